@@ -1,0 +1,30 @@
+"""What Keras lacks: builders with sound defaults, and the pairing of initialisers with activations.
+
+Names load on first use (PEP 562): recipes check their options with :mod:`kilter.nn.options`, which needs no Keras.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+_HOMES = {
+    "cnn": "kilter.nn.builders",
+    "mlp": "kilter.nn.builders",
+    "pairing": "kilter.nn.pairing",
+    "is_paired": "kilter.nn.pairing",
+    "Pairing": "kilter.nn.pairing",
+    "VarianceScaling": "kilter.nn.options",
+}
+
+__all__ = ["Pairing", "VarianceScaling", "cnn", "is_paired", "mlp", "pairing"]  # noqa: F822
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'kilter.nn' has no attribute {name!r}")
+    return getattr(importlib.import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,82 @@
+"""Which initialiser keeps the signal's variance under which activation.
+
+A kernel drawn with variance ``scale / fan`` multiplies the variance of the signal by ``scale`` times what the
+activation lets through. The pairs below keep the product near 1, so neither activations nor gradients shrink
+or grow from layer to layer. Sources: Glorot & Bengio 2010 (tanh, sigmoid), He et al. 2015 (the ReLU family:
+half of the signal is cut, hence twice the variance), LeCun et al. 1998 with Klambauer et al. 2017 (SELU).
+"""
+
+from __future__ import annotations
+
+import difflib
+from dataclasses import dataclass
+from typing import Final
+
+from kilter.errors import OptionError
+
+
+@dataclass(frozen=True)
+class Pairing:
+    """The initialisers that fit an activation; the first is the one to take.
+
+    Attributes:
+        family: the name in the literature, such as ``"He"``.
+        initializers: Keras's names.
+    """
+
+    family: str
+    initializers: tuple[str, ...]
+
+    @property
+    def default(self) -> str:
+        """The initialiser to take where none is asked for."""
+        return self.initializers[0]
+
+
+HE: Final = Pairing("He", ("he_normal", "he_uniform"))
+GLOROT: Final = Pairing("Glorot", ("glorot_uniform", "glorot_normal"))
+LECUN: Final = Pairing("LeCun", ("lecun_normal",))
+
+# Softplus is near linear where most of a unit normal lies (its second moment there is 0.92), so it belongs
+# with Glorot and not, like the ReLU it resembles from afar, with He.
+PAIRINGS: Final[dict[str, Pairing]] = {
+    "relu": HE,
+    "leaky_relu": HE,
+    "prelu": HE,
+    "rrelu": HE,
+    "elu": HE,
+    "gelu": HE,
+    "swish": HE,
+    "silu": HE,
+    "mish": HE,
+    "selu": LECUN,
+    "tanh": GLOROT,
+    "sigmoid": GLOROT,
+    "softmax": GLOROT,
+    "softplus": GLOROT,
+    "linear": GLOROT,
+}
+
+
+def pairing(activation: str) -> Pairing:
+    """The initialisers that fit ``activation``, by Keras's name of it.
+
+    Raises :class:`OptionError` for an activation the table does not know, with the nearest name.
+
+    Example:
+        >>> pairing("selu").default
+        'lecun_normal'
+    """
+    if activation not in PAIRINGS:
+        near = difflib.get_close_matches(str(activation), PAIRINGS, n=1)
+        raise OptionError(
+            expected="an activation out of " + ", ".join(PAIRINGS),
+            received=f"activation={activation!r}",
+            remedy=f"did you mean {near[0]!r}?" if near else "take one of these names",
+        )
+    return PAIRINGS[activation]
+
+
+def is_paired(activation: str, initializer: str) -> bool:
+    """Whether ``initializer`` keeps the variance under ``activation`` (both by Keras's names)."""
+    return initializer in pairing(activation).initializers

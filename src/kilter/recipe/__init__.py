@@ -1,0 +1,40 @@
+"""Recipes: the validated description of a run, read from TOML and written back resolved.
+
+Importing this package imports neither Keras nor JAX.
+"""
+
+from __future__ import annotations
+
+from kilter.recipe.defaults import recipe_for
+from kilter.recipe.model import (
+    CnnSection,
+    FactorySection,
+    FileSection,
+    MlpSection,
+    ModelSection,
+    VarianceScaling,
+)
+from kilter.recipe.optimizer import OptimizerSection
+from kilter.recipe.overrides import with_overrides
+from kilter.recipe.sections import DataSection, EarlyStopping, Recipe, RegularizeSection, TrainSection
+from kilter.recipe.text import dump_recipe, load_recipe, parse_recipe
+
+__all__ = [
+    "CnnSection",
+    "DataSection",
+    "EarlyStopping",
+    "FactorySection",
+    "FileSection",
+    "MlpSection",
+    "ModelSection",
+    "OptimizerSection",
+    "Recipe",
+    "RegularizeSection",
+    "TrainSection",
+    "VarianceScaling",
+    "dump_recipe",
+    "load_recipe",
+    "parse_recipe",
+    "recipe_for",
+    "with_overrides",
+]

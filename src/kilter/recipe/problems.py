@@ -1,0 +1,225 @@
+"""Pydantic's errors told as kilter tells errors: all at once, in words, with the nearest name for an unknown key."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
+
+from kilter.errors import KilterError, RecipeError
+from kilter.recipe.model import BUILDERS, KINDS, MODEL_CLASSES, VarianceScaling, model_kind
+from kilter.recipe.sections import (
+    DataSection,
+    EarlyStopping,
+    OptimizerSection,
+    Recipe,
+    RegularizeSection,
+    TrainSection,
+)
+
+SHOWN: Final = 8
+LONGEST: Final = 100
+SECTIONS: Final[dict[str, type[BaseModel]]] = {
+    "data": DataSection,
+    "optimizer": OptimizerSection,
+    "train": TrainSection,
+    "regularize": RegularizeSection,
+}
+# Of a default that was not computed because another key is at fault; that key has its own error.
+SILENT: Final = "default_factory_not_called"
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One thing wrong with a recipe, at the key ``where`` (dotted, empty for the whole)."""
+
+    where: str
+    expected: str
+    received: str
+    remedy: str
+
+
+def recipe_error(error: ValidationError, given: Mapping[Any, Any]) -> RecipeError:
+    """All of ``error`` as one :class:`RecipeError`; ``given`` is the mapping that was validated."""
+    problems: dict[str, Problem] = {}
+    for detail in error.errors(include_url=False):
+        if detail["type"] != SILENT:
+            found = _problem(detail, given)
+            problems.setdefault(found.where, found)
+    told = list(problems.values())
+    more = f"; and {len(told) - SHOWN} more" if len(told) > SHOWN else ""
+    told = told[:SHOWN]
+    return RecipeError(
+        expected="; ".join(f"{one.where}: {one.expected}" if one.where else one.expected for one in told)
+        + more,
+        received="; ".join(one.received for one in told) + more,
+        remedy="; ".join(dict.fromkeys(_addressed(one, alone=len(told) == 1) for one in told)),
+    )
+
+
+def _addressed(problem: Problem, *, alone: bool) -> str:
+    """The remedy, with the key it is for where there are several and it does not say so itself."""
+    key = problem.where.rpartition(".")[2]
+    return (
+        problem.remedy if alone or not key or key in problem.remedy else f"{problem.where}: {problem.remedy}"
+    )
+
+
+def shorten(value: Any) -> str:
+    """``value`` as it would be typed, cut to a readable length and free of control characters."""
+    text = repr(value)
+    return text if len(text) <= LONGEST else text[: LONGEST - 1] + "…"
+
+
+def _problem(detail: ErrorDetails, given: Mapping[Any, Any]) -> Problem:
+    path = _without_tags(tuple(str(part) for part in detail["loc"]))
+    if detail["type"] == "extra_forbidden":
+        return _unknown_key(path, detail["input"], given)
+    if path == ("model",) and detail["type"] in ("missing", "union_tag_not_found", "union_tag_invalid"):
+        return _no_one_model(given.get("model"))
+    if detail["type"] == "missing":
+        expected = _description(path, given)
+        return Problem(
+            ".".join(path), expected, f"no {path[-1]}", f"add {path[-1]} to {_section_title(path[:-1])}"
+        )
+    context = detail.get("ctx", {})
+    cause = context.get("error")
+    if isinstance(cause, KilterError):
+        return Problem(".".join(path), cause.expected, cause.received, cause.remedy)
+    if context.get("received"):
+        return Problem(".".join(path), context["expected"], context["received"], "change one of them")
+    return _bad_value(path, detail, given)
+
+
+def _without_tags(path: tuple[str, ...]) -> tuple[str, ...]:
+    """``path`` without the tags that chose one kind of section out of several; they are no keys."""
+    if path[:1] == ("model",) and len(path) > 1 and path[1] in MODEL_CLASSES:
+        path = (path[0], *path[2:])
+    if path[:2] == ("model", "initializer"):
+        path = (*path[:2], *path[3:])
+    return path
+
+
+def _bad_value(path: tuple[str, ...], detail: ErrorDetails, given: Mapping[Any, Any]) -> Problem:
+    """A value of the wrong type or range; reported for the key that has a description, not for its parts."""
+    while len(path) > 1 and _field(path, given) is None:
+        path = path[:-1]
+    if path in (("data",), ("model",), *((name,) for name in SECTIONS)):
+        expected = f"a table [{path[0]}]"
+    else:
+        expected = detail.get("ctx", {}).get("expected") if detail["type"] == "kilter" else None
+        expected = expected or _description(path, given)
+    value = _lookup(given, path, detail["input"])
+    near = _near_value(value, expected)
+    return Problem(
+        ".".join(path),
+        expected,
+        f"{'.'.join(path) or 'recipe'}={shorten(value)}",
+        f"did you mean {near!r}?" if near else f"correct {'.'.join(path) or 'the recipe'}",
+    )
+
+
+def _unknown_key(path: tuple[str, ...], value: Any, given: Mapping[Any, Any]) -> Problem:
+    section, key = path[:-1], path[-1]
+    known = _keys(section, given)
+    near = difflib.get_close_matches(key, known, n=1)
+    elsewhere = [name for name, other in SECTIONS.items() if key in other.model_fields and (name,) != section]
+    elsewhere += [f"model with {kind}" for kind in _kinds_with(key) if section == ("model",)]
+    if not elsewhere and section != ("model",) and _kinds_with(key):
+        elsewhere = ["model"]
+    if near:
+        remedy = f"did you mean {near[0]!r}?"
+    elif elsewhere:
+        remedy = f"{key} belongs in {' or '.join(f'[{name}]' for name in elsewhere)}"
+    else:
+        remedy = f"leave {key} out"
+    return Problem(
+        ".".join(path),
+        f"a key of {_section_title(section)}: {', '.join(known)}",
+        f"{'.'.join(path)}={shorten(value)}",
+        remedy,
+    )
+
+
+def _no_one_model(value: Any) -> Problem:
+    expected = 'in [model] exactly one of builder = "mlp" or "cnn", file = "model.keras", factory = "module:function"'
+    if not isinstance(value, Mapping):
+        return Problem(
+            "", expected, "no [model]" if value is None else f"model={shorten(value)}", "add one of them"
+        )
+    named = [key for key in KINDS if key in value]
+    if named == ["builder"]:
+        near = difflib.get_close_matches(str(value["builder"]), BUILDERS, n=1, cutoff=0.4)
+        remedy = f"did you mean {near[0]!r}?" if near else f"take one of {' and '.join(BUILDERS)}"
+        return Problem(
+            "model.builder", '"mlp" or "cnn"', f"model.builder={shorten(value['builder'])}", remedy
+        )
+    if named:
+        received = " and ".join(f"{key}={shorten(value[key])}" for key in named)
+        return Problem("", expected, received, "keep one of them")
+    keys = ", ".join(str(key) for key in value) or "no key"
+    return Problem("", expected, f"[model] with {keys}", "add one of them")
+
+
+def _class_at(path: tuple[str, ...], given: Mapping[Any, Any]) -> type[BaseModel] | None:
+    """The section that ``path`` names; of ``[model]``, the kind that ``given`` asks for."""
+    if path == ():
+        return Recipe
+    if path == ("train", "early_stopping"):
+        return EarlyStopping
+    if path == ("model", "initializer"):
+        return VarianceScaling
+    if path == ("model",):
+        kind = model_kind(given.get("model"))
+        return MODEL_CLASSES[kind] if kind else None
+    return SECTIONS.get(path[0]) if len(path) == 1 else None
+
+
+def _keys(path: tuple[str, ...], given: Mapping[Any, Any]) -> list[str]:
+    section = _class_at(path, given)
+    return list(section.model_fields) if section else []
+
+
+def _field(path: tuple[str, ...], given: Mapping[Any, Any]) -> Any:
+    section = _class_at(path[:-1], given)
+    return section.model_fields.get(path[-1]) if section and path else None
+
+
+def _description(path: tuple[str, ...], given: Mapping[Any, Any]) -> str:
+    field = _field(path, given)
+    if field is not None and field.description:
+        return field.description
+    return f"a table [{'.'.join(path)}]" if path else "a table of sections"
+
+
+def _section_title(path: tuple[str, ...]) -> str:
+    return f"[{'.'.join(path)}]" if path else "the recipe"
+
+
+def _kinds_with(key: str) -> list[str]:
+    return [
+        f'builder = "{kind}"' if kind in BUILDERS else kind
+        for kind, section in MODEL_CLASSES.items()
+        if key in section.model_fields
+    ]
+
+
+def _lookup(given: Any, path: tuple[str, ...], otherwise: Any) -> Any:
+    for part in path:
+        if not isinstance(given, Mapping) or part not in given:
+            return otherwise
+        given = given[part]
+    return given
+
+
+def _near_value(value: Any, expected: str) -> str | None:
+    """The nearest of the words that ``expected`` lists, where ``value`` is a word."""
+    if not isinstance(value, str):
+        return None
+    words = [word.strip(' "') for word in expected.removeprefix("one of ").replace(" or ", ",").split(",")]
+    near = difflib.get_close_matches(value, [word for word in words if " " not in word], n=1)
+    return near[0] if near else None

@@ -1,0 +1,170 @@
+"""The sections of a recipe other than the model and the optimizer, and the recipe itself."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import Field, field_validator, model_validator
+
+from kilter.recipe.base import LISTED, UNSET, Section, described, refuse, whole_number
+from kilter.recipe.model import KINDS, CnnSection, FactorySection, FileSection, MlpSection, ModelSection
+from kilter.recipe.optimizer import OptimizerSection
+
+Held = int | float | str
+"""What is held out: rows from the front, a share, or a file."""
+
+
+class DataSection(Section):
+    """Where the data come from and how they are split."""
+
+    source: str = Field(min_length=1, description="a named set, a file or a folder (see docs/data.md)")
+    target: Annotated[str | None, UNSET] = Field(
+        None, min_length=1, description="the name of the column to predict, for tables"
+    )
+    task: Literal["auto", "classification", "regression"] = Field(
+        "auto", description='"auto", "classification" or "regression"'
+    )
+    validation: Annotated[Held | None, UNSET] = Field(
+        0.1,
+        description="rows from the front (a whole number, at least 1), a share above 0 and below 1 "
+        "(drawn with the seed, class by class), or a file",
+    )
+    test: Annotated[Held | None, UNSET] = Field(
+        None, description="as validation; a source that brings its own test set needs none"
+    )
+    standardize: bool = Field(
+        True,
+        description="true or false: the model begins with a layer that brings each input to mean 0 and "
+        "variance 1, fitted on the training part only",
+    )
+    skip_bad: bool = Field(
+        False, description="true or false: leave bad rows and images out and count them, instead of stopping"
+    )
+    image_size: Annotated[tuple[int, int] | None, LISTED, UNSET] = Field(
+        None,
+        description="[height, width] in pixels, each from 1 to 4096, to which the images of a folder are resized",
+    )
+
+    @field_validator("validation", "test", mode="before")
+    @classmethod
+    def _share_or_rows(cls, value: Any) -> Any:
+        fits = (
+            value is None
+            or (whole_number(value) and value >= 1)
+            or (isinstance(value, float) and 0 < value < 1)
+            or (isinstance(value, str) and value != "")
+        )
+        if not fits:
+            raise refuse(described(cls, "validation"))
+        return value
+
+    @field_validator("image_size")
+    @classmethod
+    def _bounded(cls, size: tuple[int, int] | None) -> tuple[int, int] | None:
+        if size is not None and not all(1 <= side <= 4096 for side in size):
+            raise refuse(described(cls, "image_size"))
+        return size
+
+
+class EarlyStopping(Section):
+    """When to stop before the last epoch; the best weights are restored."""
+
+    patience: int = Field(
+        10,
+        ge=0,
+        le=1_000_000,
+        description="epochs without improvement before stopping: a whole number, at least 0",
+    )
+    monitor: str = Field(
+        "val_loss", min_length=1, description="the measure watched, as it is called in the history"
+    )
+    min_delta: float = Field(0.0, ge=0, description="the least change that counts as improvement: 0 or more")
+
+
+class TrainSection(Section):
+    """How long and in what portions the model is trained."""
+
+    epochs: int = Field(
+        20, ge=1, le=1_000_000, description="passes over the training data: a whole number from 1"
+    )
+    batch_size: int = Field(32, ge=1, le=10_000_000, description="rows in a step: a whole number from 1")
+    shuffle: bool = Field(True, description="true or false: a new order of the rows in every epoch")
+    early_stopping: Annotated[EarlyStopping | None, UNSET] = Field(
+        None, description='a table such as { patience = 10, monitor = "val_loss", min_delta = 0.0 }'
+    )
+    class_weight: Annotated[Literal["balanced"] | dict[str, float] | None, UNSET] = Field(
+        None, description='"balanced", or a table class name = weight with weights of 0 or more'
+    )
+    precision: Literal["float32", "mixed_bfloat16", "mixed_float16"] = Field(
+        "float32", description='"float32", "mixed_bfloat16" or "mixed_float16"'
+    )
+
+    @field_validator("class_weight")
+    @classmethod
+    def _not_negative(cls, weights: Any) -> Any:
+        if isinstance(weights, dict) and not (weights and all(weight >= 0 for weight in weights.values())):
+            raise refuse(described(cls, "class_weight"))
+        return weights
+
+
+class RegularizeSection(Section):
+    """Penalties and limits on the kernels of a built model."""
+
+    l1: float = Field(
+        0.0, ge=0, description="the factor of the sum of absolute weights added to the loss: 0 or more"
+    )
+    l2: float = Field(
+        0.0, ge=0, description="the factor of the sum of squared weights added to the loss: 0 or more"
+    )
+    max_norm: Annotated[float | None, UNSET] = Field(
+        None, gt=0, description="a number above 0: the largest norm of a unit's incoming weights"
+    )
+
+    @property
+    def active(self) -> bool:
+        """Whether any of the three is in force."""
+        return self.l1 > 0 or self.l2 > 0 or self.max_norm is not None
+
+
+class Recipe(Section):
+    """The whole description of a run. Two equal recipes describe the same run."""
+
+    name: str = Field(
+        "run",
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$",
+        description="the run's name: 1 to 100 letters, digits, points, hyphens and underscores, "
+        "beginning with a letter or digit",
+    )
+    seed: int = Field(
+        42,
+        ge=0,
+        le=2**31 - 1,
+        description="a whole number from 0 to 2147483647: weights, order, dropout, splits",
+    )
+    data: DataSection
+    model: ModelSection
+    optimizer: OptimizerSection = Field(default_factory=OptimizerSection)
+    train: TrainSection = Field(default_factory=TrainSection)
+    regularize: RegularizeSection = Field(default_factory=RegularizeSection)
+
+    @model_validator(mode="after")
+    def _watches_what_is_measured(self) -> Self:
+        stopping = self.train.early_stopping
+        if stopping is not None and stopping.monitor.startswith("val_") and self.data.validation is None:
+            raise refuse(
+                f"validation data for early stopping on {stopping.monitor}", "validation = none in [data]"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _regularizes_what_it_builds(self) -> Self:
+        if not self.regularize.active:
+            return self
+        if isinstance(self.model, FileSection | FactorySection):
+            raise refuse(
+                "[regularize] with a builder only: a model that is given brings its own regularizers",
+                f"[regularize] with model.{KINDS[1] if isinstance(self.model, FileSection) else KINDS[2]}",
+            )
+        assert isinstance(self.model, MlpSection | CnnSection)
+        self.model.check(l1=self.regularize.l1, l2=self.regularize.l2, max_norm=self.regularize.max_norm)
+        return self

@@ -1,0 +1,102 @@
+"""Recipes as text: TOML in, TOML out, and nothing lost between."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final
+
+import tomlkit
+from pydantic import ValidationError
+
+from kilter.errors import RecipeError
+from kilter.recipe.base import NONE
+from kilter.recipe.defaults import run_name
+from kilter.recipe.model import KINDS
+from kilter.recipe.problems import recipe_error, shorten
+from kilter.recipe.sections import Recipe
+
+HEADING: Final = "A kilter recipe, every key resolved. Train it again: kilter train THIS_FILE"
+UNROLLED: Final = 3  # up to so many equal widths are written out, more as { layers, units }
+
+
+def parse_recipe(given: Mapping[str, Any]) -> Recipe:
+    """The recipe that a mapping of sections describes.
+
+    Raises :class:`RecipeError` that gathers every problem: unknown keys (with the nearest name), values of the
+    wrong type or range, keys that contradict each other.
+
+    Example:
+        >>> parse_recipe({"data": {"source": "digits"}, "model": {"builder": "mlp"}}).train.batch_size
+        32
+    """
+    if not isinstance(given, Mapping):
+        raise RecipeError(
+            expected="a recipe: a table of sections",
+            received=shorten(given),
+            remedy="give a mapping such as {'data': {...}, 'model': {...}}",
+        )
+    try:
+        return Recipe.model_validate(dict(given))
+    except ValidationError as error:
+        raise recipe_error(error, given) from None
+
+
+def load_recipe(path: str | Path) -> Recipe:
+    """The recipe in the TOML file ``path``; without a name it is named for the file.
+
+    Raises :class:`RecipeError` where the file is missing, no UTF-8, no TOML (with line and column), or no recipe.
+    """
+    path = Path(path)
+    try:
+        given = tomllib.loads(path.read_bytes().decode("utf-8"))
+    except FileNotFoundError:
+        raise RecipeError(
+            expected="a recipe file", received=f"{path}, which does not exist", remedy="correct the path"
+        ) from None
+    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise RecipeError(
+            expected="a recipe in TOML", received=f"{path}: {error}", remedy="correct it at the place named"
+        ) from None
+    except OSError as error:
+        raise RecipeError(
+            expected="a recipe file that can be read",
+            received=f"{path}: {error.strerror}",
+            remedy="correct the path or the permissions",
+        ) from None
+    return parse_recipe({"name": run_name(path.stem)} | given)
+
+
+def dump_recipe(recipe: Recipe) -> str:
+    """``recipe`` as TOML with every key, defaults included; :func:`load_recipe` of it gives an equal recipe.
+
+    A key that is not set is written ``"none"``.
+    """
+    document = tomlkit.document()
+    document.add(tomlkit.comment(HEADING))
+    fields = recipe.model_dump()
+    for key in ("name", "seed"):
+        document.add(key, fields.pop(key))
+    for title, keys in fields.items():
+        table = tomlkit.table()
+        for key in sorted(keys, key=lambda key: key not in KINDS):
+            table.add(key, _plain(key, keys[key]))
+        document.add(tomlkit.nl())
+        document.add(title, table)
+    return tomlkit.dumps(document)
+
+
+def _plain(key: str, value: Any) -> Any:
+    """``value`` in TOML's types."""
+    if value is None:
+        return NONE
+    if key in ("hidden", "filters") and len(value) > UNROLLED and len(set(value)) == 1:
+        value = {"layers": len(value), "units": value[0]}
+    if isinstance(value, tuple):
+        return list(value)
+    if isinstance(value, dict):
+        table = tomlkit.inline_table()
+        table.update({name: _plain("", inner) for name, inner in value.items()})
+        return table
+    return value
