@@ -1,0 +1,44 @@
+"""Data: from files, folders and named sets to arrays that can be trained on, checked and split.
+
+>>> source = load("digits")
+>>> parts = split(source, validation=0.1, seed=0)
+>>> len(parts.train), len(parts.validation), parts.train.input_shape
+(1617, 180, (8, 8, 1))
+
+``load`` reads any of ``FORMATS`` or ``NAMED_SETS`` into a ``Source``; ``split`` divides it, the same way on
+every machine; ``moments`` gives the statistics that standardisation needs; ``describe`` says what is in it;
+``check`` refuses what cannot be trained on. Everything wrong with the data is a ``kilter.errors.DataError``
+that counts and names. Nothing here imports Keras or JAX, unless a named set has to come from Keras.
+"""
+
+from kilter.data.checks import check
+from kilter.data.dataset import Dataset, Source, Splits, Task
+from kilter.data.encoding import Column, TableEncoding
+from kilter.data.formats import FORMATS, Format
+from kilter.data.loading import load
+from kilter.data.moments import Moments, moments
+from kilter.data.named import NAMED_SETS
+from kilter.data.splitting import split
+from kilter.data.summary import ClassCount, ColumnSummary, PartSummary, SourceSummary, describe
+
+__all__ = [
+    "FORMATS",
+    "NAMED_SETS",
+    "ClassCount",
+    "Column",
+    "ColumnSummary",
+    "Dataset",
+    "Format",
+    "Moments",
+    "PartSummary",
+    "Source",
+    "SourceSummary",
+    "Splits",
+    "TableEncoding",
+    "Task",
+    "check",
+    "describe",
+    "load",
+    "moments",
+    "split",
+]

@@ -1,0 +1,172 @@
+"""From arrays and raw targets, as any reader delivers them, to a checked Source."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from kilter.data.checks import check, find_nonfinite
+from kilter.data.dataset import Dataset, Source, Task
+from kilter.data.encoding import TableEncoding
+from kilter.data.labels import class_indexes, class_names, decide_task
+from kilter.data.options import LoadOptions
+from kilter.data.paths import name_rows
+from kilter.errors import DataError
+
+
+@dataclass(frozen=True, eq=False)
+class Part:
+    """Features and raw targets of one part of a source; targets are text, numbers, or None (no labels)."""
+
+    x: np.ndarray
+    targets: np.ndarray | None
+    skipped: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class About:
+    """What a reader knows about its source beside the arrays.
+
+    ``classes`` are the class names in order, where the source declares them; otherwise they come from the
+    training labels.
+    """
+
+    kind: str
+    origin: str
+    name: str
+    features: tuple[str, ...] = ()
+    classes: tuple[str, ...] | None = None
+    encoding: TableEncoding | None = None
+    notes: tuple[str, ...] = ()
+
+
+def assemble(train: Part, test: Part | None, options: LoadOptions, about: About) -> Source:
+    """Turn the parts into a checked Source: compact types, labels as indexes, the same classes in both parts.
+
+    Raises DataError where a part has no rows, no labels (unless they are optional), NaN or infinite values
+    (unless ``skip_bad``: then these rows are left out), or labels of unknown classes; OptionError where
+    ``image_size`` is asked of something that is no set of encoded images.
+    """
+    train = _usable(train, options, about, "training data")
+    test = None if test is None else _usable(test, options, about, "test data")
+    task, classes = _task_and_classes(train, options, about)
+
+    def finish(part: Part, words: str, *, training: bool) -> Dataset:
+        y = None if part.targets is None else _encode(part.targets, task, classes, words)
+        dataset = Dataset(part.x, y, task, classes, about.features, about.name, part.skipped)
+        check(dataset, part=words, training=training)
+        return dataset
+
+    data = finish(train, "training data", training=options.for_training)
+    held_out = None if test is None else finish(test, "test data", training=False)
+    if held_out is not None and held_out.input_shape != data.input_shape:
+        raise DataError(
+            expected=f"test rows of the same shape as the training rows, {data.input_shape}",
+            received=f"test rows of shape {held_out.input_shape}",
+            remedy="make both alike (images: image_size=(height, width))",
+        )
+    return Source(
+        data, held_out, about.encoding, about.kind, about.origin, about.notes, image_size=options.image_size
+    )
+
+
+def _task_and_classes(train: Part, options: LoadOptions, about: About) -> tuple[Task, tuple[str, ...]]:
+    """Task and classes: given by a training before, declared by the source, or found in the labels."""
+    if about.encoding is not None:
+        return about.encoding.task, about.encoding.classes
+    given = options.classes if options.classes is not None else about.classes
+    if given is not None and options.task != "regression":
+        return "classification", given
+    if train.targets is None:
+        return ("regression", ()) if options.task == "regression" else ("classification", given or ())
+    task = decide_task(train.targets, options.task, images=train.x.ndim == 4)
+    if task == "regression":
+        return task, ()
+    one_hot = train.targets.ndim == 2
+    return task, tuple(map(str, range(train.targets.shape[1]))) if one_hot else class_names(train.targets)
+
+
+def _encode(targets: np.ndarray, task: Task, classes: tuple[str, ...], part: str) -> np.ndarray:
+    if task == "classification":
+        return class_indexes(targets, classes, part)
+    if targets.dtype.kind in "USO":
+        raise DataError(
+            expected=f"numbers as targets in the {part}, as in training",
+            received=f"text such as {str(targets.flat[0])!r}",
+            remedy="give the same target column as in training",
+        )
+    with np.errstate(over="ignore"):  # values beyond float32 become infinite and are named by check()
+        return targets.astype(np.float32)
+
+
+def _usable(part: Part, options: LoadOptions, about: About, words: str) -> Part:
+    """The part with compact features and plain targets; rows that are not finite refused or left out."""
+    x = compact_features(part.x, about.origin)
+    targets = None if part.targets is None else _plain_targets(part.targets, about.origin)
+    if targets is None and options.labels_required:
+        raise DataError(
+            expected=f"labels in the {words} ({about.origin})",
+            received="features without labels",
+            remedy="add labels to the source; to predict, load it with unlabelled=True",
+        )
+    if targets is not None and len(targets) != len(x):
+        raise DataError(
+            expected=f"one label for each of the {len(x)} rows of the {words} ({about.origin})",
+            received=f"{len(targets)} labels",
+            remedy="check that features and labels belong together and none is cut short",
+        )
+    return _without_nonfinite(Part(x, targets, part.skipped), options, about, words)
+
+
+def _without_nonfinite(part: Part, options: LoadOptions, about: About, words: str) -> Part:
+    found = {"features": find_nonfinite(part.x)}
+    found["targets"] = None if part.targets is None else find_nonfinite(part.targets)
+    names = about.features if part.x.ndim == 2 else ()
+    clauses = [bad.describe(what, names if what == "features" else ()) for what, bad in found.items() if bad]
+    if not clauses:
+        return part
+    if not options.skip_bad:
+        raise DataError(
+            expected=f"finite values in the {words} ({about.origin}; rows count from 0)",
+            received="; ".join(clauses),
+            remedy="correct or fill these values, or load with skip_bad=True to leave these rows out",
+        )
+    bad_rows = np.unique(np.concatenate([bad.rows for bad in found.values() if bad]))
+    kept = np.setdiff1d(np.arange(len(part.x)), bad_rows)
+    line = f"{words}: {len(bad_rows)} rows left out, {name_rows(bad_rows)}: NaN or infinite values"
+    targets = None if part.targets is None else part.targets[kept]
+    return Part(part.x[kept], targets, (*part.skipped, line))
+
+
+def compact_features(x: np.ndarray, origin: str) -> np.ndarray:
+    """Features in kilter's types: uint8 stays, true/false becomes uint8, every other number float32.
+
+    uint8 ``[n, h, w]`` are grey images and get a channel axis. Raises DataError for fewer than two axes and
+    for anything that is no number.
+    """
+    if x.ndim < 2 or x.dtype.kind not in "biuf":
+        raise DataError(
+            expected=f"numeric features, [n, features] or [n, height, width, channels] ({origin})",
+            received=f"shape {x.shape} of type {x.dtype}",
+            remedy="store the features as numbers, one row for each label",
+        )
+    if x.dtype.kind == "b":
+        x = x.astype(np.uint8)
+    if x.dtype != np.uint8:
+        with np.errstate(over="ignore"):  # values beyond float32 become infinite and are named as such
+            return x.astype(np.float32, copy=False)
+    return x[..., np.newaxis] if x.ndim == 3 else x
+
+
+def _plain_targets(targets: np.ndarray, origin: str) -> np.ndarray:
+    """Raw targets as ``[n]`` or ``[n, k]``, k of 2 or more. Raises DataError for other shapes and types."""
+    if targets.ndim == 2 and targets.shape[1] == 1:
+        targets = targets[:, 0]
+    if targets.dtype.kind not in "biufUO" or targets.ndim not in (1, 2) or 0 in targets.shape[1:]:
+        raise DataError(
+            expected=f"labels [n], or target columns [n, k], as numbers or text ({origin})",
+            received=f"shape {targets.shape} of type {targets.dtype}",
+            remedy="store one label, or the same number of target values, for each row",
+        )
+    return targets

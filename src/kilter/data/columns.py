@@ -1,0 +1,144 @@
+"""Single columns of a table: which kind each is, its numbers or category codes, its missing values."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import polars as pl
+
+from kilter.data.encoding import Column
+from kilter.data.paths import first_named, name_rows, quote
+from kilter.errors import DataError
+
+# A column of more categories is usually a name or an identifier, and its one-hot columns would fill the
+# memory.
+MAX_CATEGORIES = 256
+# Text that is mostly numbers is a numeric column with a few bad entries, not a category.
+_SHARE_OF_NUMBERS = 0.5
+
+
+@dataclass(frozen=True, eq=False)
+class Values:
+    """A column's values: float64 ``[n]`` numbers, or int64 ``[n]`` category codes (-1: unseen in training).
+
+    ``bad`` marks rows that are missing, NaN or infinite; ``missing`` and ``infinite`` count them.
+    """
+
+    values: np.ndarray
+    bad: np.ndarray
+    missing: int
+    infinite: int = 0
+
+    def describe(self, name: str) -> str:
+        """A clause with column, counts and first rows."""
+        counts = ((self.missing, "missing or NaN"), (self.infinite, "infinite"))
+        text = " and ".join(f"{count} {word}" for count, word in counts if count)
+        return f"column {quote(name)}: {text} {name_rows(np.flatnonzero(self.bad))}"
+
+
+def find_column(series: pl.Series) -> Column:
+    """The kind of a training column, with its categories in order of code points.
+
+    Numbers and true/false are numbers, text is a category, text that is all numbers is numbers. Raises
+    DataError for other types, a column without any value, text that is partly numbers, and too many
+    categories.
+    """
+    name = series.name
+    if _is_number(series):
+        return Column(name, "number")
+    if not _is_text(series):
+        raise DataError(
+            expected=f"numbers or text in column {quote(name)}",
+            received=f"values of type {series.dtype}",
+            remedy="turn the column into numbers (dates: days since a date) or leave it out",
+        )
+    text = _text(series)
+    categories = text.drop_nulls().unique().sort()
+    if not len(categories):
+        raise DataError(
+            expected=f"values in column {quote(name)}",
+            received=f"{len(series)} rows, all missing",
+            remedy="leave the column out of the file",
+        )
+    numbers = categories.cast(pl.Float64, strict=False)
+    if numbers.null_count() == 0:
+        return Column(name, "number")
+    if numbers.null_count() <= len(categories) * (1 - _SHARE_OF_NUMBERS):
+        _refuse_text_among_numbers(text)
+    if len(categories) > MAX_CATEGORIES:
+        raise DataError(
+            expected=f"at most {MAX_CATEGORIES} categories in a text column",
+            received=f"{len(categories)} different texts in column {quote(name)}: {quote(categories[0])}, …",
+            remedy="leave the column out if it only names the rows, or group its values",
+        )
+    return Column(name, "category", tuple(categories.to_list()))
+
+
+def column_values(series: pl.Series, column: Column) -> Values:
+    """The values of a column of that kind. Raises DataError where a number column holds text."""
+    if column.kind == "number":
+        values = as_numbers(series)
+        nan, infinite = np.isnan(values), np.isinf(values)
+        return Values(values, nan | infinite, int(nan.sum()), int(infinite.sum()))
+    text = _text(series)
+    missing = text.is_null().to_numpy()
+    codes = text.cast(pl.Enum(column.categories), strict=False).to_physical().cast(pl.Int64).fill_null(-1)
+    return Values(codes.to_numpy(), missing, int(missing.sum()))
+
+
+def as_numbers(series: pl.Series) -> np.ndarray:
+    """The column as float64 ``[n]``, missing values as NaN. Raises DataError that names rows with text."""
+    if _is_number(series):
+        return series.cast(pl.Float64).fill_null(float("nan")).to_numpy()
+    text = _text(series)
+    numbers = text.cast(pl.Float64, strict=False)
+    if numbers.null_count() > text.null_count():
+        _refuse_text_among_numbers(text)
+    return numbers.fill_null(float("nan")).to_numpy()
+
+
+def raw_targets(series: pl.Series) -> tuple[np.ndarray, np.ndarray]:
+    """Targets as NumPy text, true/false or numbers, and which rows are missing (a filler stands there)."""
+    missing = series.is_null().to_numpy()
+    if series.dtype == pl.Boolean:
+        return series.fill_null(False).to_numpy(), missing
+    if series.dtype.is_integer():
+        return series.fill_null(0).to_numpy(), missing
+    if _is_number(series):
+        values = as_numbers(series)
+        return values, ~np.isfinite(values)
+    if _is_text(series):
+        text = _text(series)
+        missing = text.is_null().to_numpy()
+        return np.array(text.fill_null("").to_list(), dtype=str), missing
+    raise DataError(
+        expected=f"numbers or text in the target column {quote(series.name)}",
+        received=f"values of type {series.dtype}",
+        remedy="name another column with target=",
+    )
+
+
+def _is_number(series: pl.Series) -> bool:
+    return series.dtype.is_numeric() or series.dtype == pl.Boolean
+
+
+def _is_text(series: pl.Series) -> bool:
+    return isinstance(series.dtype, (pl.String, pl.Categorical, pl.Enum, pl.Null))
+
+
+def _text(series: pl.Series) -> pl.Series:
+    """As text without blanks around it; empty text is missing."""
+    text = series.cast(pl.String).str.strip_chars()
+    return text.set(text == "", None)
+
+
+def _refuse_text_among_numbers(text: pl.Series) -> None:
+    numbers = text.cast(pl.Float64, strict=False)
+    bad = np.flatnonzero((numbers.is_null() & text.is_not_null()).to_numpy())
+    shown = first_named(quote(text[int(row)]) for row in bad[:3])
+    raise DataError(
+        expected=f"numbers in column {quote(text.name)}",
+        received=f"{len(bad)} entries that are none, such as {shown}, {name_rows(bad)} (rows count from 0)",
+        remedy="correct these entries, or leave them empty and load with skip_bad=True",
+    )

@@ -1,0 +1,99 @@
+"""How a table's columns become numbers, as a record that can be kept and applied to a new file."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+from kilter.errors import DataError
+
+FORMAT_VERSION = 1
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column of a table: a number as it stands, or a category that becomes one-hot."""
+
+    name: str
+    kind: Literal["number", "category"]
+    categories: tuple[str, ...] = ()
+
+    @property
+    def features(self) -> tuple[str, ...]:
+        """Names of the features this column gives: its own, or ``name=category`` for each category."""
+        if self.kind == "number":
+            return (self.name,)
+        return tuple(f"{self.name}={category}" for category in self.categories)
+
+
+@dataclass(frozen=True)
+class TableEncoding:
+    """Column order, categories, target, classes and task of a table, as found in training.
+
+    A new file read with it gives the same features in the same order: extra columns are left aside, a missing
+    column is an error, a category that training never saw is all zeros in its one-hot columns.
+    """
+
+    columns: tuple[Column, ...]
+    target: str
+    task: Literal["classification", "regression"]
+    classes: tuple[str, ...] = ()
+
+    @property
+    def features(self) -> tuple[str, ...]:
+        """Feature names in the order of the columns of x."""
+        return tuple(feature for column in self.columns for feature in column.features)
+
+    def to_json(self) -> str:
+        """The encoding as JSON text that :meth:`from_json` reads back to an equal record."""
+        return json.dumps({"version": FORMAT_VERSION, **asdict(self)}, ensure_ascii=False, indent=2)
+
+    @classmethod
+    def from_json(cls, text: str) -> TableEncoding:
+        """Read what :meth:`to_json` wrote. Raises DataError for anything else.
+
+        Example:
+            >>> encoding = TableEncoding((Column("age", "number"),), "paid", "classification", ("no", "yes"))
+            >>> TableEncoding.from_json(encoding.to_json()) == encoding
+            True
+        """
+        try:
+            return _from_mapping(json.loads(text))
+        except (ValueError, TypeError, KeyError, RecursionError) as error:
+            raise DataError(
+                expected="a table encoding as kilter wrote it in training",
+                received=f"text that is none ({type(error).__name__}: {error})",
+                remedy="use the encoding file of the run directory, unchanged",
+            ) from error
+
+
+def _from_mapping(content: dict[str, Any]) -> TableEncoding:
+    if content["version"] != FORMAT_VERSION:
+        raise ValueError(f"version={content['version']}, this kilter reads version {FORMAT_VERSION}")
+    columns = tuple(
+        Column(
+            _text(entry["name"]), _one_of(entry["kind"], "number", "category"), _texts(entry["categories"])
+        )
+        for entry in content["columns"]
+    )
+    task = _one_of(content["task"], "classification", "regression")
+    return TableEncoding(columns, _text(content["target"]), task, _texts(content["classes"]))
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise TypeError(f"{value!r} is not text")
+    return value
+
+
+def _texts(values: Any) -> tuple[str, ...]:
+    if not isinstance(values, list):
+        raise TypeError(f"{values!r} is not a list")
+    return tuple(_text(value) for value in values)
+
+
+def _one_of(value: Any, *allowed: str) -> Any:
+    if value not in allowed:
+        raise ValueError(f"{value!r} is none of {', '.join(allowed)}")
+    return value

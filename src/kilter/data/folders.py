@@ -1,0 +1,108 @@
+"""A folder of images in class folders: ``cats/1.jpg``, or ``train/cats/1.jpg`` and ``test/cats/9.jpg``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from kilter.data.assembling import About, Part, assemble
+from kilter.data.dataset import Source
+from kilter.data.images import decode_images
+from kilter.data.options import LoadOptions
+from kilter.data.paths import first_named, quote
+from kilter.errors import DataError
+
+EXTENSIONS = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm")
+TRAIN_NAMES = ("train", "training")
+VALIDATION_NAMES = ("val", "valid", "validation")
+# The first of these that is there is the test part.
+TEST_NAMES = ("test", *VALIDATION_NAMES)
+
+
+def recognises(path: Path) -> bool:
+    """Whether the path is a folder; the more particular kinds of folder are asked first."""
+    return path.is_dir()
+
+
+def read(path: Path, options: LoadOptions) -> Source:
+    """Read all images below the class folders, in order of class and file name (code points).
+
+    Other files are left aside and counted in the notes. With ``unlabelled`` a folder without class folders is
+    read as images without labels. Raises DataError for a class folder without images, no images at all,
+    images that cannot be decoded or of different sizes.
+    """
+    subfolders = _subfolders(path)
+    train_folder = next((subfolders[name] for name in TRAIN_NAMES if name in subfolders), None)
+    if train_folder is None:
+        train, classes, notes = _part(path, options)
+        return assemble(train, None, options, _about(path, classes, notes))
+    train, classes, notes = _part(train_folder, options)
+    held_out = [subfolders[name] for name in TEST_NAMES if name in subfolders]
+    if len(held_out) > 1:
+        notes += tuple(
+            f"{quote(folder.name)} is not read: name it as the validation data" for folder in held_out[1:]
+        )
+    test = None
+    if held_out:
+        test, _, test_notes = _part(held_out[0], options)
+        notes += (f"the test part is the folder {quote(held_out[0].name)}", *test_notes)
+    return assemble(train, test, options, _about(path, classes, notes))
+
+
+def _about(path: Path, classes: tuple[str, ...], notes: tuple[str, ...]) -> About:
+    return About("image folder", str(path), path.resolve().name, classes=classes or None, notes=notes)
+
+
+def _subfolders(path: Path) -> dict[str, Path]:
+    try:
+        found = sorted(entry for entry in path.iterdir() if entry.is_dir() and not entry.name.startswith("."))
+    except OSError as error:
+        raise DataError(
+            expected=f"a readable folder {path}",
+            received=f"{type(error).__name__}: {error}",
+            remedy="check the path and its permissions",
+        ) from error
+    return {entry.name: entry for entry in found}
+
+
+def _part(folder: Path, options: LoadOptions) -> tuple[Part, tuple[str, ...], tuple[str, ...]]:
+    """Images and class names (text) of one part, the classes, and what is worth a note."""
+    classes = _subfolders(folder)
+    if not classes and options.unlabelled:
+        classes = {"": folder}
+    files: list[Path] = []
+    labels: list[str] = []
+    others = 0
+    empty: list[str] = []
+    for class_name, class_folder in classes.items():
+        inside = sorted(entry for entry in class_folder.rglob("*") if entry.is_file())
+        images = [entry for entry in inside if entry.suffix.lower() in EXTENSIONS and entry.name[0] != "."]
+        others += len(inside) - len(images)
+        files += images
+        labels += [class_name] * len(images)
+        empty += [] if images else [quote(class_name)]
+    if empty or not files:
+        raise DataError(
+            expected=f"folders named for the classes in {folder}, each with images ({', '.join(EXTENSIONS)})",
+            received=f"no images in {first_named(empty)}" if empty else f"no class folders in {folder}",
+            remedy="put each class's images into a folder of its own, and remove folders that are no class",
+        )
+    decoded = decode_images(
+        len(files),
+        lambda i: _content(files[i]),
+        lambda i: str(files[i]),
+        image_size=options.image_size,
+        skip_bad=options.skip_bad,
+    )
+    labelled = classes.keys() != {""}
+    targets = np.array(labels)[decoded.positions] if labelled else None
+    notes = (f"{others} files in {folder} are no images and are left aside",) if others else ()
+    return Part(decoded.x, targets, decoded.skipped), tuple(classes) if labelled else (), notes
+
+
+def _content(path: Path) -> bytes | None:
+    try:
+        return path.read_bytes()
+    except OSError:
+        return None  # decode_images names the file as one without bytes

@@ -1,0 +1,142 @@
+"""idx files (LeCun's MNIST layout), gzipped or not: a folder of them, or an images file beside its labels.
+
+Format: two zero bytes, a type code, the number of axes, each axis as a big-endian uint32, then the values,
+big-endian, last axis fastest. http://yann.lecun.com/exdb/mnist/
+"""
+
+from __future__ import annotations
+
+import gzip
+import math
+import re
+import struct
+import zlib
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+
+from kilter.data.assembling import About, Part, assemble
+from kilter.data.dataset import Source
+from kilter.data.options import LoadOptions
+from kilter.data.paths import quote, require_file
+from kilter.errors import DataError
+
+_TYPES = {0x08: ">u1", 0x09: ">i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
+_NAME = re.compile(r"idx\d-(ubyte|byte|short|int|float|double)(\.gz)?$", re.IGNORECASE)
+_PARTS = {"train": ("train",), "test": ("t10k", "test")}
+# deflate packs at most 1032:1 (zlib's documentation); a header that promises more cannot be true.
+_GREATEST_RATIO = 1032
+_CHUNK = 1 << 24
+
+
+def recognises(path: Path) -> bool:
+    """Whether the path is named like an idx file, or is a folder that holds such files."""
+    if path.is_dir():
+        return any(_NAME.search(entry.name) for entry in path.iterdir())
+    return bool(_NAME.search(path.name)) or path.suffix.lower() in (".idx", ".ubyte")
+
+
+def read(path: Path, options: LoadOptions) -> Source:
+    """Read a folder with train-images-idx3-ubyte and its three companions, or one images file with its
+    labels.
+
+    Images ``[n, h, w]`` become ``[n, h, w, 1]``; other values keep their axes. Raises DataError for a missing
+    companion, a wrong magic number, and a file shorter or longer than its header says.
+    """
+    about = About("idx", str(path), path.stem.split(".")[0])
+    if not path.is_dir():
+        return assemble(_part(path, options), None, options, about)
+    found = {part: _images_file(path, prefixes) for part, prefixes in _PARTS.items()}
+    train = found["train"]
+    if train is None:
+        raise DataError(
+            expected=f"a file train-images-idx3-ubyte (or .gz) in {path}",
+            received=f"{len(list(path.iterdir()))} entries, none of that name",
+            remedy="name one images file itself, or rename the files as in MNIST",
+        )
+    test = None if found["test"] is None else _part(found["test"], options)
+    return assemble(_part(train, options), test, options, about)
+
+
+def _images_file(folder: Path, prefixes: tuple[str, ...]) -> Path | None:
+    for entry in sorted(folder.iterdir()):
+        if _NAME.search(entry.name) and entry.name.startswith(prefixes) and "images" in entry.name:
+            return entry
+    return None
+
+
+def _part(images: Path, options: LoadOptions) -> Part:
+    labels = _labels_file(images)
+    if labels is None and options.labels_required:
+        raise DataError(
+            expected=f"a labels file beside {images}, named like it with labels-idx1 for images-idx3",
+            received="no such file",
+            remedy="put the labels beside the images; to predict, load with unlabelled=True",
+        )
+    return Part(read_idx(images), None if labels is None else read_idx(labels))
+
+
+def _labels_file(images: Path) -> Path | None:
+    """The labels that belong to an images file, gzipped or not; None where there are none."""
+    name = re.sub(r"idx\d", "idx1", images.name.removesuffix(".gz").replace("images", "labels"))
+    if "images" not in images.name:
+        return None
+    candidates = (images.with_name(name), images.with_name(name + ".gz"))
+    return next((candidate for candidate in candidates if candidate.exists()), None)
+
+
+def read_idx(path: Path) -> np.ndarray:
+    """One idx file as an array in the machine's byte order, plain or gzipped (told by its first bytes).
+
+    Raises DataError for a missing, empty, truncated or overlong file, or a wrong magic number.
+    """
+    size = require_file(path)
+    try:
+        with path.open("rb") as file:
+            zipped = file.read(2) == b"\x1f\x8b"
+            file.seek(0)
+            if not zipped:
+                return _read_values(file, path, limit=size)
+            with gzip.GzipFile(fileobj=file) as unzipped:
+                return _read_values(unzipped, path, limit=size * _GREATEST_RATIO)
+    except (OSError, EOFError, zlib.error, MemoryError) as error:
+        raise DataError(
+            expected=f"a whole idx file {path}",
+            received=f"{type(error).__name__}: {error} (file of {size} bytes)",
+            remedy="the file is cut short or damaged: download or copy it again",
+        ) from error
+
+
+def _read_values(file: BinaryIO | gzip.GzipFile, path: Path, *, limit: int) -> np.ndarray:
+    header = file.read(4)
+    if len(header) < 4 or header[:2] != b"\0\0" or header[2] not in _TYPES or not 1 <= header[3] <= 8:
+        raise DataError(
+            expected=f"an idx file {path}: 0, 0, a type ({', '.join(map(hex, _TYPES))}), the number of axes",
+            received=f"first bytes {header.hex(' ') or 'none'}",
+            remedy=f"check that {quote(path.name)} is an idx file and not, say, a saved web page",
+        )
+    dtype, axes = np.dtype(_TYPES[header[2]]), header[3]
+    sizes = file.read(4 * axes)
+    if len(sizes) < 4 * axes:
+        raise EOFError(f"{axes} axes announced, {len(sizes) // 4} given")
+    shape = struct.unpack(f">{axes}I", sizes)
+    promised = math.prod(shape) * dtype.itemsize
+    content = _read_exactly(file, promised) if promised <= limit else b""
+    if len(content) != promised or file.read(1):
+        raise EOFError(
+            f"its header says {shape}, which is {promised} bytes, and it holds {_held(content, promised)}"
+        )
+    return np.frombuffer(content, dtype).reshape(shape).astype(dtype.newbyteorder("="), copy=False)
+
+
+def _held(content: bytes | bytearray, promised: int) -> str:
+    return f"only {len(content)}" if len(content) != promised and content else "more" if content else "fewer"
+
+
+def _read_exactly(file: BinaryIO | gzip.GzipFile, count: int) -> bytearray:
+    """Up to ``count`` bytes, in chunks: a false header must not make us reserve the memory it promises."""
+    content = bytearray()
+    while len(content) < count and (chunk := file.read(min(_CHUNK, count - len(content)))):
+        content += chunk
+    return content

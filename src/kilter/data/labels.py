@@ -1,0 +1,112 @@
+"""Targets: is it classification or regression, which classes are there, which index has each row?
+
+The rule of ``task="auto"``, in order:
+
+1. text and true/false are classes;
+2. numbers with fractions, and several target columns that are not one-hot, are regression;
+3. whole numbers beside images are classes;
+4. whole numbers beside a table are classes where there are at most MAX_CLASSES_AUTO different ones and each
+   occurs twice on average; otherwise they are regression.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import numpy as np
+
+from kilter.data.dataset import Task
+from kilter.data.paths import first_named, name_rows, nearest_name, quote
+from kilter.errors import DataError
+
+# Ratings and grades have up to about 20 steps; counts and prices have more. Say task= where this is wrong.
+MAX_CLASSES_AUTO = 20
+
+
+def decide_task(
+    targets: np.ndarray, wanted: Literal["auto", "classification", "regression"], *, images: bool
+) -> Task:
+    """The task for raw targets (``[n]`` or ``[n, k]``, no missing values) by the rule of this module.
+
+    Raises DataError where the wanted task is impossible: regression on text, classification on fractions.
+    """
+    text = targets.dtype.kind in "USOb"
+    whole = not text and bool(np.all(targets == np.floor(targets)))
+    if wanted == "regression" and targets.dtype.kind in "USO":
+        raise DataError(
+            expected="numbers as targets, because task=regression",
+            received=f"text such as {quote(str(targets.flat[0]))}",
+            remedy="name a numeric target column, or leave task=auto",
+        )
+    if wanted == "classification" and not text and not whole:
+        fractions = np.flatnonzero((targets != np.floor(targets)).reshape(len(targets), -1).any(axis=1))
+        raise DataError(
+            expected="text or whole numbers as targets, because task=classification",
+            received=f"fractions {name_rows(fractions)}",
+            remedy="use task=regression, or bin the target into classes first",
+        )
+    if wanted != "auto":
+        return wanted
+    if text:
+        return "classification"
+    if targets.ndim == 2:
+        return "classification" if is_one_hot(targets) else "regression"
+    if not whole:
+        return "regression"
+    distinct = len(np.unique(targets))
+    few = distinct <= MAX_CLASSES_AUTO and distinct * 2 <= len(targets)
+    return "classification" if images or few else "regression"
+
+
+def is_one_hot(targets: np.ndarray) -> bool:
+    """Whether every row of ``[n, k]`` with k of 2 or more is one 1 among zeros."""
+    if targets.ndim != 2 or targets.shape[1] < 2 or targets.dtype.kind not in "biuf":
+        return False
+    return bool(np.all((targets == 0) | (targets == 1)) and np.all(targets.sum(axis=1) == 1))
+
+
+def class_names(targets: np.ndarray) -> tuple[str, ...]:
+    """Names of the classes in raw labels ``[n]``: numbers in numeric order, text in order of code points.
+
+    Example:
+        >>> class_names(np.array([10, 2, 2]))
+        ('2', '10')
+    """
+    return tuple(dict.fromkeys(label_name(value) for value in np.unique(targets)))
+
+
+def label_name(value: object) -> str:
+    """The name of one label: text without blanks around it, whole numbers without a point, true or false."""
+    if isinstance(value, (bool, np.bool_)):
+        return "true" if value else "false"
+    if isinstance(value, (float, np.floating)) and float(value).is_integer():
+        return str(int(value))
+    return str(value).strip()
+
+
+def class_indexes(targets: np.ndarray, classes: tuple[str, ...], part: str) -> np.ndarray:
+    """The index in ``classes`` of each raw label, int32 ``[n]``.
+
+    Labels are matched by name. Whole numbers are taken as indexes where no class is named by a number, as in
+    files that number the classes "cat" and "dog" 0 and 1. One-hot rows ``[n, k]`` are indexes too.
+    Raises DataError that counts labels which belong to no class and names the first rows.
+    """
+    if targets.ndim == 2:
+        targets = targets.argmax(axis=1)
+    values, inverse = np.unique(targets, return_inverse=True)
+    by_name = {name: index for index, name in enumerate(classes)}
+    numbered = values.dtype.kind in "iu" and not any(name.lstrip("-").isdigit() for name in classes)
+    known = {str(index): index for index in range(len(classes))} if numbered else by_name
+    names = [label_name(value) for value in values]
+    codes = np.array([known.get(name, -1) for name in names], dtype=np.int32)
+    labels = codes[inverse.reshape(-1)] if len(codes) else np.zeros(0, np.int32)
+    unknown = np.flatnonzero(labels < 0)
+    if len(unknown):
+        strangers = [quote(name) for name, code in zip(names, codes, strict=True) if code < 0]
+        near = nearest_name(strangers[0].strip('"'), known)
+        raise DataError(
+            expected=f"labels in the {part} among the {len(classes)} of training ({first_named(known)})",
+            received=f"{len(unknown)} others: {first_named(strangers)}, {name_rows(unknown)}",
+            remedy=f"correct these rows, or add rows of these classes to the training data{near}",
+        )
+    return labels

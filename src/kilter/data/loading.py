@@ -1,0 +1,100 @@
+"""load(): one door for every kind of source."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from kilter.data.dataset import Source
+from kilter.data.encoding import TableEncoding
+from kilter.data.formats import FORMATS, Format
+from kilter.data.named import NAMED_SETS, read_named
+from kilter.data.options import LoadOptions
+from kilter.data.paths import nearest_name, quote, sibling_names
+from kilter.errors import DataError, OptionError
+
+
+def load(
+    source: str | Path,
+    *,
+    target: str | None = None,
+    task: Literal["auto", "classification", "regression"] = "auto",
+    skip_bad: bool = False,
+    encoding: TableEncoding | None = None,
+    classes: tuple[str, ...] | None = None,
+    image_size: tuple[int, int] | None = None,
+    unlabelled: bool = False,
+) -> Source:
+    """Read a data set: a file, a folder, or a name (digits, fashion-mnist, cifar10).
+
+    A name wins over a file of the same name: write ``./digits`` for the file.
+
+    Args:
+        source: path or name. Formats: :data:`kilter.data.FORMATS`.
+        target: a table's target column; else one called target, label, class or y; else the last one.
+        task: "auto" decides by the rule in :mod:`kilter.data.labels`.
+        skip_bad: leave out rows with missing, NaN or infinite values and images that cannot be decoded; each
+            is listed in ``Dataset.skipped``. Otherwise they are errors.
+        encoding: of a training before: read a table exactly as then; labels may be absent.
+        classes: of a training before, for data that are no table: labels become its indexes.
+        image_size: (height, width) to which encoded images are resized; without it they must have one size.
+        unlabelled: labels may be absent (prediction).
+
+    Raises:
+        DataError: the source is missing, empty, damaged, of no known kind, or not fit to be trained on.
+        OptionError: an option makes no sense for this source.
+    """
+    options = LoadOptions(target, task, skip_bad, encoding, classes, image_size, unlabelled)
+    if str(source) in NAMED_SETS:
+        return read_named(str(source), options)
+    path = Path(source).expanduser()
+    chosen = _format_of(path)
+    _require_fitting_options(chosen, options)
+    return chosen.read(path, options)
+
+
+def _format_of(path: Path) -> Format:
+    try:
+        exists = path.exists()
+        chosen = next((known for known in FORMATS if known.recognises(path)), None)
+    except (OSError, ValueError) as error:  # no permission, a name too long, a zero byte in it
+        raise DataError(
+            expected="a readable file or folder",
+            received=f"{quote(str(path))} ({type(error).__name__}: {error})",
+            remedy="check the path and its permissions",
+        ) from error
+    if not exists:
+        near = nearest_name(path.name, [*NAMED_SETS, *sibling_names(path)])
+        raise DataError(
+            expected=f"a file, a folder, or one of the names {', '.join(NAMED_SETS)}",
+            received=f"{quote(str(path))}, which does not exist",
+            remedy=f"check the name{near}",
+        )
+    if chosen is None:
+        raise DataError(
+            expected=f"one of: {'; '.join(known.looks_like for known in FORMATS)}",
+            received=f"{quote(str(path))}, of no known kind (extension {path.suffix or 'none'})",
+            remedy=f"convert it, or correct its name{_near_extension(path)}",
+        )
+    return chosen
+
+
+def _near_extension(path: Path) -> str:
+    return nearest_name(path.suffix.lower(), (".csv", ".parquet", ".npz", ".idx")) if path.suffix else ""
+
+
+def _require_fitting_options(chosen: Format, options: LoadOptions) -> None:
+    """An option that would silently do nothing is an error."""
+    is_table = chosen.name in ("csv", "parquet")
+    unused = {
+        "image_size": options.image_size is not None and not chosen.resizes,
+        "target": options.target is not None and not is_table,
+        "encoding": options.encoding is not None and not is_table,
+    }
+    names = [name for name, wrong in unused.items() if wrong]
+    if names:
+        raise OptionError(
+            expected=f"options that apply to {chosen.looks_like}",
+            received=", ".join(f"{name}={getattr(options, name)!r}"[:80] for name in names),
+            remedy=f"leave out {' and '.join(names)}",
+        )

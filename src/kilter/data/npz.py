@@ -1,0 +1,95 @@
+"""NumPy archives: x and y, or x_train, y_train, x_test and y_test. Pickled objects are refused."""
+
+from __future__ import annotations
+
+import struct
+import zipfile
+import zlib
+from pathlib import Path
+
+import numpy as np
+
+from kilter.data.assembling import About, Part, assemble
+from kilter.data.dataset import Source
+from kilter.data.options import LoadOptions
+from kilter.data.paths import first_named, nearest_name, quote, require_file
+from kilter.errors import DataError
+
+# What numpy and zipfile raise on damaged archives; found by fuzzing, see tests/data.
+_DAMAGE = (
+    OSError,
+    EOFError,
+    ValueError,
+    KeyError,
+    TypeError,
+    NotImplementedError,
+    RuntimeError,
+    SyntaxError,
+    MemoryError,
+    OverflowError,
+    struct.error,
+    zipfile.BadZipFile,
+    zlib.error,
+)
+
+
+def recognises(path: Path) -> bool:
+    """Whether the path ends in .npz."""
+    return path.suffix.lower() == ".npz"
+
+
+def read(path: Path, options: LoadOptions) -> Source:
+    """Read an archive with x and y, or with x_train, y_train and optionally x_test, y_test; case does not
+    matter.
+
+    uint8 stays uint8, other numbers become float32. Raises DataError for missing keys, pickled objects, a
+    damaged archive.
+    """
+    require_file(path)
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            return _read_archive(archive, path, options)
+    except DataError:
+        raise
+    except _DAMAGE as error:
+        raise DataError(
+            expected=f"a whole NumPy archive {path}",
+            received=f"one that cannot be read ({type(error).__name__}: {error})",
+            remedy="the file is cut short or damaged: write it again with numpy.savez",
+        ) from error
+
+
+def _read_archive(archive: np.lib.npyio.NpzFile, path: Path, options: LoadOptions) -> Source:
+    keys = {key.lower(): key for key in archive.files}
+    about = About("npz", str(path), path.stem)
+    if "x_train" in keys:
+        train = _part(archive, keys, "x_train", "y_train", path)
+        test = _part(archive, keys, "x_test", "y_test", path) if "x_test" in keys else None
+        return assemble(train, test, options, about)
+    if "x" not in keys:
+        raise DataError(
+            expected=f"arrays x and y, or x_train, y_train, x_test and y_test, in {path}",
+            received=f"the arrays {first_named(map(quote, archive.files)) or 'none'}",
+            remedy=f"write it with numpy.savez(path, x=..., y=...){nearest_name('x_train', keys)}",
+        )
+    return assemble(_part(archive, keys, "x", "y", path), None, options, about)
+
+
+def _part(archive: np.lib.npyio.NpzFile, keys: dict[str, str], x: str, y: str, path: Path) -> Part:
+    return Part(_array(archive, keys[x], path), _array(archive, keys[y], path) if y in keys else None)
+
+
+def _array(archive: np.lib.npyio.NpzFile, key: str, path: Path) -> np.ndarray:
+    try:
+        array = archive[key]
+    except ValueError as error:
+        if "allow_pickle" not in str(error):
+            raise
+        raise DataError(
+            expected=f"arrays of numbers or text in {path}",
+            received=f"pickled Python objects under the key {quote(key)}",
+            remedy="save it as numbers or text: kilter never unpickles, which could run any code",
+        ) from error
+    if not isinstance(array, np.ndarray):
+        raise ValueError(f"the entry {quote(key)} is not an array")
+    return array

@@ -1,0 +1,153 @@
+"""Parquet: a table, or encoded images in a column; one file, or a folder of train- and test- shards."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+
+from kilter.data.assembling import About, Part, assemble
+from kilter.data.columns import raw_targets
+from kilter.data.dataset import Source
+from kilter.data.folders import TEST_NAMES, TRAIN_NAMES
+from kilter.data.images import decode_images
+from kilter.data.labels import label_name
+from kilter.data.options import LoadOptions
+from kilter.data.paths import first_named, name_rows, quote, require_file
+from kilter.data.tables import choose_target, first_line, table_source
+from kilter.errors import DataError
+
+_IMAGE_NAMES = ("image", "img", "picture", "x")
+
+
+def recognises(path: Path) -> bool:
+    """Whether the path ends in .parquet or is a folder that holds such files."""
+    if path.is_dir():
+        return any(entry.suffix.lower() == ".parquet" for entry in path.iterdir())
+    return path.suffix.lower() == ".parquet"
+
+
+def read(path: Path, options: LoadOptions) -> Source:
+    """Read a file, or a folder of shards whose names begin with train, test, val or validation.
+
+    A column of ``{bytes, path}`` structs, or of plain bytes, makes it a set of images, otherwise it is a
+    table. Raises DataError for a damaged file, shards that do not fit together, several image columns, bad
+    images.
+    """
+    train_files, test_files, notes = _shards(path)
+    train = _frame(train_files)
+    test = _frame(test_files) if test_files else None
+    image_columns = [name for name in train.columns if _holds_images(train[name])]
+    if not image_columns:
+        return table_source(train, test, options, About("parquet table", str(path), path.stem, notes=notes))
+    image = next((name for name in _IMAGE_NAMES if name in image_columns), image_columns[0])
+    notes += tuple(f"column {quote(name)} is not read" for name in image_columns if name != image)
+    label, note = _label_column(train, image, options, path)
+    notes += (note,) if note else ()
+    classes = None if label is None else _declared_classes(train_files[0], label)
+    about = About("parquet images", str(path), path.stem, classes=classes, notes=notes)
+    parts = [
+        None if frame is None else _image_part(frame, image, label, classes, options)
+        for frame in (train, test)
+    ]
+    assert parts[0] is not None
+    return assemble(parts[0], parts[1], options, about)
+
+
+def _shards(path: Path) -> tuple[list[Path], list[Path], tuple[str, ...]]:
+    """Files of the training part, files of the test part, and notes on files that are not read."""
+    if not path.is_dir():
+        return [path], [], ()
+    files = sorted(entry for entry in path.iterdir() if entry.suffix.lower() == ".parquet")
+    train = [file for file in files if file.name.lower().startswith(TRAIN_NAMES)]
+    if not train:
+        return files, [], ()
+    by_name = {name: [f for f in files if f.name.lower().startswith(name)] for name in TEST_NAMES}
+    test = next((found for found in by_name.values() if found), [])
+    rest = [file.name for file in files if file not in train and file not in test]
+    notes = (f"not read: {first_named(rest)}",) if rest else ()
+    return train, test, notes
+
+
+def _frame(files: list[Path]) -> pl.DataFrame:
+    for file in files:
+        require_file(file)
+    try:
+        frames = [pl.read_parquet(file, hive_partitioning=False) for file in files]
+        return frames[0] if len(frames) == 1 else pl.concat(frames, how="vertical_relaxed")
+    except (
+        pl.exceptions.PolarsError,
+        pl.exceptions.PanicException,
+        OSError,
+        ValueError,
+        MemoryError,
+    ) as error:
+        raise DataError(
+            expected=f"whole Parquet files with the same columns: {first_named(files)}",
+            received=f"what cannot be read ({type(error).__name__}: {first_line(error)})",
+            remedy="the file is cut short, damaged or of another format: download or write it again",
+        ) from error
+
+
+def _holds_images(series: pl.Series) -> bool:
+    if isinstance(series.dtype, pl.Struct):
+        return any(field.name == "bytes" and field.dtype == pl.Binary for field in series.dtype.fields)
+    return series.dtype == pl.Binary
+
+
+def _label_column(
+    frame: pl.DataFrame, image: str, options: LoadOptions, path: Path
+) -> tuple[str | None, str | None]:
+    columns = [name for name in frame.columns if name != image and not _holds_images(frame[name])]
+    if not columns and options.target is None:
+        return None, None
+    return choose_target(columns, options.target, str(path))
+
+
+def _declared_classes(file: Path, label: str) -> tuple[str, ...] | None:
+    """Class names from the metadata that Hugging Face's datasets library writes, or None without them."""
+    try:
+        metadata = pl.read_parquet_metadata(file)
+        names = json.loads(metadata["huggingface"])["info"]["features"][label]["names"]
+        return tuple(str(name) for name in names) if names else None
+    except (KeyError, TypeError, ValueError, pl.exceptions.PolarsError):
+        return None
+
+
+def _image_part(
+    frame: pl.DataFrame, image: str, label: str | None, classes: tuple[str, ...] | None, options: LoadOptions
+) -> Part:
+    column = frame[image]
+    content = column.struct.field("bytes") if isinstance(column.dtype, pl.Struct) else column
+    decoded = decode_images(
+        frame.height,
+        lambda i: content[i],
+        lambda i: f"image in row {i}",
+        image_size=options.image_size,
+        skip_bad=options.skip_bad,
+    )
+    if label is None or label not in frame.columns:
+        return Part(decoded.x, None, decoded.skipped)
+    targets, missing = raw_targets(frame[label].gather(decoded.positions))
+    kept, skipped = ~missing, decoded.skipped
+    if missing.any():
+        rows = decoded.positions[missing]
+        if not options.skip_bad:
+            raise DataError(
+                expected=f"a label in column {quote(label)} for every image",
+                received=f"{len(rows)} missing {name_rows(rows)} (rows count from 0)",
+                remedy="fill the labels, or load with skip_bad=True to leave these rows out",
+            )
+        skipped += (f"{len(rows)} rows without a label left out, {name_rows(rows)}",)
+    x, targets = decoded.x, targets if classes is None else _by_name(targets, classes)
+    return Part(x[kept], targets[kept], skipped) if missing.any() else Part(x, targets, skipped)
+
+
+def _by_name(targets: np.ndarray, classes: tuple[str, ...]) -> np.ndarray:
+    """Whole-number labels as the names of their classes; numbers outside stay, to be refused by name."""
+    values, inverse = np.unique(targets, return_inverse=True)
+    numbered = values.dtype.kind in "iu"
+    names = [classes[v] if numbered and 0 <= v < len(classes) else f"{label_name(v)}" for v in values]
+    return np.array(names, dtype=str)[inverse]

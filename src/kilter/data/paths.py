@@ -1,0 +1,76 @@
+"""Files and names: present, not empty, and what was probably meant where they are not."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+
+from kilter.errors import DataError
+
+# How many rows, files or columns a message names before it only counts.
+NAMED_IN_MESSAGES = 5
+
+
+def require_file(path: Path) -> int:
+    """Size of the file in bytes. Raises DataError where it is missing, unreadable, no file or empty."""
+    try:
+        size = path.stat().st_size
+        readable = path.is_file()
+    except (OSError, ValueError) as error:  # ValueError: a zero byte in the name
+        raise DataError(
+            expected=f"a readable file {path}",
+            received=f"{type(error).__name__}: {error}",
+            remedy=f"check the path{nearest_name(path.name, sibling_names(path))}",
+        ) from error
+    if not readable or size == 0:
+        raise DataError(
+            expected=f"data in {path}",
+            received="an empty file (0 bytes)" if readable else "something that is not a file",
+            remedy="write or download the file again",
+        )
+    return size
+
+
+def sibling_names(path: Path) -> list[str]:
+    """Names in the folder that should hold ``path``; [] where there is no such folder."""
+    try:
+        return sorted(entry.name for entry in path.parent.iterdir())
+    except (OSError, ValueError):
+        return []
+
+
+def nearest_name(name: str, known: Iterable[str]) -> str:
+    """A clause that suggests the nearest known names, or "" where none is near.
+
+    Example:
+        >>> nearest_name("cifar-10", ["digits", "cifar10"])
+        ' (did you mean "cifar10"?)'
+    """
+    near = difflib.get_close_matches(name, list(known), n=2)
+    return f" (did you mean {' or '.join(quote(found) for found in near)}?)" if near else ""
+
+
+def quote(text: str) -> str:
+    """The text in double quotes, cut where it is too long for a message."""
+    return f'"{text if len(text) <= 60 else text[:57] + "..."}"'
+
+
+def first_named(items: Iterable[object], *, total: int | None = None) -> str:
+    """The first few items as text, and how many more there are.
+
+    Example:
+        >>> first_named(range(8))
+        '0, 1, 2, 3, 4 and 3 more'
+    """
+    listed = list(items)
+    more = (len(listed) if total is None else total) - len(listed[:NAMED_IN_MESSAGES])
+    text = ", ".join(str(item) for item in listed[:NAMED_IN_MESSAGES])
+    return f"{text} and {more} more" if more > 0 else text
+
+
+def name_rows(rows: np.ndarray) -> str:
+    """The clause "in row 3" or "in rows 3, 4, 9 and 2 more", rows counted from 0."""
+    return f"in row{'s' if len(rows) > 1 else ''} {first_named(rows[:NAMED_IN_MESSAGES], total=len(rows))}"

@@ -1,0 +1,174 @@
+"""split(): training, validation and test part from a source, by count, by share or from a file."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+
+from kilter.data.checks import check
+from kilter.data.dataset import Dataset, Source, Splits
+from kilter.data.loading import load
+from kilter.data.paths import first_named, quote
+from kilter.data.shares import draw_share, row_keys
+from kilter.errors import DataError, OptionError
+
+Part = int | float | str | Path | None
+
+
+def split(source: Source | Dataset, *, validation: Part = 0.1, test: Part = None, seed: int = 0) -> Splits:
+    """Divide the training rows of ``source`` into training, validation and test part.
+
+    Args:
+        source: what load() gave, or a dataset.
+        validation: a whole number: that many rows from the FRONT, as they stand; a float between 0 and 1:
+            that share, drawn with ``seed``, stratified by class in classification; a path or name: data
+            loaded with the same encoding; None, 0 or 0.0: none.
+        test: likewise, but a whole number takes rows from the END. None keeps the source's own test part.
+        seed: whole number from 0; another one draws other rows.
+
+    Both shares are shares of all the rows of ``source.train``. Rows keep their order in every part. A test
+    part does not depend on the validation share.
+
+    Raises:
+        DataError: a part would have no rows; a class of validation or test is absent from training; a file
+            does not fit the training data.
+        OptionError: a value of the wrong type or range; ``test`` where the source brings its own test part.
+    """
+    whole = source.train if isinstance(source, Source) else source
+    own_test = source.test if isinstance(source, Source) else None
+    _require_options(validation, test, seed, own_test)
+    rows = np.arange(len(whole))
+    rows, front = _cut(rows, validation, "validation", front=True)
+    rows, end = _cut(rows, test, "test", front=False)
+    keys = row_keys(len(whole), seed)
+    rows, drawn_test = _draw(rows, whole, keys, test, "test")
+    rows, drawn_validation = _draw(rows, whole, keys, validation, "validation")
+    parts = {
+        "validation": _loaded(source, validation, "validation"),
+        "test": _loaded(source, test, "test") or own_test,
+    }
+    for name, taken in (
+        ("validation", front),
+        ("validation", drawn_validation),
+        ("test", end),
+        ("test", drawn_test),
+    ):
+        if len(taken):
+            parts[name] = whole.take(taken)
+    train = whole.take(rows) if len(rows) < len(whole) else whole
+    check(train, part="training data after the split")
+    for name, part in parts.items():
+        if part is not None:
+            _require_known_classes(train, part, name)
+    return Splits(train, parts["validation"], parts["test"])
+
+
+def _is_share(part: Part) -> bool:
+    return isinstance(part, float) and part > 0
+
+
+def _cut(rows: np.ndarray, part: Part, name: str, *, front: bool) -> tuple[np.ndarray, np.ndarray]:
+    """(rows left, rows taken) for a part given as a number of rows."""
+    if not isinstance(part, int) or part == 0:
+        return rows, rows[:0]
+    if part >= len(rows):
+        raise DataError(
+            expected=f"rows left to train on after {name}={part}",
+            received=f"{len(rows)} rows in all",
+            remedy=f"use a smaller {name} part, or a share such as 0.1",
+        )
+    return (rows[part:], rows[:part]) if front else (rows[:-part], rows[-part:])
+
+
+def _draw(
+    rows: np.ndarray, whole: Dataset, keys: np.ndarray, part: Part, name: str
+) -> tuple[np.ndarray, np.ndarray]:
+    """(rows left, rows taken) for a part given as a share of all rows of ``whole``."""
+    if not _is_share(part):
+        return rows, rows[:0]
+    share = Fraction(repr(float(part))) * len(whole) / max(1, len(rows))  # type: ignore[arg-type]
+    if share >= 1 or len(rows) < 2:
+        raise DataError(
+            expected=f"rows left to train on after {name}={part}",
+            received=f"{len(whole)} rows in all, {len(rows)} of them not yet given to the other part",
+            remedy="use smaller shares, or more data",
+        )
+    stratified = whole.task == "classification" and whole.y is not None
+    taken = rows[draw_share(whole.y[rows] if stratified else None, keys[rows], share)]  # type: ignore[index]
+    if not len(taken):
+        raise DataError(
+            expected=f"rows in the {name} part ({name}={part})",
+            received=f"{len(rows)} rows, one of each class, which all stay in training",
+            remedy="use more data, or a part from a file",
+        )
+    return np.setdiff1d(rows, taken, assume_unique=True), taken
+
+
+def _loaded(source: Source | Dataset, part: Part, name: str) -> Dataset | None:
+    """The part read from a path, as the training data were read; None where it is no path."""
+    if not isinstance(part, (str, Path)):
+        return None
+    whole = source.train if isinstance(source, Source) else source
+    encoding = source.encoding if isinstance(source, Source) else None
+    if whole.features and encoding is None:
+        raise OptionError(
+            expected=f"a Source from kilter.data.load, to read {name}={str(part)!r} as the training table",
+            received="a Dataset, which does not hold the encoding of its columns",
+            remedy="give split() the Source itself",
+        )
+    size = source.image_size if isinstance(source, Source) else None
+    classes = whole.classes if whole.task == "classification" and encoding is None else None
+    loaded = load(part, task=whole.task, encoding=encoding, classes=classes, image_size=size).train
+    if loaded.y is None or loaded.input_shape != whole.input_shape or loaded.outputs != whole.outputs:
+        raise DataError(
+            expected=f"{name} rows {whole.input_shape}, {whole.outputs} outputs, labelled, as in training",
+            received=f"{part}: rows {loaded.input_shape}, {loaded.outputs} outputs, "
+            f"{'no labels' if loaded.y is None else 'labelled'}",
+            remedy="give data of the same form, with labels",
+        )
+    return loaded
+
+
+def _require_known_classes(train: Dataset, part: Dataset, name: str) -> None:
+    if part.task != "classification" or part.y is None or train.y is None:
+        return
+    absent = np.setdiff1d(part.y, train.y)
+    if len(absent):
+        raise DataError(
+            expected=f"every class of the {name} data in the training data too",
+            received=f"{len(absent)} classes that training never sees: "
+            f"{first_named(quote(part.classes[int(label)]) for label in absent)}",
+            remedy="shuffle the rows, use a share (stratified) such as 0.1, or add rows of these classes",
+        )
+
+
+def _require_options(validation: Part, test: Part, seed: int, own_test: Dataset | None) -> None:
+    problems = [
+        f"{name}={part!r}"
+        for name, part in (("validation", validation), ("test", test))
+        if not _is_part(part)
+    ]
+    if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
+        problems.append(f"seed={seed!r}")
+    if problems:
+        raise OptionError(
+            expected="a number of rows from 0, a share between 0 and 1, a path or None; a seed from 0",
+            received=", ".join(problems),
+            remedy="write for instance validation=5000 or validation=0.1",
+        )
+    if own_test is not None and test not in (None, 0):
+        raise OptionError(
+            expected="one test part",
+            received=f"test={test!r}, and the source brings {len(own_test)} test rows of its own",
+            remedy="leave test out",
+        )
+
+
+def _is_part(part: object) -> bool:
+    if isinstance(part, bool):
+        return False
+    if isinstance(part, float):
+        return 0 <= part < 1
+    return part is None or (isinstance(part, int) and part >= 0) or isinstance(part, (str, Path))

@@ -1,0 +1,200 @@
+"""Tables (CSV, Parquet): the target column, the encoding of the others, and the rows as float32."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+
+from kilter.data.assembling import About, Part, assemble
+from kilter.data.columns import Values, column_values, find_column, raw_targets
+from kilter.data.dataset import Source
+from kilter.data.encoding import TableEncoding
+from kilter.data.labels import class_names, decide_task
+from kilter.data.options import LoadOptions
+from kilter.data.paths import first_named, name_rows, nearest_name, quote, require_file
+from kilter.errors import DataError
+
+# Names that mean the target where none is given, in order of preference; case does not matter.
+TARGET_NAMES = ("target", "label", "class", "y")
+# What stands for "missing" in the wild, beside an empty field.
+NULL_VALUES = ["NA", "N/A", "null", "NULL", "?"]
+_SEPARATORS = ",;\t"
+
+
+def recognises_csv(path: Path) -> bool:
+    """Whether the path ends in .csv."""
+    return path.suffix.lower() == ".csv"
+
+
+def read_csv(path: Path, options: LoadOptions) -> Source:
+    """Read a CSV file with a header line; separated by comma, semicolon or tab (whichever the header has
+    most of).
+
+    Raises DataError for a missing, empty or damaged file and for everything :func:`table_source` refuses.
+    """
+    require_file(path)
+    categories = () if options.encoding is None else options.encoding.columns
+    try:
+        with path.open("rb") as file:
+            header = file.readline(1 << 20).decode("utf-8", errors="replace")
+        separator = max(_SEPARATORS, key=header.count)
+        names = pl.read_csv(path, separator=separator, n_rows=0).columns
+        # A category "01" must not turn into the number 1 because a new file holds no other text in that
+        # column.
+        as_text = {c.name: pl.String for c in categories if c.kind == "category" and c.name in names}
+        frame = pl.read_csv(
+            path,
+            separator=separator,
+            infer_schema_length=None,
+            null_values=NULL_VALUES,
+            schema_overrides=as_text,
+        )
+    except (
+        pl.exceptions.PolarsError,
+        pl.exceptions.PanicException,
+        OSError,
+        ValueError,
+        MemoryError,
+    ) as error:
+        raise DataError(
+            expected=f"a CSV table {path} in UTF-8 with a header line",
+            received=f"one that cannot be read ({type(error).__name__}: {first_line(error)})",
+            remedy="check the quotes and the number of fields in each line, or write the file again",
+        ) from error
+    if all(_is_number(name) for name in frame.columns):
+        raise DataError(
+            expected=f"column names in the first line of {path}",
+            received=f"only numbers ({first_named(frame.columns)})",
+            remedy="add a line with the names of the columns at the top",
+        )
+    return table_source(frame, None, options, About("csv table", str(path), path.stem))
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of an error's message, for use inside another message."""
+    return str(error).strip().split("\n")[0][:200]
+
+
+def table_source(
+    frame: pl.DataFrame, test: pl.DataFrame | None, options: LoadOptions, about: About
+) -> Source:
+    """Encode the frames as ``options.encoding`` says, or as found in ``frame``, and assemble the source.
+
+    Categories and classes are those of the whole training frame. Raises DataError for a target or feature
+    column that is not there, missing, NaN or infinite values (unless ``skip_bad``), and what find_column
+    refuses.
+    """
+    if frame.height == 0:
+        raise DataError(
+            expected=f"rows in {about.origin}",
+            received=f"0 rows ({len(frame.columns)} columns)",
+            remedy="check that the file is whole and the right one",
+        )
+    encoding, notes = options.encoding, about.notes
+    if encoding is None:
+        target, note = choose_target(frame.columns, options.target, about.origin)
+        notes += (note,) if note else ()
+        encoding = _fit_encoding(frame, target, options)
+    about = About(about.kind, about.origin, about.name, encoding.features, encoding=encoding, notes=notes)
+    train_part = _encode(frame, encoding, options, f"training data {about.origin}")
+    test_part = None if test is None else _encode(test, encoding, options, f"test data {about.origin}")
+    return assemble(train_part, test_part, options, about)
+
+
+def choose_target(columns: list[str], wanted: str | None, origin: str) -> tuple[str, str | None]:
+    """The target column and, where nobody named it, a note that says which one it is.
+
+    The named one; else a column called target, label, class or y; else the last column.
+    """
+    if wanted is not None:
+        if wanted in columns:
+            return wanted, None
+        raise DataError(
+            expected=f"a target column among {first_named(map(quote, columns))} in {origin}",
+            received=f"target={wanted!r}",
+            remedy=f"name one of the columns{nearest_name(wanted, columns)}",
+        )
+    by_name = {column.lower(): column for column in reversed(columns)}
+    named = next((by_name[name] for name in TARGET_NAMES if name in by_name), None)
+    target = columns[-1] if named is None else named
+    why = "the last column" if named is None else "by its name"
+    return target, f"the target is column {quote(target)} ({why}); another one: target=NAME"
+
+
+def _fit_encoding(frame: pl.DataFrame, target: str, options: LoadOptions) -> TableEncoding:
+    columns = tuple(find_column(frame[name]) for name in frame.columns if name != target)
+    if not columns:
+        raise DataError(
+            expected="feature columns beside the target",
+            received=f"the column {quote(target)} alone",
+            remedy="check the separator (comma, semicolon or tab) and the file",
+        )
+    targets, missing = raw_targets(frame[target])
+    if missing.all():
+        raise DataError(
+            expected=f"values in the target column {quote(target)}",
+            received=f"{frame.height} rows, all missing",
+            remedy="name another column with target=, or fill this one",
+        )
+    task = decide_task(targets[~missing], options.task, images=False)
+    classes = options.classes or class_names(targets[~missing]) if task == "classification" else ()
+    return TableEncoding(columns, target, task, classes)
+
+
+def _encode(frame: pl.DataFrame, encoding: TableEncoding, options: LoadOptions, words: str) -> Part:
+    """Features float32 and raw targets of one frame, bad rows refused or left out."""
+    absent = [column.name for column in encoding.columns if column.name not in frame.columns]
+    if absent:
+        raise DataError(
+            expected=f"the columns the model was trained on in the {words}",
+            received=f"none called {first_named(map(quote, absent))}",
+            remedy=f"add the columns{nearest_name(absent[0], frame.columns)}",
+        )
+    values = {column.name: column_values(frame[column.name], column) for column in encoding.columns}
+    problems = [found.describe(name) for name, found in values.items() if found.bad.any()]
+    bad = np.zeros(frame.height, bool)
+    for found in values.values():
+        bad |= found.bad
+    targets = None
+    if encoding.target in frame.columns:
+        targets, without = raw_targets(frame[encoding.target])
+        if without.any():
+            bad |= without
+            clause = Values(targets, without, int(without.sum())).describe(encoding.target)
+            problems.append(f"target {clause}")
+    if problems and (not options.skip_bad or bad.all()):
+        raise DataError(
+            expected=f"a finite number or a category in every field of the {words} (rows count from 0)",
+            received="; ".join(problems),
+            remedy="fill or correct these fields, or load with skip_bad=True to leave these rows out",
+        )
+    skipped = (f"{int(bad.sum())} rows left out, {name_rows(np.flatnonzero(bad))}",) if bad.any() else ()
+    kept = ~bad
+    x = _features(encoding, values, kept)
+    return Part(x, None if targets is None else targets[kept], skipped)
+
+
+def _features(encoding: TableEncoding, values: dict[str, Values], kept: np.ndarray) -> np.ndarray:
+    """float32 ``[kept rows, features]`` in the order of the encoding."""
+    x = np.zeros((int(kept.sum()), len(encoding.features)), np.float32)
+    position = 0
+    for column in encoding.columns:
+        chosen = values[column.name].values[kept]
+        if column.kind == "number":
+            with np.errstate(over="ignore"):  # beyond float32: becomes infinite and is named in assemble()
+                x[:, position] = chosen
+        else:
+            seen = np.flatnonzero(chosen >= 0)
+            x[seen, position + chosen[seen]] = 1.0
+        position += len(column.features)
+    return x
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
