@@ -1,6 +1,6 @@
 """What Keras lacks: builders with sound defaults, and the pairing of initialisers with activations.
 
-Names load on first use (PEP 562): recipes check their options with :mod:`kilter.nn.options`, which needs no Keras.
+Names load on first use (PEP 562): recipes check their options with :mod:`kilter.nn.options`, without Keras.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ _HOMES = {
     "VarianceScaling": "kilter.nn.options",
 }
 
-__all__ = ["Pairing", "VarianceScaling", "cnn", "is_paired", "mlp", "pairing"]  # noqa: F822
+__all__ = ["Pairing", "VarianceScaling", "cnn", "is_paired", "mlp", "pairing"]
 
 
 def __getattr__(name: str) -> Any:

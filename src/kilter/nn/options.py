@@ -20,7 +20,7 @@ PRESETS: Final[dict[str, str]] = {"standard": "elu", "self-normalizing": "selu"}
 BATCH_NORM: Final = (False, "before", "after", "input")
 # Keras's LeakyReLU has 0.3, PyTorch's 0.01; 0.2 lies between and is what Keras's function of that name has.
 LEAKY_SLOPE: Final = 0.2
-# Softmax couples the units of a layer and belongs to an output; RReLU draws its slope and is a layer of its own.
+# Softmax couples the units of a layer and belongs to an output; RReLU draws its slope, so it is a layer.
 ACTIVATIONS: Final = tuple(name for name in PAIRINGS if name not in ("softmax", "rrelu"))
 INITIALIZERS: Final = (
     "he_normal",
@@ -106,9 +106,9 @@ def hidden_options(
 ) -> HiddenOptions:
     """Fill in what is None from the preset, and check that the whole makes sense.
 
-    Raises :class:`OptionError` for an unknown name, a value out of range, and for combinations that contradict
-    the theory: self-normalisation holds only with SELU, LeCun normal, no batch normalisation and no penalty or
-    limit on the weights (Klambauer et al. 2017).
+    Raises :class:`OptionError` for an unknown name, a value out of range, and for combinations that
+    contradict the theory: self-normalisation holds only with SELU, LeCun normal, no batch normalisation and
+    no penalty or limit on the weights (Klambauer et al. 2017).
     """
     activation = default_activation(preset) if activation is None else activation
     _one_of("activation", activation, ACTIVATIONS)
@@ -184,8 +184,8 @@ def _check_slope(options: HiddenOptions) -> None:
         )
     if not 0 <= slope < 1:
         raise OptionError(
-            expected="a negative_slope from 0 to below 1: at 1 the layer is linear, above it the negative side "
-            "is the steeper one, below 0 it is folded over",
+            expected="a negative_slope from 0 to below 1: at 1 the layer is linear, above it the negative "
+            "side is the steeper one, below 0 it is folded over",
             received=f"negative_slope={slope}",
             remedy="0.01 to 0.3 is usual",
         )
@@ -194,8 +194,8 @@ def _check_slope(options: HiddenOptions) -> None:
 def _check_self_normalization(options: HiddenOptions) -> None:
     if options.activation == "selu" and not options.self_normalizing:
         raise OptionError(
-            expected="SELU in a self-normalizing network: with plain dropout or batch normalisation around it, "
-            "it has no advantage over ELU",
+            expected="SELU in a self-normalizing network: with plain dropout or batch normalisation around "
+            "it, it has no advantage over ELU",
             received=f"activation='selu' with preset={options.preset!r}",
             remedy="take preset='self-normalizing', or activation='elu'",
         )
@@ -222,8 +222,8 @@ def _check_self_normalization(options: HiddenOptions) -> None:
     faults = [(given, why) for is_broken, given, why in broken if is_broken]
     if faults:
         raise OptionError(
-            expected="what self-normalisation needs (SELU, LeCun normal, no batch normalisation, no penalty or "
-            "limit on the weights): " + "; ".join(why for _, why in faults),
+            expected="what self-normalisation needs (SELU, LeCun normal, no batch normalisation, no penalty "
+            "or limit on the weights): " + "; ".join(why for _, why in faults),
             received=", ".join(given for given, _ in faults),
             remedy="leave these out (alpha dropout is the regulariser that fits), or take preset='standard'",
         )

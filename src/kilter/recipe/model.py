@@ -7,22 +7,22 @@ from typing import Annotated, Any, Final, Literal, Self
 from pydantic import BeforeValidator, Discriminator, Field, Tag, model_validator
 
 from kilter.nn import options as nn_options
-from kilter.recipe.base import LISTED, UNSET, Section, refuse, whole_number
+from kilter.recipe.base import UNSET, Section, refuse, whole_number
 
 MAX_LAYERS: Final = 1000
 MAX_UNITS: Final = 1_000_000
-WIDTHS: Final = f"a list of up to {MAX_LAYERS} layer widths, each from 1 to {MAX_UNITS}, or a table {{ layers = 20, units = 100 }}"
+WIDTHS: Final = f"a list of up to {MAX_LAYERS} widths, each from 1 to {MAX_UNITS}, or a table {{layers = 20, units = 100}}"
 
 
 class VarianceScaling(Section):
     """An initialiser by its formula, for what the names do not cover (such as He on the mean of the fans)."""
 
-    scale: float = Field(1.0, gt=0, description="a number above 0: the variance is scale / fan")
+    scale: float = Field(default=1.0, gt=0, description="a number above 0: the variance is scale / fan")
     mode: Literal["fan_in", "fan_out", "fan_avg"] = Field(
-        "fan_in", description='"fan_in", "fan_out" or "fan_avg"'
+        default="fan_in", description='"fan_in", "fan_out" or "fan_avg"'
     )
     distribution: Literal["truncated_normal", "untruncated_normal", "uniform"] = Field(
-        "truncated_normal", description='"truncated_normal", "untruncated_normal" or "uniform"'
+        default="truncated_normal", description='"truncated_normal", "untruncated_normal" or "uniform"'
     )
 
 
@@ -70,7 +70,7 @@ def _default_initializer(earlier: dict[str, Any]) -> str:
 class BuilderSection(Section):
     """The keys that both builders share: how every hidden layer is made. Resolved like the builders' own."""
 
-    preset: nn_options.Preset = Field("standard", description='"standard" or "self-normalizing"')
+    preset: nn_options.Preset = Field(default="standard", description='"standard" or "self-normalizing"')
     activation: Literal[nn_options.ACTIVATIONS] = Field(  # pyright: ignore[reportInvalidTypeForm]
         default_factory=_default_activation, description="one of " + ", ".join(nn_options.ACTIVATIONS)
     )
@@ -83,14 +83,14 @@ class BuilderSection(Section):
     initializer: Initializer = Field(
         default_factory=_default_initializer,
         description="one of " + ", ".join(nn_options.INITIALIZERS) + ", or a table such as "
-        '{ scale = 2.0, mode = "fan_avg", distribution = "uniform" }; the default is paired with the activation',
+        '{ scale = 2.0, mode = "fan_avg", distribution = "uniform" }; the default fits the activation',
     )
     batch_norm: nn_options.BatchNorm = Field(
-        False,
-        description='false, "before" or "after" each activation, or "input" for one layer in front of the network',
+        default=False,
+        description='false, "before" or "after" each activation, or "input" for one layer in front of all',
     )
     dropout: float = Field(
-        0.0, ge=0, lt=1, description="the share of outputs dropped in training: 0 to below 1"
+        default=0.0, ge=0, lt=1, description="the share of outputs dropped in training: 0 to below 1"
     )
 
     @model_validator(mode="after")
@@ -99,7 +99,7 @@ class BuilderSection(Section):
         return self
 
     def check(self, *, l1: float = 0.0, l2: float = 0.0, max_norm: float | None = None) -> None:
-        """Raise :class:`kilter.errors.OptionError` where the keys, with these penalties, contradict the theory."""
+        """Raise :class:`kilter.errors.OptionError` where keys and penalties contradict the theory."""
         nn_options.hidden_options(**self._shared(), l1=l1, l2=l2, max_norm=max_norm)
 
     def _shared(self) -> dict[str, Any]:
@@ -120,7 +120,7 @@ class MlpSection(BuilderSection):
     """``builder = "mlp"``: dense layers."""
 
     builder: Literal["mlp"] = Field(description='"mlp" or "cnn"')
-    hidden: Widths = Field((100, 100), description=WIDTHS)
+    hidden: Widths = Field(default=(100, 100), description=WIDTHS)
 
     def arguments(self) -> dict[str, Any]:
         """The keyword arguments of :func:`kilter.nn.mlp` that this section states."""
@@ -131,9 +131,11 @@ class CnnSection(BuilderSection):
     """``builder = "cnn"``: convolutions, then dense layers."""
 
     builder: Literal["cnn"] = Field(description='"mlp" or "cnn"')
-    filters: Widths = Field((32, 64), description="as hidden: the filters of each convolution")
-    kernel_size: int = Field(3, ge=1, le=31, description="the side of the convolutions' windows: 1 to 31")
-    hidden: Widths = Field((128,), description=WIDTHS)
+    filters: Widths = Field(default=(32, 64), description="as hidden: the filters of each convolution")
+    kernel_size: int = Field(
+        default=3, ge=1, le=31, description="the side of the convolutions' windows: 1 to 31"
+    )
+    hidden: Widths = Field(default=(128,), description=WIDTHS)
 
     def arguments(self) -> dict[str, Any]:
         """The keyword arguments of :func:`kilter.nn.cnn` that this section states."""
@@ -149,8 +151,8 @@ class FileSection(Section):
 
     file: str = Field(min_length=1, description="the path of a .keras file")
     allow_code: bool = Field(
-        False,
-        description="true or false: run Python code stored in the file (Lambda layers); true only for a file you trust",
+        default=False,
+        description="true or false: run code stored in the file (Lambda layers); only for files you trust",
     )
 
 

@@ -37,7 +37,7 @@ def _default_rate(earlier: dict[str, Any]) -> float:
 class OptimizerSection(Section):
     """Which optimizer, and how it steps."""
 
-    name: str = Field("nadam", description="one of " + ", ".join(DEFAULT_RATES))
+    name: str = Field(default="nadam", description="one of " + ", ".join(DEFAULT_RATES))
     learning_rate: float = Field(
         default_factory=_default_rate,
         gt=0,
@@ -45,26 +45,29 @@ class OptimizerSection(Section):
         description="a number above 0, at most 1000; the default depends on the optimizer",
     )
     clipnorm: Annotated[float | None, UNSET] = Field(
-        None, gt=0, description="a number above 0: each gradient's norm is cut to it"
+        default=None, gt=0, description="a number above 0: each gradient's norm is cut to it"
     )
     clipvalue: Annotated[float | None, UNSET] = Field(
-        None, gt=0, description="a number above 0: each element of a gradient is cut to ± it"
+        default=None, gt=0, description="a number above 0: each element of a gradient is cut to ± it"
     )
     global_clipnorm: Annotated[float | None, UNSET] = Field(
-        None, gt=0, description="a number above 0: the norm of all gradients together is cut to it"
+        default=None, gt=0, description="a number above 0: the norm of all gradients together is cut to it"
     )
     weight_decay: Annotated[float | None, UNSET] = Field(
-        None,
+        default=None,
         ge=0,
         lt=1,
         description="a number from 0 to below 1: the share of a weight taken off per unit of rate",
     )
     momentum: Annotated[float | None, UNSET] = Field(
-        None, ge=0, lt=1, description="a number from 0 to below 1, for sgd and rmsprop only"
+        default=None, ge=0, lt=1, description="a number from 0 to below 1, for sgd and rmsprop only"
     )
-    nesterov: bool = Field(False, description="true or false, for sgd with momentum only")
+    nesterov: bool = Field(default=False, description="true or false, for sgd with momentum only")
     gradient_accumulation_steps: Annotated[int | None, UNSET] = Field(
-        None, ge=2, le=100_000, description="a whole number from 2 to 100000: batches summed up before a step"
+        default=None,
+        ge=2,
+        le=100_000,
+        description="a whole number from 2 to 100000: batches summed up before a step",
     )
     options: dict[str, bool | int | float | str] = Field(
         default_factory=dict,

@@ -15,10 +15,10 @@ from kilter.recipe.text import parse_recipe
 def with_overrides(recipe: Recipe, overrides: Iterable[str]) -> Recipe:
     """``recipe`` with each ``"section.key=value"`` of ``overrides`` put in, in order, and checked as a whole.
 
-    A value is read as TOML and, where it is none, taken as a string: ``train.epochs=5``, ``optimizer.name=sgd``,
-    ``model.hidden=[50, 50]``, ``train.early_stopping=none``. Defaults that depend on another key (a learning rate
-    on the optimizer) follow it unless they were given. Naming another kind of model (builder, file or factory)
-    starts the model section afresh.
+    A value is read as TOML and, where it is none, taken as a string: ``train.epochs=5``,
+    ``optimizer.name=sgd``, ``model.hidden=[50, 50]``, ``train.early_stopping=none``. Defaults that depend on
+    another key (a learning rate on the optimizer) follow it unless they were given. Naming another kind of
+    model (builder, file or factory) starts the model section afresh.
 
     Raises :class:`RecipeError` as :func:`parse_recipe` does, and for an override without ``=``.
 

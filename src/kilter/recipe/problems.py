@@ -1,4 +1,4 @@
-"""Pydantic's errors told as kilter tells errors: all at once, in words, with the nearest name for an unknown key."""
+"""Pydantic's errors told as kilter tells them: all at once, and with the nearest name for an unknown key."""
 
 from __future__ import annotations
 
@@ -146,7 +146,10 @@ def _unknown_key(path: tuple[str, ...], value: Any, given: Mapping[Any, Any]) ->
 
 
 def _no_one_model(value: Any) -> Problem:
-    expected = 'in [model] exactly one of builder = "mlp" or "cnn", file = "model.keras", factory = "module:function"'
+    expected = (
+        'in [model] exactly one of builder = "mlp" or "cnn", file = "model.keras", '
+        'factory = "module:function"'
+    )
     if not isinstance(value, Mapping):
         return Problem(
             "", expected, "no [model]" if value is None else f"model={shorten(value)}", "add one of them"

@@ -19,30 +19,31 @@ class DataSection(Section):
 
     source: str = Field(min_length=1, description="a named set, a file or a folder (see docs/data.md)")
     target: Annotated[str | None, UNSET] = Field(
-        None, min_length=1, description="the name of the column to predict, for tables"
+        default=None, min_length=1, description="the name of the column to predict, for tables"
     )
     task: Literal["auto", "classification", "regression"] = Field(
-        "auto", description='"auto", "classification" or "regression"'
+        default="auto", description='"auto", "classification" or "regression"'
     )
     validation: Annotated[Held | None, UNSET] = Field(
-        0.1,
+        default=0.1,
         description="rows from the front (a whole number, at least 1), a share above 0 and below 1 "
         "(drawn with the seed, class by class), or a file",
     )
     test: Annotated[Held | None, UNSET] = Field(
-        None, description="as validation; a source that brings its own test set needs none"
+        default=None, description="as validation; a source that brings its own test set needs none"
     )
     standardize: bool = Field(
-        True,
+        default=True,
         description="true or false: the model begins with a layer that brings each input to mean 0 and "
         "variance 1, fitted on the training part only",
     )
     skip_bad: bool = Field(
-        False, description="true or false: leave bad rows and images out and count them, instead of stopping"
+        default=False,
+        description="true or false: leave bad rows and images out and count them, instead of stopping",
     )
     image_size: Annotated[tuple[int, int] | None, LISTED, UNSET] = Field(
-        None,
-        description="[height, width] in pixels, each from 1 to 4096, to which the images of a folder are resized",
+        default=None,
+        description="[height, width], each from 1 to 4096 pixels: the images of a folder are resized to it",
     )
 
     @field_validator("validation", "test", mode="before")
@@ -70,33 +71,37 @@ class EarlyStopping(Section):
     """When to stop before the last epoch; the best weights are restored."""
 
     patience: int = Field(
-        10,
+        default=10,
         ge=0,
         le=1_000_000,
         description="epochs without improvement before stopping: a whole number, at least 0",
     )
     monitor: str = Field(
-        "val_loss", min_length=1, description="the measure watched, as it is called in the history"
+        default="val_loss", min_length=1, description="the measure watched, as it is called in the history"
     )
-    min_delta: float = Field(0.0, ge=0, description="the least change that counts as improvement: 0 or more")
+    min_delta: float = Field(
+        default=0.0, ge=0, description="the least change that counts as improvement: 0 or more"
+    )
 
 
 class TrainSection(Section):
     """How long and in what portions the model is trained."""
 
     epochs: int = Field(
-        20, ge=1, le=1_000_000, description="passes over the training data: a whole number from 1"
+        default=20, ge=1, le=1_000_000, description="passes over the training data: a whole number from 1"
     )
-    batch_size: int = Field(32, ge=1, le=10_000_000, description="rows in a step: a whole number from 1")
-    shuffle: bool = Field(True, description="true or false: a new order of the rows in every epoch")
+    batch_size: int = Field(
+        default=32, ge=1, le=10_000_000, description="rows in a step: a whole number from 1"
+    )
+    shuffle: bool = Field(default=True, description="true or false: a new order of the rows in every epoch")
     early_stopping: Annotated[EarlyStopping | None, UNSET] = Field(
-        None, description='a table such as { patience = 10, monitor = "val_loss", min_delta = 0.0 }'
+        default=None, description='a table such as { patience = 10, monitor = "val_loss", min_delta = 0.0 }'
     )
     class_weight: Annotated[Literal["balanced"] | dict[str, float] | None, UNSET] = Field(
-        None, description='"balanced", or a table class name = weight with weights of 0 or more'
+        default=None, description='"balanced", or a table class name = weight with weights of 0 or more'
     )
     precision: Literal["float32", "mixed_bfloat16", "mixed_float16"] = Field(
-        "float32", description='"float32", "mixed_bfloat16" or "mixed_float16"'
+        default="float32", description='"float32", "mixed_bfloat16" or "mixed_float16"'
     )
 
     @field_validator("class_weight")
@@ -111,13 +116,15 @@ class RegularizeSection(Section):
     """Penalties and limits on the kernels of a built model."""
 
     l1: float = Field(
-        0.0, ge=0, description="the factor of the sum of absolute weights added to the loss: 0 or more"
+        default=0.0,
+        ge=0,
+        description="the factor of the sum of absolute weights added to the loss: 0 or more",
     )
     l2: float = Field(
-        0.0, ge=0, description="the factor of the sum of squared weights added to the loss: 0 or more"
+        default=0.0, ge=0, description="the factor of the sum of squared weights added to the loss: 0 or more"
     )
     max_norm: Annotated[float | None, UNSET] = Field(
-        None, gt=0, description="a number above 0: the largest norm of a unit's incoming weights"
+        default=None, gt=0, description="a number above 0: the largest norm of a unit's incoming weights"
     )
 
     @property
@@ -130,22 +137,22 @@ class Recipe(Section):
     """The whole description of a run. Two equal recipes describe the same run."""
 
     name: str = Field(
-        "run",
+        default="run",
         pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$",
         description="the run's name: 1 to 100 letters, digits, points, hyphens and underscores, "
         "beginning with a letter or digit",
     )
     seed: int = Field(
-        42,
+        default=42,
         ge=0,
         le=2**31 - 1,
         description="a whole number from 0 to 2147483647: weights, order, dropout, splits",
     )
     data: DataSection
     model: ModelSection
-    optimizer: OptimizerSection = Field(default_factory=OptimizerSection)
-    train: TrainSection = Field(default_factory=TrainSection)
-    regularize: RegularizeSection = Field(default_factory=RegularizeSection)
+    optimizer: OptimizerSection = OptimizerSection()
+    train: TrainSection = TrainSection()
+    regularize: RegularizeSection = RegularizeSection()
 
     @model_validator(mode="after")
     def _watches_what_is_measured(self) -> Self:

@@ -24,8 +24,8 @@ UNROLLED: Final = 3  # up to so many equal widths are written out, more as { lay
 def parse_recipe(given: Mapping[str, Any]) -> Recipe:
     """The recipe that a mapping of sections describes.
 
-    Raises :class:`RecipeError` that gathers every problem: unknown keys (with the nearest name), values of the
-    wrong type or range, keys that contradict each other.
+    Raises :class:`RecipeError` that gathers every problem: unknown keys (with the nearest name), values of
+    the wrong type or range, keys that contradict each other.
 
     Example:
         >>> parse_recipe({"data": {"source": "digits"}, "model": {"builder": "mlp"}}).train.batch_size
@@ -46,7 +46,7 @@ def parse_recipe(given: Mapping[str, Any]) -> Recipe:
 def load_recipe(path: str | Path) -> Recipe:
     """The recipe in the TOML file ``path``; without a name it is named for the file.
 
-    Raises :class:`RecipeError` where the file is missing, no UTF-8, no TOML (with line and column), or no recipe.
+    Raises :class:`RecipeError` where the file is missing, not UTF-8, not TOML (with the line), or no recipe.
     """
     path = Path(path)
     try:

@@ -1,0 +1,203 @@
+"""Networks with sound defaults: dense (:func:`mlp`) and convolutional (:func:`cnn`).
+
+Both follow the two default configurations of the literature: ``"standard"`` is ELU with He initialisation
+(He et al. 2015, Clevert et al. 2016), ``"self-normalizing"`` is SELU with LeCun normal and alpha dropout
+(Klambauer et al. 2017). They take inputs as they come (raw numbers, uint8 pixels) and give logits.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Final
+
+from kilter import backend  # noqa: F401  (chooses JAX before Keras loads)
+
+# isort: split
+import keras
+from numpy.typing import ArrayLike
+
+from kilter.errors import OptionError
+from kilter.nn.blocks import Blocks
+from kilter.nn.inputs import input_layers
+from kilter.nn.options import BatchNorm, Preset, VarianceScaling, hidden_options
+
+MAX_INPUT: Final = 100_000_000
+
+
+def mlp(
+    input_shape: Sequence[int],
+    outputs: int,
+    *,
+    hidden: Sequence[int] = (100, 100),
+    preset: Preset = "standard",
+    activation: str | None = None,
+    negative_slope: float | None = None,
+    initializer: str | VarianceScaling | None = None,
+    batch_norm: BatchNorm = False,
+    dropout: float = 0.0,
+    l1: float = 0.0,
+    l2: float = 0.0,
+    max_norm: float | None = None,
+    normalization: tuple[ArrayLike, ArrayLike] | None = None,
+    output_activation: str | None = None,
+    dtype: str | None = None,
+    seed: int = 0,
+) -> keras.Sequential:
+    """A network of dense layers, from an input of ``input_shape`` (without the batch) to ``outputs`` numbers.
+
+    Args:
+        input_shape: the shape of a row; images are flattened after they are normalised.
+        outputs: classes, or columns to predict; at least 1.
+        hidden: the width of each hidden layer; empty for a linear model.
+        preset: ``"standard"`` or ``"self-normalizing"``; it says what the next two are if None.
+        activation: one of :data:`kilter.nn.options.ACTIVATIONS`.
+        negative_slope: of ``leaky_relu``, 0 to below 1; 0.2 if None.
+        initializer: of the hidden kernels; the one paired with the activation if None.
+        batch_norm: ``"before"`` or ``"after"`` each activation, ``"input"`` for one in front, or False.
+            Before the activation the dense layer has no bias: beta takes its place.
+        dropout: the share of each hidden layer's outputs dropped in training; alpha dropout if
+            self-normalizing.
+        l1, l2, max_norm: penalties and limit on every kernel, the output's included.
+        normalization: mean and variance of the inputs, each of shape ``input_shape``, of the last axis, or a
+            number. The model then begins by bringing its inputs to mean 0 and variance 1.
+        output_activation: None for logits.
+        dtype: a Keras dtype policy such as ``"mixed_bfloat16"``; normalisation and output stay in float32.
+        seed: of the initial weights and of dropout. The same seed gives the same bits; no global state is
+            read.
+
+    Raises :class:`OptionError` for values out of range and for combinations that contradict the theory.
+
+    Example:
+        >>> mlp((8, 8, 1), 10, hidden=(100, 100)).count_params()
+        17610
+    """
+    options = hidden_options(
+        preset=preset,
+        activation=activation,
+        negative_slope=negative_slope,
+        initializer=initializer,
+        batch_norm=batch_norm,
+        dropout=dropout,
+        l1=l1,
+        l2=l2,
+        max_norm=max_norm,
+    )
+    shape = _checked_shape(input_shape, outputs)
+    _check_widths("hidden", hidden)
+    blocks = Blocks(options, dtype=dtype, seed=seed)
+    layers = input_layers(shape, normalization)
+    if len(shape) > 1:
+        layers.append(keras.layers.Flatten(name="flatten"))
+    layers += blocks.input_norm()
+    for number, units in enumerate(hidden, start=1):
+        layers += blocks.dense(units, number)
+    layers.append(blocks.output(outputs, output_activation))
+    return keras.Sequential(layers, name="mlp")
+
+
+def cnn(
+    input_shape: Sequence[int],
+    outputs: int,
+    *,
+    filters: Sequence[int] = (32, 64),
+    kernel_size: int = 3,
+    hidden: Sequence[int] = (128,),
+    preset: Preset = "standard",
+    activation: str | None = None,
+    negative_slope: float | None = None,
+    initializer: str | VarianceScaling | None = None,
+    batch_norm: BatchNorm = False,
+    dropout: float = 0.0,
+    l1: float = 0.0,
+    l2: float = 0.0,
+    max_norm: float | None = None,
+    normalization: tuple[ArrayLike, ArrayLike] | None = None,
+    output_activation: str | None = None,
+    dtype: str | None = None,
+    seed: int = 0,
+) -> keras.Sequential:
+    """A convolutional network from ``input_shape`` = (height, width, channels) to ``outputs`` numbers.
+
+    Each of ``filters`` is a ``kernel_size`` square convolution that halves the image: by maximum pooling, or,
+    if self-normalizing, by a stride of 2, since a maximum has no mean of 0. Then come dense layers of the
+    widths ``hidden``. All else is as in :func:`mlp`. That SELU keeps mean and variance is proved for dense
+    layers; for convolutions it holds away from the padded border.
+
+    Raises :class:`OptionError` as :func:`mlp` does, for inputs that are no images, and for more convolutions
+    than the image can be halved.
+
+    Example:
+        >>> cnn((28, 28, 1), 10, filters=(8,), hidden=()).count_params()
+        15770
+    """
+    options = hidden_options(
+        preset=preset,
+        activation=activation,
+        negative_slope=negative_slope,
+        initializer=initializer,
+        batch_norm=batch_norm,
+        dropout=dropout,
+        l1=l1,
+        l2=l2,
+        max_norm=max_norm,
+    )
+    shape = _checked_shape(input_shape, outputs)
+    _check_widths("filters", filters)
+    _check_widths("hidden", hidden)
+    _check_image(shape, len(filters), kernel_size)
+    blocks = Blocks(options, dtype=dtype, seed=seed)
+    layers = input_layers(shape, normalization) + blocks.input_norm()
+    for number, count in enumerate(filters, start=1):
+        layers += blocks.convolution(count, kernel_size, number)
+    layers.append(keras.layers.Flatten(name="flatten"))
+    for number, units in enumerate(hidden, start=1):
+        layers += blocks.dense(units, number)
+    layers.append(blocks.output(outputs, output_activation))
+    return keras.Sequential(layers, name="cnn")
+
+
+def _checked_shape(input_shape: Sequence[int], outputs: int) -> tuple[int, ...]:
+    shape = tuple(int(side) for side in input_shape)
+    if not shape or min(shape) < 1 or math.prod(shape) > MAX_INPUT:
+        raise OptionError(
+            expected=f"an input_shape of axes of at least 1, with at most {MAX_INPUT} numbers in all",
+            received=f"input_shape={shape}",
+            remedy="give the shape of one row, without the batch, such as (28, 28, 1)",
+        )
+    if outputs < 1:
+        raise OptionError(
+            expected="outputs of at least 1",
+            received=f"outputs={outputs}",
+            remedy="give the number of classes, or of columns to predict",
+        )
+    return shape
+
+
+def _check_widths(name: str, widths: Sequence[int]) -> None:
+    if any(isinstance(width, bool) or int(width) != width or width < 1 for width in widths):
+        raise OptionError(
+            expected=f"{name}: whole numbers of at least 1",
+            received=f"{name}={tuple(widths)}",
+            remedy="give a width for each layer, such as (100, 100)",
+        )
+
+
+def _check_image(shape: tuple[int, ...], convolutions: int, kernel_size: int) -> None:
+    if len(shape) != 3:
+        raise OptionError(
+            expected="images: an input_shape (height, width, channels)",
+            received=f"input_shape={shape}",
+            remedy="take the mlp for tables",
+        )
+    if kernel_size < 1:
+        raise OptionError(
+            expected="a kernel_size of at least 1", received=f"kernel_size={kernel_size}", remedy="3 is usual"
+        )
+    halvings = int(math.log2(min(shape[:2])))
+    if convolutions > halvings:
+        raise OptionError(
+            expected=f"at most {halvings} filters: an image of {shape[0]}×{shape[1]} is halved no more often",
+            received=f"{convolutions} filters",
+            remedy="take fewer",
+        )
