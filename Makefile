@@ -1,0 +1,39 @@
+# kilter: what CI runs is what these targets run.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
+
+.PHONY: install demo test lint bench fuzz clean
+
+$(VENV)/.installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(PIP) --editable .
+	touch $@
+
+$(VENV)/.installed-dev: $(VENV)/.installed
+	$(PIP) --editable '.[dev]'
+	touch $@
+
+install: $(VENV)/.installed
+
+demo: $(VENV)/.installed
+	$(BIN)/kilter train digits --runs runs
+
+test: $(VENV)/.installed-dev
+	$(BIN)/python -m pytest
+
+lint: $(VENV)/.installed-dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/pyright
+	$(BIN)/python -m pytest -n 0 tests/test_house.py
+
+bench: $(VENV)/.installed
+	$(BIN)/python benchmarks/run.py
+
+fuzz: $(VENV)/.installed-dev
+	KILTER_FUZZ_EXAMPLES=2000 $(BIN)/python -m pytest -k fuzz
+
+clean:
+	rm -rf $(VENV) runs .pytest_cache .ruff_cache build src/*.egg-info

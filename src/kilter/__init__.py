@@ -1,0 +1,39 @@
+"""kilter: deep networks that train, and the proof of why.
+
+Names load on first use (PEP 562), so that ``kilter --help`` does not import JAX.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+from typing import Any
+
+# Keras fixes its backend at import; whoever imports kilter first gets the right one.
+os.environ.setdefault("KERAS_BACKEND", "jax")
+
+__version__ = "0.1.0"
+
+_FUNCTIONS = {
+    "fit": "kilter.runs.fit",
+    "evaluate": "kilter.engine.inference",
+    "predict": "kilter.engine.inference",
+}
+_MODULES = ("data", "errors", "nn", "recipe", "runs", "report")
+
+__all__ = ["__version__", *_FUNCTIONS, *_MODULES]  # noqa: PLE0604
+
+
+def __getattr__(name: str) -> Any:
+    if name in _FUNCTIONS:
+        value = getattr(importlib.import_module(_FUNCTIONS[name]), name)
+    elif name in _MODULES:
+        value = importlib.import_module(f"kilter.{name}")
+    else:
+        raise AttributeError(f"module 'kilter' has no attribute {name!r}")
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,169 @@
+"""From what a person passes as x, y and weights to arrays on the device, checked before anything is traced.
+
+As in Keras, ``x`` and ``y`` are arrays or (nested) lists, tuples and dicts of arrays; floats become
+``keras.config.floatx()``. Integers keep their type: images stay uint8 on the device, a quarter of the memory,
+and are cast in the step.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from kilter import backend  # noqa: F401
+
+# isort: split
+import keras
+from keras.src.trainers.data_adapters import data_adapter_utils
+
+from kilter.errors import DataError, OptionError
+
+_SHOWN_ROWS = 5
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Training or evaluation data: the tuple ``(x, y, sample_weight)`` and the number of rows."""
+
+    data: tuple[Any, Any, Any]
+    count: int
+
+    def example(self, size: int) -> tuple[Any, Any, Any]:
+        """The first ``size`` rows, to build a model from."""
+        return jax.tree.map(lambda leaf: leaf[:size], self.data)
+
+
+def is_array(value: Any) -> bool:
+    """Whether ``value`` is an array or nest of arrays, as opposed to an iterable of batches."""
+    if isinstance(value, list) and value and isinstance(value[0], tuple):
+        return False  # a list of (x, y) batches; several inputs are a list, tuple or dict of arrays
+    leaves = keras.tree.flatten(value)
+    return bool(leaves) and all(leaf is None or hasattr(leaf, "__array__") or np.isscalar(leaf) for leaf in leaves)
+
+
+def collect(
+    x: Any, y: Any = None, sample_weight: Any = None, class_weight: Mapping[int, float] | None = None
+) -> Rows:
+    """Check the arrays and put them on the device.
+
+    Raises :class:`DataError` for no rows, arrays of different lengths, NaN or infinity (counted, first rows
+    named) and values that are no arrays; :class:`OptionError` for both kinds of weights at once.
+    """
+    if class_weight is not None:
+        if sample_weight is not None:
+            raise OptionError(
+                expected="class_weight or sample_weight",
+                received="both",
+                remedy="multiply the class weights into sample_weight",
+            )
+        sample_weight = data_adapter_utils.class_weight_to_sample_weights(y, dict(class_weight))
+    named = {"x": x, "y": y, "sample_weight": sample_weight}
+    counts = {name: _lengths(name, value) for name, value in named.items()}
+    count = _common_length(counts)
+    data = tuple(_arrays(value) for value in named.values())
+    for name, value in zip(named, data, strict=True):
+        _check_finite(name, value)
+    return Rows(data, count)
+
+
+def split(x: Any, y: Any, sample_weight: Any, share: float) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
+    """Cut the last ``share`` of the rows off for validation, before any shuffling, as Keras does."""
+    if not 0.0 < share < 1.0:
+        raise OptionError(
+            expected="validation_split between 0 and 1", received=f"{share}", remedy="give a share such as 0.1"
+        )
+    count = _common_length({"x": _lengths("x", x)})
+    first = int(count * (1.0 - share))
+    if first == 0 or first == count:
+        raise DataError(
+            expected="at least one row on each side of the split",
+            received=f"{count} rows and validation_split={share}",
+            remedy="give more rows, or pass validation_data",
+        )
+    parts = (x, y, sample_weight)
+    front = tuple(jax.tree.map(lambda leaf: leaf[:first], part) for part in parts)
+    back = tuple(jax.tree.map(lambda leaf: leaf[first:], part) for part in parts)
+    return front, back
+
+
+def _lengths(name: str, value: Any) -> list[int]:
+    if value is not None and not is_array(value):
+        raise DataError(
+            expected=f"{name} as arrays",
+            received=f"{type(value).__name__}",
+            remedy="pass NumPy or JAX arrays, or lists or dicts of them; a list of numbers needs np.asarray",
+        )
+    leaves = [leaf for leaf in keras.tree.flatten(value) if leaf is not None]
+    scalars = [leaf for leaf in leaves if np.ndim(leaf) == 0]
+    if scalars:
+        raise DataError(
+            expected=f"{name} with rows along the first axis",
+            received=f"{name} with an array of shape ()",
+            remedy=f"pass arrays of at least one dimension as {name}",
+        )
+    return [int(leaf.shape[0]) for leaf in leaves]
+
+
+def _common_length(counts: Mapping[str, list[int]]) -> int:
+    lengths = {length for group in counts.values() for length in group}
+    if len(lengths) != 1:
+        raise DataError(
+            expected="the same number of rows in every array",
+            received=", ".join(f"{name}: {group}" for name, group in counts.items() if group) or "no arrays",
+            remedy="compare the lengths; a row of x needs its row of y",
+        )
+    count = lengths.pop()
+    if count == 0:
+        raise DataError(expected="at least one row", received="0 rows", remedy="look at how the data was filtered")
+    return count
+
+
+def _arrays(value: Any) -> Any:
+    return None if value is None else keras.tree.map_structure(_array, value)
+
+
+def _array(leaf: Any) -> jax.Array:
+    if hasattr(leaf, "to_numpy"):  # pandas and polars
+        leaf = leaf.to_numpy()
+    host = leaf if isinstance(leaf, jax.Array) else np.asarray(leaf)
+    if host.dtype == object or host.dtype.kind in "USMm":
+        raise DataError(
+            expected="numbers", received=f"an array of dtype {host.dtype}", remedy="encode the values as numbers first"
+        )
+    if jnp.issubdtype(host.dtype, jnp.floating) and host.dtype != keras.config.floatx():
+        host = host.astype(keras.config.floatx())
+    return jnp.asarray(host)
+
+
+def _check_finite(name: str, value: Any) -> None:
+    for leaf in jax.tree.leaves(value):
+        if not jnp.issubdtype(leaf.dtype, jnp.floating) or bool(_all_finite(leaf)):
+            continue
+        bad = np.argwhere(~np.isfinite(np.asarray(leaf).reshape(leaf.shape[0], -1)).all(axis=1)).ravel()
+        nans, infinities = int(jnp.isnan(leaf).sum()), int(jnp.isinf(leaf).sum())
+        raise DataError(
+            expected=f"finite numbers in {name}",
+            received=f"{nans} NaN and {infinities} infinite values; first rows {bad[:_SHOWN_ROWS].tolist()}",
+            remedy="fill or drop these rows",
+        )
+
+
+@jax.jit
+def _all_finite(array: jax.Array) -> jax.Array:
+    # x - x is 0 for finite x and NaN otherwise; the sum is one pass without a mask array.
+    return jnp.isfinite(jnp.sum(array - array))
+
+
+def check_batch_size(batch_size: int) -> None:
+    """Raise :class:`OptionError` unless ``batch_size`` is a whole number of at least 1."""
+    if isinstance(batch_size, bool) or not isinstance(batch_size, int | np.integer) or batch_size < 1:
+        raise OptionError(
+            expected="batch_size as a whole number, at least 1",
+            received=f"batch_size={batch_size!r}",
+            remedy="pass a size such as 32",
+        )

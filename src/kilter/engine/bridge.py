@@ -1,0 +1,108 @@
+"""The one place where Keras's variables and the pure engine meet.
+
+``pull`` reads a model's variables into a :class:`State`, ``push`` writes a state back. Nothing else in the
+engine touches a Keras variable, and no synchronisation happens behind the reader's back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from kilter import backend  # noqa: F401  (chooses JAX before Keras loads)
+
+# isort: split
+import keras
+
+from kilter.errors import DataError, ModelError
+
+
+class State(NamedTuple):
+    """All that a training step changes, as lists of arrays in Keras's own order.
+
+    ``non_trainable`` holds batch-normalisation statistics and the seed generators of dropout and the like;
+    ``optimizer`` holds the iteration count, the learning rate and the slots.
+    """
+
+    trainable: list[jax.Array]
+    non_trainable: list[jax.Array]
+    optimizer: list[jax.Array]
+    metrics: list[jax.Array]
+
+
+def variables(model: keras.Model) -> State:
+    """The model's Keras variables, in the layout of a :class:`State`."""
+    optimizer = model.optimizer.variables if model.optimizer is not None else []
+    return State(
+        list(model.trainable_variables),
+        list(model.non_trainable_variables),
+        list(optimizer),
+        list(model.metrics_variables),
+    )
+
+
+def pull(model: keras.Model) -> State:
+    """Copy the model's variables into a state that the engine may donate to XLA.
+
+    A copy, not a reference: the compiled step reuses the memory of the state it is given, and the model must
+    stay readable if the step is interrupted.
+    """
+    return State(*([jnp.array(variable.value) for variable in group] for group in variables(model)))
+
+
+def push(state: State, model: keras.Model) -> None:
+    """Write a state into the model's variables. The arrays are shared, so do not donate this state afterwards."""
+    for group, values in zip(variables(model), state, strict=True):
+        for variable, value in zip(group, values, strict=True):
+            variable.assign(value)
+
+
+def build(model: keras.Model, batch: Sequence[Any], *, training: bool = True) -> None:
+    """Create the variables of model, loss, metrics and optimiser that one ``(x, y, sample_weight)`` batch implies.
+
+    Raises :class:`ModelError` if the model is not compiled and :class:`DataError` if the batch does not fit it.
+    """
+    if not getattr(model, "compiled", False):
+        raise ModelError(
+            expected="a compiled model",
+            received=f"model {model.name!r}, on which compile() was not called",
+            remedy="call model.compile(optimizer=..., loss=...) first",
+        )
+    if training and model.optimizer is None:
+        raise ModelError(
+            expected="a model compiled with an optimiser",
+            received=f"model {model.name!r} with optimizer=None",
+            remedy="call model.compile(optimizer=..., loss=...)",
+        )
+    try:
+        model._symbolic_build(data_batch=tuple(batch))
+    except (ValueError, TypeError, KeyError, RuntimeError) as problem:
+        raise DataError(
+            expected=f"a batch that fits model {model.name!r} and its loss",
+            received=f"shapes {_shapes(batch)}; Keras says: {_first_line(problem)}",
+            remedy="compare the shapes of x and y with model.input_shape, model.output_shape and the loss",
+        ) from problem
+
+
+def build_forward(model: keras.Model, x: Any) -> None:
+    """Create the variables of an uncompiled or unbuilt model from the shapes of one batch of inputs."""
+    if not all(layer.built for layer in model._flatten_layers()):
+        keras.src.backend.compute_output_spec(model, _symbolic(x))
+
+
+def _symbolic(batch: Any) -> Any:
+    return keras.tree.map_structure(
+        lambda leaf: keras.KerasTensor(leaf.shape, keras.backend.standardize_dtype(leaf.dtype)), batch
+    )
+
+
+def _shapes(batch: Any) -> str:
+    shapes = keras.tree.map_structure(lambda leaf: None if leaf is None else tuple(leaf.shape), tuple(batch))
+    return ", ".join(f"{name}={shape}" for name, shape in zip(("x", "y", "sample_weight"), shapes, strict=False))
+
+
+def _first_line(problem: Exception) -> str:
+    return (str(problem).strip().splitlines() or [type(problem).__name__])[0]

@@ -1,0 +1,46 @@
+"""Where compiled programs are kept between processes, and how they are compiled.
+
+XLA's persistent cache is on by default: the second process that trains the same model on the same shapes
+loads its program instead of compiling it. It lies in ``$KILTER_CACHE`` (default ``~/.cache/kilter/xla``; the
+value ``off`` switches it off), holds at most :data:`CACHE_BYTES` and drops the programs unused the longest.
+A cache directory that the user has set through JAX is left as it is.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import jax
+
+CACHE_BYTES = 1 << 30
+
+
+def cache_directory() -> Path | None:
+    """The directory of kilter's compilation cache, or None where it is switched off."""
+    chosen = os.environ.get("KILTER_CACHE", "")
+    if chosen.lower() == "off":
+        return None
+    if chosen:
+        return Path(chosen)
+    home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(home) / "kilter" / "xla"
+
+
+def enable_cache() -> None:
+    """Switch the persistent cache on, unless it is off or JAX was already given a directory."""
+    directory = cache_directory()
+    if directory is None or jax.config.jax_compilation_cache_dir:
+        return
+    jax.config.update("jax_compilation_cache_dir", str(directory))
+    jax.config.update("jax_compilation_cache_max_size", CACHE_BYTES)
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
+
+
+def compile_options() -> dict[str, Any]:
+    """Options for XLA that were measured to help, by platform; see docs/decisions.md."""
+    return {}
+
+
+enable_cache()

@@ -1,0 +1,90 @@
+"""Feeds: where the steps of an epoch take their rows from, block by block.
+
+A block is data on the device and the order in which its rows make batches. Data that fit are one block an
+epoch plus the last partial batch; data that do not are a block for every few batches (``stream``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, NamedTuple, Protocol
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from kilter.engine.batches import Rows
+
+
+class Block(NamedTuple):
+    """Rows on the device and ``order`` (int32, shape (batches, batch size)), the row numbers of each batch.
+
+    Only the first ``steps`` batches are to be used; the others pad the block to a shape already compiled.
+    """
+
+    data: Any
+    order: jax.Array
+    steps: int
+
+
+class Feed(Protocol):
+    """What the loop needs of a source of rows."""
+
+    @property
+    def steps(self) -> int | None:
+        """Batches an epoch, None where the source does not know."""
+
+    def example(self) -> tuple[Any, Any, Any]:
+        """One batch ``(x, y, sample_weight)``, to build a model from."""
+
+    def blocks(self, epoch: int) -> Iterator[Block]:
+        """The blocks of one epoch."""
+
+
+@dataclass(frozen=True)
+class Order:
+    """How rows become batches: ``batch_size``, shuffled or as they stand, and the seed of the shuffle."""
+
+    batch_size: int
+    shuffle: bool
+    seed: int
+
+    def rows(self, count: int, epoch: int) -> np.ndarray:
+        """The row numbers (int32, shape (count,)) in the order of one epoch.
+
+        A function of seed and epoch alone, so that a resumed run goes on with the order it would have had.
+        """
+        if not self.shuffle:
+            return np.arange(count, dtype=np.int32)
+        return np.random.Generator(np.random.PCG64([self.seed, epoch])).permutation(count).astype(np.int32)
+
+    def steps(self, count: int) -> int:
+        """Batches in ``count`` rows, the last partial one included."""
+        return -(-count // self.batch_size)
+
+
+@dataclass(frozen=True)
+class ResidentFeed:
+    """Rows that lie on the device for the whole training."""
+
+    rows: Rows
+    order: Order
+
+    @property
+    def steps(self) -> int:
+        """Batches an epoch."""
+        return self.order.steps(self.rows.count)
+
+    def example(self) -> tuple[Any, Any, Any]:
+        """The first batch as it stands."""
+        return self.rows.example(self.order.batch_size)
+
+    def blocks(self, epoch: int) -> Iterator[Block]:
+        """All full batches, then the last partial one if there is one."""
+        numbers = self.order.rows(self.rows.count, epoch)
+        size = self.order.batch_size
+        whole = self.rows.count - self.rows.count % size
+        for part in (numbers[:whole].reshape(-1, size), numbers[whole:].reshape(1, -1)):
+            if part.size:
+                yield Block(self.rows.data, jnp.asarray(part), len(part))

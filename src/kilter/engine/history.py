@@ -1,0 +1,40 @@
+"""What a training run returns: Keras's History, with the seconds and a picture."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import plotly.graph_objects as graph_objects
+
+from kilter import backend  # noqa: F401
+
+# isort: split
+import keras
+
+
+class History(keras.callbacks.History):
+    """Keras's history (``.history``, ``.epoch``, ``.params``) and how long it took.
+
+    ``seconds``: one float an epoch, validation included, compilation not. ``compile_seconds``: tracing and
+    compiling, or loading from the cache; 0.0 when every program was compiled before.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.history: dict[str, list[Any]] = {}
+        self.epoch: list[int] = []
+        self.seconds: list[float] = []
+        self.compile_seconds = 0.0
+
+    def plot(self) -> graph_objects.Figure:
+        """Each recorded number against the epoch, validation dashed in the colour of its training curve."""
+        figure = graph_objects.Figure()
+        names = [name for name in self.history if not name.startswith("val_")]
+        colors = graph_objects.Figure().layout.template.layout.colorway or ("#636efa", "#ef553b", "#00cc96")
+        for index, name in enumerate(names):
+            color = colors[index % len(colors)]
+            for key, dash in ((name, "solid"), (f"val_{name}", "dash")):
+                if key in self.history:
+                    line = {"color": color, "dash": dash}
+                    figure.add_scatter(x=self.epoch, y=self.history[key], name=key, line=line, mode="lines+markers")
+        return figure.update_layout(xaxis_title="epoch", template="plotly_white", legend_title_text="")

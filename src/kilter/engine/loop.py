@@ -1,0 +1,187 @@
+"""The epochs: run the compiled program block by block, call the callbacks, stop when asked.
+
+The host meets the device once a chunk. A chunk is a whole block unless that takes longer than about
+:data:`CHUNK_SECONDS`; where a block is cut changes no number.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from kilter import backend  # noqa: F401
+
+# isort: split
+import keras
+
+from kilter.engine.bridge import State, pull, push
+from kilter.engine.feed import Block, Feed
+from kilter.engine.history import History
+from kilter.engine.interrupt import Interrupt
+from kilter.engine.program import owners, shelf, steps_program
+from kilter.engine.step import Schedule, Step, test_step, train_step
+
+CHUNK_SECONDS = 2.0
+_FIRST_CHUNK = 256
+
+
+class Chunk(NamedTuple):
+    """What one call of the program did: the steps ``first`` to ``last``, the state after them, their last logs."""
+
+    first: int
+    last: int
+    state: State
+    logs: dict[str, Any]
+
+
+Between = Callable[[Chunk], State | None]
+
+
+@dataclass
+class Runner:
+    """Runs a step of a model over a feed, a chunk at a time. ``steps_a_chunk`` adapts to the machine's speed."""
+
+    model: keras.Model
+    name: str
+    step: Callable[[], Step]
+    dependencies: tuple[Any, ...] = ()
+    steps_a_chunk: int = _FIRST_CHUNK
+
+    def run(self, feed: Feed, epoch: int, state: State, between: Between) -> Chunk | None:
+        """Go through one epoch; returns its last chunk, None if the feed is empty.
+
+        ``between`` is called after each chunk and gives the state to go on with, None to stop. The state
+        given to a chunk is donated to it: what a caller wants to keep, it copies.
+        """
+        done, chunk = 0, None
+        for block in feed.blocks(epoch):
+            steps, start = block.steps, 0
+            while start < steps:
+                stop = min(start + self.steps_a_chunk, steps)
+                after, logs = self._call(state, block, start, stop)
+                chunk = Chunk(done + start, done + stop - 1, after, logs)
+                goes_on = between(chunk)
+                if goes_on is None:
+                    return chunk
+                state, start = goes_on, stop
+            done += steps
+        return chunk
+
+    def _call(self, state: State, block: Block, start: int, stop: int) -> Any:
+        arguments = (state, block.data, block.order, jnp.int32(start), jnp.int32(stop))
+        program = shelf(self.model).get(
+            self.name,
+            owners(self.model, *self.dependencies),
+            lambda: steps_program(self.step()),
+            arguments,
+            donate=(0,),
+        )
+        began = time.perf_counter()
+        result = jax.block_until_ready(program(*arguments))  # the host reads what the chunk made
+        rate = (stop - start) / max(time.perf_counter() - began, 1e-6)
+        self.steps_a_chunk = max(1, int(rate * CHUNK_SECONDS))
+        return result
+
+
+def training(model: keras.Model, schedule: Schedule | None = None) -> Runner:
+    """A runner of the model's training step."""
+    return Runner(model, "train", lambda: train_step(model, schedule), (schedule,))
+
+
+def testing(model: keras.Model) -> Runner:
+    """A runner of the model's evaluation step."""
+    return Runner(model, "test", lambda: test_step(model))
+
+
+def evaluate_feed(model: keras.Model, runner: Runner, feed: Feed) -> dict[str, float]:
+    """Loss and metrics of the model over a feed, in inference mode; the model's weights stay as they are."""
+    model.reset_metrics()
+    chunk = runner.run(feed, 0, pull(model), lambda chunk: chunk.state)
+    if chunk is None:
+        return {}
+    push(chunk.state, model)
+    return metric_logs(model, chunk.logs)
+
+
+def metric_logs(model: keras.Model, logs: dict[str, Any]) -> dict[str, float]:
+    """The results of the model's metrics, or ``logs`` where an overridden step returned others."""
+    results = model._get_metrics_result_or_logs(logs) if logs else model.get_metrics_result()
+    return {name: float(value) if jnp.ndim(value) == 0 else value for name, value in results.items()}
+
+
+@dataclass(frozen=True)
+class Session:
+    """One call of fit: what to train, on what, how long, and whom to tell."""
+
+    model: keras.Model
+    feed: Feed
+    callbacks: keras.callbacks.CallbackList
+    history: History
+    epochs: int
+    initial_epoch: int
+    validation: Feed | None
+    validation_every: int
+    schedule: Schedule | None
+    tell_batches: bool
+
+    def run(self) -> None:
+        """Run the epochs. On Ctrl-C the state of the last chunk is in the model when KeyboardInterrupt leaves."""
+        model, callbacks = self.model, self.callbacks
+        trainer, tester = training(model, self.schedule), testing(model)
+        model.stop_training = False
+        logs: dict[str, Any] = {}
+        callbacks.on_train_begin()
+        with Interrupt() as interrupt:
+            for epoch in range(self.initial_epoch, self.epochs):
+                logs = self._epoch(epoch, trainer, tester, interrupt)
+                if model.stop_training:
+                    break
+                interrupt.check()
+        if isinstance(model.optimizer, keras.optimizers.Optimizer) and self.epochs > self.initial_epoch:
+            model.optimizer.finalize_variable_values(model.trainable_weights)
+        callbacks.on_train_end(logs)
+
+    def _epoch(self, epoch: int, trainer: Runner, tester: Runner, interrupt: Interrupt) -> dict[str, Any]:
+        model = self.model
+        began, compiled = time.perf_counter(), shelf(model).seconds
+        model.reset_metrics()
+        self.callbacks.on_epoch_begin(epoch)
+        logs = metric_logs(model, self._train(epoch, trainer, interrupt))
+        if self.validation is not None and (epoch + 1) % self.validation_every == 0:
+            found = evaluate_feed(model, tester, self.validation)
+            logs |= {f"val_{name}": value for name, value in found.items()}
+        compiling = shelf(model).seconds - compiled
+        self.history.compile_seconds += compiling
+        self.history.seconds.append(time.perf_counter() - began - compiling)
+        self.callbacks.on_epoch_end(epoch, logs)
+        return logs
+
+    def _train(self, epoch: int, trainer: Runner, interrupt: Interrupt) -> dict[str, Any]:
+        model = self.model
+        if self.tell_batches:
+            self.callbacks.on_train_batch_begin(0)
+
+        def between(chunk: Chunk) -> State | None:
+            state = self._tell(chunk) if self.tell_batches else chunk.state
+            return None if interrupt.pending or model.stop_training else state
+
+        chunk = trainer.run(self.feed, epoch, pull(model), between)
+        if chunk is None:
+            return {}
+        if not self.tell_batches:
+            push(chunk.state, model)
+        interrupt.check()
+        return chunk.logs
+
+    def _tell(self, chunk: Chunk) -> State:
+        """Show the callbacks the model as it is after the chunk, and go on with what they made of it."""
+        push(chunk.state, self.model)
+        self.callbacks.on_train_batch_end(chunk.last, metric_logs(self.model, chunk.logs))
+        if self.feed.steps is None or chunk.last + 1 < self.feed.steps:
+            self.callbacks.on_train_batch_begin(chunk.last + 1)
+        return pull(self.model)

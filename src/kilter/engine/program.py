@@ -1,0 +1,102 @@
+"""Compiled programs: many steps in one call, over rows that lie on the device.
+
+A program takes the state, the data and the order of the rows, and runs the steps ``start`` to ``stop`` in one
+compiled loop. The bounds are traced, so one compilation serves a whole epoch, a part of one, and any number
+of epochs; the rows of a batch are gathered on the device.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from kilter import backend  # noqa: F401
+
+# isort: split
+import keras
+
+from kilter.engine.bridge import State
+from kilter.engine.compilation import compile_options
+from kilter.engine.step import Step
+
+Chunk = Callable[..., Any]
+_SHELF = "_kilter_programs"
+
+
+def take(data: Any, rows: jax.Array) -> Any:
+    """The given rows of every array in ``data``; the indices must be in range (they are not checked)."""
+    return jax.tree.map(lambda array: array.at[rows].get(mode="promise_in_bounds"), data)
+
+
+def steps_program(step: Step) -> Chunk:
+    """``(state, data, order, start, stop) -> (state, logs of the last step)`` over ``order[start:stop]``.
+
+    ``order`` has shape (steps, batch) and holds row numbers. With ``start == stop`` the state is returned as
+    it came and the logs are zero.
+    """
+
+    def run(state: State, data: Any, order: jax.Array, start: jax.Array, stop: jax.Array) -> Any:
+        def body(index: jax.Array, carry: Any) -> Any:
+            return step(carry[0], take(data, order[index]))
+
+        logs = jax.eval_shape(lambda: step(state, take(data, order[0]))[1])
+        zeros = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), logs)
+        return lax.fori_loop(start, stop, body, (state, zeros))
+
+    return run
+
+
+@dataclass
+class Shelf:
+    """The programs compiled for one model, and the seconds their compilation took.
+
+    Lives in the model's ``__dict__`` (Keras neither tracks nor saves it), so that it goes when the model goes.
+    """
+
+    programs: dict[Any, tuple[Any, Any]] = field(default_factory=dict)
+    seconds: float = 0.0
+
+    def get(
+        self,
+        name: str,
+        owners: tuple[Any, ...],
+        make: Callable[[], Chunk],
+        arguments: tuple[Any, ...],
+        *,
+        donate: tuple[int, ...] = (),
+    ) -> Any:
+        """The compiled program ``name`` for the shapes of ``arguments``, compiled now if it is not on the shelf.
+
+        ``make`` gives the function to compile; ``donate`` its arguments whose memory it may use. ``owners`` are the objects that
+        the trace depends on; they are kept alive, so that no identity in the key can be used twice.
+        """
+        leaves, structure = jax.tree.flatten(arguments)
+        shapes = tuple((jnp.shape(leaf), jnp.result_type(leaf).name) for leaf in leaves)
+        key = (name, structure, shapes, tuple(id(owner) for owner in owners))
+        if key not in self.programs:
+            began = time.perf_counter()
+            lowered = jax.jit(make(), donate_argnums=donate).lower(*arguments)
+            self.programs[key] = (lowered.compile(compiler_options=compile_options() or None), owners)
+            self.seconds += time.perf_counter() - began
+        return self.programs[key][0]
+
+
+def shelf(model: keras.Model) -> Shelf:
+    """The model's shelf of programs, made on first use and emptied when layers are frozen or thawed."""
+    flags = tuple(layer.trainable for layer in model._flatten_layers())
+    held_flags, held = model.__dict__.get(_SHELF, (None, None))
+    if held is None or held_flags != flags:
+        held = Shelf()
+        model.__dict__[_SHELF] = (flags, held)
+    return held
+
+
+def owners(model: keras.Model, *others: Any) -> tuple[Any, ...]:
+    """The objects that a trace of the model depends on: compile() replaces them."""
+    return (model.optimizer, model._compile_loss, model._compile_metrics, *others)
