@@ -6,18 +6,23 @@ Names load on first use (PEP 562): recipes check their options with :mod:`kilter
 from __future__ import annotations
 
 import importlib
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from kilter.nn.builders import cnn, mlp
+    from kilter.nn.options import VarianceScaling
+    from kilter.nn.pairing import Pairing, is_paired, pairing_of
 
 _HOMES = {
     "cnn": "kilter.nn.builders",
     "mlp": "kilter.nn.builders",
-    "pairing": "kilter.nn.pairing",
+    "pairing_of": "kilter.nn.pairing",
     "is_paired": "kilter.nn.pairing",
     "Pairing": "kilter.nn.pairing",
     "VarianceScaling": "kilter.nn.options",
 }
 
-__all__ = ["Pairing", "VarianceScaling", "cnn", "is_paired", "mlp", "pairing"]
+__all__ = ["Pairing", "VarianceScaling", "cnn", "is_paired", "mlp", "pairing_of"]
 
 
 def __getattr__(name: str) -> Any:

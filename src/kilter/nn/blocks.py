@@ -19,9 +19,9 @@ SLOPED = ("leaky_relu", "prelu")
 
 
 class Blocks:
-    """Makes the blocks of one network; what draws numbers gets the next of its seeds.
+    """Makes the blocks of one network, each with seeds of its own.
 
-    The seeds are independent streams (NumPy's SeedSequence), so that no two layers of equal shape begin alike,
+    The seeds are independent streams (NumPy's SeedSequence), so that no two layers of one shape begin alike,
     and they belong to the layers, so that neither other models nor global seeds change the outcome.
     """
 
@@ -88,21 +88,21 @@ class Blocks:
     def _seed(self) -> int:
         return int(self._seeds.spawn(1)[0].generate_state(1, np.uint32)[0] >> 1)
 
-    def _initializer(self, which: str | VarianceScaling) -> keras.initializers.Initializer:
+    def _initializer(self, which: str | VarianceScaling) -> Any:
         if isinstance(which, VarianceScaling):
             return keras.initializers.VarianceScaling(**dataclasses.asdict(which), seed=self._seed())
-        config = keras.initializers.get(which).get_config()
-        seeded = {"seed": self._seed()} if "seed" in config else {}
-        return keras.initializers.get({"class_name": which, "config": config | seeded})
+        known: Any = keras.initializers.get(which)
+        config = known.get_config()
+        return type(known)(**config | ({"seed": self._seed()} if "seed" in config else {}))
 
     def _penalty(self) -> keras.regularizers.Regularizer | None:
         options = self._options
         return keras.regularizers.L1L2(options.l1, options.l2) if options.l1 or options.l2 else None
 
-    def _limit(self, axis: list[int]) -> keras.constraints.Constraint | None:
+    def _limit(self, axis: list[int]) -> Any:
         """Max-norm over the axes that lead into one unit."""
-        limit = self._options.max_norm
-        return keras.constraints.MaxNorm(limit, axis=axis) if limit is not None else None
+        named: dict[str, Any] = {"max_value": self._options.max_norm, "axis": axis}
+        return keras.constraints.MaxNorm(**named) if self._options.max_norm is not None else None
 
     def _inner_activation(self) -> str | None:
         """The activation, where nothing stands between it and the kernel."""
@@ -119,10 +119,11 @@ class Blocks:
     def _activation(self, name: str, shared_axes: list[int] | None) -> keras.layers.Layer:
         named: dict[str, Any] = {"dtype": self._dtype, "name": name}
         if self._options.activation == "leaky_relu":
-            return keras.layers.LeakyReLU(self._options.negative_slope, **named)
+            return keras.layers.LeakyReLU(**named, negative_slope=self._options.negative_slope or 0.0)
         if self._options.activation == "prelu":
             # He et al. 2015 begin at 0.25 and learn one slope a channel.
-            return keras.layers.PReLU(keras.initializers.Constant(0.25), shared_axes=shared_axes, **named)
+            named["alpha_initializer"] = keras.initializers.Constant(0.25)
+            return keras.layers.PReLU(shared_axes=shared_axes, **named)
         return keras.layers.Activation(self._options.activation, **named)
 
     def _norm(self, name: str) -> keras.layers.Layer:

@@ -5,7 +5,7 @@ The statistics are part of the model, so that a saved model takes raw inputs and
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, Final
 
 from kilter import backend  # noqa: F401  (chooses JAX before Keras loads)
 
@@ -21,9 +21,7 @@ from kilter.errors import OptionError
 CONSTANT: Final = 1e-12
 
 
-def input_layers(
-    shape: tuple[int, ...], normalization: tuple[ArrayLike, ArrayLike] | None
-) -> list[keras.layers.Layer]:
+def input_layers(shape: tuple[int, ...], normalization: tuple[ArrayLike, ArrayLike] | None) -> list[Any]:
     """The input, and where statistics are given the layer that computes ``(x - mean) / sqrt(variance)``.
 
     A feature that never varies is centred and not scaled. The layer works in float32 under every dtype
@@ -32,13 +30,13 @@ def input_layers(
     Raises :class:`OptionError` for statistics whose shape is neither ``shape`` nor that of its last axis nor
     a number, that are not finite, or that have a negative variance.
     """
-    layers: list[keras.layers.Layer] = [keras.Input(shape, name="input")]
+    layers: list[Any] = [keras.Input(shape, name="input")]
     if normalization is None:
         return layers
     mean, variance = (np.asarray(part, dtype="float32") for part in normalization)
     _check(shape, mean, variance)
     variance = np.where(variance <= CONSTANT * np.square(mean, dtype="float64"), np.float32(1), variance)
-    axis = tuple(range(1, len(shape) + 1)) if mean.shape == shape else (-1 if mean.ndim else None)
+    axis: Any = tuple(range(1, len(shape) + 1)) if mean.shape == shape else (-1 if mean.ndim else None)
     layers.append(
         keras.layers.Normalization(
             axis=axis, mean=mean, variance=variance.astype("float32"), dtype="float32", name="normalization"

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Final, Literal
 
 from kilter.errors import OptionError
-from kilter.nn.pairing import PAIRINGS, pairing
+from kilter.nn.pairing import PAIRINGS, pairing_of
 
 Preset = Literal["standard", "self-normalizing"]
 BatchNorm = Literal[False, "before", "after", "input"]
@@ -58,7 +58,7 @@ def default_activation(preset: str) -> str:
 
 def default_initializer(activation: str) -> str:
     """The initialiser paired with ``activation``."""
-    return pairing(activation).default
+    return pairing_of(activation).default
 
 
 @dataclass(frozen=True)

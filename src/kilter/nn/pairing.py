@@ -58,13 +58,13 @@ PAIRINGS: Final[dict[str, Pairing]] = {
 }
 
 
-def pairing(activation: str) -> Pairing:
+def pairing_of(activation: str) -> Pairing:
     """The initialisers that fit ``activation``, by Keras's name of it.
 
     Raises :class:`OptionError` for an activation the table does not know, with the nearest name.
 
     Example:
-        >>> pairing("selu").default
+        >>> pairing_of("selu").default
         'lecun_normal'
     """
     if activation not in PAIRINGS:
@@ -79,4 +79,4 @@ def pairing(activation: str) -> Pairing:
 
 def is_paired(activation: str, initializer: str) -> bool:
     """Whether ``initializer`` keeps the variance under ``activation`` (both by Keras's names)."""
-    return initializer in pairing(activation).initializers
+    return initializer in pairing_of(activation).initializers

@@ -11,7 +11,7 @@ from kilter.recipe.base import UNSET, Section, refuse, whole_number
 
 MAX_LAYERS: Final = 1000
 MAX_UNITS: Final = 1_000_000
-WIDTHS: Final = f"a list of up to {MAX_LAYERS} widths, each from 1 to {MAX_UNITS}, or a table {{layers = 20, units = 100}}"
+WIDTHS: Final = f"up to {MAX_LAYERS} widths, each from 1 to {MAX_UNITS}, or {{ layers = 20, units = 100 }}"
 
 
 class VarianceScaling(Section):
@@ -80,7 +80,7 @@ class BuilderSection(Section):
         lt=1,
         description="a number from 0 to below 1, for leaky_relu only",
     )
-    initializer: Initializer = Field(
+    initializer: Initializer = Field(  # pyright: ignore[reportInvalidTypeForm]
         default_factory=_default_initializer,
         description="one of " + ", ".join(nn_options.INITIALIZERS) + ", or a table such as "
         '{ scale = 2.0, mode = "fan_avg", distribution = "uniform" }; the default fits the activation',

@@ -108,11 +108,8 @@ def _bad_value(path: tuple[str, ...], detail: ErrorDetails, given: Mapping[Any, 
     """A value of the wrong type or range; reported for the key that has a description, not for its parts."""
     while len(path) > 1 and _field(path, given) is None:
         path = path[:-1]
-    if path in (("data",), ("model",), *((name,) for name in SECTIONS)):
-        expected = f"a table [{path[0]}]"
-    else:
-        expected = detail.get("ctx", {}).get("expected") if detail["type"] == "kilter" else None
-        expected = expected or _description(path, given)
+    said = detail.get("ctx", {}).get("expected") if detail["type"] == "kilter" else None
+    expected = said or _description(path, given)
     value = _lookup(given, path, detail["input"])
     near = _near_value(value, expected)
     return Problem(
@@ -179,7 +176,7 @@ def _class_at(path: tuple[str, ...], given: Mapping[Any, Any]) -> type[BaseModel
     if path == ("model",):
         kind = model_kind(given.get("model"))
         return MODEL_CLASSES[kind] if kind else None
-    return SECTIONS.get(path[0]) if len(path) == 1 else None
+    return SECTIONS.get(".".join(path))
 
 
 def _keys(path: tuple[str, ...], given: Mapping[Any, Any]) -> list[str]:
@@ -188,8 +185,8 @@ def _keys(path: tuple[str, ...], given: Mapping[Any, Any]) -> list[str]:
 
 
 def _field(path: tuple[str, ...], given: Mapping[Any, Any]) -> Any:
-    section = _class_at(path[:-1], given)
-    return section.model_fields.get(path[-1]) if section and path else None
+    section = _class_at(path[:-1], given) if path else None
+    return section.model_fields.get(path[-1]) if section else None
 
 
 def _description(path: tuple[str, ...], given: Mapping[Any, Any]) -> str:
