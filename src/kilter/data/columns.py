@@ -64,7 +64,7 @@ def find_column(series: pl.Series) -> Column:
     numbers = categories.cast(pl.Float64, strict=False)
     if numbers.null_count() == 0:
         return Column(name, "number")
-    if numbers.null_count() <= len(categories) * (1 - _SHARE_OF_NUMBERS):
+    if numbers.null_count() < len(categories) * (1 - _SHARE_OF_NUMBERS):
         _refuse_text_among_numbers(text)
     if len(categories) > MAX_CATEGORIES:
         raise DataError(

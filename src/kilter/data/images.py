@@ -94,11 +94,11 @@ def decode_images(
             remedy="replace or remove these images"
             + (", or load with skip_bad=True to leave them out" if len(bad) < count else ""),
         )
-    positions = np.array(
-        [i for i, result in enumerate(decoded) if not isinstance(result, _Bad)], dtype=np.int64
-    )
-    _require_one_size(decoded, positions, name)
-    return Decoded(_stack(decoded, positions), positions, lines)
+    good = [(i, result) for i, result in enumerate(decoded) if isinstance(result, np.ndarray)]
+    decoded.clear()
+    _require_one_size(good, name)
+    positions = np.array([i for i, _ in good], dtype=np.int64)
+    return Decoded(_stack([image for _, image in good]), positions, lines)
 
 
 def _decode_all(
@@ -150,35 +150,26 @@ def _bombs_are_counted() -> Iterator[None]:
         yield
 
 
-def _require_one_size(
-    decoded: Sequence[np.ndarray | _Bad], positions: np.ndarray, name: Callable[[int], str]
-) -> None:
-    sizes = Counter(decoded[i].shape[:2] for i in positions)  # type: ignore[union-attr]
+def _require_one_size(images: Sequence[tuple[int, np.ndarray]], name: Callable[[int], str]) -> None:
+    sizes = Counter(image.shape[:2] for _, image in images)
     if len(sizes) <= 1:
         return
     usual = sizes.most_common(1)[0][0]
-    odd = next(i for i in positions if decoded[i].shape[:2] != usual)  # type: ignore[union-attr]
-    height, width = decoded[odd].shape[:2]  # type: ignore[union-attr]
+    odd, size = next((i, image.shape[:2]) for i, image in images if image.shape[:2] != usual)
     raise DataError(
         expected=f"images of one size (most have {usual[0]}×{usual[1]}, height × width)",
         received=f"{len(sizes)} sizes ({first_named(f'{h}×{w}' for h, w in sorted(sizes))}); "
-        f"the first odd one is {quote(name(int(odd)))} with {height}×{width}",
+        f"the first odd one is {quote(name(odd))} with {size[0]}×{size[1]}",
         remedy=f"load with image_size=({usual[0]}, {usual[1]}) to resize all, or remove the odd ones",
     )
 
 
-def _stack(decoded: list[np.ndarray | _Bad], positions: np.ndarray) -> np.ndarray:
-    """All good images in one array, each freed as it is copied, so that the memory is never doubled."""
-    if not len(positions):
+def _stack(images: list[np.ndarray]) -> np.ndarray:
+    """The images, all of one size, in one array; a grey one among colour ones fills all three channels."""
+    if not images:
         return np.zeros((0, 0, 0, 3), np.uint8)
-    shapes = {decoded[i].shape for i in positions}  # type: ignore[union-attr]
-    height, width, _ = next(iter(shapes))
-    channels = max(shape[2] for shape in shapes)
-    stacked = np.empty((len(positions), height, width, channels), np.uint8)
-    for row, position in enumerate(positions):
-        stacked[row] = decoded[position]  # a grey image among colour ones is broadcast over the channels
-        decoded[position] = _FREED
+    channels = max(image.shape[2] for image in images)
+    stacked = np.empty((len(images), *images[0].shape[:2], channels), np.uint8)
+    for row, image in enumerate(images):
+        stacked[row] = image
     return stacked
-
-
-_FREED = _Bad("copied")

@@ -1,0 +1,218 @@
+"""Tables: which column is the target, which task, how columns become numbers, and how that is kept."""
+
+from __future__ import annotations
+
+import numpy as np
+import polars as pl
+import pytest
+
+from kilter.data import TableEncoding, load
+from kilter.data.columns import MAX_CATEGORIES
+from kilter.data.encoding import Column
+from kilter.data.labels import MAX_CLASSES_AUTO
+from kilter.errors import DataError
+
+HOUSES = """area,colour,garden,price
+50,red,true,100.5
+80.5,blue,false,200
+20, red ,true,50
+70,green,false,175
+"""
+
+
+@pytest.fixture
+def write(tmp_path):
+    def write_text(text: str, name: str = "table.csv"):
+        path = tmp_path / name
+        path.write_text(text, encoding="utf-8")
+        return path
+
+    return write_text
+
+
+def test_columns_become_numbers(write):
+    source = load(write(HOUSES))
+    data = source.train
+    assert data.features == ("area", "colour=blue", "colour=green", "colour=red", "garden")
+    assert data.task == "regression"
+    assert data.outputs == 1
+    expected = [[50, 0, 0, 1, 1], [80.5, 1, 0, 0, 0], [20, 0, 0, 1, 1], [70, 0, 1, 0, 0]]
+    np.testing.assert_array_equal(data.x, np.array(expected, np.float32))
+    np.testing.assert_array_equal(data.y, np.array([100.5, 200, 50, 175], np.float32))
+    assert 'the target is column "price" (the last column)' in source.notes[0]
+
+
+def test_encoding_survives_json_and_reads_a_new_file(write):
+    kept = load(write(HOUSES)).encoding
+    assert kept is not None
+    encoding = TableEncoding.from_json(kept.to_json())
+    assert encoding == kept
+    new = load(write("note,garden,colour,area\nx,false,purple,1\ny,true,blue,2\n", "new.csv"), encoding=encoding)
+    np.testing.assert_array_equal(new.train.x, np.array([[1, 0, 0, 0, 0], [2, 1, 0, 0, 1]], np.float32))
+    assert new.train.y is None
+    assert new.train.task == "regression"
+
+
+def test_a_category_that_looks_like_a_number_keeps_its_text(write):
+    encoding = load(write("code,y\n01,a\nx2,b\nz,a\n1,b\n")).encoding
+    new = load(write("code\n01\n01\n1\n", "new.csv"), encoding=encoding)
+    assert new.train.features == ("code=01", "code=1", "code=x2", "code=z")
+    assert new.train.x.argmax(axis=1).tolist() == [0, 0, 1]
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "{}", "[]", "null", '{"version": 2}', '{"version": 1, "columns": 3}', "[" * 5000, "\x00"],
+)
+def test_damaged_encodings_are_data_errors(text):
+    with pytest.raises(DataError, match="encoding"):
+        TableEncoding.from_json(text)
+
+
+def test_every_part_of_an_encoding_is_checked():
+    good = TableEncoding((Column("a", "category", ("x",)),), "y", "classification", ("0", "1")).to_json()
+    for old, new in (
+        ('"category"', '"colour"'),
+        ('"classification"', '"ranking"'),
+        ('"y"', "7"),
+        ('"x"', "null"),
+        ('"0"', "0"),
+    ):
+        assert old in good
+        with pytest.raises(DataError):
+            TableEncoding.from_json(good.replace(old, new))
+
+
+@pytest.mark.parametrize(
+    ("header", "target"),
+    [("a,Label,b", "Label"), ("class,a,target", "target"), ("y,a,b", "y"), ("a,b,c", "c")],
+)
+def test_the_target_is_found_by_name_or_is_the_last_column(header, target, write):
+    source = load(write(f"{header}\n1,2,3\n2,3,4\n1,2,3\n2,3,4\n"))
+    assert source.encoding is not None
+    assert source.encoding.target == target
+    assert f'"{target}"' in source.notes[0]
+
+
+def test_a_wrong_target_suggests_the_near_one(write):
+    with pytest.raises(DataError, match='did you mean "price"'):
+        load(write(HOUSES), target="prize")
+
+
+@pytest.mark.parametrize(
+    ("values", "task", "classes"),
+    [
+        (["b", "a"] * 10, "classification", ("a", "b")),
+        ([True, False] * 10, "classification", ("false", "true")),
+        ([10, 9] * 10, "classification", ("9", "10")),
+        ([1.0, 0.0] * 10, "classification", ("0", "1")),
+        ([-1, 1] * 10, "classification", ("-1", "1")),
+        ([0.5, 1.0] * 10, "regression", ()),
+        (list(range(MAX_CLASSES_AUTO)) * 2, "classification", tuple(map(str, range(MAX_CLASSES_AUTO)))),
+        (list(range(MAX_CLASSES_AUTO + 1)) * 2, "regression", ()),
+        ([1, 2, 3, 4, 5, 6, 7], "regression", ()),
+    ],
+)
+def test_the_rule_for_the_task(values, task, classes, tmp_path):
+    path = tmp_path / "table.parquet"
+    pl.DataFrame({"a": [float(i) for i in range(len(values))], "y": values}).write_parquet(path)
+    data = load(path).train
+    assert data.task == task
+    assert data.classes == classes
+    if classes:
+        assert [data.classes[i] for i in data.y] == [str(v).lower().removesuffix(".0") for v in values]
+
+
+def test_a_task_that_is_asked_for_wins_where_it_is_possible(write):
+    path = write("a,y\n1,3\n2,4\n3,3\n4,4\n")
+    assert load(path, task="regression").train.y.dtype == np.float32
+    assert load(path, task="classification").train.classes == ("3", "4")
+    with pytest.raises(DataError, match="text"):
+        load(write("a,y\n1,p\n2,q\n", "t.csv"), task="regression")
+    with pytest.raises(DataError, match="fractions in row 1"):
+        load(write("a,y\n1,1\n2,1.5\n", "f.csv"), task="classification")
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("a,b,y\n1,2,0\n,2,1\nNA,2,0\n1,NaN,1\n", 'column "a": 2 missing or NaN in rows 1, 2'),
+        ("a,b,y\n1,2,0\n1,inf,1\n3,-inf,0\n4,4,1\n", 'column "b": 2 infinite in rows 1, 2'),
+        ("a,b,y\n1,u,0\n1,,1\n3,v,0\n4,u,1\n", 'column "b": 1 missing or NaN in row 1'),
+        ("a,b,y\n1,2,0\n1,2,\n3,4,0\n4,4,1\n", 'target column "y": 1 missing or NaN in row 1'),
+        ("a,y\n1,0\n2,1\n3,0\nfour,1\n5,0\n", '1 entries that are none, such as "four", in row 3'),
+        ("a,y\n1,0\n2,0\n", "one class only"),
+        ("y\n0\n1\n", "alone"),
+        ("a,y\n,0\n,1\n", "all missing"),
+        ("a,y\n0,\n1,\n", "all missing"),
+        ("1,2\n3,4\n5,6\n", "only numbers"),
+        ("a,b,y\n1,2,3,4,5\n", "cannot be read"),
+        ('a,b\n"open,1\n2,3\n', "cannot be read"),
+        ("a,y\n1e300,0\n2,1\n", "1 infinite values in the features"),
+        ("a,y\n1,1e300\n2,0.5\n", "1 infinite values in the targets"),
+    ],
+)
+def test_tables_that_cannot_be_trained_on(text, words, write):
+    with pytest.raises(DataError) as caught:
+        load(write(text))
+    assert words in caught.value.received
+
+
+def test_bad_rows_are_left_out_on_request(write):
+    data = load(write("a,b,y\n1,u,0\n,u,1\n3,,0\n4,v,\n5,v,1\n6,u,1\n"), skip_bad=True).train
+    assert data.x[:, 0].tolist() == [1, 5, 6]
+    assert data.y.tolist() == [0, 1, 1]
+    assert data.skipped == ("3 rows left out, in rows 1, 2, 3",)
+
+
+def test_nothing_left_after_skipping_is_an_error(write):
+    with pytest.raises(DataError):
+        load(write("a,b,y\n1,,0\n,2,1\n"), skip_bad=True)
+
+
+def test_many_categories_are_refused(write):
+    rows = "".join(f"name{i},{i % 2}\n" for i in range(MAX_CATEGORIES + 1))
+    with pytest.raises(DataError, match=f"{MAX_CATEGORIES + 1} different texts"):
+        load(write("who,y\n" + rows))
+
+
+@pytest.mark.parametrize("separator", [";", "\t"])
+def test_other_separators_are_told_by_the_header(separator, write):
+    expected = load(write(HOUSES)).train
+    np.testing.assert_array_equal(load(write(HOUSES.replace(",", separator), "s.csv")).train.x, expected.x)
+
+
+def test_latin1_text_is_a_data_error(tmp_path):
+    path = tmp_path / "latin.csv"
+    path.write_bytes("größe,y\n1,0\n2,1\n".encode("latin-1") + b"\xff,1\n")
+    with pytest.raises(DataError):
+        load(path)
+
+
+def test_dates_and_lists_are_refused_by_name(tmp_path):
+    path = tmp_path / "table.parquet"
+    for column in (pl.Series("when", ["2020-01-01", "2020-01-02"]).str.to_date(), pl.Series("when", [[1], [2]])):
+        pl.DataFrame([column, pl.Series("y", [0.5, 1.5])]).write_parquet(path)
+        with pytest.raises(DataError, match='column "when"'):
+            load(path)
+
+
+def test_a_new_file_must_have_the_columns_and_classes_of_training(write):
+    encoding = load(write("age,y\n1,no\n2,yes\n")).encoding
+    with pytest.raises(DataError, match='did you mean "Age"'):
+        load(write("Age\n1\n", "b.csv"), encoding=encoding)
+    with pytest.raises(DataError, match='"maybe", in row 1'):
+        load(write("age,y\n1,no\n2,maybe\n", "c.csv"), encoding=encoding)
+
+
+def test_parquet_shards_and_their_test_part(tmp_path):
+    frame = pl.DataFrame({"a": [1.0, 2.0, 3.0, 4.0], "y": ["p", "q", "p", "q"]})
+    frame[:2].write_parquet(tmp_path / "train-0.parquet")
+    frame[2:].write_parquet(tmp_path / "train-1.parquet")
+    frame[1:3].write_parquet(tmp_path / "test-0.parquet")
+    frame[:1].write_parquet(tmp_path / "validation-0.parquet")
+    source = load(tmp_path)
+    assert source.train.x[:, 0].tolist() == [1, 2, 3, 4]
+    assert source.test is not None
+    assert source.test.y.tolist() == [1, 0]
+    assert source.notes[0] == "not read: validation-0.parquet"
