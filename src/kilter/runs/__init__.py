@@ -1,0 +1,56 @@
+"""Run directories: made, filled while a model trains, read back, resumed; and the main job that does it all.
+
+Names load on first use (PEP 562), so that reading runs (``kilter runs``) needs neither Keras nor JAX.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from kilter.runs.directory import Run, create_run, reopen_run
+    from kilter.runs.reading import RunRecords, list_runs, open_run
+    from kilter.runs.recorder import Recorder
+    from kilter.runs.records import RunSummary
+    from kilter.runs.training import Interrupted, TrainResult, resume, train
+
+_HOMES = {
+    "Interrupted": "kilter.runs.training",
+    "Recorder": "kilter.runs.recorder",
+    "Run": "kilter.runs.directory",
+    "RunRecords": "kilter.runs.reading",
+    "RunSummary": "kilter.runs.records",
+    "TrainResult": "kilter.runs.training",
+    "create_run": "kilter.runs.directory",
+    "list_runs": "kilter.runs.reading",
+    "open_run": "kilter.runs.reading",
+    "reopen_run": "kilter.runs.directory",
+    "resume": "kilter.runs.training",
+    "train": "kilter.runs.training",
+}
+
+__all__ = [
+    "Interrupted",
+    "Recorder",
+    "Run",
+    "RunRecords",
+    "RunSummary",
+    "TrainResult",
+    "create_run",
+    "list_runs",
+    "open_run",
+    "reopen_run",
+    "resume",
+    "train",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'kilter.runs' has no attribute {name!r}")
+    return getattr(importlib.import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,159 @@
+"""Files that are never half-written: temporary file, flush, fsync, rename, fsync the folder.
+
+A reader sees the old file or the new one, whenever the writer is killed and whatever the disk does. What
+cannot be written is a :class:`~kilter.errors.RunError` that names file and cause; the old file stays.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from kilter.errors import RunError
+
+# "No space", "over quota" and "over the file size limit" are one thing to the person who has to mend it.
+FULL_DISK = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Put `content` at `path`, whole or not at all.
+
+    Raises :class:`RunError` where the disk is full or the folder cannot be written to; `path` then is as it
+    was.
+    """
+
+    def fill(temporary: Path) -> None:
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
+        try:
+            _write_all(descriptor, content)
+        finally:
+            os.close(descriptor)
+
+    write_with(path, fill)
+
+
+def write_text(path: Path, content: str) -> None:
+    """Put `content` at `path` as UTF-8, whole or not at all; errors as in :func:`write_bytes`."""
+    write_bytes(path, content.encode("utf-8"))
+
+
+def write_with(path: Path, fill: Callable[[Path], object]) -> None:
+    """Let `fill` make a temporary file beside `path`, then put it in its place.
+
+    For libraries that insist on opening the file themselves. The temporary name keeps the suffix of `path`,
+    because Keras chooses its format by it. An ``OSError`` from `fill` becomes a :class:`RunError`.
+    """
+    temporary = path.with_name(f".{path.stem}-{uuid.uuid4().hex}{path.suffix}")
+    with errors_named(path):
+        try:
+            fill(temporary)
+            fsync_path(temporary)
+            os.replace(temporary, path)
+        except BaseException:  # Ctrl-C too must leave no temporary file behind
+            temporary.unlink(missing_ok=True)
+            raise
+        fsync_path(path.parent)
+
+
+def append_line(path: Path, line: str) -> None:
+    """Add one line to a file of lines, and have it on the disk before returning.
+
+    A torn last line, left by a crash, is cut off first. If the write fails the file is cut back to the length
+    it had. `line` has no line break in it (``ValueError`` otherwise: the caller's mistake, not the disk's).
+    """
+    if "\n" in line:
+        raise ValueError(f"a line must not contain a line break: {line!r}")
+    with errors_named(path):
+        made = not path.exists()
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+        try:
+            end = _whole_lines_end(descriptor)
+            try:
+                os.ftruncate(descriptor, end)
+                os.lseek(descriptor, end, os.SEEK_SET)
+                _write_all(descriptor, f"{line}\n".encode())
+                os.fsync(descriptor)
+            except OSError:
+                os.ftruncate(descriptor, end)
+                raise
+        finally:
+            os.close(descriptor)
+        if made:
+            fsync_path(path.parent)
+
+
+def read_lines(path: Path) -> list[str]:
+    """The whole lines of a file that :func:`append_line` wrote, without a torn last one; [] for no file."""
+    if not path.exists():
+        return []
+    with errors_named(path, doing="read"):
+        whole, _, _torn = path.read_bytes().rpartition(b"\n")
+    return whole.decode("utf-8").split("\n") if whole else []
+
+
+def fsync_path(path: Path) -> None:
+    """Have a file, or a folder's list of names, on the disk before returning."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def fsync_tree(folder: Path) -> None:
+    """Have everything below `folder`, and `folder` itself, on the disk before returning."""
+    for directory, _, files in os.walk(folder, topdown=False):
+        for name in files:
+            fsync_path(Path(directory, name))
+        fsync_path(Path(directory))
+
+
+@contextmanager
+def errors_named(path: Path, *, doing: str = "written") -> Iterator[None]:
+    """Turn an ``OSError`` raised inside into a :class:`RunError` that names `path`, cause and remedy."""
+    try:
+        yield
+    except RunError:
+        raise
+    except OSError as error:
+        raise unwritable(path, error.errno, str(error), doing=doing) from error
+
+
+def unwritable(path: Path, number: int | None, cause: str, *, doing: str = "written") -> RunError:
+    """The :class:`RunError` for a file that could not be written or read; `number` is the system's errno."""
+    if number in FULL_DISK:
+        return RunError(
+            expected=f"room on the disk for {path}",
+            received=f"a full disk, quota or file size limit ({cause})",
+            remedy=f"free some space below {path.parent} or choose another place with --runs; "
+            "what was written before is whole",
+        )
+    return RunError(
+        expected=f"{path} to be {doing}",
+        received=cause,
+        remedy="check that the folder exists and that you may read and write it",
+    )
+
+
+def _write_all(descriptor: int, content: bytes) -> None:
+    """``os.write`` may write less than it is given; a full disk shows on the next call."""
+    view = memoryview(content)
+    while view:
+        view = view[os.write(descriptor, view) :]
+
+
+def _whole_lines_end(descriptor: int) -> int:
+    """Length of the file up to and including its last line break: read backwards, as the file may be long."""
+    end = os.lseek(descriptor, 0, os.SEEK_END)
+    while end:
+        start = max(0, end - 4096)
+        os.lseek(descriptor, start, os.SEEK_SET)
+        found = os.read(descriptor, end - start).rfind(b"\n")
+        if found >= 0:
+            return start + found + 1
+        end = start
+    return 0

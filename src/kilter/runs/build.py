@@ -1,0 +1,182 @@
+"""From a recipe to data and a compiled model, with everything checked that can be before a step is traced."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from kilter import backend  # noqa: F401
+
+# isort: split
+import keras
+
+from kilter.data import NAMED_SETS, Dataset, Source, Splits, load, split
+from kilter.engine.batches import collect
+from kilter.engine.bridge import build
+from kilter.engine.checks import check_inputs
+from kilter.errors import DataError, ModelError, RecipeError
+from kilter.recipe import FileSection, Recipe
+from kilter.runs.models import first_line, make_model
+from kilter.runs.objective import Objective, objective_for
+from kilter.runs.watch import Watch, direction_of
+
+
+@dataclass(frozen=True, eq=False)
+class Prepared:
+    """All that training needs: the recipe with its paths resolved, the data, and the compiled, built model.
+
+    `class_weight` is by class index, None where all count the same.
+    """
+
+    recipe: Recipe
+    source: Source
+    parts: Splits
+    model: keras.Model
+    objective: Objective
+    watch: Watch
+    class_weight: Mapping[int, float] | None
+
+    def evaluated_parts(self) -> dict[str, Dataset]:
+        """The parts that the best weights are judged on, by name."""
+        named = {"validation": self.parts.validation, "test": self.parts.test}
+        return {name: part for name, part in named.items() if part is not None}
+
+
+def prepare(recipe: Recipe) -> Prepared:
+    """Read the data, make and compile the model, and check that they fit each other and the recipe.
+
+    Raises the :class:`~kilter.errors.KilterError` that says what does not; nothing is written.
+    """
+    recipe = with_absolute_paths(recipe)
+    source = load(
+        recipe.data.source,
+        target=recipe.data.target,
+        task=recipe.data.task,
+        skip_bad=recipe.data.skip_bad,
+        image_size=recipe.data.image_size,
+    )
+    parts = split(source, validation=recipe.data.validation, test=recipe.data.test, seed=recipe.seed)
+    _check_batch_size(recipe, parts.train)
+    model = make_model(recipe, parts.train)
+    objective = objective_for(model, parts.train)
+    watch = _watch(recipe, objective, validated=parts.validation is not None)
+    weights = _class_weight(recipe, parts.train)
+    _compile(model, recipe, objective)
+    _build(model, recipe, parts.train)
+    return Prepared(recipe, source, parts, model, objective, watch, weights)
+
+
+def with_absolute_paths(recipe: Recipe) -> Recipe:
+    """The recipe with its files named from the root, so that it can be replayed from any folder.
+
+    Names of data sets, and paths that do not exist (whose error is better told by who reads them), stay.
+    """
+    data = recipe.data
+    held = {"source": data.source, "validation": data.validation, "test": data.test}
+    paths = {key: _absolute(value) for key, value in held.items() if isinstance(value, str)}
+    changes: dict[str, object] = {"data": data.model_copy(update=paths)}
+    if isinstance(recipe.model, FileSection):
+        changes["model"] = recipe.model.model_copy(update={"file": _absolute(recipe.model.file)})
+    return recipe.model_copy(update=changes)
+
+
+def make_optimizer(recipe: Recipe) -> keras.optimizers.Optimizer:
+    """The Keras optimiser of ``[optimizer]``; :class:`RecipeError` for an option that it does not have."""
+    section = recipe.optimizer
+    arguments = section.model_dump(exclude={"name", "options"}, exclude_none=True)
+    if section.name not in ("sgd",):
+        arguments.pop("nesterov")
+    try:
+        return keras.optimizers.get({"class_name": section.name, "config": arguments | section.options})
+    except (TypeError, ValueError) as error:
+        raise RecipeError(
+            expected=f"options of keras's {section.name} in [optimizer]",
+            received=f"options={section.options} ({first_line(error)})",
+            remedy="see the arguments of the optimiser in Keras's documentation",
+        ) from error
+
+
+def _absolute(name: str) -> str:
+    path = Path(name).expanduser()
+    return str(path.resolve()) if name not in NAMED_SETS and path.exists() else name
+
+
+def _check_batch_size(recipe: Recipe, train: Dataset) -> None:
+    if recipe.train.batch_size > len(train):
+        raise DataError(
+            expected="a batch no larger than the training data",
+            received=f"train.batch_size={recipe.train.batch_size} for {len(train)} training rows",
+            remedy=f"set train.batch_size to {len(train)} or less, or use more data",
+        )
+
+
+def _watch(recipe: Recipe, objective: Objective, *, validated: bool) -> Watch:
+    stopping = recipe.train.early_stopping
+    default = "val_loss" if validated else "loss"
+    if stopping is None:
+        return Watch(default, direction_of(default))
+    measured = ["loss", *objective.metrics]
+    known = measured + ([f"val_{name}" for name in measured] if validated else [])
+    if stopping.monitor not in known:
+        near = difflib.get_close_matches(stopping.monitor, known, n=1)
+        raise RecipeError(
+            expected=f"train.early_stopping.monitor to be one of {', '.join(known)}",
+            received=f"monitor={stopping.monitor!r}",
+            remedy=f"did you mean {near[0]!r}?" if near else f"take {default!r}",
+        )
+    return Watch(stopping.monitor, direction_of(stopping.monitor), stopping.patience, stopping.min_delta)
+
+
+def _class_weight(recipe: Recipe, train: Dataset) -> dict[int, float] | None:
+    """Weights by class index. "balanced" is rows / (classes · rows of the class), as in scikit-learn."""
+    given = recipe.train.class_weight
+    if given is None:
+        return None
+    if train.task != "classification" or train.y is None:
+        raise RecipeError(
+            expected="train.class_weight for classification only",
+            received=f"class_weight={given!r} and targets that are numbers",
+            remedy="leave class_weight out",
+        )
+    if given == "balanced":
+        counts = np.bincount(train.y, minlength=len(train.classes))
+        present = int(np.count_nonzero(counts))
+        return {label: len(train) / (present * int(rows)) for label, rows in enumerate(counts) if rows}
+    assert isinstance(given, dict)
+    unknown = sorted(set(given) - set(train.classes))
+    if unknown:
+        near = difflib.get_close_matches(unknown[0], train.classes, n=1)
+        raise RecipeError(
+            expected=f"names of classes in train.class_weight: {', '.join(train.classes[:20])}",
+            received=", ".join(repr(name) for name in unknown),
+            remedy=f"did you mean {near[0]!r}?" if near else "correct the names",
+        )
+    return {label: float(given.get(name, 1.0)) for label, name in enumerate(train.classes)}
+
+
+def _compile(model: keras.Model, recipe: Recipe, objective: Objective) -> None:
+    model.compile(
+        optimizer=make_optimizer(recipe),
+        loss=objective.loss,
+        loss_weights=None if objective.loss_weight is None else [objective.loss_weight],
+        metrics=objective.make_metrics(),
+    )
+
+
+def _build(model: keras.Model, recipe: Recipe, train: Dataset) -> None:
+    rows = min(recipe.train.batch_size, len(train))
+    example = collect(train.x[:rows], train.y[:rows])  # type: ignore[index]
+    check_inputs(model, example)
+    build(model, example.example(rows))
+    try:
+        keras.saving.serialize_keras_object(model)
+    except (NotImplementedError, TypeError, ValueError) as error:
+        raise ModelError(
+            expected="a model that Keras can save, so that its best weights can be kept",
+            received=f"{type(error).__name__}: {first_line(error)} (model {model.name!r})",
+            remedy="give its class a get_config(), registered by keras.saving.register_keras_serializable()",
+        ) from error

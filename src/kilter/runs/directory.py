@@ -1,0 +1,138 @@
+"""The run directory, for the one process that writes to it: made, locked, filled. Read it with `reading`."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Protocol, Self
+
+from kilter.errors import RunError
+from kilter.runs import lock
+from kilter.runs.atomic import append_line, errors_named, fsync_path, write_text, write_with
+from kilter.runs.events import EventWriter
+from kilter.runs.reading import (
+    DATA,
+    ENVIRONMENT,
+    HISTORY,
+    LOCK,
+    MODEL,
+    RECIPE,
+    RESULT,
+    read_history,
+    require_run,
+)
+from kilter.runs.records import DataRecord, EpochRecord, Result, to_json
+
+# Long enough for any name a person reads; file systems allow 255 bytes.
+_LONGEST_NAME = 100
+
+
+class Saveable(Protocol):
+    """What :meth:`Run.save_best` needs of a Keras model."""
+
+    def save(self, filepath: str, overwrite: bool = True, **kwargs: Any) -> None:
+        """Write the whole model to `filepath`."""
+        ...
+
+
+class Run:
+    """A run directory that this process writes to; a context manager that gives the lock back.
+
+    Made by :func:`create_run`, or by :func:`reopen_run` for a run that was interrupted. Every method that
+    writes raises :class:`RunError` where the disk does not take it, and leaves what was there whole.
+    """
+
+    def __init__(self, path: Path, held: lock.Lock) -> None:
+        self.path = path
+        self._lock = held
+        self._events = EventWriter(path)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the TensorBoard file and give the lock back."""
+        try:
+            self._events.close()
+        finally:
+            self._lock.release()
+
+    def write_environment(self, environment: Mapping[str, Any]) -> None:
+        """environment.json: versions, platform, device, seed (see :mod:`kilter.runs.environment`)."""
+        write_text(self.path / ENVIRONMENT, to_json(environment, indent=2) + "\n")
+
+    def write_data(self, data: DataRecord) -> None:
+        """data.json: what the model is trained on."""
+        write_text(self.path / DATA, data.to_json() + "\n")
+
+    def record_epoch(self, record: EpochRecord) -> None:
+        """Add a line to history.jsonl, then the TensorBoard scalars."""
+        append_line(self.path / HISTORY, record.to_json())
+        self._events.write(record)
+
+    def keep_history(self, epochs: int) -> None:
+        """Drop the lines of history.jsonl from epoch `epochs` on: a resume trains them again."""
+        kept = [line for line in read_history(self.path) if line.epoch < epochs]
+        write_text(self.path / HISTORY, "".join(f"{line.to_json()}\n" for line in kept))
+
+    def save_best(self, model: Saveable) -> None:
+        """model.keras: the model as it is now, architecture and weights."""
+        write_with(self.path / MODEL, lambda temporary: model.save(str(temporary)))
+
+    def finish(self, result: Result) -> None:
+        """result.json: how the run ended."""
+        write_text(self.path / RESULT, result.to_json() + "\n")
+
+
+def create_run(
+    parent: Path, name: str, *, recipe_text: str | None = None, started: datetime | None = None
+) -> Run:
+    """Make ``<UTC time>-<name>/`` below `parent`, take its lock and write recipe.toml.
+
+    Characters of `name` other than letters, digits, ``.``, ``_`` and ``-`` become ``-``, so that a name
+    cannot lead out of `parent`. `started` is now unless given. Raises :class:`RunError` where the directory
+    exists, or cannot be made.
+    """
+    moment = (started or datetime.now(UTC)).astimezone(UTC)
+    path = Path(parent) / f"{moment:%Y%m%d-%H%M%S}-{_safe(name)}"
+    with errors_named(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            path.mkdir()
+        except FileExistsError as error:
+            raise RunError(
+                expected="a run directory that does not exist yet",
+                received=f"{path}, which does",
+                remedy="wait a second, or give the run another name",
+            ) from error
+        fsync_path(path.parent)
+    run = Run(path, lock.acquire(path / LOCK))
+    if recipe_text is not None:
+        try:
+            write_text(path / RECIPE, recipe_text)
+        except BaseException:
+            run.close()
+            raise
+    return run
+
+
+def reopen_run(path: Path) -> Run:
+    """Take the lock of a run that was interrupted, to write on in it; a lock left by a crash is taken over.
+
+    Raises :class:`RunError` where `path` is no run directory or another process is writing to it.
+    """
+    require_run(path)
+    return Run(path, lock.acquire(path / LOCK))
+
+
+def _safe(name: str) -> str:
+    kept = re.sub(r"[^\w.-]+", "-", name, flags=re.ASCII).strip("-.")[:_LONGEST_NAME]
+    return kept or "run"

@@ -1,0 +1,75 @@
+"""TensorBoard scalars of a run: tags ``train/loss`` and ``validation/loss``, so that curves lie together."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+from tensorboardX.event_file_writer import EventsWriter
+from tensorboardX.proto import event_pb2
+from tensorboardX.summary import scalar
+
+from kilter.runs.atomic import errors_named
+from kilter.runs.records import EpochRecord
+
+VALIDATION_PREFIX = "val_"
+
+
+class EventWriter:
+    """Writes an epoch's scalars to ``events.out.tfevents.*`` in the run's folder and flushes them.
+
+    The file is made with the first epoch, so that a run that stops before it leaves none. An event file is a
+    list of records with check sums: a torn last one is passed over by TensorBoard.
+
+    tensorboardX's ``SummaryWriter`` hands records to a thread, and once that thread has died of a full disk
+    its queue of ten blocks the training for ever; its synchronous ``EventsWriter`` raises instead.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._writer: EventsWriter | None = None
+
+    def write(self, record: EpochRecord) -> None:
+        """Add one epoch. A disk that is full is a :class:`~kilter.errors.RunError`."""
+        with errors_named(self._folder):
+            if self._writer is None:
+                self._writer = EventsWriter(str(self._folder / "events"))
+            for tag, value in scalars(record).items():
+                event = _event(record.epoch, scalar(tag, value))
+                self._writer.write_event(event)
+            self._writer.flush()
+
+    def close(self) -> None:
+        """Close the file; a writer that wrote nothing has none."""
+        if self._writer is None:
+            return
+        with errors_named(self._folder):
+            self._writer.close()
+        self._writer = None
+
+
+def scalars(record: EpochRecord) -> dict[str, float]:
+    """Tag to value: ``val_loss`` becomes ``validation/loss``, any other log ``train/<log>``.
+
+    Example:
+        >>> scalars(EpochRecord(0, {"loss": 1.0, "val_loss": 2.0}, seconds=3.0))
+        {'train/loss': 1.0, 'validation/loss': 2.0, 'train/seconds': 3.0}
+    """
+    values = {}
+    for name, value in record.logs.items():
+        if name.startswith(VALIDATION_PREFIX):
+            values[f"validation/{name.removeprefix(VALIDATION_PREFIX)}"] = value
+        elif name != "learning_rate":  # Keras callbacks log it too; it has its own place
+            values[f"train/{name}"] = value
+    values["train/seconds"] = record.seconds
+    if record.learning_rate is not None:
+        values["train/learning_rate"] = record.learning_rate
+    return values
+
+
+def _event(step: int, summary: Any) -> Any:
+    make: Any = vars(event_pb2)[
+        "Event"
+    ]  # protobuf makes the class when it is imported: no type checker sees it
+    return make(step=step, wall_time=time.time(), summary=summary)

@@ -1,0 +1,170 @@
+"""The model that a recipe names: built, read from a .keras file, or made by a function of the user's."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from kilter import backend  # noqa: F401
+
+# isort: split
+import keras
+
+from kilter.data import Dataset, moments
+from kilter.errors import ModelError
+from kilter.nn import cnn, mlp
+from kilter.recipe import CnnSection, FactorySection, FileSection, MlpSection, Recipe
+
+
+def make_model(recipe: Recipe, train: Dataset) -> keras.Model:
+    """The uncompiled model of ``[model]`` for the training data; :class:`ModelError` where there is none."""
+    section = recipe.model
+    if isinstance(section, FileSection):
+        return load_model(section.file, allow_code=section.allow_code)
+    if isinstance(section, FactorySection):
+        return call_factory(section.factory, recipe, train)
+    return _built(section, recipe, train)
+
+
+def load_model(path: str | Path, *, allow_code: bool = False) -> keras.Model:
+    """Read a .keras file, uncompiled. Code stored in it is refused unless `allow_code`.
+
+    Raises :class:`ModelError` where the file is missing, damaged, or holds what Keras refuses to load.
+    """
+    path = Path(path).expanduser()
+    if not path.is_file():
+        raise ModelError(
+            expected="a saved Keras model", received=f"{path}, which is no file", remedy="correct the path"
+        )
+    try:
+        model = keras.saving.load_model(path, compile=False, safe_mode=not allow_code)
+    except Exception as error:
+        refused = "unsafe" in str(error) or "safe_mode" in str(error)
+        raise ModelError(
+            expected=f"a .keras file without code in it: {path}"
+            if refused
+            else f"a whole .keras file: {path}",
+            received=f"{type(error).__name__}: {first_line(error)}",
+            remedy="set model.allow_code=true if you trust who made it"
+            if refused
+            else "save it again with model.save('....keras'), under the same Keras version",
+        ) from error
+    if not isinstance(model, keras.Model):
+        raise ModelError(
+            expected=f"a model in {path}", received=type(model).__name__, remedy="save a keras.Model"
+        )
+    return model
+
+
+def call_factory(name: str, recipe: Recipe, train: Dataset) -> keras.Model:
+    """The model that ``module:function`` returns, called with ``input_shape=`` and ``outputs=``.
+
+    The working directory is looked in for the module, as Python does for a script. Keras's, NumPy's and
+    Python's generators are seeded with the recipe's seed first, for a function that takes no seed has no
+    other way to give the same model twice.
+    """
+    function = _imported(name)
+    keras.utils.set_random_seed(recipe.seed)
+    with _policy(recipe.train.precision):
+        try:
+            model = function(input_shape=train.input_shape, outputs=train.outputs)
+        except Exception as error:
+            raise ModelError(
+                expected=f"a model from {name}(input_shape={train.input_shape}, outputs={train.outputs})",
+                received=f"{type(error).__name__}: {first_line(error)}",
+                remedy="correct the function; it is called with these two keyword arguments",
+            ) from error
+    if not isinstance(model, keras.Model):
+        raise ModelError(
+            expected=f"a keras.Model from {name}",
+            received=type(model).__name__,
+            remedy="return the model from the function",
+        )
+    return model
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of an error's text; Keras's go on for pages."""
+    return (str(error).strip().splitlines() or [""])[0]
+
+
+def _built(section: MlpSection | CnnSection, recipe: Recipe, train: Dataset) -> keras.Model:
+    build: Callable[..., keras.Sequential] = cnn if isinstance(section, CnnSection) else mlp
+    inputs = moments(train.x) if recipe.data.standardize else None
+    penalties = recipe.regularize
+    model = build(
+        train.input_shape,
+        train.outputs,
+        **section.arguments(),
+        l1=penalties.l1,
+        l2=penalties.l2,
+        max_norm=penalties.max_norm,
+        normalization=None if inputs is None else (inputs.mean, inputs.variance),
+        dtype=None if recipe.train.precision == "float32" else recipe.train.precision,
+        seed=recipe.seed,
+    )
+    if train.task == "regression" and recipe.data.standardize:
+        model.add(_in_target_units(train))
+    return model
+
+
+def _in_target_units(train: Dataset) -> keras.layers.Layer:
+    """The layer after the output that turns standardised numbers into the targets' units.
+
+    A network starts near 0 ± 1; without this layer it would first have to learn the mean of prices in the
+    hundred thousands, at steps of the learning rate.
+    """
+    targets = moments(train.y if train.y.ndim == 2 else train.y[:, None])  # type: ignore[union-attr,index]
+    deviation = [float(variance) ** 0.5 or 1.0 for variance in targets.variance]
+    mean = [float(value) for value in targets.mean]
+    # Keras takes a number for each column, though its annotation says one number.
+    offset: Any = mean
+    return keras.layers.Rescaling(deviation, offset=offset, dtype="float32", name="target_units")
+
+
+def _imported(name: str) -> Callable[..., Any]:
+    module_name, _, function_name = name.partition(":")
+    with _working_directory_first():
+        try:
+            module = importlib.import_module(module_name)
+        except Exception as error:
+            raise ModelError(
+                expected=f"a module {module_name!r} that can be imported from {Path.cwd()}",
+                received=f"{type(error).__name__}: {first_line(error)}",
+                remedy="correct model.factory, or start kilter in the folder of the module",
+            ) from error
+    function = getattr(module, function_name, None)
+    if not callable(function):
+        raise ModelError(
+            expected=f"a function {function_name!r} in {module.__file__}",
+            received="nothing of that name" if function is None else type(function).__name__,
+            remedy='correct model.factory = "module:function"',
+        )
+    return function
+
+
+@contextmanager
+def _working_directory_first() -> Iterator[None]:
+    folder = os.getcwd()
+    sys.path.insert(0, folder)
+    try:
+        yield
+    finally:
+        sys.path.remove(folder)
+
+
+@contextmanager
+def _policy(precision: str) -> Iterator[None]:
+    """Keras's global dtype policy, for the layers a user's function makes; put back afterwards."""
+    before = keras.config.dtype_policy()
+    if precision != "float32":
+        keras.config.set_dtype_policy(precision)
+    try:
+        yield
+    finally:
+        keras.config.set_dtype_policy(before)

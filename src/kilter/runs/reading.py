@@ -1,0 +1,166 @@
+"""What is in run directories, for whoever reads them: ``kilter runs``, the report, ``kilter resume``.
+
+Nothing here needs Keras or JAX, so that ``kilter runs`` answers at once.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import tomllib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+from kilter.errors import RunError
+from kilter.runs import lock
+from kilter.runs.atomic import errors_named, read_lines
+from kilter.runs.records import (
+    DataRecord,
+    EpochRecord,
+    Result,
+    RunSummary,
+    Status,
+    best_epoch,
+    default_monitor,
+    parse_history,
+)
+
+RECIPE = "recipe.toml"
+ENVIRONMENT = "environment.json"
+HISTORY = "history.jsonl"
+MODEL = "model.keras"
+RESULT = "result.json"
+DATA = "data.json"
+LOCK = "lock"
+
+Parsed = TypeVar("Parsed")
+
+
+@dataclass(frozen=True)
+class RunRecords:
+    """All that a run directory tells, read at one moment.
+
+    `status` is "training" while a process holds the lock, "interrupted" where the process went away without a
+    result. `recipe` and `environment` are {} and `recipe_text` is "" where the run has none.
+    """
+
+    path: Path
+    status: Status
+    recipe_text: str
+    recipe: Mapping[str, Any]
+    environment: Mapping[str, Any]
+    history: tuple[EpochRecord, ...]
+    data: DataRecord | None
+    result: Result | None
+
+
+def open_run(path: Path) -> RunRecords:
+    """Read the run directory at `path`; :class:`RunError` where it is none, or a file in it is damaged."""
+    path = Path(path)
+    require_run(path)
+    result = _parsed(path / RESULT, Result.from_json)
+    recipe_text = _parsed(path / RECIPE, str) or ""
+    return RunRecords(
+        path=path,
+        status=_status(path, result),
+        recipe_text=recipe_text,
+        recipe=_parsed(path / RECIPE, tomllib.loads) or {},
+        environment=_parsed(path / ENVIRONMENT, _json_object) or {},
+        history=tuple(read_history(path)),
+        data=_parsed(path / DATA, DataRecord.from_json),
+        result=result,
+    )
+
+
+def list_runs(parent: Path) -> tuple[RunSummary, ...]:
+    """The runs below `parent`, oldest first; () where there are none or `parent` does not exist.
+
+    A run whose files are damaged is listed as "failed", so that one bad folder does not hide the others.
+    """
+    parent = Path(parent)
+    folders = sorted(path for path in parent.iterdir() if is_run(path)) if parent.is_dir() else []
+    return tuple(_summary(path) for path in folders)
+
+
+def read_history(path: Path) -> list[EpochRecord]:
+    """The epochs of a run in order; [] before the first one ends. A torn last line is left out."""
+    return parse_history(read_lines(path / HISTORY), path / HISTORY)
+
+
+def is_run(path: Path) -> bool:
+    """Whether `path` is a run directory: a folder with a recipe, an environment or a history in it."""
+    return any((path / name).is_file() for name in (RECIPE, ENVIRONMENT, HISTORY))
+
+
+def require_run(path: Path) -> None:
+    """Raise :class:`RunError` unless `path` is a run directory."""
+    if is_run(path):
+        return
+    raise RunError(
+        expected=f"a run directory at {path}",
+        received="a folder without recipe.toml and history.jsonl" if path.is_dir() else "no such folder",
+        remedy="`kilter runs` lists the run directories",
+    )
+
+
+def _summary(path: Path) -> RunSummary:
+    started, name = _started_and_name(path)
+    try:
+        records = open_run(path)
+    except RunError:
+        return RunSummary(path, name, started, "failed", 0, "", None, None, 0.0, {})
+    history, result = records.history, records.result
+    monitor, direction = (result.monitor, result.direction) if result else default_monitor(history)
+    best = best_epoch(history, monitor, direction)
+    return RunSummary(
+        path=path,
+        name=name,
+        started=started,
+        status=records.status,
+        epochs=len(history),
+        monitor=monitor,
+        best_epoch=best.epoch if best else None,
+        best=best.logs[monitor] if best else None,
+        seconds=sum(line.seconds for line in history),
+        metrics=dict(best.logs) if best else {},
+    )
+
+
+def _status(path: Path, result: Result | None) -> Status:
+    if lock.held(path / LOCK):
+        return "training"
+    return result.status if result else "interrupted"
+
+
+def _started_and_name(path: Path) -> tuple[str, str]:
+    """``20261122-014823-digits`` tells both; a folder that was renamed by hand tells its name alone."""
+    found = re.fullmatch(r"(\d{4})(\d\d)(\d\d)-(\d\d)(\d\d)(\d\d)-(.+)", path.name)
+    if not found:
+        return "", path.name
+    year, month, day, hour, minute, second, name = found.groups()
+    return f"{year}-{month}-{day} {hour}:{minute}:{second}", name
+
+
+def _json_object(text: str) -> dict[str, Any]:
+    value = json.loads(text)
+    if not isinstance(value, dict):
+        raise ValueError(f"a JSON object was expected, not {type(value).__name__}")
+    return value
+
+
+def _parsed(path: Path, parse: Callable[[str], Parsed]) -> Parsed | None:
+    """The parsed text of a file, None where it does not exist; a damaged one is a :class:`RunError`."""
+    if not path.is_file():
+        return None
+    with errors_named(path, doing="read"):
+        content = path.read_bytes()
+    try:
+        return parse(content.decode("utf-8"))
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise RunError(
+            expected=f"{path} as kilter wrote it",
+            received=f"{type(error).__name__}: {error}",
+            remedy="take the file from a copy, or remove it: a run can be read without it",
+        ) from error

@@ -1,0 +1,162 @@
+"""The callback that fills a run directory while a model trains, and keeps the best weights.
+
+It works with :func:`kilter.fit` and with Keras's own ``model.fit``: it needs only what Keras shows a
+callback at the end of an epoch.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import numpy as np
+
+from kilter import backend  # noqa: F401
+
+# isort: split
+import keras
+
+from kilter.engine.bridge import variables
+from kilter.engine.program import shelf
+from kilter.errors import RunError
+from kilter.runs import checkpoints
+from kilter.runs.directory import Run
+from kilter.runs.records import EpochRecord
+from kilter.runs.watch import Watch
+
+Weights = list[np.ndarray]
+
+# What a checkpoint holds of the model; metrics start anew every epoch.
+_GROUPS = ("trainable", "non_trainable", "optimizer")
+
+
+class Recorder(keras.callbacks.Callback):
+    """Writes each epoch's line and scalars; model.keras and a checkpoint when they are due, and at the end.
+
+    `watch` says what is best and when to stop; a resumed run gives it as it was, with the `best` weights.
+    What is due is written together, in at most 5 % of the time; the best weights wait in memory.
+    """
+
+    def __init__(self, run: Run, watch: Watch, *, best: Weights | None = None) -> None:
+        super().__init__()
+        self.run = run
+        self.watch = watch
+        self._best = best
+        self._throttle = checkpoints.Throttle()
+        self._checkpointed: int | None = watch.last_epoch
+        self._model_epoch: int | None = None
+        self._began = 0.0
+        self._compiled = 0.0
+
+    def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        """Start the clock."""
+        self._began = time.perf_counter()
+        self._compiled = shelf(_model(self)).seconds
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        """Record the epoch, judge it, and save if a save is due."""
+        model = _model(self)
+        compiling = shelf(model).seconds - self._compiled
+        record = EpochRecord(
+            epoch=epoch,
+            logs={name: float(value) for name, value in (logs or {}).items() if np.ndim(value) == 0},
+            seconds=time.perf_counter() - self._began - compiling,
+            compile_seconds=compiling,
+            learning_rate=learning_rate(model),
+        )
+        self.run.record_epoch(record)
+        self.watch = self.watch.saw(epoch, record.logs)
+        if self.watch.is_best:
+            self._best = model.get_weights()
+        if self.watch.has_waited_enough:
+            model.stop_training = True
+        # Before the optimiser's moving average, if it keeps one, replaces the weights at the end of training.
+        if self._throttle.due() or model.stop_training or epoch + 1 == (self.params or {}).get("epochs"):
+            self._save_all()
+
+    def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
+        """Save what another callback's stop left unsaved, and put the best weights into the model."""
+        if self._checkpointed != self.watch.last_epoch:
+            self._save_all()
+        self.keep_best()
+
+    def keep_best(self) -> None:
+        """Put the best weights into the model and into model.keras; also after Ctrl-C, in mid-epoch.
+
+        Where no epoch had a finite value the model stays as it is.
+        """
+        if self._best is not None:
+            _model(self).set_weights(self._best)
+        self._save_model()
+
+    def _save_all(self) -> None:
+        began = time.monotonic()
+        self._save_model()
+        self._checkpoint()
+        self._throttle.saved(time.monotonic() - began)
+
+    def _checkpoint(self) -> None:
+        epoch = self.watch.last_epoch
+        if epoch is None:
+            return
+        tree = {**_state(_model(self)), "best": self._best or []}
+        checkpoints.save(self.run.path, epoch, tree, {"monitor": self.watch.monitor}, score=self.watch.score)
+        self._checkpointed = epoch
+
+    def _save_model(self) -> None:
+        """model.keras with the best weights, if it does not hold them yet; the model stays as it was."""
+        if self._model_epoch is not None and self._model_epoch == self.watch.best_epoch:
+            return
+        model = _model(self)
+        current = [variable.value for variable in model.weights]
+        try:
+            if self._best is not None:
+                model.set_weights(self._best)
+            self.run.save_best(model)
+        finally:
+            for variable, value in zip(model.weights, current, strict=True):
+                variable.assign(value)
+        self._model_epoch = self.watch.best_epoch
+
+
+def restore(model: keras.Model, checkpoint: checkpoints.Checkpoint) -> Weights | None:
+    """Put a checkpoint's state into a built, compiled model; returns the best weights so far, if any.
+
+    Raises :class:`RunError` where the model is not the one that was saved.
+    """
+    groups = _groups(model)
+    for name, group in groups.items():
+        saved = checkpoint.tree[name]
+        found = [(tuple(value.shape), str(value.dtype)) for value in saved]
+        wanted = [(tuple(variable.shape), str(variable.dtype)) for variable in group]
+        if found != wanted:
+            raise RunError(
+                expected=f"a checkpoint of this model: {len(wanted)} {name} arrays of its shapes",
+                received=f"{len(found)} arrays, or other shapes, in that of epoch {checkpoint.epoch}",
+                remedy="resume with the code and packages that the run was started with (environment.json)",
+            )
+        for variable, value in zip(group, saved, strict=True):
+            variable.assign(value)
+    return [np.asarray(value) for value in checkpoint.tree["best"]] or None
+
+
+def learning_rate(model: keras.Model) -> float | None:
+    """The optimiser's learning rate now; None where it has none of that name."""
+    rate = getattr(model.optimizer, "learning_rate", None)
+    return None if rate is None else float(rate)
+
+
+def _state(model: keras.Model) -> dict[str, list[Any]]:
+    return {name: [variable.value for variable in group] for name, group in _groups(model).items()}
+
+
+def _groups(model: keras.Model) -> dict[str, list[Any]]:
+    """The Keras variables of the model by group."""
+    return dict(zip(_GROUPS, variables(model), strict=False))
+
+
+def _model(callback: keras.callbacks.Callback) -> keras.Model:
+    model = callback.model
+    if model is None:
+        raise RuntimeError("the callback was called without a model: pass it to fit(callbacks=[...])")
+    return model

@@ -1,0 +1,198 @@
+"""What a run directory holds, as frozen records, and their JSON.
+
+JSON has no word for NaN and infinity, and a diverged training is full of them, so they are written as the
+strings "nan", "inf" and "-inf" and read back as numbers: a file is always valid JSON, and nothing is lost.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from kilter.errors import RunError
+
+Status = Literal["training", "finished", "interrupted", "failed"]
+Direction = Literal["min", "max"]
+
+
+@dataclass(frozen=True)
+class EpochRecord:
+    """A line of history.jsonl.
+
+    `epoch` counts from 0 as in Keras. `logs` are the epoch's mean loss and metrics, validation ones with the
+    prefix ``val_``. `seconds` covers the epoch with its validation, without `compile_seconds`.
+    `learning_rate` is the last one used.
+    """
+
+    epoch: int
+    logs: Mapping[str, float]
+    seconds: float
+    compile_seconds: float = 0.0
+    learning_rate: float | None = None
+
+    def to_json(self) -> str:
+        """One line of JSON."""
+        return to_json(asdict(self))
+
+    @staticmethod
+    def from_json(line: str) -> EpochRecord:
+        """The record of one line; ``ValueError``, ``KeyError`` or ``TypeError`` where it is none."""
+        fields = json.loads(line)
+        rate = fields["learning_rate"]
+        return EpochRecord(
+            epoch=int(fields["epoch"]),
+            logs={name: float(value) for name, value in fields["logs"].items()},
+            seconds=float(fields["seconds"]),
+            compile_seconds=float(fields["compile_seconds"]),
+            learning_rate=None if rate is None else float(rate),
+        )
+
+
+@dataclass(frozen=True)
+class DataRecord:
+    """data.json: what the model was trained on, and what is needed to read new data the same way.
+
+    `rows` counts the parts by name. `encoding` is a table's ``TableEncoding`` as JSON text, None for other
+    data. `sha256` is of the training rows and targets in their order.
+    """
+
+    name: str
+    kind: str
+    origin: str
+    task: Literal["classification", "regression"]
+    classes: tuple[str, ...]
+    input_shape: tuple[int, ...]
+    outputs: int
+    rows: Mapping[str, int]
+    skipped: int
+    image_size: tuple[int, int] | None
+    encoding: str | None
+    sha256: str
+
+    def to_json(self) -> str:
+        """Indented JSON, for people too."""
+        return to_json(asdict(self), indent=2)
+
+    @staticmethod
+    def from_json(text: str) -> DataRecord:
+        """The record of a data.json; ``ValueError``, ``KeyError`` or ``TypeError`` where it is none."""
+        fields = json.loads(text)
+        size = fields["image_size"]
+        fields |= {
+            "classes": tuple(fields["classes"]),
+            "input_shape": tuple(fields["input_shape"]),
+            "image_size": None if size is None else tuple(size),
+        }
+        return DataRecord(**fields)
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """The best weights on one part of the data.
+
+    `confusion[true][predicted]` counts rows; () for regression. `rows` is the size of the part.
+    """
+
+    rows: int
+    metrics: Mapping[str, float]
+    confusion: tuple[tuple[int, ...], ...] = ()
+
+
+@dataclass(frozen=True)
+class Result:
+    """result.json: how a run ended, and what its best weights are worth.
+
+    `best_epoch` counts from 0; None where no epoch had a finite monitored value. `evaluations` is keyed
+    ``validation`` and ``test``. `reason` says in words why it ended. `parameters` counts the model's weights.
+    """
+
+    status: Status
+    reason: str
+    monitor: str
+    direction: Direction
+    best_epoch: int | None
+    epochs: int
+    seconds: float
+    parameters: int | None = None
+    evaluations: Mapping[str, Evaluation] = field(default_factory=dict)
+
+    def to_json(self) -> str:
+        """Indented JSON, for people too."""
+        return to_json(asdict(self), indent=2)
+
+    @staticmethod
+    def from_json(text: str) -> Result:
+        """The record of a result.json; ``ValueError``, ``KeyError`` or ``TypeError`` where it is none."""
+        fields = json.loads(text)
+        evaluations = {
+            name: Evaluation(
+                rows=part["rows"],
+                metrics={key: float(value) for key, value in part["metrics"].items()},
+                confusion=tuple(tuple(row) for row in part["confusion"]),
+            )
+            for name, part in fields.pop("evaluations").items()
+        }
+        return Result(**fields, evaluations=evaluations)
+
+
+@dataclass(frozen=True)
+class RunSummary:
+    """A row of ``kilter runs``. Where a run has no epoch yet, `best_epoch` and `best` are None."""
+
+    path: Path
+    name: str
+    started: str
+    status: Status
+    epochs: int
+    monitor: str
+    best_epoch: int | None
+    best: float | None
+    seconds: float
+    metrics: Mapping[str, float]
+
+
+def to_json(value: Any, *, indent: int | None = None) -> str:
+    """Valid JSON of dicts, lists, tuples, text and numbers; numbers that are not finite become text."""
+    return json.dumps(_finite(value), indent=indent, ensure_ascii=False, allow_nan=False)
+
+
+def best_epoch(history: Sequence[EpochRecord], monitor: str, direction: Direction) -> EpochRecord | None:
+    """The first epoch with the best finite value of `monitor`; None where there is no such value."""
+    candidates = [line for line in history if math.isfinite(line.logs.get(monitor, math.nan))]
+    sign = 1.0 if direction == "min" else -1.0
+    return min(candidates, key=lambda line: sign * line.logs[monitor], default=None)
+
+
+def default_monitor(history: Sequence[EpochRecord]) -> tuple[str, Direction]:
+    """What the best epoch is judged by where nobody said: the validation loss, else the training loss."""
+    validated = any("val_loss" in line.logs for line in history)
+    return ("val_loss" if validated else "loss"), "min"
+
+
+def parse_history(lines: list[str], path: Path) -> list[EpochRecord]:
+    """The records of the lines of the history.jsonl at `path`; raises :class:`RunError` at a bad line."""
+    records = []
+    for number, line in enumerate(lines, start=1):
+        try:
+            records.append(EpochRecord.from_json(line))
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise RunError(
+                expected=f"a JSON record of an epoch in each line of {path}",
+                received=f"line {number}: {line[:80]!r} ({type(error).__name__}: {error})",
+                remedy="remove that line, or take the file from a copy",
+            ) from error
+    return records
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
+    if isinstance(value, Mapping):
+        return {str(key): _finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in value]
+    return value

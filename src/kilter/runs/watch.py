@@ -1,0 +1,85 @@
+"""Which epoch is the best so far, and whether to wait for a better one: pure, so that it can be replayed."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+from kilter.runs.records import Direction
+
+# What Keras calls measures of which more is better; every other one is taken as an error to be made small.
+_MORE_IS_BETTER = ("accuracy", "acc", "auc", "precision", "recall", "score", "iou", "similarity")
+
+
+def direction_of(monitor: str) -> Direction:
+    """Whether less or more of a measure is better, by its Keras name.
+
+    Example:
+        >>> direction_of("val_loss"), direction_of("val_binary_accuracy"), direction_of("f1_score")
+        ('min', 'max', 'max')
+    """
+    return "max" if monitor.lower().endswith(_MORE_IS_BETTER) else "min"
+
+
+@dataclass(frozen=True)
+class Watch:
+    """What has been seen of the monitored measure.
+
+    The best epoch is the first with the best finite value. Waiting follows Keras's EarlyStopping: `waited`
+    counts the epochs since the value improved on `reference` by more than `min_delta`, and training stops
+    when `waited` reaches `patience`, never after the first epoch. `patience` None waits for ever. A value
+    that is not finite improves nothing (Keras would keep a NaN of the first epoch as the best for ever).
+    """
+
+    monitor: str
+    direction: Direction
+    patience: int | None = None
+    min_delta: float = 0.0
+    best: float | None = None
+    best_epoch: int | None = None
+    reference: float | None = None
+    waited: int = 0
+    last_epoch: int | None = None
+    last: float | None = None
+
+    def saw(self, epoch: int, logs: Mapping[str, float]) -> Watch:
+        """The watch after `epoch`; one without the measure (validation every k epochs) changes nothing."""
+        if self.monitor not in logs:
+            return replace(self, last_epoch=epoch, last=None)
+        value = float(logs[self.monitor])
+        better = self._improves(value, self.best, 0.0)
+        much_better = self._improves(value, self.reference, self.min_delta)
+        return replace(
+            self,
+            best=value if better else self.best,
+            best_epoch=epoch if better else self.best_epoch,
+            reference=value if much_better else self.reference,
+            waited=0 if much_better else self.waited + 1,
+            last_epoch=epoch,
+            last=value,
+        )
+
+    @property
+    def is_best(self) -> bool:
+        """Whether the epoch seen last is the best."""
+        return self.best_epoch is not None and self.best_epoch == self.last_epoch
+
+    @property
+    def has_waited_enough(self) -> bool:
+        """Whether training should stop now."""
+        return self.patience is not None and bool(self.last_epoch) and self.waited >= max(self.patience, 1)
+
+    @property
+    def score(self) -> float:
+        """The value seen last with its sign turned so that less is better; NaN before there is one."""
+        if self.last is None:
+            return math.nan
+        return self.last if self.direction == "min" else -self.last
+
+    def _improves(self, value: float, on: float | None, by: float) -> bool:
+        if not math.isfinite(value):
+            return False
+        if on is None:
+            return True
+        return value < on - by if self.direction == "min" else value > on + by
