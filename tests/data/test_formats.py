@@ -1,4 +1,4 @@
-"""One table: every format is read back exactly, and refuses what is missing, empty, cut short or not its own."""
+"""One table: every format is read back exactly, and refuses what is missing, empty, cut or not its own."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def test_truncated_file_is_a_data_error(write, tmp_path):
 def test_empty_file_is_a_data_error(write, tmp_path):
     written = write(tmp_path)
     written.file.write_bytes(b"")
-    with pytest.raises(DataError, match="empty|no bytes"):
+    with pytest.raises(DataError, match=r"empty|no bytes"):
         load(written.path)
 
 
@@ -77,5 +77,5 @@ def test_a_web_page_under_the_name_is_a_data_error(write, tmp_path):
 def test_a_source_without_rows_is_a_data_error(name, tmp_path):
     path = tmp_path / name
     path.mkdir() if "folder" in name else path.write_text("a,b\n" if name == "header.csv" else "")
-    with pytest.raises(DataError, match="no class folders|0 bytes|0 rows"):
+    with pytest.raises(DataError, match=r"no class folders|0 bytes|0 rows"):
         load(path)

@@ -40,7 +40,10 @@ def test_fashion_mnist_from_the_data_folder():
 
 def test_named_set_without_folder_comes_from_its_library(monkeypatch, tmp_path):
     """Keras's arrays have labels [n, 1] in uint8; nothing is downloaded here."""
-    arrays = (pictures(), labels().astype(np.uint8)[:, None]), (pictures()[:3], np.array([[0], [1], [2]], np.uint8))
+    arrays = (
+        (pictures(), labels().astype(np.uint8)[:, None]),
+        (pictures()[:3], np.array([[0], [1], [2]], np.uint8)),
+    )
     asked = []
 
     def loader(reference):

@@ -47,7 +47,9 @@ def test_encoding_survives_json_and_reads_a_new_file(write):
     assert kept is not None
     encoding = TableEncoding.from_json(kept.to_json())
     assert encoding == kept
-    new = load(write("note,garden,colour,area\nx,false,purple,1\ny,true,blue,2\n", "new.csv"), encoding=encoding)
+    new = load(
+        write("note,garden,colour,area\nx,false,purple,1\ny,true,blue,2\n", "new.csv"), encoding=encoding
+    )
     np.testing.assert_array_equal(new.train.x, np.array([[1, 0, 0, 0, 0], [2, 1, 0, 0, 1]], np.float32))
     assert new.train.y is None
     assert new.train.task == "regression"
@@ -191,7 +193,10 @@ def test_latin1_text_is_a_data_error(tmp_path):
 
 def test_dates_and_lists_are_refused_by_name(tmp_path):
     path = tmp_path / "table.parquet"
-    for column in (pl.Series("when", ["2020-01-01", "2020-01-02"]).str.to_date(), pl.Series("when", [[1], [2]])):
+    for column in (
+        pl.Series("when", ["2020-01-01", "2020-01-02"]).str.to_date(),
+        pl.Series("when", [[1], [2]]),
+    ):
         pl.DataFrame([column, pl.Series("y", [0.5, 1.5])]).write_parquet(path)
         with pytest.raises(DataError, match='column "when"'):
             load(path)

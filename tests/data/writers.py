@@ -86,7 +86,9 @@ def write_npz(folder: Path) -> Written:
 
 def write_npz_compressed(folder: Path) -> Written:
     path = folder / "parts.npz"
-    np.savez_compressed(path, x_train=numbers(), y_train=np.array(names()), x_test=numbers(), y_test=np.array(names()))
+    np.savez_compressed(
+        path, x_train=numbers(), y_train=np.array(names()), x_test=numbers(), y_test=np.array(names())
+    )
     return Written(path, path, numbers(), CLASSES)
 
 

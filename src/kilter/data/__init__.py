@@ -16,8 +16,8 @@ from kilter.data.dataset import Dataset, Source, Splits, Task
 from kilter.data.encoding import Column, TableEncoding
 from kilter.data.formats import FORMATS, Format
 from kilter.data.loading import load
-from kilter.data.moments import Moments, moments
 from kilter.data.named import NAMED_SETS
+from kilter.data.scaling import Moments, moments
 from kilter.data.splitting import split
 from kilter.data.summary import ClassCount, ColumnSummary, PartSummary, SourceSummary, describe
 

@@ -15,6 +15,7 @@ from kilter.data.folders import TEST_NAMES, TRAIN_NAMES
 from kilter.data.images import decode_images
 from kilter.data.labels import label_name
 from kilter.data.options import LoadOptions
+from kilter.data.parquet_pages import require_sound_headers
 from kilter.data.paths import first_named, name_rows, quote, require_file
 from kilter.data.tables import choose_target, first_line, table_source
 from kilter.errors import DataError
@@ -75,6 +76,8 @@ def _frame(files: list[Path]) -> pl.DataFrame:
     for file in files:
         require_file(file)
     try:
+        for file in files:
+            require_sound_headers(file)
         frames = [pl.read_parquet(file, hive_partitioning=False) for file in files]
         return frames[0] if len(frames) == 1 else pl.concat(frames, how="vertical_relaxed")
     except (
