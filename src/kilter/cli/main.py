@@ -1,0 +1,164 @@
+"""``kilter``: the commands and their options. What a command does loads when it runs: help is quick."""
+
+from __future__ import annotations
+
+import io
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from kilter import __version__
+from kilter.cli.group import KilterGroup
+
+app = typer.Typer(
+    name="kilter",
+    cls=KilterGroup,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    help="Deep networks that train, and the proof of why.",
+)
+
+Model = Annotated[
+    Path, typer.Argument(metavar="RUN|MODEL.KERAS", help="A run directory, or a model saved by Keras.")
+]
+AllowCode = Annotated[
+    bool, typer.Option("--allow-code", help="Run code stored in the .keras file; only for files you trust.")
+]
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"kilter {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and stop.")
+    ] = False,
+) -> None:
+    pass
+
+
+@app.command()
+def train(
+    source: Annotated[
+        str,
+        typer.Argument(
+            metavar="RECIPE.TOML|DATA", help="A recipe, or data: a file, a folder or a named set."
+        ),
+    ],
+    settings: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="SECTION.KEY=VALUE", help="Override a key of the recipe."),
+    ] = None,
+    runs: Annotated[Path, typer.Option("--runs", metavar="DIR", help="Where the run directory goes.")] = Path(
+        "runs"
+    ),
+    name: Annotated[str | None, typer.Option("--name", help="The run's name.")] = None,
+    target: Annotated[
+        str | None, typer.Option("--target", metavar="COLUMN", help="The column of a table to predict.")
+    ] = None,
+    epochs: Annotated[
+        int | None, typer.Option("--epochs", help="Passes over the training data, at most.")
+    ] = None,
+    seed: Annotated[
+        int | None, typer.Option("--seed", help="Seed of weights, order, dropout and splits.")
+    ] = None,
+    quiet: Annotated[bool, typer.Option("--quiet", help="Print the run directory and nothing else.")] = False,
+) -> None:
+    """Train a model and keep it, with all that was measured, in a run directory."""
+    from kilter.cli import training
+
+    given = {"name": name, "data.target": target, "train.epochs": epochs, "seed": seed}
+    training.train(
+        source, settings or [], {key: value for key, value in given.items() if value is not None}, runs, quiet
+    )
+
+
+@app.command()
+def resume(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="The run directory of an interrupted run.")],
+    quiet: Annotated[bool, typer.Option("--quiet", help="Print the run directory and nothing else.")] = False,
+) -> None:
+    """Go on with an interrupted run from its newest checkpoint, as if it had not been interrupted."""
+    from kilter.cli import training
+
+    training.resume(run, quiet)
+
+
+@app.command()
+def evaluate(
+    model: Model,
+    data: Annotated[
+        str | None, typer.Argument(metavar="[DATA]", help="Without it: the run's own data.")
+    ] = None,
+    target: Annotated[
+        str | None,
+        typer.Option("--target", metavar="COLUMN", help="The column of a table that was to predict."),
+    ] = None,
+    allow_code: AllowCode = False,
+) -> None:
+    """Measure a trained model: loss and metrics on data, by default on its own validation and test rows."""
+    from kilter.cli import using
+
+    using.evaluate(model, data, target=target, allow_code=allow_code)
+
+
+@app.command()
+def predict(
+    model: Model,
+    data: Annotated[
+        str, typer.Argument(metavar="DATA", help="A file, a folder or a named set; no labels needed.")
+    ],
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            "--out", metavar="FILE", help="A .csv, .npz or .parquet file; without it CSV on the screen."
+        ),
+    ] = None,
+    allow_code: AllowCode = False,
+) -> None:
+    """Predict a class with its probabilities, or numbers, for each row of data."""
+    from kilter.cli import using
+
+    using.predict(model, data, out, allow_code=allow_code)
+
+
+@app.command()
+def runs(
+    parent: Annotated[Path, typer.Argument(metavar="[DIR]", help="The folder of run directories.")] = Path(
+        "runs"
+    ),
+) -> None:
+    """List the runs: what they reached, and how they ended."""
+    from kilter.cli import listing
+
+    listing.print_runs(parent)
+
+
+@app.command()
+def data(
+    source: Annotated[str, typer.Argument(metavar="DATA", help="A file, a folder or a named set.")],
+    target: Annotated[
+        str | None, typer.Option("--target", metavar="COLUMN", help="The column of a table to predict.")
+    ] = None,
+    skip_bad: Annotated[
+        bool, typer.Option("--skip-bad", help="Leave bad rows and images out, and count them.")
+    ] = False,
+) -> None:
+    """Tell what a source contains: rows, classes, ranges of the columns, and what may be wrong with it."""
+    from kilter.cli import listing
+
+    listing.print_source(source, target=target, skip_bad=skip_bad)
+
+
+def main() -> None:
+    """The entry point of the ``kilter`` command."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # a terminal without × or σ is no reason to fail
+    app()

@@ -1,0 +1,71 @@
+"""A trained model as the command line finds it: a run directory, or a bare .keras file."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from kilter import backend  # noqa: F401  (chooses JAX before Keras loads)
+
+# isort: split
+import keras
+
+from kilter.data import Source, TableEncoding, load
+from kilter.errors import RunError
+from kilter.recipe import FileSection, load_recipe
+from kilter.runs.models import load_model
+from kilter.runs.reading import MODEL, RECIPE, is_run, open_run
+from kilter.runs.records import DataRecord
+
+
+@dataclass(frozen=True, eq=False)
+class Trained:
+    """A model with its weights, and what its run knows of the data; a bare file has neither run nor data."""
+
+    model: keras.Model
+    run: Path | None
+    data: DataRecord | None
+
+
+def open_trained(path: Path, *, allow_code: bool) -> Trained:
+    """The model at ``path``: a run directory, the model.keras in one, or any other .keras file.
+
+    Raises :class:`RunError` or :class:`kilter.errors.ModelError` where there is none, or it cannot be loaded.
+    """
+    if path.suffix == ".keras" and not is_run(path.parent):
+        return Trained(load_model(path, allow_code=allow_code), None, None)
+    run = path.parent if path.suffix == ".keras" else path
+    if not is_run(run):
+        raise RunError(
+            expected="a run directory or a .keras file",
+            received=f"{path}, which {'is neither' if path.exists() else 'does not exist'}",
+            remedy="correct the path; `kilter runs` lists the runs",
+        )
+    allow_code = allow_code or _code_was_allowed(run)
+    return Trained(load_model(run / MODEL, allow_code=allow_code), run, open_run(run).data)
+
+
+def read_for(trained: Trained, source: str, *, target: str | None = None, unlabelled: bool) -> Source:
+    """``source`` read as the training data were: the same columns, categories, classes and image size."""
+    record = trained.data
+    if record is None:
+        return load(source, target=target, unlabelled=unlabelled)
+    if record.encoding is not None:
+        return load(source, target=target, encoding=TableEncoding.from_json(record.encoding))
+    return load(
+        source,
+        target=target,
+        task=record.task,
+        classes=record.classes or None,
+        image_size=record.image_size,
+        unlabelled=unlabelled,
+    )
+
+
+def _code_was_allowed(run: Path) -> bool:
+    """Whether the run's own recipe trusts the code of the model it started from."""
+    recipe = run / RECIPE
+    if not recipe.is_file():
+        return False
+    model = load_recipe(recipe).model
+    return isinstance(model, FileSection) and model.allow_code

@@ -1,0 +1,61 @@
+"""``kilter train`` and ``kilter resume``: the main job, and what it prints."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import typer
+from rich.console import Console
+
+from kilter.cli.progress import progress
+from kilter.cli.words import duration, measures
+from kilter.recipe import Recipe, load_recipe, recipe_for, with_overrides
+from kilter.runs import training as job
+
+
+def train(
+    source: str, settings: Sequence[str], options: Mapping[str, Any], parent: Path, quiet: bool
+) -> None:
+    """Train a recipe, or data with the default recipe; ``options`` are keys of it with their values."""
+    recipe = recipe_from(source, settings, options)
+    if quiet:
+        _conclude(job.train(recipe, parent=parent, verbose=0), quiet=True)
+        return
+    with progress(Console(soft_wrap=True)) as shown:
+        result = job.train(recipe, parent=parent, verbose=0, callbacks=[shown])
+    _conclude(result, quiet=False)
+
+
+def resume(path: Path, quiet: bool) -> None:
+    """Go on with an interrupted run."""
+    if quiet:
+        _conclude(job.resume(path, verbose=0), quiet=True)
+        return
+    with progress(Console(soft_wrap=True)) as shown:
+        result = job.resume(path, verbose=0, callbacks=[shown])
+    _conclude(result, quiet=False)
+
+
+def recipe_from(source: str, settings: Sequence[str], options: Mapping[str, Any]) -> Recipe:
+    """The recipe in the file ``source``, or the default for data, with ``--set`` and the options put in."""
+    recipe = load_recipe(source) if source.endswith(".toml") else recipe_for(source)
+    # JSON's strings and numbers are TOML's: an option's text stays text, also where it looks like a number.
+    written = [f"{key}={json.dumps(value, ensure_ascii=False)}" for key, value in options.items()]
+    return with_overrides(recipe, [*settings, *written])
+
+
+def _conclude(result: job.TrainResult, *, quiet: bool) -> None:
+    if quiet:
+        typer.echo(result.path)
+        return
+    ended = result.result
+    best = ""
+    if ended.best_epoch is not None:
+        best = f", the best was {ended.best_epoch + 1} by {ended.monitor}"
+    typer.echo(f"{ended.epochs} epochs in {duration(ended.seconds)}{best}")
+    for name, evaluation in ended.evaluations.items():
+        typer.echo(f"{name}: {evaluation.rows} rows  {measures(evaluation.metrics)}")
+    typer.echo(f"run: {result.path}")

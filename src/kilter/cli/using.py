@@ -1,0 +1,103 @@
+"""``kilter evaluate`` and ``kilter predict``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+import typer
+
+from kilter.cli.predictions import Predictions, predictions, write
+from kilter.cli.trained import Trained, open_trained, read_for
+from kilter.cli.words import measures
+from kilter.data import Dataset
+from kilter.engine import inference
+from kilter.errors import DataError, OptionError
+from kilter.recipe import load_recipe
+from kilter.runs.build import prepare
+from kilter.runs.objective import objective_for
+from kilter.runs.reading import RECIPE
+
+BATCH: Final = 1024  # rows at once: only memory and speed depend on it, never a figure
+
+
+def evaluate(path: Path, source: str | None, *, target: str | None, allow_code: bool) -> None:
+    """Print loss and metrics of the model at ``path``, part by part of the data."""
+    trained = open_trained(path, allow_code=allow_code)
+    if source is None:
+        _evaluate_own(trained)
+        return
+    read = read_for(trained, source, target=target, unlabelled=False)
+    parts = {"data": read.train} if read.test is None else {"train": read.train, "test": read.test}
+    for name, part in parts.items():
+        _require_labels(part)
+        objective = objective_for(trained.model, part)
+        trained.model.compile(loss=objective.loss, metrics=objective.make_metrics())
+        _print_metrics(name, trained, part)
+
+
+def predict(path: Path, source: str, out: Path | None, *, allow_code: bool) -> None:
+    """Write the predictions of the model at ``path`` for each row of ``source``, in order."""
+    if out is not None:
+        _check_out(out)
+    trained = open_trained(path, allow_code=allow_code)
+    read = read_for(trained, source, unlabelled=True)
+    parts = [part for part in (read.train, read.test) if part is not None]
+    outputs = np.concatenate([inference.predict(trained.model, part.x, batch_size=BATCH) for part in parts])
+    found = predictions(trained, outputs, parts[0])
+    if out is None:
+        typer.echo(found.frame().write_csv(), nl=False)
+        return
+    write(found, out)
+    typer.echo(f"{len(outputs)} rows: {out}")
+
+
+def _evaluate_own(trained: Trained) -> None:
+    if trained.run is None:
+        raise OptionError(
+            expected="data to evaluate the model on",
+            received="a .keras file alone, which does not say what it was trained on",
+            remedy="name the data after the model",
+        )
+    prepared = prepare(load_recipe(trained.run / RECIPE))
+    parts = prepared.evaluated_parts()
+    if not parts:
+        raise DataError(
+            expected="validation or test rows in the run's own data",
+            received='validation = "none" and no test part',
+            remedy="name the data to evaluate on after the run",
+        )
+    prepared.model.set_weights(trained.model.get_weights())
+    for name, part in parts.items():
+        _print_metrics(name, Trained(prepared.model, trained.run, trained.data), part)
+
+
+def _print_metrics(name: str, trained: Trained, part: Dataset) -> None:
+    metrics = inference.evaluate(trained.model, part.x, part.y, batch_size=BATCH)
+    typer.echo(f"{name}: {len(part)} rows  {measures(metrics)}")
+
+
+def _require_labels(part: Dataset) -> None:
+    if part.y is None:
+        raise DataError(
+            expected="data with labels, to compare the predictions with",
+            received=f"{part.name}, which has none",
+            remedy="name the column with --target, or use kilter predict",
+        )
+
+
+def _check_out(out: Path) -> None:
+    """Before an hour of predicting: whether its result could be written."""
+    if out.suffix not in Predictions.FORMATS:
+        raise OptionError(
+            expected=f"--out with one of {', '.join(Predictions.FORMATS)}",
+            received=f"--out {out}",
+            remedy=f"for example --out {out.stem or 'predictions'}.csv",
+        )
+    if not out.parent.is_dir():
+        raise OptionError(
+            expected="--out in a folder that exists",
+            received=f"--out {out}",
+            remedy=f"make {out.parent} first",
+        )

@@ -1,0 +1,81 @@
+"""Numbers, durations and foreign text as the command line prints them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+
+
+def printable(text: str) -> str:
+    """``text`` with every control character written out, so that data cannot steer the terminal.
+
+    Example:
+        >>> printable("a\\x1b[31mred")
+        'a\\\\x1b[31mred'
+    """
+    return "".join(sign if sign.isprintable() else sign.encode("unicode_escape").decode() for sign in text)
+
+
+def number(value: float) -> str:
+    """``value`` in four significant digits, or in words where it is not finite.
+
+    Example:
+        >>> number(0.123456), number(12345.6), number(float("nan"))
+        ('0.1235', '12346', 'nan')
+    """
+    if not math.isfinite(value):
+        return str(value)
+    return f"{value:.0f}" if 1000 <= abs(value) < 1e9 else f"{value:.4g}"
+
+
+def duration(seconds: float) -> str:
+    """A time as a person says it.
+
+    Example:
+        >>> duration(0.04), duration(8.25), duration(75), duration(7384)
+        ('0.04 s', '8.2 s', '1 min 15 s', '2 h 3 min')
+    """
+    if seconds < 1:
+        return f"{seconds:.2f} s"
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 60:
+        return f"{minutes} min {rest} s"
+    return f"{minutes // 60} h {minutes % 60} min"
+
+
+def measures(logs: Mapping[str, float]) -> str:
+    """The measures of an epoch on a line: of training, then of validation, the loss before the others.
+
+    Example:
+        >>> measures({"accuracy": 0.9, "loss": 0.5, "val_loss": 0.75})
+        'loss 0.5000  accuracy 0.9000  val_loss 0.7500'
+    """
+    ordered = sorted(logs, key=lambda name: (name.startswith("val_"), name not in ("loss", "val_loss")))
+    return "  ".join(f"{printable(name)} {_fixed(logs[name])}" for name in ordered)
+
+
+def table(headings: Sequence[str], rows: Sequence[Sequence[str]], *, right: Sequence[int] = ()) -> list[str]:
+    """Rows in aligned columns, a line each, those in ``right`` flush right, without control characters.
+
+    Example:
+        >>> table(["name", "rows"], [["train", "1617"], ["test", "90"]], right=[1])
+        ['name   rows', 'train  1617', 'test     90']
+    """
+    cells = [[printable(cell) for cell in row] for row in (headings, *rows)]
+    widths = [max(len(row[column]) for row in cells) for column in range(len(headings))]
+    return [
+        "  ".join(
+            cell.rjust(width) if column in right else cell.ljust(width)
+            for column, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
+        for row in cells
+    ]
+
+
+def _fixed(value: float) -> str:
+    """Four decimals, so that epochs stand under each other; an exponent for the very small or large."""
+    if not math.isfinite(value) or value == 0 or 1e-3 <= abs(value) < 1e4:
+        return f"{value:.4f}"
+    return f"{value:.3e}"
