@@ -1,0 +1,4 @@
+"""The driver of ``make bench``: starts peers, commands epochs in turn, summarises, prints and keeps figures.
+
+Standard library and NumPy only; every framework lives in a peer's own process (package ``peers``).
+"""
