@@ -16,6 +16,7 @@ app = typer.Typer(
     name="kilter",
     cls=KilterGroup,
     no_args_is_help=True,
+    rich_markup_mode=None,  # plain help: loading rich for its boxes would double the time it takes
     pretty_exceptions_enable=False,
     help="Deep networks that train, and the proof of why.",
 )
@@ -70,7 +71,9 @@ def train(
     ] = None,
     quiet: Annotated[bool, typer.Option("--quiet", help="Print the run directory and nothing else.")] = False,
 ) -> None:
-    """Train a model and keep it, with all that was measured, in a run directory."""
+    """Train a model, kept in a run directory.
+
+    The directory holds the best weights, all that was measured, and the recipe to train it again."""
     from kilter.cli import training
 
     given = {"name": name, "data.target": target, "train.epochs": epochs, "seed": seed}
@@ -84,7 +87,9 @@ def resume(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="The run directory of an interrupted run.")],
     quiet: Annotated[bool, typer.Option("--quiet", help="Print the run directory and nothing else.")] = False,
 ) -> None:
-    """Go on with an interrupted run from its newest checkpoint, as if it had not been interrupted."""
+    """Go on with an interrupted run.
+
+    It starts from the newest checkpoint and ends as it would have without the interruption."""
     from kilter.cli import training
 
     training.resume(run, quiet)
@@ -102,7 +107,9 @@ def evaluate(
     ] = None,
     allow_code: AllowCode = False,
 ) -> None:
-    """Measure a trained model: loss and metrics on data, by default on its own validation and test rows."""
+    """Measure a trained model on data.
+
+    Loss and metrics; without data, on the run's own validation and test rows."""
     from kilter.cli import using
 
     using.evaluate(model, data, target=target, allow_code=allow_code)
@@ -122,7 +129,9 @@ def predict(
     ] = None,
     allow_code: AllowCode = False,
 ) -> None:
-    """Predict a class with its probabilities, or numbers, for each row of data."""
+    """Predict a class or numbers for each row.
+
+    A class comes with the probabilities of all."""
     from kilter.cli import using
 
     using.predict(model, data, out, allow_code=allow_code)
@@ -134,7 +143,7 @@ def runs(
         "runs"
     ),
 ) -> None:
-    """List the runs: what they reached, and how they ended."""
+    """List the runs and what they reached."""
     from kilter.cli import listing
 
     listing.print_runs(parent)
@@ -150,7 +159,9 @@ def data(
         bool, typer.Option("--skip-bad", help="Leave bad rows and images out, and count them.")
     ] = False,
 ) -> None:
-    """Tell what a source contains: rows, classes, ranges of the columns, and what may be wrong with it."""
+    """Tell what a source of data contains.
+
+    Rows, classes, the range of each column, and what may be wrong with it."""
     from kilter.cli import listing
 
     listing.print_source(source, target=target, skip_bad=skip_bad)

@@ -15,8 +15,7 @@ from kilter import backend  # noqa: F401  (chooses JAX before Keras loads)
 # isort: split
 import keras
 from rich.console import Console
-from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn
-from rich.text import Text
+from rich.progress import BarColumn, Progress, TextColumn
 
 from kilter.cli.words import duration, measures, number
 
@@ -66,18 +65,18 @@ class EpochBar(EpochLines):
 
     def __init__(self, console: Console) -> None:
         super().__init__(console)
-        self._started = 0.0
-        self._first_epoch: int | None = None
+        self._epoch = 0
+        self._steps_before = 0
+        self._first: tuple[int, float] | None = None
         self._bar = Progress(
             TextColumn("{task.description}"),
             BarColumn(bar_width=24),
-            _Rate(),
-            _TimeLeft(),
+            TextColumn("{task.fields[pace]}"),
             TextColumn("{task.fields[measured]}"),
             console=console,
             transient=True,
         )
-        self._task = self._bar.add_task("compiling", total=None, measured="", left=None)
+        self._task = self._bar.add_task("preparing", total=None, pace="", measured="")
 
     def close(self) -> None:
         """Take the bar away."""
@@ -90,49 +89,39 @@ class EpochBar(EpochLines):
     def on_epoch_begin(self, epoch: int, logs: Mapping[str, Any] | None = None) -> None:
         """Set the bar back to the start of the epoch."""
         super().on_epoch_begin(epoch, logs)
-        if self._first_epoch is None:
-            self._first_epoch, self._started = epoch, time.perf_counter()
-        title = f"epoch {epoch + 1}/{self._epochs()}"
-        self._bar.reset(self._task, total=(self.params or {}).get("steps"), description=title, measured="")
+        self._epoch = epoch
+        title, pace = f"epoch {epoch + 1}/{self._epochs()}", self._bar.tasks[0].fields["pace"]
+        self._bar.reset(self._task, total=self._steps(), description=title, pace=pace, measured="")
 
     def on_train_batch_end(self, batch: int, logs: Mapping[str, Any] | None = None) -> None:
         """Move the bar on."""
-        self._bar.update(
-            self._task,
-            completed=batch + 1,
-            measured=measures(_numbers(logs)),
-            left=self._seconds_left(batch + 1),
-        )
+        pace = self._pace(batch + 1)
+        self._bar.update(self._task, completed=batch + 1, pace=pace, measured=measures(_numbers(logs)))
+
+    def on_epoch_end(self, epoch: int, logs: Mapping[str, Any] | None = None) -> None:
+        """Print the line above the bar."""
+        super().on_epoch_end(epoch, logs)
+        self._steps_before += self._steps() or 0
 
     def on_train_end(self, logs: Mapping[str, Any] | None = None) -> None:
         """Take the bar away."""
         self.close()
 
-    def _seconds_left(self, done: int) -> float | None:
-        """At the mean pace so far; None where the number of steps or epochs is not known."""
-        task = self._bar.tasks[0]
-        epochs = self._epochs()
-        if not task.total or not isinstance(epochs, int) or self._first_epoch is None:
-            return None
-        epoch = int(task.description.removeprefix("epoch ").partition("/")[0]) - 1
-        trained = (epoch - self._first_epoch) * task.total + done
-        ahead = (epochs - epoch) * task.total - done
-        return (time.perf_counter() - self._started) / trained * ahead
+    def _steps(self) -> int | None:
+        return (self.params or {}).get("steps")
 
-
-class _Rate(ProgressColumn):
-    """Batches a second in the epoch that runs."""
-
-    def render(self, task: Task) -> Text:
-        return Text(f"{number(task.speed)} batches/s" if task.speed else "")
-
-
-class _TimeLeft(ProgressColumn):
-    """The time to the last epoch."""
-
-    def render(self, task: Task) -> Text:
-        left = task.fields["left"]
-        return Text("" if left is None else f"{duration(left)} left")
+    def _pace(self, done: int) -> str:
+        """Batches a second, and the time left: the mean since the first report (compiling was before)."""
+        now, trained = time.perf_counter(), self._steps_before + done
+        if self._first is None:
+            self._first = trained, now
+            return ""
+        rate = (trained - self._first[0]) / max(now - self._first[1], 1e-9)
+        steps, epochs = self._steps(), self._epochs()
+        left = ""
+        if steps and isinstance(epochs, int) and rate > 0:
+            left = f", {duration(((epochs - self._epoch) * steps - done) / rate)} left"
+        return f"{number(rate)} batches/s{left}"
 
 
 def progress(console: Console) -> EpochLines:

@@ -24,7 +24,7 @@ def train(
     if quiet:
         _conclude(job.train(recipe, parent=parent, verbose=0), quiet=True)
         return
-    with progress(Console(soft_wrap=True)) as shown:
+    with progress(Console()) as shown:
         result = job.train(recipe, parent=parent, verbose=0, callbacks=[shown])
     _conclude(result, quiet=False)
 
@@ -34,7 +34,7 @@ def resume(path: Path, quiet: bool) -> None:
     if quiet:
         _conclude(job.resume(path, verbose=0), quiet=True)
         return
-    with progress(Console(soft_wrap=True)) as shown:
+    with progress(Console()) as shown:
         result = job.resume(path, verbose=0, callbacks=[shown])
     _conclude(result, quiet=False)
 
