@@ -91,8 +91,8 @@ def read_lines(path: Path) -> list[str]:
     if not path.exists():
         return []
     with errors_named(path, doing="read"):
-        whole, _, _torn = path.read_bytes().rpartition(b"\n")
-    return whole.decode("utf-8").split("\n") if whole else []
+        whole, line_break, _torn = path.read_bytes().rpartition(b"\n")
+    return whole.decode("utf-8").split("\n") if line_break else []
 
 
 def fsync_path(path: Path) -> None:

@@ -44,9 +44,10 @@ class Checkpoint:
 def save(run: Path, epoch: int, tree: Any, scalars: Mapping[str, Any], *, score: float = math.nan) -> Path:
     """Save `tree` (dicts and lists of arrays) and `scalars` (JSON values) as the state after `epoch`.
 
-    `score` says how good that epoch was, less is better; NaN is worst. Afterwards the last :data:`KEEP_LAST`
-    and the one with the best score are there. Returns the folder; one of the same epoch is replaced. Raises
-    :class:`RunError` where the disk is full, whatever orbax raised; the older checkpoints stay.
+    Empty lists may be in it, arrays of size 0 may not (``ValueError`` from orbax). `score` says how good that
+    epoch was, less is better; NaN is worst. Afterwards the last :data:`KEEP_LAST` and the one with the best
+    score are there. Returns the folder; one of the same epoch is replaced. Raises :class:`RunError` where the
+    disk is full, whatever orbax raised; the older checkpoints stay.
     """
     folder = run / FOLDER
     path, unfinished = folder / f"epoch-{epoch:06d}", folder / _UNFINISHED
@@ -66,7 +67,9 @@ def save(run: Path, epoch: int, tree: Any, scalars: Mapping[str, Any], *, score:
             unfinished.rename(path)
         except ValueError as error:
             found = _SYSTEM_ERROR.search(str(error))
-            raise unwritable(path, int(found.group(1)) if found else None, str(error)) from error
+            if found is None:  # a tree that cannot be saved: a mistake of ours, not the disk's
+                raise
+            raise unwritable(path, int(found.group(1)), str(error)) from error
         finally:
             _sweep(folder)
         fsync_path(folder)
