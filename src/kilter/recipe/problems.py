@@ -81,7 +81,7 @@ def _problem(detail: ErrorDetails, given: Mapping[Any, Any]) -> Problem:
         return _unknown_key(path, detail["input"], given)
     if path == ("model",) and detail["type"] in ("missing", "union_tag_not_found", "union_tag_invalid"):
         return _no_one_model(given.get("model"))
-    if detail["type"] == "missing":
+    if detail["type"] == "missing" and _field(path, given) is not None:
         expected = _description(path, given)
         return Problem(
             ".".join(path), expected, f"no {path[-1]}", f"add {path[-1]} to {_section_title(path[:-1])}"

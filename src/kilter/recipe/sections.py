@@ -72,9 +72,9 @@ class EarlyStopping(Section):
 
     patience: int = Field(
         default=10,
-        ge=0,
+        ge=1,
         le=1_000_000,
-        description="epochs without improvement before stopping: a whole number, at least 0",
+        description="epochs without improvement before stopping: a whole number from 1",
     )
     monitor: str = Field(
         default="val_loss", min_length=1, description="the measure watched, as it is called in the history"
