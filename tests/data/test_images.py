@@ -186,7 +186,7 @@ def test_other_files_are_counted_and_an_empty_class_is_refused(tmp_path):
     written = write_image_folder(tmp_path)
     (written.path / "cat" / "Thumbs.db").write_bytes(b"x")
     (written.path / "cat" / "._000.png").write_bytes(b"x")
-    assert "2 files" in load(written.path).notes[0]
+    assert "2 entries" in load(written.path).notes[0]
     (written.path / "emu").mkdir()
     with pytest.raises(DataError, match='no images in "emu"'):
         load(written.path)

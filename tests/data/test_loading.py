@@ -218,3 +218,9 @@ def test_idx_types_are_read_in_the_machines_byte_order(dtype, tmp_path):
     path.write_bytes(idx_bytes(values))
     (tmp_path / "a-labels-idx1-byte").write_bytes(idx_bytes(np.array([0, 1] * 3, np.uint8)))
     np.testing.assert_array_equal(load(Path(path)).train.x, values.astype(np.float32))
+
+
+@pytest.mark.parametrize("options", [{"image_size": (4, 4)}, {"target": "y"}])
+def test_named_sets_refuse_options_that_do_nothing(options):
+    with pytest.raises(OptionError, match="named set digits"):
+        load("digits", **options)

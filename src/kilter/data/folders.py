@@ -26,11 +26,12 @@ def recognises(path: Path) -> bool:
 
 
 def read(path: Path, options: LoadOptions) -> Source:
-    """Read all images below the class folders, in order of class and file name (code points).
+    """Read the images in the class folders, in order of class and file name (code points).
 
-    Other files are left aside and counted in the notes. With ``unlabelled`` a folder without class folders is
-    read as images without labels. Raises DataError for a class folder without images, no images at all,
-    images that cannot be decoded or of different sizes.
+    Only files directly in a class folder count; whatever else lies there is left aside and counted in the
+    notes. With ``unlabelled`` a folder without class folders is read as images without labels. Raises
+    DataError for a class folder without images, no images at all, images that cannot be decoded or of
+    different sizes.
     """
     subfolders = _subfolders(path)
     train_folder = next((subfolders[name] for name in TRAIN_NAMES if name in subfolders), None)
@@ -55,15 +56,19 @@ def _about(path: Path, classes: tuple[str, ...], notes: tuple[str, ...]) -> Abou
 
 
 def _subfolders(path: Path) -> dict[str, Path]:
+    return {entry.name: entry for entry in _entries(path) if entry.is_dir() and entry.name[0] != "."}
+
+
+def _entries(path: Path) -> list[Path]:
+    """What lies in a folder, in order. No deeper: a folder chosen by mistake may be a whole disk."""
     try:
-        found = sorted(entry for entry in path.iterdir() if entry.is_dir() and not entry.name.startswith("."))
+        return sorted(path.iterdir())
     except OSError as error:
         raise DataError(
             expected=f"a readable folder {path}",
             received=f"{type(error).__name__}: {error}",
             remedy="check the path and its permissions",
         ) from error
-    return {entry.name: entry for entry in found}
 
 
 def _part(folder: Path, options: LoadOptions) -> tuple[Part, tuple[str, ...], tuple[str, ...]]:
@@ -76,7 +81,7 @@ def _part(folder: Path, options: LoadOptions) -> tuple[Part, tuple[str, ...], tu
     others = 0
     empty: list[str] = []
     for class_name, class_folder in classes.items():
-        inside = sorted(entry for entry in class_folder.rglob("*") if entry.is_file())
+        inside = _entries(class_folder)
         images = [entry for entry in inside if entry.suffix.lower() in EXTENSIONS and entry.name[0] != "."]
         others += len(inside) - len(images)
         files += images
@@ -97,7 +102,9 @@ def _part(folder: Path, options: LoadOptions) -> tuple[Part, tuple[str, ...], tu
     )
     labelled = classes.keys() != {""}
     targets = np.array(labels)[decoded.positions] if labelled else None
-    notes = (f"{others} files in {folder} are no images and are left aside",) if others else ()
+    notes = (
+        (f"{others} entries of the folders in {folder} are no images and are left aside",) if others else ()
+    )
     return Part(decoded.x, targets, decoded.skipped), tuple(classes) if labelled else (), notes
 
 

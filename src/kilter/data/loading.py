@@ -46,10 +46,12 @@ def load(
     """
     options = LoadOptions(target, task, skip_bad, encoding, classes, image_size, unlabelled)
     if str(source) in NAMED_SETS:
+        _require_fitting_options(f"the named set {source}", options, is_table=False, resizes=False)
         return read_named(str(source), options)
     path = Path(source).expanduser()
     chosen = _format_of(path)
-    _require_fitting_options(chosen, options)
+    is_table = chosen.name in ("csv", "parquet")
+    _require_fitting_options(chosen.looks_like, options, is_table=is_table, resizes=chosen.resizes)
     return chosen.read(path, options)
 
 
@@ -83,18 +85,17 @@ def _near_extension(path: Path) -> str:
     return nearest_name(path.suffix.lower(), (".csv", ".parquet", ".npz", ".idx")) if path.suffix else ""
 
 
-def _require_fitting_options(chosen: Format, options: LoadOptions) -> None:
+def _require_fitting_options(what: str, options: LoadOptions, *, is_table: bool, resizes: bool) -> None:
     """An option that would silently do nothing is an error."""
-    is_table = chosen.name in ("csv", "parquet")
     unused = {
-        "image_size": options.image_size is not None and not chosen.resizes,
+        "image_size": options.image_size is not None and not resizes,
         "target": options.target is not None and not is_table,
         "encoding": options.encoding is not None and not is_table,
     }
     names = [name for name, wrong in unused.items() if wrong]
     if names:
         raise OptionError(
-            expected=f"options that apply to {chosen.looks_like}",
+            expected=f"options that apply to {what}",
             received=", ".join(f"{name}={getattr(options, name)!r}"[:80] for name in names),
             remedy=f"leave out {' and '.join(names)}",
         )

@@ -34,8 +34,8 @@ def read(path: Path, options: LoadOptions) -> Source:
     """Read a file, or a folder of shards whose names begin with train, test, val or validation.
 
     A column of ``{bytes, path}`` structs, or of plain bytes, makes it a set of images, otherwise it is a
-    table. Raises DataError for a damaged file, shards that do not fit together, several image columns, bad
-    images.
+    table. Beside the image and the label no column of a set of images is read; the notes say so. Raises
+    DataError for a damaged file, shards that do not fit together, bad images.
     """
     train_files, test_files, notes = _shards(path)
     train = _frame(train_files)
@@ -44,17 +44,14 @@ def read(path: Path, options: LoadOptions) -> Source:
     if not image_columns:
         return table_source(train, test, options, About("parquet table", str(path), path.stem, notes=notes))
     image = next((name for name in _IMAGE_NAMES if name in image_columns), image_columns[0])
-    notes += tuple(f"column {quote(name)} is not read" for name in image_columns if name != image)
     label, note = _label_column(train, image, options, path)
     notes += (note,) if note else ()
+    unread = [quote(name) for name in train.columns if name not in (image, label)]
+    notes += (f"not read beside the images: column {first_named(unread)}",) if unread else ()
     classes = None if label is None else _declared_classes(train_files[0], label)
     about = About("parquet images", str(path), path.stem, classes=classes, notes=notes)
-    parts = [
-        None if frame is None else _image_part(frame, image, label, classes, options)
-        for frame in (train, test)
-    ]
-    assert parts[0] is not None
-    return assemble(parts[0], parts[1], options, about)
+    test_part = None if test is None else _image_part(test, image, label, classes, options)
+    return assemble(_image_part(train, image, label, classes, options), test_part, options, about)
 
 
 def _shards(path: Path) -> tuple[list[Path], list[Path], tuple[str, ...]]:
