@@ -1,0 +1,149 @@
+"""A run directory in, report.html out: self-contained, and nothing in it that was not read from the run."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from plotly.offline import get_plotlyjs
+
+from kilter.report import charts, words
+from kilter.runs.atomic import write_text
+from kilter.runs.reading import RunRecords, open_run
+from kilter.runs.records import EpochRecord, best_epoch, default_monitor
+
+REPORT = "report.html"
+
+
+def write_report(run_path: Path | str) -> Path:
+    """Write ``report.html`` into a run directory, from its other files alone; returns its path.
+
+    It can be written while the run still trains, and again. One file of about 5 MB, most of it plotly's
+    script; it loads nothing from anywhere. Names from recipe and data are escaped wherever they stand.
+
+    Raises :class:`~kilter.errors.RunError` where `run_path` is no run directory or the disk is full.
+    """
+    records = open_run(Path(run_path))
+    path = records.path / REPORT
+    write_text(path, render(records))
+    return path
+
+
+def render(records: RunRecords) -> str:
+    """The report as HTML text."""
+    # Autoescaping is on for every template, whatever its name.
+    environment = Environment(
+        loader=PackageLoader("kilter.report"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
+    )
+    # get_plotlyjs is the one text that is not escaped: it comes with the package, not with the run.
+    return environment.get_template("report.html").render(plotly=get_plotlyjs(), **_content(records))
+
+
+def _content(records: RunRecords) -> dict[str, Any]:
+    best = _best(records)
+    history = records.history
+    rates = charts.learning_rates(history)
+    return {
+        "name": records.recipe.get("name") or records.path.name,
+        "folder": records.path.name,
+        "status": records.status,
+        "outcome": words.outcome_in_words(records),
+        "model": words.model_in_words(records),
+        "data": words.data_in_words(records),
+        "tiles": _tiles(records, best),
+        "table": _table(records, best),
+        "not_finite": _not_finite(records),
+        "curves": charts.learning_curves(history, best.epoch if best else None),
+        "confusions": _confusions(records),
+        "timings": [charts.epoch_seconds(history), *([rates] if rates else [])] if history else [],
+        "recipe": records.recipe_text,
+        "environment": _environment(records.environment),
+    }
+
+
+def _best(records: RunRecords) -> EpochRecord | None:
+    monitor, direction = _monitor(records)
+    return best_epoch(records.history, monitor, direction)
+
+
+def _monitor(records: RunRecords) -> tuple[str, Any]:
+    result = records.result
+    return (result.monitor, result.direction) if result else default_monitor(records.history)
+
+
+def _tiles(records: RunRecords, best: EpochRecord | None) -> list[tuple[str, str, str]]:
+    """(label, value, small print) of the figures that come first."""
+    tiles = []
+    for part, evaluation in (records.result.evaluations if records.result else {}).items():
+        name = next((name for name in evaluation.metrics if name != "loss"), "loss")
+        value = words.measure(name, evaluation.metrics.get(name))
+        tiles.append((f"{part} {name}", value, f"{evaluation.rows:,} rows"))
+    monitor, _ = _monitor(records)
+    if best is not None:
+        tiles.append(
+            (f"best {monitor}", words.measure(monitor, best.logs[monitor]), f"epoch {best.epoch + 1}")
+        )
+    if records.history:
+        total = sum(line.seconds + line.compile_seconds for line in records.history)
+        typical = statistics.median(line.seconds for line in records.history)
+        tiles.append(("time", words.duration(total), f"{words.duration(typical)} per epoch"))
+    return tiles
+
+
+def _table(records: RunRecords, best: EpochRecord | None) -> dict[str, Any]:
+    """The measures of the best weights, a row each; columns for the parts that have any."""
+    columns: dict[str, Mapping[str, float]] = {}
+    if best is not None:
+        columns["training"] = {
+            name: value for name, value in best.logs.items() if not name.startswith("val_")
+        }
+        columns["validation"] = {
+            name.removeprefix("val_"): value for name, value in best.logs.items() if name.startswith("val_")
+        }
+    for part, evaluation in (records.result.evaluations if records.result else {}).items():
+        columns[part] = evaluation.metrics
+    columns = {part: metrics for part, metrics in columns.items() if metrics}
+    names = sorted({name for metrics in columns.values() for name in metrics}, key=lambda n: (n != "loss", n))
+    rows = [
+        (name, [words.measure(name, metrics.get(name)) for metrics in columns.values()])
+        for name in names
+        if name != "learning_rate"
+    ]
+    return {"columns": list(columns), "rows": rows}
+
+
+def _not_finite(records: RunRecords) -> str:
+    """A sentence about epochs with NaN or infinity; "" where there are none."""
+    bad = [line for line in records.history if not all(map(math.isfinite, line.logs.values()))]
+    if not bad:
+        return ""
+    names = sorted(name for name, value in bad[0].logs.items() if not math.isfinite(value))
+    epochs = words.count(len(bad), "epoch")
+    return f"NaN or infinity in {epochs}, first in epoch {bad[0].epoch + 1}: {', '.join(names)}."
+
+
+def _confusions(records: RunRecords) -> list[dict[str, Any]]:
+    """The confusion matrix and the most frequent mistakes of each part that has one."""
+    classes = records.data.classes if records.data else ()
+    evaluations = records.result.evaluations if records.result else {}
+    return [
+        {
+            "chart": charts.confusion(part, evaluation, classes),
+            "mistakes": charts.worst_confusions(evaluation, classes),
+        }
+        for part, evaluation in evaluations.items()
+        if evaluation.confusion and len(classes) == len(evaluation.confusion)
+    ]
+
+
+def _environment(environment: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """environment.json flattened to (name, value) rows."""
+    rows = []
+    for name, value in environment.items():
+        nested = value.items() if isinstance(value, Mapping) else [(name.replace("_", " "), value)]
+        rows += [(str(key), str(item)) for key, item in nested]
+    return rows
