@@ -8,7 +8,6 @@ from typing import Any
 
 from tensorboardX.event_file_writer import EventsWriter
 from tensorboardX.proto import event_pb2
-from tensorboardX.summary import scalar
 
 from kilter.runs.atomic import errors_named
 from kilter.runs.records import EpochRecord
@@ -36,7 +35,7 @@ class EventWriter:
             if self._writer is None:
                 self._writer = EventsWriter(str(self._folder / "events"))
             for tag, value in scalars(record).items():
-                event = _event(record.epoch, scalar(tag, value))
+                event = _event(record.epoch, tag, value)
                 self._writer.write_event(event)
             self._writer.flush()
 
@@ -68,8 +67,11 @@ def scalars(record: EpochRecord) -> dict[str, float]:
     return values
 
 
-def _event(step: int, summary: Any) -> Any:
+def _event(step: int, tag: str, value: float) -> Any:
+    """The protobuf of one scalar; tensorboardX's own maker prints a warning for every NaN."""
     make: Any = vars(event_pb2)[
         "Event"
     ]  # protobuf makes the class when it is imported: no type checker sees it
-    return make(step=step, wall_time=time.time(), summary=summary)
+    event = make(step=step, wall_time=time.time())
+    event.summary.value.add(tag=tag, simple_value=value)
+    return event
