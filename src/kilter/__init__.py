@@ -21,7 +21,7 @@ _FUNCTIONS = {
 }
 _MODULES = ("data", "errors", "nn", "recipe", "runs", "report")
 
-__all__ = ["__version__", *_FUNCTIONS, *_MODULES]  # noqa: PLE0604
+__all__ = ["__version__", *_FUNCTIONS, *_MODULES]
 
 
 def __getattr__(name: str) -> Any:

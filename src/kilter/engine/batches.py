@@ -43,7 +43,9 @@ def is_array(value: Any) -> bool:
     if isinstance(value, list) and value and isinstance(value[0], tuple):
         return False  # a list of (x, y) batches; several inputs are a list, tuple or dict of arrays
     leaves = keras.tree.flatten(value)
-    return bool(leaves) and all(leaf is None or hasattr(leaf, "__array__") or np.isscalar(leaf) for leaf in leaves)
+    return bool(leaves) and all(
+        leaf is None or hasattr(leaf, "__array__") or np.isscalar(leaf) for leaf in leaves
+    )
 
 
 def collect(
@@ -75,7 +77,9 @@ def split(x: Any, y: Any, sample_weight: Any, share: float) -> tuple[tuple[Any, 
     """Cut the last ``share`` of the rows off for validation, before any shuffling, as Keras does."""
     if not 0.0 < share < 1.0:
         raise OptionError(
-            expected="validation_split between 0 and 1", received=f"{share}", remedy="give a share such as 0.1"
+            expected="validation_split between 0 and 1",
+            received=f"{share}",
+            remedy="give a share such as 0.1",
         )
     count = _common_length({"x": _lengths("x", x)})
     first = int(count * (1.0 - share))
@@ -119,7 +123,9 @@ def _common_length(counts: Mapping[str, list[int]]) -> int:
         )
     count = lengths.pop()
     if count == 0:
-        raise DataError(expected="at least one row", received="0 rows", remedy="look at how the data was filtered")
+        raise DataError(
+            expected="at least one row", received="0 rows", remedy="look at how the data was filtered"
+        )
     return count
 
 
@@ -133,7 +139,9 @@ def _array(leaf: Any) -> jax.Array:
     host = leaf if isinstance(leaf, jax.Array) else np.asarray(leaf)
     if host.dtype == object or host.dtype.kind in "USMm":
         raise DataError(
-            expected="numbers", received=f"an array of dtype {host.dtype}", remedy="encode the values as numbers first"
+            expected="numbers",
+            received=f"an array of dtype {host.dtype}",
+            remedy="encode the values as numbers first",
         )
     if jnp.issubdtype(host.dtype, jnp.floating) and host.dtype != keras.config.floatx():
         host = host.astype(keras.config.floatx())

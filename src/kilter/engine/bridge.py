@@ -9,13 +9,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-import jax
 import jax.numpy as jnp
 
 from kilter import backend  # noqa: F401  (chooses JAX before Keras loads)
 
 # isort: split
 import keras
+from keras.src.backend import compute_output_spec
 
 from kilter.errors import DataError, ModelError
 
@@ -27,10 +27,10 @@ class State(NamedTuple):
     ``optimizer`` holds the iteration count, the learning rate and the slots.
     """
 
-    trainable: list[jax.Array]
-    non_trainable: list[jax.Array]
-    optimizer: list[jax.Array]
-    metrics: list[jax.Array]
+    trainable: list[Any]
+    non_trainable: list[Any]
+    optimizer: list[Any]
+    metrics: list[Any]
 
 
 def variables(model: keras.Model) -> State:
@@ -54,16 +54,16 @@ def pull(model: keras.Model) -> State:
 
 
 def push(state: State, model: keras.Model) -> None:
-    """Write a state into the model's variables. The arrays are shared, so do not donate this state afterwards."""
+    """Write a state into the model's variables. The arrays are shared: do not donate the state afterwards."""
     for group, values in zip(variables(model), state, strict=True):
         for variable, value in zip(group, values, strict=True):
             variable.assign(value)
 
 
 def build(model: keras.Model, batch: Sequence[Any], *, training: bool = True) -> None:
-    """Create the variables of model, loss, metrics and optimiser that one ``(x, y, sample_weight)`` batch implies.
+    """Create the variables of model, loss, metrics and optimiser from one ``(x, y, sample_weight)``.
 
-    Raises :class:`ModelError` if the model is not compiled and :class:`DataError` if the batch does not fit it.
+    Raises :class:`ModelError` if the model is not compiled, :class:`DataError` if the batch does not fit.
     """
     if not getattr(model, "compiled", False):
         raise ModelError(
@@ -90,7 +90,7 @@ def build(model: keras.Model, batch: Sequence[Any], *, training: bool = True) ->
 def build_forward(model: keras.Model, x: Any) -> None:
     """Create the variables of an uncompiled or unbuilt model from the shapes of one batch of inputs."""
     if not all(layer.built for layer in model._flatten_layers()):
-        keras.src.backend.compute_output_spec(model, _symbolic(x))
+        compute_output_spec(model, _symbolic(x))
 
 
 def _symbolic(batch: Any) -> Any:
@@ -100,8 +100,12 @@ def _symbolic(batch: Any) -> Any:
 
 
 def _shapes(batch: Any) -> str:
-    shapes = keras.tree.map_structure(lambda leaf: None if leaf is None else tuple(leaf.shape), tuple(batch))
-    return ", ".join(f"{name}={shape}" for name, shape in zip(("x", "y", "sample_weight"), shapes, strict=False))
+    named = zip(("x", "y", "sample_weight"), batch, strict=False)
+    return ", ".join(f"{name}={keras.tree.map_structure(_shape, part)}" for name, part in named)
+
+
+def _shape(leaf: Any) -> tuple[int, ...] | None:
+    return None if leaf is None else tuple(leaf.shape)
 
 
 def _first_line(problem: Exception) -> str:

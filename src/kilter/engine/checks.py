@@ -65,7 +65,9 @@ def check_targets(model: keras.Model, rows: Rows) -> None:
     if getattr(loss, "fn", None) is not keras.losses.sparse_categorical_crossentropy:
         return
     classes, ignored = outputs[0].shape[-1], loss._fn_kwargs.get("ignore_class")
-    wrong = ((targets[0] < 0) | (targets[0] >= classes)) & (targets[0] != (-1 if ignored is None else ignored))
+    wrong = ((targets[0] < 0) | (targets[0] >= classes)) & (
+        targets[0] != (-1 if ignored is None else ignored)
+    )
     if ignored is None:
         wrong = (targets[0] < 0) | (targets[0] >= classes)
     if bool(jnp.any(wrong)):

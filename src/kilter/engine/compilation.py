@@ -31,7 +31,7 @@ def cache_directory() -> Path | None:
 def enable_cache() -> None:
     """Switch the persistent cache on, unless it is off or JAX was already given a directory."""
     directory = cache_directory()
-    if directory is None or jax.config.jax_compilation_cache_dir:
+    if directory is None or jax.config.values["jax_compilation_cache_dir"]:
         return
     jax.config.update("jax_compilation_cache_dir", str(directory))
     jax.config.update("jax_compilation_cache_max_size", CACHE_BYTES)

@@ -34,12 +34,15 @@ class Feed(Protocol):
     @property
     def steps(self) -> int | None:
         """Batches an epoch, None where the source does not know."""
+        ...
 
     def example(self) -> tuple[Any, Any, Any]:
         """One batch ``(x, y, sample_weight)``, to build a model from."""
+        ...
 
     def blocks(self, epoch: int) -> Iterator[Block]:
         """The blocks of one epoch."""
+        ...
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -130,7 +131,7 @@ def _callback_list(
 def _verbosity(verbose: str | int) -> int:
     """0 silent, 1 a bar, 2 a line an epoch; "auto" is a bar on a terminal and lines elsewhere."""
     if verbose == "auto":
-        return 1 if keras.utils.is_interactive_logging_enabled() and keras.src.utils.io_utils.sys.stdout.isatty() else 2
+        return 1 if sys.stdout.isatty() else 2
     return int(verbose)
 
 

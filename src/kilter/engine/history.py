@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import plotly.graph_objects as graph_objects
+from plotly.colors import qualitative
 
 from kilter import backend  # noqa: F401
 
@@ -30,11 +31,13 @@ class History(keras.callbacks.History):
         """Each recorded number against the epoch, validation dashed in the colour of its training curve."""
         figure = graph_objects.Figure()
         names = [name for name in self.history if not name.startswith("val_")]
-        colors = graph_objects.Figure().layout.template.layout.colorway or ("#636efa", "#ef553b", "#00cc96")
+        colors = qualitative.D3
         for index, name in enumerate(names):
             color = colors[index % len(colors)]
             for key, dash in ((name, "solid"), (f"val_{name}", "dash")):
                 if key in self.history:
                     line = {"color": color, "dash": dash}
-                    figure.add_scatter(x=self.epoch, y=self.history[key], name=key, line=line, mode="lines+markers")
+                    figure.add_scatter(
+                        x=self.epoch, y=self.history[key], name=key, line=line, mode="lines+markers"
+                    )
         return figure.update_layout(xaxis_title="epoch", template="plotly_white", legend_title_text="")

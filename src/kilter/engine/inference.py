@@ -66,7 +66,9 @@ def _predict_rows(model: keras.Model, variables: Any, rows: Rows, size: int) -> 
     outputs = jax.eval_shape(lambda: _forward(model)(variables, take(x, jnp.zeros(size, jnp.int32))))
     bytes_a_batch = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(outputs))
     batches = max(1, min(whole // size, _OUTPUT_BYTES // max(bytes_a_batch, 1)))
-    pieces = [order[start : start + batches * size].reshape(-1, size) for start in range(0, whole, batches * size)]
+    pieces = [
+        order[start : start + batches * size].reshape(-1, size) for start in range(0, whole, batches * size)
+    ]
     if whole < rows.count:
         pieces.append(order[whole:].reshape(1, -1))
     parts = [_predict_piece(model, variables, x, jnp.asarray(piece)) for piece in pieces]

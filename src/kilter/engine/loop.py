@@ -31,7 +31,7 @@ _FIRST_CHUNK = 256
 
 
 class Chunk(NamedTuple):
-    """What one call of the program did: the steps ``first`` to ``last``, the state after them, their last logs."""
+    """What one call of the program did: steps ``first`` to ``last``, the state after them, the last logs."""
 
     first: int
     last: int
@@ -44,7 +44,7 @@ Between = Callable[[Chunk], State | None]
 
 @dataclass
 class Runner:
-    """Runs a step of a model over a feed, a chunk at a time. ``steps_a_chunk`` adapts to the machine's speed."""
+    """Runs a step of a model over a feed, a chunk at a time; ``steps_a_chunk`` adapts to the speed."""
 
     model: keras.Model
     name: str
@@ -130,7 +130,7 @@ class Session:
     tell_batches: bool
 
     def run(self) -> None:
-        """Run the epochs. On Ctrl-C the state of the last chunk is in the model when KeyboardInterrupt leaves."""
+        """Run the epochs. When KeyboardInterrupt leaves, the state of the last chunk is in the model."""
         model, callbacks = self.model, self.callbacks
         trainer, tester = training(model, self.schedule), testing(model)
         model.stop_training = False

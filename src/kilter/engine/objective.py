@@ -19,6 +19,7 @@ from kilter import backend  # noqa: F401
 
 # isort: split
 import keras
+from keras.src.backend import get_keras_mask
 from keras.src.losses.losses import LossFunctionWrapper
 
 # A loss function and the activation with which it is one function of the logits.
@@ -64,7 +65,7 @@ class _FromLogits:
 
     def __call__(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> Any:
         logits = self._record.logits(self._activation, y_pred)
-        if logits is None or keras.src.backend.get_keras_mask(y_pred) is not None:
+        if logits is None or get_keras_mask(y_pred) is not None:
             return self._loss(y_true, y_pred, sample_weight)
         return self._from_logits(y_true, logits, sample_weight)
 
@@ -84,8 +85,8 @@ def stable_losses(model: keras.Model) -> Iterator[None]:
     Replaces attributes of layer and loss instances and puts every one back, also on an error. Use it around
     tracing only.
     """
-    compiled = getattr(model, "_compile_loss", None)
-    entries = compiled._flat_losses if compiled is not None and compiled.built else []
+    compiled: Any = getattr(model, "_compile_loss", None)
+    entries = [] if compiled is None or not compiled.built else compiled._flat_losses
     if not any(is_clipped(entry.loss) for entry in entries):
         yield
         return
@@ -102,7 +103,7 @@ def stable_losses(model: keras.Model) -> Iterator[None]:
 
 
 def _record_activation(layer: Any, record: LogitRecord, stack: contextlib.ExitStack) -> None:
-    activation = getattr(layer, "activation", None)
+    activation: Any = getattr(layer, "activation", None)
     if activation in (keras.activations.softmax, keras.activations.sigmoid):
         _replace(layer, "activation", _recording(activation, activation, record), stack)
     elif isinstance(layer, keras.layers.Softmax) and layer.axis == -1:

@@ -56,7 +56,7 @@ def steps_program(step: Step) -> Chunk:
 class Shelf:
     """The programs compiled for one model, and the seconds their compilation took.
 
-    Lives in the model's ``__dict__`` (Keras neither tracks nor saves it), so that it goes when the model goes.
+    Lives in the model's ``__dict__`` (Keras neither tracks nor saves it), so that it goes with the model.
     """
 
     programs: dict[Any, tuple[Any, Any]] = field(default_factory=dict)
@@ -71,10 +71,11 @@ class Shelf:
         *,
         donate: tuple[int, ...] = (),
     ) -> Any:
-        """The compiled program ``name`` for the shapes of ``arguments``, compiled now if it is not on the shelf.
+        """The program ``name`` for the shapes of ``arguments``, compiled now if it is not on the shelf.
 
-        ``make`` gives the function to compile; ``donate`` its arguments whose memory it may use. ``owners`` are the objects that
-        the trace depends on; they are kept alive, so that no identity in the key can be used twice.
+        ``make`` gives the function to compile; ``donate`` its arguments whose memory it may use. ``owners``
+        are the objects that the trace depends on; they are kept alive, so that no identity in the key can
+        be used twice.
         """
         leaves, structure = jax.tree.flatten(arguments)
         shapes = tuple((jnp.shape(leaf), jnp.result_type(leaf).name) for leaf in leaves)

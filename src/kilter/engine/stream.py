@@ -33,9 +33,9 @@ _BATCHES_A_BLOCK = 32
 
 
 def must_stream(x: Any) -> bool:
-    """Whether the arrays lie in a file, or would fill more than :data:`DEVICE_SHARE` of the device's memory.
+    """Whether the arrays lie in a file, or would fill more than :data:`DEVICE_SHARE` of the device.
 
-    A device that does not tell its memory (a CPU shares the host's) takes everything that is in memory already.
+    A device that does not tell its memory (a CPU shares the host's) takes all that is in memory already.
     """
     leaves = [leaf for leaf in keras.tree.flatten(x) if leaf is not None]
     if any(isinstance(leaf, np.memmap) for leaf in leaves):
@@ -131,7 +131,9 @@ class BatchFeed:
         """The first batch. Raises :class:`DataError` if there is none."""
         for batch in self._batches():
             return _device(batch)
-        raise DataError(expected="at least one batch", received="an empty iterable", remedy="look at the source")
+        raise DataError(
+            expected="at least one batch", received="an empty iterable", remedy="look at the source"
+        )
 
     def blocks(self, epoch: int) -> Iterator[Block]:
         """Groups of consecutive batches of one shape, padded to one number of batches."""
@@ -141,7 +143,9 @@ class BatchFeed:
                 if len(batches) == 1:  # a last partial batch: no need to compile for more
                     padded = batches
                 size = jax.tree.leaves(batches[0])[0].shape[0]
-                yield _block(jax.tree.map(lambda *leaves: np.concatenate(leaves), *padded), size, len(batches))
+                yield _block(
+                    jax.tree.map(lambda *leaves: np.concatenate(leaves), *padded), size, len(batches)
+                )
         if isinstance(self.source, keras.utils.PyDataset):
             self.source.on_epoch_end()
 
@@ -156,7 +160,9 @@ def _prefetched(source: Any) -> Iterator[Any]:
     if isinstance(source, grain.IterDataset) or not hasattr(source, "__getitem__"):
         return iter(source)
     dataset = source if isinstance(source, grain.MapDataset) else grain.MapDataset.source(source)
-    return iter(dataset.to_iter_dataset(grain.ReadOptions(num_threads=1, prefetch_buffer_size=_BATCHES_A_BLOCK)))
+    return iter(
+        dataset.to_iter_dataset(grain.ReadOptions(num_threads=1, prefetch_buffer_size=_BATCHES_A_BLOCK))
+    )
 
 
 def _shapes(batch: Any) -> Any:

@@ -1,0 +1,136 @@
+"""``kilter.fit``: the engine's fit, and a run directory for those who want to keep what happened."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from kilter import backend  # noqa: F401
+
+# isort: split
+import keras
+
+from kilter.engine import fit as engine
+from kilter.engine.history import History
+from kilter.engine.step import Schedule
+from kilter.runs.directory import create_run
+from kilter.runs.environment import describe_environment
+from kilter.runs.reading import read_history
+from kilter.runs.recorder import Recorder
+from kilter.runs.records import Result
+from kilter.runs.training import device_name
+from kilter.runs.watch import Watch
+
+
+def fit(
+    model: keras.Model,
+    x: Any,
+    y: Any = None,
+    *,
+    validation_data: Any = None,
+    validation_split: float = 0.0,
+    batch_size: int = 32,
+    epochs: int = 1,
+    shuffle: bool = True,
+    class_weight: Mapping[int, float] | None = None,
+    sample_weight: Any = None,
+    callbacks: Sequence[keras.callbacks.Callback] | keras.callbacks.Callback = (),
+    schedule: Schedule | None = None,
+    run: str | Path | None = None,
+    initial_epoch: int = 0,
+    validation_batch_size: int | None = None,
+    validation_freq: int = 1,
+    seed: int = 0,
+    verbose: str | int = "auto",
+) -> History:
+    """Train a compiled Keras model, to the numbers of ``model.fit``, many steps in one compiled call.
+
+    Args:
+        model: any Keras model on which ``compile`` was called; its weights change in place.
+        x: arrays, or lists, tuples or dicts of arrays, rows first; or an iterable of batches ``(x, y)`` or
+            ``(x, y, sample_weight)``: a list, a grain data set, a ``keras.utils.PyDataset``. A
+            ``numpy.memmap`` is streamed. Integers keep their type until the step casts them.
+        y: targets, as the loss wants them.
+        validation_data: ``(x, y)``, ``(x, y, sample_weight)`` or an iterable of batches.
+        validation_split: the share of the rows cut off the end for validation, before any shuffling.
+        batch_size: rows a step; the last step of an epoch takes what is left.
+        epochs: the epoch to stop before; ``initial_epoch``: the one to begin with.
+        shuffle: a new order each epoch, drawn from ``seed`` and the epoch's number. Dropout and the like draw
+            from Keras's own seed generators, which the model carries.
+        class_weight: a weight for each class's rows; or ``sample_weight``: one for each row.
+        callbacks: Keras callbacks. Epoch-level ones work as in Keras; batch-level ones are called at the end
+            of each compiled chunk, with the number of its last batch.
+        schedule: iteration (int array of shape ()) -> learning rate, traced into the step; for an optimiser
+            that has no schedule of its own.
+        run: a folder in which a run directory is made: history, TensorBoard events, checkpoints, the best
+            weights. The model then ends with its best weights, by validation loss if there is one.
+        validation_batch_size: ``batch_size`` if None.
+        validation_freq: validate every so many epochs.
+        verbose: 0 silent, 1 a bar, 2 a line an epoch, "auto" a bar on a terminal and lines elsewhere.
+
+    Returns Keras's history with ``.seconds``, ``.compile_seconds`` and ``.plot()``. Raises
+    :class:`~kilter.errors.DataError`, :class:`~kilter.errors.ModelError` or
+    :class:`~kilter.errors.OptionError`, all before training starts. Ctrl-C stops after the running chunk:
+    KeyboardInterrupt, with the weights of that moment in the model.
+
+    Example:
+        >>> import keras, kilter, numpy as np
+        >>> model = keras.Sequential([keras.layers.Dense(1)])
+        >>> model.compile(optimizer="sgd", loss="mse")
+        >>> history = kilter.fit(model, np.ones((8, 2)), np.ones((8, 1)), epochs=3, verbose=0)
+        >>> len(history.history["loss"])
+        3
+    """
+
+    def train(told: Sequence[keras.callbacks.Callback]) -> History:
+        return engine.fit(
+            model,
+            x,
+            y,
+            validation_data=validation_data,
+            validation_split=validation_split,
+            batch_size=batch_size,
+            epochs=epochs,
+            shuffle=shuffle,
+            class_weight=class_weight,
+            sample_weight=sample_weight,
+            callbacks=told,
+            schedule=schedule,
+            initial_epoch=initial_epoch,
+            validation_batch_size=validation_batch_size,
+            validation_freq=validation_freq,
+            seed=seed,
+            verbose=verbose,
+        )
+
+    told = list(callbacks) if isinstance(callbacks, Sequence) else [callbacks]
+    if run is None:
+        return train(told)
+    monitor = "val_loss" if validation_data is not None or validation_split else "loss"
+    with create_run(Path(run), model.name) as directory:
+        directory.write_environment(describe_environment(device=device_name(), seed=seed))
+        recorder = Recorder(directory, Watch(monitor, "min"))
+        recorder.set_model(model)
+        try:
+            history = train([*told, recorder])
+        except KeyboardInterrupt:
+            recorder.keep_best()
+            directory.finish(_result(recorder, history=None))
+            raise
+        directory.finish(_result(recorder, history))
+        return history
+
+
+def _result(recorder: Recorder, history: History | None) -> Result:
+    """How the run ended; without a history it was interrupted."""
+    watch, lines = recorder.watch, read_history(recorder.run.path)
+    return Result(
+        status="interrupted" if history is None else "finished",
+        reason="Ctrl-C" if history is None else "epochs",
+        monitor=watch.monitor,
+        direction=watch.direction,
+        best_epoch=watch.best_epoch,
+        epochs=len(lines),
+        seconds=sum(line.seconds + line.compile_seconds for line in lines),
+    )
