@@ -23,6 +23,9 @@ METHOD = (
     "machine."
 )
 
+# Share of CPU time taken by others above which a peer with as many threads as cores is clearly slowed.
+BUSY = 0.05
+
 
 @dataclasses.dataclass(frozen=True)
 class Outcome:
@@ -118,8 +121,10 @@ def remarks(outcome: Outcome) -> list[str]:
         lines.append(f"steps_per_execution tried (best of two epochs): {tried}.")
     others = disturbance(outcome.measured.runs)
     if others is not None:
+        verdict = " The machine was too busy: do not quote these figures." if others.median > BUSY else ""
         lines.append(
             f"CPU time taken by others in an epoch: median {others.median:.1%}, at most {others.high:.1%}."
+            + verdict
         )
     lines += [f"Failed: {reason}" for reason in outcome.measured.failures.values()]
     return lines

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import keras
 
 from bench.workloads import CLASSES, IMAGE_SHAPE, INPUTS, KERNEL, LEARNING_RATE, Workload
@@ -11,7 +13,7 @@ def compiled_model(workload: Workload, *, steps_per_execution: int = 1, compact:
     """Build and compile; ``compact`` models take uint8 pixels and scale them in their first layer."""
     keras.utils.set_random_seed(0)
     shape = IMAGE_SHAPE if workload.filters else (INPUTS,)
-    layers: list[keras.layers.Layer] = [keras.layers.Input(shape, dtype="uint8" if compact else "float32")]
+    layers: list[Any] = [keras.layers.Input(shape, dtype="uint8" if compact else "float32")]
     if compact:
         layers.append(keras.layers.Rescaling(1 / 255))
     for filters in workload.filters:

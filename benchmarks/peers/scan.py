@@ -13,7 +13,7 @@ import numpy as np
 from peers.conversation import Conversation, load, options
 from peers.keras_model import compiled_model
 
-State = tuple[list[jax.Array], list[jax.Array], list[jax.Array], list[jax.Array]]
+State = tuple[list[jax.Array], ...]  # trainable, non-trainable, optimiser, metric variables
 
 
 def state_of(model: keras.Model, x: np.ndarray, y: np.ndarray, batch_size: int) -> State:
