@@ -9,8 +9,8 @@ os.environ.setdefault("KERAS_BACKEND", "jax")
 # Not the user's own cache; in a folder that git ignores and `make clean` removes.
 os.environ.setdefault("KILTER_CACHE", str(_ROOT / ".pytest_cache" / "xla"))
 # The suite compiles many hundred tiny programs once each: quick compilation matters, quick programs do not
-# (3 times less time in all). test_default_compilation.py runs without these flags. XLA aborts on a flag that it
-# does not know: with another version of JAX than the pinned one, set XLA_FLAGS= (empty) if that happens.
+# (3 times less time in all). test_default_compilation.py runs without these flags. XLA aborts on a flag it
+# does not know: if that happens with another version of JAX than the pinned one, set XLA_FLAGS to a blank.
 os.environ.setdefault(
     "XLA_FLAGS",
     "--xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false "

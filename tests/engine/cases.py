@@ -10,6 +10,8 @@ from kilter import backend  # noqa: F401
 # isort: split
 import keras
 
+from kilter.engine.fit import fit
+
 ROWS, FEATURES, CLASSES, BATCH = 50, 12, 3, 16
 
 # Two compiled programs add the same float32 numbers in different orders: a relative 1e-7 a step, which the
@@ -50,7 +52,7 @@ def classifier(
 
 
 def difference(one: keras.Model, other: keras.Model) -> float:
-    """The largest, over the models' variables, of the norm of the difference over the norm of the variable."""
+    """The norm of the difference over the norm of the variable, the largest among the models' variables."""
     pairs = list(zip(one.variables, other.variables, strict=True))
     assert pairs, "models without variables cannot differ"
     return max(relative(np.asarray(a.value), np.asarray(b.value)) for a, b in pairs if not _counts(a))
@@ -72,6 +74,20 @@ def same_bits(one: keras.Model, other: keras.Model) -> bool:
 def moved(model: keras.Model, make: Callable[[], keras.Model]) -> bool:
     """Whether training changed the weights: parity of two models that both stood still proves nothing."""
     return difference(model, make()) > 1e-3
+
+
+def assert_parity(
+    make: Callable[[], keras.Model], x: Any, y: Any = None, *, tolerance: float = TOLERANCE, **how: Any
+) -> tuple[keras.Model, keras.Model]:
+    """Train one model with the engine and its twin with Keras, compare weights and histories, return both."""
+    ours, theirs = make(), make()
+    how = {"batch_size": BATCH, "epochs": 2, "shuffle": False, "verbose": 0} | how
+    got, expected = fit(ours, x, y, **how), theirs.fit(x, y, **how)
+    assert moved(theirs, make), "the reference did not train"
+    assert difference(ours, theirs) < tolerance
+    agree(got.history, expected.history, tolerance)
+    assert got.epoch == expected.epoch
+    return ours, theirs
 
 
 def agree(got: dict[str, Any], expected: dict[str, Any], tolerance: float = TOLERANCE) -> None:

@@ -7,11 +7,8 @@ import keras
 import numpy as np
 import pytest
 
-from kilter.engine.fit import fit
+from .cases import BATCH, ROWS, assert_parity, classifier, rows
 
-from .cases import BATCH, ROWS, TOLERANCE, agree, classifier, difference, moved, rows
-
-EPOCHS = 3
 optimizers = keras.optimizers
 
 OPTIMIZERS: dict[str, Callable[..., keras.optimizers.Optimizer]] = {
@@ -48,8 +45,8 @@ def _regularized(**options: Any) -> dict[str, Any]:
     return {"kernel_regularizer": keras.regularizers.L1L2(1e-3, 1e-2), **options}
 
 
-# Each feature: options of the optimiser and of the model, and whether rows are weighted. The clipping thresholds lie below the gradients
-# of this problem, the norm below those of the initial kernels, so that each of them binds.
+# Each feature: options of the optimiser and of the model, and whether rows are weighted. The clipping
+# thresholds lie below this problem's gradients, the norm below its initial kernels': each of them binds.
 FEATURES: dict[str, tuple[dict[str, Any], Callable[[], dict[str, Any]], bool]] = {
     "plain": ({}, dict, False),
     "l1l2": ({}, _regularized, False),
@@ -57,7 +54,7 @@ FEATURES: dict[str, tuple[dict[str, Any], Callable[[], dict[str, Any]], bool]] =
     "clipvalue": ({"clipvalue": 0.02}, dict, False),
     "clipnorm": ({"clipnorm": 0.05}, dict, False),
     "global-clipnorm": ({"global_clipnorm": 0.1}, dict, False),
-    # A bias before batch normalisation has a gradient of zero plus rounding, which adaptive optimisers blow up.
+    # A bias before batch normalisation has a zero gradient plus rounding, which adaptive optimisers blow up.
     "batch-normalization": (
         {},
         lambda: {"hidden": [keras.layers.BatchNormalization(momentum=0.8)], "use_bias": False},
@@ -94,11 +91,5 @@ def test_weights_agree_with_keras(name: str, feature: str):
     def make() -> keras.Model:
         return classifier(OPTIMIZERS[name](**clip), **options())
 
-    ours, theirs = make(), make()
     weights = {"sample_weight": np.linspace(0.0, 2.0, len(x), dtype="float32")} if weighted else {}
-    how = {"batch_size": BATCH, "epochs": EPOCHS, "shuffle": False, "verbose": 0, **weights}
-    got, expected = fit(ours, x, y, **how), theirs.fit(x, y, **how)
-
-    assert moved(theirs, make)
-    assert difference(ours, theirs) < TOLERANCE
-    agree(got.history, expected.history)
+    assert_parity(make, x, y, epochs=3, **weights)
