@@ -150,6 +150,16 @@ def runs(
 
 
 @app.command()
+def report(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="A run directory.")],
+) -> None:
+    """Write the report of a run anew."""
+    from kilter.report import write_report
+
+    typer.echo(write_report(run))
+
+
+@app.command()
 def data(
     source: Annotated[str, typer.Argument(metavar="DATA", help="A file, a folder or a named set.")],
     target: Annotated[

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, Final
 
 import numpy as np
 import polars
@@ -26,8 +27,6 @@ class Predictions:
         probabilities: ``[n, classes]``, rows that add up to 1; None for numbers.
         column: what a column of numbers is called.
     """
-
-    FORMATS: ClassVar = (".csv", ".npz", ".parquet")
 
     answers: np.ndarray
     classes: tuple[str, ...] = ()
@@ -96,14 +95,17 @@ def probabilities(objective: Objective, outputs: np.ndarray) -> np.ndarray:
     return _softmax(outputs) if objective.from_logits else outputs
 
 
+# By the ending of the file.
+WRITERS: Final[dict[str, Callable[[Predictions, Path], Any]]] = {
+    ".csv": lambda found, path: found.frame().write_csv(path),
+    ".npz": lambda found, path: np.savez(path, allow_pickle=False, **found.arrays()),
+    ".parquet": lambda found, path: found.frame().write_parquet(path),
+}
+
+
 def write(found: Predictions, out: Path) -> None:
-    """Write a .csv, .npz or .parquet file, whole or not at all."""
-    writers = {
-        ".csv": lambda path: found.frame().write_csv(path),
-        ".parquet": lambda path: found.frame().write_parquet(path),
-        ".npz": lambda path: np.savez(path, allow_pickle=False, **found.arrays()),
-    }
-    write_with(out, writers[out.suffix])
+    """Write a file of one of the :data:`WRITERS`' formats, whole or not at all."""
+    write_with(out, lambda temporary: WRITERS[out.suffix](found, temporary))
 
 
 def _softmax(logits: np.ndarray) -> np.ndarray:

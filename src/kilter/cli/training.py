@@ -13,6 +13,7 @@ from rich.console import Console
 from kilter.cli.progress import progress
 from kilter.cli.words import duration, measures
 from kilter.recipe import Recipe, load_recipe, recipe_for, with_overrides
+from kilter.report import write_report
 from kilter.runs import training as job
 
 
@@ -48,6 +49,8 @@ def recipe_from(source: str, settings: Sequence[str], options: Mapping[str, Any]
 
 
 def _conclude(result: job.TrainResult, *, quiet: bool) -> None:
+    """Write the report, and print what the run came to."""
+    page = write_report(result.path)
     if quiet:
         typer.echo(result.path)
         return
@@ -59,3 +62,4 @@ def _conclude(result: job.TrainResult, *, quiet: bool) -> None:
     for name, evaluation in ended.evaluations.items():
         typer.echo(f"{name}: {evaluation.rows} rows  {measures(evaluation.metrics)}")
     typer.echo(f"run: {result.path}")
+    typer.echo(f"report: {page}")

@@ -8,7 +8,7 @@ from typing import Final
 import numpy as np
 import typer
 
-from kilter.cli.predictions import Predictions, predictions, write
+from kilter.cli.predictions import WRITERS, predictions, write
 from kilter.cli.trained import Trained, open_trained, read_for
 from kilter.cli.words import measures
 from kilter.data import Dataset
@@ -89,9 +89,9 @@ def _require_labels(part: Dataset) -> None:
 
 def _check_out(out: Path) -> None:
     """Before an hour of predicting: whether its result could be written."""
-    if out.suffix not in Predictions.FORMATS:
+    if out.suffix not in WRITERS:
         raise OptionError(
-            expected=f"--out with one of {', '.join(Predictions.FORMATS)}",
+            expected=f"--out with one of {', '.join(WRITERS)}",
             received=f"--out {out}",
             remedy=f"for example --out {out.stem or 'predictions'}.csv",
         )

@@ -1,0 +1,209 @@
+"""Bad input on the command line: three lines on stderr, exit code 2, no traceback, nothing left behind."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+EXAMPLES = int(os.environ.get("KILTER_FUZZ_EXAMPLES", "50"))
+GOOD_TABLE = "size,kind\n" + "\n".join(f"{i},{'ab'[i % 2]}" for i in range(40)) + "\n"
+RECIPE = '[data]\nsource = "{source}"\n[model]\nbuilder = "mlp"\nhidden = [4]\n[train]\nepochs = 1\n'
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    """A folder of bad files, a good table, and a model with code in it."""
+    folder = tmp_path_factory.mktemp("bad")
+    (folder / "empty.csv").write_text("")
+    (folder / "good.csv").write_text(GOOD_TABLE)
+    (folder / "nan.csv").write_text(GOOD_TABLE + "nan,a\ninf,b\n")
+    (folder / "one-class.csv").write_text("x,y\n1,a\n2,a\n3,a\n")
+    (folder / "no.txt").write_text("hello")
+    (folder / "truncated.parquet").write_bytes(b"PAR1\x00\x01")
+    np.savez(folder / "pickled.npz", x=np.array([{}, {}], dtype=object), y=np.array([0, 1]))
+    (folder / "broken.keras").write_bytes(b"PK\x03\x04 no archive")
+    (folder / "syntax.toml").write_text("[data\n")
+    (folder / "empty.toml").write_text("")
+    (folder / "two.toml").write_text(
+        RECIPE.format(source="digits").replace("builder", 'file = "a.keras"\nbuilder')
+    )
+    (folder / "typo.toml").write_text(RECIPE.format(source="digits").replace("epochs", "epoch"))
+    (folder / "good.toml").write_text(RECIPE.format(source=folder / "good.csv"))
+    (folder / "folder").mkdir()
+    code = keras.Sequential(
+        [keras.Input((8, 8, 1)), keras.layers.Flatten(), keras.layers.Lambda(lambda x: x[:, :10])]
+    )
+    code.save(folder / "code.keras")
+    keras.Sequential([keras.Input((3,)), keras.layers.Dense(10)]).save(folder / "narrow.keras")
+    return folder
+
+
+# The words after `kilter`, with {place} for the folder; what the three lines say between them.
+BAD = {
+    "no such source": ("train {place}/absent.csv", "does not exist"),
+    "no such name": ("train digit", "did you mean"),
+    "no such recipe": ("train {place}/absent.toml", "a recipe file"),
+    "recipe is no TOML": ("train {place}/syntax.toml", "line 1"),
+    "empty recipe": ("train {place}/empty.toml", "exactly one of builder"),
+    "two models": ("train {place}/two.toml", "builder='mlp' and file='a.keras'"),
+    "unknown key": ("train {place}/typo.toml", "did you mean 'epochs'?"),
+    "empty file": ("train {place}/empty.csv", "empty.csv"),
+    "kind of file": ("train {place}/no.txt", "no known kind"),
+    "truncated file": ("train {place}/truncated.parquet", "truncated.parquet"),
+    "pickled objects": ("train {place}/pickled.npz", "pickle"),
+    "not finite": ("train {place}/nan.csv", "40"),
+    "one class": ("train {place}/one-class.csv", "class"),
+    "empty folder": ("train {place}/folder", "folder"),
+    "no such column": ("train {place}/good.csv --target kinds", "kind"),
+    "unknown key of set": ("train digits --set train.epoch=5", "did you mean 'epochs'?"),
+    "unknown section of set": ("train digits --set trains.epochs=5", "did you mean 'train'?"),
+    "set without a value": ("train digits --set train.epochs", "section.key=value"),
+    "set of a wrong type": ("train digits --set train.epochs=many", "train.epochs='many'"),
+    "no epochs": ("train digits --epochs 0", "train.epochs=0"),
+    "negative seed": ("train digits --seed -1", "seed=-1"),
+    "name that leads out": ("train digits --name ../x", "name='../x'"),
+    "batch larger than the data": ("train digits --set train.batch_size=5000", "batch_size=5000"),
+    "all rows held out": ("train digits --set data.validation=1797", "1797"),
+    "monitor that is not measured": (
+        "train digits --set train.early_stopping.monitor=val_acuracy",
+        "did you mean 'val_accuracy'?",
+    ),
+    "option the optimizer has not": ("train digits --set optimizer.options.beta=0.9", "beta"),
+    "class that is not there": ("train digits --set train.class_weight.ten=2.0", "'ten'"),
+    "cnn of a table": ("train {place}/good.csv --set model.builder=cnn", "mlp"),
+    "theory": ("train digits --set model.activation=selu", "self-normalizing"),
+    "no such model": ("train digits --set model.file={place}/absent.keras", "absent.keras"),
+    "broken model": ("train digits --set model.file={place}/broken.keras", "whole .keras file"),
+    "model with code": ("train digits --set model.file={place}/code.keras", "allow_code"),
+    "model of another shape": ("train digits --set model.file={place}/narrow.keras", "shape"),
+    "no such module": ("train digits --set model.factory=no_such_module_here:build", "no_such_module_here"),
+    "no such function": ("train digits --set model.factory=json:build", "build"),
+    "function that is no factory": ("train digits --set model.factory=json:dumps", "json:dumps"),
+    "evaluate nothing": ("evaluate {place}/absent", "does not exist"),
+    "evaluate a folder": ("evaluate {place}/folder", "a run directory"),
+    "evaluate a model without data": ("evaluate {place}/narrow.keras", "name the data"),
+    "evaluate on another shape": ("evaluate {place}/narrow.keras digits", "shape"),
+    "predict with code": ("predict {place}/code.keras digits", "trust"),
+    "predict into no folder": (
+        "predict {place}/narrow.keras digits --out {place}/none/a.csv",
+        "folder that exists",
+    ),
+    "predict into no format": ("predict {place}/narrow.keras digits --out {place}/a.xls", ".parquet"),
+    "predict on nothing": ("predict {place}/narrow.keras {place}/absent.csv", "does not exist"),
+    "runs of no folder": ("runs {place}/absent", "does not exist"),
+    "runs of a file": ("runs {place}/good.csv", "is a file"),
+    "report of no run": ("report {place}/folder", "run directory"),
+    "resume of no run": ("resume {place}/absent", "run directory"),
+    "data that are not there": ("data {place}/absent.csv", "does not exist"),
+}
+
+
+@pytest.mark.parametrize("case", BAD, ids=lambda case: case.replace(" ", "-"))
+def test_three_lines_and_nothing_left_behind(case, kilter, place, tmp_path):
+    words, says = BAD[case]
+    words = words.format(place=place).split()
+    before = sorted(place.rglob("*"))
+    if words[0] == "train":
+        words += ["--runs", str(tmp_path / "runs")]
+    ended = kilter(*words)
+    lines = ended.err.splitlines()
+    assert ended.code == 2
+    assert [line.partition(":")[0] for line in lines] == ["Expected", "Received", "To mend it"]
+    assert says in ended.err
+    assert "Traceback" not in ended.out + ended.err
+    assert all(line.isprintable() for line in lines)
+    assert not (tmp_path / "runs").exists()
+    assert sorted(place.rglob("*")) == before
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["trian"],
+        ["train"],
+        ["train", "digits", "--epoch", "3"],
+        ["train", "digits", "--epochs", "x"],
+        ["predict", "a"],
+    ],
+)
+def test_wrong_usage_exits_with_two_and_says_how(kilter, words):
+    ended = kilter(*words)
+    assert ended.code == 2
+    assert "Usage:" in ended.err
+    assert "Error:" in ended.err
+
+
+@pytest.mark.parametrize("case", ["no such source", "unknown key", "set of a wrong type"])
+def test_the_same_from_a_shell(case, place, tmp_path):
+    words = BAD[case][0].format(place=place).split()
+    code = "from kilter.cli.main import main; main()"
+    ended = subprocess.run(
+        [sys.executable, "-c", code, *words], check=False, capture_output=True, text=True, cwd=tmp_path
+    )
+    assert ended.returncode == 2
+    assert len(ended.stderr.splitlines()) == 3
+    assert ended.stdout == ""
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_another_backend_is_told_and_not_fought(place, tmp_path):
+    code = "from kilter.cli.main import main; main()"
+    ended = subprocess.run(
+        [sys.executable, "-c", code, "train", "digits"],
+        check=False,
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        env=os.environ | {"KERAS_BACKEND": "tensorflow"},
+    )
+    assert ended.returncode == 2
+    assert "KERAS_BACKEND=tensorflow" in ended.stderr
+
+
+def test_skip_bad_trains_on_the_rest(kilter, place, tmp_path):
+    words = ["train", place / "nan.csv", "--epochs", 1, "--runs", tmp_path, "--set", "data.skip_bad=true"]
+    assert kilter(*words, "--set", "model.hidden=[3]").code == 0
+
+
+def test_new_data_with_a_class_that_training_never_saw(kilter, place, tmp_path):
+    run = kilter("train", place / "good.toml", "--runs", tmp_path, "--quiet").out.strip()
+    (tmp_path / "new.csv").write_text("size,kind\n1,a\n2,c\n")
+    ended = kilter("evaluate", run, tmp_path / "new.csv")
+    assert ended.code == 2
+    assert '"c"' in ended.err
+
+
+words = st.text(st.characters(exclude_categories=["Cs"]), max_size=8)
+pieces = st.one_of(
+    st.sampled_from(
+        [
+            "train.epochs",
+            "model.hidden",
+            "data.validation",
+            "optimizer.options.a",
+            "model.file",
+            "=",
+            "none",
+            "[",
+            "1e9",
+            "-1",
+        ]
+    ),
+    words,
+)
+
+
+@settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.lists(pieces, min_size=1, max_size=4).map("".join), words)
+def test_fuzz_words_on_the_command_line(kilter, setting, name):
+    # The source does not exist, so that a good setting ends in an error of three lines too.
+    ended = kilter("train", "--set=" + setting, "--name=" + name, "--", str(Path("/no/such/source")))
+    assert ended.code == 2
+    assert len(ended.err.splitlines()) == 3
+    assert all(line.isprintable() for line in ended.err.splitlines())

@@ -1,0 +1,57 @@
+"""kilter runs, data and report."""
+
+import json
+
+
+def test_runs_are_listed_with_what_they_reached(kilter, digits_run):
+    ended = kilter("runs", digits_run.parent)
+    heading, row = ended.out.splitlines()
+    assert heading.split()[-1] == "run"
+    result = json.loads((digits_run / "result.json").read_text())
+    assert row.endswith(str(digits_run))
+    assert "finished" in row
+    assert f"{result['evaluations']['validation']['metrics']['loss']:.4g}" in row
+
+
+def test_no_runs(kilter, tmp_path):
+    assert kilter("runs", tmp_path).out == f"No runs in {tmp_path}.\n"
+
+
+def test_a_table_is_told_column_by_column(kilter, prices):
+    ended = kilter("data", prices, "--target", "price")
+    assert (ended.code, ended.err) == (0, "")
+    lines = [line.split() for line in ended.out.splitlines()]
+    assert ["train", "200", "3", "float32", "0"] in lines
+    assert any(words[:1] == ["size"] and len(words) == 4 for words in lines)
+    assert any(words[:1] == ["price"] and len(words) == 4 for words in lines)
+
+
+def test_classes_are_counted(kilter):
+    lines = [line.split() for line in kilter("data", "digits").out.splitlines()]
+    assert ["3", "183"] in lines
+    assert ["train", "1797", "8×8×1", "uint8", "0"] in lines
+
+
+def test_a_hostile_name_cannot_steer_the_terminal(kilter, tmp_path):
+    path = tmp_path / "data.csv"
+    path.write_text("\x1b[31mred,y\n1,a\x1b[0m\n2,b\n3,a\x1b[0m\n4,b\n")
+    ended = kilter("data", path)
+    assert ended.code == 0
+    assert "\\x1b[31mred" in ended.out
+    assert all(line.isprintable() for line in ended.out.splitlines())
+
+
+def test_skipped_rows_are_counted_and_told(kilter, tmp_path):
+    path = tmp_path / "data.csv"
+    path.write_text("x,y\n1,a\n2,b\ninf,a\n4,b\n")
+    assert kilter("data", path).code == 2
+    ended = kilter("data", path, "--skip-bad")
+    assert ended.code == 0
+    assert "skipped: " in ended.out
+
+
+def test_a_report_is_written_anew(kilter, digits_run):
+    page = digits_run / "report.html"
+    page.unlink()
+    assert kilter("report", digits_run).out == f"{page}\n"
+    assert page.stat().st_size > 0
