@@ -161,7 +161,9 @@ def test_what_is_no_run_is_refused(tmp_path):
 
 def test_a_learning_rate_that_never_changes_has_no_chart():
     assert charts.learning_rates([HISTORY[0], HISTORY[0]]) is None
-    assert charts.learning_rates(HISTORY) is not None
+    changing = charts.learning_rates(HISTORY)
+    assert changing is not None
+    assert changing.layout["yaxis"]["ticktext"][:4] == ["0.01", "0.02", "0.05", "0.1"]
 
 
 @pytest.mark.parametrize(

@@ -55,12 +55,12 @@ def epoch_seconds(history: Sequence[EpochRecord]) -> Chart:
 def learning_rates(history: Sequence[EpochRecord]) -> Chart | None:
     """The learning rate over the epochs; None where it never changes."""
     rates = [record.learning_rate for record in history]
-    if len(set(rates)) < 2:
+    if len(set(rates)) < 2 or not any(rates):
         return None
     line = _line("learning rate", [record.epoch + 1 for record in history], rates, "--train")
-    return Chart(
-        "Learning rate", "at the end of each epoch", [line], {"yaxis": {"type": "log", "dtick": "D2"}}
-    )
+    ticks = _round_numbers([rate for rate in rates if rate])
+    axis = {"type": "log", "tickvals": ticks, "ticktext": [f"{tick:g}" for tick in ticks]}
+    return Chart("Learning rate", "at the end of each epoch", [line], {"yaxis": axis})
 
 
 def confusion(name: str, evaluation: Evaluation, classes: Sequence[str]) -> Chart:
@@ -149,6 +149,16 @@ def _line(name: str, epochs: list[int], values: Sequence[float | None], color: s
         "marker": {"color": color, "size": 5},
         "hovertemplate": "%{y:.5g}",
     }
+
+
+def _round_numbers(values: Sequence[float]) -> list[float]:
+    """1, 2 and 5 times the powers of ten around positive values; the powers alone over many decades.
+
+    Plotly's own ticks on a logarithmic axis are bare digits.
+    """
+    decades = range(math.floor(math.log10(min(values))), math.ceil(math.log10(max(values))) + 1)
+    factors = (1, 2, 5) if len(decades) <= 3 else (1,)
+    return [float(f"{factor}e{decade}") for decade in decades for factor in factors]
 
 
 def _plotted(value: float | None) -> float | None:
