@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Final
+from typing import Final, Unpack
 
 from kilter import backend  # noqa: F401  (chooses JAX before Keras loads)
 
@@ -20,7 +20,7 @@ from numpy.typing import ArrayLike
 from kilter.errors import OptionError
 from kilter.nn.blocks import Blocks
 from kilter.nn.inputs import input_layers
-from kilter.nn.options import BatchNorm, Preset, VarianceScaling, hidden_options
+from kilter.nn.options import LayerKeywords, hidden_options
 
 MAX_INPUT: Final = 100_000_000
 
@@ -30,19 +30,11 @@ def mlp(
     outputs: int,
     *,
     hidden: Sequence[int] = (100, 100),
-    preset: Preset = "standard",
-    activation: str | None = None,
-    negative_slope: float | None = None,
-    initializer: str | VarianceScaling | None = None,
-    batch_norm: BatchNorm = False,
-    dropout: float = 0.0,
-    l1: float = 0.0,
-    l2: float = 0.0,
-    max_norm: float | None = None,
     normalization: tuple[ArrayLike, ArrayLike] | None = None,
     output_activation: str | None = None,
     dtype: str | None = None,
     seed: int = 0,
+    **every_layer: Unpack[LayerKeywords],
 ) -> keras.Sequential:
     """A network of dense layers, from an input of ``input_shape`` (without the batch) to ``outputs`` numbers.
 
@@ -50,21 +42,14 @@ def mlp(
         input_shape: the shape of a row; images are flattened after they are normalised.
         outputs: classes, or columns to predict; at least 1.
         hidden: the width of each hidden layer; empty for a linear model.
-        preset: ``"standard"`` or ``"self-normalizing"``; it says what the next two are if None.
-        activation: one of :data:`kilter.nn.options.ACTIVATIONS`.
-        negative_slope: of ``leaky_relu``, 0 to below 1; 0.2 if None.
-        initializer: of the hidden kernels; the one paired with the activation if None.
-        batch_norm: ``"before"`` or ``"after"`` each activation, ``"input"`` for one in front, or False.
-            Before the activation the dense layer has no bias: beta takes its place.
-        dropout: the share of each hidden layer's outputs dropped in training; alpha dropout if
-            self-normalizing.
-        l1, l2, max_norm: penalties and limit on every kernel, the output's included.
         normalization: mean and variance of the inputs, each of shape ``input_shape``, of the last axis, or a
             number. The model then begins by bringing its inputs to mean 0 and variance 1.
         output_activation: None for logits.
         dtype: a Keras dtype policy such as ``"mixed_bfloat16"``; normalisation and output stay in float32.
         seed: of the initial weights and of dropout. The same seed gives the same bits; no global state is
             read.
+        every_layer: ``preset``, ``activation``, ``negative_slope``, ``initializer``, ``batch_norm``,
+            ``dropout``, ``l1``, ``l2``, ``max_norm``: see :func:`kilter.nn.options.hidden_options`.
 
     Raises :class:`OptionError` for values out of range and for combinations that contradict the theory.
 
@@ -72,17 +57,7 @@ def mlp(
         >>> mlp((8, 8, 1), 10, hidden=(100, 100)).count_params()
         17610
     """
-    options = hidden_options(
-        preset=preset,
-        activation=activation,
-        negative_slope=negative_slope,
-        initializer=initializer,
-        batch_norm=batch_norm,
-        dropout=dropout,
-        l1=l1,
-        l2=l2,
-        max_norm=max_norm,
-    )
+    options = hidden_options(**every_layer)
     shape = _checked_shape(input_shape, outputs)
     _check_widths("hidden", hidden)
     blocks = Blocks(options, dtype=dtype, seed=seed)
@@ -103,19 +78,11 @@ def cnn(
     filters: Sequence[int] = (32, 64),
     kernel_size: int = 3,
     hidden: Sequence[int] = (128,),
-    preset: Preset = "standard",
-    activation: str | None = None,
-    negative_slope: float | None = None,
-    initializer: str | VarianceScaling | None = None,
-    batch_norm: BatchNorm = False,
-    dropout: float = 0.0,
-    l1: float = 0.0,
-    l2: float = 0.0,
-    max_norm: float | None = None,
     normalization: tuple[ArrayLike, ArrayLike] | None = None,
     output_activation: str | None = None,
     dtype: str | None = None,
     seed: int = 0,
+    **every_layer: Unpack[LayerKeywords],
 ) -> keras.Sequential:
     """A convolutional network from ``input_shape`` = (height, width, channels) to ``outputs`` numbers.
 
@@ -131,17 +98,7 @@ def cnn(
         >>> cnn((28, 28, 1), 10, filters=(8,), hidden=()).count_params()
         15770
     """
-    options = hidden_options(
-        preset=preset,
-        activation=activation,
-        negative_slope=negative_slope,
-        initializer=initializer,
-        batch_norm=batch_norm,
-        dropout=dropout,
-        l1=l1,
-        l2=l2,
-        max_norm=max_norm,
-    )
+    options = hidden_options(**every_layer)
     shape = _checked_shape(input_shape, outputs)
     _check_widths("filters", filters)
     _check_widths("hidden", hidden)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import difflib
 import math
 from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Final, Literal, TypedDict
 
 from kilter.errors import OptionError
 from kilter.nn.pairing import PAIRINGS, pairing_of
@@ -48,6 +48,20 @@ class VarianceScaling:
     scale: float = 1.0
     mode: Literal["fan_in", "fan_out", "fan_avg"] = "fan_in"
     distribution: Literal["truncated_normal", "untruncated_normal", "uniform"] = "truncated_normal"
+
+
+class LayerKeywords(TypedDict, total=False):
+    """The keywords of :func:`hidden_options`, which the builders take and pass on."""
+
+    preset: Preset
+    activation: str | None
+    negative_slope: float | None
+    initializer: str | VarianceScaling | None
+    batch_norm: BatchNorm
+    dropout: float
+    l1: float
+    l2: float
+    max_norm: float | None
 
 
 def default_activation(preset: str) -> str:
@@ -104,7 +118,18 @@ def hidden_options(
     l2: float = 0.0,
     max_norm: float | None = None,
 ) -> HiddenOptions:
-    """Fill in what is None from the preset, and check that the whole makes sense.
+    """How every layer is made: fill in what is None from the preset, and check that the whole makes sense.
+
+    Args:
+        preset: ``"standard"`` (ELU, He) or ``"self-normalizing"`` (SELU, LeCun normal, alpha dropout).
+        activation: one of :data:`ACTIVATIONS`; the preset's if None.
+        negative_slope: of ``leaky_relu``, 0 to below 1; 0.2 if None.
+        initializer: of the hidden kernels; the one paired with the activation if None.
+        batch_norm: ``"before"`` or ``"after"`` each activation, ``"input"`` for one in front, or False.
+            Before the activation the layer has no bias: beta takes its place.
+        dropout: the share of each hidden layer's outputs dropped in training; alpha dropout if
+            self-normalizing.
+        l1, l2, max_norm: penalties and limit on every kernel, the output's included.
 
     Raises :class:`OptionError` for an unknown name, a value out of range, and for combinations that
     contradict the theory: self-normalisation holds only with SELU, LeCun normal, no batch normalisation and
