@@ -1,4 +1,4 @@
-"""Keras's callbacks mean in kilter what they mean in ``model.fit``: exactly, by epoch; at chunk ends, by batch."""
+"""Keras's callbacks mean what they mean in ``model.fit``: by epoch exactly, by batch at the end of a chunk."""
 
 import csv
 from pathlib import Path
@@ -87,8 +87,8 @@ def test_the_csv_log_is_keras_own(tmp_path: Path):
 
 def test_training_ends_on_a_loss_that_is_not_a_number():
     x, y = rows()
-    model = classifier(keras.optimizers.SGD(1e30))
-    history = fit(model, x * 1e10, y, epochs=5, callbacks=[callbacks.TerminateOnNaN()], **QUIET)
+    model = classifier(keras.optimizers.SGD(1e30), loss="mse")
+    history = fit(model, x * 1e30, np.eye(3)[y], epochs=5, callbacks=[callbacks.TerminateOnNaN()], **QUIET)
     assert len(history.epoch) == 1
     assert not np.isfinite(history.history["loss"][-1])
 

@@ -10,6 +10,7 @@ from kilter import backend  # noqa: F401
 
 # isort: split
 import keras
+from keras.src.utils.python_utils import is_default
 
 from kilter.engine.batches import check_batch_size, collect, is_array, split
 from kilter.engine.bridge import build
@@ -136,12 +137,7 @@ def _verbosity(verbose: str | int) -> int:
 
 
 def _wants_batches(callbacks: keras.callbacks.CallbackList) -> bool:
-    base = keras.callbacks.Callback
-    hooks = ("on_train_batch_begin", "on_train_batch_end", "on_batch_begin", "on_batch_end")
-    quiet = (keras.callbacks.History,)
-    return any(
-        getattr(type(callback), hook) is not getattr(base, hook)
-        for callback in callbacks.callbacks
-        if not isinstance(callback, quiet)
-        for hook in hooks
-    )
+    moments = ("begin", "end")
+    hooks = [f"on_{mode}batch_{moment}" for mode in ("", "train_", "test_") for moment in moments]
+    # Asked of the instance: a LambdaCallback carries its hooks as attributes.
+    return any(not is_default(getattr(callback, hook)) for callback in callbacks.callbacks for hook in hooks)

@@ -98,10 +98,12 @@ def testing(model: keras.Model) -> Runner:
     return Runner(model, "test", lambda: test_step(model))
 
 
-def evaluate_feed(model: keras.Model, runner: Runner, feed: Feed) -> dict[str, float]:
+def evaluate_feed(
+    model: keras.Model, runner: Runner, feed: Feed, between: Between = lambda chunk: chunk.state
+) -> dict[str, float]:
     """Loss and metrics of the model over a feed, in inference mode; the model's weights stay as they are."""
     model.reset_metrics()
-    chunk = runner.run(feed, 0, pull(model), lambda chunk: chunk.state)
+    chunk = runner.run(feed, 0, pull(model), between)
     if chunk is None:
         return {}
     push(chunk.state, model)
@@ -153,7 +155,7 @@ class Session:
         self.callbacks.on_epoch_begin(epoch)
         logs = metric_logs(model, self._train(epoch, trainer, interrupt))
         if self.validation is not None and (epoch + 1) % self.validation_every == 0:
-            found = evaluate_feed(model, tester, self.validation)
+            found = self._validate(self.validation, tester)
             logs |= {f"val_{name}": value for name, value in found.items()}
         compiling = shelf(model).seconds - compiled
         self.history.compile_seconds += compiling
@@ -162,12 +164,16 @@ class Session:
         return logs
 
     def _train(self, epoch: int, trainer: Runner, interrupt: Interrupt) -> dict[str, Any]:
-        model = self.model
+        model, callbacks = self.model, self.callbacks
         if self.tell_batches:
-            self.callbacks.on_train_batch_begin(0)
+            callbacks.on_train_batch_begin(0)
 
         def between(chunk: Chunk) -> State | None:
-            state = self._tell(chunk) if self.tell_batches else chunk.state
+            state = chunk.state
+            if self.tell_batches:
+                state = self._tell(
+                    chunk, self.feed, callbacks.on_train_batch_begin, callbacks.on_train_batch_end
+                )
             return None if interrupt.pending or model.stop_training else state
 
         chunk = trainer.run(self.feed, epoch, pull(model), between)
@@ -178,10 +184,25 @@ class Session:
         interrupt.check()
         return chunk.logs
 
-    def _tell(self, chunk: Chunk) -> State:
+    def _validate(self, feed: Feed, tester: Runner) -> dict[str, float]:
+        callbacks = self.callbacks
+
+        def between(chunk: Chunk) -> State:
+            return self._tell(chunk, feed, callbacks.on_test_batch_begin, callbacks.on_test_batch_end)
+
+        callbacks.on_test_begin()
+        if self.tell_batches:
+            callbacks.on_test_batch_begin(0)
+            found = evaluate_feed(self.model, tester, feed, between)
+        else:
+            found = evaluate_feed(self.model, tester, feed)
+        callbacks.on_test_end(found)
+        return found
+
+    def _tell(self, chunk: Chunk, feed: Feed, begin: Callable[..., None], end: Callable[..., None]) -> State:
         """Show the callbacks the model as it is after the chunk, and go on with what they made of it."""
         push(chunk.state, self.model)
-        self.callbacks.on_train_batch_end(chunk.last, metric_logs(self.model, chunk.logs))
-        if self.feed.steps is None or chunk.last + 1 < self.feed.steps:
-            self.callbacks.on_train_batch_begin(chunk.last + 1)
+        end(chunk.last, metric_logs(self.model, chunk.logs))
+        if feed.steps is None or chunk.last + 1 < feed.steps:
+            begin(chunk.last + 1)
         return pull(self.model)
