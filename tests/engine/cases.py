@@ -30,7 +30,7 @@ def rows(count: int = ROWS, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
 def classifier(
     optimizer: Any = "sgd",
     *,
-    hidden: Sequence[keras.layers.Layer] = (),
+    hidden: Callable[[], Sequence[keras.layers.Layer]] = tuple,
     output: str | None = None,
     loss: Any = None,
     metrics: Sequence[Any] = ("accuracy",),
@@ -41,7 +41,7 @@ def classifier(
     keras.utils.set_random_seed(seed)
     stack = [
         keras.layers.Dense(8, activation="elu", **dense),
-        *hidden,
+        *hidden(),
         keras.layers.Dense(8, activation="tanh", **dense),
         keras.layers.Dense(CLASSES, activation=output),
     ]

@@ -1,4 +1,4 @@
-"""Keras's callbacks mean what they mean in ``model.fit``: by epoch exactly, by batch at the end of a chunk."""
+"""Keras's callbacks mean what they mean in ``model.fit``: by epoch exactly, by batch at chunk ends."""
 
 import csv
 from pathlib import Path

@@ -194,7 +194,7 @@ def test_frozen_layers_stay_as_they_are():
     x, y = rows()
 
     def make() -> keras.Model:
-        model = classifier("adam", hidden=[layers.BatchNormalization()])
+        model = classifier("adam", hidden=lambda: [layers.BatchNormalization()])
         for layer in model.layers[:2]:
             layer.trainable = False
         model.compile("adam", loss=LOGITS)

@@ -57,7 +57,7 @@ FEATURES: dict[str, tuple[dict[str, Any], Callable[[], dict[str, Any]], bool]] =
     # A bias before batch normalisation has a zero gradient plus rounding, which adaptive optimisers blow up.
     "batch-normalization": (
         {},
-        lambda: {"hidden": [keras.layers.BatchNormalization(momentum=0.8)], "use_bias": False},
+        lambda: {"hidden": lambda: [keras.layers.BatchNormalization(momentum=0.8)], "use_bias": False},
         False,
     ),
     "sample-weights": ({}, dict, True),

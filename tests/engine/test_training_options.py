@@ -35,7 +35,7 @@ def test_validation_data_with_and_without_weights(weighted: bool):
     weights = (np.linspace(0.0, 3.0, 23, dtype="float32"),) if weighted else ()
     validation = (*rows(23, seed=1), *weights)
     how = {"validation_data": validation, "validation_freq": 2, "validation_batch_size": 10, "epochs": 4}
-    model = lambda: classifier("adam", hidden=[layers.BatchNormalization()])  # noqa: E731
+    model = lambda: classifier("adam", hidden=lambda: [layers.BatchNormalization()])  # noqa: E731
     ours, _ = assert_parity(model, x, y, **how)
     again = fit(ours, x, y, **QUIET, **how).history
     assert len(again["val_loss"]) == 2
@@ -90,7 +90,9 @@ def test_mixed_precision(policy: str):
     x, y = rows(48)
 
     def make() -> keras.Model:
-        return classifier("adam", hidden=[layers.BatchNormalization()], dtype=keras.DTypePolicy(policy))
+        return classifier(
+            "adam", hidden=lambda: [layers.BatchNormalization()], dtype=keras.DTypePolicy(policy)
+        )
 
     # bfloat16 keeps 8 bits of each product; where they are rounded in the fused program is XLA's choice.
     ours, _ = assert_parity(make, x, y, tolerance=0.03)

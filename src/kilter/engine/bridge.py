@@ -6,9 +6,11 @@ engine touches a Keras variable, and no synchronisation happens behind the reade
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
+import jax
 import jax.numpy as jnp
 
 from kilter import backend  # noqa: F401  (chooses JAX before Keras loads)
@@ -17,7 +19,7 @@ from kilter import backend  # noqa: F401  (chooses JAX before Keras loads)
 import keras
 from keras.src.backend import compute_output_spec
 
-from kilter.errors import DataError, ModelError
+from kilter.errors import DataError, KilterError, ModelError
 
 
 class State(NamedTuple):
@@ -77,11 +79,20 @@ def build(model: keras.Model, batch: Sequence[Any], *, training: bool = True) ->
             received=f"model {model.name!r} with optimizer=None",
             remedy="call model.compile(optimizer=..., loss=...)",
         )
-    try:
+    with fitting(model, batch):
         model._symbolic_build(data_batch=tuple(batch))
+
+
+@contextlib.contextmanager
+def fitting(model: keras.Model, batch: Sequence[Any]) -> Iterator[None]:
+    """While active, what Keras has against ``batch`` in a trace of the model becomes a :class:`DataError`."""
+    try:
+        yield
+    except (KilterError, jax.errors.JaxRuntimeError):  # the device's own errors, such as no memory
+        raise
     except (ValueError, TypeError, KeyError, RuntimeError) as problem:
         raise DataError(
-            expected=f"a batch that fits model {model.name!r} and its loss",
+            expected=f"data that fit model {model.name!r} and its loss",
             received=f"shapes {_shapes(batch)}; Keras says: {_first_line(problem)}",
             remedy="compare the shapes of x and y with model.input_shape, model.output_shape and the loss",
         ) from problem

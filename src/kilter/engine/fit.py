@@ -10,6 +10,7 @@ from kilter import backend  # noqa: F401
 
 # isort: split
 import keras
+import numpy as np
 from keras.src.utils.python_utils import is_default
 
 from kilter.engine.batches import check_batch_size, collect, is_array, split
@@ -44,7 +45,11 @@ def fit(
     verbose: str | int = "auto",
 ) -> History:
     """Train a compiled Keras model; see :func:`kilter.fit` for the parameters."""
-    _check_options(batch_size, epochs, initial_epoch, validation_freq)
+    check_batch_size(batch_size)
+    _check_whole_numbers(epochs=epochs, initial_epoch=initial_epoch, seed=seed)
+    _check_whole_numbers(1, validation_freq=validation_freq, validation_batch_size=validation_batch_size or 1)
+    _check_schedule(schedule)
+    shown = _verbosity(verbose)
     if validation_split and validation_data is None:
         (x, y, sample_weight), validation_data = split(x, y, sample_weight, validation_split)
     feed = training_feed(x, y, sample_weight, class_weight, Order(batch_size, shuffle, seed))
@@ -54,7 +59,7 @@ def fit(
         validation = validation_feed(validation_data, validation_batch_size or batch_size)
         _check(model, validation)
     history = History()
-    told = _callback_list(model, history, callbacks, verbose, epochs, feed.steps)
+    told = _callback_list(model, history, callbacks, shown, epochs, feed.steps)
     Session(
         model=model,
         feed=feed,
@@ -75,10 +80,21 @@ def training_feed(
 ) -> Feed:
     """The feed that fits the kind of data: resident arrays, arrays too large for the device, or batches."""
     if not is_array(x):
+        _check_alone(y=y, sample_weight=sample_weight, class_weight=class_weight)
         return BatchFeed(x)
     if must_stream(x):
         return StreamFeed.of(x, y, sample_weight, class_weight, order)
     return ResidentFeed(collect(x, y, sample_weight, class_weight), order)
+
+
+def _check_alone(**others: Any) -> None:
+    given = [name for name, value in others.items() if value is not None]
+    if given:
+        raise OptionError(
+            expected="batches that carry their own targets and weights",
+            received=f"an iterable of batches beside {', '.join(given)}",
+            remedy="make the batches (x, y) or (x, y, sample_weight)",
+        )
 
 
 def validation_feed(data: Any, batch_size: int) -> Feed:
@@ -104,14 +120,9 @@ def _check(model: keras.Model, feed: Feed) -> None:
         check_targets(model, feed.rows)
 
 
-def _check_options(batch_size: int, epochs: int, initial_epoch: int, validation_freq: int) -> None:
-    check_batch_size(batch_size)
-    for name, value, least in (
-        ("epochs", epochs, 0),
-        ("initial_epoch", initial_epoch, 0),
-        ("validation_freq", validation_freq, 1),
-    ):
-        if not isinstance(value, int) or value < least:
+def _check_whole_numbers(least: int = 0, **options: Any) -> None:
+    for name, value in options.items():
+        if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < least:
             raise OptionError(
                 expected=f"{name} as a whole number, at least {least}",
                 received=f"{name}={value!r}",
@@ -119,13 +130,21 @@ def _check_options(batch_size: int, epochs: int, initial_epoch: int, validation_
             )
 
 
+def _check_schedule(schedule: Any) -> None:
+    if schedule is not None and not callable(schedule):
+        raise OptionError(
+            expected="schedule as a function of the step that gives its learning rate",
+            received=f"schedule={schedule!r}",
+            remedy="pass a function or a Keras LearningRateSchedule; a constant rate goes into the optimiser",
+        )
+
+
 def _callback_list(
-    model: keras.Model, history: History, callbacks: Any, verbose: str | int, epochs: int, steps: int | None
+    model: keras.Model, history: History, callbacks: Any, verbose: int, epochs: int, steps: int | None
 ) -> keras.callbacks.CallbackList:
     given = list(callbacks) if isinstance(callbacks, Sequence) else [callbacks]
-    shown = _verbosity(verbose)
     return keras.callbacks.CallbackList(
-        [*given, history], add_progbar=shown != 0, verbose=shown, model=model, epochs=epochs, steps=steps
+        [*given, history], add_progbar=verbose != 0, verbose=verbose, model=model, epochs=epochs, steps=steps
     )
 
 
@@ -133,6 +152,12 @@ def _verbosity(verbose: str | int) -> int:
     """0 silent, 1 a bar, 2 a line an epoch; "auto" is a bar on a terminal and lines elsewhere."""
     if verbose == "auto":
         return 1 if sys.stdout.isatty() else 2
+    if verbose not in (0, 1, 2):
+        raise OptionError(
+            expected='verbose as 0, 1, 2 or "auto"',
+            received=f"verbose={verbose!r}",
+            remedy="choose one of these",
+        )
     return int(verbose)
 
 

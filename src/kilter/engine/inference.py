@@ -16,7 +16,7 @@ from kilter import backend  # noqa: F401
 import keras
 
 from kilter.engine.batches import Rows, check_batch_size, collect
-from kilter.engine.bridge import build, build_forward
+from kilter.engine.bridge import build, build_forward, fitting
 from kilter.engine.checks import check_inputs, check_targets
 from kilter.engine.feed import Order, ResidentFeed
 from kilter.engine.loop import evaluate_feed, testing
@@ -63,7 +63,8 @@ def _predict_rows(model: keras.Model, variables: Any, rows: Rows, size: int) -> 
     x = rows.data[0]
     order = np.arange(rows.count, dtype=np.int32)
     whole = rows.count - rows.count % size
-    outputs = jax.eval_shape(lambda: _forward(model)(variables, take(x, jnp.zeros(size, jnp.int32))))
+    with fitting(model, rows.data):
+        outputs = jax.eval_shape(lambda: _forward(model)(variables, take(x, jnp.zeros(size, jnp.int32))))
     bytes_a_batch = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(outputs))
     batches = max(1, min(whole // size, _OUTPUT_BYTES // max(bytes_a_batch, 1)))
     pieces = [

@@ -19,7 +19,7 @@ from kilter import backend  # noqa: F401
 # isort: split
 import keras
 
-from kilter.engine.bridge import State, pull, push
+from kilter.engine.bridge import State, fitting, pull, push
 from kilter.engine.feed import Block, Feed
 from kilter.engine.history import History
 from kilter.engine.interrupt import Interrupt
@@ -74,13 +74,14 @@ class Runner:
 
     def _call(self, state: State, block: Block, start: int, stop: int) -> Any:
         arguments = (state, block.data, block.order, jnp.int32(start), jnp.int32(stop))
-        program = shelf(self.model).get(
-            self.name,
-            owners(self.model, *self.dependencies),
-            lambda: steps_program(self.step()),
-            arguments,
-            donate=(0,),
-        )
+        with fitting(self.model, block.data):
+            program = shelf(self.model).get(
+                self.name,
+                owners(self.model, *self.dependencies),
+                lambda: steps_program(self.step()),
+                arguments,
+                donate=(0,),
+            )
         began = time.perf_counter()
         result = jax.block_until_ready(program(*arguments))  # the host reads what the chunk made
         rate = (stop - start) / max(time.perf_counter() - began, 1e-6)

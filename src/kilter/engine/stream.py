@@ -42,7 +42,12 @@ def must_stream(x: Any) -> bool:
         return True
     statistics = jax.local_devices()[0].memory_stats() or {}
     limit = statistics.get("bytes_limit", 0) - statistics.get("bytes_in_use", 0)
-    return bool(limit > 0 and sum(leaf.nbytes for leaf in leaves) > DEVICE_SHARE * limit)
+    return bool(limit > 0 and sum(_bytes(leaf) for leaf in leaves) > DEVICE_SHARE * limit)
+
+
+def _bytes(leaf: Any) -> int:
+    # Data frames of pandas and polars have no nbytes; scalars are refused later.
+    return int(leaf.nbytes if hasattr(leaf, "nbytes") else np.asarray(leaf).nbytes)
 
 
 @dataclass(frozen=True)
@@ -57,8 +62,8 @@ class StreamFeed:
         cls, x: Any, y: Any, sample_weight: Any, class_weight: Mapping[int, float] | None, order: Order
     ) -> StreamFeed:
         """Check the arrays' lengths, y and the weights; x itself is only read in training, block by block."""
-        row_numbers = np.arange(len(keras.tree.flatten(x)[0]), dtype=np.int64)
-        checked = collect(row_numbers, y, sample_weight, class_weight)
+        lengths = keras.tree.map_structure(lambda leaf: np.zeros(np.shape(leaf)[:1], np.bool_), x)
+        checked = collect(lengths, y, sample_weight, class_weight)
         _, targets, weights = jax.tree.map(np.asarray, checked.data)
         return cls(Rows((x, targets, weights), checked.count), order)
 
