@@ -22,7 +22,9 @@ def require_jax() -> None:
     keras = sys.modules.get("keras")
     loaded = keras.backend.backend() if keras is not None and hasattr(keras, "backend") else chosen
     if loaded != "jax":
-        where = "Keras is already imported with it" if keras is not None else "the environment variable says so"
+        where = (
+            "Keras is already imported with it" if keras is not None else "the environment variable says so"
+        )
         raise BackendError(
             expected="Keras on the JAX backend",
             received=f"KERAS_BACKEND={loaded} ({where})",

@@ -7,7 +7,7 @@ and are cast in the step.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,6 +24,7 @@ from keras.src.trainers.data_adapters import data_adapter_utils
 from kilter.errors import DataError, OptionError
 
 _SHOWN_ROWS = 5
+_CHECKED_VALUES = 1 << 20  # a part that stays in the processor's cache
 
 
 @dataclass(frozen=True)
@@ -150,21 +151,33 @@ def _array(leaf: Any) -> jax.Array:
 
 def _check_finite(name: str, value: Any) -> None:
     for leaf in jax.tree.leaves(value):
-        if not jnp.issubdtype(leaf.dtype, jnp.floating) or bool(_all_finite(leaf)):
+        if not jnp.issubdtype(leaf.dtype, jnp.floating):
             continue
-        bad = np.argwhere(~np.isfinite(np.asarray(leaf).reshape(leaf.shape[0], -1)).all(axis=1)).ravel()
-        nans, infinities = int(jnp.isnan(leaf).sum()), int(jnp.isinf(leaf).sum())
-        raise DataError(
-            expected=f"finite numbers in {name}",
-            received=f"{nans} NaN and {infinities} infinite values; first rows {bad[:_SHOWN_ROWS].tolist()}",
-            remedy="fill or drop these rows",
-        )
+        host = np.asarray(leaf)  # on a CPU the same memory
+        rows = np.concatenate([start + _not_finite(part) for start, part in _parts(host)])
+        if len(rows):
+            bad = host[rows].astype(np.float64)
+            raise DataError(
+                expected=f"finite numbers in {name}",
+                received=f"{np.isnan(bad).sum()} NaN and {np.isinf(bad).sum()} infinite values in "
+                f"{len(rows)} rows; first rows {rows[:_SHOWN_ROWS].tolist()}",
+                remedy="fill or drop these rows",
+            )
 
 
-@jax.jit
-def _all_finite(array: jax.Array) -> jax.Array:
-    # x - x is 0 for finite x and NaN otherwise; the sum is one pass without a mask array.
-    return jnp.isfinite(jnp.sum(array - array))
+def _parts(array: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
+    size = max(1, _CHECKED_VALUES // max(array[:1].size, 1))
+    for start in range(0, len(array), size):
+        yield start, array[start : start + size]
+
+
+def _not_finite(rows: np.ndarray) -> np.ndarray:
+    """The numbers of the rows that hold NaN or infinity."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        # One pass without a mask: a sum is finite if all its terms are, unless it overflows.
+        if np.isfinite(rows.sum(dtype=rows.dtype)):
+            return np.empty(0, np.int64)
+    return np.flatnonzero(~np.isfinite(rows.astype(np.float64)).reshape(len(rows), -1).all(axis=1))
 
 
 def check_batch_size(batch_size: int) -> None:

@@ -95,10 +95,11 @@ def stable_losses(model: keras.Model) -> Iterator[None]:
         for layer in model._flatten_layers():
             _record_activation(layer, record, stack)
         stack.callback(setattr, compiled, "_flat_losses", entries)
-        compiled._flat_losses = [
+        replaced = [
             entry._replace(loss=_FromLogits(entry.loss, record)) if is_clipped(entry.loss) else entry
             for entry in entries
         ]
+        setattr(compiled, "_flat_losses", replaced)  # noqa: B010  (a type checker takes compiled for None)
         yield
 
 

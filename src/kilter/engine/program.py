@@ -23,6 +23,7 @@ import keras
 
 from kilter.engine.bridge import State
 from kilter.engine.compilation import compile_options
+from kilter.engine.rewrite import rewrite
 from kilter.engine.step import Step
 
 Chunk = Callable[..., Any]
@@ -42,8 +43,10 @@ def steps_program(step: Step) -> Chunk:
     """
 
     def run(state: State, data: Any, order: jax.Array, start: jax.Array, stop: jax.Array) -> Any:
+        fast = rewrite(step, batch_size=order.shape[1]) if jax.default_backend() == "cpu" else step
+
         def body(index: jax.Array, carry: Any) -> Any:
-            return step(carry[0], take(data, order[index]))
+            return fast(carry[0], take(data, order[index]))
 
         logs = jax.eval_shape(lambda: step(state, take(data, order[0]))[1])
         zeros = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), logs)

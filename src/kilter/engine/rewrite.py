@@ -1,0 +1,235 @@
+"""Rewriting a traced step into the form that XLA runs fastest on a CPU; equal numbers, to rounding.
+
+XLA's CPU compiler cleans up the body of a loop less than a program's entry, and takes each product as it is
+written. Two things are therefore written as it likes them:
+
+- *Convolutions* get the dimension order batch, space, channel and kernel order space, in, out. In any other
+  order (as differentiation makes them) a loop falls back to a kernel that is slower by an order of magnitude.
+- *Dense layers* hold their activations feature-major: a (batch, units) array is stored as (units, batch).
+  Then no product of the backward pass needs both operands transposed, for which there is no fast kernel.
+
+The rewriting goes through the step's equations once, with every array known as it is written, as its
+transpose, or both; whatever has no rule is left as it was.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+from jax.extend import core
+
+Step = Callable[..., Any]
+
+# Calls whose equations are read as if they stood in place; after differentiation their custom rules are done.
+_CALLS = ("jit", "pjit", "closed_call", "custom_jvp_call", "custom_vjp_call")
+_ELEMENTWISE = frozenset(
+    [
+        "abs",
+        "add",
+        "add_any",
+        "and",
+        "atan2",
+        "cbrt",
+        "ceil",
+        "clamp",
+        "convert_element_type",
+        "copy",
+        "cos",
+        "div",
+        "eq",
+        "erf",
+        "erf_inv",
+        "erfc",
+        "exp",
+        "exp2",
+        "expm1",
+        "floor",
+        "ge",
+        "gt",
+        "integer_pow",
+        "is_finite",
+        "le",
+        "log",
+        "log1p",
+        "logistic",
+        "lt",
+        "max",
+        "min",
+        "mul",
+        "ne",
+        "neg",
+        "not",
+        "or",
+        "pow",
+        "rem",
+        "round",
+        "rsqrt",
+        "select_n",
+        "sign",
+        "sin",
+        "sqrt",
+        "square",
+        "sub",
+        "tan",
+        "tanh",
+        "xor",
+    ]
+)
+_REDUCTIONS = frozenset(
+    ["argmax", "argmin", "reduce_and", "reduce_max", "reduce_min", "reduce_or", "reduce_prod", "reduce_sum"]
+)
+
+
+class Value:
+    """A traced array, as written and as its transpose; each is made when it is first asked for.
+
+    ``transposed`` says that the array is stored as its transpose, so that working on that costs nothing.
+    """
+
+    def __init__(self, make: Callable[[bool], Any], *, transposed: bool = False) -> None:
+        self.transposed = transposed
+        self._make = make
+        self._made: dict[bool, Any] = {}
+
+    def get(self, transposed: bool = False) -> Any:
+        """The array, or its transpose."""
+        if transposed not in self._made:
+            self._made[transposed] = self._make(transposed)
+        return self._made[transposed]
+
+
+def written(array: Any) -> Value:
+    """A value stored as it is written."""
+    return Value(lambda transposed: array.T if transposed else array)
+
+
+def stored_transposed(array: Any) -> Value:
+    """A value whose transpose is ``array``."""
+    return Value(lambda transposed: array if transposed else array.T, transposed=True)
+
+
+def rewrite(step: Step, *, batch_size: int) -> Step:
+    """``step`` with its equations rewritten, to be traced in its place.
+
+    ``batch_size`` tells the arrays that are to be stored feature-major: two-dimensional products with that
+    many rows. A wrong guess costs speed, never a number.
+    """
+
+    def rewritten(*arguments: Any) -> Any:
+        leaves, structure = jax.tree.flatten(arguments)
+        closed, shape = jax.make_jaxpr(
+            lambda *flat: step(*jax.tree.unflatten(structure, flat)), return_shape=True
+        )(*leaves)
+        results = _run(closed, [written(leaf) for leaf in leaves], batch_size)
+        return jax.tree.unflatten(jax.tree.structure(shape), [value.get() for value in results])
+
+    return rewritten
+
+
+def _run(closed: core.ClosedJaxpr, arguments: Sequence[Value], batch_size: int) -> list[Value]:
+    jaxpr = closed.jaxpr
+    known = dict(zip(jaxpr.constvars, map(written, closed.consts), strict=True))
+    known |= zip(jaxpr.invars, arguments, strict=True)
+
+    def read(atom: Any) -> Value:
+        return written(atom.val) if isinstance(atom, core.Literal) else known[atom]
+
+    for equation in jaxpr.eqns:
+        values = [read(atom) for atom in equation.invars]
+        known |= zip(equation.outvars, _equation(equation, values, batch_size), strict=True)
+    return [read(atom) for atom in jaxpr.outvars]
+
+
+def _equation(equation: core.JaxprEqn, values: list[Value], batch_size: int) -> list[Value]:
+    name, parameters = equation.primitive.name, equation.params
+    if name in _CALLS:
+        inner: Any = parameters.get("jaxpr") or parameters.get("call_jaxpr")
+        return _run(inner, values, batch_size)
+    if name == "dot_general" and _is_plain_product(equation):
+        return [_product(equation, values, batch_size)]
+    if name == "conv_general_dilated":
+        return [written(_convolution(equation, *(value.get() for value in values)))]
+    if name == "broadcast_in_dim" and _is_vector_broadcast(equation):
+        return [_broadcast(equation, values[0].get())]
+    if any(value.transposed for value in values):
+        if name in _ELEMENTWISE:
+            return [_elementwise(equation, values)]
+        if name in _REDUCTIONS:
+            axes = tuple(1 - axis for axis in parameters["axes"])
+            return [written(equation.primitive.bind(values[0].get(True), **{**parameters, "axes": axes}))]
+        if name == "transpose":
+            return [written(values[0].get(True))]
+    results = equation.primitive.bind(*(value.get() for value in values), **parameters)
+    return [written(result) for result in (results if equation.primitive.multiple_results else [results])]
+
+
+def _array(atom: Any) -> Any:
+    """Shape and dtype of what an equation reads or makes."""
+    return atom.aval
+
+
+def _elementwise(equation: core.JaxprEqn, values: list[Value]) -> Value:
+    # Scalars and literals are no two-dimensional arrays and are used as they are.
+    operands = [
+        value.get(_array(atom).ndim == 2) for value, atom in zip(values, equation.invars, strict=True)
+    ]
+    return stored_transposed(equation.primitive.bind(*operands, **equation.params))
+
+
+def _is_plain_product(equation: core.JaxprEqn) -> bool:
+    (contracted, _), (batched, _) = equation.params["dimension_numbers"]
+    ranks = [_array(atom).ndim for atom in equation.invars]
+    return ranks == [2, 2] and len(contracted) == 1 and not batched
+
+
+def _product(equation: core.JaxprEqn, values: list[Value], batch_size: int) -> Value:
+    """left · right with one contracted axis each; a product with a row an example becomes feature-major."""
+    (axes, _) = equation.params["dimension_numbers"]
+    operands = [value.get(value.transposed) for value in values]
+    contracted = [
+        (1 - axis[0] if value.transposed else axis[0],) for value, axis in zip(values, axes, strict=True)
+    ]
+    flipped = _array(equation.outvars[0]).shape[0] == batch_size
+    if flipped:
+        operands, contracted = operands[::-1], contracted[::-1]
+    product = lax.dot_general(
+        operands[0],
+        operands[1],
+        ((contracted[0], contracted[1]), ((), ())),
+        precision=equation.params["precision"],
+        preferred_element_type=equation.params["preferred_element_type"],
+    )
+    return stored_transposed(product) if flipped else written(product)
+
+
+def _is_vector_broadcast(equation: core.JaxprEqn) -> bool:
+    source, result = _array(equation.invars[0]), _array(equation.outvars[0])
+    return len(equation.invars) == 1 and source.ndim < 2 and result.ndim == 2
+
+
+def _broadcast(equation: core.JaxprEqn, source: Any) -> Value:
+    shape, axes = equation.params["shape"], equation.params["broadcast_dimensions"]
+
+    def make(transposed: bool) -> Any:
+        if transposed:
+            return lax.broadcast_in_dim(source, shape[::-1], tuple(1 - axis for axis in axes))
+        return lax.broadcast_in_dim(source, shape, axes)
+
+    return Value(make)
+
+
+def _convolution(equation: core.JaxprEqn, images: Any, kernel: Any) -> Any:
+    """The same convolution with dimensions in the order batch, space, channel and space, in, out."""
+    numbers, space = equation.params["dimension_numbers"], "0123"[: images.ndim - 2]
+    last = (lambda spec: (spec[0], *spec[2:], spec[1]), lambda spec: (*spec[2:], spec[1], spec[0]))
+    images = jnp.transpose(images, last[0](numbers.lhs_spec))
+    kernel = jnp.transpose(kernel, last[1](numbers.rhs_spec))
+    order = (f"N{space}C", f"{space}IO", f"N{space}C")
+    canonical = lax.conv_dimension_numbers(images.shape, kernel.shape, order)
+    result = equation.primitive.bind(images, kernel, **{**equation.params, "dimension_numbers": canonical})
+    return jnp.transpose(result, tuple(np.argsort(last[0](numbers.out_spec)).tolist()))
