@@ -114,7 +114,8 @@ def _record_activation(layer: Any, record: LogitRecord, stack: contextlib.ExitSt
 def _recording(activation: Any, function: Callable[..., Any], record: LogitRecord) -> Callable[..., Any]:
     def recorded(inputs: Any, *arguments: Any, **options: Any) -> Any:
         output = function(inputs, *arguments, **options)
-        if not arguments and not options:  # a mask changes what the output is a function of
+        # A mask changes what the output is a function of; Keras also passes mask=None.
+        if all(value is None for value in (*arguments, *options.values())):
             record.add(activation, inputs, output)
         return output
 
