@@ -50,9 +50,17 @@ def is_array(value: Any) -> bool:
 
 
 def collect(
-    x: Any, y: Any = None, sample_weight: Any = None, class_weight: Mapping[int, float] | None = None
+    x: Any,
+    y: Any = None,
+    sample_weight: Any = None,
+    class_weight: Mapping[int, float] | None = None,
+    *,
+    row_numbers: np.ndarray | None = None,
 ) -> Rows:
     """Check the arrays and put them on the device.
+
+    ``row_numbers`` (shape (used,)): what messages call the first ``used`` rows, where they are a part of the
+    data; the rows after them are padding.
 
     Raises :class:`DataError` for no rows, arrays of different lengths, NaN or infinity (counted, first rows
     named) and values that are no arrays; :class:`OptionError` for both kinds of weights at once.
@@ -64,22 +72,22 @@ def collect(
                 received="both",
                 remedy="multiply the class weights into sample_weight",
             )
-        sample_weight = data_adapter_utils.class_weight_to_sample_weights(y, dict(class_weight))
+        sample_weight = _class_weights(y, class_weight)
     named = {"x": x, "y": y, "sample_weight": sample_weight}
     counts = {name: _lengths(name, value) for name, value in named.items()}
     count = _common_length(counts)
     data = tuple(_arrays(value) for value in named.values())
     for name, value in zip(named, data, strict=True):
-        _check_finite(name, value)
-    return Rows(data, count)
+        _check_finite(name, value, row_numbers)
+    return Rows(jax.tree.map(jnp.asarray, data), count)
 
 
 def split(x: Any, y: Any, sample_weight: Any, share: float) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
     """Cut the last ``share`` of the rows off for validation, before any shuffling, as Keras does."""
-    if not 0.0 < share < 1.0:
+    if not isinstance(share, float | np.floating) or not 0.0 < share < 1.0:
         raise OptionError(
             expected="validation_split between 0 and 1",
-            received=f"{share}",
+            received=f"validation_split={share!r}",
             remedy="give a share such as 0.1",
         )
     count = _common_length({"x": _lengths("x", x)})
@@ -94,6 +102,18 @@ def split(x: Any, y: Any, sample_weight: Any, share: float) -> tuple[tuple[Any, 
     front = tuple(jax.tree.map(lambda leaf: leaf[:first], part) for part in parts)
     back = tuple(jax.tree.map(lambda leaf: leaf[first:], part) for part in parts)
     return front, back
+
+
+def _class_weights(y: Any, class_weight: Mapping[int, float]) -> np.ndarray:
+    labels = None if y is None or not hasattr(y, "__array__") else np.asarray(y)
+    if labels is None or labels.ndim not in (1, 2):
+        received = f"y of shape {labels.shape}" if labels is not None else f"y of type {type(y).__name__}"
+        raise OptionError(
+            expected="class_weight for one array of labels, shape (rows,) or (rows, 1), or of one-hot rows",
+            received=received,
+            remedy="pass sample_weight instead, a weight for each row",
+        )
+    return data_adapter_utils.class_weight_to_sample_weights(labels, dict(class_weight))
 
 
 def _lengths(name: str, value: Any) -> list[int]:
@@ -134,33 +154,52 @@ def _arrays(value: Any) -> Any:
     return None if value is None else keras.tree.map_structure(_array, value)
 
 
-def _array(leaf: Any) -> jax.Array:
+def _array(leaf: Any) -> Any:
+    """The leaf as an array of numbers where it lies, on the host or on a device; floats as floatx."""
     if hasattr(leaf, "to_numpy"):  # pandas and polars
         leaf = leaf.to_numpy()
     host = leaf if isinstance(leaf, jax.Array) else np.asarray(leaf)
-    if host.dtype == object or host.dtype.kind in "USMm":
+    if not (jnp.issubdtype(host.dtype, jnp.number) or host.dtype == bool) or np.iscomplexobj(host):
         raise DataError(
             expected="numbers",
             received=f"an array of dtype {host.dtype}",
             remedy="encode the values as numbers first",
         )
+    _check_range(host)
     if jnp.issubdtype(host.dtype, jnp.floating) and host.dtype != keras.config.floatx():
-        host = host.astype(keras.config.floatx())
-    return jnp.asarray(host)
+        with np.errstate(over="ignore"):  # what overflows is infinite then, and said to be
+            host = host.astype(keras.config.floatx())
+    return host
 
 
-def _check_finite(name: str, value: Any) -> None:
+def _check_range(host: Any) -> None:
+    # JAX would cut the upper half off: label 2**32 would become label 0.
+    kept = jax.dtypes.canonicalize_dtype(host.dtype)
+    if not jnp.issubdtype(host.dtype, jnp.integer) or kept == host.dtype or host.size == 0:
+        return
+    least, most = np.iinfo(kept).min, np.iinfo(kept).max
+    if host.min() < least or host.max() > most:
+        raise DataError(
+            expected=f"whole numbers from {least} to {most}",
+            received=f"{host.dtype} values from {host.min()} to {host.max()}",
+            remedy="number the classes from 0, or convert quantities to floats",
+        )
+
+
+def _check_finite(name: str, value: Any, row_numbers: np.ndarray | None) -> None:
     for leaf in jax.tree.leaves(value):
         if not jnp.issubdtype(leaf.dtype, jnp.floating):
             continue
-        host = np.asarray(leaf)  # on a CPU the same memory
+        host = np.asarray(leaf)
         rows = np.concatenate([start + _not_finite(part) for start, part in _parts(host)])
+        numbers = np.arange(len(host)) if row_numbers is None else row_numbers
+        rows = rows[rows < len(numbers)]
         if len(rows):
             bad = host[rows].astype(np.float64)
             raise DataError(
                 expected=f"finite numbers in {name}",
                 received=f"{np.isnan(bad).sum()} NaN and {np.isinf(bad).sum()} infinite values in "
-                f"{len(rows)} rows; first rows {rows[:_SHOWN_ROWS].tolist()}",
+                f"{len(rows)} rows; first rows {np.sort(numbers[rows])[:_SHOWN_ROWS].tolist()}",
                 remedy="fill or drop these rows",
             )
 

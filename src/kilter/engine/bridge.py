@@ -90,7 +90,7 @@ def fitting(model: keras.Model, batch: Sequence[Any]) -> Iterator[None]:
         yield
     except (KilterError, jax.errors.JaxRuntimeError):  # the device's own errors, such as no memory
         raise
-    except (ValueError, TypeError, KeyError, RuntimeError) as problem:
+    except (ValueError, TypeError, KeyError, AttributeError, RuntimeError) as problem:
         raise DataError(
             expected=f"data that fit model {model.name!r} and its loss",
             received=f"shapes {_shapes(batch)}; Keras says: {_first_line(problem)}",

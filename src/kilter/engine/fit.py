@@ -143,6 +143,13 @@ def _callback_list(
     model: keras.Model, history: History, callbacks: Any, verbose: int, epochs: int, steps: int | None
 ) -> keras.callbacks.CallbackList:
     given = list(callbacks) if isinstance(callbacks, Sequence) else [callbacks]
+    strangers = [callback for callback in given if not isinstance(callback, keras.callbacks.Callback)]
+    if strangers:
+        raise OptionError(
+            expected="callbacks that derive from keras.callbacks.Callback",
+            received=", ".join(map(repr, strangers)),
+            remedy="pass instances, such as keras.callbacks.EarlyStopping()",
+        )
     return keras.callbacks.CallbackList(
         [*given, history], add_progbar=verbose != 0, verbose=verbose, model=model, epochs=epochs, steps=steps
     )

@@ -86,22 +86,24 @@ class StreamFeed:
         tails = [numbers[whole:]] if whole < self.rows.count else []
         read = grain.ReadOptions(num_threads=1, prefetch_buffer_size=PREFETCHED_BLOCKS)
         for part in _read(self.rows.data, [(part, batches * size) for part in parts], read):
-            yield _block(part.data, size, part.used // size)
+            yield _block(part.data, size, len(part.numbers) // size, part.numbers)
         for part in _read(self.rows.data, [(tail, len(tail)) for tail in tails], read):
-            yield _block(part.data, part.used, 1)
+            yield _block(part.data, len(part.numbers), 1, part.numbers)
 
 
 @dataclass(frozen=True)
 class _Part:
+    """Rows that grain read, and the numbers of those that are not padding."""
+
     data: Any
-    used: int
+    numbers: np.ndarray
 
 
 def _read(data: Any, parts: list[tuple[np.ndarray, int]], options: grain.ReadOptions) -> Iterator[_Part]:
     def rows(part: tuple[np.ndarray, int]) -> _Part:
         numbers, length = part
         padded = np.concatenate([numbers, np.zeros(length - len(numbers), numbers.dtype)])
-        return _Part(jax.tree.map(lambda leaf: np.asarray(leaf[padded]), data), len(numbers))
+        return _Part(jax.tree.map(lambda leaf: np.asarray(leaf[padded]), data), numbers)
 
     return iter(grain.MapDataset.source(parts).map(rows).to_iter_dataset(options)) if parts else iter(())
 
@@ -179,6 +181,6 @@ def _device(batch: Any) -> tuple[Any, Any, Any]:
     return collect(*batch).data
 
 
-def _block(data: Any, size: int, steps: int) -> Block:
-    rows = collect(*data)
+def _block(data: Any, size: int, steps: int, numbers: np.ndarray | None = None) -> Block:
+    rows = collect(*data, row_numbers=numbers)
     return Block(rows.data, jnp.arange(rows.count, dtype=jnp.int32).reshape(-1, size), steps)
