@@ -10,7 +10,7 @@ os.environ.setdefault("KERAS_BACKEND", "jax")
 os.environ.setdefault("KILTER_CACHE", str(_ROOT / ".pytest_cache" / "xla"))
 # The suite compiles many hundred tiny programs once each: quick compilation matters, quick programs do not
 # (3 times less time in all). test_default_compilation.py runs without these flags. XLA aborts on a flag it
-# does not know: if that happens with another version of JAX than the pinned one, set XLA_FLAGS to a blank.
+# does not know: if that happens with another version of JAX than the pinned one, run with XLA_FLAGS= (empty).
 os.environ.setdefault(
     "XLA_FLAGS",
     "--xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false "
