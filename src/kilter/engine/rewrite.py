@@ -8,19 +8,13 @@ written. Two things are therefore written as it likes them:
 - *Dense layers* hold their activations feature-major: a (batch, units) array is stored as (units, batch).
   Then no product of the backward pass needs both operands transposed, for which there is no fast kernel.
 
-- *Large batches* go through dense layers in pieces, one for each core: XLA runs independent operations at the
-  same time, but not the parts of one elementwise operation.
-
 The rewriting goes through the step's equations once, with every array known as it is written, as its
-transpose, or in pieces; whatever has no rule is left as it was.
+transpose, or both; whatever has no rule is left as it was.
 """
 
 from __future__ import annotations
 
-import functools
-import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import jax
@@ -86,53 +80,19 @@ _ELEMENTWISE = frozenset(
         "xor",
     ]
 )
-# A reduction and what makes one result of two pieces' results; None where they do not suffice.
-_REDUCTIONS: dict[str, Callable[[Any, Any], Any] | None] = {
-    "argmax": None,
-    "argmin": None,
-    "reduce_and": jnp.logical_and,
-    "reduce_max": jnp.maximum,
-    "reduce_min": jnp.minimum,
-    "reduce_or": jnp.logical_or,
-    "reduce_prod": jnp.multiply,
-    "reduce_sum": jnp.add,
-}
-
-
-# From this many rows a piece on, working in pieces was measured to pay; see docs/decisions.md.
-_ROWS_A_PIECE = 256
-
-
-@dataclass(frozen=True)
-class Layout:
-    """How the arrays with a row for each example are kept: ``pieces`` of ``rows // pieces`` rows."""
-
-    rows: int
-    pieces: int
-
-    @classmethod
-    def of(cls, rows: int, cores: int) -> Layout:
-        """As many pieces as there are cores, if they are large enough and equal."""
-        pieces = min(cores, rows // _ROWS_A_PIECE)
-        return cls(rows, pieces if pieces > 1 and rows % pieces == 0 else 1)
-
-    def cut(self, array: Any, axis: int) -> list[Any]:
-        """The pieces of an array whose examples lie along ``axis``."""
-        return [array] if self.pieces == 1 else list(jnp.split(array, self.pieces, axis))
+_REDUCTIONS = frozenset(
+    ["argmax", "argmin", "reduce_and", "reduce_max", "reduce_min", "reduce_or", "reduce_prod", "reduce_sum"]
+)
 
 
 class Value:
-    """A traced array, as written, as its transpose, and that in pieces; each is made when first asked for.
+    """A traced array, as written and as its transpose; each is made when it is first asked for.
 
-    ``transposed`` says that the array is stored as its transpose, so that working on that costs nothing;
-    ``pieces`` are those it is stored in, of its transpose, or None.
+    ``transposed`` says that the array is stored as its transpose, so that working on that costs nothing.
     """
 
-    def __init__(
-        self, make: Callable[[bool], Any], *, transposed: bool = False, pieces: list[Any] | None = None
-    ) -> None:
+    def __init__(self, make: Callable[[bool], Any], *, transposed: bool = False) -> None:
         self.transposed = transposed
-        self.pieces = pieces
         self._make = make
         self._made: dict[bool, Any] = {}
 
@@ -142,26 +102,15 @@ class Value:
             self._made[transposed] = self._make(transposed)
         return self._made[transposed]
 
-    def cut(self, layout: Layout) -> list[Any]:
-        """The pieces of the transpose."""
-        if self.pieces is None:
-            self.pieces = layout.cut(self.get(True), axis=1)
-        return self.pieces
-
 
 def written(array: Any) -> Value:
     """A value stored as it is written."""
     return Value(lambda transposed: array.T if transposed else array)
 
 
-def stored_transposed(pieces: list[Any]) -> Value:
-    """A value whose transpose is ``pieces`` side by side."""
-
-    def make(transposed: bool) -> Any:
-        whole = pieces[0] if len(pieces) == 1 else jnp.concatenate(pieces, axis=1)
-        return whole if transposed else whole.T
-
-    return Value(make, transposed=True, pieces=pieces)
+def stored_transposed(array: Any) -> Value:
+    """A value whose transpose is ``array``."""
+    return Value(lambda transposed: array if transposed else array.T, transposed=True)
 
 
 def rewrite(step: Step, *, batch_size: int) -> Step:
@@ -171,20 +120,18 @@ def rewrite(step: Step, *, batch_size: int) -> Step:
     many rows. A wrong guess costs speed, never a number.
     """
 
-    layout = Layout.of(batch_size, os.cpu_count() or 1)
-
     def rewritten(*arguments: Any) -> Any:
         leaves, structure = jax.tree.flatten(arguments)
         closed, shape = jax.make_jaxpr(
             lambda *flat: step(*jax.tree.unflatten(structure, flat)), return_shape=True
         )(*leaves)
-        results = _run(closed, [written(leaf) for leaf in leaves], layout)
+        results = _run(closed, [written(leaf) for leaf in leaves], batch_size)
         return jax.tree.unflatten(jax.tree.structure(shape), [value.get() for value in results])
 
     return rewritten
 
 
-def _run(closed: core.ClosedJaxpr, arguments: Sequence[Value], layout: Layout) -> list[Value]:
+def _run(closed: core.ClosedJaxpr, arguments: Sequence[Value], batch_size: int) -> list[Value]:
     jaxpr = closed.jaxpr
     known = dict(zip(jaxpr.constvars, map(written, closed.consts), strict=True))
     known |= zip(jaxpr.invars, arguments, strict=True)
@@ -194,26 +141,27 @@ def _run(closed: core.ClosedJaxpr, arguments: Sequence[Value], layout: Layout) -
 
     for equation in jaxpr.eqns:
         values = [read(atom) for atom in equation.invars]
-        known |= zip(equation.outvars, _equation(equation, values, layout), strict=True)
+        known |= zip(equation.outvars, _equation(equation, values, batch_size), strict=True)
     return [read(atom) for atom in jaxpr.outvars]
 
 
-def _equation(equation: core.JaxprEqn, values: list[Value], layout: Layout) -> list[Value]:
+def _equation(equation: core.JaxprEqn, values: list[Value], batch_size: int) -> list[Value]:
     name, parameters = equation.primitive.name, equation.params
     if name in _CALLS:
         inner: Any = parameters.get("jaxpr") or parameters.get("call_jaxpr")
-        return _run(inner, values, layout)
+        return _run(inner, values, batch_size)
     if name == "dot_general" and _is_plain_product(equation):
-        return [_product(equation, values, layout)]
+        return [_product(equation, values, batch_size)]
     if name == "conv_general_dilated":
         return [written(_convolution(equation, *(value.get() for value in values)))]
     if name == "broadcast_in_dim" and _is_vector_broadcast(equation):
         return [_broadcast(equation, values[0].get())]
     if any(value.transposed for value in values):
         if name in _ELEMENTWISE:
-            return [_elementwise(equation, values, layout)]
+            return [_elementwise(equation, values)]
         if name in _REDUCTIONS:
-            return [written(_reduction(equation, values[0], layout))]
+            axes = tuple(1 - axis for axis in parameters["axes"])
+            return [written(equation.primitive.bind(values[0].get(True), **{**parameters, "axes": axes}))]
         if name == "transpose":
             return [written(values[0].get(True))]
     results = equation.primitive.bind(*(value.get() for value in values), **parameters)
@@ -225,33 +173,12 @@ def _array(atom: Any) -> Any:
     return atom.aval
 
 
-def _elementwise(equation: core.JaxprEqn, values: list[Value], layout: Layout) -> Value:
-    by_operand = [
-        _operand(value, _array(atom).shape, layout)
-        for value, atom in zip(values, equation.invars, strict=True)
+def _elementwise(equation: core.JaxprEqn, values: list[Value]) -> Value:
+    # Scalars and literals are no two-dimensional arrays and are used as they are.
+    operands = [
+        value.get(_array(atom).ndim == 2) for value, atom in zip(values, equation.invars, strict=True)
     ]
-    operands_by_piece = zip(*by_operand, strict=True)
-    return stored_transposed(
-        [equation.primitive.bind(*operands, **equation.params) for operands in operands_by_piece]
-    )
-
-
-def _operand(value: Value, shape: tuple[int, ...], layout: Layout) -> list[Any]:
-    """What each piece's operation is given: its part, or all of what has no row for each example."""
-    if len(shape) != 2:
-        return [value.get()] * layout.pieces
-    return value.cut(layout) if shape[0] == layout.rows else [value.get(True)] * layout.pieces
-
-
-def _reduction(equation: core.JaxprEqn, value: Value, layout: Layout) -> Any:
-    """The reduction piece by piece: side by side over the units of an example, combined over examples."""
-    axes, combine = equation.params["axes"], _REDUCTIONS[equation.primitive.name]
-    pieces = [value.get(True)] if combine is None and 0 in axes else value.cut(layout)
-    parameters = {**equation.params, "axes": tuple(1 - axis for axis in axes)}
-    results = [equation.primitive.bind(piece, **parameters) for piece in pieces]
-    if len(results) == 1:
-        return results[0]
-    return functools.reduce(combine, results) if combine and 0 in axes else jnp.concatenate(results)
+    return stored_transposed(equation.primitive.bind(*operands, **equation.params))
 
 
 def _is_plain_product(equation: core.JaxprEqn) -> bool:
@@ -260,36 +187,24 @@ def _is_plain_product(equation: core.JaxprEqn) -> bool:
     return ranks == [2, 2] and len(contracted) == 1 and not batched
 
 
-def _product(equation: core.JaxprEqn, values: list[Value], layout: Layout) -> Value:
+def _product(equation: core.JaxprEqn, values: list[Value], batch_size: int) -> Value:
     """left · right with one contracted axis each; a product with a row an example becomes feature-major."""
-    (left_axes, right_axes), _ = equation.params["dimension_numbers"]
-    left, right = values
-    if _array(equation.outvars[0]).shape[0] == layout.rows and left_axes == (1,):
-        pieces = left.cut(layout) if left.transposed else layout.cut(left.get(), axis=0)
-        along = 0 if left.transposed else 1
-        kernel, inner = right.get(right.transposed), _axis(right, right_axes)
-        return stored_transposed([_dot(equation, kernel, piece, inner, along) for piece in pieces])
-    if left.transposed and right.transposed and left_axes == right_axes == (0,) and layout.pieces > 1:
-        # Both contracted over the examples: the gradient of a kernel.
-        pairs = zip(left.cut(layout), right.cut(layout), strict=True)
-        return written(functools.reduce(jnp.add, (_dot(equation, one, two, 1, 1) for one, two in pairs)))
-    stored = left.get(left.transposed), right.get(right.transposed)
-    return written(_dot(equation, stored[0], stored[1], _axis(left, left_axes), _axis(right, right_axes)))
-
-
-def _axis(value: Value, axes: Sequence[int]) -> int:
-    """Where the contracted axis of a value lies in what is stored."""
-    return 1 - axes[0] if value.transposed else axes[0]
-
-
-def _dot(equation: core.JaxprEqn, left: Any, right: Any, left_axis: int, right_axis: int) -> Any:
-    return lax.dot_general(
-        left,
-        right,
-        (((left_axis,), (right_axis,)), ((), ())),
+    (axes, _) = equation.params["dimension_numbers"]
+    operands = [value.get(value.transposed) for value in values]
+    contracted = [
+        (1 - axis[0] if value.transposed else axis[0],) for value, axis in zip(values, axes, strict=True)
+    ]
+    flipped = _array(equation.outvars[0]).shape[0] == batch_size
+    if flipped:
+        operands, contracted = operands[::-1], contracted[::-1]
+    product = lax.dot_general(
+        operands[0],
+        operands[1],
+        ((contracted[0], contracted[1]), ((), ())),
         precision=equation.params["precision"],
         preferred_element_type=equation.params["preferred_element_type"],
     )
+    return stored_transposed(product) if flipped else written(product)
 
 
 def _is_vector_broadcast(equation: core.JaxprEqn) -> bool:
