@@ -26,8 +26,8 @@ from kilter.errors import ModelError, OptionError
 class OptaxOptimizer(keras.optimizers.Optimizer):
     """A Keras optimiser whose update is that of ``transformation``.
 
-    Parameters reach the transformation as a dict from a variable's ``path`` ("sequential/dense/kernel") to its
-    value, so that masks and ``optax.multi_transform`` can tell layers apart by name.
+    Parameters reach the transformation as a dict from each variable's ``path`` ("sequential/dense/kernel") to
+    its value, so that masks and ``optax.multi_transform`` can tell layers apart by name.
 
     The learning rate is the transformation's own. Where it was made by ``optax.inject_hyperparams`` with a
     number as ``learning_rate``, that number is Keras's ``learning_rate``: callbacks and ``schedule=`` set it.
@@ -114,7 +114,7 @@ class OptaxOptimizer(keras.optimizers.Optimizer):
         updates, state = self.transformation.update(gradients, self.state, parameters)
         if not self._has_own_rate:
             updates = jax.tree.map(lambda update: update * jnp.asarray(learning_rate, update.dtype), updates)
-        changed = optax.apply_updates(parameters, updates)
+        changed: Any = optax.apply_updates(parameters, updates)
         for slot, leaf in zip(self._slots, jax.tree.leaves(state), strict=True):
             slot.assign(_stored(leaf))
         for name, variable in zip(self._names, known, strict=True):

@@ -1,0 +1,70 @@
+"""Where compiled programs are kept between processes."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from kilter.engine.compilation import CACHE_BYTES, cache_directory
+
+SOURCE = str(Path(__file__).resolve().parents[2] / "src")
+
+
+def test_the_place_of_the_cache(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    for name in ("KILTER_CACHE", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    assert cache_directory() == Path.home() / ".cache" / "kilter" / "xla"
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    assert cache_directory() == tmp_path / "kilter" / "xla"
+    monkeypatch.setenv("KILTER_CACHE", str(tmp_path / "here"))
+    assert cache_directory() == tmp_path / "here"
+    monkeypatch.setenv("KILTER_CACHE", "off")
+    assert cache_directory() is None
+
+
+_SCRIPT = """
+import numpy as np
+from kilter.engine.fit import fit
+import jax, keras
+jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+keras.utils.set_random_seed(0)
+model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(4, "elu"), keras.layers.Dense(1)])
+model.compile("nadam", "mse")
+hits = []
+jax.monitoring.register_event_listener(lambda event, **_: hits.append(event))
+x = np.ones((64, 4), "float32")
+fit(model, x, x[:, :1], epochs=2, verbose=0)
+print(jax.config.jax_compilation_cache_dir, jax.config.jax_compilation_cache_max_size)
+print("hit" if "/jax/compilation_cache/cache_hits" in hits else "miss")
+print(repr(model.get_weights()))
+"""
+
+
+def run(**environment: str) -> list[str]:
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("KILTER", "JAX"))}
+    done = subprocess.run(
+        [sys.executable, "-c", _SCRIPT],
+        env=kept | {"PYTHONPATH": SOURCE} | environment,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=200,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout.splitlines()
+
+
+def test_the_second_process_loads_what_the_first_compiled_and_gets_the_same_bits(tmp_path: Path):
+    place = str(tmp_path / "cache")
+    first, second = (run(KILTER_CACHE=place) for _ in range(2))
+    assert first[0] == f"{place} {CACHE_BYTES}"
+    assert (first[1], second[1]) == ("miss", "hit")
+    assert first[2:] == second[2:]
+
+
+def test_a_cache_that_the_user_gave_jax_is_left_as_it_is(tmp_path: Path):
+    lines = run(JAX_COMPILATION_CACHE_DIR=str(tmp_path / "own"), KILTER_CACHE=str(tmp_path / "kilter"))
+    assert lines[0].startswith(f"{tmp_path / 'own'} ")
+    assert not (tmp_path / "kilter").exists()

@@ -1,0 +1,147 @@
+"""A step rewritten for the CPU computes what the step computes, for layers of every kind."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import keras
+import numpy as np
+import pytest
+
+from kilter.engine.bridge import build, pull
+from kilter.engine.rewrite import rewrite
+from kilter.engine.step import train_step
+
+from .cases import relative
+
+layers = keras.layers
+IMAGE, SERIES, TABLE = (6, 5, 4), (6, 4), (8,)
+
+
+def _attention() -> list[Any]:
+    return [layers.Reshape(SERIES), _SelfAttention(), layers.LayerNormalization()]
+
+
+class _SelfAttention(layers.Layer):
+    def __init__(self) -> None:
+        super().__init__()
+        self.attention = layers.MultiHeadAttention(2, 4)
+
+    def build(self, shape: Any) -> None:
+        self.attention.build(shape, shape)
+
+    def call(self, x: Any) -> Any:
+        return x + self.attention(x, x)
+
+
+# Shape of a row and the layers in front of a dense head. With a batch of 8 rows the dense layers of 8 units
+# are square in every way: nothing tells the batch from the units but where it comes from.
+STACKS: dict[str, tuple[tuple[int, ...], Callable[[], list[Any]]]] = {
+    "dense": (TABLE, lambda: [layers.Dense(8, "elu"), layers.Dense(8, "tanh")]),
+    "dense, many kinds": (
+        TABLE,
+        lambda: [
+            layers.Dense(8, "selu"),
+            layers.BatchNormalization(),
+            layers.PReLU(),
+            layers.Dense(16, "gelu", use_bias=False),
+            layers.LayerNormalization(),
+            layers.Dense(8, "softmax"),
+            layers.UnitNormalization(),
+        ],
+    ),
+    "dropout": (TABLE, lambda: [layers.Dense(8, "relu"), layers.Dropout(0.5, seed=1), layers.Dense(8)]),
+    "dense over a series": (SERIES, lambda: [layers.Dense(8, "relu"), layers.Dense(6)]),
+    "reshaped between": (TABLE, lambda: [layers.Dense(24), layers.Reshape(SERIES), layers.Permute((2, 1))]),
+    "convolution": (IMAGE, lambda: [layers.Conv2D(8, 3, padding="same", activation="relu")]),
+    "strided": (IMAGE, lambda: [layers.Conv2D(8, (3, 2), strides=2), layers.Conv2D(3, 2)]),
+    "dilated": (
+        IMAGE,
+        lambda: [layers.Conv2D(4, 2, dilation_rate=2, padding="same"), layers.GlobalMaxPooling2D()],
+    ),
+    "grouped": (
+        IMAGE,
+        lambda: [layers.Conv2D(8, 3, groups=2, padding="same"), layers.GlobalAveragePooling2D()],
+    ),
+    "depthwise": (IMAGE, lambda: [layers.DepthwiseConv2D(3, depth_multiplier=2)]),
+    "separable": (IMAGE, lambda: [layers.SeparableConv2D(8, 3, strides=2, padding="same")]),
+    "transposed": (IMAGE, lambda: [layers.Conv2DTranspose(3, 3, strides=2)]),
+    "one dimension": (SERIES, lambda: [layers.Conv1D(8, 3, padding="causal"), layers.Conv1D(8, 2)]),
+    "three dimensions": ((4, 4, 4, 2), lambda: [layers.Conv3D(3, 2, padding="same"), layers.MaxPooling3D(2)]),
+    "normalised images": (
+        IMAGE,
+        lambda: [
+            layers.Conv2D(8, 2, use_bias=False),
+            layers.BatchNormalization(),
+            layers.ReLU(),
+            layers.AveragePooling2D(2),
+        ],
+    ),
+    "recurrent": (
+        SERIES,
+        lambda: [layers.Bidirectional(layers.LSTM(4, return_sequences=True)), layers.GRU(8)],
+    ),
+    "simple recurrent": (SERIES, lambda: [layers.SimpleRNN(8, dropout=0.2, seed=2)]),
+    "attention": ((24,), _attention),
+    "embedding": ((), lambda: [layers.Embedding(5, 8), layers.Dense(8)]),
+    "einsum": (SERIES, lambda: [layers.EinsumDense("abc,cd->abd", (6, 8), activation="tanh")]),
+}
+
+
+def _agree_on_one_step(shape: tuple[int, ...], stack: list[Any], x: np.ndarray) -> None:
+    keras.utils.set_random_seed(1)
+    model = keras.Sequential([keras.Input(shape), *stack, layers.Flatten(), layers.Dense(8)])
+    # Plain steepest descent: the weights' change is the gradient itself, so every one of its digits counts.
+    model.compile(keras.optimizers.SGD(1.0), "mse")
+    batch = (x, np.random.default_rng(1).normal(size=(len(x), 8)).astype("float32"), None)
+    build(model, batch)
+    state, step = pull(model), train_step(model)
+    plain, _ = jax.jit(step)(state, batch)
+    fast, _ = jax.jit(rewrite(step, batch_size=len(x)))(state, batch)
+    for before, one, other in zip(*map(jax.tree.leaves, (state, fast, plain)), strict=True):
+        assert one.dtype == other.dtype
+        change, expected = np.asarray(one - before), np.asarray(other - before)
+        assert relative(change, expected) < 1e-4 or np.abs(change - expected).max() < 1e-5
+
+
+@pytest.mark.parametrize("size", [1, 8])
+@pytest.mark.parametrize("name", STACKS)
+def test_the_rewritten_step_gives_the_numbers_of_the_step(name: str, size: int):
+    shape, stack = STACKS[name]
+    generator = np.random.default_rng(0)
+    x = generator.normal(size=(size, *shape)).astype("float32")
+    x = generator.integers(0, 5, size).astype("int32") if name == "embedding" else x
+    _agree_on_one_step(shape, stack(), x)
+
+
+@pytest.mark.parametrize("size", [256, 333, 512, 1000])
+def test_large_batches_give_the_numbers_of_the_step(size: int):
+    x = np.random.default_rng(0).normal(size=(size, 8)).astype("float32")
+    _agree_on_one_step(
+        (8,), [layers.Dense(16, "elu"), layers.BatchNormalization(), layers.Dense(8, "relu")], x
+    )
+
+
+def test_a_step_with_a_loop_and_a_condition_of_its_own():
+    def step(state: Any, batch: Any) -> Any:
+        w = jax.lax.fori_loop(0, 3, lambda _, w: w @ w * 0.1, state)
+        y = jax.lax.cond(batch.sum() > 0, lambda x: x @ w, lambda x: -x @ w.T, batch)
+        return state - y.T @ batch, {"loss": y.sum()}
+
+    generator = np.random.default_rng(0)
+    state, batch = (generator.normal(size=(8, 8)).astype("float32") for _ in range(2))
+    expected, got = jax.jit(step)(state, batch), jax.jit(rewrite(step, batch_size=8))(state, batch)
+    for one, other in zip(jax.tree.leaves(got), jax.tree.leaves(expected), strict=True):
+        np.testing.assert_allclose(np.asarray(one), np.asarray(other), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+def test_types_of_lower_precision_are_kept(dtype: str):
+    def step(state: Any, batch: Any) -> Any:
+        return jax.grad(lambda w: (jax.nn.tanh(batch @ w) @ w).astype("float32").sum())(state), {}
+
+    state = jax.numpy.ones((4, 4), dtype) / 4
+    batch = jax.numpy.ones((6, 4), dtype)
+    expected, got = jax.jit(step)(state, batch)[0], jax.jit(rewrite(step, batch_size=6))(state, batch)[0]
+    assert got.dtype == expected.dtype
+    np.testing.assert_allclose(np.asarray(got, "float32"), np.asarray(expected, "float32"), rtol=0.02)

@@ -1,0 +1,167 @@
+"""The house: floors and imports, sizes, the public surface, and the examples in docstrings."""
+
+import ast
+import doctest
+import importlib
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+import kilter
+
+ROOT = Path(__file__).resolve().parent.parent
+SOURCE = ROOT / "src"
+MODULES = sorted(path.relative_to(SOURCE) for path in (SOURCE / "kilter").rglob("*.py"))
+FUNCTIONS = ast.FunctionDef | ast.AsyncFunctionDef
+
+# What stands on which floor (docs and DESIGN); an import goes to the same floor's own part, or down.
+FLOORS = {
+    "errors": 0,
+    "records": 0,
+    "backend": 0.5,  # on the ground floor too, above the errors it raises
+    "nn": 1,
+    "schedules": 1,
+    "data": 2,
+    "recipe": 2,
+    "engine": 3,
+    "runs": 4,
+    "health": 4,
+    "infer": 5,
+    "reuse": 5,
+    "treat": 5,
+    "report": 6,
+    "cli": 7,
+}
+
+# Modules that import within a function, and why that dodges no circle. Everything in cli/ may: its commands
+# load what they need, so that `kilter --help` is quick.
+LAZY = {
+    "kilter/__init__.py": "public names load on first use, so that `kilter --help` needs no JAX",
+    "kilter/nn/__init__.py": "the recipe checker reads the builders' options without loading Keras",
+    "kilter/runs/__init__.py": "`kilter runs` reads records without loading Keras",
+    "kilter/data/libraries.py": "scikit-learn and Keras are loaded only for the named sets that need them",
+    "kilter/runs/models.py": "the module:function that a recipe names is the user's",
+}
+
+MOST_LINES_A_FILE = 400
+MOST_LINES_A_FUNCTION = 60  # without its docstring
+
+
+@cache
+def tree(path: Path) -> ast.Module:
+    return ast.parse((SOURCE / path).read_text(encoding="utf-8"))
+
+
+def part(path: Path) -> str:
+    """The part of the house a module belongs to: the first name below kilter."""
+    return path.parts[1].removesuffix(".py")
+
+
+def dotted(path: Path) -> str:
+    return ".".join(path.with_suffix("").parts).removesuffix(".__init__")
+
+
+def imported(node: ast.AST) -> Iterator[str]:
+    """The modules of kilter that an import statement names."""
+    if isinstance(node, ast.Import):
+        yield from (alias.name for alias in node.names if alias.name.split(".")[0] == "kilter")
+    elif isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "kilter":
+        known = {dotted(path) for path in MODULES}
+        for alias in node.names:
+            below = f"{node.module}.{alias.name}"
+            yield below if below in known else str(node.module)
+
+
+def nodes_in_functions(path: Path) -> Iterator[ast.AST]:
+    for function in ast.walk(tree(path)):
+        if isinstance(function, FUNCTIONS):
+            yield from ast.walk(function)
+
+
+def is_import(node: ast.AST) -> bool:
+    if isinstance(node, ast.Import | ast.ImportFrom):
+        return True
+    called = node.func if isinstance(node, ast.Call) else None
+    name = getattr(called, "attr", None) or getattr(called, "id", None)
+    return name in ("import_module", "__import__")
+
+
+def test_every_part_of_the_house_has_a_floor():
+    assert {part(path) for path in MODULES} - {"__init__"} <= set(FLOORS)
+
+
+@pytest.mark.parametrize("path", MODULES, ids=str)
+def test_imports_run_downward(path: Path):
+    if part(path) == "__init__":
+        assert not any(name for node in ast.walk(tree(path)) for name in imported(node))
+        return
+    for node in ast.walk(tree(path)):
+        for name in imported(node):
+            other = name.split(".")[1] if "." in name else None  # kilter itself stands below all
+            up = other is not None and other != part(path) and FLOORS[other] >= FLOORS[part(path)]
+            assert not up, f"{path}:{node.lineno} imports {name} from the same floor or above"
+
+
+def test_no_modules_import_each_other_in_a_circle():
+    graph = {
+        dotted(path): {name for node in ast.walk(tree(path)) for name in imported(node)} - {dotted(path)}
+        for path in MODULES
+    }
+    lazy = {dotted(Path(path)) for path in LAZY if path.endswith("__init__.py")}
+    for package in lazy:  # what a package names under TYPE_CHECKING it does not import
+        graph[package] = set()
+    while graph:
+        leaves = {name for name, below in graph.items() if not below & set(graph)}
+        assert leaves, f"a circle among {sorted(graph)}"
+        graph = {name: below for name, below in graph.items() if name not in leaves}
+
+
+@pytest.mark.parametrize("path", MODULES, ids=str)
+def test_imports_stand_at_the_top(path: Path):
+    found = [node.lineno for node in nodes_in_functions(path) if is_import(node)]
+    allowed = part(path) == "cli" or path.as_posix() in LAZY
+    assert allowed or not found, f"{path}: imports within functions in lines {found}"
+
+
+def test_the_exceptions_are_still_needed():
+    for name in LAZY:
+        assert any(is_import(node) for node in nodes_in_functions(Path(name))), name
+
+
+@pytest.mark.parametrize("path", MODULES, ids=str)
+def test_rooms_are_small(path: Path):
+    assert len((SOURCE / path).read_text(encoding="utf-8").splitlines()) <= MOST_LINES_A_FILE
+    for function in ast.walk(tree(path)):
+        if isinstance(function, FUNCTIONS):
+            lines = (function.end_lineno or 0) - function.lineno + 1 - _docstring_lines(function)
+            assert lines <= MOST_LINES_A_FUNCTION, f"{path}: {function.name} has {lines} lines"
+
+
+def _docstring_lines(function: FUNCTIONS) -> int:
+    first = function.body[0]
+    if ast.get_docstring(function) is None:
+        return 0
+    return (first.end_lineno or 0) - first.lineno + 1
+
+
+def test_public_names_exist_and_are_told_of():
+    pages = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+    told = "\n".join(page.read_text(encoding="utf-8") for page in pages)
+    for name in kilter.__all__:
+        assert getattr(kilter, name) is not None
+        assert name == "__version__" or f"kilter.{name}" in told, f"kilter.{name} is in no page of the docs"
+    assert set(kilter.__all__) <= set(dir(kilter))
+    with pytest.raises(AttributeError, match="no attribute 'fitt'"):
+        _ = kilter.fitt
+
+
+EXAMPLES = [path for path in MODULES if ">>>" in (SOURCE / path).read_text(encoding="utf-8")]
+
+
+@pytest.mark.parametrize("path", EXAMPLES, ids=str)
+def test_the_examples_in_docstrings_are_true(path: Path):
+    results = doctest.testmod(importlib.import_module(dotted(path)), optionflags=doctest.ELLIPSIS)
+    assert results.attempted > 0
+    assert results.failed == 0
