@@ -18,6 +18,7 @@ _FUNCTIONS = {
     "fit": "kilter.runs.fit",
     "evaluate": "kilter.engine.inference",
     "predict": "kilter.engine.inference",
+    "OptaxOptimizer": "kilter.engine.optax_optimizer",
 }
 _MODULES = ("data", "errors", "nn", "recipe", "runs", "report")
 
