@@ -125,6 +125,12 @@ def test_a_second_schedule_is_refused():
         fit(classifier(keras.optimizers.SGD(decay)), X, Y, schedule=lambda step: 0.1, verbose=0)
 
 
+def test_one_schedule_for_many_optimizers_is_refused():
+    parts = keras.optimizers.OptimizerMap(keras.optimizers.SGD(0.1))
+    with pytest.raises(OptionError, match="MultiOptimizer"):
+        fit(classifier(keras.optimizers.MultiOptimizer(parts)), X, Y, schedule=lambda step: 0.1, verbose=0)
+
+
 def test_shapes_that_stopped_fitting_after_a_first_fit_are_told_in_three_parts():
     model = classifier()
     fit(model, X, Y, verbose=0)

@@ -48,7 +48,7 @@ def fit(
     check_batch_size(batch_size)
     _check_whole_numbers(epochs=epochs, initial_epoch=initial_epoch, seed=seed)
     _check_whole_numbers(1, validation_freq=validation_freq, validation_batch_size=validation_batch_size or 1)
-    _check_schedule(schedule)
+    _check_schedule(model, schedule)
     shown = _verbosity(verbose)
     if validation_split and validation_data is None:
         (x, y, sample_weight), validation_data = split(x, y, sample_weight, validation_split)
@@ -130,12 +130,18 @@ def _check_whole_numbers(least: int = 0, **options: Any) -> None:
             )
 
 
-def _check_schedule(schedule: Any) -> None:
+def _check_schedule(model: keras.Model, schedule: Any) -> None:
     if schedule is not None and not callable(schedule):
         raise OptionError(
             expected="schedule as a function of the step that gives its learning rate",
             received=f"schedule={schedule!r}",
             remedy="pass a function or a Keras LearningRateSchedule; a constant rate goes into the optimiser",
+        )
+    if schedule is not None and isinstance(model.optimizer, keras.optimizers.MultiOptimizer):
+        raise OptionError(
+            expected="schedule= beside an optimiser with one learning rate",
+            received="a MultiOptimizer, whose parts have a rate each",
+            remedy="give each part a keras.optimizers.schedules.LearningRateSchedule of its own",
         )
 
 
