@@ -79,7 +79,7 @@ def collect(
     data = tuple(_arrays(value) for value in named.values())
     for name, value in zip(named, data, strict=True):
         _check_finite(name, value, row_numbers)
-    return Rows(jax.tree.map(jnp.asarray, data), count)
+    return Rows(jax.tree.map(jax.device_put, data), count)
 
 
 def split(x: Any, y: Any, sample_weight: Any, share: float) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
