@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kilter.cli import words
+from kilter.words import duration
 
 
 def test_examples():
@@ -36,7 +37,7 @@ def test_a_number_keeps_three_digits(value):
 
 @given(st.floats(0, 1e7))
 def test_a_duration_grows_with_time(seconds):
-    assert words.duration(seconds)[0].isdigit()
+    assert duration(seconds)[0].isdigit()
 
 
 def test_measures_that_are_not_finite():

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from kilter.engine.bridge import build, pull
-from kilter.engine.rewrite import rewrite
+from kilter.engine.rewrite import rewrite, trace
 from kilter.engine.step import train_step
 
 from .cases import relative
@@ -97,7 +97,7 @@ def _agree_on_one_step(shape: tuple[int, ...], stack: list[Any], x: np.ndarray) 
     build(model, batch)
     state, step = pull(model), train_step(model)
     plain, _ = jax.jit(step)(state, batch)
-    fast, _ = jax.jit(rewrite(step, batch_size=len(x)))(state, batch)
+    fast, _ = jax.jit(rewrite(trace(step, state, batch), batch_size=len(x)))(state, batch)
     for before, one, other in zip(*map(jax.tree.leaves, (state, fast, plain)), strict=True):
         assert one.dtype == other.dtype
         change, expected = np.asarray(one - before), np.asarray(other - before)
@@ -130,7 +130,10 @@ def test_a_step_with_a_loop_and_a_condition_of_its_own():
 
     generator = np.random.default_rng(0)
     state, batch = (generator.normal(size=(8, 8)).astype("float32") for _ in range(2))
-    expected, got = jax.jit(step)(state, batch), jax.jit(rewrite(step, batch_size=8))(state, batch)
+    expected, got = (
+        jax.jit(step)(state, batch),
+        jax.jit(rewrite(trace(step, state, batch), batch_size=8))(state, batch),
+    )
     for one, other in zip(jax.tree.leaves(got), jax.tree.leaves(expected), strict=True):
         np.testing.assert_allclose(np.asarray(one), np.asarray(other), rtol=1e-4, atol=1e-5)
 
@@ -142,6 +145,9 @@ def test_types_of_lower_precision_are_kept(dtype: str):
 
     state = jax.numpy.ones((4, 4), dtype) / 4
     batch = jax.numpy.ones((6, 4), dtype)
-    expected, got = jax.jit(step)(state, batch)[0], jax.jit(rewrite(step, batch_size=6))(state, batch)[0]
+    expected, got = (
+        jax.jit(step)(state, batch)[0],
+        jax.jit(rewrite(trace(step, state, batch), batch_size=6))(state, batch)[0],
+    )
     assert got.dtype == expected.dtype
     np.testing.assert_allclose(np.asarray(got, "float32"), np.asarray(expected, "float32"), rtol=0.02)

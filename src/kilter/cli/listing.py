@@ -8,11 +8,12 @@ from typing import Final
 
 import typer
 
-from kilter.cli.words import duration, number, printable, table
+from kilter.cli.words import number, printable, table
 from kilter.data import ColumnSummary, SourceSummary, describe, load
 from kilter.errors import RunError
 from kilter.runs.reading import list_runs
 from kilter.runs.records import RunSummary
+from kilter.words import duration
 
 SHOWN: Final = 40
 

@@ -17,7 +17,8 @@ import keras
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 
-from kilter.cli.words import duration, measures, number
+from kilter.cli.words import measures, number
+from kilter.words import duration
 
 
 class EpochLines(keras.callbacks.Callback):

@@ -11,10 +11,11 @@ import typer
 from rich.console import Console
 
 from kilter.cli.progress import progress
-from kilter.cli.words import duration, measures
+from kilter.cli.words import measures
 from kilter.recipe import Recipe, load_recipe, recipe_for, with_overrides
 from kilter.report import write_report
 from kilter.runs import training as job
+from kilter.words import duration
 
 
 def train(

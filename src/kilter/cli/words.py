@@ -1,4 +1,4 @@
-"""Numbers, durations and foreign text as the command line prints them."""
+"""Numbers and foreign text as the command line prints them."""
 
 from __future__ import annotations
 
@@ -26,23 +26,6 @@ def number(value: float) -> str:
     if not math.isfinite(value):
         return str(value)
     return f"{value:.0f}" if 1000 <= abs(value) < 1e9 else f"{value:.4g}"
-
-
-def duration(seconds: float) -> str:
-    """A time as a person says it.
-
-    Example:
-        >>> duration(0.04), duration(8.25), duration(75), duration(7384)
-        ('0.04 s', '8.2 s', '1 min 15 s', '2 h 3 min')
-    """
-    if seconds < 1:
-        return f"{seconds:.2f} s"
-    if seconds < 60:
-        return f"{seconds:.1f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    if minutes < 60:
-        return f"{minutes} min {rest} s"
-    return f"{minutes // 60} h {minutes % 60} min"
 
 
 def measures(logs: Mapping[str, float]) -> str:

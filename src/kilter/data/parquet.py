@@ -17,8 +17,9 @@ from kilter.data.labels import label_name
 from kilter.data.options import LoadOptions
 from kilter.data.parquet_pages import require_sound_headers
 from kilter.data.paths import first_named, name_rows, quote, require_file
-from kilter.data.tables import choose_target, first_line, table_source
+from kilter.data.tables import UNREADABLE, choose_target, table_source
 from kilter.errors import DataError
+from kilter.words import first_line
 
 _IMAGE_NAMES = ("image", "img", "picture", "x")
 
@@ -77,13 +78,7 @@ def _frame(files: list[Path]) -> pl.DataFrame:
             require_sound_headers(file)
         frames = [pl.read_parquet(file, hive_partitioning=False) for file in files]
         return frames[0] if len(frames) == 1 else pl.concat(frames, how="vertical_relaxed")
-    except (
-        pl.exceptions.PolarsError,
-        pl.exceptions.PanicException,
-        OSError,
-        ValueError,
-        MemoryError,
-    ) as error:
+    except UNREADABLE as error:
         raise DataError(
             expected=f"whole Parquet files with the same columns: {first_named(files)}",
             received=f"what cannot be read ({type(error).__name__}: {first_line(error)})",

@@ -15,7 +15,16 @@ from kilter.data.labels import class_names, decide_task
 from kilter.data.options import LoadOptions
 from kilter.data.paths import first_named, name_rows, nearest_name, quote, require_file
 from kilter.errors import DataError
+from kilter.words import first_line
 
+# What polars raises for a file that is damaged, or of another kind than its name says.
+UNREADABLE = (
+    pl.exceptions.PolarsError,
+    pl.exceptions.PanicException,
+    OSError,
+    ValueError,
+    MemoryError,
+)
 # Names that mean the target where none is given, in order of preference; case does not matter.
 TARGET_NAMES = ("target", "label", "class", "y")
 # What stands for "missing" in the wild, beside an empty field.
@@ -51,13 +60,7 @@ def read_csv(path: Path, options: LoadOptions) -> Source:
             null_values=NULL_VALUES,
             schema_overrides=as_text,
         )
-    except (
-        pl.exceptions.PolarsError,
-        pl.exceptions.PanicException,
-        OSError,
-        ValueError,
-        MemoryError,
-    ) as error:
+    except UNREADABLE as error:
         raise DataError(
             expected=f"a CSV table {path} in UTF-8 with a header line",
             received=f"one that cannot be read ({type(error).__name__}: {first_line(error)})",
@@ -70,11 +73,6 @@ def read_csv(path: Path, options: LoadOptions) -> Source:
             remedy="add a line with the names of the columns at the top",
         )
     return table_source(frame, None, options, About("csv table", str(path), path.stem))
-
-
-def first_line(error: BaseException) -> str:
-    """The first line of an error's message, for use inside another message."""
-    return str(error).strip().split("\n")[0][:200]
 
 
 def table_source(

@@ -20,6 +20,7 @@ import keras
 from keras.src.backend import compute_output_spec
 
 from kilter.errors import DataError, KilterError, ModelError
+from kilter.words import first_line
 
 
 class State(NamedTuple):
@@ -93,7 +94,7 @@ def fitting(model: keras.Model, batch: Sequence[Any]) -> Iterator[None]:
     except (ValueError, TypeError, KeyError, AttributeError, RuntimeError) as problem:
         raise DataError(
             expected=f"data that fit model {model.name!r} and its loss",
-            received=f"shapes {_shapes(batch)}; Keras says: {_first_line(problem)}",
+            received=f"shapes {_shapes(batch)}; Keras says: {first_line(problem)}",
             remedy="compare the shapes of x and y with model.input_shape, model.output_shape and the loss",
         ) from problem
 
@@ -117,7 +118,3 @@ def _shapes(batch: Any) -> str:
 
 def _shape(leaf: Any) -> tuple[int, ...] | None:
     return None if leaf is None else tuple(leaf.shape)
-
-
-def _first_line(problem: Exception) -> str:
-    return (str(problem).strip().splitlines() or [type(problem).__name__])[0]

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from kilter import backend  # noqa: F401
@@ -65,14 +64,13 @@ def check_targets(model: keras.Model, rows: Rows) -> None:
     if getattr(loss, "fn", None) is not keras.losses.sparse_categorical_crossentropy:
         return
     classes, ignored = outputs[0].shape[-1], loss._fn_kwargs.get("ignore_class")
-    wrong = ((targets[0] < 0) | (targets[0] >= classes)) & (
-        targets[0] != (-1 if ignored is None else ignored)
-    )
-    if ignored is None:
-        wrong = (targets[0] < 0) | (targets[0] >= classes)
-    if bool(jnp.any(wrong)):
-        bad = np.argwhere(np.asarray(wrong).reshape(rows.count, -1).any(axis=1)).ravel()
-        first = np.asarray(targets[0])[bad[:_SHOWN_ROWS]].ravel().tolist()
+    labels = np.asarray(targets[0])
+    wrong = (labels < 0) | (labels >= classes)
+    if ignored is not None:
+        wrong &= labels != ignored
+    bad = np.flatnonzero(wrong.reshape(rows.count, -1).any(axis=1))
+    if len(bad):
+        first = labels[bad[:_SHOWN_ROWS]].ravel().tolist()
         raise DataError(
             expected=f"labels 0 to {classes - 1}, as model {model.name!r} has {classes} outputs",
             received=f"{len(bad)} rows outside; first rows {bad[:_SHOWN_ROWS].tolist()} with labels {first}",

@@ -16,12 +16,14 @@ from keras.src.utils.python_utils import is_default
 from kilter.engine.batches import check_batch_size, collect, is_array, split
 from kilter.engine.bridge import build
 from kilter.engine.checks import check_inputs, check_targets
-from kilter.engine.feed import Feed, Order, ResidentFeed
+from kilter.engine.feed import Order, ResidentFeed
 from kilter.engine.history import History
 from kilter.engine.loop import Session
 from kilter.engine.step import Schedule
 from kilter.engine.stream import BatchFeed, StreamFeed, must_stream
 from kilter.errors import OptionError
+
+AnyFeed = ResidentFeed | StreamFeed | BatchFeed
 
 
 def fit(
@@ -77,7 +79,7 @@ def fit(
 
 def training_feed(
     x: Any, y: Any, sample_weight: Any, class_weight: Mapping[int, float] | None, order: Order
-) -> Feed:
+) -> AnyFeed:
     """The feed that fits the kind of data: resident arrays, arrays too large for the device, or batches."""
     if not is_array(x):
         _check_alone(y=y, sample_weight=sample_weight, class_weight=class_weight)
@@ -97,7 +99,7 @@ def _check_alone(**others: Any) -> None:
         )
 
 
-def validation_feed(data: Any, batch_size: int) -> Feed:
+def validation_feed(data: Any, batch_size: int) -> AnyFeed:
     """The feed of ``validation_data``: ``(x, y)``, ``(x, y, sample_weight)`` or an iterable of batches."""
     order = Order(batch_size, shuffle=False, seed=0)
     if isinstance(data, tuple) and len(data) in (2, 3):
@@ -107,15 +109,16 @@ def validation_feed(data: Any, batch_size: int) -> Feed:
     return BatchFeed(data)
 
 
-def _prepare(model: keras.Model, feed: Feed) -> None:
-    if isinstance(feed, ResidentFeed):
+def _prepare(model: keras.Model, feed: AnyFeed) -> None:
+    if not isinstance(feed, BatchFeed):
         check_inputs(model, feed.rows)
     build(model, feed.example())
     _check(model, feed)
 
 
-def _check(model: keras.Model, feed: Feed) -> None:
-    if isinstance(feed, ResidentFeed):
+def _check(model: keras.Model, feed: AnyFeed) -> None:
+    # Batches are seen one at a time; their shapes are checked as each is trained on.
+    if not isinstance(feed, BatchFeed):
         check_inputs(model, feed.rows)
         check_targets(model, feed.rows)
 

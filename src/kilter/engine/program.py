@@ -23,7 +23,7 @@ import keras
 
 from kilter.engine.bridge import State
 from kilter.engine.compilation import compile_options
-from kilter.engine.rewrite import rewrite
+from kilter.engine.rewrite import rewrite, trace
 from kilter.engine.step import Step
 
 Chunk = Callable[..., Any]
@@ -43,13 +43,14 @@ def steps_program(step: Step) -> Chunk:
     """
 
     def run(state: State, data: Any, order: jax.Array, start: jax.Array, stop: jax.Array) -> Any:
-        fast = rewrite(step, batch_size=order.shape[1]) if jax.default_backend() == "cpu" else step
+        batch = jax.eval_shape(take, data, order[0])
+        traced = trace(step, state, batch)
+        fast = rewrite(traced, batch_size=order.shape[1]) if jax.default_backend() == "cpu" else traced
 
         def body(index: jax.Array, carry: Any) -> Any:
             return fast(carry[0], take(data, order[index]))
 
-        logs = jax.eval_shape(lambda: step(state, take(data, order[0]))[1])
-        zeros = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), logs)
+        zeros = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), traced.result[1])
         return lax.fori_loop(start, stop, body, (state, zeros))
 
     return run

@@ -15,6 +15,7 @@ transpose, or both; whatever has no rule is left as it was.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import jax
@@ -22,8 +23,6 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 from jax.extend import core
-
-Step = Callable[..., Any]
 
 # Calls whose equations are read as if they stood in place; after differentiation their custom rules are done.
 _CALLS = ("jit", "pjit", "closed_call", "custom_jvp_call", "custom_vjp_call")
@@ -113,20 +112,39 @@ def stored_transposed(array: Any) -> Value:
     return Value(lambda transposed: array if transposed else array.T, transposed=True)
 
 
-def rewrite(step: Step, *, batch_size: int) -> Step:
-    """``step`` with its equations rewritten, to be traced in its place.
+@dataclass(frozen=True)
+class Traced:
+    """A function as the equations that one trace of it wrote; calling it runs them.
+
+    ``result`` is the tree of shapes and dtypes that it gives.
+    """
+
+    equations: core.ClosedJaxpr
+    result: Any
+
+    def __call__(self, *arguments: Any) -> Any:
+        """What the function gives for arguments of the shapes it was traced with."""
+        results = core.jaxpr_as_fun(self.equations)(*jax.tree.leaves(arguments))
+        return jax.tree.unflatten(jax.tree.structure(self.result), results)
+
+
+def trace(function: Callable[..., Any], *arguments: Any) -> Traced:
+    """Trace a pure function, once, for arguments of these shapes (arrays or ``jax.ShapeDtypeStruct``)."""
+    equations, result = jax.make_jaxpr(function, return_shape=True)(*arguments)
+    return Traced(equations, result)
+
+
+def rewrite(traced: Traced, *, batch_size: int) -> Callable[..., Any]:
+    """The traced function with its equations rewritten.
 
     ``batch_size`` tells the arrays that are to be stored feature-major: two-dimensional products with that
     many rows. A wrong guess costs speed, never a number.
     """
 
     def rewritten(*arguments: Any) -> Any:
-        leaves, structure = jax.tree.flatten(arguments)
-        closed, shape = jax.make_jaxpr(
-            lambda *flat: step(*jax.tree.unflatten(structure, flat)), return_shape=True
-        )(*leaves)
-        results = _run(closed, [written(leaf) for leaf in leaves], batch_size)
-        return jax.tree.unflatten(jax.tree.structure(shape), [value.get() for value in results])
+        values = [written(leaf) for leaf in jax.tree.leaves(arguments)]
+        results = [value.get() for value in _run(traced.equations, values, batch_size)]
+        return jax.tree.unflatten(jax.tree.structure(traced.result), results)
 
     return rewritten
 

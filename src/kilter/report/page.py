@@ -15,6 +15,7 @@ from kilter.report import charts, words
 from kilter.runs.atomic import write_text
 from kilter.runs.reading import RunRecords, open_run
 from kilter.runs.records import EpochRecord, best_epoch, default_monitor
+from kilter.words import duration
 
 REPORT = "report.html"
 
@@ -90,7 +91,7 @@ def _tiles(records: RunRecords, best: EpochRecord | None) -> list[tuple[str, str
     if records.history:
         total = sum(line.seconds + line.compile_seconds for line in records.history)
         typical = statistics.median(line.seconds for line in records.history)
-        tiles.append(("time", words.duration(total), f"{words.duration(typical)} per epoch"))
+        tiles.append(("time", duration(total), f"{duration(typical)} per epoch"))
     return tiles
 
 

@@ -27,24 +27,6 @@ def measure(name: str, value: float | None) -> str:
     return f"{value:.4g}"
 
 
-def duration(seconds: float) -> str:
-    """A length of time in its two largest units.
-
-    Example:
-        >>> duration(0.034), duration(7.25), duration(125), duration(7320)
-        ('34 ms', '7.2 s', '2 min 5 s', '2 h 2 min')
-    """
-    if seconds < 1:
-        return f"{1000 * seconds:.0f} ms"
-    if seconds < 60:
-        return f"{seconds:.1f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    if minutes < 60:
-        return f"{minutes} min {rest} s"
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes} min"
-
-
 def count(number: int, one: str, many: str | None = None) -> str:
     """A number with its noun.
 

@@ -20,9 +20,10 @@ from kilter.engine.bridge import build
 from kilter.engine.checks import check_inputs
 from kilter.errors import DataError, ModelError, RecipeError
 from kilter.recipe import FileSection, Recipe
-from kilter.runs.models import first_line, make_model
+from kilter.runs.models import make_model
 from kilter.runs.objective import Objective, objective_for
 from kilter.runs.watch import Watch, direction_of
+from kilter.words import first_line
 
 
 @dataclass(frozen=True, eq=False)

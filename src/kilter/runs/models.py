@@ -19,6 +19,7 @@ from kilter.data import Dataset, moments
 from kilter.errors import ModelError
 from kilter.nn import cnn, mlp
 from kilter.recipe import CnnSection, FactorySection, FileSection, MlpSection, Recipe
+from kilter.words import first_line
 
 
 def make_model(recipe: Recipe, train: Dataset) -> keras.Model:
@@ -86,11 +87,6 @@ def call_factory(name: str, recipe: Recipe, train: Dataset) -> keras.Model:
             remedy="return the model from the function",
         )
     return model
-
-
-def first_line(error: BaseException) -> str:
-    """The first line of an error's text; Keras's go on for pages."""
-    return (str(error).strip().splitlines() or [""])[0]
 
 
 def _built(section: MlpSection | CnnSection, recipe: Recipe, train: Dataset) -> keras.Model:
