@@ -218,3 +218,14 @@ def test_a_target_that_never_varies_has_a_plain_loss():
     data = Dataset(np.zeros((4, 2), np.float32), np.full(4, 7.0, np.float32), "regression")
     model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
     assert objective_for(model, data).loss_weight is None
+
+
+def test_a_split_seed_keeps_the_split_while_the_seed_changes():
+    def parts(seed, **data):
+        return prepare(_recipe(seed=seed, data={"source": "digits", **data})).parts
+
+    first, second, other = parts(0, split_seed=5), parts(1, split_seed=5), parts(1)
+    assert np.array_equal(first.validation.x, second.validation.x)
+    assert np.array_equal(first.train.x, second.train.x)
+    assert not np.array_equal(second.validation.x, other.validation.x)
+    assert np.array_equal(parts(5).validation.x, first.validation.x)  # without one it is the recipe's seed

@@ -32,6 +32,13 @@ class DataSection(Section):
     test: Annotated[Held | None, UNSET] = Field(
         default=None, description="as validation; a source that brings its own test set needs none"
     )
+    split_seed: Annotated[int | None, UNSET] = Field(
+        default=None,
+        ge=0,
+        le=2**31 - 1,
+        description="a whole number from 0 to 2147483647 to draw shares with, for several seeds on one "
+        "split; without it the recipe's seed",
+    )
     standardize: bool = Field(
         default=True,
         description="true or false: the model begins with a layer that brings each input to mean 0 and "

@@ -60,7 +60,8 @@ def prepare(recipe: Recipe) -> Prepared:
         skip_bad=recipe.data.skip_bad,
         image_size=recipe.data.image_size,
     )
-    parts = split(source, validation=recipe.data.validation, test=recipe.data.test, seed=recipe.seed)
+    seed = recipe.seed if recipe.data.split_seed is None else recipe.data.split_seed
+    parts = split(source, validation=recipe.data.validation, test=recipe.data.test, seed=seed)
     _check_batch_size(recipe, parts.train)
     model = make_model(recipe, parts.train)
     objective = objective_for(model, parts.train)
