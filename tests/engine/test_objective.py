@@ -11,6 +11,7 @@ from kilter.engine.bridge import build, pull
 from kilter.engine.fit import fit
 from kilter.engine.objective import is_clipped, stable_losses
 from kilter.engine.step import train_step
+from kilter.nn import SmoothedSparseCategoricalCrossentropy
 
 from .cases import BATCH, CLASSES, FEATURES, assert_parity, classifier, difference, rows
 
@@ -64,6 +65,25 @@ def saturate(model: keras.Model) -> None:
     bias.assign([-100.0, 0.0, 0.0])
 
 
+SMOOTHED = {
+    "class numbers": (SmoothedSparseCategoricalCrossentropy(0.3), lambda y: y),
+    "one-hot rows": (losses.CategoricalCrossentropy(label_smoothing=0.3), lambda y: _onehot(y)),
+}
+
+
+@pytest.mark.parametrize("kind", SMOOTHED)
+def test_the_gradient_in_the_saturated_corner_is_that_of_the_smoothed_label(kind: str):
+    """softmax - (0.8, 0.1, 0.1), for three classes and the true one's probability below 1e-30."""
+    loss, targets = SMOOTHED[kind]
+    x, y = np.zeros((1, FEATURES), "float32"), targets(np.zeros(1, "int32"))
+    model = ending_in("Softmax", "sequential", loss)
+    model.optimizer.learning_rate = 1.0
+    build(model, (x, y, None))
+    saturate(model)
+    state, _ = jax.jit(train_step(model))(pull(model), (x, y, None))
+    np.testing.assert_allclose(np.asarray(state.trainable[1]), [-99.2, -0.4, -0.4], rtol=1e-6)
+
+
 @pytest.mark.parametrize("kind", ["sequential", "nested", "subclassed"])
 @pytest.mark.parametrize("name", ["activation of the layer", "Activation", "Softmax"])
 def test_a_saturated_model_learns_with_kilter_and_stands_still_with_keras(name: str, kind: str):
@@ -114,6 +134,7 @@ UNSATURATED = {
     "ignored class": (lambda: losses.SparseCategoricalCrossentropy(ignore_class=-1), _holed, "softmax"),
     "categorical": (lambda: "categorical_crossentropy", _onehot, "softmax"),
     "smoothed": (lambda: losses.CategoricalCrossentropy(label_smoothing=0.2), _onehot, "softmax"),
+    "sparse smoothed": (lambda: SmoothedSparseCategoricalCrossentropy(0.2), lambda y: y, "softmax"),
     "binary": (lambda: "binary_crossentropy", _onehot, "sigmoid"),
     "binary smoothed": (lambda: losses.BinaryCrossentropy(label_smoothing=0.1), _onehot, "sigmoid"),
     "summed": (lambda: losses.CategoricalCrossentropy(reduction="sum"), _onehot, "softmax"),
@@ -209,6 +230,7 @@ def test_which_losses_are_clipped():
 
     assert is_clipped(losses.SparseCategoricalCrossentropy())
     assert is_clipped(losses.BinaryCrossentropy())
+    assert is_clipped(SmoothedSparseCategoricalCrossentropy())
     assert not is_clipped(losses.SparseCategoricalCrossentropy(from_logits=True))
     assert not is_clipped(losses.CategoricalCrossentropy(axis=1))
     assert not is_clipped(losses.MeanSquaredError())

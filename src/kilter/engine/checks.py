@@ -14,8 +14,11 @@ import keras
 
 from kilter.engine.batches import Rows
 from kilter.errors import DataError
+from kilter.nn.losses import smoothed_sparse_categorical_crossentropy
 
 _SHOWN_ROWS = 5
+# The losses that read class numbers.
+_SPARSE = (keras.losses.sparse_categorical_crossentropy, smoothed_sparse_categorical_crossentropy)
 
 
 def check_inputs(model: keras.Model, rows: Rows) -> None:
@@ -53,7 +56,7 @@ def _shown(shapes: list[tuple[Any, ...]]) -> str:
 def check_targets(model: keras.Model, rows: Rows) -> None:
     """Raise :class:`DataError` if integer labels lie outside a sparse cross-entropy's classes.
 
-    Keras on JAX would train on: an index out of range reads as NaN or as another class.
+    Keras on JAX would train on: an index out of range reads as NaN, as another class or as none.
     """
     compiled = getattr(model, "_compile_loss", None)
     targets = jax.tree.leaves(rows.data[1])
@@ -61,7 +64,7 @@ def check_targets(model: keras.Model, rows: Rows) -> None:
     if compiled is None or not compiled.built or len(targets) != 1 or len(outputs) != 1:
         return
     loss = compiled._flat_losses[0].loss
-    if getattr(loss, "fn", None) is not keras.losses.sparse_categorical_crossentropy:
+    if getattr(loss, "fn", None) not in _SPARSE:
         return
     classes, ignored = outputs[0].shape[-1], loss._fn_kwargs.get("ignore_class")
     labels = np.asarray(targets[0])

@@ -22,10 +22,13 @@ import keras
 from keras.src.backend import get_keras_mask
 from keras.src.losses.losses import LossFunctionWrapper
 
+from kilter.nn.losses import smoothed_sparse_categorical_crossentropy
+
 # A loss function and the activation with which it is one function of the logits.
 _PARTNERS: dict[Any, Any] = {
     keras.losses.sparse_categorical_crossentropy: keras.activations.softmax,
     keras.losses.categorical_crossentropy: keras.activations.softmax,
+    smoothed_sparse_categorical_crossentropy: keras.activations.softmax,
     keras.losses.binary_crossentropy: keras.activations.sigmoid,
 }
 
@@ -71,7 +74,7 @@ class _FromLogits:
 
 
 def is_clipped(loss: Any) -> bool:
-    """Whether ``loss`` is one of Keras's cross-entropies on probabilities, computed on last-axis classes."""
+    """Whether ``loss`` is a cross-entropy on probabilities, Keras's or ours, with classes on the last axis."""
     if not isinstance(loss, LossFunctionWrapper) or type(loss).call is not LossFunctionWrapper.call:
         return False
     options = loss._fn_kwargs

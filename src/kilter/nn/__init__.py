@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from kilter.nn.builders import cnn, mlp
+    from kilter.nn.losses import SmoothedSparseCategoricalCrossentropy
     from kilter.nn.options import VarianceScaling
     from kilter.nn.pairing import Pairing, is_paired, pairing_of
 
@@ -19,10 +20,19 @@ _HOMES = {
     "pairing_of": "kilter.nn.pairing",
     "is_paired": "kilter.nn.pairing",
     "Pairing": "kilter.nn.pairing",
+    "SmoothedSparseCategoricalCrossentropy": "kilter.nn.losses",
     "VarianceScaling": "kilter.nn.options",
 }
 
-__all__ = ["Pairing", "VarianceScaling", "cnn", "is_paired", "mlp", "pairing_of"]
+__all__ = [
+    "Pairing",
+    "SmoothedSparseCategoricalCrossentropy",
+    "VarianceScaling",
+    "cnn",
+    "is_paired",
+    "mlp",
+    "pairing_of",
+]
 
 
 def __getattr__(name: str) -> Any:

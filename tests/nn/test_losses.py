@@ -1,0 +1,71 @@
+"""Label smoothing of class numbers is Keras's label smoothing of one-hot rows."""
+
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+
+from kilter.engine.fit import fit
+from kilter.errors import DataError, OptionError
+from kilter.nn import SmoothedSparseCategoricalCrossentropy
+
+CLASSES = 4
+
+
+def drawn(*shape: int) -> tuple[np.ndarray, np.ndarray]:
+    """Labels of the given shape and logits for them."""
+    generator = np.random.default_rng(len(shape))
+    return generator.integers(0, CLASSES, shape), generator.normal(size=(*shape, CLASSES)).astype("float32")
+
+
+@pytest.mark.parametrize("label_smoothing", [0.0, 0.1, 0.9])
+@pytest.mark.parametrize("from_logits", [True, False])
+@pytest.mark.parametrize("shape", [(7,), (3, 5)], ids=["rows", "rows and places"])
+def test_values_are_those_of_the_dense_loss(
+    label_smoothing: float, from_logits: bool, shape: tuple[int, ...]
+):
+    labels, outputs = drawn(*shape)
+    if not from_logits:
+        outputs = np.asarray(keras.ops.softmax(outputs))
+    options = {"label_smoothing": label_smoothing, "from_logits": from_logits, "reduction": None}
+    expected = keras.losses.CategoricalCrossentropy(**options)(np.eye(CLASSES)[labels], outputs)
+    loss = SmoothedSparseCategoricalCrossentropy(**options)
+    for given in (labels, labels[..., None]):
+        np.testing.assert_array_equal(loss(given, outputs), expected)
+
+
+def test_values_are_those_of_the_formula():
+    """(1 - e) times the cross-entropy of the label, and e times the mean over all classes."""
+    labels, logits = drawn(6)
+    minus_log = -np.log(np.exp(logits) / np.exp(logits).sum(-1, keepdims=True))
+    expected = 0.8 * minus_log[np.arange(6), labels] + 0.2 * minus_log.mean(-1)
+    loss = SmoothedSparseCategoricalCrossentropy(0.2, from_logits=True, reduction=None)
+    np.testing.assert_allclose(loss(labels, logits), expected, rtol=1e-5)
+    weights = np.linspace(0, 1, 6)
+    mean = SmoothedSparseCategoricalCrossentropy(0.2, from_logits=True)(labels, logits, weights)
+    assert float(mean) == pytest.approx((weights * expected).mean(), rel=1e-5)
+
+
+@pytest.mark.parametrize("share", [-0.1, 1.0, float("nan")])
+def test_a_share_out_of_range_is_refused(share: float):
+    with pytest.raises(OptionError, match="from 0 to below 1"):
+        SmoothedSparseCategoricalCrossentropy(share)
+
+
+def compiled() -> keras.Model:
+    model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(CLASSES)])
+    model.compile("sgd", SmoothedSparseCategoricalCrossentropy(0.25, from_logits=True))
+    return model
+
+
+def test_it_is_saved_and_loaded_with_its_model(tmp_path: Path):
+    compiled().save(tmp_path / "smoothed.keras")
+    loss = keras.saving.load_model(tmp_path / "smoothed.keras").loss
+    assert isinstance(loss, SmoothedSparseCategoricalCrossentropy)
+    assert loss.get_config() == compiled().loss.get_config()
+
+
+def test_a_label_that_is_no_class_is_refused():
+    with pytest.raises(DataError, match="labels 0 to 3"):
+        fit(compiled(), np.zeros((3, 2)), np.array([0, 4, 1]), verbose=0)
