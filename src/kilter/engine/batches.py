@@ -74,8 +74,7 @@ def collect(
             )
         sample_weight = _class_weights(y, class_weight)
     named = {"x": x, "y": y, "sample_weight": sample_weight}
-    counts = {name: _lengths(name, value) for name, value in named.items()}
-    count = _common_length(counts)
+    count = row_count(**named)
     data = tuple(_arrays(value) for value in named.values())
     for name, value in zip(named, data, strict=True):
         _check_finite(name, value, row_numbers)
@@ -90,7 +89,7 @@ def split(x: Any, y: Any, sample_weight: Any, share: float) -> tuple[tuple[Any, 
             received=f"validation_split={share!r}",
             remedy="give a share such as 0.1",
         )
-    count = _common_length({"x": _lengths("x", x)})
+    count = row_count(x=x)
     first = int(count * (1.0 - share))
     if first == 0 or first == count:
         raise DataError(
@@ -114,6 +113,11 @@ def _class_weights(y: Any, class_weight: Mapping[int, float]) -> np.ndarray:
             remedy="pass sample_weight instead, a weight for each row",
         )
     return data_adapter_utils.class_weight_to_sample_weights(labels, dict(class_weight))
+
+
+def row_count(**named: Any) -> int:
+    """The number of rows that all arrays have; :class:`DataError` where they differ, or have none."""
+    return _common_length({name: _lengths(name, value) for name, value in named.items()})
 
 
 def _lengths(name: str, value: Any) -> list[int]:

@@ -48,14 +48,14 @@ def fit(
 ) -> History:
     """Train a compiled Keras model; see :func:`kilter.fit` for the parameters."""
     check_batch_size(batch_size)
-    _check_whole_numbers(epochs=epochs, initial_epoch=initial_epoch, seed=seed)
-    _check_whole_numbers(1, validation_freq=validation_freq, validation_batch_size=validation_batch_size or 1)
+    check_whole_numbers(epochs=epochs, initial_epoch=initial_epoch, seed=seed)
+    check_whole_numbers(1, validation_freq=validation_freq, validation_batch_size=validation_batch_size or 1)
     _check_schedule(model, schedule)
     shown = _verbosity(verbose)
     if validation_split and validation_data is None:
         (x, y, sample_weight), validation_data = split(x, y, sample_weight, validation_split)
     feed = training_feed(x, y, sample_weight, class_weight, Order(batch_size, shuffle, seed))
-    _prepare(model, feed)
+    prepare(model, feed)
     validation = None
     if validation_data is not None:
         validation = validation_feed(validation_data, validation_batch_size or batch_size)
@@ -109,7 +109,8 @@ def validation_feed(data: Any, batch_size: int) -> AnyFeed:
     return BatchFeed(data)
 
 
-def _prepare(model: keras.Model, feed: AnyFeed) -> None:
+def prepare(model: keras.Model, feed: AnyFeed) -> None:
+    """Check data against model and loss, and create the variables that the model still lacks."""
     if not isinstance(feed, BatchFeed):
         check_inputs(model, feed.rows)
     build(model, feed.example())
@@ -123,7 +124,8 @@ def _check(model: keras.Model, feed: AnyFeed) -> None:
         check_targets(model, feed.rows)
 
 
-def _check_whole_numbers(least: int = 0, **options: Any) -> None:
+def check_whole_numbers(least: int = 0, **options: Any) -> None:
+    """Raise :class:`OptionError` unless each option, by its name, is a whole number of at least ``least``."""
     for name, value in options.items():
         if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < least:
             raise OptionError(
