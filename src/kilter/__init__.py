@@ -20,7 +20,7 @@ _FUNCTIONS = {
     "predict": "kilter.engine.inference",
     "OptaxOptimizer": "kilter.engine.optax_optimizer",
 }
-_MODULES = ("data", "errors", "nn", "recipe", "runs", "report")
+_MODULES = ("data", "errors", "nn", "recipe", "runs", "report", "schedules")
 
 __all__ = ["__version__", *_FUNCTIONS, *_MODULES]
 

@@ -164,6 +164,7 @@ def test_a_schedule_of_keras_can_be_given_to_fit():
     theirs = classifier(keras.optimizers.SGD(KERAS_SCHEDULES["cosine"]()))
     got = fit(ours, x, y, epochs=2, schedule=KERAS_SCHEDULES["cosine"](), **QUIET)
     expected = theirs.fit(x, y, epochs=2, **QUIET)
+    assert got.history.pop("learning_rate") == pytest.approx([0.1, 0.05])
     agree(got.history, expected.history)
     for one, other in zip(ours.weights, theirs.weights, strict=True):
         np.testing.assert_allclose(np.asarray(one.value), np.asarray(other.value), rtol=1e-4, atol=1e-6)

@@ -19,9 +19,10 @@ from kilter.engine.checks import check_inputs, check_targets
 from kilter.engine.feed import Order, ResidentFeed
 from kilter.engine.history import History
 from kilter.engine.loop import Session
-from kilter.engine.step import Schedule
+from kilter.engine.scheduling import RateKeeper, Schedule, check_schedule
 from kilter.engine.stream import BatchFeed, StreamFeed, must_stream
 from kilter.errors import OptionError
+from kilter.schedules import Performance
 
 AnyFeed = ResidentFeed | StreamFeed | BatchFeed
 
@@ -39,7 +40,7 @@ def fit(
     class_weight: Mapping[int, float] | None = None,
     sample_weight: Any = None,
     callbacks: Sequence[keras.callbacks.Callback] | keras.callbacks.Callback = (),
-    schedule: Schedule | None = None,
+    schedule: Schedule | Performance | None = None,
     initial_epoch: int = 0,
     validation_batch_size: int | None = None,
     validation_freq: int = 1,
@@ -50,7 +51,7 @@ def fit(
     check_batch_size(batch_size)
     check_whole_numbers(epochs=epochs, initial_epoch=initial_epoch, seed=seed)
     check_whole_numbers(1, validation_freq=validation_freq, validation_batch_size=validation_batch_size or 1)
-    _check_schedule(model, schedule)
+    check_schedule(model, schedule, validated=validation_data is not None or bool(validation_split))
     shown = _verbosity(verbose)
     if validation_split and validation_data is None:
         (x, y, sample_weight), validation_data = split(x, y, sample_weight, validation_split)
@@ -61,7 +62,7 @@ def fit(
         validation = validation_feed(validation_data, validation_batch_size or batch_size)
         _check(model, validation)
     history = History()
-    told = _callback_list(model, history, callbacks, shown, epochs, feed.steps)
+    told = _callback_list(model, history, callbacks, shown, epochs, feed.steps, schedule)
     Session(
         model=model,
         feed=feed,
@@ -71,7 +72,7 @@ def fit(
         initial_epoch=initial_epoch,
         validation=validation,
         validation_every=validation_freq,
-        schedule=schedule,
+        schedule=None if isinstance(schedule, Performance) else schedule,
         tell_batches=_wants_batches(told),
     ).run()
     return history
@@ -135,23 +136,14 @@ def check_whole_numbers(least: int = 0, **options: Any) -> None:
             )
 
 
-def _check_schedule(model: keras.Model, schedule: Any) -> None:
-    if schedule is not None and not callable(schedule):
-        raise OptionError(
-            expected="schedule as a function of the step that gives its learning rate",
-            received=f"schedule={schedule!r}",
-            remedy="pass a function or a Keras LearningRateSchedule; a constant rate goes into the optimiser",
-        )
-    if schedule is not None and isinstance(model.optimizer, keras.optimizers.MultiOptimizer):
-        raise OptionError(
-            expected="schedule= beside an optimiser with one learning rate",
-            received="a MultiOptimizer, whose parts have a rate each",
-            remedy="give each part a keras.optimizers.schedules.LearningRateSchedule of its own",
-        )
-
-
 def _callback_list(
-    model: keras.Model, history: History, callbacks: Any, verbose: int, epochs: int, steps: int | None
+    model: keras.Model,
+    history: History,
+    callbacks: Any,
+    verbose: int,
+    epochs: int,
+    steps: int | None,
+    schedule: Schedule | Performance | None,
 ) -> keras.callbacks.CallbackList:
     given = list(callbacks) if isinstance(callbacks, Sequence) else [callbacks]
     strangers = [callback for callback in given if not isinstance(callback, keras.callbacks.Callback)]
@@ -161,8 +153,14 @@ def _callback_list(
             received=", ".join(map(repr, strangers)),
             remedy="pass instances, such as keras.callbacks.EarlyStopping()",
         )
+    first = [] if schedule is None else [RateKeeper(schedule)]
     return keras.callbacks.CallbackList(
-        [*given, history], add_progbar=verbose != 0, verbose=verbose, model=model, epochs=epochs, steps=steps
+        [*first, *given, history],
+        add_progbar=verbose != 0,
+        verbose=verbose,
+        model=model,
+        epochs=epochs,
+        steps=steps,
     )
 
 

@@ -7,24 +7,28 @@ The host meets the device once a chunk. A chunk is a whole block unless that tak
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from kilter import backend  # noqa: F401
 
 # isort: split
 import keras
 
+from kilter.data.augmentation import Augmentation
+from kilter.engine.augmenting import augmented
 from kilter.engine.bridge import State, fitting, pull, push
 from kilter.engine.feed import Block, Feed
 from kilter.engine.history import History
 from kilter.engine.interrupt import Interrupt
 from kilter.engine.program import owners, shelf, steps_program
-from kilter.engine.step import Schedule, Step, test_step, train_step
+from kilter.engine.scheduling import Schedule
+from kilter.engine.step import Step, test_step, train_step
 
 CHUNK_SECONDS = 2.0
 _FIRST_CHUNK = 256
@@ -44,12 +48,17 @@ Between = Callable[[Chunk], State | None]
 
 @dataclass
 class Runner:
-    """Runs a step of a model over a feed, a chunk at a time; ``steps_a_chunk`` adapts to the speed."""
+    """Runs a step of a model over a feed, a chunk at a time; ``steps_a_chunk`` adapts to the speed.
+
+    ``name`` tells the step from the model's others, ``dependencies`` are objects that its trace depends on,
+    and ``given`` are arrays that it takes beside the batch.
+    """
 
     model: keras.Model
-    name: str
+    name: Hashable
     step: Callable[[], Step]
     dependencies: tuple[Any, ...] = ()
+    given: tuple[Any, ...] = ()
     steps_a_chunk: int = _FIRST_CHUNK
 
     def run(self, feed: Feed, epoch: int, state: State, between: Between) -> Chunk | None:
@@ -73,7 +82,7 @@ class Runner:
         return chunk
 
     def _call(self, state: State, block: Block, start: int, stop: int) -> Any:
-        arguments = (state, block.data, block.order, jnp.int32(start), jnp.int32(stop))
+        arguments = (state, block.data, block.order, jnp.int32(start), jnp.int32(stop), *self.given)
         with fitting(self.model, block.data):
             program = shelf(self.model).get(
                 self.name,
@@ -89,9 +98,23 @@ class Runner:
         return result
 
 
-def training(model: keras.Model, schedule: Schedule | None = None) -> Runner:
-    """A runner of the model's training step."""
-    return Runner(model, "train", lambda: train_step(model, schedule), (schedule,))
+def training(
+    model: keras.Model,
+    schedule: Schedule | None = None,
+    augmentation: Augmentation | None = None,
+    seed: int = 0,
+) -> Runner:
+    """A runner of the model's training step; ``seed`` is for what the augmentation draws."""
+    if augmentation is None:
+        return Runner(model, "train", lambda: train_step(model, schedule), (schedule,))
+    # The seed is an argument of the program: another one needs no other compilation.
+    return Runner(
+        model,
+        ("train", augmentation),
+        lambda: augmented(model, train_step(model, schedule), augmentation),
+        (schedule,),
+        (np.uint32(seed % 2**32),),
+    )
 
 
 def testing(model: keras.Model) -> Runner:
@@ -130,12 +153,15 @@ class Session:
     validation: Feed | None
     validation_every: int
     schedule: Schedule | None
+    augmentation: Augmentation | None
+    seed: int
     tell_batches: bool
 
     def run(self) -> None:
         """Run the epochs. When KeyboardInterrupt leaves, the state of the last chunk is in the model."""
         model, callbacks = self.model, self.callbacks
-        trainer, tester = training(model, self.schedule), testing(model)
+        trainer = training(model, self.schedule, self.augmentation, self.seed)
+        tester = testing(model)
         model.stop_training = False
         logs: dict[str, Any] = {}
         callbacks.on_train_begin()

@@ -20,27 +20,27 @@ import keras
 
 from kilter.engine.bridge import State
 from kilter.engine.objective import stable_losses
-from kilter.errors import OptionError
+from kilter.engine.scheduling import Schedule, momentum_set, scheduler
 
 Batch = Any
 Logs = dict[str, jax.Array]
-Step = Callable[[State, Batch], tuple[State, Logs]]
-Schedule = Callable[[jax.Array], Any]
+Step = Callable[..., tuple[State, Logs]]  # (state, batch), and whatever arrays the program is given for it
 
 
 def train_step(model: keras.Model, schedule: Schedule | None = None) -> Step:
     """The model's training step as a pure function.
 
-    ``schedule`` maps the optimiser's iteration (int array, shape ()) to the learning rate of that step; it is
-    traced. Logs are empty unless the model overrides ``train_step``: the stock step's logs are the results of
-    its metrics, which the state carries.
+    ``schedule`` gives the learning rate, and the momentum if it cycles that, of each step. Logs are empty
+    unless the model overrides ``train_step``: the stock step's logs are the results of its metrics, which the
+    state carries.
     """
-    set_rate = _rate_setter(model, schedule) if schedule is not None else lambda values: values
+    schedule_in = scheduler(model, schedule)
     keep_logs = _overrides(model, "train_step")
 
     def step(state: State, batch: Batch) -> tuple[State, Logs]:
-        given = (state.trainable, state.non_trainable, set_rate(state.optimizer), state.metrics)
-        with stable_losses(model):
+        scheduled, momentum = schedule_in(state.optimizer)
+        given = (state.trainable, state.non_trainable, scheduled, state.metrics)
+        with stable_losses(model), momentum_set(model, momentum):
             logs, (trainable, non_trainable, optimizer, metrics) = model.train_step(given, batch)
         new = _like(State(trainable, non_trainable, optimizer, metrics), state)
         return new, (_arrays(logs) if keep_logs else {})
@@ -73,23 +73,3 @@ def _like(new: State, old: State) -> State:
 
 def _arrays(logs: Any) -> Logs:
     return {name: jnp.asarray(value) for name, value in logs.items()}
-
-
-def _rate_setter(model: keras.Model, schedule: Schedule) -> Callable[[list[jax.Array]], list[jax.Array]]:
-    """A function that writes ``schedule(iteration)`` into the optimiser's learning-rate slot."""
-    optimizer = getattr(model.optimizer, "inner_optimizer", model.optimizer)
-    names = {id(variable): index for index, variable in enumerate(model.optimizer.variables)}
-    rate = names.get(id(optimizer._learning_rate))
-    iterations = names[id(optimizer.iterations)]
-    if rate is None:
-        raise OptionError(
-            expected="an optimiser with a constant learning rate, which schedule= then sets",
-            received=f"{type(optimizer).__name__} that already has a schedule of its own, and schedule=",
-            remedy="give the schedule once, either to the optimiser or to kilter.fit",
-        )
-
-    def set_rate(values: list[jax.Array]) -> list[jax.Array]:
-        new = jnp.asarray(schedule(values[iterations]), values[rate].dtype)
-        return [new if index == rate else value for index, value in enumerate(values)]
-
-    return set_rate

@@ -13,7 +13,7 @@ import keras
 
 from kilter.engine import fit as engine
 from kilter.engine.history import History
-from kilter.engine.step import Schedule
+from kilter.engine.scheduling import Schedule
 from kilter.runs.directory import create_run
 from kilter.runs.environment import describe_environment
 from kilter.runs.reading import read_history
@@ -21,6 +21,7 @@ from kilter.runs.recorder import Recorder
 from kilter.runs.records import Result
 from kilter.runs.training import device_name
 from kilter.runs.watch import Watch
+from kilter.schedules import Performance
 
 
 def fit(
@@ -36,7 +37,7 @@ def fit(
     class_weight: Mapping[int, float] | None = None,
     sample_weight: Any = None,
     callbacks: Sequence[keras.callbacks.Callback] | keras.callbacks.Callback = (),
-    schedule: Schedule | None = None,
+    schedule: Schedule | Performance | None = None,
     run: str | Path | None = None,
     initial_epoch: int = 0,
     validation_batch_size: int | None = None,
@@ -61,8 +62,10 @@ def fit(
         class_weight: a weight for each class's rows; or ``sample_weight``: one for each row.
         callbacks: Keras callbacks. Epoch-level ones work as in Keras; batch-level ones are called at the end
             of each compiled chunk, with the number of its last batch.
-        schedule: iteration (int array of shape ()) -> learning rate, traced into the step; for an optimiser
-            that has no schedule of its own.
+        schedule: one of :mod:`kilter.schedules`, a Keras ``LearningRateSchedule`` or a function iteration
+            (int array of shape ()) -> learning rate, traced into the step; for an optimiser that has no
+            schedule of its own. ``one_cycle`` cycles momentum (SGD, RMSprop) or beta_1 (Adam's family) too.
+            The history then has each epoch's last ``learning_rate``, and ``momentum`` if that is cycled.
         run: a folder in which a run directory is made: history, TensorBoard events, checkpoints, the best
             weights. The model then ends with its best weights, by validation loss if there is one.
         validation_batch_size: ``batch_size`` if None.

@@ -1,0 +1,77 @@
+"""What every schedule is: a pure function of the step that Keras can save, and that can be drawn."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any, Final
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import plotly.graph_objects as graph_objects
+from plotly.subplots import make_subplots
+
+from kilter import backend  # noqa: F401
+
+# isort: split
+import keras
+
+from kilter.schedules.checks import POSITIVE_WHOLE, check
+
+MOST_POINTS: Final = 2000  # of a curve in a picture: more than a screen is wide
+
+
+@dataclass(frozen=True, kw_only=True)
+class Schedule(keras.optimizers.schedules.LearningRateSchedule):
+    """Step -> learning rate, and in :meth:`momentum` step -> momentum.
+
+    A Keras ``LearningRateSchedule``: it may be an optimiser's ``learning_rate``, in ``model.fit`` too, and is
+    saved with the model. Keras then uses the rate alone: momentum is cycled by ``kilter.fit(schedule=...)``.
+
+    Lengths are held in steps. A value is held for ``hold`` steps: 1, or an epoch's.
+
+    Subclasses are frozen dataclasses, registered with Keras, that define ``__call__`` (and ``momentum``) in
+    ``jax.numpy``; ``step`` is an integer of shape (), traced or not. Results are float32 (float64 where JAX
+    has it enabled).
+    """
+
+    hold: int = 1
+
+    def momentum(self, step: Any) -> jax.Array | None:
+        """The momentum (beta_1 for Adam's family) of a step; None where the optimiser keeps its own."""
+        return None
+
+    def time(self, step: Any) -> jax.Array:
+        """The number of the step as a float, rounded down to where its value began to be held."""
+        counted = jnp.asarray(step)
+        return jnp.asarray(counted // self.hold * self.hold, float)
+
+    def get_config(self) -> dict[str, Any]:
+        """The fields, for Keras to save."""
+        return asdict(self)
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> Schedule:
+        """The schedule whose ``get_config`` gave ``config``; JSON has made lists of its tuples."""
+        fields: dict[str, Any] = {
+            key: tuple(value) if isinstance(value, list) else value for key, value in config.items()
+        }
+        return cls(**fields)
+
+    def plot(self, steps: int, *, steps_per_epoch: int | None = None) -> graph_objects.Figure:
+        """The learning rate, and below it the momentum if it is cycled, of steps 0 to ``steps - 1``.
+
+        With ``steps_per_epoch`` the axis counts epochs. Beyond 2,000 steps every so many are drawn.
+        """
+        check(steps=(steps, POSITIVE_WHOLE), steps_per_epoch=(steps_per_epoch or 1, POSITIVE_WHOLE))
+        drawn = np.unique(np.linspace(0, steps - 1, min(steps, MOST_POINTS)).round().astype("int32"))
+        curves = {"learning rate": jax.vmap(self)(drawn)}
+        if self.momentum(0) is not None:
+            curves["momentum"] = jax.vmap(self.momentum)(drawn)
+        figure = make_subplots(rows=len(curves), cols=1, shared_xaxes=True, vertical_spacing=0.08)
+        for row, (name, values) in enumerate(curves.items(), start=1):
+            times = drawn / (steps_per_epoch or 1)
+            figure.add_scatter(x=times, y=np.asarray(values), name=name, mode="lines", row=row, col=1)
+            figure.update_yaxes(title_text=name, row=row, col=1)
+        figure.update_xaxes(title_text="epoch" if steps_per_epoch else "step", row=len(curves), col=1)
+        return figure.update_layout(template="plotly_white", showlegend=False)

@@ -1,0 +1,195 @@
+"""Rates with a beginning and an end: 1cycle, which cycles momentum too, and cosine with warm-up."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from kilter import backend  # noqa: F401
+
+# isort: split
+import keras
+
+from kilter.errors import OptionError
+from kilter.schedules.base import Schedule
+from kilter.schedules.checks import NOT_NEGATIVE, POSITIVE, SHARE, SHARE_OR_NONE, check, holding
+
+
+@keras.saving.register_keras_serializable(package="kilter")
+@dataclass(frozen=True, kw_only=True)
+class OneCycle(Schedule):
+    """What :func:`one_cycle` gives: three rates, the number of steps, and (high, low) momentum or None."""
+
+    first: float
+    peak: float
+    last: float
+    steps: int
+    tail: float
+    momenta: tuple[float, float] | None
+
+    def __call__(self, step: Any) -> jax.Array:
+        """The learning rate of a step."""
+        time, half, end = self.time(step), self._half, float(self.steps - 1)
+        times = jnp.asarray([0.0, half, 2 * half, end])
+        rates = jnp.asarray([self.first, self.peak, self.first, self.last])
+        return jnp.where(time >= end, self.last, jnp.interp(time, times, rates))
+
+    def momentum(self, step: Any) -> jax.Array | None:
+        """The momentum of a step; None where it is not cycled."""
+        if self.momenta is None:
+            return None
+        high, low = self.momenta
+        times = jnp.asarray([0.0, self._half, 2 * self._half])
+        return jnp.interp(self.time(step), times, jnp.asarray([high, low, high]))
+
+    @property
+    def _half(self) -> float:
+        """Steps up, and as many down."""
+        return (self.steps - 1) * (1.0 - self.tail) / 2.0
+
+
+@keras.saving.register_keras_serializable(package="kilter")
+@dataclass(frozen=True, kw_only=True)
+class Cosine(Schedule):
+    """What :func:`cosine` gives, with ``length`` and ``warmup`` in steps and ``last`` as a rate."""
+
+    learning_rate: float
+    last: float
+    length: float
+    warmup: float
+
+    def __call__(self, step: Any) -> jax.Array:
+        """The learning rate of a step."""
+        time = self.time(step)
+        rising = self.learning_rate * (time + self.hold) / (self.warmup + self.hold)
+        done = jnp.clip((time - self.warmup) / (self.length - self.warmup), 0.0, 1.0)
+        falling = self.last + (self.learning_rate - self.last) * (1.0 + jnp.cos(jnp.pi * done)) / 2.0
+        return jnp.where(time < self.warmup, rising, falling)
+
+
+def one_cycle(
+    learning_rate: float,
+    *,
+    length: float,
+    start: float = 0.1,
+    end: float = 1e-4,
+    tail: float = 0.1,
+    momentum: tuple[float, float] | None = (0.95, 0.85),
+    steps_per_epoch: int | None = None,
+) -> OneCycle:
+    """1cycle: the rate goes up, down again and almost out, while momentum goes down and up again.
+
+    Of the steps 0 to ``last = length - 1``, the first ``h = (1 - tail) * last / 2`` take the rate from
+    ``start * learning_rate`` up to ``learning_rate``, the next ``h`` back, the rest down to
+    ``end * learning_rate``: exactly that at step ``last`` and after it. Momentum goes from the first of
+    ``momentum`` to the second and back in the same two halves, and stays. All straight lines.
+
+    With ``steps_per_epoch``, ``length`` counts epochs. The peak is found with a learning-rate range test.
+    ``kilter.fit(schedule=...)`` sets momentum on SGD and RMSprop, ``beta_1`` on Adam's family; as the
+    ``learning_rate`` of an optimiser the rate alone cycles. ``momentum=None`` leaves it to the optimiser.
+
+    Raises :class:`~kilter.errors.OptionError` for fewer than 3 steps, ``tail`` or ``start`` not above 0 and
+    below 1, ``end`` not above 0 and at most ``start``, a momentum not from 0 to below 1.
+
+    L. N. Smith, "A disciplined approach to neural network hyper-parameters: Part 1", 2018, arXiv:1803.09820.
+
+    Example:
+        >>> cycle = one_cycle(0.1, length=101)
+        >>> [f"{cycle(step):.5f}" for step in (0, 45, 90, 100, 1000)]
+        ['0.01000', '0.10000', '0.01000', '0.00001', '0.00001']
+        >>> [f"{cycle.momentum(step):.2f}" for step in (0, 45, 90, 100)]
+        ['0.95', '0.85', '0.95', '0.95']
+    """
+    unit, _ = holding(steps_per_epoch, staircase=False)
+    check(
+        learning_rate=(learning_rate, POSITIVE),
+        length=(length, POSITIVE),
+        start=(start, SHARE),
+        end=(end, SHARE),
+        tail=(tail, SHARE),
+    )
+    steps = round(length * unit)
+    if steps < 3 or end > start:
+        raise OptionError(
+            expected="at least 3 steps (up, back, down), and an end not above the start",
+            received=f"{steps} steps, start={start!r}, end={end!r}",
+            remedy="train longer, or lower end",
+        )
+    rate = float(learning_rate)
+    return OneCycle(
+        first=start * rate,
+        peak=rate,
+        last=end * rate,
+        steps=steps,
+        tail=float(tail),
+        momenta=_momenta(momentum),
+    )
+
+
+def cosine(
+    learning_rate: float,
+    *,
+    length: float,
+    warmup: float = 0.0,
+    end: float = 0.0,
+    steps_per_epoch: int | None = None,
+    staircase: bool = False,
+) -> Cosine:
+    """Half a cosine from ``learning_rate`` down to ``end * learning_rate``, after a straight warm-up.
+
+    For ``t >= warmup`` the rate is ``learning_rate * (end + (1 - end) * (1 + cos(pi * p)) / 2)`` with
+    ``p = min((t - warmup) / (length - warmup), 1)``: exactly ``end * learning_rate`` from ``t = length`` on,
+    which is the step after the last one. Before, it is ``learning_rate * (t + 1) / (warmup + 1)`` with ``t``
+    in steps (in epochs with ``staircase``), so that no step is made with a rate of 0. ``t``,
+    ``steps_per_epoch`` and ``staircase`` are as in :func:`power`; ``length`` and ``warmup`` are counted as
+    ``t`` is. Without a warm-up it is Keras's ``CosineDecay``.
+
+    Raises :class:`~kilter.errors.OptionError` unless ``learning_rate`` and ``length`` are finite and above 0,
+    ``warmup`` is from 0 to below ``length`` and ``end`` from 0 to below 1.
+
+    I. Loshchilov and F. Hutter, "SGDR: stochastic gradient descent with warm restarts", 2017,
+    arXiv:1608.03983 (one period of it).
+
+    Example:
+        >>> rate = cosine(0.1, length=104, warmup=4)
+        >>> [f"{rate(step):.3f}" for step in (0, 3, 4, 54, 104)]
+        ['0.020', '0.080', '0.100', '0.050', '0.000']
+    """
+    unit, hold = holding(steps_per_epoch, staircase)
+    check(
+        learning_rate=(learning_rate, POSITIVE),
+        length=(length, POSITIVE),
+        warmup=(warmup, NOT_NEGATIVE),
+        end=(end, SHARE_OR_NONE),
+    )
+    if warmup >= length:
+        raise OptionError(
+            expected="a warm-up shorter than the whole",
+            received=f"warmup={warmup!r}, length={length!r}",
+            remedy="shorten the warm-up or train longer",
+        )
+    rate = float(learning_rate)
+    return Cosine(
+        learning_rate=rate,
+        last=float(end) * rate,
+        length=float(length * unit),
+        warmup=float(warmup * unit),
+        hold=hold,
+    )
+
+
+def _momenta(momentum: tuple[float, float] | None) -> tuple[float, float] | None:
+    if momentum is None:
+        return None
+    if not isinstance(momentum, tuple | list) or len(momentum) != 2:
+        raise OptionError(
+            expected="momentum as (high, low), or None",
+            received=f"momentum={momentum!r}",
+            remedy="for example momentum=(0.95, 0.85)",
+        )
+    high, low = momentum
+    check(**{"momentum[0]": (high, SHARE_OR_NONE), "momentum[1]": (low, SHARE_OR_NONE)})
+    return float(high), float(low)

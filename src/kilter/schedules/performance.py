@@ -1,0 +1,119 @@
+"""Performance scheduling: a smaller rate when the validation loss has stopped falling."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+import numpy as np
+
+from kilter.errors import OptionError
+from kilter.schedules.checks import NOT_NEGATIVE, POSITIVE_WHOLE, SHARE, WHOLE, check
+
+
+@dataclass(frozen=True, kw_only=True)
+class Performance:
+    """What :func:`performance` gives: the rule and what it has seen; pure, so that it can be replayed.
+
+    ``waited`` counts the epochs since the monitored value improved on ``best``; ``resting`` those still to
+    come of the cool-down.
+    """
+
+    factor: float
+    patience: int
+    monitor: str
+    direction: Literal["min", "max"]
+    min_delta: float
+    cooldown: int
+    min_rate: float
+    best: float | None = None
+    waited: int = 0
+    resting: int = 0
+
+    def saw(self, logs: Mapping[str, Any], rate: float) -> tuple[Performance, float]:
+        """The rule after an epoch with ``rate`` that gave ``logs``, and the next epoch's rate.
+
+        An epoch without the monitored value (validation every k epochs) changes nothing; one that is not
+        finite improves nothing.
+        """
+        if self.monitor not in logs:
+            return self, rate
+        value = float(logs[self.monitor])
+        resting = max(self.resting - 1, 0)
+        if self._improves(value):
+            return replace(self, best=value, waited=0, resting=resting), rate
+        if resting:
+            return replace(self, waited=0, resting=resting), rate
+        waited = (0 if self.resting else self.waited) + 1
+        # The optimiser holds float32: a floor of 1e-5 must not be above itself.
+        if waited < self.patience or rate <= float(np.float32(self.min_rate)):
+            return replace(self, waited=waited, resting=0), rate
+        return replace(self, waited=0, resting=self.cooldown), max(rate * self.factor, self.min_rate)
+
+    def replayed(self, epochs: Iterable[Mapping[str, Any]]) -> Performance:
+        """The rule after ``epochs``: the logs of each, with the ``learning_rate`` it was trained with."""
+        rule = self
+        for logs in epochs:
+            rule, _ = rule.saw(logs, float(logs["learning_rate"]))
+        return rule
+
+    def _improves(self, value: float) -> bool:
+        if not math.isfinite(value):
+            return False
+        if self.best is None:
+            return True
+        gain = self.best - value if self.direction == "min" else value - self.best
+        return gain > self.min_delta
+
+
+def performance(
+    *,
+    factor: float = 0.5,
+    patience: int = 5,
+    monitor: str = "val_loss",
+    direction: Literal["min", "max"] = "min",
+    min_delta: float = 1e-4,
+    cooldown: int = 0,
+    min_rate: float = 0.0,
+) -> Performance:
+    """Multiply the rate by ``factor`` when ``monitor`` has not improved for ``patience`` epochs.
+
+    The semantics of ``keras.callbacks.ReduceLROnPlateau``: less than ``min_delta`` is no improvement, after a
+    reduction ``cooldown`` epochs pass before it waits again, and the rate never falls below ``min_rate``. One
+    difference: a NaN in the first epoch is not kept as the best value for ever. It begins with the
+    optimiser's rate, which ``kilter.fit`` sets after an epoch; a resumed run knows what was seen before.
+
+    Raises :class:`~kilter.errors.OptionError` unless ``factor`` is above 0 and below 1, ``patience`` a whole
+    number from 1, the others 0 or more.
+
+    Example:
+        >>> rule, rate = performance(patience=2), 0.1
+        >>> for loss in (1.0, 0.9, 0.95, 0.92, 0.91):
+        ...     rule, rate = rule.saw({"val_loss": loss}, rate)
+        >>> rate, rule.best, rule.waited
+        (0.05, 0.9, 1)
+    """
+    check(
+        factor=(factor, SHARE),
+        patience=(patience, POSITIVE_WHOLE),
+        min_delta=(min_delta, NOT_NEGATIVE),
+        cooldown=(cooldown, WHOLE),
+        min_rate=(min_rate, NOT_NEGATIVE),
+    )
+    if direction not in ("min", "max"):
+        raise OptionError(
+            expected='direction as "min" or "max"',
+            received=f"direction={direction!r}",
+            remedy="min where less of monitor is better",
+        )
+    return Performance(
+        factor=float(factor),
+        patience=int(patience),
+        monitor=monitor,
+        direction=direction,
+        min_delta=float(min_delta),
+        cooldown=int(cooldown),
+        min_rate=float(min_rate),
+    )
