@@ -69,7 +69,7 @@ def call_factory(name: str, recipe: Recipe, train: Dataset) -> keras.Model:
     Python's generators are seeded with the recipe's seed first, for a function that takes no seed has no
     other way to give the same model twice.
     """
-    function = _imported(name)
+    function = import_function(name)
     keras.utils.set_random_seed(recipe.seed)
     with _policy(recipe.train.precision):
         try:
@@ -123,7 +123,8 @@ def _in_target_units(train: Dataset) -> keras.layers.Layer:
     return keras.layers.Rescaling(deviation, offset=offset, dtype="float32", name="target_units")
 
 
-def _imported(name: str) -> Callable[..., Any]:
+def import_function(name: str) -> Callable[..., Any]:
+    """The function that is called ``module:function``; :class:`ModelError` where there is none."""
     module_name, _, function_name = name.partition(":")
     with _working_directory_first():
         try:
