@@ -74,7 +74,7 @@ class _FromLogits:
 
 
 def is_clipped(loss: Any) -> bool:
-    """Whether ``loss`` is a cross-entropy on probabilities, Keras's or ours, with classes on the last axis."""
+    """Whether ``loss`` is a cross-entropy on probabilities, Keras's or ours, with classes last."""
     if not isinstance(loss, LossFunctionWrapper) or type(loss).call is not LossFunctionWrapper.call:
         return False
     options = loss._fn_kwargs
