@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -24,6 +25,7 @@ from kilter.engine.program import shelf, take
 
 # How many bytes of predictions are made on the device before they go to the host.
 _OUTPUT_BYTES = 1 << 28
+_WIDEST = 8  # bytes of a number of the widest type
 
 
 def evaluate(
@@ -64,16 +66,25 @@ def _predict_rows(model: keras.Model, variables: Any, rows: Rows, size: int) -> 
     order = np.arange(rows.count, dtype=np.int32)
     whole = rows.count - rows.count % size
     with fitting(model, rows.data):
-        outputs = jax.eval_shape(lambda: _forward(model)(variables, take(x, jnp.zeros(size, jnp.int32))))
-    bytes_a_batch = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(outputs))
-    batches = max(1, min(whole // size, _OUTPUT_BYTES // max(bytes_a_batch, 1)))
-    pieces = [
-        order[start : start + batches * size].reshape(-1, size) for start in range(0, whole, batches * size)
-    ]
-    if whole < rows.count:
-        pieces.append(order[whole:].reshape(1, -1))
-    parts = [_predict_piece(model, variables, x, jnp.asarray(piece)) for piece in pieces]
+        bytes_a_batch = _output_bytes(model, variables, x, size)
+        batches = max(1, min(whole // size, _OUTPUT_BYTES // max(bytes_a_batch, 1)))
+        pieces = [
+            order[start : start + batches * size].reshape(-1, size)
+            for start in range(0, whole, batches * size)
+        ]
+        if whole < rows.count:
+            pieces.append(order[whole:].reshape(1, -1))
+        parts = [_predict_piece(model, variables, x, jnp.asarray(piece)) for piece in pieces]
     return jax.tree.map(lambda *arrays: np.concatenate(arrays), *parts)
+
+
+def _output_bytes(model: keras.Model, variables: Any, x: Any, size: int) -> int:
+    """Bytes of the predictions of ``size`` rows, as declared; else from a trace, which takes its time."""
+    declared = [tensor.shape[1:] for tensor in getattr(model, "outputs", None) or []]
+    if declared and all(None not in shape for shape in declared):
+        return sum(math.prod(shape) for shape in declared) * size * _WIDEST
+    outputs = jax.eval_shape(lambda: _forward(model)(variables, take(x, jnp.zeros(size, jnp.int32))))
+    return sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(outputs))
 
 
 def _predict_piece(model: keras.Model, variables: Any, x: Any, order: jax.Array) -> Any:
