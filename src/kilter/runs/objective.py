@@ -62,7 +62,7 @@ def objective_for(model: keras.Model, train: Dataset) -> Objective:
         return Objective("regression", keras.losses.MeanSquaredError(), ("mae", "rmse"), weight)
     fitting = {1, 2} if train.outputs == 2 else {train.outputs}
     found = _check_outputs(model, fitting, f"{train.outputs} classes")
-    from_logits = _last_activation(model) not in ("softmax", "sigmoid")
+    from_logits = last_activation(model) not in ("softmax", "sigmoid")
     if found == 1:
         loss = keras.losses.BinaryCrossentropy(from_logits=from_logits)
         return Objective("classification", loss, ("accuracy",), binary=True, from_logits=from_logits)
@@ -85,14 +85,14 @@ def _check_outputs(model: keras.Model, fitting: set[int], what: str) -> int | No
     )
 
 
-def _last_activation(model: keras.Model) -> str:
-    """The name of the activation that a model ends with; "" where it cannot be known."""
-    outputs = getattr(model, "outputs", None)
-    if not outputs:
+def last_activation(model: keras.Model, index: int = 0) -> str:
+    """The name of the activation that a model's output ``index`` ends with; "" where it cannot be known."""
+    outputs = getattr(model, "outputs", None) or []
+    if index >= len(outputs):
         return ""
-    last = outputs[0]._keras_history.operation
+    last, _, position = outputs[index]._keras_history
     if isinstance(last, keras.Model):
-        return _last_activation(last)
+        return last_activation(last, position)
     if isinstance(last, keras.layers.Softmax):
         return "softmax"
     return getattr(getattr(last, "activation", None), "__name__", "")
