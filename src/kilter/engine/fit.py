@@ -13,6 +13,7 @@ import keras
 import numpy as np
 from keras.src.utils.python_utils import is_default
 
+from kilter.engine.augmenting import Augment, as_augmentation, check_augmentation
 from kilter.engine.batches import check_batch_size, collect, is_array, split
 from kilter.engine.bridge import build
 from kilter.engine.checks import check_inputs, check_targets
@@ -41,6 +42,7 @@ def fit(
     sample_weight: Any = None,
     callbacks: Sequence[keras.callbacks.Callback] | keras.callbacks.Callback = (),
     schedule: Schedule | Performance | None = None,
+    augment: Augment | None = None,
     initial_epoch: int = 0,
     validation_batch_size: int | None = None,
     validation_freq: int = 1,
@@ -52,11 +54,13 @@ def fit(
     check_whole_numbers(epochs=epochs, initial_epoch=initial_epoch, seed=seed)
     check_whole_numbers(1, validation_freq=validation_freq, validation_batch_size=validation_batch_size or 1)
     check_schedule(model, schedule, validated=validation_data is not None or bool(validation_split))
-    shown = _verbosity(verbose)
+    augmentation, shown = as_augmentation(augment), _verbosity(verbose)
     if validation_split and validation_data is None:
         (x, y, sample_weight), validation_data = split(x, y, sample_weight, validation_split)
     feed = training_feed(x, y, sample_weight, class_weight, Order(batch_size, shuffle, seed))
     prepare(model, feed)
+    if augmentation is not None:
+        check_augmentation(model, augmentation, feed.example())
     validation = None
     if validation_data is not None:
         validation = validation_feed(validation_data, validation_batch_size or batch_size)
@@ -73,6 +77,8 @@ def fit(
         validation=validation,
         validation_every=validation_freq,
         schedule=None if isinstance(schedule, Performance) else schedule,
+        augmentation=augmentation,
+        seed=seed,
         tell_batches=_wants_batches(told),
     ).run()
     return history

@@ -8,7 +8,7 @@ of epochs; the rows of a batch are gathered on the device.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -36,19 +36,21 @@ def take(data: Any, rows: jax.Array) -> Any:
 
 
 def steps_program(step: Step) -> Chunk:
-    """``(state, data, order, start, stop) -> (state, logs of the last step)`` over ``order[start:stop]``.
+    """``(state, data, order, start, stop, *given) -> (state, last step's logs)`` over ``order[start:stop]``.
 
-    ``order`` has shape (steps, batch) and holds row numbers. With ``start == stop`` the state is returned as
-    it came and the logs are zero.
+    ``order`` has shape (steps, batch) and holds row numbers. ``given`` are arrays that every step gets beside
+    its batch. With ``start == stop`` the state is returned as it came and the logs are zero.
     """
 
-    def run(state: State, data: Any, order: jax.Array, start: jax.Array, stop: jax.Array) -> Any:
+    def run(
+        state: State, data: Any, order: jax.Array, start: jax.Array, stop: jax.Array, *given: jax.Array
+    ) -> Any:
         batch = jax.eval_shape(take, data, order[0])
-        traced = trace(step, state, batch)
+        traced = trace(step, state, batch, *given)
         fast = rewrite(traced, batch_size=order.shape[1]) if jax.default_backend() == "cpu" else traced
 
         def body(index: jax.Array, carry: Any) -> Any:
-            return fast(carry[0], take(data, order[index]))
+            return fast(carry[0], take(data, order[index]), *given)
 
         zeros = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), traced.result[1])
         return lax.fori_loop(start, stop, body, (state, zeros))
@@ -68,7 +70,7 @@ class Shelf:
 
     def get(
         self,
-        name: str,
+        name: Hashable,
         owners: tuple[Any, ...],
         make: Callable[[], Chunk],
         arguments: tuple[Any, ...],

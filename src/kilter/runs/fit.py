@@ -12,6 +12,7 @@ from kilter import backend  # noqa: F401
 import keras
 
 from kilter.engine import fit as engine
+from kilter.engine.augmenting import Augment
 from kilter.engine.history import History
 from kilter.engine.scheduling import Schedule
 from kilter.runs.directory import create_run
@@ -38,6 +39,7 @@ def fit(
     sample_weight: Any = None,
     callbacks: Sequence[keras.callbacks.Callback] | keras.callbacks.Callback = (),
     schedule: Schedule | Performance | None = None,
+    augment: Augment | None = None,
     run: str | Path | None = None,
     initial_epoch: int = 0,
     validation_batch_size: int | None = None,
@@ -66,6 +68,9 @@ def fit(
             (int array of shape ()) -> learning rate, traced into the step; for an optimiser that has no
             schedule of its own. ``one_cycle`` cycles momentum (SGD, RMSprop) or beta_1 (Adam's family) too.
             The history then has each epoch's last ``learning_rate``, and ``momentum`` if that is cycled.
+        augment: a :class:`kilter.data.augmentation.Augmentation`, or a list of its transforms, applied to the
+            training batches inside the compiled step; drawn anew for every row of every step from ``seed``.
+            Validation data stay as they are.
         run: a folder in which a run directory is made: history, TensorBoard events, checkpoints, the best
             weights. The model then ends with its best weights, by validation loss if there is one.
         validation_batch_size: ``batch_size`` if None.
@@ -100,6 +105,7 @@ def fit(
             sample_weight=sample_weight,
             callbacks=told,
             schedule=schedule,
+            augment=augment,
             initial_epoch=initial_epoch,
             validation_batch_size=validation_batch_size,
             validation_freq=validation_freq,

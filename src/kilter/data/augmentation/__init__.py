@@ -1,0 +1,43 @@
+"""Augmentation of images, and mixing of rows, on the device inside the compiled training step.
+
+>>> from kilter.data.augmentation import Augmentation, Cutout, Flip, Mixup, Shift
+>>> augment = Augmentation((Flip(), Shift(0.125), Cutout(8), Mixup(0.2)))
+>>> augment.mixes
+True
+
+``kilter.fit(..., augment=augment)`` uses it; :func:`preview` shows what it does. Each transformation is a
+frozen record with the range that it draws from, anew for every image of every step; an ``Augmentation`` is
+several of them in order. This package loads JAX (``kilter.data`` itself does not).
+"""
+
+from kilter.data.augmentation.base import Fill, Geometric, Images, Mixing, Pixelwise, Transform
+from kilter.data.augmentation.colour import Brightness, Contrast, Hue, Saturation
+from kilter.data.augmentation.composition import Augmentation
+from kilter.data.augmentation.cutout import Cutout
+from kilter.data.augmentation.geometry import Flip, Rotate, Shift, Zoom, warp
+from kilter.data.augmentation.mixing import Cutmix, Mixture, Mixup
+from kilter.data.augmentation.preview import preview
+
+__all__ = [
+    "Augmentation",
+    "Brightness",
+    "Contrast",
+    "Cutmix",
+    "Cutout",
+    "Fill",
+    "Flip",
+    "Geometric",
+    "Hue",
+    "Images",
+    "Mixing",
+    "Mixture",
+    "Mixup",
+    "Pixelwise",
+    "Rotate",
+    "Saturation",
+    "Shift",
+    "Transform",
+    "Zoom",
+    "preview",
+    "warp",
+]

@@ -1,0 +1,119 @@
+"""Brightness, contrast, saturation and hue, drawn for each image; results stay within the value range."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import ClassVar
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from kilter.data.augmentation.base import check_number
+
+# ITU-R BT.601: how bright red, green and blue are to the eye.
+LUMA = (0.299, 0.587, 0.114)
+# NTSC 1953: red, green, blue -> luma Y and the chroma plane I, Q, in which hue is an angle.
+TO_YIQ = np.array([LUMA, (0.59590059, -0.27455667, -0.32134392), (0.21153661, -0.52273617, 0.31119955)])
+
+
+@dataclass(frozen=True)
+class Brightness:
+    """Adds to all of an image a number drawn evenly from ±``share`` of the value range. ``share``: 0 to 1."""
+
+    share: float
+    colour: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        check_number(self, 0.0, 1.0, share=self.share)
+
+    def change(self, key: jax.Array, images: jax.Array, span: float) -> jax.Array:
+        """x + δ, δ from ±share · span."""
+        return images + span * _draws(key, images, -self.share, self.share)
+
+
+@dataclass(frozen=True)
+class Contrast:
+    """Stretches an image's values about their mean, by a factor from 1 - ``share`` to 1 + ``share``.
+
+    The mean is each channel's own, as in Keras's RandomContrast. ``share``: 0 to 1.
+    """
+
+    share: float
+    colour: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        check_number(self, 0.0, 1.0, share=self.share)
+
+    def change(self, key: jax.Array, images: jax.Array, span: float) -> jax.Array:
+        """mean + f · (x - mean)."""
+        mean = images.mean(axis=(1, 2), keepdims=True)
+        return mean + _draws(key, images, 1 - self.share, 1 + self.share) * (images - mean)
+
+
+@dataclass(frozen=True)
+class Saturation:
+    """Moves each pixel from or towards the grey of its brightness, by a factor from 1 ± ``share`` (0 to 1).
+
+    The brightness is 0.299 R + 0.587 G + 0.114 B (ITU-R BT.601). For images of three channels.
+    """
+
+    share: float
+    colour: ClassVar[bool] = True
+    channels: ClassVar[int] = 3
+
+    def __post_init__(self) -> None:
+        check_number(self, 0.0, 1.0, share=self.share)
+
+    def change(self, key: jax.Array, images: jax.Array, span: float) -> jax.Array:
+        """grey + f · (x - grey)."""
+        red, green, blue = (weight * images[..., k, None] for k, weight in enumerate(LUMA))
+        grey = red + green + blue
+        return grey + _draws(key, images, 1 - self.share, 1 + self.share) * (images - grey)
+
+
+@dataclass(frozen=True)
+class Hue:
+    """Turns the colours of an image round the colour circle by an angle from ±``share`` of the full circle.
+
+    A rotation of the chroma plane of YIQ: brightness is kept. ``share``: 0 to 0.5. For three channels.
+    """
+
+    share: float
+    colour: ClassVar[bool] = True
+    channels: ClassVar[int] = 3
+
+    def __post_init__(self) -> None:
+        check_number(self, 0.0, 0.5, share=self.share)
+
+    def change(self, key: jax.Array, images: jax.Array, span: float) -> jax.Array:
+        """RGB → YIQ, (I, Q) turned, → RGB: one 3 × 3 matrix an image, cos θ · C + sin θ · S + L."""
+        angle = 2 * math.pi * _draws(key, images, -self.share, self.share)
+        cosine, sine = jnp.cos(angle), jnp.sin(angle)
+        back = np.linalg.inv(TO_YIQ)
+        luma, same, turned = (
+            back @ plane @ TO_YIQ
+            for plane in (np.diag([1.0, 0, 0]), np.diag([0, 1.0, 1.0]), _turn_by_a_right_angle())
+        )
+        return (
+            _recoloured(images, luma)
+            + cosine * _recoloured(images, same)
+            + sine * _recoloured(images, turned)
+        )
+
+
+def _turn_by_a_right_angle() -> np.ndarray:
+    return np.array([[0.0, 0, 0], [0, 0, -1.0], [0, 1.0, 0]])
+
+
+def _recoloured(images: jax.Array, matrix: np.ndarray) -> jax.Array:
+    # Written out: a matrix product with so few columns is slower than nine multiplications a pixel.
+    rows = [sum(float(weight) * images[..., k] for k, weight in enumerate(row)) for row in matrix]
+    return jnp.stack(rows, axis=-1).astype(images.dtype)  # type: ignore[arg-type]
+
+
+def _draws(key: jax.Array, images: jax.Array, least: float, most: float) -> jax.Array:
+    """One number an image, shaped to be used with the images."""
+    drawn = jax.random.uniform(key, (images.shape[0], 1, 1, 1), minval=least, maxval=most)
+    return drawn.astype(images.dtype)

@@ -1,0 +1,235 @@
+"""Several transformations in order, applied to the inputs of a batch."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import groupby
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from kilter.data.augmentation.base import Fill, Geometric, Mixing, Pixelwise, Transform
+from kilter.data.augmentation.geometry import move
+from kilter.data.augmentation.mixing import Mixture, draw_mixture, mix_rows
+from kilter.errors import DataError, OptionError
+
+Keyed = tuple[jax.Array, Transform]
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """What is done to the inputs of a training batch, drawn anew for every row of every step.
+
+    Attributes:
+        transforms: applied in order, mixing last. Neighbouring flips, shifts, rotations and zooms are one
+            map, so that pixels are interpolated once.
+        image_shape: (height, width, channels) of inputs that are images but not of shape [n, h, w, c]: flat
+            ones, or grey ones without an axis of channels. They get their own shape back.
+        value_range: (least, most) value of the images; needed for colours, which are cut to it. Images of
+            unsigned bytes have (0, 255).
+        fill: what lies outside an image, for all that moves one.
+
+    Inputs keep their shape and type: whole numbers are computed in float32, rounded and cut to their type's
+    range at the end. Of several inputs the one with four axes is the image; Mixup alone mixes every input.
+
+    >>> from kilter.data.augmentation import Flip
+    >>> x = jnp.arange(6, dtype=jnp.uint8).reshape(1, 6)
+    >>> x, mixture = Augmentation((Flip(),), image_shape=(2, 3, 1))(jax.random.key(1), x)
+    >>> x.shape, x.dtype.name, mixture
+    ((1, 6), 'uint8', None)
+    """
+
+    transforms: tuple[Transform, ...]
+    image_shape: tuple[int, int, int] | None = None
+    value_range: tuple[float, float] | None = None
+    fill: Fill = "reflect"
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "transforms", tuple(self.transforms))
+        _check_transforms(self.transforms)
+        _check_options(self.image_shape, self.value_range, self.fill)
+
+    @property
+    def mixers(self) -> tuple[Mixing, ...]:
+        """The transformations that mix rows."""
+        return tuple(one for one in self.transforms if isinstance(one, Mixing))
+
+    @property
+    def mixes(self) -> bool:
+        """Whether rows are mixed, so that targets change too."""
+        return bool(self.mixers)
+
+    @property
+    def needs_image(self) -> bool:
+        """Whether there is anything but what works on any rows."""
+        return any(not isinstance(one, Mixing) or one.whole_images for one in self.transforms)
+
+    def check(self, x: Any) -> None:
+        """Raise :class:`DataError` or :class:`OptionError` if the inputs, arrays [n, ...], do not fit."""
+        leaves = jax.tree.leaves(x)
+        place = self._image_place(leaves)
+        if place is not None:
+            self._check_image(leaves[place])
+        others = [leaf for number, leaf in enumerate(leaves) if number != place]
+        if self.mixes:
+            _check_mixable(others, whole_images=any(one.whole_images for one in self.mixers))
+
+    def __call__(self, key: jax.Array, x: Any) -> tuple[Any, Mixture | None]:
+        """Inputs transformed, and what rows were mixed from (None without mixing). Pure; can be traced.
+
+        The same key gives the same draws; ``x`` is an array [n, ...] or a nest of such.
+        """
+        leaves, structure = jax.tree.flatten(x)
+        place = self._image_place(leaves)
+        work = list(leaves)
+        if place is not None:
+            work[place] = self._transformed(key, leaves[place])
+        mixture = None
+        if self.mixes:
+            work, mixture = self._mixed(jax.random.fold_in(key, len(self.transforms)), work, place)
+        done = [_like(new, old) for new, old in zip(work, leaves, strict=True)]
+        return jax.tree.unflatten(structure, done), mixture
+
+    def _transformed(self, key: jax.Array, array: jax.Array) -> jax.Array:
+        images = array.reshape(array.shape[0], *(self.image_shape or array.shape[1:]))
+        span = self._range(images.dtype)
+        for geometric, group in groupby(self._keyed(key), lambda one: isinstance(one[1], Geometric)):
+            if geometric:
+                images = move(images, list(group), self.fill)  # type: ignore[arg-type]
+                continue
+            images = _floats(images)
+            for own, transform in group:
+                assert isinstance(transform, Pixelwise)
+                low, high = span or (0.0, 0.0)
+                images = transform.change(own, images, high - low)
+                if transform.colour:
+                    images = jnp.clip(images, low, high)
+        return images
+
+    def _keyed(self, key: jax.Array) -> Iterator[Keyed]:
+        for number, transform in enumerate(self.transforms):
+            if not isinstance(transform, Mixing):
+                yield jax.random.fold_in(key, number), transform
+
+    def _mixed(self, key: jax.Array, leaves: list[Any], place: int | None) -> tuple[list[Any], Mixture]:
+        sides = (1, 1) if place is None else leaves[place].shape[1:3]
+        mixture, mask = draw_mixture(key, self.mixers, leaves[0].shape[0], sides)
+        return [mix_rows(_floats(leaf), mixture, mask) for leaf in leaves], mixture
+
+    def _range(self, dtype: Any) -> tuple[float, float] | None:
+        return (0.0, 255.0) if self.value_range is None and dtype == jnp.uint8 else self.value_range
+
+    def _image_place(self, leaves: list[Any]) -> int | None:
+        """Which of the inputs is the image; None where none is and none is needed."""
+        shapes = [tuple(leaf.shape[1:]) for leaf in leaves]
+        if self.image_shape is None:
+            found = [number for number, shape in enumerate(shapes) if len(shape) == 3]
+        else:
+            pixels = math.prod(self.image_shape)
+            found = [number for number, shape in enumerate(shapes) if math.prod(shape) == pixels]
+        if len(found) == 1 or not self.needs_image:
+            return found[0] if len(found) == 1 else None
+        raise DataError(
+            expected="one input of images, shape (rows, height, width, channels), to augment"
+            if self.image_shape is None
+            else f"one input of images of shape {self.image_shape}, flat or not",
+            received=f"{len(found)} of them among inputs of shape "
+            + ", ".join(str(("rows", *shape)).replace("'", "") for shape in shapes),
+            remedy="take part of the augmentation out"
+            if found
+            else "for flat or grey images give Augmentation(..., image_shape=(height, width, channels))",
+        )
+
+    def _check_image(self, array: Any) -> None:
+        channels = (self.image_shape or array.shape[1:])[-1]
+        needing = [one for one in self.transforms if getattr(one, "channels", channels) != channels]
+        if needing:
+            raise DataError(
+                expected=f"images of 3 channels for {type(needing[0]).__name__}",
+                received=f"images of {channels}",
+                remedy=f"leave {type(needing[0]).__name__} out",
+            )
+        colours = [one for one in self.transforms if isinstance(one, Pixelwise) and one.colour]
+        if colours and self._range(array.dtype) is None:
+            raise OptionError(
+                expected=f"the range of the images' values, for {type(colours[0]).__name__}",
+                received=f"images of {array.dtype} and value_range=None",
+                remedy="give Augmentation(..., value_range=(0.0, 1.0)) or what the range is",
+            )
+
+
+def _floats(array: jax.Array) -> jax.Array:
+    return array if jnp.issubdtype(array.dtype, jnp.floating) else array.astype(jnp.float32)
+
+
+def _like(new: jax.Array, old: jax.Array) -> jax.Array:
+    """``new`` with the shape and type of ``old``; whole numbers rounded and cut to their range."""
+    new = new.reshape(old.shape)
+    if new.dtype == old.dtype or jnp.issubdtype(old.dtype, jnp.floating):
+        return new.astype(old.dtype)
+    limits = jnp.iinfo(old.dtype)
+    return jnp.clip(jnp.round(new), limits.min, limits.max).astype(old.dtype)
+
+
+def _check_transforms(transforms: tuple[Transform, ...]) -> None:
+    strangers = [one for one in transforms if not isinstance(one, Geometric | Pixelwise | Mixing)]
+    if strangers or not transforms or any(isinstance(one, type) for one in transforms):
+        raise OptionError(
+            expected="transforms from kilter.data.augmentation, such as (Flip(), Shift(0.1))",
+            received=f"transforms={transforms!r}",
+            remedy="give at least one, and call each: Flip(), not Flip",
+        )
+    mixing = [isinstance(one, Mixing) for one in transforms]
+    if mixing != sorted(mixing):
+        raise OptionError(
+            expected="Mixup and Cutmix after all other transforms",
+            received=", ".join(type(one).__name__ for one in transforms),
+            remedy="put them last: they mix whole rows, as the others left them",
+        )
+
+
+def _check_options(shape: Any, span: Any, fill: Any) -> None:
+    if fill not in ("reflect", "edge", "zero"):
+        raise OptionError(
+            expected='fill as "reflect", "edge" or "zero"',
+            received=f"fill={fill!r}",
+            remedy="choose one of these",
+        )
+    if shape is not None and (
+        not isinstance(shape, tuple)
+        or len(shape) != 3
+        or not all(isinstance(n, int) and n > 0 for n in shape)
+    ):
+        raise OptionError(
+            expected="image_shape as (height, width, channels), whole numbers",
+            received=f"image_shape={shape!r}",
+            remedy="for example (32, 32, 3)",
+        )
+    if span is not None and not (
+        isinstance(span, tuple) and len(span) == 2 and np.isfinite(span).all() and span[0] < span[1]
+    ):
+        raise OptionError(
+            expected="value_range as (least, most), finite and least < most",
+            received=f"value_range={span!r}",
+            remedy="for example (0.0, 1.0)",
+        )
+
+
+def _check_mixable(others: list[Any], *, whole_images: bool) -> None:
+    if whole_images and others:
+        raise DataError(
+            expected="images as the only input, for Cutmix",
+            received=f"{len(others)} further inputs, which have no area to share",
+            remedy="use Mixup",
+        )
+    wrong = [leaf for leaf in others if not jnp.issubdtype(leaf.dtype, jnp.floating)]
+    if wrong:
+        raise DataError(
+            expected="inputs of floats, or images, to mix",
+            received=f"an input of {wrong[0].dtype}, shape {wrong[0].shape}",
+            remedy="pass quantities as float32; what are names or numbers of things cannot be mixed",
+        )

@@ -1,0 +1,206 @@
+"""Flips, shifts, rotations and zooms: maps from where a pixel is to where it comes from, fetched at once.
+
+However many there are in a row, they are composed into one map and each pixel is fetched once: four
+neighbours and bilinear weights, or a single one if nothing moves by a part of a pixel. So nothing is blurred
+twice, and what one step pushes over the edge a later one can bring back.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import reduce
+from typing import ClassVar, Literal
+
+import jax
+import jax.numpy as jnp
+
+from kilter.data.augmentation.base import Fill, Geometric, Images, Map, check_number
+from kilter.errors import OptionError
+
+# Pixels: a turn by 90° must not blank a border because its sine is 1e-8 too large.
+_ROUNDING = 1e-3
+
+
+@dataclass(frozen=True)
+class Flip:
+    """Mirrors an image with probability 1/2, left to right ("horizontal"), upside down ("vertical"), or both.
+
+    "both" draws the two independently: a quarter of the images each way.
+    """
+
+    direction: Literal["horizontal", "vertical", "both"] = "horizontal"
+    whole: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        if self.direction not in ("horizontal", "vertical", "both"):
+            raise OptionError(
+                expected='direction of Flip as "horizontal", "vertical" or "both"',
+                received=f"direction={self.direction!r}",
+                remedy="choose one of these",
+            )
+
+    def draw_map(self, key: jax.Array, images: Images) -> Map:
+        """A mirror or the identity for each image."""
+        heads = jax.random.bernoulli(key, 0.5, (images.count, 2))
+        allowed = jnp.array([self.direction != "horizontal", self.direction != "vertical"])
+        signs = jnp.where(heads & allowed, -1.0, 1.0)
+        return _diagonal(signs, jnp.zeros_like(signs))
+
+
+@dataclass(frozen=True)
+class Shift:
+    """Moves an image by whole pixels, up to ``share`` of each side either way, evenly drawn.
+
+    The largest shift is ``round(share · side)`` pixels: ``Shift(0.125)`` of a 32 × 32 image is the padding by
+    4 pixels and random crop that is usual for CIFAR-10. ``share``: 0 to 1.
+    """
+
+    share: float
+    whole: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        check_number(self, 0.0, 1.0, share=self.share)
+
+    def draw_map(self, key: jax.Array, images: Images) -> Map:
+        """A shift for each image."""
+        most = jnp.array([round(self.share * images.height), round(self.share * images.width)])
+        pixels = jax.random.randint(key, (images.count, 2), -most, most + 1).astype(jnp.float32)
+        return _diagonal(jnp.ones_like(pixels), pixels)
+
+
+@dataclass(frozen=True)
+class Rotate:
+    """Turns an image about its centre by an angle drawn evenly from ±``degrees`` (0 to 180)."""
+
+    degrees: float
+    whole: ClassVar[bool] = False
+
+    def __post_init__(self) -> None:
+        check_number(self, 0.0, 180.0, degrees=self.degrees)
+
+    def draw_map(self, key: jax.Array, images: Images) -> Map:
+        """A rotation for each image."""
+        most = math.radians(self.degrees)
+        angle = jax.random.uniform(key, (images.count,), minval=-most, maxval=most)
+        cosine, sine = jnp.cos(angle), jnp.sin(angle)
+        rows = (jnp.stack([cosine, -sine], axis=1), jnp.stack([sine, cosine], axis=1))
+        return Map(jnp.stack(rows, axis=1), jnp.zeros((images.count, 2)))
+
+
+@dataclass(frozen=True)
+class Zoom:
+    """Enlarges an image about its centre by a factor drawn evenly from 1 - ``share`` to 1 + ``share``.
+
+    A factor below 1 shrinks it; what then lies outside is filled. ``share``: 0 to 0.9.
+    """
+
+    share: float
+    whole: ClassVar[bool] = False
+
+    def __post_init__(self) -> None:
+        check_number(self, 0.0, 0.9, share=self.share)
+
+    def draw_map(self, key: jax.Array, images: Images) -> Map:
+        """A scaling for each image, the same along both sides."""
+        factor = jax.random.uniform(key, (images.count, 1), minval=1 - self.share, maxval=1 + self.share)
+        return _diagonal(jnp.broadcast_to(1.0 / factor, (images.count, 2)), jnp.zeros((images.count, 2)))
+
+
+def move(images: jax.Array, transforms: Sequence[tuple[jax.Array, Geometric]], fill: Fill) -> jax.Array:
+    """Apply geometric transformations, each with its key, in order and as one map.
+
+    Images of whole numbers stay so if all transformations move by whole pixels; otherwise the result is
+    float32.
+    """
+    measures = Images(*images.shape)
+    drawn = reduce(_then, (transform.draw_map(key, measures) for key, transform in transforms))
+    if not all(transform.whole for _, transform in transforms):
+        return warp(images, drawn.matrix, drawn.offset, fill)
+    signs = jnp.diagonal(drawn.matrix, axis1=1, axis2=2)
+    sides = (measures.height, measures.width)
+    ys, xs = (
+        # Whole numbers by construction; rounding takes off what a fused multiply and add may leave.
+        jnp.round(signs[:, axis, None] * _places(side) + drawn.offset[:, axis, None] + (side - 1) / 2)
+        for axis, side in enumerate(sides)
+    )
+    rows, columns = ys[:, :, None], xs[:, None, :]
+    moved = _fetch(images, _folded(rows, sides[0], fill), _folded(columns, sides[1], fill))
+    return _blank(moved, rows, columns, sides) if fill == "zero" else moved
+
+
+def warp(images: jax.Array, matrix: jax.Array, offset: jax.Array, fill: Fill) -> jax.Array:
+    """Images fetched bilinearly from ``matrix`` · position + ``offset``; float32 unless they are floats.
+
+    Args:
+        images: [n, h, w, c], any numeric type.
+        matrix: [n, 2, 2]; offset: [n, 2]: from output to input position, (row, column) in pixels from the
+            centre.
+        fill: "reflect", "edge" or "zero": scipy.ndimage's modes mirror, nearest and constant, order 1.
+    """
+    height, width = sides = images.shape[1:3]
+    rows, columns = _places(height)[:, None], _places(width)[None, :]
+    ys, xs = (
+        matrix[:, axis, 0, None, None] * rows
+        + matrix[:, axis, 1, None, None] * columns
+        + (offset[:, axis, None, None] + (side - 1) / 2)
+        for axis, side in enumerate(sides)
+    )
+    inside_y, inside_x = _folded(ys, height, fill), _folded(xs, width, fill)
+    top, left = (jnp.clip(jnp.floor(p), 0, max(n - 2, 0)) for p, n in ((inside_y, height), (inside_x, width)))
+    down, right = (inside_y - top)[..., None], (inside_x - left)[..., None]
+    below, beside = jnp.minimum(top + 1, height - 1), jnp.minimum(left + 1, width - 1)
+    dtype = images.dtype if jnp.issubdtype(images.dtype, jnp.floating) else jnp.float32
+
+    def row(at: jax.Array) -> jax.Array:
+        one, other = (_fetch(images, at, column).astype(dtype) for column in (left, beside))
+        return one * (1 - right) + other * right
+
+    warped = (row(top) * (1 - down) + row(below) * down).astype(dtype)
+    return _blank(warped, ys, xs, sides) if fill == "zero" else warped
+
+
+def _places(side: int) -> jax.Array:
+    """Positions along a side, in pixels from its centre."""
+    return jnp.arange(side, dtype=jnp.float32) - (side - 1) / 2
+
+
+def _diagonal(scales: jax.Array, offset: jax.Array) -> Map:
+    return Map(scales[:, :, None] * jnp.eye(2), offset)
+
+
+def _then(first: Map, second: Map) -> Map:
+    """One map for ``first`` and then ``second``: backwards, a position goes through ``second`` first."""
+
+    def times(matrix: jax.Array, columns: jax.Array) -> jax.Array:
+        # Written out: a batch of 2 × 2 products is dearer as a matrix product.
+        return (matrix[:, :, :, None] * columns[:, None, :, :]).sum(axis=2)
+
+    offset = times(first.matrix, second.offset[:, :, None])[:, :, 0] + first.offset
+    return Map(times(first.matrix, second.matrix), offset)
+
+
+def _folded(position: jax.Array, side: int, fill: Fill) -> jax.Array:
+    """Positions (0 to side - 1 lie inside) brought inside: mirrored for "reflect", else to the edge."""
+    if fill == "reflect" and side > 1:
+        period = 2 * (side - 1)
+        position = jnp.abs(position - period * jnp.round(position / period))
+    return jnp.clip(position, 0, side - 1)
+
+
+def _fetch(images: jax.Array, rows: jax.Array, columns: jax.Array) -> jax.Array:
+    """The pixels at whole-numbered ``rows`` and ``columns``, [n, h, w] or broadcast to it, of each image."""
+    count, height, width, channels = images.shape
+    # One index into an image as a list of pixels: on a CPU several times faster than row and column.
+    index = (rows * width + columns).astype(jnp.int32).reshape(count, height * width, 1)
+    pixels = images.reshape(count, height * width, channels)
+    return jnp.take_along_axis(pixels, index, axis=1, mode="promise_in_bounds").reshape(images.shape)
+
+
+def _blank(images: jax.Array, ys: jax.Array, xs: jax.Array, sides: tuple[int, ...]) -> jax.Array:
+    inside_y, inside_x = (
+        (p >= -_ROUNDING) & (p <= side - 1 + _ROUNDING) for p, side in zip((ys, xs), sides, strict=True)
+    )
+    inside = inside_y & inside_x
+    return jnp.where(inside[..., None], images, jnp.zeros((), images.dtype))

@@ -1,0 +1,120 @@
+"""Mixup and CutMix: each row mixed with another row of its batch, and its target with the other's."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from kilter.data.augmentation.base import Mixing, check_number
+from kilter.data.augmentation.cutout import box
+
+
+class Mixture(NamedTuple):
+    """What the rows of a batch were mixed from: row i is ``share[i]`` itself, the rest row ``partner[i]``."""
+
+    partner: jax.Array
+    share: jax.Array
+
+    def blend(self, rows: jax.Array) -> jax.Array:
+        """share · own + (1 - share) · partner's, for floats [n, ...]."""
+        share = self.share.reshape(-1, *[1] * (rows.ndim - 1)).astype(rows.dtype)
+        return share * rows + (1 - share) * rows[self.partner]
+
+    def dominant(self, rows: jax.Array) -> jax.Array:
+        """Each row's own value where its share is at least a half, else its partner's."""
+        own = (self.share >= 0.5).reshape(-1, *[1] * (rows.ndim - 1))
+        return jnp.where(own, rows, rows[self.partner])
+
+
+@dataclass(frozen=True)
+class Mixup:
+    """λ x_i + (1 - λ) x_j and λ y_i + (1 - λ) y_j (Zhang et al. 2018, arXiv:1710.09412).
+
+    λ is drawn for each row from Beta(``alpha``, ``alpha``); 0.2 is usual, 1 is even. ``probability`` is the
+    share of the rows that are mixed at all. For images, tables and any other rows of floats.
+    """
+
+    alpha: float = 0.2
+    probability: float = 1.0
+    whole_images: ClassVar[bool] = False
+
+    def __post_init__(self) -> None:
+        check_number(self, 1e-3, 1e3, alpha=self.alpha)
+        check_number(self, 0.0, 1.0, probability=self.probability)
+
+    def draw_shares(self, key: jax.Array, count: int, sides: tuple[int, int]) -> tuple[jax.Array, jax.Array]:
+        """λ, the same all over each row."""
+        share = _shares(key, self.alpha, self.probability, count)
+        return share[:, None, None], share
+
+
+@dataclass(frozen=True)
+class Cutmix:
+    """A box of another image in each image; targets by area (Yun et al. 2019, arXiv:1905.04899).
+
+    λ is drawn from Beta(``alpha``, ``alpha``) for each image; the box has the image's proportions, 1 - λ of
+    its area, and its centre anywhere. The share of the target is that of the pixels kept, exactly: a box that
+    stands over the border counts by what is inside. ``probability`` is the share of images that get one.
+    """
+
+    alpha: float = 1.0
+    probability: float = 1.0
+    whole_images: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        check_number(self, 1e-3, 1e3, alpha=self.alpha)
+        check_number(self, 0.0, 1.0, probability=self.probability)
+
+    def draw_shares(self, key: jax.Array, count: int, sides: tuple[int, int]) -> tuple[jax.Array, jax.Array]:
+        """0 inside the box, 1 outside, and the share outside."""
+        key_share, key_place = jax.random.split(key)
+        share = _shares(key_share, self.alpha, self.probability, count)
+        box_sides = jnp.floor(jnp.sqrt(1 - share)[:, None] * jnp.array(sides, jnp.float32))
+        inside = box(key_place, box_sides.astype(jnp.int32), sides)
+        mask = 1.0 - inside.astype(jnp.float32)
+        return mask, mask.mean(axis=(1, 2))
+
+
+def draw_mixture(
+    key: jax.Array, mixers: Sequence[Mixing], count: int, sides: tuple[int, int]
+) -> tuple[Mixture, jax.Array]:
+    """The mixture of a batch and the mask [n, h, w] (or [n, 1, 1]) that makes it.
+
+    With several mixers, each row draws which one it gets. The partners are a cyclic shift of the batch by a
+    drawn number of rows: every row is used once, none is its own partner (unless it is alone), and over the
+    steps every pair occurs. A shift is copied in one piece, where a permutation would be fetched row by row.
+    """
+    key_partner, key_choice, *keys = jax.random.split(key, 2 + len(mixers))
+    by = jax.random.randint(key_partner, (), 1, max(count, 2))
+    partner = (jnp.arange(count) + by) % count
+    drawn = [mixer.draw_shares(own, count, sides) for own, mixer in zip(keys, mixers, strict=True)]
+    mask, share = drawn[0]
+    choice = jax.random.randint(key_choice, (count,), 0, len(mixers))
+    for number, (other_mask, other_share) in enumerate(drawn[1:], start=1):
+        chosen = choice == number
+        mask = jnp.where(chosen[:, None, None], other_mask, mask)
+        share = jnp.where(chosen, other_share, share)
+    return Mixture(partner, share), mask
+
+
+def mix_rows(rows: Any, mixture: Mixture, mask: jax.Array) -> Any:
+    """mask · own + (1 - mask) · partner's, for float rows: images [n, h, w, c], else by the share alone."""
+    if rows.ndim != 4 or mask.shape[1:] == (1, 1):
+        return mixture.blend(rows)
+    weights = mask[..., None].astype(rows.dtype)
+    return weights * rows + (1 - weights) * rows[mixture.partner]
+
+
+def _shares(key: jax.Array, alpha: float, probability: float, count: int) -> jax.Array:
+    """λ from Beta(alpha, alpha), float32 [count]; 1 for the rows that are not mixed."""
+    key_share, key_mixed = jax.random.split(key)
+    drawn = jax.random.beta(key_share, alpha, alpha, (count,))
+    return drawn if probability == 1.0 else jnp.where(_some(key_mixed, probability, count), drawn, 1.0)
+
+
+def _some(key: jax.Array, probability: float, count: int) -> jax.Array:
+    return jax.random.bernoulli(key, probability, (count,))
