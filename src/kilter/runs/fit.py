@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -117,12 +117,19 @@ def fit(
     if run is None:
         return train(told)
     monitor = "val_loss" if validation_data is not None or validation_split else "loss"
-    with create_run(Path(run), model.name) as directory:
+    return _kept(model, Path(run), Watch(monitor, "min"), seed, lambda recorder: train([*told, recorder]))
+
+
+def _kept(
+    model: keras.Model, parent: Path, watch: Watch, seed: int, train: Callable[[Recorder], History]
+) -> History:
+    """Train with a recorder that keeps what happens in a new run directory below ``parent``."""
+    with create_run(parent, model.name) as directory:
         directory.write_environment(describe_environment(device=device_name(), seed=seed))
-        recorder = Recorder(directory, Watch(monitor, "min"))
+        recorder = Recorder(directory, watch)
         recorder.set_model(model)
         try:
-            history = train([*told, recorder])
+            history = train(recorder)
         except KeyboardInterrupt:
             recorder.keep_best()
             directory.finish(_result(recorder, history=None))
