@@ -49,10 +49,10 @@ BAD = {
     "unknown section": (recipe(trian={}), "trian", "trian={}", "'train'"),
     "unknown key": (recipe(train={"epoch": 3}), "train.epoch", "train.epoch=3", "'epochs'"),
     "unknown key of a later section": (
-        recipe(schedule={"name": "x"}),
-        "schedule",
-        "schedule",
-        "leave schedule out",
+        recipe(devices={"count": 2}),
+        "devices",
+        "devices",
+        "leave devices out",
     ),
     "key in the wrong section": (
         recipe(data=DATA | {"epochs": 3}),

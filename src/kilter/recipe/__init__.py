@@ -16,20 +16,38 @@ from kilter.recipe.model import (
 )
 from kilter.recipe.optimizer import OptimizerSection
 from kilter.recipe.overrides import with_overrides
+from kilter.recipe.schedule import (
+    ConstantSection,
+    CosineSection,
+    ExponentialSection,
+    OneCycleSection,
+    PerformanceSection,
+    PiecewiseSection,
+    PowerSection,
+    ScheduleSection,
+)
 from kilter.recipe.sections import DataSection, EarlyStopping, Recipe, RegularizeSection, TrainSection
 from kilter.recipe.text import dump_recipe, load_recipe, parse_recipe
 
 __all__ = [
     "CnnSection",
+    "ConstantSection",
+    "CosineSection",
     "DataSection",
     "EarlyStopping",
+    "ExponentialSection",
     "FactorySection",
     "FileSection",
     "MlpSection",
     "ModelSection",
+    "OneCycleSection",
     "OptimizerSection",
+    "PerformanceSection",
+    "PiecewiseSection",
+    "PowerSection",
     "Recipe",
     "RegularizeSection",
+    "ScheduleSection",
     "TrainSection",
     "VarianceScaling",
     "dump_recipe",

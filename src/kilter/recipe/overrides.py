@@ -18,7 +18,7 @@ def with_overrides(recipe: Recipe, overrides: Iterable[str]) -> Recipe:
     A value is read as TOML and, where it is none, taken as a string: ``train.epochs=5``,
     ``optimizer.name=sgd``, ``model.hidden=[50, 50]``, ``train.early_stopping=none``. Defaults that depend on
     another key (a learning rate on the optimizer) follow it unless they were given. Naming another kind of
-    model (builder, file or factory) starts the model section afresh.
+    model (builder, file or factory) starts the model section afresh, another schedule that of the schedule.
 
     Raises :class:`RecipeError` as :func:`parse_recipe` does, and for an override without ``=``.
 
@@ -54,6 +54,10 @@ def _put(given: dict[str, Any], path: list[str], value: Any) -> None:
         kept = given.get("model", {})
         if not (isinstance(kept, dict) and path[1] in kept):
             given["model"] = {}
+    if path == ["schedule", "name"]:
+        kept = given.get("schedule")
+        if not (isinstance(kept, dict) and kept.get("name") == value):
+            given["schedule"] = {}
     table = given
     for step, part in enumerate(path[:-1]):
         inner = table.get(part)

@@ -12,6 +12,7 @@ from pydantic_core import ErrorDetails
 
 from kilter.errors import KilterError, RecipeError
 from kilter.recipe.model import BUILDERS, KINDS, MODEL_CLASSES, VarianceScaling, model_kind
+from kilter.recipe.schedule import SCHEDULE_CLASSES, SCHEDULES
 from kilter.recipe.sections import (
     DataSection,
     EarlyStopping,
@@ -81,6 +82,8 @@ def _problem(detail: ErrorDetails, given: Mapping[Any, Any]) -> Problem:
         return _unknown_key(path, detail["input"], given)
     if path == ("model",) and detail["type"] in ("missing", "union_tag_not_found", "union_tag_invalid"):
         return _no_one_model(given.get("model"))
+    if path == ("schedule",) and detail["type"] in ("union_tag_not_found", "union_tag_invalid"):
+        return _no_one_schedule(given["schedule"])
     if detail["type"] == "missing" and _field(path, given) is not None:
         expected = _description(path, given)
         return Problem(
@@ -101,6 +104,8 @@ def _without_tags(path: tuple[str, ...]) -> tuple[str, ...]:
         path = (path[0], *path[2:])
     if path[:2] == ("model", "initializer"):
         path = (*path[:2], *path[3:])
+    if path[:1] == ("schedule",) and len(path) > 1 and path[1] in SCHEDULE_CLASSES:
+        path = (path[0], *path[2:])
     return path
 
 
@@ -165,6 +170,15 @@ def _no_one_model(value: Any) -> Problem:
     return Problem("", expected, f"[model] with {keys}", "add one of them")
 
 
+def _no_one_schedule(value: Mapping[Any, Any]) -> Problem:
+    expected = "one of " + ", ".join(SCHEDULES)
+    if "name" not in value:
+        return Problem("schedule.name", expected, "no name", "add name to [schedule]")
+    near = _near_value(value["name"], expected)
+    remedy = f"did you mean {near!r}?" if near else "take one of these"
+    return Problem("schedule.name", expected, f"schedule.name={shorten(value['name'])}", remedy)
+
+
 def _class_at(path: tuple[str, ...], given: Mapping[Any, Any]) -> type[BaseModel] | None:
     """The section that ``path`` names; of ``[model]``, the kind that ``given`` asks for."""
     if path == ():
@@ -176,6 +190,8 @@ def _class_at(path: tuple[str, ...], given: Mapping[Any, Any]) -> type[BaseModel
     if path == ("model",):
         kind = model_kind(given.get("model"))
         return MODEL_CLASSES[kind] if kind else None
+    if path == ("schedule",):
+        return SCHEDULE_CLASSES.get(_lookup(given, ("schedule", "name"), None))
     return SECTIONS.get(".".join(path))
 
 

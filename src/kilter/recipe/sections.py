@@ -8,7 +8,14 @@ from pydantic import Field, field_validator, model_validator
 
 from kilter.recipe.base import LISTED, UNSET, Section, described, refuse, whole_number
 from kilter.recipe.model import KINDS, CnnSection, FactorySection, FileSection, MlpSection, ModelSection
-from kilter.recipe.optimizer import OptimizerSection
+from kilter.recipe.optimizer import MOMENTUM, OptimizerSection
+from kilter.recipe.schedule import (
+    CYCLED,
+    ConstantSection,
+    OneCycleSection,
+    PerformanceSection,
+    ScheduleSection,
+)
 
 Held = int | float | str
 """What is held out: rows from the front, a share, or a file."""
@@ -158,6 +165,7 @@ class Recipe(Section):
     data: DataSection
     model: ModelSection
     optimizer: OptimizerSection = OptimizerSection()
+    schedule: ScheduleSection = ConstantSection(name="constant")
     train: TrainSection = TrainSection()
     regularize: RegularizeSection = RegularizeSection()
 
@@ -168,6 +176,24 @@ class Recipe(Section):
             raise refuse(
                 f"validation data for early stopping on {stopping.monitor}", "validation = none in [data]"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _schedules_what_there_is(self) -> Self:
+        schedule, optimizer = self.schedule, self.optimizer
+        if isinstance(schedule, PerformanceSection) and self.data.validation is None:
+            raise refuse("validation data for schedule.name = performance", "validation = none in [data]")
+        if isinstance(schedule, OneCycleSection) and schedule.momentum is not None:
+            if optimizer.name not in CYCLED:
+                raise refuse(
+                    f"for one_cycle one of {', '.join(CYCLED)}, or schedule.momentum = none",
+                    f"optimizer.name={optimizer.name}",
+                )
+            if optimizer.name in MOMENTUM and not optimizer.momentum:
+                raise refuse(
+                    f"for one_cycle {optimizer.name} with a momentum above 0, or schedule.momentum = none",
+                    f"optimizer.momentum={optimizer.momentum}",
+                )
         return self
 
     @model_validator(mode="after")

@@ -18,11 +18,14 @@ from kilter.data import NAMED_SETS, Dataset, Source, Splits, load, split
 from kilter.engine.batches import collect
 from kilter.engine.bridge import build
 from kilter.engine.checks import check_inputs
+from kilter.engine.scheduling import check_schedule
 from kilter.errors import DataError, ModelError, RecipeError
 from kilter.recipe import FileSection, Recipe
 from kilter.runs.models import make_model
 from kilter.runs.objective import Objective, objective_for
+from kilter.runs.scheduling import make_schedule
 from kilter.runs.watch import Watch, direction_of
+from kilter.schedules import Performance, Schedule
 from kilter.words import first_line
 
 
@@ -40,6 +43,10 @@ class Prepared:
     objective: Objective
     watch: Watch
     class_weight: Mapping[int, float] | None
+
+    def schedule(self) -> Schedule | Performance | None:
+        """The schedule of the recipe for these data."""
+        return make_schedule(self.recipe, len(self.parts.train))
 
     def evaluated_parts(self) -> dict[str, Dataset]:
         """The parts that the best weights are judged on, by name."""
@@ -69,7 +76,9 @@ def prepare(recipe: Recipe) -> Prepared:
     weights = _class_weight(recipe, parts.train)
     _compile(model, recipe, objective)
     _build(model, recipe, parts.train)
-    return Prepared(recipe, source, parts, model, objective, watch, weights)
+    prepared = Prepared(recipe, source, parts, model, objective, watch, weights)
+    check_schedule(model, prepared.schedule(), validated=parts.validation is not None)
+    return prepared
 
 
 def with_absolute_paths(recipe: Recipe) -> Recipe:

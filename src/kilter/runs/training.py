@@ -29,6 +29,7 @@ from kilter.runs.reading import RECIPE, open_run, read_history, require_run
 from kilter.runs.recorder import Recorder, restore
 from kilter.runs.records import DataRecord, Evaluation, Result, Status
 from kilter.runs.watch import Watch
+from kilter.schedules import Performance
 
 # Rows predicted at once for the confusion matrix: a multiple of what keeps two cores or a GPU busy.
 _PREDICTION_BATCH = 1024
@@ -119,8 +120,7 @@ def _run(
     """Train what is left to train, then judge the best weights; however it ends, result.json says so."""
     recorder.set_model(prepared.model)
     try:
-        # The recorder comes last: its checkpoint then has what the other callbacks did to the model.
-        history = _fit(prepared, recorder.watch, [*callbacks, recorder], verbose)
+        history = _fit(prepared, recorder, callbacks, verbose)
         recorder.keep_best()
         reason = "patience" if recorder.watch.has_waited_enough else "epochs"
         evaluations = _evaluations(prepared)
@@ -141,14 +141,16 @@ def _run(
 
 
 def _fit(
-    prepared: Prepared, watch: Watch, callbacks: Sequence[keras.callbacks.Callback], verbose: str | int
+    prepared: Prepared, recorder: Recorder, callbacks: Sequence[keras.callbacks.Callback], verbose: str | int
 ) -> History:
     """Train from the epoch after the last one seen; nothing where a resumed run had come to its end."""
-    options, parts = prepared.recipe.train, prepared.parts
+    options, parts, watch = prepared.recipe.train, prepared.parts, recorder.watch
     next_epoch = 0 if watch.last_epoch is None else watch.last_epoch + 1
     if next_epoch >= options.epochs or watch.has_waited_enough:
         return History()
-    validation = parts.validation
+    validation, schedule = parts.validation, prepared.schedule()
+    if isinstance(schedule, Performance):
+        schedule = schedule.replayed(line.logs for line in read_history(recorder.run.path))
     return fit(
         prepared.model,
         parts.train.x,
@@ -160,7 +162,9 @@ def _fit(
         initial_epoch=next_epoch,
         shuffle=options.shuffle,
         class_weight=prepared.class_weight,
-        callbacks=callbacks,
+        # The recorder comes last: its checkpoint then has what the other callbacks did to the model.
+        callbacks=[*callbacks, recorder],
+        schedule=schedule,
         seed=prepared.recipe.seed,
         verbose=verbose,
     )
