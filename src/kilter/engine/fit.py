@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from kilter import backend  # noqa: F401
@@ -46,6 +47,7 @@ def fit(
     initial_epoch: int = 0,
     validation_batch_size: int | None = None,
     validation_freq: int = 1,
+    evaluate_training: bool = False,
     seed: int = 0,
     verbose: str | int = "auto",
 ) -> History:
@@ -61,9 +63,13 @@ def fit(
     prepare(model, feed)
     if augmentation is not None:
         check_augmentation(model, augmentation, feed.example())
+    evaluated_in = validation_batch_size or batch_size
+    training_rows = (
+        _as_validated(feed, evaluated_in, weighted=class_weight is None) if evaluate_training else None
+    )
     validation = None
     if validation_data is not None:
-        validation = validation_feed(validation_data, validation_batch_size or batch_size)
+        validation = validation_feed(validation_data, evaluated_in)
         _check(model, validation)
     history = History()
     told = _callback_list(model, history, callbacks, shown, epochs, feed.steps, schedule)
@@ -74,6 +80,7 @@ def fit(
         history=history,
         epochs=epochs,
         initial_epoch=initial_epoch,
+        training_rows=training_rows,
         validation=validation,
         validation_every=validation_freq,
         schedule=None if isinstance(schedule, Performance) else schedule,
@@ -104,6 +111,19 @@ def _check_alone(**others: Any) -> None:
             received=f"an iterable of batches beside {', '.join(given)}",
             remedy="make the batches (x, y) or (x, y, sample_weight)",
         )
+
+
+def _as_validated(feed: AnyFeed, batch_size: int, *, weighted: bool) -> AnyFeed:
+    """The training rows as validation data are taken: in their order, and without weights of classes."""
+    if isinstance(feed, BatchFeed):
+        raise OptionError(
+            expected="evaluate_training for arrays",
+            received="an iterable of batches, which may shuffle itself each time it is gone through",
+            remedy="pass x and y as arrays, or leave evaluate_training out",
+        )
+    x, y, weights = feed.rows.data
+    rows = replace(feed.rows, data=(x, y, weights if weighted else None))
+    return replace(feed, rows=rows, order=Order(batch_size, shuffle=False, seed=0))
 
 
 def validation_feed(data: Any, batch_size: int) -> AnyFeed:

@@ -28,13 +28,16 @@ class History(keras.callbacks.History):
         self.compile_seconds = 0.0
 
     def plot(self) -> graph_objects.Figure:
-        """Each recorded number against the epoch, validation dashed in the colour of its training curve."""
+        """Each recorded number against the epoch, in one colour for a measure.
+
+        Solid while training, dotted the training rows in inference mode (``train_``), dashed validation.
+        """
         figure = graph_objects.Figure()
-        names = [name for name in self.history if not name.startswith("val_")]
+        names = [name for name in self.history if not name.startswith(("val_", "train_"))]
         colors = qualitative.D3
         for index, name in enumerate(names):
             color = colors[index % len(colors)]
-            for key, dash in ((name, "solid"), (f"val_{name}", "dash")):
+            for key, dash in ((name, "solid"), (f"train_{name}", "dot"), (f"val_{name}", "dash")):
                 if key in self.history:
                     line = {"color": color, "dash": dash}
                     figure.add_scatter(

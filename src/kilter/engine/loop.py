@@ -125,12 +125,17 @@ def testing(model: keras.Model) -> Runner:
 def evaluate_feed(
     model: keras.Model, runner: Runner, feed: Feed, between: Between = lambda chunk: chunk.state
 ) -> dict[str, float]:
-    """Loss and metrics of the model over a feed, in inference mode; the model's weights stay as they are."""
+    """Loss and metrics of the model over a feed, in inference mode; its state stays as it is.
+
+    A layer that draws random numbers in inference too draws anew from where it stood, so that training after
+    an evaluation has the bits of training without.
+    """
     model.reset_metrics()
+    kept = [variable.value for variable in model.non_trainable_variables]
     chunk = runner.run(feed, 0, pull(model), between)
     if chunk is None:
         return {}
-    push(chunk.state, model)
+    push(chunk.state._replace(non_trainable=kept), model)
     return metric_logs(model, chunk.logs)
 
 
@@ -150,6 +155,7 @@ class Session:
     history: History
     epochs: int
     initial_epoch: int
+    training_rows: Feed | None
     validation: Feed | None
     validation_every: int
     schedule: Schedule | None
@@ -181,9 +187,10 @@ class Session:
         model.reset_metrics()
         self.callbacks.on_epoch_begin(epoch)
         logs = metric_logs(model, self._train(epoch, trainer, interrupt))
-        if self.validation is not None and (epoch + 1) % self.validation_every == 0:
-            found = self._validate(self.validation, tester)
-            logs |= {f"val_{name}": value for name, value in found.items()}
+        if (epoch + 1) % self.validation_every == 0:
+            for prefix, feed in (("train_", self.training_rows), ("val_", self.validation)):
+                found = {} if feed is None else self._evaluate(feed, tester)
+                logs |= {f"{prefix}{name}": value for name, value in found.items()}
         compiling = shelf(model).seconds - compiled
         self.history.compile_seconds += compiling
         self.history.seconds.append(time.perf_counter() - began - compiling)
@@ -211,7 +218,7 @@ class Session:
         interrupt.check()
         return chunk.logs
 
-    def _validate(self, feed: Feed, tester: Runner) -> dict[str, float]:
+    def _evaluate(self, feed: Feed, tester: Runner) -> dict[str, float]:
         callbacks = self.callbacks
 
         def between(chunk: Chunk) -> State:

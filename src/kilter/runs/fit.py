@@ -44,6 +44,7 @@ def fit(
     initial_epoch: int = 0,
     validation_batch_size: int | None = None,
     validation_freq: int = 1,
+    evaluate_training: bool = False,
     seed: int = 0,
     verbose: str | int = "auto",
 ) -> History:
@@ -75,6 +76,11 @@ def fit(
             weights. The model then ends with its best weights, by validation loss if there is one.
         validation_batch_size: ``batch_size`` if None.
         validation_freq: validate every so many epochs.
+        evaluate_training: measure the training rows as the validation data are measured: in inference mode,
+            at the end of the epoch, without ``class_weight``. The history then has ``train_loss`` and the
+            like, which are to be compared with ``val_loss``; ``loss`` is the mean over the epoch's steps,
+            with dropout and moving weights. Costs a forward pass over the rows; no bit of the training
+            changes. For arrays only.
         verbose: 0 silent, 1 a bar, 2 a line an epoch, "auto" a bar on a terminal and lines elsewhere.
 
     Returns Keras's history with ``.seconds``, ``.compile_seconds`` and ``.plot()``. Raises
@@ -109,6 +115,7 @@ def fit(
             initial_epoch=initial_epoch,
             validation_batch_size=validation_batch_size,
             validation_freq=validation_freq,
+            evaluate_training=evaluate_training,
             seed=seed,
             verbose=verbose,
         )
