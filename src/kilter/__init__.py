@@ -18,6 +18,7 @@ _FUNCTIONS = {
     "fit": "kilter.runs.fit",
     "evaluate": "kilter.engine.inference",
     "predict": "kilter.engine.inference",
+    "compare": "kilter.treat.compare",
     "OptaxOptimizer": "kilter.engine.optax_optimizer",
 }
 _MODULES = ("data", "errors", "nn", "recipe", "runs", "report", "schedules")

@@ -8,10 +8,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
-from plotly.offline import get_plotlyjs
-
 from kilter.report import charts, words
+from kilter.report.html import fill
 from kilter.runs.atomic import write_text
 from kilter.runs.reading import RunRecords, open_run
 from kilter.runs.records import EpochRecord, best_epoch, default_monitor
@@ -36,12 +34,7 @@ def write_report(run_path: Path | str) -> Path:
 
 def render(records: RunRecords) -> str:
     """The report as HTML text."""
-    # Autoescaping is on for every template, whatever its name.
-    environment = Environment(
-        loader=PackageLoader("kilter.report"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
-    )
-    # get_plotlyjs is the one text that is not escaped: it comes with the package, not with the run.
-    return environment.get_template("report.html").render(plotly=get_plotlyjs(), **_content(records))
+    return fill("report.html", drawn=bool(records.history), **_content(records))
 
 
 def _content(records: RunRecords) -> dict[str, Any]:

@@ -1,0 +1,107 @@
+"""``kilter compare``: recipes on paired seeds."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import typer
+
+from kilter.cli.words import number, printable, table
+from kilter.errors import OptionError
+from kilter.recipe import Recipe, load_recipe, with_overrides
+from kilter.recipe.defaults import run_name
+from kilter.report import write_comparison
+from kilter.treat.compare import Progress
+from kilter.treat.compare import compare as compare_recipes
+from kilter.treat.comparison import Comparison
+from kilter.treat.words import verdicts
+from kilter.words import duration
+
+
+def compare(
+    sources: Sequence[Path], settings: Sequence[str], options: Mapping[str, Any], *, as_json: bool
+) -> None:
+    """Compare the recipes in files and folders, the first one being the baseline.
+
+    ``options`` are those of :func:`kilter.compare`. With ``as_json`` progress goes to stderr.
+    """
+    recipes = recipes_from(sources, settings)
+    _say(f"{len(recipes)} recipes: {', '.join(recipes)}", err=as_json)
+    comparison = compare_recipes(recipes, **options, progress=lambda told: _say(_line(told), err=as_json))
+    page = write_comparison(comparison)
+    if as_json:
+        typer.echo(comparison.to_json())
+        return
+    for line in ["", *table_lines(comparison), "", *verdicts(comparison)]:
+        _say(line)
+    _say(f"runs: {comparison.path}")
+    _say(f"report: {page}")
+
+
+def recipes_from(sources: Sequence[Path], settings: Sequence[str]) -> dict[str, Recipe]:
+    """The recipes by the names of their files, with ``--set`` put in; of a folder all its .toml files.
+
+    These come in the order of their names. Files of one name in several folders are called by both.
+    """
+    paths = [path for source in sources for path in _files(source)]
+    stems = Counter(path.stem for path in paths)
+    named: dict[str, Recipe] = {}
+    for path in paths:
+        name = path.stem if stems[path.stem] == 1 else f"{path.resolve().parent.name}-{path.stem}"
+        name = run_name(name)
+        if name in named:
+            raise OptionError(
+                expected="recipes with different names",
+                received=f"two that are called {name}",
+                remedy="name each recipe once, and give the files different names",
+            )
+        named[name] = with_overrides(load_recipe(path), settings)
+    return named
+
+
+def table_lines(comparison: Comparison) -> list[str]:
+    """The table of a comparison: a line for each candidate."""
+    headings = ("candidate", comparison.metric, "lowest", "highest", "time", "better by", "p", "verdict")
+    rows = [
+        (
+            row["name"] + (f" ({row['diverged']} diverged)" if row["diverged"] else ""),
+            *(_number(row[key]) for key in (comparison.metric, "lowest", "highest")),
+            duration(row["seconds"]),
+            _number(row["difference"]),
+            "" if row["p_corrected"] is None else f"{row['p_corrected']:.3f}",
+            row["verdict"] or "baseline",
+        )
+        for row in comparison.table()
+    ]
+    return table(headings, rows, right=(1, 2, 3, 4, 5, 6))
+
+
+def _files(source: Path) -> list[Path]:
+    if not source.is_dir():
+        return [source]
+    found = sorted(source.glob("*.toml"))
+    if not found:
+        raise OptionError(
+            expected="recipes, or a folder of them",
+            received=f"{source}, a folder without a .toml file",
+            remedy="name the recipes",
+        )
+    return found
+
+
+def _line(told: Progress) -> str:
+    score = "diverged" if told.run.diverged else f"{told.metric} {number(told.run.score)}"
+    left = f"  about {duration(told.seconds_left)} left" if told.done < told.total else ""
+    run = f"run {told.done}/{told.total}  {told.name}  seed {told.run.seed}"
+    return f"{run}  {score}  {duration(told.run.seconds)}{left}"
+
+
+def _number(value: float | None) -> str:
+    return "" if value is None else number(value)
+
+
+def _say(line: str, *, err: bool = False) -> None:
+    typer.echo(printable(line), err=err)

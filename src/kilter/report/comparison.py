@@ -1,0 +1,120 @@
+"""The page of a comparison: what is proven, the table, and all learning curves in one picture."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+from kilter.report import words
+from kilter.report.charts import Chart
+from kilter.report.html import fill
+from kilter.runs.atomic import write_text
+from kilter.treat.comparison import Comparison
+from kilter.treat.words import verdicts
+from kilter.words import duration
+
+REPORT = "report.html"
+
+_METHOD = (
+    "“Better by” is the mean difference to the baseline over the pairs, above 0 for better; its interval is "
+    "a percentile bootstrap's, too narrow for few pairs. p is of the exact two-sided sign-flip test on the "
+    "pairs, corrected after Holm for the number of candidates. A run that diverged counts as worse than any "
+    "other. Scores are of each run's best weights; the time is that of the typical run, with compiling."
+)
+
+
+def write_comparison(comparison: Comparison, path: Path | str | None = None) -> Path:
+    """Write the page of a comparison, by default ``report.html`` in its folder; returns where it is.
+
+    One file of about 5 MB, most of it plotly's script; it loads nothing from anywhere. Raises
+    :class:`~kilter.errors.RunError` where it cannot be written.
+    """
+    place = Path(comparison.path) / REPORT if path is None else Path(path)
+    write_text(place, fill("comparison.html", drawn=True, **_content(comparison)))
+    return place
+
+
+def _content(comparison: Comparison) -> dict[str, Any]:
+    names = [candidate.name for candidate in comparison.candidates]
+    metric, level = comparison.metric, comparison.level
+    runs = zip(*(candidate.runs for candidate in comparison.candidates), strict=True)
+    interval = f"{1 - level:.0%} interval"
+    return {
+        "title": f"{metric} of {', '.join(names)}",
+        "sentences": verdicts(comparison),
+        "baseline": comparison.baseline.name,
+        "pairs": f"{len(comparison.baseline.runs)}, each with the same seed and the same rows for all",
+        "folder": comparison.path,
+        "columns": [
+            "",
+            metric,
+            "lowest",
+            "highest",
+            "diverged",
+            "time",
+            "better by",
+            interval,
+            "p",
+            "verdict",
+        ],
+        "rows": [(row["name"], _cells(row, metric)) for row in comparison.table()],
+        "method": _METHOD,
+        "charts": [_curves(comparison), _differences(comparison)],
+        "names": names,
+        "by_pair": [
+            (pair[0].seed, ["diverged" if run.diverged else words.measure(metric, run.score) for run in pair])
+            for pair in runs
+        ],
+    }
+
+
+def _cells(row: dict[str, Any], metric: str) -> list[str]:
+    """The cells of a row of the table after its name."""
+    scores = [words.measure(metric, row[key]) for key in (metric, "lowest", "highest")]
+    own = [*scores, str(row["diverged"] or "–"), duration(row["seconds"])]
+    if row["verdict"] is None:
+        return [*own, "–", "–", "–", "baseline"]
+    interval = f"{row['low']:+.4g} to {row['high']:+.4g}" if math.isfinite(row["low"]) else "–"
+    return [*own, f"{row['difference']:+.4g}", interval, f"{row['p_corrected']:.3f}", row["verdict"]]
+
+
+def _curves(comparison: Comparison) -> Chart:
+    figure = comparison.plot().to_plotly_json()
+    name = figure["layout"]["yaxis"]["title"]["text"]
+    return Chart(
+        name, "by epoch: median of the pairs, lowest to highest", list(figure["data"]), {"height": 420}
+    )
+
+
+def _differences(comparison: Comparison) -> Chart:
+    """A point for each pair of each candidate; those in which a run diverged have no place on the axis."""
+    traces = [
+        {
+            "type": "scatter",
+            "mode": "markers",
+            "name": one.candidate,
+            "x": [value for value in one.differences if math.isfinite(value)],
+            "y": [one.candidate for value in one.differences if math.isfinite(value)],
+            "marker": {"color": "--train", "size": 9, "opacity": 0.7},
+            "hovertemplate": "%{x:+.4g}<extra></extra>",
+        }
+        for one in comparison.differences
+    ]
+    layout = {
+        "showlegend": False,
+        "xaxis": {"title": {"text": f"better than {comparison.baseline.name} by ({comparison.metric})"}},
+        "yaxis": {"type": "category", "autorange": "reversed"},
+        "shapes": [
+            {
+                "type": "line",
+                "x0": 0,
+                "x1": 0,
+                "y0": 0,
+                "y1": 1,
+                "yref": "paper",
+                "line": {"color": "--muted"},
+            }
+        ],
+    }
+    return Chart("Differences", "a point for each pair; right of the line is better", traces, layout)
