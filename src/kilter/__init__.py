@@ -19,6 +19,8 @@ _FUNCTIONS = {
     "evaluate": "kilter.engine.inference",
     "predict": "kilter.engine.inference",
     "compare": "kilter.treat.compare",
+    "find_lr": "kilter.engine.find_lr",
+    "clip_threshold": "kilter.engine.clip_threshold",
     "OptaxOptimizer": "kilter.engine.optax_optimizer",
 }
 _MODULES = ("data", "errors", "nn", "recipe", "runs", "report", "schedules")
