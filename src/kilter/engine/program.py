@@ -23,7 +23,7 @@ import keras
 
 from kilter.engine.bridge import State
 from kilter.engine.compilation import compile_options
-from kilter.engine.rewrite import rewrite, trace
+from kilter.engine.rewrite import Layout, carry_layout, rewrite, trace, turn
 from kilter.engine.step import Step
 
 Chunk = Callable[..., Any]
@@ -47,13 +47,18 @@ def steps_program(step: Step) -> Chunk:
     ) -> Any:
         batch = jax.eval_shape(take, data, order[0])
         traced = trace(step, state, batch, *given)
-        fast = rewrite(traced, batch_size=order.shape[1]) if jax.default_backend() == "cpu" else traced
+        layout: Layout = (False,) * len(jax.tree.leaves(state))
+        fast: Callable[..., Any] = traced
+        if jax.default_backend() == "cpu":
+            layout = carry_layout(traced, batch_size=order.shape[1])
+            fast = rewrite(traced, batch_size=order.shape[1], layout=layout)
 
         def body(index: jax.Array, carry: Any) -> Any:
             return fast(carry[0], take(data, order[index]), *given)
 
         zeros = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), traced.result[1])
-        return lax.fori_loop(start, stop, body, (state, zeros))
+        held, logs = lax.fori_loop(start, stop, body, (turn(state, layout), zeros))
+        return turn(held, layout), logs
 
     return run
 
