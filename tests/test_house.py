@@ -42,6 +42,7 @@ LAZY = {
     "kilter/__init__.py": "public names load on first use, so that `kilter --help` needs no JAX",
     "kilter/nn/__init__.py": "the recipe checker reads the builders' options without loading Keras",
     "kilter/runs/__init__.py": "`kilter runs` reads records without loading Keras",
+    "kilter/data/__init__.py": "reading data needs no JAX, which kilter.data.augmentation loads",
     "kilter/data/libraries.py": "scikit-learn and Keras are loaded only for the named sets that need them",
     "kilter/runs/models.py": "the module:function that a recipe names is the user's",
 }

@@ -8,8 +8,14 @@
 ``load`` reads any of ``FORMATS`` or ``NAMED_SETS`` into a ``Source``; ``split`` divides it, the same way on
 every machine; ``moments`` gives the statistics that standardisation needs; ``describe`` says what is in it;
 ``check`` refuses what cannot be trained on. Everything wrong with the data is a ``kilter.errors.DataError``
-that counts and names. Nothing here imports Keras or JAX, unless a named set has to come from Keras.
+that counts and names. Nothing here imports Keras or JAX, unless a named set has to come from Keras; what
+images are augmented with in training is in ``kilter.data.augmentation``, which loads JAX on first use.
 """
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
 
 from kilter.data.checks import check
 from kilter.data.dataset import Dataset, Source, Splits, Task
@@ -20,6 +26,9 @@ from kilter.data.named import NAMED_SETS
 from kilter.data.scaling import Moments, moments
 from kilter.data.splitting import split
 from kilter.data.summary import ClassCount, ColumnSummary, PartSummary, SourceSummary, describe
+
+if TYPE_CHECKING:
+    from kilter.data import augmentation
 
 __all__ = [
     "FORMATS",
@@ -36,9 +45,16 @@ __all__ = [
     "Splits",
     "TableEncoding",
     "Task",
+    "augmentation",
     "check",
     "describe",
     "load",
     "moments",
     "split",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "augmentation":
+        return importlib.import_module("kilter.data.augmentation")
+    raise AttributeError(f"module 'kilter.data' has no attribute {name!r}")
