@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from kilter.recipe import (
+    AugmentSection,
     CnnSection,
     ConstantSection,
     CosineSection,
@@ -50,6 +51,7 @@ SECTIONS = [
     TrainSection,
     EarlyStopping,
     RegularizeSection,
+    AugmentSection,
 ]
 KEYS = [
     (section.__name__, key, field)

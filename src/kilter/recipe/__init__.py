@@ -5,6 +5,7 @@ Importing this package imports neither Keras nor JAX.
 
 from __future__ import annotations
 
+from kilter.recipe.augment import AugmentSection
 from kilter.recipe.defaults import recipe_for
 from kilter.recipe.model import (
     CnnSection,
@@ -30,6 +31,7 @@ from kilter.recipe.sections import DataSection, EarlyStopping, Recipe, Regulariz
 from kilter.recipe.text import dump_recipe, load_recipe, parse_recipe
 
 __all__ = [
+    "AugmentSection",
     "CnnSection",
     "ConstantSection",
     "CosineSection",

@@ -11,6 +11,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from kilter.errors import KilterError, RecipeError
+from kilter.recipe.augment import AugmentSection
 from kilter.recipe.model import BUILDERS, KINDS, MODEL_CLASSES, VarianceScaling, model_kind
 from kilter.recipe.schedule import SCHEDULE_CLASSES, SCHEDULES
 from kilter.recipe.sections import (
@@ -29,6 +30,7 @@ SECTIONS: Final[dict[str, type[BaseModel]]] = {
     "optimizer": OptimizerSection,
     "train": TrainSection,
     "regularize": RegularizeSection,
+    "augment": AugmentSection,
 }
 # Of a default that was not computed because another key is at fault; that key has its own error.
 SILENT: Final = "default_factory_not_called"

@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
+from kilter.recipe.augment import AugmentSection
 from kilter.recipe.base import LISTED, UNSET, Section, described, refuse, whole_number
 from kilter.recipe.model import KINDS, CnnSection, FactorySection, FileSection, MlpSection, ModelSection
 from kilter.recipe.optimizer import MOMENTUM, OptimizerSection
@@ -168,6 +169,7 @@ class Recipe(Section):
     schedule: ScheduleSection = ConstantSection(name="constant")
     train: TrainSection = TrainSection()
     regularize: RegularizeSection = RegularizeSection()
+    augment: AugmentSection = AugmentSection()
 
     @model_validator(mode="after")
     def _watches_what_is_measured(self) -> Self:

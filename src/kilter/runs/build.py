@@ -15,12 +15,15 @@ from kilter import backend  # noqa: F401
 import keras
 
 from kilter.data import NAMED_SETS, Dataset, Source, Splits, load, split
+from kilter.data.augmentation import Augmentation
+from kilter.engine.augmenting import check_augmentation
 from kilter.engine.batches import collect
 from kilter.engine.bridge import build
 from kilter.engine.checks import check_inputs
 from kilter.engine.scheduling import check_schedule
 from kilter.errors import DataError, ModelError, RecipeError
 from kilter.recipe import FileSection, Recipe
+from kilter.runs.augmentation import make_augmentation
 from kilter.runs.models import make_model
 from kilter.runs.objective import Objective, objective_for
 from kilter.runs.scheduling import make_schedule
@@ -47,6 +50,10 @@ class Prepared:
     def schedule(self) -> Schedule | Performance | None:
         """The schedule of the recipe for these data."""
         return make_schedule(self.recipe, len(self.parts.train))
+
+    def augmentation(self) -> Augmentation | None:
+        """The augmentation of the recipe for these data."""
+        return make_augmentation(self.recipe.augment, self.parts.train)
 
     def evaluated_parts(self) -> dict[str, Dataset]:
         """The parts that the best weights are judged on, by name."""
@@ -77,6 +84,7 @@ def prepare(recipe: Recipe) -> Prepared:
     _compile(model, recipe, objective)
     _build(model, recipe, parts.train)
     prepared = Prepared(recipe, source, parts, model, objective, watch, weights)
+    _check_augmentation(prepared)
     check_schedule(model, prepared.schedule(), validated=parts.validation is not None)
     return prepared
 
@@ -109,6 +117,12 @@ def make_optimizer(recipe: Recipe) -> keras.optimizers.Optimizer:
             received=f"options={section.options} ({first_line(error)})",
             remedy="see the arguments of the optimiser in Keras's documentation",
         ) from error
+
+
+def _check_augmentation(prepared: Prepared) -> None:
+    augmentation, train = prepared.augmentation(), prepared.parts.train
+    if augmentation is not None:
+        check_augmentation(prepared.model, augmentation, collect(train.x[:1], train.y[:1]).data)  # type: ignore[index]
 
 
 def _absolute(name: str) -> str:

@@ -165,6 +165,7 @@ def _fit(
         # The recorder comes last: its checkpoint then has what the other callbacks did to the model.
         callbacks=[*callbacks, recorder],
         schedule=schedule,
+        augment=prepared.augmentation(),
         seed=prepared.recipe.seed,
         verbose=verbose,
     )

@@ -1,0 +1,105 @@
+"""The ``[augment]`` section: what is done to the training images, drawn anew in every step."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Final, Literal
+
+from pydantic import Field, field_validator
+
+from kilter.recipe.base import LISTED, UNSET, Section, described, refuse
+
+Strength = Annotated[float | None, UNSET]
+SHARE: Final = "a number above 0, at most 1: "
+# What changes images; the other two mix rows of any kind, or only images too.
+OF_IMAGES: Final = (
+    "flip",
+    "rotate",
+    "zoom",
+    "shift",
+    "brightness",
+    "contrast",
+    "saturation",
+    "hue",
+    "cutout",
+    "cutmix",
+)
+COLOURS: Final = ("brightness", "contrast", "saturation", "hue")
+
+
+class AugmentSection(Section):
+    """How training images are changed and rows mixed: nothing by default, and in the order of the keys."""
+
+    flip: Annotated[Literal["horizontal", "vertical", "both"] | None, UNSET] = Field(
+        default=None, description='"horizontal", "vertical" or "both": mirror every second image'
+    )
+    rotate: Strength = Field(
+        default=None,
+        gt=0,
+        le=180,
+        description="a number above 0, at most 180: turn by up to ± so many degrees",
+    )
+    zoom: Strength = Field(
+        default=None, gt=0, le=0.9, description="a number above 0, at most 0.9: enlarge by a factor of 1 ± it"
+    )
+    shift: Strength = Field(
+        default=None, gt=0, le=1, description=SHARE + "move by whole pixels, up to ± that share of each side"
+    )
+    fill: Literal["reflect", "edge", "zero"] = Field(
+        default="reflect",
+        description='"reflect", "edge" or "zero": what comes in from outside an image that is moved',
+    )
+    brightness: Strength = Field(
+        default=None, gt=0, le=1, description=SHARE + "add up to ± that share of the value range"
+    )
+    contrast: Strength = Field(
+        default=None, gt=0, le=1, description=SHARE + "stretch values about their mean by 1 ± it"
+    )
+    saturation: Strength = Field(
+        default=None, gt=0, le=1, description=SHARE + "move colours from or to grey by 1 ± it"
+    )
+    hue: Strength = Field(
+        default=None,
+        gt=0,
+        le=0.5,
+        description="a number above 0, at most 0.5: turn colours by up to ± that share of the colour circle",
+    )
+    value_range: Annotated[tuple[float, float] | None, LISTED, UNSET] = Field(
+        default=None,
+        description="[least, most] value of the images, for colours; [0, 255] for images of unsigned bytes",
+    )
+    cutout: Annotated[int | None, UNSET] = Field(
+        default=None,
+        ge=1,
+        le=4096,
+        description="a whole number from 1: mask a square of so many pixels a side",
+    )
+    mixup: Strength = Field(
+        default=None,
+        ge=0.001,
+        le=1000,
+        description="a number from 0.001 to 1000, such as 0.2: mix rows and targets by Beta(it, it)",
+    )
+    cutmix: Strength = Field(
+        default=None,
+        ge=0.001,
+        le=1000,
+        description="a number from 0.001 to 1000, such as 1: paste a box of another image; with mixup, each "
+        "row gets one of the two",
+    )
+
+    @field_validator("value_range")
+    @classmethod
+    def _in_order(cls, value: Any) -> Any:
+        if value is not None and value[0] >= value[1]:
+            raise refuse(described(cls, "value_range"))
+        return value
+
+    @property
+    def image_keys(self) -> tuple[str, ...]:
+        """The keys in force that only images can be augmented by."""
+        return tuple(key for key in OF_IMAGES if getattr(self, key) is not None)
+
+    @property
+    def colour_keys(self) -> tuple[str, ...]:
+        """The keys in force that change colours."""
+        return tuple(key for key in COLOURS if getattr(self, key) is not None)
