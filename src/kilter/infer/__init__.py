@@ -1,0 +1,1 @@
+"""Models as they are used after training: folded, refreshed, sparse, in half precision, with uncertainty."""
