@@ -27,6 +27,7 @@ from kilter.recipe import (
     RegularizeSection,
     TrainSection,
     VarianceScaling,
+    WeightAveraging,
     parse_recipe,
 )
 from kilter.recipe.optimizer import DEFAULT_RATES
@@ -50,6 +51,7 @@ SECTIONS = [
     PerformanceSection,
     TrainSection,
     EarlyStopping,
+    WeightAveraging,
     RegularizeSection,
     AugmentSection,
 ]

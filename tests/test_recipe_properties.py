@@ -70,6 +70,8 @@ train = st.fixed_dictionaries(
             st.just("balanced"), st.dictionaries(text, positive, min_size=1, max_size=3)
         ),
         "precision": st.sampled_from(["float32", "mixed_bfloat16", "mixed_float16"]),
+        "swa": st.fixed_dictionaries({}, optional={"start": st.just(0), "every": st.integers(1, 9)}),
+        "evaluate_training": st.booleans(),
     },
 )
 recipes = st.fixed_dictionaries(

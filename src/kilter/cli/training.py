@@ -12,6 +12,7 @@ from rich.console import Console
 
 from kilter.cli.progress import progress
 from kilter.cli.words import measures
+from kilter.nn.zeros import NEAR_ZERO, PenalizedWeights
 from kilter.recipe import Recipe, load_recipe, recipe_for, with_overrides
 from kilter.report import write_report
 from kilter.runs import training as job
@@ -62,5 +63,15 @@ def _conclude(result: job.TrainResult, *, quiet: bool) -> None:
     typer.echo(f"{ended.epochs} epochs in {duration(ended.seconds)}{best}")
     for name, evaluation in ended.evaluations.items():
         typer.echo(f"{name}: {evaluation.rows} rows  {measures(evaluation.metrics)}")
+    if ended.l1_zeros:
+        typer.echo(_zeros(ended.l1_zeros))
     typer.echo(f"run: {result.path}")
     typer.echo(f"report: {page}")
+
+
+def _zeros(penalized: Sequence[PenalizedWeights]) -> str:
+    """What the L1 penalty did to all weights together, in words."""
+    count = sum(weights.count for weights in penalized)
+    zeros = sum(weights.zeros * weights.count for weights in penalized) / count
+    near = sum(weights.near_zeros * weights.count for weights in penalized) / count
+    return f"L1: {zeros:.1%} of {count:,} weights are 0, {near:.1%} below {NEAR_ZERO}"

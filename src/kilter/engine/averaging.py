@@ -43,6 +43,13 @@ class WeightAverage(keras.callbacks.Callback, ABC):
     def end_of_epoch(self, epoch: int) -> None:
         """The model holds the weights that the training of ``epoch`` ended with."""
 
+    def state(self) -> list[np.ndarray]:
+        """What a checkpoint needs to go on with this average; [] where the optimiser's slots are enough."""
+        return []
+
+    def restore(self, state: Sequence[np.ndarray]) -> None:
+        """Let the next training go on with the average of :meth:`state`."""
+
     def on_train_begin(self, logs: Any = None) -> None:
         """Nothing is put aside yet."""
         self._epoch, self._aside = None, []
@@ -171,11 +178,11 @@ class StochasticWeightAverage(WeightAverage):
         return self._count
 
     def state(self) -> list[np.ndarray]:
-        """The average so far, for a checkpoint: the count, then the means; [] before there is one."""
+        """How many epochs the average is of, then the means; [] before there is one."""
         return [np.array([self._count]), *self._means] if self._count else []
 
     def restore(self, state: Sequence[np.ndarray]) -> None:
-        """Let the next training go on with the average of :meth:`state`."""
+        """Let the next training go on with this average instead of a new one."""
         self._restored = state
 
     def on_train_begin(self, logs: Any = None) -> None:

@@ -27,7 +27,14 @@ from kilter.recipe.schedule import (
     PowerSection,
     ScheduleSection,
 )
-from kilter.recipe.sections import DataSection, EarlyStopping, Recipe, RegularizeSection, TrainSection
+from kilter.recipe.sections import (
+    DataSection,
+    EarlyStopping,
+    Recipe,
+    RegularizeSection,
+    TrainSection,
+    WeightAveraging,
+)
 from kilter.recipe.text import dump_recipe, load_recipe, parse_recipe
 
 __all__ = [
@@ -52,6 +59,7 @@ __all__ = [
     "ScheduleSection",
     "TrainSection",
     "VarianceScaling",
+    "WeightAveraging",
     "dump_recipe",
     "load_recipe",
     "parse_recipe",

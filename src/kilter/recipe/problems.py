@@ -21,6 +21,7 @@ from kilter.recipe.sections import (
     Recipe,
     RegularizeSection,
     TrainSection,
+    WeightAveraging,
 )
 
 SHOWN: Final = 8
@@ -187,6 +188,8 @@ def _class_at(path: tuple[str, ...], given: Mapping[Any, Any]) -> type[BaseModel
         return Recipe
     if path == ("train", "early_stopping"):
         return EarlyStopping
+    if path == ("train", "swa"):
+        return WeightAveraging
     if path == ("model", "initializer"):
         return VarianceScaling
     if path == ("model",):

@@ -99,6 +99,26 @@ class EarlyStopping(Section):
     )
 
 
+class WeightAveraging(Section):
+    """Stochastic weight averaging: which epochs' weights the mean is of."""
+
+    start: int | float = Field(
+        default=0.75,
+        description="epochs before averaging begins: a whole number from 0, fewer than train.epochs, or a "
+        "share of them from 0.0 to below 1",
+    )
+    every: int = Field(
+        default=1, ge=1, le=1_000_000, description="epochs between two that count: a whole number from 1"
+    )
+
+    @field_validator("start", mode="before")
+    @classmethod
+    def _share_or_epochs(cls, value: Any) -> Any:
+        if not (whole_number(value) and value >= 0) and not (isinstance(value, float) and 0 <= value < 1):
+            raise refuse(described(cls, "start"))
+        return value
+
+
 class TrainSection(Section):
     """How long and in what portions the model is trained."""
 
@@ -118,6 +138,33 @@ class TrainSection(Section):
     precision: Literal["float32", "mixed_bfloat16", "mixed_float16"] = Field(
         default="float32", description='"float32", "mixed_bfloat16" or "mixed_float16"'
     )
+    ema: Annotated[float | None, UNSET] = Field(
+        default=None,
+        gt=0,
+        lt=1,
+        description="a number above 0 and below 1, such as 0.999: the momentum of a moving average of the "
+        "weights, which is validated and kept in their place",
+    )
+    swa: Annotated[WeightAveraging | None, UNSET] = Field(
+        default=None,
+        description="a table such as { start = 0.75, every = 1 }: the mean of the weights at the ends of "
+        "epochs, which is validated and kept in their place",
+    )
+    evaluate_training: bool = Field(
+        default=False,
+        description="true or false: measure the training rows after each epoch as the validation data are, "
+        "without dropout",
+    )
+
+    @model_validator(mode="after")
+    def _one_average(self) -> Self:
+        if self.ema is not None and self.swa is not None:
+            raise refuse("one average of the weights, ema or swa", f"ema={self.ema} and swa")
+        if self.swa is not None and self.swa.start >= self.epochs:
+            raise refuse(
+                "swa.start below train.epochs", f"swa.start={self.swa.start} of epochs={self.epochs}"
+            )
+        return self
 
     @field_validator("class_weight")
     @classmethod
@@ -128,7 +175,7 @@ class TrainSection(Section):
 
 
 class RegularizeSection(Section):
-    """Penalties and limits on the kernels of a built model."""
+    """Penalties and limits on the kernels of a built model, and labels that are less certain."""
 
     l1: float = Field(
         default=0.0,
@@ -141,10 +188,16 @@ class RegularizeSection(Section):
     max_norm: Annotated[float | None, UNSET] = Field(
         default=None, gt=0, description="a number above 0: the largest norm of a unit's incoming weights"
     )
+    label_smoothing: float = Field(
+        default=0.0,
+        ge=0,
+        lt=1,
+        description="the share of each label that is spread evenly over all classes: 0 to below 1",
+    )
 
     @property
     def active(self) -> bool:
-        """Whether any of the three is in force."""
+        """Whether a penalty or limit on kernels is in force."""
         return self.l1 > 0 or self.l2 > 0 or self.max_norm is not None
 
 
@@ -196,6 +249,16 @@ class Recipe(Section):
                     f"for one_cycle {optimizer.name} with a momentum above 0, or schedule.momentum = none",
                     f"optimizer.momentum={optimizer.momentum}",
                 )
+        return self
+
+    @model_validator(mode="after")
+    def _averages_once(self) -> Self:
+        doubled = sorted({"use_ema", "ema_momentum"} & set(self.optimizer.options))
+        if doubled and (self.train.ema is not None or self.train.swa is not None):
+            raise refuse(
+                "one average of the weights: train.ema, train.swa or use_ema in optimizer.options",
+                f"{', '.join(doubled)} in optimizer.options beside train",
+            )
         return self
 
     @model_validator(mode="after")

@@ -18,6 +18,12 @@ from kilter.words import duration
 # More cells than this are too small to hold their number.
 _NUMBERED_CLASSES = 12
 _PREFIX = "val_"
+# The curves of a measure: what its log's name begins with, the curve's name, its colour and its dash.
+_CURVES = (
+    ("", "training", "--train", "solid"),
+    ("train_", "training, in inference mode", "--train", "dot"),
+    (_PREFIX, "validation", "--validation", "solid"),
+)
 
 
 @dataclass(frozen=True)
@@ -32,7 +38,7 @@ class Chart:
 
 def learning_curves(history: Sequence[EpochRecord], best_epoch: int | None) -> list[Chart]:
     """A chart for each measure, the loss first: training against validation, the best epoch marked."""
-    names = {name.removeprefix(_PREFIX) for record in history for name in record.logs}
+    names = {name.removeprefix(_PREFIX).removeprefix("train_") for record in history for name in record.logs}
     ordered = sorted(names - {"learning_rate"}, key=lambda name: (name != "loss", name))
     return [_curve(name, history, best_epoch) for name in ordered]
 
@@ -116,11 +122,11 @@ def worst_confusions(
 
 def _curve(name: str, history: Sequence[EpochRecord], best_epoch: int | None) -> Chart:
     traces, layout = [], {}
-    for key, label, color in ((name, "training", "--train"), (_PREFIX + name, "validation", "--validation")):
-        seen = [record for record in history if key in record.logs]
+    for prefix, label, color, dash in _CURVES:
+        seen = [record for record in history if prefix + name in record.logs]
         if seen:
-            values = [record.logs[key] for record in seen]
-            traces.append(_line(label, [record.epoch + 1 for record in seen], values, color))
+            values = [record.logs[prefix + name] for record in seen]
+            traces.append(_line(label, [record.epoch + 1 for record in seen], values, color, dash))
     if best_epoch is not None:
         layout = _mark(best_epoch + 1)
     return Chart(html.escape(name).capitalize(), "by epoch", traces, layout)
@@ -137,7 +143,9 @@ def _mark(epoch: int) -> dict[str, Any]:
     }
 
 
-def _line(name: str, epochs: list[int], values: Sequence[float | None], color: str) -> dict[str, Any]:
+def _line(
+    name: str, epochs: list[int], values: Sequence[float | None], color: str, dash: str = "solid"
+) -> dict[str, Any]:
     return {
         "type": "scatter",
         # A lone point has no line to be seen by.
@@ -145,7 +153,7 @@ def _line(name: str, epochs: list[int], values: Sequence[float | None], color: s
         "name": name,
         "x": epochs,
         "y": [_plotted(value) for value in values],
-        "line": {"color": color, "width": 2},
+        "line": {"color": color, "width": 2, "dash": dash},
         "marker": {"color": color, "size": 5},
         "hovertemplate": "%{y:.5g}",
     }

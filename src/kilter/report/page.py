@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from kilter.nn.zeros import NEAR_ZERO
 from kilter.report import charts, words
 from kilter.report.html import fill
 from kilter.runs.atomic import write_text
@@ -16,6 +17,8 @@ from kilter.runs.records import EpochRecord, best_epoch, default_monitor
 from kilter.words import duration
 
 REPORT = "report.html"
+# The columns of the measures of the best weights, by what the names of their logs begin with.
+_PARTS = {"": "training", "train_": "training, in inference mode", "val_": "validation"}
 
 
 def write_report(run_path: Path | str) -> Path:
@@ -53,6 +56,8 @@ def _content(records: RunRecords) -> dict[str, Any]:
         "not_finite": _not_finite(records),
         "curves": charts.learning_curves(history, best.epoch if best else None),
         "confusions": _confusions(records),
+        "l1_zeros": records.result.l1_zeros if records.result else (),
+        "near_zero": NEAR_ZERO,
         "timings": [charts.epoch_seconds(history), *([rates] if rates else [])] if history else [],
         "recipe": records.recipe_text,
         "environment": _environment(records.environment),
@@ -90,16 +95,13 @@ def _tiles(records: RunRecords, best: EpochRecord | None) -> list[tuple[str, str
 
 def _table(records: RunRecords, best: EpochRecord | None) -> dict[str, Any]:
     """The measures of the best weights, a row each; columns for the parts that have any."""
-    columns: dict[str, Mapping[str, float]] = {}
+    columns: dict[str, dict[str, float]] = {part: {} for part in _PARTS.values()}
     if best is not None:
-        columns["training"] = {
-            name: value for name, value in best.logs.items() if not name.startswith("val_")
-        }
-        columns["validation"] = {
-            name.removeprefix("val_"): value for name, value in best.logs.items() if name.startswith("val_")
-        }
+        for name, value in best.logs.items():
+            prefix = next((prefix for prefix in _PARTS if prefix and name.startswith(prefix)), "")
+            columns[_PARTS[prefix]][name.removeprefix(prefix)] = value
     for part, evaluation in (records.result.evaluations if records.result else {}).items():
-        columns[part] = evaluation.metrics
+        columns[part] = dict(evaluation.metrics)
     columns = {part: metrics for part, metrics in columns.items() if metrics}
     names = sorted({name for metrics in columns.values() for name in metrics}, key=lambda n: (n != "loss", n))
     rows = [

@@ -78,7 +78,7 @@ def prepare(recipe: Recipe) -> Prepared:
     parts = split(source, validation=recipe.data.validation, test=recipe.data.test, seed=seed)
     _check_batch_size(recipe, parts.train)
     model = make_model(recipe, parts.train)
-    objective = objective_for(model, parts.train)
+    objective = objective_for(model, parts.train, recipe.regularize.label_smoothing)
     watch = _watch(recipe, objective, validated=parts.validation is not None)
     weights = _class_weight(recipe, parts.train)
     _compile(model, recipe, objective)
@@ -104,11 +104,16 @@ def with_absolute_paths(recipe: Recipe) -> Recipe:
 
 
 def make_optimizer(recipe: Recipe) -> keras.optimizers.Optimizer:
-    """The Keras optimiser of ``[optimizer]``; :class:`RecipeError` for an option that it does not have."""
+    """The Keras optimiser of ``[optimizer]``, with the average of ``train.ema``.
+
+    Raises :class:`RecipeError` for an option that it does not have.
+    """
     section = recipe.optimizer
     arguments = section.model_dump(exclude={"name", "options"}, exclude_none=True)
     if section.name not in ("sgd",):
         arguments.pop("nesterov")
+    if recipe.train.ema is not None:
+        arguments |= {"use_ema": True, "ema_momentum": recipe.train.ema}
     try:
         return keras.optimizers.get({"class_name": section.name, "config": arguments | section.options})
     except (TypeError, ValueError) as error:
@@ -145,7 +150,8 @@ def _watch(recipe: Recipe, objective: Objective, *, validated: bool) -> Watch:
     if stopping is None:
         return Watch(default, direction_of(default))
     measured = ["loss", *objective.metrics]
-    known = measured + ([f"val_{name}" for name in measured] if validated else [])
+    evaluated = (("train_", recipe.train.evaluate_training), ("val_", validated))
+    known = measured + [f"{prefix}{name}" for prefix, is_done in evaluated if is_done for name in measured]
     if stopping.monitor not in known:
         near = difflib.get_close_matches(stopping.monitor, known, n=1)
         raise RecipeError(

@@ -12,7 +12,8 @@ from tensorboardX.proto import event_pb2
 from kilter.runs.atomic import errors_named
 from kilter.runs.records import EpochRecord
 
-VALIDATION_PREFIX = "val_"
+# Where the names of the logs that begin so lie in TensorBoard; all others lie in train/.
+_GROUPS = {"val_": "validation", "train_": "train_in_inference"}
 
 
 class EventWriter:
@@ -49,7 +50,8 @@ class EventWriter:
 
 
 def scalars(record: EpochRecord) -> dict[str, float]:
-    """Tag to value: ``val_loss`` becomes ``validation/loss``, any other log ``train/<log>``.
+    """Tag to value: ``val_loss`` becomes ``validation/loss``, ``train_loss`` (the training rows in inference
+    mode) ``train_in_inference/loss``, any other log ``train/<log>``.
 
     Example:
         >>> scalars(EpochRecord(0, {"loss": 1.0, "val_loss": 2.0}, seconds=3.0))
@@ -57,10 +59,9 @@ def scalars(record: EpochRecord) -> dict[str, float]:
     """
     values = {}
     for name, value in record.logs.items():
-        if name.startswith(VALIDATION_PREFIX):
-            values[f"validation/{name.removeprefix(VALIDATION_PREFIX)}"] = value
-        elif name != "learning_rate":  # Keras callbacks log it too; it has its own place
-            values[f"train/{name}"] = value
+        prefix = next((prefix for prefix in _GROUPS if name.startswith(prefix)), "")
+        if name != "learning_rate":  # Keras callbacks log it too; it has its own place
+            values[f"{_GROUPS.get(prefix, 'train')}/{name.removeprefix(prefix)}"] = value
     values["train/seconds"] = record.seconds
     if record.learning_rate is not None:
         values["train/learning_rate"] = record.learning_rate

@@ -13,6 +13,7 @@ import keras
 
 from kilter.engine import fit as engine
 from kilter.engine.augmenting import Augment
+from kilter.engine.averaging import WeightAverage
 from kilter.engine.history import History
 from kilter.engine.scheduling import Schedule
 from kilter.runs.directory import create_run
@@ -124,19 +125,25 @@ def fit(
     if run is None:
         return train(told)
     monitor = "val_loss" if validation_data is not None or validation_split else "loss"
-    return _kept(model, Path(run), Watch(monitor, "min"), seed, lambda recorder: train([*told, recorder]))
+    return _kept(model, Path(run), Watch(monitor, "min"), seed, told, train)
 
 
 def _kept(
-    model: keras.Model, parent: Path, watch: Watch, seed: int, train: Callable[[Recorder], History]
+    model: keras.Model,
+    parent: Path,
+    watch: Watch,
+    seed: int,
+    callbacks: list[keras.callbacks.Callback],
+    train: Callable[[list[keras.callbacks.Callback]], History],
 ) -> History:
     """Train with a recorder that keeps what happens in a new run directory below ``parent``."""
     with create_run(parent, model.name) as directory:
         directory.write_environment(describe_environment(device=device_name(), seed=seed))
-        recorder = Recorder(directory, watch)
+        average = next((one for one in callbacks if isinstance(one, WeightAverage)), None)
+        recorder = Recorder(directory, watch, average=average)
         recorder.set_model(model)
         try:
-            history = train(recorder)
+            history = train([*callbacks, recorder])
         except KeyboardInterrupt:
             recorder.keep_best()
             directory.finish(_result(recorder, history=None))

@@ -13,7 +13,8 @@ from kilter import backend  # noqa: F401
 import keras
 
 from kilter.data import Dataset, Task
-from kilter.errors import ModelError
+from kilter.errors import ModelError, OptionError
+from kilter.nn.losses import SmoothedSparseCategoricalCrossentropy
 
 
 @dataclass(frozen=True)
@@ -45,16 +46,23 @@ class Objective:
         return outputs.argmax(axis=-1)
 
 
-def objective_for(model: keras.Model, train: Dataset) -> Objective:
+def objective_for(model: keras.Model, train: Dataset, label_smoothing: float = 0.0) -> Objective:
     """The objective that fits data and model: cross-entropy for classes, mean squared error for numbers.
 
     Outputs are logits unless the last layer is a softmax or sigmoid. For two classes a model may have one
     output, the second class's. A regression's loss is divided by the variance of the targets, so that it is 1
     for a model that always answers their mean, and learning rates mean the same in any unit; mae and rmse
-    are in the targets' unit.
+    are in the targets' unit. ``label_smoothing`` spreads that share of each label evenly over all classes.
 
-    Raises :class:`ModelError` where the model's output does not fit the data.
+    Raises :class:`ModelError` where the model's output does not fit the data, :class:`OptionError` for
+    numbers to be smoothed.
     """
+    if train.task == "regression" and label_smoothing:
+        raise OptionError(
+            expected="label smoothing for classification only",
+            received=f"label_smoothing={label_smoothing} and targets that are numbers",
+            remedy="leave regularize.label_smoothing out",
+        )
     if train.task == "regression":
         _check_outputs(model, {train.outputs}, f"{train.outputs} numbers to predict")
         variance = float(np.var(train.y, axis=0, dtype=np.float64).mean())  # type: ignore[arg-type]
@@ -64,9 +72,12 @@ def objective_for(model: keras.Model, train: Dataset) -> Objective:
     found = _check_outputs(model, fitting, f"{train.outputs} classes")
     from_logits = last_activation(model) not in ("softmax", "sigmoid")
     if found == 1:
-        loss = keras.losses.BinaryCrossentropy(from_logits=from_logits)
+        loss = keras.losses.BinaryCrossentropy(from_logits=from_logits, label_smoothing=label_smoothing)
         return Objective("classification", loss, ("accuracy",), binary=True, from_logits=from_logits)
-    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=from_logits)
+    if label_smoothing:
+        loss = SmoothedSparseCategoricalCrossentropy(label_smoothing, from_logits=from_logits)
+    else:
+        loss = keras.losses.SparseCategoricalCrossentropy(from_logits=from_logits)
     return Objective("classification", loss, ("accuracy",), from_logits=from_logits)
 
 

@@ -6,6 +6,7 @@ callback at the end of an epoch.
 
 from __future__ import annotations
 
+import contextlib
 import time
 from typing import Any
 
@@ -16,6 +17,7 @@ from kilter import backend  # noqa: F401
 # isort: split
 import keras
 
+from kilter.engine.averaging import WeightAverage
 from kilter.engine.bridge import variables
 from kilter.engine.program import shelf
 from kilter.errors import RunError
@@ -34,13 +36,18 @@ class Recorder(keras.callbacks.Callback):
     """Writes each epoch's line and scalars; model.keras and a checkpoint when they are due, and at the end.
 
     `watch` says what is best and when to stop; a resumed run gives it as it was, with the `best` weights.
+    `average`: the callback whose averages the model holds when an epoch ends; a checkpoint has the weights of
+    the training and the state of the average, everything else the averages.
     What is due is written together, in at most 5 % of the time; the best weights wait in memory.
     """
 
-    def __init__(self, run: Run, watch: Watch, *, best: Weights | None = None) -> None:
+    def __init__(
+        self, run: Run, watch: Watch, *, best: Weights | None = None, average: WeightAverage | None = None
+    ) -> None:
         super().__init__()
         self.run = run
         self.watch = watch
+        self.average = average
         self._best = best
         self._throttle = checkpoints.Throttle()
         self._checkpointed: int | None = watch.last_epoch
@@ -99,7 +106,10 @@ class Recorder(keras.callbacks.Callback):
         epoch = self.watch.last_epoch
         if epoch is None:
             return
-        tree = {**_state(_model(self)), "best": self._best or []}
+        average = self.average
+        with contextlib.nullcontext() if average is None else average.training_weights():
+            state = _state(_model(self))
+        tree = {**state, "best": self._best or [], "average": [] if average is None else average.state()}
         checkpoints.save(self.run.path, epoch, tree, {"monitor": self.watch.monitor}, score=self.watch.score)
         self._checkpointed = epoch
 
@@ -119,8 +129,12 @@ class Recorder(keras.callbacks.Callback):
         self._model_epoch = self.watch.best_epoch
 
 
-def restore(model: keras.Model, checkpoint: checkpoints.Checkpoint) -> Weights | None:
-    """Put a checkpoint's state into a built, compiled model; returns the best weights so far, if any.
+def restore(
+    model: keras.Model, checkpoint: checkpoints.Checkpoint, average: WeightAverage | None = None
+) -> Weights | None:
+    """Put a checkpoint's state into a built, compiled model and the average of its weights, if one is made.
+
+    Returns the best weights so far, if any.
 
     Raises :class:`RunError` where the model is not the one that was saved.
     """
@@ -137,6 +151,8 @@ def restore(model: keras.Model, checkpoint: checkpoints.Checkpoint) -> Weights |
             )
         for variable, value in zip(group, saved, strict=True):
             variable.assign(value)
+    if average is not None:
+        average.restore(checkpoint.tree["average"])
     return [np.asarray(value) for value in checkpoint.tree["best"]] or None
 
 

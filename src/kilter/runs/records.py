@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from kilter.errors import RunError
+from kilter.nn.zeros import PenalizedWeights
 
 Status = Literal["training", "finished", "interrupted", "failed"]
 Direction = Literal["min", "max"]
@@ -108,6 +109,7 @@ class Result:
 
     `best_epoch` counts from 0; None where no epoch had a finite monitored value. `evaluations` is keyed
     ``validation`` and ``test``. `reason` says in words why it ended. `parameters` counts the model's weights.
+    `l1_zeros`: what the L1 penalty did, where there is one.
     """
 
     status: Status
@@ -119,6 +121,7 @@ class Result:
     seconds: float
     parameters: int | None = None
     evaluations: Mapping[str, Evaluation] = field(default_factory=dict)
+    l1_zeros: tuple[PenalizedWeights, ...] = ()
 
     def to_json(self) -> str:
         """Indented JSON, for people too."""
@@ -136,7 +139,8 @@ class Result:
             )
             for name, part in fields.pop("evaluations").items()
         }
-        return Result(**fields, evaluations=evaluations)
+        zeros = tuple(PenalizedWeights(**weights) for weights in fields.pop("l1_zeros", ()))
+        return Result(**fields, evaluations=evaluations, l1_zeros=zeros)
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
@@ -16,10 +17,12 @@ from kilter import backend  # noqa: F401
 import keras
 
 from kilter.data import Dataset
+from kilter.engine.averaging import ExponentialMovingAverage, StochasticWeightAverage, WeightAverage
 from kilter.engine.fit import fit
 from kilter.engine.history import History
 from kilter.engine.inference import evaluate, predict
 from kilter.errors import RunError
+from kilter.nn.zeros import l1_zeros
 from kilter.recipe import Recipe, dump_recipe, load_recipe
 from kilter.runs import checkpoints
 from kilter.runs.build import Prepared, prepare
@@ -75,7 +78,7 @@ def train(
     with create_run(Path(parent), recipe.name, recipe_text=text) as run:
         run.write_environment(describe_environment(device=device_name(), seed=recipe.seed))
         run.write_data(_data_record(prepared))
-        recorder = Recorder(run, prepared.watch)
+        recorder = Recorder(run, prepared.watch, average=_weight_average(prepared))
         return _run(prepared, run, recorder, callbacks, verbose)
 
 
@@ -162,8 +165,10 @@ def _fit(
         initial_epoch=next_epoch,
         shuffle=options.shuffle,
         class_weight=prepared.class_weight,
-        # The recorder comes last: its checkpoint then has what the other callbacks did to the model.
-        callbacks=[*callbacks, recorder],
+        # The average comes first: the others then see it. The recorder comes last: its checkpoint then has
+        # what the others did to the model.
+        callbacks=[*([recorder.average] if recorder.average else []), *callbacks, recorder],
+        evaluate_training=options.evaluate_training,
         schedule=schedule,
         augment=prepared.augmentation(),
         seed=prepared.recipe.seed,
@@ -178,8 +183,18 @@ def _recorder_from_checkpoint(prepared: Prepared, run: Run) -> Recorder:
     watch = prepared.watch
     for line in read_history(run.path):
         watch = watch.saw(line.epoch, line.logs)
-    best = None if checkpoint is None else restore(prepared.model, checkpoint)
-    return Recorder(run, watch, best=best)
+    average = _weight_average(prepared)
+    best = None if checkpoint is None else restore(prepared.model, checkpoint, average)
+    return Recorder(run, watch, best=best, average=average)
+
+
+def _weight_average(prepared: Prepared) -> WeightAverage | None:
+    """The average of the weights that the recipe asks for."""
+    swa = prepared.recipe.train.swa
+    if swa is not None:
+        return StochasticWeightAverage(swa.start, swa.every)
+    optimizer: Any = prepared.model.optimizer
+    return ExponentialMovingAverage() if optimizer.use_ema else None
 
 
 def _evaluations(prepared: Prepared) -> dict[str, Evaluation]:
@@ -220,6 +235,7 @@ def _result(
         seconds=sum(line.seconds + line.compile_seconds for line in history),
         parameters=int(prepared.model.count_params()),
         evaluations=evaluations,
+        l1_zeros=l1_zeros(prepared.model),
     )
 
 

@@ -1,0 +1,50 @@
+"""What an L1 penalty did to the weights: how many it made zero, or nearly so."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+
+NEAR_ZERO: Final = 1e-3
+
+
+@dataclass(frozen=True)
+class PenalizedWeights:
+    """Weights under an L1 penalty: where they are, how many, and the shares that are 0 and that are near it.
+
+    `near_zeros` counts the exact zeros too.
+    """
+
+    path: str
+    count: int
+    zeros: float
+    near_zeros: float
+
+
+def l1_zeros(model: Any, near: float = NEAR_ZERO) -> tuple[PenalizedWeights, ...]:
+    """The weights of a built Keras model that have an L1 penalty, and the shares with w = 0 and |w| < near.
+
+    In the order of the model; () where no weight is penalised. Plain gradient steps only seldom land on 0
+    exactly: they leave weights swinging around it by about the learning rate times the penalty's factor. Set
+    these to zero afterwards, or use Ftrl's own l1_regularization_strength. NaN counts as neither.
+
+    Example:
+        >>> import keras
+        >>> layer = keras.layers.Dense(2, use_bias=False, kernel_regularizer=keras.regularizers.L1(0.1))
+        >>> model = keras.Sequential([keras.Input((2,)), layer])
+        >>> model.set_weights([np.array([[0.0, 1e-4], [0.5, -2.0]])])
+        >>> [(found.count, found.zeros, found.near_zeros) for found in l1_zeros(model)]
+        [(4, 0.25, 0.5)]
+    """
+    penalized = [
+        variable
+        for variable in model.weights
+        if float(getattr(getattr(variable, "regularizer", None), "l1", 0.0)) > 0
+    ]
+    return tuple(_shares(variable.path, np.abs(np.asarray(variable.value)), near) for variable in penalized)
+
+
+def _shares(path: str, sizes: np.ndarray, near: float) -> PenalizedWeights:
+    return PenalizedWeights(path, sizes.size, float(np.mean(sizes == 0)), float(np.mean(sizes < near)))
