@@ -64,7 +64,7 @@ def test_no_command_shows_the_help(kilter):
 
 
 def test_every_command_and_option_is_in_the_docs(kilter):
-    commands = re.findall(r"^  (\w+) ", kilter("--help").out.partition("Commands:")[2], re.MULTILINE)
+    commands = re.findall(r"^  ([\w-]+) ", kilter("--help").out.partition("Commands:")[2], re.MULTILINE)
     assert {"train", "resume", "evaluate", "predict", "runs", "data", "report"} <= set(commands)
     for command in commands:
         assert f"## kilter {command}" in PAGE
@@ -75,5 +75,5 @@ def test_every_command_and_option_is_in_the_docs(kilter):
 
 def test_the_docs_name_no_command_that_does_not_exist(kilter):
     known = kilter("--help").out
-    for command in re.findall(r"^## kilter (\w+)", PAGE, re.MULTILINE):
+    for command in re.findall(r"^## kilter ([\w-]+)", PAGE, re.MULTILINE):
         assert f"\n  {command} " in known

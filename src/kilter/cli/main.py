@@ -83,6 +83,32 @@ def train(
 
 
 @app.command()
+def find_lr(
+    source: Annotated[
+        str,
+        typer.Argument(
+            metavar="RECIPE.TOML|DATA", help="A recipe, or data: a file, a folder or a named set."
+        ),
+    ],
+    settings: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="SECTION.KEY=VALUE", help="Override a key of the recipe."),
+    ] = None,
+    seeds: Annotated[int, typer.Option("--seeds", help="Searches to take the median of.")] = 1,
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", metavar="FILE", help="The curve: a picture (.html) or numbers (.json)."),
+    ] = None,
+) -> None:
+    """Find the learning rate to train with.
+
+    It rises from very small to very large over a few hundred steps; the loss tells where to stay."""
+    from kilter.cli import finding
+
+    finding.find(source, settings or [], seeds, out)
+
+
+@app.command()
 def resume(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="The run directory of an interrupted run.")],
     quiet: Annotated[bool, typer.Option("--quiet", help="Print the run directory and nothing else.")] = False,

@@ -8,6 +8,7 @@ from typing import Final
 import numpy as np
 import typer
 
+from kilter.cli.output import check_out
 from kilter.cli.predictions import WRITERS, predictions, write
 from kilter.cli.trained import Trained, open_trained, read_for
 from kilter.cli.words import measures
@@ -40,7 +41,7 @@ def evaluate(path: Path, source: str | None, *, target: str | None, allow_code: 
 def predict(path: Path, source: str, out: Path | None, *, allow_code: bool) -> None:
     """Write the predictions of the model at ``path`` for each row of ``source``, in order."""
     if out is not None:
-        _check_out(out)
+        check_out(out, WRITERS)
     trained = open_trained(path, allow_code=allow_code)
     read = read_for(trained, source, unlabelled=True)
     parts = [part for part in (read.train, read.test) if part is not None]
@@ -84,20 +85,4 @@ def _require_labels(part: Dataset) -> None:
             expected="data with labels, to compare the predictions with",
             received=f"{part.name}, which has none",
             remedy="name the column with --target, or use kilter predict",
-        )
-
-
-def _check_out(out: Path) -> None:
-    """Before an hour of predicting: whether its result could be written."""
-    if out.suffix not in WRITERS:
-        raise OptionError(
-            expected=f"--out with one of {', '.join(WRITERS)}",
-            received=f"--out {out}",
-            remedy=f"for example --out {out.stem or 'predictions'}.csv",
-        )
-    if not out.parent.is_dir():
-        raise OptionError(
-            expected="--out in a folder that exists",
-            received=f"--out {out}",
-            remedy=f"make {out.parent} first",
         )

@@ -62,7 +62,7 @@ def clip_threshold(
         >>> model = keras.Sequential([keras.layers.Dense(1)])
         >>> model.compile(keras.optimizers.SGD(0.01), "mse")
         >>> found = kilter.clip_threshold(model, x, x.sum(axis=1), percentile=100.0)
-        >>> found.threshold == found.norms.max()
+        >>> bool(found.threshold == found.norms.max())
         True
     """
     check_whole_numbers(LEAST_STEPS, steps=steps)

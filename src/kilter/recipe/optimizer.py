@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Final, Self
+from typing import Annotated, Any, Final, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
@@ -27,7 +27,8 @@ DEFAULT_RATES: Final[dict[str, float]] = {
     "sgd": 0.01,
 }
 MOMENTUM: Final = ("sgd", "rmsprop")
-CLIPPING: Final = ("clipnorm", "clipvalue", "global_clipnorm")
+CLIPPING: Final = ("clipnorm", "clipvalue", "global_clipnorm", "clip")
+AUTO: Final = "auto"
 
 
 def _default_rate(earlier: dict[str, Any]) -> float:
@@ -38,11 +39,10 @@ class OptimizerSection(Section):
     """Which optimizer, and how it steps."""
 
     name: str = Field(default="nadam", description="one of " + ", ".join(DEFAULT_RATES))
-    learning_rate: float = Field(
+    learning_rate: Annotated[float, Field(gt=0, le=1000)] | Literal["auto"] = Field(
         default_factory=_default_rate,
-        gt=0,
-        le=1000,
-        description="a number above 0, at most 1000; the default depends on the optimizer",
+        description='a number above 0, at most 1000, or "auto": found before training; the default depends '
+        "on the optimizer",
     )
     clipnorm: Annotated[float | None, UNSET] = Field(
         default=None, gt=0, description="a number above 0: each gradient's norm is cut to it"
@@ -52,6 +52,9 @@ class OptimizerSection(Section):
     )
     global_clipnorm: Annotated[float | None, UNSET] = Field(
         default=None, gt=0, description="a number above 0: the norm of all gradients together is cut to it"
+    )
+    clip: Annotated[Literal["auto"] | None, UNSET] = Field(
+        default=None, description='"auto": global_clipnorm is measured before training'
     )
     weight_decay: Annotated[float | None, UNSET] = Field(
         default=None,
@@ -73,6 +76,11 @@ class OptimizerSection(Section):
         default_factory=dict,
         description="a table of further arguments of the Keras class, such as { beta_1 = 0.95 }",
     )
+
+    @property
+    def rate(self) -> float:
+        """The learning rate as a number: the optimizer's default where it is still to be found."""
+        return DEFAULT_RATES[self.name] if isinstance(self.learning_rate, str) else self.learning_rate
 
     @field_validator("name", mode="before")
     @classmethod

@@ -10,6 +10,7 @@ from typing import Any
 
 from kilter.nn.zeros import NEAR_ZERO
 from kilter.report import charts, words
+from kilter.report.found import found_charts
 from kilter.report.html import fill
 from kilter.runs.atomic import write_text
 from kilter.runs.reading import RunRecords, open_run
@@ -37,7 +38,7 @@ def write_report(run_path: Path | str) -> Path:
 
 def render(records: RunRecords) -> str:
     """The report as HTML text."""
-    return fill("report.html", drawn=bool(records.history), **_content(records))
+    return fill("report.html", drawn=bool(records.history or records.found), **_content(records))
 
 
 def _content(records: RunRecords) -> dict[str, Any]:
@@ -55,6 +56,7 @@ def _content(records: RunRecords) -> dict[str, Any]:
         "table": _table(records, best),
         "not_finite": _not_finite(records),
         "curves": charts.learning_curves(history, best.epoch if best else None),
+        "found": found_charts(records),
         "confusions": _confusions(records),
         "l1_zeros": records.result.l1_zeros if records.result else (),
         "near_zero": NEAR_ZERO,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +20,8 @@ from kilter.engine.augmenting import check_augmentation
 from kilter.engine.batches import collect
 from kilter.engine.bridge import build
 from kilter.engine.checks import check_inputs
+from kilter.engine.found_clip import FoundClip
+from kilter.engine.found_rate import FoundRate
 from kilter.engine.scheduling import check_schedule
 from kilter.errors import DataError, ModelError, RecipeError
 from kilter.recipe import FileSection, Recipe
@@ -27,6 +29,7 @@ from kilter.runs.augmentation import make_augmentation
 from kilter.runs.models import make_model
 from kilter.runs.objective import Objective, objective_for
 from kilter.runs.scheduling import make_schedule
+from kilter.runs.tuning import tune
 from kilter.runs.watch import Watch, direction_of
 from kilter.schedules import Performance, Schedule
 from kilter.words import first_line
@@ -36,7 +39,8 @@ from kilter.words import first_line
 class Prepared:
     """All that training needs: the recipe with its paths resolved, the data, and the compiled, built model.
 
-    `class_weight` is by class index, None where all count the same.
+    `class_weight` is by class index, None where all count the same. Where the recipe left numbers to be
+    measured, it has them now; `found_rate` and `found_clip` say what they come from.
     """
 
     recipe: Recipe
@@ -46,6 +50,8 @@ class Prepared:
     objective: Objective
     watch: Watch
     class_weight: Mapping[int, float] | None
+    found_rate: FoundRate | None = None
+    found_clip: FoundClip | None = None
 
     def schedule(self) -> Schedule | Performance | None:
         """The schedule of the recipe for these data."""
@@ -63,6 +69,8 @@ class Prepared:
 
 def prepare(recipe: Recipe) -> Prepared:
     """Read the data, make and compile the model, and check that they fit each other and the recipe.
+
+    What the recipe leaves to be measured ("auto") is measured last, on the training part.
 
     Raises the :class:`~kilter.errors.KilterError` that says what does not; nothing is written.
     """
@@ -86,7 +94,7 @@ def prepare(recipe: Recipe) -> Prepared:
     prepared = Prepared(recipe, source, parts, model, objective, watch, weights)
     _check_augmentation(prepared)
     check_schedule(model, prepared.schedule(), validated=parts.validation is not None)
-    return prepared
+    return _tuned(prepared)
 
 
 def with_absolute_paths(recipe: Recipe) -> Recipe:
@@ -109,7 +117,8 @@ def make_optimizer(recipe: Recipe) -> keras.optimizers.Optimizer:
     Raises :class:`RecipeError` for an option that it does not have.
     """
     section = recipe.optimizer
-    arguments = section.model_dump(exclude={"name", "options"}, exclude_none=True)
+    arguments = section.model_dump(exclude={"name", "options", "clip"}, exclude_none=True)
+    arguments["learning_rate"] = section.rate
     if section.name not in ("sgd",):
         arguments.pop("nesterov")
     if recipe.train.ema is not None:
@@ -128,6 +137,17 @@ def _check_augmentation(prepared: Prepared) -> None:
     augmentation, train = prepared.augmentation(), prepared.parts.train
     if augmentation is not None:
         check_augmentation(prepared.model, augmentation, collect(train.x[:1], train.y[:1]).data)  # type: ignore[index]
+
+
+def _tuned(prepared: Prepared) -> Prepared:
+    """With numbers for what the recipe left to be measured, and compiled anew: as its replay will be."""
+    model, train = prepared.model, prepared.parts.train
+    tuned = tune(prepared.recipe, model, train, prepared.class_weight)
+    if tuned.rate is None and tuned.clip is None:
+        return prepared
+    _compile(model, tuned.recipe, prepared.objective)
+    _build(model, tuned.recipe, train)
+    return replace(prepared, recipe=tuned.recipe, found_rate=tuned.rate, found_clip=tuned.clip)
 
 
 def _absolute(name: str) -> str:

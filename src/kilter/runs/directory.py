@@ -73,6 +73,10 @@ class Run:
         """data.json: what the model is trained on."""
         write_text(self.path / DATA, data.to_json() + "\n")
 
+    def write_found(self, name: str, found: Mapping[str, Any]) -> None:
+        """find_lr.json or clip_threshold.json: what the recipe's numbers were read from."""
+        write_text(self.path / name, to_json(found) + "\n")
+
     def record_epoch(self, record: EpochRecord) -> None:
         """Add a line to history.jsonl, then the TensorBoard scalars."""
         append_line(self.path / HISTORY, record.to_json())

@@ -9,7 +9,7 @@ import json
 import re
 import tomllib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -33,6 +33,8 @@ HISTORY = "history.jsonl"
 MODEL = "model.keras"
 RESULT = "result.json"
 DATA = "data.json"
+FOUND_RATE = "find_lr.json"
+FOUND_CLIP = "clip_threshold.json"
 LOCK = "lock"
 
 Parsed = TypeVar("Parsed")
@@ -43,7 +45,8 @@ class RunRecords:
     """All that a run directory tells, read at one moment.
 
     `status` is "training" while a process holds the lock, "interrupted" where the process went away without a
-    result. `recipe` and `environment` are {} and `recipe_text` is "" where the run has none.
+    result. `recipe` and `environment` are {} and `recipe_text` is "" where the run has none. `found` is what
+    was measured before training, the JSON of each such file by its name.
     """
 
     path: Path
@@ -54,6 +57,7 @@ class RunRecords:
     history: tuple[EpochRecord, ...]
     data: DataRecord | None
     result: Result | None
+    found: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
 
 def open_run(path: Path) -> RunRecords:
@@ -62,6 +66,7 @@ def open_run(path: Path) -> RunRecords:
     require_run(path)
     result = _parsed(path / RESULT, Result.from_json)
     recipe_text = _parsed(path / RECIPE, str) or ""
+    found = {name: _parsed(path / name, _json_object) for name in (FOUND_RATE, FOUND_CLIP)}
     return RunRecords(
         path=path,
         status=_status(path, result),
@@ -71,6 +76,7 @@ def open_run(path: Path) -> RunRecords:
         history=tuple(read_history(path)),
         data=_parsed(path / DATA, DataRecord.from_json),
         result=result,
+        found={name: value for name, value in found.items() if value is not None},
     )
 
 

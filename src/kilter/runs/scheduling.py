@@ -22,7 +22,7 @@ def make_schedule(recipe: Recipe, rows: int) -> schedules.Schedule | schedules.P
     Raises :class:`~kilter.errors.OptionError` where its numbers do not fit together or the training is too
     short for it.
     """
-    section, rate, epochs = recipe.schedule, recipe.optimizer.learning_rate, recipe.train.epochs
+    section, rate, epochs = recipe.schedule, recipe.optimizer.rate, recipe.train.epochs
     batches = math.ceil(rows / recipe.train.batch_size)
     keys = section.model_dump(exclude={"name"})
     if isinstance(section, PowerSection):

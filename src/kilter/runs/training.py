@@ -28,7 +28,7 @@ from kilter.runs import checkpoints
 from kilter.runs.build import Prepared, prepare
 from kilter.runs.directory import Run, create_run, reopen_run
 from kilter.runs.environment import describe_environment
-from kilter.runs.reading import RECIPE, open_run, read_history, require_run
+from kilter.runs.reading import FOUND_CLIP, FOUND_RATE, RECIPE, open_run, read_history, require_run
 from kilter.runs.recorder import Recorder, restore
 from kilter.runs.records import DataRecord, Evaluation, Result, Status
 from kilter.runs.watch import Watch
@@ -78,6 +78,9 @@ def train(
     with create_run(Path(parent), recipe.name, recipe_text=text) as run:
         run.write_environment(describe_environment(device=device_name(), seed=recipe.seed))
         run.write_data(_data_record(prepared))
+        for name, found in ((FOUND_RATE, prepared.found_rate), (FOUND_CLIP, prepared.found_clip)):
+            if found is not None:
+                run.write_found(name, found.to_dict())
         recorder = Recorder(run, prepared.watch, average=_weight_average(prepared))
         return _run(prepared, run, recorder, callbacks, verbose)
 

@@ -1,0 +1,63 @@
+"""``kilter find-lr``: the learning rate of a recipe, and the curve that it was read from."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+import typer
+
+from kilter.cli.output import check_out
+from kilter.cli.training import recipe_from
+from kilter.cli.words import number, table
+from kilter.engine.find_lr import find_lr
+from kilter.engine.found_rate import FoundRate
+from kilter.runs.atomic import write_text
+from kilter.runs.build import prepare
+from kilter.runs.records import to_json
+
+KINDS: Final = (".html", ".json")
+
+
+def find(source: str, settings: Sequence[str], seeds: int, out: Path | None) -> None:
+    """Search with the recipe's model, optimiser, batches and seed; print the suggestion, write the curve."""
+    if out is not None:
+        check_out(out, KINDS)
+    recipe = recipe_from(source, settings, {})
+    optimizer = recipe.optimizer
+    # This is the search that "auto" asks for: any rate will do before it.
+    numbers = optimizer.model_copy(update={"learning_rate": optimizer.rate, "clip": None})
+    prepared = prepare(recipe.model_copy(update={"optimizer": numbers}))
+    train, options = prepared.parts.train, prepared.recipe.train
+    found = find_lr(
+        prepared.model,
+        train.x,
+        train.y,
+        batch_size=options.batch_size,
+        seed=recipe.seed,
+        seeds=seeds,
+        class_weight=prepared.class_weight,
+    )
+    _show(found)
+    typer.echo(f"learning rate for {optimizer.name}, batches of {options.batch_size}: {found.suggestion:.3g}")
+    if out is not None:
+        content = to_json(found.to_dict()) if out.suffix == ".json" else found.plot().to_html()
+        write_text(out, content)
+        typer.echo(f"curve: {out}")
+
+
+def _show(found: FoundRate) -> None:
+    """A line for each decade of the rate, and for the rates that matter."""
+    decades = np.arange(np.log10(found.lrs[0]), np.log10(found.lrs[-1]) + 1e-9)
+    notes = dict.fromkeys((float(10**decade) for decade in decades), "")
+    notes |= {found.lowest_at: "lowest", found.suggestion: "suggestion"}
+    if found.diverged_at is not None:
+        notes[found.diverged_at] = "shoots up"
+    rows = [
+        (f"{rate:.2g}", number(float(np.interp(np.log10(rate), np.log10(found.lrs), found.smoothed))), note)
+        for rate, note in sorted(notes.items())
+    ]
+    for shown in table(("rate", "smoothed loss", ""), rows, right=(0, 1)):
+        typer.echo(shown)
