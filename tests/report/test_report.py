@@ -4,6 +4,7 @@ import html
 import json
 import math
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 
 import pytest
@@ -160,10 +161,20 @@ def test_what_is_no_run_is_refused(tmp_path):
 
 
 def test_a_learning_rate_that_never_changes_has_no_chart():
-    assert charts.learning_rates([HISTORY[0], HISTORY[0]]) is None
-    changing = charts.learning_rates(HISTORY)
-    assert changing is not None
+    assert charts.scheduled([HISTORY[0], HISTORY[0]]) == []
+    (changing,) = charts.scheduled(HISTORY)
     assert changing.layout["yaxis"]["ticktext"][:4] == ["0.01", "0.02", "0.05", "0.1"]
+
+
+def test_a_cycled_momentum_has_a_chart_and_is_no_measure():
+    lines = [
+        replace(line, logs={**line.logs, "learning_rate": line.learning_rate, "momentum": momentum})
+        for line, momentum in zip(HISTORY, (0.95, 0.85, 0.95), strict=True)
+    ]
+    rate, momentum = charts.scheduled(lines)
+    assert rate.traces[0]["y"] == [0.1, 0.05, 0.025]
+    assert momentum.traces[0]["y"] == [0.95, 0.85, 0.95]
+    assert [chart.title for chart in charts.learning_curves(lines, None)] == ["Loss", "Accuracy"]
 
 
 @pytest.mark.parametrize(

@@ -26,6 +26,10 @@ _CURVES = (
 )
 
 
+# Logged beside the measures, but set by a schedule: no measures.
+SCHEDULED = frozenset({"learning_rate", "momentum"})
+
+
 @dataclass(frozen=True)
 class Chart:
     """A picture with its heading and, in words, what to see in it."""
@@ -39,7 +43,7 @@ class Chart:
 def learning_curves(history: Sequence[EpochRecord], best_epoch: int | None) -> list[Chart]:
     """A chart for each measure, the loss first: training against validation, the best epoch marked."""
     names = {name.removeprefix(_PREFIX).removeprefix("train_") for record in history for name in record.logs}
-    ordered = sorted(names - {"learning_rate"}, key=lambda name: (name != "loss", name))
+    ordered = sorted(names - SCHEDULED, key=lambda name: (name != "loss", name))
     return [_curve(name, history, best_epoch) for name in ordered]
 
 
@@ -58,11 +62,20 @@ def epoch_seconds(history: Sequence[EpochRecord]) -> Chart:
     return Chart("Seconds per epoch", note, [bars], {"yaxis": {"ticksuffix": " s", "rangemode": "tozero"}})
 
 
-def learning_rates(history: Sequence[EpochRecord]) -> Chart | None:
-    """The learning rate over the epochs; None where it never changes."""
+def scheduled(history: Sequence[EpochRecord]) -> list[Chart]:
+    """The learning rate over the epochs, and the momentum; without those that never change."""
     rates = [record.learning_rate for record in history]
-    if len(set(rates)) < 2 or not any(rates):
-        return None
+    momenta = [record.logs.get("momentum") for record in history]
+    charts = []
+    if len(set(rates)) > 1 and any(rates):
+        charts.append(_learning_rates(history, rates))
+    if len(set(momenta)) > 1:
+        line = _line("momentum", [record.epoch + 1 for record in history], momenta, "--train")
+        charts.append(Chart("Momentum", "at the end of each epoch", [line], {}))
+    return charts
+
+
+def _learning_rates(history: Sequence[EpochRecord], rates: Sequence[float | None]) -> Chart:
     line = _line("learning rate", [record.epoch + 1 for record in history], rates, "--train")
     ticks = _round_numbers([rate for rate in rates if rate])
     axis = {"type": "log", "tickvals": ticks, "ticktext": [f"{tick:g}" for tick in ticks]}

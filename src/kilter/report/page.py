@@ -44,7 +44,6 @@ def render(records: RunRecords) -> str:
 def _content(records: RunRecords) -> dict[str, Any]:
     best = _best(records)
     history = records.history
-    rates = charts.learning_rates(history)
     return {
         "name": records.recipe.get("name") or records.path.name,
         "folder": records.path.name,
@@ -60,7 +59,7 @@ def _content(records: RunRecords) -> dict[str, Any]:
         "confusions": _confusions(records),
         "l1_zeros": records.result.l1_zeros if records.result else (),
         "near_zero": NEAR_ZERO,
-        "timings": [charts.epoch_seconds(history), *([rates] if rates else [])] if history else [],
+        "timings": [charts.epoch_seconds(history), *charts.scheduled(history)] if history else [],
         "recipe": records.recipe_text,
         "environment": _environment(records.environment),
     }
@@ -109,7 +108,7 @@ def _table(records: RunRecords, best: EpochRecord | None) -> dict[str, Any]:
     rows = [
         (name, [words.measure(name, metrics.get(name)) for metrics in columns.values()])
         for name in names
-        if name != "learning_rate"
+        if name not in charts.SCHEDULED
     ]
     return {"columns": list(columns), "rows": rows}
 

@@ -64,12 +64,14 @@ class Recorder(keras.callbacks.Callback):
         """Record the epoch, judge it, and save if a save is due."""
         model = _model(self)
         compiling = shelf(model).seconds - self._compiled
+        numbers = {name: float(value) for name, value in (logs or {}).items() if np.ndim(value) == 0}
         record = EpochRecord(
             epoch=epoch,
-            logs={name: float(value) for name, value in (logs or {}).items() if np.ndim(value) == 0},
+            logs=numbers,
             seconds=time.perf_counter() - self._began - compiling,
             compile_seconds=compiling,
-            learning_rate=learning_rate(model),
+            # What the epoch was trained with, where it is logged: the next one's rate may be set already.
+            learning_rate=numbers.get("learning_rate", learning_rate(model)),
         )
         self.run.record_epoch(record)
         self.watch = self.watch.saw(epoch, record.logs)
