@@ -21,6 +21,8 @@ _FUNCTIONS = {
     "compare": "kilter.treat.compare",
     "find_lr": "kilter.engine.find_lr",
     "clip_threshold": "kilter.engine.clip_threshold",
+    "predict_mc": "kilter.infer.monte_carlo",
+    "calibration": "kilter.infer.calibration",
     "OptaxOptimizer": "kilter.engine.optax_optimizer",
 }
 _MODULES = ("data", "errors", "nn", "recipe", "runs", "report", "schedules")

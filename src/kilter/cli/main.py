@@ -153,14 +153,21 @@ def predict(
             "--out", metavar="FILE", help="A .csv, .npz or .parquet file; without it CSV on the screen."
         ),
     ] = None,
+    samples: Annotated[
+        int | None,
+        typer.Option("--mc", metavar="SAMPLES", help="Average so many predictions with dropout left on."),
+    ] = None,
+    seed: Annotated[
+        int | None, typer.Option("--seed", help="Seed of the dropped units; 0 without it.")
+    ] = None,
     allow_code: AllowCode = False,
 ) -> None:
     """Predict a class or numbers for each row.
 
-    A class comes with the probabilities of all."""
+    A class comes with the probabilities of all; with --mc also with how uncertain they are."""
     from kilter.cli import using
 
-    using.predict(model, data, out, allow_code=allow_code)
+    using.predict(model, data, out, samples=samples, seed=seed, allow_code=allow_code)
 
 
 @app.command()

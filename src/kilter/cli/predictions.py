@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -18,6 +18,19 @@ from kilter.runs.objective import Objective, objective_for
 
 
 @dataclass(frozen=True, eq=False)
+class Uncertainty:
+    """How the samples of a row spread: ``std`` ``[n, k]`` as the answers or probabilities; nats ``[n]``."""
+
+    std: np.ndarray
+    entropy: np.ndarray | None = None
+    mutual_information: np.ndarray | None = None
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """The fields that are there, by name."""
+        return {name: value for name, value in vars(self).items() if value is not None}
+
+
+@dataclass(frozen=True, eq=False)
 class Predictions:
     """One answer a row.
 
@@ -26,38 +39,53 @@ class Predictions:
         classes: the class names by index; () for numbers.
         probabilities: ``[n, classes]``, rows that add up to 1; None for numbers.
         column: what a column of numbers is called.
+        uncertainty: of the mean of many predictions; None for a single one.
     """
 
     answers: np.ndarray
     classes: tuple[str, ...] = ()
     probabilities: np.ndarray | None = None
     column: str = "prediction"
+    uncertainty: Uncertainty | None = None
 
     def frame(self) -> polars.DataFrame:
-        """The table of answers: ``prediction`` and ``probability_CLASS`` for each class, or the numbers."""
+        """The table of answers: ``prediction`` and ``probability_CLASS`` for each class, or the numbers.
+
+        With an uncertainty also ``std_CLASS`` for each class, ``entropy`` and ``mutual_information``, or the
+        ``std`` of the numbers.
+        """
         if self.probabilities is not None:
-            names = [f"probability_{name}" for name in self.classes]
-            columns = dict(zip(names, self.probabilities.T, strict=True))
-            return polars.DataFrame({"prediction": self.answers.tolist(), **columns})
-        if self.answers.shape[1] == 1:
-            return polars.DataFrame({self.column: self.answers[:, 0]})
-        return polars.DataFrame(
-            {f"{self.column}_{i}": column for i, column in enumerate(self.answers.T, start=1)}
-        )
+            shares = self._columns("probability", self.probabilities)
+            columns = {"prediction": self.answers.tolist(), **shares}
+        else:
+            columns = self._columns(self.column, self.answers)
+        if self.uncertainty is not None:
+            spread = self.uncertainty.arrays()
+            columns |= self._columns("std", spread.pop("std")) | spread
+        return polars.DataFrame(columns)
+
+    def _columns(self, name: str, values: np.ndarray) -> dict[str, Any]:
+        """Columns of values [n, k] by name: each with its class, else numbered where there are several."""
+        if values.shape[1] == 1:
+            return {name: values[:, 0]}
+        endings = self.classes or range(1, values.shape[1] + 1)
+        return {f"{name}_{ending}": column for ending, column in zip(endings, values.T, strict=True)}
 
     def arrays(self) -> dict[str, np.ndarray]:
         """The same as arrays; text has NumPy's unicode type, so that reading them needs no pickle."""
+        spread = {} if self.uncertainty is None else self.uncertainty.arrays()
         if self.probabilities is None:
-            return {self.column: self.answers}
+            return {self.column: self.answers, **spread}
         return {
             "prediction": self.answers,
             "probabilities": self.probabilities,
             "classes": np.array(self.classes, dtype=np.str_),
+            **spread,
         }
 
 
-def predictions(trained: Trained, outputs: Any, rows: Dataset) -> Predictions:
-    """What ``outputs`` [n, k] of the model mean for ``rows``.
+def predictions(trained: Trained, outputs: Any, rows: Dataset, *, averaged: bool = False) -> Predictions:
+    """What ``outputs`` [n, k] of the model mean for ``rows``; ``averaged`` ones are no logits any more.
 
     A bare .keras file does not say what its outputs stand for: they are given as they are, as ``output``.
     """
@@ -73,6 +101,8 @@ def predictions(trained: Trained, outputs: Any, rows: Dataset) -> Predictions:
     if trained.data.task == "regression":
         return Predictions(outputs)
     objective = objective_for(trained.model, rows)
+    if averaged:
+        objective = replace(objective, from_logits=False)
     names = np.array(trained.data.classes, dtype=np.str_)
     return Predictions(
         answers=names[objective.classes_of(outputs)],

@@ -11,6 +11,7 @@ import typer
 from kilter.cli.output import check_out
 from kilter.cli.predictions import WRITERS, predictions, write
 from kilter.cli.trained import Trained, open_trained, read_for
+from kilter.cli.uncertainty import compared, uncertain
 from kilter.cli.words import measures
 from kilter.data import Dataset
 from kilter.engine import inference
@@ -38,20 +39,31 @@ def evaluate(path: Path, source: str | None, *, target: str | None, allow_code: 
         _print_metrics(name, trained, part)
 
 
-def predict(path: Path, source: str, out: Path | None, *, allow_code: bool) -> None:
-    """Write the predictions of the model at ``path`` for each row of ``source``, in order."""
+def predict(
+    path: Path, source: str, out: Path | None, *, samples: int | None, seed: int | None, allow_code: bool
+) -> None:
+    """Write the predictions of the model at ``path`` for each row of ``source``, in order.
+
+    With ``samples``, the mean of so many with dropout left on, and how they spread.
+    """
+    _check_seed(samples, seed)
     if out is not None:
         check_out(out, WRITERS)
     trained = open_trained(path, allow_code=allow_code)
     read = read_for(trained, source, unlabelled=True)
     parts = [part for part in (read.train, read.test) if part is not None]
     outputs = np.concatenate([inference.predict(trained.model, part.x, batch_size=BATCH) for part in parts])
-    found = predictions(trained, outputs, parts[0])
+    found, comparison = predictions(trained, outputs, parts[0]), []
+    if samples is not None:
+        mean = uncertain(trained, parts, samples=samples, seed=seed or 0)
+        found, comparison = mean, compared(found, mean, samples, parts)
     if out is None:
         typer.echo(found.frame().write_csv(), nl=False)
-        return
-    write(found, out)
-    typer.echo(f"{len(outputs)} rows: {out}")
+    else:
+        write(found, out)
+        typer.echo(f"{len(outputs)} rows: {out}")
+    for line in comparison:
+        typer.echo(line, err=out is None)  # beside the table of predictions, not in it
 
 
 def _evaluate_own(trained: Trained) -> None:
@@ -85,4 +97,13 @@ def _require_labels(part: Dataset) -> None:
             expected="data with labels, to compare the predictions with",
             received=f"{part.name}, which has none",
             remedy="name the column with --target, or use kilter predict",
+        )
+
+
+def _check_seed(samples: int | None, seed: int | None) -> None:
+    if samples is None and seed is not None:
+        raise OptionError(
+            expected="--seed together with --mc",
+            received=f"--seed {seed} alone, which would change nothing: only samples are drawn",
+            remedy="add --mc 100, or leave --seed out",
         )
