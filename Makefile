@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: install demo test lint bench fuzz clean
+.PHONY: install demo test lint bench exercise fuzz clean
 
 $(VENV)/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -31,6 +31,9 @@ lint: $(VENV)/.installed-dev
 
 bench: $(VENV)/.installed
 	$(BIN)/python benchmarks/run.py
+
+exercise: $(VENV)/.installed
+	$(BIN)/python benchmarks/exercise.py
 
 fuzz: $(VENV)/.installed-dev
 	KILTER_FUZZ_EXAMPLES=2000 $(BIN)/python -m pytest -k fuzz
