@@ -23,7 +23,12 @@ _FUNCTIONS = {
     "clip_threshold": "kilter.engine.clip_threshold",
     "predict_mc": "kilter.infer.monte_carlo",
     "calibration": "kilter.infer.calibration",
+    "fold_batch_norm": "kilter.infer.folding",
+    "zero_small_weights": "kilter.infer.sparsity",
+    "to_half": "kilter.infer.half_precision",
     "OptaxOptimizer": "kilter.engine.optax_optimizer",
+    "ExponentialMovingAverage": "kilter.engine.averaging",
+    "StochasticWeightAverage": "kilter.engine.averaging",
 }
 _MODULES = ("data", "errors", "nn", "recipe", "runs", "report", "schedules")
 

@@ -109,6 +109,30 @@ def find_lr(
 
 
 @app.command()
+def schedule(
+    source: Annotated[
+        str,
+        typer.Argument(
+            metavar="RECIPE.TOML|DATA", help="A recipe, or data: a file, a folder or a named set."
+        ),
+    ],
+    settings: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="SECTION.KEY=VALUE", help="Override a key of the recipe."),
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", metavar="FILE", help="The curves as a picture (.html).")
+    ] = None,
+) -> None:
+    """Show a recipe's learning rates before training.
+
+    Rate and momentum at the first and last step of each epoch; nothing is trained."""
+    from kilter.cli import scheduling
+
+    scheduling.show(source, settings or [], out)
+
+
+@app.command()
 def resume(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="The run directory of an interrupted run.")],
     quiet: Annotated[bool, typer.Option("--quiet", help="Print the run directory and nothing else.")] = False,
@@ -168,6 +192,26 @@ def predict(
     from kilter.cli import using
 
     using.predict(model, data, out, samples=samples, seed=seed, allow_code=allow_code)
+
+
+@app.command("fold-bn")
+def fold_bn(
+    model: Model,
+    check: Annotated[
+        str, typer.Option("--check", metavar="DATA", help="Rows to compare the outputs on; no labels needed.")
+    ],
+    out: Annotated[Path, typer.Option("--out", metavar="FILE", help="Where the .keras file goes.")],
+    timings: Annotated[
+        int, typer.Option("--timings", metavar="N", help="Time both models so often, in turns.")
+    ] = 0,
+    allow_code: AllowCode = False,
+) -> None:
+    """Fold batch normalisations into the layers beside them.
+
+    The same predictions with fewer steps; checked on data before it is written."""
+    from kilter.cli import folding
+
+    folding.fold_bn(model, check, out, timings=timings, allow_code=allow_code)
 
 
 @app.command()

@@ -1,0 +1,41 @@
+"""``kilter fold-bn``: a model without its batch normalisations, written only after it was checked."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Final
+
+import typer
+
+from kilter.cli.output import check_out
+from kilter.cli.trained import open_trained, read_for
+from kilter.cli.words import table
+from kilter.infer.folding import fold_batch_norm
+from kilter.infer.records import FoldRecord
+from kilter.runs.atomic import write_with
+
+CHECKED_ROWS: Final = 10_000  # enough to meet every channel's usual and unusual values
+
+
+def fold_bn(path: Path, check: str, out: Path, *, timings: int, allow_code: bool) -> None:
+    """Fold the model at ``path``, check it on rows of ``check``, write it to ``out``, say what was done."""
+    check_out(out, [".keras"])
+    trained = open_trained(path, allow_code=allow_code)
+    rows = read_for(trained, check, unlabelled=True).train.x[:CHECKED_ROWS]
+    folded, record = fold_batch_norm(trained.model, rows, timings=timings)
+    write_with(out, folded.save)
+    _print(record, len(rows))
+    typer.echo(out)
+
+
+def _print(record: FoldRecord, rows: int) -> None:
+    for line in table(
+        ("batch normalisation", "folded into", "why not"),
+        [(norm.layer, norm.into or "-", norm.reason) for norm in record.layers],
+    ):
+        typer.echo(line)
+    before, after = record.parameters
+    typer.echo(f"parameters: {before}, then {after}")
+    typer.echo(f"largest relative difference of the outputs: {record.difference:.2g} on {rows} rows")
+    if record.speed is not None:
+        typer.echo(f"predicting: {record.speed}")
