@@ -18,7 +18,7 @@ from .test_training import (
     saving_every_epoch,  # noqa: F401  (a fixture)
 )
 
-ROWS, BATCHES = 1000, 8  # of 128 rows, the last one short
+BATCHES = 8
 
 # What a recipe says; the schedule that its words mean for eight batches an epoch, a rate of 0.02, 10 epochs.
 SECTIONS = {
@@ -59,7 +59,7 @@ def written(**schedule):
 @pytest.mark.parametrize("name", SECTIONS)
 def test_a_section_means_the_schedule_of_its_name(name):
     keys, make = SECTIONS[name]
-    assert make_schedule(written(name=name, **keys), ROWS) == make(steps_per_epoch=BATCHES)
+    assert make_schedule(written(name=name, **keys), BATCHES) == make(steps_per_epoch=BATCHES)
 
 
 @pytest.mark.parametrize("name", ["power", "exponential", "one_cycle", "cosine", "performance"])
@@ -70,7 +70,7 @@ def test_the_defaults_of_a_recipe_are_those_of_the_functions(name):
     else:
         length = {} if own else {"length": 10}
         expected = getattr(schedules, name)(0.02, steps_per_epoch=BATCHES, **own, **length)
-    assert make_schedule(written(name=name), ROWS) == expected
+    assert make_schedule(written(name=name), BATCHES) == expected
 
 
 @pytest.mark.parametrize(

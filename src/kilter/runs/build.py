@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -53,9 +54,14 @@ class Prepared:
     found_rate: FoundRate | None = None
     found_clip: FoundClip | None = None
 
+    @property
+    def batches(self) -> int:
+        """The batches of an epoch; the last one may be short."""
+        return math.ceil(len(self.parts.train) / self.recipe.train.batch_size)
+
     def schedule(self) -> Schedule | Performance | None:
         """The schedule of the recipe for these data."""
-        return make_schedule(self.recipe, len(self.parts.train))
+        return make_schedule(self.recipe, self.batches)
 
     def augmentation(self) -> Augmentation | None:
         """The augmentation of the recipe for these data."""

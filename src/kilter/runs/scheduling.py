@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 from kilter import schedules
 from kilter.recipe import (
     CosineSection,
@@ -16,14 +14,13 @@ from kilter.recipe import (
 )
 
 
-def make_schedule(recipe: Recipe, rows: int) -> schedules.Schedule | schedules.Performance | None:
-    """The schedule of ``[schedule]`` for training on ``rows`` rows; None where the rate stays as it is.
+def make_schedule(recipe: Recipe, batches: int) -> schedules.Schedule | schedules.Performance | None:
+    """The schedule of ``[schedule]`` for epochs of ``batches`` batches; None where the rate stays as it is.
 
     Raises :class:`~kilter.errors.OptionError` where its numbers do not fit together or the training is too
     short for it.
     """
     section, rate, epochs = recipe.schedule, recipe.optimizer.rate, recipe.train.epochs
-    batches = math.ceil(rows / recipe.train.batch_size)
     keys = section.model_dump(exclude={"name"})
     if isinstance(section, PowerSection):
         return schedules.power(rate, steps_per_epoch=batches, **keys)
