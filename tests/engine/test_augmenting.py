@@ -22,10 +22,11 @@ from .cases import BATCH, TOLERANCE, difference, same_bits
 
 layers = keras.layers
 QUIET: dict[str, Any] = {"batch_size": BATCH, "verbose": 0}
-AUGMENT = Augmentation((Flip(), Rotate(20), Shift(0.2), Brightness(0.2), Cutout(2), Mixup(1.0), Cutmix()))
+AUGMENT = Augmentation((Flip(), Shift(0.2), Cutout(2), Mixup(1.0)))
+ROWS = 3 * BATCH
 
 
-def images(count: int = 50, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+def images(count: int = ROWS, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
     """Noise of bytes [count, 6, 5, 3] and labels 0 to 2."""
     generator = np.random.default_rng(seed)
     return generator.integers(0, 256, (count, 6, 5, 3)).astype("uint8"), generator.integers(0, 3, count)
@@ -41,10 +42,12 @@ def network(optimizer: Any = "adam", shape: tuple[int, ...] = (6, 5, 3), **compi
     return model
 
 
-def trained(augment: Any, *, seed: int = 0, epochs: int = 2, model: Any = None, **how: Any) -> keras.Model:
+def trained(
+    augment: Any, *, seed: int = 0, epochs: int = 2, model: Any = None, rows: int = ROWS, **how: Any
+) -> keras.Model:
     """A network after training on the images."""
     model = model or network()
-    fit(model, *images(), augment=augment, seed=seed, epochs=epochs, **QUIET, **how)
+    fit(model, *images(rows), augment=augment, seed=seed, epochs=epochs, **QUIET, **how)
     return model
 
 
@@ -69,9 +72,10 @@ def test_each_step_is_that_of_keras_on_images_augmented_beforehand():
     augment = Augmentation((Flip("both"), Rotate(40), Cutout(2)))
     (x, y), model, twin = images(), network("sgd"), network("sgd")
     fit(model, x, y, augment=augment, seed=9, epochs=2, shuffle=False, **QUIET)
-    for step in range(8):
-        rows = slice(step % 4 * BATCH, (step % 4 + 1) * BATCH)
-        made, _ = augment(jax.random.fold_in(jax.random.key(9), step), jnp.asarray(x[rows]))
+    make = jax.jit(augment)
+    for step in range(6):
+        rows = slice(step % 3 * BATCH, (step % 3 + 1) * BATCH)
+        made, _ = make(jax.random.fold_in(jax.random.key(9), step), jnp.asarray(x[rows]))
         twin.train_on_batch(np.asarray(made), y[rows])
     # The last bit of a byte turns on how a product and a sum are rounded.
     assert difference(model, twin) < 10 * TOLERANCE
@@ -122,13 +126,13 @@ def test_streamed_rows_are_augmented_as_resident_ones(tmp_path: Path):
 
 
 def test_one_program_serves_all_epochs_seeds_and_equal_augmentations():
-    model = trained(AUGMENT)
+    model = trained(AUGMENT, rows=50)
     programs, seconds = dict(shelf(model).programs), shelf(model).seconds
     assert len(programs) == 2  # full batches, and the last smaller one
     equal = Augmentation(list(AUGMENT.transforms))  # type: ignore[arg-type]
-    trained(equal, seed=7, model=model)
+    trained(equal, seed=7, model=model, rows=50)
     assert (shelf(model).programs, shelf(model).seconds) == (programs, seconds)
-    trained([Flip()], model=model)
+    trained([Flip()], model=model, rows=50)
     assert len(shelf(model).programs) == 4
 
 
@@ -159,10 +163,10 @@ def test_steps_are_counted_by_every_kind_of_optimizer(optimizer):
 
 def test_flat_images_train_as_square_ones():
     x, y = images()
-    augment = Augmentation((Flip(), Rotate(20), Mixup(1.0)), image_shape=(6, 5, 3))
+    augment = Augmentation((Flip(), Mixup(1.0)), image_shape=(6, 5, 3))
     flat = network(shape=(90,))
     fit(flat, x.reshape(len(x), -1), y, augment=augment, epochs=2, **QUIET)
-    assert difference(trained(augment), flat) < TOLERANCE
+    assert difference(trained(Augmentation(augment.transforms)), flat) < TOLERANCE
 
 
 @pytest.mark.parametrize("augment", ["flip", 3, [Flip], {"flip": True}])
@@ -179,5 +183,7 @@ def test_images_that_do_not_fit_are_refused_before_training():
     assert not shelf(model).programs
 
 
-def test_one_transformation_alone_needs_no_list():
+def test_one_transformation_alone_needs_no_list_and_all_go_together():
     assert same_bits(trained(Flip()), trained([Flip()]))
+    together = [Flip(), Rotate(20), Shift(0.2), Brightness(0.2), Cutout(2), Mixup(1.0), Cutmix()]
+    assert same_bits(trained(together), trained(together))
