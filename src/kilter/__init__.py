@@ -29,6 +29,8 @@ _FUNCTIONS = {
     "OptaxOptimizer": "kilter.engine.optax_optimizer",
     "ExponentialMovingAverage": "kilter.engine.averaging",
     "StochasticWeightAverage": "kilter.engine.averaging",
+    "ExponentialMovingAverage": "kilter.engine.averaging",
+    "StochasticWeightAverage": "kilter.engine.averaging",
 }
 _MODULES = ("data", "errors", "nn", "recipe", "runs", "report", "schedules")
 

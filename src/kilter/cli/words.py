@@ -29,13 +29,22 @@ def number(value: float) -> str:
 
 
 def measures(logs: Mapping[str, float]) -> str:
-    """The measures of an epoch on a line: of training, then of validation, the loss before the others.
+    """The measures of an epoch on a line: while training, of the training rows apart, of validation.
+
+    The loss stands before the others.
 
     Example:
-        >>> measures({"accuracy": 0.9, "loss": 0.5, "val_loss": 0.75})
-        'loss 0.5000  accuracy 0.9000  val_loss 0.7500'
+        >>> measures({"accuracy": 0.9, "loss": 0.5, "train_loss": 0.625, "val_loss": 0.75})
+        'loss 0.5000  accuracy 0.9000  train_loss 0.6250  val_loss 0.7500'
     """
-    ordered = sorted(logs, key=lambda name: (name.startswith("val_"), name not in ("loss", "val_loss")))
+    groups = ("", "train_", "val_")
+    ordered = sorted(
+        logs,
+        key=lambda name: (
+            max(place for place, group in enumerate(groups) if name.startswith(group)),
+            name not in [f"{group}loss" for group in groups],
+        ),
+    )
     return "  ".join(f"{printable(name)} {_fixed(logs[name])}" for name in ordered)
 
 
