@@ -25,13 +25,30 @@ widths = st.one_of(
 hidden = {
     "activation": st.sampled_from([name for name in ACTIVATIONS if name != "selu"]),
     "initializer": st.one_of(
-        st.sampled_from(INITIALIZERS),
+        st.sampled_from([name for name in INITIALIZERS if name not in ("zeros", "ones")]),
         st.fixed_dictionaries({}, optional={"scale": positive, "mode": st.just("fan_avg")}),
     ),
     "batch_norm": st.sampled_from([False, "before", "after", "input"]),
     "dropout": share,
     "hidden": widths,
 }
+two = {"builder": st.just("mlp"), "hidden": st.just([3, 4])}
+each = st.fixed_dictionaries(
+    two,
+    optional={
+        "activation": st.lists(hidden["activation"], min_size=2, max_size=2),
+        "initializer": st.lists(hidden["initializer"], min_size=2, max_size=2),
+        "dropout": st.lists(share, min_size=2, max_size=2),
+    },
+)
+against_theory = st.fixed_dictionaries(
+    {"builder": st.just("mlp"), "unchecked": st.just(True)},
+    optional={
+        "initializer": st.sampled_from(INITIALIZERS),
+        "activation": st.sampled_from(["selu", "leaky_relu"]),
+        "lsuv": st.booleans(),
+    },
+)
 standard = st.fixed_dictionaries({"builder": st.just("mlp")}, optional=hidden)
 cnn = st.fixed_dictionaries({"builder": st.just("cnn")}, optional=hidden | {"filters": widths})
 selu = st.fixed_dictionaries(
@@ -80,7 +97,7 @@ recipes = st.fixed_dictionaries(
             {"source": text},
             optional={"target": text, "validation": held, "test": held, "image_size": st.just([8, 9])},
         ),
-        "model": st.one_of(standard, cnn, selu, saved, factory),
+        "model": st.one_of(standard, cnn, selu, each, against_theory, saved, factory),
     },
     optional={"seed": st.integers(0, 2**31 - 1), "optimizer": optimizer, "train": train},
 )

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from kilter.errors import OptionError
-from kilter.nn.options import VarianceScaling
+from kilter.nn.pairing import VarianceScaling
 
 RNG = np.random.default_rng(0)
 
@@ -120,7 +120,7 @@ def test_batch_norm_stands_where_asked_and_the_redundant_bias_is_left_out(batch_
 
 
 @pytest.mark.parametrize(
-    "activation", ["relu", "leaky_relu", "prelu", "gelu", "silu", "mish", "softplus", "linear"]
+    "activation", ["relu", "leaky_relu", "prelu", "rrelu", "gelu", "silu", "mish", "softplus", "linear"]
 )
 @pytest.mark.parametrize("batch_norm", [False, "before", "after"])
 def test_every_activation_acts_once(activation, batch_norm):
@@ -133,6 +133,7 @@ def test_every_activation_acts_once(activation, batch_norm):
     applied = {
         "leaky_relu": lambda z: np.where(z > 0, z, 0.2 * z),
         "prelu": lambda z: np.where(z > 0, z, 0.25 * z),
+        "rrelu": lambda z: np.where(z > 0, z, 11 / 48 * z),
     }
     function = applied.get(
         activation, keras.activations.get(activation if activation not in applied else "linear")
@@ -172,10 +173,65 @@ def test_cnn_halves_the_image_at_each_convolution():
     assert not any("pool" in name for name in names(strided))
 
 
-def test_prelu_of_a_convolution_learns_a_slope_a_channel():
-    assert nn.cnn((8, 8, 1), 3, filters=(5,), activation="prelu").get_layer(
-        "conv_1_activation"
-    ).alpha.shape == (1, 1, 5)
+@pytest.mark.parametrize(
+    ("slopes", "convolution", "dense"),
+    [(None, (1, 1, 5), (7,)), ("element", (8, 8, 5), (7,)), ("layer", (1, 1, 1), (1,))],
+)
+def test_prelu_learns_a_slope_for_each(slopes, convolution, dense):
+    model = nn.cnn((8, 8, 1), 3, filters=(5,), hidden=(7,), activation="prelu", prelu_slopes=slopes)
+    assert model.get_layer("conv_1_activation").alpha.shape == convolution
+    assert model.get_layer("dense_1_activation").alpha.shape == dense
+
+
+def test_each_layer_has_its_own_activation_initialiser_and_rate():
+    model = nn.cnn(
+        (8, 8, 1),
+        3,
+        filters=(4, 5),
+        hidden=(6, 7),
+        activation=["relu", "tanh", "rrelu", "elu"],
+        elu_alpha=0.5,
+        dropout=[0.1, 0.0, 0.0, 0.4],
+    )
+    assert [layer.name for layer in model.layers if not layer.name.startswith("pool")] == [
+        "conv_1",
+        "conv_dropout_1",
+        "conv_2",
+        "flatten",
+        "dense_1",
+        "dense_1_activation",
+        "dense_2",
+        "dense_2_activation",
+        "dropout_2",
+        "output",
+    ]
+    assert model.get_layer("conv_dropout_1").rate == 0.1
+    assert model.get_layer("dropout_2").rate == 0.4
+    assert isinstance(model.get_layer("dense_1_activation"), nn.RReLU)
+    assert model.get_layer("dense_2_activation").alpha == 0.5
+    assert isinstance(model.get_layer("conv_2").kernel_initializer, keras.initializers.GlorotUniform)
+    assert isinstance(model.get_layer("dense_1").kernel_initializer, keras.initializers.HeNormal)
+
+
+def test_every_rrelu_of_a_network_draws_its_own_slopes():
+    layers = [layer for layer in nn.mlp((8,), 3, activation="rrelu").layers if isinstance(layer, nn.RReLU)]
+    assert len({layer.seed for layer in layers}) == 2
+
+
+@pytest.mark.parametrize("where", ["before", "after", "input"])
+def test_batch_norm_has_the_momentum_and_epsilon_asked_for(where):
+    model = nn.mlp((8,), 3, batch_norm=where, batch_norm_momentum=0.9, batch_norm_epsilon=1e-5)
+    norms = [layer for layer in model.layers if isinstance(layer, keras.layers.BatchNormalization)]
+    assert norms
+    assert {(norm.momentum, norm.epsilon) for norm in norms} == {(0.9, 1e-5)}
+
+
+def test_unchecked_builds_what_the_theory_forbids():
+    plain = nn.mlp((8,), 3, activation="selu", dropout=0.2, unchecked=True)
+    assert any(isinstance(layer, keras.layers.Dropout) for layer in plain.layers)
+    linear = nn.mlp((8,), 3, hidden=(5,), activation="leaky_relu", negative_slope=1.0, unchecked=True)
+    x = RNG.normal(size=(9, 8)).astype("float32")
+    np.testing.assert_allclose(np.asarray(linear(x)), -np.asarray(linear(-x)), rtol=1e-4, atol=1e-6)
 
 
 def test_linear_model_and_output_activation():

@@ -6,18 +6,29 @@ import sys
 import pytest
 
 from kilter.errors import OptionError
-from kilter.nn.options import VarianceScaling, hidden_options
+from kilter.nn.hidden import hidden_options, network_options
+from kilter.nn.pairing import VarianceScaling
 
 BAD = [
     ({"preset": "selfnormalizing"}, "did you mean 'self-normalizing'"),
     ({"activation": "rellu"}, "did you mean 'relu'"),
     ({"activation": "softmax"}, "activation out of"),
-    ({"activation": "rrelu"}, "activation out of"),
     ({"activation": "leaky_relu", "negative_slope": 1.0}, "at 1 the layer is linear"),
-    ({"activation": "leaky_relu", "negative_slope": 2.0}, "below 1"),
-    ({"activation": "leaky_relu", "negative_slope": -0.1}, "from 0"),
-    ({"activation": "leaky_relu", "negative_slope": float("nan")}, "from 0"),
+    ({"activation": "leaky_relu", "negative_slope": 2.0}, "unchecked=True allows it"),
+    ({"activation": "leaky_relu", "negative_slope": -0.1}, "0 or more"),
+    ({"activation": "leaky_relu", "negative_slope": float("nan")}, "0 or more"),
     ({"activation": "elu", "negative_slope": 0.1}, "leaky_relu only"),
+    ({"elu_alpha": 0.0}, "above 0"),
+    ({"activation": "relu", "elu_alpha": 1.0}, "elu only"),
+    ({"prelu_slopes": "channel"}, "prelu only"),
+    ({"activation": "prelu", "prelu_slopes": "chanel"}, "did you mean 'channel'"),
+    ({"batch_norm": "before", "batch_norm_momentum": 1.0}, "below 1"),
+    ({"batch_norm": "before", "batch_norm_epsilon": 0.0}, "above 0"),
+    ({"batch_norm_momentum": 0.9}, "with batch_norm only"),
+    ({"batch_norm_epsilon": 0.1}, "with batch_norm only"),
+    ({"initializer": "zeros"}, "stay equal for ever"),
+    ({"initializer": "ones"}, "stay equal for ever"),
+    ({"dropout": "0.1"}, "below 1"),
     ({"initializer": "he_norml"}, "did you mean 'he_normal'"),
     ({"initializer": VarianceScaling(scale=0.0)}, "above 0"),
     ({"initializer": VarianceScaling(scale=float("inf"))}, "above 0"),
@@ -58,7 +69,7 @@ def test_all_that_breaks_self_normalisation_is_told_at_once():
         ({}, "elu", "he_normal"),
         ({"preset": "self-normalizing"}, "selu", "lecun_normal"),
         ({"activation": "tanh"}, "tanh", "glorot_uniform"),
-        ({"activation": "relu", "initializer": "zeros"}, "relu", "zeros"),
+        ({"activation": "relu", "initializer": "orthogonal"}, "relu", "orthogonal"),
     ],
 )
 def test_presets_fill_in(options, activation, initializer):
@@ -67,5 +78,61 @@ def test_presets_fill_in(options, activation, initializer):
 
 
 def test_checking_options_loads_neither_keras_nor_jax():
-    code = "import sys, kilter.nn.options; sys.exit(bool({'keras', 'jax', 'numpy'} & set(sys.modules)))"
+    code = "import sys, kilter.nn.hidden; sys.exit(bool({'keras', 'jax', 'numpy'} & set(sys.modules)))"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"activation": "leaky_relu", "negative_slope": 1.0},
+        {"activation": "relu", "initializer": "zeros"},
+        {"activation": "selu", "dropout": 0.1},
+        {"preset": "self-normalizing", "batch_norm": "before", "l2": 0.1, "initializer": "he_normal"},
+    ],
+)
+def test_unchecked_allows_what_contradicts_the_theory(options):
+    with pytest.raises(OptionError, match="unchecked=True allows it"):
+        hidden_options(**options)
+    found = hidden_options(**options, unchecked=True)
+    assert {key: getattr(found, key) for key in options} == options
+
+
+def test_unchecked_allows_no_nonsense():
+    for options in (
+        {"dropout": 1.0},
+        {"activation": "rellu"},
+        {"activation": "leaky_relu", "negative_slope": -1},
+    ):
+        with pytest.raises(OptionError):
+            hidden_options(**options, unchecked=True)
+
+
+def test_each_layer_has_its_own():
+    found = network_options(
+        3, activation=["relu", "leaky_relu", "prelu"], negative_slope=0.1, dropout=(0.1, 0.0, 0.5), l2=1e-3
+    ).hidden
+    assert [one.negative_slope for one in found] == [None, 0.1, None]
+    assert [one.prelu_slopes for one in found] == [None, None, "channel"]
+    assert [one.initializer for one in found] == ["he_normal"] * 3
+    assert [one.dropout for one in found] == [0.1, 0.0, 0.5]
+    assert {one.l2 for one in found} == {1e-3}
+    assert [one.initializer for one in network_options(2, activation=["tanh", "elu"]).hidden] == [
+        "glorot_uniform",
+        "he_normal",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("layers", "options", "why"),
+    [
+        (3, {"dropout": [0.1, 0.2]}, "each of the 3 hidden layers"),
+        (0, {"dropout": [0.1]}, "each of the 0 hidden layers"),
+        (2, {"activation": ["relu", "tanh"], "negative_slope": 0.1}, "leaky_relu only"),
+        (2, {"activation": ["relu", "selu"]}, "SELU"),
+        (2, {"dropout": [0.1, 1.0]}, "below 1"),
+    ],
+)
+def test_each_layer_is_checked(layers, options, why):
+    with pytest.raises(OptionError, match=why):
+        network_options(layers, **options)

@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 
 from kilter.errors import OptionError
-from kilter.nn import Pairing, is_paired, pairing_of
-from kilter.nn.pairing import GLOROT, HE, LECUN, PAIRINGS
+from kilter.nn import Pairing, VarianceScaling, is_paired, pairing_of
+from kilter.nn.pairing import FORMULAS, GLOROT, HE, LECUN, PAIRINGS
 
 # Scale of the variance times the fan: He 2/fan_in, LeCun 1/fan_in, Glorot 1/fan_avg.
 SCALE = {HE.family: 2.0, LECUN.family: 1.0, GLOROT.family: 1.0}
@@ -62,3 +62,29 @@ def test_is_paired():
 def test_unknown_activation_names_the_nearest():
     with pytest.raises(OptionError, match="did you mean 'leaky_relu'"):
         pairing_of("leakyrelu")
+
+
+@pytest.mark.parametrize("name", FORMULAS)
+def test_formulas_are_those_of_kerass_names(name):
+    known, formula = keras.initializers.get(name), FORMULAS[name]
+    assert (known.scale, known.mode, known.distribution) == (
+        formula.scale,
+        formula.mode,
+        formula.distribution,
+    )
+
+
+@pytest.mark.parametrize(
+    ("activation", "formula", "paired"),
+    [
+        ("relu", VarianceScaling(2.0, "fan_avg", "uniform"), True),
+        ("relu", VarianceScaling(2.0, "fan_in", "untruncated_normal"), True),
+        ("relu", VarianceScaling(2.0, "fan_out", "uniform"), False),
+        ("relu", VarianceScaling(1.0, "fan_avg", "uniform"), False),
+        ("selu", VarianceScaling(), True),
+        ("selu", VarianceScaling(distribution="uniform"), False),
+        ("tanh", VarianceScaling(1.0, "fan_avg", "uniform"), True),
+    ],
+)
+def test_a_formula_is_paired_as_its_name_is(activation, formula, paired):
+    assert is_paired(activation, formula) is paired

@@ -23,6 +23,7 @@ from keras.src.backend import get_keras_mask
 from keras.src.losses.losses import LossFunctionWrapper
 
 from kilter.nn.losses import smoothed_sparse_categorical_crossentropy
+from kilter.nn.taps import replace_attribute
 
 # A loss function and the activation with which it is one function of the logits.
 _PARTNERS: dict[Any, Any] = {
@@ -109,9 +110,9 @@ def stable_losses(model: keras.Model) -> Iterator[None]:
 def _record_activation(layer: Any, record: LogitRecord, stack: contextlib.ExitStack) -> None:
     activation: Any = getattr(layer, "activation", None)
     if activation in (keras.activations.softmax, keras.activations.sigmoid):
-        _replace(layer, "activation", _recording(activation, activation, record), stack)
+        replace_attribute(layer, "activation", _recording(activation, activation, record), stack)
     elif isinstance(layer, keras.layers.Softmax) and layer.axis == -1:
-        _replace(layer, "call", _recording(keras.activations.softmax, layer.call, record), stack)
+        replace_attribute(layer, "call", _recording(keras.activations.softmax, layer.call, record), stack)
 
 
 def _recording(activation: Any, function: Callable[..., Any], record: LogitRecord) -> Callable[..., Any]:
@@ -123,12 +124,3 @@ def _recording(activation: Any, function: Callable[..., Any], record: LogitRecor
         return output
 
     return recorded
-
-
-def _replace(instance: Any, name: str, value: Any, stack: contextlib.ExitStack) -> None:
-    # Through __dict__: Keras's own __setattr__ would track or refuse the replacement.
-    if name in instance.__dict__:
-        stack.callback(instance.__dict__.__setitem__, name, instance.__dict__[name])
-    else:
-        stack.callback(instance.__dict__.pop, name)
-    instance.__dict__[name] = value

@@ -1,4 +1,4 @@
-"""What Keras lacks: builders with sound defaults, and the pairing of initialisers with activations.
+"""What Keras lacks: builders with sound defaults, and initialisation and activations that keep signals alive.
 
 Names load on first use (PEP 562): recipes check their options with :mod:`kilter.nn.options`, without Keras.
 """
@@ -9,33 +9,53 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from kilter.nn import pairing
     from kilter.nn.builders import cnn, mlp
+    from kilter.nn.depth import DepthRecord, LayerSignal, variance_through_depth
+    from kilter.nn.gain import Gain, Moments, activation_moments, variance_gain
     from kilter.nn.losses import SmoothedSparseCategoricalCrossentropy
-    from kilter.nn.options import VarianceScaling
-    from kilter.nn.pairing import Pairing, is_paired, pairing_of
+    from kilter.nn.pairing import PAIRINGS, Pairing, VarianceScaling, is_paired, pairing_of
+    from kilter.nn.rrelu import RReLU
+    from kilter.nn.unit_variance import LayerScaling, LsuvRecord, lsuv
 
-_HOMES = {
-    "cnn": "kilter.nn.builders",
-    "mlp": "kilter.nn.builders",
-    "pairing_of": "kilter.nn.pairing",
-    "is_paired": "kilter.nn.pairing",
-    "Pairing": "kilter.nn.pairing",
-    "SmoothedSparseCategoricalCrossentropy": "kilter.nn.losses",
-    "VarianceScaling": "kilter.nn.options",
+_NAMES = {
+    "kilter.nn.builders": ("cnn", "mlp"),
+    "kilter.nn.depth": ("DepthRecord", "LayerSignal", "variance_through_depth"),
+    "kilter.nn.gain": ("Gain", "Moments", "activation_moments", "variance_gain"),
+    "kilter.nn.losses": ("SmoothedSparseCategoricalCrossentropy",),
+    "kilter.nn.pairing": ("PAIRINGS", "Pairing", "VarianceScaling", "is_paired", "pairing_of"),
+    "kilter.nn.rrelu": ("RReLU",),
+    "kilter.nn.unit_variance": ("LayerScaling", "LsuvRecord", "lsuv"),
 }
+_HOMES = {name: module for module, names in _NAMES.items() for name in names}
 
 __all__ = [
+    "PAIRINGS",
+    "DepthRecord",
+    "Gain",
+    "LayerScaling",
+    "LayerSignal",
+    "LsuvRecord",
+    "Moments",
     "Pairing",
+    "RReLU",
     "SmoothedSparseCategoricalCrossentropy",
     "VarianceScaling",
+    "activation_moments",
     "cnn",
     "is_paired",
+    "lsuv",
     "mlp",
+    "pairing",
     "pairing_of",
+    "variance_gain",
+    "variance_through_depth",
 ]
 
 
 def __getattr__(name: str) -> Any:
+    if name == "pairing":
+        return importlib.import_module("kilter.nn.pairing")
     if name not in _HOMES:
         raise AttributeError(f"module 'kilter.nn' has no attribute {name!r}")
     return getattr(importlib.import_module(_HOMES[name]), name)

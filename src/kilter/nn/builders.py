@@ -19,8 +19,9 @@ from numpy.typing import ArrayLike
 
 from kilter.errors import OptionError
 from kilter.nn.blocks import Blocks
+from kilter.nn.hidden import network_options
 from kilter.nn.inputs import input_layers
-from kilter.nn.options import LayerKeywords, hidden_options
+from kilter.nn.options import LayerKeywords
 
 MAX_INPUT: Final = 100_000_000
 
@@ -48,25 +49,32 @@ def mlp(
         dtype: a Keras dtype policy such as ``"mixed_bfloat16"``; normalisation and output stay in float32.
         seed: of the initial weights and of dropout. The same seed gives the same bits; no global state is
             read.
-        every_layer: ``preset``, ``activation``, ``negative_slope``, ``initializer``, ``batch_norm``,
-            ``dropout``, ``l1``, ``l2``, ``max_norm``: see :func:`kilter.nn.options.hidden_options`.
+        every_layer: ``preset``, ``activation`` with its ``negative_slope``, ``elu_alpha`` or
+            ``prelu_slopes``, ``initializer``, ``batch_norm`` with its ``batch_norm_momentum`` and
+            ``batch_norm_epsilon``, ``dropout``, ``l1``, ``l2``, ``max_norm``, ``unchecked``: see
+            :func:`kilter.nn.hidden.hidden_options`. ``activation``, ``initializer`` and ``dropout`` may be
+            lists with one for each hidden layer.
 
-    Raises :class:`OptionError` for values out of range and for combinations that contradict the theory.
+    Each hidden layer is, in order: kernel and bias, batch normalisation (if before), activation, batch
+    normalisation (if after), dropout. Dropout thus acts on what the next layer takes in.
+
+    Raises :class:`OptionError` for values out of range and, unless ``unchecked``, for combinations that
+    contradict the theory.
 
     Example:
         >>> mlp((8, 8, 1), 10, hidden=(100, 100)).count_params()
         17610
     """
-    options = hidden_options(**every_layer)
     shape = _checked_shape(input_shape, outputs)
     _check_widths("hidden", hidden)
-    blocks = Blocks(options, dtype=dtype, seed=seed)
+    options = network_options(len(hidden), **every_layer)
+    blocks = Blocks(options.common, dtype=dtype, seed=seed)
     layers = input_layers(shape, normalization)
     if len(shape) > 1:
         layers.append(keras.layers.Flatten(name="flatten"))
     layers += blocks.input_norm()
-    for number, units in enumerate(hidden, start=1):
-        layers += blocks.dense(units, number)
+    for number, (units, each) in enumerate(zip(hidden, options.hidden, strict=True), start=1):
+        layers += blocks.dense(units, number, each)
     layers.append(blocks.output(outputs, output_activation))
     return keras.Sequential(layers, name="mlp")
 
@@ -88,8 +96,8 @@ def cnn(
 
     Each of ``filters`` is a ``kernel_size`` square convolution that halves the image: by maximum pooling, or,
     if self-normalizing, by a stride of 2, since a maximum has no mean of 0. Then come dense layers of the
-    widths ``hidden``. All else is as in :func:`mlp`. That SELU keeps mean and variance is proved for dense
-    layers; for convolutions it holds away from the padded border.
+    widths ``hidden``. All else is as in :func:`mlp`; lists name the convolutions first. That SELU keeps mean
+    and variance is proved for dense layers; for convolutions it holds away from the padded border.
 
     Raises :class:`OptionError` as :func:`mlp` does, for inputs that are no images, and for more convolutions
     than the image can be halved.
@@ -98,18 +106,19 @@ def cnn(
         >>> cnn((28, 28, 1), 10, filters=(8,), hidden=()).count_params()
         15770
     """
-    options = hidden_options(**every_layer)
     shape = _checked_shape(input_shape, outputs)
     _check_widths("filters", filters)
     _check_widths("hidden", hidden)
     _check_image(shape, len(filters), kernel_size)
-    blocks = Blocks(options, dtype=dtype, seed=seed)
+    options = network_options(len(filters) + len(hidden), **every_layer)
+    blocks = Blocks(options.common, dtype=dtype, seed=seed)
     layers = input_layers(shape, normalization) + blocks.input_norm()
+    remaining = iter(options.hidden)
     for number, count in enumerate(filters, start=1):
-        layers += blocks.convolution(count, kernel_size, number)
+        layers += blocks.convolution(count, kernel_size, number, next(remaining))
     layers.append(keras.layers.Flatten(name="flatten"))
     for number, units in enumerate(hidden, start=1):
-        layers += blocks.dense(units, number)
+        layers += blocks.dense(units, number, next(remaining))
     layers.append(blocks.output(outputs, output_activation))
     return keras.Sequential(layers, name="cnn")
 

@@ -10,9 +10,35 @@ from __future__ import annotations
 
 import difflib
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Literal
 
 from kilter.errors import OptionError
+
+
+@dataclass(frozen=True)
+class VarianceScaling:
+    """An initialiser by its formula: variance ``scale / fan``, as Keras's class of the same name.
+
+    Attributes:
+        scale: above 0.
+        mode: the fan: ``"fan_in"``, ``"fan_out"`` or their mean ``"fan_avg"``.
+        distribution: ``"truncated_normal"``, ``"untruncated_normal"`` or ``"uniform"`` (on ±√(3·scale/fan)).
+    """
+
+    scale: float = 1.0
+    mode: Literal["fan_in", "fan_out", "fan_avg"] = "fan_in"
+    distribution: Literal["truncated_normal", "untruncated_normal", "uniform"] = "truncated_normal"
+
+
+FORMULAS: Final = {
+    "he_normal": VarianceScaling(2.0, "fan_in", "truncated_normal"),
+    "he_uniform": VarianceScaling(2.0, "fan_in", "uniform"),
+    "glorot_normal": VarianceScaling(1.0, "fan_avg", "truncated_normal"),
+    "glorot_uniform": VarianceScaling(1.0, "fan_avg", "uniform"),
+    "lecun_normal": VarianceScaling(1.0, "fan_in", "truncated_normal"),
+    "lecun_uniform": VarianceScaling(1.0, "fan_in", "uniform"),
+}
+"""Keras's named initialisers by their formula."""
 
 
 @dataclass(frozen=True)
@@ -22,10 +48,12 @@ class Pairing:
     Attributes:
         family: the name in the literature, such as ``"He"``.
         initializers: Keras's names.
+        formulas: further ones that have no name.
     """
 
     family: str
     initializers: tuple[str, ...]
+    formulas: tuple[VarianceScaling, ...] = ()
 
     @property
     def default(self) -> str:
@@ -33,7 +61,12 @@ class Pairing:
         return self.initializers[0]
 
 
-HE: Final = Pairing("He", ("he_normal", "he_uniform"))
+# On the mean of the fans: the middle between the variance of signals and of gradients where widths change.
+HE: Final = Pairing(
+    "He",
+    ("he_normal", "he_uniform"),
+    (VarianceScaling(2.0, "fan_avg", "uniform"), VarianceScaling(2.0, "fan_avg", "truncated_normal")),
+)
 GLOROT: Final = Pairing("Glorot", ("glorot_uniform", "glorot_normal"))
 LECUN: Final = Pairing("LeCun", ("lecun_normal",))
 
@@ -77,6 +110,20 @@ def pairing_of(activation: str) -> Pairing:
     return PAIRINGS[activation]
 
 
-def is_paired(activation: str, initializer: str) -> bool:
-    """Whether ``initializer`` keeps the variance under ``activation`` (both by Keras's names)."""
-    return initializer in pairing_of(activation).initializers
+def is_paired(activation: str, initializer: str | VarianceScaling) -> bool:
+    """Whether ``initializer``, by Keras's name or by its formula, keeps the variance under ``activation``.
+
+    Example:
+        >>> is_paired("relu", VarianceScaling(2.0, "fan_avg", "uniform"))
+        True
+    """
+    pairing = pairing_of(activation)
+    return _law(initializer) in [_law(one) for one in (*pairing.initializers, *pairing.formulas)]
+
+
+def _law(initializer: str | VarianceScaling) -> object:
+    """The formula behind a name that has one; the two normal distributions, of equal variance, are one."""
+    known = FORMULAS.get(initializer, initializer) if isinstance(initializer, str) else initializer
+    if isinstance(known, str):
+        return known
+    return known.scale, known.mode, known.distribution == "uniform"

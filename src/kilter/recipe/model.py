@@ -6,8 +6,10 @@ from typing import Annotated, Any, Final, Literal, Self
 
 from pydantic import BeforeValidator, Discriminator, Field, Tag, model_validator
 
+from kilter.nn import hidden as nn_hidden
 from kilter.nn import options as nn_options
-from kilter.recipe.base import UNSET, Section, refuse, whole_number
+from kilter.nn import pairing as nn_pairing
+from kilter.recipe.base import LISTED, UNSET, Section, refuse, whole_number
 
 MAX_LAYERS: Final = 1000
 MAX_UNITS: Final = 1_000_000
@@ -45,14 +47,24 @@ Widths = Annotated[tuple[int, ...], BeforeValidator(_widths)]
 
 
 def _name_or_formula(value: Any) -> str:
+    if isinstance(value, tuple):
+        return "each"
     return "formula" if isinstance(value, dict | VarianceScaling) else "name"
 
 
-Initializer = Annotated[
-    Annotated[Literal[nn_options.INITIALIZERS], Tag("name")]  # pyright: ignore[reportInvalidTypeForm]
-    | Annotated[VarianceScaling, Tag("formula")],
-    Discriminator(_name_or_formula),
-]
+# Where a key may differ from layer to layer, a list holds one for each hidden layer.
+EACH: Final = ", or a list with one for each hidden layer"
+Activation = Literal[nn_options.ACTIVATIONS]  # pyright: ignore[reportInvalidTypeForm]
+Name = Annotated[Literal[nn_options.INITIALIZERS], Tag("name")]  # pyright: ignore[reportInvalidTypeForm]
+Formula = Annotated[VarianceScaling, Tag("formula")]
+Each = Annotated[tuple[Annotated[Name | Formula, Discriminator(_name_or_formula)], ...], Tag("each")]
+Initializer = Annotated[Name | Formula | Each, Discriminator(_name_or_formula), LISTED]
+LSUV: Final = Field(
+    default=False,
+    description="true or false: scale the initial kernels until every layer's output has variance 1 on "
+    "training rows",
+)
+Rate = Annotated[float, Field(ge=0, lt=1)]
 
 
 def _default_activation(earlier: dict[str, Any]) -> str:
@@ -60,37 +72,66 @@ def _default_activation(earlier: dict[str, Any]) -> str:
 
 
 def _default_slope(earlier: dict[str, Any]) -> float | None:
-    return nn_options.LEAKY_SLOPE if earlier["activation"] == "leaky_relu" else None
+    return nn_options.LEAKY_SLOPE if "leaky_relu" in _each(earlier["activation"]) else None
 
 
-def _default_initializer(earlier: dict[str, Any]) -> str:
-    return nn_options.default_initializer(earlier["activation"])
+def _default_initializer(earlier: dict[str, Any]) -> str | tuple[str, ...]:
+    fitting = tuple(nn_options.default_initializer(name) for name in _each(earlier["activation"]))
+    return fitting[0] if len(set(fitting)) == 1 else fitting
+
+
+def _each(value: Any) -> tuple[Any, ...]:
+    return value if isinstance(value, tuple) else (value,)
 
 
 class BuilderSection(Section):
     """The keys that both builders share: how every hidden layer is made. Resolved like the builders' own."""
 
     preset: nn_options.Preset = Field(default="standard", description='"standard" or "self-normalizing"')
-    activation: Literal[nn_options.ACTIVATIONS] = Field(  # pyright: ignore[reportInvalidTypeForm]
-        default_factory=_default_activation, description="one of " + ", ".join(nn_options.ACTIVATIONS)
+    activation: Annotated[Activation | tuple[Activation, ...], LISTED] = Field(  # pyright: ignore[reportInvalidTypeForm]
+        default_factory=_default_activation, description="one of " + ", ".join(nn_options.ACTIVATIONS) + EACH
     )
     negative_slope: Annotated[float | None, UNSET] = Field(
-        default_factory=_default_slope,
-        ge=0,
-        lt=1,
-        description="a number from 0 to below 1, for leaky_relu only",
+        default_factory=_default_slope, description="a number from 0 to below 1, for leaky_relu only"
+    )
+    elu_alpha: Annotated[float | None, UNSET] = Field(
+        default=None, gt=0, description="a number above 0, for elu only: 1 if none"
+    )
+    prelu_slopes: Annotated[nn_options.PreluSlopes | None, UNSET] = Field(
+        default=None,
+        description='"channel", "element" or "layer", for prelu only: what learns a slope of its own; '
+        '"channel" if none',
     )
     initializer: Initializer = Field(  # pyright: ignore[reportInvalidTypeForm]
         default_factory=_default_initializer,
         description="one of " + ", ".join(nn_options.INITIALIZERS) + ", or a table such as "
-        '{ scale = 2.0, mode = "fan_avg", distribution = "uniform" }; the default fits the activation',
+        '{ scale = 2.0, mode = "fan_avg", distribution = "uniform" }' + EACH + "; the default fits the "
+        "activation",
     )
     batch_norm: nn_options.BatchNorm = Field(
         default=False,
         description='false, "before" or "after" each activation, or "input" for one layer in front of all',
     )
-    dropout: float = Field(
-        default=0.0, ge=0, lt=1, description="the share of outputs dropped in training: 0 to below 1"
+    batch_norm_momentum: Annotated[float | None, UNSET] = Field(
+        default=None,
+        gt=0,
+        lt=1,
+        description="a number above 0 and below 1, with batch_norm only: what the moving averages keep at "
+        "each step; 0.99 if none, more nines for larger data and smaller batches",
+    )
+    batch_norm_epsilon: Annotated[float | None, UNSET] = Field(
+        default=None,
+        gt=0,
+        description="a number above 0, with batch_norm only: added to the variance; 0.001 if none",
+    )
+    dropout: Annotated[Rate | tuple[Rate, ...], LISTED] = Field(
+        default=0.0,
+        description="the share of outputs dropped in training, after the activation: 0 to below 1" + EACH,
+    )
+    lsuv: bool = LSUV
+    unchecked: bool = Field(
+        default=False,
+        description="true or false: allow what contradicts the theory, for an experiment that shows why",
     )
 
     @model_validator(mode="after")
@@ -98,22 +139,25 @@ class BuilderSection(Section):
         self.check()
         return self
 
+    @property
+    def hidden_layers(self) -> int:
+        """How many hidden layers the network has, convolutions included."""
+        raise NotImplementedError
+
     def check(self, *, l1: float = 0.0, l2: float = 0.0, max_norm: float | None = None) -> None:
         """Raise :class:`kilter.errors.OptionError` where keys and penalties contradict the theory."""
-        nn_options.hidden_options(**self._shared(), l1=l1, l2=l2, max_norm=max_norm)
+        nn_hidden.network_options(self.hidden_layers, **self._shared(), l1=l1, l2=l2, max_norm=max_norm)
 
     def _shared(self) -> dict[str, Any]:
-        initializer = self.initializer
-        if isinstance(initializer, VarianceScaling):
-            initializer = nn_options.VarianceScaling(**initializer.model_dump())
-        return {
-            "preset": self.preset,
-            "activation": self.activation,
-            "negative_slope": self.negative_slope,
-            "initializer": initializer,
-            "batch_norm": self.batch_norm,
-            "dropout": self.dropout,
-        }
+        shared = {key: getattr(self, key) for key in BuilderSection.model_fields if key != "lsuv"}
+        each = tuple(_formula(one) for one in _each(self.initializer))
+        return shared | {"initializer": each if isinstance(self.initializer, tuple) else each[0]}
+
+
+def _formula(initializer: str | VarianceScaling) -> str | nn_pairing.VarianceScaling:
+    if isinstance(initializer, VarianceScaling):
+        return nn_pairing.VarianceScaling(**initializer.model_dump())
+    return initializer
 
 
 class MlpSection(BuilderSection):
@@ -121,6 +165,11 @@ class MlpSection(BuilderSection):
 
     builder: Literal["mlp"] = Field(description='"mlp" or "cnn"')
     hidden: Widths = Field(default=(100, 100), description=WIDTHS)
+
+    @property
+    def hidden_layers(self) -> int:
+        """How many hidden layers the network has."""
+        return len(self.hidden)
 
     def arguments(self) -> dict[str, Any]:
         """The keyword arguments of :func:`kilter.nn.mlp` that this section states."""
@@ -136,6 +185,11 @@ class CnnSection(BuilderSection):
         default=3, ge=1, le=31, description="the side of the convolutions' windows: 1 to 31"
     )
     hidden: Widths = Field(default=(128,), description=WIDTHS)
+
+    @property
+    def hidden_layers(self) -> int:
+        """How many hidden layers the network has: convolutions, then dense layers."""
+        return len(self.filters) + len(self.hidden)
 
     def arguments(self) -> dict[str, Any]:
         """The keyword arguments of :func:`kilter.nn.cnn` that this section states."""
@@ -163,6 +217,7 @@ class FactorySection(Section):
         pattern=r"^[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*$",
         description='"module:function", called with input_shape and outputs',
     )
+    lsuv: bool = LSUV
 
 
 KINDS: Final = ("builder", "file", "factory")

@@ -106,7 +106,7 @@ def _without_tags(path: tuple[str, ...]) -> tuple[str, ...]:
     if path[:1] == ("model",) and len(path) > 1 and path[1] in MODEL_CLASSES:
         path = (path[0], *path[2:])
     if path[:2] == ("model", "initializer"):
-        path = (*path[:2], *path[3:])
+        path = (*path[:2], *path[5 if path[2:3] == ("each",) else 3 :])
     if path[:1] == ("schedule",) and len(path) > 1 and path[1] in SCHEDULE_CLASSES:
         path = (path[0], *path[2:])
     return path

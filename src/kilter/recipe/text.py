@@ -94,7 +94,7 @@ def _plain(key: str, value: Any) -> Any:
     if key in ("hidden", "filters") and len(value) > UNROLLED and len(set(value)) == 1:
         value = {"layers": len(value), "units": value[0]}
     if isinstance(value, tuple):
-        return list(value)
+        return [_plain("", inner) for inner in value]
     if isinstance(value, dict):
         table = tomlkit.inline_table()
         table.update({name: _plain("", inner) for name, inner in value.items()})

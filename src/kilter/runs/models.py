@@ -17,7 +17,7 @@ import keras
 
 from kilter.data import Dataset, moments
 from kilter.errors import ModelError
-from kilter.nn import cnn, mlp
+from kilter.nn import cnn, lsuv, mlp
 from kilter.recipe import CnnSection, FactorySection, FileSection, MlpSection, Recipe
 from kilter.words import first_line
 
@@ -28,8 +28,12 @@ def make_model(recipe: Recipe, train: Dataset) -> keras.Model:
     if isinstance(section, FileSection):
         return load_model(section.file, allow_code=section.allow_code)
     if isinstance(section, FactorySection):
-        return call_factory(section.factory, recipe, train)
-    return _built(section, recipe, train)
+        model = call_factory(section.factory, recipe, train)
+    else:
+        model = _built(section, recipe, train)
+    if section.lsuv:
+        lsuv(model, train.x, seed=recipe.seed)
+    return model
 
 
 def load_model(path: str | Path, *, allow_code: bool = False) -> keras.Model:

@@ -1,0 +1,268 @@
+"""The options of hidden layers, filled in and checked, and which combinations contradict the theory.
+
+Imports neither Keras nor JAX, so that recipes are checked before anything heavy is loaded.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from numbers import Real
+from typing import Any, Final
+
+from kilter.errors import OptionError
+from kilter.nn.options import (
+    ACTIVATIONS,
+    BATCH_NORM,
+    BATCH_NORM_EPSILON,
+    BATCH_NORM_MOMENTUM,
+    EACH_LAYER,
+    INITIALIZERS,
+    LEAKY_SLOPE,
+    OWN_OPTIONS,
+    PRELU_SLOPES,
+    BatchNorm,
+    HiddenOptions,
+    NetworkOptions,
+    PreluSlopes,
+    check_name,
+    default_activation,
+    default_initializer,
+)
+from kilter.nn.pairing import VarianceScaling
+
+ALLOW: Final = "unchecked=True allows it"
+
+
+def network_options(layers: int, **keywords: Any) -> NetworkOptions:
+    """The options of each of ``layers`` hidden layers, from the keywords of :func:`hidden_options`.
+
+    ``activation``, ``initializer`` and ``dropout`` may be sequences with one value for each layer. Options of
+    one activation's own (such as ``negative_slope``) go to the layers that have it.
+
+    Raises :class:`OptionError` for sequences of another length, and as :func:`hidden_options` does.
+
+    Example:
+        >>> [one.dropout for one in network_options(2, dropout=(0.1, 0.5)).hidden]
+        [0.1, 0.5]
+    """
+    each = {key: keywords.pop(key) for key in EACH_LAYER if isinstance(keywords.get(key), list | tuple)}
+    for key, given in each.items():
+        if len(given) != layers:
+            raise OptionError(
+                expected=f"one {key} for all, or one for each of the {layers} hidden layers",
+                received=f"{len(given)} in {key}={list(given)!r}",
+                remedy="count the convolutions first, then the dense layers; the output layer has none",
+            )
+    if not layers:
+        return NetworkOptions(hidden_options(**keywords), ())
+    rows = [dict(zip(each, row, strict=True)) for row in zip(*each.values(), strict=True)] or [{}] * layers
+    default = default_activation(keywords.get("preset", "standard"))
+    merged = [{"activation": None} | keywords | row for row in rows]
+    merged = [one | {"activation": one["activation"] or default} for one in merged]
+    names = {str(one["activation"]) for one in merged}
+    hidden = tuple(hidden_options(**_without_others(one, names)) for one in merged)
+    return NetworkOptions(hidden[0], hidden)
+
+
+def _without_others(keywords: dict[str, Any], activations: set[str]) -> dict[str, Any]:
+    """``keywords`` without the own options of those ``activations`` that other layers have."""
+    others = activations - {keywords["activation"]}
+    theirs = {key for key, owner in OWN_OPTIONS.items() if owner in others}
+    return {key: value for key, value in keywords.items() if key not in theirs}
+
+
+def hidden_options(
+    *,
+    preset: str = "standard",
+    activation: str | None = None,
+    negative_slope: float | None = None,
+    elu_alpha: float | None = None,
+    prelu_slopes: PreluSlopes | None = None,
+    initializer: str | VarianceScaling | None = None,
+    batch_norm: BatchNorm = False,
+    batch_norm_momentum: float | None = None,
+    batch_norm_epsilon: float | None = None,
+    dropout: float = 0.0,
+    l1: float = 0.0,
+    l2: float = 0.0,
+    max_norm: float | None = None,
+    unchecked: bool = False,
+) -> HiddenOptions:
+    """How a hidden layer is made: fill in what is None from the preset, and check that the whole makes sense.
+
+    Args:
+        preset: ``"standard"`` (ELU, He) or ``"self-normalizing"`` (SELU, LeCun normal, alpha dropout).
+        activation: one of :data:`ACTIVATIONS`; the preset's if None.
+        negative_slope: of ``leaky_relu``, 0 to below 1; 0.2 if None.
+        elu_alpha: of ``elu``, above 0: below zero it is ``alpha·(exp(x) - 1)``; 1 if None.
+        prelu_slopes: under ``prelu`` a slope is learned for each ``"channel"`` (a unit of a dense layer),
+            each ``"element"`` (of a convolution, each pixel of each channel), or one for the ``"layer"``;
+            ``"channel"`` if None. Slopes begin at 0.25.
+        initializer: of the hidden kernels; the one paired with the activation if None.
+        batch_norm: ``"before"`` or ``"after"`` each activation, ``"input"`` for one in front, or False.
+            Before the activation the layer has no bias: beta takes its place.
+        batch_norm_momentum: what the moving averages keep at each step, above 0 and below 1; 0.99 if None.
+            More nines for larger data and smaller batches.
+        batch_norm_epsilon: added to the variance, above 0; 0.001 if None.
+        dropout: the share of the layer's outputs dropped in training; alpha dropout if self-normalizing. It
+            stands after the activation (and after batch normalisation); the output layer has none.
+        l1, l2, max_norm: penalties and limit on every kernel, the output's included.
+        unchecked: allow what contradicts the theory (the next paragraph), for an experiment that shows why.
+
+    Raises :class:`OptionError` for an unknown name and a value out of range; and, unless ``unchecked``, for
+    combinations that contradict the theory: a slope of 1 or more (the layer is linear); zeros or ones as
+    initialiser (units that begin equal stay equal); SELU outside the self-normalizing preset; and in it
+    anything but SELU, LeCun normal, no batch normalisation and no penalty or limit on the weights, under
+    which alone self-normalisation holds (Klambauer et al. 2017).
+    """
+    activation = default_activation(preset) if activation is None else activation
+    check_name("activation", activation, ACTIVATIONS)
+    own = {"negative_slope": negative_slope, "elu_alpha": elu_alpha, "prelu_slopes": prelu_slopes}
+    momentum, epsilon = batch_norm_momentum, batch_norm_epsilon
+    if batch_norm:
+        momentum = BATCH_NORM_MOMENTUM if momentum is None else momentum
+        epsilon = BATCH_NORM_EPSILON if epsilon is None else epsilon
+    options = HiddenOptions(
+        preset=preset,
+        activation=activation,
+        **_with_defaults(activation, own),
+        initializer=default_initializer(activation) if initializer is None else initializer,
+        batch_norm=batch_norm,
+        batch_norm_momentum=momentum,
+        batch_norm_epsilon=epsilon,
+        dropout=dropout,
+        l1=l1,
+        l2=l2,
+        max_norm=max_norm,
+    )
+    _check_ranges(options)
+    if not unchecked:
+        _check_slope(options)
+        _check_symmetry(options)
+        _check_self_normalization(options)
+    return options
+
+
+def _with_defaults(activation: str, own: dict[str, Any]) -> dict[str, Any]:
+    """Options of an activation's own, filled in where the activation is theirs."""
+    defaults = {"negative_slope": LEAKY_SLOPE, "elu_alpha": 1.0, "prelu_slopes": "channel"}
+    theirs = {key: OWN_OPTIONS[key] == activation and value is None for key, value in own.items()}
+    return {key: defaults[key] if theirs[key] else value for key, value in own.items()}
+
+
+def _check_ranges(options: HiddenOptions) -> None:
+    check_name("batch_norm", options.batch_norm, BATCH_NORM)
+    if isinstance(options.initializer, VarianceScaling):
+        _check_number("the scale of an initializer", options.initializer.scale, "above 0", "1 or 2")
+    else:
+        check_name("initializer", options.initializer, INITIALIZERS)
+    _check_own(options)
+    for name in ("batch_norm_momentum", "batch_norm_epsilon"):
+        if options.batch_norm is False and getattr(options, name) is not None:
+            raise OptionError(
+                expected=f"{name} with batch_norm only",
+                received=f"{name}={getattr(options, name)} with batch_norm=False",
+                remedy=f"take batch_norm='before', or leave {name} out",
+            )
+    for name, bounds, usual in _RANGES:
+        value = getattr(options, name)
+        if value is not None:
+            _check_number(name, value, bounds, usual)
+
+
+_BOUNDS: Final[dict[str, Callable[[float], bool]]] = {
+    "0 or more": lambda number: number >= 0,
+    "above 0": lambda number: number > 0,
+    "from 0 to below 1": lambda number: 0 <= number < 1,
+    "above 0 and below 1": lambda number: 0 < number < 1,
+}
+_RANGES: Final = (
+    ("negative_slope", "0 or more", "0.01 to 0.3"),
+    ("elu_alpha", "above 0", "1"),
+    ("batch_norm_momentum", "above 0 and below 1", "0.9 to 0.999"),
+    ("batch_norm_epsilon", "above 0", "0.001"),
+    ("dropout", "from 0 to below 1", "0.1 to 0.5"),
+    ("l1", "0 or more", "0 for none, 1e-4 for some"),
+    ("l2", "0 or more", "0 for none, 1e-4 for some"),
+    ("max_norm", "above 0", "1 to 4"),
+)
+
+
+def _check_number(name: str, value: float, bounds: str, usual: str) -> None:
+    if not (isinstance(value, Real) and math.isfinite(value) and _BOUNDS[bounds](value)):
+        raise OptionError(
+            expected=f"{name}: a number {bounds}", received=f"{name}={value!r}", remedy=f"usual is {usual}"
+        )
+
+
+def _check_own(options: HiddenOptions) -> None:
+    for name, owner in OWN_OPTIONS.items():
+        value = getattr(options, name)
+        if value is not None and options.activation != owner:
+            raise OptionError(
+                expected=f"{name} with {owner} only",
+                received=f"{name}={value!r} with activation={options.activation!r}",
+                remedy=f"leave {name} out, or take activation={owner!r}",
+            )
+    if options.prelu_slopes is not None:
+        check_name("prelu_slopes", options.prelu_slopes, PRELU_SLOPES)
+
+
+def _check_slope(options: HiddenOptions) -> None:
+    if options.negative_slope is not None and options.negative_slope >= 1:
+        raise OptionError(
+            expected="a negative_slope from 0 to below 1: at 1 the layer is linear, above it the negative "
+            "side is the steeper one",
+            received=f"negative_slope={options.negative_slope}",
+            remedy=f"0.01 to 0.3 is usual; {ALLOW}",
+        )
+
+
+def _check_symmetry(options: HiddenOptions) -> None:
+    if options.initializer in ("zeros", "ones"):
+        raise OptionError(
+            expected="an initializer that draws: units with equal weights get equal gradients and stay equal "
+            "for ever",
+            received=f"initializer={options.initializer!r}",
+            remedy=f"take {default_initializer(options.activation)!r}; {ALLOW}",
+        )
+
+
+def _check_self_normalization(options: HiddenOptions) -> None:
+    if options.activation == "selu" and not options.self_normalizing:
+        raise OptionError(
+            expected="SELU in a self-normalizing network: with plain dropout or batch normalisation around "
+            "it, it has no advantage over ELU",
+            received=f"activation='selu' with preset={options.preset!r}",
+            remedy=f"take preset='self-normalizing', or activation='elu'; {ALLOW}",
+        )
+    if not options.self_normalizing:
+        return
+    broken = [
+        (options.activation != "selu", f"activation={options.activation!r}", "only SELU has the fixed point"),
+        (
+            options.initializer != "lecun_normal",
+            f"initializer={options.initializer!r}",
+            "the fixed point is that of weights with variance 1/fan_in",
+        ),
+        (
+            options.batch_norm is not False,
+            f"batch_norm={options.batch_norm!r}",
+            "it replaces the very statistics the network keeps by itself",
+        ),
+        (
+            options.l1 > 0 or options.l2 > 0 or options.max_norm is not None,
+            f"l1={options.l1}, l2={options.l2}, max_norm={options.max_norm}",
+            "penalties and limits pull the weights away from variance 1/fan_in",
+        ),
+    ]
+    faults = [(given, why) for is_broken, given, why in broken if is_broken]
+    if faults:
+        raise OptionError(
+            expected="what self-normalisation needs (SELU, LeCun normal, no batch normalisation, no penalty "
+            "or limit on the weights): " + "; ".join(why for _, why in faults),
+            received=", ".join(given for given, _ in faults),
+            remedy="leave these out (alpha dropout is the regulariser that fits), or take preset='standard'; "
+            + ALLOW,
+        )

@@ -1,0 +1,78 @@
+"""RReLU: a leaky ReLU whose negative slope is drawn anew for every number in training (Xu et al. 2015)."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from kilter import backend  # noqa: F401  (chooses JAX before Keras loads)
+
+# isort: split
+import keras
+
+from kilter.errors import OptionError
+
+LOWER: Final = 1 / 8
+UPPER: Final = 1 / 3
+
+
+@keras.saving.register_keras_serializable(package="kilter")
+class RReLU(keras.layers.Layer):
+    """``x`` where x is 0 or above, ``a·x`` below, with a slope ``a`` of its own for every element.
+
+    In training ``a`` is drawn from the uniform distribution on [lower, upper); at inference it is the mean,
+    ``(lower + upper) / 2``. The output has the shape of the input. NaN stays NaN.
+
+    Args:
+        lower: the least slope, 0 or more.
+        upper: the largest slope, from ``lower`` to below 1.
+        seed: of the slopes, for a ``keras.random.SeedGenerator``; None takes one from Keras's global seed.
+
+    Under a mixed policy the slopes are drawn in float32 (bfloat16 has 128 steps between 1 and 2, and a
+    uniform draw is rounded down to them) and applied in the layer's compute type.
+
+    Raises :class:`OptionError` for bounds out of order: at a slope of 1 the layer is linear.
+
+    Reference: Xu, Wang, Chen & Li 2015, Empirical evaluation of rectified activations in convolutional
+    network. The paper divides by a number from U(3, 8) and at inference by its mean, 5.5; as in PyTorch, here
+    the slope itself is uniform between the same bounds, and its mean 11/48 is the one at inference.
+
+    Example:
+        >>> import numpy as np
+        >>> np.asarray(RReLU()(np.array([-48.0, 0.0, 2.0], "float32"))).tolist()
+        [-11.0, 0.0, 2.0]
+    """
+
+    def __init__(
+        self, lower: float = LOWER, upper: float = UPPER, *, seed: int | None = None, **options: Any
+    ) -> None:
+        super().__init__(**options)
+        if not 0 <= lower <= upper < 1:
+            raise OptionError(
+                expected="slopes with 0 <= lower <= upper < 1: at 1 the layer is linear",
+                received=f"lower={lower}, upper={upper}",
+                remedy="leave them at 1/8 and 1/3",
+            )
+        self.lower = float(lower)
+        self.upper = float(upper)
+        self.seed = seed
+        self.seed_generator = keras.random.SeedGenerator(seed)
+        self.supports_masking = True
+        self.built = True
+
+    def call(self, inputs: Any, training: bool | None = False) -> Any:
+        """The activation of ``inputs``, with drawn slopes if ``training``."""
+        if not training:
+            return keras.ops.leaky_relu(inputs, negative_slope=(self.lower + self.upper) / 2)
+        drawn = keras.random.uniform(
+            keras.ops.shape(inputs), self.lower, self.upper, dtype="float32", seed=self.seed_generator
+        )
+        slopes = keras.ops.cast(drawn, inputs.dtype)
+        return keras.ops.where(inputs >= 0, inputs, slopes * inputs)
+
+    def compute_output_shape(self, input_shape: Any) -> Any:
+        """The shape of the input."""
+        return input_shape
+
+    def get_config(self) -> dict[str, Any]:
+        """What makes the same layer again."""
+        return super().get_config() | {"lower": self.lower, "upper": self.upper, "seed": self.seed}

@@ -1,0 +1,307 @@
+"""Layer-sequential unit-variance initialisation (LSUV; Mishkin & Matas 2016, All you need is a good init)."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Final
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from kilter import backend  # noqa: F401  (chooses JAX before Keras loads)
+
+# isort: split
+import keras
+from keras.src.layers.convolutional.base_conv import BaseConv
+from keras.src.layers.convolutional.base_conv_transpose import BaseConvTranspose
+from keras.src.layers.convolutional.base_depthwise_conv import BaseDepthwiseConv
+from keras.src.layers.convolutional.base_separable_conv import BaseSeparableConv
+
+from kilter.errors import ModelError, OptionError
+from kilter.nn.taps import build, fitting, forward, leaf_layers, replace_attribute, some_rows, values
+
+_KINDS: Final = (
+    keras.layers.Dense,
+    keras.layers.EinsumDense,
+    BaseConv,
+    BaseConvTranspose,
+    BaseDepthwiseConv,
+    BaseSeparableConv,
+)
+_KERNELS: Final = ("kernel", "depthwise_kernel", "pointwise_kernel")
+
+
+@dataclass(frozen=True)
+class LayerScaling:
+    """What :func:`lsuv` did to one layer. Deviations are of its output before its activation, over the batch.
+
+    Attributes:
+        layer: the layer's path, such as ``"block/dense_1"``.
+        before: the standard deviation in the model as it was given.
+        after: the standard deviation in the model as it is now.
+        scale: the factor that the orthonormal kernel was multiplied by.
+        iterations: how often it was scaled.
+    """
+
+    layer: str
+    before: float
+    after: float
+    scale: float
+    iterations: int
+
+
+@dataclass(frozen=True)
+class LsuvRecord:
+    """What :func:`lsuv` did: the layers in the order in which they are called, and those it left alone.
+
+    Attributes:
+        layers: one entry for each scaled layer.
+        skipped: path and reason of each layer with a kernel that was left as it was.
+        rows: how many rows of ``x`` were used.
+    """
+
+    layers: tuple[LayerScaling, ...]
+    skipped: tuple[tuple[str, str], ...]
+    rows: int
+
+
+@dataclass(frozen=True)
+class _Target:
+    """A layer to scale: its path, how often it is called, and where its kernels lie among the trainables."""
+
+    path: str
+    layer: Any
+    calls: int
+    kernels: tuple[int, ...]
+    biases: tuple[int, ...]
+
+
+def lsuv(
+    model: keras.Model,
+    x: Any,
+    *,
+    tolerance: float = 0.1,
+    max_iterations: int = 10,
+    rows: int = 512,
+    seed: int = 0,
+) -> LsuvRecord:
+    """Initialise ``model`` so that the output of every layer has variance 1 on the batch ``x``.
+
+    Every Dense, EinsumDense, convolution (of any rank; depthwise, separable, transposed) gets orthonormal
+    kernels and zero biases; then, in the order in which the layers are called, each kernel is divided by the
+    standard deviation of the layer's output, until ``|variance - 1| <= tolerance`` for all of them. As in the
+    paper, the output is the one before the layer's activation, taken over rows and units together, so that
+    ``Dense(activation="relu")`` and a Dense followed by a ReLU come out the same. Of a separable convolution
+    the pointwise kernel is scaled.
+
+    Since the biases are zero, an output is proportional to its kernel: one compiled forward pass finds every
+    factor at once, exactly. Only layers that are called more than once need more iterations. The pass runs in
+    inference mode; statistics of batch normalisation, seeds and all other variables keep their bits.
+
+    Any model will do: layers are found by being called. Frozen layers, and those that the pass does not call,
+    are left as they are and named in the record.
+
+    Args:
+        model: sequential, functional, nested or subclassed; built on ``x`` if it is not yet.
+        x: inputs as the model takes them: an array, or a list or dict of arrays.
+        tolerance: how far the variances may be from 1, above 0 and below 1.
+        max_iterations: how often kernels may be scaled.
+        rows: at most so many rows of ``x``, drawn with ``seed``, are used.
+        seed: of the orthonormal kernels and of the rows.
+
+    Raises :class:`ModelError` for a model without such a layer, an output that does not vary or is not finite
+    (named), and for variances that do not settle; :class:`OptionError` and
+    :class:`~kilter.errors.DataError` for arguments and data that do not fit. The model is then unchanged.
+    """
+    if not (0 < tolerance < 1 and max_iterations >= 1):
+        raise OptionError(
+            expected="a tolerance above 0 and below 1, and max_iterations of at least 1",
+            received=f"tolerance={tolerance}, max_iterations={max_iterations}",
+            remedy="0.1 and 10 are the paper's",
+        )
+    batch = some_rows(x, rows, seed)
+    build(model, batch)
+    targets, skipped = _targets(model, batch)
+    given, fixed = values(model)
+    deviations = _program(model, targets, batch)
+    before = deviations(given, fixed, normalize=False)
+    start = _orthonormalized(targets, given, seed)
+    scales, after, iterations = _scales(
+        lambda scales, normalize: deviations(_scaled(start, targets, scales), fixed, normalize=normalize),
+        targets,
+        tolerance,
+        max_iterations,
+    )
+    for variable, value in zip(model.trainable_variables, _scaled(start, targets, scales), strict=True):
+        variable.assign(value)
+    layers = tuple(
+        LayerScaling(target.path, float(was), float(now), float(scale), iterations)
+        for target, was, now, scale in zip(targets, before, after, scales, strict=True)
+    )
+    return LsuvRecord(layers, skipped, len(keras.tree.flatten(batch)[0]))
+
+
+def _targets(model: keras.Model, batch: Any) -> tuple[list[_Target], tuple[tuple[str, str], ...]]:
+    """The layers to scale in the order of their first calls, and those with a kernel that are left alone."""
+    candidates = {layer: path for path, layer in leaf_layers(model) if isinstance(layer, _KINDS)}
+    positions = {id(variable): index for index, variable in enumerate(model.trainable_variables)}
+    calls: list[Any] = []
+    with contextlib.ExitStack() as stack:
+        for layer in candidates:
+            _tap(layer, lambda value, layer=layer: calls.append(layer) or value, stack)
+        with fitting(model):
+            jax.eval_shape(lambda variables: forward(model, variables, batch, training=False), values(model))
+    called = list(dict.fromkeys(calls))
+    targets, skipped = [], []
+    for layer in [*called, *(layer for layer in candidates if layer not in called)]:
+        named = {variable.name: positions.get(id(variable)) for variable in layer.weights}
+        found = [named[name] for name in _KERNELS if name in named]
+        kernels = tuple(index for index in found if index is not None)
+        if layer not in called:
+            skipped.append((candidates[layer], "not called"))
+        elif not kernels or None in found:
+            skipped.append((candidates[layer], "frozen"))
+        else:
+            bias = named.get("bias")
+            biases = () if bias is None else (bias,)
+            targets.append(_Target(candidates[layer], layer, calls.count(layer), kernels, biases))
+    if not targets:
+        raise ModelError(
+            expected="a model that calls a dense or convolutional layer with trainable kernels",
+            received=f"model {model.name!r}: " + (", ".join(map(" ".join, skipped)) or "no such layer"),
+            remedy="thaw the layers (layer.trainable = True) that are to be initialised",
+        )
+    return targets, tuple(skipped)
+
+
+def _tap(layer: Any, look: Callable[[Any], Any], stack: contextlib.ExitStack) -> None:
+    """Let ``look`` see, and change, what ``layer`` computes before its activation."""
+    activation = layer.activation
+    replace_attribute(
+        layer,
+        "activation",
+        lambda value: look(value) if activation is None else activation(look(value)),
+        stack,
+    )
+
+
+def _program(model: keras.Model, targets: list[_Target], batch: Any) -> Callable[..., np.ndarray]:
+    """``(trainable, fixed, normalize) -> deviations``, one for each target, compiled once.
+
+    With ``normalize``, the output of every layer that is called once is divided by its deviation on the way,
+    so that the layers after it see it as it will be.
+    """
+
+    def run(trainable: Any, fixed: Any, inputs: Any, normalize: jax.Array) -> jax.Array:
+        seen: list[list[Any]] = [[] for _ in targets]
+
+        def looking(index: int) -> Callable[[Any], Any]:
+            def look(value: Any) -> Any:
+                exact = value.astype("float32")
+                variance = jnp.var(exact)
+                seen[index].append((exact.size, jnp.mean(exact), variance))
+                divide = normalize & (targets[index].calls == 1) & (variance > 0)
+                return (exact / jnp.where(divide, jnp.sqrt(variance), 1)).astype(value.dtype)
+
+            return look
+
+        with contextlib.ExitStack() as stack:
+            for index, target in enumerate(targets):
+                _tap(target.layer, looking(index), stack)
+            forward(model, (trainable, fixed), inputs, training=False)
+        return jnp.stack([_pooled_deviation(*zip(*calls, strict=True)) for calls in seen])
+
+    compiled = jax.jit(run)
+    return lambda trainable, fixed, *, normalize: np.asarray(compiled(trainable, fixed, batch, normalize))
+
+
+def _pooled_deviation(sizes: Any, means: Any, variances: Any) -> jax.Array:
+    """The standard deviation of all outputs of a layer together, over its calls."""
+    shares = jnp.asarray(sizes, "float32") / sum(sizes)
+    means, variances = jnp.stack(means), jnp.stack(variances)
+    return jnp.sqrt(shares @ (variances + jnp.square(means - shares @ means)))
+
+
+def _orthonormalized(targets: list[_Target], given: list[Any], seed: int) -> list[Any]:
+    """The trainable values ``given``, with orthonormal kernels and zero biases in the targets."""
+    start = list(given)
+    generator = np.random.default_rng(seed)
+    for target in targets:
+        depthwise = isinstance(target.layer, BaseDepthwiseConv), isinstance(target.layer, BaseSeparableConv)
+        for position, index in enumerate(target.kernels):
+            each_channel = depthwise[0] or (depthwise[1] and position == 0)
+            kernel = _orthonormal(given[index].shape, generator, each_channel=each_channel)
+            start[index] = jnp.asarray(kernel, dtype=given[index].dtype)
+        for index in target.biases:
+            start[index] = jnp.zeros_like(given[index])
+    return start
+
+
+def _orthonormal(shape: tuple[int, ...], generator: np.random.Generator, *, each_channel: bool) -> np.ndarray:
+    """A kernel whose matrix (all axes but the last, the last) has orthonormal columns, or rows if it is wide.
+
+    Drawn uniformly (Haar). With ``each_channel``, every channel of a depthwise kernel (…, channels,
+    multiplier) is such a matrix by itself.
+    """
+    count = shape[-2] if each_channel else 1
+    columns = shape[-1]
+    rows = math.prod(shape) // (count * columns)
+    normal = generator.standard_normal((count, max(rows, columns), min(rows, columns)))
+    basis, triangle = np.linalg.qr(normal)
+    basis *= np.sign(np.diagonal(triangle, axis1=1, axis2=2))[:, None, :]  # else the draw is not uniform
+    matrices = basis if rows >= columns else basis.transpose(0, 2, 1)
+    return matrices.transpose(1, 0, 2).reshape(shape)
+
+
+def _scaled(start: list[Any], targets: list[_Target], scales: np.ndarray) -> list[Any]:
+    """``start`` with the last kernel of each target multiplied by its scale."""
+    scaled = list(start)
+    for target, scale in zip(targets, scales, strict=True):
+        scaled[target.kernels[-1]] = start[target.kernels[-1]] * np.float32(scale)
+    return scaled
+
+
+def _scales(
+    deviations: Callable[[np.ndarray, bool], np.ndarray],
+    targets: list[_Target],
+    tolerance: float,
+    most: int,
+) -> tuple[np.ndarray, np.ndarray, int]:
+    """The factor of each kernel, the deviations it leads to, and how often the factors were changed."""
+    scales = np.ones(len(targets))
+    for iteration in range(most + 1):
+        found = deviations(scales, False)
+        _check(found, targets)
+        off = np.abs(found**2 - 1)
+        if np.all(off <= tolerance):
+            return scales, found, iteration
+        if iteration == most:
+            break
+        scales = scales / deviations(scales, True)
+    worst = int(np.argmax(off))
+    raise ModelError(
+        expected=f"variances that settle within {tolerance} of 1 in {most} iterations",
+        received=f"variance {found[worst] ** 2:.4g} of layer {targets[worst].path!r}, "
+        f"called {targets[worst].calls} times",
+        remedy="raise tolerance or max_iterations, or freeze this layer to leave it out",
+    )
+
+
+def _check(found: np.ndarray, targets: list[_Target]) -> None:
+    for deviation, target in zip(found, targets, strict=True):
+        if not np.isfinite(deviation):
+            raise ModelError(
+                expected="finite outputs of every layer",
+                received=f"layer {target.path!r}, whose output on this batch is not",
+                remedy="look for NaN, infinity and very large numbers in x; standardise it",
+            )
+        if deviation == 0:
+            raise ModelError(
+                expected="outputs that vary over the batch",
+                received=f"layer {target.path!r}, whose output is one and the same number",
+                remedy="give rows that differ; if the layers before it are dead, freeze it to leave it out",
+            )
