@@ -143,8 +143,8 @@ def page(rows: list[tuple[str, ...]]) -> str:
             "",
             f"{where.processor}, {where.cores} cores, {where.system}; Python {where.python}, "
             f"kilter {kilter.__version__}. One run of each recipe in recipes/cifar10. "
-            "Accuracy in per cent of the 5,000 validation images at the best epoch, which chose the weights; the test set was scored "
-            "once, with these. The published figures are of the validation set too.",
+            "Accuracy in per cent of the 5,000 validation images at the best epoch, which chose the weights; "
+            "the test set was scored once, with these. The published figures are of the validation set too.",
             "",
             *(f"| {line} |" for line in lines),
             "",
