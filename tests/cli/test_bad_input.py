@@ -35,6 +35,7 @@ def place(tmp_path_factory):
     )
     (folder / "typo.toml").write_text(RECIPE.format(source="digits").replace("epochs", "epoch"))
     (folder / "good.toml").write_text(RECIPE.format(source=folder / "good.csv"))
+    (folder / "other.toml").write_text(RECIPE.format(source=folder / "good.csv"))
     (folder / "folder").mkdir()
     code = keras.Sequential(
         [keras.Input((8, 8, 1)), keras.layers.Flatten(), keras.layers.Lambda(lambda x: x[:, :10])]
@@ -96,6 +97,26 @@ BAD = {
     ),
     "predict into no format": ("predict {place}/narrow.keras digits --out {place}/a.xls", ".parquet"),
     "predict on nothing": ("predict {place}/narrow.keras {place}/absent.csv", "does not exist"),
+    "compare one recipe": ("compare {place}/good.toml", "two candidates or more"),
+    "compare the same twice": ("compare {place}/good.toml {place}/good.toml", "different names"),
+    "compare with an absent recipe": ("compare {place}/good.toml {place}/absent.toml", "absent.toml"),
+    "compare with no recipe": ("compare {place}/good.toml digits", "digits"),
+    "compare with a folder of none": ("compare {place}/good.toml {place}/folder", "without a .toml file"),
+    "compare one pair": ("compare {place}/good.toml {place}/other.toml --pairs 1", "pairs=1"),
+    "compare without workers": ("compare {place}/good.toml {place}/other.toml --workers 0", "workers=0"),
+    "compare from a negative seed": ("compare {place}/good.toml {place}/other.toml --seed -1", "seed=-1"),
+    "compare with an unknown key": (
+        "compare {place}/good.toml {place}/other.toml --set train.epoch=3",
+        "did you mean 'epochs'?",
+    ),
+    "compare on nothing": (
+        "compare {place}/good.toml {place}/other.toml --set data.validation=none",
+        "validation data",
+    ),
+    "compare into a file": (
+        "compare {place}/good.toml {place}/other.toml --out {place}/good.csv",
+        "which is a file",
+    ),
     "runs of no folder": ("runs {place}/absent", "does not exist"),
     "runs of a file": ("runs {place}/good.csv", "is a file"),
     "report of no run": ("report {place}/folder", "run directory"),

@@ -75,16 +75,15 @@ def _cells(row: dict[str, Any], metric: str) -> list[str]:
     own = [*scores, str(row["diverged"] or "–"), duration(row["seconds"])]
     if row["verdict"] is None:
         return [*own, "–", "–", "–", "baseline"]
+    mean = f"{row['difference']:+.4g}" if math.isfinite(row["difference"]) else "–"
     interval = f"{row['low']:+.4g} to {row['high']:+.4g}" if math.isfinite(row["low"]) else "–"
-    return [*own, f"{row['difference']:+.4g}", interval, f"{row['p_corrected']:.3f}", row["verdict"]]
+    return [*own, mean, interval, f"{row['p_corrected']:.3f}", row["verdict"]]
 
 
 def _curves(comparison: Comparison) -> Chart:
     figure = comparison.plot().to_plotly_json()
     name = figure["layout"]["yaxis"]["title"]["text"]
-    return Chart(
-        name, "by epoch: median of the pairs, lowest to highest", list(figure["data"]), {"height": 420}
-    )
+    return Chart(name, "by epoch: median of the pairs, lowest to highest", list(figure["data"]), {})
 
 
 def _differences(comparison: Comparison) -> Chart:

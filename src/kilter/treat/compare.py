@@ -95,13 +95,13 @@ def compare(
     trials = [
         Trial(one, number, layout.place(folder, one.name, number)) for number in seeds for one in chosen
     ]
-    found = {trial: run for trial in trials if (run := layout.finished_run(trial.parent)) is not None}
+    found = _finished(trials)
     try:
         metric = _train_missing(trials, found, folder, cores, metric, progress)
     except KeyboardInterrupt:
         raise Interrupted(
             folder,
-            f"Stopped after {len(found)} of {len(trials)} runs, which are kept. "
+            f"Stopped after {len(_finished(trials))} of {len(trials)} runs, which are kept. "
             f"To go on: the same comparison with the folder {folder} (--out)",
         ) from None
     runs = [
@@ -111,6 +111,10 @@ def compare(
     judged = judge(runs, metric, level=level, path=folder)
     write_text(folder / layout.RESULT, judged.to_json() + "\n")
     return judged
+
+
+def _finished(trials: Sequence[Trial]) -> dict[Trial, RunRecords]:
+    return {trial: run for trial in trials if (run := layout.finished_run(trial.parent)) is not None}
 
 
 def _train_missing(
@@ -128,6 +132,7 @@ def _train_missing(
     chosen = list(dict.fromkeys(trial.candidate for trial in trials))
     missing = [trial for trial in trials if trial not in found]
     known = [measures_of(run) for run in found.values()]
+    _require_same_rows(found)
     with ExitStack() as stack:
         runs = in_this_process(missing)
         if missing and not need_this_process(chosen):

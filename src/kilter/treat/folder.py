@@ -41,7 +41,14 @@ def new_folder(baseline: str) -> Path:
 
 
 def require_same(folder: Path, candidates: Sequence[Asked]) -> None:
-    """Raise :class:`RunError` where the folder has runs of another candidate under one of the names."""
+    """Raise :class:`RunError` where the folder has runs of another candidate under one of the names.
+
+    So it does where there is something else in the folder's place.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise RunError(
+            expected="a folder for the runs", received=f"{folder}, which is a file", remedy="name another one"
+        )
     for candidate in candidates:
         path = folder / candidate.name / ASKED
         if not path.exists():
