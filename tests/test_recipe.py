@@ -193,6 +193,12 @@ BAD = {
         "batch_norm='before'",
         "alpha dropout",
     ),
+    "self-normalizing on raw inputs": (
+        recipe(data=DATA | {"standardize": False}, model=MLP | {"preset": "self-normalizing"}),
+        "standardised inputs",
+        "standardize = false",
+        "change",
+    ),
     "self-normalizing with l2": (
         recipe(model=MLP | {"preset": "self-normalizing"}, regularize={"l2": 0.1}),
         "self-normalisation",

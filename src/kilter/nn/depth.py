@@ -50,7 +50,9 @@ class DepthRecord:
     def plot(self) -> graph_objects.Figure:
         """Deviation (logarithmic) and mean against the layer, measured as lines and predicted as crosses."""
         figure = make_subplots(rows=2, cols=1, shared_xaxes=True, vertical_spacing=0.08)
-        names = [one.layer for one in self.layers]
+        # By number: a layer that is called twice has two places.
+        places = list(range(len(self.layers)))
+        names = {"tickvals": places, "ticktext": [one.layer for one in self.layers]}
         measured = {"mode": "lines+markers", "name": "measured", "line": {"color": "#1F77B4"}}
         predicted = {
             "mode": "markers",
@@ -58,13 +60,14 @@ class DepthRecord:
             "marker": {"symbol": "x", "color": "#FF7F0E", "size": 9},
         }
         for row, key in ((1, "deviation"), (2, "mean")):
-            first = {"x": names, "showlegend": row == 1}
+            first = {"x": places, "showlegend": row == 1}
             figure.add_scatter(
                 y=[getattr(one, key) for one in self.layers], row=row, col=1, **first | measured
             )
             theory = [getattr(one, f"predicted_{key}") for one in self.layers]
             figure.add_scatter(y=theory, row=row, col=1, **first | predicted)
-        figure.update_yaxes(title_text="standard deviation", type="log", row=1, col=1)
+        figure.update_xaxes(**names)
+        figure.update_yaxes(title_text="standard deviation", type="log", dtick=1, row=1, col=1)
         figure.update_yaxes(title_text="mean", row=2, col=1)
         figure.update_xaxes(title_text="layer", row=2, col=1)
         return figure.update_layout(template="plotly_white", title=f"The layers' outputs on {self.rows} rows")
@@ -157,17 +160,17 @@ def _beside(calls: list[_Call], measured: list[Any], training: bool) -> tuple[La
         before = (
             Signal(float(entering[0]), float(entering[1])) if call.source is None else signals[call.source]
         )
-        after = predict_layer(call.layer, before, training=training)
+        known = predict_layer(call.layer, before, training=training) if np.isfinite(before.second) else None
+        after = known if known is not None and np.isfinite(known.second) else None
         signals.append(Signal(float(leaving[0]), float(leaving[1])) if after is None else after)
-        known = after is not None and bool(np.isfinite(after.second))
         layers.append(
             LayerSignal(
                 layer=call.path,
                 kind=type(call.layer).__name__,
                 mean=float(leaving[0]),
                 deviation=float(leaving[2]),
-                predicted_mean=after.mean if after is not None and known else None,
-                predicted_deviation=after.deviation if after is not None and known else None,
+                predicted_mean=None if after is None else after.mean,
+                predicted_deviation=None if after is None else after.deviation,
             )
         )
     return tuple(layers)

@@ -262,6 +262,18 @@ class Recipe(Section):
         return self
 
     @model_validator(mode="after")
+    def _standardizes_what_normalizes_itself(self) -> Self:
+        if self.data.standardize or not isinstance(self.model, MlpSection | CnnSection):
+            return self
+        if self.model.preset == "self-normalizing" and not self.model.unchecked:
+            raise refuse(
+                "standardised inputs for a self-normalizing network (only signals that begin near mean 0 and "
+                "variance 1 are kept there), or model.unchecked = true",
+                "standardize = false in [data] with model.preset = 'self-normalizing'",
+            )
+        return self
+
+    @model_validator(mode="after")
     def _regularizes_what_it_builds(self) -> Self:
         if not self.regularize.active:
             return self
