@@ -234,7 +234,8 @@ def normalized(optimizer: Any) -> keras.Model:
 
 
 @EACH
-def test_refreshed_statistics_are_judged_and_then_put_back(kind: str):
+@FITS
+def test_refreshed_statistics_are_judged_and_then_put_back(how: Any, kind: str):
     optimizer = AVERAGES[kind][1]
 
     def refresh(model: keras.Model) -> None:
@@ -242,7 +243,8 @@ def test_refreshed_statistics_are_judged_and_then_put_back(kind: str):
 
     def run(*callbacks: Any) -> Seen:
         model, seen = normalized(optimizer()), Seen()
-        fit(model, X, Y, epochs=3, validation_data=VALIDATION, callbacks=[*callbacks, seen], **QUIET)
+        options = {"epochs": 3, "validation_data": VALIDATION, "callbacks": [*callbacks, seen], **QUIET}
+        fit(model, X, Y, **options) if how is fit else model.fit(X, Y, **options)
         return seen
 
     given = {"refresh": refresh} | ({"start": 1} if kind == "stochastic" else {})
