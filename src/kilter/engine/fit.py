@@ -17,6 +17,7 @@ from keras.src.utils.python_utils import is_default
 from kilter.engine.augmenting import Augment, as_augmentation, check_augmentation
 from kilter.engine.batches import check_batch_size, collect, is_array, split
 from kilter.engine.bridge import build
+from kilter.engine.cadence import measuring
 from kilter.engine.checks import check_inputs, check_targets
 from kilter.engine.feed import Order, ResidentFeed
 from kilter.engine.history import History
@@ -48,6 +49,7 @@ def fit(
     validation_batch_size: int | None = None,
     validation_freq: int = 1,
     evaluate_training: bool = False,
+    measure: int | str | None = "auto",
     seed: int = 0,
     verbose: str | int = "auto",
 ) -> History:
@@ -72,7 +74,8 @@ def fit(
         validation = validation_feed(validation_data, evaluated_in)
         _check(model, validation)
     history = History()
-    told = _callback_list(model, history, callbacks, shown, epochs, feed.steps, schedule)
+    own = [*measuring(history, feed, measure), *([] if schedule is None else [RateKeeper(schedule)])]
+    told = _callback_list(model, history, [own, callbacks], shown, epochs, feed.steps)
     Session(
         model=model,
         feed=feed,
@@ -165,13 +168,13 @@ def check_whole_numbers(least: int = 0, **options: Any) -> None:
 def _callback_list(
     model: keras.Model,
     history: History,
-    callbacks: Any,
+    callbacks: Sequence[Any],
     verbose: int,
     epochs: int,
     steps: int | None,
-    schedule: Schedule | Performance | None,
 ) -> keras.callbacks.CallbackList:
-    given = list(callbacks) if isinstance(callbacks, Sequence) else [callbacks]
+    """Keras's list of these callbacks, given singly or as sequences, in order; the history is told last."""
+    given = [one for some in callbacks for one in (some if isinstance(some, Sequence) else [some])]
     strangers = [callback for callback in given if not isinstance(callback, keras.callbacks.Callback)]
     if strangers:
         raise OptionError(
@@ -179,9 +182,8 @@ def _callback_list(
             received=", ".join(map(repr, strangers)),
             remedy="pass instances, such as keras.callbacks.EarlyStopping()",
         )
-    first = [] if schedule is None else [RateKeeper(schedule)]
     return keras.callbacks.CallbackList(
-        [*first, *given, history],
+        [*given, history],
         add_progbar=verbose != 0,
         verbose=verbose,
         model=model,

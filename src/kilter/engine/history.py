@@ -12,12 +12,15 @@ from kilter import backend  # noqa: F401
 # isort: split
 import keras
 
+from kilter.records import Measurements
+
 
 class History(keras.callbacks.History):
     """Keras's history (``.history``, ``.epoch``, ``.params``) and how long it took.
 
     ``seconds``: one float an epoch, validation included, compilation not. ``compile_seconds``: tracing and
-    compiling, or loading from the cache; 0.0 when every program was compiled before.
+    compiling, or loading from the cache; 0.0 when every program was compiled before. ``measurements``: what
+    was read of the layers after some of the epochs, None if nothing was.
     """
 
     def __init__(self) -> None:
@@ -26,6 +29,7 @@ class History(keras.callbacks.History):
         self.epoch: list[int] = []
         self.seconds: list[float] = []
         self.compile_seconds = 0.0
+        self.measurements: Measurements | None = None
 
     def plot(self) -> graph_objects.Figure:
         """Each recorded number against the epoch, in one colour for a measure.

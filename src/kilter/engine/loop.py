@@ -72,7 +72,7 @@ class Runner:
             steps, start = block.steps, 0
             while start < steps:
                 stop = min(start + self.steps_a_chunk, steps)
-                after, logs = self._call(state, block, start, stop)
+                after, logs = self.call(state, block, start, stop)
                 chunk = Chunk(done + start, done + stop - 1, after, logs)
                 goes_on = between(chunk)
                 if goes_on is None:
@@ -81,7 +81,8 @@ class Runner:
             done += steps
         return chunk
 
-    def _call(self, state: State, block: Block, start: int, stop: int) -> Any:
+    def call(self, state: State, block: Block, start: int, stop: int) -> tuple[State, dict[str, Any]]:
+        """The state after steps ``start`` to ``stop`` of ``block``, and the last logs. Uses ``state`` up."""
         arguments = (state, block.data, block.order, jnp.int32(start), jnp.int32(stop), *self.given)
         with fitting(self.model, block.data):
             program = shelf(self.model).get(
