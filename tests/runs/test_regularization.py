@@ -29,6 +29,7 @@ AVERAGES = {
     ],
 }
 EACH = pytest.mark.parametrize("kind", AVERAGES)
+TWO = pytest.mark.parametrize("kind", ["ema", "swa"])
 
 
 class InterruptIn(keras.callbacks.Callback):
@@ -119,7 +120,7 @@ def test_the_mean_is_that_of_the_epochs_that_count(recipe, averaged):
         np.testing.assert_allclose(averaged["swa"].model.get_weights()[place], expected, rtol=1e-5, atol=1e-7)
 
 
-@EACH
+@TWO
 def test_a_resumed_run_goes_on_with_its_average(recipe, averaged, kind, tmp_path, saving_every_epoch):
     given = with_overrides(recipe, AVERAGES[kind])
     with pytest.raises(Interrupted) as caught:
@@ -135,7 +136,7 @@ def test_a_resumed_run_goes_on_with_its_average(recipe, averaged, kind, tmp_path
     ]
 
 
-@EACH
+@TWO
 def test_early_stopping_keeps_the_best_average(recipe, kind, tmp_path):
     keys = ["train.epochs=40", "train.early_stopping={patience = 2, min_delta = 0.3}"]
     result = train(with_overrides(recipe, [*AVERAGES[kind], *keys]), parent=tmp_path, verbose=0)

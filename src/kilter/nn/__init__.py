@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from kilter.nn.pairing import PAIRINGS, Pairing, VarianceScaling, is_paired, pairing_of
     from kilter.nn.rrelu import RReLU
     from kilter.nn.unit_variance import LayerScaling, LsuvRecord, lsuv
+    from kilter.nn.zeros import PenalizedWeights, l1_zeros
 
 _NAMES = {
     "kilter.nn.builders": ("cnn", "mlp"),
@@ -26,6 +27,7 @@ _NAMES = {
     "kilter.nn.pairing": ("PAIRINGS", "Pairing", "VarianceScaling", "is_paired", "pairing_of"),
     "kilter.nn.rrelu": ("RReLU",),
     "kilter.nn.unit_variance": ("LayerScaling", "LsuvRecord", "lsuv"),
+    "kilter.nn.zeros": ("PenalizedWeights", "l1_zeros"),
 }
 _HOMES = {name: module for module, names in _NAMES.items() for name in names}
 
@@ -38,12 +40,14 @@ __all__ = [
     "LsuvRecord",
     "Moments",
     "Pairing",
+    "PenalizedWeights",
     "RReLU",
     "SmoothedSparseCategoricalCrossentropy",
     "VarianceScaling",
     "activation_moments",
     "cnn",
     "is_paired",
+    "l1_zeros",
     "lsuv",
     "mlp",
     "pairing",
