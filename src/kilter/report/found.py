@@ -49,5 +49,8 @@ def _clip(fields: Mapping[str, Any]) -> Chart:
 def _chart(title: str, note: str, figure: graph_objects.Figure) -> Chart:
     """The figure without its template: the page has its own."""
     drawn = json.loads(str(figure.to_json()))
-    axes = {name: drawn["layout"][name] for name in ("xaxis", "yaxis")}
-    return Chart(title, note, drawn["data"], axes)
+    layout = {name: drawn["layout"][name] for name in ("xaxis", "yaxis")}
+    # Above the plot, as the axis has a title where the page's other charts have their legend.
+    layout["legend"] = {"orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom"}
+    layout |= {"margin": {"l": 8, "r": 12, "t": 60, "b": 8}, "height": 320}
+    return Chart(title, note, drawn["data"], layout)
