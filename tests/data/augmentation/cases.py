@@ -1,8 +1,11 @@
 """Images, and every transformation with what must hold of it: the table that each member has to pass."""
 
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 
 from kilter.data.augmentation import (
@@ -52,6 +55,17 @@ def photographs(
     """Noise of unsigned bytes [count, height, width, channels]: nothing in it is symmetrical."""
     shape = (count, height, width, channels)
     return np.random.default_rng(seed).integers(0, 256, shape).astype("uint8")
+
+
+def applied(augment: Augmentation, x: Any, seed: int = 3) -> tuple[np.ndarray, Any]:
+    """The inputs augmented by the compiled augmentation, and the mixture."""
+    made, mixture = _compiled(augment)(jax.random.key(seed), jnp.asarray(x))
+    return np.asarray(made), mixture
+
+
+@cache
+def _compiled(augment: Augmentation) -> Any:
+    return jax.jit(augment)
 
 
 def alone(transform: Transform, **options: Any) -> Augmentation:

@@ -15,7 +15,7 @@ import pytest
 from kilter.data.augmentation import Brightness, Contrast, Cutout, Hue, Saturation
 from kilter.data.augmentation.colour import LUMA
 
-from .cases import alone, photographs
+from .cases import alone, applied, photographs
 
 KEY = jax.random.key(11)
 
@@ -41,7 +41,7 @@ def test_brightness_adds_one_number_an_image():
 
 def test_brightness_is_in_units_of_the_value_range():
     x = np.full((50, 4, 4, 1), 128, "uint8")
-    made = np.asarray(alone(Brightness(0.1))(KEY, jnp.asarray(x))[0]).astype(int) - 128
+    made = applied(alone(Brightness(0.1)), x)[0].astype(int) - 128
     assert 20 < np.abs(made).max() <= 26  # 25.5, rounded
 
 
@@ -84,14 +84,14 @@ def test_hue_keeps_the_brightness_and_turns_the_chroma():
 
 def test_the_change_of_colour_is_cut_to_the_range():
     x = photographs(100)
-    made = np.asarray(alone(Contrast(1.0))(KEY, jnp.asarray(x))[0])
+    made = applied(alone(Contrast(1.0)), x)[0]
     assert made.min() == 0
     assert made.max() == 255
 
 
 def test_cutout_masks_one_square_that_may_stand_over_the_border():
     x = photographs(500, 10, 12) // 2  # the fill of 255 is none of its values
-    made = np.asarray(alone(Cutout(4, value=255.0))(KEY, jnp.asarray(x))[0])
+    made = applied(alone(Cutout(4, value=255.0)), x)[0]
     masked = (made == 255).all(axis=-1)
     np.testing.assert_array_equal(made[~masked], x[~masked])
     rows, columns = masked.any(axis=2).sum(axis=1), masked.any(axis=1).sum(axis=1)
@@ -104,7 +104,7 @@ def test_cutout_masks_one_square_that_may_stand_over_the_border():
 
 def test_cutout_fills_with_the_images_own_mean_colour():
     x = photographs(20).astype("float32")
-    made = np.asarray(alone(Cutout(30))(KEY, jnp.asarray(x))[0])
+    made = applied(alone(Cutout(30)), x)[0]
     whole = (made == made[:, :1, :1]).all(axis=(1, 2, 3))
     assert whole.all()
     np.testing.assert_allclose(made[:, 0, 0], x.mean(axis=(1, 2)), rtol=1e-5)

@@ -9,7 +9,7 @@ from scipy import stats
 from kilter.data.augmentation import Augmentation, Cutmix, Flip, Mixup
 from kilter.errors import DataError, OptionError
 
-from .cases import alone, photographs
+from .cases import alone, applied, photographs
 
 KEY = jax.random.key(5)
 MANY = 4000
@@ -25,7 +25,7 @@ def test_the_shares_of_mixup_are_drawn_from_beta(alpha):
 
 def test_mixup_is_its_formula():
     x = np.random.default_rng(0).normal(size=(6, 5)).astype("float32")
-    made, mixture = alone(Mixup(1.0))(KEY, jnp.asarray(x))
+    made, mixture = applied(alone(Mixup(1.0)), x)
     share = np.asarray(mixture.share)[:, None]
     np.testing.assert_allclose(made, share * x + (1 - share) * x[np.asarray(mixture.partner)], rtol=1e-6)
 
@@ -34,7 +34,7 @@ def test_partners_are_other_rows_and_every_pair_occurs():
     x = jnp.zeros((5, 2))
     pairs = set()
     for seed in range(40):
-        _, mixture = alone(Mixup())(jax.random.key(seed), x)
+        _, mixture = applied(alone(Mixup()), x, seed)
         assert sorted(mixture.partner.tolist()) == list(range(5))
         pairs |= set(enumerate(mixture.partner.tolist()))
     assert pairs == {(one, other) for one in range(5) for other in range(5) if one != other}
@@ -42,7 +42,7 @@ def test_partners_are_other_rows_and_every_pair_occurs():
 
 def test_cutmix_pastes_one_box_and_counts_its_pixels():
     x = photographs(300, 12, 10)
-    made, mixture = alone(Cutmix())(KEY, jnp.asarray(x))
+    made, mixture = applied(alone(Cutmix()), x)
     made, partner, share = np.asarray(made), np.asarray(mixture.partner), np.asarray(mixture.share)
     own = (made == x).all(axis=-1)
     assert ((made == x[partner]).all(axis=-1) | own).all()
@@ -74,7 +74,7 @@ def test_only_the_share_asked_for_is_mixed():
 
 def test_with_both_each_row_draws_one_of_them():
     x = photographs(400, 8, 8).astype("float32")
-    made, mixture = Augmentation((Mixup(1.0), Cutmix()))(KEY, jnp.asarray(x))
+    made, mixture = applied(Augmentation((Mixup(1.0), Cutmix())), x)
     made, partner = np.asarray(made), np.asarray(mixture.partner)
     cut = ((made == x) | (made == x[partner])).all(axis=(1, 2, 3))
     blended = np.isclose(made, np.asarray(mixture.blend(jnp.asarray(x))), atol=1e-3).all(axis=(1, 2, 3))
@@ -83,7 +83,7 @@ def test_with_both_each_row_draws_one_of_them():
 
 
 def test_targets_are_blended_and_the_larger_share_dominates():
-    _, mixture = alone(Mixup(1.0))(KEY, jnp.zeros((50, 1)))
+    _, mixture = applied(alone(Mixup(1.0)), jnp.zeros((50, 1)))
     labels = np.arange(50) % 4
     soft = np.asarray(mixture.blend(jax.nn.one_hot(labels, 4)))
     np.testing.assert_allclose(soft.sum(axis=1), 1.0, rtol=1e-6)
@@ -93,7 +93,7 @@ def test_targets_are_blended_and_the_larger_share_dominates():
 
 def test_every_input_is_mixed_with_the_same_shares():
     x = {"image": jnp.asarray(photographs(6)), "table": jnp.arange(12.0).reshape(6, 2)}
-    made, mixture = alone(Mixup(1.0))(KEY, x)
+    made, mixture = jax.jit(alone(Mixup(1.0)))(KEY, x)
     np.testing.assert_allclose(made["table"], mixture.blend(x["table"]), rtol=1e-6)
     expected = np.round(np.asarray(mixture.blend(x["image"].astype("float32"))))
     assert np.abs(np.asarray(made["image"]) - expected).max() <= 1
