@@ -31,7 +31,7 @@ FLOORS = {
     "health": 4,
     "infer": 5,
     "reuse": 5,
-    "treat": 5,
+    "treatment": 5,
     "report": 6,
     "cli": 7,
 }

@@ -18,7 +18,7 @@ _FUNCTIONS = {
     "fit": "kilter.runs.fit",
     "evaluate": "kilter.engine.inference",
     "predict": "kilter.engine.inference",
-    "compare": "kilter.treat.compare",
+    "compare": "kilter.treatment.compare",
     "find_lr": "kilter.engine.find_lr",
     "clip_threshold": "kilter.engine.clip_threshold",
     "predict_mc": "kilter.infer.monte_carlo",
@@ -27,8 +27,6 @@ _FUNCTIONS = {
     "zero_small_weights": "kilter.infer.sparsity",
     "to_half": "kilter.infer.half_precision",
     "OptaxOptimizer": "kilter.engine.optax_optimizer",
-    "ExponentialMovingAverage": "kilter.engine.averaging",
-    "StochasticWeightAverage": "kilter.engine.averaging",
     "ExponentialMovingAverage": "kilter.engine.averaging",
     "StochasticWeightAverage": "kilter.engine.averaging",
 }

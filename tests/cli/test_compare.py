@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from kilter.cli import comparing
-from kilter.treat.comparison import Candidate, PairedRun, judge
+from kilter.treatment.comparison import Candidate, PairedRun, judge
 
 RECIPE = """
 [data]

@@ -6,7 +6,7 @@ import pytest
 
 from kilter.errors import RunError
 from kilter.report import write_comparison
-from kilter.treat.comparison import Candidate, PairedRun, judge
+from kilter.treatment.comparison import Candidate, PairedRun, judge
 
 
 def comparison(path, *, metric="val_loss"):

@@ -14,10 +14,10 @@ from kilter.errors import OptionError
 from kilter.recipe import Recipe, load_recipe, with_overrides
 from kilter.recipe.defaults import run_name
 from kilter.report import write_comparison
-from kilter.treat.compare import Progress
-from kilter.treat.compare import compare as compare_recipes
-from kilter.treat.comparison import Comparison
-from kilter.treat.words import verdicts
+from kilter.treatment.compare import Progress
+from kilter.treatment.compare import compare as compare_recipes
+from kilter.treatment.comparison import Comparison
+from kilter.treatment.words import verdicts
 from kilter.words import duration
 
 

@@ -43,16 +43,17 @@ class Measuring(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Read, if it is time to."""
+        model: Any = self.model
         if not self._is_time(epoch):
             return
         if self._reader is None:
             x, y, sample_weight = self._feed.rows.data
-            self._reader = Reader(self.model, x, y, sample_weight)
-        state = pull(self.model)
+            self._reader = Reader(model, x, y, sample_weight)
+        state = pull(model)
         compiled = bool(self._read)
         began = time.perf_counter()
         self._read.append(self._reader.read(state))
-        self._steps.append(int(self.model.optimizer.iterations))
+        self._steps.append(int(model.optimizer.iterations))
         if compiled:  # the first reading compiles, once
             self._spent += time.perf_counter() - began
 
@@ -68,7 +69,7 @@ class Measuring(keras.callbacks.Callback):
             return (epoch + 1) % self._measure == 0
         trained = sum(self._history.seconds)
         if self._reader is None:
-            expected = trained / max(1, len(self._history.seconds)) * self._history.params.get("epochs", 1)
+            expected = trained / max(1, len(self._history.seconds)) * (self.params or {}).get("epochs", 1)
             return expected >= LEAST_SECONDS
         return self._spent <= SHARE * trained
 

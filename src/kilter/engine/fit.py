@@ -69,10 +69,7 @@ def fit(
     training_rows = (
         _as_validated(feed, evaluated_in, weighted=class_weight is None) if evaluate_training else None
     )
-    validation = None
-    if validation_data is not None:
-        validation = validation_feed(validation_data, evaluated_in)
-        _check(model, validation)
+    validation = _validation(model, validation_data, evaluated_in)
     history = History()
     own = [*measuring(history, feed, measure), *([] if schedule is None else [RateKeeper(schedule)])]
     told = _callback_list(model, history, [own, callbacks], shown, epochs, feed.steps)
@@ -145,6 +142,14 @@ def prepare(model: keras.Model, feed: AnyFeed) -> None:
         check_inputs(model, feed.rows)
     build(model, feed.example())
     _check(model, feed)
+
+
+def _validation(model: keras.Model, data: Any, batch_size: int) -> AnyFeed | None:
+    if data is None:
+        return None
+    feed = validation_feed(data, batch_size)
+    _check(model, feed)
+    return feed
 
 
 def _check(model: keras.Model, feed: AnyFeed) -> None:

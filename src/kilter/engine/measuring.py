@@ -7,7 +7,7 @@ one that records its output and adds a zero array to it; the gradient by that ze
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import count, islice
 from typing import Any
@@ -156,10 +156,10 @@ def _single_steps(feed: ResidentFeed, steps: int) -> Iterator[tuple[Block, int]]
 
 def measurements(
     reader: Reader,
-    steps: list[int],
-    read: list[dict[str, np.ndarray]],
-    loss_after: list[float],
-    ratios: list[np.ndarray | None],
+    steps: Sequence[int],
+    read: Sequence[Mapping[str, np.ndarray]],
+    loss_after: Sequence[float],
+    ratios: Sequence[np.ndarray | None],
 ) -> Measurements:
     """Readings at some steps as one record; a ratio of None is one that is not known."""
     unknown = np.full(len(reader.calls), np.nan)

@@ -10,8 +10,8 @@ from kilter.report import words
 from kilter.report.charts import Chart
 from kilter.report.html import fill
 from kilter.runs.atomic import write_text
-from kilter.treat.comparison import Comparison
-from kilter.treat.words import verdicts
+from kilter.treatment.comparison import Comparison
+from kilter.treatment.words import verdicts
 from kilter.words import duration
 
 REPORT = "report.html"

@@ -14,13 +14,13 @@ from kilter.runs import lock
 from kilter.runs.atomic import write_text
 from kilter.runs.reading import RunRecords
 from kilter.runs.training import Interrupted
-from kilter.treat import folder as layout
-from kilter.treat.candidates import gather
-from kilter.treat.comparison import Candidate, Comparison, PairedRun, judge
-from kilter.treat.pool import Pool, places
-from kilter.treat.scores import choose_metric, measures_of, paired_run
-from kilter.treat.statistics import least_pairs
-from kilter.treat.trials import Trial, check_recipes, in_this_process, in_workers, need_this_process
+from kilter.treatment import folder as layout
+from kilter.treatment.candidates import gather
+from kilter.treatment.comparison import Candidate, Comparison, PairedRun, judge
+from kilter.treatment.pool import Pool, places
+from kilter.treatment.scores import choose_metric, measures_of, paired_run
+from kilter.treatment.statistics import least_pairs
+from kilter.treatment.trials import Trial, check_recipes, in_this_process, in_workers, need_this_process
 
 USUAL_PAIRS = 6
 _LAST_SEED = 2**31 - 1  # as in a recipe
@@ -67,7 +67,7 @@ def compare(
         data: ``(x, y, x_val, y_val)`` for functions; recipes name their own.
         fit: options of :func:`kilter.fit` for functions, such as ``{"epochs": 10}``.
         pairs: runs of each candidate, at least 2. By default 6, or more where with so many candidates 6
-            could not prove any difference (see :func:`~kilter.treat.statistics.least_pairs`).
+            could not prove any difference (see :func:`~kilter.treatment.statistics.least_pairs`).
         metric: ``val_`` or ``test_`` and a measure. By default the validation accuracy of classes, the
             validation rmse of numbers; for functions the first ``val_`` metric of which more is better, or
             the validation loss. Losses hold the penalties too: they compare only what is penalised alike.

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 
-from kilter.treat.comparison import Comparison, Difference
-from kilter.treat.statistics import least_pairs
+from kilter.treatment.comparison import Comparison, Difference
+from kilter.treatment.statistics import least_pairs
 
 
 def verdicts(comparison: Comparison) -> list[str]:

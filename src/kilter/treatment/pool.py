@@ -1,6 +1,6 @@
 """Worker processes, one to a core: two pinned to a core each finish more runs than one that uses both.
 
-A worker (:mod:`kilter.treat.worker`) takes jobs as lines of JSON on its standard input and answers each
+A worker (:mod:`kilter.treatment.worker`) takes jobs as lines of JSON on its standard input and answers each
 with a line on its standard output. It lives as long as its input is open.
 """
 
@@ -99,7 +99,7 @@ class _Worker:
     def __init__(self, core: int | None) -> None:
         self._said = tempfile.TemporaryFile()  # noqa: SIM115  (closed by stop)
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "kilter.treat.worker", *([] if core is None else [str(core)])],
+            [sys.executable, "-m", "kilter.treatment.worker", *([] if core is None else [str(core)])],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._said,

@@ -13,10 +13,10 @@ import numpy as np
 from kilter.errors import RunError
 from kilter.recipe import dump_recipe
 from kilter.runs.reading import RunRecords
-from kilter.treat.candidates import AnyCandidate, FunctionCandidate, RecipeCandidate
-from kilter.treat.folder import finished_run
-from kilter.treat.functions import importable, train_function, transferable
-from kilter.treat.pool import Job, Pool
+from kilter.treatment.candidates import AnyCandidate, FunctionCandidate, RecipeCandidate
+from kilter.treatment.folder import finished_run
+from kilter.treatment.functions import importable, train_function, transferable
+from kilter.treatment.pool import Job, Pool
 
 
 @dataclass(frozen=True, eq=False)

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from kilter.errors import OptionError
-from kilter.treat.statistics import (
+from kilter.treatment.statistics import (
     bootstrap_interval,
     comparable,
     holm,

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from kilter.treat.comparison import Candidate, PairedRun, judge
-from kilter.treat.words import verdicts
+from kilter.treatment.comparison import Candidate, PairedRun, judge
+from kilter.treatment.words import verdicts
 
 NAN = math.nan
 

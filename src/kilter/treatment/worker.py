@@ -1,6 +1,6 @@
-"""A process that trains what it is told, one run after the other: ``python -m kilter.treat.worker [CORE]``.
+"""A process that trains what it is told, one run after another: ``python -m kilter.treatment.worker [CORE]``.
 
-Jobs come as lines of JSON, answers go as lines of JSON (see :mod:`kilter.treat.pool`). When its input is
+Jobs come as lines of JSON, answers go as lines of JSON (see :mod:`kilter.treatment.pool`). When its input is
 closed the process ends at once: run directories are never half-written.
 """
 
@@ -22,9 +22,9 @@ from kilter.recipe import parse_recipe
 from kilter.runs.build import prepare
 from kilter.runs.models import import_function
 from kilter.runs.training import resume, train
-from kilter.treat.folder import begun_run
-from kilter.treat.functions import PARTS, train_function
-from kilter.treat.scores import measures
+from kilter.treatment.folder import begun_run
+from kilter.treatment.functions import PARTS, train_function
+from kilter.treatment.scores import measures
 
 
 def check(job: dict[str, Any]) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from typing import Any
 from kilter.errors import OptionError, RecipeError
 from kilter.recipe import Recipe, dump_recipe, load_recipe
 from kilter.runs.build import with_absolute_paths
-from kilter.treat.functions import Factory, check_data, check_options, describe, fingerprint
+from kilter.treatment.functions import Factory, check_data, check_options, describe, fingerprint
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 

@@ -10,7 +10,7 @@ from typing import Final
 from kilter.errors import OptionError
 from kilter.runs.reading import RunRecords
 from kilter.runs.watch import direction_of
-from kilter.treat.comparison import PairedRun
+from kilter.treatment.comparison import PairedRun
 
 # What the parts of the data are called in the names of measures.
 PREFIXES: Final = {"validation": "val_", "test": "test_"}

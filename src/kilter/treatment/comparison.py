@@ -14,7 +14,7 @@ from plotly.colors import qualitative
 
 from kilter.runs.records import Direction, to_json
 from kilter.runs.watch import direction_of
-from kilter.treat.statistics import bootstrap_interval, comparable, holm, paired_differences, sign_flip_p
+from kilter.treatment.statistics import bootstrap_interval, comparable, holm, paired_differences, sign_flip_p
 
 Verdict = Literal["better", "worse", "no evidence"]
 

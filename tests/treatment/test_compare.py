@@ -14,8 +14,8 @@ from kilter.recipe import load_recipe
 from kilter.runs import Interrupted, train
 from kilter.runs.fit import fit
 from kilter.runs.reading import open_run
-from kilter.treat.compare import compare
-from kilter.treat.pool import cores
+from kilter.treatment.compare import compare
+from kilter.treatment.pool import cores
 
 from .functions_of_test import diverging, dying, narrow, uncompiled, unseeded
 
