@@ -134,16 +134,18 @@ def test_an_interrupted_trial_leaves_the_model_as_it_was(trial, how, monkeypatch
     model = classifier("nadam", hidden=dropout_and_norm)
     x, y = rows(COUNT)
     fit(model, x, y, epochs=1, batch_size=500, verbose=0)
-    before, called = everything(model), Runner._call
+    before, run = everything(model), Runner.run
 
-    def disturbed(*arguments):
-        result = called(*arguments)  # a chunk has run, and its donated buffers are gone
-        if how == "error":
-            raise Stop
-        os.kill(os.getpid(), signal.SIGINT)
-        return result
+    def disturbed(self, feed, epoch, state, between):
+        def after_a_chunk(chunk):  # its donated buffers are gone
+            if how == "error":
+                raise Stop
+            os.kill(os.getpid(), signal.SIGINT)
+            return between(chunk)
 
-    monkeypatch.setattr(Runner, "_call", disturbed)
+        return run(self, feed, epoch, state, after_a_chunk)
+
+    monkeypatch.setattr(Runner, "run", disturbed)
     with pytest.raises(KeyboardInterrupt if how == "Ctrl-C" else Stop):
         trial(model, x, y)
     assert everything(model) == before
