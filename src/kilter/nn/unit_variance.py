@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final
@@ -22,6 +21,7 @@ from keras.src.layers.convolutional.base_depthwise_conv import BaseDepthwiseConv
 from keras.src.layers.convolutional.base_separable_conv import BaseSeparableConv
 
 from kilter.errors import ModelError, OptionError
+from kilter.nn.orthonormal import orthonormal
 from kilter.nn.taps import build, fitting, forward, leaf_layers, replace_attribute, some_rows, values
 
 _KINDS: Final = (
@@ -234,27 +234,11 @@ def _orthonormalized(targets: list[_Target], given: list[Any], seed: int) -> lis
         depthwise = isinstance(target.layer, BaseDepthwiseConv), isinstance(target.layer, BaseSeparableConv)
         for position, index in enumerate(target.kernels):
             each_channel = depthwise[0] or (depthwise[1] and position == 0)
-            kernel = _orthonormal(given[index].shape, generator, each_channel=each_channel)
+            kernel = orthonormal(given[index].shape, generator, each_channel=each_channel)
             start[index] = jnp.asarray(kernel, dtype=given[index].dtype)
         for index in target.biases:
             start[index] = jnp.zeros_like(given[index])
     return start
-
-
-def _orthonormal(shape: tuple[int, ...], generator: np.random.Generator, *, each_channel: bool) -> np.ndarray:
-    """A kernel whose matrix (all axes but the last, the last) has orthonormal columns, or rows if it is wide.
-
-    Drawn uniformly (Haar). With ``each_channel``, every channel of a depthwise kernel (…, channels,
-    multiplier) is such a matrix by itself.
-    """
-    count = shape[-2] if each_channel else 1
-    columns = shape[-1]
-    rows = math.prod(shape) // (count * columns)
-    normal = generator.standard_normal((count, max(rows, columns), min(rows, columns)))
-    basis, triangle = np.linalg.qr(normal)
-    basis *= np.sign(np.diagonal(triangle, axis1=1, axis2=2))[:, None, :]  # else the draw is not uniform
-    matrices = basis if rows >= columns else basis.transpose(0, 2, 1)
-    return matrices.transpose(1, 0, 2).reshape(shape)
 
 
 def _scaled(start: list[Any], targets: list[_Target], scales: np.ndarray) -> list[Any]:
