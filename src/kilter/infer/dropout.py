@@ -72,15 +72,14 @@ def dropping(model: keras.Model, layers: Sequence[Layer], key: jax.Array) -> Ite
     """
     with contextlib.ExitStack() as stack:
         for layer in layers:
-            # A subclass whose call takes no `training` drops always.
-            if "training" in inspect.signature(layer.call).parameters:
-                replace_attribute(layer, "call", _in_training(layer.call), stack)
+            replace_attribute(layer, "call", _in_training(layer.call), stack)
         for number, generator in enumerate(_seed_generators(model)):
             replace_attribute(generator, "next", _draws(jax.random.fold_in(key, number)), stack)
         yield
 
 
 def _in_training(call: Callable[..., Any]) -> Callable[..., Any]:
+    """``call`` with ``training=True``, whatever it is given; a call without that argument stays as it is."""
     signature = inspect.signature(call)
 
     def called(*arguments: Any, **options: Any) -> Any:
