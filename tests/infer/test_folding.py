@@ -151,6 +151,16 @@ def test_branches():
     check(two_branches(used_twice=False), folds=1)
 
 
+def test_what_was_returned_before_a_fold_is_returned_after_it():
+    x = keras.Input((5,))
+    first = Norm()(layers.Dense(3, name="dense")(x))
+    model = stir(keras.Model(x, [first, Norm()(first)]))
+    check(model, folds=1)
+    assert reasons(model) == [
+        "the output of dense before it is used elsewhere too; its output is one of the model's"
+    ]
+
+
 def test_a_norm_that_branches_off_is_not_folded_forward():
     x = keras.Input((5,))
     normal = Norm()(RELU()(x))
@@ -302,7 +312,7 @@ class Own(keras.Model):
 
 def test_what_is_refused():
     model = sequential((5,), layers.Dense(4), Norm())
-    with pytest.raises(ModelError, match=r"at most 0,.*difference of \d.*after folding 1"):
+    with pytest.raises(ModelError, match=r"at most 0,.*difference of \d.*with 1 batch"):
         fold_batch_norm(model, inputs(model), tolerance=0.0)
     with pytest.raises(ModelError, match="call of its own"):
         fold_batch_norm(Own(), inputs(model))
