@@ -16,6 +16,12 @@ from kilter.data.augmentation.base import check_number
 LUMA = (0.299, 0.587, 0.114)
 # NTSC 1953: red, green, blue -> luma Y and the chroma plane I, Q, in which hue is an angle.
 TO_YIQ = np.array([LUMA, (0.59590059, -0.27455667, -0.32134392), (0.21153661, -0.52273617, 0.31119955)])
+# What a turn of the chroma plane keeps, what it multiplies by the cosine and by the sine of its angle.
+_PARTS = (
+    np.diag([1.0, 0.0, 0.0]),
+    np.diag([0.0, 1.0, 1.0]),
+    np.array([[0.0, 0.0, 0.0], [0.0, 0.0, -1.0], [0.0, 1.0, 0.0]]),
+)
 
 
 @dataclass(frozen=True)
@@ -88,29 +94,16 @@ class Hue:
         check_number(self, 0.0, 0.5, share=self.share)
 
     def change(self, key: jax.Array, images: jax.Array, span: float) -> jax.Array:
-        """RGB → YIQ, (I, Q) turned, → RGB: one 3 × 3 matrix an image, cos θ · C + sin θ · S + L."""
-        angle = 2 * math.pi * _draws(key, images, -self.share, self.share)
-        cosine, sine = jnp.cos(angle), jnp.sin(angle)
-        back = np.linalg.inv(TO_YIQ)
-        luma, same, turned = (
-            back @ plane @ TO_YIQ
-            for plane in (np.diag([1.0, 0, 0]), np.diag([0, 1.0, 1.0]), _turn_by_a_right_angle())
-        )
-        return (
-            _recoloured(images, luma)
-            + cosine * _recoloured(images, same)
-            + sine * _recoloured(images, turned)
-        )
-
-
-def _turn_by_a_right_angle() -> np.ndarray:
-    return np.array([[0.0, 0, 0], [0, 0, -1.0], [0, 1.0, 0]])
-
-
-def _recoloured(images: jax.Array, matrix: np.ndarray) -> jax.Array:
-    # Written out: a matrix product with so few columns is slower than nine multiplications a pixel.
-    rows = [sum(float(weight) * images[..., k] for k, weight in enumerate(row)) for row in matrix]
-    return jnp.stack(rows, axis=-1).astype(images.dtype)  # type: ignore[arg-type]
+        """RGB → YIQ, (I, Q) turned by θ, → RGB: one 3 × 3 matrix an image, L + cos θ · C + sin θ · S."""
+        angle = 2 * math.pi * _draws(key, images, -self.share, self.share)[..., 0]
+        luma, same, turned = (np.linalg.inv(TO_YIQ) @ part @ TO_YIQ for part in _PARTS)
+        matrix = luma + jnp.cos(angle) * same + jnp.sin(angle) * turned
+        # Written out: a matrix product with so few columns is slower than nine multiplications a pixel.
+        rows = [
+            sum(matrix[:, row, column, None, None] * images[..., column] for column in range(3))
+            for row in range(3)
+        ]
+        return jnp.stack(rows, axis=-1).astype(images.dtype)  # type: ignore[arg-type]
 
 
 def _draws(key: jax.Array, images: jax.Array, least: float, most: float) -> jax.Array:

@@ -19,20 +19,28 @@ _KNOTS = 4096
 
 
 class Mixture(NamedTuple):
-    """What the rows of a batch were mixed from: row i is ``share[i]`` itself, the rest row ``partner[i]``."""
+    """What the rows of a batch were mixed from: row i is ``share[i]`` itself, the rest row i + ``offset``.
 
-    partner: jax.Array
+    ``offset``: int, shape (), counted round the batch; ``share``: float32 [n].
+    """
+
+    offset: jax.Array
     share: jax.Array
+
+    def others(self, rows: jax.Array) -> jax.Array:
+        """Each row's partner."""
+        # A turned batch is copied in two pieces; rows fetched one by one cost several times that.
+        return jnp.roll(rows, -self.offset, axis=0)
 
     def blend(self, rows: jax.Array) -> jax.Array:
         """share · own + (1 - share) · partner's, for floats [n, ...]."""
         share = self.share.reshape(-1, *[1] * (rows.ndim - 1)).astype(rows.dtype)
-        return share * rows + (1 - share) * rows[self.partner]
+        return share * rows + (1 - share) * self.others(rows)
 
     def dominant(self, rows: jax.Array) -> jax.Array:
         """Each row's own value where its share is at least a half, else its partner's."""
         own = (self.share >= 0.5).reshape(-1, *[1] * (rows.ndim - 1))
-        return jnp.where(own, rows, rows[self.partner])
+        return jnp.where(own, rows, self.others(rows))
 
 
 @dataclass(frozen=True)
@@ -91,11 +99,10 @@ def draw_mixture(
 
     With several mixers, each row draws which one it gets. The partners are a cyclic shift of the batch by a
     drawn number of rows: every row is used once, none is its own partner (unless it is alone), and over the
-    steps every pair occurs. A shift is copied in one piece, where a permutation would be fetched row by row.
+    steps every pair occurs.
     """
     key_partner, key_choice, *keys = jax.random.split(key, 2 + len(mixers))
-    by = jax.random.randint(key_partner, (), 1, max(count, 2))
-    partner = (jnp.arange(count) + by) % count
+    offset = jax.random.randint(key_partner, (), 1, max(count, 2))
     drawn = [mixer.draw_shares(own, count, sides) for own, mixer in zip(keys, mixers, strict=True)]
     mask, share = drawn[0]
     choice = jax.random.randint(key_choice, (count,), 0, len(mixers))
@@ -103,7 +110,7 @@ def draw_mixture(
         chosen = choice == number
         mask = jnp.where(chosen[:, None, None], other_mask, mask)
         share = jnp.where(chosen, other_share, share)
-    return Mixture(partner, share), mask
+    return Mixture(offset, share), mask
 
 
 def mix_rows(rows: Any, mixture: Mixture, mask: jax.Array) -> Any:
@@ -111,7 +118,7 @@ def mix_rows(rows: Any, mixture: Mixture, mask: jax.Array) -> Any:
     if rows.ndim != 4 or mask.shape[1:] == (1, 1):
         return mixture.blend(rows)
     weights = mask[..., None].astype(rows.dtype)
-    return weights * rows + (1 - weights) * rows[mixture.partner]
+    return weights * rows + (1 - weights) * mixture.others(rows)
 
 
 def _shares(key: jax.Array, alpha: float, probability: float, count: int) -> jax.Array:
