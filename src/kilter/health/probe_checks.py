@@ -9,9 +9,8 @@ import numpy as np
 
 from kilter.health.catalogue import finding
 from kilter.health.context import Context
-from kilter.health.signal_thresholds import LIMITS
-from kilter.health.thresholds import seen
-from kilter.records import Finding, Measurements, Severity
+from kilter.health.thresholds import Thresholds, seen
+from kilter.records import Evidence, Finding, Measurements, Severity
 
 Check = Callable[[Context], list[Finding]]
 
@@ -52,7 +51,7 @@ def check_backward(context: Context) -> list[Finding]:
 
 
 def _through_depth(context: Context, name: str, code: str, *, backward: bool) -> list[Finding]:
-    found = context.probe
+    found, limits = context.probe, context.thresholds
     if found is None or not len(found):
         return []
     deviations = found.values[name][0][hidden_positions(context, found)]
@@ -61,24 +60,23 @@ def _through_depth(context: Context, name: str, code: str, *, backward: bool) ->
     first, last = float(deviations[0]), float(deviations[-1])
     begin, end = (last, first) if backward else (first, last)
     ratio = end / begin if begin > 0 else math.inf
-    severity = _ratio_severity(ratio)
-    if not backward and 0 <= last < LIMITS.deviation_least <= first:
+    severity = _ratio_severity(ratio, limits)
+    if not backward and 0 <= last < limits.deviation_least <= first:
         severity = "severe"
     if severity is None or begin == 0:
         return []
     rate = ratio ** (1 / (len(deviations) - 1)) if ratio > 0 else 0.0
     limit = "deviation_ratio" if severity == "severe" else "deviation_ratio_warning"
-    evidence = [
-        seen(LIMITS, limit, "ratio of the deviations", max(ratio, 1 / ratio) if ratio > 0 else math.inf),
-    ]
+    spread = max(ratio, 1 / ratio) if ratio > 0 else math.inf
+    evidence = [seen(limits, limit, "ratio of the deviations", spread), Evidence("a layer", rate)]
     where = [context.hidden[-1 if not backward else 0].path]
     return [finding(code, severity, where, evidence, first=first, last=last, rate=rate)]
 
 
-def _ratio_severity(ratio: float) -> Severity | None:
-    if not 1 / LIMITS.deviation_ratio <= ratio <= LIMITS.deviation_ratio:
+def _ratio_severity(ratio: float, limits: Thresholds) -> Severity | None:
+    if not 1 / limits.deviation_ratio <= ratio <= limits.deviation_ratio:
         return "severe"
-    if not 1 / LIMITS.deviation_ratio_warning <= ratio <= LIMITS.deviation_ratio_warning:
+    if not 1 / limits.deviation_ratio_warning <= ratio <= limits.deviation_ratio_warning:
         return "warning"
     return None
 
@@ -94,20 +92,20 @@ def check_dead(context: Context) -> list[Finding]:
 
 
 def _share(context: Context, name: str, code: str) -> list[Finding]:
-    found = context.probe
+    found, limits = context.probe, context.thresholds
     if found is None or not len(found):
         return []
     places = hidden_positions(context, found)
     shares = {found.layers[place]: float(found.values[name][0][place]) for place in places}
     results = []
     for severity, limit, least, most in (
-        ("severe", "unit_share", LIMITS.unit_share, math.inf),
-        ("warning", "unit_share_warning", LIMITS.unit_share_warning, LIMITS.unit_share),
+        ("severe", "unit_share", limits.unit_share, math.inf),
+        ("warning", "unit_share_warning", limits.unit_share_warning, limits.unit_share),
     ):
         layers = [path for path, share in shares.items() if least < share <= most]
         if layers:
             share = max(shares[path] for path in layers)
-            evidence = [seen(LIMITS, limit, f"largest share, of {len(layers)} layers", share)]
+            evidence = [seen(limits, limit, f"largest share, of {len(layers)} layers", share)]
             results.append(finding(code, severity, layers, evidence, share=share))
     return results
 

@@ -1,25 +1,33 @@
-"""Checks of a training: of readings at some of its steps, and of its curves."""
+"""Checks of a training: of readings at some of its steps, and of its curves.
+
+Causes come before what they bring about. Where the signal or the gradient is lost on its way, a loss that
+stays is told of with that cause's remedies, and no learning rate is blamed.
+"""
 
 from __future__ import annotations
 
 import numpy as np
 
+from kilter.health import curve_checks
 from kilter.health.catalogue import finding
 from kilter.health.context import Context
+from kilter.health.probe_checks import CHECKS as PROBE_CHECKS
 from kilter.health.probe_checks import Check, first_bad_layer, hidden_positions
-from kilter.health.signal_thresholds import LIMITS
 from kilter.health.thresholds import seen
-from kilter.records import Finding, Measurements
+from kilter.records import Finding, Measurements, Severity
+
+_TOO_LOW: tuple[tuple[str, Severity], ...] = (
+    ("update_ratio_low", "severe"),
+    ("update_ratio_low_warning", "warning"),
+)
 
 
 def _readings(context: Context) -> Measurements | None:
-    """The readings, if there are enough of them to judge by."""
+    """The readings of a training that stayed finite, if there are enough of them to judge by."""
     found = context.training
-    return found if found is not None and len(found) >= 2 else None
-
-
-def _finite(found: Measurements) -> bool:
-    return bool(np.isfinite(found.loss).all() and np.isfinite(found.loss_after).all())
+    if found is None or len(found) < 2:
+        return None
+    return found if np.isfinite([*found.loss, *found.loss_after]).all() else None
 
 
 def check_finite(context: Context) -> list[Finding]:
@@ -32,16 +40,15 @@ def check_finite(context: Context) -> list[Finding]:
         if layer is not None or not np.isfinite(found.loss[reading]):
             detail = f"at step {step} at the latest, first in {layer or 'the loss'}"
             return [finding("non-finite", "severe", (layer or "loss",), detail=detail)]
-    if np.isfinite(found.loss_after).all():
-        return []
-    step = found.steps[int(np.flatnonzero(~np.isfinite(found.loss_after))[0])]
-    return [finding("non-finite", "severe", ("loss",), detail=f"in the loss after step {step}")]
+        if not np.isfinite(found.loss_after[reading]):
+            return [finding("non-finite", "severe", ("loss",), detail=f"in the loss after step {step}")]
+    return []
 
 
-def check_vanishing(context: Context) -> list[Finding]:
-    """Gradients that stay far smaller in the first hidden layer than in the last."""
-    found = _readings(context)
-    if found is None or not _finite(found):
+def check_gradients(context: Context) -> list[Finding]:
+    """Gradients that stay far smaller, or larger, in the first hidden layer than in the last."""
+    found, limits = _readings(context), context.thresholds
+    if found is None:
         return []
     places = hidden_positions(context, found)
     if len(places) < 3:
@@ -52,184 +59,122 @@ def check_vanishing(context: Context) -> list[Finding]:
     if not known.any():
         return []
     ratio = float(np.median(gradients[known, 0] / last[known]))
-    evidence = [seen(LIMITS, "gradient_ratio", "gradient of the first over that of the last layer", ratio)]
-    if ratio < LIMITS.gradient_ratio:
-        detail = f"In the first hidden layer the gradient is {ratio:.1e} of that in the last"
-        return [finding("vanishing-gradients", "severe", (found.layers[places[0]],), evidence, detail=detail)]
-    if ratio > 1 / LIMITS.gradient_ratio:
-        detail = f"In the first hidden layer the gradient is {ratio:.1e} times that in the last"
-        return [finding("exploding-gradients", "severe", (found.layers[places[0]],), evidence, detail=detail)]
-    return []
-
-
-def check_steps(context: Context) -> list[Finding]:
-    """Steps as large as the weights, or so small that nothing changes."""
-    found = _readings(context)
-    if found is None or not _finite(found):
-        return []
-    ratios = found.values["update_ratio"]
-    kernels = [found.layers.index(one.path) for one in context.weighted if one.path in found.layers]
-    if not kernels or not np.isfinite(ratios[:, kernels]).any():
-        return []
-    typical = np.nanmedian(ratios[:, kernels], axis=0)
-    largest, usual = float(np.nanmax(typical)), float(np.nanmedian(typical))
-    worse = found.loss[-1] > found.loss[0]
-    if largest > LIMITS.update_ratio_high and worse:
-        layer = found.layers[kernels[int(np.nanargmax(typical))]]
-        evidence = [seen(LIMITS, "update_ratio_high", "step over weights", largest)]
-        detail = f"A step changes the weights of {layer} by {largest:.2g} of their size, and the loss grows"
-        return [finding("rate-too-high", "severe", ("optimizer",), evidence, detail=detail)]
-    if usual < LIMITS.update_ratio_low and _movement(found) < LIMITS.movement:
-        evidence = [seen(LIMITS, "update_ratio_low", "step over weights", usual)]
-        detail = f"A step changes the weights by {usual:.1e} of their size, and the loss stays where it was"
-        return [finding("rate-too-low", "severe", ("optimizer",), evidence, detail=detail)]
-    return []
-
-
-def _movement(found: Measurements) -> float:
-    """How far the loss fell below its first value, as a share of it."""
-    return float((found.loss[0] - np.min(found.loss_after)) / max(abs(found.loss[0]), 1e-12))
-
-
-def check_movement(context: Context) -> list[Finding]:
-    """A loss that does not fall: it grows, or it stays."""
-    found = _readings(context)
-    if found is None or not _finite(found) or found.steps[-1] + 1 < LIMITS.least_steps:
-        return []
-    half = len(found) // 2
-    late, first = float(np.median(found.loss[half:])), float(found.loss[0])
-    worse = float(np.mean(found.loss_after > found.loss))
-    if late > LIMITS.divergence * first and first > 0:
-        evidence = [seen(LIMITS, "divergence", "late over first loss", late / first)]
-        detail = f"The loss went from {first:.3g} to {late:.3g}"
-        return [finding("rate-too-high", "severe", ("optimizer",), evidence, detail=detail)]
-    if late >= first and worse > LIMITS.worse_steps:
-        evidence = [seen(LIMITS, "worse_steps", "share of steps that made the loss larger", worse)]
-        detail = f"{worse:.0%} of the measured steps made the loss larger"
-        return [finding("rate-too-high", "severe", ("optimizer",), evidence, detail=detail)]
-    moved = _movement(found)
-    if moved < LIMITS.movement:
-        evidence = [seen(LIMITS, "movement", f"fall of the loss in {found.steps[-1] + 1} steps", moved)]
-        detail = f"In {found.steps[-1] + 1} steps the loss went from {first:.4g} to {late:.4g}"
-        return [finding("loss-not-moving", "severe", ("training",), evidence, detail=detail)]
+    evidence = [seen(limits, "gradient_ratio", "gradient of the first over that of the last layer", ratio)]
+    detail = f"In the first hidden layer the gradient is {ratio:.1e} times that in the last"
+    where = (found.layers[places[0]],)
+    if ratio < limits.gradient_ratio:
+        return [finding("vanishing-gradients", "severe", where, evidence, detail=detail)]
+    if ratio > 1 / limits.gradient_ratio:
+        return [finding("exploding-gradients", "severe", where, evidence, detail=detail)]
     return []
 
 
 def check_units(context: Context) -> list[Finding]:
     """Units that die, or saturate, while training goes on."""
-    found = _readings(context)
+    found, limits = _readings(context), context.thresholds
     if found is None:
         return []
     results = []
+    places = hidden_positions(context, found)
     for name, code in (("dead", "dying-units"), ("saturated", "saturating-units")):
-        places = hidden_positions(context, found)
         shares = found.values[name][:, places]
-        layers = [
-            found.layers[place]
+        worse = {
+            found.layers[place]: float(share[-1])
             for place, share in zip(places, shares.T, strict=True)
-            if share[-1] > LIMITS.unit_share and share[-1] > share[0] + 0.1
-        ]
-        if layers:
-            share = float(np.nanmax(shares[-1]))
-            evidence = [seen(LIMITS, "unit_share", "share at the last reading", share)]
-            detail = f"{share:.0%} of the units of {layers[0]}, and it was less before"
-            results.append(finding(code, "severe", layers, evidence, detail=detail))
+            if share[-1] > limits.unit_share and share[0] <= limits.unit_share
+        }
+        if worse:
+            layer = max(worse, key=worse.__getitem__)
+            evidence = [seen(limits, "unit_share", "share at the last reading", worse[layer])]
+            detail = f"{worse[layer]:.0%} of the units of {layer}, and it was less before the training"
+            results.append(finding(code, "severe", worse, evidence, detail=detail))
     return results
 
 
-def _curve(context: Context, name: str) -> np.ndarray | None:
-    """A curve of the history, if it is long enough to judge by."""
-    values = (context.history or {}).get(name)
-    if values is None or len(values) < LIMITS.least_epochs:
-        return None
-    return np.asarray(values, dtype=np.float64)
+def check_movement(context: Context) -> list[Finding]:
+    """A loss that does not fall, and why: steps too large, too small, or gradients that say nothing."""
+    found, limits = _readings(context), context.thresholds
+    if found is None or found.steps[-1] + 1 < limits.least_steps:
+        return []
+    steps = _sizes(context, found)
+    high = _too_high(context, found, steps)
+    if high:
+        return high
+    moved = _movement(found)
+    if moved >= limits.movement:
+        return []
+    count = found.steps[-1] + 1
+    evidence = [seen(limits, "movement", f"fall of the loss in {count} steps", moved)]
+    upstream = _upstream(context)
+    told = f"In {count} steps the loss went from {found.loss[0]:.4g} to {found.loss_after[-1]:.4g}"
+    if upstream is not None:
+        remedies = upstream.remedies
+        return [finding("loss-not-moving", "severe", ("training",), evidence, remedies, detail=told)]
+    if _without_gradient(context, found):
+        detail = f"{told}: no weight gets a gradient"
+        return [finding("loss-not-moving", "severe", ("training",), evidence, detail=detail)]
+    usual = float(np.nanmedian(steps)) if len(steps) else np.nan
+    for limit, severity in _TOO_LOW:
+        if usual < getattr(limits, limit):
+            evidence.insert(0, seen(limits, limit, "step over weights", usual))
+            detail = f"A step changes the weights by {usual:.1e} of their size. {told}"
+            return [finding("rate-too-low", severity, ("optimizer",), evidence, detail=detail)]
+    # The steps are sound and the gradient arrives: many a sound network waits so long on a plateau.
+    return [finding("loss-not-moving", "warning", ("training",), evidence, detail=told)]
 
 
-def check_curves_finite(context: Context) -> list[Finding]:
-    """A loss that stopped being a number in some epoch."""
-    values = np.asarray((context.history or {}).get("loss", ()), dtype=np.float64)
-    bad = np.flatnonzero(~np.isfinite(values))
-    if not len(bad):
-        return []
-    return [finding("non-finite", "severe", ("loss",), detail=f"in the loss of epoch {bad[0] + 1}")]
+def _sizes(context: Context, found: Measurements) -> np.ndarray:
+    """Of each layer with a kernel, the median of its steps over its weights; without those that are NaN."""
+    kernels = [found.layers.index(one.path) for one in context.weighted if one.path in found.layers]
+    ratios = found.values["update_ratio"][:, kernels]
+    return np.nanmedian(ratios[:, ~np.isnan(ratios).all(axis=0)], axis=0)
 
 
-def check_curve_falls(context: Context) -> list[Finding]:
-    """A training loss that grew over the epochs, or stayed where it was; one class predicted throughout."""
-    loss = _curve(context, "loss")
-    if loss is None or not np.isfinite(loss).all() or loss[0] <= 0:
-        return []
-    fallen = float((loss[0] - loss.min()) / loss[0])
-    if loss[-1] > LIMITS.divergence * loss[0]:
-        evidence = [seen(LIMITS, "divergence", "last over first loss", float(loss[-1] / loss[0]))]
-        detail = f"The loss went from {loss[0]:.3g} to {loss[-1]:.3g} in {len(loss)} epochs"
-        return [finding("rate-too-high", "severe", ("optimizer",), evidence, detail=detail)]
-    if fallen >= LIMITS.fall:
-        return []
-    evidence = [seen(LIMITS, "fall", f"fall of the loss in {len(loss)} epochs", fallen)]
-    accuracy = _curve(context, "accuracy")
-    if accuracy is not None and np.ptp(accuracy[1:]) < LIMITS.accuracy_band and accuracy[-1] < 0.9:
-        detail = f"The accuracy stays at {accuracy[-1]:.3f} from epoch to epoch"
-        return [finding("collapsed-output", "severe", ("training",), evidence, detail=detail)]
-    detail = f"In {len(loss)} epochs the loss went from {loss[0]:.4g} to {loss[-1]:.4g}"
-    return [finding("loss-not-moving", "severe", ("training",), evidence, detail=detail)]
+def _movement(found: Measurements) -> float:
+    """How far the loss fell below its first value, as a share of it; negative where it grew."""
+    return float((found.loss[0] - np.min(found.loss_after)) / max(abs(found.loss[0]), 1e-12))
 
 
-def check_generalisation(context: Context) -> list[Finding]:
-    """Overfitting: the validation loss rose from its best while the training loss went on falling."""
-    loss, validation = _curve(context, "loss"), _curve(context, "val_loss")
-    if loss is None or validation is None or not np.isfinite([*loss, *validation]).all():
+def _too_high(context: Context, found: Measurements, steps: np.ndarray) -> list[Finding]:
+    """A loss that grows or is thrown about by its own steps."""
+    limits = context.thresholds
+    first, late = float(found.loss[0]), float(np.median(found.loss_after[len(found) // 2 :]))
+    size = max(abs(first), 1e-12)
+    change = (found.loss_after - found.loss) / size
+    worse, thrown = float(np.mean(change > 0)), float(np.max(change))
+    largest = float(np.max(steps)) if len(steps) else np.nan
+    told = f"The loss went from {first:.3g} to {late:.3g}"
+    moved = largest > limits.update_ratio_low_warning  # else the loss grew with dropout, not with steps
+    evidence = []
+    if first > 0 and late > limits.divergence * first and moved:
+        evidence.append(seen(limits, "divergence", "late over first loss", late / first))
+    if worse > limits.worse_steps and thrown > limits.worse_size and late >= first:
+        evidence.append(seen(limits, "worse_steps", "share of steps that made the loss larger", worse))
+    if largest > limits.update_ratio_high and (first - late) / size < limits.movement_high:
+        evidence.append(seen(limits, "update_ratio_high", "step over weights", largest))
+    if not evidence:
         return []
-    best = int(np.argmin(validation))
-    if best >= len(validation) - 2 or validation[best] <= 0:
-        return []
-    ratio = float(np.median(validation[-3:]) / validation[best])
-    if ratio <= LIMITS.overfit_ratio or loss[-1] >= loss[best]:
-        return []
-    evidence = [seen(LIMITS, "overfit_ratio", "validation loss at the end over its best", ratio)]
-    detail = f"The validation loss was best in epoch {best + 1} and is {ratio:.2f} times that at the end"
-    return [finding("overfitting", "warning", ("training",), evidence, detail=detail)]
+    detail = f"{told}; a step changes the weights by up to {largest:.2g} of their size"
+    return [finding("rate-too-high", "severe", ("optimizer",), evidence, detail=detail)]
 
 
-def check_oscillation(context: Context) -> list[Finding]:
-    """A training loss that goes up and down from epoch to epoch."""
-    loss = _curve(context, "loss")
-    if loss is None or not np.isfinite(loss).all():
-        return []
-    changes = np.diff(loss)
-    turns = float(np.mean(np.sign(changes[1:]) != np.sign(changes[:-1])))
-    size = float(np.median(np.abs(changes)) / max(np.median(np.abs(loss)), 1e-12))
-    if turns <= LIMITS.oscillation_share or size <= LIMITS.oscillation_size:
-        return []
-    evidence = [seen(LIMITS, "oscillation_size", "typical change from epoch to epoch", size)]
-    detail = f"It turns in {turns:.0%} of the epochs, by {size:.0%} of its value"
-    return [finding("oscillating-loss", "warning", ("training",), evidence, detail=detail)]
+def _upstream(context: Context) -> Finding | None:
+    """What was found that keeps signal or gradient from passing, whatever the rate."""
+    earlier = (one for check in (*PROBE_CHECKS, check_gradients, check_units) for one in check(context))
+    return next((one for one in earlier if one.severity == "severe"), None)
 
 
-def check_statistics(context: Context) -> list[Finding]:
-    """Batch normalisation whose moving statistics disagree with the batches' own on the same rows."""
-    loss, evaluated = _curve(context, "loss"), _curve(context, "train_loss")
-    normalised = any(one.kind == "BatchNormalization" for one in context.layers)
-    if loss is None or evaluated is None or not normalised or not loss[-1] > 0:
-        return []
-    ratio = float(evaluated[-1] / loss[-1])
-    if not ratio > LIMITS.stale_ratio:
-        return []
-    evidence = [seen(LIMITS, "stale_ratio", "loss in inference mode over loss in training", ratio)]
-    detail = f"On the training rows the loss is {ratio:.1f} times as high in inference mode"
-    return [finding("stale-batch-norm", "warning", ("training",), evidence, detail=detail)]
+def _without_gradient(context: Context, found: Measurements) -> bool:
+    """Whether next to no gradient comes to any weight, at the median reading."""
+    norms = found.values["weight_gradient_norm"]
+    return bool(np.nanmax(np.nan_to_num(np.median(norms, axis=0))) < context.thresholds.gradient_least)
 
 
 CHECKS: tuple[Check, ...] = (
     check_finite,
-    check_vanishing,
-    check_steps,
-    check_movement,
+    check_gradients,
     check_units,
-    check_curves_finite,
-    check_curve_falls,
-    check_generalisation,
-    check_oscillation,
-    check_statistics,
+    check_movement,
+    *curve_checks.CHECKS,
 )
 """What is asked of a training; each gives nothing where there is too little to judge by."""
