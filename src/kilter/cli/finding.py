@@ -10,7 +10,7 @@ import numpy as np
 import typer
 
 from kilter.cli.output import check_out
-from kilter.cli.training import recipe_from
+from kilter.cli.training import recipe_from, without_search
 from kilter.cli.words import number, table
 from kilter.engine.find_lr import find_lr
 from kilter.engine.found_rate import FoundRate
@@ -28,8 +28,7 @@ def find(source: str, settings: Sequence[str], seeds: int, out: Path | None) -> 
     recipe = recipe_from(source, settings, {})
     optimizer = recipe.optimizer
     # This is the search that "auto" asks for: any rate will do before it.
-    numbers = optimizer.model_copy(update={"learning_rate": optimizer.rate, "clip": None})
-    prepared = prepare(recipe.model_copy(update={"optimizer": numbers}))
+    prepared = prepare(without_search(recipe))
     train, options = prepared.parts.train, prepared.recipe.train
     found = find_lr(
         prepared.model,

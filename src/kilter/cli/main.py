@@ -109,6 +109,45 @@ def find_lr(
 
 
 @app.command()
+def diagnose(
+    source: Annotated[
+        str,
+        typer.Argument(
+            metavar="RECIPE.TOML|DATA", help="A recipe, or data: a file, a folder or a named set."
+        ),
+    ],
+    settings: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="SECTION.KEY=VALUE", help="Override a key of the recipe."),
+    ] = None,
+    model: Annotated[
+        Path | None,
+        typer.Option("--model", metavar="FILE.KERAS", help="A compiled model, saved by Keras, for the data."),
+    ] = None,
+    target: Annotated[
+        str | None, typer.Option("--target", metavar="COLUMN", help="The column of a table to predict.")
+    ] = None,
+    steps: Annotated[int, typer.Option("--steps", help="Steps to try on a copy; 0 for none.")] = 64,
+    allow_code: AllowCode = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the findings as JSON.")] = False,
+) -> None:
+    """Say what is wrong before training goes wrong.
+
+    Model, data, signal and the first steps are checked; exit code 1 where something severe is found."""
+    from kilter.cli import diagnosing
+
+    diagnosing.diagnose(
+        source,
+        settings or [],
+        model,
+        target=target,
+        steps=steps,
+        allow_code=allow_code,
+        as_json=as_json,
+    )
+
+
+@app.command()
 def schedule(
     source: Annotated[
         str,

@@ -50,6 +50,12 @@ def recipe_from(source: str, settings: Sequence[str], options: Mapping[str, Any]
     return with_overrides(recipe, [*settings, *written])
 
 
+def without_search(recipe: Recipe) -> Recipe:
+    """The recipe with its optimiser's usual numbers where it asks for them to be measured ("auto")."""
+    numbers = recipe.optimizer.model_copy(update={"learning_rate": recipe.optimizer.rate, "clip": None})
+    return recipe.model_copy(update={"optimizer": numbers})
+
+
 def _conclude(result: job.TrainResult, *, quiet: bool) -> None:
     """Write the report, and print what the run came to."""
     page = write_report(result.path)

@@ -36,8 +36,10 @@ def make_model(recipe: Recipe, train: Dataset) -> keras.Model:
     return model
 
 
-def load_model(path: str | Path, *, allow_code: bool = False) -> keras.Model:
-    """Read a .keras file, uncompiled. Code stored in it is refused unless `allow_code`.
+def load_model(path: str | Path, *, allow_code: bool = False, compiled: bool = False) -> keras.Model:
+    """Read a .keras file. Code stored in it is refused unless `allow_code`.
+
+    It comes without loss and optimiser, or `compiled` as it was saved.
 
     Raises :class:`ModelError` where the file is missing, damaged, or holds what Keras refuses to load.
     """
@@ -47,7 +49,7 @@ def load_model(path: str | Path, *, allow_code: bool = False) -> keras.Model:
             expected="a saved Keras model", received=f"{path}, which is no file", remedy="correct the path"
         )
     try:
-        model = keras.saving.load_model(path, compile=False, safe_mode=not allow_code)
+        model = keras.saving.load_model(path, compile=compiled, safe_mode=not allow_code)
     except Exception as error:
         refused = "unsafe" in str(error) or "safe_mode" in str(error)
         raise ModelError(
