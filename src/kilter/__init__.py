@@ -19,6 +19,7 @@ _FUNCTIONS = {
     "evaluate": "kilter.engine.inference",
     "predict": "kilter.engine.inference",
     "compare": "kilter.treatment.compare",
+    "treat": "kilter.treatment.treating",
     "find_lr": "kilter.engine.find_lr",
     "clip_threshold": "kilter.engine.clip_threshold",
     "predict_mc": "kilter.infer.monte_carlo",

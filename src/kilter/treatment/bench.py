@@ -1,0 +1,103 @@
+"""Short trainings of one patient, again and again from other weights, in one compiled program."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from kilter import backend  # noqa: F401
+
+# isort: split
+import keras
+
+from kilter.engine.batches import collect
+from kilter.engine.bridge import State, build, pull, push
+from kilter.engine.fit import fit
+from kilter.errors import KilterError
+from kilter.nn.unit_variance import lsuv
+from kilter.treatment.comparison import PairedRun
+from kilter.treatment.patient import Patient
+from kilter.treatment.scoring import Scoring
+from kilter.treatment.surgery import draw_weights
+
+# More validation rows than this tell a trial nothing more.
+_VALIDATION_ROWS = 4096
+
+
+class Bench:
+    """A copy of a patient's model, trained for a few epochs from the weights of one seed after another.
+
+    The copy is reset in place: its programs are compiled once. The weights of a model that has been trained
+    before (its optimiser took steps) are not drawn anew: the seed then sets the order of the rows alone.
+    """
+
+    def __init__(self, patient: Patient, scoring: Scoring, rows: int) -> None:
+        self.patient = _part(patient, rows)
+        self.scoring = scoring
+        self.draws = patient.optimizer.iterations == 0
+        self._copy: tuple[keras.Model, State] | None = None
+
+    def run(self, seed: int, epochs: int) -> PairedRun:
+        """Train from the weights of ``seed``; what cannot be trained counts as diverged."""
+        began = time.perf_counter()
+        try:
+            model = self._start(seed)
+            options = {**self.patient.fit_options(epochs), "validation_data": None}
+            history = fit(
+                model, self.patient.x, self.patient.y, **options, seed=seed, measure=None, verbose=0
+            )
+            score = self.scoring.score(self.patient, model)
+        except KilterError:
+            return PairedRun(seed, math.nan, None, time.perf_counter() - began, (), "")
+        lines = zip(*history.history.values(), strict=True)
+        logs: tuple[Mapping[str, float], ...] = tuple(
+            dict(zip(history.history, map(float, line), strict=True)) for line in lines
+        )
+        last = len(logs) - 1 if math.isfinite(score) else None
+        return PairedRun(seed, score, last, sum(history.seconds) / max(len(logs), 1), logs, "")
+
+    def _start(self, seed: int) -> keras.Model:
+        if self._copy is None:
+            model = self.patient.copy()
+            rows = collect(self.patient.x, self.patient.y)
+            build(model, rows.example(self.patient.options.batch_size))
+            self._copy = model, pull(model)
+        model, state = self._copy
+        push(jax.tree.map(jnp.array, state), model)
+        if self.draws:
+            draw_weights(model, seed)
+        if self.patient.unit_variance:
+            lsuv(model, self.patient.x, seed=seed)
+        return model
+
+
+def _part(patient: Patient, rows: int) -> Patient:
+    """The patient with about so many training rows, whole batches of them, which is one program; unstopped.
+
+    The rows are drawn with the patient's seed; all are taken in their order where there are few.
+    """
+    size = patient.options.batch_size
+    rows = min(rows, patient.rows)
+    rows = rows - rows % size if rows > size else rows
+    order = np.random.default_rng(patient.seed).permutation(patient.rows)[:rows]
+    order = np.sort(order)
+    judged = slice(_VALIDATION_ROWS)
+    return replace(
+        patient,
+        x=_rows(patient.x, order),
+        y=_rows(patient.y, order),
+        x_val=_rows(patient.x_val, judged),
+        y_val=_rows(patient.y_val, judged),
+        options=replace(patient.options, patience=None),
+    )
+
+
+def _rows(data: Any, chosen: Any) -> Any:
+    return keras.tree.map_structure(lambda array: np.asarray(array)[chosen], data)

@@ -1,0 +1,175 @@
+"""Which changes: short trainings of growing sets, the smallest that suffices, its proof on paired seeds."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Final
+
+from kilter.records import Diagnosis
+from kilter.treatment.bench import Bench
+from kilter.treatment.comparison import Candidate, Comparison, PairedRun, judge
+from kilter.treatment.patient import Patient
+from kilter.treatment.plan import Cabinet, cumulative, further, wanted
+from kilter.treatment.scoring import Scoring
+from kilter.treatment.treatment import Trial, Trials
+
+LEVEL: Final = 0.05
+# A short training takes this share of the full training's time, and this long at least.
+_SHARE: Final = 0.03
+_SECONDS: Final = 0.3
+# What a fixed part of a treatment's time may go into the search, whatever the training takes.
+_SEARCH_SECONDS: Final = 6.0
+# Fewer changes suffice if they lose no more than this to all of them; one more is worth it from this on.
+_TOLERANCE: Final = 0.01
+_WORTH: Final = 0.02
+_LEAST_STEPS: Final = 20
+# A search in which nothing learns is made once more, so many times as long.
+_LONGER: Final = 5
+_AS_IT_CAME: Final = "as it came"
+
+
+@dataclass
+class Search:
+    """The trials of one treatment: what was tried, what was chosen, and how long one may go on.
+
+    ``seed`` is that of the search alone: the proof draws others, so that it knows nothing of the choice.
+    """
+
+    scoring: Scoring
+    epochs: int
+    rows: int
+    seed: int
+    deadline: float
+    tried: list[Trial] = field(default_factory=list)
+    benches: dict[int, tuple[Bench, PairedRun]] = field(default_factory=dict)
+
+    def run(self, patient: Patient, outcome: str = "tried") -> float:
+        """The score of a short training of ``patient``."""
+        bench = self.bench(patient)
+        run = bench.run(self.seed, self.epochs)
+        self.benches[id(patient)] = bench, run
+        self.tried.append(Trial(_remedies(patient), run.score, run.seconds, outcome))
+        return run.score
+
+    def bench(self, patient: Patient) -> Bench:
+        """The patient's bench, the same one each time."""
+        held = self.benches.get(id(patient))
+        return Bench(patient, self.scoring, self.rows) if held is None else held[0]
+
+    @property
+    def over(self) -> bool:
+        """Whether there is no time left to try more."""
+        return time.perf_counter() > self.deadline
+
+
+def choose(
+    patient: Patient,
+    diagnosis: Diagnosis,
+    cabinet: Cabinet,
+    *,
+    scoring: Scoring,
+    budget: float,
+    pairs: int,
+    seed: int,
+) -> tuple[Patient, Trials]:
+    """The patient with the changes that are proven, or as it came, and the trials that decided it."""
+    sets = cumulative(patient, wanted(diagnosis), cabinet) or list(further(patient, diagnosis, cabinet))[:1]
+    if not sets:
+        return patient, Trials(scoring.measure, 0, 0)
+    search = _search(sets[-1], scoring, budget, seed)
+    score = search.run(sets[-1], "all severe findings treated")
+    for longer in (1, _LONGER):
+        if longer > 1:  # nothing learnt: perhaps too short
+            search.epochs = min(search.epochs * longer, patient.options.epochs)
+            score = search.run(sets[-1], "tried for longer")
+        best, score = _fewest(sets, score, search)
+        best, score = _more(best, score, diagnosis, cabinet, search)
+        if not scoring.learnt_nothing(score) or search.over or search.epochs >= patient.options.epochs:
+            break
+    proof = prove(search.bench(patient), search.bench(best), search.epochs, _seeds(seed, pairs))
+    came = proof.baseline.runs
+    first = Trial((), came[0].score, came[0].seconds, _AS_IT_CAME)
+    trials = Trials(
+        scoring.measure,
+        search.epochs,
+        search.bench(best).patient.rows,
+        (first, *_told(search.tried, best)),
+        proof,
+    )
+    return (best if trials.verdict == "better" else patient), trials
+
+
+def prove(baseline: Bench, chosen: Bench, epochs: int, seeds: Sequence[int]) -> Comparison:
+    """Train both with each of the seeds, and judge by the exact sign-flip test on the pairs."""
+    runs = [[bench.run(seed, epochs) for seed in seeds] for bench in (baseline, chosen)]
+    candidates = [
+        Candidate(name, tuple(some)) for name, some in zip((_AS_IT_CAME, "treated"), runs, strict=True)
+    ]
+    return judge(candidates, baseline.scoring.measure, level=LEVEL, path=Path())
+
+
+def _search(patient: Patient, scoring: Scoring, budget: float, seed: int) -> Search:
+    """How long a short training is: from the time that an epoch takes, once it is compiled."""
+    epochs = patient.options.epochs
+    first = Search(scoring, 1, patient.rows, seed, math.inf)
+    bench = first.bench(patient)
+    bench.run(seed, 1)
+    seconds = max(bench.run(seed, 1).seconds, 1e-4)
+    allowed = max(_SECONDS, _SHARE * budget * epochs * seconds)
+    deadline = time.perf_counter() + _SEARCH_SECONDS + 0.3 * budget * epochs * seconds
+    rows = patient.rows
+    if seconds > allowed:
+        least = _LEAST_STEPS * patient.options.batch_size
+        rows = min(rows, max(least, int(rows * allowed / seconds)))
+    count = max(1, min(epochs, int(allowed / seconds)))
+    search = Search(scoring, count, rows, seed, deadline)
+    if rows == patient.rows:
+        search.benches[id(patient)] = bench, PairedRun(seed, math.nan, None, seconds, (), "")
+    return search
+
+
+def _fewest(sets: list[Patient], score: float, search: Search) -> tuple[Patient, float]:
+    """The smallest of the sets that is about as good as all of them, of those there is time to try."""
+    for some in sets[:-1]:
+        if search.over:
+            break
+        reached = search.run(some, "fewer changes")
+        nothing = search.scoring.learnt_nothing(reached)
+        if not nothing and search.scoring.better_by(score, reached) <= _TOLERANCE:
+            return some, reached
+    return sets[-1], score
+
+
+def _more(
+    best: Patient, score: float, diagnosis: Diagnosis, cabinet: Cabinet, search: Search
+) -> tuple[Patient, float]:
+    """With further changes where each pays: the rate and the optimiser, and more while nothing is learnt.
+
+    A change that does not pay is left out again.
+    """
+    scoring = search.scoring
+    for number, more in enumerate(further(best, diagnosis, cabinet)):
+        enough = not scoring.learnt_nothing(score) and number >= 2
+        if search.over or enough or (scoring.measure == "val_accuracy" and score >= 1 - _WORTH):
+            break
+        reached = search.run(more, "one more change")
+        if scoring.better_by(reached, score) > _WORTH and not scoring.learnt_nothing(reached):
+            return _more(more, reached, diagnosis, cabinet, search)
+    return best, score
+
+
+def _told(tried: list[Trial], best: Patient) -> list[Trial]:
+    chosen = _remedies(best)
+    return [replace(one, outcome="chosen") if one.remedies == chosen else one for one in tried]
+
+
+def _remedies(patient: Patient) -> tuple[str, ...]:
+    return tuple(change.remedy for change in patient.changes)
+
+
+def _seeds(seed: int, pairs: int) -> list[int]:
+    return list(range(seed + 1, seed + 1 + pairs))

@@ -1,0 +1,115 @@
+"""Which remedies, in which order: what lies upstream first, and nothing that is refused."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from kilter.errors import KilterError
+from kilter.records import Diagnosis, Finding
+from kilter.treatment.patient import Patient
+from kilter.treatment.remedies import Remedy
+
+# Data, output and loss, what is trained at all, initialisation, activation, normalisation, optimiser, rate.
+ORDER: Final = (
+    "clean-data",
+    "standardize-inputs",
+    "shuffle",
+    "repair-output",
+    "unfreeze",
+    "recompile",
+    "reinitialize-paired",
+    "self-normalize",
+    "alpha-dropout",
+    "replace-activation",
+    "repair-batch-norm",
+    "remove-redundant-bias",
+    "reorder-dropout",
+    "change-batch-size",
+    "class-weights",
+    "insert-batch-norm",
+    "add-residuals",
+    "reinitialize-lsuv",
+    "change-optimizer",
+    "find-learning-rate",
+    "clip-gradients",
+    "one-cycle",
+)
+# What is tried beyond the findings' own remedies: the rate, the optimiser, then deeper cuts.
+FURTHER: Final = (
+    "find-learning-rate",
+    "change-optimizer",
+    "reinitialize-paired",
+    "insert-batch-norm",
+    "replace-activation",
+    "reinitialize-lsuv",
+    "add-residuals",
+    "one-cycle",
+)
+
+
+@dataclass(frozen=True, eq=False)
+class Cabinet:
+    """The remedies that may be used.
+
+    Attributes:
+        remedies: by code.
+        keep: codes of remedies, and names of layers, that are refused. A remedy that touches a layer that is
+            to be kept is refused as a whole.
+    """
+
+    remedies: Mapping[str, Remedy]
+    keep: Collection[str] = ()
+
+    def give(self, code: str, patient: Patient, finding: Finding) -> Patient | None:
+        """The patient after the remedy; None where it is refused, does not apply, or fails."""
+        if code not in self.remedies or code in self.keep:
+            return None
+        try:
+            treated = self.remedies[code].apply(patient, finding)
+        except KilterError:
+            return None
+        if treated is None or any(set(change.where) & set(self.keep) for change in treated.changes):
+            return None
+        return treated
+
+
+def wanted(diagnosis: Diagnosis) -> list[tuple[str, Finding]]:
+    """For each severe finding its first remedy, each remedy once, in :data:`ORDER`.
+
+    A remedy that several findings want is given the first of them; what is not in the order comes last.
+    """
+    first: dict[str, Finding] = {}
+    for finding in diagnosis.findings:
+        if finding.severity == "severe" and finding.remedies:
+            first.setdefault(finding.remedies[0], finding)
+    return sorted(first.items(), key=lambda one: _place(one[0]))
+
+
+def cumulative(patient: Patient, remedies: Sequence[tuple[str, Finding]], cabinet: Cabinet) -> list[Patient]:
+    """The patient after the first of ``remedies``, after the first two, and so on; those that apply."""
+    sets: list[Patient] = []
+    for code, finding in remedies:
+        treated = cabinet.give(code, sets[-1] if sets else patient, finding)
+        if treated is not None:
+            sets.append(treated)
+    return sets
+
+
+def further(patient: Patient, diagnosis: Diagnosis, cabinet: Cabinet) -> Iterator[Patient]:
+    """The patient after one more remedy: first those of its findings not used yet, then :data:`FURTHER`."""
+    used = {change.remedy for change in patient.changes}
+    severe = [one for one in diagnosis.findings if one.severity == "severe"]
+    listed = {code: one for one in reversed(severe) for code in one.remedies}
+    general = Finding("loss-not-moving", "severe", ("training",), (), "", (), "")
+    for code in (*FURTHER, *sorted(listed, key=_place)):
+        if code not in used:
+            used.add(code)
+            treated = cabinet.give(code, patient, listed.get(code, general))
+            if treated is not None:
+                yield treated
+
+
+def _place(code: str) -> int:
+    return ORDER.index(code) if code in ORDER else len(ORDER)

@@ -1,0 +1,128 @@
+"""How good a trained model is on validation rows, by a measure that no change of its loss changes."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+
+from kilter import backend  # noqa: F401  (chooses JAX before Keras loads)
+
+# isort: split
+import keras
+
+from kilter.engine.inference import evaluate, predict
+from kilter.health.targets import labels, target_facts
+from kilter.treatment.patient import Patient
+
+Measure = Literal["val_accuracy", "val_rmse", "val_loss"]
+
+_DISTANCES = (
+    "mean_squared_error",
+    "mean_absolute_error",
+    "huber",
+    "log_cosh",
+    "mean_squared_logarithmic_error",
+)
+# A model that is no further than so many standard errors above chance has learnt nothing.
+_CHANCE_ERRORS = 3.0
+# Nor has a regression whose error is not below this share of the targets' deviation.
+_CHANCE_RMSE = 0.97
+
+
+@dataclass(frozen=True)
+class Scoring:
+    """The measure of a treatment, and what a model reaches that has learnt nothing.
+
+    Attributes:
+        measure: "val_accuracy" for classes, "val_rmse" for numbers, "val_loss" for several outputs.
+        chance: the score that is no better than a constant answer: accuracy at or below it, an error at or
+            above it. Infinite for a loss, whose chance is not known.
+    """
+
+    measure: Measure
+    chance: float
+
+    @property
+    def sign(self) -> float:
+        """1 where more is better, -1 where less is."""
+        return 1.0 if self.measure == "val_accuracy" else -1.0
+
+    def learnt_nothing(self, score: float) -> bool:
+        """Whether a score is not finite, or no better than a constant answer's."""
+        return not math.isfinite(score) or self.sign * score <= self.sign * self.chance
+
+    def better_by(self, score: float, other: float) -> float:
+        """How much better than ``other``: of accuracies their difference, of errors the share saved.
+
+        Infinite where only one of them is finite, 0 where none is.
+        """
+        if not (math.isfinite(score) and math.isfinite(other)):
+            return (math.isfinite(score) - math.isfinite(other)) * math.inf if score != other else 0.0
+        if self.measure == "val_accuracy":
+            return score - other
+        return (other - score) / max(abs(other), abs(score), 1e-12)
+
+    def score(self, patient: Patient, model: keras.Model) -> float:
+        """The score of ``model`` on the patient's validation rows; NaN where an output is not finite."""
+        if self.measure == "val_loss":
+            return evaluate(model, patient.x_val, patient.y_val)["loss"]
+        outputs = np.asarray(predict(model, patient.x_val), dtype=np.float64)
+        outputs = outputs.reshape(len(outputs), -1)
+        if not np.isfinite(outputs).all():
+            return math.nan
+        targets = np.asarray(patient.y_val)
+        if self.measure == "val_rmse":
+            return float(np.sqrt(np.mean((outputs - targets.reshape(len(targets), -1)) ** 2)))
+        return float(np.mean(_answers(patient, outputs) == class_numbers(targets)))
+
+
+def scoring_of(patient: Patient) -> Scoring:
+    """The measure that fits what the patient is to learn, by its validation targets and its loss."""
+    outputs = patient.facts[1]
+    if len(outputs) != 1 or outputs[0].loss is None:
+        return Scoring("val_loss", math.inf)
+    targets = np.asarray(patient.y_val)
+    if _are_classes(np.asarray(patient.y), outputs[0].loss.name, outputs[0].units):
+        counts = np.unique(class_numbers(targets), return_counts=True)[1]
+        share = float(counts.max() / counts.sum())
+        error = math.sqrt(share * (1 - share) / len(targets))
+        return Scoring("val_accuracy", min(share + _CHANCE_ERRORS * error, (1 + share) / 2))
+    if targets.reshape(len(targets), -1).shape[1] == outputs[0].units:
+        return Scoring("val_rmse", _CHANCE_RMSE * float(np.std(targets.astype(np.float64))))
+    return Scoring("val_loss", math.inf)
+
+
+def class_numbers(targets: np.ndarray) -> np.ndarray:
+    """The class of each row, int [n]: the place of the 1 in one-hot rows, else the number, -1 being 0."""
+    rows = targets.reshape(len(targets), -1)
+    if rows.shape[1] > 1:
+        return rows.argmax(axis=1)
+    return np.where(rows[:, 0] < 0, 0, np.round(rows[:, 0])).astype(np.int64)
+
+
+def _are_classes(targets: np.ndarray, loss: str | None, units: int) -> bool:
+    facts = target_facts(targets)
+    if facts is None:
+        return False
+    if (
+        facts.width == 1
+        and facts.whole
+        and (facts.low, facts.high) == (-1.0, 1.0)
+        and "hinge" in (loss or "")
+    ):
+        return True
+    if labels(targets) is None and not facts.shares:
+        return False
+    counts = facts.width == 1 and facts.classes > 2 and units == 1
+    return not (counts and loss in _DISTANCES)
+
+
+def _answers(patient: Patient, outputs: np.ndarray) -> Any:
+    if outputs.shape[1] > 1:
+        return outputs.argmax(axis=1)
+    loss = patient.facts[1][0].loss
+    logits = loss is not None and (loss.from_logits or "hinge" in (loss.name or ""))
+    return (outputs[:, 0] > (0.0 if logits else 0.5)).astype(np.int64)

@@ -1,0 +1,213 @@
+"""``treat``: what is wrong is found, changed, proved, and the model trained."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
+from typing import Any, Final
+
+import numpy as np
+
+from kilter import backend  # noqa: F401  (chooses JAX before Keras loads)
+
+# isort: split
+import keras
+
+from kilter.engine.batches import check_batch_size
+from kilter.engine.fit import check_whole_numbers, fit
+from kilter.engine.history import History
+from kilter.errors import KilterError, OptionError
+from kilter.health.diagnosing import diagnose
+from kilter.records import Diagnosis, Finding, ranked
+from kilter.treatment.choosing import choose
+from kilter.treatment.patient import FitOptions, Patient
+from kilter.treatment.plan import Cabinet
+from kilter.treatment.remedies import REMEDIES, Remedy
+from kilter.treatment.scoring import Scoring, scoring_of
+from kilter.treatment.statistics import least_pairs
+from kilter.treatment.treatment import Checkup, Treatment, Trials
+
+# Of data without a validation part, this share of the rows is held out.
+_HELD_OUT: Final = 0.2
+_PATIENCE_SHARE: Final = 0.25
+_LEAST_PATIENCE: Final = 5
+
+
+def treat(
+    model: keras.Model,
+    x: Any,
+    y: Any,
+    *,
+    validation_data: tuple[Any, Any] | None = None,
+    batch_size: int = 32,
+    epochs: int = 10,
+    shuffle: bool = True,
+    class_weight: Mapping[int, float] | None = None,
+    budget: float = 1.0,
+    pairs: int = 6,
+    seed: int = 0,
+    keep: Collection[str] = (),
+    remedies: Mapping[str, Remedy] = REMEDIES,
+) -> Treatment:
+    """Find what is wrong with a model, change it, prove the changes, and train the result.
+
+    The model is diagnosed (:func:`kilter.diagnose`). For severe findings the remedies are put together, what
+    lies upstream first, and sets of them tried in short trainings; of the smallest set that suffices it is
+    tested on paired seeds whether it is better than the model as it came. What is not proven is dropped. What
+    is left is trained for ``epochs``, stopped early at the best validation loss, and diagnosed again. A model
+    in which nothing severe is found is trained as it came; if it then has learnt nothing, it is treated.
+
+    Args:
+        model: compiled; it stays as it is, the treated one is a copy.
+        x, y: training data, arrays or nests of arrays; ``validation_data``: (x, y). Without it a fifth of the
+            rows, drawn with ``seed``, is held out.
+        batch_size, epochs, shuffle, class_weight: as :func:`kilter.fit` is to take them.
+        budget: how much of the full training's time the short ones may take, roughly, beyond some seconds.
+        pairs: how many paired seeds a proof has, at least 6: fewer cannot reach a p of 0.05.
+        seed: of weights, orders and searches.
+        keep: codes of remedies that are not to be used, and names of layers that are not to be touched.
+        remedies: the remedies to choose from, by code.
+
+    Raises what :func:`kilter.diagnose` raises, and :class:`~kilter.errors.OptionError` for pairs below 6, a
+    negative budget, and names in ``keep`` that are neither a remedy nor a layer.
+    """
+    began = time.perf_counter()
+    _check(model, batch_size, epochs, pairs, budget, seed)
+    x, y, validation_data = _divided(x, y, validation_data, seed)
+    diagnosis = diagnose(
+        model, x, y, validation_data=validation_data, batch_size=batch_size, shuffle=shuffle, seed=seed
+    )
+    cabinet = Cabinet(remedies, _kept(model, keep, remedies))
+    options = FitOptions(epochs=epochs, batch_size=batch_size, shuffle=shuffle, class_weight=class_weight)
+    came = Patient(model, x, y, *validation_data, options=options, seed=seed)
+    scoring = scoring_of(came)
+    best, trials, trained = came, Trials(scoring.measure, 0, 0), None
+    found = diagnosis
+    for _ in range(2):
+        if not found.ok:
+            best, trials = choose(
+                came, found, cabinet, scoring=scoring, budget=budget, pairs=pairs, seed=seed
+            )
+        if trained is None or best is not came:
+            trained = _trained(best, scoring, seed)
+        if best is not came or not scoring.learnt_nothing(trained[2]):
+            break
+        found = _with_history(found, came, trained[1])
+    assert trained is not None
+    done, history, score = trained
+    return Treatment(
+        model=done,
+        changes=best.changes,
+        dropped=_dropped(trials, best),
+        trials=trials,
+        before=_before(diagnosis, trials),
+        after=Checkup(_diagnosed_again(best, done, history), score, history.history),
+        seconds=time.perf_counter() - began,
+        patients=(came, best),
+    )
+
+
+def _trained(patient: Patient, scoring: Scoring, seed: int) -> tuple[keras.Model, History, float]:
+    """A copy of the patient's model, trained for all epochs; with the weights of its best validation loss."""
+    model = patient.copy()
+    if patient.options.patience is None:
+        patience = max(_LEAST_PATIENCE, math.ceil(_PATIENCE_SHARE * patient.options.epochs))
+        patient = replace(patient, options=replace(patient.options, patience=patience))
+    try:
+        history = fit(
+            model, patient.x, patient.y, **patient.fit_options(), seed=seed, measure=None, verbose=0
+        )
+    except KilterError:  # data that the model cannot take: the diagnosis says so, and no remedy helped
+        return model, History(), math.nan
+    return model, history, scoring.score(patient, model)
+
+
+def _diagnosed_again(patient: Patient, model: keras.Model, history: History) -> Diagnosis:
+    return diagnose(
+        model,
+        patient.x,
+        patient.y,
+        validation_data=patient.validation,
+        batch_size=patient.options.batch_size,
+        shuffle=patient.options.shuffle,
+        steps=0,
+        history=history.history,
+        seed=patient.seed,
+    )
+
+
+def _with_history(found: Diagnosis, patient: Patient, history: History) -> Diagnosis:
+    """What was found, and what the training adds to it; it has learnt nothing, which is severe by itself."""
+    again = diagnose(patient.model, patient.x, patient.y, steps=0, history=history.history, seed=patient.seed)
+    nothing = Finding(
+        "loss-not-moving",
+        "severe",
+        ("training",),
+        (),
+        "After all epochs the answers are no better than a constant.",
+        ("find-learning-rate",),
+        "",
+    )
+    # A warning is worth a try now.
+    raised = [replace(one, severity="severe") if one.severity == "warning" else one for one in again.findings]
+    return Diagnosis(ranked([*found.findings, *raised, nothing]))
+
+
+def _before(diagnosis: Diagnosis, trials: Trials) -> Checkup:
+    """The model as it came, by the first of its short trainings."""
+    if trials.proof is None:
+        return Checkup(diagnosis, math.nan, {})
+    runs = trials.proof.baseline.runs
+    curves: dict[str, list[float]] = {}
+    for line in runs[0].history:
+        for name, value in line.items():
+            curves.setdefault(name, []).append(value)
+    return Checkup(diagnosis, float(np.median([run.score for run in runs])), curves)
+
+
+def _dropped(trials: Trials, best: Patient) -> tuple[str, ...]:
+    used = {change.remedy for change in best.changes}
+    tried = dict.fromkeys(code for one in trials.tried for code in one.remedies)
+    return tuple(code for code in tried if code not in used)
+
+
+def _divided(x: Any, y: Any, validation: Any, seed: int) -> tuple[Any, Any, tuple[Any, Any]]:
+    """Training rows, and a validation part, cut off where none is given."""
+    if validation is not None:
+        return x, y, (validation[0], validation[1])
+    x, y = (keras.tree.map_structure(np.asarray, part) for part in (x, y))
+    order = np.random.default_rng(seed).permutation(len(keras.tree.flatten(x)[0]))
+    held = max(1, round(_HELD_OUT * len(order)))
+
+    def rows(part: Any, chosen: Sequence[int]) -> Any:
+        return keras.tree.map_structure(lambda array: array[chosen], part)
+
+    later, earlier = np.sort(order[:held]), np.sort(order[held:])
+    return rows(x, earlier), rows(y, earlier), (rows(x, later), rows(y, later))
+
+
+def _check(model: keras.Model, batch_size: int, epochs: int, pairs: int, budget: float, seed: int) -> None:
+    check_batch_size(batch_size)
+    check_whole_numbers(1, epochs=epochs)
+    check_whole_numbers(seed=seed)
+    check_whole_numbers(least_pairs(1), pairs=pairs)
+    if not budget >= 0:
+        raise OptionError(
+            expected="a budget of 0 or more, as a share of the training's time",
+            received=f"budget={budget!r}",
+            remedy="1.0 is usual",
+        )
+
+
+def _kept(model: keras.Model, keep: Collection[str], remedies: Mapping[str, Remedy]) -> frozenset[str]:
+    names = {name for layer in model._flatten_layers() for name in (layer.name, layer.path)}
+    unknown = sorted(set(keep) - names - set(remedies))
+    if isinstance(keep, str) or unknown:
+        raise OptionError(
+            expected="keep as a list of remedies and layers",
+            received=f"keep={keep!r}",
+            remedy=f"remedies are {', '.join(remedies)}; layers are in model.summary()",
+        )
+    return frozenset(keep)

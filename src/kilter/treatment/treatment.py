@@ -1,0 +1,136 @@
+"""What a treatment came to: diagnosis, changes, trials, and the model before and after."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import keras
+
+import kilter
+from kilter.recipe import Recipe, with_overrides
+from kilter.records import Change, Diagnosis
+from kilter.treatment.comparison import Comparison
+from kilter.treatment.patient import Patient
+
+
+@dataclass(frozen=True)
+class Checkup:
+    """A model's state: what is wrong with it, its score on validation rows (NaN: unknown), and its curves."""
+
+    diagnosis: Diagnosis
+    score: float
+    history: Mapping[str, Sequence[float]]
+
+
+@dataclass(frozen=True)
+class Trial:
+    """A set of changes that was tried in one short training.
+
+    ``seconds`` is the time of an epoch, compiling not counted; ``outcome`` says in words what became of it.
+    """
+
+    remedies: tuple[str, ...]
+    score: float
+    seconds: float
+    outcome: str
+
+
+@dataclass(frozen=True)
+class Trials:
+    """All short trainings.
+
+    Attributes:
+        measure: what they are judged by, such as "val_accuracy".
+        epochs, rows: how long each was, and on how many training rows.
+        tried: the sets of changes in the order in which they were tried; the first is the model as it came.
+        proof: the paired comparison of the chosen set with the model as it came; None where none was chosen.
+    """
+
+    measure: str
+    epochs: int
+    rows: int
+    tried: tuple[Trial, ...] = ()
+    proof: Comparison | None = None
+
+    @property
+    def verdict(self) -> str:
+        """The proof's verdict on the chosen changes: "better", "worse" or "no evidence"."""
+        return "no evidence" if self.proof is None else self.proof.differences[0].verdict
+
+
+@dataclass(frozen=True, eq=False)
+class Treatment:
+    """The result of :func:`kilter.treat`.
+
+    Attributes:
+        model: trained, and compiled; the model that was given is as it was.
+        changes: what was done to it, in order; () for a model that was trained as it came.
+        dropped: remedies that were tried and are not among the changes.
+        trials: of the search for the changes, and of their proof.
+        before: the model as it came; its score and curves are those of a short trial, where there was one.
+        after: the model as it is, with the score and the curves of its training.
+        seconds: that all of it took.
+        patients: the patient as it came, and as it was trained at last, before that training.
+    """
+
+    model: keras.Model = field(repr=False)
+    changes: tuple[Change, ...]
+    dropped: tuple[str, ...]
+    trials: Trials
+    before: Checkup
+    after: Checkup
+    seconds: float
+    patients: tuple[Patient, Patient] = field(repr=False)
+
+    @property
+    def diagnosis(self) -> Diagnosis:
+        """What was found in the model as it came."""
+        return self.before.diagnosis
+
+    def snippet(self) -> str:
+        """Keras code that makes the same changes in one's own program; "" for none."""
+        return "\n\n".join(f"# {one.remedy}: {one.after}\n{one.snippet}" for one in self.changes)
+
+    def apply_to(self, recipe: Recipe) -> Recipe:
+        """``recipe`` with the changes put in; those that a recipe cannot say are left out.
+
+        Raises :class:`~kilter.errors.RecipeError` where they do not fit its other keys.
+        """
+        return with_overrides(recipe, [override for change in self.changes for override in change.recipe])
+
+    def report(self, path: str | Path) -> Path:
+        """Write the page of the treatment, one self-contained HTML file; returns where it is."""
+        return kilter.report.write_treatment(self, path)
+
+    def summary(self) -> list[str]:
+        """A few sentences: what was wrong, what was changed, how sure that is, and what the model reaches."""
+        severe = self.diagnosis.codes("severe")
+        lines = [f"found: {', '.join(severe)}" if severe else "nothing severe found"]
+        lines += [f"changed: {one.remedy}: {one.before} → {one.after}" for one in self.changes]
+        if not self.changes:
+            lines.append("changed: nothing; trained as it came")
+        if self.trials.proof is not None:
+            found = self.trials.proof.differences[0]
+            lines.append(f"proof: {found.verdict} in {len(found.differences)} pairs, p = {found.p:.3f}")
+        came = self.before.score
+        told = "" if math.isnan(came) else f" (as it came, in a short trial: {came:.4g})"
+        lines.append(f"{self.trials.measure}: {self.after.score:.4g}{told}")
+        return lines
+
+    def to_json(self) -> dict[str, Any]:
+        """Findings, changes, trials and scores as a JSON object; the proof as JSON text of its own."""
+        return {
+            "diagnosis": self.diagnosis.to_json(),
+            "after": self.after.diagnosis.to_json(),
+            "changes": [{**vars(one)} for one in self.changes],
+            "dropped": list(self.dropped),
+            "tried": [{**vars(one), "score": str(one.score)} for one in self.trials.tried],
+            "verdict": self.trials.verdict,
+            "measure": self.trials.measure,
+            "score": str(self.after.score),
+            "seconds": self.seconds,
+        }
