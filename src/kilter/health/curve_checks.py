@@ -98,12 +98,13 @@ def check_end(context: Context) -> list[Finding]:
     validation = _curve(context, "val_loss")
     if validation is not None and np.argmin(validation) < len(validation) - 2:
         return []  # what still falls is of no use
-    quarter = len(loss) // 4
     fall = float(loss[0] - loss[-1])
     if fall <= 0:
         return []
-    late = float((np.median(loss[-2 * quarter - 1 : -2 * quarter + 2]) - loss[-1]) / fall)
-    end = float((np.median(loss[-quarter - 1 : -quarter + 2]) - loss[-1]) / fall)
+    late, end = (
+        float((np.median(loss[at - 1 : at + 2]) - loss[-1]) / fall)
+        for at in (len(loss) // 2, -len(loss) // 4)
+    )
     if late > limits.slow_share:
         evidence = [seen(limits, "slow_share", "share of the fall in the second half", late)]
         detail = f"{late:.0%} of the loss's fall came in the second half: it fell as slowly from the start"

@@ -44,6 +44,6 @@ class SignalThresholds:
     oscillation_size: float = sourced(0.1, OWN)
     fall: float = sourced(0.02, OWN)
     accuracy_band: float = sourced(0.005, OWN)
-    falling_share: float = sourced(0.1, OWN)
+    falling_share: float = sourced(0.05, OWN)
     slow_share: float = sourced(0.45, "a straight line has half of its fall in the second half")
     stale_ratio: float = sourced(2.0, OWN)

@@ -27,7 +27,14 @@ def _readings(context: Context) -> Measurements | None:
     found = context.training
     if found is None or len(found) < 2:
         return None
-    return found if np.isfinite([*found.loss, *found.loss_after]).all() else None
+    return found if np.isfinite([*found.loss, *_after(found)]).all() else None
+
+
+def _after(found: Measurements) -> np.ndarray:
+    """The loss after each reading's step; where none was read, at the next reading, and at last unchanged."""
+    if np.isnan(found.loss_after).all():
+        return np.append(found.loss[1:], found.loss[-1:])
+    return found.loss_after
 
 
 def check_finite(context: Context) -> list[Finding]:
@@ -40,7 +47,7 @@ def check_finite(context: Context) -> list[Finding]:
         if layer is not None or not np.isfinite(found.loss[reading]):
             detail = f"at step {step} at the latest, first in {layer or 'the loss'}"
             return [finding("non-finite", "severe", (layer or "loss",), detail=detail)]
-        if not np.isfinite(found.loss_after[reading]):
+        if not np.isfinite(_after(found)[reading]):
             return [finding("non-finite", "severe", ("loss",), detail=f"in the loss after step {step}")]
     return []
 
@@ -106,7 +113,7 @@ def check_movement(context: Context) -> list[Finding]:
     count = found.steps[-1] + 1
     evidence = [seen(limits, "movement", f"fall of the loss in {count} steps", moved)]
     upstream = _upstream(context)
-    told = f"In {count} steps the loss went from {found.loss[0]:.4g} to {found.loss_after[-1]:.4g}"
+    told = f"In {count} steps the loss went from {found.loss[0]:.4g} to {_after(found)[-1]:.4g}"
     if upstream is not None:
         remedies = upstream.remedies
         return [finding("loss-not-moving", "severe", ("training",), evidence, remedies, detail=told)]
@@ -132,15 +139,15 @@ def _sizes(context: Context, found: Measurements) -> np.ndarray:
 
 def _movement(found: Measurements) -> float:
     """How far the loss fell below its first value, as a share of it; negative where it grew."""
-    return float((found.loss[0] - np.min(found.loss_after)) / max(abs(found.loss[0]), 1e-12))
+    return float((found.loss[0] - np.min(_after(found))) / max(abs(found.loss[0]), 1e-12))
 
 
 def _too_high(context: Context, found: Measurements, steps: np.ndarray) -> list[Finding]:
     """A loss that grows or is thrown about by its own steps."""
     limits = context.thresholds
-    first, late = float(found.loss[0]), float(np.median(found.loss_after[len(found) // 2 :]))
+    first, late = float(found.loss[0]), float(np.median(_after(found)[len(found) // 2 :]))
     size = max(abs(first), 1e-12)
-    change = (found.loss_after - found.loss) / size
+    change = (_after(found) - found.loss) / size
     worse, thrown = float(np.mean(change > 0)), float(np.max(change))
     largest = float(np.max(steps)) if len(steps) else np.nan
     told = f"The loss went from {first:.3g} to {late:.3g}"
