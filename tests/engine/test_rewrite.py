@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from kilter.engine.bridge import build, pull
-from kilter.engine.rewrite import rewrite, trace
+from kilter.engine.rewrite import carry_layout, rewrite, trace, turn
 from kilter.engine.step import train_step
 
 from .cases import relative
@@ -151,3 +151,49 @@ def test_types_of_lower_precision_are_kept(dtype: str):
     )
     assert got.dtype == expected.dtype
     np.testing.assert_allclose(np.asarray(got, "float32"), np.asarray(expected, "float32"), rtol=0.02)
+
+
+@pytest.mark.parametrize("width", [8, 32])
+def test_random_numbers_keep_their_bits(width: int):
+    def step(state, batch):
+        bits = jax.random.bits(batch, (5, 7), f"uint{width}")
+        return state + bits.astype("uint32"), {}
+
+    state, key = jax.numpy.zeros((5, 7), "uint32"), jax.random.PRNGKey(3)
+    expected = jax.jit(step)(state, key)[0]
+    got = jax.jit(rewrite(trace(step, state, key), batch_size=5))(state, key)[0]
+    assert (np.asarray(got) == np.asarray(expected)).all()
+
+
+def test_a_carry_held_transposed_is_the_same_carry():
+    keras.utils.set_random_seed(0)
+    model = keras.Sequential([keras.Input((6,)), layers.Dense(4, activation="tanh"), layers.Dense(2)])
+    model.compile(keras.optimizers.Adam(0.01), "mse")
+    generator = np.random.default_rng(0)
+    batch = (generator.normal(size=(8, 6)).astype("float32"), np.ones((8, 2), "float32"))
+    build(model, batch)
+    state, step = pull(model), train_step(model)
+    traced = trace(step, state, batch)
+    layout = carry_layout(traced, batch_size=8)
+    # The kernel that sees the data and both of Adam's moments of it, and nothing else.
+    assert [leaf.shape for leaf, held in zip(jax.tree.leaves(state), layout, strict=True) if held] == [
+        (6, 4)
+    ] * 3
+    held, _ = jax.jit(rewrite(traced, batch_size=8, layout=layout))(turn(state, layout), batch)
+    plain, _ = jax.jit(step)(state, batch)
+    for one, other in zip(jax.tree.leaves(turn(held, layout)), jax.tree.leaves(plain), strict=True):
+        np.testing.assert_allclose(np.asarray(one), np.asarray(other), rtol=2e-5, atol=1e-7)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float16"])
+def test_division_by_one_number(dtype: str):
+    def step(state, batch):
+        return state / batch, {}
+
+    state = jax.numpy.asarray(np.random.default_rng(0).normal(size=(5, 7)), dtype)
+    for number in (3.0, 1e-3, -0.7):
+        divisor = jax.numpy.asarray(number, dtype)
+        got = jax.jit(rewrite(trace(step, state, divisor), batch_size=5))(state, divisor)[0]
+        # Two roundings instead of one; in half precision the division stays.
+        tolerance = 0.0 if dtype == "float16" else 2e-7
+        np.testing.assert_allclose(np.asarray(got), np.asarray(state / divisor), rtol=tolerance)

@@ -9,6 +9,8 @@ written. Some things are therefore written as it likes them:
   Then no product of the backward pass needs both operands transposed, for which there is no fast kernel.
 - *Kernels that see the data* (a dense first layer) are held transposed by the loop, with all that the
   optimiser keeps of them: both of their products then have a fast kernel.
+- *Random numbers* are drawn with Threefry's rounds written out: the same bits, see
+  :mod:`kilter.engine.random_bits`.
 - *Division of an array by one number* (the bias corrections of Adam and its kin) becomes a multiplication.
 
 The rewriting goes through the step's equations once, with every array known as it is written, as its
@@ -26,6 +28,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 from jax.extend import core
+
+from kilter.engine.random_bits import quick
 
 # Calls whose equations are read as if they stood in place; after differentiation their custom rules are done.
 _CALLS = ("jit", "pjit", "closed_call", "custom_jvp_call", "custom_vjp_call")
@@ -213,6 +217,8 @@ def _equation(equation: core.JaxprEqn, values: list[Value], batch_size: int) -> 
         return [written(_convolution(equation, *(value.get() for value in values)))]
     if name == "broadcast_in_dim" and _is_vector_broadcast(equation):
         return [_broadcast(equation, values[0].get())]
+    if name == "random_bits" and _draws_threefry(values[0].get()):
+        values = [written(quick(values[0].get()))]
     if name == "div" and _divides_by_one_number(equation):
         return [_times_reciprocal(equation, values)]
     if name == "transpose" and values[0].turns:
@@ -240,6 +246,10 @@ def _elementwise(equation: core.JaxprEqn, values: list[Value]) -> Value:
         value.get(_array(atom).ndim == 2) for value, atom in zip(values, equation.invars, strict=True)
     ]
     return stored_transposed(equation.primitive.bind(*operands, **equation.params))
+
+
+def _draws_threefry(key: jax.Array) -> bool:
+    return key.ndim == 0 and jax.random.key_impl(key) == "threefry2x32"
 
 
 def _divides_by_one_number(equation: core.JaxprEqn) -> bool:
