@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,12 +18,15 @@ from kilter.errors import ModelError
 from kilter.words import first_line
 
 Config = dict[str, Any]
-Change = Callable[[Any, Config], Config | None]
+Change = Callable[[Any, Config], Config | list[Any] | None]
 
 
 @dataclass(frozen=True, eq=False)
 class ModelCopy:
-    """A copy, uncompiled, and the pairs (original, copy) of all layers but models."""
+    """A copy, uncompiled, and the pairs (original, copy) of all layers but models.
+
+    A layer that others took the place of is paired with their list.
+    """
 
     model: keras.Model
     layers: tuple[tuple[Any, Any], ...]
@@ -33,19 +36,23 @@ class ModelCopy:
         return next(copy for original, copy in self.layers if original is layer)
 
 
-def copy_model(model: keras.Model, change: Change = lambda _, config: config) -> ModelCopy:
+def copy_model(
+    model: keras.Model, change: Change = lambda _, config: config, front: Sequence[Any] = ()
+) -> ModelCopy:
     """A copy of a built Sequential or Functional model with layers changed or left out, in nested models too.
 
     ``change(layer, config)`` gives the configuration that the copy of the layer (or operation) is made from;
-    None leaves it out: what goes in comes out. Layers that are shared stay shared. Every layer that keeps the
-    shapes of its weights has the weights of its original, and the state of its seed generators; one whose
-    weights changed in number or shape has those of its initialisers.
+    None leaves it out: what goes in comes out. A list of new layers takes its place, called one after the
+    other, with weights of their own. ``front``: for each input of the model a new layer that it goes through
+    first, or None. Layers that are shared stay shared. Every layer that keeps the shapes of its weights has
+    the weights of its original, and the state of its seed generators; one whose weights changed in number or
+    shape has those of its initialisers.
 
     Raises :class:`ModelError` for a model that is not built, is written as a class with a ``call`` of its
     own, or has a layer that Keras cannot make anew from its configuration.
     """
     copier = _Copier(change)
-    copy = copier.model(model)
+    copy = copier.model(model, front)
     pairs = tuple(pair for pair in copier.copies.values() if not is_graph(pair[0]))
     for original, twin in pairs:
         _copy_variables(original, twin)
@@ -83,26 +90,35 @@ class _Copier:
         self._change = change
         self.copies: dict[int, tuple[Any, Any]] = {}
 
-    def model(self, model: keras.Model) -> keras.Model:
+    def model(self, model: keras.Model, front: Sequence[Any] = ()) -> keras.Model:
         check_graph(model)
-        return self._sequential(model) if isinstance(model, keras.Sequential) else self._functional(model)
+        make = self._sequential if isinstance(model, keras.Sequential) else self._functional
+        return make(model, front)
 
-    def _sequential(self, model: keras.Sequential) -> keras.Sequential:
-        copies = [self._layer(layer) for layer in model.layers]
-        kept = [copy for copy in copies if copy is not None] or [keras.layers.Identity()]
+    def _sequential(self, model: Any, front: Sequence[Any]) -> keras.Sequential:
+        copies = [*front, *(self._layer(layer) for layer in model.layers)]
+        listed = [one for copy in copies for one in (copy if isinstance(copy, list) else [copy])]
+        kept = [copy for copy in listed if copy is not None] or [keras.layers.Identity()]
         layers = [_input_like(model.inputs[0]), *kept]
         kind = type(model) if type(model).__init__ is keras.Sequential.__init__ else keras.Sequential
         return kind(layers, trainable=model.trainable, name=model.name)
 
-    def _functional(self, model: Any) -> Any:
+    def _functional(self, model: Any, front: Sequence[Any]) -> Any:
         inputs = keras.tree.map_structure(_input_like, model.input)
 
         def call(copy: Any, *arguments: Any, **named: Any) -> Any:
             if copy is None:
                 return keras.tree.flatten((arguments, named))[0]
-            return copy(*arguments, **named)
+            first, *rest = copy if isinstance(copy, list) else [copy]
+            result = first(*arguments, **named)
+            for layer in rest:
+                result = layer(result)
+            return result
 
-        outputs = model._run_through_graph(inputs, operation_fn=self._layer, call_fn=call)
+        entering = keras.tree.flatten(inputs)
+        for index, layer in enumerate(front):
+            entering[index] = entering[index] if layer is None else layer(entering[index])
+        outputs = model._run_through_graph(entering, operation_fn=self._layer, call_fn=call)
         kind = type(model) if functional_like_constructor(type(model)) else keras.Model
         return kind(inputs, outputs, name=model.name)
 
@@ -115,8 +131,8 @@ class _Copier:
         try:
             # The code of a Lambda runs in this process already: copying it opens no door.
             with SafeModeScope(safe_mode=False):
-                config = self._change(layer, layer.get_config())
-                return None if config is None else type(layer).from_config(config)
+                made = self._change(layer, layer.get_config())
+                return type(layer).from_config(made) if isinstance(made, dict) else made
         except (NotImplementedError, TypeError, ValueError) as problem:
             raise ModelError(
                 expected=f"layer {layer.name!r} to be made anew from its configuration",

@@ -1,0 +1,223 @@
+"""The patient: a compiled model, the data it is trained on and how; what remedies take and give back."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from kilter import backend  # noqa: F401  (chooses JAX before Keras loads)
+
+# isort: split
+import keras
+
+from kilter import schedules
+from kilter.engine.scheduling import Schedule
+from kilter.errors import ModelError, OptionError
+from kilter.health.facts import LayerFacts, OptimizerFacts, OutputFacts, optimizer_facts
+from kilter.health.reading import read_model
+from kilter.nn.copying import copy_model, is_graph
+from kilter.records import Change
+from kilter.schedules import Performance
+from kilter.words import first_line
+
+_KEEP: Any = object()
+
+
+@dataclass(frozen=True)
+class FitOptions:
+    """How a model is trained, beside its data.
+
+    Attributes:
+        epochs, batch_size, shuffle, class_weight, augment, callbacks: as :func:`kilter.fit` takes them.
+        schedule: of the learning rate; None where it stays, or where ``cycle`` says so.
+        cycle: the peak rate of a 1cycle schedule over all steps, whatever their number.
+        patience: epochs without a better validation loss before training ends with the best weights; None
+            for all epochs.
+    """
+
+    epochs: int = 10
+    batch_size: int = 32
+    shuffle: bool = True
+    class_weight: Mapping[int, float] | None = None
+    augment: Any = None
+    callbacks: tuple[keras.callbacks.Callback, ...] = ()
+    schedule: Schedule | Performance | None = None
+    cycle: float | None = None
+    patience: int | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Patient:
+    """A model with all that it takes to train it. Remedies make new ones; none is ever changed.
+
+    Attributes:
+        model: compiled and built. What it holds stays bit for bit as it is: train :meth:`copy`.
+        x, y, x_val, y_val: the data, rows first; None for no validation part.
+        options: how it is trained.
+        seed: of weights that are drawn anew, and of searches.
+        changes: what remedies did so far, in order.
+        unit_variance: whether the weights to begin with are scaled to the data (:func:`kilter.nn.lsuv`), for
+            whoever draws them anew.
+    """
+
+    model: keras.Model
+    x: Any = field(repr=False)
+    y: Any = field(repr=False)
+    x_val: Any = field(default=None, repr=False)
+    y_val: Any = field(default=None, repr=False)
+    options: FitOptions = FitOptions()
+    seed: int = 0
+    changes: tuple[Change, ...] = ()
+    unit_variance: bool = False
+
+    @cached_property
+    def facts(self) -> tuple[tuple[LayerFacts, ...], tuple[OutputFacts, ...]]:
+        """The model's layers as they are called, and its outputs."""
+        targets = [np.asarray(one) for one in keras.tree.flatten(self.y)]
+        return read_model(self.model, self.x, targets)
+
+    @property
+    def layers(self) -> tuple[LayerFacts, ...]:
+        """The calls of the model's layers, in order; each layer's first call only."""
+        return tuple(one for one in self.facts[0] if not one.repeated)
+
+    @property
+    def optimizer(self) -> OptimizerFacts:
+        """The facts of the model's optimiser."""
+        return optimizer_facts(self.model)
+
+    @property
+    def rows(self) -> int:
+        """How many rows there are to train on."""
+        return len(keras.tree.flatten(self.x)[0])
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """How many steps one pass over them takes."""
+        return -(-self.rows // self.options.batch_size)
+
+    @property
+    def validation(self) -> tuple[Any, Any] | None:
+        """The validation part as :func:`kilter.fit` takes it."""
+        return None if self.x_val is None else (self.x_val, self.y_val)
+
+    def copy(self) -> keras.Model:
+        """A compiled copy of the model, with its weights and a fresh optimiser, to be trained."""
+        return compiled_like(self.model, copy_of(self.model))
+
+    def fit_options(self, epochs: int | None = None) -> dict[str, Any]:
+        """The options of :func:`kilter.fit`, validation part included; a 1cycle fits ``epochs``.
+
+        Callbacks are copies or new ones, since Keras's keep what they saw.
+        """
+        own, epochs = self.options, self.options.epochs if epochs is None else epochs
+        callbacks: list[Any] = [copy.copy(one) for one in own.callbacks]
+        if own.patience is not None and self.x_val is not None:
+            callbacks.append(keras.callbacks.EarlyStopping(patience=own.patience, restore_best_weights=True))
+        return {
+            "epochs": epochs,
+            "batch_size": own.batch_size,
+            "shuffle": own.shuffle,
+            "class_weight": own.class_weight,
+            "augment": own.augment,
+            "callbacks": callbacks,
+            "schedule": own.schedule if own.cycle is None else self._cycle(own.cycle, epochs),
+            "validation_data": self.validation,
+        }
+
+    def _cycle(self, peak: float, epochs: int) -> Schedule | None:
+        steps = epochs * self.steps_per_epoch
+        if steps < 3:
+            return None
+        momentum = (0.95, 0.85) if self.optimizer.name in _CYCLED or self.optimizer.momentum else None
+        return schedules.one_cycle(peak, length=steps, momentum=momentum)
+
+    def changed(
+        self, change: Change, *, model: keras.Model | None = None, options: Any = None, **fields: Any
+    ) -> Patient:
+        """This patient after one more change, to a compiled ``model`` or new fields of ``options``."""
+        return replace(
+            self,
+            model=self.model if model is None else model,
+            options=replace(self.options, **(options or {})),
+            changes=(*self.changes, change),
+            **fields,
+        )
+
+
+# Adam's family, whose beta_1 can be cycled.
+_CYCLED = ("adam", "adamw", "nadam", "adamax", "lion", "lamb")
+
+
+def copy_of(model: keras.Model) -> keras.Model:
+    """An uncompiled copy with the same weights, of any built model that Keras can make anew.
+
+    Raises :class:`ModelError` for one that it cannot, such as a class without ``get_config``.
+    """
+    if is_graph(model):
+        return copy_model(model).model
+    try:
+        twin = type(model).from_config(model.get_config())
+        if not twin.built:
+            twin.build_from_config(model.get_build_config() or {})
+        twin.set_weights(model.get_weights())
+        for ours, theirs in zip(twin._flatten_layers(), model._flatten_layers(), strict=True):
+            ours.trainable = theirs.trainable
+    except (NotImplementedError, TypeError, ValueError, AttributeError) as problem:
+        raise ModelError(
+            expected=f"model {model.name!r} to be made anew from its configuration",
+            received=f"{type(model).__name__}: {first_line(problem)}",
+            remedy="give its class get_config and build, or write it with keras.Sequential or "
+            "keras.Model(inputs, outputs)",
+        ) from problem
+    return twin
+
+
+def compiled_like(
+    like: keras.Model,
+    model: keras.Model,
+    *,
+    optimizer: keras.optimizers.Optimizer | None = None,
+    loss: Any = _KEEP,
+    metrics: Any = _KEEP,
+) -> keras.Model:
+    """``model``, compiled as ``like`` is; with an optimiser of its own, with fresh state.
+
+    ``optimizer``, ``loss`` and ``metrics`` replace what ``like`` has where they are given.
+
+    Raises :class:`OptionError` for a model that is not compiled.
+    """
+    given: Any = getattr(like, "_compile_config", None)
+    if given is None or not like.compiled:
+        raise OptionError(
+            expected="a compiled model", received=f"model {like.name!r}", remedy="call its compile() first"
+        )
+    config = dict(given.config)
+    config["optimizer"] = fresh_optimizer(like) if optimizer is None else optimizer
+    for name, value in (("loss", loss), ("metrics", metrics)):
+        if value is not _KEEP:
+            config[name] = value
+    if metrics is not _KEEP:
+        config["weighted_metrics"] = None
+    # Metrics count: two models may not share one.
+    for name in ("metrics", "weighted_metrics"):
+        config[name] = keras.tree.map_structure(_fresh_metric, config[name])
+    model.compile(**config)
+    return model
+
+
+def _fresh_metric(metric: Any) -> Any:
+    return type(metric).from_config(metric.get_config()) if isinstance(metric, keras.Metric) else metric
+
+
+def fresh_optimizer(model: keras.Model, **changes: Any) -> keras.optimizers.Optimizer:
+    """An optimiser like the model's that has taken no step, with ``changes`` of its configuration."""
+    optimizer: Any = model.optimizer
+    while isinstance(optimizer, keras.optimizers.LossScaleOptimizer):  # compile() wraps it again
+        optimizer = optimizer.inner_optimizer
+    return type(optimizer).from_config({**optimizer.get_config(), **changes})

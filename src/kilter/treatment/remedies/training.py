@@ -1,0 +1,154 @@
+"""Remedies for how a model is trained: batches, order, length, weights of classes, what is trainable."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from kilter import backend  # noqa: F401  (chooses JAX before Keras loads)
+
+# isort: split
+import keras
+import numpy as np
+
+from kilter.records import Change, Finding
+from kilter.treatment.patient import Patient, compiled_like, copy_of
+from kilter.treatment.remedies.targets import wanted_output
+
+_USUAL_BATCH: Final = 32
+_LARGEST_BATCH: Final = 256
+_LEAST_STEPS: Final = 10
+_LEAST_PATIENCE: Final = 3
+
+
+def change_batch_size(patient: Patient, finding: Finding) -> Patient | None:
+    """Batches of 32 where they are smaller, else of twice the size, up to 256; 10 steps an epoch stay."""
+    now = patient.options.batch_size
+    wanted = _USUAL_BATCH if now < _USUAL_BATCH else min(2 * now, _LARGEST_BATCH)
+    size = min(wanted, max(1, patient.rows // _LEAST_STEPS))
+    if size <= now:
+        return None
+    change = Change(
+        remedy="change-batch-size",
+        where=("training",),
+        before=f"batches of {now}",
+        after=f"batches of {size}",
+        snippet=f"model.fit(..., batch_size={size})",
+        recipe=(f"train.batch_size={size}",),
+    )
+    return patient.changed(change, options={"batch_size": size})
+
+
+def shuffle(patient: Patient, finding: Finding) -> Patient | None:
+    """A new order of the rows in every epoch."""
+    if patient.options.shuffle:
+        return None
+    change = Change(
+        remedy="shuffle",
+        where=("data",),
+        before="rows in the order given",
+        after="a new order in every epoch",
+        snippet="model.fit(..., shuffle=True)",
+        recipe=("train.shuffle=true",),
+    )
+    return patient.changed(change, options={"shuffle": True})
+
+
+def stop_early(patient: Patient, finding: Finding) -> Patient | None:
+    """End with the best weights once the validation loss has not fallen for a fifth of the epochs."""
+    own = patient.options
+    if own.patience is not None or patient.validation is None:
+        return None
+    if any(isinstance(one, keras.callbacks.EarlyStopping) for one in own.callbacks):
+        return None
+    patience = max(_LEAST_PATIENCE, own.epochs // 5)
+    change = Change(
+        remedy="stop-early",
+        where=("training",),
+        before=f"{own.epochs} epochs",
+        after=f"until the validation loss has not fallen for {patience} epochs; the best weights are kept",
+        snippet=f"keras.callbacks.EarlyStopping(patience={patience}, restore_best_weights=True)",
+        recipe=(f"train.early_stopping={{ patience = {patience} }}",),
+    )
+    return patient.changed(change, options={"patience": patience})
+
+
+def train_longer(patient: Patient, finding: Finding) -> Patient | None:
+    """Twice as many epochs."""
+    epochs = 2 * patient.options.epochs
+    change = Change(
+        remedy="train-longer",
+        where=("training",),
+        before=f"{patient.options.epochs} epochs",
+        after=f"{epochs} epochs",
+        snippet=f"model.fit(..., epochs={epochs})",
+        recipe=(f"train.epochs={epochs}",),
+    )
+    return patient.changed(change, options={"epochs": epochs})
+
+
+def class_weights(patient: Patient, finding: Finding) -> Patient | None:
+    """Each class's rows weigh rows / (classes · rows of the class), so that all classes count alike."""
+    labels = _labels(patient)
+    if patient.options.class_weight is not None or labels is None:
+        return None
+    classes, counts = np.unique(labels, return_counts=True)
+    if len(classes) < 2 or counts.min() == counts.max():
+        return None
+    weights = {
+        int(one): float(len(labels) / (len(classes) * n)) for one, n in zip(classes, counts, strict=True)
+    }
+    change = Change(
+        remedy="class-weights",
+        where=("data",),
+        before="every row counts alike",
+        after="every class counts alike",
+        snippet=f"model.fit(..., class_weight={ {key: round(value, 3) for key, value in weights.items()} })",
+        recipe=("train.class_weight=balanced",),
+    )
+    return patient.changed(change, options={"class_weight": weights})
+
+
+def _labels(patient: Patient) -> np.ndarray | None:
+    """The class of each row; None where targets are none."""
+    outputs = patient.facts[1]
+    if len(outputs) != 1 or outputs[0].targets is None:
+        return None
+    targets = outputs[0].targets
+    wanted = wanted_output(targets, outputs[0], accuracy=False)
+    if wanted is None or wanted.task not in ("binary", "classes", "one-hot"):
+        return None
+    return targets.argmax(axis=1) if wanted.task == "one-hot" else targets.reshape(-1).astype(int)
+
+
+def unfreeze(patient: Patient, finding: Finding) -> Patient | None:
+    """Make every layer trainable, and compile anew."""
+    frozen = [layer for layer in patient.model._flatten_layers() if not layer.trainable]
+    if not frozen:
+        return None
+    model = copy_of(patient.model)
+    for layer in [model, *model._flatten_layers(include_self=False)]:
+        layer.trainable = True
+    change = Change(
+        remedy="unfreeze",
+        where=tuple(layer.name for layer in frozen),
+        before="frozen",
+        after="trainable",
+        snippet="model.trainable = True\nmodel.compile(...)  # again, or it has no effect",
+    )
+    return patient.changed(change, model=compiled_like(patient.model, model))
+
+
+def recompile(patient: Patient, finding: Finding) -> Patient | None:
+    """Compile anew with the same arguments, so that the optimiser has the weights that are trainable now."""
+    optimizer: Any = patient.optimizer.optimizer
+    known = {id(variable) for variable in getattr(optimizer, "_trainable_variables", ())}
+    if not known or known == {id(variable) for variable in patient.model.trainable_variables}:
+        return None
+    change = Change(
+        remedy="recompile",
+        where=("optimizer",),
+        before="an optimiser built for other weights than those that are trainable",
+        after="compiled again",
+        snippet="model.compile(...)  # after each change of layer.trainable",
+    )
+    return patient.changed(change, model=patient.copy())

@@ -1,0 +1,119 @@
+"""Cutting Keras models: copies with layers replaced, put in, taken out; all others keep their weights."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+from kilter import backend  # noqa: F401  (chooses JAX before Keras loads)
+
+# isort: split
+import jax.numpy as jnp
+import keras
+import numpy as np
+
+from kilter.nn.copying import ModelCopy, copy_model, is_graph
+
+Config = dict[str, Any]
+Cut = Callable[[Config], Config | list[Any] | None]
+"""The configuration of a layer -> that of its copy, the new layers in its place, or None to leave it out."""
+
+
+def can_be_cut(model: keras.Model) -> bool:
+    """Whether layers of ``model`` can be replaced: it is a Sequential or Functional one, and built."""
+    return is_graph(model) and bool(model.built and getattr(model, "inputs", None))
+
+
+def cut(model: keras.Model, cuts: Mapping[Any, Cut], front: Sequence[Any] = ()) -> ModelCopy:
+    """A copy of ``model`` with ``cuts`` made, by layer, and ``front`` layers put before its inputs.
+
+    Of a layer that is cut, each weight is kept whose name and shape a weight of what comes in its place has.
+
+    Raises :class:`~kilter.errors.ModelError` as :func:`kilter.nn.copying.copy_model` does.
+    """
+    by_identity = {id(layer): make for layer, make in cuts.items()}
+
+    def change(layer: Any, config: Config) -> Config | list[Any] | None:
+        make = by_identity.get(id(layer))
+        return config if make is None else make(config)
+
+    copied = copy_model(model, change, front)
+    for original, copy in copied.layers:
+        if id(original) in by_identity:
+            _keep_weights(original, copy if isinstance(copy, list) else [copy])
+    return copied
+
+
+def _keep_weights(original: Any, copies: Iterable[Any]) -> None:
+    kept = {(one.name, tuple(one.shape)): one for one in getattr(original, "weights", ())}
+    for copy in copies:
+        for variable in getattr(copy, "weights", ()):
+            value = kept.get((variable.name, tuple(variable.shape)))
+            if value is not None:
+                variable.assign(jnp.array(value.value, copy=True))
+
+
+def made_from(layer: Any, config: Config) -> Any:
+    """A new layer of the kind of ``layer``."""
+    return type(layer).from_config(config)
+
+
+def fresh_name(model: keras.Model, wanted: str) -> str:
+    """``wanted``, with a number where a layer of ``model`` has that name already."""
+    taken = {layer.name for layer in model._flatten_layers()}
+    name, number = wanted, 1
+    while name in taken:
+        name, number = f"{wanted}_{number}", number + 1
+    return name
+
+
+def draw(initializer: Any, shape: Sequence[int], seed: int) -> np.ndarray:
+    """Weights of ``shape`` from ``initializer`` (or its name), drawn with ``seed`` where it draws."""
+    known: Any = keras.initializers.get(initializer)
+    config = known.get_config()
+    if "seed" in config:
+        known = type(known).from_config({**config, "seed": seed})
+    return np.asarray(known(tuple(shape)))
+
+
+def draw_weights(model: keras.Model, seed: int) -> None:
+    """Give ``model``, in place, weights that its initialisers draw with ``seed``; statistics begin anew.
+
+    Layers that are not built by initialisers of their own (``kernel_initializer`` and the like) stay as they
+    are, and so do normalisation layers that were adapted to data.
+    """
+    number = 0
+    for layer in model._flatten_layers(include_self=False):
+        for variable in getattr(layer, "_trainable_variables", []) + getattr(
+            layer, "_non_trainable_variables", []
+        ):
+            number += 1
+            kind = variable.name.removesuffix("_kernel") if variable.name != "kernel" else "kernel"
+            initializer = getattr(layer, f"{kind}_initializer", None)
+            if initializer is not None:
+                value = draw(initializer, variable.shape, (seed * 1_000_003 + number) % (2**31 - 1))
+                variable.assign(value)
+
+
+def linear_chain(model: keras.Model) -> list[Any] | None:
+    """The layers of a model in which each feeds the next and no other; None for any other model.
+
+    The layers of nested chains stand in their place.
+    """
+    if not can_be_cut(model) or len(model.inputs) != 1 or len(model.outputs) != 1:
+        return None
+    if not isinstance(model, keras.Sequential):
+        nodes = [node for nodes in model._nodes_by_depth.values() for node in nodes]
+        if any(len(nodes) != 1 for nodes in model._nodes_by_depth.values()):
+            return None
+        if any(len(node.input_tensors) > 1 or not node.operation for node in nodes):
+            return None
+    flat: list[Any] = []
+    for layer in model.layers:
+        if isinstance(layer, keras.layers.InputLayer):
+            continue
+        inner = linear_chain(layer) if isinstance(layer, keras.Model) else [layer]
+        if inner is None:
+            return None
+        flat.extend(inner)
+    return flat if len({id(layer) for layer in flat}) == len(flat) else None
