@@ -68,6 +68,13 @@ def build(model: keras.Model, batch: Sequence[Any], *, training: bool = True) ->
 
     Raises :class:`ModelError` if the model is not compiled, :class:`DataError` if the batch does not fit.
     """
+    check_compiled(model, training=training)
+    with fitting(model, batch):
+        model._symbolic_build(data_batch=tuple(batch))
+
+
+def check_compiled(model: keras.Model, *, training: bool = True) -> None:
+    """Raise :class:`ModelError` if the model is not compiled, or lacks the optimiser that training needs."""
     if not getattr(model, "compiled", False):
         raise ModelError(
             expected="a compiled model",
@@ -80,8 +87,6 @@ def build(model: keras.Model, batch: Sequence[Any], *, training: bool = True) ->
             received=f"model {model.name!r} with optimizer=None",
             remedy="call model.compile(optimizer=..., loss=...)",
         )
-    with fitting(model, batch):
-        model._symbolic_build(data_batch=tuple(batch))
 
 
 @contextlib.contextmanager

@@ -110,7 +110,7 @@ _MODEL: Final = {
     ),
     "batch-norm-momentum": (
         "moving averages too slow for the data",
-        "After two epochs ({steps} steps) the moving averages still hold {share:.0%} of what they began with, "
+        "After two epochs ({steps} steps) the moving averages still hold {share:.0%} of their first values, "
         "so evaluation lags behind training.",
         ("repair-batch-norm",),
         "Keras, keras.io/api/layers/normalization_layers/batch_normalization",
@@ -153,7 +153,7 @@ _MODEL: Final = {
     ),
     "saturating-deep": (
         "many saturating layers in a row",
-        "{layers} hidden layers end in {names}, whose slope is below 1: each multiplies the gradient by less, "
+        "{layers} hidden layers end in {names}, of slope below 1: each multiplies the gradient by less, "
         "and the first layers get next to none.",
         ("replace-activation", "insert-batch-norm"),
         _GLOROT,
@@ -244,7 +244,7 @@ _PROBE: Final = {
     ),
     "saturated-units": (
         "saturated units",
-        "{share:.0%} of the outputs of {where} lie on a flat end of the activation, where no gradient passes.",
+        "{share:.0%} of the outputs of {where} lie on a flat end of the activation: no gradient passes.",
         _DEAD,
         _GLOROT,
     ),

@@ -46,7 +46,7 @@ class LayerFacts:
             layer's own, or that of a layer after it ("linear" for none). None for a function of one's own.
         activation_layer: path of the layer that applies it; ``path`` itself for the layer's own.
         sources: indices of the calls its inputs came from; () where they come from none directly.
-        takes_input: whether one of its inputs is the model's own, unchanged.
+        takes_input: whether one of its inputs is the model's own, at most in another shape.
         consumers: indices of the calls that its output goes to.
         is_output: whether nothing with weights comes after it.
         repeated: whether the same layer was called before.
@@ -159,8 +159,8 @@ def optimizer_facts(model: keras.Model) -> OptimizerFacts:
     if optimizer is None:
         return OptimizerFacts("", None, False, 0.0, 0, None)
     given = getattr(optimizer, "_learning_rate", None)
-    scheduled = isinstance(given, keras.optimizers.schedules.LearningRateSchedule)
-    if scheduled:
+    scheduled = given is not None and isinstance(given, keras.optimizers.schedules.LearningRateSchedule)
+    if given is not None and scheduled:
         rate: float | None = max(float(np.asarray(given(step))) for step in _ASKED_STEPS)
     else:
         rate = None if given is None else float(np.asarray(given))

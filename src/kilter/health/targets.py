@@ -1,0 +1,81 @@
+"""What targets are: class numbers, one-hot rows, or numbers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+
+# More different whole numbers than this are counts or amounts, not classes.
+_MOST_CLASSES: Final = 100
+_ROWS_A_CLASS: Final = 5
+
+
+@dataclass(frozen=True)
+class TargetFacts:
+    """Of finite targets, rows first.
+
+    Attributes:
+        width: numbers a row; 1 for shape (n,) and (n, 1).
+        low, high: the range.
+        whole: whether every number is a whole one.
+        one_hot: whether rows hold a single 1 and otherwise 0, in two columns or more.
+        shares: whether rows are of two columns or more, at least 0 and add up to 1, as one-hot rows do.
+        classes: of single whole numbers from 0 without gaps, or of one-hot rows, how many; 0 for others.
+    """
+
+    width: int
+    low: float
+    high: float
+    whole: bool
+    one_hot: bool
+    shares: bool
+    classes: int
+
+    @property
+    def kind(self) -> str:
+        """In words, for messages."""
+        if self.one_hot:
+            return f"one-hot rows of {self.width} columns"
+        if self.shares:
+            return f"shares of {self.width} classes"
+        numbers = "whole numbers" if self.whole else "numbers"
+        rows = "" if self.width == 1 else f"rows of {self.width} "
+        return f"{rows}{numbers} from {self.low:g} to {self.high:g}"
+
+
+def target_facts(targets: np.ndarray | None) -> TargetFacts | None:
+    """The facts of ``targets``; None for none, for words, and where a number is not finite."""
+    if targets is None or targets.dtype.kind not in "fiub" or targets.size == 0:
+        return None
+    rows = targets.reshape(len(targets), -1)
+    if not np.all(np.isfinite(rows)):
+        return None
+    width, low, high = rows.shape[1], float(rows.min()), float(rows.max())
+    whole = bool(np.all(rows == np.round(rows)))
+    shares = width > 1 and low >= 0 and bool(np.allclose(rows.sum(axis=1, dtype=np.float64), 1, atol=1e-3))
+    one_hot = shares and whole
+    return TargetFacts(width, low, high, whole, one_hot, shares, _classes(rows, whole, one_hot))
+
+
+def _classes(rows: np.ndarray, whole: bool, one_hot: bool) -> int:
+    if one_hot:
+        return rows.shape[1]
+    if rows.shape[1] != 1 or not whole:
+        return 0
+    found = np.unique(rows)
+    gapless = found[0] == 0 and found[-1] == len(found) - 1
+    few = 2 <= len(found) <= _MOST_CLASSES and len(found) * _ROWS_A_CLASS <= max(len(rows), 10)
+    return len(found) if gapless and few else 0
+
+
+def labels(targets: np.ndarray | None) -> np.ndarray | None:
+    """The class number of each row, int [n]; None for targets that are no classes."""
+    facts = target_facts(targets)
+    if facts is None or targets is None:
+        return None
+    rows = targets.reshape(len(targets), -1)
+    if facts.one_hot:
+        return rows.argmax(axis=1)
+    return rows[:, 0].astype(np.int64) if facts.classes else None
