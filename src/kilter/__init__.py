@@ -25,7 +25,7 @@ _FUNCTIONS = {
     "predict_mc": "kilter.infer.monte_carlo",
     "calibration": "kilter.infer.calibration",
     "fold_batch_norm": "kilter.infer.folding",
-    "refresh_batch_norm": "kilter.infer.statistics",
+    "refresh_batch_norm": "kilter.engine.batch_statistics",
     "zero_small_weights": "kilter.infer.sparsity",
     "to_half": "kilter.infer.half_precision",
     "OptaxOptimizer": "kilter.engine.optax_optimizer",

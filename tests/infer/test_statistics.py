@@ -4,8 +4,8 @@ import keras
 import numpy as np
 import pytest
 
+from kilter.engine.batch_statistics import refresh_batch_norm
 from kilter.errors import DataError, ModelError, OptionError
-from kilter.infer.statistics import refresh_batch_norm
 
 from .models import Norm, bits, inputs, layers, norms_of, sequential, stir
 

@@ -9,6 +9,7 @@ import pytest
 
 from kilter.data import Dataset, load, split
 from kilter.engine.averaging import ExponentialMovingAverage, StochasticWeightAverage
+from kilter.engine.batch_statistics import refresh_batch_norm
 from kilter.engine.fit import fit as engine_fit
 from kilter.errors import OptionError, RecipeError
 from kilter.nn import SmoothedSparseCategoricalCrossentropy
@@ -144,6 +145,24 @@ def test_early_stopping_keeps_the_best_average(recipe, kind, tmp_path):
     assert result.result.reason == "patience"
     assert len(losses) < 40
     assert result.result.evaluations["validation"].metrics["loss"] == pytest.approx(min(losses), rel=1e-5)
+
+
+def test_a_mean_of_weights_gets_the_statistics_that_fit_it(recipe, tmp_path, saving_every_epoch):
+    """Those of the training rows under the averaged weights: measured again they are the same."""
+    given = with_overrides(recipe, ["model.batch_norm=before", "train.swa.start=1", "train.epochs=3"])
+    whole = train(given, parent=tmp_path / "whole", verbose=0)
+    with pytest.raises(Interrupted) as caught:
+        train(given, parent=tmp_path / "part", callbacks=[InterruptIn(2)], verbose=0)
+    resumed = resume(caught.value.path, verbose=0)
+    plain = train(with_overrides(given, ["train.swa=none"]), parent=tmp_path / "plain", verbose=0)
+    assert same_bits(weights(whole.path), weights(resumed.path))
+    for group in ("trainable", "non_trainable"):
+        assert same_bits(state(whole.path)[group], state(plain.path)[group])
+    rows = split(load("digits"), validation=0.2, test=0.1, seed=3).train.x
+    (norm,) = refresh_batch_norm(whole.model, rows).layers
+    assert norm.mean_moved < 1e-6  # standard deviations: the statistics are kept in float32
+    assert norm.variance_moved < 1 + 1e-6
+    assert refresh_batch_norm(plain.model, rows).layers[0].mean_moved > 0.01
 
 
 @pytest.mark.parametrize("average", [ExponentialMovingAverage, StochasticWeightAverage])

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import jax.numpy as jnp
@@ -20,17 +20,20 @@ from kilter import backend  # noqa: F401
 import keras
 import numpy as np
 
+from kilter.engine.batch_statistics import refresh_batch_norm
 from kilter.engine.bridge import variables
 from kilter.errors import OptionError
 
-Refresh = Callable[[keras.Model], object]
 Pairs = list[tuple[Any, Any]]
 
 
 class WeightAverage(keras.callbacks.Callback, ABC):
-    """Puts averaged weights into the model while it is judged; at the end of training they stay in it."""
+    """Puts averaged weights into the model while it is judged; at the end of training they stay in it.
 
-    def __init__(self, refresh: Refresh | None = None) -> None:
+    ``refresh``: None, or inputs from which batch normalisations then get their statistics.
+    """
+
+    def __init__(self, refresh: Any = None) -> None:
         super().__init__()
         self._refresh = refresh
         self._epoch: int | None = None
@@ -94,7 +97,7 @@ class WeightAverage(keras.callbacks.Callback, ABC):
         self._aside = [(one, jnp.array(one.value)) for one in (*state.trainable, *state.non_trainable)]
         _assign(averages)
         if self._refresh is not None:
-            self._refresh(self._trained())
+            refresh_batch_norm(self._trained(), self._refresh)
 
     def _trained(self) -> keras.Model:
         if self.model is None:
@@ -110,9 +113,9 @@ class ExponentialMovingAverage(WeightAverage):
     unaveraged weights in the model where a training stops early.
 
     Args:
-        refresh: called with the model that holds the averages; what it changes of the statistics of batch
-            normalisation is undone with the weights. Without it they are those of the training, which are
-            moving averages too.
+        refresh: the training inputs, from which batch normalisations get the statistics that fit the averages
+            (:func:`kilter.refresh_batch_norm`), until the weights of the training come back. Without them the
+            statistics are those of the training, which are moving averages too.
 
     Raises :class:`~kilter.errors.OptionError` when training begins with an optimiser that keeps no average.
     """
@@ -156,14 +159,13 @@ class StochasticWeightAverage(WeightAverage):
         start: epochs before averaging begins: a whole number, or a share (0 to below 1) of all epochs.
         every: epochs between two that count.
         refresh: as in :class:`ExponentialMovingAverage`; needed where the model has batch normalisation,
-            whose statistics belong to other weights than the average: ``lambda model:
-            kilter.refresh_batch_norm(model, x)``.
+            whose statistics belong to other weights than the average.
 
     Raises :class:`~kilter.errors.OptionError` for values out of range, and when training begins for a model
     with batch normalisation and no ``refresh``.
     """
 
-    def __init__(self, start: float = 0.75, every: int = 1, refresh: Refresh | None = None) -> None:
+    def __init__(self, start: float = 0.75, every: int = 1, refresh: Any = None) -> None:
         super().__init__(refresh)
         _check(start, every)
         self._start = start
@@ -238,15 +240,18 @@ def _check(start: float, every: int) -> None:
         )
 
 
-def _check_statistics(model: keras.Model, refresh: Refresh | None) -> None:
+def _check_statistics(model: keras.Model, refresh: Any) -> None:
     if refresh is None and normalizes_batches(model):
         raise OptionError(
-            expected="refresh=..., as the statistics of batch normalisation do not fit the averaged weights",
+            expected="refresh=, as the statistics of batch normalisation do not fit the averaged weights",
             received=f"refresh=None and model {model.name!r}, which has batch normalisation",
-            remedy="pass refresh=lambda model: kilter.refresh_batch_norm(model, x), x the training inputs",
+            remedy="pass the training inputs as refresh: the statistics are made of them anew",
         )
 
 
 def normalizes_batches(model: keras.Model) -> bool:
-    """Whether the model has a batch normalisation, whose statistics belong to the weights of the training."""
-    return any(isinstance(layer, keras.layers.BatchNormalization) for layer in model._flatten_layers())
+    """Whether the model has a batch normalisation that is not frozen."""
+    return any(
+        isinstance(layer, keras.layers.BatchNormalization) and layer.trainable
+        for layer in model._flatten_layers()
+    )

@@ -17,7 +17,12 @@ from kilter import backend  # noqa: F401
 import keras
 
 from kilter.data import Dataset
-from kilter.engine.averaging import ExponentialMovingAverage, StochasticWeightAverage, WeightAverage
+from kilter.engine.averaging import (
+    ExponentialMovingAverage,
+    StochasticWeightAverage,
+    WeightAverage,
+    normalizes_batches,
+)
 from kilter.engine.fit import fit
 from kilter.engine.history import History
 from kilter.engine.inference import evaluate, predict
@@ -195,7 +200,8 @@ def _weight_average(prepared: Prepared) -> WeightAverage | None:
     """The average of the weights that the recipe asks for."""
     swa = prepared.recipe.train.swa
     if swa is not None:
-        return StochasticWeightAverage(swa.start, swa.every)
+        refresh = prepared.parts.train.x if normalizes_batches(prepared.model) else None
+        return StochasticWeightAverage(swa.start, swa.every, refresh)
     optimizer: Any = prepared.model.optimizer
     return ExponentialMovingAverage() if optimizer.use_ema else None
 
