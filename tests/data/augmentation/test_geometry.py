@@ -130,6 +130,8 @@ def test_several_steps_are_one_map_in_order():
     made = np.asarray(move(jnp.asarray(x), steps, "edge"))
     expected = np.rot90(x, 1, axes=(1, 2))
     np.testing.assert_allclose(made[:, 2:], expected[:, :-2], atol=1e-3)
+    mirror = (KEY, Fixed([[1.0, 0.0], [0.0, -1.0]]))
+    np.testing.assert_allclose(move(x, [steps[0], mirror], "edge"), expected[:, :, ::-1], atol=1e-3)
 
 
 def test_what_one_step_pushes_out_another_brings_back():
