@@ -2,11 +2,12 @@
 
 import numpy as np
 import pytest
-from tests.health.synthetic import context, readings
 
 from kilter.health import curve_checks, probe_checks, training_checks
 from kilter.health.catalogue import CATALOGUE
 from kilter.health.thresholds import Thresholds
+
+from .synthetic import context, readings
 
 FALLING = np.geomspace(1.0, 0.4, 8)
 STILL = np.full(8, 0.7)
@@ -65,6 +66,7 @@ TRAININGS = [
     ("rate-too-high", "severe", steps(np.geomspace(1, 50, 8))),
     ("rate-too-high", "severe", steps(STILL + 0.3 * NOISE[:8], update_ratio=0.5)),
     ("rate-too-high", "severe", steps([1, 1.3, 1.1, 1.5, 1.2, 1.4, 1.3, 1.6], [2.0] * 8)),
+    ("rate-too-high", "severe", steps(np.r_[2.5, 3.2, STILL[2:]], update_ratio=over(3, 0), dead=over(0, 1))),
     ("rate-too-low", "severe", steps(STILL, update_ratio=1e-7)),
     ("rate-too-low", "severe", steps(STILL * np.linspace(1, 0.999, 8), update_ratio=1e-6)),
     ("rate-too-low", "warning", steps(STILL, update_ratio=5e-5)),
@@ -107,6 +109,7 @@ SOUND = {
     "steps": steps(),
     "a hundredth of the loss": steps(np.linspace(1.0, 0.99, 8)),
     "a loss that rises on single steps": steps(FALLING + 0.02 * NOISE[:8]),
+    "large steps that help": steps(np.geomspace(1.0, 0.1, 8), update_ratio=0.3),
     "below zero": steps(FALLING - 2.0),
     "trained before": steps(1e-3 * FALLING),
     "too few steps to judge": steps(STILL, every=1),
@@ -165,6 +168,11 @@ def test_no_rate_is_blamed_where_the_gradient_is_lost():
     findings = found(training_checks.CHECKS, lost)
     assert [one.code for one in findings] == ["vanishing-gradients", "loss-not-moving"]
     assert findings[1].remedies == CATALOGUE["vanishing-gradients"].remedies
+
+
+def test_the_rate_that_units_die_of_comes_before_them():
+    dying = steps(np.r_[2.5, 3.2, STILL[2:]], update_ratio=over(3, 0), dead=over(0, 1))
+    assert [one.code for one in found(training_checks.CHECKS, dying)] == ["rate-too-high", "dying-units"]
 
 
 def test_a_saturated_probe_explains_a_loss_that_stays():

@@ -27,11 +27,11 @@ class SignalThresholds:
     unit_share_warning: float = sourced(0.3, OWN)
     # some steps
     gradient_ratio: float = sourced(1e-4, f"{_AUTOTRAINER}: vanishing below 1e-3 of the last layer's")
-    update_ratio_high: float = sourced(0.1, "100 times the usual 1e-3 (Karpathy, CS231n notes)")
+    update_ratio_high: float = sourced(0.2, "200 times the usual 1e-3 (Karpathy, CS231n notes)")
     update_ratio_low: float = sourced(1e-5, "100 times below the usual 1e-3 (Karpathy, CS231n notes)")
     update_ratio_low_warning: float = sourced(1e-4, "10 times below the usual 1e-3 (Karpathy, CS231n notes)")
     movement: float = sourced(0.005, OWN)
-    movement_high: float = sourced(0.05, OWN)
+    movement_high: float = sourced(0.1, OWN)
     divergence: float = sourced(2.0, OWN)
     worse_steps: float = sourced(0.6, "half is what chance gives")
     worse_size: float = sourced(0.02, OWN)

@@ -76,6 +76,33 @@ def check_gradients(context: Context) -> list[Finding]:
     return []
 
 
+def check_rate(context: Context) -> list[Finding]:
+    """Steps too large: a loss that grows or is thrown about, or units that die of them."""
+    found, limits = _readings(context), context.thresholds
+    if found is None or found.steps[-1] + 1 < limits.least_steps or _lost_at_first(context):
+        return []
+    first, late = float(found.loss[0]), float(np.median(_after(found)[len(found) // 2 :]))
+    size = max(abs(first), 1e-12)
+    change = (_after(found) - found.loss) / size
+    worse, thrown = float(np.mean(change > 0)), float(np.max(change))
+    # The largest at any reading: units that died of one step take no further ones.
+    largest = float(np.nanmax(_sizes(context, found), initial=0.0))
+    harmed = (first - late) / size < limits.movement_high or bool(check_units(context))
+    evidence = []
+    # A loss that grew while next to nothing was stepped grew with dropout or another draw of chance.
+    if first > 0 and late > limits.divergence * first and largest > limits.update_ratio_low_warning:
+        evidence.append(seen(limits, "divergence", "late over first loss", late / first))
+    if worse > limits.worse_steps and thrown > limits.worse_size and late >= first:
+        evidence.append(seen(limits, "worse_steps", "share of steps that made the loss larger", worse))
+    if largest > limits.update_ratio_high and harmed:
+        evidence.append(seen(limits, "update_ratio_high", "largest step over weights", largest))
+    if not evidence:
+        return []
+    told = f"The loss went from {first:.3g} to {late:.3g}"
+    detail = f"{told}; a step changes the weights by up to {largest:.2g} of their size"
+    return [finding("rate-too-high", "severe", ("optimizer",), evidence, detail=detail)]
+
+
 def check_units(context: Context) -> list[Finding]:
     """Units that die, or saturate, while training goes on."""
     found, limits = _readings(context), context.thresholds
@@ -99,14 +126,11 @@ def check_units(context: Context) -> list[Finding]:
 
 
 def check_movement(context: Context) -> list[Finding]:
-    """A loss that does not fall, and why: steps too large, too small, or gradients that say nothing."""
+    """A loss that does not fall, and why: steps too small, or gradients that say nothing."""
     found, limits = _readings(context), context.thresholds
-    if found is None or found.steps[-1] + 1 < limits.least_steps:
+    if found is None or found.steps[-1] + 1 < limits.least_steps or check_rate(context):
         return []
-    steps = _sizes(context, found)
-    high = _too_high(context, found, steps)
-    if high:
-        return high
+    steps = np.nanmedian(_sizes(context, found), axis=0)
     moved = _movement(found)
     if moved >= limits.movement:
         return []
@@ -131,10 +155,10 @@ def check_movement(context: Context) -> list[Finding]:
 
 
 def _sizes(context: Context, found: Measurements) -> np.ndarray:
-    """Of each layer with a kernel, the median of its steps over its weights; without those that are NaN."""
+    """Steps over weights [readings, layers] of layers with a kernel, without those that are NaN throughout."""
     kernels = [found.layers.index(one.path) for one in context.weighted if one.path in found.layers]
     ratios = found.values["update_ratio"][:, kernels]
-    return np.nanmedian(ratios[:, ~np.isnan(ratios).all(axis=0)], axis=0)
+    return ratios[:, ~np.isnan(ratios).all(axis=0)]
 
 
 def _movement(found: Measurements) -> float:
@@ -142,33 +166,15 @@ def _movement(found: Measurements) -> float:
     return float((found.loss[0] - np.min(_after(found))) / max(abs(found.loss[0]), 1e-12))
 
 
-def _too_high(context: Context, found: Measurements, steps: np.ndarray) -> list[Finding]:
-    """A loss that grows or is thrown about by its own steps."""
-    limits = context.thresholds
-    first, late = float(found.loss[0]), float(np.median(_after(found)[len(found) // 2 :]))
-    size = max(abs(first), 1e-12)
-    change = (_after(found) - found.loss) / size
-    worse, thrown = float(np.mean(change > 0)), float(np.max(change))
-    largest = float(np.max(steps)) if len(steps) else np.nan
-    told = f"The loss went from {first:.3g} to {late:.3g}"
-    moved = largest > limits.update_ratio_low_warning  # else the loss grew with dropout, not with steps
-    evidence = []
-    if first > 0 and late > limits.divergence * first and moved:
-        evidence.append(seen(limits, "divergence", "late over first loss", late / first))
-    if worse > limits.worse_steps and thrown > limits.worse_size and late >= first:
-        evidence.append(seen(limits, "worse_steps", "share of steps that made the loss larger", worse))
-    if largest > limits.update_ratio_high and (first - late) / size < limits.movement_high:
-        evidence.append(seen(limits, "update_ratio_high", "step over weights", largest))
-    if not evidence:
-        return []
-    detail = f"{told}; a step changes the weights by up to {largest:.2g} of their size"
-    return [finding("rate-too-high", "severe", ("optimizer",), evidence, detail=detail)]
+def _lost_at_first(context: Context) -> Finding | None:
+    """What was found before any step that keeps signal or gradient from passing, whatever the rate."""
+    earlier = (one for check in PROBE_CHECKS for one in check(context))
+    return next((one for one in earlier if one.severity == "severe"), None)
 
 
 def _upstream(context: Context) -> Finding | None:
-    """What was found that keeps signal or gradient from passing, whatever the rate."""
-    earlier = (one for check in (*PROBE_CHECKS, check_gradients, check_units) for one in check(context))
-    return next((one for one in earlier if one.severity == "severe"), None)
+    """What keeps signal or gradient from passing, found before any step or since."""
+    return _lost_at_first(context) or next(iter((*check_gradients(context), *check_units(context))), None)
 
 
 def _without_gradient(context: Context, found: Measurements) -> bool:
@@ -180,6 +186,7 @@ def _without_gradient(context: Context, found: Measurements) -> bool:
 CHECKS: tuple[Check, ...] = (
     check_finite,
     check_gradients,
+    check_rate,
     check_units,
     check_movement,
     *curve_checks.CHECKS,

@@ -1,0 +1,97 @@
+"""``kilter diagnose``: findings on the screen and as JSON, and an exit code that scripts can act on."""
+
+import json
+
+import keras
+import pytest
+from rich.console import Console
+
+from kilter.cli.findings import explained, findings_table, verdict
+from kilter.records import Diagnosis, Evidence, Finding
+
+FOUND = Finding(
+    code="dead-units",
+    severity="severe",
+    where=tuple(f"dense_{index}\x1b[31m" for index in range(6)),
+    evidence=(Evidence("share", 0.912345, 0.8, "a paper"), Evidence("rows", 256)),
+    explanation="91 % of the units are 0.",
+    remedies=("reinitialize-paired", "replace-activation"),
+    reference="A paper",
+)
+
+
+@pytest.fixture(scope="module")
+def recipe(tmp_path_factory):
+    path = tmp_path_factory.mktemp("recipe") / "small.toml"
+    path.write_text(
+        '[data]\nsource = "digits"\n[model]\nbuilder = "mlp"\nhidden = [16]\n[optimizer]\nclip = "auto"\n'
+    )
+    return path
+
+
+def model_file(folder, *, compiled):
+    model = keras.Sequential([keras.Input((8, 8, 1)), keras.layers.Flatten(), keras.layers.Dense(10, "relu")])
+    if compiled:
+        model.compile("sgd", "sparse_categorical_crossentropy")
+    path = folder / "saved.keras"
+    model.save(path)
+    return path
+
+
+def test_a_sound_recipe_ends_with_0(kilter, recipe):
+    ended = kilter("diagnose", recipe)
+    assert (ended.code, ended.err) == (0, "")
+    assert "severe" not in ended.out
+
+
+def test_a_rate_that_is_far_too_small_ends_with_1_and_json_says_the_same(kilter, recipe):
+    words = ("diagnose", recipe, "--set", "optimizer.learning_rate=1e-9")
+    shown, told = kilter(*words), kilter(*words, "--json")
+    assert (shown.code, told.code) == (1, 1)
+    assert "learning-rate-range" in shown.out
+    remedies = {one["code"]: one["remedies"] for one in json.loads(told.out)["findings"]}
+    assert "find-learning-rate" in remedies["learning-rate-range"]
+
+
+def test_a_saved_model_is_held_to_the_data(kilter, tmp_path):
+    ended = kilter("diagnose", "digits", "--model", model_file(tmp_path, compiled=True), "--json")
+    assert ended.code == 1
+    assert "output-activation-loss" in [one["code"] for one in json.loads(ended.out)["findings"]]
+
+
+@pytest.mark.parametrize(
+    ("compiled", "words", "told"),
+    [
+        (False, [], "saved after compile()"),
+        (True, ["--set", "seed=1"], "leave --set out"),
+        (True, ["--steps", "-1"], "steps of 0 or more"),
+    ],
+    ids=["uncompiled", "--set", "--steps"],
+)
+def test_bad_input_ends_in_three_lines(kilter, tmp_path, compiled, words, told):
+    ended = kilter("diagnose", "digits", "--model", model_file(tmp_path, compiled=compiled), *words)
+    assert ended.code == 2
+    assert told in ended.err
+    assert len(ended.err.splitlines()) == 3
+
+
+def test_a_table_names_what_was_seen_and_its_limit():
+    console = Console(width=140)
+    with console.capture() as captured:
+        console.print(findings_table([FOUND]))
+    text = captured.get()
+    limit = "share: 0.9123 (limit 0.8)"
+    for part in ("severe", "dead-units", "and 2 more", limit, "rows: 256", "replace-activation"):
+        assert part in text
+    assert "\x1b[31m" not in text
+
+
+def test_an_explanation_has_its_source():
+    assert list(explained([FOUND])) == ["dead-units: 91 % of the units are 0. (A paper)"]
+
+
+@pytest.mark.parametrize(
+    ("findings", "told"), [((), "Nothing was found."), ((FOUND,), "found: 1 severe")], ids=["none", "one"]
+)
+def test_the_last_line_counts(findings, told):
+    assert verdict(Diagnosis(findings)) == told
