@@ -9,7 +9,7 @@ from kilter import backend  # noqa: F401  (chooses JAX before Keras loads)
 # isort: split
 import keras
 
-from kilter.health.facts import LayerFacts, LossFacts, OutputFacts
+from kilter.health.facts import LayerFacts, OutputFacts
 from kilter.health.reading import own_activation
 from kilter.records import Change, Finding
 from kilter.treatment.patient import Patient, compiled_like
@@ -17,8 +17,7 @@ from kilter.treatment.remedies.initialization import paired_initializer, reiniti
 from kilter.treatment.remedies.targets import Wanted, wanted_output
 from kilter.treatment.surgery import Cut, can_be_cut, cut
 
-# Outputs from which a cross-entropy is computed as from logits.
-_FROM_LOGITS: Final = ("linear",)
+_ERRORS: Final = ("mae", "mse", "mean_absolute_error", "mean_squared_error")
 
 
 def repair_output(patient: Patient, finding: Finding) -> Patient | None:
@@ -31,24 +30,20 @@ def repair_output(patient: Patient, finding: Finding) -> Patient | None:
     already stays, weights too.
     """
     outputs = patient.facts[1]
-    if len(outputs) != 1 or outputs[0].targets is None:
+    if len(outputs) != 1 or not patient.model.compiled:
         return None
     (output,) = outputs
-    wanted = wanted_output(output.targets, output, accuracy=_counts_accuracy(patient.model))
-    if wanted is None:
+    wanted = wanted_output(output)
+    if wanted is None or wanted.is_met(output):
         return None
-    if wanted.activation in ("softmax", "sigmoid") and _is_right_from_logits(output, wanted):
-        return None
-    keeps_loss = _fits(output.loss, wanted)
-    keeps_model = output.activation == wanted.activation and output.units == wanted.units
-    if keeps_loss and keeps_model:
-        return None
+    keeps_loss, keeps_model = wanted.keeps_loss(output), wanted.keeps_model(output)
     model = None if keeps_model else _with_head(patient, output, wanted)
     if model is None and not keeps_model:
         return None
     given: Any = patient.model._compile_config.config  # type: ignore[attr-defined]
     loss = given["loss"] if keeps_loss else wanted.loss
-    metrics = given["metrics"] if keeps_loss and keeps_model else _metrics(given["metrics"], wanted)
+    same = output.units == wanted.units and output.loss is not None and output.loss.name in wanted.losses
+    metrics = given["metrics"] if same else _metrics(given["metrics"], wanted)
     model = patient.copy() if model is None else model
     model = compiled_like(patient.model, model, loss=loss, metrics=metrics)
     return patient.changed(_change(output, wanted, keeps_loss), model=model)
@@ -67,17 +62,6 @@ def _change(output: OutputFacts, wanted: Wanted, keeps_loss: bool) -> Change:
         snippet=f"keras.layers.Dense({wanted.units}, activation={wanted.activation!r})  # the last layer\n"
         f"model.compile(optimizer, loss={after!r})",
     )
-
-
-def _fits(loss: LossFacts | None, wanted: Wanted) -> bool:
-    return loss is not None and loss.name in (wanted.loss, *wanted.losses) and not loss.from_logits
-
-
-def _is_right_from_logits(output: OutputFacts, wanted: Wanted) -> bool:
-    """Whether the output has no activation and the right loss knows it."""
-    loss = output.loss
-    named = loss is not None and loss.from_logits and loss.name in (wanted.loss, *wanted.losses)
-    return named and output.activation in _FROM_LOGITS and output.units == wanted.units
 
 
 def _with_head(patient: Patient, output: OutputFacts, wanted: Wanted) -> keras.Model | None:
@@ -135,28 +119,8 @@ def _tail(patient: Patient, head: LayerFacts) -> list[LayerFacts] | None:
     return tail
 
 
-def _metric_name(metric: Any) -> str:
-    name = metric if isinstance(metric, str) else getattr(metric, "name", getattr(metric, "__name__", ""))
-    return str(name).lower()
-
-
-def _is_accuracy(metric: Any) -> bool:
-    name = _metric_name(metric)
-    return name == "acc" or "accuracy" in name
-
-
-def _counts_accuracy(model: Any) -> bool:
-    given = model._compile_config.config.get("metrics")
-    return any(_is_accuracy(metric) for metric in keras.tree.flatten(given))
-
-
 def _metrics(given: Any, wanted: Wanted) -> Any:
     """The metrics that go with the wanted output: accuracies of its kind, for numbers none."""
     listed = keras.tree.flatten(given) if given is not None else []
-    others = [metric for metric in listed if not _is_accuracy(metric) and isinstance(metric, str)]
-    others = [
-        metric for metric in others if metric in ("mae", "mse", "mean_absolute_error", "mean_squared_error")
-    ]
-    if wanted.task in ("numbers", "shares", "signs"):
-        return others or None
-    return ["accuracy"]
+    others = [metric for metric in listed if metric in _ERRORS]
+    return ["accuracy"] if wanted.of_classes else others or None

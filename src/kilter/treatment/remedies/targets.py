@@ -1,37 +1,19 @@
-"""What a model is to predict, read from its targets and from what it is compiled for."""
+"""What an output ought to be, read from its targets and from what it is compiled for."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Final, Literal
-
-import numpy as np
+from typing import Final
 
 from kilter.health.facts import OutputFacts
+from kilter.health.output_checks import BINARY, CATEGORICAL, LOGARITHMIC, SPARSE, SQUARES
+from kilter.health.targets import TargetFacts, target_facts
 
-Task = Literal["binary", "classes", "one-hot", "labels", "shares", "signs", "numbers"]
-
-_CLASS_LOSSES: Final = (
-    "binary_crossentropy",
-    "binary_focal_crossentropy",
-    "categorical_crossentropy",
-    "categorical_focal_crossentropy",
-    "sparse_categorical_crossentropy",
-    "smoothed_sparse_categorical_crossentropy",
-    "kl_divergence",
-)
-_NUMBER_LOSSES: Final = (
-    "mean_squared_error",
-    "mean_absolute_error",
-    "mean_squared_logarithmic_error",
-    "mean_absolute_percentage_error",
-    "huber",
-    "log_cosh",
-    "poisson",
-)
-# More different whole numbers than this are quantities, unless the model says that they are classes.
+# Class numbers beyond this are identifiers: no output gets a unit for each.
 _MOST_CLASSES: Final = 1000
-_FEW_CLASSES: Final = 20
+_DISTANCES: Final = (*SQUARES, *LOGARITHMIC)
+_HINGES: Final = ("hinge", "squared_hinge")
+_KNOWN: Final = (*SPARSE, *CATEGORICAL, *BINARY, *_DISTANCES, *_HINGES)
 
 
 @dataclass(frozen=True)
@@ -39,59 +21,87 @@ class Wanted:
     """The output that fits the targets.
 
     Attributes:
-        task: "binary" (0 or 1), "classes" (whole numbers), "one-hot", "labels" (several 0 or 1 a row),
-            "shares" (numbers from 0 to 1), "signs" (-1 or 1), "numbers".
         activation, loss: by Keras's names; units: of the last layer.
-        losses: others that do as well.
+        losses: those that do as well with this activation, ``loss`` among them.
+        also: other pairs of activation and losses that do as well.
+        of_classes: whether an accuracy says something of it.
     """
 
-    task: Task
     activation: str
     loss: str
     units: int
-    losses: tuple[str, ...] = ()
+    losses: tuple[str, ...]
+    also: tuple[tuple[str, tuple[str, ...]], ...] = ()
+    of_classes: bool = True
+
+    def keeps_loss(self, output: OutputFacts) -> bool:
+        """Whether the output's loss does, as it is."""
+        loss = output.loss
+        return loss is not None and loss.name in self.losses and not loss.from_logits
+
+    def keeps_model(self, output: OutputFacts) -> bool:
+        """Whether the last activation and the units are the wanted ones."""
+        return output.activation == self.activation and output.units == self.units
+
+    def is_met(self, output: OutputFacts) -> bool:
+        """Whether the output does as it is, in this or another way, from logits included."""
+        loss = output.loss
+        if loss is None or output.units != self.units:
+            return False
+        pairs = ((self.activation, self.losses), *self.also)
+        if loss.from_logits:
+            return output.activation == "linear" and any(loss.name in losses for _, losses in pairs)
+        return any(output.activation == one and loss.name in losses for one, losses in pairs)
 
 
-def wanted_output(targets: Any, output: OutputFacts, *, accuracy: bool) -> Wanted | None:
-    """The output for ``targets`` [n], [n, 1] or [n, k]; None where none is known.
+def wanted_output(output: OutputFacts) -> Wanted | None:
+    """The output for its targets of shape [n], [n, 1] or [n, k]; None where it cannot be known.
 
-    Whole numbers are classes where the model is compiled or built for classes: with a cross-entropy, with
-    ``accuracy``, or ending in a softmax or sigmoid.
+    Whole numbers from 0 are classes, but for more than two where a single unit is held to them by a distance;
+    with a cross-entropy they are classes even with gaps. -1 and 1 are two classes for a hinge loss. Nothing is
+    known of losses of one's own.
     """
-    array = np.asarray(targets)
-    if array.ndim > 2 or array.dtype.kind not in "biuf" or not len(array) or not np.all(np.isfinite(array)):
+    targets = target_facts(output.targets)
+    if targets is None or output.targets is None or output.targets.ndim > 2 or len(output.shape) != 2:
         return None
-    if array.ndim == 2 and array.shape[1] > 1:
-        return _of_rows(array, output)
-    values = np.unique(array)
-    loss = output.loss.name if output.loss else None
-    of_classes = loss in _CLASS_LOSSES or accuracy or output.activation in ("softmax", "sigmoid")
-    whole = bool(np.all(values == np.round(values)))
-    few = len(values) <= max(_FEW_CLASSES, output.units) or loss in _CLASS_LOSSES
-    if whole and of_classes and few and values.min() >= 0 and values.max() < _MOST_CLASSES:
-        return _of_classes(int(values.max()) + 1, output)
-    if list(values) == [-1.0, 1.0] and (of_classes or "hinge" in str(loss)):
-        return Wanted("signs", "tanh", "hinge", 1, ("squared_hinge", "mean_squared_error"))
-    if values.min() >= 0 and values.max() <= 1 and output.activation == "sigmoid" and not whole:
-        return Wanted("shares", "sigmoid", "binary_crossentropy", 1, _NUMBER_LOSSES)
-    return Wanted("numbers", "linear", "mean_squared_error", 1, _NUMBER_LOSSES)
+    loss = None if output.loss is None else output.loss.name
+    if output.loss is None or loss not in _KNOWN or output.loss.options.get("ignore_class") is not None:
+        return None
+    if targets.width > 1:
+        return _of_rows(targets)
+    if (targets.low, targets.high) == (-1, 1) and targets.whole and loss not in _DISTANCES:
+        return Wanted("tanh", "hinge", 1, _HINGES, (("linear", _HINGES),))
+    amounts = targets.classes > 2 and output.units == 1 and loss in _DISTANCES
+    numbered = targets.whole and targets.low >= 0 and loss in (*SPARSE, *CATEGORICAL, *BINARY)
+    if (targets.classes and not amounts) or numbered:
+        return _of_classes(int(targets.high) + 1, output)
+    return _of_numbers(targets)
 
 
-def _of_classes(classes: int, output: OutputFacts) -> Wanted:
+def _of_classes(classes: int, output: OutputFacts) -> Wanted | None:
     if classes <= 2 and output.units == 1:
-        return Wanted("binary", "sigmoid", "binary_crossentropy", 1, ("binary_focal_crossentropy",))
-    others = ("smoothed_sparse_categorical_crossentropy",)
+        return Wanted("sigmoid", "binary_crossentropy", 1, BINARY)
     units = max(classes, output.units, 2)
-    return Wanted("classes", "softmax", "sparse_categorical_crossentropy", units, others)
+    if units > _MOST_CLASSES and units != output.units:
+        return None
+    return Wanted("softmax", "sparse_categorical_crossentropy", units, SPARSE)
 
 
-def _of_rows(array: np.ndarray, output: OutputFacts) -> Wanted:
-    units = array.shape[1]
-    sums_to_one = bool(np.allclose(array.sum(axis=1), 1, atol=1e-3))
-    within = bool(array.min() >= 0 and array.max() <= 1)
-    if sums_to_one and within:
-        others = ("categorical_focal_crossentropy", "kl_divergence")
-        return Wanted("one-hot", "softmax", "categorical_crossentropy", units, others)
-    if within and np.all((array == 0) | (array == 1)):
-        return Wanted("labels", "sigmoid", "binary_crossentropy", units, ("binary_focal_crossentropy",))
-    return Wanted("numbers", "linear", "mean_squared_error", units, _NUMBER_LOSSES)
+def _of_rows(targets: TargetFacts) -> Wanted:
+    if targets.shares:
+        alone = (("sigmoid", BINARY),)
+        return Wanted("softmax", "categorical_crossentropy", targets.width, CATEGORICAL, alone)
+    if targets.whole and targets.low >= 0 and targets.high <= 1:
+        return Wanted("sigmoid", "binary_crossentropy", targets.width, BINARY)
+    return _of_numbers(targets)
+
+
+def _of_numbers(targets: TargetFacts) -> Wanted:
+    also: list[tuple[str, tuple[str, ...]]] = []
+    if targets.low >= 0:
+        also += [("exponential", LOGARITHMIC), ("softplus", _DISTANCES)]
+    if targets.low >= 0 and targets.high <= 1:
+        also += [("sigmoid", (*BINARY, *SQUARES))]
+    if targets.low >= -1 and targets.high <= 1:
+        also += [("tanh", SQUARES)]
+    return Wanted("linear", "mean_squared_error", targets.width, _DISTANCES, tuple(also), of_classes=False)

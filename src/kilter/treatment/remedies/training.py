@@ -10,9 +10,9 @@ from kilter import backend  # noqa: F401  (chooses JAX before Keras loads)
 import keras
 import numpy as np
 
+from kilter.health.targets import labels
 from kilter.records import Change, Finding
 from kilter.treatment.patient import Patient, compiled_like, copy_of
-from kilter.treatment.remedies.targets import wanted_output
 
 _USUAL_BATCH: Final = 32
 _LARGEST_BATCH: Final = 256
@@ -88,14 +88,15 @@ def train_longer(patient: Patient, finding: Finding) -> Patient | None:
 
 def class_weights(patient: Patient, finding: Finding) -> Patient | None:
     """Each class's rows weigh rows / (classes · rows of the class), so that all classes count alike."""
-    labels = _labels(patient)
-    if patient.options.class_weight is not None or labels is None:
+    outputs = patient.facts[1]
+    found = labels(outputs[0].targets) if len(outputs) == 1 else None
+    if patient.options.class_weight is not None or found is None:
         return None
-    classes, counts = np.unique(labels, return_counts=True)
+    classes, counts = np.unique(found, return_counts=True)
     if len(classes) < 2 or counts.min() == counts.max():
         return None
     weights = {
-        int(one): float(len(labels) / (len(classes) * n)) for one, n in zip(classes, counts, strict=True)
+        int(one): float(len(found) / (len(classes) * n)) for one, n in zip(classes, counts, strict=True)
     }
     change = Change(
         remedy="class-weights",
@@ -106,18 +107,6 @@ def class_weights(patient: Patient, finding: Finding) -> Patient | None:
         recipe=("train.class_weight=balanced",),
     )
     return patient.changed(change, options={"class_weight": weights})
-
-
-def _labels(patient: Patient) -> np.ndarray | None:
-    """The class of each row; None where targets are none."""
-    outputs = patient.facts[1]
-    if len(outputs) != 1 or outputs[0].targets is None:
-        return None
-    targets = outputs[0].targets
-    wanted = wanted_output(targets, outputs[0], accuracy=False)
-    if wanted is None or wanted.task not in ("binary", "classes", "one-hot"):
-        return None
-    return targets.argmax(axis=1) if wanted.task == "one-hot" else targets.reshape(-1).astype(int)
 
 
 def unfreeze(patient: Patient, finding: Finding) -> Patient | None:

@@ -1,0 +1,354 @@
+"""Every remedy on a model that needs it, and on one that cannot be cut: one table holds them all."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import kilter
+from kilter import backend  # noqa: F401
+
+# isort: split
+import keras
+from keras import layers
+
+from kilter.health.catalogue import CATALOGUE
+from kilter.nn.gain import weight_moment
+from kilter.treatment.patient import Patient
+from kilter.treatment.remedies import REMEDIES
+from tests.treatment.patients import (
+    IMAGES,
+    LABELS,
+    THREE,
+    X,
+    Written,
+    convolutional,
+    dense,
+    finding,
+    nested,
+    patient,
+)
+
+RAW = X * 40 + 100
+NOT_FINITE = np.where(np.arange(96)[:, None] == 5, np.nan, X)
+IMBALANCED = (np.arange(96) % 8 == 0).astype("int32")
+
+
+def _frozen() -> Patient:
+    model = dense()
+    model.trainable = False
+    return patient(model)
+
+
+def _stale() -> Patient:
+    found = patient(dense())
+    found.model.optimizer.build(found.model.trainable_variables)
+    found.model.layers[0].trainable = False
+    return found
+
+
+def _bn() -> layers.Layer:
+    return layers.BatchNormalization()
+
+
+def _layer(model: keras.Model, name: str) -> Any:
+    return next(layer for layer in model._flatten_layers() if layer.name == name)
+
+
+def _kinds(model: keras.Model) -> list[str]:
+    return [type(layer).__name__ for layer in model.layers if type(layer).__name__ != "InputLayer"]
+
+
+def _activations(treated: Patient) -> set[Any]:
+    return {one.activation for one in treated.layers if one.is_weighted and not one.is_output}
+
+
+def _he(treated: Patient) -> bool:
+    hidden = [one for one in treated.layers if one.is_weighted and not one.is_output]
+    return all(type(one.initializer).__name__ == "HeNormal" for one in hidden)
+
+
+def _standardized(treated: Patient) -> bool:
+    seen = np.asarray(treated.model.layers[0](treated.x))
+    return np.allclose(seen.mean(axis=0), 0, atol=1e-2) and np.allclose(seen.std(axis=0), 1, atol=1e-2)
+
+
+def _rate(treated: Patient) -> float:
+    rate = treated.optimizer.learning_rate
+    assert rate is not None
+    return rate
+
+
+# code: a patient that needs it, and whether the treated one has what the remedy promises
+CASES: dict[str, tuple[Callable[[], Patient], Callable[[Patient], object]]] = {
+    "standardize-inputs": (lambda: patient(dense(), RAW), _standardized),
+    "repair-output": (
+        lambda: patient(dense(output="softmax"), loss="mse"),
+        lambda p: (p.facts[1][0].activation, p.facts[1][0].loss.name) == ("sigmoid", "binary_crossentropy"),
+    ),
+    "replace-activation": (
+        lambda: patient(dense(activation="sigmoid")),
+        lambda p: _activations(p) == {"elu"} and _he(p) and p.facts[1][0].activation == "sigmoid",
+    ),
+    "self-normalize": (
+        lambda: patient(dense(activation="relu", between=(lambda: layers.Dropout(0.1), _bn))),
+        lambda p: (
+            _kinds(p.model) == ["Dense", "AlphaDropout"] * 3 + ["Dense"] and _activations(p) == {"selu"}
+        ),
+    ),
+    "insert-batch-norm": (
+        lambda: patient(dense()),
+        lambda p: _kinds(p.model) == ["Dense", "BatchNormalization", "Activation"] * 3 + ["Dense"],
+    ),
+    "repair-batch-norm": (
+        lambda: patient(convolutional(axis=1, momentum=0.999), IMAGES, LABELS[:64]),
+        lambda p: (
+            (_layer(p.model, "norm").axis, _layer(p.model, "norm").momentum) == (3, 0.8)
+            or _layer(p.model, "norm").axis == -1
+        ),
+    ),
+    "remove-redundant-bias": (
+        lambda: patient(dense(activation="linear", between=(_bn, lambda: layers.Activation("relu")))),
+        lambda p: not any(_layer(p.model, f"hidden_{i}").use_bias for i in range(3)),
+    ),
+    "reorder-dropout": (
+        lambda: patient(dense(between=(lambda: layers.Dropout(0.3), _bn))),
+        lambda p: _kinds(p.model) == ["Dense", "BatchNormalization"] * 3 + ["Dropout", "Dense"],
+    ),
+    "alpha-dropout": (
+        lambda: patient(dense(activation="selu", between=(lambda: layers.Dropout(0.3),))),
+        lambda p: (
+            _kinds(p.model) == ["Dense", "AlphaDropout"] * 3 + ["Dense"] and p.model.layers[1].rate == 0.3
+        ),
+    ),
+    "add-residuals": (lambda: patient(dense(9)), lambda p: _kinds(p.model).count("Add") == 4),
+    "add-dropout": (
+        lambda: patient(dense()),
+        lambda p: _kinds(p.model) == ["Dense", "Dropout"] * 3 + ["Dense"],
+    ),
+    "add-l2": (lambda: patient(dense()), lambda p: len(p.model.losses) == 3),
+    "add-max-norm": (
+        lambda: patient(dense()),
+        lambda p: all(_layer(p.model, f"hidden_{i}").kernel_constraint.max_value == 3 for i in range(3)),
+    ),
+    "clean-data": (
+        lambda: patient(dense(), NOT_FINITE),
+        lambda p: p.rows == 95 and np.isfinite(p.x).all() and len(p.x_val) == 31,
+    ),
+    "reinitialize-paired": (
+        lambda: patient(dense(activation="relu", initializer="ones")),
+        lambda p: _he(p) and len(np.unique(_layer(p.model, "hidden_0").kernel)) == 36,
+    ),
+    "reinitialize-lsuv": (
+        lambda: patient(dense(initializer=keras.initializers.RandomNormal(stddev=1e-3))),
+        lambda p: 0.8 < np.std(X @ np.asarray(_layer(p.model, "hidden_0").kernel)) < 1.2 and p.unit_variance,
+    ),
+    "unfreeze": (_frozen, lambda p: len(p.model.trainable_variables) == 8),
+    "recompile": (_stale, lambda p: len(p.model.trainable_variables) == 6),
+    "find-learning-rate": (
+        lambda: patient(dense(), optimizer=keras.optimizers.SGD(1e-7)),
+        lambda p: 1e-4 <= _rate(p) <= 1,
+    ),
+    "clip-gradients": (lambda: patient(dense()), lambda p: 0 < p.optimizer.optimizer.global_clipnorm < 10),
+    "change-optimizer": (
+        lambda: patient(dense()),
+        lambda p: (p.optimizer.name, _rate(p)) == ("nadam", pytest.approx(1e-3)),
+    ),
+    "one-cycle": (lambda: patient(dense()), lambda p: p.fit_options()["schedule"].steps == 12),
+    "change-batch-size": (lambda: patient(dense(), batch_size=2), lambda p: p.options.batch_size == 9),
+    "shuffle": (lambda: patient(dense(), shuffle=False), lambda p: p.options.shuffle),
+    "class-weights": (
+        lambda: patient(dense(), y=IMBALANCED),
+        lambda p: p.options.class_weight == pytest.approx({0: 96 / (2 * 84), 1: 96 / (2 * 12)}),
+    ),
+    "augment": (
+        lambda: patient(convolutional(), IMAGES, LABELS[:64]),
+        lambda p: len(p.options.augment.transforms) == 2,
+    ),
+    "stop-early": (
+        lambda: patient(dense(), epochs=50),
+        lambda p: p.fit_options()["callbacks"][0].patience == 10,
+    ),
+    "train-longer": (lambda: patient(dense()), lambda p: p.options.epochs == 4),
+}
+# What changes again when it is applied again, as it says.
+REPEATED = {"change-batch-size", "train-longer"}
+
+
+def bits(model: keras.Model) -> list[bytes]:
+    variables = [*model.variables, *model.optimizer.variables]
+    flags = [repr(layer.trainable) for layer in model._flatten_layers()]
+    return [np.asarray(one).tobytes() for one in variables] + [
+        repr(model.get_config()).encode(),
+        *map(str.encode, flags),
+    ]
+
+
+def test_the_table_is_whole():
+    named = {remedy for entry in CATALOGUE.values() for remedy in entry.remedies}
+    assert set(CASES) == set(REMEDIES)
+    assert named <= set(REMEDIES)
+
+
+@pytest.mark.parametrize("code", CASES)
+def test_a_remedy_does_what_it_says(code: str, tmp_path: Path):
+    make, promised = CASES[code]
+    ill = make()
+    before = bits(ill.model)
+    treated = REMEDIES[code].apply(ill, finding())
+    assert treated is not None
+    assert bits(ill.model) == before
+    assert promised(treated)
+
+    (change,) = treated.changes
+    assert change.remedy == code
+    assert change.before and change.after and change.before != change.after and change.snippet
+    assert all("=" in one for one in change.recipe)
+    if code not in REPEATED:
+        assert REMEDIES[code].apply(treated, finding()) is None
+
+    model, kept = treated.copy(), bits(treated.model)
+    options = {**treated.fit_options(1), "batch_size": len(treated.x) // 3}
+    history = kilter.fit(model, treated.x, treated.y, **options, verbose=0)
+    assert np.isfinite(history.history["loss"]).all()
+    assert bits(treated.model) == kept
+    model.save(tmp_path / "model.keras")
+    loaded: Any = keras.models.load_model(tmp_path / "model.keras")
+    assert np.array_equal(loaded.predict(treated.x, verbose=0), model.predict(treated.x, verbose=0))
+
+
+@pytest.mark.parametrize("code", REMEDIES)
+def test_a_model_that_cannot_be_cut_is_treated_without_a_cut_or_not_at_all(code: str):
+    model = Written()
+    model.build((None, 6))
+    ill = patient(model, batch_size=2, shuffle=False, y=IMBALANCED)
+    before = [np.asarray(one).tobytes() for one in model.variables]
+    treated = REMEDIES[code].apply(ill, finding())
+    assert [np.asarray(one).tobytes() for one in model.variables] == before
+    if REMEDIES[code].needs_surgery:
+        assert treated is None
+    elif treated is not None:
+        kilter.fit(treated.copy(), treated.x, treated.y, **treated.fit_options(1), verbose=0)
+
+
+def test_reinitialising_works_on_a_model_that_cannot_be_cut():
+    model = Written()
+    model.build((None, 6))
+    treated = REMEDIES["reinitialize-paired"].apply(patient(model), finding())
+    assert treated is not None
+    kernel = np.asarray(treated.model.hidden.kernel)
+    assert np.mean(kernel**2) == pytest.approx(weight_moment("glorot_uniform", (6, 6)), rel=0.6)
+
+
+@pytest.mark.parametrize(
+    "make", [lambda: dense(functional=True, activation="sigmoid"), nested], ids=["functional", "nested"]
+)
+@pytest.mark.parametrize(
+    "code", ["replace-activation", "insert-batch-norm", "standardize-inputs", "add-dropout"]
+)
+def test_functional_and_nested_models_are_cut_too(make: Callable[[], keras.Model], code: str, tmp_path: Path):
+    ill = patient(make(), RAW)
+    before = bits(ill.model)
+    treated = REMEDIES[code].apply(ill, finding())
+    assert treated is not None and bits(ill.model) == before
+    model = treated.copy()
+    kilter.fit(model, treated.x, treated.y, **treated.fit_options(1), verbose=0)
+    model.save(tmp_path / "model.keras")
+    loaded: Any = keras.models.load_model(tmp_path / "model.keras")
+    assert np.array_equal(loaded.predict(treated.x, verbose=0), model.predict(treated.x, verbose=0))
+
+
+def test_only_the_layers_named_are_changed():
+    ill = patient(dense(activation="sigmoid"))
+    treated = REMEDIES["replace-activation"].apply(ill, finding("hidden_1"))
+    assert treated is not None
+    assert [one.activation for one in treated.layers] == ["sigmoid", "elu", "sigmoid", "sigmoid"]
+    for name in ("hidden_0", "hidden_2", "output"):
+        ours, theirs = _layer(treated.model, name).get_weights(), _layer(ill.model, name).get_weights()
+        assert all(np.array_equal(a, b) for a, b in zip(ours, theirs, strict=True))
+
+
+@pytest.mark.parametrize(
+    "code", ["remove-redundant-bias", "add-l2", "add-max-norm", "add-dropout", "alpha-dropout"]
+)
+def test_what_is_computed_stays(code: str):
+    ill = CASES[code][0]()
+    for layer in ill.model.layers:  # statistics and biases as after training
+        layer.set_weights([np.abs(weight) + 0.1 for weight in layer.get_weights()])
+    treated = REMEDIES[code].apply(ill, finding())
+    assert treated is not None
+    # A moving mean takes the bias up in float32: a few roundings of values of about 10.
+    assert np.allclose(treated.model.predict(X, verbose=0), ill.model.predict(X, verbose=0), atol=1e-5)
+
+
+ONE_HOT = np.eye(3, dtype="float32")[THREE]
+NUMBERS = X @ np.arange(6, dtype="float32")
+OUTPUTS = [  # units, activation, loss, targets -> units, activation, loss; None where it is right
+    (1, "softmax", "binary_crossentropy", LABELS, (1, "sigmoid", "binary_crossentropy")),
+    (1, "relu", "mse", LABELS, (1, "sigmoid", "binary_crossentropy")),
+    (1, None, "binary_crossentropy", LABELS, (1, "sigmoid", "binary_crossentropy")),
+    (2, "sigmoid", "sparse_categorical_crossentropy", LABELS, (2, "softmax", "sparse_categorical_crossentropy")),
+    (3, "softmax", "categorical_crossentropy", THREE, (3, "softmax", "sparse_categorical_crossentropy")),
+    (3, "softmax", "sparse_categorical_crossentropy", ONE_HOT, (3, "softmax", "categorical_crossentropy")),
+    (3, "softmax", "mse", ONE_HOT, (3, "softmax", "categorical_crossentropy")),
+    (1, "sigmoid", "binary_crossentropy", THREE, (3, "softmax", "sparse_categorical_crossentropy")),
+    (2, "softmax", "sparse_categorical_crossentropy", THREE, (3, "softmax", "sparse_categorical_crossentropy")),
+    (3, "softmax", keras.losses.SparseCategoricalCrossentropy(from_logits=True), THREE,
+     (3, "softmax", "sparse_categorical_crossentropy")),
+    (1, "relu", "mse", NUMBERS, (1, "linear", "mean_squared_error")),
+    (1, "sigmoid", "mae", NUMBERS, (1, "linear", "mean_absolute_error")),
+    (1, "softmax", "binary_crossentropy", NUMBERS, (1, "linear", "mean_squared_error")),
+    (1, "sigmoid", "binary_crossentropy", LABELS, None),
+    (2, "softmax", "sparse_categorical_crossentropy", LABELS, None),
+    (3, "softmax", "categorical_crossentropy", ONE_HOT, None),
+    (3, "sigmoid", "binary_crossentropy", ONE_HOT, None),
+    (3, None, keras.losses.SparseCategoricalCrossentropy(from_logits=True), THREE, None),
+    (1, None, "huber", NUMBERS, None),
+    (1, "softplus", "poisson", np.abs(NUMBERS), None),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "case",
+    OUTPUTS,
+    ids=[
+        f"{u}-{a}-{loss if isinstance(loss, str) else 'logits'}-{i}"
+        for i, (u, a, loss, _, _) in enumerate(OUTPUTS)
+    ],
+)
+def test_the_output_is_repaired_to_fit_the_targets(case: Any):
+    units, activation, loss, y, expected = case
+    ill = patient(dense(1, units=units, output=activation), y=y, loss=loss, metrics=())
+    treated = REMEDIES["repair-output"].apply(ill, finding())
+    if expected is None:
+        assert treated is None
+        return
+    assert treated is not None
+    (output,) = treated.facts[1]
+    assert output.loss is not None and not output.loss.from_logits
+    assert (output.units, output.activation, output.loss.name) == expected
+    history = kilter.fit(treated.copy(), treated.x, treated.y, **treated.fit_options(1), verbose=0)
+    assert np.isfinite(history.history["loss"]).all()
+    hidden, was = _layer(treated.model, "hidden_0"), _layer(ill.model, "hidden_0")
+    assert np.array_equal(hidden.kernel, was.kernel)
+
+
+def test_a_rare_pixel_and_a_constant_one_are_standardised_to_bounded_numbers():
+    x = np.zeros((1000, 3), dtype="float32")
+    x[7, 0] = 255.0
+    x[:, 1] = np.random.default_rng(0).normal(size=1000) * 30 + 100
+    model = keras.Sequential([keras.Input((3,)), layers.Dense(1)])
+    treated = REMEDIES["standardize-inputs"].apply(patient(model, x, x[:, 1], loss="mse"), finding())
+    assert treated is not None
+    unseen = np.asarray([[255.0, 100.0, 255.0]], dtype="float32")
+    assert np.abs(np.asarray(treated.model.layers[0](unseen))).max() <= 20.1
+
+
+def test_rescaling_gives_way_to_standardisation():
+    model = keras.Sequential([keras.Input((6,)), layers.Rescaling(1 / 255), layers.Dense(1, "sigmoid")])
+    treated = REMEDIES["standardize-inputs"].apply(patient(model, RAW), finding())
+    assert (
+        treated is not None and _kinds(treated.model) == ["Normalization", "Dense"] and _standardized(treated)
+    )
