@@ -11,14 +11,11 @@ import typer
 from rich.console import Console
 
 from kilter.cli.findings import explained, findings_table, verdict
-from kilter.cli.trained import Trained, read_for
+from kilter.cli.trained import compiled_with_data
 from kilter.cli.training import recipe_from, without_search
-from kilter.data import Dataset
-from kilter.errors import DataError, ModelError, OptionError
 from kilter.health.diagnosing import diagnose as find
 from kilter.records import Diagnosis
 from kilter.runs.build import prepare
-from kilter.runs.models import load_model
 
 SEVERE: Final = 1  # the exit code where something severe was found
 
@@ -68,31 +65,8 @@ def _of_recipe(source: str, settings: Sequence[str], target: str | None, steps: 
 def _of_model(
     path: Path, source: str, settings: Sequence[str], target: str | None, steps: int, allow_code: bool
 ) -> Diagnosis:
-    if settings:
-        raise OptionError(
-            expected="--set for a recipe, or --model for a file",
-            received=f"--set {settings[0]} and --model {path}",
-            remedy="leave --set out: a saved model brings its own loss and optimiser",
-        )
-    model = load_model(path, allow_code=allow_code, compiled=True)
-    if not model.compiled:
-        raise ModelError(
-            expected=f"a model that was saved after compile(): {path}",
-            received="one without loss and optimiser",
-            remedy="compile it as you train it, and save it again; or name its recipe",
-        )
-    train = read_for(Trained(model, None, None), source, target=target, unlabelled=False).train
-    return find(model, train.x, _labels(train), steps=steps)
-
-
-def _labels(data: Dataset) -> object:
-    if data.y is None:
-        raise DataError(
-            expected="data with labels, as the model is trained on",
-            received=f"{data.name}, which has none",
-            remedy="name the column with --target",
-        )
-    return data.y
+    model, train = compiled_with_data(path, source, settings, target=target, allow_code=allow_code)
+    return find(model, train.x, train.y, steps=steps)
 
 
 def _show(diagnosis: Diagnosis) -> None:

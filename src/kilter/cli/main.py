@@ -148,6 +148,56 @@ def diagnose(
 
 
 @app.command()
+def treat(
+    source: Annotated[
+        str,
+        typer.Argument(
+            metavar="RECIPE.TOML|DATA", help="A recipe, or data: a file, a folder or a named set."
+        ),
+    ],
+    settings: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="SECTION.KEY=VALUE", help="Override a key of the recipe."),
+    ] = None,
+    model: Annotated[
+        Path | None,
+        typer.Option("--model", metavar="FILE.KERAS", help="A compiled model, saved by Keras, for the data."),
+    ] = None,
+    out: Annotated[
+        Path, typer.Option("--out", metavar="DIR", help="Where the treated model and the report go.")
+    ] = Path("treated"),
+    target: Annotated[
+        str | None, typer.Option("--target", metavar="COLUMN", help="The column of a table to predict.")
+    ] = None,
+    epochs: Annotated[
+        int | None, typer.Option("--epochs", help="Passes over the training data, at most.")
+    ] = None,
+    keep: Annotated[
+        list[str] | None,
+        typer.Option("--keep", metavar="REMEDY|LAYER", help="A remedy to refuse, or a layer to leave alone."),
+    ] = None,
+    allow_code: AllowCode = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
+) -> None:
+    """Mend a network that does not learn, and prove it.
+
+    The fewest changes that suffice are tested against the network as it came; then it is trained."""
+    from kilter.cli import treating
+
+    treating.treat(
+        source,
+        settings or [],
+        model,
+        out,
+        target=target,
+        epochs=epochs,
+        keep=keep or [],
+        allow_code=allow_code,
+        as_json=as_json,
+    )
+
+
+@app.command()
 def schedule(
     source: Annotated[
         str,

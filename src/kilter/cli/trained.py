@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,8 +11,8 @@ from kilter import backend  # noqa: F401  (chooses JAX before Keras loads)
 # isort: split
 import keras
 
-from kilter.data import Source, TableEncoding, load
-from kilter.errors import RunError
+from kilter.data import Dataset, Source, TableEncoding, load
+from kilter.errors import DataError, ModelError, OptionError, RunError
 from kilter.recipe import FileSection, load_recipe
 from kilter.runs.models import load_model
 from kilter.runs.reading import MODEL, RECIPE, is_run, open_run
@@ -60,6 +61,37 @@ def read_for(trained: Trained, source: str, *, target: str | None = None, unlabe
         image_size=record.image_size,
         unlabelled=unlabelled,
     )
+
+
+def compiled_with_data(
+    path: Path, source: str, settings: Sequence[str], *, target: str | None, allow_code: bool
+) -> tuple[keras.Model, Dataset]:
+    """The compiled model in the .keras file ``path``, and the labelled rows of ``source`` to train it on.
+
+    ``settings`` are those of ``--set``, which no saved model can take: :class:`OptionError`. Raises
+    :class:`ModelError` for a model that was not compiled, :class:`DataError` for data without labels.
+    """
+    if settings:
+        raise OptionError(
+            expected="--set for a recipe, or --model for a file",
+            received=f"--set {settings[0]} and --model {path}",
+            remedy="leave --set out: a saved model brings its own loss and optimiser",
+        )
+    model = load_model(path, allow_code=allow_code, compiled=True)
+    if not model.compiled:
+        raise ModelError(
+            expected=f"a model that was saved after compile(): {path}",
+            received="one without loss and optimiser",
+            remedy="compile it as you train it, and save it again; or name its recipe",
+        )
+    train = read_for(Trained(model, None, None), source, target=target, unlabelled=False).train
+    if train.y is None:
+        raise DataError(
+            expected="data with labels, as the model is trained on",
+            received=f"{train.name}, which has none",
+            remedy="name the column with --target",
+        )
+    return model, train
 
 
 def _code_was_allowed(run: Path) -> bool:

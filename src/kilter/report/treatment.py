@@ -1,0 +1,190 @@
+"""The page of a treatment: what was found, what was changed, how sure that is, before and after."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+
+from kilter.engine.measuring import probe
+from kilter.errors import KilterError
+from kilter.health.catalogue import CATALOGUE
+from kilter.records import Finding, Measurements
+from kilter.report import words
+from kilter.report.charts import Chart
+from kilter.report.html import fill
+from kilter.runs.atomic import write_text
+from kilter.treatment.patient import Patient
+from kilter.treatment.treatment import Treatment
+from kilter.words import duration
+
+_METHOD: Final = (
+    "Short trainings on the same rows chose the changes. The proof trained the chosen ones and the model as "
+    "it came on paired seeds that the search had not seen: p is of the exact two-sided sign-flip test, the "
+    "interval a percentile bootstrap's, too narrow for few pairs."
+)
+# What is drawn through depth: the reading, its title, and what to see in it.
+_THROUGH_DEPTH: Final = (
+    ("std", "Signal through depth", "standard deviation of each layer's output, at the first step"),
+    ("gradient_std", "Gradient through depth", "standard deviation of the gradient by each layer's output"),
+)
+
+
+def write_treatment(treatment: Treatment, path: Path | str) -> Path:
+    """Write the page of a treatment; returns where it is.
+
+    One file of about 5 MB, most of it plotly's script; it loads nothing from anywhere. Both networks are read
+    once for the pictures of depth. Raises :class:`~kilter.errors.RunError` where it cannot be written.
+    """
+    place = Path(path)
+    write_text(place, fill("treatment.html", drawn=True, **_content(treatment)))
+    return place
+
+
+def _content(treatment: Treatment) -> dict[str, Any]:
+    trials = treatment.trials
+    return {
+        "title": f"Treatment of {treatment.patients[0].model.name}",
+        "sentences": _sentences(treatment),
+        "tiles": _tiles(treatment),
+        "findings": [_finding(one) for one in treatment.diagnosis.findings],
+        "remaining": [_finding(one) for one in treatment.after.diagnosis.findings],
+        "changes": [
+            (one.remedy, ", ".join(one.where), one.before, one.after, one.recipe) for one in treatment.changes
+        ],
+        "snippet": treatment.snippet(),
+        "measure": trials.measure,
+        "tried": [
+            (", ".join(one.remedies) or "none", words.measure(trials.measure, one.score), one.outcome)
+            for one in trials.tried
+        ],
+        "length": f"{words.count(trials.epochs, 'epoch')} on {words.count(trials.rows, 'row')}",
+        "pairs": _pairs(treatment),
+        "method": _METHOD,
+        "charts": [*_curves(treatment), *_depth(treatment.patients)],
+    }
+
+
+def _sentences(treatment: Treatment) -> list[str]:
+    severe = treatment.diagnosis.codes("severe")
+    found = f"{words.count(len(severe), 'severe finding')}." if severe else "Nothing severe was found."
+    if not treatment.changes:
+        return [found, "Nothing was changed: the model was trained as it came."]
+    proof = treatment.trials.proof
+    sure = ""
+    if proof is not None:
+        one = proof.differences[0]
+        better = sum(value > 0 for value in one.differences)
+        sure = f"Better in {better} of {len(one.differences)} pairs (p = {one.p:.3f})."
+    return [found, f"{words.count(len(treatment.changes), 'change')}. {sure}".strip()]
+
+
+def _tiles(treatment: Treatment) -> list[tuple[str, str, str]]:
+    """(label, value, small print)."""
+    measure, before = treatment.trials.measure, treatment.before.score
+    tiles = [(f"{measure} after", words.measure(measure, treatment.after.score), "fully trained")]
+    if math.isfinite(before):
+        tiles.insert(0, (f"{measure} before", words.measure(measure, before), "in short trials"))
+    remaining = len(treatment.after.diagnosis.codes("severe"))
+    tiles.append(("severe findings", f"{len(treatment.diagnosis.codes('severe'))} → {remaining}", ""))
+    tiles.append(("time", duration(treatment.seconds), "all trials and the training"))
+    return tiles
+
+
+def _finding(finding: Finding) -> dict[str, Any]:
+    entry = CATALOGUE.get(finding.code)
+    evidence = [
+        f"{one.name}: {one.value:.4g}" if isinstance(one.value, float) else f"{one.name}: {one.value}"
+        for one in finding.evidence
+    ]
+    return {
+        "code": finding.code,
+        "title": finding.code if entry is None else entry.title,
+        "severity": finding.severity,
+        "explanation": finding.explanation,
+        "evidence": "; ".join(evidence),
+        "reference": finding.reference,
+    }
+
+
+def _pairs(treatment: Treatment) -> dict[str, Any] | None:
+    proof = treatment.trials.proof
+    if proof is None:
+        return None
+    one, measure = proof.differences[0], proof.metric
+    pairs = zip(*(candidate.runs for candidate in proof.candidates), strict=True)
+    interval = f"{one.low:+.4g} to {one.high:+.4g}" if math.isfinite(one.low) else "–"
+    return {
+        "names": [candidate.name for candidate in proof.candidates],
+        "rows": [
+            (pair[0].seed, [words.measure(measure, run.score) for run in pair], f"{value:+.4g}")
+            for pair, value in zip(pairs, one.differences, strict=True)
+        ],
+        "told": f"{one.verdict}: by {one.mean:+.4g} on average, interval {interval}, p = {one.p:.3f}",
+    }
+
+
+def _curves(treatment: Treatment) -> list[Chart]:
+    """Loss and metrics of both, the one as it came by its short trial."""
+    before, after = treatment.before.history, treatment.after.history
+    names = [name for name in after if not name.startswith("val_") and np.ndim(after[name]) == 1]
+    charts = []
+    for name in sorted(names, key=lambda one: (one != "loss", one)):
+        traces = [
+            _line(label, range(1, len(values) + 1), values, color, dash)
+            for label, values, color, dash in (
+                ("as it came", before.get(name, ()), "--bad", "solid"),
+                ("treated", after[name], "--train", "solid"),
+                ("treated, validation", after.get(f"val_{name}", ()), "--train", "dot"),
+            )
+            if len(values)
+        ]
+        layout = {"xaxis": {"title": {"text": "epoch"}}}
+        charts.append(Chart(name.capitalize(), "by epoch; as it came in a short trial", traces, layout))
+    return charts
+
+
+def _depth(patients: tuple[Patient, Patient]) -> list[Chart]:
+    """What becomes of signal and gradient through the layers with weights, before and after."""
+    read = [("as it came", "--bad", _probe(patients[0]))]
+    if patients[1] is not patients[0]:
+        read.append(("treated", "--train", _probe(patients[1])))
+    charts = []
+    for name, title, note in _THROUGH_DEPTH:
+        traces = []
+        for label, color, found in read:
+            if found is None:
+                continue
+            places = np.flatnonzero(np.isfinite(found.values["weight_norm"][0]))
+            values = found.values[name][0, places]
+            traces.append(_line(label, range(1, len(values) + 1), values.tolist(), color, "solid"))
+        layout = {
+            "xaxis": {"title": {"text": "layer with weights"}},
+            "yaxis": {"type": "log", "exponentformat": "power"},
+        }
+        if traces:
+            charts.append(Chart(title, note, traces, layout))
+    return charts
+
+
+def _probe(patient: Patient) -> Measurements | None:
+    try:
+        return probe(patient.model, patient.x, patient.y, seed=patient.seed)
+    except KilterError:  # targets that the model cannot take; the findings say so
+        return None
+
+
+def _line(name: str, x: Sequence[int], y: Sequence[float], color: str, dash: str) -> Mapping[str, Any] | Any:
+    return {
+        "type": "scatter",
+        "mode": "lines+markers" if len(x) <= 30 else "lines",
+        "name": name,
+        "x": list(x),
+        "y": [float(value) if math.isfinite(value) else None for value in y],
+        "line": {"color": color, "width": 2, "dash": dash},
+        "marker": {"color": color, "size": 5},
+        "hovertemplate": "%{y:.4g}",
+    }

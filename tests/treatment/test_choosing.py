@@ -1,0 +1,154 @@
+"""The search for changes with remedies and benches made up, so that what is right is known."""
+
+from dataclasses import dataclass, replace
+
+import keras
+import numpy as np
+import pytest
+
+from kilter.records import Change, Diagnosis, Finding
+from kilter.treatment.choosing import choose, prove
+from kilter.treatment.comparison import PairedRun
+from kilter.treatment.patient import FitOptions, Patient, compiled_like, copy_of, fresh_optimizer
+from kilter.treatment.plan import Cabinet, cumulative, wanted
+from kilter.treatment.remedies import Remedy
+from kilter.treatment.scoring import Scoring, class_numbers, scoring_of
+
+from . import faulty
+
+SCORING = Scoring("val_accuracy", 0.5)
+
+
+def finding(code: str, *remedies: str) -> Finding:
+    return Finding(code, "severe", ("training",), (), "", remedies, "")
+
+
+def change(code: str) -> Change:
+    return Change(code, ("training",), "", "", "")
+
+
+def nothing(patient: Patient, found: Finding) -> Patient:
+    """A remedy that does nothing, under a name that says otherwise."""
+    return patient.changed(change("one-cycle"))
+
+
+def slower(patient: Patient, found: Finding) -> Patient:
+    model = compiled_like(
+        patient.model, copy_of(patient.model), optimizer=fresh_optimizer(patient.model, learning_rate=0.01)
+    )
+    return patient.changed(change("find-learning-rate"), model=model)
+
+
+REMEDIES = {
+    "one-cycle": Remedy("one-cycle", "nothing", nothing, False),
+    "find-learning-rate": Remedy("find-learning-rate", "a rate of 0.01", slower, False),
+}
+
+
+def patient(rate: float) -> Patient:
+    model, x, y = faulty.healthy_blobs()
+    model.compile(keras.optimizers.SGD(rate), faulty.SPARSE)
+    return Patient(model, x[:400], y[:400], x[400:], y[400:], options=FitOptions(epochs=4))
+
+
+def chosen(came: Patient, *codes: str, keep=()):
+    diagnosis = Diagnosis(tuple(finding(code, code) for code in codes))
+    cabinet = Cabinet(REMEDIES, keep)
+    return choose(came, diagnosis, cabinet, scoring=scoring_of(came), budget=1.0, pairs=6, seed=0)
+
+
+def test_a_change_that_does_nothing_has_no_evidence_and_is_dropped():
+    came = patient(0.01)
+    best, trials = chosen(came, "one-cycle")
+    assert best is came
+    assert trials.verdict == "no evidence"
+    assert trials.proof is not None
+    assert trials.proof.differences[0].p == 1.0
+    assert set(trials.proof.differences[0].differences) == {0.0}
+
+
+def test_the_fewest_changes_that_suffice_are_taken():
+    best, trials = chosen(patient(1e4), "one-cycle", "find-learning-rate")
+    assert [one.remedy for one in best.changes] == ["find-learning-rate"]
+    assert trials.verdict == "better"
+    assert trials.tried[0].outcome == "as it came"
+    assert trials.tried[0].remedies == ()
+
+
+def test_what_is_refused_is_not_tried():
+    came = patient(1e4)
+    best, trials = chosen(came, "find-learning-rate", keep=["find-learning-rate", "one-cycle"])
+    assert best is came
+    assert trials.tried == ()
+
+
+def test_causes_come_before_symptoms_and_each_remedy_once():
+    diagnosis = Diagnosis(
+        (
+            finding("rate-too-high", "find-learning-rate"),
+            replace(finding("slow-convergence", "change-optimizer"), severity="warning"),
+            finding("unscaled-inputs", "standardize-inputs"),
+            finding("non-finite", "standardize-inputs", "clip-gradients"),
+            finding("shuffled-labels"),
+        )
+    )
+    assert [code for code, _ in wanted(diagnosis)] == ["standardize-inputs", "find-learning-rate"]
+    came = patient(0.01)
+    sets = cumulative(
+        came, [("one-cycle", diagnosis.findings[0]), ("unknown", diagnosis.findings[0])], Cabinet(REMEDIES)
+    )
+    assert [len(one.changes) for one in sets] == [1]
+
+
+@dataclass
+class SimulatedBench:
+    """Scores drawn at random in the place of trainings."""
+
+    draws: np.random.Generator
+    gain: float = 0.0
+    scoring: Scoring = SCORING
+
+    def run(self, seed: int, epochs: int) -> PairedRun:
+        score = 0.8 + self.gain + 0.02 * float(self.draws.standard_normal())
+        return PairedRun(seed, score, 0, 0.0, (), "")
+
+
+def claims(gain: float, trials: int) -> float:
+    draws = np.random.default_rng(0)
+    found = [
+        prove(SimulatedBench(draws), SimulatedBench(draws, gain), 1, range(6)).differences[0].verdict  # type: ignore[arg-type]
+        for _ in range(trials)
+    ]
+    return float(np.mean([verdict != "no evidence" for verdict in found]))
+
+
+def test_of_200_trials_of_the_same_no_more_than_5_percent_claim_an_effect():
+    assert claims(0.0, 200) <= 0.05
+
+
+def test_a_gain_well_above_the_noise_is_found():
+    assert claims(0.15, 20) == 1.0
+
+
+@pytest.mark.parametrize(
+    ("targets", "classes"),
+    [
+        (np.array([2, 0, 1]), [2, 0, 1]),
+        (np.array([[2.0], [0.0]]), [2, 0]),
+        (np.eye(3)[[1, 2]], [1, 2]),
+        (np.array([-1, 1]), [0, 1]),
+    ],
+)
+def test_classes_are_read_from_any_kind_of_target(targets, classes):
+    assert class_numbers(targets).tolist() == classes
+
+
+def test_scores_say_what_is_no_better_than_a_constant():
+    assert SCORING.learnt_nothing(0.5)
+    assert SCORING.learnt_nothing(float("nan"))
+    assert not SCORING.learnt_nothing(0.51)
+    error = Scoring("val_rmse", 1.0)
+    assert error.learnt_nothing(1.0)
+    assert not error.learnt_nothing(0.9)
+    assert error.better_by(0.5, 1.0) == 0.5
+    assert error.better_by(0.5, float("nan")) == np.inf == -error.better_by(float("nan"), 0.5)
