@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Final
 
+from rich.box import SIMPLE_HEAD
 from rich.table import Table
 from rich.text import Text
 
@@ -17,9 +18,10 @@ _MOST_PLACES: Final = 4  # of a finding in forty layers the first tell where to 
 
 def findings_table(findings: Sequence[Finding]) -> Table:
     """A row for each finding: severity, code, where, evidence, and the remedies in the order to try them."""
-    table = Table(expand=False, header_style="bold")
+    table = Table(box=SIMPLE_HEAD, header_style="bold", pad_edge=False)
     for heading in ("severity", "code", "where", "evidence", "what to do"):
-        table.add_column(heading, overflow="fold")
+        # Codes are searched for and copied: they stay whole, however narrow the terminal is.
+        table.add_column(heading, overflow="fold", no_wrap=heading not in ("where", "evidence"))
     for one in findings:
         table.add_row(
             Text(one.severity, style=_STYLES[one.severity]),

@@ -155,7 +155,7 @@ def check_movement(context: Context) -> list[Finding]:
 
 
 def _sizes(context: Context, found: Measurements) -> np.ndarray:
-    """Steps over weights [readings, layers] of layers with a kernel, without those that are NaN throughout."""
+    """Steps over weights [readings, layers] of layers with a kernel, without those that are all NaN."""
     kernels = [found.layers.index(one.path) for one in context.weighted if one.path in found.layers]
     ratios = found.values["update_ratio"][:, kernels]
     return ratios[:, ~np.isnan(ratios).all(axis=0)]
