@@ -19,6 +19,7 @@ _FUNCTIONS = {
     "evaluate": "kilter.engine.inference",
     "predict": "kilter.engine.inference",
     "compare": "kilter.treatment.compare",
+    "diagnose": "kilter.health.diagnosing",
     "treat": "kilter.treatment.treating",
     "find_lr": "kilter.engine.find_lr",
     "clip_threshold": "kilter.engine.clip_threshold",
