@@ -1,11 +1,8 @@
 """``[augment]``: what the recipe asks for is done, refused where it makes no sense, resumed to the bit."""
 
-import os
-import signal
 import tomllib
 from typing import Any
 
-import keras
 import numpy as np
 import pytest
 
@@ -30,6 +27,8 @@ from kilter.recipe.augment import COLOURS, OF_IMAGES
 from kilter.runs import Interrupted, checkpoints, open_run, resume, train
 from kilter.runs.augmentation import make_augmentation
 from kilter.runs.build import prepare
+
+from .interrupting import InterruptIn
 
 EVERY: dict[str, tuple[Any, Any]] = {
     "flip": ("both", Flip("both")),
@@ -143,18 +142,6 @@ def test_targets_that_cannot_be_mixed_are_refused_before_a_run(tmp_path, monkeyp
     with pytest.raises(ModelError, match="one compiled loss"):
         prepare(recipe({"mixup": 0.2}, model={"factory": "own_of_test:make"}))
     assert prepare(recipe({"shift": 0.2}, model={"factory": "own_of_test:make"})).augmentation() is not None
-
-
-class InterruptIn(keras.callbacks.Callback):
-    """Presses Ctrl-C when an epoch begins."""
-
-    def __init__(self, epoch: int) -> None:
-        super().__init__()
-        self.epoch = epoch
-
-    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
-        if epoch == self.epoch:
-            os.kill(os.getpid(), signal.SIGINT)
 
 
 def test_a_resumed_run_draws_as_one_without_interruption(tmp_path, monkeypatch):

@@ -2,7 +2,6 @@
 
 import math
 import os
-import signal
 
 import keras
 import numpy as np
@@ -14,6 +13,8 @@ from kilter.recipe import load_recipe, with_overrides
 from kilter.runs import Interrupted, Recorder, checkpoints, create_run, open_run, resume, train
 from kilter.runs.reading import read_history
 from kilter.runs.watch import Watch
+
+from .interrupting import InterruptIn
 
 
 def _weights(path):
@@ -40,18 +41,6 @@ def _state(path):
 def saving_every_epoch(monkeypatch):
     """Checkpoints are due at once: small epochs end before the throttle would let one through."""
     monkeypatch.setattr(checkpoints.Throttle, "due", lambda self: True)
-
-
-class InterruptIn(keras.callbacks.Callback):
-    """Presses Ctrl-C when an epoch begins."""
-
-    def __init__(self, epoch):
-        super().__init__()
-        self.epoch = epoch
-
-    def on_epoch_begin(self, epoch, logs=None):
-        if epoch == self.epoch:
-            os.kill(os.getpid(), signal.SIGINT)
 
 
 def test_the_directory_holds_what_the_design_lists(trained):
