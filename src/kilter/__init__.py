@@ -21,6 +21,7 @@ _FUNCTIONS = {
     "compare": "kilter.treatment.compare",
     "diagnose": "kilter.health.diagnosing",
     "treat": "kilter.treatment.treating",
+    "Doctor": "kilter.health.doctor",
     "find_lr": "kilter.engine.find_lr",
     "clip_threshold": "kilter.engine.clip_threshold",
     "predict_mc": "kilter.infer.monte_carlo",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -31,6 +31,12 @@ _THROUGH_DEPTH: Final = (
     ("std", "Signal through depth", "standard deviation of each layer's output, at the first step"),
     ("gradient_std", "Gradient through depth", "standard deviation of the gradient by each layer's output"),
 )
+# Above the plot: below it stands the title of the axis.
+_LEGEND: Final = {
+    "legend": {"orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom"},
+    "margin": {"l": 8, "r": 12, "t": 60, "b": 8},
+    "height": 320,
+}
 
 
 def write_treatment(treatment: Treatment, path: Path | str) -> Path:
@@ -142,7 +148,7 @@ def _curves(treatment: Treatment) -> list[Chart]:
             )
             if len(values)
         ]
-        layout = {"xaxis": {"title": {"text": "epoch"}}}
+        layout = {"xaxis": {"title": {"text": "epoch"}}, **_LEGEND}
         charts.append(Chart(name.capitalize(), "by epoch; as it came in a short trial", traces, layout))
     return charts
 
@@ -164,6 +170,7 @@ def _depth(patients: tuple[Patient, Patient]) -> list[Chart]:
         layout = {
             "xaxis": {"title": {"text": "layer with weights"}},
             "yaxis": {"type": "log", "exponentformat": "power"},
+            **_LEGEND,
         }
         if traces:
             charts.append(Chart(title, note, traces, layout))
@@ -177,7 +184,7 @@ def _probe(patient: Patient) -> Measurements | None:
         return None
 
 
-def _line(name: str, x: Sequence[int], y: Sequence[float], color: str, dash: str) -> Mapping[str, Any] | Any:
+def _line(name: str, x: Sequence[int], y: Sequence[float], color: str, dash: str) -> dict[str, Any]:
     return {
         "type": "scatter",
         "mode": "lines+markers" if len(x) <= 30 else "lines",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from typing import Any, Final
 
@@ -181,7 +181,7 @@ def _divided(x: Any, y: Any, validation: Any, seed: int) -> tuple[Any, Any, tupl
     order = np.random.default_rng(seed).permutation(len(keras.tree.flatten(x)[0]))
     held = max(1, round(_HELD_OUT * len(order)))
 
-    def rows(part: Any, chosen: Sequence[int]) -> Any:
+    def rows(part: Any, chosen: np.ndarray) -> Any:
         return keras.tree.map_structure(lambda array: array[chosen], part)
 
     later, earlier = np.sort(order[:held]), np.sort(order[held:])
