@@ -137,16 +137,17 @@ def _identical_units(layer: LayerFacts) -> bool:
 def predicted_ratio(context: Context) -> float | None:
     """Variance after the last hidden layer over that after the first, by mean-field theory.
 
-    None with fewer than two hidden layers, and where something on the way is not known.
+    None with fewer than two hidden layers, and where something on the way is not known; infinite where the
+    signal leaves the range of numbers.
     """
     hidden = context.hidden
     if len(hidden) < 2:
         return None
     signals = _signals(context)
     first, last = (signals[_activated(context, layer)] for layer in (hidden[0], hidden[-1]))
-    if first is None or last is None or not first.deviation > 0 or not np.isfinite(last.second):
+    if first is None or last is None or not first.deviation > 0:
         return None
-    return (last.deviation / first.deviation) ** 2
+    return (last.deviation / first.deviation) ** 2 if np.isfinite(last.second) else np.inf
 
 
 def _activated(context: Context, layer: LayerFacts) -> int:
@@ -160,8 +161,10 @@ def _signals(context: Context) -> list[Signal | None]:
         before = signals[facts.sources[0]] if len(facts.sources) == 1 else None
         if facts.takes_input and len(context.inputs) == 1:
             before = _entering(context.inputs[0])
-        known = before is not None and np.isfinite(before.second)
-        signals.append(predict_layer(facts.layer, before, training=True) if before and known else None)
+        if before is None or not np.isfinite(before.second):
+            signals.append(before)  # what has left the range of numbers never comes back
+        else:
+            signals.append(predict_layer(facts.layer, before, training=True))
     return signals
 
 
@@ -169,6 +172,8 @@ def _entering(inputs: np.ndarray) -> Signal | None:
     if inputs.dtype.kind not in "fiub":
         return None
     values = inputs[:512].astype(np.float64)
+    if not np.all(np.isfinite(values)):
+        return None
     return Signal(float(values.mean()), float(np.square(values).mean()))
 
 
