@@ -111,12 +111,10 @@ def _tail(patient: Patient, head: LayerFacts) -> list[LayerFacts] | None:
     """The layers after the last one with weights, in a row; None where they are not in a row."""
     calls, at = patient.facts[0], head
     tail: list[LayerFacts] = []
-    while at.consumers:
-        if len(at.consumers) > 1:
-            return None
+    while len(at.consumers) == 1:
         at = calls[at.consumers[0]]
         tail.append(at)
-    return tail
+    return None if at.consumers else tail
 
 
 def _metrics(given: Any, wanted: Wanted) -> Any:

@@ -58,8 +58,8 @@ def wanted_output(output: OutputFacts) -> Wanted | None:
     """The output for its targets of shape [n], [n, 1] or [n, k]; None where it cannot be known.
 
     Whole numbers from 0 are classes, but for more than two where a single unit is held to them by a distance;
-    with a cross-entropy they are classes even with gaps. -1 and 1 are two classes for a hinge loss. Nothing is
-    known of losses of one's own.
+    with a cross-entropy they are classes even with gaps. -1 and 1 are two classes for a hinge loss. Of losses
+    of one's own nothing is known.
     """
     targets = target_facts(output.targets)
     if targets is None or output.targets is None or output.targets.ndim > 2 or len(output.shape) != 2:
