@@ -51,7 +51,7 @@ class Doctor(keras.callbacks.Callback):
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
         """Look at model, data, signal and, if asked, some steps of a copy."""
         self._history = {}
-        self._tell(diagnose(self.model, *self._data, steps=self._steps, **self._options))
+        self._look(steps=self._steps)
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Note the epoch's numbers."""
@@ -60,9 +60,11 @@ class Doctor(keras.callbacks.Callback):
 
     def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
         """Look at the trained model and at its curves."""
-        self._tell(diagnose(self.model, *self._data, steps=0, history=self._history, **self._options))
+        self._look(steps=0, history=self._history)
 
-    def _tell(self, diagnosis: Diagnosis) -> None:
+    def _look(self, **options: Any) -> None:
+        model: Any = self.model  # Keras has set it before any callback is called
+        diagnosis = diagnose(model, *self._data, **self._options, **options)
         known = () if self.diagnosis is None else self.diagnosis.codes("severe")
         self.diagnosis = diagnosis
         for finding in diagnosis.findings:
