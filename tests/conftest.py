@@ -1,6 +1,7 @@
 """Set before JAX and Keras load: the backend, where compiled programs are kept, and how they are compiled."""
 
 import os
+import re
 from pathlib import Path
 
 _ROOT = Path(__file__).resolve().parent.parent
@@ -16,3 +17,9 @@ os.environ.setdefault(
     "--xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false "
     "--xla_cpu_parallel_codegen_split_count=1",
 )
+
+
+def pytest_make_parametrize_id(val: object) -> str | None:
+    """Names of cases without addresses: two workers must call the same case the same."""
+    text = repr(val)
+    return re.sub(r" at 0x[0-9a-f]+", "", text) if " at 0x" in text else None
