@@ -72,7 +72,7 @@ DRAWN = [
 ]
 
 
-@pytest.mark.parametrize("initializer", DRAWN, ids=str)
+@pytest.mark.parametrize("initializer", DRAWN)
 @pytest.mark.parametrize("shape", [(300, 500), (3, 3, 40, 60)])
 def test_weights_have_the_variance_that_is_stated(initializer, shape):
     keras.utils.set_random_seed(0)

@@ -55,7 +55,6 @@ def layer(model, name):
             keras.layers.Dropout,
         ),
     ],
-    ids=str,
 )
 def test_the_key_arrives(keys, look, expected):
     assert look(made(**keys)) == expected
