@@ -18,7 +18,7 @@ $(VENV)/.installed-dev: $(VENV)/.installed
 install: $(VENV)/.installed
 
 demo: $(VENV)/.installed
-	$(BIN)/kilter train digits --runs runs
+	$(BIN)/kilter treat recipes/newcomer.toml
 
 test: $(VENV)/.installed-dev
 	$(BIN)/python -m pytest
@@ -39,4 +39,4 @@ fuzz: $(VENV)/.installed-dev
 	KILTER_FUZZ_EXAMPLES=2000 $(BIN)/python -m pytest -k fuzz
 
 clean:
-	rm -rf $(VENV) runs .pytest_cache .ruff_cache build src/*.egg-info
+	rm -rf $(VENV) runs treated .pytest_cache .ruff_cache build src/*.egg-info
