@@ -319,14 +319,14 @@ _TRAINING: Final = {
 }
 
 CATALOGUE: Final[dict[str, Entry]] = {
-    code: Entry(*words, family)
+    code: Entry(title, explanation, remedies, reference, family)
     for family, entries in (
         ("model", _MODEL),
         ("data", _DATA),
         ("probe", _PROBE),
         ("training", _TRAINING),
     )
-    for code, words in entries.items()
+    for code, (title, explanation, remedies, reference) in entries.items()
 }
 """Entries by code, in the order in which findings arise."""
 

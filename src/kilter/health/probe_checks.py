@@ -97,11 +97,12 @@ def _share(context: Context, name: str, code: str) -> list[Finding]:
         return []
     places = hidden_positions(context, found)
     shares = {found.layers[place]: float(found.values[name][0][place]) for place in places}
-    results = []
-    for severity, limit, least, most in (
+    bands: tuple[tuple[Severity, str, float, float], ...] = (
         ("severe", "unit_share", limits.unit_share, math.inf),
         ("warning", "unit_share_warning", limits.unit_share_warning, limits.unit_share),
-    ):
+    )
+    results = []
+    for severity, limit, least, most in bands:
         layers = [path for path, share in shares.items() if least < share <= most]
         if layers:
             share = max(shares[path] for path in layers)
