@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: install demo test lint bench exercise fuzz treatments clean
+.PHONY: install demo test lint bench exercise fuzz long clean
 
 $(VENV)/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -38,8 +38,8 @@ exercise: $(VENV)/.installed
 fuzz: $(VENV)/.installed-dev
 	KILTER_FUZZ_EXAMPLES=2000 $(BIN)/python -m pytest -k fuzz
 
-treatments: $(VENV)/.installed-dev
-	KILTER_ALL_PROGRAMS=1 $(BIN)/python -m pytest tests/treatment/test_treating.py
+long: $(VENV)/.installed-dev
+	$(BIN)/python -m pytest -m long
 
 clean:
 	rm -rf $(VENV) runs treated .pytest_cache .ruff_cache build src/*.egg-info

@@ -98,6 +98,7 @@ def test_json_alone_is_on_stdout(kilter, asked, folder):
     assert "run 1/4" in ended.err
 
 
+@pytest.mark.long
 def test_ctrl_c_ends_the_workers_and_says_what_is_kept(folder, tmp_path):
     """As on a terminal: the signal goes to every process of the command's group."""
     code = "from kilter.cli.main import main; main()"

@@ -144,6 +144,7 @@ def test_targets_that_cannot_be_mixed_are_refused_before_a_run(tmp_path, monkeyp
     assert prepare(recipe({"shift": 0.2}, model={"factory": "own_of_test:make"})).augmentation() is not None
 
 
+@pytest.mark.long
 def test_a_resumed_run_draws_as_one_without_interruption(tmp_path, monkeypatch):
     monkeypatch.setattr(checkpoints.Throttle, "due", lambda self: True)
     asked = recipe({"shift": 0.2, "cutout": 2, "mixup": 0.4})

@@ -121,6 +121,7 @@ def test_the_mean_is_that_of_the_epochs_that_count(recipe, averaged):
         np.testing.assert_allclose(averaged["swa"].model.get_weights()[place], expected, rtol=1e-5, atol=1e-7)
 
 
+@pytest.mark.long
 @TWO
 def test_a_resumed_run_goes_on_with_its_average(recipe, averaged, kind, tmp_path, saving_every_epoch):
     given = with_overrides(recipe, AVERAGES[kind])
@@ -147,6 +148,7 @@ def test_early_stopping_keeps_the_best_average(recipe, kind, tmp_path):
     assert result.result.evaluations["validation"].metrics["loss"] == pytest.approx(min(losses), rel=1e-5)
 
 
+@pytest.mark.long
 def test_a_mean_of_weights_gets_the_statistics_that_fit_it(recipe, tmp_path, saving_every_epoch):
     """Those of the training rows under the averaged weights: measured again they are the same."""
     given = with_overrides(recipe, ["model.batch_norm=before", "train.swa.start=1", "train.epochs=3"])

@@ -149,6 +149,7 @@ def test_a_recipe_that_cannot_be_trained_is_refused_before_anything_is_written(r
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.long
 def test_functions_are_trained_by_workers_as_in_this_process(arrays, tmp_path):
     def here(seed):
         return narrow(seed)

@@ -1,9 +1,7 @@
 """kilter.treat on faulty programs from beginning to end, and on sound ones; what it refuses and returns.
 
-Each takes half a minute; `make treatments` runs them all, the suite every third.
+The suite takes the quickest; `make long` takes the others.
 """
-
-import os
 
 import keras
 import numpy as np
@@ -15,7 +13,12 @@ from kilter.recipe import parse_recipe
 
 from . import faulty
 
-EVERY = 1 if os.environ.get("KILTER_ALL_PROGRAMS") else 3
+
+def cases(programs, *quick):
+    """The programs by name; those that are not quick are marked so."""
+    return [
+        pytest.param(one, marks=[] if one in quick else pytest.mark.long, id=one.__name__) for one in programs
+    ]
 
 
 def treated(program, epochs=20, **options):
@@ -27,7 +30,7 @@ def treated(program, epochs=20, **options):
     return treatment
 
 
-@pytest.mark.parametrize("program", list(faulty.FAULTY)[::EVERY], ids=lambda program: program.__name__)
+@pytest.mark.parametrize("program", cases(faulty.FAULTY, faulty.zeros, faulty.softmax_of_one))
 def test_faulty_programs_are_mended(program):
     remedy, accuracy = faulty.FAULTY[program]
     treatment = treated(program)
@@ -38,7 +41,7 @@ def test_faulty_programs_are_mended(program):
     assert treatment.trials.measure == "val_accuracy"
 
 
-@pytest.mark.parametrize("program", list(faulty.HEALTHY)[::EVERY], ids=lambda program: program.__name__)
+@pytest.mark.parametrize("program", cases(faulty.HEALTHY, faulty.healthy_blobs))
 def test_sound_programs_are_trained_as_they_came(program):
     treatment = treated(program)
     assert treatment.diagnosis.ok
