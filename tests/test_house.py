@@ -30,8 +30,10 @@ FLOORS = {
     "runs": 4,
     "health": 4,
     "infer": 5,
-    "reuse": 5,
+    "pretrain": 5,
+    "transfer": 5,
     "treatment": 5,
+    "studies": 5.5,  # compares what the rooms of floor 5 make
     "report": 6,
     "cli": 7,
 }
