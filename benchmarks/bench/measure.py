@@ -111,6 +111,8 @@ def run_group(
 ) -> tuple[list[Run], dict[str, str]]:
     """Start and warm up the peers one after another, then command A B C, A B C, … for the plan's rounds.
 
+    In its turn a peer trains two epochs, and the second is measured.
+
     Returns the runs, and the reason for each peer that failed; one that fails half-way has no figures.
     """
     failures: dict[str, str] = {}
@@ -129,6 +131,9 @@ def run_group(
             for name in list(alive):
                 time.sleep(PAUSE_SECONDS)
                 try:
+                    # A system may take the memory of a process that sleeps back; the epoch that
+                    # fetches it again is not the one that counts.
+                    alive[name].process.train_epoch()
                     alive[name].epochs.append(alive[name].process.train_epoch())
                 except PeerFailedError as error:
                     failures[name] = str(error)
