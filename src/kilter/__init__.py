@@ -24,6 +24,8 @@ _FUNCTIONS = {
     "Doctor": "kilter.health.doctor",
     "find_lr": "kilter.engine.find_lr",
     "clip_threshold": "kilter.engine.clip_threshold",
+    "gradient_noise_scale": "kilter.engine.noise_scale",
+    "largest_curvature": "kilter.engine.curvature",
     "predict_mc": "kilter.infer.monte_carlo",
     "calibration": "kilter.infer.calibration",
     "fold_batch_norm": "kilter.infer.folding",

@@ -19,10 +19,14 @@ from kilter.engine.step import Batch
 
 
 class Gradients(NamedTuple):
-    """A batch's loss with all penalties (float, shape ()), and its gradient for each trainable variable."""
+    """A batch's loss with all penalties (float, shape ()), and its gradient for each trainable variable.
+
+    ``non_trainable`` is that part of the state after the pass: seed generators that have moved on.
+    """
 
     loss: jax.Array
     values: list[jax.Array]
+    non_trainable: list[jax.Array]
 
 
 def gradients(model: keras.Model) -> Callable[[State, Batch], Gradients]:
@@ -47,7 +51,7 @@ def gradients(model: keras.Model) -> Callable[[State, Batch], Gradients]:
                 optimizer_variables=state.optimizer,
             )
         scale = _loss_scale(model, state)
-        return Gradients(aux[0], [value / jnp.asarray(scale, value.dtype) for value in values])
+        return Gradients(aux[0], [value / jnp.asarray(scale, value.dtype) for value in values], aux[2])
 
     return compute
 
@@ -60,6 +64,17 @@ def global_norm(values: list[jax.Array]) -> jax.Array:
         5.0
     """
     return jnp.sqrt(sum((jnp.sum(jnp.square(value.astype(jnp.float32))) for value in values), jnp.zeros(())))
+
+
+def inner_product(one: list[jax.Array], other: list[jax.Array]) -> jax.Array:
+    """Σ ⟨one, other⟩ over the arrays of two lists of the same shapes.
+
+    Example:
+        >>> one = [jnp.array([3.0]), jnp.array([[4.0]])]
+        >>> float(inner_product(one, one))
+        25.0
+    """
+    return sum((jnp.vdot(a, b) for a, b in zip(one, other, strict=True)), jnp.zeros(()))
 
 
 def _loss_scale(model: keras.Model, state: State) -> Any:

@@ -7,7 +7,7 @@ an error or by Ctrl-C, the model is bit for bit as it was.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -26,8 +26,10 @@ from kilter.engine.feed import Order
 from kilter.engine.fit import AnyFeed, check_whole_numbers, prepare, training_feed
 from kilter.engine.interrupt import Interrupt
 from kilter.engine.loop import Chunk, Runner
+from kilter.engine.program import take
 from kilter.engine.step import Batch, Schedule, train_step
-from kilter.errors import ModelError
+from kilter.engine.stream import BatchFeed
+from kilter.errors import ModelError, OptionError
 
 # A trial is judged between chunks. The first is short: it tells how slow the model is.
 _FIRST_CHUNK = 25
@@ -81,6 +83,21 @@ def trial_feed(
     feed = training_feed(x, y, sample_weight, class_weight, order)
     prepare(model, feed)
     return feed
+
+
+def trial_batches(feed: AnyFeed, steps: int) -> Iterator[Batch]:
+    """At most ``steps`` batches of a trial's feed as arrays on the device, in the same order each time.
+
+    Raises :class:`OptionError` for an iterable of batches, which may have another order the next time.
+    """
+    if isinstance(feed, BatchFeed):
+        raise OptionError(
+            expected="x as arrays, rows first",
+            received=f"{type(feed.source).__name__}",
+            remedy="pass some rows of the training data as arrays; a few thousand are enough",
+        )
+    every = (take(block.data, block.order[step]) for block in feed.blocks(0) for step in range(block.steps))
+    return itertools.islice(every, steps)
 
 
 def run_trial(
