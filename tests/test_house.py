@@ -27,11 +27,11 @@ FLOORS = {
     "data": 2,
     "recipe": 2,
     "engine": 3,
+    "transfer": 3.5,  # a run reuses and fine-tunes too
     "runs": 4,
     "health": 4,
     "infer": 5,
     "pretrain": 5,
-    "transfer": 5,
     "treatment": 5,
     "studies": 5.5,  # compares what the rooms of floor 5 make
     "report": 6,

@@ -9,7 +9,7 @@ import pytest
 from sklearn.datasets import load_digits
 
 from kilter.cli.predictions import probabilities
-from kilter.runs.objective import Objective
+from kilter.engine.purpose import Objective
 
 
 @pytest.fixture(scope="module")

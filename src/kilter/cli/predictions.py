@@ -12,9 +12,9 @@ import polars
 
 from kilter.cli.trained import Trained
 from kilter.data import Dataset
+from kilter.engine.purpose import Objective, objective_for
 from kilter.errors import ModelError
 from kilter.runs.atomic import write_with
-from kilter.runs.objective import Objective, objective_for
 
 
 @dataclass(frozen=True, eq=False)

@@ -11,10 +11,10 @@ from kilter.cli.predictions import Predictions, Uncertainty, predictions
 from kilter.cli.trained import Trained
 from kilter.cli.words import number, table
 from kilter.data import Dataset
+from kilter.engine.purpose import objective_for
 from kilter.infer.calibration import calibration
 from kilter.infer.monte_carlo import predict_mc
 from kilter.infer.outputs import Outputs
-from kilter.runs.objective import objective_for
 
 
 def uncertain(trained: Trained, parts: Sequence[Dataset], *, samples: int, seed: int) -> Predictions:

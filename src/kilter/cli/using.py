@@ -15,10 +15,10 @@ from kilter.cli.uncertainty import compared, uncertain
 from kilter.cli.words import measures
 from kilter.data import Dataset
 from kilter.engine import inference
+from kilter.engine.purpose import objective_for
 from kilter.errors import DataError, OptionError
 from kilter.recipe import load_recipe
 from kilter.runs.build import prepare
-from kilter.runs.objective import objective_for
 from kilter.runs.reading import RECIPE
 
 BATCH: Final = 1024  # rows at once: only memory and speed depend on it, never a figure

@@ -14,9 +14,9 @@ from kilter import backend  # noqa: F401  (chooses JAX before Keras loads)
 # isort: split
 import keras
 
-from kilter.infer.graph import Call, Graph, Tensor, read_graph
 from kilter.infer.kernels import KINDS, ChannelMap, Weights, channel_map, read_weights
 from kilter.infer.records import NormFold
+from kilter.nn.graph import Call, Graph, Tensor, read_graph
 
 _LINEAR = (None, keras.activations.linear)
 

@@ -10,8 +10,8 @@ from kilter import backend  # noqa: F401  (chooses JAX before Keras loads)
 import keras
 
 from kilter.errors import OptionError
-from kilter.infer.graph import Graph, read_graph
 from kilter.nn.copying import Config, copy_model
+from kilter.nn.graph import Graph, read_graph
 
 HalfType = Literal["bfloat16", "float16"]
 layers = keras.layers

@@ -14,9 +14,9 @@ from kilter import backend  # noqa: F401
 # isort: split
 import keras
 
+from kilter.engine.purpose import last_activation
 from kilter.errors import ModelError, OptionError
 from kilter.nn.losses import smoothed_sparse_categorical_crossentropy
-from kilter.runs.objective import last_activation
 
 Outputs = Literal["auto", "probabilities", "logits", "numbers"]
 

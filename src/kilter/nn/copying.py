@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -53,10 +53,20 @@ def copy_model(
     """
     copier = _Copier(change)
     copy = copier.model(model, front)
-    pairs = tuple(pair for pair in copier.copies.values() if not is_graph(pair[0]))
-    for original, twin in pairs:
-        _copy_variables(original, twin)
-    return ModelCopy(copy, pairs)
+    return ModelCopy(copy, copier.filled())
+
+
+def copy_onto(
+    model: keras.Model, entering: Sequence[Any], parts: Mapping[int, keras.Model]
+) -> tuple[Any, tuple[tuple[Any, Any], ...]]:
+    """Copies of the layers of a Functional model, called on ``entering``: a tensor for each of its inputs.
+
+    Of a nested model whose ``id`` is in ``parts``, that part is copied in its place. Returns what comes out,
+    in the structure of the model's outputs, and the pairs (original, copy) of all layers but models, with
+    their weights. Raises as :func:`copy_model` does.
+    """
+    copier = _Copier(lambda _, config: config, parts)
+    return copier.called(model, entering), copier.filled()
 
 
 def is_graph(layer: Any) -> bool:
@@ -83,12 +93,29 @@ def check_graph(model: keras.Model) -> None:
         )
 
 
+def fresh_name(model: keras.Model, wanted: str) -> str:
+    """``wanted``, with a number where a layer of ``model`` has that name already."""
+    taken = {layer.name for layer in model._flatten_layers()}
+    name, number = wanted, 1
+    while name in taken:
+        name, number = f"{wanted}_{number}", number + 1
+    return name
+
+
 class _Copier:
     """Makes the copies, each layer's once."""
 
-    def __init__(self, change: Change) -> None:
+    def __init__(self, change: Change, parts: Mapping[int, keras.Model] | None = None) -> None:
         self._change = change
+        self._parts = parts or {}
         self.copies: dict[int, tuple[Any, Any]] = {}
+
+    def filled(self) -> tuple[tuple[Any, Any], ...]:
+        """The pairs (original, copy) of all layers but models, now with the weights of the originals."""
+        pairs = tuple(pair for pair in self.copies.values() if not is_graph(pair[0]))
+        for original, twin in pairs:
+            _copy_variables(original, twin)
+        return pairs
 
     def model(self, model: keras.Model, front: Sequence[Any] = ()) -> keras.Model:
         check_graph(model)
@@ -99,12 +126,20 @@ class _Copier:
         copies = [*front, *(self._layer(layer) for layer in model.layers)]
         listed = [one for copy in copies for one in (copy if isinstance(copy, list) else [copy])]
         kept = [copy for copy in listed if copy is not None] or [keras.layers.Identity()]
-        layers = [_input_like(model.inputs[0]), *kept]
+        layers = [input_like(model.inputs[0]), *kept]
         kind = type(model) if type(model).__init__ is keras.Sequential.__init__ else keras.Sequential
         return kind(layers, trainable=model.trainable, name=model.name)
 
     def _functional(self, model: Any, front: Sequence[Any]) -> Any:
-        inputs = keras.tree.map_structure(_input_like, model.input)
+        inputs = keras.tree.map_structure(input_like, model.input)
+        entering = keras.tree.flatten(inputs)
+        for index, layer in enumerate(front):
+            entering[index] = entering[index] if layer is None else layer(entering[index])
+        kind = type(model) if functional_like_constructor(type(model)) else keras.Model
+        return kind(inputs, self.called(model, entering), name=model.name)
+
+    def called(self, model: Any, entering: Sequence[Any]) -> Any:
+        """What comes out of the copies of a Functional model's layers, called as the model calls them."""
 
         def call(copy: Any, *arguments: Any, **named: Any) -> Any:
             if copy is None:
@@ -115,16 +150,12 @@ class _Copier:
                 result = layer(result)
             return result
 
-        entering = keras.tree.flatten(inputs)
-        for index, layer in enumerate(front):
-            entering[index] = entering[index] if layer is None else layer(entering[index])
-        outputs = model._run_through_graph(entering, operation_fn=self._layer, call_fn=call)
-        kind = type(model) if functional_like_constructor(type(model)) else keras.Model
-        return kind(inputs, outputs, name=model.name)
+        return model._run_through_graph(entering, operation_fn=self._layer, call_fn=call)
 
     def _layer(self, layer: Any) -> Any:
         if id(layer) not in self.copies:
-            self.copies[id(layer)] = (layer, self.model(layer) if is_graph(layer) else self._leaf(layer))
+            whole = self._parts.get(id(layer), layer)
+            self.copies[id(layer)] = (layer, self.model(whole) if is_graph(layer) else self._leaf(layer))
         return self.copies[id(layer)][1]
 
     def _leaf(self, layer: Any) -> Any:
@@ -142,7 +173,8 @@ class _Copier:
             ) from problem
 
 
-def _input_like(tensor: Any) -> Any:
+def input_like(tensor: Any) -> Any:
+    """A new symbolic input with the configuration of the one that ``tensor`` is."""
     origin = tensor._keras_history.operation
     return type(origin).from_config(origin.get_config()).output
 

@@ -23,12 +23,12 @@ from kilter.engine.bridge import build
 from kilter.engine.checks import check_inputs
 from kilter.engine.found_clip import FoundClip
 from kilter.engine.found_rate import FoundRate
+from kilter.engine.purpose import Objective, objective_for
 from kilter.engine.scheduling import check_schedule
 from kilter.errors import DataError, ModelError, RecipeError
 from kilter.recipe import FileSection, Recipe
 from kilter.runs.augmentation import make_augmentation
 from kilter.runs.models import make_model
-from kilter.runs.objective import Objective, objective_for
 from kilter.runs.scheduling import make_schedule
 from kilter.runs.tuning import tune
 from kilter.runs.watch import Watch, direction_of

@@ -21,11 +21,11 @@ from kilter.engine.batches import collect
 from kilter.engine.bridge import State, build, pull, push
 from kilter.engine.fit import fit
 from kilter.errors import KilterError
+from kilter.nn.drawing import draw_weights
 from kilter.nn.unit_variance import lsuv
 from kilter.treatment.comparison import PairedRun
 from kilter.treatment.patient import Patient
 from kilter.treatment.scoring import Scoring
-from kilter.treatment.surgery import draw_weights
 
 # More validation rows than this tell a trial nothing more.
 _VALIDATION_ROWS = 4096
@@ -72,7 +72,7 @@ class Bench:
         model, state = self._copy
         push(jax.tree.map(jnp.array, state), model)
         if self.draws:
-            draw_weights(model, seed)
+            draw_weights(model._flatten_layers(include_self=False), seed)
         if self.patient.unit_variance:
             lsuv(model, self.patient.x, seed=seed)
         return model

@@ -10,7 +10,6 @@ from kilter import backend  # noqa: F401  (chooses JAX before Keras loads)
 # isort: split
 import jax.numpy as jnp
 import keras
-import numpy as np
 
 from kilter.nn.copying import ModelCopy, copy_model, is_graph
 
@@ -56,43 +55,6 @@ def _keep_weights(original: Any, copies: Iterable[Any]) -> None:
 def made_from(layer: Any, config: Config) -> Any:
     """A new layer of the kind of ``layer``."""
     return type(layer).from_config(config)
-
-
-def fresh_name(model: keras.Model, wanted: str) -> str:
-    """``wanted``, with a number where a layer of ``model`` has that name already."""
-    taken = {layer.name for layer in model._flatten_layers()}
-    name, number = wanted, 1
-    while name in taken:
-        name, number = f"{wanted}_{number}", number + 1
-    return name
-
-
-def draw(initializer: Any, shape: Sequence[int], seed: int) -> np.ndarray:
-    """Weights of ``shape`` from ``initializer`` (or its name), drawn with ``seed`` where it draws."""
-    known: Any = keras.initializers.get(initializer)
-    config = known.get_config()
-    if "seed" in config:
-        known = type(known).from_config({**config, "seed": seed})
-    return np.asarray(known(tuple(shape)))
-
-
-def draw_weights(model: keras.Model, seed: int) -> None:
-    """Give ``model``, in place, weights that its initialisers draw with ``seed``; statistics begin anew.
-
-    Layers that are not built by initialisers of their own (``kernel_initializer`` and the like) stay as they
-    are, and so do normalisation layers that were adapted to data.
-    """
-    number = 0
-    for layer in model._flatten_layers(include_self=False):
-        for variable in getattr(layer, "_trainable_variables", []) + getattr(
-            layer, "_non_trainable_variables", []
-        ):
-            number += 1
-            kind = variable.name.removesuffix("_kernel") if variable.name != "kernel" else "kernel"
-            initializer = getattr(layer, f"{kind}_initializer", None)
-            if initializer is not None:
-                value = draw(initializer, variable.shape, (seed * 1_000_003 + number) % (2**31 - 1))
-                variable.assign(value)
 
 
 def linear_chain(model: keras.Model) -> list[Any] | None:

@@ -13,13 +13,13 @@ import numpy as np
 
 from kilter.errors import KilterError
 from kilter.health.facts import LayerFacts
+from kilter.nn.drawing import draw
 from kilter.nn.gain import weight_moment
 from kilter.nn.pairing import PAIRINGS, pairing_of
 from kilter.nn.unit_variance import lsuv
 from kilter.records import Change, Finding
 from kilter.treatment.patient import Patient, compiled_like, copy_of
 from kilter.treatment.remedies.base import chosen, counted, paths
-from kilter.treatment.surgery import draw
 
 # A kernel whose mean square is further than this from what its initialiser says was not drawn by it, or has
 # been trained away; small kernels vary, so five deviations of a sample's variance are allowed too.

@@ -12,10 +12,11 @@ import keras
 import numpy as np
 
 from kilter.data.scaling import moments
+from kilter.nn.copying import fresh_name
 from kilter.records import Change, Finding
 from kilter.treatment.patient import Patient
 from kilter.treatment.remedies.base import operated
-from kilter.treatment.surgery import can_be_cut, fresh_name
+from kilter.treatment.surgery import can_be_cut
 
 # A feature's deviation counts as no less than this share of its range: a pixel that is lit in one row of a
 # thousand would otherwise come out at 30 in that row.
