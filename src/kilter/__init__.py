@@ -26,6 +26,12 @@ _FUNCTIONS = {
     "clip_threshold": "kilter.engine.clip_threshold",
     "gradient_noise_scale": "kilter.engine.noise_scale",
     "largest_curvature": "kilter.engine.curvature",
+    "reuse": "kilter.transfer.reusing",
+    "fine_tune": "kilter.transfer.fine_tuning",
+    "Stage": "kilter.transfer.stages",
+    "load_source": "kilter.transfer.sources",
+    "search_reuse": "kilter.studies.searching",
+    "reuse_study": "kilter.studies.reuse_study",
     "predict_mc": "kilter.infer.monte_carlo",
     "calibration": "kilter.infer.calibration",
     "fold_batch_norm": "kilter.infer.folding",
@@ -36,7 +42,7 @@ _FUNCTIONS = {
     "ExponentialMovingAverage": "kilter.engine.averaging",
     "StochasticWeightAverage": "kilter.engine.averaging",
 }
-_MODULES = ("data", "errors", "nn", "recipe", "runs", "report", "schedules")
+_MODULES = ("data", "errors", "nn", "pretrain", "recipe", "runs", "report", "schedules")
 
 __all__ = ["__version__", *_FUNCTIONS, *_MODULES]
 

@@ -1,0 +1,105 @@
+"""What all pretraining shares: the encoder copied, the rows looked at, the outcome measured."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any, Final, NamedTuple
+
+from kilter import backend  # noqa: F401
+
+# isort: split
+import keras
+import numpy as np
+
+from kilter.engine.batches import check_batch_size
+from kilter.engine.fit import check_whole_numbers
+from kilter.engine.inference import evaluate
+from kilter.nn.copying import copy_model
+from kilter.nn.taps import some_rows
+from kilter.pretrain.checks import check_encoder, check_varied, checked_rows
+from kilter.pretrain.pretext import PretextModel, Training
+
+MEASURED_ROWS: Final = 4096
+# Below this share of the baseline's error taken away, an autoencoder is said to have learnt nothing.
+LEAST_EXPLAINED: Final = 0.05
+# Standard deviations of the share of right guesses that an accuracy is to lie above chance.
+SURE: Final = 3.0
+
+Encoder = keras.Model | Callable[[], keras.Model]
+
+
+class Subject(NamedTuple):
+    """The copy of the encoder that is trained, the rows, and those of validation if there are any."""
+
+    encoder: keras.Model
+    rows: np.ndarray
+    held_out: np.ndarray | None
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Of a row."""
+        return tuple(self.rows.shape[1:])
+
+    @property
+    def code_shape(self) -> tuple[int, ...]:
+        """Of a row's code."""
+        return tuple(self.encoder.outputs[0].shape[1:])
+
+    def measured_rows(self, seed: int) -> np.ndarray:
+        """At most :data:`MEASURED_ROWS` rows to measure on: of validation if there are any."""
+        return some_rows(self.rows if self.held_out is None else self.held_out, MEASURED_ROWS, seed)
+
+
+def subject_of(encoder: Encoder, x: Any, validation: Any, training: Training) -> Subject:
+    """Check everything that is known before training, and copy the encoder."""
+    check_batch_size(training.batch_size)
+    check_whole_numbers(1, epochs=training.epochs)
+    check_whole_numbers(seed=training.seed)
+    training.make_optimizer()
+    if not isinstance(encoder, keras.Model) and callable(encoder):
+        encoder = encoder()
+    check_encoder(encoder)
+    rows = checked_rows(x, encoder)
+    check_varied(rows)
+    held_out = None if validation is None else checked_rows(validation, encoder, named="validation_data")
+    return Subject(copy_model(encoder).model, rows, held_out)
+
+
+def reconstruction_figures(
+    model: PretextModel, subject: Subject, baseline: float, seed: int
+) -> dict[str, float]:
+    """The error of a model that gives rows back, beside ``baseline``, the error of the mean row."""
+    rows = subject.measured_rows(seed)
+    error = evaluate(model, rows)["error"]
+    return {"error": error, "baseline": baseline, "explained": 1 - error / baseline, "rows": len(rows)}
+
+
+def baseline_error(subject: Subject, targets: Any, seed: int) -> float:
+    """The mean squared error, in the units of the targets, of taking every row for the mean training row."""
+    mean = np.asarray(targets.of(some_rows(subject.rows, MEASURED_ROWS, seed))).mean(axis=0, dtype=np.float64)
+    return float(np.square(np.asarray(targets.of(subject.measured_rows(seed))) - mean).mean())
+
+
+def reconstruction_notes(figures: dict[str, float]) -> tuple[str, ...]:
+    """What is wrong with a model that gives rows back."""
+    if not math.isfinite(figures["error"]):
+        return ("The error is not finite: training diverged. Lower the learning rate.",)
+    if figures["explained"] >= LEAST_EXPLAINED:
+        return ()
+    return (
+        f"Nothing was learnt: the error, {figures['error']:.4g}, is no better than that of the mean row, "
+        f"{figures['baseline']:.4g}. Train longer, at another learning rate, or with a wider code.",
+    )
+
+
+def choice_notes(figures: dict[str, float]) -> tuple[str, ...]:
+    """What is wrong with a model that chooses an answer: its accuracy is what guessing could give."""
+    accuracy, chance = figures["accuracy"], figures["chance"]
+    deviation = math.sqrt(chance * (1 - chance) / figures["rows"])
+    if accuracy > chance + SURE * deviation:
+        return ()
+    return (
+        f"Nothing was learnt: {accuracy:.2%} right answers on {figures['rows']:.0f} rows, where guessing "
+        f"gives {chance:.2%}. Train longer, at another learning rate, or choose an easier task.",
+    )
