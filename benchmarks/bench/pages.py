@@ -114,14 +114,14 @@ class Page:
         return json.dumps(record, indent=1) + "\n"
 
 
-def between(values: Sequence[float], digits: int = 2) -> str:
+def between(values: Sequence[float], form: str = ".2f") -> str:
     """The smallest and the largest value as text.
 
     Example:
-        >>> between([3.0, 1.0, 2.0], 1)
+        >>> between([3.0, 1.0, 2.0], ".1f")
         '1.0–3.0'
     """
-    return f"{min(values):.{digits}f}–{max(values):.{digits}f}"
+    return f"{min(values):{form}}–{max(values):{form}}"
 
 
 def _command() -> str:
