@@ -10,10 +10,10 @@ import pytest
 from kilter.data import Dataset
 from kilter.engine.purpose import objective_for
 from kilter.errors import DataError, KilterError, ModelError, RecipeError
+from kilter.nn.saved import load_model
 from kilter.recipe import parse_recipe
 from kilter.runs import train
 from kilter.runs.build import make_optimizer, prepare, with_absolute_paths
-from kilter.runs.models import load_model
 
 DIGITS = {"data": {"source": "digits"}, "model": {"builder": "mlp", "hidden": [8]}}
 

@@ -83,6 +83,71 @@ def train(
 
 
 @app.command()
+def transfer(
+    source: Annotated[
+        str,
+        typer.Argument(
+            metavar="RUN|MODEL.KERAS|NETWORK",
+            help="What to reuse: a run, a saved model, or one of keras.applications.",
+        ),
+    ],
+    data: Annotated[
+        str,
+        typer.Argument(
+            metavar="DATA|RECIPE.TOML", help="Data to train on, or a recipe for all but the model."
+        ),
+    ],
+    keep: Annotated[
+        str | None,
+        typer.Option("--keep", metavar="LAYERS", help="How many layers, or up to which one; -1 without it."),
+    ] = None,
+    weights: Annotated[
+        str | None, typer.Option("--weights", metavar="FILE", help="The weights of a network of Keras.")
+    ] = None,
+    head_epochs: Annotated[
+        int | None,
+        typer.Option("--head-epochs", help="Epochs in which the head alone is trained; 5 without it."),
+    ] = None,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="SECTION.KEY=VALUE", help="Override a key of the recipe."),
+    ] = None,
+    runs: Annotated[Path, typer.Option("--runs", metavar="DIR", help="Where the run directory goes.")] = Path(
+        "runs"
+    ),
+    name: Annotated[str | None, typer.Option("--name", help="The run's name.")] = None,
+    target: Annotated[
+        str | None, typer.Option("--target", metavar="COLUMN", help="The column of a table to predict.")
+    ] = None,
+    epochs: Annotated[
+        int | None, typer.Option("--epochs", help="Passes over the training data, at most.")
+    ] = None,
+    seed: Annotated[
+        int | None, typer.Option("--seed", help="Seed of the head, order, dropout and splits.")
+    ] = None,
+    allow_code: AllowCode = False,
+    quiet: Annotated[bool, typer.Option("--quiet", help="Print the run directory and nothing else.")] = False,
+) -> None:
+    """Reuse a trained model's lower layers for other data.
+
+    They get a new head, which is trained first; then all layers, at a tenth of the rate."""
+    from kilter.cli import transferring
+
+    number = keep is not None and keep.removeprefix("-").isdecimal()
+    given = {
+        "name": name,
+        "data.target": target,
+        "train.epochs": epochs,
+        "seed": seed,
+        "model.keep": int(keep) if keep is not None and number else keep,
+        "model.weights": weights,
+        "model.allow_code": allow_code or None,
+    }
+    chosen = {key: value for key, value in given.items() if value is not None}
+    transferring.transfer(source, data, settings or [], chosen, head_epochs, runs, quiet)
+
+
+@app.command()
 def find_lr(
     source: Annotated[
         str,

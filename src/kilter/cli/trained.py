@@ -13,8 +13,8 @@ import keras
 
 from kilter.data import Dataset, Source, TableEncoding, load
 from kilter.errors import DataError, ModelError, OptionError, RunError
-from kilter.recipe import FileSection, load_recipe
-from kilter.runs.models import load_model
+from kilter.nn.saved import load_model
+from kilter.recipe import FileSection, ReuseSection, load_recipe
 from kilter.runs.reading import MODEL, RECIPE, is_run, open_run
 from kilter.runs.records import DataRecord
 
@@ -100,4 +100,4 @@ def _code_was_allowed(run: Path) -> bool:
     if not recipe.is_file():
         return False
     model = load_recipe(recipe).model
-    return isinstance(model, FileSection) and model.allow_code
+    return isinstance(model, FileSection | ReuseSection) and model.allow_code

@@ -23,7 +23,11 @@ def train(
     source: str, settings: Sequence[str], options: Mapping[str, Any], parent: Path, quiet: bool
 ) -> None:
     """Train a recipe, or data with the default recipe; ``options`` are keys of it with their values."""
-    recipe = recipe_from(source, settings, options)
+    train_recipe(recipe_from(source, settings, options), parent, quiet)
+
+
+def train_recipe(recipe: Recipe, parent: Path, quiet: bool) -> None:
+    """Train a recipe, show how it goes, and say what it came to."""
     if quiet:
         _conclude(job.train(recipe, parent=parent, verbose=0), quiet=True)
         return

@@ -7,12 +7,14 @@ from __future__ import annotations
 
 from kilter.recipe.augment import AugmentSection
 from kilter.recipe.defaults import recipe_for
+from kilter.recipe.fine_tune import FineTuneSection, StageSection
 from kilter.recipe.model import (
     CnnSection,
     FactorySection,
     FileSection,
     MlpSection,
     ModelSection,
+    ReuseSection,
     VarianceScaling,
 )
 from kilter.recipe.optimizer import OptimizerSection
@@ -47,6 +49,7 @@ __all__ = [
     "ExponentialSection",
     "FactorySection",
     "FileSection",
+    "FineTuneSection",
     "MlpSection",
     "ModelSection",
     "OneCycleSection",
@@ -56,7 +59,9 @@ __all__ = [
     "PowerSection",
     "Recipe",
     "RegularizeSection",
+    "ReuseSection",
     "ScheduleSection",
+    "StageSection",
     "TrainSection",
     "VarianceScaling",
     "WeightAveraging",

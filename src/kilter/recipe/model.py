@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Final, Literal, Self
 
-from pydantic import BeforeValidator, Discriminator, Field, Tag, model_validator
+from pydantic import BeforeValidator, Discriminator, Field, Tag, field_validator, model_validator
 
 from kilter.nn import hidden as nn_hidden
 from kilter.nn import options as nn_options
 from kilter.nn import pairing as nn_pairing
-from kilter.recipe.base import LISTED, UNSET, Section, refuse, whole_number
+from kilter.recipe.base import LISTED, UNSET, Section, described, refuse, whole_number
 
 MAX_LAYERS: Final = 1000
 MAX_UNITS: Final = 1_000_000
@@ -220,7 +220,42 @@ class FactorySection(Section):
     lsuv: bool = LSUV
 
 
-KINDS: Final = ("builder", "file", "factory")
+class ReuseSection(Section):
+    """``reuse = "model.keras"``: the lower layers of a trained model, under a new head (docs/transfer.md)."""
+
+    reuse: str = Field(
+        min_length=1,
+        description="a .keras file, or a network of keras.applications such as MobileNetV2",
+    )
+    weights: Annotated[str | None, UNSET] = Field(
+        default=None, min_length=1, description="the file with the weights of a network of keras.applications"
+    )
+    sha256: Annotated[str | None, UNSET] = Field(
+        default=None,
+        pattern=r"^[0-9a-f]{8,64}$",
+        description="the SHA-256 of the file with the weights, or its first 8 digits and more: another file "
+        "is refused",
+    )
+    keep: int | str = Field(
+        default=-1,
+        description="how many layers with weights to keep, -1 for all but the output; or a layer's name; or "
+        '"all"',
+    )
+    hidden: Widths = Field(default=(), description="of the new head: " + WIDTHS)
+    allow_code: bool = Field(
+        default=False,
+        description="true or false: run code stored in the .keras file; only for files you trust",
+    )
+
+    @field_validator("keep", mode="before")
+    @classmethod
+    def _names_a_place(cls, keep: Any) -> Any:
+        if not (whole_number(keep) and keep != 0) and not (isinstance(keep, str) and keep):
+            raise refuse(described(cls, "keep"))
+        return keep
+
+
+KINDS: Final = ("builder", "file", "factory", "reuse")
 BUILDERS: Final = ("mlp", "cnn")
 
 
@@ -242,7 +277,8 @@ ModelSection = Annotated[
     Annotated[MlpSection, Tag("mlp")]
     | Annotated[CnnSection, Tag("cnn")]
     | Annotated[FileSection, Tag("file")]
-    | Annotated[FactorySection, Tag("factory")],
+    | Annotated[FactorySection, Tag("factory")]
+    | Annotated[ReuseSection, Tag("reuse")],
     Discriminator(model_kind),
 ]
 MODEL_CLASSES: Final[dict[str, type[Section]]] = {
@@ -250,4 +286,5 @@ MODEL_CLASSES: Final[dict[str, type[Section]]] = {
     "cnn": CnnSection,
     "file": FileSection,
     "factory": FactorySection,
+    "reuse": ReuseSection,
 }

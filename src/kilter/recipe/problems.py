@@ -12,6 +12,7 @@ from pydantic_core import ErrorDetails
 
 from kilter.errors import KilterError, RecipeError
 from kilter.recipe.augment import AugmentSection
+from kilter.recipe.fine_tune import FineTuneSection, StageSection
 from kilter.recipe.model import BUILDERS, KINDS, MODEL_CLASSES, VarianceScaling, model_kind
 from kilter.recipe.schedule import SCHEDULE_CLASSES, SCHEDULES
 from kilter.recipe.sections import (
@@ -30,6 +31,7 @@ SECTIONS: Final[dict[str, type[BaseModel]]] = {
     "data": DataSection,
     "optimizer": OptimizerSection,
     "train": TrainSection,
+    "fine_tune": FineTuneSection,
     "regularize": RegularizeSection,
     "augment": AugmentSection,
 }
@@ -153,7 +155,7 @@ def _unknown_key(path: tuple[str, ...], value: Any, given: Mapping[Any, Any]) ->
 def _no_one_model(value: Any) -> Problem:
     expected = (
         'in [model] exactly one of builder = "mlp" or "cnn", file = "model.keras", '
-        'factory = "module:function"'
+        'factory = "module:function", reuse = "model.keras"'
     )
     if not isinstance(value, Mapping):
         return Problem(
@@ -192,6 +194,8 @@ def _class_at(path: tuple[str, ...], given: Mapping[Any, Any]) -> type[BaseModel
         return WeightAveraging
     if path == ("model", "initializer"):
         return VarianceScaling
+    if path[:2] == ("fine_tune", "stages") and len(path) == 3:
+        return StageSection
     if path == ("model",):
         kind = model_kind(given.get("model"))
         return MODEL_CLASSES[kind] if kind else None

@@ -8,7 +8,16 @@ from pydantic import Field, field_validator, model_validator
 
 from kilter.recipe.augment import AugmentSection
 from kilter.recipe.base import LISTED, UNSET, Section, described, refuse, whole_number
-from kilter.recipe.model import KINDS, CnnSection, FactorySection, FileSection, MlpSection, ModelSection
+from kilter.recipe.fine_tune import BY_DEPTH, FineTuneSection
+from kilter.recipe.model import (
+    CnnSection,
+    FactorySection,
+    FileSection,
+    MlpSection,
+    ModelSection,
+    ReuseSection,
+    model_kind,
+)
 from kilter.recipe.optimizer import MOMENTUM, OptimizerSection
 from kilter.recipe.schedule import (
     CYCLED,
@@ -201,6 +210,10 @@ class RegularizeSection(Section):
         return self.l1 > 0 or self.l2 > 0 or self.max_norm is not None
 
 
+def _default_stages(earlier: dict[str, Any]) -> FineTuneSection | None:
+    return FineTuneSection() if isinstance(earlier["model"], ReuseSection) else None
+
+
 class Recipe(Section):
     """The whole description of a run. Two equal recipes describe the same run."""
 
@@ -221,6 +234,7 @@ class Recipe(Section):
     optimizer: OptimizerSection = OptimizerSection()
     schedule: ScheduleSection = ConstantSection(name="constant")
     train: TrainSection = TrainSection()
+    fine_tune: Annotated[FineTuneSection | None, UNSET] = Field(default_factory=_default_stages)
     regularize: RegularizeSection = RegularizeSection()
     augment: AugmentSection = AugmentSection()
 
@@ -274,13 +288,53 @@ class Recipe(Section):
         return self
 
     @model_validator(mode="after")
+    def _fine_tunes_what_it_reuses(self) -> Self:
+        tuned = self.fine_tune
+        if not isinstance(self.model, ReuseSection) or tuned is None:
+            if isinstance(self.model, ReuseSection) or tuned is not None:
+                kind = model_kind(self.model)
+                raise refuse(
+                    "[fine_tune] with model.reuse, and with that only",
+                    f"{'no' if tuned is None else 'a'} [fine_tune] with model.{kind}",
+                )
+            return self
+        *earlier, last = tuned.lengths(self.train.epochs)
+        if last < 1 or tuned.stages[-1].epochs not in (None, last):
+            open_end = "more than" if tuned.stages[-1].epochs is None else "as many as"
+            given = sum(earlier) + (tuned.stages[-1].epochs or 0)
+            raise refuse(
+                f"train.epochs {open_end} the stages of [fine_tune] take",
+                f"train.epochs={self.train.epochs} and stages of {given}",
+            )
+        if not isinstance(self.schedule, ConstantSection):
+            raise refuse(
+                "with model.reuse a schedule for each stage of [fine_tune]",
+                f"schedule.name={self.schedule.name}",
+            )
+        if self.train.ema is not None or self.train.swa is not None:
+            raise refuse("no average of the weights over the stages of [fine_tune]", "train.ema or train.swa")
+        if any(stage.decay > 1 for stage in tuned.stages):
+            self._check_rates_by_depth()
+        return self
+
+    def _check_rates_by_depth(self) -> None:
+        """Only what an optimiser's name says can be had at several rates."""
+        given = sorted(self.optimizer.model_fields_set - {"name", "learning_rate"})
+        set_keys = [key for key in given if getattr(self.optimizer, key) not in (None, False, {})]
+        if self.optimizer.name not in BY_DEPTH or set_keys:
+            raise refuse(
+                f"for stages with a decay one of {', '.join(BY_DEPTH)}, with no more than its learning_rate",
+                f"optimizer.name={self.optimizer.name}" + "".join(f" with {key}" for key in set_keys),
+            )
+
+    @model_validator(mode="after")
     def _regularizes_what_it_builds(self) -> Self:
         if not self.regularize.active:
             return self
-        if isinstance(self.model, FileSection | FactorySection):
+        if isinstance(self.model, FileSection | FactorySection | ReuseSection):
             raise refuse(
                 "[regularize] with a builder only: a model that is given brings its own regularizers",
-                f"[regularize] with model.{KINDS[1] if isinstance(self.model, FileSection) else KINDS[2]}",
+                f"[regularize] with model.{model_kind(self.model)}",
             )
         assert isinstance(self.model, MlpSection | CnnSection)
         self.model.check(l1=self.regularize.l1, l2=self.regularize.l2, max_norm=self.regularize.max_norm)

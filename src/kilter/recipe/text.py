@@ -79,6 +79,8 @@ def dump_recipe(recipe: Recipe) -> str:
     for key in ("name", "seed"):
         document.add(key, fields.pop(key))
     for title, keys in fields.items():
+        if keys is None:  # a section that such a recipe does not have
+            continue
         table = tomlkit.table()
         for key in sorted(keys, key=lambda key: key not in KINDS):
             table.add(key, _plain(key, keys[key]))

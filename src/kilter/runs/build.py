@@ -26,13 +26,16 @@ from kilter.engine.found_rate import FoundRate
 from kilter.engine.purpose import Objective, objective_for
 from kilter.engine.scheduling import check_schedule
 from kilter.errors import DataError, ModelError, RecipeError
-from kilter.recipe import FileSection, Recipe
+from kilter.recipe import FileSection, Recipe, ReuseSection
 from kilter.runs.augmentation import make_augmentation
 from kilter.runs.models import make_model
 from kilter.runs.scheduling import make_schedule
+from kilter.runs.staging import make_phases
 from kilter.runs.tuning import tune
 from kilter.runs.watch import Watch, direction_of
 from kilter.schedules import Performance, Schedule
+from kilter.transfer.sources import checksum
+from kilter.transfer.stages import Phase
 from kilter.words import first_line
 
 
@@ -41,7 +44,8 @@ class Prepared:
     """All that training needs: the recipe with its paths resolved, the data, and the compiled, built model.
 
     `class_weight` is by class index, None where all count the same. Where the recipe left numbers to be
-    measured, it has them now; `found_rate` and `found_clip` say what they come from.
+    measured, it has them now; `found_rate` and `found_clip` say what they come from. `phases`: the stages in
+    which a model that reuses another is trained, () for any other.
     """
 
     recipe: Recipe
@@ -53,11 +57,17 @@ class Prepared:
     class_weight: Mapping[int, float] | None
     found_rate: FoundRate | None = None
     found_clip: FoundClip | None = None
+    phases: tuple[Phase, ...] = ()
 
     @property
     def batches(self) -> int:
         """The batches of an epoch; the last one may be short."""
         return math.ceil(len(self.parts.train) / self.recipe.train.batch_size)
+
+    def recompile(self, optimizer: keras.optimizers.Optimizer) -> None:
+        """Compile the model with another optimiser, for what the recipe trains it for, and build it."""
+        _compile(self.model, optimizer, self.objective)
+        _build(self.model, self.recipe, self.parts.train)
 
     def schedule(self) -> Schedule | Performance | None:
         """The schedule of the recipe for these data."""
@@ -80,6 +90,12 @@ def prepare(recipe: Recipe) -> Prepared:
 
     Raises the :class:`~kilter.errors.KilterError` that says what does not; nothing is written.
     """
+    if recipe.pretrain is not None:
+        raise RecipeError(
+            expected="a recipe without [pretrain] to train a classifier or a regression with",
+            received=f"[pretrain] with task={recipe.pretrain.task!r}",
+            remedy="use kilter pretrain, or leave the section out",
+        )
     recipe = with_absolute_paths(recipe)
     source = load(
         recipe.data.source,
@@ -95,12 +111,15 @@ def prepare(recipe: Recipe) -> Prepared:
     objective = objective_for(model, parts.train, recipe.regularize.label_smoothing)
     watch = _watch(recipe, objective, validated=parts.validation is not None)
     weights = _class_weight(recipe, parts.train)
-    _compile(model, recipe, objective)
+    _compile(model, make_optimizer(recipe), objective)
     _build(model, recipe, parts.train)
     prepared = Prepared(recipe, source, parts, model, objective, watch, weights)
     _check_augmentation(prepared)
     check_schedule(model, prepared.schedule(), validated=parts.validation is not None)
-    return _tuned(prepared)
+    prepared = _tuned(prepared)
+    tuned = prepared.recipe
+    phases = make_phases(tuned, model, lambda rate: make_optimizer(tuned, rate))
+    return replace(prepared, phases=phases)
 
 
 def with_absolute_paths(recipe: Recipe) -> Recipe:
@@ -114,17 +133,29 @@ def with_absolute_paths(recipe: Recipe) -> Recipe:
     changes: dict[str, object] = {"data": data.model_copy(update=paths)}
     if isinstance(recipe.model, FileSection):
         changes["model"] = recipe.model.model_copy(update={"file": _absolute(recipe.model.file)})
+    if isinstance(recipe.model, ReuseSection):
+        changes["model"] = _with_checksum(recipe.model)
     return recipe.model_copy(update=changes)
 
 
-def make_optimizer(recipe: Recipe) -> keras.optimizers.Optimizer:
-    """The Keras optimiser of ``[optimizer]``, with the average of ``train.ema``.
+def _with_checksum(section: ReuseSection) -> ReuseSection:
+    """With absolute paths, and the SHA-256 of the file with the weights: a replay reuses the same ones."""
+    given = {"reuse": section.reuse, "weights": section.weights}
+    paths = {key: _absolute(value) for key, value in given.items() if value is not None}
+    file = Path(paths.get("weights", paths["reuse"]))
+    if section.sha256 is None and file.is_file():
+        paths["sha256"] = checksum(file)
+    return section.model_copy(update=paths)
+
+
+def make_optimizer(recipe: Recipe, rate: float | None = None) -> keras.optimizers.Optimizer:
+    """The Keras optimiser of ``[optimizer]``, with the average of ``train.ema``, at ``rate`` if given.
 
     Raises :class:`RecipeError` for an option that it does not have.
     """
     section = recipe.optimizer
     arguments = section.model_dump(exclude={"name", "options", "clip"}, exclude_none=True)
-    arguments["learning_rate"] = section.rate
+    arguments["learning_rate"] = section.rate if rate is None else rate
     if section.name not in ("sgd",):
         arguments.pop("nesterov")
     if recipe.train.ema is not None:
@@ -151,8 +182,7 @@ def _tuned(prepared: Prepared) -> Prepared:
     tuned = tune(prepared.recipe, model, train, prepared.class_weight)
     if tuned.rate is None and tuned.clip is None:
         return prepared
-    _compile(model, tuned.recipe, prepared.objective)
-    _build(model, tuned.recipe, train)
+    prepared.recompile(make_optimizer(tuned.recipe))
     return replace(prepared, recipe=tuned.recipe, found_rate=tuned.rate, found_clip=tuned.clip)
 
 
@@ -215,9 +245,9 @@ def _class_weight(recipe: Recipe, train: Dataset) -> dict[int, float] | None:
     return {label: float(given.get(name, 1.0)) for label, name in enumerate(train.classes)}
 
 
-def _compile(model: keras.Model, recipe: Recipe, objective: Objective) -> None:
+def _compile(model: keras.Model, optimizer: keras.optimizers.Optimizer, objective: Objective) -> None:
     model.compile(
-        optimizer=make_optimizer(recipe),
+        optimizer=optimizer,
         loss=objective.loss,
         loss_weights=None if objective.loss_weight is None else [objective.loss_weight],
         metrics=objective.make_metrics(),

@@ -18,7 +18,10 @@ import keras
 from kilter.data import Dataset, moments
 from kilter.errors import ModelError
 from kilter.nn import cnn, lsuv, mlp
-from kilter.recipe import CnnSection, FactorySection, FileSection, MlpSection, Recipe
+from kilter.nn.saved import load_model
+from kilter.recipe import CnnSection, FactorySection, FileSection, MlpSection, Recipe, ReuseSection
+from kilter.transfer.reusing import reuse
+from kilter.transfer.sources import load_source
 from kilter.words import first_line
 
 
@@ -27,44 +30,14 @@ def make_model(recipe: Recipe, train: Dataset) -> keras.Model:
     section = recipe.model
     if isinstance(section, FileSection):
         return load_model(section.file, allow_code=section.allow_code)
+    if isinstance(section, ReuseSection):
+        return _reused(section, recipe, train)
     if isinstance(section, FactorySection):
         model = call_factory(section.factory, recipe, train)
     else:
         model = _built(section, recipe, train)
     if section.lsuv:
         lsuv(model, train.x, seed=recipe.seed)
-    return model
-
-
-def load_model(path: str | Path, *, allow_code: bool = False, compiled: bool = False) -> keras.Model:
-    """Read a .keras file. Code stored in it is refused unless `allow_code`.
-
-    It comes without loss and optimiser, or `compiled` as it was saved.
-
-    Raises :class:`ModelError` where the file is missing, damaged, or holds what Keras refuses to load.
-    """
-    path = Path(path).expanduser()
-    if not path.is_file():
-        raise ModelError(
-            expected="a saved Keras model", received=f"{path}, which is no file", remedy="correct the path"
-        )
-    try:
-        model = keras.saving.load_model(path, compile=compiled, safe_mode=not allow_code)
-    except Exception as error:
-        refused = "unsafe" in str(error) or "safe_mode" in str(error)
-        raise ModelError(
-            expected=f"a .keras file without code in it: {path}"
-            if refused
-            else f"a whole .keras file: {path}",
-            received=f"{type(error).__name__}: {first_line(error)}",
-            remedy="set model.allow_code=true if you trust who made it"
-            if refused
-            else "save it again with model.save('....keras'), under the same Keras version",
-        ) from error
-    if not isinstance(model, keras.Model):
-        raise ModelError(
-            expected=f"a model in {path}", received=type(model).__name__, remedy="save a keras.Model"
-        )
     return model
 
 
@@ -113,6 +86,21 @@ def _built(section: MlpSection | CnnSection, recipe: Recipe, train: Dataset) -> 
     if train.task == "regression" and recipe.data.standardize:
         model.add(_in_target_units(train))
     return model
+
+
+def _reused(section: ReuseSection, recipe: Recipe, train: Dataset) -> keras.Model:
+    """The lower layers of a trained model, frozen, under hidden layers by the default, and an output."""
+    source = load_source(
+        section.reuse, weights=section.weights, sha256=section.sha256, allow_code=section.allow_code
+    )
+    head: list[keras.layers.Layer] = [
+        keras.layers.Dense(units, "elu", kernel_initializer="he_normal", name=f"head_{number}")
+        for number, units in enumerate(section.hidden, start=1)
+    ]
+    head.append(keras.layers.Dense(train.outputs, dtype="float32", name="head_output"))
+    if train.task == "regression" and recipe.data.standardize:
+        head.append(_in_target_units(train))
+    return reuse(source.model, keep=section.keep, head=head, input_shape=train.input_shape, seed=recipe.seed)
 
 
 def _in_target_units(train: Dataset) -> keras.layers.Layer:

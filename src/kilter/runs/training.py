@@ -38,6 +38,7 @@ from kilter.runs.recorder import Recorder, restore
 from kilter.runs.records import DataRecord, Evaluation, Result, Status
 from kilter.runs.watch import Watch
 from kilter.schedules import Performance
+from kilter.transfer.fine_tuning import enter, train_in_phases
 
 # Rows predicted at once for the confusion matrix: a multiple of what keeps two cores or a GPU busy.
 _PREDICTION_BATCH = 1024
@@ -162,26 +163,27 @@ def _fit(
     validation, schedule = parts.validation, prepared.schedule()
     if isinstance(schedule, Performance):
         schedule = schedule.replayed(line.logs for line in read_history(recorder.run.path))
-    return fit(
-        prepared.model,
-        parts.train.x,
-        parts.train.y,
-        validation_data=None if validation is None else (validation.x, validation.y),
-        validation_batch_size=_PREDICTION_BATCH,
-        batch_size=options.batch_size,
-        epochs=options.epochs,
-        initial_epoch=next_epoch,
-        shuffle=options.shuffle,
-        class_weight=prepared.class_weight,
+    shared: dict[str, Any] = {
+        "validation_data": None if validation is None else (validation.x, validation.y),
+        "validation_batch_size": _PREDICTION_BATCH,
+        "batch_size": options.batch_size,
+        "initial_epoch": next_epoch,
+        "shuffle": options.shuffle,
+        "class_weight": prepared.class_weight,
         # The average comes first: the others then see it. The recorder comes last: its checkpoint then has
         # what the others did to the model.
-        callbacks=[*([recorder.average] if recorder.average else []), *callbacks, recorder],
-        evaluate_training=options.evaluate_training,
-        schedule=schedule,
-        augment=prepared.augmentation(),
-        seed=prepared.recipe.seed,
-        verbose=verbose,
-    )
+        "callbacks": [*([recorder.average] if recorder.average else []), *callbacks, recorder],
+        "evaluate_training": options.evaluate_training,
+        "augment": prepared.augmentation(),
+        "seed": prepared.recipe.seed,
+        "verbose": verbose,
+    }
+    rows = (parts.train.x, parts.train.y)
+    if prepared.phases:
+        if next_epoch in [phase.begin for phase in prepared.phases[1:]]:
+            recorder.keep_best()  # as at the end of the stage before, where the recorder was told of it
+        return train_in_phases(prepared.model, prepared.phases, prepared.recompile, rows, **shared)
+    return fit(prepared.model, *rows, **shared, epochs=options.epochs, schedule=schedule)
 
 
 def _recorder_from_checkpoint(prepared: Prepared, run: Run) -> Recorder:
@@ -192,6 +194,9 @@ def _recorder_from_checkpoint(prepared: Prepared, run: Run) -> Recorder:
     for line in read_history(run.path):
         watch = watch.saw(line.epoch, line.logs)
     average = _weight_average(prepared)
+    for phase in prepared.phases:
+        if checkpoint is not None and phase.begin <= checkpoint.epoch < phase.end:
+            enter(prepared.model, phase, prepared.recompile)
     best = None if checkpoint is None else restore(prepared.model, checkpoint, average)
     return Recorder(run, watch, best=best, average=average)
 

@@ -1,6 +1,6 @@
 """Inputs of another shape than a model was trained on: what has to be done to a row, in front of the model.
 
-Sizes are resized, one channel is repeated, several are averaged into one, and images that lie flat are put up.
+Images are resized, one channel is repeated, several are averaged into one, flat rows are put up as images.
 The range of the numbers stays as it is: a model trained on pixels from 0 to 1 wants pixels from 0 to 1.
 """
 

@@ -1,8 +1,8 @@
 """Where a trained model can be cut, so that what is below can be reused.
 
-A cut goes through one array: all that comes after it depends on the inputs through that array alone. Layers are
-counted by what they have learnt: those with weights, normalisations and learned slopes apart, which belong to
-the layer before them.
+A cut goes through one array: all that comes after it depends on the inputs through that array alone. Layers
+are counted by what they have learnt: those with weights, but for normalisations and learned slopes, which
+belong to the layer before them.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from kilter import backend  # noqa: F401  (chooses JAX before Keras loads)
 # isort: split
 import keras
 
-from kilter.errors import ModelError, OptionError
+from kilter.errors import OptionError
 from kilter.nn.copying import check_graph
 from kilter.nn.graph import Call, Graph, read_graph
 
@@ -49,7 +49,7 @@ class Cut:
 
 
 def is_counted(layer: Any) -> bool:
-    """Whether ``layer`` counts as one: it has weights of its own, and is no normalisation or learned slope."""
+    """Whether ``layer`` counts: it has weights of its own, and is no normalisation or learned slope."""
     return bool(getattr(layer, "weights", ())) and not isinstance(layer, _FOLLOWERS)
 
 
@@ -120,7 +120,7 @@ def part_below(model: keras.Model, cut: Cut) -> tuple[keras.Model, dict[int, ker
 
 
 def _part(model: Any, path: Sequence[str], number: int, parts: dict[int, keras.Model]) -> keras.Model:
-    graph = model._functional if isinstance(model, keras.Sequential) else model
+    graph: Any = model._functional if isinstance(model, keras.Sequential) else model
     depths = sorted(graph._nodes_by_depth, reverse=True)
     nodes = [node for depth in depths for node in graph._nodes_by_depth[depth] if not node.is_input]
     called = [node for node in nodes if node.operation.name == path[0]]

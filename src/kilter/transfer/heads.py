@@ -56,7 +56,7 @@ def with_head(head: Head, tensor: Any, model: keras.Model) -> Any:
 def _layers_of(head: Any, tensor: Any, model: keras.Model) -> list[Callable[[Any], Any]]:
     if isinstance(head, int) and not isinstance(head, bool) and head >= 1:
         return _logits(head, tensor, model)
-    given = list(head) if isinstance(head, list | tuple) else [head]
+    given: list[Any] = list(head) if isinstance(head, list | tuple) else [head]
     layers = [one for one in given if isinstance(one, keras.layers.Layer)]
     if len(layers) == len(given):
         check_own(layers, model)

@@ -33,7 +33,7 @@ RULES: Final[dict[str, Callable[[], optax.GradientTransformation]]] = {
 
 
 def one_rate(name: str, learning_rate: float) -> keras.optimizers.Optimizer:
-    """The Keras optimiser ``name`` with that rate; :class:`~kilter.errors.OptionError` where there is none."""
+    """The Keras optimiser ``name`` with that rate; :class:`~kilter.errors.OptionError` for no name."""
     try:
         return keras.optimizers.get({"class_name": name, "config": {"learning_rate": learning_rate}})
     except (TypeError, ValueError) as problem:
@@ -49,11 +49,13 @@ def many_rates(
 ) -> OptaxOptimizer:
     """An optimiser whose rate is ``learning_rate / decay ** depth``, by the ``depths`` of paths of variables.
 
-    The direction of a step is that of ``name``, of :data:`RULES`; the steps of all depths are its own. Keras's
-    ``learning_rate`` is the rate at depth 0: callbacks and schedules move all together.
+    The direction of a step is that of ``name`` in :data:`RULES`. Keras's ``learning_rate`` is the rate at
+    depth 0: callbacks and schedules move all rates together.
     """
     labels = {path: str(depths[path]) for path in (variable.path for variable in variables)}
-    shares = {label: optax.scale(-(decay ** -int(label))) for label in set(labels.values())}
+    shares: dict[Any, optax.GradientTransformation] = {
+        label: optax.scale(-(decay ** -int(label))) for label in set(labels.values())
+    }
     transformation = optax.chain(RULES[name](), optax.multi_transform(shares, labels))
     optimizer = OptaxOptimizer(transformation, name=f"{name}_by_depth")
     optimizer.learning_rate = learning_rate

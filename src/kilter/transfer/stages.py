@@ -153,8 +153,8 @@ def phases_of(
 
     ``freeze_batch_norm``: batch normalisations outside the head are trained in no stage.
 
-    Raises :class:`~kilter.errors.OptionError` where a stage names what the model does not have, has nothing to
-    train, or waits for a validation loss that nothing gives.
+    Raises :class:`~kilter.errors.OptionError` where a stage names what the model does not have, has nothing
+    to train, or waits for a validation loss that nothing gives.
     """
     if not isinstance(stages, Sequence) or not stages or not all(isinstance(one, Stage) for one in stages):
         _refuse("stages as a list of kilter.Stage", f"stages={stages!r}")

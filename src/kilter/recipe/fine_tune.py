@@ -1,0 +1,86 @@
+"""The ``[fine_tune]`` section: the stages in which a model that reuses another is trained."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Final, Literal, Self
+
+from pydantic import Field, field_validator, model_validator
+
+from kilter.recipe.base import LISTED, UNSET, Section, described, refuse, whole_number
+
+# The optimisers that can have a rate for each depth.
+BY_DEPTH: Final = ("sgd", "adam", "nadam", "adamw", "adamax", "rmsprop", "adagrad", "lion")
+
+
+class StageSection(Section):
+    """A stage: which layers are trained, for how long, how fast. All others are frozen."""
+
+    train: int | str | tuple[str, ...] = Field(
+        default="all",
+        description='"head", "all", how many layers with weights from the top, or a list of names of layers',
+    )
+    epochs: Annotated[int | None, UNSET] = Field(
+        default=None,
+        ge=1,
+        le=1_000_000,
+        description="a whole number from 1; the last stage needs none: it takes what is left of train.epochs",
+    )
+    rate: float = Field(
+        default=1.0,
+        gt=0,
+        le=1000,
+        description="the learning rate of the top layer, as a share of optimizer.learning_rate: above 0",
+    )
+    decay: float = Field(
+        default=1.0,
+        ge=1,
+        le=1000,
+        description="by which the rate of each layer below is divided: from 1; above 1 for "
+        + ", ".join(BY_DEPTH),
+    )
+    schedule: Literal["constant", "cosine", "one_cycle"] = Field(
+        default="constant", description='of the rate over the stage: "constant", "cosine" or "one_cycle"'
+    )
+
+    @field_validator("train", mode="before")
+    @classmethod
+    def _layers(cls, train: Any) -> Any:
+        if isinstance(train, list | tuple):
+            known = bool(train) and all(isinstance(one, str) and one for one in train)
+            train = tuple(train)
+        else:
+            known = train in ("head", "all") or (whole_number(train) and int(train) >= 1)
+        if not known:
+            raise refuse(described(cls, "train"))
+        return train
+
+
+DEFAULT_STAGES: Final = (StageSection(train="head", epochs=5), StageSection(rate=0.1))
+
+
+class FineTuneSection(Section):
+    """How a model that reuses another is trained; for such a model only."""
+
+    stages: Annotated[tuple[StageSection, ...], LISTED] = Field(
+        default=DEFAULT_STAGES,
+        min_length=1,
+        max_length=100,
+        description="a list of tables, in their order: each what it trains and for how long",
+    )
+    freeze_batch_norm: bool = Field(
+        default=False,
+        description="true or false: batch normalisations that are reused stay in inference mode in every "
+        "stage",
+    )
+
+    @model_validator(mode="after")
+    def _only_the_last_is_open(self) -> Self:
+        for number, stage in enumerate(self.stages[:-1], start=1):
+            if stage.epochs is None:
+                raise refuse("epochs in every stage but the last", f"stage {number} without epochs")
+        return self
+
+    def lengths(self, epochs: int) -> tuple[int, ...]:
+        """The epochs of each stage, where all together are ``epochs``; 0 or less where there are too few."""
+        given = [stage.epochs or 0 for stage in self.stages[:-1]]
+        return (*given, epochs - sum(given))
