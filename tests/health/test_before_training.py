@@ -196,8 +196,17 @@ FAULTY: list[tuple[str, str, Callable[[], Program]]] = [
     ("saturating-deep", SEVERE, lambda: program(dense(10, keras.ops.sigmoid, "glorot_uniform"))),
     ("exponential-hidden", WARNING, lambda: program(dense(1, "exponential"))),
     ("exponential-hidden", SEVERE, lambda: program(dense(4, "exponential"))),
-    ("linear-hidden", WARNING, lambda: program(dense(3, None, "glorot_uniform"))),
-    ("linear-hidden", WARNING, lambda: program(stack(Dense(9), layers.Dropout(0.1), _head()))),
+    ("linear-hidden", SEVERE, lambda: program(dense(3, None, "glorot_uniform"))),
+    ("linear-hidden", SEVERE, lambda: program(stack(Dense(9), layers.Dropout(0.1), _head()))),
+    ("linear-hidden", WARNING, lambda: program(stack(Dense(9, "relu"), Dense(9), _head()))),
+    ("softmax-hidden", SEVERE, lambda: program(dense(2, "softmax", "glorot_uniform"))),
+    ("softmax-hidden", WARNING, lambda: program(stack(Dense(9, "relu"), Dense(9, "softmax"), _head()))),
+    ("excessive-dropout", SEVERE, lambda: program(stack(Dense(9, "relu"), layers.Dropout(0.9), _head()))),
+    ("excessive-dropout", WARNING, lambda: program(stack(Dense(9, "relu"), layers.Dropout(0.7), _head()))),
+    ("excessive-penalty", SEVERE, lambda: program(stack(_penalised(1.0), _head()))),
+    ("excessive-penalty", WARNING, lambda: program(stack(_penalised(0.05), _head()))),
+    ("unscaled-targets", SEVERE, lambda: regression(y=YT * 1000)),
+    ("unscaled-targets", WARNING, lambda: regression(y=YT + 30)),
     ("data-not-finite", SEVERE, lambda: program(data=(with_nan(), Y))),
     ("data-not-finite", SEVERE, lambda: regression(y=np.where(XT[:, 0] > 2, np.inf, YT))),
     ("unscaled-inputs", SEVERE, lambda: program(data=(X * 100, Y))),
@@ -223,6 +232,10 @@ FAULTY: list[tuple[str, str, Callable[[], Program]]] = [
 
 def _head() -> keras.layers.Layer:
     return Dense(3, activation="softmax")
+
+
+def _penalised(factor: float) -> keras.layers.Layer:
+    return Dense(9, activation="relu", kernel_regularizer=keras.regularizers.L2(factor))
 
 
 def _separate(units: int) -> keras.Sequential:

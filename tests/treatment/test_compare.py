@@ -60,6 +60,7 @@ def numbers(comparison):
     ]
 
 
+@pytest.mark.long
 def test_no_number_depends_on_workers_or_stops(continued, alone):
     assert numbers(continued[0]) == numbers(alone)
     assert [replace(one, candidate="") for one in continued[0].differences] == [

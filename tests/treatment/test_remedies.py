@@ -90,6 +90,14 @@ def _rate(treated: Patient) -> float:
 # code: a patient that needs it, and whether the treated one has what the remedy promises
 CASES: dict[str, tuple[Callable[[], Patient], Callable[[Patient], object]]] = {
     "standardize-inputs": (lambda: patient(dense(), RAW), _standardized),
+    "rescale-outputs": (
+        lambda: patient(dense(output=None), y=5_000 + 300 * X[:, 1], loss="mse"),
+        lambda p: (
+            _kinds(p.model)[-1] == "Normalization"
+            and np.std(_answers(p.model, X)) > 100
+            and abs(np.mean(_answers(p.model, X)) - 5_000) < 300
+        ),
+    ),
     "repair-output": (
         lambda: patient(dense(output="softmax"), loss="mse"),
         lambda p: (
@@ -130,6 +138,10 @@ CASES: dict[str, tuple[Callable[[], Patient], Callable[[Patient], object]]] = {
         ),
     ),
     "add-residuals": (lambda: patient(dense(9)), lambda p: _kinds(p.model).count("Add") == 4),
+    "ease-regularization": (
+        lambda: patient(dense(between=(lambda: layers.Dropout(0.9),))),
+        lambda p: {one.rate for one in p.model.layers if isinstance(one, layers.Dropout)} == {0.2},
+    ),
     "add-dropout": (
         lambda: patient(dense()),
         lambda p: _kinds(p.model) == ["Dense", "Dropout"] * 3 + ["Dense"],
@@ -198,6 +210,7 @@ def test_the_table_is_whole():
     assert named <= set(REMEDIES)
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("code", CASES)
 def test_a_remedy_does_what_it_says(code: str, tmp_path: Path):
     make, promised = CASES[code]

@@ -164,6 +164,25 @@ _MODEL: Final = {
         ("replace-activation",),
         f"{_BOOK}, section 6.3",
     ),
+    "softmax-hidden": (
+        "softmax in hidden layers",
+        "The outputs of {where} add up to 1: each is small, units push one another down, and little gradient "
+        "passes. A softmax is for the last layer.",
+        ("replace-activation",),
+        f"{_BOOK}, section 6.2.2",
+    ),
+    "excessive-dropout": (
+        "too much dropout",
+        "{where} drops {rate:.0%} of its inputs: what is left of a row says little of it.",
+        ("ease-regularization",),
+        "Srivastava et al. 2014, Dropout, section 7.3",
+    ),
+    "excessive-penalty": (
+        "too strong a penalty on weights",
+        "A penalty of {factor:g} on the weights of {where} outweighs what the data say: weights shrink to 0.",
+        ("ease-regularization",),
+        f"{_BOOK}, section 7.1",
+    ),
     "linear-hidden": (
         "layers without activation between them",
         "{where} are followed by the next layer without an activation, and two linear layers are one.",
@@ -183,6 +202,13 @@ _DATA: Final = {
         "{detail}. Large or unequal inputs saturate units and make one learning rate fit no weight.",
         ("standardize-inputs",),
         f"{_LECUN}, section 4.3",
+    ),
+    "unscaled-targets": (
+        "targets are not standardised",
+        "{detail}. An output begins near 0 and moves by a step's size at a time; errors so large make "
+        "gradients that no usual learning rate fits.",
+        ("rescale-outputs",),
+        "Bishop 1995, Neural networks for pattern recognition, section 8.2",
     ),
     "constant-columns": (
         "constant columns",

@@ -16,8 +16,9 @@ import keras
 from kilter.data.checks import find_nonfinite
 from kilter.health.catalogue import finding
 from kilter.health.context import Context
-from kilter.health.facts import NORMALIZATIONS
-from kilter.health.targets import labels
+from kilter.health.facts import NORMALIZATIONS, OutputFacts
+from kilter.health.output_checks import SQUARES
+from kilter.health.targets import labels, target_facts
 from kilter.health.thresholds import seen
 from kilter.records import Evidence, Finding, Severity
 
@@ -111,6 +112,45 @@ def _sample(array: np.ndarray, rows: int) -> np.ndarray:
     if len(array) <= rows:
         return array
     return array[np.sort(np.random.default_rng(0).choice(len(array), rows, replace=False))]
+
+
+def check_amounts(context: Context) -> list[Finding]:
+    """Targets that are amounts far from what an output gives at first: numbers around 0, of deviation 1.
+
+    Not where a layer after the last kernel scales, nor for losses that no amount is held to by its distance.
+    """
+    for output in context.outputs:
+        facts = target_facts(output.targets)
+        loss = None if output.loss is None else output.loss.name
+        if facts is None or facts.classes or facts.shares or loss not in SQUARES:
+            continue
+        if _rescaled(context, output):
+            continue
+        values = np.asarray(output.targets, dtype=np.float64)
+        mean, deviation, limits = float(values.mean()), float(values.std()), context.thresholds
+        size = max(abs(mean), deviation)
+        for limit, severity in _AMOUNTS:
+            if size > getattr(limits, limit):
+                detail = f"The targets have mean {mean:.3g} and deviation {deviation:.3g}"
+                evidence = [seen(limits, limit, "mean or deviation of the targets", size)]
+                return [finding("unscaled-targets", severity, ["targets"], evidence, detail=detail)]
+    return []
+
+
+_AMOUNTS: Final[tuple[tuple[str, Severity], ...]] = (
+    ("amount_scale", "severe"),
+    ("amount_scale_warning", "warning"),
+)
+
+
+def _rescaled(context: Context, output: OutputFacts) -> bool:
+    """Whether a layer that scales comes between the last kernel and the output."""
+    at = context.layer(output.where)
+    while at is not None and len(at.consumers) == 1:
+        at = context.layers[at.consumers[0]]
+        if isinstance(at.layer, keras.layers.Normalization | keras.layers.Rescaling):
+            return True
+    return False
 
 
 def check_columns(context: Context) -> list[Finding]:
@@ -244,6 +284,7 @@ def _neighbour_score(inputs: np.ndarray, classes: np.ndarray) -> float:
 CHECKS = (
     check_finite,
     check_scale,
+    check_amounts,
     check_classes,
     check_order,
     check_labels,

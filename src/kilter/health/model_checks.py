@@ -9,6 +9,7 @@ from kilter.health import (
     norm_checks,
     optimizer_checks,
     output_checks,
+    restraint_checks,
     stack_checks,
 )
 from kilter.health.context import Context
@@ -18,6 +19,7 @@ CHECKS: tuple[Callable[[Context], list[Finding]], ...] = (
     *output_checks.CHECKS,
     *initializer_checks.CHECKS,
     *stack_checks.CHECKS,
+    *restraint_checks.CHECKS,
     *norm_checks.CHECKS,
     *optimizer_checks.CHECKS,
 )

@@ -46,8 +46,10 @@ _PASSING: Final = (
     keras.layers.SpatialDropout2D,
     keras.layers.SpatialDropout3D,
 )
+# What multiplies and adds known numbers.
+_SCALING: Final = (keras.layers.Normalization, keras.layers.Rescaling)
 # What may stand between a kernel and the activation that belongs to it.
-_BETWEEN: Final = (*_PASSING, *NORMALIZATIONS, Merge, BasePooling, BaseGlobalPooling)
+_BETWEEN: Final = (*_PASSING, *_SCALING, *NORMALIZATIONS, Merge, BasePooling, BaseGlobalPooling)
 _ACTIVATIONS: Final = (
     keras.layers.Activation,
     keras.layers.ReLU,
@@ -272,14 +274,17 @@ def _outputs(
 
 
 def _activation_before(calls: list[_Call], sources: list[list[int]], at: int | None) -> str | None:
+    scaled = False
     while at is not None:
         layer = calls[at].layer
         if isinstance(layer, (*_ACTIVATIONS, *WEIGHTED)):
-            return own_activation(layer)
+            own = own_activation(layer)
+            return own if own == "linear" or not scaled else None  # of another range than its name says
         if isinstance(layer, NORMALIZATIONS):
             return "linear"
-        if not isinstance(layer, _PASSING):
+        if not isinstance(layer, (*_PASSING, *_SCALING)):
             return None
+        scaled = scaled or isinstance(layer, _SCALING)
         at = sources[at][0] if len(sources[at]) == 1 else None
     return None
 

@@ -19,7 +19,7 @@ from kilter.health.thresholds import seen
 from kilter.nn.gain import weight_moment
 from kilter.records import Evidence, Finding, Severity
 
-_SIGMOIDS = ("sigmoid", "hard_sigmoid", "softmax")
+_SIGMOIDS = ("sigmoid", "hard_sigmoid")
 _TANHS = ("tanh", "softsign", "hard_tanh")
 _EXPONENTIALS = ("exponential",)
 _DROPOUTS = (
@@ -70,13 +70,41 @@ def check_exponential(context: Context) -> list[Finding]:
     return [finding("exponential-hidden", severity, found, evidence)]
 
 
+def check_softmax(context: Context) -> list[Finding]:
+    """Hidden layers that end in a softmax and go on into a kernel; a softmax that only weighs is let pass."""
+    found = [
+        one.path for one in context.hidden if one.activation == "softmax" and _feeds_kernel(context, one)
+    ]
+    if not found:
+        return []
+    evidence = [Evidence("hidden layers with a softmax", len(found)), _of_all(context)]
+    severity: Severity = "severe" if len(found) > 1 or len(found) == len(context.hidden) else "warning"
+    return [finding("softmax-hidden", severity, found, evidence)]
+
+
+def _feeds_kernel(context: Context, layer: LayerFacts) -> bool:
+    """Whether the activated output goes straight, or through dropout and the like, into one more kernel."""
+    at = next(one for one in context.layers[layer.index :] if one.path == layer.activation_layer)
+    while len(at.consumers) == 1:
+        at = context.layers[at.consumers[0]]
+        if at.is_weighted:
+            return True
+        if len(at.sources) != 1:
+            return False
+    return False
+
+
 def check_linear(context: Context) -> list[Finding]:
-    """Hidden layers with nothing between them and the next kernel; a bottleneck is let pass."""
+    """Hidden layers with nothing between them and the next kernel; a bottleneck is let pass.
+
+    Severe where no hidden layer has an activation: the whole network is one linear map.
+    """
     found = [one.path for one in context.hidden if one.activation == "linear" and not _narrow(context, one)]
     if not found:
         return []
     evidence = [Evidence("hidden layers without activation", len(found)), _of_all(context)]
-    return [finding("linear-hidden", "warning", found, evidence)]
+    severity: Severity = "severe" if len(found) == len(context.hidden) else "warning"
+    return [finding("linear-hidden", severity, found, evidence)]
 
 
 def _of_all(context: Context) -> Evidence:
@@ -201,6 +229,7 @@ def _restrained(layer: LayerFacts) -> bool:
 CHECKS = (
     check_saturating,
     check_exponential,
+    check_softmax,
     check_linear,
     check_leaky_slope,
     check_self_normalization,

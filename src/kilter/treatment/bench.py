@@ -34,14 +34,14 @@ _VALIDATION_ROWS = 4096
 class Bench:
     """A copy of a patient's model, trained for a few epochs from the weights of one seed after another.
 
-    The copy is reset in place: its programs are compiled once. The weights of a model that has been trained
-    before (its optimiser took steps) are not drawn anew: the seed then sets the order of the rows alone.
+    The copy is reset in place: its programs are compiled once. The weights of a model that had been trained
+    when it came are not drawn anew: the seed then sets the order of the rows alone.
     """
 
     def __init__(self, patient: Patient, scoring: Scoring, rows: int) -> None:
         self.patient = _part(patient, rows)
         self.scoring = scoring
-        self.draws = patient.optimizer.iterations == 0
+        self.draws = not patient.trained
         self._copy: tuple[keras.Model, State] | None = None
 
     def run(self, seed: int, epochs: int) -> PairedRun:

@@ -21,20 +21,22 @@ LEVEL: Final = 0.05
 # A short training takes this share of the full training's time, and this long at least.
 _SHARE: Final = 0.03
 _SECONDS: Final = 0.3
-# What a fixed part of a treatment's time may go into the search, whatever the training takes.
+# The search may take so long, and this share of the full training's time.
 _SEARCH_SECONDS: Final = 6.0
+_SEARCH_SHARE: Final = 0.3
 # Fewer changes suffice if they lose no more than this to all of them; one more is worth it from this on.
 _TOLERANCE: Final = 0.01
 _WORTH: Final = 0.02
 _LEAST_STEPS: Final = 20
-# A search in which nothing learns is made once more, so many times as long.
+# A search in which nothing learns is made once more, so many times as long; and it may take so many times
+# the time that is meant for it.
 _LONGER: Final = 5
 _AS_IT_CAME: Final = "as it came"
 
 
 @dataclass
 class Search:
-    """The trials of one treatment: what was tried, what was chosen, and how long one may go on.
+    """The trials of one treatment: what was tried, what was chosen, and how many seconds it may take.
 
     ``seed`` is that of the search alone: the proof draws others, so that it knows nothing of the choice.
     """
@@ -43,7 +45,8 @@ class Search:
     epochs: int
     rows: int
     seed: int
-    deadline: float
+    seconds: float
+    began: float = field(default_factory=time.perf_counter)
     tried: list[Trial] = field(default_factory=list)
     benches: dict[int, tuple[Bench, PairedRun]] = field(default_factory=dict)
 
@@ -60,10 +63,10 @@ class Search:
         held = self.benches.get(id(patient))
         return Bench(patient, self.scoring, self.rows) if held is None else held[0]
 
-    @property
-    def over(self) -> bool:
-        """Whether there is no time left to try more."""
-        return time.perf_counter() > self.deadline
+    def over(self, score: float) -> bool:
+        """Whether there is no time left to try more, with ``score`` as the best so far."""
+        spent = time.perf_counter() - self.began
+        return spent > self.seconds * (_LONGER if self.scoring.learnt_nothing(score) else 1)
 
 
 def choose(
@@ -75,12 +78,20 @@ def choose(
     budget: float,
     pairs: int,
     seed: int,
+    begin: Patient | None = None,
 ) -> tuple[Patient, Trials]:
-    """The patient with the changes that are proven, or as it came, and the trials that decided it."""
-    sets = cumulative(patient, wanted(diagnosis), cabinet) or list(further(patient, diagnosis, cabinet))[:1]
+    """The patient with the changes that are proven, or as it came, and the trials that decided it.
+
+    With ``begin``, the patient after changes that are proven but do not suffice, the search goes on from
+    there, with longer trials; what is not proven leaves ``begin``.
+    """
+    start = patient if begin is None else begin
+    sets = cumulative(start, wanted(diagnosis), cabinet) or list(further(start, diagnosis, cabinet))[:1]
     if not sets:
-        return patient, Trials(scoring.measure, 0, 0)
+        return start, Trials(scoring.measure, 0, 0)
     search = _search(sets[-1], scoring, budget, seed)
+    if begin is not None:
+        search.epochs = min(search.epochs * _LONGER, patient.options.epochs)
     score = search.run(sets[-1], "all severe findings treated")
     for longer in (1, _LONGER):
         if longer > 1:  # nothing learnt: perhaps too short
@@ -88,7 +99,7 @@ def choose(
             score = search.run(sets[-1], "tried for longer")
         best, score = _fewest(sets, score, search)
         best, score = _more(best, score, diagnosis, cabinet, search)
-        if not scoring.learnt_nothing(score) or search.over or search.epochs >= patient.options.epochs:
+        if not scoring.learnt_nothing(score) or search.epochs >= patient.options.epochs:
             break
     proof = prove(search.bench(patient), search.bench(best), search.epochs, _seeds(seed, pairs))
     came = proof.baseline.runs
@@ -100,7 +111,7 @@ def choose(
         (first, *_told(search.tried, best)),
         proof,
     )
-    return (best if trials.verdict == "better" else patient), trials
+    return (best if trials.verdict == "better" else start), trials
 
 
 def prove(baseline: Bench, chosen: Bench, epochs: int, seeds: Sequence[int]) -> Comparison:
@@ -120,13 +131,13 @@ def _search(patient: Patient, scoring: Scoring, budget: float, seed: int) -> Sea
     bench.run(seed, 1)
     seconds = max(bench.run(seed, 1).seconds, 1e-4)
     allowed = max(_SECONDS, _SHARE * budget * epochs * seconds)
-    deadline = time.perf_counter() + _SEARCH_SECONDS + 0.3 * budget * epochs * seconds
+    for_all = _SEARCH_SECONDS + _SEARCH_SHARE * budget * epochs * seconds
     rows = patient.rows
     if seconds > allowed:
         least = _LEAST_STEPS * patient.options.batch_size
         rows = min(rows, max(least, int(rows * allowed / seconds)))
     count = max(1, min(epochs, int(allowed / seconds)))
-    search = Search(scoring, count, rows, seed, deadline)
+    search = Search(scoring, count, rows, seed, for_all)
     if rows == patient.rows:
         search.benches[id(patient)] = bench, PairedRun(seed, math.nan, None, seconds, (), "")
     return search
@@ -135,7 +146,7 @@ def _search(patient: Patient, scoring: Scoring, budget: float, seed: int) -> Sea
 def _fewest(sets: list[Patient], score: float, search: Search) -> tuple[Patient, float]:
     """The smallest of the sets that is about as good as all of them, of those there is time to try."""
     for some in sets[:-1]:
-        if search.over:
+        if search.over(score):
             break
         reached = search.run(some, "fewer changes")
         nothing = search.scoring.learnt_nothing(reached)
@@ -154,7 +165,7 @@ def _more(
     scoring = search.scoring
     for number, more in enumerate(further(best, diagnosis, cabinet)):
         enough = not scoring.learnt_nothing(score) and number >= 2
-        if search.over or enough or (scoring.measure == "val_accuracy" and score >= 1 - _WORTH):
+        if search.over(score) or enough or (scoring.measure == "val_accuracy" and score >= 1 - _WORTH):
             break
         reached = search.run(more, "one more change")
         if scoring.better_by(reached, score) > _WORTH and not scoring.learnt_nothing(reached):

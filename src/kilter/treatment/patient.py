@@ -63,6 +63,8 @@ class Patient:
         changes: what remedies did so far, in order.
         unit_variance: whether the weights to begin with are scaled to the data (:func:`kilter.nn.lsuv`), for
             whoever draws them anew.
+        trained: whether the model had been trained when it came, so that its weights are not to be drawn anew
+            but where a remedy does.
     """
 
     model: keras.Model
@@ -74,6 +76,7 @@ class Patient:
     seed: int = 0
     changes: tuple[Change, ...] = ()
     unit_variance: bool = False
+    trained: bool = False
 
     @cached_property
     def facts(self) -> tuple[tuple[LayerFacts, ...], tuple[OutputFacts, ...]]:
@@ -185,10 +188,11 @@ def compiled_like(
     optimizer: keras.optimizers.Optimizer | None = None,
     loss: Any = _KEEP,
     metrics: Any = _KEEP,
+    loss_weights: Any = _KEEP,
 ) -> keras.Model:
     """``model``, compiled as ``like`` is; with an optimiser of its own, with fresh state.
 
-    ``optimizer``, ``loss`` and ``metrics`` replace what ``like`` has where they are given.
+    ``optimizer``, ``loss``, ``metrics`` and ``loss_weights`` replace what ``like`` has where they are given.
 
     Raises :class:`OptionError` for a model that is not compiled.
     """
@@ -199,7 +203,7 @@ def compiled_like(
         )
     config = dict(given.config)
     config["optimizer"] = fresh_optimizer(like) if optimizer is None else optimizer
-    for name, value in (("loss", loss), ("metrics", metrics)):
+    for name, value in (("loss", loss), ("metrics", metrics), ("loss_weights", loss_weights)):
         if value is not _KEEP:
             config[name] = value
     if metrics is not _KEEP:

@@ -16,6 +16,7 @@ import keras
 from kilter.engine.inference import evaluate, predict
 from kilter.health.targets import labels, target_facts
 from kilter.treatment.patient import Patient
+from kilter.treatment.yardstick import plain_accuracy, plain_error
 
 Measure = Literal["val_accuracy", "val_rmse", "val_loss"]
 
@@ -30,6 +31,8 @@ _DISTANCES = (
 _CHANCE_ERRORS = 3.0
 # Nor has a regression whose error is not below this share of the targets' deviation.
 _CHANCE_RMSE = 0.97
+# A trained network that a plain method is better than by more than this (see better_by) is not well yet.
+_SHORT = 0.05
 
 
 @dataclass(frozen=True)
@@ -40,10 +43,12 @@ class Scoring:
         measure: "val_accuracy" for classes, "val_rmse" for numbers, "val_loss" for several outputs.
         chance: the score that is no better than a constant answer: accuracy at or below it, an error at or
             above it. Infinite for a loss, whose chance is not known.
+        plain: what plain methods reach (:mod:`kilter.treatment.yardstick`); NaN where that is not known.
     """
 
     measure: Measure
     chance: float
+    plain: float = math.nan
 
     @property
     def sign(self) -> float:
@@ -53,6 +58,12 @@ class Scoring:
     def learnt_nothing(self, score: float) -> bool:
         """Whether a score is not finite, or no better than a constant answer's."""
         return not math.isfinite(score) or self.sign * score <= self.sign * self.chance
+
+    def falls_short(self, score: float) -> bool:
+        """Whether a score is no better than a constant answer's, or clearly worse than a plain method's."""
+        if self.learnt_nothing(score) or math.isnan(self.plain):
+            return self.learnt_nothing(score)
+        return self.better_by(self.plain, score) > _SHORT
 
     def better_by(self, score: float, other: float) -> float:
         """How much better than ``other``: of accuracies their difference, of errors the share saved.
@@ -89,9 +100,14 @@ def scoring_of(patient: Patient) -> Scoring:
         counts = np.unique(class_numbers(targets), return_counts=True)[1]
         share = float(counts.max() / counts.sum())
         error = math.sqrt(share * (1 - share) / len(targets))
-        return Scoring("val_accuracy", min(share + _CHANCE_ERRORS * error, (1 + share) / 2))
+        chance = min(share + _CHANCE_ERRORS * error, (1 + share) / 2)
+        numbers = class_numbers(np.asarray(patient.y)), class_numbers(targets)
+        plain = plain_accuracy(patient.x, numbers[0], patient.x_val, numbers[1])
+        return Scoring("val_accuracy", chance, plain)
     if targets.reshape(len(targets), -1).shape[1] == outputs[0].units:
-        return Scoring("val_rmse", _CHANCE_RMSE * float(np.std(targets.astype(np.float64))))
+        chance = _CHANCE_RMSE * float(np.std(targets.astype(np.float64)))
+        plain = plain_error(patient.x, np.asarray(patient.y), patient.x_val, targets)
+        return Scoring("val_rmse", chance, plain)
     return Scoring("val_loss", math.inf)
 
 

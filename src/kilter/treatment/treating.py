@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Collection, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import numpy as np
@@ -20,6 +20,7 @@ from kilter.engine.fit import check_whole_numbers, fit
 from kilter.engine.history import History
 from kilter.errors import KilterError, OptionError
 from kilter.health.diagnosing import diagnose
+from kilter.health.facts import optimizer_facts
 from kilter.records import Diagnosis, Finding, ranked
 from kilter.treatment.choosing import choose
 from kilter.treatment.patient import FitOptions, Patient
@@ -31,8 +32,9 @@ from kilter.treatment.treatment import Checkup, Treatment, Trials
 
 # Of data without a validation part, this share of the rows is held out.
 _HELD_OUT: Final = 0.2
-_PATIENCE_SHARE: Final = 0.25
-_LEAST_PATIENCE: Final = 5
+# Networks may wait on a plateau for long; what an end before the last epoch saves is time alone.
+_PATIENCE_SHARE: Final = 0.5
+_LEAST_PATIENCE: Final = 10
 
 
 def treat(
@@ -81,78 +83,102 @@ def treat(
     )
     cabinet = Cabinet(remedies, _kept(model, keep, remedies))
     options = FitOptions(epochs=epochs, batch_size=batch_size, shuffle=shuffle, class_weight=class_weight)
-    came = Patient(model, x, y, *validation_data, options=options, seed=seed)
-    scoring = scoring_of(came)
-    best, trials, trained = came, Trials(scoring.measure, 0, 0), None
-    found = diagnosis
-    for _ in range(2):
-        if not found.ok:
-            best, trials = choose(
-                came, found, cabinet, scoring=scoring, budget=budget, pairs=pairs, seed=seed
-            )
-        if trained is None or best is not came:
-            trained = _trained(best, scoring, seed)
-        if best is not came or not scoring.learnt_nothing(trained[2]):
-            break
-        found = _with_history(found, came, trained[1])
-    assert trained is not None
-    done, history, score = trained
+    trained = optimizer_facts(model).iterations > 0
+    came = Patient(model, x, y, *validation_data, options=options, seed=seed, trained=trained)
+    best, done, trials = _course(came, diagnosis, cabinet, budget, pairs)
+    after = Checkup(_diagnosed_again(best, done), done.score, done.history.history)
     return Treatment(
-        model=done,
+        model=done.model,
         changes=best.changes,
         dropped=_dropped(trials, best),
         trials=trials,
         before=_before(diagnosis, trials),
-        after=Checkup(_diagnosed_again(best, done, history), score, history.history),
+        after=after,
         seconds=time.perf_counter() - began,
         patients=(came, best),
     )
 
 
-def _trained(patient: Patient, scoring: Scoring, seed: int) -> tuple[keras.Model, History, float]:
-    """A copy of the patient's model, trained for all epochs; with the weights of its best validation loss."""
+@dataclass(frozen=True, eq=False)
+class _Trained:
+    """A model trained for all epochs, with the weights of its best validation loss; its curves and score."""
+
+    model: keras.Model
+    history: History
+    score: float
+
+
+def _course(
+    came: Patient, diagnosis: Diagnosis, cabinet: Cabinet, budget: float, pairs: int
+) -> tuple[Patient, _Trained, Trials]:
+    """The patient as it is best, trained, and the trials; where it falls short of plain methods, two rounds.
+
+    The second round goes on from what the first proved, with longer trials, and takes warnings as severe.
+    """
+    scoring, seed = scoring_of(came), came.seed
+    best, done, trials = came, None, Trials(scoring.measure, 0, 0)
+    found, begin = diagnosis, None
+    while done is None or (begin is None and scoring.falls_short(done.score)):
+        if done is not None:
+            begin, found = best, _with_history(diagnosis, best, done.history)
+        chosen, tried = best, trials
+        if not found.ok:
+            chosen, tried = choose(
+                came, found, cabinet, scoring=scoring, budget=budget, pairs=pairs, seed=seed, begin=begin
+            )
+        if done is None or chosen is not best:
+            result = _trained(chosen, scoring)
+            if done is None or scoring.better_by(result.score, done.score) > 0:
+                best, done, trials = chosen, result, tried
+        elif trials.proof is None:
+            trials = tried
+    return best, done, trials
+
+
+def _trained(patient: Patient, scoring: Scoring) -> _Trained:
+    """A copy of the patient's model, trained."""
     model = patient.copy()
     if patient.options.patience is None:
         patience = max(_LEAST_PATIENCE, math.ceil(_PATIENCE_SHARE * patient.options.epochs))
         patient = replace(patient, options=replace(patient.options, patience=patience))
     try:
         history = fit(
-            model, patient.x, patient.y, **patient.fit_options(), seed=seed, measure=None, verbose=0
+            model, patient.x, patient.y, **patient.fit_options(), seed=patient.seed, measure=None, verbose=0
         )
     except KilterError:  # data that the model cannot take: the diagnosis says so, and no remedy helped
-        return model, History(), math.nan
-    return model, history, scoring.score(patient, model)
+        return _Trained(model, History(), math.nan)
+    return _Trained(model, history, scoring.score(patient, model))
 
 
-def _diagnosed_again(patient: Patient, model: keras.Model, history: History) -> Diagnosis:
+def _diagnosed_again(patient: Patient, trained: _Trained) -> Diagnosis:
     return diagnose(
-        model,
+        trained.model,
         patient.x,
         patient.y,
         validation_data=patient.validation,
         batch_size=patient.options.batch_size,
         shuffle=patient.options.shuffle,
         steps=0,
-        history=history.history,
+        history=trained.history.history,
         seed=patient.seed,
     )
 
 
 def _with_history(found: Diagnosis, patient: Patient, history: History) -> Diagnosis:
-    """What was found, and what the training adds to it; it has learnt nothing, which is severe by itself."""
+    """What was found, and what the training adds to it; that it fell short is severe by itself."""
     again = diagnose(patient.model, patient.x, patient.y, steps=0, history=history.history, seed=patient.seed)
-    nothing = Finding(
+    short = Finding(
         "loss-not-moving",
         "severe",
         ("training",),
         (),
-        "After all epochs the answers are no better than a constant.",
+        "After all epochs the answers are no better than a constant, or worse than a plain method's.",
         ("find-learning-rate",),
         "",
     )
     # A warning is worth a try now.
     raised = [replace(one, severity="severe") if one.severity == "warning" else one for one in again.findings]
-    return Diagnosis(ranked([*found.findings, *raised, nothing]))
+    return Diagnosis(ranked([*found.findings, *raised, short]))
 
 
 def _before(diagnosis: Diagnosis, trials: Trials) -> Checkup:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from kilter.treatment.remedies.activation import alpha_dropout, replace_activation, self_normalize
+from kilter.treatment.remedies.amounts import rescale_outputs
 from kilter.treatment.remedies.base import Apply, Remedy
 from kilter.treatment.remedies.initialization import reinitialize_lsuv, reinitialize_paired
 from kilter.treatment.remedies.inputs import clean_data, standardize_inputs
@@ -21,7 +22,13 @@ from kilter.treatment.remedies.optimization import (
     one_cycle,
 )
 from kilter.treatment.remedies.output import repair_output
-from kilter.treatment.remedies.regularization import add_dropout, add_l2, add_max_norm, augment
+from kilter.treatment.remedies.regularization import (
+    add_dropout,
+    add_l2,
+    add_max_norm,
+    augment,
+    ease_regularization,
+)
 from kilter.treatment.remedies.residuals import add_residuals
 from kilter.treatment.remedies.training import (
     change_batch_size,
@@ -36,6 +43,7 @@ from kilter.treatment.remedies.training import (
 _CUTS: Final[dict[str, tuple[str, Apply]]] = {
     "standardize-inputs": ("a layer in the model that standardises its inputs", standardize_inputs),
     "repair-output": ("the output and the loss that fit the targets", repair_output),
+    "rescale-outputs": ("a layer in the model that brings outputs to the targets' scale", rescale_outputs),
     "replace-activation": ("ELU in hidden layers, with weights drawn for it", replace_activation),
     "self-normalize": ("all that self-normalisation calls for", self_normalize),
     "insert-batch-norm": ("batch normalisation before each hidden activation", insert_batch_norm),
@@ -44,6 +52,7 @@ _CUTS: Final[dict[str, tuple[str, Apply]]] = {
     "reorder-dropout": ("dropout after the last batch normalisation", reorder_dropout),
     "alpha-dropout": ("alpha dropout in the place of dropout", alpha_dropout),
     "add-residuals": ("skip connections every two layers", add_residuals),
+    "ease-regularization": ("less dropout, smaller penalties", ease_regularization),
     "add-dropout": ("dropout after each hidden dense layer", add_dropout),
     "add-l2": ("a penalty on squared weights", add_l2),
     "add-max-norm": ("a limit on each unit's weights", add_max_norm),

@@ -69,7 +69,7 @@ def _with_head(patient: Patient, output: OutputFacts, wanted: Wanted) -> keras.M
     head = next((one for one in patient.layers if one.path == output.where), None)
     if head is None or not can_be_cut(patient.model):
         return None
-    tail = _tail(patient, head)
+    tail = tail_of(patient, head)
     width = next((key for key in ("units", "filters") if hasattr(head.layer, key)), None)
     resized = output.units != wanted.units
     if tail is None or (resized and width is None):
@@ -107,7 +107,7 @@ def _ending(layer: Any, activation: str) -> Cut:
     ]
 
 
-def _tail(patient: Patient, head: LayerFacts) -> list[LayerFacts] | None:
+def tail_of(patient: Patient, head: LayerFacts) -> list[LayerFacts] | None:
     """The layers after the last one with weights, in a row; None where they are not in a row."""
     calls, at = patient.facts[0], head
     tail: list[LayerFacts] = []

@@ -21,6 +21,9 @@ from kilter.treatment.surgery import Cut, can_be_cut, made_from
 _RATE: Final = 0.2
 _ALPHA_RATE: Final = 0.1
 _L2: Final = 1e-4
+# Above these regularisation is eased: the usual rate of wide layers, and Keras's default factor.
+_MOST_DROPPED: Final = 0.5
+_MOST_PENALTY: Final = 0.01
 _MAX_NORM: Final = 3.0  # Srivastava et al. 2014: 3 to 4
 _SHIFT: Final = 0.1
 _DROPS: Final = (
@@ -122,6 +125,41 @@ def _on_kernels(patient: Patient, finding: Finding, change: Change, key: str, ma
 
 def _with(key: str, value: Any) -> Cut:
     return lambda config: {**config, key: value}
+
+
+def ease_regularization(patient: Patient, finding: Finding) -> Patient | None:
+    """Dropout rates above 0.5 become 0.2, and penalties above 0.01 on kernels become 1e-4 · Σ weight².
+
+    None where there are none.
+    """
+    drops = [
+        one
+        for one in patient.layers
+        if isinstance(one.layer, _DROPS) and one.layer.rate > _MOST_DROPPED and not one.repeated
+    ]
+    penalised = [one for one in patient.layers if one.is_weighted and _penalty(one) > _MOST_PENALTY]
+    if not (drops or penalised) or not can_be_cut(patient.model):
+        return None
+    plain = keras.saving.serialize_keras_object(keras.regularizers.L2(_L2))
+    cuts = {one.layer: _with("rate", _RATE) for one in drops}
+    cuts |= {one.layer: _with("kernel_regularizer", plain) for one in penalised}
+    rates = [f"dropout of {one.layer.rate:g}" for one in drops]  # type: ignore[attr-defined]
+    change = Change(
+        remedy="ease-regularization",
+        where=paths([*drops, *penalised]),
+        before=", ".join([*dict.fromkeys(rates), *(["penalties above 0.01"] if penalised else [])]),
+        after=" and ".join(
+            [*([f"dropout of {_RATE:g}"] if drops else []), *([f"L2 of {_L2:g}"] if penalised else [])]
+        ),
+        snippet=f"keras.layers.Dropout({_RATE:g})\n"
+        f"keras.layers.Dense(..., kernel_regularizer=keras.regularizers.L2({_L2:g}))",
+    )
+    return operated(patient, change, cuts)
+
+
+def _penalty(one: LayerFacts) -> float:
+    penalty = getattr(one.layer, "kernel_regularizer", None)
+    return max((float(np.max(getattr(penalty, name, 0.0))) for name in ("l1", "l2")), default=0.0)
 
 
 def augment(patient: Patient, finding: Finding) -> Patient | None:

@@ -1,0 +1,59 @@
+"""How good a trained program is, held against a sound reference network of like size and budget."""
+
+from __future__ import annotations
+
+import math
+import time
+from functools import cache
+
+import keras
+import numpy as np
+
+import kilter
+from programs.sketch import Program, Sketch, program, sound
+
+# A treated program is repaired if it loses no more than this to its reference: of accuracy, or of R².
+TOLERANCE = 0.02
+
+
+def quality(model: keras.Model, x: np.ndarray, truth: np.ndarray) -> float:
+    """Accuracy for class numbers, R² for amounts; 0 for answers that are not finite.
+
+    A single output says class 1 above 0.5, or above 0 where outputs leave 0 to 1.
+    """
+    outputs = np.asarray(kilter.predict(model, x), dtype=np.float64).reshape(len(truth), -1)
+    if not np.isfinite(outputs).all():
+        return 0.0
+    if truth.dtype.kind == "f":
+        wanted = truth.reshape(len(truth), -1).astype(np.float64)
+        return 1 - float(np.mean((outputs - wanted) ** 2) / np.var(wanted))
+    if outputs.shape[1] > 1:
+        return float(np.mean(outputs.argmax(axis=1) == truth))
+    middle = 0.5 if outputs.min() >= 0 and outputs.max() <= 1 else 0.0
+    return float(np.mean((outputs[:, 0] > middle) == truth))
+
+
+@cache
+def reference(sketch: Sketch, seeds: int = 2) -> float:
+    """The reference's mean quality over as many seeds; with the weights of its best validation loss."""
+    return float(np.mean([_trained_quality(program(sound(sketch), seed)) for seed in range(seeds)]))
+
+
+def _trained_quality(one: Program) -> float:
+    stop = keras.callbacks.EarlyStopping(patience=1000, restore_best_weights=True)
+    kilter.fit(
+        one.model, one.x, one.y, validation_data=one.validation, callbacks=[stop], verbose=0, **one.options
+    )
+    assert one.validation is not None
+    assert one.truth is not None
+    return quality(one.model, one.validation[0], one.truth)
+
+
+def keras_seconds(one: Program) -> float:
+    """What Keras's own fit takes for the program as it is, compiling included; NaN where Keras refuses it."""
+    began = time.perf_counter()
+    try:
+        one.model.fit(one.x, one.y, validation_data=one.validation, verbose=0, **one.options)
+    except (ValueError, TypeError):
+        return math.nan
+    return time.perf_counter() - began

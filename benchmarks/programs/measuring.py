@@ -1,0 +1,180 @@
+"""The corpus put through kilter: what is found, what is mended at which cost, what is claimed of nothing."""
+
+from __future__ import annotations
+
+import math
+import time
+import traceback
+from collections.abc import Callable, Iterable
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import jax
+import keras
+import numpy as np
+
+import kilter
+from kilter.treatment.bench import Bench
+from kilter.treatment.choosing import LEVEL
+from kilter.treatment.comparison import Candidate, judge
+from kilter.treatment.patient import FitOptions, Patient
+from kilter.treatment.scoring import scoring_of
+from programs.cases import Case
+from programs.judging import TOLERANCE, keras_seconds, quality, reference
+from programs.sketch import Program, Sketch, program
+
+
+@dataclass(frozen=True)
+class Diagnosed:
+    """What :func:`kilter.diagnose` said of a case; ``error`` is the last line of what it raised, or ""."""
+
+    case: str
+    family: str
+    faulty: bool
+    severe: tuple[str, ...]
+    warnings: tuple[str, ...]
+    detected: bool
+    named: bool
+    seconds: float
+    error: str = ""
+
+
+@dataclass(frozen=True)
+class Treated:
+    """What :func:`kilter.treat` made of a case.
+
+    ``score`` and ``reference`` are accuracies or R²; ``keras_seconds`` is Keras's fit of the faulty program.
+    """
+
+    case: str
+    family: str
+    faulty: bool
+    severe: tuple[str, ...]
+    changes: tuple[str, ...]
+    verdict: str
+    score: float
+    reference: float
+    repaired: bool
+    seconds: float
+    keras_seconds: float
+    error: str = ""
+
+
+def diagnosed(case: Case, seed: int = 0) -> Diagnosed:
+    """Diagnose one case."""
+    one = program(case.sketch, seed)
+    began, error, severe, warnings = time.perf_counter(), "", (), ()
+    shuffle, batch_size = one.options["shuffle"], one.options["batch_size"]
+    try:
+        found = kilter.diagnose(
+            one.model, one.x, one.y, validation_data=one.validation, batch_size=batch_size, shuffle=shuffle
+        )
+        severe, warnings = found.codes("severe"), found.codes("warning")
+    except Exception:  # noqa: BLE001  (an exception is what is measured)
+        error = traceback.format_exc().strip().splitlines()[-1]
+    counted = severe if case.severity == "severe" else (*severe, *warnings)
+    return Diagnosed(
+        case=case.name,
+        family=case.family,
+        faulty=case.faulty,
+        severe=severe,
+        warnings=warnings,
+        detected=bool(counted) if case.faulty else bool(severe),
+        named=bool(case.causes & set(counted)),
+        seconds=time.perf_counter() - began,
+        error=error,
+    )
+
+
+def treated(case: Case, seed: int = 0) -> Treated:
+    """Treat one case, and train it as it is with Keras, and its reference."""
+    one = program(case.sketch, seed)
+    assert one.validation is not None
+    assert one.truth is not None
+    wanted = reference(case.sketch)
+    jax.clear_caches()  # nothing that was compiled for the reference may help
+    began, error = time.perf_counter(), ""
+    severe: tuple[str, ...] = ()
+    changes: tuple[str, ...] = ()
+    score, verdict = math.nan, ""
+    try:
+        found = kilter.treat(one.model, one.x, one.y, validation_data=one.validation, **one.options)
+        seconds = time.perf_counter() - began
+        severe, changes = found.diagnosis.codes("severe"), tuple(change.remedy for change in found.changes)
+        verdict, score = found.trials.verdict, quality(found.model, one.validation[0], one.truth)
+    except Exception:  # noqa: BLE001  (an exception is what is measured)
+        seconds, error = time.perf_counter() - began, traceback.format_exc().strip().splitlines()[-1]
+    jax.clear_caches()
+    return Treated(
+        case=case.name,
+        family=case.family,
+        faulty=case.faulty,
+        severe=severe,
+        changes=changes,
+        verdict=verdict,
+        score=score,
+        reference=wanted,
+        repaired=score >= wanted - TOLERANCE,
+        seconds=seconds,
+        keras_seconds=keras_seconds(program(case.sketch, seed)),
+        error=error,
+    )
+
+
+def held_out(case: Case, seed: int) -> Case:
+    """The case with another depth, width, optimiser and seed of weights, drawn with ``seed``; 0 leaves it."""
+    if seed == 0:
+        return case
+    random = np.random.default_rng([seed, sum(map(ord, case.name))])
+    depth = max(1, round(case.sketch.depth * random.uniform(0.7, 1.4)))
+    return replace(
+        case,
+        name=f"{case.name}@{seed}",
+        sketch=replace(case.sketch, depth=depth, units=int(random.integers(8, 65))),
+    )
+
+
+def claims(trials: int, say: Callable[[str], None]) -> dict[str, Any]:
+    """Identical programs against each other on pairs of other seeds: how often an effect is claimed."""
+    one = program(Sketch(rows="blobs", epochs=3))
+    patient = _patient(one)
+    bench = Bench(patient, scoring_of(patient), patient.rows)
+    claimed = 0
+    for number in range(trials):
+        seeds = range(12 * number, 12 * number + 12)
+        runs = [bench.run(seed, 2) for seed in seeds]
+        pair = [Candidate("one", tuple(runs[:6])), Candidate("other", tuple(runs[6:]))]
+        verdict = judge(pair, bench.scoring.measure, level=LEVEL, path=Path()).differences[0].verdict
+        claimed += verdict != "no evidence"
+        if number % 20 == 19:
+            say(f"{claimed} of {number + 1} claim an effect")
+    return {"trials": trials, "claimed": claimed}
+
+
+def _patient(one: Program) -> Patient:
+    assert one.validation is not None
+    options = FitOptions(epochs=one.options["epochs"], batch_size=one.options["batch_size"])
+    return Patient(one.model, one.x, one.y, *one.validation, options=options)
+
+
+def each(cases: Iterable[Case], measure: Callable[[Case], Any], say: Callable[[str, Any], None]) -> list[Any]:
+    """The measure of every case, told as soon as it is known; memory is given back between them."""
+    results = []
+    for case in cases:
+        results.append(measure(case))
+        say(case.name, results[-1])
+        keras.backend.clear_session()
+        jax.clear_caches()
+    return results
+
+
+def to_rows(results: Iterable[Any]) -> list[dict[str, Any]]:
+    """Results as plain JSON types; what is no number is null."""
+    return [
+        {
+            key: None if isinstance(value, float) and not math.isfinite(value) else value
+            for key, value in asdict(one).items()
+        }
+        for one in results
+    ]
