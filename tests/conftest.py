@@ -2,7 +2,10 @@
 
 import os
 import re
+from collections import Counter
 from pathlib import Path
+
+import pytest
 
 _ROOT = Path(__file__).resolve().parent.parent
 
@@ -23,3 +26,16 @@ def pytest_make_parametrize_id(val: object) -> str | None:
     """Names of cases without addresses: two workers must call the same case the same."""
     text = repr(val)
     return re.sub(r" at 0x[0-9a-f]+", "", text) if " at 0x" in text else None
+
+
+@pytest.hookimpl(tryfirst=True)  # before -m selects
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Of a table marked ``sampled(n)`` every n-th case is left to ``make test``; the others are long."""
+    seen: Counter[str] = Counter()
+    for item in items:
+        marker = item.get_closest_marker("sampled")
+        if marker is not None:
+            table = item.nodeid.partition("[")[0]
+            if seen[table] % marker.args[0]:
+                item.add_marker(pytest.mark.long)
+            seen[table] += 1

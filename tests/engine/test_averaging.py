@@ -233,6 +233,7 @@ def normalized(optimizer: Any) -> keras.Model:
     return classifier(optimizer, hidden=lambda: [layers.BatchNormalization()])
 
 
+@pytest.mark.sampled(3)
 @EACH
 @FITS
 def test_refreshed_statistics_are_judged_and_then_put_back(how: Any, kind: str):

@@ -160,6 +160,7 @@ CONSTANT = {
 }
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("name", CONSTANT)
 def test_a_momentum_that_stays_is_the_momentum_of_keras(name: str):
     make = CONSTANT[name]

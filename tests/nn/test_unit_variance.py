@@ -123,6 +123,7 @@ def deviations(model, x):
     return {layer: np.concatenate(outputs).std() for layer, outputs in found.items()}
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("name", MODELS)
 def test_every_output_has_unit_variance(name):
     make, x = MODELS[name]
