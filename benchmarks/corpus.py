@@ -76,8 +76,10 @@ def _say(name: str, result: Any) -> None:
     else:
         good = result.repaired
         told = (
-            f"{result.score:.3f} of {result.reference:.3f} ({', '.join(result.changes) or 'no change'}; "
-            f"{result.verdict}; Keras {result.keras_seconds:.1f} s)"
+            f"{result.score:.3f} of {result.reference:.3f} (found {', '.join(result.severe) or 'nothing'}; "
+            f"{', '.join(result.changes) or 'no change'}; "
+            f"{result.verdict}; processor {result.processor_seconds:.1f} s, "
+            f"Keras {result.keras_seconds:.1f} s, {result.keras_processor_seconds:.1f} s)"
         )
     mark = "!!" if result.error else "  " if good else "XX"
     print(f"{mark} {name:32} {result.seconds:5.1f} s  {result.error or told}", flush=True)

@@ -1,1 +1,1 @@
-"""A corpus of Keras programs as people write them: faulty ones with their true causes, sound ones, odd ones."""
+"""A corpus of Keras programs as people write them: faulty ones with their causes, sound ones, odd ones."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from functools import cache
+from dataclasses import dataclass
 
 import keras
 import numpy as np
@@ -33,8 +33,7 @@ def quality(model: keras.Model, x: np.ndarray, truth: np.ndarray) -> float:
     return float(np.mean((outputs[:, 0] > middle) == truth))
 
 
-@cache
-def reference(sketch: Sketch, seeds: int = 2) -> float:
+def reference(sketch: Sketch, seeds: int = 1) -> float:
     """The reference's mean quality over as many seeds; with the weights of its best validation loss."""
     return float(np.mean([_trained_quality(program(sound(sketch), seed)) for seed in range(seeds)]))
 
@@ -49,11 +48,30 @@ def _trained_quality(one: Program) -> float:
     return quality(one.model, one.validation[0], one.truth)
 
 
-def keras_seconds(one: Program) -> float:
+@dataclass(frozen=True)
+class Spent:
+    """Seconds that passed, and seconds of processor time, which a busy machine stretches less."""
+
+    seconds: float
+    processor: float
+
+    @classmethod
+    def since(cls, before: Spent) -> Spent:
+        """From ``before`` to now."""
+        now = cls.now()
+        return cls(now.seconds - before.seconds, now.processor - before.processor)
+
+    @classmethod
+    def now(cls) -> Spent:
+        """On clocks that began some time ago."""
+        return cls(time.perf_counter(), time.process_time())
+
+
+def keras_fit(one: Program) -> Spent:
     """What Keras's own fit takes for the program as it is, compiling included; NaN where Keras refuses it."""
-    began = time.perf_counter()
+    began = Spent.now()
     try:
         one.model.fit(one.x, one.y, validation_data=one.validation, verbose=0, **one.options)
     except (ValueError, TypeError):
-        return math.nan
-    return time.perf_counter() - began
+        return Spent(math.nan, math.nan)
+    return Spent.since(began)

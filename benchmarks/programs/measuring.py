@@ -21,7 +21,7 @@ from kilter.treatment.comparison import Candidate, judge
 from kilter.treatment.patient import FitOptions, Patient
 from kilter.treatment.scoring import scoring_of
 from programs.cases import Case
-from programs.judging import TOLERANCE, keras_seconds, quality, reference
+from programs.judging import TOLERANCE, Spent, keras_fit, quality, reference
 from programs.sketch import Program, Sketch, program
 
 
@@ -44,7 +44,7 @@ class Diagnosed:
 class Treated:
     """What :func:`kilter.treat` made of a case.
 
-    ``score`` and ``reference`` are accuracies or R²; ``keras_seconds`` is Keras's fit of the faulty program.
+    ``score`` and ``reference`` are accuracies or R²; ``keras_`` is Keras's fit of the faulty program.
     """
 
     case: str
@@ -57,7 +57,9 @@ class Treated:
     reference: float
     repaired: bool
     seconds: float
+    processor_seconds: float
     keras_seconds: float
+    keras_processor_seconds: float
     error: str = ""
 
 
@@ -94,18 +96,19 @@ def treated(case: Case, seed: int = 0) -> Treated:
     assert one.truth is not None
     wanted = reference(case.sketch)
     jax.clear_caches()  # nothing that was compiled for the reference may help
-    began, error = time.perf_counter(), ""
+    began, error = Spent.now(), ""
     severe: tuple[str, ...] = ()
     changes: tuple[str, ...] = ()
     score, verdict = math.nan, ""
     try:
         found = kilter.treat(one.model, one.x, one.y, validation_data=one.validation, **one.options)
-        seconds = time.perf_counter() - began
+        spent = Spent.since(began)
         severe, changes = found.diagnosis.codes("severe"), tuple(change.remedy for change in found.changes)
         verdict, score = found.trials.verdict, quality(found.model, one.validation[0], one.truth)
     except Exception:  # noqa: BLE001  (an exception is what is measured)
-        seconds, error = time.perf_counter() - began, traceback.format_exc().strip().splitlines()[-1]
+        spent, error = Spent.since(began), traceback.format_exc().strip().splitlines()[-1]
     jax.clear_caches()
+    usual = keras_fit(program(case.sketch, seed))
     return Treated(
         case=case.name,
         family=case.family,
@@ -116,8 +119,10 @@ def treated(case: Case, seed: int = 0) -> Treated:
         score=score,
         reference=wanted,
         repaired=score >= wanted - TOLERANCE,
-        seconds=seconds,
-        keras_seconds=keras_seconds(program(case.sketch, seed)),
+        seconds=spent.seconds,
+        processor_seconds=spent.processor,
+        keras_seconds=usual.seconds,
+        keras_processor_seconds=usual.processor,
         error=error,
     )
 

@@ -32,12 +32,16 @@ def of_treatments(results: Sequence[Treated]) -> list[str]:
     """Repairs, exceptions, cost against Keras's training of the faulty program."""
     known = [one for one in results if np.isfinite(one.keras_seconds)]
     cost = [max(0.0, one.seconds - FIXED_SECONDS) / one.keras_seconds for one in known]
+    processor = [
+        max(0.0, one.processor_seconds - FIXED_SECONDS) / one.keras_processor_seconds for one in known
+    ]
     return [
         _share("repaired (within 2 points of the reference)", [one.repaired for one in results]),
         _share("exceptions", [bool(one.error) for one in results]),
         f"seconds of treat: {_spread([one.seconds for one in results])}",
         f"seconds of Keras's fit as it came: {_spread([one.keras_seconds for one in known])}",
         f"cost: (treat - {FIXED_SECONDS:g} s) / Keras's fit: {_spread(cost)}",
+        f"the same of processor time: {_spread(processor)}",
     ]
 
 

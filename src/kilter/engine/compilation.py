@@ -8,7 +8,10 @@ A cache directory that the user has set through JAX is left as it is.
 
 from __future__ import annotations
 
+import contextlib
 import os
+from collections.abc import Iterator
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
 
@@ -38,8 +41,31 @@ def enable_cache() -> None:
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
 
 
+_quick: ContextVar[bool] = ContextVar("kilter_quick_compilation", default=False)
+
+
+@contextlib.contextmanager
+def quick_compilation() -> Iterator[None]:
+    """Within it programs are compiled for a short life: sooner, to slower code. On a CPU; elsewhere as ever.
+
+    For steps of dense layers that are taken some hundred times; unoptimised convolutions are too slow.
+    """
+    token = _quick.set(True)
+    try:
+        yield
+    finally:
+        _quick.reset(token)
+
+
+def is_quick() -> bool:
+    """Whether programs are to be compiled for a short life."""
+    return _quick.get() and jax.default_backend() == "cpu"
+
+
 def compile_options() -> dict[str, Any]:
     """Options for XLA by platform: on a CPU, vectors as wide as the machine has; see docs/decisions.md."""
+    if is_quick():
+        return {"xla_backend_optimization_level": 0}
     return {"xla_cpu_prefer_vector_width": 512} if jax.default_backend() == "cpu" else {}
 
 

@@ -97,15 +97,22 @@ class Reader:
 
 
 def probe(
-    model: keras.Model, x: Any, y: Any, *, sample_weight: Any = None, rows: int = 256, seed: int = 0
+    model: keras.Model,
+    x: Any,
+    y: Any,
+    *,
+    sample_weight: Any = None,
+    rows: int = 256,
+    seed: int = 0,
+    reader: Reader | None = None,
 ) -> Measurements:
     """Read a compiled model as it stands, on at most ``rows`` rows drawn with ``seed``; no step is taken.
 
     The forward pass is that of training (dropout, batch statistics); the loss is the one that is trained,
     with its penalties. The model stays as it is, bit for bit. Raises what :func:`kilter.fit` raises for data
-    that do not fit.
+    that do not fit. ``reader`` is one that was made of the same, to save its compilation.
     """
-    reader = Reader(model, x, y, sample_weight, rows=rows, seed=seed)
+    reader = Reader(model, x, y, sample_weight, rows=rows, seed=seed) if reader is None else reader
     return measurements(reader, [0], [reader.read(pull(model))], [np.nan], [None])
 
 
@@ -122,14 +129,15 @@ def measured_steps(
     schedule: Schedule | None = None,
     rows: int = 256,
     seed: int = 0,
+    reader: Reader | None = None,
 ) -> Measurements:
     """Train a copy of the model's state for ``steps`` steps and read it before about ``readings`` of them.
 
     The steps are those that :func:`kilter.fit` would take, in its compiled program. ``loss`` and
     ``loss_after`` are of the reader's own rows before and after the one step that follows a reading. The
-    model stays as it is, bit for bit.
+    model stays as it is, bit for bit. ``reader`` as for :func:`probe`.
     """
-    reader = Reader(model, x, y, sample_weight, rows=rows, seed=seed)
+    reader = Reader(model, x, y, sample_weight, rows=rows, seed=seed) if reader is None else reader
     feed = ResidentFeed(collect(x, y, sample_weight), Order(batch_size, shuffle, seed))
     wanted = np.unique(np.linspace(0, max(steps - 1, 0), num=min(readings, steps)).astype(int)).tolist()
     runner, state = training(model, schedule), pull(model)

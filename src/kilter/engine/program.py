@@ -22,7 +22,7 @@ from kilter import backend  # noqa: F401
 import keras
 
 from kilter.engine.bridge import State
-from kilter.engine.compilation import compile_options
+from kilter.engine.compilation import compile_options, is_quick
 from kilter.engine.rewrite import Layout, carry_layout, rewrite, trace, turn
 from kilter.engine.step import Step
 
@@ -49,7 +49,7 @@ def steps_program(step: Step) -> Chunk:
         traced = trace(step, state, batch, *given)
         layout: Layout = (False,) * len(jax.tree.leaves(state))
         fast: Callable[..., Any] = traced
-        if jax.default_backend() == "cpu":
+        if jax.default_backend() == "cpu" and not is_quick():
             layout = carry_layout(traced, batch_size=order.shape[1])
             fast = rewrite(traced, batch_size=order.shape[1], layout=layout)
 
@@ -90,7 +90,7 @@ class Shelf:
         """
         leaves, structure = jax.tree.flatten(arguments)
         shapes = tuple((jnp.shape(leaf), jnp.result_type(leaf).name) for leaf in leaves)
-        key = (name, structure, shapes, tuple(id(owner) for owner in owners))
+        key = (name, structure, shapes, tuple(id(owner) for owner in owners), is_quick())
         if key not in self.programs:
             began = time.perf_counter()
             lowered = jax.jit(make(), donate_argnums=donate).lower(*arguments)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -14,11 +15,12 @@ import keras
 
 from kilter.engine.batches import check_batch_size, is_array, row_count
 from kilter.engine.bridge import build_forward, check_compiled, fitting
-from kilter.engine.measuring import measured_steps, probe
+from kilter.engine.compilation import quick_compilation
+from kilter.engine.measuring import Reader, measured_steps, probe
 from kilter.errors import DataError, KilterError, OptionError
 from kilter.health import data_checks, model_checks, probe_checks, training_checks
 from kilter.health.context import Context
-from kilter.health.facts import optimizer_facts
+from kilter.health.facts import CONVOLUTIONS, optimizer_facts
 from kilter.health.reading import read_model
 from kilter.health.thresholds import Thresholds
 from kilter.records import Diagnosis, Finding, Measurements, ranked
@@ -75,12 +77,15 @@ def diagnose(
     )
     findings = run_checks((*data_checks.CHECKS, *model_checks.CHECKS), context)
     hopeless = [one for one in findings if one.severity == "severe" and one.code in _HOPELESS]
-    taken = _probed(context, seed, hopeless)
-    context = Context(**{**vars(context), "probe": taken})
-    findings += run_checks(probe_checks.CHECKS, context)
-    if steps and taken is not None and not hopeless:
-        training = measured_steps(model, x, y, steps=steps, batch_size=batch_size, shuffle=shuffle, seed=seed)
-        context = Context(**{**vars(context), "training": training})
+    with _compilation(context):
+        reader, taken = _probed(context, seed, hopeless)
+        context = Context(**{**vars(context), "probe": taken})
+        findings += run_checks(probe_checks.CHECKS, context)
+        if steps and taken is not None and not hopeless:
+            training = measured_steps(
+                model, x, y, steps=steps, batch_size=batch_size, shuffle=shuffle, seed=seed, reader=reader
+            )
+            context = Context(**{**vars(context), "training": training})
     findings += run_checks(training_checks.CHECKS, context)
     return Diagnosis(ranked(findings))
 
@@ -142,11 +147,20 @@ def run_checks(checks: Sequence[Callable[[Context], Sequence[Finding]]], context
     return [found for check in checks for found in check(context)]
 
 
-def _probed(context: Context, seed: int, hopeless: list[Finding]) -> Measurements | None:
-    """One reading of the model as it stands; None where a severe finding says why there can be none."""
+def _probed(
+    context: Context, seed: int, hopeless: list[Finding]
+) -> tuple[Reader, Measurements] | tuple[None, None]:
+    """One reading of the model as it stands, and what reads it; None where a severe finding says why not."""
     try:
-        return probe(context.model, context.x, context.y, seed=seed)
+        reader = Reader(context.model, context.x, context.y, seed=seed)
+        return reader, probe(context.model, context.x, context.y, seed=seed, reader=reader)
     except KilterError:
         if hopeless:
-            return None
+            return None, None
         raise
+
+
+def _compilation(context: Context) -> contextlib.AbstractContextManager[None]:
+    """Readings and steps are few, so that compiling them well takes longer than they do; not convolutions."""
+    convolves = any(isinstance(one.layer, CONVOLUTIONS) for one in context.layers)
+    return contextlib.nullcontext() if convolves else quick_compilation()

@@ -46,6 +46,10 @@ class Bench:
 
     def run(self, seed: int, epochs: int) -> PairedRun:
         """Train from the weights of ``seed``; what cannot be trained counts as diverged."""
+        with self.patient.for_trials():
+            return self._run(seed, epochs)
+
+    def _run(self, seed: int, epochs: int) -> PairedRun:
         began = time.perf_counter()
         try:
             model = self._start(seed)

@@ -6,6 +6,7 @@ import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from itertools import islice
 from pathlib import Path
 from typing import Final
 
@@ -13,7 +14,7 @@ from kilter.records import Diagnosis
 from kilter.treatment.bench import Bench
 from kilter.treatment.comparison import Candidate, Comparison, PairedRun, judge
 from kilter.treatment.patient import Patient
-from kilter.treatment.plan import Cabinet, cumulative, further, wanted
+from kilter.treatment.plan import FURTHER, Cabinet, cumulative, further, wanted
 from kilter.treatment.scoring import Scoring
 from kilter.treatment.treatment import Trial, Trials
 
@@ -86,7 +87,8 @@ def choose(
     there, with longer trials; what is not proven leaves ``begin``.
     """
     start = patient if begin is None else begin
-    sets = cumulative(start, wanted(diagnosis), cabinet) or list(further(start, diagnosis, cabinet))[:1]
+    sets = cumulative(start, wanted(diagnosis), cabinet)
+    sets = sets or list(islice(further(start, diagnosis, cabinet), 1))
     if not sets:
         return start, Trials(scoring.measure, 0, 0)
     search = _search(sets[-1], scoring, budget, seed)
@@ -158,12 +160,14 @@ def _fewest(sets: list[Patient], score: float, search: Search) -> tuple[Patient,
 def _more(
     best: Patient, score: float, diagnosis: Diagnosis, cabinet: Cabinet, search: Search
 ) -> tuple[Patient, float]:
-    """With further changes where each pays: the rate and the optimiser, and more while nothing is learnt.
+    """With further changes where each pays: the optimiser and the rate, and more while nothing is learnt.
 
+    What is as good as plain methods already, after so short a training, is tried with another optimiser only.
     A change that does not pay is left out again.
     """
     scoring = search.scoring
-    for number, more in enumerate(further(best, diagnosis, cabinet)):
+    codes = FURTHER if scoring.falls_short(score) else FURTHER[:1]
+    for number, more in enumerate(further(best, diagnosis, cabinet, codes)):
         enough = not scoring.learnt_nothing(score) and number >= 2
         if search.over(score) or enough or (scoring.measure == "val_accuracy" and score >= 1 - _WORTH):
             break

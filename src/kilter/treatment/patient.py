@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -16,9 +17,10 @@ from kilter import backend  # noqa: F401  (chooses JAX before Keras loads)
 import keras
 
 from kilter import schedules
+from kilter.engine.compilation import quick_compilation
 from kilter.engine.scheduling import Schedule
 from kilter.errors import ModelError, OptionError
-from kilter.health.facts import LayerFacts, OptimizerFacts, OutputFacts, optimizer_facts
+from kilter.health.facts import CONVOLUTIONS, LayerFacts, OptimizerFacts, OutputFacts, optimizer_facts
 from kilter.health.reading import read_model
 from kilter.nn.copying import copy_model, is_graph
 from kilter.records import Change
@@ -26,6 +28,8 @@ from kilter.schedules import Performance
 from kilter.words import first_line
 
 _KEEP: Any = object()
+# Weights of a network whose steps are so short that compiling them well takes longer than some epochs.
+_SMALL = 200_000
 
 
 @dataclass(frozen=True)
@@ -108,6 +112,12 @@ class Patient:
     def validation(self) -> tuple[Any, Any] | None:
         """The validation part as :func:`kilter.fit` takes it."""
         return None if self.x_val is None else (self.x_val, self.y_val)
+
+    def for_trials(self) -> contextlib.AbstractContextManager[None]:
+        """How programs of its trials are compiled: quickly, where its steps are small enough for that."""
+        convolves = any(isinstance(one.layer, CONVOLUTIONS) for one in self.layers)
+        large = convolves or self.model.count_params() > _SMALL
+        return contextlib.nullcontext() if large else quick_compilation()
 
     def copy(self) -> keras.Model:
         """A compiled copy of the model, with its weights and a fresh optimiser, to be trained."""

@@ -38,10 +38,10 @@ ORDER: Final = (
     "clip-gradients",
     "one-cycle",
 )
-# What is tried beyond the findings' own remedies: the rate, the optimiser, then deeper cuts.
+# What is tried beyond the findings' own remedies: the optimiser, the rate, then deeper cuts.
 FURTHER: Final = (
-    "find-learning-rate",
     "change-optimizer",
+    "find-learning-rate",
     "reinitialize-paired",
     "insert-batch-norm",
     "replace-activation",
@@ -69,7 +69,8 @@ class Cabinet:
         if code not in self.remedies or code in self.keep:
             return None
         try:
-            treated = self.remedies[code].apply(patient, finding)
+            with patient.for_trials():
+                treated = self.remedies[code].apply(patient, finding)
         except KilterError:
             return None
         if treated is None or any(set(change.where) & set(self.keep) for change in treated.changes):
@@ -99,13 +100,15 @@ def cumulative(patient: Patient, remedies: Sequence[tuple[str, Finding]], cabine
     return sets
 
 
-def further(patient: Patient, diagnosis: Diagnosis, cabinet: Cabinet) -> Iterator[Patient]:
-    """The patient after one more remedy: first those of its findings not used yet, then :data:`FURTHER`."""
+def further(
+    patient: Patient, diagnosis: Diagnosis, cabinet: Cabinet, codes: Sequence[str] = FURTHER
+) -> Iterator[Patient]:
+    """The patient after one more remedy, each in turn: of ``codes``, then of those that its findings name."""
     used = {change.remedy for change in patient.changes}
     severe = [one for one in diagnosis.findings if one.severity == "severe"]
     listed = {code: one for one in reversed(severe) for code in one.remedies}
     general = Finding("loss-not-moving", "severe", ("training",), (), "", (), "")
-    for code in (*FURTHER, *sorted(listed, key=_place)):
+    for code in (*codes, *(sorted(listed, key=_place) if codes is FURTHER else ())):
         if code not in used:
             used.add(code)
             treated = cabinet.give(code, patient, listed.get(code, general))

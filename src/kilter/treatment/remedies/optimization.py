@@ -24,6 +24,7 @@ _NEAR: Final = 2.0
 _SENSE: Final = 100.0
 # Where no healthy stretch of training can be measured: the usual choice of those who guess (Géron, ch. 11).
 _PLAIN_THRESHOLD: Final = 1.0
+_AS_GOOD: Final = ("nadam", "adam", "adamw")
 _CLIPPING: Final = ("clipnorm", "clipvalue", "global_clipnorm")
 
 
@@ -116,9 +117,9 @@ def clip_gradients(patient: Patient, finding: Finding) -> Patient | None:
 
 
 def change_optimizer(patient: Patient, finding: Finding) -> Patient | None:
-    """Nadam at its usual rate, clipping as before; None where it is Nadam."""
+    """Nadam at its usual rate, clipping as before; None where it is Nadam, or Adam, which is as good."""
     facts = patient.optimizer
-    if facts.name == "nadam":
+    if facts.name in _AS_GOOD:
         return None
     kept: dict[str, Any] = {name: getattr(facts.optimizer, name, None) for name in _CLIPPING}
     rate = DEFAULT_RATES["nadam"]
