@@ -17,14 +17,18 @@ from kilter.recipe import (
     ExponentialSection,
     FactorySection,
     FileSection,
+    FineTuneSection,
     MlpSection,
     OneCycleSection,
     OptimizerSection,
     PerformanceSection,
     PiecewiseSection,
     PowerSection,
+    PretrainSection,
     Recipe,
     RegularizeSection,
+    ReuseSection,
+    StageSection,
     TrainSection,
     VarianceScaling,
     WeightAveraging,
@@ -40,6 +44,7 @@ SECTIONS = [
     CnnSection,
     FileSection,
     FactorySection,
+    ReuseSection,
     VarianceScaling,
     OptimizerSection,
     ConstantSection,
@@ -52,8 +57,11 @@ SECTIONS = [
     TrainSection,
     EarlyStopping,
     WeightAveraging,
+    FineTuneSection,
+    StageSection,
     RegularizeSection,
     AugmentSection,
+    PretrainSection,
 ]
 KEYS = [
     (section.__name__, key, field)
@@ -68,6 +76,7 @@ COMPUTED = {
     "initializer": "by the activation",
     "learning_rate": "by the optimizer",
     "options": "{}",
+    "stages": "the head for 5 epochs, then all at a tenth of the rate",
 }
 
 

@@ -169,6 +169,7 @@ def test_penalties_by_hand():
 def test_the_targets_fit_the_data():
     rng = np.random.default_rng(0)
     assert targets_for(IMAGES) == Targets("bce", (0.0,), (255.0,))
+    assert targets_for(IMAGES // 16) == Targets("bce", (0.0,), (15.0,))
     assert targets_for(IMAGES, "mse") == Targets("mse", (0.0,), (255.0,))
     assert targets_for(rng.random((9, 4))) == Targets("bce", (0.0,), (1.0,))
     rows = rng.normal(3, 2, (500, 2)).astype("float32")

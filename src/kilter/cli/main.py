@@ -369,6 +369,46 @@ def fold_bn(
 
 
 @app.command()
+def pretrain(
+    source: Annotated[
+        str,
+        typer.Argument(
+            metavar="RECIPE.TOML|DATA", help="A recipe, or data: a file, a folder or a named set."
+        ),
+    ],
+    out: Annotated[
+        Path, typer.Option("--out", metavar="FILE", help="Where the encoder goes, a .keras file.")
+    ] = Path("encoder.keras"),
+    task: Annotated[
+        str | None,
+        typer.Option(
+            "--task", help="autoencoder, rotation, masked-patch, jigsaw, pairs or contrastive; see the docs."
+        ),
+    ] = None,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="SECTION.KEY=VALUE", help="Override a key of the recipe."),
+    ] = None,
+    epochs: Annotated[
+        int | None, typer.Option("--epochs", help="Passes over the training data, at most.")
+    ] = None,
+    seed: Annotated[int | None, typer.Option("--seed", help="Seed of weights, order and questions.")] = None,
+    curve: Annotated[
+        Path | None, typer.Option("--curve", metavar="FILE", help="The history as a picture (.html).")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
+) -> None:
+    """Train an encoder on rows without labels.
+
+    Its task's answers are made from the rows; the file is for reuse where labels are few."""
+    from kilter.cli import pretraining
+
+    given = {"pretrain.task": task, "train.epochs": epochs, "seed": seed}
+    options = {key: value for key, value in given.items() if value is not None}
+    pretraining.pretrain(source, settings or [], options, out, curve, as_json=as_json)
+
+
+@app.command()
 def compare(
     recipes: Annotated[
         list[Path],

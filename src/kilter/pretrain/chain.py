@@ -11,7 +11,7 @@ from kilter import backend  # noqa: F401  (chooses JAX before Keras loads)
 import keras
 
 from kilter.errors import ModelError
-from kilter.nn.copying import is_graph
+from kilter.nn.copying import check_graph, is_graph
 
 Shape = tuple[int, ...]
 
@@ -86,3 +86,20 @@ def stages(line: Sequence[Link]) -> list[list[Link]]:
             found.append([])
         found[-1].append(link)
     return found
+
+
+def without_top(model: keras.Model, count: int) -> keras.Model:
+    """The model up to its last ``count`` layers, which follow one another; the layers are shared with it."""
+    check_graph(model)
+    tensor = model.outputs[0]
+    for _ in range(count):
+        operation, index, _ = tensor._keras_history
+        node = None if isinstance(operation, keras.layers.InputLayer) else operation._inbound_nodes[index]
+        if node is None or len(node.input_tensors) != 1 or len(model.outputs) != 1:
+            raise ModelError(
+                expected=f"a model whose last {count} layers follow one another, and layers below them",
+                received=f"model {model.name!r}, cut at {operation.name!r}",
+                remedy="leave fewer layers out",
+            )
+        tensor = node.input_tensors[0]
+    return model if count == 0 else keras.Model(model.inputs, tensor, name=model.name)

@@ -51,12 +51,12 @@ def check_encoder(encoder: Any) -> None:
         )
 
 
-def checked_rows(x: Any, encoder: keras.Model, *, named: str = "x") -> np.ndarray:
+def checked_rows(x: Any, encoder: keras.Model, *, named: str = "x", least: int = LEAST_ROWS) -> np.ndarray:
     """The rows as one NumPy array, if the encoder takes them.
 
     ``x``: an array or a :class:`kilter.data.Dataset`, whose labels are not looked at. Raises
-    :class:`DataError` for anything else, for fewer than :data:`LEAST_ROWS` rows, for NaN and infinity, and
-    for rows of another shape than the encoder's input.
+    :class:`DataError` for anything else, for fewer than ``least`` rows, for NaN and infinity, and for rows of
+    another shape than the encoder's input.
     """
     rows = np.asarray(x.x if isinstance(x, Dataset) else x)
     if rows.dtype.kind not in "biuf" or rows.ndim < 2:
@@ -72,9 +72,9 @@ def checked_rows(x: Any, encoder: keras.Model, *, named: str = "x") -> np.ndarra
             received=f"{named} of shape {rows.shape}",
             remedy="reshape the data, or build the encoder with keras.Input of the shape of one row",
         )
-    if len(rows) < LEAST_ROWS:
+    if len(rows) < least:
         raise DataError(
-            expected=f"at least {LEAST_ROWS} rows to learn from",
+            expected=f"at least {least} rows in {named}",
             received=f"{named} with {len(rows)} rows",
             remedy="give more rows; they need no labels",
         )

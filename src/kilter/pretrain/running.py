@@ -62,7 +62,9 @@ def subject_of(encoder: Encoder, x: Any, validation: Any, training: Training) ->
     check_encoder(encoder)
     rows = checked_rows(x, encoder)
     check_varied(rows)
-    held_out = None if validation is None else checked_rows(validation, encoder, named="validation_data")
+    held_out = (
+        None if validation is None else checked_rows(validation, encoder, named="validation_data", least=1)
+    )
     return Subject(copy_model(encoder).model, rows, held_out)
 
 

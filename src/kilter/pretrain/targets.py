@@ -67,9 +67,9 @@ class Targets:
 def targets_for(rows: np.ndarray, loss: str = "auto") -> Targets:
     """The targets that fit the data.
 
-    Bytes are brought to 0 to 1, and so, where the loss is "bce", is any other range; with "auto" that is the
-    loss for bytes and for numbers that lie from 0 to 1. Other rows are standardised along their last axis: a
-    table by its columns (one that never varies is centred), images by their channels.
+    Bytes are brought to 0 to 1 (by :func:`value_range`), and so, where the loss is "bce", is any other range;
+    with "auto" that is the loss for bytes and for numbers that lie from 0 to 1. Other rows are standardised
+    along their last axis: a table by its columns (one that never varies is centred), images by channels.
 
     Raises :class:`OptionError` for another loss.
     """
@@ -80,8 +80,8 @@ def targets_for(rows: np.ndarray, loss: str = "auto") -> Targets:
             remedy="leave it out: it follows from the data",
         )
     low, high = value_range(rows)
-    unit = (low, high) == BYTES or (low >= 0 and high <= 1)
-    if unit and (low, high) != BYTES:
+    unit = rows.dtype == np.uint8 or (low >= 0 and high <= 1)
+    if rows.dtype != np.uint8 and unit:
         low, high = 0.0, 1.0
     if loss == "bce" or (unit and loss == "auto"):
         return Targets("bce", (low,), (high - low,))
@@ -94,5 +94,9 @@ def targets_for(rows: np.ndarray, loss: str = "auto") -> Targets:
 
 
 def value_range(rows: np.ndarray) -> tuple[float, float]:
-    """The range of the values: 0 to 255 for bytes, else from the least to the most."""
-    return BYTES if rows.dtype == np.uint8 else (float(rows.min()), float(rows.max()))
+    """The range of the values: 0 to 255 for bytes that use half of it or more, else from least to most.
+
+    Bytes may hold counts (scikit-learn's digits are 0 to 16), which are not to become a dark image.
+    """
+    low, high = float(rows.min()), float(rows.max())
+    return BYTES if rows.dtype == np.uint8 and high > BYTES[1] / 2 else (low, high)

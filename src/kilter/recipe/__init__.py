@@ -19,6 +19,7 @@ from kilter.recipe.model import (
 )
 from kilter.recipe.optimizer import OptimizerSection
 from kilter.recipe.overrides import with_overrides
+from kilter.recipe.pretrain import PretrainSection
 from kilter.recipe.schedule import (
     ConstantSection,
     CosineSection,
@@ -57,6 +58,7 @@ __all__ = [
     "PerformanceSection",
     "PiecewiseSection",
     "PowerSection",
+    "PretrainSection",
     "Recipe",
     "RegularizeSection",
     "ReuseSection",

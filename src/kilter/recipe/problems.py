@@ -14,6 +14,7 @@ from kilter.errors import KilterError, RecipeError
 from kilter.recipe.augment import AugmentSection
 from kilter.recipe.fine_tune import FineTuneSection, StageSection
 from kilter.recipe.model import BUILDERS, KINDS, MODEL_CLASSES, VarianceScaling, model_kind
+from kilter.recipe.pretrain import PretrainSection
 from kilter.recipe.schedule import SCHEDULE_CLASSES, SCHEDULES
 from kilter.recipe.sections import (
     DataSection,
@@ -34,6 +35,7 @@ SECTIONS: Final[dict[str, type[BaseModel]]] = {
     "fine_tune": FineTuneSection,
     "regularize": RegularizeSection,
     "augment": AugmentSection,
+    "pretrain": PretrainSection,
 }
 # Of a default that was not computed because another key is at fault; that key has its own error.
 SILENT: Final = "default_factory_not_called"

@@ -19,6 +19,7 @@ from kilter.recipe.model import (
     model_kind,
 )
 from kilter.recipe.optimizer import MOMENTUM, OptimizerSection
+from kilter.recipe.pretrain import PretrainSection
 from kilter.recipe.schedule import (
     CYCLED,
     ConstantSection,
@@ -237,6 +238,7 @@ class Recipe(Section):
     fine_tune: Annotated[FineTuneSection | None, UNSET] = Field(default_factory=_default_stages)
     regularize: RegularizeSection = RegularizeSection()
     augment: AugmentSection = AugmentSection()
+    pretrain: Annotated[PretrainSection | None, UNSET] = None
 
     @model_validator(mode="after")
     def _watches_what_is_measured(self) -> Self:

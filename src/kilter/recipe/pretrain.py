@@ -1,0 +1,104 @@
+"""The ``[pretrain]`` section: what an encoder is to learn from rows without labels (docs/pretraining.md)."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Final, Literal, Self
+
+from pydantic import Field, model_validator
+
+from kilter.recipe.base import LISTED, UNSET, Section, refuse
+
+Task = Literal["autoencoder", "rotation", "masked-patch", "jigsaw", "pairs", "contrastive"]
+Kind = Literal["plain", "tied", "denoising", "sparse", "convolutional"]
+# Which task each key is for; the others are for all.
+KEYS_OF: Final[dict[str, str]] = {
+    "kind": "autoencoder",
+    "loss": "autoencoder",
+    "corruption": "autoencoder",
+    "noise": "autoencoder",
+    "penalty": "autoencoder",
+    "activity": "autoencoder",
+    "penalty_weight": "autoencoder",
+    "greedy": "autoencoder",
+    "patch": "masked-patch",
+    "masked": "masked-patch",
+    "tiles": "jigsaw",
+    "temperature": "contrastive",
+}
+
+
+class PretrainSection(Section):
+    """What the encoder is trained for, by ``kilter pretrain``: the model of the recipe without its output."""
+
+    task: Task = Field(
+        description='"autoencoder", "rotation", "masked-patch", "jigsaw", "pairs" or "contrastive"'
+    )
+    drop: int = Field(
+        default=1,
+        ge=0,
+        le=1000,
+        description="a whole number from 0: layers left out at the end of the model; 1 for its output",
+    )
+    kind: Annotated[tuple[Kind, ...] | None, LISTED, UNSET] = Field(
+        default=None,
+        min_length=1,
+        max_length=5,
+        description='a list out of "plain", "tied", "denoising", "sparse", "convolutional", for autoencoder',
+    )
+    loss: Annotated[Literal["mse", "bce"] | None, UNSET] = Field(
+        default=None, description='"mse" or "bce", for autoencoder; by the data if none'
+    )
+    corruption: Annotated[Literal["gaussian", "masking"] | None, UNSET] = Field(
+        default=None, description='"gaussian" or "masking", for a denoising autoencoder; gaussian if none'
+    )
+    noise: Annotated[float | None, UNSET] = Field(
+        default=None,
+        gt=0,
+        lt=10,
+        description="a number above 0 and below 10, for a denoising autoencoder: deviation, or share masked",
+    )
+    penalty: Annotated[Literal["kl", "l1"] | None, UNSET] = Field(
+        default=None, description='"kl" or "l1", for a sparse autoencoder; kl if none'
+    )
+    activity: Annotated[float | None, UNSET] = Field(
+        default=None,
+        gt=0,
+        lt=1,
+        description="a number above 0 and below 1, for a sparse autoencoder: the mean code wished for",
+    )
+    penalty_weight: Annotated[float | None, UNSET] = Field(
+        default=None, gt=0, description="a number above 0, for a sparse autoencoder: the penalty's factor"
+    )
+    greedy: Annotated[bool | None, UNSET] = Field(
+        default=None, description="true or false, for autoencoder: layer after layer first, then all"
+    )
+    patch: Annotated[int | None, UNSET] = Field(
+        default=None, ge=1, le=4096, description="a whole number from 1, for masked-patch: pixels a side"
+    )
+    masked: Annotated[float | None, UNSET] = Field(
+        default=None,
+        gt=0,
+        lt=1,
+        description="a number above 0 and below 1, for masked-patch: the share of the image that is masked",
+    )
+    tiles: Annotated[int | None, UNSET] = Field(
+        default=None, ge=2, le=64, description="a whole number from 2, for jigsaw: tiles a side"
+    )
+    temperature: Annotated[float | None, UNSET] = Field(
+        default=None,
+        ge=0.01,
+        le=10,
+        description="a number from 0.01 to 10, for contrastive: 0.1 to 0.5 are usual",
+    )
+
+    @model_validator(mode="after")
+    def _for_the_task(self) -> Self:
+        strangers = [key for key, task in KEYS_OF.items() if task != self.task and key in self.options()]
+        if strangers:
+            tasks = " and ".join(dict.fromkeys(KEYS_OF[key] for key in strangers))
+            raise refuse(f"{', '.join(strangers)} with task = {tasks} only", f"task={self.task!r}")
+        return self
+
+    def options(self) -> dict[str, Any]:
+        """The keys that are set and belong to one task, as its function takes them."""
+        return {key: getattr(self, key) for key in KEYS_OF if getattr(self, key) is not None}
