@@ -49,8 +49,8 @@ class UsualGan(keras.Model):
         trainable, others, optimizer, metrics = state
         real = keras.utils.unpack_x_y_sample_weight(data)[0]
         makes, judges = _parted(trainable, len(self.generator.trainable_variables))
+        seed, others = _parted(others, 1)  # the model's own variables come before its layers'
         makes_rest, judges_rest = _parted(others, len(self.generator.non_trainable_variables))
-        judges_rest, seed = _parted(judges_rest, len(self.discriminator.non_trainable_variables))
         first, second = self.optimizer.parts
         makes_slots, judges_slots = _parted(optimizer, len(first.variables))
         shape = (len(real), self.generator.input_shape[-1])
@@ -84,7 +84,7 @@ class UsualGan(keras.Model):
             logs[tracker.name] = tracker.stateless_result(held)
             kept += held
         kept += metrics
-        return logs, (makes + judges, makes_rest + judges_rest + seed, makes_slots + judges_slots, kept)
+        return logs, (makes + judges, seed + makes_rest + judges_rest, makes_slots + judges_slots, kept)
 
 
 def _parted(values: Any, count: int) -> tuple[list[Any], list[Any]]:

@@ -15,6 +15,7 @@ from kilter import backend  # noqa: F401
 import numpy as np
 
 from kilter.engine.batches import collect
+from kilter.engine.checks import check_inputs
 from kilter.engine.fit import check_whole_numbers
 from kilter.errors import DataError, OptionError
 from kilter.studies.encoders import small_encoder
@@ -88,15 +89,18 @@ def reuse_study(
         study = kilter.reuse_study(x, y, test_data=(x_test, y_test), ways=["contrastive"], pairs=10)
         study.verdicts(), study.plot()
     """
-    rows = np.asarray(collect(x).data[0])
-    known = class_numbers(y)
+    given, known = collect(x), class_numbers(y)
+    rows = np.asarray(given.data[0])
+    shape = rows.shape[1:]
     tested = (test_data[0], class_numbers(test_data[1], "the labels of test_data"))
-    collect(*tested)
     counts = _checked_counts(labels, known, len(rows), pairs, seed)
+    check_whole_numbers(1, epochs=epochs)
     plan = Plan(int(known.max()) + 1, epochs, learning_rate, batch_size)
     build = encoder or (lambda seed: small_encoder(rows, seed=seed))
     named = {SCRATCH: Way(lambda _, seed: build(seed), keep="all", stages=plan.from_scratch())}
     named |= _named(ways, build, pretraining or Pretraining())
+    for each in (given, collect(*tested)):
+        check_inputs(build(seed), each)
     parts = [
         Part(order[counts[-1] :][:unlabelled], tuple(order[:count] for count in counts), number)
         for number in range(seed, seed + pairs)
@@ -111,7 +115,7 @@ def reuse_study(
             seconds[name].append(time.perf_counter() - began)
             for count, chosen in zip(counts, part.labelled, strict=True):
                 keep = "all" if way.keep is None else way.keep
-                student = reuse(source, keep=keep, head=plan.classes, seed=part.seed)
+                student = reuse(source, keep=keep, head=plan.classes, input_shape=shape, seed=part.seed)
                 stages = plan.of_reused() if way.stages is None else way.stages
                 run = trained(student, stages, plan, (rows[chosen], known[chosen]), tested, part.seed)
                 found[name, count].append(run)

@@ -13,6 +13,7 @@ import keras
 import numpy as np
 
 from kilter.engine.batches import collect
+from kilter.engine.checks import check_inputs
 from kilter.engine.fit import check_whole_numbers
 from kilter.errors import DataError, OptionError
 from kilter.nn.drawing import draw_weights
@@ -78,12 +79,15 @@ def search_reuse(
     check_whole_numbers(2, pairs=pairs)
     check_whole_numbers(1, epochs=epochs)
     check_whole_numbers(seed=seed)
-    labelled = (np.asarray(collect(x).data[0]), class_numbers(y))
+    given = collect(x)
+    labelled = (np.asarray(given.data[0]), class_numbers(y))
     held = (validation_data[0], class_numbers(validation_data[1], "the labels of validation_data"))
     _check_fresh(head)
     kept = _checked_keep(model, keep)
-    students = {number: reuse(model, keep=number, head=head, input_shape=input_shape) for number in kept}
-    _check_labels(students[kept[-1]], labelled[1], held[1])
+    made = reuse(model, keep=kept[-1], head=head, input_shape=input_shape)
+    for each in (given, collect(*held)):
+        check_inputs(made, each)
+    _check_labels(made, labelled[1], held[1])
     plan = Plan(int(labelled[1].max()) + 1, epochs, learning_rate, batch_size)
     tuning = plan.of_reused() if stages is None else tuple(stages)
     whole = plan.from_scratch(sum(stage.epochs for stage in tuning))
