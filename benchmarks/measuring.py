@@ -1,6 +1,7 @@
-"""What measuring costs: ``kilter.fit`` with ``measure="auto"``, the default, and without, on the 20×100 network.
+"""What measuring costs: ``kilter.fit`` with ``measure="auto"``, the default, and without it.
 
-The two take turns; a training with readings and the one after it without are a pair. The wall time of an
+On the 20×100 network. The two take turns; a training with readings and the one after it without are a pair.
+The wall time of an
 epoch runs from its beginning to the next one's, so that a reading counts. The epochs in which something is
 compiled do not: the first, and the one that makes the reader.
 

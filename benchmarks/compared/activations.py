@@ -15,7 +15,7 @@ import numpy as np
 from bench.pages import Table, between
 from bench.turns import in_turns
 from compared.task import Task, compiled
-from compared.training import RATE_SEED, Factory, Outcome, compare_factories, differences
+from compared.training import Factory, Outcome, Trainer, compare_in_turns, differences
 from kilter.nn.pairing import pairing_of
 
 ACTIVATIONS = (
@@ -30,9 +30,10 @@ BASELINE = "relu"
 def compare_activations(task: Task) -> Outcome:
     """Train each with Nadam at a rate of its own on the same seeds; then time all in turns."""
     order = sorted(ACTIVATIONS, key=lambda name: name != BASELINE)
-    rates = {name: _rate(task, name) for name in order}
-    comparison = compare_factories(task, {name: _factory(task, name, rates[name]) for name in order})
-    predicting, stepping = _latencies(task)
+    trainers = {name: Trainer(task, _factory(task, name)) for name in order}
+    rates = {name: trainer.suggested_rate(seeds=3) for name, trainer in trainers.items()}
+    comparison = compare_in_turns(trainers, rates, pairs=task.size.pairs)
+    predicting, stepping = _latencies(task, {name: one.model for name, one in trainers.items()})
     told = differences(comparison)
     rows = []
     for one in comparison.candidates:
@@ -58,24 +59,21 @@ def compare_activations(task: Task) -> Outcome:
     return Outcome(_table(task, rows), figures, comparison.plot())
 
 
-def _network(task: Task, name: str, seed: int) -> keras.Model:
+def _factory(task: Task, name: str) -> Factory:
     preset = "self-normalizing" if name == "selu" else "standard"
-    return task.network(task.size.layers + EXTRA_LAYERS, seed=seed, preset=preset, activation=name)
+    layers = task.size.layers + EXTRA_LAYERS
+
+    def make(rate: float, seed: int) -> keras.Model:
+        network = task.network(layers, seed=seed, preset=preset, activation=name)
+        return compiled(network, keras.optimizers.Nadam(rate))
+
+    return make
 
 
-def _factory(task: Task, name: str, rate: float) -> Factory:
-    return lambda seed: compiled(_network(task, name, seed), keras.optimizers.Nadam(rate))
-
-
-def _rate(task: Task, name: str) -> float:
-    model = _factory(task, name, 1e-3)(RATE_SEED)
-    found = kilter.find_lr(model, task.x, task.y, batch_size=task.size.batch_size, seed=RATE_SEED, seeds=3)
-    return float(f"{found.suggestion:.2g}")
-
-
-def _latencies(task: Task) -> tuple[dict[str, list[float]], dict[str, list[float]]]:
+def _latencies(
+    task: Task, models: dict[str, keras.Model]
+) -> tuple[dict[str, list[float]], dict[str, list[float]]]:
     """Milliseconds of predicting the validation rows and microseconds of a training step, round by round."""
-    models = {name: _factory(task, name, 1e-4)(0) for name in ACTIVATIONS}
     size = task.size
     steps = -(-size.rows // size.batch_size)
 

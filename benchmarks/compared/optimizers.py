@@ -6,14 +6,14 @@ import dataclasses
 import statistics
 from collections.abc import Callable
 
-import kilter
+from kilter import backend  # noqa: F401
 
 # isort: split
 import keras
 
 from bench.pages import Table, between
 from compared.task import Task, compiled
-from compared.training import RATE_SEED, Factory, Outcome, Trainer, compare_factories, differences
+from compared.training import RATE_SEED, Factory, Outcome, Trainer, compare_in_turns, differences
 from kilter.treatment.comparison import Comparison, PairedRun
 
 # How far around find_lr's suggestion the rate is looked for.
@@ -45,10 +45,9 @@ OPTIMIZERS = {
 
 def compare_optimizers(task: Task) -> Outcome:
     """Find a rate for each, then train each with it on the same seeds."""
-    rates = {name: _best_rate(task, one) for name, one in OPTIMIZERS.items()}
-    comparison = compare_factories(
-        task, {name: _factory(task, one, rates[name]) for name, one in OPTIMIZERS.items()}
-    )
+    trainers = {name: Trainer(task, _factory(task, one)) for name, one in OPTIMIZERS.items()}
+    rates = {name: _best_rate(trainer) for name, trainer in trainers.items()}
+    comparison = compare_in_turns(trainers, rates, pairs=task.size.pairs)
     goal = statistics.median(_losses(run)[-1] for run in comparison.baseline.runs)
     reached = {one.name: [_reached(run, goal) for run in one.runs] for one in comparison.candidates}
     figures = {
@@ -60,20 +59,15 @@ def compare_optimizers(task: Task) -> Outcome:
     return Outcome(_table(task, comparison, rates, goal, reached), figures, comparison.plot())
 
 
-def _factory(task: Task, one: Contender, rate: float) -> Factory:
-    return lambda seed: compiled(task.network(task.size.layers, seed=seed), one.make(rate))
+def _factory(task: Task, one: Contender) -> Factory:
+    return lambda rate, seed: compiled(task.network(task.size.layers, seed=seed), one.make(rate))
 
 
-def _best_rate(task: Task, one: Contender) -> float:
-    """The rate of best validation accuracy among some around :func:`kilter.find_lr`'s suggestion."""
-    model = _factory(task, one, 1e-3)(RATE_SEED)
-    found = kilter.find_lr(model, task.x, task.y, batch_size=task.size.batch_size, seed=RATE_SEED)
-    trainer = Trainer(task, _factory(task, one, 1e-3))
-    scores = {}
-    for factor in FACTORS:
-        rate = float(f"{found.suggestion * factor:.2g}")
-        scores[rate] = trainer.run(_factory(task, one, rate)(RATE_SEED), RATE_SEED).score
-    return max(scores, key=lambda rate: scores[rate])
+def _best_rate(trainer: Trainer) -> float:
+    """The rate of the best run among some around :func:`kilter.find_lr`'s suggestion."""
+    suggested = trainer.suggested_rate()
+    rates = [float(f"{suggested * factor:.2g}") for factor in FACTORS]
+    return max(rates, key=lambda rate: trainer.run(rate, RATE_SEED).score)
 
 
 def _losses(run: PairedRun) -> list[float]:

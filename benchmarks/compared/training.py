@@ -17,8 +17,8 @@ from bench.pages import Table
 from compared.task import Task
 from kilter.treatment.comparison import Candidate, Comparison, PairedRun, judge
 
-Factory = Callable[[int], keras.Model]
-"""seed -> compiled model, always of the same shapes."""
+Factory = Callable[[float, int], keras.Model]
+"""(learning rate, seed) -> compiled model, always of the same shapes."""
 
 LEVEL = 0.05
 # Not one of the pairs' seeds, so that a rate is not chosen on what it is judged by.
@@ -35,22 +35,33 @@ class Outcome:
 
 
 class Trainer:
-    """Trains models of one factory in one of them, whose programs are compiled once."""
+    """Trains what a factory makes, in one model whose programs are compiled once."""
 
     def __init__(self, task: Task, factory: Factory) -> None:
         self._task = task
-        self._model = factory(RATE_SEED)
+        self._factory = factory
+        self.model = factory(1e-3, RATE_SEED)
 
-    def run(self, start: keras.Model, seed: int) -> PairedRun:
-        """Train from the weights, the optimiser and the rate of ``start``; it stays as it is.
+    def suggested_rate(self, seeds: int = 1) -> float:
+        """What :func:`kilter.find_lr` suggests, with two digits; of so many seeds."""
+        task = self._task
+        found = kilter.find_lr(
+            self.model, task.x, task.y, batch_size=task.size.batch_size, seed=RATE_SEED, seeds=seeds
+        )
+        return float(f"{found.suggestion:.2g}")
+
+    def run(self, rate: float, seed: int) -> PairedRun:
+        """Train what the factory makes of these.
 
         The score is the validation accuracy of the epoch with the lowest validation loss.
         """
         task, size = self._task, self._task.size
-        for variable, value in zip(_variables(self._model), _variables(start), strict=True):
+        for variable, value in zip(
+            _variables(self.model), _variables(self._factory(rate, seed)), strict=True
+        ):
             variable.assign(value)
         history = kilter.fit(
-            self._model,
+            self.model,
             task.x,
             task.y,
             validation_data=(task.x_val, task.y_val),
@@ -65,16 +76,17 @@ class Trainer:
         return PairedRun(seed, logs[best]["val_accuracy"], best, sum(history.seconds), logs, "")
 
 
-def compare_factories(task: Task, factories: Mapping[str, Factory]) -> Comparison:
-    """What :func:`kilter.compare` gives, of models trained one after the other in this process.
+def compare_in_turns(
+    trainers: Mapping[str, Trainer], rates: Mapping[str, float], *, pairs: int
+) -> Comparison:
+    """What :func:`kilter.compare` gives, of runs one after the other in this process.
 
     The first is the baseline. Candidates take turns, seed by seed.
     """
-    trainers = {name: Trainer(task, factory) for name, factory in factories.items()}
-    runs: dict[str, list[PairedRun]] = {name: [] for name in factories}
-    for seed in range(task.size.pairs):
-        for name, factory in factories.items():
-            runs[name].append(trainers[name].run(factory(seed), seed))
+    runs: dict[str, list[PairedRun]] = {name: [] for name in trainers}
+    for seed in range(pairs):
+        for name, trainer in trainers.items():
+            runs[name].append(trainer.run(rates[name], seed))
     candidates = [Candidate(name, tuple(found)) for name, found in runs.items()]
     return judge(candidates, "val_accuracy", level=LEVEL, path=Path())
 
