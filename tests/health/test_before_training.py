@@ -361,3 +361,13 @@ def test_sound_programs_are_let_pass(make: Callable[[], Program]):
 def test_every_code_of_these_families_has_a_faulty_case():
     covered = {code for code, _, _ in FAULTY}
     assert covered == {code for code, entry in CATALOGUE.items() if entry.family in ("model", "data")}
+
+
+def test_targets_of_a_dict_go_to_the_outputs_of_their_names():
+    inputs = Input((5,))
+    value = Dense(9, activation="relu", kernel_initializer="he_normal")(inputs)
+    amount, large = Dense(1, name="zeta")(value), Dense(1, activation="sigmoid", name="alpha")(value)
+    model = keras.Model(inputs, [amount, large])
+    model.compile("adam", {"zeta": "mse", "alpha": "binary_crossentropy"})
+    y = {"zeta": YT, "alpha": (YT > 0).astype("float32")}
+    assert [one for one in findings(Program(model, XT, y)) if one.severity == "severe"] == []

@@ -85,3 +85,25 @@ def test_what_makes_no_sense_is_refused(options):
     model, x, y = faulty.healthy_blobs()
     with pytest.raises(OptionError):
         kilter.treat(model, x, y, **options)
+
+
+class Stack(keras.Model):
+    """As people write them: a constructor with an argument, and no configuration."""
+
+    def __init__(self, units):
+        super().__init__()
+        self.hidden = keras.layers.Dense(units, activation="relu", kernel_initializer="zeros")
+        self.head = keras.layers.Dense(3, activation="softmax")
+
+    def call(self, inputs):
+        return self.head(self.hidden(inputs))
+
+
+def test_a_class_with_a_call_of_its_own_is_mended():
+    x, y = faulty.blobs()
+    model = Stack(12)
+    model.compile(keras.optimizers.Adam(0.01), faulty.SPARSE)
+    treatment = kilter.treat(model, x, y, epochs=10)
+    assert "reinitialize-paired" in [change.remedy for change in treatment.changes]
+    assert treatment.after.score >= 0.9
+    assert not np.asarray(model.hidden.kernel).any()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import cached_property
 from typing import Any
 
 import plotly.graph_objects as graph_objects
@@ -12,7 +14,7 @@ from kilter import backend  # noqa: F401
 # isort: split
 import keras
 
-from kilter.records import Measurements
+from kilter.records import Finding, Measurements
 
 
 class History(keras.callbacks.History):
@@ -20,7 +22,8 @@ class History(keras.callbacks.History):
 
     ``seconds``: one float an epoch, validation included, compilation not. ``compile_seconds``: tracing and
     compiling, or loading from the cache; 0.0 when every program was compiled before. ``measurements``: what
-    was read of the layers after some of the epochs, None if nothing was.
+    was read of the layers after some of the epochs, None if nothing was. ``examine``: gives what is found in
+    them and in the curves, asked once.
     """
 
     def __init__(self) -> None:
@@ -30,6 +33,12 @@ class History(keras.callbacks.History):
         self.seconds: list[float] = []
         self.compile_seconds = 0.0
         self.measurements: Measurements | None = None
+        self.examine: Callable[[], tuple[Finding, ...]] = tuple
+
+    @cached_property
+    def findings(self) -> tuple[Finding, ...]:
+        """What is wrong with the training, by its curves and measurements, the most severe first."""
+        return self.examine()
 
     def plot(self) -> graph_objects.Figure:
         """Each recorded number against the epoch, in one colour for a measure.

@@ -21,7 +21,7 @@ from kilter.errors import DataError, KilterError, OptionError
 from kilter.health import data_checks, model_checks, probe_checks, training_checks
 from kilter.health.context import Context
 from kilter.health.facts import CONVOLUTIONS, optimizer_facts
-from kilter.health.reading import read_model
+from kilter.health.reading import paired_targets, read_model
 from kilter.health.thresholds import Thresholds
 from kilter.records import Diagnosis, Finding, Measurements, ranked
 
@@ -119,10 +119,9 @@ def read_context(
     row_count(x=x, y=y)
     x_val, y_val = (None, None) if validation_data is None else validation_data[:2]
     inputs = [np.asarray(leaf) for leaf in keras.tree.flatten(x)]
-    targets = [np.asarray(leaf) for leaf in keras.tree.flatten(y) if leaf is not None]
     with fitting(model, (x, y)):
         build_forward(model, keras.tree.map_structure(lambda array: np.asarray(array)[:1], x))
-    layers, outputs = read_model(model, x, targets)
+    layers, outputs = read_model(model, x, paired_targets(model, y))
     return Context(
         model=model,
         layers=layers,

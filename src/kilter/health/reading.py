@@ -113,6 +113,15 @@ def read_model(
     return tuple(layers), tuple(_outputs(model, calls, sources, ends, targets))
 
 
+def paired_targets(model: keras.Model, y: Any) -> list[np.ndarray]:
+    """The targets in the order of the model's outputs; those of a dict by the outputs' names."""
+    names = getattr(model, "output_names", None)
+    listed = isinstance(getattr(model, "_outputs_struct", None), list | tuple)
+    if isinstance(y, dict) and listed and names and set(names) == set(y):
+        y = [y[name] for name in names]
+    return [np.asarray(leaf) for leaf in keras.tree.flatten(y) if leaf is not None]
+
+
 def _trace(model: keras.Model, x: Any) -> tuple[list[_Call], list[Any], list[Any]]:
     """The calls, the model's inputs and its outputs as they appear in the trace."""
     calls: list[_Call] = []

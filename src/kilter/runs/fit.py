@@ -16,6 +16,7 @@ from kilter.engine.augmenting import Augment
 from kilter.engine.averaging import WeightAverage
 from kilter.engine.history import History
 from kilter.engine.scheduling import Schedule
+from kilter.health.afterwards import training_findings, two_rows
 from kilter.runs.directory import create_run
 from kilter.runs.environment import describe_environment
 from kilter.runs.reading import read_history
@@ -88,7 +89,8 @@ def fit(
             ``.measurements``. No bit of the training changes. For arrays that fit on the device.
         verbose: 0 silent, 1 a bar, 2 a line an epoch, "auto" a bar on a terminal and lines elsewhere.
 
-    Returns Keras's history with ``.seconds``, ``.compile_seconds``, ``.measurements`` and ``.plot()``. Raises
+    Returns Keras's history with ``.seconds``, ``.compile_seconds``, ``.measurements``, ``.findings`` (what is
+    wrong with the training, worked out when it is asked for) and ``.plot()``. Raises
     :class:`~kilter.errors.DataError`, :class:`~kilter.errors.ModelError` or
     :class:`~kilter.errors.OptionError`, all before training starts. Ctrl-C stops after the running chunk:
     KeyboardInterrupt, with the weights of that moment in the model.
@@ -103,7 +105,7 @@ def fit(
     """
 
     def train(told: Sequence[keras.callbacks.Callback]) -> History:
-        return engine.fit(
+        history = engine.fit(
             model,
             x,
             y,
@@ -125,7 +127,12 @@ def fit(
             seed=seed,
             verbose=verbose,
         )
+        history.examine = lambda: training_findings(
+            model, rows, history=history.history, measurements=history.measurements, batch_size=batch_size
+        )
+        return history
 
+    rows = two_rows(x)
     told = list(callbacks) if isinstance(callbacks, Sequence) else [callbacks]
     if run is None:
         return train(told)

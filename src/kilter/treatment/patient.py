@@ -9,8 +9,6 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
-import numpy as np
-
 from kilter import backend  # noqa: F401  (chooses JAX before Keras loads)
 
 # isort: split
@@ -21,7 +19,7 @@ from kilter.engine.compilation import quick_compilation
 from kilter.engine.scheduling import Schedule
 from kilter.errors import ModelError, OptionError
 from kilter.health.facts import CONVOLUTIONS, LayerFacts, OptimizerFacts, OutputFacts, optimizer_facts
-from kilter.health.reading import read_model
+from kilter.health.reading import paired_targets, read_model
 from kilter.nn.copying import copy_model, is_graph
 from kilter.records import Change
 from kilter.schedules import Performance
@@ -85,8 +83,7 @@ class Patient:
     @cached_property
     def facts(self) -> tuple[tuple[LayerFacts, ...], tuple[OutputFacts, ...]]:
         """The model's layers as they are called, and its outputs."""
-        targets = [np.asarray(one) for one in keras.tree.flatten(self.y)]
-        return read_model(self.model, self.x, targets)
+        return read_model(self.model, self.x, paired_targets(self.model, self.y))
 
     @property
     def layers(self) -> tuple[LayerFacts, ...]:
@@ -178,6 +175,10 @@ def copy_of(model: keras.Model) -> keras.Model:
         twin = type(model).from_config(model.get_config())
         if not twin.built:
             twin.build_from_config(model.get_build_config() or {})
+        for ours, theirs in zip(twin._flatten_layers(), model._flatten_layers(), strict=True):
+            if not ours.built:
+                ours.build_from_config(theirs.get_build_config() or {})
+                ours.built = True
         twin.set_weights(model.get_weights())
         for ours, theirs in zip(twin._flatten_layers(), model._flatten_layers(), strict=True):
             ours.trainable = theirs.trainable

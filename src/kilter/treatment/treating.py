@@ -21,9 +21,10 @@ from kilter.engine.history import History
 from kilter.errors import KilterError, OptionError
 from kilter.health.diagnosing import diagnose
 from kilter.health.facts import optimizer_facts
+from kilter.nn.unrolling import as_graph
 from kilter.records import Diagnosis, Finding, ranked
 from kilter.treatment.choosing import choose
-from kilter.treatment.patient import FitOptions, Patient
+from kilter.treatment.patient import FitOptions, Patient, compiled_like
 from kilter.treatment.plan import Cabinet
 from kilter.treatment.remedies import REMEDIES, Remedy
 from kilter.treatment.scoring import Scoring, scoring_of
@@ -84,7 +85,9 @@ def treat(
     cabinet = Cabinet(remedies, _kept(model, keep, remedies))
     options = FitOptions(epochs=epochs, batch_size=batch_size, shuffle=shuffle, class_weight=class_weight)
     trained = optimizer_facts(model).iterations > 0
-    came = Patient(model, x, y, *validation_data, options=options, seed=seed, trained=trained)
+    graph = as_graph(model, x)  # a class with a call of its own, so that its layers can be treated
+    given = model if graph is None or graph is model else compiled_like(model, graph)
+    came = Patient(given, x, y, *validation_data, options=options, seed=seed, trained=trained)
     best, done, trials = _course(came, diagnosis, cabinet, budget, pairs)
     after = Checkup(_diagnosed_again(best, done), done.score, done.history.history)
     return Treatment(
@@ -201,6 +204,7 @@ def _dropped(trials: Trials, best: Patient) -> tuple[str, ...]:
 
 def _divided(x: Any, y: Any, validation: Any, seed: int) -> tuple[Any, Any, tuple[Any, Any]]:
     """Training rows, and a validation part, cut off where none is given."""
+    y = np.asarray(y) if isinstance(y, list | tuple) and all(map(np.isscalar, y)) else y
     if validation is not None:
         return x, y, (validation[0], validation[1])
     x, y = (keras.tree.map_structure(np.asarray, part) for part in (x, y))

@@ -1,0 +1,56 @@
+"""What a training that was done says of itself, without another look at data or weights."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from kilter import backend  # noqa: F401  (chooses JAX before Keras loads)
+
+# isort: split
+import keras
+import numpy as np
+
+from kilter.engine.batches import is_array
+from kilter.health import training_checks
+from kilter.health.context import Context
+from kilter.health.facts import optimizer_facts
+from kilter.health.reading import read_model
+from kilter.records import Finding, Measurements, ranked
+
+
+def two_rows(x: Any) -> Any:
+    """Two rows of arrays, as a sample of their shapes; None of anything else."""
+    return keras.tree.map_structure(lambda array: np.asarray(array[:2]), x) if is_array(x) else None
+
+
+def training_findings(
+    model: keras.Model,
+    rows: Any,
+    *,
+    history: Mapping[str, Sequence[float]],
+    measurements: Measurements | None,
+    batch_size: int,
+) -> tuple[Finding, ...]:
+    """The findings in a training's curves and, where there are any, its measurements.
+
+    Args:
+        model: that was trained; its layers are looked at, and nothing is computed.
+        rows: some rows like those it was trained on; None where there are none, as with batches.
+        history, measurements: as the training's history has them.
+        batch_size: rows a step.
+    """
+    layers, outputs = ((), ()) if rows is None else read_model(model, rows, ())
+    context = Context(
+        model=model,
+        layers=layers,
+        outputs=outputs,
+        optimizer=optimizer_facts(model),
+        inputs=() if rows is None else tuple(keras.tree.flatten(rows)),
+        x=rows,
+        y=None,
+        batch_size=batch_size,
+        training=measurements,
+        history=history,
+    )
+    return ranked([one for check in training_checks.CHECKS for one in check(context)])
