@@ -130,6 +130,22 @@ def test_a_gain_well_above_the_noise_is_found():
     assert claims(0.15, 20) == 1.0
 
 
+@dataclass
+class FailsWithEveryOtherSeed:
+    scoring: Scoring = SCORING
+
+    def run(self, seed: int, epochs: int) -> PairedRun:
+        return PairedRun(seed, 0.5 if seed % 2 else 0.8, 0, 0.0, (), "")
+
+
+def test_what_fails_with_every_other_seed_is_looked_at_again():
+    steady = SimulatedBench(np.random.default_rng(0))
+    found = prove(FailsWithEveryOtherSeed(), steady, 1, range(6))  # type: ignore[arg-type]
+    assert found.differences[0].verdict == "better"
+    assert [len(one.runs) for one in found.candidates] == [18, 18]
+    assert found.level == pytest.approx(0.01)
+
+
 @pytest.mark.parametrize(
     ("targets", "classes"),
     [

@@ -128,8 +128,9 @@ def choose(
 def prove(baseline: Bench, chosen: Bench, epochs: int, seeds: Sequence[int]) -> Comparison:
     """Train both with each of the seeds, and judge by the exact sign-flip test on the pairs.
 
-    Where more of the pairs gain by the changes than lose, and it is not proven, three times as many seeds are looked at: a network that fails with every other seed needs more pairs than one that always
-    fails. ``level`` of the comparison is that of its look.
+    Where more of the pairs gain by the changes than lose, and it is not proven, three times as many seeds are
+    looked at: a network that fails with every other seed needs more pairs than one that always fails. The
+    ``level`` of the comparison is that of its look.
     """
     runs: list[list[PairedRun]] = [[], []]
     looks = (
