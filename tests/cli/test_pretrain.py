@@ -100,7 +100,7 @@ def test_the_recipes_are_for_pretraining(path):
 
 def test_the_section_names_what_there_is():
     tasks = PretrainSection.model_fields["task"].annotation.__args__
-    assert set(tasks) == {"autoencoder", *SETTINGS}
+    assert set(tasks) == {"autoencoder", "gan", *SETTINGS}
     given = {"data": {"source": "digits"}, "model": {"builder": "mlp"}}
     section = {"task": "autoencoder", "kind": list(KINDS[1:])}
     assert parse_recipe(given | {"pretrain": section}).pretrain.kind == KINDS[1:]

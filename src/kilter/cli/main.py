@@ -382,7 +382,8 @@ def pretrain(
     task: Annotated[
         str | None,
         typer.Option(
-            "--task", help="autoencoder, rotation, masked-patch, jigsaw, pairs or contrastive; see the docs."
+            "--task",
+            help="autoencoder, rotation, masked-patch, jigsaw, pairs, contrastive or gan; see the docs.",
         ),
     ] = None,
     settings: Annotated[

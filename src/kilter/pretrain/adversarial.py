@@ -129,6 +129,19 @@ def encoder_of(discriminator: keras.Model) -> keras.Model:
     return keras.Model(copy.inputs, inputs[0], name="encoder")
 
 
+def discriminator_of(encoder: keras.Model, *, seed: int) -> keras.Model:
+    """A discriminator whose lower layers are a copy of ``encoder``: one logit of its codes, laid flat.
+
+    Raises :class:`~kilter.errors.ModelError` as :func:`kilter.nn.copying.copy_model` does.
+    """
+    copy = copy_model(encoder).model
+    codes = copy.outputs[0]
+    flat = codes if len(codes.shape) == 2 else keras.layers.Flatten(name="judged")(codes)
+    start: Any = keras.initializers.GlorotUniform(seed=seed)
+    judge = keras.layers.Dense(1, kernel_initializer=start, name="judge")
+    return keras.Model(copy.inputs, judge(flat), name="discriminator")
+
+
 @dataclass(frozen=True)
 class _WholeBatches:
     """A feed without its last partial batch: other statistics for one step would unbalance the two."""

@@ -14,6 +14,7 @@ import numpy as np
 
 from kilter.data import Dataset, Source, load, split
 from kilter.errors import DataError, RecipeError
+from kilter.pretrain.adversarial import discriminator_of, gan
 from kilter.pretrain.autoencoding import autoencoder
 from kilter.pretrain.chain import without_top
 from kilter.pretrain.records import Pretrained
@@ -39,6 +40,8 @@ def pretrain(
     # A model is made for classes; there is one here, and the output is taken off again.
     unlabelled = replace(train, y=None, task="classification", classes=("row",))
     encoder = without_top(make_model(recipe, unlabelled), section.drop)
+    if section.task == "gan":
+        return _gan(recipe, encoder, train.x, callbacks)
     measure = "error" if section.task in ("autoencoder", "masked-patch") else "accuracy"
     options: dict[str, Any] = section.options() | {
         "epochs": recipe.train.epochs,
@@ -57,6 +60,24 @@ def pretrain(
     elif section.task == "contrastive":
         options["views"] = make_augmentation(recipe.augment, train)
     return auxiliary(encoder, train.x, task=section.task, validation_data=held, **options)
+
+
+def _gan(
+    recipe: Recipe, encoder: keras.Model, x: np.ndarray, callbacks: Sequence[keras.callbacks.Callback]
+) -> Pretrained:
+    """The encoder as the lower layers of a discriminator, whose optimiser is the recipe's.
+
+    Early stopping has nothing to watch: neither network's loss falls as long as both learn.
+    """
+    return gan(
+        x,
+        discriminator=discriminator_of(encoder, seed=recipe.seed),
+        discriminator_optimizer=make_optimizer(recipe),
+        epochs=recipe.train.epochs,
+        batch_size=recipe.train.batch_size,
+        callbacks=callbacks,
+        seed=recipe.seed,
+    )
 
 
 def _checked(recipe: Recipe) -> PretrainSection:

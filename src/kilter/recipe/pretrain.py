@@ -8,7 +8,7 @@ from pydantic import Field, model_validator
 
 from kilter.recipe.base import LISTED, UNSET, Section, refuse
 
-Task = Literal["autoencoder", "rotation", "masked-patch", "jigsaw", "pairs", "contrastive"]
+Task = Literal["autoencoder", "rotation", "masked-patch", "jigsaw", "pairs", "contrastive", "gan"]
 Kind = Literal["plain", "tied", "denoising", "sparse", "convolutional"]
 # Which task each key is for; the others are for all.
 KEYS_OF: Final[dict[str, str]] = {
@@ -31,7 +31,7 @@ class PretrainSection(Section):
     """What the encoder is trained for, by ``kilter pretrain``: the model of the recipe without its output."""
 
     task: Task = Field(
-        description='"autoencoder", "rotation", "masked-patch", "jigsaw", "pairs" or "contrastive"'
+        description='"autoencoder", "rotation", "masked-patch", "jigsaw", "pairs", "contrastive" or "gan"'
     )
     drop: int = Field(
         default=1,

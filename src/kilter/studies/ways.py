@@ -15,6 +15,7 @@ import numpy as np
 from kilter.nn.copying import copy_model
 from kilter.nn.options import check_name
 from kilter.pretrain import autoencoder, auxiliary, gan
+from kilter.pretrain.adversarial import discriminator_of
 from kilter.transfer.stages import Stage
 
 Build = Callable[[int], keras.Model]
@@ -89,14 +90,11 @@ def _auxiliary(task: str) -> Any:
 
 
 def _gan(encoder: keras.Model, x: np.ndarray, how: Pretraining, seed: int) -> keras.Model:
-    """The encoder as the lower layers of a discriminator."""
+    found = gan(x, discriminator=discriminator_of(encoder, seed=seed), epochs=how.epochs, seed=seed)
     copy = copy_model(encoder).model
-    codes = copy.outputs[0]
-    flat = codes if len(codes.shape) == 2 else keras.layers.Flatten()(codes)
-    start: Any = keras.initializers.GlorotUniform(seed=seed)
-    judge = keras.Model(copy.inputs, keras.layers.Dense(1, kernel_initializer=start)(flat))
-    trained = gan(x, discriminator=judge, epochs=how.epochs, seed=seed).encoder
-    copy.set_weights(trained.get_weights())  # without the flattening, so that the codes are as of other ways
+    copy.set_weights(
+        found.encoder.get_weights()
+    )  # without the flattening, so that codes are as of other ways
     return copy
 
 
