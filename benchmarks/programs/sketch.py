@@ -169,7 +169,9 @@ def _targets(kind: str, y: np.ndarray, training: bool) -> np.ndarray:
 
 
 def _truth(sketch: Sketch, known: Rows) -> np.ndarray:
-    return _targets("large", known.y_val, False) if sketch.targets == "large" else known.y_val
+    """What a right answer is: in the program's own units and numbers, of the validation rows."""
+    kept = sketch.targets in ("large", "from-one")
+    return _targets(sketch.targets, known.y_val, training=False) if kept else known.y_val
 
 
 def network(sketch: Sketch, known: Rows) -> keras.Model:

@@ -7,6 +7,7 @@ from typing import Final
 
 from kilter.health.catalogue import finding
 from kilter.health.context import Context
+from kilter.health.facts import OptimizerFacts
 from kilter.health.thresholds import seen
 from kilter.records import Evidence, Finding, Severity
 
@@ -39,11 +40,16 @@ _SOURCE: Final = "Bengio 2012; Keras's defaults"
 _LARGE_MOMENTUM: Final = 0.5
 
 
+def usual_rates(facts: OptimizerFacts) -> tuple[str, Rates | None]:
+    """By which name of :data:`RATES` the optimiser goes, and its rates; None for an unknown one."""
+    name = "momentum" if facts.name == "sgd" and facts.momentum >= _LARGE_MOMENTUM else facts.name
+    return name, RATES.get(name)
+
+
 def check_rate(context: Context) -> list[Finding]:
     """A learning rate that its optimiser is not used with; none for a frozen model and unknown optimisers."""
     facts = context.optimizer
-    name = "momentum" if facts.name == "sgd" and facts.momentum >= _LARGE_MOMENTUM else facts.name
-    usual, rate = RATES.get(name), facts.learning_rate
+    (name, usual), rate = usual_rates(facts), facts.learning_rate
     if usual is None or rate is None:
         return []
     severity: Severity | None = None

@@ -104,7 +104,7 @@ def scoring_of(patient: Patient) -> Scoring:
         numbers = class_numbers(np.asarray(patient.y)), class_numbers(targets)
         plain = plain_accuracy(patient.x, numbers[0], patient.x_val, numbers[1])
         return Scoring("val_accuracy", chance, plain)
-    if targets.reshape(len(targets), -1).shape[1] == outputs[0].units:
+    if targets[:1].size == math.prod(outputs[0].shape[1:]):
         chance = _CHANCE_RMSE * float(np.std(targets.astype(np.float64)))
         plain = plain_error(patient.x, np.asarray(patient.y), patient.x_val, targets)
         return Scoring("val_rmse", chance, plain)

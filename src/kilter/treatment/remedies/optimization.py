@@ -12,6 +12,7 @@ import keras
 from kilter.engine.clip_threshold import clip_threshold
 from kilter.engine.find_lr import find_lr
 from kilter.errors import KilterError
+from kilter.health.optimizer_checks import usual_rates
 from kilter.recipe.optimizer import DEFAULT_RATES
 from kilter.records import Change, Finding
 from kilter.treatment.patient import Patient, compiled_like, copy_of, fresh_optimizer
@@ -20,8 +21,6 @@ _SEARCH_STEPS: Final = 100
 _CLIP_STEPS: Final = 50
 # A rate within this factor of the one found is as good.
 _NEAR: Final = 2.0
-# The finder is held to this factor of the optimiser's usual rate: noise must not lead it out of all sense.
-_SENSE: Final = 100.0
 # Where no healthy stretch of training can be measured: the usual choice of those who guess (Géron, ch. 11).
 _PLAIN_THRESHOLD: Final = 1.0
 _AS_GOOD: Final = ("nadam", "adam", "adamw")
@@ -41,8 +40,9 @@ def find_learning_rate(patient: Patient, finding: Finding) -> Patient | None:
         rate, origin = usual, "the usual one: none could be found"
     if rate is None:
         return None
-    if usual is not None:
-        rate = min(max(rate, usual / _SENSE), usual * _SENSE)
+    used = usual_rates(facts)[1]
+    if used is not None:  # noise must not lead the finder out of all sense
+        rate = min(max(rate, used.least), used.high)
     rate = float(f"{rate:.2g}")
     now = facts.learning_rate
     fixed = not facts.scheduled and patient.options.schedule is None and patient.options.cycle is None
