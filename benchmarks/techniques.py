@@ -77,13 +77,14 @@ def augmentation(size: Size) -> tuple[Table, dict[str, list[float]]]:
         "flip, shift, cutout, mixup": Augmentation((Flip(), Shift(0.125), Cutout(8), Mixup(0.2))),
     }
 
-    def epoch(augment: Augmentation | None) -> Callable[[], object]:
+    def epoch(augment: Augmentation | None) -> Callable[[], float]:
         model = compiled(kilter.nn.cnn(IMAGE, CLASSES, filters=(16, 32), hidden=(100,), seed=0))
-        return lambda: kilter.fit(model, x, y, batch_size=64, augment=augment, measure=None, verbose=0)
+        how: dict[str, Any] = {"batch_size": 64, "augment": augment, "measure": None, "verbose": 0}
+        return lambda: kilter.fit(model, x, y, **how).seconds[0]
 
     seconds = in_turns({name: epoch(augment) for name, augment in ways.items()}, size.rounds)
     notes = (
-        f"A kilter.fit of one epoch of {size.trained:,} rows, batches of 64; convolutions of 16 and 32 "
+        f"An epoch of kilter.fit on {size.trained:,} rows, batches of 64; convolutions of 16 and 32 "
         "filters, then 100 units, with cross-entropy over classes.",
     )
     return times("Augmentation in the compiled step", seconds, "none", notes), seconds

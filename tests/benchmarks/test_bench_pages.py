@@ -51,3 +51,7 @@ def test_actions_take_turns_after_a_first_one_that_does_not_count():
     seconds = in_turns({"a": lambda: called.append("a"), "b": lambda: called.append("b")}, 2)
     assert called == ["a", "b", "a", "b", "a", "b"]
     assert {name: len(values) for name, values in seconds.items()} == {"a": 2, "b": 2}
+
+
+def test_an_action_may_measure_its_own_seconds():
+    assert in_turns({"own": lambda: 2.5}, 2) == {"own": [2.5, 2.5]}
