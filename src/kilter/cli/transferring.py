@@ -9,8 +9,7 @@ from typing import Any
 import typer
 
 from kilter.cli.training import recipe_from, train_recipe
-from kilter.errors import OptionError
-from kilter.recipe import Recipe, ReuseSection, with_overrides
+from kilter.recipe import Recipe, ReuseSection
 from kilter.runs.reading import MODEL, is_run
 from kilter.transfer.cutting import counted_layers, find_cut
 from kilter.transfer.sources import load_source
@@ -31,23 +30,17 @@ def transfer(
     """
     if is_run(Path(source)):
         source = str(Path(source) / MODEL)
-    recipe = recipe_from(data, [f"model.reuse={source}", *settings], options)
-    if head_epochs is not None:
-        recipe = _with_head_start(recipe, head_epochs)
+    stages = [] if head_epochs is None else [_stages(head_epochs)]
+    recipe = recipe_from(data, [f"model.reuse={source}", *stages, *settings], options)
     if not quiet:
         _tell(recipe)
     train_recipe(recipe, parent, quiet)
 
 
-def _with_head_start(recipe: Recipe, epochs: int) -> Recipe:
-    if not 0 <= epochs < recipe.train.epochs:
-        raise OptionError(
-            expected=f"--head-epochs from 0 to {recipe.train.epochs - 1}, below the epochs in all",
-            received=f"--head-epochs {epochs}",
-            remedy="train for longer with --epochs, or shorten the head-start",
-        )
-    head = f'{{ train = "head", epochs = {epochs} }}, ' if epochs else ""
-    return with_overrides(recipe, [f"fine_tune.stages=[{head}{{ rate = 0.1 }}]"])
+def _stages(head_epochs: int) -> str:
+    """The override for a head-start of so many epochs, or none, and then all layers at a tenth of the rate."""
+    head = f'{{ train = "head", epochs = {head_epochs} }}, ' if head_epochs else ""
+    return f"fine_tune.stages=[{head}{{ rate = 0.1 }}]"
 
 
 def _tell(recipe: Recipe) -> None:

@@ -164,7 +164,8 @@ def _batches(x: Any, batch_size: int) -> int | None:
 def _compiler(model: keras.Model, y: Any, loss: Any, metrics: Any) -> Compile:
     """How to compile ``model``: with ``loss``, as it was compiled, or as ``y`` asks for."""
     if loss is not None:
-        return lambda optimizer: model.compile(optimizer, loss=loss, metrics=metrics)
+        # With None, Keras would go on with the metrics of the last compile().
+        return lambda optimizer: model.compile(optimizer, loss=loss, metrics=metrics or [])
     if model.compiled:
         given: Any = model._compile_config  # type: ignore[attr-defined]
         config = dict(given.config) | ({} if metrics is None else {"metrics": metrics})

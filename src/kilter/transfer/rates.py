@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
+import jax
+import jax.numpy as jnp
 import optax
 
 from kilter import backend  # noqa: F401  (chooses JAX before Keras loads)
@@ -19,10 +21,44 @@ from kilter.words import first_line
 # Keras's own numbers: a rate means the same with one rate and with many.
 _EPSILON: Final = 1e-7
 
+
+class _NadamState(NamedTuple):
+    count: jax.Array
+    product: jax.Array
+    mean: Any
+    square: Any
+
+
+def _scale_by_nadam(
+    b1: float = 0.9, b2: float = 0.999, eps: float = _EPSILON
+) -> optax.GradientTransformation:
+    """Nadam with Dozat's schedule of momenta, as Keras has it; optax's own keeps the momentum constant."""
+
+    def init(parameters: Any) -> _NadamState:
+        zeros = jax.tree.map(jnp.zeros_like, parameters)
+        return _NadamState(jnp.zeros((), jnp.int32), jnp.ones(()), zeros, zeros)
+
+    def update(gradients: Any, state: Any, parameters: Any = None) -> tuple[Any, _NadamState]:
+        count = state.count + 1
+        now, then = (b1 * (1 - 0.5 * 0.96**step) for step in (count, count + 1))
+        product = state.product * now
+        mean = jax.tree.map(lambda m, g: b1 * m + (1 - b1) * g, state.mean, gradients)
+        square = jax.tree.map(lambda v, g: b2 * v + (1 - b2) * g * g, state.square, gradients)
+
+        def direction(m: jax.Array, v: jax.Array, g: jax.Array) -> jax.Array:
+            ahead = then * m / (1 - product * then) + (1 - now) * g / (1 - product)
+            return (ahead / (jnp.sqrt(v / (1 - b2**count)) + eps)).astype(g.dtype)
+
+        steps = jax.tree.map(direction, mean, square, gradients)
+        return steps, _NadamState(count, product, mean, square)
+
+    return optax.GradientTransformation(init, update)
+
+
 RULES: Final[dict[str, Callable[[], optax.GradientTransformation]]] = {
     "sgd": optax.identity,
     "adam": lambda: optax.scale_by_adam(eps=_EPSILON),
-    "nadam": lambda: optax.scale_by_adam(eps=_EPSILON, nesterov=True),
+    "nadam": _scale_by_nadam,
     "adamw": lambda: optax.chain(optax.scale_by_adam(eps=_EPSILON), optax.add_decayed_weights(0.004)),
     "adamax": lambda: optax.scale_by_adamax(eps=_EPSILON),
     "rmsprop": lambda: optax.scale_by_rms(decay=0.9, eps=_EPSILON),
