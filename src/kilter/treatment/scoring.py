@@ -31,8 +31,10 @@ _DISTANCES = (
 _CHANCE_ERRORS = 3.0
 # Nor has a regression whose error is not below this share of the targets' deviation.
 _CHANCE_RMSE = 0.97
-# A trained network that a plain method is better than by more than this (see better_by) is not well yet.
+# A trained network that a plain method is better than by more than this share of the error is not well yet.
 _SHORT = 0.05
+# Of accuracies by more than this, and a standard error of the accuracy on so many rows.
+_SHORT_ACCURACY = 0.02
 
 
 @dataclass(frozen=True)
@@ -44,11 +46,13 @@ class Scoring:
         chance: the score that is no better than a constant answer: accuracy at or below it, an error at or
             above it. Infinite for a loss, whose chance is not known.
         plain: what plain methods reach (:mod:`kilter.treatment.yardstick`); NaN where that is not known.
+        slack: how much worse than that (see :meth:`better_by`) a trained network may be.
     """
 
     measure: Measure
     chance: float
     plain: float = math.nan
+    slack: float = _SHORT
 
     @property
     def sign(self) -> float:
@@ -63,7 +67,7 @@ class Scoring:
         """Whether a score is no better than a constant answer's, or clearly worse than a plain method's."""
         if self.learnt_nothing(score) or math.isnan(self.plain):
             return self.learnt_nothing(score)
-        return self.better_by(self.plain, score) > _SHORT
+        return self.better_by(self.plain, score) > self.slack
 
     def better_by(self, score: float, other: float) -> float:
         """How much better than ``other``: of accuracies their difference, of errors the share saved.
@@ -103,7 +107,8 @@ def scoring_of(patient: Patient) -> Scoring:
         chance = min(share + _CHANCE_ERRORS * error, (1 + share) / 2)
         numbers = class_numbers(np.asarray(patient.y)), class_numbers(targets)
         plain = plain_accuracy(patient.x, numbers[0], patient.x_val, numbers[1])
-        return Scoring("val_accuracy", chance, plain)
+        error = 0.0 if math.isnan(plain) else math.sqrt(plain * (1 - plain) / len(targets))
+        return Scoring("val_accuracy", chance, plain, _SHORT_ACCURACY + error)
     if targets[:1].size == math.prod(outputs[0].shape[1:]):
         chance = _CHANCE_RMSE * float(np.std(targets.astype(np.float64)))
         plain = plain_error(patient.x, np.asarray(patient.y), patient.x_val, targets)
