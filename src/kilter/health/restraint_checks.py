@@ -55,7 +55,8 @@ def _above(
     for band, severity in bands:
         if largest > getattr(limits, band):
             where = [path for path, value in values.items() if value > getattr(limits, band)]
-            return [finding(code, severity, where, [seen(limits, band, name, largest)], **{word: largest})]
+            words: dict[str, Any] = {word: largest}
+            return [finding(code, severity, where, [seen(limits, band, name, largest)], **words)]
     return []
 
 

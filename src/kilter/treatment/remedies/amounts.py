@@ -40,7 +40,8 @@ def rescale_outputs(patient: Patient, finding: Finding) -> Patient | None:
         return None
     if any(isinstance(one.layer, keras.layers.Normalization) for one in tail):
         return None  # they are scaled already
-    mean, variance, axis = found
+    mean, variance = found[:2]
+    axis: Any = found[2]  # Keras says int and takes None
     last: Any = tail[-1].layer if tail else head.layer
     name = fresh_name(patient.model, "target_scale")
     copied = cut(
