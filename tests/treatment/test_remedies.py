@@ -255,6 +255,15 @@ def test_a_model_that_cannot_be_cut_is_treated_without_a_cut_or_not_at_all(code:
         kilter.fit(treated.copy(), treated.x, treated.y, **treated.fit_options(1), verbose=0)
 
 
+def test_biases_far_from_zero_are_drawn_anew_too():
+    ill = patient(dense(activation="relu", initializer="he_normal"))
+    for layer in ill.model.layers[:3]:
+        layer.bias.assign(np.full(6, -10.0))
+    treated = REMEDIES["reinitialize-paired"].apply(ill, finding())
+    assert treated is not None
+    assert not np.any([_layer(treated.model, f"hidden_{i}").bias for i in range(3)])
+
+
 def test_reinitialising_works_on_a_model_that_cannot_be_cut():
     model = Written()
     model.build((None, 6))

@@ -25,6 +25,8 @@ from kilter.treatment.remedies.base import chosen, counted, paths
 # been trained away; small kernels vary, so five deviations of a sample's variance are allowed too.
 _FACTOR = 2.0
 _DEVIATIONS = 5.0
+# Biases begin at 0; as far from it as this on average they silence units, or hold them open, from the start.
+_LARGE_BIAS = 1.0
 
 
 def reinitialize_paired(patient: Patient, finding: Finding) -> Patient | None:
@@ -105,7 +107,7 @@ def _is_drawn_as_paired(one: LayerFacts) -> bool:
     """Whether the kernels, and the bias, could have come from the paired initialiser."""
     known = [w for w in one.layer.weights if w.name in _KERNELS]
     bias = getattr(one.layer, "bias", None)
-    if bias is not None and not np.all(np.isfinite(np.asarray(bias))):
+    if bias is not None and not np.mean(np.abs(np.asarray(bias))) <= _LARGE_BIAS:  # nor where it is NaN
         return False
     return all(_could_be_drawn(np.asarray(kernel), paired_initializer(one.activation)) for kernel in known)
 

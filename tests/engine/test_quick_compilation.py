@@ -1,0 +1,44 @@
+"""Programs for a short life: the same numbers, kept apart from those that are compiled well."""
+
+from __future__ import annotations
+
+import keras
+import numpy as np
+
+from kilter.engine.compilation import compile_options, is_quick, quick_compilation
+from kilter.engine.fit import fit
+from kilter.engine.program import shelf
+
+X = np.random.default_rng(0).normal(size=(64, 4)).astype("float32")
+Y = X.sum(axis=1)
+
+
+def model() -> keras.Model:
+    keras.utils.set_random_seed(0)
+    made = keras.Sequential([keras.Input((4,)), keras.layers.Dense(8, "tanh"), keras.layers.Dense(1)])
+    made.compile("adam", "mse")
+    return made
+
+
+def weights(trained: keras.Model) -> np.ndarray:
+    return np.concatenate([np.ravel(one) for one in trained.get_weights()])
+
+
+def test_quick_is_for_its_context_alone():
+    usual = compile_options()
+    with quick_compilation():
+        assert is_quick()
+        assert compile_options() != usual
+    assert not is_quick()
+    assert compile_options() == usual
+
+
+def test_a_quick_program_computes_the_same_and_leaves_no_slow_one_behind():
+    quick, well = model(), model()
+    with quick_compilation():
+        fit(quick, X, Y, epochs=2, verbose=0)
+    fit(well, X, Y, epochs=2, verbose=0)
+    np.testing.assert_allclose(weights(quick), weights(well), rtol=1e-4, atol=1e-6)  # float32, other orders
+    before = len(shelf(quick).programs)
+    fit(quick, X, Y, epochs=1, verbose=0)
+    assert len(shelf(quick).programs) == before + 1
