@@ -54,6 +54,15 @@ STACKS: dict[str, tuple[tuple[int, ...], Callable[[], list[Any]]]] = {
     "dense over a series": (SERIES, lambda: [layers.Dense(8, "relu"), layers.Dense(6)]),
     "reshaped between": (TABLE, lambda: [layers.Dense(24), layers.Reshape(SERIES), layers.Permute((2, 1))]),
     "convolution": (IMAGE, lambda: [layers.Conv2D(8, 3, padding="same", activation="relu")]),
+    "transposed, of several kinds": (
+        IMAGE,
+        lambda: [
+            layers.Conv2DTranspose(8, 3, strides=2, padding="same", activation="relu"),
+            layers.Conv2DTranspose(2, (2, 4), strides=(3, 1), padding="valid"),
+            layers.Conv2DTranspose(3, 5, strides=2, padding="same"),
+        ],
+    ),
+    "transposed, of a series": (SERIES, lambda: [layers.Conv1DTranspose(5, 2, strides=3)]),
     "strided": (IMAGE, lambda: [layers.Conv2D(8, (3, 2), strides=2), layers.Conv2D(3, 2)]),
     "dilated": (
         IMAGE,

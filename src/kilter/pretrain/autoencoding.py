@@ -18,7 +18,7 @@ from kilter.nn.options import check_name
 from kilter.nn.taps import some_rows
 from kilter.pretrain.chain import Link, links
 from kilter.pretrain.greedy import train_greedily
-from kilter.pretrain.mirror import Seeds, as_model, mirrored
+from kilter.pretrain.mirror import Layers, Seeds, as_model, mirrored
 from kilter.pretrain.pretext import PretextModel, Training, joined
 from kilter.pretrain.reconstruction import (
     CORRUPTIONS,
@@ -116,24 +116,16 @@ def autoencoder(
     line = _line(subject.encoder, kinds, decoder, greedy=greedy)
     if task.sparsity is not None and penalty == "kl":
         _check_codes(subject)
-    histories = []
-    if decoder is None:
-        layers = mirrored(line, seeds=Seeds(seed), tied="tied" in kinds)
-        if greedy:
-            histories = train_greedily(subject, line, layers, task, training)
-        backward = [layer for stage in reversed(layers) for layer in stage]
-        head = as_model(backward, subject.code_shape, "mirror")
-    else:
-        head = _copied_decoder(decoder, subject)
+    images = [] if decoder is not None else mirrored(line, seeds=Seeds(seed), tied="tied" in kinds)
+    head = _mirror(images, subject) if decoder is None else _copied_decoder(decoder, subject)
     _check_gives_rows(head, subject)
+    histories = train_greedily(subject, line, images, task, training) if greedy else []
     model = PretextModel(subject.encoder, head, task, seed=seed)
     if not greedy or finish:
         histories.append(training.run(model, subject.rows, subject.held_out))
     else:
         model.compile(optimizer=training.make_optimizer())  # pyright: ignore[reportArgumentType]
-    figures = reconstruction_figures(model, subject, baseline_error(subject, targets, seed), seed)
-    if task.sparsity is not None:
-        figures["activity"] = float(np.abs(predict(subject.encoder, subject.measured_rows(seed))).mean())
+    figures = _figures(model, task, subject, seed)
     notes = reconstruction_notes(figures)
     return Pretrained(
         task=_task_name(kinds, line, greedy=greedy),
@@ -144,6 +136,19 @@ def autoencoder(
         notes=notes,
         learnt=not notes,
     )
+
+
+def _mirror(images: Sequence[Layers], subject: Subject) -> keras.Model:
+    backward = [layer for stage in reversed(images) for layer in stage]
+    return as_model(backward, subject.code_shape, "mirror")
+
+
+def _figures(model: PretextModel, task: Reconstruction, subject: Subject, seed: int) -> dict[str, float]:
+    figures = reconstruction_figures(model, subject, baseline_error(subject, task.targets, seed), seed)
+    if task.sparsity is not None:
+        codes = predict(subject.encoder, subject.measured_rows(seed))
+        figures["activity"] = float(np.abs(codes).mean())
+    return figures
 
 
 def _checked_kinds(kind: str | Sequence[str]) -> tuple[str, ...]:
