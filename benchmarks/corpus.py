@@ -24,7 +24,8 @@ import numpy as np
 
 from bench import machine
 from programs import measuring, odd
-from programs.cases import Case, cases
+from programs.cases import cases
+from programs.families import Case
 from programs.summary import of_diagnoses, of_treatments, page
 
 ROOT = Path(__file__).resolve().parent.parent

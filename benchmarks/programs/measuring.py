@@ -19,7 +19,7 @@ from kilter.treatment.choosing import prove
 from kilter.treatment.comparison import PairedRun
 from kilter.treatment.patient import FitOptions, Patient
 from kilter.treatment.scoring import Scoring, scoring_of
-from programs.cases import Case
+from programs.families import Case
 from programs.judging import TOLERANCE, Spent, keras_fit, quality, reference
 from programs.sketch import Program, Sketch, program
 
