@@ -26,6 +26,14 @@ WEIGHTED: Final = (
     BaseSeparableConv,
 )
 CONVOLUTIONS: Final = (BaseConv, BaseConvTranspose, BaseDepthwiseConv, BaseSeparableConv)
+DROPOUTS: Final = (
+    keras.layers.Dropout,
+    keras.layers.AlphaDropout,
+    keras.layers.GaussianDropout,
+    keras.layers.SpatialDropout1D,
+    keras.layers.SpatialDropout2D,
+    keras.layers.SpatialDropout3D,
+)
 NORMALIZATIONS: Final = (
     keras.layers.BatchNormalization,
     keras.layers.LayerNormalization,

@@ -2,45 +2,34 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 
-from kilter import backend  # noqa: F401  (chooses JAX before Keras loads)
-
-# isort: split
-import keras
-
 from kilter.health.catalogue import finding
 from kilter.health.context import Context
+from kilter.health.facts import DROPOUTS
 from kilter.health.thresholds import Thresholds, seen
 from kilter.records import Finding, Severity
-
-_DROPOUTS: Final = (
-    keras.layers.Dropout,
-    keras.layers.AlphaDropout,
-    keras.layers.GaussianDropout,
-    keras.layers.SpatialDropout1D,
-    keras.layers.SpatialDropout2D,
-    keras.layers.SpatialDropout3D,
-)
 
 
 def check_dropout(context: Context) -> list[Finding]:
     """Layers that drop most of what they are given."""
-    rates = {one.path: float(one.layer.rate) for one in context.layers if isinstance(one.layer, _DROPOUTS)}
+    rates = {one.path: float(one.layer.rate) for one in context.layers if isinstance(one.layer, DROPOUTS)}
     return _above(context.thresholds, rates, "dropout", "excessive-dropout", "dropout rate", "rate")
 
 
 def check_penalty(context: Context) -> list[Finding]:
     """Kernels whose squares, or sizes, are penalised by large factors; one's own penalties are let pass."""
-    factors = {one.path: _factor(getattr(one.layer, "kernel_regularizer", None)) for one in context.weighted}
+    factors = {one.path: penalty_factor(one.layer) for one in context.weighted}
     return _above(
         context.thresholds, factors, "penalty", "excessive-penalty", "factor of the penalty", "factor"
     )
 
 
-def _factor(penalty: Any) -> float:
+def penalty_factor(layer: Any) -> float:
+    """The largest factor of the penalty on a layer's kernel; 0 without one, and for one of one's own."""
+    penalty = getattr(layer, "kernel_regularizer", None)
     known = penalty is not None and type(penalty).__module__.startswith("keras.")
     factors = [getattr(penalty, name, 0.0) for name in ("l1", "l2")] if known else []
     return max((float(np.max(np.asarray(one))) for one in factors), default=0.0)

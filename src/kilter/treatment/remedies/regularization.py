@@ -11,7 +11,8 @@ import keras
 import numpy as np
 
 from kilter.data.augmentation import Augmentation, Flip, Shift
-from kilter.health.facts import CONVOLUTIONS, LayerFacts
+from kilter.health.facts import CONVOLUTIONS, DROPOUTS, LayerFacts
+from kilter.health.restraint_checks import penalty_factor
 from kilter.records import Change, Finding
 from kilter.treatment.patient import Patient
 from kilter.treatment.remedies.base import chosen, hidden_layers, operated, paths
@@ -26,14 +27,6 @@ _MOST_DROPPED: Final = 0.5
 _MOST_PENALTY: Final = 0.01
 _MAX_NORM: Final = 3.0  # Srivastava et al. 2014: 3 to 4
 _SHIFT: Final = 0.1
-_DROPS: Final = (
-    keras.layers.Dropout,
-    keras.layers.AlphaDropout,
-    keras.layers.GaussianDropout,
-    keras.layers.SpatialDropout1D,
-    keras.layers.SpatialDropout2D,
-    keras.layers.SpatialDropout3D,
-)
 
 
 def add_dropout(patient: Patient, finding: Finding) -> Patient | None:
@@ -41,7 +34,7 @@ def add_dropout(patient: Patient, finding: Finding) -> Patient | None:
 
     None where there is dropout already, and for a network without hidden dense layers.
     """
-    if any(isinstance(one.layer, _DROPS) for one in patient.layers) or not can_be_cut(patient.model):
+    if any(isinstance(one.layer, DROPOUTS) for one in patient.layers) or not can_be_cut(patient.model):
         return None
     layers = [one for one in hidden_layers(patient) if isinstance(one.layer, keras.layers.Dense)]
     if not layers:
@@ -135,9 +128,11 @@ def ease_regularization(patient: Patient, finding: Finding) -> Patient | None:
     drops = [
         one
         for one in patient.layers
-        if isinstance(one.layer, _DROPS) and one.layer.rate > _MOST_DROPPED and not one.repeated
+        if isinstance(one.layer, DROPOUTS) and one.layer.rate > _MOST_DROPPED and not one.repeated
     ]
-    penalised = [one for one in patient.layers if one.is_weighted and _penalty(one) > _MOST_PENALTY]
+    penalised = [
+        one for one in patient.layers if one.is_weighted and penalty_factor(one.layer) > _MOST_PENALTY
+    ]
     if not (drops or penalised) or not can_be_cut(patient.model):
         return None
     plain = keras.saving.serialize_keras_object(keras.regularizers.L2(_L2))
@@ -155,11 +150,6 @@ def ease_regularization(patient: Patient, finding: Finding) -> Patient | None:
         f"keras.layers.Dense(..., kernel_regularizer=keras.regularizers.L2({_L2:g}))",
     )
     return operated(patient, change, cuts)
-
-
-def _penalty(one: LayerFacts) -> float:
-    penalty = getattr(one.layer, "kernel_regularizer", None)
-    return max((float(np.max(getattr(penalty, name, 0.0))) for name in ("l1", "l2")), default=0.0)
 
 
 def augment(patient: Patient, finding: Finding) -> Patient | None:
