@@ -23,8 +23,8 @@ def small_encoder(x: np.ndarray, *, seed: int) -> keras.Sequential:
     """An untrained encoder of rows like ``x``, which it brings to mean 0 and variance 1 first.
 
     Of images (rows, height, width, channels) of at least 8 pixels a side: convolutions of 3×3 that halve
-    the sides by their stride, with 32, 64 and 128 filters. Of anything else: dense layers of 256 and 128. ELU
-    and He initialisation.
+    the sides by their stride, with 32, 64 and 128 filters, averaged over the places. Of anything else: dense
+    layers of 256 and 128. ELU and He initialisation.
     """
     shape = x.shape[1:]
     seeds = Seeds(seed)
@@ -34,6 +34,8 @@ def small_encoder(x: np.ndarray, *, seed: int) -> keras.Sequential:
         for number, filters in enumerate(FILTERS, start=1):
             options = _options(seeds, f"conv_{number}")
             layers.append(keras.layers.Conv2D(filters, 3, strides=2, padding="same", **options))
+        # What is pretrained must be what the head reads, and a new head would pool: so the codes are pooled.
+        layers.append(keras.layers.GlobalAveragePooling2D(name="pooling"))
         return keras.Sequential(layers, name="encoder")
     if len(shape) > 1:
         layers.append(keras.layers.Flatten(name="flatten"))
