@@ -113,11 +113,11 @@ def gans(x: np.ndarray) -> dict[str, Train]:
     """Both ways to train the networks that kilter.pretrain.gan makes for these images."""
 
     def ours(epochs: int) -> list[float]:
-        done = kilter.pretrain.gan(x, latent=LATENT, batch_size=BATCH, epochs=epochs)
+        done = kilter.pretrain.gan(x, latent=LATENT, loss="hinge", batch_size=BATCH, epochs=epochs)
         return done.history.seconds
 
     made = kilter.pretrain.gan(x[: 2 * BATCH], latent=LATENT, batch_size=BATCH, epochs=1)
-    optimizers = [keras.optimizers.Adam(rate, beta_1=0.5) for rate in (1e-4, 4e-4)]
+    optimizers = [keras.optimizers.Adam(rate, beta_1=0.5) for rate in (1e-3, 2e-4)]
     networks = (made.generator, made.discriminator)
     for optimizer, network in zip(optimizers, networks, strict=True):
         optimizer.build(network.trainable_variables)

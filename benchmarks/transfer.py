@@ -128,8 +128,8 @@ def few_labels(name: str, ways: Sequence[str], labels: Sequence[int], epochs: in
         labels=labels,
         unlabelled=UNLABELLED,
         pairs=pairs,
-        epochs=30,
-        batch_size=50,
+        epochs=60,
+        batch_size=25,
         pretraining=Pretraining(epochs=epochs),
         progress=say,
     )
@@ -212,13 +212,13 @@ EXPERIMENTS: dict[str, tuple[str, Callable[[int], ReuseStudy]]] = {
     ),
     "fashion-mnist": (
         "Fashion-MNIST, a few images labelled and 10,000 others (a subset) given without labels; three "
-        "convolutions of stride 2 (32, 64, 128 filters). 20 epochs of pretraining, 30 on the labels.",
-        lambda pairs: few_labels("fashion-mnist", ("autoencoder", "contrastive"), (100, 500), 20, pairs),
+        "convolutions of stride 2 (32, 64, 128 filters). 30 epochs of pretraining, 60 on the labels.",
+        lambda pairs: few_labels("fashion-mnist", ("autoencoder", "contrastive"), (100, 500), 30, pairs),
     ),
     "cifar10": (
         "CIFAR-10, a few images labelled and 10,000 others (a subset) given without labels; three "
-        "convolutions of stride 2 (32, 64, 128 filters). 20 epochs of pretraining, 30 on the labels.",
-        lambda pairs: few_labels("cifar10", ("contrastive",), (100, 500), 20, pairs),
+        "convolutions of stride 2 (32, 64, 128 filters). 30 epochs of pretraining, 60 on the labels.",
+        lambda pairs: few_labels("cifar10", ("contrastive",), (100, 500), 30, pairs),
     ),
 }
 

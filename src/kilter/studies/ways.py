@@ -43,7 +43,7 @@ class Pretraining:
     """How long the ready ways train an encoder without labels; ``batch_size`` is the contrastive one's."""
 
     epochs: int = 20
-    batch_size: int = 256
+    batch_size: int = 128
     learning_rate: float = 1e-3
 
 
