@@ -42,7 +42,7 @@ BAD = {
     "no such layer": ("transfer {run} digits --keep dense_9", "keep='dense_9'"),
     "a head-start of all epochs": (
         "transfer {run} digits --epochs 3 --head-epochs 3",
-        "--head-epochs from 0 to 2",
+        "more than the stages",
     ),
     "a head-start before the first": ("transfer {run} digits --head-epochs -1", "a whole number from 1"),
     "epochs for no stage": ("transfer {run} digits --epochs 3", "train.epochs=3"),

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from kilter.errors import KilterError
-from kilter.recipe import load_recipe, parse_recipe, with_overrides
+from kilter.recipe import ReuseSection, load_recipe, parse_recipe, with_overrides
 from kilter.runs import Interrupted, checkpoints, open_run, resume, train
 from kilter.runs.build import prepare
 from kilter.runs.reading import read_history
@@ -54,6 +54,7 @@ def test_a_run_is_replayed_from_its_own_recipe_and_refuses_another_file(reusing,
     records = open_run(result.path)
     assert [line.epoch for line in records.history] == list(range(5))
     again = load_recipe(result.path / "recipe.toml")
+    assert isinstance(again.model, ReuseSection)
     assert again.model.sha256 is not None
     assert _weights(train(again, parent=tmp_path / "b", verbose=0)) == _weights(result)
     with pytest.raises(KilterError, match="with the SHA-256 00000000"):

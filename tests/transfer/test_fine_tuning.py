@@ -180,7 +180,7 @@ def test_patience_ends_a_stage_with_its_best_weights_and_the_next_goes_on():
 def test_a_callback_that_stops_stops_all():
     class Stop(keras.callbacks.Callback):
         def on_epoch_end(self, epoch, logs=None):
-            self.model.stop_training = True
+            self.model.stop_training = True  # type: ignore[union-attr]
 
     assert tune(student(), [Stage(3, "head"), Stage(3)], callbacks=Stop()).epoch == [0]
 

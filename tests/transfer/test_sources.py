@@ -35,7 +35,7 @@ def test_a_file_and_its_checksum(saved):
 @pytest.fixture(scope="module")
 def weights(tmp_path_factory):
     """A file of weights as Keras names it, of a network without its last layers."""
-    network = keras.applications.MobileNetV2(weights=None, include_top=False)
+    network = keras.applications.MobileNetV2(weights=None, include_top=False)  # type: ignore[arg-type]
     path = tmp_path_factory.mktemp("weights") / "mobilenet_no_top.weights.h5"
     network.save_weights(path)
     return path, network

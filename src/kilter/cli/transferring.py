@@ -38,7 +38,7 @@ def transfer(
 
 
 def _stages(head_epochs: int) -> str:
-    """The override for a head-start of so many epochs, or none, and then all layers at a tenth of the rate."""
+    """The override for a head-start of so many epochs or none, then all layers at a tenth of the rate."""
     head = f'{{ train = "head", epochs = {head_epochs} }}, ' if head_epochs else ""
     return f"fine_tune.stages=[{head}{{ rate = 0.1 }}]"
 

@@ -60,6 +60,7 @@ def _layers_of(head: Any, tensor: Any, model: keras.Model) -> list[Callable[[Any
     layers = [one for one in given if isinstance(one, keras.layers.Layer)]
     if len(layers) == len(given):
         check_own(layers, model)
+        _name_apart(layers, model)
         return given
     if isinstance(head, type) or not callable(head):
         raise OptionError(
@@ -81,6 +82,13 @@ def check_own(layers: Sequence[Any], model: keras.Model) -> None:
             received=f"layer {shared[0]!r}, which is part of model {model.name!r}",
             remedy="make a new layer, or keep more of the model",
         )
+
+
+def _name_apart(layers: Sequence[Any], model: keras.Model) -> None:
+    """New names for new layers that have one of the model's: Keras numbers them anew in every process."""
+    for layer in layers:
+        if not layer.built and fresh_name(model, layer.name) != layer.name:
+            layer.name = fresh_name(model, f"head_{layer.name}")
 
 
 def _logits(outputs: int, tensor: Any, model: keras.Model) -> list[Callable[[Any], Any]]:

@@ -34,22 +34,22 @@ def _scale_by_nadam(
 ) -> optax.GradientTransformation:
     """Nadam with Dozat's schedule of momenta, as Keras has it; optax's own keeps the momentum constant."""
 
-    def init(parameters: Any) -> _NadamState:
-        zeros = jax.tree.map(jnp.zeros_like, parameters)
+    def init(params: Any) -> _NadamState:
+        zeros = jax.tree.map(jnp.zeros_like, params)
         return _NadamState(jnp.zeros((), jnp.int32), jnp.ones(()), zeros, zeros)
 
-    def update(gradients: Any, state: Any, parameters: Any = None) -> tuple[Any, _NadamState]:
+    def update(updates: Any, state: Any, params: Any = None) -> tuple[Any, _NadamState]:
         count = state.count + 1
         now, then = (b1 * (1 - 0.5 * 0.96**step) for step in (count, count + 1))
         product = state.product * now
-        mean = jax.tree.map(lambda m, g: b1 * m + (1 - b1) * g, state.mean, gradients)
-        square = jax.tree.map(lambda v, g: b2 * v + (1 - b2) * g * g, state.square, gradients)
+        mean = jax.tree.map(lambda m, g: b1 * m + (1 - b1) * g, state.mean, updates)
+        square = jax.tree.map(lambda v, g: b2 * v + (1 - b2) * g * g, state.square, updates)
 
         def direction(m: jax.Array, v: jax.Array, g: jax.Array) -> jax.Array:
             ahead = then * m / (1 - product * then) + (1 - now) * g / (1 - product)
             return (ahead / (jnp.sqrt(v / (1 - b2**count)) + eps)).astype(g.dtype)
 
-        steps = jax.tree.map(direction, mean, square, gradients)
+        steps = jax.tree.map(direction, mean, square, updates)
         return steps, _NadamState(count, product, mean, square)
 
     return optax.GradientTransformation(init, update)

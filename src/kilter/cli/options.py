@@ -1,0 +1,15 @@
+"""Arguments and options that several commands have."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+Model = Annotated[
+    Path, typer.Argument(metavar="RUN|MODEL.KERAS", help="A run directory, or a model saved by Keras.")
+]
+AllowCode = Annotated[
+    bool, typer.Option("--allow-code", help="Run code stored in the .keras file; only for files you trust.")
+]
