@@ -24,6 +24,7 @@ from kilter.studies.scoring import Plan, trained
 from kilter.studies.study import ReuseStudy
 from kilter.studies.ways import Build, Pretraining, Way, ready
 from kilter.transfer.reusing import reuse
+from kilter.transfer.stages import Stage
 from kilter.treatment.comparison import Candidate, PairedRun, judge
 
 SCRATCH = "scratch"
@@ -51,6 +52,7 @@ def reuse_study(
     labels: Sequence[int] = (100, 500, 2000),
     unlabelled: int | None = None,
     pairs: int = 10,
+    stages: Sequence[Stage] | None = None,
     epochs: int = 40,
     learning_rate: float = 1e-3,
     batch_size: int = 32,
@@ -76,8 +78,10 @@ def reuse_study(
         labels: the numbers of labelled rows.
         unlabelled: at most so many rows are given without labels; None for all.
         pairs: at least 2; 6 are the fewest that can prove anything.
-        epochs, learning_rate, batch_size: of the training on labels. By default the reused layers are frozen
-            for a quarter of the epochs, and then trained at a third of the rate with all others.
+        stages: of :func:`kilter.fine_tune` for what is reused; by default a quarter of ``epochs`` for the
+            head alone, then all at a third of ``learning_rate``. From scratch all layers are trained for as
+            many epochs at ``learning_rate``.
+        epochs, learning_rate, batch_size: of the training on labels.
         pretraining: how the ready ways train.
         level: the share of false claims allowed, over all ways at a number of labels.
         progress: called after each training on labels.
@@ -97,7 +101,9 @@ def reuse_study(
     check_whole_numbers(1, epochs=epochs)
     plan = Plan(int(known.max()) + 1, epochs, learning_rate, batch_size)
     build = encoder or (lambda seed: small_encoder(rows, seed=seed))
-    named = {SCRATCH: Way(lambda _, seed: build(seed), keep="all", stages=plan.from_scratch())}
+    tuning = plan.of_reused() if stages is None else tuple(stages)
+    whole = plan.from_scratch(sum(stage.epochs for stage in tuning))
+    named = {SCRATCH: Way(lambda _, seed: build(seed), keep="all", stages=whole)}
     named |= _named(ways, build, pretraining or Pretraining())
     for each in (given, collect(*tested)):
         check_inputs(build(seed), each)
@@ -116,8 +122,8 @@ def reuse_study(
             for count, chosen in zip(counts, part.labelled, strict=True):
                 keep = "all" if way.keep is None else way.keep
                 student = reuse(source, keep=keep, head=plan.classes, input_shape=shape, seed=part.seed)
-                stages = plan.of_reused() if way.stages is None else way.stages
-                run = trained(student, stages, plan, (rows[chosen], known[chosen]), tested, part.seed)
+                own = tuning if way.stages is None else way.stages
+                run = trained(student, own, plan, (rows[chosen], known[chosen]), tested, part.seed)
                 found[name, count].append(run)
                 if progress is not None:
                     done = sum(map(len, found.values()))
