@@ -146,7 +146,7 @@ def test_noise_is_for_training_only():
     rows = jnp.asarray(np.random.default_rng(0).uniform(0, 50, (500, 4)), jnp.float32)
     targets = Targets("mse", (10.0,), (5.0,))
     gaussian = Reconstruction(targets, Noise("gaussian", 0.4))
-    question, target = gaussian.pose(KEY, rows, training=True)
+    question, (target, _) = gaussian.pose(KEY, rows, training=True)
     assert float((question - rows).std()) == pytest.approx(0.4 * 5, rel=0.05)
     assert np.allclose(target, (rows - 10) / 5)
     masked, _ = Reconstruction(targets, Noise("masking", 0.25)).pose(KEY, rows, training=True)

@@ -53,7 +53,11 @@ class Targets:
 
     def errors(self, outputs: jax.Array, target: jax.Array) -> jax.Array:
         """The squared error of each number, whatever the loss."""
-        return jnp.square((jax.nn.sigmoid(outputs) if self.loss == "bce" else outputs) - target)
+        if self.loss == "bce":
+            # The sigmoid from the same exponential as the loss: it is computed once for both.
+            small = jnp.exp(-jnp.abs(outputs))
+            outputs = jnp.where(outputs >= 0, 1.0, small) / (1.0 + small)
+        return jnp.square(jax.lax.stop_gradient(outputs) - target)
 
     def back(self) -> list[keras.layers.Layer]:
         """The layers from a decoder's outputs to rows in the data's own units."""
