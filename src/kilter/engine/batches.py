@@ -25,6 +25,8 @@ from kilter.errors import DataError, OptionError
 
 _SHOWN_ROWS = 5
 _CHECKED_VALUES = 1 << 20  # a part that stays in the processor's cache
+_LARGE_BYTES = 1 << 22  # from this size on NumPy asks the system for large pages
+_ALIGNMENT = 64  # bytes: a buffer that begins at a multiple is taken over by JAX without a copy
 
 
 @dataclass(frozen=True)
@@ -78,7 +80,22 @@ def collect(
     data = tuple(_arrays(value) for value in named.values())
     for name, value in zip(named, data, strict=True):
         _check_finite(name, value, row_numbers)
-    return Rows(jax.tree.map(jax.device_put, data), count)
+    return Rows(jax.tree.map(_on_device, data), count)
+
+
+def _on_device(array: Any) -> Any:
+    """The array on the device; later changes of ``array`` do not reach it.
+
+    JAX's own memory for a large array on a CPU is of small pages, new ones for each call of ``fit``, and the
+    first touch of each costs the epoch time. So the copy is made by NumPy, which asks for large pages.
+    """
+    if jax.default_backend() != "cpu" or not isinstance(array, np.ndarray) or array.nbytes < _LARGE_BYTES:
+        return jax.device_put(array)
+    room = np.empty(array.nbytes + _ALIGNMENT, np.uint8)
+    first = -room.ctypes.data % _ALIGNMENT
+    held = room[first : first + array.nbytes].view(array.dtype).reshape(array.shape)
+    np.copyto(held, array)
+    return jax.device_put(held)
 
 
 def split(x: Any, y: Any, sample_weight: Any, share: float) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
