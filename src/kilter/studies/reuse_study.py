@@ -25,7 +25,7 @@ from kilter.studies.study import ReuseStudy
 from kilter.studies.ways import Build, Pretraining, Way, ready
 from kilter.transfer.reusing import reuse
 from kilter.transfer.stages import Stage
-from kilter.treatment.comparison import Candidate, PairedRun, judge
+from kilter.treatment.comparison import Candidate, Comparison, PairedRun, judge
 
 SCRATCH = "scratch"
 METRIC = "test_accuracy"
@@ -128,17 +128,15 @@ def reuse_study(
                 if progress is not None:
                     done = sum(map(len, found.values()))
                     progress(Told(done, len(found) * pairs, name, count, run))
-    comparisons = tuple(
-        judge(
-            [Candidate(name, tuple(found[name, count])) for name in named],
-            METRIC,
-            level=level,
-            path=Path(),
-        )
-        for count in counts
-    )
+    comparisons = tuple(_judged(found, count, level) for count in counts)
     spent = {name: statistics.median(each) for name, each in seconds.items() if name != SCRATCH}
     return ReuseStudy(counts, comparisons, len(parts[0].unlabelled), len(tested[1]), spent)
+
+
+def _judged(found: Mapping[tuple[str, int], list[PairedRun]], labels: int, level: float) -> Comparison:
+    """All ways at one number of labels, training from scratch first."""
+    runs = [Candidate(name, tuple(some)) for (name, count), some in found.items() if count == labels]
+    return judge(runs, METRIC, level=level, path=Path())
 
 
 @dataclass(frozen=True, eq=False)

@@ -35,6 +35,8 @@ _CHANCE_RMSE = 0.97
 _SHORT = 0.05
 # Of accuracies by more than this, and a standard error of the accuracy on so many rows.
 _SHORT_ACCURACY = 0.02
+# A network that looked sound may fall short by so many times as much.
+_SOUND = 3
 
 
 @dataclass(frozen=True)
@@ -63,11 +65,15 @@ class Scoring:
         """Whether a score is not finite, or no better than a constant answer's."""
         return not math.isfinite(score) or self.sign * score <= self.sign * self.chance
 
-    def falls_short(self, score: float) -> bool:
-        """Whether a score is no better than a constant answer's, or clearly worse than a plain method's."""
+    def falls_short(self, score: float, *, sound: bool = False) -> bool:
+        """Whether a score is no better than a constant answer's, or clearly worse than a plain method's.
+
+        Of a network in which nothing severe was found (``sound``) three times as much is allowed: it is a
+        person's own choice how far to train it.
+        """
         if self.learnt_nothing(score) or math.isnan(self.plain):
             return self.learnt_nothing(score)
-        return self.better_by(self.plain, score) > self.slack
+        return self.better_by(self.plain, score) > self.slack * (_SOUND if sound else 1)
 
     def better_by(self, score: float, other: float) -> float:
         """How much better than ``other``: of accuracies their difference, of errors the share saved.

@@ -121,7 +121,7 @@ def _course(
     scoring, seed = scoring_of(came), came.seed
     best, done, trials = came, None, Trials(scoring.measure, 0, 0)
     found, begin = diagnosis, None
-    while done is None or (begin is None and scoring.falls_short(done.score)):
+    while done is None or (begin is None and scoring.falls_short(done.score, sound=diagnosis.ok)):
         if done is not None:
             begin, found = best, _with_history(diagnosis, best, done.history)
         chosen, tried = best, trials
