@@ -21,6 +21,7 @@ CASES = {
 }
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("task", CASES)
 def test_every_task(task):
     make, options, chance = CASES[task]

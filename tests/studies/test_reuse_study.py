@@ -129,6 +129,7 @@ def test_labels_are_nested_and_in_their_shares():
     assert np.array_equal(order, labelled_first(y, seed=3))
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("name", READY)
 def test_every_ready_way_trains_an_encoder_that_can_be_reused(name):
     images = np.random.default_rng(0).random((64, 8, 8, 1)).astype("float32")
@@ -171,6 +172,7 @@ def source():
     return model
 
 
+@pytest.mark.long
 def test_a_search_finds_that_a_model_of_the_task_is_worth_keeping(source):
     before = [value.numpy().copy() for value in source.variables]
     found = kilter.search_reuse(

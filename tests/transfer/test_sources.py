@@ -41,6 +41,7 @@ def weights(tmp_path_factory):
     return path, network
 
 
+@pytest.mark.long
 def test_a_network_of_keras_takes_pixels(weights):
     path, network = weights
     source = kilter.load_source("MobileNetV2", weights=path)

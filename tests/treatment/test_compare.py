@@ -68,6 +68,7 @@ def test_no_number_depends_on_workers_or_stops(continued, alone):
     ]
 
 
+@pytest.mark.long
 def test_a_stop_says_how_to_go_on_and_keeps_what_is_finished(stopped, continued):
     folder, said = stopped
     assert said.startswith("Stopped after 1 of 4 runs")

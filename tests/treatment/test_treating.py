@@ -50,6 +50,7 @@ def test_sound_programs_are_trained_as_they_came(program):
     assert treatment.snippet() == ""
 
 
+@pytest.mark.long
 def test_what_is_kept_is_not_changed_and_the_treated_model_takes_raw_inputs(tmp_path):
     model, x, y = faulty.unscaled()
     hidden = model.layers[0].path
