@@ -36,7 +36,7 @@ _SHORT = 0.05
 # Of accuracies by more than this, and a standard error of the accuracy on so many rows.
 _SHORT_ACCURACY = 0.02
 # A network that looked sound may fall short by so many times as much.
-_SOUND = 3
+_SOUND = 5
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,7 @@ class Scoring:
     def falls_short(self, score: float, *, sound: bool = False) -> bool:
         """Whether a score is no better than a constant answer's, or clearly worse than a plain method's.
 
-        Of a network in which nothing severe was found (``sound``) three times as much is allowed: it is a
+        Of a network in which nothing severe was found (``sound``) five times as much is allowed: it is a
         person's own choice how far to train it.
         """
         if self.learnt_nothing(score) or math.isnan(self.plain):
