@@ -44,7 +44,9 @@ LAZY = {
     "kilter/__init__.py": "public names load on first use, so that `kilter --help` needs no JAX",
     "kilter/nn/__init__.py": "the recipe checker reads the builders' options without loading Keras",
     "kilter/runs/__init__.py": "`kilter runs` reads records without loading Keras",
-    "kilter/data/__init__.py": "reading data needs no JAX, which kilter.data.augmentation loads",
+    "kilter/data/__init__.py": "reading data needs no JAX, and arrays in memory no reader of files",
+    "kilter/runs/fit.py": "a training that keeps no run loads neither checkpoints nor event files",
+    "kilter/engine/stream.py": "grain, half of the memory of kilter's imports, is for data that do not fit",
     "kilter/data/libraries.py": "scikit-learn and Keras are loaded only for the named sets that need them",
     "kilter/runs/models.py": "the module:function that a recipe names is the user's",
 }

@@ -424,6 +424,17 @@ def test_shipped_recipe_loads_and_has_the_name_of_its_file(path):
 
 
 @pytest.mark.parametrize(
+    "path",
+    sorted(path for folder in ("cifar10", "fashion") for path in (ROOT / "recipes" / folder).glob("*.toml")),
+    ids=lambda path: f"{path.parent.name}-{path.stem}",
+)
+def test_shipped_exercise_loads_and_reads_the_data_of_its_folder(path):
+    found = load_recipe(path)
+    assert found.data.source.startswith(path.parent.name)
+    assert found.data.validation == 5000
+
+
+@pytest.mark.parametrize(
     ("name", "rate", "activation", "initializer", "batch_norm"),
     [
         ("elu", 5e-5, "elu", "he_normal", False),

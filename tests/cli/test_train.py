@@ -111,6 +111,7 @@ def test_the_recipe_in_the_run_directory_trains_the_same_again(kilter, digits_ru
     assert logs(again) == logs(digits_run)
 
 
+@pytest.mark.long
 def test_ctrl_c_in_a_real_run_keeps_the_best_weights_and_resume_goes_on(kilter, tmp_path):
     words = [
         "train",

@@ -64,6 +64,7 @@ def test_the_second_process_loads_what_the_first_compiled_and_gets_the_same_bits
     assert first[2:] == second[2:]
 
 
+@pytest.mark.long
 def test_a_cache_that_the_user_gave_jax_is_left_as_it_is(tmp_path: Path):
     lines = run(JAX_COMPILATION_CACHE_DIR=str(tmp_path / "own"), KILTER_CACHE=str(tmp_path / "kilter"))
     assert lines[0].startswith(f"{tmp_path / 'own'} ")

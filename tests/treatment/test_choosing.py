@@ -13,6 +13,7 @@ from kilter.treatment.patient import FitOptions, Patient, compiled_like, copy_of
 from kilter.treatment.plan import Cabinet, cumulative, wanted
 from kilter.treatment.remedies import Remedy
 from kilter.treatment.scoring import Scoring, class_numbers, scoring_of
+from kilter.treatment.twins import Twins
 
 from . import faulty
 
@@ -54,7 +55,9 @@ def patient(rate: float) -> Patient:
 def chosen(came: Patient, *codes: str, keep=()):
     diagnosis = Diagnosis(tuple(finding(code, code) for code in codes))
     cabinet = Cabinet(REMEDIES, keep)
-    return choose(came, diagnosis, cabinet, scoring=scoring_of(came), budget=1.0, pairs=6, seed=0)
+    return choose(
+        came, diagnosis, cabinet, scoring=scoring_of(came), budget=1.0, pairs=6, seed=0, twins=Twins()
+    )
 
 
 def test_a_change_that_does_nothing_has_no_evidence_and_is_dropped():

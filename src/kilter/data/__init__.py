@@ -1,5 +1,6 @@
 """Data: from files, folders and named sets to arrays that can be trained on, checked and split.
 
+>>> from kilter.data import load, split
 >>> source = load("digits")
 >>> parts = split(source, validation=0.1, seed=0)
 >>> len(parts.train), len(parts.validation), parts.train.input_shape
@@ -9,7 +10,8 @@
 every machine; ``moments`` gives the statistics that standardisation needs; ``describe`` says what is in it;
 ``check`` refuses what cannot be trained on. Everything wrong with the data is a ``kilter.errors.DataError``
 that counts and names. Nothing here imports Keras or JAX, unless a named set has to come from Keras; what
-images are augmented with in training is in ``kilter.data.augmentation``, which loads JAX on first use.
+images are augmented with in training is in ``kilter.data.augmentation``, which loads JAX on first use. The
+readers of files load on first use too: who brings arrays pays for no table reader.
 """
 
 from __future__ import annotations
@@ -20,15 +22,23 @@ from typing import TYPE_CHECKING, Any
 from kilter.data.checks import check
 from kilter.data.dataset import Dataset, Source, Splits, Task
 from kilter.data.encoding import Column, TableEncoding
-from kilter.data.formats import FORMATS, Format
-from kilter.data.loading import load
-from kilter.data.named import NAMED_SETS
 from kilter.data.scaling import Moments, moments
-from kilter.data.splitting import split
 from kilter.data.summary import ClassCount, ColumnSummary, PartSummary, SourceSummary, describe
 
 if TYPE_CHECKING:
     from kilter.data import augmentation
+    from kilter.data.formats import FORMATS, Format
+    from kilter.data.loading import load
+    from kilter.data.named import NAMED_SETS
+    from kilter.data.splitting import split
+
+_HOMES = {
+    "FORMATS": "kilter.data.formats",
+    "Format": "kilter.data.formats",
+    "load": "kilter.data.loading",
+    "NAMED_SETS": "kilter.data.named",
+    "split": "kilter.data.splitting",
+}
 
 __all__ = [
     "FORMATS",
@@ -57,4 +67,6 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     if name == "augmentation":
         return importlib.import_module("kilter.data.augmentation")
+    if name in _HOMES:
+        return getattr(importlib.import_module(_HOMES[name]), name)
     raise AttributeError(f"module 'kilter.data' has no attribute {name!r}")

@@ -12,7 +12,6 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import grain
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -84,10 +83,9 @@ class StreamFeed:
         batches = max(1, min(int(BLOCK_BYTES / max(row_bytes * size, 1)), whole // size))
         parts = [numbers[start : start + batches * size] for start in range(0, whole, batches * size)]
         tails = [numbers[whole:]] if whole < self.rows.count else []
-        read = grain.ReadOptions(num_threads=1, prefetch_buffer_size=PREFETCHED_BLOCKS)
-        for part in _read(self.rows.data, [(part, batches * size) for part in parts], read):
+        for part in _read(self.rows.data, [(part, batches * size) for part in parts]):
             yield _block(part.data, size, len(part.numbers) // size, part.numbers)
-        for part in _read(self.rows.data, [(tail, len(tail)) for tail in tails], read):
+        for part in _read(self.rows.data, [(tail, len(tail)) for tail in tails]):
             yield _block(part.data, len(part.numbers), 1, part.numbers)
 
 
@@ -99,13 +97,15 @@ class _Part:
     numbers: np.ndarray
 
 
-def _read(data: Any, parts: list[tuple[np.ndarray, int]], options: grain.ReadOptions) -> Iterator[_Part]:
+def _read(data: Any, parts: list[tuple[np.ndarray, int]]) -> Iterator[_Part]:
+    from kilter.engine.reading_ahead import mapped_ahead
+
     def rows(part: tuple[np.ndarray, int]) -> _Part:
         numbers, length = part
         padded = np.concatenate([numbers, np.zeros(length - len(numbers), numbers.dtype)])
         return _Part(jax.tree.map(lambda leaf: np.asarray(leaf[padded]), data), numbers)
 
-    return iter(grain.MapDataset.source(parts).map(rows).to_iter_dataset(options)) if parts else iter(())
+    return mapped_ahead(rows, parts, PREFETCHED_BLOCKS)
 
 
 @dataclass(frozen=True)
@@ -157,19 +157,12 @@ class BatchFeed:
             self.source.on_epoch_end()
 
     def _batches(self) -> Iterator[Any]:
-        for batch in _prefetched(self.source):
+        from kilter.engine.reading_ahead import items_ahead
+
+        for batch in items_ahead(self.source, _BATCHES_A_BLOCK):
             parts = batch if isinstance(batch, tuple) else (batch,)
             x, y, weight = (*parts, None, None)[:3]
             yield jax.tree.map(np.asarray, (x, y, weight))
-
-
-def _prefetched(source: Any) -> Iterator[Any]:
-    if isinstance(source, grain.IterDataset) or not hasattr(source, "__getitem__"):
-        return iter(source)
-    dataset = source if isinstance(source, grain.MapDataset) else grain.MapDataset.source(source)
-    return iter(
-        dataset.to_iter_dataset(grain.ReadOptions(num_threads=1, prefetch_buffer_size=_BATCHES_A_BLOCK))
-    )
 
 
 def _shapes(batch: Any) -> Any:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,17 +13,9 @@ import keras
 
 from kilter.engine import fit as engine
 from kilter.engine.augmenting import Augment
-from kilter.engine.averaging import WeightAverage
 from kilter.engine.history import History
 from kilter.engine.scheduling import Schedule
 from kilter.health.afterwards import training_findings, two_rows
-from kilter.runs.directory import create_run
-from kilter.runs.environment import describe_environment
-from kilter.runs.reading import read_history
-from kilter.runs.recorder import Recorder
-from kilter.runs.records import Result
-from kilter.runs.training import device_name
-from kilter.runs.watch import Watch
 from kilter.schedules import Performance
 
 
@@ -132,47 +124,10 @@ def fit(
         )
         return history
 
-    rows = two_rows(x)
-    told = list(callbacks) if isinstance(callbacks, Sequence) else [callbacks]
+    rows, told = two_rows(x), list(callbacks) if isinstance(callbacks, Sequence) else [callbacks]
     if run is None:
         return train(told)
-    monitor = "val_loss" if validation_data is not None or validation_split else "loss"
-    return _kept(model, Path(run), Watch(monitor, "min"), seed, told, train)
+    from kilter.runs.keeping import keep
 
-
-def _kept(
-    model: keras.Model,
-    parent: Path,
-    watch: Watch,
-    seed: int,
-    callbacks: list[keras.callbacks.Callback],
-    train: Callable[[list[keras.callbacks.Callback]], History],
-) -> History:
-    """Train with a recorder that keeps what happens in a new run directory below ``parent``."""
-    with create_run(parent, model.name) as directory:
-        directory.write_environment(describe_environment(device=device_name(), seed=seed))
-        average = next((one for one in callbacks if isinstance(one, WeightAverage)), None)
-        recorder = Recorder(directory, watch, average=average)
-        recorder.set_model(model)
-        try:
-            history = train([*callbacks, recorder])
-        except KeyboardInterrupt:
-            recorder.keep_best()
-            directory.finish(_result(recorder, history=None))
-            raise
-        directory.finish(_result(recorder, history))
-        return history
-
-
-def _result(recorder: Recorder, history: History | None) -> Result:
-    """How the run ended; without a history it was interrupted."""
-    watch, lines = recorder.watch, read_history(recorder.run.path)
-    return Result(
-        status="interrupted" if history is None else "finished",
-        reason="Ctrl-C" if history is None else "epochs",
-        monitor=watch.monitor,
-        direction=watch.direction,
-        best_epoch=watch.best_epoch,
-        epochs=len(lines),
-        seconds=sum(line.seconds + line.compile_seconds for line in lines),
-    )
+    held = validation_data is not None or validation_split > 0
+    return keep(model, Path(run), seed, told, train, validated=held)

@@ -26,6 +26,7 @@ from kilter.nn.unit_variance import lsuv
 from kilter.treatment.comparison import PairedRun
 from kilter.treatment.patient import Patient
 from kilter.treatment.scoring import Scoring
+from kilter.treatment.twins import Twins
 
 # More validation rows than this tell a trial nothing more.
 _VALIDATION_ROWS = 4096
@@ -34,15 +35,17 @@ _VALIDATION_ROWS = 4096
 class Bench:
     """A copy of a patient's model, trained for a few epochs from the weights of one seed after another.
 
-    The copy is reset in place: its programs are compiled once. The weights of a model that had been trained
-    when it came are not drawn anew: the seed then sets the order of the rows alone.
+    The copy is reset in place: its programs are compiled once, and once for all patients of ``twins`` that
+    are alike. The weights of a model that had been trained when it came are not drawn anew: the seed then
+    sets the order of the rows alone.
     """
 
-    def __init__(self, patient: Patient, scoring: Scoring, rows: int) -> None:
+    def __init__(self, patient: Patient, scoring: Scoring, rows: int, twins: Twins) -> None:
         self.patient = _part(patient, rows)
         self.scoring = scoring
         self.draws = not patient.trained
-        self._copy: tuple[keras.Model, State] | None = None
+        self._twins = twins
+        self._copy: tuple[keras.Model, State, keras.Model] | None = None
 
     def run(self, seed: int, epochs: int) -> PairedRun:
         """Train from the weights of ``seed``; what cannot be trained counts as diverged."""
@@ -68,18 +71,27 @@ class Bench:
         return PairedRun(seed, score, last, sum(history.seconds) / max(len(logs), 1), logs, "")
 
     def _start(self, seed: int) -> keras.Model:
+        """The model to train, with the weights of ``seed`` in it."""
         if self._copy is None:
-            model = self.patient.copy()
-            rows = collect(self.patient.x, self.patient.y)
-            build(model, rows.example(self.patient.options.batch_size))
-            self._copy = model, pull(model)
-        model, state = self._copy
+            model = built(self.patient.copy(), self.patient)
+            self._copy = model, pull(model), self._twins.of(model)
+        model, state, twin = self._copy
         push(jax.tree.map(jnp.array, state), model)
         if self.draws:
             draw_weights(model._flatten_layers(include_self=False), seed)
         if self.patient.unit_variance:
             lsuv(model, self.patient.x, seed=seed)
-        return model
+        if twin is not model:
+            push(pull(model), twin)
+        return twin
+
+
+def built(model: keras.Model, patient: Patient) -> keras.Model:
+    """The compiled ``model``, its variables and its optimiser's made for the patient's data."""
+    size = patient.options.batch_size
+    first = slice(size)
+    build(model, collect(_rows(patient.x, first), _rows(patient.y, first)).example(size))
+    return model
 
 
 def _part(patient: Patient, rows: int) -> Patient:

@@ -17,6 +17,7 @@ from kilter.treatment.patient import Patient
 from kilter.treatment.plan import FURTHER, Cabinet, cumulative, further, wanted
 from kilter.treatment.scoring import Scoring
 from kilter.treatment.treatment import Trial, Trials
+from kilter.treatment.twins import Twins
 
 LEVEL: Final = 0.05
 # A proof may look twice: at the pairs asked for, and where these show a gain without proving it, at so many
@@ -52,6 +53,7 @@ class Search:
     """The trials of one treatment: what was tried, what was chosen, and how many seconds it may take.
 
     ``seed`` is that of the search alone: the proof draws others, so that it knows nothing of the choice.
+    ``twins``: the models that patients which are alike are trained in.
     ``thorough``: a second search, of what the first did not suffice for.
     """
 
@@ -60,6 +62,7 @@ class Search:
     rows: int
     seed: int
     seconds: float
+    twins: Twins
     thorough: bool = False
     began: tuple[float, float] = field(default_factory=_clocks)
     tried: list[Trial] = field(default_factory=list)
@@ -76,7 +79,7 @@ class Search:
     def bench(self, patient: Patient) -> Bench:
         """The patient's bench, the same one each time."""
         held = self.benches.get(id(patient))
-        return Bench(patient, self.scoring, self.rows) if held is None else held[0]
+        return Bench(patient, self.scoring, self.rows, self.twins) if held is None else held[0]
 
     def over(self, score: float) -> bool:
         """Whether there is no time left to try more, with ``score`` as the best so far."""
@@ -94,6 +97,7 @@ def choose(
     budget: float,
     pairs: int,
     seed: int,
+    twins: Twins,
     begin: Patient | None = None,
 ) -> tuple[Patient, Trials]:
     """The patient with the changes that are proven, or as it came, and the trials that decided it.
@@ -106,7 +110,7 @@ def choose(
     sets = sets or list(islice(further(start, diagnosis, cabinet), 1))
     if not sets:
         return start, Trials(scoring.measure, 0, 0)
-    search = _search(sets[-1], scoring, budget, seed)
+    search = _search(sets[-1], scoring, budget, seed, twins)
     if begin is not None:
         search.epochs = min(search.epochs * _LONGER, patient.options.epochs)
         search.thorough = True
@@ -163,10 +167,10 @@ def _promising(runs: Sequence[Sequence[PairedRun]], scoring: Scoring) -> bool:
     return sum(gain > _WORTH for gain in gains) > sum(gain < -_WORTH for gain in gains)
 
 
-def _search(patient: Patient, scoring: Scoring, budget: float, seed: int) -> Search:
+def _search(patient: Patient, scoring: Scoring, budget: float, seed: int, twins: Twins) -> Search:
     """How long a short training is: from the time that an epoch takes, once it is compiled."""
     epochs = patient.options.epochs
-    first = Search(scoring, 1, patient.rows, seed, math.inf)
+    first = Search(scoring, 1, patient.rows, seed, math.inf, twins)
     bench = first.bench(patient)
     bench.run(seed, 1)
     seconds = max(bench.run(seed, 1).seconds, 1e-4)
@@ -178,7 +182,7 @@ def _search(patient: Patient, scoring: Scoring, budget: float, seed: int) -> Sea
         rows = min(rows, max(least, int(rows * allowed / seconds)))
     least = math.ceil(_TRIAL_STEPS / patient.steps_per_epoch) if rows == patient.rows else 1
     count = min(epochs, max(least, int(allowed / seconds)))
-    search = Search(scoring, count, rows, seed, for_all)
+    search = Search(scoring, count, rows, seed, for_all, twins)
     if rows == patient.rows:
         search.benches[id(patient)] = bench, PairedRun(seed, math.nan, None, seconds, (), "")
     return search

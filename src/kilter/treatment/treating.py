@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Collection, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
@@ -16,6 +17,7 @@ from kilter import backend  # noqa: F401  (chooses JAX before Keras loads)
 import keras
 
 from kilter.engine.batches import check_batch_size
+from kilter.engine.bridge import pull, push
 from kilter.engine.fit import check_whole_numbers, fit
 from kilter.engine.history import History
 from kilter.errors import KilterError, OptionError
@@ -23,6 +25,7 @@ from kilter.health.diagnosing import diagnose
 from kilter.health.facts import optimizer_facts
 from kilter.nn.unrolling import as_graph
 from kilter.records import Diagnosis, Finding, ranked
+from kilter.treatment.bench import built
 from kilter.treatment.choosing import choose
 from kilter.treatment.patient import FitOptions, Patient, compiled_like
 from kilter.treatment.plan import Cabinet
@@ -30,12 +33,15 @@ from kilter.treatment.remedies import REMEDIES, Remedy
 from kilter.treatment.scoring import Scoring, scoring_of
 from kilter.treatment.statistics import least_pairs
 from kilter.treatment.treatment import Checkup, Treatment, Trials
+from kilter.treatment.twins import Twins
 
 # Of data without a validation part, this share of the rows is held out.
 _HELD_OUT: Final = 0.2
 # Networks may wait on a plateau for long; what an end before the last epoch saves is time alone.
 _PATIENCE_SHARE: Final = 0.5
 _LEAST_PATIENCE: Final = 10
+# Trainings of no more steps are over before a program of their own, compiled well, would have paid.
+_FEW_STEPS: Final = 4_000
 
 
 def treat(
@@ -118,7 +124,7 @@ def _course(
 
     The second round goes on from what the first proved, with longer trials, and takes warnings as severe.
     """
-    scoring, seed = scoring_of(came), came.seed
+    scoring, seed, twins = scoring_of(came), came.seed, Twins()
     best, done, trials = came, None, Trials(scoring.measure, 0, 0)
     found, begin = diagnosis, None
     while done is None or (begin is None and scoring.falls_short(done.score, sound=diagnosis.ok)):
@@ -127,10 +133,18 @@ def _course(
         chosen, tried = best, trials
         if not found.ok:
             chosen, tried = choose(
-                came, found, cabinet, scoring=scoring, budget=budget, pairs=pairs, seed=seed, begin=begin
+                came,
+                found,
+                cabinet,
+                scoring=scoring,
+                budget=budget,
+                pairs=pairs,
+                seed=seed,
+                twins=twins,
+                begin=begin,
             )
         if done is None or chosen is not best:
-            result = _trained(chosen, scoring)
+            result = _trained(chosen, scoring, twins)
             if done is None or scoring.better_by(result.score, done.score) > 0:
                 best, done, trials = chosen, result, tried
         elif trials.proof is None:
@@ -138,19 +152,33 @@ def _course(
     return best, done, trials
 
 
-def _trained(patient: Patient, scoring: Scoring) -> _Trained:
-    """A copy of the patient's model, trained."""
-    model = patient.copy()
+def _trained(patient: Patient, scoring: Scoring, twins: Twins) -> _Trained:
+    """A copy of the patient's model, trained; where that takes few steps, in the program of the trials."""
     if patient.options.patience is None:
         patience = max(_LEAST_PATIENCE, math.ceil(_PATIENCE_SHARE * patient.options.epochs))
         patient = replace(patient, options=replace(patient.options, patience=patience))
+    model = patient.copy()
+    few = patient.options.epochs * patient.steps_per_epoch <= _FEW_STEPS
     try:
-        history = fit(
-            model, patient.x, patient.y, **patient.fit_options(), seed=patient.seed, measure=None, verbose=0
-        )
+        with patient.for_trials() if few else nullcontext():
+            trained = twins.of(built(model, patient)) if few else model
+            if trained is not model:
+                push(pull(model), trained)
+            history = fit(
+                trained,
+                patient.x,
+                patient.y,
+                **patient.fit_options(),
+                seed=patient.seed,
+                measure=None,
+                verbose=0,
+            )
+            score = scoring.score(patient, trained)
     except KilterError:  # data that the model cannot take: the diagnosis says so, and no remedy helped
         return _Trained(model, History(), math.nan)
-    return _Trained(model, history, scoring.score(patient, model))
+    if trained is not model:
+        push(pull(trained), model)
+    return _Trained(model, history, score)
 
 
 def _diagnosed_again(patient: Patient, trained: _Trained) -> Diagnosis:

@@ -1,0 +1,81 @@
+"""Patients that differ by the values of their variables alone are trained in one model, compiled once."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from kilter import backend  # noqa: F401  (chooses JAX before Keras loads)
+
+# isort: split
+import keras
+
+from kilter.nn.copying import is_graph
+
+# Where the classes of layers, losses and optimisers live whose configuration tells all that they do.
+_KNOWN = ("keras.", "kilter.")
+Parts = tuple[Any, ...]
+
+
+class Twins:
+    """Compiled models by their structure; the first of each structure serves all that are alike.
+
+    What is asked about stays alive as long as this does, so that what is told apart by identity stays apart.
+    """
+
+    def __init__(self) -> None:
+        self._models: dict[Parts, keras.Model] = {}
+        self._kept: list[Any] = []
+
+    def of(self, model: keras.Model) -> keras.Model:
+        """The model to train in the place of a compiled and built ``model``: one that is alike, or itself."""
+        parts = structure(model)
+        if parts is None:
+            return model
+        self._kept.append(model._compile_config)
+        return self._models.setdefault(parts, model)
+
+
+def structure(model: keras.Model) -> Parts | None:
+    """What decides the programs of a compiled model, values of variables and initialisers left out.
+
+    None where it cannot be told: classes with a ``call`` of their own, and layers or optimisers of others.
+    """
+    optimizer: Any = model.optimizer
+    given: Any = getattr(model, "_compile_config", None)
+    if not is_graph(model) or given is None or not all(map(_known, [*model._flatten_layers(), optimizer])):
+        return None
+    try:
+        network = json.dumps(_shape_of(model.get_config()), sort_keys=True)
+        stepping = {key: value for key, value in optimizer.get_config().items() if key != "name"}
+    except (NotImplementedError, TypeError, ValueError):  # Lambda layers, layers without a configuration
+        return None
+    if isinstance(stepping.get("learning_rate"), float):
+        del stepping["learning_rate"]  # a variable; a schedule is code
+    compiled = tuple(
+        (name, _identity(leaf))
+        for name, value in sorted(given.config.items())
+        if name != "optimizer"
+        for leaf in keras.tree.flatten(value)
+    )
+    return network, type(optimizer), repr(sorted(stepping.items())), compiled
+
+
+def _known(thing: Any) -> bool:
+    return type(thing).__module__.startswith(_KNOWN)
+
+
+def _shape_of(config: Any) -> Any:
+    """A configuration without initialisers."""
+    if isinstance(config, dict):
+        return {key: _shape_of(one) for key, one in config.items() if not key.endswith("_initializer")}
+    return [_shape_of(one) for one in config] if isinstance(config, list | tuple) else config
+
+
+def _identity(leaf: Any) -> Any:
+    """Losses and metrics of Keras by their configuration, what else is no plain value by itself."""
+    if leaf is None or isinstance(leaf, str | int | float | bool):
+        return leaf
+    if isinstance(leaf, keras.Loss | keras.Metric) and _known(leaf):
+        return type(leaf), repr(sorted(leaf.get_config().items()))
+    return id(leaf)

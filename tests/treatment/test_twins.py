@@ -1,0 +1,98 @@
+"""Models that are alike share a program, others none, and sharing changes no number."""
+
+import keras
+import numpy as np
+import pytest
+
+from kilter.treatment.bench import Bench
+from kilter.treatment.patient import FitOptions, Patient, compiled_like, fresh_optimizer
+from kilter.treatment.scoring import scoring_of
+from kilter.treatment.twins import Twins, structure
+
+X = np.random.default_rng(0).normal(size=(48, 3)).astype("float32")
+Y = np.int32(X[:, 0] > 0)
+
+
+def model(
+    *,
+    activation="tanh",
+    initializer="zeros",
+    dropout=0.0,
+    trainable=True,
+    optimizer="adam",
+    loss="binary_crossentropy",
+    metrics=(),
+):
+    layers = [
+        keras.layers.Dense(
+            4, activation=activation, kernel_initializer=initializer, name="hidden", trainable=trainable
+        ),
+        keras.layers.Dropout(dropout, name="dropout"),
+        keras.layers.Dense(1, activation="sigmoid", name="output"),
+    ]
+    made = keras.Sequential([keras.Input((3,), name="x"), *layers], name="model")
+    made.compile(optimizer=optimizer, loss=loss, metrics=list(metrics))
+    return made
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"initializer": "he_normal"},
+        {"initializer": keras.initializers.RandomNormal(stddev=3.0)},
+        {"optimizer": keras.optimizers.Adam(0.5)},
+        {"loss": keras.losses.BinaryCrossentropy(), "metrics": []},
+    ],
+    ids=str,
+)
+def test_initialisers_and_rates_make_no_difference(options):
+    reference = model() if "loss" not in options else model(loss=keras.losses.BinaryCrossentropy())
+    assert structure(model(**options)) == structure(reference)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"activation": "relu"},
+        {"dropout": 0.5},
+        {"trainable": False},
+        {"optimizer": "sgd"},
+        {"optimizer": keras.optimizers.Adam(beta_1=0.5)},
+        {"optimizer": keras.optimizers.Adam(clipnorm=1.0)},
+        {"loss": "mse"},
+        {"loss": keras.losses.BinaryCrossentropy(from_logits=True)},
+        {"loss": lambda y, p: (y - p) ** 2},
+        {"metrics": ["accuracy"]},
+    ],
+    ids=str,
+)
+def test_whatever_changes_the_program_does(options):
+    assert structure(model(**options)) != structure(model())
+
+
+def test_what_others_wrote_is_alike_to_nothing():
+    class Own(keras.layers.Dense):
+        def call(self, inputs, training=None):
+            return 2 * super().call(inputs)
+
+    made = keras.Sequential([keras.Input((3,)), Own(1)])
+    made.compile(loss="mse")
+    assert structure(made) is None
+    assert Twins().of(made) is made
+
+
+def test_sharing_changes_no_bit_of_a_trial():
+    came = Patient(model(initializer="zeros", dropout=0.1), X, Y, X, Y, options=FitOptions(batch_size=16))
+    scoring, together = scoring_of(came), Twins()
+    patients = [came]
+    for initializer, rate in (("he_normal", 1e-3), ("glorot_uniform", 0.1)):
+        other = model(initializer=initializer, dropout=0.1)
+        other = compiled_like(other, other, optimizer=fresh_optimizer(other, learning_rate=rate))
+        patients.append(Patient(other, X, Y, X, Y, options=came.options))
+    benches = [Bench(one, scoring, 48, together) for one in patients]
+    shared = [bench.run(seed, 2) for seed in (1, 2) for bench in benches]
+    alone = [Bench(one, scoring, 48, Twins()).run(seed, 2) for seed in (1, 2) for one in patients]
+    assert len({id(bench._copy[2]) for bench in benches}) == 1
+    assert [run.history for run in shared] == [run.history for run in alone]
+    assert [run.score for run in shared] == [run.score for run in alone]
+    assert len({run.history[-1]["loss"] for run in shared}) == 6
