@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import functools
 import statistics
 import sys
 from collections.abc import Callable
@@ -150,19 +151,42 @@ def folding(size: Size) -> tuple[Table, dict[str, list[float]]]:
     model = compiled(kilter.nn.mlp(x.shape[1:], CLASSES, hidden=(100,) * 20, batch_norm="before", seed=0))
     kilter.fit(model, x[:2_000], y[:2_000], batch_size=100, measure=None, verbose=0)
     folded, record = kilter.fold_batch_norm(model, x[:1_000])
-    actions = {"folded": predicting(folded, x), "as trained": predicting(model, x)}
-    seconds = in_turns(actions, size.rounds)
+    seconds, rows = {}, []
+    for name, (count, predict) in PREDICTING.items():
+        some = x[: min(count, len(x))]
+        turns = {
+            way: functools.partial(predict, one, some)
+            for way, one in (("folded", folded), ("as trained", model))
+        }
+        found = in_turns(turns, size.rounds)
+        seconds |= {f"{name}, {way}": values for way, values in found.items()}
+        ratios = [one / other for one, other in zip(found["as trained"], found["folded"], strict=True)]
+        medians = [statistics.median(values) for values in found.values()]
+        cells = [f"{1e6 * median / len(some):.1f}" for median in medians]
+        rows.append((name, *cells, f"{medians[1] / medians[0]:.2f}", between(ratios), str(len(ratios))))
+    header = ("prediction", "µs a row, folded", "as trained", "× folded", "min–max", "n")
     notes = (
-        f"kilter.predict of {size.folded:,} rows, 256 at once; 20 dense layers of 100, batch normalisation "
-        f"before each ELU, after an epoch. {len(record.folded)} of {len(record.layers)} folded. Largest "
-        f"difference of an output, relative to the largest output, is {record.difference:.1e}.",
+        "Medians; 20 dense layers of 100, batch normalisation before each ELU, after an epoch. "
+        f"{len(record.folded)} of {len(record.layers)} folded. Largest difference of an output, relative to "
+        f"the largest output, is {record.difference:.1e}.",
     )
-    return times("Batch normalisation folded", seconds, "folded", notes), seconds
+    return Table("Batch normalisation folded", header, tuple(rows), notes), seconds
 
 
-def predicting(model: keras.Model, x: np.ndarray) -> Callable[[], object]:
-    """The call that predicts ``x``."""
-    return lambda: kilter.predict(model, x, batch_size=256)
+def one_by_one(model: keras.Model, x: np.ndarray) -> None:
+    """Each row by itself, as a service answers: the model called as a function."""
+    for row in x:
+        np.asarray(model(row[None], training=False))
+
+
+# Name to how many rows, and how they are predicted.
+PREDICTING: dict[str, tuple[int, Callable[[keras.Model, np.ndarray], object]]] = {
+    "kilter.predict, 1 at once": (1_000, lambda model, x: kilter.predict(model, x, batch_size=1)),
+    "kilter.predict, 32 at once": (20_000, lambda model, x: kilter.predict(model, x, batch_size=32)),
+    "kilter.predict, 256 at once": (20_000, lambda model, x: kilter.predict(model, x, batch_size=256)),
+    "Keras's predict, 32 at once": (5_000, lambda model, x: model.predict(x, batch_size=32, verbose=0)),
+    "Keras's model(x), 1 row": (20, one_by_one),
+}
 
 
 def images(count: int) -> tuple[np.ndarray, np.ndarray]:

@@ -393,3 +393,24 @@ def test_rescaling_gives_way_to_standardisation():
     assert treated is not None
     assert _kinds(treated.model) == ["Normalization", "Dense"]
     assert _standardized(treated)
+
+
+def test_a_finding_of_one_layer_draws_all_that_were_not_trained():
+    small = keras.initializers.RandomNormal(stddev=0.01, seed=1)
+    model = keras.Sequential(
+        [
+            keras.Input((6,)),
+            *[layers.Dense(32, activation="relu", kernel_initializer=small) for _ in range(3)],
+        ]
+    )
+    trained = np.random.default_rng(0).normal(size=(32, 32)).astype("float32")
+    model.layers[1].kernel.assign(trained)
+    came = patient(model)
+    paths = [one.path for one in came.layers]
+    treated = REMEDIES["reinitialize-paired"].apply(came, finding(paths[0]))
+    assert treated is not None
+    kernels = [np.asarray(layer.kernel) for layer in treated.model.layers]
+    assert kernels[0].std() == pytest.approx(np.sqrt(2 / 6), rel=0.3)
+    assert kernels[2].std() == pytest.approx(np.sqrt(2 / 32), rel=0.3)
+    np.testing.assert_array_equal(kernels[1], trained)
+    assert treated.changes[0].where == (paths[0], paths[2])

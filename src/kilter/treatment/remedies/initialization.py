@@ -32,9 +32,16 @@ _LARGE_BIAS = 1.0
 def reinitialize_paired(patient: Patient, finding: Finding) -> Patient | None:
     """Draw the kernels of the layers named (or of all) with the initialiser that fits their activation.
 
-    Biases become zeros. Layers whose kernels are as that initialiser draws them keep them.
+    So are those of the other layers that have not been trained yet: a signal fades in all of them. Biases
+    become zeros. Layers whose kernels are as that initialiser draws them keep them.
     """
-    layers = [one for one in chosen(finding, _initialized(patient)) if not _is_drawn_as_paired(one)]
+    initialized = _initialized(patient)
+    named = paths(chosen(finding, initialized))
+    layers = [
+        one
+        for one in initialized
+        if (one.path in named or _is_untrained(one)) and not _is_drawn_as_paired(one)
+    ]
     if not layers:
         return None
     copied = copy_of(patient.model)
@@ -112,9 +119,15 @@ def _is_drawn_as_paired(one: LayerFacts) -> bool:
     return all(_could_be_drawn(np.asarray(kernel), paired_initializer(one.activation)) for kernel in known)
 
 
-def _could_be_drawn(kernel: np.ndarray, initializer: str) -> bool:
-    variance = weight_moment(initializer, kernel.shape)
-    if variance is None or not np.all(np.isfinite(kernel)):
+def _is_untrained(one: LayerFacts) -> bool:
+    """Whether the kernels could still be those that the layer's own initialiser drew."""
+    kernels = [np.asarray(w) for w in one.layer.weights if w.name in _KERNELS]
+    return all(np.ptp(kernel) == 0 or _could_be_drawn(kernel, one.initializer) for kernel in kernels)
+
+
+def _could_be_drawn(kernel: np.ndarray, initializer: Any) -> bool:
+    variance = None if initializer is None else weight_moment(initializer, kernel.shape)
+    if not variance or not np.all(np.isfinite(kernel)):
         return False
     if kernel.size > 1 and np.ptp(kernel) == 0:
         return False
