@@ -1,6 +1,7 @@
 """Every remedy on a model that needs it, and on one that cannot be cut: one table holds them all."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -292,8 +293,14 @@ def test_functional_and_nested_models_are_cut_too(make: Callable[[], keras.Model
     assert np.array_equal(_answers(loaded, treated.x), _answers(model, treated.x))
 
 
-def test_only_the_layers_named_are_changed():
-    ill = patient(dense(activation="sigmoid"))
+def test_with_a_layer_all_of_its_activation_are_changed_where_nothing_was_learnt_yet():
+    treated = REMEDIES["replace-activation"].apply(patient(dense(activation="sigmoid")), finding("hidden_1"))
+    assert treated is not None
+    assert [one.activation for one in treated.layers] == ["elu", "elu", "elu", "sigmoid"]
+
+
+def test_in_a_trained_model_only_the_layers_named_are_changed():
+    ill = replace(patient(dense(activation="sigmoid")), trained=True)
     treated = REMEDIES["replace-activation"].apply(ill, finding("hidden_1"))
     assert treated is not None
     assert [one.activation for one in treated.layers] == ["sigmoid", "elu", "sigmoid", "sigmoid"]

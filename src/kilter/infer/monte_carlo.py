@@ -68,7 +68,7 @@ def predict_mc(
     *,
     samples: int = 100,
     seed: int = 0,
-    batch_size: int = 256,
+    batch_size: int = 1024,
     outputs: Outputs = "auto",
     keep_samples: bool = False,
 ) -> MonteCarloPrediction:
@@ -88,7 +88,7 @@ def predict_mc(
         x: inputs, as for :func:`kilter.predict`.
         samples: how often each row is predicted, at least 2.
         seed: of the dropped units, from 0 to 2³² - 1.
-        batch_size: the most rows that are predicted at once.
+        batch_size: the most rows that are predicted at once; the more, the sooner, as far as memory goes.
         outputs: what the model's outputs are: "logits", "probabilities", "numbers", or "auto", which asks
             the loss, then the last activation.
         keep_samples: keep each sample too.

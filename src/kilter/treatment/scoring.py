@@ -37,6 +37,9 @@ _SHORT = 0.05
 _SHORT_ACCURACY = 0.02
 # A network that looked sound may fall short by so many times as much.
 _SOUND = 5
+# Plain methods that go no further than this share of the way from chance to perfect are no yardstick.
+_EASY = 1 / 3
+_MOST_AT_ONCE = 512
 
 
 @dataclass(frozen=True)
@@ -75,6 +78,12 @@ class Scoring:
             return self.learnt_nothing(score)
         return self.better_by(self.plain, score) > self.slack * (_SOUND if sound else 1)
 
+    @property
+    def is_hard(self) -> bool:
+        """Whether plain methods hardly do better than a constant, so that reaching them says little."""
+        perfect = 1.0 if self.measure == "val_accuracy" else 0.0
+        return not abs(self.plain - self.chance) >= _EASY * abs(perfect - self.chance)
+
     def better_by(self, score: float, other: float) -> float:
         """How much better than ``other``: of accuracies their difference, of errors the share saved.
 
@@ -89,8 +98,10 @@ class Scoring:
     def score(self, patient: Patient, model: keras.Model) -> float:
         """The score of ``model`` on the patient's validation rows; NaN where an output is not finite."""
         if self.measure == "val_loss":
-            return evaluate(model, patient.x_val, patient.y_val)["loss"]
-        outputs = np.asarray(predict(model, patient.x_val), dtype=np.float64)
+            size = whole_batches(len(keras.tree.flatten(patient.x_val)[0]))
+            return evaluate(model, patient.x_val, patient.y_val, batch_size=size)["loss"]
+        size = whole_batches(len(patient.y_val))
+        outputs = np.asarray(predict(model, patient.x_val, batch_size=size), dtype=np.float64)
         outputs = outputs.reshape(len(outputs), -1)
         if not np.isfinite(outputs).all():
             return math.nan
@@ -98,6 +109,17 @@ class Scoring:
         if self.measure == "val_rmse":
             return float(np.sqrt(np.mean((outputs - targets.reshape(len(targets), -1)) ** 2)))
         return float(np.mean(_answers(patient, outputs) == class_numbers(targets)))
+
+
+def whole_batches(rows: int) -> int:
+    """A size of batches that so many rows fill, so that one program serves them all; 512 where there is none.
+
+    Example:
+        >>> whole_batches(600), whole_batches(397), whole_batches(10_007)
+        (300, 397, 512)
+    """
+    divisors = (size for size in range(_MOST_AT_ONCE, _MOST_AT_ONCE // 4, -1) if rows % size == 0)
+    return next(divisors, rows if 0 < rows <= 2 * _MOST_AT_ONCE else _MOST_AT_ONCE)
 
 
 def scoring_of(patient: Patient) -> Scoring:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from typing import Any, Final
@@ -30,7 +30,7 @@ from kilter.treatment.choosing import choose
 from kilter.treatment.patient import FitOptions, Patient, compiled_like
 from kilter.treatment.plan import Cabinet
 from kilter.treatment.remedies import REMEDIES, Remedy
-from kilter.treatment.scoring import Scoring, scoring_of
+from kilter.treatment.scoring import Scoring, scoring_of, whole_batches
 from kilter.treatment.statistics import least_pairs
 from kilter.treatment.treatment import Checkup, Treatment, Trials
 from kilter.treatment.twins import Twins
@@ -95,7 +95,7 @@ def treat(
     given = model if graph is None or graph is model else compiled_like(model, graph)
     came = Patient(given, x, y, *validation_data, options=options, seed=seed, trained=trained)
     best, done, trials = _course(came, diagnosis, cabinet, budget, pairs)
-    after = Checkup(_diagnosed_again(best, done), done.score, done.history.history)
+    after = Checkup(done.diagnosis, done.score, done.history.history)
     return Treatment(
         model=done.model,
         changes=best.changes,
@@ -110,11 +110,12 @@ def treat(
 
 @dataclass(frozen=True, eq=False)
 class _Trained:
-    """A model trained for all epochs, with the weights of its best validation loss; its curves and score."""
+    """A model trained for all epochs, with the weights of its best validation loss, and what became of it."""
 
     model: keras.Model
     history: History
     score: float
+    diagnosis: Diagnosis
 
 
 def _course(
@@ -129,7 +130,7 @@ def _course(
     found, begin = diagnosis, None
     while done is None or (begin is None and scoring.falls_short(done.score, sound=diagnosis.ok)):
         if done is not None:
-            begin, found = best, _with_history(diagnosis, best, done.history)
+            begin, found = best, _fallen_short(diagnosis, done.diagnosis)
         chosen, tried = best, trials
         if not found.ok:
             chosen, tried = choose(
@@ -169,35 +170,37 @@ def _trained(patient: Patient, scoring: Scoring, twins: Twins) -> _Trained:
                 patient.x,
                 patient.y,
                 **patient.fit_options(),
+                validation_batch_size=whole_batches(len(keras.tree.flatten(patient.x_val)[0])),
                 seed=patient.seed,
                 measure=None,
                 verbose=0,
             )
             score = scoring.score(patient, trained)
     except KilterError:  # data that the model cannot take: the diagnosis says so, and no remedy helped
-        return _Trained(model, History(), math.nan)
+        return _Trained(model, History(), math.nan, _diagnosed_again(patient, model, {}))
     if trained is not model:
         push(pull(trained), model)
-    return _Trained(model, history, score)
+    return _Trained(model, history, score, _diagnosed_again(patient, model, history.history))
 
 
-def _diagnosed_again(patient: Patient, trained: _Trained) -> Diagnosis:
+def _diagnosed_again(
+    patient: Patient, model: keras.Model, curves: Mapping[str, Sequence[float]]
+) -> Diagnosis:
     return diagnose(
-        trained.model,
+        model,
         patient.x,
         patient.y,
         validation_data=patient.validation,
         batch_size=patient.options.batch_size,
         shuffle=patient.options.shuffle,
         steps=0,
-        history=trained.history.history,
+        history=curves,
         seed=patient.seed,
     )
 
 
-def _with_history(found: Diagnosis, patient: Patient, history: History) -> Diagnosis:
-    """What was found, and what the training adds to it; that it fell short is severe by itself."""
-    again = diagnose(patient.model, patient.x, patient.y, steps=0, history=history.history, seed=patient.seed)
+def _fallen_short(found: Diagnosis, trained: Diagnosis) -> Diagnosis:
+    """What was found before and after the training; that it fell short is severe by itself."""
     short = Finding(
         "loss-not-moving",
         "severe",
@@ -208,8 +211,11 @@ def _with_history(found: Diagnosis, patient: Patient, history: History) -> Diagn
         "",
     )
     # A warning is worth a try now.
-    raised = [replace(one, severity="severe") if one.severity == "warning" else one for one in again.findings]
-    return Diagnosis(ranked([*found.findings, *raised, short]))
+    raised = [
+        replace(one, severity="severe") if one.severity == "warning" else one
+        for one in (*found.findings, *trained.findings)
+    ]
+    return Diagnosis(ranked([*raised, short]))
 
 
 def _before(diagnosis: Diagnosis, trials: Trials) -> Checkup:

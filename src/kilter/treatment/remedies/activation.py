@@ -27,7 +27,8 @@ _PLAIN_LEAKY_SLOPE = 0.2
 def replace_activation(patient: Patient, finding: Finding) -> Patient | None:
     """ELU, and weights drawn for it (He), in the hidden layers named, or in all with a poor activation.
 
-    Poor are all but the ReLU family and its smooth kin; a layer that is named is changed unless it has ELU.
+    Poor are all but the ReLU family and its smooth kin; a layer that is named is changed unless it has ELU,
+    and with it all that have its activation: units that die in one layer of a stack die in the next.
     A leaky slope of 1 or more becomes 0.2. Outputs, and linear layers that are not named, stay.
     """
     layers = _to_change(patient, finding)
@@ -59,7 +60,8 @@ def _to_change(patient: Patient, finding: Finding) -> list[LayerFacts]:
     named = {place.partition("#")[0] for place in finding.where}
     listed = [one for one in layers if {one.path, one.activation_layer} & named]
     if listed:
-        return [one for one in listed if one.activation != _SOUND]
+        poor = {one.activation for one in listed} - {_SOUND}
+        return [one for one in (listed if patient.trained else layers) if one.activation in poor]
     return [one for one in layers if one.activation not in (*_ALIVE, "linear")]
 
 
