@@ -43,7 +43,7 @@ def model(
         {"optimizer": keras.optimizers.Adam(0.5)},
         {"loss": keras.losses.BinaryCrossentropy(), "metrics": []},
     ],
-    ids=str,
+    ids=["initialiser", "its deviation", "rate", "an equal loss"],
 )
 def test_initialisers_and_rates_make_no_difference(options):
     reference = model() if "loss" not in options else model(loss=keras.losses.BinaryCrossentropy())
@@ -64,7 +64,18 @@ def test_initialisers_and_rates_make_no_difference(options):
         {"loss": lambda y, p: (y - p) ** 2},
         {"metrics": ["accuracy"]},
     ],
-    ids=str,
+    ids=[
+        "activation",
+        "dropout",
+        "frozen",
+        "optimiser",
+        "its momentum",
+        "clipping",
+        "loss",
+        "logits",
+        "a function",
+        "metrics",
+    ],
 )
 def test_whatever_changes_the_program_does(options):
     assert structure(model(**options)) != structure(model())
