@@ -45,6 +45,7 @@ LAZY = {
     "kilter/nn/__init__.py": "the recipe checker reads the builders' options without loading Keras",
     "kilter/runs/__init__.py": "`kilter runs` reads records without loading Keras",
     "kilter/data/__init__.py": "reading data needs no JAX, and arrays in memory no reader of files",
+    "kilter/backend.py": "JAX must not load before the backend is chosen, nor for `kilter --help`",
     "kilter/runs/fit.py": "a training that keeps no run loads neither checkpoints nor event files",
     "kilter/engine/stream.py": "grain, half of the memory of kilter's imports, is for data that do not fit",
     "kilter/data/libraries.py": "scikit-learn and Keras are loaded only for the named sets that need them",

@@ -17,6 +17,8 @@ from typing import Any
 
 import jax
 
+from kilter.backend import hasty_compilation
+
 CACHE_BYTES = 1 << 30
 
 
@@ -52,7 +54,8 @@ def quick_compilation() -> Iterator[None]:
     """
     token = _quick.set(True)
     try:
-        yield
+        with hasty_compilation():
+            yield
     finally:
         _quick.reset(token)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from kilter import backend  # noqa: F401  (chooses JAX before Keras loads)
+from kilter.backend import hasty_compilation  # chooses JAX before Keras loads
 
 # isort: split
 import keras
@@ -18,7 +18,8 @@ def draw(initializer: Any, shape: Sequence[int], seed: int) -> np.ndarray:
     config = known.get_config()
     if "seed" in config:
         known = type(known).from_config({**config, "seed": seed})
-    return np.asarray(known(tuple(shape)))
+    with hasty_compilation():
+        return np.asarray(known(tuple(shape)))
 
 
 def draw_weights(layers: Iterable[Any], seed: int) -> None:
