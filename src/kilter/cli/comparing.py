@@ -28,7 +28,11 @@ def compare(
 
     ``options`` are those of :func:`kilter.compare`. With ``as_json`` progress goes to stderr.
     """
-    recipes = recipes_from(sources, settings)
+    compare_candidates(recipes_from(sources, settings), options, as_json=as_json)
+
+
+def compare_candidates(recipes: Mapping[str, Recipe], options: Mapping[str, Any], *, as_json: bool) -> None:
+    """Compare recipes by name, the baseline first; print the table and the verdicts, write the page."""
     _say(f"{len(recipes)} recipes: {', '.join(recipes)}", err=as_json)
     comparison = compare_recipes(recipes, **options, progress=lambda told: _say(_line(told), err=as_json))
     page = write_comparison(comparison)

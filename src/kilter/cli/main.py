@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from kilter import __version__
+from kilter.cli.comparison_commands import compare, sweep
 from kilter.cli.group import KilterGroup
 from kilter.cli.options import AllowCode, Model
 from kilter.cli.reuse_commands import pretrain, transfer
@@ -304,38 +305,8 @@ def fold_bn(
 app.command()(pretrain)
 
 
-@app.command()
-def compare(
-    recipes: Annotated[
-        list[Path],
-        typer.Argument(metavar="RECIPE.TOML|FOLDER...", help="Recipes; the first one is the baseline."),
-    ],
-    settings: Annotated[
-        list[str] | None,
-        typer.Option("--set", metavar="SECTION.KEY=VALUE", help="Override a key of all recipes."),
-    ] = None,
-    pairs: Annotated[
-        int | None, typer.Option("--pairs", help="Runs of each; without it 6, or as many as are needed.")
-    ] = None,
-    metric: Annotated[
-        str | None, typer.Option("--metric", help="Such as val_accuracy, which is the usual one of classes.")
-    ] = None,
-    seed: Annotated[int, typer.Option("--seed", help="Seed of the first pair, and of the split.")] = 0,
-    out: Annotated[
-        Path | None, typer.Option("--out", metavar="DIR", help="The folder; finished runs in it are kept.")
-    ] = None,
-    workers: Annotated[
-        int | None, typer.Option("--workers", help="Processes, each on its own core; without it all cores.")
-    ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
-) -> None:
-    """Compare recipes on paired seeds.
-
-    Each is trained with the same seeds on the same rows; exact tests say which differences are proven."""
-    from kilter.cli import comparing
-
-    options = {"pairs": pairs, "metric": metric, "seed": seed, "out": out, "workers": workers}
-    comparing.compare(recipes, settings or [], options, as_json=as_json)
+app.command()(compare)
+app.command()(sweep)
 
 
 @app.command()

@@ -1,0 +1,75 @@
+"""The commands that compare recipes on paired seeds, and their options; what they do loads when they run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+Pairs = Annotated[
+    int | None, typer.Option("--pairs", help="Runs of each; without it 6, or as many as are needed.")
+]
+Metric = Annotated[
+    str | None, typer.Option("--metric", help="Such as val_accuracy, which is the usual one of classes.")
+]
+FirstSeed = Annotated[int, typer.Option("--seed", help="Seed of the first pair, and of the split.")]
+ComparisonFolder = Annotated[
+    Path | None, typer.Option("--out", metavar="DIR", help="The folder; finished runs in it are kept.")
+]
+Workers = Annotated[
+    int | None, typer.Option("--workers", help="Processes, each on its own core; without it all cores.")
+]
+
+
+def compare(
+    recipes: Annotated[
+        list[Path],
+        typer.Argument(metavar="RECIPE.TOML|FOLDER...", help="Recipes; the first one is the baseline."),
+    ],
+    settings: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="SECTION.KEY=VALUE", help="Override a key of all recipes."),
+    ] = None,
+    pairs: Pairs = None,
+    metric: Metric = None,
+    seed: FirstSeed = 0,
+    out: ComparisonFolder = None,
+    workers: Workers = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
+) -> None:
+    """Compare recipes on paired seeds.
+
+    Each is trained with the same seeds on the same rows; exact tests say which differences are proven."""
+    from kilter.cli import comparing
+
+    options = {"pairs": pairs, "metric": metric, "seed": seed, "out": out, "workers": workers}
+    comparing.compare(recipes, settings or [], options, as_json=as_json)
+
+
+def sweep(
+    source: Annotated[
+        str, typer.Argument(metavar="RECIPE.TOML|DATA", help="A recipe, or data for the usual one.")
+    ],
+    ranges: Annotated[
+        list[str],
+        typer.Option("--vary", metavar="SECTION.KEY=[A, B, ...]", help="Values to try; again to combine."),
+    ],
+    settings: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="SECTION.KEY=VALUE", help="Override a key of all recipes."),
+    ] = None,
+    pairs: Pairs = None,
+    metric: Metric = None,
+    seed: FirstSeed = 0,
+    out: ComparisonFolder = None,
+    workers: Workers = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
+) -> None:
+    """Try values of a recipe's keys on paired seeds.
+
+    Every combination is compared with the recipe as it is; exact tests say which gains are proven."""
+    from kilter.cli import sweeping
+
+    options = {"pairs": pairs, "metric": metric, "seed": seed, "out": out, "workers": workers}
+    sweeping.sweep(source, ranges, settings or [], options, as_json=as_json)
