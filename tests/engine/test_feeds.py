@@ -11,7 +11,7 @@ import keras
 import numpy as np
 import pytest
 
-from kilter.engine import stream
+from kilter.engine import program, stream
 from kilter.engine.batches import collect, is_array
 from kilter.engine.feed import Order, ResidentFeed
 from kilter.engine.fit import fit
@@ -235,3 +235,27 @@ def test_resident_blocks_are_the_full_batches_and_the_rest():
     shapes = [(block.order.shape, block.steps) for block in feed.blocks(0)]
     assert shapes == [((3, 16), 3), ((1, 2), 1)]
     assert feed.steps == 4
+
+
+@pytest.mark.parametrize(
+    ("rows", "rare"), [(12, [False]), (10, [False, True]), (7, [False, True]), (3, [False])]
+)
+def test_a_partial_batch_after_whole_ones_is_rare(rows, rare):
+    found = ResidentFeed(collect(np.zeros((rows, 2)), np.zeros(rows)), Order(4, shuffle=False, seed=0))
+    assert [block.rare for block in found.blocks(0)] == rare
+
+
+@pytest.mark.parametrize("convolves", [False, True])
+def test_what_is_rare_is_compiled_soon_unless_it_convolves(convolves, monkeypatch):
+    asked = []
+
+    def noted(*, soon=False):
+        asked.append(soon)
+        return {}
+
+    monkeypatch.setattr(program, "compile_options", noted)
+    layer = keras.layers.Conv1D(2, 2) if convolves else keras.layers.Dense(2)
+    model = keras.Sequential([keras.Input((4, 1)), layer, keras.layers.Flatten(), keras.layers.Dense(1)])
+    model.compile(optimizer="sgd", loss="mse")
+    fit(model, np.ones((10, 4, 1)), np.ones((10, 1)), batch_size=4, verbose=0)
+    assert asked == [False, not convolves]

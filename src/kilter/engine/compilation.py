@@ -65,11 +65,18 @@ def is_quick() -> bool:
     return _quick.get() and jax.default_backend() == "cpu"
 
 
-def compile_options() -> dict[str, Any]:
-    """Options for XLA by platform: on a CPU, vectors as wide as the machine has; see docs/decisions.md."""
-    if is_quick():
-        return {"xla_backend_optimization_level": 0}
-    return {"xla_cpu_prefer_vector_width": 512} if jax.default_backend() == "cpu" else {}
+def compile_options(*, soon: bool = False) -> dict[str, Any]:
+    """Options for XLA by platform: on a CPU, vectors as wide as the machine has; see docs/decisions.md.
+
+    ``soon``: compiled sooner, to slower code, as within :func:`quick_compilation`.
+    """
+    if jax.default_backend() != "cpu":
+        return {}
+    return (
+        {"xla_backend_optimization_level": 0}
+        if soon or _quick.get()
+        else {"xla_cpu_prefer_vector_width": 512}
+    )
 
 
 enable_cache()

@@ -21,11 +21,13 @@ class Block(NamedTuple):
     """Rows on the device and ``order`` (int32, shape (batches, batch size)), the row numbers of each batch.
 
     Only the first ``steps`` batches are to be used; the others pad the block to a shape already compiled.
+    ``rare``: a batch of a size of its own, taken once an epoch, after many of another size.
     """
 
     data: Any
     order: jax.Array
     steps: int
+    rare: bool = False
 
 
 class Feed(Protocol):
@@ -90,4 +92,5 @@ class ResidentFeed:
         whole = self.rows.count - self.rows.count % size
         for part in (numbers[:whole].reshape(-1, size), numbers[whole:].reshape(1, -1)):
             if part.size:
-                yield Block(self.rows.data, jnp.asarray(part), len(part))
+                rare = len(part) == 1 and whole > part.size
+                yield Block(self.rows.data, jnp.asarray(part), len(part), rare)

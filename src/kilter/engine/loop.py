@@ -91,11 +91,13 @@ class Runner:
                 lambda: steps_program(self.step()),
                 arguments,
                 donate=(0,),
+                rare=block.rare,
             )
         began = time.perf_counter()
         result = jax.block_until_ready(program(*arguments))  # the host reads what the chunk made
-        rate = (stop - start) / max(time.perf_counter() - began, 1e-6)
-        self.steps_a_chunk = max(1, int(rate * CHUNK_SECONDS))
+        if not block.rare:
+            rate = (stop - start) / max(time.perf_counter() - began, 1e-6)
+            self.steps_a_chunk = max(1, int(rate * CHUNK_SECONDS))
         return result
 
 

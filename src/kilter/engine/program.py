@@ -28,6 +28,8 @@ from kilter.engine.step import Step
 
 Chunk = Callable[..., Any]
 _SHELF = "_kilter_programs"
+# As StableHLO writes it. A convolution that is not optimised takes a CPU many times as long.
+_CONVOLUTION = "stablehlo.convolution"
 
 
 def take(data: Any, rows: jax.Array) -> Any:
@@ -81,20 +83,25 @@ class Shelf:
         arguments: tuple[Any, ...],
         *,
         donate: tuple[int, ...] = (),
+        rare: bool = False,
     ) -> Any:
         """The program ``name`` for the shapes of ``arguments``, compiled now if it is not on the shelf.
 
         ``make`` gives the function to compile; ``donate`` its arguments whose memory it may use. ``owners``
         are the objects that the trace depends on; they are kept alive, so that no identity in the key can
-        be used twice.
+        be used twice. What is called ``rare``-ly is compiled soon rather than well, unless it convolves.
         """
         leaves, structure = jax.tree.flatten(arguments)
         shapes = tuple((jnp.shape(leaf), jnp.result_type(leaf).name) for leaf in leaves)
-        key = (name, structure, shapes, tuple(id(owner) for owner in owners), is_quick())
+        key = (name, structure, shapes, tuple(id(owner) for owner in owners), is_quick(), rare)
         if key not in self.programs:
             began = time.perf_counter()
             lowered = jax.jit(make(), donate_argnums=donate).lower(*arguments)
-            self.programs[key] = (lowered.compile(compiler_options=compile_options() or None), owners)
+            soon = rare and _CONVOLUTION not in lowered.as_text()
+            self.programs[key] = (
+                lowered.compile(compiler_options=compile_options(soon=soon) or None),
+                owners,
+            )
             self.seconds += time.perf_counter() - began
         return self.programs[key][0]
 

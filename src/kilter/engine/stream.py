@@ -86,7 +86,8 @@ class StreamFeed:
         for part in _read(self.rows.data, [(part, batches * size) for part in parts]):
             yield _block(part.data, size, len(part.numbers) // size, part.numbers)
         for part in _read(self.rows.data, [(tail, len(tail)) for tail in tails]):
-            yield _block(part.data, len(part.numbers), 1, part.numbers)
+            last = _block(part.data, len(part.numbers), 1, part.numbers)
+            yield last._replace(rare=whole > len(part.numbers))
 
 
 @dataclass(frozen=True)
