@@ -48,6 +48,7 @@ PUBLISHED = {
     "cifar10/d-alpha-dropout": Published("+ alpha dropout", "48.9", "52.1"),
     "cifar10/e-mc-dropout": Published("+ MC dropout, not retrained", "48.9", "48.5"),
     "cifar10/f-one-cycle": Published("1cycle, batch 128, 15 epochs", "52.0", "52.4"),
+    "cifar10/f-one-cycle-batch-norm": Published("+ batch normalisation", "–", "–"),
     "cifar10/g-best": Published("1cycle, BN, flips and shifts", "–", "–"),
     "cifar10/h-quick": Published("as soon as possible to 44.84", "–", "–"),
     "fashion/a-batch-norm": Published("BN before 300, 100 ELU, SGD", "–", "–"),

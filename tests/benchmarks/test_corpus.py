@@ -37,6 +37,7 @@ def test_the_corpus_is_as_large_as_it_says_and_names_are_unique():
     assert {case.sketch.optimizer for case in cases()} >= {"sgd", "momentum", "adam", "nadam", "rmsprop"}
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("name", SMALL)
 def test_what_is_wrong_is_found_and_named(name: str):
     case = CASES[name]

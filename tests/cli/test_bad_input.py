@@ -160,6 +160,7 @@ def test_wrong_usage_exits_with_two_and_says_how(kilter, words):
     assert "Error:" in ended.err
 
 
+@pytest.mark.long
 @pytest.mark.sampled(3)
 @pytest.mark.parametrize("case", ["no such source", "unknown key", "set of a wrong type"])
 def test_the_same_from_a_shell(case, place, tmp_path):

@@ -33,6 +33,7 @@ def test_a_recipe_leaves_an_encoder_for_reuse(kilter, tmp_path):
     assert student.predict(np.zeros((2, 8, 8, 1)), verbose=0).shape == (2, 10)
 
 
+@pytest.mark.long
 def test_data_and_a_task_are_enough(kilter, tmp_path):
     options = ("--task", "jigsaw", "--out", tmp_path / "e.keras", "--json", *SMALL)
     told = [json.loads(kilter("pretrain", "digits", *options).out) for _ in range(2)]

@@ -183,6 +183,7 @@ def test_images_that_do_not_fit_are_refused_before_training():
     assert not shelf(model).programs
 
 
+@pytest.mark.long
 def test_one_transformation_alone_needs_no_list_and_all_go_together():
     assert same_bits(trained(Flip()), trained([Flip()]))
     together = [Flip(), Rotate(20), Shift(0.2), Brightness(0.2), Cutout(2), Mixup(1.0), Cutmix()]

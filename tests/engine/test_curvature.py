@@ -103,6 +103,7 @@ def test_too_few_products_are_said_to_be_too_few():
     assert np.abs(true - found.eigenvalue).min() <= found.residual
 
 
+@pytest.mark.long
 def test_convolutions_pooling_and_recurrence_have_second_derivatives():
     generator = np.random.default_rng(0)
     image, series = generator.normal(size=(16, 8, 8, 1)), generator.normal(size=(16, 5, 2))
@@ -124,6 +125,7 @@ def test_convolutions_pooling_and_recurrence_have_second_derivatives():
         assert largest_curvature(model, x, np.ones(16)).eigenvalue > 0
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("name", ["nadam, dropout, batch norm", "loss scale", "two inputs"])
 def test_looking_changes_no_bit(name):
     model = MODELS[name]()

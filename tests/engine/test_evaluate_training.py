@@ -40,6 +40,7 @@ def trained(hidden: Any = stochastic, **how: Any) -> tuple[keras.Model, dict[str
     return model, fit(model, X, Y, **options).history
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize(
     ("how", "weights"),
     [

@@ -83,6 +83,7 @@ def model_for(name: str, **compiled: Any) -> keras.Model:
     return model
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("name", CASES)
 @pytest.mark.parametrize("weighted", [False, True])
 def test_the_loss_is_that_of_keras_on_mixed_targets(name, weighted):

@@ -174,6 +174,7 @@ def _convolutional() -> list[Any]:
     ]
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("stack", [_recurrent, _convolutional], ids=["recurrent", "convolutional"])
 def test_recurrent_and_convolutional_networks(stack: Any):
     x, y = rows()

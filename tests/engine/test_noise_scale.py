@@ -110,6 +110,7 @@ def test_the_interval_is_a_jackknife_over_the_batches():
     assert found.low == pytest.approx(1 / (inverse(vectors) + 1.96 * error))
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("name", ["nadam, dropout, batch norm", "loss scale", "two inputs"])
 def test_looking_changes_no_bit(name):
     model = MODELS[name]()

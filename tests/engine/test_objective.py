@@ -148,6 +148,7 @@ UNSATURATED = {
 }
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("name", UNSATURATED)
 def test_values_are_keras_own_where_it_does_not_clip(name: str):
     loss, targets, ending = UNSATURATED[name]

@@ -75,6 +75,7 @@ def network(optimizer: Any) -> keras.Model:
     return model
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("name", TRANSFORMATIONS)
 def test_training_is_that_of_a_loop_written_with_optax(name: str):
     x, y = rows()

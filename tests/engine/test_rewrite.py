@@ -113,7 +113,7 @@ def _agree_on_one_step(shape: tuple[int, ...], stack: list[Any], x: np.ndarray) 
         assert relative(change, expected) < 1e-4 or np.abs(change - expected).max() < 1e-5
 
 
-@pytest.mark.sampled(3)
+@pytest.mark.sampled(9)
 @pytest.mark.parametrize("size", [1, 8])
 @pytest.mark.parametrize("name", STACKS)
 def test_the_rewritten_step_gives_the_numbers_of_the_step(name: str, size: int):

@@ -120,6 +120,7 @@ def trained_by_hand(step: Callable[..., Any], schedule: schedules.Schedule) -> n
     return w
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("name", REFERENCES)
 def test_momentum_and_rate_of_every_step_reach_the_optimizer(name: str):
     make, reference = REFERENCES[name]
@@ -160,7 +161,7 @@ CONSTANT = {
 }
 
 
-@pytest.mark.sampled(3)
+@pytest.mark.sampled(6)
 @pytest.mark.parametrize("name", CONSTANT)
 def test_a_momentum_that_stays_is_the_momentum_of_keras(name: str):
     make = CONSTANT[name]

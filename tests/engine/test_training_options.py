@@ -29,6 +29,7 @@ def test_a_validation_split():
     assert_parity(lambda: classifier("adam"), x, y, validation_split=0.3)
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("weighted", [True, False])
 def test_validation_data_with_and_without_weights(weighted: bool):
     x, y = rows()
@@ -51,6 +52,7 @@ def test_validation_changes_no_bit_of_the_training():
         np.testing.assert_array_equal(np.asarray(one.value), np.asarray(other.value))
 
 
+@pytest.mark.long
 def test_the_first_epoch_can_be_given():
     x, y = rows()
     ours, _ = assert_parity(lambda: classifier("adam"), x, y, epochs=5, initial_epoch=3)

@@ -90,7 +90,7 @@ def data_for(model):
     return ([x, x[:, ::-1].copy()] if len(model.inputs) == 2 else x), y
 
 
-@pytest.mark.sampled(3)
+@pytest.mark.sampled(6)
 @pytest.mark.parametrize("trial", TRIALS.values(), ids=TRIALS)
 @pytest.mark.parametrize("make", MODELS.values(), ids=MODELS)
 def test_a_trial_changes_no_bit_and_training_goes_on_as_without(make, trial):
@@ -129,6 +129,7 @@ class Stop(Exception):
     pass
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("trial", TRIALS.values(), ids=TRIALS)
 @pytest.mark.parametrize("how", ["Ctrl-C", "error"])
 def test_an_interrupted_trial_leaves_the_model_as_it_was(trial, how, monkeypatch):

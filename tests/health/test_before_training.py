@@ -342,6 +342,7 @@ HEALTHY: dict[str, Callable[[], Program]] = {
 }
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize(("code", "severity", "make"), FAULTY)
 def test_faults_are_found(code: str, severity: str, make: Callable[[], Program]):
     found = {one.code: one for one in findings(make())}

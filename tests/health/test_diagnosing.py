@@ -39,6 +39,7 @@ def test_sound_stacks_of_any_depth_are_let_pass(activation: str, init: str, dept
         assert [one.code for one in found if one.severity != "note"] == []
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("depth", DEPTHS)
 @pytest.mark.parametrize(("activation", "init", "code", "least", "severe"), FAULTS)
 def test_faulty_stacks_of_any_depth_are_named(

@@ -52,11 +52,13 @@ def findings(options, optimizer):
         return [one for check in checks for one in check(context)]
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize(("options", "optimizer"), SOUND.values(), ids=SOUND)
 def test_nothing_severe_is_said_of_a_sound_network(options, optimizer):
     assert [one.code for one in findings(options, optimizer()) if one.severity == "severe"] == []
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize(("options", "optimizer", "code"), FAULTY.values(), ids=FAULTY)
 def test_the_first_severe_finding_names_the_fault(options, optimizer, code):
     severe = [one.code for one in findings(options, optimizer()) if one.severity == "severe"]

@@ -78,7 +78,7 @@ def inputs(shape: tuple[int, ...], rows: int = 2) -> np.ndarray:
     return np.random.default_rng(0).normal(1.0, 0.5, size=(rows, *shape)).astype("float32")
 
 
-@pytest.mark.sampled(3)
+@pytest.mark.sampled(6)
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_kind_of_dropout_is_that_of_keras_in_training(kind: str):
     model, x = network(kind), inputs(KINDS[kind][1])

@@ -33,6 +33,7 @@ def cut_by_hand(model, share, scope):
     return kernels
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("scope", ["global", "layer"])
 def test_the_curve_is_what_keras_measures_on_models_cut_by_hand(trained, scope):
     model, x, y = trained

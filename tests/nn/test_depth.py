@@ -48,6 +48,7 @@ PREDICTABLE = {
 }
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("name", PREDICTABLE)
 def test_theory_is_what_networks_do(name):
     model = nn.mlp((100,), 300, hidden=(300,) * 6, **PREDICTABLE[name])

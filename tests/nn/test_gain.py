@@ -18,6 +18,7 @@ DRAWS = np.random.default_rng(0).normal(size=400_000).astype("float32")
 ELEMENTWISE = [name for name in PAIRINGS if name not in ("softmax", "rrelu", "prelu")]
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("activation", ELEMENTWISE)
 @pytest.mark.parametrize("variance", [0.25, 1.0, 9.0])
 def test_moments_are_those_of_monte_carlo(activation, variance):

@@ -55,6 +55,7 @@ def test_the_same_seed_gives_the_same_bits_and_another_one_others():
     assert not same(weights(first.encoder), weights(other.encoder))
 
 
+@pytest.mark.long
 def test_it_is_said_when_nothing_was_learnt():
     noise = np.random.default_rng(0).integers(0, 256, (200, 8, 8, 1)).astype("uint8")
     done = auxiliary(dense_encoder(), noise, task="rotation", epochs=1, **QUICK | {"learning_rate": 1e-9})

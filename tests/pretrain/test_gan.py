@@ -92,6 +92,7 @@ def test_the_carry_keeps_its_structure():
     assert jax.tree.all(same)
 
 
+@pytest.mark.long
 def test_it_learns_a_ring_of_points_and_leaves_the_models_alone():
     angle = np.random.default_rng(1).uniform(0, 2 * np.pi, 512)
     ring = np.stack([np.cos(angle), np.sin(angle)], axis=1).astype("float32")

@@ -39,6 +39,7 @@ ENCODERS = {
 }
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("tied", [False, True])
 @pytest.mark.parametrize("case", ENCODERS)
 def test_the_mirror_leads_back(case, tied):

@@ -34,6 +34,7 @@ def slow_nt_xent(first, second, temperature):
     return np.mean(losses), np.mean(hits)
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize(("rows", "temperature"), [(2, 0.5), (7, 0.1), (16, 1.0)])
 def test_nt_xent_is_the_papers(rows, temperature):
     rng = np.random.default_rng(rows)
@@ -45,6 +46,7 @@ def test_nt_xent_is_the_papers(rows, temperature):
     assert float(accuracy) == pytest.approx(expected[1])
 
 
+@pytest.mark.long
 def test_nt_xent_of_views_that_are_all_alike_is_the_logarithm_of_their_number():
     same = jnp.ones((4, 3))
     assert float(nt_xent(same, same, 0.2)[0]) == pytest.approx(np.log(7), rel=1e-5)
@@ -115,6 +117,7 @@ def test_only_masked_pixels_count():
     assert float(judged.measure) == pytest.approx(4.0)
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("count", [1, 9, 200])
 def test_partners_are_of_the_kind_that_was_drawn(count):
     groups = jnp.asarray(np.random.default_rng(1).integers(0, 5, count))

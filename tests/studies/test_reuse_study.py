@@ -129,7 +129,7 @@ def test_labels_are_nested_and_in_their_shares():
     assert np.array_equal(order, labelled_first(y, seed=3))
 
 
-@pytest.mark.sampled(3)
+@pytest.mark.sampled(9)
 @pytest.mark.parametrize("name", READY)
 def test_every_ready_way_trains_an_encoder_that_can_be_reused(name):
     images = np.random.default_rng(0).random((64, 8, 8, 1)).astype("float32")

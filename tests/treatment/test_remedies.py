@@ -211,7 +211,7 @@ def test_the_table_is_whole():
     assert named <= set(REMEDIES)
 
 
-@pytest.mark.sampled(2)
+@pytest.mark.sampled(6)
 @pytest.mark.parametrize("code", CASES)
 def test_a_remedy_does_what_it_says(code: str, tmp_path: Path):
     make, promised = CASES[code]
@@ -242,6 +242,7 @@ def test_a_remedy_does_what_it_says(code: str, tmp_path: Path):
     assert np.array_equal(_answers(loaded, treated.x), _answers(model, treated.x))
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("code", REMEDIES)
 def test_a_model_that_cannot_be_cut_is_treated_without_a_cut_or_not_at_all(code: str):
     model = Written()
@@ -274,6 +275,7 @@ def test_reinitialising_works_on_a_model_that_cannot_be_cut():
     assert np.mean(kernel**2) == pytest.approx(weight_moment("glorot_uniform", (6, 6)), rel=0.6)
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize(
     "make", [lambda: dense(functional=True, activation="sigmoid"), nested], ids=["functional", "nested"]
 )
@@ -350,6 +352,7 @@ OUTPUTS = [  # units, activation, loss, targets -> units, activation, loss; None
 ]  # fmt: skip
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize(
     "case",
     OUTPUTS,
