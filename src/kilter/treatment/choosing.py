@@ -40,7 +40,7 @@ _LEAST_STEPS: Final = 20
 # A search in which nothing learns is made once more, so many times as long; and it may take so many times
 # the time that is meant for it, one that has not caught up with plain methods somewhat more than that time.
 _LONGER: Final = 5
-_SOMEWHAT_LONGER: Final = 3
+_SOMEWHAT_LONGER: Final = 2
 _AS_IT_CAME: Final = "as it came"
 
 
@@ -88,7 +88,7 @@ class Search:
         short = self.scoring.falls_short(score)
         if self.scoring.learnt_nothing(score) or (self.thorough and short):
             return spent > self.seconds * _LONGER
-        return spent > self.seconds * (_SOMEWHAT_LONGER if short or self.scoring.is_hard else 1)
+        return spent > self.seconds * (_SOMEWHAT_LONGER if short else 1)
 
 
 def choose(
@@ -184,8 +184,7 @@ def _search(patient: Patient, scoring: Scoring, budget: float, seed: int, twins:
         least = _LEAST_STEPS * patient.options.batch_size
         rows = min(rows, max(least, int(rows * allowed / seconds)))
     least = math.ceil(_TRIAL_STEPS / patient.steps_per_epoch) if rows == patient.rows else 1
-    hard = _SOMEWHAT_LONGER if scoring.is_hard else 1  # what learns slowly shows late
-    count = min(epochs, hard * max(least, int(allowed / seconds)))
+    count = min(epochs, max(least, int(allowed / seconds)))
     search = Search(scoring, count, rows, seed, for_all, twins)
     if rows == patient.rows:
         search.benches[id(patient)] = bench, PairedRun(seed, math.nan, None, seconds, (), "")
@@ -209,15 +208,15 @@ def _more(
 ) -> tuple[Patient, float]:
     """With further changes where each pays: the optimiser and the rate, and more while nothing is learnt.
 
-    What is as good as plain methods already, after so short a training, is tried with another optimiser only,
-    unless plain methods get nowhere with these data. What still falls short of them in a thorough search is
-    tried with everything. A change that does not pay is left out again.
+    What is as good as plain methods already, after so short a training, is tried with another optimiser only.
+    What still falls short of them in a thorough search is tried with everything.
+    A change that does not pay is left out again.
     """
     scoring = search.scoring
-    codes = FURTHER if scoring.falls_short(score) or scoring.is_hard else FURTHER[:1]
+    codes = FURTHER if scoring.falls_short(score) else FURTHER[:1]
     for number, more in enumerate(further(best, diagnosis, cabinet, codes)):
         well = not (scoring.falls_short if search.thorough else scoring.learnt_nothing)(score)
-        enough = well and number >= (3 if scoring.is_hard else 2)
+        enough = well and number >= 2
         if search.over(score) or enough or (scoring.measure == "val_accuracy" and score >= 1 - _WORTH):
             break
         reached = search.run(more, "one more change")

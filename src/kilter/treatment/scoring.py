@@ -37,8 +37,6 @@ _SHORT = 0.05
 _SHORT_ACCURACY = 0.02
 # A network that looked sound may fall short by so many times as much.
 _SOUND = 5
-# Plain methods that go no further than this share of the way from chance to perfect are no yardstick.
-_EASY = 1 / 3
 _MOST_AT_ONCE = 512
 
 
@@ -77,12 +75,6 @@ class Scoring:
         if self.learnt_nothing(score) or math.isnan(self.plain):
             return self.learnt_nothing(score)
         return self.better_by(self.plain, score) > self.slack * (_SOUND if sound else 1)
-
-    @property
-    def is_hard(self) -> bool:
-        """Whether plain methods hardly do better than a constant, so that reaching them says little."""
-        perfect = 1.0 if self.measure == "val_accuracy" else 0.0
-        return not abs(self.plain - self.chance) >= _EASY * abs(perfect - self.chance)
 
     def better_by(self, score: float, other: float) -> float:
         """How much better than ``other``: of accuracies their difference, of errors the share saved.
