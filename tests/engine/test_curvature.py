@@ -47,6 +47,7 @@ def test_gradient_descent_diverges_above_the_stable_rate_and_not_below():
         assert (losses[-1] > losses[0]) == diverges
 
 
+@pytest.mark.long
 def test_a_network_has_the_eigenvalue_of_its_hessian_written_out():
     x, y = rows(100)
     keras.utils.set_random_seed(0)

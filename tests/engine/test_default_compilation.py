@@ -8,7 +8,6 @@ from pathlib import Path
 CASES = (
     "test_determinism.py::test_same_seeds_give_the_same_bits_with_dropout_and_shuffling",
     "test_feeds.py::test_a_file_gives_the_bits_of_an_array",
-    "test_training_options.py::test_validation_changes_no_bit_of_the_training",
     "test_parity.py::test_weights_agree_with_keras[nadam-batch-normalization]",
 )
 

@@ -113,6 +113,7 @@ def test_it_learns_a_ring_of_points_and_leaves_the_models_alone():
     assert len(found.history.seconds) == len(found.history.epoch) == 40
 
 
+@pytest.mark.long
 def test_images_give_an_encoder_a_picture_and_the_same_bits_again():
     images = np.random.default_rng(0).integers(0, 256, (40, 10, 9, 1)).astype("uint8")
     first, second = (gan(images, epochs=2, batch_size=16, latent=4, seed=3) for _ in range(2))

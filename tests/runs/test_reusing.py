@@ -49,6 +49,7 @@ def test_the_stages_train_what_they_say_and_the_source_stays(reusing, source, tm
     assert source.read_bytes() == before
 
 
+@pytest.mark.long
 def test_a_run_is_replayed_from_its_own_recipe_and_refuses_another_file(reusing, source, tmp_path):
     result = train(reusing, parent=tmp_path / "a", verbose=0)
     records = open_run(result.path)
