@@ -171,3 +171,9 @@ def test_scores_say_what_is_no_better_than_a_constant():
     assert not error.learnt_nothing(0.9)
     assert error.better_by(0.5, 1.0) == 0.5
     assert error.better_by(0.5, float("nan")) == np.inf == -error.better_by(float("nan"), 0.5)
+
+
+def test_an_error_next_to_nothing_is_not_short_of_none_at_all():
+    scoring = Scoring("val_rmse", chance=1.0, plain=0.0, slack=0.05)
+    assert not scoring.falls_short(0.002)
+    assert scoring.falls_short(0.2)

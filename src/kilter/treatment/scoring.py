@@ -37,6 +37,8 @@ _SHORT = 0.05
 _SHORT_ACCURACY = 0.02
 # A network that looked sound may fall short by so many times as much.
 _SOUND = 5
+# Errors that differ by less than this share of a constant answer's are alike, however small the lesser is.
+_NEXT_TO_NOTHING = 0.02
 _MOST_AT_ONCE = 512
 
 
@@ -74,6 +76,8 @@ class Scoring:
         """
         if self.learnt_nothing(score) or math.isnan(self.plain):
             return self.learnt_nothing(score)
+        if self.measure != "val_accuracy" and abs(score - self.plain) <= _NEXT_TO_NOTHING * self.chance:
+            return False  # a share of an error that is next to nothing says nothing
         return self.better_by(self.plain, score) > self.slack * (_SOUND if sound else 1)
 
     def better_by(self, score: float, other: float) -> float:
