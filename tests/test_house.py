@@ -21,6 +21,7 @@ FLOORS = {
     "errors": 0,
     "records": 0,
     "words": 0,
+    "haste": 0,
     "backend": 0.5,  # on the ground floor too, above the errors it raises
     "nn": 1,
     "schedules": 1,
@@ -45,9 +46,8 @@ LAZY = {
     "kilter/nn/__init__.py": "the recipe checker reads the builders' options without loading Keras",
     "kilter/runs/__init__.py": "`kilter runs` reads records without loading Keras",
     "kilter/data/__init__.py": "reading data needs no JAX, and arrays in memory no reader of files",
-    "kilter/backend.py": "JAX must not load before the backend is chosen, nor for `kilter --help`",
     "kilter/runs/fit.py": "a training that keeps no run loads neither checkpoints nor event files",
-    "kilter/engine/stream.py": "grain, half of the memory of kilter's imports, is for data that do not fit",
+    "kilter/engine/stream.py": "grain is for data that do not fit",
     "kilter/data/libraries.py": "scikit-learn and Keras are loaded only for the named sets that need them",
     "kilter/runs/models.py": "the module:function that a recipe names is the user's",
 }

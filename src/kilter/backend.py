@@ -6,10 +6,8 @@ cannot be made later; a backend that somebody else has already loaded is an erro
 
 from __future__ import annotations
 
-import contextlib
 import os
 import sys
-from collections.abc import Iterator
 
 from kilter.errors import BackendError
 
@@ -32,23 +30,6 @@ def require_jax() -> None:
             received=f"KERAS_BACKEND={loaded} ({where})",
             remedy="import kilter before keras, or set KERAS_BACKEND=jax before Python starts",
         )
-
-
-@contextlib.contextmanager
-def hasty_compilation() -> Iterator[None]:
-    """Within it JAX compiles for a CPU without optimising: for what runs once. Elsewhere it changes nothing.
-
-    Random numbers of one more shape take a CPU 0.3 to 1.5 s to compile well, and 0.2 s like this.
-    """
-    import jax
-
-    name = "jax_disable_most_optimizations"
-    before = jax.config.values[name]
-    jax.config.update(name, before or jax.default_backend() == "cpu")
-    try:
-        yield
-    finally:
-        jax.config.update(name, before)
 
 
 require_jax()

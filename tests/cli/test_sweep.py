@@ -31,6 +31,11 @@ def test_what_the_recipe_has_already_is_the_baseline_alone():
     ]
 
 
+def test_values_whose_names_look_alike_are_both_tried():
+    found = candidates(recipe_for("table.csv"), ['data.target=["a b", "a-b", "a b"]'])
+    assert [recipe.data.target for recipe in list(found.values())[1:]] == ["a b", "a-b"]
+
+
 @pytest.mark.parametrize(
     "ranges",
     [

@@ -92,6 +92,32 @@ def test_what_others_wrote_is_alike_to_nothing():
     assert Twins().of(made) is made
 
 
+@pytest.mark.parametrize("place", ["activation", "regulariser", "lambda"])
+def test_functions_of_others_may_share_a_name_and_are_alike_to_nothing(place):
+    def mine(x):
+        return x * 2
+
+    options = {"activation": mine} if place == "activation" else {}
+    if place == "regulariser":
+        options = {"kernel_regularizer": mine}
+    first = keras.layers.Lambda(lambda x: x * 2) if place == "lambda" else keras.layers.Dense(2, **options)
+    made = keras.Sequential([keras.Input((3,)), first, keras.layers.Dense(1)])
+    made.compile(loss="mse")
+    assert structure(made) is None
+
+
+def test_a_functional_model_is_alike_to_its_twin():
+    def functional():
+        x = keras.Input((3,), name="x")
+        hidden = keras.layers.Dense(4, name="hidden")(x)
+        joined = keras.layers.Add(name="add")([hidden, keras.layers.Dense(4, name="other")(x)])
+        made = keras.Model(x, keras.layers.Dense(1, name="output")(joined), name="model")
+        made.compile(loss="mse")
+        return made
+
+    assert structure(functional()) == structure(functional()) is not None
+
+
 def test_sharing_changes_no_bit_of_a_trial():
     came = Patient(model(initializer="zeros", dropout=0.1), X, Y, X, Y, options=FitOptions(batch_size=16))
     scoring, together = scoring_of(came), Twins()

@@ -7,6 +7,11 @@ from typing import Annotated
 
 import typer
 
+Settings = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="SECTION.KEY=VALUE", help="Override a key of all recipes."),
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 Pairs = Annotated[
     int | None, typer.Option("--pairs", help="Runs of each; without it 6, or as many as are needed.")
 ]
@@ -27,16 +32,13 @@ def compare(
         list[Path],
         typer.Argument(metavar="RECIPE.TOML|FOLDER...", help="Recipes; the first one is the baseline."),
     ],
-    settings: Annotated[
-        list[str] | None,
-        typer.Option("--set", metavar="SECTION.KEY=VALUE", help="Override a key of all recipes."),
-    ] = None,
+    settings: Settings = None,
     pairs: Pairs = None,
     metric: Metric = None,
     seed: FirstSeed = 0,
     out: ComparisonFolder = None,
     workers: Workers = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Compare recipes on paired seeds.
 
@@ -55,16 +57,13 @@ def sweep(
         list[str],
         typer.Option("--vary", metavar="SECTION.KEY=[A, B, ...]", help="Values to try; again to combine."),
     ],
-    settings: Annotated[
-        list[str] | None,
-        typer.Option("--set", metavar="SECTION.KEY=VALUE", help="Override a key of all recipes."),
-    ] = None,
+    settings: Settings = None,
     pairs: Pairs = None,
     metric: Metric = None,
     seed: FirstSeed = 0,
     out: ComparisonFolder = None,
     workers: Workers = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Try values of a recipe's keys on paired seeds.
 

@@ -30,7 +30,7 @@ def sweep(
 def candidates(base: Recipe, ranges: Sequence[str]) -> dict[str, Recipe]:
     """The recipe as it is, the baseline, and one for every combination of values, by what differs.
 
-    ``ranges`` are written ``section.key=[value, ...]``, as TOML. A combination that is the recipe as it is is
+    ``ranges`` are written ``section.key=[value, ...]``, as TOML. A combination that gives no new recipe is
     left out. Raises :class:`OptionError` for a range that is none, and for more combinations than can be
     told apart; :class:`~kilter.errors.RecipeError` for a key or value that the recipe cannot have.
 
@@ -50,8 +50,10 @@ def candidates(base: Recipe, ranges: Sequence[str]) -> dict[str, Recipe]:
     named = {AS_IT_IS: base}
     for settings in combinations:
         recipe = with_overrides(base, settings)
-        if recipe != base:
-            named[run_name(" ".join(setting.partition(".")[2] for setting in settings))] = recipe
+        if recipe not in named.values():
+            name = run_name(" ".join(setting.partition(".")[2] for setting in settings))
+            # A name has no room for every sign: -1 and 1 look alike.
+            named[name if name not in named else f"{name[:90]}-{len(named)}"] = recipe
     return named
 
 
@@ -68,5 +70,5 @@ def _values(text: str) -> list[str]:
             received=repr(text),
             remedy='for example --vary "model.dropout=[0.0, 0.1, 0.2]"; texts need quotation marks',
         )
-    # JSON's strings, numbers and lists are TOML's.
-    return [f"{key.strip()}={json.dumps(value, ensure_ascii=False)}" for value in values]
+    # JSON's strings, numbers and lists are TOML's; what JSON has not, such as dates, no key takes.
+    return [f"{key.strip()}={json.dumps(value, ensure_ascii=False, default=str)}" for value in values]

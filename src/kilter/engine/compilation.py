@@ -17,7 +17,7 @@ from typing import Any
 
 import jax
 
-from kilter.backend import hasty_compilation
+from kilter.haste import hasty_compilation
 
 CACHE_BYTES = 1 << 30
 

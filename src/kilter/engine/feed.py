@@ -16,6 +16,9 @@ import numpy as np
 
 from kilter.engine.batches import Rows
 
+# Whole batches an epoch from which on the partial one is rare.
+_MANY = 16
+
 
 class Block(NamedTuple):
     """Rows on the device and ``order`` (int32, shape (batches, batch size)), the row numbers of each batch.
@@ -68,6 +71,10 @@ class Order:
         """Batches in ``count`` rows, the last partial one included."""
         return -(-count // self.batch_size)
 
+    def is_rare_tail(self, count: int) -> bool:
+        """Whether a last partial batch is one step among so many that its own speed hardly matters."""
+        return count // self.batch_size >= _MANY
+
 
 @dataclass(frozen=True)
 class ResidentFeed:
@@ -92,5 +99,5 @@ class ResidentFeed:
         whole = self.rows.count - self.rows.count % size
         for part in (numbers[:whole].reshape(-1, size), numbers[whole:].reshape(1, -1)):
             if part.size:
-                rare = len(part) == 1 and whole > part.size
+                rare = part.shape[1] < size and self.order.is_rare_tail(self.rows.count)
                 yield Block(self.rows.data, jnp.asarray(part), len(part), rare)

@@ -87,7 +87,7 @@ class StreamFeed:
             yield _block(part.data, size, len(part.numbers) // size, part.numbers)
         for part in _read(self.rows.data, [(tail, len(tail)) for tail in tails]):
             last = _block(part.data, len(part.numbers), 1, part.numbers)
-            yield last._replace(rare=whole > len(part.numbers))
+            yield last._replace(rare=self.order.is_rare_tail(self.rows.count))
 
 
 @dataclass(frozen=True)

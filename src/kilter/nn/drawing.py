@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from kilter.backend import hasty_compilation  # chooses JAX before Keras loads
+from kilter import backend  # noqa: F401  (chooses JAX before Keras loads)
 
 # isort: split
 import keras
 import numpy as np
+
+from kilter.haste import hasty_compilation
 
 
 def draw(initializer: Any, shape: Sequence[int], seed: int) -> np.ndarray:

@@ -12,8 +12,8 @@ import keras
 
 from kilter.nn.copying import is_graph
 
-# Where the classes of layers, losses and optimisers live whose configuration tells all that they do.
-_KNOWN = ("keras.", "kilter.")
+# Packages whose classes and functions are told by their names and configurations.
+_KNOWN = ("keras", "kilter")
 Parts = tuple[Any, ...]
 
 
@@ -39,7 +39,8 @@ class Twins:
 def structure(model: keras.Model) -> Parts | None:
     """What decides the programs of a compiled model, values of variables and initialisers left out.
 
-    None where it cannot be told: classes with a ``call`` of their own, and layers or optimisers of others.
+    None where it cannot be told: classes with a ``call`` of their own, and layers, functions or optimisers of
+    others.
     """
     optimizer: Any = model.optimizer
     given: Any = getattr(model, "_compile_config", None)
@@ -48,7 +49,7 @@ def structure(model: keras.Model) -> Parts | None:
     try:
         network = json.dumps(_shape_of(model.get_config()), sort_keys=True)
         stepping = {key: value for key, value in optimizer.get_config().items() if key != "name"}
-    except (NotImplementedError, TypeError, ValueError):  # Lambda layers, layers without a configuration
+    except (NotImplementedError, TypeError, ValueError):  # what others wrote, layers without a configuration
         return None
     if isinstance(stepping.get("learning_rate"), float):
         del stepping["learning_rate"]  # a variable; a schedule is code
@@ -62,12 +63,21 @@ def structure(model: keras.Model) -> Parts | None:
 
 
 def _known(thing: Any) -> bool:
-    return type(thing).__module__.startswith(_KNOWN)
+    return type(thing).__module__.partition(".")[0] in _KNOWN
+
+
+def _is_foreign(config: dict[str, Any]) -> bool:
+    """Whether it stands for a function or an object of others; two of them may share a name."""
+    name = str(config.get("class_name", "__"))
+    own = str(config.get("module")).partition(".")[0] in _KNOWN
+    return name == "__lambda__" or not (name.startswith("__") or own)  # such as __keras_tensor__
 
 
 def _shape_of(config: Any) -> Any:
-    """A configuration without initialisers."""
+    """A configuration without initialisers. Raises ValueError for what is not told by its configuration."""
     if isinstance(config, dict):
+        if _is_foreign(config):
+            raise ValueError(config["class_name"])
         return {key: _shape_of(one) for key, one in config.items() if not key.endswith("_initializer")}
     return [_shape_of(one) for one in config] if isinstance(config, list | tuple) else config
 
