@@ -3,9 +3,7 @@
 XLA's CPU compiler cleans up the body of a loop less than a program's entry, and takes each product as it is
 written. Some things are therefore written as it likes them:
 
-- *Convolutions* get the dimension order batch, space, channel and kernel order space, in, out. In any other
-  order (as differentiation makes them) a loop falls back to a kernel that is slower by an order of magnitude.
-  The gradient of a transposed convolution's kernel is taken with its two arrays in exchanged roles.
+- *Convolutions* are written as a CPU computes them fastest, see :mod:`kilter.engine.convolutions`.
 - *Dense layers* hold their activations feature-major: a (batch, units) array is stored as (units, batch).
   Then no product of the backward pass needs both operands transposed, for which there is no fast kernel.
 - *Kernels that see the data* (a dense first layer) are held transposed by the loop, with all that the
@@ -30,6 +28,7 @@ import numpy as np
 from jax import lax
 from jax.extend import core
 
+from kilter.engine.convolutions import convolution
 from kilter.engine.random_bits import quick
 
 # Calls whose equations are read as if they stood in place; after differentiation their custom rules are done.
@@ -215,7 +214,7 @@ def _equation(equation: core.JaxprEqn, values: list[Value], batch_size: int) -> 
     if name == "dot_general" and _is_plain_product(equation):
         return [_product(equation, values, batch_size)]
     if name == "conv_general_dilated":
-        return [written(_convolution(equation, *(value.get() for value in values)))]
+        return [written(convolution(equation, *(value.get() for value in values)))]
     if name == "broadcast_in_dim" and _is_vector_broadcast(equation):
         return [_broadcast(equation, values[0].get())]
     if name == "random_bits" and _draws_threefry(values[0].get()):
@@ -322,62 +321,3 @@ def _broadcast(equation: core.JaxprEqn, source: Any) -> Value:
         return lax.broadcast_in_dim(source, shape, axes)
 
     return Value(make)
-
-
-def _convolution(equation: core.JaxprEqn, images: Any, kernel: Any) -> Any:
-    """The same convolution with dimensions in the order batch, space, channel and space, in, out."""
-    numbers, space = equation.params["dimension_numbers"], "0123"[: images.ndim - 2]
-    last = (lambda spec: (spec[0], *spec[2:], spec[1]), lambda spec: (*spec[2:], spec[1], spec[0]))
-    images = jnp.transpose(images, last[0](numbers.lhs_spec))
-    kernel = jnp.transpose(kernel, last[1](numbers.rhs_spec))
-    order = (f"N{space}C", f"{space}IO", f"N{space}C")
-    canonical = lax.conv_dimension_numbers(images.shape, kernel.shape, order)
-    parameters = {**equation.params, "dimension_numbers": canonical}
-    if _is_gradient_of_spread_kernel(parameters, images, kernel):
-        result = _exchanged(equation.primitive, images, kernel, parameters)
-    else:
-        result = equation.primitive.bind(images, kernel, **parameters)
-    return jnp.transpose(result, tuple(np.argsort(last[0](numbers.out_spec)).tolist()))
-
-
-def _is_gradient_of_spread_kernel(parameters: dict[str, Any], images: Any, kernel: Any) -> bool:
-    """Whether a convolution spreads its images out and has more taps than results, at a stride of 1."""
-    ones = (1,) * (images.ndim - 2)
-    plain = parameters["feature_group_count"] == parameters["batch_group_count"] == 1
-    if not plain or parameters["window_strides"] != ones or parameters["rhs_dilation"] != ones:
-        return False
-    spread = parameters["lhs_dilation"] != ones
-    return spread and all(
-        results < taps
-        for results, taps in zip(_results(parameters, images, kernel), kernel.shape, strict=False)
-    )
-
-
-def _results(parameters: dict[str, Any], images: Any, kernel: Any) -> list[int]:
-    """The sizes of what a convolution of stride 1 gives, along each dimension of space."""
-    return [
-        (size - 1) * spread + 1 + low + high - taps + 1
-        for size, spread, (low, high), taps in zip(
-            images.shape[1:-1], parameters["lhs_dilation"], parameters["padding"], kernel.shape, strict=False
-        )
-    ]
-
-
-def _exchanged(primitive: Any, images: Any, kernel: Any, parameters: dict[str, Any]) -> Any:
-    """Σ_o x(o + t - p) y(o), x being spread out, as Σ_j y(j + t' - p') x(j) for t' = T - 1 - t.
-
-    Then the taps are spread, not the images, for which XLA has a kernel that is several times faster.
-    """
-    padding = []
-    for axis, results in enumerate(_results(parameters, images, kernel)):
-        spread = (images.shape[1 + axis] - 1) * parameters["lhs_dilation"][axis] + 1
-        low = results - 1 - parameters["padding"][axis][0]
-        padding.append((low, results - 1 + spread - kernel.shape[axis] - low))
-    given, taps = jnp.moveaxis(kernel, -1, 0), jnp.moveaxis(images, 0, -1)
-    exchange = {
-        "padding": tuple(padding),
-        "lhs_dilation": parameters["rhs_dilation"],
-        "rhs_dilation": parameters["lhs_dilation"],
-    }
-    result = primitive.bind(given, taps, **{**parameters, **exchange})
-    return jnp.swapaxes(jnp.flip(result, tuple(range(1, images.ndim - 1))), 0, -1)
