@@ -245,8 +245,7 @@ def test_a_partial_batch_after_many_whole_ones_is_rare(rows, rare):
     assert [block.rare for block in found.blocks(0)] == rare
 
 
-@pytest.mark.parametrize("convolves", [False, True])
-def test_what_is_rare_is_compiled_soon_unless_it_convolves(convolves, monkeypatch):
+def test_what_is_rare_is_compiled_soon(monkeypatch):
     asked = []
 
     def noted(*, soon=False):
@@ -254,8 +253,29 @@ def test_what_is_rare_is_compiled_soon_unless_it_convolves(convolves, monkeypatc
         return {}
 
     monkeypatch.setattr(program, "compile_options", noted)
-    layer = keras.layers.Conv1D(2, 2) if convolves else keras.layers.Dense(2)
-    model = keras.Sequential([keras.Input((4, 1)), layer, keras.layers.Flatten(), keras.layers.Dense(1)])
+    model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(1)])
     model.compile(optimizer="sgd", loss="mse")
-    fit(model, np.ones((66, 4, 1)), np.ones((66, 1)), batch_size=4, verbose=0)
-    assert asked == [False, not convolves]
+    fit(model, np.ones((66, 4)), np.ones((66, 1)), batch_size=4, verbose=0)
+    assert asked == [False, True]
+
+
+def _numbers(blocks):
+    return [np.asarray(block.order)[: block.steps].tolist() for block in blocks]
+
+
+@pytest.mark.parametrize("feed", [ResidentFeed, StreamFeed])
+def test_a_short_epoch_is_the_beginning_of_a_long_one(feed):
+    rows = collect(np.arange(22.0).reshape(11, 2), np.arange(11.0))
+    long, short, whole = (feed(rows, Order(4, shuffle=True, seed=3, most=most)) for most in (None, 1, 9))
+    assert [one.steps for one in (long, short, whole)] == [3, 1, 2]
+    if feed is ResidentFeed:
+        every = [number for block in _numbers(long.blocks(5)) for number in block]
+        assert _numbers(short.blocks(5)) == [every[:1]]
+        assert _numbers(whole.blocks(5)) == [every[:2]]
+        (block,), first = short.blocks(5), next(iter(long.blocks(5)))
+        assert block.order.shape == first.order.shape  # the same program
+    else:
+        taken = [np.asarray(block.data[1])[: block.steps * 4].tolist() for block in short.blocks(5)]
+        assert taken == [np.asarray(next(iter(long.blocks(5))).data[1])[:4].tolist()]
+    few = feed(collect(np.ones((3, 2)), np.ones(3)), Order(4, shuffle=True, seed=3, most=1))
+    assert few.steps == 1

@@ -65,6 +65,11 @@ def is_quick() -> bool:
     return _quick.get() and jax.default_backend() == "cpu"
 
 
+def is_rewritten() -> bool:
+    """Whether steps are rewritten (:mod:`kilter.engine.rewrite`): on a CPU, unless for a short life."""
+    return jax.default_backend() == "cpu" and not is_quick()
+
+
 def compile_options(*, soon: bool = False) -> dict[str, Any]:
     """Options for XLA by platform: on a CPU, vectors as wide as the machine has; see docs/decisions.md.
 

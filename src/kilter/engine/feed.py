@@ -52,11 +52,16 @@ class Feed(Protocol):
 
 @dataclass(frozen=True)
 class Order:
-    """How rows become batches: ``batch_size``, shuffled or as they stand, and the seed of the shuffle."""
+    """How rows become batches: ``batch_size``, shuffled or as they stand, and the seed of the shuffle.
+
+    ``most``: an epoch is at most so many batches, of its first rows, and whole ones where there are any. What
+    else the order says does not depend on it, so that short epochs run in the program of long ones.
+    """
 
     batch_size: int
     shuffle: bool
     seed: int
+    most: int | None = None
 
     def rows(self, count: int, epoch: int) -> np.ndarray:
         """The row numbers (int32, shape (count,)) in the order of one epoch.
@@ -68,8 +73,17 @@ class Order:
         return np.random.Generator(np.random.PCG64([self.seed, epoch])).permutation(count).astype(np.int32)
 
     def steps(self, count: int) -> int:
-        """Batches in ``count`` rows, the last partial one included."""
-        return -(-count // self.batch_size)
+        """Batches an epoch of ``count`` rows."""
+        return self.whole(count) + bool(self.rest(count))
+
+    def whole(self, count: int) -> int:
+        """Whole batches an epoch."""
+        whole = count // self.batch_size
+        return whole if self.most is None else min(whole, self.most)
+
+    def rest(self, count: int) -> int:
+        """Rows of the last partial batch; 0 where there is none, or it is left out."""
+        return 0 if self.most is not None and count >= self.batch_size else count % self.batch_size
 
     def is_rare_tail(self, count: int) -> bool:
         """Whether a last partial batch is one step among so many that its own speed hardly matters."""
@@ -96,8 +110,11 @@ class ResidentFeed:
         """All full batches, then the last partial one if there is one."""
         numbers = self.order.rows(self.rows.count, epoch)
         size = self.order.batch_size
-        whole = self.rows.count - self.rows.count % size
-        for part in (numbers[:whole].reshape(-1, size), numbers[whole:].reshape(1, -1)):
-            if part.size:
-                rare = part.shape[1] < size and self.order.is_rare_tail(self.rows.count)
-                yield Block(self.rows.data, jnp.asarray(part), len(part), rare)
+        count = self.rows.count
+        end = count - count % size
+        if end:
+            batches = jnp.asarray(numbers[:end].reshape(-1, size))
+            yield Block(self.rows.data, batches, self.order.whole(count))
+        if rest := self.order.rest(count):
+            batch = jnp.asarray(numbers[end : end + rest].reshape(1, -1))
+            yield Block(self.rows.data, batch, 1, self.order.is_rare_tail(count))

@@ -52,8 +52,13 @@ def fit(
     measure: int | str | None = "auto",
     seed: int = 0,
     verbose: str | int = "auto",
+    most_batches: int | None = None,
 ) -> History:
-    """Train a compiled Keras model; see :func:`kilter.fit` for the parameters."""
+    """Train a compiled Keras model; see :func:`kilter.fit` for the parameters.
+
+    An epoch of arrays is at most ``most_batches``, whole ones, of rows drawn anew where it shuffles: a short
+    training in the program of a long one.
+    """
     check_batch_size(batch_size)
     check_whole_numbers(epochs=epochs, initial_epoch=initial_epoch, seed=seed)
     check_whole_numbers(1, validation_freq=validation_freq, validation_batch_size=validation_batch_size or 1)
@@ -61,7 +66,7 @@ def fit(
     augmentation, shown = as_augmentation(augment), _verbosity(verbose)
     if validation_split and validation_data is None:
         (x, y, sample_weight), validation_data = split(x, y, sample_weight, validation_split)
-    feed = training_feed(x, y, sample_weight, class_weight, Order(batch_size, shuffle, seed))
+    feed = training_feed(x, y, sample_weight, class_weight, Order(batch_size, shuffle, seed, most_batches))
     prepare(model, feed)
     if augmentation is not None:
         check_augmentation(model, augmentation, feed.example())

@@ -25,10 +25,11 @@ from kilter.engine.activations import Saturation, saturation
 from kilter.engine.batches import collect
 from kilter.engine.bridge import State, build, fitting, pull
 from kilter.engine.checks import check_inputs, check_targets
-from kilter.engine.compilation import compile_options
+from kilter.engine.compilation import compile_options, is_rewritten
 from kilter.engine.feed import Block, Order, ResidentFeed
 from kilter.engine.loop import training
 from kilter.engine.objective import stable_losses
+from kilter.engine.rewrite import rewrite, trace
 from kilter.engine.step import Schedule
 from kilter.nn.taps import leaf_layers, replace_attribute, some_rows
 from kilter.records import Measurements
@@ -56,11 +57,20 @@ class Call:
 class Reader:
     """Reads a compiled, built model's layers on a fixed sample of rows, for any of its states.
 
-    One program is compiled, on first use. Reading changes neither the model nor the state.
+    One program is compiled, on first use: soon rather than well where it is to read ``once``. Reading changes
+    neither the model nor the state.
     """
 
     def __init__(
-        self, model: keras.Model, x: Any, y: Any, sample_weight: Any = None, *, rows: int = 256, seed: int = 0
+        self,
+        model: keras.Model,
+        x: Any,
+        y: Any,
+        sample_weight: Any = None,
+        *,
+        once: bool = False,
+        rows: int = 256,
+        seed: int = 0,
     ) -> None:
         data = {
             name: value for name, value in (("x", x), ("y", y), ("w", sample_weight)) if value is not None
@@ -72,6 +82,8 @@ class Reader:
         check_targets(model, chosen)
         self.model = model
         self.batch = chosen.data
+        self.rows = chosen.count
+        self.once = once
         self._read: Any = None
         with fitting(model, self.batch):
             self.calls = _calls(model, pull(model), self.batch)
@@ -79,8 +91,11 @@ class Reader:
     def read(self, state: State) -> dict[str, np.ndarray]:
         """``loss``, shape (), and the values of :class:`~kilter.records.Measurements`, shape (l,)."""
         if self._read is None:
-            lowered = jax.jit(_reading(self.model, self.calls)).lower(state, self.batch)
-            self._read = lowered.compile(compiler_options=compile_options() or None)
+            reading = _reading(self.model, self.calls)
+            if is_rewritten():
+                reading = rewrite(trace(reading, state, self.batch), batch_size=self.rows)
+            lowered = jax.jit(reading).lower(state, self.batch)
+            self._read = lowered.compile(compiler_options=compile_options(soon=self.once) or None)
         return {
             name: np.asarray(value, dtype=np.float64) for name, value in self._read(state, self.batch).items()
         }
@@ -112,7 +127,7 @@ def probe(
     with its penalties. The model stays as it is, bit for bit. Raises what :func:`kilter.fit` raises for data
     that do not fit. ``reader`` is one that was made of the same, to save its compilation.
     """
-    reader = Reader(model, x, y, sample_weight, rows=rows, seed=seed) if reader is None else reader
+    reader = Reader(model, x, y, sample_weight, rows=rows, seed=seed, once=True) if reader is None else reader
     return measurements(reader, [0], [reader.read(pull(model))], [np.nan], [None])
 
 
@@ -133,12 +148,12 @@ def measured_steps(
 ) -> Measurements:
     """Train a copy of the model's state for ``steps`` steps and read it before about ``readings`` of them.
 
-    The steps are those that :func:`kilter.fit` would take, in its compiled program. ``loss`` and
-    ``loss_after`` are of the reader's own rows before and after the one step that follows a reading. The
-    model stays as it is, bit for bit. ``reader`` as for :func:`probe`.
+    The steps are those that :func:`kilter.fit` would take, in its compiled program, but for partial batches,
+    which are left out. ``loss`` and ``loss_after`` are of the reader's own rows before and after the one step
+    that follows a reading. The model stays as it is, bit for bit. ``reader`` as for :func:`probe`.
     """
     reader = Reader(model, x, y, sample_weight, rows=rows, seed=seed) if reader is None else reader
-    feed = ResidentFeed(collect(x, y, sample_weight), Order(batch_size, shuffle, seed))
+    feed = ResidentFeed(collect(x, y, sample_weight), Order(batch_size, shuffle, seed, most=steps))
     wanted = np.unique(np.linspace(0, max(steps - 1, 0), num=min(readings, steps)).astype(int)).tolist()
     runner, state = training(model, schedule), pull(model)
     read, after, ratios = [], [], []

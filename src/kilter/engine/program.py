@@ -22,14 +22,12 @@ from kilter import backend  # noqa: F401
 import keras
 
 from kilter.engine.bridge import State
-from kilter.engine.compilation import compile_options, is_quick
+from kilter.engine.compilation import compile_options, is_quick, is_rewritten
 from kilter.engine.rewrite import Layout, carry_layout, rewrite, trace, turn
 from kilter.engine.step import Step
 
 Chunk = Callable[..., Any]
 _SHELF = "_kilter_programs"
-# As StableHLO writes it. A convolution that is not optimised takes a CPU many times as long.
-_CONVOLUTION = "stablehlo.convolution"
 
 
 def take(data: Any, rows: jax.Array) -> Any:
@@ -51,7 +49,7 @@ def steps_program(step: Step) -> Chunk:
         traced = trace(step, state, batch, *given)
         layout: Layout = (False,) * len(jax.tree.leaves(state))
         fast: Callable[..., Any] = traced
-        if jax.default_backend() == "cpu" and not is_quick():
+        if is_rewritten():
             layout = carry_layout(traced, batch_size=order.shape[1])
             fast = rewrite(traced, batch_size=order.shape[1], layout=layout)
 
@@ -89,7 +87,7 @@ class Shelf:
 
         ``make`` gives the function to compile; ``donate`` its arguments whose memory it may use. ``owners``
         are the objects that the trace depends on; they are kept alive, so that no identity in the key can
-        be used twice. What is called ``rare``-ly is compiled soon rather than well, unless it convolves.
+        be used twice. What is called ``rare``-ly is compiled soon rather than well.
         """
         leaves, structure = jax.tree.flatten(arguments)
         shapes = tuple((jnp.shape(leaf), jnp.result_type(leaf).name) for leaf in leaves)
@@ -97,11 +95,8 @@ class Shelf:
         if key not in self.programs:
             began = time.perf_counter()
             lowered = jax.jit(make(), donate_argnums=donate).lower(*arguments)
-            soon = rare and _CONVOLUTION not in lowered.as_text()
-            self.programs[key] = (
-                lowered.compile(compiler_options=compile_options(soon=soon) or None),
-                owners,
-            )
+            program = lowered.compile(compiler_options=compile_options(soon=rare) or None)
+            self.programs[key] = program, owners
             self.seconds += time.perf_counter() - began
         return self.programs[key][0]
 

@@ -78,16 +78,18 @@ class StreamFeed:
     def blocks(self, epoch: int) -> Iterator[Block]:
         """Blocks of whole batches, padded to one shape, then the last partial batch."""
         numbers, size = self.order.rows(self.rows.count, epoch), self.order.batch_size
-        whole = self.rows.count - self.rows.count % size
-        row_bytes = sum(leaf.nbytes for leaf in jax.tree.leaves(self.rows.data)) / self.rows.count
+        count = self.rows.count
+        whole, end = self.order.whole(count) * size, count - count % size
+        row_bytes = sum(leaf.nbytes for leaf in jax.tree.leaves(self.rows.data)) / count
         batches = max(1, min(int(BLOCK_BYTES / max(row_bytes * size, 1)), whole // size))
         parts = [numbers[start : start + batches * size] for start in range(0, whole, batches * size)]
-        tails = [numbers[whole:]] if whole < self.rows.count else []
+        rest = self.order.rest(count)
+        tails = [numbers[end : end + rest]] if rest else []
         for part in _read(self.rows.data, [(part, batches * size) for part in parts]):
             yield _block(part.data, size, len(part.numbers) // size, part.numbers)
         for part in _read(self.rows.data, [(tail, len(tail)) for tail in tails]):
             last = _block(part.data, len(part.numbers), 1, part.numbers)
-            yield last._replace(rare=self.order.is_rare_tail(self.rows.count))
+            yield last._replace(rare=self.order.is_rare_tail(count))
 
 
 @dataclass(frozen=True)

@@ -78,7 +78,7 @@ def diagnose(
     findings = run_checks((*data_checks.CHECKS, *model_checks.CHECKS), context)
     hopeless = [one for one in findings if one.severity == "severe" and one.code in _HOPELESS]
     with _compilation(context):
-        reader, taken = _probed(context, seed, hopeless)
+        reader, taken = _probed(context, seed, hopeless, once=steps == 0)
         context = Context(**{**vars(context), "probe": taken})
         findings += run_checks(probe_checks.CHECKS, context)
         if steps and taken is not None and not hopeless:
@@ -147,11 +147,11 @@ def run_checks(checks: Sequence[Callable[[Context], Sequence[Finding]]], context
 
 
 def _probed(
-    context: Context, seed: int, hopeless: list[Finding]
+    context: Context, seed: int, hopeless: list[Finding], *, once: bool
 ) -> tuple[Reader, Measurements] | tuple[None, None]:
     """One reading of the model as it stands, and what reads it; None where a severe finding says why not."""
     try:
-        reader = Reader(context.model, context.x, context.y, seed=seed)
+        reader = Reader(context.model, context.x, context.y, seed=seed, once=once)
         return reader, probe(context.model, context.x, context.y, seed=seed, reader=reader)
     except KilterError:
         if hopeless:

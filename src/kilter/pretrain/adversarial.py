@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax.numpy as jnp
@@ -17,7 +16,7 @@ import keras
 
 from kilter.engine.batches import check_batch_size, collect
 from kilter.engine.bridge import pull, push
-from kilter.engine.feed import Block, Order, ResidentFeed
+from kilter.engine.feed import Order, ResidentFeed
 from kilter.engine.fit import check_whole_numbers
 from kilter.engine.history import History
 from kilter.engine.interrupt import Interrupt
@@ -102,7 +101,9 @@ def gan(
     encoder_of(discriminator)  # refused now, not after the training
     _give_optimizer(generator, generator_optimizer)
     _give_optimizer(discriminator, discriminator_optimizer)
-    feed = _WholeBatches(ResidentFeed(rows, Order(batch_size, shuffle=True, seed=seed)))
+    # Other statistics for the one step of a partial batch would unbalance the two.
+    order = Order(batch_size, shuffle=True, seed=seed, most=len(data) // batch_size)
+    feed = ResidentFeed(rows, order)
     history = _train(generator, discriminator, feed, objective, epochs, seed, callbacks)
     count = min(len(data), _SAMPLES)
     chosen = np.random.default_rng(seed).choice(len(data), count, replace=False)
@@ -142,32 +143,10 @@ def discriminator_of(encoder: keras.Model, *, seed: int) -> keras.Model:
     return keras.Model(copy.inputs, judge(flat), name="discriminator")
 
 
-@dataclass(frozen=True)
-class _WholeBatches:
-    """A feed without its last partial batch: other statistics for one step would unbalance the two."""
-
-    feed: ResidentFeed
-
-    @property
-    def steps(self) -> int:
-        """Batches an epoch."""
-        return self.feed.rows.count // self.feed.order.batch_size
-
-    def example(self) -> tuple[Any, Any, Any]:
-        """The first batch as it stands."""
-        return self.feed.example()
-
-    def blocks(self, epoch: int) -> Iterator[Block]:
-        """All full batches."""
-        size = self.feed.order.batch_size
-        numbers = self.feed.order.rows(self.feed.rows.count, epoch)[: self.steps * size]
-        yield Block(self.feed.rows.data, jnp.asarray(numbers.reshape(-1, size)), self.steps)
-
-
 def _train(
     generator: keras.Model,
     discriminator: keras.Model,
-    feed: _WholeBatches,
+    feed: ResidentFeed,
     objective: Objective,
     epochs: int,
     seed: int,

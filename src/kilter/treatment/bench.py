@@ -56,9 +56,15 @@ class Bench:
         began = time.perf_counter()
         try:
             model = self._start(seed)
-            options = {**self.patient.fit_options(epochs), "validation_data": None}
             history = fit(
-                model, self.patient.x, self.patient.y, **options, seed=seed, measure=None, verbose=0
+                model,
+                self.patient.x,
+                self.patient.y,
+                **{**self.patient.fit_options(epochs), "validation_data": None},
+                most_batches=self.patient.options.most_batches,
+                seed=seed,
+                measure=None,
+                verbose=0,
             )
             score = self.scoring.score(self.patient, model)
         except KilterError:
@@ -95,15 +101,15 @@ def built(model: keras.Model, patient: Patient) -> keras.Model:
 
 
 def _part(patient: Patient, rows: int) -> Patient:
-    """The patient with about so many training rows, whole batches of them, which is one program; unstopped.
+    """The patient with epochs of about so many training rows, whole batches of them; unstopped.
 
-    The rows are drawn with the patient's seed; all are taken in their order where there are few.
+    Where it shuffles they are others each epoch, and the program is that of a training on all rows; else they
+    are drawn with the patient's seed, and stay in their order.
     """
     size = patient.options.batch_size
-    rows = min(rows, patient.rows)
-    rows = rows - rows % size if rows > size else rows
-    order = np.random.default_rng(patient.seed).permutation(patient.rows)[:rows]
-    order = np.sort(order)
+    order = np.arange(patient.rows)
+    if rows < patient.rows and not patient.options.shuffle:
+        order = np.sort(np.random.default_rng(patient.seed).permutation(patient.rows)[:rows])
     judged = slice(_VALIDATION_ROWS)
     return replace(
         patient,
@@ -111,7 +117,7 @@ def _part(patient: Patient, rows: int) -> Patient:
         y=_rows(patient.y, order),
         x_val=_rows(patient.x_val, judged),
         y_val=_rows(patient.y_val, judged),
-        options=replace(patient.options, patience=None),
+        options=replace(patient.options, patience=None, most_batches=max(1, rows // size)),
     )
 
 

@@ -132,7 +132,7 @@ def choose(
     trials = Trials(
         scoring.measure,
         search.epochs,
-        search.bench(best).patient.rows,
+        search.bench(best).patient.rows_per_epoch,
         (first, *_told(search.tried, best)),
         proof,
     )

@@ -16,6 +16,7 @@ import keras
 
 from kilter import schedules
 from kilter.engine.compilation import quick_compilation
+from kilter.engine.feed import Order
 from kilter.engine.scheduling import Schedule
 from kilter.errors import ModelError, OptionError
 from kilter.health.facts import CONVOLUTIONS, LayerFacts, OptimizerFacts, OutputFacts, optimizer_facts
@@ -40,6 +41,7 @@ class FitOptions:
         cycle: the peak rate of a 1cycle schedule over all steps, whatever their number.
         patience: epochs without a better validation loss before training ends with the best weights; None
             for all epochs.
+        most_batches: an epoch takes no more of them, whole ones; None for all rows.
     """
 
     epochs: int = 10
@@ -51,6 +53,7 @@ class FitOptions:
     schedule: Schedule | Performance | None = None
     cycle: float | None = None
     patience: int | None = None
+    most_batches: int | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -102,8 +105,13 @@ class Patient:
 
     @property
     def steps_per_epoch(self) -> int:
-        """How many steps one pass over them takes."""
-        return -(-self.rows // self.options.batch_size)
+        """How many steps an epoch takes."""
+        return Order(self.options.batch_size, True, 0, self.options.most_batches).steps(self.rows)
+
+    @property
+    def rows_per_epoch(self) -> int:
+        """How many rows an epoch takes."""
+        return min(self.rows, self.steps_per_epoch * self.options.batch_size)
 
     @property
     def validation(self) -> tuple[Any, Any] | None:

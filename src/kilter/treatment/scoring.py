@@ -156,7 +156,7 @@ def _are_classes(targets: np.ndarray, loss: str | None, units: int) -> bool:
         facts.width == 1
         and facts.whole
         and (facts.low, facts.high) == (-1.0, 1.0)
-        and "hinge" in (loss or "")
+        and ("hinge" in (loss or "") or loss == "binary_crossentropy")
     ):
         return True
     if labels(targets) is None and not facts.shares:
