@@ -49,6 +49,13 @@ CASES: dict[str, Case] = {
         {"padding": [(0, 0), (0, 0)], "lhs_dilation": (3, 1)},
     ),
     "spread, cut": ((5, 5), 2, 3, (3, 3), {"padding": [(-1, 2), (1, -2)], "lhs_dilation": (2, 2)}),
+    "spread, many filters, many kinds": (
+        (3, 2),
+        2,
+        17,
+        (5, 4),
+        {"padding": [(4, 4), (3, 3)], "lhs_dilation": (5, 4)},
+    ),
     "groups": ((6, 6), 4, 6, (3, 3), {"padding": "SAME", "feature_group_count": 2}),
     "groups, strides": (
         (7, 6),
@@ -129,8 +136,9 @@ def test_which_forms_are_taken(name: str, forms: set[str], monkeypatch: pytest.M
     assert taken == forms
 
 
-def test_a_product_that_would_not_fit_is_left_a_convolution(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(convolutions, "_MOST_NUMBERS", 10)
+@pytest.mark.parametrize("limit", ["_MOST_NUMBERS", "_MOST_TAPS"])
+def test_a_product_that_would_not_fit_is_left_a_convolution(limit: str, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(convolutions, limit, 5)
     monkeypatch.setattr(convolutions, "_product", None)
     convolve, images, kernel = _of_case(CASES["plain"], channels_first=False)
     gradients = jax.grad(lambda *both: convolve(*both).sum(), argnums=1)

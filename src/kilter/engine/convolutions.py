@@ -15,6 +15,7 @@ brought into that form, or into another one that is fast:
 from __future__ import annotations
 
 import itertools
+import math
 import operator
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -31,8 +32,11 @@ Form = Callable[[Any, Any, Any, Parameters], Any]
 
 # With fewer filters XLA's kernel is slow, and all kinds of results are better taken in one convolution.
 _FEW_FILTERS = 16
-# Numbers that the operands of a product may have: 256 MiB of float32.
+# With more kinds too, since each convolution takes its time to compile.
+_MANY_KINDS = 16
+# Numbers that the operands of a product may have, 256 MiB of float32, and taps, each a piece of one of them.
 _MOST_NUMBERS = 1 << 26
+_MOST_TAPS = 128
 
 
 def convolution(equation: core.JaxprEqn, images: Any, kernel: Any) -> Any:
@@ -97,7 +101,7 @@ def _form(images: Any, kernel: Any, parameters: Parameters, *, sums_rows: bool) 
     steady = all(axis.stride == axis.apart == 1 for axis in axes)
     if few and spread and steady:
         return _exchanged
-    if few and not spread and sums_rows and min(_sizes(images, kernel, axes))[0] <= _MOST_NUMBERS:
+    if few and not spread and sums_rows and _fits(images, kernel, axes):
         return _product
     return _in_kinds if spread and steady else _as_it_is
 
@@ -139,6 +143,12 @@ def _sizes(images: Any, kernel: Any, axes: Sequence[_Axis]) -> Iterator[tuple[in
             theirs *= 1 if images_are else axis.results
             summed *= axis.taps if images_are else axis.taps + axis.stride * (axis.results - 1)
         yield summed * (ours + theirs), ways
+
+
+def _fits(images: Any, kernel: Any, axes: Sequence[_Axis]) -> bool:
+    """Whether a product is not too large."""
+    taps = math.prod(axis.results for axis in axes)  # of the kernel whose gradient it is
+    return taps <= _MOST_TAPS and min(_sizes(images, kernel, axes))[0] <= _MOST_NUMBERS
 
 
 def _product(primitive: Any, images: Any, kernel: Any, parameters: Parameters) -> Any:
@@ -238,7 +248,8 @@ def _in_kinds(primitive: Any, images: Any, kernel: Any, parameters: Parameters) 
         kernel[tuple(slice(one.first, None, axis.spread) for one, axis in zip(kind, axes, strict=True))]
         for kind in kinds
     ]
-    if kernel.shape[-1] < _FEW_FILTERS and parameters["feature_group_count"] == 1:
+    at_once = kernel.shape[-1] < _FEW_FILTERS or len(kinds) > _MANY_KINDS
+    if at_once and parameters["feature_group_count"] == 1:
         lows, part = _side_by_side(parts, kinds)
         whole = _interleaved(_moved(primitive, images, part, lows, axes, parameters), axes)
     else:
