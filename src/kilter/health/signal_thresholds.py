@@ -26,6 +26,7 @@ class SignalThresholds:
     unit_share: float = sourced(0.8, f"{_AUTOTRAINER} calls 70 % dead units a fault")
     unit_share_warning: float = sourced(0.3, OWN)
     # some steps
+    unit_share_trained: float = sourced(0.9, f"{_AUTOTRAINER} says 70 %; sound networks reach 86 % on images")
     gradient_ratio: float = sourced(1e-4, f"{_AUTOTRAINER}: vanishing below 1e-3 of the last layer's")
     update_ratio_high: float = sourced(0.2, "200 times the usual 1e-3 (Karpathy, CS231n notes)")
     update_ratio_low: float = sourced(1e-5, "100 times below the usual 1e-3 (Karpathy, CS231n notes)")

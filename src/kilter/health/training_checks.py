@@ -115,11 +115,11 @@ def check_units(context: Context) -> list[Finding]:
         worse = {
             found.layers[place]: float(share[-1])
             for place, share in zip(places, shares.T, strict=True)
-            if share[-1] > limits.unit_share and share[0] <= limits.unit_share
+            if share[-1] > limits.unit_share_trained and share[0] <= limits.unit_share_trained
         }
         if worse:
             layer = max(worse, key=worse.__getitem__)
-            evidence = [seen(limits, "unit_share", "share at the last reading", worse[layer])]
+            evidence = [seen(limits, "unit_share_trained", "share at the last reading", worse[layer])]
             detail = f"{worse[layer]:.0%} of the units of {layer}, and it was less before the training"
             results.append(finding(code, "severe", worse, evidence, detail=detail))
     return results
