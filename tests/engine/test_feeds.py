@@ -15,6 +15,7 @@ from kilter.engine import program, stream
 from kilter.engine.batches import collect, is_array
 from kilter.engine.feed import Order, ResidentFeed
 from kilter.engine.fit import fit
+from kilter.engine.program import take
 from kilter.engine.stream import StreamFeed
 from kilter.errors import DataError, OptionError
 
@@ -259,23 +260,25 @@ def test_what_is_rare_is_compiled_soon(monkeypatch):
     assert asked == [False, True]
 
 
-def _numbers(blocks):
-    return [np.asarray(block.order)[: block.steps].tolist() for block in blocks]
+ELEVEN = collect(np.arange(22.0).reshape(11, 2), np.arange(11.0))
 
 
 @pytest.mark.parametrize("feed", [ResidentFeed, StreamFeed])
-def test_a_short_epoch_is_the_beginning_of_a_long_one(feed):
-    rows = collect(np.arange(22.0).reshape(11, 2), np.arange(11.0))
-    long, short, whole = (feed(rows, Order(4, shuffle=True, seed=3, most=most)) for most in (None, 1, 9))
-    assert [one.steps for one in (long, short, whole)] == [3, 1, 2]
-    if feed is ResidentFeed:
-        every = [number for block in _numbers(long.blocks(5)) for number in block]
-        assert _numbers(short.blocks(5)) == [every[:1]]
-        assert _numbers(whole.blocks(5)) == [every[:2]]
-        (block,), first = short.blocks(5), next(iter(long.blocks(5)))
-        assert block.order.shape == first.order.shape  # the same program
-    else:
-        taken = [np.asarray(block.data[1])[: block.steps * 4].tolist() for block in short.blocks(5)]
-        assert taken == [np.asarray(next(iter(long.blocks(5))).data[1])[:4].tolist()]
+def test_a_short_epoch_has_the_first_whole_batches_of_a_long_one(feed):
+    def targets(most):
+        blocks = feed(ELEVEN, Order(4, shuffle=True, seed=3, most=most)).blocks(5)
+        every = (take(block.data, block.order[step]) for block in blocks for step in range(block.steps))
+        return [batch[1].tolist() for batch in every]
+
+    long = targets(None)
+    assert [len(batch) for batch in long] == [4, 4, 3]
+    assert targets(1) == long[:1]
+    assert targets(9) == long[:2]
+    assert [feed(ELEVEN, Order(4, True, 3, most)).steps for most in (None, 1, 9)] == [3, 1, 2]
     few = feed(collect(np.ones((3, 2)), np.ones(3)), Order(4, shuffle=True, seed=3, most=1))
     assert few.steps == 1
+
+
+def test_a_short_epoch_runs_in_the_program_of_a_long_one():
+    long, short = (ResidentFeed(ELEVEN, Order(4, True, 3, most)) for most in (None, 1))
+    assert next(short.blocks(0)).order.shape == next(long.blocks(0)).order.shape

@@ -30,6 +30,8 @@ from kilter.treatment.twins import Twins
 
 # More validation rows than this tell a trial nothing more.
 _VALIDATION_ROWS = 4096
+# Data that are handed over in less time than a program takes to compile.
+_SMALL_BYTES = 64 * 2**20
 
 
 class Bench:
@@ -103,22 +105,20 @@ def built(model: keras.Model, patient: Patient) -> keras.Model:
 def _part(patient: Patient, rows: int) -> Patient:
     """The patient with epochs of about so many training rows, whole batches of them; unstopped.
 
-    Where it shuffles they are others each epoch, and the program is that of a training on all rows; else they
-    are drawn with the patient's seed, and stay in their order.
+    Where it shuffles small data, an epoch takes some of all rows, others each time, in the program of a
+    training on all of them. Else rows are drawn with the patient's seed, and stay in their order.
     """
-    size = patient.options.batch_size
-    order = np.arange(patient.rows)
-    if rows < patient.rows and not patient.options.shuffle:
-        order = np.sort(np.random.default_rng(patient.seed).permutation(patient.rows)[:rows])
+    options = replace(patient.options, patience=None, most_batches=max(1, rows // patient.options.batch_size))
     judged = slice(_VALIDATION_ROWS)
-    return replace(
-        patient,
-        x=_rows(patient.x, order),
-        y=_rows(patient.y, order),
-        x_val=_rows(patient.x_val, judged),
-        y_val=_rows(patient.y_val, judged),
-        options=replace(patient.options, patience=None, most_batches=max(1, rows // size)),
+    part = replace(
+        patient, x_val=_rows(patient.x_val, judged), y_val=_rows(patient.y_val, judged), options=options
     )
+    # Each trial hands its rows over anew.
+    small = sum(np.asarray(leaf).nbytes for leaf in keras.tree.flatten(patient.x)) <= _SMALL_BYTES
+    if rows >= patient.rows or (patient.options.shuffle and small):
+        return part
+    order = np.sort(np.random.default_rng(patient.seed).permutation(patient.rows)[:rows])
+    return replace(part, x=_rows(patient.x, order), y=_rows(patient.y, order))
 
 
 def _rows(data: Any, chosen: Any) -> Any:
