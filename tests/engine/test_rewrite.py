@@ -207,3 +207,19 @@ def test_division_by_one_number(dtype: str):
         # Two roundings instead of one; in half precision the division stays.
         tolerance = 0.0 if dtype == "float16" else 2e-7
         np.testing.assert_allclose(np.asarray(got), np.asarray(state / divisor), rtol=tolerance)
+
+
+@pytest.mark.parametrize(
+    ("shape", "apart"), [((2, 128, 128, 1), True), ((2, 16, 16, 1), False), ((2, 128, 128), False)], ids=str
+)
+@pytest.mark.parametrize("odd", [0.0, np.inf, -np.inf, np.nan], ids=str)
+def test_sums_over_large_images_of_one_channel_stand_apart(shape: tuple[int, ...], apart: bool, odd: float):
+    def step(state, batch):
+        return state + jax.numpy.sum(jax.numpy.log1p(abs(batch)) - odd), {}
+
+    state = jax.numpy.zeros(())
+    batch = jax.numpy.asarray(np.random.default_rng(0).normal(size=shape), "float32")
+    rewritten = rewrite(trace(step, state, batch), batch_size=2)
+    expected, got = (jax.jit(function)(state, batch)[0] for function in (step, rewritten))
+    np.testing.assert_allclose(np.asarray(got), np.asarray(expected), rtol=1e-6)
+    assert ("select_n" in str(jax.make_jaxpr(rewritten)(state, batch))) == apart

@@ -11,6 +11,7 @@ written. Some things are therefore written as it likes them:
 - *Random numbers* are drawn with Threefry's rounds written out: the same bits, see
   :mod:`kilter.engine.random_bits`.
 - *Division of an array by one number* (the bias corrections of Adam and its kin) becomes a multiplication.
+- *Sums over images of one channel* are kept out of a library that runs its innermost loop over the channels.
 
 The rewriting goes through the step's equations once, with every array known as it is written, as its
 transpose, or both; whatever has no rule is left as it was.
@@ -86,6 +87,8 @@ _ELEMENTWISE = frozenset(
         "xor",
     ]
 )
+# Numbers from which on XLA hands a sum to a library.
+_LEAST_FUSED_SUM = 32 * 1024
 _REDUCTIONS = frozenset(
     ["argmax", "argmin", "reduce_and", "reduce_max", "reduce_min", "reduce_or", "reduce_prod", "reduce_sum"]
 )
@@ -221,6 +224,8 @@ def _equation(equation: core.JaxprEqn, values: list[Value], batch_size: int) -> 
         values = [written(quick(values[0].get()))]
     if name == "div" and _divides_by_one_number(equation):
         return [_times_reciprocal(equation, values)]
+    if name == "reduce_sum" and _ends_in_one(equation):
+        return [written(equation.primitive.bind(_alone(values[0].get()), **parameters))]
     if name == "transpose" and values[0].turns:
         return [stored_transposed(values[0].get())]
     if any(value.transposed for value in values):
@@ -265,6 +270,20 @@ def _times_reciprocal(equation: core.JaxprEqn, values: list[Value]) -> Value:
     transposed, number = values[0].transposed, values[1].get()
     product = lax.mul(values[0].get(transposed), lax.div(jnp.ones_like(number), number))
     return stored_transposed(product) if transposed else written(product)
+
+
+def _ends_in_one(equation: core.JaxprEqn) -> bool:
+    array = _array(equation.invars[0])
+    large = array.size >= _LEAST_FUSED_SUM
+    return large and array.ndim > 1 and array.shape[-1] == 1 and jnp.issubdtype(array.dtype, jnp.floating)
+
+
+def _alone(array: jax.Array) -> jax.Array:
+    """The same numbers, by an operation that no library has: what made them is not fused with what follows.
+
+    The sum of a cross-entropy of 112 images of 28×28×1 took 5.2 ms fused, and 0.4 like this (2 cores).
+    """
+    return lax.select(lax.eq(array, array), array, lax.full_like(array, np.nan))
 
 
 def _is_plain_product(equation: core.JaxprEqn) -> bool:
