@@ -149,6 +149,23 @@ def test_what_fails_with_every_other_seed_is_looked_at_again():
     assert found.level == pytest.approx(0.01)
 
 
+def test_runs_that_are_known_are_not_made_again_and_a_second_chance_is_stricter():
+    def run(seed: int, score: float) -> PairedRun:
+        return PairedRun(seed, score, 0, 0.0, (), "")
+
+    known = [run(seed, 0.1) for seed in range(6)]
+    steady = SimulatedBench(np.random.default_rng(0))
+    untouched = SimulatedBench(np.random.default_rng(1))
+    found = prove(untouched, steady, 1, range(6), known=known)  # type: ignore[arg-type]
+    assert found.baseline.runs == tuple(known)
+    assert untouched.draws.bit_generator.state == np.random.default_rng(1).bit_generator.state
+    assert (found.differences[0].verdict, found.level) == ("better", pytest.approx(0.04))
+    # 6 pairs cannot reach 0.02, which is what the first look at half the level asks for.
+    again = prove(untouched, steady, 1, range(6), known=known, level=0.025)  # type: ignore[arg-type]
+    assert len(again.baseline.runs) == 18
+    assert again.level == pytest.approx(0.005)
+
+
 @pytest.mark.parametrize(
     ("targets", "classes"),
     [

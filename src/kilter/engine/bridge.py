@@ -63,6 +63,11 @@ def push(state: State, model: keras.Model) -> None:
             variable.assign(value)
 
 
+def lend(model: keras.Model, other: keras.Model) -> None:
+    """Give ``other``, of the same variables, the values that ``model`` has; the arrays are shared."""
+    push(State(*([variable.value for variable in group] for group in variables(model))), other)
+
+
 def build(model: keras.Model, batch: Sequence[Any], *, training: bool = True) -> None:
     """Create the variables of model, loss, metrics and optimiser from one ``(x, y, sample_weight)``.
 

@@ -8,8 +8,6 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 
 from kilter import backend  # noqa: F401
@@ -18,7 +16,7 @@ from kilter import backend  # noqa: F401
 import keras
 
 from kilter.engine.batches import collect
-from kilter.engine.bridge import State, build, pull, push
+from kilter.engine.bridge import State, build, lend, pull, push
 from kilter.engine.fit import fit
 from kilter.errors import KilterError
 from kilter.nn.drawing import draw_weights
@@ -84,13 +82,13 @@ class Bench:
             model = built(self.patient.copy(), self.patient)
             self._copy = model, pull(model), self._twins.of(model)
         model, state, twin = self._copy
-        push(jax.tree.map(jnp.array, state), model)
+        push(state, model)
         if self.draws:
             draw_weights(model._flatten_layers(include_self=False), seed)
         if self.patient.unit_variance:
             lsuv(model, self.patient.x, seed=seed)
         if twin is not model:
-            push(pull(model), twin)
+            lend(model, twin)
         return twin
 
 

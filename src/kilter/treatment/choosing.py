@@ -27,7 +27,7 @@ _FIRST_LOOK: Final = 0.8
 _SECOND_PAIRS: Final = 3
 # A short training takes this share of the full training's time, and this long at least.
 _SHARE: Final = 0.03
-_SECONDS: Final = 0.3
+_SECONDS: Final = 0.2
 # And so many steps, where all rows are trained on: fewer tell nothing, however busy the machine is.
 _TRIAL_STEPS: Final = 64
 # The search may take so long, and this share of the full training's time.
@@ -42,6 +42,8 @@ _LEAST_STEPS: Final = 20
 _LONGER: Final = 5
 _SOMEWHAT_LONGER: Final = 2
 _AS_IT_CAME: Final = "as it came"
+_CHOSEN: Final = "chosen"
+_SHORT: Final = "short of a sound network"
 
 
 def _clocks() -> tuple[float, float]:
@@ -139,8 +141,18 @@ def choose(
     return (best if trials.verdict == "better" else start), trials
 
 
-def prove(baseline: Bench, chosen: Bench, epochs: int, seeds: Sequence[int]) -> Comparison:
+def prove(
+    baseline: Bench,
+    chosen: Bench,
+    epochs: int,
+    seeds: Sequence[int],
+    *,
+    known: Sequence[PairedRun] = (),
+    level: float = LEVEL,
+) -> Comparison:
     """Train both with each of the seeds, and judge by the exact sign-flip test on the pairs.
+
+    ``known``: runs of the baseline with the first of these seeds, which are not made again.
 
     Where more of the pairs gain by the changes than lose, and it is not proven, three times as many seeds are
     looked at: a network that fails with every other seed needs more pairs than one that always fails. The
@@ -148,20 +160,40 @@ def prove(baseline: Bench, chosen: Bench, epochs: int, seeds: Sequence[int]) -> 
     """
     runs: list[list[PairedRun]] = [[], []]
     looks = (
-        (len(seeds), _FIRST_LOOK * LEVEL),
-        (_SECOND_PAIRS * len(seeds), (1 - _FIRST_LOOK) * LEVEL),
+        (len(seeds), _FIRST_LOOK * level),
+        (_SECOND_PAIRS * len(seeds), (1 - _FIRST_LOOK) * level),
     )
-    for pairs, level in looks:
+    for pairs, shared in looks:
         for seed in range(seeds[0] + len(runs[0]), seeds[0] + pairs):
-            for some, bench in zip(runs, (baseline, chosen), strict=True):
-                some.append(bench.run(seed, epochs))
+            ready = known[seed - seeds[0]] if seed - seeds[0] < len(known) else baseline.run(seed, epochs)
+            for some, run in zip(runs, (ready, chosen.run(seed, epochs)), strict=True):
+                some.append(run)
         candidates = [
             Candidate(name, tuple(some)) for name, some in zip((_AS_IT_CAME, "treated"), runs, strict=True)
         ]
-        judged = judge(candidates, baseline.scoring.measure, level=level, path=Path())
+        judged = judge(candidates, baseline.scoring.measure, level=shared, path=Path())
         if judged.differences[0].verdict != "no evidence" or not _promising(runs, baseline.scoring):
             break
     return judged
+
+
+def prove_again(
+    came: Patient, chosen: Patient, trials: Trials, scoring: Scoring, pairs: int, twins: Twins
+) -> Trials:
+    """The trials with the proof of other changes than those they had chosen, on the same pairs.
+
+    Where the first were not proven, this is a second chance, which half of the level is for.
+    """
+    assert trials.proof is not None
+    rows = came.rows if trials.rows == came.rows_per_epoch else trials.rows
+    baseline, bench = (Bench(patient, scoring, rows, twins) for patient in (came, chosen))
+    level = LEVEL if trials.verdict == "better" else LEVEL / 2
+    known = trials.proof.baseline.runs
+    proof = prove(baseline, bench, trials.epochs, _seeds(came.seed, pairs), known=known, level=level)
+    run = proof.candidates[1].runs[0]
+    first = [replace(one, outcome=_SHORT) if one.outcome == _CHOSEN else one for one in trials.tried]
+    told = (*first, Trial(_remedies(chosen), run.score, run.seconds, _CHOSEN))
+    return replace(trials, tried=told, proof=proof)
 
 
 def _promising(runs: Sequence[Sequence[PairedRun]], scoring: Scoring) -> bool:
@@ -227,7 +259,7 @@ def _more(
 
 def _told(tried: list[Trial], best: Patient) -> list[Trial]:
     chosen = _remedies(best)
-    return [replace(one, outcome="chosen") if one.remedies == chosen else one for one in tried]
+    return [replace(one, outcome=_CHOSEN) if one.remedies == chosen else one for one in tried]
 
 
 def _remedies(patient: Patient) -> tuple[str, ...]:

@@ -87,7 +87,12 @@ def wanted(diagnosis: Diagnosis) -> list[tuple[str, Finding]]:
     for finding in diagnosis.findings:
         if finding.severity == "severe" and finding.remedies:
             first.setdefault(finding.remedies[0], finding)
-    return sorted(first.items(), key=lambda one: _place(one[0]))
+    return in_order(first)
+
+
+def in_order(remedies: Mapping[str, Finding]) -> list[tuple[str, Finding]]:
+    """Remedies with what they are for, in :data:`ORDER`."""
+    return sorted(remedies.items(), key=lambda one: _place(one[0]))
 
 
 def cumulative(patient: Patient, remedies: Sequence[tuple[str, Finding]], cabinet: Cabinet) -> list[Patient]:

@@ -35,6 +35,10 @@ _CHANCE_RMSE = 0.97
 _SHORT = 0.05
 # Of accuracies by more than this, and a standard error of the accuracy on so many rows.
 _SHORT_ACCURACY = 0.02
+# More changes are worth it for so much more of accuracies, or of an error the share above.
+_CLEAR_ACCURACY = 0.01
+# An error below this share of a constant answer's leaves little to explain: 2 % of the variance.
+_LITTLE = 0.14
 # A network that looked sound may fall short by so many times as much.
 _SOUND = 5
 # Errors that differ by less than this share of a constant answer's are alike, however small the lesser is.
@@ -67,6 +71,17 @@ class Scoring:
     def learnt_nothing(self, score: float) -> bool:
         """Whether a score is not finite, or no better than a constant answer's."""
         return not math.isfinite(score) or self.sign * score <= self.sign * self.chance
+
+    @property
+    def clear(self) -> float:
+        """A difference (see :meth:`better_by`) that is worth more changes than suffice without it."""
+        return _CLEAR_ACCURACY if self.measure == "val_accuracy" else _SHORT
+
+    def leaves_little(self, score: float) -> bool:
+        """Whether hardly anything is left to gain on a score."""
+        if self.measure == "val_accuracy":
+            return score >= 1 - _SHORT_ACCURACY
+        return score <= _LITTLE * self.chance if math.isfinite(self.chance) else math.isfinite(score)
 
     def falls_short(self, score: float, *, sound: bool = False) -> bool:
         """Whether a score is no better than a constant answer's, or clearly worse than a plain method's.

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Collection, Mapping, Sequence
-from contextlib import nullcontext
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Mapping
 from typing import Any, Final
 
 import numpy as np
@@ -17,31 +15,23 @@ from kilter import backend  # noqa: F401  (chooses JAX before Keras loads)
 import keras
 
 from kilter.engine.batches import check_batch_size
-from kilter.engine.bridge import pull, push
-from kilter.engine.fit import check_whole_numbers, fit
-from kilter.engine.history import History
-from kilter.errors import KilterError, OptionError
+from kilter.engine.fit import check_whole_numbers
+from kilter.errors import OptionError
 from kilter.health.diagnosing import diagnose
 from kilter.health.facts import optimizer_facts
 from kilter.nn.unrolling import as_graph
-from kilter.records import Diagnosis, Finding, ranked
-from kilter.treatment.bench import built
-from kilter.treatment.choosing import choose
+from kilter.records import Diagnosis
+from kilter.treatment.course import Course
 from kilter.treatment.patient import FitOptions, Patient, compiled_like
 from kilter.treatment.plan import Cabinet
 from kilter.treatment.remedies import REMEDIES, Remedy
-from kilter.treatment.scoring import Scoring, scoring_of, whole_batches
+from kilter.treatment.scoring import scoring_of
 from kilter.treatment.statistics import least_pairs
 from kilter.treatment.treatment import Checkup, Treatment, Trials
 from kilter.treatment.twins import Twins
 
 # Of data without a validation part, this share of the rows is held out.
 _HELD_OUT: Final = 0.2
-# Networks may wait on a plateau for long; what an end before the last epoch saves is time alone.
-_PATIENCE_SHARE: Final = 0.5
-_LEAST_PATIENCE: Final = 10
-# Trainings of no more steps are over before a program of their own, compiled well, would have paid.
-_FEW_STEPS: Final = 4_000
 
 
 def treat(
@@ -65,8 +55,10 @@ def treat(
     The model is diagnosed (:func:`kilter.diagnose`). For severe findings the remedies are put together, what
     lies upstream first, and sets of them tried in short trainings; of the smallest set that suffices it is
     tested on paired seeds whether it is better than the model as it came. What is not proven is dropped. What
-    is left is trained for ``epochs``, stopped early at the best validation loss, and diagnosed again. A model
-    in which nothing severe is found is trained as it came; if it then has learnt nothing, it is treated.
+    is left is trained for ``epochs``, stopped early at the best validation loss, and diagnosed again. Where
+    much is left to learn and there is time, variants that are sound throughout are trained beside it: one
+    that gets clearly further, and is proven as the first was, takes its place. A model in which nothing
+    severe is found is trained as it came; if it then has learnt nothing, it is treated.
 
     Args:
         model: compiled; it stays as it is, the treated one is a copy.
@@ -94,10 +86,11 @@ def treat(
     graph = as_graph(model, x)  # a class with a call of its own, so that its layers can be treated
     given = model if graph is None or graph is model else compiled_like(model, graph)
     came = Patient(given, x, y, *validation_data, options=options, seed=seed, trained=trained)
-    best, done, trials = _course(came, diagnosis, cabinet, budget, pairs)
+    course = Course(came, diagnosis, cabinet, scoring_of(came), budget, pairs, Twins())
+    best, done, trials = course.run()
     after = Checkup(done.diagnosis, done.score, done.history.history)
     return Treatment(
-        model=done.model,
+        model=done.restored(),
         changes=best.changes,
         dropped=_dropped(trials, best),
         trials=trials,
@@ -106,116 +99,6 @@ def treat(
         seconds=time.perf_counter() - began,
         patients=(came, best),
     )
-
-
-@dataclass(frozen=True, eq=False)
-class _Trained:
-    """A model trained for all epochs, with the weights of its best validation loss, and what became of it."""
-
-    model: keras.Model
-    history: History
-    score: float
-    diagnosis: Diagnosis
-
-
-def _course(
-    came: Patient, diagnosis: Diagnosis, cabinet: Cabinet, budget: float, pairs: int
-) -> tuple[Patient, _Trained, Trials]:
-    """The patient as it is best, trained, and the trials; where it falls short of plain methods, two rounds.
-
-    The second round goes on from what the first proved, with longer trials, and takes warnings as severe.
-    """
-    scoring, seed, twins = scoring_of(came), came.seed, Twins()
-    best, done, trials = came, None, Trials(scoring.measure, 0, 0)
-    found, begin = diagnosis, None
-    while done is None or (begin is None and scoring.falls_short(done.score, sound=diagnosis.ok)):
-        if done is not None:
-            begin, found = best, _fallen_short(diagnosis, done.diagnosis)
-        chosen, tried = best, trials
-        if not found.ok:
-            chosen, tried = choose(
-                came,
-                found,
-                cabinet,
-                scoring=scoring,
-                budget=budget,
-                pairs=pairs,
-                seed=seed,
-                twins=twins,
-                begin=begin,
-            )
-        if done is None or chosen is not best:
-            result = _trained(chosen, scoring, twins)
-            if done is None or scoring.better_by(result.score, done.score) > 0:
-                best, done, trials = chosen, result, tried
-        elif trials.proof is None:
-            trials = tried
-    return best, done, trials
-
-
-def _trained(patient: Patient, scoring: Scoring, twins: Twins) -> _Trained:
-    """A copy of the patient's model, trained; where that takes few steps, in the program of the trials."""
-    if patient.options.patience is None:
-        patience = max(_LEAST_PATIENCE, math.ceil(_PATIENCE_SHARE * patient.options.epochs))
-        patient = replace(patient, options=replace(patient.options, patience=patience))
-    model = patient.copy()
-    few = patient.options.epochs * patient.steps_per_epoch <= _FEW_STEPS
-    try:
-        with patient.for_trials() if few else nullcontext():
-            trained = twins.of(built(model, patient)) if few else model
-            if trained is not model:
-                push(pull(model), trained)
-            history = fit(
-                trained,
-                patient.x,
-                patient.y,
-                **patient.fit_options(),
-                validation_batch_size=whole_batches(len(keras.tree.flatten(patient.x_val)[0])),
-                seed=patient.seed,
-                measure=None,
-                verbose=0,
-            )
-            score = scoring.score(patient, trained)
-    except KilterError:  # data that the model cannot take: the diagnosis says so, and no remedy helped
-        return _Trained(model, History(), math.nan, _diagnosed_again(patient, model, {}))
-    if trained is not model:
-        push(pull(trained), model)
-    return _Trained(model, history, score, _diagnosed_again(patient, model, history.history))
-
-
-def _diagnosed_again(
-    patient: Patient, model: keras.Model, curves: Mapping[str, Sequence[float]]
-) -> Diagnosis:
-    return diagnose(
-        model,
-        patient.x,
-        patient.y,
-        validation_data=patient.validation,
-        batch_size=patient.options.batch_size,
-        shuffle=patient.options.shuffle,
-        steps=0,
-        history=curves,
-        seed=patient.seed,
-    )
-
-
-def _fallen_short(found: Diagnosis, trained: Diagnosis) -> Diagnosis:
-    """What was found before and after the training; that it fell short is severe by itself."""
-    short = Finding(
-        "loss-not-moving",
-        "severe",
-        ("training",),
-        (),
-        "After all epochs the answers are no better than a constant, or worse than a plain method's.",
-        ("find-learning-rate",),
-        "",
-    )
-    # A warning is worth a try now.
-    raised = [
-        replace(one, severity="severe") if one.severity == "warning" else one
-        for one in (*found.findings, *trained.findings)
-    ]
-    return Diagnosis(ranked([*raised, short]))
 
 
 def _before(diagnosis: Diagnosis, trials: Trials) -> Checkup:

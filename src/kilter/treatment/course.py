@@ -1,0 +1,198 @@
+"""The course of a treatment: choose, train, hold against sound variants, once more where it falls short."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Final
+
+from kilter import backend  # noqa: F401  (chooses JAX before Keras loads)
+
+# isort: split
+import keras
+
+from kilter.engine.bridge import State, lend, pull, push
+from kilter.engine.fit import fit
+from kilter.engine.history import History
+from kilter.errors import KilterError
+from kilter.health.diagnosing import diagnose
+from kilter.records import Diagnosis, Finding, ranked
+from kilter.treatment.bench import built
+from kilter.treatment.choosing import choose, prove_again
+from kilter.treatment.patient import Patient
+from kilter.treatment.plan import Cabinet
+from kilter.treatment.scoring import Scoring, whole_batches
+from kilter.treatment.sound_variants import sound_variants, within
+from kilter.treatment.treatment import Trial, Trials
+from kilter.treatment.twins import Twins
+
+# Networks may wait on a plateau for long; what an end before the last epoch saves is time alone.
+_PATIENCE_SHARE: Final = 0.5
+_LEAST_PATIENCE: Final = 10
+# Trainings of no more steps are over before a program of their own, compiled well, would have paid.
+_FEW_STEPS: Final = 4_000
+
+
+@dataclass(frozen=True, eq=False)
+class Trained:
+    """A model trained for all epochs, with the weights of its best validation loss, and what became of it."""
+
+    patient: Patient
+    model: keras.Model
+    state: State
+    history: History
+    score: float
+    seconds: float
+
+    def restored(self) -> keras.Model:
+        """The model with what it had learnt: patients that are alike may have been trained in it since."""
+        push(self.state, self.model)
+        return self.model
+
+    @cached_property
+    def diagnosis(self) -> Diagnosis:
+        """What is found in it after the training."""
+        return _diagnosed_again(self.patient, self.restored(), self.history.history)
+
+
+Outcome = tuple[Patient, Trained, Trials]
+"""The patient as it is best, what its training gave, and the trials that chose its changes."""
+
+
+@dataclass(frozen=True, eq=False)
+class Course:
+    """A treatment of the patient as it ``came``, of what was found in it, with the remedies of a cabinet."""
+
+    came: Patient
+    diagnosis: Diagnosis
+    cabinet: Cabinet
+    scoring: Scoring
+    budget: float
+    pairs: int
+    twins: Twins
+
+    def run(self) -> Outcome:
+        """The outcome; where it falls short of plain methods, of two rounds.
+
+        The second round goes on from what the first proved, with longer trials, and takes warnings as severe.
+        """
+        best, trials = self.came, Trials(self.scoring.measure, 0, 0)
+        if not self.diagnosis.ok:
+            best, trials = self._choose(self.diagnosis)
+        best, done, trials = self._sound(best, self._train(best), trials)
+        if not self.scoring.falls_short(done.score, sound=self.diagnosis.ok):
+            return best, done, trials
+        more, tried = self._choose(_fallen_short(self.diagnosis, done.diagnosis), best)
+        if more is best:
+            return best, done, tried if trials.proof is None else trials
+        again = self._train(more)
+        further = self.scoring.better_by(again.score, done.score) > 0
+        return (more, again, tried) if further else (best, done, trials)
+
+    def _sound(self, best: Patient, done: Trained, trials: Trials) -> Outcome:
+        """Instead of the fewest changes those of a sound variant that gets clearly further, if proven."""
+        scoring = self.scoring
+        if trials.proof is None or scoring.leaves_little(done.score):
+            return best, done, trials
+        variants = sound_variants(self.came, best, self.diagnosis, self.cabinet)
+        trained = list(within(variants, done.seconds, self.budget, self._train))
+        trials = replace(trials, tried=(*trials.tried, *(_told(*one) for one in trained)))
+        further, result = max(trained, key=lambda one: _rank(scoring, one[1].score), default=(best, done))
+        if scoring.better_by(result.score, done.score) <= scoring.clear:
+            return best, done, trials
+        again = prove_again(self.came, further, trials, scoring, self.pairs, self.twins)
+        return (further, result, again) if again.verdict == "better" else (best, done, trials)
+
+    def _choose(self, found: Diagnosis, begin: Patient | None = None) -> tuple[Patient, Trials]:
+        return choose(
+            self.came,
+            found,
+            self.cabinet,
+            scoring=self.scoring,
+            budget=self.budget,
+            pairs=self.pairs,
+            seed=self.came.seed,
+            twins=self.twins,
+            begin=begin,
+        )
+
+    def _train(self, patient: Patient) -> Trained:
+        return train_in_full(patient, self.scoring, self.twins)
+
+
+def _rank(scoring: Scoring, score: float) -> float:
+    return scoring.sign * score if math.isfinite(score) else -math.inf
+
+
+def _told(patient: Patient, trained: Trained) -> Trial:
+    remedies = tuple(change.remedy for change in patient.changes)
+    epochs = trained.history.seconds
+    return Trial(remedies, trained.score, sum(epochs) / max(len(epochs), 1), "sound throughout, in full")
+
+
+def train_in_full(patient: Patient, scoring: Scoring, twins: Twins) -> Trained:
+    """A copy of the patient's model, trained; where that takes few steps, in the program of the trials."""
+    if patient.options.patience is None:
+        patience = max(_LEAST_PATIENCE, math.ceil(_PATIENCE_SHARE * patient.options.epochs))
+        patient = replace(patient, options=replace(patient.options, patience=patience))
+    model = patient.copy()
+    few = patient.options.epochs * patient.steps_per_epoch <= _FEW_STEPS
+    began = time.perf_counter()
+    try:
+        with patient.for_trials() if few else nullcontext():
+            trained = twins.of(built(model, patient)) if few else model
+            if trained is not model:
+                lend(model, trained)
+            history = fit(
+                trained,
+                patient.x,
+                patient.y,
+                **patient.fit_options(),
+                validation_batch_size=whole_batches(len(keras.tree.flatten(patient.x_val)[0])),
+                seed=patient.seed,
+                measure=None,
+                verbose=0,
+            )
+            score = scoring.score(patient, trained)
+    except KilterError:  # data that the model cannot take: the diagnosis says so, and no remedy helped
+        return Trained(patient, model, pull(model), History(), math.nan, time.perf_counter() - began)
+    return Trained(patient, model, pull(trained), history, score, time.perf_counter() - began)
+
+
+def _diagnosed_again(
+    patient: Patient, model: keras.Model, curves: Mapping[str, Sequence[float]]
+) -> Diagnosis:
+    return diagnose(
+        model,
+        patient.x,
+        patient.y,
+        validation_data=patient.validation,
+        batch_size=patient.options.batch_size,
+        shuffle=patient.options.shuffle,
+        steps=0,
+        history=curves,
+        seed=patient.seed,
+    )
+
+
+def _fallen_short(found: Diagnosis, trained: Diagnosis) -> Diagnosis:
+    """What was found before and after the training; that it fell short is severe by itself."""
+    short = Finding(
+        "loss-not-moving",
+        "severe",
+        ("training",),
+        (),
+        "After all epochs the answers are no better than a constant, or worse than a plain method's.",
+        ("find-learning-rate",),
+        "",
+    )
+    # A warning is worth a try now.
+    raised = [
+        replace(one, severity="severe") if one.severity == "warning" else one
+        for one in (*found.findings, *trained.findings)
+    ]
+    return Diagnosis(ranked([*raised, short]))

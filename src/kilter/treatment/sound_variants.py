@@ -1,0 +1,67 @@
+"""The patient as it would have been written by the book, in its depth and widths: what the fewest changes
+are measured by.
+
+Short trials tell which changes make a network learn, not how far it gets. So a treated network is trained
+beside variants of itself that are sound throughout, in full, where there is time for that.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from typing import Final, TypeVar
+
+from kilter.records import Diagnosis, Finding
+from kilter.treatment.patient import Patient
+from kilter.treatment.plan import Cabinet, cumulative, in_order, wanted
+from kilter.treatment.remedies.base import hidden_layers, paths
+
+# From so many hidden layers on, batch normalisation is tried first.
+_DEEP: Final = 5
+# Activations that a hidden layer may keep: alive on both sides.
+_SMOOTH: Final = ("elu", "selu", "gelu", "silu", "swish", "mish", "linear")
+# All variants may take so long, and this share of the training's time.
+_SECONDS: Final = 8.0
+_SHARE: Final = 0.3
+
+Result = TypeVar("Result")
+
+
+def sound_variants(came: Patient, best: Patient, diagnosis: Diagnosis, cabinet: Cabinet) -> Iterator[Patient]:
+    """Variants of the patient as it ``came``: what is severe treated, ELU, Nadam, and batch normalisation.
+
+    Deep ones have the normalisation first, then none; others the other way round. A variant that has the same
+    changes as ``best`` is left out.
+    """
+    plain, normalized = ("replace-activation", "change-optimizer"), ("insert-batch-norm",)
+    deep = len(hidden_layers(came)) >= _DEEP
+    seen = {_codes(best)}
+    for more in (normalized, ()) if deep else ((), normalized):
+        general = {code: _of_hidden_layers(came) for code in (*plain, *more)}
+        found = {**dict(wanted(diagnosis)), **general}
+        sets = cumulative(came, in_order(found), cabinet)
+        if sets and _codes(sets[-1]) not in seen:
+            seen.add(_codes(sets[-1]))
+            yield sets[-1]
+
+
+def within(
+    variants: Iterator[Patient], seconds: float, budget: float, train: Callable[[Patient], Result]
+) -> Iterator[tuple[Patient, Result]]:
+    """Each variant with what ``train`` gives, while there is time; ``seconds`` is what one training took."""
+    began = time.perf_counter()
+    allowed = _SECONDS + _SHARE * budget * seconds
+    while time.perf_counter() - began + seconds <= allowed:
+        variant = next(variants, None)
+        if variant is None:
+            return
+        yield variant, train(variant)
+
+
+def _of_hidden_layers(patient: Patient) -> Finding:
+    poor = [one for one in hidden_layers(patient) if one.activation not in _SMOOTH]
+    return Finding("loss-not-moving", "severe", paths(poor) or ("training",), (), "", (), "")
+
+
+def _codes(patient: Patient) -> frozenset[str]:
+    return frozenset(change.remedy for change in patient.changes)

@@ -1,0 +1,104 @@
+"""Variants that are sound throughout: what they change, in which order, and how long they may take."""
+
+from dataclasses import replace
+
+import keras
+import numpy as np
+import pytest
+
+from kilter.engine.bridge import pull
+from kilter.records import Diagnosis, Finding
+from kilter.treatment import sound_variants as module
+from kilter.treatment.course import train_in_full
+from kilter.treatment.patient import Patient
+from kilter.treatment.plan import Cabinet
+from kilter.treatment.remedies import REMEDIES
+from kilter.treatment.scoring import Scoring, scoring_of
+from kilter.treatment.sound_variants import sound_variants, within
+from kilter.treatment.twins import Twins
+
+from . import faulty
+from .patients import dense, patient
+
+NOTHING = Diagnosis(())
+PLAIN = ["replace-activation", "change-optimizer"]
+NORMALIZED = ["replace-activation", "insert-batch-norm", "change-optimizer"]
+
+
+def variants(came: Patient, best: Patient | None = None, found: Diagnosis = NOTHING, keep=()):
+    made = sound_variants(came, best or came, found, Cabinet(REMEDIES, keep))
+    return [[change.remedy for change in one.changes] for one in made]
+
+
+@pytest.mark.parametrize("activation", ["relu", "tanh", "sigmoid"])
+def test_deep_networks_are_normalized_first_and_others_last(activation: str):
+    assert variants(patient(dense(2, activation=activation))) == [PLAIN, NORMALIZED]
+    deep = patient(dense(5, activation=activation))
+    assert variants(deep) == [NORMALIZED, PLAIN]
+    made = next(sound_variants(deep, deep, NOTHING, Cabinet(REMEDIES)))
+    used = {one.activation for one in made.layers if one.is_weighted and not one.is_output}
+    assert used == {"elu"}
+
+
+def test_what_is_sound_already_stays_and_what_is_severe_is_treated_too():
+    smooth = patient(dense(2, activation="gelu"), optimizer="nadam")
+    assert variants(smooth) == [["insert-batch-norm"]]
+    severe = Finding("non-finite", "severe", ("training",), (), "", ("clip-gradients",), "")
+    assert variants(smooth, found=Diagnosis((severe,)))[-1] == ["insert-batch-norm", "clip-gradients"]
+
+
+def test_what_is_refused_or_chosen_already_is_left_out():
+    came = patient(dense(2, activation="relu"))
+    assert variants(came, keep=["insert-batch-norm"]) == [PLAIN]
+    assert variants(came, keep=[*NORMALIZED]) == []
+    first = next(sound_variants(came, came, NOTHING, Cabinet(REMEDIES)))
+    assert variants(came, best=first) == [NORMALIZED]
+
+
+def test_no_variant_is_begun_that_would_not_be_done_in_time(monkeypatch):
+    now = [0.0]
+    monkeypatch.setattr(module.time, "perf_counter", lambda: now[0])
+
+    def train(_: Patient) -> float:
+        now[0] += 4.0
+        return now[0]
+
+    came = patient(dense(1))
+
+    def begun(seconds: float, budget: float) -> int:
+        return len(list(within(iter([came] * 5), seconds, budget, train)))
+
+    # 8 s, and 0.3 of the training's time: 8.3 s for trainings of a second, which take 4.
+    assert begun(1.0, 1.0) == 2
+    assert begun(8.0, 0.0) == 1
+    assert begun(8.1, 0.0) == 0
+    assert begun(100.0, 1.0) == 0
+
+
+def test_a_training_outlives_those_of_patients_that_are_alike():
+    model, x, y = faulty.healthy_blobs()
+    model.compile(keras.optimizers.SGD(0.05), faulty.SPARSE)
+    came = Patient(model, x[:400], y[:400], x[400:], y[400:], options=patient(dense(1)).options)
+    scoring, twins = scoring_of(came), Twins()
+    first = train_in_full(came, scoring, twins)
+    kept = [np.asarray(one) for one in pull(first.restored()).trainable]
+    train_in_full(replace(came, seed=7), scoring, twins)
+    for before, after in zip(kept, pull(first.restored()).trainable, strict=True):
+        np.testing.assert_array_equal(after, before)
+    assert scoring.score(came, first.restored()) == first.score
+
+
+@pytest.mark.parametrize(
+    ("scoring", "score", "little"),
+    [
+        (Scoring("val_accuracy", 0.1), 0.98, True),
+        (Scoring("val_accuracy", 0.1), 0.97, False),
+        (Scoring("val_rmse", 2.0), 0.27, True),
+        (Scoring("val_rmse", 2.0), 0.29, False),
+        (Scoring("val_loss", np.inf), 0.3, True),
+        (Scoring("val_accuracy", 0.1), np.nan, False),
+        (Scoring("val_rmse", 2.0), np.nan, False),
+    ],
+)
+def test_how_much_is_left_to_learn(scoring: Scoring, score: float, little: bool):
+    assert scoring.leaves_little(score) == little
