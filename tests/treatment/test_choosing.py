@@ -96,6 +96,11 @@ def test_causes_come_before_symptoms_and_each_remedy_once():
         )
     )
     assert [code for code, _ in wanted(diagnosis)] == ["standardize-inputs", "find-learning-rate"]
+    stuck = finding("loss-not-moving", "one-cycle")
+    both = Diagnosis((*diagnosis.findings, stuck))
+    assert [code for code, _ in wanted(both)][-1] == "one-cycle"
+    assert wanted(both, symptoms=False) == wanted(diagnosis)
+    assert [code for code, _ in wanted(Diagnosis((stuck,)), symptoms=False)] == ["one-cycle"]
     came = patient(0.01)
     sets = cumulative(
         came, [("one-cycle", diagnosis.findings[0]), ("unknown", diagnosis.findings[0])], Cabinet(REMEDIES)

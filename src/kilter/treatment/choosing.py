@@ -111,7 +111,7 @@ def choose(
     there, with longer trials; what is not proven leaves ``begin``.
     """
     start = patient if begin is None else begin
-    sets = cumulative(start, wanted(diagnosis), cabinet)
+    sets = cumulative(start, wanted(diagnosis, symptoms=begin is not None), cabinet)
     sets = sets or list(islice(further(start, diagnosis, cabinet), 1))
     if not sets:
         return start, Trials(scoring.measure, 0, 0)

@@ -35,6 +35,8 @@ _PATIENCE_SHARE: Final = 0.5
 _LEAST_PATIENCE: Final = 10
 # Trainings of no more steps are over before a program of their own, compiled well, would have paid.
 _FEW_STEPS: Final = 4_000
+# Whole batches an epoch from which on the rows of a partial one hardly matter.
+_MANY_BATCHES: Final = 16
 
 
 @dataclass(frozen=True, eq=False)
@@ -135,12 +137,21 @@ def _told(patient: Patient, trained: Trained) -> Trial:
 
 
 def train_in_full(patient: Patient, scoring: Scoring, twins: Twins) -> Trained:
-    """A copy of the patient's model, trained; where that takes few steps, in the program of the trials."""
-    if patient.options.patience is None:
-        patience = max(_LEAST_PATIENCE, math.ceil(_PATIENCE_SHARE * patient.options.epochs))
-        patient = replace(patient, options=replace(patient.options, patience=patience))
-    model = patient.copy()
+    """A copy of the patient's model, trained; where that takes few steps, in the program of the trials.
+
+    That program has whole batches alone: of rows that are shuffled, an epoch of many leaves out as many as do
+    not fill another, each time others. A program for them alone would take longer than the training.
+    """
     few = patient.options.epochs * patient.steps_per_epoch <= _FEW_STEPS
+    whole = few and patient.options.shuffle and patient.rows >= _MANY_BATCHES * patient.options.batch_size
+    patience = max(_LEAST_PATIENCE, math.ceil(_PATIENCE_SHARE * patient.options.epochs))
+    options = replace(
+        patient.options,
+        patience=patience if patient.options.patience is None else patient.options.patience,
+        most_batches=patient.rows // patient.options.batch_size if whole else None,
+    )
+    patient = replace(patient, options=options)
+    model = patient.copy()
     began = time.perf_counter()
     try:
         with patient.for_trials() if few else nullcontext():
@@ -152,6 +163,7 @@ def train_in_full(patient: Patient, scoring: Scoring, twins: Twins) -> Trained:
                 patient.x,
                 patient.y,
                 **patient.fit_options(),
+                most_batches=options.most_batches,
                 validation_batch_size=whole_batches(len(keras.tree.flatten(patient.x_val)[0])),
                 seed=patient.seed,
                 measure=None,

@@ -38,6 +38,8 @@ ORDER: Final = (
     "clip-gradients",
     "one-cycle",
 )
+# What goes with most other faults; its remedy, a search for the rate, takes seconds.
+_SYMPTOM: Final = "loss-not-moving"
 # What is tried beyond the findings' own remedies: the optimiser, the rate, then deeper cuts.
 FURTHER: Final = (
     "change-optimizer",
@@ -78,15 +80,17 @@ class Cabinet:
         return treated
 
 
-def wanted(diagnosis: Diagnosis) -> list[tuple[str, Finding]]:
+def wanted(diagnosis: Diagnosis, *, symptoms: bool = True) -> list[tuple[str, Finding]]:
     """For each severe finding its first remedy, each remedy once, in :data:`ORDER`.
 
     A remedy that several findings want is given the first of them; what is not in the order comes last.
+    Without ``symptoms`` a loss that does not move has a remedy of its own only where nothing else has.
     """
+    severe = [one for one in diagnosis.findings if one.severity == "severe" and one.remedies]
+    causes = [one for one in severe if one.code != _SYMPTOM]
     first: dict[str, Finding] = {}
-    for finding in diagnosis.findings:
-        if finding.severity == "severe" and finding.remedies:
-            first.setdefault(finding.remedies[0], finding)
+    for finding in severe if symptoms else causes or severe:
+        first.setdefault(finding.remedies[0], finding)
     return in_order(first)
 
 
@@ -112,7 +116,7 @@ def further(
     used = {change.remedy for change in patient.changes}
     severe = [one for one in diagnosis.findings if one.severity == "severe"]
     listed = {code: one for one in reversed(severe) for code in one.remedies}
-    general = Finding("loss-not-moving", "severe", ("training",), (), "", (), "")
+    general = Finding(_SYMPTOM, "severe", ("training",), (), "", (), "")
     for code in (*codes, *(sorted(listed, key=_place) if codes is FURTHER else ())):
         if code not in used:
             used.add(code)

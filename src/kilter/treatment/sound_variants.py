@@ -38,7 +38,7 @@ def sound_variants(came: Patient, best: Patient, diagnosis: Diagnosis, cabinet: 
     seen = {_codes(best)}
     for more in (normalized, ()) if deep else ((), normalized):
         general = {code: _of_hidden_layers(came) for code in (*plain, *more)}
-        found = {**dict(wanted(diagnosis)), **general}
+        found = {**dict(wanted(diagnosis, symptoms=False)), **general}
         sets = cumulative(came, in_order(found), cabinet)
         if sets and _codes(sets[-1]) not in seen:
             seen.add(_codes(sets[-1]))
