@@ -7,12 +7,13 @@ import numpy as np
 import pytest
 
 from kilter.records import Change, Diagnosis, Finding
-from kilter.treatment.choosing import choose, prove
+from kilter.treatment.choosing import Choice, fewest, prove, proven
 from kilter.treatment.comparison import PairedRun
 from kilter.treatment.patient import FitOptions, Patient, compiled_like, copy_of, fresh_optimizer
 from kilter.treatment.plan import Cabinet, cumulative, wanted
 from kilter.treatment.remedies import Remedy
 from kilter.treatment.scoring import Scoring, class_numbers, scoring_of
+from kilter.treatment.treatment import Trials
 from kilter.treatment.twins import Twins
 
 from . import faulty
@@ -55,15 +56,17 @@ def patient(rate: float) -> Patient:
 def chosen(came: Patient, *codes: str, keep=()):
     diagnosis = Diagnosis(tuple(finding(code, code) for code in codes))
     cabinet = Cabinet(REMEDIES, keep)
-    return choose(
-        came, diagnosis, cabinet, scoring=scoring_of(came), budget=1.0, pairs=6, seed=0, twins=Twins()
-    )
+    return fewest(came, diagnosis, cabinet, scoring=scoring_of(came), budget=1.0, seed=0, twins=Twins())
 
 
-def test_a_change_that_does_nothing_has_no_evidence_and_is_dropped():
+def proof_of(came: Patient, choice: Choice) -> Trials:
+    assert choice.search is not None
+    return proven(came, choice.patient, choice.search, 6)
+
+
+def test_a_change_that_does_nothing_has_no_evidence():
     came = patient(0.01)
-    best, trials = chosen(came, "one-cycle")
-    assert best is came
+    trials = proof_of(came, chosen(came, "one-cycle"))
     assert trials.verdict == "no evidence"
     assert trials.proof is not None
     assert trials.proof.differences[0].p == 1.0
@@ -71,18 +74,21 @@ def test_a_change_that_does_nothing_has_no_evidence_and_is_dropped():
 
 
 def test_the_fewest_changes_that_suffice_are_taken():
-    best, trials = chosen(patient(1e4), "one-cycle", "find-learning-rate")
-    assert [one.remedy for one in best.changes] == ["find-learning-rate"]
+    came = patient(1e4)
+    choice = chosen(came, "one-cycle", "find-learning-rate")
+    assert [one.remedy for one in choice.patient.changes] == ["find-learning-rate"]
+    trials = proof_of(came, choice)
     assert trials.verdict == "better"
+    assert [one.outcome for one in trials.tried].count("chosen") == 1
     assert trials.tried[0].outcome == "as it came"
     assert trials.tried[0].remedies == ()
 
 
 def test_what_is_refused_is_not_tried():
     came = patient(1e4)
-    best, trials = chosen(came, "find-learning-rate", keep=["find-learning-rate", "one-cycle"])
-    assert best is came
-    assert trials.tried == ()
+    choice = chosen(came, "find-learning-rate", keep=["find-learning-rate", "one-cycle"])
+    assert choice.patient is came
+    assert choice.search is None
 
 
 def test_causes_come_before_symptoms_and_each_remedy_once():

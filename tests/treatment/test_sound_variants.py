@@ -31,24 +31,26 @@ def variants(came: Patient, best: Patient | None = None, found: Diagnosis = NOTH
 
 
 @pytest.mark.parametrize("activation", ["relu", "tanh", "sigmoid"])
-def test_deep_networks_are_normalized_first_and_others_last(activation: str):
-    assert variants(patient(dense(2, activation=activation))) == [PLAIN, NORMALIZED]
-    deep = patient(dense(5, activation=activation))
-    assert variants(deep) == [NORMALIZED, PLAIN]
-    made = next(sound_variants(deep, deep, NOTHING, Cabinet(REMEDIES)))
+def test_they_have_smooth_activations_and_nadam_and_deep_ones_then_normalisation(activation: str):
+    assert variants(patient(dense(6, activation=activation))) == [PLAIN, NORMALIZED]
+    came = patient(dense(5, activation=activation))
+    assert variants(came) == [PLAIN]
+    made = next(sound_variants(came, came, NOTHING, Cabinet(REMEDIES)))
     used = {one.activation for one in made.layers if one.is_weighted and not one.is_output}
     assert used == {"elu"}
+    assert made.optimizer.name == "nadam"
 
 
 def test_what_is_sound_already_stays_and_what_is_severe_is_treated_too():
-    smooth = patient(dense(2, activation="gelu"), optimizer="nadam")
+    assert variants(patient(dense(2, activation="gelu"), optimizer="nadam")) == []
+    smooth = patient(dense(6, activation="gelu"), optimizer="nadam")
     assert variants(smooth) == [["insert-batch-norm"]]
     severe = Finding("non-finite", "severe", ("training",), (), "", ("clip-gradients",), "")
     assert variants(smooth, found=Diagnosis((severe,)))[-1] == ["insert-batch-norm", "clip-gradients"]
 
 
 def test_what_is_refused_or_chosen_already_is_left_out():
-    came = patient(dense(2, activation="relu"))
+    came = patient(dense(6, activation="relu"))
     assert variants(came, keep=["insert-batch-norm"]) == [PLAIN]
     assert variants(came, keep=[*NORMALIZED]) == []
     first = next(sound_variants(came, came, NOTHING, Cabinet(REMEDIES)))

@@ -27,7 +27,7 @@ _FIRST_LOOK: Final = 0.8
 _SECOND_PAIRS: Final = 3
 # A short training takes this share of the full training's time, and this long at least.
 _SHARE: Final = 0.03
-_SECONDS: Final = 0.2
+_SECONDS: Final = 0.1
 # And so many steps, where all rows are trained on: fewer tell nothing, however busy the machine is.
 _TRIAL_STEPS: Final = 64
 # The search may take so long, and this share of the full training's time.
@@ -43,7 +43,7 @@ _LONGER: Final = 5
 _SOMEWHAT_LONGER: Final = 2
 _AS_IT_CAME: Final = "as it came"
 _CHOSEN: Final = "chosen"
-_SHORT: Final = "short of a sound network"
+IN_FULL: Final = "sound throughout, in full"
 
 
 def _clocks() -> tuple[float, float]:
@@ -57,7 +57,8 @@ class Search:
 
     ``seed`` is that of the search alone: the proof draws others, so that it knows nothing of the choice.
     ``twins``: the models that patients which are alike are trained in.
-    ``thorough``: a second search, of what the first did not suffice for.
+    ``thorough``: a second search, of what the first did not suffice for. ``full``: seconds that the full
+    training takes, roughly, of a patient like the first.
     """
 
     scoring: Scoring
@@ -67,6 +68,7 @@ class Search:
     seconds: float
     twins: Twins
     thorough: bool = False
+    full: float = 0.0
     began: tuple[float, float] = field(default_factory=_clocks)
     tried: list[Trial] = field(default_factory=list)
     benches: dict[int, tuple[Bench, PairedRun]] = field(default_factory=dict)
@@ -93,52 +95,93 @@ class Search:
         return spent > self.seconds * (_SOMEWHAT_LONGER if short else 1)
 
 
-def choose(
+@dataclass(frozen=True, eq=False)
+class Choice:
+    """What a search chose, not yet proven: ``patient``, the score of its trial, and the search.
+
+    ``search`` is None where no remedy applied, and the patient the one that came.
+    """
+
+    patient: Patient
+    score: float
+    search: Search | None
+
+
+def fewest(
     patient: Patient,
     diagnosis: Diagnosis,
     cabinet: Cabinet,
     *,
     scoring: Scoring,
     budget: float,
-    pairs: int,
     seed: int,
     twins: Twins,
-    begin: Patient | None = None,
-) -> tuple[Patient, Trials]:
-    """The patient with the changes that are proven, or as it came, and the trials that decided it.
-
-    With ``begin``, the patient after changes that are proven but do not suffice, the search goes on from
-    there, with longer trials; what is not proven leaves ``begin``.
-    """
-    start = patient if begin is None else begin
-    sets = cumulative(start, wanted(diagnosis, symptoms=begin is not None), cabinet)
-    sets = sets or list(islice(further(start, diagnosis, cabinet), 1))
+) -> Choice:
+    """The fewest of the remedies for what is severe that are about as good as all, by short trials."""
+    sets = cumulative(patient, wanted(diagnosis, symptoms=False), cabinet)
+    sets = sets or list(islice(further(patient, diagnosis, cabinet), 1))
     if not sets:
-        return start, Trials(scoring.measure, 0, 0)
+        return Choice(patient, math.nan, None)
     search = _search(sets[-1], scoring, budget, seed, twins)
-    if begin is not None:
-        search.epochs = min(search.epochs * _LONGER, patient.options.epochs)
-        search.thorough = True
     score = search.run(sets[-1], "all severe findings treated")
+    return Choice(*_fewest(sets, score, search), search)
+
+
+def further_changes(
+    begin: Patient,
+    diagnosis: Diagnosis,
+    cabinet: Cabinet,
+    *,
+    scoring: Scoring,
+    budget: float,
+    seed: int,
+    twins: Twins,
+) -> Choice:
+    """Changes beyond those of ``begin``, which do not suffice: by longer trials, one more at a time."""
+    sets = cumulative(begin, wanted(diagnosis), cabinet)
+    sets = sets or list(islice(further(begin, diagnosis, cabinet), 1))
+    if not sets:
+        return Choice(begin, math.nan, None)
+    search = _search(sets[-1], scoring, budget, seed, twins)
+    search.epochs = min(search.epochs * _LONGER, begin.options.epochs)
+    search.thorough = True
+    score = search.run(sets[-1], "all severe findings treated")
+    return persist(Choice(*_fewest(sets, score, search), search), diagnosis, cabinet)
+
+
+def persist(choice: Choice, diagnosis: Diagnosis, cabinet: Cabinet) -> Choice:
+    """The choice with further changes, one at a time; what has learnt nothing is tried for longer, once."""
+    best, score, search = choice.patient, choice.score, choice.search
+    assert search is not None
     for longer in (1, _LONGER):
-        if longer > 1:  # nothing learnt: perhaps too short
-            search.epochs = min(search.epochs * longer, patient.options.epochs)
-            score = search.run(sets[-1], "tried for longer")
-        best, score = _fewest(sets, score, search)
+        if longer > 1:
+            search.epochs = min(search.epochs * longer, best.options.epochs)
+            score = search.run(best, "tried for longer")
         best, score = _more(best, score, diagnosis, cabinet, search)
-        if not scoring.learnt_nothing(score) or search.epochs >= patient.options.epochs:
+        if not search.scoring.learnt_nothing(score) or search.epochs >= best.options.epochs:
             break
-    proof = prove(search.bench(patient), search.bench(best), search.epochs, _seeds(seed, pairs))
-    came = proof.baseline.runs
-    first = Trial((), came[0].score, came[0].seconds, _AS_IT_CAME)
-    trials = Trials(
-        scoring.measure,
-        search.epochs,
-        search.bench(best).patient.rows_per_epoch,
-        (first, *_told(search.tried, best)),
-        proof,
-    )
-    return (best if trials.verdict == "better" else start), trials
+    return Choice(best, score, search)
+
+
+def proven(
+    came: Patient, chosen: Patient, search: Search, pairs: int, *, before: Trials | None = None
+) -> Trials:
+    """The trials of a search, with the proof of what was chosen against the patient as it came.
+
+    ``before``: the same for another choice, which was not proven; this is a second chance, on the same pairs,
+    which half of the level is for.
+    """
+    seeds = list(range(search.seed + 1, search.seed + 1 + pairs))
+    known: tuple[PairedRun, ...] = ()
+    if before is not None and before.proof is not None:
+        known = before.proof.baseline.runs
+    level = LEVEL if before is None else LEVEL / 2
+    proof = prove(search.bench(came), search.bench(chosen), search.epochs, seeds, known=known, level=level)
+    runs = [one.runs[0] for one in proof.candidates]
+    first = Trial((), runs[0].score, runs[0].seconds, _AS_IT_CAME)
+    told = _told(search.tried, chosen, runs[1])
+    rows = search.bench(chosen).patient.rows_per_epoch
+    return Trials(search.scoring.measure, search.epochs, rows, (first, *told), proof)
 
 
 def prove(
@@ -177,25 +220,6 @@ def prove(
     return judged
 
 
-def prove_again(
-    came: Patient, chosen: Patient, trials: Trials, scoring: Scoring, pairs: int, twins: Twins
-) -> Trials:
-    """The trials with the proof of other changes than those they had chosen, on the same pairs.
-
-    Where the first were not proven, this is a second chance, which half of the level is for.
-    """
-    assert trials.proof is not None
-    rows = came.rows if trials.rows == came.rows_per_epoch else trials.rows
-    baseline, bench = (Bench(patient, scoring, rows, twins) for patient in (came, chosen))
-    level = LEVEL if trials.verdict == "better" else LEVEL / 2
-    known = trials.proof.baseline.runs
-    proof = prove(baseline, bench, trials.epochs, _seeds(came.seed, pairs), known=known, level=level)
-    run = proof.candidates[1].runs[0]
-    first = [replace(one, outcome=_SHORT) if one.outcome == _CHOSEN else one for one in trials.tried]
-    told = (*first, Trial(_remedies(chosen), run.score, run.seconds, _CHOSEN))
-    return replace(trials, tried=told, proof=proof)
-
-
 def _promising(runs: Sequence[Sequence[PairedRun]], scoring: Scoring) -> bool:
     """Whether more of the pairs gain what one more change is worth than lose it."""
     gains = [scoring.better_by(after.score, before.score) for before, after in zip(*runs, strict=True)]
@@ -217,7 +241,7 @@ def _search(patient: Patient, scoring: Scoring, budget: float, seed: int, twins:
         rows = min(rows, max(least, int(rows * allowed / seconds)))
     least = math.ceil(_TRIAL_STEPS / patient.steps_per_epoch) if rows == patient.rows else 1
     count = min(epochs, max(least, int(allowed / seconds)))
-    search = Search(scoring, count, rows, seed, for_all, twins)
+    search = Search(scoring, count, rows, seed, for_all, twins, full=epochs * seconds)
     if rows == patient.rows:
         search.benches[id(patient)] = bench, PairedRun(seed, math.nan, None, seconds, (), "")
     return search
@@ -257,14 +281,16 @@ def _more(
     return best, score
 
 
-def _told(tried: list[Trial], best: Patient) -> list[Trial]:
+def _told(tried: list[Trial], best: Patient, run: PairedRun) -> list[Trial]:
+    """What was tried, the chosen set marked; added from its proof where it had no short trial."""
     chosen = _remedies(best)
-    return [replace(one, outcome=_CHOSEN) if one.remedies == chosen else one for one in tried]
+    told = [
+        replace(one, outcome=_CHOSEN) if one.remedies == chosen and one.outcome != IN_FULL else one
+        for one in tried
+    ]
+    listed = any(one.outcome == _CHOSEN for one in told)
+    return told if listed else [*told, Trial(chosen, run.score, run.seconds, _CHOSEN)]
 
 
 def _remedies(patient: Patient) -> tuple[str, ...]:
     return tuple(change.remedy for change in patient.changes)
-
-
-def _seeds(seed: int, pairs: int) -> list[int]:
-    return list(range(seed + 1, seed + 1 + pairs))

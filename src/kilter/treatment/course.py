@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Final
+from typing import Any, Final
 
 from kilter import backend  # noqa: F401  (chooses JAX before Keras loads)
 
@@ -22,7 +22,7 @@ from kilter.errors import KilterError
 from kilter.health.diagnosing import diagnose
 from kilter.records import Diagnosis, Finding, ranked
 from kilter.treatment.bench import built
-from kilter.treatment.choosing import choose, prove_again
+from kilter.treatment.choosing import IN_FULL, Search, fewest, further_changes, persist, proven
 from kilter.treatment.patient import Patient
 from kilter.treatment.plan import Cabinet
 from kilter.treatment.scoring import Scoring, whole_batches
@@ -82,58 +82,88 @@ class Course:
 
         The second round goes on from what the first proved, with longer trials, and takes warnings as severe.
         """
-        best, trials = self.came, Trials(self.scoring.measure, 0, 0)
-        if not self.diagnosis.ok:
-            best, trials = self._choose(self.diagnosis)
-        best, done, trials = self._sound(best, self._train(best), trials)
+        none = Trials(self.scoring.measure, 0, 0)
+        best, done, trials = (self.came, None, none) if self.diagnosis.ok else self._first()
+        done = self._train(best) if done is None else done
         if not self.scoring.falls_short(done.score, sound=self.diagnosis.ok):
             return best, done, trials
-        more, tried = self._choose(_fallen_short(self.diagnosis, done.diagnosis), best)
-        if more is best:
+        found = _fallen_short(self.diagnosis, done.diagnosis)
+        choice = further_changes(best, found, self.cabinet, **self._how())
+        if choice.search is None:
+            return best, done, trials
+        tried = proven(self.came, choice.patient, choice.search, self.pairs)
+        if tried.verdict != "better":
             return best, done, tried if trials.proof is None else trials
-        again = self._train(more)
+        again = self._train(choice.patient)
         further = self.scoring.better_by(again.score, done.score) > 0
-        return (more, again, tried) if further else (best, done, trials)
+        return (choice.patient, again, tried) if further else (best, done, trials)
 
-    def _sound(self, best: Patient, done: Trained, trials: Trials) -> Outcome:
-        """Instead of the fewest changes those of a sound variant that gets clearly further, if proven."""
-        scoring = self.scoring
-        if trials.proof is None or scoring.leaves_little(done.score):
-            return best, done, trials
-        variants = sound_variants(self.came, best, self.diagnosis, self.cabinet)
-        trained = list(within(variants, done.seconds, self.budget, self._train))
-        trials = replace(trials, tried=(*trials.tried, *(_told(*one) for one in trained)))
-        further, result = max(trained, key=lambda one: _rank(scoring, one[1].score), default=(best, done))
-        if scoring.better_by(result.score, done.score) <= scoring.clear:
-            return best, done, trials
-        again = prove_again(self.came, further, trials, scoring, self.pairs, self.twins)
-        return (further, result, again) if again.verdict == "better" else (best, done, trials)
+    def _first(self) -> tuple[Patient, Trained | None, Trials]:
+        """The fewest changes, or a sound variant that gets clearly further; as it came where none is proven.
 
-    def _choose(self, found: Diagnosis, begin: Patient | None = None) -> tuple[Patient, Trials]:
-        return choose(
-            self.came,
-            found,
-            self.cabinet,
-            scoring=self.scoring,
-            budget=self.budget,
-            pairs=self.pairs,
-            seed=self.came.seed,
-            twins=self.twins,
-            begin=begin,
-        )
+        What has learnt nothing in its short trial is only trained in full where there is no variant.
+        """
+        none = Trials(self.scoring.measure, 0, 0)
+        choice = fewest(self.came, self.diagnosis, self.cabinet, **self._how())
+        search = choice.search
+        if search is None:
+            return self.came, None, none
+        trained: list[Trained] = []
+        if not self.scoring.learnt_nothing(choice.score):
+            trained = [self._train(choice.patient)]
+        if not trained or not self.scoring.leaves_little(trained[0].score):
+            trained += self._variants(search, choice.patient, trained)
+        if not trained:
+            choice = persist(choice, self.diagnosis, self.cabinet)
+            trained = [self._train(choice.patient)]
+        trials = None
+        for one in self._ranked(trained):
+            trials = proven(self.came, one.patient, search, self.pairs, before=trials)
+            if trials.verdict == "better":
+                return one.patient, one, trials
+        return self.came, None, none if trials is None else trials
+
+    def _variants(self, search: Search, chosen: Patient, trained: Sequence[Trained]) -> list[Trained]:
+        """Sound variants, trained, while they get clearly further than the fewest changes did."""
+        variants = sound_variants(self.came, chosen, self.diagnosis, self.cabinet)
+        seconds = trained[0].seconds if trained else search.full
+        made: list[Trained] = []
+        for one in within(variants, seconds, self.budget, self._train):
+            made.append(one)
+            further = not trained or self._further(one, trained[0])
+            if not further or self.scoring.leaves_little(one.score):
+                break
+        search.tried += map(_told, made)
+        return made
+
+    def _ranked(self, trained: Sequence[Trained]) -> list[Trained]:
+        """The best first, then the fewest changes; these alone where nothing gets clearly further."""
+        first = trained[0]
+        best = max(trained, key=self._rank)
+        return [best, first] if best is not first and self._further(best, first) else [first]
+
+    def _further(self, one: Trained, other: Trained) -> bool:
+        return self.scoring.better_by(one.score, other.score) > self.scoring.clear
+
+    def _rank(self, trained: Trained) -> float:
+        return self.scoring.sign * trained.score if math.isfinite(trained.score) else -math.inf
+
+    def _how(self) -> dict[str, Any]:
+        return {
+            "scoring": self.scoring,
+            "budget": self.budget,
+            "seed": self.came.seed,
+            "twins": self.twins,
+        }
 
     def _train(self, patient: Patient) -> Trained:
         return train_in_full(patient, self.scoring, self.twins)
 
 
-def _rank(scoring: Scoring, score: float) -> float:
-    return scoring.sign * score if math.isfinite(score) else -math.inf
-
-
-def _told(patient: Patient, trained: Trained) -> Trial:
-    remedies = tuple(change.remedy for change in patient.changes)
+def _told(trained: Trained) -> Trial:
+    remedies = tuple(change.remedy for change in trained.patient.changes)
     epochs = trained.history.seconds
-    return Trial(remedies, trained.score, sum(epochs) / max(len(epochs), 1), "sound throughout, in full")
+    return Trial(remedies, trained.score, sum(epochs) / max(len(epochs), 1), IN_FULL)
 
 
 def train_in_full(patient: Patient, scoring: Scoring, twins: Twins) -> Trained:
@@ -145,10 +175,13 @@ def train_in_full(patient: Patient, scoring: Scoring, twins: Twins) -> Trained:
     few = patient.options.epochs * patient.steps_per_epoch <= _FEW_STEPS
     whole = few and patient.options.shuffle and patient.rows >= _MANY_BATCHES * patient.options.batch_size
     patience = max(_LEAST_PATIENCE, math.ceil(_PATIENCE_SHARE * patient.options.epochs))
-    options = replace(
-        patient.options,
-        patience=patience if patient.options.patience is None else patient.options.patience,
-        most_batches=patient.rows // patient.options.batch_size if whole else None,
+    given, options = (
+        patient,
+        replace(
+            patient.options,
+            patience=patience if patient.options.patience is None else patient.options.patience,
+            most_batches=patient.rows // patient.options.batch_size if whole else None,
+        ),
     )
     patient = replace(patient, options=options)
     model = patient.copy()
@@ -171,8 +204,8 @@ def train_in_full(patient: Patient, scoring: Scoring, twins: Twins) -> Trained:
             )
             score = scoring.score(patient, trained)
     except KilterError:  # data that the model cannot take: the diagnosis says so, and no remedy helped
-        return Trained(patient, model, pull(model), History(), math.nan, time.perf_counter() - began)
-    return Trained(patient, model, pull(trained), history, score, time.perf_counter() - began)
+        return Trained(given, model, pull(model), History(), math.nan, time.perf_counter() - began)
+    return Trained(given, model, pull(trained), history, score, time.perf_counter() - began)
 
 
 def _diagnosed_again(

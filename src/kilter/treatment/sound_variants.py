@@ -16,8 +16,9 @@ from kilter.treatment.patient import Patient
 from kilter.treatment.plan import Cabinet, cumulative, in_order, wanted
 from kilter.treatment.remedies.base import hidden_layers, paths
 
-# From so many hidden layers on, batch normalisation is tried first.
-_DEEP: Final = 5
+# From so many hidden layers on, batch normalisation may gain what its compilation costs.
+_DEEP: Final = 6
+_SOUND: Final = ("replace-activation", "change-optimizer", "insert-batch-norm")
 # Activations that a hidden layer may keep: alive on both sides.
 _SMOOTH: Final = ("elu", "selu", "gelu", "silu", "swish", "mish", "linear")
 # All variants may take so long, and this share of the training's time.
@@ -28,16 +29,14 @@ Result = TypeVar("Result")
 
 
 def sound_variants(came: Patient, best: Patient, diagnosis: Diagnosis, cabinet: Cabinet) -> Iterator[Patient]:
-    """Variants of the patient as it ``came``: what is severe treated, ELU, Nadam, and batch normalisation.
+    """Variants of the patient as it ``came``: what is severe treated, ELU and Nadam.
 
-    Deep ones have the normalisation first, then none; others the other way round. A variant that has the same
-    changes as ``best`` is left out.
+    Then, for deep ones, the same with batch normalisation. A variant that has the same changes as ``best`` is
+    left out.
     """
-    plain, normalized = ("replace-activation", "change-optimizer"), ("insert-batch-norm",)
-    deep = len(hidden_layers(came)) >= _DEEP
     seen = {_codes(best)}
-    for more in (normalized, ()) if deep else ((), normalized):
-        general = {code: _of_hidden_layers(came) for code in (*plain, *more)}
+    for number in (2, 3) if len(hidden_layers(came)) >= _DEEP else (2,):
+        general = dict.fromkeys(_SOUND[:number], _of_hidden_layers(came))
         found = {**dict(wanted(diagnosis, symptoms=False)), **general}
         sets = cumulative(came, in_order(found), cabinet)
         if sets and _codes(sets[-1]) not in seen:
@@ -47,15 +46,15 @@ def sound_variants(came: Patient, best: Patient, diagnosis: Diagnosis, cabinet: 
 
 def within(
     variants: Iterator[Patient], seconds: float, budget: float, train: Callable[[Patient], Result]
-) -> Iterator[tuple[Patient, Result]]:
-    """Each variant with what ``train`` gives, while there is time; ``seconds`` is what one training took."""
+) -> Iterator[Result]:
+    """What ``train`` gives of each variant, while there is time; ``seconds``: what one training takes."""
     began = time.perf_counter()
     allowed = _SECONDS + _SHARE * budget * seconds
     while time.perf_counter() - began + seconds <= allowed:
         variant = next(variants, None)
         if variant is None:
             return
-        yield variant, train(variant)
+        yield train(variant)
 
 
 def _of_hidden_layers(patient: Patient) -> Finding:
