@@ -26,7 +26,7 @@ from kilter.treatment.choosing import IN_FULL, Search, fewest, further_changes, 
 from kilter.treatment.patient import Patient
 from kilter.treatment.plan import Cabinet
 from kilter.treatment.scoring import Scoring, whole_batches
-from kilter.treatment.sound_variants import sound_variants, within
+from kilter.treatment.sound_variants import SECONDS, sound_variants, within
 from kilter.treatment.treatment import Trial, Trials
 from kilter.treatment.twins import Twins
 
@@ -101,13 +101,18 @@ class Course:
     def _first(self) -> tuple[Patient, Trained | None, Trials]:
         """The fewest changes, or a sound variant that gets clearly further; as it came where none is proven.
 
-        What has learnt nothing in its short trial is only trained in full where there is no variant.
+        What has learnt nothing in its short trial is only trained in full where there is no variant. Where
+        a training takes long there is none.
         """
         none = Trials(self.scoring.measure, 0, 0)
         choice = fewest(self.came, self.diagnosis, self.cabinet, **self._how())
         search = choice.search
         if search is None:
             return self.came, None, none
+        if search.full > SECONDS:  # one full training is to do: of what is proven
+            choice = persist(choice, self.diagnosis, self.cabinet)
+            trials = proven(self.came, choice.patient, search, self.pairs)
+            return choice.patient if trials.verdict == "better" else self.came, None, trials
         trained: list[Trained] = []
         if not self.scoring.learnt_nothing(choice.score):
             trained = [self._train(choice.patient)]

@@ -22,7 +22,7 @@ _SOUND: Final = ("replace-activation", "change-optimizer", "insert-batch-norm")
 # Activations that a hidden layer may keep: alive on both sides.
 _SMOOTH: Final = ("elu", "selu", "gelu", "silu", "swish", "mish", "linear")
 # All variants may take so long, and this share of the training's time.
-_SECONDS: Final = 8.0
+SECONDS: Final = 8.0
 _SHARE: Final = 0.3
 
 Result = TypeVar("Result")
@@ -49,7 +49,7 @@ def within(
 ) -> Iterator[Result]:
     """What ``train`` gives of each variant, while there is time; ``seconds``: what one training takes."""
     began = time.perf_counter()
-    allowed = _SECONDS + _SHARE * budget * seconds
+    allowed = SECONDS + _SHARE * budget * seconds
     while time.perf_counter() - began + seconds <= allowed:
         variant = next(variants, None)
         if variant is None:

@@ -53,12 +53,11 @@ def treat(
     """Find what is wrong with a model, change it, prove the changes, and train the result.
 
     The model is diagnosed (:func:`kilter.diagnose`). For severe findings the remedies are put together, what
-    lies upstream first, and sets of them tried in short trainings; of the smallest set that suffices it is
-    tested on paired seeds whether it is better than the model as it came. What is not proven is dropped. What
-    is left is trained for ``epochs``, stopped early at the best validation loss, and diagnosed again. Where
-    much is left to learn and there is time, variants that are sound throughout are trained beside it: one
-    that gets clearly further, and is proven as the first was, takes its place. A model in which nothing
-    severe is found is trained as it came; if it then has learnt nothing, it is treated.
+    lies upstream first, and sets of them tried in short trainings. The smallest set that suffices is trained
+    for ``epochs``, stopped early at the best validation loss. Where much is left to learn and there is time,
+    so are variants that are sound throughout. Of the best it is tested on paired seeds whether it is better
+    than the model as it came. What is not proven is dropped. A model in which nothing severe is found is
+    trained as it came; if it then has learnt nothing, it is treated.
 
     Args:
         model: compiled; it stays as it is, the treated one is a copy.
