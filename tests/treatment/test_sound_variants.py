@@ -70,10 +70,10 @@ def test_no_variant_is_begun_that_would_not_be_done_in_time(monkeypatch):
     def begun(seconds: float, budget: float) -> int:
         return len(list(within(iter([came] * 5), seconds, budget, train)))
 
-    # 8 s, and 0.3 of the training's time: 8.3 s for trainings of a second, which take 4.
-    assert begun(1.0, 1.0) == 2
-    assert begun(8.0, 0.0) == 1
-    assert begun(8.1, 0.0) == 0
+    # 12 s, and 0.3 of the training's time: 12.3 s for trainings of a second, which take 4.
+    assert begun(1.0, 1.0) == 3
+    assert begun(12.0, 0.0) == 1
+    assert begun(12.1, 0.0) == 0
     assert begun(100.0, 1.0) == 0
 
 

@@ -22,7 +22,7 @@ _SOUND: Final = ("replace-activation", "change-optimizer", "insert-batch-norm")
 # Activations that a hidden layer may keep: alive on both sides.
 _SMOOTH: Final = ("elu", "selu", "gelu", "silu", "swish", "mish", "linear")
 # All variants may take so long, and this share of the training's time.
-SECONDS: Final = 8.0
+SECONDS: Final = 12.0
 _SHARE: Final = 0.3
 
 Result = TypeVar("Result")
