@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 
 from kilter.engine.bridge import pull
-from kilter.records import Diagnosis, Finding
+from kilter.records import Change, Diagnosis, Finding
 from kilter.treatment import sound_variants as module
 from kilter.treatment.course import train_in_full
 from kilter.treatment.patient import Patient
 from kilter.treatment.plan import Cabinet
-from kilter.treatment.remedies import REMEDIES
+from kilter.treatment.remedies import REMEDIES, Remedy
 from kilter.treatment.scoring import Scoring, scoring_of
 from kilter.treatment.sound_variants import sound_variants, within
 from kilter.treatment.twins import Twins
@@ -22,38 +22,50 @@ from .patients import dense, patient
 
 NOTHING = Diagnosis(())
 PLAIN = ["replace-activation", "change-optimizer"]
-NORMALIZED = ["replace-activation", "insert-batch-norm", "change-optimizer"]
+AT_A_RATE = [*PLAIN, "find-learning-rate"]
+NORMALIZED = ["replace-activation", "insert-batch-norm", "change-optimizer", "find-learning-rate"]
+
+
+def _rate(patient: Patient, finding: Finding) -> Patient:
+    """In the place of a search, which takes seconds."""
+    return patient.changed(Change("find-learning-rate", ("optimizer",), "", "", ""))
+
+
+def cabinet(*keep: str) -> Cabinet:
+    found = Remedy("find-learning-rate", "a rate", _rate, False)
+    return Cabinet({**REMEDIES, "find-learning-rate": found}, keep)
 
 
 def variants(came: Patient, best: Patient | None = None, found: Diagnosis = NOTHING, keep=()):
-    made = sound_variants(came, best or came, found, Cabinet(REMEDIES, keep))
+    made = sound_variants(came, best or came, found, cabinet(*keep))
     return [[change.remedy for change in one.changes] for one in made]
 
 
 @pytest.mark.parametrize("activation", ["relu", "tanh", "sigmoid"])
-def test_they_have_smooth_activations_and_nadam_and_deep_ones_then_normalisation(activation: str):
+def test_they_have_smooth_activations_and_nadam_then_a_rate_and_deep_ones_normalisation(activation: str):
     assert variants(patient(dense(6, activation=activation))) == [PLAIN, NORMALIZED]
     came = patient(dense(5, activation=activation))
-    assert variants(came) == [PLAIN]
-    made = next(sound_variants(came, came, NOTHING, Cabinet(REMEDIES)))
+    assert variants(came) == [PLAIN, AT_A_RATE]
+    made = next(sound_variants(came, came, NOTHING, cabinet()))
     used = {one.activation for one in made.layers if one.is_weighted and not one.is_output}
     assert used == {"elu"}
     assert made.optimizer.name == "nadam"
 
 
 def test_what_is_sound_already_stays_and_what_is_severe_is_treated_too():
-    assert variants(patient(dense(2, activation="gelu"), optimizer="nadam")) == []
-    smooth = patient(dense(6, activation="gelu"), optimizer="nadam")
-    assert variants(smooth) == [["insert-batch-norm"]]
+    smooth = patient(dense(2, activation="gelu"), optimizer="nadam")
+    assert variants(smooth) == [["find-learning-rate"]]
+    assert variants(smooth, keep=["find-learning-rate"]) == []
     severe = Finding("non-finite", "severe", ("training",), (), "", ("clip-gradients",), "")
-    assert variants(smooth, found=Diagnosis((severe,)))[-1] == ["insert-batch-norm", "clip-gradients"]
+    found = variants(smooth, found=Diagnosis((severe,)), keep=["find-learning-rate"])
+    assert found == [["clip-gradients"]]
 
 
 def test_what_is_refused_or_chosen_already_is_left_out():
     came = patient(dense(6, activation="relu"))
-    assert variants(came, keep=["insert-batch-norm"]) == [PLAIN]
+    assert variants(came, keep=["insert-batch-norm"]) == [PLAIN, AT_A_RATE]
     assert variants(came, keep=[*NORMALIZED]) == []
-    first = next(sound_variants(came, came, NOTHING, Cabinet(REMEDIES)))
+    first = next(sound_variants(came, came, NOTHING, cabinet()))
     assert variants(came, best=first) == [NORMALIZED]
 
 

@@ -129,14 +129,13 @@ class Course:
         return self.came, None, none if trials is None else trials
 
     def _variants(self, search: Search, chosen: Patient, trained: Sequence[Trained]) -> list[Trained]:
-        """Sound variants, trained, while they get clearly further than the fewest changes did."""
+        """Sound variants, trained, until one leaves little to learn."""
         variants = sound_variants(self.came, chosen, self.diagnosis, self.cabinet)
         seconds = trained[0].seconds if trained else search.full
         made: list[Trained] = []
         for one in within(variants, seconds, self.budget, self._train):
             made.append(one)
-            further = not trained or self._further(one, trained[0])
-            if not further or self.scoring.leaves_little(one.score):
+            if self.scoring.leaves_little(one.score):
                 break
         search.tried += map(_told, made)
         return made

@@ -18,7 +18,8 @@ from kilter.treatment.remedies.base import hidden_layers, paths
 
 # From so many hidden layers on, batch normalisation may gain what its compilation costs.
 _DEEP: Final = 6
-_SOUND: Final = ("replace-activation", "change-optimizer", "insert-batch-norm")
+_NORMALIZED: Final = ("insert-batch-norm",)
+_SOUND: Final = ("replace-activation", "change-optimizer")
 # Activations that a hidden layer may keep: alive on both sides.
 _SMOOTH: Final = ("elu", "selu", "gelu", "silu", "swish", "mish", "linear")
 # All variants may take so long, and this share of the training's time.
@@ -31,12 +32,13 @@ Result = TypeVar("Result")
 def sound_variants(came: Patient, best: Patient, diagnosis: Diagnosis, cabinet: Cabinet) -> Iterator[Patient]:
     """Variants of the patient as it ``came``: what is severe treated, ELU and Nadam.
 
-    Then, for deep ones, the same with batch normalisation. A variant that has the same changes as ``best`` is
-    left out.
+    Then the same with a rate that was searched for, and deep ones with batch normalisation. A variant that
+    has the same changes as ``best`` is left out.
     """
     seen = {_codes(best)}
-    for number in (2, 3) if len(hidden_layers(came)) >= _DEEP else (2,):
-        general = dict.fromkeys(_SOUND[:number], _of_hidden_layers(came))
+    deep = len(hidden_layers(came)) >= _DEEP
+    for sound in (_SOUND, (*_SOUND, *(_NORMALIZED if deep else ()), "find-learning-rate")):
+        general = dict.fromkeys(sound, _of_hidden_layers(came))
         found = {**dict(wanted(diagnosis, symptoms=False)), **general}
         sets = cumulative(came, in_order(found), cabinet)
         if sets and _codes(sets[-1]) not in seen:
