@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from kilter.records import Change, Diagnosis, Finding
-from kilter.treatment.choosing import Choice, fewest, prove, proven
+from kilter.treatment.choosing import Choice, Means, Search, fewest, prove, proven
 from kilter.treatment.comparison import PairedRun
 from kilter.treatment.patient import FitOptions, Patient, compiled_like, copy_of, fresh_optimizer
 from kilter.treatment.plan import Cabinet, cumulative, wanted
@@ -56,7 +56,7 @@ def patient(rate: float) -> Patient:
 def chosen(came: Patient, *codes: str, keep=()):
     diagnosis = Diagnosis(tuple(finding(code, code) for code in codes))
     cabinet = Cabinet(REMEDIES, keep)
-    return fewest(came, diagnosis, cabinet, scoring=scoring_of(came), budget=1.0, seed=0, twins=Twins())
+    return fewest(came, diagnosis, Means(cabinet, scoring_of(came), 1.0, 0, Twins()))
 
 
 def proof_of(came: Patient, choice: Choice) -> Trials:
@@ -82,6 +82,16 @@ def test_the_fewest_changes_that_suffice_are_taken():
     assert [one.outcome for one in trials.tried].count("chosen") == 1
     assert trials.tried[0].outcome == "as it came"
     assert trials.tried[0].remedies == ()
+
+
+def test_a_patient_never_gets_the_bench_of_one_that_is_gone():
+    came = patient(0.01)
+    search = Search(SCORING, 1, 400, 0, 1.0, Twins())
+    for rate in range(1, 30):
+        one = replace(came, seed=rate)
+        assert search.bench(one).patient.seed == rate
+        search.benches[one] = search.bench(one), PairedRun(0, 0.5, 0, 0.0, (), "")
+        del one
 
 
 def test_what_is_refused_is_not_tried():

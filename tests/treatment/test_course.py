@@ -10,7 +10,7 @@ from kilter.engine.bridge import pull
 from kilter.engine.history import History
 from kilter.records import Change, Diagnosis, Finding
 from kilter.treatment import course as module
-from kilter.treatment.choosing import Choice, Search
+from kilter.treatment.choosing import Choice, Means, Search
 from kilter.treatment.course import Course, Trained
 from kilter.treatment.patient import Patient
 from kilter.treatment.plan import Cabinet
@@ -56,7 +56,7 @@ def run(monkeypatch, chosen: float, variant: float, *unproven: str, seconds: flo
     monkeypatch.setattr(module, "persist", lambda choice, *_: choice)
     monkeypatch.setattr(module, "further_changes", lambda *_, **__: Choice(came, np.nan, None))
     monkeypatch.setattr(module, "proven", proven)
-    last, done, _ = Course(came, SEVERE, Cabinet(REMEDIES, KEPT), SCORING, 1.0, 6, Twins()).run()
+    last, done, _ = Course(came, SEVERE, Means(Cabinet(REMEDIES, KEPT), SCORING, 1.0, 0, Twins()), 6).run()
     assert done.patient is last
     return [change.remedy for change in last.changes], scores, [one.remedies[-1] for one in search.tried]
 

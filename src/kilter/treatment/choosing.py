@@ -10,7 +10,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Final
 
-from kilter.records import Diagnosis
+from kilter.records import Diagnosis, Finding
 from kilter.treatment.bench import Bench
 from kilter.treatment.comparison import Candidate, Comparison, PairedRun, judge
 from kilter.treatment.patient import Patient
@@ -71,19 +71,19 @@ class Search:
     full: float = 0.0
     began: tuple[float, float] = field(default_factory=_clocks)
     tried: list[Trial] = field(default_factory=list)
-    benches: dict[int, tuple[Bench, PairedRun]] = field(default_factory=dict)
+    benches: dict[Patient, tuple[Bench, PairedRun]] = field(default_factory=dict)
 
     def run(self, patient: Patient, outcome: str = "tried") -> float:
         """The score of a short training of ``patient``."""
         bench = self.bench(patient)
         run = bench.run(self.seed, self.epochs)
-        self.benches[id(patient)] = bench, run
+        self.benches[patient] = bench, run
         self.tried.append(Trial(_remedies(patient), run.score, run.seconds, outcome))
         return run.score
 
     def bench(self, patient: Patient) -> Bench:
         """The patient's bench, the same one each time."""
-        held = self.benches.get(id(patient))
+        held = self.benches.get(patient)
         return Bench(patient, self.scoring, self.rows, self.twins) if held is None else held[0]
 
     def over(self, score: float) -> bool:
@@ -107,46 +107,47 @@ class Choice:
     search: Search | None
 
 
-def fewest(
-    patient: Patient,
-    diagnosis: Diagnosis,
-    cabinet: Cabinet,
-    *,
-    scoring: Scoring,
-    budget: float,
-    seed: int,
-    twins: Twins,
-) -> Choice:
+@dataclass(frozen=True, eq=False)
+class Means:
+    """What a treatment has: remedies, a measure, a share of the training's time, a seed, and twins."""
+
+    cabinet: Cabinet
+    scoring: Scoring
+    budget: float
+    seed: int
+    twins: Twins
+
+
+def fewest(patient: Patient, diagnosis: Diagnosis, means: Means) -> Choice:
     """The fewest of the remedies for what is severe that are about as good as all, by short trials."""
-    sets = cumulative(patient, wanted(diagnosis, symptoms=False), cabinet)
-    sets = sets or list(islice(further(patient, diagnosis, cabinet), 1))
-    if not sets:
-        return Choice(patient, math.nan, None)
-    search = _search(sets[-1], scoring, budget, seed, twins)
-    score = search.run(sets[-1], "all severe findings treated")
-    return Choice(*_fewest(sets, score, search), search)
+    return _searched(patient, wanted(diagnosis, symptoms=False), diagnosis, means)
 
 
-def further_changes(
-    begin: Patient,
-    diagnosis: Diagnosis,
-    cabinet: Cabinet,
-    *,
-    scoring: Scoring,
-    budget: float,
-    seed: int,
-    twins: Twins,
-) -> Choice:
+def further_changes(begin: Patient, diagnosis: Diagnosis, means: Means) -> Choice:
     """Changes beyond those of ``begin``, which do not suffice: by longer trials, one more at a time."""
-    sets = cumulative(begin, wanted(diagnosis), cabinet)
-    sets = sets or list(islice(further(begin, diagnosis, cabinet), 1))
+    choice = _searched(begin, wanted(diagnosis), diagnosis, means, thorough=True)
+    return choice if choice.search is None else persist(choice, diagnosis, means.cabinet)
+
+
+def _searched(
+    begin: Patient,
+    remedies: Sequence[tuple[str, Finding]],
+    diagnosis: Diagnosis,
+    means: Means,
+    *,
+    thorough: bool = False,
+) -> Choice:
+    """The smallest of the growing sets of ``remedies`` that suffices; of further ones where none applies."""
+    sets = cumulative(begin, remedies, means.cabinet)
+    sets = sets or list(islice(further(begin, diagnosis, means.cabinet), 1))
     if not sets:
         return Choice(begin, math.nan, None)
-    search = _search(sets[-1], scoring, budget, seed, twins)
-    search.epochs = min(search.epochs * _LONGER, begin.options.epochs)
-    search.thorough = True
+    search = _search(sets[-1], means)
+    if thorough:
+        search.epochs = min(search.epochs * _LONGER, begin.options.epochs)
+        search.thorough = True
     score = search.run(sets[-1], "all severe findings treated")
-    return persist(Choice(*_fewest(sets, score, search), search), diagnosis, cabinet)
+    return Choice(*_fewest(sets, score, search), search)
 
 
 def persist(choice: Choice, diagnosis: Diagnosis, cabinet: Cabinet) -> Choice:
@@ -176,12 +177,12 @@ def proven(
     if before is not None and before.proof is not None:
         known = before.proof.baseline.runs
     level = LEVEL if before is None else LEVEL / 2
-    proof = prove(search.bench(came), search.bench(chosen), search.epochs, seeds, known=known, level=level)
+    bench = search.bench(chosen)
+    proof = prove(search.bench(came), bench, search.epochs, seeds, known=known, level=level)
     runs = [one.runs[0] for one in proof.candidates]
     first = Trial((), runs[0].score, runs[0].seconds, _AS_IT_CAME)
     told = _told(search.tried, chosen, runs[1])
-    rows = search.bench(chosen).patient.rows_per_epoch
-    return Trials(search.scoring.measure, search.epochs, rows, (first, *told), proof)
+    return Trials(search.scoring.measure, search.epochs, bench.patient.rows_per_epoch, (first, *told), proof)
 
 
 def prove(
@@ -226,8 +227,9 @@ def _promising(runs: Sequence[Sequence[PairedRun]], scoring: Scoring) -> bool:
     return sum(gain > _WORTH for gain in gains) > sum(gain < -_WORTH for gain in gains)
 
 
-def _search(patient: Patient, scoring: Scoring, budget: float, seed: int, twins: Twins) -> Search:
+def _search(patient: Patient, means: Means) -> Search:
     """How long a short training is: from the time that an epoch takes, once it is compiled."""
+    scoring, budget, seed, twins = means.scoring, means.budget, means.seed, means.twins
     epochs = patient.options.epochs
     first = Search(scoring, 1, patient.rows, seed, math.inf, twins)
     bench = first.bench(patient)
@@ -243,7 +245,7 @@ def _search(patient: Patient, scoring: Scoring, budget: float, seed: int, twins:
     count = min(epochs, max(least, int(allowed / seconds)))
     search = Search(scoring, count, rows, seed, for_all, twins, full=epochs * seconds)
     if rows == patient.rows:
-        search.benches[id(patient)] = bench, PairedRun(seed, math.nan, None, seconds, (), "")
+        search.benches[patient] = bench, PairedRun(seed, math.nan, None, seconds, (), "")
     return search
 
 

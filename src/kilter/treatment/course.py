@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any, Final
+from typing import Final
 
 from kilter import backend  # noqa: F401  (chooses JAX before Keras loads)
 
@@ -22,9 +22,8 @@ from kilter.errors import KilterError
 from kilter.health.diagnosing import diagnose
 from kilter.records import Diagnosis, Finding, ranked
 from kilter.treatment.bench import built
-from kilter.treatment.choosing import IN_FULL, Search, fewest, further_changes, persist, proven
+from kilter.treatment.choosing import IN_FULL, Means, Search, fewest, further_changes, persist, proven
 from kilter.treatment.patient import Patient
-from kilter.treatment.plan import Cabinet
 from kilter.treatment.scoring import Scoring, whole_batches
 from kilter.treatment.sound_variants import SECONDS, sound_variants, within
 from kilter.treatment.treatment import Trial, Trials
@@ -71,11 +70,13 @@ class Course:
 
     came: Patient
     diagnosis: Diagnosis
-    cabinet: Cabinet
-    scoring: Scoring
-    budget: float
+    means: Means
     pairs: int
-    twins: Twins
+
+    @property
+    def scoring(self) -> Scoring:
+        """The measure of the treatment."""
+        return self.means.scoring
 
     def run(self) -> Outcome:
         """The outcome; where it falls short of plain methods, of two rounds.
@@ -88,7 +89,7 @@ class Course:
         if not self.scoring.falls_short(done.score, sound=self.diagnosis.ok):
             return best, done, trials
         found = _fallen_short(self.diagnosis, done.diagnosis)
-        choice = further_changes(best, found, self.cabinet, **self._how())
+        choice = further_changes(best, found, self.means)
         if choice.search is None:
             return best, done, trials
         tried = proven(self.came, choice.patient, choice.search, self.pairs)
@@ -104,13 +105,12 @@ class Course:
         What has learnt nothing in its short trial is only trained in full where there is no variant. Where
         a training takes long there is none.
         """
-        none = Trials(self.scoring.measure, 0, 0)
-        choice = fewest(self.came, self.diagnosis, self.cabinet, **self._how())
+        choice = fewest(self.came, self.diagnosis, self.means)
         search = choice.search
         if search is None:
-            return self.came, None, none
+            return self.came, None, Trials(self.scoring.measure, 0, 0)
         if search.full > SECONDS:  # one full training is to do: of what is proven
-            choice = persist(choice, self.diagnosis, self.cabinet)
+            choice = persist(choice, self.diagnosis, self.means.cabinet)
             trials = proven(self.came, choice.patient, search, self.pairs)
             return choice.patient if trials.verdict == "better" else self.came, None, trials
         trained: list[Trained] = []
@@ -119,21 +119,21 @@ class Course:
         if not trained or not self.scoring.leaves_little(trained[0].score):
             trained += self._variants(search, choice.patient, trained)
         if not trained:
-            choice = persist(choice, self.diagnosis, self.cabinet)
+            choice = persist(choice, self.diagnosis, self.means.cabinet)
             trained = [self._train(choice.patient)]
-        trials = None
-        for one in self._ranked(trained):
+        one, *others = self._ranked(trained)
+        trials = proven(self.came, one.patient, search, self.pairs)
+        if others and trials.verdict != "better":
+            (one,) = others
             trials = proven(self.came, one.patient, search, self.pairs, before=trials)
-            if trials.verdict == "better":
-                return one.patient, one, trials
-        return self.came, None, none if trials is None else trials
+        return (one.patient, one, trials) if trials.verdict == "better" else (self.came, None, trials)
 
     def _variants(self, search: Search, chosen: Patient, trained: Sequence[Trained]) -> list[Trained]:
         """Sound variants, trained, until one leaves little to learn."""
-        variants = sound_variants(self.came, chosen, self.diagnosis, self.cabinet)
+        variants = sound_variants(self.came, chosen, self.diagnosis, self.means.cabinet)
         seconds = trained[0].seconds if trained else search.full
         made: list[Trained] = []
-        for one in within(variants, seconds, self.budget, self._train):
+        for one in within(variants, seconds, self.means.budget, self._train):
             made.append(one)
             if self.scoring.leaves_little(one.score):
                 break
@@ -152,16 +152,8 @@ class Course:
     def _rank(self, trained: Trained) -> float:
         return self.scoring.sign * trained.score if math.isfinite(trained.score) else -math.inf
 
-    def _how(self) -> dict[str, Any]:
-        return {
-            "scoring": self.scoring,
-            "budget": self.budget,
-            "seed": self.came.seed,
-            "twins": self.twins,
-        }
-
     def _train(self, patient: Patient) -> Trained:
-        return train_in_full(patient, self.scoring, self.twins)
+        return train_in_full(patient, self.scoring, self.means.twins)
 
 
 def _told(trained: Trained) -> Trial:

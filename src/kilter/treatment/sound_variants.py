@@ -21,7 +21,7 @@ _DEEP: Final = 6
 _NORMALIZED: Final = ("insert-batch-norm",)
 _SOUND: Final = ("replace-activation", "change-optimizer")
 # Activations that a hidden layer may keep: alive on both sides.
-_SMOOTH: Final = ("elu", "selu", "gelu", "silu", "swish", "mish", "linear")
+_SMOOTH: Final = ("elu", "selu", "gelu", "silu", "mish", "linear")
 # All variants may take so long, and this share of the training's time.
 SECONDS: Final = 12.0
 _SHARE: Final = 0.3

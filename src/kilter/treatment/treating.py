@@ -21,6 +21,7 @@ from kilter.health.diagnosing import diagnose
 from kilter.health.facts import optimizer_facts
 from kilter.nn.unrolling import as_graph
 from kilter.records import Diagnosis
+from kilter.treatment.choosing import Means
 from kilter.treatment.course import Course
 from kilter.treatment.patient import FitOptions, Patient, compiled_like
 from kilter.treatment.plan import Cabinet
@@ -64,7 +65,7 @@ def treat(
         x, y: training data, arrays or nests of arrays; ``validation_data``: (x, y). Without it a fifth of the
             rows, drawn with ``seed``, is held out.
         batch_size, epochs, shuffle, class_weight: as :func:`kilter.fit` is to take them.
-        budget: how much of the full training's time the short ones may take, roughly, beyond some seconds.
+        budget: how much of the full training's time trials may take, roughly, beyond some seconds.
         pairs: how many paired seeds a proof has, at least 6: fewer cannot reach a p of 0.05.
         seed: of weights, orders and searches.
         keep: codes of remedies that are not to be used, and names of layers that are not to be touched.
@@ -85,8 +86,8 @@ def treat(
     graph = as_graph(model, x)  # a class with a call of its own, so that its layers can be treated
     given = model if graph is None or graph is model else compiled_like(model, graph)
     came = Patient(given, x, y, *validation_data, options=options, seed=seed, trained=trained)
-    course = Course(came, diagnosis, cabinet, scoring_of(came), budget, pairs, Twins())
-    best, done, trials = course.run()
+    means = Means(cabinet, scoring_of(came), budget, seed, Twins())
+    best, done, trials = Course(came, diagnosis, means, pairs).run()
     after = Checkup(done.diagnosis, done.score, done.history.history)
     return Treatment(
         model=done.restored(),
