@@ -19,7 +19,6 @@ from kilter.treatment.choosing import prove
 from kilter.treatment.comparison import PairedRun
 from kilter.treatment.patient import FitOptions, Patient
 from kilter.treatment.scoring import Scoring, scoring_of
-from kilter.treatment.twins import Twins
 from programs.families import Case
 from programs.judging import TOLERANCE, Spent, keras_fit, quality, reference
 from programs.sketch import Program, Sketch, program
@@ -158,7 +157,7 @@ def claims(trials: int, say: Callable[[str], None]) -> dict[str, Any]:
     """The proof of a program against itself with other seeds: how often an effect is claimed."""
     one = program(Sketch(rows="blobs", units=8, epochs=1))
     patient = _patient(one)
-    bench = Bench(patient, scoring_of(patient), patient.rows, Twins())
+    bench = Bench(patient, scoring_of(patient), patient.rows)
     claimed = 0
     for number in range(trials):
         seeds = range(100 * number, 100 * number + 6)

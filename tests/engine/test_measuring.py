@@ -187,8 +187,8 @@ def test_flat_ends(layer, name, flat, steep):
     test = saturation(layer)
     assert activation_name(layer) == name
     assert test is not None
-    assert np.asarray(test(np.array(flat, "float32"))).all()
-    assert not np.asarray(test(np.array(steep, "float32"))).any()
+    assert np.asarray(test.of(np.array(flat, "float32"))).all()
+    assert not np.asarray(test.of(np.array(steep, "float32"))).any()
 
 
 @pytest.mark.parametrize("layer", [layers.ReLU(), layers.Dense(1), layers.Dense(1, activation="softmax")])

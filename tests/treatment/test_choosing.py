@@ -14,7 +14,6 @@ from kilter.treatment.plan import Cabinet, cumulative, wanted
 from kilter.treatment.remedies import Remedy
 from kilter.treatment.scoring import Scoring, class_numbers, scoring_of
 from kilter.treatment.treatment import Trials
-from kilter.treatment.twins import Twins
 
 from . import faulty
 
@@ -56,7 +55,7 @@ def patient(rate: float) -> Patient:
 def chosen(came: Patient, *codes: str, keep=()):
     diagnosis = Diagnosis(tuple(finding(code, code) for code in codes))
     cabinet = Cabinet(REMEDIES, keep)
-    return fewest(came, diagnosis, Means(cabinet, scoring_of(came), 1.0, 0, Twins()))
+    return fewest(came, diagnosis, Means(cabinet, scoring_of(came), 1.0, 0))
 
 
 def proof_of(came: Patient, choice: Choice) -> Trials:
@@ -86,7 +85,7 @@ def test_the_fewest_changes_that_suffice_are_taken():
 
 def test_a_patient_never_gets_the_bench_of_one_that_is_gone():
     came = patient(0.01)
-    search = Search(SCORING, 1, 400, 0, 1.0, Twins())
+    search = Search(SCORING, 1, 400, 0, 1.0)
     for rate in range(1, 30):
         one = replace(came, seed=rate)
         assert search.bench(one).patient.seed == rate

@@ -17,7 +17,6 @@ from kilter.treatment.plan import Cabinet
 from kilter.treatment.remedies import REMEDIES
 from kilter.treatment.scoring import Scoring
 from kilter.treatment.treatment import Trials
-from kilter.treatment.twins import Twins
 
 from .patients import dense, patient
 
@@ -42,7 +41,7 @@ def run(monkeypatch, chosen: float, variant: float, *unproven: str, seconds: flo
     best = came.changed(Change("shuffle", ("training",), "", "", ""))
     scores: list[float] = []
 
-    def train(one: Patient, scoring: Scoring, twins: Twins) -> Trained:
+    def train(one: Patient, scoring: Scoring) -> Trained:
         score = 0.1 if one is came else chosen if one is best else variant
         scores.append(score)
         return Trained(one, one.model, pull(one.model), History(), score, seconds)
@@ -50,13 +49,13 @@ def run(monkeypatch, chosen: float, variant: float, *unproven: str, seconds: flo
     def proven(came: Patient, one: Patient, *_: Any, **__: Any) -> Trials:
         return trials("no evidence" if ("chosen" if one is best else "variant") in unproven else "better")
 
-    search = Search(SCORING, 1, 80, 0, 1.0, Twins(), full=seconds)
+    search = Search(SCORING, 1, 80, 0, 1.0, full=seconds)
     monkeypatch.setattr(module, "train_in_full", train)
     monkeypatch.setattr(module, "fewest", lambda *_, **__: Choice(best, short, search))
     monkeypatch.setattr(module, "persist", lambda choice, *_: choice)
     monkeypatch.setattr(module, "further_changes", lambda *_, **__: Choice(came, np.nan, None))
     monkeypatch.setattr(module, "proven", proven)
-    last, done, _ = Course(came, SEVERE, Means(Cabinet(REMEDIES, KEPT), SCORING, 1.0, 0, Twins()), 6).run()
+    last, done, _ = Course(came, SEVERE, Means(Cabinet(REMEDIES, KEPT), SCORING, 1.0, 0), 6).run()
     assert done.patient is last
     return [change.remedy for change in last.changes], scores, [one.remedies[-1] for one in search.tried]
 

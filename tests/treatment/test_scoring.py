@@ -6,7 +6,6 @@ import pytest
 from kilter.treatment import bench
 from kilter.treatment.bench import Bench
 from kilter.treatment.scoring import scoring_of
-from kilter.treatment.twins import Twins
 
 from .patients import LABELS, dense, patient
 
@@ -40,8 +39,8 @@ def test_signs_are_scored_as_classes_by_a_sigmoid_too():
 def test_a_trial_takes_some_whole_batches_of_rows(shuffle, small, rows, monkeypatch):
     monkeypatch.setattr(bench, "_SMALL_BYTES", 1 << 20 if small else 0)
     came = patient(dense(1), shuffle=shuffle)
-    some = Bench(came, scoring_of(came), 40, Twins()).patient
+    some = Bench(came, scoring_of(came), 40).patient
     assert (some.rows, some.steps_per_epoch, some.rows_per_epoch) == (rows, 2, 32)
     assert (some.x is came.x) == (rows == 96)  # handed over as they are, not copied
-    few = Bench(came, scoring_of(came), 7, Twins()).patient
+    few = Bench(came, scoring_of(came), 7).patient
     assert few.steps_per_epoch == 1

@@ -15,7 +15,6 @@ from kilter.treatment.plan import Cabinet
 from kilter.treatment.remedies import REMEDIES, Remedy
 from kilter.treatment.scoring import Scoring, scoring_of
 from kilter.treatment.sound_variants import sound_variants, within
-from kilter.treatment.twins import Twins
 
 from . import faulty
 from .patients import dense, patient
@@ -93,10 +92,10 @@ def test_a_training_outlives_those_of_patients_that_are_alike():
     model, x, y = faulty.healthy_blobs()
     model.compile(keras.optimizers.SGD(0.05), faulty.SPARSE)
     came = Patient(model, x[:400], y[:400], x[400:], y[400:], options=patient(dense(1)).options)
-    scoring, twins = scoring_of(came), Twins()
-    first = train_in_full(came, scoring, twins)
+    scoring = scoring_of(came)
+    first = train_in_full(came, scoring)
     kept = [np.asarray(one) for one in pull(first.restored()).trainable]
-    train_in_full(replace(came, seed=7), scoring, twins)
+    train_in_full(replace(came, seed=7), scoring)
     for before, after in zip(kept, pull(first.restored()).trainable, strict=True):
         np.testing.assert_array_equal(after, before)
     assert scoring.score(came, first.restored()) == first.score

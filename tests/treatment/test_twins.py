@@ -1,5 +1,7 @@
 """Models that are alike share a program, others none, and sharing changes no number."""
 
+from dataclasses import replace
+
 import keras
 import numpy as np
 import pytest
@@ -120,15 +122,17 @@ def test_a_functional_model_is_alike_to_its_twin():
 
 def test_sharing_changes_no_bit_of_a_trial():
     came = Patient(model(initializer="zeros", dropout=0.1), X, Y, X, Y, options=FitOptions(batch_size=16))
-    scoring, together = scoring_of(came), Twins()
+    scoring = scoring_of(came)
     patients = [came]
     for initializer, rate in (("he_normal", 1e-3), ("glorot_uniform", 0.1)):
         other = model(initializer=initializer, dropout=0.1)
         other = compiled_like(other, other, optimizer=fresh_optimizer(other, learning_rate=rate))
-        patients.append(Patient(other, X, Y, X, Y, options=came.options))
-    benches = [Bench(one, scoring, 48, together) for one in patients]
+        patients.append(replace(came, model=other))
+    benches = [Bench(one, scoring, 48) for one in patients]
     shared = [bench.run(seed, 2) for seed in (1, 2) for bench in benches]
-    alone = [Bench(one, scoring, 48, Twins()).run(seed, 2) for seed in (1, 2) for one in patients]
+    alone = [
+        Bench(replace(one, twins=Twins()), scoring, 48).run(seed, 2) for seed in (1, 2) for one in patients
+    ]
     assert len({id(bench._copy[2]) for bench in benches}) == 1
     assert [run.history for run in shared] == [run.history for run in alone]
     assert [run.score for run in shared] == [run.score for run in alone]

@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+import math
+from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 
 from kilter import backend  # noqa: F401
 
 # isort: split
 import keras
-
-Saturation = Callable[[jax.Array], jax.Array]
-"""Which elements of an output are saturated: float array -> bool array of its shape."""
 
 # An output within 1 % of a bound: the slope there is below 0.02 (tanh), 0.01 (sigmoid, elu).
 MARGIN = 0.01
@@ -22,22 +18,32 @@ MARGIN = 0.01
 _SELU_BOUND = -1.7580993408473766
 
 
+class Saturation(NamedTuple):
+    """The slopes of an activation: outputs below ``low`` or above ``high`` are saturated."""
+
+    low: float | jax.Array
+    high: float | jax.Array
+
+    def of(self, output: jax.Array) -> jax.Array:
+        """Which elements of an output are saturated: float array -> bool array of its shape."""
+        return (output < self.low) | (output > self.high)
+
+
 def saturation(layer: keras.layers.Layer) -> Saturation | None:
-    """The test for outputs of ``layer``; None where its activation is unknown, or flat only where it is 0.
+    """Where outputs of ``layer`` are saturated; None where its activation is unknown, or flat only where 0.
 
     Known are tanh, sigmoid, hard_sigmoid, softsign, elu and selu. ReLU's flat side shows as zeros and dead
     units; a softmax is flat where it is right, which is no fault.
     """
     name = activation_name(layer)
     if name in ("tanh", "softsign"):
-        return lambda output: jnp.abs(output) > 1 - MARGIN
+        return Saturation(MARGIN - 1, 1 - MARGIN)
     if name in ("sigmoid", "hard_sigmoid"):
-        return lambda output: (output < MARGIN) | (output > 1 - MARGIN)
+        return Saturation(MARGIN, 1 - MARGIN)
     if name == "selu":
-        return lambda output: output < (1 - MARGIN) * _SELU_BOUND
+        return Saturation((1 - MARGIN) * _SELU_BOUND, math.inf)
     if name == "elu":
-        bound = -float(getattr(layer, "alpha", 1.0))
-        return lambda output: output < (1 - MARGIN) * bound
+        return Saturation((MARGIN - 1) * float(getattr(layer, "alpha", 1.0)), math.inf)
     return None
 
 

@@ -6,6 +6,7 @@ epoch plus the last partial batch; data that do not are a block for every few ba
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
@@ -118,3 +119,9 @@ class ResidentFeed:
         if rest := self.order.rest(count):
             batch = jnp.asarray(numbers[end : end + rest].reshape(1, -1))
             yield Block(self.rows.data, batch, 1, self.order.is_rare_tail(count))
+
+
+def single_steps(feed: Feed, steps: int) -> Iterator[tuple[Block, int]]:
+    """The first ``steps`` steps of training, over as many epochs as it takes, as block and place in it."""
+    blocks = itertools.chain.from_iterable(feed.blocks(epoch) for epoch in itertools.count())
+    return itertools.islice(((block, start) for block in blocks for start in range(block.steps)), steps)

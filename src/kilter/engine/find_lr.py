@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from kilter import backend  # noqa: F401
@@ -14,11 +15,20 @@ from kilter import backend  # noqa: F401
 # isort: split
 import keras
 
-from kilter.engine.bridge import State
-from kilter.engine.fit import check_whole_numbers
+from kilter.engine.bridge import State, variables
+from kilter.engine.feed import Order, single_steps
+from kilter.engine.fit import check_whole_numbers, prepare, training_feed
 from kilter.engine.found_rate import LEAST_STEPS, FoundRate, divergence, read_curves
+from kilter.engine.loop import training
 from kilter.engine.step import Batch
-from kilter.engine.trial import TrialStep, run_trial, step_with_loss, trial_feed
+from kilter.engine.trial import (
+    TrialStep,
+    fresh_metrics,
+    loss_of_step,
+    run_trial,
+    step_with_loss,
+    trial_feed,
+)
 from kilter.errors import ModelError, OptionError
 
 
@@ -87,6 +97,50 @@ def find_lr(
         )
         curves[number, : len(losses)] = losses[:, 0]
     return read_curves(lrs, curves)
+
+
+def find_lr_by_steps(
+    model: keras.Model,
+    state: State,
+    x: Any,
+    y: Any,
+    *,
+    low: float = 1e-7,
+    high: float = 10.0,
+    steps: int = 300,
+    batch_size: int = 32,
+    seed: int = 0,
+    class_weight: Mapping[int, float] | None = None,
+) -> FoundRate:
+    """What :func:`find_lr` finds from ``state``, in the program that trains ``model`` on these data.
+
+    It takes one step a call, so that it is slower, but nothing is compiled for it where the model is trained
+    on them anyway. All rows are put on the device. The model's variables stay as they are.
+    """
+    _check_options(low, high, steps, 1)
+    _check_optimizer(model)
+    lrs = np.geomspace(low, high, steps)
+    feed = training_feed(x, y, None, class_weight, Order(batch_size, True, seed, most=steps))
+    prepare(model, feed)
+    runner, place = training(model), _place_of_rate(model)
+    losses: list[float] = []
+    for rate, (block, start) in zip(lrs, single_steps(feed, steps), strict=True):
+        state = fresh_metrics(model, state)
+        state.optimizer[place] = jnp.asarray(rate, state.optimizer[place].dtype)
+        state, logs = runner.call(state, block, start, start + 1)
+        losses.append(float(loss_of_step(model, state, logs)))
+        if divergence(np.array(losses), steps) is not None:
+            break
+    curve = np.full((1, steps), np.nan)
+    curve[0, : len(losses)] = losses
+    return read_curves(lrs, curve)
+
+
+def _place_of_rate(model: keras.Model) -> int:
+    """Which of the optimiser's variables is its rate."""
+    optimizer: Any = getattr(model.optimizer, "inner_optimizer", model.optimizer)
+    rate = optimizer._learning_rate
+    return next(place for place, one in enumerate(variables(model).optimizer) if one is rate)
 
 
 def _rate_step(model: keras.Model) -> TrialStep:

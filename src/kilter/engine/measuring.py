@@ -7,9 +7,10 @@ one that records its output and adds a zero array to it; the gradient by that ze
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import math
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import count, islice
+from itertools import chain
 from typing import Any
 
 import jax
@@ -26,7 +27,7 @@ from kilter.engine.batches import collect
 from kilter.engine.bridge import State, build, fitting, pull
 from kilter.engine.checks import check_inputs, check_targets
 from kilter.engine.compilation import compile_options, is_rewritten
-from kilter.engine.feed import Block, Order, ResidentFeed
+from kilter.engine.feed import Order, ResidentFeed, single_steps
 from kilter.engine.loop import training
 from kilter.engine.objective import stable_losses
 from kilter.engine.rewrite import rewrite, trace
@@ -38,6 +39,10 @@ OF_OUTPUTS = ("mean", "std", "zeros", "saturated", "dead")
 OF_GRADIENTS = ("gradient_norm", "gradient_std")
 OF_WEIGHTS = ("weight_norm", "weight_gradient_norm", "update_ratio")
 VALUES = (*OF_OUTPUTS, *OF_GRADIENTS, *OF_WEIGHTS)
+# For outputs of which is not known where they saturate.
+_NOWHERE = Saturation(math.nan, math.nan)
+# Numbers of an array from which on copying it takes longer than compiling one more operation is worth.
+_LARGE = 1 << 18
 
 
 @dataclass(frozen=True)
@@ -157,7 +162,7 @@ def measured_steps(
     wanted = np.unique(np.linspace(0, max(steps - 1, 0), num=min(readings, steps)).astype(int)).tolist()
     runner, state = training(model, schedule), pull(model)
     read, after, ratios = [], [], []
-    for step, (block, start) in enumerate(_single_steps(feed, steps)):
+    for step, (block, start) in enumerate(single_steps(feed, steps)):
         measured = step in wanted
         if measured:
             read.append(reader.read(state))
@@ -167,14 +172,6 @@ def measured_steps(
             after.append(float(reader.read(state)["loss"]))
             ratios.append(reader.update_ratio(before, state))
     return measurements(reader, wanted, read, after, ratios)
-
-
-def _single_steps(feed: ResidentFeed, steps: int) -> Iterator[tuple[Block, int]]:
-    """The first ``steps`` steps of training, over as many epochs as it takes."""
-    every = (
-        (block, start) for epoch in count() for block in feed.blocks(epoch) for start in range(block.steps)
-    )
-    return islice(every, steps)
 
 
 def measurements(
@@ -242,14 +239,14 @@ def _reading(model: keras.Model, calls: tuple[Call, ...]) -> Callable[[State, An
         (loss, outputs), (by_weights, by_outputs) = jax.value_and_grad(loss_of, argnums=(0, 1), has_aux=True)(
             state.trainable, zeros
         )
-        lines = [
-            _of_output(output, saturation(call.layer))
-            | _of_gradient(gradient)
-            | _of_weights([state.trainable[i] for i in call.weights], [by_weights[i] for i in call.weights])
-            for call, output, gradient in zip(calls, outputs, by_outputs, strict=True)
-        ]
-        names = [name for name in VALUES if name != "update_ratio"]
-        return {"loss": loss} | {name: jnp.stack([line[name] for line in lines]) for name in names}
+        flat = [jnp.array(saturation(call.layer) or _NOWHERE, jnp.float32) for call in calls]
+        return {
+            "loss": loss,
+            **_each(OF_OUTPUTS, _of_output, outputs, flat),
+            **_each(OF_GRADIENTS, _of_gradient, by_outputs),
+            "weight_norm": _norms(calls, state.trainable),
+            "weight_gradient_norm": _norms(calls, by_weights),
+        }
 
     return compute
 
@@ -281,30 +278,54 @@ def _tapped(layer: keras.layers.Layer, record: Callable[..., Any]) -> Callable[.
     return call
 
 
-def _of_output(output: jax.Array, flat: Saturation | None) -> dict[str, jax.Array]:
+def _each(names: Sequence[str], measure: Callable[..., Any], *arrays: Sequence[Any]) -> dict[str, jax.Array]:
+    """What ``measure`` gives of each of ``arrays`` (of several in step) by name, shape (l,); NaN for None.
+
+    Those of one shape are measured together: in a deep stack that makes a few operations of hundreds, which
+    all have to be compiled. Large ones are measured by themselves, since putting them together copies them.
+    """
+    groups: dict[Any, list[int]] = {}
+    for index, array in enumerate(arrays[0]):
+        if array is not None:
+            alone = index if array.size > _LARGE else None
+            groups.setdefault((array.shape, array.dtype, alone), []).append(index)
+    found = [
+        jax.vmap(measure)(*(jnp.stack([some[index] for index in members]) for some in arrays))
+        for members in groups.values()
+    ]
+    made = {index: place for place, index in enumerate(chain(*groups.values()))}
+    order = np.array([made.get(index, len(made)) for index in range(len(arrays[0]))], dtype=np.int32)
+    unknown = jnp.full(1, jnp.nan, jnp.float32)
+    return {name: jnp.concatenate([*(one[name] for one in found), unknown])[order] for name in names}
+
+
+def _of_output(output: jax.Array, flat: jax.Array) -> dict[str, jax.Array]:
     output = output.astype(jnp.float32)
     silent = jnp.all(output == 0, axis=tuple(range(output.ndim - 1)))
+    low, high = flat
+    saturated = Saturation(low, high).of(output).mean()
     return {
         "mean": output.mean(),
         "std": output.std(),
         "zeros": (output == 0).mean(),
-        "saturated": jnp.float32(jnp.nan) if flat is None else flat(output).mean(),
+        "saturated": jnp.where(jnp.isnan(low), jnp.nan, saturated),
         "dead": silent.mean(),
     }
 
 
-def _of_gradient(gradient: jax.Array | None) -> dict[str, jax.Array]:
-    if gradient is None:
-        return dict.fromkeys(OF_GRADIENTS, jnp.float32(jnp.nan))
+def _of_gradient(gradient: jax.Array) -> dict[str, jax.Array]:
     gradient = gradient.astype(jnp.float32)
     return {"gradient_norm": jnp.linalg.norm(gradient.ravel()), "gradient_std": gradient.std()}
 
 
-def _of_weights(weights: list[jax.Array], gradients: list[jax.Array]) -> dict[str, jax.Array]:
-    if not weights:
-        return dict.fromkeys(("weight_norm", "weight_gradient_norm"), jnp.float32(jnp.nan))
-    return {"weight_norm": _norm(weights), "weight_gradient_norm": _norm(gradients)}
+def _norms(calls: Sequence[Call], arrays: Sequence[jax.Array]) -> jax.Array:
+    """The norm over the arrays of each call's weights, shape (l,); NaN where it has none."""
+    most = max((len(call.weights) for call in calls), default=0)
+    padded = [(*call.weights, *[len(arrays)] * (most - len(call.weights))) for call in calls]
+    squares = jnp.append(_each(["sum"], _of_weights, arrays)["sum"], 0.0)
+    sums = squares[np.array(padded, dtype=np.int32).reshape(len(calls), most)].sum(axis=1)
+    return jnp.where(np.array([bool(call.weights) for call in calls]), jnp.sqrt(sums), jnp.nan)
 
 
-def _norm(arrays: list[jax.Array]) -> jax.Array:
-    return jnp.sqrt(sum((jnp.sum(jnp.square(array.astype(jnp.float32))) for array in arrays), jnp.zeros(())))
+def _of_weights(array: jax.Array) -> dict[str, jax.Array]:
+    return {"sum": jnp.sum(jnp.square(array.astype(jnp.float32)))}

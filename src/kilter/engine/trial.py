@@ -144,19 +144,29 @@ def step_with_loss(model: keras.Model, schedule: Schedule | None = None) -> Loss
     Metrics start anew at each step and so are the measures of its batch alone. A model that overrides
     ``train_step`` must return its ``"loss"``, :class:`ModelError` otherwise.
     """
-    fresh = [value for metric in model.metrics for value in metric.stateless_reset_state()]
     train = train_step(model, schedule)
 
     def step(state: State, batch: Batch) -> tuple[State, jax.Array]:
-        metrics = [jnp.asarray(value, old.dtype) for value, old in zip(fresh, state.metrics, strict=True)]
-        state, logs = train(state._replace(metrics=metrics), batch)
-        return state, logs["loss"] if "loss" in logs else _tracked_loss(model, state, logs)
+        state, logs = train(fresh_metrics(model, state), batch)
+        return state, loss_of_step(model, state, logs)
 
     return step
 
 
-def _tracked_loss(model: keras.Model, state: State, logs: Mapping[str, jax.Array]) -> jax.Array:
-    """What Keras's own training step told the model's loss tracker."""
+def fresh_metrics(model: keras.Model, state: State) -> State:
+    """The state with metrics that have seen nothing."""
+    fresh = [value for metric in model.metrics for value in metric.stateless_reset_state()]
+    metrics = [jnp.asarray(value, old.dtype) for value, old in zip(fresh, state.metrics, strict=True)]
+    return state._replace(metrics=metrics)
+
+
+def loss_of_step(model: keras.Model, state: State, logs: Mapping[str, jax.Array]) -> jax.Array:
+    """The loss of a training step that began with fresh metrics: what it returned, or told the loss tracker.
+
+    Raises :class:`ModelError` where it did neither.
+    """
+    if "loss" in logs:
+        return logs["loss"]
     tracker: Any = model._loss_tracker
     places = {id(variable): place for place, variable in enumerate(model.metrics_variables)}
     if logs or not all(id(variable) in places for variable in tracker.variables):

@@ -15,8 +15,7 @@ from kilter import backend  # noqa: F401
 # isort: split
 import keras
 
-from kilter.engine.batches import collect
-from kilter.engine.bridge import State, build, lend, pull, push
+from kilter.engine.bridge import State, lend, pull, push
 from kilter.engine.fit import fit
 from kilter.errors import KilterError
 from kilter.nn.drawing import draw_weights
@@ -24,27 +23,23 @@ from kilter.nn.unit_variance import lsuv
 from kilter.treatment.comparison import PairedRun
 from kilter.treatment.patient import Patient
 from kilter.treatment.scoring import Scoring
-from kilter.treatment.twins import Twins
 
 # More validation rows than this tell a trial nothing more.
 _VALIDATION_ROWS = 4096
-# Data that are handed over in less time than a program takes to compile.
-_SMALL_BYTES = 64 * 2**20
 
 
 class Bench:
     """A copy of a patient's model, trained for a few epochs from the weights of one seed after another.
 
-    The copy is reset in place: its programs are compiled once, and once for all patients of ``twins`` that
-    are alike. The weights of a model that had been trained when it came are not drawn anew: the seed then
-    sets the order of the rows alone.
+    The copy is reset in place: its programs are compiled once, and once for all patients that are alike and
+    share their twins. The weights of a model that had been trained when it came are not drawn anew: the seed
+    then sets the order of the rows alone.
     """
 
-    def __init__(self, patient: Patient, scoring: Scoring, rows: int, twins: Twins) -> None:
+    def __init__(self, patient: Patient, scoring: Scoring, rows: int) -> None:
         self.patient = _part(patient, rows)
         self.scoring = scoring
         self.draws = not patient.trained
-        self._twins = twins
         self._copy: tuple[keras.Model, State, keras.Model] | None = None
 
     def run(self, seed: int, epochs: int) -> PairedRun:
@@ -79,8 +74,8 @@ class Bench:
     def _start(self, seed: int) -> keras.Model:
         """The model to train, with the weights of ``seed`` in it."""
         if self._copy is None:
-            model = built(self.patient.copy(), self.patient)
-            self._copy = model, pull(model), self._twins.of(model)
+            model = self.patient.built_copy()
+            self._copy = model, pull(model), self.patient.twins.of(model)
         model, state, twin = self._copy
         push(state, model)
         if self.draws:
@@ -90,14 +85,6 @@ class Bench:
         if twin is not model:
             lend(model, twin)
         return twin
-
-
-def built(model: keras.Model, patient: Patient) -> keras.Model:
-    """The compiled ``model``, its variables and its optimiser's made for the patient's data."""
-    size = patient.options.batch_size
-    first = slice(size)
-    build(model, collect(_rows(patient.x, first), _rows(patient.y, first)).example(size))
-    return model
 
 
 def _part(patient: Patient, rows: int) -> Patient:
@@ -112,8 +99,7 @@ def _part(patient: Patient, rows: int) -> Patient:
         patient, x_val=_rows(patient.x_val, judged), y_val=_rows(patient.y_val, judged), options=options
     )
     # Each trial hands its rows over anew.
-    small = sum(np.asarray(leaf).nbytes for leaf in keras.tree.flatten(patient.x)) <= _SMALL_BYTES
-    if rows >= patient.rows or (patient.options.shuffle and small):
+    if rows >= patient.rows or (patient.options.shuffle and patient.is_small):
         return part
     order = np.sort(np.random.default_rng(patient.seed).permutation(patient.rows)[:rows])
     return replace(part, x=_rows(patient.x, order), y=_rows(patient.y, order))

@@ -17,7 +17,6 @@ from kilter.treatment.patient import Patient
 from kilter.treatment.plan import FURTHER, Cabinet, cumulative, further, wanted
 from kilter.treatment.scoring import Scoring
 from kilter.treatment.treatment import Trial, Trials
-from kilter.treatment.twins import Twins
 
 LEVEL: Final = 0.05
 # A proof may look twice: at the pairs asked for, and where these show a gain without proving it, at so many
@@ -56,7 +55,6 @@ class Search:
     """The trials of one treatment: what was tried, what was chosen, and how many seconds it may take.
 
     ``seed`` is that of the search alone: the proof draws others, so that it knows nothing of the choice.
-    ``twins``: the models that patients which are alike are trained in.
     ``thorough``: a second search, of what the first did not suffice for. ``full``: seconds that the full
     training takes, roughly, of a patient like the first.
     """
@@ -66,7 +64,6 @@ class Search:
     rows: int
     seed: int
     seconds: float
-    twins: Twins
     thorough: bool = False
     full: float = 0.0
     began: tuple[float, float] = field(default_factory=_clocks)
@@ -84,7 +81,7 @@ class Search:
     def bench(self, patient: Patient) -> Bench:
         """The patient's bench, the same one each time."""
         held = self.benches.get(patient)
-        return Bench(patient, self.scoring, self.rows, self.twins) if held is None else held[0]
+        return Bench(patient, self.scoring, self.rows) if held is None else held[0]
 
     def over(self, score: float) -> bool:
         """Whether there is no time left to try more, with ``score`` as the best so far."""
@@ -109,13 +106,12 @@ class Choice:
 
 @dataclass(frozen=True, eq=False)
 class Means:
-    """What a treatment has: remedies, a measure, a share of the training's time, a seed, and twins."""
+    """What a treatment has: remedies, a measure, a share of the training's time, and a seed."""
 
     cabinet: Cabinet
     scoring: Scoring
     budget: float
     seed: int
-    twins: Twins
 
 
 def fewest(patient: Patient, diagnosis: Diagnosis, means: Means) -> Choice:
@@ -229,9 +225,9 @@ def _promising(runs: Sequence[Sequence[PairedRun]], scoring: Scoring) -> bool:
 
 def _search(patient: Patient, means: Means) -> Search:
     """How long a short training is: from the time that an epoch takes, once it is compiled."""
-    scoring, budget, seed, twins = means.scoring, means.budget, means.seed, means.twins
+    scoring, budget, seed = means.scoring, means.budget, means.seed
     epochs = patient.options.epochs
-    first = Search(scoring, 1, patient.rows, seed, math.inf, twins)
+    first = Search(scoring, 1, patient.rows, seed, math.inf)
     bench = first.bench(patient)
     bench.run(seed, 1)
     seconds = max(bench.run(seed, 1).seconds, 1e-4)
@@ -243,7 +239,7 @@ def _search(patient: Patient, means: Means) -> Search:
         rows = min(rows, max(least, int(rows * allowed / seconds)))
     least = math.ceil(_TRIAL_STEPS / patient.steps_per_epoch) if rows == patient.rows else 1
     count = min(epochs, max(least, int(allowed / seconds)))
-    search = Search(scoring, count, rows, seed, for_all, twins, full=epochs * seconds)
+    search = Search(scoring, count, rows, seed, for_all, full=epochs * seconds)
     if rows == patient.rows:
         search.benches[patient] = bench, PairedRun(seed, math.nan, None, seconds, (), "")
     return search

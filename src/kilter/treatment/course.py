@@ -21,13 +21,11 @@ from kilter.engine.history import History
 from kilter.errors import KilterError
 from kilter.health.diagnosing import diagnose
 from kilter.records import Diagnosis, Finding, ranked
-from kilter.treatment.bench import built
 from kilter.treatment.choosing import IN_FULL, Means, Search, fewest, further_changes, persist, proven
 from kilter.treatment.patient import Patient
 from kilter.treatment.scoring import Scoring, whole_batches
 from kilter.treatment.sound_variants import SECONDS, sound_variants, within
 from kilter.treatment.treatment import Trial, Trials
-from kilter.treatment.twins import Twins
 
 # Networks may wait on a plateau for long; what an end before the last epoch saves is time alone.
 _PATIENCE_SHARE: Final = 0.5
@@ -153,7 +151,7 @@ class Course:
         return self.scoring.sign * trained.score if math.isfinite(trained.score) else -math.inf
 
     def _train(self, patient: Patient) -> Trained:
-        return train_in_full(patient, self.scoring, self.means.twins)
+        return train_in_full(patient, self.scoring)
 
 
 def _told(trained: Trained) -> Trial:
@@ -162,7 +160,7 @@ def _told(trained: Trained) -> Trial:
     return Trial(remedies, trained.score, sum(epochs) / max(len(epochs), 1), IN_FULL)
 
 
-def train_in_full(patient: Patient, scoring: Scoring, twins: Twins) -> Trained:
+def train_in_full(patient: Patient, scoring: Scoring) -> Trained:
     """A copy of the patient's model, trained; where that takes few steps, in the program of the trials.
 
     That program has whole batches alone: of rows that are shuffled, an epoch of many leaves out as many as do
@@ -184,7 +182,8 @@ def train_in_full(patient: Patient, scoring: Scoring, twins: Twins) -> Trained:
     began = time.perf_counter()
     try:
         with patient.for_trials() if few else nullcontext():
-            trained = twins.of(built(model, patient)) if few else model
+            model = patient.built_copy() if few else model
+            trained = patient.twins.of(model) if few else model
             if trained is not model:
                 lend(model, trained)
             history = fit(

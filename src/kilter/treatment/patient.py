@@ -9,12 +9,16 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
+import numpy as np
+
 from kilter import backend  # noqa: F401  (chooses JAX before Keras loads)
 
 # isort: split
 import keras
 
 from kilter import schedules
+from kilter.engine.batches import collect
+from kilter.engine.bridge import build
 from kilter.engine.compilation import quick_compilation
 from kilter.engine.feed import Order
 from kilter.engine.scheduling import Schedule
@@ -24,12 +28,14 @@ from kilter.health.reading import paired_targets, read_model
 from kilter.nn.copying import copy_model, is_graph
 from kilter.records import Change
 from kilter.schedules import Performance
+from kilter.treatment.twins import Twins
 from kilter.words import first_line
 
 _KEEP: Any = object()
 # Weights of a network whose steps are so short that compiling them well takes longer than the trials. Both
 # ways took as long (2 cores) for 5,000 steps of 500 weights, 1,500 of 11,000, at most 1,700 of 50,000.
 _SMALL = 10_000
+_SMALL_BYTES = 64 * 2**20
 
 
 @dataclass(frozen=True)
@@ -71,6 +77,7 @@ class Patient:
             whoever draws them anew.
         trained: whether the model had been trained when it came, so that its weights are not to be drawn anew
             but where a remedy does.
+        twins: the models that it is trained in for trials, and others like it.
     """
 
     model: keras.Model
@@ -83,6 +90,7 @@ class Patient:
     changes: tuple[Change, ...] = ()
     unit_variance: bool = False
     trained: bool = False
+    twins: Twins = field(default_factory=Twins, repr=False)
 
     @cached_property
     def facts(self) -> tuple[tuple[LayerFacts, ...], tuple[OutputFacts, ...]]:
@@ -114,6 +122,11 @@ class Patient:
         """How many rows an epoch takes."""
         return min(self.rows, self.steps_per_epoch * self.options.batch_size)
 
+    @cached_property
+    def is_small(self) -> bool:
+        """Whether its data are handed over in less time than a program takes to compile."""
+        return sum(np.asarray(leaf).nbytes for leaf in keras.tree.flatten(self.x)) <= _SMALL_BYTES
+
     @property
     def validation(self) -> tuple[Any, Any] | None:
         """The validation part as :func:`kilter.fit` takes it."""
@@ -128,6 +141,15 @@ class Patient:
     def copy(self) -> keras.Model:
         """A compiled copy of the model, with its weights and a fresh optimiser, to be trained."""
         return compiled_like(self.model, copy_of(self.model))
+
+    def built_copy(self) -> keras.Model:
+        """The same with its variables and its optimiser's made, for these data."""
+        model, first = self.copy(), slice(self.options.batch_size)
+        x, y = (
+            keras.tree.map_structure(lambda array: np.asarray(array)[first], one) for one in (self.x, self.y)
+        )
+        build(model, collect(x, y).example(self.options.batch_size))
+        return model
 
     def fit_options(self, epochs: int | None = None) -> dict[str, Any]:
         """The options of :func:`kilter.fit`, validation part included; a 1cycle fits ``epochs``.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Collection, Mapping
+from dataclasses import replace
 from typing import Any, Final
 
 import numpy as np
@@ -86,7 +87,7 @@ def treat(
     graph = as_graph(model, x)  # a class with a call of its own, so that its layers can be treated
     given = model if graph is None or graph is model else compiled_like(model, graph)
     came = Patient(given, x, y, *validation_data, options=options, seed=seed, trained=trained)
-    means = Means(cabinet, scoring_of(came), budget, seed, Twins())
+    means = Means(cabinet, scoring_of(came), budget, seed)
     best, done, trials = Course(came, diagnosis, means, pairs).run()
     after = Checkup(done.diagnosis, done.score, done.history.history)
     return Treatment(
@@ -97,7 +98,7 @@ def treat(
         before=_before(diagnosis, trials),
         after=after,
         seconds=time.perf_counter() - began,
-        patients=(came, best),
+        patients=(replace(came, twins=Twins()), replace(best, twins=Twins())),
     )
 
 

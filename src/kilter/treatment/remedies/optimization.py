@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any, Final
 
 from kilter import backend  # noqa: F401  (chooses JAX before Keras loads)
@@ -9,8 +10,9 @@ from kilter import backend  # noqa: F401  (chooses JAX before Keras loads)
 # isort: split
 import keras
 
+from kilter.engine.bridge import pull
 from kilter.engine.clip_threshold import clip_threshold
-from kilter.engine.find_lr import find_lr
+from kilter.engine.find_lr import find_lr, find_lr_by_steps
 from kilter.errors import KilterError
 from kilter.health.optimizer_checks import usual_rates
 from kilter.recipe.optimizer import DEFAULT_RATES
@@ -69,15 +71,17 @@ def _found_rate(patient: Patient) -> float | None:
         if patient.optimizer.scheduled:  # the finder needs a rate that is a number
             plain = fresh_optimizer(patient.model, learning_rate=patient.optimizer.learning_rate)
             searched = compiled_like(patient.model, copy_of(patient.model), optimizer=plain)
-        found = find_lr(
-            searched,
-            patient.x,
-            patient.y,
-            steps=_SEARCH_STEPS,
-            batch_size=own.batch_size,
-            seed=patient.seed,
-            class_weight=own.class_weight,
-        )
+        data = (patient.x, patient.y)
+        options: dict[str, Any] = {
+            "steps": _SEARCH_STEPS,
+            "batch_size": own.batch_size,
+            "seed": patient.seed,
+            "class_weight": own.class_weight,
+        }
+        if not patient.is_small:
+            return find_lr(searched, *data, **options).suggestion
+        model = replace(patient, model=searched).built_copy()
+        found = find_lr_by_steps(patient.twins.of(model), pull(model), *data, **options)
     except KilterError:
         return None
     return found.suggestion
