@@ -133,7 +133,7 @@ def test_sharing_changes_no_bit_of_a_trial():
     alone = [
         Bench(replace(one, twins=Twins()), scoring, 48).run(seed, 2) for seed in (1, 2) for one in patients
     ]
-    assert len({id(bench._copy[2]) for bench in benches}) == 1
+    assert len({id(bench.patient.double().trained) for bench in benches}) == 1
     assert [run.history for run in shared] == [run.history for run in alone]
     assert [run.score for run in shared] == [run.score for run in alone]
     assert len({run.history[-1]["loss"] for run in shared}) == 6

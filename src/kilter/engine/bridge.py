@@ -11,7 +11,6 @@ from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 
 from kilter import backend  # noqa: F401  (chooses JAX before Keras loads)
 
@@ -53,7 +52,17 @@ def pull(model: keras.Model) -> State:
     A copy, not a reference: the compiled step reuses the memory of the state it is given, and the model must
     stay readable if the step is interrupted.
     """
-    return State(*([jnp.array(variable.value) for variable in group] for group in variables(model)))
+    return copied(held(model))
+
+
+def copied(state: State) -> State:
+    """The same values in memory of their own, that may be donated."""
+    return jax.device_put(state, may_alias=False)
+
+
+def held(model: keras.Model) -> State:
+    """The values of the model's variables, not copied: not to be donated."""
+    return State(*([variable.value for variable in group] for group in variables(model)))
 
 
 def push(state: State, model: keras.Model) -> None:
@@ -65,7 +74,7 @@ def push(state: State, model: keras.Model) -> None:
 
 def lend(model: keras.Model, other: keras.Model) -> None:
     """Give ``other``, of the same variables, the values that ``model`` has; the arrays are shared."""
-    push(State(*([variable.value for variable in group] for group in variables(model))), other)
+    push(held(model), other)
 
 
 def build(model: keras.Model, batch: Sequence[Any], *, training: bool = True) -> None:

@@ -22,7 +22,7 @@ import keras
 
 from kilter.data.augmentation import Augmentation
 from kilter.engine.augmenting import augmented
-from kilter.engine.bridge import State, fitting, pull, push
+from kilter.engine.bridge import State, fitting, held, pull, push
 from kilter.engine.feed import Block, Feed
 from kilter.engine.history import History
 from kilter.engine.interrupt import Interrupt
@@ -51,7 +51,7 @@ class Runner:
     """Runs a step of a model over a feed, a chunk at a time; ``steps_a_chunk`` adapts to the speed.
 
     ``name`` tells the step from the model's others, ``dependencies`` are objects that its trace depends on,
-    and ``given`` are arrays that it takes beside the batch.
+    and ``given`` are arrays that it takes beside the batch. Where it ``donates``, it uses up the state given.
     """
 
     model: keras.Model
@@ -59,13 +59,14 @@ class Runner:
     step: Callable[[], Step]
     dependencies: tuple[Any, ...] = ()
     given: tuple[Any, ...] = ()
+    donates: bool = True
     steps_a_chunk: int = _FIRST_CHUNK
 
     def run(self, feed: Feed, epoch: int, state: State, between: Between) -> Chunk | None:
         """Go through one epoch; returns its last chunk, None if the feed is empty.
 
-        ``between`` is called after each chunk and gives the state to go on with, None to stop. The state
-        given to a chunk is donated to it: what a caller wants to keep, it copies.
+        ``between`` is called after each chunk and gives the state to go on with, None to stop. A state that
+        is donated to a chunk is lost: what a caller wants to keep, it copies.
         """
         done, chunk = 0, None
         for block in feed.blocks(epoch):
@@ -82,7 +83,7 @@ class Runner:
         return chunk
 
     def call(self, state: State, block: Block, start: int, stop: int) -> tuple[State, dict[str, Any]]:
-        """The state after steps ``start`` to ``stop`` of ``block``, and the last logs. Uses ``state`` up."""
+        """The state after steps ``start`` to ``stop`` of ``block``, and the last logs."""
         arguments = (state, block.data, block.order, jnp.int32(start), jnp.int32(stop), *self.given)
         with fitting(self.model, block.data):
             program = shelf(self.model).get(
@@ -90,7 +91,7 @@ class Runner:
                 owners(self.model, *self.dependencies),
                 lambda: steps_program(self.step()),
                 arguments,
-                donate=(0,),
+                donate=(0,) if self.donates else (),
                 rare=block.rare,
             )
         began = time.perf_counter()
@@ -122,7 +123,7 @@ def training(
 
 def testing(model: keras.Model) -> Runner:
     """A runner of the model's evaluation step."""
-    return Runner(model, "test", lambda: test_step(model))
+    return Runner(model, "test", lambda: test_step(model), donates=False)
 
 
 def evaluate_feed(
@@ -135,7 +136,7 @@ def evaluate_feed(
     """
     model.reset_metrics()
     kept = [variable.value for variable in model.non_trainable_variables]
-    chunk = runner.run(feed, 0, pull(model), between)
+    chunk = runner.run(feed, 0, held(model), between)
     if chunk is None:
         return {}
     push(chunk.state._replace(non_trainable=kept), model)

@@ -90,7 +90,7 @@ class Shelf:
         be used twice. What is called ``rare``-ly is compiled soon rather than well.
         """
         leaves, structure = jax.tree.flatten(arguments)
-        shapes = tuple((jnp.shape(leaf), jnp.result_type(leaf).name) for leaf in leaves)
+        shapes = tuple((leaf.shape, leaf.dtype) for leaf in leaves)
         key = (name, structure, shapes, tuple(id(owner) for owner in owners), is_quick(), rare)
         if key not in self.programs:
             began = time.perf_counter()

@@ -15,7 +15,7 @@ from kilter import backend  # noqa: F401
 # isort: split
 import keras
 
-from kilter.engine.bridge import State, lend, pull, push
+from kilter.engine.bridge import lend, push
 from kilter.engine.fit import fit
 from kilter.errors import KilterError
 from kilter.nn.drawing import draw_weights
@@ -40,7 +40,6 @@ class Bench:
         self.patient = _part(patient, rows)
         self.scoring = scoring
         self.draws = not patient.trained
-        self._copy: tuple[keras.Model, State, keras.Model] | None = None
 
     def run(self, seed: int, epochs: int) -> PairedRun:
         """Train from the weights of ``seed``; what cannot be trained counts as diverged."""
@@ -73,11 +72,8 @@ class Bench:
 
     def _start(self, seed: int) -> keras.Model:
         """The model to train, with the weights of ``seed`` in it."""
-        if self._copy is None:
-            model = self.patient.built_copy()
-            self._copy = model, pull(model), self.patient.twins.of(model)
-        model, state, twin = self._copy
-        push(state, model)
+        model, begin, twin = self.patient.double()
+        push(begin, model)
         if self.draws:
             draw_weights(model._flatten_layers(include_self=False), seed)
         if self.patient.unit_variance:

@@ -15,7 +15,7 @@ from kilter import backend  # noqa: F401  (chooses JAX before Keras loads)
 # isort: split
 import keras
 
-from kilter.engine.bridge import State, lend, pull, push
+from kilter.engine.bridge import State, pull, push
 from kilter.engine.fit import fit
 from kilter.engine.history import History
 from kilter.errors import KilterError
@@ -178,14 +178,11 @@ def train_in_full(patient: Patient, scoring: Scoring) -> Trained:
         ),
     )
     patient = replace(patient, options=options)
-    model = patient.copy()
+    model = patient.double().model if few else patient.copy()
     began = time.perf_counter()
     try:
         with patient.for_trials() if few else nullcontext():
-            model = patient.built_copy() if few else model
-            trained = patient.twins.of(model) if few else model
-            if trained is not model:
-                lend(model, trained)
+            trained = patient.double().ready() if few else model
             history = fit(
                 trained,
                 patient.x,

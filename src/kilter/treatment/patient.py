@@ -28,7 +28,7 @@ from kilter.health.reading import paired_targets, read_model
 from kilter.nn.copying import copy_model, is_graph
 from kilter.records import Change
 from kilter.schedules import Performance
-from kilter.treatment.twins import Twins
+from kilter.treatment.twins import Double, Twins
 from kilter.words import first_line
 
 _KEEP: Any = object()
@@ -142,13 +142,15 @@ class Patient:
         """A compiled copy of the model, with its weights and a fresh optimiser, to be trained."""
         return compiled_like(self.model, copy_of(self.model))
 
-    def built_copy(self) -> keras.Model:
-        """The same with its variables and its optimiser's made, for these data."""
+    def double(self) -> Double:
+        """What to train in the place of the model: the same each time, whoever has trained it before."""
+        return self.twins.double(self.model, self._built_copy)
+
+    def _built_copy(self) -> keras.Model:
+        """A copy with its variables and its optimiser's made, for these data."""
         model, first = self.copy(), slice(self.options.batch_size)
-        x, y = (
-            keras.tree.map_structure(lambda array: np.asarray(array)[first], one) for one in (self.x, self.y)
-        )
-        build(model, collect(x, y).example(self.options.batch_size))
+        rows: Any = keras.tree.map_structure(lambda array: np.asarray(array)[first], (self.x, self.y))
+        build(model, collect(*rows).example(self.options.batch_size))
         return model
 
     def fit_options(self, epochs: int | None = None) -> dict[str, Any]:

@@ -3,18 +3,37 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 from kilter import backend  # noqa: F401  (chooses JAX before Keras loads)
 
 # isort: split
 import keras
 
+from kilter.engine.bridge import State, pull, push
 from kilter.nn.copying import is_graph
 
 # Packages whose classes and functions are told by their names and configurations.
 _KNOWN = ("keras", "kilter")
 Parts = tuple[Any, ...]
+
+
+class Double(NamedTuple):
+    """What is trained in the place of a model.
+
+    ``model``: a built copy of it, with a fresh optimiser; whatever it holds, it is to begin with ``begin``.
+    ``trained``: the model whose programs are used, the copy or one that is alike.
+    """
+
+    model: keras.Model
+    begin: State
+    trained: keras.Model
+
+    def ready(self) -> keras.Model:
+        """``trained`` as it is to begin."""
+        push(self.begin, self.trained)
+        return self.trained
 
 
 class Twins:
@@ -25,7 +44,15 @@ class Twins:
 
     def __init__(self) -> None:
         self._models: dict[Parts, keras.Model] = {}
+        self._doubles: dict[keras.Model, Double] = {}
         self._kept: list[Any] = []
+
+    def double(self, model: keras.Model, make: Callable[[], keras.Model]) -> Double:
+        """The model's double; ``make`` gives the built copy that it needs at first."""
+        if model not in self._doubles:
+            copy = make()
+            self._doubles[model] = Double(copy, pull(copy), self.of(copy))
+        return self._doubles[model]
 
     def of(self, model: keras.Model) -> keras.Model:
         """The model to train in the place of a compiled and built ``model``: one that is alike, or itself."""

@@ -10,7 +10,7 @@ from kilter import backend  # noqa: F401  (chooses JAX before Keras loads)
 # isort: split
 import keras
 
-from kilter.engine.bridge import pull
+from kilter.engine.bridge import copied
 from kilter.engine.clip_threshold import clip_threshold
 from kilter.engine.find_lr import find_lr, find_lr_by_steps
 from kilter.errors import KilterError
@@ -80,8 +80,8 @@ def _found_rate(patient: Patient) -> float | None:
         }
         if not patient.is_small:
             return find_lr(searched, *data, **options).suggestion
-        model = replace(patient, model=searched).built_copy()
-        found = find_lr_by_steps(patient.twins.of(model), pull(model), *data, **options)
+        double = replace(patient, model=searched).double()
+        found = find_lr_by_steps(double.trained, copied(double.begin), *data, **options)
     except KilterError:
         return None
     return found.suggestion
