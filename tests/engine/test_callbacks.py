@@ -129,17 +129,17 @@ class Batches(keras.callbacks.Callback):
 @pytest.fixture
 def two_steps_a_chunk(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(loop, "CHUNK_SECONDS", 0.0)  # one step a chunk after the first
-    monkeypatch.setattr(loop.Runner, "__init__", _of_two_steps)
+    monkeypatch.setattr(loop.Runner, "__init__", _of_steps(2))
 
 
-def _of_two_steps(self: Any, model: Any, name: str, step: Any, dependencies: Any = ()) -> None:
-    self.model, self.name, self.step, self.dependencies, self.steps_a_chunk = (
-        model,
-        name,
-        step,
-        dependencies,
-        2,
-    )
+_as_ever = loop.Runner.__init__
+
+
+def _of_steps(count: int) -> Any:
+    def made(self: Any, *arguments: Any, **options: Any) -> None:
+        _as_ever(self, *arguments, **{**options, "steps_a_chunk": count})
+
+    return made
 
 
 @pytest.mark.usefixtures("two_steps_a_chunk")
@@ -193,15 +193,10 @@ def test_where_the_chunks_are_cut_changes_no_bit():
     x, y = rows()
     cut, whole = overfitting(), overfitting()
     fit(cut, x, y, epochs=2, callbacks=[Batches()], **QUIET)
-    loop.Runner.__init__ = _whole  # undone by the fixture
+    loop.Runner.__init__ = _of_steps(1000)  # undone by the fixture
     fit(whole, x, y, epochs=2, **QUIET)
     for one, other in zip(cut.weights, whole.weights, strict=True):
         np.testing.assert_array_equal(np.asarray(one.value), np.asarray(other.value))
-
-
-def _whole(self: Any, model: Any, name: str, step: Any, dependencies: Any = ()) -> None:
-    _of_two_steps(self, model, name, step, dependencies)
-    self.steps_a_chunk = 1000
 
 
 class Order(keras.callbacks.Callback):

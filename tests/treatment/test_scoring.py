@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from kilter.treatment import bench
+from kilter.treatment import patient as patients
 from kilter.treatment.bench import Bench
 from kilter.treatment.scoring import scoring_of
 
@@ -37,7 +37,7 @@ def test_signs_are_scored_as_classes_by_a_sigmoid_too():
     ("shuffle", "small", "rows"), [(True, True, 96), (True, False, 40), (False, True, 40)]
 )
 def test_a_trial_takes_some_whole_batches_of_rows(shuffle, small, rows, monkeypatch):
-    monkeypatch.setattr(bench, "_SMALL_BYTES", 1 << 20 if small else 0)
+    monkeypatch.setattr(patients, "_SMALL_BYTES", 1 << 20 if small else 0)
     came = patient(dense(1), shuffle=shuffle)
     some = Bench(came, scoring_of(came), 40).patient
     assert (some.rows, some.steps_per_epoch, some.rows_per_epoch) == (rows, 2, 32)

@@ -21,7 +21,9 @@ from kilter.treatment.surgery import Cut, can_be_cut, cut, made_from
 _LEAST_BATCH: Final = 8
 # What the moving averages may still hold of their beginning after two epochs.
 _LEFT: Final = 0.05
-_MOMENTA: Final = (0.99, 0.95, 0.9, 0.8, 0.5)
+# Usual momenta, each with the epochs within which its averages are to follow; those of the last two are of a
+# few batches, and noise.
+_MOMENTA: Final = ((0.99, 0.5), (0.95, 0.5), (0.9, 0.5), (0.8, 2.0), (0.5, 2.0))
 
 
 def insert_batch_norm(patient: Patient, finding: Finding) -> Patient | None:
@@ -55,13 +57,20 @@ def insert_batch_norm(patient: Patient, finding: Finding) -> Patient | None:
 
 
 def fitting_momentum(steps: int) -> float:
-    """The largest usual momentum with which the moving averages follow within two epochs of ``steps`` steps.
+    """The largest usual momentum with which moving averages follow within half an epoch of ``steps`` steps.
+
+    Within two epochs where these are short.
+
+    Averages that lag cost most in short trainings. Of 30 layers on 2,000 rows of CIFAR-10, 62 steps an epoch,
+    10 epochs: a momentum of 0.9 made 0.20 to 0.27 of the validation rows right, one of 0.99 0.19 to 0.23 (6
+    runs each, at two rates).
 
     Example:
         >>> fitting_momentum(1000), fitting_momentum(20)
-        (0.99, 0.9)
+        (0.99, 0.8)
     """
-    return next((one for one in _MOMENTA if one ** (2 * steps) <= _LEFT), _MOMENTA[-1])
+    fitting = (one for one, epochs in _MOMENTA if one ** (epochs * steps) <= _LEFT)
+    return next(fitting, _MOMENTA[-1][0])
 
 
 def _normalized(one: LayerFacts, momentum: float) -> Cut:
