@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 import kilter
+from kilter.engine import measuring
 from kilter.engine.activations import activation_name, saturation
 from kilter.engine.measuring import VALUES, measured_steps, probe
 from kilter.errors import OptionError
@@ -84,6 +85,39 @@ def test_saturated_outputs_are_counted():
     model.layers[0].set_weights([kernel, np.array([9, -9, 0, 0], "float32")])
     outputs = np.tanh(data()[0] @ kernel + np.array([9, -9, 0, 0]))
     assert reading(model, "one")["saturated"] == pytest.approx((np.abs(outputs) > 0.99).mean(), abs=0.01)
+
+
+def test_layers_that_are_measured_together_are_told_apart(monkeypatch):
+    """Layers of one shape, each other than the rest, one of them not finite; read together and one by one."""
+    names = ("four", "wide", "five", "three", "six")
+    stack = [layers.Dense(9 if name == "wide" else 4, "tanh", name=name) for name in names]
+    model = compiled(*stack, layers.Dense(2, name="out"))
+    for number, layer in enumerate(stack, start=1):
+        kernel, bias = layer.get_weights()
+        layer.set_weights([number * kernel, bias + number / 10])
+    x, y = data()
+    together = probe(model, x, y)
+    monkeypatch.setattr(measuring, "_LARGE", 0)
+    alone = probe(model, x, y)
+    assert together.layers == (*names, "out")
+    for value in VALUES:
+        np.testing.assert_allclose(together.values[value], alone.values[value], rtol=1e-5, atol=1e-8)
+    outputs = x
+    for place, layer in enumerate(stack):
+        outputs = np.tanh(outputs @ layer.get_weights()[0] + layer.get_weights()[1])
+        assert together.values["std"][0, place] == pytest.approx(outputs.std(), rel=1e-4)
+        norm = np.sqrt(sum(np.sum(weight**2) for weight in layer.get_weights()))
+        assert together.values["weight_norm"][0, place] == pytest.approx(norm, rel=1e-5)
+    assert len(set(together.values["weight_norm"][0])) == len(stack) + 1
+
+
+def test_a_layer_that_is_not_finite_leaves_the_others_numbers():
+    one, other = (layers.Dense(6, name=name) for name in ("one", "other"))
+    model = compiled(one, other, layers.Dense(2, name="out"))
+    other.set_weights([np.full((6, 6), np.inf, "float32"), np.zeros(6, "float32")])
+    found = probe(model, *data())
+    assert np.isfinite(found.values["weight_norm"][0]).tolist() == [True, False, True]
+    assert np.isfinite(found.values["std"][0]).tolist() == [True, False, False]
 
 
 class Subclassed(keras.Model):

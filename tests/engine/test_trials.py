@@ -15,9 +15,10 @@ from keras.src.random.seed_generator import global_seed_generator
 
 from kilter.engine.bridge import build, pull
 from kilter.engine.clip_threshold import clip_threshold
-from kilter.engine.find_lr import find_lr
+from kilter.engine.find_lr import find_lr, find_lr_by_steps
 from kilter.engine.fit import fit
 from kilter.engine.gradients import global_norm, gradients
+from kilter.engine.program import shelf
 from kilter.engine.trial import Runner
 from kilter.errors import DataError, KilterError, ModelError, OptionError
 
@@ -173,6 +174,26 @@ def test_the_losses_are_those_of_keras_at_the_same_rates():
         twin.reset_metrics()
         # float32 sums in another order, raised by Adam's square roots over 100 steps
         assert loss == pytest.approx(twin.train_on_batch(x[numbers], y[numbers])[0], rel=1e-3)
+
+
+BY_STEPS = ("nadam, dropout, batch norm", "momentum, l2, softmax", "loss scale", "a train_step of its own")
+
+
+@pytest.mark.sampled(2)
+@pytest.mark.parametrize("name", BY_STEPS)
+def test_a_search_in_the_program_that_trains_finds_the_same_and_compiles_nothing_more(name):
+    model, (x, y) = MODELS[name](), rows(COUNT)
+    how = {"steps": 60, "seed": 2, "class_weight": {0: 2.0, 1: 1.0, 2: 0.5}}
+    build(model, (x[:2], y[:2], np.ones(2, "float32")))
+    before = everything(model)
+    by_steps = find_lr_by_steps(model, pull(model), x, y, **how)
+    assert everything(model) == before
+    same = find_lr(model, x, y, **how)
+    np.testing.assert_allclose(by_steps.losses, same.losses, rtol=1e-4)
+    assert by_steps.suggestion == pytest.approx(same.suggestion)
+    programs = set(shelf(model).programs)
+    fit(model, x, y, epochs=2, class_weight=how["class_weight"], most_batches=5, verbose=0)
+    assert set(shelf(model).programs) == programs
 
 
 def test_the_recorded_loss_has_the_penalties_and_weights_in_it():

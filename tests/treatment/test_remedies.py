@@ -28,11 +28,14 @@ from tests.treatment.patients import (
     patient,
 )
 
+from kilter.engine.find_lr import find_lr_by_steps
+from kilter.errors import ModelError
 from kilter.health.catalogue import CATALOGUE
 from kilter.health.output_checks import check_output, check_targets
 from kilter.nn.gain import weight_moment
 from kilter.treatment.patient import Patient
-from kilter.treatment.remedies import REMEDIES
+from kilter.treatment.remedies import REMEDIES, optimization
+from kilter.treatment.remedies.normalization import fitting_momentum
 
 RAW = X * 40 + 100
 NOT_FINITE = np.where(np.arange(96)[:, None] == 5, np.nan, X)
@@ -203,6 +206,30 @@ def bits(model: keras.Model) -> list[bytes]:
         repr(model.get_config()).encode(),
         *map(str.encode, flags),
     ]
+
+
+def test_a_rate_that_a_short_search_does_not_find_is_searched_for_longer(monkeypatch):
+    asked = []
+
+    def by_steps(model, state, x, y, *, steps, **options):
+        asked.append(steps)
+        if steps == 100:
+            raise ModelError(expected="", received="", remedy="")
+        return find_lr_by_steps(model, state, x, y, steps=steps, **options)
+
+    monkeypatch.setattr(optimization, "find_lr_by_steps", by_steps)
+    ill = patient(dense(), optimizer=keras.optimizers.SGD(1e-7))
+    treated = REMEDIES["find-learning-rate"].apply(ill, finding())
+    assert asked == [100, 300]
+    assert treated is not None
+    assert "found" in treated.changes[0].after
+
+
+@pytest.mark.parametrize(
+    ("steps", "momentum"), [(1, 0.5), (6, 0.5), (12, 0.8), (56, 0.8), (57, 0.9), (117, 0.95), (600, 0.99)]
+)
+def test_averages_of_an_inserted_norm_follow_within_half_an_epoch(steps, momentum):
+    assert fitting_momentum(steps) == momentum
 
 
 def test_the_table_is_whole():

@@ -6,6 +6,7 @@ import keras
 import numpy as np
 import pytest
 
+import kilter
 from kilter.treatment.bench import Bench
 from kilter.treatment.patient import FitOptions, Patient, compiled_like, fresh_optimizer
 from kilter.treatment.scoring import scoring_of
@@ -118,6 +119,21 @@ def test_a_functional_model_is_alike_to_its_twin():
         return made
 
     assert structure(functional()) == structure(functional()) is not None
+
+
+def test_a_double_begins_as_its_model_is_whoever_was_trained_in_it():
+    came = Patient(model(initializer="he_normal"), X, Y, X, Y, options=FitOptions(batch_size=16))
+    other = replace(came, model=model(initializer="ones"))
+    kept = [weight.tobytes() for weight in came.model.get_weights()]
+    assert came.double() is came.double()
+    assert came.double().trained is other.double().trained
+    for _ in range(2):
+        trained = came.double().ready()
+        assert [weight.tobytes() for weight in trained.get_weights()] == kept
+        assert int(trained.optimizer.iterations.numpy()) == 0
+        kilter.fit(trained, X, Y, epochs=1, batch_size=16, verbose=0)
+        assert [weight.tobytes() for weight in trained.get_weights()] != kept
+    assert [weight.tobytes() for weight in came.model.get_weights()] == kept
 
 
 def test_sharing_changes_no_bit_of_a_trial():
