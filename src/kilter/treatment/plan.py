@@ -40,9 +40,10 @@ ORDER: Final = (
 )
 # What goes with most other faults; its remedy, a search for the rate, takes seconds.
 _SYMPTOM: Final = "loss-not-moving"
-# What is tried beyond the findings' own remedies: the optimiser, the rate, then deeper cuts.
+# What is tried beyond the findings' own remedies: the optimiser, what is frozen, the rate, then deeper cuts.
 FURTHER: Final = (
     "change-optimizer",
+    "unfreeze",
     "find-learning-rate",
     "reinitialize-paired",
     "insert-batch-norm",

@@ -86,7 +86,7 @@ class Scoring:
     def falls_short(self, score: float, *, sound: bool = False) -> bool:
         """Whether a score is no better than a constant answer's, or clearly worse than a plain method's.
 
-        Of a network in which nothing severe was found (``sound``) five times as much is allowed: it is a
+        Of a network in which nothing was found (``sound``) five times as much is allowed: it is a
         person's own choice how far to train it.
         """
         if self.learnt_nothing(score) or math.isnan(self.plain):
