@@ -183,7 +183,7 @@ BY_STEPS = ("nadam, dropout, batch norm", "momentum, l2, softmax", "loss scale",
 @pytest.mark.parametrize("name", BY_STEPS)
 def test_a_search_in_the_program_that_trains_finds_the_same_and_compiles_nothing_more(name):
     model, (x, y) = MODELS[name](), rows(COUNT)
-    how = {"steps": 60, "seed": 2, "class_weight": {0: 2.0, 1: 1.0, 2: 0.5}}
+    how = {"steps": 100, "batch_size": 20, "low": 1e-4, "seed": 2, "class_weight": {0: 2.0, 1: 1.0, 2: 0.5}}
     build(model, (x[:2], y[:2], np.ones(2, "float32")))
     before = everything(model)
     by_steps = find_lr_by_steps(model, pull(model), x, y, **how)
@@ -192,7 +192,7 @@ def test_a_search_in_the_program_that_trains_finds_the_same_and_compiles_nothing
     np.testing.assert_allclose(by_steps.losses, same.losses, rtol=1e-4)
     assert by_steps.suggestion == pytest.approx(same.suggestion)
     programs = set(shelf(model).programs)
-    fit(model, x, y, epochs=2, class_weight=how["class_weight"], most_batches=5, verbose=0)
+    fit(model, x, y, epochs=2, batch_size=20, class_weight=how["class_weight"], most_batches=5, verbose=0)
     assert set(shelf(model).programs) == programs
 
 
