@@ -35,6 +35,7 @@ _KEEP: Any = object()
 # Weights of a network whose steps are so short that compiling them well takes longer than the trials. Both
 # ways took as long (2 cores) for 5,000 steps of 500 weights, 1,500 of 11,000, at most 1,700 of 50,000.
 _SMALL = 10_000
+# Data that are handed over in less time than a program takes to compile.
 _SMALL_BYTES = 64 * 2**20
 
 

@@ -59,7 +59,7 @@ def treat(
     for ``epochs``, stopped early at the best validation loss. Where much is left to learn and there is time,
     so are variants that are sound throughout. Of the best it is tested on paired seeds whether it is better
     than the model as it came. What is not proven is dropped. A model in which nothing severe is found is
-    trained as it came; if it then has learnt nothing, it is treated.
+    trained as it came; if it then falls short of plain methods, it is treated.
 
     Args:
         model: compiled; it stays as it is, the treated one is a copy.

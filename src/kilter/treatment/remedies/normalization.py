@@ -19,7 +19,7 @@ from kilter.treatment.surgery import Cut, can_be_cut, cut, made_from
 
 # Fewer rows a batch say too little of mean and variance (Wu & He 2018).
 _LEAST_BATCH: Final = 8
-# What the moving averages may still hold of their beginning after two epochs.
+# What the moving averages may still hold of their beginning by then.
 _LEFT: Final = 0.05
 # Usual momenta, each with the epochs within which its averages are to follow; those of the last two are of a
 # few batches, and noise.
