@@ -19,7 +19,7 @@ TOLERANCE = 0.02
 def quality(model: keras.Model, x: np.ndarray, truth: np.ndarray) -> float:
     """Accuracy for class numbers, R² for amounts; 0 for answers that are not finite.
 
-    A single output says class 1 above 0.5, or above 0 where outputs leave 0 to 1.
+    A single output says class 1 above 0.5, or above 0 where some outputs are negative.
     """
     outputs = np.asarray(kilter.predict(model, x), dtype=np.float64).reshape(len(truth), -1)
     if not np.isfinite(outputs).all():
@@ -29,7 +29,7 @@ def quality(model: keras.Model, x: np.ndarray, truth: np.ndarray) -> float:
         return 1 - float(np.mean((outputs - wanted) ** 2) / np.var(wanted))
     if outputs.shape[1] > 1:
         return float(np.mean(outputs.argmax(axis=1) == truth))
-    middle = 0.5 if outputs.min() >= 0 and outputs.max() <= 1 else 0.0
+    middle = 0.5 if outputs.min() >= 0 else 0.0
     return float(np.mean((outputs[:, 0] > middle) == truth))
 
 

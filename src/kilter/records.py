@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -103,9 +103,17 @@ class Diagnosis:
         """The codes of the findings in order, of one severity or of all."""
         return tuple(one.code for one in self.findings if severity in (None, one.severity))
 
+    def raised(self) -> Diagnosis:
+        """The diagnosis with warnings taken as severe."""
+        return Diagnosis(tuple(map(_raised, self.findings)))
+
     def to_json(self) -> dict[str, Any]:
         """The diagnosis as a JSON object."""
         return {"ok": self.ok, "findings": [finding.to_json() for finding in self.findings]}
+
+
+def _raised(finding: Finding) -> Finding:
+    return replace(finding, severity="severe") if finding.severity == "warning" else finding
 
 
 def ranked(findings: list[Finding]) -> tuple[Finding, ...]:

@@ -10,6 +10,7 @@ from tests.health.test_before_training import findings
 
 import kilter
 from kilter.errors import DataError, ModelError, OptionError
+from kilter.records import SEVERITIES, Diagnosis, Finding
 
 DEPTHS = (2, 5, 10, 20, 40)
 WIDTHS = (8, 24)
@@ -84,3 +85,14 @@ def test_what_cannot_be_diagnosed_is_refused():
         kilter.diagnose(case.model, case.x, case.y[:-1])
     with pytest.raises(OptionError, match="steps"):
         kilter.diagnose(case.model, case.x, case.y, steps=-1)
+
+
+def test_raised_warnings_are_severe_and_nothing_else_changes():
+    found = Diagnosis(tuple(Finding(f"{kind}-code", kind, (), (), "", (), "") for kind in SEVERITIES))
+    raised = found.raised()
+    assert [(one.code, one.severity) for one in raised.findings] == [
+        ("severe-code", "severe"),
+        ("warning-code", "severe"),
+        ("note-code", "note"),
+    ]
+    assert found.codes("warning") == ("warning-code",)

@@ -178,7 +178,7 @@ CASES: dict[str, tuple[Callable[[], Patient], Callable[[Patient], object]]] = {
         lambda: patient(dense()),
         lambda p: (p.optimizer.name, _rate(p)) == ("nadam", pytest.approx(1e-3)),
     ),
-    "one-cycle": (lambda: patient(dense()), lambda p: p.fit_options()["schedule"].steps == 12),
+    "one-cycle": (lambda: patient(dense()), lambda p: p.options.cycle == pytest.approx(0.01)),
     "change-batch-size": (lambda: patient(dense(), batch_size=2), lambda p: p.options.batch_size == 9),
     "shuffle": (lambda: patient(dense(), shuffle=False), lambda p: p.options.shuffle),
     "class-weights": (
@@ -223,6 +223,21 @@ def test_a_rate_that_a_short_search_does_not_find_is_searched_for_longer(monkeyp
     assert asked == [100, 300]
     assert treated is not None
     assert "found" in treated.changes[0].after
+
+
+@pytest.mark.parametrize("epochs", [1, 2, 20])
+def test_a_cycle_goes_up_and_down_over_all_epochs_and_is_neither_stopped_nor_searched_for(epochs: int):
+    cycled = REMEDIES["one-cycle"].apply(patient(dense(), epochs=20, patience=3), finding())
+    assert cycled is not None
+    assert REMEDIES["find-learning-rate"].apply(cycled, finding()) is None
+    options = cycled.fit_options(epochs)
+    stop, _ = options["callbacks"]
+    assert stop.patience == epochs
+    schedule = kilter.schedules.one_cycle(0.01, length=epochs * 1000, momentum=None)
+    wanted = [float(schedule(epoch * 1000 + 500)) for epoch in range(epochs)]
+    history = kilter.fit(cycled.copy(), cycled.x, cycled.y, **options, verbose=0).history
+    np.testing.assert_allclose(history["learning_rate"], wanted, rtol=0.03)
+    assert max(wanted) <= 0.01
 
 
 @pytest.mark.parametrize(

@@ -1,11 +1,13 @@
 """What a trained model is held to."""
 
+import math
+
 import numpy as np
 import pytest
 
 from kilter.treatment import patient as patients
 from kilter.treatment.bench import Bench
-from kilter.treatment.scoring import scoring_of
+from kilter.treatment.scoring import Scoring, scoring_of
 
 from .patients import LABELS, dense, patient
 
@@ -44,3 +46,18 @@ def test_a_trial_takes_some_whole_batches_of_rows(shuffle, small, rows, monkeypa
     assert (some.x is came.x) == (rows == 96)  # handed over as they are, not copied
     few = Bench(came, scoring_of(came), 7).patient
     assert few.steps_per_epoch == 1
+
+
+@pytest.mark.parametrize(
+    ("scoring", "score", "behind"),
+    [
+        (Scoring("val_accuracy", 0.1, 0.9), 0.89, True),
+        (Scoring("val_accuracy", 0.1, 0.9), 0.9, False),
+        (Scoring("val_accuracy", 0.1, 0.9), math.nan, True),
+        (Scoring("val_accuracy", 0.1), 0.2, False),
+        (Scoring("val_rmse", 2.0, 0.5), 0.6, True),
+        (Scoring("val_rmse", 2.0, 0.5), 0.4, False),
+    ],
+)
+def test_a_score_is_behind_plain_methods_that_are_better(scoring: Scoring, score: float, behind: bool):
+    assert scoring.is_behind(score) == behind

@@ -21,8 +21,8 @@ from .patients import dense, patient
 
 NOTHING = Diagnosis(())
 PLAIN = ["replace-activation", "change-optimizer"]
-AT_A_RATE = [*PLAIN, "find-learning-rate"]
-NORMALIZED = ["replace-activation", "insert-batch-norm", "change-optimizer", "find-learning-rate"]
+CYCLED = [*PLAIN, "find-learning-rate", "one-cycle"]
+NORMALIZED = ["replace-activation", "insert-batch-norm", *CYCLED[1:]]
 
 
 def _rate(patient: Patient, finding: Finding) -> Patient:
@@ -41,31 +41,46 @@ def variants(came: Patient, best: Patient | None = None, found: Diagnosis = NOTH
 
 
 @pytest.mark.parametrize("activation", ["relu", "tanh", "sigmoid"])
-def test_they_have_smooth_activations_and_nadam_then_a_rate_and_deep_ones_normalisation(activation: str):
-    assert variants(patient(dense(6, activation=activation))) == [PLAIN, NORMALIZED]
+def test_they_have_smooth_activations_and_nadam_then_a_cycle_and_deep_ones_normalisation(activation: str):
+    assert variants(patient(dense(6, activation=activation))) == [NORMALIZED]
     came = patient(dense(5, activation=activation))
-    assert variants(came) == [PLAIN, AT_A_RATE]
+    assert variants(came) == [PLAIN, CYCLED]
     made = next(sound_variants(came, came, NOTHING, cabinet()))
-    used = {one.activation for one in made.layers if one.is_weighted and not one.is_output}
-    assert used == {"elu"}
+    assert set(activations(made)) == {"elu"}
     assert made.optimizer.name == "nadam"
 
 
-def test_what_is_sound_already_stays_and_what_is_severe_is_treated_too():
+def activations(made: Patient) -> list[str | None]:
+    return [one.activation for one in made.layers if one.is_weighted and not one.is_output]
+
+
+@pytest.mark.parametrize("severity", ["severe", "warning"])
+def test_what_is_sound_already_stays_and_what_is_found_is_treated_too(severity: str):
     smooth = patient(dense(2, activation="gelu"), optimizer="nadam")
-    assert variants(smooth) == [["find-learning-rate"]]
-    assert variants(smooth, keep=["find-learning-rate"]) == []
-    severe = Finding("non-finite", "severe", ("training",), (), "", ("clip-gradients",), "")
-    found = variants(smooth, found=Diagnosis((severe,)), keep=["find-learning-rate"])
-    assert found == [["clip-gradients"]]
+    assert variants(smooth) == [["find-learning-rate", "one-cycle"]]
+    assert variants(smooth, keep=["find-learning-rate", "one-cycle"]) == []
+    found = Diagnosis((Finding("non-finite", severity, ("training",), (), "", ("clip-gradients",), ""),))
+    known = variants(smooth, found=found, keep=["find-learning-rate", "one-cycle"])
+    assert known == [["clip-gradients"]]
+
+
+def test_layers_that_a_finding_names_are_treated_beside_those_that_may_saturate():
+    model = dense(3, activation="linear")
+    model.layers[0].activation = keras.activations.tanh
+    model.layers[2].activation = keras.activations.gelu
+    came = patient(model)
+    named = came.layers[1].path
+    found = Finding("linear-hidden", "severe", (named,), (), "", ("replace-activation",), "")
+    made = next(sound_variants(came, came, Diagnosis((found,)), cabinet()))
+    assert activations(made) == ["elu", "elu", "gelu"]
 
 
 def test_what_is_refused_or_chosen_already_is_left_out():
     came = patient(dense(6, activation="relu"))
-    assert variants(came, keep=["insert-batch-norm"]) == [PLAIN, AT_A_RATE]
+    assert variants(came, keep=["insert-batch-norm"]) == [CYCLED]
     assert variants(came, keep=[*NORMALIZED]) == []
     first = next(sound_variants(came, came, NOTHING, cabinet()))
-    assert variants(came, best=first) == [NORMALIZED]
+    assert variants(came, best=first) == []
 
 
 def test_no_variant_is_begun_that_would_not_be_done_in_time(monkeypatch):

@@ -7,6 +7,8 @@ import numpy as np
 import pytest
 
 import kilter
+from kilter.engine.measuring import measured_steps
+from kilter.engine.program import shelf
 from kilter.treatment.bench import Bench
 from kilter.treatment.patient import FitOptions, Patient, compiled_like, fresh_optimizer
 from kilter.treatment.scoring import scoring_of
@@ -134,6 +136,23 @@ def test_a_double_begins_as_its_model_is_whoever_was_trained_in_it():
         kilter.fit(trained, X, Y, epochs=1, batch_size=16, verbose=0)
         assert [weight.tobytes() for weight in trained.get_weights()] != kept
     assert [weight.tobytes() for weight in came.model.get_weights()] == kept
+
+
+@pytest.mark.parametrize(("other", "compiles"), [({"initializer": "ones"}, False), ({"dropout": 0.5}, True)])
+def test_programs_that_a_model_was_run_in_serve_those_that_are_alike(other, compiles):
+    seen = model(initializer="he_normal")
+    measured_steps(seen, X, Y, steps=2, readings=1, batch_size=16)
+    known = dict(shelf(seen).programs)
+    came = Patient(model(**other), X, Y, X, Y, options=FitOptions(batch_size=16))
+    came.twins.saw(seen)
+    trained = came.double().ready()
+    kilter.fit(trained, X, Y, epochs=2, batch_size=16, verbose=0)
+    assert (shelf(trained).seconds > 0) == compiles
+    alone = replace(came, twins=Twins()).double().ready()
+    kilter.fit(alone, X, Y, epochs=2, batch_size=16, verbose=0)
+    for one, another in zip(trained.get_weights(), alone.get_weights(), strict=True):
+        np.testing.assert_array_equal(one, another)
+    assert shelf(seen).programs == known
 
 
 def test_sharing_changes_no_bit_of_a_trial():

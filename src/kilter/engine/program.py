@@ -114,3 +114,12 @@ def shelf(model: keras.Model) -> Shelf:
 def owners(model: keras.Model, *others: Any) -> tuple[Any, ...]:
     """The objects that a trace of the model depends on: compile() replaces them."""
     return (model.optimizer, model._compile_loss, model._compile_metrics, *others)
+
+
+def share(model: keras.Model, other: keras.Model) -> None:
+    """Let ``other`` run what was compiled for ``model``: it must be alike in all that decides programs."""
+    theirs = dict(zip(map(id, owners(model)), owners(other), strict=True))
+    ours = shelf(other).programs
+    for (*key, _, quick, rare), (program, used) in shelf(model).programs.items():
+        owned = tuple(theirs.get(id(one), one) for one in used)
+        ours.setdefault((*key, tuple(map(id, owned)), quick, rare), (program, owned))

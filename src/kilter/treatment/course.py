@@ -21,7 +21,7 @@ from kilter.engine.history import History
 from kilter.errors import KilterError
 from kilter.health.diagnosing import diagnose
 from kilter.records import Diagnosis, Finding, ranked
-from kilter.treatment.choosing import IN_FULL, Means, Search, fewest, further_changes, persist, proven
+from kilter.treatment.choosing import IN_FULL, Choice, Means, Search, fewest, further_changes, persist, proven
 from kilter.treatment.patient import Patient
 from kilter.treatment.scoring import Scoring, whole_batches
 from kilter.treatment.sound_variants import SECONDS, sound_variants, within
@@ -92,32 +92,40 @@ class Course:
         choice = further_changes(best, found, self.means)
         if choice.search is None:
             return best, done, trials
-        tried = proven(self.came, choice.patient, choice.search, self.pairs)
+        # Where the first round was left out, sound variants have not been trained yet.
+        patient, again, tried = self._of(choice, found if self.diagnosis.ok else None)
         if tried.verdict != "better":
             return best, done, tried if trials.proof is None else trials
-        again = self._train(choice.patient)
+        again = self._train(patient) if again is None else again
         further = self.scoring.better_by(again.score, done.score) > 0
-        return (choice.patient, again, tried) if further else (best, done, trials)
+        return (patient, again, tried) if further else (best, done, trials)
 
     def _first(self) -> tuple[Patient, Trained | None, Trials]:
-        """The fewest changes, or a sound variant that gets clearly further; as it came where none is proven.
-
-        What has learnt nothing in its short trial is only trained in full where there is no variant. Where
-        a training takes long there is none.
-        """
+        """The outcome of the first round: of the fewest changes, or of a sound variant that gets further."""
         choice = fewest(self.came, self.diagnosis, self.means)
-        search = choice.search
-        if search is None:
+        if choice.search is None:
             return self.came, None, Trials(self.scoring.measure, 0, 0)
-        if search.full > SECONDS:  # one full training is to do: of what is proven
+        if choice.search.full > SECONDS:  # one full training is to do: of what is proven
             choice = persist(choice, self.diagnosis, self.means.cabinet)
+        return self._of(choice, self.diagnosis)
+
+    def _of(self, choice: Choice, varied: Diagnosis | None) -> tuple[Patient, Trained | None, Trials]:
+        """What was chosen, or a sound variant that gets clearly further; as it came where none is proven.
+
+        ``varied``: what variants treat; None for none of them. What has learnt nothing in its short trial is
+        only trained in full where there is no variant. Where a training takes long there is none, and nothing
+        is trained here.
+        """
+        search = choice.search
+        assert search is not None
+        if search.full > SECONDS:
             trials = proven(self.came, choice.patient, search, self.pairs)
             return choice.patient if trials.verdict == "better" else self.came, None, trials
         trained: list[Trained] = []
-        if not self.scoring.learnt_nothing(choice.score):
+        if varied is None or not self.scoring.learnt_nothing(choice.score):
             trained = [self._train(choice.patient)]
-        if not trained or not self.scoring.leaves_little(trained[0].score):
-            trained += self._variants(search, choice.patient, trained)
+        if varied is not None and not (trained and self.scoring.leaves_little(trained[0].score)):
+            trained += self._variants(search, choice.patient, trained, varied)
         if not trained:
             choice = persist(choice, self.diagnosis, self.means.cabinet)
             trained = [self._train(choice.patient)]
@@ -128,9 +136,11 @@ class Course:
             trials = proven(self.came, one.patient, search, self.pairs, before=trials)
         return (one.patient, one, trials) if trials.verdict == "better" else (self.came, None, trials)
 
-    def _variants(self, search: Search, chosen: Patient, trained: Sequence[Trained]) -> list[Trained]:
+    def _variants(
+        self, search: Search, chosen: Patient, trained: Sequence[Trained], found: Diagnosis
+    ) -> list[Trained]:
         """Sound variants, trained, until one leaves little to learn."""
-        variants = sound_variants(self.came, chosen, self.diagnosis, self.means.cabinet)
+        variants = sound_variants(self.came, chosen, found, self.means.cabinet)
         seconds = trained[0].seconds if trained else search.full
         made: list[Trained] = []
         for one in within(variants, seconds, self.means.budget, self._train):
@@ -147,7 +157,9 @@ class Course:
         return [best, first] if best is not first and self._further(best, first) else [first]
 
     def _further(self, one: Trained, other: Trained) -> bool:
-        return self.scoring.better_by(one.score, other.score) > self.scoring.clear
+        """Whether ``one`` is clearly better; better at all, where ``other`` does not reach plain methods."""
+        gain = self.scoring.better_by(one.score, other.score)
+        return gain > (0 if self.scoring.is_behind(other.score) else self.scoring.clear)
 
     def _rank(self, trained: Trained) -> float:
         return self.scoring.sign * trained.score if math.isfinite(trained.score) else -math.inf
@@ -229,9 +241,4 @@ def _fallen_short(found: Diagnosis, trained: Diagnosis) -> Diagnosis:
         ("find-learning-rate",),
         "",
     )
-    # A warning is worth a try now.
-    raised = [
-        replace(one, severity="severe") if one.severity == "warning" else one
-        for one in (*found.findings, *trained.findings)
-    ]
-    return Diagnosis(ranked([*raised, short]))
+    return Diagnosis(ranked([*found.findings, *trained.findings, short])).raised()

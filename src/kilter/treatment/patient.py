@@ -46,7 +46,7 @@ class FitOptions:
     Attributes:
         epochs, batch_size, shuffle, class_weight, augment, callbacks: as :func:`kilter.fit` takes them.
         schedule: of the learning rate; None where it stays, or where ``cycle`` says so.
-        cycle: the peak rate of a 1cycle schedule over all steps, whatever their number.
+        cycle: the peak rate of a 1cycle schedule over all epochs, whatever their number; none is left out.
         patience: epochs without a better validation loss before training ends with the best weights; None
             for all epochs.
         most_batches: an epoch takes no more of them, whole ones; None for all rows.
@@ -162,7 +162,10 @@ class Patient:
         own, epochs = self.options, self.options.epochs if epochs is None else epochs
         callbacks: list[Any] = [copy.copy(one) for one in own.callbacks]
         if own.patience is not None and self.x_val is not None:
-            callbacks.append(keras.callbacks.EarlyStopping(patience=own.patience, restore_best_weights=True))
+            patience = own.patience if own.cycle is None else epochs  # what it ends with is its best
+            callbacks.append(keras.callbacks.EarlyStopping(patience=patience, restore_best_weights=True))
+        if own.cycle is not None:
+            callbacks.append(keras.callbacks.LearningRateScheduler(_Cycle(own.cycle, epochs)))
         return {
             "epochs": epochs,
             "batch_size": own.batch_size,
@@ -170,16 +173,9 @@ class Patient:
             "class_weight": own.class_weight,
             "augment": own.augment,
             "callbacks": callbacks,
-            "schedule": own.schedule if own.cycle is None else self._cycle(own.cycle, epochs),
+            "schedule": own.schedule,
             "validation_data": self.validation,
         }
-
-    def _cycle(self, peak: float, epochs: int) -> Schedule | None:
-        steps = epochs * self.steps_per_epoch
-        if steps < 3:
-            return None
-        momentum = (0.95, 0.85) if self.optimizer.name in _CYCLED or self.optimizer.momentum else None
-        return schedules.one_cycle(peak, length=steps, momentum=momentum)
 
     def changed(
         self, change: Change, *, model: keras.Model | None = None, options: Any = None, **fields: Any
@@ -194,8 +190,24 @@ class Patient:
         )
 
 
-# Adam's family, whose beta_1 can be cycled.
-_CYCLED = ("adam", "adamw", "nadam", "adamax", "lion", "lamb")
+@dataclass(frozen=True)
+class _Cycle:
+    """The rate of an epoch: that of a 1cycle over all steps in the middle of it.
+
+    By epochs, and not by steps as :func:`kilter.fit` takes a schedule, it runs in the program that trains at
+    any other rate.
+    """
+
+    peak: float
+    epochs: int
+
+    def __call__(self, epoch: int, rate: float) -> float:
+        cycle = schedules.one_cycle(self.peak, length=self.epochs * _PARTS, momentum=None)
+        return float(cycle(int((epoch + 0.5) * _PARTS)))
+
+
+# Parts of an epoch, so that its middle has a number.
+_PARTS = 100
 
 
 def copy_of(model: keras.Model) -> keras.Model:

@@ -95,6 +95,10 @@ class Scoring:
             return False  # a share of an error that is next to nothing says nothing
         return self.better_by(self.plain, score) > self.slack * (_SOUND if sound else 1)
 
+    def is_behind(self, score: float) -> bool:
+        """Whether plain methods are better than a score; not where theirs is not known."""
+        return not math.isnan(self.plain) and self.better_by(self.plain, score) > 0
+
     def better_by(self, score: float, other: float) -> float:
         """How much better than ``other``: of accuracies their difference, of errors the share saved.
 

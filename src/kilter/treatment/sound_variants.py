@@ -16,10 +16,11 @@ from kilter.treatment.patient import Patient
 from kilter.treatment.plan import Cabinet, cumulative, in_order, wanted
 from kilter.treatment.remedies.base import hidden_layers, paths
 
-# From so many hidden layers on, batch normalisation may gain what its compilation costs.
+# From so many hidden layers on a network is sound with batch normalisation only.
 _DEEP: Final = 6
-_NORMALIZED: Final = ("insert-batch-norm",)
 _SOUND: Final = ("replace-activation", "change-optimizer")
+_CYCLED: Final = (*_SOUND, "find-learning-rate", "one-cycle")
+_NORMALIZED: Final = (*_CYCLED, "insert-batch-norm")
 # Activations that a hidden layer may keep: alive on both sides.
 _SMOOTH: Final = ("elu", "selu", "gelu", "silu", "mish", "linear")
 # All variants may take so long, and this share of the training's time.
@@ -30,17 +31,18 @@ Result = TypeVar("Result")
 
 
 def sound_variants(came: Patient, best: Patient, diagnosis: Diagnosis, cabinet: Cabinet) -> Iterator[Patient]:
-    """Variants of the patient as it ``came``: what is severe treated, ELU and Nadam.
+    """Variants of the patient as it ``came``: what is found treated, warnings too, ELU and Nadam.
 
-    Then the same with a rate that was searched for, and deep ones with batch normalisation. A variant that
-    has the same changes as ``best`` is left out.
+    Then the same in a 1cycle with a peak that was searched for. Of deep ones the latter alone, with batch
+    normalisation: of six deep stacks none got as far without. A variant that has the same changes as
+    ``best`` is left out.
     """
     seen = {_codes(best)}
     deep = len(hidden_layers(came)) >= _DEEP
-    for sound in (_SOUND, (*_SOUND, *(_NORMALIZED if deep else ()), "find-learning-rate")):
-        general = dict.fromkeys(sound, _of_hidden_layers(came))
-        found = {**dict(wanted(diagnosis, symptoms=False)), **general}
-        sets = cumulative(came, in_order(found), cabinet)
+    own = dict(wanted(diagnosis.raised(), symptoms=False))
+    for sound in (_NORMALIZED,) if deep else (_SOUND, _CYCLED):
+        general = {code: _of_hidden_layers(came, own.get(code)) for code in sound}
+        sets = cumulative(came, in_order({**own, **general}), cabinet)
         if sets and _codes(sets[-1]) not in seen:
             seen.add(_codes(sets[-1]))
             yield sets[-1]
@@ -59,9 +61,11 @@ def within(
         yield train(variant)
 
 
-def _of_hidden_layers(patient: Patient) -> Finding:
+def _of_hidden_layers(patient: Patient, own: Finding | None) -> Finding:
+    """What a remedy is for: hidden layers that may saturate or die, and those of a finding of its ``own``."""
     poor = [one for one in hidden_layers(patient) if one.activation not in _SMOOTH]
-    return Finding("loss-not-moving", "severe", paths(poor) or ("training",), (), "", (), "")
+    where = dict.fromkeys((*paths(poor), *(() if own is None else own.where)))
+    return Finding("loss-not-moving", "severe", tuple(where) or ("training",), (), "", (), "")
 
 
 def _codes(patient: Patient) -> frozenset[str]:

@@ -87,6 +87,7 @@ def treat(
     graph = as_graph(model, x)  # a class with a call of its own, so that its layers can be treated
     given = model if graph is None or graph is model else compiled_like(model, graph)
     came = Patient(given, x, y, *validation_data, options=options, seed=seed, trained=trained)
+    came.twins.saw(model)
     means = Means(cabinet, scoring_of(came), budget, seed)
     best, done, trials = Course(came, diagnosis, means, pairs).run()
     after = Checkup(done.diagnosis, done.score, done.history.history)

@@ -12,6 +12,7 @@ from kilter import backend  # noqa: F401  (chooses JAX before Keras loads)
 import keras
 
 from kilter.engine.bridge import State, pull, push
+from kilter.engine.program import share
 from kilter.nn.copying import is_graph
 
 # Packages whose classes and functions are told by their names and configurations.
@@ -44,6 +45,7 @@ class Twins:
 
     def __init__(self) -> None:
         self._models: dict[Parts, keras.Model] = {}
+        self._seen: dict[Parts, keras.Model] = {}
         self._doubles: dict[keras.Model, Double] = {}
         self._kept: list[Any] = []
 
@@ -59,8 +61,19 @@ class Twins:
         parts = structure(model)
         if parts is None:
             return model
+        if parts not in self._models:
+            self._models[parts] = model
+            if parts in self._seen:
+                share(self._seen[parts], model)
         self._kept.append(model._compile_config)
-        return self._models.setdefault(parts, model)
+        return self._models[parts]
+
+    def saw(self, model: keras.Model) -> None:
+        """Programs that ``model`` was run in may serve others that are alike; it is not trained itself."""
+        parts = structure(model)
+        if parts is not None:
+            self._kept.append(model._compile_config)
+            self._seen[parts] = model
 
 
 def structure(model: keras.Model) -> Parts | None:

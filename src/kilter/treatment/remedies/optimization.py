@@ -36,9 +36,12 @@ _CLIPPING: Final = ("clipnorm", "clipvalue", "global_clipnorm")
 def find_learning_rate(patient: Patient, finding: Finding) -> Patient | None:
     """The rate that :func:`kilter.find_lr` suggests; the optimiser's usual one where it finds none.
 
-    None where the rate is within a factor of 2 of that already. A schedule gives way to the rate.
+    None where the rate is within a factor of 2 of that already, and of a 1cycle, which has its peak. Another
+    schedule gives way to the rate.
     """
     facts = patient.optimizer
+    if patient.options.cycle is not None:
+        return None
     usual = DEFAULT_RATES.get(facts.name)
     rate = _found_rate(patient)
     origin = "found over a trial of rising rates"
@@ -51,7 +54,7 @@ def find_learning_rate(patient: Patient, finding: Finding) -> Patient | None:
         rate = min(max(rate, used.least), used.high)
     rate = float(f"{rate:.2g}")
     now = facts.learning_rate
-    fixed = not facts.scheduled and patient.options.schedule is None and patient.options.cycle is None
+    fixed = not facts.scheduled and patient.options.schedule is None
     if fixed and now is not None and rate / _NEAR <= now <= rate * _NEAR:
         return None
     change = Change(
@@ -62,9 +65,7 @@ def find_learning_rate(patient: Patient, finding: Finding) -> Patient | None:
         snippet=f"optimizer = keras.optimizers.{type(facts.optimizer).__name__}(learning_rate={rate:g})",
         recipe=(f"optimizer.learning_rate={rate:g}",),
     )
-    return _with_optimizer(
-        patient, change, fresh_optimizer(patient.model, learning_rate=rate), schedule=None, cycle=None
-    )
+    return _with_optimizer(patient, change, fresh_optimizer(patient.model, learning_rate=rate), schedule=None)
 
 
 def _found_rate(patient: Patient) -> float | None:
