@@ -1,6 +1,7 @@
 """Data from files, batches from iterables: the same numbers as arrays in memory."""
 
 import itertools
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +12,9 @@ import keras
 import numpy as np
 import pytest
 
+from kilter.engine import feed as feed_module
 from kilter.engine import program, stream
-from kilter.engine.batches import collect, is_array
+from kilter.engine.batches import checked, collect, is_array, on_device
 from kilter.engine.feed import Order, ResidentFeed
 from kilter.engine.fit import fit
 from kilter.engine.program import take
@@ -258,6 +260,39 @@ def test_what_is_rare_is_compiled_soon(monkeypatch):
     model.compile(optimizer="sgd", loss="mse")
     fit(model, np.ones((66, 4)), np.ones((66, 1)), batch_size=4, verbose=0)
     assert asked == [False, True]
+
+
+@pytest.mark.parametrize("count", [50, 16, 3])
+def test_what_is_awaited_has_the_shapes_and_types_of_the_blocks(count, monkeypatch):
+    x, y = np.zeros((count, 3), "float32"), np.zeros(count, "int64")
+    feed = ResidentFeed(checked(x, y), Order(np.int64(BATCH), shuffle=True, seed=0))
+    assert list(feed.awaited()) == []  # rows that take little memory
+    monkeypatch.setattr(feed_module, "_LARGE", 1)
+    awaited, blocks = list(feed.awaited()), list(feed.blocks(0))
+
+    def told(block):
+        leaves = jax.tree.leaves((block.data, block.order))
+        return [(leaf.shape, leaf.dtype) for leaf in leaves], block.steps, block.rare
+
+    assert list(map(told, awaited)) == list(map(told, blocks))
+    assert list(feed.awaited()) == []
+    other = replace(feed, order=Order(BATCH, shuffle=False, seed=0))  # the same rows are put there once
+    assert next(other.blocks(0)).data[0] is blocks[0].data[0]
+
+
+def test_rows_come_to_the_device_when_the_program_is_compiled(monkeypatch):
+    model, (x, y) = classifier("adam"), rows()
+    compiled = []
+
+    def noted(array):
+        compiled.append(len(program.shelf(model).programs))
+        return on_device(array)
+
+    monkeypatch.setattr(feed_module, "on_device", noted)
+    monkeypatch.setattr(feed_module, "_LARGE", 1)
+    fit(model, x, y, epochs=2, **QUIET)
+    assert compiled == [2, 2]  # x and y, once each, after the programs of whole batches and of the last one
+    assert len(program.shelf(model).programs) == 2
 
 
 ELEVEN = collect(np.arange(22.0).reshape(11, 2), np.arange(11.0))

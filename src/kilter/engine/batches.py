@@ -59,7 +59,20 @@ def collect(
     *,
     row_numbers: np.ndarray | None = None,
 ) -> Rows:
-    """Check the arrays and put them on the device.
+    """Check the arrays and put them on the device; raises as :func:`checked`, whose arguments these are."""
+    rows = checked(x, y, sample_weight, class_weight, row_numbers=row_numbers)
+    return Rows(jax.tree.map(on_device, rows.data), rows.count)
+
+
+def checked(
+    x: Any,
+    y: Any = None,
+    sample_weight: Any = None,
+    class_weight: Mapping[int, float] | None = None,
+    *,
+    row_numbers: np.ndarray | None = None,
+) -> Rows:
+    """The arrays checked: NumPy's as they are, those that had to be made anew on the device already.
 
     ``row_numbers`` (shape (used,)): what messages call the first ``used`` rows, where they are a part of the
     data; the rows after them are padding.
@@ -80,10 +93,24 @@ def collect(
     data = tuple(_arrays(value) for value in named.values())
     for name, value in zip(named, data, strict=True):
         _check_finite(name, value, row_numbers)
-    return Rows(jax.tree.map(_on_device, data), count)
+    placed = tuple(_placed(given, made) for given, made in zip(named.values(), data, strict=True))
+    return Rows(placed, count)
 
 
-def _on_device(array: Any) -> Any:
+def _placed(given: Any, made: Any) -> Any:
+    """What was made anew of ``given`` on the device: its memory is not to be held there and here."""
+    if given is None:
+        return None
+    return keras.tree.map_structure(
+        lambda old, new: (
+            new if isinstance(old, np.ndarray) and np.may_share_memory(old, new) else on_device(new)
+        ),
+        given,
+        made,
+    )
+
+
+def on_device(array: Any) -> Any:
     """The array on the device; later changes of ``array`` do not reach it.
 
     JAX's own memory for a large array on a CPU is of small pages, new ones for each call of ``fit``, and the

@@ -8,17 +8,19 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from kilter.engine.batches import Rows
+from kilter.engine.batches import Rows, on_device
 
 # Whole batches an epoch from which on the partial one is rare.
 _MANY = 16
+# Rows that take so much memory come to the device when their programs are compiled.
+_LARGE = 16 * 2**20
 
 
 class Block(NamedTuple):
@@ -44,6 +46,13 @@ class Feed(Protocol):
 
     def example(self) -> tuple[Any, Any, Any]:
         """One batch ``(x, y, sample_weight)``, to build a model from."""
+        ...
+
+    def awaited(self) -> Iterator[Block]:
+        """Blocks to come, as shapes and types (``jax.ShapeDtypeStruct``), while their rows are not there.
+
+        What is compiled for them is compiled before they take memory.
+        """
         ...
 
     def blocks(self, epoch: int) -> Iterator[Block]:
@@ -91,12 +100,34 @@ class Order:
         return count // self.batch_size >= _MANY
 
 
+class Place:
+    """Arrays on the device, each put there when it is first asked for."""
+
+    def __init__(self) -> None:
+        self._held: dict[int, tuple[Any, Any]] = {}
+
+    def holds(self, data: Any) -> bool:
+        """Whether every array of ``data`` is there."""
+        return all(isinstance(leaf, jax.Array) or id(leaf) in self._held for leaf in jax.tree.leaves(data))
+
+    def put(self, data: Any) -> Any:
+        """The arrays of ``data`` on the device. Those given stay alive, so that each is known again."""
+
+        def one(leaf: Any) -> Any:
+            if id(leaf) not in self._held:
+                self._held[id(leaf)] = leaf, on_device(leaf)
+            return self._held[id(leaf)][1]
+
+        return jax.tree.map(one, data)
+
+
 @dataclass(frozen=True)
 class ResidentFeed:
-    """Rows that lie on the device for the whole training."""
+    """Rows that lie on the device from the first block on, for the whole training."""
 
     rows: Rows
     order: Order
+    place: Place = field(default_factory=Place)
 
     @property
     def steps(self) -> int:
@@ -105,20 +136,38 @@ class ResidentFeed:
 
     def example(self) -> tuple[Any, Any, Any]:
         """The first batch as it stands."""
-        return self.rows.example(self.order.batch_size)
+        return jax.device_put(self.rows.example(self.order.batch_size))
+
+    def awaited(self) -> Iterator[Block]:
+        """The blocks of an epoch, until the rows are on the device; none of rows that take little memory."""
+        size = sum(leaf.nbytes for leaf in jax.tree.leaves(self.rows.data))
+        if size >= _LARGE and not self.place.holds(self.rows.data):
+            numbers = np.arange(self.rows.count, dtype=np.int32)
+            for block in self._blocks(self.rows.data, numbers):
+                data, order = jax.tree.map(_shape, (block.data, block.order))
+                yield block._replace(data=data, order=order)
 
     def blocks(self, epoch: int) -> Iterator[Block]:
         """All full batches, then the last partial one if there is one."""
         numbers = self.order.rows(self.rows.count, epoch)
-        size = self.order.batch_size
-        count = self.rows.count
-        end = count - count % size
+        for block in self._blocks(self.place.put(self.rows.data), numbers):
+            yield block._replace(order=jnp.asarray(block.order))
+
+    def _blocks(self, data: Any, numbers: np.ndarray) -> list[Block]:
+        size, count = self.order.batch_size, self.rows.count
+        end, rest = count - count % size, self.order.rest(count)
+        blocks = []
         if end:
-            batches = jnp.asarray(numbers[:end].reshape(-1, size))
-            yield Block(self.rows.data, batches, self.order.whole(count))
-        if rest := self.order.rest(count):
-            batch = jnp.asarray(numbers[end : end + rest].reshape(1, -1))
-            yield Block(self.rows.data, batch, 1, self.order.is_rare_tail(count))
+            blocks.append(Block(data, numbers[:end].reshape(-1, size), self.order.whole(count)))
+        if rest:
+            last = numbers[end : end + rest].reshape(1, -1)
+            blocks.append(Block(data, last, 1, self.order.is_rare_tail(count)))
+        return blocks
+
+
+def _shape(leaf: Any) -> Any:
+    """Shape and type that an array will have on the device."""
+    return jax.ShapeDtypeStruct(leaf.shape, jax.dtypes.canonicalize_dtype(leaf.dtype))
 
 
 def single_steps(feed: Feed, steps: int) -> Iterator[tuple[Block, int]]:

@@ -26,6 +26,7 @@ from kilter.engine.bridge import State, fitting, held, pull, push
 from kilter.engine.feed import Block, Feed
 from kilter.engine.history import History
 from kilter.engine.interrupt import Interrupt
+from kilter.engine.memory import give_back
 from kilter.engine.program import owners, shelf, steps_program
 from kilter.engine.scheduling import Schedule
 from kilter.engine.step import Step, test_step, train_step
@@ -69,6 +70,7 @@ class Runner:
         is donated to a chunk is lost: what a caller wants to keep, it copies.
         """
         done, chunk = 0, None
+        self._compile_for(feed, state)
         for block in feed.blocks(epoch):
             steps, start = block.steps, 0
             while start < steps:
@@ -85,21 +87,33 @@ class Runner:
     def call(self, state: State, block: Block, start: int, stop: int) -> tuple[State, dict[str, Any]]:
         """The state after steps ``start`` to ``stop`` of ``block``, and the last logs."""
         arguments = (state, block.data, block.order, jnp.int32(start), jnp.int32(stop), *self.given)
-        with fitting(self.model, block.data):
-            program = shelf(self.model).get(
-                self.name,
-                owners(self.model, *self.dependencies),
-                lambda: steps_program(self.step()),
-                arguments,
-                donate=(0,) if self.donates else (),
-                rare=block.rare,
-            )
+        program = self._program(arguments, rare=block.rare)
         began = time.perf_counter()
         result = jax.block_until_ready(program(*arguments))  # the host reads what the chunk made
         if not block.rare:
             rate = (stop - start) / max(time.perf_counter() - began, 1e-6)
             self.steps_a_chunk = max(1, int(rate * CHUNK_SECONDS))
         return result
+
+    def _program(self, arguments: tuple[Any, ...], *, rare: bool) -> Any:
+        with fitting(self.model, arguments[1]):
+            return shelf(self.model).get(
+                self.name,
+                owners(self.model, *self.dependencies),
+                lambda: steps_program(self.step()),
+                arguments,
+                donate=(0,) if self.donates else (),
+                rare=rare,
+            )
+
+    def _compile_for(self, feed: Feed, state: State) -> None:
+        """Compile before the rows are on the device: the compiler's memory is given back when they come."""
+        before = shelf(self.model).seconds
+        for block in feed.awaited():
+            bound = jax.ShapeDtypeStruct((), jnp.int32)
+            self._program((state, block.data, block.order, bound, bound, *self.given), rare=block.rare)
+        if shelf(self.model).seconds > before:
+            give_back()
 
 
 def training(

@@ -75,6 +75,10 @@ class StreamFeed:
         """The first batch as it stands."""
         return _device(self.rows.example(self.order.batch_size))
 
+    def awaited(self) -> Iterator[Block]:
+        """None: a block takes little memory."""
+        return iter(())
+
     def blocks(self, epoch: int) -> Iterator[Block]:
         """Blocks of whole batches, padded to one shape, then the last partial batch."""
         numbers, size = self.order.rows(self.rows.count, epoch), self.order.batch_size
@@ -144,6 +148,10 @@ class BatchFeed:
         raise DataError(
             expected="at least one batch", received="an empty iterable", remedy="look at the source"
         )
+
+    def awaited(self) -> Iterator[Block]:
+        """None: what comes is not known before."""
+        return iter(())
 
     def blocks(self, epoch: int) -> Iterator[Block]:
         """Groups of consecutive batches of one shape, padded to one number of batches."""
