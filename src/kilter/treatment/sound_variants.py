@@ -19,28 +19,32 @@ from kilter.treatment.remedies.base import hidden_layers, paths
 # From so many hidden layers on a network is sound with batch normalisation only.
 _DEEP: Final = 6
 _SOUND: Final = ("replace-activation", "change-optimizer")
-_CYCLED: Final = (*_SOUND, "find-learning-rate", "one-cycle")
-_NORMALIZED: Final = (*_CYCLED, "insert-batch-norm")
+_RATED: Final = (*_SOUND, "find-learning-rate")
+_NORMALIZED: Final = ("insert-batch-norm",)
+_CYCLED: Final = ("one-cycle",)
 # Activations that a hidden layer may keep: alive on both sides.
 _SMOOTH: Final = ("elu", "selu", "gelu", "silu", "mish", "linear")
 # All variants may take so long, and this share of the training's time.
-SECONDS: Final = 12.0
+SECONDS: Final = 20.0
 _SHARE: Final = 0.3
 
 Result = TypeVar("Result")
 
 
-def sound_variants(came: Patient, best: Patient, diagnosis: Diagnosis, cabinet: Cabinet) -> Iterator[Patient]:
+def sound_variants(
+    came: Patient, best: Patient, diagnosis: Diagnosis, cabinet: Cabinet, *, cycled: bool
+) -> Iterator[Patient]:
     """Variants of the patient as it ``came``: what is found treated, warnings too, ELU and Nadam.
 
-    Then the same in a 1cycle with a peak that was searched for. Of deep ones the latter alone, with batch
-    normalisation: of six deep stacks none got as far without. A variant that has the same changes as
-    ``best`` is left out.
+    Then the same at a rate that was searched for, the peak of a 1cycle where it is to be ``cycled``. Of deep
+    ones the latter alone, with batch normalisation: of six deep stacks one got as far without. A variant that
+    has the same changes as ``best`` is left out.
     """
     seen = {_codes(best)}
     deep = len(hidden_layers(came)) >= _DEEP
     own = dict(wanted(diagnosis.raised(), symptoms=False))
-    for sound in (_NORMALIZED,) if deep else (_SOUND, _CYCLED):
+    rated = (*_RATED, *(_CYCLED if cycled else ()))
+    for sound in ((*_NORMALIZED, *rated),) if deep else (_SOUND, rated):
         general = {code: _of_hidden_layers(came, own.get(code)) for code in sound}
         sets = cumulative(came, in_order({**own, **general}), cabinet)
         if sets and _codes(sets[-1]) not in seen:
