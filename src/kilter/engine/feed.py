@@ -31,7 +31,7 @@ class Block(NamedTuple):
     """
 
     data: Any
-    order: jax.Array
+    order: jax.Array | np.ndarray
     steps: int
     rare: bool = False
 
