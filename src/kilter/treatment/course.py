@@ -93,7 +93,7 @@ class Course:
         if choice.search is None:
             return best, done, trials
         # Where the first round was left out, sound variants have not been trained yet.
-        patient, again, tried = self._of(choice, found if self.diagnosis.ok else None)
+        patient, again, tried = self._settle(choice, found if self.diagnosis.ok else None)
         if tried.verdict != "better":
             return best, done, tried if trials.proof is None else trials
         again = self._train(patient) if again is None else again
@@ -107,9 +107,9 @@ class Course:
             return self.came, None, Trials(self.scoring.measure, 0, 0)
         if choice.search.full > SECONDS:  # one full training is to do: of what is proven
             choice = persist(choice, self.diagnosis, self.means.cabinet)
-        return self._of(choice, self.diagnosis)
+        return self._settle(choice, self.diagnosis)
 
-    def _of(self, choice: Choice, varied: Diagnosis | None) -> tuple[Patient, Trained | None, Trials]:
+    def _settle(self, choice: Choice, varied: Diagnosis | None) -> tuple[Patient, Trained | None, Trials]:
         """What was chosen, or a sound variant that gets clearly further; as it came where none is proven.
 
         ``varied``: what variants treat; None for none of them. What has learnt nothing in its short trial is
