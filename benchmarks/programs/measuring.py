@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 import traceback
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -149,8 +149,8 @@ class _OtherSeeds:
     def scoring(self) -> Scoring:
         return self.bench.scoring
 
-    def run(self, seed: int, epochs: int) -> PairedRun:
-        return self.bench.run(seed + 1_000_000, epochs)
+    def runs(self, seeds: Sequence[int], epochs: int) -> list[PairedRun]:
+        return self.bench.runs([seed + 1_000_000 for seed in seeds], epochs)
 
 
 def claims(trials: int, say: Callable[[str], None]) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """The search for changes with remedies and benches made up, so that what is right is known."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import keras
@@ -131,9 +132,9 @@ class SimulatedBench:
     gain: float = 0.0
     scoring: Scoring = SCORING
 
-    def run(self, seed: int, epochs: int) -> PairedRun:
-        score = 0.8 + self.gain + 0.02 * float(self.draws.standard_normal())
-        return PairedRun(seed, score, 0, 0.0, (), "")
+    def runs(self, seeds: Sequence[int], epochs: int) -> list[PairedRun]:
+        scores = [0.8 + self.gain + 0.02 * float(self.draws.standard_normal()) for _ in seeds]
+        return [PairedRun(seed, score, 0, 0.0, (), "") for seed, score in zip(seeds, scores, strict=True)]
 
 
 def claims(gain: float, trials: int) -> float:
@@ -157,8 +158,8 @@ def test_a_gain_well_above_the_noise_is_found():
 class FailsWithEveryOtherSeed:
     scoring: Scoring = SCORING
 
-    def run(self, seed: int, epochs: int) -> PairedRun:
-        return PairedRun(seed, 0.5 if seed % 2 else 0.8, 0, 0.0, (), "")
+    def runs(self, seeds: Sequence[int], epochs: int) -> list[PairedRun]:
+        return [PairedRun(seed, 0.5 if seed % 2 else 0.8, 0, 0.0, (), "") for seed in seeds]
 
 
 def test_what_fails_with_every_other_seed_is_looked_at_again():

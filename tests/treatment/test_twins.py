@@ -9,6 +9,7 @@ import pytest
 import kilter
 from kilter.engine.measuring import measured_steps
 from kilter.engine.program import shelf
+from kilter.treatment import bench
 from kilter.treatment.bench import Bench
 from kilter.treatment.patient import FitOptions, Patient, compiled_like, fresh_optimizer
 from kilter.treatment.scoring import scoring_of
@@ -164,11 +165,39 @@ def test_sharing_changes_no_bit_of_a_trial():
         other = compiled_like(other, other, optimizer=fresh_optimizer(other, learning_rate=rate))
         patients.append(replace(came, model=other))
     benches = [Bench(one, scoring, 48) for one in patients]
-    shared = [bench.run(seed, 2) for seed in (1, 2) for bench in benches]
+    shared = [one.run(seed, 2) for seed in (1, 2) for one in benches]
     alone = [
         Bench(replace(one, twins=Twins()), scoring, 48).run(seed, 2) for seed in (1, 2) for one in patients
     ]
-    assert len({id(bench.patient.double().trained) for bench in benches}) == 1
+    assert len({id(one.patient.double().trained) for one in benches}) == 1
     assert [run.history for run in shared] == [run.history for run in alone]
     assert [run.score for run in shared] == [run.score for run in alone]
     assert len({run.history[-1]["loss"] for run in shared}) == 6
+
+
+@pytest.mark.parametrize("cycle", [None, 0.05])
+def test_runs_together_are_those_one_after_another(cycle, monkeypatch):
+    options = FitOptions(batch_size=16, cycle=cycle)
+    came = Patient(model(initializer="he_normal"), X, Y, X, Y, options=options)
+    scoring = scoring_of(came)
+    alone = Bench(came, scoring, 48).runs([1, 2, 3], 2)
+    monkeypatch.setattr(bench, "_together_is_faster", lambda: True)
+    monkeypatch.setattr(bench, "fit", None)  # nothing is trained alone
+    together = Bench(replace(came, twins=Twins()), scoring, 48).runs([1, 2, 3], 2)
+    assert [run.seed for run in together] == [1, 2, 3]
+    for one, other in zip(together, alone, strict=True):
+        assert one.score == pytest.approx(other.score, abs=1 / 48)
+        losses = [[line["loss"] for line in run.history] for run in (one, other)]
+        np.testing.assert_allclose(*losses, rtol=1e-4)
+    assert len({run.history[-1]["loss"] for run in together}) == 3
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"callbacks": (keras.callbacks.TerminateOnNaN(),)}, {"schedule": lambda step: 0.1 / (step + 1)}],
+)
+def test_what_needs_the_host_between_epochs_is_run_alone(options, monkeypatch):
+    came = Patient(model(), X, Y, X, Y, options=FitOptions(batch_size=16, **options))
+    monkeypatch.setattr(bench, "_together_is_faster", lambda: True)
+    monkeypatch.setattr(bench, "fit_together", None)
+    assert len(Bench(came, scoring_of(came), 48).runs([1, 2], 1)) == 2

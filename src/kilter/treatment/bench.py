@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
+import jax
 import numpy as np
 
 from kilter import backend  # noqa: F401
@@ -15,8 +16,11 @@ from kilter import backend  # noqa: F401
 # isort: split
 import keras
 
-from kilter.engine.bridge import lend, push
+from kilter.engine.bridge import State, lend, pull, push
+from kilter.engine.feed import Order
 from kilter.engine.fit import fit
+from kilter.engine.stream import must_stream
+from kilter.engine.together import Logs, fit_together
 from kilter.errors import KilterError
 from kilter.nn.drawing import draw_weights
 from kilter.nn.unit_variance import lsuv
@@ -41,6 +45,45 @@ class Bench:
         self.scoring = scoring
         self.draws = not patient.trained
 
+    def runs(self, seeds: Sequence[int], epochs: int) -> list[PairedRun]:
+        """A run from the weights of each seed: one after another on a CPU, together on an accelerator.
+
+        Together they need rows that the device holds, and an epoch that needs nothing of the host but a rate.
+        """
+        if len(seeds) < 2 or not _together_is_faster() or not self._is_plain:
+            return [self.run(seed, epochs) for seed in seeds]
+        began = time.perf_counter()
+        try:
+            trained = self._together(seeds, epochs)
+        except KilterError:
+            return [PairedRun(seed, math.nan, None, 0.0, (), "") for seed in seeds]
+        seconds = (time.perf_counter() - began) / (epochs * len(seeds))
+        model, made = self.patient.double().trained, []
+        for seed, (state, logs) in zip(seeds, trained, strict=True):
+            push(state, model)
+            made.append(_told(seed, self.scoring.score(self.patient, model), seconds, logs))
+        return made
+
+    @property
+    def _is_plain(self) -> bool:
+        own = self.patient.options
+        asked = own.callbacks or own.schedule is not None or own.augment is not None
+        return not asked and not must_stream(self.patient.x)
+
+    def _together(self, seeds: Sequence[int], epochs: int) -> list[tuple[State, Logs]]:
+        own = self.patient.options
+        orders = [Order(own.batch_size, own.shuffle, seed, own.most_batches) for seed in seeds]
+        states = [pull(self._start(seed)) for seed in seeds]
+        return fit_together(
+            self.patient.double().trained,
+            states,
+            self.patient.x,
+            self.patient.y,
+            orders,
+            rates=self.patient.rates(epochs),
+            class_weight=own.class_weight,
+        )
+
     def run(self, seed: int, epochs: int) -> PairedRun:
         """Train from the weights of ``seed``; what cannot be trained counts as diverged."""
         with self.patient.for_trials():
@@ -64,11 +107,8 @@ class Bench:
         except KilterError:
             return PairedRun(seed, math.nan, None, time.perf_counter() - began, (), "")
         lines = zip(*history.history.values(), strict=True)
-        logs: tuple[Mapping[str, float], ...] = tuple(
-            dict(zip(history.history, map(float, line), strict=True)) for line in lines
-        )
-        last = len(logs) - 1 if math.isfinite(score) else None
-        return PairedRun(seed, score, last, sum(history.seconds) / max(len(logs), 1), logs, "")
+        logs = tuple(dict(zip(history.history, map(float, line), strict=True)) for line in lines)
+        return _told(seed, score, sum(history.seconds) / max(len(logs), 1), logs)
 
     def _start(self, seed: int) -> keras.Model:
         """The model to train, with the weights of ``seed`` in it."""
@@ -81,6 +121,15 @@ class Bench:
         if twin is not model:
             lend(model, twin)
         return twin
+
+
+def _together_is_faster() -> bool:
+    return jax.default_backend() != "cpu"
+
+
+def _told(seed: int, score: float, seconds: float, logs: Logs) -> PairedRun:
+    last = len(logs) - 1 if math.isfinite(score) else None
+    return PairedRun(seed, score, last, seconds, logs, "")
 
 
 def _part(patient: Patient, rows: int) -> Patient:

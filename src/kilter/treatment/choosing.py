@@ -204,10 +204,10 @@ def prove(
         (_SECOND_PAIRS * len(seeds), (1 - _FIRST_LOOK) * level),
     )
     for pairs, shared in looks:
-        for seed in range(seeds[0] + len(runs[0]), seeds[0] + pairs):
-            ready = known[seed - seeds[0]] if seed - seeds[0] < len(known) else baseline.run(seed, epochs)
-            for some, run in zip(runs, (ready, chosen.run(seed, epochs)), strict=True):
-                some.append(run)
+        wanted = range(seeds[0] + len(runs[0]), seeds[0] + pairs)
+        ready = known[len(runs[0]) : pairs]
+        runs[0] += [*ready, *baseline.runs(wanted[len(ready) :], epochs)]
+        runs[1] += chosen.runs(wanted, epochs)
         candidates = [
             Candidate(name, tuple(some)) for name, some in zip((_AS_IT_CAME, "treated"), runs, strict=True)
         ]

@@ -165,7 +165,8 @@ class Patient:
             patience = own.patience if own.cycle is None else epochs  # what it ends with is its best
             callbacks.append(keras.callbacks.EarlyStopping(patience=patience, restore_best_weights=True))
         if own.cycle is not None:
-            callbacks.append(keras.callbacks.LearningRateScheduler(_Cycle(own.cycle, epochs)))
+            rates = self.rates(epochs)
+            callbacks.append(keras.callbacks.LearningRateScheduler(lambda epoch, _: rates[epoch]))
         return {
             "epochs": epochs,
             "batch_size": own.batch_size,
@@ -176,6 +177,17 @@ class Patient:
             "schedule": own.schedule,
             "validation_data": self.validation,
         }
+
+    def rates(self, epochs: int) -> list[Any]:
+        """The learning rate of each epoch of a 1cycle: that of its middle; None without one.
+
+        By epochs, and not by steps as :func:`kilter.fit` takes a schedule, it runs in the program that trains
+        at any other rate.
+        """
+        if self.options.cycle is None:
+            return [None] * epochs
+        cycle = schedules.one_cycle(self.options.cycle, length=epochs * _PARTS, momentum=None)
+        return [float(cycle(int((epoch + 0.5) * _PARTS))) for epoch in range(epochs)]
 
     def changed(
         self, change: Change, *, model: keras.Model | None = None, options: Any = None, **fields: Any
@@ -188,22 +200,6 @@ class Patient:
             changes=(*self.changes, change),
             **fields,
         )
-
-
-@dataclass(frozen=True)
-class _Cycle:
-    """The rate of an epoch: that of a 1cycle over all steps in the middle of it.
-
-    By epochs, and not by steps as :func:`kilter.fit` takes a schedule, it runs in the program that trains at
-    any other rate.
-    """
-
-    peak: float
-    epochs: int
-
-    def __call__(self, epoch: int, rate: float) -> float:
-        cycle = schedules.one_cycle(self.peak, length=self.epochs * _PARTS, momentum=None)
-        return float(cycle(int((epoch + 0.5) * _PARTS)))
 
 
 # Parts of an epoch, so that its middle has a number.
