@@ -4,7 +4,7 @@ import jax
 import numpy as np
 import pytest
 
-from kilter.engine.batches import checked, collect
+from kilter.engine.batches import collect
 
 ROWS = 1100  # of 1024 numbers each: large for every type below
 
@@ -30,7 +30,7 @@ def test_a_large_array_of_the_device_stays_where_it_is():
 def test_what_need_not_be_made_anew_stays_until_it_is_asked_for():
     """An array of another type is on the device at once: it would lie there and here."""
     fitting, wide = np.ones((4, 2), "float32"), np.ones((4, 2), "float64")
-    rows = checked({"fitting": fitting, "wide": wide}, np.arange(4))
+    rows = collect({"fitting": fitting, "wide": wide}, np.arange(4), wait=True)
     assert np.may_share_memory(rows.data[0]["fitting"], fitting)
     assert isinstance(rows.data[0]["wide"], jax.Array)
     assert rows.data[0]["wide"].dtype == "float32"

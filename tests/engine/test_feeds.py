@@ -14,7 +14,7 @@ import pytest
 
 from kilter.engine import feed as feed_module
 from kilter.engine import program, stream
-from kilter.engine.batches import checked, collect, is_array, on_device
+from kilter.engine.batches import collect, is_array, on_device
 from kilter.engine.feed import Order, ResidentFeed
 from kilter.engine.fit import fit
 from kilter.engine.program import take
@@ -265,7 +265,7 @@ def test_what_is_rare_is_compiled_soon(monkeypatch):
 @pytest.mark.parametrize("count", [50, 16, 3])
 def test_what_is_awaited_has_the_shapes_and_types_of_the_blocks(count, monkeypatch):
     x, y = np.zeros((count, 3), "float32"), np.zeros(count, "int64")
-    feed = ResidentFeed(checked(x, y), Order(np.int64(BATCH), shuffle=True, seed=0))
+    feed = ResidentFeed(collect(x, y, wait=True), Order(np.int64(BATCH), shuffle=True, seed=0))
     assert list(feed.awaited()) == []  # rows that take little memory
     monkeypatch.setattr(feed_module, "_LARGE", 1)
     awaited, blocks = list(feed.awaited()), list(feed.blocks(0))

@@ -181,7 +181,7 @@ def test_runs_together_are_those_one_after_another(cycle, monkeypatch):
     came = Patient(model(initializer="he_normal"), X, Y, X, Y, options=options)
     scoring = scoring_of(came)
     alone = Bench(came, scoring, 48).runs([1, 2, 3], 2)
-    monkeypatch.setattr(bench, "_together_is_faster", lambda: True)
+    monkeypatch.setattr(bench, "_on_accelerator", lambda: True)
     monkeypatch.setattr(bench, "fit", None)  # nothing is trained alone
     together = Bench(replace(came, twins=Twins()), scoring, 48).runs([1, 2, 3], 2)
     assert [run.seed for run in together] == [1, 2, 3]
@@ -198,6 +198,6 @@ def test_runs_together_are_those_one_after_another(cycle, monkeypatch):
 )
 def test_what_needs_the_host_between_epochs_is_run_alone(options, monkeypatch):
     came = Patient(model(), X, Y, X, Y, options=FitOptions(batch_size=16, **options))
-    monkeypatch.setattr(bench, "_together_is_faster", lambda: True)
+    monkeypatch.setattr(bench, "_on_accelerator", lambda: True)
     monkeypatch.setattr(bench, "fit_together", None)
     assert len(Bench(came, scoring_of(came), 48).runs([1, 2], 1)) == 2

@@ -58,21 +58,12 @@ def collect(
     class_weight: Mapping[int, float] | None = None,
     *,
     row_numbers: np.ndarray | None = None,
+    wait: bool = False,
 ) -> Rows:
-    """Check the arrays and put them on the device; raises as :func:`checked`, whose arguments these are."""
-    rows = checked(x, y, sample_weight, class_weight, row_numbers=row_numbers)
-    return Rows(jax.tree.map(on_device, rows.data), rows.count)
+    """Check the arrays and put them on the device.
 
-
-def checked(
-    x: Any,
-    y: Any = None,
-    sample_weight: Any = None,
-    class_weight: Mapping[int, float] | None = None,
-    *,
-    row_numbers: np.ndarray | None = None,
-) -> Rows:
-    """The arrays checked: NumPy's as they are, those that had to be made anew on the device already.
+    ``wait``: NumPy's arrays stay where they are, for :func:`on_device` to put there later. Those that had to
+    be made anew, of another type, are there at once: their memory is not to be held there and here.
 
     ``row_numbers`` (shape (used,)): what messages call the first ``used`` rows, where they are a part of the
     data; the rows after them are padding.
@@ -93,21 +84,13 @@ def checked(
     data = tuple(_arrays(value) for value in named.values())
     for name, value in zip(named, data, strict=True):
         _check_finite(name, value, row_numbers)
-    placed = tuple(_placed(given, made) for given, made in zip(named.values(), data, strict=True))
-    return Rows(placed, count)
 
+    def placed(old: Any, new: Any) -> Any:
+        is_given = isinstance(old, np.ndarray) and np.may_share_memory(old, new)
+        return new if wait and is_given else on_device(new)
 
-def _placed(given: Any, made: Any) -> Any:
-    """What was made anew of ``given`` on the device: its memory is not to be held there and here."""
-    if given is None:
-        return None
-    return keras.tree.map_structure(
-        lambda old, new: (
-            new if isinstance(old, np.ndarray) and np.may_share_memory(old, new) else on_device(new)
-        ),
-        given,
-        made,
-    )
+    given = (x, y, sample_weight)
+    return Rows(keras.tree.map_structure(placed, given, data), count)
 
 
 def on_device(array: Any) -> Any:

@@ -15,7 +15,7 @@ import numpy as np
 from keras.src.utils.python_utils import is_default
 
 from kilter.engine.augmenting import Augment, as_augmentation, check_augmentation
-from kilter.engine.batches import check_batch_size, checked, is_array, split
+from kilter.engine.batches import check_batch_size, collect, is_array, split
 from kilter.engine.bridge import build
 from kilter.engine.cadence import measuring
 from kilter.engine.checks import check_inputs, check_targets
@@ -105,7 +105,7 @@ def training_feed(
         return BatchFeed(x)
     if must_stream(x):
         return StreamFeed.of(x, y, sample_weight, class_weight, order)
-    return ResidentFeed(checked(x, y, sample_weight, class_weight), order)
+    return ResidentFeed(collect(x, y, sample_weight, class_weight, wait=True), order)
 
 
 def _check_alone(**others: Any) -> None:

@@ -111,7 +111,8 @@ class Reader:
         ratios = []
         for call in self.calls:
             norm = np.sqrt(sum(np.sum(np.square(old[index])) for index in call.weights))
-            step = np.sqrt(sum(np.sum(np.square(new[index] - old[index])) for index in call.weights))
+            with np.errstate(invalid="ignore"):  # of weights that are no longer finite
+                step = np.sqrt(sum(np.sum(np.square(new[index] - old[index])) for index in call.weights))
             ratios.append(step / norm if norm > 0 else np.nan)
         return np.array(ratios)
 

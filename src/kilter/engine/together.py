@@ -1,7 +1,6 @@
 """Several trainings of one model in one program, each from a state and in an order of rows of its own.
 
-For accelerators, which a small network leaves idle. On a CPU such a batch of trainings takes longer than one
-after another.
+For accelerators. On a CPU such a batch of trainings takes longer than one after another (docs/decisions.md).
 """
 
 from __future__ import annotations

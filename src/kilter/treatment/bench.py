@@ -50,7 +50,7 @@ class Bench:
 
         Together they need rows that the device holds, and an epoch that needs nothing of the host but a rate.
         """
-        if len(seeds) < 2 or not _together_is_faster() or not self._is_plain:
+        if len(seeds) < 2 or not _on_accelerator() or not self._is_plain:
             return [self.run(seed, epochs) for seed in seeds]
         began = time.perf_counter()
         try:
@@ -123,7 +123,7 @@ class Bench:
         return twin
 
 
-def _together_is_faster() -> bool:
+def _on_accelerator() -> bool:
     return jax.default_backend() != "cpu"
 
 

@@ -37,6 +37,8 @@ _KEEP: Any = object()
 _SMALL = 10_000
 # Data that are handed over in less time than a program takes to compile.
 _SMALL_BYTES = 64 * 2**20
+# Steps of a 1cycle that stand for an epoch, so that its middle is one of them.
+_PARTS = 100
 
 
 @dataclass(frozen=True)
@@ -162,7 +164,7 @@ class Patient:
         own, epochs = self.options, self.options.epochs if epochs is None else epochs
         callbacks: list[Any] = [copy.copy(one) for one in own.callbacks]
         if own.patience is not None and self.x_val is not None:
-            patience = own.patience if own.cycle is None else epochs  # what it ends with is its best
+            patience = own.patience if own.cycle is None else epochs  # its end is what it is for
             callbacks.append(keras.callbacks.EarlyStopping(patience=patience, restore_best_weights=True))
         if own.cycle is not None:
             rates = self.rates(epochs)
@@ -178,7 +180,7 @@ class Patient:
             "validation_data": self.validation,
         }
 
-    def rates(self, epochs: int) -> list[Any]:
+    def rates(self, epochs: int) -> list[float] | list[None]:
         """The learning rate of each epoch of a 1cycle: that of its middle; None without one.
 
         By epochs, and not by steps as :func:`kilter.fit` takes a schedule, it runs in the program that trains
@@ -200,10 +202,6 @@ class Patient:
             changes=(*self.changes, change),
             **fields,
         )
-
-
-# Parts of an epoch, so that its middle has a number.
-_PARTS = 100
 
 
 def copy_of(model: keras.Model) -> keras.Model:
