@@ -65,6 +65,15 @@ def write_parquet_table(folder: Path) -> Written:
     return Written(path, path, numbers(), CLASSES)
 
 
+def write_parquet_dictionary(folder: Path) -> Written:
+    """A dictionary of more values than the table has rows: an Enum that is mostly unused."""
+    path = folder / "enum.parquet"
+    known = pl.Enum([f"unused {i}" for i in range(50)] + list(CLASSES))
+    frame = pl.DataFrame(numbers(), schema=["a", "b", "c", "d"])
+    frame.with_columns(pl.Series("label", names(), dtype=known)).write_parquet(path)
+    return Written(path, path, numbers(), CLASSES)
+
+
 def write_parquet_images(folder: Path) -> Written:
     path = folder / "train-00000-of-00001.parquet"
     encoded = [{"bytes": png(image), "path": f"{i}.png"} for i, image in enumerate(pictures())]
@@ -128,6 +137,7 @@ def write_image_folder(folder: Path) -> Written:
 WRITERS: dict[tuple[str, str], Callable[[Path], Written]] = {
     ("csv", "table"): write_csv,
     ("parquet", "table"): write_parquet_table,
+    ("parquet", "dictionary"): write_parquet_dictionary,
     ("parquet", "images"): write_parquet_images,
     ("parquet", "bytes"): write_parquet_bytes,
     ("npz", "x and y"): write_npz,

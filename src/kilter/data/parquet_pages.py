@@ -63,7 +63,10 @@ def _check_chunk(file: BinaryIO, chunk: dict[int, Any], size: int) -> None:
         kind = next((kind for kind in _PAGE_KINDS if kind in header), 0)
         counts = [value for value in header[kind].values() if isinstance(value, int)]
         place += reader.position + header[_PAGE_PACKED]
-        if min(*counts, header[_PAGE_PACKED], header[_PAGE_UNPACKED]) < 0 or header[kind][1] > values:
+        # A dictionary may hold more values than the column has rows (an Enum's unused ones), but none without
+        # a byte of its own.
+        most = values if kind in _DATA_PAGES else header[_PAGE_UNPACKED]
+        if min(*counts, header[_PAGE_PACKED], header[_PAGE_UNPACKED]) < 0 or header[kind][1] > most:
             raise ValueError("a page with an impossible count")
         if header[_PAGE_UNPACKED] > unpacked or place > start + packed:
             raise ValueError("a page larger than its column")
