@@ -23,7 +23,8 @@ REFUSED: dict[str, tuple[dict[str, Any], type[KilterError], str]] = {
     "no rows": ({"x": X[:0], "y": Y[:0]}, DataError, "0 rows"),
     "other lengths": ({"y": Y[:-1]}, DataError, "same number of rows"),
     "other lengths of weights": ({"sample_weight": WEIGHTS[:3]}, DataError, "same number of rows"),
-    "nothing": ({"x": None, "y": None}, DataError, "no arrays"),
+    "nothing": ({"x": None, "y": None}, DataError, "None"),
+    "no inputs": ({"x": None}, DataError, "None"),
     "a string": ({"x": "cifar10"}, DataError, "first axis"),
     "a number": ({"x": 3.0}, DataError, "first axis"),
     "numbers": ({"x": [1.0, 2.0]}, DataError, "first axis"),
@@ -54,6 +55,14 @@ REFUSED: dict[str, tuple[dict[str, Any], type[KilterError], str]] = {
         {"class_weight": {0: 1.0}, "sample_weight": WEIGHTS},
         OptionError,
         "class_weight or sample_weight",
+    ),
+    "class weights by a word": ({"class_weight": "balanced"}, OptionError, "a dict from class numbers"),
+    "class weights in a list": ({"class_weight": [1.0, 2.0]}, OptionError, "a dict from class numbers"),
+    "class weights that are words": ({"class_weight": {0: "a"}}, OptionError, "a dict from class numbers"),
+    "class weights of names": (
+        {"y": np.array(["a"] * 50), "class_weight": {0: 2.0}},
+        DataError,
+        "class numbers",
     ),
     "class weights of no labels": ({"y": None, "class_weight": {0: 2.0}}, OptionError, "class_weight"),
     "class weights of many targets": ({"y": {"a": Y}, "class_weight": {0: 2.0}}, OptionError, "class_weight"),
@@ -151,3 +160,45 @@ def test_a_mistake_in_a_custom_step_is_told_with_its_cause():
     with pytest.raises(DataError, match="a mistake of the author's") as caught:
         fit(model, X, np.zeros((50, CLASSES)), verbose=0)
     assert isinstance(caught.value.__cause__, ValueError)
+
+
+class Subclassed(keras.Model):
+    """A model that declares neither inputs nor outputs."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.out = keras.layers.Dense(CLASSES)
+
+    def call(self, x: Any) -> Any:
+        return self.out(x)
+
+
+def two_headed(*, named: bool) -> keras.Model:
+    inputs = keras.Input((FEATURES,))
+    heads = {
+        name: keras.layers.Dense(units, name=name)(inputs) for name, units in (("many", 5), ("few", CLASSES))
+    }
+    return keras.Model(inputs, heads if named else list(heads.values()))
+
+
+@pytest.mark.parametrize(
+    ("make", "good", "bad"),
+    [
+        (Subclassed, Y, Y + 1),
+        (lambda: two_headed(named=False), [Y + 2, Y], [Y, Y + 2]),
+        (lambda: two_headed(named=False), {"few": Y, "many": Y + 2}, {"few": Y + 2, "many": Y}),
+        (lambda: two_headed(named=True), {"few": Y, "many": Y + 2}, {"few": Y + 2, "many": Y}),
+    ],
+    ids=["subclassed", "listed", "listed, given by name", "named"],
+)
+def test_labels_are_checked_for_each_output_of_every_kind_of_model(make, good, bad):
+    def compiled() -> keras.Model:
+        model, loss = make(), keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+        many = getattr(model, "output_names", None) or []
+        losses = dict.fromkeys(many, loss) if isinstance(good, dict) else [loss] * len(many)
+        model.compile("sgd", losses if len(many) > 1 else loss)
+        return model
+
+    assert np.isfinite(fit(compiled(), X, good, verbose=0).history["loss"][0])
+    with pytest.raises(DataError, match="labels 0 to 2"):
+        fit(compiled(), X, bad, verbose=0)

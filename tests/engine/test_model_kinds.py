@@ -7,8 +7,10 @@ import numpy as np
 import pytest
 
 from kilter.engine.fit import fit
+from kilter.engine.inference import evaluate, predict
+from kilter.errors import DataError
 
-from .cases import BATCH, CLASSES, FEATURES, agree, assert_parity, classifier, difference, rows
+from .cases import BATCH, CLASSES, FEATURES, TOLERANCE, agree, assert_parity, classifier, difference, rows
 
 ops, layers = keras.ops, keras.layers
 LOGITS = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
@@ -260,3 +262,34 @@ def test_a_model_without_targets_learns_from_add_loss_alone():
     how = {"batch_size": BATCH, "epochs": 2, "shuffle": False, "verbose": 0}
     agree(fit(ours, x, **how).history, theirs.fit(x, **how).history)
     assert difference(ours, theirs) < 1e-4
+
+
+def joined() -> keras.Model:
+    """A model of two inputs, listed, and named unlike their order."""
+    wide, deep = keras.Input((4,), name="wide"), keras.Input((8,), name="deep")
+    output = keras.layers.Dense(1)(keras.layers.Concatenate()([wide, deep]))
+    model = keras.Model([wide, deep], output)
+    model.compile("sgd", "mse")
+    return model
+
+
+def test_listed_inputs_are_taken_by_name_from_a_dict_as_keras_takes_them():
+    x, _ = rows()
+    parts, y = {"wide": x[:, :4], "deep": x[:, 4:], "unused": x}, x[:, :1]
+    ours, theirs = joined(), joined()
+    theirs.set_weights(ours.get_weights())
+    fit(ours, parts, y, shuffle=False, batch_size=BATCH, verbose=0)
+    theirs.fit(parts, y, shuffle=False, batch_size=BATCH, verbose=0)
+    assert difference(ours, theirs) < TOLERANCE
+    assert evaluate(ours, parts, y)["loss"] == pytest.approx(theirs.evaluate(parts, y, verbose=0), rel=1e-5)
+    np.testing.assert_allclose(predict(ours, parts), theirs.predict(parts, verbose=0), rtol=1e-4, atol=1e-5)
+    with pytest.raises(DataError, match="without deep"):
+        fit(ours, {"wide": x[:, :4], "dep": x[:, 4:]}, y, verbose=0)
+
+
+def test_a_last_axis_of_one_is_dropped_as_keras_drops_it():
+    x, y = rows()
+    ours, theirs = classifier(), classifier()
+    fit(ours, x[..., None], y, shuffle=False, batch_size=BATCH, verbose=0)
+    theirs.fit(x[..., None], y, shuffle=False, batch_size=BATCH, verbose=0)
+    assert difference(ours, theirs) < TOLERANCE

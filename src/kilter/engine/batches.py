@@ -7,6 +7,7 @@ and are cast in the step.
 
 from __future__ import annotations
 
+import numbers
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -71,6 +72,8 @@ def collect(
     Raises :class:`DataError` for no rows, arrays of different lengths, NaN or infinity (counted, first rows
     named) and values that are no arrays; :class:`OptionError` for both kinds of weights at once.
     """
+    if x is None:
+        raise DataError(expected="x as arrays", received="None", remedy="pass the rows to work on")
     if class_weight is not None:
         if sample_weight is not None:
             raise OptionError(
@@ -90,7 +93,8 @@ def collect(
         return new if wait and is_given else on_device(new)
 
     given = (x, y, sample_weight)
-    return Rows(keras.tree.map_structure(placed, given, data), count)
+    found: Any = keras.tree.map_structure(placed, given, data)
+    return Rows(found, count)
 
 
 def on_device(array: Any) -> Any:
@@ -139,7 +143,25 @@ def _class_weights(y: Any, class_weight: Mapping[int, float]) -> np.ndarray:
             received=received,
             remedy="pass sample_weight instead, a weight for each row",
         )
+    _check_class_weights(labels, class_weight)
     return data_adapter_utils.class_weight_to_sample_weights(labels, dict(class_weight))
+
+
+def _check_class_weights(labels: np.ndarray, class_weight: Any) -> None:
+    if not isinstance(class_weight, Mapping) or not all(
+        isinstance(number, numbers.Real) for pair in class_weight.items() for number in pair
+    ):
+        raise OptionError(
+            expected="class_weight as a dict from class numbers to weights",
+            received=f"class_weight={class_weight!r}",
+            remedy="pass a dict such as {0: 1.0, 1: 2.5}",
+        )
+    if not np.issubdtype(labels.dtype, np.number) and labels.dtype != bool:
+        raise DataError(
+            expected="y as class numbers, where class_weight is given",
+            received=f"y of dtype {labels.dtype}",
+            remedy="number the classes from 0",
+        )
 
 
 def row_count(**named: Any) -> int:
@@ -223,14 +245,14 @@ def _check_finite(name: str, value: Any, row_numbers: np.ndarray | None) -> None
             continue
         host = np.asarray(leaf)
         rows = np.concatenate([start + _not_finite(part) for start, part in _parts(host)])
-        numbers = np.arange(len(host)) if row_numbers is None else row_numbers
-        rows = rows[rows < len(numbers)]
+        named = np.arange(len(host)) if row_numbers is None else row_numbers
+        rows = rows[rows < len(named)]
         if len(rows):
             bad = host[rows].astype(np.float64)
             raise DataError(
                 expected=f"finite numbers in {name}",
                 received=f"{np.isnan(bad).sum()} NaN and {np.isinf(bad).sum()} infinite values in "
-                f"{len(rows)} rows; first rows {np.sort(numbers[rows])[:_SHOWN_ROWS].tolist()}",
+                f"{len(rows)} rows; first rows {np.sort(named[rows])[:_SHOWN_ROWS].tolist()}",
                 remedy="fill or drop these rows",
             )
 

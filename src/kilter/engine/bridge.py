@@ -124,6 +124,15 @@ def build_forward(model: keras.Model, x: Any) -> None:
         compute_output_spec(model, _symbolic(x))
 
 
+def output_specs(model: keras.Model, x: Any) -> list[Any]:
+    """The outputs of a built model for inputs like ``x``, as flat symbolic tensors; some batches will do.
+
+    As declared; those of a model that declares none are found by a trace, which takes its time.
+    """
+    declared = keras.tree.flatten(getattr(model, "outputs", None) or [])
+    return declared or keras.tree.flatten(compute_output_spec(model, _symbolic(x)))
+
+
 def _symbolic(batch: Any) -> Any:
     return keras.tree.map_structure(
         lambda leaf: keras.KerasTensor(leaf.shape, keras.backend.standardize_dtype(leaf.dtype)), batch

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import jax
@@ -13,6 +14,7 @@ from kilter import backend  # noqa: F401
 import keras
 
 from kilter.engine.batches import Rows
+from kilter.engine.bridge import output_specs
 from kilter.errors import DataError
 from kilter.nn.losses import smoothed_sparse_categorical_crossentropy
 
@@ -27,8 +29,9 @@ def check_inputs(model: keras.Model, rows: Rows) -> None:
     A dimension that the model leaves open (None) fits everything. Models that declare no input shape are
     checked by Keras when they are built.
     """
-    declared = [tuple(tensor.shape) for tensor in keras.tree.flatten(getattr(model, "inputs", None) or [])]
-    given = [tuple(leaf.shape) for leaf in jax.tree.leaves(rows.data[0])]
+    tensors = keras.tree.flatten(getattr(model, "inputs", None) or [])
+    declared = [tuple(tensor.shape) for tensor in tensors]
+    given = [tuple(leaf.shape) for leaf in _in_declared_order(model, rows.data[0])]
     if not declared:
         return
     fits = len(declared) == len(given) and all(map(_fits, declared, given))
@@ -40,9 +43,28 @@ def check_inputs(model: keras.Model, rows: Rows) -> None:
         )
 
 
+def _in_declared_order(model: keras.Model, x: Any) -> list[Any]:
+    """The arrays of ``x`` as the model lists its inputs; from a dict by name, as Keras takes them."""
+    listed = getattr(model, "_inputs_struct", None)
+    if not isinstance(x, Mapping) or listed is None or isinstance(listed, Mapping):
+        return jax.tree.leaves(x)
+    names = [tensor.name for tensor in keras.tree.flatten(listed)]
+    missing = [name for name in names if name not in x]
+    if missing:
+        raise DataError(
+            expected=f"x with the inputs {', '.join(names)} of model {model.name!r}",
+            received=f"a dict without {', '.join(missing)}: it has {', '.join(map(str, x))}",
+            remedy="name the arrays as the model's keras.Input are named, or pass a list in their order",
+        )
+    return [x[name] for name in names]
+
+
 def _fits(declared: tuple[Any, ...], given: tuple[int, ...]) -> bool:
-    # Keras itself adds a last axis of one to a plain vector of inputs.
-    given = (*given, 1) if len(given) == len(declared) - 1 and declared[-1] == 1 else given
+    # Keras itself adds or drops a last axis of one.
+    if len(given) == len(declared) - 1 and declared[-1] == 1:
+        given = (*given, 1)
+    elif len(given) == len(declared) + 1 and given[-1] == 1:
+        given = given[:-1]
     return len(declared) == len(given) and all(
         want is None or want == have for want, have in zip(declared[1:], given[1:], strict=True)
     )
@@ -56,26 +78,45 @@ def _shown(shapes: list[tuple[Any, ...]]) -> str:
 def check_targets(model: keras.Model, rows: Rows) -> None:
     """Raise :class:`DataError` if integer labels lie outside a sparse cross-entropy's classes.
 
-    Keras on JAX would train on: an index out of range reads as NaN, as another class or as none.
+    Keras on JAX would train on: an index out of range reads as NaN, as another class or as none. Where only
+    some of several outputs have a loss, nothing is checked.
     """
-    compiled = getattr(model, "_compile_loss", None)
-    targets = jax.tree.leaves(rows.data[1])
-    outputs = keras.tree.flatten(getattr(model, "outputs", None) or [])
-    if compiled is None or not compiled.built or len(targets) != 1 or len(outputs) != 1:
+    compiled: Any = getattr(model, "_compile_loss", None)
+    if compiled is None or not compiled.built:
         return
-    loss = compiled._flat_losses[0].loss
-    if getattr(loss, "fn", None) not in _SPARSE:
+    losses = [entry.loss for entry in compiled._flat_losses]
+    if not any(map(_reads_classes, losses)):
         return
-    classes, ignored = outputs[0].shape[-1], loss._fn_kwargs.get("ignore_class")
-    labels = np.asarray(targets[0])
+    targets, outputs = _targets(compiled, rows.data[1]), output_specs(model, rows.data[0])
+    if not len(losses) == len(targets) == len(outputs):
+        return
+    for number, (loss, labels, output) in enumerate(zip(losses, targets, outputs, strict=True)):
+        if _reads_classes(loss):
+            where = f"model {model.name!r}" if len(losses) == 1 else f"output {number + 1} of {model.name!r}"
+            _check_labels(np.asarray(labels), output.shape[-1], loss._fn_kwargs.get("ignore_class"), where)
+
+
+def _reads_classes(loss: Any) -> bool:
+    return getattr(loss, "fn", None) in _SPARSE
+
+
+def _targets(compiled: Any, y: Any) -> list[Any]:
+    """The arrays of ``y`` in the order of the losses; from a dict by the outputs' names, as in Keras."""
+    names = compiled.output_names
+    if isinstance(y, Mapping) and names and set(names) == set(y):
+        return [y[name] for name in names]
+    return keras.tree.flatten(y)
+
+
+def _check_labels(labels: np.ndarray, classes: int, ignored: int | None, where: str) -> None:
     wrong = (labels < 0) | (labels >= classes)
     if ignored is not None:
         wrong &= labels != ignored
-    bad = np.flatnonzero(wrong.reshape(rows.count, -1).any(axis=1))
+    bad = np.flatnonzero(wrong.reshape(len(labels), -1).any(axis=1))
     if len(bad):
         first = labels[bad[:_SHOWN_ROWS]].ravel().tolist()
         raise DataError(
-            expected=f"labels 0 to {classes - 1}, as model {model.name!r} has {classes} outputs",
+            expected=f"labels 0 to {classes - 1}, as {where} has {classes} outputs",
             received=f"{len(bad)} rows outside; first rows {bad[:_SHOWN_ROWS].tolist()} with labels {first}",
             remedy="correct the labels, or give the last layer as many units as there are classes",
         )
