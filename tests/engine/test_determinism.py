@@ -1,5 +1,6 @@
 """Same model, data and seed: the same bits. And no work is done twice."""
 
+import gc
 from typing import Any
 
 import keras
@@ -150,3 +151,23 @@ def test_the_model_trains_on_with_keras_after_kilter():
     fit(mixed, x, y, **how)
     pure.fit(x, y, epochs=3, **how)
     assert difference(mixed, pure) < 1e-4
+
+
+def test_a_program_goes_with_the_optimizer_it_was_compiled_for():
+    x, y = rows(48)
+    model = classifier("adam")
+    for _ in range(3):
+        model.compile("adam", "sparse_categorical_crossentropy")
+        fit(model, x, y, **QUIET)
+        gc.collect()
+    assert len(shelf(model).programs) <= 2  # this one's, and the one before it until a program is asked for
+
+
+def test_an_identity_that_is_used_again_is_not_taken_for_the_owner_that_went():
+    kept, gone, come = shelf(classifier()), lambda: None, lambda: None
+    arguments = (np.float32(1.0),)
+    first = kept.get("one", (gone,), lambda: lambda x: x + 1, arguments)
+    (name, structure, shapes, _, *rest), held = next(iter(kept.programs.items()))
+    kept.programs = {(name, structure, shapes, (id(come),), *rest): held}
+    assert kept.get("one", (gone,), lambda: lambda x: x + 1, arguments) is not first
+    assert float(kept.get("one", (come,), lambda: lambda x: x + 2, arguments)(*arguments)) == 3.0

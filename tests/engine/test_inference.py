@@ -90,3 +90,12 @@ def test_what_cannot_be_evaluated_or_predicted():
         predict(classifier(), x[:, :5])
     with pytest.raises(OptionError, match="batch_size"):
         predict(classifier(), x, batch_size=0)
+
+
+def test_a_change_of_the_model_is_predicted_with_after_compile():
+    x, _ = rows()
+    model = classifier()
+    before = predict(model, x)
+    model.layers[-1].activation = keras.activations.softmax
+    model.compile("sgd", "mse")
+    np.testing.assert_allclose(predict(model, x), np.asarray(keras.ops.softmax(before)), rtol=1e-5)

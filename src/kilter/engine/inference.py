@@ -21,7 +21,7 @@ from kilter.engine.bridge import build, build_forward, fitting
 from kilter.engine.checks import check_inputs, check_targets
 from kilter.engine.feed import Order, ResidentFeed
 from kilter.engine.loop import evaluate_feed, testing
-from kilter.engine.program import shelf, take
+from kilter.engine.program import owners, shelf, take
 
 # How many bytes of predictions are made on the device before they go to the host.
 _OUTPUT_BYTES = 1 << 28
@@ -89,7 +89,7 @@ def _output_bytes(model: keras.Model, variables: Any, x: Any, size: int) -> int:
 
 def _predict_piece(model: keras.Model, variables: Any, x: Any, order: jax.Array) -> Any:
     arguments = (variables, x, order)
-    program = shelf(model).get("predict", (), lambda: _predict_program(_forward(model)), arguments)
+    program = shelf(model).get("predict", owners(model), lambda: _predict_program(_forward(model)), arguments)
     return jax.tree.map(lambda leaf: np.asarray(leaf).reshape(-1, *leaf.shape[2:]), program(*arguments))
 
 

@@ -8,6 +8,7 @@ of epochs; the rows of a batch are gathered on the device.
 from __future__ import annotations
 
 import time
+import weakref
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
 from typing import Any
@@ -70,7 +71,7 @@ class Shelf:
     Lives in the model's ``__dict__`` (Keras neither tracks nor saves it), so that it goes with the model.
     """
 
-    programs: dict[Any, tuple[Any, Any]] = field(default_factory=dict)
+    programs: dict[Any, tuple[Any, tuple[Callable[[], Any], ...]]] = field(default_factory=dict)
     seconds: float = 0.0
 
     def get(
@@ -86,19 +87,41 @@ class Shelf:
         """The program ``name`` for the shapes of ``arguments``, compiled now if it is not on the shelf.
 
         ``make`` gives the function to compile; ``donate`` its arguments whose memory it may use. ``owners``
-        are the objects that the trace depends on; they are kept alive, so that no identity in the key can
-        be used twice. What is called ``rare``-ly is compiled soon rather than well.
+        are the objects that the trace depends on; a program goes when one of them does, as an optimiser
+        goes when the model is compiled with another. What is called ``rare``-ly is compiled soon rather
+        than well.
         """
         leaves, structure = jax.tree.flatten(arguments)
         shapes = tuple((leaf.shape, leaf.dtype) for leaf in leaves)
         key = (name, structure, shapes, tuple(id(owner) for owner in owners), is_quick(), rare)
-        if key not in self.programs:
+        program, held = self.programs.get(key, (None, ()))
+        # An identity may have been used twice, of an owner that went and of one that came.
+        if program is None or any(one() is not owner for one, owner in zip(held, owners, strict=True)):
+            self._forget()
             began = time.perf_counter()
             lowered = jax.jit(make(), donate_argnums=donate).lower(*arguments)
             program = lowered.compile(compiler_options=compile_options(soon=rare) or None)
-            self.programs[key] = program, owners
+            self.programs[key] = program, tuple(map(_reference, owners))
             self.seconds += time.perf_counter() - began
-        return self.programs[key][0]
+        return program
+
+    def _forget(self) -> None:
+        """Drop the programs an owner of which is gone."""
+        gone = [key for key, (_, held) in self.programs.items() if any(map(_is_gone, held))]
+        for key in gone:
+            del self.programs[key]
+
+
+def _reference(owner: Any) -> Callable[[], Any]:
+    """A function that gives ``owner`` while it is alive; it does not keep it so, if that can be helped."""
+    try:
+        return weakref.ref(owner)
+    except TypeError:  # None, and what Python cannot refer to weakly
+        return lambda: owner
+
+
+def _is_gone(reference: Callable[[], Any]) -> bool:
+    return isinstance(reference, weakref.ref) and reference() is None
 
 
 def shelf(model: keras.Model) -> Shelf:
@@ -112,14 +135,16 @@ def shelf(model: keras.Model) -> Shelf:
 
 
 def owners(model: keras.Model, *others: Any) -> tuple[Any, ...]:
-    """The objects that a trace of the model depends on: compile() replaces them."""
-    return (model.optimizer, model._compile_loss, model._compile_metrics, *others)
+    """The objects that a trace of the model depends on: compile() replaces them. None before it."""
+    names = ("optimizer", "_compile_loss", "_compile_metrics")
+    return (*(getattr(model, name, None) for name in names), *others)
 
 
 def share(model: keras.Model, other: keras.Model) -> None:
     """Let ``other`` run what was compiled for ``model``: it must be alike in all that decides programs."""
     theirs = dict(zip(map(id, owners(model)), owners(other), strict=True))
     ours = shelf(other).programs
-    for (*key, _, quick, rare), (program, used) in shelf(model).programs.items():
-        owned = tuple(theirs.get(id(one), one) for one in used)
-        ours.setdefault((*key, tuple(map(id, owned)), quick, rare), (program, owned))
+    for (*key, _, quick, rare), (program, held) in shelf(model).programs.items():
+        owned = tuple(theirs.get(id(one()), one()) for one in held)
+        references = tuple(map(_reference, owned))
+        ours.setdefault((*key, tuple(map(id, owned)), quick, rare), (program, references))
