@@ -253,3 +253,13 @@ def test_the_history_has_the_seconds_of_every_epoch():
     assert fit(model, x, y, epochs=1, **QUIET).compile_seconds == 0.0
     assert [line.name for line in history.plot().data] == ["accuracy", "loss"]
     assert_parity(overfitting, x, y, epochs=1)
+
+
+def test_a_backup_goes_on_at_the_epoch_where_it_was(tmp_path: Path):
+    x, y = rows()
+
+    def backup() -> keras.callbacks.Callback:
+        return callbacks.BackupAndRestore(str(tmp_path), delete_checkpoint=False)
+
+    fit(classifier(), x, y, epochs=2, callbacks=[backup()], **QUIET)
+    assert fit(classifier(), x, y, epochs=3, callbacks=[backup()], **QUIET).epoch == [2]

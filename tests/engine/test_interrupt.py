@@ -1,14 +1,19 @@
 """Ctrl-C ends the training after the running chunk, with the weights of that moment in the model."""
 
+import os
 import signal
 import subprocess
 import sys
 import threading
 from pathlib import Path
 
+import keras
 import pytest
 
+from kilter.engine.fit import fit
 from kilter.engine.interrupt import Interrupt
+
+from .cases import classifier, rows
 
 _SCRIPT = """
 import os, sys
@@ -87,3 +92,15 @@ def test_outside_the_main_thread_nothing_is_handled():
     thread.start()
     thread.join()
     assert seen == [before]
+
+
+def test_ctrl_c_is_not_lost_where_the_training_is_stopped_too():
+    x, y = rows()
+    model = classifier()
+
+    def both(epoch: int, logs: object) -> None:
+        os.kill(os.getpid(), signal.SIGINT)
+        model.stop_training = True
+
+    with pytest.raises(KeyboardInterrupt):
+        fit(model, x, y, epochs=3, verbose=0, callbacks=[keras.callbacks.LambdaCallback(on_epoch_end=both)])

@@ -189,13 +189,14 @@ class Session:
         model.stop_training = False
         logs: dict[str, Any] = {}
         callbacks.on_train_begin()
+        first = model._initial_epoch or self.initial_epoch  # keras.callbacks.BackupAndRestore sets it
         with Interrupt() as interrupt:
-            for epoch in range(self.initial_epoch, self.epochs):
+            for epoch in range(first, self.epochs):
                 logs = self._epoch(epoch, trainer, tester, interrupt)
+                interrupt.check()
                 if model.stop_training:
                     break
-                interrupt.check()
-        if isinstance(model.optimizer, keras.optimizers.Optimizer) and self.epochs > self.initial_epoch:
+        if isinstance(model.optimizer, keras.optimizers.Optimizer) and self.epochs > first:
             model.optimizer.finalize_variable_values(model.trainable_weights)
         callbacks.on_train_end(logs)
 
@@ -207,7 +208,7 @@ class Session:
         logs = metric_logs(model, self._train(epoch, trainer, interrupt))
         if (epoch + 1) % self.validation_every == 0:
             for prefix, feed in (("train_", self.training_rows), ("val_", self.validation)):
-                found = {} if feed is None else self._evaluate(feed, tester)
+                found = {} if feed is None else self._evaluate(feed, tester, interrupt)
                 logs |= {f"{prefix}{name}": value for name, value in found.items()}
         compiling = shelf(model).seconds - compiled
         self.history.compile_seconds += compiling
@@ -236,18 +237,19 @@ class Session:
         interrupt.check()
         return chunk.logs
 
-    def _evaluate(self, feed: Feed, tester: Runner) -> dict[str, float]:
+    def _evaluate(self, feed: Feed, tester: Runner, interrupt: Interrupt) -> dict[str, float]:
         callbacks = self.callbacks
 
         def between(chunk: Chunk) -> State:
+            interrupt.check()  # the state of the training is in the model
+            if not self.tell_batches:
+                return chunk.state
             return self._tell(chunk, feed, callbacks.on_test_batch_begin, callbacks.on_test_batch_end)
 
         callbacks.on_test_begin()
         if self.tell_batches:
             callbacks.on_test_batch_begin(0)
-            found = evaluate_feed(self.model, tester, feed, between)
-        else:
-            found = evaluate_feed(self.model, tester, feed)
+        found = evaluate_feed(self.model, tester, feed, between)
         callbacks.on_test_end(found)
         return found
 
