@@ -227,3 +227,16 @@ def test_tensorboard_sees_every_epoch_at_once_with_overlaying_tags(run):
 def test_a_learning_rate_in_the_logs_is_not_told_twice():
     record = EpochRecord(0, {"loss": 1.0, "learning_rate": 0.2}, seconds=1.0, learning_rate=0.2)
     assert scalars(record) == {"train/loss": 1.0, "train/seconds": 1.0, "train/learning_rate": 0.2}
+
+
+def test_two_runs_of_a_name_in_a_second_have_directories_of_their_own(tmp_path):
+    paths = []
+    for _ in range(2):
+        with create_run(tmp_path, "digits") as run:
+            paths.append(run.path)
+    assert len({path.name for path in paths}) == 2
+
+
+def test_a_run_that_did_not_begin_is_taken_away(tmp_path):
+    create_run(tmp_path, "digits").discard()
+    assert list(tmp_path.iterdir()) == []

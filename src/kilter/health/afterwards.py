@@ -20,8 +20,8 @@ from kilter.records import Finding, Measurements, ranked
 
 
 def two_rows(x: Any) -> Any:
-    """Two rows of arrays, as a sample of their shapes; None of anything else."""
-    return keras.tree.map_structure(lambda array: np.asarray(array[:2]), x) if is_array(x) else None
+    """Copies of two rows of arrays, as a sample of their shapes; None of anything else."""
+    return keras.tree.map_structure(lambda array: np.array(array[:2]), x) if is_array(x) else None
 
 
 def training_findings(

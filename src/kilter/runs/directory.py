@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import shutil
+import time
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
@@ -28,6 +30,8 @@ from kilter.runs.records import DataRecord, EpochRecord, Result, to_json
 
 # Long enough for any name a person reads; file systems allow 255 bytes.
 _LONGEST_NAME = 100
+# How long to wait at a time for a name that is free.
+_PAUSE_SECONDS = 0.1
 
 
 class Saveable(Protocol):
@@ -57,6 +61,11 @@ class Run:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+    def discard(self) -> None:
+        """Close, and take the whole directory away: of a run that did not begin."""
+        self.close()
+        shutil.rmtree(self.path)
 
     def close(self) -> None:
         """Close the TensorBoard file and give the lock back."""
@@ -102,11 +111,13 @@ def create_run(
     """Make ``<UTC time>-<name>/`` below `parent`, take its lock and write recipe.toml.
 
     Characters of `name` other than letters, digits, ``.``, ``_`` and ``-`` become ``-``, so that a name
-    cannot lead out of `parent`. `started` is now unless given. Raises :class:`RunError` where the directory
-    exists, or cannot be made.
+    cannot lead out of `parent`. `started` is now unless given; where a run of this second has the name, the
+    next second. Raises :class:`RunError` where the directory exists, or cannot be made.
     """
-    moment = (started or datetime.now(UTC)).astimezone(UTC)
-    path = Path(parent) / f"{moment:%Y%m%d-%H%M%S}-{_safe(name)}"
+    path = _named(Path(parent), name, started or datetime.now(UTC))
+    while started is None and path.exists():
+        time.sleep(_PAUSE_SECONDS)
+        path = _named(Path(parent), name, datetime.now(UTC))
     with errors_named(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
@@ -135,6 +146,10 @@ def reopen_run(path: Path) -> Run:
     """
     require_run(path)
     return Run(path, lock.acquire(path / LOCK))
+
+
+def _named(parent: Path, name: str, moment: datetime) -> Path:
+    return parent / f"{moment.astimezone(UTC):%Y%m%d-%H%M%S}-{_safe(name)}"
 
 
 def _safe(name: str) -> str:

@@ -31,7 +31,7 @@ def fit(
     shuffle: bool = True,
     class_weight: Mapping[int, float] | None = None,
     sample_weight: Any = None,
-    callbacks: Sequence[keras.callbacks.Callback] | keras.callbacks.Callback = (),
+    callbacks: Sequence[keras.callbacks.Callback] | keras.callbacks.Callback | None = (),
     schedule: Schedule | Performance | None = None,
     augment: Augment | None = None,
     run: str | Path | None = None,
@@ -119,15 +119,20 @@ def fit(
             seed=seed,
             verbose=verbose,
         )
-        history.examine = lambda: training_findings(
-            model, rows, history=history.history, measurements=history.measurements, batch_size=batch_size
-        )
-        return history
+        return _examined(history, model, two_rows(x), batch_size)
 
-    rows, told = two_rows(x), list(callbacks) if isinstance(callbacks, Sequence) else [callbacks]
+    told = list(callbacks or ()) if isinstance(callbacks, Sequence | None) else [callbacks]
     if run is None:
         return train(told)
     from kilter.runs.keeping import keep
 
-    held = validation_data is not None or validation_split > 0
+    held = validation_data is not None or bool(validation_split)
     return keep(model, Path(run), seed, told, train, validated=held)
+
+
+def _examined(history: History, model: keras.Model, rows: Any, batch_size: int) -> History:
+    """The history with what is to be worked out when its findings are asked for."""
+    history.examine = lambda: training_findings(
+        model, rows, history=history.history, measurements=history.measurements, batch_size=batch_size
+    )
+    return history

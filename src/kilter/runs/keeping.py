@@ -12,11 +12,12 @@ import keras
 
 from kilter.engine.averaging import WeightAverage
 from kilter.engine.history import History
+from kilter.errors import KilterError
 from kilter.runs.directory import create_run
 from kilter.runs.environment import describe_environment
 from kilter.runs.reading import read_history
 from kilter.runs.recorder import Recorder
-from kilter.runs.records import Result
+from kilter.runs.records import Result, Status
 from kilter.runs.training import device_name
 from kilter.runs.watch import Watch
 
@@ -34,7 +35,7 @@ def keep(
 
     The best epoch is that of the least validation loss, or the least loss where nothing is ``validated``.
     ``train`` gets the callbacks, the recorder among them. Ctrl-C leaves a directory that says so, with the
-    best weights in it, and is raised again.
+    best weights in it, and is raised again. What is refused before the first epoch leaves no directory.
     """
     watch = Watch("val_loss" if validated else "loss", "min")
     with create_run(parent, model.name) as directory:
@@ -46,18 +47,21 @@ def keep(
             history = train([*callbacks, recorder])
         except KeyboardInterrupt:
             recorder.keep_best()
-            directory.finish(_result(recorder, history=None))
+            directory.finish(_result(recorder, "interrupted", "Ctrl-C"))
             raise
-        directory.finish(_result(recorder, history))
+        except KilterError:
+            if recorder.watch.last_epoch is None:  # refused: there is nothing to keep
+                directory.discard()
+            raise
+        directory.finish(_result(recorder, "finished", "a callback" if model.stop_training else "epochs"))
         return history
 
 
-def _result(recorder: Recorder, history: History | None) -> Result:
-    """How the run ended; without a history it was interrupted."""
+def _result(recorder: Recorder, status: Status, reason: str) -> Result:
     watch, lines = recorder.watch, read_history(recorder.run.path)
     return Result(
-        status="interrupted" if history is None else "finished",
-        reason="Ctrl-C" if history is None else "epochs",
+        status=status,
+        reason=reason,
         monitor=watch.monitor,
         direction=watch.direction,
         best_epoch=watch.best_epoch,

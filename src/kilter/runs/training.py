@@ -189,15 +189,16 @@ def _fit(
 def _recorder_from_checkpoint(prepared: Prepared, run: Run) -> Recorder:
     """The recorder as it was when the newest checkpoint was saved; from the start where there is none."""
     checkpoint = checkpoints.latest(run.path)
-    run.keep_history(0 if checkpoint is None else checkpoint.epoch + 1)
-    watch = prepared.watch
-    for line in read_history(run.path):
-        watch = watch.saw(line.epoch, line.logs)
     average = _weight_average(prepared)
     for phase in prepared.phases:
         if checkpoint is not None and phase.begin <= checkpoint.epoch < phase.end:
             enter(prepared.model, phase, prepared.recompile)
     best = None if checkpoint is None else restore(prepared.model, checkpoint, average)
+    # Nothing is dropped before the checkpoint is known to fit.
+    run.keep_history(0 if checkpoint is None else checkpoint.epoch + 1)
+    watch = prepared.watch
+    for line in read_history(run.path):
+        watch = watch.saw(line.epoch, line.logs)
     return Recorder(run, watch, best=best, average=average)
 
 

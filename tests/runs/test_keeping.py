@@ -1,0 +1,45 @@
+"""``kilter.fit(run=...)``: a run directory of a training that has no recipe."""
+
+import keras
+import numpy as np
+import pytest
+
+import kilter
+from kilter.errors import DataError
+from kilter.runs.reading import open_run
+
+X = np.random.default_rng(0).normal(size=(64, 3)).astype("float32")
+
+
+def model():
+    made = keras.Sequential([keras.Input((3,)), keras.layers.Dense(1)])
+    made.compile("sgd", "mse")
+    return made
+
+
+@pytest.mark.parametrize(
+    ("callbacks", "reason"),
+    [(None, "epochs"), ([keras.callbacks.EarlyStopping("loss", patience=0, min_delta=9.0)], "a callback")],
+)
+def test_the_result_says_why_the_training_ended(callbacks, reason, tmp_path):
+    kilter.fit(model(), X, X[:, :1], epochs=4, run=tmp_path, callbacks=callbacks, verbose=0)
+    (path,) = tmp_path.iterdir()
+    assert open_run(path).result.reason == reason
+
+
+@pytest.mark.parametrize("bad", [{"x": X * np.nan}, {"y": X[:5]}, {"x": 3.0}, {"x": [[1.0, 2.0, 3.0]]}])
+def test_what_is_refused_leaves_no_directory(bad, tmp_path):
+    given = {"x": X, "y": X[:, :1]} | bad
+    with pytest.raises(DataError):
+        kilter.fit(model(), given["x"], given["y"], run=tmp_path, verbose=0)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_findings_keep_no_hold_of_the_rows():
+    """Two rows are copied: a view would keep all of them."""
+    x = X.copy()
+    history = kilter.fit(model(), x, X[:, :1], verbose=0)
+    cells = [cell.cell_contents for cell in history.examine.__closure__]
+    (rows,) = [one for one in cells if isinstance(one, np.ndarray)]
+    assert rows.shape == (2, 3)
+    assert not np.may_share_memory(rows, x)
