@@ -16,6 +16,18 @@ GOOD_TABLE = "size,kind\n" + "\n".join(f"{i},{'ab'[i % 2]}" for i in range(40)) 
 RECIPE = '[data]\nsource = "{source}"\n[model]\nbuilder = "mlp"\nhidden = [4]\n[train]\nepochs = 1\n'
 
 
+# What came with a run from somebody else: it is no word of whoever opens it.
+TRUSTING = """
+[data]
+source = "digits"
+[model]
+file = "model.keras"
+allow_code = true
+[train]
+epochs = 1
+"""
+
+
 @pytest.fixture(scope="module")
 def place(tmp_path_factory):
     """A folder of bad files, a good table, and a model with code in it."""
@@ -41,6 +53,9 @@ def place(tmp_path_factory):
         [keras.Input((8, 8, 1)), keras.layers.Flatten(), keras.layers.Lambda(lambda x: x[:, :10])]
     )
     code.save(folder / "code.keras")
+    (folder / "stranger").mkdir()
+    (folder / "stranger" / "recipe.toml").write_text(TRUSTING)
+    code.save(folder / "stranger" / "model.keras")
     keras.Sequential([keras.Input((3,)), keras.layers.Dense(10)]).save(folder / "narrow.keras")
     return folder
 
@@ -91,6 +106,7 @@ BAD = {
     "evaluate a model without data": ("evaluate {place}/narrow.keras", "name the data"),
     "evaluate on another shape": ("evaluate {place}/narrow.keras digits", "shape"),
     "predict with code": ("predict {place}/code.keras digits", "trust"),
+    "a run that trusts itself": ("predict {place}/stranger digits", "trust"),
     "predict into no folder": (
         "predict {place}/narrow.keras digits --out {place}/none/a.csv",
         "folder that exists",

@@ -14,8 +14,7 @@ import keras
 from kilter.data import Dataset, Source, TableEncoding, load
 from kilter.errors import DataError, ModelError, OptionError, RunError
 from kilter.nn.saved import load_model
-from kilter.recipe import FileSection, ReuseSection, load_recipe
-from kilter.runs.reading import MODEL, RECIPE, is_run, open_run
+from kilter.runs.reading import MODEL, is_run, open_run
 from kilter.runs.records import DataRecord
 
 
@@ -42,7 +41,6 @@ def open_trained(path: Path, *, allow_code: bool) -> Trained:
             received=f"{path}, which {'is neither' if path.exists() else 'does not exist'}",
             remedy="correct the path; `kilter runs` lists the runs",
         )
-    allow_code = allow_code or _code_was_allowed(run)
     return Trained(load_model(run / MODEL, allow_code=allow_code), run, open_run(run).data)
 
 
@@ -92,12 +90,3 @@ def compiled_with_data(
             remedy="name the column with --target",
         )
     return model, train
-
-
-def _code_was_allowed(run: Path) -> bool:
-    """Whether the run's own recipe trusts the code of the model it started from."""
-    recipe = run / RECIPE
-    if not recipe.is_file():
-        return False
-    model = load_recipe(recipe).model
-    return isinstance(model, FileSection | ReuseSection) and model.allow_code
