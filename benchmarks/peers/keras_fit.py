@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+import itertools
 import time
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -32,7 +33,9 @@ class EpochClock(keras.callbacks.Callback):
 
 
 def serve(fit: Callable[..., Any], *libraries: str) -> None:
-    """Call ``fit(model, x, y, epochs=1)`` on the same model whenever the driver asks.
+    """Call ``fit`` for the next epoch of the same model whenever the driver asks.
+
+    The epochs are numbered on, so that each has an order of its own where that follows from its number.
 
     ``fit`` is ``keras.Model.fit`` or takes the same arguments. The epoch is timed between its callbacks, as
     a long ``fit`` would spend it; the whole call, which also hands over the data, is reported beside it.
@@ -43,12 +46,11 @@ def serve(fit: Callable[..., Any], *libraries: str) -> None:
         chosen.workload, steps_per_execution=chosen.steps_per_execution, compact=chosen.compact
     )
     talk.ready("keras", "numpy", *libraries)
-    while talk.epoch_wanted():
+    fixed = {"batch_size": chosen.workload.batch_size, "verbose": 0}
+    for epoch in itertools.takewhile(lambda _: talk.epoch_wanted(), itertools.count()):
         clock = EpochClock()
         begin = time.perf_counter()
-        history = fit(
-            model, x, y, batch_size=chosen.workload.batch_size, epochs=1, verbose=0, callbacks=[clock]
-        )
+        history = fit(model, x, y, initial_epoch=epoch, epochs=epoch + 1, callbacks=[clock], **fixed)
         talk.report(
             seconds=clock.seconds,
             loss=float(history.history["loss"][-1]),
