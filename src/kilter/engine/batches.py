@@ -43,9 +43,15 @@ class Rows:
 
 
 def is_array(value: Any) -> bool:
-    """Whether ``value`` is an array or nest of arrays, as opposed to an iterable of batches."""
-    if isinstance(value, list) and value and isinstance(value[0], tuple):
-        return False  # a list of (x, y) batches; several inputs are a list, tuple or dict of arrays
+    """Whether ``value`` is an array or nest of arrays, as opposed to an iterable of batches.
+
+    A list of tuples or lists is one of batches; several inputs are a list, tuple or dict of arrays.
+    """
+    is_batches = isinstance(value, list) and all(isinstance(one, tuple | list) for one in value)
+    return not is_batches and _is_nest(value)
+
+
+def _is_nest(value: Any) -> bool:
     leaves = keras.tree.flatten(value)
     return bool(leaves) and all(
         leaf is None or hasattr(leaf, "__array__") or np.isscalar(leaf) for leaf in leaves
@@ -170,7 +176,7 @@ def row_count(**named: Any) -> int:
 
 
 def _lengths(name: str, value: Any) -> list[int]:
-    if value is not None and not is_array(value):
+    if value is not None and not _is_nest(value):
         raise DataError(
             expected=f"{name} as arrays",
             received=f"{type(value).__name__}",

@@ -15,6 +15,7 @@ import numpy as np
 from keras.src.utils.python_utils import is_default
 
 from kilter.engine.augmenting import Augment, as_augmentation, check_augmentation
+from kilter.engine.batch_feed import BatchFeed
 from kilter.engine.batches import check_batch_size, collect, is_array, split
 from kilter.engine.bridge import build
 from kilter.engine.cadence import measuring
@@ -23,7 +24,7 @@ from kilter.engine.feed import Order, ResidentFeed
 from kilter.engine.history import History
 from kilter.engine.loop import Session
 from kilter.engine.scheduling import RateKeeper, Schedule, check_schedule
-from kilter.engine.stream import BatchFeed, StreamFeed, must_stream
+from kilter.engine.stream import StreamFeed, must_stream
 from kilter.errors import OptionError
 from kilter.schedules import Performance
 
@@ -102,7 +103,7 @@ def training_feed(
     """The feed that fits the kind of data: resident arrays, arrays too large for the device, or batches."""
     if not is_array(x):
         _check_alone(y=y, sample_weight=sample_weight, class_weight=class_weight)
-        return BatchFeed(x)
+        return BatchFeed(x, order)
     if must_stream(x):
         return StreamFeed.of(x, y, sample_weight, class_weight, order)
     return ResidentFeed(collect(x, y, sample_weight, class_weight, wait=True), order)
@@ -134,11 +135,12 @@ def _as_validated(feed: AnyFeed, batch_size: int, *, weighted: bool) -> AnyFeed:
 def validation_feed(data: Any, batch_size: int) -> AnyFeed:
     """The feed of ``validation_data``: ``(x, y)``, ``(x, y, sample_weight)`` or an iterable of batches."""
     order = Order(batch_size, shuffle=False, seed=0)
-    if isinstance(data, tuple) and len(data) in (2, 3):
+    is_pair = isinstance(data, tuple) or (isinstance(data, list) and is_array(data))  # Keras takes lists too
+    if is_pair and len(data) in (2, 3):
         return training_feed(data[0], data[1], data[2] if len(data) == 3 else None, None, order)
     if is_array(data):
         return training_feed(data, None, None, None, order)
-    return BatchFeed(data)
+    return BatchFeed(data, order)
 
 
 def prepare(model: keras.Model, feed: AnyFeed) -> None:

@@ -20,6 +20,7 @@ from kilter import backend  # noqa: F401
 # isort: split
 import keras
 
+from kilter.engine.batch_feed import BatchFeed
 from kilter.engine.batches import check_batch_size, is_array, row_count
 from kilter.engine.bridge import State, pull
 from kilter.engine.feed import Order
@@ -28,7 +29,6 @@ from kilter.engine.interrupt import Interrupt
 from kilter.engine.loop import Chunk, Runner
 from kilter.engine.program import take
 from kilter.engine.step import Batch, Schedule, train_step
-from kilter.engine.stream import BatchFeed
 from kilter.errors import ModelError, OptionError
 
 # A trial is judged between chunks. The first is short: it tells how slow the model is.

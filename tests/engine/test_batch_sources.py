@@ -1,0 +1,277 @@
+"""Batches from every kind of source, as Keras takes them."""
+
+import threading
+import time
+from typing import Any
+
+import grain
+import keras
+import numpy as np
+import pytest
+
+from kilter.engine import batch_feed
+from kilter.engine.batch_feed import BatchFeed
+from kilter.engine.feed import Order
+from kilter.engine.fit import fit
+from kilter.errors import DataError
+
+from .cases import BATCH, agree, classifier, difference, rows
+
+X, Y = rows(64)
+BATCHES = [(X[start : start + BATCH], Y[start : start + BATCH]) for start in range(0, 64, BATCH)]
+AS_THEY_STAND = Order(1, shuffle=False, seed=0)
+
+
+class Numbered(keras.utils.PyDataset):
+    """The batches by number; ``log`` has what it was asked for and told."""
+
+    def __init__(self, batches: Any = BATCHES, **how: Any) -> None:
+        super().__init__(**how)
+        self.batches, self.log = batches, []
+
+    def __len__(self) -> int:
+        return len(self.batches)
+
+    def __getitem__(self, index: int) -> Any:
+        self.log.append(index)
+        return self.batches[index]
+
+    def on_epoch_begin(self) -> None:
+        self.log.append("begin")
+
+    def on_epoch_end(self) -> None:
+        self.log.append("end")
+
+    def epochs(self) -> list[list[int]]:
+        """The batches of each epoch that was told."""
+        found: list[list[int]] = []
+        for entry in self.log:
+            if entry == "begin":
+                found.append([])
+            elif entry != "end":
+                found[-1].append(entry)
+        return found
+
+
+class Loader:
+    """It can be iterated, again and again."""
+
+    def __init__(self, batches: Any) -> None:
+        self.batches, self.read = batches, 0
+
+    def __iter__(self) -> Any:
+        for batch in self.batches:
+            self.read += 1
+            yield batch
+
+
+class Unsized(Loader):
+    """A loader that cannot tell its length, and says so as tf.data and torch do."""
+
+    def __len__(self) -> int:
+        raise TypeError("the cardinality is unknown")
+
+
+class WithoutLen(keras.utils.PyDataset):
+    """Keras's own way to tell the number of batches."""
+
+    @property
+    def num_batches(self) -> int:
+        return len(BATCHES)
+
+    def __getitem__(self, index: int) -> Any:
+        return BATCHES[index]
+
+
+class OneBuffer(Numbered):
+    """A loader that reads every batch into the same memory."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.room = np.empty_like(BATCHES[0][0])
+
+    def __getitem__(self, index: int) -> Any:
+        self.room[:] = BATCHES[index][0]
+        return self.room, BATCHES[index][1]
+
+
+class Tensor:
+    """An array of another library: on a device of its own, and without NumPy's protocol."""
+
+    def __init__(self, array: np.ndarray, here: bool = False) -> None:
+        self.array, self.here = array, here
+
+    def cpu(self) -> "Tensor":
+        return Tensor(self.array, here=True)
+
+    def numpy(self) -> np.ndarray:
+        assert self.here
+        return self.array
+
+
+def generated() -> Any:
+    yield from BATCHES
+
+
+AS_LISTS = [list(batch) for batch in BATCHES]
+
+SOURCES = {
+    "tuples": lambda: BATCHES,
+    "lists": lambda: AS_LISTS,
+    "a loader of lists": lambda: Loader(AS_LISTS),
+    "a PyDataset of lists": lambda: Numbered(AS_LISTS),
+    "tensors": lambda: Loader([[Tensor(x), Tensor(y)] for x, y in BATCHES]),
+    "JAX arrays": lambda: [tuple(map(keras.ops.convert_to_tensor, batch)) for batch in BATCHES],
+    "num_batches": WithoutLen,
+    "a length that raises": lambda: Unsized(BATCHES),
+    "one buffer": OneBuffer,
+    "a loader with one buffer": lambda: Loader(OneBuffer()),
+    "three threads": lambda: Numbered(workers=3),
+    "a grain map with gaps": lambda: (
+        grain.MapDataset.source([*BATCHES, *BATCHES]).filter(lambda batch: batch[0] is not X).slice(slice(4))
+    ),
+}
+
+
+@pytest.mark.parametrize("name", SOURCES)
+def test_every_source_gives_what_keras_makes_of_its_batches(name: str):
+    ours, theirs = classifier("adam"), classifier("adam")
+    got = fit(ours, SOURCES[name](), epochs=2, shuffle=False, verbose=0).history
+    expected = theirs.fit(Numbered(), epochs=2, shuffle=False, verbose=0).history
+    agree(got, expected)
+    assert difference(ours, theirs) < 1e-4
+
+
+@pytest.mark.parametrize("name", SOURCES)
+def test_every_source_can_be_the_validation(name: str):
+    ours, theirs = classifier(), classifier()
+    got = fit(ours, X, Y, validation_data=SOURCES[name](), shuffle=False, verbose=0).history
+    expected = theirs.fit(X, Y, validation_data=Numbered(), shuffle=False, verbose=0).history
+    agree(got, expected)
+
+
+def test_a_validation_in_a_list_is_x_and_y_as_in_keras():
+    got = fit(classifier(), X, Y, validation_data=[X, Y], verbose=0).history
+    assert got == fit(classifier(), X, Y, validation_data=(X, Y), verbose=0).history
+
+
+def test_batches_of_more_parts_are_refused():
+    with pytest.raises(DataError, match="4 parts"):
+        fit(classifier(), Loader([(X, Y, Y, Y)]), verbose=0)
+
+
+@pytest.mark.parametrize(
+    "batch", [(3.0, Y), (X, Y[:3]), (X[:0], Y[:0])], ids=["number", "lengths", "no rows"]
+)
+def test_batches_that_are_none_are_refused(batch: Any):
+    with pytest.raises(DataError):
+        fit(classifier(), [BATCHES[0], batch], verbose=0)
+
+
+def test_a_source_is_told_of_epochs_and_asked_for_batches_as_keras_does():
+    ours, theirs = Numbered(), Numbered()
+    fit(classifier(), ours, epochs=2, shuffle=False, verbose=0)
+    classifier().fit(theirs, epochs=2, shuffle=False, verbose=0)
+    assert ours.log == theirs.log
+
+
+def test_the_batches_of_a_dataset_are_shuffled_by_seed_and_epoch():
+    def epochs(**how: Any) -> list[list[int]]:
+        source = Numbered([BATCHES[0]] * 8)
+        fit(classifier(), source, verbose=0, **how)
+        return source.epochs()[1:]
+
+    first, second = epochs(epochs=2, seed=5)
+    assert sorted(first) == sorted(second) == list(range(8))
+    assert first != second
+    assert first != sorted(first)
+    assert epochs(epochs=2, seed=5) == [first, second]
+    assert epochs(epochs=2, initial_epoch=1, seed=5) == [second]
+    assert epochs(seed=6) != [first]
+    validation = Numbered([BATCHES[0]] * 8)
+    fit(classifier(), BATCHES, validation_data=validation, verbose=0)
+    assert validation.epochs() == [list(range(8))]
+
+
+@pytest.mark.parametrize("make", [Numbered, Loader])
+def test_the_example_reads_one_batch(make: Any):
+    source = make(BATCHES)
+    BatchFeed(source).example()
+    time.sleep(0.05)
+    assert (source.epochs() == [[0]]) if isinstance(source, Numbered) else (source.read == 1)
+
+
+def test_batches_are_read_by_as_many_threads_as_a_dataset_has_workers():
+    both = threading.Barrier(2, timeout=20)
+
+    class Together(Numbered):
+        def __getitem__(self, index: int) -> Any:
+            if index > 0:  # the first is read alone
+                both.wait()
+            return BATCHES[index % len(BATCHES)]
+
+    feed = BatchFeed(Together([None] * 9, workers=2), AS_THEY_STAND)
+    assert sum(block.steps for block in feed.blocks(0)) == 9
+
+
+def blocks(feed: BatchFeed) -> list[tuple[int, int]]:
+    """Rows and used batches of each block."""
+    return [(len(block.data[0]), block.steps) for block in feed.blocks(0)]
+
+
+def test_a_block_holds_so_many_bytes_and_no_more_is_read_ahead(monkeypatch: pytest.MonkeyPatch):
+    size = sum(part.nbytes for part in BATCHES[0])
+    many, huge = [BATCHES[0]] * 10, (np.tile(X, (4, 1)), np.tile(Y, 4))
+    assert blocks(BatchFeed(many)) == [(32 * BATCH, 10)]
+    monkeypatch.setattr(batch_feed, "BLOCK_BYTES", 4 * size)
+    assert blocks(BatchFeed([*many, huge, BATCHES[0]])) == [
+        (4 * BATCH, 4),
+        (4 * BATCH, 4),
+        (4 * BATCH, 2),
+        (256, 1),
+        (BATCH, 1),
+    ]
+    source = Numbered([BATCHES[0]] * 40)
+    running = BatchFeed(source, AS_THEY_STAND).blocks(0)
+    next(running)
+    time.sleep(0.1)
+    assert 4 <= len(source.epochs()[0]) <= 4 + 4 + 1
+    few = Numbered([BATCHES[0]] * 40, max_queue_size=1)
+    running = BatchFeed(few, AS_THEY_STAND).blocks(0)
+    next(running)
+    time.sleep(0.1)
+    assert 4 <= len(few.epochs()[0]) <= 4 + 1 + 1
+
+
+def test_rows_that_are_not_finite_are_counted_once_and_numbered_from_the_epochs_start():
+    batches = [(X[:4].copy(), Y[:4]) for _ in range(40)]
+    batches[2][0][1, 0] = np.nan
+    with pytest.raises(DataError, match=r"1 NaN .* in 1 rows; first rows \[9\]"):
+        fit(classifier(), batches[:3], verbose=0)
+    later = [*batches[3:], batches[2]]
+    with pytest.raises(DataError, match=r"1 NaN .* in 1 rows; first rows \[149\]"):
+        fit(classifier(), later, verbose=0)
+
+
+def test_a_source_that_comes_to_its_end_is_told_of():
+    class Once(Loader):
+        def __iter__(self) -> Any:
+            batches, self.batches = self.batches, []
+            return iter(batches)
+
+    source = Once(BATCHES)
+    with pytest.raises(DataError, match="come to its end"):
+        fit(classifier(), source, epochs=2, verbose=0)
+    with pytest.raises(DataError, match="empty"):
+        fit(classifier(), [], verbose=0)
+
+
+def test_a_dataset_without_end_is_refused():
+    class Endless(keras.utils.PyDataset):
+        num_batches = None
+
+        def __getitem__(self, index: int) -> Any:
+            return BATCHES[index % 4]
+
+    with pytest.raises(DataError, match="no end"):
+        fit(classifier(), Endless(), verbose=0)
