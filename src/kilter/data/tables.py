@@ -1,8 +1,6 @@
-"""Tables (CSV, Parquet): the target column, the encoding of the others, and the rows as float32."""
+"""Tables (of CSV or Parquet): the target column, the encoding of the others, and the rows as float32."""
 
 from __future__ import annotations
-
-from pathlib import Path
 
 import numpy as np
 import polars as pl
@@ -13,9 +11,8 @@ from kilter.data.dataset import Source
 from kilter.data.encoding import TableEncoding
 from kilter.data.labels import class_names, decide_task
 from kilter.data.options import LoadOptions
-from kilter.data.paths import first_named, name_rows, nearest_name, quote, require_file
+from kilter.data.paths import first_named, name_rows, nearest_name, quote
 from kilter.errors import DataError
-from kilter.words import first_line
 
 # What polars raises for a file that is damaged, or of another kind than its name says.
 UNREADABLE = (
@@ -27,52 +24,6 @@ UNREADABLE = (
 )
 # Names that mean the target where none is given, in order of preference; case does not matter.
 TARGET_NAMES = ("target", "label", "class", "y")
-# What stands for "missing" in the wild, beside an empty field.
-NULL_VALUES = ["NA", "N/A", "null", "NULL", "?"]
-_SEPARATORS = ",;\t"
-
-
-def recognises_csv(path: Path) -> bool:
-    """Whether the path ends in .csv."""
-    return path.suffix.lower() == ".csv"
-
-
-def read_csv(path: Path, options: LoadOptions) -> Source:
-    """Read a CSV file with a header line; separated by comma, semicolon or tab (whichever the header has
-    most of).
-
-    Raises DataError for a missing, empty or damaged file and for everything :func:`table_source` refuses.
-    """
-    require_file(path)
-    categories = () if options.encoding is None else options.encoding.columns
-    try:
-        with path.open("rb") as file:
-            header = file.readline(1 << 20).decode("utf-8", errors="replace")
-        separator = max(_SEPARATORS, key=header.count)
-        names = pl.read_csv(path, separator=separator, n_rows=0).columns
-        # A category "01" must not turn into the number 1 because a new file holds no other text in that
-        # column.
-        as_text = {c.name: pl.String for c in categories if c.kind == "category" and c.name in names}
-        frame = pl.read_csv(
-            path,
-            separator=separator,
-            infer_schema_length=None,
-            null_values=NULL_VALUES,
-            schema_overrides=as_text,
-        )
-    except UNREADABLE as error:
-        raise DataError(
-            expected=f"a CSV table {path} in UTF-8 with a header line",
-            received=f"one that cannot be read ({type(error).__name__}: {first_line(error)})",
-            remedy="check the quotes and the number of fields in each line, or write the file again",
-        ) from error
-    if all(_is_number(name) for name in frame.columns):
-        raise DataError(
-            expected=f"column names in the first line of {path}",
-            received=f"only numbers ({first_named(frame.columns)})",
-            remedy="add a line with the names of the columns at the top",
-        )
-    return table_source(frame, None, options, About("csv table", str(path), path.stem))
 
 
 def table_source(
@@ -188,11 +139,3 @@ def _features(encoding: TableEncoding, values: dict[str, Values], kept: np.ndarr
             x[seen, position + chosen[seen]] = 1.0
         position += len(column.features)
     return x
-
-
-def _is_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True

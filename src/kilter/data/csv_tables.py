@@ -1,0 +1,104 @@
+"""CSV: what separates the fields, which lines are blank, whether the first one names the columns."""
+
+from __future__ import annotations
+
+import io
+import mmap
+import re
+from pathlib import Path
+
+import polars as pl
+
+from kilter.data.assembling import About
+from kilter.data.dataset import Source
+from kilter.data.options import LoadOptions
+from kilter.data.paths import first_named, require_file
+from kilter.data.tables import UNREADABLE, table_source
+from kilter.errors import DataError
+from kilter.words import first_line
+
+# What stands for "missing" in the wild, beside an empty field.
+NULL_VALUES = ["NA", "N/A", "null", "NULL", "?"]
+_SEPARATORS = ",;\t"
+_BLANK_LINE = re.compile(rb"(?:\A|\n)(?:[ \r]*\n|[ \r]+\Z)")
+_QUOTED = re.compile(r'"[^"]*(?:"|$)')
+
+
+def recognises(path: Path) -> bool:
+    """Whether the path ends in .csv."""
+    return path.suffix.lower() == ".csv"
+
+
+def read(path: Path, options: LoadOptions) -> Source:
+    """Read a CSV file with a header line; separated by comma, semicolon or tab (whichever the header has
+    most of, outside quotes). Blank lines are skipped, and not counted where rows are named.
+
+    Raises DataError for a missing, empty or damaged file, one without a header line, and for everything
+    :func:`table_source` refuses.
+    """
+    require_file(path)
+    categories = () if options.encoding is None else options.encoding.columns
+    # A category "01" must not turn into the number 1 because a new file holds no other text in that column.
+    kept = {column.name for column in categories if column.kind == "category"}
+    try:
+        frame = _read(_lines(path), kept)
+    except UNREADABLE as error:
+        raise DataError(
+            expected=f"a CSV table {path} in UTF-8 with a header line",
+            received=f"one that cannot be read ({type(error).__name__}: {first_line(error)})",
+            remedy="check the quotes and the number of fields in each line, or write the file again",
+        ) from error
+    _require_header(frame, path)
+    return table_source(frame, None, options, About("csv table", str(path), path.stem))
+
+
+def _read(content: Path | bytes, kept: set[str]) -> pl.DataFrame:
+    separator = _separator(content)
+    names = pl.read_csv(content, separator=separator, n_rows=0).columns
+    return pl.read_csv(
+        content,
+        separator=separator,
+        infer_schema_length=None,
+        null_values=NULL_VALUES,
+        schema_overrides={name: pl.String for name in names if name in kept},
+    )
+
+
+def _lines(path: Path) -> Path | bytes:
+    """The path itself, or the file's content without its blank lines where it has some."""
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+        return _without_blank_lines(content[:]) if _BLANK_LINE.search(content) else path
+
+
+def _without_blank_lines(content: bytes) -> bytes:
+    """The content without lines of nothing but blanks; those within quotes belong to a field and stay."""
+    kept: list[bytes] = []
+    within_quotes = False
+    for line in content.split(b"\n"):
+        if within_quotes or line.strip(b" \r"):
+            kept.append(line)
+        within_quotes ^= line.count(b'"') % 2 == 1
+    return b"\n".join(kept)
+
+
+def _separator(content: Path | bytes) -> str:
+    with io.BytesIO(content) if isinstance(content, bytes) else content.open("rb") as file:
+        header = file.readline(1 << 20).decode("utf-8", errors="replace")
+    return max(_SEPARATORS, key=_QUOTED.sub("", header).count)
+
+
+def _require_header(frame: pl.DataFrame, path: Path) -> None:
+    if all(_is_number(name) for name in frame.columns):
+        raise DataError(
+            expected=f"column names in the first line of {path}",
+            received=f"only numbers ({first_named(frame.columns)})",
+            remedy="add a line with the names of the columns at the top",
+        )
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
