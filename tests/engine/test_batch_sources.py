@@ -253,6 +253,37 @@ def test_rows_that_are_not_finite_are_counted_once_and_numbered_from_the_epochs_
         fit(classifier(), later, verbose=0)
 
 
+def test_labels_outside_the_classes_are_refused_where_they_come():
+    bad = [*BATCHES[:3], (X[:BATCH], np.where(np.arange(BATCH) == 2, 7, Y[:BATCH]))]
+    words = r"labels 0 to 2.*1 rows outside; first rows \[50\] with labels \[7\]"
+    model = classifier()
+    before = model.get_weights()
+    with pytest.raises(DataError, match=words):
+        fit(model, bad, verbose=0)
+    np.testing.assert_array_equal(model.get_weights()[0], before[0])
+    with pytest.raises(DataError, match=words):
+        fit(classifier(), X, Y, validation_data=bad, verbose=0)
+    with pytest.raises(DataError, match="numbers"):
+        fit(classifier(), [*BATCHES, (X[:2], np.array(["a", "b"]))], verbose=0)
+
+
+@pytest.mark.parametrize("as_batches", [True, False])
+def test_a_validation_that_a_model_without_declared_inputs_cannot_take_is_refused(as_batches: bool):
+    class Own(keras.Model):
+        def __init__(self) -> None:
+            super().__init__()
+            self.out = keras.layers.Dense(3, activation="softmax")
+
+        def call(self, x: Any) -> Any:
+            return self.out(x)
+
+    model = Own()
+    model.compile("sgd", "sparse_categorical_crossentropy")
+    held = [(X[:, :5], Y)] if as_batches else (X[:, :5], Y)
+    with pytest.raises(DataError, match="Keras says"):
+        fit(model, X, Y, validation_data=held, verbose=0)
+
+
 def test_a_source_that_comes_to_its_end_is_told_of():
     class Once(Loader):
         def __iter__(self) -> Any:

@@ -28,7 +28,7 @@ class BatchFeed:
 
     ``most``: an epoch is so many batches, and the next goes on where it ended. ``once``: there will be one
     epoch, so that it may be of a generator. ``inputs_only``: targets and weights are left out.
-    ``check`` is called with the targets of each batch and the number of its first row in the epoch.
+    ``check`` is called with each batch and the number of its first row in the epoch.
     """
 
     source: Any
@@ -36,7 +36,7 @@ class BatchFeed:
     most: int | None = None
     once: bool = False
     inputs_only: bool = False
-    check: Callable[[Any, int], None] = lambda targets, first: None
+    check: Callable[[Batch, int], None] = lambda batch, first: None
     _source: Source = field(init=False)
 
     def __post_init__(self) -> None:
@@ -79,11 +79,12 @@ class BatchFeed:
         for batches, length in _groups(self._used(batch) for batch in given):
             x, y, weights = batches[0]
             size = row_count(x=x, y=y, sample_weight=weights)
-            for number, (_, targets, _) in enumerate(batches):
-                self.check(targets, rows + number * size)
             numbers = np.arange(rows, rows + len(batches) * size)
             data = jax.tree.map(lambda *leaves, to=length: _joined(leaves, to), *batches)
-            yield block_of(data, size, len(batches), numbers)
+            block = block_of(data, size, len(batches), numbers)
+            for batch, first in zip(batches, numbers[::size], strict=True):
+                self.check(batch, first)
+            yield block
             rows, steps = rows + len(numbers), steps + len(batches)
         if steps == 0:
             raise _without_batches()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import jax
@@ -14,7 +15,7 @@ from kilter import backend  # noqa: F401
 import keras
 
 from kilter.engine.batches import Rows
-from kilter.engine.bridge import output_specs
+from kilter.engine.bridge import fitting, output_specs
 from kilter.errors import DataError
 from kilter.nn.losses import smoothed_sparse_categorical_crossentropy
 
@@ -81,19 +82,35 @@ def check_targets(model: keras.Model, rows: Rows) -> None:
     Keras on JAX would train on: an index out of range reads as NaN, as another class or as none. Where only
     some of several outputs have a loss, nothing is checked.
     """
-    compiled: Any = getattr(model, "_compile_loss", None)
-    if compiled is None or not compiled.built:
-        return
-    losses = [entry.loss for entry in compiled._flat_losses]
-    if not any(map(_reads_classes, losses)):
-        return
-    targets, outputs = _targets(compiled, rows.data[1]), output_specs(model, rows.data[0])
-    if not len(losses) == len(targets) == len(outputs):
-        return
-    for number, (loss, labels, output) in enumerate(zip(losses, targets, outputs, strict=True)):
-        if _reads_classes(loss):
-            where = f"model {model.name!r}" if len(losses) == 1 else f"output {number + 1} of {model.name!r}"
-            _check_labels(np.asarray(labels), output.shape[-1], loss._fn_kwargs.get("ignore_class"), where)
+    TargetCheck(model)(rows.data)
+
+
+@dataclass
+class TargetCheck:
+    """:func:`check_targets` for data that come in parts; what the model's outputs are is looked up once."""
+
+    model: keras.Model
+    _outputs: list[Any] | None = field(default=None, init=False)
+
+    def __call__(self, data: tuple[Any, Any, Any], first: int = 0) -> None:
+        """Check one part ``(x, y, sample_weight)``, whose first row is number ``first`` of the data."""
+        compiled: Any = getattr(self.model, "_compile_loss", None)
+        if compiled is None or not compiled.built:
+            return
+        losses = [entry.loss for entry in compiled._flat_losses]
+        if not any(map(_reads_classes, losses)):
+            return
+        if self._outputs is None:
+            with fitting(self.model, data):
+                self._outputs = output_specs(self.model, data[0])
+        targets = _targets(compiled, data[1])
+        if not len(losses) == len(targets) == len(self._outputs):
+            return
+        for number, (loss, labels, output) in enumerate(zip(losses, targets, self._outputs, strict=True)):
+            if _reads_classes(loss) and labels is not None:
+                part = "model" if len(losses) == 1 else f"output {number + 1} of"
+                classes, ignored = output.shape[-1], loss._fn_kwargs.get("ignore_class")
+                _check_labels(np.asarray(labels), classes, ignored, f"{part} {self.model.name!r}", first)
 
 
 def _reads_classes(loss: Any) -> bool:
@@ -108,15 +125,16 @@ def _targets(compiled: Any, y: Any) -> list[Any]:
     return keras.tree.flatten(y)
 
 
-def _check_labels(labels: np.ndarray, classes: int, ignored: int | None, where: str) -> None:
+def _check_labels(labels: np.ndarray, classes: int, ignored: int | None, where: str, start: int) -> None:
     wrong = (labels < 0) | (labels >= classes)
     if ignored is not None:
         wrong &= labels != ignored
     bad = np.flatnonzero(wrong.reshape(len(labels), -1).any(axis=1))
     if len(bad):
-        first = labels[bad[:_SHOWN_ROWS]].ravel().tolist()
+        shown = bad[:_SHOWN_ROWS]
+        rows, found = (start + shown).tolist(), labels[shown].ravel().tolist()
         raise DataError(
             expected=f"labels 0 to {classes - 1}, as {where} has {classes} outputs",
-            received=f"{len(bad)} rows outside; first rows {bad[:_SHOWN_ROWS].tolist()} with labels {first}",
+            received=f"{len(bad)} rows outside; first rows {rows} with labels {found}",
             remedy="correct the labels, or give the last layer as many units as there are classes",
         )

@@ -19,7 +19,7 @@ from kilter.engine.batch_feed import BatchFeed
 from kilter.engine.batches import check_batch_size, collect, is_array, split
 from kilter.engine.bridge import build
 from kilter.engine.cadence import measuring
-from kilter.engine.checks import check_inputs, check_targets
+from kilter.engine.checks import TargetCheck, check_inputs, check_targets
 from kilter.engine.feed import Order, ResidentFeed
 from kilter.engine.history import History
 from kilter.engine.loop import Session
@@ -160,8 +160,9 @@ def _validation(model: keras.Model, data: Any, batch_size: int) -> AnyFeed | Non
 
 
 def _check(model: keras.Model, feed: AnyFeed) -> None:
-    # Batches are seen one at a time; their shapes are checked as each is trained on.
-    if not isinstance(feed, BatchFeed):
+    if isinstance(feed, BatchFeed):  # batches are seen one at a time, and checked as each is read
+        feed.check = TargetCheck(model)
+    else:
         check_inputs(model, feed.rows)
         check_targets(model, feed.rows)
 
