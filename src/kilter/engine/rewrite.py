@@ -4,6 +4,7 @@ XLA's CPU compiler cleans up the body of a loop less than a program's entry, and
 written. Some things are therefore written as it likes them:
 
 - *Convolutions* are written as a CPU computes them fastest, see :mod:`kilter.engine.convolutions`.
+- *Max pooling* passes its gradients on as whole arrays, see :mod:`kilter.engine.pooling`.
 - *Dense layers* hold their activations feature-major: a (batch, units) array is stored as (units, batch).
   Then no product of the backward pass needs both operands transposed, for which there is no fast kernel.
 - *Kernels that see the data* (a dense first layer) are held transposed by the loop, with all that the
@@ -30,6 +31,7 @@ from jax import lax
 from jax.extend import core
 
 from kilter.engine.convolutions import convolution
+from kilter.engine.pooling import is_max_pooling, pooled_gradient
 from kilter.engine.random_bits import quick
 
 # Calls whose equations are read as if they stood in place; after differentiation their custom rules are done.
@@ -218,6 +220,8 @@ def _equation(equation: core.JaxprEqn, values: list[Value], batch_size: int) -> 
         return [_product(equation, values, batch_size)]
     if name == "conv_general_dilated":
         return [written(convolution(equation, *(value.get() for value in values)))]
+    if name == "select_and_scatter_add" and is_max_pooling(equation):
+        return [written(pooled_gradient(equation, *(value.get() for value in values)))]
     if name == "broadcast_in_dim" and _is_vector_broadcast(equation):
         return [_broadcast(equation, values[0].get())]
     if name == "random_bits" and _draws_threefry(values[0].get()):

@@ -1,0 +1,89 @@
+"""The gradient of max pooling written as a CPU computes it fastest; the same numbers.
+
+XLA's CPU kernel for it goes through the windows one number at a time. Written with whole arrays it is first
+noted for each window which of its places held the largest number, the first of them where several did, and
+then each place takes the gradients of the windows that chose it. Where windows do not overlap these are the
+same bits; elsewhere a place's gradients are added in another order.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Sequence
+
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+from jax.extend import core
+
+# A window of more places is left to XLA: each is an operation of its own. 3×3×3 places are 27.
+_MOST_PLACES = 32
+
+
+def is_max_pooling(equation: core.JaxprEqn) -> bool:
+    """Whether the equation is the gradient of max pooling of floats, over windows of not too many places.
+
+    Example:
+        >>> import jax
+        >>> pool = lambda x: lax.reduce_window(x, -jnp.inf, lax.max, (1, 2), (1, 2), "VALID")
+        >>> gradient = jax.make_jaxpr(jax.grad(lambda x: pool(x).sum()))(jnp.ones((3, 4)))
+        >>> [is_max_pooling(equation) for equation in gradient.eqns if "scatter" in str(equation.primitive)]
+        [True]
+    """
+    parameters, images = equation.params, equation.invars[1].aval
+    return (
+        equation.primitive.name == "select_and_scatter_add"
+        and parameters["select_prim"].name == "ge"
+        and math.prod(parameters["window_dimensions"]) <= _MOST_PLACES
+        and jnp.issubdtype(images.dtype, jnp.floating)
+    )
+
+
+def pooled_gradient(equation: core.JaxprEqn, gradient: lax.Array, images: lax.Array) -> lax.Array:
+    """What the equation (``select_and_scatter_add``) makes of the gradient of the maxima, shaped as ``images``.
+
+    A window of which every number is -inf gives its gradient to its first place, which a border may be.
+    """
+    parameters = equation.params
+    window, strides = parameters["window_dimensions"], parameters["window_strides"]
+    lows = [low for low, _ in parameters["padding"]]
+    places = list(itertools.product(*map(range, window)))
+    reach = [(count - 1) * stride for count, stride in zip(gradient.shape, strides, strict=True)]
+    ends = [
+        far + size - low - length
+        for far, size, low, length in zip(reach, window, lows, images.shape, strict=True)
+    ]
+    border = [(low, end, 0) for low, end in zip(lows, ends, strict=True)]
+    padded = lax.pad(images, np.array(-np.inf, images.dtype), border)
+    chosen = _first_largest(padded, places, reach, strides)
+    # Apart from what follows, or each place of the images would find every window's choice anew.
+    chosen, gradient = lax.optimization_barrier((chosen, gradient))
+    spread = jnp.zeros_like(images)
+    for number, place in enumerate(places):
+        given = jnp.where(chosen == number, gradient, jnp.zeros_like(gradient))
+        befores = [first - low for first, low in zip(place, lows, strict=True)]
+        around = [
+            (before, length - before - far - 1, stride - 1)
+            for before, length, far, stride in zip(befores, images.shape, reach, strides, strict=True)
+        ]
+        spread = spread + lax.pad(given, np.array(0, given.dtype), around)
+    return spread
+
+
+def _first_largest(
+    padded: lax.Array, places: Sequence[tuple[int, ...]], reach: Sequence[int], strides: Sequence[int]
+) -> lax.Array:
+    """The number (uint8) of each window's place that holds the largest number, the first of several."""
+    largest, chosen = None, None
+    for number, place in enumerate(places):
+        ends = [first + far + 1 for first, far in zip(place, reach, strict=True)]
+        here = lax.slice(padded, place, ends, strides)
+        if largest is None or chosen is None:
+            largest, chosen = here, jnp.zeros(here.shape, jnp.uint8)
+            continue
+        stays = largest >= here  # as XLA compares: NaN gives way to the next
+        largest = jnp.where(stays, largest, here)
+        chosen = jnp.where(stays, chosen, jnp.uint8(number))
+    assert chosen is not None  # a window has a place
+    return chosen
