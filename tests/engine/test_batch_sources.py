@@ -13,7 +13,8 @@ from kilter.engine import batch_feed
 from kilter.engine.batch_feed import BatchFeed
 from kilter.engine.feed import Order
 from kilter.engine.fit import fit
-from kilter.errors import DataError
+from kilter.engine.inference import evaluate, predict
+from kilter.errors import DataError, OptionError
 
 from .cases import BATCH, agree, classifier, difference, rows
 
@@ -148,6 +149,40 @@ def test_every_source_can_be_the_validation(name: str):
     got = fit(ours, X, Y, validation_data=SOURCES[name](), shuffle=False, verbose=0).history
     expected = theirs.fit(X, Y, validation_data=Numbered(), shuffle=False, verbose=0).history
     agree(got, expected)
+
+
+ONCE = {"a generator": generated, "an iterator": lambda: iter(AS_LISTS)}
+
+
+@pytest.mark.parametrize("name", [*SOURCES, *ONCE])
+def test_every_source_can_be_evaluated_and_predicted(name: str):
+    make = (SOURCES | ONCE)[name]
+    model = classifier(output="softmax")
+    expected = model.evaluate(Numbered(), verbose=0, return_dict=True)
+    assert evaluate(model, make()) == pytest.approx(expected, rel=1e-5)
+    np.testing.assert_allclose(predict(model, make()), model.predict(X, verbose=0), rtol=1e-5, atol=1e-6)
+
+
+def test_predictions_of_batches_read_no_targets():
+    model = classifier()
+    batches = [(x, np.full(len(x), "unknown"), np.full(len(x), np.nan)) for x, _ in BATCHES]
+    ragged = [*batches, (X[:5], None), X[:3]]
+    got = predict(model, ragged[:-1])
+    np.testing.assert_allclose(got[:64], model.predict(X, verbose=0), rtol=1e-5, atol=1e-6)
+    assert len(predict(model, Loader(ragged))) == 64 + 5 + 3
+    many = [BATCHES[0]] * 70  # two full blocks and six batches
+    np.testing.assert_allclose(predict(model, many), np.tile(predict(model, X[:BATCH]), (70, 1)), rtol=1e-6)
+
+
+def test_what_cannot_be_evaluated_or_predicted_is_refused():
+    with pytest.raises(DataError, match="labels 0 to 2"):
+        evaluate(classifier(), [(X, Y + 7)])
+    with pytest.raises(DataError, match="1 NaN"):
+        predict(classifier(), [(np.where(np.arange(64 * 12).reshape(64, 12) == 3, np.nan, X),)])
+    with pytest.raises(DataError, match="shape"):
+        predict(classifier(), [(X[:, :5], Y)])
+    with pytest.raises(OptionError, match="beside y"):
+        evaluate(classifier(), BATCHES, Y)
 
 
 def test_a_validation_in_a_list_is_x_and_y_as_in_keras():

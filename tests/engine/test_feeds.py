@@ -17,6 +17,7 @@ from kilter.engine import program, stream
 from kilter.engine.batches import collect, is_array, on_device
 from kilter.engine.feed import Order, ResidentFeed
 from kilter.engine.fit import fit
+from kilter.engine.inference import evaluate, predict
 from kilter.engine.program import take
 from kilter.engine.stream import StreamFeed
 from kilter.errors import DataError, OptionError
@@ -83,6 +84,21 @@ def test_validation_from_a_file(tmp_path: Path):
     expected = fit(resident, x, y, validation_data=held, **QUIET).history
     got = fit(streamed, x, y, validation_data=(on_disk(tmp_path, held[0]), held[1]), **QUIET).history
     assert got == expected
+
+
+@pytest.mark.parametrize("block_bytes", [1, 1500, 1 << 27])
+def test_a_file_is_evaluated_and_predicted_block_by_block(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, block_bytes: int
+):
+    monkeypatch.setattr(stream, "BLOCK_BYTES", block_bytes)
+    monkeypatch.setattr(ResidentFeed, "blocks", None)
+    (x, y), model = rows(), classifier(output="softmax")
+    mapped = on_disk(tmp_path, x)
+    expected = model.evaluate(x, y, batch_size=50, verbose=0, return_dict=True)
+    assert evaluate(model, mapped, y, batch_size=BATCH) == pytest.approx(expected, rel=1e-5)
+    for size in (BATCH, 100):
+        got = predict(model, mapped, batch_size=size)
+        np.testing.assert_allclose(got, model.predict(x, verbose=0), rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.parametrize("block_bytes", [1, 1 << 27])

@@ -98,12 +98,21 @@ def fit(
 
 
 def training_feed(
-    x: Any, y: Any, sample_weight: Any, class_weight: Mapping[int, float] | None, order: Order
+    x: Any,
+    y: Any,
+    sample_weight: Any,
+    class_weight: Mapping[int, float] | None,
+    order: Order,
+    *,
+    once: bool = False,
 ) -> AnyFeed:
-    """The feed that fits the kind of data: resident arrays, arrays too large for the device, or batches."""
+    """The feed that fits the kind of data: resident arrays, arrays too large for the device, or batches.
+
+    ``once``: there will be one epoch.
+    """
     if not is_array(x):
         _check_alone(y=y, sample_weight=sample_weight, class_weight=class_weight)
-        return BatchFeed(x, order)
+        return BatchFeed(x, order, once=once)
     if must_stream(x):
         return StreamFeed.of(x, y, sample_weight, class_weight, order)
     return ResidentFeed(collect(x, y, sample_weight, class_weight, wait=True), order)
@@ -143,11 +152,11 @@ def validation_feed(data: Any, batch_size: int) -> AnyFeed:
     return BatchFeed(data, order)
 
 
-def prepare(model: keras.Model, feed: AnyFeed) -> None:
+def prepare(model: keras.Model, feed: AnyFeed, *, training: bool = True) -> None:
     """Check data against model and loss, and create the variables that the model still lacks."""
     if not isinstance(feed, BatchFeed):
         check_inputs(model, feed.rows)
-    build(model, feed.example())
+    build(model, feed.example(), training=training)
     _check(model, feed)
 
 

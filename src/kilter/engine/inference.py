@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import jax
@@ -16,10 +16,12 @@ from kilter import backend  # noqa: F401
 # isort: split
 import keras
 
-from kilter.engine.batches import Rows, check_batch_size, collect
-from kilter.engine.bridge import build, build_forward, fitting
-from kilter.engine.checks import check_inputs, check_targets
-from kilter.engine.feed import Order, ResidentFeed
+from kilter.engine.batch_feed import BatchFeed
+from kilter.engine.batches import Rows, check_batch_size, is_array, row_count
+from kilter.engine.bridge import build_forward, fitting
+from kilter.engine.checks import check_inputs
+from kilter.engine.feed import Block, Order
+from kilter.engine.fit import AnyFeed, prepare, training_feed
 from kilter.engine.loop import evaluate_feed, testing
 from kilter.engine.program import owners, shelf, take
 
@@ -33,49 +35,54 @@ def evaluate(
 ) -> dict[str, float]:
     """Loss and metrics of a compiled model by name, as ``model.evaluate(..., return_dict=True)``.
 
+    ``x`` may be an iterable of batches ``(x, y)`` or ``(x, y, sample_weight)``, too, or a generator of them.
     Metrics are exact means over the rows, also when the last batch is smaller. Neither weights nor
     batch-normalisation statistics change. Raises :class:`~kilter.errors.DataError` for data that do not fit.
     """
     check_batch_size(batch_size)
-    rows = collect(x, y, sample_weight)
-    feed = ResidentFeed(rows, Order(batch_size, shuffle=False, seed=0))
-    check_inputs(model, rows)
-    build(model, feed.example(), training=False)
-    check_targets(model, rows)
+    feed = training_feed(x, y, sample_weight, None, Order(batch_size, shuffle=False, seed=0), once=True)
+    prepare(model, feed, training=False)
     return evaluate_feed(model, testing(model), feed)
 
 
 def predict(model: keras.Model, x: Any, *, batch_size: int = 256) -> Any:
     """The model's outputs in inference mode as NumPy arrays, rows first, in the structure the model returns.
 
-    The model need not be compiled. Raises :class:`~kilter.errors.DataError` for inputs that do not fit.
+    ``x`` may be an iterable of batches, too, of whose parts only the first is used. The model need not be
+    compiled. Raises :class:`~kilter.errors.DataError` for inputs that do not fit.
     """
     check_batch_size(batch_size)
-    rows = collect(x)
-    check_inputs(model, rows)
-    build_forward(model, jax.tree.map(lambda leaf: leaf[:1], rows.data[0]))
+    feed = _inputs_feed(x, batch_size)
+    example, _, _ = feed.example()
+    size = row_count(x=example)
+    check_inputs(model, Rows((example, None, None), size))
+    build_forward(model, jax.tree.map(lambda leaf: leaf[:1], example))
     variables = (
         [variable.value for variable in model.trainable_variables],
         [variable.value for variable in model.non_trainable_variables],
     )
-    return _predict_rows(model, variables, rows, min(batch_size, rows.count))
-
-
-def _predict_rows(model: keras.Model, variables: Any, rows: Rows, size: int) -> Any:
-    x = rows.data[0]
-    order = np.arange(rows.count, dtype=np.int32)
-    whole = rows.count - rows.count % size
-    with fitting(model, rows.data):
-        bytes_a_batch = _output_bytes(model, variables, x, size)
-        batches = max(1, min(whole // size, _OUTPUT_BYTES // max(bytes_a_batch, 1)))
-        pieces = [
-            order[start : start + batches * size].reshape(-1, size)
-            for start in range(0, whole, batches * size)
-        ]
-        if whole < rows.count:
-            pieces.append(order[whole:].reshape(1, -1))
-        parts = [_predict_piece(model, variables, x, jnp.asarray(piece)) for piece in pieces]
+    with fitting(model, (example,)):
+        rows = max(1, _OUTPUT_BYTES * size // max(_output_bytes(model, variables, example, size), 1))
+    parts = [part for block in feed.blocks(0) for part in _predict_block(model, variables, block, rows)]
     return jax.tree.map(lambda *arrays: np.concatenate(arrays), *parts)
+
+
+def _inputs_feed(x: Any, batch_size: int) -> AnyFeed:
+    if not is_array(x):
+        return BatchFeed(x, once=True, inputs_only=True)
+    # Fewer rows than a batch are one of their own.
+    order = Order(min(batch_size, row_count(x=x)), shuffle=False, seed=0)
+    return training_feed(x, None, None, None, order)
+
+
+def _predict_block(model: keras.Model, variables: Any, block: Block, rows: int) -> Iterator[Any]:
+    """The outputs of a block's batches, of some ``rows`` at a time."""
+    order = np.asarray(block.order)
+    # One by one where a block is not full: the rows that fill it up are not worth predicting, nor is every
+    # number of batches worth a program.
+    length = max(1, rows // order.shape[1]) if block.steps == len(order) else 1
+    for start in range(0, block.steps, length):
+        yield _predict_piece(model, variables, block.data[0], order[start : start + length])
 
 
 def _output_bytes(model: keras.Model, variables: Any, x: Any, size: int) -> int:
@@ -87,9 +94,12 @@ def _output_bytes(model: keras.Model, variables: Any, x: Any, size: int) -> int:
     return sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(outputs))
 
 
-def _predict_piece(model: keras.Model, variables: Any, x: Any, order: jax.Array) -> Any:
-    arguments = (variables, x, order)
-    program = shelf(model).get("predict", owners(model), lambda: _predict_program(_forward(model)), arguments)
+def _predict_piece(model: keras.Model, variables: Any, x: Any, order: np.ndarray) -> Any:
+    arguments = (variables, x, jnp.asarray(order))
+    with fitting(model, (x,)):
+        program = shelf(model).get(
+            "predict", owners(model), lambda: _predict_program(_forward(model)), arguments
+        )
     return jax.tree.map(lambda leaf: np.asarray(leaf).reshape(-1, *leaf.shape[2:]), program(*arguments))
 
 
