@@ -11,6 +11,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
@@ -31,7 +32,8 @@ def is_max_pooling(equation: core.JaxprEqn) -> bool:
         >>> [is_max_pooling(equation) for equation in gradient.eqns if "scatter" in str(equation.primitive)]
         [True]
     """
-    parameters, images = equation.params, equation.invars[1].aval
+    parameters = equation.params
+    images: Any = equation.invars[1].aval
     return (
         equation.primitive.name == "select_and_scatter_add"
         and parameters["select_prim"].name == "ge"
@@ -40,8 +42,8 @@ def is_max_pooling(equation: core.JaxprEqn) -> bool:
     )
 
 
-def pooled_gradient(equation: core.JaxprEqn, gradient: lax.Array, images: lax.Array) -> lax.Array:
-    """What the equation (``select_and_scatter_add``) makes of the gradient of the maxima, shaped as ``images``.
+def pooled_gradient(equation: core.JaxprEqn, gradient: Any, images: Any) -> Any:
+    """What the equation (``select_and_scatter_add``) makes of the maxima' gradient, shaped as ``images``.
 
     A window of which every number is -inf gives its gradient to its first place, which a border may be.
     """
@@ -72,8 +74,8 @@ def pooled_gradient(equation: core.JaxprEqn, gradient: lax.Array, images: lax.Ar
 
 
 def _first_largest(
-    padded: lax.Array, places: Sequence[tuple[int, ...]], reach: Sequence[int], strides: Sequence[int]
-) -> lax.Array:
+    padded: Any, places: Sequence[tuple[int, ...]], reach: Sequence[int], strides: Sequence[int]
+) -> Any:
     """The number (uint8) of each window's place that holds the largest number, the first of several."""
     largest, chosen = None, None
     for number, place in enumerate(places):
