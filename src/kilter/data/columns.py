@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NoReturn
 
 import numpy as np
 import polars as pl
 
 from kilter.data.encoding import Column
+from kilter.data.formatted import mostly_numbers, numbers_in
 from kilter.data.paths import first_named, name_rows, quote
 from kilter.errors import DataError
 
 # A column of more categories is usually a name or an identifier, and its one-hot columns would fill the
 # memory.
 MAX_CATEGORIES = 256
-# Text that is mostly numbers is a numeric column with a few bad entries, not a category.
-_SHARE_OF_NUMBERS = 0.5
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,20 +40,20 @@ class Values:
 def find_column(series: pl.Series) -> Column:
     """The kind of a training column, with its categories in order of code points.
 
-    Numbers and true/false are numbers, text is a category, text that is all numbers is numbers. Raises
-    DataError for other types, a column without any value, text that is partly numbers, and too many
-    categories.
+    Numbers and true/false are numbers, text is a category, text that is all numbers ("1,000" and "10%" too)
+    is numbers. Raises DataError for other types, a column without any value, text that is mostly numbers, and
+    too many categories.
     """
     name = series.name
     if _is_number(series):
         return Column(name, "number")
-    if not _is_text(series):
+    if not is_text(series):
         raise DataError(
             expected=f"numbers or text in column {quote(name)}",
             received=f"values of type {series.dtype}",
             remedy="turn the column into numbers (dates: days since a date) or leave it out",
         )
-    text = _text(series)
+    text = plain_text(series)
     categories = text.drop_nulls().unique().sort()
     if not len(categories):
         raise DataError(
@@ -61,11 +61,10 @@ def find_column(series: pl.Series) -> Column:
             received=f"{len(series)} rows, all missing",
             remedy="leave the column out of the file",
         )
-    numbers = categories.cast(pl.Float64, strict=False)
-    if numbers.null_count() == 0:
+    if numbers_in(categories).null_count() == 0:
         return Column(name, "number")
-    if numbers.null_count() < len(categories) * (1 - _SHARE_OF_NUMBERS):
-        _refuse_text_among_numbers(text)
+    if mostly_numbers(categories):
+        refuse_text_among_numbers(text)
     if len(categories) > MAX_CATEGORIES:
         raise DataError(
             expected=f"at most {MAX_CATEGORIES} categories in a text column",
@@ -81,7 +80,7 @@ def column_values(series: pl.Series, column: Column) -> Values:
         values = as_numbers(series)
         nan, infinite = np.isnan(values), np.isinf(values)
         return Values(values, nan | infinite, int(nan.sum()), int(infinite.sum()))
-    text = _text(series)
+    text = plain_text(series)
     missing = text.is_null().to_numpy()
     codes = text.cast(pl.Enum(column.categories), strict=False).to_physical().cast(pl.Int64).fill_null(-1)
     return Values(codes.to_numpy(), missing, int(missing.sum()))
@@ -91,10 +90,10 @@ def as_numbers(series: pl.Series) -> np.ndarray:
     """The column as float64 ``[n]``, missing values as NaN. Raises DataError that names rows with text."""
     if _is_number(series):
         return series.cast(pl.Float64).fill_null(float("nan")).to_numpy()
-    text = _text(series)
-    numbers = text.cast(pl.Float64, strict=False)
+    text = plain_text(series)
+    numbers = numbers_in(text)
     if numbers.null_count() > text.null_count():
-        _refuse_text_among_numbers(text)
+        refuse_text_among_numbers(text)
     return numbers.fill_null(float("nan")).to_numpy()
 
 
@@ -108,8 +107,8 @@ def raw_targets(series: pl.Series) -> tuple[np.ndarray, np.ndarray]:
     if _is_number(series):
         values = as_numbers(series)
         return values, ~np.isfinite(values)
-    if _is_text(series):
-        text = _text(series)
+    if is_text(series):
+        text = plain_text(series)
         missing = text.is_null().to_numpy()
         return np.array(text.fill_null("").to_list(), dtype=str), missing
     raise DataError(
@@ -123,22 +122,24 @@ def _is_number(series: pl.Series) -> bool:
     return series.dtype.is_numeric() or series.dtype == pl.Boolean
 
 
-def _is_text(series: pl.Series) -> bool:
+def is_text(series: pl.Series) -> bool:
+    """Whether the column holds text, as it stands or as a category."""
     return isinstance(series.dtype, (pl.String, pl.Categorical, pl.Enum, pl.Null))
 
 
-def _text(series: pl.Series) -> pl.Series:
-    """As text without blanks around it; empty text is missing."""
+def plain_text(series: pl.Series) -> pl.Series:
+    """The column as text without blanks around it; empty text is missing."""
     text = series.cast(pl.String).str.strip_chars()
     return text.set(text == "", None)
 
 
-def _refuse_text_among_numbers(text: pl.Series) -> None:
-    numbers = text.cast(pl.Float64, strict=False)
-    bad = np.flatnonzero((numbers.is_null() & text.is_not_null()).to_numpy())
+def refuse_text_among_numbers(text: pl.Series) -> NoReturn:
+    """Raise the DataError that counts and names the entries of ``text`` which are no numbers."""
+    bad = np.flatnonzero((numbers_in(text).is_null() & text.is_not_null()).to_numpy())
     shown = first_named(quote(text[int(row)]) for row in bad[:3])
     raise DataError(
         expected=f"numbers in column {quote(text.name)}",
         received=f"{len(bad)} entries that are none, such as {shown}, {name_rows(bad)} (rows count from 0)",
-        remedy="correct these entries, or leave them empty and load with skip_bad=True",
+        remedy="write plain numbers (a decimal point, one unit or none in the whole column), or leave these "
+        "entries empty and load with skip_bad=True",
     )

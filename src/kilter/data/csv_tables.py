@@ -11,6 +11,8 @@ import polars as pl
 
 from kilter.data.assembling import About
 from kilter.data.dataset import Source
+from kilter.data.decimal_commas import with_points
+from kilter.data.encoding import TableEncoding
 from kilter.data.options import LoadOptions
 from kilter.data.paths import first_named, require_file
 from kilter.data.tables import UNREADABLE, table_source
@@ -33,15 +35,14 @@ def read(path: Path, options: LoadOptions) -> Source:
     """Read a CSV file with a header line; separated by comma, semicolon or tab (whichever the header has
     most of, outside quotes). Blank lines are skipped, and not counted where rows are named.
 
-    Raises DataError for a missing, empty or damaged file, one without a header line, and for everything
-    :func:`table_source` refuses.
+    Between semicolons a comma is a decimal mark. Raises DataError for a missing, empty or damaged file, one
+    without a header line, two decimal marks, and for everything :func:`table_source` refuses.
     """
     require_file(path)
-    categories = () if options.encoding is None else options.encoding.columns
-    # A category "01" must not turn into the number 1 because a new file holds no other text in that column.
-    kept = {column.name for column in categories if column.kind == "category"}
     try:
-        frame = _read(_lines(path), kept)
+        frame, notes = _read(_lines(path), options.encoding)
+    except DataError:
+        raise
     except UNREADABLE as error:
         raise DataError(
             expected=f"a CSV table {path} in UTF-8 with a header line",
@@ -49,19 +50,32 @@ def read(path: Path, options: LoadOptions) -> Source:
             remedy="check the quotes and the number of fields in each line, or write the file again",
         ) from error
     _require_header(frame, path)
-    return table_source(frame, None, options, About("csv table", str(path), path.stem))
+    return table_source(frame, None, options, About("csv table", str(path), path.stem, notes=notes))
 
 
-def _read(content: Path | bytes, kept: set[str]) -> pl.DataFrame:
+def _read(content: Path | bytes, encoding: TableEncoding | None) -> tuple[pl.DataFrame, tuple[str, ...]]:
+    """The table, read as in the training that ``encoding`` comes from, and notes on how."""
     separator = _separator(content)
     names = pl.read_csv(content, separator=separator, n_rows=0).columns
-    return pl.read_csv(
-        content,
-        separator=separator,
-        infer_schema_length=None,
-        null_values=NULL_VALUES,
-        schema_overrides={name: pl.String for name in names if name in kept},
-    )
+    known = () if encoding is None else encoding.columns
+    # A category "01" must not turn into the number 1 because a new file holds no other text in that column.
+    texts = [column.name for column in known if column.kind == "category" and column.name in names]
+
+    def read(*, decimal_comma: bool = False) -> pl.DataFrame:
+        return pl.read_csv(
+            content,
+            separator=separator,
+            infer_schema_length=None,
+            null_values=NULL_VALUES,
+            schema_overrides=dict.fromkeys(texts, pl.String),
+            decimal_comma=decimal_comma,
+        )
+
+    if separator != ";":
+        return read(), ()
+    used = names if encoding is None else [*(column.name for column in known), encoding.target]
+    numeric = [name for name in names if name in used and name not in texts]
+    return with_points(read(), lambda: read(decimal_comma=True), numeric)
 
 
 def _lines(path: Path) -> Path | bytes:

@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import numpy as np
 import polars as pl
 
 from kilter.data.assembling import About, Part, assemble
-from kilter.data.columns import Values, column_values, find_column, raw_targets
-from kilter.data.dataset import Source
+from kilter.data.columns import (
+    Values,
+    as_numbers,
+    column_values,
+    find_column,
+    is_text,
+    plain_text,
+    raw_targets,
+)
+from kilter.data.dataset import Source, Task
 from kilter.data.encoding import TableEncoding
+from kilter.data.formatted import mostly_numbers, reading_note
 from kilter.data.labels import class_names, decide_task
 from kilter.data.options import LoadOptions
 from kilter.data.paths import first_named, name_rows, nearest_name, quote
@@ -45,7 +56,8 @@ def table_source(
     if encoding is None:
         target, note = choose_target(frame.columns, options.target, about.origin)
         notes += (note,) if note else ()
-        encoding = _fit_encoding(frame, target, options)
+        encoding, more = _fit_encoding(frame, target, options)
+        notes += more
     about = About(about.kind, about.origin, about.name, encoding.features, encoding=encoding, notes=notes)
     train_part = _encode(frame, encoding, options, f"training data {about.origin}")
     test_part = None if test is None else _encode(test, encoding, options, f"test data {about.origin}")
@@ -72,7 +84,10 @@ def choose_target(columns: list[str], wanted: str | None, origin: str) -> tuple[
     return target, f"the target is column {quote(target)} ({why}); another one: target=NAME"
 
 
-def _fit_encoding(frame: pl.DataFrame, target: str, options: LoadOptions) -> TableEncoding:
+def _fit_encoding(
+    frame: pl.DataFrame, target: str, options: LoadOptions
+) -> tuple[TableEncoding, tuple[str, ...]]:
+    """The encoding found in the training frame, and notes on numbers that are written as text."""
     columns = tuple(find_column(frame[name]) for name in frame.columns if name != target)
     if not columns:
         raise DataError(
@@ -80,7 +95,7 @@ def _fit_encoding(frame: pl.DataFrame, target: str, options: LoadOptions) -> Tab
             received=f"the column {quote(target)} alone",
             remedy="check the separator (comma, semicolon or tab) and the file",
         )
-    targets, missing = raw_targets(frame[target])
+    targets, missing = _targets(frame[target], options.task)
     if missing.all():
         raise DataError(
             expected=f"values in the target column {quote(target)}",
@@ -88,8 +103,28 @@ def _fit_encoding(frame: pl.DataFrame, target: str, options: LoadOptions) -> Tab
             remedy="name another column with target=, or fill this one",
         )
     task = decide_task(targets[~missing], options.task, images=False)
-    classes = options.classes or class_names(targets[~missing]) if task == "classification" else ()
-    return TableEncoding(columns, target, task, classes)
+    classes: tuple[str, ...] = ()
+    if task == "classification":  # the classes are called what they are called in the file: "10%", not 10
+        targets, missing = _targets(frame[target], task)
+        classes = options.classes or class_names(targets[~missing])
+    numbers = [column.name for column in columns if column.kind == "number"]
+    numbers += [target] if task == "regression" else []
+    notes = [reading_note(plain_text(frame[name])) for name in numbers if is_text(frame[name])]
+    return TableEncoding(columns, target, task, classes), tuple(note for note in notes if note)
+
+
+def _targets(series: pl.Series, task: Literal["auto", Task]) -> tuple[np.ndarray, np.ndarray]:
+    """Raw targets and which are missing. Text is numbers where the task needs them or, with "auto", where it
+    is fractions, percentages and the like; whole numbers as text may be names, and stay text.
+
+    Raises DataError where most of such text is numbers, and some is not.
+    """
+    if task != "classification" and is_text(series):
+        text = plain_text(series)
+        decisive = text if task == "regression" else text.filter(~text.str.contains(r"^[-+]?\d+$"))
+        if mostly_numbers(decisive):
+            return raw_targets(pl.Series(series.name, as_numbers(series)))
+    return raw_targets(series)
 
 
 def _encode(frame: pl.DataFrame, encoding: TableEncoding, options: LoadOptions, words: str) -> Part:
@@ -108,7 +143,7 @@ def _encode(frame: pl.DataFrame, encoding: TableEncoding, options: LoadOptions, 
         bad |= found.bad
     targets = None
     if encoding.target in frame.columns:
-        targets, without = raw_targets(frame[encoding.target])
+        targets, without = _targets(frame[encoding.target], encoding.task)
         if without.any():
             bad |= without
             clause = Values(targets, without, int(without.sum())).describe(encoding.target)

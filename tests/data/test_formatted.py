@@ -1,0 +1,134 @@
+"""Numbers as people write them: read where they can mean one thing only, refused where they cannot."""
+
+from __future__ import annotations
+
+import numpy as np
+import polars as pl
+import pytest
+
+from kilter.data import load
+from kilter.errors import DataError
+
+
+@pytest.fixture
+def write(tmp_path):
+    def write_text(text: str, name: str = "table.csv"):
+        path = tmp_path / name
+        path.write_text(text, encoding="utf-8")
+        return path
+
+    return write_text
+
+
+# Fields of one column, of a file separated so, and the numbers they are.
+READ = [
+    (",", ['"1,000"', "12", '"1,234,567.5"'], [1000, 12, 1234567.5]),
+    (",", ["1 000", "12", "-1 234 567"], [1000, 12, -1234567]),
+    (",", ["1'000", "12", "1'000.25"], [1000, 12, 1000.25]),
+    (",", ["10%", "5.5 %", "-3%"], [10, 5.5, -3]),
+    (",", ["$5", "-$7.5", '"$1,000"'], [5, -7.5, 1000]),
+    (",", ["5 €", '"1,000 €"', "7€"], [5, 1000, 7]),
+    ("\t", ["1,000", "2,500", "3"], [1000, 2500, 3]),
+    (";", ["1,5", "2", "-2,25"], [1.5, 2, -2.25]),
+    (";", ["1,500", "2,25", ",5"], [1.5, 2.25, 0.5]),
+    (";", ["1,5e3", "2", "nan"], [1500, 2, np.nan]),
+    (";", ["10,5 %", "9%", "8,25 %"], [10.5, 9, 8.25]),
+    (";", ["1.5", "2", "2.25"], [1.5, 2, 2.25]),
+]
+
+
+@pytest.mark.parametrize(("separator", "fields", "numbers"), READ, ids=lambda value: str(value)[:30])
+def test_a_column_of_formatted_numbers_is_one_of_numbers(separator, fields, numbers, write):
+    lines = [separator.join(row) for row in zip(fields, "123", "uvu", strict=True)]
+    data = load(write("\n".join([separator.join("aby"), *lines])), skip_bad=True).train
+    assert data.features == ("a", "b")
+    kept = [number for number in numbers if np.isfinite(number)]
+    np.testing.assert_array_equal(data.x[:, 0], np.array(kept, np.float32))
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ('a,y\n"1,5",0\n"2,5",1\n', 'column "a"'),  # a decimal comma, or two marks of one row?
+        ('a,y\n"1,5",0\n"2,500",1\n', '"1,5", in row 0'),
+        ("a,y\n10%,0\n0.1,1\n20%,0\n", '"10%", "20%", in rows 0, 2'),
+        ("a,y\n$5,0\n€6,1\n", '"$5", "€6"'),
+        ("a;b;y\n1,5;1.5;0\n2,5;2;1\n", 'other marks in column "b", decimal commas in column "a"'),
+        ("a;b;y\n1,5;1.000;0\n2,5;2.000;1\n", 'other marks in column "b", decimal commas in column "a"'),
+        ("a;b;y\n1,5;2;0\n2.5;3;1\n", 'other marks in column "a", decimal commas in column "a"'),
+        ("a;y\n1,234,567;0\n2,345,678;1\n", 'other marks in column "a"'),
+        ("a;y\n1,234.5;0\n2,345.5;1\n", 'other marks in column "a"'),
+        ("a;y\n1.000,5;0\n2.000,5;1\n", '"1.000,5", "2.000,5"'),
+        ("a;b;y\n1,5;1;0\n2,5;2;1\nx;3;0\n", '1 entries that are none, such as "x", in row 2'),
+        ("a,y\n1,10%\n2,none\n3,20%\n", 'column "y"'),
+    ],
+)
+def test_what_could_be_two_numbers_is_refused(text, words, write):
+    with pytest.raises(DataError) as refused:
+        load(write(text))
+    assert words in refused.value.received or words in refused.value.expected
+
+
+@pytest.mark.parametrize(
+    "texts", [["12.05.2020", "13.05.2020"], ["2-3", "4-5"], ["1.2.3", "a"], ["10%", "low"]]
+)
+def test_other_texts_stay_categories(texts, write):
+    rows = "".join(f"{text},{i}\n" for i, text in enumerate(texts))
+    assert load(write("a,y\n" + rows)).train.features == tuple(f"a={text}" for text in sorted(texts))
+
+
+def test_a_new_file_is_read_as_the_training_was(write):
+    source = load(write('a,b,y\n"1,000",1,u\n"2,500",2,v\n'))
+    assert source.train.x[:, 0].tolist() == [1000, 2500]
+    new = load(write('a,b\n"3,000",1\n', "new.csv"), encoding=source.encoding)
+    assert new.train.x.tolist() == [[3000, 1]]
+    source = load(write("a;b;y\n1,25;1;u\n2,5;2;v\n"))
+    new = load(write("a;b\n1,500;1\n", "new.csv"), encoding=source.encoding)
+    assert new.train.x.tolist() == [[1.5, 1]]
+
+
+def test_a_column_that_training_did_not_have_says_nothing_about_decimal_marks(write):
+    encoding = load(write("a;y\n1.5;u\n2.5;v\n")).encoding
+    assert load(write("a;more\n1.5;1,5\n", "new.csv"), encoding=encoding).train.x.tolist() == [[1.5]]
+
+
+def test_a_category_of_training_stays_text_in_a_new_file(write):
+    encoding = load(write("a;b;y\n1,5;1,5;u\nbig;2;v\n01;3;u\nx;4;v\n")).encoding
+    new = load(write("a;b\n1,5;1,5\n", "new.csv"), encoding=encoding)
+    assert new.train.features == ("a=01", "a=1,5", "a=big", "a=x", "b")
+    assert new.train.x.tolist() == [[0, 1, 0, 0, 1.5]]
+    new = load(write("a;b\n01;1,5\n", "newer.csv"), encoding=encoding)
+    assert new.train.x.tolist() == [[1, 0, 0, 0, 1.5]]
+
+
+@pytest.mark.parametrize(
+    ("labels", "task", "classes"),
+    [
+        (["1,000.5", "2,000", "3,000", "4,000"], "regression", ()),
+        (["10.5%", "20%", "30%", "40%"], "regression", ()),
+        ([" 1.5", " 2.5", " 3.5", " 4.5"], "regression", ()),
+        (["10%", "20%", "10%", "20%"], "classification", ("10%", "20%")),
+        (["1", "2", "1", "many"], "classification", ("1", "2", "many")),
+    ],
+)
+def test_formatted_targets(labels, task, classes, write):
+    frame = pl.DataFrame({"a": [1, 2, 3, 4], "y": labels})
+    path = write("", "t.csv")
+    frame.write_csv(path, quote_style="non_numeric")
+    source = load(path)
+    assert (source.train.task, source.train.classes) == (task, classes)
+    again = load(path, encoding=source.encoding)
+    np.testing.assert_array_equal(again.train.y, source.train.y)
+
+
+def test_text_may_be_read_as_classes_where_that_is_asked_for(write):
+    path = write("a,y\n1,10%\n2,none\n3,20%\n4,none\n")
+    assert load(path, task="classification").train.classes == ("10%", "20%", "none")
+
+
+def test_the_notes_tell_how_numbers_were_read(write):
+    notes = load(write('a,b,y\n"1,000",10%,0.5\n"2,000",20%,0.25\n')).notes
+    assert 'column "a" is read as numbers: "1,000" is 1000' in notes
+    assert 'column "b" is read as numbers: "10%" is 10' in notes
+    notes = load(write("a;b;y\n1,5;1;u\n2,5;2;v\n")).notes
+    assert 'the comma is read as the decimal mark, as in column "a"' in notes
