@@ -107,12 +107,11 @@ class Runner:
             )
 
     def _compile_for(self, feed: Feed, state: State) -> None:
-        """Compile before the rows are on the device: the compiler's memory is given back when they come."""
-        before = shelf(self.model).seconds
-        for block in feed.awaited():
-            bound = jax.ShapeDtypeStruct((), jnp.int32)
+        """Compile before large rows are on the device; memory that is free is given back before they come."""
+        awaited, bound = list(feed.awaited()), jax.ShapeDtypeStruct((), jnp.int32)
+        for block in awaited:
             self._program((state, block.data, block.order, bound, bound, *self.given), rare=block.rare)
-        if shelf(self.model).seconds > before:
+        if awaited:
             give_back()
 
 
