@@ -210,12 +210,40 @@ def test_skip_bad_trains_on_the_rest(kilter, place, tmp_path):
     assert kilter(*words, "--set", "model.hidden=[3]").code == 0
 
 
-def test_new_data_with_a_class_that_training_never_saw(kilter, place, tmp_path):
-    run = kilter("train", place / "good.toml", "--runs", tmp_path, "--quiet").out.strip()
-    (tmp_path / "new.csv").write_text("size,kind\n1,a\n2,c\n")
-    ended = kilter("evaluate", run, tmp_path / "new.csv")
+@pytest.fixture(scope="module")
+def kinds_run(kilter, place, tmp_path_factory):
+    """A run on the good table: classes a and b by their size."""
+    runs = tmp_path_factory.mktemp("kinds")
+    return kilter("train", place / "good.toml", "--runs", runs, "--quiet").out.strip()
+
+
+@pytest.mark.parametrize(
+    ("rows", "says"),
+    [
+        ("1,a\n2,c\n", '"c", in row 1'),
+        ("1,a\n2,\n", 'target column "kind": 1 missing or NaN in row 1'),
+        ("1,\n2,\n", "2 missing or NaN in rows 0, 1"),
+    ],
+)
+def test_predicting_needs_no_labels_and_evaluating_all(rows, says, kilter, kinds_run, tmp_path):
+    new, bare = tmp_path / "new.csv", tmp_path / "bare.csv"
+    new.write_text("size,kind\n" + rows)
+    bare.write_text("size\n1\n2\n")
+    ended = kilter("predict", kinds_run, new)
+    assert (ended.code, ended.err) == (0, "")
+    assert ended.out == kilter("predict", kinds_run, bare).out
+    ended = kilter("evaluate", kinds_run, new)
     assert ended.code == 2
-    assert '"c"' in ended.err
+    assert says in ended.err
+    assert "of the data" in ended.err or "in the data" in ended.err
+
+
+@pytest.mark.parametrize("command", ["predict", "evaluate"])
+def test_bad_rows_of_new_data_can_be_mended_as_it_says(command, kilter, kinds_run, tmp_path):
+    (tmp_path / "new.csv").write_text("size,kind\n1,a\n,b\n")
+    ended = kilter(command, kinds_run, tmp_path / "new.csv")
+    assert ended.code == 2
+    assert "leave these rows out of the data" in ended.err
 
 
 words = st.text(st.characters(exclude_categories=["Cs"]), max_size=8)

@@ -190,6 +190,20 @@ def test_unlabelled_data_are_read_for_prediction(tmp_path):
     assert new.classes == ("a", "b")
 
 
+@pytest.mark.parametrize(
+    "labels_that_cannot_be_used",
+    [np.array(["a", "z"]), np.array([0.5, np.nan]), np.array([2, 3]), np.zeros((2, 2, 2))],
+)
+def test_labels_that_prediction_cannot_use_are_left_aside(labels_that_cannot_be_used, tmp_path):
+    path = tmp_path / "new.npz"
+    np.savez(path, x=numbers()[:2], y=labels_that_cannot_be_used)
+    assert load(path, unlabelled=True, classes=("a", "b")).train.y is None
+    with pytest.raises(DataError):
+        load(path, classes=("a", "b"))
+    np.savez(path, x=numbers()[:2], y=np.array(["b", "a"]))
+    assert load(path, unlabelled=True, classes=("a", "b")).train.y.tolist() == [1, 0]
+
+
 @pytest.mark.parametrize("kind", ["wrong magic", "too long", "false header", "count", "no labels"])
 def test_damaged_idx_files(kind, tmp_path):
     written = write_idx_folder(tmp_path)

@@ -210,6 +210,20 @@ def test_a_new_file_must_have_the_columns_and_classes_of_training(write):
         load(write("age,y\n1,no\n2,maybe\n", "c.csv"), encoding=encoding)
 
 
+@pytest.mark.parametrize(
+    ("kind", "values"),
+    [("y", ["", "no"]), ("y", ["perhaps", "no"]), ("paid", ["1.5", ""]), ("paid", ["much", "2"])],
+)
+def test_targets_that_prediction_cannot_use_are_left_aside(kind, values, write):
+    encoding = load(write("age,y\n1,no\n2,yes\n" if kind == "y" else "age,paid\n1,0.5\n2,1.5\n")).encoding
+    new = write(f"age,{kind}\n1,{values[0]}\n2,{values[1]}\n", "new.csv")
+    data = load(new, encoding=encoding, unlabelled=True).train
+    assert data.x.tolist() == [[1], [2]]
+    assert data.y is None
+    with pytest.raises(DataError):
+        load(new, encoding=encoding)
+
+
 def test_parquet_shards_and_their_test_part(tmp_path):
     frame = pl.DataFrame({"a": [1.0, 2.0, 3.0, 4.0], "y": ["p", "q", "p", "q"]})
     frame[:2].write_parquet(tmp_path / "train-0.parquet")

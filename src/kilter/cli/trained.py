@@ -50,7 +50,8 @@ def read_for(trained: Trained, source: str, *, target: str | None = None, unlabe
     if record is None:
         return load(source, target=target, unlabelled=unlabelled)
     if record.encoding is not None:
-        return load(source, target=target, encoding=TableEncoding.from_json(record.encoding))
+        encoding = TableEncoding.from_json(record.encoding)
+        return load(source, target=target, encoding=encoding, unlabelled=unlabelled)
     return load(
         source,
         target=target,

@@ -9,9 +9,9 @@ import numpy as np
 from kilter.data.checks import check, find_nonfinite
 from kilter.data.dataset import Dataset, Source, Task
 from kilter.data.encoding import TableEncoding
-from kilter.data.labels import class_indexes, class_names, decide_task
+from kilter.data.labels import class_indexes, class_names, decide_task, if_usable
 from kilter.data.options import LoadOptions
-from kilter.data.paths import name_rows
+from kilter.data.paths import LEAVE_ROWS_OUT, name_rows
 from kilter.errors import DataError
 
 
@@ -44,21 +44,22 @@ class About:
 def assemble(train: Part, test: Part | None, options: LoadOptions, about: About) -> Source:
     """Turn the parts into a checked Source: compact types, labels as indexes, the same classes in both parts.
 
-    Raises DataError where a part has no rows, no labels (unless they are optional), NaN or infinite values
-    (unless ``skip_bad``: then these rows are left out), or labels of unknown classes; OptionError where
-    ``image_size`` is asked of something that is no set of encoded images.
+    Raises DataError where a part has no rows, no labels, NaN or infinite values (unless ``skip_bad``: then
+    these rows are left out), or labels of unknown classes. Where labels are optional, those of a part that
+    cannot all be used are left aside.
     """
-    train = _usable(train, options, about, "training data")
+    train = _usable(train, options, about, options.rows)
     test = None if test is None else _usable(test, options, about, "test data")
     task, classes = _task_and_classes(train, options, about)
 
     def finish(part: Part, words: str, *, training: bool) -> Dataset:
-        y = None if part.targets is None else _encode(part.targets, task, classes, words)
+        targets = part.targets
+        y = None if targets is None else if_usable(lambda: _encode(targets, task, classes, words), options)
         dataset = Dataset(part.x, y, task, classes, about.features, about.name, part.skipped)
         check(dataset, part=words, training=training)
         return dataset
 
-    data = finish(train, "training data", training=options.for_training)
+    data = finish(train, options.rows, training=options.for_training)
     held_out = None if test is None else finish(test, "test data", training=False)
     if held_out is not None and held_out.input_shape != data.input_shape:
         raise DataError(
@@ -103,7 +104,8 @@ def _encode(targets: np.ndarray, task: Task, classes: tuple[str, ...], part: str
 def _usable(part: Part, options: LoadOptions, about: About, words: str) -> Part:
     """The part with compact features and plain targets; rows that are not finite refused or left out."""
     x = compact_features(part.x, about.origin)
-    targets = None if part.targets is None else _plain_targets(part.targets, about.origin)
+    raw = part.targets
+    targets = None if raw is None else if_usable(lambda: _plain_targets(raw, about.origin), options)
     if targets is None and options.labels_required:
         raise DataError(
             expected=f"labels in the {words} ({about.origin})",
@@ -122,6 +124,8 @@ def _usable(part: Part, options: LoadOptions, about: About, words: str) -> Part:
 def _without_nonfinite(part: Part, options: LoadOptions, about: About, words: str) -> Part:
     found = {"features": find_nonfinite(part.x)}
     found["targets"] = None if part.targets is None else find_nonfinite(part.targets)
+    if options.unlabelled and found["targets"]:
+        part, found["targets"] = Part(part.x, None, part.skipped), None
     names = about.features if part.x.ndim == 2 else ()
     clauses = [bad.describe(what, names if what == "features" else ()) for what, bad in found.items() if bad]
     if not clauses:
@@ -130,7 +134,7 @@ def _without_nonfinite(part: Part, options: LoadOptions, about: About, words: st
         raise DataError(
             expected=f"finite values in the {words} ({about.origin}; rows count from 0)",
             received="; ".join(clauses),
-            remedy="correct or fill these values, or load with skip_bad=True to leave these rows out",
+            remedy=f"correct or fill these values, or {LEAVE_ROWS_OUT}",
         )
     bad_rows = np.unique(np.concatenate([bad.rows for bad in found.values() if bad]))
     kept = np.setdiff1d(np.arange(len(part.x)), bad_rows)

@@ -75,8 +75,8 @@ def check(dataset: Dataset, *, part: str = "training data", training: bool = Tru
         raise DataError(
             expected=f"{part} with rows, finite values and valid labels ({dataset.name})",
             received="; ".join(problems),
-            remedy="correct the source (skip_bad=True leaves out rows that are not finite), or choose "
-            "another target or split",
+            remedy="correct the source (training leaves out rows that are not finite with skip_bad=True), or "
+            "choose another target or split",
         )
 
 

@@ -10,7 +10,7 @@ import polars as pl
 
 from kilter.data.encoding import Column
 from kilter.data.formatted import mostly_numbers, numbers_in
-from kilter.data.paths import first_named, name_rows, quote
+from kilter.data.paths import LEAVE_ROWS_OUT, first_named, name_rows, quote
 from kilter.errors import DataError
 
 # A column of more categories is usually a name or an identifier, and its one-hot columns would fill the
@@ -140,6 +140,6 @@ def refuse_text_among_numbers(text: pl.Series) -> NoReturn:
     raise DataError(
         expected=f"numbers in column {quote(text.name)}",
         received=f"{len(bad)} entries that are none, such as {shown}, {name_rows(bad)} (rows count from 0)",
-        remedy="write plain numbers (a decimal point, one unit or none in the whole column), or leave these "
-        "entries empty and load with skip_bad=True",
+        remedy="write plain numbers (a decimal point, one unit or none in the whole column), or "
+        f"{LEAVE_ROWS_OUT}",
     )

@@ -11,16 +11,19 @@ The rule of ``task="auto"``, in order:
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Callable
+from typing import Literal, TypeVar
 
 import numpy as np
 
 from kilter.data.dataset import Task
+from kilter.data.options import LoadOptions
 from kilter.data.paths import first_named, name_rows, nearest_name, quote
 from kilter.errors import DataError
 
 # Ratings and grades have up to about 20 steps; counts and prices have more. Say task= where this is wrong.
 MAX_CLASSES_AUTO = 20
+Read = TypeVar("Read")
 
 
 def decide_task(
@@ -56,6 +59,16 @@ def decide_task(
     distinct = len(np.unique(targets))
     few = distinct <= MAX_CLASSES_AUTO and distinct * 2 <= len(targets)
     return "classification" if images or few else "regression"
+
+
+def if_usable(read: Callable[[], Read], options: LoadOptions) -> Read | None:
+    """What ``read`` makes of labels; None where it refuses them and, to predict, none are needed."""
+    try:
+        return read()
+    except DataError:
+        if options.unlabelled:
+            return None
+        raise
 
 
 def is_one_hot(targets: np.ndarray) -> bool:

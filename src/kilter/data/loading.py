@@ -35,10 +35,11 @@ def load(
         task: "auto" decides by the rule in :mod:`kilter.data.labels`.
         skip_bad: leave out rows with missing, NaN or infinite values and images that cannot be decoded; each
             is listed in ``Dataset.skipped``. Otherwise they are errors.
-        encoding: of a training before: read a table exactly as then; labels may be absent.
+        encoding: of a training before: read a table exactly as then; the target column may be absent.
         classes: of a training before, for data that are no table: labels become its indexes.
         image_size: (height, width) to which encoded images are resized; without it they must have one size.
-        unlabelled: labels may be absent (prediction).
+        unlabelled: labels are not needed (prediction): where they are not all there and known, the data have
+            none.
 
     Raises:
         DataError: the source is missing, empty, damaged, of no known kind, or not fit to be trained on.

@@ -47,6 +47,11 @@ class LoadOptions:
         return not self.unlabelled and self.encoding is None
 
     @property
+    def rows(self) -> str:
+        """What messages call the rows that are not the source's own test part."""
+        return "training data" if self.for_training else "data"
+
+    @property
     def for_training(self) -> bool:
         """Whether the data define the classes themselves, so that at least two must be there."""
         return not self.unlabelled and self.encoding is None and self.classes is None

@@ -13,10 +13,10 @@ from kilter.data.columns import raw_targets
 from kilter.data.dataset import Source
 from kilter.data.folders import TEST_NAMES, TRAIN_NAMES
 from kilter.data.images import decode_images
-from kilter.data.labels import label_name
+from kilter.data.labels import if_usable, label_name
 from kilter.data.options import LoadOptions
 from kilter.data.parquet_pages import require_sound_headers
-from kilter.data.paths import first_named, name_rows, quote, require_file
+from kilter.data.paths import LEAVE_ROWS_OUT, first_named, name_rows, quote, require_file
 from kilter.data.tables import UNREADABLE, choose_target, table_source
 from kilter.errors import DataError
 from kilter.words import first_line
@@ -125,7 +125,10 @@ def _image_part(
     )
     if label is None or label not in frame.columns:
         return Part(decoded.x, None, decoded.skipped)
-    targets, missing = raw_targets(frame[label].gather(decoded.positions))
+    found = if_usable(lambda: raw_targets(frame[label].gather(decoded.positions)), options)
+    if found is None or (options.unlabelled and found[1].any()):
+        return Part(decoded.x, None, decoded.skipped)
+    targets, missing = found
     kept, skipped = ~missing, decoded.skipped
     if missing.any():
         rows = decoded.positions[missing]
@@ -133,7 +136,7 @@ def _image_part(
             raise DataError(
                 expected=f"a label in column {quote(label)} for every image",
                 received=f"{len(rows)} missing {name_rows(rows)} (rows count from 0)",
-                remedy="fill the labels, or load with skip_bad=True to leave these rows out",
+                remedy=f"fill the labels, or {LEAVE_ROWS_OUT}",
             )
         skipped += (f"{len(rows)} rows without a label left out, {name_rows(rows)}",)
     x, targets = decoded.x, targets if classes is None else _by_name(targets, classes)

@@ -12,6 +12,8 @@ from kilter.errors import DataError
 
 # How many rows, files or columns a message names before it only counts.
 NAMED_IN_MESSAGES = 5
+# What can be done about bad rows by whoever trains, and by whoever predicts and has no skip_bad.
+LEAVE_ROWS_OUT = "leave these rows out of the data (training does it with skip_bad=True)"
 
 
 def require_file(path: Path) -> int:

@@ -20,9 +20,9 @@ from kilter.data.columns import (
 from kilter.data.dataset import Source, Task
 from kilter.data.encoding import TableEncoding
 from kilter.data.formatted import mostly_numbers, reading_note
-from kilter.data.labels import class_names, decide_task
+from kilter.data.labels import class_names, decide_task, if_usable
 from kilter.data.options import LoadOptions
-from kilter.data.paths import first_named, name_rows, nearest_name, quote
+from kilter.data.paths import LEAVE_ROWS_OUT, first_named, name_rows, nearest_name, quote
 from kilter.errors import DataError
 
 # What polars raises for a file that is damaged, or of another kind than its name says.
@@ -59,7 +59,7 @@ def table_source(
         encoding, more = _fit_encoding(frame, target, options)
         notes += more
     about = About(about.kind, about.origin, about.name, encoding.features, encoding=encoding, notes=notes)
-    train_part = _encode(frame, encoding, options, f"training data {about.origin}")
+    train_part = _encode(frame, encoding, options, f"{options.rows} {about.origin}")
     test_part = None if test is None else _encode(test, encoding, options, f"test data {about.origin}")
     return assemble(train_part, test_part, options, about)
 
@@ -141,23 +141,34 @@ def _encode(frame: pl.DataFrame, encoding: TableEncoding, options: LoadOptions, 
     bad = np.zeros(frame.height, bool)
     for found in values.values():
         bad |= found.bad
-    targets = None
-    if encoding.target in frame.columns:
-        targets, without = _targets(frame[encoding.target], encoding.task)
-        if without.any():
-            bad |= without
-            clause = Values(targets, without, int(without.sum())).describe(encoding.target)
-            problems.append(f"target {clause}")
+    found = _labels(frame, encoding, options)
+    targets, without = (None, bad) if found is None else found
+    if without.any() and targets is not None:
+        bad |= without
+        clause = Values(targets, without, int(without.sum())).describe(encoding.target)
+        problems.append(f"target {clause}")
     if problems and (not options.skip_bad or bad.all()):
         raise DataError(
             expected=f"a finite number or a category in every field of the {words} (rows count from 0)",
             received="; ".join(problems),
-            remedy="fill or correct these fields, or load with skip_bad=True to leave these rows out",
+            remedy=f"fill or correct these fields, or {LEAVE_ROWS_OUT}",
         )
     skipped = (f"{int(bad.sum())} rows left out, {name_rows(np.flatnonzero(bad))}",) if bad.any() else ()
     kept = ~bad
     x = _features(encoding, values, kept)
     return Part(x, None if targets is None else targets[kept], skipped)
+
+
+def _labels(
+    frame: pl.DataFrame, encoding: TableEncoding, options: LoadOptions
+) -> tuple[np.ndarray, np.ndarray] | None:
+    """Raw targets and which are missing. None where the frame has no target column or, to predict, one that
+    is not filled throughout.
+    """
+    if encoding.target not in frame.columns:
+        return None
+    found = if_usable(lambda: _targets(frame[encoding.target], encoding.task), options)
+    return None if found is not None and options.unlabelled and found[1].any() else found
 
 
 def _features(encoding: TableEncoding, values: dict[str, Values], kept: np.ndarray) -> np.ndarray:
