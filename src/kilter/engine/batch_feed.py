@@ -89,14 +89,19 @@ class BatchFeed:
         if steps == 0:
             raise _without_batches()
         if self.most is not None and steps < self.most:
-            warnings.warn(
-                f"The data ended after {steps} of {self.most} batches, and the epoch with them: "
-                "let the source have as many, or pass fewer steps.",
-                stacklevel=2,
-            )
+            warn_of_end(steps, self.most)
 
     def _used(self, batch: Batch) -> Batch:
         return (batch[0], None, None) if self.inputs_only else batch
+
+
+def warn_of_end(found: int, asked: int) -> None:
+    """Warn that an epoch has fewer batches than were asked for, as Keras does."""
+    warnings.warn(
+        f"The data end after {found} of {asked} batches, and the epoch with them: "
+        "let them have as many, or pass fewer steps.",
+        stacklevel=3,
+    )
 
 
 def room(batch: Batch) -> int:

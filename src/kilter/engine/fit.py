@@ -15,7 +15,7 @@ import numpy as np
 from keras.src.utils.python_utils import is_default
 
 from kilter.engine.augmenting import Augment, as_augmentation, check_augmentation
-from kilter.engine.batch_feed import BatchFeed
+from kilter.engine.batch_feed import BatchFeed, warn_of_end
 from kilter.engine.batches import check_batch_size, collect, is_array, split
 from kilter.engine.bridge import build
 from kilter.engine.cadence import measuring
@@ -47,6 +47,8 @@ def fit(
     schedule: Schedule | Performance | None = None,
     augment: Augment | None = None,
     initial_epoch: int = 0,
+    steps_per_epoch: int | None = None,
+    validation_steps: int | None = None,
     validation_batch_size: int | None = None,
     validation_freq: int = 1,
     evaluate_training: bool = False,
@@ -63,19 +65,18 @@ def fit(
     check_batch_size(batch_size)
     check_whole_numbers(epochs=epochs, initial_epoch=initial_epoch, seed=seed)
     check_whole_numbers(1, validation_freq=validation_freq, validation_batch_size=validation_batch_size or 1)
+    check_steps(steps_per_epoch=steps_per_epoch, validation_steps=validation_steps)
     check_schedule(model, schedule, validated=validation_data is not None or bool(validation_split))
     augmentation, shown = as_augmentation(augment), _verbosity(verbose)
     if validation_split and validation_data is None:
         (x, y, sample_weight), validation_data = split(x, y, sample_weight, validation_split)
-    feed = training_feed(x, y, sample_weight, class_weight, Order(batch_size, shuffle, seed, most_batches))
+    order = Order(batch_size, shuffle, seed, most_batches)
+    feed = training_feed(x, y, sample_weight, class_weight, order, steps=steps_per_epoch)
     prepare(model, feed)
     if augmentation is not None:
         check_augmentation(model, augmentation, feed.example())
     evaluated_in = validation_batch_size or batch_size
-    training_rows = (
-        _as_validated(feed, evaluated_in, weighted=class_weight is None) if evaluate_training else None
-    )
-    validation = _validation(model, validation_data, evaluated_in)
+    training_rows = _as_validated(feed, evaluated_in, class_weight) if evaluate_training else None
     history = History()
     own = [*measuring(history, feed, measure), *([] if schedule is None else [RateKeeper(schedule)])]
     told = _callback_list(model, history, [own, callbacks], shown, epochs, feed.steps)
@@ -87,7 +88,7 @@ def fit(
         epochs=epochs,
         initial_epoch=initial_epoch,
         training_rows=training_rows,
-        validation=validation,
+        validation=_validation(model, validation_data, evaluated_in, validation_steps),
         validation_every=validation_freq,
         schedule=None if isinstance(schedule, Performance) else schedule,
         augmentation=augmentation,
@@ -104,18 +105,26 @@ def training_feed(
     class_weight: Mapping[int, float] | None,
     order: Order,
     *,
+    steps: int | None = None,
     once: bool = False,
 ) -> AnyFeed:
     """The feed that fits the kind of data: resident arrays, arrays too large for the device, or batches.
 
-    ``once``: there will be one epoch.
+    ``steps``: batches an epoch, of arrays the first ones of its order. ``once``: there will be one epoch.
     """
     if not is_array(x):
         _check_alone(y=y, sample_weight=sample_weight, class_weight=class_weight)
-        return BatchFeed(x, order, once=once)
+        return BatchFeed(x, order, most=steps, once=once)
     if must_stream(x):
-        return StreamFeed.of(x, y, sample_weight, class_weight, order)
-    return ResidentFeed(collect(x, y, sample_weight, class_weight, wait=True), order)
+        feed = StreamFeed.of(x, y, sample_weight, class_weight, order)
+    else:
+        feed = ResidentFeed(collect(x, y, sample_weight, class_weight, wait=True), order)
+    if steps is None or steps == feed.steps:
+        return feed
+    if steps > feed.steps:
+        warn_of_end(feed.steps, steps)
+        return feed
+    return replace(feed, order=replace(order, most=steps))
 
 
 def _check_alone(**others: Any) -> None:
@@ -128,7 +137,7 @@ def _check_alone(**others: Any) -> None:
         )
 
 
-def _as_validated(feed: AnyFeed, batch_size: int, *, weighted: bool) -> AnyFeed:
+def _as_validated(feed: AnyFeed, batch_size: int, class_weight: Mapping[int, float] | None) -> AnyFeed:
     """The training rows as validation data are taken: in their order, and without weights of classes."""
     if isinstance(feed, BatchFeed):
         raise OptionError(
@@ -137,19 +146,21 @@ def _as_validated(feed: AnyFeed, batch_size: int, *, weighted: bool) -> AnyFeed:
             remedy="pass x and y as arrays, or leave evaluate_training out",
         )
     x, y, weights = feed.rows.data
-    rows = replace(feed.rows, data=(x, y, weights if weighted else None))
+    rows = replace(feed.rows, data=(x, y, weights if class_weight is None else None))
     return replace(feed, rows=rows, order=Order(batch_size, shuffle=False, seed=0))
 
 
-def validation_feed(data: Any, batch_size: int) -> AnyFeed:
-    """The feed of ``validation_data``: ``(x, y)``, ``(x, y, sample_weight)`` or an iterable of batches."""
+def validation_feed(data: Any, batch_size: int, steps: int | None = None) -> AnyFeed:
+    """The feed of ``validation_data``: ``(x, y)``, ``(x, y, sample_weight)`` or an iterable of batches.
+
+    ``steps``: no more batches are used than these first ones.
+    """
     order = Order(batch_size, shuffle=False, seed=0)
     is_pair = isinstance(data, tuple) or (isinstance(data, list) and is_array(data))  # Keras takes lists too
     if is_pair and len(data) in (2, 3):
-        return training_feed(data[0], data[1], data[2] if len(data) == 3 else None, None, order)
-    if is_array(data):
-        return training_feed(data, None, None, None, order)
-    return BatchFeed(data, order)
+        x, y, weights = (*data, None)[:3]
+        return training_feed(x, y, weights, None, order, steps=steps)
+    return training_feed(data, None, None, None, order, steps=steps)
 
 
 def prepare(model: keras.Model, feed: AnyFeed, *, training: bool = True) -> None:
@@ -160,10 +171,10 @@ def prepare(model: keras.Model, feed: AnyFeed, *, training: bool = True) -> None
     _check(model, feed)
 
 
-def _validation(model: keras.Model, data: Any, batch_size: int) -> AnyFeed | None:
+def _validation(model: keras.Model, data: Any, batch_size: int, steps: int | None) -> AnyFeed | None:
     if data is None:
         return None
-    feed = validation_feed(data, batch_size)
+    feed = validation_feed(data, batch_size, steps)
     _check(model, feed)
     return feed
 
@@ -185,6 +196,11 @@ def check_whole_numbers(least: int = 0, **options: Any) -> None:
                 received=f"{name}={value!r}",
                 remedy=f"pass {name} as an int",
             )
+
+
+def check_steps(**options: int | None) -> None:
+    """Raise :class:`OptionError` unless each option, by its name, is None or a number of steps."""
+    check_whole_numbers(1, **{name: value for name, value in options.items() if value is not None})
 
 
 def _callback_list(

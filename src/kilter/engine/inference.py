@@ -21,7 +21,7 @@ from kilter.engine.batches import Rows, check_batch_size, is_array, row_count
 from kilter.engine.bridge import build_forward, fitting
 from kilter.engine.checks import check_inputs
 from kilter.engine.feed import Block, Order
-from kilter.engine.fit import AnyFeed, prepare, training_feed
+from kilter.engine.fit import AnyFeed, check_steps, prepare, training_feed
 from kilter.engine.loop import evaluate_feed, testing
 from kilter.engine.program import owners, shelf, take
 
@@ -31,28 +31,39 @@ _WIDEST = 8  # bytes of a number of the widest type
 
 
 def evaluate(
-    model: keras.Model, x: Any, y: Any = None, *, sample_weight: Any = None, batch_size: int = 256
+    model: keras.Model,
+    x: Any,
+    y: Any = None,
+    *,
+    sample_weight: Any = None,
+    batch_size: int = 256,
+    steps: int | None = None,
 ) -> dict[str, float]:
     """Loss and metrics of a compiled model by name, as ``model.evaluate(..., return_dict=True)``.
 
     ``x`` may be an iterable of batches ``(x, y)`` or ``(x, y, sample_weight)``, too, or a generator of them.
+    ``steps``: the first so many batches are used, None for all.
     Metrics are exact means over the rows, also when the last batch is smaller. Neither weights nor
     batch-normalisation statistics change. Raises :class:`~kilter.errors.DataError` for data that do not fit.
     """
     check_batch_size(batch_size)
-    feed = training_feed(x, y, sample_weight, None, Order(batch_size, shuffle=False, seed=0), once=True)
+    check_steps(steps=steps)
+    order = Order(batch_size, shuffle=False, seed=0)
+    feed = training_feed(x, y, sample_weight, None, order, steps=steps, once=True)
     prepare(model, feed, training=False)
     return evaluate_feed(model, testing(model), feed)
 
 
-def predict(model: keras.Model, x: Any, *, batch_size: int = 256) -> Any:
+def predict(model: keras.Model, x: Any, *, batch_size: int = 256, steps: int | None = None) -> Any:
     """The model's outputs in inference mode as NumPy arrays, rows first, in the structure the model returns.
 
-    ``x`` may be an iterable of batches, too, of whose parts only the first is used. The model need not be
-    compiled. Raises :class:`~kilter.errors.DataError` for inputs that do not fit.
+    ``x`` may be an iterable of batches, too, of whose parts only the first is used. ``steps``: the first so
+    many batches are used, None for all. The model need not be compiled. Raises
+    :class:`~kilter.errors.DataError` for inputs that do not fit.
     """
     check_batch_size(batch_size)
-    feed = _inputs_feed(x, batch_size)
+    check_steps(steps=steps)
+    feed = _inputs_feed(x, batch_size, steps)
     example, _, _ = feed.example()
     size = row_count(x=example)
     check_inputs(model, Rows((example, None, None), size))
@@ -67,12 +78,12 @@ def predict(model: keras.Model, x: Any, *, batch_size: int = 256) -> Any:
     return jax.tree.map(lambda *arrays: np.concatenate(arrays), *parts)
 
 
-def _inputs_feed(x: Any, batch_size: int) -> AnyFeed:
+def _inputs_feed(x: Any, batch_size: int, steps: int | None) -> AnyFeed:
     if not is_array(x):
-        return BatchFeed(x, once=True, inputs_only=True)
+        return BatchFeed(x, most=steps, once=True, inputs_only=True)
     # Fewer rows than a batch are one of their own.
     order = Order(min(batch_size, row_count(x=x)), shuffle=False, seed=0)
-    return training_feed(x, None, None, None, order)
+    return training_feed(x, None, None, None, order, steps=steps)
 
 
 def _predict_block(model: keras.Model, variables: Any, block: Block, rows: int) -> Iterator[Any]:

@@ -36,6 +36,8 @@ def fit(
     augment: Augment | None = None,
     run: str | Path | None = None,
     initial_epoch: int = 0,
+    steps_per_epoch: int | None = None,
+    validation_steps: int | None = None,
     validation_batch_size: int | None = None,
     validation_freq: int = 1,
     evaluate_training: bool = False,
@@ -55,8 +57,9 @@ def fit(
         validation_split: the share of the rows cut off the end for validation, before any shuffling.
         batch_size: rows a step; the last step of an epoch takes what is left.
         epochs: the epoch to stop before; ``initial_epoch``: the one to begin with.
-        shuffle: a new order each epoch, drawn from ``seed`` and the epoch's number. Dropout and the like draw
-            from Keras's own seed generators, which the model carries.
+        shuffle: a new order each epoch, drawn from ``seed`` and the epoch's number, of rows or of the batches
+            of a ``keras.utils.PyDataset``. Dropout and the like draw from Keras's own seed generators, which
+            the model carries.
         class_weight: a weight for each class's rows; or ``sample_weight``: one for each row.
         callbacks: Keras callbacks. Epoch-level ones work as in Keras; batch-level ones are called at the end
             of each compiled chunk, with the number of its last batch.
@@ -69,6 +72,10 @@ def fit(
             Validation data stay as they are.
         run: a folder in which a run directory is made: history, TensorBoard events, checkpoints, the best
             weights. The model then ends with its best weights, by validation loss if there is one.
+        steps_per_epoch: batches an epoch, None for all. Of an iterable of batches, the next epoch goes on
+            where this one ended, so that it may be a generator or have no end; of arrays, each epoch takes
+            the first ones of its order.
+        validation_steps: validate on so many batches, the first ones; None for all.
         validation_batch_size: ``batch_size`` if None.
         validation_freq: validate every so many epochs.
         evaluate_training: measure the training rows as the validation data are measured: in inference mode,
@@ -112,6 +119,8 @@ def fit(
             schedule=schedule,
             augment=augment,
             initial_epoch=initial_epoch,
+            steps_per_epoch=steps_per_epoch,
+            validation_steps=validation_steps,
             validation_batch_size=validation_batch_size,
             validation_freq=validation_freq,
             evaluate_training=evaluate_training,
@@ -121,13 +130,16 @@ def fit(
         )
         return _examined(history, model, two_rows(x), batch_size)
 
-    told = list(callbacks or ()) if isinstance(callbacks, Sequence | None) else [callbacks]
     if run is None:
-        return train(told)
+        return train(_listed(callbacks))
     from kilter.runs.keeping import keep
 
     held = validation_data is not None or bool(validation_split)
-    return keep(model, Path(run), seed, told, train, validated=held)
+    return keep(model, Path(run), seed, _listed(callbacks), train, validated=held)
+
+
+def _listed(callbacks: Any) -> list[Any]:
+    return list(callbacks or ()) if isinstance(callbacks, Sequence | None) else [callbacks]
 
 
 def _examined(history: History, model: keras.Model, rows: Any, batch_size: int) -> History:
