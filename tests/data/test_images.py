@@ -82,6 +82,32 @@ def test_nothing_good_is_an_error_even_when_skipping(write):
         load(write([b"x", b"y", b"z"]), skip_bad=True)
 
 
+@pytest.mark.parametrize("kind", ["folder", "text", "declared", "numbers"])
+def test_a_class_whose_images_are_all_left_out_is_an_error(kind, good, tmp_path):
+    damaged = [b"x" if label == 1 else content for content, label in zip(good, labels(), strict=True)]
+    if kind == "folder":
+        path = write_image_folder(tmp_path).path
+        for file in (path / "dog").iterdir():
+            file.write_bytes(b"x")
+    else:
+        path = tmp_path / "images.parquet"
+        frame = pl.DataFrame({"image": damaged, "label": names() if kind == "text" else labels()})
+        features = {"label": {"names": list(CLASSES), "_type": "ClassLabel"}}
+        metadata = {"huggingface": json.dumps({"info": {"features": features}})}
+        frame.write_parquet(path, metadata=metadata if kind == "declared" else None)
+    with pytest.raises(DataError, match=f'none of class "{"1" if kind == "numbers" else "dog"}"'):
+        load(path, skip_bad=True)
+    assert len(load(path, skip_bad=True, unlabelled=True).train) == 12
+
+
+def test_a_declared_class_that_never_had_an_image_may_stay(good, tmp_path):
+    path = tmp_path / "images.parquet"
+    features = {"label": {"names": [*CLASSES, "unicorn"], "_type": "ClassLabel"}}
+    metadata = {"huggingface": json.dumps({"info": {"features": features}})}
+    pl.DataFrame({"image": [b"x", *good[1:]], "label": labels()}).write_parquet(path, metadata=metadata)
+    assert load(path, skip_bad=True).train.classes[3] == "unicorn"
+
+
 def test_the_first_odd_size_is_named(good, write):
     good[5] = png(np.zeros((3, 4, 3), np.uint8))
     with pytest.raises(DataError) as caught:

@@ -12,7 +12,7 @@ from kilter.data import NAMED_SETS, TableEncoding, libraries, load
 from kilter.data.encoding import Column
 from kilter.errors import DataError, OptionError
 
-from .writers import idx_bytes, labels, numbers, pictures, write_csv, write_idx_folder, write_npz
+from .writers import idx_bytes, labels, names, numbers, pictures, write_csv, write_idx_folder, write_npz
 
 SHARED = os.environ.get("KILTER_DATA")
 
@@ -163,6 +163,29 @@ def test_nonfinite_rows_are_counted_named_and_skipped_on_request(tmp_path):
     assert len(kept) == 15
     assert "3 rows left out, in rows 3, 9, 11" in kept.skipped[0]
     assert np.isfinite(kept.x).all()
+
+
+@pytest.mark.parametrize("task", ["auto", "classification", "regression"])
+@pytest.mark.parametrize("y", [np.array(list("abab")), np.arange(4.0)], ids=["text", "numbers"])
+@pytest.mark.parametrize("rows", [4, 0])
+def test_nothing_left_is_an_error_whatever_the_task(task, y, rows, tmp_path):
+    path = tmp_path / "arrays.npz"
+    np.savez(path, x=np.full((rows, 4), np.nan), y=y[:rows])
+    with pytest.raises(DataError) as caught:
+        load(path, skip_bad=True, task=task)
+    assert caught.value.received.startswith("16 NaN" if rows else "0 rows")
+
+
+def test_a_class_whose_rows_are_all_left_out_is_an_error(tmp_path):
+    x, path = numbers(), tmp_path / "arrays.npz"
+    x[labels() == 1] = np.nan
+    x[0] = np.nan
+    for y, name in ((labels(), "1"), (np.array(names()), "dog"), (np.eye(3)[labels()], "1")):
+        np.savez(path, x=x, y=y)
+        with pytest.raises(DataError, match=f'none of class "{name}"'):
+            load(path, skip_bad=True)
+    np.savez(path, x=x, y=np.where(labels() == 1, 0.5, 1.5))  # numbers are no classes
+    assert len(load(path, skip_bad=True).train) == 11
 
 
 def test_labels_of_a_file_follow_the_classes_of_training(tmp_path):

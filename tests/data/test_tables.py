@@ -167,6 +167,17 @@ def test_bad_rows_are_left_out_on_request(write):
     assert data.skipped == ("3 rows left out, in rows 1, 2, 3",)
 
 
+def test_a_class_whose_rows_are_all_left_out_is_an_error(write):
+    text = "a,y\n1,u\n,v\n3,w\n4,\n5,u\n"
+    with pytest.raises(DataError, match='none of class "v"'):
+        load(write(text), skip_bad=True)
+    encoding = load(write("a,y\n1,u\n2,v\n3,w\n")).encoding
+    new = load(
+        write(text, "new.csv"), encoding=encoding, skip_bad=True
+    )  # to evaluate, no class has to be there
+    assert new.train.y.tolist() == [0, 2, 0]
+
+
 def test_nothing_left_after_skipping_is_an_error(write):
     with pytest.raises(DataError):
         load(write("a,b,y\n1,,0\n,2,1\n"), skip_bad=True)

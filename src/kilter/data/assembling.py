@@ -2,26 +2,33 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from kilter.data.checks import check, find_nonfinite
 from kilter.data.dataset import Dataset, Source, Task
 from kilter.data.encoding import TableEncoding
-from kilter.data.labels import class_indexes, class_names, decide_task, if_usable
+from kilter.data.labels import class_indexes, class_names, decide_task, if_usable, lost_labels
 from kilter.data.options import LoadOptions
-from kilter.data.paths import LEAVE_ROWS_OUT, name_rows
+from kilter.data.paths import LEAVE_ROWS_OUT, first_named, name_rows, quote
 from kilter.errors import DataError
 
 
 @dataclass(frozen=True, eq=False)
 class Part:
-    """Features and raw targets of one part of a source; targets are text, numbers, or None (no labels)."""
+    """Features and raw targets of one part of a source.
+
+    Attributes:
+        targets: text, numbers, or None (no labels).
+        skipped: a line for each bad row, file or kind of row that was left out.
+        lost: names of the labels that only rows left out have.
+    """
 
     x: np.ndarray
     targets: np.ndarray | None
     skipped: tuple[str, ...] = ()
+    lost: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -51,6 +58,8 @@ def assemble(train: Part, test: Part | None, options: LoadOptions, about: About)
     train = _usable(train, options, about, options.rows)
     test = None if test is None else _usable(test, options, about, "test data")
     task, classes = _task_and_classes(train, options, about)
+    if options.for_training and task == "classification":
+        _refuse_lost_classes(train.lost)
 
     def finish(part: Part, words: str, *, training: bool) -> Dataset:
         targets = part.targets
@@ -118,29 +127,52 @@ def _usable(part: Part, options: LoadOptions, about: About, words: str) -> Part:
             received=f"{len(targets)} labels",
             remedy="check that features and labels belong together and none is cut short",
         )
-    return _without_nonfinite(Part(x, targets, part.skipped), options, about, words)
+    if not len(x):
+        raise DataError(
+            expected=f"rows in the {words} ({about.origin})",
+            received="0 rows",
+            remedy="check that the source is whole and the right one",
+        )
+    return _without_nonfinite(replace(part, x=x, targets=targets), options, about, words)
 
 
 def _without_nonfinite(part: Part, options: LoadOptions, about: About, words: str) -> Part:
     found = {"features": find_nonfinite(part.x)}
     found["targets"] = None if part.targets is None else find_nonfinite(part.targets)
     if options.unlabelled and found["targets"]:
-        part, found["targets"] = Part(part.x, None, part.skipped), None
+        part, found["targets"] = replace(part, targets=None), None
     names = about.features if part.x.ndim == 2 else ()
     clauses = [bad.describe(what, names if what == "features" else ()) for what, bad in found.items() if bad]
     if not clauses:
         return part
-    if not options.skip_bad:
+    bad = np.zeros(len(part.x), bool)
+    for values in found.values():
+        bad[[] if values is None else values.rows] = True
+    if not options.skip_bad or bad.all():
         raise DataError(
             expected=f"finite values in the {words} ({about.origin}; rows count from 0)",
             received="; ".join(clauses),
             remedy=f"correct or fill these values, or {LEAVE_ROWS_OUT}",
         )
-    bad_rows = np.unique(np.concatenate([bad.rows for bad in found.values() if bad]))
-    kept = np.setdiff1d(np.arange(len(part.x)), bad_rows)
-    line = f"{words}: {len(bad_rows)} rows left out, {name_rows(bad_rows)}: NaN or infinite values"
-    targets = None if part.targets is None else part.targets[kept]
-    return Part(part.x[kept], targets, (*part.skipped, line))
+    line = f"{words}: {bad.sum()} rows left out, {name_rows(np.flatnonzero(bad))}: NaN or infinite values"
+    skipped = (*part.skipped, line)
+    if part.targets is None:
+        return replace(part, x=part.x[~bad], skipped=skipped)
+    labelled = np.isin(
+        np.arange(len(bad)), [] if found["targets"] is None else found["targets"].rows, invert=True
+    )
+    lost = part.lost + lost_labels(part.targets[labelled], ~bad[labelled])
+    return Part(part.x[~bad], part.targets[~bad], skipped, lost)
+
+
+def _refuse_lost_classes(lost: tuple[str, ...]) -> None:
+    """A class whose rows are all left out cannot be learnt, and nobody asked for a model without it."""
+    if lost:
+        raise DataError(
+            expected="a good row of every class, where bad ones are left out",
+            received=f"none of class {first_named(map(quote, lost))}",
+            remedy="correct rows of these classes, or remove the classes from the data",
+        )
 
 
 def compact_features(x: np.ndarray, origin: str) -> np.ndarray:

@@ -9,6 +9,7 @@ import numpy as np
 from kilter.data.assembling import About, Part, assemble
 from kilter.data.dataset import Source
 from kilter.data.images import decode_images
+from kilter.data.labels import lost_labels
 from kilter.data.options import LoadOptions
 from kilter.data.paths import first_named, quote
 from kilter.errors import DataError
@@ -101,11 +102,15 @@ def _part(folder: Path, options: LoadOptions) -> tuple[Part, tuple[str, ...], tu
         skip_bad=options.skip_bad,
     )
     labelled = classes.keys() != {""}
-    targets = np.array(labels)[decoded.positions] if labelled else None
     notes = (
         (f"{others} entries of the folders in {folder} are no images and are left aside",) if others else ()
     )
-    return Part(decoded.x, targets, decoded.skipped), tuple(classes) if labelled else (), notes
+    if not labelled:
+        return Part(decoded.x, None, decoded.skipped), (), notes
+    targets, good = np.array(labels), np.zeros(len(labels), bool)
+    good[decoded.positions] = True
+    part = Part(decoded.x, targets[good], decoded.skipped, lost_labels(targets, good))
+    return part, tuple(classes), notes
 
 
 def _content(path: Path) -> bytes | None:

@@ -71,6 +71,20 @@ def if_usable(read: Callable[[], Read], options: LoadOptions) -> Read | None:
         raise
 
 
+def lost_labels(targets: np.ndarray, kept: np.ndarray) -> tuple[str, ...]:
+    """Names of the labels, among raw targets without missing ones, that no row in ``kept`` (a mask) has.
+
+    Example:
+        >>> lost_labels(np.array(["cat", "dog", "cat"]), np.array([True, False, True]))
+        ('dog',)
+    """
+    if kept.all():
+        return ()
+    if is_one_hot(targets):
+        targets = targets.argmax(axis=1)
+    return () if targets.ndim != 1 else class_names(np.setdiff1d(targets[~kept], targets[kept]))
+
+
 def is_one_hot(targets: np.ndarray) -> bool:
     """Whether every row of ``[n, k]`` with k of 2 or more is one 1 among zeros."""
     if targets.ndim != 2 or targets.shape[1] < 2 or targets.dtype.kind not in "biuf":

@@ -13,7 +13,7 @@ from kilter.data.columns import raw_targets
 from kilter.data.dataset import Source
 from kilter.data.folders import TEST_NAMES, TRAIN_NAMES
 from kilter.data.images import decode_images
-from kilter.data.labels import if_usable, label_name
+from kilter.data.labels import if_usable, label_name, lost_labels
 from kilter.data.options import LoadOptions
 from kilter.data.parquet_pages import require_sound_headers
 from kilter.data.paths import LEAVE_ROWS_OUT, first_named, name_rows, quote, require_file
@@ -125,22 +125,25 @@ def _image_part(
     )
     if label is None or label not in frame.columns:
         return Part(decoded.x, None, decoded.skipped)
-    found = if_usable(lambda: raw_targets(frame[label].gather(decoded.positions)), options)
+    found = if_usable(lambda: raw_targets(frame[label]), options)
     if found is None or (options.unlabelled and found[1].any()):
         return Part(decoded.x, None, decoded.skipped)
     targets, missing = found
-    kept, skipped = ~missing, decoded.skipped
-    if missing.any():
-        rows = decoded.positions[missing]
+    unlabelled, skipped = decoded.positions[missing[decoded.positions]], decoded.skipped
+    if len(unlabelled):
         if not options.skip_bad:
             raise DataError(
                 expected=f"a label in column {quote(label)} for every image",
-                received=f"{len(rows)} missing {name_rows(rows)} (rows count from 0)",
+                received=f"{len(unlabelled)} missing {name_rows(unlabelled)} (rows count from 0)",
                 remedy=f"fill the labels, or {LEAVE_ROWS_OUT}",
             )
-        skipped += (f"{len(rows)} rows without a label left out, {name_rows(rows)}",)
-    x, targets = decoded.x, targets if classes is None else _by_name(targets, classes)
-    return Part(x[kept], targets[kept], skipped) if missing.any() else Part(x, targets, skipped)
+        skipped += (f"{len(unlabelled)} rows without a label left out, {name_rows(unlabelled)}",)
+    targets = targets if classes is None else _by_name(targets, classes)
+    labelled = ~missing[decoded.positions]
+    good = np.zeros(frame.height, bool)
+    good[decoded.positions[labelled]] = True
+    x = decoded.x if labelled.all() else decoded.x[labelled]
+    return Part(x, targets[good], skipped, lost_labels(targets[~missing], good[~missing]))
 
 
 def _by_name(targets: np.ndarray, classes: tuple[str, ...]) -> np.ndarray:

@@ -20,7 +20,7 @@ from kilter.data.columns import (
 from kilter.data.dataset import Source, Task
 from kilter.data.encoding import TableEncoding
 from kilter.data.formatted import mostly_numbers, reading_note
-from kilter.data.labels import class_names, decide_task, if_usable
+from kilter.data.labels import class_names, decide_task, if_usable, lost_labels
 from kilter.data.options import LoadOptions
 from kilter.data.paths import LEAVE_ROWS_OUT, first_named, name_rows, nearest_name, quote
 from kilter.errors import DataError
@@ -156,7 +156,9 @@ def _encode(frame: pl.DataFrame, encoding: TableEncoding, options: LoadOptions, 
     skipped = (f"{int(bad.sum())} rows left out, {name_rows(np.flatnonzero(bad))}",) if bad.any() else ()
     kept = ~bad
     x = _features(encoding, values, kept)
-    return Part(x, None if targets is None else targets[kept], skipped)
+    if targets is None:
+        return Part(x, None, skipped)
+    return Part(x, targets[kept], skipped, lost_labels(targets[~without], kept[~without]))
 
 
 def _labels(
