@@ -56,6 +56,20 @@ def test_evaluate_a_table_in_the_units_of_its_target(kilter, prices_run, prices)
     assert found["mae"] < frame["price"].std()
 
 
+def test_evaluate_names_the_column_with_the_right_answers(kilter, prices_run, prices, tmp_path):
+    renamed = tmp_path / "renamed.csv"
+    polars.read_csv(prices).rename({"price": "paid"}).write_csv(renamed)
+    ended = kilter("evaluate", prices_run, renamed)
+    assert ended.code == 2
+    assert "--target" in ended.err
+    assert (
+        kilter("evaluate", prices_run, renamed, "--target", "paid").out
+        == kilter("evaluate", prices_run, prices).out
+    )
+    assert "pay" in kilter("evaluate", prices_run, renamed, "--target", "pay").err
+    assert "trained on" in kilter("evaluate", prices_run, renamed, "--target", "size").err
+
+
 @pytest.mark.parametrize("model", ["run", "file in the run"])
 def test_predict_on_the_screen_is_csv(kilter, digits_run, expected, model):
     path = digits_run if model == "run" else digits_run / "model.keras"

@@ -235,6 +235,17 @@ def test_targets_that_prediction_cannot_use_are_left_aside(kind, values, write):
         load(new, encoding=encoding)
 
 
+def test_a_new_file_may_call_the_target_otherwise(write):
+    encoding = load(write("age,y\n1,no\n2,yes\n")).encoding
+    new = write("truth,age,y\nyes,5,no\nno,6,no\n", "new.csv")
+    assert load(new, encoding=encoding, target="truth").train.y.tolist() == [1, 0]
+    assert load(new, encoding=encoding).train.y.tolist() == [0, 0]
+    with pytest.raises(DataError, match='did you mean "truth"'):
+        load(new, encoding=encoding, target="thruth")
+    with pytest.raises(DataError, match="target='age', one of the 1 columns it was trained on"):
+        load(new, encoding=encoding, target="age")
+
+
 def test_parquet_shards_and_their_test_part(tmp_path):
     frame = pl.DataFrame({"a": [1.0, 2.0, 3.0, 4.0], "y": ["p", "q", "p", "q"]})
     frame[:2].write_parquet(tmp_path / "train-0.parquet")

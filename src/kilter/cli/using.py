@@ -96,7 +96,7 @@ def _require_labels(part: Dataset) -> None:
         raise DataError(
             expected="data with labels, to compare the predictions with",
             received=f"{part.name}, which has none",
-            remedy="name the column with --target, or use kilter predict",
+            remedy="name the column with the right answers with --target, or use kilter predict",
         )
 
 

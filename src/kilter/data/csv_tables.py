@@ -12,7 +12,6 @@ import polars as pl
 from kilter.data.assembling import About
 from kilter.data.dataset import Source
 from kilter.data.decimal_commas import with_points
-from kilter.data.encoding import TableEncoding
 from kilter.data.options import LoadOptions
 from kilter.data.paths import first_named, require_file
 from kilter.data.tables import UNREADABLE, table_source
@@ -40,7 +39,7 @@ def read(path: Path, options: LoadOptions) -> Source:
     """
     require_file(path)
     try:
-        frame, notes = _read(_lines(path), options.encoding)
+        frame, notes = _read(_lines(path), options)
     except DataError:
         raise
     except UNREADABLE as error:
@@ -53,10 +52,11 @@ def read(path: Path, options: LoadOptions) -> Source:
     return table_source(frame, None, options, About("csv table", str(path), path.stem, notes=notes))
 
 
-def _read(content: Path | bytes, encoding: TableEncoding | None) -> tuple[pl.DataFrame, tuple[str, ...]]:
-    """The table, read as in the training that ``encoding`` comes from, and notes on how."""
+def _read(content: Path | bytes, options: LoadOptions) -> tuple[pl.DataFrame, tuple[str, ...]]:
+    """The table, read as in the training of ``options.encoding``, and notes on how."""
     separator = _separator(content)
     names = pl.read_csv(content, separator=separator, n_rows=0).columns
+    encoding = options.encoding
     known = () if encoding is None else encoding.columns
     # A category "01" must not turn into the number 1 because a new file holds no other text in that column.
     texts = [column.name for column in known if column.kind == "category" and column.name in names]
@@ -73,7 +73,8 @@ def _read(content: Path | bytes, encoding: TableEncoding | None) -> tuple[pl.Dat
 
     if separator != ";":
         return read(), ()
-    used = names if encoding is None else [*(column.name for column in known), encoding.target]
+    target = options.target or (encoding and encoding.target)
+    used = names if encoding is None else [*(column.name for column in known), target]
     numeric = [name for name in names if name in used and name not in texts]
     return with_points(read(), lambda: read(decimal_comma=True), numeric)
 

@@ -31,7 +31,8 @@ def load(
 
     Args:
         source: path or name. Formats: :data:`kilter.data.FORMATS`.
-        target: a table's target column; else one called target, label, class or y; else the last one.
+        target: a table's target column; else that of ``encoding``; else one called target, label, class or y;
+            else the last one.
         task: "auto" decides by the rule in :mod:`kilter.data.labels`.
         skip_bad: leave out rows with missing, NaN or infinite values and images that cannot be decoded; each
             is listed in ``Dataset.skipped``. Otherwise they are errors.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Literal
 
 import numpy as np
@@ -58,6 +59,8 @@ def table_source(
         notes += (note,) if note else ()
         encoding, more = _fit_encoding(frame, target, options)
         notes += more
+    elif options.target is not None:
+        encoding = _with_target(encoding, frame.columns, options.target, about.origin)
     about = About(about.kind, about.origin, about.name, encoding.features, encoding=encoding, notes=notes)
     train_part = _encode(frame, encoding, options, f"{options.rows} {about.origin}")
     test_part = None if test is None else _encode(test, encoding, options, f"test data {about.origin}")
@@ -82,6 +85,18 @@ def choose_target(columns: list[str], wanted: str | None, origin: str) -> tuple[
     target = columns[-1] if named is None else named
     why = "the last column" if named is None else "by its name"
     return target, f"the target is column {quote(target)} ({why}); another one: target=NAME"
+
+
+def _with_target(encoding: TableEncoding, columns: list[str], target: str, origin: str) -> TableEncoding:
+    """The encoding for a file that calls the target otherwise than the training file did."""
+    choose_target(columns, target, origin)
+    if any(column.name == target for column in encoding.columns):
+        raise DataError(
+            expected=f"a target column that the model does not get to see in {origin}",
+            received=f"target={target!r}, one of the {len(encoding.columns)} columns it was trained on",
+            remedy=f"name the column with the right answers (in training: {quote(encoding.target)})",
+        )
+    return replace(encoding, target=target)
 
 
 def _fit_encoding(
