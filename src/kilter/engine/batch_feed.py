@@ -77,19 +77,23 @@ class BatchFeed:
         rows = steps = 0
         given = self._source.epoch(epoch, self.most, room)
         for batches, length in _groups(self._used(batch) for batch in given):
-            x, y, weights = batches[0]
-            size = row_count(x=x, y=y, sample_weight=weights)
-            numbers = np.arange(rows, rows + len(batches) * size)
-            data = jax.tree.map(lambda *leaves, to=length: _joined(leaves, to), *batches)
-            block = block_of(data, size, len(batches), numbers)
-            for batch, first in zip(batches, numbers[::size], strict=True):
-                self.check(batch, first)
-            yield block
-            rows, steps = rows + len(numbers), steps + len(batches)
+            size, count = _rows(batches[0]), len(batches)
+            yield self._block(batches, length, np.arange(rows, rows + count * size))
+            rows, steps = rows + count * size, steps + count
         if steps == 0:
             raise _without_batches()
         if self.most is not None and steps < self.most:
             warn_of_end(steps, self.most)
+
+    def _block(self, batches: list[Batch], length: int, numbers: np.ndarray) -> Block:
+        """The batches as a block, padded to ``length`` of them; the list is emptied, to free their memory."""
+        count, size = len(batches), len(numbers) // len(batches)
+        data = jax.tree.map(lambda *leaves: _joined(leaves, length), *batches)
+        block = block_of(data, size, count, numbers)
+        for batch, first in zip(batches, numbers[::size], strict=True):
+            self.check(batch, first)
+        batches.clear()
+        return block
 
     def _used(self, batch: Batch) -> Batch:
         return (batch[0], None, None) if self.inputs_only else batch
@@ -133,6 +137,11 @@ def _padded(found: list[Batch]) -> int:
 def _joined(leaves: tuple[np.ndarray, ...], length: int) -> np.ndarray:
     rest = np.zeros(((length - len(leaves)) * len(leaves[0]), *leaves[0].shape[1:]), leaves[0].dtype)
     return np.concatenate([*leaves, rest])
+
+
+def _rows(batch: Batch) -> int:
+    x, y, weights = batch
+    return row_count(x=x, y=y, sample_weight=weights)
 
 
 def _shapes(batch: Batch) -> Any:
