@@ -71,3 +71,50 @@ def test_separators_within_quotes_do_not_count(header, names, write):
     data = load(write(f"{header}\n{rows}")).train
     assert data.features == names
     assert data.x.tolist() == PLAIN
+
+
+ROWS_TAKEN_FOR_NAMES = {
+    "flowers": "5.1,3.5,setosa\n4.9,3.0,setosa\n6,2,virginica\n6,2.1,virginica\n",
+    "a name that stands in no other row": "5.1,3.5,setosa\n6,2,virginica\n6,2.1,virginica\n",
+    "whole numbers": "5,3,setosa\n4,3,setosa\n6,2,virginica\n",
+    "the same number twice": "5,5,setosa\n4,3,setosa\n6,2,virginica\n",
+    "negative numbers": "-5,3,first\n4,3,setosa\n6,2,virginica\n",
+    "a missing value": ",3,setosa\n4,3,setosa\n6,2,virginica\n",
+    "text alone": "red,big,yes\nblue,big,yes\nred,small,no\nblue,big,no\n",
+    "true and false": "true,3,setosa\nfalse,3,setosa\ntrue,2,virginica\n",
+}
+
+
+@pytest.mark.parametrize("case", ROWS_TAKEN_FOR_NAMES)
+def test_a_first_line_that_is_a_row_is_refused(case, write):
+    with pytest.raises(DataError, match="what reads like a row") as caught:
+        load(write(ROWS_TAKEN_FOR_NAMES[case]))
+    assert "add a line with the names" in caught.value.remedy
+
+
+@pytest.mark.parametrize(
+    ("text", "features"),
+    [
+        ("0,1,y\n5,3,setosa\n4,3,virginica\n", ("0", "1")),
+        ("2019,2020,price\n5,3,1.5\n4,3,2.5\n", ("2019", "2020")),
+        (",a,y\n0,3,setosa\n1,4,virginica\n", ("", "a")),
+        ("0.25,0.5,y\n1,2,0\n2,3,1\n3,4,0\n4,5,1\n", ("0.25", "0.5")),
+        ("nan,inf,y\n1,2,0\n2,3,1\n3,4,0\n4,5,1\n", ("nan", "inf")),
+    ],
+)
+def test_columns_may_be_called_by_numbers_where_another_is_not(text, features, write):
+    assert load(write(text)).train.features == features
+
+
+def test_a_note_tells_of_names_that_could_be_values(write):
+    note = "the first line names the columns, some by numbers: 0, 1, y"
+    assert note in load(write("0,1,y\n5,3,setosa\n4,3,virginica\n")).notes
+    assert not any("names the columns" in line for line in load(write("a,b,y\n1,2,u\n2,3,v\n")).notes)
+
+
+def test_the_columns_of_training_are_names_whatever_they_look_like(write):
+    encoding = load(write("0.5,colour,y\n1,red,0\n2,blue,1\n3,red,0\n4,red,1\n")).encoding
+    new = load(write("0.5,colour\n7,red\n", "new.csv"), encoding=encoding)
+    assert new.train.x.tolist() == [[7, 0, 1]]
+    with pytest.raises(DataError, match="what reads like a row"):
+        load(write("0.7,red\n7,red\n", "bare.csv"), encoding=encoding)

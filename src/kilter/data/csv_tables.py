@@ -12,8 +12,9 @@ import polars as pl
 from kilter.data.assembling import About
 from kilter.data.dataset import Source
 from kilter.data.decimal_commas import with_points
+from kilter.data.header_lines import require_header
 from kilter.data.options import LoadOptions
-from kilter.data.paths import first_named, require_file
+from kilter.data.paths import require_file
 from kilter.data.tables import UNREADABLE, table_source
 from kilter.errors import DataError
 from kilter.words import first_line
@@ -48,7 +49,7 @@ def read(path: Path, options: LoadOptions) -> Source:
             received=f"one that cannot be read ({type(error).__name__}: {first_line(error)})",
             remedy="check the quotes and the number of fields in each line, or write the file again",
         ) from error
-    _require_header(frame, path)
+    notes += require_header(frame, path, options.encoding)
     return table_source(frame, None, options, About("csv table", str(path), path.stem, notes=notes))
 
 
@@ -100,20 +101,3 @@ def _separator(content: Path | bytes) -> str:
     with io.BytesIO(content) if isinstance(content, bytes) else content.open("rb") as file:
         header = file.readline(1 << 20).decode("utf-8", errors="replace")
     return max(_SEPARATORS, key=_QUOTED.sub("", header).count)
-
-
-def _require_header(frame: pl.DataFrame, path: Path) -> None:
-    if all(_is_number(name) for name in frame.columns):
-        raise DataError(
-            expected=f"column names in the first line of {path}",
-            received=f"only numbers ({first_named(frame.columns)})",
-            remedy="add a line with the names of the columns at the top",
-        )
-
-
-def _is_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True
