@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import polars as pl
 import pytest
 
 from kilter.data import Dataset, Source, describe, load
@@ -53,6 +54,31 @@ def test_imbalance_and_test_rows_seen_in_training():
     assert any("no training row" in p and '"c"' in p for p in found.problems)
     assert "2 of 5 test rows are training rows too" in found.problems
     assert (found.columns[0].name, found.columns[0].mean) == ("values", pytest.approx(x.mean()))
+
+
+@pytest.mark.parametrize("kind", ["npz", "parquet"])
+@pytest.mark.parametrize(
+    ("y", "task", "note"),
+    [
+        (list("abcdefghijklmnopqrstuvwxyz") * 10, "classification", None),
+        ([f"{i}" for i in range(26)] * 10, "classification", None),
+        (list(range(26)) * 10, "regression", "regression: the targets are 26 different whole numbers in 260"),
+        ([0, 1, 2, 3] * 65, "classification", "classification: the targets are 4 different whole numbers"),
+        ([0.5, 1.5] * 130, "regression", None),
+    ],
+)
+def test_a_task_chosen_by_values_is_no_silent_choice(y, task, note, kind, tmp_path):
+    x, path = np.random.default_rng(0).normal(size=(260, 2)), tmp_path / f"data.{kind}"
+    if kind == "npz":
+        np.savez(path, x=x, y=np.array(y))
+    else:
+        pl.DataFrame({"a": x[:, 0], "b": x[:, 1], "y": y}).write_parquet(path)
+    found = describe(load(path))
+    assert found.task == task
+    told = [line for line in found.notes if line.startswith("the task is")]
+    assert len(told) == (note is not None)
+    assert note is None or note in told[0]
+    assert not any(line.startswith("the task is") for line in load(path, task=task).notes)
 
 
 def test_healthy_data_have_no_problems():

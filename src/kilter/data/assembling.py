@@ -9,7 +9,7 @@ import numpy as np
 from kilter.data.checks import check, find_nonfinite
 from kilter.data.dataset import Dataset, Source, Task
 from kilter.data.encoding import TableEncoding
-from kilter.data.labels import class_indexes, class_names, decide_task, if_usable, lost_labels
+from kilter.data.labels import class_indexes, class_names, decide_task, if_usable, lost_labels, task_note
 from kilter.data.options import LoadOptions
 from kilter.data.paths import LEAVE_ROWS_OUT, first_named, name_rows, quote
 from kilter.errors import DataError
@@ -76,9 +76,17 @@ def assemble(train: Part, test: Part | None, options: LoadOptions, about: About)
             received=f"test rows of shape {held_out.input_shape}",
             remedy="make both alike (images: image_size=(height, width))",
         )
+    notes = about.notes + _task_notes(train, task, options, about)
     return Source(
-        data, held_out, about.encoding, about.kind, about.origin, about.notes, image_size=options.image_size
+        data, held_out, about.encoding, about.kind, about.origin, notes, image_size=options.image_size
     )
+
+
+def _task_notes(train: Part, task: Task, options: LoadOptions, about: About) -> tuple[str, ...]:
+    """A note where the task was chosen here, by the values of the targets alone."""
+    given = about.encoding or options.classes or about.classes or options.task != "auto"
+    note = None if given or train.targets is None or train.x.ndim == 4 else task_note(train.targets, task)
+    return (note,) if note else ()
 
 
 def _task_and_classes(train: Part, options: LoadOptions, about: About) -> tuple[Task, tuple[str, ...]]:

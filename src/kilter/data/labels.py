@@ -6,7 +6,7 @@ The rule of ``task="auto"``, in order:
 2. numbers with fractions, and several target columns that are not one-hot, are regression;
 3. whole numbers beside images are classes;
 4. whole numbers beside a table are classes where there are at most MAX_CLASSES_AUTO different ones and each
-   occurs twice on average; otherwise they are regression.
+   occurs twice on average; otherwise they are regression. task_note() says which.
 """
 
 from __future__ import annotations
@@ -56,9 +56,26 @@ def decide_task(
         return "classification" if is_one_hot(targets) else "regression"
     if not whole:
         return "regression"
+    return "classification" if images or _are_few(targets) else "regression"
+
+
+def task_note(targets: np.ndarray, task: Task) -> str | None:
+    """A sentence on what whole numbers, not beside images, were taken for; None for other targets."""
+    if targets.dtype.kind not in "iuf" or targets.ndim == 2 or not np.all(targets == np.floor(targets)):
+        return None
+    found = f"{len(np.unique(targets))} different whole numbers in {len(targets)} rows"
+    if task == "classification":
+        return f"the task is classification: the targets are {found}; otherwise: task=regression"
+    return (
+        f"the task is regression: the targets are {found}, and classes are taken to be at most "
+        f"{MAX_CLASSES_AUTO}, each twice on average; otherwise: task=classification"
+    )
+
+
+def _are_few(targets: np.ndarray) -> bool:
+    """Whether whole numbers are so few different ones that they are classes."""
     distinct = len(np.unique(targets))
-    few = distinct <= MAX_CLASSES_AUTO and distinct * 2 <= len(targets)
-    return "classification" if images or few else "regression"
+    return distinct <= MAX_CLASSES_AUTO and distinct * 2 <= len(targets)
 
 
 def if_usable(read: Callable[[], Read], options: LoadOptions) -> Read | None:

@@ -21,7 +21,7 @@ from kilter.data.columns import (
 from kilter.data.dataset import Source, Task
 from kilter.data.encoding import TableEncoding
 from kilter.data.formatted import mostly_numbers, reading_note
-from kilter.data.labels import class_names, decide_task, if_usable, lost_labels
+from kilter.data.labels import class_names, decide_task, if_usable, lost_labels, task_note
 from kilter.data.options import LoadOptions
 from kilter.data.paths import LEAVE_ROWS_OUT, first_named, name_rows, nearest_name, quote
 from kilter.errors import DataError
@@ -125,6 +125,7 @@ def _fit_encoding(
     numbers = [column.name for column in columns if column.kind == "number"]
     numbers += [target] if task == "regression" else []
     notes = [reading_note(plain_text(frame[name])) for name in numbers if is_text(frame[name])]
+    notes += [task_note(targets[~missing], task)] if options.task == "auto" else []
     return TableEncoding(columns, target, task, classes), tuple(note for note in notes if note)
 
 
