@@ -49,6 +49,7 @@ def test_axes_are_those_kept():
     assert moments(x).mean.shape == (2,)
     assert moments(x, axis=(1, 2, 3)).mean.shape == (4, 3, 2)
     assert moments(x, axis=None).mean.shape == ()
+    np.testing.assert_array_equal(moments(x, axis=np.int64(1)).mean, moments(x, axis=1).mean)
 
 
 def test_nonfinite_values_give_nan_without_a_warning(recwarn):

@@ -139,8 +139,29 @@ def test_the_sources_own_test_part_is_kept_and_not_replaced():
 
 
 @pytest.mark.parametrize(
+    ("given", "plain"),
+    [
+        ({"validation": np.int64(2)}, {"validation": 2}),
+        ({"validation": np.float64(0.25), "test": np.uint8(3)}, {"validation": 0.25, "test": 3}),
+        ({"seed": np.int64(5)}, {"seed": 5}),
+    ],
+)
+def test_numpys_numbers_are_numbers(given, plain):
+    data = classified([8, 8])
+    for part, expected in zip(
+        vars(split(data, **given)).values(), vars(split(data, **plain)).values(), strict=True
+    ):
+        assert (part is None) == (expected is None)
+        if part is not None:
+            np.testing.assert_array_equal(part.x, expected.x)
+
+
+@pytest.mark.parametrize(
     "options",
     [
+        {"validation": np.True_},
+        {"validation": np.int64(-1)},
+        {"seed": np.float64(1)},
         {"validation": 1.0},
         {"validation": -1},
         {"validation": -0.1},

@@ -64,7 +64,7 @@ def moments(x: np.ndarray, *, axis: int | Sequence[int] | None = -1) -> Moments:
 
 
 def _kept_axes(axes: int, kept: int | Sequence[int] | None) -> tuple[int, ...]:
-    wanted = () if kept is None else (kept,) if isinstance(kept, int) else tuple(kept)
+    wanted = () if kept is None else (kept,) if isinstance(kept, int | np.integer) else tuple(kept)
     normal = tuple(sorted({axis % axes for axis in wanted if -axes <= axis < axes}))
     if len(normal) != len(wanted) or 0 in normal:
         raise OptionError(

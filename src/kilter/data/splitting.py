@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -38,6 +39,7 @@ def split(source: Source | Dataset, *, validation: Part = 0.1, test: Part = None
     """
     whole = source.train if isinstance(source, Source) else source
     own_test = source.test if isinstance(source, Source) else None
+    validation, test, seed = map(_plain, (validation, test, seed))
     _require_options(validation, test, seed, own_test)
     rows = np.arange(len(whole))
     rows, front = _cut(rows, validation, "validation", front=True)
@@ -63,6 +65,11 @@ def split(source: Source | Dataset, *, validation: Part = 0.1, test: Part = None
         if part is not None:
             _require_known_classes(train, part, name)
     return Splits(train, parts["validation"], parts["test"])
+
+
+def _plain(value: Any) -> Any:
+    """NumPy's numbers as Python's own: a whole number is one whatever computed it."""
+    return value.item() if isinstance(value, np.generic) else value
 
 
 def _is_share(part: Part) -> bool:
