@@ -28,6 +28,7 @@ REFUSED: dict[str, tuple[dict[str, Any], type[KilterError], str]] = {
     "a string": ({"x": "cifar10"}, DataError, "first axis"),
     "a number": ({"x": 3.0}, DataError, "first axis"),
     "numbers": ({"x": [1.0, 2.0]}, DataError, "first axis"),
+    "rows of numbers": ({"x": [[1.0] * FEATURES] * 50}, DataError, "first axis"),
     "strings": ({"x": np.array([["a"] * FEATURES] * 50)}, DataError, "numbers"),
     "objects": ({"x": np.array([[None] * FEATURES] * 50)}, DataError, "numbers"),
     "dates": ({"x": np.zeros((50, FEATURES), "datetime64[s]")}, DataError, "numbers"),

@@ -45,10 +45,16 @@ class Rows:
 def is_array(value: Any) -> bool:
     """Whether ``value`` is an array or nest of arrays, as opposed to an iterable of batches.
 
-    A list of tuples or lists is one of batches; several inputs are a list, tuple or dict of arrays.
+    A list of tuples or lists of arrays is one of batches; several inputs are a list, tuple or dict of arrays.
     """
-    is_batches = isinstance(value, list) and all(isinstance(one, tuple | list) for one in value)
+    is_batches = isinstance(value, list) and all(map(_is_batch, value))
     return not is_batches and _is_nest(value)
+
+
+def _is_batch(value: Any) -> bool:
+    # A list of numbers is a row, which is refused as such.
+    is_row = isinstance(value, list) and all(map(np.isscalar, keras.tree.flatten(value)))
+    return isinstance(value, tuple | list) and not is_row
 
 
 def _is_nest(value: Any) -> bool:
