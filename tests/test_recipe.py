@@ -418,6 +418,13 @@ def test_default_recipe(source, kind, name):
     assert name is None or found.name == name
 
 
+def test_a_folder_of_parquet_files_may_hold_a_table(tmp_path):
+    (tmp_path / "cats").mkdir()
+    assert isinstance(recipe_for(str(tmp_path)).model, CnnSection)
+    (tmp_path / "train-0.PARQUET").touch()
+    assert isinstance(recipe_for(str(tmp_path)).model, MlpSection)
+
+
 @pytest.mark.parametrize("path", sorted(ROOT.glob("recipes/*.toml")), ids=lambda path: path.stem)
 def test_shipped_recipe_loads_and_has_the_name_of_its_file(path):
     assert load_recipe(path).name == path.stem

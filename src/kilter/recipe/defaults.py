@@ -19,15 +19,24 @@ def run_name(text: str) -> str:
 
 
 def recipe_for(source: str) -> Recipe:
-    """A sound recipe for a named data set, a file or a folder, which is not opened.
+    """A sound recipe for a named data set, a file or a folder, of which no more than names are looked at.
 
-    Two dense layers of 100 units (ELU, He), or for the named image sets and for folders, which hold images,
-    a small convolutional network; Nadam; at most 100 epochs, ended 10 epochs after the best validation loss.
+    Two dense layers of 100 units (ELU, He), or for the named image sets and for folders of images a small
+    convolutional network; Nadam; at most 100 epochs, ended 10 epochs after the best validation loss. Parquet,
+    be it a file or a folder of them, may hold a table or images: it gets the dense layers, which take both.
     """
-    images = source in IMAGE_SETS or Path(source).is_dir()
+    images = source in IMAGE_SETS or _is_image_folder(Path(source))
     return Recipe(
         name=run_name(Path(source).stem),
         data=DataSection(source=source),
         model=CnnSection(builder="cnn") if images else MlpSection(builder="mlp"),
         train=TrainSection(epochs=100, early_stopping=EarlyStopping(patience=10)),
     )
+
+
+def _is_image_folder(path: Path) -> bool:
+    """Whether the path is a folder, and none of Parquet files."""
+    try:
+        return path.is_dir() and not any(file.suffix.lower() == ".parquet" for file in path.iterdir())
+    except OSError:  # a folder that may not be read: reading the data will say so
+        return False
