@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 import kilter
+from kilter.engine import fit as engine
 from kilter.errors import DataError
 from kilter.runs.reading import open_run
 
@@ -43,3 +44,21 @@ def test_the_findings_keep_no_hold_of_the_rows():
     (rows,) = [one for one in cells if isinstance(one, np.ndarray)]
     assert rows.shape == (2, 3)
     assert not np.may_share_memory(rows, x)
+
+
+def test_each_of_several_calls_has_orders_of_its_own(monkeypatch):
+    """As in Keras; but the first has those of its seed, and so has one that goes on at an epoch."""
+    seeds, given = [], engine.fit
+
+    def noted(*rows, **how):
+        seeds.append(how["seed"])
+        return given(*rows, **how)
+
+    monkeypatch.setattr(engine, "fit", noted)
+    for _ in range(2):
+        made = model()
+        for initial_epoch in (0, 0, 2):
+            options = {"initial_epoch": initial_epoch, "epochs": initial_epoch + 1, "seed": 5}
+            kilter.fit(made, X, X[:, :1], verbose=0, **options)
+    assert seeds[:3] == seeds[3:]
+    assert seeds[0] == seeds[2] == 5 != seeds[1]

@@ -10,6 +10,7 @@ from kilter import backend  # noqa: F401
 
 # isort: split
 import keras
+import numpy as np
 
 from kilter.engine import fit as engine
 from kilter.engine.augmenting import Augment
@@ -58,8 +59,9 @@ def fit(
         batch_size: rows a step; the last step of an epoch takes what is left.
         epochs: the epoch to stop before; ``initial_epoch``: the one to begin with.
         shuffle: a new order each epoch, drawn from ``seed`` and the epoch's number, of rows or of the batches
-            of a ``keras.utils.PyDataset``. Dropout and the like draw from Keras's own seed generators, which
-            the model carries.
+            of a ``keras.utils.PyDataset``; and from the steps that the optimiser has taken, where a call
+            begins at epoch 0 with a model that is trained already. Dropout and the like draw from Keras's own
+            seed generators, which the model carries.
         class_weight: a weight for each class's rows; or ``sample_weight``: one for each row.
         callbacks: Keras callbacks. Epoch-level ones work as in Keras; batch-level ones are called at the end
             of each compiled chunk, with the number of its last batch.
@@ -125,7 +127,7 @@ def fit(
             validation_freq=validation_freq,
             evaluate_training=evaluate_training,
             measure=measure,
-            seed=seed,
+            seed=_seed_of_call(model, seed, initial_epoch),
             verbose=verbose,
         )
         return _examined(history, model, two_rows(x), batch_size)
@@ -136,6 +138,18 @@ def fit(
 
     held = validation_data is not None or bool(validation_split)
     return keep(model, Path(run), seed, _listed(callbacks), train, validated=held)
+
+
+def _seed_of_call(model: keras.Model, seed: Any, initial_epoch: int) -> Any:
+    """``seed``, or one drawn from it where a call begins anew with an optimiser that has taken steps.
+
+    Without it a loop of calls of one epoch would go through the same batches again and again, which batch
+    normalisation learns by heart.
+    """
+    taken = int(getattr(getattr(model, "optimizer", None), "iterations", 0))
+    if initial_epoch or not taken or not isinstance(seed, int | np.integer) or seed < 0:
+        return seed
+    return int(np.random.SeedSequence([int(seed), taken]).generate_state(1)[0])
 
 
 def _listed(callbacks: Any) -> list[Any]:
