@@ -23,6 +23,7 @@ from kilter.words import first_line
 NULL_VALUES = ["NA", "N/A", "null", "NULL", "?"]
 _SEPARATORS = ",;\t"
 _BLANK_LINE = re.compile(rb"(?:\A|\n)(?:[ \r]*\n|[ \r]+\Z)")
+_BLANK_BEGINS = (b"\n", b"\r", b" ")
 _QUOTED = re.compile(r'"[^"]*(?:"|$)')
 
 
@@ -83,7 +84,9 @@ def _read(content: Path | bytes, options: LoadOptions) -> tuple[pl.DataFrame, tu
 def _lines(path: Path) -> Path | bytes:
     """The path itself, or the file's content without its blank lines where it has some."""
     with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
-        return _without_blank_lines(content[:]) if _BLANK_LINE.search(content) else path
+        # Finding bytes takes a third of the time of the pattern, which would nearly double that of reading.
+        perhaps = content[:1] in _BLANK_BEGINS or any(content.find(b"\n" + one) >= 0 for one in _BLANK_BEGINS)
+        return _without_blank_lines(content[:]) if perhaps and _BLANK_LINE.search(content) else path
 
 
 def _without_blank_lines(content: bytes) -> bytes:
