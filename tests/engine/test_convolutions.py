@@ -17,6 +17,14 @@ from .cases import relative
 Case = tuple[tuple[int, ...], int, int, tuple[int, ...], dict[str, Any]]
 CASES: dict[str, Case] = {
     "plain": ((7, 6), 3, 5, (3, 3), {"padding": "SAME"}),
+    "an odd number of channels": ((7, 6), 3, 17, (3, 3), {"padding": "SAME"}),
+    "an odd number of channels, strides": (
+        (9, 8),
+        5,
+        32,
+        (2, 3),
+        {"padding": "SAME", "window_strides": (2, 1)},
+    ),
     "few filters in": ((8, 8), 1, 9, (3, 2), {"padding": "SAME"}),
     "few filters out": ((8, 8), 9, 1, (2, 3), {"padding": "SAME"}),
     "nothing padded": ((7, 7), 2, 2, (3, 3), {"padding": "VALID"}),

@@ -10,6 +10,7 @@ brought into that form, or into another one that is fast:
 - *Spread images* (of a transposed layer, or of the gradient of a layer with strides) are mostly zeros. The
   results are of several kinds, by which taps of the kernel meet no zeros; each kind is a convolution with
   these taps alone, over images that are not spread.
+- *Images of three channels*, or another odd number, get one of zeros more where the kernel is slow without.
 """
 
 from __future__ import annotations
@@ -34,6 +35,9 @@ Form = Callable[[Any, Any, Any, Parameters], Any]
 _FEW_FILTERS = 16
 # With more kinds too, since each convolution takes its time to compile.
 _MANY_KINDS = 16
+# For so many filters XLA's kernel is 1.4 to 13 times slower with an odd number of channels than with one more.
+_SLOW_FOR_ODD = range(17, 33)
+_FEWEST_ODD = 3
 # Numbers that the operands of a product may have, 256 MiB of float32, and taps, each a piece of one of them.
 _MOST_NUMBERS = 1 << 26
 _MOST_TAPS = 128
@@ -103,7 +107,27 @@ def _form(images: Any, kernel: Any, parameters: Parameters, *, sums_rows: bool) 
         return _exchanged
     if few and not spread and sums_rows and _fits(images, kernel, axes):
         return _product
-    return _in_kinds if spread and steady else _as_it_is
+    if spread and steady:
+        return _in_kinds
+    return _evened if _is_slow_for_odd(kernel, parameters) else _as_it_is
+
+
+def _is_slow_for_odd(kernel: Any, parameters: Parameters) -> bool:
+    channels, filters = kernel.shape[-2:]
+    return (
+        parameters["feature_group_count"] == 1
+        and channels >= _FEWEST_ODD
+        and channels % 2 == 1
+        and filters in _SLOW_FOR_ODD
+    )
+
+
+def _evened(primitive: Any, images: Any, kernel: Any, parameters: Parameters) -> Any:
+    """The same with a channel of zeros more."""
+    zero, whole, more = jnp.zeros((), images.dtype), (0, 0, 0), (0, 1, 0)
+    images = lax.pad(images, zero, [*[whole] * (images.ndim - 1), more])
+    kernel = lax.pad(kernel, zero, [*[whole] * (kernel.ndim - 2), more, whole])
+    return primitive.bind(images, kernel, **parameters)
 
 
 def _as_it_is(primitive: Any, images: Any, kernel: Any, parameters: Parameters) -> Any:
