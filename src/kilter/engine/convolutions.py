@@ -35,7 +35,8 @@ Form = Callable[[Any, Any, Any, Parameters], Any]
 _FEW_FILTERS = 16
 # With more kinds too, since each convolution takes its time to compile.
 _MANY_KINDS = 16
-# For so many filters XLA's kernel is 1.4 to 13 times slower with an odd number of channels than with one more.
+# For so many filters XLA's kernel is 1.4 to 13 times slower with an odd number of channels than with one
+# more.
 _SLOW_FOR_ODD = range(17, 33)
 _FEWEST_ODD = 3
 # Numbers that the operands of a product may have, 256 MiB of float32, and taps, each a piece of one of them.
