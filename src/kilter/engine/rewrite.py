@@ -20,6 +20,7 @@ transpose, or both; whatever has no rule is left as it was.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -33,6 +34,7 @@ from jax.extend import core
 from kilter.engine.convolutions import convolution
 from kilter.engine.pooling import is_max_pooling, pooled_gradient
 from kilter.engine.random_bits import quick
+from kilter.engine.values import Pass, Value, stored_transposed, written
 
 # Calls whose equations are read as if they stood in place; after differentiation their custom rules are done.
 _CALLS = ("jit", "pjit", "closed_call", "custom_jvp_call", "custom_vjp_call")
@@ -96,36 +98,6 @@ _REDUCTIONS = frozenset(
 )
 
 
-class Value:
-    """A traced array, as written and as its transpose; each is made when it is first asked for.
-
-    ``transposed`` says that the array is stored as its transpose, so that working on that costs nothing;
-    ``turns`` that its transpose is to be taken for stored transposed, rather than be written anew.
-    """
-
-    def __init__(self, make: Callable[[bool], Any], *, transposed: bool = False, turns: bool = False) -> None:
-        self.transposed = transposed
-        self.turns = turns
-        self._make = make
-        self._made: dict[bool, Any] = {}
-
-    def get(self, transposed: bool = False) -> Any:
-        """The array, or its transpose."""
-        if transposed not in self._made:
-            self._made[transposed] = self._make(transposed)
-        return self._made[transposed]
-
-
-def written(array: Any) -> Value:
-    """A value stored as it is written."""
-    return Value(lambda transposed: array.T if transposed else array)
-
-
-def stored_transposed(array: Any) -> Value:
-    """A value whose transpose is ``array``."""
-    return Value(lambda transposed: array if transposed else array.T, transposed=True)
-
-
 @dataclass(frozen=True)
 class Traced:
     """A function as the equations that one trace of it wrote; calling it runs them.
@@ -160,7 +132,7 @@ def carry_layout(traced: Traced, *, batch_size: int) -> Layout:
     layout: list[bool] = []
 
     def look(*leaves: Any) -> None:
-        results = _run(traced.equations, list(map(written, leaves)), batch_size)
+        results = _run(traced.equations, list(map(written, leaves)), Pass(batch_size))
         carried = len(jax.tree.leaves(traced.result[0]))
         layout.extend(value.transposed for value in results[:carried])
 
@@ -189,7 +161,7 @@ def rewrite(traced: Traced, *, batch_size: int, layout: Layout = ()) -> Callable
             stored_transposed(leaf) if turned else written(leaf)
             for leaf, turned in zip(leaves, held, strict=True)
         ]
-        made = _run(traced.equations, values, batch_size)
+        made = _run(traced.equations, values, Pass(batch_size))
         held = [*layout, *[False] * (len(made) - len(layout))]
         results = [value.get(turned) for value, turned in zip(made, held, strict=True)]
         return jax.tree.unflatten(jax.tree.structure(traced.result), results)
@@ -197,7 +169,7 @@ def rewrite(traced: Traced, *, batch_size: int, layout: Layout = ()) -> Callable
     return rewritten
 
 
-def _run(closed: core.ClosedJaxpr, arguments: Sequence[Value], batch_size: int) -> list[Value]:
+def _run(closed: core.ClosedJaxpr, arguments: Sequence[Value], passing: Pass) -> list[Value]:
     jaxpr = closed.jaxpr
     known = dict(zip(jaxpr.constvars, map(written, closed.consts), strict=True))
     known |= zip(jaxpr.invars, arguments, strict=True)
@@ -207,17 +179,17 @@ def _run(closed: core.ClosedJaxpr, arguments: Sequence[Value], batch_size: int) 
 
     for equation in jaxpr.eqns:
         values = [read(atom) for atom in equation.invars]
-        known |= zip(equation.outvars, _equation(equation, values, batch_size), strict=True)
+        known |= zip(equation.outvars, _equation(equation, values, passing), strict=True)
     return [read(atom) for atom in jaxpr.outvars]
 
 
-def _equation(equation: core.JaxprEqn, values: list[Value], batch_size: int) -> list[Value]:
+def _equation(equation: core.JaxprEqn, values: list[Value], passing: Pass) -> list[Value]:
     name, parameters = equation.primitive.name, equation.params
     if name in _CALLS:
         inner: Any = parameters.get("jaxpr") or parameters.get("call_jaxpr")
-        return _run(inner, values, batch_size)
+        return _run(inner, values, passing)
     if name == "dot_general" and _is_plain_product(equation):
-        return [_product(equation, values, batch_size)]
+        return [_product(equation, values, passing)]
     if name == "conv_general_dilated":
         return [written(convolution(equation, *(value.get() for value in values)))]
     if name == "select_and_scatter_add" and is_max_pooling(equation):
@@ -230,18 +202,23 @@ def _equation(equation: core.JaxprEqn, values: list[Value], batch_size: int) -> 
         return [_times_reciprocal(equation, values)]
     if name == "reduce_sum" and _ends_in_one(equation):
         return [written(equation.primitive.bind(_alone(values[0].get()), **parameters))]
-    if name == "transpose" and values[0].turns:
-        return [stored_transposed(values[0].get())]
+    if name == "reduce_sum" and _is_sum_of_rows(equation, passing):
+        return [_sum_of_rows(equation, values[0], passing)]
+    if name == "transpose" and parameters["permutation"] == (1, 0):
+        return [_turned(values[0])]
     if any(value.transposed for value in values):
         if name in _ELEMENTWISE:
             return [_elementwise(equation, values)]
         if name in _REDUCTIONS:
             axes = tuple(1 - axis for axis in parameters["axes"])
             return [written(equation.primitive.bind(values[0].get(True), **{**parameters, "axes": axes}))]
-        if name == "transpose":
-            return [written(values[0].get(True))]
     results = equation.primitive.bind(*(value.get() for value in values), **parameters)
     return [written(result) for result in (results if equation.primitive.multiple_results else [results])]
+
+
+def _turned(value: Value) -> Value:
+    """The transpose, made when it is asked for."""
+    return Value(lambda transposed: value.get(not transposed), transposed=value.turns)
 
 
 def _array(atom: Any) -> Any:
@@ -296,30 +273,70 @@ def _is_plain_product(equation: core.JaxprEqn) -> bool:
     return ranks == [2, 2] and len(contracted) == 1 and not batched
 
 
-def _product(equation: core.JaxprEqn, values: list[Value], batch_size: int) -> Value:
+def _product(equation: core.JaxprEqn, values: list[Value], passing: Pass) -> Value:
     """left · right with one contracted axis each; a product with a row an example becomes feature-major."""
+    flipped = _array(equation.outvars[0]).shape[0] == passing.batch_size
+    if flipped:
+        passing.latest = _dot(equation, values, flipped=True)
+        return stored_transposed(passing.latest)
+    turns, since = _is_gradient_of_rows(equation, values, passing.batch_size), passing.latest
+
+    @functools.cache
+    def product() -> Any:
+        operands = _late(equation, values, passing, since)
+        if turns:
+            # Twice as fast as with one operand feature-major; unless alone, XLA folds the transpose in.
+            operands = [written(lax.optimization_barrier(operands[0].get())), operands[1]]
+        return _dot(equation, operands, flipped=False)
+
+    return Value(lambda transposed: product().T if transposed else product(), turns=turns)
+
+
+def _dot(equation: core.JaxprEqn, values: list[Value], *, flipped: bool) -> Any:
     (axes, _) = equation.params["dimension_numbers"]
-    flipped = _array(equation.outvars[0]).shape[0] == batch_size
-    turns = not flipped and _is_gradient_of_rows(equation, values, batch_size)
-    if turns:
-        # Twice as fast as with one operand feature-major; unless it stands alone, XLA folds the transpose in.
-        values = [written(lax.optimization_barrier(values[0].get())), values[1]]
     operands = [value.get(value.transposed) for value in values]
     contracted = [
         (1 - axis[0] if value.transposed else axis[0],) for value, axis in zip(values, axes, strict=True)
     ]
     if flipped:
         operands, contracted = operands[::-1], contracted[::-1]
-    product = lax.dot_general(
+    return lax.dot_general(
         operands[0],
         operands[1],
         ((contracted[0], contracted[1]), ((), ())),
         precision=equation.params["precision"],
         preferred_element_type=equation.params["preferred_element_type"],
     )
-    return (
-        stored_transposed(product) if flipped else Value(lambda t: product.T if t else product, turns=turns)
-    )
+
+
+def _late(equation: core.JaxprEqn, values: list[Value], passing: Pass, since: Any) -> list[Value]:
+    """The operands of a product; of one that sums over the batch the smaller is there only after the pass."""
+    (axes, _) = equation.params["dimension_numbers"]
+    rows = [_array(atom).shape[axis[0]] for atom, axis in zip(equation.invars, axes, strict=True)]
+    if rows[0] != passing.batch_size:
+        return values
+    sizes = [_array(atom).size for atom in equation.invars]
+    smaller, waiting = sizes.index(min(sizes)), list(values)
+    waiting[smaller] = passing.late(values[smaller], since)
+    return waiting
+
+
+def _is_sum_of_rows(equation: core.JaxprEqn, passing: Pass) -> bool:
+    rows = _array(equation.invars[0])
+    return rows.ndim == 2 and rows.shape[0] == passing.batch_size and equation.params["axes"] == (0,)
+
+
+def _sum_of_rows(equation: core.JaxprEqn, rows: Value, passing: Pass) -> Value:
+    """The sum over the batch, as of a gradient of biases: taken when it is asked for, after the pass."""
+    since = passing.latest
+
+    @functools.cache
+    def made() -> Any:
+        late = passing.late(rows, since)
+        axes = (1,) if late.transposed else (0,)
+        return equation.primitive.bind(late.get(late.transposed), **{**equation.params, "axes": axes})
+
+    return Value(lambda transposed: made())
 
 
 def _is_gradient_of_rows(equation: core.JaxprEqn, values: list[Value], batch_size: int) -> bool:

@@ -1,0 +1,89 @@
+"""Gradients of weights wait for the end of the backward pass, and are the same numbers."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from kilter.engine import values
+from kilter.engine.rewrite import rewrite, trace
+from kilter.engine.values import Pass, stored_transposed, written
+
+BATCH, UNITS, LAYERS = 6, 4, 3
+
+
+def step(weights, batch):
+    """The gradients of a stack of dense layers."""
+
+    def loss(weights):
+        rows = batch
+        for kernel, bias in weights:
+            rows = jnp.tanh(rows @ kernel + bias)
+        return rows.sum()
+
+    return jax.grad(loss)(weights), {}
+
+
+def drawn():
+    generator = np.random.default_rng(0)
+    weights = [
+        (jnp.asarray(generator.normal(size=(UNITS, UNITS)), "float32"), jnp.zeros(UNITS, "float32"))
+        for _ in range(LAYERS)
+    ]
+    return weights, jnp.asarray(generator.normal(size=(BATCH, UNITS)), "float32")
+
+
+def places(most_held, monkeypatch):
+    """The places of the pass's products and of the gradients' among the products, and all equations."""
+    monkeypatch.setattr(values, "_MOST_HELD", most_held)
+    weights, batch = drawn()
+    equations = jax.make_jaxpr(rewrite(trace(step, weights, batch), batch_size=BATCH))(weights, batch).eqns
+    shapes = [one.outvars[0].aval.shape for one in equations if one.primitive.name == "dot_general"]
+    gradients = [number for number, shape in enumerate(shapes) if shape == (UNITS, UNITS)]
+    return [number for number in range(len(shapes)) if number not in gradients], gradients, equations
+
+
+def test_gradients_of_weights_come_after_the_backward_pass(monkeypatch):
+    through, gradients, equations = places(BATCH * UNITS, monkeypatch)
+    assert len(through) == 2 * LAYERS - 1  # the data have no gradient
+    assert len(gradients) == LAYERS
+    assert max(through) < min(gradients)
+    # The last product is there before the first kernel's gradient anyway; the others are made to wait for it.
+    assert sum(one.primitive.name == "or" for one in equations) == LAYERS - 1
+
+
+def test_large_arrays_do_not_wait(monkeypatch):
+    *_, equations = places(BATCH * UNITS - 1, monkeypatch)
+    assert not any(one.primitive.name == "or" for one in equations)
+
+
+def test_what_waits_has_the_bits_it_had():
+    weights, batch = drawn()
+    expected = jax.jit(step)(weights, batch)[0]
+    got = jax.jit(rewrite(trace(step, weights, batch), batch_size=BATCH))(weights, batch)[0]
+    for one, other in zip(jax.tree.leaves(got), jax.tree.leaves(expected), strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("last", [1.0, -0.0, np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("store", [written, stored_transposed])
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_waiting_changes_no_number_whatever_is_waited_for(last, store, dtype):
+    numbers = jnp.asarray([[0.0, -0.0, 3e-38], [np.nan, np.inf, -3.5]], dtype)
+    passing = Pass(2)
+    passing.latest = jnp.full((2, 2), last, "float32")
+    value = store(numbers)
+    late = passing.late(value, since=None)
+    assert late is not value
+    assert late.transposed == value.transposed
+    bits = lambda array: np.asarray(array, "float32").view("uint32")  # noqa: E731
+    np.testing.assert_array_equal(bits(late.get()), bits(value.get()))
+
+
+def test_what_has_nothing_to_wait_for_stays_as_it_is():
+    value, passing = written(jnp.ones((2, 2))), Pass(2)
+    assert passing.late(value, since=None) is value
+    passing.latest = jnp.ones((2, 2))
+    assert passing.late(value, since=passing.latest) is value
+    whole = written(jnp.ones((2, 2), "int32"))
+    assert passing.late(whole, since=None) is whole
