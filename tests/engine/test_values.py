@@ -87,3 +87,30 @@ def test_what_has_nothing_to_wait_for_stays_as_it_is():
     assert passing.late(value, since=passing.latest) is value
     whole = written(jnp.ones((2, 2), "int32"))
     assert passing.late(whole, since=None) is whole
+
+
+@pytest.mark.parametrize(
+    ("batch_size", "units", "turned"),
+    [(32, 4, True), (33, 4, False), (33, 181, False), (33, 182, True), (6, 182, True)],
+)
+def test_kernels_are_transposed_ahead_where_it_pays(batch_size, units, turned):
+    """Of a small batch all, of a larger one those from 32,768 numbers on: 182 × 182."""
+    kernel, batch = jnp.ones((units, units)), jnp.ones((batch_size, units))
+
+    def forward(kernel, batch):
+        return kernel, batch @ kernel
+
+    rewritten = rewrite(trace(forward, kernel, batch), batch_size=batch_size)
+    equations = jax.make_jaxpr(rewritten)(kernel, batch).eqns
+    (product,) = [one for one in equations if one.primitive.name == "dot_general"]
+    (left, _), _ = product.params["dimension_numbers"]
+    assert left == ((1,) if turned else (0,))
+    np.testing.assert_array_equal(rewritten(kernel, batch)[1], batch @ kernel)
+
+
+def test_what_the_step_makes_itself_is_not_transposed_ahead():
+    """Its product would wait for the transpose."""
+    kernel, batch = jnp.ones((UNITS, UNITS)), jnp.ones((BATCH, UNITS))
+    traced = trace(lambda kernel, batch: (kernel, batch @ jnp.sin(kernel)), kernel, batch)
+    equations = jax.make_jaxpr(rewrite(traced, batch_size=BATCH))(kernel, batch).eqns
+    assert not any(one.primitive.name == "optimization_barrier" for one in equations)

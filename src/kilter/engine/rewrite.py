@@ -7,6 +7,8 @@ written. Some things are therefore written as it likes them:
 - *Max pooling* passes its gradients on as whole arrays, see :mod:`kilter.engine.pooling`.
 - *Dense layers* hold their activations feature-major: a (batch, units) array is stored as (units, batch).
   Then no product of the backward pass needs both operands transposed, for which there is no fast kernel.
+- *Gradients of weights* wait for the end of the backward pass, see :mod:`kilter.engine.values`.
+- *Kernels* are transposed for the forward pass as the step begins, where the product then is faster.
 - *Kernels that see the data* (a dense first layer) are held transposed by the loop, with all that the
   optimiser keeps of them: both of their products then have a fast kernel.
 - *Random numbers* are drawn with Threefry's rounds written out: the same bits, see
@@ -93,6 +95,9 @@ _ELEMENTWISE = frozenset(
 )
 # Numbers from which on XLA hands a sum to a library.
 _LEAST_FUSED_SUM = 32 * 1024
+# Transposed kernels: a smaller one takes as long to transpose as it gains, but for small batches.
+_LARGE_KERNEL = 1 << 15
+_SMALL_BATCH = 32
 _REDUCTIONS = frozenset(
     ["argmax", "argmin", "reduce_and", "reduce_max", "reduce_min", "reduce_or", "reduce_prod", "reduce_sum"]
 )
@@ -158,7 +163,7 @@ def rewrite(traced: Traced, *, batch_size: int, layout: Layout = ()) -> Callable
         leaves = jax.tree.leaves(arguments)
         held = [*layout, *[False] * (len(leaves) - len(layout))]
         values = [
-            stored_transposed(leaf) if turned else written(leaf)
+            stored_transposed(leaf) if turned else written(leaf, given=True)
             for leaf, turned in zip(leaves, held, strict=True)
         ]
         made = _run(traced.equations, values, Pass(batch_size))
@@ -277,7 +282,9 @@ def _product(equation: core.JaxprEqn, values: list[Value], passing: Pass) -> Val
     """left · right with one contracted axis each; a product with a row an example becomes feature-major."""
     flipped = _array(equation.outvars[0]).shape[0] == passing.batch_size
     if flipped:
-        passing.latest = _dot(equation, values, flipped=True)
+        (axes, _) = equation.params["dimension_numbers"]
+        ahead = _ahead(values[1], axes[1][0], passing)
+        passing.latest = _dot(equation, [values[0], ahead], flipped=True)
         return stored_transposed(passing.latest)
     turns, since = _is_gradient_of_rows(equation, values, passing.batch_size), passing.latest
 
@@ -294,12 +301,12 @@ def _product(equation: core.JaxprEqn, values: list[Value], passing: Pass) -> Val
 
 def _dot(equation: core.JaxprEqn, values: list[Value], *, flipped: bool) -> Any:
     (axes, _) = equation.params["dimension_numbers"]
+    if flipped:
+        values, axes = values[::-1], axes[::-1]
     operands = [value.get(value.transposed) for value in values]
     contracted = [
         (1 - axis[0] if value.transposed else axis[0],) for value, axis in zip(values, axes, strict=True)
     ]
-    if flipped:
-        operands, contracted = operands[::-1], contracted[::-1]
     return lax.dot_general(
         operands[0],
         operands[1],
@@ -307,6 +314,18 @@ def _dot(equation: core.JaxprEqn, values: list[Value], *, flipped: bool) -> Any:
         precision=equation.params["precision"],
         preferred_element_type=equation.params["preferred_element_type"],
     )
+
+
+def _ahead(value: Value, axis: int, passing: Pass) -> Value:
+    """A kernel whose first ``axis`` is contracted as a left operand: as its transpose, where that is faster.
+
+    There is no fast product for a left operand's first axis. The transposes wait for nothing: a core that
+    would be idle makes them while the step begins.
+    """
+    pays = value.given and (passing.batch_size <= _SMALL_BATCH or value.get().size >= _LARGE_KERNEL)
+    if axis == 0 and not value.transposed and pays:
+        return stored_transposed(lax.optimization_barrier(value.get(True)))
+    return value
 
 
 def _late(equation: core.JaxprEqn, values: list[Value], passing: Pass, since: Any) -> list[Value]:

@@ -24,12 +24,21 @@ class Value:
     """A traced array, as written and as its transpose; each is made when it is first asked for.
 
     ``transposed`` says that the array is stored as its transpose, so that working on that costs nothing;
-    ``turns`` that its transpose is to be taken for stored transposed, rather than be written anew.
+    ``turns`` that its transpose is to be taken for stored transposed, rather than be written anew; ``given``
+    that it is there when the step begins.
     """
 
-    def __init__(self, make: Callable[[bool], Any], *, transposed: bool = False, turns: bool = False) -> None:
+    def __init__(
+        self,
+        make: Callable[[bool], Any],
+        *,
+        transposed: bool = False,
+        turns: bool = False,
+        given: bool = False,
+    ) -> None:
         self.transposed = transposed
         self.turns = turns
+        self.given = given
         self._make = make
         self._made: dict[bool, Any] = {}
 
@@ -40,9 +49,9 @@ class Value:
         return self._made[transposed]
 
 
-def written(array: Any) -> Value:
+def written(array: Any, *, given: bool = False) -> Value:
     """A value stored as it is written."""
-    return Value(lambda transposed: array.T if transposed else array)
+    return Value(lambda transposed: array.T if transposed else array, given=given)
 
 
 def stored_transposed(array: Any) -> Value:
