@@ -19,7 +19,7 @@ METHOD = (
     "range is that of the round-by-round ratios. s/call: a whole fit call of one epoch, with handing "
     "over the data. Compile: what kilter's History reports, for the others the first epoch minus the "
     "median. Peak: highest resident memory of the peer's process. GFLOP/s: 6 × multiply-adds of a row × "
-    "rows, over the median; of limit: that over the best float32 matrix product of NumPy on this "
+    "rows, over the median; of limit: that over the best float32 matrix product of NumPy or XLA on this "
     "machine."
 )
 
