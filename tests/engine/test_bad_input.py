@@ -203,3 +203,10 @@ def test_labels_are_checked_for_each_output_of_every_kind_of_model(make, good, b
     assert np.isfinite(fit(compiled(), X, good, verbose=0).history["loss"][0])
     with pytest.raises(DataError, match="labels 0 to 2"):
         fit(compiled(), X, bad, verbose=0)
+
+
+def test_labels_of_an_open_number_of_classes_are_not_checked():
+    inputs = keras.Input((None,))
+    model = keras.Model(inputs, keras.layers.Rescaling(2.0)(inputs))
+    model.compile("sgd", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    assert np.isfinite(evaluate(model, X, Y)["loss"])

@@ -80,7 +80,7 @@ def check_targets(model: keras.Model, rows: Rows) -> None:
     """Raise :class:`DataError` if integer labels lie outside a sparse cross-entropy's classes.
 
     Keras on JAX would train on: an index out of range reads as NaN, as another class or as none. Where only
-    some of several outputs have a loss, nothing is checked.
+    some of several outputs have a loss, or a model leaves the number of classes open, nothing is checked.
     """
     TargetCheck(model)(rows.data)
 
@@ -107,7 +107,7 @@ class TargetCheck:
         if not len(losses) == len(targets) == len(self._outputs):
             return
         for number, (loss, labels, output) in enumerate(zip(losses, targets, self._outputs, strict=True)):
-            if _reads_classes(loss) and labels is not None:
+            if _reads_classes(loss) and labels is not None and output.shape[-1] is not None:
                 part = "model" if len(losses) == 1 else f"output {number + 1} of"
                 classes, ignored = output.shape[-1], loss._fn_kwargs.get("ignore_class")
                 _check_labels(np.asarray(labels), classes, ignored, f"{part} {self.model.name!r}", first)
