@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import errno
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, Final, NoReturn
 
 import typer
 from typer.core import TyperGroup
 
 from kilter.cli.words import printable
-from kilter.errors import KilterError
+from kilter.errors import KilterError, RunWarning
 
 BAD_INPUT: Final = 2
 INTERRUPTED: Final = 130  # 128 + SIGINT, as shells have it
@@ -25,7 +28,8 @@ class KilterGroup(TyperGroup):
     def invoke(self, ctx: Any) -> Any:
         """Run the command that was asked for."""
         try:
-            return super().invoke(ctx)
+            with _warnings_as_lines():
+                return super().invoke(ctx)
         except KilterError as error:
             fail(error.expected, error.received, error.remedy)
         except KeyboardInterrupt as stopped:
@@ -40,6 +44,23 @@ class KilterGroup(TyperGroup):
                 f"{error.strerror}{where}",
                 "free some space, or write elsewhere (--runs, --out); what was written before is whole",
             )
+
+
+@contextmanager
+def _warnings_as_lines() -> Iterator[None]:
+    """Print each :class:`RunWarning` as one line on stderr, without the line of code it came from."""
+    with warnings.catch_warnings():
+        shown = warnings.showwarning
+
+        def show(message: Warning | str, category: type[Warning], *place: Any, **where: Any) -> None:
+            if issubclass(category, RunWarning):
+                typer.echo(f"Warning: {printable(str(message))}.", err=True)
+            else:
+                shown(message, category, *place, **where)
+
+        warnings.showwarning = show
+        warnings.simplefilter("always", RunWarning)
+        yield
 
 
 def fail(expected: str, received: str, remedy: str) -> NoReturn:
