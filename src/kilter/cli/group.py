@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import errno
+import signal
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, Final, NoReturn
 
 import typer
@@ -15,12 +16,12 @@ from kilter.cli.words import printable
 from kilter.errors import KilterError, RunWarning
 
 BAD_INPUT: Final = 2
-INTERRUPTED: Final = 130  # 128 + SIGINT, as shells have it
+BY_SIGNAL: Final = 128  # to which shells add the signal's number: 130 for Ctrl-C, 143 for SIGTERM
 FULL: Final = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 class KilterGroup(TyperGroup):
-    """Turns the errors a person can mend into three lines and exit code 2, and Ctrl-C into exit code 130.
+    """Prints an error that a person can fix as three lines; exit code 2, 130 after Ctrl-C, 143 after SIGTERM.
 
     Any other exception is a fault of kilter and keeps its traceback.
     """
@@ -33,8 +34,9 @@ class KilterGroup(TyperGroup):
         except KilterError as error:
             fail(error.expected, error.received, error.remedy)
         except KeyboardInterrupt as stopped:
-            typer.echo(printable(str(stopped) or "Stopped."), err=True)
-            raise typer.Exit(INTERRUPTED) from None
+            with suppress(OSError):  # after SIGHUP there may be no terminal to write to
+                typer.echo(printable(str(stopped) or "Stopped."), err=True)
+            raise typer.Exit(BY_SIGNAL + getattr(stopped, "signal", signal.SIGINT)) from None
         except OSError as error:
             if error.errno not in FULL:
                 raise

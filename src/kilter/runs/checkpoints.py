@@ -27,6 +27,8 @@ from kilter.words import first_line
 
 FOLDER = "checkpoints"
 KEEP_LAST = 2
+# The scalar with the lines of history.jsonl up to the checkpoint's epoch: a lost file is restored from it.
+HISTORY = "history"
 
 # 1: kilter 0.1.0, which wrote neither this number nor a manifest. 2: with a manifest.
 _FORMAT = 2

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import shutil
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
@@ -19,6 +19,7 @@ from kilter.runs.reading import (
     DATA,
     ENVIRONMENT,
     HISTORY,
+    JOURNAL,
     LOCK,
     MODEL,
     RECIPE,
@@ -95,6 +96,15 @@ class Run:
         """Drop the lines of history.jsonl from epoch `epochs` on: a resume trains them again."""
         kept = [line for line in read_history(self.path) if line.epoch < epochs]
         write_text(self.path / HISTORY, "".join(f"{line.to_json()}\n" for line in kept))
+
+    def restore_history(self, lines: Sequence[str]) -> None:
+        """Replace history.jsonl by these lines: those of the checkpoint that the run is resumed from."""
+        write_text(self.path / HISTORY, "".join(f"{line}\n" for line in lines))
+
+    def note(self, text: str) -> None:
+        """Add a line to journal.jsonl: something that happened to the run and that a person should know."""
+        line = {"time": datetime.now(UTC).isoformat(timespec="seconds"), "text": text}
+        append_line(self.path / JOURNAL, to_json(line))
 
     def save_best(self, model: Saveable) -> None:
         """model.keras: the model as it is now, architecture and weights."""

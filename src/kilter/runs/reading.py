@@ -30,6 +30,7 @@ from kilter.runs.records import (
 RECIPE = "recipe.toml"
 ENVIRONMENT = "environment.json"
 HISTORY = "history.jsonl"
+JOURNAL = "journal.jsonl"
 MODEL = "model.keras"
 RESULT = "result.json"
 DATA = "data.json"
@@ -44,6 +45,7 @@ Parsed = TypeVar("Parsed")
 class RunRecords:
     """All that a run directory tells, read at one moment.
 
+    `journal` are sentences about what happened to the run, such as that a damaged checkpoint was passed over.
     `status` is "training" while a process holds the lock, "interrupted" where the process went away without a
     result. `recipe` and `environment` are {} and `recipe_text` is "" where the run has none. `found` is what
     was measured before training, the JSON of each such file by its name.
@@ -58,13 +60,14 @@ class RunRecords:
     data: DataRecord | None
     result: Result | None
     found: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    journal: tuple[str, ...] = ()
 
 
 def open_run(path: Path) -> RunRecords:
     """Read the run directory at `path`; :class:`RunError` where it is none, or a file in it is damaged."""
     path = Path(path)
     require_run(path)
-    result = _parsed(path / RESULT, Result.from_json)
+    result = read_result(path)
     recipe_text = _parsed(path / RECIPE, str) or ""
     found = {name: _parsed(path / name, _json_object) for name in (FOUND_RATE, FOUND_CLIP)}
     return RunRecords(
@@ -74,9 +77,10 @@ def open_run(path: Path) -> RunRecords:
         recipe=_parsed(path / RECIPE, tomllib.loads) or {},
         environment=_parsed(path / ENVIRONMENT, _json_object) or {},
         history=tuple(read_history(path)),
-        data=_parsed(path / DATA, DataRecord.from_json),
+        data=read_data(path),
         result=result,
         found={name: value for name, value in found.items() if value is not None},
+        journal=_journal(path / JOURNAL),
     )
 
 
@@ -88,6 +92,16 @@ def list_runs(parent: Path) -> tuple[RunSummary, ...]:
     parent = Path(parent)
     folders = sorted(path for path in parent.iterdir() if is_run(path)) if parent.is_dir() else []
     return tuple(_summary(path) for path in folders)
+
+
+def read_result(path: Path) -> Result | None:
+    """How the run ended; None while it has not. :class:`RunError` where the file is damaged."""
+    return _parsed(path / RESULT, Result.from_json)
+
+
+def read_data(path: Path) -> DataRecord | None:
+    """What the run was trained on; None for a run made in Python. :class:`RunError` for a damaged file."""
+    return _parsed(path / DATA, DataRecord.from_json)
 
 
 def read_history(path: Path) -> list[EpochRecord]:
@@ -147,6 +161,17 @@ def _started_and_name(path: Path) -> tuple[str, str]:
         return "", path.name
     year, month, day, hour, minute, second, name = found.groups()
     return f"{year}-{month}-{day} {hour}:{minute}:{second}", name
+
+
+def _journal(path: Path) -> tuple[str, ...]:
+    """The sentences of journal.jsonl; a damaged line stands as it is, for it is only read by people."""
+    texts = []
+    for line in read_lines(path):
+        try:
+            texts.append(str(_json_object(line)["text"]))
+        except (ValueError, KeyError):
+            texts.append(line)
+    return tuple(texts)
 
 
 def _json_object(text: str) -> dict[str, Any]:

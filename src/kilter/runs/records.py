@@ -58,7 +58,8 @@ class DataRecord:
     """data.json: what the model was trained on, and what is needed to read new data the same way.
 
     `rows` counts the parts by name. `encoding` is a table's ``TableEncoding`` as JSON text, None for other
-    data. `sha256` is of the training rows and targets in their order.
+    data. `sha256` is of the training rows and targets in their order; `parts_sha256` of those of each other
+    part, by name, {} in a run of kilter 0.1.0.
     """
 
     name: str
@@ -73,6 +74,7 @@ class DataRecord:
     image_size: tuple[int, int] | None
     encoding: str | None
     sha256: str
+    parts_sha256: Mapping[str, str] = field(default_factory=dict)
 
     def to_json(self) -> str:
         """Indented JSON, for people too."""
@@ -187,7 +189,8 @@ def parse_history(lines: list[str], path: Path) -> list[EpochRecord]:
             raise RunError(
                 expected=f"a JSON record of an epoch in each line of {path}",
                 received=f"line {number}: {line[:80]!r} ({type(error).__name__}: {error})",
-                remedy="remove that line, or take the file from a copy",
+                remedy="restore the file from a backup, or remove that line: kilter resume takes the lines "
+                "that an unfinished run lacks from its checkpoint",
             ) from error
     return records
 
