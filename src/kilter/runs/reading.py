@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 from kilter.errors import RunError
 from kilter.runs import lock
 from kilter.runs.atomic import errors_named, read_lines
+from kilter.runs.checksums import require_unchanged
 from kilter.runs.records import (
     DataRecord,
     EpochRecord,
@@ -37,6 +38,14 @@ DATA = "data.json"
 FOUND_RATE = "find_lr.json"
 FOUND_CLIP = "clip_threshold.json"
 LOCK = "lock"
+
+# What to do about a damaged file, and about those that the run needs or can write anew.
+_REMEDY = "restore it from a backup, or remove it: a run can be read without it"
+_REMEDIES = {
+    DATA: "restore it from a backup, or train the run's recipe.toml anew",
+    RECIPE: "restore it from a backup",
+    RESULT: "restore it from a backup, or remove it and run kilter resume, which writes it anew",
+}
 
 Parsed = TypeVar("Parsed")
 
@@ -183,6 +192,8 @@ def _json_object(text: str) -> dict[str, Any]:
 
 def _parsed(path: Path, parse: Callable[[str], Parsed]) -> Parsed | None:
     """The parsed text of a file, None where it does not exist; a damaged one is a :class:`RunError`."""
+    if path.name == DATA:  # without it, or with a damaged one, new data would be read in another way
+        require_unchanged(path)
     if not path.is_file():
         return None
     with errors_named(path, doing="read"):
@@ -193,5 +204,5 @@ def _parsed(path: Path, parse: Callable[[str], Parsed]) -> Parsed | None:
         raise RunError(
             expected=f"{path} as kilter wrote it",
             received=f"{type(error).__name__}: {error}",
-            remedy="take the file from a copy, or remove it: a run can be read without it",
+            remedy=_REMEDIES.get(path.name, _REMEDY),
         ) from error

@@ -11,7 +11,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from kilter.errors import RunError
 from kilter.nn.zeros import PenalizedWeights
@@ -133,6 +133,8 @@ class Result:
     def from_json(text: str) -> Result:
         """The record of a result.json; ``ValueError``, ``KeyError`` or ``TypeError`` where it is none."""
         fields = json.loads(text)
+        if fields["status"] not in get_args(Status):
+            raise ValueError(f"status={fields['status']!r}")
         evaluations = {
             name: Evaluation(
                 rows=part["rows"],

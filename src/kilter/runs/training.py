@@ -31,6 +31,7 @@ from kilter.nn.zeros import l1_zeros
 from kilter.recipe import Recipe, dump_recipe, load_recipe
 from kilter.runs import checkpoints
 from kilter.runs.build import Prepared, prepare
+from kilter.runs.checksums import require_same_recipe
 from kilter.runs.consistency import newest_cut, restore_history
 from kilter.runs.directory import Run, create_run, reopen_run
 from kilter.runs.environment import describe_environment
@@ -115,6 +116,7 @@ def resume(
                 received="one that is finished",
                 remedy="for a longer run, train its recipe.toml anew with a higher train.epochs",
             )
+        require_same_recipe(path / RECIPE)
         prepared = prepare(load_recipe(path / RECIPE))
         _check_same_data(prepared, read_data(path))
         recorder = _recorder_from_checkpoint(prepared, run)
