@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import errno
+import signal
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from typing import Any, Final, NoReturn
 
 import typer
 from typer.core import TyperGroup
 
 from kilter.cli.words import printable
-from kilter.errors import KilterError
+from kilter.errors import KilterError, RunWarning
 
 BAD_INPUT: Final = 2
-INTERRUPTED: Final = 130  # 128 + SIGINT, as shells have it
+BY_SIGNAL: Final = 128  # to which shells add the signal's number: 130 for Ctrl-C, 143 for SIGTERM
 FULL: Final = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 class KilterGroup(TyperGroup):
-    """Turns the errors a person can mend into three lines and exit code 2, and Ctrl-C into exit code 130.
+    """Prints an error that a person can fix as three lines; exit code 2, 130 after Ctrl-C, 143 after SIGTERM.
 
     Any other exception is a fault of kilter and keeps its traceback.
     """
@@ -25,12 +29,14 @@ class KilterGroup(TyperGroup):
     def invoke(self, ctx: Any) -> Any:
         """Run the command that was asked for."""
         try:
-            return super().invoke(ctx)
+            with _warnings_as_lines():
+                return super().invoke(ctx)
         except KilterError as error:
             fail(error.expected, error.received, error.remedy)
         except KeyboardInterrupt as stopped:
-            typer.echo(printable(str(stopped) or "Stopped."), err=True)
-            raise typer.Exit(INTERRUPTED) from None
+            with suppress(OSError):  # after SIGHUP there may be no terminal to write to
+                typer.echo(printable(str(stopped) or "Stopped."), err=True)
+            raise typer.Exit(BY_SIGNAL + getattr(stopped, "signal", signal.SIGINT)) from None
         except OSError as error:
             if error.errno not in FULL:
                 raise
@@ -40,6 +46,23 @@ class KilterGroup(TyperGroup):
                 f"{error.strerror}{where}",
                 "free some space, or write elsewhere (--runs, --out); what was written before is whole",
             )
+
+
+@contextmanager
+def _warnings_as_lines() -> Iterator[None]:
+    """Print each :class:`RunWarning` as one line on stderr, without the line of code it came from."""
+    with warnings.catch_warnings():
+        shown = warnings.showwarning
+
+        def show(message: Warning | str, category: type[Warning], *place: Any, **where: Any) -> None:
+            if issubclass(category, RunWarning):
+                typer.echo(f"Warning: {printable(str(message))}.", err=True)
+            else:
+                shown(message, category, *place, **where)
+
+        warnings.showwarning = show
+        warnings.simplefilter("always", RunWarning)
+        yield
 
 
 def fail(expected: str, received: str, remedy: str) -> NoReturn:

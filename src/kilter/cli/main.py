@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import io
+import os
 import sys
+import threading
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated
 
@@ -11,7 +14,7 @@ import typer
 
 from kilter import __version__
 from kilter.cli.comparison_commands import compare, sweep
-from kilter.cli.group import KilterGroup
+from kilter.cli.group import BY_SIGNAL, KilterGroup
 from kilter.cli.options import AllowCode, Model
 from kilter.cli.reuse_commands import pretrain, transfer
 
@@ -354,4 +357,17 @@ def main() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # a terminal without × or σ is no reason to fail
-    app()
+    try:
+        app()
+    except SystemExit as ended:
+        _leave_at_once(ended.code)
+        raise
+
+
+def _leave_at_once(code: int | str | None) -> None:
+    """End the process after a signal without waiting for threads, such as one that still compiles."""
+    if isinstance(code, int) and code > BY_SIGNAL and threading.active_count() > 1:
+        for stream in (sys.stdout, sys.stderr):
+            with suppress(OSError):
+                stream.flush()
+        os._exit(code)

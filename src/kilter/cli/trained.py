@@ -14,7 +14,8 @@ import keras
 from kilter.data import Dataset, Source, TableEncoding, load
 from kilter.errors import DataError, ModelError, OptionError, RunError
 from kilter.nn.saved import load_model
-from kilter.runs.reading import MODEL, is_run, open_run
+from kilter.runs.checksums import require_unchanged
+from kilter.runs.reading import MODEL, is_run, read_data
 from kilter.runs.records import DataRecord
 
 
@@ -41,7 +42,8 @@ def open_trained(path: Path, *, allow_code: bool) -> Trained:
             received=f"{path}, which {'is neither' if path.exists() else 'does not exist'}",
             remedy="correct the path; `kilter runs` lists the runs",
         )
-    return Trained(load_model(run / MODEL, allow_code=allow_code), run, open_run(run).data)
+    require_unchanged(run / MODEL)
+    return Trained(load_model(run / MODEL, allow_code=allow_code), run, read_data(run))
 
 
 def read_for(trained: Trained, source: str, *, target: str | None = None, unlabelled: bool) -> Source:

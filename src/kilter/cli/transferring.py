@@ -10,6 +10,7 @@ import typer
 
 from kilter.cli.training import recipe_from, train_recipe
 from kilter.recipe import Recipe, ReuseSection
+from kilter.runs.checksums import require_unchanged
 from kilter.runs.reading import MODEL, is_run
 from kilter.transfer.cutting import counted_layers, find_cut
 from kilter.transfer.sources import load_source
@@ -29,7 +30,9 @@ def transfer(
     ``data`` may be a recipe too, of which all is taken but the model.
     """
     if is_run(Path(source)):
-        source = str(Path(source) / MODEL)
+        model = Path(source) / MODEL
+        require_unchanged(model)
+        source = str(model)
     stages = [] if head_epochs is None else [_stages(head_epochs)]
     recipe = recipe_from(data, [f"model.reuse={source}", *stages, *settings], options)
     if not quiet:

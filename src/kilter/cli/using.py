@@ -19,6 +19,7 @@ from kilter.engine.purpose import objective_for
 from kilter.errors import DataError, OptionError
 from kilter.recipe import load_recipe
 from kilter.runs.build import prepare
+from kilter.runs.checksums import require_same_recipe
 from kilter.runs.reading import RECIPE
 
 BATCH: Final = 1024  # rows at once: only memory and speed depend on it, never a figure
@@ -73,6 +74,7 @@ def _evaluate_own(trained: Trained) -> None:
             received="a .keras file alone, which does not say what it was trained on",
             remedy="name the data after the model",
         )
+    require_same_recipe(trained.run / RECIPE)
     prepared = prepare(load_recipe(trained.run / RECIPE))
     parts = prepared.evaluated_parts()
     if not parts:

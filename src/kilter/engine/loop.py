@@ -32,7 +32,8 @@ from kilter.engine.scheduling import Schedule
 from kilter.engine.step import Step, test_step, train_step
 
 CHUNK_SECONDS = 2.0
-_FIRST_CHUNK = 256
+# Few, as nothing is known of the speed yet, and Ctrl-C waits for the end of a chunk.
+_FIRST_CHUNK = 16
 
 
 class Chunk(NamedTuple):

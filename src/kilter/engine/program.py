@@ -24,6 +24,7 @@ import keras
 
 from kilter.engine.bridge import State
 from kilter.engine.compilation import compile_options, is_quick, is_rewritten
+from kilter.engine.interrupt import interruptible
 from kilter.engine.rewrite import Layout, carry_layout, rewrite, trace, turn
 from kilter.engine.step import Step
 
@@ -100,7 +101,8 @@ class Shelf:
             self._forget()
             began = time.perf_counter()
             lowered = jax.jit(make(), donate_argnums=donate).lower(*arguments)
-            program = lowered.compile(compiler_options=compile_options(soon=rare) or None)
+            options = compile_options(soon=rare) or None
+            program = interruptible(lambda: lowered.compile(compiler_options=options))
             self.programs[key] = program, tuple(map(_reference, owners))
             self.seconds += time.perf_counter() - began
         return program

@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 from kilter.errors import RunError
 from kilter.runs import lock
 from kilter.runs.atomic import errors_named, read_lines
+from kilter.runs.checksums import require_unchanged
 from kilter.runs.records import (
     DataRecord,
     EpochRecord,
@@ -30,12 +31,21 @@ from kilter.runs.records import (
 RECIPE = "recipe.toml"
 ENVIRONMENT = "environment.json"
 HISTORY = "history.jsonl"
+JOURNAL = "journal.jsonl"
 MODEL = "model.keras"
 RESULT = "result.json"
 DATA = "data.json"
 FOUND_RATE = "find_lr.json"
 FOUND_CLIP = "clip_threshold.json"
 LOCK = "lock"
+
+# What to do about a damaged file, and about those that the run needs or can write anew.
+_REMEDY = "restore it from a backup, or remove it: a run can be read without it"
+_REMEDIES = {
+    DATA: "restore it from a backup, or train the run's recipe.toml anew",
+    RECIPE: "restore it from a backup",
+    RESULT: "restore it from a backup, or remove it and run kilter resume, which writes it anew",
+}
 
 Parsed = TypeVar("Parsed")
 
@@ -44,6 +54,7 @@ Parsed = TypeVar("Parsed")
 class RunRecords:
     """All that a run directory tells, read at one moment.
 
+    `journal` are sentences about what happened to the run, such as that a damaged checkpoint was passed over.
     `status` is "training" while a process holds the lock, "interrupted" where the process went away without a
     result. `recipe` and `environment` are {} and `recipe_text` is "" where the run has none. `found` is what
     was measured before training, the JSON of each such file by its name.
@@ -58,13 +69,14 @@ class RunRecords:
     data: DataRecord | None
     result: Result | None
     found: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    journal: tuple[str, ...] = ()
 
 
 def open_run(path: Path) -> RunRecords:
     """Read the run directory at `path`; :class:`RunError` where it is none, or a file in it is damaged."""
     path = Path(path)
     require_run(path)
-    result = _parsed(path / RESULT, Result.from_json)
+    result = read_result(path)
     recipe_text = _parsed(path / RECIPE, str) or ""
     found = {name: _parsed(path / name, _json_object) for name in (FOUND_RATE, FOUND_CLIP)}
     return RunRecords(
@@ -74,9 +86,10 @@ def open_run(path: Path) -> RunRecords:
         recipe=_parsed(path / RECIPE, tomllib.loads) or {},
         environment=_parsed(path / ENVIRONMENT, _json_object) or {},
         history=tuple(read_history(path)),
-        data=_parsed(path / DATA, DataRecord.from_json),
+        data=read_data(path),
         result=result,
         found={name: value for name, value in found.items() if value is not None},
+        journal=_journal(path / JOURNAL),
     )
 
 
@@ -88,6 +101,16 @@ def list_runs(parent: Path) -> tuple[RunSummary, ...]:
     parent = Path(parent)
     folders = sorted(path for path in parent.iterdir() if is_run(path)) if parent.is_dir() else []
     return tuple(_summary(path) for path in folders)
+
+
+def read_result(path: Path) -> Result | None:
+    """How the run ended; None while it has not. :class:`RunError` where the file is damaged."""
+    return _parsed(path / RESULT, Result.from_json)
+
+
+def read_data(path: Path) -> DataRecord | None:
+    """What the run was trained on; None for a run made in Python. :class:`RunError` for a damaged file."""
+    return _parsed(path / DATA, DataRecord.from_json)
 
 
 def read_history(path: Path) -> list[EpochRecord]:
@@ -149,6 +172,17 @@ def _started_and_name(path: Path) -> tuple[str, str]:
     return f"{year}-{month}-{day} {hour}:{minute}:{second}", name
 
 
+def _journal(path: Path) -> tuple[str, ...]:
+    """The sentences of journal.jsonl; a damaged line stands as it is, for it is only read by people."""
+    texts = []
+    for line in read_lines(path):
+        try:
+            texts.append(str(_json_object(line)["text"]))
+        except (ValueError, KeyError):
+            texts.append(line)
+    return tuple(texts)
+
+
 def _json_object(text: str) -> dict[str, Any]:
     value = json.loads(text)
     if not isinstance(value, dict):
@@ -158,6 +192,8 @@ def _json_object(text: str) -> dict[str, Any]:
 
 def _parsed(path: Path, parse: Callable[[str], Parsed]) -> Parsed | None:
     """The parsed text of a file, None where it does not exist; a damaged one is a :class:`RunError`."""
+    if path.name == DATA:  # without it, or with a damaged one, new data would be read in another way
+        require_unchanged(path)
     if not path.is_file():
         return None
     with errors_named(path, doing="read"):
@@ -168,5 +204,5 @@ def _parsed(path: Path, parse: Callable[[str], Parsed]) -> Parsed | None:
         raise RunError(
             expected=f"{path} as kilter wrote it",
             received=f"{type(error).__name__}: {error}",
-            remedy="take the file from a copy, or remove it: a run can be read without it",
+            remedy=_REMEDIES.get(path.name, _REMEDY),
         ) from error

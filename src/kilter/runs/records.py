@@ -11,7 +11,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from kilter.errors import RunError
 from kilter.nn.zeros import PenalizedWeights
@@ -58,7 +58,8 @@ class DataRecord:
     """data.json: what the model was trained on, and what is needed to read new data the same way.
 
     `rows` counts the parts by name. `encoding` is a table's ``TableEncoding`` as JSON text, None for other
-    data. `sha256` is of the training rows and targets in their order.
+    data. `sha256` is of the training rows and targets in their order; `parts_sha256` of those of each other
+    part, by name, {} in a run of kilter 0.1.0.
     """
 
     name: str
@@ -73,6 +74,7 @@ class DataRecord:
     image_size: tuple[int, int] | None
     encoding: str | None
     sha256: str
+    parts_sha256: Mapping[str, str] = field(default_factory=dict)
 
     def to_json(self) -> str:
         """Indented JSON, for people too."""
@@ -131,6 +133,8 @@ class Result:
     def from_json(text: str) -> Result:
         """The record of a result.json; ``ValueError``, ``KeyError`` or ``TypeError`` where it is none."""
         fields = json.loads(text)
+        if fields["status"] not in get_args(Status):
+            raise ValueError(f"status={fields['status']!r}")
         evaluations = {
             name: Evaluation(
                 rows=part["rows"],
@@ -187,7 +191,8 @@ def parse_history(lines: list[str], path: Path) -> list[EpochRecord]:
             raise RunError(
                 expected=f"a JSON record of an epoch in each line of {path}",
                 received=f"line {number}: {line[:80]!r} ({type(error).__name__}: {error})",
-                remedy="remove that line, or take the file from a copy",
+                remedy="restore the file from a backup, or remove that line: kilter resume takes the lines "
+                "that an unfinished run lacks from its checkpoint",
             ) from error
     return records
 
