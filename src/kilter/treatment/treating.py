@@ -89,17 +89,21 @@ def treat(
     came = Patient(given, x, y, *validation_data, options=options, seed=seed, trained=trained)
     came.twins.saw(model)
     means = Means(cabinet, scoring_of(came), budget, seed)
-    best, done, trials = Course(came, diagnosis, means, pairs).run()
-    after = Checkup(done.diagnosis, done.score, done.history.history)
+    outcome = Course(came, diagnosis, means, pairs).run()
+    best, trials, returned = outcome.patient, outcome.trials, outcome.returned
+    done = returned.trained
+    after = Checkup(done.diagnosis, done.score, done.history.history, returned.after)
     return Treatment(
         model=done.restored(),
         changes=best.changes,
         dropped=_dropped(trials, best),
         trials=trials,
-        before=_before(diagnosis, trials),
+        before=replace(_before(diagnosis, trials), measures=returned.before),
         after=after,
         seconds=time.perf_counter() - began,
         patients=(replace(came, twins=Twins()), replace(best, twins=Twins())),
+        checks=returned.checks,
+        kept=returned.kept,
     )
 
 
