@@ -81,11 +81,11 @@ def test_what_is_printed(kilter, asked, folder, tmp_path):
         "",
         "candidate  val_accuracy  lowest  highest   time  better by      p  verdict",
         "a-narrow         0.0625       0    0.125  2.0 s                    baseline",
-        "b-wide            1.062       1    1.125  2.0 s          1  0.500  no evidence",
+        "b-wide            1.062       1    1.125  2.0 s          1  0.500  too few pairs",
         "",
-        "No evidence that b-wide and a-narrow differ: val_accuracy better by 1 on average "
+        "Too few pairs to tell whether b-wide and a-narrow differ: val_accuracy better by 1 on average "
         "(95% interval +1 to +1); p = 0.5.",
-        "2 pairs can prove no difference at level 0.05: at least 6 are needed.",
+        "2 pairs cannot prove any difference at level 0.05: at least 6 are needed.",
         f"runs: {tmp_path}",
         f"report: {tmp_path / 'report.html'}",
     ]
@@ -94,7 +94,7 @@ def test_what_is_printed(kilter, asked, folder, tmp_path):
 
 def test_json_alone_is_on_stdout(kilter, asked, folder):
     ended = kilter("compare", folder, "--json")
-    assert json.loads(ended.out)["differences"][0]["verdict"] == "no evidence"
+    assert json.loads(ended.out)["differences"][0]["verdict"] == "too few pairs"
     assert "run 1/4" in ended.err
 
 

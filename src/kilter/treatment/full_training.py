@@ -110,9 +110,9 @@ def train_as_given(came: Patient, scoring: Scoring) -> AsGiven:
 def _train(given: Patient, options: Any, scoring: Scoring) -> tuple[Trained, Trained]:
     """The training at its end, and at the best validation loss.
 
-    A training of few steps runs in the program of the trials, which has whole batches only: where the rows are
-    shuffled and an epoch has many batches, the rows that do not fill one are left out, each time others. A
-    program for them would take longer to compile than the training takes.
+    A training of few steps runs in the program of the trials, which has whole batches only: where the rows
+    are shuffled and an epoch has many batches, the rows that do not fill one are left out, each time others.
+    A program for them would take longer to compile than the training takes.
     """
     few = options.epochs * given.steps_per_epoch <= _FEW_STEPS
     whole = few and options.shuffle and given.rows >= _MANY_BATCHES * options.batch_size

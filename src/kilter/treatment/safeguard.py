@@ -2,9 +2,9 @@
 
 The treated model is returned unless it is worse than the given one, trained as the person would have trained
 it. Otherwise that one is returned: with the weights of the best validation loss, or with those of the last
-epoch where the former are worse. A given model that has learnt something already does not come back worse than
-it was: if more training makes it worse, it is returned as it came. :mod:`kilter.treatment.no_harm` says what
-counts as worse.
+epoch where the former are worse. A given model that has learnt something already does not come back worse
+than it was: if more training makes it worse, it is returned as it came. :mod:`kilter.treatment.no_harm` says
+what counts as worse.
 """
 
 from __future__ import annotations
