@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 
 import pytest
@@ -90,6 +91,19 @@ def test_what_is_printed(kilter, asked, folder, tmp_path):
         f"report: {tmp_path / 'report.html'}",
     ]
     assert (tmp_path / "report.html").stat().st_size > 1e6
+
+
+def test_a_warning_is_a_plain_line_before_the_first_run(kilter, monkeypatch, asked, folder):
+    stub = comparing.compare_recipes
+
+    def warning(recipes, **options):
+        warnings.warn("2 pairs cannot prove anything", stacklevel=1)
+        return stub(recipes, **options)
+
+    monkeypatch.setattr(comparing, "compare_recipes", warning)
+    lines = kilter("compare", folder).out.splitlines()
+    assert lines[1] == "2 pairs cannot prove anything"
+    assert lines[2].startswith("run 1/4")
 
 
 def test_json_alone_is_on_stdout(kilter, asked, folder):

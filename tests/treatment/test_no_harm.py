@@ -202,14 +202,14 @@ def two() -> Patient:
     return Patient(model, x, y, x, y, FitOptions(epochs=1))
 
 
-GOOD, HARMED = Answers(1.0, 0.0), Answers(0.0, -1.0)
+GOOD, HARMED = Answers(1.0, 0.0), Answers(0.0, -300.0)
 RETURNED = {
     "nothing is worse": (GOOD, HARMED, HARMED, HARMED, False, "treated", ""),
     "a class is worse, the number better": (
-        Answers(0.0, 0.0), Answers(1.0, -50.0), HARMED, HARMED, False, "given", "accuracy of kind",
+        Answers(0.0, 0.0), Answers(1.0, -300.0), HARMED, HARMED, False, "given", "accuracy of kind",
     ),
     "the number is worse, a class better": (
-        Answers(1.0, -90.0), Answers(0.0, 0.0), HARMED, HARMED, False, "given", "rmse of price",
+        Answers(1.0, -300.0), Answers(0.0, 0.0), HARMED, HARMED, False, "given", "rmse of price",
     ),
     "the best epoch is worse than the last": (None, GOOD, HARMED, HARMED, False, "last", ""),
     "more training harms what it knew": (None, HARMED, HARMED, GOOD, True, "before", "after more training"),

@@ -25,7 +25,7 @@ from kilter.engine.batches import collect
 from kilter.engine.inference import evaluate
 from kilter.runs.records import Direction
 from kilter.runs.watch import direction_of
-from kilter.treatment.own_measures import output_names, predictions, row_measures
+from kilter.treatment.own_measures import names_of, predictions, row_measures
 from kilter.treatment.patient import Patient
 
 # Groups of validation rows for the jackknife.
@@ -190,7 +190,7 @@ def _compiled(patient: Patient, model: keras.Model, predicted: Any, groups: int)
     rows = np.arange(patient.validation_rows)
     full = _results(metrics, wanted, predicted, rows)
     without = [_results(metrics, wanted, predicted, rows[rows % groups != group]) for group in range(groups)]
-    outputs = output_names(model, len(jax.tree.leaves(predicted)))
+    outputs = names_of(model, len(jax.tree.leaves(predicted)))
     return [
         Measured(
             name,

@@ -19,7 +19,7 @@ from kilter import backend  # noqa: F401  (chooses JAX before Keras loads)
 import keras
 
 from kilter.engine.inference import predict
-from kilter.health.facts import OutputFacts
+from kilter.health.facts import OutputFacts, output_names
 from kilter.health.reading import paired_targets
 from kilter.health.targets import labels, target_facts
 from kilter.runs.records import Direction
@@ -92,7 +92,7 @@ def row_measures(came: Patient, patient: Patient, outputs: Sequence[np.ndarray])
     if not len(came.facts[1]) == len(patient.facts[1]) == len(outputs) == len(targets):
         return []
     found: list[RowMeasure] = []
-    for index, name in enumerate(output_names(came.model, len(outputs))):
+    for index, name in enumerate(names_of(came.model, len(outputs))):
         kind = kind_of(came.facts[1][index])
         if kind is not None:
             one = _measures(kind, outputs[index], targets[index], patient.facts[1][index])
@@ -100,12 +100,11 @@ def row_measures(came: Patient, patient: Patient, outputs: Sequence[np.ndarray])
     return found
 
 
-def output_names(model: keras.Model, count: int) -> list[str]:
+def names_of(model: keras.Model, count: int) -> list[str]:
     """A name for each output, in the order of its facts; "" for a single one."""
     if count == 1:
         return [""]
-    given: Any = getattr(model, "_outputs_struct", None)
-    names = sorted(given) if isinstance(given, dict) else list(getattr(model, "output_names", None) or [])
+    names = output_names(model)
     return names if len(set(names)) == count else [f"output {index + 1}" for index in range(count)]
 
 
