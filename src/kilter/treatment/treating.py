@@ -63,13 +63,13 @@ def treat(
     measure worse. A model in which nothing severe is found is trained as it came; if it then falls short of
     plain methods, it is treated.
 
-    The model returned is not worse than the one given. The given model is trained too, without any change, for
-    all epochs. Both are scored on the same validation rows, by every measure of every output: accuracy of
-    classes (balanced accuracy too where a class has less than a fifth of the rows), accuracy and IoU of binary
-    elements, root mean squared error of numbers, and compiled metrics. If the treated model is worse on any of
-    them by more than one standard error of the paired difference (a jackknife over 20 groups of rows), the
-    given one is returned, and ``.kept`` says why. A model that has learnt something already is returned as it
-    came if more training makes it worse.
+    The model returned is not worse than the one given. The given model is trained too, without any change,
+    for all epochs. Both are scored on the same validation rows, by every measure of every output: accuracy of
+    classes (balanced accuracy too where a class has less than a fifth of the rows), accuracy and IoU of
+    binary elements, root mean squared error of numbers, and compiled metrics. If the treated model is worse
+    on any of them by more than one standard error of the paired difference (a jackknife over 20 groups of
+    rows), the given one is returned, and ``.kept`` says why. A model that has learnt something already is
+    returned as it came if more training makes it worse.
 
     Args:
         model: compiled; it stays as it is, the treated one is a copy.
@@ -156,11 +156,11 @@ def _check(model: keras.Model, batch_size: int, epochs: int, pairs: int, budget:
     check_whole_numbers(1, epochs=epochs)
     check_whole_numbers(seed=seed)
     check_whole_numbers(pairs=pairs)
-    if pairs < least_pairs(1, LEVEL):
+    if pairs < (least := least_pairs(1, LEVEL)):
         raise OptionError(
-            expected=f"at least {least_pairs(1, LEVEL)} pairs: fewer cannot prove anything at level {LEVEL:g}",
+            expected=f"at least {least} pairs: fewer cannot prove anything at level {LEVEL:g}",
             received=f"pairs={pairs}, whose smallest p is {smallest_p(int(pairs)):.2g}",
-            remedy=f"take {least_pairs(1, LEVEL)} pairs or more",
+            remedy=f"take {least} pairs or more",
         )
     if not budget >= 0:
         raise OptionError(
