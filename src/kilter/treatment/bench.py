@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -24,7 +24,7 @@ from kilter.engine.together import Logs, fit_together
 from kilter.errors import KilterError
 from kilter.nn.drawing import draw_weights
 from kilter.nn.unit_variance import lsuv
-from kilter.treatment.comparison import PairedRun
+from kilter.treatment.comparison import OwnMeasure, PairedRun
 from kilter.treatment.patient import Patient
 from kilter.treatment.scoring import Scoring
 
@@ -51,7 +51,7 @@ class Bench:
         Together they need rows that the device holds, and an epoch that needs nothing of the host but a rate.
         """
         if len(seeds) < 2 or not _on_accelerator() or not self._is_plain:
-            return [self.run(seed, epochs) for seed in seeds]
+            return [self.run(seed, epochs, own=True) for seed in seeds]
         began = time.perf_counter()
         try:
             trained = self._together(seeds, epochs)
@@ -61,7 +61,8 @@ class Bench:
         model, made = self.patient.double().trained, []
         for seed, (state, logs) in zip(seeds, trained, strict=True):
             push(state, model)
-            made.append(_told(seed, self.scoring.score(self.patient, model), seconds, logs))
+            scores = self.scoring.score(self.patient, model), self.scoring.own(self.patient, model)
+            made.append(_told(seed, *scores, seconds, logs))
         return made
 
     @property
@@ -84,12 +85,15 @@ class Bench:
             class_weight=own.class_weight,
         )
 
-    def run(self, seed: int, epochs: int) -> PairedRun:
-        """Train from the weights of ``seed``; what cannot be trained counts as diverged."""
-        with self.patient.for_trials():
-            return self._run(seed, epochs)
+    def run(self, seed: int, epochs: int, *, own: bool = False) -> PairedRun:
+        """Train from the weights of ``seed``; what cannot be trained counts as diverged.
 
-    def _run(self, seed: int, epochs: int) -> PairedRun:
+        ``own``: with each output's own measures.
+        """
+        with self.patient.for_trials():
+            return self._run(seed, epochs, own)
+
+    def _run(self, seed: int, epochs: int, own: bool) -> PairedRun:
         began = time.perf_counter()
         try:
             model = self._start(seed)
@@ -104,11 +108,12 @@ class Bench:
                 verbose=0,
             )
             score = self.scoring.score(self.patient, model)
+            measures = self.scoring.own(self.patient, model) if own else {}
         except KilterError:
             return PairedRun(seed, math.nan, None, time.perf_counter() - began, (), "")
         lines = zip(*history.history.values(), strict=True)
         logs = tuple(dict(zip(history.history, map(float, line), strict=True)) for line in lines)
-        return _told(seed, score, sum(history.seconds) / max(len(logs), 1), logs)
+        return _told(seed, score, measures, sum(history.seconds) / max(len(logs), 1), logs)
 
     def _start(self, seed: int) -> keras.Model:
         """The model to train, with the weights of ``seed`` in it."""
@@ -127,9 +132,9 @@ def _on_accelerator() -> bool:
     return jax.default_backend() != "cpu"
 
 
-def _told(seed: int, score: float, seconds: float, logs: Logs) -> PairedRun:
+def _told(seed: int, score: float, own: Mapping[str, OwnMeasure], seconds: float, logs: Logs) -> PairedRun:
     last = len(logs) - 1 if math.isfinite(score) else None
-    return PairedRun(seed, score, last, seconds, logs, "")
+    return PairedRun(seed, score, last, seconds, logs, "", own)
 
 
 def _part(patient: Patient, rows: int) -> Patient:

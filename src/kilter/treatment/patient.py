@@ -116,6 +116,11 @@ class Patient:
         return len(keras.tree.flatten(self.x)[0])
 
     @property
+    def validation_rows(self) -> int:
+        """How many rows the validation part has."""
+        return len(keras.tree.flatten(self.x_val)[0])
+
+    @property
     def steps_per_epoch(self) -> int:
         """How many steps an epoch takes."""
         return Order(self.options.batch_size, True, 0, self.options.most_batches).steps(self.rows)
