@@ -61,7 +61,8 @@ def _read(content: Path | bytes, options: LoadOptions) -> tuple[pl.DataFrame, tu
     encoding = options.encoding
     known = () if encoding is None else encoding.columns
     # A category "01" must not turn into the number 1 because a new file holds no other text in that column.
-    texts = [column.name for column in known if column.kind == "category" and column.name in names]
+    present = set(names)
+    texts = {column.name for column in known if column.kind == "category" and column.name in present}
 
     def read(*, decimal_comma: bool = False) -> pl.DataFrame:
         return pl.read_csv(
@@ -76,7 +77,7 @@ def _read(content: Path | bytes, options: LoadOptions) -> tuple[pl.DataFrame, tu
     if separator != ";":
         return read(), ()
     target = options.target or (encoding and encoding.target)
-    used = names if encoding is None else [*(column.name for column in known), target]
+    used = present if encoding is None else {*(column.name for column in known), target}
     numeric = [name for name in names if name in used and name not in texts]
     return with_points(read(), lambda: read(decimal_comma=True), numeric)
 

@@ -11,6 +11,7 @@ from kilter.data.formats import FORMATS, Format
 from kilter.data.named import NAMED_SETS, read_named
 from kilter.data.options import LoadOptions
 from kilter.data.paths import nearest_name, quote, sibling_names
+from kilter.data.precision import Shift
 from kilter.errors import DataError, OptionError
 
 
@@ -24,6 +25,8 @@ def load(
     classes: tuple[str, ...] | None = None,
     image_size: tuple[int, int] | None = None,
     unlabelled: bool = False,
+    center: bool = True,
+    shifts: tuple[Shift, ...] = (),
 ) -> Source:
     """Read a data set: a file, a folder, or a name (digits, fashion-mnist, cifar10).
 
@@ -41,12 +44,15 @@ def load(
         image_size: (height, width) to which encoded images are resized; without it they must have one size.
         unlabelled: labels are not needed (prediction): where they are not all there and known, the data have
             none.
+        center: centre and scale the columns whose differences float32 would lose; the notes name them
+            (:mod:`kilter.data.precision`). False keeps the numbers, and the notes count what is lost.
+        shifts: of a training before, for arrays: ``Source.shifts``. A table's are in its encoding.
 
     Raises:
         DataError: the source is missing, empty, damaged, of no known kind, or not fit to be trained on.
         OptionError: an option makes no sense for this source.
     """
-    options = LoadOptions(target, task, skip_bad, encoding, classes, image_size, unlabelled)
+    options = LoadOptions(target, task, skip_bad, encoding, classes, image_size, unlabelled, center, shifts)
     if str(source) in NAMED_SETS:
         _require_fitting_options(f"the named set {source}", options, is_table=False, resizes=False)
         return read_named(str(source), options)
@@ -93,6 +99,7 @@ def _require_fitting_options(what: str, options: LoadOptions, *, is_table: bool,
         "image_size": options.image_size is not None and not resizes,
         "target": options.target is not None and not is_table,
         "encoding": options.encoding is not None and not is_table,
+        "shifts": bool(options.shifts) and is_table,
     }
     names = [name for name, wrong in unused.items() if wrong]
     if names:

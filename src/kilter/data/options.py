@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from kilter.data.encoding import TableEncoding
+from kilter.data.precision import Shift
 from kilter.errors import OptionError
 
 
@@ -20,6 +21,8 @@ class LoadOptions:
     classes: tuple[str, ...] | None = None
     image_size: tuple[int, int] | None = None
     unlabelled: bool = False
+    center: bool = True
+    shifts: tuple[Shift, ...] = ()
 
     def __post_init__(self) -> None:
         if self.task not in ("auto", "classification", "regression"):

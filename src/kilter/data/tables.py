@@ -15,6 +15,7 @@ from kilter.data.columns import (
     column_values,
     find_column,
     is_text,
+    known_numbers,
     plain_text,
     raw_targets,
 )
@@ -23,7 +24,15 @@ from kilter.data.encoding import TableEncoding
 from kilter.data.formatted import mostly_numbers, reading_note
 from kilter.data.labels import class_names, decide_task, if_usable, lost_labels, task_note
 from kilter.data.options import LoadOptions
-from kilter.data.paths import LEAVE_ROWS_OUT, first_named, name_rows, nearest_name, quote
+from kilter.data.paths import (
+    LEAVE_ROWS_OUT,
+    NAMED_IN_MESSAGES,
+    first_named,
+    name_rows,
+    nearest_name,
+    quote,
+)
+from kilter.data.precision import STANDARDIZE, loss_note, shift_note
 from kilter.errors import DataError
 
 # What polars raises for a file that is damaged, or of another kind than its name says.
@@ -103,7 +112,8 @@ def _fit_encoding(
     frame: pl.DataFrame, target: str, options: LoadOptions
 ) -> tuple[TableEncoding, tuple[str, ...]]:
     """The encoding found in the training frame, and notes on numbers that are written as text."""
-    columns = tuple(find_column(frame[name]) for name in frame.columns if name != target)
+    features = [series for series in frame.get_columns() if series.name != target]
+    columns = tuple(find_column(series, precise=options.center) for series in features)
     if not columns:
         raise DataError(
             expected="feature columns beside the target",
@@ -122,11 +132,21 @@ def _fit_encoding(
     if task == "classification":  # the classes are called what they are called in the file: "10%", not 10
         targets, missing = _targets(frame[target], task)
         classes = options.classes or class_names(targets[~missing])
-    numbers = [column.name for column in columns if column.kind == "number"]
-    numbers += [target] if task == "regression" else []
-    notes = [reading_note(plain_text(frame[name])) for name in numbers if is_text(frame[name])]
+    numbers = [one for one, column in zip(features, columns, strict=True) if column.kind == "number"]
+    notes = _reading_notes([*numbers, frame[target]] if task == "regression" else numbers)
     notes += [task_note(targets[~missing], task)] if options.task == "auto" else []
+    notes += [shift_note([(column.name, column.shift) for column in columns])]
+    if not options.center:
+        notes += [loss_note("column", ((one.name, known_numbers(one)) for one in numbers), STANDARDIZE)]
     return TableEncoding(columns, target, task, classes), tuple(note for note in notes if note)
+
+
+def _reading_notes(columns: list[pl.Series]) -> list[str | None]:
+    """Notes on numbers that are written as text, of the first columns that have any."""
+    notes = [reading_note(plain_text(one)) for one in columns if is_text(one)]
+    formatted = [note for note in notes if note]
+    more = len(formatted) - NAMED_IN_MESSAGES
+    return [*formatted[:NAMED_IN_MESSAGES], f"and {more} more columns are read so" if more > 0 else None]
 
 
 def _targets(series: pl.Series, task: Literal["auto", Task]) -> tuple[np.ndarray, np.ndarray]:
@@ -139,20 +159,22 @@ def _targets(series: pl.Series, task: Literal["auto", Task]) -> tuple[np.ndarray
         text = plain_text(series)
         decisive = text if task == "regression" else text.filter(~text.str.contains(r"^[-+]?\d+$"))
         if mostly_numbers(decisive):
-            return raw_targets(pl.Series(series.name, as_numbers(series)))
+            return raw_targets(pl.Series(series.name, as_numbers(series)[0]))
     return raw_targets(series)
 
 
 def _encode(frame: pl.DataFrame, encoding: TableEncoding, options: LoadOptions, words: str) -> Part:
     """Features float32 and raw targets of one frame, bad rows refused or left out."""
-    absent = [column.name for column in encoding.columns if column.name not in frame.columns]
+    # Asked for once: each look at all names takes time in proportion to the columns.
+    series = {one.name: one for one in frame.get_columns()}
+    absent = [column.name for column in encoding.columns if column.name not in series]
     if absent:
         raise DataError(
             expected=f"the columns the model was trained on in the {words}",
             received=f"none called {first_named(map(quote, absent))}",
-            remedy=f"add the columns{nearest_name(absent[0], frame.columns)}",
+            remedy=f"add the columns{nearest_name(absent[0], list(series))}",
         )
-    values = {column.name: column_values(frame[column.name], column) for column in encoding.columns}
+    values = {column.name: column_values(series[column.name], column) for column in encoding.columns}
     problems = [found.describe(name) for name, found in values.items() if found.bad.any()]
     bad = np.zeros(frame.height, bool)
     for found in values.values():
@@ -166,7 +188,7 @@ def _encode(frame: pl.DataFrame, encoding: TableEncoding, options: LoadOptions, 
     if problems and (not options.skip_bad or bad.all()):
         raise DataError(
             expected=f"a finite number or a category in every field of the {words} (rows count from 0)",
-            received="; ".join(problems),
+            received=first_named(problems, separator="; "),
             remedy=f"fill or correct these fields, or {LEAVE_ROWS_OUT}",
         )
     skipped = (f"{int(bad.sum())} rows left out, {name_rows(np.flatnonzero(bad))}",) if bad.any() else ()

@@ -161,10 +161,11 @@ def check_columns(context: Context) -> list[Finding]:
             continue
         constant = [int(i) for i in np.flatnonzero(np.all(array == array[0], axis=0))]
         first: dict[int, int] = {}
+        skipped = set(constant)
         repeated = []
         for index in range(array.shape[1]):
             key = hash(np.ascontiguousarray(array[:, index]).tobytes())
-            if index not in constant and first.setdefault(key, index) != index:
+            if index not in skipped and first.setdefault(key, index) != index:
                 repeated.append(index)
         for code, columns in (("constant-columns", constant), ("duplicated-columns", repeated)):
             if columns:
