@@ -47,6 +47,7 @@ class About:
     classes: tuple[str, ...] | None = None
     encoding: TableEncoding | None = None
     notes: tuple[str, ...] = ()
+    losses: tuple[str, ...] = ()
 
 
 def assemble(train: Part, test: Part | None, options: LoadOptions, about: About) -> Source:
@@ -56,7 +57,7 @@ def assemble(train: Part, test: Part | None, options: LoadOptions, about: About)
     these rows are left out), or labels of unknown classes. Where labels are optional, those of a part that
     cannot all be used are left aside.
     """
-    shifts, notes = _shifts(train.x, options, about)
+    shifts, notes, lost = _shifts(train.x, options, about)
     train = _usable(train, options, about, options.rows, shifts)
     test = None if test is None else _usable(test, options, about, "test data", shifts)
     task, classes = _task_and_classes(train, options, about)
@@ -78,12 +79,23 @@ def assemble(train: Part, test: Part | None, options: LoadOptions, about: About)
             received=f"test rows of shape {held_out.input_shape}",
             remedy="make both alike (images: image_size=(height, width))",
         )
-    notes = about.notes + notes + _task_notes(train, task, options, about) + _target_notes(train, task)
-    return Source(data, held_out, about.encoding, about.kind, about.origin, notes, options.image_size, shifts)
+    return Source(
+        data,
+        held_out,
+        about.encoding,
+        about.kind,
+        about.origin,
+        about.notes + notes + _task_notes(train, task, options, about),
+        options.image_size,
+        shifts,
+        about.losses + lost + _lost_targets(train, task),
+    )
 
 
-def _shifts(x: np.ndarray, options: LoadOptions, about: About) -> tuple[tuple[Shift, ...], tuple[str, ...]]:
-    """How arrays are stored: as in training, else as their own numbers need it; with notes on it."""
+def _shifts(
+    x: np.ndarray, options: LoadOptions, about: About
+) -> tuple[tuple[Shift, ...], tuple[str, ...], tuple[str, ...]]:
+    """How arrays are stored: as in training, else as their own numbers need it; with notes and losses."""
     if options.shifts:
         if x.ndim < 2 or len(options.shifts) != x.shape[-1]:
             raise DataError(
@@ -91,25 +103,23 @@ def _shifts(x: np.ndarray, options: LoadOptions, about: About) -> tuple[tuple[Sh
                 received=f"shape {x.shape}",
                 remedy="give data of the same form",
             )
-        return options.shifts, ()
+        return options.shifts, (), ()
     found = find_shifts(x)
-    if not found:
-        return (), ()
     if options.center:
         note = shift_note([(str(i), shift) for i, shift in enumerate(found)])
-    else:
-        lost = ((str(i), x[..., i].ravel()) for i, shift in enumerate(found) if not shift.is_none)
-        note, found = loss_note("column", lost, STANDARDIZE), ()
-    return found, (note,) if note else ()
+        return found, (note,) if note else (), ()
+    columns = ((str(i), x[..., i].ravel()) for i, shift in enumerate(found) if not shift.is_none)
+    lost = loss_note("column", columns, STANDARDIZE)
+    return (), (), (lost,) if lost else ()
 
 
-def _target_notes(train: Part, task: Task) -> tuple[str, ...]:
-    """A note where float32 makes different targets equal: targets are never centred."""
+def _lost_targets(train: Part, task: Task) -> tuple[str, ...]:
+    """A sentence where float32 makes different targets equal: targets are never centred."""
     if task != "regression" or train.targets is None or train.targets.ndim != 1:
         return ()
     remedy = "subtract a number near them from all targets, and add it to the predictions"
-    note = loss_note("the target", [("target", train.targets)], remedy)
-    return (note,) if note else ()
+    lost = loss_note("the target", [("target", train.targets)], remedy)
+    return (lost,) if lost else ()
 
 
 def _task_notes(train: Part, task: Task, options: LoadOptions, about: About) -> tuple[str, ...]:

@@ -81,6 +81,7 @@ class Source:
         image_size: (height, width) that images were resized to on request, or None.
         shifts: how arrays are stored where float32 would lose differences, one for each entry of the last
             axis; () where they are as they were, and for tables, whose encoding says it.
+        losses: columns of which float32 makes different values equal, a sentence each.
     """
 
     train: Dataset
@@ -91,6 +92,7 @@ class Source:
     notes: tuple[str, ...] = ()
     image_size: tuple[int, int] | None = None
     shifts: tuple[Shift, ...] = ()
+    losses: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -100,3 +102,9 @@ class Splits:
     train: Dataset
     validation: Dataset | None
     test: Dataset | None
+
+    @property
+    def evaluated(self) -> dict[str, Dataset]:
+        """The parts that a model is judged on, by name."""
+        named = {"validation": self.validation, "test": self.test}
+        return {name: part for name, part in named.items() if part is not None}

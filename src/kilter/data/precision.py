@@ -89,7 +89,7 @@ def find_shift(values: np.ndarray) -> Shift:
     if not (whole or values.dtype.kind == "f") or values.dtype.itemsize < 4 or not len(values):
         return NO_SHIFT
     least, most = values.min(), values.max()
-    if not (whole or np.isfinite(least - most)):
+    if not (np.isfinite(least) and np.isfinite(most)):
         values = values[np.isfinite(values)]
         if not len(values):
             return NO_SHIFT

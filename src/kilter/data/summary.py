@@ -87,7 +87,12 @@ def describe(source: Source) -> SourceSummary:
         names = tuple(f"target {i}" for i in range(train.outputs)) if several else (_target_name(source),)
         targets = _ranges(train.y.reshape(len(train), -1), names)
     classes = _class_counts(train, test)
-    problems = _class_problems(classes) + _column_problems(train, columns) + _leaks(train, test)
+    problems = [
+        *source.losses,
+        *_class_problems(classes),
+        *_column_problems(train, columns),
+        *_leaks(train, test),
+    ]
     return SourceSummary(
         train.name,
         source.kind,

@@ -20,7 +20,7 @@ from kilter.data.columns import (
     raw_targets,
 )
 from kilter.data.dataset import Source, Task
-from kilter.data.encoding import TableEncoding
+from kilter.data.encoding import Column, TableEncoding
 from kilter.data.formatted import mostly_numbers, reading_note
 from kilter.data.labels import class_names, decide_task, if_usable, lost_labels, task_note
 from kilter.data.options import LoadOptions
@@ -62,15 +62,16 @@ def table_source(
             received=f"0 rows ({len(frame.columns)} columns)",
             remedy="check that the file is whole and the right one",
         )
-    encoding, notes = options.encoding, about.notes
+    encoding, notes, losses = options.encoding, about.notes, about.losses
     if encoding is None:
         target, note = choose_target(frame.columns, options.target, about.origin)
         notes += (note,) if note else ()
         encoding, more = _fit_encoding(frame, target, options)
         notes += more
+        losses += () if options.center else _losses(frame, encoding)
     elif options.target is not None:
         encoding = _with_target(encoding, frame.columns, options.target, about.origin)
-    about = About(about.kind, about.origin, about.name, encoding.features, encoding=encoding, notes=notes)
+    about = replace(about, features=encoding.features, encoding=encoding, notes=notes, losses=losses)
     train_part = _encode(frame, encoding, options, f"{options.rows} {about.origin}")
     test_part = None if test is None else _encode(test, encoding, options, f"test data {about.origin}")
     return assemble(train_part, test_part, options, about)
@@ -99,13 +100,19 @@ def choose_target(columns: list[str], wanted: str | None, origin: str) -> tuple[
 def _with_target(encoding: TableEncoding, columns: list[str], target: str, origin: str) -> TableEncoding:
     """The encoding for a file that calls the target otherwise than the training file did."""
     choose_target(columns, target, origin)
-    if any(column.name == target for column in encoding.columns):
-        raise DataError(
-            expected=f"a target column that the model does not get to see in {origin}",
-            received=f"target={target!r}, one of the {len(encoding.columns)} columns it was trained on",
-            remedy=f"name the column with the right answers (in training: {quote(encoding.target)})",
-        )
+    _require_hidden(target, encoding.columns, encoding.target)
     return replace(encoding, target=target)
+
+
+def _require_hidden(target: str, columns: tuple[Column, ...], trained_on: str) -> None:
+    """Refuse one of the model's own columns as the target."""
+    if any(column.name == target for column in columns):
+        raise DataError(
+            expected="a target column that is not one of the model's inputs",
+            received=f"target={target!r}, one of the {len(columns)} columns it was trained on",
+            remedy="name the column with the right answers"
+            + ("" if trained_on == target else f" (in training: {quote(trained_on)})"),
+        )
 
 
 def _fit_encoding(
@@ -113,7 +120,11 @@ def _fit_encoding(
 ) -> tuple[TableEncoding, tuple[str, ...]]:
     """The encoding found in the training frame, and notes on numbers that are written as text."""
     features = [series for series in frame.get_columns() if series.name != target]
-    columns = tuple(find_column(series, precise=options.center) for series in features)
+    if options.columns:
+        _require_hidden(target, options.columns, target)
+        columns, features = options.columns, []
+    else:
+        columns = tuple(find_column(series, precise=options.center) for series in features)
     if not columns:
         raise DataError(
             expected="feature columns beside the target",
@@ -132,13 +143,19 @@ def _fit_encoding(
     if task == "classification":  # the classes are called what they are called in the file: "10%", not 10
         targets, missing = _targets(frame[target], task)
         classes = options.classes or class_names(targets[~missing])
-    numbers = [one for one, column in zip(features, columns, strict=True) if column.kind == "number"]
+    numbers = [one for one, column in zip(features, columns, strict=False) if column.kind == "number"]
     notes = _reading_notes([*numbers, frame[target]] if task == "regression" else numbers)
     notes += [task_note(targets[~missing], task)] if options.task == "auto" else []
     notes += [shift_note([(column.name, column.shift) for column in columns])]
-    if not options.center:
-        notes += [loss_note("column", ((one.name, known_numbers(one)) for one in numbers), STANDARDIZE)]
     return TableEncoding(columns, target, task, classes), tuple(note for note in notes if note)
+
+
+def _losses(frame: pl.DataFrame, encoding: TableEncoding) -> tuple[str, ...]:
+    """A sentence on the columns of which float32 makes different numbers equal, as they are not centred."""
+    wanted = {column.name for column in encoding.columns if column.kind == "number"}
+    numbers = ((one.name, known_numbers(one)) for one in frame.get_columns() if one.name in wanted)
+    lost = loss_note("column", numbers, STANDARDIZE)
+    return (lost,) if lost else ()
 
 
 def _reading_notes(columns: list[pl.Series]) -> list[str | None]:

@@ -74,7 +74,7 @@ def open_run(path: Path) -> RunRecords:
         recipe=_parsed(path / RECIPE, tomllib.loads) or {},
         environment=_parsed(path / ENVIRONMENT, _json_object) or {},
         history=tuple(read_history(path)),
-        data=_parsed(path / DATA, DataRecord.from_json),
+        data=read_data(path),
         result=result,
         found={name: value for name, value in found.items() if value is not None},
     )
@@ -93,6 +93,11 @@ def list_runs(parent: Path) -> tuple[RunSummary, ...]:
 def read_history(path: Path) -> list[EpochRecord]:
     """The epochs of a run in order; [] before the first one ends. A torn last line is left out."""
     return parse_history(read_lines(path / HISTORY), path / HISTORY)
+
+
+def read_data(folder: Path) -> DataRecord | None:
+    """The data.json in a folder, None where there is none; RunError for a damaged one."""
+    return _parsed(folder / DATA, DataRecord.from_json)
 
 
 def is_run(path: Path) -> bool:
@@ -125,11 +130,11 @@ def _summary(path: Path) -> RunSummary:
         name=name,
         started=started,
         status=records.status,
-        epochs=len(history),
+        epochs=len(history) or (result.epochs if result else 0),
         monitor=monitor,
         best_epoch=best.epoch if best else None,
         best=best.logs[monitor] if best else None,
-        seconds=sum(line.seconds for line in history),
+        seconds=sum(line.seconds for line in history) or (result.seconds if result else 0.0),
         metrics=dict(best.logs) if best else {},
     )
 

@@ -13,6 +13,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from kilter.data.encoding import TableEncoding
+from kilter.data.precision import Shift, shift_from
 from kilter.errors import RunError
 from kilter.nn.zeros import PenalizedWeights
 
@@ -58,7 +60,7 @@ class DataRecord:
     """data.json: what the model was trained on, and what is needed to read new data the same way.
 
     `rows` counts the parts by name. `encoding` is a table's ``TableEncoding`` as JSON text, None for other
-    data. `sha256` is of the training rows and targets in their order.
+    data. `sha256` is of the training rows and targets in their order. `shifts` says how arrays are stored.
     """
 
     name: str
@@ -73,6 +75,12 @@ class DataRecord:
     image_size: tuple[int, int] | None
     encoding: str | None
     sha256: str
+    shifts: tuple[Shift, ...] = ()
+
+    @property
+    def table_encoding(self) -> TableEncoding | None:
+        """The encoding of a table, None for other data; DataError where its text is damaged."""
+        return None if self.encoding is None else TableEncoding.from_json(self.encoding)
 
     def to_json(self) -> str:
         """Indented JSON, for people too."""
@@ -87,6 +95,7 @@ class DataRecord:
             "classes": tuple(fields["classes"]),
             "input_shape": tuple(fields["input_shape"]),
             "image_size": None if size is None else tuple(size),
+            "shifts": tuple(map(shift_from, fields.get("shifts", ()))),
         }
         return DataRecord(**fields)
 
