@@ -12,7 +12,15 @@ from kilter.data.encoding import TableEncoding
 from kilter.data.labels import class_indexes, class_names, decide_task, if_usable, lost_labels, task_note
 from kilter.data.options import LoadOptions
 from kilter.data.paths import LEAVE_ROWS_OUT, first_named, name_rows, quote
-from kilter.data.precision import STANDARDIZE, Shift, apply_shifts, find_shifts, loss_note, shift_note
+from kilter.data.precision import (
+    STANDARDIZE,
+    Shift,
+    apply_shifts,
+    find_shifts,
+    loss_note,
+    lossy_columns,
+    shift_note,
+)
 from kilter.errors import DataError
 
 
@@ -104,12 +112,11 @@ def _shifts(
                 remedy="give data of the same form",
             )
         return options.shifts, (), ()
-    found = find_shifts(x)
     if options.center:
+        found = find_shifts(x)
         note = shift_note([(str(i), shift) for i, shift in enumerate(found)])
         return found, (note,) if note else (), ()
-    columns = ((str(i), x[..., i].ravel()) for i, shift in enumerate(found) if not shift.is_none)
-    lost = loss_note("column", columns, STANDARDIZE)
+    lost = loss_note("column", lossy_columns(x), STANDARDIZE)
     return (), (), (lost,) if lost else ()
 
 

@@ -7,7 +7,7 @@ would lose its differences before any standardisation sees them. Such a column i
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -25,8 +25,9 @@ _WHOLE_RATIO: Final = 4.0
 _SMALLEST: Final = 1e-6
 _LARGEST: Final = 1e15
 _FLOAT32_MAX: Final = float(np.finfo(np.float32).max)
-# What to do where differences are lost because the numbers were to stay as they are.
-STANDARDIZE: Final = "leave standardize on, or subtract a number near them from all values yourself"
+# What to do about differences that are lost.
+SUBTRACT: Final = "subtract a number near its values from all of them, in float64, before training"
+STANDARDIZE: Final = f"leave standardize on, or {SUBTRACT}"
 # Rows that the decision is made on.
 _SAMPLE: Final = 2048
 
@@ -175,6 +176,13 @@ def loss_note(what: str, named: Iterable[tuple[str, np.ndarray]], remedy: str) -
         f"{quote(name)} ({before} different values become {after})" for name, (before, after) in found
     )
     return f"float32 cannot hold the differences in {what} {counts}: {remedy}"
+
+
+def lossy_columns(x: np.ndarray) -> Iterator[tuple[str, np.ndarray]]:
+    """The columns of ``x`` ``[n, ..., features]``, by number, that need a center, and their values."""
+    for i, shift in enumerate(find_shifts(x)):
+        if shift.center:
+            yield str(i), x[..., i].ravel()
 
 
 def lost_values(values: np.ndarray) -> tuple[int, int] | None:
