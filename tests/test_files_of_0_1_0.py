@@ -1,6 +1,6 @@
 """Files that kilter 0.1.0 wrote still open: saved models, a finished run, and a run to resume.
 
-``files-of-0.1.0.zip`` holds a saved model with kilter's own layer and loss and its recorded answers, a finished
+``files-of-0.1.0.zip`` holds a saved model with kilter's own layer and loss and its answers, a finished
 run of four epochs, and the same training interrupted after two.
 """
 

@@ -65,8 +65,8 @@ def _of_recipe(source: str, settings: Sequence[str], target: str | None, steps: 
 def _of_model(
     path: Path, source: str, settings: Sequence[str], target: str | None, steps: int, allow_code: bool
 ) -> Diagnosis:
-    model, train = compiled_with_data(path, source, settings, target=target, allow_code=allow_code)
-    return find(model, train.x, train.y, steps=steps)
+    model, data = compiled_with_data(path, source, settings, target=target, allow_code=allow_code)
+    return find(model, data.train.x, data.train.y, steps=steps)
 
 
 def _show(diagnosis: Diagnosis) -> None:

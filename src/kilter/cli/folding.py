@@ -12,7 +12,7 @@ from kilter.cli.trained import open_trained, read_for
 from kilter.cli.words import table
 from kilter.infer.folding import fold_batch_norm
 from kilter.infer.records import FoldRecord
-from kilter.runs.atomic import write_with
+from kilter.runs.model_data import write_model
 
 CHECKED_ROWS: Final = 10_000  # enough to meet every channel's usual and unusual values
 
@@ -23,7 +23,7 @@ def fold_bn(path: Path, check: str, out: Path, *, timings: int, allow_code: bool
     trained = open_trained(path, allow_code=allow_code)
     rows = read_for(trained, check, unlabelled=True).train.x[:CHECKED_ROWS]
     folded, record = fold_batch_norm(trained.model, rows, timings=timings)
-    write_with(out, folded.save)
+    write_model(folded, out, trained.data)
     _print(record, len(rows))
     typer.echo(out)
 

@@ -10,20 +10,26 @@ from kilter import backend  # noqa: F401  (chooses JAX before Keras loads)
 
 # isort: split
 import keras
+import typer
 
-from kilter.data import Dataset, Source, TableEncoding, load
+from kilter.data import Source, load
 from kilter.errors import DataError, ModelError, OptionError, RunError
 from kilter.nn.saved import load_model
 from kilter.runs.checksums import require_unchanged
+from kilter.runs.model_data import data_of, load_for
 from kilter.runs.reading import MODEL, is_run, read_data
 from kilter.runs.records import DataRecord
 
 
 @dataclass(frozen=True, eq=False)
 class Trained:
-    """A model with its weights, and what its run knows of the data; a bare file has neither run nor data."""
+    """A model with its weights, and what is known of its data.
+
+    A file outside a run directory has no run; `data` is then the record in the file or beside it, if any.
+    """
 
     model: keras.Model
+    path: Path
     run: Path | None
     data: DataRecord | None
 
@@ -33,9 +39,10 @@ def open_trained(path: Path, *, allow_code: bool) -> Trained:
 
     Raises :class:`RunError` or :class:`kilter.errors.ModelError` where there is none, or it cannot be loaded.
     """
-    if path.suffix == ".keras" and not is_run(path.parent):
-        return Trained(load_model(path, allow_code=allow_code), None, None)
-    run = path.parent if path.suffix == ".keras" else path
+    if path.suffix == ".keras":
+        run = path.parent if is_run(path.parent) else None
+        return Trained(load_model(path, allow_code=allow_code), path, run, data_of(path))
+    run = path
     if not is_run(run):
         raise RunError(
             expected="a run directory or a .keras file",
@@ -43,31 +50,21 @@ def open_trained(path: Path, *, allow_code: bool) -> Trained:
             remedy="correct the path; `kilter runs` lists the runs",
         )
     require_unchanged(run / MODEL)
-    return Trained(load_model(run / MODEL, allow_code=allow_code), run, read_data(run))
+    return Trained(load_model(run / MODEL, allow_code=allow_code), path, run, read_data(run))
 
 
 def read_for(trained: Trained, source: str, *, target: str | None = None, unlabelled: bool) -> Source:
     """``source`` read as the training data were: the same columns, categories, classes and image size."""
-    record = trained.data
-    if record is None:
-        return load(source, target=target, unlabelled=unlabelled)
-    if record.encoding is not None:
-        encoding = TableEncoding.from_json(record.encoding)
-        return load(source, target=target, encoding=encoding, unlabelled=unlabelled)
-    return load(
-        source,
-        target=target,
-        task=record.task,
-        classes=record.classes or None,
-        image_size=record.image_size,
-        unlabelled=unlabelled,
-    )
+    return load_for(trained.data, source, model=str(trained.path), target=target, unlabelled=unlabelled)
 
 
 def compiled_with_data(
     path: Path, source: str, settings: Sequence[str], *, target: str | None, allow_code: bool
-) -> tuple[keras.Model, Dataset]:
-    """The compiled model in the .keras file ``path``, and the labelled rows of ``source`` to train it on.
+) -> tuple[keras.Model, Source]:
+    """The compiled model in the .keras file ``path``, and ``source`` with labels to train it on.
+
+    Columns are matched by name where it is known what the model was trained on; else the model may be new,
+    their order is that of ``source``, and a note says so.
 
     ``settings`` are those of ``--set``, which no saved model can take: :class:`OptionError`. Raises
     :class:`ModelError` for a model that was not compiled, :class:`DataError` for data without labels.
@@ -85,11 +82,19 @@ def compiled_with_data(
             received="one without loss and optimiser",
             remedy="compile it as you train it, and save it again; or name its recipe",
         )
-    train = read_for(Trained(model, None, None), source, target=target, unlabelled=False).train
-    if train.y is None:
+    record = data_of(path)
+    if record is None:
+        data = load(source, target=target)
+        if data.train.features:
+            typer.echo(
+                f"note: {path} does not name its columns; they are taken in the order of {source}", err=True
+            )
+    else:
+        data = load_for(record, source, model=str(path), target=target, unlabelled=False)
+    if data.train.y is None:
         raise DataError(
             expected="data with labels, as the model is trained on",
-            received=f"{train.name}, which has none",
+            received=f"{data.train.name}, which has none",
             remedy="name the column with --target",
         )
-    return model, train
+    return model, data

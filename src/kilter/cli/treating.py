@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -14,14 +15,22 @@ from kilter.cli.findings import explained, findings_table
 from kilter.cli.trained import compiled_with_data
 from kilter.cli.training import recipe_from, without_search
 from kilter.cli.words import number, table
+from kilter.data import Splits
 from kilter.errors import RunError
+from kilter.recipe import Recipe, dump_recipe
 from kilter.report import write_treatment
-from kilter.runs.build import prepare
+from kilter.runs.atomic import errors_named, write_text
+from kilter.runs.build import prepare, with_absolute_paths
+from kilter.runs.environment import describe_environment
+from kilter.runs.model_data import write_model
+from kilter.runs.reading import DATA, ENVIRONMENT, HISTORY, MODEL, RECIPE, RESULT
+from kilter.runs.records import DataRecord, Result, to_json
+from kilter.runs.training import data_record, device_name
+from kilter.runs.watch import direction_of
 from kilter.treatment.treating import treat as treat_model
 from kilter.treatment.treatment import Treatment
 from kilter.words import duration
 
-MODEL: Final = "model.keras"
 REPORT: Final = "report.html"
 EPOCHS: Final = 10  # of a model without a recipe
 
@@ -40,12 +49,12 @@ def treat(
 ) -> None:
     """Treat a recipe, or the compiled ``model`` with the data ``source``; the result is kept in ``out``."""
     if model is None:
-        given = _of_recipe(source, settings, target, epochs)
+        subject = _of_recipe(source, settings, target, epochs)
     else:
-        given = _of_model(model, source, settings, target, epochs or EPOCHS, allow_code)
+        subject = _of_model(model, source, settings, target, epochs or EPOCHS, allow_code)
     _make(out)
-    treatment = treat_model(**given, keep=keep)
-    treatment.model.save(out / MODEL)
+    treatment = treat_model(**subject.arguments, keep=keep)
+    _keep(treatment, subject, out)
     page = write_treatment(treatment, out / REPORT)
     if as_json:
         typer.echo(json.dumps(treatment.to_json(), indent=2, ensure_ascii=False, allow_nan=False))
@@ -55,14 +64,21 @@ def treat(
     typer.echo(f"report: {page}")
 
 
-def _of_recipe(
-    source: str, settings: Sequence[str], target: str | None, epochs: int | None
-) -> dict[str, Any]:
+@dataclass(frozen=True, eq=False)
+class _Subject:
+    """What is treated: the arguments of :func:`kilter.treat`, and what its run directory says of them."""
+
+    arguments: dict[str, Any]
+    recipe: Recipe
+    record: DataRecord
+
+
+def _of_recipe(source: str, settings: Sequence[str], target: str | None, epochs: int | None) -> _Subject:
     options = {"data.target": target, "train.epochs": epochs}
     chosen = {key: value for key, value in options.items() if value is not None}
     prepared = prepare(without_search(recipe_from(source, settings, chosen)))
     train, validation, section = prepared.parts.train, prepared.parts.validation, prepared.recipe.train
-    return {
+    arguments = {
         "model": prepared.model,
         "x": train.x,
         "y": train.y,
@@ -72,16 +88,30 @@ def _of_recipe(
         "class_weight": prepared.class_weight,
         "seed": prepared.recipe.seed,
     }
+    return _Subject(arguments, prepared.recipe, data_record(prepared.source, prepared.parts))
 
 
 def _of_model(
     path: Path, source: str, settings: Sequence[str], target: str | None, epochs: int, allow_code: bool
-) -> dict[str, Any]:
-    model, train = compiled_with_data(path, source, settings, target=target, allow_code=allow_code)
-    return {"model": model, "x": train.x, "y": train.y, "epochs": epochs}
+) -> _Subject:
+    """A saved model. Its recipe holds no rows out: the treatment chooses those that it validates on."""
+    model, data = compiled_with_data(path, source, settings, target=target, allow_code=allow_code)
+    options = {"model.file": str(path), "data.validation": "none", "train.epochs": epochs}
+    if target is not None:
+        options["data.target"] = target
+    recipe = with_absolute_paths(recipe_from(source, [], options))
+    arguments = {"model": model, "x": data.train.x, "y": data.train.y, "epochs": epochs}
+    return _Subject(arguments, recipe, data_record(data, Splits(data.train, None, data.test)))
 
 
 def _make(out: Path) -> None:
+    """Make the folder before the work begins; refuse the directory of another kind of run."""
+    if (out / HISTORY).exists():
+        raise RunError(
+            expected="--out as a new folder, or one of an earlier treatment",
+            received=f"{out}, the directory of a training run",
+            remedy="name another one",
+        )
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -90,6 +120,34 @@ def _make(out: Path) -> None:
             received=f"{out}: {error.strerror}",
             remedy="name another one",
         ) from error
+
+
+def _keep(treatment: Treatment, subject: _Subject, out: Path) -> None:
+    """Make ``out`` a run directory of the treated model, which evaluate and predict read new data with.
+
+    The files of an earlier treatment go first: a model beside the columns of another one would take them for
+    its own.
+    """
+    measure = treatment.trials.measure
+    result = Result(
+        status="finished",
+        reason="treatment",
+        monitor=measure,
+        direction=direction_of(measure),
+        best_epoch=None,
+        epochs=max(map(len, treatment.after.history.values()), default=0),
+        seconds=treatment.seconds,
+        parameters=int(treatment.model.count_params()),
+    )
+    environment = describe_environment(device=device_name(), seed=subject.recipe.seed)
+    with errors_named(out):
+        for name in (RECIPE, ENVIRONMENT, RESULT, DATA):
+            (out / name).unlink(missing_ok=True)
+    write_model(treatment.model, out / MODEL)
+    write_text(out / DATA, subject.record.to_json() + "\n")
+    write_text(out / RESULT, result.to_json() + "\n")
+    write_text(out / ENVIRONMENT, to_json(environment, indent=2) + "\n")
+    write_text(out / RECIPE, dump_recipe(subject.recipe))
 
 
 def _show(treatment: Treatment) -> None:

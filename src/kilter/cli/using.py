@@ -18,7 +18,7 @@ from kilter.engine import inference
 from kilter.engine.purpose import objective_for
 from kilter.errors import DataError, OptionError
 from kilter.recipe import load_recipe
-from kilter.runs.build import prepare
+from kilter.runs.build import compile_for, read_parts
 from kilter.runs.checksums import require_same_recipe
 from kilter.runs.reading import RECIPE
 
@@ -75,17 +75,18 @@ def _evaluate_own(trained: Trained) -> None:
             remedy="name the data after the model",
         )
     require_same_recipe(trained.run / RECIPE)
-    prepared = prepare(load_recipe(trained.run / RECIPE))
-    parts = prepared.evaluated_parts()
-    if not parts:
+    recipe = load_recipe(trained.run / RECIPE)
+    _, parts = read_parts(recipe, trained.data, same_task=True)
+    if not parts.evaluated:
         raise DataError(
             expected="validation or test rows in the run's own data",
             received='validation = "none" and no test part',
             remedy="name the data to evaluate on after the run",
         )
-    prepared.model.set_weights(trained.model.get_weights())
-    for name, part in parts.items():
-        _print_metrics(name, Trained(prepared.model, trained.run, trained.data), part)
+    objective = objective_for(trained.model, parts.train, recipe.regularize.label_smoothing)
+    compile_for(trained.model, "sgd", objective)
+    for name, part in parts.evaluated.items():
+        _print_metrics(name, trained, part)
 
 
 def _print_metrics(name: str, trained: Trained, part: Dataset) -> None:

@@ -12,6 +12,15 @@ from kilter.data.encoding import TableEncoding
 from kilter.data.labels import class_indexes, class_names, decide_task, if_usable, lost_labels, task_note
 from kilter.data.options import LoadOptions
 from kilter.data.paths import LEAVE_ROWS_OUT, first_named, name_rows, quote
+from kilter.data.precision import (
+    STANDARDIZE,
+    Shift,
+    apply_shifts,
+    find_shifts,
+    loss_note,
+    lossy_columns,
+    shift_note,
+)
 from kilter.errors import DataError
 
 
@@ -46,6 +55,7 @@ class About:
     classes: tuple[str, ...] | None = None
     encoding: TableEncoding | None = None
     notes: tuple[str, ...] = ()
+    losses: tuple[str, ...] = ()
 
 
 def assemble(train: Part, test: Part | None, options: LoadOptions, about: About) -> Source:
@@ -55,8 +65,9 @@ def assemble(train: Part, test: Part | None, options: LoadOptions, about: About)
     these rows are left out), or labels of unknown classes. Where labels are optional, those of a part that
     cannot all be used are left aside.
     """
-    train = _usable(train, options, about, options.rows)
-    test = None if test is None else _usable(test, options, about, "test data")
+    shifts, notes, lost = _shifts(train.x, options, about)
+    train = _usable(train, options, about, options.rows, shifts)
+    test = None if test is None else _usable(test, options, about, "test data", shifts)
     task, classes = _task_and_classes(train, options, about)
     if options.for_training and task == "classification":
         _refuse_lost_classes(train.lost)
@@ -76,10 +87,46 @@ def assemble(train: Part, test: Part | None, options: LoadOptions, about: About)
             received=f"test rows of shape {held_out.input_shape}",
             remedy="make both alike (images: image_size=(height, width))",
         )
-    notes = about.notes + _task_notes(train, task, options, about)
     return Source(
-        data, held_out, about.encoding, about.kind, about.origin, notes, image_size=options.image_size
+        data,
+        held_out,
+        about.encoding,
+        about.kind,
+        about.origin,
+        about.notes + notes + _task_notes(train, task, options, about),
+        options.image_size,
+        shifts,
+        about.losses + lost + _lost_targets(train, task),
     )
+
+
+def _shifts(
+    x: np.ndarray, options: LoadOptions, about: About
+) -> tuple[tuple[Shift, ...], tuple[str, ...], tuple[str, ...]]:
+    """How arrays are stored: as in training, else as their own numbers need it; with notes and losses."""
+    if options.shifts:
+        if x.ndim < 2 or len(options.shifts) != x.shape[-1]:
+            raise DataError(
+                expected=f"rows of {len(options.shifts)} features, as in training ({about.origin})",
+                received=f"shape {x.shape}",
+                remedy="give data of the same form",
+            )
+        return options.shifts, (), ()
+    if options.center:
+        found = find_shifts(x)
+        note = shift_note([(str(i), shift) for i, shift in enumerate(found)])
+        return found, (note,) if note else (), ()
+    lost = loss_note("column", lossy_columns(x), STANDARDIZE)
+    return (), (), (lost,) if lost else ()
+
+
+def _lost_targets(train: Part, task: Task) -> tuple[str, ...]:
+    """A sentence where float32 makes different targets equal: targets are never centred."""
+    if task != "regression" or train.targets is None or train.targets.ndim != 1:
+        return ()
+    remedy = "subtract a number near them from all targets, and add it to the predictions"
+    lost = loss_note("the target", [("target", train.targets)], remedy)
+    return (lost,) if lost else ()
 
 
 def _task_notes(train: Part, task: Task, options: LoadOptions, about: About) -> tuple[str, ...]:
@@ -118,9 +165,9 @@ def _encode(targets: np.ndarray, task: Task, classes: tuple[str, ...], part: str
         return targets.astype(np.float32)
 
 
-def _usable(part: Part, options: LoadOptions, about: About, words: str) -> Part:
+def _usable(part: Part, options: LoadOptions, about: About, words: str, shifts: tuple[Shift, ...]) -> Part:
     """The part with compact features and plain targets; rows that are not finite refused or left out."""
-    x = compact_features(part.x, about.origin)
+    x = compact_features(part.x, about.origin, shifts)
     raw = part.targets
     targets = None if raw is None else if_usable(lambda: _plain_targets(raw, about.origin), options)
     if targets is None and options.labels_required:
@@ -183,8 +230,8 @@ def _refuse_lost_classes(lost: tuple[str, ...]) -> None:
         )
 
 
-def compact_features(x: np.ndarray, origin: str) -> np.ndarray:
-    """Features in kilter's types: uint8 stays, true/false becomes uint8, every other number float32.
+def compact_features(x: np.ndarray, origin: str, shifts: tuple[Shift, ...] = ()) -> np.ndarray:
+    """Features in kilter's types: uint8 stays, true/false becomes uint8, any other number float32, shifted.
 
     uint8 ``[n, h, w]`` are grey images and get a channel axis. Raises DataError for fewer than two axes and
     for anything that is no number.
@@ -197,9 +244,8 @@ def compact_features(x: np.ndarray, origin: str) -> np.ndarray:
         )
     if x.dtype.kind == "b":
         x = x.astype(np.uint8)
-    if x.dtype != np.uint8:
-        with np.errstate(over="ignore"):  # values beyond float32 become infinite and are named as such
-            return x.astype(np.float32, copy=False)
+    if shifts or x.dtype != np.uint8:
+        return apply_shifts(x, shifts)
     return x[..., np.newaxis] if x.ndim == 3 else x
 
 

@@ -11,8 +11,11 @@ import polars as pl
 from kilter.data.encoding import Column
 from kilter.data.formatted import mostly_numbers, numbers_in
 from kilter.data.paths import LEAVE_ROWS_OUT, first_named, name_rows, quote
+from kilter.data.precision import NO_SHIFT, find_shift
 from kilter.errors import DataError
 
+# 128-bit numbers are none of NumPy's, and become float64.
+_WHOLE = (pl.Int8, pl.Int16, pl.Int32, pl.Int64, pl.UInt8, pl.UInt16, pl.UInt32, pl.UInt64)
 # A column of more categories is usually a name or an identifier, and its one-hot columns would fill the
 # memory.
 MAX_CATEGORIES = 256
@@ -20,8 +23,9 @@ MAX_CATEGORIES = 256
 
 @dataclass(frozen=True, eq=False)
 class Values:
-    """A column's values: float64 ``[n]`` numbers, or int64 ``[n]`` category codes (-1: unseen in training).
+    """A column's values: numbers as they are stored, float64 ``[n]``, or category codes, int64 ``[n]``.
 
+    A category that training never saw has the code -1.
     ``bad`` marks rows that are missing, NaN or infinite; ``missing`` and ``infinite`` count them.
     """
 
@@ -37,16 +41,16 @@ class Values:
         return f"column {quote(name)}: {text} {name_rows(np.flatnonzero(self.bad))}"
 
 
-def find_column(series: pl.Series) -> Column:
+def find_column(series: pl.Series, *, precise: bool = True) -> Column:
     """The kind of a training column, with its categories in order of code points.
 
     Numbers and true/false are numbers, text is a category, text that is all numbers ("1,000" and "10%" too)
-    is numbers. Raises DataError for other types, a column without any value, text that is mostly numbers, and
-    too many categories.
+    is numbers. ``precise``: numbers whose differences float32 would lose are centred. Raises DataError for
+    other types, a column without any value, text that is mostly numbers, and too many categories.
     """
     name = series.name
     if _is_number(series):
-        return Column(name, "number")
+        return _number_column(series, precise)
     if not is_text(series):
         raise DataError(
             expected=f"numbers or text in column {quote(name)}",
@@ -62,7 +66,7 @@ def find_column(series: pl.Series) -> Column:
             remedy="leave the column out of the file",
         )
     if numbers_in(categories).null_count() == 0:
-        return Column(name, "number")
+        return _number_column(series, precise)
     if mostly_numbers(categories):
         refuse_text_among_numbers(text)
     if len(categories) > MAX_CATEGORIES:
@@ -74,27 +78,50 @@ def find_column(series: pl.Series) -> Column:
     return Column(name, "category", tuple(categories.to_list()))
 
 
+def _number_column(series: pl.Series, precise: bool) -> Column:
+    shift = find_shift(known_numbers(series)) if precise else NO_SHIFT
+    return Column(series.name, "number", center=shift.center, scale=shift.scale)
+
+
+def known_numbers(series: pl.Series) -> np.ndarray:
+    """The column's numbers without those that are missing."""
+    values, missing = as_numbers(series)
+    return values[~missing] if missing.any() else values
+
+
 def column_values(series: pl.Series, column: Column) -> Values:
     """The values of a column of that kind. Raises DataError where a number column holds text."""
     if column.kind == "number":
-        values = as_numbers(series)
-        nan, infinite = np.isnan(values), np.isinf(values)
-        return Values(values, nan | infinite, int(nan.sum()), int(infinite.sum()))
+        values, missing = as_numbers(series)
+        stored = column.shift.apply(values)
+        stored[missing] = np.nan
+        if values.dtype.kind in "iu":
+            return Values(stored, missing, int(missing.sum()))
+        nan, infinite = np.isnan(stored), np.isinf(stored)
+        return Values(stored, nan | infinite, int(nan.sum()), int(infinite.sum()))
     text = plain_text(series)
     missing = text.is_null().to_numpy()
     codes = text.cast(pl.Enum(column.categories), strict=False).to_physical().cast(pl.Int64).fill_null(-1)
     return Values(codes.to_numpy(), missing, int(missing.sum()))
 
 
-def as_numbers(series: pl.Series) -> np.ndarray:
-    """The column as float64 ``[n]``, missing values as NaN. Raises DataError that names rows with text."""
+def as_numbers(series: pl.Series) -> tuple[np.ndarray, np.ndarray]:
+    """The column's numbers ``[n]``, and which of them are missing.
+
+    Whole numbers keep their type and are 0 where missing; others are float64 and NaN where missing. Raises
+    DataError that names rows with text.
+    """
+    missing = series.is_null().to_numpy() if series.null_count() else np.zeros(len(series), bool)
     if _is_number(series):
-        return series.cast(pl.Float64).fill_null(float("nan")).to_numpy()
+        whole = isinstance(series.dtype, _WHOLE)
+        plain = series if whole else series.cast(pl.Float64)
+        return (plain.fill_null(0 if whole else float("nan")) if missing.any() else plain).to_numpy(), missing
     text = plain_text(series)
     numbers = numbers_in(text)
     if numbers.null_count() > text.null_count():
         refuse_text_among_numbers(text)
-    return numbers.fill_null(float("nan")).to_numpy()
+    values = numbers.fill_null(float("nan")).to_numpy()
+    return values, np.isnan(values)
 
 
 def raw_targets(series: pl.Series) -> tuple[np.ndarray, np.ndarray]:
@@ -105,7 +132,7 @@ def raw_targets(series: pl.Series) -> tuple[np.ndarray, np.ndarray]:
     if series.dtype.is_integer():
         return series.fill_null(0).to_numpy(), missing
     if _is_number(series):
-        values = as_numbers(series)
+        values, _ = as_numbers(series)
         return values, ~np.isfinite(values)
     if is_text(series):
         text = plain_text(series)

@@ -50,7 +50,7 @@ def read(path: Path, options: LoadOptions) -> Source:
             received=f"one that cannot be read ({type(error).__name__}: {first_line(error)})",
             remedy="check the quotes and the number of fields in each line, or write the file again",
         ) from error
-    notes += require_header(frame, path, options.encoding)
+    notes += require_header(frame, path, options.known_columns)
     return table_source(frame, None, options, About("csv table", str(path), path.stem, notes=notes))
 
 
@@ -59,9 +59,12 @@ def _read(content: Path | bytes, options: LoadOptions) -> tuple[pl.DataFrame, tu
     separator = _separator(content)
     names = pl.read_csv(content, separator=separator, n_rows=0).columns
     encoding = options.encoding
-    known = () if encoding is None else encoding.columns
+    known = options.known_columns
     # A category "01" must not turn into the number 1 because a new file holds no other text in that column.
-    texts = [column.name for column in known if column.kind == "category" and column.name in names]
+    present = set(names)
+    texts = {column.name for column in known if column.kind == "category" and column.name in present}
+    if encoding is not None and encoding.target in present and not all(map(_is_plain, encoding.classes)):
+        texts.add(encoding.target)
 
     def read(*, decimal_comma: bool = False) -> pl.DataFrame:
         return pl.read_csv(
@@ -76,9 +79,14 @@ def _read(content: Path | bytes, options: LoadOptions) -> tuple[pl.DataFrame, tu
     if separator != ";":
         return read(), ()
     target = options.target or (encoding and encoding.target)
-    used = names if encoding is None else [*(column.name for column in known), target]
+    used = {*(column.name for column in known), target} if known else present
     numeric = [name for name in names if name in used and name not in texts]
     return with_points(read(), lambda: read(decimal_comma=True), numeric)
+
+
+def _is_plain(name: str) -> bool:
+    """Whether a class is called as reading it would call it, which it is not where "01" becomes 1."""
+    return name in ("true", "false") or (name.lstrip("-").isdecimal() and str(int(name)) == name)
 
 
 def _lines(path: Path) -> Path | bytes:

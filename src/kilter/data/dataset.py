@@ -8,6 +8,7 @@ from typing import Literal
 import numpy as np
 
 from kilter.data.encoding import TableEncoding
+from kilter.data.precision import Shift
 
 Task = Literal["classification", "regression"]
 
@@ -18,7 +19,8 @@ class Dataset:
 
     Attributes:
         x: rows first, in the compact type the source has: uint8 images ``[n, h, w, c]`` (grey: c = 1),
-            float32 tables ``[n, f]``. Nothing is scaled here: see :func:`kilter.data.moments`.
+            float32 tables ``[n, f]``. Nothing is standardised here: see :func:`kilter.data.moments`. Only
+            columns whose differences float32 would lose are centred (:mod:`kilter.data.precision`).
         y: classification: int32 ``[n]``, indexes into ``classes``; regression: float32 ``[n]`` or ``[n, k]``;
             None: unlabelled.
         task: "classification" or "regression".
@@ -77,6 +79,9 @@ class Source:
         origin: the path or the library it came from.
         notes: what was decided by default, a sentence each, such as which column is the target.
         image_size: (height, width) that images were resized to on request, or None.
+        shifts: how arrays are stored where float32 would lose differences, one for each entry of the last
+            axis; () where they are as they were, and for tables, whose encoding says it.
+        losses: columns of which float32 makes different values equal, a sentence each.
     """
 
     train: Dataset
@@ -86,6 +91,8 @@ class Source:
     origin: str
     notes: tuple[str, ...] = ()
     image_size: tuple[int, int] | None = None
+    shifts: tuple[Shift, ...] = ()
+    losses: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -95,3 +102,9 @@ class Splits:
     train: Dataset
     validation: Dataset | None
     test: Dataset | None
+
+    @property
+    def evaluated(self) -> dict[str, Dataset]:
+        """The parts that a model is judged on, by name."""
+        named = {"validation": self.validation, "test": self.test}
+        return {name: part for name, part in named.items() if part is not None}

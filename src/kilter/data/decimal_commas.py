@@ -26,15 +26,18 @@ def with_points(
     DataError where other numbers in them have a decimal point, or commas between thousands: what "1,000"
     means would be a guess then, wrong by a factor of 1000.
     """
-    texts = [name for name in columns if frame[name].dtype == pl.String and mostly_numbers(frame[name])]
-    commas = [name for name in texts if _any(frame[name], _COMMA)]
-    others = [name for name in texts if _any(frame[name], _GROUPS)]
+    series = {one.name: one for one in frame.get_columns()}
+    texts = [name for name in columns if series[name].dtype == pl.String and mostly_numbers(series[name])]
+    commas = [name for name in texts if _any(series[name], _COMMA)]
+    others = [name for name in texts if _any(series[name], _GROUPS)]
     if not commas and not others:
         return frame, ()
     again = read_again()
+    types = dict(again.schema)
+    with_comma = set(commas)
     for name in columns:
-        turned_text = frame[name].dtype.is_float() and again[name].dtype == pl.String
-        if commas and (turned_text or (name in commas and _any(frame[name], _POINT))):
+        turned_text = series[name].dtype.is_float() and types[name] == pl.String
+        if commas and (turned_text or (name in with_comma and _any(series[name], _POINT))):
             others.append(name)
     if others:
         raise DataError(
@@ -44,7 +47,7 @@ def with_points(
             remedy="write all numbers with a point or all with a comma, and thousands without marks",
         )
     # What polars left text has a unit, or entries that are no number and will be named as such.
-    left = [name for name in commas if again[name].dtype == pl.String]
+    left = [name for name in commas if types[name] == pl.String]
     again = again.with_columns(pl.col(left).str.replace(_COMMA, "${1}.${2}"))
     return again, (f"the comma is read as the decimal mark, as in column {first_named(map(quote, commas))}",)
 

@@ -6,18 +6,32 @@ import json
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
+from kilter.data.precision import Shift, shift_from
 from kilter.errors import DataError
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
+# Version 1 had no center and no scale.
+_READABLE = (1, 2)
 
 
 @dataclass(frozen=True)
 class Column:
-    """One column of a table: a number as it stands, or a category that becomes one-hot."""
+    """One column of a table: a number, or a category that becomes one-hot.
+
+    A number is stored as ``(value - center) / scale``, which is the value itself unless float32 would
+    lose differences.
+    """
 
     name: str
     kind: Literal["number", "category"]
     categories: tuple[str, ...] = ()
+    center: int | float = 0
+    scale: float = 1.0
+
+    @property
+    def shift(self) -> Shift:
+        """How the column's numbers are stored."""
+        return Shift(self.center, self.scale)
 
     @property
     def features(self) -> tuple[str, ...]:
@@ -60,7 +74,7 @@ class TableEncoding:
         """
         try:
             return _from_mapping(json.loads(text))
-        except (ValueError, TypeError, KeyError, RecursionError) as error:
+        except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
             raise DataError(
                 expected="a table encoding as kilter wrote it in training",
                 received=f"text that is none ({type(error).__name__}: {error})",
@@ -69,16 +83,16 @@ class TableEncoding:
 
 
 def _from_mapping(content: dict[str, Any]) -> TableEncoding:
-    if content["version"] != FORMAT_VERSION:
+    if content["version"] not in _READABLE:
         raise ValueError(f"version={content['version']}, this kilter reads version {FORMAT_VERSION}")
-    columns = tuple(
-        Column(
-            _text(entry["name"]), _one_of(entry["kind"], "number", "category"), _texts(entry["categories"])
-        )
-        for entry in content["columns"]
-    )
+    columns = tuple(map(_column, content["columns"]))
     task = _one_of(content["task"], "classification", "regression")
     return TableEncoding(columns, _text(content["target"]), task, _texts(content["classes"]))
+
+
+def _column(entry: dict[str, Any]) -> Column:
+    kind, shift = _one_of(entry["kind"], "number", "category"), shift_from(entry)
+    return Column(_text(entry["name"]), kind, _texts(entry["categories"]), shift.center, shift.scale)
 
 
 def _text(value: Any) -> str:

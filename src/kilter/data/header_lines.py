@@ -7,7 +7,7 @@ from pathlib import Path
 
 import polars as pl
 
-from kilter.data.encoding import TableEncoding
+from kilter.data.encoding import Column
 from kilter.data.paths import first_named
 from kilter.errors import DataError
 
@@ -17,15 +17,15 @@ _REPEATED = re.compile(r"_duplicated_\d+$")
 _MEASURED = re.compile(r"-\d+|[-+]?\d*\.\d+|[-+]?\d+\.")
 
 
-def require_header(frame: pl.DataFrame, path: Path, encoding: TableEncoding | None) -> tuple[str, ...]:
+def require_header(frame: pl.DataFrame, path: Path, known: tuple[Column, ...]) -> tuple[str, ...]:
     """Refuse a first line that is a row; return a note where it has numbers for names, and may be one.
 
-    A line whose names are the columns of the training (``encoding``) is a header. Else one is that has text
+    A line whose names are the columns of a training (``known``) is a header. Else one is that has text
     above a column of numbers. Without such a column a line is a row if it holds a fraction or a negative
     number, or nothing that could not stand in its column. Only numbers are a row in any case.
     """
     names = [_REPEATED.sub("", name) for name in frame.columns]
-    if encoding is not None and {column.name for column in encoding.columns} <= set(frame.columns):
+    if known and {column.name for column in known} <= set(frame.columns):
         return ()
     numbers = [name for name in names if _is_number(name)]
     columns = list(zip(names, frame.get_columns(), strict=True))

@@ -5,12 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
+from kilter.data import csv_tables, parquet
 from kilter.data.dataset import Source
-from kilter.data.encoding import TableEncoding
+from kilter.data.encoding import Column, TableEncoding
 from kilter.data.formats import FORMATS, Format
 from kilter.data.named import NAMED_SETS, read_named
 from kilter.data.options import LoadOptions
 from kilter.data.paths import nearest_name, quote, sibling_names
+from kilter.data.precision import Shift
 from kilter.errors import DataError, OptionError
 
 
@@ -24,6 +26,9 @@ def load(
     classes: tuple[str, ...] | None = None,
     image_size: tuple[int, int] | None = None,
     unlabelled: bool = False,
+    center: bool = True,
+    shifts: tuple[Shift, ...] = (),
+    columns: tuple[Column, ...] = (),
 ) -> Source:
     """Read a data set: a file, a folder, or a name (digits, fashion-mnist, cifar10).
 
@@ -41,12 +46,19 @@ def load(
         image_size: (height, width) to which encoded images are resized; without it they must have one size.
         unlabelled: labels are not needed (prediction): where they are not all there and known, the data have
             none.
+        center: centre and scale the columns whose differences float32 would lose; the notes name them
+            (:mod:`kilter.data.precision`). False keeps the numbers, and the notes count what is lost.
+        shifts: of a training before, for arrays: ``Source.shifts``. A table's are in its encoding.
+        columns: of a training before: a table's features are these columns, matched by name; the target and
+            the classes are those of the file.
 
     Raises:
         DataError: the source is missing, empty, damaged, of no known kind, or not fit to be trained on.
         OptionError: an option makes no sense for this source.
     """
-    options = LoadOptions(target, task, skip_bad, encoding, classes, image_size, unlabelled)
+    options = LoadOptions(
+        target, task, skip_bad, encoding, classes, image_size, unlabelled, center, shifts, columns
+    )
     if str(source) in NAMED_SETS:
         _require_fitting_options(f"the named set {source}", options, is_table=False, resizes=False)
         return read_named(str(source), options)
@@ -55,6 +67,14 @@ def load(
     is_table = chosen.name in ("csv", "parquet")
     _require_fitting_options(chosen.looks_like, options, is_table=is_table, resizes=chosen.resizes)
     return chosen.read(path, options)
+
+
+def is_table(source: str | Path) -> bool:
+    """Whether the source is a table with named columns; False where it is missing or of no known kind."""
+    path = Path(source).expanduser()
+    if str(source) in NAMED_SETS or not path.exists():
+        return False
+    return csv_tables.recognises(path) or (parquet.recognises(path) and parquet.holds_table(path))
 
 
 def _format_of(path: Path) -> Format:
@@ -93,6 +113,8 @@ def _require_fitting_options(what: str, options: LoadOptions, *, is_table: bool,
         "image_size": options.image_size is not None and not resizes,
         "target": options.target is not None and not is_table,
         "encoding": options.encoding is not None and not is_table,
+        "shifts": bool(options.shifts) and is_table,
+        "columns": bool(options.columns) and not is_table,
     }
     names = [name for name, wrong in unused.items() if wrong]
     if names:

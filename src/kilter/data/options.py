@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from kilter.data.encoding import TableEncoding
+from kilter.data.encoding import Column, TableEncoding
+from kilter.data.precision import Shift
 from kilter.errors import OptionError
 
 
@@ -20,6 +21,9 @@ class LoadOptions:
     classes: tuple[str, ...] | None = None
     image_size: tuple[int, int] | None = None
     unlabelled: bool = False
+    center: bool = True
+    shifts: tuple[Shift, ...] = ()
+    columns: tuple[Column, ...] = ()
 
     def __post_init__(self) -> None:
         if self.task not in ("auto", "classification", "regression"):
@@ -40,6 +44,11 @@ class LoadOptions:
                 received=f"image_size={self.image_size!r}",
                 remedy="write for instance image_size=(64, 64)",
             )
+
+    @property
+    def known_columns(self) -> tuple[Column, ...]:
+        """The feature columns that a training before fixed; () where the file's own are taken."""
+        return self.columns if self.encoding is None else self.encoding.columns
 
     @property
     def labels_required(self) -> bool:

@@ -41,7 +41,7 @@ def read(path: Path, options: LoadOptions) -> Source:
     train_files, test_files, notes = _shards(path)
     train = _frame(train_files)
     test = _frame(test_files) if test_files else None
-    image_columns = [name for name in train.columns if _holds_images(train[name])]
+    image_columns = [name for name, dtype in train.schema.items() if _is_image_type(dtype)]
     if not image_columns:
         return table_source(train, test, options, About("parquet table", str(path), path.stem, notes=notes))
     image = next((name for name in _IMAGE_NAMES if name in image_columns), image_columns[0])
@@ -53,6 +53,15 @@ def read(path: Path, options: LoadOptions) -> Source:
     about = About("parquet images", str(path), path.stem, classes=classes, notes=notes)
     test_part = None if test is None else _image_part(test, image, label, classes, options)
     return assemble(_image_part(train, image, label, classes, options), test_part, options, about)
+
+
+def holds_table(path: Path) -> bool:
+    """Whether the file or folder holds a table and no images; False where it cannot be read."""
+    try:
+        schema = pl.read_parquet_schema(_shards(path)[0][0])
+    except (*UNREADABLE, IndexError):
+        return False
+    return not any(map(_is_image_type, schema.values()))
 
 
 def _shards(path: Path) -> tuple[list[Path], list[Path], tuple[str, ...]]:
@@ -86,16 +95,16 @@ def _frame(files: list[Path]) -> pl.DataFrame:
         ) from error
 
 
-def _holds_images(series: pl.Series) -> bool:
-    if isinstance(series.dtype, pl.Struct):
-        return any(field.name == "bytes" and field.dtype == pl.Binary for field in series.dtype.fields)
-    return series.dtype == pl.Binary
+def _is_image_type(dtype: pl.DataType) -> bool:
+    if isinstance(dtype, pl.Struct):
+        return any(field.name == "bytes" and field.dtype == pl.Binary for field in dtype.fields)
+    return dtype == pl.Binary
 
 
 def _label_column(
     frame: pl.DataFrame, image: str, options: LoadOptions, path: Path
 ) -> tuple[str | None, str | None]:
-    columns = [name for name in frame.columns if name != image and not _holds_images(frame[name])]
+    columns = [name for name, dtype in frame.schema.items() if name != image and not _is_image_type(dtype)]
     if not columns and options.target is None:
         return None, None
     return choose_target(columns, options.target, str(path))

@@ -60,7 +60,7 @@ def quote(text: str) -> str:
     return f'"{text if len(text) <= 60 else text[:57] + "..."}"'
 
 
-def first_named(items: Iterable[object], *, total: int | None = None) -> str:
+def first_named(items: Iterable[object], *, total: int | None = None, separator: str = ", ") -> str:
     """The first few items as text, and how many more there are.
 
     Example:
@@ -69,7 +69,7 @@ def first_named(items: Iterable[object], *, total: int | None = None) -> str:
     """
     listed = list(items)
     more = (len(listed) if total is None else total) - len(listed[:NAMED_IN_MESSAGES])
-    text = ", ".join(str(item) for item in listed[:NAMED_IN_MESSAGES])
+    text = separator.join(str(item) for item in listed[:NAMED_IN_MESSAGES])
     return f"{text} and {more} more" if more > 0 else text
 
 

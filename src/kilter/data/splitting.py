@@ -127,7 +127,10 @@ def _loaded(source: Source | Dataset, part: Part, name: str) -> Dataset | None:
         )
     size = source.image_size if isinstance(source, Source) else None
     classes = whole.classes if whole.task == "classification" and encoding is None else None
-    loaded = load(part, task=whole.task, encoding=encoding, classes=classes, image_size=size).train
+    shifts = source.shifts if isinstance(source, Source) else ()
+    loaded = load(
+        part, task=whole.task, encoding=encoding, classes=classes, image_size=size, shifts=shifts
+    ).train
     if loaded.y is None or loaded.input_shape != whole.input_shape or loaded.outputs != whole.outputs:
         raise DataError(
             expected=f"{name} rows {whole.input_shape}, {whole.outputs} outputs, labelled, as in training",

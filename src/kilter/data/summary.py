@@ -8,6 +8,7 @@ import numpy as np
 
 from kilter.data.dataset import Dataset, Source
 from kilter.data.paths import first_named, quote
+from kilter.data.precision import NO_SHIFT
 
 # A class this many times rarer than the commonest is worth a word: plain accuracy hides what happens to it.
 IMBALANCE = 10.0
@@ -79,14 +80,19 @@ def describe(source: Source) -> SourceSummary:
     """
     train, test = source.train, source.test
     parts = [_part("train", train)] + ([] if test is None else [_part("test", test)])
-    columns = _ranges(train.x, train.features)
+    columns = _in_own_units(_ranges(train.x, train.features), source)
     targets = ()
     if train.task == "regression" and train.y is not None:
         several = train.y.ndim == 2
         names = tuple(f"target {i}" for i in range(train.outputs)) if several else (_target_name(source),)
         targets = _ranges(train.y.reshape(len(train), -1), names)
     classes = _class_counts(train, test)
-    problems = _class_problems(classes) + _column_problems(train, columns) + _leaks(train, test)
+    problems = [
+        *source.losses,
+        *_class_problems(classes),
+        *_column_problems(train, columns),
+        *_leaks(train, test),
+    ]
     return SourceSummary(
         train.name,
         source.kind,
@@ -126,6 +132,20 @@ def _ranges(x: np.ndarray, names: tuple[str, ...]) -> tuple[ColumnSummary, ...]:
         ColumnSummary(name, float(low), float(high), float(middle))
         for name, low, high, middle in zip(labels, minimum, maximum, mean, strict=True)
     )
+
+
+def _in_own_units(columns: tuple[ColumnSummary, ...], source: Source) -> tuple[ColumnSummary, ...]:
+    """The ranges of a table's columns as they are in the file, where they are stored centred or scaled."""
+    encoding = source.encoding
+    shifts = (
+        {} if encoding is None else {one.name: one.shift for one in encoding.columns if one.kind == "number"}
+    )
+
+    def restored(column: ColumnSummary) -> ColumnSummary:
+        shift = shifts.get(column.name, NO_SHIFT)
+        return ColumnSummary(column.name, *map(shift.undo, (column.minimum, column.maximum, column.mean)))
+
+    return tuple(map(restored, columns))
 
 
 def _class_counts(train: Dataset, test: Dataset | None) -> tuple[ClassCount, ...]:

@@ -15,15 +15,24 @@ from kilter.data.columns import (
     column_values,
     find_column,
     is_text,
+    known_numbers,
     plain_text,
     raw_targets,
 )
 from kilter.data.dataset import Source, Task
-from kilter.data.encoding import TableEncoding
+from kilter.data.encoding import Column, TableEncoding
 from kilter.data.formatted import mostly_numbers, reading_note
 from kilter.data.labels import class_names, decide_task, if_usable, lost_labels, task_note
 from kilter.data.options import LoadOptions
-from kilter.data.paths import LEAVE_ROWS_OUT, first_named, name_rows, nearest_name, quote
+from kilter.data.paths import (
+    LEAVE_ROWS_OUT,
+    NAMED_IN_MESSAGES,
+    first_named,
+    name_rows,
+    nearest_name,
+    quote,
+)
+from kilter.data.precision import STANDARDIZE, loss_note, shift_note
 from kilter.errors import DataError
 
 # What polars raises for a file that is damaged, or of another kind than its name says.
@@ -53,15 +62,16 @@ def table_source(
             received=f"0 rows ({len(frame.columns)} columns)",
             remedy="check that the file is whole and the right one",
         )
-    encoding, notes = options.encoding, about.notes
+    encoding, notes, losses = options.encoding, about.notes, about.losses
     if encoding is None:
         target, note = choose_target(frame.columns, options.target, about.origin)
         notes += (note,) if note else ()
         encoding, more = _fit_encoding(frame, target, options)
         notes += more
+        losses += () if options.center else _losses(frame, encoding)
     elif options.target is not None:
         encoding = _with_target(encoding, frame.columns, options.target, about.origin)
-    about = About(about.kind, about.origin, about.name, encoding.features, encoding=encoding, notes=notes)
+    about = replace(about, features=encoding.features, encoding=encoding, notes=notes, losses=losses)
     train_part = _encode(frame, encoding, options, f"{options.rows} {about.origin}")
     test_part = None if test is None else _encode(test, encoding, options, f"test data {about.origin}")
     return assemble(train_part, test_part, options, about)
@@ -90,20 +100,31 @@ def choose_target(columns: list[str], wanted: str | None, origin: str) -> tuple[
 def _with_target(encoding: TableEncoding, columns: list[str], target: str, origin: str) -> TableEncoding:
     """The encoding for a file that calls the target otherwise than the training file did."""
     choose_target(columns, target, origin)
-    if any(column.name == target for column in encoding.columns):
-        raise DataError(
-            expected=f"a target column that the model does not get to see in {origin}",
-            received=f"target={target!r}, one of the {len(encoding.columns)} columns it was trained on",
-            remedy=f"name the column with the right answers (in training: {quote(encoding.target)})",
-        )
+    _require_hidden(target, encoding.columns, encoding.target)
     return replace(encoding, target=target)
+
+
+def _require_hidden(target: str, columns: tuple[Column, ...], trained_on: str) -> None:
+    """Refuse one of the model's own columns as the target."""
+    if any(column.name == target for column in columns):
+        raise DataError(
+            expected="a target column that is not one of the model's inputs",
+            received=f"target={target!r}, one of the {len(columns)} columns it was trained on",
+            remedy="name the column with the right answers"
+            + ("" if trained_on == target else f" (in training: {quote(trained_on)})"),
+        )
 
 
 def _fit_encoding(
     frame: pl.DataFrame, target: str, options: LoadOptions
 ) -> tuple[TableEncoding, tuple[str, ...]]:
     """The encoding found in the training frame, and notes on numbers that are written as text."""
-    columns = tuple(find_column(frame[name]) for name in frame.columns if name != target)
+    features = [series for series in frame.get_columns() if series.name != target]
+    if options.columns:
+        _require_hidden(target, options.columns, target)
+        columns, features = options.columns, []
+    else:
+        columns = tuple(find_column(series, precise=options.center) for series in features)
     if not columns:
         raise DataError(
             expected="feature columns beside the target",
@@ -122,11 +143,27 @@ def _fit_encoding(
     if task == "classification":  # the classes are called what they are called in the file: "10%", not 10
         targets, missing = _targets(frame[target], task)
         classes = options.classes or class_names(targets[~missing])
-    numbers = [column.name for column in columns if column.kind == "number"]
-    numbers += [target] if task == "regression" else []
-    notes = [reading_note(plain_text(frame[name])) for name in numbers if is_text(frame[name])]
+    numbers = [one for one, column in zip(features, columns, strict=False) if column.kind == "number"]
+    notes = _reading_notes([*numbers, frame[target]] if task == "regression" else numbers)
     notes += [task_note(targets[~missing], task)] if options.task == "auto" else []
+    notes += [shift_note([(column.name, column.shift) for column in columns])]
     return TableEncoding(columns, target, task, classes), tuple(note for note in notes if note)
+
+
+def _losses(frame: pl.DataFrame, encoding: TableEncoding) -> tuple[str, ...]:
+    """A sentence on the columns of which float32 makes different numbers equal, as they are not centred."""
+    wanted = {column.name for column in encoding.columns if column.kind == "number"}
+    numbers = ((one.name, known_numbers(one)) for one in frame.get_columns() if one.name in wanted)
+    lost = loss_note("column", numbers, STANDARDIZE)
+    return (lost,) if lost else ()
+
+
+def _reading_notes(columns: list[pl.Series]) -> list[str | None]:
+    """Notes on numbers that are written as text, of the first columns that have any."""
+    notes = [reading_note(plain_text(one)) for one in columns if is_text(one)]
+    formatted = [note for note in notes if note]
+    more = len(formatted) - NAMED_IN_MESSAGES
+    return [*formatted[:NAMED_IN_MESSAGES], f"and {more} more columns are read so" if more > 0 else None]
 
 
 def _targets(series: pl.Series, task: Literal["auto", Task]) -> tuple[np.ndarray, np.ndarray]:
@@ -139,20 +176,22 @@ def _targets(series: pl.Series, task: Literal["auto", Task]) -> tuple[np.ndarray
         text = plain_text(series)
         decisive = text if task == "regression" else text.filter(~text.str.contains(r"^[-+]?\d+$"))
         if mostly_numbers(decisive):
-            return raw_targets(pl.Series(series.name, as_numbers(series)))
+            return raw_targets(pl.Series(series.name, as_numbers(series)[0]))
     return raw_targets(series)
 
 
 def _encode(frame: pl.DataFrame, encoding: TableEncoding, options: LoadOptions, words: str) -> Part:
     """Features float32 and raw targets of one frame, bad rows refused or left out."""
-    absent = [column.name for column in encoding.columns if column.name not in frame.columns]
+    # Asked for once: each look at all names takes time in proportion to the columns.
+    series = {one.name: one for one in frame.get_columns()}
+    absent = [column.name for column in encoding.columns if column.name not in series]
     if absent:
         raise DataError(
             expected=f"the columns the model was trained on in the {words}",
             received=f"none called {first_named(map(quote, absent))}",
-            remedy=f"add the columns{nearest_name(absent[0], frame.columns)}",
+            remedy=f"add the columns{nearest_name(absent[0], list(series))}",
         )
-    values = {column.name: column_values(frame[column.name], column) for column in encoding.columns}
+    values = {column.name: column_values(series[column.name], column) for column in encoding.columns}
     problems = [found.describe(name) for name, found in values.items() if found.bad.any()]
     bad = np.zeros(frame.height, bool)
     for found in values.values():
@@ -166,7 +205,7 @@ def _encode(frame: pl.DataFrame, encoding: TableEncoding, options: LoadOptions, 
     if problems and (not options.skip_bad or bad.all()):
         raise DataError(
             expected=f"a finite number or a category in every field of the {words} (rows count from 0)",
-            received="; ".join(problems),
+            received=first_named(problems, separator="; "),
             remedy=f"fill or correct these fields, or {LEAVE_ROWS_OUT}",
         )
     skipped = (f"{int(bad.sum())} rows left out, {name_rows(np.flatnonzero(bad))}",) if bad.any() else ()

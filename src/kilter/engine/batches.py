@@ -8,6 +8,7 @@ and are cast in the step.
 from __future__ import annotations
 
 import numbers
+import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -22,7 +23,9 @@ from kilter import backend  # noqa: F401
 import keras
 from keras.src.trainers.data_adapters import data_adapter_utils
 
+from kilter.data.precision import SUBTRACT, loss_note, lossy_columns
 from kilter.errors import DataError, OptionError
+from kilter.nn.arrays import plain_array
 
 _SHOWN_ROWS = 5
 _CHECKED_VALUES = 1 << 20  # a part that stays in the processor's cache
@@ -223,18 +226,24 @@ def _array(leaf: Any) -> Any:
     """The leaf as an array of numbers where it lies, on the host or on a device; floats as floatx."""
     if hasattr(leaf, "to_numpy"):  # pandas and polars
         leaf = leaf.to_numpy()
-    host = leaf if isinstance(leaf, jax.Array) else np.asarray(leaf)
-    if not (jnp.issubdtype(host.dtype, jnp.number) or host.dtype == bool) or np.iscomplexobj(host):
-        raise DataError(
-            expected="numbers",
-            received=f"an array of dtype {host.dtype}",
-            remedy="encode the values as numbers first",
-        )
+    host = plain_array(leaf)
     _check_range(host)
     if jnp.issubdtype(host.dtype, jnp.floating) and host.dtype != keras.config.floatx():
-        with np.errstate(over="ignore"):  # what overflows is infinite then, and said to be
+        with np.errstate(over="ignore"):  # overflow becomes infinity and is reported
             host = host.astype(keras.config.floatx())
     return host
+
+
+def warn_of_losses(x: Any) -> None:
+    """Warn where the inputs have columns whose differences float32 loses, as it does those of unix times."""
+    if keras.config.floatx() != "float32":
+        return
+    for leaf in keras.tree.flatten(x):
+        array = leaf if isinstance(leaf, np.ndarray) else None
+        columns = () if array is None else lossy_columns(array)
+        loss = loss_note("input column", columns, SUBTRACT)
+        if loss is not None:
+            warnings.warn(loss, stacklevel=4)
 
 
 def _check_range(host: Any) -> None:

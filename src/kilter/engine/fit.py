@@ -16,7 +16,7 @@ from keras.src.utils.python_utils import is_default
 
 from kilter.engine.augmenting import Augment, as_augmentation, check_augmentation
 from kilter.engine.batch_feed import BatchFeed, warn_of_end
-from kilter.engine.batches import check_batch_size, collect, is_array, split
+from kilter.engine.batches import check_batch_size, collect, is_array, split, warn_of_losses
 from kilter.engine.bridge import build
 from kilter.engine.cadence import measuring
 from kilter.engine.checks import TargetCheck, check_inputs, check_targets
@@ -115,6 +115,7 @@ def training_feed(
     if not is_array(x):
         _check_alone(y=y, sample_weight=sample_weight, class_weight=class_weight)
         return BatchFeed(x, order, most=steps, once=once)
+    warn_of_losses(x)
     if must_stream(x):
         feed = StreamFeed.of(x, y, sample_weight, class_weight, order)
     else:

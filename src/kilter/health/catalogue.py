@@ -216,6 +216,13 @@ _DATA: Final = {
         (),
         f"{_LECUN}, section 4.3",
     ),
+    "lost-differences": (
+        "numbers that float32 cannot tell apart",
+        "{detail}. Near 1,700,000,000, as unix times are, float32 holds every 128th number only: what lies "
+        "between is lost before any layer sees it.",
+        (),
+        "IEEE 754-2019, section 3.6",
+    ),
     "duplicated-columns": (
         "duplicated columns",
         "{detail} repeat another column.",

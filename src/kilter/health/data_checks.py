@@ -14,6 +14,7 @@ from kilter import backend  # noqa: F401  (chooses JAX before Keras loads)
 import keras
 
 from kilter.data.checks import find_nonfinite
+from kilter.data.precision import lossy_columns, lost_values
 from kilter.health.catalogue import finding
 from kilter.health.context import Context
 from kilter.health.facts import NORMALIZATIONS, OutputFacts
@@ -161,16 +162,33 @@ def check_columns(context: Context) -> list[Finding]:
             continue
         constant = [int(i) for i in np.flatnonzero(np.all(array == array[0], axis=0))]
         first: dict[int, int] = {}
+        skipped = set(constant)
         repeated = []
         for index in range(array.shape[1]):
             key = hash(np.ascontiguousarray(array[:, index]).tobytes())
-            if index not in constant and first.setdefault(key, index) != index:
+            if index not in skipped and first.setdefault(key, index) != index:
                 repeated.append(index)
         for code, columns in (("constant-columns", constant), ("duplicated-columns", repeated)):
             if columns:
                 detail = "Columns " + ", ".join(map(str, columns[:8])) + (", …" if len(columns) > 8 else "")
                 evidence = [Evidence("columns", len(columns), 0, "of no use to a network")]
                 found.append(finding(code, "note", ["data"], evidence, detail=detail))
+    return found
+
+
+def check_precision(context: Context) -> list[Finding]:
+    """Columns of large numbers of which float32, in which layers compute, makes different ones equal."""
+    found = []
+    for array in context.inputs:
+        lost = [(name, lost_values(values)) for name, values in lossy_columns(array)]
+        counts = [(name, before, after) for name, pair in lost if pair for before, after in [pair]]
+        if not counts:
+            continue
+        name, before, after = max(counts, key=lambda one: one[1] - one[2])
+        detail = f"Column {name}: {before} different values become {after}"
+        detail += f", and {len(counts) - 1} more columns lose values" if len(counts) > 1 else ""
+        evidence = [Evidence("values left", after, before, "subtract a number near them in float64")]
+        found.append(finding("lost-differences", "warning", ["data"], evidence, detail=detail))
     return found
 
 
@@ -212,8 +230,12 @@ def check_shared_rows(context: Context) -> list[Finding]:
     """Validation rows that are training rows too."""
     if context.x_val is None:
         return []
-    known = set(_row_keys(list(context.inputs)))
-    held = _row_keys([np.asarray(leaf) for leaf in keras.tree.flatten(context.x_val)])
+    validation = [np.asarray(leaf) for leaf in keras.tree.flatten(context.x_val)]
+    # In float32 rows that differ in a unix time alone would be the same; but 0.1 is another number there.
+    types = [array.dtype for array in (*context.inputs, *validation)]
+    exact = np.float32 if np.dtype(np.float32) in types else np.float64
+    known = set(_row_keys(list(context.inputs), exact))
+    held = _row_keys(validation, exact)
     repeated = sum(key in known for key in held)
     if not repeated:
         return []
@@ -222,8 +244,8 @@ def check_shared_rows(context: Context) -> list[Finding]:
     return [finding("shared-rows", "warning", ["data"], evidence, detail=detail)]
 
 
-def _row_keys(arrays: list[np.ndarray]) -> list[int]:
-    same = [np.ascontiguousarray(array, dtype=np.float32) for array in arrays if array.dtype.kind in "fiub"]
+def _row_keys(arrays: list[np.ndarray], dtype: type[np.floating]) -> list[int]:
+    same = [np.ascontiguousarray(array, dtype=dtype) for array in arrays if array.dtype.kind in "fiub"]
     return [hash(b"".join(part.tobytes() for part in row)) for row in zip(*same, strict=True)]
 
 
@@ -265,7 +287,7 @@ def check_labels(context: Context) -> list[Finding]:
 
 def _neighbour_score(inputs: np.ndarray, classes: np.ndarray) -> float:
     """How many deviations more often neighbours share a class than by chance; NaN if not finite."""
-    rows = inputs.reshape(len(inputs), -1).astype(np.float32)
+    rows = inputs.reshape(len(inputs), -1).astype(np.float64)  # float32 would lose the differences of times
     rows = rows[:, :: max(1, rows.shape[1] // _NEIGHBOUR_FEATURES)]
     if not np.all(np.isfinite(rows)):
         return float("nan")
@@ -290,4 +312,5 @@ CHECKS = (
     check_labels,
     check_shared_rows,
     check_columns,
+    check_precision,
 )

@@ -145,7 +145,7 @@ def _trace(model: keras.Model, x: Any) -> tuple[list[_Call], list[Any], list[Any
 def _two_rows(array: Any) -> jax.ShapeDtypeStruct:
     array = np.asarray(array)
     # In the type that layers compute in, or the cast on the way in hides where an input goes.
-    dtype = array.dtype if array.dtype.kind == "i" else np.dtype("float32")
+    dtype = array.dtype.newbyteorder("=") if array.dtype.kind == "i" else np.dtype("float32")
     return jax.ShapeDtypeStruct((2, *array.shape[1:]), jax.dtypes.canonicalize_dtype(dtype))
 
 

@@ -19,6 +19,7 @@ from kilter import backend  # noqa: F401  (chooses JAX before Keras loads)
 import keras
 
 from kilter.errors import DataError, KilterError, ModelError, OptionError
+from kilter.nn.arrays import plain_array
 from kilter.words import first_line
 
 
@@ -64,7 +65,7 @@ def some_rows(x: Any, rows: int, seed: int) -> Any:
         raise OptionError(
             expected="rows of at least 1", received=f"rows={rows}", remedy="a few hundred are enough"
         )
-    arrays = keras.tree.map_structure(np.asarray, x)
+    arrays = keras.tree.map_structure(plain_array, x)
     shapes = [array.shape for array in keras.tree.flatten(arrays)]
     lengths = {shape[:1] for shape in shapes}
     if len(lengths) != 1 or lengths & {(), (0,)}:

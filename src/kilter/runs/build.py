@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import difflib
 import math
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -28,7 +30,9 @@ from kilter.engine.scheduling import check_schedule
 from kilter.errors import DataError, ModelError, RecipeError
 from kilter.recipe import FileSection, Recipe, ReuseSection
 from kilter.runs.augmentation import make_augmentation
+from kilter.runs.model_data import data_of, require_names
 from kilter.runs.models import make_model
+from kilter.runs.records import DataRecord
 from kilter.runs.scheduling import make_schedule
 from kilter.runs.staging import make_phases
 from kilter.runs.tuning import tune
@@ -66,7 +70,7 @@ class Prepared:
 
     def recompile(self, optimizer: keras.optimizers.Optimizer) -> None:
         """Compile the model with another optimiser, for what the recipe trains it for, and build it."""
-        _compile(self.model, optimizer, self.objective)
+        compile_for(self.model, optimizer, self.objective)
         _build(self.model, self.recipe, self.parts.train)
 
     def schedule(self) -> Schedule | Performance | None:
@@ -79,8 +83,7 @@ class Prepared:
 
     def evaluated_parts(self) -> dict[str, Dataset]:
         """The parts that the best weights are judged on, by name."""
-        named = {"validation": self.parts.validation, "test": self.parts.test}
-        return {name: part for name, part in named.items() if part is not None}
+        return self.parts.evaluated
 
 
 def prepare(recipe: Recipe) -> Prepared:
@@ -97,21 +100,13 @@ def prepare(recipe: Recipe) -> Prepared:
             remedy="use kilter pretrain, or leave the section out",
         )
     recipe = with_absolute_paths(recipe)
-    source = load(
-        recipe.data.source,
-        target=recipe.data.target,
-        task=recipe.data.task,
-        skip_bad=recipe.data.skip_bad,
-        image_size=recipe.data.image_size,
-    )
-    seed = recipe.seed if recipe.data.split_seed is None else recipe.data.split_seed
-    parts = split(source, validation=recipe.data.validation, test=recipe.data.test, seed=seed)
+    source, parts = read_parts(recipe, _given_record(recipe))
     _check_batch_size(recipe, parts.train)
     model = make_model(recipe, parts.train)
     objective = objective_for(model, parts.train, recipe.regularize.label_smoothing)
     watch = _watch(recipe, objective, validated=parts.validation is not None)
     weights = _class_weight(recipe, parts.train)
-    _compile(model, make_optimizer(recipe), objective)
+    compile_for(model, make_optimizer(recipe), objective)
     _build(model, recipe, parts.train)
     prepared = Prepared(recipe, source, parts, model, objective, watch, weights)
     _check_augmentation(prepared)
@@ -120,6 +115,53 @@ def prepare(recipe: Recipe) -> Prepared:
     tuned = prepared.recipe
     phases = make_phases(tuned, model, lambda rate: make_optimizer(tuned, rate))
     return replace(prepared, phases=phases)
+
+
+def read_parts(
+    recipe: Recipe, record: DataRecord | None = None, *, same_task: bool = False
+) -> tuple[Source, Splits]:
+    """The recipe's data, read and divided.
+
+    ``record`` is of a model that goes on with them: its columns, matched by name, and how it stores numbers;
+    with ``same_task`` its target and classes too.
+    """
+    section = recipe.data
+    encoding = None if record is None else record.table_encoding
+    shared: dict[str, Any] = {"skip_bad": section.skip_bad, "image_size": section.image_size}
+    if same_task and encoding is not None:
+        source = load(section.source, encoding=encoding, **shared)
+    else:
+        source = load(
+            section.source,
+            target=section.target,
+            task=section.task,
+            center=section.standardize,
+            columns=() if encoding is None else encoding.columns,
+            shifts=() if record is None else record.shifts,
+            **shared,
+        )
+    for loss in source.losses:
+        warnings.warn(loss, stacklevel=3)
+    seed = recipe.seed if section.split_seed is None else section.split_seed
+    return source, split(source, validation=section.validation, test=section.test, seed=seed)
+
+
+def _given_record(recipe: Recipe) -> DataRecord | None:
+    """What the model was trained on that the recipe goes on with; None for a new model.
+
+    Raises :class:`DataError` where its columns are not known and the data are a table: a reused model was
+    trained on columns in an order that must be kept. One of ``model.file`` may be new.
+    """
+    if isinstance(recipe.model, FileSection):
+        record = data_of(Path(recipe.model.file))
+        if record is not None:
+            require_names(record, recipe.data.source, recipe.model.file)
+        return record
+    if not isinstance(recipe.model, ReuseSection) or not recipe.model.reuse.endswith(".keras"):
+        return None
+    record = data_of(Path(recipe.model.reuse))
+    require_names(record, recipe.data.source, recipe.model.reuse)
+    return record
 
 
 def with_absolute_paths(recipe: Recipe) -> Recipe:
@@ -245,7 +287,10 @@ def _class_weight(recipe: Recipe, train: Dataset) -> dict[int, float] | None:
     return {label: float(given.get(name, 1.0)) for label, name in enumerate(train.classes)}
 
 
-def _compile(model: keras.Model, optimizer: keras.optimizers.Optimizer, objective: Objective) -> None:
+def compile_for(
+    model: keras.Model, optimizer: keras.optimizers.Optimizer | str, objective: Objective
+) -> None:
+    """Compile the model for what it is trained for."""
     model.compile(
         optimizer=optimizer,
         loss=objective.loss,

@@ -109,7 +109,7 @@ def read_result(path: Path) -> Result | None:
 
 
 def read_data(path: Path) -> DataRecord | None:
-    """What the run was trained on; None for a run made in Python. :class:`RunError` for a damaged file."""
+    """The data record in a folder; None where it has none. :class:`RunError` for a damaged file."""
     return _parsed(path / DATA, DataRecord.from_json)
 
 
@@ -148,11 +148,11 @@ def _summary(path: Path) -> RunSummary:
         name=name,
         started=started,
         status=records.status,
-        epochs=len(history),
+        epochs=len(history) or (result.epochs if result else 0),
         monitor=monitor,
         best_epoch=best.epoch if best else None,
         best=best.logs[monitor] if best else None,
-        seconds=sum(line.seconds for line in history),
+        seconds=sum(line.seconds for line in history) or (result.seconds if result else 0.0),
         metrics=dict(best.logs) if best else {},
     )
 

@@ -13,6 +13,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal, get_args
 
+from kilter.data.encoding import TableEncoding
+from kilter.data.precision import Shift, shift_from
 from kilter.errors import RunError
 from kilter.nn.zeros import PenalizedWeights
 
@@ -59,7 +61,7 @@ class DataRecord:
 
     `rows` counts the parts by name. `encoding` is a table's ``TableEncoding`` as JSON text, None for other
     data. `sha256` is of the training rows and targets in their order; `parts_sha256` of those of each other
-    part, by name, {} in a run of kilter 0.1.0.
+    part, by name, {} in a run of kilter 0.1.0. `shifts` says how arrays are stored.
     """
 
     name: str
@@ -75,6 +77,12 @@ class DataRecord:
     encoding: str | None
     sha256: str
     parts_sha256: Mapping[str, str] = field(default_factory=dict)
+    shifts: tuple[Shift, ...] = ()
+
+    @property
+    def table_encoding(self) -> TableEncoding | None:
+        """The encoding of a table, None for other data; DataError where its text is damaged."""
+        return None if self.encoding is None else TableEncoding.from_json(self.encoding)
 
     def to_json(self) -> str:
         """Indented JSON, for people too."""
@@ -89,6 +97,7 @@ class DataRecord:
             "classes": tuple(fields["classes"]),
             "input_shape": tuple(fields["input_shape"]),
             "image_size": None if size is None else tuple(size),
+            "shifts": tuple(map(shift_from, fields.get("shifts", ()))),
         }
         return DataRecord(**fields)
 

@@ -16,7 +16,7 @@ from kilter import backend  # noqa: F401
 # isort: split
 import keras
 
-from kilter.data import Dataset
+from kilter.data import Dataset, Source, Splits
 from kilter.engine.averaging import (
     ExponentialMovingAverage,
     StochasticWeightAverage,
@@ -87,7 +87,7 @@ def train(
     text = dump_recipe(prepared.recipe)
     with create_run(Path(parent), recipe.name, recipe_text=text) as run:
         run.write_environment(describe_environment(device=device_name(), seed=recipe.seed))
-        run.write_data(_data_record(prepared))
+        run.write_data(data_record(prepared.source, prepared.parts))
         for name, found in ((FOUND_RATE, prepared.found_rate), (FOUND_CLIP, prepared.found_clip)):
             if found is not None:
                 run.write_found(name, found.to_dict())
@@ -257,8 +257,9 @@ def _result(
     )
 
 
-def _data_record(prepared: Prepared) -> DataRecord:
-    source, train = prepared.source, prepared.parts.train
+def data_record(source: Source, parts: Splits) -> DataRecord:
+    """The record of the data that a model is trained on, to be kept beside it."""
+    train = parts.train
     return DataRecord(
         name=train.name,
         kind=source.kind,
@@ -267,12 +268,13 @@ def _data_record(prepared: Prepared) -> DataRecord:
         classes=train.classes,
         input_shape=train.input_shape,
         outputs=train.outputs,
-        rows={"train": len(train), **{name: len(part) for name, part in prepared.evaluated_parts().items()}},
+        rows={"train": len(train), **{name: len(part) for name, part in parts.evaluated.items()}},
         skipped=len(source.train.skipped),
         image_size=source.image_size,
         encoding=None if source.encoding is None else source.encoding.to_json(),
         sha256=_fingerprint(train),
-        parts_sha256={name: _fingerprint(part) for name, part in prepared.evaluated_parts().items()},
+        parts_sha256={name: _fingerprint(part) for name, part in parts.evaluated.items()},
+        shifts=source.shifts,
     )
 
 

@@ -1,0 +1,202 @@
+"""Numbers that float32 cannot tell apart, such as unix times: centred and scaled in float64 first.
+
+float32 holds 24 binary digits: near 1,700,000,000 it holds every 128th number only. A column of unix times
+would lose its differences before any standardisation sees them. Such a column is stored as
+``(value - center) / scale``; every other column stays as it is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+
+from kilter.data.paths import first_named, quote
+
+# Whole numbers up to here are exact in float32.
+EXACT: Final = 2**24
+# A median this many typical distances away from 0 leaves them 14 of their 24 binary digits. Numbers above
+# EXACT are centred as soon as that gains two digits.
+_RATIO: Final = 1024.0
+_WHOLE_RATIO: Final = 4.0
+# A standardised column needs its variance in float32, and Keras adds no scale below 1e-7.
+_SMALLEST: Final = 1e-6
+_LARGEST: Final = 1e15
+_FLOAT32_MAX: Final = float(np.finfo(np.float32).max)
+# What to do about differences that are lost.
+SUBTRACT: Final = "subtract a number near its values from all of them, in float64, before training"
+STANDARDIZE: Final = f"leave standardize on, or {SUBTRACT}"
+# Rows that the decision is made on.
+_SAMPLE: Final = 2048
+
+
+@dataclass(frozen=True)
+class Shift:
+    """How one column is stored: ``(value - center) / scale``.
+
+    ``scale`` is a power of two, so that it rounds nothing. ``center`` is a whole number for a column of whole
+    numbers: it is subtracted exactly, beyond 2**53 too.
+    """
+
+    center: int | float = 0
+    scale: float = 1.0
+
+    @property
+    def is_none(self) -> bool:
+        """Whether values stay as they are."""
+        return self.center == 0 and self.scale == 1.0
+
+    def apply(self, values: np.ndarray) -> np.ndarray:
+        """The stored values, float64, NaN where ``values`` are NaN.
+
+        Example:
+            >>> Shift(2**60).apply(np.array([2**60 + 1, 2**60 - 2]))
+            array([ 1., -2.])
+        """
+        centered = difference(values, self.center)
+        return centered if self.scale == 1.0 else centered / self.scale
+
+    def undo(self, stored: float) -> float:
+        """The value that is stored as ``stored``."""
+        return stored * self.scale + self.center
+
+
+NO_SHIFT: Final = Shift()
+
+
+def difference(values: np.ndarray, center: int | float) -> np.ndarray:
+    """``values - center`` as float64; exact for whole numbers before the one rounding of the result."""
+    if center == 0:
+        return values.astype(np.float64)
+    low, high = (0, 2**64 - 1) if values.dtype.kind == "u" else (-(2**63), 2**63 - 1)
+    if values.dtype.kind not in "iu" or not isinstance(center, int) or not low <= center <= high:
+        return values.astype(np.float64) - float(center)
+    wide = values.astype(np.uint64 if low == 0 else np.int64)
+    # Unsigned arithmetic wraps round, so that the larger less the smaller is right whatever their signs.
+    unsigned, least = wide.astype(np.uint64), np.uint64(center % 2**64)
+    return np.where(
+        wide >= center, (unsigned - least).astype(np.float64), -(least - unsigned).astype(np.float64)
+    )
+
+
+def find_shift(values: np.ndarray) -> Shift:
+    """The shift that one column ``[n]`` needs; NO_SHIFT where float32 holds its differences well enough.
+
+    The median and the median distance from it decide, so that a few zeros among the times change nothing.
+    """
+    whole = values.dtype.kind in "iu"
+    if not (whole or values.dtype.kind == "f") or values.dtype.itemsize < 4 or not len(values):
+        return NO_SHIFT
+    least, most = values.min(), values.max()
+    if not (np.isfinite(least) and np.isfinite(most)):
+        values = values[np.isfinite(values)]
+        if not len(values):
+            return NO_SHIFT
+        least, most = values.min(), values.max()
+    largest = max(abs(float(least)), abs(float(most)))
+    if least == most or largest > _FLOAT32_MAX or (whole and largest <= EXACT):
+        return NO_SHIFT
+    sample = values[:: len(values) // _SAMPLE | 1]
+    center, spread = _middle(sample)
+    if spread == 0:
+        center, spread = _middle(values)
+    ratio = abs(float(center)) / spread
+    rounded = whole or bool(np.any(sample.astype(np.float32) != sample))
+    if not rounded or ratio <= (_WHOLE_RATIO if largest > EXACT else _RATIO):
+        center = 0
+    scale = 1.0 if _SMALLEST <= spread <= _LARGEST else float(2.0 ** np.round(np.log2(spread)))
+    return Shift(center, scale)
+
+
+def _middle(values: np.ndarray) -> tuple[int | float, float]:
+    """The lower median, and a typical distance from it: the median one, or the mean one where that is 0."""
+    half = (len(values) - 1) // 2
+    center = np.partition(values, half)[half].item()
+    distances = np.abs(difference(values, center))
+    middle = float(np.partition(distances, len(values) // 2)[len(values) // 2])
+    return center, middle or float(distances.mean())
+
+
+def find_shifts(x: np.ndarray) -> tuple[Shift, ...]:
+    """A shift for each entry of the last axis of ``x`` ``[n, ..., features]``; () where none is needed."""
+    if x.ndim < 2 or not x.size or x.dtype.kind not in "iuf" or x.dtype.itemsize < 4 or x.dtype == np.float32:
+        return ()
+    flat = x.reshape(-1, x.shape[-1])
+    found = [NO_SHIFT] * flat.shape[1]
+    for i in _suspects(flat[:: len(flat) // _SAMPLE | 1]):
+        found[i] = find_shift(flat[:, i])
+    return () if all(shift.is_none for shift in found) else tuple(found)
+
+
+def _suspects(sample: np.ndarray) -> np.ndarray:
+    """The columns ``[n, features]`` that may need a shift, by all of them at once."""
+    rows = sample.astype(np.float64)
+    rows[~np.isfinite(rows)] = 0.0
+    center = np.median(rows, axis=0)
+    spread = np.median(np.abs(rows - center), axis=0)
+    narrow = np.abs(center) > _WHOLE_RATIO * spread
+    extreme = (spread > 0) & ((spread < _SMALLEST) | (spread > _LARGEST))
+    return np.flatnonzero(narrow | extreme)
+
+
+def apply_shifts(x: np.ndarray, shifts: tuple[Shift, ...]) -> np.ndarray:
+    """``x`` as float32 with its shifts, one for each entry of the last axis; () changes the type alone."""
+    with np.errstate(over="ignore"):  # beyond float32: becomes infinite, and is named by check()
+        stored = x.astype(np.float32, copy=False)
+        if shifts:
+            stored = stored.copy() if stored is x else stored
+            for i, shift in enumerate(shifts):
+                if not shift.is_none:
+                    stored[..., i] = shift.apply(x[..., i])
+    return stored
+
+
+def shift_note(shifted: Sequence[tuple[str, Shift]]) -> str | None:
+    """A sentence on the columns, by name, that are not stored as they stand; None for none."""
+    moved = [(name, shift) for name, shift in shifted if not shift.is_none]
+    if not moved:
+        return None
+    named = first_named(
+        f"{quote(name)} - {shift.center}" if shift.center else quote(name) for name, shift in moved
+    )
+    return (
+        "centred or scaled in float64, because float32 would lose the differences: column "
+        f"{named}; new data are read the same way"
+    )
+
+
+def loss_note(what: str, named: Iterable[tuple[str, np.ndarray]], remedy: str) -> str | None:
+    """A sentence on the columns, by name, of which float32 makes different values equal; None for none."""
+    found = [(name, lost) for name, values in named if (lost := lost_values(values))]
+    if not found:
+        return None
+    counts = first_named(
+        f"{quote(name)} ({before} different values become {after})" for name, (before, after) in found
+    )
+    return f"float32 cannot hold the differences in {what} {counts}: {remedy}"
+
+
+def lossy_columns(x: np.ndarray) -> Iterator[tuple[str, np.ndarray]]:
+    """The columns of ``x`` ``[n, ..., features]``, by number, that need a center, and their values."""
+    for i, shift in enumerate(find_shifts(x)):
+        if shift.center:
+            yield str(i), x[..., i].ravel()
+
+
+def lost_values(values: np.ndarray) -> tuple[int, int] | None:
+    """(distinct values, those left in float32) of a column that needs a center; None where none are lost."""
+    if find_shift(values).center == 0:
+        return None
+    before, after = len(np.unique(values)), len(np.unique(values.astype(np.float32)))
+    return (before, after) if after < before else None
+
+
+def shift_from(entry: dict[str, Any]) -> Shift:
+    """The shift in a JSON object; TypeError or ValueError where it holds anything but finite numbers."""
+    center, scale = entry.get("center", 0), entry.get("scale", 1.0)
+    numbers = all(isinstance(one, int | float) and not isinstance(one, bool) for one in (center, scale))
+    if not numbers or not (-_FLOAT32_MAX <= center <= _FLOAT32_MAX and 0 < scale <= _FLOAT32_MAX):
+        raise ValueError(f"center={center!r}, scale={scale!r} are not finite numbers, the scale above 0")
+    return Shift(center, float(scale))

@@ -1,0 +1,96 @@
+"""What a saved model was trained on, from the record in its .keras file or beside it.
+
+A model takes numbers by position. Only this record says which column of a table belongs where.
+"""
+
+from __future__ import annotations
+
+import zipfile
+from pathlib import Path
+from typing import Any, Final
+
+from kilter.data import Source, load
+from kilter.data.loading import is_table
+from kilter.errors import DataError
+from kilter.runs.atomic import write_with
+from kilter.runs.reading import DATA, MODEL, read_data
+from kilter.runs.records import DataRecord
+
+# In the .keras file, a zip archive in which Keras looks for its own entries alone.
+_ENTRY: Final = f"kilter/{DATA}"
+
+
+def data_of(model_file: Path) -> DataRecord | None:
+    """The record in the .keras file, else the data.json beside it, else None; RunError for a damaged one."""
+    if zipfile.is_zipfile(model_file):
+        with zipfile.ZipFile(model_file) as archive:
+            if _ENTRY in archive.namelist():
+                return DataRecord.from_json(archive.read(_ENTRY).decode("utf-8"))
+    return read_data(model_file.parent)
+
+
+def write_model(model: Any, path: Path, record: DataRecord | None = None) -> None:
+    """Write a .keras file, whole or not at all; with a record it carries what it was trained on."""
+
+    def save(temporary: Path) -> None:
+        model.save(temporary)
+        if record is not None:
+            with zipfile.ZipFile(temporary, "a") as archive:
+                archive.writestr(_ENTRY, record.to_json())
+
+    write_with(path, save)
+
+
+def load_for(
+    record: DataRecord | None, source: str, *, model: str, target: str | None = None, unlabelled: bool
+) -> Source:
+    """``source`` read as the training data of a model were: columns by name, categories, classes, image size.
+
+    Raises DataError for a table where the record does not name the columns, for other data where it does, and
+    for whatever :func:`kilter.data.load` refuses.
+    """
+    require_names(record, source, model)
+    if record is None:
+        return load(source, target=target, unlabelled=unlabelled)
+    if record.encoding is not None:
+        return load(source, target=target, encoding=record.table_encoding, unlabelled=unlabelled)
+    return load(
+        source,
+        target=target,
+        task=record.task,
+        classes=record.classes or None,
+        image_size=record.image_size,
+        unlabelled=unlabelled,
+        shifts=record.shifts,
+    )
+
+
+def require_names(record: DataRecord | None, source: str, model: str) -> None:
+    """Refuse data of which a model would have to take columns by position.
+
+    Raises DataError for a table where the record names no columns, and for arrays where it names them.
+    """
+    named = record is not None and record.encoding is not None
+    if named and Path(source).suffix == ".npz":
+        raise DataError(
+            expected=f"a table (.csv or .parquet) with the columns that {model} was trained on",
+            received=f"{source}, which does not name its columns",
+            remedy="write the rows to a table with a header",
+        )
+    if not named and is_table(source):
+        raise _nameless(source, model, trained_on=None if record is None else record.origin)
+
+
+def _nameless(source: str, model: str, *, trained_on: str | None) -> DataError:
+    if trained_on is not None:
+        return DataError(
+            expected=f"data without named columns, as {model} was trained on ({trained_on})",
+            received=f"the table {source}, whose columns would have to be taken by position",
+            remedy="save its columns in the order of training, as x in an .npz file",
+        )
+    return DataError(
+        expected="a model that knows the names of its columns, to read a table with it",
+        received=f"{model} without a {DATA} in it or beside it, so that columns could only go by position",
+        remedy=f"name the run directory that kilter train or kilter treat wrote ({MODEL} and {DATA} are in "
+        f"it), copy its {DATA} beside the model, or save the rows as x in an .npz file",
+    )
