@@ -13,6 +13,7 @@ import numpy as np
 from kilter.engine.batch_source import Batch, Iterated, Source, source_of
 from kilter.engine.batches import collect, row_count
 from kilter.engine.feed import Block, Order
+from kilter.engine.packing import Yielded, with_parts
 from kilter.engine.stream import BLOCK_BYTES, block_of
 from kilter.errors import DataError
 
@@ -90,13 +91,14 @@ class BatchFeed:
         count, size = len(batches), len(numbers) // len(batches)
         data = jax.tree.map(lambda *leaves: _joined(leaves, length), *batches)
         block = block_of(data, size, count, numbers)
+        block = block._replace(data=with_parts(data, *block.data))
         for batch, first in zip(batches, numbers[::size], strict=True):
             self.check(batch, first)
         batches.clear()
         return block
 
     def _used(self, batch: Batch) -> Batch:
-        return (batch[0], None, None) if self.inputs_only else batch
+        return Yielded(batch.x, None, None, parts=1) if self.inputs_only else batch
 
 
 def warn_of_end(found: int, asked: int) -> None:

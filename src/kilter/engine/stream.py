@@ -57,7 +57,7 @@ class StreamFeed:
         cls, x: Any, y: Any, sample_weight: Any, class_weight: Mapping[int, float] | None, order: Order
     ) -> StreamFeed:
         """Check the arrays' lengths, y and the weights; x itself is only read in training, block by block."""
-        lengths = keras.tree.map_structure(lambda leaf: np.zeros(np.shape(leaf)[:1], np.bool_), x)
+        lengths = jax.tree.map(lambda leaf: np.zeros(np.shape(leaf)[:1], np.bool_), x)
         checked = collect(lengths, y, sample_weight, class_weight)
         _, targets, weights = jax.tree.map(np.asarray, checked.data)
         return cls(Rows((x, targets, weights), checked.count), order)

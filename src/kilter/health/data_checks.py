@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
+import jax
 import numpy as np
 from sklearn.neighbors import NearestNeighbors
 
@@ -213,7 +214,7 @@ def check_shared_rows(context: Context) -> list[Finding]:
     if context.x_val is None:
         return []
     known = set(_row_keys(list(context.inputs)))
-    held = _row_keys([np.asarray(leaf) for leaf in keras.tree.flatten(context.x_val)])
+    held = _row_keys([np.asarray(leaf) for leaf in jax.tree.leaves(context.x_val)])
     repeated = sum(key in known for key in held)
     if not repeated:
         return []

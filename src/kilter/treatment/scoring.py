@@ -13,7 +13,7 @@ from kilter import backend  # noqa: F401  (chooses JAX before Keras loads)
 # isort: split
 import keras
 
-from kilter.engine.inference import evaluate, predict
+from kilter.engine.inference import evaluate, layer_state_kept, predict_unchanged
 from kilter.health.targets import labels, target_facts
 from kilter.treatment.patient import Patient
 from kilter.treatment.yardstick import plain_accuracy, plain_error
@@ -114,9 +114,10 @@ class Scoring:
         """The score of ``model`` on the patient's validation rows; NaN where an output is not finite."""
         if self.measure == "val_loss":
             size = whole_batches(len(keras.tree.flatten(patient.x_val)[0]))
-            return evaluate(model, patient.x_val, patient.y_val, batch_size=size)["loss"]
+            with layer_state_kept(model):
+                return evaluate(model, patient.x_val, patient.y_val, batch_size=size)["loss"]
         size = whole_batches(len(patient.y_val))
-        outputs = np.asarray(predict(model, patient.x_val, batch_size=size), dtype=np.float64)
+        outputs = np.asarray(predict_unchanged(model, patient.x_val, batch_size=size), dtype=np.float64)
         outputs = outputs.reshape(len(outputs), -1)
         if not np.isfinite(outputs).all():
             return math.nan
