@@ -25,7 +25,7 @@ from kilter.engine.feed import Block, Order
 from kilter.engine.fit import AnyFeed, check_steps, prepare, training_feed
 from kilter.engine.loop import evaluate_feed, testing
 from kilter.engine.overrides import check_loop, overrides
-from kilter.engine.program import owners, shelf, take
+from kilter.engine.program import Programs, owners, take
 from kilter.engine.step import PredictStep, predict_step
 
 # How many bytes of predictions are made on the device before they go to the host.
@@ -121,6 +121,7 @@ class _Predictor:
         self._model = model
         self._trainable = [variable.value for variable in model.trainable_variables]
         self.non_trainable = [variable.value for variable in model.non_trainable_variables]
+        self._programs = Programs(model)
 
     def outputs(self, block: Block) -> Iterator[Any]:
         """The outputs of a block's batches, as many at a time as there is memory for."""
@@ -134,7 +135,7 @@ class _Predictor:
     def _piece(self, data: Any, order: np.ndarray) -> Any:
         arguments = (self._trainable, self.non_trainable, data, jnp.asarray(order))
         with fitting(self._model, data):
-            program = shelf(self._model).get(
+            program = self._programs.get(
                 "predict",
                 owners(self._model),
                 lambda: _predict_program(predict_step(self._model)),

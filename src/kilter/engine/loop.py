@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Hashable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import jax
@@ -27,7 +27,7 @@ from kilter.engine.feed import Block, Feed
 from kilter.engine.history import History
 from kilter.engine.interrupt import Interrupt
 from kilter.engine.memory import give_back
-from kilter.engine.program import owners, shelf, steps_program
+from kilter.engine.program import Programs, owners, shelf, steps_program
 from kilter.engine.scheduling import Schedule
 from kilter.engine.step import Logs, Step, test_step, train_step
 
@@ -62,6 +62,10 @@ class Runner:
     given: tuple[Any, ...] = ()
     donates: bool = True
     steps_a_chunk: int = _FIRST_CHUNK
+    _programs: Programs = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._programs = Programs(self.model)
 
     def run(self, feed: Feed, epoch: int, state: State, between: Between) -> Chunk | None:
         """Go through one epoch; returns its last chunk, None if the feed is empty.
@@ -97,7 +101,7 @@ class Runner:
 
     def _program(self, arguments: tuple[Any, ...], *, rare: bool) -> Any:
         with fitting(self.model, arguments[1]):
-            return shelf(self.model).get(
+            return self._programs.get(
                 self.name,
                 owners(self.model, *self.dependencies),
                 lambda: steps_program(self.step()),
