@@ -29,7 +29,8 @@ class BatchFeed:
 
     ``most``: an epoch is so many batches, and the next goes on where it ended. ``once``: there will be one
     epoch, so that it may be of a generator. ``inputs_only``: targets and weights are left out.
-    ``check`` is called with each batch and the number of its first row in the epoch.
+    ``check`` is called with each batch and the number of its first row in the epoch, ``check_block`` with
+    each block and the numbers of its rows.
     """
 
     source: Any
@@ -38,6 +39,7 @@ class BatchFeed:
     once: bool = False
     inputs_only: bool = False
     check: Callable[[Batch, int], None] = lambda batch, first: None
+    check_block: Callable[[Block, np.ndarray], None] = lambda block, numbers: None
     _source: Source = field(init=False)
 
     def __post_init__(self) -> None:
@@ -94,6 +96,7 @@ class BatchFeed:
         block = block._replace(data=with_parts(data, *block.data))
         for batch, first in zip(batches, numbers[::size], strict=True):
             self.check(batch, first)
+        self.check_block(block, numbers)
         batches.clear()
         return block
 

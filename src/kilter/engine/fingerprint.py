@@ -186,7 +186,7 @@ class _Walk:
         return kind, frozenset(items) if isinstance(value, set | frozenset) else items
 
     def _visit(self, thing: Any) -> None:
-        if id(thing) in self._seen or isinstance(thing, (*_UNREAD, jax.Array, jax.core.Tracer)):
+        if id(thing) in self._seen or isinstance(thing, (*_UNREAD, jax.Array)):
             return
         self._seen.add(id(thing))
         self._waiting.append(thing)

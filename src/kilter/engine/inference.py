@@ -22,7 +22,7 @@ from kilter.engine.batches import Rows, check_batch_size, is_array, row_count
 from kilter.engine.bridge import build_forward, fitting
 from kilter.engine.checks import check_inputs
 from kilter.engine.feed import Block, Order
-from kilter.engine.fit import AnyFeed, check_steps, prepare, training_feed
+from kilter.engine.fit import AnyFeed, check_ids, check_steps, prepare, training_feed
 from kilter.engine.loop import evaluate_feed, testing
 from kilter.engine.overrides import check_loop, overrides
 from kilter.engine.program import Programs, owners, take
@@ -55,7 +55,6 @@ def evaluate(
     """
     check_batch_size(batch_size)
     check_steps(steps=steps)
-    check_loop(model, "test")
     order = Order(batch_size, shuffle=False, seed=0)
     feed = training_feed(x, y, sample_weight, None, order, steps=steps, once=True)
     prepare(model, feed, training=False)
@@ -82,6 +81,7 @@ def predict(model: keras.Model, x: Any, *, batch_size: int = 256, steps: int | N
     size = row_count(x=example)
     check_inputs(model, Rows((example, None, None), size))
     build_forward(model, jax.tree.map(lambda leaf: leaf[:1], example))
+    check_ids(model, feed, "predict")
     predictor = _Predictor(model)
     parts = [part for block in feed.blocks(0) for part in predictor.outputs(block)]
     for variable, value in zip(model.non_trainable_variables, predictor.non_trainable, strict=True):

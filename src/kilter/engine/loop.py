@@ -28,7 +28,7 @@ from kilter.engine.history import History
 from kilter.engine.interrupt import Interrupt
 from kilter.engine.memory import give_back
 from kilter.engine.program import Programs, owners, shelf, steps_program
-from kilter.engine.scheduling import Schedule
+from kilter.engine.scheduling import RateGuard, Schedule
 from kilter.engine.step import Logs, Step, test_step, train_step
 
 CHUNK_SECONDS = 2.0
@@ -200,6 +200,7 @@ class Session:
     augmentation: Augmentation | None
     seed: int
     tell_batches: bool
+    guard: RateGuard
 
     def run(self) -> None:
         """Run the epochs. When KeyboardInterrupt leaves, the state of the last chunk is in the model."""
@@ -212,7 +213,9 @@ class Session:
         first = model._initial_epoch or self.initial_epoch  # keras.callbacks.BackupAndRestore sets it
         with Interrupt() as interrupt:
             for epoch in range(first, self.epochs):
+                self.guard.seen()
                 logs = self._epoch(epoch, trainer, tester, interrupt)
+                self.guard.check()
                 interrupt.check()
                 if model.stop_training:
                     break
@@ -225,6 +228,7 @@ class Session:
         began, compiled = time.perf_counter(), shelf(model).seconds
         model.reset_metrics()
         self.callbacks.on_epoch_begin(epoch)
+        self.guard.check()
         chunk = self._train(epoch, trainer, interrupt)
         logs = {} if chunk is None else metric_logs(model, chunk.logs)
         if (epoch + 1) % self.validation_every == 0:
@@ -253,6 +257,7 @@ class Session:
         chunk = trainer.run(self.feed, epoch, pull(model), between)
         if chunk is not None and not self.tell_batches:
             push(chunk.state, model)
+            self.guard.seen()
         interrupt.check()
         return chunk
 
@@ -275,7 +280,9 @@ class Session:
     def _tell(self, chunk: Chunk, feed: Feed, begin: Callable[..., None], end: Callable[..., None]) -> State:
         """Show the callbacks the model as it is after the chunk, and go on with what they made of it."""
         push(chunk.state, self.model)
+        self.guard.seen()
         end(chunk.last, metric_logs(self.model, chunk.logs))
         if feed.steps is None or chunk.last + 1 < feed.steps:
             begin(chunk.last + 1)
+        self.guard.check()
         return pull(self.model)
