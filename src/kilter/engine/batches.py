@@ -105,7 +105,7 @@ def collect(
 
     def placed(old: Any, new: Any) -> Any:
         is_given = isinstance(old, np.ndarray) and np.may_share_memory(old, new)
-        return new if wait and is_given else on_device(new)
+        return new if new is None or (wait and is_given) else on_device(new)
 
     given = (x, y, sample_weight)
     found: Any = keras.tree.map_structure(placed, given, data)
@@ -223,7 +223,12 @@ def _arrays(value: Any) -> Any:
 
 
 def _array(leaf: Any) -> Any:
-    """The leaf as an array of numbers where it lies, on the host or on a device; floats as floatx."""
+    """The leaf as an array of numbers where it lies, on the host or on a device; floats as floatx.
+
+    None, for an optional input, stays None.
+    """
+    if leaf is None:
+        return None
     if hasattr(leaf, "to_numpy"):  # pandas and polars
         leaf = leaf.to_numpy()
     host = plain_array(leaf)

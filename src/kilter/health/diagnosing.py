@@ -6,6 +6,7 @@ import contextlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import jax
 import numpy as np
 
 from kilter import backend  # noqa: F401  (chooses JAX before Keras loads)
@@ -118,9 +119,9 @@ def read_context(
     y = np.asarray(y) if isinstance(y, list | tuple) and all(map(np.isscalar, y)) else y
     row_count(x=x, y=y)
     x_val, y_val = (None, None) if validation_data is None else validation_data[:2]
-    inputs = [np.asarray(leaf) for leaf in keras.tree.flatten(x)]
+    inputs = [np.asarray(leaf) for leaf in jax.tree.leaves(x)]
     with fitting(model, (x, y)):
-        build_forward(model, keras.tree.map_structure(lambda array: np.asarray(array)[:1], x))
+        build_forward(model, jax.tree.map(lambda array: np.asarray(array)[:1], x))
     layers, outputs = read_model(model, x, paired_targets(model, y))
     return Context(
         model=model,

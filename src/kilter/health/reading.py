@@ -136,7 +136,7 @@ def _trace(model: keras.Model, x: Any) -> tuple[list[_Call], list[Any], list[Any
             ends.extend(jax.tree.leaves(forward(model, variables, inputs, training=True)))
         return ()
 
-    rows = keras.tree.map_structure(_two_rows, x)
+    rows = jax.tree.map(_two_rows, x)
     with fitting(model):
         jax.eval_shape(run, values(model), rows)
     return calls, starts, ends

@@ -65,8 +65,8 @@ def some_rows(x: Any, rows: int, seed: int) -> Any:
         raise OptionError(
             expected="rows of at least 1", received=f"rows={rows}", remedy="a few hundred are enough"
         )
-    arrays = keras.tree.map_structure(plain_array, x)
-    shapes = [array.shape for array in keras.tree.flatten(arrays)]
+    arrays = jax.tree.map(plain_array, x)
+    shapes = [array.shape for array in jax.tree.leaves(arrays)]
     lengths = {shape[:1] for shape in shapes}
     if len(lengths) != 1 or lengths & {(), (0,)}:
         raise DataError(
@@ -78,14 +78,14 @@ def some_rows(x: Any, rows: int, seed: int) -> Any:
     if count <= rows:
         return arrays
     chosen = np.sort(np.random.default_rng(seed).choice(count, rows, replace=False))
-    return keras.tree.map_structure(lambda array: array[chosen], arrays)
+    return jax.tree.map(lambda array: array[chosen], arrays)
 
 
 def build(model: keras.Model, x: Any) -> None:
     """Make the variables of a model that has none yet, by calling it on one row of ``x``."""
     if not all(layer.built for layer in model._flatten_layers()):
         with fitting(model):
-            model(keras.tree.map_structure(lambda array: array[:1], x), **_mode(model, training=False))
+            model(jax.tree.map(lambda array: array[:1], x), **_mode(model, training=False))
 
 
 def forward(model: keras.Model, variables: Any, x: Any, *, training: bool) -> Any:

@@ -142,7 +142,7 @@ def lsuv(
         LayerScaling(target.path, float(was), float(now), float(scale), iterations)
         for target, was, now, scale in zip(targets, before, after, scales, strict=True)
     )
-    return LsuvRecord(layers, skipped, len(keras.tree.flatten(batch)[0]))
+    return LsuvRecord(layers, skipped, len(jax.tree.leaves(batch)[0]))
 
 
 def _targets(model: keras.Model, batch: Any) -> tuple[list[_Target], tuple[tuple[str, str], ...]]:

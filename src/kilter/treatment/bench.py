@@ -156,4 +156,4 @@ def _part(patient: Patient, rows: int) -> Patient:
 
 
 def _rows(data: Any, chosen: Any) -> Any:
-    return keras.tree.map_structure(lambda array: np.asarray(array)[chosen], data)
+    return jax.tree.map(lambda array: np.asarray(array)[chosen], data)

@@ -228,7 +228,7 @@ def _same_loss(came: Patient, patient: Patient) -> bool:
 
 
 def _chosen(data: Any, rows: np.ndarray) -> Any:
-    return keras.tree.map_structure(lambda leaf: np.asarray(leaf)[rows], data)
+    return jax.tree.map(lambda leaf: np.asarray(leaf)[rows], data)
 
 
 def _results(metrics: Any, wanted: Any, predicted: Any, rows: np.ndarray) -> dict[str, float]:

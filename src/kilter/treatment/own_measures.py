@@ -18,7 +18,7 @@ from kilter import backend  # noqa: F401  (chooses JAX before Keras loads)
 # isort: split
 import keras
 
-from kilter.engine.inference import predict
+from kilter.engine.inference import predict_unchanged
 from kilter.health.facts import OutputFacts, output_names
 from kilter.health.reading import paired_targets
 from kilter.health.targets import labels, target_facts
@@ -80,7 +80,7 @@ class RowMeasure:
 
 def predictions(patient: Patient, model: keras.Model) -> Any:
     """What ``model`` returns for the patient's validation rows; its leaves are in the order of the facts."""
-    return predict(model, patient.x_val, batch_size=whole_batches(patient.validation_rows))
+    return predict_unchanged(model, patient.x_val, batch_size=whole_batches(patient.validation_rows))
 
 
 def row_measures(came: Patient, patient: Patient, outputs: Sequence[np.ndarray]) -> list[RowMeasure]:

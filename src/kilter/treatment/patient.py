@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
+import jax
 import numpy as np
 
 from kilter import backend  # noqa: F401  (chooses JAX before Keras loads)
@@ -113,12 +114,12 @@ class Patient:
     @property
     def rows(self) -> int:
         """How many rows there are to train on."""
-        return len(keras.tree.flatten(self.x)[0])
+        return len(jax.tree.leaves(self.x)[0])
 
     @property
     def validation_rows(self) -> int:
         """How many rows the validation part has."""
-        return len(keras.tree.flatten(self.x_val)[0])
+        return len(jax.tree.leaves(self.x_val)[0])
 
     @property
     def steps_per_epoch(self) -> int:
@@ -133,7 +134,7 @@ class Patient:
     @cached_property
     def is_small(self) -> bool:
         """Whether its data are handed over in less time than a program takes to compile."""
-        return sum(np.asarray(leaf).nbytes for leaf in keras.tree.flatten(self.x)) <= _SMALL_BYTES
+        return sum(np.asarray(leaf).nbytes for leaf in jax.tree.leaves(self.x)) <= _SMALL_BYTES
 
     @property
     def validation(self) -> tuple[Any, Any] | None:
@@ -157,7 +158,7 @@ class Patient:
     def _built_copy(self) -> keras.Model:
         """A copy with its variables and its optimiser's made, for these data."""
         model, first = self.copy(), slice(self.options.batch_size)
-        rows: Any = keras.tree.map_structure(lambda array: np.asarray(array)[first], (self.x, self.y))
+        rows: Any = jax.tree.map(lambda array: np.asarray(array)[first], (self.x, self.y))
         build(model, collect(*rows).example(self.options.batch_size))
         return model
 

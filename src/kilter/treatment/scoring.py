@@ -14,7 +14,7 @@ from kilter import backend  # noqa: F401  (chooses JAX before Keras loads)
 # isort: split
 import keras
 
-from kilter.engine.inference import evaluate
+from kilter.engine.inference import evaluate, layer_state_kept
 from kilter.treatment.comparison import OwnMeasure
 from kilter.treatment.own_measures import (
     CHANCE_RMSE,
@@ -115,7 +115,8 @@ class Scoring:
         """The score of ``model`` on the patient's validation rows; NaN where an output is not finite."""
         if self.measure == "val_loss":
             size = whole_batches(patient.validation_rows)
-            return evaluate(model, patient.x_val, patient.y_val, batch_size=size)["loss"]
+            with layer_state_kept(model):
+                return evaluate(model, patient.x_val, patient.y_val, batch_size=size)["loss"]
         (outputs,) = jax.tree.leaves(predictions(patient, model))
         outputs = outputs.astype(np.float64).reshape(len(outputs), -1)
         if not np.isfinite(outputs).all():

@@ -8,6 +8,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import replace
 from typing import Any, Final
 
+import jax
 import numpy as np
 
 from kilter import backend  # noqa: F401  (chooses JAX before Keras loads)
@@ -140,12 +141,12 @@ def _divided(x: Any, y: Any, validation: Any, seed: int) -> tuple[Any, Any, tupl
     y = np.asarray(y) if isinstance(y, list | tuple) and all(map(np.isscalar, y)) else y
     if validation is not None:
         return x, y, (validation[0], validation[1])
-    x, y = (keras.tree.map_structure(np.asarray, part) for part in (x, y))
-    order = np.random.default_rng(seed).permutation(len(keras.tree.flatten(x)[0]))
+    x, y = (jax.tree.map(np.asarray, part) for part in (x, y))
+    order = np.random.default_rng(seed).permutation(len(jax.tree.leaves(x)[0]))
     held = max(1, round(_HELD_OUT * len(order)))
 
     def rows(part: Any, chosen: np.ndarray) -> Any:
-        return keras.tree.map_structure(lambda array: array[chosen], part)
+        return jax.tree.map(lambda array: array[chosen], part)
 
     later, earlier = np.sort(order[:held]), np.sort(order[held:])
     return rows(x, earlier), rows(y, earlier), (rows(x, later), rows(y, later))

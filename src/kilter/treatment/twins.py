@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 from kilter import backend  # noqa: F401  (chooses JAX before Keras loads)
 
 # isort: split
+import jax
 import keras
 
 from kilter.engine.bridge import State, pull, push
@@ -97,7 +98,7 @@ def structure(model: keras.Model) -> Parts | None:
         (name, _identity(leaf))
         for name, value in sorted(given.config.items())
         if name != "optimizer"
-        for leaf in keras.tree.flatten(value)
+        for leaf in jax.tree.leaves(value)
     )
     return network, type(optimizer), repr(sorted(stepping.items())), compiled
 

@@ -8,6 +8,7 @@ from typing import Any, Final
 from kilter import backend  # noqa: F401  (chooses JAX before Keras loads)
 
 # isort: split
+import jax
 import keras
 import numpy as np
 
@@ -42,7 +43,7 @@ def standardize_inputs(patient: Patient, finding: Finding) -> Patient | None:
     """
     if not can_be_cut(patient.model):
         return None
-    arrays = [np.asarray(one) for one in keras.tree.flatten(patient.x)]
+    arrays = [np.asarray(one) for one in jax.tree.leaves(patient.x)]
     inputs = patient.model.inputs
     if len(arrays) != len(inputs):
         return None
@@ -123,7 +124,7 @@ def clean_data(patient: Patient, finding: Finding) -> Patient | None:
 
 
 def _finite_rows(x: Any, y: Any) -> tuple[Any, Any, int]:
-    arrays = [np.asarray(one) for one in keras.tree.flatten((x, y))]
+    arrays = [np.asarray(one) for one in jax.tree.leaves((x, y))]
     kept = np.ones(len(arrays[0]), dtype=bool)
     for array in arrays:
         if array.dtype.kind == "f":
@@ -131,7 +132,7 @@ def _finite_rows(x: Any, y: Any) -> tuple[Any, Any, int]:
     if kept.all():
         return x, y, 0
     pick = partial(_rows, kept=kept)
-    return keras.tree.map_structure(pick, x), keras.tree.map_structure(pick, y), int(np.sum(~kept))
+    return jax.tree.map(pick, x), jax.tree.map(pick, y), int(np.sum(~kept))
 
 
 def _rows(array: Any, kept: np.ndarray) -> np.ndarray:

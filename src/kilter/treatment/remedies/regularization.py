@@ -7,6 +7,7 @@ from typing import Any, Final
 from kilter import backend  # noqa: F401  (chooses JAX before Keras loads)
 
 # isort: split
+import jax
 import keras
 import numpy as np
 
@@ -158,7 +159,7 @@ def augment(patient: Patient, finding: Finding) -> Patient | None:
     convolves = any(isinstance(one.layer, CONVOLUTIONS) for one in patient.layers)
     if (
         patient.options.augment is not None
-        or len(keras.tree.flatten(x)) != 1
+        or len(jax.tree.leaves(x)) != 1
         or np.ndim(x) != 4
         or not convolves
     ):
