@@ -23,7 +23,7 @@ from kilter.health.diagnosing import diagnose
 from kilter.records import Diagnosis, Finding, ranked
 from kilter.treatment.choosing import IN_FULL, Choice, Means, Search, fewest, further_changes, persist, proven
 from kilter.treatment.patient import Patient
-from kilter.treatment.scoring import Scoring, whole_batches
+from kilter.treatment.scoring import Scoring, judged_in
 from kilter.treatment.sound_variants import SECONDS, sound_variants, within
 from kilter.treatment.treatment import Trial, Trials
 
@@ -205,7 +205,7 @@ def train_in_full(patient: Patient, scoring: Scoring) -> Trained:
                 patient.y,
                 **patient.fit_options(),
                 most_batches=options.most_batches,
-                validation_batch_size=whole_batches(len(keras.tree.flatten(patient.x_val)[0])),
+                validation_batch_size=judged_in(patient),
                 seed=patient.seed,
                 measure=None,
                 verbose=0,

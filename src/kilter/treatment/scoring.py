@@ -13,8 +13,10 @@ from kilter import backend  # noqa: F401  (chooses JAX before Keras loads)
 # isort: split
 import keras
 
+from kilter.engine.batches import row_count
 from kilter.engine.inference import evaluate, predict
 from kilter.health.targets import labels, target_facts
+from kilter.nn.taps import fixed_batch_size
 from kilter.treatment.patient import Patient
 from kilter.treatment.yardstick import plain_accuracy, plain_error
 
@@ -113,9 +115,9 @@ class Scoring:
     def score(self, patient: Patient, model: keras.Model) -> float:
         """The score of ``model`` on the patient's validation rows; NaN where an output is not finite."""
         if self.measure == "val_loss":
-            size = whole_batches(len(keras.tree.flatten(patient.x_val)[0]))
+            size = judged_in(patient)
             return evaluate(model, patient.x_val, patient.y_val, batch_size=size)["loss"]
-        size = whole_batches(len(patient.y_val))
+        size = judged_in(patient)
         outputs = np.asarray(predict(model, patient.x_val, batch_size=size), dtype=np.float64)
         outputs = outputs.reshape(len(outputs), -1)
         if not np.isfinite(outputs).all():
@@ -124,6 +126,11 @@ class Scoring:
         if self.measure == "val_rmse":
             return float(np.sqrt(np.mean((outputs - targets.reshape(len(targets), -1)) ** 2)))
         return float(np.mean(_answers(patient, outputs) == class_numbers(targets)))
+
+
+def judged_in(patient: Patient) -> int:
+    """The batch size for the validation rows: the one that the model is made for, or few whole batches."""
+    return fixed_batch_size(patient.model) or whole_batches(row_count(x=patient.x_val))
 
 
 def whole_batches(rows: int) -> int:

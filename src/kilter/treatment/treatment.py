@@ -70,6 +70,7 @@ class Treatment:
         model: trained, and compiled; the model that was given is as it was.
         changes: what was done to it, in order; () for a model that was trained as it came.
         dropped: remedies that were tried and are not among the changes.
+        skipped: remedies that this model cannot have, each with the reason.
         trials: of the search for the changes, and of their proof.
         before: the model as it came; its score and curves are those of a short trial, where there was one.
         after: the model as it is, with the score and the curves of its training.
@@ -85,6 +86,7 @@ class Treatment:
     after: Checkup
     seconds: float
     patients: tuple[Patient, Patient] = field(repr=False)
+    skipped: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def diagnosis(self) -> Diagnosis:
@@ -113,6 +115,7 @@ class Treatment:
         lines += [f"changed: {one.remedy}: {one.before} → {one.after}" for one in self.changes]
         if not self.changes:
             lines.append("changed: nothing; trained as it came")
+        lines += [f"not possible: {code}: {reason}" for code, reason in self.skipped.items()]
         if self.trials.proof is not None:
             found = self.trials.proof.differences[0]
             lines.append(f"proof: {found.verdict} in {len(found.differences)} pairs, p = {found.p:.3f}")
@@ -128,6 +131,7 @@ class Treatment:
             "after": self.after.diagnosis.to_json(),
             "changes": [{**vars(one)} for one in self.changes],
             "dropped": list(self.dropped),
+            "skipped": dict(self.skipped),
             "tried": [{**vars(one), "score": str(one.score)} for one in self.trials.tried],
             "verdict": self.trials.verdict,
             "measure": self.trials.measure,
