@@ -179,6 +179,11 @@ def _check_class_weights(labels: np.ndarray, class_weight: Any) -> None:
         )
 
 
+def pick(data: Any, rows: Any) -> Any:
+    """Some ``rows`` (a slice, or their numbers) of each array of a nest; None stays None."""
+    return keras.tree.map_structure(lambda leaf: None if leaf is None else np.asarray(leaf)[rows], data)
+
+
 def row_count(**named: Any) -> int:
     """The number of rows that all arrays have; :class:`DataError` where they differ, or have none."""
     return _common_length({name: _lengths(name, value) for name, value in named.items()})

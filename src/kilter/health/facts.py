@@ -170,6 +170,8 @@ def optimizer_facts(model: keras.Model) -> OptimizerFacts:
     scheduled = given is not None and isinstance(given, keras.optimizers.schedules.LearningRateSchedule)
     if given is not None and scheduled:
         rate: float | None = max(float(np.asarray(given(step))) for step in _ASKED_STEPS)
+    elif callable(given) and not isinstance(given, keras.Variable):  # a function without arguments
+        scheduled, rate = True, float(np.asarray(given()))
     else:
         rate = None if given is None else float(np.asarray(given))
     momentum = getattr(optimizer, "momentum", 0.0)

@@ -7,11 +7,12 @@ instances (a layer's ``call``, its ``activation``) are replaced for the length o
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import jax
 import numpy as np
+from jax.extend.core import get_opaque_trace_state
 
 from kilter import backend  # noqa: F401  (chooses JAX before Keras loads)
 
@@ -53,6 +54,30 @@ def leaf_layers(model: keras.Model) -> Iterator[tuple[str, keras.layers.Layer]]:
                 yield from descend(layer, f"{below}/")
 
     return descend(model, "")
+
+
+def in_same_trace() -> Callable[[], bool]:
+    """A function that says whether it is called in the trace that this one was called in.
+
+    A layer that is called in a traced loop, such as jax.lax.scan, or under jax.vmap is in another: what it
+    computes there cannot be read from outside.
+    """
+    begun = get_opaque_trace_state(convention="flax")
+    return lambda: get_opaque_trace_state(convention="flax") == begun
+
+
+def fixed_batch_size(model: keras.Model, batch_size: int | None = None) -> int | None:
+    """The number of rows that each batch of ``model`` must have; None where any number will do.
+
+    Inputs may be made for one batch size, and so are the states of stateful recurrent layers; where these are
+    not made yet, it is ``batch_size``.
+    """
+    layers = [layer for layer in model._flatten_layers() if getattr(layer, "stateful", False)]
+    states = keras.tree.flatten([getattr(layer, "states", None) for layer in layers])
+    tensors = [*(getattr(model, "inputs", None) or ()), *states]
+    sizes = [tensor.shape[0] for tensor in tensors if tensor is not None and len(tensor.shape)]
+    known = [size for size in sizes if size is not None]
+    return max(known, default=batch_size if layers else None)
 
 
 def some_rows(x: Any, rows: int, seed: int) -> Any:

@@ -6,7 +6,6 @@ import math
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any
 
 import jax
 import numpy as np
@@ -16,6 +15,7 @@ from kilter import backend  # noqa: F401
 # isort: split
 import keras
 
+from kilter.engine.batches import pick
 from kilter.engine.bridge import State, lend, pull, push
 from kilter.engine.feed import Order
 from kilter.engine.fit import fit
@@ -23,6 +23,7 @@ from kilter.engine.stream import must_stream
 from kilter.engine.together import Logs, fit_together
 from kilter.errors import KilterError
 from kilter.nn.drawing import draw_weights
+from kilter.nn.taps import fixed_batch_size
 from kilter.nn.unit_variance import lsuv
 from kilter.treatment.comparison import OwnMeasure, PairedRun
 from kilter.treatment.patient import Patient
@@ -144,16 +145,12 @@ def _part(patient: Patient, rows: int) -> Patient:
     training on all of them. Else rows are drawn with the patient's seed, and stay in their order.
     """
     options = replace(patient.options, patience=None, most_batches=max(1, rows // patient.options.batch_size))
-    judged = slice(_VALIDATION_ROWS)
+    judged = slice(_VALIDATION_ROWS - _VALIDATION_ROWS % (fixed_batch_size(patient.model) or 1))
     part = replace(
-        patient, x_val=_rows(patient.x_val, judged), y_val=_rows(patient.y_val, judged), options=options
+        patient, x_val=pick(patient.x_val, judged), y_val=pick(patient.y_val, judged), options=options
     )
     # Each trial hands its rows over anew.
     if rows >= patient.rows or (patient.options.shuffle and patient.is_small):
         return part
     order = np.sort(np.random.default_rng(patient.seed).permutation(patient.rows)[:rows])
-    return replace(part, x=_rows(patient.x, order), y=_rows(patient.y, order))
-
-
-def _rows(data: Any, chosen: Any) -> Any:
-    return jax.tree.map(lambda array: np.asarray(array)[chosen], data)
+    return replace(part, x=pick(patient.x, order), y=pick(patient.y, order))

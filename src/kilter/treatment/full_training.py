@@ -21,7 +21,7 @@ from kilter.engine.history import History
 from kilter.errors import KilterError
 from kilter.health.diagnosing import diagnose
 from kilter.records import Diagnosis
-from kilter.treatment.own_measures import whole_batches
+from kilter.treatment.own_measures import judged_in
 from kilter.treatment.patient import Patient
 from kilter.treatment.scoring import Scoring
 
@@ -133,7 +133,7 @@ def _train(given: Patient, options: Any, scoring: Scoring) -> tuple[Trained, Tra
                 patient.y,
                 **{**own, "callbacks": [*own["callbacks"], *watching]},
                 most_batches=patient.options.most_batches,
-                validation_batch_size=whole_batches(patient.validation_rows),
+                validation_batch_size=judged_in(patient),
                 seed=patient.seed,
                 measure=None,
                 verbose=0,

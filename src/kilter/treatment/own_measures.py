@@ -22,6 +22,7 @@ from kilter.engine.inference import predict_unchanged
 from kilter.health.facts import OutputFacts, output_names
 from kilter.health.reading import paired_targets
 from kilter.health.targets import labels, target_facts
+from kilter.nn.taps import fixed_batch_size
 from kilter.runs.records import Direction
 from kilter.treatment.patient import Patient
 
@@ -80,7 +81,7 @@ class RowMeasure:
 
 def predictions(patient: Patient, model: keras.Model) -> Any:
     """What ``model`` returns for the patient's validation rows; its leaves are in the order of the facts."""
-    return predict_unchanged(model, patient.x_val, batch_size=whole_batches(patient.validation_rows))
+    return predict_unchanged(model, patient.x_val, batch_size=judged_in(patient))
 
 
 def row_measures(came: Patient, patient: Patient, outputs: Sequence[np.ndarray]) -> list[RowMeasure]:
@@ -161,6 +162,11 @@ def answers(outputs: np.ndarray, output: OutputFacts) -> np.ndarray:
 def chance_accuracy(share: float, rows: float) -> float:
     """The accuracy of always answering a class with this share of the rows, with its noise."""
     return min(share + CHANCE_ERRORS * math.sqrt(share * (1 - share) / rows), (1 + share) / 2)
+
+
+def judged_in(patient: Patient) -> int:
+    """The batch size for the validation rows: the one that the model is made for, or few whole batches."""
+    return fixed_batch_size(patient.model) or whole_batches(patient.validation_rows)
 
 
 def whole_batches(rows: int) -> int:

@@ -22,9 +22,9 @@ from kilter.treatment.own_measures import (
     are_classes,
     chance_accuracy,
     class_numbers,
+    judged_in,
     predictions,
     row_measures,
-    whole_batches,
 )
 from kilter.treatment.patient import Patient
 from kilter.treatment.yardstick import plain_accuracy, plain_error
@@ -114,8 +114,8 @@ class Scoring:
     def score(self, patient: Patient, model: keras.Model) -> float:
         """The score of ``model`` on the patient's validation rows; NaN where an output is not finite."""
         if self.measure == "val_loss":
-            size = whole_batches(patient.validation_rows)
             with layer_state_kept(model):
+                size = judged_in(patient)
                 return evaluate(model, patient.x_val, patient.y_val, batch_size=size)["loss"]
         (outputs,) = jax.tree.leaves(predictions(patient, model))
         outputs = outputs.astype(np.float64).reshape(len(outputs), -1)

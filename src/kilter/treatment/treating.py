@@ -8,7 +8,6 @@ from collections.abc import Collection, Mapping
 from dataclasses import replace
 from typing import Any, Final
 
-import jax
 import numpy as np
 
 from kilter import backend  # noqa: F401  (chooses JAX before Keras loads)
@@ -16,11 +15,12 @@ from kilter import backend  # noqa: F401  (chooses JAX before Keras loads)
 # isort: split
 import keras
 
-from kilter.engine.batches import check_batch_size
+from kilter.engine.batches import check_batch_size, pick, row_count
 from kilter.engine.fit import check_whole_numbers
 from kilter.errors import OptionError
-from kilter.health.diagnosing import diagnose
+from kilter.health.diagnosing import check_rows, diagnose
 from kilter.health.facts import optimizer_facts
+from kilter.nn.taps import fixed_batch_size
 from kilter.nn.unrolling import as_graph
 from kilter.records import Diagnosis
 from kilter.treatment.choosing import Means
@@ -76,7 +76,8 @@ def treat(
         model: compiled; it stays as it is, the treated one is a copy.
         x, y: training data, arrays or nests of arrays; ``validation_data``: (x, y). Without it a fifth of the
             rows, drawn with ``seed``, is held out.
-        batch_size, epochs, shuffle, class_weight: as :func:`kilter.fit` is to take them.
+        batch_size, epochs, shuffle, class_weight: as :func:`kilter.fit` is to take them. A model that is made
+            for one batch size is trained and judged with whole batches of that size.
         budget: how much of the full training's time trials may take, roughly, beyond some seconds.
         pairs: how many paired seeds a proof has, at least 6: fewer cannot reach a p of 0.05.
         seed: of weights, orders and searches.
@@ -88,7 +89,11 @@ def treat(
     """
     began = time.perf_counter()
     _check(model, batch_size, epochs, pairs, budget, seed)
-    x, y, validation_data = _divided(x, y, validation_data, seed)
+    fixed = fixed_batch_size(model, batch_size)
+    batch_size = fixed or batch_size
+    x, y, validation_data = _divided(x, y, validation_data, seed, fixed or 1)
+    if fixed is not None:
+        (x, y), validation_data = (_whole(model, *part, fixed) for part in ((x, y), validation_data))
     diagnosis = diagnose(
         model, x, y, validation_data=validation_data, batch_size=batch_size, shuffle=shuffle, seed=seed
     )
@@ -112,6 +117,11 @@ def treat(
         before=replace(_before(diagnosis, trials), measures=returned.before),
         after=after,
         seconds=time.perf_counter() - began,
+        skipped={
+            code: reason
+            for code, reason in cabinet.skipped.items()
+            if code not in {one.remedy for one in best.changes}
+        },
         patients=(replace(came, twins=Twins()), replace(best, twins=Twins())),
         checks=returned.checks,
         kept=returned.kept,
@@ -136,20 +146,23 @@ def _dropped(trials: Trials, best: Patient) -> tuple[str, ...]:
     return tuple(code for code in tried if code not in used)
 
 
-def _divided(x: Any, y: Any, validation: Any, seed: int) -> tuple[Any, Any, tuple[Any, Any]]:
-    """Training rows, and a validation part, cut off where none is given."""
+def _divided(x: Any, y: Any, validation: Any, seed: int, unit: int = 1) -> tuple[Any, Any, tuple[Any, Any]]:
+    """Training rows, and a validation part, cut off where none is given: a multiple of ``unit`` rows."""
     y = np.asarray(y) if isinstance(y, list | tuple) and all(map(np.isscalar, y)) else y
     if validation is not None:
         return x, y, (validation[0], validation[1])
-    x, y = (jax.tree.map(np.asarray, part) for part in (x, y))
-    order = np.random.default_rng(seed).permutation(len(jax.tree.leaves(x)[0]))
-    held = max(1, round(_HELD_OUT * len(order)))
-
-    def rows(part: Any, chosen: np.ndarray) -> Any:
-        return jax.tree.map(lambda array: array[chosen], part)
-
+    order = np.random.default_rng(seed).permutation(row_count(x=x, y=y))
+    held = max(1, round(_HELD_OUT * len(order) / unit)) * unit
     later, earlier = np.sort(order[:held]), np.sort(order[held:])
-    return rows(x, earlier), rows(y, earlier), (rows(x, later), rows(y, later))
+    return pick(x, earlier), pick(y, earlier), (pick(x, later), pick(y, later))
+
+
+def _whole(model: keras.Model, x: Any, y: Any, batch_size: int) -> tuple[Any, Any]:
+    """The rows of whole batches: a model that is made for one batch size takes no others."""
+    count = row_count(x=x, y=y)
+    check_rows(model, count, batch_size)
+    whole = count - count % batch_size
+    return pick((x, y), slice(whole))
 
 
 def _check(model: keras.Model, batch_size: int, epochs: int, pairs: int, budget: float, seed: int) -> None:

@@ -83,6 +83,7 @@ class Treatment:
         model: trained, and compiled; the model that was given is as it was.
         changes: what was done to it, in order; () for a model that was trained as it came.
         dropped: remedies that were tried and are not among the changes.
+        skipped: remedies that this model cannot have, each with the reason.
         trials: of the search for the changes, and of their proof.
         checks: every measure of every output, of the given model trained without changes and of the treated
             one, on the same validation rows; () where nothing was changed.
@@ -103,6 +104,7 @@ class Treatment:
     after: Checkup
     seconds: float
     patients: tuple[Patient, Patient] = field(repr=False)
+    skipped: Mapping[str, str] = field(default_factory=dict)
     checks: tuple[MeasureCheck, ...] = ()
     kept: str = ""
 
@@ -133,6 +135,7 @@ class Treatment:
         lines += [f"changed: {one.remedy}: {one.before} → {one.after}" for one in self.changes]
         if not self.changes:
             lines.append(f"changed: nothing; {'trained as it came' if self.after.history else 'as it came'}")
+        lines += [f"not possible: {code}: {reason}" for code, reason in self.skipped.items()]
         if self.trials.proof is not None:
             refused = f"; refused: {self.trials.refused}" if self.trials.refused else ""
             lines.append(f"proof: {proof_in_words(self.trials.proof)}{refused}")
@@ -151,6 +154,7 @@ class Treatment:
             "after": self.after.diagnosis.to_json(),
             "changes": [{**vars(one)} for one in self.changes],
             "dropped": list(self.dropped),
+            "skipped": dict(self.skipped),
             "tried": [{**vars(one), "score": str(one.score)} for one in self.trials.tried],
             "verdict": self.trials.verdict,
             "refused": self.trials.refused,

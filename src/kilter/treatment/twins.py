@@ -14,7 +14,7 @@ import keras
 
 from kilter.engine.bridge import State, pull, push
 from kilter.engine.program import share
-from kilter.nn.copying import is_graph
+from kilter.nn.copying import FOREIGN_ERRORS, is_graph
 
 # Packages whose classes and functions are told by their names and configurations.
 _KNOWN = ("keras", "kilter")
@@ -90,7 +90,7 @@ def structure(model: keras.Model) -> Parts | None:
     try:
         network = json.dumps(_shape_of(model.get_config()), sort_keys=True)
         stepping = {key: value for key, value in optimizer.get_config().items() if key != "name"}
-    except (NotImplementedError, TypeError, ValueError):  # what others wrote, layers without a configuration
+    except FOREIGN_ERRORS:  # layers of others, or without a configuration
         return None
     if isinstance(stepping.get("learning_rate"), float):
         del stepping["learning_rate"]  # a variable; a schedule is code

@@ -17,7 +17,7 @@ from kilter.nn.copying import fresh_name
 from kilter.records import Change, Finding
 from kilter.treatment.patient import Patient
 from kilter.treatment.remedies.base import operated
-from kilter.treatment.surgery import can_be_cut
+from kilter.treatment.surgery import can_be_cut, open_layers
 
 # A feature's deviation counts as no less than this share of its range: a pixel that is lit in one row of a
 # thousand would otherwise come out at 30 in that row.
@@ -45,13 +45,15 @@ def standardize_inputs(patient: Patient, finding: Finding) -> Patient | None:
         return None
     arrays = [np.asarray(one) for one in jax.tree.leaves(patient.x)]
     inputs = patient.model.inputs
-    if len(arrays) != len(inputs):
-        return None
+    if len(arrays) != len(inputs) or any(one.dtype.kind not in "fiub" for one in arrays):
+        return None  # an optional input that is left out, or text
     firsts = [one for one in patient.layers if one.takes_input]
     if any(isinstance(one.layer, (*_LOOKUPS, keras.layers.Normalization)) for one in firsts):
         return None
     front = [_normalization(patient, array, firsts, index) for index, array in enumerate(arrays)]
-    rescaling = [one.layer for one in firsts if isinstance(one.layer, keras.layers.Rescaling)]
+    free = {id(layer) for layer in open_layers(patient.model)}
+    scaled = [one.layer for one in firsts if isinstance(one.layer, keras.layers.Rescaling)]
+    rescaling = [layer for layer in scaled if id(layer) in free]
     change = Change(
         remedy="standardize-inputs",
         where=("data",),
