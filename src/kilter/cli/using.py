@@ -21,6 +21,7 @@ from kilter.recipe import load_recipe
 from kilter.runs.build import prepare
 from kilter.runs.checksums import require_same_recipe
 from kilter.runs.reading import RECIPE
+from kilter.runs.training import require_same_data
 
 BATCH: Final = 1024  # rows at once: only memory and speed depend on it, never a figure
 
@@ -76,6 +77,7 @@ def _evaluate_own(trained: Trained) -> None:
         )
     require_same_recipe(trained.run / RECIPE)
     prepared = prepare(load_recipe(trained.run / RECIPE))
+    require_same_data(prepared, trained.data)
     parts = prepared.evaluated_parts()
     if not parts:
         raise DataError(

@@ -118,7 +118,7 @@ def resume(
             )
         require_same_recipe(path / RECIPE)
         prepared = prepare(load_recipe(path / RECIPE))
-        _check_same_data(prepared, read_data(path))
+        require_same_data(prepared, read_data(path))
         recorder = _recorder_from_checkpoint(prepared, run)
         return _run(prepared, run, recorder, callbacks, verbose)
 
@@ -284,7 +284,7 @@ def _fingerprint(part: Dataset) -> str:
     return digest.hexdigest()
 
 
-def _check_same_data(prepared: Prepared, record: DataRecord | None) -> None:
+def require_same_data(prepared: Prepared, record: DataRecord | None) -> None:
     """Raise :class:`RunError` if any part of the data is not what the run was started with."""
     if record is None:
         return
