@@ -138,9 +138,9 @@ def test_a_signal_in_a_real_run_keeps_its_epochs_and_resume_goes_on(kilter, numb
         "--set",
         "train.early_stopping=none",
     ]
-    code = "from kilter.cli.main import main; main()"
+    program = "from kilter.cli.main import main; main()"
     process = subprocess.Popen(
-        [sys.executable, "-c", code, *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        [sys.executable, "-c", program, *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
     assert process.stdout is not None
     assert process.stdout.readline().startswith("epoch 1/100000")
