@@ -21,6 +21,7 @@ from kilter.recipe import load_recipe
 from kilter.runs.build import compile_for, read_parts
 from kilter.runs.checksums import require_same_recipe
 from kilter.runs.reading import RECIPE
+from kilter.runs.training import require_same_data
 
 BATCH: Final = 1024  # rows at once: only memory and speed depend on it, never a figure
 
@@ -76,7 +77,8 @@ def _evaluate_own(trained: Trained) -> None:
         )
     require_same_recipe(trained.run / RECIPE)
     recipe = load_recipe(trained.run / RECIPE)
-    _, parts = read_parts(recipe, trained.data, same_task=True)
+    source, parts = read_parts(recipe, trained.data, same_task=True)
+    require_same_data(recipe, source, parts, trained.data)
     if not parts.evaluated:
         raise DataError(
             expected="validation or test rows in the run's own data",

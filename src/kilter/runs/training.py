@@ -118,7 +118,7 @@ def resume(
             )
         require_same_recipe(path / RECIPE)
         prepared = prepare(load_recipe(path / RECIPE))
-        _check_same_data(prepared, read_data(path))
+        require_same_data(prepared.recipe, prepared.source, prepared.parts, read_data(path))
         recorder = _recorder_from_checkpoint(prepared, run)
         return _run(prepared, run, recorder, callbacks, verbose)
 
@@ -286,23 +286,18 @@ def _fingerprint(part: Dataset) -> str:
     return digest.hexdigest()
 
 
-def _check_same_data(prepared: Prepared, record: DataRecord | None) -> None:
+def require_same_data(recipe: Recipe, source: Source, parts: Splits, record: DataRecord | None) -> None:
     """Raise :class:`RunError` if any part of the data is not what the run was started with."""
     if record is None:
         return
-    wanted = {"training": record.sha256, **record.parts_sha256}
-    parts = {"training": prepared.parts.train, **prepared.evaluated_parts()}
-    for name, sha256 in wanted.items():
-        part = parts.get(name)
+    given = {"validation": recipe.data.validation, "test": recipe.data.test}
+    found = {"training": parts.train, **parts.evaluated}
+    for name, sha256 in {"training": record.sha256, **record.parts_sha256}.items():
+        part = found.get(name)
         if part is None or _fingerprint(part) != sha256:
+            file = given.get(name)  # a file of its own, or a share of the source
             raise RunError(
                 expected=f"the {name} data that the run was started with (SHA-256 {sha256[:12]}…)",
-                received=f"other rows or targets from {_origin(prepared, name)}",
+                received=f"other rows or targets from {file if isinstance(file, str) else source.origin}",
                 remedy="put the data back as they were, or train the run's recipe.toml anew",
             )
-
-
-def _origin(prepared: Prepared, name: str) -> str:
-    """Where a part of the data comes from: the source, or a file of its own."""
-    given = {"validation": prepared.recipe.data.validation, "test": prepared.recipe.data.test}.get(name)
-    return given if isinstance(given, str) else str(prepared.source.origin)
