@@ -235,8 +235,9 @@ def test_what_comes_back_is_never_worse(case, two):
 
 
 def test_a_model_that_was_trained_does_not_come_back_worse_than_it_went_in():
+    keras.utils.set_random_seed(0)
     model, x, y = faulty.healthy_blobs()
-    kilter.fit(model, x, y, epochs=15, verbose=0)
+    kilter.fit(model, x, y, epochs=25, verbose=0)
     model.optimizer.learning_rate = 0.05
     right = np.mean(kilter.predict(model, x[400:]).argmax(1) == y[400:])
     options: dict[str, Any] = {"validation_data": (x[400:], y[400:]), "epochs": 2, "remedies": {}}

@@ -37,6 +37,7 @@ def compare_candidates(recipes: Mapping[str, Recipe], options: Mapping[str, Any]
     _say(f"{len(recipes)} recipes: {', '.join(recipes)}", err=as_json)
     with warnings.catch_warnings():
         # A plain line before the first run, such as that so few pairs cannot prove anything.
+        warnings.simplefilter("always", UserWarning)
         warnings.showwarning = lambda message, *_, **__: _say(str(message), err=as_json)
         comparison = compare_recipes(recipes, **options, progress=lambda told: _say(_line(told), err=as_json))
     page = write_comparison(comparison)
