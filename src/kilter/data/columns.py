@@ -14,7 +14,6 @@ from kilter.data.paths import LEAVE_ROWS_OUT, first_named, name_rows, quote
 from kilter.data.precision import NO_SHIFT, find_shift
 from kilter.errors import DataError
 
-# 128-bit numbers are none of NumPy's, and become float64.
 _WHOLE = (pl.Int8, pl.Int16, pl.Int32, pl.Int64, pl.UInt8, pl.UInt16, pl.UInt32, pl.UInt64)
 # A column of more categories is usually a name or an identifier, and its one-hot columns would fill the
 # memory.
@@ -113,6 +112,7 @@ def as_numbers(series: pl.Series) -> tuple[np.ndarray, np.ndarray]:
     """
     missing = series.is_null().to_numpy() if series.null_count() else np.zeros(len(series), bool)
     if _is_number(series):
+        series = _narrowed(series)
         whole = isinstance(series.dtype, _WHOLE)
         plain = series if whole else series.cast(pl.Float64)
         return (plain.fill_null(0 if whole else float("nan")) if missing.any() else plain).to_numpy(), missing
@@ -122,6 +122,14 @@ def as_numbers(series: pl.Series) -> tuple[np.ndarray, np.ndarray]:
         refuse_text_among_numbers(text)
     values = numbers.fill_null(float("nan")).to_numpy()
     return values, np.isnan(values)
+
+
+def _narrowed(series: pl.Series) -> pl.Series:
+    """128-bit whole numbers, which NumPy does not have, as 64-bit ones where all of them fit."""
+    if not series.dtype.is_integer() or isinstance(series.dtype, _WHOLE):
+        return series
+    fitting = (series.cast(dtype, strict=False) for dtype in (pl.Int64, pl.UInt64))
+    return next((one for one in fitting if one.null_count() == series.null_count()), series)
 
 
 def raw_targets(series: pl.Series) -> tuple[np.ndarray, np.ndarray]:
