@@ -98,10 +98,32 @@ def column_values(series: pl.Series, column: Column) -> Values:
             return Values(stored, missing, int(missing.sum()))
         nan, infinite = np.isnan(stored), np.isinf(stored)
         return Values(stored, nan | infinite, int(nan.sum()), int(infinite.sum()))
-    text = plain_text(series)
+    text = plain_text(_as_whole(series))
     missing = text.is_null().to_numpy()
+    _require_categories(text, column)
     codes = text.cast(pl.Enum(column.categories), strict=False).to_physical().cast(pl.Int64).fill_null(-1)
     return Values(codes.to_numpy(), missing, int(missing.sum()))
+
+
+def _as_whole(series: pl.Series) -> pl.Series:
+    """Whole numbers in a column of floats, as missing values make it, without their ".0"."""
+    if not series.dtype.is_float() or not (series.drop_nulls() % 1 == 0).all():
+        return series
+    return series.cast(pl.Int64, strict=False)
+
+
+def _require_categories(text: pl.Series, column: Column) -> None:
+    """Refuse numbers alone where training had words: the column is another one."""
+    given = text.drop_nulls().unique()
+    if not len(given) or given.is_in(list(column.categories)).any() or numbers_in(given).null_count():
+        return
+    if numbers_in(pl.Series(column.categories, dtype=pl.String)).null_count() == len(column.categories):
+        raise DataError(
+            expected=f"the categories of training in column {quote(column.name)}: "
+            f"{first_named(map(quote, column.categories))}",
+            received=f"numbers only, such as {quote(given[0])}",
+            remedy="write the categories as in training, or correct the names of the columns",
+        )
 
 
 def as_numbers(series: pl.Series) -> tuple[np.ndarray, np.ndarray]:

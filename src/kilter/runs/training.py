@@ -288,7 +288,8 @@ def _fingerprint(train: Dataset) -> str:
     """SHA-256 of the training rows and targets, in their order."""
     digest = hashlib.sha256()
     for array in (train.x, train.y):
-        digest.update(np.ascontiguousarray(array).data.cast("B"))
+        if array is not None:
+            digest.update(np.ascontiguousarray(array).data.cast("B"))
     return digest.hexdigest()
 
 
