@@ -257,3 +257,36 @@ def test_parquet_shards_and_their_test_part(tmp_path):
     assert source.test is not None
     assert source.test.y.tolist() == [1, 0]
     assert source.notes[0] == "not read: validation-0.parquet"
+
+
+# Categories and classes of training, and how a new file may write them; None: it is refused.
+WRITTEN_OTHERWISE = [
+    (["1", "2", "a", "b"], pl.Series([1, 2]), [0, 1]),
+    (["1", "2", "a", "b"], pl.Series([1.0, 2.0]), [0, 1]),
+    (["01", "2", "a", "b"], pl.Series(["01", " 2 "]), [0, 1]),
+    (["a", "b"], pl.Series(["b", "a"], dtype=pl.Categorical), [1, 0]),
+    (["a", "b"], pl.Series([0, 1]), None),
+    (["a", "b"], pl.Series(["0", "1"]), None),
+]
+
+
+@pytest.mark.parametrize(("categories", "new", "codes"), WRITTEN_OTHERWISE)
+@pytest.mark.parametrize("suffix", [".csv", ".parquet"])
+def test_categories_are_known_again_in_another_type(categories, new, codes, suffix, tmp_path):
+    rows = pl.DataFrame({"c": categories * 4, "y": ["u", "v"] * (2 * len(categories))})
+    rows.write_parquet(tmp_path / "rows.parquet")
+    encoding = load(tmp_path / "rows.parquet").encoding
+    path, frame = tmp_path / f"new{suffix}", pl.DataFrame({"c": new})
+    frame.write_csv(path) if suffix == ".csv" else frame.write_parquet(path)
+    if codes is None:
+        with pytest.raises(DataError, match='column "c": "a", "b"'):
+            load(path, encoding=encoding)
+    elif suffix == ".csv" and new.dtype.is_float():
+        pytest.skip("text from a file: 1.0 is not the text 1")
+    else:
+        assert load(path, encoding=encoding).train.x.argmax(axis=1).tolist() == codes
+
+
+def test_a_class_that_looks_like_a_number_keeps_its_text(write):
+    encoding = load(write("a,y\n1,01\n2,x\n3,01\n")).encoding
+    assert load(write("a,y\n1,01\n2,01\n", "new.csv"), encoding=encoding).train.y.tolist() == [0, 0]

@@ -79,8 +79,8 @@ def sorted_rows() -> Program:
     return program(data=(X[order], Y[order]), shuffle=False)
 
 
-def with_column(column: np.ndarray) -> Program:
-    return program(dense(features=9), data=(np.column_stack([X, column]).astype("float32"), Y))
+def with_column(column: np.ndarray, dtype: str = "float32") -> Program:
+    return program(dense(features=9), data=(np.column_stack([X, column]).astype(dtype), Y))
 
 
 def imbalanced() -> tuple[np.ndarray, np.ndarray]:
@@ -219,6 +219,7 @@ FAULTY: list[tuple[str, str, Callable[[], Program]]] = [
         lambda: program(convolutional(), data=(np.clip(XI * 60 + 128, 0, 255).astype("uint8"), YI)),
     ),
     ("constant-columns", NOTE, lambda: with_column(np.ones(len(X)))),
+    ("lost-differences", WARNING, lambda: with_column(1.7e9 + np.arange(len(X)), dtype="float64")),
     ("duplicated-columns", NOTE, lambda: with_column(X[:, 2])),
     ("class-imbalance", WARNING, lambda: program(dense(outputs=2), data=imbalanced())),
     ("shared-rows", WARNING, lambda: program(validation_data=(X[:9], Y[:9]))),

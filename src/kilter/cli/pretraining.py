@@ -16,7 +16,8 @@ from kilter.cli.training import recipe_from
 from kilter.cli.words import number, table
 from kilter.pretrain.recipes import pretrain as pretrain_recipe
 from kilter.pretrain.records import Pretrained
-from kilter.runs.atomic import write_text, write_with
+from kilter.runs.atomic import write_text
+from kilter.runs.model_data import write_model
 from kilter.words import duration
 
 EPOCHS: Final = 20  # of data without a recipe
@@ -44,7 +45,7 @@ def pretrain(
     else:
         with progress(Console()) as shown:
             done = pretrain_recipe(recipe, callbacks=[shown], verbose=0)
-    write_with(out, done.encoder.save)
+    write_model(done.encoder, out, done.data)
     if curve is not None:
         write_text(curve, done.plot().to_html())
     if as_json:

@@ -14,7 +14,6 @@ from kilter.data.paths import LEAVE_ROWS_OUT, first_named, name_rows, quote
 from kilter.data.precision import NO_SHIFT, find_shift
 from kilter.errors import DataError
 
-# 128-bit numbers are none of NumPy's, and become float64.
 _WHOLE = (pl.Int8, pl.Int16, pl.Int32, pl.Int64, pl.UInt8, pl.UInt16, pl.UInt32, pl.UInt64)
 # A column of more categories is usually a name or an identifier, and its one-hot columns would fill the
 # memory.
@@ -99,10 +98,32 @@ def column_values(series: pl.Series, column: Column) -> Values:
             return Values(stored, missing, int(missing.sum()))
         nan, infinite = np.isnan(stored), np.isinf(stored)
         return Values(stored, nan | infinite, int(nan.sum()), int(infinite.sum()))
-    text = plain_text(series)
+    text = plain_text(_as_whole(series))
     missing = text.is_null().to_numpy()
+    _require_categories(text, column)
     codes = text.cast(pl.Enum(column.categories), strict=False).to_physical().cast(pl.Int64).fill_null(-1)
     return Values(codes.to_numpy(), missing, int(missing.sum()))
+
+
+def _as_whole(series: pl.Series) -> pl.Series:
+    """Whole numbers in a column of floats, as missing values make it, without their ".0"."""
+    if not series.dtype.is_float() or not (series.drop_nulls() % 1 == 0).all():
+        return series
+    return series.cast(pl.Int64, strict=False)
+
+
+def _require_categories(text: pl.Series, column: Column) -> None:
+    """Refuse numbers alone where training had words: the column is another one."""
+    given = text.drop_nulls().unique()
+    if not len(given) or given.is_in(list(column.categories)).any() or numbers_in(given).null_count():
+        return
+    if numbers_in(pl.Series(column.categories, dtype=pl.String)).null_count() == len(column.categories):
+        raise DataError(
+            expected=f"the categories of training in column {quote(column.name)}: "
+            f"{first_named(map(quote, column.categories))}",
+            received=f"numbers only, such as {quote(given[0])}",
+            remedy="write the categories as in training, or correct the names of the columns",
+        )
 
 
 def as_numbers(series: pl.Series) -> tuple[np.ndarray, np.ndarray]:
@@ -113,6 +134,7 @@ def as_numbers(series: pl.Series) -> tuple[np.ndarray, np.ndarray]:
     """
     missing = series.is_null().to_numpy() if series.null_count() else np.zeros(len(series), bool)
     if _is_number(series):
+        series = _narrowed(series)
         whole = isinstance(series.dtype, _WHOLE)
         plain = series if whole else series.cast(pl.Float64)
         return (plain.fill_null(0 if whole else float("nan")) if missing.any() else plain).to_numpy(), missing
@@ -122,6 +144,14 @@ def as_numbers(series: pl.Series) -> tuple[np.ndarray, np.ndarray]:
         refuse_text_among_numbers(text)
     values = numbers.fill_null(float("nan")).to_numpy()
     return values, np.isnan(values)
+
+
+def _narrowed(series: pl.Series) -> pl.Series:
+    """128-bit whole numbers, which NumPy does not have, as 64-bit ones where all of them fit."""
+    if not series.dtype.is_integer() or isinstance(series.dtype, _WHOLE):
+        return series
+    fitting = (series.cast(dtype, strict=False) for dtype in (pl.Int64, pl.UInt64))
+    return next((one for one in fitting if one.null_count() == series.null_count()), series)
 
 
 def raw_targets(series: pl.Series) -> tuple[np.ndarray, np.ndarray]:

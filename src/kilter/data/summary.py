@@ -80,7 +80,7 @@ def describe(source: Source) -> SourceSummary:
     """
     train, test = source.train, source.test
     parts = [_part("train", train)] + ([] if test is None else [_part("test", test)])
-    columns = _in_own_units(_ranges(train.x, train.features), source)
+    columns = _ranges(train.x, train.features)
     targets = ()
     if train.task == "regression" and train.y is not None:
         several = train.y.ndim == 2
@@ -100,7 +100,7 @@ def describe(source: Source) -> SourceSummary:
         train.task,
         tuple(parts),
         classes,
-        columns,
+        _in_own_units(columns, source),
         targets,
         source.notes,
         tuple(problems),

@@ -12,7 +12,7 @@ from kilter import backend  # noqa: F401
 import keras
 import numpy as np
 
-from kilter.data import Dataset, Source, load, split
+from kilter.data import Dataset, Source, Splits, load, split
 from kilter.errors import DataError, RecipeError
 from kilter.pretrain.adversarial import discriminator_of, gan
 from kilter.pretrain.autoencoding import autoencoder
@@ -21,8 +21,9 @@ from kilter.pretrain.records import Pretrained
 from kilter.pretrain.supervising import auxiliary
 from kilter.recipe import ConstantSection, PretrainSection, Recipe
 from kilter.runs.augmentation import make_augmentation
-from kilter.runs.build import make_optimizer
+from kilter.runs.build import given_record, make_optimizer, read_source
 from kilter.runs.models import make_model
+from kilter.runs.training import data_record
 
 # What of [train] is about labels, or about the weights of a model that is then used as it stands.
 _NOT_FOR_PRETRAINING = ("class_weight", "ema", "swa", "evaluate_training")
@@ -36,7 +37,20 @@ def pretrain(
     Raises the :class:`~kilter.errors.KilterError` that says what does not fit, before anything is trained.
     """
     section = _checked(recipe)
-    train, validation = _parts(recipe)
+    source = read_source(recipe, given_record(recipe), unlabelled=True)
+    train, validation = _parts(recipe, source)
+    done = _trained(recipe, section, train, validation, callbacks, verbose)
+    return replace(done, data=data_record(source, Splits(train, validation, None)))
+
+
+def _trained(
+    recipe: Recipe,
+    section: PretrainSection,
+    train: Dataset,
+    validation: Dataset | None,
+    callbacks: Sequence[keras.callbacks.Callback],
+    verbose: str | int,
+) -> Pretrained:
     # A model is made for classes; there is one here, and the output is taken off again.
     unlabelled = replace(train, y=None, task="classification", classes=("row",))
     encoder = without_top(make_model(recipe, unlabelled), section.drop)
@@ -105,17 +119,9 @@ def _checked(recipe: Recipe) -> PretrainSection:
     return section
 
 
-def _parts(recipe: Recipe) -> tuple[Dataset, Dataset | None]:
+def _parts(recipe: Recipe, source: Source) -> tuple[Dataset, Dataset | None]:
     """Training and validation rows; rows without labels are divided without classes."""
     data = recipe.data
-    source = load(
-        data.source,
-        target=data.target,
-        task=data.task,
-        skip_bad=data.skip_bad,
-        image_size=data.image_size,
-        unlabelled=True,
-    )
     seed = recipe.seed if data.split_seed is None else data.split_seed
     if source.train.y is None:
         return _unlabelled_parts(source, data.validation, seed)
@@ -128,7 +134,8 @@ def _unlabelled_parts(source: Source, validation: Any, seed: int) -> tuple[Datas
     if validation is None:
         return rows, None
     if isinstance(validation, str):
-        return rows, load(validation, image_size=source.image_size, unlabelled=True).train
+        same = {"encoding": source.encoding, "shifts": source.shifts, "image_size": source.image_size}
+        return rows, load(validation, unlabelled=True, **same).train
     front = isinstance(validation, int)
     count = validation if front else round(validation * len(rows))
     if not 0 < count < len(rows):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import plotly.graph_objects as graph_objects
@@ -14,6 +14,7 @@ from kilter import backend  # noqa: F401
 import keras
 
 from kilter.engine.history import History
+from kilter.runs.records import DataRecord
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,6 +33,7 @@ class Pretrained:
             were measured. A sparse autoencoder has ``activity``, the mean of its codes.
         notes: sentences about what is wrong; empty where nothing is.
         learnt: whether the encoder is better at its task than one that looks at nothing.
+        data: how the rows were read, for a recipe; it goes into the encoder's file. None for arrays.
     """
 
     task: str
@@ -41,6 +43,7 @@ class Pretrained:
     figures: Mapping[str, float]
     notes: tuple[str, ...]
     learnt: bool
+    data: DataRecord | None = field(default=None, kw_only=True)
 
     @property
     def seconds(self) -> float:

@@ -100,7 +100,7 @@ def prepare(recipe: Recipe) -> Prepared:
             remedy="use kilter pretrain, or leave the section out",
         )
     recipe = with_absolute_paths(recipe)
-    source, parts = read_parts(recipe, _given_record(recipe))
+    source, parts = read_parts(recipe, given_record(recipe))
     _check_batch_size(recipe, parts.train)
     model = make_model(recipe, parts.train)
     objective = objective_for(model, parts.train, recipe.regularize.label_smoothing)
@@ -120,33 +120,41 @@ def prepare(recipe: Recipe) -> Prepared:
 def read_parts(
     recipe: Recipe, record: DataRecord | None = None, *, same_task: bool = False
 ) -> tuple[Source, Splits]:
-    """The recipe's data, read and divided.
+    """The recipe's data as :func:`read_source` reads them, and divided."""
+    source, section = read_source(recipe, record, same_task=same_task), recipe.data
+    seed = recipe.seed if section.split_seed is None else section.split_seed
+    return source, split(source, validation=section.validation, test=section.test, seed=seed)
+
+
+def read_source(
+    recipe: Recipe, record: DataRecord | None, *, same_task: bool = False, unlabelled: bool = False
+) -> Source:
+    """The recipe's data.
 
     ``record`` is of a model that goes on with them: its columns, matched by name, and how it stores numbers;
-    with ``same_task`` its target and classes too.
+    with ``same_task`` its target and classes too. Warns where float32 makes different numbers equal.
     """
     section = recipe.data
     encoding = None if record is None else record.table_encoding
     shared: dict[str, Any] = {"skip_bad": section.skip_bad, "image_size": section.image_size}
     if same_task and encoding is not None:
-        source = load(section.source, encoding=encoding, **shared)
-    else:
-        source = load(
-            section.source,
-            target=section.target,
-            task=section.task,
-            center=section.standardize,
-            columns=() if encoding is None else encoding.columns,
-            shifts=() if record is None else record.shifts,
-            **shared,
-        )
+        return load(section.source, encoding=encoding, **shared)
+    source = load(
+        section.source,
+        target=section.target,
+        task=section.task,
+        center=section.standardize,
+        columns=() if encoding is None else encoding.columns,
+        shifts=() if record is None else record.shifts,
+        unlabelled=unlabelled,
+        **shared,
+    )
     for loss in source.losses:
         warnings.warn(loss, stacklevel=3)
-    seed = recipe.seed if section.split_seed is None else section.split_seed
-    return source, split(source, validation=section.validation, test=section.test, seed=seed)
+    return source
 
 
-def _given_record(recipe: Recipe) -> DataRecord | None:
+def given_record(recipe: Recipe) -> DataRecord | None:
     """What the model was trained on that the recipe goes on with; None for a new model.
 
     Raises :class:`DataError` where its columns are not known and the data are a table: a reused model was

@@ -282,7 +282,8 @@ def _fingerprint(part: Dataset) -> str:
     """SHA-256 of the rows and targets of one part of the data, in their order."""
     digest = hashlib.sha256()
     for array in (part.x, part.y):
-        digest.update(np.ascontiguousarray(array).data.cast("B"))
+        if array is not None:
+            digest.update(np.ascontiguousarray(array).data.cast("B"))
     return digest.hexdigest()
 
 
