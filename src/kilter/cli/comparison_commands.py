@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from kilter.cli.options import AllowCode
+
 Settings = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="SECTION.KEY=VALUE", help="Override a key of all recipes."),
@@ -38,6 +40,7 @@ def compare(
     seed: FirstSeed = 0,
     out: ComparisonFolder = None,
     workers: Workers = None,
+    allow_code: AllowCode = False,
     as_json: AsJson = False,
 ) -> None:
     """Compare recipes on paired seeds.
@@ -45,7 +48,14 @@ def compare(
     Each is trained with the same seeds on the same rows; exact tests say which differences are proven."""
     from kilter.cli import comparing
 
-    options = {"pairs": pairs, "metric": metric, "seed": seed, "out": out, "workers": workers}
+    options = {
+        "pairs": pairs,
+        "metric": metric,
+        "seed": seed,
+        "out": out,
+        "workers": workers,
+        "allow_code": allow_code,
+    }
     comparing.compare(recipes, settings or [], options, as_json=as_json)
 
 
@@ -63,6 +73,7 @@ def sweep(
     seed: FirstSeed = 0,
     out: ComparisonFolder = None,
     workers: Workers = None,
+    allow_code: AllowCode = False,
     as_json: AsJson = False,
 ) -> None:
     """Try values of a recipe's keys on paired seeds.
@@ -70,5 +81,12 @@ def sweep(
     Every combination is compared with the recipe as it is; exact tests say which gains are proven."""
     from kilter.cli import sweeping
 
-    options = {"pairs": pairs, "metric": metric, "seed": seed, "out": out, "workers": workers}
+    options = {
+        "pairs": pairs,
+        "metric": metric,
+        "seed": seed,
+        "out": out,
+        "workers": workers,
+        "allow_code": allow_code,
+    }
     sweeping.sweep(source, ranges, settings or [], options, as_json=as_json)

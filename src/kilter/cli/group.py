@@ -10,9 +10,11 @@ from typer.core import TyperGroup
 
 from kilter.cli.words import printable
 from kilter.errors import KilterError
+from kilter.words import first_line
 
 BAD_INPUT: Final = 2
 INTERRUPTED: Final = 130  # 128 + SIGINT, as shells have it
+OUT_OF_MEMORY: Final = "RESOURCE_EXHAUSTED"  # in the text of XLA's error
 FULL: Final = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
@@ -31,6 +33,14 @@ class KilterGroup(TyperGroup):
         except KeyboardInterrupt as stopped:
             typer.echo(printable(str(stopped) or "Stopped."), err=True)
             raise typer.Exit(INTERRUPTED) from None
+        except (MemoryError, RuntimeError) as error:
+            if not isinstance(error, MemoryError) and OUT_OF_MEMORY not in str(error):
+                raise
+            fail(
+                "enough memory",
+                f"{type(error).__name__}: {first_line(error)}",
+                "use a smaller model, smaller batches (train.batch_size) or smaller images",
+            )
         except OSError as error:
             if error.errno not in FULL:
                 raise

@@ -65,6 +65,7 @@ def train(
     seed: Annotated[
         int | None, typer.Option("--seed", help="Seed of weights, order, dropout and splits.")
     ] = None,
+    allow_code: AllowCode = False,
     quiet: Annotated[bool, typer.Option("--quiet", help="Print the run directory and nothing else.")] = False,
 ) -> None:
     """Train a model, kept in a run directory.
@@ -74,7 +75,12 @@ def train(
 
     given = {"name": name, "data.target": target, "train.epochs": epochs, "seed": seed}
     training.train(
-        source, settings or [], {key: value for key, value in given.items() if value is not None}, runs, quiet
+        source,
+        settings or [],
+        {key: value for key, value in given.items() if value is not None},
+        runs,
+        quiet,
+        allow_code=allow_code,
     )
 
 
@@ -98,13 +104,14 @@ def find_lr(
         Path | None,
         typer.Option("--out", metavar="FILE", help="The curve: a picture (.html) or numbers (.json)."),
     ] = None,
+    allow_code: AllowCode = False,
 ) -> None:
     """Find the learning rate to train with.
 
     It rises from very small to very large over a few hundred steps; the loss tells where to stay."""
     from kilter.cli import finding
 
-    finding.find(source, settings or [], seeds, out)
+    finding.find(source, settings or [], seeds, out, allow_code=allow_code)
 
 
 @app.command()
@@ -211,18 +218,20 @@ def schedule(
     out: Annotated[
         Path | None, typer.Option("--out", metavar="FILE", help="The curves as a picture (.html).")
     ] = None,
+    allow_code: AllowCode = False,
 ) -> None:
     """Show a recipe's learning rates before training.
 
     Rate and momentum at the first and last step of each epoch; nothing is trained."""
     from kilter.cli import scheduling
 
-    scheduling.show(source, settings or [], out)
+    scheduling.show(source, settings or [], out, allow_code=allow_code)
 
 
 @app.command()
 def resume(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="The run directory of an interrupted run.")],
+    allow_code: AllowCode = False,
     quiet: Annotated[bool, typer.Option("--quiet", help="Print the run directory and nothing else.")] = False,
 ) -> None:
     """Go on with an interrupted run.
@@ -230,7 +239,7 @@ def resume(
     It starts from the newest checkpoint and ends as it would have without the interruption."""
     from kilter.cli import training
 
-    training.resume(run, quiet)
+    training.resume(run, quiet, allow_code=allow_code)
 
 
 @app.command()

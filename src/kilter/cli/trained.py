@@ -9,9 +9,13 @@ from pathlib import Path
 from kilter import backend  # noqa: F401  (chooses JAX before Keras loads)
 
 # isort: split
+import jax
 import keras
 
 from kilter.data import Dataset, Source, TableEncoding, load
+from kilter.engine.batches import Rows
+from kilter.engine.checks import check_inputs
+from kilter.engine.purpose import check_outputs
 from kilter.errors import DataError, ModelError, OptionError, RunError
 from kilter.nn.saved import load_model
 from kilter.runs.reading import MODEL, is_run, open_run
@@ -41,7 +45,26 @@ def open_trained(path: Path, *, allow_code: bool) -> Trained:
             received=f"{path}, which {'is neither' if path.exists() else 'does not exist'}",
             remedy="correct the path; `kilter runs` lists the runs",
         )
-    return Trained(load_model(run / MODEL, allow_code=allow_code), run, open_run(run).data)
+    record = open_run(run).data
+    model = load_model(run / MODEL, allow_code=allow_code)
+    if record is not None:
+        _require_fitting(model, run, record)
+    return Trained(model, run, record)
+
+
+def _require_fitting(model: keras.Model, run: Path, record: DataRecord) -> None:
+    """Raise :class:`ModelError` unless the model takes the run's rows and gives its outputs."""
+    row = jax.ShapeDtypeStruct((1, *record.input_shape), "float32")
+    try:
+        check_inputs(model, Rows((row, None, None), 1))
+        check_outputs(model, record.task, record.outputs)
+    except (DataError, ModelError) as error:
+        raise ModelError(
+            expected=f"in {run} the model that was trained there: rows of shape {record.input_shape} in, "
+            f"{record.outputs} {'classes' if record.task == 'classification' else 'numbers'} out",
+            received=f"another one: {error.expected}, but {error.received}",
+            remedy=f"put the run's own {MODEL} back, or keep the other model outside the run directory",
+        ) from error
 
 
 def read_for(trained: Trained, source: str, *, target: str | None = None, unlabelled: bool) -> Source:

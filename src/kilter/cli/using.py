@@ -18,7 +18,7 @@ from kilter.engine import inference
 from kilter.engine.purpose import objective_for
 from kilter.errors import DataError, OptionError
 from kilter.recipe import load_recipe
-from kilter.runs.build import prepare
+from kilter.runs.build import compile_model, evaluated_parts, read_parts
 from kilter.runs.reading import RECIPE
 
 BATCH: Final = 1024  # rows at once: only memory and speed depend on it, never a figure
@@ -73,17 +73,20 @@ def _evaluate_own(trained: Trained) -> None:
             received="a .keras file alone, which does not say what it was trained on",
             remedy="name the data after the model",
         )
-    prepared = prepare(load_recipe(trained.run / RECIPE))
-    parts = prepared.evaluated_parts()
-    if not parts:
+    recipe = load_recipe(trained.run / RECIPE)
+    _, parts = read_parts(recipe)
+    named = evaluated_parts(parts)
+    if not named:
         raise DataError(
             expected="validation or test rows in the run's own data",
             received='validation = "none" and no test part',
             remedy="name the data to evaluate on after the run",
         )
-    prepared.model.set_weights(trained.model.get_weights())
-    for name, part in parts.items():
-        _print_metrics(name, Trained(prepared.model, trained.run, trained.data), part)
+    # The model is the one that was kept, not one made anew: nothing that the recipe names is run.
+    objective = objective_for(trained.model, parts.train, recipe.regularize.label_smoothing)
+    compile_model(trained.model, "sgd", objective)
+    for name, part in named.items():
+        _print_metrics(name, trained, part)
 
 
 def _print_metrics(name: str, trained: Trained, part: Dataset) -> None:

@@ -29,17 +29,22 @@ _NOT_FOR_PRETRAINING = ("class_weight", "ema", "swa", "evaluate_training")
 
 
 def pretrain(
-    recipe: Recipe, *, callbacks: Sequence[keras.callbacks.Callback] = (), verbose: str | int = "auto"
+    recipe: Recipe,
+    *,
+    callbacks: Sequence[keras.callbacks.Callback] = (),
+    verbose: str | int = "auto",
+    allow_code: bool = False,
 ) -> Pretrained:
-    """Pretrain what ``recipe`` describes. Labels are not looked at, but for the task "pairs".
+    """Pretrain what ``recipe`` describes. Labels are only used for the task "pairs".
 
+    ``allow_code`` lets the recipe run code: its factory, or code in its .keras file.
     Raises the :class:`~kilter.errors.KilterError` that says what does not fit, before anything is trained.
     """
     section = _checked(recipe)
     train, validation = _parts(recipe)
     # A model is made for classes; there is one here, and the output is taken off again.
     unlabelled = replace(train, y=None, task="classification", classes=("row",))
-    encoder = without_top(make_model(recipe, unlabelled), section.drop)
+    encoder = without_top(make_model(recipe, unlabelled, allow_code=allow_code), section.drop)
     if section.task == "gan":
         return _gan(recipe, encoder, train.x, callbacks)
     measure = "error" if section.task in ("autoencoder", "masked-patch") else "accuracy"

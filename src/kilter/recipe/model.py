@@ -200,18 +200,22 @@ class CnnSection(BuilderSection):
         }
 
 
+def _without_allow_code(given: Any) -> Any:
+    """Drop the key that recipes of kilter 0.1.0 have: a recipe cannot vouch for the code it brings along."""
+    if isinstance(given, dict):
+        return {key: value for key, value in given.items() if key != "allow_code"}
+    return given
+
+
 class FileSection(Section):
     """``file = "model.keras"``: a model saved by Keras."""
 
     file: str = Field(min_length=1, description="the path of a .keras file")
-    allow_code: bool = Field(
-        default=False,
-        description="true or false: run code stored in the file (Lambda layers); only for files you trust",
-    )
+    _old_key = model_validator(mode="before")(_without_allow_code)
 
 
 class FactorySection(Section):
-    """``factory = "module:function"``: a function of yours that returns a model; naming it is trusting it."""
+    """``factory = "module:function"``: a function of yours that returns a model; it needs --allow-code."""
 
     factory: str = Field(
         pattern=r"^[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*$",
@@ -242,10 +246,7 @@ class ReuseSection(Section):
         '"all"',
     )
     hidden: Widths = Field(default=(), description="of the new head: " + WIDTHS)
-    allow_code: bool = Field(
-        default=False,
-        description="true or false: run code stored in the .keras file; only for files you trust",
-    )
+    _old_key = model_validator(mode="before")(_without_allow_code)
 
     @field_validator("keep", mode="before")
     @classmethod

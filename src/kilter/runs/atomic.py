@@ -92,7 +92,7 @@ def read_lines(path: Path) -> list[str]:
         return []
     with errors_named(path, doing="read"):
         whole, line_break, _torn = path.read_bytes().rpartition(b"\n")
-    return whole.decode("utf-8").split("\n") if line_break else []
+    return whole.decode("utf-8", errors="replace").split("\n") if line_break else []
 
 
 def fsync_path(path: Path) -> None:

@@ -26,6 +26,8 @@ from kilter.engine.found_rate import FoundRate
 from kilter.engine.purpose import Objective, objective_for
 from kilter.engine.scheduling import check_schedule
 from kilter.errors import DataError, ModelError, RecipeError
+from kilter.memory import require_memory
+from kilter.nn.builders import BYTES_A_WEIGHT
 from kilter.recipe import FileSection, Recipe, ReuseSection
 from kilter.runs.augmentation import make_augmentation
 from kilter.runs.models import make_model
@@ -66,7 +68,7 @@ class Prepared:
 
     def recompile(self, optimizer: keras.optimizers.Optimizer) -> None:
         """Compile the model with another optimiser, for what the recipe trains it for, and build it."""
-        _compile(self.model, optimizer, self.objective)
+        compile_model(self.model, optimizer, self.objective)
         _build(self.model, self.recipe, self.parts.train)
 
     def schedule(self) -> Schedule | Performance | None:
@@ -79,14 +81,14 @@ class Prepared:
 
     def evaluated_parts(self) -> dict[str, Dataset]:
         """The parts that the best weights are judged on, by name."""
-        named = {"validation": self.parts.validation, "test": self.parts.test}
-        return {name: part for name, part in named.items() if part is not None}
+        return evaluated_parts(self.parts)
 
 
-def prepare(recipe: Recipe) -> Prepared:
+def prepare(recipe: Recipe, *, allow_code: bool = False) -> Prepared:
     """Read the data, make and compile the model, and check that they fit each other and the recipe.
 
-    What the recipe leaves to be measured ("auto") is measured last, on the training part.
+    What the recipe leaves to be measured ("auto") is measured last, on the training part. ``allow_code`` lets
+    the recipe run code: its factory, or code in its .keras file. Nothing in a recipe can grant this.
 
     Raises the :class:`~kilter.errors.KilterError` that says what does not; nothing is written.
     """
@@ -97,21 +99,15 @@ def prepare(recipe: Recipe) -> Prepared:
             remedy="use kilter pretrain, or leave the section out",
         )
     recipe = with_absolute_paths(recipe)
-    source = load(
-        recipe.data.source,
-        target=recipe.data.target,
-        task=recipe.data.task,
-        skip_bad=recipe.data.skip_bad,
-        image_size=recipe.data.image_size,
-    )
-    seed = recipe.seed if recipe.data.split_seed is None else recipe.data.split_seed
-    parts = split(source, validation=recipe.data.validation, test=recipe.data.test, seed=seed)
+    source, parts = read_parts(recipe)
     _check_batch_size(recipe, parts.train)
-    model = make_model(recipe, parts.train)
+    model = make_model(recipe, parts.train, allow_code=allow_code)
     objective = objective_for(model, parts.train, recipe.regularize.label_smoothing)
     watch = _watch(recipe, objective, validated=parts.validation is not None)
     weights = _class_weight(recipe, parts.train)
-    _compile(model, make_optimizer(recipe), objective)
+    optimizer = make_optimizer(recipe)
+    _require_training_room(model, optimizer)
+    compile_model(model, optimizer, objective)
     _build(model, recipe, parts.train)
     prepared = Prepared(recipe, source, parts, model, objective, watch, weights)
     _check_augmentation(prepared)
@@ -120,6 +116,22 @@ def prepare(recipe: Recipe) -> Prepared:
     tuned = prepared.recipe
     phases = make_phases(tuned, model, lambda rate: make_optimizer(tuned, rate))
     return replace(prepared, phases=phases)
+
+
+def read_parts(recipe: Recipe) -> tuple[Source, Splits]:
+    """The data that ``[data]`` names, and their parts: training, validation and test."""
+    data = recipe.data
+    source = load(
+        data.source, target=data.target, task=data.task, skip_bad=data.skip_bad, image_size=data.image_size
+    )
+    seed = recipe.seed if data.split_seed is None else data.split_seed
+    return source, split(source, validation=data.validation, test=data.test, seed=seed)
+
+
+def evaluated_parts(parts: Splits) -> dict[str, Dataset]:
+    """The parts that a trained model is judged on, by name."""
+    named = {"validation": parts.validation, "test": parts.test}
+    return {name: part for name, part in named.items() if part is not None}
 
 
 def with_absolute_paths(recipe: Recipe) -> Recipe:
@@ -245,12 +257,32 @@ def _class_weight(recipe: Recipe, train: Dataset) -> dict[int, float] | None:
     return {label: float(given.get(name, 1.0)) for label, name in enumerate(train.classes)}
 
 
-def _compile(model: keras.Model, optimizer: keras.optimizers.Optimizer, objective: Objective) -> None:
+def compile_model(
+    model: keras.Model, optimizer: keras.optimizers.Optimizer | str, objective: Objective
+) -> None:
+    """Compile a model for what it is trained for."""
     model.compile(
         optimizer=optimizer,
         loss=objective.loss,
         loss_weights=None if objective.loss_weight is None else [objective.loss_weight],
         metrics=objective.make_metrics(),
+    )
+
+
+def _require_training_room(model: keras.Model, optimizer: keras.optimizers.Optimizer) -> None:
+    """Raise :class:`ModelError` if gradients and the optimiser's state need more memory than is free."""
+    if not model.built:
+        return
+    probe = type(optimizer).from_config(optimizer.get_config())
+    probe.build([keras.Variable([0.0])])
+    slots = sum(tuple(variable.shape) == (1,) for variable in probe.variables)
+    weights = sum(math.prod(variable.shape) for variable in model.trainable_variables)
+    require_memory(
+        weights * (1 + slots) * BYTES_A_WEIGHT,
+        ModelError,
+        expected="a model that can be trained in memory",
+        received=f"{weights:.3g} weights, for each a gradient and {slots} numbers of {optimizer.name}",
+        remedy="use fewer or narrower layers, or another optimiser (sgd keeps the least)",
     )
 
 

@@ -12,8 +12,7 @@ import keras
 
 from kilter.engine.averaging import WeightAverage
 from kilter.engine.history import History
-from kilter.errors import KilterError
-from kilter.runs.directory import create_run
+from kilter.runs.directory import create_run, discarded_unless_begun
 from kilter.runs.environment import describe_environment
 from kilter.runs.reading import read_history
 from kilter.runs.recorder import Recorder
@@ -38,7 +37,7 @@ def keep(
     best weights in it, and is raised again. What is refused before the first epoch leaves no directory.
     """
     watch = Watch("val_loss" if validated else "loss", "min")
-    with create_run(parent, model.name) as directory:
+    with create_run(parent, model.name) as directory, discarded_unless_begun(directory):
         directory.write_environment(describe_environment(device=device_name(), seed=seed))
         average = next((one for one in callbacks if isinstance(one, WeightAverage)), None)
         recorder = Recorder(directory, watch, average=average)
@@ -48,10 +47,6 @@ def keep(
         except KeyboardInterrupt:
             recorder.keep_best()
             directory.finish(_result(recorder, "interrupted", "Ctrl-C"))
-            raise
-        except KilterError:
-            if recorder.watch.last_epoch is None:  # refused: there is nothing to keep
-                directory.discard()
             raise
         directory.finish(_result(recorder, "finished", "a callback" if model.stop_training else "epochs"))
         return history

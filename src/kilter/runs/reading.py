@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import re
-import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,6 +16,7 @@ from kilter.errors import RunError
 from kilter.runs import lock
 from kilter.runs.atomic import errors_named, read_lines
 from kilter.runs.records import (
+    UNREADABLE,
     DataRecord,
     EpochRecord,
     Result,
@@ -26,6 +26,7 @@ from kilter.runs.records import (
     default_monitor,
     parse_history,
 )
+from kilter.toml import parse_toml
 
 RECIPE = "recipe.toml"
 ENVIRONMENT = "environment.json"
@@ -71,7 +72,7 @@ def open_run(path: Path) -> RunRecords:
         path=path,
         status=_status(path, result),
         recipe_text=recipe_text,
-        recipe=_parsed(path / RECIPE, tomllib.loads) or {},
+        recipe=_parsed(path / RECIPE, parse_toml) or {},
         environment=_parsed(path / ENVIRONMENT, _json_object) or {},
         history=tuple(read_history(path)),
         data=_parsed(path / DATA, DataRecord.from_json),
@@ -164,7 +165,7 @@ def _parsed(path: Path, parse: Callable[[str], Parsed]) -> Parsed | None:
         content = path.read_bytes()
     try:
         return parse(content.decode("utf-8"))
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except UNREADABLE as error:
         raise RunError(
             expected=f"{path} as kilter wrote it",
             received=f"{type(error).__name__}: {error}",

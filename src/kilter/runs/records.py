@@ -16,6 +16,9 @@ from typing import Any, Literal
 from kilter.errors import RunError
 from kilter.nn.zeros import PenalizedWeights
 
+# What reading JSON and TOML that somebody else wrote, or the record in it, can raise.
+UNREADABLE = (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError)
+
 Status = Literal["training", "finished", "interrupted", "failed"]
 Direction = Literal["min", "max"]
 
@@ -85,7 +88,7 @@ class DataRecord:
         size = fields["image_size"]
         fields |= {
             "classes": tuple(fields["classes"]),
-            "input_shape": tuple(fields["input_shape"]),
+            "input_shape": tuple(int(side) for side in fields["input_shape"]),
             "image_size": None if size is None else tuple(size),
         }
         return DataRecord(**fields)
@@ -183,7 +186,7 @@ def parse_history(lines: list[str], path: Path) -> list[EpochRecord]:
     for number, line in enumerate(lines, start=1):
         try:
             records.append(EpochRecord.from_json(line))
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+        except UNREADABLE as error:
             raise RunError(
                 expected=f"a JSON record of an epoch in each line of {path}",
                 received=f"line {number}: {line[:80]!r} ({type(error).__name__}: {error})",

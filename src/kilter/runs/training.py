@@ -31,7 +31,7 @@ from kilter.nn.zeros import l1_zeros
 from kilter.recipe import Recipe, dump_recipe, load_recipe
 from kilter.runs import checkpoints
 from kilter.runs.build import Prepared, prepare
-from kilter.runs.directory import Run, create_run, reopen_run
+from kilter.runs.directory import Run, create_run, discarded_unless_begun, reopen_run
 from kilter.runs.environment import describe_environment
 from kilter.runs.reading import FOUND_CLIP, FOUND_RATE, RECIPE, open_run, read_history, require_run
 from kilter.runs.recorder import Recorder, restore
@@ -72,16 +72,17 @@ def train(
     parent: Path | str = Path("runs"),
     callbacks: Sequence[keras.callbacks.Callback] = (),
     verbose: str | int = "auto",
+    allow_code: bool = False,
 ) -> TrainResult:
     """Train what `recipe` describes, and keep all of it in a new run directory below `parent`.
 
     The same recipe on the same machine gives the same bits. Recipe, data and model are checked first; a
     :class:`~kilter.errors.KilterError` then leaves no directory behind. Ctrl-C raises :class:`Interrupted`
-    after the best weights are saved.
+    after the best weights are saved. `allow_code` lets the recipe run code (see :func:`prepare`).
     """
-    prepared = prepare(recipe)
+    prepared = prepare(recipe, allow_code=allow_code)
     text = dump_recipe(prepared.recipe)
-    with create_run(Path(parent), recipe.name, recipe_text=text) as run:
+    with create_run(Path(parent), recipe.name, recipe_text=text) as run, discarded_unless_begun(run):
         run.write_environment(describe_environment(device=device_name(), seed=recipe.seed))
         run.write_data(_data_record(prepared))
         for name, found in ((FOUND_RATE, prepared.found_rate), (FOUND_CLIP, prepared.found_clip)):
@@ -92,12 +93,17 @@ def train(
 
 
 def resume(
-    path: Path | str, *, callbacks: Sequence[keras.callbacks.Callback] = (), verbose: str | int = "auto"
+    path: Path | str,
+    *,
+    callbacks: Sequence[keras.callbacks.Callback] = (),
+    verbose: str | int = "auto",
+    allow_code: bool = False,
 ) -> TrainResult:
     """Go on with a run that was interrupted or killed, from its newest checkpoint: the same bits as without.
 
     Epochs after the checkpoint are trained again. Raises :class:`RunError` where the run is finished, where
-    another process writes to it, or where the data are no longer those it was started with.
+    another process writes to it, or where the data are no longer those it was started with. `allow_code` lets
+    the run's recipe run code (see :func:`prepare`).
     """
     path = Path(path)
     require_run(path)
@@ -109,7 +115,7 @@ def resume(
                 received="one that is finished",
                 remedy="for a longer run, train its recipe.toml anew with a higher train.epochs",
             )
-        prepared = prepare(load_recipe(path / RECIPE))
+        prepared = prepare(load_recipe(path / RECIPE), allow_code=allow_code)
         _check_same_data(prepared, records.data)
         recorder = _recorder_from_checkpoint(prepared, run)
         return _run(prepared, run, recorder, callbacks, verbose)
