@@ -36,9 +36,10 @@ def open_trained(path: Path, *, allow_code: bool) -> Trained:
 
     Raises :class:`RunError` or :class:`kilter.errors.ModelError` where there is none, or it cannot be loaded.
     """
-    if path.suffix == ".keras" and not is_run(path.parent):
+    of_run = path.name == MODEL and is_run(path.parent)
+    if path.suffix == ".keras" and not of_run:
         return Trained(load_model(path, allow_code=allow_code), None, None)
-    run = path.parent if path.suffix == ".keras" else path
+    run = path.parent if of_run else path
     if not is_run(run):
         raise RunError(
             expected="a run directory or a .keras file",
