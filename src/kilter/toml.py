@@ -5,14 +5,15 @@ from __future__ import annotations
 import tomllib
 from typing import Any, Final
 
-DEEPEST: Final = 16  # tables and arrays within each other; a recipe has five
+DEEPEST: Final = 16  # values within each other; a recipe has six
+LARGEST: Final = 2**63
 
 
 def parse_toml(text: str) -> dict[str, Any]:
     """The tables of a TOML document; ``ValueError`` with the reason for a document that cannot be used.
 
-    Besides syntax errors these are tables nested more than :data:`DEEPEST` deep, and numbers with so many
-    digits that Python refuses to read them.
+    Besides syntax errors these are values nested more than :data:`DEEPEST` deep, and whole numbers of
+    more than 64 bits.
 
     Example:
         >>> parse_toml("epochs = 3")
@@ -31,9 +32,12 @@ def parse_toml(text: str) -> dict[str, Any]:
 
 
 def _inside(value: Any) -> list[Any]:
-    """The tables and arrays within a table or an array."""
-    inner = value.values() if isinstance(value, dict) else value
-    return [one for one in inner if isinstance(one, dict | list)]
+    """What is within a table or an array; nothing for any other value."""
+    if isinstance(value, int) and abs(value) >= LARGEST:
+        raise ValueError("a whole number of more than 64 bits, which TOML does not have")
+    if isinstance(value, dict):
+        return list(value.values())
+    return value if isinstance(value, list) else []
 
 
 def _too_deep() -> ValueError:

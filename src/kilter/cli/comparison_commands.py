@@ -15,7 +15,8 @@ Settings = Annotated[
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 Pairs = Annotated[
-    int | None, typer.Option("--pairs", help="Runs of each; without it 6, or as many as are needed.")
+    int | None,
+    typer.Option("--pairs", max=10_000, help="Runs of each; default 6, or as many as are needed."),
 ]
 Metric = Annotated[
     str | None, typer.Option("--metric", help="Such as val_accuracy, which is the usual one of classes.")

@@ -12,9 +12,19 @@ from kilter.cli.words import printable
 from kilter.errors import KilterError
 from kilter.words import first_line
 
+LONGEST: Final = 300  # of what is shown of a path
 BAD_INPUT: Final = 2
 INTERRUPTED: Final = 130  # 128 + SIGINT, as shells have it
 OUT_OF_MEMORY: Final = "RESOURCE_EXHAUSTED"  # in the text of XLA's error
+UNREACHABLE: Final = (
+    errno.EACCES,
+    errno.EPERM,
+    errno.EROFS,
+    errno.ENAMETOOLONG,
+    errno.ENOTDIR,
+    errno.ELOOP,
+    errno.EIO,
+)
 FULL: Final = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
@@ -42,9 +52,15 @@ class KilterGroup(TyperGroup):
                 "use a smaller model, smaller batches (train.batch_size) or smaller images",
             )
         except OSError as error:
+            where = f" at {error.filename}" if error.filename else ""
+            if error.errno in UNREACHABLE:
+                fail(
+                    "files and folders that can be reached",
+                    f"{error.strerror}{where}"[:LONGEST],
+                    "correct the path, or its permissions",
+                )
             if error.errno not in FULL:
                 raise
-            where = f" at {error.filename}" if error.filename else ""
             fail(
                 "room on the disk",
                 f"{error.strerror}{where}",

@@ -99,7 +99,7 @@ def find_lr(
         list[str] | None,
         typer.Option("--set", metavar="SECTION.KEY=VALUE", help="Override a key of the recipe."),
     ] = None,
-    seeds: Annotated[int, typer.Option("--seeds", help="Searches to take the median of.")] = 1,
+    seeds: Annotated[int, typer.Option("--seeds", max=1000, help="Searches to take the median of.")] = 1,
     out: Annotated[
         Path | None,
         typer.Option("--out", metavar="FILE", help="The curve: a picture (.html) or numbers (.json)."),
@@ -133,7 +133,9 @@ def diagnose(
     target: Annotated[
         str | None, typer.Option("--target", metavar="COLUMN", help="The column of a table to predict.")
     ] = None,
-    steps: Annotated[int, typer.Option("--steps", help="Steps to try on a copy; 0 for none.")] = 64,
+    steps: Annotated[
+        int, typer.Option("--steps", max=1_000_000, help="Steps to try on a copy; 0 for none.")
+    ] = 64,
     allow_code: AllowCode = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the findings as JSON.")] = False,
 ) -> None:
@@ -276,7 +278,13 @@ def predict(
     ] = None,
     samples: Annotated[
         int | None,
-        typer.Option("--mc", metavar="SAMPLES", help="Average so many predictions with dropout left on."),
+        typer.Option(
+            "--mc",
+            metavar="SAMPLES",
+            min=1,
+            max=1_000_000,
+            help="Average so many predictions with dropout left on.",
+        ),
     ] = None,
     seed: Annotated[
         int | None, typer.Option("--seed", help="Seed of the dropped units; 0 without it.")
@@ -299,7 +307,8 @@ def fold_bn(
     ],
     out: Annotated[Path, typer.Option("--out", metavar="FILE", help="Where the .keras file goes.")],
     timings: Annotated[
-        int, typer.Option("--timings", metavar="N", help="Time both models so often, in turns.")
+        int,
+        typer.Option("--timings", metavar="N", max=10_000, help="Time both models so often, in turns."),
     ] = 0,
     allow_code: AllowCode = False,
 ) -> None:

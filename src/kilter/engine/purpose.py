@@ -90,7 +90,8 @@ def check_outputs(model: keras.Model, task: Task, count: int) -> int | None:
     outputs = getattr(model, "outputs", None)
     if not outputs:
         return None
-    if len(outputs) == 1 and len(outputs[0].shape) == 2 and outputs[0].shape[-1] in fitting:
+    alone = not isinstance(getattr(model, "_outputs_struct", None), dict | list | tuple)
+    if alone and len(outputs) == 1 and len(outputs[0].shape) == 2 and outputs[0].shape[-1] in fitting:
         return int(outputs[0].shape[-1])
     widths = " or ".join(str(width) for width in sorted(fitting))
     raise ModelError(

@@ -14,6 +14,7 @@ from kilter import backend  # noqa: F401  (chooses JAX before Keras loads)
 import keras
 
 from kilter.errors import ModelError
+from kilter.home import at_home
 from kilter.words import first_line
 
 TRUST: Final = "add --allow-code (in Python: allow_code=True) if you trust whoever wrote it"
@@ -31,7 +32,7 @@ def load_model(path: str | Path, *, allow_code: bool = False, compiled: bool = F
 
     Raises :class:`ModelError` if the file is missing or damaged, or if Keras cannot load it.
     """
-    path = Path(path).expanduser()
+    path = at_home(path)
     _require_archive(path)
     try:
         if not allow_code:

@@ -35,7 +35,9 @@ def _widths(value: Any) -> Any:
         if set(value) != {"layers", "units"} or not (whole_number(layers) and whole_number(units)):
             raise refuse(WIDTHS)
         assert isinstance(layers, int)
-        value = [units] * min(max(layers, 0), MAX_LAYERS + 1)
+        if layers < 0:
+            raise refuse(WIDTHS)
+        value = [units] * min(layers, MAX_LAYERS + 1)
     if not isinstance(value, list | tuple):
         raise refuse(WIDTHS)
     if len(value) > MAX_LAYERS or not all(whole_number(width) and 1 <= width <= MAX_UNITS for width in value):

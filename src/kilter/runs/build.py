@@ -7,12 +7,15 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from kilter import backend  # noqa: F401
 
 # isort: split
+import jax
+import jax.numpy as jnp
 import keras
 
 from kilter.data import NAMED_SETS, Dataset, Source, Splits, load, split
@@ -26,6 +29,7 @@ from kilter.engine.found_rate import FoundRate
 from kilter.engine.purpose import Objective, objective_for
 from kilter.engine.scheduling import check_schedule
 from kilter.errors import DataError, ModelError, RecipeError
+from kilter.home import at_home
 from kilter.memory import require_memory
 from kilter.nn.builders import BYTES_A_WEIGHT
 from kilter.recipe import FileSection, Recipe, ReuseSection
@@ -173,13 +177,25 @@ def make_optimizer(recipe: Recipe, rate: float | None = None) -> keras.optimizer
     if recipe.train.ema is not None:
         arguments |= {"use_ema": True, "ema_momentum": recipe.train.ema}
     try:
-        return keras.optimizers.get({"class_name": section.name, "config": arguments | section.options})
-    except (TypeError, ValueError) as error:
+        optimizer = keras.optimizers.get({"class_name": section.name, "config": arguments | section.options})
+        if section.options:
+            _try_step(optimizer)
+        return optimizer
+    except (TypeError, ValueError, OverflowError) as error:
         raise RecipeError(
             expected=f"options of keras's {section.name} in [optimizer]",
             received=f"options={section.options} ({first_line(error)})",
             remedy="see the arguments of the optimiser in Keras's documentation",
         ) from error
+
+
+def _try_step(optimizer: keras.optimizers.Optimizer) -> None:
+    """Trace one step of a copy of the optimiser: Keras checks few of its arguments before."""
+    copy: Any = type(optimizer).from_config(optimizer.get_config())
+    weights = [keras.Variable([0.0])]
+    copy.build(weights)
+    values = [variable.value for variable in copy.variables]
+    jax.eval_shape(copy.stateless_apply, values, [jnp.zeros(1)], [weight.value for weight in weights])
 
 
 def _check_augmentation(prepared: Prepared) -> None:
@@ -199,7 +215,7 @@ def _tuned(prepared: Prepared) -> Prepared:
 
 
 def _absolute(name: str) -> str:
-    path = Path(name).expanduser()
+    path = at_home(name)
     return str(path.resolve()) if name not in NAMED_SETS and path.exists() else name
 
 

@@ -72,7 +72,7 @@ def open_run(path: Path) -> RunRecords:
         path=path,
         status=_status(path, result),
         recipe_text=recipe_text,
-        recipe=_parsed(path / RECIPE, parse_toml) or {},
+        recipe=_parsed(path / RECIPE, _sections) or {},
         environment=_parsed(path / ENVIRONMENT, _json_object) or {},
         history=tuple(read_history(path)),
         data=_parsed(path / DATA, DataRecord.from_json),
@@ -148,6 +148,15 @@ def _started_and_name(path: Path) -> tuple[str, str]:
         return "", path.name
     year, month, day, hour, minute, second, name = found.groups()
     return f"{year}-{month}-{day} {hour}:{minute}:{second}", name
+
+
+def _sections(text: str) -> dict[str, Any]:
+    """The sections of a recipe, which need not be one that this version of kilter can train."""
+    tables = parse_toml(text)
+    wrong = [name for name in ("data", "model") if not isinstance(tables.get(name, {}), dict)]
+    if wrong:
+        raise ValueError(f"{' and '.join(wrong)} should be tables")
+    return tables
 
 
 def _json_object(text: str) -> dict[str, Any]:

@@ -87,11 +87,17 @@ class DataRecord:
         fields = json.loads(text)
         size = fields["image_size"]
         fields |= {
-            "classes": tuple(fields["classes"]),
+            "classes": tuple(str(name) for name in fields["classes"]),
             "input_shape": tuple(int(side) for side in fields["input_shape"]),
+            "outputs": int(fields["outputs"]),
+            "rows": {part: int(rows) for part, rows in fields["rows"].items()},
             "image_size": None if size is None else tuple(size),
+            "sha256": str(fields["sha256"]),
         }
-        return DataRecord(**fields)
+        record = DataRecord(**fields)
+        if record.task == "classification" and len(record.classes) != record.outputs:
+            raise ValueError(f"{record.outputs} outputs for {len(record.classes)} classes")
+        return record
 
 
 @dataclass(frozen=True)
@@ -136,13 +142,17 @@ class Result:
         fields = json.loads(text)
         evaluations = {
             name: Evaluation(
-                rows=part["rows"],
+                rows=int(part["rows"]),
                 metrics={key: float(value) for key, value in part["metrics"].items()},
-                confusion=tuple(tuple(row) for row in part["confusion"]),
+                confusion=tuple(tuple(int(count) for count in row) for row in part["confusion"]),
             )
             for name, part in fields.pop("evaluations").items()
         }
         zeros = tuple(PenalizedWeights(**weights) for weights in fields.pop("l1_zeros", ()))
+        fields |= {name: str(fields[name]) for name in ("status", "reason", "monitor", "direction")}
+        fields |= {"epochs": int(fields["epochs"]), "seconds": float(fields["seconds"])}
+        for name in ("best_epoch", "parameters"):
+            fields[name] = None if fields.get(name) is None else int(fields[name])
         return Result(**fields, evaluations=evaluations, l1_zeros=zeros)
 
 
