@@ -1,7 +1,9 @@
 """Code that a recipe, a run or a model brings along runs only with --allow-code, whatever the command."""
 
+import json
 import re
 import shutil
+import zipfile
 from pathlib import Path
 
 import keras
@@ -9,6 +11,8 @@ import pytest
 import typer
 
 from kilter.cli.main import app
+from kilter.errors import ModelError
+from kilter.nn.saved import load_model
 
 # What each command is asked to do with a stranger's {recipe}, {run} or {model}.
 COMMANDS = {
@@ -156,3 +160,35 @@ def test_worker_processes_are_told_of_the_flag(carrier, words, kilter, stranger)
     Path("tomllib.py").unlink()
     assert not refused(kilter(*words.format(**files).split(), "--allow-code"))
     assert Path("RAN").exists()
+
+
+def calling(function, path):
+    """Save a model with a layer that calls a function of Keras, by its full name."""
+    whole = path.with_name("whole.keras")
+    keras.Sequential([keras.Input((3,)), keras.layers.Lambda(keras.activations.relu)]).save(whole)
+    module, _, name = function.rpartition(".")
+    named = {"module": module, "class_name": "function", "config": name, "registered_name": "function"}
+    with zipfile.ZipFile(whole) as given, zipfile.ZipFile(path, "w") as changed:
+        for member in given.namelist():
+            content = given.read(member)
+            if member == "config.json":
+                config = json.loads(content)
+                config["config"]["layers"][-1]["config"]["function"] = named
+                content = json.dumps(config)
+            changed.writestr(member, content)
+
+
+@pytest.mark.parametrize(
+    "function", ["keras.utils.set_random_seed", "keras.datasets.mnist.load_data", "keras.layers.deserialize"]
+)
+def test_a_layer_calls_no_function_that_is_no_part_of_a_model(function, tmp_path):
+    """Keras's safe mode lets a Lambda call most of what Keras exports; some of it reads and writes files."""
+    calling(function, tmp_path / "changed.keras")
+    with pytest.raises(ModelError, match="allow_code=True"):
+        load_model(tmp_path / "changed.keras")
+
+
+@pytest.mark.parametrize("function", ["keras.ops.abs", "keras.activations.gelu"])
+def test_a_layer_may_call_an_operation(function, tmp_path):
+    calling(function, tmp_path / "changed.keras")
+    assert load_model(tmp_path / "changed.keras").count_params() == 0
