@@ -14,9 +14,21 @@ from typer.core import TyperGroup
 
 from kilter.cli.words import printable
 from kilter.errors import KilterError, RunWarning
+from kilter.words import first_line
 
+LONGEST: Final = 300  # of what is shown of a path
 BAD_INPUT: Final = 2
 BY_SIGNAL: Final = 128  # to which shells add the signal's number: 130 for Ctrl-C, 143 for SIGTERM
+OUT_OF_MEMORY: Final = "RESOURCE_EXHAUSTED"  # in the text of XLA's error
+UNREACHABLE: Final = (
+    errno.EACCES,
+    errno.EPERM,
+    errno.EROFS,
+    errno.ENAMETOOLONG,
+    errno.ENOTDIR,
+    errno.ELOOP,
+    errno.EIO,
+)
 FULL: Final = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
@@ -37,10 +49,24 @@ class KilterGroup(TyperGroup):
             with suppress(OSError):  # after SIGHUP there may be no terminal to write to
                 typer.echo(printable(str(stopped) or "Stopped."), err=True)
             raise typer.Exit(BY_SIGNAL + getattr(stopped, "signal", signal.SIGINT)) from None
+        except (MemoryError, RuntimeError) as error:
+            if not isinstance(error, MemoryError) and OUT_OF_MEMORY not in str(error):
+                raise
+            fail(
+                "enough memory",
+                f"{type(error).__name__}: {first_line(error)}",
+                "use a smaller model, smaller batches (train.batch_size) or smaller images",
+            )
         except OSError as error:
+            where = f" at {error.filename}" if error.filename else ""
+            if error.errno in UNREACHABLE:
+                fail(
+                    "files and folders that can be reached",
+                    f"{error.strerror}{where}"[:LONGEST],
+                    "correct the path, or its permissions",
+                )
             if error.errno not in FULL:
                 raise
-            where = f" at {error.filename}" if error.filename else ""
             fail(
                 "room on the disk",
                 f"{error.strerror}{where}",

@@ -24,6 +24,8 @@ def transfer(
     head_epochs: int | None,
     parent: Path,
     quiet: bool,
+    *,
+    allow_code: bool,
 ) -> None:
     """Reuse the model ``source`` for ``data``, and train it in stages; ``options`` are keys of the recipe.
 
@@ -36,8 +38,8 @@ def transfer(
     stages = [] if head_epochs is None else [_stages(head_epochs)]
     recipe = recipe_from(data, [f"model.reuse={source}", *stages, *settings], options)
     if not quiet:
-        _tell(recipe)
-    train_recipe(recipe, parent, quiet)
+        _tell(recipe, allow_code=allow_code)
+    train_recipe(recipe, parent, quiet, allow_code=allow_code)
 
 
 def _stages(head_epochs: int) -> str:
@@ -46,13 +48,11 @@ def _stages(head_epochs: int) -> str:
     return f"fine_tune.stages=[{head}{{ rate = 0.1 }}]"
 
 
-def _tell(recipe: Recipe) -> None:
+def _tell(recipe: Recipe, *, allow_code: bool) -> None:
     """What is reused, before it is trained."""
     section = recipe.model
     assert isinstance(section, ReuseSection)
-    found = load_source(
-        section.reuse, weights=section.weights, sha256=section.sha256, allow_code=section.allow_code
-    )
+    found = load_source(section.reuse, weights=section.weights, sha256=section.sha256, allow_code=allow_code)
     cut = find_cut(found.model, section.keep)
     typer.echo(f"source: {found.file}  SHA-256 {found.sha256}")
     there = counted_layers(found.model)

@@ -6,14 +6,14 @@ import hashlib
 import re
 import shutil
 import time
-from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Protocol, Self
 
-from kilter.errors import RunError
+from kilter.errors import KilterError, RunError
 from kilter.runs import lock
 from kilter.runs.atomic import append_line, errors_named, fsync_path, write_text, write_with
 from kilter.runs.checksums import RECIPE_CONTENT, content_of, replacing
@@ -157,14 +157,31 @@ def create_run(
                 remedy="wait a second, or give the run another name",
             ) from error
         fsync_path(path.parent)
-    run = Run(path, lock.acquire(path / LOCK))
-    if recipe_text is not None:
-        try:
+    try:
+        run = Run(path, lock.acquire(path / LOCK))
+    except BaseException:
+        shutil.rmtree(path)
+        raise
+    with discarded_unless_begun(run):
+        if recipe_text is not None:
             run.write_recipe(recipe_text)
-        except BaseException:
-            run.close()
-            raise
     return run
+
+
+@contextmanager
+def discarded_unless_begun(run: Run) -> Iterator[None]:
+    """Remove the run directory if an error ends the run before its first epoch, so that none is half-made.
+
+    A run that was interrupted, or that failed while it trained, has written how it ended and stays. One that
+    was refused is removed, whatever it wrote.
+    """
+    try:
+        yield
+    except BaseException as error:
+        refused = isinstance(error, KilterError) and not isinstance(error, RunError)
+        if not (run.path / HISTORY).exists() and (refused or not (run.path / RESULT).exists()):
+            run.discard()
+        raise
 
 
 def reopen_run(path: Path) -> Run:

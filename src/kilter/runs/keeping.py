@@ -12,8 +12,7 @@ import keras
 
 from kilter.engine.averaging import WeightAverage
 from kilter.engine.history import History
-from kilter.errors import KilterError
-from kilter.runs.directory import create_run
+from kilter.runs.directory import create_run, discarded_unless_begun
 from kilter.runs.environment import describe_environment
 from kilter.runs.reading import read_history
 from kilter.runs.recorder import Recorder
@@ -40,7 +39,7 @@ def keep(
     :class:`~kilter.runs.Interrupted`. What is refused before the first epoch leaves no directory.
     """
     watch = Watch("val_loss" if validated else "loss", "min")
-    with create_run(parent, model.name) as directory:
+    with create_run(parent, model.name) as directory, discarded_unless_begun(directory):
         directory.write_environment(describe_environment(device=device_name(), seed=seed))
         average = next((one for one in callbacks if isinstance(one, WeightAverage)), None)
         recorder = Recorder(directory, watch, average=average)
@@ -49,14 +48,9 @@ def keep(
         def finish(status: Status, reason: str) -> None:
             directory.finish(_result(recorder, status, reason))
 
-        try:
-            with saving_what_is_done(recorder, finish, lambda: _where(recorder)):
-                history = train([*callbacks, recorder])
-                finish("finished", "a callback" if model.stop_training else "epochs")
-        except KilterError:
-            if recorder.watch.last_epoch is None:  # refused: there is nothing to keep
-                directory.discard()
-            raise
+        with saving_what_is_done(recorder, finish, lambda: _where(recorder)):
+            history = train([*callbacks, recorder])
+            finish("finished", "a callback" if model.stop_training else "epochs")
         return history
 
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import re
-import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,6 +17,7 @@ from kilter.runs import lock
 from kilter.runs.atomic import errors_named, read_lines
 from kilter.runs.checksums import require_unchanged
 from kilter.runs.records import (
+    UNREADABLE,
     DataRecord,
     EpochRecord,
     Result,
@@ -27,6 +27,7 @@ from kilter.runs.records import (
     default_monitor,
     parse_history,
 )
+from kilter.toml import parse_toml
 
 RECIPE = "recipe.toml"
 ENVIRONMENT = "environment.json"
@@ -83,7 +84,7 @@ def open_run(path: Path) -> RunRecords:
         path=path,
         status=_status(path, result),
         recipe_text=recipe_text,
-        recipe=_parsed(path / RECIPE, tomllib.loads) or {},
+        recipe=_parsed(path / RECIPE, _sections) or {},
         environment=_parsed(path / ENVIRONMENT, _json_object) or {},
         history=tuple(read_history(path)),
         data=read_data(path),
@@ -183,6 +184,15 @@ def _journal(path: Path) -> tuple[str, ...]:
     return tuple(texts)
 
 
+def _sections(text: str) -> dict[str, Any]:
+    """The sections of a recipe, which need not be one that this version of kilter can train."""
+    tables = parse_toml(text)
+    wrong = [name for name in ("data", "model") if not isinstance(tables.get(name, {}), dict)]
+    if wrong:
+        raise ValueError(f"{' and '.join(wrong)} should be tables")
+    return tables
+
+
 def _json_object(text: str) -> dict[str, Any]:
     value = json.loads(text)
     if not isinstance(value, dict):
@@ -200,7 +210,7 @@ def _parsed(path: Path, parse: Callable[[str], Parsed]) -> Parsed | None:
         content = path.read_bytes()
     try:
         return parse(content.decode("utf-8"))
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except UNREADABLE as error:
         raise RunError(
             expected=f"{path} as kilter wrote it",
             received=f"{type(error).__name__}: {error}",

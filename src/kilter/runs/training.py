@@ -33,7 +33,7 @@ from kilter.runs import checkpoints
 from kilter.runs.build import Prepared, prepare
 from kilter.runs.checksums import require_same_recipe
 from kilter.runs.consistency import newest_cut, restore_history
-from kilter.runs.directory import Run, create_run, reopen_run
+from kilter.runs.directory import Run, create_run, discarded_unless_begun, reopen_run
 from kilter.runs.environment import describe_environment
 from kilter.runs.reading import (
     FOUND_CLIP,
@@ -76,16 +76,18 @@ def train(
     parent: Path | str = Path("runs"),
     callbacks: Sequence[keras.callbacks.Callback] = (),
     verbose: str | int = "auto",
+    allow_code: bool = False,
 ) -> TrainResult:
     """Train what `recipe` describes, and keep all of it in a new run directory below `parent`.
 
     The same recipe on the same machine gives the same bits. Recipe, data and model are checked first; a
     :class:`~kilter.errors.KilterError` then leaves no directory behind. Ctrl-C, SIGTERM and SIGHUP raise
-    :class:`Interrupted` after the last finished epoch and the best weights are saved.
+    :class:`Interrupted` after the last finished epoch and the best weights are saved. `allow_code` lets the
+    recipe run code (see :func:`prepare`).
     """
-    prepared = prepare(recipe)
+    prepared = prepare(recipe, allow_code=allow_code)
     text = dump_recipe(prepared.recipe)
-    with create_run(Path(parent), recipe.name, recipe_text=text) as run:
+    with create_run(Path(parent), recipe.name, recipe_text=text) as run, discarded_unless_begun(run):
         run.write_environment(describe_environment(device=device_name(), seed=recipe.seed))
         run.write_data(data_record(prepared.source, prepared.parts))
         for name, found in ((FOUND_RATE, prepared.found_rate), (FOUND_CLIP, prepared.found_clip)):
@@ -96,7 +98,11 @@ def train(
 
 
 def resume(
-    path: Path | str, *, callbacks: Sequence[keras.callbacks.Callback] = (), verbose: str | int = "auto"
+    path: Path | str,
+    *,
+    callbacks: Sequence[keras.callbacks.Callback] = (),
+    verbose: str | int = "auto",
+    allow_code: bool = False,
 ) -> TrainResult:
     """Go on with a run that was interrupted or killed, from its newest checkpoint: the same bits as without.
 
@@ -104,7 +110,8 @@ def resume(
     and a lost or torn history.jsonl is restored from the checkpoint, with a
     :class:`~kilter.errors.RunWarning`. Raises :class:`RunError` where the run is finished, where another
     process writes to it, where no checkpoint can be used, where the data are no longer those it was started
-    with, or where history.jsonl was changed.
+    with, or where history.jsonl was changed. `allow_code` lets the run's recipe run code (see
+    :func:`prepare`).
     """
     path = Path(path)
     require_run(path)
@@ -117,7 +124,7 @@ def resume(
                 remedy="for a longer run, train its recipe.toml anew with a higher train.epochs",
             )
         require_same_recipe(path / RECIPE)
-        prepared = prepare(load_recipe(path / RECIPE))
+        prepared = prepare(load_recipe(path / RECIPE), allow_code=allow_code)
         require_same_data(prepared.recipe, prepared.source, prepared.parts, read_data(path))
         recorder = _recorder_from_checkpoint(prepared, run)
         return _run(prepared, run, recorder, callbacks, verbose)

@@ -52,6 +52,7 @@ def compare(
     workers: int | None = None,
     level: float = 0.05,
     progress: Callable[[Progress], object] | None = None,
+    allow_code: bool = False,
 ) -> Comparison:
     """Train every candidate on the same seeds, and test each against the first one, the baseline.
 
@@ -77,6 +78,8 @@ def compare(
             No score depends on it.
         level: the share of false claims allowed, over all candidates together.
         progress: called after each run.
+        allow_code: let recipes run code: their factories, or code in their .keras files. Functions that are
+            candidates themselves need no permission.
 
     Raises a :class:`~kilter.errors.KilterError` for anything that cannot be compared, before a run begins
     where that can be known. Ctrl-C ends the workers: :class:`~kilter.runs.Interrupted`; finished runs stay.
@@ -97,7 +100,7 @@ def compare(
     ]
     found = _finished(trials)
     try:
-        metric = _train_missing(trials, found, folder, cores, metric, progress)
+        metric = _train_missing(trials, found, folder, cores, metric, progress, allow_code)
     except KeyboardInterrupt:
         raise Interrupted(
             folder,
@@ -124,6 +127,7 @@ def _train_missing(
     cores: Sequence[int | None],
     metric: str | None,
     progress: Callable[[Progress], object] | None,
+    allow_code: bool,
 ) -> str:
     """Train the trials that are not in `found`, add them to it, and return the metric of all.
 
@@ -137,8 +141,8 @@ def _train_missing(
         runs = in_this_process(missing)
         if missing and not need_this_process(chosen):
             pool = stack.enter_context(Pool(cores[: len(missing)]))
-            known += check_recipes(chosen, pool)
-            runs = in_workers(missing, pool)
+            known += check_recipes(chosen, pool, allow_code=allow_code)
+            runs = in_workers(missing, pool, allow_code=allow_code)
         for names in known:
             metric = choose_metric(metric, names)
         layout.prepare(folder, chosen)
