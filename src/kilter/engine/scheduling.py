@@ -170,7 +170,7 @@ _RATE_SETTERS: Final = (keras.callbacks.LearningRateScheduler, keras.callbacks.R
 class RateGuard:
     """Refuses callbacks that set the learning rate while ``schedule=`` does.
 
-    Keras's own are refused at once. A traced schedule would silently overwrite the rate of any other callback:
+    Keras's own are refused at once. A traced schedule would silently overwrite any other callback's:
     :meth:`seen` remembers the rate when callbacks may act, :meth:`check` compares it when training goes on.
     ``schedule`` is the one that is traced into the steps; without one both methods do nothing.
 
