@@ -115,8 +115,8 @@ def _instance_predict() -> Any:
 def _instance_metrics() -> Any:
     model = _build(keras.Model)
     stock = model.compute_metrics
-    model.compute_metrics = lambda x, y, y_pred, weights=None: (
-        stock(x, y, y_pred, weights) | {"extra": ops.max(x)}
+    model.compute_metrics = lambda x, y, y_pred, sample_weight=None: (
+        stock(x, y, y_pred, sample_weight) | {"extra": ops.max(x)}
     )
     return model
 

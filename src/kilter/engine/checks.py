@@ -104,7 +104,7 @@ class TargetCheck:
     model: keras.Model
     _outputs: list[Any] | None = field(default=None, init=False)
 
-    def __call__(self, data: tuple[Any, Any, Any], first: int = 0) -> None:
+    def __call__(self, data: Any, first: int = 0) -> None:
         """Check one part ``(x, y, sample_weight)``, whose first row is number ``first`` of the data."""
         compiled: Any = getattr(self.model, "_compile_loss", None)
         if compiled is None or not compiled.built:

@@ -106,10 +106,11 @@ def _tables(model: keras.Model) -> Iterator[tuple[str, Any]]:
 
 
 def _state(model: keras.Model, kind: Kind) -> State:
+    """The model's values; predicting needs neither an optimiser nor metrics."""
     if kind != "predict":
         return held(model)
-    groups = (model.trainable_variables, model.non_trainable_variables)
-    return State(*([variable.value for variable in group] for group in groups), [], [])
+    trainable = [variable.value for variable in model.trainable_variables]
+    return State(trainable, [variable.value for variable in model.non_trainable_variables], [], [])
 
 
 def _ids_program(model: keras.Model, kind: Kind) -> Callable[..., Any]:

@@ -121,7 +121,8 @@ def reference_to(thing: Any) -> Callable[[], Any]:
 
 def _variables(model: keras.Model) -> set[int]:
     """Identities of the variables whose values a program is given."""
-    groups = (model.variables, model.metrics_variables, getattr(model.optimizer, "variables", ()))
+    optimizer = getattr(model, "optimizer", None)  # not even an attribute before compile()
+    groups = (model.variables, model.metrics_variables, getattr(optimizer, "variables", ()))
     return {id(variable) for group in groups for variable in group}
 
 

@@ -25,7 +25,7 @@ from kilter.engine.feed import Order, ResidentFeed
 from kilter.engine.history import History
 from kilter.engine.loop import Session
 from kilter.engine.overrides import check_loop
-from kilter.engine.scheduling import RateGuard, RateKeeper, Schedule, check_rate_setters, check_schedule
+from kilter.engine.scheduling import RateGuard, RateKeeper, Schedule, check_schedule
 from kilter.engine.stream import StreamFeed, must_stream
 from kilter.errors import OptionError
 from kilter.schedules import Performance
@@ -68,7 +68,6 @@ def fit(
     check_whole_numbers(epochs=epochs, initial_epoch=initial_epoch, seed=seed)
     check_whole_numbers(1, validation_freq=validation_freq, validation_batch_size=validation_batch_size or 1)
     check_steps(steps_per_epoch=steps_per_epoch, validation_steps=validation_steps)
-    check_loop(model, "train")
     check_schedule(model, schedule, validated=validation_data is not None or bool(validation_split))
     augmentation, shown = as_augmentation(augment), _verbosity(verbose)
     if validation_split and validation_data is None:
@@ -83,8 +82,6 @@ def fit(
     history = History()
     own = [*measuring(history, feed, measure), *([] if schedule is None else [RateKeeper(schedule)])]
     told = _callback_list(model, history, [own, callbacks], shown, epochs, feed.steps)
-    check_rate_setters(told.callbacks, schedule)
-    traced = None if isinstance(schedule, Performance) else schedule
     Session(
         model=model,
         feed=feed,
@@ -95,11 +92,10 @@ def fit(
         training_rows=training_rows,
         validation=_validation(model, validation_data, evaluated_in, validation_steps),
         validation_every=validation_freq,
-        schedule=traced,
         augmentation=augmentation,
         seed=seed,
         tell_batches=_wants_batches(told),
-        guard=RateGuard(model, traced, told.callbacks),
+        guard=RateGuard(model, schedule, told.callbacks),
     ).run()
     return history
 

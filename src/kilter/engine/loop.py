@@ -197,7 +197,6 @@ class Session:
     training_rows: Feed | None
     validation: Feed | None
     validation_every: int
-    schedule: Schedule | None
     augmentation: Augmentation | None
     seed: int
     tell_batches: bool
@@ -206,7 +205,7 @@ class Session:
     def run(self) -> None:
         """Run the epochs. When KeyboardInterrupt leaves, the state of the last chunk is in the model."""
         model, callbacks = self.model, self.callbacks
-        trainer = training(model, self.schedule, self.augmentation, self.seed)
+        trainer = training(model, self.guard.schedule, self.augmentation, self.seed)
         tester = testing(model)
         model.stop_training = False
         logs: dict[str, Any] = {}
@@ -229,7 +228,6 @@ class Session:
         began, compiled = time.perf_counter(), shelf(model).seconds
         model.reset_metrics()
         self.callbacks.on_epoch_begin(epoch)
-        self.guard.check()
         chunk = self._train(epoch, trainer, interrupt)
         logs = {} if chunk is None else metric_logs(model, chunk.logs)
         if (epoch + 1) % self.validation_every == 0:
@@ -246,6 +244,7 @@ class Session:
         model, callbacks = self.model, self.callbacks
         if self.tell_batches:
             callbacks.on_train_batch_begin(0)
+        self.guard.check()
 
         def between(chunk: Chunk) -> State | None:
             state = chunk.state

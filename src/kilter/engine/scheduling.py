@@ -167,40 +167,41 @@ class RateKeeper(keras.callbacks.Callback):
 _RATE_SETTERS: Final = (keras.callbacks.LearningRateScheduler, keras.callbacks.ReduceLROnPlateau)
 
 
-def check_rate_setters(callbacks: Sequence[Any], schedule: Schedule | schedules.Performance | None) -> None:
-    """Raise :class:`OptionError` for a callback of Keras that sets the rate beside ``schedule=``."""
-    found = [type(one).__name__ for one in callbacks if isinstance(one, _RATE_SETTERS)]
-    if schedule is not None and found:
-        raise _two_schedules(schedule, " and ".join(found))
-
-
 class RateGuard:
-    """Notices a callback that sets the learning rate while a traced schedule sets it for every step.
+    """Refuses callbacks that set the learning rate while ``schedule=`` does.
 
-    The schedule would overwrite it without a word. :meth:`seen` remembers the rate when callbacks may act,
-    :meth:`check` compares it when training goes on. Without a schedule both do nothing.
+    Keras's own are refused at once. A traced schedule would silently overwrite any other callback's:
+    :meth:`seen` remembers the rate when callbacks may act, :meth:`check` compares it when training goes on.
+    ``schedule`` is the one that is traced into the steps; without one both methods do nothing.
+
+    Raises :class:`OptionError` for ``LearningRateScheduler`` and ``ReduceLROnPlateau`` beside a schedule.
     """
 
-    def __init__(self, model: keras.Model, schedule: Schedule | None, callbacks: Sequence[Any]) -> None:
+    def __init__(
+        self, model: keras.Model, schedule: Schedule | schedules.Performance | None, callbacks: Sequence[Any]
+    ) -> None:
+        found = [type(one).__name__ for one in callbacks if isinstance(one, _RATE_SETTERS)]
+        if schedule is not None and found:
+            raise _two_schedules(schedule, " and ".join(found))
+        self.schedule = None if isinstance(schedule, schedules.Performance) else schedule
         self._model = model
-        self._schedule = schedule
         self._callbacks = callbacks
         self._rate: Any = None
 
     def seen(self) -> None:
         """Remember the rate as it is now."""
-        if self._schedule is not None:
+        if self.schedule is not None:
             self._rate = _inner(self._model.optimizer)._learning_rate.value
 
     def check(self) -> None:
         """Raise :class:`OptionError` if the rate has changed since :meth:`seen`."""
-        if self._schedule is None or self._rate is None:
+        if self.schedule is None or self._rate is None:
             return
         now = _inner(self._model.optimizer)._learning_rate.value
         if now is not self._rate and float(now) != float(self._rate):
             stock = (keras.callbacks.History, keras.callbacks.ProgbarLogger, RateKeeper)
             names = [type(one).__name__ for one in self._callbacks if not isinstance(one, stock)]
-            raise _two_schedules(self._schedule, f"a callback that set {float(now):.4g}: {', '.join(names)}")
+            raise _two_schedules(self.schedule, f"a callback that set {float(now):.4g}: {', '.join(names)}")
 
 
 def _two_schedules(schedule: Any, other: str) -> OptionError:
