@@ -89,8 +89,8 @@ def some_rows(x: Any, rows: int, seed: int) -> Any:
         raise OptionError(
             expected="rows of at least 1", received=f"rows={rows}", remedy="a few hundred are enough"
         )
-    arrays = keras.tree.map_structure(np.asarray, x)
-    shapes = [array.shape for array in keras.tree.flatten(arrays)]
+    arrays = keras.tree.map_structure(lambda array: None if array is None else np.asarray(array), x)
+    shapes = [array.shape for array in keras.tree.flatten(arrays) if array is not None]
     lengths = {shape[:1] for shape in shapes}
     if len(lengths) != 1 or lengths & {(), (0,)}:
         raise DataError(
@@ -102,7 +102,7 @@ def some_rows(x: Any, rows: int, seed: int) -> Any:
     if count <= rows:
         return arrays
     chosen = np.sort(np.random.default_rng(seed).choice(count, rows, replace=False))
-    return keras.tree.map_structure(lambda array: array[chosen], arrays)
+    return keras.tree.map_structure(lambda array: None if array is None else array[chosen], arrays)
 
 
 def build(model: keras.Model, x: Any) -> None:
