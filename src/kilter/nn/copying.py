@@ -13,6 +13,7 @@ from kilter import backend  # noqa: F401  (chooses JAX before Keras loads)
 import jax.numpy as jnp
 import keras
 from keras.src.models.functional import Functional, functional_like_constructor
+from keras.src.models.model import Trainer
 from keras.src.saving.serialization_lib import SafeModeScope
 
 from kilter.errors import KilterError, ModelError
@@ -252,7 +253,8 @@ class _Copier:
             kind = type(model) if functional_like_constructor(type(model)) else keras.Model
             return kind(inputs, outputs, name=model.name)
         copy = type(model).__new__(type(model))
-        keras.Model.__init__(copy, inputs, outputs, name=model.name)
+        Trainer.__init__(copy)
+        Functional.__init__(copy, inputs, outputs, name=model.name)
         return copy
 
     def called(self, model: Any, entering: Sequence[Any]) -> Any:

@@ -29,10 +29,11 @@ def change_batch_size(patient: Patient, finding: Finding) -> Patient | None:
     size = min(wanted, max(1, patient.rows // _LEAST_STEPS))
     if size <= now:
         return None
-    if fixed_batch_size(patient.model) is not None:
+    fixed = fixed_batch_size(patient.model)
+    if fixed is not None:
         raise ModelError(
             expected="a model that takes batches of any size",
-            received=f"one that is made for batches of {now} rows",
+            received=f"one that is made for batches of {fixed} rows",
             remedy="build it with keras.Input(shape) without a batch size, and without stateful layers",
         )
     change = Change(
