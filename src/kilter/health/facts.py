@@ -171,7 +171,8 @@ def optimizer_facts(model: keras.Model) -> OptimizerFacts:
     if given is not None and scheduled:
         rate: float | None = max(float(np.asarray(given(step))) for step in _ASKED_STEPS)
     elif callable(given) and not isinstance(given, keras.Variable):  # a function without arguments
-        scheduled, rate = True, float(np.asarray(given()))
+        function: Any = given
+        scheduled, rate = True, float(np.asarray(function()))
     else:
         rate = None if given is None else float(np.asarray(given))
     momentum = getattr(optimizer, "momentum", 0.0)
