@@ -7,6 +7,9 @@ from typing import Annotated
 
 import typer
 
+from kilter.cli.options import Quiet
+from kilter.cli.progress import opened
+
 Settings = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="SECTION.KEY=VALUE", help="Override a key of all recipes."),
@@ -39,14 +42,16 @@ def compare(
     out: ComparisonFolder = None,
     workers: Workers = None,
     as_json: AsJson = False,
+    quiet: Quiet = False,
 ) -> None:
     """Compare recipes on paired seeds.
 
     Each is trained with the same seeds on the same rows; exact tests say which differences are proven."""
-    from kilter.cli import comparing
+    with opened("Reading recipes", quiet=quiet, as_json=as_json) as progress:
+        from kilter.cli import comparing
 
-    options = {"pairs": pairs, "metric": metric, "seed": seed, "out": out, "workers": workers}
-    comparing.compare(recipes, settings or [], options, as_json=as_json)
+        options = {"pairs": pairs, "metric": metric, "seed": seed, "out": out, "workers": workers}
+        comparing.compare(recipes, settings or [], options, as_json=as_json, progress=progress)
 
 
 def sweep(
@@ -64,11 +69,13 @@ def sweep(
     out: ComparisonFolder = None,
     workers: Workers = None,
     as_json: AsJson = False,
+    quiet: Quiet = False,
 ) -> None:
     """Try values of a recipe's keys on paired seeds.
 
     Every combination is compared with the recipe as it is; exact tests say which gains are proven."""
-    from kilter.cli import sweeping
+    with opened("Reading recipes", quiet=quiet, as_json=as_json) as progress:
+        from kilter.cli import sweeping
 
-    options = {"pairs": pairs, "metric": metric, "seed": seed, "out": out, "workers": workers}
-    sweeping.sweep(source, ranges, settings or [], options, as_json=as_json)
+        options = {"pairs": pairs, "metric": metric, "seed": seed, "out": out, "workers": workers}
+        sweeping.sweep(source, ranges, settings or [], options, as_json=as_json, progress=progress)

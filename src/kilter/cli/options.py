@@ -13,3 +13,5 @@ Model = Annotated[
 AllowCode = Annotated[
     bool, typer.Option("--allow-code", help="Run code stored in the .keras file; only for files you trust.")
 ]
+Quiet = Annotated[bool, typer.Option("--quiet", help="Print the result and no progress.")]
+QuietRun = Annotated[bool, typer.Option("--quiet", help="Print the run directory and nothing else.")]

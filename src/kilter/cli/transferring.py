@@ -6,13 +6,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import typer
-
+from kilter.cli.output import say
 from kilter.cli.training import recipe_from, train_recipe
+from kilter.progress import Display
 from kilter.recipe import Recipe, ReuseSection
 from kilter.runs.reading import MODEL, is_run
 from kilter.transfer.cutting import counted_layers, find_cut
 from kilter.transfer.sources import load_source
+from kilter.words import printable
 
 
 def transfer(
@@ -23,6 +24,7 @@ def transfer(
     head_epochs: int | None,
     parent: Path,
     quiet: bool,
+    progress: Display,
 ) -> None:
     """Reuse the model ``source`` for ``data``, and train it in stages; ``options`` are keys of the recipe.
 
@@ -33,8 +35,8 @@ def transfer(
     stages = [] if head_epochs is None else [_stages(head_epochs)]
     recipe = recipe_from(data, [f"model.reuse={source}", *stages, *settings], options)
     if not quiet:
-        _tell(recipe)
-    train_recipe(recipe, parent, quiet)
+        _tell(recipe, progress)
+    train_recipe(recipe, parent, quiet, progress)
 
 
 def _stages(head_epochs: int) -> str:
@@ -43,14 +45,16 @@ def _stages(head_epochs: int) -> str:
     return f"fine_tune.stages=[{head}{{ rate = 0.1 }}]"
 
 
-def _tell(recipe: Recipe) -> None:
+def _tell(recipe: Recipe, progress: Display) -> None:
     """What is reused, before it is trained."""
     section = recipe.model
     assert isinstance(section, ReuseSection)
+    progress.stage(f"Reading {printable(section.reuse)}")
     found = load_source(
         section.reuse, weights=section.weights, sha256=section.sha256, allow_code=section.allow_code
     )
     cut = find_cut(found.model, section.keep)
-    typer.echo(f"source: {found.file}  SHA-256 {found.sha256}")
+    progress.close()
+    say(f"source: {found.file}  SHA-256 {found.sha256}")
     there = counted_layers(found.model)
-    typer.echo(f"keeps {cut.keep} of {there} layers with weights, up to {cut.layer!r}")
+    say(f"keeps {cut.keep} of {there} layers with weights, up to {cut.layer!r}")

@@ -3,23 +3,24 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
 import typer
-from rich.console import Console
 
-from kilter.cli.findings import explained, findings_table
+from kilter.cli.findings import say_findings
+from kilter.cli.output import say, say_table
 from kilter.cli.trained import compiled_with_data
 from kilter.cli.training import recipe_from, without_search
-from kilter.cli.words import number, table
 from kilter.errors import RunError
+from kilter.progress import Display
 from kilter.report import write_treatment
 from kilter.runs.build import prepare
 from kilter.treatment.treating import treat as treat_model
 from kilter.treatment.treatment import Treatment
-from kilter.words import duration
+from kilter.words import duration, number, printable
 
 MODEL: Final = "model.keras"
 REPORT: Final = "report.html"
@@ -37,30 +38,34 @@ def treat(
     keep: Sequence[str],
     allow_code: bool,
     as_json: bool,
+    progress: Display,
 ) -> None:
     """Treat a recipe, or the compiled ``model`` with the data ``source``; the result is kept in ``out``."""
     if model is None:
-        given = _of_recipe(source, settings, target, epochs)
+        given = _of_recipe(source, settings, target, epochs, progress)
     else:
+        progress.stage(f"Reading {printable(source)}")
         given = _of_model(model, source, settings, target, epochs or EPOCHS, allow_code)
     _make(out)
-    treatment = treat_model(**given, keep=keep)
+    treatment = treat_model(**given, keep=keep, verbose=progress)
+    progress.stage("Writing the model and the report")
     treatment.model.save(out / MODEL)
     page = write_treatment(treatment, out / REPORT)
+    progress.close()
     if as_json:
         typer.echo(json.dumps(treatment.to_json(), indent=2, ensure_ascii=False, allow_nan=False))
         return
-    _show(treatment)
-    typer.echo(f"model: {out / MODEL}")
-    typer.echo(f"report: {page}")
+    show_treatment(treatment)
+    say(f"model: {out / MODEL}")
+    say(f"report: {page}")
 
 
 def _of_recipe(
-    source: str, settings: Sequence[str], target: str | None, epochs: int | None
+    source: str, settings: Sequence[str], target: str | None, epochs: int | None, progress: Display
 ) -> dict[str, Any]:
     options = {"data.target": target, "train.epochs": epochs}
     chosen = {key: value for key, value in options.items() if value is not None}
-    prepared = prepare(without_search(recipe_from(source, settings, chosen)))
+    prepared = prepare(without_search(recipe_from(source, settings, chosen)), progress)
     train, validation, section = prepared.parts.train, prepared.parts.validation, prepared.recipe.train
     return {
         "model": prepared.model,
@@ -92,23 +97,20 @@ def _make(out: Path) -> None:
         ) from error
 
 
-def _show(treatment: Treatment) -> None:
+def show_treatment(treatment: Treatment) -> None:
     """Findings, changes, trials and the outcome."""
     if treatment.diagnosis.findings:
-        Console().print(findings_table(treatment.diagnosis.findings))
-        for paragraph in explained(treatment.diagnosis.findings):
-            typer.echo(paragraph)
+        say_findings(treatment.diagnosis.findings)
     if treatment.changes:
         rows = [(one.remedy, one.before, one.after) for one in treatment.changes]
-        for line in ["", *table(("change", "before", "after"), rows)]:
-            typer.echo(line)
+        say_table(("change", "before", "after"), rows)
+        say()
     trials = treatment.trials
     if trials.tried:
         tried = [(", ".join(one.remedies) or "none", number(one.score), one.outcome) for one in trials.tried]
-        for line in ["", *table(("changes tried", trials.measure, "outcome"), tried, right=(1,))]:
-            typer.echo(line)
-    typer.echo("")
-    for sentence in treatment.summary():
+        say_table(("changes tried", trials.measure, "outcome"), tried, right=(1,))
+        say()
+    for sentence in treatment.summary(width=sys.maxsize):
         if not sentence.startswith("changed: ") or not treatment.changes:
-            typer.echo(sentence)
-    typer.echo(f"{duration(treatment.seconds)} in all")
+            say(sentence)
+    say(f"{duration(treatment.seconds)} in all")

@@ -18,12 +18,13 @@ import keras
 
 from kilter.engine.batch_feed import BatchFeed
 from kilter.engine.batches import Rows, check_batch_size, is_array, row_count
-from kilter.engine.bridge import build_forward, fitting
+from kilter.engine.bridge import State, build_forward, fitting
 from kilter.engine.checks import check_inputs
 from kilter.engine.feed import Block, Order
 from kilter.engine.fit import AnyFeed, check_steps, prepare, training_feed
-from kilter.engine.loop import evaluate_feed, testing
+from kilter.engine.loop import Chunk, evaluate_feed, testing
 from kilter.engine.program import owners, shelf, take
+from kilter.progress import QUICK, Verbose, shown
 
 # How many bytes of predictions are made on the device before they go to the host.
 _OUTPUT_BYTES = 1 << 28
@@ -38,11 +39,13 @@ def evaluate(
     sample_weight: Any = None,
     batch_size: int = 256,
     steps: int | None = None,
+    verbose: Verbose = "auto",
 ) -> dict[str, float]:
     """Loss and metrics of a compiled model by name, as ``model.evaluate(..., return_dict=True)``.
 
     ``x`` may be an iterable of batches ``(x, y)`` or ``(x, y, sample_weight)``, too, or a generator of them.
     ``steps``: the first so many batches are used, None for all.
+    ``verbose``: as of :func:`kilter.fit`; by default a call shows what it does if it takes long.
     Metrics are exact means over the rows, also when the last batch is smaller. Neither weights nor
     batch-normalisation statistics change. Raises :class:`~kilter.errors.DataError` for data that do not fit.
     """
@@ -51,14 +54,29 @@ def evaluate(
     order = Order(batch_size, shuffle=False, seed=0)
     feed = training_feed(x, y, sample_weight, None, order, steps=steps, once=True)
     prepare(model, feed, training=False)
-    return evaluate_feed(model, testing(model), feed)
+    with shown(verbose, after=QUICK) as progress:
+        progress.stage("Evaluating")
+
+        def between(chunk: Chunk) -> State:
+            progress.stage("Evaluating: batch", chunk.last + 1, feed.steps or 0)
+            return chunk.state
+
+        return evaluate_feed(model, testing(model), feed, between)
 
 
-def predict(model: keras.Model, x: Any, *, batch_size: int = 256, steps: int | None = None) -> Any:
+def predict(
+    model: keras.Model,
+    x: Any,
+    *,
+    batch_size: int = 256,
+    steps: int | None = None,
+    verbose: Verbose = "auto",
+) -> Any:
     """The model's outputs in inference mode as NumPy arrays, rows first, in the structure the model returns.
 
     ``x`` may be an iterable of batches, too, of whose parts only the first is used. ``steps``: the first so
-    many batches are used, None for all. The model need not be compiled. Raises
+    many batches are used, None for all. The model need not be compiled. ``verbose``: as of
+    :func:`kilter.fit`; by default a call shows what it does if it takes long. Raises
     :class:`~kilter.errors.DataError` for inputs that do not fit.
     """
     check_batch_size(batch_size)
@@ -74,7 +92,13 @@ def predict(model: keras.Model, x: Any, *, batch_size: int = 256, steps: int | N
     )
     with fitting(model, (example,)):
         rows = max(1, _OUTPUT_BYTES * size // max(_output_bytes(model, variables, example, size), 1))
-    parts = [part for block in feed.blocks(0) for part in _predict_block(model, variables, block, rows)]
+    parts: list[Any] = []
+    with shown(verbose, after=QUICK) as progress:
+        progress.stage("Predicting")
+        for block in feed.blocks(0):
+            for part in _predict_block(model, variables, block, rows):
+                parts.append(part)
+                progress.stage("Predicting: part", len(parts))
     return jax.tree.map(lambda *arrays: np.concatenate(arrays), *parts)
 
 

@@ -19,29 +19,33 @@ from kilter.pretrain.autoencoding import autoencoder
 from kilter.pretrain.chain import without_top
 from kilter.pretrain.records import Pretrained
 from kilter.pretrain.supervising import auxiliary
+from kilter.progress import Verbose, shown
 from kilter.recipe import ConstantSection, PretrainSection, Recipe
 from kilter.runs.augmentation import make_augmentation
 from kilter.runs.build import make_optimizer
 from kilter.runs.models import make_model
+from kilter.words import printable
 
 # What of [train] is about labels, or about the weights of a model that is then used as it stands.
 _NOT_FOR_PRETRAINING = ("class_weight", "ema", "swa", "evaluate_training")
 
 
 def pretrain(
-    recipe: Recipe, *, callbacks: Sequence[keras.callbacks.Callback] = (), verbose: str | int = "auto"
+    recipe: Recipe, *, callbacks: Sequence[keras.callbacks.Callback] = (), verbose: Verbose = "auto"
 ) -> Pretrained:
     """Pretrain what ``recipe`` describes. Labels are not looked at, but for the task "pairs".
 
     Raises the :class:`~kilter.errors.KilterError` that says what does not fit, before anything is trained.
     """
     section = _checked(recipe)
-    train, validation = _parts(recipe)
+    with shown(verbose) as progress:
+        progress.stage(f"Reading {printable(recipe.data.source)}")
+        train, validation = _parts(recipe)
     # A model is made for classes; there is one here, and the output is taken off again.
     unlabelled = replace(train, y=None, task="classification", classes=("row",))
     encoder = without_top(make_model(recipe, unlabelled), section.drop)
     if section.task == "gan":
-        return _gan(recipe, encoder, train.x, callbacks)
+        return _gan(recipe, encoder, train.x, callbacks, verbose)
     measure = "error" if section.task in ("autoencoder", "masked-patch") else "accuracy"
     options: dict[str, Any] = section.options() | {
         "epochs": recipe.train.epochs,
@@ -63,7 +67,11 @@ def pretrain(
 
 
 def _gan(
-    recipe: Recipe, encoder: keras.Model, x: np.ndarray, callbacks: Sequence[keras.callbacks.Callback]
+    recipe: Recipe,
+    encoder: keras.Model,
+    x: np.ndarray,
+    callbacks: Sequence[keras.callbacks.Callback],
+    verbose: Verbose,
 ) -> Pretrained:
     """The encoder as the lower layers of a discriminator, whose optimiser is the recipe's.
 
@@ -77,6 +85,7 @@ def _gan(
         batch_size=recipe.train.batch_size,
         callbacks=callbacks,
         seed=recipe.seed,
+        verbose=verbose,
     )
 
 

@@ -26,6 +26,7 @@ from kilter.engine.found_rate import FoundRate
 from kilter.engine.purpose import Objective, objective_for
 from kilter.engine.scheduling import check_schedule
 from kilter.errors import DataError, ModelError, RecipeError
+from kilter.progress import SILENT, Progress
 from kilter.recipe import FileSection, Recipe, ReuseSection
 from kilter.runs.augmentation import make_augmentation
 from kilter.runs.models import make_model
@@ -36,7 +37,7 @@ from kilter.runs.watch import Watch, direction_of
 from kilter.schedules import Performance, Schedule
 from kilter.transfer.sources import checksum
 from kilter.transfer.stages import Phase
-from kilter.words import first_line
+from kilter.words import first_line, printable
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,7 +84,7 @@ class Prepared:
         return {name: part for name, part in named.items() if part is not None}
 
 
-def prepare(recipe: Recipe) -> Prepared:
+def prepare(recipe: Recipe, progress: Progress = SILENT) -> Prepared:
     """Read the data, make and compile the model, and check that they fit each other and the recipe.
 
     What the recipe leaves to be measured ("auto") is measured last, on the training part.
@@ -97,6 +98,7 @@ def prepare(recipe: Recipe) -> Prepared:
             remedy="use kilter pretrain, or leave the section out",
         )
     recipe = with_absolute_paths(recipe)
+    progress.stage(f"Reading {printable(recipe.data.source)}")
     source = load(
         recipe.data.source,
         target=recipe.data.target,
@@ -107,6 +109,7 @@ def prepare(recipe: Recipe) -> Prepared:
     seed = recipe.seed if recipe.data.split_seed is None else recipe.data.split_seed
     parts = split(source, validation=recipe.data.validation, test=recipe.data.test, seed=seed)
     _check_batch_size(recipe, parts.train)
+    progress.stage("Building the model")
     model = make_model(recipe, parts.train)
     objective = objective_for(model, parts.train, recipe.regularize.label_smoothing)
     watch = _watch(recipe, objective, validated=parts.validation is not None)
@@ -116,7 +119,7 @@ def prepare(recipe: Recipe) -> Prepared:
     prepared = Prepared(recipe, source, parts, model, objective, watch, weights)
     _check_augmentation(prepared)
     check_schedule(model, prepared.schedule(), validated=parts.validation is not None)
-    prepared = _tuned(prepared)
+    prepared = _tuned(prepared, progress)
     tuned = prepared.recipe
     phases = make_phases(tuned, model, lambda rate: make_optimizer(tuned, rate))
     return replace(prepared, phases=phases)
@@ -176,10 +179,10 @@ def _check_augmentation(prepared: Prepared) -> None:
         check_augmentation(prepared.model, augmentation, collect(train.x[:1], train.y[:1]).data)  # type: ignore[index]
 
 
-def _tuned(prepared: Prepared) -> Prepared:
+def _tuned(prepared: Prepared, progress: Progress) -> Prepared:
     """With numbers for what the recipe left to be measured, and compiled anew: as its replay will be."""
     model, train = prepared.model, prepared.parts.train
-    tuned = tune(prepared.recipe, model, train, prepared.class_weight)
+    tuned = tune(prepared.recipe, model, train, prepared.class_weight, progress)
     if tuned.rate is None and tuned.clip is None:
         return prepared
     prepared.recompile(make_optimizer(tuned.recipe))

@@ -28,6 +28,7 @@ from kilter.engine.history import History
 from kilter.engine.inference import evaluate, predict
 from kilter.errors import RunError
 from kilter.nn.zeros import l1_zeros
+from kilter.progress import Verbose, shown
 from kilter.recipe import Recipe, dump_recipe, load_recipe
 from kilter.runs import checkpoints
 from kilter.runs.build import Prepared, prepare
@@ -71,7 +72,7 @@ def train(
     *,
     parent: Path | str = Path("runs"),
     callbacks: Sequence[keras.callbacks.Callback] = (),
-    verbose: str | int = "auto",
+    verbose: Verbose = "auto",
 ) -> TrainResult:
     """Train what `recipe` describes, and keep all of it in a new run directory below `parent`.
 
@@ -79,7 +80,8 @@ def train(
     :class:`~kilter.errors.KilterError` then leaves no directory behind. Ctrl-C raises :class:`Interrupted`
     after the best weights are saved.
     """
-    prepared = prepare(recipe)
+    with shown(verbose) as progress:
+        prepared = prepare(recipe, progress)
     text = dump_recipe(prepared.recipe)
     with create_run(Path(parent), recipe.name, recipe_text=text) as run:
         run.write_environment(describe_environment(device=device_name(), seed=recipe.seed))
@@ -92,7 +94,7 @@ def train(
 
 
 def resume(
-    path: Path | str, *, callbacks: Sequence[keras.callbacks.Callback] = (), verbose: str | int = "auto"
+    path: Path | str, *, callbacks: Sequence[keras.callbacks.Callback] = (), verbose: Verbose = "auto"
 ) -> TrainResult:
     """Go on with a run that was interrupted or killed, from its newest checkpoint: the same bits as without.
 
@@ -109,7 +111,8 @@ def resume(
                 received="one that is finished",
                 remedy="for a longer run, train its recipe.toml anew with a higher train.epochs",
             )
-        prepared = prepare(load_recipe(path / RECIPE))
+        with shown(verbose) as progress:
+            prepared = prepare(load_recipe(path / RECIPE), progress)
         _check_same_data(prepared, records.data)
         recorder = _recorder_from_checkpoint(prepared, run)
         return _run(prepared, run, recorder, callbacks, verbose)
@@ -127,7 +130,7 @@ def _run(
     run: Run,
     recorder: Recorder,
     callbacks: Sequence[keras.callbacks.Callback],
-    verbose: str | int,
+    verbose: Verbose,
 ) -> TrainResult:
     """Train what is left to train, then judge the best weights; however it ends, result.json says so."""
     recorder.set_model(prepared.model)
@@ -153,7 +156,7 @@ def _run(
 
 
 def _fit(
-    prepared: Prepared, recorder: Recorder, callbacks: Sequence[keras.callbacks.Callback], verbose: str | int
+    prepared: Prepared, recorder: Recorder, callbacks: Sequence[keras.callbacks.Callback], verbose: Verbose
 ) -> History:
     """Train from the epoch after the last one seen; nothing where a resumed run had come to its end."""
     options, parts, watch = prepared.recipe.train, prepared.parts, recorder.watch
@@ -216,7 +219,7 @@ def _evaluations(prepared: Prepared) -> dict[str, Evaluation]:
     """The model as it is now, on validation and test data."""
     found = {}
     for name, part in prepared.evaluated_parts().items():
-        metrics = evaluate(prepared.model, part.x, part.y, batch_size=_PREDICTION_BATCH)
+        metrics = evaluate(prepared.model, part.x, part.y, batch_size=_PREDICTION_BATCH, verbose=0)
         found[name] = Evaluation(len(part), metrics, _confusion(prepared, part))
     return found
 
@@ -225,7 +228,7 @@ def _confusion(prepared: Prepared, part: Dataset) -> tuple[tuple[int, ...], ...]
     """How often each class (row) was taken for each class (column); () for regression."""
     if prepared.objective.task == "regression" or part.y is None:
         return ()
-    outputs = predict(prepared.model, part.x, batch_size=_PREDICTION_BATCH)
+    outputs = predict(prepared.model, part.x, batch_size=_PREDICTION_BATCH, verbose=0)
     counts = np.zeros((part.outputs, part.outputs), dtype=np.int64)
     np.add.at(counts, (part.y, prepared.objective.classes_of(outputs)), 1)
     return tuple(tuple(int(count) for count in row) for row in counts)

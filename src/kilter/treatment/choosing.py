@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import islice
+from itertools import count, islice
 from pathlib import Path
 from typing import Final
 
+from kilter.progress import SILENT, Progress
 from kilter.records import Diagnosis, Finding
 from kilter.treatment.bench import Bench
 from kilter.treatment.comparison import Candidate, Comparison, PairedRun, judge
@@ -56,7 +57,7 @@ class Search:
 
     ``seed`` is that of the search alone: the proof draws others, so that it knows nothing of the choice.
     ``thorough``: a second search, of what the first did not suffice for. ``full``: seconds that the full
-    training takes, roughly, of a patient like the first.
+    training takes, roughly, of a patient like the first. ``planned``: trials at most before further changes.
     """
 
     scoring: Scoring
@@ -66,12 +67,17 @@ class Search:
     seconds: float
     thorough: bool = False
     full: float = 0.0
+    planned: int = 0
+    progress: Progress = SILENT
     began: tuple[float, float] = field(default_factory=_clocks)
     tried: list[Trial] = field(default_factory=list)
     benches: dict[Patient, tuple[Bench, PairedRun]] = field(default_factory=dict)
 
     def run(self, patient: Patient, outcome: str = "tried") -> float:
         """The score of a short training of ``patient``."""
+        number = len(self.tried) + 1
+        total = self.planned if number <= self.planned else 0
+        self.progress.stage("Trial", number, total, detail=" + ".join(_remedies(patient)), at_most=True)
         bench = self.bench(patient)
         run = bench.run(self.seed, self.epochs)
         self.benches[patient] = bench, run
@@ -106,12 +112,13 @@ class Choice:
 
 @dataclass(frozen=True, eq=False)
 class Means:
-    """What a treatment has: remedies, a measure, a share of the training's time, and a seed."""
+    """What a treatment has: remedies, a measure, a share of the training's time, a seed, and a listener."""
 
     cabinet: Cabinet
     scoring: Scoring
     budget: float
     seed: int
+    progress: Progress = SILENT
 
 
 def fewest(patient: Patient, diagnosis: Diagnosis, means: Means) -> Choice:
@@ -134,11 +141,14 @@ def _searched(
     thorough: bool = False,
 ) -> Choice:
     """The smallest of the growing sets of ``remedies`` that suffices; of further ones where none applies."""
+    means.progress.stage("Treating: preparing the remedies")
     sets = cumulative(begin, remedies, means.cabinet)
     sets = sets or list(islice(further(begin, diagnosis, means.cabinet), 1))
     if not sets:
         return Choice(begin, math.nan, None)
+    means.progress.stage("Treating: compiling, and timing an epoch")
     search = _search(sets[-1], means)
+    search.planned, search.progress = len(sets), means.progress
     if thorough:
         search.epochs = min(search.epochs * _LONGER, begin.options.epochs)
         search.thorough = True
@@ -174,7 +184,9 @@ def proven(
         known = before.proof.baseline.runs
     level = LEVEL if before is None else LEVEL / 2
     bench = search.bench(chosen)
-    proof = prove(search.bench(came), bench, search.epochs, seeds, known=known, level=level)
+    proof = prove(
+        search.bench(came), bench, search.epochs, seeds, known=known, level=level, progress=search.progress
+    )
     runs = [one.runs[0] for one in proof.candidates]
     first = Trial((), runs[0].score, runs[0].seconds, _AS_IT_CAME)
     told = _told(search.tried, chosen, runs[1])
@@ -189,6 +201,7 @@ def prove(
     *,
     known: Sequence[PairedRun] = (),
     level: float = LEVEL,
+    progress: Progress = SILENT,
 ) -> Comparison:
     """Train both with each of the seeds, and judge by the exact sign-flip test on the pairs.
 
@@ -206,8 +219,10 @@ def prove(
     for pairs, shared in looks:
         wanted = range(seeds[0] + len(runs[0]), seeds[0] + pairs)
         ready = known[len(runs[0]) : pairs]
-        runs[0] += [*ready, *baseline.runs(wanted[len(ready) :], epochs)]
-        runs[1] += chosen.runs(wanted, epochs)
+        name = "Proof: training" if not runs[0] else "Proof with more pairs: training"
+        begin = _counted(progress, name, len(wanted[len(ready) :]) + len(wanted))
+        runs[0] += [*ready, *baseline.runs(wanted[len(ready) :], epochs, begin)]
+        runs[1] += chosen.runs(wanted, epochs, begin)
         candidates = [
             Candidate(name, tuple(some)) for name, some in zip((_AS_IT_CAME, "treated"), runs, strict=True)
         ]
@@ -215,6 +230,12 @@ def prove(
         if judged.differences[0].verdict != "no evidence" or not _promising(runs, baseline.scoring):
             break
     return judged
+
+
+def _counted(progress: Progress, name: str, total: int) -> Callable[[], None]:
+    """To be called as each of ``total`` trainings begins."""
+    numbers = count(1)
+    return lambda: progress.stage(name, next(numbers), total)
 
 
 def _promising(runs: Sequence[Sequence[PairedRun]], scoring: Scoring) -> bool:
@@ -238,8 +259,8 @@ def _search(patient: Patient, means: Means) -> Search:
         least = _LEAST_STEPS * patient.options.batch_size
         rows = min(rows, max(least, int(rows * allowed / seconds)))
     least = math.ceil(_TRIAL_STEPS / patient.steps_per_epoch) if rows == patient.rows else 1
-    count = min(epochs, max(least, int(allowed / seconds)))
-    search = Search(scoring, count, rows, seed, for_all, full=epochs * seconds)
+    short = min(epochs, max(least, int(allowed / seconds)))
+    search = Search(scoring, short, rows, seed, for_all, full=epochs * seconds)
     if rows == patient.rows:
         search.benches[patient] = bench, PairedRun(seed, math.nan, None, seconds, (), "")
     return search

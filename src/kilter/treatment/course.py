@@ -16,10 +16,12 @@ from kilter import backend  # noqa: F401  (chooses JAX before Keras loads)
 import keras
 
 from kilter.engine.bridge import State, pull, push
+from kilter.engine.epochs import EpochStages
 from kilter.engine.fit import fit
 from kilter.engine.history import History
 from kilter.errors import KilterError
 from kilter.health.diagnosing import diagnose
+from kilter.progress import SILENT, Progress
 from kilter.records import Diagnosis, Finding, ranked
 from kilter.treatment.choosing import IN_FULL, Choice, Means, Search, fewest, further_changes, persist, proven
 from kilter.treatment.patient import Patient
@@ -167,7 +169,7 @@ class Course:
         return self.scoring.sign * trained.score if math.isfinite(trained.score) else -math.inf
 
     def _train(self, patient: Patient) -> Trained:
-        return train_in_full(patient, self.scoring)
+        return train_in_full(patient, self.scoring, self.means.progress)
 
 
 def _told(trained: Trained) -> Trial:
@@ -176,7 +178,7 @@ def _told(trained: Trained) -> Trial:
     return Trial(remedies, trained.score, sum(epochs) / max(len(epochs), 1), IN_FULL)
 
 
-def train_in_full(patient: Patient, scoring: Scoring) -> Trained:
+def train_in_full(patient: Patient, scoring: Scoring, progress: Progress = SILENT) -> Trained:
     """A copy of the patient's model, trained; where that takes few steps, in the program of the trials.
 
     That program has whole batches alone: of rows that are shuffled, an epoch of many leaves out as many as do
@@ -195,6 +197,8 @@ def train_in_full(patient: Patient, scoring: Scoring) -> Trained:
     )
     patient = replace(patient, options=options)
     model = patient.double().model if few else patient.copy()
+    told = patient.fit_options()
+    told["callbacks"].append(EpochStages(progress, "Full training: epoch"))
     began = time.perf_counter()
     try:
         with patient.for_trials() if few else nullcontext():
@@ -203,7 +207,7 @@ def train_in_full(patient: Patient, scoring: Scoring) -> Trained:
                 trained,
                 patient.x,
                 patient.y,
-                **patient.fit_options(),
+                **told,
                 most_batches=options.most_batches,
                 validation_batch_size=whole_batches(len(keras.tree.flatten(patient.x_val)[0])),
                 seed=patient.seed,
@@ -224,6 +228,7 @@ def _diagnosed_again(
         patient.x,
         patient.y,
         validation_data=patient.validation,
+        verbose=0,
         batch_size=patient.options.batch_size,
         shuffle=patient.options.shuffle,
         steps=0,

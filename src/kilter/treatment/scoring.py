@@ -114,9 +114,9 @@ class Scoring:
         """The score of ``model`` on the patient's validation rows; NaN where an output is not finite."""
         if self.measure == "val_loss":
             size = whole_batches(len(keras.tree.flatten(patient.x_val)[0]))
-            return evaluate(model, patient.x_val, patient.y_val, batch_size=size)["loss"]
+            return evaluate(model, patient.x_val, patient.y_val, batch_size=size, verbose=0)["loss"]
         size = whole_batches(len(patient.y_val))
-        outputs = np.asarray(predict(model, patient.x_val, batch_size=size), dtype=np.float64)
+        outputs = np.asarray(predict(model, patient.x_val, batch_size=size, verbose=0), dtype=np.float64)
         outputs = outputs.reshape(len(outputs), -1)
         if not np.isfinite(outputs).all():
             return math.nan
