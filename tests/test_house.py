@@ -21,6 +21,8 @@ FLOORS = {
     "errors": 0,
     "records": 0,
     "words": 0,
+    "layout": 0.25,  # above the words that it lays out
+    "progress": 0.5,  # above the errors, words and layout that it uses
     "haste": 0,
     "toml": 0,
     "home": 0,

@@ -16,7 +16,8 @@ class Ended:
 
     code: int
     out: str
-    err: str
+    err: str  # without the progress
+    progress: tuple[str, ...]
 
 
 @pytest.fixture(scope="session")
@@ -27,7 +28,10 @@ def kilter():
         result = CliRunner().invoke(app, [str(word) for word in words])
         if result.exception is not None and not isinstance(result.exception, SystemExit):
             raise result.exception
-        return Ended(result.exit_code, result.stdout, result.stderr)
+        lines = result.stderr.splitlines(keepends=True)
+        progress = tuple(line.rstrip("\n") for line in lines if line.endswith("...\n"))
+        err = "".join(line for line in lines if not line.endswith("...\n"))
+        return Ended(result.exit_code, result.stdout, err, progress)
 
     return call
 

@@ -40,7 +40,7 @@ def asked(monkeypatch, tmp_path):
     """The comparison replaced by one that notes what it was asked for, and gives two runs of each."""
     calls = []
 
-    def compare(recipes, *, progress, **options):
+    def compare(recipes, *, progress, verbose, **options):
         calls.append((recipes, options))
         runs = [
             tuple(PairedRun(seed, number + seed / 8, 0, 2.0, ({"val_accuracy": 0.5},), "") for seed in (0, 1))

@@ -1,5 +1,6 @@
 """Help is quick and loads nothing heavy; every command is in the docs."""
 
+import json
 import re
 import resource
 import subprocess
@@ -50,7 +51,63 @@ finally:
         ended = subprocess.run(
             [sys.executable, "-c", code, *words], check=True, capture_output=True, text=True
         )
-        assert ended.stderr.strip() == "[]"
+        assert ended.stderr.splitlines()[-1] == "[]"
+
+
+SLOW = {
+    "train": ["digits"],
+    "transfer": ["model.keras", "digits"],
+    "find-lr": ["digits"],
+    "diagnose": ["digits"],
+    "treat": ["digits"],
+    "schedule": ["digits"],
+    "resume": ["runs/x"],
+    "evaluate": ["runs/x"],
+    "predict": ["runs/x", "digits"],
+    "fold-bn": ["runs/x", "--check", "digits", "--out", "x.keras"],
+    "pretrain": ["digits"],
+    "compare": ["a.toml", "b.toml"],
+    "sweep": ["digits", "--vary", "seed=[1]"],
+    "report": ["runs/x"],
+    "data": ["digits"],
+}
+FIRST_LINES = """
+import json, sys
+from kilter.cli.main import app
+
+class Loading(BaseException):
+    pass
+
+class Refuse:
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] in HEAVY:
+            raise Loading
+
+sys.meta_path.insert(0, Refuse())
+for command, words in json.loads(sys.argv[1]).items():
+    for extra in ([], ["--quiet"]):
+        print(f"{command} {extra}:", file=sys.stderr, end=" ")
+        try:
+            app([command, *words, *extra], standalone_mode=False)
+        except (Loading, Exception) as stopped:
+            print(type(stopped).__name__, file=sys.stderr)
+"""
+
+
+def test_the_first_line_comes_before_anything_heavy_is_loaded(kilter):
+    commands = set(re.findall(r"^  ([\w-]+) ", kilter("--help").out.partition("Commands:")[2], re.MULTILINE))
+    assert set(SLOW) == commands - {"runs"}
+    code = f"HEAVY = {HEAVY - {'pydantic'}!r}\n{FIRST_LINES}"  # typer itself loads pydantic
+    ended = subprocess.run(
+        [sys.executable, "-c", code, json.dumps(SLOW)], check=True, capture_output=True, text=True
+    )
+    for command in SLOW:
+        said = ended.stderr.partition(f"{command} []: ")[2].splitlines()
+        assert said[0].endswith("..."), (command, said[:3])
+        assert said[1] == "Loading", (command, said[:3])
+        if command != "report":
+            quiet = ended.stderr.partition(f"{command} ['--quiet']: ")[2].splitlines()
+            assert quiet[0] == "Loading", (command, quiet[:3])
 
 
 def test_version(kilter):

@@ -10,8 +10,9 @@ from typing import Any
 
 import typer
 
-from kilter.cli.words import number, printable, table
+from kilter.cli.output import say, say_table
 from kilter.errors import OptionError
+from kilter.progress import Display
 from kilter.recipe import Recipe, load_recipe, with_overrides
 from kilter.recipe.defaults import run_name
 from kilter.report import write_comparison
@@ -19,35 +20,48 @@ from kilter.treatment.compare import Progress
 from kilter.treatment.compare import compare as compare_recipes
 from kilter.treatment.comparison import Comparison
 from kilter.treatment.words import verdicts
-from kilter.words import duration
+from kilter.words import duration, number, printable
 
 
 def compare(
-    sources: Sequence[Path], settings: Sequence[str], options: Mapping[str, Any], *, as_json: bool
+    sources: Sequence[Path],
+    settings: Sequence[str],
+    options: Mapping[str, Any],
+    *,
+    as_json: bool,
+    progress: Display,
 ) -> None:
     """Compare the recipes in files and folders, the first one being the baseline.
 
     ``options`` are those of :func:`kilter.compare`. With ``as_json`` progress goes to stderr.
     """
-    compare_candidates(recipes_from(sources, settings), options, as_json=as_json)
+    compare_candidates(recipes_from(sources, settings), options, as_json=as_json, progress=progress)
 
 
-def compare_candidates(recipes: Mapping[str, Recipe], options: Mapping[str, Any], *, as_json: bool) -> None:
+def compare_candidates(
+    recipes: Mapping[str, Recipe], options: Mapping[str, Any], *, as_json: bool, progress: Display
+) -> None:
     """Compare recipes by name, the baseline first; print the table and the verdicts, write the page."""
-    _say(f"{len(recipes)} recipes: {', '.join(recipes)}", err=as_json)
+    progress.print(printable(f"{len(recipes)} recipes: {', '.join(recipes)}"))
     with warnings.catch_warnings():
         # A plain line before the first run, such as that so few pairs cannot prove anything.
         warnings.simplefilter("always", UserWarning)
-        warnings.showwarning = lambda message, *_, **__: _say(str(message), err=as_json)
-        comparison = compare_recipes(recipes, **options, progress=lambda told: _say(_line(told), err=as_json))
+        warnings.showwarning = lambda message, *_, **__: progress.print(printable(str(message)))
+        comparison = compare_recipes(
+            recipes, **options, progress=lambda told: progress.print(printable(_line(told))), verbose=progress
+        )
+    progress.close()
     page = write_comparison(comparison)
     if as_json:
         typer.echo(comparison.to_json())
         return
-    for line in ["", *table_lines(comparison), "", *verdicts(comparison)]:
-        _say(line)
-    _say(f"runs: {comparison.path}")
-    _say(f"report: {page}")
+    say()
+    say_comparison(comparison)
+    say()
+    for sentence in verdicts(comparison):
+        say(sentence)
+    say(f"runs: {comparison.path}")
+    say(f"report: {page}")
 
 
 def recipes_from(sources: Sequence[Path], settings: Sequence[str]) -> dict[str, Recipe]:
@@ -71,8 +85,8 @@ def recipes_from(sources: Sequence[Path], settings: Sequence[str]) -> dict[str, 
     return named
 
 
-def table_lines(comparison: Comparison) -> list[str]:
-    """The table of a comparison: a line for each candidate."""
+def say_comparison(comparison: Comparison) -> None:
+    """Print the table of a comparison: a row for each candidate."""
     headings = ("candidate", comparison.metric, "lowest", "highest", "time", "better by", "p", "verdict")
     rows = [
         (
@@ -85,7 +99,7 @@ def table_lines(comparison: Comparison) -> list[str]:
         )
         for row in comparison.table()
     ]
-    return table(headings, rows, right=(1, 2, 3, 4, 5, 6))
+    say_table(headings, rows, right=(1, 2, 3, 4, 5, 6))
 
 
 def _files(source: Path) -> list[Path]:
@@ -103,14 +117,10 @@ def _files(source: Path) -> list[Path]:
 
 def _line(told: Progress) -> str:
     score = "diverged" if told.run.diverged else f"{told.metric} {number(told.run.score)}"
-    left = f"  about {duration(told.seconds_left)} left" if told.done < told.total else ""
+    left = "" if told.seconds_left is None else f"  about {duration(told.seconds_left)} left"
     run = f"run {told.done}/{told.total}  {told.name}  seed {told.run.seed}"
     return f"{run}  {score}  {duration(told.run.seconds)}{left}"
 
 
 def _number(value: float | None) -> str:
     return "" if value is None else number(value)
-
-
-def _say(line: str, *, err: bool = False) -> None:
-    typer.echo(printable(line), err=err)

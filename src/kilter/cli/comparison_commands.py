@@ -7,7 +7,8 @@ from typing import Annotated
 
 import typer
 
-from kilter.cli.options import AllowCode
+from kilter.cli.options import AllowCode, Quiet
+from kilter.cli.progress import opened
 
 Settings = Annotated[
     list[str] | None,
@@ -43,21 +44,23 @@ def compare(
     workers: Workers = None,
     allow_code: AllowCode = False,
     as_json: AsJson = False,
+    quiet: Quiet = False,
 ) -> None:
     """Compare recipes on paired seeds.
 
     Each is trained with the same seeds on the same rows; exact tests say which differences are proven."""
-    from kilter.cli import comparing
+    with opened("Reading recipes", quiet=quiet, as_json=as_json) as progress:
+        from kilter.cli import comparing
 
-    options = {
-        "pairs": pairs,
-        "metric": metric,
-        "seed": seed,
-        "out": out,
-        "workers": workers,
-        "allow_code": allow_code,
-    }
-    comparing.compare(recipes, settings or [], options, as_json=as_json)
+        options = {
+            "pairs": pairs,
+            "metric": metric,
+            "seed": seed,
+            "out": out,
+            "workers": workers,
+            "allow_code": allow_code,
+        }
+        comparing.compare(recipes, settings or [], options, as_json=as_json, progress=progress)
 
 
 def sweep(
@@ -76,18 +79,20 @@ def sweep(
     workers: Workers = None,
     allow_code: AllowCode = False,
     as_json: AsJson = False,
+    quiet: Quiet = False,
 ) -> None:
     """Try values of a recipe's keys on paired seeds.
 
     Every combination is compared with the recipe as it is; exact tests say which gains are proven."""
-    from kilter.cli import sweeping
+    with opened("Reading recipes", quiet=quiet, as_json=as_json) as progress:
+        from kilter.cli import sweeping
 
-    options = {
-        "pairs": pairs,
-        "metric": metric,
-        "seed": seed,
-        "out": out,
-        "workers": workers,
-        "allow_code": allow_code,
-    }
-    sweeping.sweep(source, ranges, settings or [], options, as_json=as_json)
+        options = {
+            "pairs": pairs,
+            "metric": metric,
+            "seed": seed,
+            "out": out,
+            "workers": workers,
+            "allow_code": allow_code,
+        }
+        sweeping.sweep(source, ranges, settings or [], options, as_json=as_json, progress=progress)

@@ -8,14 +8,16 @@ from pathlib import Path
 from typing import Final
 
 import typer
-from rich.console import Console
 
-from kilter.cli.findings import explained, findings_table, verdict
+from kilter.cli.findings import say_findings, verdict
+from kilter.cli.output import say
 from kilter.cli.trained import compiled_with_data
 from kilter.cli.training import recipe_from, without_search
 from kilter.health.diagnosing import diagnose as find
+from kilter.progress import Display
 from kilter.records import Diagnosis
 from kilter.runs.build import prepare
+from kilter.words import printable
 
 SEVERE: Final = 1  # the exit code where something severe was found
 
@@ -29,15 +31,17 @@ def diagnose(
     steps: int,
     allow_code: bool,
     as_json: bool,
+    progress: Display,
 ) -> None:
     """Look for faults in a recipe, or in the compiled ``model`` with the data ``source``, and tell them.
 
     Ends with exit code 1 where something severe is found.
     """
     if model is None:
-        diagnosis = _of_recipe(source, settings, target, steps, allow_code)
+        diagnosis = _of_recipe(source, settings, target, steps, allow_code, progress)
     else:
-        diagnosis = _of_model(model, source, settings, target, steps, allow_code)
+        diagnosis = _of_model(model, source, settings, target, steps, allow_code, progress)
+    progress.close()
     if as_json:
         typer.echo(json.dumps(diagnosis.to_json(), indent=2, ensure_ascii=False, allow_nan=False))
     else:
@@ -47,11 +51,17 @@ def diagnose(
 
 
 def _of_recipe(
-    source: str, settings: Sequence[str], target: str | None, steps: int, allow_code: bool
+    source: str,
+    settings: Sequence[str],
+    target: str | None,
+    steps: int,
+    allow_code: bool,
+    progress: Display,
 ) -> Diagnosis:
     options = {} if target is None else {"data.target": target}
     # A search for the rate needs a network that trains, which is what is in question.
-    prepared = prepare(without_search(recipe_from(source, settings, options)), allow_code=allow_code)
+    recipe = without_search(recipe_from(source, settings, options))
+    prepared = prepare(recipe, allow_code=allow_code, progress=progress)
     train, validation = prepared.parts.train, prepared.parts.validation
     return find(
         prepared.model,
@@ -61,19 +71,25 @@ def _of_recipe(
         batch_size=prepared.recipe.train.batch_size,
         steps=steps,
         seed=prepared.recipe.seed,
+        verbose=progress,
     )
 
 
 def _of_model(
-    path: Path, source: str, settings: Sequence[str], target: str | None, steps: int, allow_code: bool
+    path: Path,
+    source: str,
+    settings: Sequence[str],
+    target: str | None,
+    steps: int,
+    allow_code: bool,
+    progress: Display,
 ) -> Diagnosis:
+    progress.stage(f"Reading {printable(source)}")
     model, data = compiled_with_data(path, source, settings, target=target, allow_code=allow_code)
-    return find(model, data.train.x, data.train.y, steps=steps)
+    return find(model, data.train.x, data.train.y, steps=steps, verbose=progress)
 
 
 def _show(diagnosis: Diagnosis) -> None:
     if diagnosis.findings:
-        Console().print(findings_table(diagnosis.findings))
-        for paragraph in explained(diagnosis.findings):
-            typer.echo(paragraph)
-    typer.echo(verdict(diagnosis))
+        say_findings(diagnosis.findings)
+    say(verdict(diagnosis))

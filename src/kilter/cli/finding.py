@@ -7,28 +7,36 @@ from pathlib import Path
 from typing import Final
 
 import numpy as np
-import typer
 
-from kilter.cli.output import check_out
+from kilter.cli.output import check_out, say, say_table
 from kilter.cli.training import recipe_from, without_search
-from kilter.cli.words import number, table
 from kilter.engine.find_lr import find_lr
 from kilter.engine.found_rate import FoundRate
+from kilter.progress import Display
 from kilter.runs.atomic import write_text
 from kilter.runs.build import prepare
 from kilter.runs.records import to_json
+from kilter.words import number
 
 KINDS: Final = (".html", ".json")
 
 
-def find(source: str, settings: Sequence[str], seeds: int, out: Path | None, *, allow_code: bool) -> None:
+def find(
+    source: str,
+    settings: Sequence[str],
+    seeds: int,
+    out: Path | None,
+    *,
+    allow_code: bool,
+    progress: Display,
+) -> None:
     """Search with the recipe's model, optimiser, batches and seed; print the suggestion, write the curve."""
     if out is not None:
         check_out(out, KINDS)
     recipe = recipe_from(source, settings, {})
     optimizer = recipe.optimizer
     # This is the search that "auto" asks for: any rate will do before it.
-    prepared = prepare(without_search(recipe), allow_code=allow_code)
+    prepared = prepare(without_search(recipe), allow_code=allow_code, progress=progress)
     train, options = prepared.parts.train, prepared.recipe.train
     found = find_lr(
         prepared.model,
@@ -38,13 +46,15 @@ def find(source: str, settings: Sequence[str], seeds: int, out: Path | None, *, 
         seed=recipe.seed,
         seeds=seeds,
         class_weight=prepared.class_weight,
+        verbose=progress,
     )
+    progress.close()
     _show(found)
-    typer.echo(f"learning rate for {optimizer.name}, batches of {options.batch_size}: {found.suggestion:.3g}")
+    say(f"learning rate for {optimizer.name}, batches of {options.batch_size}: {found.suggestion:.3g}")
     if out is not None:
         content = to_json(found.to_dict()) if out.suffix == ".json" else found.plot().to_html()
         write_text(out, content)
-        typer.echo(f"curve: {out}")
+        say(f"curve: {out}")
 
 
 def _show(found: FoundRate) -> None:
@@ -58,5 +68,4 @@ def _show(found: FoundRate) -> None:
         (f"{rate:.2g}", number(float(np.interp(np.log10(rate), np.log10(found.lrs), found.smoothed))), note)
         for rate, note in sorted(notes.items())
     ]
-    for shown in table(("rate", "smoothed loss", ""), rows, right=(0, 1)):
-        typer.echo(shown)
+    say_table(("rate", "smoothed loss", ""), rows, right=(0, 1))

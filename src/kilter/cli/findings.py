@@ -2,35 +2,63 @@
 
 from __future__ import annotations
 
+import re
+import sys
 from collections.abc import Iterator, Sequence
-from typing import Final
+from typing import Any, Final
 
-from rich.box import SIMPLE_HEAD
-from rich.table import Table
-from rich.text import Text
+import typer
 
-from kilter.cli.words import number, printable
+from kilter.cli.output import say
+from kilter.layout import columns, table
 from kilter.records import SEVERITIES, Diagnosis, Evidence, Finding
+from kilter.words import number, printable
 
-_STYLES: Final = {"severe": "bold red", "warning": "yellow", "note": "dim"}
+_STYLES: Final[dict[str, dict[str, Any]]] = {
+    "severe": {"fg": "red", "bold": True},
+    "warning": {"fg": "yellow"},
+    "note": {"dim": True},
+}
 _MOST_PLACES: Final = 4  # of a finding in forty layers the first tell where to look
 
 
-def findings_table(findings: Sequence[Finding]) -> Table:
+def findings_table(findings: Sequence[Finding], width: int | None = None) -> list[str]:
     """A row for each finding: severity, code, where, evidence, and the remedies in the order to try them."""
-    table = Table(box=SIMPLE_HEAD, header_style="bold", pad_edge=False)
-    for heading in ("severity", "code", "where", "evidence", "what to do"):
-        # Codes are searched for and copied: they stay whole, however narrow the terminal is.
-        table.add_column(heading, overflow="fold", no_wrap=heading not in ("where", "evidence"))
-    for one in findings:
-        table.add_row(
-            Text(one.severity, style=_STYLES[one.severity]),
-            Text(one.code),
-            Text(_places(one.where)),
-            Text("\n".join(_seen(evidence) for evidence in one.evidence) or "-"),
-            Text("\n".join(one.remedies) or "-"),
+    rows = [
+        (
+            one.severity,
+            one.code,
+            _places(one.where),
+            [_seen(evidence) for evidence in one.evidence] or "-",
+            one.remedies or "-",
         )
-    return table
+        for one in findings
+    ]
+    return table(("severity", "code", "where", "evidence", "what to do"), rows, width=width)
+
+
+def say_findings(findings: Sequence[Finding]) -> None:
+    """Print the table of findings, then a paragraph for each."""
+    for line in findings_table(findings, columns(sys.stdout)):
+        typer.echo(coloured(line))
+    for paragraph in explained(findings):
+        say()
+        say(paragraph)
+    say()
+
+
+def coloured(line: str) -> str:
+    """A line of the table with its severity in colour, for a terminal.
+
+    Example:
+        >>> coloured("note  test-rows-in-training")
+        '\\x1b[2mnote\\x1b[0m  test-rows-in-training'
+    """
+    found = re.match(rf"(severity: )?({'|'.join(_STYLES)})\b", line)
+    if found is None:
+        return line
+    severity = found[2]
+    return (found[1] or "") + typer.style(severity, **_STYLES[severity]) + line[found.end() :]
 
 
 def explained(findings: Sequence[Finding]) -> Iterator[str]:

@@ -7,35 +7,36 @@ from typing import Final
 
 import typer
 
-from kilter.cli.output import check_out
+from kilter.cli.output import check_out, say, say_table
 from kilter.cli.trained import open_trained, read_for
-from kilter.cli.words import table
 from kilter.infer.folding import fold_batch_norm
 from kilter.infer.records import FoldRecord
+from kilter.progress import Display
 from kilter.runs.model_data import write_model
+from kilter.words import printable
 
 CHECKED_ROWS: Final = 10_000  # enough to meet every channel's usual and unusual values
 
 
-def fold_bn(path: Path, check: str, out: Path, *, timings: int, allow_code: bool) -> None:
+def fold_bn(path: Path, check: str, out: Path, *, timings: int, allow_code: bool, progress: Display) -> None:
     """Fold the model at ``path``, check it on rows of ``check``, write it to ``out``, say what was done."""
     check_out(out, [".keras"])
     trained = open_trained(path, allow_code=allow_code)
+    progress.stage(f"Reading {printable(check)}")
     rows = read_for(trained, check, unlabelled=True).train.x[:CHECKED_ROWS]
+    progress.stage(f"Folding, and comparing the outputs on {len(rows)} rows")
     folded, record = fold_batch_norm(trained.model, rows, timings=timings)
     write_model(folded, out, trained.data)
+    progress.close()
     _print(record, len(rows))
     typer.echo(out)
 
 
-def _print(record: FoldRecord, rows: int) -> None:
-    for line in table(
-        ("batch normalisation", "folded into", "why not"),
-        [(norm.layer, norm.into or "-", norm.reason) for norm in record.layers],
-    ):
-        typer.echo(line)
+def _print(record: FoldRecord, count: int) -> None:
+    rows = [(norm.layer, norm.into or "-", norm.reason) for norm in record.layers]
+    say_table(("batch normalisation", "folded into", "why not"), rows)
     before, after = record.parameters
-    typer.echo(f"parameters: {before}, then {after}")
-    typer.echo(f"largest relative difference of the outputs: {record.difference:.2g} on {rows} rows")
+    say(f"parameters: {before}, then {after}")
+    say(f"largest relative difference of the outputs: {record.difference:.2g} on {count} rows")
     if record.speed is not None:
-        typer.echo(f"predicting: {record.speed}")
+        say(f"predicting: {record.speed}")

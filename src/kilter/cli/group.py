@@ -12,10 +12,13 @@ from typing import Any, Final, NoReturn
 import typer
 from typer.core import TyperGroup
 
-from kilter.cli.words import printable
+from kilter.cli.help_pages import HelpContext
+from kilter.cli.output import say
 from kilter.errors import KilterError, RunWarning
 from kilter.words import first_line
 
+# An option that does not exist, a value that is none: typer keeps the class to itself.
+_UsageError: Any = typer.BadParameter.__base__
 LONGEST: Final = 300  # of what is shown of a path
 BAD_INPUT: Final = 2
 BY_SIGNAL: Final = 128  # to which shells add the signal's number: 130 for Ctrl-C, 143 for SIGTERM
@@ -35,8 +38,23 @@ FULL: Final = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 class KilterGroup(TyperGroup):
     """Prints an error that a person can fix as three lines; exit code 2, 130 after Ctrl-C, 143 after SIGTERM.
 
-    Any other exception is a fault of kilter and keeps its traceback.
+    Any other exception is a fault of kilter and keeps its traceback. Help pages fit the terminal.
     """
+
+    context_class = HelpContext
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        """The command of this name, whose help fits the terminal too."""
+        command = super().get_command(ctx, cmd_name)
+        if command is not None:
+            command.context_class = HelpContext
+        return command
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        """The list of commands, with the whole first sentence of what each does."""
+        named = [(name, self.get_command(ctx, name)) for name in self.list_commands(ctx)]
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, command.get_short_help_str(limit=1000)) for name, command in named])
 
     def invoke(self, ctx: Any) -> Any:
         """Run the command that was asked for."""
@@ -45,9 +63,15 @@ class KilterGroup(TyperGroup):
                 return super().invoke(ctx)
         except KilterError as error:
             fail(error.expected, error.received, error.remedy)
+        except _UsageError as error:
+            if error.ctx is not None:
+                typer.echo(error.ctx.get_usage(), err=True)
+                say(f"Try '{error.ctx.command_path} --help' for help.", err=True)
+            say(f"Error: {error.format_message()}", err=True)
+            raise typer.Exit(error.exit_code) from None
         except KeyboardInterrupt as stopped:
             with suppress(OSError):  # after SIGHUP there may be no terminal to write to
-                typer.echo(printable(str(stopped) or "Stopped."), err=True)
+                say(str(stopped) or "Stopped.", err=True)
             raise typer.Exit(BY_SIGNAL + getattr(stopped, "signal", signal.SIGINT)) from None
         except (MemoryError, RuntimeError) as error:
             if not isinstance(error, MemoryError) and OUT_OF_MEMORY not in str(error):
@@ -82,7 +106,7 @@ def _warnings_as_lines() -> Iterator[None]:
 
         def show(message: Warning | str, category: type[Warning], *place: Any, **where: Any) -> None:
             if issubclass(category, RunWarning):
-                typer.echo(f"Warning: {printable(str(message))}.", err=True)
+                say(f"Warning: {message}.", err=True)
             else:
                 shown(message, category, *place, **where)
 
@@ -93,7 +117,7 @@ def _warnings_as_lines() -> Iterator[None]:
 
 def fail(expected: str, received: str, remedy: str) -> NoReturn:
     """Say on stderr what is wrong in three lines, and end with exit code 2."""
-    typer.echo(f"Expected:   {printable(expected)}", err=True)
-    typer.echo(f"Received:   {printable(received)}", err=True)
-    typer.echo(f"To mend it: {printable(remedy)}", err=True)
+    for title, text in (("Expected", expected), ("Received", received), ("To mend it", remedy)):
+        title = f"{title}:".ljust(12)
+        say(title + text, indent=" " * len(title), err=True)
     raise typer.Exit(BAD_INPUT)

@@ -6,14 +6,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
-import typer
-
-from kilter.cli.words import number, printable, table
+from kilter.cli.output import say, say_table
 from kilter.data import ColumnSummary, SourceSummary, describe, load
 from kilter.errors import RunError
+from kilter.progress import Display
 from kilter.runs.reading import list_runs
 from kilter.runs.records import RunSummary
-from kilter.words import duration
+from kilter.words import duration, number
 
 SHOWN: Final = 40
 
@@ -28,24 +27,26 @@ def print_runs(parent: Path) -> None:
         )
     found = list_runs(parent)
     if not found:
-        typer.echo(f"No runs in {printable(str(parent))}.")
+        say(f"No runs in {parent}.")
         return
     headings = ("started (UTC)", "status", "epochs", "best", "by", "value", "time", "run")
-    for line in table(headings, [_run_row(run) for run in found], right=(2, 3, 5, 6)):
-        typer.echo(line)
+    say_table(headings, [_run_row(run) for run in found], right=(2, 3, 5, 6))
 
 
-def print_source(source: str, *, target: str | None, skip_bad: bool) -> None:
+def print_source(source: str, *, target: str | None, skip_bad: bool, progress: Display) -> None:
     """What ``source`` contains: parts, classes, columns, notes, and what may spoil the training."""
-    summary = describe(load(source, target=target, skip_bad=skip_bad))
-    typer.echo(printable(f"{summary.name}: {summary.kind}, {summary.task}, from {summary.origin}"))
+    read = load(source, target=target, skip_bad=skip_bad)
+    progress.stage("Summarising the data")
+    summary = describe(read)
+    progress.close()
+    say(f"{summary.name}: {summary.kind}, {summary.task}, from {summary.origin}")
     _print_parts(summary)
     _print_classes(summary)
     _print_columns("column", summary.columns)
     _print_columns("target", summary.targets)
     for title, lines in (("note", summary.notes), ("problem", summary.problems)):
         for line in lines:
-            typer.echo(printable(f"{title}: {line}"))
+            say(f"{title}: {line}")
 
 
 def _run_row(run: RunSummary) -> tuple[str, ...]:
@@ -70,7 +71,10 @@ def _print_parts(summary: SourceSummary) -> None:
     ]
     _print_table(("part", "rows", "shape", "type", "skipped"), rows, right=(1, 4))
     for part in summary.parts:
-        _print_some([f"skipped: {line}" for line in part.skipped])
+        for line in part.skipped[:SHOWN]:
+            say(f"skipped: {line}")
+        if len(part.skipped) > SHOWN:
+            say(f"… and {len(part.skipped) - SHOWN} more")
 
 
 def _print_classes(summary: SourceSummary) -> None:
@@ -85,12 +89,5 @@ def _print_columns(title: str, columns: Sequence[ColumnSummary]) -> None:
 
 def _print_table(headings: Sequence[str], rows: Sequence[Sequence[str]], *, right: Sequence[int]) -> None:
     if rows:
-        typer.echo()
-        _print_some(table(headings, rows, right=right), shown=SHOWN + 1)
-
-
-def _print_some(lines: Sequence[str], shown: int = SHOWN) -> None:
-    for line in lines[:shown]:
-        typer.echo(printable(line))
-    if len(lines) > shown:
-        typer.echo(f"… and {len(lines) - shown} more")
+        say()
+        say_table(headings, rows, right=right, most=SHOWN)

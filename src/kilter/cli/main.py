@@ -15,8 +15,10 @@ import typer
 from kilter import __version__
 from kilter.cli.comparison_commands import compare, sweep
 from kilter.cli.group import BY_SIGNAL, KilterGroup
-from kilter.cli.options import AllowCode, Model
+from kilter.cli.options import AllowCode, Model, Quiet, QuietRun
+from kilter.cli.progress import opened
 from kilter.cli.reuse_commands import pretrain, transfer
+from kilter.words import printable
 
 app = typer.Typer(
     name="kilter",
@@ -69,22 +71,17 @@ def train(
         int | None, typer.Option("--seed", help="Seed of weights, order, dropout and splits.")
     ] = None,
     allow_code: AllowCode = False,
-    quiet: Annotated[bool, typer.Option("--quiet", help="Print the run directory and nothing else.")] = False,
+    quiet: QuietRun = False,
 ) -> None:
     """Train a model, kept in a run directory.
 
     The directory holds the best weights, all that was measured, and the recipe to train it again."""
-    from kilter.cli import training
+    with opened(quiet=quiet) as progress:
+        from kilter.cli import training
 
-    given = {"name": name, "data.target": target, "train.epochs": epochs, "seed": seed}
-    training.train(
-        source,
-        settings or [],
-        {key: value for key, value in given.items() if value is not None},
-        runs,
-        quiet,
-        allow_code=allow_code,
-    )
+        given = {"name": name, "data.target": target, "train.epochs": epochs, "seed": seed}
+        options = {key: value for key, value in given.items() if value is not None}
+        training.train(source, settings or [], options, runs, quiet, allow_code=allow_code, progress=progress)
 
 
 app.command()(transfer)
@@ -108,13 +105,15 @@ def find_lr(
         typer.Option("--out", metavar="FILE", help="The curve: a picture (.html) or numbers (.json)."),
     ] = None,
     allow_code: AllowCode = False,
+    quiet: Quiet = False,
 ) -> None:
     """Find the learning rate to train with.
 
     It rises from very small to very large over a few hundred steps; the loss tells where to stay."""
-    from kilter.cli import finding
+    with opened(quiet=quiet) as progress:
+        from kilter.cli import finding
 
-    finding.find(source, settings or [], seeds, out, allow_code=allow_code)
+        finding.find(source, settings or [], seeds, out, allow_code=allow_code, progress=progress)
 
 
 @app.command()
@@ -141,21 +140,24 @@ def diagnose(
     ] = 64,
     allow_code: AllowCode = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the findings as JSON.")] = False,
+    quiet: Quiet = False,
 ) -> None:
     """Say what is wrong before training goes wrong.
 
     Model, data, signal and the first steps are checked; exit code 1 where something severe is found."""
-    from kilter.cli import diagnosing
+    with opened(quiet=quiet) as progress:
+        from kilter.cli import diagnosing
 
-    diagnosing.diagnose(
-        source,
-        settings or [],
-        model,
-        target=target,
-        steps=steps,
-        allow_code=allow_code,
-        as_json=as_json,
-    )
+        diagnosing.diagnose(
+            source,
+            settings or [],
+            model,
+            target=target,
+            steps=steps,
+            allow_code=allow_code,
+            as_json=as_json,
+            progress=progress,
+        )
 
 
 @app.command()
@@ -189,23 +191,26 @@ def treat(
     ] = None,
     allow_code: AllowCode = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
+    quiet: Quiet = False,
 ) -> None:
     """Mend a network that does not learn, and prove it.
 
     The fewest changes that suffice are tested against the network as it came; then it is trained."""
-    from kilter.cli import treating
+    with opened(quiet=quiet) as progress:
+        from kilter.cli import treating
 
-    treating.treat(
-        source,
-        settings or [],
-        model,
-        out,
-        target=target,
-        epochs=epochs,
-        keep=keep or [],
-        allow_code=allow_code,
-        as_json=as_json,
-    )
+        treating.treat(
+            source,
+            settings or [],
+            model,
+            out,
+            target=target,
+            epochs=epochs,
+            keep=keep or [],
+            allow_code=allow_code,
+            as_json=as_json,
+            progress=progress,
+        )
 
 
 @app.command()
@@ -224,27 +229,30 @@ def schedule(
         Path | None, typer.Option("--out", metavar="FILE", help="The curves as a picture (.html).")
     ] = None,
     allow_code: AllowCode = False,
+    quiet: Quiet = False,
 ) -> None:
     """Show a recipe's learning rates before training.
 
     Rate and momentum at the first and last step of each epoch; nothing is trained."""
-    from kilter.cli import scheduling
+    with opened(quiet=quiet) as progress:
+        from kilter.cli import scheduling
 
-    scheduling.show(source, settings or [], out, allow_code=allow_code)
+        scheduling.show(source, settings or [], out, allow_code=allow_code, progress=progress)
 
 
 @app.command()
 def resume(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="The run directory of an interrupted run.")],
     allow_code: AllowCode = False,
-    quiet: Annotated[bool, typer.Option("--quiet", help="Print the run directory and nothing else.")] = False,
+    quiet: QuietRun = False,
 ) -> None:
     """Go on with an interrupted run.
 
     It starts from the newest checkpoint and ends as it would have without the interruption."""
-    from kilter.cli import training
+    with opened(quiet=quiet) as progress:
+        from kilter.cli import training
 
-    training.resume(run, quiet, allow_code=allow_code)
+        training.resume(run, quiet, allow_code=allow_code, progress=progress)
 
 
 @app.command()
@@ -258,13 +266,15 @@ def evaluate(
         typer.Option("--target", metavar="COLUMN", help="The column of a table that was to predict."),
     ] = None,
     allow_code: AllowCode = False,
+    quiet: Quiet = False,
 ) -> None:
     """Measure a trained model on data.
 
     Loss and metrics; without data, on the run's own validation and test rows."""
-    from kilter.cli import using
+    with opened(quiet=quiet) as progress:
+        from kilter.cli import using
 
-    using.evaluate(model, data, target=target, allow_code=allow_code)
+        using.evaluate(model, data, target=target, allow_code=allow_code, progress=progress)
 
 
 @app.command()
@@ -293,13 +303,15 @@ def predict(
         int | None, typer.Option("--seed", help="Seed of the dropped units; 0 without it.")
     ] = None,
     allow_code: AllowCode = False,
+    quiet: Quiet = False,
 ) -> None:
     """Predict a class or numbers for each row.
 
     A class comes with the probabilities of all; with --mc also with how uncertain they are."""
-    from kilter.cli import using
+    with opened(quiet=quiet) as progress:
+        from kilter.cli import using
 
-    using.predict(model, data, out, samples=samples, seed=seed, allow_code=allow_code)
+        using.predict(model, data, out, samples=samples, seed=seed, allow_code=allow_code, progress=progress)
 
 
 @app.command("fold-bn")
@@ -314,13 +326,15 @@ def fold_bn(
         typer.Option("--timings", metavar="N", max=10_000, help="Time both models so often, in turns."),
     ] = 0,
     allow_code: AllowCode = False,
+    quiet: Quiet = False,
 ) -> None:
     """Fold batch normalisations into the layers beside them.
 
     The same predictions with fewer steps; checked on data before it is written."""
-    from kilter.cli import folding
+    with opened(quiet=quiet) as progress:
+        from kilter.cli import folding
 
-    folding.fold_bn(model, check, out, timings=timings, allow_code=allow_code)
+        folding.fold_bn(model, check, out, timings=timings, allow_code=allow_code, progress=progress)
 
 
 app.command()(pretrain)
@@ -347,9 +361,11 @@ def report(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="A run directory.")],
 ) -> None:
     """Write the report of a run anew."""
-    from kilter.report import write_report
+    with opened(f"Reading {printable(str(run))}"):
+        from kilter.report import write_report
 
-    typer.echo(write_report(run))
+        page = write_report(run)
+    typer.echo(page)
 
 
 @app.command()
@@ -361,13 +377,15 @@ def data(
     skip_bad: Annotated[
         bool, typer.Option("--skip-bad", help="Leave bad rows and images out, and count them.")
     ] = False,
+    quiet: Quiet = False,
 ) -> None:
     """Tell what a source of data contains.
 
     Rows, classes, the range of each column, and what may be wrong with it."""
-    from kilter.cli import listing
+    with opened(f"Reading {printable(source)}", quiet=quiet) as progress:
+        from kilter.cli import listing
 
-    listing.print_source(source, target=target, skip_bad=skip_bad)
+        listing.print_source(source, target=target, skip_bad=skip_bad, progress=progress)
 
 
 def main() -> None:

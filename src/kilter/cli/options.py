@@ -13,3 +13,5 @@ Model = Annotated[
 AllowCode = Annotated[
     bool, typer.Option("--allow-code", help="Run code that a model brings along, if you trust its author.")
 ]
+Quiet = Annotated[bool, typer.Option("--quiet", help="Print the result and no progress.")]
+QuietRun = Annotated[bool, typer.Option("--quiet", help="Print the run directory and nothing else.")]

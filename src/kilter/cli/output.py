@@ -1,11 +1,39 @@
-"""Files that a command writes where it is told to."""
+"""What a command gives back: text on the screen, laid out for its width, and files where it is told to."""
 
 from __future__ import annotations
 
-from collections.abc import Collection
+import sys
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
+import typer
+
+from kilter import layout
 from kilter.errors import OptionError
+from kilter.words import printable
+
+
+def say(text: str = "", *, indent: str = "", err: bool = False) -> None:
+    """Print ``text`` without control characters, broken between words where the terminal is narrow."""
+    width = layout.columns(sys.stderr if err else sys.stdout)
+    for line in layout.wrapped(printable(text), width, indent=indent):
+        typer.echo(line, err=err)
+
+
+def say_table(
+    headings: Sequence[str],
+    rows: Sequence[Sequence[layout.Cell]],
+    *,
+    right: Sequence[int] = (),
+    most: int | None = None,
+    err: bool = False,
+) -> None:
+    """Print a table that fits the terminal; of more than ``most`` rows the first, and how many follow."""
+    width = layout.columns(sys.stderr if err else sys.stdout)
+    for line in layout.table(headings, rows[:most], right=right, width=width):
+        typer.echo(line, err=err)
+    if most is not None and len(rows) > most:
+        typer.echo(f"… and {len(rows) - most} more", err=err)
 
 
 def check_out(out: Path, suffixes: Collection[str]) -> None:

@@ -8,17 +8,15 @@ from pathlib import Path
 from typing import Any, Final
 
 import typer
-from rich.console import Console
 
-from kilter.cli.output import check_out
-from kilter.cli.progress import progress
+from kilter.cli.output import check_out, say, say_table
 from kilter.cli.training import recipe_from
-from kilter.cli.words import number, table
 from kilter.pretrain.recipes import pretrain as pretrain_recipe
 from kilter.pretrain.records import Pretrained
+from kilter.progress import Display
 from kilter.runs.atomic import write_text
 from kilter.runs.model_data import write_model
-from kilter.words import duration
+from kilter.words import duration, number
 
 EPOCHS: Final = 20  # of data without a recipe
 PICTURE: Final = ".html"
@@ -33,6 +31,7 @@ def pretrain(
     *,
     allow_code: bool,
     as_json: bool,
+    progress: Display,
 ) -> None:
     """Pretrain a recipe, or data with the default model; ``options`` are keys of the recipe."""
     check_out(out, [".keras"])
@@ -41,11 +40,8 @@ def pretrain(
     if not source.endswith(".toml"):
         options = {"train.epochs": EPOCHS} | dict(options)
     recipe = recipe_from(source, settings, options)
-    if as_json:
-        done = pretrain_recipe(recipe, verbose=0, allow_code=allow_code)
-    else:
-        with progress(Console()) as shown:
-            done = pretrain_recipe(recipe, callbacks=[shown], verbose=0, allow_code=allow_code)
+    done = pretrain_recipe(recipe, verbose=progress, allow_code=allow_code)
+    progress.close()
     write_model(done.encoder, out, done.data)
     if curve is not None:
         write_text(curve, done.plot().to_html())
@@ -54,14 +50,13 @@ def pretrain(
         return
     _show(done)
     if curve is not None:
-        typer.echo(f"curve: {curve}")
-    typer.echo(f"encoder: {out}")
+        say(f"curve: {curve}")
+    say(f"encoder: {out}")
 
 
 def _show(done: Pretrained) -> None:
-    typer.echo(f"{done.task}: {len(done.history.epoch)} epochs in {duration(done.seconds)}")
+    say(f"{done.task}: {len(done.history.epoch)} epochs in {duration(done.seconds)}")
     rows = [(name, number(value)) for name, value in done.figures.items()]
-    for line in table(("measured", ""), rows, right=(1,)):
-        typer.echo(line)
+    say_table(("measured", ""), rows, right=(1,))
     for note in done.notes:
-        typer.echo(note)
+        say(note)

@@ -7,7 +7,8 @@ from typing import Annotated
 
 import typer
 
-from kilter.cli.options import AllowCode
+from kilter.cli.options import AllowCode, Quiet, QuietRun
+from kilter.cli.progress import opened
 
 
 def transfer(
@@ -53,13 +54,11 @@ def transfer(
         int | None, typer.Option("--seed", help="Seed of the head, order, dropout and splits.")
     ] = None,
     allow_code: AllowCode = False,
-    quiet: Annotated[bool, typer.Option("--quiet", help="Print the run directory and nothing else.")] = False,
+    quiet: QuietRun = False,
 ) -> None:
     """Reuse a trained model's lower layers for other data.
 
     They get a new head, which is trained first; then all layers, at a tenth of the rate."""
-    from kilter.cli import transferring
-
     number = keep is not None and keep.removeprefix("-").isdecimal()
     given = {
         "name": name,
@@ -70,9 +69,20 @@ def transfer(
         "model.weights": weights,
     }
     chosen = {key: value for key, value in given.items() if value is not None}
-    transferring.transfer(
-        source, data, settings or [], chosen, head_epochs, runs, quiet, allow_code=allow_code
-    )
+    with opened(quiet=quiet) as progress:
+        from kilter.cli import transferring
+
+        transferring.transfer(
+            source,
+            data,
+            settings or [],
+            chosen,
+            head_epochs,
+            runs,
+            quiet,
+            allow_code=allow_code,
+            progress=progress,
+        )
 
 
 def pretrain(
@@ -105,12 +115,23 @@ def pretrain(
     ] = None,
     allow_code: AllowCode = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
+    quiet: Quiet = False,
 ) -> None:
     """Train an encoder on rows without labels.
 
     Its task's answers are made from the rows; the file is for reuse where labels are few."""
-    from kilter.cli import pretraining
-
     given = {"pretrain.task": task, "train.epochs": epochs, "seed": seed}
     options = {key: value for key, value in given.items() if value is not None}
-    pretraining.pretrain(source, settings or [], options, out, curve, allow_code=allow_code, as_json=as_json)
+    with opened(quiet=quiet, as_json=as_json) as progress:
+        from kilter.cli import pretraining
+
+        pretraining.pretrain(
+            source,
+            settings or [],
+            options,
+            out,
+            curve,
+            allow_code=allow_code,
+            as_json=as_json,
+            progress=progress,
+        )

@@ -7,25 +7,28 @@ from pathlib import Path
 from typing import Final
 
 import numpy as np
-import typer
 
-from kilter.cli.output import check_out
+from kilter.cli.output import check_out, say, say_table
 from kilter.cli.training import recipe_from
-from kilter.cli.words import number, table
 from kilter.errors import OptionError
+from kilter.progress import Display
 from kilter.runs.atomic import write_text
 from kilter.runs.build import Prepared, prepare
 from kilter.schedules import Performance, Schedule
+from kilter.words import number
 
 KINDS: Final = (".html",)
 MOST_ROWS: Final = 25  # of the table: what a terminal shows at once
 
 
-def show(source: str, settings: Sequence[str], out: Path | None, *, allow_code: bool) -> None:
+def show(
+    source: str, settings: Sequence[str], out: Path | None, *, allow_code: bool, progress: Display
+) -> None:
     """Print the schedule of a recipe for its data, epoch by epoch; write its picture."""
     if out is not None:
         check_out(out, KINDS)
-    prepared = prepare(recipe_from(source, settings, {}), allow_code=allow_code)
+    prepared = prepare(recipe_from(source, settings, {}), allow_code=allow_code, progress=progress)
+    progress.close()
     schedule, rate = prepared.schedule(), prepared.recipe.optimizer.rate
     if isinstance(schedule, Schedule):
         _show(schedule, prepared, out)
@@ -37,9 +40,9 @@ def show(source: str, settings: Sequence[str], out: Path | None, *, allow_code: 
         )
     elif isinstance(schedule, Performance):
         patience = f"the validation loss has not fallen for {schedule.patience} epochs"
-        typer.echo(f"performance: from {number(rate)}, × {number(schedule.factor)} when {patience}")
+        say(f"performance: from {number(rate)}, × {number(schedule.factor)} when {patience}")
     else:
-        typer.echo(f"constant: {number(rate)}")
+        say(f"constant: {number(rate)}")
 
 
 def _show(schedule: Schedule, prepared: Prepared, out: Path | None) -> None:
@@ -52,10 +55,9 @@ def _show(schedule: Schedule, prepared: Prepared, out: Path | None) -> None:
         ends = (int(epoch) * batches, (int(epoch) + 1) * batches - 1)
         values = [schedule(step) for step in ends] + [schedule.momentum(step) for step in ends if cycles]
         rows.append([str(epoch + 1), *(number(float(np.asarray(value))) for value in values)])
-    for line in table(headings, rows, right=range(len(headings))):
-        typer.echo(line)
-    typer.echo(f"{prepared.recipe.schedule.name}: {options.epochs} epochs of {batches} batches")
+    say_table(headings, rows, right=range(len(headings)))
+    say(f"{prepared.recipe.schedule.name}: {options.epochs} epochs of {batches} batches")
     if out is not None:
         figure = schedule.plot(options.epochs * batches, steps_per_epoch=batches)
         write_text(out, figure.to_html())
-        typer.echo(f"picture: {out}")
+        say(f"picture: {out}")

@@ -10,6 +10,7 @@ from typing import Any
 from kilter.cli import comparing
 from kilter.cli.training import recipe_from
 from kilter.errors import OptionError
+from kilter.progress import Display
 from kilter.recipe import Recipe, with_overrides
 from kilter.recipe.defaults import run_name
 from kilter.toml import parse_toml
@@ -20,11 +21,17 @@ _MOST = 64
 
 
 def sweep(
-    source: str, ranges: Sequence[str], settings: Sequence[str], options: Mapping[str, Any], *, as_json: bool
+    source: str,
+    ranges: Sequence[str],
+    settings: Sequence[str],
+    options: Mapping[str, Any],
+    *,
+    as_json: bool,
+    progress: Display,
 ) -> None:
     """Compare the recipe ``source`` (or the usual one for data) with each combination of the values given."""
     base = recipe_from(source, settings, {})
-    comparing.compare_candidates(candidates(base, ranges), options, as_json=as_json)
+    comparing.compare_candidates(candidates(base, ranges), options, as_json=as_json, progress=progress)
 
 
 def candidates(base: Recipe, ranges: Sequence[str]) -> dict[str, Recipe]:

@@ -8,15 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import typer
-from rich.console import Console
 
-from kilter.cli.progress import progress
-from kilter.cli.words import measures
+from kilter.cli.output import say
 from kilter.nn.zeros import NEAR_ZERO, PenalizedWeights
+from kilter.progress import Display
 from kilter.recipe import Recipe, load_recipe, recipe_for, with_overrides
 from kilter.report import write_report
 from kilter.runs import training as job
-from kilter.words import duration
+from kilter.words import duration, measures
 
 
 def train(
@@ -27,29 +26,22 @@ def train(
     quiet: bool,
     *,
     allow_code: bool,
+    progress: Display,
 ) -> None:
     """Train a recipe, or data with the default recipe; ``options`` are keys of it with their values."""
-    train_recipe(recipe_from(source, settings, options), parent, quiet, allow_code=allow_code)
+    recipe = recipe_from(source, settings, options)
+    train_recipe(recipe, parent, quiet, allow_code=allow_code, progress=progress)
 
 
-def train_recipe(recipe: Recipe, parent: Path, quiet: bool, *, allow_code: bool) -> None:
+def train_recipe(recipe: Recipe, parent: Path, quiet: bool, *, allow_code: bool, progress: Display) -> None:
     """Train a recipe, show how it goes, and say what it came to."""
-    if quiet:
-        _conclude(job.train(recipe, parent=parent, verbose=0, allow_code=allow_code), quiet=True)
-        return
-    with progress(Console()) as shown:
-        result = job.train(recipe, parent=parent, verbose=0, callbacks=[shown], allow_code=allow_code)
-    _conclude(result, quiet=False)
+    result = job.train(recipe, parent=parent, verbose=progress, allow_code=allow_code)
+    _conclude(result, quiet, progress)
 
 
-def resume(path: Path, quiet: bool, *, allow_code: bool) -> None:
+def resume(path: Path, quiet: bool, *, allow_code: bool, progress: Display) -> None:
     """Go on with an interrupted run."""
-    if quiet:
-        _conclude(job.resume(path, verbose=0, allow_code=allow_code), quiet=True)
-        return
-    with progress(Console()) as shown:
-        result = job.resume(path, verbose=0, callbacks=[shown], allow_code=allow_code)
-    _conclude(result, quiet=False)
+    _conclude(job.resume(path, verbose=progress, allow_code=allow_code), quiet, progress)
 
 
 def recipe_from(source: str, settings: Sequence[str], options: Mapping[str, Any]) -> Recipe:
@@ -66,9 +58,11 @@ def without_search(recipe: Recipe) -> Recipe:
     return recipe.model_copy(update={"optimizer": numbers})
 
 
-def _conclude(result: job.TrainResult, *, quiet: bool) -> None:
+def _conclude(result: job.TrainResult, quiet: bool, progress: Display) -> None:
     """Write the report, and print what the run came to."""
+    progress.stage("Writing the report")
     page = write_report(result.path)
+    progress.close()
     if quiet:
         typer.echo(result.path)
         return
@@ -76,13 +70,13 @@ def _conclude(result: job.TrainResult, *, quiet: bool) -> None:
     best = ""
     if ended.best_epoch is not None:
         best = f", the best was {ended.best_epoch + 1} by {ended.monitor}"
-    typer.echo(f"{ended.epochs} epochs in {duration(ended.seconds)}{best}")
+    say(f"{ended.epochs} epochs in {duration(ended.seconds)}{best}")
     for name, evaluation in ended.evaluations.items():
-        typer.echo(f"{name}: {evaluation.rows} rows  {measures(evaluation.metrics)}")
+        say(f"{name}: {evaluation.rows} rows  {measures(evaluation.metrics)}")
     if ended.l1_zeros:
-        typer.echo(_zeros(ended.l1_zeros))
-    typer.echo(f"run: {result.path}")
-    typer.echo(f"report: {page}")
+        say(_zeros(ended.l1_zeros))
+    say(f"run: {result.path}")
+    say(f"report: {page}")
 
 
 def _zeros(penalized: Sequence[PenalizedWeights]) -> str:

@@ -6,14 +6,15 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import typer
-
+from kilter.cli.output import say
 from kilter.cli.training import recipe_from, train_recipe
+from kilter.progress import Display
 from kilter.recipe import Recipe, ReuseSection
 from kilter.runs.checksums import require_unchanged
 from kilter.runs.reading import MODEL, is_run
 from kilter.transfer.cutting import counted_layers, find_cut
 from kilter.transfer.sources import load_source
+from kilter.words import printable
 
 
 def transfer(
@@ -26,6 +27,7 @@ def transfer(
     quiet: bool,
     *,
     allow_code: bool,
+    progress: Display,
 ) -> None:
     """Reuse the model ``source`` for ``data``, and train it in stages; ``options`` are keys of the recipe.
 
@@ -38,8 +40,8 @@ def transfer(
     stages = [] if head_epochs is None else [_stages(head_epochs)]
     recipe = recipe_from(data, [f"model.reuse={source}", *stages, *settings], options)
     if not quiet:
-        _tell(recipe, allow_code=allow_code)
-    train_recipe(recipe, parent, quiet, allow_code=allow_code)
+        _tell(recipe, allow_code=allow_code, progress=progress)
+    train_recipe(recipe, parent, quiet, allow_code=allow_code, progress=progress)
 
 
 def _stages(head_epochs: int) -> str:
@@ -48,12 +50,14 @@ def _stages(head_epochs: int) -> str:
     return f"fine_tune.stages=[{head}{{ rate = 0.1 }}]"
 
 
-def _tell(recipe: Recipe, *, allow_code: bool) -> None:
+def _tell(recipe: Recipe, *, allow_code: bool, progress: Display) -> None:
     """What is reused, before it is trained."""
     section = recipe.model
     assert isinstance(section, ReuseSection)
+    progress.stage(f"Reading {printable(section.reuse)}")
     found = load_source(section.reuse, weights=section.weights, sha256=section.sha256, allow_code=allow_code)
     cut = find_cut(found.model, section.keep)
-    typer.echo(f"source: {found.file}  SHA-256 {found.sha256}")
+    progress.close()
+    say(f"source: {found.file}  SHA-256 {found.sha256}")
     there = counted_layers(found.model)
-    typer.echo(f"keeps {cut.keep} of {there} layers with weights, up to {cut.layer!r}")
+    say(f"keeps {cut.keep} of {there} layers with weights, up to {cut.layer!r}")

@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 import typer
-from rich.console import Console
 
-from kilter.cli.findings import explained, findings_table
+from kilter.cli.findings import say_findings
+from kilter.cli.output import say, say_table
 from kilter.cli.trained import compiled_with_data
 from kilter.cli.training import recipe_from, without_search
-from kilter.cli.words import number, table
 from kilter.data import Splits
 from kilter.errors import RunError
+from kilter.progress import Display
 from kilter.recipe import Recipe, dump_recipe
 from kilter.report import write_treatment
 from kilter.runs.atomic import errors_named, write_text
@@ -29,7 +30,7 @@ from kilter.runs.training import data_record, device_name
 from kilter.runs.watch import direction_of
 from kilter.treatment.treating import treat as treat_model
 from kilter.treatment.treatment import Treatment
-from kilter.words import duration
+from kilter.words import duration, number, printable
 
 REPORT: Final = "report.html"
 EPOCHS: Final = 10  # of a model without a recipe
@@ -46,22 +47,26 @@ def treat(
     keep: Sequence[str],
     allow_code: bool,
     as_json: bool,
+    progress: Display,
 ) -> None:
     """Treat a recipe, or the compiled ``model`` with the data ``source``; the result is kept in ``out``."""
     if model is None:
-        subject = _of_recipe(source, settings, target, epochs, allow_code)
+        subject = _of_recipe(source, settings, target, epochs, allow_code, progress)
     else:
+        progress.stage(f"Reading {printable(source)}")
         subject = _of_model(model, source, settings, target, epochs or EPOCHS, allow_code)
     _make(out)
-    treatment = treat_model(**subject.arguments, keep=keep)
+    treatment = treat_model(**subject.arguments, keep=keep, verbose=progress)
+    progress.stage("Writing the model and the report")
     _keep(treatment, subject, out)
     page = write_treatment(treatment, out / REPORT)
+    progress.close()
     if as_json:
         typer.echo(json.dumps(treatment.to_json(), indent=2, ensure_ascii=False, allow_nan=False))
         return
-    _show(treatment)
-    typer.echo(f"model: {out / MODEL}")
-    typer.echo(f"report: {page}")
+    show_treatment(treatment)
+    say(f"model: {out / MODEL}")
+    say(f"report: {page}")
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,11 +79,17 @@ class _Subject:
 
 
 def _of_recipe(
-    source: str, settings: Sequence[str], target: str | None, epochs: int | None, allow_code: bool
+    source: str,
+    settings: Sequence[str],
+    target: str | None,
+    epochs: int | None,
+    allow_code: bool,
+    progress: Display,
 ) -> _Subject:
     options = {"data.target": target, "train.epochs": epochs}
     chosen = {key: value for key, value in options.items() if value is not None}
-    prepared = prepare(without_search(recipe_from(source, settings, chosen)), allow_code=allow_code)
+    recipe = without_search(recipe_from(source, settings, chosen))
+    prepared = prepare(recipe, allow_code=allow_code, progress=progress)
     train, validation, section = prepared.parts.train, prepared.parts.validation, prepared.recipe.train
     arguments = {
         "model": prepared.model,
@@ -152,23 +163,20 @@ def _keep(treatment: Treatment, subject: _Subject, out: Path) -> None:
     write_text(out / RECIPE, dump_recipe(subject.recipe))
 
 
-def _show(treatment: Treatment) -> None:
+def show_treatment(treatment: Treatment) -> None:
     """Findings, changes, trials and the outcome."""
     if treatment.diagnosis.findings:
-        Console().print(findings_table(treatment.diagnosis.findings))
-        for paragraph in explained(treatment.diagnosis.findings):
-            typer.echo(paragraph)
+        say_findings(treatment.diagnosis.findings)
     if treatment.changes:
         rows = [(one.remedy, one.before, one.after) for one in treatment.changes]
-        for line in ["", *table(("change", "before", "after"), rows)]:
-            typer.echo(line)
+        say_table(("change", "before", "after"), rows)
+        say()
     trials = treatment.trials
     if trials.tried:
         tried = [(", ".join(one.remedies) or "none", number(one.score), one.outcome) for one in trials.tried]
-        for line in ["", *table(("changes tried", trials.measure, "outcome"), tried, right=(1,))]:
-            typer.echo(line)
-    typer.echo("")
-    for sentence in treatment.summary():
+        say_table(("changes tried", trials.measure, "outcome"), tried, right=(1,))
+        say()
+    for sentence in treatment.summary(width=sys.maxsize):
         if not sentence.startswith("changed: ") or not treatment.changes:
-            typer.echo(sentence)
-    typer.echo(f"{duration(treatment.seconds)} in all")
+            say(sentence)
+    say(f"{duration(treatment.seconds)} in all")

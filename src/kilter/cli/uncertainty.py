@@ -4,23 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any, Final
 
 import numpy as np
 
 from kilter.cli.predictions import Predictions, Uncertainty, predictions
 from kilter.cli.trained import Trained
-from kilter.cli.words import number, table
 from kilter.data import Dataset
 from kilter.engine.purpose import objective_for
 from kilter.infer.calibration import calibration
 from kilter.infer.monte_carlo import predict_mc
 from kilter.infer.outputs import Outputs
+from kilter.progress import Progress
+from kilter.words import number
 
 
-def uncertain(trained: Trained, parts: Sequence[Dataset], *, samples: int, seed: int) -> Predictions:
+def uncertain(
+    trained: Trained, parts: Sequence[Dataset], *, samples: int, seed: int, progress: Progress
+) -> Predictions:
     """The mean answers of ``samples`` predictions for the rows of all ``parts``, and their spread."""
     outputs = _outputs(trained, parts[0])
-    drawn = [predict_mc(trained.model, part.x, samples=samples, seed=seed, outputs=outputs) for part in parts]
+    how: dict[str, Any] = {"samples": samples, "seed": seed, "outputs": outputs, "verbose": progress}
+    drawn = [predict_mc(trained.model, part.x, **how) for part in parts]
     mean = drawn[0].mean if len(drawn) == 1 else np.concatenate([one.mean for one in drawn])
     found = predictions(trained, mean, parts[0], averaged=True)
     std = np.concatenate([one.std for one in drawn]).reshape(len(mean), -1)
@@ -34,8 +39,13 @@ def uncertain(trained: Trained, parts: Sequence[Dataset], *, samples: int, seed:
     return replace(found, uncertainty=Uncertainty(std, entropy, doubt))
 
 
-def compared(plain: Predictions, mean: Predictions, samples: int, parts: Sequence[Dataset]) -> list[str]:
-    """Accuracy and calibration of both as lines of a table; none for numbers, and for data without labels."""
+COMPARED: Final = ("", "accuracy", "negative log-likelihood", "Brier score", "expected calibration error")
+
+
+def compared(
+    plain: Predictions, mean: Predictions, samples: int, parts: Sequence[Dataset]
+) -> list[list[str]]:
+    """Rows of a table below :data:`COMPARED`, one for each; none for numbers, and for data without labels."""
     labels = [part.y for part in parts if part.y is not None]
     if len(labels) < len(parts) or plain.probabilities is None:
         return []
@@ -50,8 +60,7 @@ def compared(plain: Predictions, mean: Predictions, samples: int, parts: Sequenc
             measured.expected_calibration_error,
         )
         rows.append([name, *map(number, figures)])
-    headings = ["", "accuracy", "negative log-likelihood", "Brier score", "expected calibration error"]
-    return table(headings, rows, right=range(1, 5))
+    return rows
 
 
 def _outputs(trained: Trained, rows: Dataset) -> Outputs:

@@ -22,6 +22,7 @@ from kilter.engine.gradients import global_norm, gradients
 from kilter.engine.step import Batch
 from kilter.engine.trial import TrialStep, run_trial, step_with_loss, trial_feed
 from kilter.errors import OptionError
+from kilter.progress import QUICK, Verbose, shown
 
 
 def clip_threshold(
@@ -35,6 +36,7 @@ def clip_threshold(
     seed: int = 0,
     sample_weight: Any = None,
     class_weight: Mapping[int, float] | None = None,
+    verbose: Verbose = "auto",
 ) -> FoundClip:
     """Measure at which norm to clip a compiled model's gradients; the model stays bit for bit as it is.
 
@@ -52,6 +54,7 @@ def clip_threshold(
         batch_size: rows a step; the threshold is for this size.
         seed: draws the order of the rows, as in :func:`kilter.fit`.
         sample_weight: a weight for each row; or ``class_weight``: one for each class's rows.
+        verbose: as of :func:`kilter.fit`; by default the measurement shows its steps if it takes long.
 
     Raises :class:`~kilter.errors.ModelError` where the stretch is not healthy (the loss or a gradient grows
     beyond measure, or all gradients are 0); otherwise as :func:`kilter.fit` does.
@@ -61,7 +64,7 @@ def clip_threshold(
         >>> x = np.random.default_rng(0).normal(size=(256, 4))
         >>> model = keras.Sequential([keras.layers.Dense(1)])
         >>> model.compile(keras.optimizers.SGD(0.01), "mse")
-        >>> found = kilter.clip_threshold(model, x, x.sum(axis=1), percentile=100.0)
+        >>> found = kilter.clip_threshold(model, x, x.sum(axis=1), percentile=100.0, verbose=0)
         >>> bool(found.threshold == found.norms.max())
         True
     """
@@ -74,9 +77,17 @@ def clip_threshold(
     feed = trial_feed(
         model, x, y, sample_weight, class_weight, batch_size=batch_size * batches, steps=steps, seed=seed
     )
-    recorded = run_trial(
-        model, "clip_threshold", lambda: _norm_step(model, batches), feed, steps=steps, width=2
-    )
+    with shown(verbose, after=QUICK) as progress:
+        recorded = run_trial(
+            model,
+            "clip_threshold",
+            lambda: _norm_step(model, batches),
+            feed,
+            steps=steps,
+            width=2,
+            progress=progress,
+            stage="Clipping threshold: step",
+        )
     return read_norms(recorded[:, 0], recorded[:, 1], float(percentile))
 
 

@@ -24,6 +24,7 @@ from kilter.engine.program import owners, shelf
 from kilter.engine.step import Batch
 from kilter.engine.trial import trial_batches, trial_feed
 from kilter.errors import ModelError, OptionError
+from kilter.progress import QUICK, Verbose, shown
 
 # vᵀHv below this share of ‖Hv‖ after half of the products: v is no eigenvector of a positive eigenvalue, nor
 # between those of several near one another.
@@ -73,6 +74,7 @@ def largest_curvature(
     seed: int = 0,
     sample_weight: Any = None,
     class_weight: Mapping[int, float] | None = None,
+    verbose: Verbose = "auto",
 ) -> Curvature:
     """The largest eigenvalue of the Hessian of a compiled model's loss; the model stays bit for bit as it is.
 
@@ -92,6 +94,7 @@ def largest_curvature(
         tolerance: stop at a residual of so much of the eigenvalue, above 0 and below 1.
         seed: of the rows and of the first vector.
         sample_weight: a weight for each row; or ``class_weight``: one for each class's rows.
+        verbose: as of :func:`kilter.fit`; by default a call shows what it does if it takes long.
 
     Raises :class:`~kilter.errors.ModelError` where a product is not finite, or nothing can be trained;
     :class:`~kilter.errors.OptionError` and :class:`~kilter.errors.DataError` as :func:`kilter.fit` does.
@@ -101,7 +104,7 @@ def largest_curvature(
         >>> model = keras.Sequential([keras.layers.Dense(1, use_bias=False)])
         >>> model.compile("sgd", "mse")
         >>> x = np.diag([1.0, 2.0])  # loss ((w₁-1)² + (2w₂-1)²)/2, so H = diag(1, 4)
-        >>> round(kilter.largest_curvature(model, x, np.ones(2)).eigenvalue, 2)
+        >>> round(kilter.largest_curvature(model, x, np.ones(2), verbose=0).eigenvalue, 2)
         4.0
     """
     check_whole_numbers(1, rows=rows)
@@ -119,15 +122,17 @@ def largest_curvature(
             received=f"model {model.name!r} with none, or with all of them frozen",
             remedy="set trainable=True on a layer that has weights",
         )
-    product = _product(model, state, batch)
-    first = _unit(_drawn(state.trainable, seed))
-    found, made, vector = _iterate(product, first, 0.0, products // 2, tolerance)
-    if found.eigenvalue < _ALIGNED * found.length:
-        found, more, _ = _iterate(product, first, found.length, products - made, tolerance)
-        made += more
-    elif not found.small:
-        found, more, _ = _iterate(product, vector, 0.0, products - made, tolerance)
-        made += more
+    with shown(verbose, after=QUICK) as progress:
+        progress.stage(f"Largest curvature: power iteration on {jax.tree.leaves(batch)[0].shape[0]} rows")
+        product = _product(model, state, batch)
+        first = _unit(_drawn(state.trainable, seed))
+        found, made, vector = _iterate(product, first, 0.0, products // 2, tolerance)
+        if found.eigenvalue < _ALIGNED * found.length:
+            found, more, _ = _iterate(product, first, found.length, products - made, tolerance)
+            made += more
+        elif not found.small:
+            found, more, _ = _iterate(product, vector, 0.0, products - made, tolerance)
+            made += more
     return Curvature(found.eigenvalue, found.residual, found.small, made, jax.tree.leaves(batch)[0].shape[0])
 
 

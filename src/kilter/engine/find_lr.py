@@ -30,6 +30,7 @@ from kilter.engine.trial import (
     trial_feed,
 )
 from kilter.errors import ModelError, OptionError
+from kilter.progress import QUICK, Verbose, shown
 
 
 def find_lr(
@@ -45,6 +46,7 @@ def find_lr(
     seeds: int = 1,
     sample_weight: Any = None,
     class_weight: Mapping[int, float] | None = None,
+    verbose: Verbose = "auto",
 ) -> FoundRate:
     """Find the learning rate to train a compiled model with; the model stays bit for bit as it is.
 
@@ -64,6 +66,7 @@ def find_lr(
         seed: draws the order of the rows, as in :func:`kilter.fit`.
         seeds: how many searches, in as many orders of the rows, the median of whose losses is read.
         sample_weight: a weight for each row; or ``class_weight``: one for each class's rows.
+        verbose: as of :func:`kilter.fit`; by default the search shows its steps if it takes long.
 
     Raises :class:`~kilter.errors.ModelError` where the loss never falls by more than chance, and for an
     optimiser with a schedule or with several rates; :class:`~kilter.errors.DataError` and
@@ -74,7 +77,7 @@ def find_lr(
         >>> x = np.random.default_rng(0).normal(size=(256, 4))
         >>> model = keras.Sequential([keras.layers.Dense(1, kernel_initializer="zeros")])
         >>> model.compile("sgd", "mse")
-        >>> found = kilter.find_lr(model, x, x.sum(axis=1), seed=1)
+        >>> found = kilter.find_lr(model, x, x.sum(axis=1), seed=1, verbose=0)
         >>> 0.001 < found.suggestion < found.diverged_at / 9
         True
     """
@@ -82,20 +85,30 @@ def find_lr(
     _check_optimizer(model)
     lrs = np.geomspace(low, high, steps)
     curves = np.full((seeds, steps), np.nan)
-    for number in range(seeds):
-        feed = trial_feed(
-            model, x, y, sample_weight, class_weight, batch_size=batch_size, steps=steps, seed=seed + number
-        )
-        losses = run_trial(
-            model,
-            "find_lr",
-            lambda: _rate_step(model),
-            feed,
-            steps=steps,
-            given=lrs.astype(np.float32),
-            enough=lambda recorded: divergence(recorded[:, 0], steps) is not None,
-        )
-        curves[number, : len(losses)] = losses[:, 0]
+    with shown(verbose, after=QUICK) as progress:
+        for number in range(seeds):
+            feed = trial_feed(
+                model,
+                x,
+                y,
+                sample_weight,
+                class_weight,
+                batch_size=batch_size,
+                steps=steps,
+                seed=seed + number,
+            )
+            losses = run_trial(
+                model,
+                "find_lr",
+                lambda: _rate_step(model),
+                feed,
+                steps=steps,
+                given=lrs.astype(np.float32),
+                enough=lambda recorded: divergence(recorded[:, 0], steps) is not None,
+                progress=progress,
+                stage=f"Learning rate search {number + 1} of {seeds}: step",
+            )
+            curves[number, : len(losses)] = losses[:, 0]
     return read_curves(lrs, curves)
 
 

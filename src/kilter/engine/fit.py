@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -21,6 +20,7 @@ from kilter.engine.bridge import build
 from kilter.engine.cadence import measuring
 from kilter.engine.checks import TargetCheck, check_inputs, check_targets
 from kilter.engine.embedding_ids import IdCheck, Kind
+from kilter.engine.epochs import epochs_told
 from kilter.engine.feed import Order, ResidentFeed
 from kilter.engine.history import History
 from kilter.engine.loop import Session
@@ -28,6 +28,7 @@ from kilter.engine.overrides import check_loop
 from kilter.engine.scheduling import RateGuard, RateKeeper, Schedule, check_schedule
 from kilter.engine.stream import StreamFeed, must_stream
 from kilter.errors import OptionError
+from kilter.progress import Verbose
 from kilter.schedules import Performance
 
 AnyFeed = ResidentFeed | StreamFeed | BatchFeed
@@ -56,7 +57,7 @@ def fit(
     evaluate_training: bool = False,
     measure: int | str | None = "auto",
     seed: int = 0,
-    verbose: str | int = "auto",
+    verbose: Verbose = "auto",
     most_batches: int | None = None,
 ) -> History:
     """Train a compiled Keras model; see :func:`kilter.fit` for the parameters.
@@ -69,7 +70,7 @@ def fit(
     check_whole_numbers(1, validation_freq=validation_freq, validation_batch_size=validation_batch_size or 1)
     check_steps(steps_per_epoch=steps_per_epoch, validation_steps=validation_steps)
     check_schedule(model, schedule, validated=validation_data is not None or bool(validation_split))
-    augmentation, shown = as_augmentation(augment), _verbosity(verbose)
+    augmentation = as_augmentation(augment)
     if validation_split and validation_data is None:
         (x, y, sample_weight), validation_data = split(x, y, sample_weight, validation_split)
     order = Order(batch_size, shuffle, seed, most_batches)
@@ -81,22 +82,23 @@ def fit(
     training_rows = _as_validated(feed, evaluated_in, class_weight) if evaluate_training else None
     history = History()
     own = [*measuring(history, feed, measure), *([] if schedule is None else [RateKeeper(schedule)])]
-    told = _callback_list(model, history, [own, callbacks], shown, epochs, feed.steps)
-    Session(
-        model=model,
-        feed=feed,
-        callbacks=told,
-        history=history,
-        epochs=epochs,
-        initial_epoch=initial_epoch,
-        training_rows=training_rows,
-        validation=_validation(model, validation_data, evaluated_in, validation_steps),
-        validation_every=validation_freq,
-        augmentation=augmentation,
-        seed=seed,
-        tell_batches=_wants_batches(told),
-        guard=RateGuard(model, schedule, told.callbacks),
-    ).run()
+    with epochs_told(verbose) as shown:
+        told = _callback_list(model, history, [own, callbacks, shown], verbose, epochs, feed.steps)
+        Session(
+            model=model,
+            feed=feed,
+            callbacks=told,
+            history=history,
+            epochs=epochs,
+            initial_epoch=initial_epoch,
+            training_rows=training_rows,
+            validation=_validation(model, validation_data, evaluated_in, validation_steps),
+            validation_every=validation_freq,
+            augmentation=augmentation,
+            seed=seed,
+            tell_batches=_wants_batches(told),
+            guard=RateGuard(model, schedule, told.callbacks),
+        ).run()
     return history
 
 
@@ -223,7 +225,7 @@ def _callback_list(
     model: keras.Model,
     history: History,
     callbacks: Sequence[Any],
-    verbose: int,
+    verbose: Verbose,
     epochs: int,
     steps: int | None,
 ) -> keras.callbacks.CallbackList:
@@ -238,25 +240,12 @@ def _callback_list(
         )
     return keras.callbacks.CallbackList(
         [*given, history],
-        add_progbar=verbose != 0,
-        verbose=verbose,
+        add_progbar=False,  # EpochBar knows when programs are compiled
+        verbose=verbose if isinstance(verbose, int) else 1,
         model=model,
         epochs=epochs,
         steps=steps,
     )
-
-
-def _verbosity(verbose: str | int) -> int:
-    """0 silent, 1 a bar, 2 a line an epoch; "auto" is a bar on a terminal and lines elsewhere."""
-    if verbose == "auto":
-        return 1 if sys.stdout.isatty() else 2
-    if verbose not in (0, 1, 2):
-        raise OptionError(
-            expected='verbose as 0, 1, 2 or "auto"',
-            received=f"verbose={verbose!r}",
-            remedy="choose one of these",
-        )
-    return int(verbose)
 
 
 def _wants_batches(callbacks: keras.callbacks.CallbackList) -> bool:

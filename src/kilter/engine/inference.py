@@ -19,14 +19,15 @@ import keras
 
 from kilter.engine.batch_feed import BatchFeed
 from kilter.engine.batches import Rows, check_batch_size, is_array, row_count
-from kilter.engine.bridge import build_forward, fitting
+from kilter.engine.bridge import State, build_forward, fitting
 from kilter.engine.checks import check_inputs
 from kilter.engine.feed import Block, Order
 from kilter.engine.fit import AnyFeed, check_ids, check_steps, prepare, training_feed
-from kilter.engine.loop import evaluate_feed, testing
+from kilter.engine.loop import Chunk, evaluate_feed, testing
 from kilter.engine.overrides import check_loop, overrides
 from kilter.engine.program import Programs, owners, take
 from kilter.engine.step import PredictStep, predict_step
+from kilter.progress import QUICK, Verbose, shown
 
 # How many bytes of predictions are made on the device before they go to the host.
 _OUTPUT_BYTES = 1 << 28
@@ -41,12 +42,14 @@ def evaluate(
     sample_weight: Any = None,
     batch_size: int = 256,
     steps: int | None = None,
+    verbose: Verbose = "auto",
 ) -> dict[str, float]:
     """Loss and metrics of a compiled model by name, as ``model.evaluate(..., return_dict=True)``.
 
     ``x`` may also be an iterable of batches ``(x, y)`` or ``(x, y, sample_weight)``, or a generator of them.
     ``steps``: use only the first so many batches; None uses all. Metrics are exact means over the rows, also
-    when the last batch is smaller.
+    when the last batch is smaller. ``verbose``: as in :func:`kilter.fit`; by default a call shows what it
+    does if it takes long.
 
     Neither weights nor batch-normalisation statistics change. As in Keras, the state that inference itself
     changes is carried from batch to batch and stays in the model: random seeds, and the states of a stateful
@@ -58,15 +61,29 @@ def evaluate(
     order = Order(batch_size, shuffle=False, seed=0)
     feed = training_feed(x, y, sample_weight, None, order, steps=steps, once=True)
     prepare(model, feed, training=False)
-    return evaluate_feed(model, testing(model), feed, restores=False)
+    with shown(verbose, after=QUICK) as progress:
+        progress.stage("Evaluating")
+
+        def between(chunk: Chunk) -> State:
+            progress.stage("Evaluating: batch", chunk.last + 1, feed.steps or 0)
+            return chunk.state
+
+        return evaluate_feed(model, testing(model), feed, between, restores=False)
 
 
-def predict(model: keras.Model, x: Any, *, batch_size: int = 256, steps: int | None = None) -> Any:
+def predict(
+    model: keras.Model,
+    x: Any,
+    *,
+    batch_size: int = 256,
+    steps: int | None = None,
+    verbose: Verbose = "auto",
+) -> Any:
     """What the model's ``predict_step`` returns, as NumPy arrays, rows first, in the same structure.
 
     ``x`` may also be an iterable of batches; only their first part is used, unless the model overrides
     ``predict_step``. ``steps``: use only the first so many batches; None uses all. The model need not be
-    compiled.
+    compiled. ``verbose``: as in :func:`kilter.fit`; by default a call shows what it does if it takes long.
 
     As in Keras, the state that inference changes (random seeds, the states of a stateful recurrent layer) is
     carried from batch to batch and stays in the model. Random numbers are Keras's own for the same
@@ -83,7 +100,13 @@ def predict(model: keras.Model, x: Any, *, batch_size: int = 256, steps: int | N
     build_forward(model, jax.tree.map(lambda leaf: leaf[:1], example))
     check_ids(model, feed, "predict")
     predictor = _Predictor(model)
-    parts = [part for block in feed.blocks(0) for part in predictor.outputs(block)]
+    parts: list[Any] = []
+    with shown(verbose, after=QUICK) as progress:
+        progress.stage("Predicting")
+        for block in feed.blocks(0):
+            for part in predictor.outputs(block):
+                parts.append(part)
+                progress.stage("Predicting: part", len(parts))
     for variable, value in zip(model.non_trainable_variables, predictor.non_trainable, strict=True):
         variable.assign(value)
     return jax.tree.map(lambda *arrays: np.concatenate(arrays), *parts)
@@ -92,7 +115,7 @@ def predict(model: keras.Model, x: Any, *, batch_size: int = 256, steps: int | N
 def predict_unchanged(model: keras.Model, x: Any, *, batch_size: int = 256) -> Any:
     """:func:`predict`, after which the model is bit for bit as it was, its random seeds included."""
     with layer_state_kept(model):
-        return predict(model, x, batch_size=batch_size)
+        return predict(model, x, batch_size=batch_size, verbose=0)
 
 
 @contextlib.contextmanager

@@ -33,6 +33,7 @@ from kilter.engine.objective import stable_losses
 from kilter.engine.rewrite import rewrite, trace
 from kilter.engine.step import Schedule
 from kilter.nn.taps import fixed_batch_size, in_same_trace, leaf_layers, replace_attribute, some_rows
+from kilter.progress import SILENT, Progress
 from kilter.records import Measurements
 
 OF_OUTPUTS = ("mean", "std", "zeros", "saturated", "dead")
@@ -152,12 +153,14 @@ def measured_steps(
     rows: int = 256,
     seed: int = 0,
     reader: Reader | None = None,
+    progress: Progress = SILENT,
 ) -> Measurements:
     """Train a copy of the model's state for ``steps`` steps and read it before about ``readings`` of them.
 
     The steps are those that :func:`kilter.fit` would take, in its compiled program, but for partial batches,
     which are left out. ``loss`` and ``loss_after`` are of the reader's own rows before and after the one step
-    that follows a reading. The model stays as it is, bit for bit. ``reader`` as for :func:`probe`.
+    that follows a reading. The model stays as it is, bit for bit. ``reader`` as for :func:`probe`;
+    ``progress`` hears of the steps.
     """
     reader = Reader(model, x, y, sample_weight, rows=rows, seed=seed) if reader is None else reader
     feed = ResidentFeed(collect(x, y, sample_weight), Order(batch_size, shuffle, seed, most=steps))
@@ -165,6 +168,7 @@ def measured_steps(
     runner, state = training(model, schedule), pull(model)
     read, after, ratios = [], [], []
     for step, (block, start) in enumerate(single_steps(feed, steps)):
+        progress.stage("Measuring the first steps: step", step + 1, steps)
         measured = step in wanted
         if measured:
             read.append(reader.read(state))

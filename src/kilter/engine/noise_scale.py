@@ -24,6 +24,7 @@ from kilter.engine.program import Programs, owners
 from kilter.engine.step import Batch
 from kilter.engine.trial import trial_batches, trial_feed
 from kilter.errors import DataError, ModelError
+from kilter.progress import QUICK, Verbose, shown
 
 # The interval is read from the spread between batches; with fewer it says nothing.
 LEAST_BATCHES = 4
@@ -62,6 +63,7 @@ def gradient_noise_scale(
     seed: int = 0,
     sample_weight: Any = None,
     class_weight: Mapping[int, float] | None = None,
+    verbose: Verbose = "auto",
 ) -> NoiseScale:
     """The simple noise scale tr(Σ)/|G|² of a compiled model's loss; the model stays bit for bit as it is.
 
@@ -81,6 +83,7 @@ def gradient_noise_scale(
         batches: k, at least 4; fewer are taken where there are not enough rows.
         seed: of the rows and their order.
         sample_weight: a weight for each row; or ``class_weight``: one for each class's rows.
+        verbose: as of :func:`kilter.fit`; by default a call shows what it does if it takes long.
 
     Raises :class:`~kilter.errors.DataError` for rows that make fewer than 4 batches,
     :class:`~kilter.errors.ModelError` where gradients are not finite or all 0; otherwise as
@@ -91,7 +94,7 @@ def gradient_noise_scale(
         >>> x = np.random.default_rng(0).normal(size=(4096, 4))
         >>> model = keras.Sequential([keras.layers.Dense(1, kernel_initializer="zeros")])
         >>> model.compile("sgd", "mse")
-        >>> found = kilter.gradient_noise_scale(model, x, x.sum(axis=1))
+        >>> found = kilter.gradient_noise_scale(model, x, x.sum(axis=1), verbose=0)
         >>> found.low < found.noise_scale < found.high
         True
     """
@@ -108,7 +111,8 @@ def gradient_noise_scale(
             received=f"rows that make {len(given)} of {size}",
             remedy="give more rows, or a smaller batch_size",
         )
-    with fitting(model, given[0]):
+    with shown(verbose, after=QUICK) as progress, fitting(model, given[0]):
+        progress.stage(f"Gradient noise scale: {len(given)} batches of {size} rows")
         squares, products = _measured(model, given)
     return read_noise(squares, products, batch_size=batch_size)
 

@@ -30,6 +30,7 @@ from kilter.engine.loop import Chunk, Runner
 from kilter.engine.program import take
 from kilter.engine.step import Batch, Schedule, train_step
 from kilter.errors import ModelError, OptionError
+from kilter.progress import SILENT, Progress
 
 # A trial is judged between chunks. The first is short: it tells how slow the model is.
 _FIRST_CHUNK = 25
@@ -110,11 +111,14 @@ def run_trial(
     width: int = 1,
     given: Any = None,
     enough: Callable[[np.ndarray], bool] = lambda recorded: False,
+    progress: Progress = SILENT,
+    stage: str = "Trial: step",
 ) -> np.ndarray:
     """Train a copy of the model for ``steps`` steps; returns what they recorded, float64 [steps made, width].
 
     ``name`` is the program's on the model's shelf. ``enough`` is asked between chunks, about all that was
-    recorded so far. Ctrl-C raises KeyboardInterrupt after the running chunk.
+    recorded so far. ``progress`` hears of ``stage`` and the steps made. Ctrl-C raises KeyboardInterrupt after
+    the running chunk.
     """
     recorded = jnp.full((steps, width), jnp.nan, jnp.float32)
     trial: Any = Trial(pull(model), jax.tree.map(jnp.array, given), recorded, jnp.int32(0))
@@ -124,8 +128,10 @@ def run_trial(
         return int(trial.step) >= steps or enough(_recorded(trial))
 
     def between(chunk: Chunk) -> Any:
+        progress.stage(stage, min(int(chunk.state.step), steps), steps)  # type: ignore[attr-defined]
         return None if interrupt.pending or is_over(chunk.state) else chunk.state
 
+    progress.stage(stage, 0, steps, detail="compiling")
     with Interrupt() as interrupt:
         for epoch in itertools.count():
             chunk = runner.run(feed, epoch, trial, between)

@@ -25,6 +25,7 @@ from kilter.health.facts import CONVOLUTIONS, optimizer_facts
 from kilter.health.reading import paired_targets, read_model
 from kilter.health.thresholds import Thresholds
 from kilter.nn.taps import fixed_batch_size
+from kilter.progress import Verbose, shown
 from kilter.records import Diagnosis, Finding, Measurements, ranked
 
 # What makes a probe impossible or worthless: it would only show the same again, as NaN or as an error.
@@ -43,6 +44,7 @@ def diagnose(
     history: Mapping[str, Sequence[float]] | None = None,
     seed: int = 0,
     thresholds: Thresholds | None = None,
+    verbose: Verbose = "auto",
 ) -> Diagnosis:
     """Say what is wrong with a compiled model, its data and how it trains. Neither model nor data change.
 
@@ -61,6 +63,8 @@ def diagnose(
         history: of a training that was done: numbers an epoch by name, such as ``History.history``.
         seed: of the rows that are probed and of the order of the steps.
         thresholds: what numbers are held to.
+        verbose: 0 shows nothing, 1 a line that changes in place, 2 plain lines; "auto" is 1 on a terminal and
+            in a notebook, otherwise 2.
 
     Raises :class:`~kilter.errors.ModelError` for a model without compile(),
     :class:`~kilter.errors.DataError` for data that do not fit the model, where no finding says why, and
@@ -68,35 +72,39 @@ def diagnose(
     """
     if steps < 0:
         raise OptionError(expected="steps of 0 or more", received=f"steps={steps}", remedy="64 are usual")
-    context = read_context(
-        model,
-        x,
-        y,
-        validation_data=validation_data,
-        batch_size=batch_size,
-        shuffle=shuffle,
-        history=history,
-        thresholds=thresholds,
-    )
-    findings = run_checks((*data_checks.CHECKS, *model_checks.CHECKS), context)
-    hopeless = [one for one in findings if one.severity == "severe" and one.code in _HOPELESS]
-    with _compilation(context):
-        reader, taken = _probed(context, seed, hopeless, once=steps == 0)
-        context = Context(**{**vars(context), "probe": taken})
-        findings += run_checks(probe_checks.CHECKS, context)
-        if steps and taken is not None and not hopeless:
-            training = measured_steps(
-                model,
-                x,
-                y,
-                steps=steps,
-                batch_size=context.batch_size,
-                shuffle=shuffle,
-                seed=seed,
-                reader=reader,
-            )
-            context = Context(**{**vars(context), "training": training})
-    findings += run_checks(training_checks.CHECKS, context)
+    with shown(verbose) as progress:
+        progress.stage("Diagnosing: checking the model and the data")
+        context = read_context(
+            model,
+            x,
+            y,
+            validation_data=validation_data,
+            batch_size=batch_size,
+            shuffle=shuffle,
+            history=history,
+            thresholds=thresholds,
+        )
+        findings = run_checks((*data_checks.CHECKS, *model_checks.CHECKS), context)
+        hopeless = [one for one in findings if one.severity == "severe" and one.code in _HOPELESS]
+        with _compilation(context):
+            progress.stage("Diagnosing: compiling a forward and a backward pass")
+            reader, taken = _probed(context, seed, hopeless, once=steps == 0)
+            context = Context(**{**vars(context), "probe": taken})
+            findings += run_checks(probe_checks.CHECKS, context)
+            if steps and taken is not None and not hopeless:
+                training = measured_steps(
+                    model,
+                    x,
+                    y,
+                    steps=steps,
+                    batch_size=context.batch_size,
+                    shuffle=shuffle,
+                    seed=seed,
+                    reader=reader,
+                    progress=progress,
+                )
+                context = Context(**{**vars(context), "training": training})
+        findings += run_checks(training_checks.CHECKS, context)
     return Diagnosis(ranked(findings))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 from kilter import backend  # noqa: F401  (chooses JAX before Keras loads)
@@ -11,6 +12,7 @@ import keras
 from keras.src.utils import io_utils
 
 from kilter.health.diagnosing import diagnose
+from kilter.layout import columns, wrapped
 from kilter.records import Diagnosis
 
 
@@ -64,9 +66,10 @@ class Doctor(keras.callbacks.Callback):
 
     def _look(self, **options: Any) -> None:
         model: Any = self.model  # Keras has set it before any callback is called
-        diagnosis = diagnose(model, *self._data, **self._options, **options)
+        diagnosis = diagnose(model, *self._data, **self._options, **options, verbose=0)
         known = () if self.diagnosis is None else self.diagnosis.codes("severe")
         self.diagnosis = diagnosis
         for finding in diagnosis.findings:
             if self._verbose and finding.severity == "severe" and finding.code not in known:
-                io_utils.print_msg(f"kilter: {finding.code}: {finding.explanation}")
+                text = f"kilter: {finding.code}: {finding.explanation}"
+                io_utils.print_msg("\n".join(wrapped(text, columns(sys.stdout), indent="    ")))

@@ -28,6 +28,7 @@ from kilter.errors import OptionError
 from kilter.infer.dropout import dropout_layers, dropping, rates
 from kilter.infer.halves import Halves, halves
 from kilter.infer.outputs import Meaning, Outputs, meanings
+from kilter.progress import QUICK, Verbose, shown
 
 _SEEDS = 1 << 32
 
@@ -71,6 +72,7 @@ def predict_mc(
     batch_size: int = 1024,
     outputs: Outputs = "auto",
     keep_samples: bool = False,
+    verbose: Verbose = "auto",
 ) -> MonteCarloPrediction:
     """Predict ``samples`` times with dropout active and nothing else as in training, in one compiled call.
 
@@ -92,6 +94,7 @@ def predict_mc(
         outputs: what the model's outputs are: "logits", "probabilities", "numbers", or "auto", which asks
             the loss, then the last activation.
         keep_samples: keep each sample too.
+        verbose: as of :func:`kilter.fit`; by default a call shows what it does if it takes long.
 
     Raises :class:`~kilter.errors.ModelError` for a model without dropout, or where "auto" cannot know;
     :class:`~kilter.errors.OptionError` and :class:`~kilter.errors.DataError` for options and inputs that do
@@ -103,7 +106,8 @@ def predict_mc(
     rows = collect(x)
     check_inputs(model, rows)
     inputs = rows.data[0]
-    with fitting(model, rows.data):
+    with shown(verbose, after=QUICK) as progress, fitting(model, rows.data):
+        progress.stage(f"Predicting {rows.count} rows, {samples} samples of each")
         build_forward(model, jax.tree.map(lambda leaf: leaf[:1], inputs))
         layers = dropout_layers(model)
         variables = (
@@ -118,7 +122,7 @@ def predict_mc(
             lambda: _program(model, layers, samples, outputs, keep_samples),
             arguments,
         )
-    found = program(*arguments)
+        found = jax.block_until_ready(program(*arguments))
     return MonteCarloPrediction(**{name: _on_host(tree, name, rows.count) for name, tree in found.items()})
 
 

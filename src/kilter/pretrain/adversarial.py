@@ -16,6 +16,7 @@ import keras
 
 from kilter.engine.batches import check_batch_size, collect
 from kilter.engine.bridge import pull, push
+from kilter.engine.epochs import epochs_told
 from kilter.engine.feed import Order, ResidentFeed
 from kilter.engine.fit import check_whole_numbers
 from kilter.engine.history import History
@@ -29,6 +30,7 @@ from kilter.pretrain.adversarial_networks import make_discriminator, make_genera
 from kilter.pretrain.adversarial_step import LossName, Objective, adversarial_step, begin_epoch
 from kilter.pretrain.diversity import measure_diversity
 from kilter.pretrain.gan_record import Gan, draw_samples, gan_record
+from kilter.progress import Verbose
 
 _LATENT = 64
 _SAMPLES = 1_000
@@ -54,6 +56,7 @@ def gan(
     batch_size: int = 64,
     seed: int = 0,
     callbacks: Sequence[keras.callbacks.Callback] = (),
+    verbose: Verbose = "auto",
 ) -> Gan:
     """Train a generative adversarial network (Goodfellow et al. 2014) on rows without labels.
 
@@ -75,6 +78,7 @@ def gan(
         generator_optimizer: a Keras optimiser, which is copied, or the rate of an Adam with ``beta_1=0.5``;
             and ``discriminator_optimizer``.
         callbacks: told of each epoch, with the discriminator as their model.
+        verbose: as of :func:`kilter.fit`.
 
     Raises a :class:`~kilter.errors.KilterError` before anything is trained where data, models and options do
     not fit; :class:`~kilter.errors.ModelError` where a loss is no longer finite.
@@ -104,7 +108,8 @@ def gan(
     # Other statistics for the one step of a partial batch would unbalance the two.
     order = Order(batch_size, shuffle=True, seed=seed, most=len(data) // batch_size)
     feed = ResidentFeed(rows, order)
-    history = _train(generator, discriminator, feed, objective, epochs, seed, callbacks)
+    with epochs_told(verbose) as shown:
+        history = _train(generator, discriminator, feed, objective, epochs, seed, [*callbacks, *shown])
     count = min(len(data), _SAMPLES)
     chosen = np.random.default_rng(seed).choice(len(data), count, replace=False)
     diversity = measure_diversity(draw_samples(generator, count, seed=seed), data[chosen], seed=seed)

@@ -40,6 +40,7 @@ from kilter.pretrain.running import (
 )
 from kilter.pretrain.targets import targets_for
 from kilter.pretrain.tied import TiedConv2DTranspose, TiedDense
+from kilter.progress import Verbose
 
 KINDS: Final = ("plain", "tied", "denoising", "sparse", "convolutional")
 
@@ -65,7 +66,7 @@ def autoencoder(
     learning_rate: float | None = None,
     callbacks: Sequence[keras.callbacks.Callback] = (),
     seed: int = 0,
-    verbose: str | int = "auto",
+    verbose: Verbose = "auto",
 ) -> Pretrained:
     """Train a copy of ``encoder`` on rows without labels, so that a decoder can give the rows back.
 
@@ -146,7 +147,7 @@ def _mirror(images: Sequence[Layers], subject: Subject) -> keras.Model:
 def _figures(model: PretextModel, task: Reconstruction, subject: Subject, seed: int) -> dict[str, float]:
     figures = reconstruction_figures(model, subject, baseline_error(subject, task.targets, seed), seed)
     if task.sparsity is not None:
-        codes = predict(subject.encoder, subject.measured_rows(seed))
+        codes = predict(subject.encoder, subject.measured_rows(seed), verbose=0)
         figures["activity"] = float(np.abs(codes).mean())
     return figures
 
@@ -210,7 +211,7 @@ def _line(
 
 
 def _check_codes(subject: Subject) -> None:
-    codes = predict(subject.encoder, some_rows(subject.rows, 256, 0))
+    codes = predict(subject.encoder, some_rows(subject.rows, 256, 0), verbose=0)
     name = subject.encoder.name
     if codes.min() < 0 or codes.max() > 1:
         raise ModelError(

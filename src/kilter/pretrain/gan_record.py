@@ -98,7 +98,7 @@ def gan_record(
 def draw_samples(generator: keras.Model, count: int, *, seed: int) -> np.ndarray:
     """What a generator makes of ``count`` rows of normal noise, in inference mode."""
     noise = np.random.default_rng(seed).standard_normal((count, int(generator.input_shape[-1])))
-    return predict(generator, noise.astype("float32"))
+    return predict(generator, noise.astype("float32"), verbose=0)
 
 
 def _notes(on_real: float, on_fake: float, diversity: Diversity, learnt: bool) -> tuple[str, ...]:

@@ -49,7 +49,7 @@ def train_greedily(
 
 
 def _of_codes(task: Reconstruction, below: keras.Model, subject: Subject, seed: int) -> Reconstruction:
-    codes = predict(below, some_rows(subject.rows, _LOOKED_AT, seed))
+    codes = predict(below, some_rows(subject.rows, _LOOKED_AT, seed), verbose=0)
     variance = float(codes.var(dtype="float64")) or 1.0
     noise = task.noise
     if noise is not None and noise.corruption == "gaussian":

@@ -21,6 +21,7 @@ import keras
 from kilter.engine.fit import fit
 from kilter.engine.history import History
 from kilter.errors import OptionError
+from kilter.progress import Verbose
 from kilter.words import first_line
 
 
@@ -108,7 +109,7 @@ class Training:
     optimizer: str | keras.optimizers.Optimizer
     learning_rate: float | None
     seed: int
-    verbose: str | int
+    verbose: Verbose
     callbacks: Sequence[keras.callbacks.Callback] = field(default=())
 
     def run(self, model: PretextModel, x: Any, validation: Any) -> History:

@@ -19,11 +19,13 @@ from kilter.pretrain.autoencoding import autoencoder
 from kilter.pretrain.chain import without_top
 from kilter.pretrain.records import Pretrained
 from kilter.pretrain.supervising import auxiliary
+from kilter.progress import Verbose, shown
 from kilter.recipe import ConstantSection, PretrainSection, Recipe
 from kilter.runs.augmentation import make_augmentation
 from kilter.runs.build import given_record, make_optimizer, read_source
 from kilter.runs.models import make_model
 from kilter.runs.training import data_record
+from kilter.words import printable
 
 # What of [train] is about labels, or about the weights of a model that is then used as it stands.
 _NOT_FOR_PRETRAINING = ("class_weight", "ema", "swa", "evaluate_training")
@@ -33,7 +35,7 @@ def pretrain(
     recipe: Recipe,
     *,
     callbacks: Sequence[keras.callbacks.Callback] = (),
-    verbose: str | int = "auto",
+    verbose: Verbose = "auto",
     allow_code: bool = False,
 ) -> Pretrained:
     """Pretrain what ``recipe`` describes. Labels are only used for the task "pairs".
@@ -42,7 +44,9 @@ def pretrain(
     Raises the :class:`~kilter.errors.KilterError` that says what does not fit, before anything is trained.
     """
     section = _checked(recipe)
-    source = read_source(recipe, given_record(recipe), unlabelled=True)
+    with shown(verbose) as progress:
+        progress.stage(f"Reading {printable(recipe.data.source)}")
+        source = read_source(recipe, given_record(recipe), unlabelled=True)
     train, validation = _parts(recipe, source)
     # A model is made for classes; there is one here, and the output is taken off again.
     unlabelled = replace(train, y=None, task="classification", classes=("row",))
@@ -58,10 +62,10 @@ def _trained(
     train: Dataset,
     validation: Dataset | None,
     callbacks: Sequence[keras.callbacks.Callback],
-    verbose: str | int,
+    verbose: Verbose,
 ) -> Pretrained:
     if section.task == "gan":
-        return _gan(recipe, encoder, train.x, callbacks)
+        return _gan(recipe, encoder, train.x, callbacks, verbose)
     measure = "error" if section.task in ("autoencoder", "masked-patch") else "accuracy"
     options: dict[str, Any] = section.options() | {
         "epochs": recipe.train.epochs,
@@ -83,7 +87,11 @@ def _trained(
 
 
 def _gan(
-    recipe: Recipe, encoder: keras.Model, x: np.ndarray, callbacks: Sequence[keras.callbacks.Callback]
+    recipe: Recipe,
+    encoder: keras.Model,
+    x: np.ndarray,
+    callbacks: Sequence[keras.callbacks.Callback],
+    verbose: Verbose,
 ) -> Pretrained:
     """The encoder as the lower layers of a discriminator, whose optimiser is the recipe's.
 
@@ -97,6 +105,7 @@ def _gan(
         batch_size=recipe.train.batch_size,
         callbacks=callbacks,
         seed=recipe.seed,
+        verbose=verbose,
     )
 
 

@@ -73,7 +73,7 @@ def reconstruction_figures(
 ) -> dict[str, float]:
     """The error of a model that gives rows back, beside ``baseline``, the error of the mean row."""
     rows = subject.measured_rows(seed)
-    error = evaluate(model, rows)["error"]
+    error = evaluate(model, rows, verbose=0)["error"]
     return {"error": error, "baseline": baseline, "explained": 1 - error / baseline, "rows": len(rows)}
 
 

@@ -27,6 +27,7 @@ from kilter.pretrain.running import (
     subject_of,
 )
 from kilter.pretrain.settings import SETTINGS, Options
+from kilter.progress import Verbose
 
 # Pairs of the same group that a batch is to have on average, so that there is something to learn from.
 _LEAST_PAIRS = 4
@@ -50,7 +51,7 @@ def auxiliary(
     learning_rate: float | None = None,
     callbacks: Sequence[keras.callbacks.Callback] = (),
     seed: int = 0,
-    verbose: str | int = "auto",
+    verbose: Verbose = "auto",
 ) -> Pretrained:
     """Train a copy of ``encoder`` on a task whose answers the compiled step makes from the rows themselves.
 
@@ -117,7 +118,7 @@ def _choice_figures(
     # Whole batches: among fewer rows the right one would be easier to find.
     whole = max(count - count % batch_size, min(count, batch_size))
     chosen = keras.tree.map_structure(lambda array: array[:whole], chosen)
-    accuracy = evaluate(model, chosen, batch_size=batch_size)["accuracy"]
+    accuracy = evaluate(model, chosen, batch_size=batch_size, verbose=0)["accuracy"]
     return {"accuracy": accuracy, "chance": chance, "rows": whole}
 
 

@@ -33,6 +33,7 @@ from kilter.errors import DataError, ModelError, RecipeError
 from kilter.home import at_home
 from kilter.memory import require_memory
 from kilter.nn.builders import BYTES_A_WEIGHT
+from kilter.progress import SILENT, Progress
 from kilter.recipe import FileSection, Recipe, ReuseSection
 from kilter.runs.augmentation import make_augmentation
 from kilter.runs.model_data import data_of, require_names
@@ -45,7 +46,7 @@ from kilter.runs.watch import Watch, direction_of
 from kilter.schedules import Performance, Schedule
 from kilter.transfer.sources import checksum
 from kilter.transfer.stages import Phase
-from kilter.words import first_line
+from kilter.words import first_line, printable
 
 
 @dataclass(frozen=True, eq=False)
@@ -91,7 +92,7 @@ class Prepared:
         return self.parts.evaluated
 
 
-def prepare(recipe: Recipe, *, allow_code: bool = False) -> Prepared:
+def prepare(recipe: Recipe, *, allow_code: bool = False, progress: Progress = SILENT) -> Prepared:
     """Read the data, make and compile the model, and check that they fit each other and the recipe.
 
     What the recipe leaves to be measured ("auto") is measured last, on the training part. ``allow_code`` lets
@@ -106,8 +107,10 @@ def prepare(recipe: Recipe, *, allow_code: bool = False) -> Prepared:
             remedy="use kilter pretrain, or leave the section out",
         )
     recipe = with_absolute_paths(recipe)
+    progress.stage(f"Reading {printable(recipe.data.source)}")
     source, parts = read_parts(recipe, given_record(recipe))
     _check_batch_size(recipe, parts.train)
+    progress.stage("Building the model")
     model = make_model(recipe, parts.train, allow_code=allow_code)
     objective = objective_for(model, parts.train, recipe.regularize.label_smoothing)
     watch = _watch(recipe, objective, validated=parts.validation is not None)
@@ -119,7 +122,7 @@ def prepare(recipe: Recipe, *, allow_code: bool = False) -> Prepared:
     prepared = Prepared(recipe, source, parts, model, objective, watch, weights)
     _check_augmentation(prepared)
     check_schedule(model, prepared.schedule(), validated=parts.validation is not None)
-    prepared = _tuned(prepared)
+    prepared = _tuned(prepared, progress)
     tuned = prepared.recipe
     phases = make_phases(tuned, model, lambda rate: make_optimizer(tuned, rate))
     return replace(prepared, phases=phases)
@@ -246,10 +249,10 @@ def _check_augmentation(prepared: Prepared) -> None:
         check_augmentation(prepared.model, augmentation, collect(train.x[:1], train.y[:1]).data)  # type: ignore[index]
 
 
-def _tuned(prepared: Prepared) -> Prepared:
+def _tuned(prepared: Prepared, progress: Progress) -> Prepared:
     """With numbers for what the recipe left to be measured, and compiled anew: as its replay will be."""
     model, train = prepared.model, prepared.parts.train
-    tuned = tune(prepared.recipe, model, train, prepared.class_weight)
+    tuned = tune(prepared.recipe, model, train, prepared.class_weight, progress)
     if tuned.rate is None and tuned.clip is None:
         return prepared
     prepared.recompile(make_optimizer(tuned.recipe))

@@ -17,6 +17,7 @@ from kilter.engine.augmenting import Augment
 from kilter.engine.history import History
 from kilter.engine.scheduling import Schedule
 from kilter.health.afterwards import training_findings, two_rows
+from kilter.progress import Verbose
 from kilter.schedules import Performance
 
 
@@ -44,7 +45,7 @@ def fit(
     evaluate_training: bool = False,
     measure: int | str | None = "auto",
     seed: int = 0,
-    verbose: str | int = "auto",
+    verbose: Verbose = "auto",
 ) -> History:
     """Train a compiled Keras model, to the numbers of ``model.fit``, many steps in one compiled call.
 
@@ -88,7 +89,8 @@ def fit(
         measure: read what goes through the layers after every so many epochs; "auto" after as many as cost
             at most 3 % of the time, and none in trainings of less than 20 s; None never. The history then has
             ``.measurements``. No bit of the training changes. For arrays that fit on the device.
-        verbose: 0 silent, 1 a bar, 2 a line an epoch, "auto" a bar on a terminal and lines elsewhere.
+        verbose: 0 silent, 1 a bar, 2 a line an epoch, "auto" a bar on a terminal and in a notebook, lines
+            elsewhere. In a notebook the bar is one line that changes in place.
 
     Returns Keras's history with ``.seconds``, ``.compile_seconds``, ``.measurements``, ``.findings`` (what is
     wrong with the training, worked out when it is asked for) and ``.plot()``. Raises

@@ -28,6 +28,7 @@ from kilter.engine.history import History
 from kilter.engine.inference import evaluate, predict
 from kilter.errors import RunError
 from kilter.nn.zeros import l1_zeros
+from kilter.progress import Verbose, shown
 from kilter.recipe import Recipe, dump_recipe, load_recipe
 from kilter.runs import checkpoints
 from kilter.runs.build import Prepared, prepare
@@ -75,7 +76,7 @@ def train(
     *,
     parent: Path | str = Path("runs"),
     callbacks: Sequence[keras.callbacks.Callback] = (),
-    verbose: str | int = "auto",
+    verbose: Verbose = "auto",
     allow_code: bool = False,
 ) -> TrainResult:
     """Train what `recipe` describes, and keep all of it in a new run directory below `parent`.
@@ -85,7 +86,8 @@ def train(
     :class:`Interrupted` after the last finished epoch and the best weights are saved. `allow_code` lets the
     recipe run code (see :func:`prepare`).
     """
-    prepared = prepare(recipe, allow_code=allow_code)
+    with shown(verbose) as progress:
+        prepared = prepare(recipe, allow_code=allow_code, progress=progress)
     text = dump_recipe(prepared.recipe)
     with create_run(Path(parent), recipe.name, recipe_text=text) as run, discarded_unless_begun(run):
         run.write_environment(describe_environment(device=device_name(), seed=recipe.seed))
@@ -101,7 +103,7 @@ def resume(
     path: Path | str,
     *,
     callbacks: Sequence[keras.callbacks.Callback] = (),
-    verbose: str | int = "auto",
+    verbose: Verbose = "auto",
     allow_code: bool = False,
 ) -> TrainResult:
     """Go on with a run that was interrupted or killed, from its newest checkpoint: the same bits as without.
@@ -124,7 +126,8 @@ def resume(
                 remedy="for a longer run, train its recipe.toml anew with a higher train.epochs",
             )
         require_same_recipe(path / RECIPE)
-        prepared = prepare(load_recipe(path / RECIPE), allow_code=allow_code)
+        with shown(verbose) as progress:
+            prepared = prepare(load_recipe(path / RECIPE), allow_code=allow_code, progress=progress)
         require_same_data(prepared.recipe, prepared.source, prepared.parts, read_data(path))
         recorder = _recorder_from_checkpoint(prepared, run)
         return _run(prepared, run, recorder, callbacks, verbose)
@@ -142,7 +145,7 @@ def _run(
     run: Run,
     recorder: Recorder,
     callbacks: Sequence[keras.callbacks.Callback],
-    verbose: str | int,
+    verbose: Verbose,
 ) -> TrainResult:
     """Train what is left to train, then judge the best weights; however it ends, result.json says so."""
     recorder.set_model(prepared.model)
@@ -161,7 +164,7 @@ def _run(
 
 
 def _fit(
-    prepared: Prepared, recorder: Recorder, callbacks: Sequence[keras.callbacks.Callback], verbose: str | int
+    prepared: Prepared, recorder: Recorder, callbacks: Sequence[keras.callbacks.Callback], verbose: Verbose
 ) -> History:
     """Train from the epoch after the last one seen; nothing where a resumed run had come to its end."""
     options, parts, watch = prepared.recipe.train, prepared.parts, recorder.watch
@@ -226,7 +229,7 @@ def _evaluations(prepared: Prepared) -> dict[str, Evaluation]:
     """The model as it is now, on validation and test data."""
     found = {}
     for name, part in prepared.evaluated_parts().items():
-        metrics = evaluate(prepared.model, part.x, part.y, batch_size=_PREDICTION_BATCH)
+        metrics = evaluate(prepared.model, part.x, part.y, batch_size=_PREDICTION_BATCH, verbose=0)
         found[name] = Evaluation(len(part), metrics, _confusion(prepared, part))
     return found
 
@@ -235,7 +238,7 @@ def _confusion(prepared: Prepared, part: Dataset) -> tuple[tuple[int, ...], ...]
     """How often each class (row) was taken for each class (column); () for regression."""
     if prepared.objective.task == "regression" or part.y is None:
         return ()
-    outputs = predict(prepared.model, part.x, batch_size=_PREDICTION_BATCH)
+    outputs = predict(prepared.model, part.x, batch_size=_PREDICTION_BATCH, verbose=0)
     counts = np.zeros((part.outputs, part.outputs), dtype=np.int64)
     np.add.at(counts, (part.y, prepared.objective.classes_of(outputs)), 1)
     return tuple(tuple(int(count) for count in row) for row in counts)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from kilter import backend  # noqa: F401
 
@@ -15,6 +16,7 @@ from kilter.engine.clip_threshold import clip_threshold
 from kilter.engine.find_lr import find_lr
 from kilter.engine.found_clip import FoundClip
 from kilter.engine.found_rate import FoundRate
+from kilter.progress import SILENT, Progress
 from kilter.recipe import Recipe
 from kilter.recipe.optimizer import AUTO
 
@@ -29,7 +31,11 @@ class Tuned:
 
 
 def tune(
-    recipe: Recipe, model: keras.Model, train: Dataset, class_weight: Mapping[int, float] | None
+    recipe: Recipe,
+    model: keras.Model,
+    train: Dataset,
+    class_weight: Mapping[int, float] | None,
+    progress: Progress = SILENT,
 ) -> Tuned:
     """The recipe with a number for each ``"auto"`` in ``[optimizer]``, measured on the training part.
 
@@ -39,7 +45,12 @@ def tune(
     """
     changes: dict[str, float | None] = {}
     rate = clip = None
-    how = {"batch_size": recipe.train.batch_size, "seed": recipe.seed, "class_weight": class_weight}
+    how: dict[str, Any] = {
+        "batch_size": recipe.train.batch_size,
+        "seed": recipe.seed,
+        "class_weight": class_weight,
+        "verbose": progress,
+    }
     if recipe.optimizer.learning_rate == AUTO:
         rate = find_lr(model, train.x, train.y, **how)
         changes["learning_rate"] = rate.suggestion

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -12,12 +13,14 @@ from typing import Any
 from kilter import backend  # noqa: F401
 
 # isort: split
+import keras
 import numpy as np
 
 from kilter.engine.batches import collect
 from kilter.engine.checks import check_inputs
 from kilter.engine.fit import check_whole_numbers
 from kilter.errors import DataError, OptionError
+from kilter.progress import Verbose, shown
 from kilter.studies.encoders import small_encoder
 from kilter.studies.labelled import class_numbers, labelled_first
 from kilter.studies.scoring import Plan, trained
@@ -62,6 +65,7 @@ def reuse_study(
     level: float = 0.05,
     seed: int = 0,
     progress: Callable[[Told], object] | None = None,
+    verbose: Verbose = "auto",
 ) -> ReuseStudy:
     """Train from scratch and from each way of reuse on few labels, on paired seeds, and test the differences.
 
@@ -88,6 +92,7 @@ def reuse_study(
         pretraining: how the ready ways train.
         level: the share of false claims allowed, over all ways at a number of labels.
         progress: called after each training on labels.
+        verbose: as of :func:`kilter.diagnose`.
 
     Raises a :class:`~kilter.errors.KilterError` before anything is trained.
 
@@ -118,23 +123,32 @@ def reuse_study(
     ]
     found: dict[tuple[str, int], list[PairedRun]] = {(way, n): [] for way in named for n in counts}
     seconds: dict[str, list[float]] = {name: [] for name in named}
-    for part in parts:
-        for name, way in named.items():
-            began = time.perf_counter()
-            source = way.source(rows[part.unlabelled], part.seed)
-            seconds[name].append(time.perf_counter() - began)
+    with shown(verbose) as listener:
+        for part, (name, way) in itertools.product(parts, named.items()):
+            if name != SCRATCH:
+                listener.stage("Study: pretraining for pair", part.seed - seed + 1, pairs, detail=name)
+            source = _timed(seconds[name], way, rows[part.unlabelled], part.seed)
             for count, chosen in zip(counts, part.labelled, strict=True):
+                done = sum(map(len, found.values())) + 1
+                listener.stage("Study: training", done, len(found) * pairs, detail=f"{name} {count} labels")
                 keep = "all" if way.keep is None else way.keep
                 student = reuse(source, keep=keep, head=plan.classes, input_shape=shape, seed=part.seed)
                 own = tuning if way.stages is None else way.stages
                 run = trained(student, own, plan, (rows[chosen], known[chosen]), tested, part.seed)
                 found[name, count].append(run)
                 if progress is not None:
-                    done = sum(map(len, found.values()))
                     progress(Told(done, len(found) * pairs, name, count, run))
     comparisons = tuple(_judged(found, count, level) for count in counts)
     spent = {name: statistics.median(each) for name, each in seconds.items() if name != SCRATCH}
     return ReuseStudy(counts, comparisons, len(parts[0].unlabelled), len(tested[1]), spent)
+
+
+def _timed(seconds: list[float], way: Way, unlabelled: np.ndarray, seed: int) -> keras.Model:
+    """What the way gives; how long it took is added to ``seconds``."""
+    began = time.perf_counter()
+    source = way.source(unlabelled, seed)
+    seconds.append(time.perf_counter() - began)
+    return source
 
 
 def _judged(found: Mapping[tuple[str, int], list[PairedRun]], labels: int, level: float) -> Comparison:

@@ -74,7 +74,7 @@ def trained(
 
 def accuracy(model: keras.Model, tested: Labelled) -> float:
     """The share of rows whose class has the highest output; NaN where an output is not finite."""
-    outputs = predict(model, tested[0])
+    outputs = predict(model, tested[0], verbose=0)
     if not np.isfinite(outputs).all():
         return float("nan")
     return float((outputs.argmax(axis=1) == tested[1]).mean())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from kilter.engine.checks import check_inputs
 from kilter.engine.fit import check_whole_numbers
 from kilter.errors import DataError, OptionError
 from kilter.nn.drawing import draw_weights
+from kilter.progress import Verbose, shown
 from kilter.studies.labelled import class_numbers
 from kilter.studies.scoring import Plan, trained
 from kilter.studies.search import ReuseSearch
@@ -48,6 +50,7 @@ def search_reuse(
     level: float = 0.05,
     seed: int = 0,
     progress: Callable[[int, int], object] | None = None,
+    verbose: Verbose = "auto",
 ) -> ReuseSearch:
     """Reuse several numbers of a model's layers, on paired seeds, and test each against new weights.
 
@@ -69,6 +72,7 @@ def search_reuse(
             :func:`~kilter.treatment.statistics.least_pairs`). Fewer are trained with a warning.
         level: the share of false claims allowed, over all numbers of layers.
         progress: called with the numbers of trainings done and of all.
+        verbose: as of :func:`kilter.diagnose`.
 
     Raises a :class:`~kilter.errors.KilterError` before anything is trained.
 
@@ -98,15 +102,16 @@ def search_reuse(
         return reuse(model, keep=number, head=head, input_shape=input_shape, seed=own_seed)
 
     runs: dict[str, list[PairedRun]] = {name: [] for name in (SCRATCH, *map(_name, kept))}
-    for own in seeds:
-        for number in (None, *kept):
+    with shown(verbose) as listener:
+        for own, number in itertools.product(seeds, (None, *kept)):
+            name, done = SCRATCH if number is None else _name(number), sum(map(len, runs.values()))
+            listener.stage("Searching: training", done + 1, len(runs) * pairs, detail=name)
             made = student(kept[-1] if number is None else number, own)
             if number is None:
                 draw_weights(made._flatten_layers(include_self=False), own)
-            run = trained(made, whole if number is None else tuning, plan, labelled, held, own)
-            runs[SCRATCH if number is None else _name(number)].append(run)
+            runs[name].append(trained(made, whole if number is None else tuning, plan, labelled, held, own))
             if progress is not None:
-                progress(sum(map(len, runs.values())), len(runs) * pairs)
+                progress(done + 1, len(runs) * pairs)
     chosen = [Candidate(name, tuple(each)) for name, each in runs.items()]
     return ReuseSearch(kept, judge(chosen, METRIC, level=level, path=Path()))
 

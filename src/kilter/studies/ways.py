@@ -90,7 +90,8 @@ def _auxiliary(task: str) -> Any:
 
 
 def _gan(encoder: keras.Model, x: np.ndarray, how: Pretraining, seed: int) -> keras.Model:
-    found = gan(x, discriminator=discriminator_of(encoder, seed=seed), epochs=how.epochs, seed=seed)
+    judge = discriminator_of(encoder, seed=seed)
+    found = gan(x, discriminator=judge, epochs=how.epochs, seed=seed, verbose=0)
     copy = copy_model(encoder).model
     copy.set_weights(
         found.encoder.get_weights()

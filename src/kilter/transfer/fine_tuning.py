@@ -18,6 +18,7 @@ from kilter.engine.batches import check_batch_size, is_array, row_count, split
 from kilter.engine.fit import fit
 from kilter.engine.purpose import last_activation, objective_for
 from kilter.errors import OptionError
+from kilter.progress import Verbose
 from kilter.transfer.depth import train_only
 from kilter.transfer.history import StagedHistory
 from kilter.transfer.stages import Phase, Stage, default_stages, phases_of
@@ -43,7 +44,7 @@ def fine_tune(
     callbacks: Sequence[keras.callbacks.Callback] | keras.callbacks.Callback = (),
     freeze_batch_norm: bool = False,
     seed: int = 0,
-    verbose: str | int = "auto",
+    verbose: Verbose = "auto",
 ) -> StagedHistory:
     """Train a model in stages, in place: what :func:`kilter.reuse` made, or any other.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 import jax
@@ -46,13 +46,18 @@ class Bench:
         self.scoring = scoring
         self.draws = not patient.trained
 
-    def runs(self, seeds: Sequence[int], epochs: int) -> list[PairedRun]:
+    def runs(
+        self, seeds: Sequence[int], epochs: int, begin: Callable[[], object] = lambda: None
+    ) -> list[PairedRun]:
         """A run from the weights of each seed: one after another on a CPU, together on an accelerator.
 
         Together they need rows that the device holds, and an epoch that needs nothing of the host but a rate.
+        ``begin`` is called before each run.
         """
         if len(seeds) < 2 or not _on_accelerator() or not self._is_plain:
-            return [self.run(seed, epochs, own=True) for seed in seeds]
+            return [self._begun(seed, epochs, begin) for seed in seeds]
+        for _ in seeds:
+            begin()
         began = time.perf_counter()
         try:
             trained = self._together(seeds, epochs)
@@ -65,6 +70,10 @@ class Bench:
             scores = self.scoring.score(self.patient, model), self.scoring.own(self.patient, model)
             made.append(_told(seed, *scores, seconds, logs))
         return made
+
+    def _begun(self, seed: int, epochs: int, begin: Callable[[], object]) -> PairedRun:
+        begin()
+        return self.run(seed, epochs, own=True)
 
     @property
     def _is_plain(self) -> bool:

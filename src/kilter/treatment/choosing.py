@@ -5,12 +5,13 @@ from __future__ import annotations
 import math
 import statistics
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import islice
+from itertools import count, islice
 from pathlib import Path
 from typing import Final
 
+from kilter.progress import SILENT, Progress
 from kilter.records import Diagnosis, Finding
 from kilter.runs.records import Direction
 from kilter.treatment.bench import Bench
@@ -56,7 +57,7 @@ class Search:
 
     ``seed`` is that of the search alone: the proof draws others, so that it knows nothing of the choice.
     ``thorough``: a second search, of what the first did not suffice for. ``full``: seconds that the full
-    training takes, roughly, of a patient like the first.
+    training takes, roughly, of a patient like the first. ``planned``: trials at most before further changes.
     """
 
     scoring: Scoring
@@ -66,12 +67,17 @@ class Search:
     seconds: float
     thorough: bool = False
     full: float = 0.0
+    planned: int = 0
+    progress: Progress = SILENT
     began: tuple[float, float] = field(default_factory=_clocks)
     tried: list[Trial] = field(default_factory=list)
     benches: dict[Patient, tuple[Bench, PairedRun]] = field(default_factory=dict)
 
     def run(self, patient: Patient, outcome: str = "tried") -> float:
         """The score of a short training of ``patient``."""
+        number = len(self.tried) + 1
+        total = self.planned if number <= self.planned else 0
+        self.progress.stage("Trial", number, total, detail=" + ".join(_remedies(patient)), at_most=True)
         bench = self.bench(patient)
         run = bench.run(self.seed, self.epochs)
         self.benches[patient] = bench, run
@@ -106,12 +112,13 @@ class Choice:
 
 @dataclass(frozen=True, eq=False)
 class Means:
-    """What a treatment has: remedies, a measure, a share of the training's time, and a seed."""
+    """What a treatment has: remedies, a measure, a share of the training's time, a seed, and a listener."""
 
     cabinet: Cabinet
     scoring: Scoring
     budget: float
     seed: int
+    progress: Progress = SILENT
 
 
 def fewest(patient: Patient, diagnosis: Diagnosis, means: Means) -> Choice:
@@ -134,11 +141,14 @@ def _searched(
     thorough: bool = False,
 ) -> Choice:
     """The smallest of the growing sets of ``remedies`` that suffices; of further ones where none applies."""
+    means.progress.stage("Treating: preparing the remedies")
     sets = cumulative(begin, remedies, means.cabinet)
     sets = sets or list(islice(further(begin, diagnosis, means.cabinet), 1))
     if not sets:
         return Choice(begin, math.nan, None)
+    means.progress.stage("Treating: compiling, and timing an epoch")
     search = _search(sets[-1], means)
+    search.planned, search.progress = len(sets), means.progress
     if thorough:
         search.epochs = min(search.epochs * _LONGER, begin.options.epochs)
         search.thorough = True
@@ -174,7 +184,7 @@ def proven(
     bench = search.bench(chosen)
     # A second round depends on what the first one proved: its seeds are others, so that its test does not.
     seed = search.seed + 1 + (_SECOND_ROUND if search.thorough else 0)
-    proof = prove(search.bench(came), bench, search.epochs, seed, test, known=known)
+    proof = prove(search.bench(came), bench, search.epochs, seed, test, known=known, progress=search.progress)
     runs = [one.runs[0] for one in proof.candidates]
     first = Trial((), runs[0].score, runs[0].seconds, _AS_IT_CAME)
     told = _told(search.tried, chosen, runs[1])
@@ -196,6 +206,7 @@ def prove(
     test: Test,
     *,
     known: Sequence[PairedRun] = (),
+    progress: Progress = SILENT,
 ) -> Comparison:
     """Train both with the seeds from ``seed`` on, and judge by the exact sign-flip test on the pairs.
 
@@ -210,8 +221,10 @@ def prove(
     for look in test:
         wanted = range(seed + len(runs[0]), seed + look.pairs)
         ready = known[len(runs[0]) : look.pairs]
-        runs[0] += [*ready, *baseline.runs(wanted[len(ready) :], epochs)]
-        runs[1] += chosen.runs(wanted, epochs)
+        name = "Proof: training" if not runs[0] else "Proof with more pairs: training"
+        begin = _counted(progress, name, len(wanted[len(ready) :]) + len(wanted))
+        runs[0] += [*ready, *baseline.runs(wanted[len(ready) :], epochs, begin)]
+        runs[1] += chosen.runs(wanted, epochs, begin)
         candidates = [
             Candidate(name, tuple(some)) for name, some in zip((_AS_IT_CAME, "treated"), runs, strict=True)
         ]
@@ -254,6 +267,12 @@ def _on(runs: Sequence[PairedRun], measure: str) -> tuple[PairedRun, ...]:
     )
 
 
+def _counted(progress: Progress, name: str, total: int) -> Callable[[], None]:
+    """To be called as each of ``total`` trainings begins."""
+    numbers = count(1)
+    return lambda: progress.stage(name, next(numbers), total)
+
+
 def _promising(runs: Sequence[Sequence[PairedRun]], scoring: Scoring) -> bool:
     """Whether more of the pairs gain what one more change is worth than lose it."""
     gains = [scoring.better_by(after.score, before.score) for before, after in zip(*runs, strict=True)]
@@ -275,8 +294,8 @@ def _search(patient: Patient, means: Means) -> Search:
         least = _LEAST_STEPS * patient.options.batch_size
         rows = min(rows, max(least, int(rows * allowed / seconds)))
     least = math.ceil(_TRIAL_STEPS / patient.steps_per_epoch) if rows == patient.rows else 1
-    count = min(epochs, max(least, int(allowed / seconds)))
-    search = Search(scoring, count, rows, seed, for_all, full=epochs * seconds)
+    short = min(epochs, max(least, int(allowed / seconds)))
+    search = Search(scoring, short, rows, seed, for_all, full=epochs * seconds)
     if rows == patient.rows:
         search.benches[patient] = bench, PairedRun(seed, math.nan, None, seconds, (), "")
     return search

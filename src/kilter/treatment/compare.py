@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from kilter.errors import OptionError, RunError
+from kilter.progress import Pace, Verbose, shown
+from kilter.progress import Progress as Listener
 from kilter.runs import lock
 from kilter.runs.atomic import write_text
 from kilter.runs.reading import RunRecords
@@ -29,7 +31,8 @@ _LAST_SEED = 2**31 - 1  # as in a recipe
 class Progress:
     """How far a comparison is: the run that was finished last, and how many of how many are done.
 
-    `seconds_left` is an estimate from the runs finished so far.
+    `seconds_left` is an estimate from the runs that ended after each worker had finished one, compiling
+    included in none of them; None before, and after the last run.
     """
 
     done: int
@@ -37,7 +40,7 @@ class Progress:
     name: str
     metric: str
     run: PairedRun
-    seconds_left: float
+    seconds_left: float | None
 
 
 def compare(
@@ -53,6 +56,7 @@ def compare(
     level: float = 0.05,
     progress: Callable[[Progress], object] | None = None,
     allow_code: bool = False,
+    verbose: Verbose = "auto",
 ) -> Comparison:
     """Train every candidate on the same seeds, and test each against the first one, the baseline.
 
@@ -80,6 +84,7 @@ def compare(
         progress: called after each run.
         allow_code: let recipes run code: their factories, or code in their .keras files. Functions that are
             candidates themselves need no permission.
+        verbose: as of :func:`kilter.diagnose`.
 
     Raises a :class:`~kilter.errors.KilterError` for anything that cannot be compared, before a run begins
     where that can be known. Ctrl-C ends the workers: :class:`~kilter.runs.Interrupted`; finished runs stay.
@@ -99,14 +104,15 @@ def compare(
         Trial(one, number, layout.place(folder, one.name, number)) for number in seeds for one in chosen
     ]
     found = _finished(trials)
-    try:
-        metric = _train_missing(trials, found, folder, cores, metric, progress, allow_code)
-    except KeyboardInterrupt:
-        raise Interrupted(
-            folder,
-            f"Stopped after {len(_finished(trials))} of {len(trials)} runs, which are kept. "
-            f"To go on: the same comparison with the folder {folder} (--out)",
-        ) from None
+    with shown(verbose) as listener:
+        try:
+            metric = _train_missing(trials, found, folder, cores, metric, progress, listener, allow_code)
+        except KeyboardInterrupt:
+            raise Interrupted(
+                folder,
+                f"Stopped after {len(_finished(trials))} of {len(trials)} runs, which are kept. "
+                f"To go on: the same comparison with the folder {folder} (--out)",
+            ) from None
     runs = [
         Candidate(one.name, tuple(paired_run(found[t], t.seed, metric) for t in trials if t.candidate is one))
         for one in chosen
@@ -127,6 +133,7 @@ def _train_missing(
     cores: Sequence[int | None],
     metric: str | None,
     progress: Callable[[Progress], object] | None,
+    listener: Listener,
     allow_code: bool,
 ) -> str:
     """Train the trials that are not in `found`, add them to it, and return the metric of all.
@@ -140,6 +147,7 @@ def _train_missing(
     with ExitStack() as stack:
         runs = in_this_process(missing)
         if missing and not need_this_process(chosen):
+            listener.stage(f"Comparing: starting {len(cores[: len(missing)])} workers, checking the recipes")
             pool = stack.enter_context(Pool(cores[: len(missing)]))
             known += check_recipes(chosen, pool, allow_code=allow_code)
             runs = in_workers(missing, pool, allow_code=allow_code)
@@ -147,15 +155,20 @@ def _train_missing(
             metric = choose_metric(metric, names)
         layout.prepare(folder, chosen)
         stack.callback(lock.acquire(folder / layout.LOCK).release)
-        began = time.monotonic()
+        pace, workers = Pace(time.monotonic), len(cores)
+        listener.stage("Comparing: training", min(len(found) + 1, len(trials)), len(trials))
         for done, (trial, run) in enumerate(runs, start=1):
             metric = choose_metric(metric, measures_of(run))
             found[trial] = run
             _require_same_rows(found)
+            if done == workers:
+                pace.begin(done)  # each worker has loaded JAX and compiled once
+            left = pace.seconds_left(done, len(missing)) if done < len(missing) else None
             if progress is not None:
-                left = (time.monotonic() - began) / done * (len(missing) - done)
                 scored = paired_run(run, trial.seed, metric)
                 progress(Progress(len(found), len(trials), trial.candidate.name, metric, scored, left))
+            if done < len(missing):
+                listener.stage("Comparing: training", len(found) + 1, len(trials), seconds_left=left)
     assert metric is not None, "there are at least two trials, and each has told its measures"
     return metric
 

@@ -51,7 +51,7 @@ class Course:
     @cached_property
     def given(self) -> AsGiven:
         """The given model, trained without changes."""
-        return train_as_given(self.came, self.scoring)
+        return train_as_given(self.came, self.scoring, self.means.progress)
 
     def run(self) -> Outcome:
         """The outcome; never a model that is worse than the given one trained without changes."""
@@ -162,7 +162,9 @@ class Course:
         return self.scoring.sign * trained.score if math.isfinite(trained.score) else -math.inf
 
     def _train(self, patient: Patient) -> Trained:
-        return self.given.best if patient is self.came else train_in_full(patient, self.scoring)
+        if patient is self.came:
+            return self.given.best
+        return train_in_full(patient, self.scoring, self.means.progress)
 
 
 def _told(trained: Trained) -> Trial:

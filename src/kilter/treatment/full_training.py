@@ -16,10 +16,12 @@ from kilter import backend  # noqa: F401  (chooses JAX before Keras loads)
 import keras
 
 from kilter.engine.bridge import State, pull, push
+from kilter.engine.epochs import EpochStages
 from kilter.engine.fit import fit
 from kilter.engine.history import History
 from kilter.errors import KilterError
 from kilter.health.diagnosing import diagnose
+from kilter.progress import SILENT, Progress
 from kilter.records import Diagnosis
 from kilter.treatment.own_measures import judged_in
 from kilter.treatment.patient import Patient
@@ -84,7 +86,7 @@ class _BestWeights(keras.callbacks.Callback):
             self.loss, self.state = loss, pull(self.trained)
 
 
-def train_in_full(patient: Patient, scoring: Scoring) -> Trained:
+def train_in_full(patient: Patient, scoring: Scoring, progress: Progress = SILENT) -> Trained:
     """A copy of the patient's model, trained; the weights are those of the best validation loss.
 
     It stops early where the validation loss has not improved for half of the epochs, 10 at least.
@@ -92,12 +94,14 @@ def train_in_full(patient: Patient, scoring: Scoring) -> Trained:
     patience = max(_LEAST_PATIENCE, math.ceil(_PATIENCE_SHARE * patient.options.epochs))
     if patient.options.patience is not None:
         patience = patient.options.patience
-    return _train(patient, replace(patient.options, patience=patience), scoring)[0]
+    stages = EpochStages(progress, "Full training: epoch")
+    return _train(patient, replace(patient.options, patience=patience), scoring, stages)[0]
 
 
-def train_as_given(came: Patient, scoring: Scoring) -> AsGiven:
+def train_as_given(came: Patient, scoring: Scoring, progress: Progress = SILENT) -> AsGiven:
     """The given model, trained as the person would have: all epochs, their options, no early stopping."""
-    last, best = _train(came, came.options, scoring)
+    stages = EpochStages(progress, "Training the given model without changes: epoch")
+    last, best = _train(came, came.options, scoring, stages)
     double = came.double()
     push(double.begin, double.model)
     try:
@@ -107,7 +111,7 @@ def train_as_given(came: Patient, scoring: Scoring) -> AsGiven:
     return AsGiven(last, best, Trained(came, double.model, double.begin, History(), score, 0.0))
 
 
-def _train(given: Patient, options: Any, scoring: Scoring) -> tuple[Trained, Trained]:
+def _train(given: Patient, options: Any, scoring: Scoring, stages: EpochStages) -> tuple[Trained, Trained]:
     """The training at its end, and at the best validation loss.
 
     A training of few steps runs in the program of the trials, which has whole batches only: where the rows
@@ -131,7 +135,7 @@ def _train(given: Patient, options: Any, scoring: Scoring) -> tuple[Trained, Tra
                 trained,
                 patient.x,
                 patient.y,
-                **{**own, "callbacks": [*own["callbacks"], *watching]},
+                **{**own, "callbacks": [*own["callbacks"], *watching, stages]},
                 most_batches=patient.options.most_batches,
                 validation_batch_size=judged_in(patient),
                 seed=patient.seed,
@@ -158,6 +162,7 @@ def _diagnosed_again(
         patient.x,
         patient.y,
         validation_data=patient.validation,
+        verbose=0,
         batch_size=patient.options.batch_size,
         shuffle=patient.options.shuffle,
         steps=0,

@@ -217,7 +217,7 @@ def _loss(patient: Patient, model: keras.Model, groups: int) -> list[Measured]:
 
 def _loss_of(patient: Patient, model: keras.Model, rows: np.ndarray) -> float:
     x, y = (_chosen(part, rows) for part in (patient.x_val, patient.y_val))
-    return evaluate(model, x, y, batch_size=len(rows))["loss"]
+    return evaluate(model, x, y, batch_size=len(rows), verbose=0)["loss"]
 
 
 def _same_loss(came: Patient, patient: Patient) -> bool:

@@ -116,7 +116,7 @@ class Scoring:
         if self.measure == "val_loss":
             with layer_state_kept(model):
                 size = judged_in(patient)
-                return evaluate(model, patient.x_val, patient.y_val, batch_size=size)["loss"]
+                return evaluate(model, patient.x_val, patient.y_val, batch_size=size, verbose=0)["loss"]
         (outputs,) = jax.tree.leaves(predictions(patient, model))
         outputs = outputs.astype(np.float64).reshape(len(outputs), -1)
         if not np.isfinite(outputs).all():

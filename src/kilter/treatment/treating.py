@@ -22,6 +22,7 @@ from kilter.health.diagnosing import check_rows, diagnose
 from kilter.health.facts import optimizer_facts
 from kilter.nn.taps import fixed_batch_size
 from kilter.nn.unrolling import as_graph
+from kilter.progress import Verbose, shown
 from kilter.records import Diagnosis
 from kilter.treatment.choosing import Means
 from kilter.treatment.course import Course
@@ -53,6 +54,7 @@ def treat(
     seed: int = 0,
     keep: Collection[str] = (),
     remedies: Mapping[str, Remedy] = REMEDIES,
+    verbose: Verbose = "auto",
 ) -> Treatment:
     """Find what is wrong with a model, change it, prove the changes, and train the result.
 
@@ -83,6 +85,7 @@ def treat(
         seed: of weights, orders and searches.
         keep: codes of remedies that are not to be used, and names of layers that are not to be touched.
         remedies: the remedies to choose from, by code.
+        verbose: as of :func:`kilter.diagnose`.
 
     Raises what :func:`kilter.diagnose` raises, and :class:`~kilter.errors.OptionError` for pairs below 6, a
     negative budget, and names in ``keep`` that are neither a remedy nor a layer.
@@ -94,21 +97,31 @@ def treat(
     x, y, validation_data = _divided(x, y, validation_data, seed, fixed or 1)
     if fixed is not None:
         (x, y), validation_data = (_whole(model, *part, fixed) for part in ((x, y), validation_data))
-    diagnosis = diagnose(
-        model, x, y, validation_data=validation_data, batch_size=batch_size, shuffle=shuffle, seed=seed
-    )
-    cabinet = Cabinet(remedies, _kept(model, keep, remedies))
-    options = FitOptions(epochs=epochs, batch_size=batch_size, shuffle=shuffle, class_weight=class_weight)
-    trained = optimizer_facts(model).iterations > 0
-    graph = as_graph(model, x)  # a class with a call of its own, so that its layers can be treated
-    given = model if graph is None or graph is model else compiled_like(model, graph)
-    came = Patient(given, x, y, *validation_data, options=options, seed=seed, trained=trained)
-    came.twins.saw(model)
-    means = Means(cabinet, scoring_of(came), budget, seed)
-    outcome = Course(came, diagnosis, means, pairs).run()
-    best, trials, returned = outcome.patient, outcome.trials, outcome.returned
-    done = returned.trained
-    after = Checkup(done.diagnosis, done.score, done.history.history, returned.after)
+    with shown(verbose) as progress:
+        diagnosis = diagnose(
+            model,
+            x,
+            y,
+            validation_data=validation_data,
+            batch_size=batch_size,
+            shuffle=shuffle,
+            seed=seed,
+            verbose=progress,
+        )
+        cabinet = Cabinet(remedies, _kept(model, keep, remedies))
+        options = FitOptions(epochs=epochs, batch_size=batch_size, shuffle=shuffle, class_weight=class_weight)
+        trained = optimizer_facts(model).iterations > 0
+        graph = as_graph(model, x)  # a class with a call of its own, so that its layers can be treated
+        given = model if graph is None or graph is model else compiled_like(model, graph)
+        came = Patient(given, x, y, *validation_data, options=options, seed=seed, trained=trained)
+        came.twins.saw(model)
+        progress.stage("Treating: measuring what nearest neighbours and ridge regression reach")
+        means = Means(cabinet, scoring_of(came), budget, seed, progress)
+        outcome = Course(came, diagnosis, means, pairs).run()
+        best, trials, returned = outcome.patient, outcome.trials, outcome.returned
+        done = returned.trained
+        progress.stage("Diagnosing the trained model")
+        after = Checkup(done.diagnosis, done.score, done.history.history, returned.after)
     return Treatment(
         model=done.restored(),
         changes=best.changes,

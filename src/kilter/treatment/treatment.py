@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any
 import keras
 
 import kilter
+from kilter.layout import columns, wrapped
 from kilter.recipe import Recipe, with_overrides
 from kilter.records import Change, Diagnosis
 from kilter.treatment.comparison import Comparison
@@ -128,8 +130,11 @@ class Treatment:
         """Write the page of the treatment, one self-contained HTML file; returns where it is."""
         return kilter.report.write_treatment(self, path)
 
-    def summary(self) -> list[str]:
-        """A few sentences: what was wrong, what was changed, how sure that is, and what the model reaches."""
+    def summary(self, width: int | None = None) -> list[str]:
+        """A few sentences: what was wrong, what was changed, how sure that is, and what the model reaches.
+
+        Lines are broken between words at ``width``, by default that of the terminal; nowhere without one.
+        """
         severe = self.diagnosis.codes("severe")
         lines = [f"found: {', '.join(severe)}" if severe else "nothing severe found"]
         lines += [f"changed: {one.remedy}: {one.before} → {one.after}" for one in self.changes]
@@ -145,7 +150,8 @@ class Treatment:
         came = self.before.score
         told = "" if math.isnan(came) else f" (as it came, in a short trial: {came:.4g})"
         lines.append(f"{self.trials.measure}: {self.after.score:.4g}{told}")
-        return lines
+        width = columns(sys.stdout) if width is None else width
+        return [line for sentence in lines for line in wrapped(sentence, width, indent="    ")]
 
     def to_json(self) -> dict[str, Any]:
         """Findings, changes, trials and scores as a JSON object; the proof as JSON text of its own."""

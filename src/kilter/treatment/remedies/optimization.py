@@ -89,7 +89,7 @@ def _search(patient: Patient, steps: int) -> FoundRate:
         "class_weight": patient.options.class_weight,
     }
     if not patient.is_small:
-        return find_lr(patient.model, patient.x, patient.y, **options)
+        return find_lr(patient.model, patient.x, patient.y, **options, verbose=0)
     double = patient.double()
     return find_lr_by_steps(double.trained, copied(double.begin), patient.x, patient.y, **options)
 
@@ -111,6 +111,7 @@ def clip_gradients(patient: Patient, finding: Finding) -> Patient | None:
             batch_size=patient.options.batch_size,
             seed=patient.seed,
             class_weight=patient.options.class_weight,
+            verbose=0,
         )
         threshold, origin = found.threshold, f"the {found.percentile:g}th percentile over a trial"
     except KilterError:

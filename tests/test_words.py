@@ -6,7 +6,7 @@ import math
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kilter.cli import words
+from kilter import words
 from kilter.words import duration
 
 
@@ -21,13 +21,6 @@ def test_printable_text_has_no_control_character_and_plain_text_stays(text):
     shown = words.printable(text)
     assert shown.isprintable()
     assert words.printable(shown) == shown
-
-
-@given(st.lists(st.tuples(st.text(), st.text()), min_size=1))
-def test_a_table_keeps_every_row_on_one_line(rows):
-    lines = words.table(("a", "b"), rows)
-    assert len(lines) == len(rows) + 1
-    assert all(line.isprintable() for line in lines)
 
 
 @given(st.floats(-1e300, 1e300))
