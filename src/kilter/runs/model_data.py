@@ -77,7 +77,9 @@ def require_names(record: DataRecord | None, source: str, model: str) -> None:
             received=f"{source}, which does not name its columns",
             remedy="write the rows to a table with a header",
         )
-    if not named and is_table(source):
+    # Rows of images have another shape than those of any table, which whoever takes them will say.
+    flat = record is None or len(record.input_shape) == 1
+    if not named and flat and is_table(source):
         raise _nameless(source, model, trained_on=None if record is None else record.origin)
 
 
