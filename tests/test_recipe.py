@@ -9,7 +9,6 @@ import pytest
 from kilter.errors import RecipeError
 from kilter.recipe import (
     CnnSection,
-    FileSection,
     MlpSection,
     dump_recipe,
     load_recipe,
@@ -461,10 +460,11 @@ def test_shipped_exercise_is_the_textbooks(name, rate, activation, initializer, 
     assert found.train.early_stopping.patience == 20
 
 
-def test_code_in_a_file_is_refused_unless_asked_for():
-    found = parse_recipe(recipe(model={"file": "a.keras"})).model
-    assert isinstance(found, FileSection)
-    assert not found.allow_code
+@pytest.mark.parametrize("kind", ["file", "reuse"])
+def test_recipes_of_0_1_0_that_allow_code_are_read_and_grant_nothing(kind):
+    old = parse_recipe(recipe(model={kind: "a.keras", "allow_code": True}))
+    assert old == parse_recipe(recipe(model={kind: "a.keras"}))
+    assert "allow_code" not in dump_recipe(old)
 
 
 def test_dump_names_every_key_and_keeps_many_equal_widths_short():

@@ -55,7 +55,7 @@ selu = st.fixed_dictionaries(
     {"builder": st.just("mlp"), "preset": st.just("self-normalizing")},
     optional={"dropout": share, "hidden": widths},
 )
-saved = st.fixed_dictionaries({"file": text}, optional={"allow_code": st.booleans()})
+saved = st.fixed_dictionaries({"file": text})
 factory = st.just({"factory": "my_models:build"})
 optimizer = st.fixed_dictionaries(
     {},

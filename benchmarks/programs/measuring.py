@@ -17,6 +17,7 @@ import kilter
 from kilter.treatment.bench import Bench
 from kilter.treatment.choosing import prove
 from kilter.treatment.comparison import PairedRun
+from kilter.treatment.looks import Spending
 from kilter.treatment.patient import FitOptions, Patient
 from kilter.treatment.scoring import Scoring, scoring_of
 from programs.families import Case
@@ -160,8 +161,7 @@ def claims(trials: int, say: Callable[[str], None]) -> dict[str, Any]:
     bench = Bench(patient, scoring_of(patient), patient.rows)
     claimed = 0
     for number in range(trials):
-        seeds = range(100 * number, 100 * number + 6)
-        proof: Any = prove(bench, _OtherSeeds(bench), 1, seeds)
+        proof: Any = prove(bench, _OtherSeeds(bench), 1, 100 * number, Spending(6).take())
         claimed += proof.differences[0].verdict != "no evidence"
         if number % 20 == 19:
             say(f"{claimed} of {number + 1} claim an effect")

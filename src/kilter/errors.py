@@ -46,3 +46,7 @@ class RecipeError(KilterError, ValueError):
 
 class RunError(KilterError, OSError):
     """A run directory cannot be made, read or written."""
+
+
+class RunWarning(UserWarning):
+    """A run goes on, but not as expected: from an older checkpoint, or from one that cannot be verified."""

@@ -2,17 +2,29 @@
 
 from __future__ import annotations
 
+import re
+from typing import Final
+
 _LONGEST_LINE = 200
+# How Keras begins the text of an error from a layer; what was wrong comes on the next line, in bold.
+_WRAPPER: Final = "Exception encountered when calling "
+_BOLD: Final = re.compile("\x1b\\[[0-9;]*m")
 
 
 def first_line(error: BaseException) -> str:
-    """The first line of an error's text, cut after 200 characters; its type's name where it has no text.
+    """The first line of an error's text that says what is wrong, at most 200 characters of it.
+
+    The name of its type, where it has no text.
 
     Example:
         >>> first_line(ValueError("no such shape\\nCall arguments received: ..."))
         'no such shape'
+        >>> first_line(ValueError("Exception encountered when calling Dense.call().\\n\\nno such shape"))
+        'no such shape'
     """
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:_LONGEST_LINE]
+    lines = [_BOLD.sub("", line).strip() for line in str(error).splitlines()]
+    telling = [line for line in lines if line and not line.startswith(_WRAPPER)]
+    return (telling or [type(error).__name__])[0][:_LONGEST_LINE]
 
 
 def duration(seconds: float) -> str:

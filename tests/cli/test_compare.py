@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 
 import pytest
@@ -81,20 +82,33 @@ def test_what_is_printed(kilter, asked, folder, tmp_path):
         "",
         "candidate  val_accuracy  lowest  highest   time  better by      p  verdict",
         "a-narrow         0.0625       0    0.125  2.0 s                    baseline",
-        "b-wide            1.062       1    1.125  2.0 s          1  0.500  no evidence",
+        "b-wide            1.062       1    1.125  2.0 s          1  0.500  too few pairs",
         "",
-        "No evidence that b-wide and a-narrow differ: val_accuracy better by 1 on average "
+        "Too few pairs to tell whether b-wide and a-narrow differ: val_accuracy better by 1 on average "
         "(95% interval +1 to +1); p = 0.5.",
-        "2 pairs can prove no difference at level 0.05: at least 6 are needed.",
+        "2 pairs cannot prove any difference at level 0.05: at least 6 are needed.",
         f"runs: {tmp_path}",
         f"report: {tmp_path / 'report.html'}",
     ]
     assert (tmp_path / "report.html").stat().st_size > 1e6
 
 
+def test_a_warning_is_a_plain_line_before_the_first_run(kilter, monkeypatch, asked, folder):
+    stub = comparing.compare_recipes
+
+    def warning(recipes, **options):
+        warnings.warn("2 pairs cannot prove anything", stacklevel=1)
+        return stub(recipes, **options)
+
+    monkeypatch.setattr(comparing, "compare_recipes", warning)
+    lines = kilter("compare", folder).out.splitlines()
+    assert lines[1] == "2 pairs cannot prove anything"
+    assert lines[2].startswith("run 1/4")
+
+
 def test_json_alone_is_on_stdout(kilter, asked, folder):
     ended = kilter("compare", folder, "--json")
-    assert json.loads(ended.out)["differences"][0]["verdict"] == "no evidence"
+    assert json.loads(ended.out)["differences"][0]["verdict"] == "too few pairs"
     assert "run 1/4" in ended.err
 
 

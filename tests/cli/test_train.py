@@ -6,13 +6,15 @@ import os
 import signal
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 
 import pytest
 
 from kilter.cli import training
+from kilter.errors import RunWarning
 from kilter.recipe import CnnSection, load_recipe
-from kilter.runs.training import Interrupted
+from kilter.runs import Interrupted
 
 
 @pytest.fixture
@@ -60,10 +62,13 @@ def test_a_recipe_file_is_read(kilter, asked, tmp_path):
     assert (recipe.name, recipe.model.hidden, recipe.train.epochs) == ("mine", (3,), 2)
 
 
-def test_ctrl_c_says_how_to_go_on(kilter, asked):
-    asked.end(Interrupted(Path("runs/x"), "Stopped after epoch 3. To go on: kilter resume runs/x"))
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)]
+)
+def test_a_signal_says_how_to_go_on(kilter, asked, number, code):
+    asked.end(Interrupted(Path("runs/x"), "Stopped after epoch 3. To go on: kilter resume runs/x", number))
     ended = kilter("train", "digits")
-    assert ended.code == 130
+    assert ended.code == code
     assert ended.err == "Stopped after epoch 3. To go on: kilter resume runs/x\n"
 
 
@@ -111,8 +116,18 @@ def test_the_recipe_in_the_run_directory_trains_the_same_again(kilter, digits_ru
     assert logs(again) == logs(digits_run)
 
 
+def test_a_warning_about_a_run_is_one_line_on_stderr(kilter, monkeypatch, tmp_path):
+    def job(path, **options):
+        warnings.warn("epoch-000001 is damaged", RunWarning, stacklevel=1)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(training.job, "resume", job)
+    assert kilter("resume", tmp_path).err == "Warning: epoch-000001 is damaged.\nStopped.\n"
+
+
 @pytest.mark.long
-def test_ctrl_c_in_a_real_run_keeps_the_best_weights_and_resume_goes_on(kilter, tmp_path):
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_in_a_real_run_keeps_its_epochs_and_resume_goes_on(kilter, number, code, tmp_path):
     words = [
         "train",
         "digits",
@@ -123,21 +138,22 @@ def test_ctrl_c_in_a_real_run_keeps_the_best_weights_and_resume_goes_on(kilter, 
         "--set",
         "train.early_stopping=none",
     ]
-    code = "from kilter.cli.main import main; main()"
+    program = "from kilter.cli.main import main; main()"
     process = subprocess.Popen(
-        [sys.executable, "-c", code, *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        [sys.executable, "-c", program, *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
     assert process.stdout is not None
     assert process.stdout.readline().startswith("epoch 1/100000")
-    process.send_signal(signal.SIGINT)
+    process.send_signal(number)
     _, err = process.communicate(timeout=60)
     (run,) = tmp_path.iterdir()
-    assert process.returncode == 130
+    assert process.returncode == code
     assert len(err.splitlines()) == 1
     assert f"kilter resume {run}" in err
     assert kilter("evaluate", run).code == 0
     recipe = run / "recipe.toml"
     done = len((run / "history.jsonl").read_text().splitlines())
+    assert (run / "checkpoints" / f"epoch-{done - 1:06d}").is_dir()
     recipe.write_text(recipe.read_text().replace("epochs = 100000", f"epochs = {done + 1}"))
     ended = kilter("resume", run)
     assert (ended.code, ended.err) == (0, "")

@@ -164,10 +164,11 @@ def test_a_program_goes_with_the_optimizer_it_was_compiled_for():
 
 
 def test_an_identity_that_is_used_again_is_not_taken_for_the_owner_that_went():
-    kept, gone, come = shelf(classifier()), lambda: None, lambda: None
+    model = classifier()
+    kept, gone, come = shelf(model), lambda: None, lambda: None
     arguments = (np.float32(1.0),)
     first = kept.get("one", (gone,), lambda: lambda x: x + 1, arguments)
-    (name, structure, shapes, _, *rest), held = next(iter(kept.programs.items()))
-    kept.programs = {(name, structure, shapes, (id(come),), *rest): held}
+    key, held = next(iter(kept.programs.items()))
+    kept.programs = {key._replace(owners=(id(come),), read=kept.reading((come,))): held}
     assert kept.get("one", (gone,), lambda: lambda x: x + 1, arguments) is not first
     assert float(kept.get("one", (come,), lambda: lambda x: x + 2, arguments)(*arguments)) == 3.0

@@ -1,5 +1,7 @@
 """Measurements against NumPy on networks small enough to write out, and that reading leaves no trace."""
 
+from pathlib import Path
+
 import keras
 import numpy as np
 import pytest
@@ -235,3 +237,10 @@ def test_measure_is_checked(relu_model):
     for wrong in ("often", 0, True, 1.5):
         with pytest.raises(OptionError, match="measure"):
             kilter.fit(relu_model, x, np.ones((len(x), 2)), measure=wrong, verbose=0)
+
+
+def test_the_first_example_of_the_page_runs(capsys):
+    page = (Path(__file__).parents[2] / "docs/measurements.md").read_text(encoding="utf-8")
+    x, y = data()
+    exec(page.split("```python\n")[1].split("```")[0], {"model": compiled(layers.Dense(2)), "x": x, "y": y})
+    assert "dense" in capsys.readouterr().out

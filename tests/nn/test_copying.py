@@ -3,9 +3,10 @@
 import keras
 import numpy as np
 import pytest
+from tests.nn.every_layer import COMPOSITE, KINDS, LEFT_OUT, every_layer, model_of
 
 from kilter.errors import ModelError
-from kilter.nn.copying import copy_model
+from kilter.nn.copying import copy_model, copy_written
 
 layers, ops = keras.layers, keras.ops
 X = np.random.default_rng(0).normal(size=(6, 4)).astype("float32")
@@ -84,16 +85,16 @@ def test_a_copy_trains_without_the_original():
 def test_layers_changed_and_left_out():
     model = keras.Sequential([keras.Input((4,)), layers.Dense(3), layers.ReLU(), layers.Dense(2)])
 
-    def change(layer, config):
+    def change(layer):
         if isinstance(layer, layers.ReLU):
-            return None
-        return {**config, "use_bias": layer is model.layers[0]}
+            return lambda config: None
+        return lambda config: {**config, "use_bias": layer is model.layers[0]}
 
     copy = copy_model(model, change).model
     assert [type(layer).__name__ for layer in copy.layers] == ["Dense", "Dense"]
     np.testing.assert_array_equal(copy.layers[0].kernel, model.layers[0].kernel)
     assert copy.layers[1].bias is None
-    empty = copy_model(model, lambda *_: None).model
+    empty = copy_model(model, lambda layer: lambda config: None).model
     np.testing.assert_array_equal(empty.predict(X, verbose=0), X)
 
 
@@ -119,4 +120,108 @@ def test_what_cannot_be_copied():
         copy_model(keras.Sequential([layers.Dense(2)]))
     x = keras.Input((4,))
     with pytest.raises(ModelError, match="NoConfig: no configuration"):
-        copy_model(keras.Model(x, NoConfig(3)(x)))
+        copy_model(
+            keras.Model(x, NoConfig(3)(x)), lambda layer: lambda config: {**config, "trainable": False}
+        )
+
+
+@pytest.mark.parametrize("name", every_layer(*COMPOSITE))
+def test_every_layer_is_copied_with_the_layers_inside_it(name):
+    model, x, _ = model_of(name)
+    for variable in model.trainable_variables:  # as after training
+        variable.assign(np.asarray(variable) + 0.01)
+    copied = copy_model(model)
+    np.testing.assert_array_equal(copied.model.predict(x, verbose=0), model.predict(x, verbose=0))
+    assert [one.path for one in copied.model.variables] == [one.path for one in model.variables]
+    assert not {id(one) for one in copied.model.variables} & {id(one) for one in model.variables}
+    held = [one for one in model._flatten_layers() if not isinstance(one, keras.Model | layers.InputLayer)]
+    for one in held:
+        twin = copied.twin(one)
+        assert type(twin) is type(one)
+        assert twin is not one
+        assert twin in copied.model._flatten_layers()
+
+
+def test_the_table_of_layers_is_whole():
+    assert set(COMPOSITE) <= set(KINDS)
+    assert {getattr(layers, name) for name in LEFT_OUT} & set(KINDS.values()) == set()
+
+
+SLOPE = 3.0
+
+
+class Holding(layers.Layer):
+    """Layers in a list, a dict, a closure and a bound method, a seed, a metric, and no get_config."""
+
+    def __init__(self, units):
+        super().__init__()
+        self.listed, self.named = [layers.Dense(units)], {"out": layers.Dense(4)}
+        self.seed, self.seen = keras.random.SeedGenerator(1), keras.metrics.Mean()
+        first = self.listed[0]
+        self.closure, self.method = (lambda x: first(x)), self.named["out"].__call__
+
+    def call(self, x):
+        return self.method(self.closure(x)) * SLOPE
+
+
+def written_models():
+    class Plain(keras.Model):
+        def __init__(self, inner):
+            super().__init__()
+            self.inner = inner
+
+        def call(self, x):
+            return self.inner(x)
+
+    x = keras.Input((4,))
+    graph = keras.Model(x, layers.Dense(4, activation=lambda value: abs(value) * SLOPE)(x))
+    for inner in (Holding(3), graph, keras.Sequential([layers.Dense(3)])):
+        model = Plain(inner)
+        model(X)
+        yield model, copy_written
+    yield keras.Model(x, Holding(3)(x)), copy_model
+    yield keras.Model(x, layers.Lambda(lambda value: ops.abs(value) * SLOPE)(x)), copy_model
+
+
+def test_layers_without_a_configuration_are_copied_and_share_no_variable():
+    for model, copy in written_models():
+        before, found = np.asarray(model(X)), copy(model).model
+        np.testing.assert_array_equal(found(X), before)
+        for variable in found.variables:
+            variable.assign(np.asarray(variable) * 0 + 1)
+        np.testing.assert_array_equal(model(X), before)
+        if model.variables:
+            assert not np.array_equal(found(X), before)
+
+
+class Stepping(keras.Model):
+    """A functional model with a constructor and a training step of its own."""
+
+    def __init__(self, units):
+        inputs = keras.Input((4,))
+        super().__init__(inputs, layers.Dense(units)(inputs))
+        self.units, self.seen = units, keras.metrics.Mean(name="seen")
+
+    def train_step(self, state, data):
+        return {"loss": 0.0}, state
+
+
+def test_a_model_that_trains_itself_stays_of_its_class_with_what_it_holds():
+    model = Stepping(3)
+    copied = copy_model(model).model
+    assert type(copied) is Stepping
+    assert copied.units == 3
+    assert copied.seen is not model.seen
+    np.testing.assert_array_equal(copied(X), model(X))
+
+
+def test_functions_that_a_configuration_only_names_are_shared_by_a_changed_layer():
+    def own(value):
+        return abs(value) * SLOPE
+
+    x = keras.Input((4,))
+    model = keras.Model(x, layers.Lambda(own)(layers.Dense(3, activation=own)(x)))
+    copied = copy_model(model, lambda layer: lambda config: {**config, "trainable": False}).model
+    assert [layer.trainable for layer in copied.layers[1:]] == [False, False]
+    assert copied.layers[1].activation is own
+    np.testing.assert_array_equal(copied(X), model(X))

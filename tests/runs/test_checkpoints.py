@@ -1,6 +1,9 @@
 """Checkpoints: the same bits come back, the last two and the best stay, a full disk costs nothing."""
 
+import itertools
+import json
 import math
+import shutil
 import subprocess
 import sys
 
@@ -9,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from kilter.errors import RunError
+from kilter.errors import RunError, RunWarning
 from kilter.runs import checkpoints
 
 
@@ -69,15 +72,108 @@ def test_an_epoch_saved_again_is_replaced(tmp_path):
     assert _bits(found.tree) == _bits(_tree(2.0))
 
 
-def test_a_damaged_checkpoint_is_passed_over(tmp_path):
+def _flip(path, other):
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(bytes(content))
+
+
+DAMAGE = {
+    "flipped": _flip,
+    "cut": lambda path, other: path.write_bytes(path.read_bytes()[: path.stat().st_size // 2]),
+    "removed": lambda path, other: path.unlink(),
+    "of the other epoch": lambda path, other: path.write_bytes(other.read_bytes()),
+    "a folder": lambda path, other: (path.unlink(), path.mkdir()),
+    "added": lambda path, other: path.with_name("added").write_bytes(b""),
+}
+
+
+@pytest.fixture(scope="module")
+def two_epochs(tmp_path_factory):
+    run = tmp_path_factory.mktemp("run")
     for epoch in range(2):
-        checkpoints.save(tmp_path, epoch, _tree(), {})
-    for path in (tmp_path / "checkpoints" / "epoch-000001").rglob("*"):
-        if path.is_file():
-            path.write_bytes(b"")
-    found = checkpoints.latest(tmp_path)
+        checkpoints.save(run, epoch, _tree(1.0 + epoch), {"epochs": epoch})
+    return run
+
+
+def _files(folder):
+    return sorted(path for path in folder.rglob("*") if path.is_file())
+
+
+@pytest.mark.parametrize("damage", DAMAGE)
+def test_no_damage_to_any_file_of_a_checkpoint_goes_unnoticed(damage, two_epochs, tmp_path):
+    files = _files(two_epochs / "checkpoints" / "epoch-000001")
+    others = itertools.cycle(_files(two_epochs / "checkpoints" / "epoch-000000"))
+    assert len(files) > 10
+    for number, (file, other) in enumerate(zip(files, others, strict=False)):
+        if damage == "of the other epoch" and other.read_bytes() == file.read_bytes():
+            continue
+        run = tmp_path / str(number)
+        shutil.copytree(two_epochs, run, ignore=shutil.ignore_patterns("epoch-000000"))
+        DAMAGE[damage](run / file.relative_to(two_epochs), other)
+        with pytest.raises(RunError, match=r"epoch-000001 is damaged: .*remove that folder"):
+            checkpoints.latest(run)
+
+
+@pytest.mark.parametrize("damage", ["flipped", "cut", "removed"])
+def test_the_checkpoint_before_a_damaged_one_is_used_and_it_is_said(damage, two_epochs, tmp_path):
+    run = tmp_path / "run"
+    shutil.copytree(two_epochs, run)
+    largest = max(
+        _files(run / "checkpoints" / "epoch-000001" / "state"), key=lambda path: path.stat().st_size
+    )
+    DAMAGE[damage](largest, None)
+    with pytest.warns(RunWarning, match=rf"{largest.name}.*epoch-000000"):
+        found = checkpoints.latest(run)
+    assert found is not None
+    assert (found.epoch, len(found.passed_over)) == (0, 1)
+    assert _bits(found.tree) == _bits(_tree())
+
+
+def test_a_checkpoint_under_the_name_of_another_epoch_is_not_used(two_epochs, tmp_path):
+    shutil.copytree(two_epochs, tmp_path, dirs_exist_ok=True)
+    (tmp_path / "checkpoints" / "epoch-000001").rename(tmp_path / "checkpoints" / "epoch-000007")
+    with pytest.warns(RunWarning, match="holds epoch 1"):
+        found = checkpoints.latest(tmp_path)
     assert found is not None
     assert found.epoch == 0
+
+
+def _as_of_version_0_1_0(folder):
+    (folder / "manifest.json").unlink()
+    scalars = folder / "scalars" / "metadata"
+    content = json.loads(scalars.read_text())
+    del content["format"]
+    scalars.write_text(json.dumps(content))
+
+
+def test_one_without_checksums_is_used_with_a_warning_unless_it_should_have_them(two_epochs, tmp_path):
+    shutil.copytree(two_epochs, tmp_path, dirs_exist_ok=True)
+    _as_of_version_0_1_0(tmp_path / "checkpoints" / "epoch-000001")
+    with pytest.warns(RunWarning, match="no checksums"):
+        found = checkpoints.latest(tmp_path)
+    assert found is not None
+    assert (found.epoch, found.verified) == (1, False)
+    assert _bits(found.tree) == _bits(_tree(2.0))
+    shutil.rmtree(tmp_path / "checkpoints" / "epoch-000001" / "state")
+    with pytest.warns(RunWarning, match="epoch-000001 is damaged"):
+        found = checkpoints.latest(tmp_path)
+    assert found is not None
+    assert (found.epoch, found.verified) == (0, True)
+
+
+def test_a_damaged_older_checkpoint_does_not_stop_the_next_save(two_epochs, tmp_path):
+    shutil.copytree(two_epochs, tmp_path, dirs_exist_ok=True)
+    shutil.rmtree(tmp_path / "checkpoints" / "epoch-000000" / "scalars")
+    for epoch in (2, 3):
+        checkpoints.save(tmp_path, epoch, _tree(), {}, score=float(epoch))
+    assert _epochs(tmp_path) == ["epoch-000002", "epoch-000003"]
+
+
+def test_what_is_newer_than_the_epoch_gone_back_to_is_dropped(two_epochs, tmp_path):
+    shutil.copytree(two_epochs, tmp_path, dirs_exist_ok=True)
+    checkpoints.drop_newer(tmp_path, 0)
+    assert _epochs(tmp_path) == ["epoch-000000"]
 
 
 def test_all_damaged_is_an_error_and_none_is_none(tmp_path):

@@ -116,7 +116,7 @@ def test_a_way_that_is_scratch_has_the_scores_of_scratch():
     for comparison in result.comparisons:
         first, second = comparison.candidates
         assert first.scores == second.scores
-        assert comparison.differences[0].verdict == "no evidence"
+        assert comparison.differences[0].verdict == "too few pairs"
 
 
 def test_labels_are_nested_and_in_their_shares():

@@ -1,20 +1,23 @@
 """The search for changes with remedies and benches made up, so that what is right is known."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import keras
 import numpy as np
 import pytest
 
 from kilter.records import Change, Diagnosis, Finding
-from kilter.treatment.choosing import Choice, Means, Search, fewest, prove, proven
-from kilter.treatment.comparison import PairedRun
+from kilter.treatment.choosing import Choice, Means, Search, fewest, prove, proven, refusal
+from kilter.treatment.comparison import OwnMeasure, PairedRun
+from kilter.treatment.looks import Spending
+from kilter.treatment.own_measures import class_numbers
 from kilter.treatment.patient import FitOptions, Patient, compiled_like, copy_of, fresh_optimizer
 from kilter.treatment.plan import Cabinet, cumulative, wanted
 from kilter.treatment.remedies import Remedy
-from kilter.treatment.scoring import Scoring, class_numbers, scoring_of
+from kilter.treatment.scoring import Scoring, scoring_of
 from kilter.treatment.treatment import Trials
+from kilter.treatment.words import proof_in_words
 
 from . import faulty
 
@@ -61,7 +64,7 @@ def chosen(came: Patient, *codes: str, keep=()):
 
 def proof_of(came: Patient, choice: Choice) -> Trials:
     assert choice.search is not None
-    return proven(came, choice.patient, choice.search, 6)
+    return proven(came, choice.patient, choice.search, Spending(6).take())
 
 
 def test_a_change_that_does_nothing_has_no_evidence():
@@ -138,9 +141,9 @@ class SimulatedBench:
 
 
 def claims(gain: float, trials: int) -> float:
-    draws = np.random.default_rng(0)
+    draws, test = np.random.default_rng(0), Spending(6).take()
     found = [
-        prove(SimulatedBench(draws), SimulatedBench(draws, gain), 1, range(6)).differences[0].verdict  # type: ignore[arg-type]
+        prove(SimulatedBench(draws), SimulatedBench(draws, gain), 1, 0, test).differences[0].verdict  # type: ignore[arg-type]
         for _ in range(trials)
     ]
     return float(np.mean([verdict != "no evidence" for verdict in found]))
@@ -164,27 +167,83 @@ class FailsWithEveryOtherSeed:
 
 def test_what_fails_with_every_other_seed_is_looked_at_again():
     steady = SimulatedBench(np.random.default_rng(0))
-    found = prove(FailsWithEveryOtherSeed(), steady, 1, range(6))  # type: ignore[arg-type]
+    found = prove(FailsWithEveryOtherSeed(), steady, 1, 0, Spending(6).take())  # type: ignore[arg-type]
     assert found.differences[0].verdict == "better"
     assert [len(one.runs) for one in found.candidates] == [18, 18]
-    assert found.level == pytest.approx(0.01)
+    assert found.level == pytest.approx(0.006)
 
 
 def test_runs_that_are_known_are_not_made_again_and_a_second_chance_is_stricter():
     def run(seed: int, score: float) -> PairedRun:
         return PairedRun(seed, score, 0, 0.0, (), "")
 
-    known = [run(seed, 0.1) for seed in range(6)]
+    known = [run(seed, 0.1) for seed in range(9)]
     steady = SimulatedBench(np.random.default_rng(0))
     untouched = SimulatedBench(np.random.default_rng(1))
-    found = prove(untouched, steady, 1, range(6), known=known)  # type: ignore[arg-type]
-    assert found.baseline.runs == tuple(known)
+    spending = Spending(6)
+    found = prove(untouched, steady, 1, 0, spending.take(), known=known)  # type: ignore[arg-type]
+    assert found.baseline.runs == tuple(known[:6])
     assert untouched.draws.bit_generator.state == np.random.default_rng(1).bit_generator.state
-    assert (found.differences[0].verdict, found.level) == ("better", pytest.approx(0.04))
-    # 6 pairs cannot reach 0.02, which is what the first look at half the level asks for.
-    again = prove(untouched, steady, 1, range(6), known=known, level=0.025)  # type: ignore[arg-type]
-    assert len(again.baseline.runs) == 18
-    assert again.level == pytest.approx(0.005)
+    assert (found.differences[0].verdict, found.level) == ("better", pytest.approx(0.032))
+    # 6 pairs cannot reach the level of the second test, so its first look has as many as can.
+    again = prove(untouched, steady, 1, 0, spending.take(), known=known)  # type: ignore[arg-type]
+    assert len(again.baseline.runs) == 9
+    assert (again.differences[0].verdict, again.level) == ("better", pytest.approx(0.004))
+
+
+@dataclass
+class Fixed:
+    """A bench whose runs all have these scores and own measures."""
+
+    scores: Sequence[float]
+    own: dict[str, Sequence[float]] = field(default_factory=dict)
+    scoring: Scoring = SCORING
+
+    def runs(self, seeds: Sequence[int], epochs: int) -> list[PairedRun]:
+        return [
+            PairedRun(
+                seed,
+                self.scores[seed % 6],
+                0,
+                0.0,
+                (),
+                "",
+                {name: OwnMeasure(values[seed % 6], "max") for name, values in self.own.items()},
+            )
+            for seed in seeds
+        ]
+
+
+UP, DOWN, FLAT = [0.6, 0.7, 0.65, 0.62, 0.72, 0.66], [0.4] * 6, [0.55] * 6
+CASES = {
+    "nothing else is measured": (UP, {}, 0.5, ""),
+    "the other output gains too": (UP, {"accuracy of b": UP}, 0.5, ""),
+    "the other output loses in all pairs": (UP, {"accuracy of b": DOWN}, 0.5, "b got worse: worse in 6 of 6"),
+    "the other output's runs diverge": (UP, {"accuracy of b": [np.nan] * 6}, 0.5, "b got worse"),
+    "the other output loses in some": (UP, {"accuracy of b": [0.4, 0.6, 0.6, 0.4, 0.6, 0.6]}, 0.5, ""),
+    "a gain of next to nothing by chance": ([0.551] * 6, {}, 0.9, "next to nothing"),
+    "a small gain of a model that has learnt": ([0.551] * 6, {}, 0.5, ""),
+    "a large gain below chance": (UP, {}, 0.9, ""),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_a_change_that_harms_an_output_or_gains_next_to_nothing_is_refused(case):
+    scores, own, chance, refused = CASES[case]
+    scoring = Scoring("val_accuracy", chance)
+    given = Fixed(FLAT, dict.fromkeys(own, FLAT), scoring)
+    proof = prove(given, Fixed(scores, own, scoring), 1, 0, Spending(6).take())  # type: ignore[arg-type]
+    assert proof.differences[0].verdict == "better"
+    said = refusal(proof, scoring)
+    assert refused in said if refused else said == ""
+
+
+def test_a_proof_of_harm_says_the_direction():
+    harmed = prove(Fixed(UP), Fixed(DOWN), 1, 0, Spending(6).take())  # type: ignore[arg-type]
+    assert harmed.differences[0].verdict == "worse"
+    assert proof_in_words(harmed) == "worse in 6 of 6 pairs, worse by 0.258 on average (p = 0.031)"
+    tied = prove(Fixed(FLAT), Fixed([0.4] * 5 + [0.6]), 1, 0, Spending(6).take())  # type: ignore[arg-type]
+    assert "no evidence that the changes help: worse in 5 of 6 pairs" in proof_in_words(tied)
 
 
 @pytest.mark.parametrize(

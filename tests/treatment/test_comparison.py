@@ -53,7 +53,7 @@ def test_verdict(case):
 def test_a_second_candidate_takes_proof_away():
     """6 pairs can prove one difference, not one of two: p of 2/64 becomes 4/64."""
     first, second = compared(BETTER, [0.1, 0.2, 0.3, 0.4, 0.5, 0.6]).differences
-    assert (first.p, first.p_corrected, first.verdict) == (2 / 64, 4 / 64, "no evidence")
+    assert (first.p, first.p_corrected, first.verdict) == (2 / 64, 4 / 64, "too few pairs")
     assert second.p_corrected == 1.0
     assert compared(BETTER, BETTER, level=0.1).differences[0].verdict == "better"
 
@@ -112,7 +112,10 @@ SENTENCES = {
     "worse": ([[0.0] * 6], "c0 is worse than plain: val_accuracy worse by 0.35 on average (95% interval -"),
     "alike": ([[0.1, 0.2, 0.3, 0.4, 0.5, 0.6]], "No evidence that c0 and plain differ: val_accuracy"),
     "diverged": ([[NAN] * 6], "no pair in which both trained, 6 of 6 pairs apart, in which one diverged; p"),
-    "too few": ([BETTER, BETTER], "6 pairs can prove no difference at level 0.05: at least 7 are needed."),
+    "too few": (
+        [BETTER, BETTER],
+        "Too few pairs to tell whether c0 and plain differ: val_accuracy better",
+    ),
 }
 
 

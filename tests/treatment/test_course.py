@@ -11,10 +11,12 @@ from kilter.engine.history import History
 from kilter.records import Change, Diagnosis, Finding
 from kilter.treatment import course as module
 from kilter.treatment.choosing import Choice, Means, Search
-from kilter.treatment.course import Course, Trained
+from kilter.treatment.course import Course
+from kilter.treatment.full_training import AsGiven, Trained
 from kilter.treatment.patient import Patient
 from kilter.treatment.plan import Cabinet
 from kilter.treatment.remedies import REMEDIES
+from kilter.treatment.safeguard import Returned
 from kilter.treatment.scoring import Scoring
 from kilter.treatment.treatment import Trials
 
@@ -51,9 +53,16 @@ def run(
     scores: list[float] = []
 
     def train(one: Patient, scoring: Scoring) -> Trained:
-        score = 0.1 if one is came else chosen if one is best else variant
+        score = chosen if one is best else variant
         scores.append(score)
         return Trained(one, one.model, pull(one.model), History(), score, seconds)
+
+    def train_as_given(one: Patient, scoring: Scoring) -> AsGiven:
+        trained = Trained(one, one.model, pull(one.model), History(), 0.1, seconds)
+        return AsGiven(trained, trained, trained)
+
+    def safest(came: Patient, treated: Trained | None, given: AsGiven, scoring: Scoring) -> Returned:
+        return Returned(treated or given.best, "", (), {}, {})
 
     def proven(came: Patient, one: Patient, *_: Any, **__: Any) -> Trials:
         return trials("no evidence" if ("chosen" if one is best else "variant") in unproven else "better")
@@ -61,12 +70,15 @@ def run(
     search = Search(scoring, 1, 80, 0, 1.0, full=seconds)
     again = Choice(came, np.nan, None) if found is SEVERE else Choice(best, short, search)
     monkeypatch.setattr(module, "train_in_full", train)
+    monkeypatch.setattr(module, "train_as_given", train_as_given)
+    monkeypatch.setattr(module, "safest", safest)
     monkeypatch.setattr(module, "fewest", lambda *_, **__: Choice(best, short, search))
     monkeypatch.setattr(module, "persist", lambda choice, *_: choice)
     monkeypatch.setattr(module, "further_changes", lambda *_, **__: again)
     monkeypatch.setattr(module, "proven", proven)
-    last, done, _ = Course(came, found, Means(Cabinet(REMEDIES, KEPT), scoring, 1.0, 0), 6).run()
-    assert done.patient is last
+    outcome = Course(came, found, Means(Cabinet(REMEDIES, KEPT), scoring, 1.0, 0), 6).run()
+    last = outcome.patient
+    assert outcome.returned.trained.patient is last
     return [change.remedy for change in last.changes], scores, [one.remedies[-1] for one in search.tried]
 
 
@@ -98,7 +110,7 @@ def test_a_network_that_looked_sound_and_falls_short_is_held_against_variants_to
     nothing = Diagnosis(())
     remedies, scores, _ = run(monkeypatch, 0.80, 0.90, found=nothing)
     assert remedies[-2:] == PLAIN  # after what is found in the network itself
-    assert scores == [0.1, 0.80, 0.90, 0.90]
+    assert scores == [0.80, 0.90, 0.90]
     assert run(monkeypatch, 0.80, 0.70, found=nothing)[0] == ["shuffle"]
     assert run(monkeypatch, 0.80, 0.90, "chosen", "variant", found=nothing)[0] == []
     assert run(monkeypatch, 0.05, 0.04, found=nothing)[0] == []  # proven in short trials, worse in full
@@ -108,8 +120,8 @@ def test_what_is_not_proven_is_dropped(monkeypatch):
     assert run(monkeypatch, 0.80, 0.90, "variant")[0] == ["shuffle"]
     remedies, scores, _ = run(monkeypatch, 0.80, 0.90, "variant", "chosen")
     assert remedies == []
-    assert scores[-1] == 0.1
-    assert run(monkeypatch, 0.98, 0.90, "chosen")[:2] == ([], [0.98, 0.1])
+    assert scores == [0.80, 0.90, 0.90]
+    assert run(monkeypatch, 0.98, 0.90, "chosen")[:2] == ([], [0.98])
 
 
 def test_no_variant_is_trained_where_little_is_left_to_learn_or_it_would_take_too_long(monkeypatch):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -34,7 +35,11 @@ def compare(
 def compare_candidates(recipes: Mapping[str, Recipe], options: Mapping[str, Any], *, as_json: bool) -> None:
     """Compare recipes by name, the baseline first; print the table and the verdicts, write the page."""
     _say(f"{len(recipes)} recipes: {', '.join(recipes)}", err=as_json)
-    comparison = compare_recipes(recipes, **options, progress=lambda told: _say(_line(told), err=as_json))
+    with warnings.catch_warnings():
+        # A plain line before the first run, such as that so few pairs cannot prove anything.
+        warnings.simplefilter("always", UserWarning)
+        warnings.showwarning = lambda message, *_, **__: _say(str(message), err=as_json)
+        comparison = compare_recipes(recipes, **options, progress=lambda told: _say(_line(told), err=as_json))
     page = write_comparison(comparison)
     if as_json:
         typer.echo(comparison.to_json())

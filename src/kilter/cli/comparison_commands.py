@@ -7,13 +7,16 @@ from typing import Annotated
 
 import typer
 
+from kilter.cli.options import AllowCode
+
 Settings = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="SECTION.KEY=VALUE", help="Override a key of all recipes."),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 Pairs = Annotated[
-    int | None, typer.Option("--pairs", help="Runs of each; without it 6, or as many as are needed.")
+    int | None,
+    typer.Option("--pairs", max=10_000, help="Runs of each; default 6, or as many as are needed."),
 ]
 Metric = Annotated[
     str | None, typer.Option("--metric", help="Such as val_accuracy, which is the usual one of classes.")
@@ -38,6 +41,7 @@ def compare(
     seed: FirstSeed = 0,
     out: ComparisonFolder = None,
     workers: Workers = None,
+    allow_code: AllowCode = False,
     as_json: AsJson = False,
 ) -> None:
     """Compare recipes on paired seeds.
@@ -45,7 +49,14 @@ def compare(
     Each is trained with the same seeds on the same rows; exact tests say which differences are proven."""
     from kilter.cli import comparing
 
-    options = {"pairs": pairs, "metric": metric, "seed": seed, "out": out, "workers": workers}
+    options = {
+        "pairs": pairs,
+        "metric": metric,
+        "seed": seed,
+        "out": out,
+        "workers": workers,
+        "allow_code": allow_code,
+    }
     comparing.compare(recipes, settings or [], options, as_json=as_json)
 
 
@@ -63,6 +74,7 @@ def sweep(
     seed: FirstSeed = 0,
     out: ComparisonFolder = None,
     workers: Workers = None,
+    allow_code: AllowCode = False,
     as_json: AsJson = False,
 ) -> None:
     """Try values of a recipe's keys on paired seeds.
@@ -70,5 +82,12 @@ def sweep(
     Every combination is compared with the recipe as it is; exact tests say which gains are proven."""
     from kilter.cli import sweeping
 
-    options = {"pairs": pairs, "metric": metric, "seed": seed, "out": out, "workers": workers}
+    options = {
+        "pairs": pairs,
+        "metric": metric,
+        "seed": seed,
+        "out": out,
+        "workers": workers,
+        "allow_code": allow_code,
+    }
     sweeping.sweep(source, ranges, settings or [], options, as_json=as_json)

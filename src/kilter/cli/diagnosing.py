@@ -35,7 +35,7 @@ def diagnose(
     Ends with exit code 1 where something severe is found.
     """
     if model is None:
-        diagnosis = _of_recipe(source, settings, target, steps)
+        diagnosis = _of_recipe(source, settings, target, steps, allow_code)
     else:
         diagnosis = _of_model(model, source, settings, target, steps, allow_code)
     if as_json:
@@ -46,10 +46,12 @@ def diagnose(
         raise typer.Exit(SEVERE)
 
 
-def _of_recipe(source: str, settings: Sequence[str], target: str | None, steps: int) -> Diagnosis:
+def _of_recipe(
+    source: str, settings: Sequence[str], target: str | None, steps: int, allow_code: bool
+) -> Diagnosis:
     options = {} if target is None else {"data.target": target}
     # A search for the rate needs a network that trains, which is what is in question.
-    prepared = prepare(without_search(recipe_from(source, settings, options)))
+    prepared = prepare(without_search(recipe_from(source, settings, options)), allow_code=allow_code)
     train, validation = prepared.parts.train, prepared.parts.validation
     return find(
         prepared.model,

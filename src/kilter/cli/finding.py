@@ -21,14 +21,14 @@ from kilter.runs.records import to_json
 KINDS: Final = (".html", ".json")
 
 
-def find(source: str, settings: Sequence[str], seeds: int, out: Path | None) -> None:
+def find(source: str, settings: Sequence[str], seeds: int, out: Path | None, *, allow_code: bool) -> None:
     """Search with the recipe's model, optimiser, batches and seed; print the suggestion, write the curve."""
     if out is not None:
         check_out(out, KINDS)
     recipe = recipe_from(source, settings, {})
     optimizer = recipe.optimizer
     # This is the search that "auto" asks for: any rate will do before it.
-    prepared = prepare(without_search(recipe))
+    prepared = prepare(without_search(recipe), allow_code=allow_code)
     train, options = prepared.parts.train, prepared.recipe.train
     found = find_lr(
         prepared.model,

@@ -3,21 +3,37 @@
 from __future__ import annotations
 
 import errno
+import signal
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from typing import Any, Final, NoReturn
 
 import typer
 from typer.core import TyperGroup
 
 from kilter.cli.words import printable
-from kilter.errors import KilterError
+from kilter.errors import KilterError, RunWarning
+from kilter.words import first_line
 
+LONGEST: Final = 300  # of what is shown of a path
 BAD_INPUT: Final = 2
-INTERRUPTED: Final = 130  # 128 + SIGINT, as shells have it
+BY_SIGNAL: Final = 128  # to which shells add the signal's number: 130 for Ctrl-C, 143 for SIGTERM
+OUT_OF_MEMORY: Final = "RESOURCE_EXHAUSTED"  # in the text of XLA's error
+UNREACHABLE: Final = (
+    errno.EACCES,
+    errno.EPERM,
+    errno.EROFS,
+    errno.ENAMETOOLONG,
+    errno.ENOTDIR,
+    errno.ELOOP,
+    errno.EIO,
+)
 FULL: Final = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 class KilterGroup(TyperGroup):
-    """Turns the errors a person can mend into three lines and exit code 2, and Ctrl-C into exit code 130.
+    """Prints an error that a person can fix as three lines; exit code 2, 130 after Ctrl-C, 143 after SIGTERM.
 
     Any other exception is a fault of kilter and keeps its traceback.
     """
@@ -25,21 +41,54 @@ class KilterGroup(TyperGroup):
     def invoke(self, ctx: Any) -> Any:
         """Run the command that was asked for."""
         try:
-            return super().invoke(ctx)
+            with _warnings_as_lines():
+                return super().invoke(ctx)
         except KilterError as error:
             fail(error.expected, error.received, error.remedy)
         except KeyboardInterrupt as stopped:
-            typer.echo(printable(str(stopped) or "Stopped."), err=True)
-            raise typer.Exit(INTERRUPTED) from None
+            with suppress(OSError):  # after SIGHUP there may be no terminal to write to
+                typer.echo(printable(str(stopped) or "Stopped."), err=True)
+            raise typer.Exit(BY_SIGNAL + getattr(stopped, "signal", signal.SIGINT)) from None
+        except (MemoryError, RuntimeError) as error:
+            if not isinstance(error, MemoryError) and OUT_OF_MEMORY not in str(error):
+                raise
+            fail(
+                "enough memory",
+                f"{type(error).__name__}: {first_line(error)}",
+                "use a smaller model, smaller batches (train.batch_size) or smaller images",
+            )
         except OSError as error:
+            where = f" at {error.filename}" if error.filename else ""
+            if error.errno in UNREACHABLE:
+                fail(
+                    "files and folders that can be reached",
+                    f"{error.strerror}{where}"[:LONGEST],
+                    "correct the path, or its permissions",
+                )
             if error.errno not in FULL:
                 raise
-            where = f" at {error.filename}" if error.filename else ""
             fail(
                 "room on the disk",
                 f"{error.strerror}{where}",
                 "free some space, or write elsewhere (--runs, --out); what was written before is whole",
             )
+
+
+@contextmanager
+def _warnings_as_lines() -> Iterator[None]:
+    """Print each :class:`RunWarning` as one line on stderr, without the line of code it came from."""
+    with warnings.catch_warnings():
+        shown = warnings.showwarning
+
+        def show(message: Warning | str, category: type[Warning], *place: Any, **where: Any) -> None:
+            if issubclass(category, RunWarning):
+                typer.echo(f"Warning: {printable(str(message))}.", err=True)
+            else:
+                shown(message, category, *place, **where)
+
+        warnings.showwarning = show
+        warnings.simplefilter("always", RunWarning)
+        yield
 
 
 def fail(expected: str, received: str, remedy: str) -> NoReturn:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import io
+import os
 import sys
+import threading
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated
 
@@ -11,7 +14,7 @@ import typer
 
 from kilter import __version__
 from kilter.cli.comparison_commands import compare, sweep
-from kilter.cli.group import KilterGroup
+from kilter.cli.group import BY_SIGNAL, KilterGroup
 from kilter.cli.options import AllowCode, Model
 from kilter.cli.reuse_commands import pretrain, transfer
 
@@ -65,6 +68,7 @@ def train(
     seed: Annotated[
         int | None, typer.Option("--seed", help="Seed of weights, order, dropout and splits.")
     ] = None,
+    allow_code: AllowCode = False,
     quiet: Annotated[bool, typer.Option("--quiet", help="Print the run directory and nothing else.")] = False,
 ) -> None:
     """Train a model, kept in a run directory.
@@ -74,7 +78,12 @@ def train(
 
     given = {"name": name, "data.target": target, "train.epochs": epochs, "seed": seed}
     training.train(
-        source, settings or [], {key: value for key, value in given.items() if value is not None}, runs, quiet
+        source,
+        settings or [],
+        {key: value for key, value in given.items() if value is not None},
+        runs,
+        quiet,
+        allow_code=allow_code,
     )
 
 
@@ -93,18 +102,19 @@ def find_lr(
         list[str] | None,
         typer.Option("--set", metavar="SECTION.KEY=VALUE", help="Override a key of the recipe."),
     ] = None,
-    seeds: Annotated[int, typer.Option("--seeds", help="Searches to take the median of.")] = 1,
+    seeds: Annotated[int, typer.Option("--seeds", max=1000, help="Searches to take the median of.")] = 1,
     out: Annotated[
         Path | None,
         typer.Option("--out", metavar="FILE", help="The curve: a picture (.html) or numbers (.json)."),
     ] = None,
+    allow_code: AllowCode = False,
 ) -> None:
     """Find the learning rate to train with.
 
     It rises from very small to very large over a few hundred steps; the loss tells where to stay."""
     from kilter.cli import finding
 
-    finding.find(source, settings or [], seeds, out)
+    finding.find(source, settings or [], seeds, out, allow_code=allow_code)
 
 
 @app.command()
@@ -126,7 +136,9 @@ def diagnose(
     target: Annotated[
         str | None, typer.Option("--target", metavar="COLUMN", help="The column of a table to predict.")
     ] = None,
-    steps: Annotated[int, typer.Option("--steps", help="Steps to try on a copy; 0 for none.")] = 64,
+    steps: Annotated[
+        int, typer.Option("--steps", max=1_000_000, help="Steps to try on a copy; 0 for none.")
+    ] = 64,
     allow_code: AllowCode = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the findings as JSON.")] = False,
 ) -> None:
@@ -211,18 +223,20 @@ def schedule(
     out: Annotated[
         Path | None, typer.Option("--out", metavar="FILE", help="The curves as a picture (.html).")
     ] = None,
+    allow_code: AllowCode = False,
 ) -> None:
     """Show a recipe's learning rates before training.
 
     Rate and momentum at the first and last step of each epoch; nothing is trained."""
     from kilter.cli import scheduling
 
-    scheduling.show(source, settings or [], out)
+    scheduling.show(source, settings or [], out, allow_code=allow_code)
 
 
 @app.command()
 def resume(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="The run directory of an interrupted run.")],
+    allow_code: AllowCode = False,
     quiet: Annotated[bool, typer.Option("--quiet", help="Print the run directory and nothing else.")] = False,
 ) -> None:
     """Go on with an interrupted run.
@@ -230,7 +244,7 @@ def resume(
     It starts from the newest checkpoint and ends as it would have without the interruption."""
     from kilter.cli import training
 
-    training.resume(run, quiet)
+    training.resume(run, quiet, allow_code=allow_code)
 
 
 @app.command()
@@ -267,7 +281,13 @@ def predict(
     ] = None,
     samples: Annotated[
         int | None,
-        typer.Option("--mc", metavar="SAMPLES", help="Average so many predictions with dropout left on."),
+        typer.Option(
+            "--mc",
+            metavar="SAMPLES",
+            min=1,
+            max=1_000_000,
+            help="Average so many predictions with dropout left on.",
+        ),
     ] = None,
     seed: Annotated[
         int | None, typer.Option("--seed", help="Seed of the dropped units; 0 without it.")
@@ -290,7 +310,8 @@ def fold_bn(
     ],
     out: Annotated[Path, typer.Option("--out", metavar="FILE", help="Where the .keras file goes.")],
     timings: Annotated[
-        int, typer.Option("--timings", metavar="N", help="Time both models so often, in turns.")
+        int,
+        typer.Option("--timings", metavar="N", max=10_000, help="Time both models so often, in turns."),
     ] = 0,
     allow_code: AllowCode = False,
 ) -> None:
@@ -354,4 +375,17 @@ def main() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # a terminal without × or σ is no reason to fail
-    app()
+    try:
+        app()
+    except SystemExit as ended:
+        _leave_at_once(ended.code)
+        raise
+
+
+def _leave_at_once(code: int | str | None) -> None:
+    """End the process after a signal without waiting for threads, such as one that still compiles."""
+    if isinstance(code, int) and code > BY_SIGNAL and threading.active_count() > 1:
+        for stream in (sys.stdout, sys.stderr):
+            with suppress(OSError):
+                stream.flush()
+        os._exit(code)

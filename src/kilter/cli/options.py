@@ -11,5 +11,5 @@ Model = Annotated[
     Path, typer.Argument(metavar="RUN|MODEL.KERAS", help="A run directory, or a model saved by Keras.")
 ]
 AllowCode = Annotated[
-    bool, typer.Option("--allow-code", help="Run code stored in the .keras file; only for files you trust.")
+    bool, typer.Option("--allow-code", help="Run code that a model brings along, if you trust its author.")
 ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
@@ -84,17 +84,25 @@ class Predictions:
         }
 
 
-def predictions(trained: Trained, outputs: Any, rows: Dataset, *, averaged: bool = False) -> Predictions:
+def joined(pieces: Sequence[Any]) -> np.ndarray:
+    """The outputs for several parts of the data in one array; :class:`ModelError` for several outputs."""
+    for outputs in pieces:
+        if not isinstance(outputs, np.ndarray):
+            raise ModelError(
+                expected="a model with one output",
+                received=f"a {type(outputs).__name__} of {len(outputs)}",
+                remedy="predict with kilter.predict",
+            )
+    return np.concatenate(pieces)
+
+
+def predictions(
+    trained: Trained, outputs: np.ndarray, rows: Dataset, *, averaged: bool = False
+) -> Predictions:
     """What ``outputs`` [n, k] of the model mean for ``rows``; ``averaged`` ones are no logits any more.
 
     A bare .keras file does not say what its outputs stand for: they are given as they are, as ``output``.
     """
-    if not isinstance(outputs, np.ndarray):
-        raise ModelError(
-            expected="a model with one output",
-            received=type(outputs).__name__,
-            remedy="predict with kilter.predict",
-        )
     outputs = outputs.reshape(len(outputs), -1)
     if trained.data is None:
         return Predictions(outputs, column="output")

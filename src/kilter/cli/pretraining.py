@@ -31,6 +31,7 @@ def pretrain(
     out: Path,
     curve: Path | None,
     *,
+    allow_code: bool,
     as_json: bool,
 ) -> None:
     """Pretrain a recipe, or data with the default model; ``options`` are keys of the recipe."""
@@ -41,10 +42,10 @@ def pretrain(
         options = {"train.epochs": EPOCHS} | dict(options)
     recipe = recipe_from(source, settings, options)
     if as_json:
-        done = pretrain_recipe(recipe, verbose=0)
+        done = pretrain_recipe(recipe, verbose=0, allow_code=allow_code)
     else:
         with progress(Console()) as shown:
-            done = pretrain_recipe(recipe, callbacks=[shown], verbose=0)
+            done = pretrain_recipe(recipe, callbacks=[shown], verbose=0, allow_code=allow_code)
     write_model(done.encoder, out, done.data)
     if curve is not None:
         write_text(curve, done.plot().to_html())

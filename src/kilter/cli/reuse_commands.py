@@ -68,10 +68,11 @@ def transfer(
         "seed": seed,
         "model.keep": int(keep) if keep is not None and number else keep,
         "model.weights": weights,
-        "model.allow_code": allow_code or None,
     }
     chosen = {key: value for key, value in given.items() if value is not None}
-    transferring.transfer(source, data, settings or [], chosen, head_epochs, runs, quiet)
+    transferring.transfer(
+        source, data, settings or [], chosen, head_epochs, runs, quiet, allow_code=allow_code
+    )
 
 
 def pretrain(
@@ -102,6 +103,7 @@ def pretrain(
     curve: Annotated[
         Path | None, typer.Option("--curve", metavar="FILE", help="The history as a picture (.html).")
     ] = None,
+    allow_code: AllowCode = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:
     """Train an encoder on rows without labels.
@@ -111,4 +113,4 @@ def pretrain(
 
     given = {"pretrain.task": task, "train.epochs": epochs, "seed": seed}
     options = {key: value for key, value in given.items() if value is not None}
-    pretraining.pretrain(source, settings or [], options, out, curve, as_json=as_json)
+    pretraining.pretrain(source, settings or [], options, out, curve, allow_code=allow_code, as_json=as_json)

@@ -21,11 +21,11 @@ KINDS: Final = (".html",)
 MOST_ROWS: Final = 25  # of the table: what a terminal shows at once
 
 
-def show(source: str, settings: Sequence[str], out: Path | None) -> None:
+def show(source: str, settings: Sequence[str], out: Path | None, *, allow_code: bool) -> None:
     """Print the schedule of a recipe for its data, epoch by epoch; write its picture."""
     if out is not None:
         check_out(out, KINDS)
-    prepared = prepare(recipe_from(source, settings, {}))
+    prepared = prepare(recipe_from(source, settings, {}), allow_code=allow_code)
     schedule, rate = prepared.schedule(), prepared.recipe.optimizer.rate
     if isinstance(schedule, Schedule):
         _show(schedule, prepared, out)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import json
-import tomllib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -13,6 +12,7 @@ from kilter.cli.training import recipe_from
 from kilter.errors import OptionError
 from kilter.recipe import Recipe, with_overrides
 from kilter.recipe.defaults import run_name
+from kilter.toml import parse_toml
 
 AS_IT_IS = "as-it-is"
 # Every candidate more raises what each has to prove, and takes as long as the recipe does, several times.
@@ -61,8 +61,8 @@ def _values(text: str) -> list[str]:
     """``key=[a, b]`` as ``key=a`` and ``key=b``."""
     key, equals, written = text.partition("=")
     try:
-        values = tomllib.loads(f"values = {written}")["values"] if equals else None
-    except tomllib.TOMLDecodeError:
+        values = parse_toml(f"values = {written}")["values"] if equals else None
+    except ValueError:
         values = None
     if not isinstance(values, list) or not values or "." not in key:
         raise OptionError(

@@ -9,14 +9,19 @@ from pathlib import Path
 from kilter import backend  # noqa: F401  (chooses JAX before Keras loads)
 
 # isort: split
+import jax
 import keras
 import typer
 
 from kilter.data import Source, load
+from kilter.engine.batches import Rows
+from kilter.engine.checks import check_inputs
+from kilter.engine.purpose import check_outputs
 from kilter.errors import DataError, ModelError, OptionError, RunError
 from kilter.nn.saved import load_model
+from kilter.runs.checksums import require_unchanged
 from kilter.runs.model_data import data_of, load_for
-from kilter.runs.reading import MODEL, is_run, open_run
+from kilter.runs.reading import MODEL, is_run, read_data
 from kilter.runs.records import DataRecord
 
 
@@ -38,17 +43,38 @@ def open_trained(path: Path, *, allow_code: bool) -> Trained:
 
     Raises :class:`RunError` or :class:`kilter.errors.ModelError` where there is none, or it cannot be loaded.
     """
-    if path.suffix == ".keras":
+    of_run = path.name == MODEL and is_run(path.parent)
+    if path.suffix == ".keras" and not of_run:
         run = path.parent if is_run(path.parent) else None
         return Trained(load_model(path, allow_code=allow_code), path, run, data_of(path))
-    run = path
+    run = path.parent if of_run else path
     if not is_run(run):
         raise RunError(
             expected="a run directory or a .keras file",
             received=f"{path}, which {'is neither' if path.exists() else 'does not exist'}",
             remedy="correct the path; `kilter runs` lists the runs",
         )
-    return Trained(load_model(run / MODEL, allow_code=allow_code), path, run, open_run(run).data)
+    require_unchanged(run / MODEL)
+    record = read_data(run)
+    model = load_model(run / MODEL, allow_code=allow_code)
+    if record is not None:
+        _require_fitting(model, run, record)
+    return Trained(model, path, run, record)
+
+
+def _require_fitting(model: keras.Model, run: Path, record: DataRecord) -> None:
+    """Raise :class:`ModelError` unless the model takes the run's rows and gives its outputs."""
+    row = jax.ShapeDtypeStruct((1, *record.input_shape), "float32")
+    try:
+        check_inputs(model, Rows((row, None, None), 1))
+        check_outputs(model, record.task, record.outputs)
+    except (DataError, ModelError) as error:
+        raise ModelError(
+            expected=f"in {run} the model that was trained there: rows of shape {record.input_shape} in, "
+            f"{record.outputs} {'classes' if record.task == 'classification' else 'numbers'} out",
+            received=f"another one: {error.expected}, but {error.received}",
+            remedy=f"put the run's own {MODEL} back, or keep the other model outside the run directory",
+        ) from error
 
 
 def read_for(trained: Trained, source: str, *, target: str | None = None, unlabelled: bool) -> Source:

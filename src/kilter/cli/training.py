@@ -20,29 +20,35 @@ from kilter.words import duration
 
 
 def train(
-    source: str, settings: Sequence[str], options: Mapping[str, Any], parent: Path, quiet: bool
+    source: str,
+    settings: Sequence[str],
+    options: Mapping[str, Any],
+    parent: Path,
+    quiet: bool,
+    *,
+    allow_code: bool,
 ) -> None:
     """Train a recipe, or data with the default recipe; ``options`` are keys of it with their values."""
-    train_recipe(recipe_from(source, settings, options), parent, quiet)
+    train_recipe(recipe_from(source, settings, options), parent, quiet, allow_code=allow_code)
 
 
-def train_recipe(recipe: Recipe, parent: Path, quiet: bool) -> None:
+def train_recipe(recipe: Recipe, parent: Path, quiet: bool, *, allow_code: bool) -> None:
     """Train a recipe, show how it goes, and say what it came to."""
     if quiet:
-        _conclude(job.train(recipe, parent=parent, verbose=0), quiet=True)
+        _conclude(job.train(recipe, parent=parent, verbose=0, allow_code=allow_code), quiet=True)
         return
     with progress(Console()) as shown:
-        result = job.train(recipe, parent=parent, verbose=0, callbacks=[shown])
+        result = job.train(recipe, parent=parent, verbose=0, callbacks=[shown], allow_code=allow_code)
     _conclude(result, quiet=False)
 
 
-def resume(path: Path, quiet: bool) -> None:
+def resume(path: Path, quiet: bool, *, allow_code: bool) -> None:
     """Go on with an interrupted run."""
     if quiet:
-        _conclude(job.resume(path, verbose=0), quiet=True)
+        _conclude(job.resume(path, verbose=0, allow_code=allow_code), quiet=True)
         return
     with progress(Console()) as shown:
-        result = job.resume(path, verbose=0, callbacks=[shown])
+        result = job.resume(path, verbose=0, callbacks=[shown], allow_code=allow_code)
     _conclude(result, quiet=False)
 
 

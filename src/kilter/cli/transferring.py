@@ -10,6 +10,7 @@ import typer
 
 from kilter.cli.training import recipe_from, train_recipe
 from kilter.recipe import Recipe, ReuseSection
+from kilter.runs.checksums import require_unchanged
 from kilter.runs.reading import MODEL, is_run
 from kilter.transfer.cutting import counted_layers, find_cut
 from kilter.transfer.sources import load_source
@@ -23,18 +24,22 @@ def transfer(
     head_epochs: int | None,
     parent: Path,
     quiet: bool,
+    *,
+    allow_code: bool,
 ) -> None:
     """Reuse the model ``source`` for ``data``, and train it in stages; ``options`` are keys of the recipe.
 
     ``data`` may be a recipe too, of which all is taken but the model.
     """
     if is_run(Path(source)):
-        source = str(Path(source) / MODEL)
+        model = Path(source) / MODEL
+        require_unchanged(model)
+        source = str(model)
     stages = [] if head_epochs is None else [_stages(head_epochs)]
     recipe = recipe_from(data, [f"model.reuse={source}", *stages, *settings], options)
     if not quiet:
-        _tell(recipe)
-    train_recipe(recipe, parent, quiet)
+        _tell(recipe, allow_code=allow_code)
+    train_recipe(recipe, parent, quiet, allow_code=allow_code)
 
 
 def _stages(head_epochs: int) -> str:
@@ -43,13 +48,11 @@ def _stages(head_epochs: int) -> str:
     return f"fine_tune.stages=[{head}{{ rate = 0.1 }}]"
 
 
-def _tell(recipe: Recipe) -> None:
+def _tell(recipe: Recipe, *, allow_code: bool) -> None:
     """What is reused, before it is trained."""
     section = recipe.model
     assert isinstance(section, ReuseSection)
-    found = load_source(
-        section.reuse, weights=section.weights, sha256=section.sha256, allow_code=section.allow_code
-    )
+    found = load_source(section.reuse, weights=section.weights, sha256=section.sha256, allow_code=allow_code)
     cut = find_cut(found.model, section.keep)
     typer.echo(f"source: {found.file}  SHA-256 {found.sha256}")
     there = counted_layers(found.model)

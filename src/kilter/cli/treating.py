@@ -49,7 +49,7 @@ def treat(
 ) -> None:
     """Treat a recipe, or the compiled ``model`` with the data ``source``; the result is kept in ``out``."""
     if model is None:
-        subject = _of_recipe(source, settings, target, epochs)
+        subject = _of_recipe(source, settings, target, epochs, allow_code)
     else:
         subject = _of_model(model, source, settings, target, epochs or EPOCHS, allow_code)
     _make(out)
@@ -73,10 +73,12 @@ class _Subject:
     record: DataRecord
 
 
-def _of_recipe(source: str, settings: Sequence[str], target: str | None, epochs: int | None) -> _Subject:
+def _of_recipe(
+    source: str, settings: Sequence[str], target: str | None, epochs: int | None, allow_code: bool
+) -> _Subject:
     options = {"data.target": target, "train.epochs": epochs}
     chosen = {key: value for key, value in options.items() if value is not None}
-    prepared = prepare(without_search(recipe_from(source, settings, chosen)))
+    prepared = prepare(without_search(recipe_from(source, settings, chosen)), allow_code=allow_code)
     train, validation, section = prepared.parts.train, prepared.parts.validation, prepared.recipe.train
     arguments = {
         "model": prepared.model,

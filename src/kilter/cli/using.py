@@ -5,11 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Final
 
-import numpy as np
 import typer
 
 from kilter.cli.output import check_out
-from kilter.cli.predictions import WRITERS, predictions, write
+from kilter.cli.predictions import WRITERS, joined, predictions, write
 from kilter.cli.trained import Trained, open_trained, read_for
 from kilter.cli.uncertainty import compared, uncertain
 from kilter.cli.words import measures
@@ -19,7 +18,9 @@ from kilter.engine.purpose import objective_for
 from kilter.errors import DataError, OptionError
 from kilter.recipe import load_recipe
 from kilter.runs.build import compile_for, read_parts
+from kilter.runs.checksums import require_same_recipe
 from kilter.runs.reading import RECIPE
+from kilter.runs.training import require_same_data
 
 BATCH: Final = 1024  # rows at once: only memory and speed depend on it, never a figure
 
@@ -52,7 +53,7 @@ def predict(
     trained = open_trained(path, allow_code=allow_code)
     read = read_for(trained, source, unlabelled=True)
     parts = [part for part in (read.train, read.test) if part is not None]
-    outputs = np.concatenate([inference.predict(trained.model, part.x, batch_size=BATCH) for part in parts])
+    outputs = joined([inference.predict(trained.model, part.x, batch_size=BATCH) for part in parts])
     found, comparison = predictions(trained, outputs, parts[0]), []
     if samples is not None:
         mean = uncertain(trained, parts, samples=samples, seed=seed or 0)
@@ -73,14 +74,17 @@ def _evaluate_own(trained: Trained) -> None:
             received="a .keras file alone, which does not say what it was trained on",
             remedy="name the data after the model",
         )
+    require_same_recipe(trained.run / RECIPE)
     recipe = load_recipe(trained.run / RECIPE)
-    _, parts = read_parts(recipe, trained.data, same_task=True)
+    source, parts = read_parts(recipe, trained.data, same_task=True)
+    require_same_data(recipe, source, parts, trained.data)
     if not parts.evaluated:
         raise DataError(
             expected="validation or test rows in the run's own data",
             received='validation = "none" and no test part',
             remedy="name the data to evaluate on after the run",
         )
+    # The saved model is evaluated, not one built anew: nothing that the recipe names is run.
     objective = objective_for(trained.model, parts.train, recipe.regularize.label_smoothing)
     compile_for(trained.model, "sgd", objective)
     for name, part in parts.evaluated.items():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -81,6 +82,7 @@ def _part(folder: Path, options: LoadOptions) -> tuple[Part, tuple[str, ...], tu
     labels: list[str] = []
     others = 0
     empty: list[str] = []
+    _require_text(classes)
     for class_name, class_folder in classes.items():
         inside = _entries(class_folder)
         images = [entry for entry in inside if entry.suffix.lower() in EXTENSIONS and entry.name[0] != "."]
@@ -111,6 +113,17 @@ def _part(folder: Path, options: LoadOptions) -> tuple[Part, tuple[str, ...], tu
     good[decoded.positions] = True
     part = Part(decoded.x, targets[good], decoded.skipped, lost_labels(targets, good))
     return part, tuple(classes), notes
+
+
+def _require_text(classes: Iterable[str]) -> None:
+    """Raise DataError for names that are not UTF-8: they could be written to no file of a run."""
+    bad = [ascii(name) for name in classes if name.encode("utf-8", errors="ignore").decode() != name]
+    if bad:
+        raise DataError(
+            expected="class folders with names in UTF-8",
+            received=f"the folder name{'s' if len(bad) > 1 else ''} {first_named(bad)}",
+            remedy="rename these folders",
+        )
 
 
 def _content(path: Path) -> bytes | None:

@@ -7,6 +7,7 @@ Pillow's guard against decompression bombs is a limit here, not a warning: an im
 from __future__ import annotations
 
 import io
+import math
 import os
 import struct
 import warnings
@@ -22,6 +23,7 @@ from PIL import Image
 
 from kilter.data.paths import first_named, quote
 from kilter.errors import DataError
+from kilter.memory import require_memory
 
 # Only these decoders run on what others wrote: Pillow's full list has some that start programs (EPS).
 FORMATS = ("JPEG", "PNG", "BMP", "GIF", "WEBP", "TIFF", "PPM")
@@ -169,7 +171,15 @@ def _stack(images: list[np.ndarray]) -> np.ndarray:
     if not images:
         return np.zeros((0, 0, 0, 3), np.uint8)
     channels = max(image.shape[2] for image in images)
-    stacked = np.empty((len(images), *images[0].shape[:2], channels), np.uint8)
+    shape = (len(images), *images[0].shape[:2], channels)
+    require_memory(
+        math.prod(shape),
+        DataError,
+        expected="images that fit into memory",
+        received=f"{shape[0]} of {shape[1]}×{shape[2]} pixels",
+        remedy="resize them: set data.image_size to fewer pixels, or use fewer images",
+    )
+    stacked = np.empty(shape, np.uint8)
     for row, image in enumerate(images):
         stacked[row] = image
     return stacked

@@ -14,6 +14,7 @@ from kilter.data.options import LoadOptions
 from kilter.data.paths import nearest_name, quote, sibling_names
 from kilter.data.precision import Shift
 from kilter.errors import DataError, OptionError
+from kilter.home import at_home
 
 
 def load(
@@ -62,7 +63,7 @@ def load(
     if str(source) in NAMED_SETS:
         _require_fitting_options(f"the named set {source}", options, is_table=False, resizes=False)
         return read_named(str(source), options)
-    path = Path(source).expanduser()
+    path = at_home(source)
     chosen = _format_of(path)
     is_table = chosen.name in ("csv", "parquet")
     _require_fitting_options(chosen.looks_like, options, is_table=is_table, resizes=chosen.resizes)

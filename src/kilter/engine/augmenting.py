@@ -19,6 +19,7 @@ import keras
 from kilter.data.augmentation import Augmentation, Transform
 from kilter.engine.bridge import State
 from kilter.engine.mixed_targets import check_mixed_targets, mix_targets, mixed_losses
+from kilter.engine.packing import with_parts
 from kilter.engine.step import Batch, Logs, Step
 from kilter.errors import ModelError, OptionError
 
@@ -62,11 +63,11 @@ def augmented(model: keras.Model, step: Step, augmentation: Augmentation) -> Ste
         key = jax.random.fold_in(jax.random.key(seed), state.optimizer[place])
         x, mixture = augmentation(key, x)
         if mixture is None:
-            return step(state, (x, y, weight))
+            return step(state, with_parts(batch, x, y, weight))
         (labels,), structure = jax.tree.flatten(y)
         target = jax.tree.unflatten(structure, [mix_targets(model, labels, mixture)])
         with mixed_losses(model, labels, mixture):
-            return step(state, (x, target, weight))
+            return step(state, with_parts(batch, x, target, weight))
 
     return augmented_step
 

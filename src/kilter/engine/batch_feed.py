@@ -13,6 +13,7 @@ import numpy as np
 from kilter.engine.batch_source import Batch, Iterated, Source, source_of
 from kilter.engine.batches import collect, row_count
 from kilter.engine.feed import Block, Order
+from kilter.engine.packing import Yielded, with_parts
 from kilter.engine.stream import BLOCK_BYTES, block_of
 from kilter.errors import DataError
 
@@ -28,7 +29,8 @@ class BatchFeed:
 
     ``most``: an epoch is so many batches, and the next goes on where it ended. ``once``: there will be one
     epoch, so that it may be of a generator. ``inputs_only``: targets and weights are left out.
-    ``check`` is called with each batch and the number of its first row in the epoch.
+    ``check`` is called with each batch and the number of its first row in the epoch, ``check_block`` with
+    each block and the numbers of its rows.
     """
 
     source: Any
@@ -37,6 +39,7 @@ class BatchFeed:
     once: bool = False
     inputs_only: bool = False
     check: Callable[[Batch, int], None] = lambda batch, first: None
+    check_block: Callable[[Block, np.ndarray], None] = lambda block, numbers: None
     _source: Source = field(init=False)
 
     def __post_init__(self) -> None:
@@ -90,13 +93,15 @@ class BatchFeed:
         count, size = len(batches), len(numbers) // len(batches)
         data = jax.tree.map(lambda *leaves: _joined(leaves, length), *batches)
         block = block_of(data, size, count, numbers)
+        block = block._replace(data=with_parts(data, *block.data))
         for batch, first in zip(batches, numbers[::size], strict=True):
             self.check(batch, first)
+        self.check_block(block, numbers)
         batches.clear()
         return block
 
     def _used(self, batch: Batch) -> Batch:
-        return (batch[0], None, None) if self.inputs_only else batch
+        return Yielded(batch.x, None, None, parts=1) if self.inputs_only else batch
 
 
 def warn_of_end(found: int, asked: int) -> None:

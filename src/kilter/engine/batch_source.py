@@ -22,9 +22,10 @@ from kilter import backend  # noqa: F401
 import keras
 
 from kilter.engine.feed import Order
+from kilter.engine.packing import Yielded
 from kilter.errors import DataError
 
-Batch = tuple[Any, Any, Any]
+Batch = Yielded
 
 
 class Source(Protocol):
@@ -78,10 +79,12 @@ def length(source: Any) -> int | None:
 
 
 def batch_of(item: Any) -> Batch:
-    """What a source gave as ``(x, y, sample_weight)``, copied: a source may use its memory again.
+    """A source's item as ``(x, y, sample_weight)``, copied, because a source may reuse its memory.
 
     As in Keras, a list stands for a tuple. Raises :class:`DataError` for one of more than three parts.
     """
+    if isinstance(item, Yielded):  # the first of a generator, which was read before
+        return item
     parts = tuple(item) if isinstance(item, tuple | list) else (item,)
     if not 1 <= len(parts) <= 3:
         raise DataError(
@@ -89,7 +92,8 @@ def batch_of(item: Any) -> Batch:
             received=f"a {type(item).__name__} of {len(parts)} parts",
             remedy="put several inputs into a tuple or dict of their own: ((a, b), y)",
         )
-    return jax.tree.map(_own, (*parts, None, None)[:3])
+    x, y, sample_weight = jax.tree.map(_own, (*parts, None, None)[:3])
+    return Yielded(x, y, sample_weight, len(parts) if isinstance(item, tuple | list) else 0)
 
 
 def _own(leaf: Any) -> np.ndarray:
@@ -149,7 +153,11 @@ class Numbered:
 
     def _read(self, number: int) -> Batch | None:
         item = self.source[number]
-        return None if item is None else batch_of(item)  # a grain map that filters has gaps
+        if item is None:  # a grain map that filters has gaps
+            return None
+        # As in Keras, a bare array of a PyDataset is a tuple of one.
+        bare = isinstance(self.source, keras.utils.PyDataset) and isinstance(item, np.ndarray)
+        return batch_of((item,) if bare else item)
 
     def _threads(self, room: int) -> tuple[int, int]:
         """How many batches are read ahead, and by how many threads."""

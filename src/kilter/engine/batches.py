@@ -105,7 +105,7 @@ def collect(
 
     def placed(old: Any, new: Any) -> Any:
         is_given = isinstance(old, np.ndarray) and np.may_share_memory(old, new)
-        return new if wait and is_given else on_device(new)
+        return new if new is None or (wait and is_given) else on_device(new)
 
     given = (x, y, sample_weight)
     found: Any = keras.tree.map_structure(placed, given, data)
@@ -179,6 +179,11 @@ def _check_class_weights(labels: np.ndarray, class_weight: Any) -> None:
         )
 
 
+def pick(data: Any, rows: Any) -> Any:
+    """Some ``rows`` (a slice, or their numbers) of each array of a nest; None stays None."""
+    return keras.tree.map_structure(lambda leaf: None if leaf is None else np.asarray(leaf)[rows], data)
+
+
 def row_count(**named: Any) -> int:
     """The number of rows that all arrays have; :class:`DataError` where they differ, or have none."""
     return _common_length({name: _lengths(name, value) for name, value in named.items()})
@@ -223,7 +228,12 @@ def _arrays(value: Any) -> Any:
 
 
 def _array(leaf: Any) -> Any:
-    """The leaf as an array of numbers where it lies, on the host or on a device; floats as floatx."""
+    """The leaf as an array of numbers where it lies, on the host or on a device; floats as floatx.
+
+    None, for an optional input, stays None.
+    """
+    if leaf is None:
+        return None
     if hasattr(leaf, "to_numpy"):  # pandas and polars
         leaf = leaf.to_numpy()
     host = plain_array(leaf)

@@ -135,7 +135,12 @@ def output_specs(model: keras.Model, x: Any) -> list[Any]:
 
 def _symbolic(batch: Any) -> Any:
     return keras.tree.map_structure(
-        lambda leaf: keras.KerasTensor(leaf.shape, keras.backend.standardize_dtype(leaf.dtype)), batch
+        lambda leaf: (
+            None
+            if leaf is None  # an optional input
+            else keras.KerasTensor(leaf.shape, keras.backend.standardize_dtype(leaf.dtype))
+        ),
+        batch,
     )
 
 

@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-import jax
 import numpy as np
 
 from kilter import backend  # noqa: F401
@@ -27,28 +26,41 @@ _SPARSE = (keras.losses.sparse_categorical_crossentropy, smoothed_sparse_categor
 def check_inputs(model: keras.Model, rows: Rows) -> None:
     """Raise :class:`DataError` if the inputs' shapes differ from those a built model declares.
 
-    A dimension that the model leaves open (None) fits everything. Models that declare no input shape are
-    checked by Keras when they are built.
+    A dimension that the model leaves open (None) fits everything, and None fits an optional input. Models
+    that declare no input shape are checked by Keras when they are built.
     """
     tensors = keras.tree.flatten(getattr(model, "inputs", None) or [])
-    declared = [tuple(tensor.shape) for tensor in tensors]
-    given = [tuple(leaf.shape) for leaf in _in_declared_order(model, rows.data[0])]
-    if not declared:
+    if not tensors:
         return
-    fits = len(declared) == len(given) and all(map(_fits, declared, given))
+    declared = [tuple(tensor.shape) for tensor in tensors]
+    given = [_shape(leaf) for leaf in _in_declared_order(model, rows.data[0])]
+    fits = len(declared) == len(given) and all(
+        _is_optional(tensor) if shape is None else _fits(tuple(tensor.shape), shape)
+        for tensor, shape in zip(tensors, given, strict=True)
+    )
     if not fits:
         raise DataError(
             expected=f"x of shape {_shown(declared)}, as model {model.name!r} takes it",
             received=f"x of shape {_shown(given)}",
-            remedy="reshape the data, or build the model with keras.Input of the shape of one row",
+            remedy="reshape the data, or build the model with keras.Input of the shape of one row"
+            + (" and optional=True where None may be passed" if None in given else ""),
         )
+
+
+def _shape(leaf: Any) -> tuple[int, ...] | None:
+    return None if leaf is None else tuple(leaf.shape)
+
+
+def _is_optional(tensor: Any) -> bool:
+    """Whether an input takes None in place of an array: one made with ``keras.Input(optional=True)``."""
+    return bool(getattr(tensor._keras_history.operation, "optional", False))
 
 
 def _in_declared_order(model: keras.Model, x: Any) -> list[Any]:
     """The arrays of ``x`` as the model lists its inputs; from a dict by name, as Keras takes them."""
     listed = getattr(model, "_inputs_struct", None)
     if not isinstance(x, Mapping) or listed is None or isinstance(listed, Mapping):
-        return jax.tree.leaves(x)
+        return keras.tree.flatten(x)
     names = [tensor.name for tensor in keras.tree.flatten(listed)]
     missing = [name for name in names if name not in x]
     if missing:
@@ -71,9 +83,9 @@ def _fits(declared: tuple[Any, ...], given: tuple[int, ...]) -> bool:
     )
 
 
-def _shown(shapes: list[tuple[Any, ...]]) -> str:
-    open_rows = [("rows", *shape[1:]) for shape in shapes]
-    return ", ".join("(" + ", ".join(map(str, shape)) + ")" for shape in open_rows)
+def _shown(shapes: list[Any]) -> str:
+    open_rows = [None if shape is None else ("rows", *shape[1:]) for shape in shapes]
+    return ", ".join("None" if one is None else "(" + ", ".join(map(str, one)) + ")" for one in open_rows)
 
 
 def check_targets(model: keras.Model, rows: Rows) -> None:
@@ -92,7 +104,7 @@ class TargetCheck:
     model: keras.Model
     _outputs: list[Any] | None = field(default=None, init=False)
 
-    def __call__(self, data: tuple[Any, Any, Any], first: int = 0) -> None:
+    def __call__(self, data: Any, first: int = 0) -> None:
         """Check one part ``(x, y, sample_weight)``, whose first row is number ``first`` of the data."""
         compiled: Any = getattr(self.model, "_compile_loss", None)
         if compiled is None or not compiled.built:

@@ -20,10 +20,12 @@ from kilter.engine.batches import check_batch_size, collect, is_array, split, wa
 from kilter.engine.bridge import build
 from kilter.engine.cadence import measuring
 from kilter.engine.checks import TargetCheck, check_inputs, check_targets
+from kilter.engine.embedding_ids import IdCheck, Kind
 from kilter.engine.feed import Order, ResidentFeed
 from kilter.engine.history import History
 from kilter.engine.loop import Session
-from kilter.engine.scheduling import RateKeeper, Schedule, check_schedule
+from kilter.engine.overrides import check_loop
+from kilter.engine.scheduling import RateGuard, RateKeeper, Schedule, check_schedule
 from kilter.engine.stream import StreamFeed, must_stream
 from kilter.errors import OptionError
 from kilter.schedules import Performance
@@ -90,10 +92,10 @@ def fit(
         training_rows=training_rows,
         validation=_validation(model, validation_data, evaluated_in, validation_steps),
         validation_every=validation_freq,
-        schedule=None if isinstance(schedule, Performance) else schedule,
         augmentation=augmentation,
         seed=seed,
         tell_batches=_wants_batches(told),
+        guard=RateGuard(model, schedule, told.callbacks),
     ).run()
     return history
 
@@ -166,26 +168,39 @@ def validation_feed(data: Any, batch_size: int, steps: int | None = None) -> Any
 
 def prepare(model: keras.Model, feed: AnyFeed, *, training: bool = True) -> None:
     """Check data against model and loss, and create the variables that the model still lacks."""
+    check_loop(model, "train" if training else "test")
     if not isinstance(feed, BatchFeed):
         check_inputs(model, feed.rows)
     build(model, feed.example(), training=training)
-    _check(model, feed)
+    _check(model, feed, "train" if training else "test")
 
 
 def _validation(model: keras.Model, data: Any, batch_size: int, steps: int | None) -> AnyFeed | None:
     if data is None:
         return None
+    check_loop(model, "test")
     feed = validation_feed(data, batch_size, steps)
-    _check(model, feed)
+    _check(model, feed, "test")
     return feed
 
 
-def _check(model: keras.Model, feed: AnyFeed) -> None:
-    if isinstance(feed, BatchFeed):  # batches are seen one at a time, and checked as each is read
+def _check(model: keras.Model, feed: AnyFeed, kind: Kind) -> None:
+    """Check the rows that are in memory now, and others as they are read."""
+    if isinstance(feed, BatchFeed):
         feed.check = TargetCheck(model)
     else:
         check_inputs(model, feed.rows)
         check_targets(model, feed.rows)
+    check_ids(model, feed, kind)
+
+
+def check_ids(model: keras.Model, feed: AnyFeed, kind: Kind) -> None:
+    """Check the ids for Embedding layers: of rows that are in memory now, of others as they are read."""
+    check = IdCheck(model, kind)
+    if isinstance(feed, ResidentFeed):
+        check.rows(feed.rows.data, feed.order.batch_size, feed.rows.count)
+    elif check.needed:
+        feed.check_block = lambda block, numbers: check.block(block.data, block.order, numbers)
 
 
 def check_whole_numbers(least: int = 0, **options: Any) -> None:

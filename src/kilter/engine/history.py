@@ -22,8 +22,10 @@ class History(keras.callbacks.History):
 
     ``seconds``: one float an epoch, validation included, compilation not. ``compile_seconds``: tracing and
     compiling, or loading from the cache; 0.0 when every program was compiled before. ``measurements``: what
-    was read of the layers after some of the epochs, None if nothing was. ``examine``: gives what is found in
-    them and in the curves, asked once.
+    was measured in the layers after some of the epochs, None if nothing was. ``examine``: finds what is wrong
+    in the measurements and the curves; it is called once.
+
+    A pickle or a copy holds the numbers and the findings, but not the model.
     """
 
     def __init__(self) -> None:
@@ -35,9 +37,13 @@ class History(keras.callbacks.History):
         self.measurements: Measurements | None = None
         self.examine: Callable[[], tuple[Finding, ...]] = tuple
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Everything but the model, which may not be picklable; findings are made now, as they need it."""
+        return vars(self) | {"findings": self.findings, "examine": tuple, "_model": None}
+
     @cached_property
     def findings(self) -> tuple[Finding, ...]:
-        """What is wrong with the training, by its curves and measurements, the most severe first."""
+        """What the curves and measurements show to be wrong, most severe first."""
         return self.examine()
 
     def plot(self) -> graph_objects.Figure:

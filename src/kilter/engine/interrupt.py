@@ -4,8 +4,14 @@ from __future__ import annotations
 
 import signal
 import threading
+from collections.abc import Callable
+from concurrent.futures import Future
 from types import FrameType, TracebackType
-from typing import Any
+from typing import Any, TypeVar
+
+Made = TypeVar("Made")
+
+_PAUSE_SECONDS = 0.1
 
 
 class Interrupt:
@@ -41,3 +47,37 @@ class Interrupt:
         """Raise KeyboardInterrupt if Ctrl-C was pressed."""
         if self.pending:
             raise KeyboardInterrupt
+
+
+def interruptible(work: Callable[[], Made]) -> Made:
+    """What `work` returns; KeyboardInterrupt as soon as Ctrl-C is pressed.
+
+    For work that takes long outside Python and changes nothing, such as a compilation. It runs in a thread
+    of its own, because Python handles signals in the main thread, and only between two of its instructions.
+    After KeyboardInterrupt that thread ends its work, and nobody waits for it.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        return work()
+    result: Future[Made] = Future()
+
+    def run() -> None:
+        try:
+            result.set_result(work())
+        except BaseException as error:  # noqa: BLE001  (raised by result.result() in the main thread)
+            result.set_exception(error)
+
+    threading.Thread(target=run, name="kilter-compile").start()
+    while True:
+        try:
+            return result.result(_PAUSE_SECONDS)
+        except TimeoutError:
+            if result.done():  # the work itself timed out
+                raise
+            _check_handler()
+
+
+def _check_handler() -> None:
+    """Raise KeyboardInterrupt if the active :class:`Interrupt` remembers a Ctrl-C."""
+    owner = getattr(signal.getsignal(signal.SIGINT), "__self__", None)
+    if isinstance(owner, Interrupt):
+        owner.check()

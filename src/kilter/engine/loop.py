@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Hashable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import jax
@@ -27,12 +27,13 @@ from kilter.engine.feed import Block, Feed
 from kilter.engine.history import History
 from kilter.engine.interrupt import Interrupt
 from kilter.engine.memory import give_back
-from kilter.engine.program import owners, shelf, steps_program
-from kilter.engine.scheduling import Schedule
-from kilter.engine.step import Step, test_step, train_step
+from kilter.engine.program import Programs, owners, shelf, steps_program
+from kilter.engine.scheduling import RateGuard, Schedule
+from kilter.engine.step import Logs, Step, test_step, train_step
 
 CHUNK_SECONDS = 2.0
-_FIRST_CHUNK = 256
+# Few, as nothing is known of the speed yet, and Ctrl-C waits for the end of a chunk.
+_FIRST_CHUNK = 16
 
 
 class Chunk(NamedTuple):
@@ -41,7 +42,7 @@ class Chunk(NamedTuple):
     first: int
     last: int
     state: State
-    logs: dict[str, Any]
+    logs: Logs
 
 
 Between = Callable[[Chunk], State | None]
@@ -62,6 +63,10 @@ class Runner:
     given: tuple[Any, ...] = ()
     donates: bool = True
     steps_a_chunk: int = _FIRST_CHUNK
+    _programs: Programs = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._programs = Programs(self.model)
 
     def run(self, feed: Feed, epoch: int, state: State, between: Between) -> Chunk | None:
         """Go through one epoch; returns its last chunk, None if the feed is empty.
@@ -84,7 +89,7 @@ class Runner:
             done += steps
         return chunk
 
-    def call(self, state: State, block: Block, start: int, stop: int) -> tuple[State, dict[str, Any]]:
+    def call(self, state: State, block: Block, start: int, stop: int) -> tuple[State, Logs]:
         """The state after steps ``start`` to ``stop`` of ``block``, and the last logs."""
         arguments = (state, block.data, block.order, jnp.int32(start), jnp.int32(stop), *self.given)
         program = self._program(arguments, rare=block.rare)
@@ -97,7 +102,7 @@ class Runner:
 
     def _program(self, arguments: tuple[Any, ...], *, rare: bool) -> Any:
         with fitting(self.model, arguments[1]):
-            return shelf(self.model).get(
+            return self._programs.get(
                 self.name,
                 owners(self.model, *self.dependencies),
                 lambda: steps_program(self.step()),
@@ -140,26 +145,43 @@ def testing(model: keras.Model) -> Runner:
 
 
 def evaluate_feed(
-    model: keras.Model, runner: Runner, feed: Feed, between: Between = lambda chunk: chunk.state
+    model: keras.Model,
+    runner: Runner,
+    feed: Feed,
+    between: Between = lambda chunk: chunk.state,
+    *,
+    restores: bool,
 ) -> dict[str, float]:
-    """Loss and metrics of the model over a feed, in inference mode; its state stays as it is.
+    """Loss and metrics of the model over a feed, in inference mode.
 
-    A layer that draws random numbers in inference too draws anew from where it stood, so that training after
-    an evaluation has the bits of training without.
+    What inference changes of the layers' own state (random seeds, the states of a stateful recurrent layer)
+    goes on in the model, as in Keras. With ``restores`` it is put back, so that a training that is validated
+    has the bits of one that is not.
     """
     model.reset_metrics()
     kept = [variable.value for variable in model.non_trainable_variables]
     chunk = runner.run(feed, 0, held(model), between)
     if chunk is None:
         return {}
-    push(chunk.state._replace(non_trainable=kept), model)
+    push(chunk.state._replace(non_trainable=kept) if restores else chunk.state, model)
     return metric_logs(model, chunk.logs)
 
 
-def metric_logs(model: keras.Model, logs: dict[str, Any]) -> dict[str, float]:
-    """The results of the model's metrics, or ``logs`` where an overridden step returned others."""
-    results = model._get_metrics_result_or_logs(logs) if logs else model.get_metrics_result()
-    return {name: float(value) if jnp.ndim(value) == 0 else value for name, value in results.items()}
+def metric_logs(model: keras.Model, logs: Logs) -> dict[str, float]:
+    """The results of the model's metrics, or the ``logs`` of a step that returns others."""
+    results = model.get_metrics_result() if logs is None else model._get_metrics_result_or_logs(logs)
+    return _numbers(results)
+
+
+def _numbers(results: Any) -> dict[str, Any]:
+    """Scalars as floats, groups of results one by one; arrays as they are."""
+    found: dict[str, Any] = {}
+    for name, value in results.items():
+        if isinstance(value, dict):
+            found |= _numbers(value)
+        else:
+            found[name] = float(value) if value is not None and jnp.ndim(value) == 0 else value
+    return found
 
 
 @dataclass(frozen=True)
@@ -175,15 +197,15 @@ class Session:
     training_rows: Feed | None
     validation: Feed | None
     validation_every: int
-    schedule: Schedule | None
     augmentation: Augmentation | None
     seed: int
     tell_batches: bool
+    guard: RateGuard
 
     def run(self) -> None:
         """Run the epochs. When KeyboardInterrupt leaves, the state of the last chunk is in the model."""
         model, callbacks = self.model, self.callbacks
-        trainer = training(model, self.schedule, self.augmentation, self.seed)
+        trainer = training(model, self.guard.schedule, self.augmentation, self.seed)
         tester = testing(model)
         model.stop_training = False
         logs: dict[str, Any] = {}
@@ -191,7 +213,9 @@ class Session:
         first = model._initial_epoch or self.initial_epoch  # keras.callbacks.BackupAndRestore sets it
         with Interrupt() as interrupt:
             for epoch in range(first, self.epochs):
+                self.guard.seen()
                 logs = self._epoch(epoch, trainer, tester, interrupt)
+                self.guard.check()
                 interrupt.check()
                 if model.stop_training:
                     break
@@ -204,7 +228,8 @@ class Session:
         began, compiled = time.perf_counter(), shelf(model).seconds
         model.reset_metrics()
         self.callbacks.on_epoch_begin(epoch)
-        logs = metric_logs(model, self._train(epoch, trainer, interrupt))
+        chunk = self._train(epoch, trainer, interrupt)
+        logs = {} if chunk is None else metric_logs(model, chunk.logs)
         if (epoch + 1) % self.validation_every == 0:
             for prefix, feed in (("train_", self.training_rows), ("val_", self.validation)):
                 found = {} if feed is None else self._evaluate(feed, tester, interrupt)
@@ -215,10 +240,11 @@ class Session:
         self.callbacks.on_epoch_end(epoch, logs)
         return logs
 
-    def _train(self, epoch: int, trainer: Runner, interrupt: Interrupt) -> dict[str, Any]:
+    def _train(self, epoch: int, trainer: Runner, interrupt: Interrupt) -> Chunk | None:
         model, callbacks = self.model, self.callbacks
         if self.tell_batches:
             callbacks.on_train_batch_begin(0)
+        self.guard.check()
 
         def between(chunk: Chunk) -> State | None:
             state = chunk.state
@@ -229,12 +255,11 @@ class Session:
             return None if interrupt.pending or model.stop_training else state
 
         chunk = trainer.run(self.feed, epoch, pull(model), between)
-        if chunk is None:
-            return {}
-        if not self.tell_batches:
+        if chunk is not None and not self.tell_batches:
             push(chunk.state, model)
+            self.guard.seen()
         interrupt.check()
-        return chunk.logs
+        return chunk
 
     def _evaluate(self, feed: Feed, tester: Runner, interrupt: Interrupt) -> dict[str, float]:
         callbacks = self.callbacks
@@ -248,14 +273,16 @@ class Session:
         callbacks.on_test_begin()
         if self.tell_batches:
             callbacks.on_test_batch_begin(0)
-        found = evaluate_feed(self.model, tester, feed, between)
+        found = evaluate_feed(self.model, tester, feed, between, restores=True)
         callbacks.on_test_end(found)
         return found
 
     def _tell(self, chunk: Chunk, feed: Feed, begin: Callable[..., None], end: Callable[..., None]) -> State:
         """Show the callbacks the model as it is after the chunk, and go on with what they made of it."""
         push(chunk.state, self.model)
+        self.guard.seen()
         end(chunk.last, metric_logs(self.model, chunk.logs))
         if feed.steps is None or chunk.last + 1 < feed.steps:
             begin(chunk.last + 1)
+        self.guard.check()
         return pull(self.model)

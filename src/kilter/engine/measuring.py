@@ -32,7 +32,7 @@ from kilter.engine.loop import training
 from kilter.engine.objective import stable_losses
 from kilter.engine.rewrite import rewrite, trace
 from kilter.engine.step import Schedule
-from kilter.nn.taps import leaf_layers, replace_attribute, some_rows
+from kilter.nn.taps import fixed_batch_size, in_same_trace, leaf_layers, replace_attribute, some_rows
 from kilter.records import Measurements
 
 OF_OUTPUTS = ("mean", "std", "zeros", "saturated", "dead")
@@ -63,7 +63,7 @@ class Reader:
     """Reads a compiled, built model's layers on a fixed sample of rows, for any of its states.
 
     One program is compiled, on first use: soon rather than well where it is to read ``once``. Reading changes
-    neither the model nor the state.
+    neither the model nor the state. A model with a fixed batch size is read on one batch, not on ``rows``.
     """
 
     def __init__(
@@ -80,7 +80,8 @@ class Reader:
         data = {
             name: value for name, value in (("x", x), ("y", y), ("w", sample_weight)) if value is not None
         }
-        sample = some_rows(data, rows, seed)
+        fixed = fixed_batch_size(model)
+        sample = some_rows(data, rows if fixed is None else fixed, seed)
         chosen = collect(sample["x"], sample.get("y"), sample.get("w"))
         check_inputs(model, chosen)
         build(model, chosen.example(chosen.count))
@@ -258,8 +259,9 @@ def _loss(
     """The training loss and the outputs; ``record`` sees, and may replace, what each layer gives."""
     x, y, sample_weight = batch
     with contextlib.ExitStack() as stack:
+        visible = in_same_trace()
         for _, layer in leaf_layers(model):
-            replace_attribute(layer, "call", _tapped(layer, record), stack)
+            replace_attribute(layer, "call", _tapped(layer, record, visible), stack)
         stack.enter_context(stable_losses(model))
         _, aux = model.compute_loss_and_updates(
             state.trainable, state.non_trainable, state.metrics, x, y, sample_weight, training=True,
@@ -268,13 +270,15 @@ def _loss(
     return jnp.asarray(aux[0], jnp.float32), aux[1]
 
 
-def _tapped(layer: keras.layers.Layer, record: Callable[..., Any]) -> Callable[..., Any]:
+def _tapped(
+    layer: keras.layers.Layer, record: Callable[..., Any], visible: Callable[[], bool]
+) -> Callable[..., Any]:
     original = layer.call
 
     def call(*arguments: Any, **options: Any) -> Any:
         output = original(*arguments, **options)
         tells = hasattr(output, "dtype") and jnp.issubdtype(output.dtype, jnp.floating) and output.ndim > 0
-        return record(layer, output) if tells else output
+        return record(layer, output) if tells and visible() else output
 
     return call
 

@@ -20,7 +20,7 @@ from kilter.engine.batches import check_batch_size
 from kilter.engine.bridge import State, fitting, pull
 from kilter.engine.fit import check_whole_numbers
 from kilter.engine.gradients import gradients, inner_product
-from kilter.engine.program import owners, shelf
+from kilter.engine.program import Programs, owners
 from kilter.engine.step import Batch
 from kilter.engine.trial import trial_batches, trial_feed
 from kilter.errors import DataError, ModelError
@@ -175,9 +175,10 @@ def _pass(
     state, numbers = pull(model), []
     sums = [jnp.zeros(value.shape, jnp.float32) for value in state.trainable]
     mean = sums if mean is None else mean
+    programs = Programs(model)
     for batch in given:
         arguments = (state, sums, mean, batch)
-        program = shelf(model).get("noise_scale", owners(model), lambda: _adding(model), arguments)
+        program = programs.get("noise_scale", owners(model), lambda: _adding(model), arguments)
         state, sums, found = program(*arguments)
         numbers.append(found)
     squares, products = np.asarray(jnp.stack(numbers), np.float64).T

@@ -11,7 +11,7 @@ import time
 import weakref
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -24,11 +24,26 @@ import keras
 
 from kilter.engine.bridge import State
 from kilter.engine.compilation import compile_options, is_quick, is_rewritten
+from kilter.engine.fingerprint import Fingerprints, reference_to
+from kilter.engine.interrupt import interruptible
 from kilter.engine.rewrite import Layout, carry_layout, rewrite, trace, turn
 from kilter.engine.step import Step
 
 Chunk = Callable[..., Any]
 _SHELF = "_kilter_programs"
+# Programs that differ only in what their traces read: so many are kept, for values that change to and fro.
+_MOST_READINGS = 4
+
+
+class Key(NamedTuple):
+    """What decides a compiled program."""
+
+    name: Hashable
+    signature: Hashable
+    owners: tuple[int, ...]
+    quick: bool
+    rare: bool
+    read: int
 
 
 def take(data: Any, rows: jax.Array) -> Any:
@@ -71,8 +86,10 @@ class Shelf:
     Lives in the model's ``__dict__`` (Keras neither tracks nor saves it), so that it goes with the model.
     """
 
-    programs: dict[Any, tuple[Any, tuple[Callable[[], Any], ...]]] = field(default_factory=dict)
+    model: Callable[[], Any]
+    programs: dict[Key, tuple[Any, tuple[Callable[[], Any], ...]]] = field(default_factory=dict)
     seconds: float = 0.0
+    _fingerprints: Fingerprints = field(default_factory=Fingerprints)
 
     def get(
         self,
@@ -88,63 +105,102 @@ class Shelf:
 
         ``make`` gives the function to compile; ``donate`` its arguments whose memory it may use. ``owners``
         are the objects that the trace depends on; a program goes when one of them does, as an optimiser
-        goes when the model is compiled with another. What is called ``rare``-ly is compiled soon rather
-        than well.
+        goes when the model is compiled with another. The key also holds what a trace reads of the model, its
+        layers and the owners (:mod:`kilter.engine.fingerprint`): where that has changed since, the program
+        is compiled anew. A program that runs ``rare``-ly is compiled fast rather than well.
         """
-        leaves, structure = jax.tree.flatten(arguments)
-        shapes = tuple((leaf.shape, leaf.dtype) for leaf in leaves)
-        key = (name, structure, shapes, tuple(id(owner) for owner in owners), is_quick(), rare)
+        entries = self._fingerprints.read(self.model(), owners)
+        key = Key(
+            name,
+            signature(arguments),
+            tuple(id(owner) for owner in owners),
+            is_quick(),
+            rare,
+            self._fingerprints.number(entries),
+        )
         program, held = self.programs.get(key, (None, ()))
         # An identity may have been used twice, of an owner that went and of one that came.
         if program is None or any(one() is not owner for one, owner in zip(held, owners, strict=True)):
-            self._forget()
+            self._forget(key)
             began = time.perf_counter()
             lowered = jax.jit(make(), donate_argnums=donate).lower(*arguments)
-            program = lowered.compile(compiler_options=compile_options(soon=rare) or None)
-            self.programs[key] = program, tuple(map(_reference, owners))
+            options = compile_options(soon=rare) or None
+            program = interruptible(lambda: lowered.compile(compiler_options=options))
+            kept = program, tuple(map(reference_to, owners))
+            self._fingerprints.traced(entries, after := self._fingerprints.read(self.model(), owners))
+            for read in (entries, after):
+                self.programs[key._replace(read=self._fingerprints.number(read))] = kept
             self.seconds += time.perf_counter() - began
         return program
 
-    def _forget(self) -> None:
-        """Drop the programs an owner of which is gone."""
+    def reading(self, owners: tuple[Any, ...]) -> int:
+        """The number of what a trace would read now."""
+        return self._fingerprints.number(self._fingerprints.read(self.model(), owners))
+
+    def _forget(self, new: Key) -> None:
+        """Drop the programs an owner of which is gone, and the oldest of those that read other values."""
         gone = [key for key, (_, held) in self.programs.items() if any(map(_is_gone, held))]
-        for key in gone:
+        alike = [key for key in self.programs if key._replace(read=new.read) == new and key not in gone]
+        for key in [*gone, *alike[: -_MOST_READINGS or None]]:
             del self.programs[key]
-
-
-def _reference(owner: Any) -> Callable[[], Any]:
-    """A function that gives ``owner`` while it is alive; it does not keep it so, if that can be helped."""
-    try:
-        return weakref.ref(owner)
-    except TypeError:  # None, and what Python cannot refer to weakly
-        return lambda: owner
 
 
 def _is_gone(reference: Callable[[], Any]) -> bool:
     return isinstance(reference, weakref.ref) and reference() is None
 
 
+def signature(arguments: Any) -> Hashable:
+    """Structure, shapes and types of what a program is given."""
+    leaves, structure = jax.tree.flatten(arguments)
+    return structure, tuple((leaf.shape, leaf.dtype) for leaf in leaves)
+
+
 def shelf(model: keras.Model) -> Shelf:
     """The model's shelf of programs, made on first use and emptied when layers are frozen or thawed."""
     flags = tuple(layer.trainable for layer in model._flatten_layers())
     held_flags, held = model.__dict__.get(_SHELF, (None, None))
-    if held is None or held_flags != flags:
-        held = Shelf()
+    if held is None or held_flags != flags or held.model() is not model:
+        held = Shelf(reference_to(model))
         model.__dict__[_SHELF] = (flags, held)
     return held
 
 
 def owners(model: keras.Model, *others: Any) -> tuple[Any, ...]:
     """The objects that a trace of the model depends on: compile() replaces them. None before it."""
-    names = ("optimizer", "_compile_loss", "_compile_metrics")
+    names = ("optimizer", "_compile_loss", "_compile_metrics", "_loss_tracker")
     return (*(getattr(model, name, None) for name in names), *others)
+
+
+class Programs:
+    """A model's programs for the length of one call, which looks once for what has changed in the model.
+
+    A change made while it runs, by a callback, counts from the next call on.
+    """
+
+    def __init__(self, model: keras.Model) -> None:
+        self._model = model
+        self._held: dict[Any, tuple[Any, Any]] = {}
+
+    def get(
+        self, name: Hashable, owners: tuple[Any, ...], make: Callable[[], Chunk], arguments: Any, **how: Any
+    ) -> Any:
+        """The program as :meth:`Shelf.get` gives it."""
+        programs = shelf(self._model)
+        key = (name, signature(arguments), is_quick(), *how.items(), id(programs), *map(id, owners))
+        if key not in self._held:
+            # The shelf and the owners are kept alive, so that no identity is used twice.
+            self._held[key] = programs.get(name, owners, make, arguments, **how), (programs, owners)
+        return self._held[key][0]
 
 
 def share(model: keras.Model, other: keras.Model) -> None:
     """Let ``other`` run what was compiled for ``model``: it must be alike in all that decides programs."""
     theirs = dict(zip(map(id, owners(model)), owners(other), strict=True))
-    ours = shelf(other).programs
-    for (*key, _, quick, rare), (program, held) in shelf(model).programs.items():
-        owned = tuple(theirs.get(id(one()), one()) for one in held)
-        references = tuple(map(_reference, owned))
-        ours.setdefault((*key, tuple(map(id, owned)), quick, rare), (program, references))
+    given, taking = shelf(model), shelf(other)
+    for key, (program, held) in given.programs.items():
+        ours = tuple(one() for one in held)
+        if any(map(_is_gone, held)) or given.reading(ours) != key.read:
+            continue  # compiled for values that the model no longer has
+        owned = tuple(theirs.get(id(one), one) for one in ours)
+        new = key._replace(owners=tuple(map(id, owned)), read=taking.reading(owned))
+        taking.programs.setdefault(new, (program, tuple(map(reference_to, owned))))

@@ -64,12 +64,11 @@ def objective_for(model: keras.Model, train: Dataset, label_smoothing: float = 0
             remedy="leave regularize.label_smoothing out",
         )
     if train.task == "regression":
-        _check_outputs(model, {train.outputs}, f"{train.outputs} numbers to predict")
+        check_outputs(model, train.task, train.outputs)
         variance = float(np.var(train.y, axis=0, dtype=np.float64).mean())  # type: ignore[arg-type]
         weight = 1.0 / variance if variance > 0 else None
         return Objective("regression", keras.losses.MeanSquaredError(), ("mae", "rmse"), weight)
-    fitting = {1, 2} if train.outputs == 2 else {train.outputs}
-    found = _check_outputs(model, fitting, f"{train.outputs} classes")
+    found = check_outputs(model, train.task, train.outputs)
     from_logits = last_activation(model) not in ("softmax", "sigmoid")
     if found == 1:
         loss = keras.losses.BinaryCrossentropy(from_logits=from_logits, label_smoothing=label_smoothing)
@@ -81,12 +80,18 @@ def objective_for(model: keras.Model, train: Dataset, label_smoothing: float = 0
     return Objective("classification", loss, ("accuracy",), from_logits=from_logits)
 
 
-def _check_outputs(model: keras.Model, fitting: set[int], what: str) -> int | None:
-    """The width of the model's output; None where it declares none (a subclassed model that is not built)."""
+def check_outputs(model: keras.Model, task: Task, count: int) -> int | None:
+    """The width of the model's output; None if it declares none (a subclassed model that is not built).
+
+    Raises :class:`ModelError` unless the model has one output that fits so many classes or numbers.
+    """
+    fitting = {1, 2} if task == "classification" and count == 2 else {count}
+    what = f"{count} classes" if task == "classification" else f"{count} numbers to predict"
     outputs = getattr(model, "outputs", None)
     if not outputs:
         return None
-    if len(outputs) == 1 and len(outputs[0].shape) == 2 and outputs[0].shape[-1] in fitting:
+    alone = not isinstance(getattr(model, "_outputs_struct", None), dict | list | tuple)
+    if alone and len(outputs) == 1 and len(outputs[0].shape) == 2 and outputs[0].shape[-1] in fitting:
         return int(outputs[0].shape[-1])
     widths = " or ".join(str(width) for width in sorted(fitting))
     raise ModelError(

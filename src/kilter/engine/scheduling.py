@@ -13,7 +13,7 @@ optimiser holds the traced value instead.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Final
 
 import jax
@@ -161,6 +161,56 @@ class RateKeeper(keras.callbacks.Callback):
             self._schedule, new = self._schedule.saw(logs, rate)
             if new != rate:
                 optimizer.learning_rate = new
+
+
+# Keras's callbacks that set the learning rate.
+_RATE_SETTERS: Final = (keras.callbacks.LearningRateScheduler, keras.callbacks.ReduceLROnPlateau)
+
+
+class RateGuard:
+    """Refuses callbacks that set the learning rate while ``schedule=`` does.
+
+    Keras's own are refused at once. A traced schedule would silently overwrite any other callback's:
+    :meth:`seen` remembers the rate when callbacks may act, :meth:`check` compares it when training goes on.
+    ``schedule`` is the one that is traced into the steps; without one both methods do nothing.
+
+    Raises :class:`OptionError` for ``LearningRateScheduler`` and ``ReduceLROnPlateau`` beside a schedule.
+    """
+
+    def __init__(
+        self, model: keras.Model, schedule: Schedule | schedules.Performance | None, callbacks: Sequence[Any]
+    ) -> None:
+        found = [type(one).__name__ for one in callbacks if isinstance(one, _RATE_SETTERS)]
+        if schedule is not None and found:
+            raise _two_schedules(schedule, " and ".join(found))
+        self.schedule = None if isinstance(schedule, schedules.Performance) else schedule
+        self._model = model
+        self._callbacks = callbacks
+        self._rate: Any = None
+
+    def seen(self) -> None:
+        """Remember the rate as it is now."""
+        if self.schedule is not None:
+            self._rate = _inner(self._model.optimizer)._learning_rate.value
+
+    def check(self) -> None:
+        """Raise :class:`OptionError` if the rate has changed since :meth:`seen`."""
+        if self.schedule is None or self._rate is None:
+            return
+        now = _inner(self._model.optimizer)._learning_rate.value
+        if now is not self._rate and float(now) != float(self._rate):
+            stock = (keras.callbacks.History, keras.callbacks.ProgbarLogger, RateKeeper)
+            names = [type(one).__name__ for one in self._callbacks if not isinstance(one, stock)]
+            raise _two_schedules(self.schedule, f"a callback that set {float(now):.4g}: {', '.join(names)}")
+
+
+def _two_schedules(schedule: Any, other: str) -> OptionError:
+    named = getattr(schedule, "__name__", type(schedule).__name__)
+    return OptionError(
+        expected="one source of the learning rate",
+        received=f"schedule= ({named}) and {other}",
+        remedy="leave out schedule=, or the callback",
+    )
 
 
 def _inner(optimizer: Any) -> Any:

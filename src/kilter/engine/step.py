@@ -19,57 +19,72 @@ from kilter import backend  # noqa: F401
 import keras
 
 from kilter.engine.bridge import State
+from kilter.engine.call_metrics import metrics_in_call
 from kilter.engine.objective import stable_losses
+from kilter.engine.overrides import overrides
+from kilter.engine.packing import packed
 from kilter.engine.scheduling import Schedule, momentum_set, scheduler
 
 Batch = Any
-Logs = dict[str, jax.Array]
+Logs = dict[str, Any] | None
 Step = Callable[..., tuple[State, Logs]]  # (state, batch), and whatever arrays the program is given for it
+PredictStep = Callable[[list[Any], list[Any], Batch], tuple[Any, list[Any]]]
+
+# What makes a stock step's logs from the metrics.
+_LOGGING = ("compute_metrics", "get_metrics_result", "_update_metrics_variables")
 
 
 def train_step(model: keras.Model, schedule: Schedule | None = None) -> Step:
     """The model's training step as a pure function.
 
-    ``schedule`` gives the learning rate, and the momentum if it cycles that, of each step. Logs are empty
-    unless the model overrides ``train_step``: the stock step's logs are the results of its metrics, which the
-    state carries.
+    ``schedule`` gives the learning rate, and the momentum if it cycles that, of each step. Logs are None
+    unless the model overrides what makes them: the stock step's logs are the results of its metrics, which
+    the state carries.
     """
     schedule_in = scheduler(model, schedule)
-    keep_logs = _overrides(model, "train_step")
+    keep_logs = overrides(model, "train_step", *_LOGGING)
 
     def step(state: State, batch: Batch) -> tuple[State, Logs]:
         scheduled, momentum = schedule_in(state.optimizer)
         given = (state.trainable, state.non_trainable, scheduled, state.metrics)
-        with stable_losses(model), momentum_set(model, momentum):
-            logs, (trainable, non_trainable, optimizer, metrics) = model.train_step(given, batch)
+        with stable_losses(model), momentum_set(model, momentum), metrics_in_call(model, state.metrics):
+            logs, (trainable, non_trainable, optimizer, metrics) = model.train_step(given, packed(batch))
         new = _like(State(trainable, non_trainable, optimizer, metrics), state)
-        return new, (_arrays(logs) if keep_logs else {})
+        return new, (_arrays(logs) if keep_logs else None)
 
     return step
 
 
 def test_step(model: keras.Model) -> Step:
     """The model's evaluation step as a pure function; the optimiser's part of the state is passed through."""
-    keep_logs = _overrides(model, "test_step")
+    keep_logs = overrides(model, "test_step", *_LOGGING)
 
     def step(state: State, batch: Batch) -> tuple[State, Logs]:
         given = (state.trainable, state.non_trainable, state.metrics)
-        with stable_losses(model):
-            logs, (trainable, non_trainable, metrics) = model.test_step(given, batch)
+        with stable_losses(model), metrics_in_call(model, state.metrics):
+            logs, (trainable, non_trainable, metrics) = model.test_step(given, packed(batch))
         new = _like(State(trainable, non_trainable, state.optimizer, metrics), state)
-        return new, (_arrays(logs) if keep_logs else {})
+        return new, (_arrays(logs) if keep_logs else None)
 
     return step
 
 
-def _overrides(model: keras.Model, name: str) -> bool:
-    return getattr(type(model), name) is not getattr(keras.Model, name)
+def predict_step(model: keras.Model) -> PredictStep:
+    """The model's prediction step as a pure function: ``(trainable, non-trainable, batch)`` to
+    ``(outputs, non-trainable)``.
+    """
+
+    def step(trainable: list[Any], non_trainable: list[Any], batch: Batch) -> tuple[Any, list[Any]]:
+        outputs, new = model.predict_step((trainable, non_trainable), packed(batch))
+        return outputs, _like(new, non_trainable)
+
+    return step
 
 
-def _like(new: State, old: State) -> State:
+def _like(new: Any, old: Any) -> Any:
     # The carry of a compiled loop keeps its dtypes; Keras may widen one (a float metric in mixed precision).
     return jax.tree.map(lambda value, model: jnp.asarray(value, model.dtype), new, old)
 
 
 def _arrays(logs: Any) -> Logs:
-    return {name: jnp.asarray(value) for name, value in logs.items()}
+    return {name: jax.tree.map(jnp.asarray, value) for name, value in logs.items()}

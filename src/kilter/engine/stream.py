@@ -6,7 +6,7 @@ row by row on the host by grain, in the very order a resident feed would have us
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -45,19 +45,20 @@ def _bytes(leaf: Any) -> int:
     return int(leaf.nbytes if hasattr(leaf, "nbytes") else np.asarray(leaf).nbytes)
 
 
-@dataclass(frozen=True)
+@dataclass
 class StreamFeed:
     """Arrays on the host, read ahead by grain in the order of a resident feed."""
 
     rows: Rows
     order: Order
+    check_block: Callable[[Block, np.ndarray], None] = lambda block, numbers: None
 
     @classmethod
     def of(
         cls, x: Any, y: Any, sample_weight: Any, class_weight: Mapping[int, float] | None, order: Order
     ) -> StreamFeed:
         """Check the arrays' lengths, y and the weights; x itself is only read in training, block by block."""
-        lengths = keras.tree.map_structure(lambda leaf: np.zeros(np.shape(leaf)[:1], np.bool_), x)
+        lengths = jax.tree.map(lambda leaf: np.zeros(np.shape(leaf)[:1], np.bool_), x)
         checked = collect(lengths, y, sample_weight, class_weight)
         _, targets, weights = jax.tree.map(np.asarray, checked.data)
         return cls(Rows((x, targets, weights), checked.count), order)
@@ -86,9 +87,12 @@ class StreamFeed:
         rest = self.order.rest(count)
         tails = [numbers[end : end + rest]] if rest else []
         for part in _read(self.rows.data, [(part, batches * size) for part in parts]):
-            yield block_of(part.data, size, len(part.numbers) // size, part.numbers)
+            block = block_of(part.data, size, len(part.numbers) // size, part.numbers)
+            self.check_block(block, part.numbers)
+            yield block
         for part in _read(self.rows.data, [(tail, len(tail)) for tail in tails]):
             last = block_of(part.data, len(part.numbers), 1, part.numbers)
+            self.check_block(last, part.numbers)
             yield last._replace(rare=self.order.is_rare_tail(count))
 
 

@@ -66,7 +66,7 @@ def fit_together(
             stacked, _ = _run(model, stacked, blocks)
         for number, told in enumerate(logs):
             push(_one(stacked, number), model)
-            told.append(metric_logs(model, {}))
+            told.append(metric_logs(model, None))
     return [(_finished(model, _one(stacked, number)), tuple(told)) for number, told in enumerate(logs)]
 
 

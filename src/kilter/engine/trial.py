@@ -160,19 +160,19 @@ def fresh_metrics(model: keras.Model, state: State) -> State:
     return state._replace(metrics=metrics)
 
 
-def loss_of_step(model: keras.Model, state: State, logs: Mapping[str, jax.Array]) -> jax.Array:
+def loss_of_step(model: keras.Model, state: State, logs: Mapping[str, jax.Array] | None) -> jax.Array:
     """The loss of a training step that began with fresh metrics: what it returned, or told the loss tracker.
 
     Raises :class:`ModelError` where it did neither.
     """
-    if "loss" in logs:
+    if logs is not None and "loss" in logs:
         return logs["loss"]
     tracker: Any = model._loss_tracker
     places = {id(variable): place for place, variable in enumerate(model.metrics_variables)}
-    if logs or not all(id(variable) in places for variable in tracker.variables):
+    if logs is not None or not all(id(variable) in places for variable in tracker.variables):
         raise ModelError(
             expected=f'a train_step of model {model.name!r} that returns its "loss"',
-            received=f"one that returns {sorted(logs)}",
+            received=f"one that returns {sorted(logs or {})}",
             remedy='add "loss" to the dictionary that train_step returns',
         )
     return tracker.stateless_result([state.metrics[places[id(variable)]] for variable in tracker.variables])

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import jax
+
 from kilter import backend  # noqa: F401  (chooses JAX before Keras loads)
 
 # isort: split
@@ -21,7 +23,7 @@ from kilter.records import Finding, Measurements, ranked
 
 def two_rows(x: Any) -> Any:
     """Copies of two rows of arrays, as a sample of their shapes; None of anything else."""
-    return keras.tree.map_structure(lambda array: np.array(array[:2]), x) if is_array(x) else None
+    return jax.tree.map(lambda array: np.array(array[:2]), x) if is_array(x) else None
 
 
 def training_findings(
@@ -46,7 +48,7 @@ def training_findings(
         layers=layers,
         outputs=outputs,
         optimizer=optimizer_facts(model),
-        inputs=() if rows is None else tuple(keras.tree.flatten(rows)),
+        inputs=() if rows is None else tuple(jax.tree.leaves(rows)),
         x=rows,
         y=None,
         batch_size=batch_size,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
+import jax
 import numpy as np
 from sklearn.neighbors import NearestNeighbors
 
@@ -230,7 +231,7 @@ def check_shared_rows(context: Context) -> list[Finding]:
     """Validation rows that are training rows too."""
     if context.x_val is None:
         return []
-    validation = [np.asarray(leaf) for leaf in keras.tree.flatten(context.x_val)]
+    validation = [np.asarray(leaf) for leaf in jax.tree.leaves(context.x_val)]
     # In float32 rows that differ in a unix time alone would be the same; but 0.1 is another number there.
     types = [array.dtype for array in (*context.inputs, *validation)]
     exact = np.float32 if np.dtype(np.float32) in types else np.float64

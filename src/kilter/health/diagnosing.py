@@ -6,6 +6,7 @@ import contextlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import jax
 import numpy as np
 
 from kilter import backend  # noqa: F401  (chooses JAX before Keras loads)
@@ -13,7 +14,7 @@ from kilter import backend  # noqa: F401  (chooses JAX before Keras loads)
 # isort: split
 import keras
 
-from kilter.engine.batches import check_batch_size, is_array, row_count
+from kilter.engine.batches import check_batch_size, is_array, pick, row_count
 from kilter.engine.bridge import build_forward, check_compiled, fitting
 from kilter.engine.compilation import quick_compilation
 from kilter.engine.measuring import Reader, measured_steps, probe
@@ -23,6 +24,7 @@ from kilter.health.context import Context
 from kilter.health.facts import CONVOLUTIONS, optimizer_facts
 from kilter.health.reading import paired_targets, read_model
 from kilter.health.thresholds import Thresholds
+from kilter.nn.taps import fixed_batch_size
 from kilter.records import Diagnosis, Finding, Measurements, ranked
 
 # What makes a probe impossible or worthless: it would only show the same again, as NaN or as an error.
@@ -53,7 +55,8 @@ def diagnose(
         model: any compiled Keras model; it is built on ``x`` if it is not yet.
         x, y: training data as for :func:`kilter.fit`; arrays, or nests of arrays.
         validation_data: (x, y), to look for rows that are in both.
-        batch_size, shuffle: as the training uses them.
+        batch_size, shuffle: as the training uses them. A model that is made for one batch size is read and
+            trained with that one.
         steps: 0 leaves out the training of a copy.
         history: of a training that was done: numbers an epoch by name, such as ``History.history``.
         seed: of the rows that are probed and of the order of the steps.
@@ -83,7 +86,14 @@ def diagnose(
         findings += run_checks(probe_checks.CHECKS, context)
         if steps and taken is not None and not hopeless:
             training = measured_steps(
-                model, x, y, steps=steps, batch_size=batch_size, shuffle=shuffle, seed=seed, reader=reader
+                model,
+                x,
+                y,
+                steps=steps,
+                batch_size=context.batch_size,
+                shuffle=shuffle,
+                seed=seed,
+                reader=reader,
             )
             context = Context(**{**vars(context), "training": training})
     findings += run_checks(training_checks.CHECKS, context)
@@ -109,6 +119,7 @@ def read_context(
     """
     check_compiled(model)
     check_batch_size(batch_size)
+    batch_size = fixed_batch_size(model) or batch_size
     if not is_array(x):
         raise DataError(
             expected="x as an array, or a list, tuple or dict of arrays",
@@ -116,11 +127,12 @@ def read_context(
             remedy="collect the batches into arrays; a few thousand rows are enough",
         )
     y = np.asarray(y) if isinstance(y, list | tuple) and all(map(np.isscalar, y)) else y
-    row_count(x=x, y=y)
+    check_rows(model, row_count(x=x, y=y), batch_size)
     x_val, y_val = (None, None) if validation_data is None else validation_data[:2]
-    inputs = [np.asarray(leaf) for leaf in keras.tree.flatten(x)]
+    inputs = [np.asarray(leaf) for leaf in jax.tree.leaves(x)]
     with fitting(model, (x, y)):
-        build_forward(model, keras.tree.map_structure(lambda array: np.asarray(array)[:1], x))
+        # A whole batch, since stateful layers are made for its size.
+        build_forward(model, pick(x, slice(batch_size)))
     layers, outputs = read_model(model, x, paired_targets(model, y))
     return Context(
         model=model,
@@ -139,6 +151,17 @@ def read_context(
         history=history,
         thresholds=Thresholds() if thresholds is None else thresholds,
     )
+
+
+def check_rows(model: keras.Model, rows: int, batch_size: int) -> None:
+    """Raise :class:`DataError` where a model with a fixed batch size is given fewer rows than that."""
+    fixed = fixed_batch_size(model, batch_size)
+    if fixed is not None and rows < fixed:
+        raise DataError(
+            expected=f"at least {fixed} rows, the batch size that model {model.name!r} is made for",
+            received=f"{rows} rows",
+            remedy="give more rows, or make the model for smaller batches",
+        )
 
 
 def run_checks(checks: Sequence[Callable[[Context], Sequence[Finding]]], context: Context) -> list[Finding]:

@@ -170,6 +170,8 @@ def optimizer_facts(model: keras.Model) -> OptimizerFacts:
     scheduled = given is not None and isinstance(given, keras.optimizers.schedules.LearningRateSchedule)
     if given is not None and scheduled:
         rate: float | None = max(float(np.asarray(given(step))) for step in _ASKED_STEPS)
+    elif callable(given) and not isinstance(given, keras.Variable):  # a function without arguments
+        scheduled, rate = True, float(np.asarray(given()))
     else:
         rate = None if given is None else float(np.asarray(given))
     momentum = getattr(optimizer, "momentum", 0.0)
@@ -206,8 +208,19 @@ def compiled_losses(model: keras.Model, outputs: int) -> list[LossFacts | None]:
     compiled: Any = getattr(model, "_compile_loss", None)
     given = None if compiled is None else compiled._user_loss
     if isinstance(given, dict):
-        names = getattr(model, "output_names", None) or list(given)
+        names = output_names(model) or list(given)
         listed = [given.get(name) for name in names]
+    elif isinstance(given, list | tuple):
+        listed = list(given)
     else:
-        listed = list(given) if isinstance(given, list | tuple) else [given]
+        listed = [given] * outputs  # Keras takes a single loss for every output
     return [loss_facts(one) for one in listed] if len(listed) == outputs else [None] * outputs
+
+
+def output_names(model: keras.Model) -> list[str]:
+    """The outputs' names in their flattened order: the keys of a dict of outputs, else their layers' names.
+
+    [] for a model that does not know them before it is called.
+    """
+    given: Any = getattr(model, "_outputs_struct", None)
+    return sorted(given) if isinstance(given, dict) else list(getattr(model, "output_names", None) or [])

@@ -7,7 +7,7 @@ between layers without a layer (an addition in a subclassed ``call``) shows as a
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -26,7 +26,15 @@ from keras.src.layers.pooling.base_pooling import BasePooling
 from kilter.engine.activations import activation_name
 from kilter.health.facts import NORMALIZATIONS, WEIGHTED, LayerFacts, OutputFacts, compiled_losses
 from kilter.nn.rrelu import RReLU
-from kilter.nn.taps import fitting, forward, leaf_layers, replace_attribute, values
+from kilter.nn.taps import (
+    fitting,
+    fixed_batch_size,
+    forward,
+    in_same_trace,
+    leaf_layers,
+    replace_attribute,
+    values,
+)
 
 _SHAPING: Final = (
     keras.layers.Flatten,
@@ -59,6 +67,9 @@ _ACTIVATIONS: Final = (
     keras.layers.Softmax,
     RReLU,
 )
+
+# Rows of the trace, where the model takes batches of any size.
+_ROWS: Final = 2
 
 
 @dataclass
@@ -131,30 +142,34 @@ def _trace(model: keras.Model, x: Any) -> tuple[list[_Call], list[Any], list[Any
     def run(variables: Any, inputs: Any) -> tuple[()]:
         starts.extend(jax.tree.leaves(inputs))
         with contextlib.ExitStack() as stack:
+            visible = in_same_trace()
             for path, layer in leaf_layers(model):
-                replace_attribute(layer, "call", _watched(path, layer, calls), stack)
+                replace_attribute(layer, "call", _watched(path, layer, calls, visible), stack)
             ends.extend(jax.tree.leaves(forward(model, variables, inputs, training=True)))
         return ()
 
-    rows = keras.tree.map_structure(_two_rows, x)
+    count = fixed_batch_size(model) or _ROWS
+    rows = jax.tree.map(lambda array: _some_rows(array, count), x)
     with fitting(model):
         jax.eval_shape(run, values(model), rows)
     return calls, starts, ends
 
 
-def _two_rows(array: Any) -> jax.ShapeDtypeStruct:
+def _some_rows(array: Any, count: int) -> jax.ShapeDtypeStruct | None:
+    if array is None:  # an optional input
+        return None
     array = np.asarray(array)
     # In the type that layers compute in, or the cast on the way in hides where an input goes.
     dtype = array.dtype.newbyteorder("=") if array.dtype.kind == "i" else np.dtype("float32")
-    return jax.ShapeDtypeStruct((2, *array.shape[1:]), jax.dtypes.canonicalize_dtype(dtype))
+    return jax.ShapeDtypeStruct((count, *array.shape[1:]), jax.dtypes.canonicalize_dtype(dtype))
 
 
-def _watched(path: str, layer: Any, calls: list[_Call]) -> Any:
+def _watched(path: str, layer: Any, calls: list[_Call], visible: Callable[[], bool]) -> Any:
     original = layer.call
 
     def call(*arguments: Any, **options: Any) -> Any:
         output = original(*arguments, **options)
-        leaving = _floats(output)
+        leaving = _floats(output) if visible() else []
         if leaving:
             calls.append(_Call(path, layer, _arrays((arguments, options)), leaving))
         return output

@@ -13,7 +13,7 @@ from kilter import backend  # noqa: F401  (chooses JAX before Keras loads)
 # isort: split
 import keras
 
-from kilter.engine.inference import predict
+from kilter.engine.inference import predict_unchanged
 from kilter.errors import ModelError
 from kilter.infer.records import Speed
 
@@ -25,8 +25,8 @@ def largest_difference(before: keras.Model, after: keras.Model, x: Any, *, batch
     Raises :class:`ModelError` where a is not finite: then nothing can be compared.
     """
     pairs = zip(
-        jax.tree.leaves(predict(before, x, batch_size=batch_size)),
-        jax.tree.leaves(predict(after, x, batch_size=batch_size)),
+        jax.tree.leaves(predict_unchanged(before, x, batch_size=batch_size)),
+        jax.tree.leaves(predict_unchanged(after, x, batch_size=batch_size)),
         strict=True,
     )
     return max(_relative(*pair) for pair in pairs)
@@ -46,7 +46,7 @@ def measure_speed(
 
 def _seconds(model: keras.Model, x: Any, batch_size: int) -> float:
     began = time.perf_counter()
-    predict(model, x, batch_size=batch_size)
+    predict_unchanged(model, x, batch_size=batch_size)
     return time.perf_counter() - began
 
 

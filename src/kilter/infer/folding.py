@@ -16,7 +16,7 @@ from kilter.infer.checking import largest_difference, measure_speed
 from kilter.infer.fold_plan import FoldPlan, plan_folds
 from kilter.infer.kernels import write_weights
 from kilter.infer.records import FoldRecord
-from kilter.nn.copying import copy_model
+from kilter.nn.copying import Cut, copy_model
 
 # In units of the rounding of the coarsest type a layer computes in. A fold rounds each weight once more, and
 # rounding adds up over layers: twenty folded layers in float32 were 7 to 46 units apart, and a wrong fold is
@@ -86,10 +86,10 @@ def fold_batch_norm(
 
 
 def _apply(model: keras.Model, plan: FoldPlan) -> keras.Model:
-    def change(layer: Any, config: dict[str, Any]) -> dict[str, Any] | None:
+    def change(layer: Any) -> Cut | None:
         if layer in plan.dropped:
-            return None
-        return {**config, "use_bias": True} if layer in plan.weights else config
+            return lambda config: None
+        return (lambda config: {**config, "use_bias": True}) if layer in plan.weights else None
 
     copied = copy_model(model, change)
     for layer, weights in plan.weights.items():

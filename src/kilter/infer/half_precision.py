@@ -10,7 +10,7 @@ from kilter import backend  # noqa: F401  (chooses JAX before Keras loads)
 import keras
 
 from kilter.errors import OptionError
-from kilter.nn.copying import Config, copy_model
+from kilter.nn.copying import Config, Cut, copy_model
 from kilter.nn.graph import Graph, read_graph
 
 HalfType = Literal["bfloat16", "float16"]
@@ -62,10 +62,11 @@ def to_half(model: keras.Model, dtype: HalfType = "bfloat16") -> keras.Model:
         )
     whole = _makers_of_outputs(read_graph(model))
 
-    def change(layer: Any, config: Config) -> Config:
+    def change(layer: Any) -> Cut | None:
         if layer in whole or isinstance(layer, _SCALINGS) or not _computes_in_floats(layer):
-            return config
-        return _with_policy(config, f"mixed_{dtype}" if isinstance(layer, _NORMS) else dtype)
+            return None
+        policy = f"mixed_{dtype}" if isinstance(layer, _NORMS) else dtype
+        return lambda config: _with_policy(config, policy)
 
     return copy_model(model, change).model
 

@@ -17,13 +17,15 @@ from kilter import backend  # noqa: F401  (chooses JAX before Keras loads)
 import keras
 from numpy.typing import ArrayLike
 
-from kilter.errors import OptionError
+from kilter.errors import ModelError, OptionError
+from kilter.memory import require_memory
 from kilter.nn.blocks import Blocks
 from kilter.nn.hidden import network_options
 from kilter.nn.inputs import input_layers
 from kilter.nn.options import LayerKeywords
 
 MAX_INPUT: Final = 100_000_000
+BYTES_A_WEIGHT: Final = 4  # float32, also under the mixed policies
 
 
 def mlp(
@@ -59,7 +61,7 @@ def mlp(
     normalisation (if after), dropout. Dropout thus acts on what the next layer takes in.
 
     Raises :class:`OptionError` for values out of range and, unless ``unchecked``, for combinations that
-    contradict the theory.
+    contradict the theory; :class:`~kilter.errors.ModelError` if the kernels need more memory than is free.
 
     Example:
         >>> mlp((8, 8, 1), 10, hidden=(100, 100)).count_params()
@@ -67,6 +69,7 @@ def mlp(
     """
     shape = _checked_shape(input_shape, outputs)
     _check_widths("hidden", hidden)
+    require_room(dense_weights(math.prod(shape), (*hidden, outputs)))
     options = network_options(len(hidden), **every_layer)
     blocks = Blocks(options.common, dtype=dtype, seed=seed)
     layers = input_layers(shape, normalization)
@@ -110,6 +113,7 @@ def cnn(
     _check_widths("filters", filters)
     _check_widths("hidden", hidden)
     _check_image(shape, len(filters), kernel_size)
+    require_room(_convolution_weights(shape, outputs, filters, kernel_size, hidden))
     options = network_options(len(filters) + len(hidden), **every_layer)
     blocks = Blocks(options.common, dtype=dtype, seed=seed)
     layers = input_layers(shape, normalization) + blocks.input_norm()
@@ -138,6 +142,40 @@ def _checked_shape(input_shape: Sequence[int], outputs: int) -> tuple[int, ...]:
             remedy="give the number of classes, or of columns to predict",
         )
     return shape
+
+
+def require_room(weights: Sequence[tuple[int, int]]) -> None:
+    """Raise :class:`ModelError` if kernels of these shapes (inputs, outputs) need more memory than is free.
+
+    Checked before any of them is made, because a system may end a process that asks for too much.
+    """
+    total = sum(math.prod(kernel) for kernel in weights)
+    rows, columns = max(weights, key=math.prod)
+    require_memory(
+        total * BYTES_A_WEIGHT,
+        ModelError,
+        expected="a model whose weights fit into memory",
+        received=f"{total:.3g} weights, the largest kernel having {rows} × {columns}",
+        remedy="use fewer or narrower layers",
+    )
+
+
+def dense_weights(inputs: int, widths: Sequence[int]) -> list[tuple[int, int]]:
+    """The shapes of the kernels of dense layers, one after the other."""
+    return list(zip((inputs, *widths), widths, strict=False))
+
+
+def _convolution_weights(
+    shape: tuple[int, ...], outputs: int, filters: Sequence[int], kernel_size: int, hidden: Sequence[int]
+) -> list[tuple[int, int]]:
+    """The shapes of the kernels of a :func:`cnn`, those of convolutions as matrices."""
+    height, width, channels = shape
+    convolutions = [
+        (kernel_size**2 * inputs, count) for inputs, count in zip((channels, *filters), filters, strict=False)
+    ]
+    halved = 2 ** len(filters)
+    features = (height // halved) * (width // halved) * (filters[-1] if filters else channels)
+    return convolutions + dense_weights(features, (*hidden, outputs))
 
 
 def _check_widths(name: str, widths: Sequence[int]) -> None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import contextlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,47 +13,100 @@ from kilter import backend  # noqa: F401  (chooses JAX before Keras loads)
 import jax.numpy as jnp
 import keras
 from keras.src.models.functional import Functional, functional_like_constructor
+from keras.src.models.model import Trainer
 from keras.src.saving.serialization_lib import SafeModeScope
 
-from kilter.errors import ModelError
+from kilter.errors import KilterError, ModelError
+from kilter.nn.duplicate import Duplicator
 from kilter.words import first_line
 
 Config = dict[str, Any]
-Change = Callable[[Any, Config], Config | list[Any] | None]
+Cut = Callable[[Config], Config | list[Any] | None]
+"""The configuration of a layer -> that of its copy, a list of what takes its place, or None to leave it out.
+
+Such a list has new layers, and configurations that stand for the layer itself.
+"""
+Change = Callable[[Any], Cut | None]
+"""A layer -> what to do with it; None for a copy as it is."""
+
+# Methods in which a model may train, test or judge itself in a way of its own.
+_HOOKS = (
+    "train_step",
+    "test_step",
+    "predict_step",
+    "compute_loss",
+    "compute_metrics",
+    "metrics",
+    "reset_metrics",
+)
+FOREIGN_ERRORS = (
+    ArithmeticError,
+    AssertionError,
+    AttributeError,
+    LookupError,
+    NameError,
+    NotImplementedError,
+    RuntimeError,
+    TypeError,
+    ValueError,
+)
+"""What a user's layer, or Keras, may raise when a layer is copied, made anew or called on symbolic inputs."""
 
 
 @dataclass(frozen=True, eq=False)
 class ModelCopy:
-    """A copy, uncompiled, and the pairs (original, copy) of all layers but models.
+    """A copy, uncompiled, and the pairs (original, copy) of all layers but models, layers in layers included.
 
-    A layer that others took the place of is paired with their list.
+    A layer that was replaced by others is paired with their list.
     """
 
     model: keras.Model
     layers: tuple[tuple[Any, Any], ...]
 
     def twin(self, layer: keras.layers.Layer) -> Any:
-        """The copy of ``layer``, which must be one of the copied."""
-        return next(copy for original, copy in self.layers if original is layer)
+        """The copy of ``layer``.
+
+        Raises :class:`ModelError` for a layer that the model does not hold in its attributes.
+        """
+        for original, copy in self.layers:
+            if original is layer:
+                return copy
+        raise ModelError(
+            expected=f"a layer of model {self.model.name!r}",
+            received=f"{layer.name!r}, which the model calls but does not hold",
+            remedy="assign the layer to an attribute of the model, or of the layer that calls it",
+        )
 
 
-def copy_model(
-    model: keras.Model, change: Change = lambda _, config: config, front: Sequence[Any] = ()
-) -> ModelCopy:
+def copy_model(model: keras.Model, change: Change = lambda _: None, front: Sequence[Any] = ()) -> ModelCopy:
     """A copy of a built Sequential or Functional model with layers changed or left out, in nested models too.
 
-    ``change(layer, config)`` gives the configuration that the copy of the layer (or operation) is made from;
-    None leaves it out: what goes in comes out. A list of new layers takes its place, called one after the
-    other, with weights of their own. ``front``: for each input of the model a new layer that it goes through
-    first, or None. Layers that are shared stay shared. Every layer that keeps the shapes of its weights has
-    the weights of its original, and the state of its seed generators; one whose weights changed in number or
-    shape has those of its initialisers.
+    ``change(layer)`` gives what to do with a layer (or operation): a function of its configuration that
+    returns the configuration of the copy; or None, which leaves the layer out, so that its input is its
+    output; or a list of what takes its place, called one after the other. ``front``: for each input of the
+    model a new layer that it goes through first, or None.
 
-    Raises :class:`ModelError` for a model that is not built, is written as a class with a ``call`` of its
-    own, or has a layer that Keras cannot make anew from its configuration.
+    Layers that stay are duplicated with their weights, seeds and inner layers
+    (:class:`~kilter.nn.duplicate.Duplicator`), so they need no configuration. Shared layers stay shared. A
+    layer with a changed configuration keeps its weights if their shapes stay; else they are drawn anew.
+
+    Raises :class:`ModelError` for a model that is not built or has its own ``call``, and for a layer that
+    cannot be copied, cannot be made from its configuration, or does not fit what comes before it.
     """
     copier = _Copier(change)
-    copy = copier.model(model, front)
+    with _copying(model):
+        copy = copier.model(model, front)
+    return ModelCopy(copy, copier.filled())
+
+
+def copy_written(model: keras.Model) -> ModelCopy:
+    """A copy of a built model with its own ``call``, as :func:`copy_model` makes one of a graph.
+
+    Raises :class:`ModelError` for a model that holds something that cannot be duplicated.
+    """
+    copier = _Copier(lambda _: None)
+    with _copying(model):
+        copy = copier.leaf(model)
     return ModelCopy(copy, copier.filled())
 
 
@@ -65,8 +119,10 @@ def copy_onto(
     in the structure of the model's outputs, and the pairs (original, copy) of all layers but models, with
     their weights. Raises as :func:`copy_model` does.
     """
-    copier = _Copier(lambda _, config: config, parts)
-    return copier.called(model, entering), copier.filled()
+    copier = _Copier(lambda _: None, parts)
+    with _copying(model):
+        called = copier.called(model, entering)
+    return called, copier.filled()
 
 
 def is_graph(layer: Any) -> bool:
@@ -102,41 +158,104 @@ def fresh_name(model: keras.Model, wanted: str) -> str:
     return name
 
 
+def trains_itself(model: keras.Model) -> bool:
+    """Whether the class of ``model`` overrides how it is trained, evaluated or judged."""
+    return any(getattr(type(model), name) is not getattr(keras.Model, name) for name in _HOOKS)
+
+
+def _made_anew(layer: Any, config: Config) -> Any:
+    """A layer of the kind of ``layer``, from ``config``, which is its own but for some changes.
+
+    Functions that the configuration only names, such as an activation of your own, are those of ``layer``.
+
+    Raises :class:`ModelError` where its class cannot make one.
+    """
+    try:
+        own = layer.get_config()
+        given = {key: _live(layer, key, value, own) for key, value in config.items()}
+        if isinstance(layer, keras.layers.Lambda):  # its from_config takes no functions
+            return type(layer)(**given)
+        with SafeModeScope(safe_mode=False):  # the layer's code runs in this process already
+            return type(layer).from_config(given)
+    except FOREIGN_ERRORS as problem:
+        raise ModelError(
+            expected=f"a layer {layer.name!r} that can be made from its configuration",
+            received=f"{type(layer).__name__}: {first_line(problem)}",
+            remedy="give its class get_config, and register it with keras.saving.register_keras_serializable",
+        ) from problem
+
+
+def _live(layer: Any, key: str, value: Any, own: Config) -> Any:
+    """What ``layer`` has as ``key``, if that is a function or object that ``own`` describes unchanged."""
+    attribute = "_output_shape" if key == "output_shape" else key
+    live = getattr(layer, attribute, None)
+    described = isinstance(own.get(key), dict | str) and value == own[key]
+    plain = not callable(live) and key != "arguments"
+    return value if plain or not described or key in ("name", "dtype") else live
+
+
+@contextlib.contextmanager
+def _copying(model: keras.Model) -> Iterator[None]:
+    """While active, what code of others raises is a :class:`ModelError`."""
+    try:
+        yield
+    except KilterError:
+        raise
+    except FOREIGN_ERRORS as problem:
+        raise ModelError(
+            expected=f"a model that can be copied: {model.name!r}",
+            received=f"{type(problem).__name__}: {first_line(problem)}",
+            remedy="keep layers and variables in attributes of layers, and let __new__ take no arguments",
+        ) from problem
+
+
 class _Copier:
     """Makes the copies, each layer's once."""
 
     def __init__(self, change: Change, parts: Mapping[int, keras.Model] | None = None) -> None:
         self._change = change
         self._parts = parts or {}
-        self.copies: dict[int, tuple[Any, Any]] = {}
+        self._copies: dict[int, tuple[Any, Any]] = {}
+        self._anew: set[int] = set()
+        self._duplicator = Duplicator(self._inner)
 
     def filled(self) -> tuple[tuple[Any, Any], ...]:
         """The pairs (original, copy) of all layers but models, now with the weights of the originals."""
-        pairs = tuple(pair for pair in self.copies.values() if not is_graph(pair[0]))
-        for original, twin in pairs:
-            _copy_variables(original, twin)
-        return pairs
+        for key in self._anew:
+            _copy_variables(*self._copies[key])
+        return tuple(pair for pair in self._copies.values() if not is_graph(pair[0]))
 
     def model(self, model: keras.Model, front: Sequence[Any] = ()) -> keras.Model:
         check_graph(model)
         make = self._sequential if isinstance(model, keras.Sequential) else self._functional
-        return make(model, front)
+        copy = make(model, front)
+        if type(copy) is type(model):
+            self._duplicator.attributes(model, copy)
+        return copy
 
     def _sequential(self, model: Any, front: Sequence[Any]) -> keras.Sequential:
         copies = [*front, *(self._layer(layer) for layer in model.layers)]
         listed = [one for copy in copies for one in (copy if isinstance(copy, list) else [copy])]
         kept = [copy for copy in listed if copy is not None] or [keras.layers.Identity()]
         layers = [input_like(model.inputs[0]), *kept]
-        kind = type(model) if type(model).__init__ is keras.Sequential.__init__ else keras.Sequential
-        return kind(layers, trainable=model.trainable, name=model.name)
+        kind: Any = type(model)
+        copy = kind.__new__(kind) if _keeps_class(model) else keras.Sequential.__new__(keras.Sequential)
+        keras.Sequential.__init__(copy, layers, trainable=model.trainable, name=model.name)
+        return copy
 
     def _functional(self, model: Any, front: Sequence[Any]) -> Any:
         inputs = keras.tree.map_structure(input_like, model.input)
         entering = keras.tree.flatten(inputs)
         for index, layer in enumerate(front):
             entering[index] = entering[index] if layer is None else layer(entering[index])
-        kind = type(model) if functional_like_constructor(type(model)) else keras.Model
-        return kind(inputs, self.called(model, entering), name=model.name)
+        outputs = self.called(model, entering)
+        if functional_like_constructor(type(model)) or not _keeps_class(model):
+            kind = type(model) if functional_like_constructor(type(model)) else keras.Model
+            return kind(inputs, outputs, name=model.name)
+        copy = type(model).__new__(type(model))
+        Trainer.__init__(copy)
+        Functional.__init__(copy, inputs, outputs, name=model.name)
+        return copy
 
     def called(self, model: Any, entering: Sequence[Any]) -> Any:
         """What comes out of the copies of a Functional model's layers, called as the model calls them."""
@@ -153,24 +272,50 @@ class _Copier:
         return model._run_through_graph(entering, operation_fn=self._layer, call_fn=call)
 
     def _layer(self, layer: Any) -> Any:
-        if id(layer) not in self.copies:
+        if id(layer) not in self._copies:
             whole = self._parts.get(id(layer), layer)
-            self.copies[id(layer)] = (layer, self.model(whole) if is_graph(layer) else self._leaf(layer))
-        return self.copies[id(layer)][1]
+            self._copies[id(layer)] = (layer, self.model(whole) if is_graph(layer) else self._changed(layer))
+        return self._copies[id(layer)][1]
 
-    def _leaf(self, layer: Any) -> Any:
-        try:
-            # The code of a Lambda runs in this process already: copying it opens no door.
-            with SafeModeScope(safe_mode=False):
-                made = self._change(layer, layer.get_config())
-                return type(layer).from_config(made) if isinstance(made, dict) else made
-        except (NotImplementedError, TypeError, ValueError) as problem:
-            raise ModelError(
-                expected=f"layer {layer.name!r} to be made anew from its configuration",
-                received=f"{type(layer).__name__}: {first_line(problem)}",
-                remedy="give its class get_config, and register it with "
-                "keras.saving.register_keras_serializable",
-            ) from problem
+    def _changed(self, layer: Any) -> Any:
+        cut = self._change(layer)
+        if cut is None:
+            return self.leaf(layer)
+        self._anew.add(id(layer))
+        config = _config(layer)
+
+        def made(part: Any) -> Any:
+            if not isinstance(part, dict):
+                return part
+            return self.leaf(layer) if part == config else _made_anew(layer, part)
+
+        found = cut(config)
+        return [made(part) for part in found] if isinstance(found, list) else made(found)
+
+    def _inner(self, layer: Any) -> Any:
+        """The copy of a layer that another layer holds."""
+        if id(layer) not in self._copies:
+            read = is_graph(layer) and layer.built and getattr(layer, "inputs", None)
+            return self._layer(layer) if read else self.leaf(layer)
+        return self._copies[id(layer)][1]
+
+    def leaf(self, layer: Any) -> Any:
+        """A duplicate of a layer as it is."""
+        copy = self._duplicator.duplicate(layer)
+        self._copies[id(layer)] = (layer, copy)
+        return copy
+
+
+def _config(layer: Any) -> Config:
+    try:
+        return layer.get_config()
+    except FOREIGN_ERRORS:  # it can still be copied as it is
+        return {"name": layer.name}
+
+
+def _keeps_class(model: Any) -> bool:
+    """Whether a copy is to be of the model's own class: its constructor is Keras's, or it trains itself."""
+    return type(model).__init__ is keras.Sequential.__init__ or trains_itself(model)
 
 
 def input_like(tensor: Any) -> Any:

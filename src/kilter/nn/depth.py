@@ -108,7 +108,7 @@ def variance_through_depth(
 
     with fitting(model):
         measured = jax.device_get(jax.jit(run)(values(model), batch))
-    return DepthRecord(_beside(calls, measured, training), len(keras.tree.flatten(batch)[0]))
+    return DepthRecord(_beside(calls, measured, training), len(jax.tree.leaves(batch)[0]))
 
 
 @dataclass(frozen=True)

@@ -17,11 +17,11 @@ from kilter.haste import hasty_compilation
 def draw(initializer: Any, shape: Sequence[int], seed: int) -> np.ndarray:
     """Weights of ``shape`` from ``initializer`` (or its name), drawn with ``seed`` where it draws."""
     known: Any = keras.initializers.get(initializer)
-    config = known.get_config()
+    config = known.get_config() if isinstance(known, keras.initializers.Initializer) else {}
     if "seed" in config:
         known = type(known).from_config({**config, "seed": seed})
     with hasty_compilation():
-        return np.asarray(known(tuple(shape)))
+        return np.asarray(known(tuple(shape), dtype=keras.config.floatx()))
 
 
 def draw_weights(layers: Iterable[Any], seed: int) -> None:

@@ -7,11 +7,12 @@ instances (a layer's ``call``, its ``activation``) are replaced for the length o
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import jax
 import numpy as np
+from jax.extend.core import get_opaque_trace_state
 
 from kilter import backend  # noqa: F401  (chooses JAX before Keras loads)
 
@@ -55,6 +56,30 @@ def leaf_layers(model: keras.Model) -> Iterator[tuple[str, keras.layers.Layer]]:
     return descend(model, "")
 
 
+def in_same_trace() -> Callable[[], bool]:
+    """A function that says whether it is called in the trace that this one was called in.
+
+    A layer that is called in a traced loop, such as jax.lax.scan, or under jax.vmap is in another: what it
+    computes there cannot be read from outside.
+    """
+    begun = get_opaque_trace_state(convention="flax")
+    return lambda: get_opaque_trace_state(convention="flax") == begun
+
+
+def fixed_batch_size(model: keras.Model, batch_size: int | None = None) -> int | None:
+    """The number of rows that each batch of ``model`` must have; None where any number will do.
+
+    Inputs may be made for one batch size, and so are the states of stateful recurrent layers; where these are
+    not made yet, it is ``batch_size``.
+    """
+    layers = [layer for layer in model._flatten_layers() if getattr(layer, "stateful", False)]
+    states = keras.tree.flatten([getattr(layer, "states", None) for layer in layers])
+    tensors = [*(getattr(model, "inputs", None) or ()), *states]
+    sizes = [tensor.shape[0] for tensor in tensors if tensor is not None and len(tensor.shape)]
+    known = [size for size in sizes if size is not None]
+    return max(known, default=batch_size if layers else None)
+
+
 def some_rows(x: Any, rows: int, seed: int) -> Any:
     """At most ``rows`` rows of the arrays in ``x``, drawn without replacement with ``seed``, in their order.
 
@@ -65,8 +90,8 @@ def some_rows(x: Any, rows: int, seed: int) -> Any:
         raise OptionError(
             expected="rows of at least 1", received=f"rows={rows}", remedy="a few hundred are enough"
         )
-    arrays = keras.tree.map_structure(plain_array, x)
-    shapes = [array.shape for array in keras.tree.flatten(arrays)]
+    arrays = jax.tree.map(plain_array, x)
+    shapes = [array.shape for array in jax.tree.leaves(arrays)]
     lengths = {shape[:1] for shape in shapes}
     if len(lengths) != 1 or lengths & {(), (0,)}:
         raise DataError(
@@ -78,14 +103,14 @@ def some_rows(x: Any, rows: int, seed: int) -> Any:
     if count <= rows:
         return arrays
     chosen = np.sort(np.random.default_rng(seed).choice(count, rows, replace=False))
-    return keras.tree.map_structure(lambda array: array[chosen], arrays)
+    return jax.tree.map(lambda array: array[chosen], arrays)
 
 
 def build(model: keras.Model, x: Any) -> None:
     """Make the variables of a model that has none yet, by calling it on one row of ``x``."""
     if not all(layer.built for layer in model._flatten_layers()):
         with fitting(model):
-            model(keras.tree.map_structure(lambda array: array[:1], x), **_mode(model, training=False))
+            model(jax.tree.map(lambda array: array[:1], x), **_mode(model, training=False))
 
 
 def forward(model: keras.Model, variables: Any, x: Any, *, training: bool) -> Any:

@@ -22,7 +22,17 @@ from keras.src.layers.convolutional.base_separable_conv import BaseSeparableConv
 
 from kilter.errors import ModelError, OptionError
 from kilter.nn.orthonormal import orthonormal
-from kilter.nn.taps import build, fitting, forward, leaf_layers, replace_attribute, some_rows, values
+from kilter.nn.taps import (
+    build,
+    fitting,
+    fixed_batch_size,
+    forward,
+    in_same_trace,
+    leaf_layers,
+    replace_attribute,
+    some_rows,
+    values,
+)
 
 _KINDS: Final = (
     keras.layers.Dense,
@@ -110,7 +120,8 @@ def lsuv(
         x: inputs as the model takes them: an array, or a list or dict of arrays.
         tolerance: how far the variances may be from 1, above 0 and below 1.
         max_iterations: how often kernels may be scaled.
-        rows: at most so many rows of ``x``, drawn with ``seed``, are used.
+        rows: at most so many rows of ``x``, drawn with ``seed``, are used; of a model with a fixed batch size
+            one batch.
         seed: of the orthonormal kernels and of the rows.
 
     Raises :class:`ModelError` for a model without such a layer, an output that does not vary or is not finite
@@ -123,7 +134,7 @@ def lsuv(
             received=f"tolerance={tolerance}, max_iterations={max_iterations}",
             remedy="0.1 and 10 are the paper's",
         )
-    batch = some_rows(x, rows, seed)
+    batch = some_rows(x, fixed_batch_size(model) or rows, seed)
     build(model, batch)
     targets, skipped = _targets(model, batch)
     given, fixed = values(model)
@@ -142,7 +153,7 @@ def lsuv(
         LayerScaling(target.path, float(was), float(now), float(scale), iterations)
         for target, was, now, scale in zip(targets, before, after, scales, strict=True)
     )
-    return LsuvRecord(layers, skipped, len(keras.tree.flatten(batch)[0]))
+    return LsuvRecord(layers, skipped, len(jax.tree.leaves(batch)[0]))
 
 
 def _targets(model: keras.Model, batch: Any) -> tuple[list[_Target], tuple[tuple[str, str], ...]]:
@@ -150,11 +161,15 @@ def _targets(model: keras.Model, batch: Any) -> tuple[list[_Target], tuple[tuple
     candidates = {layer: path for path, layer in leaf_layers(model) if isinstance(layer, _KINDS)}
     positions = {id(variable): index for index, variable in enumerate(model.trainable_variables)}
     calls: list[Any] = []
-    with contextlib.ExitStack() as stack:
-        for layer in candidates:
-            _tap(layer, lambda value, layer=layer: calls.append(layer) or value, stack)
-        with fitting(model):
-            jax.eval_shape(lambda variables: forward(model, variables, batch, training=False), values(model))
+
+    def run(variables: Any) -> Any:
+        with contextlib.ExitStack() as stack:
+            for layer in candidates:
+                _tap(layer, lambda value, layer=layer: calls.append(layer) or value, stack)
+            return forward(model, variables, batch, training=False)
+
+    with fitting(model):
+        jax.eval_shape(run, values(model))
     called = list(dict.fromkeys(calls))
     targets, skipped = [], []
     for layer in [*called, *(layer for layer in candidates if layer not in called)]:
@@ -180,13 +195,13 @@ def _targets(model: keras.Model, batch: Any) -> tuple[list[_Target], tuple[tuple
 
 def _tap(layer: Any, look: Callable[[Any], Any], stack: contextlib.ExitStack) -> None:
     """Let ``look`` see, and change, what ``layer`` computes before its activation."""
-    activation = layer.activation
-    replace_attribute(
-        layer,
-        "activation",
-        lambda value: look(value) if activation is None else activation(look(value)),
-        stack,
-    )
+    activation, visible = layer.activation, in_same_trace()
+
+    def tapped(value: Any) -> Any:
+        seen = look(value) if visible() else value
+        return seen if activation is None else activation(seen)
+
+    replace_attribute(layer, "activation", tapped, stack)
 
 
 def _program(model: keras.Model, targets: list[_Target], batch: Any) -> Callable[..., np.ndarray]:

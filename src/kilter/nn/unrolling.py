@@ -10,32 +10,24 @@ from kilter import backend  # noqa: F401  (chooses JAX before Keras loads)
 import keras
 import numpy as np
 
-from kilter.nn.copying import is_graph
-
-# What a call can raise that does more with its inputs than layers and keras.ops allow.
-_UNFOLLOWED = (
-    TypeError,
-    ValueError,
-    AttributeError,
-    NotImplementedError,
-    RuntimeError,
-    LookupError,
-    AssertionError,
-)
+from kilter.nn.copying import FOREIGN_ERRORS, is_graph, trains_itself
 
 
 def as_graph(model: keras.Model, x: Any) -> keras.Model | None:
     """An uncompiled Functional model of the very layers of ``model``, which is built, for rows like ``x``.
 
-    What is a graph already is given back. None where the call cannot be followed: it computes with something
-    else than layers and ``keras.ops``, looks at values, or has weights of its own. No weight changes.
+    What is a graph already is given back. None where the call cannot be followed (it computes with something
+    else than layers and ``keras.ops``, looks at values, or has weights of its own), and for a class with its
+    own training step, loss or metrics, which a plain graph would lose. No weight changes.
     """
     if is_graph(model):
         return model
+    if trains_itself(model):
+        return None
     try:
         inputs = keras.tree.map_structure(_input_like, x)
         graph = keras.Model(inputs, model.call(inputs), name=model.name)
-    except _UNFOLLOWED:
+    except FOREIGN_ERRORS:
         return None
     return graph if {*map(id, graph.weights)} == {*map(id, model.weights)} else None
 

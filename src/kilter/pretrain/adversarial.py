@@ -177,7 +177,7 @@ def _train(
             chunk = runner.run(feed, epoch, state, between)
             interrupt.check()
             assert chunk is not None, "there is at least one batch"
-            state, logs = chunk.state, {name: float(value) for name, value in chunk.logs.items()}
+            state, logs = chunk.state, {name: float(value) for name, value in (chunk.logs or {}).items()}
             _check_finite(logs, epoch)
             push(state.generator, generator)
             push(state.discriminator, discriminator)

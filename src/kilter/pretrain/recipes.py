@@ -30,30 +30,36 @@ _NOT_FOR_PRETRAINING = ("class_weight", "ema", "swa", "evaluate_training")
 
 
 def pretrain(
-    recipe: Recipe, *, callbacks: Sequence[keras.callbacks.Callback] = (), verbose: str | int = "auto"
+    recipe: Recipe,
+    *,
+    callbacks: Sequence[keras.callbacks.Callback] = (),
+    verbose: str | int = "auto",
+    allow_code: bool = False,
 ) -> Pretrained:
-    """Pretrain what ``recipe`` describes. Labels are not looked at, but for the task "pairs".
+    """Pretrain what ``recipe`` describes. Labels are only used for the task "pairs".
 
+    ``allow_code`` lets the recipe run code: its factory, or code in its .keras file.
     Raises the :class:`~kilter.errors.KilterError` that says what does not fit, before anything is trained.
     """
     section = _checked(recipe)
     source = read_source(recipe, given_record(recipe), unlabelled=True)
     train, validation = _parts(recipe, source)
-    done = _trained(recipe, section, train, validation, callbacks, verbose)
+    # A model is made for classes; there is one here, and the output is taken off again.
+    unlabelled = replace(train, y=None, task="classification", classes=("row",))
+    encoder = without_top(make_model(recipe, unlabelled, allow_code=allow_code), section.drop)
+    done = _trained(recipe, section, encoder, train, validation, callbacks, verbose)
     return replace(done, data=data_record(source, Splits(train, validation, None)))
 
 
 def _trained(
     recipe: Recipe,
     section: PretrainSection,
+    encoder: keras.Model,
     train: Dataset,
     validation: Dataset | None,
     callbacks: Sequence[keras.callbacks.Callback],
     verbose: str | int,
 ) -> Pretrained:
-    # A model is made for classes; there is one here, and the output is taken off again.
-    unlabelled = replace(train, y=None, task="classification", classes=("row",))
-    encoder = without_top(make_model(recipe, unlabelled), section.drop)
     if section.task == "gan":
         return _gan(recipe, encoder, train.x, callbacks)
     measure = "error" if section.task in ("autoencoder", "masked-patch") else "accuracy"

@@ -6,8 +6,10 @@ import re
 from pathlib import Path
 from typing import Final
 
-from kilter.recipe.model import CnnSection, MlpSection
-from kilter.recipe.sections import DataSection, EarlyStopping, Recipe, TrainSection
+from pydantic import ValidationError
+
+from kilter.recipe.problems import recipe_error
+from kilter.recipe.sections import Recipe
 
 IMAGE_SETS: Final = ("cifar10", "fashion-mnist")
 
@@ -19,19 +21,25 @@ def run_name(text: str) -> str:
 
 
 def recipe_for(source: str) -> Recipe:
-    """A sound recipe for a named data set, a file or a folder, of which no more than names are looked at.
+    """The default recipe for a named data set, a file or a folder; only file names are inspected.
 
     Two dense layers of 100 units (ELU, He), or for the named image sets and for folders of images a small
     convolutional network; Nadam; at most 100 epochs, ended 10 epochs after the best validation loss. Parquet,
     be it a file or a folder of them, may hold a table or images: it gets the dense layers, which take both.
+
+    Raises :class:`~kilter.errors.RecipeError` for a name that is empty or not UTF-8.
     """
     images = source in IMAGE_SETS or _is_image_folder(Path(source))
-    return Recipe(
-        name=run_name(Path(source).stem),
-        data=DataSection(source=source),
-        model=CnnSection(builder="cnn") if images else MlpSection(builder="mlp"),
-        train=TrainSection(epochs=100, early_stopping=EarlyStopping(patience=10)),
-    )
+    given = {
+        "name": run_name(Path(source).stem),
+        "data": {"source": source},
+        "model": {"builder": "cnn" if images else "mlp"},
+        "train": {"epochs": 100, "early_stopping": {"patience": 10}},
+    }
+    try:
+        return Recipe.model_validate(given)
+    except ValidationError as error:
+        raise recipe_error(error, given) from None
 
 
 def _is_image_folder(path: Path) -> bool:

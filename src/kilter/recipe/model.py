@@ -35,7 +35,9 @@ def _widths(value: Any) -> Any:
         if set(value) != {"layers", "units"} or not (whole_number(layers) and whole_number(units)):
             raise refuse(WIDTHS)
         assert isinstance(layers, int)
-        value = [units] * min(max(layers, 0), MAX_LAYERS + 1)
+        if layers < 0:
+            raise refuse(WIDTHS)
+        value = [units] * min(layers, MAX_LAYERS + 1)
     if not isinstance(value, list | tuple):
         raise refuse(WIDTHS)
     if len(value) > MAX_LAYERS or not all(whole_number(width) and 1 <= width <= MAX_UNITS for width in value):
@@ -200,18 +202,22 @@ class CnnSection(BuilderSection):
         }
 
 
+def _without_allow_code(given: Any) -> Any:
+    """Drop the key that recipes of kilter 0.1.0 have: a recipe cannot vouch for the code it brings along."""
+    if isinstance(given, dict):
+        return {key: value for key, value in given.items() if key != "allow_code"}
+    return given
+
+
 class FileSection(Section):
     """``file = "model.keras"``: a model saved by Keras."""
 
     file: str = Field(min_length=1, description="the path of a .keras file")
-    allow_code: bool = Field(
-        default=False,
-        description="true or false: run code stored in the file (Lambda layers); only for files you trust",
-    )
+    _old_key = model_validator(mode="before")(_without_allow_code)
 
 
 class FactorySection(Section):
-    """``factory = "module:function"``: a function of yours that returns a model; naming it is trusting it."""
+    """``factory = "module:function"``: a function of yours that returns a model; it needs --allow-code."""
 
     factory: str = Field(
         pattern=r"^[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*$",
@@ -242,10 +248,7 @@ class ReuseSection(Section):
         '"all"',
     )
     hidden: Widths = Field(default=(), description="of the new head: " + WIDTHS)
-    allow_code: bool = Field(
-        default=False,
-        description="true or false: run code stored in the .keras file; only for files you trust",
-    )
+    _old_key = model_validator(mode="before")(_without_allow_code)
 
     @field_validator("keep", mode="before")
     @classmethod

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Iterable
 from typing import Any
 
@@ -10,6 +9,7 @@ from kilter.errors import RecipeError
 from kilter.recipe.model import KINDS
 from kilter.recipe.sections import Recipe
 from kilter.recipe.text import parse_recipe
+from kilter.toml import parse_toml
 
 
 def with_overrides(recipe: Recipe, overrides: Iterable[str]) -> Recipe:
@@ -43,8 +43,8 @@ def with_overrides(recipe: Recipe, overrides: Iterable[str]) -> Recipe:
 
 def _value(text: str) -> Any:
     try:
-        read = tomllib.loads(f"value = {text}")
-    except tomllib.TOMLDecodeError:
+        read = parse_toml(f"value = {text}")
+    except ValueError:
         return text
     return read["value"] if set(read) == {"value"} else text  # text with a line break could hold more keys
 

@@ -79,7 +79,10 @@ def _addressed(problem: Problem, *, alone: bool) -> str:
 
 def shorten(value: Any) -> str:
     """``value`` as it would be typed, cut to a readable length and free of control characters."""
-    text = repr(value)
+    try:
+        text = repr(value)
+    except (ValueError, RecursionError):  # a number of thousands of digits, tables within tables
+        text = f"{type(value).__name__} that is too large to show"
     return text if len(text) <= LONGEST else text[: LONGEST - 1] + "…"
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
@@ -14,10 +13,12 @@ from kilter.errors import RecipeError
 from kilter.recipe.base import NONE
 from kilter.recipe.defaults import run_name
 from kilter.recipe.model import KINDS
-from kilter.recipe.problems import recipe_error, shorten
+from kilter.recipe.problems import LONGEST, recipe_error, shorten
 from kilter.recipe.sections import Recipe
+from kilter.toml import parse_toml
 
 HEADING: Final = "A kilter recipe, every key resolved. Train it again: kilter train THIS_FILE"
+MOST_BYTES: Final = 1 << 20  # of a recipe file; those of kilter have a few thousand
 UNROLLED: Final = 3  # up to so many equal widths are written out, more as { layers, units }
 
 
@@ -46,18 +47,27 @@ def parse_recipe(given: Mapping[str, Any]) -> Recipe:
 def load_recipe(path: str | Path) -> Recipe:
     """The recipe in the TOML file ``path``; without a name it is named for the file.
 
-    Raises :class:`RecipeError` where the file is missing, not UTF-8, not TOML (with the line), or no recipe.
+    Raises :class:`RecipeError` if the file is missing, too large, not UTF-8, not TOML (with the line), or not
+    a recipe.
     """
     path = Path(path)
     try:
-        given = tomllib.loads(path.read_bytes().decode("utf-8"))
-    except FileNotFoundError:
-        raise RecipeError(
-            expected="a recipe file", received=f"{path}, which does not exist", remedy="correct the path"
-        ) from None
-    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        given = parse_toml(_content(path).decode("utf-8-sig"))
+    except ValueError as error:
         raise RecipeError(
             expected="a recipe in TOML", received=f"{path}: {error}", remedy="correct it at the place named"
+        ) from None
+    return parse_recipe({"name": run_name(path.stem)} | given)
+
+
+def _content(path: Path) -> bytes:
+    """The bytes of a recipe file; :class:`RecipeError` if it cannot be read or is too large."""
+    try:
+        with path.open("rb") as file:
+            content = file.read(MOST_BYTES + 1)
+    except (FileNotFoundError, ValueError):  # ValueError: a zero byte in the name
+        raise RecipeError(
+            expected="a recipe file", received=f"{path}, which does not exist", remedy="correct the path"
         ) from None
     except OSError as error:
         raise RecipeError(
@@ -65,13 +75,20 @@ def load_recipe(path: str | Path) -> Recipe:
             received=f"{path}: {error.strerror}",
             remedy="correct the path or the permissions",
         ) from None
-    return parse_recipe({"name": run_name(path.stem)} | given)
+    if len(content) > MOST_BYTES:
+        raise RecipeError(
+            expected=f"a recipe file of at most {MOST_BYTES} bytes",
+            received=f"{path}, which is larger",
+            remedy="name the recipe; data belong in a file of their own",
+        )
+    return content
 
 
 def dump_recipe(recipe: Recipe) -> str:
     """``recipe`` as TOML with every key, defaults included; :func:`load_recipe` of it gives an equal recipe.
 
-    A key that is not set is written ``"none"``.
+    A key that is not set is written ``"none"``. Raises :class:`RecipeError` for a path that is not UTF-8,
+    since TOML cannot hold it.
     """
     document = tomlkit.document()
     document.add(tomlkit.comment(HEADING))
@@ -86,7 +103,16 @@ def dump_recipe(recipe: Recipe) -> str:
             table.add(key, _plain(key, keys[key]))
         document.add(tomlkit.nl())
         document.add(title, table)
-    return tomlkit.dumps(document)
+    text = tomlkit.dumps(document)
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError as error:
+        raise RecipeError(
+            expected="names and paths in UTF-8, for recipe.toml",
+            received=f"…{text[max(0, error.start - LONGEST) : error.end]!a}",
+            remedy="rename the file or folder",
+        ) from error
+    return text
 
 
 def _plain(key: str, value: Any) -> Any:

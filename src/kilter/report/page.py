@@ -49,6 +49,7 @@ def _content(records: RunRecords) -> dict[str, Any]:
         "folder": records.path.name,
         "status": records.status,
         "outcome": words.outcome_in_words(records),
+        "journal": records.journal,
         "model": words.model_in_words(records),
         "data": words.data_in_words(records),
         "tiles": _tiles(records, best),

@@ -19,6 +19,7 @@ from kilter.report.html import fill
 from kilter.runs.atomic import write_text
 from kilter.treatment.patient import Patient
 from kilter.treatment.treatment import Treatment
+from kilter.treatment.words import proof_in_words
 from kilter.words import duration
 
 _METHOD: Final = (
@@ -69,6 +70,10 @@ def _content(treatment: Treatment) -> dict[str, Any]:
         ],
         "length": f"{words.count(trials.epochs, 'epoch')} on {words.count(trials.rows, 'row')}",
         "pairs": _pairs(treatment),
+        "checks": [
+            (one.measure, f"{one.given:.4g}", f"{one.other:.4g}", f"{one.error:.2g}", one.verdict)
+            for one in treatment.checks
+        ],
         "method": _METHOD,
         "charts": [*_curves(treatment), *_depth(treatment.patients)],
     }
@@ -78,13 +83,10 @@ def _sentences(treatment: Treatment) -> list[str]:
     severe = treatment.diagnosis.codes("severe")
     found = f"{words.count(len(severe), 'severe finding')}." if severe else "Nothing severe was found."
     if not treatment.changes:
-        return [found, "Nothing was changed: the model was trained as it came."]
+        kept = f"Kept the given model: {treatment.kept}." if treatment.kept else "Trained as it came."
+        return [found, f"Nothing was changed. {kept}"]
     proof = treatment.trials.proof
-    sure = ""
-    if proof is not None:
-        one = proof.differences[0]
-        better = sum(value > 0 for value in one.differences)
-        sure = f"Better in {better} of {len(one.differences)} pairs (p = {one.p:.3f})."
+    sure = f"Proof: {proof_in_words(proof)}." if proof is not None else ""
     return [found, f"{words.count(len(treatment.changes), 'change')}. {sure}".strip()]
 
 
@@ -129,7 +131,8 @@ def _pairs(treatment: Treatment) -> dict[str, Any] | None:
             (pair[0].seed, [words.measure(measure, run.score) for run in pair], f"{value:+.4g}")
             for pair, value in zip(pairs, one.differences, strict=True)
         ],
-        "told": f"{one.verdict}: by {one.mean:+.4g} on average, interval {interval}, p = {one.p:.3f}",
+        "told": f"{proof_in_words(proof)}; interval {interval}"
+        + (f"; refused: {treatment.trials.refused}" if treatment.trials.refused else ""),
     }
 
 

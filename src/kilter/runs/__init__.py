@@ -13,10 +13,11 @@ if TYPE_CHECKING:
     from kilter.runs.reading import RunRecords, list_runs, open_run
     from kilter.runs.recorder import Recorder
     from kilter.runs.records import RunSummary
-    from kilter.runs.training import Interrupted, TrainResult, resume, train
+    from kilter.runs.termination import Interrupted
+    from kilter.runs.training import TrainResult, resume, train
 
 _HOMES = {
-    "Interrupted": "kilter.runs.training",
+    "Interrupted": "kilter.runs.termination",
     "Recorder": "kilter.runs.recorder",
     "Run": "kilter.runs.directory",
     "RunRecords": "kilter.runs.reading",

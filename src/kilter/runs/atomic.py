@@ -87,12 +87,15 @@ def append_line(path: Path, line: str) -> None:
 
 
 def read_lines(path: Path) -> list[str]:
-    """The whole lines of a file that :func:`append_line` wrote, without a torn last one; [] for no file."""
+    """The whole lines of a file that :func:`append_line` wrote, without a torn last one; [] for no file.
+
+    Bytes that are not UTF-8, which only damage puts there, become escapes such as ``\\xff``.
+    """
     if not path.exists():
         return []
     with errors_named(path, doing="read"):
         whole, line_break, _torn = path.read_bytes().rpartition(b"\n")
-    return whole.decode("utf-8").split("\n") if line_break else []
+    return whole.decode("utf-8", "backslashreplace").split("\n") if line_break else []
 
 
 def fsync_path(path: Path) -> None:

@@ -15,6 +15,8 @@ import numpy as np
 from kilter import backend  # noqa: F401
 
 # isort: split
+import jax
+import jax.numpy as jnp
 import keras
 
 from kilter.data import NAMED_SETS, Dataset, Source, Splits, load, split
@@ -28,6 +30,9 @@ from kilter.engine.found_rate import FoundRate
 from kilter.engine.purpose import Objective, objective_for
 from kilter.engine.scheduling import check_schedule
 from kilter.errors import DataError, ModelError, RecipeError
+from kilter.home import at_home
+from kilter.memory import require_memory
+from kilter.nn.builders import BYTES_A_WEIGHT
 from kilter.recipe import FileSection, Recipe, ReuseSection
 from kilter.runs.augmentation import make_augmentation
 from kilter.runs.model_data import data_of, require_names
@@ -86,10 +91,11 @@ class Prepared:
         return self.parts.evaluated
 
 
-def prepare(recipe: Recipe) -> Prepared:
+def prepare(recipe: Recipe, *, allow_code: bool = False) -> Prepared:
     """Read the data, make and compile the model, and check that they fit each other and the recipe.
 
-    What the recipe leaves to be measured ("auto") is measured last, on the training part.
+    What the recipe leaves to be measured ("auto") is measured last, on the training part. ``allow_code`` lets
+    the recipe run code: its factory, or code in its .keras file. Nothing in a recipe can grant this.
 
     Raises the :class:`~kilter.errors.KilterError` that says what does not; nothing is written.
     """
@@ -102,11 +108,13 @@ def prepare(recipe: Recipe) -> Prepared:
     recipe = with_absolute_paths(recipe)
     source, parts = read_parts(recipe, given_record(recipe))
     _check_batch_size(recipe, parts.train)
-    model = make_model(recipe, parts.train)
+    model = make_model(recipe, parts.train, allow_code=allow_code)
     objective = objective_for(model, parts.train, recipe.regularize.label_smoothing)
     watch = _watch(recipe, objective, validated=parts.validation is not None)
     weights = _class_weight(recipe, parts.train)
-    compile_for(model, make_optimizer(recipe), objective)
+    optimizer = make_optimizer(recipe)
+    _require_training_room(model, optimizer)
+    compile_for(model, optimizer, objective)
     _build(model, recipe, parts.train)
     prepared = Prepared(recipe, source, parts, model, objective, watch, weights)
     _check_augmentation(prepared)
@@ -211,13 +219,25 @@ def make_optimizer(recipe: Recipe, rate: float | None = None) -> keras.optimizer
     if recipe.train.ema is not None:
         arguments |= {"use_ema": True, "ema_momentum": recipe.train.ema}
     try:
-        return keras.optimizers.get({"class_name": section.name, "config": arguments | section.options})
-    except (TypeError, ValueError) as error:
+        optimizer = keras.optimizers.get({"class_name": section.name, "config": arguments | section.options})
+        if section.options:
+            _try_step(optimizer)
+        return optimizer
+    except (TypeError, ValueError, OverflowError) as error:
         raise RecipeError(
             expected=f"options of keras's {section.name} in [optimizer]",
             received=f"options={section.options} ({first_line(error)})",
             remedy="see the arguments of the optimiser in Keras's documentation",
         ) from error
+
+
+def _try_step(optimizer: keras.optimizers.Optimizer) -> None:
+    """Trace one step of a copy of the optimiser: Keras checks few of its arguments before."""
+    copy: Any = type(optimizer).from_config(optimizer.get_config())
+    weights = [keras.Variable([0.0])]
+    copy.build(weights)
+    values = [variable.value for variable in copy.variables]
+    jax.eval_shape(copy.stateless_apply, values, [jnp.zeros(1)], [weight.value for weight in weights])
 
 
 def _check_augmentation(prepared: Prepared) -> None:
@@ -237,7 +257,7 @@ def _tuned(prepared: Prepared) -> Prepared:
 
 
 def _absolute(name: str) -> str:
-    path = Path(name).expanduser()
+    path = at_home(name)
     return str(path.resolve()) if name not in NAMED_SETS and path.exists() else name
 
 
@@ -304,6 +324,23 @@ def compile_for(
         loss=objective.loss,
         loss_weights=None if objective.loss_weight is None else [objective.loss_weight],
         metrics=objective.make_metrics(),
+    )
+
+
+def _require_training_room(model: keras.Model, optimizer: keras.optimizers.Optimizer) -> None:
+    """Raise :class:`ModelError` if gradients and the optimiser's state need more memory than is free."""
+    if not model.built:
+        return
+    probe = type(optimizer).from_config(optimizer.get_config())
+    probe.build([keras.Variable([0.0])])
+    slots = sum(tuple(variable.shape) == (1,) for variable in probe.variables)
+    weights = sum(math.prod(variable.shape) for variable in model.trainable_variables)
+    require_memory(
+        weights * (1 + slots) * BYTES_A_WEIGHT,
+        ModelError,
+        expected="a model that can be trained in memory",
+        received=f"{weights:.3g} weights, for each a gradient and {slots} numbers of {optimizer.name}",
+        remedy="use fewer or narrower layers, or another optimiser (sgd keeps the least)",
     )
 
 

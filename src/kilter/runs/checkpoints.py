@@ -1,7 +1,9 @@
 """Checkpoints of a run: a tree of arrays and a few numbers, from which training goes on with the same bits.
 
-``checkpoints/epoch-000007/`` is written by orbax under another name, brought to the disk, then renamed: a
-folder with that name is whole. The last two and the best stay, so damage to one costs one save.
+``checkpoints/epoch-000007/`` is written by orbax under another name, gets a manifest with the SHA-256 of
+every file, is brought to the disk, then renamed. The last two and the best are kept. A checkpoint is verified
+before it is read; where it is damaged, the one before it is used and a :class:`~kilter.errors.RunWarning`
+says so.
 """
 
 from __future__ import annotations
@@ -10,19 +12,26 @@ import math
 import re
 import shutil
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass
+import warnings
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import orbax.checkpoint as ocp
 
-from kilter.errors import RunError
+from kilter.errors import RunError, RunWarning
 from kilter.runs.atomic import errors_named, fsync_path, fsync_tree, unwritable
+from kilter.runs.manifest import MANIFEST, damage, write_manifest
+from kilter.words import first_line
 
 FOLDER = "checkpoints"
 KEEP_LAST = 2
+# The scalar with the lines of history.jsonl up to the checkpoint's epoch: a lost file is restored from it.
+HISTORY = "history"
 
+# 1: kilter 0.1.0, which wrote neither this number nor a manifest. 2: with a manifest.
+_FORMAT = 2
 _UNFINISHED = ".unfinished"
 _NAME = re.compile(r"epoch-(\d{6,})")
 # tensorstore raises ValueError with the system's number in the text.
@@ -33,27 +42,32 @@ _SYSTEM_ERROR = re.compile(r"os_error_code='(\d+)'")
 class Checkpoint:
     """A checkpoint that was read: `tree` has the dicts, lists and array dtypes that were saved.
 
-    `epoch` counts from 0: that epoch was done when it was saved.
+    `epoch` counts from 0: it was the last finished epoch when the checkpoint was saved. `verified` is False
+    for a checkpoint of kilter 0.1.0, which has no checksums. `passed_over` says which newer checkpoints could
+    not be used, and why.
     """
 
     epoch: int
     tree: Any
     scalars: dict[str, Any]
+    verified: bool = True
+    passed_over: tuple[str, ...] = ()
 
 
 def save(run: Path, epoch: int, tree: Any, scalars: Mapping[str, Any], *, score: float = math.nan) -> Path:
     """Save `tree` (dicts and lists of arrays) and `scalars` (JSON values) as the state after `epoch`.
 
-    Empty lists may be in it, arrays of size 0 may not (``ValueError`` from orbax). `score` says how good that
-    epoch was, less is better; NaN is worst. Afterwards the last :data:`KEEP_LAST` and the one with the best
-    score are there. Returns the folder; one of the same epoch is replaced. Raises :class:`RunError` where the
-    disk is full, whatever orbax raised; the older checkpoints stay.
+    Empty lists are allowed in `tree`, arrays of size 0 are not (``ValueError`` from orbax). `score` says how
+    good that epoch was, less is better; NaN is worst. Afterwards the last :data:`KEEP_LAST` and the one with
+    the best score are kept. Returns the folder; one of the same epoch is replaced. Raises :class:`RunError`
+    if the disk is full, whatever orbax raised; the older checkpoints stay.
     """
     folder = run / FOLDER
     path, unfinished = folder / f"epoch-{epoch:06d}", folder / _UNFINISHED
+    own = {"epoch": epoch, "score": score, "format": _FORMAT}
     content = ocp.args.Composite(
         state=ocp.args.StandardSave(tree),
-        scalars=ocp.args.JsonSave({**scalars, "epoch": epoch, "score": score}),
+        scalars=ocp.args.JsonSave({**scalars, **own}),
     )
     with errors_named(path):
         folder.mkdir(exist_ok=True)
@@ -63,7 +77,8 @@ def save(run: Path, epoch: int, tree: Any, scalars: Mapping[str, Any], *, score:
             with _checkpointer() as checkpointer:
                 checkpointer.save(unfinished.absolute(), args=content)
             fsync_tree(unfinished)
-            shutil.rmtree(path, ignore_errors=True)
+            write_manifest(unfinished)
+            _remove(path)
             unfinished.rename(path)
         except ValueError as error:
             found = _SYSTEM_ERROR.search(str(error))
@@ -77,24 +92,43 @@ def save(run: Path, epoch: int, tree: Any, scalars: Mapping[str, Any], *, score:
     return path
 
 
-def latest(run: Path) -> Checkpoint | None:
-    """The newest checkpoint that can be read; None where there is none.
+def latest(run: Path, require: Callable[[Checkpoint], None] | None = None) -> Checkpoint | None:
+    """The newest checkpoint that can be used; None where there is none.
 
-    One that is damaged is passed over for the one before it. Raises :class:`RunError` where all are damaged.
+    A damaged one is passed over for the one before it, with a :class:`~kilter.errors.RunWarning` that names
+    the file and the damage. `require` raises :class:`RunError` for a checkpoint that does not fit the rest of
+    the run; that one is passed over too. Raises :class:`RunError` where none can be used.
     """
-    problems = []
+    problems: list[str] = []
     for epoch, path in reversed(_saved(run / FOLDER)):
         try:
-            return _restore(epoch, path)
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            problems.append(f"{path.name}: {type(error).__name__}: {error}")
+            found = _read(epoch, path)
+            if require is not None:
+                require(found)
+        except RunError as error:
+            problems.append(error.received)
+            continue
+        if problems:
+            _warn(f"{'; '.join(problems)}. Using the checkpoint of epoch {epoch + 1} ({path.name}) instead")
+        if not found.verified:
+            _warn(f"{path} has no checksums (kilter 0.1.0 wrote none): damage to it cannot be noticed")
+        return replace(found, passed_over=tuple(problems))
     if problems:
         raise RunError(
-            expected=f"a whole checkpoint in {run / FOLDER}",
+            expected=f"a checkpoint in {run / FOLDER} that can be used",
             received="; ".join(problems),
-            remedy="take the checkpoints from a copy, or train the run's recipe.toml again",
+            remedy=f"restore {FOLDER}/ from a backup; or remove that folder and run kilter resume, which "
+            "then trains from the first epoch",
         )
     return None
+
+
+def drop_newer(run: Path, epoch: int) -> None:
+    """Remove the checkpoints after `epoch`: training goes on from there, and they would outlive good ones."""
+    for saved, path in _saved(run / FOLDER):
+        if saved > epoch:
+            with errors_named(path):
+                _remove(path)
 
 
 class Throttle:
@@ -121,6 +155,39 @@ def _checkpointer() -> ocp.Checkpointer:
     return ocp.Checkpointer(ocp.CompositeCheckpointHandler())
 
 
+def _warn(text: str) -> None:
+    warnings.warn(text, RunWarning, stacklevel=3)
+
+
+def _read(epoch: int, path: Path) -> Checkpoint:
+    """The checkpoint in `path`; :class:`RunError` where it is damaged, or orbax cannot read it."""
+    found = damage(path)
+    # Only kilter 0.1.0 wrote none; that the checkpoint is of that time is known when it has been read.
+    is_old = found is not None and not (path / MANIFEST).exists()
+    if found is not None and not is_old:
+        raise _unusable(path, found)
+    try:
+        checkpoint = _restore(epoch, path)
+        saved_epoch, is_new = checkpoint.scalars["epoch"], "format" in checkpoint.scalars
+    except MemoryError:  # says nothing about the checkpoint
+        raise
+    except Exception as error:
+        raise _unusable(path, f"{type(error).__name__}: {first_line(error)}") from error
+    if is_old and is_new:
+        raise _unusable(path, f"{MANIFEST} is missing")
+    if saved_epoch != epoch:
+        raise _unusable(path, f"it holds epoch {saved_epoch}, counted from 0, not {epoch}")
+    return replace(checkpoint, verified=not is_old)
+
+
+def _unusable(path: Path, why: str) -> RunError:
+    return RunError(
+        expected=f"a whole checkpoint in {path}",
+        received=f"{path.name} is damaged: {why}",
+        remedy="use an older checkpoint",
+    )
+
+
 def _restore(epoch: int, path: Path) -> Checkpoint:
     content = ocp.args.Composite(state=ocp.args.StandardRestore(), scalars=ocp.args.JsonRestore())
     with _checkpointer() as checkpointer:
@@ -134,7 +201,7 @@ def _score(path: Path) -> float:
         with _checkpointer() as checkpointer:
             content = ocp.args.Composite(scalars=ocp.args.JsonRestore())
             score = float(checkpointer.restore(path.absolute(), args=content)["scalars"]["score"])
-    except (OSError, ValueError, KeyError, TypeError):
+    except Exception:  # noqa: BLE001  (orbax raises anything for a damaged one, which cannot be the best)
         return math.inf
     return math.inf if math.isnan(score) else score
 
@@ -153,10 +220,16 @@ def _retire(folder: Path) -> None:
     best = min(saved, key=_score)
     for path in saved[:-KEEP_LAST]:
         if path != best:
-            # Renamed first: a folder with a checkpoint's name is never a half-removed one.
-            doomed = folder / f"{_UNFINISHED}-{path.name}"
-            path.rename(doomed)
-            shutil.rmtree(doomed)
+            _remove(path)
+
+
+def _remove(path: Path) -> None:
+    """Remove a checkpoint. Renamed first: a folder with a checkpoint's name is never a half-removed one."""
+    if path.exists():
+        doomed = path.with_name(f"{_UNFINISHED}-{path.name}")
+        shutil.rmtree(doomed, ignore_errors=True)
+        path.rename(doomed)
+        shutil.rmtree(doomed)
 
 
 def _sweep(folder: Path) -> None:

@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 import shutil
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Protocol, Self
 
-from kilter.errors import RunError
+from kilter.errors import KilterError, RunError
 from kilter.runs import lock
 from kilter.runs.atomic import append_line, errors_named, fsync_path, write_text, write_with
+from kilter.runs.checksums import RECIPE_CONTENT, content_of, replacing
 from kilter.runs.events import EventWriter
+from kilter.runs.manifest import sha256_of
 from kilter.runs.reading import (
     DATA,
     ENVIRONMENT,
     HISTORY,
+    JOURNAL,
     LOCK,
     MODEL,
     RECIPE,
@@ -80,7 +85,9 @@ class Run:
 
     def write_data(self, data: DataRecord) -> None:
         """data.json: what the model is trained on."""
-        write_text(self.path / DATA, data.to_json() + "\n")
+        text = data.to_json() + "\n"
+        with replacing(self.path, DATA, hashlib.sha256(text.encode("utf-8")).hexdigest()):
+            write_text(self.path / DATA, text)
 
     def write_found(self, name: str, found: Mapping[str, Any]) -> None:
         """find_lr.json or clip_threshold.json: what the recipe's numbers were read from."""
@@ -96,13 +103,34 @@ class Run:
         kept = [line for line in read_history(self.path) if line.epoch < epochs]
         write_text(self.path / HISTORY, "".join(f"{line.to_json()}\n" for line in kept))
 
+    def restore_history(self, lines: Sequence[str]) -> None:
+        """Replace history.jsonl by these lines: those of the checkpoint that the run is resumed from."""
+        write_text(self.path / HISTORY, "".join(f"{line}\n" for line in lines))
+
+    def note(self, text: str) -> None:
+        """Add a line to journal.jsonl: something that happened to the run and that a person should know."""
+        line = {"time": datetime.now(UTC).isoformat(timespec="seconds"), "text": text}
+        append_line(self.path / JOURNAL, to_json(line))
+
     def save_best(self, model: Saveable) -> None:
         """model.keras: the model as it is now, architecture and weights."""
-        write_with(self.path / MODEL, lambda temporary: model.save(str(temporary)))
+        with ExitStack() as replaced:
+
+            def fill(temporary: Path) -> None:
+                model.save(str(temporary))
+                replaced.enter_context(replacing(self.path, MODEL, sha256_of(temporary)))
+
+            write_with(self.path / MODEL, fill)
 
     def finish(self, result: Result) -> None:
         """result.json: how the run ended."""
         write_text(self.path / RESULT, result.to_json() + "\n")
+
+    def write_recipe(self, text: str) -> None:
+        """recipe.toml: what is trained."""
+        write_text(self.path / RECIPE, text)
+        with replacing(self.path, RECIPE_CONTENT, content_of(text)):
+            pass
 
 
 def create_run(
@@ -129,14 +157,31 @@ def create_run(
                 remedy="wait a second, or give the run another name",
             ) from error
         fsync_path(path.parent)
-    run = Run(path, lock.acquire(path / LOCK))
-    if recipe_text is not None:
-        try:
-            write_text(path / RECIPE, recipe_text)
-        except BaseException:
-            run.close()
-            raise
+    try:
+        run = Run(path, lock.acquire(path / LOCK))
+    except BaseException:
+        shutil.rmtree(path)
+        raise
+    with discarded_unless_begun(run):
+        if recipe_text is not None:
+            run.write_recipe(recipe_text)
     return run
+
+
+@contextmanager
+def discarded_unless_begun(run: Run) -> Iterator[None]:
+    """Remove the run directory if an error ends the run before its first epoch, so that none is half-made.
+
+    A run that was interrupted, or that failed while it trained, has written how it ended and stays. One that
+    was refused is removed, whatever it wrote.
+    """
+    try:
+        yield
+    except BaseException as error:
+        refused = isinstance(error, KilterError) and not isinstance(error, RunError)
+        if not (run.path / HISTORY).exists() and (refused or not (run.path / RESULT).exists()):
+            run.discard()
+        raise
 
 
 def reopen_run(path: Path) -> Run:

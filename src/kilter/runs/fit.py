@@ -94,7 +94,8 @@ def fit(
     wrong with the training, worked out when it is asked for) and ``.plot()``. Raises
     :class:`~kilter.errors.DataError`, :class:`~kilter.errors.ModelError` or
     :class:`~kilter.errors.OptionError`, all before training starts. Ctrl-C stops after the running chunk:
-    KeyboardInterrupt, with the weights of that moment in the model.
+    KeyboardInterrupt, with the weights of that moment in the model. With ``run``, Ctrl-C, SIGTERM and SIGHUP
+    raise :class:`~kilter.runs.Interrupted` after a checkpoint of the last finished epoch is saved.
 
     Example:
         >>> import keras, kilter, numpy as np

@@ -12,12 +12,12 @@ import keras
 
 from kilter.engine.averaging import WeightAverage
 from kilter.engine.history import History
-from kilter.errors import KilterError
-from kilter.runs.directory import create_run
+from kilter.runs.directory import create_run, discarded_unless_begun
 from kilter.runs.environment import describe_environment
 from kilter.runs.reading import read_history
 from kilter.runs.recorder import Recorder
 from kilter.runs.records import Result, Status
+from kilter.runs.termination import saving_what_is_done
 from kilter.runs.training import device_name
 from kilter.runs.watch import Watch
 
@@ -34,27 +34,31 @@ def keep(
     """Train with a recorder that keeps what happens in a new run directory below ``parent``.
 
     The best epoch is that of the least validation loss, or the least loss where nothing is ``validated``.
-    ``train`` gets the callbacks, the recorder among them. Ctrl-C leaves a directory that says so, with the
-    best weights in it, and is raised again. What is refused before the first epoch leaves no directory.
+    ``train`` gets the callbacks, the recorder among them. Ctrl-C, SIGTERM and SIGHUP leave a directory that
+    says so, with a checkpoint of the last finished epoch and the best weights, and raise
+    :class:`~kilter.runs.Interrupted`. What is refused before the first epoch leaves no directory.
     """
     watch = Watch("val_loss" if validated else "loss", "min")
-    with create_run(parent, model.name) as directory:
+    with create_run(parent, model.name) as directory, discarded_unless_begun(directory):
         directory.write_environment(describe_environment(device=device_name(), seed=seed))
         average = next((one for one in callbacks if isinstance(one, WeightAverage)), None)
         recorder = Recorder(directory, watch, average=average)
         recorder.set_model(model)
-        try:
+
+        def finish(status: Status, reason: str) -> None:
+            directory.finish(_result(recorder, status, reason))
+
+        with saving_what_is_done(recorder, finish, lambda: _where(recorder)):
             history = train([*callbacks, recorder])
-        except KeyboardInterrupt:
-            recorder.keep_best()
-            directory.finish(_result(recorder, "interrupted", "Ctrl-C"))
-            raise
-        except KilterError:
-            if recorder.watch.last_epoch is None:  # refused: there is nothing to keep
-                directory.discard()
-            raise
-        directory.finish(_result(recorder, "finished", "a callback" if model.stop_training else "epochs"))
+            finish("finished", "a callback" if model.stop_training else "epochs")
         return history
+
+
+def _where(recorder: Recorder) -> str:
+    """Where the state is; ``kilter resume`` needs a recipe, which such a run does not have."""
+    if recorder.watch.last_epoch is None:
+        return f"Nothing was trained yet; the run directory is {recorder.run.path}"
+    return f"Its checkpoint and its best weights, which the model has now, are in {recorder.run.path}"
 
 
 def _result(recorder: Recorder, status: Status, reason: str) -> Result:

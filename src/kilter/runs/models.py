@@ -18,21 +18,28 @@ import keras
 from kilter.data import Dataset, moments
 from kilter.errors import ModelError
 from kilter.nn import cnn, lsuv, mlp
-from kilter.nn.saved import load_model
+from kilter.nn.builders import dense_weights, require_room
+from kilter.nn.saved import TRUST, load_model
 from kilter.recipe import CnnSection, FactorySection, FileSection, MlpSection, Recipe, ReuseSection
 from kilter.transfer.reusing import reuse
 from kilter.transfer.sources import load_source
 from kilter.words import first_line
 
 
-def make_model(recipe: Recipe, train: Dataset) -> keras.Model:
-    """The uncompiled model of ``[model]`` for the training data; :class:`ModelError` where there is none."""
+def make_model(recipe: Recipe, train: Dataset, *, allow_code: bool = False) -> keras.Model:
+    """The uncompiled model of ``[model]`` for the training data.
+
+    Only ``allow_code``, which the person gives, lets a recipe run code: a factory, or code in a .keras file.
+    Raises :class:`ModelError` for code without it, and where there is no model.
+    """
     section = recipe.model
     if isinstance(section, FileSection):
-        return load_model(section.file, allow_code=section.allow_code)
+        return load_model(section.file, allow_code=allow_code)
     if isinstance(section, ReuseSection):
-        return _reused(section, recipe, train)
+        return _reused(section, recipe, train, allow_code=allow_code)
     if isinstance(section, FactorySection):
+        if not allow_code:
+            raise _factory_refused(section)
         model = call_factory(section.factory, recipe, train)
     else:
         model = _built(section, recipe, train)
@@ -68,6 +75,14 @@ def call_factory(name: str, recipe: Recipe, train: Dataset) -> keras.Model:
     return model
 
 
+def _factory_refused(section: FactorySection) -> ModelError:
+    return ModelError(
+        expected="a recipe that runs no code of its own",
+        received=f"model.factory={section.factory!r}, which imports and calls Python code",
+        remedy=TRUST,
+    )
+
+
 def _built(section: MlpSection | CnnSection, recipe: Recipe, train: Dataset) -> keras.Model:
     build: Callable[..., keras.Sequential] = cnn if isinstance(section, CnnSection) else mlp
     inputs = moments(train.x) if recipe.data.standardize else None
@@ -88,11 +103,12 @@ def _built(section: MlpSection | CnnSection, recipe: Recipe, train: Dataset) -> 
     return model
 
 
-def _reused(section: ReuseSection, recipe: Recipe, train: Dataset) -> keras.Model:
-    """The lower layers of a trained model, frozen, under hidden layers by the default, and an output."""
-    source = load_source(
-        section.reuse, weights=section.weights, sha256=section.sha256, allow_code=section.allow_code
-    )
+def _reused(section: ReuseSection, recipe: Recipe, train: Dataset, *, allow_code: bool) -> keras.Model:
+    """The frozen lower layers of a trained model, under new hidden layers and a new output."""
+    source = load_source(section.reuse, weights=section.weights, sha256=section.sha256, allow_code=allow_code)
+    require_room(
+        dense_weights(1, (*section.hidden, train.outputs))
+    )  # how many features come in is not known yet
     head: list[keras.layers.Layer] = [
         keras.layers.Dense(units, "elu", kernel_initializer="he_normal", name=f"head_{number}")
         for number, units in enumerate(section.hidden, start=1)

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import re
-import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,7 +15,9 @@ from typing import Any, TypeVar
 from kilter.errors import RunError
 from kilter.runs import lock
 from kilter.runs.atomic import errors_named, read_lines
+from kilter.runs.checksums import require_unchanged
 from kilter.runs.records import (
+    UNREADABLE,
     DataRecord,
     EpochRecord,
     Result,
@@ -26,16 +27,26 @@ from kilter.runs.records import (
     default_monitor,
     parse_history,
 )
+from kilter.toml import parse_toml
 
 RECIPE = "recipe.toml"
 ENVIRONMENT = "environment.json"
 HISTORY = "history.jsonl"
+JOURNAL = "journal.jsonl"
 MODEL = "model.keras"
 RESULT = "result.json"
 DATA = "data.json"
 FOUND_RATE = "find_lr.json"
 FOUND_CLIP = "clip_threshold.json"
 LOCK = "lock"
+
+# What to do about a damaged file, and about those that the run needs or can write anew.
+_REMEDY = "restore it from a backup, or remove it: a run can be read without it"
+_REMEDIES = {
+    DATA: "restore it from a backup, or train the run's recipe.toml anew",
+    RECIPE: "restore it from a backup",
+    RESULT: "restore it from a backup, or remove it and run kilter resume, which writes it anew",
+}
 
 Parsed = TypeVar("Parsed")
 
@@ -44,6 +55,7 @@ Parsed = TypeVar("Parsed")
 class RunRecords:
     """All that a run directory tells, read at one moment.
 
+    `journal` are sentences about what happened to the run, such as that a damaged checkpoint was passed over.
     `status` is "training" while a process holds the lock, "interrupted" where the process went away without a
     result. `recipe` and `environment` are {} and `recipe_text` is "" where the run has none. `found` is what
     was measured before training, the JSON of each such file by its name.
@@ -58,25 +70,27 @@ class RunRecords:
     data: DataRecord | None
     result: Result | None
     found: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    journal: tuple[str, ...] = ()
 
 
 def open_run(path: Path) -> RunRecords:
     """Read the run directory at `path`; :class:`RunError` where it is none, or a file in it is damaged."""
     path = Path(path)
     require_run(path)
-    result = _parsed(path / RESULT, Result.from_json)
+    result = read_result(path)
     recipe_text = _parsed(path / RECIPE, str) or ""
     found = {name: _parsed(path / name, _json_object) for name in (FOUND_RATE, FOUND_CLIP)}
     return RunRecords(
         path=path,
         status=_status(path, result),
         recipe_text=recipe_text,
-        recipe=_parsed(path / RECIPE, tomllib.loads) or {},
+        recipe=_parsed(path / RECIPE, _sections) or {},
         environment=_parsed(path / ENVIRONMENT, _json_object) or {},
         history=tuple(read_history(path)),
         data=read_data(path),
         result=result,
         found={name: value for name, value in found.items() if value is not None},
+        journal=_journal(path / JOURNAL),
     )
 
 
@@ -90,14 +104,19 @@ def list_runs(parent: Path) -> tuple[RunSummary, ...]:
     return tuple(_summary(path) for path in folders)
 
 
+def read_result(path: Path) -> Result | None:
+    """How the run ended; None while it has not. :class:`RunError` where the file is damaged."""
+    return _parsed(path / RESULT, Result.from_json)
+
+
+def read_data(path: Path) -> DataRecord | None:
+    """The data record in a folder; None where it has none. :class:`RunError` for a damaged file."""
+    return _parsed(path / DATA, DataRecord.from_json)
+
+
 def read_history(path: Path) -> list[EpochRecord]:
     """The epochs of a run in order; [] before the first one ends. A torn last line is left out."""
     return parse_history(read_lines(path / HISTORY), path / HISTORY)
-
-
-def read_data(folder: Path) -> DataRecord | None:
-    """The data.json in a folder, None where there is none; RunError for a damaged one."""
-    return _parsed(folder / DATA, DataRecord.from_json)
 
 
 def is_run(path: Path) -> bool:
@@ -154,6 +173,26 @@ def _started_and_name(path: Path) -> tuple[str, str]:
     return f"{year}-{month}-{day} {hour}:{minute}:{second}", name
 
 
+def _journal(path: Path) -> tuple[str, ...]:
+    """The sentences of journal.jsonl; a damaged line stands as it is, for it is only read by people."""
+    texts = []
+    for line in read_lines(path):
+        try:
+            texts.append(str(_json_object(line)["text"]))
+        except (ValueError, KeyError):
+            texts.append(line)
+    return tuple(texts)
+
+
+def _sections(text: str) -> dict[str, Any]:
+    """The sections of a recipe, which need not be one that this version of kilter can train."""
+    tables = parse_toml(text)
+    wrong = [name for name in ("data", "model") if not isinstance(tables.get(name, {}), dict)]
+    if wrong:
+        raise ValueError(f"{' and '.join(wrong)} should be tables")
+    return tables
+
+
 def _json_object(text: str) -> dict[str, Any]:
     value = json.loads(text)
     if not isinstance(value, dict):
@@ -163,15 +202,17 @@ def _json_object(text: str) -> dict[str, Any]:
 
 def _parsed(path: Path, parse: Callable[[str], Parsed]) -> Parsed | None:
     """The parsed text of a file, None where it does not exist; a damaged one is a :class:`RunError`."""
+    if path.name == DATA:  # without it, or with a damaged one, new data would be read in another way
+        require_unchanged(path)
     if not path.is_file():
         return None
     with errors_named(path, doing="read"):
         content = path.read_bytes()
     try:
         return parse(content.decode("utf-8"))
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except UNREADABLE as error:
         raise RunError(
             expected=f"{path} as kilter wrote it",
             received=f"{type(error).__name__}: {error}",
-            remedy="take the file from a copy, or remove it: a run can be read without it",
+            remedy=_REMEDIES.get(path.name, _REMEDY),
         ) from error

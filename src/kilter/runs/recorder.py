@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import contextlib
 import time
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -32,23 +34,46 @@ Weights = list[np.ndarray]
 _GROUPS = ("trainable", "non_trainable", "optimizer")
 
 
+@dataclass(frozen=True, eq=False)
+class Finished:
+    """All that a checkpoint of the last finished epoch holds, kept until it is saved or the next epoch ends.
+
+    `tree` refers to the arrays that the model had then: they are immutable, and the engine trains on copies.
+    `history` are the lines of history.jsonl up to that epoch.
+    """
+
+    epoch: int
+    tree: dict[str, Any]
+    history: tuple[str, ...]
+    score: float
+
+
 class Recorder(keras.callbacks.Callback):
     """Writes each epoch's line and scalars; model.keras and a checkpoint when they are due, and at the end.
 
-    `watch` says what is best and when to stop; a resumed run gives it as it was, with the `best` weights.
-    `average`: the callback whose averages the model holds when an epoch ends; a checkpoint has the weights of
-    the training and the state of the average, everything else the averages.
-    What is due is written together, in at most 5 % of the time; the best weights wait in memory.
+    `watch` says what is best and when to stop; a resumed run gives it as it was, with the `best` weights and
+    the lines of its `history`. `average`: the callback whose averages the model holds when an epoch ends; a
+    checkpoint has the weights of the training and the state of the average, everything else the averages.
+    What is due is written together, in at most 5 % of the time; until then the state after the last finished
+    epoch is kept in memory, for :meth:`save_finished`.
     """
 
     def __init__(
-        self, run: Run, watch: Watch, *, best: Weights | None = None, average: WeightAverage | None = None
+        self,
+        run: Run,
+        watch: Watch,
+        *,
+        best: Weights | None = None,
+        average: WeightAverage | None = None,
+        history: Sequence[str] = (),
     ) -> None:
         super().__init__()
         self.run = run
         self.watch = watch
         self.average = average
         self._best = best
+        self._history = tuple(history)
+        self._finished: Finished | None = None
         self._throttle = checkpoints.Throttle()
         self._checkpointed: int | None = watch.last_epoch
         self._model_epoch: int | None = None
@@ -77,6 +102,8 @@ class Recorder(keras.callbacks.Callback):
         self.watch = self.watch.saw(epoch, record.logs)
         if self.watch.is_best:
             self._best = model.get_weights()
+        self._history = (*self._history, record.to_json())
+        self._finished = self._state_after(epoch)
         if self.watch.has_waited_enough:
             model.stop_training = True
         # Before the optimiser's moving average, if it keeps one, replaces the weights at the end of training.
@@ -92,28 +119,36 @@ class Recorder(keras.callbacks.Callback):
     def keep_best(self) -> None:
         """Put the best weights into the model and into model.keras; also after Ctrl-C, in mid-epoch.
 
-        Where no epoch had a finite value the model stays as it is.
+        Where no epoch had a finite value, or the model has no weights yet, it stays as it is.
         """
+        model = _model(self)
+        if not model.built:
+            return
         if self._best is not None:
-            _model(self).set_weights(self._best)
+            model.set_weights(self._best)
         self._save_model()
+
+    def save_finished(self) -> None:
+        """Save a checkpoint of the last finished epoch if there is none; also in mid-epoch."""
+        finished = self._finished
+        if finished is None or finished.epoch == self._checkpointed:
+            return
+        scalars = {"monitor": self.watch.monitor, checkpoints.HISTORY: list(finished.history)}
+        checkpoints.save(self.run.path, finished.epoch, finished.tree, scalars, score=finished.score)
+        self._checkpointed = finished.epoch
 
     def _save_all(self) -> None:
         began = time.monotonic()
         self._save_model()
-        self._checkpoint()
+        self.save_finished()
         self._throttle.saved(time.monotonic() - began)
 
-    def _checkpoint(self) -> None:
-        epoch = self.watch.last_epoch
-        if epoch is None:
-            return
+    def _state_after(self, epoch: int) -> Finished:
         average = self.average
         with contextlib.nullcontext() if average is None else average.training_weights():
             state = _state(_model(self))
         tree = {**state, "best": self._best or [], "average": [] if average is None else average.state()}
-        checkpoints.save(self.run.path, epoch, tree, {"monitor": self.watch.monitor}, score=self.watch.score)
-        self._checkpointed = epoch
+        return Finished(epoch, tree, self._history, self.watch.score)
 
     def _save_model(self) -> None:
         """model.keras with the best weights, if it does not hold them yet; the model stays as it was."""

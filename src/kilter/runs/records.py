@@ -11,12 +11,15 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from kilter.data.encoding import TableEncoding
 from kilter.data.precision import Shift, shift_from
 from kilter.errors import RunError
 from kilter.nn.zeros import PenalizedWeights
+
+# What reading JSON and TOML that somebody else wrote, or the record in it, can raise.
+UNREADABLE = (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError)
 
 Status = Literal["training", "finished", "interrupted", "failed"]
 Direction = Literal["min", "max"]
@@ -60,7 +63,8 @@ class DataRecord:
     """data.json: what the model was trained on, and what is needed to read new data the same way.
 
     `rows` counts the parts by name. `encoding` is a table's ``TableEncoding`` as JSON text, None for other
-    data. `sha256` is of the training rows and targets in their order. `shifts` says how arrays are stored.
+    data. `sha256` is of the training rows and targets in their order; `parts_sha256` of those of each other
+    part, by name, {} in a run of kilter 0.1.0. `shifts` says how arrays are stored.
     """
 
     name: str
@@ -75,6 +79,7 @@ class DataRecord:
     image_size: tuple[int, int] | None
     encoding: str | None
     sha256: str
+    parts_sha256: Mapping[str, str] = field(default_factory=dict)
     shifts: tuple[Shift, ...] = ()
 
     @property
@@ -92,12 +97,18 @@ class DataRecord:
         fields = json.loads(text)
         size = fields["image_size"]
         fields |= {
-            "classes": tuple(fields["classes"]),
-            "input_shape": tuple(fields["input_shape"]),
+            "classes": tuple(str(name) for name in fields["classes"]),
+            "input_shape": tuple(int(side) for side in fields["input_shape"]),
+            "outputs": int(fields["outputs"]),
+            "rows": {part: int(rows) for part, rows in fields["rows"].items()},
             "image_size": None if size is None else tuple(size),
             "shifts": tuple(map(shift_from, fields.get("shifts", ()))),
+            "sha256": str(fields["sha256"]),
         }
-        return DataRecord(**fields)
+        record = DataRecord(**fields)
+        if record.task == "classification" and len(record.classes) != record.outputs:
+            raise ValueError(f"{record.outputs} outputs for {len(record.classes)} classes")
+        return record
 
 
 @dataclass(frozen=True)
@@ -140,15 +151,21 @@ class Result:
     def from_json(text: str) -> Result:
         """The record of a result.json; ``ValueError``, ``KeyError`` or ``TypeError`` where it is none."""
         fields = json.loads(text)
+        if fields["status"] not in get_args(Status):
+            raise ValueError(f"status={fields['status']!r}")
         evaluations = {
             name: Evaluation(
-                rows=part["rows"],
+                rows=int(part["rows"]),
                 metrics={key: float(value) for key, value in part["metrics"].items()},
-                confusion=tuple(tuple(row) for row in part["confusion"]),
+                confusion=tuple(tuple(int(count) for count in row) for row in part["confusion"]),
             )
             for name, part in fields.pop("evaluations").items()
         }
         zeros = tuple(PenalizedWeights(**weights) for weights in fields.pop("l1_zeros", ()))
+        fields |= {name: str(fields[name]) for name in ("status", "reason", "monitor", "direction")}
+        fields |= {"epochs": int(fields["epochs"]), "seconds": float(fields["seconds"])}
+        for name in ("best_epoch", "parameters"):
+            fields[name] = None if fields.get(name) is None else int(fields[name])
         return Result(**fields, evaluations=evaluations, l1_zeros=zeros)
 
 
@@ -192,11 +209,12 @@ def parse_history(lines: list[str], path: Path) -> list[EpochRecord]:
     for number, line in enumerate(lines, start=1):
         try:
             records.append(EpochRecord.from_json(line))
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+        except UNREADABLE as error:
             raise RunError(
                 expected=f"a JSON record of an epoch in each line of {path}",
                 received=f"line {number}: {line[:80]!r} ({type(error).__name__}: {error})",
-                remedy="remove that line, or take the file from a copy",
+                remedy="restore the file from a backup, or remove that line: kilter resume takes the lines "
+                "that an unfinished run lacks from its checkpoint",
             ) from error
     return records
 

@@ -31,11 +31,23 @@ from kilter.nn.zeros import l1_zeros
 from kilter.recipe import Recipe, dump_recipe, load_recipe
 from kilter.runs import checkpoints
 from kilter.runs.build import Prepared, prepare
-from kilter.runs.directory import Run, create_run, reopen_run
+from kilter.runs.checksums import require_same_recipe
+from kilter.runs.consistency import newest_cut, restore_history
+from kilter.runs.directory import Run, create_run, discarded_unless_begun, reopen_run
 from kilter.runs.environment import describe_environment
-from kilter.runs.reading import FOUND_CLIP, FOUND_RATE, RECIPE, open_run, read_history, require_run
+from kilter.runs.reading import (
+    FOUND_CLIP,
+    FOUND_RATE,
+    RECIPE,
+    read_data,
+    read_history,
+    read_result,
+    require_run,
+)
 from kilter.runs.recorder import Recorder, restore
 from kilter.runs.records import DataRecord, Evaluation, Result, Status
+from kilter.runs.termination import Interrupted as Interrupted  # this was its home
+from kilter.runs.termination import saving_what_is_done
 from kilter.runs.watch import Watch
 from kilter.schedules import Performance
 from kilter.transfer.fine_tuning import enter, train_in_phases
@@ -58,30 +70,24 @@ class TrainResult:
     result: Result
 
 
-class Interrupted(KeyboardInterrupt):
-    """Ctrl-C during a run; says how to go on. The best weights are in the run directory at `path`."""
-
-    def __init__(self, path: Path, message: str) -> None:
-        super().__init__(message)
-        self.path = path
-
-
 def train(
     recipe: Recipe,
     *,
     parent: Path | str = Path("runs"),
     callbacks: Sequence[keras.callbacks.Callback] = (),
     verbose: str | int = "auto",
+    allow_code: bool = False,
 ) -> TrainResult:
     """Train what `recipe` describes, and keep all of it in a new run directory below `parent`.
 
     The same recipe on the same machine gives the same bits. Recipe, data and model are checked first; a
-    :class:`~kilter.errors.KilterError` then leaves no directory behind. Ctrl-C raises :class:`Interrupted`
-    after the best weights are saved.
+    :class:`~kilter.errors.KilterError` then leaves no directory behind. Ctrl-C, SIGTERM and SIGHUP raise
+    :class:`Interrupted` after the last finished epoch and the best weights are saved. `allow_code` lets the
+    recipe run code (see :func:`prepare`).
     """
-    prepared = prepare(recipe)
+    prepared = prepare(recipe, allow_code=allow_code)
     text = dump_recipe(prepared.recipe)
-    with create_run(Path(parent), recipe.name, recipe_text=text) as run:
+    with create_run(Path(parent), recipe.name, recipe_text=text) as run, discarded_unless_begun(run):
         run.write_environment(describe_environment(device=device_name(), seed=recipe.seed))
         run.write_data(data_record(prepared.source, prepared.parts))
         for name, found in ((FOUND_RATE, prepared.found_rate), (FOUND_CLIP, prepared.found_clip)):
@@ -92,25 +98,34 @@ def train(
 
 
 def resume(
-    path: Path | str, *, callbacks: Sequence[keras.callbacks.Callback] = (), verbose: str | int = "auto"
+    path: Path | str,
+    *,
+    callbacks: Sequence[keras.callbacks.Callback] = (),
+    verbose: str | int = "auto",
+    allow_code: bool = False,
 ) -> TrainResult:
     """Go on with a run that was interrupted or killed, from its newest checkpoint: the same bits as without.
 
-    Epochs after the checkpoint are trained again. Raises :class:`RunError` where the run is finished, where
-    another process writes to it, or where the data are no longer those it was started with.
+    Epochs after the checkpoint are trained again. A damaged checkpoint is passed over for the one before it,
+    and a lost or torn history.jsonl is restored from the checkpoint, with a
+    :class:`~kilter.errors.RunWarning`. Raises :class:`RunError` where the run is finished, where another
+    process writes to it, where no checkpoint can be used, where the data are no longer those it was started
+    with, or where history.jsonl was changed. `allow_code` lets the run's recipe run code (see
+    :func:`prepare`).
     """
     path = Path(path)
     require_run(path)
     with reopen_run(path) as run:
-        records = open_run(path)
-        if records.result is not None and records.result.status == "finished":
+        result = read_result(path)
+        if result is not None and result.status == "finished":
             raise RunError(
                 expected=f"an interrupted run in {path}",
                 received="one that is finished",
                 remedy="for a longer run, train its recipe.toml anew with a higher train.epochs",
             )
-        prepared = prepare(load_recipe(path / RECIPE))
-        _check_same_data(prepared, records.data)
+        require_same_recipe(path / RECIPE)
+        prepared = prepare(load_recipe(path / RECIPE), allow_code=allow_code)
+        require_same_data(prepared.recipe, prepared.source, prepared.parts, read_data(path))
         recorder = _recorder_from_checkpoint(prepared, run)
         return _run(prepared, run, recorder, callbacks, verbose)
 
@@ -131,24 +146,17 @@ def _run(
 ) -> TrainResult:
     """Train what is left to train, then judge the best weights; however it ends, result.json says so."""
     recorder.set_model(prepared.model)
-    try:
+
+    def finish(status: Status, reason: str, evaluations: Mapping[str, Evaluation] | None = None) -> Result:
+        result = _result(prepared, run, recorder.watch, status, reason, evaluations or {})
+        run.finish(result)
+        return result
+
+    with saving_what_is_done(recorder, finish, lambda: f"To go on: kilter resume {run.path}"):
         history = _fit(prepared, recorder, callbacks, verbose)
         recorder.keep_best()
         reason = "patience" if recorder.watch.has_waited_enough else "epochs"
-        evaluations = _evaluations(prepared)
-    except KeyboardInterrupt:
-        recorder.keep_best()
-        run.finish(_result(prepared, run, recorder.watch, "interrupted", "Ctrl-C", {}))
-        raise Interrupted(run.path, _how_to_go_on(run.path, recorder.watch)) from None
-    except RunError:
-        # The disk does not take what is written: not even how the run ended. It can be resumed.
-        raise
-    except Exception as error:
-        reason = f"{type(error).__name__}: {error}"
-        run.finish(_result(prepared, run, recorder.watch, "failed", reason, {}))
-        raise
-    result = _result(prepared, run, recorder.watch, "finished", reason, evaluations)
-    run.finish(result)
+        result = finish("finished", reason, _evaluations(prepared))
     return TrainResult(run.path, prepared.model, history, result)
 
 
@@ -188,18 +196,20 @@ def _fit(
 
 def _recorder_from_checkpoint(prepared: Prepared, run: Run) -> Recorder:
     """The recorder as it was when the newest checkpoint was saved; from the start where there is none."""
-    checkpoint = checkpoints.latest(run.path)
+    checkpoint = newest_cut(run.path)
     average = _weight_average(prepared)
     for phase in prepared.phases:
         if checkpoint is not None and phase.begin <= checkpoint.epoch < phase.end:
             enter(prepared.model, phase, prepared.recompile)
     best = None if checkpoint is None else restore(prepared.model, checkpoint, average)
     # Nothing is dropped before the checkpoint is known to fit.
-    run.keep_history(0 if checkpoint is None else checkpoint.epoch + 1)
+    history = restore_history(run, checkpoint)
+    if checkpoint is not None:
+        checkpoints.drop_newer(run.path, checkpoint.epoch)
     watch = prepared.watch
     for line in read_history(run.path):
         watch = watch.saw(line.epoch, line.logs)
-    return Recorder(run, watch, best=best, average=average)
+    return Recorder(run, watch, best=best, average=average, history=history)
 
 
 def _weight_average(prepared: Prepared) -> WeightAverage | None:
@@ -254,18 +264,8 @@ def _result(
     )
 
 
-def _how_to_go_on(path: Path, watch: Watch) -> str:
-    done = (
-        "before the first epoch ended" if watch.last_epoch is None else f"after epoch {watch.last_epoch + 1}"
-    )
-    best = (
-        "" if watch.best_epoch is None else f" The best weights, of epoch {watch.best_epoch + 1}, are kept."
-    )
-    return f"Stopped {done}.{best} To go on: kilter resume {path}"
-
-
 def data_record(source: Source, parts: Splits) -> DataRecord:
-    """What a model is trained on, to be kept beside it."""
+    """The record of the data that a model is trained on, to be kept beside it."""
     train = parts.train
     return DataRecord(
         name=train.name,
@@ -280,23 +280,32 @@ def data_record(source: Source, parts: Splits) -> DataRecord:
         image_size=source.image_size,
         encoding=None if source.encoding is None else source.encoding.to_json(),
         sha256=_fingerprint(train),
+        parts_sha256={name: _fingerprint(part) for name, part in parts.evaluated.items()},
         shifts=source.shifts,
     )
 
 
-def _fingerprint(train: Dataset) -> str:
-    """SHA-256 of the training rows and targets, in their order."""
+def _fingerprint(part: Dataset) -> str:
+    """SHA-256 of the rows and targets of one part of the data, in their order."""
     digest = hashlib.sha256()
-    for array in (train.x, train.y):
+    for array in (part.x, part.y):
         if array is not None:
             digest.update(np.ascontiguousarray(array).data.cast("B"))
     return digest.hexdigest()
 
 
-def _check_same_data(prepared: Prepared, record: DataRecord | None) -> None:
-    if record is not None and record.sha256 != _fingerprint(prepared.parts.train):
-        raise RunError(
-            expected=f"the training data that the run was started with (SHA-256 {record.sha256[:12]}…)",
-            received=f"other rows or targets from {prepared.source.origin}",
-            remedy="put the data back as they were, or train the run's recipe.toml anew",
-        )
+def require_same_data(recipe: Recipe, source: Source, parts: Splits, record: DataRecord | None) -> None:
+    """Raise :class:`RunError` if any part of the data is not what the run was started with."""
+    if record is None:
+        return
+    given = {"validation": recipe.data.validation, "test": recipe.data.test}
+    found = {"training": parts.train, **parts.evaluated}
+    for name, sha256 in {"training": record.sha256, **record.parts_sha256}.items():
+        part = found.get(name)
+        if part is None or _fingerprint(part) != sha256:
+            file = given.get(name)  # a file of its own, or a share of the source
+            raise RunError(
+                expected=f"the {name} data that the run was started with (SHA-256 {sha256[:12]}…)",
+                received=f"other rows or targets from {file if isinstance(file, str) else source.origin}",
+                remedy="put the data back as they were, or train the run's recipe.toml anew",
+            )

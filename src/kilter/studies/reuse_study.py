@@ -26,9 +26,11 @@ from kilter.studies.ways import Build, Pretraining, Way, ready
 from kilter.transfer.reusing import reuse
 from kilter.transfer.stages import Stage
 from kilter.treatment.comparison import Candidate, Comparison, PairedRun, judge
+from kilter.treatment.looks import planned_pairs
 
 SCRATCH = "scratch"
 METRIC = "test_accuracy"
+_USUAL_PAIRS = 10
 
 
 @dataclass(frozen=True)
@@ -51,7 +53,7 @@ def reuse_study(
     ways: Mapping[str, Way] | Sequence[str] = ("autoencoder", "contrastive"),
     labels: Sequence[int] = (100, 500, 2000),
     unlabelled: int | None = None,
-    pairs: int = 10,
+    pairs: int | None = None,
     stages: Sequence[Stage] | None = None,
     epochs: int = 40,
     learning_rate: float = 1e-3,
@@ -77,7 +79,8 @@ def reuse_study(
             name.
         labels: the numbers of labelled rows.
         unlabelled: at most so many rows are given without labels; None for all.
-        pairs: at least 2; 6 are the fewest that can prove anything.
+        pairs: at least 2; by default 10, or as many more as so many ways need for a verdict. Fewer than a
+            verdict needs (6 for one way, 7 for two or three) are trained with a warning.
         stages: of :func:`kilter.fine_tune` for what is reused; by default a quarter of ``epochs`` for the
             head alone, then all at a third of ``learning_rate``. From scratch all layers are trained for as
             many epochs at ``learning_rate``.
@@ -97,7 +100,7 @@ def reuse_study(
     rows = np.asarray(given.data[0])
     shape = rows.shape[1:]
     tested = (test_data[0], class_numbers(test_data[1], "the labels of test_data"))
-    counts = _checked_counts(labels, known, len(rows), pairs, seed)
+    counts = _checked_counts(labels, known, len(rows), seed)
     check_whole_numbers(1, epochs=epochs)
     plan = Plan(int(known.max()) + 1, epochs, learning_rate, batch_size)
     build = encoder or (lambda seed: small_encoder(rows, seed=seed))
@@ -105,6 +108,7 @@ def reuse_study(
     whole = plan.from_scratch(sum(stage.epochs for stage in tuning))
     named = {SCRATCH: Way(lambda _, seed: build(seed), keep="all", stages=whole)}
     named |= _named(ways, build, pretraining or Pretraining())
+    pairs = planned_pairs(pairs, len(named) - 1, level, usual=_USUAL_PAIRS)
     for each in (given, collect(*tested)):
         check_inputs(build(seed), each)
     parts = [
@@ -160,11 +164,8 @@ def _named(ways: Mapping[str, Way] | Sequence[str], build: Build, pretraining: P
     return {name: ready(name, build, pretraining) for name in ways}
 
 
-def _checked_counts(
-    labels: Sequence[int], y: np.ndarray, rows: int, pairs: int, seed: int
-) -> tuple[int, ...]:
+def _checked_counts(labels: Sequence[int], y: np.ndarray, rows: int, seed: int) -> tuple[int, ...]:
     """The numbers of labels in order, each once, if there are as many rows."""
-    check_whole_numbers(2, pairs=pairs)
     check_whole_numbers(seed=seed)
     classes = len(np.unique(y))
     counts = tuple(sorted(set(labels)))

@@ -25,6 +25,7 @@ from kilter.transfer.heads import Head
 from kilter.transfer.reusing import reuse
 from kilter.transfer.stages import Stage
 from kilter.treatment.comparison import Candidate, PairedRun, judge
+from kilter.treatment.looks import planned_pairs
 
 SCRATCH = "new weights"
 METRIC = "val_accuracy"
@@ -43,7 +44,7 @@ def search_reuse(
     epochs: int = 20,
     learning_rate: float = 1e-3,
     batch_size: int = 32,
-    pairs: int = 6,
+    pairs: int | None = None,
     level: float = 0.05,
     seed: int = 0,
     progress: Callable[[int, int], object] | None = None,
@@ -64,8 +65,8 @@ def search_reuse(
             None.
         stages: of :func:`kilter.fine_tune`; by default a quarter of ``epochs`` for the head alone, then all
             at a third of ``learning_rate``. The baseline trains all layers for as many epochs.
-        pairs: at least 2. 6 can prove something of one number of layers; with more of them more are needed,
-            see :func:`~kilter.treatment.statistics.least_pairs`.
+        pairs: at least 2; by default 6, or as many more as so many numbers of layers need for a verdict (see
+            :func:`~kilter.treatment.statistics.least_pairs`). Fewer are trained with a warning.
         level: the share of false claims allowed, over all numbers of layers.
         progress: called with the numbers of trainings done and of all.
 
@@ -76,7 +77,6 @@ def search_reuse(
         found = kilter.search_reuse(model, x, y, validation_data=(x_val, y_val), head=2)
         found.best, found.evidence.verdict, found.plot()
     """
-    check_whole_numbers(2, pairs=pairs)
     check_whole_numbers(1, epochs=epochs)
     check_whole_numbers(seed=seed)
     given = collect(x)
@@ -84,6 +84,7 @@ def search_reuse(
     held = (validation_data[0], class_numbers(validation_data[1], "the labels of validation_data"))
     _check_fresh(head)
     kept = _checked_keep(model, keep)
+    pairs = planned_pairs(pairs, len(kept), level)
     made = reuse(model, keep=kept[-1], head=head, input_shape=input_shape)
     for each in (given, collect(*held)):
         check_inputs(made, each)

@@ -19,6 +19,7 @@ from kilter import backend  # noqa: F401  (chooses JAX before Keras loads)
 import keras
 
 from kilter.errors import ModelError, OptionError
+from kilter.home import at_home
 from kilter.nn.saved import load_model
 from kilter.words import first_line
 
@@ -55,7 +56,7 @@ def load_source(
     Raises :class:`~kilter.errors.ModelError` where the file is missing, damaged, of another network, has code
     in it or another SHA-256; :class:`~kilter.errors.OptionError` for a network that Keras does not know.
     """
-    path = Path(name).expanduser()
+    path = at_home(name)
     if path.suffix != ".keras":
         return _application(str(name), weights, sha256)
     if weights is not None:
@@ -82,7 +83,7 @@ def _application(name: str, weights: str | Path | None, sha256: str | None) -> S
             remedy=f"did you mean {near[0]!r}?" if near else "correct the name",
         )
     make = getattr(keras.applications, name)
-    path = None if weights is None else Path(weights).expanduser()
+    path = None if weights is None else at_home(weights)
     if path is None or not path.is_file():
         raise ModelError(
             expected=f"a file with the weights of {name}: kilter downloads nothing by itself",
@@ -120,9 +121,9 @@ def checksum(path: Path, wanted: str | None = None) -> str:
         with path.open("rb") as file:
             while piece := file.read(_PIECE):
                 digest.update(piece)
-    except OSError as error:
+    except (OSError, ValueError) as error:  # ValueError: a zero byte in the name
         raise ModelError(
-            expected="a saved Keras model", received=f"{path}: {error.strerror}", remedy="correct the path"
+            expected="a saved Keras model", received=f"{path}: {first_line(error)}", remedy="correct the path"
         ) from error
     found = digest.hexdigest()
     if wanted is not None and not (wanted and found.startswith(wanted.lower())):

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any
 
 import jax
 import numpy as np
@@ -16,6 +15,7 @@ from kilter import backend  # noqa: F401
 # isort: split
 import keras
 
+from kilter.engine.batches import pick
 from kilter.engine.bridge import State, lend, pull, push
 from kilter.engine.feed import Order
 from kilter.engine.fit import fit
@@ -23,8 +23,9 @@ from kilter.engine.stream import must_stream
 from kilter.engine.together import Logs, fit_together
 from kilter.errors import KilterError
 from kilter.nn.drawing import draw_weights
+from kilter.nn.taps import fixed_batch_size
 from kilter.nn.unit_variance import lsuv
-from kilter.treatment.comparison import PairedRun
+from kilter.treatment.comparison import OwnMeasure, PairedRun
 from kilter.treatment.patient import Patient
 from kilter.treatment.scoring import Scoring
 
@@ -51,7 +52,7 @@ class Bench:
         Together they need rows that the device holds, and an epoch that needs nothing of the host but a rate.
         """
         if len(seeds) < 2 or not _on_accelerator() or not self._is_plain:
-            return [self.run(seed, epochs) for seed in seeds]
+            return [self.run(seed, epochs, own=True) for seed in seeds]
         began = time.perf_counter()
         try:
             trained = self._together(seeds, epochs)
@@ -61,7 +62,8 @@ class Bench:
         model, made = self.patient.double().trained, []
         for seed, (state, logs) in zip(seeds, trained, strict=True):
             push(state, model)
-            made.append(_told(seed, self.scoring.score(self.patient, model), seconds, logs))
+            scores = self.scoring.score(self.patient, model), self.scoring.own(self.patient, model)
+            made.append(_told(seed, *scores, seconds, logs))
         return made
 
     @property
@@ -84,12 +86,15 @@ class Bench:
             class_weight=own.class_weight,
         )
 
-    def run(self, seed: int, epochs: int) -> PairedRun:
-        """Train from the weights of ``seed``; what cannot be trained counts as diverged."""
-        with self.patient.for_trials():
-            return self._run(seed, epochs)
+    def run(self, seed: int, epochs: int, *, own: bool = False) -> PairedRun:
+        """Train from the weights of ``seed``; what cannot be trained counts as diverged.
 
-    def _run(self, seed: int, epochs: int) -> PairedRun:
+        ``own``: with each output's own measures.
+        """
+        with self.patient.for_trials():
+            return self._run(seed, epochs, own)
+
+    def _run(self, seed: int, epochs: int, own: bool) -> PairedRun:
         began = time.perf_counter()
         try:
             model = self._start(seed)
@@ -104,11 +109,12 @@ class Bench:
                 verbose=0,
             )
             score = self.scoring.score(self.patient, model)
+            measures = self.scoring.own(self.patient, model) if own else {}
         except KilterError:
             return PairedRun(seed, math.nan, None, time.perf_counter() - began, (), "")
         lines = zip(*history.history.values(), strict=True)
         logs = tuple(dict(zip(history.history, map(float, line), strict=True)) for line in lines)
-        return _told(seed, score, sum(history.seconds) / max(len(logs), 1), logs)
+        return _told(seed, score, measures, sum(history.seconds) / max(len(logs), 1), logs)
 
     def _start(self, seed: int) -> keras.Model:
         """The model to train, with the weights of ``seed`` in it."""
@@ -127,9 +133,9 @@ def _on_accelerator() -> bool:
     return jax.default_backend() != "cpu"
 
 
-def _told(seed: int, score: float, seconds: float, logs: Logs) -> PairedRun:
+def _told(seed: int, score: float, own: Mapping[str, OwnMeasure], seconds: float, logs: Logs) -> PairedRun:
     last = len(logs) - 1 if math.isfinite(score) else None
-    return PairedRun(seed, score, last, seconds, logs, "")
+    return PairedRun(seed, score, last, seconds, logs, "", own)
 
 
 def _part(patient: Patient, rows: int) -> Patient:
@@ -139,16 +145,12 @@ def _part(patient: Patient, rows: int) -> Patient:
     training on all of them. Else rows are drawn with the patient's seed, and stay in their order.
     """
     options = replace(patient.options, patience=None, most_batches=max(1, rows // patient.options.batch_size))
-    judged = slice(_VALIDATION_ROWS)
+    judged = slice(_VALIDATION_ROWS - _VALIDATION_ROWS % (fixed_batch_size(patient.model) or 1))
     part = replace(
-        patient, x_val=_rows(patient.x_val, judged), y_val=_rows(patient.y_val, judged), options=options
+        patient, x_val=pick(patient.x_val, judged), y_val=pick(patient.y_val, judged), options=options
     )
     # Each trial hands its rows over anew.
     if rows >= patient.rows or (patient.options.shuffle and patient.is_small):
         return part
     order = np.sort(np.random.default_rng(patient.seed).permutation(patient.rows)[:rows])
-    return replace(part, x=_rows(patient.x, order), y=_rows(patient.y, order))
-
-
-def _rows(data: Any, chosen: Any) -> Any:
-    return keras.tree.map_structure(lambda array: np.asarray(array)[chosen], data)
+    return replace(part, x=pick(patient.x, order), y=pick(patient.y, order))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import statistics
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -11,19 +12,16 @@ from pathlib import Path
 from typing import Final
 
 from kilter.records import Diagnosis, Finding
+from kilter.runs.records import Direction
 from kilter.treatment.bench import Bench
 from kilter.treatment.comparison import Candidate, Comparison, PairedRun, judge
+from kilter.treatment.looks import Test
 from kilter.treatment.patient import Patient
 from kilter.treatment.plan import FURTHER, Cabinet, cumulative, further, wanted
 from kilter.treatment.scoring import Scoring
 from kilter.treatment.treatment import Trial, Trials
+from kilter.treatment.words import in_how_many
 
-LEVEL: Final = 0.05
-# A proof may look twice: at the pairs asked for, and where these show a gain without proving it, at so many
-# times as many. The level is shared between the two looks (Bonferroni), so that both together claim a
-# difference where there is none in at most LEVEL of the cases.
-_FIRST_LOOK: Final = 0.8
-_SECOND_PAIRS: Final = 3
 # A short training takes this share of the full training's time, and this long at least.
 _SHARE: Final = 0.03
 _SECONDS: Final = 0.1
@@ -40,6 +38,8 @@ _LEAST_STEPS: Final = 20
 # the time that is meant for it, one that has not caught up with plain methods somewhat more than that time.
 _LONGER: Final = 5
 _SOMEWHAT_LONGER: Final = 2
+# The seeds of a second round's proof are so many above those of the first.
+_SECOND_ROUND: Final = 1_000
 _AS_IT_CAME: Final = "as it came"
 _CHOSEN: Final = "chosen"
 IN_FULL: Final = "sound throughout, in full"
@@ -161,60 +161,97 @@ def persist(choice: Choice, diagnosis: Diagnosis, cabinet: Cabinet) -> Choice:
 
 
 def proven(
-    came: Patient, chosen: Patient, search: Search, pairs: int, *, before: Trials | None = None
+    came: Patient, chosen: Patient, search: Search, test: Test, *, before: Trials | None = None
 ) -> Trials:
     """The trials of a search, with the proof of what was chosen against the patient as it came.
 
-    ``before``: the same for another choice, which was not proven; this is a second chance, on the same pairs,
-    which half of the level is for.
+    ``test``: the looks that are planned. ``before``: the same for another choice, which was not proven; its
+    runs of the patient as it came serve again.
     """
-    seeds = list(range(search.seed + 1, search.seed + 1 + pairs))
     known: tuple[PairedRun, ...] = ()
     if before is not None and before.proof is not None:
         known = before.proof.baseline.runs
-    level = LEVEL if before is None else LEVEL / 2
     bench = search.bench(chosen)
-    proof = prove(search.bench(came), bench, search.epochs, seeds, known=known, level=level)
+    # A second round depends on what the first one proved: its seeds are others, so that its test does not.
+    seed = search.seed + 1 + (_SECOND_ROUND if search.thorough else 0)
+    proof = prove(search.bench(came), bench, search.epochs, seed, test, known=known)
     runs = [one.runs[0] for one in proof.candidates]
     first = Trial((), runs[0].score, runs[0].seconds, _AS_IT_CAME)
     told = _told(search.tried, chosen, runs[1])
-    return Trials(search.scoring.measure, search.epochs, bench.patient.rows_per_epoch, (first, *told), proof)
+    return Trials(
+        search.scoring.measure,
+        search.epochs,
+        bench.patient.rows_per_epoch,
+        (first, *told),
+        proof,
+        refusal(proof, search.scoring),
+    )
 
 
 def prove(
     baseline: Bench,
     chosen: Bench,
     epochs: int,
-    seeds: Sequence[int],
+    seed: int,
+    test: Test,
     *,
     known: Sequence[PairedRun] = (),
-    level: float = LEVEL,
 ) -> Comparison:
-    """Train both with each of the seeds, and judge by the exact sign-flip test on the pairs.
+    """Train both with the seeds from ``seed`` on, and judge by the exact sign-flip test on the pairs.
+
+    ``test``: the looks, whose pairs and levels were planned beforehand. A later look is taken where the one
+    before proved nothing, but more of the pairs gain by the changes than lose: a network that fails with
+    every other seed needs more pairs than one that always fails. The ``level`` of the comparison is that of
+    its last look.
 
     ``known``: runs of the baseline with the first of these seeds, which are not made again.
-
-    Where more of the pairs gain by the changes than lose, and it is not proven, three times as many seeds are
-    looked at: a network that fails with every other seed needs more pairs than one that always fails. The
-    ``level`` of the comparison is that of its look.
     """
     runs: list[list[PairedRun]] = [[], []]
-    looks = (
-        (len(seeds), _FIRST_LOOK * level),
-        (_SECOND_PAIRS * len(seeds), (1 - _FIRST_LOOK) * level),
-    )
-    for pairs, shared in looks:
-        wanted = range(seeds[0] + len(runs[0]), seeds[0] + pairs)
-        ready = known[len(runs[0]) : pairs]
+    for look in test:
+        wanted = range(seed + len(runs[0]), seed + look.pairs)
+        ready = known[len(runs[0]) : look.pairs]
         runs[0] += [*ready, *baseline.runs(wanted[len(ready) :], epochs)]
         runs[1] += chosen.runs(wanted, epochs)
         candidates = [
             Candidate(name, tuple(some)) for name, some in zip((_AS_IT_CAME, "treated"), runs, strict=True)
         ]
-        judged = judge(candidates, baseline.scoring.measure, level=shared, path=Path())
+        judged = judge(candidates, baseline.scoring.measure, level=look.level, path=Path())
         if judged.differences[0].verdict != "no evidence" or not _promising(runs, baseline.scoring):
             break
     return judged
+
+
+def refusal(proof: Comparison, scoring: Scoring) -> str:
+    """Why changes that the test calls better are refused all the same; "" for none.
+
+    Either an output's own measure got worse: the same test, on the same pairs, at the same level, for each
+    measure by itself. Or the treated model still does no better than a constant answer, and gains next to
+    nothing.
+    """
+    if proof.differences[0].verdict != "better":
+        return ""
+    before, after = (one.runs for one in proof.candidates)
+    directions: dict[str, Direction] = {
+        name: own.direction for run in (*before, *after) for name, own in run.own.items()
+    }
+    for name, direction in directions.items():
+        sides = [Candidate(one.name, _on(one.runs, name)) for one in proof.candidates]
+        judged = judge(sides, name, level=proof.level, path=Path(), direction=direction)
+        one = judged.differences[0]
+        if one.verdict == "worse":
+            return f"{name} got worse: {in_how_many(one)}, p = {one.p:.2g}"
+    idle = sum(scoring.learnt_nothing(run.score) for run in after) > len(after) / 2
+    gains = [scoring.better_by(new.score, old.score) for old, new in zip(before, after, strict=True)]
+    if idle and statistics.fmean(gains) < _TOLERANCE:
+        return "the gain is next to nothing, and no better than a constant answer"
+    return ""
+
+
+def _on(runs: Sequence[PairedRun], measure: str) -> tuple[PairedRun, ...]:
+    """The same runs, scored by one of their own measures."""
+    return tuple(
+        replace(run, score=run.own[measure].value if measure in run.own else math.nan) for run in runs
+    )
 
 
 def _promising(runs: Sequence[Sequence[PairedRun]], scoring: Scoring) -> bool:

@@ -17,12 +17,11 @@ from kilter.runs.training import Interrupted
 from kilter.treatment import folder as layout
 from kilter.treatment.candidates import gather
 from kilter.treatment.comparison import Candidate, Comparison, PairedRun, judge
+from kilter.treatment.looks import planned_pairs
 from kilter.treatment.pool import Pool, places
 from kilter.treatment.scores import choose_metric, measures_of, paired_run
-from kilter.treatment.statistics import least_pairs
 from kilter.treatment.trials import Trial, check_recipes, in_this_process, in_workers, need_this_process
 
-USUAL_PAIRS = 6
 _LAST_SEED = 2**31 - 1  # as in a recipe
 
 
@@ -53,6 +52,7 @@ def compare(
     workers: int | None = None,
     level: float = 0.05,
     progress: Callable[[Progress], object] | None = None,
+    allow_code: bool = False,
 ) -> Comparison:
     """Train every candidate on the same seeds, and test each against the first one, the baseline.
 
@@ -66,8 +66,9 @@ def compare(
             one run after the other.
         data: ``(x, y, x_val, y_val)`` for functions; recipes name their own.
         fit: options of :func:`kilter.fit` for functions, such as ``{"epochs": 10}``.
-        pairs: runs of each candidate, at least 2. By default 6, or more where with so many candidates 6
-            could not prove any difference (see :func:`~kilter.treatment.statistics.least_pairs`).
+        pairs: runs of each candidate, at least 2. By default 6, or more where 6 could not prove any
+            difference of so many candidates (see :func:`~kilter.treatment.statistics.least_pairs`). Fewer
+            than that are trained with a warning; their verdict is "too few pairs".
         metric: ``val_`` or ``test_`` and a measure. By default the validation accuracy of classes, the
             validation rmse of numbers; for functions the first ``val_`` metric of which more is better, or
             the validation loss. Losses hold the penalties too: they compare only what is penalised alike.
@@ -77,6 +78,8 @@ def compare(
             No score depends on it.
         level: the share of false claims allowed, over all candidates together.
         progress: called after each run.
+        allow_code: let recipes run code: their factories, or code in their .keras files. Functions that are
+            candidates themselves need no permission.
 
     Raises a :class:`~kilter.errors.KilterError` for anything that cannot be compared, before a run begins
     where that can be known. Ctrl-C ends the workers: :class:`~kilter.runs.Interrupted`; finished runs stay.
@@ -86,7 +89,7 @@ def compare(
         comparison = kilter.compare({"plain": "elu.toml", "normalized": "bn.toml"})
         comparison.differences[0].verdict
     """
-    seeds = _seeds(seed, _pairs(pairs, len(candidates), level))
+    seeds = _seeds(seed, planned_pairs(pairs, max(len(candidates) - 1, 1), level))
     chosen = gather(candidates, data, fit, split_seed=seed)
     cores = places(workers)
     folder = layout.new_folder(chosen[0].name) if out is None else Path(out)
@@ -97,7 +100,7 @@ def compare(
     ]
     found = _finished(trials)
     try:
-        metric = _train_missing(trials, found, folder, cores, metric, progress)
+        metric = _train_missing(trials, found, folder, cores, metric, progress, allow_code)
     except KeyboardInterrupt:
         raise Interrupted(
             folder,
@@ -124,6 +127,7 @@ def _train_missing(
     cores: Sequence[int | None],
     metric: str | None,
     progress: Callable[[Progress], object] | None,
+    allow_code: bool,
 ) -> str:
     """Train the trials that are not in `found`, add them to it, and return the metric of all.
 
@@ -137,8 +141,8 @@ def _train_missing(
         runs = in_this_process(missing)
         if missing and not need_this_process(chosen):
             pool = stack.enter_context(Pool(cores[: len(missing)]))
-            known += check_recipes(chosen, pool)
-            runs = in_workers(missing, pool)
+            known += check_recipes(chosen, pool, allow_code=allow_code)
+            runs = in_workers(missing, pool, allow_code=allow_code)
         for names in known:
             metric = choose_metric(metric, names)
         layout.prepare(folder, chosen)
@@ -166,23 +170,6 @@ def _require_same_rows(found: Mapping[Trial, RunRecords]) -> None:
             received=f"other rows in {other.parent} than in {first.parent}",
             remedy="compare anew in another folder: the data have changed since the first run",
         )
-
-
-def _pairs(asked: int | None, candidates: int, level: float) -> int:
-    """How many pairs: what was asked for, or as many as can prove something."""
-    if not isinstance(level, float) or not 0 < level < 1:
-        raise OptionError(
-            expected="a level above 0 and below 1", received=f"level={level!r}", remedy="take 0.05"
-        )
-    if asked is None:
-        return max(USUAL_PAIRS, least_pairs(max(candidates - 1, 1), level))
-    if isinstance(asked, bool) or not isinstance(asked, int) or asked < 2:
-        raise OptionError(
-            expected="pairs: a whole number from 2",
-            received=f"pairs={asked!r}",
-            remedy=f"leave it out for {USUAL_PAIRS} or as many as are needed",
-        )
-    return asked
 
 
 def _seeds(first: int, pairs: int) -> range:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import plotly.graph_objects as graph_objects
@@ -14,9 +14,17 @@ from plotly.colors import qualitative
 
 from kilter.runs.records import Direction, to_json
 from kilter.runs.watch import direction_of
+from kilter.treatment.looks import can_decide
 from kilter.treatment.statistics import bootstrap_interval, comparable, holm, paired_differences, sign_flip_p
 
-Verdict = Literal["better", "worse", "no evidence"]
+Verdict = Literal["better", "worse", "no evidence", "too few pairs"]
+
+
+class OwnMeasure(NamedTuple):
+    """One measure of one output of a trained model, and whether more ("max") or less of it is better."""
+
+    value: float
+    direction: Direction
 
 
 @dataclass(frozen=True)
@@ -25,7 +33,8 @@ class PairedRun:
 
     `score` is the metric of the best weights, NaN where the run diverged: where no epoch was finite.
     `best_epoch` counts from 0. `seconds` is the time trained, compiling included. `history` has the logs of
-    each epoch. `path` is the run directory.
+    each epoch. `path` is the run directory. `own` has each output's own measures by name, in the proof of a
+    treatment only.
     """
 
     seed: int
@@ -34,6 +43,7 @@ class PairedRun:
     seconds: float
     history: tuple[Mapping[str, float], ...]
     path: str
+    own: Mapping[str, OwnMeasure] = field(default_factory=dict)
 
     @property
     def diverged(self) -> bool:
@@ -61,7 +71,8 @@ class Difference:
     `differences` has how much better each run is than the baseline's of the same seed, above 0 for better,
     infinite where one of the two diverged. `mean` and its interval `low` to `high` are of the finite ones
     (NaN for none; the interval for fewer than two). `p` is the sign-flip test's, `p_corrected` Holm's over
-    all candidates. The `verdict` is "better" or "worse" where `p_corrected` is at most the level.
+    all candidates. The `verdict` is "better" or "worse" where `p_corrected` is at most the level, "too few
+    pairs" where no differences, however large, could have reached it, and otherwise "no evidence".
     """
 
     candidate: str
@@ -72,6 +83,12 @@ class Difference:
     p: float
     p_corrected: float
     verdict: Verdict
+
+    @property
+    def counts(self) -> tuple[int, int]:
+        """In how many pairs the candidate is better than the baseline, and in how many it is worse."""
+        better = sum(value > 0 for value in self.differences)
+        return better, sum(value < 0 for value in self.differences)
 
 
 @dataclass(frozen=True)
@@ -142,26 +159,36 @@ class Comparison:
         return to_json(asdict(self), indent=2)
 
 
-def judge(candidates: Sequence[Candidate], metric: str, *, level: float, path: Path) -> Comparison:
+def judge(
+    candidates: Sequence[Candidate],
+    metric: str,
+    *,
+    level: float,
+    path: Path,
+    direction: Direction | None = None,
+) -> Comparison:
     """Compare the runs of `candidates`, paired in their order, with those of the first one.
 
-    `metric` is the name of the score; by its name more or less of it is better.
+    `metric` is the name of the score; `direction` says whether more or less of it is better. Where None, the
+    name tells.
     """
     baseline, *challengers = candidates
-    direction = direction_of(metric)
+    direction = direction or direction_of(metric)
     pairs = [paired_differences(one.scores, baseline.scores, direction) for one in challengers]
     p_values = [sign_flip_p(values) for values in pairs]
     differences = tuple(
-        _difference(one.name, values, p, p_corrected, level)
+        _difference(one.name, values, p, p_corrected, level, can_decide(len(values), len(challengers), level))
         for one, values, p, p_corrected in zip(challengers, pairs, p_values, holm(p_values), strict=True)
     )
     return Comparison(metric, direction, level, tuple(candidates), differences, str(path))
 
 
-def _difference(name: str, values: np.ndarray, p: float, p_corrected: float, level: float) -> Difference:
+def _difference(
+    name: str, values: np.ndarray, p: float, p_corrected: float, level: float, decidable: bool
+) -> Difference:
     finite = values[np.isfinite(values)]
     low, high = bootstrap_interval(finite, level)
-    verdict: Verdict = "no evidence"
+    verdict: Verdict = "no evidence" if decidable else "too few pairs"
     if p_corrected <= level:
         verdict = "better" if comparable(values).mean() > 0 else "worse"
     mean = float(finite.mean()) if len(finite) else float("nan")

@@ -3,63 +3,35 @@
 from __future__ import annotations
 
 import math
-import time
-from collections.abc import Mapping, Sequence
-from contextlib import nullcontext
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import cached_property
-from typing import Final
 
 from kilter import backend  # noqa: F401  (chooses JAX before Keras loads)
 
 # isort: split
-import keras
 
-from kilter.engine.bridge import State, pull, push
-from kilter.engine.fit import fit
-from kilter.engine.history import History
-from kilter.errors import KilterError
-from kilter.health.diagnosing import diagnose
 from kilter.records import Diagnosis, Finding, ranked
 from kilter.treatment.choosing import IN_FULL, Choice, Means, Search, fewest, further_changes, persist, proven
+from kilter.treatment.full_training import AsGiven, Trained, train_as_given, train_in_full
+from kilter.treatment.looks import Spending
 from kilter.treatment.patient import Patient
-from kilter.treatment.scoring import Scoring, whole_batches
+from kilter.treatment.safeguard import Returned, safest
+from kilter.treatment.scoring import Scoring
 from kilter.treatment.sound_variants import SECONDS, sound_variants, within
 from kilter.treatment.treatment import Trial, Trials
 
-# Networks may wait on a plateau for long; what an end before the last epoch saves is time alone.
-_PATIENCE_SHARE: Final = 0.5
-_LEAST_PATIENCE: Final = 10
-# Trainings of no more steps are over before a program of their own, compiled well, would have paid.
-_FEW_STEPS: Final = 4_000
-# Whole batches an epoch from which on the rows of a partial one hardly matter.
-_MANY_BATCHES: Final = 16
+Round = tuple[Patient, Trained | None, Trials]
+"""The best patient of a round, its full training if there was one, and the trials that chose its changes."""
 
 
 @dataclass(frozen=True, eq=False)
-class Trained:
-    """A model trained for all epochs, with the weights of its best validation loss, and what became of it."""
+class Outcome:
+    """What comes of a treatment: the patient and its training, the trials, and what guarded against harm."""
 
     patient: Patient
-    model: keras.Model
-    state: State
-    history: History
-    score: float
-    seconds: float
-
-    def restored(self) -> keras.Model:
-        """The model with what it had learnt: patients that are alike may have been trained in it since."""
-        push(self.state, self.model)
-        return self.model
-
-    @cached_property
-    def diagnosis(self) -> Diagnosis:
-        """What is found in it after the training."""
-        return _diagnosed_again(self.patient, self.restored(), self.history.history)
-
-
-Outcome = tuple[Patient, Trained, Trials]
-"""The patient as it is best, what its training gave, and the trials that chose its changes."""
+    returned: Returned
+    trials: Trials
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,13 +48,26 @@ class Course:
         """The measure of the treatment."""
         return self.means.scoring
 
+    @cached_property
+    def given(self) -> AsGiven:
+        """The given model, trained without changes."""
+        return train_as_given(self.came, self.scoring)
+
     def run(self) -> Outcome:
-        """The outcome; where it falls short of plain methods, of two rounds.
+        """The outcome; never a model that is worse than the given one trained without changes."""
+        best, done, trials = self._rounds()
+        treated = None if best is self.came else done
+        returned = safest(self.came, treated, self.given, self.scoring)
+        return Outcome(returned.trained.patient, returned, trials)
+
+    def _rounds(self) -> tuple[Patient, Trained, Trials]:
+        """The best patient with its training; where the first round falls short of plain methods, of two.
 
         The second round goes on from what the first proved, with longer trials, and takes warnings as severe.
         """
+        spending = Spending(self.pairs)
         none = Trials(self.scoring.measure, 0, 0)
-        best, done, trials = (self.came, None, none) if self.diagnosis.ok else self._first()
+        best, done, trials = (self.came, None, none) if self.diagnosis.ok else self._first(spending)
         done = self._train(best) if done is None else done
         # A network with warnings is held to what others are held to.
         sound = not self.diagnosis.codes("severe") and not self.diagnosis.codes("warning")
@@ -93,23 +78,23 @@ class Course:
         if choice.search is None:
             return best, done, trials
         # Where the first round was left out, sound variants have not been trained yet.
-        patient, again, tried = self._settle(choice, found if self.diagnosis.ok else None)
-        if tried.verdict != "better":
+        patient, again, tried = self._settle(choice, found if self.diagnosis.ok else None, spending)
+        if not tried.proven:
             return best, done, tried if trials.proof is None else trials
         again = self._train(patient) if again is None else again
         further = self.scoring.better_by(again.score, done.score) > 0
         return (patient, again, tried) if further else (best, done, trials)
 
-    def _first(self) -> tuple[Patient, Trained | None, Trials]:
+    def _first(self, spending: Spending) -> Round:
         """The outcome of the first round: of the fewest changes, or of a sound variant that gets further."""
         choice = fewest(self.came, self.diagnosis, self.means)
         if choice.search is None:
             return self.came, None, Trials(self.scoring.measure, 0, 0)
         if choice.search.full > SECONDS:  # one full training is to do: of what is proven
             choice = persist(choice, self.diagnosis, self.means.cabinet)
-        return self._settle(choice, self.diagnosis)
+        return self._settle(choice, self.diagnosis, spending)
 
-    def _settle(self, choice: Choice, varied: Diagnosis | None) -> tuple[Patient, Trained | None, Trials]:
+    def _settle(self, choice: Choice, varied: Diagnosis | None, spending: Spending) -> Round:
         """What was chosen, or a sound variant that gets clearly further; as it came where none is proven.
 
         ``varied``: what variants treat; None for none of them. What has learnt nothing in its short trial is
@@ -119,8 +104,8 @@ class Course:
         search = choice.search
         assert search is not None
         if search.full > SECONDS:
-            trials = proven(self.came, choice.patient, search, self.pairs)
-            return choice.patient if trials.verdict == "better" else self.came, None, trials
+            trials = self._proven(choice.patient, search, spending)
+            return choice.patient if trials.proven else self.came, None, trials
         trained: list[Trained] = []
         if varied is None or not self.scoring.learnt_nothing(choice.score):
             trained = [self._train(choice.patient)]
@@ -130,11 +115,21 @@ class Course:
             choice = persist(choice, self.diagnosis, self.means.cabinet)
             trained = [self._train(choice.patient)]
         one, *others = self._ranked(trained)
-        trials = proven(self.came, one.patient, search, self.pairs)
-        if others and trials.verdict != "better":
+        trials = self._proven(one.patient, search, spending)
+        if others and not trials.proven:
             (one,) = others
-            trials = proven(self.came, one.patient, search, self.pairs, before=trials)
-        return (one.patient, one, trials) if trials.verdict == "better" else (self.came, None, trials)
+            trials = self._proven(one.patient, search, spending, before=trials)
+        return (one.patient, one, trials) if trials.proven else (self.came, None, trials)
+
+    def _proven(
+        self, chosen: Patient, search: Search, spending: Spending, *, before: Trials | None = None
+    ) -> Trials:
+        """The trials, with the next test of the plan; a test that proves something gives its level back."""
+        test = spending.take()
+        trials = proven(self.came, chosen, search, test, before=before)
+        if trials.proven:
+            spending.give_back(test)
+        return trials
 
     def _variants(
         self, search: Search, chosen: Patient, trained: Sequence[Trained], found: Diagnosis
@@ -167,69 +162,13 @@ class Course:
         return self.scoring.sign * trained.score if math.isfinite(trained.score) else -math.inf
 
     def _train(self, patient: Patient) -> Trained:
-        return train_in_full(patient, self.scoring)
+        return self.given.best if patient is self.came else train_in_full(patient, self.scoring)
 
 
 def _told(trained: Trained) -> Trial:
     remedies = tuple(change.remedy for change in trained.patient.changes)
     epochs = trained.history.seconds
     return Trial(remedies, trained.score, sum(epochs) / max(len(epochs), 1), IN_FULL)
-
-
-def train_in_full(patient: Patient, scoring: Scoring) -> Trained:
-    """A copy of the patient's model, trained; where that takes few steps, in the program of the trials.
-
-    That program has whole batches alone: of rows that are shuffled, an epoch of many leaves out as many as do
-    not fill another, each time others. A program for them alone would take longer than the training.
-    """
-    few = patient.options.epochs * patient.steps_per_epoch <= _FEW_STEPS
-    whole = few and patient.options.shuffle and patient.rows >= _MANY_BATCHES * patient.options.batch_size
-    patience = max(_LEAST_PATIENCE, math.ceil(_PATIENCE_SHARE * patient.options.epochs))
-    given, options = (
-        patient,
-        replace(
-            patient.options,
-            patience=patience if patient.options.patience is None else patient.options.patience,
-            most_batches=patient.rows // patient.options.batch_size if whole else None,
-        ),
-    )
-    patient = replace(patient, options=options)
-    model = patient.double().model if few else patient.copy()
-    began = time.perf_counter()
-    try:
-        with patient.for_trials() if few else nullcontext():
-            trained = patient.double().ready() if few else model
-            history = fit(
-                trained,
-                patient.x,
-                patient.y,
-                **patient.fit_options(),
-                most_batches=options.most_batches,
-                validation_batch_size=whole_batches(len(keras.tree.flatten(patient.x_val)[0])),
-                seed=patient.seed,
-                measure=None,
-                verbose=0,
-            )
-            score = scoring.score(patient, trained)
-    except KilterError:  # data that the model cannot take: the diagnosis says so, and no remedy helped
-        return Trained(given, model, pull(model), History(), math.nan, time.perf_counter() - began)
-    return Trained(given, model, pull(trained), history, score, time.perf_counter() - began)
-
-
-def _diagnosed_again(
-    patient: Patient, model: keras.Model, curves: Mapping[str, Sequence[float]]
-) -> Diagnosis:
-    return diagnose(
-        model,
-        patient.x,
-        patient.y,
-        validation_data=patient.validation,
-        batch_size=patient.options.batch_size,
-        shuffle=patient.options.shuffle,
-        steps=0,
-        history=curves,
-        seed=patient.seed,
-    )
 
 
 def _fallen_short(found: Diagnosis, trained: Diagnosis) -> Diagnosis:

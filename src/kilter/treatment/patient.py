@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
+import jax
 import numpy as np
 
 from kilter import backend  # noqa: F401  (chooses JAX before Keras loads)
@@ -17,7 +18,7 @@ from kilter import backend  # noqa: F401  (chooses JAX before Keras loads)
 import keras
 
 from kilter import schedules
-from kilter.engine.batches import collect
+from kilter.engine.batches import collect, pick, row_count
 from kilter.engine.bridge import build
 from kilter.engine.compilation import quick_compilation
 from kilter.engine.feed import Order
@@ -25,7 +26,8 @@ from kilter.engine.scheduling import Schedule
 from kilter.errors import ModelError, OptionError
 from kilter.health.facts import CONVOLUTIONS, LayerFacts, OptimizerFacts, OutputFacts, optimizer_facts
 from kilter.health.reading import paired_targets, read_model
-from kilter.nn.copying import copy_model, is_graph
+from kilter.nn.copying import FOREIGN_ERRORS, ModelCopy, copy_model, copy_written, is_graph
+from kilter.nn.duplicate import duplicate
 from kilter.records import Change
 from kilter.schedules import Performance
 from kilter.treatment.twins import Double, Twins
@@ -113,7 +115,12 @@ class Patient:
     @property
     def rows(self) -> int:
         """How many rows there are to train on."""
-        return len(keras.tree.flatten(self.x)[0])
+        return row_count(x=self.x)
+
+    @property
+    def validation_rows(self) -> int:
+        """How many rows the validation part has."""
+        return row_count(x=self.x_val)
 
     @property
     def steps_per_epoch(self) -> int:
@@ -128,7 +135,7 @@ class Patient:
     @cached_property
     def is_small(self) -> bool:
         """Whether its data are handed over in less time than a program takes to compile."""
-        return sum(np.asarray(leaf).nbytes for leaf in keras.tree.flatten(self.x)) <= _SMALL_BYTES
+        return sum(np.asarray(leaf).nbytes for leaf in jax.tree.leaves(self.x)) <= _SMALL_BYTES
 
     @property
     def validation(self) -> tuple[Any, Any] | None:
@@ -152,8 +159,7 @@ class Patient:
     def _built_copy(self) -> keras.Model:
         """A copy with its variables and its optimiser's made, for these data."""
         model, first = self.copy(), slice(self.options.batch_size)
-        rows: Any = keras.tree.map_structure(lambda array: np.asarray(array)[first], (self.x, self.y))
-        build(model, collect(*rows).example(self.options.batch_size))
+        build(model, collect(*pick((self.x, self.y), first)).example(self.options.batch_size))
         return model
 
     def fit_options(self, epochs: int | None = None) -> dict[str, Any]:
@@ -204,32 +210,17 @@ class Patient:
         )
 
 
-def copy_of(model: keras.Model) -> keras.Model:
-    """An uncompiled copy with the same weights, of any built model that Keras can make anew.
+def copied_with_layers(model: keras.Model) -> ModelCopy:
+    """An uncompiled copy of any built model with the same weights, and which layer became which.
 
-    Raises :class:`ModelError` for one that it cannot, such as a class without ``get_config``.
+    Raises :class:`ModelError` for one that holds something that cannot be copied.
     """
-    if is_graph(model):
-        return copy_model(model).model
-    try:
-        twin = type(model).from_config(model.get_config())
-        if not twin.built:
-            twin.build_from_config(model.get_build_config() or {})
-        for ours, theirs in zip(twin._flatten_layers(), model._flatten_layers(), strict=True):
-            if not ours.built:
-                ours.build_from_config(theirs.get_build_config() or {})
-                ours.built = True
-        twin.set_weights(model.get_weights())
-        for ours, theirs in zip(twin._flatten_layers(), model._flatten_layers(), strict=True):
-            ours.trainable = theirs.trainable
-    except (NotImplementedError, TypeError, ValueError, AttributeError) as problem:
-        raise ModelError(
-            expected=f"model {model.name!r} to be made anew from its configuration",
-            received=f"{type(model).__name__}: {first_line(problem)}",
-            remedy="give its class get_config and build, or write it with keras.Sequential or "
-            "keras.Model(inputs, outputs)",
-        ) from problem
-    return twin
+    return copy_model(model) if is_graph(model) else copy_written(model)
+
+
+def copy_of(model: keras.Model) -> keras.Model:
+    """An uncompiled copy of any built model with the same weights; raises as :func:`copied_with_layers`."""
+    return copied_with_layers(model).model
 
 
 def compiled_like(
@@ -262,17 +253,35 @@ def compiled_like(
     # Metrics count: two models may not share one.
     for name in ("metrics", "weighted_metrics"):
         config[name] = keras.tree.map_structure(_fresh_metric, config[name])
-    model.compile(**config)
+    # Keras's own: a class that overrides compile() may ask for more, and a copy has that already.
+    keras.Model.compile(model, **config)
     return model
 
 
 def _fresh_metric(metric: Any) -> Any:
-    return type(metric).from_config(metric.get_config()) if isinstance(metric, keras.Metric) else metric
+    if not isinstance(metric, keras.Metric):
+        return metric
+    fresh = duplicate(metric)
+    fresh.reset_state()
+    return fresh
 
 
 def fresh_optimizer(model: keras.Model, **changes: Any) -> keras.optimizers.Optimizer:
-    """An optimiser like the model's that has taken no step, with ``changes`` of its configuration."""
+    """An optimiser like the model's that has taken no step, with ``changes`` of its configuration.
+
+    Raises :class:`ModelError` where its class cannot make one.
+    """
     optimizer: Any = model.optimizer
     while isinstance(optimizer, keras.optimizers.LossScaleOptimizer):  # compile() wraps it again
         optimizer = optimizer.inner_optimizer
-    return type(optimizer).from_config({**optimizer.get_config(), **changes})
+    given = getattr(optimizer, "_learning_rate", None)
+    if callable(given) and not isinstance(given, keras.Variable):  # a schedule, or a function
+        changes = {"learning_rate": given, **changes}
+    try:
+        return type(optimizer).from_config({**optimizer.get_config(), **changes})
+    except FOREIGN_ERRORS as problem:
+        raise ModelError(
+            expected="an optimiser that can be made anew from its configuration",
+            received=f"{type(optimizer).__name__}: {first_line(problem)}",
+            remedy="give its class get_config",
+        ) from problem

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 from kilter.errors import KilterError
+from kilter.nn.copying import FOREIGN_ERRORS
 from kilter.records import Diagnosis, Finding
 from kilter.treatment.patient import Patient
 from kilter.treatment.remedies import Remedy
+from kilter.treatment.surgery import can_be_cut
+from kilter.words import first_line
 
 # Data, output and loss, what is trained at all, initialisation, activation, normalisation, optimiser, rate.
 ORDER: Final = (
@@ -38,6 +41,7 @@ ORDER: Final = (
     "clip-gradients",
     "one-cycle",
 )
+_WRITTEN: Final = "it is a class with its own call()"
 # What goes with most other faults; its remedy, a search for the rate, takes seconds.
 _SYMPTOM: Final = "loss-not-moving"
 # What is tried beyond the findings' own remedies: the optimiser, what is frozen, the rate, then deeper cuts.
@@ -62,20 +66,29 @@ class Cabinet:
         remedies: by code.
         keep: codes of remedies, and names of layers, that are refused. A remedy that touches a layer that is
             to be kept is refused as a whole.
+        skipped: remedies that could not be applied, and why; filled as remedies are given.
     """
 
     remedies: Mapping[str, Remedy]
     keep: Collection[str] = ()
+    skipped: dict[str, str] = field(default_factory=dict)
 
     def give(self, code: str, patient: Patient, finding: Finding) -> Patient | None:
-        """The patient after the remedy; None where it is refused, does not apply, or fails."""
+        """The patient after the remedy; None where it is refused, changes nothing, or is not possible."""
         if code not in self.remedies or code in self.keep:
             return None
+        remedy = self.remedies[code]
         try:
             with patient.for_trials():
-                treated = self.remedies[code].apply(patient, finding)
-        except KilterError:
+                treated = remedy.apply(patient, finding)
+        except KilterError as problem:
+            self.skipped[code] = f"expected {problem.expected}; received {problem.received}"
             return None
+        except FOREIGN_ERRORS as problem:  # from the code of the model's own layers, losses or metrics
+            self.skipped[code] = f"the changed model fails: {type(problem).__name__}: {first_line(problem)}"
+            return None
+        if treated is None and remedy.needs_surgery and not can_be_cut(patient.model):
+            self.skipped[code] = f"layers of {type(patient.model).__name__} cannot be replaced: {_WRITTEN}"
         if treated is None or any(set(change.where) & set(self.keep) for change in treated.changes):
             return None
         return treated

@@ -99,11 +99,12 @@ class _Worker:
     def __init__(self, core: int | None) -> None:
         self._said = tempfile.TemporaryFile()  # noqa: SIM115  (closed by stop)
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "kilter.treatment.worker", *([] if core is None else [str(core)])],
+            # -P: modules are looked for where this process looks, not in the working directory as well.
+            [sys.executable, "-P", "-m", "kilter.treatment.worker", *([] if core is None else [str(core)])],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._said,
-            env=os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+            env=os.environ | {"PYTHONPATH": os.pathsep.join(entry or os.getcwd() for entry in sys.path)},
             # Ctrl-C on the terminal is for this process, which then ends the workers.
             start_new_session=True,
         )

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-from typing import Any, Literal
+from dataclasses import dataclass, field, replace
+from typing import Literal
 
+import jax
 import numpy as np
 
 from kilter import backend  # noqa: F401  (chooses JAX before Keras loads)
@@ -13,24 +14,23 @@ from kilter import backend  # noqa: F401  (chooses JAX before Keras loads)
 # isort: split
 import keras
 
-from kilter.engine.inference import evaluate, predict
-from kilter.health.targets import labels, target_facts
+from kilter.engine.inference import evaluate, layer_state_kept
+from kilter.treatment.comparison import OwnMeasure
+from kilter.treatment.own_measures import (
+    CHANCE_RMSE,
+    answers,
+    are_classes,
+    chance_accuracy,
+    class_numbers,
+    judged_in,
+    predictions,
+    row_measures,
+)
 from kilter.treatment.patient import Patient
 from kilter.treatment.yardstick import plain_accuracy, plain_error
 
 Measure = Literal["val_accuracy", "val_rmse", "val_loss"]
 
-_DISTANCES = (
-    "mean_squared_error",
-    "mean_absolute_error",
-    "huber",
-    "log_cosh",
-    "mean_squared_logarithmic_error",
-)
-# A model that is no further than so many standard errors above chance has learnt nothing.
-_CHANCE_ERRORS = 3.0
-# Nor has a regression whose error is not below this share of the targets' deviation.
-_CHANCE_RMSE = 0.97
 # A trained network that a plain method is better than by more than this share of the error is not well yet.
 _SHORT = 0.05
 # Of accuracies by more than this, and a standard error of the accuracy on so many rows.
@@ -43,7 +43,6 @@ _LITTLE = 0.14
 _SOUND = 5
 # Errors that differ by less than this share of a constant answer's are alike, however small the lesser is.
 _NEXT_TO_NOTHING = 0.02
-_MOST_AT_ONCE = 512
 
 
 @dataclass(frozen=True)
@@ -56,12 +55,14 @@ class Scoring:
             above it. Infinite for a loss, whose chance is not known.
         plain: what plain methods reach (:mod:`kilter.treatment.yardstick`); NaN where that is not known.
         slack: how much worse than that (see :meth:`better_by`) a trained network may be.
+        came: the patient as it came, which says what each output is to learn; None for no own measures.
     """
 
     measure: Measure
     chance: float
     plain: float = math.nan
     slack: float = _SHORT
+    came: Patient | None = field(default=None, repr=False)
 
     @property
     def sign(self) -> float:
@@ -113,80 +114,47 @@ class Scoring:
     def score(self, patient: Patient, model: keras.Model) -> float:
         """The score of ``model`` on the patient's validation rows; NaN where an output is not finite."""
         if self.measure == "val_loss":
-            size = whole_batches(len(keras.tree.flatten(patient.x_val)[0]))
-            return evaluate(model, patient.x_val, patient.y_val, batch_size=size)["loss"]
-        size = whole_batches(len(patient.y_val))
-        outputs = np.asarray(predict(model, patient.x_val, batch_size=size), dtype=np.float64)
-        outputs = outputs.reshape(len(outputs), -1)
+            with layer_state_kept(model):
+                size = judged_in(patient)
+                return evaluate(model, patient.x_val, patient.y_val, batch_size=size)["loss"]
+        (outputs,) = jax.tree.leaves(predictions(patient, model))
+        outputs = outputs.astype(np.float64).reshape(len(outputs), -1)
         if not np.isfinite(outputs).all():
             return math.nan
         targets = np.asarray(patient.y_val)
         if self.measure == "val_rmse":
             return float(np.sqrt(np.mean((outputs - targets.reshape(len(targets), -1)) ** 2)))
-        return float(np.mean(_answers(patient, outputs) == class_numbers(targets)))
+        return float(np.mean(answers(outputs, patient.facts[1][0]) == class_numbers(targets)))
 
-
-def whole_batches(rows: int) -> int:
-    """A size of batches that so many rows fill, so that one program serves them all; 512 where there is none.
-
-    Example:
-        >>> whole_batches(600), whole_batches(397), whole_batches(10_007)
-        (300, 397, 512)
-    """
-    divisors = (size for size in range(_MOST_AT_ONCE, _MOST_AT_ONCE // 4, -1) if rows % size == 0)
-    return next(divisors, rows if 0 < rows <= 2 * _MOST_AT_ONCE else _MOST_AT_ONCE)
+    def own(self, patient: Patient, model: keras.Model) -> dict[str, OwnMeasure]:
+        """The own measures of every output of ``model``, by name, on the patient's validation rows."""
+        if self.came is None:
+            return {}
+        outputs = [np.asarray(one) for one in jax.tree.leaves(predictions(patient, model))]
+        found = row_measures(self.came, patient, outputs)
+        return {one.name: OwnMeasure(one.value, one.direction) for one in found}
 
 
 def scoring_of(patient: Patient) -> Scoring:
     """The measure that fits what the patient is to learn, by its validation targets and its loss."""
+    return replace(_scoring_of(patient), came=patient)
+
+
+def _scoring_of(patient: Patient) -> Scoring:
     outputs = patient.facts[1]
     if len(outputs) != 1 or outputs[0].loss is None:
         return Scoring("val_loss", math.inf)
     targets = np.asarray(patient.y_val)
-    if _are_classes(np.asarray(patient.y), outputs[0].loss.name, outputs[0].units):
+    if are_classes(np.asarray(patient.y), outputs[0].loss.name, outputs[0].units):
         counts = np.unique(class_numbers(targets), return_counts=True)[1]
         share = float(counts.max() / counts.sum())
-        error = math.sqrt(share * (1 - share) / len(targets))
-        chance = min(share + _CHANCE_ERRORS * error, (1 + share) / 2)
+        chance = chance_accuracy(share, len(targets))
         numbers = class_numbers(np.asarray(patient.y)), class_numbers(targets)
         plain = plain_accuracy(patient.x, numbers[0], patient.x_val, numbers[1])
         error = 0.0 if math.isnan(plain) else math.sqrt(plain * (1 - plain) / len(targets))
         return Scoring("val_accuracy", chance, plain, _SHORT_ACCURACY + error)
     if targets[:1].size == math.prod(outputs[0].shape[1:]):
-        chance = _CHANCE_RMSE * float(np.std(targets.astype(np.float64)))
+        chance = CHANCE_RMSE * float(np.std(targets.astype(np.float64)))
         plain = plain_error(patient.x, np.asarray(patient.y), patient.x_val, targets)
         return Scoring("val_rmse", chance, plain)
     return Scoring("val_loss", math.inf)
-
-
-def class_numbers(targets: np.ndarray) -> np.ndarray:
-    """The class of each row, int [n]: the place of the 1 in one-hot rows, else the number, -1 being 0."""
-    rows = targets.reshape(len(targets), -1)
-    if rows.shape[1] > 1:
-        return rows.argmax(axis=1)
-    return np.where(rows[:, 0] < 0, 0, np.round(rows[:, 0])).astype(np.int64)
-
-
-def _are_classes(targets: np.ndarray, loss: str | None, units: int) -> bool:
-    facts = target_facts(targets)
-    if facts is None:
-        return False
-    if (
-        facts.width == 1
-        and facts.whole
-        and (facts.low, facts.high) == (-1.0, 1.0)
-        and ("hinge" in (loss or "") or loss == "binary_crossentropy")
-    ):
-        return True
-    if labels(targets) is None and not facts.shares:
-        return False
-    counts = facts.width == 1 and facts.classes > 2 and units == 1
-    return not (counts and loss in _DISTANCES)
-
-
-def _answers(patient: Patient, outputs: np.ndarray) -> Any:
-    if outputs.shape[1] > 1:
-        return outputs.argmax(axis=1)
-    loss = patient.facts[1][0].loss
-    logits = loss is not None and (loss.from_logits or "hinge" in (loss.name or ""))
-    return (outputs[:, 0] > (0.0 if logits else 0.5)).astype(np.int64)

@@ -138,13 +138,36 @@ def holm(p_values: Sequence[float]) -> tuple[float, ...]:
     return tuple(corrected.tolist())
 
 
+def smallest_p(pairs: int) -> float:
+    """The smallest p-value that :func:`sign_flip_p` can give for this many pairs, before any correction.
+
+    ``2 / 2^n`` while all sign patterns are enumerated (up to 16 pairs), ``2 / 65,537`` above.
+
+    Example:
+        >>> smallest_p(5), smallest_p(6), smallest_p(1)
+        (0.0625, 0.03125, 1.0)
+    """
+    patterns = 2**pairs if 2**pairs <= _RESAMPLES else _RESAMPLES + 1
+    return 2 / patterns if pairs > 1 else 1.0
+
+
 def least_pairs(challengers: int, level: float = 0.05) -> int:
     """The fewest pairs with which a difference of any of so many candidates can be proven at ``level``.
 
-    The smallest n with ``challengers * 2 / 2^n <= level``: the smallest p-value, corrected, must reach it.
+    The smallest n with ``challengers * smallest_p(n) <= level``: the smallest p-value, corrected, must reach
+    the level. Raises :class:`OptionError` where no number of pairs is enough.
 
     Example:
         >>> [least_pairs(challengers) for challengers in (1, 2, 3, 4, 10)]
         [6, 7, 7, 8, 9]
     """
-    return 1 + math.ceil(math.log2(challengers / level))
+    most = _RESAMPLES.bit_length()  # one above 16: with more pairs the smallest p stays the same
+    for pairs in range(2, most + 1):
+        if challengers * smallest_p(pairs) <= level:
+            return pairs
+    raise OptionError(
+        expected=f"a level of at least {challengers * smallest_p(most):.2g} for {challengers} candidates "
+        "beside the baseline, the smallest that the test can reach",
+        received=f"level={level:g}",
+        remedy="raise the level, or compare fewer candidates",
+    )

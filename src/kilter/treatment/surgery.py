@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from kilter import backend  # noqa: F401  (chooses JAX before Keras loads)
@@ -11,11 +11,7 @@ from kilter import backend  # noqa: F401  (chooses JAX before Keras loads)
 import jax.numpy as jnp
 import keras
 
-from kilter.nn.copying import ModelCopy, copy_model, is_graph
-
-Config = dict[str, Any]
-Cut = Callable[[Config], Config | list[Any] | None]
-"""The configuration of a layer -> that of its copy, the new layers in its place, or None to leave it out."""
+from kilter.nn.copying import Cut, ModelCopy, copy_model, is_graph
 
 
 def can_be_cut(model: keras.Model) -> bool:
@@ -31,12 +27,7 @@ def cut(model: keras.Model, cuts: Mapping[Any, Cut], front: Sequence[Any] = ()) 
     Raises :class:`~kilter.errors.ModelError` as :func:`kilter.nn.copying.copy_model` does.
     """
     by_identity = {id(layer): make for layer, make in cuts.items()}
-
-    def change(layer: Any, config: Config) -> Config | list[Any] | None:
-        make = by_identity.get(id(layer))
-        return config if make is None else make(config)
-
-    copied = copy_model(model, change, front)
+    copied = copy_model(model, lambda layer: by_identity.get(id(layer)), front)
     for original, copy in copied.layers:
         if id(original) in by_identity:
             _keep_weights(original, copy if isinstance(copy, list) else [copy])
@@ -52,9 +43,16 @@ def _keep_weights(original: Any, copies: Iterable[Any]) -> None:
                 variable.assign(jnp.array(value.value, copy=True))
 
 
-def made_from(layer: Any, config: Config) -> Any:
-    """A new layer of the kind of ``layer``."""
-    return type(layer).from_config(config)
+def open_layers(model: keras.Model) -> Iterator[Any]:
+    """The layers of ``model`` that can be replaced: its own and those of nested models that can be cut too.
+
+    Layers inside another layer, such as the projections of an attention, cannot.
+    """
+    for layer in model.layers if can_be_cut(model) else ():
+        if is_graph(layer):
+            yield from open_layers(layer)
+        else:
+            yield layer
 
 
 def linear_chain(model: keras.Model) -> list[Any] | None:

@@ -15,20 +15,22 @@ from kilter import backend  # noqa: F401  (chooses JAX before Keras loads)
 # isort: split
 import keras
 
-from kilter.engine.batches import check_batch_size
+from kilter.engine.batches import check_batch_size, pick, row_count
 from kilter.engine.fit import check_whole_numbers
 from kilter.errors import OptionError
-from kilter.health.diagnosing import diagnose
+from kilter.health.diagnosing import check_rows, diagnose
 from kilter.health.facts import optimizer_facts
+from kilter.nn.taps import fixed_batch_size
 from kilter.nn.unrolling import as_graph
 from kilter.records import Diagnosis
 from kilter.treatment.choosing import Means
 from kilter.treatment.course import Course
+from kilter.treatment.looks import LEVEL
 from kilter.treatment.patient import FitOptions, Patient, compiled_like
 from kilter.treatment.plan import Cabinet
 from kilter.treatment.remedies import REMEDIES, Remedy
 from kilter.treatment.scoring import scoring_of
-from kilter.treatment.statistics import least_pairs
+from kilter.treatment.statistics import least_pairs, smallest_p
 from kilter.treatment.treatment import Checkup, Treatment, Trials
 from kilter.treatment.twins import Twins
 
@@ -58,14 +60,24 @@ def treat(
     lies upstream first, and sets of them tried in short trainings. The smallest set that suffices is trained
     for ``epochs``, stopped early at the best validation loss. Where much is left to learn and there is time,
     so are variants that are sound throughout. Of the best it is tested on paired seeds whether it is better
-    than the model as it came. What is not proven is dropped. A model in which nothing severe is found is
-    trained as it came; if it then falls short of plain methods, it is treated.
+    than the model as it came. What is not proven is dropped, and so is a change that makes any output's own
+    measure worse. A model in which nothing severe is found is trained as it came; if it then falls short of
+    plain methods, it is treated.
+
+    The model returned is not worse than the one given. The given model is trained too, without any change,
+    for all epochs. Both are scored on the same validation rows, by every measure of every output: accuracy of
+    classes (balanced accuracy too where a class has less than a fifth of the rows), accuracy and IoU of
+    binary elements, root mean squared error of numbers, and compiled metrics. If the treated model is worse
+    on any of them by more than one standard error of the paired difference (a jackknife over 20 groups of
+    rows), the given one is returned, and ``.kept`` says why. A model that has learnt something already is
+    returned as it came if more training makes it worse.
 
     Args:
         model: compiled; it stays as it is, the treated one is a copy.
         x, y: training data, arrays or nests of arrays; ``validation_data``: (x, y). Without it a fifth of the
             rows, drawn with ``seed``, is held out.
-        batch_size, epochs, shuffle, class_weight: as :func:`kilter.fit` is to take them.
+        batch_size, epochs, shuffle, class_weight: as :func:`kilter.fit` is to take them. A model that is made
+            for one batch size is trained and judged with whole batches of that size.
         budget: how much of the full training's time trials may take, roughly, beyond some seconds.
         pairs: how many paired seeds a proof has, at least 6: fewer cannot reach a p of 0.05.
         seed: of weights, orders and searches.
@@ -77,7 +89,11 @@ def treat(
     """
     began = time.perf_counter()
     _check(model, batch_size, epochs, pairs, budget, seed)
-    x, y, validation_data = _divided(x, y, validation_data, seed)
+    fixed = fixed_batch_size(model, batch_size)
+    batch_size = fixed or batch_size
+    x, y, validation_data = _divided(x, y, validation_data, seed, fixed or 1)
+    if fixed is not None:
+        (x, y), validation_data = (_whole(model, *part, fixed) for part in ((x, y), validation_data))
     diagnosis = diagnose(
         model, x, y, validation_data=validation_data, batch_size=batch_size, shuffle=shuffle, seed=seed
     )
@@ -89,17 +105,26 @@ def treat(
     came = Patient(given, x, y, *validation_data, options=options, seed=seed, trained=trained)
     came.twins.saw(model)
     means = Means(cabinet, scoring_of(came), budget, seed)
-    best, done, trials = Course(came, diagnosis, means, pairs).run()
-    after = Checkup(done.diagnosis, done.score, done.history.history)
+    outcome = Course(came, diagnosis, means, pairs).run()
+    best, trials, returned = outcome.patient, outcome.trials, outcome.returned
+    done = returned.trained
+    after = Checkup(done.diagnosis, done.score, done.history.history, returned.after)
     return Treatment(
         model=done.restored(),
         changes=best.changes,
         dropped=_dropped(trials, best),
         trials=trials,
-        before=_before(diagnosis, trials),
+        before=replace(_before(diagnosis, trials), measures=returned.before),
         after=after,
         seconds=time.perf_counter() - began,
+        skipped={
+            code: reason
+            for code, reason in cabinet.skipped.items()
+            if code not in {one.remedy for one in best.changes}
+        },
         patients=(replace(came, twins=Twins()), replace(best, twins=Twins())),
+        checks=returned.checks,
+        kept=returned.kept,
     )
 
 
@@ -121,27 +146,36 @@ def _dropped(trials: Trials, best: Patient) -> tuple[str, ...]:
     return tuple(code for code in tried if code not in used)
 
 
-def _divided(x: Any, y: Any, validation: Any, seed: int) -> tuple[Any, Any, tuple[Any, Any]]:
-    """Training rows, and a validation part, cut off where none is given."""
+def _divided(x: Any, y: Any, validation: Any, seed: int, unit: int = 1) -> tuple[Any, Any, tuple[Any, Any]]:
+    """Training rows, and a validation part, cut off where none is given: a multiple of ``unit`` rows."""
     y = np.asarray(y) if isinstance(y, list | tuple) and all(map(np.isscalar, y)) else y
     if validation is not None:
         return x, y, (validation[0], validation[1])
-    x, y = (keras.tree.map_structure(np.asarray, part) for part in (x, y))
-    order = np.random.default_rng(seed).permutation(len(keras.tree.flatten(x)[0]))
-    held = max(1, round(_HELD_OUT * len(order)))
-
-    def rows(part: Any, chosen: np.ndarray) -> Any:
-        return keras.tree.map_structure(lambda array: array[chosen], part)
-
+    order = np.random.default_rng(seed).permutation(row_count(x=x, y=y))
+    held = max(1, round(_HELD_OUT * len(order) / unit)) * unit
     later, earlier = np.sort(order[:held]), np.sort(order[held:])
-    return rows(x, earlier), rows(y, earlier), (rows(x, later), rows(y, later))
+    return pick(x, earlier), pick(y, earlier), (pick(x, later), pick(y, later))
+
+
+def _whole(model: keras.Model, x: Any, y: Any, batch_size: int) -> tuple[Any, Any]:
+    """The rows of whole batches: a model that is made for one batch size takes no others."""
+    count = row_count(x=x, y=y)
+    check_rows(model, count, batch_size)
+    whole = count - count % batch_size
+    return pick((x, y), slice(whole))
 
 
 def _check(model: keras.Model, batch_size: int, epochs: int, pairs: int, budget: float, seed: int) -> None:
     check_batch_size(batch_size)
     check_whole_numbers(1, epochs=epochs)
     check_whole_numbers(seed=seed)
-    check_whole_numbers(least_pairs(1), pairs=pairs)
+    check_whole_numbers(pairs=pairs)
+    if pairs < (least := least_pairs(1, LEVEL)):
+        raise OptionError(
+            expected=f"at least {least} pairs: fewer cannot prove anything at level {LEVEL:g}",
+            received=f"pairs={pairs}, whose smallest p is {smallest_p(int(pairs)):.2g}",
+            remedy=f"take {least} pairs or more",
+        )
     if not budget >= 0:
         raise OptionError(
             expected="a budget of 0 or more, as a share of the training's time",

@@ -14,16 +14,22 @@ import kilter
 from kilter.recipe import Recipe, with_overrides
 from kilter.records import Change, Diagnosis
 from kilter.treatment.comparison import Comparison
+from kilter.treatment.no_harm import MeasureCheck
 from kilter.treatment.patient import Patient
+from kilter.treatment.words import proof_in_words
 
 
 @dataclass(frozen=True)
 class Checkup:
-    """A model's state: what is wrong with it, its score on validation rows (NaN: unknown), and its curves."""
+    """A model's state: what is wrong with it, its score on validation rows (NaN: unknown), and its curves.
+
+    ``measures``: every measure of every output on the validation rows, by name, of the fully trained model.
+    """
 
     diagnosis: Diagnosis
     score: float
     history: Mapping[str, Sequence[float]]
+    measures: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -48,6 +54,7 @@ class Trials:
         epochs, rows: how long each was, and on how many training rows.
         tried: the sets of changes in the order in which they were tried; the first is the model as it came.
         proof: the paired comparison of the chosen set with the model as it came; None where none was chosen.
+        refused: why the chosen set is refused although the proof calls it better; "" where it is not.
     """
 
     measure: str
@@ -55,11 +62,17 @@ class Trials:
     rows: int
     tried: tuple[Trial, ...] = ()
     proof: Comparison | None = None
+    refused: str = ""
 
     @property
     def verdict(self) -> str:
         """The proof's verdict on the chosen changes: "better", "worse" or "no evidence"."""
         return "no evidence" if self.proof is None else self.proof.differences[0].verdict
+
+    @property
+    def proven(self) -> bool:
+        """Whether the chosen changes are better, and nothing speaks against them."""
+        return self.verdict == "better" and not self.refused
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,9 +83,15 @@ class Treatment:
         model: trained, and compiled; the model that was given is as it was.
         changes: what was done to it, in order; () for a model that was trained as it came.
         dropped: remedies that were tried and are not among the changes.
+        skipped: remedies that this model cannot have, each with the reason.
         trials: of the search for the changes, and of their proof.
-        before: the model as it came; its score and curves are those of a short trial, where there was one.
-        after: the model as it is, with the score and the curves of its training.
+        checks: every measure of every output, of the given model trained without changes and of the treated
+            one, on the same validation rows; () where nothing was changed.
+        kept: why the given model came back, where the treated one, or more training, would have harmed it; ""
+            otherwise.
+        before: the model as it came. Its score and curves are those of a short trial, where there was one;
+            its measures are those of the given model, trained for all epochs without changes.
+        after: the model as it is, with the score, the curves and the measures of its training.
         seconds: that all of it took.
         patients: the patient as it came, and as it was trained at last, before that training.
     """
@@ -85,6 +104,9 @@ class Treatment:
     after: Checkup
     seconds: float
     patients: tuple[Patient, Patient] = field(repr=False)
+    skipped: Mapping[str, str] = field(default_factory=dict)
+    checks: tuple[MeasureCheck, ...] = ()
+    kept: str = ""
 
     @property
     def diagnosis(self) -> Diagnosis:
@@ -112,10 +134,14 @@ class Treatment:
         lines = [f"found: {', '.join(severe)}" if severe else "nothing severe found"]
         lines += [f"changed: {one.remedy}: {one.before} → {one.after}" for one in self.changes]
         if not self.changes:
-            lines.append("changed: nothing; trained as it came")
+            lines.append(f"changed: nothing; {'trained as it came' if self.after.history else 'as it came'}")
+        lines += [f"not possible: {code}: {reason}" for code, reason in self.skipped.items()]
         if self.trials.proof is not None:
-            found = self.trials.proof.differences[0]
-            lines.append(f"proof: {found.verdict} in {len(found.differences)} pairs, p = {found.p:.3f}")
+            refused = f"; refused: {self.trials.refused}" if self.trials.refused else ""
+            lines.append(f"proof: {proof_in_words(self.trials.proof)}{refused}")
+        if self.kept:
+            lines.append(f"kept the given model: {self.kept}")
+        lines += [f"{one} (without the changes → with them)" for one in self.checks]
         came = self.before.score
         told = "" if math.isnan(came) else f" (as it came, in a short trial: {came:.4g})"
         lines.append(f"{self.trials.measure}: {self.after.score:.4g}{told}")
@@ -128,8 +154,15 @@ class Treatment:
             "after": self.after.diagnosis.to_json(),
             "changes": [{**vars(one)} for one in self.changes],
             "dropped": list(self.dropped),
+            "skipped": dict(self.skipped),
             "tried": [{**vars(one), "score": str(one.score)} for one in self.trials.tried],
             "verdict": self.trials.verdict,
+            "refused": self.trials.refused,
+            "kept": self.kept,
+            "checks": [
+                {key: value if isinstance(value, str) else str(value) for key, value in vars(one).items()}
+                for one in self.checks
+            ],
             "measure": self.trials.measure,
             "score": str(self.after.score),
             "seconds": self.seconds,

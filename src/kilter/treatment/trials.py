@@ -28,10 +28,12 @@ class Trial:
     parent: Path
 
 
-def in_workers(trials: Sequence[Trial], pool: Pool) -> Iterator[tuple[Trial, RunRecords]]:
+def in_workers(
+    trials: Sequence[Trial], pool: Pool, *, allow_code: bool
+) -> Iterator[tuple[Trial, RunRecords]]:
     """Train in the pool's processes; each trial with its run, in the order in which they are done."""
     with _arrays(trials) as path:
-        for number, _ in pool.answers([_job(trial, path) for trial in trials]):
+        for number, _ in pool.answers([_job(trial, path, allow_code) for trial in trials]):
             yield trials[number], _finished(trials[number])
 
 
@@ -52,10 +54,10 @@ def need_this_process(candidates: Sequence[AnyCandidate]) -> bool:
     )
 
 
-def check_recipes(candidates: Sequence[AnyCandidate], pool: Pool) -> list[list[str]]:
+def check_recipes(candidates: Sequence[AnyCandidate], pool: Pool, *, allow_code: bool) -> list[list[str]]:
     """The measures of each recipe; raises what speaks against training it."""
     recipes = [one for one in candidates if isinstance(one, RecipeCandidate)]
-    jobs = [{"do": "check", "recipe": one.text} for one in recipes]
+    jobs = [{"do": "check", "recipe": one.text, "allow_code": allow_code} for one in recipes]
     answers = dict(pool.answers(jobs))
     return [answers[number]["measures"] for number in range(len(recipes))]
 
@@ -71,11 +73,12 @@ def _finished(trial: Trial) -> RunRecords:
     return records
 
 
-def _job(trial: Trial, arrays: Path) -> Job:
+def _job(trial: Trial, arrays: Path, allow_code: bool) -> Job:
     """What a worker is told."""
     one, where = trial.candidate, str(trial.parent)
     if isinstance(one, RecipeCandidate):
-        return {"do": "recipe", "recipe": dump_recipe(one.recipe_for(trial.seed)), "folder": where}
+        text = dump_recipe(one.recipe_for(trial.seed))
+        return {"do": "recipe", "recipe": text, "folder": where, "allow_code": allow_code}
     return {
         "do": "function",
         "function": importable(one.function),

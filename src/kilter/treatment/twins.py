@@ -9,11 +9,12 @@ from typing import Any, NamedTuple
 from kilter import backend  # noqa: F401  (chooses JAX before Keras loads)
 
 # isort: split
+import jax
 import keras
 
 from kilter.engine.bridge import State, pull, push
 from kilter.engine.program import share
-from kilter.nn.copying import is_graph
+from kilter.nn.copying import FOREIGN_ERRORS, is_graph
 
 # Packages whose classes and functions are told by their names and configurations.
 _KNOWN = ("keras", "kilter")
@@ -89,7 +90,7 @@ def structure(model: keras.Model) -> Parts | None:
     try:
         network = json.dumps(_shape_of(model.get_config()), sort_keys=True)
         stepping = {key: value for key, value in optimizer.get_config().items() if key != "name"}
-    except (NotImplementedError, TypeError, ValueError):  # what others wrote, layers without a configuration
+    except FOREIGN_ERRORS:  # layers of others, or without a configuration
         return None
     if isinstance(stepping.get("learning_rate"), float):
         del stepping["learning_rate"]  # a variable; a schedule is code
@@ -97,7 +98,7 @@ def structure(model: keras.Model) -> Parts | None:
         (name, _identity(leaf))
         for name, value in sorted(given.config.items())
         if name != "optimizer"
-        for leaf in keras.tree.flatten(value)
+        for leaf in jax.tree.leaves(value)
     )
     return network, type(optimizer), repr(sorted(stepping.items())), compiled
 

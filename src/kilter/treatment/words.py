@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from kilter.treatment.comparison import Comparison, Difference
-from kilter.treatment.statistics import least_pairs
+from kilter.treatment.looks import too_few_pairs
 
 
 def verdicts(comparison: Comparison) -> list[str]:
@@ -15,22 +15,34 @@ def verdicts(comparison: Comparison) -> list[str]:
     return [*said, *([note] if note else [])]
 
 
-def too_few_pairs(pairs: int, challengers: int, level: float) -> str:
-    """A sentence where no difference, however large, could be proven; "" where one can.
+def in_how_many(one: Difference) -> str:
+    """In how many of its pairs a candidate is better or worse, whichever is more.
 
     Example:
-        >>> too_few_pairs(5, 1, 0.05)
-        '5 pairs can prove no difference at level 0.05: at least 6 are needed.'
+        >>> in_how_many(Difference("b", (0.1, -0.2, -0.1), -0.07, -0.2, 0.1, 1.0, 1.0, "no evidence"))
+        'worse in 2 of 3 pairs'
     """
-    needed = least_pairs(challengers, level)
-    if pairs >= needed:
-        return ""
-    return f"{pairs} pairs can prove no difference at level {level:g}: at least {needed} are needed."
+    better, worse = one.counts
+    word, count = ("worse", worse) if worse > better else ("better", better)
+    return f"{word} in {count} of {len(one.differences)} pairs"
+
+
+def proof_in_words(comparison: Comparison) -> str:
+    """The verdict on the treated candidate: in how many pairs, by how much, p, and the level it missed."""
+    one = comparison.differences[0]
+    word = "worse" if one.mean < 0 else "better"
+    by = f", {word} by {abs(one.mean):.3g} on average" if math.isfinite(one.mean) else ""
+    seen = f"{in_how_many(one)}{by} (p = {one.p:.2g})"
+    if one.verdict in ("better", "worse"):
+        return seen
+    return f"no evidence that the changes help: {seen[:-1]}, {comparison.level:.2g} needed)"
 
 
 def _verdict(comparison: Comparison, one: Difference) -> str:
     baseline = comparison.baseline.name
-    if one.verdict == "no evidence":
+    if one.verdict == "too few pairs":
+        said = f"Too few pairs to tell whether {one.candidate} and {baseline} differ: "
+    elif one.verdict == "no evidence":
         said = f"No evidence that {one.candidate} and {baseline} differ: "
     else:
         said = f"{one.candidate} is {one.verdict} than {baseline}: "

@@ -29,7 +29,7 @@ from kilter.treatment.scores import measures
 
 def check(job: dict[str, Any]) -> dict[str, Any]:
     """Whether the recipe can be trained, and by which measures it can be compared."""
-    prepared = prepare(parse_recipe(tomllib.loads(job["recipe"])))
+    prepared = prepare(parse_recipe(tomllib.loads(job["recipe"])), allow_code=job["allow_code"])
     names = ["loss", *prepared.objective.metrics]
     return {"measures": measures(dict.fromkeys(prepared.evaluated_parts(), names))}
 
@@ -39,9 +39,10 @@ def train_recipe(job: dict[str, Any]) -> dict[str, Any]:
     folder = Path(job["folder"])
     begun = begun_run(folder)
     if begun is not None:
-        resume(begun, verbose=0)
+        resume(begun, verbose=0, allow_code=job["allow_code"])
     else:
-        train(parse_recipe(tomllib.loads(job["recipe"])), parent=folder, verbose=0)
+        recipe = parse_recipe(tomllib.loads(job["recipe"]))
+        train(recipe, parent=folder, verbose=0, allow_code=job["allow_code"])
     return {}
 
 

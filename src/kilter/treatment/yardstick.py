@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any, Final
 
+import jax
 import numpy as np
 from sklearn.linear_model import Ridge, RidgeClassifier
 from sklearn.neighbors import KNeighborsClassifier, KNeighborsRegressor
@@ -12,7 +13,6 @@ from sklearn.neighbors import KNeighborsClassifier, KNeighborsRegressor
 from kilter import backend  # noqa: F401  (chooses JAX before Keras loads)
 
 # isort: split
-import keras
 
 _ROWS: Final = 1_000
 _FEATURES: Final = 512
@@ -55,9 +55,9 @@ def _parts(
     x: Any, y: np.ndarray, x_val: Any, y_val: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray] | None:
     """Samples of finite rows, standardised by the training rows, and their targets in float64 or whole."""
-    if len(keras.tree.flatten(x)) != 1:
+    if len(jax.tree.leaves(x)) != 1:
         return None
-    arrays = [np.asarray(keras.tree.flatten(one)[0]) for one in (x, x_val)]
+    arrays = [np.asarray(jax.tree.leaves(one)[0]) for one in (x, x_val)]
     if any(array.dtype.kind not in "fiub" for array in arrays):
         return None
     (rows, known), (held, wanted) = (_sample(*part) for part in zip(arrays, (y, y_val), strict=True))

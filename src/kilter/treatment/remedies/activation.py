@@ -13,9 +13,9 @@ import keras
 from kilter.health.facts import LayerFacts
 from kilter.records import Change, Finding
 from kilter.treatment.patient import Patient, compiled_like
-from kilter.treatment.remedies.base import chosen, counted, hidden_layers, operated, paths
+from kilter.treatment.remedies.base import chosen, counted, hidden_layers, operated, paths, replaceable
 from kilter.treatment.remedies.initialization import reinitialize
-from kilter.treatment.surgery import Cut, can_be_cut, cut, linear_chain, made_from
+from kilter.treatment.surgery import Cut, can_be_cut, cut, linear_chain, open_layers
 
 # The standard choice for hidden layers: not flat at zero as relu, so that no unit dies (Clevert et al. 2016).
 _SOUND = "elu"
@@ -34,9 +34,11 @@ def replace_activation(patient: Patient, finding: Finding) -> Patient | None:
     layers = _to_change(patient, finding)
     if not can_be_cut(patient.model) or not layers:
         return None
+    layers = replaceable(patient, layers)
+    replaceable(patient, [_holder(patient, one) for one in layers], every=True)
     cuts: dict[Any, Cut] = {}
     for one in layers:
-        holder = _holder(patient, one)
+        holder = _holder(patient, one).layer
         if holder is not one.layer:
             cuts[holder] = _sound_layer(holder)
         else:
@@ -65,9 +67,9 @@ def _to_change(patient: Patient, finding: Finding) -> list[LayerFacts]:
     return [one for one in layers if one.activation not in (*_ALIVE, "linear")]
 
 
-def _holder(patient: Patient, one: LayerFacts) -> Any:
-    """The layer that applies the activation of ``one``."""
-    return next(other.layer for other in patient.layers if other.path == one.activation_layer)
+def _holder(patient: Patient, one: LayerFacts) -> LayerFacts:
+    """The call that applies the activation of ``one``."""
+    return next(other for other in patient.facts[0] if other.path == one.activation_layer)
 
 
 def _sound_layer(holder: Any) -> Cut:
@@ -90,10 +92,11 @@ def self_normalize(patient: Patient, finding: Finding) -> Patient | None:
     hidden = hidden_layers(patient)
     if chain is None or not hidden or any(not isinstance(one.layer, keras.layers.Dense) for one in hidden):
         return None
+    replaceable(patient, hidden, every=True)
     cuts: dict[Any, Cut] = {}
     for one in hidden:
         cuts[one.layer] = _self_normalizing
-        if (holder := _holder(patient, one)) is not one.layer:
+        if (holder := _holder(patient, one).layer) is not one.layer:
             cuts[holder] = lambda config: None
     first = next(index for index, layer in enumerate(chain) if layer is hidden[0].layer)
     for layer in chain[first:]:
@@ -132,12 +135,14 @@ def _is_self_normalizing(one: LayerFacts) -> bool:
 
 def dropout_cuts(patient: Patient) -> Mapping[Any, Cut]:
     """AlphaDropout of the same rate in the place of every Dropout."""
-    return {one.layer: _as_alpha for one in patient.layers if type(one.layer) is keras.layers.Dropout}
+    free = {id(layer) for layer in open_layers(patient.model)}
+    drops = [one.layer for one in patient.layers if type(one.layer) is keras.layers.Dropout]
+    return {layer: _as_alpha for layer in drops if id(layer) in free}
 
 
 def _as_alpha(config: dict[str, Any]) -> list[Any]:
     kept = {key: config[key] for key in ("name", "trainable", "dtype", "rate", "seed") if key in config}
-    return [made_from(keras.layers.AlphaDropout(0.1), kept)]
+    return [keras.layers.AlphaDropout.from_config(kept)]
 
 
 def alpha_dropout(patient: Patient, finding: Finding) -> Patient | None:
@@ -146,6 +151,7 @@ def alpha_dropout(patient: Patient, finding: Finding) -> Patient | None:
     drops = list(chosen(finding, drops))
     if not drops or not can_be_cut(patient.model):
         return None
+    drops = replaceable(patient, drops)
     change = Change(
         remedy="alpha-dropout",
         where=paths(drops),

@@ -15,8 +15,9 @@ from kilter.health.facts import OutputFacts
 from kilter.nn.copying import fresh_name
 from kilter.records import Change, Finding
 from kilter.treatment.patient import Patient, compiled_like
+from kilter.treatment.remedies.base import replaceable
 from kilter.treatment.remedies.output import tail_of
-from kilter.treatment.surgery import can_be_cut, cut, made_from
+from kilter.treatment.surgery import can_be_cut, cut
 
 _SQUARED: Final = "mean_squared_error"
 
@@ -42,13 +43,13 @@ def rescale_outputs(patient: Patient, finding: Finding) -> Patient | None:
         return None  # they are scaled already
     mean, variance = found[:2]
     axis: Any = found[2]  # Keras says int and takes None
-    last: Any = tail[-1].layer if tail else head.layer
+    last = replaceable(patient, tail[-1:] or [head])[0].layer
     name = fresh_name(patient.model, "target_scale")
     copied = cut(
         patient.model,
         {
             last: lambda config: [
-                made_from(last, config),
+                config,
                 keras.layers.Normalization(axis=axis, mean=mean, variance=variance, invert=True, name=name),
             ]
         },

@@ -6,10 +6,11 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from kilter.errors import ModelError
 from kilter.health.facts import LayerFacts
 from kilter.records import Change, Finding
 from kilter.treatment.patient import Patient, compiled_like
-from kilter.treatment.surgery import Cut, cut
+from kilter.treatment.surgery import Cut, cut, open_layers
 
 Apply = Callable[[Patient, Finding], Patient | None]
 
@@ -21,9 +22,10 @@ class Remedy:
     Attributes:
         code: stable; what findings name.
         title: a few words.
-        apply: the treated patient; None where there is nothing to change, or where it cannot be changed
-            (a class with a ``call`` of its own, for a remedy that needs a cut). The patient given stays as
-            it is. Raises :class:`~kilter.errors.ModelError` for a layer that Keras cannot make anew.
+        apply: the treated patient; None where there is nothing to change, or for a remedy that needs a cut
+            where the model's class has its own ``call``. The patient given stays as it is. Raises
+            :class:`~kilter.errors.KilterError` where the change is not possible, such as a layer that cannot
+            be made from its configuration, or that is inside another layer.
         needs_surgery: whether layers are replaced, put in or taken out.
     """
 
@@ -43,6 +45,27 @@ def chosen(finding: Finding, among: Iterable[LayerFacts]) -> tuple[LayerFacts, .
 def hidden_layers(patient: Patient) -> tuple[LayerFacts, ...]:
     """The dense layers and convolutions of the model but those that its outputs come from."""
     return tuple(one for one in patient.layers if one.is_weighted and not one.is_output)
+
+
+def replaceable(
+    patient: Patient, layers: Iterable[LayerFacts], *, every: bool = False
+) -> tuple[LayerFacts, ...]:
+    """Those of ``layers`` that can be replaced: not those inside another layer, such as an attention.
+
+    Raises :class:`ModelError` where none of them can be replaced, or not ``every`` one.
+    """
+    given, free = tuple(layers), {id(layer) for layer in open_layers(patient.model)}
+    found = tuple(one for one in given if id(one.layer) in free)
+    if len(found) == len(given) or (found and not every):
+        return found
+    inside = [one.path for one in given if one not in found]
+    raise ModelError(
+        expected="layers that stand in the model itself, to change them",
+        received=f"{', '.join(inside)}, which is inside another layer"
+        if len(inside) == 1
+        else f"{', '.join(inside)}, which are inside other layers",
+        remedy="change them in the code of the layer that holds them",
+    )
 
 
 def operated(

@@ -18,7 +18,7 @@ from kilter.nn.gain import weight_moment
 from kilter.nn.pairing import PAIRINGS, pairing_of
 from kilter.nn.unit_variance import lsuv
 from kilter.records import Change, Finding
-from kilter.treatment.patient import Patient, compiled_like, copy_of
+from kilter.treatment.patient import Patient, compiled_like, copied_with_layers, copy_of
 from kilter.treatment.remedies.base import chosen, counted, paths
 
 # A kernel whose mean square is further than this from what its initialiser says was not drawn by it, or has
@@ -44,10 +44,10 @@ def reinitialize_paired(patient: Patient, finding: Finding) -> Patient | None:
     ]
     if not layers:
         return None
-    copied = copy_of(patient.model)
-    twins = dict(zip(map(id, patient.model._flatten_layers()), copied._flatten_layers(), strict=True))
+    copied = copied_with_layers(patient.model)
     for number, one in enumerate(layers):
-        reinitialize(twins[id(one.layer)], paired_initializer(one.activation), patient.seed * 10_007 + number)
+        initializer = paired_initializer(one.activation)
+        reinitialize(copied.twin(one.layer), initializer, patient.seed * 10_007 + number)
     names = [paired_initializer(one.activation) for one in layers]
     change = Change(
         remedy="reinitialize-paired",
@@ -57,7 +57,7 @@ def reinitialize_paired(patient: Patient, finding: Finding) -> Patient | None:
         snippet=f"keras.layers.Dense(..., kernel_initializer={names[0]!r}, bias_initializer='zeros')",
         recipe=(f"model.initializer={names[0]}",),
     )
-    return patient.changed(change, model=compiled_like(patient.model, copied))
+    return patient.changed(change, model=compiled_like(patient.model, copied.model))
 
 
 def reinitialize_lsuv(patient: Patient, finding: Finding) -> Patient | None:

@@ -8,6 +8,7 @@ from typing import Any, Final
 from kilter import backend  # noqa: F401  (chooses JAX before Keras loads)
 
 # isort: split
+import jax
 import keras
 import numpy as np
 
@@ -16,7 +17,7 @@ from kilter.nn.copying import fresh_name
 from kilter.records import Change, Finding
 from kilter.treatment.patient import Patient
 from kilter.treatment.remedies.base import operated
-from kilter.treatment.surgery import can_be_cut
+from kilter.treatment.surgery import can_be_cut, open_layers
 
 # A feature's deviation counts as no less than this share of its range: a pixel that is lit in one row of a
 # thousand would otherwise come out at 30 in that row.
@@ -42,15 +43,17 @@ def standardize_inputs(patient: Patient, finding: Finding) -> Patient | None:
     """
     if not can_be_cut(patient.model):
         return None
-    arrays = [np.asarray(one) for one in keras.tree.flatten(patient.x)]
+    arrays = [np.asarray(one) for one in jax.tree.leaves(patient.x)]
     inputs = patient.model.inputs
-    if len(arrays) != len(inputs):
-        return None
+    if len(arrays) != len(inputs) or any(one.dtype.kind not in "fiub" for one in arrays):
+        return None  # an optional input that is left out, or text
     firsts = [one for one in patient.layers if one.takes_input]
     if any(isinstance(one.layer, (*_LOOKUPS, keras.layers.Normalization)) for one in firsts):
         return None
     front = [_normalization(patient, array, firsts, index) for index, array in enumerate(arrays)]
-    rescaling = [one.layer for one in firsts if isinstance(one.layer, keras.layers.Rescaling)]
+    free = {id(layer) for layer in open_layers(patient.model)}
+    scaled = [one.layer for one in firsts if isinstance(one.layer, keras.layers.Rescaling)]
+    rescaling = [layer for layer in scaled if id(layer) in free]
     change = Change(
         remedy="standardize-inputs",
         where=("data",),
@@ -123,7 +126,7 @@ def clean_data(patient: Patient, finding: Finding) -> Patient | None:
 
 
 def _finite_rows(x: Any, y: Any) -> tuple[Any, Any, int]:
-    arrays = [np.asarray(one) for one in keras.tree.flatten((x, y))]
+    arrays = [np.asarray(one) for one in jax.tree.leaves((x, y))]
     kept = np.ones(len(arrays[0]), dtype=bool)
     for array in arrays:
         if array.dtype.kind == "f":
@@ -131,7 +134,7 @@ def _finite_rows(x: Any, y: Any) -> tuple[Any, Any, int]:
     if kept.all():
         return x, y, 0
     pick = partial(_rows, kept=kept)
-    return keras.tree.map_structure(pick, x), keras.tree.map_structure(pick, y), int(np.sum(~kept))
+    return jax.tree.map(pick, x), jax.tree.map(pick, y), int(np.sum(~kept))
 
 
 def _rows(array: Any, kept: np.ndarray) -> np.ndarray:

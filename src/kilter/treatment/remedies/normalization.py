@@ -14,8 +14,8 @@ from kilter.health.facts import CONVOLUTIONS, NORMALIZATIONS, LayerFacts
 from kilter.health.reading import own_activation
 from kilter.records import Change, Finding
 from kilter.treatment.patient import Patient, compiled_like
-from kilter.treatment.remedies.base import chosen, hidden_layers, operated, paths
-from kilter.treatment.surgery import Cut, can_be_cut, cut, made_from
+from kilter.treatment.remedies.base import chosen, hidden_layers, operated, paths, replaceable
+from kilter.treatment.surgery import Cut, can_be_cut, cut
 
 # Fewer rows a batch say too little of mean and variance (Wu & He 2018).
 _LEAST_BATCH: Final = 8
@@ -41,6 +41,7 @@ def insert_batch_norm(patient: Patient, finding: Finding) -> Patient | None:
     ]
     if not layers:
         return None
+    layers = replaceable(patient, layers)
     momentum = fitting_momentum(patient.steps_per_epoch)
     cuts: dict[Any, Cut] = {one.layer: _normalized(one, momentum) for one in layers}
     change = Change(
@@ -78,7 +79,7 @@ def _normalized(one: LayerFacts, momentum: float) -> Cut:
 
     def make(config: dict[str, Any]) -> list[Any]:
         own = own_activation(layer)
-        linear = made_from(layer, {**config, "use_bias": False, "activation": "linear"})
+        linear = {**config, "use_bias": False, "activation": "linear"}
         name, axis = config["name"], _channels(layer)
         norm = keras.layers.BatchNormalization(axis=axis, momentum=momentum, name=f"{name}_norm")
         if own == "linear":
@@ -120,6 +121,7 @@ def remove_redundant_bias(patient: Patient, finding: Finding) -> Patient | None:
     }
     if not can_be_cut(patient.model) or not pairs:
         return None
+    pairs = {one: pairs[one] for one in replaceable(patient, pairs)}
     change = Change(
         remedy="remove-redundant-bias",
         where=paths(pairs),
@@ -142,6 +144,7 @@ def repair_batch_norm(patient: Patient, finding: Finding) -> Patient | None:
     wrong = {one: config for one, config in wanted.items() if config}
     if not can_be_cut(patient.model) or not wrong:
         return None
+    wrong = {one: wrong[one] for one in replaceable(patient, wrong)}
     first, config = next(iter(wrong.items()))
     change = Change(
         remedy="repair-batch-norm",
@@ -182,7 +185,8 @@ def reorder_dropout(patient: Patient, finding: Finding) -> Patient | None:
     outputs = [one for one in patient.layers if one.is_weighted and one.is_output]
     if not can_be_cut(patient.model) or not early or len(outputs) != 1:
         return None
-    (last,) = outputs
+    early, (last,) = replaceable(patient, early), outputs
+    replaceable(patient, [last], every=True)
     rate = max(one.layer.rate for one in early)  # type: ignore[attr-defined]
     cuts: dict[Any, Cut] = {one.layer: lambda config: None for one in early}
     stays = any(
@@ -191,7 +195,7 @@ def reorder_dropout(patient: Patient, finding: Finding) -> Patient | None:
     if not stays:
         cuts[last.layer] = lambda config: [
             keras.layers.Dropout(rate, name=f"{config['name']}_dropout"),
-            made_from(last.layer, config),
+            config,
         ]
     change = Change(
         remedy="reorder-dropout",

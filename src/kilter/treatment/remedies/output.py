@@ -13,6 +13,7 @@ from kilter.health.facts import LayerFacts, OutputFacts
 from kilter.health.reading import own_activation
 from kilter.records import Change, Finding
 from kilter.treatment.patient import Patient, compiled_like
+from kilter.treatment.remedies.base import replaceable
 from kilter.treatment.remedies.initialization import paired_initializer, reinitialize
 from kilter.treatment.remedies.targets import Wanted, wanted_output
 from kilter.treatment.surgery import Cut, can_be_cut, cut
@@ -74,6 +75,7 @@ def _with_head(patient: Patient, output: OutputFacts, wanted: Wanted) -> keras.M
     resized = output.units != wanted.units
     if tail is None or (resized and width is None):
         return None
+    replaceable(patient, [head, *tail], every=True)
     own: dict[str, Any] = {width: wanted.units} if resized and width else {}
     cuts: dict[Any, Cut] = {}
     last = tail[-1] if tail else head
@@ -102,7 +104,7 @@ def _ending(layer: Any, activation: str) -> Cut:
     if own_activation(layer) is not None:
         return lambda config: [keras.layers.Activation(activation, name=config["name"])]
     return lambda config: [
-        type(layer).from_config(config),
+        config,
         keras.layers.Activation(activation, name=f"{config['name']}_activation"),
     ]
 

@@ -7,6 +7,7 @@ from typing import Any, Final
 from kilter import backend  # noqa: F401  (chooses JAX before Keras loads)
 
 # isort: split
+import jax
 import keras
 import numpy as np
 
@@ -15,8 +16,8 @@ from kilter.health.facts import CONVOLUTIONS, DROPOUTS, LayerFacts
 from kilter.health.restraint_checks import penalty_factor
 from kilter.records import Change, Finding
 from kilter.treatment.patient import Patient
-from kilter.treatment.remedies.base import chosen, hidden_layers, operated, paths
-from kilter.treatment.surgery import Cut, can_be_cut, made_from
+from kilter.treatment.remedies.base import chosen, hidden_layers, operated, paths, replaceable
+from kilter.treatment.surgery import Cut, can_be_cut
 
 # Srivastava et al. 2014 use 0.5 in wide layers; 0.2 costs narrow ones little. SELU bears less.
 _RATE: Final = 0.2
@@ -39,11 +40,11 @@ def add_dropout(patient: Patient, finding: Finding) -> Patient | None:
     layers = [one for one in hidden_layers(patient) if isinstance(one.layer, keras.layers.Dense)]
     if not layers:
         return None
+    layers = replaceable(patient, layers)
     holders = {one.activation_layer: one for one in layers}
     cuts: dict[Any, Cut] = {
-        one.layer: _dropped(one.layer, selu=holders[one.path].activation == "selu")
-        for one in patient.layers
-        if one.path in holders
+        one.layer: _dropped(selu=holders[one.path].activation == "selu")
+        for one in replaceable(patient, (one for one in patient.layers if one.path in holders), every=True)
     }
     change = Change(
         remedy="add-dropout",
@@ -56,7 +57,7 @@ def add_dropout(patient: Patient, finding: Finding) -> Patient | None:
     return operated(patient, change, cuts)
 
 
-def _dropped(layer: Any, *, selu: bool) -> Cut:
+def _dropped(*, selu: bool) -> Cut:
     def make(config: dict[str, Any]) -> list[Any]:
         name = f"{config['name']}_dropout"
         drop = (
@@ -64,7 +65,7 @@ def _dropped(layer: Any, *, selu: bool) -> Cut:
             if selu
             else keras.layers.Dropout(_RATE, name=name)
         )
-        return [made_from(layer, config), drop]
+        return [config, drop]
 
     return make
 
@@ -111,6 +112,7 @@ def _on_kernels(patient: Patient, finding: Finding, change: Change, key: str, ma
     ]
     if not layers or not can_be_cut(patient.model):
         return None
+    layers = replaceable(patient, layers)
     cuts = {one.layer: _with(key, keras.saving.serialize_keras_object(make(one))) for one in layers}
     placed = Change(change.remedy, paths(layers), change.before, change.after, change.snippet, change.recipe)
     return operated(patient, placed, cuts)
@@ -135,6 +137,8 @@ def ease_regularization(patient: Patient, finding: Finding) -> Patient | None:
     ]
     if not (drops or penalised) or not can_be_cut(patient.model):
         return None
+    free = replaceable(patient, [*drops, *penalised])
+    drops, penalised = ([one for one in some if one in free] for some in (drops, penalised))
     plain = keras.saving.serialize_keras_object(keras.regularizers.L2(_L2))
     cuts = {one.layer: _with("rate", _RATE) for one in drops}
     cuts |= {one.layer: _with("kernel_regularizer", plain) for one in penalised}
@@ -158,7 +162,7 @@ def augment(patient: Patient, finding: Finding) -> Patient | None:
     convolves = any(isinstance(one.layer, CONVOLUTIONS) for one in patient.layers)
     if (
         patient.options.augment is not None
-        or len(keras.tree.flatten(x)) != 1
+        or len(jax.tree.leaves(x)) != 1
         or np.ndim(x) != 4
         or not convolves
     ):

@@ -9,9 +9,10 @@ from kilter import backend  # noqa: F401  (chooses JAX before Keras loads)
 # isort: split
 import keras
 
+from kilter.nn.copying import input_like
 from kilter.records import Change, Finding
 from kilter.treatment.patient import Patient, compiled_like
-from kilter.treatment.remedies.base import hidden_layers
+from kilter.treatment.remedies.base import hidden_layers, replaceable
 from kilter.treatment.surgery import cut, linear_chain
 
 _LEAST_LAYERS: Final = 8
@@ -29,6 +30,7 @@ def add_residuals(patient: Patient, finding: Finding) -> Patient | None:
     dense = [layer for layer in hidden if isinstance(layer, keras.layers.Dense)]
     if chain is None or len(dense) < _LEAST_LAYERS or len(dense) != len(hidden):
         return None
+    replaceable(patient, hidden_layers(patient), every=True)
     blocks = _blocks(chain, dense)
     if not blocks:
         return None
@@ -72,7 +74,7 @@ def _is_dense(layer: Any) -> bool:
 def _connected(like: keras.Model, layers: list[Any], blocks: list[tuple[int, int]]) -> keras.Model:
     """The model of ``layers``, one after the other, with ``blocks`` (from, to) skipped around."""
     starts, ends = {start for start, _ in blocks}, {end for _, end in blocks}
-    inputs = keras.tree.map_structure(lambda one: keras.Input(one.shape[1:], dtype=one.dtype), like.inputs[0])
+    inputs = input_like(like.inputs[0])
     value = kept = inputs
     count = 0
     for place, layer in enumerate([*layers, None]):

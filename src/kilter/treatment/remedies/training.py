@@ -10,7 +10,9 @@ from kilter import backend  # noqa: F401  (chooses JAX before Keras loads)
 import keras
 import numpy as np
 
+from kilter.errors import ModelError
 from kilter.health.targets import labels
+from kilter.nn.taps import fixed_batch_size
 from kilter.records import Change, Finding
 from kilter.treatment.patient import Patient, compiled_like, copy_of
 
@@ -27,6 +29,13 @@ def change_batch_size(patient: Patient, finding: Finding) -> Patient | None:
     size = min(wanted, max(1, patient.rows // _LEAST_STEPS))
     if size <= now:
         return None
+    fixed = fixed_batch_size(patient.model)
+    if fixed is not None:
+        raise ModelError(
+            expected="a model that takes batches of any size",
+            received=f"one that is made for batches of {fixed} rows",
+            remedy="build it with keras.Input(shape) without a batch size, and without stateful layers",
+        )
     change = Change(
         remedy="change-batch-size",
         where=("training",),

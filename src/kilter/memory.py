@@ -1,0 +1,77 @@
+"""How much memory is free, and errors for what would need more."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Final
+
+from kilter.errors import KilterError
+
+_MEMINFO: Final = Path("/proc/meminfo")
+_CGROUP: Final = Path("/sys/fs/cgroup")
+_UNITS: Final = ("B", "KiB", "MiB", "GiB", "TiB", "PiB")
+
+
+def require_memory(
+    needed: int, kind: type[KilterError], *, expected: str, received: str, remedy: str
+) -> None:
+    """Raise an error of ``kind`` if ``needed`` bytes are more than are free. The error names both sizes."""
+    free = free_memory()
+    if free is not None and needed > free:
+        raise kind(
+            expected=expected,
+            received=f"{received}: {in_bytes(needed)} needed, {in_bytes(free)} free",
+            remedy=remedy,
+        )
+
+
+def free_memory() -> int | None:
+    """Bytes of main memory that this process can still get; None if the system does not say (macOS).
+
+    A limit of the process's container (cgroup v2) counts too. Caches that the system can drop are free.
+    """
+    found = [free for free in (_of_machine(), _of_container()) if free is not None]
+    return min(found, default=None)
+
+
+def in_bytes(count: int) -> str:
+    """A number of bytes in the unit that fits.
+
+    Example:
+        >>> in_bytes(512), in_bytes(3 << 29)
+        ('512 B', '1.5 GiB')
+    """
+    size, unit = float(count), 0
+    while size >= 1024 and unit + 1 < len(_UNITS):
+        size, unit = size / 1024, unit + 1
+    return f"{size:.4g} {_UNITS[unit]}"
+
+
+def _of_machine() -> int | None:
+    kibibytes = _fields(_MEMINFO).get("MemAvailable:")
+    return None if kibibytes is None else kibibytes * 1024
+
+
+def _of_container() -> int | None:
+    limit, used = _number(_CGROUP / "memory.max"), _number(_CGROUP / "memory.current")
+    if limit is None or used is None:
+        return None
+    return max(0, limit - used + _fields(_CGROUP / "memory.stat").get("inactive_file", 0))
+
+
+def _fields(path: Path) -> dict[str, int]:
+    """The numbers of a file of lines ``name number ...``; {} if it cannot be read."""
+    lines = [line.split() for line in _text(path).splitlines()]
+    return {words[0]: int(words[1]) for words in lines if len(words) > 1 and words[1].isdecimal()}
+
+
+def _number(path: Path) -> int | None:
+    text = _text(path).strip()
+    return int(text) if text.isdecimal() else None
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except OSError:
+        return ""  # another system

@@ -1,0 +1,121 @@
+"""The checksums of a run's own files, so that damage to them is noticed before they are used.
+
+``checksums.json`` has the SHA-256 of each file by its name. While a file is replaced it has two of them, the
+new one and the one before: whenever the writer is killed, the file there is one of the two.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import tomllib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from kilter.errors import RunError
+from kilter.runs.atomic import errors_named, write_text
+from kilter.runs.manifest import sha256_of
+
+CHECKSUMS = "checksums.json"
+# The entry for what a recipe says, whatever its layout, without the keys that may change before a resume: how
+# long to train, and where the data are (their own checksums are in data.json).
+RECIPE_CONTENT = "recipe"
+_MAY_CHANGE = {
+    "": ("name",),
+    "train": ("epochs", "early_stopping"),
+    "data": ("source", "validation", "test"),
+    "model": ("file",),
+}
+
+
+@contextmanager
+def replacing(run: Path, name: str, sha256: str) -> Iterator[None]:
+    """Replace the file inside by one with this `sha256`; if that fails, the old one still counts as whole."""
+    before = _read(run)
+    old = before.get(name, [])
+    _write(run, {**before, name: [sha256, *(one for one in old if one != sha256)]})
+    yield
+    if old not in ([], [sha256]):
+        _write(run, {**before, name: [sha256]})
+
+
+def content_of(recipe_text: str) -> str:
+    """The SHA-256 of a recipe without the keys that may change; ``ValueError`` if it is not TOML."""
+    recipe = tomllib.loads(recipe_text)
+    for section, keys in _MAY_CHANGE.items():
+        values = recipe.get(section, {}) if section else recipe
+        if not isinstance(values, dict):
+            raise ValueError(f"[{section}] is not a section")
+        for key in keys:
+            is_share = section == "data" and not isinstance(values.get(key), str)
+            if not is_share:
+                values.pop(key, None)
+    return hashlib.sha256(json.dumps(recipe, sort_keys=True, default=str).encode()).hexdigest()
+
+
+def require_unchanged(path: Path) -> None:
+    """Raise :class:`RunError` if the file of a run is missing, or is not the one that kilter wrote there.
+
+    A file that is not listed passes: it is of kilter 0.1.0, or not of the run.
+    """
+    wanted = _read(path.parent).get(path.name)
+    if wanted is None:
+        return
+    if not path.is_file():
+        raise _changed(path, "no such file")
+    with errors_named(path, doing="read"):
+        found = sha256_of(path)
+    if found not in wanted:
+        raise _changed(path, f"a file that was changed or damaged (SHA-256 {found[:12]}…)")
+
+
+def require_same_recipe(path: Path) -> None:
+    """Raise :class:`RunError` if the recipe.toml at `path` says something else than when the run started."""
+    wanted = _read(path.parent).get(RECIPE_CONTENT)
+    if wanted is None or not path.is_file():
+        return
+    with errors_named(path, doing="read"):
+        text = path.read_bytes().decode("utf-8", "backslashreplace")
+    try:
+        found = content_of(text)
+    except ValueError:
+        return  # whoever loads it says what is wrong with it
+    if found not in wanted:
+        names = (f"{section}.{key}".strip(".") for section, keys in _MAY_CHANGE.items() for key in keys)
+        raise RunError(
+            expected=f"the recipe that the run was started with in {path}",
+            received="one that was changed or damaged",
+            remedy=f"restore it from a backup, or train it as a new run; only {', '.join(names)} may change",
+        )
+
+
+def _changed(path: Path, received: str) -> RunError:
+    return RunError(
+        expected=f"{path} as kilter wrote it",
+        received=received,
+        remedy="restore it from a backup, or train the run's recipe.toml anew; if you changed the file "
+        f"yourself, remove its entry from {CHECKSUMS}",
+    )
+
+
+def _read(run: Path) -> dict[str, list[str]]:
+    """The checksums by file name; {} for a run of kilter 0.1.0, which has none."""
+    path = run / CHECKSUMS
+    if not path.is_file():
+        return {}
+    with errors_named(path, doing="read"):
+        content = path.read_bytes()
+    try:
+        found = json.loads(content)
+        return {name: list(map(str, values)) for name, values in found.items()}
+    except (ValueError, TypeError, AttributeError) as error:
+        raise RunError(
+            expected=f"{path} as kilter wrote it",
+            received=f"{type(error).__name__}: {error}",
+            remedy="restore it from a backup, or remove it: damage to the run's files is not noticed then",
+        ) from error
+
+
+def _write(run: Path, checksums: dict[str, list[str]]) -> None:
+    write_text(run / CHECKSUMS, json.dumps(checksums, indent=1) + "\n")

@@ -1,0 +1,97 @@
+"""Checkpoint and history of a run that is resumed: brought to the newest epoch that both of them have."""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+
+from kilter.errors import RunError, RunWarning
+from kilter.runs import checkpoints
+from kilter.runs.atomic import read_lines
+from kilter.runs.checkpoints import Checkpoint
+from kilter.runs.directory import Run
+from kilter.runs.reading import HISTORY, read_history
+from kilter.runs.records import EpochRecord
+
+
+def newest_cut(path: Path) -> Checkpoint | None:
+    """The newest checkpoint for which the run at `path` has the whole history; None where it has none.
+
+    Those of kilter 0.1.0 hold no history: history.jsonl must then reach as far. Raises :class:`RunError`
+    where no checkpoint can be used, or history.jsonl contradicts the checkpoint.
+    """
+    checkpoint = checkpoints.latest(path, lambda found: _require_history(path, found))
+    if checkpoint is not None and checkpoints.HISTORY in checkpoint.scalars:
+        _require_no_contradiction(path / HISTORY, checkpoint)
+    return checkpoint
+
+
+def restore_history(run: Run, checkpoint: Checkpoint | None) -> tuple[str, ...]:
+    """Make history.jsonl end at the checkpoint's epoch, write its missing lines, and return all of them.
+
+    Epochs after the checkpoint are trained again. What had to be restored is said in a
+    :class:`~kilter.errors.RunWarning` and in the run's journal.
+    """
+    found = read_lines(run.path / HISTORY)
+    if checkpoint is None:
+        if found:
+            _tell(run, f"{run.path} has no checkpoint: training starts again from the first epoch")
+        run.restore_history(())
+        return ()
+    for problem in checkpoint.passed_over:
+        run.note(f"{problem}; resumed from epoch {checkpoint.epoch + 1}")
+    if checkpoints.HISTORY not in checkpoint.scalars:
+        run.keep_history(checkpoint.epoch + 1)
+        return tuple(read_lines(run.path / HISTORY))
+    saved = tuple(checkpoint.scalars[checkpoints.HISTORY])
+    missing = len(set(saved) - set(found))
+    if missing:
+        _tell(
+            run,
+            f"{run.path / HISTORY} lacked {missing} of {len(saved)} epochs, now restored from the checkpoint",
+        )
+    run.restore_history(saved)
+    return saved
+
+
+def _tell(run: Run, text: str) -> None:
+    warnings.warn(text, RunWarning, stacklevel=3)
+    run.note(text)
+
+
+def _require_history(path: Path, checkpoint: Checkpoint) -> None:
+    """Raise :class:`RunError` unless checkpoint or history.jsonl has every epoch up to the checkpoint's."""
+    if checkpoints.HISTORY in checkpoint.scalars:
+        return
+    epochs = [line.epoch for line in read_history(path) if line.epoch <= checkpoint.epoch]
+    if epochs != list(range(checkpoint.epoch + 1)):
+        raise RunError(
+            expected=f"the {checkpoint.epoch + 1} epochs before the checkpoint in {path / HISTORY}",
+            received=f"{HISTORY} has only {len(epochs)} of the {checkpoint.epoch + 1} epochs "
+            f"before the checkpoint of epoch {checkpoint.epoch + 1}",
+            remedy=f"restore {HISTORY} from a backup",
+        )
+
+
+def _require_no_contradiction(path: Path, checkpoint: Checkpoint) -> None:
+    """Raise :class:`RunError` if a line of history.jsonl was changed: somebody should know, and decide.
+
+    Lines that are missing or torn off are no contradiction, nor are those of epochs after the checkpoint.
+    """
+    found, saved = read_lines(path), set(checkpoint.scalars[checkpoints.HISTORY])
+    if saved <= set(found):
+        return
+    for number, line in enumerate(found, start=1):
+        if line not in saved and not _is_after(line, checkpoint.epoch):
+            raise RunError(
+                expected=f"{path} as kilter wrote it, up to epoch {checkpoint.epoch + 1}",
+                received=f"another line {number} than in the checkpoint: {line[:80]!r}",
+                remedy="remove that line, or the file, and resume again: the checkpoint has what is missing",
+            )
+
+
+def _is_after(line: str, epoch: int) -> bool:
+    try:
+        return EpochRecord.from_json(line).epoch > epoch
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return False

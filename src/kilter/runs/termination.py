@@ -1,0 +1,118 @@
+"""Ctrl-C, SIGTERM and SIGHUP during a run: what is done is saved, and the person is told how to go on."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType, TracebackType
+from typing import Any, Self
+
+from kilter.errors import RunError
+from kilter.runs.recorder import Recorder
+from kilter.runs.records import Status
+
+# Their names in result.json and messages; SIGHUP is what a process gets when its terminal is closed.
+_NAMES = {signal.SIGINT: "Ctrl-C", signal.SIGTERM: "SIGTERM", signal.SIGHUP: "SIGHUP"}
+
+
+class Interrupted(KeyboardInterrupt):
+    """Ctrl-C, SIGTERM or SIGHUP (`signal`) during a run. The message says how to go on.
+
+    The run directory at `path` has the best weights and a checkpoint of the last finished epoch.
+    """
+
+    def __init__(self, path: Path, message: str, number: int = signal.SIGINT) -> None:
+        super().__init__(message)
+        self.path = path
+        self.signal = number
+
+
+class Termination:
+    """While active, SIGTERM and SIGHUP act as Ctrl-C does; `signal` is the one that came, SIGINT if neither.
+
+    Only in the main thread (Python allows no other), and only for signals that would end the process at once:
+    a handler that the caller set stays, and so does ``nohup``.
+    """
+
+    def __init__(self) -> None:
+        self.signal: int = signal.SIGINT
+        self._previous: dict[int, Any] = {}
+
+    def __enter__(self) -> Self:
+        if threading.current_thread() is threading.main_thread():
+            for number in (signal.SIGTERM, signal.SIGHUP):
+                if signal.getsignal(number) is signal.SIG_DFL:
+                    self._previous[number] = signal.signal(number, self._interrupt)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        while self._previous:
+            signal.signal(*self._previous.popitem())
+
+    @property
+    def name(self) -> str:
+        """What stopped the run, in words."""
+        return _NAMES[signal.Signals(self.signal)]
+
+    def _interrupt(self, number: int, frame: FrameType | None) -> None:
+        self.signal = number
+        on_ctrl_c = signal.getsignal(signal.SIGINT)
+        if callable(on_ctrl_c):  # the engine's, which waits for the running chunk; or Python's, which raises
+            on_ctrl_c(signal.SIGINT, frame)
+        else:  # Ctrl-C is ignored, as in a job in the background
+            raise KeyboardInterrupt
+
+
+@contextmanager
+def saving_what_is_done(
+    recorder: Recorder, finish: Callable[[Status, str], object], how_to_go_on: Callable[[], str]
+) -> Iterator[None]:
+    """However the training inside ends early, keep the last finished epoch and call `finish`.
+
+    Ctrl-C, SIGTERM and SIGHUP become :class:`Interrupted`. A :class:`RunError` is passed on at once: the disk
+    does not take what is written, and the run can be resumed as it is.
+    """
+    path = recorder.run.path
+    with Termination() as termination:
+        try:
+            yield
+        except KeyboardInterrupt:
+            try:
+                recorder.save_finished()
+                recorder.keep_best()
+                finish("interrupted", termination.name)
+            except KeyboardInterrupt:  # a second one: the person does not want to wait
+                message = f"Stopped at once, before all was saved. {how_to_go_on()}"
+                raise Interrupted(path, message, termination.signal) from None
+            raise Interrupted(
+                path, f"Stopped {_when(recorder)} {how_to_go_on()}", termination.signal
+            ) from None
+        except SystemExit:  # sys.exit() in a callback or in a handler of SIGTERM that the caller set
+            recorder.save_finished()
+            recorder.keep_best()
+            finish("interrupted", "sys.exit()")
+            raise
+        except RunError:
+            raise
+        except Exception as error:
+            try:
+                recorder.save_finished()
+                finish("failed", f"{type(error).__name__}: {error}")
+            except RunError as unsaved:
+                error.add_note(f"The run in {path} could not be saved either: {unsaved}")
+            raise
+
+
+def _when(recorder: Recorder) -> str:
+    watch = recorder.watch
+    if watch.last_epoch is None:
+        return "before the first epoch ended."
+    best = (
+        "" if watch.best_epoch is None else f" The best weights, of epoch {watch.best_epoch + 1}, are saved."
+    )
+    return f"after epoch {watch.last_epoch + 1}.{best}"

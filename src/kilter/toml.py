@@ -1,0 +1,44 @@
+"""TOML from anyone: a parser whose only error is ``ValueError``."""
+
+from __future__ import annotations
+
+import tomllib
+from typing import Any, Final
+
+DEEPEST: Final = 16  # values within each other; a recipe has six
+LARGEST: Final = 2**63
+
+
+def parse_toml(text: str) -> dict[str, Any]:
+    """The tables of a TOML document; ``ValueError`` with the reason for a document that cannot be used.
+
+    Besides syntax errors these are values nested more than :data:`DEEPEST` deep, and whole numbers of
+    more than 64 bits.
+
+    Example:
+        >>> parse_toml("epochs = 3")
+        {'epochs': 3}
+    """
+    try:
+        tables = tomllib.loads(text)
+    except RecursionError:
+        raise _too_deep() from None
+    level: list[Any] = [tables]
+    for _ in range(DEEPEST):
+        level = [inner for value in level for inner in _inside(value)]
+    if level:
+        raise _too_deep()
+    return tables
+
+
+def _inside(value: Any) -> list[Any]:
+    """What is within a table or an array; nothing for any other value."""
+    if isinstance(value, int) and abs(value) >= LARGEST:
+        raise ValueError("a whole number of more than 64 bits, which TOML does not have")
+    if isinstance(value, dict):
+        return list(value.values())
+    return value if isinstance(value, list) else []
+
+
+def _too_deep() -> ValueError:
+    return ValueError(f"tables or arrays nested more than {DEEPEST} deep")
