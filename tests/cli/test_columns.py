@@ -3,6 +3,7 @@
 import json
 import re
 import shutil
+import zipfile
 
 import keras
 import numpy as np
@@ -178,6 +179,17 @@ def test_a_model_without_its_columns_takes_no_table(kilter, run, rows, frame, tm
         assert "data.json" in ended.err, call
     shutil.copy(run / "data.json", tmp_path)
     assert kilter("evaluate", bare, table).out == kilter("evaluate", run, table).out
+
+
+@pytest.mark.parametrize("text", ["{}", "[]", "no json"])
+def test_a_damaged_record_in_a_file_is_named(text, kilter, folded, rows, tmp_path):
+    damaged = tmp_path / "damaged.keras"
+    with zipfile.ZipFile(folded) as old, zipfile.ZipFile(damaged, "w") as new:
+        for name in old.namelist():
+            new.writestr(name, text if name == "kilter/data.json" else old.read(name))
+    ended = kilter("predict", damaged, rows)
+    assert ended.code == 2
+    assert "kilter/data.json" in ended.err
 
 
 def test_arrays_do_not_name_the_columns_of_a_table(kilter, run, tmp_path):

@@ -6,26 +6,36 @@ A model takes numbers by position. Only this record says which column of a table
 from __future__ import annotations
 
 import zipfile
+import zlib
 from pathlib import Path
 from typing import Any, Final
 
 from kilter.data import Source, load
 from kilter.data.loading import is_table
-from kilter.errors import DataError
+from kilter.errors import DataError, RunError
 from kilter.runs.atomic import write_with
 from kilter.runs.reading import DATA, MODEL, read_data
 from kilter.runs.records import DataRecord
+from kilter.words import first_line
 
 # In the .keras file, a zip archive in which Keras looks for its own entries alone.
 _ENTRY: Final = f"kilter/{DATA}"
+_DAMAGE: Final = (ValueError, KeyError, TypeError, AttributeError, OSError, zipfile.BadZipFile, zlib.error)
 
 
 def data_of(model_file: Path) -> DataRecord | None:
     """The record in the .keras file, else the data.json beside it, else None; RunError for a damaged one."""
-    if zipfile.is_zipfile(model_file):
-        with zipfile.ZipFile(model_file) as archive:
-            if _ENTRY in archive.namelist():
-                return DataRecord.from_json(archive.read(_ENTRY).decode("utf-8"))
+    try:
+        if zipfile.is_zipfile(model_file):
+            with zipfile.ZipFile(model_file) as archive:
+                if _ENTRY in archive.namelist():
+                    return DataRecord.from_json(archive.read(_ENTRY).decode("utf-8"))
+    except _DAMAGE as error:
+        raise RunError(
+            expected=f"{_ENTRY} in {model_file} as kilter wrote it",
+            received=f"{type(error).__name__}: {first_line(error)}",
+            remedy="take the file from a copy, or write it again",
+        ) from error
     return read_data(model_file.parent)
 
 
@@ -77,7 +87,9 @@ def require_names(record: DataRecord | None, source: str, model: str) -> None:
             received=f"{source}, which does not name its columns",
             remedy="write the rows to a table with a header",
         )
-    if not named and is_table(source):
+    # Rows of images have another shape than those of any table, which whoever takes them will say.
+    flat = record is None or len(record.input_shape) == 1
+    if not named and flat and is_table(source):
         raise _nameless(source, model, trained_on=None if record is None else record.origin)
 
 
