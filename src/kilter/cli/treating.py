@@ -11,10 +11,10 @@ import typer
 from rich.console import Console
 
 from kilter.cli.findings import explained, findings_table
+from kilter.cli.output import made
 from kilter.cli.trained import compiled_with_data
 from kilter.cli.training import recipe_from, without_search
 from kilter.cli.words import number, table
-from kilter.errors import RunError
 from kilter.report import write_treatment
 from kilter.runs.build import prepare
 from kilter.treatment.treating import treat as treat_model
@@ -43,8 +43,8 @@ def treat(
         given = _of_recipe(source, settings, target, epochs, allow_code)
     else:
         given = _of_model(model, source, settings, target, epochs or EPOCHS, allow_code)
-    _make(out)
-    treatment = treat_model(**given, keep=keep)
+    with made(out):
+        treatment = treat_model(**given, keep=keep)
     treatment.model.save(out / MODEL)
     page = write_treatment(treatment, out / REPORT)
     if as_json:
@@ -79,17 +79,6 @@ def _of_model(
 ) -> dict[str, Any]:
     model, train = compiled_with_data(path, source, settings, target=target, allow_code=allow_code)
     return {"model": model, "x": train.x, "y": train.y, "epochs": epochs}
-
-
-def _make(out: Path) -> None:
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise RunError(
-            expected="--out as a folder that can be made",
-            received=f"{out}: {error.strerror}",
-            remedy="name another one",
-        ) from error
 
 
 def _show(treatment: Treatment) -> None:
