@@ -55,12 +55,25 @@ def asked(monkeypatch, tmp_path):
 
 
 def test_options_and_settings_reach_the_comparison(kilter, asked, folder, tmp_path):
-    words = ["--pairs", 9, "--metric", "val_loss", "--seed", 4, "--out", tmp_path, "--workers", 1]
+    words = [
+        "--pairs",
+        9,
+        "--metric",
+        "val_loss",
+        "--seed",
+        4,
+        "--out",
+        tmp_path,
+        "--workers",
+        1,
+        "--allow-code",
+    ]
     kilter("compare", folder / "b-wide.toml", folder / "a-narrow.toml", *words, "--set", "train.epochs=5")
     ((recipes, options),) = asked
     assert list(recipes) == ["b-wide", "a-narrow"]
     assert [recipe.train.epochs for recipe in recipes.values()] == [5, 5]
-    assert options == {"pairs": 9, "metric": "val_loss", "seed": 4, "out": tmp_path, "workers": 1}
+    given = {"pairs": 9, "metric": "val_loss", "seed": 4, "out": tmp_path, "workers": 1}
+    assert options == given | {"allow_code": True}
 
 
 def test_a_folder_gives_its_recipes_in_order_and_names_are_told_apart(kilter, asked, folder, tmp_path):
@@ -70,7 +83,8 @@ def test_a_folder_gives_its_recipes_in_order_and_names_are_told_apart(kilter, as
     kilter("compare", folder, other / "b-wide.toml")
     ((recipes, options),) = asked
     assert list(recipes) == ["a-narrow", "recipes-b-wide", "other-b-wide"]
-    assert options == {"pairs": None, "metric": None, "seed": 0, "out": None, "workers": None}
+    default = {"pairs": None, "metric": None, "seed": 0, "out": None, "workers": None}
+    assert options == default | {"allow_code": False}
 
 
 def test_what_is_printed(kilter, asked, folder, tmp_path):

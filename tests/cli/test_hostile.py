@@ -278,3 +278,8 @@ def test_a_run_that_cannot_begin_leaves_no_directory(place):
     with pytest.raises(KilterError):
         kilter.fit(net, rows, rows[:, :1], run="runs", verbose=0, callbacks=[Refusing()])
     assert os.listdir("runs") == []
+
+
+def test_a_treatment_that_is_refused_leaves_no_folder(kilter, place):
+    assert told(kilter("treat", "digits", "--keep", "no-such-remedy-or-layer", "--out", "treated"))
+    assert os.listdir() == []

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 
 import typer
 
 from kilter import layout
-from kilter.errors import OptionError
+from kilter.errors import OptionError, RunError
 from kilter.words import printable
 
 
@@ -50,3 +51,27 @@ def check_out(out: Path, suffixes: Collection[str]) -> None:
             received=f"--out {out}",
             remedy=f"make {out.parent} first",
         )
+
+
+@contextlib.contextmanager
+def made(out: Path) -> Iterator[None]:
+    """Make the folder ``out`` before an hour of work; remove it again if the work fails and left it empty.
+
+    Raises :class:`RunError` if it cannot be made.
+    """
+    existed = out.exists()
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise RunError(
+            expected="--out as a folder that can be made",
+            received=f"{out}: {error.strerror}",
+            remedy="name another one",
+        ) from error
+    try:
+        yield
+    except BaseException:
+        if not existed:
+            with contextlib.suppress(OSError):  # not empty: something in it is worth keeping
+                out.rmdir()
+        raise

@@ -12,7 +12,7 @@ from typing import Any, Final
 import typer
 
 from kilter.cli.findings import say_findings
-from kilter.cli.output import say, say_table
+from kilter.cli.output import made, say, say_table
 from kilter.cli.trained import compiled_with_data
 from kilter.cli.training import recipe_from, without_search
 from kilter.data import Splits
@@ -55,8 +55,9 @@ def treat(
     else:
         progress.stage(f"Reading {printable(source)}")
         subject = _of_model(model, source, settings, target, epochs or EPOCHS, allow_code)
-    _make(out)
-    treatment = treat_model(**subject.arguments, keep=keep, verbose=progress)
+    _refuse_training_run(out)
+    with made(out):
+        treatment = treat_model(**subject.arguments, keep=keep, verbose=progress)
     progress.stage("Writing the model and the report")
     _keep(treatment, subject, out)
     page = write_treatment(treatment, out / REPORT)
@@ -117,22 +118,13 @@ def _of_model(
     return _Subject(arguments, recipe, data_record(data, Splits(data.train, None, data.test)))
 
 
-def _make(out: Path) -> None:
-    """Make the folder before the work begins; refuse the directory of another kind of run."""
+def _refuse_training_run(out: Path) -> None:
     if (out / HISTORY).exists():
         raise RunError(
             expected="--out as a new folder, or one of an earlier treatment",
             received=f"{out}, the directory of a training run",
             remedy="name another one",
         )
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise RunError(
-            expected="--out as a folder that can be made",
-            received=f"{out}: {error.strerror}",
-            remedy="name another one",
-        ) from error
 
 
 def _keep(treatment: Treatment, subject: _Subject, out: Path) -> None:
