@@ -252,7 +252,8 @@ class _Copier:
         if functional_like_constructor(type(model)) or not _keeps_class(model):
             kind = type(model) if functional_like_constructor(type(model)) else keras.Model
             return kind(inputs, outputs, name=model.name)
-        copy = type(model).__new__(type(model))
+        own: Any = type(model)
+        copy = own.__new__(own)
         Trainer.__init__(copy)
         Functional.__init__(copy, inputs, outputs, name=model.name)
         return copy
