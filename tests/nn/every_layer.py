@@ -6,7 +6,7 @@ from typing import Any
 import keras
 import numpy as np
 import pytest
-from keras import layers
+from keras import layers, ops
 
 Config = dict[str, Any]
 # Shapes of a row, by what ends the name of a layer.
@@ -47,7 +47,7 @@ _SHAPES = {
 _OPTIONS: dict[str, Config] = {
     "GroupNormalization": {"groups": 2},
     "LayerNormalization": {"name": "norm"},
-    "Lambda": {"function": lambda tensor: keras.ops.abs(tensor) * len(_FLAT)},  # names from its surroundings
+    "Lambda": {"function": lambda tensor: ops.abs(tensor) * ops.ones(())},  # names from its surroundings
     "Discretization": {"bin_boundaries": [0.0, 1.0]},
     "Normalization": {"mean": 0.5, "variance": 2.0},
     "CategoryEncoding": {"num_tokens": 12, "output_mode": "multi_hot"},

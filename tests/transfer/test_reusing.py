@@ -193,3 +193,15 @@ def test_bad_input_is_named_and_changes_nothing(case):
     assert error.remedy
     if before is not None:
         assert models.state(model) == before
+
+
+def test_layers_inside_layers_keep_their_weights_and_functions_their_globals():
+    inputs = keras.Input((3, 4))
+    value = layers.MultiHeadAttention(2, 2)(inputs, inputs)
+    value = layers.Lambda(lambda tensor: keras.ops.abs(tensor))(value)
+    model = keras.Model(inputs, layers.Dense(3)(layers.Flatten()(value)))
+    student = kilter.reuse(model, keep=-1, head=2)
+    kept = [one for one in student.weights if "attention" in one.path]
+    assert len(kept) == 8
+    for ours, theirs in zip(kept, model.weights, strict=False):
+        np.testing.assert_array_equal(ours, theirs)

@@ -166,12 +166,12 @@ def optimizer_facts(model: keras.Model) -> OptimizerFacts:
         optimizer = optimizer.inner_optimizer
     if optimizer is None:
         return OptimizerFacts("", None, False, 0.0, 0, None)
-    given = getattr(optimizer, "_learning_rate", None)
+    given: Any = getattr(optimizer, "_learning_rate", None)
     scheduled = given is not None and isinstance(given, keras.optimizers.schedules.LearningRateSchedule)
     if given is not None and scheduled:
         rate: float | None = max(float(np.asarray(given(step))) for step in _ASKED_STEPS)
-    elif callable(given) and not isinstance(given, keras.Variable):  # a function without arguments
-        function: Any = given
+    elif callable(given) and not isinstance(given, keras.Variable):
+        function: Any = given  # without arguments
         scheduled, rate = True, float(np.asarray(function()))
     else:
         rate = None if given is None else float(np.asarray(given))

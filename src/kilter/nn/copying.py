@@ -252,8 +252,8 @@ class _Copier:
         if functional_like_constructor(type(model)) or not _keeps_class(model):
             kind = type(model) if functional_like_constructor(type(model)) else keras.Model
             return kind(inputs, outputs, name=model.name)
-        kind: Any = type(model)
-        copy = kind.__new__(kind)
+        own: Any = type(model)
+        copy = own.__new__(own)
         Trainer.__init__(copy)
         Functional.__init__(copy, inputs, outputs, name=model.name)
         return copy

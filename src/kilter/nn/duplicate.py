@@ -116,18 +116,18 @@ class Duplicator:
         if isinstance(value, tuple):
             parts = [self.value(one) for one in value]
             return type(value)(*parts) if hasattr(value, "_fields") else type(value)(parts)
+        kind: Any = type(value)
         base: Any = next(one for one in (OrderedDict, dict, list, set) if isinstance(value, one))
         # Keras's own containers would report their elements to the original's tracker.
-        kind: Any = type(value)
-        twin: Any = kind.__new__(kind) if _is_tracked(value) else copy.copy(value)
+        twin = kind.__new__(kind) if _is_tracked(value) else copy.copy(value)
         self._made[id(value)] = value, twin  # before its elements, which may hold it
         base.clear(twin)
         if isinstance(value, dict):
             for key, one in value.items():
                 base.__setitem__(twin, self.value(key), self.value(one))
         else:
-            add: Any = set.update if base is set else list.extend
-            add(twin, [self.value(one) for one in value])
+            fill: Any = set.update if base is set else list.extend
+            fill(twin, [self.value(one) for one in value])
         for name, one in getattr(value, "__dict__", {}).items():
             twin.__dict__[name] = self.value(one)
         return twin
