@@ -12,6 +12,8 @@ _ROOT = Path(__file__).resolve().parent.parent
 os.environ.setdefault("KERAS_BACKEND", "jax")
 # Not the user's own cache; in a folder that git ignores and `make clean` removes.
 os.environ.setdefault("KILTER_CACHE", str(_ROOT / ".pytest_cache" / "xla"))
+# pytest-xdist gives its workers the width of its own terminal; what is tested prints to no terminal.
+os.environ.pop("COLUMNS", None)
 # The suite compiles many hundred tiny programs once each: quick compilation matters, quick programs do not
 # (3 times less time in all). test_default_compilation.py runs without these flags. XLA aborts on a flag it
 # does not know: if that happens with another version of JAX than the pinned one, run with XLA_FLAGS= (empty).

@@ -29,9 +29,9 @@ def kilter():
         if result.exception is not None and not isinstance(result.exception, SystemExit):
             raise result.exception
         lines = result.stderr.splitlines(keepends=True)
-        progress = tuple(line.rstrip("\n") for line in lines if line.endswith("...\n"))
-        err = "".join(line for line in lines if not line.endswith("...\n"))
-        return Ended(result.exit_code, result.stdout, err, progress)
+        stages = [line for line in lines if line.endswith("...\n") and not line.startswith("Usage:")]
+        err = "".join(line for line in lines if line not in stages)
+        return Ended(result.exit_code, result.stdout, err, tuple(line.rstrip("\n") for line in stages))
 
     return call
 
