@@ -22,7 +22,7 @@ from rich.table import Table
 
 import kilter
 from bench import machine
-from kilter.nn.saved import load_model
+from kilter._models.saved import load_model
 from kilter.runs.reading import RunRecords, list_runs, open_run
 from kilter.runs.records import best_epoch
 

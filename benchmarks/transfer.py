@@ -24,9 +24,9 @@ from rich.console import Console
 from rich.table import Table
 
 from bench import machine
-from kilter.studies.reuse_study import Told
-from kilter.studies.study import ReuseStudy
-from kilter.studies.ways import Pretraining, Way
+from kilter._studies.reuse_study import Told
+from kilter._studies.study import ReuseStudy
+from kilter._studies.ways import Pretraining, Way
 
 RESULTS = Path(__file__).resolve().parent / "results"
 SANDAL, SHIRT = 5, 6

@@ -16,7 +16,7 @@ def python(code: str, **environment: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_a_backend_chosen_in_the_environment_is_refused():
-    done = python("import kilter.backend", KERAS_BACKEND="torch")
+    done = python("import kilter._backend", KERAS_BACKEND="torch")
     assert done.returncode == 1
     assert "BackendError: Expected Keras on the JAX backend" in done.stderr
     assert "KERAS_BACKEND=torch" in done.stderr
@@ -29,7 +29,7 @@ import sys, types
 keras = types.ModuleType("keras")
 keras.backend = types.SimpleNamespace(backend=lambda: "tensorflow")
 sys.modules["keras"] = keras
-import kilter.backend
+import kilter._backend
 """
     done = python(code)
     assert done.returncode == 1
@@ -38,5 +38,5 @@ import kilter.backend
 
 
 def test_jax_is_chosen_where_nothing_is():
-    done = python("import kilter.backend, os; print(os.environ['KERAS_BACKEND'])")
+    done = python("import kilter._backend, os; print(os.environ['KERAS_BACKEND'])")
     assert done.stdout == "jax\n"

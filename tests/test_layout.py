@@ -7,16 +7,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kilter import layout
-from kilter.layout import columns, table, wrapped
-from kilter.words import printable
+from kilter import _layout
+from kilter._layout import columns, table, wrapped
+from kilter._text import printable
 
 WORDS = st.text(st.characters(min_codepoint=33, max_codepoint=126), min_size=1, max_size=30)
 TEXTS = st.lists(WORDS, min_size=1, max_size=12).map(" ".join)
 
 
 def test_examples():
-    found = doctest.testmod(layout)
+    found = doctest.testmod(_layout)
     assert found.attempted > 0
     assert found.failed == 0
 

@@ -10,11 +10,11 @@ import pytest
 from sklearn.datasets import make_blobs
 
 import kilter
-from kilter import progress
-from kilter.engine.epochs import EpochBar, EpochLines, EpochStages, epochs_on
+from kilter import _progress
+from kilter._engine.epochs import EpochBar, EpochLines, EpochStages, epochs_on
+from kilter._progress import SILENT, Later, Lines, Pace, UpdatingLine, display, shown
+from kilter._treatment.remedies import REMEDIES
 from kilter.errors import OptionError
-from kilter.progress import SILENT, Later, Lines, Pace, UpdatingLine, display, shown
-from kilter.treatment.remedies import REMEDIES
 
 
 class Clock:
@@ -79,7 +79,7 @@ def rows(count=64):
 
 
 def test_examples():
-    found = doctest.testmod(progress)
+    found = doctest.testmod(_progress)
     assert found.attempted > 0
     assert found.failed == 0
 

@@ -6,26 +6,26 @@ import math
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kilter import words
-from kilter.words import duration
+from kilter import _text
+from kilter._text import duration
 
 
 def test_examples():
-    found = doctest.testmod(words)
+    found = doctest.testmod(_text)
     assert found.attempted > 0
     assert found.failed == 0
 
 
 @given(st.text())
 def test_printable_text_has_no_control_character_and_plain_text_stays(text):
-    shown = words.printable(text)
+    shown = _text.printable(text)
     assert shown.isprintable()
-    assert words.printable(shown) == shown
+    assert _text.printable(shown) == shown
 
 
 @given(st.floats(-1e300, 1e300))
 def test_a_number_keeps_three_digits(value):
-    assert math.isclose(float(words.number(value)), value, rel_tol=1e-3)
+    assert math.isclose(float(_text.number(value)), value, rel_tol=1e-3)
 
 
 @given(st.floats(0, 1e7))
@@ -34,8 +34,8 @@ def test_a_duration_grows_with_time(seconds):
 
 
 def test_measures_that_are_not_finite():
-    assert words.measures({"loss": math.nan, "val_loss": math.inf}) == "loss nan  val_loss inf"
+    assert _text.measures({"loss": math.nan, "val_loss": math.inf}) == "loss nan  val_loss inf"
 
 
 def test_measures_too_small_for_four_decimals():
-    assert words.measures({"mae": 1.5e-5, "loss": 0.0}) == "loss 0.0000  mae 1.500e-05"
+    assert _text.measures({"mae": 1.5e-5, "loss": 0.0}) == "loss 0.0000  mae 1.500e-05"

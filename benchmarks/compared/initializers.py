@@ -16,7 +16,7 @@ from plotly.subplots import make_subplots
 from bench.pages import Table, between
 from compared.task import Task, compiled
 from compared.training import Outcome
-from kilter.engine.measuring import probe
+from kilter._engine.measuring import probe
 from kilter.nn.depth import DepthRecord
 
 ACTIVATIONS = ("sigmoid", "tanh", "relu", "elu", "selu", "swish")

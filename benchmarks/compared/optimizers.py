@@ -6,7 +6,7 @@ import dataclasses
 import statistics
 from collections.abc import Callable
 
-from kilter import backend  # noqa: F401
+from kilter import _backend  # noqa: F401
 
 # isort: split
 import keras
@@ -14,7 +14,7 @@ import keras
 from bench.pages import Table, between
 from compared.task import Task, compiled
 from compared.training import RATE_SEED, Factory, Outcome, Trainer, compare_in_turns, differences
-from kilter.treatment.comparison import Comparison, PairedRun
+from kilter._compare.comparison import Comparison, PairedRun
 
 # How far around find_lr's suggestion the rate is looked for.
 FACTORS = (0.1, 0.3, 1.0, 3.0)

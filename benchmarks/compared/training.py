@@ -15,7 +15,7 @@ import plotly.graph_objects as graph_objects
 
 from bench.pages import Table
 from compared.task import Task
-from kilter.treatment.comparison import Candidate, Comparison, PairedRun, judge
+from kilter._compare.comparison import Candidate, Comparison, PairedRun, judge
 
 Factory = Callable[[float, int], keras.Model]
 """(learning rate, seed) -> compiled model, always of the same shapes."""

@@ -14,12 +14,12 @@ import keras
 import numpy as np
 
 import kilter
-from kilter.treatment.bench import Bench
-from kilter.treatment.choosing import prove
-from kilter.treatment.comparison import PairedRun
-from kilter.treatment.looks import Spending
-from kilter.treatment.patient import FitOptions, Patient
-from kilter.treatment.scoring import Scoring, scoring_of
+from kilter._compare.comparison import PairedRun
+from kilter._compare.looks import Spending
+from kilter._treatment.scoring import Scoring, scoring_of
+from kilter._treatment.search import prove
+from kilter._treatment.subject import FitOptions, Patient
+from kilter._treatment.trial_runner import Bench
 from programs.families import Case
 from programs.judging import TOLERANCE, Spent, keras_fit, quality, reference
 from programs.sketch import Program, Sketch, program

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from kilter.cli.main import app
+from kilter._cli.main import app
 
 
 @dataclass(frozen=True)

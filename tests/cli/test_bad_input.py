@@ -184,7 +184,7 @@ def test_wrong_usage_exits_with_two_and_says_how(kilter, words):
 @pytest.mark.parametrize("case", ["no such source", "unknown key", "set of a wrong type"])
 def test_the_same_from_a_shell(case, place, tmp_path):
     words = BAD[case][0].format(place=place).split()
-    code = "from kilter.cli.main import main; main()"
+    code = "from kilter._cli.main import main; main()"
     ended = subprocess.run(
         [sys.executable, "-c", code, *words], check=False, capture_output=True, text=True, cwd=tmp_path
     )
@@ -195,7 +195,7 @@ def test_the_same_from_a_shell(case, place, tmp_path):
 
 
 def test_another_backend_is_told_and_not_fought(place, tmp_path):
-    code = "from kilter.cli.main import main; main()"
+    code = "from kilter._cli.main import main; main()"
     ended = subprocess.run(
         [sys.executable, "-c", code, "train", "digits"],
         check=False,

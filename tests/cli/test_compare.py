@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from kilter.cli import comparing
-from kilter.treatment.comparison import Candidate, PairedRun, judge
+from kilter._cli import comparing
+from kilter._compare.comparison import Candidate, PairedRun, judge
 
 RECIPE = """
 [data]
@@ -129,7 +129,7 @@ def test_json_alone_is_on_stdout(kilter, asked, folder):
 @pytest.mark.long
 def test_ctrl_c_ends_the_workers_and_says_what_is_kept(folder, tmp_path):
     """As on a terminal: the signal goes to every process of the command's group."""
-    code = "from kilter.cli.main import main; main()"
+    code = "from kilter._cli.main import main; main()"
     words = ["compare", str(folder), "--pairs", "2", "--out", str(tmp_path / "out"), "--workers", "1"]
     command = [sys.executable, "-c", code, *words]
     process = subprocess.Popen(

@@ -6,8 +6,8 @@ import keras
 import pytest
 from rich.console import Console
 
-from kilter.cli.findings import explained, findings_table, verdict
-from kilter.records import Diagnosis, Evidence, Finding
+from kilter._cli.findings import explained, findings_table, verdict
+from kilter._records import Diagnosis, Evidence, Finding
 
 FOUND = Finding(
     code="dead-units",

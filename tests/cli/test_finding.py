@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from kilter.engine.found_rate import FoundRate
+from kilter._tuning.rate_curve import FoundRate
 
 
 @pytest.fixture(scope="module")

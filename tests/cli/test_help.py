@@ -11,7 +11,7 @@ from kilter import __version__
 
 PAGE = (Path(__file__).parents[2] / "docs/command-line.md").read_text(encoding="utf-8")
 HEAVY = {"jax", "keras", "numpy", "polars", "pydantic", "plotly", "rich", "PIL"}
-CALL = "import sys; sys.argv = ['kilter', *sys.argv[1:]]; from kilter.cli.main import main\n"
+CALL = "import sys; sys.argv = ['kilter', *sys.argv[1:]]; from kilter._cli.main import main\n"
 
 
 def test_help_takes_less_than_the_promised_time_of_the_processor():
@@ -73,7 +73,7 @@ SLOW = {
 }
 FIRST_LINES = """
 import json, sys
-from kilter.cli.main import app
+from kilter._cli.main import app
 
 class Loading(BaseException):
     pass

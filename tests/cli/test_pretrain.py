@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 import kilter as library
-from kilter.pretrain.autoencoding import KINDS
-from kilter.pretrain.settings import SETTINGS
+from kilter.pretrain.autoencoder import KINDS
+from kilter.pretrain.tasks.registry import SETTINGS
 from kilter.recipe import PretrainSection, load_recipe, parse_recipe
 
 RECIPES = sorted((Path(__file__).parents[2] / "recipes/pretrain").glob("*.toml"))

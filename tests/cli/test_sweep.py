@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from kilter.cli.sweeping import candidates
+from kilter._cli.sweeping import candidates
 from kilter.errors import KilterError
 from kilter.recipe.defaults import recipe_for
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from kilter.cli import training
+from kilter._cli import training
 from kilter.errors import RunWarning
 from kilter.recipe import CnnSection, load_recipe
 from kilter.runs import Interrupted
@@ -138,7 +138,7 @@ def test_a_signal_in_a_real_run_keeps_its_epochs_and_resume_goes_on(kilter, numb
         "--set",
         "train.early_stopping=none",
     ]
-    program = "from kilter.cli.main import main; main()"
+    program = "from kilter._cli.main import main; main()"
     process = subprocess.Popen(
         [sys.executable, "-c", program, *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )

@@ -10,9 +10,9 @@ import keras
 import pytest
 import typer
 
-from kilter.cli.main import app
+from kilter._cli.main import app
+from kilter._models.saved import load_model
 from kilter.errors import ModelError
-from kilter.nn.saved import load_model
 
 # What each command is asked to do with a stranger's {recipe}, {run} or {model}.
 COMMANDS = {

@@ -9,8 +9,8 @@ import pytest
 from scipy import stats
 from sklearn.datasets import load_digits
 
-from kilter.infer.calibration import calibration
-from kilter.infer.monte_carlo import predict_mc
+from kilter._infer.calibration import calibration
+from kilter._infer.monte_carlo import predict_mc
 
 from .conftest import trained
 

@@ -8,8 +8,8 @@ import polars
 import pytest
 from sklearn.datasets import load_digits
 
-from kilter.cli.predictions import probabilities
-from kilter.engine.purpose import Objective
+from kilter._cli.predictions import probabilities
+from kilter._engine.objective_for import Objective
 
 
 @pytest.fixture(scope="module")

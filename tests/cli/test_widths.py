@@ -6,14 +6,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from kilter.cli import comparing, treating
-from kilter.cli.findings import say_findings
-from kilter.cli.output import say
-from kilter.progress import display
-from kilter.records import Change, Diagnosis, Evidence, Finding
-from kilter.treatment.comparison import Candidate, PairedRun, judge
-from kilter.treatment.treatment import Checkup, Treatment, Trial, Trials
-from kilter.treatment.words import verdicts
+from kilter._cli import comparing, treating
+from kilter._cli.findings import say_findings
+from kilter._cli.output import say
+from kilter._compare.comparison import Candidate, PairedRun, judge
+from kilter._compare.words import verdicts
+from kilter._progress import display
+from kilter._records import Change, Diagnosis, Evidence, Finding
+from kilter._treatment.result import Checkup, Treatment, Trial, Trials
 
 WIDTHS = (40, 60, 80, 100, 120)
 TEMPLATES = Path(__file__).parents[2] / "src/kilter/report/templates"

@@ -6,7 +6,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from kilter.cli.listing import SHOWN, print_source
+from kilter._cli.listing import SHOWN, print_source
 from kilter.data import describe, load, split
 from kilter.data.paths import NAMED_IN_MESSAGES
 from kilter.errors import DataError

@@ -5,12 +5,12 @@ from typing import Any
 
 import numpy as np
 
-from kilter import backend  # noqa: F401
+from kilter import _backend  # noqa: F401
 
 # isort: split
 import keras
 
-from kilter.engine.fit import fit
+from kilter._engine.fit import fit
 
 ROWS, FEATURES, CLASSES, BATCH = 50, 12, 3, 16
 

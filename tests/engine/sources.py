@@ -5,12 +5,12 @@ from typing import Any
 import grain
 import numpy as np
 
-from kilter import backend  # noqa: F401
+from kilter import _backend  # noqa: F401
 
 # isort: split
 import keras
 
-from kilter.engine.feed import Order
+from kilter._engine.feed import Order
 
 from .cases import BATCH, rows
 

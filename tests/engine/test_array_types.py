@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 import kilter
+from kilter._engine.arrays import collect
 from kilter.data import load
-from kilter.engine.batches import collect
 from kilter.errors import DataError
 
 VALUES = np.array([[0, 1], [2, 3], [5, 1], [3, 0]], "float32")

@@ -10,12 +10,12 @@ import numpy as np
 import optax
 import pytest
 
+from kilter._engine import loop
+from kilter._engine.fit import fit
+from kilter._engine.inference import evaluate
+from kilter._engine.optax_optimizer import OptaxOptimizer
+from kilter._engine.program_cache import shelf
 from kilter.data.augmentation import Augmentation, Brightness, Cutmix, Cutout, Flip, Mixup, Rotate, Shift
-from kilter.engine import loop
-from kilter.engine.fit import fit
-from kilter.engine.inference import evaluate
-from kilter.engine.optax_optimizer import OptaxOptimizer
-from kilter.engine.program import shelf
 from kilter.errors import KilterError
 
 from .cases import BATCH, TOLERANCE, difference, same_bits

@@ -7,9 +7,9 @@ import keras
 import numpy as np
 import pytest
 
-from kilter.engine import loop
-from kilter.engine.averaging import ExponentialMovingAverage, StochasticWeightAverage, WeightAverage
-from kilter.engine.fit import fit
+from kilter._engine import loop
+from kilter._engine.averaging import ExponentialMovingAverage, StochasticWeightAverage, WeightAverage
+from kilter._engine.fit import fit
 from kilter.errors import OptionError
 
 from .cases import BATCH, classifier, rows

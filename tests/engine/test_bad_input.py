@@ -6,9 +6,9 @@ import keras
 import numpy as np
 import pytest
 
-from kilter.engine.fit import fit
-from kilter.engine.inference import evaluate
-from kilter.engine.program import shelf
+from kilter._engine.fit import fit
+from kilter._engine.inference import evaluate
+from kilter._engine.program_cache import shelf
 from kilter.errors import DataError, KilterError, ModelError, OptionError
 
 from .cases import CLASSES, FEATURES, classifier, rows

@@ -8,10 +8,10 @@ import keras
 import numpy as np
 import pytest
 
-from kilter.engine import batch_feed
-from kilter.engine.batch_feed import BatchFeed
-from kilter.engine.fit import fit
-from kilter.engine.inference import evaluate, predict
+from kilter._engine import batch_feed
+from kilter._engine.batch_feed import BatchFeed
+from kilter._engine.fit import fit
+from kilter._engine.inference import evaluate, predict
 from kilter.errors import DataError, OptionError
 
 from .cases import BATCH, agree, classifier, difference

@@ -4,7 +4,7 @@ import jax
 import numpy as np
 import pytest
 
-from kilter.engine.batches import collect
+from kilter._engine.arrays import collect
 
 ROWS = 1100  # of 1024 numbers each: large for every type below
 

@@ -8,8 +8,8 @@ import keras
 import numpy as np
 import pytest
 
-from kilter.engine import loop
-from kilter.engine.fit import fit
+from kilter._engine import loop
+from kilter._engine.fit import fit
 
 from .cases import BATCH, agree, assert_parity, classifier, difference, rows
 

@@ -8,9 +8,9 @@ import keras
 import numpy as np
 import pytest
 
-from kilter.engine import step
-from kilter.engine.bridge import State, build, pull, push, variables
-from kilter.engine.program import steps_program
+from kilter._engine import step
+from kilter._engine.program_cache import steps_program
+from kilter._models.variables import State, build, pull, push, variables
 
 from .cases import classifier, rows, same_bits
 from .test_model_kinds import two_headed, two_headed_rows

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from kilter.engine.compilation import CACHE_BYTES, cache_directory
+from kilter._xla.compilation import CACHE_BYTES, cache_directory
 
 SOURCE = str(Path(__file__).resolve().parents[2] / "src")
 
@@ -26,7 +26,7 @@ def test_the_place_of_the_cache(monkeypatch: pytest.MonkeyPatch, tmp_path: Path)
 
 _SCRIPT = """
 import numpy as np
-from kilter.engine.fit import fit
+from kilter._engine.fit import fit
 import jax, keras
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
 keras.utils.set_random_seed(0)

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from jax import lax
 
-from kilter.engine import convolutions
-from kilter.engine.rewrite import rewrite, trace
+from kilter._xla import convolutions
+from kilter._xla.rewrite import rewrite, trace
 
 from .cases import relative
 

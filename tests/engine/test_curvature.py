@@ -7,12 +7,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from kilter import backend  # noqa: F401
+from kilter import _backend  # noqa: F401
 
 # isort: split
 import keras
 
-from kilter.engine.curvature import largest_curvature
+from kilter._tuning.curvature import largest_curvature
 from kilter.errors import DataError, KilterError, ModelError, OptionError
 
 from .cases import classifier, rows

@@ -7,9 +7,9 @@ import keras
 import numpy as np
 import pytest
 
-from kilter.engine.feed import Order
-from kilter.engine.fit import fit
-from kilter.engine.program import shelf
+from kilter._engine.feed import Order
+from kilter._engine.fit import fit
+from kilter._engine.program_cache import shelf
 
 from .cases import BATCH, classifier, difference, rows, same_bits
 

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 import kilter
-from kilter.engine.fit import fit
-from kilter.engine.inference import evaluate, predict
+from kilter._engine.fit import fit
+from kilter._engine.inference import evaluate, predict
 from kilter.errors import DataError
 
 layers, ops = keras.layers, keras.ops

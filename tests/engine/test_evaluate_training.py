@@ -6,8 +6,8 @@ import keras
 import numpy as np
 import pytest
 
-from kilter.engine.averaging import StochasticWeightAverage
-from kilter.engine.fit import fit
+from kilter._engine.averaging import StochasticWeightAverage
+from kilter._engine.fit import fit
 from kilter.errors import OptionError
 
 from .cases import BATCH, classifier, rows, same_bits
@@ -88,7 +88,7 @@ def test_the_averaged_weights_are_measured_where_they_are_validated():
 
 def test_streamed_rows_are_measured_too(monkeypatch: pytest.MonkeyPatch):
     _, resident = trained()
-    monkeypatch.setattr("kilter.engine.fit.must_stream", lambda x: True)
+    monkeypatch.setattr("kilter._engine.fit.must_stream", lambda x: True)
     _, streamed = trained()
     np.testing.assert_allclose(streamed["train_loss"], resident["train_loss"], rtol=1e-6)
 

@@ -12,14 +12,14 @@ import keras
 import numpy as np
 import pytest
 
-from kilter.engine import feed as feed_module
-from kilter.engine import program, stream
-from kilter.engine.batches import collect, is_array, on_device
-from kilter.engine.feed import Order, ResidentFeed
-from kilter.engine.fit import fit
-from kilter.engine.inference import evaluate, predict
-from kilter.engine.program import take
-from kilter.engine.stream import StreamFeed
+from kilter._engine import feed as feed_module
+from kilter._engine import program_cache, stream
+from kilter._engine.arrays import collect, is_array, on_device
+from kilter._engine.feed import Order, ResidentFeed
+from kilter._engine.fit import fit
+from kilter._engine.inference import evaluate, predict
+from kilter._engine.program_cache import take
+from kilter._engine.stream import StreamFeed
 from kilter.errors import DataError, OptionError
 
 from .cases import BATCH, classifier, difference, rows, same_bits
@@ -271,7 +271,7 @@ def test_what_is_rare_is_compiled_soon(monkeypatch):
         asked.append(soon)
         return {}
 
-    monkeypatch.setattr(program, "compile_options", noted)
+    monkeypatch.setattr(program_cache, "compile_options", noted)
     model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(1)])
     model.compile(optimizer="sgd", loss="mse")
     fit(model, np.ones((66, 4)), np.ones((66, 1)), batch_size=4, verbose=0)
@@ -301,14 +301,14 @@ def test_rows_come_to_the_device_when_the_program_is_compiled(monkeypatch):
     compiled = []
 
     def noted(array):
-        compiled.append(len(program.shelf(model).programs))
+        compiled.append(len(program_cache.shelf(model).programs))
         return on_device(array)
 
     monkeypatch.setattr(feed_module, "on_device", noted)
     monkeypatch.setattr(feed_module, "_LARGE", 1)
     fit(model, x, y, epochs=2, **QUIET)
     assert compiled == [2, 2]  # x and y, once each, after the programs of whole batches and of the last one
-    assert len(program.shelf(model).programs) == 2
+    assert len(program_cache.shelf(model).programs) == 2
 
 
 ELEVEN = collect(np.arange(22.0).reshape(11, 2), np.arange(11.0))

@@ -8,10 +8,10 @@ import keras
 import numpy as np
 import pytest
 
-from kilter.engine.fingerprint import Fingerprints
-from kilter.engine.fit import fit
-from kilter.engine.inference import evaluate, predict
-from kilter.engine.program import owners, shelf
+from kilter._engine.fingerprint import Fingerprints
+from kilter._engine.fit import fit
+from kilter._engine.inference import evaluate, predict
+from kilter._engine.program_cache import owners, shelf
 
 layers, ops = keras.layers, keras.ops
 X = np.random.default_rng(0).normal(size=(16, 3)).astype("float32")

@@ -11,10 +11,10 @@ import pytest
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from kilter.engine.batches import collect
-from kilter.engine.fit import fit
-from kilter.engine.history import History
-from kilter.engine.inference import evaluate, predict
+from kilter._engine.arrays import collect
+from kilter._engine.fit import fit
+from kilter._engine.history import History
+from kilter._engine.inference import evaluate, predict
 from kilter.errors import KilterError
 
 EXAMPLES = int(os.environ.get("KILTER_FUZZ_EXAMPLES", "0"))

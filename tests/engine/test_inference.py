@@ -6,7 +6,7 @@ import keras
 import numpy as np
 import pytest
 
-from kilter.engine.inference import evaluate, predict
+from kilter._engine.inference import evaluate, predict
 from kilter.errors import DataError, ModelError, OptionError
 
 from .cases import BATCH, FEATURES, classifier, rows, same_bits
@@ -78,7 +78,7 @@ def test_predictions_of_many_rows_are_made_piece_by_piece(monkeypatch: pytest.Mo
     x, _ = rows()
     model = classifier()
     whole = predict(model, x, batch_size=BATCH)
-    monkeypatch.setattr("kilter.engine.inference._OUTPUT_BYTES", 1)
+    monkeypatch.setattr("kilter._engine.inference._OUTPUT_BYTES", 1)
     np.testing.assert_allclose(predict(model, x, batch_size=BATCH), whole, rtol=1e-6)
 
 

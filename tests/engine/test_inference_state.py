@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 import kilter
-from kilter.engine.fit import fit
-from kilter.engine.inference import evaluate, predict, predict_unchanged
+from kilter._engine.fit import fit
+from kilter._engine.inference import evaluate, predict, predict_unchanged
 
 from .cases import same_bits
 
@@ -93,7 +93,7 @@ def test_predict_and_evaluate_go_on_as_keras_does(name: str):
 
 def test_pieces_of_a_prediction_go_on_too(monkeypatch: pytest.MonkeyPatch):
     whole = predict(_model(Noise(), None), X, batch_size=4)
-    monkeypatch.setattr("kilter.engine.inference._OUTPUT_BYTES", 1)
+    monkeypatch.setattr("kilter._engine.inference._OUTPUT_BYTES", 1)
     np.testing.assert_array_equal(predict(_model(Noise(), None), X, batch_size=4), whole)
     assert len(np.unique(whole)) == len(X)
 

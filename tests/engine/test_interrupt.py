@@ -10,15 +10,15 @@ from pathlib import Path
 import keras
 import pytest
 
-from kilter.engine.fit import fit
-from kilter.engine.interrupt import Interrupt
+from kilter._engine.fit import fit
+from kilter._engine.interrupt import Interrupt
 
 from .cases import classifier, rows
 
 _SCRIPT = """
 import os, sys
 import numpy as np
-from kilter.engine.fit import fit
+from kilter._engine.fit import fit
 import keras
 
 model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(8), keras.layers.Dense(1)])

@@ -4,7 +4,7 @@ import ctypes
 
 import pytest
 
-from kilter.engine import memory
+from kilter._xla import memory
 
 
 def test_a_library_that_can_is_asked_and_another_is_not(monkeypatch: pytest.MonkeyPatch):

@@ -8,9 +8,9 @@ import keras
 import numpy as np
 import pytest
 
+from kilter._engine.fit import fit
+from kilter._engine.program_cache import shelf
 from kilter.data.augmentation import Augmentation, Mixup
-from kilter.engine.fit import fit
-from kilter.engine.program import shelf
 from kilter.errors import KilterError, ModelError
 from kilter.nn import SmoothedSparseCategoricalCrossentropy
 

@@ -6,8 +6,8 @@ import keras
 import numpy as np
 import pytest
 
-from kilter.engine.fit import fit
-from kilter.engine.inference import evaluate, predict
+from kilter._engine.fit import fit
+from kilter._engine.inference import evaluate, predict
 from kilter.errors import DataError
 
 from .cases import BATCH, CLASSES, FEATURES, TOLERANCE, agree, assert_parity, classifier, difference, rows

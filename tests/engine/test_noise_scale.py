@@ -5,12 +5,12 @@ import math
 import numpy as np
 import pytest
 
-from kilter import backend  # noqa: F401
+from kilter import _backend  # noqa: F401
 
 # isort: split
 import keras
 
-from kilter.engine.noise_scale import gradient_noise_scale, read_noise
+from kilter._tuning.noise_scale import gradient_noise_scale, read_noise
 from kilter.errors import DataError, ModelError, OptionError
 
 from .cases import classifier, rows

@@ -7,10 +7,10 @@ import keras
 import numpy as np
 import pytest
 
-from kilter.engine.bridge import build, pull
-from kilter.engine.fit import fit
-from kilter.engine.objective import is_clipped, stable_losses
-from kilter.engine.step import train_step
+from kilter._engine.fit import fit
+from kilter._engine.stable_losses import is_clipped, stable_losses
+from kilter._engine.step import train_step
+from kilter._models.variables import build, pull
 from kilter.nn import SmoothedSparseCategoricalCrossentropy
 
 from .cases import BATCH, CLASSES, FEATURES, assert_parity, classifier, difference, rows

@@ -10,8 +10,8 @@ import numpy as np
 import optax
 import pytest
 
-from kilter.engine.fit import fit
-from kilter.engine.optax_optimizer import OptaxOptimizer
+from kilter._engine.fit import fit
+from kilter._engine.optax_optimizer import OptaxOptimizer
 from kilter.errors import DataError, ModelError, OptionError
 
 from .cases import BATCH, CLASSES, FEATURES, agree, assert_parity, classifier, rows, same_bits

@@ -15,7 +15,7 @@ import keras
 keras.config.set_floatx("float64")
 from engine.cases import BATCH, classifier, difference, rows
 from engine.test_parity import FEATURES, OPTIMIZERS
-from kilter.engine.fit import fit
+from kilter._engine.fit import fit
 
 x, y = rows()
 x = x.astype("float64")

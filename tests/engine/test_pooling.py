@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from jax import lax
 
-from kilter.engine import pooling
-from kilter.engine.rewrite import rewrite, trace
+from kilter._xla import pooling
+from kilter._xla.rewrite import rewrite, trace
 
 from .cases import assert_parity
 

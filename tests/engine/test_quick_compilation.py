@@ -5,9 +5,9 @@ from __future__ import annotations
 import keras
 import numpy as np
 
-from kilter.engine.compilation import compile_options, is_quick, quick_compilation
-from kilter.engine.fit import fit
-from kilter.engine.program import shelf
+from kilter._engine.fit import fit
+from kilter._engine.program_cache import shelf
+from kilter._xla.compilation import compile_options, is_quick, quick_compilation
 
 X = np.random.default_rng(0).normal(size=(64, 4)).astype("float32")
 Y = X.sum(axis=1)

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from kilter.engine.random_bits import quick, threefry_bits
+from kilter._xla.random_bits import quick, threefry_bits
 
 
 @pytest.mark.parametrize("shape", [(), (1,), (7,), (3, 5), (2, 3, 4), (0, 2)])

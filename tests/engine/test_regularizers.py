@@ -12,8 +12,8 @@ import keras
 import numpy as np
 import pytest
 
-from kilter.engine.averaging import ExponentialMovingAverage, StochasticWeightAverage
-from kilter.engine.fit import fit
+from kilter._engine.averaging import ExponentialMovingAverage, StochasticWeightAverage
+from kilter._engine.fit import fit
 from kilter.nn import SmoothedSparseCategoricalCrossentropy
 
 from .cases import CLASSES, FEATURES, relative, rows

@@ -8,9 +8,9 @@ import keras
 import numpy as np
 import pytest
 
-from kilter.engine.bridge import build, pull
-from kilter.engine.rewrite import carry_layout, rewrite, trace, turn
-from kilter.engine.step import train_step
+from kilter._engine.step import train_step
+from kilter._models.variables import build, pull
+from kilter._xla.rewrite import carry_layout, rewrite, trace, turn
 
 from .cases import relative
 

@@ -7,15 +7,15 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from kilter import backend  # noqa: F401
+from kilter import _backend  # noqa: F401
 
 # isort: split
 import keras
 from keras import optimizers
 
 from kilter import schedules
-from kilter.engine.fit import fit
-from kilter.engine.program import shelf
+from kilter._engine.fit import fit
+from kilter._engine.program_cache import shelf
 from kilter.errors import OptionError
 
 from .cases import agree, classifier, difference, rows, same_bits

@@ -6,11 +6,11 @@ import keras
 import numpy as np
 import pytest
 
-from kilter.engine.bridge import pull, push
-from kilter.engine.compilation import quick_compilation
-from kilter.engine.feed import Order
-from kilter.engine.fit import fit
-from kilter.engine.together import fit_together
+from kilter._engine.feed import Order
+from kilter._engine.fit import fit
+from kilter._engine.parallel import fit_together
+from kilter._models.variables import pull, push
+from kilter._xla.compilation import quick_compilation
 
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(50, 5)).astype("float32")

@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import pytest
 
-from kilter.engine.fit import fit
+from kilter._engine.fit import fit
 
 from .cases import BATCH, CLASSES, FEATURES, agree, assert_parity, classifier, difference, rows
 

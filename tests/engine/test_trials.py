@@ -7,19 +7,19 @@ import signal
 import numpy as np
 import pytest
 
-from kilter import backend  # noqa: F401
+from kilter import _backend  # noqa: F401
 
 # isort: split
 import keras
 from keras.src.random.seed_generator import global_seed_generator
 
-from kilter.engine.bridge import build, pull
-from kilter.engine.clip_threshold import clip_threshold
-from kilter.engine.find_lr import find_lr, find_lr_by_steps
-from kilter.engine.fit import fit
-from kilter.engine.gradients import global_norm, gradients
-from kilter.engine.program import shelf
-from kilter.engine.trial import Runner
+from kilter._engine.fit import fit
+from kilter._engine.gradients import global_norm, gradients
+from kilter._engine.program_cache import shelf
+from kilter._models.variables import build, pull
+from kilter._tuning.clip_threshold import clip_threshold
+from kilter._tuning.find_lr import find_lr, find_lr_by_steps
+from kilter._tuning.trial import Runner
 from kilter.errors import DataError, KilterError, ModelError, OptionError
 
 from .cases import CLASSES, FEATURES, classifier, relative, rows

@@ -5,9 +5,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from kilter.engine import values
-from kilter.engine.rewrite import rewrite, trace
-from kilter.engine.values import Pass, stored_transposed, written
+from kilter._xla import deferred
+from kilter._xla.deferred import Pass, stored_transposed, written
+from kilter._xla.rewrite import rewrite, trace
 
 BATCH, UNITS, LAYERS = 6, 4, 3
 
@@ -35,7 +35,7 @@ def drawn():
 
 def places(most_held, monkeypatch):
     """The places of the pass's products and of the gradients' among the products, and all equations."""
-    monkeypatch.setattr(values, "_MOST_HELD", most_held)
+    monkeypatch.setattr(deferred, "_MOST_HELD", most_held)
     weights, batch = drawn()
     equations = jax.make_jaxpr(rewrite(trace(step, weights, batch), batch_size=BATCH))(weights, batch).eqns
     shapes = [one.outvars[0].aval.shape for one in equations if one.primitive.name == "dot_general"]
@@ -61,7 +61,7 @@ def test_what_waits_has_the_bits_it_had(monkeypatch):
     weights, batch = drawn()
 
     def gradients(most_held):
-        monkeypatch.setattr(values, "_MOST_HELD", most_held)
+        monkeypatch.setattr(deferred, "_MOST_HELD", most_held)
         return jax.jit(rewrite(trace(step, weights, batch), batch_size=BATCH))(weights, batch)[0]
 
     for one, other in zip(*map(jax.tree.leaves, (gradients(BATCH * UNITS), gradients(0))), strict=True):

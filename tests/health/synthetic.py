@@ -7,9 +7,9 @@ from typing import Any
 import keras
 import numpy as np
 
-from kilter.health.context import Context
-from kilter.health.facts import LayerFacts, OptimizerFacts
-from kilter.records import Measurements
+from kilter._diagnosis.context import Context
+from kilter._models.layers import LayerFacts, OptimizerFacts
+from kilter._records import Measurements
 
 DENSE, NORM = keras.layers.Dense(4), keras.layers.BatchNormalization()
 SOUND = {

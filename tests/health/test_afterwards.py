@@ -7,7 +7,7 @@ import numpy as np
 from tests.health.programs import blobs, dense, program
 
 import kilter
-from kilter.engine.history import History
+from kilter._engine.history import History
 
 
 def codes(history: History) -> list[str]:

@@ -10,10 +10,11 @@ import numpy as np
 import pytest
 from tests.health.programs import Program, blobs, dense, images, layers, one_hot, program, table
 
-from kilter.health import data_checks, model_checks
-from kilter.health.catalogue import CATALOGUE
-from kilter.health.diagnosing import read_context, run_checks
-from kilter.records import Finding
+from kilter._diagnosis import model_checks
+from kilter._diagnosis.catalogue import CATALOGUE
+from kilter._diagnosis.checks import data
+from kilter._diagnosis.diagnose import read_context, run_checks
+from kilter._records import Finding
 
 X, Y = blobs()
 HOT = one_hot(Y)
@@ -27,7 +28,7 @@ Input, Dense, BN = keras.Input, layers.Dense, layers.BatchNormalization
 
 def findings(case: Program) -> list[Finding]:
     context = read_context(case.model, case.x, case.y, **case.options)
-    return run_checks((*data_checks.CHECKS, *model_checks.CHECKS), context)
+    return run_checks((*data.CHECKS, *model_checks.CHECKS), context)
 
 
 def stack(*members: Any, features: Any = (8,)) -> keras.Sequential:

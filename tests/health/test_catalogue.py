@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from kilter.health.catalogue import CATALOGUE, finding
+from kilter._diagnosis.catalogue import CATALOGUE, finding
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "diagnosis.md"
 

@@ -9,8 +9,8 @@ from tests.health.programs import blobs, dense, one_hot, program
 from tests.health.test_before_training import findings
 
 import kilter
+from kilter._records import SEVERITIES, Diagnosis, Finding
 from kilter.errors import DataError, ModelError, OptionError
-from kilter.records import SEVERITIES, Diagnosis, Finding
 
 DEPTHS = (2, 5, 10, 20, 40)
 WIDTHS = (8, 24)

@@ -3,9 +3,10 @@
 import numpy as np
 import pytest
 
-from kilter.health import curve_checks, probe_checks, training_checks
-from kilter.health.catalogue import CATALOGUE
-from kilter.health.thresholds import Thresholds
+from kilter._diagnosis.catalogue import CATALOGUE
+from kilter._diagnosis.checks import curves as curve_checks
+from kilter._diagnosis.checks import probe, training
+from kilter._diagnosis.thresholds import Thresholds
 
 from .synthetic import context, readings
 
@@ -95,8 +96,8 @@ CURVES = [
     ("stale-batch-norm", "warning", curves(train_loss=EPOCHS * 5, normalised=True)),
 ]
 FAULTY = [
-    *((probe_checks, *case) for case in PROBES),
-    *((training_checks, *case) for case in TRAININGS),
+    *((probe, *case) for case in PROBES),
+    *((training, *case) for case in TRAININGS),
     *((curve_checks, *case) for case in CURVES),
 ]
 SOUND = {
@@ -122,7 +123,7 @@ SOUND = {
     "dropout": curves(train_loss=EPOCHS * 0.7, normalised=True),
     "no normalisation": curves(train_loss=EPOCHS * 5),
 }
-ALL = (*probe_checks.CHECKS, *training_checks.CHECKS)
+ALL = (*probe.CHECKS, *training.CHECKS)
 
 
 def found(checks, given):
@@ -158,39 +159,39 @@ def test_every_code_of_the_catalogue_is_held_to_two_cases():
 def test_the_first_layer_that_is_not_finite_is_named(place):
     values = np.ones((3, 4))
     values[1:, place:] = np.nan
-    (named,) = training_checks.check_finite(steps([1.0, 2.0, np.nan], std=values))
+    (named,) = training.check_finite(steps([1.0, 2.0, np.nan], std=values))
     assert named.where == (f"hidden_{place}",)
     assert "step 9" in named.explanation
 
 
 def test_no_rate_is_blamed_where_the_gradient_is_lost():
     lost = steps(STILL, gradient_std=geometric(30.0), update_ratio=1e-8)
-    findings = found(training_checks.CHECKS, lost)
+    findings = found(training.CHECKS, lost)
     assert [one.code for one in findings] == ["vanishing-gradients", "loss-not-moving"]
     assert findings[1].remedies == CATALOGUE["vanishing-gradients"].remedies
 
 
 def test_the_rate_that_units_die_of_comes_before_them():
     dying = steps(np.r_[2.5, 3.2, STILL[2:]], update_ratio=over(3, 0), dead=over(0, 1))
-    assert [one.code for one in found(training_checks.CHECKS, dying)] == ["rate-too-high", "dying-units"]
+    assert [one.code for one in found(training.CHECKS, dying)] == ["rate-too-high", "dying-units"]
 
 
 def test_a_saturated_probe_explains_a_loss_that_stays():
     given = context(readings(saturated=0.95), readings(STILL, saturated=0.95, update_ratio=1e-8))
-    (still,) = found(training_checks.CHECKS, given)
+    (still,) = found(training.CHECKS, given)
     assert (still.code, still.remedies) == ("loss-not-moving", CATALOGUE["saturated-units"].remedies)
 
 
 def test_what_vanished_is_not_called_disconnected():
     lost = context(readings(gradient_std=[0, 1e-30, 1e-9, 1], weight_gradient_norm=[0, 1, 1, 1]))
-    assert [one.code for one in found(probe_checks.CHECKS, lost)] == ["variance-backward"]
+    assert [one.code for one in found(probe.CHECKS, lost)] == ["variance-backward"]
 
 
 def test_thresholds_are_the_contexts_own():
     given = context(readings(dead=0.2))
-    assert found(probe_checks.CHECKS, given) == []
+    assert found(probe.CHECKS, given) == []
     strict = type(given)(**{**vars(given), "thresholds": Thresholds(unit_share=0.1)})
-    assert [one.severity for one in found(probe_checks.CHECKS, strict)] == ["severe"]
+    assert [one.severity for one in found(probe.CHECKS, strict)] == ["severe"]
 
 
 @pytest.mark.parametrize("checks", [ALL, curve_checks.CHECKS], ids=["signal", "curves"])

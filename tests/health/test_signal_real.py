@@ -4,9 +4,10 @@ import keras
 import numpy as np
 import pytest
 
-from kilter.engine.measuring import measured_steps, probe
-from kilter.health import probe_checks, training_checks
-from kilter.health.diagnosing import read_context
+from kilter._diagnosis.checks import probe as probe_checks
+from kilter._diagnosis.checks import training
+from kilter._diagnosis.diagnose import read_context
+from kilter._engine.measuring import measured_steps, probe
 
 from .programs import blobs, dense
 
@@ -47,7 +48,7 @@ def findings(options, optimizer):
     context = read_context(
         model, x, y, probe=probe(model, x, y), training=measured_steps(model, x, y, steps=48)
     )
-    checks = (*probe_checks.CHECKS, *training_checks.CHECKS)
+    checks = (*probe_checks.CHECKS, *training.CHECKS)
     with np.errstate(all="ignore"):
         return [one for check in checks for one in check(context)]
 

@@ -6,8 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.metrics import brier_score_loss, log_loss
 
+from kilter._infer.calibration import calibration
 from kilter.errors import DataError, OptionError
-from kilter.infer.calibration import calibration
 
 
 def guessed(rows: int, classes: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:

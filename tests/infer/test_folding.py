@@ -4,9 +4,9 @@ import keras
 import numpy as np
 import pytest
 
+from kilter._infer.folding import fold_batch_norm
+from kilter._infer.kernels import KINDS
 from kilter.errors import DataError, ModelError, OptionError
-from kilter.infer.folding import fold_batch_norm
-from kilter.infer.kernels import KINDS
 
 from .models import Norm, bits, inputs, layers, norms_of, sequential, stir
 
@@ -329,6 +329,6 @@ def test_what_is_refused():
 
 def test_a_wrong_fold_is_found(monkeypatch):
     model = sequential((5,), layers.Dense(4), Norm())
-    monkeypatch.setattr("kilter.infer.folding.write_weights", lambda *_: None)
+    monkeypatch.setattr("kilter._infer.folding.write_weights", lambda *_: None)
     with pytest.raises(ModelError, match="relative to the largest"):
         fold_batch_norm(model, inputs(model))

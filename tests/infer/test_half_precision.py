@@ -4,9 +4,9 @@ import keras
 import numpy as np
 import pytest
 
+from kilter._infer.checking import largest_difference
+from kilter._infer.half_precision import to_half
 from kilter.errors import ModelError, OptionError
-from kilter.infer.checking import largest_difference
-from kilter.infer.half_precision import to_half
 
 from .models import Norm, bits, inputs, layers, sequential, stir
 

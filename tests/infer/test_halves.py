@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from jax.extend import core
 
-from kilter.infer.dropout import dropout_layers
-from kilter.infer.halves import halves
-from kilter.infer.monte_carlo import _program
+from kilter._infer.dropout import dropout_layers
+from kilter._infer.monte_carlo import _program
+from kilter._xla.partial import halves
 
 layers = keras.layers
 

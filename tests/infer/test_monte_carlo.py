@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from kilter.engine.inference import predict
+from kilter._engine.inference import predict
+from kilter._infer.dropout import dropout_layers
+from kilter._infer.monte_carlo import predict_mc
 from kilter.errors import DataError, ModelError, OptionError
-from kilter.infer.dropout import dropout_layers
-from kilter.infer.monte_carlo import predict_mc
 from kilter.nn import RReLU
 
 layers = keras.layers

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from kilter._infer.outputs import Meaning, meanings
 from kilter.errors import ModelError
-from kilter.infer.outputs import Meaning, meanings
 
 layers, losses = keras.layers, keras.losses
 CLASSES, CLASS_LOGITS = Meaning("classes"), Meaning("classes", from_logits=True)

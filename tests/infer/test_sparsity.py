@@ -4,8 +4,8 @@ import keras
 import numpy as np
 import pytest
 
+from kilter._infer.sparsity import zero_small_weights
 from kilter.errors import ModelError, OptionError
-from kilter.infer.sparsity import zero_small_weights
 
 from .models import Norm, bits, inputs, layers, sequential
 

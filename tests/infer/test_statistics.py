@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import pytest
 
-from kilter.engine.batch_statistics import refresh_batch_norm
+from kilter._engine.batch_statistics import refresh_batch_norm
 from kilter.errors import DataError, ModelError, OptionError
 
 from .models import Norm, bits, inputs, layers, norms_of, sequential, stir

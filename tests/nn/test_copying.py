@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 from tests.nn.every_layer import COMPOSITE, KINDS, LEFT_OUT, every_layer, model_of
 
+from kilter._models.copying import copy_model, copy_written
 from kilter.errors import ModelError
-from kilter.nn.copying import copy_model, copy_written
 
 layers, ops = keras.layers, keras.ops
 X = np.random.default_rng(0).normal(size=(6, 4)).astype("float32")

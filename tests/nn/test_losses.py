@@ -6,7 +6,7 @@ import keras
 import numpy as np
 import pytest
 
-from kilter.engine.fit import fit
+from kilter._engine.fit import fit
 from kilter.errors import DataError, OptionError
 from kilter.nn import SmoothedSparseCategoricalCrossentropy
 

@@ -6,13 +6,13 @@ import keras
 import numpy as np
 import pytest
 
-from kilter.engine.bridge import pull
+from kilter._models.variables import pull
 from kilter.errors import DataError, KilterError, ModelError, OptionError
 from kilter.pretrain import gan
-from kilter.pretrain.adversarial_networks import make_discriminator, make_generator
-from kilter.pretrain.adversarial_step import TOLD, Objective, adversarial_step, begin_epoch
 from kilter.pretrain.diversity import Diversity, measure_diversity
+from kilter.pretrain.gan_networks import make_discriminator, make_generator
 from kilter.pretrain.gan_record import Gan, gan_record
+from kilter.pretrain.gan_step import TOLD, Objective, adversarial_step, begin_epoch
 
 ROWS = np.random.default_rng(0).normal(size=(64, 2)).astype("float32")
 
@@ -212,7 +212,7 @@ BAD = {
 
 @pytest.mark.parametrize("name", BAD)
 def test_bad_input_is_refused_before_training(name, monkeypatch):
-    monkeypatch.setattr("kilter.pretrain.adversarial._train", lambda *_: pytest.fail("it trained"))
+    monkeypatch.setattr("kilter.pretrain.gan._train", lambda *_: pytest.fail("it trained"))
     call, kind, said = BAD[name]
     with pytest.raises(kind) as caught:
         call()

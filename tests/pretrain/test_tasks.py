@@ -7,10 +7,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from kilter.pretrain.contrasts import Pairs, nt_xent
-from kilter.pretrain.puzzles import Jigsaw, Rotation, distant_permutations, shuffle_tiles
-from kilter.pretrain.reconstruction import MaskedPatch, Noise, Reconstruction, Sparsity
 from kilter.pretrain.targets import Targets, targets_for
+from kilter.pretrain.tasks.classification import Jigsaw, Rotation, distant_permutations, shuffle_tiles
+from kilter.pretrain.tasks.contrastive import Pairs, nt_xent
+from kilter.pretrain.tasks.reconstruction import MaskedPatch, Noise, Reconstruction, Sparsity
 
 KEY = jax.random.key(5)
 IMAGES = np.random.default_rng(0).integers(0, 256, (32, 6, 6, 2)).astype("uint8")

@@ -4,9 +4,9 @@ import math
 
 import pytest
 
+from kilter._compare.comparison import Candidate, PairedRun, judge
 from kilter.errors import RunError
 from kilter.report import write_comparison
-from kilter.treatment.comparison import Candidate, PairedRun, judge
 
 
 def comparison(path, *, metric="val_loss"):

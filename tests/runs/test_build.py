@@ -7,10 +7,10 @@ import keras
 import numpy as np
 import pytest
 
+from kilter._engine.objective_for import objective_for
+from kilter._models.saved import load_model
 from kilter.data import Dataset
-from kilter.engine.purpose import objective_for
 from kilter.errors import DataError, KilterError, ModelError, RecipeError
-from kilter.nn.saved import load_model
 from kilter.recipe import parse_recipe
 from kilter.runs import train
 from kilter.runs.build import make_optimizer, prepare, with_absolute_paths

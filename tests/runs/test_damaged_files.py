@@ -5,7 +5,7 @@ import shutil
 
 import pytest
 
-from kilter.cli.trained import open_trained
+from kilter._cli.trained import open_trained
 from kilter.errors import KilterError, RunError
 from kilter.recipe import load_recipe
 from kilter.report.page import render

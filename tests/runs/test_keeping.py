@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 import kilter
-from kilter.engine import fit as engine
+from kilter._engine import fit as engine
 from kilter.errors import DataError
 from kilter.runs.reading import open_run
 

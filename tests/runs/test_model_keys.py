@@ -1,6 +1,6 @@
 """Every key of a built model arrives in the model that is trained."""
 
-from kilter.runs.models import make_model  # first: it chooses Keras's backend
+from kilter.runs.from_recipe import make_model
 
 # isort: split
 import keras

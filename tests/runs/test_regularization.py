@@ -7,11 +7,12 @@ import keras
 import numpy as np
 import pytest
 
+from kilter._engine.averaging import ExponentialMovingAverage, StochasticWeightAverage
+from kilter._engine.batch_statistics import refresh_batch_norm
+from kilter._engine.fit import fit as engine_fit
+from kilter._engine.objective_for import objective_for
+from kilter._fit import fit
 from kilter.data import Dataset, load, split
-from kilter.engine.averaging import ExponentialMovingAverage, StochasticWeightAverage
-from kilter.engine.batch_statistics import refresh_batch_norm
-from kilter.engine.fit import fit as engine_fit
-from kilter.engine.purpose import objective_for
 from kilter.errors import OptionError, RecipeError
 from kilter.nn import SmoothedSparseCategoricalCrossentropy
 from kilter.recipe import with_overrides
@@ -19,7 +20,6 @@ from kilter.report.page import render
 from kilter.runs import Interrupted, checkpoints, open_run, resume, train
 from kilter.runs.build import make_optimizer, prepare
 from kilter.runs.events import scalars
-from kilter.runs.fit import fit
 from kilter.runs.reading import read_history
 
 AVERAGES = {

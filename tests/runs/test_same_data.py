@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from kilter.cli.using import evaluate
+from kilter._cli.predicting import evaluate
 from kilter.errors import RunError
 from kilter.recipe import parse_recipe
 from kilter.runs import Interrupted, resume, train

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import kilter
-from kilter.engine.interrupt import Interrupt, interruptible
+from kilter._engine.interrupt import Interrupt, interruptible
 from kilter.runs import Interrupted, checkpoints, open_run, resume, train
 from kilter.runs.termination import Termination
 

@@ -11,8 +11,8 @@ from kilter.data import load, split
 from kilter.errors import RunError
 from kilter.recipe import load_recipe, with_overrides
 from kilter.runs import Interrupted, Recorder, checkpoints, create_run, open_run, resume, train
+from kilter.runs.best_epoch import Watch
 from kilter.runs.reading import read_history
-from kilter.runs.watch import Watch
 
 from .interrupting import InterruptIn
 

@@ -5,8 +5,8 @@ import json
 import numpy as np
 import pytest
 
-from kilter.engine.clip_threshold import clip_threshold
-from kilter.engine.find_lr import find_lr
+from kilter._tuning.clip_threshold import clip_threshold
+from kilter._tuning.find_lr import find_lr
 from kilter.errors import ModelError, RunError
 from kilter.recipe import load_recipe, parse_recipe, with_overrides
 from kilter.report import write_report

@@ -7,12 +7,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kilter import backend  # noqa: F401
+from kilter import _backend  # noqa: F401
 
 # isort: split
 import keras
 
-from kilter.runs.watch import Watch, direction_of
+from kilter.runs.best_epoch import Watch, direction_of
 
 # Eighths are exact in binary: value, threshold and difference compare alike however they are written.
 EIGHTHS = st.integers(-16, 16).map(lambda number: number / 8)

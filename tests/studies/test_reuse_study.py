@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 
 import kilter
+from kilter._studies import reuse_study as module
+from kilter._studies.encoders import small_encoder
+from kilter._studies.labelled import class_numbers, labelled_first
+from kilter._studies.scoring import Plan
+from kilter._studies.ways import READY, Pretraining, Way, from_model, ready
 from kilter.errors import DataError, KilterError, OptionError
-from kilter.studies import reuse_study as module
-from kilter.studies.encoders import small_encoder
-from kilter.studies.labelled import class_numbers, labelled_first
-from kilter.studies.scoring import Plan
-from kilter.studies.ways import READY, Pretraining, Way, from_model, ready
 
 CLASSES, FEATURES = 3, 40
 
@@ -256,7 +256,7 @@ BAD_SEARCHES = {
 
 @pytest.mark.parametrize("name", BAD_SEARCHES)
 def test_bad_searches_are_refused_before_training(name, source, monkeypatch):
-    monkeypatch.setattr("kilter.studies.searching.trained", lambda *_: pytest.fail("it trained"))
+    monkeypatch.setattr("kilter._studies.search_reuse.trained", lambda *_: pytest.fail("it trained"))
     call, kind, said = BAD_SEARCHES[name]
     with pytest.raises(kind) as caught:
         call(source)

@@ -2,8 +2,8 @@
 
 import pytest
 
+from kilter._transfer.cutting import Cut, counted_layers, cuts, find_cut
 from kilter.errors import ModelError, OptionError
-from kilter.transfer.cutting import Cut, counted_layers, cuts, find_cut
 
 from . import models
 

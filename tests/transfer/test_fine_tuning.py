@@ -10,10 +10,10 @@ import keras
 import numpy as np
 
 import kilter
+from kilter._transfer.depth import depth_groups, depths
+from kilter._transfer.rates import RULES, many_rates, one_rate
 from kilter.errors import KilterError, ModelError, OptionError
 from kilter.recipe.fine_tune import BY_DEPTH
-from kilter.transfer.depth import depth_groups, depths
-from kilter.transfer.rates import RULES, many_rates, one_rate
 
 layers = keras.layers
 Stage = kilter.Stage

@@ -11,8 +11,8 @@ import keras
 import numpy as np
 
 import kilter
+from kilter._transfer.cutting import cuts
 from kilter.errors import KilterError, ModelError, OptionError
-from kilter.transfer.cutting import cuts
 
 layers = keras.layers
 MAKERS = (

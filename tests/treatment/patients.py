@@ -4,14 +4,14 @@ from typing import Any
 
 import numpy as np
 
-from kilter import backend  # noqa: F401
+from kilter import _backend  # noqa: F401
 
 # isort: split
 import keras
 from keras import layers
 
-from kilter.records import Finding
-from kilter.treatment.patient import FitOptions, Patient
+from kilter._records import Finding
+from kilter._treatment.subject import FitOptions, Patient
 
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(96, 6)).astype("float32")

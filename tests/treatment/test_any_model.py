@@ -9,12 +9,13 @@ from tests.treatment import strangers
 from tests.treatment.patients import finding
 
 import kilter
+from kilter._diagnosis import model_checks
+from kilter._diagnosis.checks import data
+from kilter._diagnosis.diagnose import read_context, run_checks
+from kilter._treatment.plan import Cabinet
+from kilter._treatment.remedies import REMEDIES, Remedy
+from kilter._treatment.subject import FitOptions, Patient
 from kilter.errors import KilterError, ModelError
-from kilter.health import data_checks, model_checks
-from kilter.health.diagnosing import read_context, run_checks
-from kilter.treatment.patient import FitOptions, Patient
-from kilter.treatment.plan import Cabinet
-from kilter.treatment.remedies import REMEDIES, Remedy
 
 # These compile and train, so they are left to the treatments below.
 TRAINING = ("find-learning-rate", "clip-gradients", "reinitialize-lsuv")
@@ -57,7 +58,7 @@ def test_every_layer_is_looked_at(name: str):
     model, x, y = model_of(name)
     context = read_context(model, x, y, batch_size=8)
     assert context.outputs[0].activation == "sigmoid"
-    run_checks((*data_checks.CHECKS, *model_checks.CHECKS), context)
+    run_checks((*data.CHECKS, *model_checks.CHECKS), context)
 
 
 @pytest.mark.parametrize("make", programs(strangers.scan))

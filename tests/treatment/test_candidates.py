@@ -3,9 +3,9 @@
 import pytest
 
 from kilter import errors
-from kilter.treatment.candidates import gather
-from kilter.treatment.compare import compare
-from kilter.treatment.pool import cores, places
+from kilter._compare.candidates import gather
+from kilter._compare.compare import compare
+from kilter._compare.pool import cores, places
 
 from .functions_of_test import narrow, unseeded
 
@@ -99,13 +99,13 @@ def test_a_pair_changes_the_seed_and_nothing_else(recipe_of):
 @pytest.mark.parametrize("platforms", ["cpu", ""])
 def test_on_a_processor_each_worker_has_its_core(platforms, monkeypatch):
     monkeypatch.setenv("JAX_PLATFORMS", platforms)
-    monkeypatch.setattr("kilter.treatment.pool.entry_points", lambda group: [])
+    monkeypatch.setattr("kilter._compare.pool.entry_points", lambda group: [])
     assert places(None) == cores()
     assert places(1) == cores()[:1]
 
 
 def test_on_an_accelerator_one_worker_has_all_cores(monkeypatch):
-    monkeypatch.setattr("kilter.treatment.pool.entry_points", lambda group: [group])
+    monkeypatch.setattr("kilter._compare.pool.entry_points", lambda group: [group])
     monkeypatch.delenv("JAX_PLATFORMS", raising=False)
     assert places(None) == [None]
     monkeypatch.setenv("JAX_PLATFORMS", "cpu")

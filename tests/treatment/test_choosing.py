@@ -7,17 +7,17 @@ import keras
 import numpy as np
 import pytest
 
-from kilter.records import Change, Diagnosis, Finding
-from kilter.treatment.choosing import Choice, Means, Search, fewest, prove, proven, refusal
-from kilter.treatment.comparison import OwnMeasure, PairedRun
-from kilter.treatment.looks import Spending
-from kilter.treatment.own_measures import class_numbers
-from kilter.treatment.patient import FitOptions, Patient, compiled_like, copy_of, fresh_optimizer
-from kilter.treatment.plan import Cabinet, cumulative, wanted
-from kilter.treatment.remedies import Remedy
-from kilter.treatment.scoring import Scoring, scoring_of
-from kilter.treatment.treatment import Trials
-from kilter.treatment.words import proof_in_words
+from kilter._compare.comparison import OwnMeasure, PairedRun
+from kilter._compare.looks import Spending
+from kilter._compare.words import proof_in_words
+from kilter._records import Change, Diagnosis, Finding
+from kilter._treatment.own_measures import class_numbers
+from kilter._treatment.plan import Cabinet, cumulative, wanted
+from kilter._treatment.remedies import Remedy
+from kilter._treatment.result import Trials
+from kilter._treatment.scoring import Scoring, scoring_of
+from kilter._treatment.search import Choice, Means, Search, fewest, prove, proven, refusal
+from kilter._treatment.subject import FitOptions, Patient, compiled_like, copy_of, fresh_optimizer
 
 from . import faulty
 

@@ -9,13 +9,13 @@ import keras
 import numpy as np
 import pytest
 
+from kilter._compare.compare import compare
+from kilter._compare.pool import cores
+from kilter._fit import fit
 from kilter.errors import DataError, ModelError, OptionError, RunError
 from kilter.recipe import load_recipe
 from kilter.runs import Interrupted, train
-from kilter.runs.fit import fit
 from kilter.runs.reading import open_run
-from kilter.treatment.compare import compare
-from kilter.treatment.pool import cores
 
 from .functions_of_test import diverging, dying, narrow, uncompiled, unseeded
 

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from kilter.treatment.comparison import Candidate, PairedRun, judge
-from kilter.treatment.words import verdicts
+from kilter._compare.comparison import Candidate, PairedRun, judge
+from kilter._compare.words import verdicts
 
 NAN = math.nan
 

@@ -6,19 +6,19 @@ from typing import Any
 import numpy as np
 import pytest
 
-from kilter.engine.bridge import pull
-from kilter.engine.history import History
-from kilter.records import Change, Diagnosis, Finding
-from kilter.treatment import course as module
-from kilter.treatment.choosing import Choice, Means, Search
-from kilter.treatment.course import Course
-from kilter.treatment.full_training import AsGiven, Trained
-from kilter.treatment.patient import Patient
-from kilter.treatment.plan import Cabinet
-from kilter.treatment.remedies import REMEDIES
-from kilter.treatment.safeguard import Returned
-from kilter.treatment.scoring import Scoring
-from kilter.treatment.treatment import Trials
+from kilter._engine.history import History
+from kilter._models.variables import pull
+from kilter._records import Change, Diagnosis, Finding
+from kilter._treatment import session as module
+from kilter._treatment.full_training import AsGiven, Trained
+from kilter._treatment.plan import Cabinet
+from kilter._treatment.remedies import REMEDIES
+from kilter._treatment.result import Trials
+from kilter._treatment.safeguard import Returned
+from kilter._treatment.scoring import Scoring
+from kilter._treatment.search import Choice, Means, Search
+from kilter._treatment.session import Course
+from kilter._treatment.subject import Patient
 
 from .patients import dense, patient
 

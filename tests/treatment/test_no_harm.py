@@ -7,21 +7,21 @@ import numpy as np
 import pytest
 from sklearn.metrics import balanced_accuracy_score
 
-from kilter import backend  # noqa: F401
+from kilter import _backend  # noqa: F401
 
 # isort: split
 import keras
 from keras import layers
 
 import kilter
-from kilter.engine.bridge import pull
-from kilter.engine.history import History
-from kilter.treatment.full_training import AsGiven, Trained
-from kilter.treatment.no_harm import _direction, compared, measured
-from kilter.treatment.own_measures import kind_of, row_measures
-from kilter.treatment.patient import FitOptions, Patient
-from kilter.treatment.safeguard import safest
-from kilter.treatment.scoring import scoring_of
+from kilter._engine.history import History
+from kilter._models.variables import pull
+from kilter._treatment.full_training import AsGiven, Trained
+from kilter._treatment.no_harm import _direction, compared, measured
+from kilter._treatment.own_measures import kind_of, row_measures
+from kilter._treatment.safeguard import safest
+from kilter._treatment.scoring import scoring_of
+from kilter._treatment.subject import FitOptions, Patient
 
 from . import faulty
 

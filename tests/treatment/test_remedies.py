@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import kilter
-from kilter import backend  # noqa: F401
+from kilter import _backend  # noqa: F401
 
 # isort: split
 import keras
@@ -28,14 +28,14 @@ from tests.treatment.patients import (
     patient,
 )
 
-from kilter.engine.find_lr import find_lr_by_steps
+from kilter._diagnosis.catalogue import CATALOGUE
+from kilter._diagnosis.checks.output import check_output, check_targets
+from kilter._treatment.remedies import REMEDIES, optimization
+from kilter._treatment.remedies.normalization import fitting_momentum
+from kilter._treatment.subject import Patient
+from kilter._tuning.find_lr import find_lr_by_steps
 from kilter.errors import ModelError
-from kilter.health.catalogue import CATALOGUE
-from kilter.health.output_checks import check_output, check_targets
 from kilter.nn.gain import weight_moment
-from kilter.treatment.patient import Patient
-from kilter.treatment.remedies import REMEDIES, optimization
-from kilter.treatment.remedies.normalization import fitting_momentum
 
 RAW = X * 40 + 100
 NOT_FINITE = np.where(np.arange(96)[:, None] == 5, np.nan, X)

@@ -5,9 +5,9 @@ import math
 import numpy as np
 import pytest
 
-from kilter.treatment import patient as patients
-from kilter.treatment.bench import Bench
-from kilter.treatment.scoring import Scoring, scoring_of
+from kilter._treatment import subject as patients
+from kilter._treatment.scoring import Scoring, scoring_of
+from kilter._treatment.trial_runner import Bench
 
 from .patients import LABELS, dense, patient
 

@@ -6,15 +6,15 @@ import keras
 import numpy as np
 import pytest
 
-from kilter.engine.bridge import pull
-from kilter.records import Change, Diagnosis, Finding
-from kilter.treatment import sound_variants as module
-from kilter.treatment.course import train_in_full
-from kilter.treatment.patient import Patient
-from kilter.treatment.plan import Cabinet
-from kilter.treatment.remedies import REMEDIES, Remedy
-from kilter.treatment.scoring import Scoring, scoring_of
-from kilter.treatment.sound_variants import sound_variants, within
+from kilter._models.variables import pull
+from kilter._records import Change, Diagnosis, Finding
+from kilter._treatment import variants as module
+from kilter._treatment.plan import Cabinet
+from kilter._treatment.remedies import REMEDIES, Remedy
+from kilter._treatment.scoring import Scoring, scoring_of
+from kilter._treatment.session import train_in_full
+from kilter._treatment.subject import Patient
+from kilter._treatment.variants import sound_variants, within
 
 from . import faulty
 from .patients import dense, patient

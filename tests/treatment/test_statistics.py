@@ -9,8 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from kilter.errors import OptionError
-from kilter.treatment.statistics import (
+from kilter._compare.statistics import (
     bootstrap_interval,
     comparable,
     holm,
@@ -18,6 +17,7 @@ from kilter.treatment.statistics import (
     paired_differences,
     sign_flip_p,
 )
+from kilter.errors import OptionError
 
 CASES = {
     "all better": [0.1, 0.2, 0.1, 0.3, 0.2, 0.4],

@@ -7,13 +7,13 @@ import numpy as np
 import pytest
 
 import kilter
-from kilter.engine.measuring import measured_steps
-from kilter.engine.program import shelf
-from kilter.treatment import bench
-from kilter.treatment.bench import Bench
-from kilter.treatment.patient import FitOptions, Patient, compiled_like, fresh_optimizer
-from kilter.treatment.scoring import scoring_of
-from kilter.treatment.twins import Twins, structure
+from kilter._engine.measuring import measured_steps
+from kilter._engine.program_cache import shelf
+from kilter._treatment import trial_runner
+from kilter._treatment.scoring import scoring_of
+from kilter._treatment.shared_programs import Twins, structure
+from kilter._treatment.subject import FitOptions, Patient, compiled_like, fresh_optimizer
+from kilter._treatment.trial_runner import Bench
 
 X = np.random.default_rng(0).normal(size=(48, 3)).astype("float32")
 Y = np.int32(X[:, 0] > 0)
@@ -181,8 +181,8 @@ def test_runs_together_are_those_one_after_another(cycle, monkeypatch):
     came = Patient(model(initializer="he_normal"), X, Y, X, Y, options=options)
     scoring = scoring_of(came)
     alone = Bench(came, scoring, 48).runs([1, 2, 3], 2)
-    monkeypatch.setattr(bench, "_on_accelerator", lambda: True)
-    monkeypatch.setattr(bench, "fit", None)  # nothing is trained alone
+    monkeypatch.setattr(trial_runner, "_on_accelerator", lambda: True)
+    monkeypatch.setattr(trial_runner, "fit", None)  # nothing is trained alone
     together = Bench(replace(came, twins=Twins()), scoring, 48).runs([1, 2, 3], 2)
     assert [run.seed for run in together] == [1, 2, 3]
     for one, other in zip(together, alone, strict=True):
@@ -198,6 +198,6 @@ def test_runs_together_are_those_one_after_another(cycle, monkeypatch):
 )
 def test_what_needs_the_host_between_epochs_is_run_alone(options, monkeypatch):
     came = Patient(model(), X, Y, X, Y, options=FitOptions(batch_size=16, **options))
-    monkeypatch.setattr(bench, "_on_accelerator", lambda: True)
-    monkeypatch.setattr(bench, "fit_together", None)
+    monkeypatch.setattr(trial_runner, "_on_accelerator", lambda: True)
+    monkeypatch.setattr(trial_runner, "fit_together", None)
     assert len(Bench(came, scoring_of(came), 48).runs([1, 2], 1)) == 2

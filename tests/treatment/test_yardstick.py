@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from kilter.treatment.scoring import Scoring
-from kilter.treatment.yardstick import plain_accuracy, plain_error
+from kilter._treatment.baselines import plain_accuracy, plain_error
+from kilter._treatment.scoring import Scoring
 
 RANDOM = np.random.default_rng(0)
 X = RANDOM.normal(size=(600, 3))

@@ -9,7 +9,7 @@ import numpy as np
 import polars as pl
 
 from kilter.data.encoding import Column
-from kilter.data.formatted import mostly_numbers, numbers_in
+from kilter.data.number_formats import mostly_numbers, numbers_in
 from kilter.data.paths import LEAVE_ROWS_OUT, first_named, name_rows, quote
 from kilter.data.precision import NO_SHIFT, find_shift
 from kilter.errors import DataError

@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection
 
 import polars as pl
 
-from kilter.data.formatted import UNITS, mostly_numbers
+from kilter.data.number_formats import UNITS, mostly_numbers
 from kilter.data.paths import first_named, quote
 from kilter.errors import DataError
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from kilter.data import csv_tables, folders, idx, npz, parquet
+from kilter.data import csv, folders, idx, npz, parquet
 from kilter.data.dataset import Source
 from kilter.data.options import LoadOptions
 
@@ -32,7 +32,7 @@ class Format:
 
 # In the order in which they are asked: any folder is an image folder if it is nothing more particular.
 FORMATS = (
-    Format("csv", "a .csv table", csv_tables.recognises, csv_tables.read),
+    Format("csv", "a .csv table", csv.recognises, csv.read),
     Format("parquet", "a .parquet table or set of images", parquet.recognises, parquet.read, resizes=True),
     Format("npz", "an .npz archive", npz.recognises, npz.read),
     Format("idx", "idx files (…-images-idx3-ubyte, plain or .gz)", idx.recognises, idx.read),

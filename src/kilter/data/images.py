@@ -21,9 +21,9 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image
 
+from kilter._memory import require_memory
 from kilter.data.paths import first_named, quote
 from kilter.errors import DataError
-from kilter.memory import require_memory
 
 # Only these decoders run on what others wrote: Pillow's full list has some that start programs (EPS).
 FORMATS = ("JPEG", "PNG", "BMP", "GIF", "WEBP", "TIFF", "PPM")

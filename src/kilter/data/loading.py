@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
-from kilter.data import csv_tables, parquet
+from kilter._home import at_home
+from kilter.data import csv, parquet
 from kilter.data.dataset import Source
 from kilter.data.encoding import Column, TableEncoding
 from kilter.data.formats import FORMATS, Format
@@ -14,7 +15,6 @@ from kilter.data.options import LoadOptions
 from kilter.data.paths import nearest_name, quote, sibling_names
 from kilter.data.precision import Shift
 from kilter.errors import DataError, OptionError
-from kilter.home import at_home
 
 
 def load(
@@ -75,7 +75,7 @@ def is_table(source: str | Path) -> bool:
     path = Path(source).expanduser()
     if str(source) in NAMED_SETS or not path.exists():
         return False
-    return csv_tables.recognises(path) or (parquet.recognises(path) and parquet.holds_table(path))
+    return csv.recognises(path) or (parquet.recognises(path) and parquet.holds_table(path))
 
 
 def _format_of(path: Path) -> Format:

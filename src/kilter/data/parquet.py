@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
+from kilter._text import first_line
 from kilter.data.assembling import About, Part, assemble
 from kilter.data.columns import raw_targets
 from kilter.data.dataset import Source
@@ -19,7 +20,6 @@ from kilter.data.parquet_pages import require_sound_headers
 from kilter.data.paths import LEAVE_ROWS_OUT, first_named, name_rows, quote, require_file
 from kilter.data.tables import UNREADABLE, choose_target, table_source
 from kilter.errors import DataError
-from kilter.words import first_line
 
 _IMAGE_NAMES = ("image", "img", "picture", "x")
 

@@ -21,8 +21,8 @@ from kilter.data.columns import (
 )
 from kilter.data.dataset import Source, Task
 from kilter.data.encoding import Column, TableEncoding
-from kilter.data.formatted import mostly_numbers, reading_note
 from kilter.data.labels import class_names, decide_task, if_usable, lost_labels, task_note
+from kilter.data.number_formats import mostly_numbers, reading_note
 from kilter.data.options import LoadOptions
 from kilter.data.paths import (
     LEAVE_ROWS_OUT,

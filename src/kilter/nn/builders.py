@@ -11,14 +11,14 @@ import math
 from collections.abc import Sequence
 from typing import Final, Unpack
 
-from kilter import backend  # noqa: F401  (chooses JAX before Keras loads)
+from kilter import _backend  # noqa: F401  (chooses JAX before Keras loads)
 
 # isort: split
 import keras
 from numpy.typing import ArrayLike
 
+from kilter._memory import require_memory
 from kilter.errors import ModelError, OptionError
-from kilter.memory import require_memory
 from kilter.nn.blocks import Blocks
 from kilter.nn.hidden import network_options
 from kilter.nn.inputs import input_layers

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from kilter import backend  # noqa: F401  (chooses JAX before Keras loads)
+from kilter import _backend  # noqa: F401  (chooses JAX before Keras loads)
 
 # isort: split
 import keras

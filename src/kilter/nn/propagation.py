@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from kilter import backend  # noqa: F401  (chooses JAX before Keras loads)
+from kilter import _backend  # noqa: F401  (chooses JAX before Keras loads)
 
 # isort: split
 import keras

@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from kilter import backend  # noqa: F401  (chooses JAX before Keras loads)
+from kilter import _backend  # noqa: F401  (chooses JAX before Keras loads)
 
 # isort: split
 import keras
@@ -20,9 +20,7 @@ from keras.src.layers.convolutional.base_conv_transpose import BaseConvTranspose
 from keras.src.layers.convolutional.base_depthwise_conv import BaseDepthwiseConv
 from keras.src.layers.convolutional.base_separable_conv import BaseSeparableConv
 
-from kilter.errors import ModelError, OptionError
-from kilter.nn.orthonormal import orthonormal
-from kilter.nn.taps import (
+from kilter._models.tracing import (
     build,
     fitting,
     fixed_batch_size,
@@ -33,6 +31,8 @@ from kilter.nn.taps import (
     some_rows,
     values,
 )
+from kilter.errors import ModelError, OptionError
+from kilter.nn.orthonormal import orthonormal
 
 _KINDS: Final = (
     keras.layers.Dense,

@@ -9,10 +9,10 @@ Each leaves the encoder that it is given as it was, and returns a trained copy w
 anything was learnt.
 """
 
-from kilter.pretrain.adversarial import gan
-from kilter.pretrain.autoencoding import autoencoder
+from kilter.pretrain.autoencoder import autoencoder
+from kilter.pretrain.auxiliary import auxiliary
+from kilter.pretrain.gan import gan
 from kilter.pretrain.gan_record import Gan
 from kilter.pretrain.records import Pretrained
-from kilter.pretrain.supervising import auxiliary
 
 __all__ = ["Gan", "Pretrained", "autoencoder", "auxiliary", "gan"]

@@ -7,15 +7,15 @@ from typing import Any
 
 import numpy as np
 
-from kilter import backend  # noqa: F401
+from kilter import _backend  # noqa: F401
 
 # isort: split
 import keras
 
-from kilter.engine.batches import Rows
+from kilter._engine.arrays import Rows
 from kilter.errors import DataError, ModelError, OptionError
-from kilter.pretrain.adversarial_step import LOSSES, Objective
 from kilter.pretrain.checks import check_varied
+from kilter.pretrain.gan_step import LOSSES, Objective
 
 USUAL_SMOOTHING = 0.1
 

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from kilter import backend  # noqa: F401
+from kilter import _backend  # noqa: F401
 
 # isort: split
 import keras
 import numpy as np
 
+from kilter._models.copying import check_graph
 from kilter.data.checks import find_nonfinite
 from kilter.data.dataset import Dataset
 from kilter.errors import DataError, ModelError
-from kilter.nn.copying import check_graph
 
 LEAST_ROWS: Final = 10  # with fewer there is nothing to learn that another row would show again
 

@@ -8,13 +8,13 @@ from typing import Final
 import numpy as np
 import plotly.graph_objects as graph_objects
 
-from kilter import backend  # noqa: F401
+from kilter import _backend  # noqa: F401
 
 # isort: split
 import keras
 
-from kilter.engine.history import History
-from kilter.engine.inference import predict
+from kilter._engine.history import History
+from kilter._engine.inference import predict
 from kilter.pretrain.diversity import Diversity
 from kilter.pretrain.records import Pretrained
 

@@ -7,20 +7,20 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
-from kilter import backend  # noqa: F401
+from kilter import _backend  # noqa: F401
 
 # isort: split
 import keras
 
-from kilter.engine.history import History
-from kilter.engine.inference import predict
-from kilter.nn.taps import some_rows
-from kilter.pretrain.chain import Link, stages
-from kilter.pretrain.mirror import Layers, as_model
+from kilter._engine.history import History
+from kilter._engine.inference import predict
+from kilter._models.tracing import some_rows
+from kilter.pretrain.decoder import Layers, as_model
+from kilter.pretrain.encoder_chain import Link, stages
 from kilter.pretrain.pretext import PretextModel, Training
-from kilter.pretrain.reconstruction import Reconstruction
 from kilter.pretrain.running import Subject
 from kilter.pretrain.targets import Targets
+from kilter.pretrain.tasks.reconstruction import Reconstruction
 
 _LOOKED_AT = 1024  # rows from which the variance of a stage's codes is known well enough to scale a loss
 

@@ -13,16 +13,16 @@ from typing import Any, NamedTuple, Protocol
 
 import jax
 
-from kilter import backend  # noqa: F401
+from kilter import _backend  # noqa: F401
 
 # isort: split
 import keras
 
-from kilter.engine.fit import fit
-from kilter.engine.history import History
+from kilter._engine.fit import fit
+from kilter._engine.history import History
+from kilter._progress import Verbose
+from kilter._text import first_line
 from kilter.errors import OptionError
-from kilter.progress import Verbose
-from kilter.words import first_line
 
 
 class Judged(NamedTuple):

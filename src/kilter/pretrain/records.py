@@ -8,12 +8,12 @@ from typing import Any
 
 import plotly.graph_objects as graph_objects
 
-from kilter import backend  # noqa: F401
+from kilter import _backend  # noqa: F401
 
 # isort: split
 import keras
 
-from kilter.engine.history import History
+from kilter._engine.history import History
 from kilter.runs.records import DataRecord
 
 

@@ -6,17 +6,17 @@ import math
 from collections.abc import Callable
 from typing import Any, Final, NamedTuple
 
-from kilter import backend  # noqa: F401
+from kilter import _backend  # noqa: F401
 
 # isort: split
 import keras
 import numpy as np
 
-from kilter.engine.batches import check_batch_size
-from kilter.engine.fit import check_whole_numbers
-from kilter.engine.inference import evaluate
-from kilter.nn.copying import copy_model
-from kilter.nn.taps import some_rows
+from kilter._engine.arrays import check_batch_size
+from kilter._engine.fit import check_whole_numbers
+from kilter._engine.inference import evaluate
+from kilter._models.copying import copy_model
+from kilter._models.tracing import some_rows
 from kilter.pretrain.checks import check_encoder, check_varied, checked_rows
 from kilter.pretrain.pretext import PretextModel, Training
 

@@ -8,7 +8,7 @@ from typing import Final
 
 from pydantic import ValidationError
 
-from kilter.recipe.problems import recipe_error
+from kilter.recipe.errors import recipe_error
 from kilter.recipe.sections import Recipe
 
 IMAGE_SETS: Final = ("cifar10", "fashion-mnist")

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+from kilter._toml import parse_toml
 from kilter.errors import RecipeError
 from kilter.recipe.model import KINDS
 from kilter.recipe.sections import Recipe
 from kilter.recipe.text import parse_recipe
-from kilter.toml import parse_toml
 
 
 def with_overrides(recipe: Recipe, overrides: Iterable[str]) -> Recipe:

@@ -9,13 +9,13 @@ from typing import Any, Final
 import tomlkit
 from pydantic import ValidationError
 
+from kilter._toml import parse_toml
 from kilter.errors import RecipeError
 from kilter.recipe.base import NONE
 from kilter.recipe.defaults import run_name
+from kilter.recipe.errors import LONGEST, recipe_error, shorten
 from kilter.recipe.model import KINDS
-from kilter.recipe.problems import LONGEST, recipe_error, shorten
 from kilter.recipe.sections import Recipe
-from kilter.toml import parse_toml
 
 HEADING: Final = "A kilter recipe, every key resolved. Train it again: kilter train THIS_FILE"
 MOST_BYTES: Final = 1 << 20  # of a recipe file; those of kilter have a few thousand

@@ -12,8 +12,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from kilter._text import duration
 from kilter.runs.records import EpochRecord, Evaluation
-from kilter.words import duration
 
 # More cells than this are too small to hold their number.
 _NUMBERED_CLASSES = 12

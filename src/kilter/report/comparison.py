@@ -6,13 +6,13 @@ import math
 from pathlib import Path
 from typing import Any
 
+from kilter._compare.comparison import Comparison
+from kilter._compare.words import verdicts
+from kilter._text import duration
 from kilter.report import words
 from kilter.report.charts import Chart
 from kilter.report.html import fill
 from kilter.runs.atomic import write_text
-from kilter.treatment.comparison import Comparison
-from kilter.treatment.words import verdicts
-from kilter.words import duration
 
 REPORT = "report.html"
 

@@ -8,8 +8,8 @@ from typing import Any
 
 import plotly.graph_objects as graph_objects
 
-from kilter.engine.found_clip import FoundClip
-from kilter.engine.found_rate import FoundRate
+from kilter._tuning.found_clip import FoundClip
+from kilter._tuning.rate_curve import FoundRate
 from kilter.errors import RunError
 from kilter.report.charts import Chart
 from kilter.runs.reading import FOUND_CLIP, FOUND_RATE, RunRecords

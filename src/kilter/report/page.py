@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from kilter._text import duration
 from kilter.nn.zeros import NEAR_ZERO
 from kilter.report import charts, words
 from kilter.report.found import found_charts
@@ -15,7 +16,6 @@ from kilter.report.html import fill
 from kilter.runs.atomic import write_text
 from kilter.runs.reading import RunRecords, open_run
 from kilter.runs.records import EpochRecord, best_epoch, default_monitor
-from kilter.words import duration
 
 REPORT = "report.html"
 # The columns of the measures of the best weights, by what the names of their logs begin with.

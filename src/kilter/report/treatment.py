@@ -9,18 +9,18 @@ from typing import Any, Final
 
 import numpy as np
 
-from kilter.engine.measuring import probe
+from kilter._compare.words import proof_in_words
+from kilter._diagnosis.catalogue import CATALOGUE
+from kilter._engine.measuring import probe
+from kilter._records import Finding, Measurements
+from kilter._text import duration
+from kilter._treatment.result import Treatment
+from kilter._treatment.subject import Patient
 from kilter.errors import KilterError
-from kilter.health.catalogue import CATALOGUE
-from kilter.records import Finding, Measurements
 from kilter.report import words
 from kilter.report.charts import Chart
 from kilter.report.html import fill
 from kilter.runs.atomic import write_text
-from kilter.treatment.patient import Patient
-from kilter.treatment.treatment import Treatment
-from kilter.treatment.words import proof_in_words
-from kilter.words import duration
 
 _METHOD: Final = (
     "Short trainings on the same rows chose the changes. The proof trained the chosen ones and the model as "

@@ -12,41 +12,41 @@ from typing import Any
 
 import numpy as np
 
-from kilter import backend  # noqa: F401
+from kilter import _backend  # noqa: F401
 
 # isort: split
 import jax
 import jax.numpy as jnp
 import keras
 
+from kilter._engine.arrays import collect
+from kilter._engine.augmenting import check_augmentation
+from kilter._engine.checks import check_inputs
+from kilter._engine.objective_for import Objective, objective_for
+from kilter._engine.scheduling import check_schedule
+from kilter._home import at_home
+from kilter._memory import require_memory
+from kilter._models.variables import build
+from kilter._progress import SILENT, Progress
+from kilter._text import first_line, printable
+from kilter._transfer.sources import checksum
+from kilter._transfer.stages import Phase
+from kilter._tuning.found_clip import FoundClip
+from kilter._tuning.rate_curve import FoundRate
 from kilter.data import NAMED_SETS, Dataset, Source, Splits, load, split
 from kilter.data.augmentation import Augmentation
-from kilter.engine.augmenting import check_augmentation
-from kilter.engine.batches import collect
-from kilter.engine.bridge import build
-from kilter.engine.checks import check_inputs
-from kilter.engine.found_clip import FoundClip
-from kilter.engine.found_rate import FoundRate
-from kilter.engine.purpose import Objective, objective_for
-from kilter.engine.scheduling import check_schedule
 from kilter.errors import DataError, ModelError, RecipeError
-from kilter.home import at_home
-from kilter.memory import require_memory
 from kilter.nn.builders import BYTES_A_WEIGHT
-from kilter.progress import SILENT, Progress
 from kilter.recipe import FileSection, Recipe, ReuseSection
 from kilter.runs.augmentation import make_augmentation
+from kilter.runs.best_epoch import Watch, direction_of
+from kilter.runs.from_recipe import make_model
 from kilter.runs.model_data import data_of, require_names
-from kilter.runs.models import make_model
 from kilter.runs.records import DataRecord
 from kilter.runs.scheduling import make_schedule
 from kilter.runs.staging import make_phases
 from kilter.runs.tuning import tune
-from kilter.runs.watch import Watch, direction_of
 from kilter.schedules import Performance, Schedule
-from kilter.transfer.sources import checksum
-from kilter.transfer.stages import Phase
-from kilter.words import first_line, printable
 
 
 @dataclass(frozen=True, eq=False)

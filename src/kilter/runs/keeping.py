@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from kilter import backend  # noqa: F401
+from kilter import _backend  # noqa: F401
 
 # isort: split
 import keras
 
-from kilter.engine.averaging import WeightAverage
-from kilter.engine.history import History
+from kilter._engine.averaging import WeightAverage
+from kilter._engine.history import History
+from kilter.runs.best_epoch import Watch
 from kilter.runs.directory import create_run, discarded_unless_begun
 from kilter.runs.environment import describe_environment
 from kilter.runs.reading import read_history
@@ -19,7 +20,6 @@ from kilter.runs.recorder import Recorder
 from kilter.runs.records import Result, Status
 from kilter.runs.termination import saving_what_is_done
 from kilter.runs.training import device_name
-from kilter.runs.watch import Watch
 
 
 def keep(

@@ -10,13 +10,13 @@ import zlib
 from pathlib import Path
 from typing import Any, Final
 
+from kilter._text import first_line
 from kilter.data import Source, load
 from kilter.data.loading import is_table
 from kilter.errors import DataError, RunError
 from kilter.runs.atomic import write_with
 from kilter.runs.reading import DATA, MODEL, read_data
 from kilter.runs.records import DataRecord
-from kilter.words import first_line
 
 # In the .keras file, a zip archive in which Keras looks for its own entries alone.
 _ENTRY: Final = f"kilter/{DATA}"

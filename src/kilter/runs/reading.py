@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
+from kilter._toml import parse_toml
 from kilter.errors import RunError
 from kilter.runs import lock
 from kilter.runs.atomic import errors_named, read_lines
@@ -27,7 +28,6 @@ from kilter.runs.records import (
     default_monitor,
     parse_history,
 )
-from kilter.toml import parse_toml
 
 RECIPE = "recipe.toml"
 ENVIRONMENT = "environment.json"

@@ -14,19 +14,19 @@ from typing import Any
 
 import numpy as np
 
-from kilter import backend  # noqa: F401
+from kilter import _backend  # noqa: F401
 
 # isort: split
 import keras
 
-from kilter.engine.averaging import WeightAverage
-from kilter.engine.bridge import variables
-from kilter.engine.program import shelf
+from kilter._engine.averaging import WeightAverage
+from kilter._engine.program_cache import shelf
+from kilter._models.variables import variables
 from kilter.errors import RunError
 from kilter.runs import checkpoints
+from kilter.runs.best_epoch import Watch
 from kilter.runs.directory import Run
 from kilter.runs.records import EpochRecord
-from kilter.runs.watch import Watch
 
 Weights = list[np.ndarray]
 

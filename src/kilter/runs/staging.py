@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from kilter import backend  # noqa: F401
+from kilter import _backend  # noqa: F401
 
 # isort: split
 import keras
 
+from kilter._transfer.stages import Phase, Stage, phases_of
 from kilter.recipe import Recipe
-from kilter.transfer.stages import Phase, Stage, phases_of
 
 
 def make_phases(

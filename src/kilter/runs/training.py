@@ -11,26 +11,28 @@ from typing import Any
 import jax
 import numpy as np
 
-from kilter import backend  # noqa: F401
+from kilter import _backend  # noqa: F401
 
 # isort: split
 import keras
 
-from kilter.data import Dataset, Source, Splits
-from kilter.engine.averaging import (
+from kilter._engine.averaging import (
     ExponentialMovingAverage,
     StochasticWeightAverage,
     WeightAverage,
     normalizes_batches,
 )
-from kilter.engine.fit import fit
-from kilter.engine.history import History
-from kilter.engine.inference import evaluate, predict
+from kilter._engine.fit import fit
+from kilter._engine.history import History
+from kilter._engine.inference import evaluate, predict
+from kilter._progress import Verbose, shown
+from kilter._transfer.fine_tuning import enter, train_in_phases
+from kilter.data import Dataset, Source, Splits
 from kilter.errors import RunError
 from kilter.nn.zeros import l1_zeros
-from kilter.progress import Verbose, shown
 from kilter.recipe import Recipe, dump_recipe, load_recipe
 from kilter.runs import checkpoints
+from kilter.runs.best_epoch import Watch
 from kilter.runs.build import Prepared, prepare
 from kilter.runs.checksums import require_same_recipe
 from kilter.runs.consistency import newest_cut, restore_history
@@ -49,9 +51,7 @@ from kilter.runs.recorder import Recorder, restore
 from kilter.runs.records import DataRecord, Evaluation, Result, Status
 from kilter.runs.termination import Interrupted as Interrupted  # this was its home
 from kilter.runs.termination import saving_what_is_done
-from kilter.runs.watch import Watch
 from kilter.schedules import Performance
-from kilter.transfer.fine_tuning import enter, train_in_phases
 
 # Rows predicted at once for the confusion matrix: a multiple of what keeps two cores or a GPU busy.
 _PREDICTION_BATCH = 1024

@@ -6,17 +6,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from kilter import backend  # noqa: F401
+from kilter import _backend  # noqa: F401
 
 # isort: split
 import keras
 
+from kilter._progress import SILENT, Progress
+from kilter._tuning.clip_threshold import clip_threshold
+from kilter._tuning.find_lr import find_lr
+from kilter._tuning.found_clip import FoundClip
+from kilter._tuning.rate_curve import FoundRate
 from kilter.data import Dataset
-from kilter.engine.clip_threshold import clip_threshold
-from kilter.engine.find_lr import find_lr
-from kilter.engine.found_clip import FoundClip
-from kilter.engine.found_rate import FoundRate
-from kilter.progress import SILENT, Progress
 from kilter.recipe import Recipe
 from kilter.recipe.optimizer import AUTO
 

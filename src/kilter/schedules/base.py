@@ -11,12 +11,12 @@ import numpy as np
 import plotly.graph_objects as graph_objects
 from plotly.subplots import make_subplots
 
-from kilter import backend  # noqa: F401
+from kilter import _backend  # noqa: F401
 
 # isort: split
 import keras
 
-from kilter.schedules.checks import POSITIVE_WHOLE, check
+from kilter.schedules.settings import POSITIVE_WHOLE, check
 
 MOST_POINTS: Final = 2000  # of a curve in a picture: more than a screen is wide
 

@@ -8,14 +8,14 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from kilter import backend  # noqa: F401
+from kilter import _backend  # noqa: F401
 
 # isort: split
 import keras
 
 from kilter.errors import OptionError
 from kilter.schedules.base import Schedule
-from kilter.schedules.checks import NOT_NEGATIVE, POSITIVE, SHARE, SHARE_OR_NONE, check, holding
+from kilter.schedules.settings import NOT_NEGATIVE, POSITIVE, SHARE, SHARE_OR_NONE, check, holding
 
 
 @keras.saving.register_keras_serializable(package="kilter")

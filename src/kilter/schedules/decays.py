@@ -9,14 +9,14 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from kilter import backend  # noqa: F401
+from kilter import _backend  # noqa: F401
 
 # isort: split
 import keras
 
 from kilter.errors import OptionError
 from kilter.schedules.base import Schedule
-from kilter.schedules.checks import POSITIVE, SHARE, check, holding
+from kilter.schedules.settings import POSITIVE, SHARE, check, holding
 
 
 @keras.saving.register_keras_serializable(package="kilter")

@@ -10,7 +10,7 @@ from typing import Any, Literal
 import numpy as np
 
 from kilter.errors import OptionError
-from kilter.schedules.checks import NOT_NEGATIVE, POSITIVE_WHOLE, SHARE, WHOLE, check
+from kilter.schedules.settings import NOT_NEGATIVE, POSITIVE_WHOLE, SHARE, WHOLE, check
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,0 +1,42 @@
+"""``kilter fold-bn``: a model without its batch normalisations, written only after it was checked."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Final
+
+import typer
+
+from kilter._cli.output import check_out, say, say_table
+from kilter._cli.trained import open_trained, read_for
+from kilter._infer.folding import fold_batch_norm
+from kilter._infer.records import FoldRecord
+from kilter._progress import Display
+from kilter._text import printable
+from kilter.runs.model_data import write_model
+
+CHECKED_ROWS: Final = 10_000  # enough to meet every channel's usual and unusual values
+
+
+def fold_bn(path: Path, check: str, out: Path, *, timings: int, allow_code: bool, progress: Display) -> None:
+    """Fold the model at ``path``, check it on rows of ``check``, write it to ``out``, say what was done."""
+    check_out(out, [".keras"])
+    trained = open_trained(path, allow_code=allow_code)
+    progress.stage(f"Reading {printable(check)}")
+    rows = read_for(trained, check, unlabelled=True).train.x[:CHECKED_ROWS]
+    progress.stage(f"Folding, and comparing the outputs on {len(rows)} rows")
+    folded, record = fold_batch_norm(trained.model, rows, timings=timings)
+    write_model(folded, out, trained.data)
+    progress.close()
+    _print(record, len(rows))
+    typer.echo(out)
+
+
+def _print(record: FoldRecord, count: int) -> None:
+    rows = [(norm.layer, norm.into or "-", norm.reason) for norm in record.layers]
+    say_table(("batch normalisation", "folded into", "why not"), rows)
+    before, after = record.parameters
+    say(f"parameters: {before}, then {after}")
+    say(f"largest relative difference of the outputs: {record.difference:.2g} on {count} rows")
+    if record.speed is not None:
+        say(f"predicting: {record.speed}")

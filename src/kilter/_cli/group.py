@@ -1,0 +1,123 @@
+"""How every command ends when something is wrong: in words on stderr, with an exit code, and no traceback."""
+
+from __future__ import annotations
+
+import errno
+import signal
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from typing import Any, Final, NoReturn
+
+import typer
+from typer.core import TyperGroup
+
+from kilter._cli.help_pages import HelpContext
+from kilter._cli.output import say
+from kilter._text import first_line
+from kilter.errors import KilterError, RunWarning
+
+# An option that does not exist, a value that is none: typer keeps the class to itself.
+_UsageError: Any = typer.BadParameter.__base__
+LONGEST: Final = 300  # of what is shown of a path
+BAD_INPUT: Final = 2
+BY_SIGNAL: Final = 128  # to which shells add the signal's number: 130 for Ctrl-C, 143 for SIGTERM
+OUT_OF_MEMORY: Final = "RESOURCE_EXHAUSTED"  # in the text of XLA's error
+UNREACHABLE: Final = (
+    errno.EACCES,
+    errno.EPERM,
+    errno.EROFS,
+    errno.ENAMETOOLONG,
+    errno.ENOTDIR,
+    errno.ELOOP,
+    errno.EIO,
+)
+FULL: Final = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+
+class KilterGroup(TyperGroup):
+    """Prints an error that a person can fix as three lines; exit code 2, 130 after Ctrl-C, 143 after SIGTERM.
+
+    Any other exception is a fault of kilter and keeps its traceback. Help pages fit the terminal.
+    """
+
+    context_class = HelpContext
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        """The command of this name, whose help fits the terminal too."""
+        command = super().get_command(ctx, cmd_name)
+        if command is not None:
+            command.context_class = HelpContext
+        return command
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        """The list of commands, with the whole first sentence of what each does."""
+        named = [(name, self.get_command(ctx, name)) for name in self.list_commands(ctx)]
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, command.get_short_help_str(limit=1000)) for name, command in named])
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command that was asked for."""
+        try:
+            with _warnings_as_lines():
+                return super().invoke(ctx)
+        except KilterError as error:
+            fail(error.expected, error.received, error.remedy)
+        except _UsageError as error:
+            if error.ctx is not None:
+                typer.echo(error.ctx.get_usage(), err=True)
+                say(f"Try '{error.ctx.command_path} --help' for help.", err=True)
+            say(f"Error: {error.format_message()}", err=True)
+            raise typer.Exit(error.exit_code) from None
+        except KeyboardInterrupt as stopped:
+            with suppress(OSError):  # after SIGHUP there may be no terminal to write to
+                say(str(stopped) or "Stopped.", err=True)
+            raise typer.Exit(BY_SIGNAL + getattr(stopped, "signal", signal.SIGINT)) from None
+        except (MemoryError, RuntimeError) as error:
+            if not isinstance(error, MemoryError) and OUT_OF_MEMORY not in str(error):
+                raise
+            fail(
+                "enough memory",
+                f"{type(error).__name__}: {first_line(error)}",
+                "use a smaller model, smaller batches (train.batch_size) or smaller images",
+            )
+        except OSError as error:
+            where = f" at {error.filename}" if error.filename else ""
+            if error.errno in UNREACHABLE:
+                fail(
+                    "files and folders that can be reached",
+                    f"{error.strerror}{where}"[:LONGEST],
+                    "correct the path, or its permissions",
+                )
+            if error.errno not in FULL:
+                raise
+            fail(
+                "room on the disk",
+                f"{error.strerror}{where}",
+                "free some space, or write elsewhere (--runs, --out); what was written before is whole",
+            )
+
+
+@contextmanager
+def _warnings_as_lines() -> Iterator[None]:
+    """Print each :class:`RunWarning` as one line on stderr, without the line of code it came from."""
+    with warnings.catch_warnings():
+        shown = warnings.showwarning
+
+        def show(message: Warning | str, category: type[Warning], *place: Any, **where: Any) -> None:
+            if issubclass(category, RunWarning):
+                say(f"Warning: {message}.", err=True)
+            else:
+                shown(message, category, *place, **where)
+
+        warnings.showwarning = show
+        warnings.simplefilter("always", RunWarning)
+        yield
+
+
+def fail(expected: str, received: str, remedy: str) -> NoReturn:
+    """Say on stderr what is wrong in three lines, and end with exit code 2."""
+    for title, text in (("Expected", expected), ("Received", received), ("To mend it", remedy)):
+        title = f"{title}:".ljust(12)
+        say(title + text, indent=" " * len(title), err=True)
+    raise typer.Exit(BAD_INPUT)

@@ -1,0 +1,93 @@
+"""``kilter runs`` and ``kilter data``: tables of what is there. Neither loads Keras or JAX."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+from kilter._cli.output import say, say_table
+from kilter._progress import Display
+from kilter._text import duration, number
+from kilter.data import ColumnSummary, SourceSummary, describe, load
+from kilter.errors import RunError
+from kilter.runs.reading import list_runs
+from kilter.runs.records import RunSummary
+
+SHOWN: Final = 40
+
+
+def print_runs(parent: Path) -> None:
+    """A line for each run below ``parent``, the oldest first."""
+    if not parent.is_dir():
+        raise RunError(
+            expected="a folder of run directories",
+            received=f"{parent}, which {'is a file' if parent.exists() else 'does not exist'}",
+            remedy="name the folder that kilter train --runs was given",
+        )
+    found = list_runs(parent)
+    if not found:
+        say(f"No runs in {parent}.")
+        return
+    headings = ("started (UTC)", "status", "epochs", "best", "by", "value", "time", "run")
+    say_table(headings, [_run_row(run) for run in found], right=(2, 3, 5, 6))
+
+
+def print_source(source: str, *, target: str | None, skip_bad: bool, progress: Display) -> None:
+    """What ``source`` contains: parts, classes, columns, notes, and what may spoil the training."""
+    read = load(source, target=target, skip_bad=skip_bad)
+    progress.stage("Summarising the data")
+    summary = describe(read)
+    progress.close()
+    say(f"{summary.name}: {summary.kind}, {summary.task}, from {summary.origin}")
+    _print_parts(summary)
+    _print_classes(summary)
+    _print_columns("column", summary.columns)
+    _print_columns("target", summary.targets)
+    for title, lines in (("note", summary.notes), ("problem", summary.problems)):
+        for line in lines:
+            say(f"{title}: {line}")
+
+
+def _run_row(run: RunSummary) -> tuple[str, ...]:
+    best = "" if run.best_epoch is None else str(run.best_epoch + 1)
+    value = "" if run.best is None else number(run.best)
+    return (
+        run.started,
+        run.status,
+        str(run.epochs),
+        best,
+        run.monitor,
+        value,
+        duration(run.seconds),
+        str(run.path),
+    )
+
+
+def _print_parts(summary: SourceSummary) -> None:
+    rows = [
+        (part.name, str(part.rows), "×".join(map(str, part.shape)), part.dtype, str(len(part.skipped)))
+        for part in summary.parts
+    ]
+    _print_table(("part", "rows", "shape", "type", "skipped"), rows, right=(1, 4))
+    for part in summary.parts:
+        for line in part.skipped[:SHOWN]:
+            say(f"skipped: {line}")
+        if len(part.skipped) > SHOWN:
+            say(f"… and {len(part.skipped) - SHOWN} more")
+
+
+def _print_classes(summary: SourceSummary) -> None:
+    rows = [(one.name, str(one.train), "" if one.test is None else str(one.test)) for one in summary.classes]
+    _print_table(("class", "train", "test"), rows, right=(1, 2))
+
+
+def _print_columns(title: str, columns: Sequence[ColumnSummary]) -> None:
+    rows = [(one.name, number(one.minimum), number(one.maximum), number(one.mean)) for one in columns]
+    _print_table((title, "minimum", "maximum", "mean"), rows, right=(1, 2, 3))
+
+
+def _print_table(headings: Sequence[str], rows: Sequence[Sequence[str]], *, right: Sequence[int]) -> None:
+    if rows:
+        say()
+        say_table(headings, rows, right=right, most=SHOWN)

@@ -1,0 +1,411 @@
+"""``kilter``: the commands and their options. What a command does loads when it runs: help is quick."""
+
+from __future__ import annotations
+
+import io
+import os
+import sys
+import threading
+from contextlib import suppress
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from kilter import __version__
+from kilter._cli.comparison_commands import compare, sweep
+from kilter._cli.group import BY_SIGNAL, KilterGroup
+from kilter._cli.options import AllowCode, Model, Quiet, QuietRun
+from kilter._cli.progress import opened
+from kilter._cli.reuse_commands import pretrain, transfer
+from kilter._text import printable
+
+app = typer.Typer(
+    name="kilter",
+    cls=KilterGroup,
+    no_args_is_help=True,
+    rich_markup_mode=None,  # plain help: loading rich for its boxes would double the time it takes
+    pretty_exceptions_enable=False,
+    help="Deep networks that train, and the proof of why.",
+)
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"kilter {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and stop.")
+    ] = False,
+) -> None:
+    pass
+
+
+@app.command()
+def train(
+    source: Annotated[
+        str,
+        typer.Argument(
+            metavar="RECIPE.TOML|DATA", help="A recipe, or data: a file, a folder or a named set."
+        ),
+    ],
+    settings: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="SECTION.KEY=VALUE", help="Override a key of the recipe."),
+    ] = None,
+    runs: Annotated[Path, typer.Option("--runs", metavar="DIR", help="Where the run directory goes.")] = Path(
+        "runs"
+    ),
+    name: Annotated[str | None, typer.Option("--name", help="The run's name.")] = None,
+    target: Annotated[
+        str | None, typer.Option("--target", metavar="COLUMN", help="The column of a table to predict.")
+    ] = None,
+    epochs: Annotated[
+        int | None, typer.Option("--epochs", help="Passes over the training data, at most.")
+    ] = None,
+    seed: Annotated[
+        int | None, typer.Option("--seed", help="Seed of weights, order, dropout and splits.")
+    ] = None,
+    allow_code: AllowCode = False,
+    quiet: QuietRun = False,
+) -> None:
+    """Train a model, kept in a run directory.
+
+    The directory holds the best weights, all that was measured, and the recipe to train it again."""
+    with opened(quiet=quiet) as progress:
+        from kilter._cli import training
+
+        given = {"name": name, "data.target": target, "train.epochs": epochs, "seed": seed}
+        options = {key: value for key, value in given.items() if value is not None}
+        training.train(source, settings or [], options, runs, quiet, allow_code=allow_code, progress=progress)
+
+
+app.command()(transfer)
+
+
+@app.command()
+def find_lr(
+    source: Annotated[
+        str,
+        typer.Argument(
+            metavar="RECIPE.TOML|DATA", help="A recipe, or data: a file, a folder or a named set."
+        ),
+    ],
+    settings: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="SECTION.KEY=VALUE", help="Override a key of the recipe."),
+    ] = None,
+    seeds: Annotated[int, typer.Option("--seeds", max=1000, help="Searches to take the median of.")] = 1,
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", metavar="FILE", help="The curve: a picture (.html) or numbers (.json)."),
+    ] = None,
+    allow_code: AllowCode = False,
+    quiet: Quiet = False,
+) -> None:
+    """Find the learning rate to train with.
+
+    It rises from very small to very large over a few hundred steps; the loss tells where to stay."""
+    with opened(quiet=quiet) as progress:
+        from kilter._cli import finding_lr
+
+        finding_lr.find(source, settings or [], seeds, out, allow_code=allow_code, progress=progress)
+
+
+@app.command()
+def diagnose(
+    source: Annotated[
+        str,
+        typer.Argument(
+            metavar="RECIPE.TOML|DATA", help="A recipe, or data: a file, a folder or a named set."
+        ),
+    ],
+    settings: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="SECTION.KEY=VALUE", help="Override a key of the recipe."),
+    ] = None,
+    model: Annotated[
+        Path | None,
+        typer.Option("--model", metavar="FILE.KERAS", help="A compiled model, saved by Keras, for the data."),
+    ] = None,
+    target: Annotated[
+        str | None, typer.Option("--target", metavar="COLUMN", help="The column of a table to predict.")
+    ] = None,
+    steps: Annotated[
+        int, typer.Option("--steps", max=1_000_000, help="Steps to try on a copy; 0 for none.")
+    ] = 64,
+    allow_code: AllowCode = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the findings as JSON.")] = False,
+    quiet: Quiet = False,
+) -> None:
+    """Say what is wrong before training goes wrong.
+
+    Model, data, signal and the first steps are checked; exit code 1 where something severe is found."""
+    with opened(quiet=quiet) as progress:
+        from kilter._cli import diagnosing
+
+        diagnosing.diagnose(
+            source,
+            settings or [],
+            model,
+            target=target,
+            steps=steps,
+            allow_code=allow_code,
+            as_json=as_json,
+            progress=progress,
+        )
+
+
+@app.command()
+def treat(
+    source: Annotated[
+        str,
+        typer.Argument(
+            metavar="RECIPE.TOML|DATA", help="A recipe, or data: a file, a folder or a named set."
+        ),
+    ],
+    settings: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="SECTION.KEY=VALUE", help="Override a key of the recipe."),
+    ] = None,
+    model: Annotated[
+        Path | None,
+        typer.Option("--model", metavar="FILE.KERAS", help="A compiled model, saved by Keras, for the data."),
+    ] = None,
+    out: Annotated[
+        Path, typer.Option("--out", metavar="DIR", help="Where the treated model and the report go.")
+    ] = Path("treated"),
+    target: Annotated[
+        str | None, typer.Option("--target", metavar="COLUMN", help="The column of a table to predict.")
+    ] = None,
+    epochs: Annotated[
+        int | None, typer.Option("--epochs", help="Passes over the training data, at most.")
+    ] = None,
+    keep: Annotated[
+        list[str] | None,
+        typer.Option("--keep", metavar="REMEDY|LAYER", help="A remedy to refuse, or a layer to leave alone."),
+    ] = None,
+    allow_code: AllowCode = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
+    quiet: Quiet = False,
+) -> None:
+    """Mend a network that does not learn, and prove it.
+
+    The fewest changes that suffice are tested against the network as it came; then it is trained."""
+    with opened(quiet=quiet) as progress:
+        from kilter._cli import treating
+
+        treating.treat(
+            source,
+            settings or [],
+            model,
+            out,
+            target=target,
+            epochs=epochs,
+            keep=keep or [],
+            allow_code=allow_code,
+            as_json=as_json,
+            progress=progress,
+        )
+
+
+@app.command()
+def schedule(
+    source: Annotated[
+        str,
+        typer.Argument(
+            metavar="RECIPE.TOML|DATA", help="A recipe, or data: a file, a folder or a named set."
+        ),
+    ],
+    settings: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="SECTION.KEY=VALUE", help="Override a key of the recipe."),
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", metavar="FILE", help="The curves as a picture (.html).")
+    ] = None,
+    allow_code: AllowCode = False,
+    quiet: Quiet = False,
+) -> None:
+    """Show a recipe's learning rates before training.
+
+    Rate and momentum at the first and last step of each epoch; nothing is trained."""
+    with opened(quiet=quiet) as progress:
+        from kilter._cli import scheduling
+
+        scheduling.show(source, settings or [], out, allow_code=allow_code, progress=progress)
+
+
+@app.command()
+def resume(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="The run directory of an interrupted run.")],
+    allow_code: AllowCode = False,
+    quiet: QuietRun = False,
+) -> None:
+    """Go on with an interrupted run.
+
+    It starts from the newest checkpoint and ends as it would have without the interruption."""
+    with opened(quiet=quiet) as progress:
+        from kilter._cli import training
+
+        training.resume(run, quiet, allow_code=allow_code, progress=progress)
+
+
+@app.command()
+def evaluate(
+    model: Model,
+    data: Annotated[
+        str | None, typer.Argument(metavar="[DATA]", help="Without it: the run's own data.")
+    ] = None,
+    target: Annotated[
+        str | None,
+        typer.Option("--target", metavar="COLUMN", help="The column of a table that was to predict."),
+    ] = None,
+    allow_code: AllowCode = False,
+    quiet: Quiet = False,
+) -> None:
+    """Measure a trained model on data.
+
+    Loss and metrics; without data, on the run's own validation and test rows."""
+    with opened(quiet=quiet) as progress:
+        from kilter._cli import predicting
+
+        predicting.evaluate(model, data, target=target, allow_code=allow_code, progress=progress)
+
+
+@app.command()
+def predict(
+    model: Model,
+    data: Annotated[
+        str, typer.Argument(metavar="DATA", help="A file, a folder or a named set; no labels needed.")
+    ],
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            "--out", metavar="FILE", help="A .csv, .npz or .parquet file; without it CSV on the screen."
+        ),
+    ] = None,
+    samples: Annotated[
+        int | None,
+        typer.Option(
+            "--mc",
+            metavar="SAMPLES",
+            min=1,
+            max=1_000_000,
+            help="Average so many predictions with dropout left on.",
+        ),
+    ] = None,
+    seed: Annotated[
+        int | None, typer.Option("--seed", help="Seed of the dropped units; 0 without it.")
+    ] = None,
+    allow_code: AllowCode = False,
+    quiet: Quiet = False,
+) -> None:
+    """Predict a class or numbers for each row.
+
+    A class comes with the probabilities of all; with --mc also with how uncertain they are."""
+    with opened(quiet=quiet) as progress:
+        from kilter._cli import predicting
+
+        predicting.predict(
+            model, data, out, samples=samples, seed=seed, allow_code=allow_code, progress=progress
+        )
+
+
+@app.command("fold-bn")
+def fold_bn(
+    model: Model,
+    check: Annotated[
+        str, typer.Option("--check", metavar="DATA", help="Rows to compare the outputs on; no labels needed.")
+    ],
+    out: Annotated[Path, typer.Option("--out", metavar="FILE", help="Where the .keras file goes.")],
+    timings: Annotated[
+        int,
+        typer.Option("--timings", metavar="N", max=10_000, help="Time both models so often, in turns."),
+    ] = 0,
+    allow_code: AllowCode = False,
+    quiet: Quiet = False,
+) -> None:
+    """Fold batch normalisations into the layers beside them.
+
+    The same predictions with fewer steps; checked on data before it is written."""
+    with opened(quiet=quiet) as progress:
+        from kilter._cli import folding
+
+        folding.fold_bn(model, check, out, timings=timings, allow_code=allow_code, progress=progress)
+
+
+app.command()(pretrain)
+
+
+app.command()(compare)
+app.command()(sweep)
+
+
+@app.command()
+def runs(
+    parent: Annotated[Path, typer.Argument(metavar="[DIR]", help="The folder of run directories.")] = Path(
+        "runs"
+    ),
+) -> None:
+    """List the runs and what they reached."""
+    from kilter._cli import listing
+
+    listing.print_runs(parent)
+
+
+@app.command()
+def report(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="A run directory.")],
+) -> None:
+    """Write the report of a run anew."""
+    with opened(f"Reading {printable(str(run))}"):
+        from kilter.report import write_report
+
+        page = write_report(run)
+    typer.echo(page)
+
+
+@app.command()
+def data(
+    source: Annotated[str, typer.Argument(metavar="DATA", help="A file, a folder or a named set.")],
+    target: Annotated[
+        str | None, typer.Option("--target", metavar="COLUMN", help="The column of a table to predict.")
+    ] = None,
+    skip_bad: Annotated[
+        bool, typer.Option("--skip-bad", help="Leave bad rows and images out, and count them.")
+    ] = False,
+    quiet: Quiet = False,
+) -> None:
+    """Tell what a source of data contains.
+
+    Rows, classes, the range of each column, and what may be wrong with it."""
+    with opened(f"Reading {printable(source)}", quiet=quiet) as progress:
+        from kilter._cli import listing
+
+        listing.print_source(source, target=target, skip_bad=skip_bad, progress=progress)
+
+
+def main() -> None:
+    """The entry point of the ``kilter`` command."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # a terminal without × or σ is no reason to fail
+    try:
+        app()
+    except SystemExit as ended:
+        _leave_at_once(ended.code)
+        raise
+
+
+def _leave_at_once(code: int | str | None) -> None:
+    """End the process after a signal without waiting for threads, such as one that still compiles."""
+    if isinstance(code, int) and code > BY_SIGNAL and threading.active_count() > 1:
+        for stream in (sys.stdout, sys.stderr):
+            with suppress(OSError):
+                stream.flush()
+        os._exit(code)

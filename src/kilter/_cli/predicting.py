@@ -1,0 +1,131 @@
+"""``kilter evaluate`` and ``kilter predict``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Final
+
+import typer
+
+from kilter._cli.output import check_out, say, say_table
+from kilter._cli.predictions import WRITERS, joined, predictions, write
+from kilter._cli.trained import Trained, open_trained, read_for
+from kilter._cli.uncertainty import COMPARED, compared, uncertain
+from kilter._engine import inference
+from kilter._engine.objective_for import objective_for
+from kilter._progress import Display
+from kilter._text import measures, printable
+from kilter.data import Dataset
+from kilter.errors import DataError, OptionError
+from kilter.recipe import load_recipe
+from kilter.runs.build import compile_for, read_parts
+from kilter.runs.checksums import require_same_recipe
+from kilter.runs.reading import RECIPE
+from kilter.runs.training import require_same_data
+
+BATCH: Final = 1024  # rows at once: only memory and speed depend on it, never a figure
+
+
+def evaluate(
+    path: Path, source: str | None, *, target: str | None, allow_code: bool, progress: Display
+) -> None:
+    """Print loss and metrics of the model at ``path``, part by part of the data."""
+    trained = open_trained(path, allow_code=allow_code)
+    if source is None:
+        _evaluate_own(trained, progress)
+        return
+    progress.stage(f"Reading {printable(source)}")
+    read = read_for(trained, source, target=target, unlabelled=False)
+    parts = {"data": read.train} if read.test is None else {"train": read.train, "test": read.test}
+    for name, part in parts.items():
+        _require_labels(part)
+        objective = objective_for(trained.model, part)
+        trained.model.compile(loss=objective.loss, metrics=objective.make_metrics())
+        _print_metrics(name, trained, part, progress)
+
+
+def predict(
+    path: Path,
+    source: str,
+    out: Path | None,
+    *,
+    samples: int | None,
+    seed: int | None,
+    allow_code: bool,
+    progress: Display,
+) -> None:
+    """Write the predictions of the model at ``path`` for each row of ``source``, in order.
+
+    With ``samples``, the mean of so many with dropout left on, and how they spread.
+    """
+    _check_seed(samples, seed)
+    if out is not None:
+        check_out(out, WRITERS)
+    trained = open_trained(path, allow_code=allow_code)
+    progress.stage(f"Reading {printable(source)}")
+    read = read_for(trained, source, unlabelled=True)
+    parts = [part for part in (read.train, read.test) if part is not None]
+    outputs = joined(
+        [inference.predict(trained.model, part.x, batch_size=BATCH, verbose=progress) for part in parts]
+    )
+    found, comparison = predictions(trained, outputs, parts[0]), []
+    if samples is not None:
+        mean = uncertain(trained, parts, samples=samples, seed=seed or 0, progress=progress)
+        found, comparison = mean, compared(found, mean, samples, parts)
+    progress.close()
+    if out is None:
+        typer.echo(found.frame().write_csv(), nl=False)
+    else:
+        write(found, out)
+        say(f"{len(outputs)} rows: {out}")
+    if comparison:  # beside the table of predictions, not in it
+        say_table(COMPARED, comparison, right=range(1, len(COMPARED)), err=out is None)
+
+
+def _evaluate_own(trained: Trained, progress: Display) -> None:
+    if trained.run is None:
+        raise OptionError(
+            expected="data to evaluate the model on",
+            received="a .keras file alone, which does not say what it was trained on",
+            remedy="name the data after the model",
+        )
+    progress.stage(f"Reading the data of {printable(str(trained.run))}")
+    require_same_recipe(trained.run / RECIPE)
+    recipe = load_recipe(trained.run / RECIPE)
+    source, parts = read_parts(recipe, trained.data, same_task=True)
+    require_same_data(recipe, source, parts, trained.data)
+    if not parts.evaluated:
+        raise DataError(
+            expected="validation or test rows in the run's own data",
+            received='validation = "none" and no test part',
+            remedy="name the data to evaluate on after the run",
+        )
+    # The saved model is evaluated, not one built anew: nothing that the recipe names is run.
+    objective = objective_for(trained.model, parts.train, recipe.regularize.label_smoothing)
+    compile_for(trained.model, "sgd", objective)
+    for name, part in parts.evaluated.items():
+        _print_metrics(name, trained, part, progress)
+
+
+def _print_metrics(name: str, trained: Trained, part: Dataset, progress: Display) -> None:
+    metrics = inference.evaluate(trained.model, part.x, part.y, batch_size=BATCH, verbose=progress)
+    progress.close()
+    say(f"{name}: {len(part)} rows  {measures(metrics)}")
+
+
+def _require_labels(part: Dataset) -> None:
+    if part.y is None:
+        raise DataError(
+            expected="data with labels, to compare the predictions with",
+            received=f"{part.name}, which has none",
+            remedy="name the column with the right answers with --target, or use kilter predict",
+        )
+
+
+def _check_seed(samples: int | None, seed: int | None) -> None:
+    if samples is None and seed is not None:
+        raise OptionError(
+            expected="--seed together with --mc",
+            received=f"--seed {seed} alone, which would change nothing: only samples are drawn",
+            remedy="add --mc 100, or leave --seed out",
+        )

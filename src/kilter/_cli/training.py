@@ -1,0 +1,87 @@
+"""``kilter train`` and ``kilter resume``: the main job, and what it prints."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import typer
+
+from kilter._cli.output import say
+from kilter._progress import Display
+from kilter._text import duration, measures
+from kilter.nn.zeros import NEAR_ZERO, PenalizedWeights
+from kilter.recipe import Recipe, load_recipe, recipe_for, with_overrides
+from kilter.report import write_report
+from kilter.runs import training as job
+
+
+def train(
+    source: str,
+    settings: Sequence[str],
+    options: Mapping[str, Any],
+    parent: Path,
+    quiet: bool,
+    *,
+    allow_code: bool,
+    progress: Display,
+) -> None:
+    """Train a recipe, or data with the default recipe; ``options`` are keys of it with their values."""
+    recipe = recipe_from(source, settings, options)
+    train_recipe(recipe, parent, quiet, allow_code=allow_code, progress=progress)
+
+
+def train_recipe(recipe: Recipe, parent: Path, quiet: bool, *, allow_code: bool, progress: Display) -> None:
+    """Train a recipe, show how it goes, and say what it came to."""
+    result = job.train(recipe, parent=parent, verbose=progress, allow_code=allow_code)
+    _conclude(result, quiet, progress)
+
+
+def resume(path: Path, quiet: bool, *, allow_code: bool, progress: Display) -> None:
+    """Go on with an interrupted run."""
+    _conclude(job.resume(path, verbose=progress, allow_code=allow_code), quiet, progress)
+
+
+def recipe_from(source: str, settings: Sequence[str], options: Mapping[str, Any]) -> Recipe:
+    """The recipe in the file ``source``, or the default for data, with ``--set`` and the options put in."""
+    recipe = load_recipe(source) if source.endswith(".toml") else recipe_for(source)
+    # JSON's strings and numbers are TOML's: an option's text stays text, also where it looks like a number.
+    written = [f"{key}={json.dumps(value, ensure_ascii=False)}" for key, value in options.items()]
+    return with_overrides(recipe, [*settings, *written])
+
+
+def without_search(recipe: Recipe) -> Recipe:
+    """The recipe with its optimiser's usual numbers where it asks for them to be measured ("auto")."""
+    numbers = recipe.optimizer.model_copy(update={"learning_rate": recipe.optimizer.rate, "clip": None})
+    return recipe.model_copy(update={"optimizer": numbers})
+
+
+def _conclude(result: job.TrainResult, quiet: bool, progress: Display) -> None:
+    """Write the report, and print what the run came to."""
+    progress.stage("Writing the report")
+    page = write_report(result.path)
+    progress.close()
+    if quiet:
+        typer.echo(result.path)
+        return
+    ended = result.result
+    best = ""
+    if ended.best_epoch is not None:
+        best = f", the best was {ended.best_epoch + 1} by {ended.monitor}"
+    say(f"{ended.epochs} epochs in {duration(ended.seconds)}{best}")
+    for name, evaluation in ended.evaluations.items():
+        say(f"{name}: {evaluation.rows} rows  {measures(evaluation.metrics)}")
+    if ended.l1_zeros:
+        say(_zeros(ended.l1_zeros))
+    say(f"run: {result.path}")
+    say(f"report: {page}")
+
+
+def _zeros(penalized: Sequence[PenalizedWeights]) -> str:
+    """What the L1 penalty did to all weights together, in words."""
+    count = sum(weights.count for weights in penalized)
+    zeros = sum(weights.zeros * weights.count for weights in penalized) / count
+    near = sum(weights.near_zeros * weights.count for weights in penalized) / count
+    return f"L1: {zeros:.1%} of {count:,} weights are 0, {near:.1%} below {NEAR_ZERO}"

@@ -1,0 +1,174 @@
+"""``kilter treat``: a network that does not learn, mended, proved and trained."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import typer
+
+from kilter._cli.findings import say_findings
+from kilter._cli.output import made, say, say_table
+from kilter._cli.trained import compiled_with_data
+from kilter._cli.training import recipe_from, without_search
+from kilter._progress import Display
+from kilter._text import duration, number, printable
+from kilter._treatment.result import Treatment
+from kilter._treatment.treat import treat as treat_model
+from kilter.data import Splits
+from kilter.errors import RunError
+from kilter.recipe import Recipe, dump_recipe
+from kilter.report import write_treatment
+from kilter.runs.atomic import errors_named, write_text
+from kilter.runs.best_epoch import direction_of
+from kilter.runs.build import prepare, with_absolute_paths
+from kilter.runs.environment import describe_environment
+from kilter.runs.model_data import write_model
+from kilter.runs.reading import DATA, ENVIRONMENT, HISTORY, MODEL, RECIPE, RESULT
+from kilter.runs.records import DataRecord, Result, to_json
+from kilter.runs.training import data_record, device_name
+
+REPORT: Final = "report.html"
+EPOCHS: Final = 10  # of a model without a recipe
+
+
+def treat(
+    source: str,
+    settings: Sequence[str],
+    model: Path | None,
+    out: Path,
+    *,
+    target: str | None,
+    epochs: int | None,
+    keep: Sequence[str],
+    allow_code: bool,
+    as_json: bool,
+    progress: Display,
+) -> None:
+    """Treat a recipe, or the compiled ``model`` with the data ``source``; the result is kept in ``out``."""
+    if model is None:
+        subject = _of_recipe(source, settings, target, epochs, allow_code, progress)
+    else:
+        progress.stage(f"Reading {printable(source)}")
+        subject = _of_model(model, source, settings, target, epochs or EPOCHS, allow_code)
+    _refuse_training_run(out)
+    with made(out):
+        treatment = treat_model(**subject.arguments, keep=keep, verbose=progress)
+    progress.stage("Writing the model and the report")
+    _keep(treatment, subject, out)
+    page = write_treatment(treatment, out / REPORT)
+    progress.close()
+    if as_json:
+        typer.echo(json.dumps(treatment.to_json(), indent=2, ensure_ascii=False, allow_nan=False))
+        return
+    show_treatment(treatment)
+    say(f"model: {out / MODEL}")
+    say(f"report: {page}")
+
+
+@dataclass(frozen=True, eq=False)
+class _Subject:
+    """What is treated: the arguments of :func:`kilter.treat`, and what its run directory says of them."""
+
+    arguments: dict[str, Any]
+    recipe: Recipe
+    record: DataRecord
+
+
+def _of_recipe(
+    source: str,
+    settings: Sequence[str],
+    target: str | None,
+    epochs: int | None,
+    allow_code: bool,
+    progress: Display,
+) -> _Subject:
+    options = {"data.target": target, "train.epochs": epochs}
+    chosen = {key: value for key, value in options.items() if value is not None}
+    recipe = without_search(recipe_from(source, settings, chosen))
+    prepared = prepare(recipe, allow_code=allow_code, progress=progress)
+    train, validation, section = prepared.parts.train, prepared.parts.validation, prepared.recipe.train
+    arguments = {
+        "model": prepared.model,
+        "x": train.x,
+        "y": train.y,
+        "validation_data": None if validation is None else (validation.x, validation.y),
+        "batch_size": section.batch_size,
+        "epochs": section.epochs,
+        "class_weight": prepared.class_weight,
+        "seed": prepared.recipe.seed,
+    }
+    return _Subject(arguments, prepared.recipe, data_record(prepared.source, prepared.parts))
+
+
+def _of_model(
+    path: Path, source: str, settings: Sequence[str], target: str | None, epochs: int, allow_code: bool
+) -> _Subject:
+    """A saved model. Its recipe holds no rows out: the treatment chooses those that it validates on."""
+    model, data = compiled_with_data(path, source, settings, target=target, allow_code=allow_code)
+    options = {"model.file": str(path), "data.validation": "none", "train.epochs": epochs}
+    if target is not None:
+        options["data.target"] = target
+    recipe = with_absolute_paths(recipe_from(source, [], options))
+    arguments = {"model": model, "x": data.train.x, "y": data.train.y, "epochs": epochs}
+    return _Subject(arguments, recipe, data_record(data, Splits(data.train, None, data.test)))
+
+
+def _refuse_training_run(out: Path) -> None:
+    if (out / HISTORY).exists():
+        raise RunError(
+            expected="--out as a new folder, or one of an earlier treatment",
+            received=f"{out}, the directory of a training run",
+            remedy="name another one",
+        )
+
+
+def _keep(treatment: Treatment, subject: _Subject, out: Path) -> None:
+    """Make ``out`` a run directory of the treated model, which evaluate and predict read new data with.
+
+    The files of an earlier treatment go first: a model beside the columns of another one would take them for
+    its own.
+    """
+    measure = treatment.trials.measure
+    result = Result(
+        status="finished",
+        reason="treatment",
+        monitor=measure,
+        direction=direction_of(measure),
+        best_epoch=None,
+        epochs=max(map(len, treatment.after.history.values()), default=0),
+        seconds=treatment.seconds,
+        parameters=int(treatment.model.count_params()),
+    )
+    environment = describe_environment(device=device_name(), seed=subject.recipe.seed)
+    with errors_named(out):
+        for name in (RECIPE, ENVIRONMENT, RESULT, DATA):
+            (out / name).unlink(missing_ok=True)
+    write_model(treatment.model, out / MODEL)
+    write_text(out / DATA, subject.record.to_json() + "\n")
+    write_text(out / RESULT, result.to_json() + "\n")
+    write_text(out / ENVIRONMENT, to_json(environment, indent=2) + "\n")
+    write_text(out / RECIPE, dump_recipe(subject.recipe))
+
+
+def show_treatment(treatment: Treatment) -> None:
+    """Findings, changes, trials and the outcome."""
+    if treatment.diagnosis.findings:
+        say_findings(treatment.diagnosis.findings)
+    if treatment.changes:
+        rows = [(one.remedy, one.before, one.after) for one in treatment.changes]
+        say_table(("change", "before", "after"), rows)
+        say()
+    trials = treatment.trials
+    if trials.tried:
+        tried = [(", ".join(one.remedies) or "none", number(one.score), one.outcome) for one in trials.tried]
+        say_table(("changes tried", trials.measure, "outcome"), tried, right=(1,))
+        say()
+    for sentence in treatment.summary(width=sys.maxsize):
+        if not sentence.startswith("changed: ") or not treatment.changes:
+            say(sentence)
+    say(f"{duration(treatment.seconds)} in all")

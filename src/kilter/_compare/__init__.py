@@ -1,0 +1,1 @@
+"""Paired comparisons: candidates, runs, statistics, local processes."""

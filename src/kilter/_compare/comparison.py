@@ -1,0 +1,230 @@
+"""What a comparison found: every run, the differences against the baseline, and whether they are proven."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+import plotly.graph_objects as graph_objects
+from plotly.colors import qualitative
+
+from kilter._compare.looks import can_decide
+from kilter._compare.statistics import bootstrap_interval, comparable, holm, paired_differences, sign_flip_p
+from kilter.runs.best_epoch import direction_of
+from kilter.runs.records import Direction, to_json
+
+Verdict = Literal["better", "worse", "no evidence", "too few pairs"]
+
+
+class OwnMeasure(NamedTuple):
+    """One measure of one output of a trained model, and whether more ("max") or less of it is better."""
+
+    value: float
+    direction: Direction
+
+
+@dataclass(frozen=True)
+class PairedRun:
+    """One run of one candidate.
+
+    `score` is the metric of the best weights, NaN where the run diverged: where no epoch was finite.
+    `best_epoch` counts from 0. `seconds` is the time trained, compiling included. `history` has the logs of
+    each epoch. `path` is the run directory. `own` has each output's own measures by name, in the proof of a
+    treatment only.
+    """
+
+    seed: int
+    score: float
+    best_epoch: int | None
+    seconds: float
+    history: tuple[Mapping[str, float], ...]
+    path: str
+    own: Mapping[str, OwnMeasure] = field(default_factory=dict)
+
+    @property
+    def diverged(self) -> bool:
+        """Whether the run counts as worse than any that did not."""
+        return not np.isfinite(self.score)
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """One of what was compared, with a run for each pair, in the order of their seeds."""
+
+    name: str
+    runs: tuple[PairedRun, ...]
+
+    @property
+    def scores(self) -> tuple[float, ...]:
+        """The metric of each run."""
+        return tuple(run.score for run in self.runs)
+
+
+@dataclass(frozen=True)
+class Difference:
+    """A candidate against the baseline.
+
+    `differences` has how much better each run is than the baseline's of the same seed, above 0 for better,
+    infinite where one of the two diverged. `mean` and its interval `low` to `high` are of the finite ones
+    (NaN for none; the interval for fewer than two). `p` is the sign-flip test's, `p_corrected` Holm's over
+    all candidates. The `verdict` is "better" or "worse" where `p_corrected` is at most the level, "too few
+    pairs" where no differences, however large, could have reached it, and otherwise "no evidence".
+    """
+
+    candidate: str
+    differences: tuple[float, ...]
+    mean: float
+    low: float
+    high: float
+    p: float
+    p_corrected: float
+    verdict: Verdict
+
+    @property
+    def counts(self) -> tuple[int, int]:
+        """In how many pairs the candidate is better than the baseline, and in how many it is worse."""
+        better = sum(value > 0 for value in self.differences)
+        return better, sum(value < 0 for value in self.differences)
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """The result of :func:`kilter.compare`.
+
+    The first of `candidates` is the baseline; `differences` has one record for each of the others.
+    `direction` says whether more ("max") or less of the metric is better. `level` is the share of false
+    claims that is allowed. `path` is the folder of runs.
+    """
+
+    metric: str
+    direction: Direction
+    level: float
+    candidates: tuple[Candidate, ...]
+    differences: tuple[Difference, ...]
+    path: str
+
+    @property
+    def baseline(self) -> Candidate:
+        """What the others are compared with."""
+        return self.candidates[0]
+
+    def table(self) -> list[dict[str, Any]]:
+        """A row for each candidate: mean, lowest and highest score, seconds, and the difference.
+
+        Scores are of the runs that did not diverge, None where all did; `seconds` is the median. In the
+        baseline's row the difference's keys are None.
+        """
+        against = {one.candidate: one for one in self.differences}
+        told = ("mean", "low", "high", "p", "p_corrected", "verdict")
+        rows = []
+        for candidate in self.candidates:
+            scores = [run.score for run in candidate.runs if not run.diverged]
+            difference = against.get(candidate.name)
+            row: dict[str, Any] = {
+                "name": candidate.name,
+                self.metric: statistics.fmean(scores) if scores else None,
+                "lowest": min(scores, default=None),
+                "highest": max(scores, default=None),
+                "diverged": len(candidate.runs) - len(scores),
+                "seconds": statistics.median(run.seconds for run in candidate.runs),
+            }
+            row |= {
+                "difference" if key == "mean" else key: None
+                if difference is None
+                else getattr(difference, key)
+                for key in told
+            }
+            rows.append(row)
+        return rows
+
+    def plot(self) -> graph_objects.Figure:
+        """All learning curves in one picture: the median over the pairs, and from the lowest to the highest.
+
+        Of the metric on validation data, for a test metric too. An epoch that only some runs reached has the
+        median of those; values that are not finite are left out.
+        """
+        name = "val_" + self.metric.removeprefix("val_").removeprefix("test_")
+        figure = graph_objects.Figure()
+        for index, candidate in enumerate(self.candidates):
+            color = qualitative.D3[index % len(qualitative.D3)]
+            _add_curve(figure, candidate, name, color)
+        return figure.update_layout(xaxis_title="epoch", yaxis_title=name, template="plotly_white")
+
+    def to_json(self) -> str:
+        """All of it as JSON text; numbers that are not finite are the strings "nan", "inf" and "-inf"."""
+        return to_json(asdict(self), indent=2)
+
+
+def judge(
+    candidates: Sequence[Candidate],
+    metric: str,
+    *,
+    level: float,
+    path: Path,
+    direction: Direction | None = None,
+) -> Comparison:
+    """Compare the runs of `candidates`, paired in their order, with those of the first one.
+
+    `metric` is the name of the score; `direction` says whether more or less of it is better. Where None, the
+    name tells.
+    """
+    baseline, *challengers = candidates
+    direction = direction or direction_of(metric)
+    pairs = [paired_differences(one.scores, baseline.scores, direction) for one in challengers]
+    p_values = [sign_flip_p(values) for values in pairs]
+    differences = tuple(
+        _difference(one.name, values, p, p_corrected, level, can_decide(len(values), len(challengers), level))
+        for one, values, p, p_corrected in zip(challengers, pairs, p_values, holm(p_values), strict=True)
+    )
+    return Comparison(metric, direction, level, tuple(candidates), differences, str(path))
+
+
+def _difference(
+    name: str, values: np.ndarray, p: float, p_corrected: float, level: float, decidable: bool
+) -> Difference:
+    finite = values[np.isfinite(values)]
+    low, high = bootstrap_interval(finite, level)
+    verdict: Verdict = "no evidence" if decidable else "too few pairs"
+    if p_corrected <= level:
+        verdict = "better" if comparable(values).mean() > 0 else "worse"
+    mean = float(finite.mean()) if len(finite) else float("nan")
+    return Difference(name, tuple(values.tolist()), mean, low, high, p, p_corrected, verdict)
+
+
+def _add_curve(figure: graph_objects.Figure, candidate: Candidate, name: str, color: str) -> None:
+    """The median as a line, and the range as an area in the same colour."""
+    longest = max((len(run.history) for run in candidate.runs), default=0)
+    columns = [
+        [run.history[epoch].get(name, np.nan) for run in candidate.runs if epoch < len(run.history)]
+        for epoch in range(longest)
+    ]
+    finite = [
+        (epoch + 1, [value for value in column if np.isfinite(value)]) for epoch, column in enumerate(columns)
+    ]
+    finite = [(epoch, values) for epoch, values in finite if values]
+    epochs = [epoch for epoch, _ in finite]
+    lowest, highest = [min(values) for _, values in finite], [max(values) for _, values in finite]
+    figure.add_scatter(
+        x=epochs,
+        y=[statistics.median(values) for _, values in finite],
+        name=candidate.name,
+        legendgroup=candidate.name,
+        line={"color": color},
+        mode="lines+markers" if longest <= 30 else "lines",
+    )
+    figure.add_scatter(
+        x=[*epochs, *reversed(epochs)],
+        y=[*highest, *reversed(lowest)],
+        fill="toself",
+        fillcolor=color,
+        opacity=0.15,
+        line={"width": 0},
+        mode="lines",
+        hoverinfo="skip",
+        legendgroup=candidate.name,
+        showlegend=False,
+    )

@@ -1,0 +1,140 @@
+"""Looks at paired runs, planned before anything is trained: how many pairs, judged at which level.
+
+A test that cannot reach its level says "no evidence" whatever it sees. So pairs and level are planned
+together, and :class:`Look` refuses those that allow no verdict.
+"""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass, field
+from typing import Final
+
+from kilter._compare.statistics import least_pairs, smallest_p
+from kilter.errors import OptionError
+
+LEVEL: Final = 0.05
+USUAL_PAIRS: Final = 6
+# The shares of the level for the tests of one treatment, in their order, two looks each. They add up to 1, so
+# that by Bonferroni all tests together claim a difference where there is none in at most LEVEL of the
+# treatments. The first look gets what six pairs need: 2/2^6 is 0.625 of 0.05.
+_SHARES: Final = ((0.64, 0.12), (0.08, 0.04), (0.04, 0.03), (0.03, 0.02))
+# The second look of a test is at this many times the pairs that were asked for.
+_SECOND_PAIRS: Final = 3
+
+
+@dataclass(frozen=True)
+class Look:
+    """One test that is planned: so many pairs of each of so many challengers, judged at this level.
+
+    Raises :class:`OptionError` where the test could reach no verdict, whatever the runs show.
+    """
+
+    pairs: int
+    level: float
+    challengers: int = 1
+
+    def __post_init__(self) -> None:
+        if not can_decide(self.pairs, self.challengers, self.level):
+            needed = least_pairs(self.challengers, self.level)
+            raise OptionError(
+                expected=f"at least {needed} pairs to test {_candidates(self.challengers)} "
+                f"at level {self.level:g}",
+                received=f"pairs={self.pairs}, whose smallest p is "
+                f"{self.challengers * smallest_p(self.pairs):.2g}",
+                remedy=f"take {needed} pairs or more",
+            )
+
+
+Test = tuple[Look, ...]
+"""The looks of one test, in order: a later one is taken only where the one before decided nothing."""
+
+
+@dataclass
+class Spending:
+    """The level of a treatment, spent test by test.
+
+    Each test has two looks: at ``pairs`` pairs, or as many more as its level needs, and at three times
+    ``pairs``. A test that proved something gives its level back, for the next one; otherwise its level is
+    spent.
+
+    F. Bretz, W. Maurer, W. Brannath, M. Posch, A graphical approach to sequentially rejective multiple test
+    procedures (2009).
+
+    Example:
+        >>> spending = Spending(6)
+        >>> [(look.pairs, round(look.level, 4)) for look in spending.take()]
+        [(6, 0.032), (18, 0.006)]
+        >>> [(look.pairs, round(look.level, 4)) for look in spending.take()]
+        [(9, 0.004), (18, 0.002)]
+    """
+
+    pairs: int
+    level: float = LEVEL
+    _left: list[Test] = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        self._left = [self._test(*(share * self.level for share in shares)) for shares in _SHARES]
+
+    def take(self) -> Test:
+        """The looks of the next test."""
+        return self._left.pop(0)
+
+    def give_back(self, test: Test) -> None:
+        """Leave the level of a test that proved a difference to the next one."""
+        self._left.insert(0, test)
+
+    def _test(self, first: float, second: float) -> Test:
+        soon = max(self.pairs, least_pairs(1, first))
+        later = max(_SECOND_PAIRS * self.pairs, least_pairs(1, second), soon + 1)
+        return Look(soon, first), Look(later, second)
+
+
+def can_decide(pairs: int, challengers: int, level: float) -> bool:
+    """Whether so many pairs can prove any difference of so many challengers, corrected, at the level."""
+    return challengers * smallest_p(pairs) <= level
+
+
+def planned_pairs(asked: int | None, challengers: int, level: float, *, usual: int = USUAL_PAIRS) -> int:
+    """How many pairs to train: ``asked``, or where None ``usual`` or as many more as a verdict needs.
+
+    Warns where the pairs asked for can reach no verdict: a few runs may still order the candidates. Raises
+    :class:`OptionError` for a level that is none, for one that no number of pairs can reach, and for pairs
+    that are no whole number from 2.
+    """
+    if not isinstance(level, float) or not 0 < level < 1:
+        raise OptionError(
+            expected="a level above 0 and below 1", received=f"level={level!r}", remedy="take 0.05"
+        )
+    needed = least_pairs(challengers, level)
+    if asked is None:
+        return max(usual, needed)
+    if isinstance(asked, bool) or not isinstance(asked, int) or asked < 2:
+        raise OptionError(
+            expected="pairs: a whole number from 2",
+            received=f"pairs={asked!r}",
+            remedy=f"leave it out for {usual} or as many as are needed",
+        )
+    if note := too_few_pairs(asked, challengers, level):
+        warnings.warn(note, stacklevel=3)
+    return asked
+
+
+def too_few_pairs(pairs: int, challengers: int, level: float) -> str:
+    """A sentence where no difference, however large, could be proven; "" where one can.
+
+    Example:
+        >>> too_few_pairs(5, 1, 0.05)
+        '5 pairs cannot prove any difference at level 0.05: at least 6 are needed.'
+        >>> too_few_pairs(6, 4, 0.05)
+        '6 pairs cannot prove any difference of 4 candidates at level 0.05: at least 8 are needed.'
+    """
+    if can_decide(pairs, challengers, level):
+        return ""
+    of = f" of {challengers} candidates" if challengers > 1 else ""
+    needed = least_pairs(challengers, level)
+    return f"{pairs} pairs cannot prove any difference{of} at level {level:g}: at least {needed} are needed."
+
+
+def _candidates(challengers: int) -> str:
+    return "one candidate" if challengers == 1 else f"{challengers} candidates"

@@ -1,0 +1,75 @@
+"""A Keras callback that diagnoses: for people who stay with ``model.fit``."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+from kilter import _backend  # noqa: F401  (chooses JAX before Keras loads)
+
+# isort: split
+import keras
+from keras.src.utils import io_utils
+
+from kilter._diagnosis.diagnose import diagnose
+from kilter._layout import columns, wrapped
+from kilter._records import Diagnosis
+
+
+class Doctor(keras.callbacks.Callback):
+    """Diagnoses a model before its training and after it, and says what is severe.
+
+    Works in ``model.fit`` and in :func:`kilter.fit`; no bit of the training changes.
+
+    Args:
+        x, y: rows of the training data, as for :func:`kilter.diagnose`.
+        validation_data: (x, y), to look for rows that are in both.
+        batch_size: as the training uses it.
+        steps: tried with a copy of the weights before the training; 0 for none.
+        verbose: whether severe findings are printed.
+
+    Attributes:
+        diagnosis: the latest one; None before a training.
+    """
+
+    def __init__(
+        self,
+        x: Any,
+        y: Any,
+        *,
+        validation_data: tuple[Any, Any] | None = None,
+        batch_size: int = 32,
+        steps: int = 0,
+        verbose: bool = True,
+    ) -> None:
+        super().__init__()
+        self._data = (x, y)
+        self._options: dict[str, Any] = {"validation_data": validation_data, "batch_size": batch_size}
+        self._steps = steps
+        self._verbose = verbose
+        self._history: dict[str, list[float]] = {}
+        self.diagnosis: Diagnosis | None = None
+
+    def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
+        """Look at model, data, signal and, if asked, some steps of a copy."""
+        self._history = {}
+        self._look(steps=self._steps)
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        """Note the epoch's numbers."""
+        for name, value in (logs or {}).items():
+            self._history.setdefault(name, []).append(float(value))
+
+    def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
+        """Look at the trained model and at its curves."""
+        self._look(steps=0, history=self._history)
+
+    def _look(self, **options: Any) -> None:
+        model: Any = self.model  # Keras has set it before any callback is called
+        diagnosis = diagnose(model, *self._data, **self._options, **options, verbose=0)
+        known = () if self.diagnosis is None else self.diagnosis.codes("severe")
+        self.diagnosis = diagnosis
+        for finding in diagnosis.findings:
+            if self._verbose and finding.severity == "severe" and finding.code not in known:
+                text = f"kilter: {finding.code}: {finding.explanation}"
+                io_utils.print_msg("\n".join(wrapped(text, columns(sys.stdout), indent="    ")))

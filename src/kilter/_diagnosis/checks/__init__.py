@@ -1,0 +1,1 @@
+"""Checks of models, data and training: each yields findings."""

@@ -1,0 +1,237 @@
+"""What stands on what: activations through the depth, and the conditions under which SELU works."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from kilter import _backend  # noqa: F401  (chooses JAX before Keras loads)
+
+# isort: split
+import keras
+from keras.src.layers.convolutional.base_depthwise_conv import BaseDepthwiseConv
+
+from kilter._diagnosis.catalogue import finding
+from kilter._diagnosis.context import Context
+from kilter._diagnosis.thresholds import seen
+from kilter._models.layers import NORMALIZATIONS, LayerFacts
+from kilter._records import Evidence, Finding, Severity
+from kilter.nn.gain import weight_moment
+
+_SIGMOIDS = ("sigmoid", "hard_sigmoid")
+_TANHS = ("tanh", "softsign", "hard_tanh")
+_EXPONENTIALS = ("exponential",)
+_DROPOUTS = (
+    keras.layers.Dropout,
+    keras.layers.SpatialDropout1D,
+    keras.layers.SpatialDropout2D,
+    keras.layers.SpatialDropout3D,
+)
+
+
+def check_saturating(context: Context) -> list[Finding]:
+    """Many hidden layers in a row that end in sigmoid or tanh with no normalisation before the activation."""
+    limits = context.thresholds
+    bare = [one for one in context.hidden if not _normalized(context, one)]
+    sigmoids = [one for one in bare if one.activation in _SIGMOIDS]
+    tanhs = [one for one in bare if one.activation in _TANHS]
+    severity: Severity | None = None
+    if len(sigmoids) >= limits.sigmoid_depth_severe or len(tanhs) >= limits.tanh_depth_severe:
+        severity = "severe"
+    elif len(sigmoids) >= limits.sigmoid_depth_warning or len(tanhs) >= limits.tanh_depth_warning:
+        severity = "warning"
+    if severity is None:
+        return []
+    layers = [one for one in bare if one in sigmoids or one in tanhs]
+    limit = "sigmoid_depth_" if len(sigmoids) >= limits.sigmoid_depth_warning else "tanh_depth_"
+    number = len(sigmoids) if limit == "sigmoid_depth_" else len(tanhs)
+    evidence = [seen(limits, limit + severity, "hidden layers of this kind", number)]
+    names = " and ".join(sorted({str(one.activation) for one in layers}))
+    places = [one.path for one in layers]
+    return [finding("saturating-deep", severity, places, evidence, layers=len(layers), names=names)]
+
+
+def _normalized(context: Context, layer: LayerFacts) -> bool:
+    """Whether normalisation follows the layer or comes right before it."""
+    near = [*layer.consumers, *layer.sources]
+    end = next(one for one in context.layers[layer.index :] if one.path == layer.activation_layer)
+    near.extend(end.consumers)
+    return any(isinstance(context.layers[index].layer, NORMALIZATIONS) for index in near)
+
+
+def check_exponential(context: Context) -> list[Finding]:
+    """Hidden layers that end in an exponential."""
+    found = [one.path for one in context.hidden if one.activation in _EXPONENTIALS]
+    if not found:
+        return []
+    evidence = [seen(context.thresholds, "exponential_layers", "exponential hidden layers", len(found))]
+    severity: Severity = "severe" if len(found) >= context.thresholds.exponential_layers else "warning"
+    return [finding("exponential-hidden", severity, found, evidence)]
+
+
+def check_softmax(context: Context) -> list[Finding]:
+    """Hidden layers that end in a softmax and go on into a kernel; a softmax that only weighs is let pass."""
+    found = [
+        one.path for one in context.hidden if one.activation == "softmax" and _feeds_kernel(context, one)
+    ]
+    if not found:
+        return []
+    evidence = [Evidence("hidden layers with a softmax", len(found)), _of_all(context)]
+    severity: Severity = "severe" if len(found) > 1 or len(found) == len(context.hidden) else "warning"
+    return [finding("softmax-hidden", severity, found, evidence)]
+
+
+def _feeds_kernel(context: Context, layer: LayerFacts) -> bool:
+    """Whether the activated output goes straight, or through dropout and the like, into one more kernel."""
+    at = next(one for one in context.layers[layer.index :] if one.path == layer.activation_layer)
+    while len(at.consumers) == 1:
+        at = context.layers[at.consumers[0]]
+        if at.is_weighted:
+            return True
+        if len(at.sources) != 1:
+            return False
+    return False
+
+
+def check_linear(context: Context) -> list[Finding]:
+    """Hidden layers with nothing between them and the next kernel; a bottleneck is let pass.
+
+    Severe where no hidden layer has an activation: the whole network is one linear map.
+    """
+    found = [one.path for one in context.hidden if one.activation == "linear" and not _narrow(context, one)]
+    if not found:
+        return []
+    evidence = [Evidence("hidden layers without activation", len(found)), _of_all(context)]
+    severity: Severity = "severe" if len(found) == len(context.hidden) else "warning"
+    return [finding("linear-hidden", severity, found, evidence)]
+
+
+def _of_all(context: Context) -> Evidence:
+    return Evidence("hidden layers", len(context.hidden))
+
+
+def _narrow(context: Context, layer: LayerFacts) -> bool:
+    """Whether it is narrower than what is before and after it: two factors of one matrix, to save weights.
+
+    Depthwise and separable convolutions are such factors too.
+    """
+    kernel = layer.kernel
+    if kernel is None or kernel.ndim < 2 or isinstance(layer.layer, BaseDepthwiseConv):
+        return True
+    after = next(one for one in context.weighted if one.index > layer.index)
+    return kernel.shape[-1] < min(kernel.shape[-2], after.units)
+
+
+def check_leaky_slope(context: Context) -> list[Finding]:
+    """Leaky activations whose slope below zero is 1 or more."""
+    found = []
+    for facts in context.layers:
+        slope = _slope(facts.layer)
+        if slope is not None and slope >= context.thresholds.leaky_slope and not facts.repeated:
+            evidence = [seen(context.thresholds, "leaky_slope", "slope below zero", slope)]
+            found.append(finding("leaky-slope", "severe", [facts.path], evidence, slope=slope))
+    return found
+
+
+def _slope(layer: keras.layers.Layer) -> float | None:
+    if isinstance(layer, keras.layers.LeakyReLU | keras.layers.ReLU):
+        return float(np.max(layer.negative_slope))
+    if isinstance(layer, keras.layers.PReLU):
+        return float(np.mean(np.asarray(layer.alpha)))
+    activation = getattr(layer, "activation", None)
+    if isinstance(activation, keras.layers.Layer) and activation is not layer:
+        return _slope(activation)
+    return None
+
+
+def check_selu_dropout(context: Context) -> list[Finding]:
+    """Plain dropout on what SELU gave."""
+    found = [
+        one.path
+        for one in context.layers
+        if isinstance(one.layer, _DROPOUTS) and not one.repeated and _origin(context, one) == "selu"
+    ]
+    evidence = [Evidence("dropout layers", len(found), 0, "Klambauer et al. 2017")]
+    return [finding("dropout-with-selu", "warning", found, evidence)] if found else []
+
+
+def _origin(context: Context, facts: LayerFacts) -> str | None:
+    """The activation that what enters a layer came out of last."""
+    while len(facts.sources) == 1:
+        facts = context.layers[facts.sources[0]]
+        if facts.activation is not None:
+            return facts.activation
+    return None
+
+
+def check_self_normalization(context: Context) -> list[Finding]:
+    """The conditions of self-normalisation that a network mostly of SELU layers does not meet."""
+    selu = [one for one in context.hidden if one.activation == "selu"]
+    if len(selu) < 2 or 2 * len(selu) <= len(context.hidden):
+        return []
+    broken = list(_broken(context, selu))
+    if not broken:
+        return []
+    where = dict.fromkeys(path for _, places in broken for path in places)
+    detail = "; ".join(dict.fromkeys(one.name for one, _ in broken))
+    return [finding("self-normalization", "warning", where, [one for one, _ in broken], detail=detail)]
+
+
+def _broken(context: Context, selu: list[LayerFacts]) -> Iterator[tuple[Evidence, list[str]]]:
+    source = "Klambauer et al. 2017"
+    layers = context.layers
+
+    def of(name: str, places: list[str]) -> tuple[Evidence, list[str]]:
+        return Evidence(name, len(places), 0, source), places
+
+    for name, places in (
+        ("layers not drawn with LeCun normal", [one.path for one in selu if not _lecun(one)]),
+        ("hidden layers without SELU", [one.path for one in context.hidden if one.activation != "selu"]),
+        ("layers that are no plain stack", [one.path for one in layers if len(one.sources) > 1]),
+        ("plain dropout", [one.path for one in layers if isinstance(one.layer, _DROPOUTS)]),
+        ("normalisation layers", [one.path for one in layers if isinstance(one.layer, NORMALIZATIONS)]),
+        ("penalties or constraints on kernels", [one.path for one in selu if _restrained(one)]),
+    ):
+        if places:
+            yield of(name, list(dict.fromkeys(places)))
+    yield from _off_standard(context)
+
+
+def _off_standard(context: Context) -> Iterator[tuple[Evidence, list[str]]]:
+    if len(context.inputs) != 1 or context.inputs[0].dtype.kind not in "fiu":
+        return
+    if not any(one.takes_input and one.is_weighted for one in context.layers):
+        return
+    values = context.inputs[0][:2048].astype(np.float64)
+    mean, deviation = float(values.mean()), float(values.std())
+    limits = context.thresholds
+    if abs(mean) > limits.selu_mean:
+        yield seen(limits, "selu_mean", "mean of the inputs not near 0", mean), ["data"]
+    if not 1 / limits.selu_deviation <= deviation <= limits.selu_deviation:
+        yield seen(limits, "selu_deviation", "deviation of the inputs not near 1", deviation), ["data"]
+
+
+def _lecun(layer: LayerFacts) -> bool:
+    kernel = layer.kernel
+    if kernel is None:
+        return True
+    drawn = weight_moment(layer.initializer, kernel.shape)
+    wanted = weight_moment("lecun_normal", kernel.shape)
+    return drawn is not None and wanted is not None and abs(drawn / wanted - 1) < 0.05
+
+
+def _restrained(layer: LayerFacts) -> bool:
+    names = ("kernel_regularizer", "kernel_constraint")
+    return any(getattr(layer.layer, name, None) is not None for name in names)
+
+
+CHECKS = (
+    check_saturating,
+    check_exponential,
+    check_softmax,
+    check_linear,
+    check_leaky_slope,
+    check_self_normalization,
+    check_selu_dropout,
+)

@@ -1,0 +1,142 @@
+"""Checks of a training's curves: numbers an epoch, as the history of a training keeps them."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from kilter._diagnosis.catalogue import finding
+from kilter._diagnosis.checks.probe import Check
+from kilter._diagnosis.context import Context
+from kilter._diagnosis.thresholds import seen
+from kilter._records import Finding
+
+# Below it the answers may well be right for other reasons than that there is one for all.
+_GOOD_ACCURACY = 0.9
+
+
+def _curve(context: Context, name: str) -> np.ndarray | None:
+    """A curve of the history as finite numbers, if there is one that is long enough to judge by."""
+    values = np.asarray((context.history or {}).get(name, ()), dtype=np.float64)
+    enough = len(values) >= context.thresholds.least_epochs
+    return values if enough and np.isfinite(values).all() else None
+
+
+def check_finite(context: Context) -> list[Finding]:
+    """A loss that stopped being a number in some epoch."""
+    values = np.asarray((context.history or {}).get("loss", ()), dtype=np.float64)
+    bad = np.flatnonzero(~np.isfinite(values))
+    if not len(bad):
+        return []
+    return [finding("non-finite", "severe", ("loss",), detail=f"in the loss of epoch {bad[0] + 1}")]
+
+
+def check_fall(context: Context) -> list[Finding]:
+    """A training loss that grew over the epochs, or stayed where it was; one class predicted throughout."""
+    loss, limits = _curve(context, "loss"), context.thresholds
+    if loss is None or loss[0] <= 0:
+        return []
+    told = f"In {len(loss)} epochs the loss went from {loss[0]:.4g} to {loss[-1]:.4g}"
+    growth = float(np.median(loss[-3:]) / loss[0])
+    if growth > limits.divergence:
+        evidence = [seen(limits, "divergence", "last over first loss", growth)]
+        return [finding("rate-too-high", "severe", ("optimizer",), evidence, detail=told)]
+    fallen = float((loss[0] - loss.min()) / loss[0])
+    if fallen >= limits.fall:
+        return []
+    evidence = [seen(limits, "fall", f"fall of the loss in {len(loss)} epochs", fallen)]
+    accuracy = _curve(context, "accuracy")
+    if accuracy is None:
+        return [finding("loss-not-moving", "severe", ("training",), evidence, detail=told)]
+    if accuracy[-1] >= _GOOD_ACCURACY:  # it was trained before, and has little left to learn
+        return []
+    if np.ptp(accuracy[1:]) < limits.accuracy_band:
+        detail = f"{told}, and the accuracy stays at {accuracy[-1]:.3f}"
+        return [finding("collapsed-output", "severe", ("training",), evidence, detail=detail)]
+    return [finding("loss-not-moving", "severe", ("training",), evidence, detail=told)]
+
+
+def check_generalisation(context: Context) -> list[Finding]:
+    """Overfitting: the validation loss rose from its best while the training loss went on falling."""
+    loss, validation, limits = _curve(context, "loss"), _curve(context, "val_loss"), context.thresholds
+    if loss is None or validation is None or len(loss) != len(validation):
+        return []
+    best = int(np.argmin(validation))
+    if best >= len(validation) - 2 or validation[best] <= 0 or loss[-1] >= loss[best]:
+        return []
+    ratio = float(np.median(validation[-3:]) / validation[best])
+    if ratio <= limits.overfit_ratio:
+        return []
+    evidence = [seen(limits, "overfit_ratio", "validation loss at the end over its best", ratio)]
+    detail = f"The validation loss was best in epoch {best + 1} and is {ratio:.2f} times that at the end"
+    return [finding("overfitting", "warning", ("training",), evidence, detail=detail)]
+
+
+def check_oscillation(context: Context) -> list[Finding]:
+    """A training loss that goes up and down from epoch to epoch."""
+    loss, limits = _curve(context, "loss"), context.thresholds
+    if loss is None or loss[0] <= 0:
+        return []
+    changes = np.diff(loss)
+    turns = float(np.mean(np.sign(changes[1:]) != np.sign(changes[:-1])))
+    # Of the first loss: near its floor a loss turns too, by much of its own value.
+    size = float(np.median(np.abs(changes)) / loss[0])
+    if turns <= limits.oscillation_share or size <= limits.oscillation_size:
+        return []
+    evidence = [
+        seen(limits, "oscillation_share", "share of epochs in which the loss turns", turns),
+        seen(limits, "oscillation_size", "typical change over the first loss", size),
+    ]
+    detail = f"It turns in {turns:.0%} of the epochs, by {size:.0%} of what it was at first"
+    return [finding("oscillating-loss", "warning", ("training",), evidence, detail=detail)]
+
+
+def check_end(context: Context) -> list[Finding]:
+    """A loss that was still falling when the training ended: slowly all the way, or it was ended early."""
+    loss, limits = _curve(context, "loss"), context.thresholds
+    if loss is None or len(loss) < 2 * limits.least_epochs or check_fall(context):
+        return []
+    validation = _curve(context, "val_loss")
+    if validation is not None and np.argmin(validation) < len(validation) - 2:
+        return []  # what still falls is of no use
+    fall = float(loss[0] - loss[-1])
+    if fall <= 0:
+        return []
+    late, end = (
+        float((np.median(loss[at - 1 : at + 2]) - loss[-1]) / fall)
+        for at in (len(loss) // 2, -len(loss) // 4)
+    )
+    if late > limits.slow_share:
+        evidence = [seen(limits, "slow_share", "share of the fall in the second half", late)]
+        detail = f"{late:.0%} of the loss's fall came in the second half: it fell as slowly from the start"
+        return [finding("slow-convergence", "warning", ("training",), evidence, detail=detail)]
+    if end > limits.falling_share:
+        evidence = [seen(limits, "falling_share", "share of the fall in the last quarter", end)]
+        detail = f"The loss was still falling: {end:.0%} of its fall came in the last quarter"
+        return [finding("underfitting", "note", ("training",), evidence, detail=detail)]
+    return []
+
+
+def check_statistics(context: Context) -> list[Finding]:
+    """Batch normalisation whose moving statistics disagree with the batches' own on the same rows."""
+    loss, evaluated = _curve(context, "loss"), _curve(context, "train_loss")
+    normalised = any(one.kind == "BatchNormalization" for one in context.layers)
+    if loss is None or evaluated is None or not normalised or loss[-1] <= 0:
+        return []
+    ratio = float(np.median(evaluated[-3:]) / np.median(loss[-3:]))
+    if ratio <= context.thresholds.stale_ratio:
+        return []
+    name = "loss in inference mode over loss in training"
+    evidence = [seen(context.thresholds, "stale_ratio", name, ratio)]
+    detail = f"On the training rows the loss is {ratio:.1f} times as high in inference mode"
+    return [finding("stale-batch-norm", "warning", ("training",), evidence, detail=detail)]
+
+
+CHECKS: tuple[Check, ...] = (
+    check_finite,
+    check_fall,
+    check_generalisation,
+    check_oscillation,
+    check_end,
+    check_statistics,
+)
+"""What is asked of the curves; each gives nothing without them, or where they are too short."""

@@ -1,0 +1,317 @@
+"""What the data say by themselves, from a look at every row or, where that is dear, at a sample."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Final
+
+import jax
+import numpy as np
+from sklearn.neighbors import NearestNeighbors
+
+from kilter import _backend  # noqa: F401  (chooses JAX before Keras loads)
+
+# isort: split
+import keras
+
+from kilter._diagnosis.catalogue import finding
+from kilter._diagnosis.checks.output import SQUARES
+from kilter._diagnosis.context import Context
+from kilter._diagnosis.targets import labels, target_facts
+from kilter._diagnosis.thresholds import seen
+from kilter._models.layers import NORMALIZATIONS, OutputFacts
+from kilter._records import Evidence, Finding, Severity
+from kilter.data.checks import find_nonfinite
+from kilter.data.precision import lossy_columns, lost_values
+
+# Layers behind which the scale of the inputs no longer matters, or that read no amounts.
+_SCALING: Final = (
+    *NORMALIZATIONS,
+    keras.layers.Normalization,
+    keras.layers.Rescaling,
+    keras.layers.Embedding,
+    keras.layers.Discretization,
+    keras.layers.CategoryEncoding,
+    keras.layers.Hashing,
+    keras.layers.IntegerLookup,
+)
+_SAMPLE: Final = 20_000
+_NEIGHBOURS: Final = 5
+_NEIGHBOUR_SAMPLE: Final = 1_000
+_NEIGHBOUR_FEATURES: Final = 512
+
+
+def check_finite(context: Context) -> list[Finding]:
+    """NaN and infinity in inputs and targets."""
+    found, evidence, places = [], [], []
+    named = [("inputs", "data", array) for array in context.inputs]
+    named += [("targets", "targets", one.targets) for one in context.outputs if one.targets is not None]
+    for name, place, array in named:
+        bad = find_nonfinite(array)
+        if bad is not None:
+            found.append(bad.describe(name))
+            evidence.append(Evidence(f"{name} that are not finite", bad.nan + bad.infinite, 0))
+            places.append(place)
+    where = dict.fromkeys(places)
+    return [finding("data-not-finite", "severe", where, evidence, detail="; ".join(found))] if found else []
+
+
+def check_scale(context: Context) -> list[Finding]:
+    """Inputs far from mean 0 and deviation 1, or of very unequal scales, that weights get as they are."""
+    found = []
+    # Without a known entrance something that is no layer comes first, and may well scale.
+    if not any(one.takes_input for one in context.layers):
+        return found
+    if any(one.takes_input and isinstance(one.layer, _SCALING) for one in context.layers):
+        return found
+    for array in context.inputs:
+        found.extend(_scale(context, array))
+    return found[:1]
+
+
+def _scale(context: Context, array: np.ndarray) -> Iterator[Finding]:
+    if array.dtype.kind not in "fiu" or not len(array):
+        return
+    rows = _sample(array, _SAMPLE).reshape(min(len(array), _SAMPLE), -1).astype(np.float64)
+    if not np.all(np.isfinite(rows)):
+        return
+    limits = context.thresholds
+    mean, deviation = float(rows.mean()), float(rows.std())
+    size = max(abs(mean), deviation)
+    unequal = _unequal(rows) if array.ndim == 2 else 1.0
+    severity: Severity = "warning"
+    if size > limits.input_scale:
+        severity, limit, value = "severe", "input_scale", size
+    elif deviation < limits.input_scale_least:
+        severity, limit, value = "severe", "input_scale_least", deviation
+    elif size > limits.input_scale_warning:
+        limit, value = "input_scale_warning", size
+    elif unequal > limits.feature_scales:
+        limit, value = "feature_scales", unequal
+    else:
+        return
+    name = {
+        "input_scale_least": "deviation of the inputs",
+        "feature_scales": "largest deviation of a feature / smallest",
+    }.get(limit, "mean or deviation of the inputs")
+    detail = f"The inputs have mean {mean:.3g} and deviation {deviation:.3g}"
+    if array.ndim == 2 and unequal > limits.feature_scales:
+        detail += f", and deviations of features differ by a factor of {unequal:.3g}"
+    yield finding("unscaled-inputs", severity, ["data"], [seen(limits, limit, name, value)], detail=detail)
+
+
+def _unequal(rows: np.ndarray) -> float:
+    """The largest deviation of a feature over the smallest; columns of few values are let pass.
+
+    Pixels at an image's border and one-hot columns hardly vary, and standardising them is no cure.
+    """
+    deviations = np.array([column.std() for column in rows.T if len(np.unique(column[:200])) > 10])
+    deviations = deviations[deviations > 0]
+    return float(deviations.max() / deviations.min()) if len(deviations) > 1 else 1.0
+
+
+def _sample(array: np.ndarray, rows: int) -> np.ndarray:
+    if len(array) <= rows:
+        return array
+    return array[np.sort(np.random.default_rng(0).choice(len(array), rows, replace=False))]
+
+
+def check_amounts(context: Context) -> list[Finding]:
+    """Targets that are amounts far from what an output gives at first: numbers around 0, of deviation 1.
+
+    Not where a layer after the last kernel scales, nor for losses that no amount is held to by its distance.
+    """
+    for output in context.outputs:
+        facts = target_facts(output.targets)
+        loss = None if output.loss is None else output.loss.name
+        if facts is None or facts.classes or facts.shares or loss not in SQUARES:
+            continue
+        if _rescaled(context, output):
+            continue
+        values = np.asarray(output.targets, dtype=np.float64)
+        mean, deviation, limits = float(values.mean()), float(values.std()), context.thresholds
+        size = max(abs(mean), deviation)
+        for limit, severity in _AMOUNTS:
+            if size > getattr(limits, limit):
+                detail = f"The targets have mean {mean:.3g} and deviation {deviation:.3g}"
+                evidence = [seen(limits, limit, "mean or deviation of the targets", size)]
+                return [finding("unscaled-targets", severity, ["targets"], evidence, detail=detail)]
+    return []
+
+
+_AMOUNTS: Final[tuple[tuple[str, Severity], ...]] = (
+    ("amount_scale", "severe"),
+    ("amount_scale_warning", "warning"),
+)
+
+
+def _rescaled(context: Context, output: OutputFacts) -> bool:
+    """Whether a layer that scales comes between the last kernel and the output."""
+    at = context.layer(output.where)
+    while at is not None and len(at.consumers) == 1:
+        at = context.layers[at.consumers[0]]
+        if isinstance(at.layer, keras.layers.Normalization | keras.layers.Rescaling):
+            return True
+    return False
+
+
+def check_columns(context: Context) -> list[Finding]:
+    """Columns of a table that hold one value, and columns that repeat another."""
+    found = []
+    for array in context.inputs:
+        if array.ndim != 2 or array.dtype.kind not in "fiub" or len(array) < 2:
+            continue
+        constant = [int(i) for i in np.flatnonzero(np.all(array == array[0], axis=0))]
+        first: dict[int, int] = {}
+        skipped = set(constant)
+        repeated = []
+        for index in range(array.shape[1]):
+            key = hash(np.ascontiguousarray(array[:, index]).tobytes())
+            if index not in skipped and first.setdefault(key, index) != index:
+                repeated.append(index)
+        for code, columns in (("constant-columns", constant), ("duplicated-columns", repeated)):
+            if columns:
+                detail = "Columns " + ", ".join(map(str, columns[:8])) + (", …" if len(columns) > 8 else "")
+                evidence = [Evidence("columns", len(columns), 0, "of no use to a network")]
+                found.append(finding(code, "note", ["data"], evidence, detail=detail))
+    return found
+
+
+def check_precision(context: Context) -> list[Finding]:
+    """Columns of large numbers of which float32, in which layers compute, makes different ones equal."""
+    found = []
+    for array in context.inputs:
+        lost = [(name, lost_values(values)) for name, values in lossy_columns(array)]
+        counts = [(name, before, after) for name, pair in lost if pair for before, after in [pair]]
+        if not counts:
+            continue
+        name, before, after = max(counts, key=lambda one: one[1] - one[2])
+        detail = f"Column {name}: {before} different values become {after}"
+        detail += f", and {len(counts) - 1} more columns lose values" if len(counts) > 1 else ""
+        evidence = [Evidence("values left", after, before, "subtract a number near them in float64")]
+        found.append(finding("lost-differences", "warning", ["data"], evidence, detail=detail))
+    return found
+
+
+def check_classes(context: Context) -> list[Finding]:
+    """Classes of which one is far rarer than another, or the only one."""
+    found = []
+    for output in context.outputs:
+        if output.targets is not None and _one_label(output.targets) and _is_classifier(context):
+            evidence = [Evidence("classes in the targets", 1, 2, "two are the least to tell apart")]
+            label = output.targets.reshape(len(output.targets), -1)[0].tolist()
+            found.append(finding("one-class", "severe", ["targets"], evidence, label=label))
+            continue
+        classes = labels(output.targets)
+        if classes is None:
+            continue
+        counts = np.bincount(classes)
+        counts = counts[counts > 0]
+        ratio = float(counts.max() / counts.min())
+        if ratio > context.thresholds.class_ratio and _is_classifier(context):
+            evidence = [seen(context.thresholds, "class_ratio", "commonest class / rarest", ratio)]
+            detail = f"The commonest class has {counts.max()} rows, the rarest {counts.min()}"
+            found.append(finding("class-imbalance", "warning", ["targets"], evidence, detail=detail))
+    return found
+
+
+def _one_label(targets: np.ndarray) -> bool:
+    return len(targets) > 1 and bool(np.all(targets == targets[0]))
+
+
+def _is_classifier(context: Context) -> bool:
+    """Whether a loss is one of classes, or the targets are classes that a distance is taken to."""
+    names = [one.loss.name or "" for one in context.outputs if one.loss is not None]
+    if any("entropy" in name or "hinge" in name or name == "kl_divergence" for name in names):
+        return True
+    return any(labels(one.targets) is not None for one in context.outputs)
+
+
+def check_shared_rows(context: Context) -> list[Finding]:
+    """Validation rows that are training rows too."""
+    if context.x_val is None:
+        return []
+    validation = [np.asarray(leaf) for leaf in jax.tree.leaves(context.x_val)]
+    # In float32 rows that differ in a unix time alone would be the same; but 0.1 is another number there.
+    types = [array.dtype for array in (*context.inputs, *validation)]
+    exact = np.float32 if np.dtype(np.float32) in types else np.float64
+    known = set(_row_keys(list(context.inputs), exact))
+    held = _row_keys(validation, exact)
+    repeated = sum(key in known for key in held)
+    if not repeated:
+        return []
+    evidence = [Evidence("validation rows that are training rows", repeated, 0, "none may be")]
+    detail = f"{repeated} of {len(held)} validation rows are in the training rows"
+    return [finding("shared-rows", "warning", ["data"], evidence, detail=detail)]
+
+
+def _row_keys(arrays: list[np.ndarray], dtype: type[np.floating]) -> list[int]:
+    same = [np.ascontiguousarray(array, dtype=dtype) for array in arrays if array.dtype.kind in "fiub"]
+    return [hash(b"".join(part.tobytes() for part in row)) for row in zip(*same, strict=True)]
+
+
+def check_order(context: Context) -> list[Finding]:
+    """Rows that are not shuffled: severe where they are sorted by class."""
+    if context.shuffle:
+        return []
+    ordered = [one for one in (labels(output.targets) for output in context.outputs) if one is not None]
+    is_sorted = any(_few_changes(one) for one in ordered)
+    severity: Severity = "severe" if is_sorted else "note"
+    detail = "Rows come in the same order each epoch" + (", sorted by class" if is_sorted else "")
+    evidence = [Evidence("sorted by class", "yes" if is_sorted else "no", "no", "Bengio 2012, section 3.1.1")]
+    return [finding("not-shuffled", severity, ["data"], evidence, detail=detail)]
+
+
+def _few_changes(classes: np.ndarray) -> bool:
+    changes = int(np.count_nonzero(np.diff(classes)))
+    present = len(np.unique(classes))
+    return present > 1 and changes < 2 * present and len(classes) >= 8 * present
+
+
+def check_labels(context: Context) -> list[Finding]:
+    """Whether near rows share a class more often than any two rows do; of a single input, on a sample."""
+    limits = context.thresholds
+    if len(context.inputs) != 1 or len(context.outputs) != 1 or context.inputs[0].dtype.kind not in "fiu":
+        return []
+    classes = labels(context.outputs[0].targets)
+    rows = min(len(context.inputs[0]), _NEIGHBOUR_SAMPLE)
+    if classes is None or rows < limits.neighbour_rows or len(np.unique(classes)) < 2:
+        return []
+    chosen = np.sort(np.random.default_rng(0).choice(len(classes), rows, replace=False))
+    score = _neighbour_score(context.inputs[0][chosen], classes[chosen])
+    if not np.isfinite(score) or score >= limits.neighbour_score:
+        return []
+    evidence = [seen(limits, "neighbour_score", "neighbours of a class above chance, in deviations", score)]
+    detail = f"{score:.1f} deviations above chance, on {rows} rows"
+    return [finding("shuffled-labels", "warning", ["targets"], evidence, detail=detail)]
+
+
+def _neighbour_score(inputs: np.ndarray, classes: np.ndarray) -> float:
+    """How many deviations more often neighbours share a class than by chance; NaN if not finite."""
+    rows = inputs.reshape(len(inputs), -1).astype(np.float64)  # float32 would lose the differences of times
+    rows = rows[:, :: max(1, rows.shape[1] // _NEIGHBOUR_FEATURES)]
+    if not np.all(np.isfinite(rows)):
+        return float("nan")
+    spread = rows.std(axis=0)
+    rows = rows[:, spread > 0] / spread[spread > 0]
+    if rows.shape[1] == 0:
+        return float("nan")
+    near = NearestNeighbors(n_neighbors=_NEIGHBOURS).fit(rows).kneighbors(return_distance=False)
+    shared = float(np.mean(classes[near] == classes[:, None]))
+    chance = float(np.sum(np.square(np.bincount(classes) / len(classes))))
+    # Neighbourhood is mutual more often than not, so that about half of the pairs are independent draws.
+    deviation = np.sqrt(chance * (1 - chance) / (len(classes) * _NEIGHBOURS / 2))
+    return (shared - chance) / deviation if deviation > 0 else float("nan")
+
+
+CHECKS = (
+    check_finite,
+    check_scale,
+    check_amounts,
+    check_classes,
+    check_order,
+    check_labels,
+    check_shared_rows,
+    check_columns,
+    check_precision,
+)

@@ -1,0 +1,180 @@
+"""How weights begin: initialisers against activations, and units that begin alike."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from kilter import _backend  # noqa: F401  (chooses JAX before Keras loads)
+
+# isort: split
+import keras
+from keras.src.layers.convolutional.base_conv_transpose import BaseConvTranspose
+
+from kilter._diagnosis.catalogue import finding
+from kilter._diagnosis.context import Context
+from kilter._diagnosis.thresholds import Thresholds, seen
+from kilter._models.layers import LayerFacts
+from kilter._records import Evidence, Finding, Severity
+from kilter.nn.gain import weight_moment
+from kilter.nn.pairing import PAIRINGS, VarianceScaling, pairing_of
+from kilter.nn.propagation import Signal, predict_layer
+
+
+@dataclass(frozen=True)
+class _Unpaired:
+    """A layer whose weights have ``excess`` times the variance that its activation calls for."""
+
+    layer: LayerFacts
+    initializer: str
+    excess: float
+
+
+def check_pairing(context: Context) -> list[Finding]:
+    """Layers whose initialiser is not one that fits their activation, as one finding.
+
+    A note where depth is small and the predicted variance stays within bounds; severe where the signal does
+    not survive, or where weights are so large that units saturate. Output layers only where theirs are.
+    """
+    limits = context.thresholds
+    unpaired = [_unpaired(layer, limits) for layer in context.weighted]
+    found = [one for one in unpaired if one is not None and _counts(one, limits)]
+    if not found:
+        return []
+    ratio = predicted_ratio(context)
+    worst = max(found, key=lambda one: abs(np.log(one.excess)))
+    evidence = [
+        Evidence("layers without the paired initialiser", len(found)),
+        seen(limits, "weight_variance_excess", "weight variance / paired variance", worst.excess),
+    ]
+    if ratio is not None:
+        evidence.append(seen(limits, "variance_ratio", "predicted variance, last hidden / first", ratio))
+    activation = str(worst.layer.activation)
+    detail = f"{worst.initializer} with {activation}, which {pairing_of(activation).default} fits"
+    severity = _pairing_severity(context, found, ratio)
+    return [
+        finding("unpaired-initializer", severity, [one.layer.path for one in found], evidence, detail=detail)
+    ]
+
+
+def _counts(one: _Unpaired, limits: Thresholds) -> bool:
+    return not one.layer.is_output or one.excess > limits.weight_variance_excess
+
+
+def _pairing_severity(context: Context, found: list[_Unpaired], ratio: float | None) -> Severity:
+    limits = context.thresholds
+    change = 1.0 if ratio is None else max(ratio, 1 / ratio) if ratio > 0 else np.inf
+    large = max((one.excess for one in found if not one.layer.is_output), default=0.0)
+    if change > limits.variance_ratio or large > limits.weight_variance_excess:
+        return "severe"
+    deep = len(context.hidden) >= limits.unpaired_depth
+    return "warning" if deep or change > limits.variance_ratio_warning or large == 0 else "note"
+
+
+def _unpaired(layer: LayerFacts, limits: Thresholds) -> _Unpaired | None:
+    kernel, initializer, activation = layer.kernel, layer.initializer, layer.activation
+    if kernel is None or kernel.size == 0 or activation not in PAIRINGS:
+        return None
+    power = weight_moment(initializer, kernel.shape) if _is_keras(initializer) else None
+    if power is None:
+        power = _power(kernel)
+    if power == 0 or not np.isfinite(power) or _identical_units(layer):
+        return None
+    pairing = pairing_of(activation)
+    fitting: tuple[str | VarianceScaling, ...] = (*pairing.initializers, *pairing.formulas)
+    excesses = [power / (weight_moment(one, kernel.shape) or np.nan) for one in fitting]
+    if activation in ("tanh", "sigmoid", "softmax", "linear"):  # LeCun's own, before Glorot's
+        excesses.append(power / (weight_moment("lecun_normal", kernel.shape) or np.nan))
+    excess = min(excesses, key=lambda one: abs(np.log(one)))
+    if abs(np.log(excess)) <= np.log(limits.weight_variance_tolerance):
+        return None
+    return _Unpaired(layer, type(initializer).__name__, float(excess))
+
+
+def _is_keras(initializer: Any) -> bool:
+    return isinstance(initializer, keras.initializers.Initializer)
+
+
+def _power(kernel: np.ndarray) -> float:
+    """The variance of weights of an unknown law, with what their common mean adds to a unit's sum.
+
+    The sum over n inputs of like sign is n·mean, so that the mean counts as a variance of n·mean²; halved,
+    as half of a layer's inputs have another sign or are 0. A mean that chance explains counts for nothing.
+    """
+    values = kernel.astype(np.float64)
+    mean, variance = values.mean(), values.var()
+    if mean**2 <= 9 * variance / values.size:
+        return float(variance)
+    return float(variance + values[..., 0].size * mean**2 / 2)
+
+
+def check_identical_units(context: Context) -> list[Finding]:
+    """Hidden layers all of whose units have the same incoming weights."""
+    same = [layer for layer in context.hidden if _identical_units(layer)]
+    if not same:
+        return []
+    kernel = same[0].kernel
+    assert kernel is not None  # _identical_units saw it
+    evidence = [
+        Evidence("different columns of the kernel", 1, same[0].units, "one for each unit"),
+        Evidence("first weight", float(kernel.flat[0])),
+    ]
+    return [finding("constant-initializer", "severe", [layer.path for layer in same], evidence)]
+
+
+def _identical_units(layer: LayerFacts) -> bool:
+    kernel = layer.kernel
+    if kernel is None or kernel.ndim < 2 or kernel.size == 0:
+        return False
+    if isinstance(layer.layer, BaseConvTranspose):
+        kernel = np.swapaxes(kernel, -1, -2)
+    columns = kernel.reshape(-1, kernel.shape[-1])
+    return columns.shape[1] > 1 and bool(np.all(columns == columns[:, :1]))
+
+
+def predicted_ratio(context: Context) -> float | None:
+    """Variance after the last hidden layer over that after the first, by mean-field theory.
+
+    None with fewer than two hidden layers, and where something on the way is not known; infinite where the
+    signal leaves the range of numbers.
+    """
+    hidden = context.hidden
+    if len(hidden) < 2:
+        return None
+    signals = _signals(context)
+    first, last = (signals[_activated(context, layer)] for layer in (hidden[0], hidden[-1]))
+    if first is None or last is None or not first.deviation > 0:
+        return None
+    return (last.deviation / first.deviation) ** 2 if np.isfinite(last.second) else np.inf
+
+
+def _activated(context: Context, layer: LayerFacts) -> int:
+    """The index of the call that applies the layer's activation."""
+    return next(one.index for one in context.layers[layer.index :] if one.path == layer.activation_layer)
+
+
+def _signals(context: Context) -> list[Signal | None]:
+    signals: list[Signal | None] = []
+    for facts in context.layers:
+        before = signals[facts.sources[0]] if len(facts.sources) == 1 else None
+        if facts.takes_input and len(context.inputs) == 1:
+            before = _entering(context.inputs[0])
+        if before is None or not np.isfinite(before.second):
+            signals.append(before)  # what has left the range of numbers never comes back
+        else:
+            signals.append(predict_layer(facts.layer, before, training=True))
+    return signals
+
+
+def _entering(inputs: np.ndarray) -> Signal | None:
+    if inputs.dtype.kind not in "fiub":
+        return None
+    values = inputs[:512].astype(np.float64)
+    if not np.all(np.isfinite(values)):
+        return None
+    return Signal(float(values.mean()), float(np.square(values).mean()))
+
+
+CHECKS = (check_identical_units, check_pairing)

@@ -1,0 +1,104 @@
+"""The optimiser before its first step: its rate, its kind, and the weights it was built for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+from kilter._diagnosis.catalogue import finding
+from kilter._diagnosis.context import Context
+from kilter._diagnosis.thresholds import seen
+from kilter._models.layers import OptimizerFacts
+from kilter._records import Evidence, Finding, Severity
+
+
+@dataclass(frozen=True)
+class Rates:
+    """Learning rates of an optimiser: outside ``low``–``high`` is a warning, beyond the others severe."""
+
+    least: float
+    low: float
+    high: float
+    most: float
+
+
+_ADAM: Final = Rates(1e-6, 1e-5, 1e-2, 5e-2)
+RATES: Final = {
+    "sgd": Rates(1e-5, 1e-3, 0.5, 1.0),
+    "momentum": Rates(1e-6, 1e-4, 0.15, 0.5),
+    **dict.fromkeys(("adam", "adamw", "nadam", "adamax", "rmsprop"), _ADAM),
+    "adafactor": Rates(1e-6, 1e-5, 0.1, 1.0),
+    "adagrad": Rates(1e-6, 1e-4, 0.5, 2.0),
+    "adadelta": Rates(1e-5, 1e-3, 10.0, 100.0),
+    "ftrl": Rates(1e-6, 1e-4, 0.5, 2.0),
+    "lion": Rates(1e-7, 1e-6, 1e-3, 1e-2),
+    "lamb": Rates(1e-6, 1e-5, 2e-2, 0.2),
+}
+"""By optimiser; "momentum" is SGD with a momentum of 0.5 or more. Usual values: Bengio 2012; Keras's own."""
+
+_SOURCE: Final = "Bengio 2012; Keras's defaults"
+_LARGE_MOMENTUM: Final = 0.5
+
+
+def usual_rates(facts: OptimizerFacts) -> tuple[str, Rates | None]:
+    """By which name of :data:`RATES` the optimiser goes, and its rates; None for an unknown one."""
+    name = "momentum" if facts.name == "sgd" and facts.momentum >= _LARGE_MOMENTUM else facts.name
+    return name, RATES.get(name)
+
+
+def check_rate(context: Context) -> list[Finding]:
+    """A learning rate that its optimiser is not used with; none for a frozen model and unknown optimisers."""
+    facts = context.optimizer
+    (name, usual), rate = usual_rates(facts), facts.learning_rate
+    if usual is None or rate is None:
+        return []
+    severity: Severity | None = None
+    if not usual.least <= rate <= usual.most:
+        severity = "severe"
+    elif not usual.low <= rate <= usual.high:
+        severity = "warning"
+    if severity is None:
+        return []
+    low, high = (usual.least, usual.most) if severity == "severe" else (usual.low, usual.high)
+    evidence = [Evidence("learning rate", rate, high if rate > high else low, _SOURCE)]
+    shown = "SGD with momentum" if name == "momentum" else type(facts.optimizer).__name__
+    words = {"optimizer": shown, "low": usual.low, "high": usual.high, "rate": rate}
+    return [finding("learning-rate-range", severity, ["optimizer"], evidence, **words)]
+
+
+def check_adagrad(context: Context) -> list[Finding]:
+    """AdaGrad on a network with several hidden layers."""
+    layers, limits = len(context.hidden), context.thresholds
+    if context.optimizer.name != "adagrad" or layers < limits.adagrad_depth:
+        return []
+    evidence = [seen(limits, "adagrad_depth", "hidden layers", layers)]
+    return [finding("adagrad-deep", "warning", ["optimizer"], evidence, layers=layers)]
+
+
+def check_frozen(context: Context) -> list[Finding]:
+    """A model none of whose weights is trainable."""
+    model = context.model
+    if not model.weights or model.trainable_variables:
+        return []
+    evidence = [Evidence("trainable weights", 0, len(model.weights), "all weights of the model")]
+    frozen = [one.path for one in context.layers if one.layer.weights and not one.repeated]
+    return [finding("all-frozen", "severe", frozen, evidence)]
+
+
+def check_stale(context: Context) -> list[Finding]:
+    """Layers frozen or thawed since the optimiser was built: its variables are for other weights."""
+    optimizer = context.optimizer.optimizer
+    if optimizer is None or not optimizer.built:
+        return []
+    built = {id(variable): variable for variable in getattr(optimizer, "_trainable_variables", ())}
+    now = {id(variable): variable for variable in context.model.trainable_variables}
+    thawed = [now[key].path for key in now if key not in built]
+    frozen = [built[key].path for key in built if key not in now]
+    if not built or not (thawed or frozen):
+        return []
+    evidence = [Evidence("thawed since compile()", len(thawed), 0), Evidence("frozen", len(frozen), 0)]
+    detail = f"{len(thawed)} thawed, {len(frozen)} frozen since"
+    return [finding("stale-compile", "severe", ["optimizer"], evidence, detail=detail)]
+
+
+CHECKS = (check_frozen, check_stale, check_rate, check_adagrad)

@@ -1,0 +1,221 @@
+"""Output activation, loss and targets: whether the three belong together.
+
+A softmax or sigmoid with its cross-entropy is sound with ``from_logits=False``: kilter computes it from the
+logits. Custom activations and losses are let pass, since nothing is known of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Final
+
+from kilter._diagnosis.catalogue import finding
+from kilter._diagnosis.context import Context
+from kilter._diagnosis.targets import TargetFacts, target_facts
+from kilter._models.layers import LossFacts, OutputFacts
+from kilter._records import Evidence, Finding, Severity
+
+Complaint = tuple[Severity, str]
+
+SPARSE: Final = ("sparse_categorical_crossentropy", "smoothed_sparse_categorical_crossentropy")
+CATEGORICAL: Final = (
+    "categorical_crossentropy",
+    "categorical_focal_crossentropy",
+    "categorical_generalized_cross_entropy",
+    "kl_divergence",
+)
+BINARY: Final = ("binary_crossentropy", "binary_focal_crossentropy")
+SQUARES: Final = ("mean_squared_error", "mean_absolute_error", "huber", "log_cosh")
+LOGARITHMIC: Final = ("mean_squared_logarithmic_error", "mean_absolute_percentage_error", "poisson")
+
+_PROBABILITIES: Final = ("softmax", "sigmoid", "hard_sigmoid")
+# The least and most that an activation gives, for those that do not give every number.
+_RANGES: Final = {
+    "relu": (0.0, float("inf")),
+    "relu6": (0.0, 6.0),
+    "exponential": (0.0, float("inf")),
+    "softplus": (0.0, float("inf")),
+    "elu": (-1.0, float("inf")),
+    "selu": (-1.7581, float("inf")),
+    "tanh": (-1.0, 1.0),
+    "softsign": (-1.0, 1.0),
+    "sigmoid": (0.0, 1.0),
+    "hard_sigmoid": (0.0, 1.0),
+    "softmax": (0.0, 1.0),
+}
+# Bounds by so little that logits hardly meet them.
+_NEARLY_FREE: Final = ("linear", "leaky_relu", "prelu", "rrelu", "gelu", "silu", "mish")
+
+
+def check_output(context: Context) -> list[Finding]:
+    """Whether each output's activation gives what its loss reads."""
+    return [
+        found
+        for output in context.outputs
+        if output.loss is not None
+        for found in _findings("output-activation-loss", output, _output_complaints)
+    ]
+
+
+def check_targets(context: Context) -> list[Finding]:
+    """Whether each output's targets are what its loss, and the activation, can mean."""
+    return [
+        found
+        for output in context.outputs
+        if output.loss is not None
+        for found in _findings("targets-loss", output, _target_complaints)
+    ]
+
+
+def _findings(
+    code: str,
+    output: OutputFacts,
+    complaints: Callable[[OutputFacts, LossFacts, TargetFacts | None], Iterator[Complaint]],
+) -> Iterator[Finding]:
+    """The first, so gravest, complaint of an output as a finding: what mends it mends the others too."""
+    loss = output.loss
+    assert loss is not None  # the callers' condition
+    targets = target_facts(output.targets)
+    evidence = [
+        Evidence("output activation", output.activation or "not known"),
+        Evidence("output units", output.units),
+        Evidence("loss", f"{loss.name or 'of your own'}{', from_logits=True' if loss.from_logits else ''}"),
+        Evidence("targets", "not known" if targets is None else targets.kind),
+    ]
+    for severity, detail in sorted(complaints(output, loss, targets), key=lambda one: one[0] != "severe"):
+        yield finding(code, severity, [output.where], evidence, detail=detail)
+        return
+
+
+def _output_complaints(
+    output: OutputFacts, loss: LossFacts, targets: TargetFacts | None
+) -> Iterator[Complaint]:
+    activation, units = output.activation, output.units
+    if activation == "softmax" and units == 1:
+        yield "severe", "A softmax of one unit is always 1, whatever the network computes"
+    if loss.name in (*SPARSE, *CATEGORICAL) and units == 1:
+        yield "severe", f"{loss.name} needs a unit for each class, and the output has one"
+    if activation is None:
+        return
+    if loss.name in (*SPARSE, *CATEGORICAL, *BINARY):
+        yield from _crossentropy_complaints(activation, units, loss, targets)
+    elif loss.name in (*SQUARES, *LOGARITHMIC):
+        yield from _distance_complaints(activation, loss, targets)
+
+
+def _crossentropy_complaints(
+    activation: str, units: int, loss: LossFacts, targets: TargetFacts | None
+) -> Iterator[Complaint]:
+    bounded = activation in _RANGES and activation not in _PROBABILITIES
+    if loss.from_logits and activation in _PROBABILITIES:
+        yield (
+            "severe",
+            f"The output is already a {activation}, and from_logits=True applies another to it: "
+            "the loss cannot become small",
+        )
+    elif loss.from_logits and bounded:
+        yield "severe", f"from_logits=True reads unbounded numbers, and {activation} cuts them off"
+    elif not loss.from_logits and (bounded or activation in _NEARLY_FREE):
+        yield "severe", f"{loss.name} reads probabilities, and {activation} does not give any"
+    elif not loss.from_logits and loss.name in (*SPARSE, *CATEGORICAL) and activation != "softmax":
+        yield (
+            "severe",
+            f"{loss.name} is for one class out of several, whose probabilities add up to 1 (softmax); "
+            f"those of {activation} do not",
+        )
+    elif loss.name in BINARY and units > 1 and activation == "softmax" and not _many_labels(targets):
+        yield "warning", f"{loss.name} judges each of {units} classes alone, and softmax makes them compete"
+
+
+def _many_labels(targets: TargetFacts | None) -> bool:
+    return targets is not None and not targets.shares
+
+
+def _distance_complaints(
+    activation: str, loss: LossFacts, targets: TargetFacts | None
+) -> Iterator[Complaint]:
+    if targets is None:
+        return
+    classes = targets.one_hot or targets.classes
+    if activation in _PROBABILITIES and (classes or targets.shares):
+        yield (
+            "warning",
+            f"{loss.name} on probabilities: where the network is surely wrong the gradient is near 0; "
+            "a cross-entropy is not",
+        )
+    elif classes and activation in ("relu", "relu6", "exponential", "tanh", "softsign", "elu", "selu"):
+        yield "severe", f"The targets are classes, and {activation} with {loss.name} gives no probabilities"
+    elif targets.one_hot or targets.classes > 1:
+        yield "warning", f"The targets look like classes, which {loss.name} takes for amounts"
+    elif activation == "softmax":
+        yield "severe", "The targets are numbers, and a softmax gives shares that add up to 1"
+    elif activation in ("relu", "relu6", "exponential") and loss.name in SQUARES and targets.low >= 0:
+        yield "warning", f"Where {activation} gives 0 or grows fast, numbers are hard to learn; linear is not"
+
+
+def _target_complaints(
+    output: OutputFacts, loss: LossFacts, targets: TargetFacts | None
+) -> Iterator[Complaint]:
+    if targets is None or loss.name is None:
+        return
+    if loss.name in SPARSE:
+        yield from _sparse_complaints(output, loss, targets)
+    elif loss.name in CATEGORICAL:
+        yield from _categorical_complaints(output, loss, targets)
+    elif loss.name in BINARY:
+        yield from _binary_complaints(output, loss, targets)
+    elif loss.name in (*SQUARES, *LOGARITHMIC):
+        yield from _amount_complaints(output, targets)
+
+
+def _sparse_complaints(output: OutputFacts, loss: LossFacts, targets: TargetFacts) -> Iterator[Complaint]:
+    one_a_row = len(output.shape) == 2
+    if one_a_row and targets.width > 1:
+        yield "severe", f"{loss.name} reads one class number a row; the targets are {targets.kind}"
+        return
+    if not targets.whole:
+        yield "severe", f"{loss.name} reads class numbers; the targets are {targets.kind}"
+    ignored = loss.options.get("ignore_class")
+    low = 0 if ignored is not None and targets.low == ignored else targets.low
+    if (low < 0 or targets.high >= output.units) and output.units > 1 and targets.high != ignored:
+        yield "severe", f"The output has {output.units} classes, 0 to {output.units - 1}; {_have(targets)}"
+
+
+def _categorical_complaints(
+    output: OutputFacts, loss: LossFacts, targets: TargetFacts
+) -> Iterator[Complaint]:
+    if len(output.shape) != 2:
+        return
+    if targets.width != output.units:
+        yield (
+            "severe",
+            f"{loss.name} reads a number for each of {output.units} classes; the targets are {targets.kind}",
+        )
+    elif not targets.shares and targets.width > 1:
+        severity: Severity = "severe" if targets.low < 0 else "warning"
+        yield severity, f"{loss.name} reads shares that add up to 1; the targets are {targets.kind}"
+
+
+def _binary_complaints(output: OutputFacts, loss: LossFacts, targets: TargetFacts) -> Iterator[Complaint]:
+    if targets.low < 0 or targets.high > 1:
+        yield "severe", f"{loss.name} reads 0 and 1; {_have(targets)}"
+    yield from _width_complaint(output, targets)
+
+
+def _amount_complaints(output: OutputFacts, targets: TargetFacts) -> Iterator[Complaint]:
+    low, high = _RANGES.get(output.activation or "", (-float("inf"), float("inf")))
+    if targets.low < low - 1e-6 or targets.high > high + 1e-6:
+        yield "severe", f"{output.activation} gives {low:g} to {high:g}; {_have(targets)}"
+    yield from _width_complaint(output, targets)
+
+
+def _width_complaint(output: OutputFacts, targets: TargetFacts) -> Iterator[Complaint]:
+    if len(output.shape) == 2 and targets.width != output.units:
+        yield "severe", f"The output has {output.units} units; the targets are {targets.kind}"
+
+
+def _have(targets: TargetFacts) -> str:
+    return f"the targets are {targets.kind}"
+
+
+CHECKS = (check_output, check_targets)

@@ -1,0 +1,139 @@
+"""Checks of a network at the moment it is read: what becomes of the signal and of the gradient with depth."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import numpy as np
+
+from kilter._diagnosis.catalogue import finding
+from kilter._diagnosis.context import Context
+from kilter._diagnosis.thresholds import Thresholds, seen
+from kilter._records import Evidence, Finding, Measurements, Severity
+
+Check = Callable[[Context], list[Finding]]
+
+
+def hidden_positions(context: Context, found: Measurements) -> list[int]:
+    """Where the outputs of the hidden layers stand among the readings, after their activations, in order."""
+    places = {path: index for index, path in enumerate(found.layers)}
+    paths = [one.activation_layer for one in context.hidden]
+    return [places[path] for path in paths if path in places]
+
+
+def first_bad_layer(found: Measurements, reading: int) -> str | None:
+    """The first layer whose output is not finite at a reading; None if all are."""
+    bad = np.flatnonzero(~np.isfinite(found.values["std"][reading]))
+    return found.layers[int(bad[0])] if len(bad) else None
+
+
+def check_finite(context: Context) -> list[Finding]:
+    """NaN or infinity in the first forward pass."""
+    found = context.probe
+    if found is None or not len(found):
+        return []
+    layer = first_bad_layer(found, 0)
+    if layer is None and np.isfinite(found.loss[0]):
+        return []
+    detail = f"before the first step, in {layer or 'the loss'}"
+    return [finding("non-finite", "severe", (layer or "loss",), detail=detail)]
+
+
+def check_forward(context: Context) -> list[Finding]:
+    """Whether the activations' deviation shrinks or grows with depth."""
+    return _through_depth(context, "std", "variance-forward", backward=False)
+
+
+def check_backward(context: Context) -> list[Finding]:
+    """Whether the gradients' deviation shrinks or grows on the way back."""
+    return _through_depth(context, "gradient_std", "variance-backward", backward=True)
+
+
+def _through_depth(context: Context, name: str, code: str, *, backward: bool) -> list[Finding]:
+    found, limits = context.probe, context.thresholds
+    if found is None or not len(found):
+        return []
+    deviations = found.values[name][0][hidden_positions(context, found)]
+    if len(deviations) < 2 or not np.isfinite(deviations).all() or not np.isfinite(found.loss[0]):
+        return []
+    first, last = float(deviations[0]), float(deviations[-1])
+    begin, end = (last, first) if backward else (first, last)
+    ratio = end / begin if begin > 0 else math.inf
+    severity = _ratio_severity(ratio, limits)
+    if not backward and 0 <= last < limits.deviation_least <= first:
+        severity = "severe"
+    if severity is None or begin == 0:
+        return []
+    rate = ratio ** (1 / (len(deviations) - 1)) if ratio > 0 else 0.0
+    limit = "deviation_ratio" if severity == "severe" else "deviation_ratio_warning"
+    spread = max(ratio, 1 / ratio) if ratio > 0 else math.inf
+    evidence = [seen(limits, limit, "ratio of the deviations", spread), Evidence("a layer", rate)]
+    where = [context.hidden[-1 if not backward else 0].path]
+    return [finding(code, severity, where, evidence, first=first, last=last, rate=rate)]
+
+
+def _ratio_severity(ratio: float, limits: Thresholds) -> Severity | None:
+    if not 1 / limits.deviation_ratio <= ratio <= limits.deviation_ratio:
+        return "severe"
+    if not 1 / limits.deviation_ratio_warning <= ratio <= limits.deviation_ratio_warning:
+        return "warning"
+    return None
+
+
+def check_saturated(context: Context) -> list[Finding]:
+    """Hidden outputs on a flat end of their activation."""
+    return _share(context, "saturated", "saturated-units")
+
+
+def check_dead(context: Context) -> list[Finding]:
+    """Hidden units that are 0 for every row."""
+    return _share(context, "dead", "dead-units")
+
+
+def _share(context: Context, name: str, code: str) -> list[Finding]:
+    found, limits = context.probe, context.thresholds
+    if found is None or not len(found):
+        return []
+    places = hidden_positions(context, found)
+    shares = {found.layers[place]: float(found.values[name][0][place]) for place in places}
+    bands: tuple[tuple[Severity, str, float, float], ...] = (
+        ("severe", "unit_share", limits.unit_share, math.inf),
+        ("warning", "unit_share_warning", limits.unit_share_warning, limits.unit_share),
+    )
+    results = []
+    for severity, limit, least, most in bands:
+        layers = [path for path, share in shares.items() if least < share <= most]
+        if layers:
+            share = max(shares[path] for path in layers)
+            evidence = [seen(limits, limit, f"largest share, of {len(layers)} layers", share)]
+            results.append(finding(code, severity, layers, evidence, share=share))
+    return results
+
+
+def check_disconnected(context: Context) -> list[Finding]:
+    """Weights that get no gradient though their layer is alive and its neighbours get some."""
+    found = context.probe
+    if found is None or not len(found) or not np.isfinite(found.loss[0]):
+        return []
+    gradients, dead = found.values["weight_gradient_norm"][0], found.values["dead"][0]
+    trained = np.isfinite(gradients)
+    silent = trained & (gradients == 0) & (dead < 1)
+    # Where everything before a layer is silent too, the gradient vanished on its way; that is told elsewhere.
+    vanished = {one.code for one in check_backward(context) if one.severity == "severe"}
+    if vanished or not silent.any() or not (trained & (gradients > 0)).any():
+        return []
+    after_dead = [index for index in np.flatnonzero(silent) if not (dead[index:] == 1).any()]
+    layers = [found.layers[index] for index in after_dead]
+    return [finding("disconnected-layer", "severe", layers)] if layers else []
+
+
+CHECKS: tuple[Check, ...] = (
+    check_finite,
+    check_forward,
+    check_backward,
+    check_saturated,
+    check_dead,
+    check_disconnected,
+)
+"""What is asked of a probe; each gives nothing for a context without one."""

@@ -1,0 +1,52 @@
+"""The numbers that findings are held to, each with where it comes from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+
+from kilter._diagnosis.signal_thresholds import OWN, SignalThresholds, sourced
+from kilter._records import Evidence
+
+
+@dataclass(frozen=True)
+class Thresholds(SignalThresholds):
+    """Limits by name; ``metadata["source"]`` of each field says where it comes from."""
+
+    # the model before training
+    variance_ratio: float = sourced(1e3, "Schoenholz et al. 2017: depth that a signal survives")
+    variance_ratio_warning: float = sourced(10.0, OWN)
+    unpaired_depth: float = sourced(4, OWN)
+    weight_variance_tolerance: float = sourced(1.35, "LeCun, Glorot of square layers, and their rounding")
+    weight_variance_excess: float = sourced(100.0, "units saturate at 10 times the paired deviation")
+    sigmoid_depth_warning: float = sourced(3, "Glorot & Bengio 2010: sigmoid slope of at most 1/4 a layer")
+    sigmoid_depth_severe: float = sourced(6, "Glorot & Bengio 2010: (1/4)^6 is 2e-4")
+    tanh_depth_warning: float = sourced(8, "Glorot & Bengio 2010")
+    tanh_depth_severe: float = sourced(30, OWN)
+    exponential_layers: float = sourced(2, "exp(exp(x)) leaves float32 at x = 4.5")
+    dropout: float = sourced(0.85, "Srivastava et al. 2014, figure 9: error rises steeply above 0.8")
+    dropout_warning: float = sourced(0.65, "Srivastava et al. 2014, figure 9: flat from 0.2 to 0.6")
+    penalty: float = sourced(0.1, "10 times Keras's default of 0.01; limit kilter's own")
+    penalty_warning: float = sourced(0.03, "3 times Keras's default of 0.01; limit kilter's own")
+    leaky_slope: float = sourced(1.0, "a slope of 1 is linear")
+    adagrad_depth: float = sourced(3, "Goodfellow et al. 2016, section 8.5.1")
+    selu_mean: float = sourced(0.5, "Klambauer et al. 2017, theorem 1: inputs near mean 0")
+    selu_deviation: float = sourced(2.0, "Klambauer et al. 2017, theorem 1: inputs near variance 1")
+    norm_batch: float = sourced(8, "Wu & He 2018, figure 1: batch statistics err below 8 rows")
+    norm_lag: float = sourced(0.05, "momentum^steps: share of the first statistics left in two epochs")
+    norm_lag_warning: float = sourced(0.9, "momentum^steps: share of the first statistics left in two epochs")
+    # the data
+    input_scale: float = sourced(30.0, "LeCun et al. 1998, section 4.3; limit kilter's own")
+    input_scale_warning: float = sourced(3.0, "LeCun et al. 1998, section 4.3; limit kilter's own")
+    input_scale_least: float = sourced(1e-3, "LeCun et al. 1998, section 4.3; limit kilter's own")
+    feature_scales: float = sourced(100.0, "LeCun et al. 1998: the Hessian's condition grows with the square")
+    amount_scale: float = sourced(100.0, "Adam at 1e-3 moves a bias by 1 in 1000 steps; limit kilter's own")
+    amount_scale_warning: float = sourced(10.0, "Bishop 1995, section 8.2; limit kilter's own")
+    class_ratio: float = sourced(10.0, "He & Garcia 2009: imbalance of 10:1 hides the rare class")
+    neighbour_rows: float = sourced(200, "fewer rows cannot tell chance from a weak relation")
+    neighbour_score: float = sourced(2.0, "normal approximation: 2.3 % of shuffled labels exceed it")
+
+
+def seen(limits: Thresholds, limit: str, name: str, value: float | int | str) -> Evidence:
+    """``value`` as evidence beside the threshold ``limit`` of ``limits`` and its source."""
+    source = next(one.metadata["source"] for one in fields(limits) if one.name == limit)
+    return Evidence(name, value, getattr(limits, limit), source)

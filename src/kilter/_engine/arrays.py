@@ -1,0 +1,313 @@
+"""From what a person passes as x, y and weights to arrays on the device, checked before anything is traced.
+
+As in Keras, ``x`` and ``y`` are arrays or (nested) lists, tuples and dicts of arrays; floats become
+``keras.config.floatx()``. Integers keep their type: images stay uint8 on the device, a quarter of the memory,
+and are cast in the step.
+"""
+
+from __future__ import annotations
+
+import numbers
+import warnings
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from kilter import _backend  # noqa: F401
+
+# isort: split
+import keras
+from keras.src.trainers.data_adapters import data_adapter_utils
+
+from kilter._models.arrays import plain_array
+from kilter.data.precision import SUBTRACT, loss_note, lossy_columns
+from kilter.errors import DataError, OptionError
+
+_SHOWN_ROWS = 5
+_CHECKED_VALUES = 1 << 20  # a part that stays in the processor's cache
+_LARGE_BYTES = 1 << 22  # from this size on NumPy asks the system for large pages
+_ALIGNMENT = 64  # bytes: a buffer that begins at a multiple is taken over by JAX without a copy
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Training or evaluation data: the tuple ``(x, y, sample_weight)`` and the number of rows."""
+
+    data: tuple[Any, Any, Any]
+    count: int
+
+    def example(self, size: int) -> tuple[Any, Any, Any]:
+        """The first ``size`` rows, to build a model from."""
+        return jax.tree.map(lambda leaf: leaf[:size], self.data)
+
+
+def is_array(value: Any) -> bool:
+    """Whether ``value`` is an array or nest of arrays, as opposed to an iterable of batches.
+
+    A list of tuples or lists of arrays is one of batches; several inputs are a list, tuple or dict of arrays.
+    """
+    is_batches = isinstance(value, list) and all(map(_is_batch, value))
+    return not is_batches and _is_nest(value)
+
+
+def _is_batch(value: Any) -> bool:
+    # A list of numbers is a row, which is refused as such.
+    is_row = isinstance(value, list) and all(map(np.isscalar, keras.tree.flatten(value)))
+    return isinstance(value, tuple | list) and not is_row
+
+
+def _is_nest(value: Any) -> bool:
+    leaves = keras.tree.flatten(value)
+    return bool(leaves) and all(
+        leaf is None or hasattr(leaf, "__array__") or np.isscalar(leaf) for leaf in leaves
+    )
+
+
+def collect(
+    x: Any,
+    y: Any = None,
+    sample_weight: Any = None,
+    class_weight: Mapping[int, float] | None = None,
+    *,
+    row_numbers: np.ndarray | None = None,
+    wait: bool = False,
+) -> Rows:
+    """Check the arrays and put them on the device.
+
+    ``wait``: NumPy's arrays stay where they are, for :func:`on_device` to put there later. Those that had to
+    be made anew, of another type, are there at once: their memory is not to be held there and here.
+
+    ``row_numbers`` (shape (used,)): what messages call the first ``used`` rows, where they are a part of the
+    data; the rows after them are padding.
+
+    Raises :class:`DataError` for no rows, arrays of different lengths, NaN or infinity (counted, first rows
+    named) and values that are no arrays; :class:`OptionError` for both kinds of weights at once.
+    """
+    if x is None:
+        raise DataError(expected="x as arrays", received="None", remedy="pass the rows to work on")
+    if class_weight is not None:
+        if sample_weight is not None:
+            raise OptionError(
+                expected="class_weight or sample_weight",
+                received="both",
+                remedy="multiply the class weights into sample_weight",
+            )
+        sample_weight = _class_weights(y, class_weight)
+    named = {"x": x, "y": y, "sample_weight": sample_weight}
+    count = row_count(**named)
+    data = tuple(_arrays(value) for value in named.values())
+    for name, value in zip(named, data, strict=True):
+        _check_finite(name, value, row_numbers)
+
+    def placed(old: Any, new: Any) -> Any:
+        is_given = isinstance(old, np.ndarray) and np.may_share_memory(old, new)
+        return new if new is None or (wait and is_given) else on_device(new)
+
+    given = (x, y, sample_weight)
+    found: Any = keras.tree.map_structure(placed, given, data)
+    return Rows(found, count)
+
+
+def on_device(array: Any) -> Any:
+    """The array on the device; later changes of ``array`` do not reach it.
+
+    JAX's own memory for a large array on a CPU is of small pages, new ones for each call of ``fit``, and the
+    first touch of each costs the epoch time. So the copy is made by NumPy, which asks for large pages.
+    """
+    if jax.default_backend() != "cpu" or not isinstance(array, np.ndarray) or array.nbytes < _LARGE_BYTES:
+        return jax.device_put(array)
+    room = np.empty(array.nbytes + _ALIGNMENT, np.uint8)
+    first = -room.ctypes.data % _ALIGNMENT
+    held = room[first : first + array.nbytes].view(array.dtype).reshape(array.shape)
+    np.copyto(held, array)
+    return jax.device_put(held)
+
+
+def split(x: Any, y: Any, sample_weight: Any, share: float) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
+    """Cut the last ``share`` of the rows off for validation, before any shuffling, as Keras does."""
+    if not isinstance(share, float | np.floating) or not 0.0 < share < 1.0:
+        raise OptionError(
+            expected="validation_split between 0 and 1",
+            received=f"validation_split={share!r}",
+            remedy="give a share such as 0.1",
+        )
+    count = row_count(x=x)
+    first = int(count * (1.0 - share))
+    if first == 0 or first == count:
+        raise DataError(
+            expected="at least one row on each side of the split",
+            received=f"{count} rows and validation_split={share}",
+            remedy="give more rows, or pass validation_data",
+        )
+    parts = (x, y, sample_weight)
+    front = tuple(jax.tree.map(lambda leaf: leaf[:first], part) for part in parts)
+    back = tuple(jax.tree.map(lambda leaf: leaf[first:], part) for part in parts)
+    return front, back
+
+
+def _class_weights(y: Any, class_weight: Mapping[int, float]) -> np.ndarray:
+    labels = None if y is None or not hasattr(y, "__array__") else np.asarray(y)
+    if labels is None or labels.ndim not in (1, 2):
+        received = f"y of shape {labels.shape}" if labels is not None else f"y of type {type(y).__name__}"
+        raise OptionError(
+            expected="class_weight for one array of labels, shape (rows,) or (rows, 1), or of one-hot rows",
+            received=received,
+            remedy="pass sample_weight instead, a weight for each row",
+        )
+    _check_class_weights(labels, class_weight)
+    return data_adapter_utils.class_weight_to_sample_weights(labels, dict(class_weight))
+
+
+def _check_class_weights(labels: np.ndarray, class_weight: Any) -> None:
+    if not isinstance(class_weight, Mapping) or not all(
+        isinstance(number, numbers.Real) for pair in class_weight.items() for number in pair
+    ):
+        raise OptionError(
+            expected="class_weight as a dict from class numbers to weights",
+            received=f"class_weight={class_weight!r}",
+            remedy="pass a dict such as {0: 1.0, 1: 2.5}",
+        )
+    if not np.issubdtype(labels.dtype, np.number) and labels.dtype != bool:
+        raise DataError(
+            expected="y as class numbers, where class_weight is given",
+            received=f"y of dtype {labels.dtype}",
+            remedy="number the classes from 0",
+        )
+
+
+def pick(data: Any, rows: Any) -> Any:
+    """Some ``rows`` (a slice, or their numbers) of each array of a nest; None stays None."""
+    return keras.tree.map_structure(lambda leaf: None if leaf is None else np.asarray(leaf)[rows], data)
+
+
+def row_count(**named: Any) -> int:
+    """The number of rows that all arrays have; :class:`DataError` where they differ, or have none."""
+    return _common_length({name: _lengths(name, value) for name, value in named.items()})
+
+
+def _lengths(name: str, value: Any) -> list[int]:
+    if value is not None and not _is_nest(value):
+        raise DataError(
+            expected=f"{name} as arrays",
+            received=f"{type(value).__name__}",
+            remedy="pass NumPy or JAX arrays, or lists or dicts of them; a list of numbers needs np.asarray",
+        )
+    leaves = [leaf for leaf in keras.tree.flatten(value) if leaf is not None]
+    scalars = [leaf for leaf in leaves if np.ndim(leaf) == 0]
+    if scalars:
+        raise DataError(
+            expected=f"{name} with rows along the first axis",
+            received=f"{name} with an array of shape ()",
+            remedy=f"pass arrays of at least one dimension as {name}",
+        )
+    return [int(leaf.shape[0]) for leaf in leaves]
+
+
+def _common_length(counts: Mapping[str, list[int]]) -> int:
+    lengths = {length for group in counts.values() for length in group}
+    if len(lengths) != 1:
+        raise DataError(
+            expected="the same number of rows in every array",
+            received=", ".join(f"{name}: {group}" for name, group in counts.items() if group) or "no arrays",
+            remedy="compare the lengths; a row of x needs its row of y",
+        )
+    count = lengths.pop()
+    if count == 0:
+        raise DataError(
+            expected="at least one row", received="0 rows", remedy="look at how the data was filtered"
+        )
+    return count
+
+
+def _arrays(value: Any) -> Any:
+    return None if value is None else keras.tree.map_structure(_array, value)
+
+
+def _array(leaf: Any) -> Any:
+    """The leaf as an array of numbers where it lies, on the host or on a device; floats as floatx.
+
+    None, for an optional input, stays None.
+    """
+    if leaf is None:
+        return None
+    if hasattr(leaf, "to_numpy"):  # pandas and polars
+        leaf = leaf.to_numpy()
+    host = plain_array(leaf)
+    _check_range(host)
+    if jnp.issubdtype(host.dtype, jnp.floating) and host.dtype != keras.config.floatx():
+        with np.errstate(over="ignore"):  # overflow becomes infinity and is reported
+            host = host.astype(keras.config.floatx())
+    return host
+
+
+def warn_of_losses(x: Any) -> None:
+    """Warn where the inputs have columns whose differences float32 loses, as it does those of unix times."""
+    if keras.config.floatx() != "float32":
+        return
+    for leaf in keras.tree.flatten(x):
+        array = leaf if isinstance(leaf, np.ndarray) else None
+        columns = () if array is None else lossy_columns(array)
+        loss = loss_note("input column", columns, SUBTRACT)
+        if loss is not None:
+            warnings.warn(loss, stacklevel=4)
+
+
+def _check_range(host: Any) -> None:
+    # JAX would cut the upper half off: label 2**32 would become label 0.
+    kept = jax.dtypes.canonicalize_dtype(host.dtype)
+    if not jnp.issubdtype(host.dtype, jnp.integer) or kept == host.dtype or host.size == 0:
+        return
+    least, most = np.iinfo(kept).min, np.iinfo(kept).max
+    if host.min() < least or host.max() > most:
+        raise DataError(
+            expected=f"whole numbers from {least} to {most}",
+            received=f"{host.dtype} values from {host.min()} to {host.max()}",
+            remedy="number the classes from 0, or convert quantities to floats",
+        )
+
+
+def _check_finite(name: str, value: Any, row_numbers: np.ndarray | None) -> None:
+    for leaf in jax.tree.leaves(value):
+        if not jnp.issubdtype(leaf.dtype, jnp.floating):
+            continue
+        host = np.asarray(leaf)
+        rows = np.concatenate([start + _not_finite(part) for start, part in _parts(host)])
+        named = np.arange(len(host)) if row_numbers is None else row_numbers
+        rows = rows[rows < len(named)]
+        if len(rows):
+            bad = host[rows].astype(np.float64)
+            raise DataError(
+                expected=f"finite numbers in {name}",
+                received=f"{np.isnan(bad).sum()} NaN and {np.isinf(bad).sum()} infinite values in "
+                f"{len(rows)} rows; first rows {np.sort(named[rows])[:_SHOWN_ROWS].tolist()}",
+                remedy="fill or drop these rows",
+            )
+
+
+def _parts(array: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
+    size = max(1, _CHECKED_VALUES // max(array[:1].size, 1))
+    for start in range(0, len(array), size):
+        yield start, array[start : start + size]
+
+
+def _not_finite(rows: np.ndarray) -> np.ndarray:
+    """The numbers of the rows that hold NaN or infinity."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        # One pass without a mask: a sum is finite if all its terms are, unless it overflows.
+        if np.isfinite(rows.sum(dtype=rows.dtype)):
+            return np.empty(0, np.int64)
+    return np.flatnonzero(~np.isfinite(rows.astype(np.float64)).reshape(len(rows), -1).all(axis=1))
+
+
+def check_batch_size(batch_size: int) -> None:
+    """Raise :class:`OptionError` unless ``batch_size`` is a whole number of at least 1."""
+    if isinstance(batch_size, bool) or not isinstance(batch_size, int | np.integer) or batch_size < 1:
+        raise OptionError(
+            expected="batch_size as a whole number, at least 1",
+            received=f"batch_size={batch_size!r}",
+            remedy="pass a size such as 32",
+        )

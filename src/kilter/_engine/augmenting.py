@@ -1,0 +1,88 @@
+"""Augmentation inside the compiled step: a training step that first transforms its batch.
+
+What is drawn depends on the seed and the optimiser's count of steps alone. So a resumed run, or one cut into
+other chunks, draws the same; the next epoch draws anew; evaluating, which counts no steps, changes nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+
+from kilter import _backend  # noqa: F401
+
+# isort: split
+import keras
+
+from kilter._engine.mixed_targets import check_mixed_targets, mix_targets, mixed_losses
+from kilter._engine.packing import with_parts
+from kilter._engine.step import Batch, Logs, Step
+from kilter._models.variables import State
+from kilter.data.augmentation import Augmentation, Transform
+from kilter.errors import ModelError, OptionError
+
+Augment = Augmentation | Transform | Sequence[Transform]
+
+
+def as_augmentation(augment: Augment | None) -> Augmentation | None:
+    """The augmentation that a person meant: one, one transformation, several in a list, or None."""
+    if augment is None or isinstance(augment, Augmentation):
+        return augment
+    if isinstance(augment, Transform):
+        return Augmentation((augment,))
+    if not isinstance(augment, Sequence) or isinstance(augment, str):
+        raise OptionError(
+            expected="augment as a kilter.data.augmentation.Augmentation, or a list of transforms",
+            received=f"augment={augment!r}",
+            remedy="for example augment=[Flip(), Shift(0.1)]",
+        )
+    return Augmentation(tuple(augment)) if augment else None
+
+
+def check_augmentation(model: keras.Model, augmentation: Augmentation, example: tuple[Any, Any, Any]) -> None:
+    """Raise the :class:`~kilter.errors.KilterError` that says why a batch cannot be augmented."""
+    x, y, _ = example
+    augmentation.check(x)
+    if augmentation.mixes:
+        check_mixed_targets(model, y)
+    _iterations(model)
+
+
+def augmented(model: keras.Model, step: Step, augmentation: Augmentation) -> Step:
+    """The training step on transformed batches; it takes a seed (uint32 array, shape ()) beside the batch.
+
+    Targets and weights stay with their rows, unless rows are mixed: then losses see both labels' shares,
+    metrics the label with the larger one (see ``mixed_targets``), and a row keeps its own weight.
+    """
+    place = _iterations(model)
+
+    def augmented_step(state: State, batch: Batch, seed: jax.Array) -> tuple[State, Logs]:
+        x, y, weight = batch
+        key = jax.random.fold_in(jax.random.key(seed), state.optimizer[place])
+        x, mixture = augmentation(key, x)
+        if mixture is None:
+            return step(state, with_parts(batch, x, y, weight))
+        (labels,), structure = jax.tree.flatten(y)
+        target = jax.tree.unflatten(structure, [mix_targets(model, labels, mixture)])
+        with mixed_losses(model, labels, mixture):
+            return step(state, with_parts(batch, x, target, weight))
+
+    return augmented_step
+
+
+def _iterations(model: keras.Model) -> int:
+    """Where in a state's optimiser variables the count of steps is."""
+    # A loss-scaling optimiser wraps the one that counts. Not .iterations: that is computed where gradients
+    # are accumulated, and stands still from one update to the next.
+    optimizer: Any = getattr(model.optimizer, "inner_optimizer", model.optimizer)
+    counter = getattr(optimizer, "_iterations", None)
+    places = [n for n, variable in enumerate(model.optimizer.variables) if variable is counter]
+    if not places:
+        raise ModelError(
+            expected="an optimiser that counts its steps, for augment=",
+            received=f"{type(model.optimizer).__name__} without a variable iterations",
+            remedy="use an optimiser of Keras",
+        )
+    return places[0]

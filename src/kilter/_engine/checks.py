@@ -1,0 +1,152 @@
+"""What can be known to be wrong before anything is traced: inputs against model, targets against loss."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from kilter import _backend  # noqa: F401
+
+# isort: split
+import keras
+
+from kilter._engine.arrays import Rows
+from kilter._models.variables import fitting, output_specs
+from kilter.errors import DataError
+from kilter.nn.losses import smoothed_sparse_categorical_crossentropy
+
+_SHOWN_ROWS = 5
+# The losses that read class numbers.
+_SPARSE = (keras.losses.sparse_categorical_crossentropy, smoothed_sparse_categorical_crossentropy)
+
+
+def check_inputs(model: keras.Model, rows: Rows) -> None:
+    """Raise :class:`DataError` if the inputs' shapes differ from those a built model declares.
+
+    A dimension that the model leaves open (None) fits everything, and None fits an optional input. Models
+    that declare no input shape are checked by Keras when they are built.
+    """
+    tensors = keras.tree.flatten(getattr(model, "inputs", None) or [])
+    if not tensors:
+        return
+    declared = [tuple(tensor.shape) for tensor in tensors]
+    given = [_shape(leaf) for leaf in _in_declared_order(model, rows.data[0])]
+    fits = len(declared) == len(given) and all(
+        _is_optional(tensor) if shape is None else _fits(tuple(tensor.shape), shape)
+        for tensor, shape in zip(tensors, given, strict=True)
+    )
+    if not fits:
+        raise DataError(
+            expected=f"x of shape {_shown(declared)}, as model {model.name!r} takes it",
+            received=f"x of shape {_shown(given)}",
+            remedy="reshape the data, or build the model with keras.Input of the shape of one row"
+            + (" and optional=True where None may be passed" if None in given else ""),
+        )
+
+
+def _shape(leaf: Any) -> tuple[int, ...] | None:
+    return None if leaf is None else tuple(leaf.shape)
+
+
+def _is_optional(tensor: Any) -> bool:
+    """Whether an input takes None in place of an array: one made with ``keras.Input(optional=True)``."""
+    return bool(getattr(tensor._keras_history.operation, "optional", False))
+
+
+def _in_declared_order(model: keras.Model, x: Any) -> list[Any]:
+    """The arrays of ``x`` as the model lists its inputs; from a dict by name, as Keras takes them."""
+    listed = getattr(model, "_inputs_struct", None)
+    if not isinstance(x, Mapping) or listed is None or isinstance(listed, Mapping):
+        return keras.tree.flatten(x)
+    names = [tensor.name for tensor in keras.tree.flatten(listed)]
+    missing = [name for name in names if name not in x]
+    if missing:
+        raise DataError(
+            expected=f"x with the inputs {', '.join(names)} of model {model.name!r}",
+            received=f"a dict without {', '.join(missing)}: it has {', '.join(map(str, x))}",
+            remedy="name the arrays as the model's keras.Input are named, or pass a list in their order",
+        )
+    return [x[name] for name in names]
+
+
+def _fits(declared: tuple[Any, ...], given: tuple[int, ...]) -> bool:
+    # Keras itself adds or drops a last axis of one.
+    if len(given) == len(declared) - 1 and declared[-1] == 1:
+        given = (*given, 1)
+    elif len(given) == len(declared) + 1 and given[-1] == 1:
+        given = given[:-1]
+    return len(declared) == len(given) and all(
+        want is None or want == have for want, have in zip(declared[1:], given[1:], strict=True)
+    )
+
+
+def _shown(shapes: list[Any]) -> str:
+    open_rows = [None if shape is None else ("rows", *shape[1:]) for shape in shapes]
+    return ", ".join("None" if one is None else "(" + ", ".join(map(str, one)) + ")" for one in open_rows)
+
+
+def check_targets(model: keras.Model, rows: Rows) -> None:
+    """Raise :class:`DataError` if integer labels lie outside a sparse cross-entropy's classes.
+
+    Keras on JAX would train on: an index out of range reads as NaN, as another class or as none. Where only
+    some of several outputs have a loss, or a model leaves the number of classes open, nothing is checked.
+    """
+    TargetCheck(model)(rows.data)
+
+
+@dataclass
+class TargetCheck:
+    """:func:`check_targets` for data that come in parts; what the model's outputs are is looked up once."""
+
+    model: keras.Model
+    _outputs: list[Any] | None = field(default=None, init=False)
+
+    def __call__(self, data: Any, first: int = 0) -> None:
+        """Check one part ``(x, y, sample_weight)``, whose first row is number ``first`` of the data."""
+        compiled: Any = getattr(self.model, "_compile_loss", None)
+        if compiled is None or not compiled.built:
+            return
+        losses = [entry.loss for entry in compiled._flat_losses]
+        if not any(map(_reads_classes, losses)):
+            return
+        if self._outputs is None:
+            with fitting(self.model, data):
+                self._outputs = output_specs(self.model, data[0])
+        targets = _targets(compiled, data[1])
+        if not len(losses) == len(targets) == len(self._outputs):
+            return
+        for number, (loss, labels, output) in enumerate(zip(losses, targets, self._outputs, strict=True)):
+            if _reads_classes(loss) and labels is not None and output.shape[-1] is not None:
+                part = "model" if len(losses) == 1 else f"output {number + 1} of"
+                classes, ignored = output.shape[-1], loss._fn_kwargs.get("ignore_class")
+                _check_labels(np.asarray(labels), classes, ignored, f"{part} {self.model.name!r}", first)
+
+
+def _reads_classes(loss: Any) -> bool:
+    return getattr(loss, "fn", None) in _SPARSE
+
+
+def _targets(compiled: Any, y: Any) -> list[Any]:
+    """The arrays of ``y`` in the order of the losses; from a dict by the outputs' names, as in Keras."""
+    names = compiled.output_names
+    if isinstance(y, Mapping) and names and set(names) == set(y):
+        return [y[name] for name in names]
+    return keras.tree.flatten(y)
+
+
+def _check_labels(labels: np.ndarray, classes: int, ignored: int | None, where: str, start: int) -> None:
+    wrong = (labels < 0) | (labels >= classes)
+    if ignored is not None:
+        wrong &= labels != ignored
+    bad = np.flatnonzero(wrong.reshape(len(labels), -1).any(axis=1))
+    if len(bad):
+        shown = bad[:_SHOWN_ROWS]
+        rows, found = (start + shown).tolist(), labels[shown].ravel().tolist()
+        raise DataError(
+            expected=f"labels 0 to {classes - 1}, as {where} has {classes} outputs",
+            received=f"{len(bad)} rows outside; first rows {rows} with labels {found}",
+            remedy="correct the labels, or give the last layer as many units as there are classes",
+        )

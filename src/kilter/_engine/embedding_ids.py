@@ -1,0 +1,195 @@
+"""Ids outside an Embedding's table, found before they are trained on.
+
+On JAX such an id reads NaN, or counts from the table's end where it is negative, and a fraction is cut off.
+The ids are looked at where the layer receives them: whatever the model does to its inputs before (flattening,
+slicing, clipping, shifting) is done first. Ids that depend on weights or random numbers are the model's own
+and are not checked, nor are subclasses of Embedding with a ``call`` of their own.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Literal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+from jax.extend import core
+
+from kilter import _backend  # noqa: F401
+
+# isort: split
+import keras
+
+from kilter._engine.overrides import overrides
+from kilter._engine.program_cache import Programs, owners, take
+from kilter._engine.step import predict_step, test_step, train_step
+from kilter._models.tracing import leaf_layers, replace_attribute
+from kilter._models.variables import State, fitting, held
+from kilter._xla.rewrite import trace
+from kilter.errors import DataError
+
+Kind = Literal["train", "test", "predict"]
+
+_SHOWN_ROWS = 5
+_PIECE_BYTES = 1 << 24
+
+
+class IdCheck:
+    """Checks batches of one model against its Embedding layers, before a ``kind`` of step sees them."""
+
+    def __init__(self, model: keras.Model, kind: Kind) -> None:
+        self._model = model
+        self._kind: Kind = kind
+        self._programs = Programs(model)
+        self.needed = any(True for _ in _tables(model))
+
+    def rows(self, data: Any, batch_size: int, count: int) -> None:
+        """Check ``count`` rows of arrays, a few megabytes at a time. Raises :class:`DataError`."""
+        if not self.needed:
+            return
+        size = min(batch_size, count)
+        bytes_a_batch = sum(leaf.nbytes for leaf in jax.tree.leaves(data)) // max(1, count // size)
+        step = size * max(1, min(_PIECE_BYTES // max(bytes_a_batch, 1), count // size))
+        for start in range(0, count, step):
+            # The last piece is filled up with its last row, so that one program serves them all.
+            numbers = np.minimum(np.arange(start, start + step), count - 1)
+            piece = jax.tree.map(lambda leaf, rows=numbers: jnp.asarray(leaf[rows]), data)
+            self.block(piece, np.arange(step, dtype=np.int32).reshape(-1, size), numbers)
+
+    def block(self, data: Any, order: Any, numbers: np.ndarray) -> None:
+        """Check the batches ``order`` of rows on the device; ``numbers`` are what messages call the rows.
+
+        Rows beyond these numbers are padding. Raises :class:`DataError`.
+        """
+        if not self.needed:
+            return
+        arguments = (_state(self._model, self._kind), data, jnp.asarray(order))
+        try:
+            with fitting(self._model, data):
+                program = self._programs.get(
+                    ("embedding ids", self._kind),
+                    owners(self._model),
+                    lambda: _ids_program(self._model, self._kind),
+                    arguments,
+                    rare=True,
+                )
+        except DataError:  # the step's own trace says what does not fit
+            self.needed = False
+            return
+        for place, (wrong, values) in program(*arguments).items():
+            bad = np.flatnonzero(np.asarray(wrong).reshape(-1)[: len(numbers)])
+            if len(bad):
+                self._refuse(place, numbers[bad], np.asarray(values).reshape(-1)[bad])
+
+    def _refuse(self, place: str, rows: np.ndarray, values: np.ndarray) -> None:
+        path, size = place.split("\n")[1:]
+        order = np.unique(rows, return_index=True)[1]
+        shown = order[:_SHOWN_ROWS]
+        raise DataError(
+            expected=f"whole ids from 0 to {int(size) - 1} for the Embedding layer {path!r} "
+            f"of model {self._model.name!r}, whose input_dim is {size}",
+            received=f"ids outside in {len(order)} rows of x; first rows {rows[shown].tolist()} "
+            f"with ids {values[shown].tolist()}",
+            remedy="correct the ids, or make input_dim larger than the largest id",
+        )
+
+
+def _tables(model: keras.Model) -> Iterator[tuple[str, Any]]:
+    """The Embedding layers, by path, whose ``call`` is Keras's own."""
+    stock = keras.layers.Embedding.call
+    for path, layer in leaf_layers(model):
+        if isinstance(layer, keras.layers.Embedding) and type(layer).call is stock:
+            yield path, layer
+
+
+def _state(model: keras.Model, kind: Kind) -> State:
+    """The model's values; predicting needs neither an optimiser nor metrics."""
+    if kind != "predict":
+        return held(model)
+    trainable = [variable.value for variable in model.trainable_variables]
+    return State(trainable, [variable.value for variable in model.non_trainable_variables], [], [])
+
+
+def _ids_program(model: keras.Model, kind: Kind) -> Callable[..., Any]:
+    """``(state, data, order)`` to what is wrong, by place: rows (bool) and their first wrong ids."""
+
+    def run(state: State, data: Any, order: jax.Array) -> Any:
+        find = _finder(model, kind)
+        batch = jax.eval_shape(take, data, order[0])
+        known = _known_from_data(find, state, batch)
+
+        def of_batch(rows: jax.Array) -> Any:
+            found = find(state, take(data, rows))
+            return {place: found[place] for place in known}
+
+        return lax.map(of_batch, order)
+
+    return run
+
+
+def _finder(model: keras.Model, kind: Kind) -> Callable[[State, Any], dict[str, Any]]:
+    step = _step(model, kind)
+
+    def find(state: State, batch: Any) -> dict[str, Any]:
+        found: dict[str, Any] = {}
+        rows = jax.tree.leaves(batch)[0].shape[0]
+        with contextlib.ExitStack() as stack:
+            for path, layer in _tables(model):
+                tapped = _tapped(layer, path, found, rows)
+                replace_attribute(layer, "call", tapped, stack)
+            step(state, batch)
+        return found
+
+    return find
+
+
+def _step(model: Any, kind: Kind) -> Callable[[State, Any], Any]:
+    """What calls the model: its own step where it has one, else a forward pass, which is traced sooner."""
+    if overrides(model, f"{kind}_step"):
+        if kind == "predict":
+            stepping = predict_step(model)
+            return lambda state, batch: stepping(state.trainable, state.non_trainable, batch)
+        return train_step(model) if kind == "train" else test_step(model)
+    options = {"training": kind == "train"} if model._call_has_training_arg else {}
+    return lambda state, batch: model.stateless_call(
+        state.trainable, state.non_trainable, batch[0], **options
+    )
+
+
+def _tapped(layer: Any, path: str, found: dict[str, Any], rows: int) -> Callable[..., Any]:
+    original = layer.call
+
+    def call(ids: Any, *arguments: Any, **named: Any) -> Any:
+        found[f"{len(found):06}\n{path}\n{layer.input_dim}"] = _wrong(jnp.asarray(ids), layer.input_dim, rows)
+        return original(ids, *arguments, **named)
+
+    return call
+
+
+def _wrong(ids: jax.Array, size: int, rows: int) -> tuple[jax.Array, jax.Array]:
+    """Which rows have an id outside 0 to ``size`` - 1, and the first such id of each."""
+    by_row = ids.reshape(rows, -1) if ids.ndim and ids.shape[0] == rows else ids.reshape(1, -1)
+    wrong = (by_row < 0) | (by_row >= size)
+    if jnp.issubdtype(ids.dtype, jnp.floating):
+        wrong |= by_row != jnp.floor(by_row)
+    first = jnp.take_along_axis(by_row, jnp.argmax(wrong, axis=1)[:, None], axis=1)[:, 0]
+    return jnp.broadcast_to(wrong.any(axis=1), (rows,)), jnp.broadcast_to(first, (rows,))
+
+
+def _known_from_data(find: Callable[..., Any], state: State, batch: Any) -> list[str]:
+    """The places whose ids come from the data alone, not from weights or random numbers."""
+    traced = trace(find, state, batch)
+    jaxpr = traced.equations.jaxpr
+    depending: set[core.Var] = set(jaxpr.invars[: len(jax.tree.leaves(state))])
+
+    def depends(atoms: Sequence[Any]) -> bool:
+        return any(isinstance(atom, core.Var) and atom in depending for atom in atoms)
+
+    for equation in jaxpr.eqns:
+        if depends(equation.invars):
+            depending.update(equation.outvars)
+    pairs = zip(jaxpr.outvars[::2], jaxpr.outvars[1::2], strict=True)
+    return [place for place, pair in zip(sorted(traced.result), pairs, strict=True) if not depends(pair)]

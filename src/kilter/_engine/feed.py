@@ -1,0 +1,176 @@
+"""Feeds: where the steps of an epoch take their rows from, block by block.
+
+A block is data on the device and the order in which its rows make batches. Data that fit are one block an
+epoch plus the last partial batch; data that do not are a block for every few batches (``stream``).
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple, Protocol
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from kilter._engine.arrays import Rows, on_device
+
+# Whole batches an epoch from which on the partial one is rare.
+_MANY = 16
+# Rows that take so much memory come to the device when their programs are compiled.
+_LARGE = 16 * 2**20
+
+
+class Block(NamedTuple):
+    """Rows on the device and ``order`` (int32, shape (batches, batch size)), the row numbers of each batch.
+
+    Only the first ``steps`` batches are to be used; the others pad the block to a shape already compiled.
+    ``rare``: a batch of a size of its own, taken once an epoch, after many of another size.
+    """
+
+    data: Any
+    order: jax.Array | np.ndarray
+    steps: int
+    rare: bool = False
+
+
+class Feed(Protocol):
+    """What the loop needs of a source of rows."""
+
+    @property
+    def steps(self) -> int | None:
+        """Batches an epoch, None where the source does not know."""
+        ...
+
+    def example(self) -> tuple[Any, Any, Any]:
+        """One batch ``(x, y, sample_weight)``, to build a model from."""
+        ...
+
+    def awaited(self) -> Iterator[Block]:
+        """Blocks to come, as shapes and types (``jax.ShapeDtypeStruct``), while their rows are not there.
+
+        What is compiled for them is compiled before they take memory.
+        """
+        ...
+
+    def blocks(self, epoch: int) -> Iterator[Block]:
+        """The blocks of one epoch."""
+        ...
+
+
+@dataclass(frozen=True)
+class Order:
+    """How rows become batches: ``batch_size``, shuffled or as they stand, and the seed of the shuffle.
+
+    ``most``: an epoch is at most so many batches, of its first rows, and whole ones where there are any. What
+    else the order says does not depend on it, so that short epochs run in the program of long ones.
+    """
+
+    batch_size: int
+    shuffle: bool
+    seed: int
+    most: int | None = None
+
+    def rows(self, count: int, epoch: int) -> np.ndarray:
+        """The row numbers (int32, shape (count,)) in the order of one epoch.
+
+        A function of seed and epoch alone, so that a resumed run goes on with the order it would have had.
+        """
+        if not self.shuffle:
+            return np.arange(count, dtype=np.int32)
+        return np.random.Generator(np.random.PCG64([self.seed, epoch])).permutation(count).astype(np.int32)
+
+    def steps(self, count: int) -> int:
+        """Batches an epoch of ``count`` rows."""
+        return self.whole(count) + bool(self.rest(count))
+
+    def whole(self, count: int) -> int:
+        """Whole batches an epoch."""
+        whole = count // self.batch_size
+        return whole if self.most is None else min(whole, self.most)
+
+    def rest(self, count: int) -> int:
+        """Rows of the last partial batch; 0 where there is none, or it is left out."""
+        return 0 if self.most is not None and count >= self.batch_size else count % self.batch_size
+
+    def is_rare_tail(self, count: int) -> bool:
+        """Whether a last partial batch is one step among so many that its own speed hardly matters."""
+        return count // self.batch_size >= _MANY
+
+
+class Place:
+    """Arrays on the device, each put there when it is first asked for."""
+
+    def __init__(self) -> None:
+        self._held: dict[int, tuple[Any, Any]] = {}
+
+    def holds(self, data: Any) -> bool:
+        """Whether every array of ``data`` is there."""
+        return all(isinstance(leaf, jax.Array) or id(leaf) in self._held for leaf in jax.tree.leaves(data))
+
+    def put(self, data: Any) -> Any:
+        """The arrays of ``data`` on the device. Those given stay alive, so that each is known again."""
+
+        def one(leaf: Any) -> Any:
+            if id(leaf) not in self._held:
+                self._held[id(leaf)] = leaf, on_device(leaf)
+            return self._held[id(leaf)][1]
+
+        return jax.tree.map(one, data)
+
+
+@dataclass(frozen=True)
+class ResidentFeed:
+    """Rows that lie on the device from the first block on, for the whole training."""
+
+    rows: Rows
+    order: Order
+    place: Place = field(default_factory=Place)
+
+    @property
+    def steps(self) -> int:
+        """Batches an epoch."""
+        return self.order.steps(self.rows.count)
+
+    def example(self) -> tuple[Any, Any, Any]:
+        """The first batch as it stands."""
+        return jax.device_put(self.rows.example(self.order.batch_size))
+
+    def awaited(self) -> Iterator[Block]:
+        """The blocks of an epoch, until the rows are on the device; none of rows that take little memory."""
+        size = sum(leaf.nbytes for leaf in jax.tree.leaves(self.rows.data))
+        if size >= _LARGE and not self.place.holds(self.rows.data):
+            numbers = np.arange(self.rows.count, dtype=np.int32)
+            for block in self._blocks(self.rows.data, numbers):
+                data, order = jax.tree.map(_shape, (block.data, block.order))
+                yield block._replace(data=data, order=order)
+
+    def blocks(self, epoch: int) -> Iterator[Block]:
+        """All full batches, then the last partial one if there is one."""
+        numbers = self.order.rows(self.rows.count, epoch)
+        for block in self._blocks(self.place.put(self.rows.data), numbers):
+            yield block._replace(order=jnp.asarray(block.order))
+
+    def _blocks(self, data: Any, numbers: np.ndarray) -> list[Block]:
+        size, count = self.order.batch_size, self.rows.count
+        end, rest = count - count % size, self.order.rest(count)
+        blocks = []
+        if end:
+            blocks.append(Block(data, numbers[:end].reshape(-1, size), self.order.whole(count)))
+        if rest:
+            last = numbers[end : end + rest].reshape(1, -1)
+            blocks.append(Block(data, last, 1, self.order.is_rare_tail(count)))
+        return blocks
+
+
+def _shape(leaf: Any) -> Any:
+    """Shape and type that an array will have on the device."""
+    return jax.ShapeDtypeStruct(leaf.shape, jax.dtypes.canonicalize_dtype(leaf.dtype))
+
+
+def single_steps(feed: Feed, steps: int) -> Iterator[tuple[Block, int]]:
+    """The first ``steps`` steps of training, over as many epochs as it takes, as block and place in it."""
+    blocks = itertools.chain.from_iterable(feed.blocks(epoch) for epoch in itertools.count())
+    return itertools.islice(((block, start) for block in blocks for start in range(block.steps)), steps)

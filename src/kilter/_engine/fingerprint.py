@@ -1,0 +1,275 @@
+"""What a trace of a model reads beside its arrays: attributes, options, functions and what these refer to.
+
+A compiled program holds such values as constants. So its key holds them too: numbers, texts and small NumPy
+arrays by value, everything else by identity. They are found by walking from the model, its layers and what it
+was compiled with through attributes, containers, closures and the globals that a person's functions read.
+"""
+
+from __future__ import annotations
+
+import dis
+import functools
+import hashlib
+import sys
+import types
+import weakref
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, Final
+
+import jax
+import numpy as np
+
+from kilter import _backend  # noqa: F401
+
+# isort: split
+import keras
+from keras.src.ops.node import Node
+
+Entries = dict[tuple[int, str], Any]
+"""Frozen values by the number of the object that has them and the attribute's name."""
+
+_SIMPLE = (type(None), bool, int, str, bytes, complex)
+# What is read of a person's class; the rest is looked at where it is used.
+_OF_CLASSES = (*_SIMPLE, float, list, tuple, dict, types.FunctionType)
+# Larger arrays and containers are known by identity, and their length.
+_MOST_BYTES = 1 << 20
+_MOST_ITEMS = 1000
+_DEEPEST = 8
+
+# fmt: off
+# What Keras keeps for itself, and changes while it builds, compiles or trains.
+_OWN_OF_KERAS: Final = frozenset((
+    "_tracker", "_trainable_variables", "_non_trainable_variables", "_layers", "_metrics", "_seed_generators",
+    "_lock", "_auto_config", "build", "quantize", "_run_eagerly", "_jit_compile", "compiled", "loss",
+    "steps_per_execution", "_initial_epoch", "_compute_loss_has_training_arg", "_compile_loss",
+    "_compile_metrics", "_loss_tracker", "train_function", "test_function", "predict_function",
+    "_jax_state_synced", "name", "_inbound_nodes", "_outbound_nodes", "_path", "built", "_input_spec",
+    "_called", "supports_jit", "_trainable", "_losses", "_loss_ids", "_losses_override", "_call_signature",
+    "call_signature_parameters", "_call_has_training_arg", "_call_has_mask_arg", "_call_context_args",
+    "_call_has_context_arg", "_supports_masking", "_convert_input_args", "_allow_non_tensor_positional_args",
+    "_build_shapes_dict", "_parent_path", "_functional", "stop_training", "stop_evaluating",
+    "stop_predicting", "_compiled_trainable_state", "_compile_config", "_distribute_strategy",
+    "_eval_epoch_iterator", "history", "_jax_state", "_inputs_struct", "_outputs_struct", "_inputs",
+    "_outputs", "_nodes", "_nodes_by_depth", "_operations", "_operations_by_depth", "output_names",
+    "_variables", "_trainable_variables_indices", "_kilter_programs",
+))
+# The private attributes of Keras's own objects that a person sets, by an argument or a property.
+_SET_BY_A_PERSON: Final = frozenset((
+    "_fn_kwargs", "_user_loss", "_user_loss_weights", "_user_metrics", "_user_weighted_metrics",
+    "_dtype_policy", "_learning_rate",
+))
+# No step reads these, or none could be compiled that did.
+_UNREAD = (
+    keras.KerasTensor,
+    Node,
+    keras.callbacks.Callback,
+    keras.initializers.Initializer,
+    types.ModuleType,
+)
+# Libraries whose objects are known by identity.
+_OPAQUE: Final = frozenset((
+    "numpy", "jax", "jaxlib", "pandas", "polars", "torch", "tensorflow", "grain", "sklearn", "scipy",
+    "plotly", "matplotlib", "threading", "_thread", "weakref", "logging", "inspect", "multiprocessing",
+))
+# fmt: on
+_LIBRARIES: Final = _OPAQUE | sys.stdlib_module_names - {"__main__"} | {"keras", "kilter", "optax"}
+
+
+class Fingerprints:
+    """Numbers for what traces of a model read: the same number as long as nothing of it has changed."""
+
+    def __init__(self) -> None:
+        self._identities: dict[int, tuple[Callable[[], Any], int]] = {}
+        self._known: dict[frozenset[Any], int] = {}
+        self._volatile: set[tuple[int, str]] = set()
+        self._next = 0
+
+    def read(self, model: keras.Model, owners: Sequence[Any]) -> Entries:
+        """What a trace of the model would read now; ``owners`` are what it was compiled with."""
+        walk = _Walk(self._number, _variables(model))
+        layers = model._flatten_layers()
+        walk.note(0, "layers", [*layers])
+        walk.note(0, "owners", [*owners])
+        return walk.entries()
+
+    def number(self, entries: Entries) -> int:
+        """The number of these values, without those that traces themselves change."""
+        found = frozenset(item for item in entries.items() if item[0] not in self._volatile)
+        return self._known.setdefault(found, len(self._known))
+
+    def traced(self, before: Entries, after: Entries) -> None:
+        """Values that a trace changed, such as a count of calls, are left out from now on."""
+        self._volatile.update(key for key, value in after.items() if before.get(key, value) != value)
+
+    def _number(self, thing: Any) -> int:
+        """A number for ``thing`` that no other object has had, also where an address is used again."""
+        reference, number = self._identities.get(id(thing), (None, 0))
+        if reference is None or reference() is not thing:
+            self._next = number = self._next + 1
+            self._identities[id(thing)] = reference_to(thing), number
+        return number
+
+
+def reference_to(thing: Any) -> Callable[[], Any]:
+    """A function that gives ``thing`` while it is alive; it does not keep it so, if that can be helped."""
+    try:
+        return weakref.ref(thing)
+    except TypeError:  # None, and what Python cannot refer to weakly
+        return lambda: thing
+
+
+def _variables(model: keras.Model) -> set[int]:
+    """Identities of the variables whose values a program is given."""
+    optimizer = getattr(model, "optimizer", None)  # not even an attribute before compile()
+    groups = (model.variables, model.metrics_variables, getattr(optimizer, "variables", ()))
+    return {id(variable) for group in groups for variable in group}
+
+
+class _Walk:
+    """One walk from the roots through everything that a trace may read."""
+
+    def __init__(self, number: Callable[[Any], int], variables: set[int]) -> None:
+        self._number = number
+        self._given = variables
+        self._entries: Entries = {}
+        self._seen: set[int] = set()
+        self._waiting: deque[Any] = deque()
+
+    def note(self, owner: int, name: str, value: Any) -> None:
+        """Add a value to the entries; the objects in it are visited later."""
+        self._entries[owner, name] = self._frozen(value, 0)
+
+    def entries(self) -> Entries:
+        """The entries, when all that waits has been visited."""
+        while self._waiting:
+            thing = self._waiting.popleft()
+            number = self._number(thing)
+            for name, value in _parts(thing):
+                self.note(number, name, value)
+        return self._entries
+
+    def _frozen(self, value: Any, depth: int) -> Any:
+        """``value`` as something hashable that is equal only to what a trace reads in the same way."""
+        kind = type(value)
+        if kind in _SIMPLE:
+            return kind, value
+        if kind is float:
+            return kind, repr(value)
+        if isinstance(value, np.ndarray | np.generic) and value.dtype != object:
+            return self._array(value)
+        if isinstance(value, keras.Variable):
+            held = None if id(value) in self._given else self._number(value._value)
+            return "variable", self._number(value), held
+        if depth < _DEEPEST and isinstance(value, Mapping | list | tuple | set | frozenset):
+            return self._container(value, depth + 1)
+        if isinstance(value, functools.partial):
+            return self._frozen([value.func, value.args, value.keywords], depth)
+        if isinstance(value, types.MethodType):
+            return self._frozen([value.__func__, value.__self__], depth)
+        self._visit(value)
+        return "object", self._number(value)
+
+    def _array(self, array: Any) -> Any:
+        if array.nbytes > _MOST_BYTES:
+            return "array", self._number(array)
+        digest = hashlib.blake2b(np.ascontiguousarray(array).tobytes(), digest_size=16).digest()
+        return "array", array.shape, array.dtype.str, digest
+
+    def _container(self, value: Any, depth: int) -> Any:
+        kind = type(value).__name__
+        if len(value) > _MOST_ITEMS and depth > 1:
+            return kind, self._number(value), len(value)
+        if isinstance(value, Mapping):
+            items = ((self._frozen(key, depth), self._frozen(one, depth)) for key, one in value.items())
+            return kind, tuple(items)
+        items = tuple(self._frozen(one, depth) for one in value)
+        return kind, frozenset(items) if isinstance(value, set | frozenset) else items
+
+    def _visit(self, thing: Any) -> None:
+        if id(thing) in self._seen or isinstance(thing, (*_UNREAD, jax.Array)):
+            return
+        self._seen.add(id(thing))
+        self._waiting.append(thing)
+
+
+def _parts(thing: Any) -> Iterator[tuple[str, Any]]:
+    """What a trace may read of an object, a function or a class."""
+    if isinstance(thing, types.FunctionType):
+        yield from _of_function(thing) if _is_foreign(thing) else ()
+    elif isinstance(thing, type):
+        yield from _of_class(thing) if _is_foreign(thing) else ()
+    else:
+        yield from _of_object(thing)
+
+
+def _of_object(thing: Any) -> Iterator[tuple[str, Any]]:
+    library = type(thing).__module__.partition(".")[0]
+    if library in _OPAQUE:
+        return
+    yield "class", type(thing)
+    left_out = _OWN_OF_KERAS if _is_of_keras(type(thing)) else ()
+    for name, value in _attributes(thing):
+        private = library == "keras" and name.startswith("_") and name not in _SET_BY_A_PERSON
+        if not private and name not in left_out:
+            yield name, value
+
+
+@functools.lru_cache(maxsize=4096)
+def _is_of_keras(kind: type) -> bool:
+    return any(one.__module__.startswith("keras.") for one in kind.__mro__)
+
+
+def _attributes(thing: Any) -> Iterator[tuple[str, Any]]:
+    yield from list(getattr(thing, "__dict__", {}).items())
+    yield from ((name, getattr(thing, name)) for name in _slots(type(thing)) if hasattr(thing, name))
+
+
+@functools.lru_cache(maxsize=4096)
+def _slots(kind: type) -> tuple[str, ...]:
+    found = [vars(one).get("__slots__", ()) for one in kind.__mro__]
+    names = [name for slots in found for name in ((slots,) if isinstance(slots, str) else slots)]
+    return tuple(name for name in names if name not in ("__dict__", "__weakref__"))
+
+
+def _of_class(kind: type) -> Iterator[tuple[str, Any]]:
+    """A person's class: its methods and constants, and the classes it derives from."""
+    yield "bases", kind.__bases__
+    for name, value in list(vars(kind).items()):
+        if isinstance(value, property):
+            yield name, value.fget
+        elif isinstance(value, staticmethod | classmethod):
+            yield name, value.__func__
+        elif isinstance(value, _OF_CLASSES) and (name == "__call__" or not name.startswith("__")):
+            yield name, value
+
+
+def _of_function(function: types.FunctionType) -> Iterator[tuple[str, Any]]:
+    """A person's function: its code, defaults, closure, and the constants and functions among its globals."""
+    yield "code", function.__code__
+    yield "defaults", (function.__defaults__, function.__kwdefaults__)
+    yield "closure", [_content(cell) for cell in function.__closure__ or ()]
+    for name in _global_names(function.__code__):
+        value = function.__globals__.get(name)
+        if isinstance(value, (*_SIMPLE, float, types.FunctionType, type)):
+            yield f"global {name}", value
+
+
+def _content(cell: Any) -> Any:
+    try:
+        return cell.cell_contents
+    except ValueError:  # not assigned yet
+        return None
+
+
+@functools.lru_cache(maxsize=4096)
+def _global_names(code: types.CodeType) -> tuple[str, ...]:
+    """The globals that a function reads, and those of the functions within it."""
+    own = {step.argval for step in dis.get_instructions(code) if step.opname == "LOAD_GLOBAL"}
+    inner = (_global_names(one) for one in code.co_consts if isinstance(one, types.CodeType))
+    return tuple(sorted(own.union(*inner)))
+
+
+def _is_foreign(thing: Any) -> bool:
+    """Whether a function or class is a person's own, not a library's, which stays as it is."""
+    return (thing.__module__ or "").partition(".")[0] not in _LIBRARIES

@@ -1,0 +1,255 @@
+"""``fit``: what ``model.fit`` gives, in one compiled call an epoch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from kilter import _backend  # noqa: F401
+
+# isort: split
+import keras
+import numpy as np
+from keras.src.utils.python_utils import is_default
+
+from kilter._engine.arrays import check_batch_size, collect, is_array, split, warn_of_losses
+from kilter._engine.augmenting import Augment, as_augmentation, check_augmentation
+from kilter._engine.batch_feed import BatchFeed, warn_of_end
+from kilter._engine.checks import TargetCheck, check_inputs, check_targets
+from kilter._engine.embedding_ids import IdCheck, Kind
+from kilter._engine.epochs import epochs_told
+from kilter._engine.feed import Order, ResidentFeed
+from kilter._engine.history import History
+from kilter._engine.loop import Session
+from kilter._engine.measuring_callback import measuring
+from kilter._engine.overrides import check_loop
+from kilter._engine.scheduling import RateGuard, RateKeeper, Schedule, check_schedule
+from kilter._engine.stream import StreamFeed, must_stream
+from kilter._models.variables import build
+from kilter._progress import Verbose
+from kilter.errors import OptionError
+from kilter.schedules import Performance
+
+AnyFeed = ResidentFeed | StreamFeed | BatchFeed
+
+
+def fit(
+    model: keras.Model,
+    x: Any,
+    y: Any = None,
+    *,
+    validation_data: Any = None,
+    validation_split: float = 0.0,
+    batch_size: int = 32,
+    epochs: int = 1,
+    shuffle: bool = True,
+    class_weight: Mapping[int, float] | None = None,
+    sample_weight: Any = None,
+    callbacks: Sequence[keras.callbacks.Callback] | keras.callbacks.Callback = (),
+    schedule: Schedule | Performance | None = None,
+    augment: Augment | None = None,
+    initial_epoch: int = 0,
+    steps_per_epoch: int | None = None,
+    validation_steps: int | None = None,
+    validation_batch_size: int | None = None,
+    validation_freq: int = 1,
+    evaluate_training: bool = False,
+    measure: int | str | None = "auto",
+    seed: int = 0,
+    verbose: Verbose = "auto",
+    most_batches: int | None = None,
+) -> History:
+    """Train a compiled Keras model; see :func:`kilter.fit` for the parameters.
+
+    An epoch of arrays is at most ``most_batches``, whole ones, of rows drawn anew where it shuffles: a short
+    training in the program of a long one.
+    """
+    check_batch_size(batch_size)
+    check_whole_numbers(epochs=epochs, initial_epoch=initial_epoch, seed=seed)
+    check_whole_numbers(1, validation_freq=validation_freq, validation_batch_size=validation_batch_size or 1)
+    check_steps(steps_per_epoch=steps_per_epoch, validation_steps=validation_steps)
+    check_schedule(model, schedule, validated=validation_data is not None or bool(validation_split))
+    augmentation = as_augmentation(augment)
+    if validation_split and validation_data is None:
+        (x, y, sample_weight), validation_data = split(x, y, sample_weight, validation_split)
+    order = Order(batch_size, shuffle, seed, most_batches)
+    feed = training_feed(x, y, sample_weight, class_weight, order, steps=steps_per_epoch)
+    prepare(model, feed)
+    if augmentation is not None:
+        check_augmentation(model, augmentation, feed.example())
+    evaluated_in = validation_batch_size or batch_size
+    training_rows = _as_validated(feed, evaluated_in, class_weight) if evaluate_training else None
+    history = History()
+    own = [*measuring(history, feed, measure), *([] if schedule is None else [RateKeeper(schedule)])]
+    with epochs_told(verbose) as shown:
+        told = _callback_list(model, history, [own, callbacks, shown], verbose, epochs, feed.steps)
+        Session(
+            model=model,
+            feed=feed,
+            callbacks=told,
+            history=history,
+            epochs=epochs,
+            initial_epoch=initial_epoch,
+            training_rows=training_rows,
+            validation=_validation(model, validation_data, evaluated_in, validation_steps),
+            validation_every=validation_freq,
+            augmentation=augmentation,
+            seed=seed,
+            tell_batches=_wants_batches(told),
+            guard=RateGuard(model, schedule, told.callbacks),
+        ).run()
+    return history
+
+
+def training_feed(
+    x: Any,
+    y: Any,
+    sample_weight: Any,
+    class_weight: Mapping[int, float] | None,
+    order: Order,
+    *,
+    steps: int | None = None,
+    once: bool = False,
+) -> AnyFeed:
+    """The feed that fits the kind of data: resident arrays, arrays too large for the device, or batches.
+
+    ``steps``: batches an epoch, of arrays the first ones of its order. ``once``: there will be one epoch.
+    """
+    if not is_array(x):
+        _check_alone(y=y, sample_weight=sample_weight, class_weight=class_weight)
+        return BatchFeed(x, order, most=steps, once=once)
+    warn_of_losses(x)
+    if must_stream(x):
+        feed = StreamFeed.of(x, y, sample_weight, class_weight, order)
+    else:
+        feed = ResidentFeed(collect(x, y, sample_weight, class_weight, wait=True), order)
+    if steps is None or steps == feed.steps:
+        return feed
+    if steps > feed.steps:
+        warn_of_end(feed.steps, steps)
+        return feed
+    return replace(feed, order=replace(order, most=steps))
+
+
+def _check_alone(**others: Any) -> None:
+    given = [name for name, value in others.items() if value is not None]
+    if given:
+        raise OptionError(
+            expected="batches that carry their own targets and weights",
+            received=f"an iterable of batches beside {', '.join(given)}",
+            remedy="make the batches (x, y) or (x, y, sample_weight)",
+        )
+
+
+def _as_validated(feed: AnyFeed, batch_size: int, class_weight: Mapping[int, float] | None) -> AnyFeed:
+    """The training rows as validation data are taken: in their order, and without weights of classes."""
+    if isinstance(feed, BatchFeed):
+        raise OptionError(
+            expected="evaluate_training for arrays",
+            received="an iterable of batches, which may shuffle itself each time it is gone through",
+            remedy="pass x and y as arrays, or leave evaluate_training out",
+        )
+    x, y, weights = feed.rows.data
+    rows = replace(feed.rows, data=(x, y, weights if class_weight is None else None))
+    return replace(feed, rows=rows, order=Order(batch_size, shuffle=False, seed=0))
+
+
+def validation_feed(data: Any, batch_size: int, steps: int | None = None) -> AnyFeed:
+    """The feed of ``validation_data``: ``(x, y)``, ``(x, y, sample_weight)`` or an iterable of batches.
+
+    ``steps``: no more batches are used than these first ones.
+    """
+    order = Order(batch_size, shuffle=False, seed=0)
+    is_pair = isinstance(data, tuple) or (isinstance(data, list) and is_array(data))  # Keras takes lists too
+    if is_pair and len(data) in (2, 3):
+        x, y, weights = (*data, None)[:3]
+        return training_feed(x, y, weights, None, order, steps=steps)
+    return training_feed(data, None, None, None, order, steps=steps)
+
+
+def prepare(model: keras.Model, feed: AnyFeed, *, training: bool = True) -> None:
+    """Check data against model and loss, and create the variables that the model still lacks."""
+    check_loop(model, "train" if training else "test")
+    if not isinstance(feed, BatchFeed):
+        check_inputs(model, feed.rows)
+    build(model, feed.example(), training=training)
+    _check(model, feed, "train" if training else "test")
+
+
+def _validation(model: keras.Model, data: Any, batch_size: int, steps: int | None) -> AnyFeed | None:
+    if data is None:
+        return None
+    check_loop(model, "test")
+    feed = validation_feed(data, batch_size, steps)
+    _check(model, feed, "test")
+    return feed
+
+
+def _check(model: keras.Model, feed: AnyFeed, kind: Kind) -> None:
+    """Check the rows that are in memory now, and others as they are read."""
+    if isinstance(feed, BatchFeed):
+        feed.check = TargetCheck(model)
+    else:
+        check_inputs(model, feed.rows)
+        check_targets(model, feed.rows)
+    check_ids(model, feed, kind)
+
+
+def check_ids(model: keras.Model, feed: AnyFeed, kind: Kind) -> None:
+    """Check the ids for Embedding layers: of rows that are in memory now, of others as they are read."""
+    check = IdCheck(model, kind)
+    if isinstance(feed, ResidentFeed):
+        check.rows(feed.rows.data, feed.order.batch_size, feed.rows.count)
+    elif check.needed:
+        feed.check_block = lambda block, numbers: check.block(block.data, block.order, numbers)
+
+
+def check_whole_numbers(least: int = 0, **options: Any) -> None:
+    """Raise :class:`OptionError` unless each option, by its name, is a whole number of at least ``least``."""
+    for name, value in options.items():
+        if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < least:
+            raise OptionError(
+                expected=f"{name} as a whole number, at least {least}",
+                received=f"{name}={value!r}",
+                remedy=f"pass {name} as an int",
+            )
+
+
+def check_steps(**options: int | None) -> None:
+    """Raise :class:`OptionError` unless each option, by its name, is None or a number of steps."""
+    check_whole_numbers(1, **{name: value for name, value in options.items() if value is not None})
+
+
+def _callback_list(
+    model: keras.Model,
+    history: History,
+    callbacks: Sequence[Any],
+    verbose: Verbose,
+    epochs: int,
+    steps: int | None,
+) -> keras.callbacks.CallbackList:
+    """Keras's list of these callbacks, given singly or as sequences, in order; the history is told last."""
+    given = [one for some in callbacks for one in (some if isinstance(some, Sequence) else [some])]
+    strangers = [callback for callback in given if not isinstance(callback, keras.callbacks.Callback)]
+    if strangers:
+        raise OptionError(
+            expected="callbacks that derive from keras.callbacks.Callback",
+            received=", ".join(map(repr, strangers)),
+            remedy="pass instances, such as keras.callbacks.EarlyStopping()",
+        )
+    return keras.callbacks.CallbackList(
+        [*given, history],
+        add_progbar=False,  # EpochBar knows when programs are compiled
+        verbose=verbose if isinstance(verbose, int) else 1,
+        model=model,
+        epochs=epochs,
+        steps=steps,
+    )
+
+
+def _wants_batches(callbacks: keras.callbacks.CallbackList) -> bool:
+    moments = ("begin", "end")
+    hooks = [f"on_{mode}batch_{moment}" for mode in ("", "train_", "test_") for moment in moments]
+    # Asked of the instance: a LambdaCallback carries its hooks as attributes.
+    return any(not is_default(getattr(callback, hook)) for callback in callbacks.callbacks for hook in hooks)

@@ -1,0 +1,198 @@
+"""Evaluation and prediction in compiled calls."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+from kilter import _backend  # noqa: F401
+
+# isort: split
+import keras
+
+from kilter._engine.arrays import Rows, check_batch_size, is_array, row_count
+from kilter._engine.batch_feed import BatchFeed
+from kilter._engine.checks import check_inputs
+from kilter._engine.feed import Block, Order
+from kilter._engine.fit import AnyFeed, check_ids, check_steps, prepare, training_feed
+from kilter._engine.loop import Chunk, evaluate_feed, testing
+from kilter._engine.overrides import check_loop, overrides
+from kilter._engine.program_cache import Programs, owners, take
+from kilter._engine.step import PredictStep, predict_step
+from kilter._models.variables import State, build_forward, fitting
+from kilter._progress import QUICK, Verbose, shown
+
+# How many bytes of predictions are made on the device before they go to the host.
+_OUTPUT_BYTES = 1 << 28
+_WIDEST = 8  # bytes of a number of the widest type
+
+
+def evaluate(
+    model: keras.Model,
+    x: Any,
+    y: Any = None,
+    *,
+    sample_weight: Any = None,
+    batch_size: int = 256,
+    steps: int | None = None,
+    verbose: Verbose = "auto",
+) -> dict[str, float]:
+    """Loss and metrics of a compiled model by name, as ``model.evaluate(..., return_dict=True)``.
+
+    ``x`` may also be an iterable of batches ``(x, y)`` or ``(x, y, sample_weight)``, or a generator of them.
+    ``steps``: use only the first so many batches; None uses all. Metrics are exact means over the rows, also
+    when the last batch is smaller. ``verbose``: as in :func:`kilter.fit`; by default a call shows what it
+    does if it takes long.
+
+    Neither weights nor batch-normalisation statistics change. As in Keras, the state that inference itself
+    changes is carried from batch to batch and stays in the model: random seeds, and the states of a stateful
+    recurrent layer. Raises :class:`~kilter.errors.DataError` for data that do not fit, and
+    :class:`~kilter.errors.ModelError` for a model that overrides Keras's evaluation loop.
+    """
+    check_batch_size(batch_size)
+    check_steps(steps=steps)
+    order = Order(batch_size, shuffle=False, seed=0)
+    feed = training_feed(x, y, sample_weight, None, order, steps=steps, once=True)
+    prepare(model, feed, training=False)
+    with shown(verbose, after=QUICK) as progress:
+        progress.stage("Evaluating")
+
+        def between(chunk: Chunk) -> State:
+            progress.stage("Evaluating: batch", chunk.last + 1, feed.steps or 0)
+            return chunk.state
+
+        return evaluate_feed(model, testing(model), feed, between, restores=False)
+
+
+def predict(
+    model: keras.Model,
+    x: Any,
+    *,
+    batch_size: int = 256,
+    steps: int | None = None,
+    verbose: Verbose = "auto",
+) -> Any:
+    """What the model's ``predict_step`` returns, as NumPy arrays, rows first, in the same structure.
+
+    ``x`` may also be an iterable of batches; only their first part is used, unless the model overrides
+    ``predict_step``. ``steps``: use only the first so many batches; None uses all. The model need not be
+    compiled. ``verbose``: as in :func:`kilter.fit`; by default a call shows what it does if it takes long.
+
+    As in Keras, the state that inference changes (random seeds, the states of a stateful recurrent layer) is
+    carried from batch to batch and stays in the model. Random numbers are Keras's own for the same
+    ``batch_size``. Raises :class:`~kilter.errors.DataError` for inputs that do not fit, and
+    :class:`~kilter.errors.ModelError` for a model that overrides Keras's prediction loop.
+    """
+    check_batch_size(batch_size)
+    check_steps(steps=steps)
+    check_loop(model, "predict")
+    feed = _inputs_feed(model, x, batch_size, steps)
+    example, _, _ = feed.example()
+    size = row_count(x=example)
+    check_inputs(model, Rows((example, None, None), size))
+    build_forward(model, jax.tree.map(lambda leaf: leaf[:1], example))
+    check_ids(model, feed, "predict")
+    predictor = _Predictor(model)
+    parts: list[Any] = []
+    with shown(verbose, after=QUICK) as progress:
+        progress.stage("Predicting")
+        for block in feed.blocks(0):
+            for part in predictor.outputs(block):
+                parts.append(part)
+                progress.stage("Predicting: part", len(parts))
+    for variable, value in zip(model.non_trainable_variables, predictor.non_trainable, strict=True):
+        variable.assign(value)
+    return jax.tree.map(lambda *arrays: np.concatenate(arrays), *parts)
+
+
+def predict_unchanged(model: keras.Model, x: Any, *, batch_size: int = 256) -> Any:
+    """:func:`predict`, after which the model is bit for bit as it was, its random seeds included."""
+    with layer_state_kept(model):
+        return predict(model, x, batch_size=batch_size, verbose=0)
+
+
+@contextlib.contextmanager
+def layer_state_kept(model: keras.Model) -> Iterator[None]:
+    """Put the model's non-trainable variables back at the end; those made meanwhile stay."""
+    kept = [(variable, variable.value) for variable in model.non_trainable_variables]
+    try:
+        yield
+    finally:
+        for variable, value in kept:
+            variable.assign(value)
+
+
+def _inputs_feed(model: keras.Model, x: Any, batch_size: int, steps: int | None) -> AnyFeed:
+    if not is_array(x):
+        return BatchFeed(x, most=steps, once=True, inputs_only=not overrides(model, "predict_step"))
+    # Fewer rows than a batch make one of their own.
+    order = Order(min(batch_size, row_count(x=x)), shuffle=False, seed=0)
+    return training_feed(x, None, None, None, order, steps=steps)
+
+
+class _Predictor:
+    """One call of :func:`predict`: the model's values; ``non_trainable`` changes with every batch."""
+
+    def __init__(self, model: keras.Model) -> None:
+        self._model = model
+        self._trainable = [variable.value for variable in model.trainable_variables]
+        self.non_trainable = [variable.value for variable in model.non_trainable_variables]
+        self._programs = Programs(model)
+
+    def outputs(self, block: Block) -> Iterator[Any]:
+        """The outputs of a block's batches, as many at a time as there is memory for."""
+        order = np.asarray(block.order)
+        # One by one where a block is not full: the padding is not worth predicting, nor is every number of
+        # batches worth a program.
+        length = self._batches_at_once(block) if block.steps == len(order) else 1
+        for start in range(0, block.steps, length):
+            yield self._piece(block.data, order[start : start + length])
+
+    def _piece(self, data: Any, order: np.ndarray) -> Any:
+        arguments = (self._trainable, self.non_trainable, data, jnp.asarray(order))
+        with fitting(self._model, data):
+            program = self._programs.get(
+                "predict",
+                owners(self._model),
+                lambda: _predict_program(predict_step(self._model)),
+                arguments,
+            )
+        outputs, self.non_trainable = program(*arguments)
+        return jax.tree.map(lambda leaf: np.asarray(leaf).reshape(-1, *leaf.shape[2:]), outputs)
+
+    def _batches_at_once(self, block: Block) -> int:
+        size = self._output_bytes(block.data, block.order.shape[1])
+        return max(1, _OUTPUT_BYTES // max(size, 1))
+
+    def _output_bytes(self, data: Any, size: int) -> int:
+        """Bytes of the predictions of ``size`` rows, as declared; else from a trace, which takes its time."""
+        stock = not overrides(self._model, "predict_step")
+        declared = [tensor.shape[1:] for tensor in (stock and getattr(self._model, "outputs", None)) or []]
+        if declared and all(None not in shape for shape in declared):
+            return sum(math.prod(shape) for shape in declared) * size * _WIDEST
+        with fitting(self._model, data):
+            outputs, _ = jax.eval_shape(
+                lambda: predict_step(self._model)(
+                    self._trainable, self.non_trainable, take(data, jnp.zeros(size, jnp.int32))
+                )
+            )
+        return sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(outputs))
+
+
+def _predict_program(step: PredictStep) -> Callable[..., Any]:
+    def run(trainable: Any, non_trainable: Any, data: Any, order: jax.Array) -> Any:
+        def one(state: Any, rows: jax.Array) -> Any:
+            outputs, new = step(trainable, state, take(data, rows))
+            return new, outputs
+
+        state, outputs = lax.scan(one, non_trainable, order)
+        return outputs, state
+
+    return run

@@ -1,0 +1,98 @@
+"""When a training is measured: between epochs, and so seldom that it costs next to nothing."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import numpy as np
+
+from kilter import _backend  # noqa: F401
+
+# isort: split
+import keras
+
+from kilter._engine.feed import ResidentFeed
+from kilter._engine.history import History
+from kilter._engine.measuring import Reader, measurements
+from kilter._models.variables import pull
+from kilter.errors import OptionError
+
+# "auto" spends at most this share of the time that training took so far on readings.
+SHARE = 0.03
+# "auto" reads nothing in trainings that will take less: compiling the reader's program would be most of it.
+LEAST_SECONDS = 20.0
+
+
+class Measuring(keras.callbacks.Callback):
+    """Reads the layers after epochs and leaves the readings in ``history.measurements``.
+
+    ``measure`` is "auto", or a number n: after every n-th epoch. Training's bits do not change: the reader
+    works on a copy of the state. The time of a reading is in no epoch's ``seconds``.
+    """
+
+    def __init__(self, history: History, feed: ResidentFeed, measure: int | str) -> None:
+        super().__init__()
+        self._history = history
+        self._feed = feed
+        self._measure = measure
+        self._reader: Reader | None = None
+        self._spent = 0.0
+        self._steps: list[int] = []
+        self._read: list[dict[str, np.ndarray]] = []
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        """Read, if it is time to."""
+        model: Any = self.model
+        if not self._is_time(epoch):
+            return
+        if self._reader is None:
+            x, y, sample_weight = self._feed.rows.data
+            self._reader = Reader(model, x, y, sample_weight)
+        state = pull(model)
+        compiled = bool(self._read)
+        began = time.perf_counter()
+        self._read.append(self._reader.read(state))
+        self._steps.append(int(model.optimizer.iterations))
+        if compiled:  # the first reading compiles, once
+            self._spent += time.perf_counter() - began
+
+    def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
+        """Hand the readings over."""
+        if self._reader is not None:
+            unknown = [float("nan")] * len(self._read)
+            ratios = [None] * len(self._read)
+            self._history.measurements = measurements(self._reader, self._steps, self._read, unknown, ratios)
+
+    def _is_time(self, epoch: int) -> bool:
+        if isinstance(self._measure, int):
+            return (epoch + 1) % self._measure == 0
+        trained = sum(self._history.seconds)
+        if self._reader is None:
+            expected = trained / max(1, len(self._history.seconds)) * (self.params or {}).get("epochs", 1)
+            return expected >= LEAST_SECONDS
+        return self._spent <= SHARE * trained
+
+
+def measuring(history: History, feed: Any, measure: int | str | None) -> list[keras.callbacks.Callback]:
+    """The callback for ``measure=``, or none: for None, and with "auto" for data that are not on the device.
+
+    Raises :class:`OptionError` for anything but None, "auto" and whole numbers from 1, and for a number with
+    data that come in batches or are streamed.
+    """
+    whole = isinstance(measure, int) and not isinstance(measure, bool) and measure >= 1
+    if measure is not None and measure != "auto" and not whole:
+        raise OptionError(
+            expected='measure as "auto", None, or a number of epochs from 1',
+            received=f"measure={measure!r}",
+            remedy='leave it at "auto"',
+        )
+    if measure is None or (measure == "auto" and not isinstance(feed, ResidentFeed)):
+        return []
+    if not isinstance(feed, ResidentFeed):
+        raise OptionError(
+            expected="arrays that fit on the device, beside measure",
+            received=f"measure={measure!r} and data that are streamed",
+            remedy="leave measure out, or give a part of the data as arrays to kilter._engine.measuring.probe",
+        )
+    return [Measuring(history, feed, measure)]

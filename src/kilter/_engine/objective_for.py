@@ -1,0 +1,114 @@
+"""What a model is trained for: loss, metrics, and how its outputs become an answer."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from kilter import _backend  # noqa: F401
+
+# isort: split
+import keras
+
+from kilter.data import Dataset, Task
+from kilter.errors import ModelError, OptionError
+from kilter.nn.losses import SmoothedSparseCategoricalCrossentropy
+
+
+@dataclass(frozen=True)
+class Objective:
+    """Loss and metrics for ``model.compile``. `metrics` are the names they have in the history."""
+
+    task: Task
+    loss: keras.losses.Loss
+    metrics: tuple[str, ...]
+    loss_weight: float | None = None
+    binary: bool = False
+    from_logits: bool = True
+
+    def make_metrics(self) -> list[Any]:
+        """New metric objects: they hold state, so each model gets its own."""
+        if self.task == "regression":
+            return [
+                keras.metrics.MeanAbsoluteError(name="mae"),
+                keras.metrics.RootMeanSquaredError(name="rmse"),
+            ]
+        if self.binary:
+            return [keras.metrics.BinaryAccuracy(name="accuracy", threshold=0.0 if self.from_logits else 0.5)]
+        return [keras.metrics.SparseCategoricalAccuracy(name="accuracy")]
+
+    def classes_of(self, outputs: np.ndarray) -> np.ndarray:
+        """Class indexes (int64 [n]) of a classifier's outputs [n, classes], or [n, 1] of a binary one."""
+        if self.binary:
+            return (outputs.reshape(len(outputs)) > (0.0 if self.from_logits else 0.5)).astype(np.int64)
+        return outputs.argmax(axis=-1)
+
+
+def objective_for(model: keras.Model, train: Dataset, label_smoothing: float = 0.0) -> Objective:
+    """The objective that fits data and model: cross-entropy for classes, mean squared error for numbers.
+
+    Outputs are logits unless the last layer is a softmax or sigmoid. For two classes a model may have one
+    output, the second class's. A regression's loss is divided by the variance of the targets, so that it is 1
+    for a model that always answers their mean, and learning rates mean the same in any unit; mae and rmse
+    are in the targets' unit. ``label_smoothing`` spreads that share of each label evenly over all classes.
+
+    Raises :class:`ModelError` where the model's output does not fit the data, :class:`OptionError` for
+    numbers to be smoothed.
+    """
+    if train.task == "regression" and label_smoothing:
+        raise OptionError(
+            expected="label smoothing for classification only",
+            received=f"label_smoothing={label_smoothing} and targets that are numbers",
+            remedy="leave regularize.label_smoothing out",
+        )
+    if train.task == "regression":
+        check_outputs(model, train.task, train.outputs)
+        variance = float(np.var(train.y, axis=0, dtype=np.float64).mean())  # type: ignore[arg-type]
+        weight = 1.0 / variance if variance > 0 else None
+        return Objective("regression", keras.losses.MeanSquaredError(), ("mae", "rmse"), weight)
+    found = check_outputs(model, train.task, train.outputs)
+    from_logits = last_activation(model) not in ("softmax", "sigmoid")
+    if found == 1:
+        loss = keras.losses.BinaryCrossentropy(from_logits=from_logits, label_smoothing=label_smoothing)
+        return Objective("classification", loss, ("accuracy",), binary=True, from_logits=from_logits)
+    if label_smoothing:
+        loss = SmoothedSparseCategoricalCrossentropy(label_smoothing, from_logits=from_logits)
+    else:
+        loss = keras.losses.SparseCategoricalCrossentropy(from_logits=from_logits)
+    return Objective("classification", loss, ("accuracy",), from_logits=from_logits)
+
+
+def check_outputs(model: keras.Model, task: Task, count: int) -> int | None:
+    """The width of the model's output; None if it declares none (a subclassed model that is not built).
+
+    Raises :class:`ModelError` unless the model has one output that fits so many classes or numbers.
+    """
+    fitting = {1, 2} if task == "classification" and count == 2 else {count}
+    what = f"{count} classes" if task == "classification" else f"{count} numbers to predict"
+    outputs = getattr(model, "outputs", None)
+    if not outputs:
+        return None
+    alone = not isinstance(getattr(model, "_outputs_struct", None), dict | list | tuple)
+    if alone and len(outputs) == 1 and len(outputs[0].shape) == 2 and outputs[0].shape[-1] in fitting:
+        return int(outputs[0].shape[-1])
+    widths = " or ".join(str(width) for width in sorted(fitting))
+    raise ModelError(
+        expected=f"one output of shape (rows, {widths}), for {what}",
+        received=", ".join(f"{tensor.shape}" for tensor in outputs) + f" from model {model.name!r}",
+        remedy="give the model a last layer of that width",
+    )
+
+
+def last_activation(model: keras.Model, index: int = 0) -> str:
+    """The name of the activation that a model's output ``index`` ends with; "" where it cannot be known."""
+    outputs = getattr(model, "outputs", None) or []
+    if index >= len(outputs):
+        return ""
+    last, _, position = outputs[index]._keras_history
+    if isinstance(last, keras.Model):
+        return last_activation(last, position)
+    if isinstance(last, keras.layers.Softmax):
+        return "softmax"
+    return getattr(getattr(last, "activation", None), "__name__", "")

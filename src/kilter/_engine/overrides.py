@@ -1,0 +1,47 @@
+"""What a model overrides of Keras's training loop: which parts are honoured, and which must be refused."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from kilter import _backend  # noqa: F401
+
+# isort: split
+import keras
+
+from kilter.errors import ModelError
+
+# The loop itself, which the engine replaces. Everything that a step calls is the model's own.
+_LOOPS: Final = {
+    "train": ("fit", "make_train_function"),
+    "test": ("evaluate", "make_test_function"),
+    "predict": ("predict", "make_predict_function"),
+}
+_STEPS: Final = {"train": "train_step", "test": "test_step", "predict": "predict_step"}
+
+
+def overrides(model: keras.Model, *names: str) -> bool:
+    """Whether the model's class, or the model itself, replaces one of these methods of ``keras.Model``."""
+    return any(_overridden(model, name) for name in names)
+
+
+def check_loop(model: keras.Model, *kinds: str) -> None:
+    """Raise :class:`ModelError` if the model replaces a part of the loop that kilter would not call.
+
+    ``kinds`` are ``"train"``, ``"test"`` and ``"predict"``.
+    """
+    for kind in kinds:
+        found = [name for name in (*_LOOPS[kind], "_make_function") if _overridden(model, name)]
+        if found:
+            step, call = _STEPS[kind], _LOOPS[kind][0]
+            raise ModelError(
+                expected=f"a model that leaves Keras's own loop as it is: kilter calls its {step}, "
+                "but runs the loop itself",
+                received=f"model {model.name!r} ({type(model).__name__}), which overrides {', '.join(found)}",
+                remedy=f"override {step} instead, or call model.{call}",
+            )
+
+
+def _overridden(model: Any, name: str) -> bool:
+    stock = getattr(keras.Model, name)
+    return name in vars(model) or getattr(type(model), name) is not stock

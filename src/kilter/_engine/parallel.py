@@ -1,0 +1,114 @@
+"""Several trainings of one model in one program, each from a state and in an order of rows of its own.
+
+For accelerators. On a CPU such a batch of trainings takes longer than one after another (docs/decisions.md).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from kilter import _backend  # noqa: F401
+
+# isort: split
+import keras
+
+from kilter._engine.feed import Order, ResidentFeed
+from kilter._engine.fit import prepare, training_feed
+from kilter._engine.loop import metric_logs
+from kilter._engine.program_cache import owners, shelf, steps_program
+from kilter._engine.step import train_step
+from kilter._models.variables import State, fitting, pull, push
+from kilter.errors import OptionError
+
+Logs = tuple[Mapping[str, float], ...]
+
+
+def fit_together(
+    model: keras.Model,
+    states: Sequence[State],
+    x: Any,
+    y: Any,
+    orders: Sequence[Order],
+    *,
+    rates: Sequence[float | None],
+    class_weight: Mapping[int, float] | None = None,
+) -> list[tuple[State, Logs]]:
+    """Train from each of ``states`` with the rows in the order beside it; the state and logs of each.
+
+    ``rates``: the learning rate of each epoch, None for the one that the state has; there are as many epochs.
+    The orders differ in their seeds alone. Rows are arrays that the device holds. The numbers are those of
+    :func:`kilter.fit` from the same state but for rounding. The model's variables are used, and hold anything
+    afterwards. Raises :class:`~kilter.errors.OptionError` for rows that have to be streamed.
+    """
+    feed = training_feed(x, y, None, class_weight, orders[0])
+    if not isinstance(feed, ResidentFeed):
+        raise OptionError(
+            expected="arrays that fit on the device, to train on them together",
+            received="rows that have to be streamed",
+            remedy="train one after another",
+        )
+    prepare(model, feed)
+    feeds = [ResidentFeed(feed.rows, order, feed.place) for order in orders]
+    push(states[0], model)
+    model.reset_metrics()
+    fresh = pull(model).metrics
+    stacked, logs = _stacked(states), [list[Mapping[str, float]]() for _ in states]
+    for epoch, rate in enumerate(rates):
+        stacked = stacked._replace(metrics=_stacked([fresh] * len(states)))
+        if rate is not None:
+            stacked = _rated(model, stacked, rate)
+        for blocks in zip(*(one.blocks(epoch) for one in feeds), strict=True):
+            stacked, _ = _run(model, stacked, blocks)
+        for number, told in enumerate(logs):
+            push(_one(stacked, number), model)
+            told.append(metric_logs(model, None))
+    return [(_finished(model, _one(stacked, number)), tuple(told)) for number, told in enumerate(logs)]
+
+
+def _finished(model: keras.Model, state: State) -> State:
+    """The state as a training ends: an optimiser may put other values in the place of the last weights."""
+    push(state, model)
+    if isinstance(model.optimizer, keras.optimizers.Optimizer):
+        model.optimizer.finalize_variable_values(model.trainable_weights)
+    return pull(model)
+
+
+def _run(model: keras.Model, stacked: State, blocks: Sequence[Any]) -> Any:
+    first = blocks[0]
+    order = jnp.stack([jnp.asarray(block.order) for block in blocks])
+    arguments = (stacked, first.data, order, jnp.int32(0), jnp.int32(first.steps))
+    with fitting(model, first.data):
+        program = shelf(model).get(
+            ("train together", len(blocks)),
+            owners(model),
+            lambda: jax.vmap(steps_program(train_step(model)), in_axes=(0, None, 0, None, None)),
+            arguments,
+            donate=(0,),
+            rare=first.rare,
+        )
+    return program(*arguments)
+
+
+def _rated(model: keras.Model, stacked: State, rate: float) -> State:
+    """The states with another learning rate."""
+    place = next(
+        index
+        for index, variable in enumerate(model.optimizer.variables)
+        if variable is model.optimizer._learning_rate
+    )
+    optimizer = list(stacked.optimizer)
+    optimizer[place] = jnp.full_like(optimizer[place], rate)
+    return stacked._replace(optimizer=optimizer)
+
+
+def _stacked(trees: Sequence[Any]) -> Any:
+    return jax.tree.map(lambda *leaves: jnp.stack([jnp.asarray(leaf) for leaf in leaves]), *trees)
+
+
+def _one(stacked: State, number: int) -> State:
+    return jax.tree.map(lambda leaf: jnp.asarray(np.asarray(leaf[number])), stacked)

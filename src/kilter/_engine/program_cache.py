@@ -1,0 +1,206 @@
+"""Compiled programs: many steps in one call, over rows that lie on the device.
+
+A program takes the state, the data and the order of the rows, and runs the steps ``start`` to ``stop`` in one
+compiled loop. The bounds are traced, so one compilation serves a whole epoch, a part of one, and any number
+of epochs; the rows of a batch are gathered on the device.
+"""
+
+from __future__ import annotations
+
+import time
+import weakref
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from kilter import _backend  # noqa: F401
+
+# isort: split
+import keras
+
+from kilter._engine.fingerprint import Fingerprints, reference_to
+from kilter._engine.interrupt import interruptible
+from kilter._engine.step import Step
+from kilter._models.variables import State
+from kilter._xla.compilation import compile_options, is_quick, is_rewritten
+from kilter._xla.rewrite import Layout, carry_layout, rewrite, trace, turn
+
+Chunk = Callable[..., Any]
+_SHELF = "_kilter_programs"
+# Programs that differ only in what their traces read: so many are kept, for values that change to and fro.
+_MOST_READINGS = 4
+
+
+class Key(NamedTuple):
+    """What decides a compiled program."""
+
+    name: Hashable
+    signature: Hashable
+    owners: tuple[int, ...]
+    quick: bool
+    rare: bool
+    read: int
+
+
+def take(data: Any, rows: jax.Array) -> Any:
+    """The given rows of every array in ``data``; the indices must be in range (they are not checked)."""
+    return jax.tree.map(lambda array: array.at[rows].get(mode="promise_in_bounds"), data)
+
+
+def steps_program(step: Step) -> Chunk:
+    """``(state, data, order, start, stop, *given) -> (state, last step's logs)`` over ``order[start:stop]``.
+
+    ``order`` has shape (steps, batch) and holds row numbers. ``given`` are arrays that every step gets beside
+    its batch. With ``start == stop`` the state is returned as it came and the logs are zero.
+    """
+
+    def run(
+        state: State, data: Any, order: jax.Array, start: jax.Array, stop: jax.Array, *given: jax.Array
+    ) -> Any:
+        batch = jax.eval_shape(take, data, order[0])
+        traced = trace(step, state, batch, *given)
+        layout: Layout = (False,) * len(jax.tree.leaves(state))
+        fast: Callable[..., Any] = traced
+        if is_rewritten():
+            layout = carry_layout(traced, batch_size=order.shape[1])
+            fast = rewrite(traced, batch_size=order.shape[1], layout=layout)
+
+        def body(index: jax.Array, carry: Any) -> Any:
+            return fast(carry[0], take(data, order[index]), *given)
+
+        zeros = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), traced.result[1])
+        held, logs = lax.fori_loop(start, stop, body, (turn(state, layout), zeros))
+        return turn(held, layout), logs
+
+    return run
+
+
+@dataclass
+class Shelf:
+    """The programs compiled for one model, and the seconds their compilation took.
+
+    Lives in the model's ``__dict__`` (Keras neither tracks nor saves it), so that it goes with the model.
+    """
+
+    model: Callable[[], Any]
+    programs: dict[Key, tuple[Any, tuple[Callable[[], Any], ...]]] = field(default_factory=dict)
+    seconds: float = 0.0
+    _fingerprints: Fingerprints = field(default_factory=Fingerprints)
+
+    def get(
+        self,
+        name: Hashable,
+        owners: tuple[Any, ...],
+        make: Callable[[], Chunk],
+        arguments: tuple[Any, ...],
+        *,
+        donate: tuple[int, ...] = (),
+        rare: bool = False,
+    ) -> Any:
+        """The program ``name`` for the shapes of ``arguments``, compiled now if it is not on the shelf.
+
+        ``make`` gives the function to compile; ``donate`` its arguments whose memory it may use. ``owners``
+        are the objects that the trace depends on; a program goes when one of them does, as an optimiser
+        goes when the model is compiled with another. The key also holds what a trace reads of the model, its
+        layers and the owners (:mod:`kilter._engine.fingerprint`): where that has changed since, the program
+        is compiled anew. A program that runs ``rare``-ly is compiled fast rather than well.
+        """
+        entries = self._fingerprints.read(self.model(), owners)
+        key = Key(
+            name,
+            signature(arguments),
+            tuple(id(owner) for owner in owners),
+            is_quick(),
+            rare,
+            self._fingerprints.number(entries),
+        )
+        program, held = self.programs.get(key, (None, ()))
+        # An identity may have been used twice, of an owner that went and of one that came.
+        if program is None or any(one() is not owner for one, owner in zip(held, owners, strict=True)):
+            self._forget(key)
+            began = time.perf_counter()
+            lowered = jax.jit(make(), donate_argnums=donate).lower(*arguments)
+            options = compile_options(soon=rare) or None
+            program = interruptible(lambda: lowered.compile(compiler_options=options))
+            kept = program, tuple(map(reference_to, owners))
+            self._fingerprints.traced(entries, after := self._fingerprints.read(self.model(), owners))
+            for read in (entries, after):
+                self.programs[key._replace(read=self._fingerprints.number(read))] = kept
+            self.seconds += time.perf_counter() - began
+        return program
+
+    def reading(self, owners: tuple[Any, ...]) -> int:
+        """The number of what a trace would read now."""
+        return self._fingerprints.number(self._fingerprints.read(self.model(), owners))
+
+    def _forget(self, new: Key) -> None:
+        """Drop the programs an owner of which is gone, and the oldest of those that read other values."""
+        gone = [key for key, (_, held) in self.programs.items() if any(map(_is_gone, held))]
+        alike = [key for key in self.programs if key._replace(read=new.read) == new and key not in gone]
+        for key in [*gone, *alike[: -_MOST_READINGS or None]]:
+            del self.programs[key]
+
+
+def _is_gone(reference: Callable[[], Any]) -> bool:
+    return isinstance(reference, weakref.ref) and reference() is None
+
+
+def signature(arguments: Any) -> Hashable:
+    """Structure, shapes and types of what a program is given."""
+    leaves, structure = jax.tree.flatten(arguments)
+    return structure, tuple((leaf.shape, leaf.dtype) for leaf in leaves)
+
+
+def shelf(model: keras.Model) -> Shelf:
+    """The model's shelf of programs, made on first use and emptied when layers are frozen or thawed."""
+    flags = tuple(layer.trainable for layer in model._flatten_layers())
+    held_flags, held = model.__dict__.get(_SHELF, (None, None))
+    if held is None or held_flags != flags or held.model() is not model:
+        held = Shelf(reference_to(model))
+        model.__dict__[_SHELF] = (flags, held)
+    return held
+
+
+def owners(model: keras.Model, *others: Any) -> tuple[Any, ...]:
+    """The objects that a trace of the model depends on: compile() replaces them. None before it."""
+    names = ("optimizer", "_compile_loss", "_compile_metrics", "_loss_tracker")
+    return (*(getattr(model, name, None) for name in names), *others)
+
+
+class Programs:
+    """A model's programs for the length of one call, which looks once for what has changed in the model.
+
+    A change made while it runs, by a callback, counts from the next call on.
+    """
+
+    def __init__(self, model: keras.Model) -> None:
+        self._model = model
+        self._held: dict[Any, tuple[Any, Any]] = {}
+
+    def get(
+        self, name: Hashable, owners: tuple[Any, ...], make: Callable[[], Chunk], arguments: Any, **how: Any
+    ) -> Any:
+        """The program as :meth:`Shelf.get` gives it."""
+        programs = shelf(self._model)
+        key = (name, signature(arguments), is_quick(), *how.items(), id(programs), *map(id, owners))
+        if key not in self._held:
+            # The shelf and the owners are kept alive, so that no identity is used twice.
+            self._held[key] = programs.get(name, owners, make, arguments, **how), (programs, owners)
+        return self._held[key][0]
+
+
+def share(model: keras.Model, other: keras.Model) -> None:
+    """Let ``other`` run what was compiled for ``model``: it must be alike in all that decides programs."""
+    theirs = dict(zip(map(id, owners(model)), owners(other), strict=True))
+    given, taking = shelf(model), shelf(other)
+    for key, (program, held) in given.programs.items():
+        ours = tuple(one() for one in held)
+        if any(map(_is_gone, held)) or given.reading(ours) != key.read:
+            continue  # compiled for values that the model no longer has
+        owned = tuple(theirs.get(id(one), one) for one in ours)
+        new = key._replace(owners=tuple(map(id, owned)), read=taking.reading(owned))
+        taking.programs.setdefault(new, (program, tuple(map(reference_to, owned))))

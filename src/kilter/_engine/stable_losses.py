@@ -1,0 +1,126 @@
+"""Cross-entropy from the logits, also where the model ends in a softmax or a sigmoid.
+
+Keras on JAX clips probabilities to [1e-7, 1 - 1e-7] before it takes their logarithm, so a saturated output
+has a gradient of exactly zero and training stalls without a word. Where a model's output is
+``activation(logits)`` and its loss is the cross-entropy of that activation, the two are one well-conditioned
+function of the logits; while a step is traced, :func:`stable_losses` makes the loss use it.
+
+The values agree with Keras's wherever Keras does not clip.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from kilter import _backend  # noqa: F401
+
+# isort: split
+import keras
+from keras.src.backend import get_keras_mask
+from keras.src.losses.losses import LossFunctionWrapper
+
+from kilter._models.tracing import replace_attribute
+from kilter.nn.losses import smoothed_sparse_categorical_crossentropy
+
+# A loss function and the activation with which it is one function of the logits.
+_PARTNERS: dict[Any, Any] = {
+    keras.losses.sparse_categorical_crossentropy: keras.activations.softmax,
+    keras.losses.categorical_crossentropy: keras.activations.softmax,
+    smoothed_sparse_categorical_crossentropy: keras.activations.softmax,
+    keras.losses.binary_crossentropy: keras.activations.sigmoid,
+}
+
+
+class LogitRecord:
+    """Which traced array is the softmax or sigmoid of which logits, for the length of one trace.
+
+    Keyed by identity: only an output handed to the loss exactly as the activation made it is matched. The
+    outputs are kept alive so that no identity is used twice.
+    """
+
+    def __init__(self) -> None:
+        self._entries: dict[int, tuple[Any, Any, Any]] = {}
+
+    def add(self, activation: Any, logits: Any, output: Any) -> None:
+        """Remember that ``output = activation(logits)``."""
+        self._entries[id(output)] = (output, activation, logits)
+
+    def logits(self, activation: Any, output: Any) -> Any | None:
+        """The logits of ``output`` if it came from ``activation``, else None."""
+        entry = self._entries.get(id(output))
+        return entry[2] if entry is not None and entry[1] is activation else None
+
+
+class _FromLogits:
+    """A loss that prefers the logits of what it is given; otherwise the loss as it was."""
+
+    def __init__(self, loss: LossFunctionWrapper, record: LogitRecord) -> None:
+        self._loss = loss
+        self._record = record
+        self._activation = _PARTNERS[loss.fn]
+        self._from_logits = copy.copy(loss)
+        self._from_logits._fn_kwargs = {**loss._fn_kwargs, "from_logits": True}
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._loss, name)
+
+    def __call__(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> Any:
+        logits = self._record.logits(self._activation, y_pred)
+        if logits is None or get_keras_mask(y_pred) is not None:
+            return self._loss(y_true, y_pred, sample_weight)
+        return self._from_logits(y_true, logits, sample_weight)
+
+
+def is_clipped(loss: Any) -> bool:
+    """Whether ``loss`` is a cross-entropy on probabilities, Keras's or ours, with classes last."""
+    if not isinstance(loss, LossFunctionWrapper) or type(loss).call is not LossFunctionWrapper.call:
+        return False
+    options = loss._fn_kwargs
+    return loss.fn in _PARTNERS and not options.get("from_logits", False) and options.get("axis", -1) == -1
+
+
+@contextlib.contextmanager
+def stable_losses(model: keras.Model) -> Iterator[None]:
+    """While active, the model's compiled cross-entropies are computed from logits where these are known.
+
+    Replaces attributes of layer and loss instances and puts every one back, also on an error. Use it around
+    tracing only.
+    """
+    compiled: Any = getattr(model, "_compile_loss", None)
+    entries = [] if compiled is None or not compiled.built else compiled._flat_losses
+    if not any(is_clipped(entry.loss) for entry in entries):
+        yield
+        return
+    record = LogitRecord()
+    with contextlib.ExitStack() as stack:
+        for layer in model._flatten_layers():
+            _record_activation(layer, record, stack)
+        stack.callback(setattr, compiled, "_flat_losses", entries)
+        replaced = [
+            entry._replace(loss=_FromLogits(entry.loss, record)) if is_clipped(entry.loss) else entry
+            for entry in entries
+        ]
+        setattr(compiled, "_flat_losses", replaced)  # noqa: B010  (a type checker takes compiled for None)
+        yield
+
+
+def _record_activation(layer: Any, record: LogitRecord, stack: contextlib.ExitStack) -> None:
+    activation: Any = getattr(layer, "activation", None)
+    if activation in (keras.activations.softmax, keras.activations.sigmoid):
+        replace_attribute(layer, "activation", _recording(activation, activation, record), stack)
+    elif isinstance(layer, keras.layers.Softmax) and layer.axis == -1:
+        replace_attribute(layer, "call", _recording(keras.activations.softmax, layer.call, record), stack)
+
+
+def _recording(activation: Any, function: Callable[..., Any], record: LogitRecord) -> Callable[..., Any]:
+    def recorded(inputs: Any, *arguments: Any, **options: Any) -> Any:
+        output = function(inputs, *arguments, **options)
+        # A mask changes what the output is a function of; Keras also passes mask=None.
+        if all(value is None for value in (*arguments, *options.values())):
+            record.add(activation, inputs, output)
+        return output
+
+    return recorded

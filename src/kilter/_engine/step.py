@@ -1,0 +1,90 @@
+"""Pure step functions of a Keras model: (state, batch) -> (state, logs).
+
+They call the model's own ``train_step`` and ``test_step``, so that everything Keras gives (regularisers,
+constraints, clipping, loss scaling, gradient accumulation, EMA, custom losses and metrics, overridden steps)
+means here what it means there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from kilter import _backend  # noqa: F401
+
+# isort: split
+import keras
+
+from kilter._engine.call_metrics import metrics_in_call
+from kilter._engine.overrides import overrides
+from kilter._engine.packing import packed
+from kilter._engine.scheduling import Schedule, momentum_set, scheduler
+from kilter._engine.stable_losses import stable_losses
+from kilter._models.variables import State
+
+Batch = Any
+Logs = dict[str, Any] | None
+Step = Callable[..., tuple[State, Logs]]  # (state, batch), and whatever arrays the program is given for it
+PredictStep = Callable[[list[Any], list[Any], Batch], tuple[Any, list[Any]]]
+
+# What makes a stock step's logs from the metrics.
+_LOGGING = ("compute_metrics", "get_metrics_result", "_update_metrics_variables")
+
+
+def train_step(model: keras.Model, schedule: Schedule | None = None) -> Step:
+    """The model's training step as a pure function.
+
+    ``schedule`` gives the learning rate, and the momentum if it cycles that, of each step. Logs are None
+    unless the model overrides what makes them: the stock step's logs are the results of its metrics, which
+    the state carries.
+    """
+    schedule_in = scheduler(model, schedule)
+    keep_logs = overrides(model, "train_step", *_LOGGING)
+
+    def step(state: State, batch: Batch) -> tuple[State, Logs]:
+        scheduled, momentum = schedule_in(state.optimizer)
+        given = (state.trainable, state.non_trainable, scheduled, state.metrics)
+        with stable_losses(model), momentum_set(model, momentum), metrics_in_call(model, state.metrics):
+            logs, (trainable, non_trainable, optimizer, metrics) = model.train_step(given, packed(batch))
+        new = _like(State(trainable, non_trainable, optimizer, metrics), state)
+        return new, (_arrays(logs) if keep_logs else None)
+
+    return step
+
+
+def test_step(model: keras.Model) -> Step:
+    """The model's evaluation step as a pure function; the optimiser's part of the state is passed through."""
+    keep_logs = overrides(model, "test_step", *_LOGGING)
+
+    def step(state: State, batch: Batch) -> tuple[State, Logs]:
+        given = (state.trainable, state.non_trainable, state.metrics)
+        with stable_losses(model), metrics_in_call(model, state.metrics):
+            logs, (trainable, non_trainable, metrics) = model.test_step(given, packed(batch))
+        new = _like(State(trainable, non_trainable, state.optimizer, metrics), state)
+        return new, (_arrays(logs) if keep_logs else None)
+
+    return step
+
+
+def predict_step(model: keras.Model) -> PredictStep:
+    """The model's prediction step as a pure function: ``(trainable, non-trainable, batch)`` to
+    ``(outputs, non-trainable)``.
+    """
+
+    def step(trainable: list[Any], non_trainable: list[Any], batch: Batch) -> tuple[Any, list[Any]]:
+        outputs, new = model.predict_step((trainable, non_trainable), packed(batch))
+        return outputs, _like(new, non_trainable)
+
+    return step
+
+
+def _like(new: Any, old: Any) -> Any:
+    # The carry of a compiled loop keeps its dtypes; Keras may widen one (a float metric in mixed precision).
+    return jax.tree.map(lambda value, model: jnp.asarray(value, model.dtype), new, old)
+
+
+def _arrays(logs: Any) -> Logs:
+    return {name: jax.tree.map(jnp.asarray, value) for name, value in logs.items()}

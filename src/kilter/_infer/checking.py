@@ -1,0 +1,64 @@
+"""How far the outputs of two models are apart, and how long each takes for them."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import jax
+import numpy as np
+
+from kilter import _backend  # noqa: F401  (chooses JAX before Keras loads)
+
+# isort: split
+import keras
+
+from kilter._engine.inference import predict_unchanged
+from kilter._infer.records import Speed
+from kilter.errors import ModelError
+
+
+def largest_difference(before: keras.Model, after: keras.Model, x: Any, *, batch_size: int = 256) -> float:
+    """max |a − b| / max |a| over the rows of ``x``, where a are the outputs of ``before`` and b of ``after``.
+
+    Of several outputs the largest is given. 0.0 where both are zero everywhere, infinity where only a is.
+    Raises :class:`ModelError` where a is not finite: then nothing can be compared.
+    """
+    pairs = zip(
+        jax.tree.leaves(predict_unchanged(before, x, batch_size=batch_size)),
+        jax.tree.leaves(predict_unchanged(after, x, batch_size=batch_size)),
+        strict=True,
+    )
+    return max(_relative(*pair) for pair in pairs)
+
+
+def measure_speed(
+    before: keras.Model, after: keras.Model, x: Any, *, timings: int, batch_size: int = 256
+) -> Speed:
+    """Time :func:`kilter.predict` of both models on ``x``, ``timings`` times each.
+
+    In turns, so that neither gets the quieter moments. Compilation is not timed: each predicts once before.
+    """
+    turns = [[_seconds(model, x, batch_size) for model in (before, after)] for _ in range(timings + 1)]
+    first, second = zip(*turns[1:], strict=True)
+    return Speed(first, second, len(jax.tree.leaves(x)[0]))
+
+
+def _seconds(model: keras.Model, x: Any, batch_size: int) -> float:
+    began = time.perf_counter()
+    predict_unchanged(model, x, batch_size=batch_size)
+    return time.perf_counter() - began
+
+
+def _relative(before: np.ndarray, after: np.ndarray) -> float:
+    before, after = before.astype(np.float64), after.astype(np.float64)
+    if not np.isfinite(before).all():
+        raise ModelError(
+            expected="a model whose outputs are finite on the data to check with",
+            received=f"{np.count_nonzero(~np.isfinite(before))} of {before.size} outputs that are not",
+            remedy="look at its weights, or check with other data",
+        )
+    largest, apart = np.abs(before).max(), np.abs(before - after).max()
+    if apart == 0.0:
+        return 0.0
+    return float(apart / largest) if largest > 0.0 else float("inf")

@@ -1,0 +1,191 @@
+"""Which batch normalisation can be folded into which layer, and the weights that gives; changes nothing."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from kilter import _backend  # noqa: F401  (chooses JAX before Keras loads)
+
+# isort: split
+import keras
+
+from kilter._infer.kernels import KINDS, ChannelMap, Weights, channel_map, read_weights
+from kilter._infer.records import NormFold
+from kilter._models.graph import Call, Graph, Tensor, read_graph
+
+_LINEAR = (None, keras.activations.linear)
+
+
+@dataclass(frozen=True, eq=False)
+class FoldPlan:
+    """What to do to a copy of the model: layers to leave out, new weights by layer; and a line a norm."""
+
+    dropped: frozenset[Any]
+    weights: Mapping[Any, Weights]
+    layers: tuple[NormFold, ...]
+
+
+def plan_folds(model: keras.Model) -> FoldPlan:
+    """Find every fold that is exact, and say of every other batch normalisation why there is none.
+
+    Those that can go into the layer before them do; the rest is tried from the last to the first with the
+    layer behind, so that of two in a row the later makes way for the earlier.
+    """
+    planner = _Planner(read_graph(model))
+    norms = [call for call in planner.graph.calls if isinstance(call.layer, keras.layers.BatchNormalization)]
+    notes: dict[str, NormFold] = {}
+    for norm in norms:
+        notes[norm.path] = planner.try_behind(norm)
+    for norm in reversed(norms):
+        if notes[norm.path].into is None:
+            before = notes[norm.path].reason
+            notes[norm.path] = planner.try_in_front(norm, before)
+    hidden = (_hidden_in(call) for call in planner.graph.calls)
+    return FoldPlan(
+        frozenset(planner.dropped),
+        planner.weights,
+        (*notes.values(), *dict.fromkeys(note for group in hidden for note in group)),
+    )
+
+
+class _Planner:
+    """The graph as it is after the folds found so far."""
+
+    def __init__(self, graph: Graph) -> None:
+        self.graph = graph
+        self.dropped: list[Any] = []
+        self.weights: dict[Any, Weights] = {}
+        self._times = Counter(call.layer for call in graph.calls)
+        self._maker: dict[Tensor, Call] = {tensor: call for call in graph.calls for tensor in call.outputs}
+        self._users: dict[Tensor, list[Call]] = {}
+        for call in graph.calls:
+            for tensor in call.inputs:
+                self._users.setdefault(tensor, []).append(call)
+        self._returned = set(graph.outputs)
+        self._alias: dict[Tensor, Tensor] = {}
+
+    def try_behind(self, norm: Call) -> NormFold:
+        """Fold ``norm`` into the layer before it, if that can be."""
+        tensor = self._source(norm)
+        maker = self._maker.get(tensor)
+        why_not = self._blocked(norm) or self._no_maker(norm, tensor, maker)
+        if maker is None or why_not:
+            return NormFold(norm.path, reason=why_not)
+        channels = channel_map(norm.layer)
+        self._fold(maker, KINDS[type(maker.layer)].behind, channels)
+        self._drop(norm, tensor)
+        return NormFold(norm.path, into=maker.path)
+
+    def try_in_front(self, norm: Call, before: str) -> NormFold:
+        """Fold ``norm`` into the layer behind it, if that can be; ``before`` says why not the other way."""
+        if self._blocked(norm):
+            return NormFold(norm.path, reason=before)
+        users = self._users.get(norm.outputs[0], [])
+        why_not = self._no_user(norm, users)
+        fold = None if why_not else KINDS[type(users[0].layer)].in_front
+        if fold is None:
+            return NormFold(norm.path, reason=f"{before}; {why_not}")
+        self._fold(users[0], fold, channel_map(norm.layer))
+        self._drop(norm, self._source(norm))
+        return NormFold(norm.path, into=users[0].path)
+
+    def _source(self, norm: Call) -> Tensor:
+        """What ``norm`` takes, past the batch normalisations that are gone."""
+        tensor = norm.inputs[0]
+        while tensor in self._alias:
+            tensor = self._alias[tensor]
+        return tensor
+
+    def _fold(self, call: Call, fold: Any, channels: ChannelMap) -> None:
+        weights = self.weights.get(call.layer) or read_weights(call.layer)
+        self.weights[call.layer] = fold(call.layer, weights, channels)
+
+    def _drop(self, norm: Call, source: Tensor) -> None:
+        """Take ``norm`` out: whoever used its output uses what it took."""
+        output = norm.outputs[0]
+        self.dropped.append(norm.layer)
+        self._alias[output] = source
+        others = [user for user in self._users[source] if user is not norm]
+        self._users[source] = others + self._users.get(output, [])
+        if output in self._returned:
+            self._returned.add(source)
+
+    def _blocked(self, norm: Call) -> str:
+        """Why ``norm`` cannot be folded into anything; empty if nothing speaks against it."""
+        layer = norm.layer
+        if type(layer) is not keras.layers.BatchNormalization:
+            return f"it is a {type(layer).__name__}, which may compute something else"
+        if self._times[layer] > 1:
+            return f"it is shared: called {self._times[layer]} times"
+        if norm.training:
+            return "it is called with training=True and normalises each batch by itself"
+        channels = channel_map(layer)
+        if not (np.isfinite(channels.scale).all() and np.isfinite(channels.shift).all()):
+            return "its weights or statistics are not finite"
+        return ""
+
+    def _no_maker(self, norm: Call, tensor: Tensor, maker: Call | None) -> str:
+        """Why the layer before ``norm`` cannot take it up."""
+        if maker is None:
+            return "before it comes the input"
+        if why_not := self._no_kernel(maker, norm.layer, "before it"):
+            return why_not
+        if len(self._users[tensor]) > 1 or tensor in self._returned:
+            return f"the output of {maker.path} before it is used elsewhere too"
+        activation = maker.layer.activation
+        if activation not in _LINEAR:
+            name = getattr(activation, "__name__", type(activation).__name__)
+            return f"{maker.path} before it has an activation, {name}"
+        return ""
+
+    def _no_user(self, norm: Call, users: list[Call]) -> str:
+        """Why the layer behind ``norm`` cannot take it up."""
+        if norm.outputs[0] in self._returned:
+            return "its output is one of the model's"
+        if len(users) != 1:
+            return f"its output goes to {len(users)} layers"
+        (user,) = users
+        if why_not := self._no_kernel(user, norm.layer, "behind it"):
+            return why_not
+        if KINDS[type(user.layer)].in_front is None:
+            return f"{user.path} behind it adds up fewer terms at the border"
+        if _pads(user.layer):
+            return f"{user.path} behind it pads with zeros (padding={user.layer.padding!r})"
+        if not np.issubdtype(np.dtype(self._source(norm).dtype), np.inexact):
+            return f"{user.path} behind it would get whole numbers"
+        return ""
+
+    def _no_kernel(self, call: Call, norm: Any, where: str) -> str:
+        """Why the layer of ``call`` is none that could take up ``norm``."""
+        layer = call.layer
+        if type(layer) not in KINDS:
+            return f"{call.path} {where} is a {type(layer).__name__}"
+        if self._times[layer] > 1:
+            return f"{call.path} {where} is shared: called {self._times[layer]} times"
+        if getattr(layer, "lora_enabled", False) or layer.quantization_mode:
+            return f"{call.path} {where} has a kernel in parts (LoRA or quantised)"
+        rank = norm.input_spec.ndim
+        first = getattr(layer, "data_format", "channels_last") == "channels_first"
+        if norm.axis % rank != (1 if first else rank - 1):
+            return f"it normalises axis {norm.axis}, which is not the channels of {call.path} {where}"
+        return ""
+
+
+def _pads(layer: Any) -> bool:
+    """Whether a layer pads its input; a kernel of one number needs no padding."""
+    return getattr(layer, "padding", "valid") != "valid" and max(layer.kernel_size) > 1
+
+
+def _hidden_in(call: Call) -> list[NormFold]:
+    """Batch normalisations inside a layer that is no Sequential or Functional model."""
+    if isinstance(call.layer, keras.layers.BatchNormalization) or not isinstance(call.layer, keras.Layer):
+        return []
+    inside = call.layer._flatten_layers(include_self=False)
+    norms = [layer for layer in inside if isinstance(layer, keras.layers.BatchNormalization)]
+    reason = f"it lies within {call.path}, a {type(call.layer).__name__}"
+    return [NormFold(f"{call.path}/{norm.name}", reason=reason) for norm in norms]

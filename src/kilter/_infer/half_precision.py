@@ -1,0 +1,105 @@
+"""Copies of models that compute in half precision."""
+
+from __future__ import annotations
+
+from typing import Any, Final, Literal, get_args
+
+from kilter import _backend  # noqa: F401  (chooses JAX before Keras loads)
+
+# isort: split
+import keras
+
+from kilter._models.copying import Config, Cut, copy_model
+from kilter._models.graph import Graph, read_graph
+from kilter.errors import OptionError
+
+HalfType = Literal["bfloat16", "float16"]
+layers = keras.layers
+
+# Inputs are standardised before they are rounded: a price of 100,003 is 100,000 in half precision.
+_SCALINGS: Final = (layers.Normalization, layers.Rescaling)
+# These compute in float32 by themselves, whatever their policy; their few weights are worth keeping whole.
+_NORMS: Final = (
+    layers.BatchNormalization,
+    layers.GroupNormalization,
+    layers.LayerNormalization,
+    layers.RMSNormalization,
+)
+# Initialisers that need a factorisation, which there is none of in half precision. The weights are copied in.
+_UNKNOWN_IN_HALF: Final = ("Orthogonal", "OrthogonalInitializer")
+
+
+def to_half(model: keras.Model, dtype: HalfType = "bfloat16") -> keras.Model:
+    """A copy of the model, uncompiled, whose weights and arithmetic are in half precision.
+
+    Half the memory, and faster where the hardware has units for it (GPUs, TPUs, some processors); where it
+    has none it is slower. bfloat16 has float32's range and 8 binary digits, float16 has 11 digits and
+    overflows above 65,504.
+
+    What is small and costs accuracy stays in float32: the layers that make the outputs (back to the last one
+    with weights, so that probabilities and their sums are not rounded), weights and statistics of
+    normalisations, and the scaling of inputs. Inputs are passed, and outputs come, in the types of the
+    original model. :func:`kilter._infer.checking.largest_difference` tells how far the outputs are from those
+    of the original.
+
+    Args:
+        model: built, Sequential or Functional, with nested models; it is not changed.
+        dtype: ``"bfloat16"`` or ``"float16"``.
+
+    Raises :class:`~kilter.errors.OptionError` for another type, and :class:`~kilter.errors.ModelError` for
+    models that cannot be copied (:func:`kilter._models.copying.copy_model`).
+
+    Example:
+        >>> model = keras.Sequential([keras.Input((2,)), layers.Dense(8, "relu"), layers.Dense(1)])
+        >>> [layer.compute_dtype for layer in to_half(model).layers]
+        ['bfloat16', 'float32']
+    """
+    if dtype not in get_args(HalfType):
+        raise OptionError(
+            expected=f"dtype, one of {', '.join(get_args(HalfType))}",
+            received=f"dtype={dtype!r}",
+            remedy="choose bfloat16 unless three more digits matter more than the range",
+        )
+    whole = _makers_of_outputs(read_graph(model))
+
+    def change(layer: Any) -> Cut | None:
+        if layer in whole or isinstance(layer, _SCALINGS) or not _computes_in_floats(layer):
+            return None
+        policy = f"mixed_{dtype}" if isinstance(layer, _NORMS) else dtype
+        return lambda config: _with_policy(config, policy)
+
+    return copy_model(model, change).model
+
+
+def _makers_of_outputs(graph: Graph) -> set[Any]:
+    """The layers that return the outputs, and those before them up to the last with weights."""
+    maker = {tensor: call for call in graph.calls for tensor in call.outputs}
+    found: set[Any] = set()
+    waiting = list(graph.outputs)
+    while waiting:
+        call = maker.get(waiting.pop())
+        if call is not None and call.layer not in found:
+            found.add(call.layer)
+            if not getattr(call.layer, "weights", ()):
+                waiting += call.inputs
+    return found
+
+
+def _computes_in_floats(layer: Any) -> bool:
+    if not isinstance(layer, keras.Layer) or layer.quantization_mode:
+        return False
+    return keras.backend.is_float_dtype(layer.compute_dtype)
+
+
+def _with_policy(config: Config, policy: str) -> Config:
+    """The configuration of a layer, and of layers within it, with another dtype policy."""
+    return {name: policy if name == "dtype" else _below(value, policy) for name, value in config.items()}
+
+
+def _below(value: Any, policy: str) -> Any:
+    inner = value.get("config") if isinstance(value, dict) else None
+    if isinstance(inner, dict) and value.get("class_name") in _UNKNOWN_IN_HALF:
+        return {**value, "class_name": "Zeros", "registered_name": None, "config": {}}
+    if isinstance(inner, dict) and "dtype" in inner:
+        return {**value, "config": _with_policy(inner, policy)}
+    return value

@@ -1,0 +1,151 @@
+"""A map of channels, y = scale·z + shift, written into the kernel and bias before or behind it.
+
+A batch normalisation in inference is such a map, scale = γ/√(σ²+ε) and shift = β − μ·scale (Ioffe & Szegedy
+2015). Behind a kernel, z = Wx + b, it gives W' = W·scale and b' = (b − μ)·scale + β, which is
+b·scale + shift; in front of one, W(scale·x + shift) + b, it gives W' = W·scale by input channel and
+b' = b + W·shift. All in float64.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+
+from kilter import _backend  # noqa: F401  (chooses JAX before Keras loads)
+
+# isort: split
+import keras
+
+layers = keras.layers
+
+
+@dataclass(frozen=True, eq=False)
+class ChannelMap:
+    """y = scale·z + shift for every channel; both have shape (channels,)."""
+
+    scale: np.ndarray
+    shift: np.ndarray
+
+
+@dataclass(frozen=True, eq=False)
+class Weights:
+    """A layer's kernels by attribute name, and its bias (output channels,), zeros where it has none."""
+
+    kernels: Mapping[str, np.ndarray]
+    bias: np.ndarray
+
+
+Fold = Callable[[Any, Weights, ChannelMap], Weights]
+
+
+@dataclass(frozen=True)
+class Kind:
+    """How a kind of layer takes a map of channels: ``behind`` it, ``in_front`` of it (None: it cannot)."""
+
+    behind: Fold
+    in_front: Fold | None
+
+
+def channel_map(norm: Any) -> ChannelMap:
+    """What a batch normalisation computes in inference; without γ or β these are 1 and 0."""
+    variance = np.asarray(norm.moving_variance, np.float64)
+    mean = np.asarray(norm.moving_mean, np.float64)
+    gamma = np.asarray(norm.gamma, np.float64) if norm.scale else np.ones_like(mean)
+    beta = np.asarray(norm.beta, np.float64) if norm.center else np.zeros_like(mean)
+    with np.errstate(divide="ignore", invalid="ignore"):  # what is not finite then is found by the planner
+        scale = gamma / np.sqrt(variance + norm.epsilon)
+    return ChannelMap(scale, beta - mean * scale)
+
+
+def read_weights(layer: Any) -> Weights:
+    """The weights of a layer of one of the :data:`KINDS`."""
+    names = [name for name in ("kernel", "depthwise_kernel", "pointwise_kernel") if hasattr(layer, name)]
+    kernels = {name: np.asarray(getattr(layer, name), np.float64) for name in names}
+    if layer.bias is not None:
+        return Weights(kernels, np.asarray(layer.bias, np.float64))
+    return Weights(kernels, np.zeros(_output_channels(layer)))
+
+
+def write_weights(layer: Any, weights: Weights) -> None:
+    """Put the weights into a layer that has a bias, rounded to the type of its variables."""
+    for name, values in weights.kernels.items():
+        getattr(layer, name).assign(values)
+    layer.bias.assign(weights.bias)
+
+
+def _output_channels(layer: Any) -> int:
+    if isinstance(layer, layers.Dense):
+        return layer.units
+    if isinstance(layer, layers.DepthwiseConv1D | layers.DepthwiseConv2D):
+        return int(np.prod(layer.kernel.shape[-2:]))
+    return layer.filters
+
+
+def _behind(name: str, shape: Callable[[np.ndarray], tuple[int, ...]]) -> Fold:
+    """Scales kernel ``name``; ``shape`` gives the form in which the channels' scale meets it."""
+
+    def fold(_: Any, weights: Weights, channels: ChannelMap) -> Weights:
+        kernel = weights.kernels[name]
+        scaled = kernel * channels.scale.reshape(shape(kernel))
+        return Weights({**weights.kernels, name: scaled}, weights.bias * channels.scale + channels.shift)
+
+    return fold
+
+
+def _dense_in_front(_: Any, weights: Weights, channels: ChannelMap) -> Weights:
+    kernel = weights.kernels["kernel"]
+    return Weights({"kernel": kernel * channels.scale[:, None]}, weights.bias + channels.shift @ kernel)
+
+
+def _convolution_in_front(layer: Any, weights: Weights, channels: ChannelMap) -> Weights:
+    kernel = weights.kernels["kernel"]  # (*space, channels of a group, filters)
+    taken, filters = kernel.shape[-2:]
+    group = np.arange(filters) // (filters // layer.groups)
+    channel = group * taken + np.arange(taken)[:, None]  # the input channel each weight stands for
+    space = tuple(range(kernel.ndim - 2))
+    shift = (kernel.sum(axis=space) * channels.shift[channel]).sum(axis=0)
+    return Weights({"kernel": kernel * channels.scale[channel]}, weights.bias + shift)
+
+
+def _depthwise_in_front(_: Any, weights: Weights, channels: ChannelMap) -> Weights:
+    kernel, shift = _through_depthwise(weights.kernels["kernel"], channels)
+    return Weights({"kernel": kernel}, weights.bias + shift)
+
+
+def _separable_in_front(_: Any, weights: Weights, channels: ChannelMap) -> Weights:
+    depthwise, shift = _through_depthwise(weights.kernels["depthwise_kernel"], channels)
+    pointwise = weights.kernels["pointwise_kernel"]
+    bias = weights.bias + shift @ pointwise.reshape(pointwise.shape[-2:])
+    return Weights({"depthwise_kernel": depthwise, "pointwise_kernel": pointwise}, bias)
+
+
+def _through_depthwise(kernel: np.ndarray, channels: ChannelMap) -> tuple[np.ndarray, np.ndarray]:
+    """The kernel (*space, channels, multiplier) scaled, and what the shift adds to each of its outputs."""
+    space = tuple(range(kernel.ndim - 2))
+    shift = kernel.sum(axis=space) * channels.shift[:, None]
+    return kernel * channels.scale[:, None], shift.reshape(-1)
+
+
+_LAST = _behind("kernel", lambda kernel: (kernel.shape[-1],))
+_convolution = Kind(_LAST, _convolution_in_front)
+_transposed = Kind(_behind("kernel", lambda kernel: (kernel.shape[-2], 1)), None)
+_depthwise = Kind(_behind("kernel", lambda kernel: kernel.shape[-2:]), _depthwise_in_front)
+_separable = Kind(_behind("pointwise_kernel", lambda kernel: (kernel.shape[-1],)), _separable_in_front)
+
+# By exact type: a subclass may compute something else.
+KINDS: Final[Mapping[type, Kind]] = {
+    layers.Dense: Kind(_LAST, _dense_in_front),
+    layers.Conv1D: _convolution,
+    layers.Conv2D: _convolution,
+    layers.Conv3D: _convolution,
+    layers.Conv1DTranspose: _transposed,
+    layers.Conv2DTranspose: _transposed,
+    layers.Conv3DTranspose: _transposed,
+    layers.DepthwiseConv1D: _depthwise,
+    layers.DepthwiseConv2D: _depthwise,
+    layers.SeparableConv1D: _separable,
+    layers.SeparableConv2D: _separable,
+}

@@ -1,0 +1,237 @@
+"""Monte Carlo dropout: many predictions with dropout left on, and what their spread tells.
+
+Gal and Ghahramani 2016, "Dropout as a Bayesian approximation"; the entropies are Houlsby et al. 2011's.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+from kilter import _backend  # noqa: F401
+
+# isort: split
+import keras
+
+from kilter._engine.arrays import check_batch_size, collect
+from kilter._engine.checks import check_inputs
+from kilter._engine.program_cache import shelf, take
+from kilter._infer.dropout import dropout_layers, dropping, rates
+from kilter._infer.outputs import Meaning, Outputs, meanings
+from kilter._models.variables import build_forward, fitting
+from kilter._progress import QUICK, Verbose, shown
+from kilter._xla.partial import Halves, halves
+from kilter.errors import OptionError
+
+_SEEDS = 1 << 32
+
+
+@dataclass(frozen=True, eq=False)
+class MonteCarloPrediction:
+    """The predictions of a model with dropout left on, over S samples of it. NumPy arrays, rows first.
+
+    Attributes:
+        mean: of the predicted probabilities, or of the outputs if these are numbers; in the shape and
+            structure that the model returns. The other fields have that structure too.
+        std: the standard deviation over the samples, √(Σ (p - mean)² / S), in the same shape.
+        entropy: of the mean, in nats, without the last axis: ``[n]``. All doubt there is, whether the data
+            are ambiguous or the model does not know them. None for numbers.
+        mutual_information: the entropy of the mean less the mean entropy of the samples, in nats, ``[n]``, at
+            least 0: the doubt that is the model's own, and that more data could remove. None for numbers.
+        samples: every sample, ``[S, n, ...]``, where they were asked for; else None.
+    """
+
+    mean: Any
+    std: Any
+    entropy: Any
+    mutual_information: Any
+    samples: Any = None
+
+
+class _Moments(NamedTuple):
+    """Running mean, sum of squared deviations and sum of entropies of one output's samples."""
+
+    mean: jax.Array
+    squares: jax.Array
+    entropies: jax.Array
+
+
+def predict_mc(
+    model: keras.Model,
+    x: Any,
+    *,
+    samples: int = 100,
+    seed: int = 0,
+    batch_size: int = 1024,
+    outputs: Outputs = "auto",
+    keep_samples: bool = False,
+    verbose: Verbose = "auto",
+) -> MonteCarloPrediction:
+    """Predict ``samples`` times with dropout active and nothing else as in training, in one compiled call.
+
+    Active are Dropout, SpatialDropout1D, 2D and 3D, AlphaDropout, GaussianDropout, their subclasses, and the
+    dropout within attention and recurrent layers, at whatever depth. Batch normalisation uses its moving
+    statistics, GaussianNoise and augmentation layers do nothing. Random numbers that a model's own code draws
+    where it asks ``if training`` are out of reach.
+
+    Neither weights nor metrics nor seed generators of the model change. The same seed and ``batch_size`` give
+    the same bits on the same machine; rows are drawn for independently. Memory does not grow with ``samples``
+    unless ``keep_samples``.
+
+    Args:
+        model: a model with dropout; it need not be compiled if it ends in a softmax or sigmoid.
+        x: inputs, as for :func:`kilter.predict`.
+        samples: how often each row is predicted, at least 2.
+        seed: of the dropped units, from 0 to 2³² - 1.
+        batch_size: the most rows that are predicted at once; the more, the sooner, as far as memory goes.
+        outputs: what the model's outputs are: "logits", "probabilities", "numbers", or "auto", which asks
+            the loss, then the last activation.
+        keep_samples: keep each sample too.
+        verbose: as of :func:`kilter.fit`; by default a call shows what it does if it takes long.
+
+    Raises :class:`~kilter.errors.ModelError` for a model without dropout, or where "auto" cannot know;
+    :class:`~kilter.errors.OptionError` and :class:`~kilter.errors.DataError` for options and inputs that do
+    not fit.
+    """
+    check_batch_size(batch_size)
+    _check_whole("samples", samples, 2, _SEEDS)
+    _check_whole("seed", seed, 0, _SEEDS)
+    rows = collect(x)
+    check_inputs(model, rows)
+    inputs = rows.data[0]
+    with shown(verbose, after=QUICK) as progress, fitting(model, rows.data):
+        progress.stage(f"Predicting {rows.count} rows, {samples} samples of each")
+        build_forward(model, jax.tree.map(lambda leaf: leaf[:1], inputs))
+        layers = dropout_layers(model)
+        variables = (
+            [variable.value for variable in model.trainable_variables],
+            [variable.value for variable in model.non_trainable_variables],
+        )
+        arguments = (variables, inputs, jnp.asarray(_order(rows.count, batch_size)), jnp.uint32(seed))
+        kept: tuple[Any, ...] = (tuple(map(rates, layers)), samples, outputs, keep_samples)
+        program = shelf(model).get(
+            ("predict_mc", *kept),  # type: ignore[arg-type]
+            (getattr(model, "_compile_loss", None),),
+            lambda: _program(model, layers, samples, outputs, keep_samples),
+            arguments,
+        )
+        found = jax.block_until_ready(program(*arguments))
+    return MonteCarloPrediction(**{name: _on_host(tree, name, rows.count) for name, tree in found.items()})
+
+
+def _order(count: int, batch_size: int) -> np.ndarray:
+    """Row numbers [batches, rows a batch] of batches as equal as they can be, filled up with the last row.
+
+    Example:
+        >>> _order(5, 2)
+        array([[0, 1],
+               [2, 3],
+               [4, 4]], dtype=int32)
+    """
+    batches = math.ceil(count / batch_size)
+    size = math.ceil(count / batches)
+    return np.minimum(np.arange(batches * size, dtype=np.int32), count - 1).reshape(batches, size)
+
+
+def _program(
+    model: keras.Model, layers: list[Any], samples: int, asked: Outputs, keep_samples: bool
+) -> Callable[..., dict[str, Any]]:
+    """``(variables, x, order, seed) -> MonteCarloPrediction's fields``, with axes (batches, rows, ...)."""
+    options = {"training": False} if model._call_has_training_arg else {}
+
+    def forward(key: jax.Array, variables: Any, batch: Any) -> Any:
+        with dropping(model, layers, key):
+            return model.stateless_call(*variables, batch, **options)[0]
+
+    def run(variables: Any, x: Any, order: jax.Array, seed: jax.Array) -> dict[str, Any]:
+        key = jax.random.key(seed, impl="threefry2x32")
+        pieces = halves(forward, key, variables, jax.eval_shape(take, x, order[0]))
+        means = meanings(model, pieces.result, asked)
+
+        def predicted(item: tuple[jax.Array, jax.Array]) -> dict[str, Any]:
+            rows, number = item
+            kept = pieces.before(variables, take(x, rows))
+            return _sampled(pieces, means, kept, jax.random.fold_in(key, number), samples, keep_samples)
+
+        return lax.map(predicted, (order, jnp.arange(len(order))))
+
+    return run
+
+
+def _sampled(
+    pieces: Halves,
+    means: list[Meaning],
+    kept: list[jax.Array],
+    key: jax.Array,
+    samples: int,
+    keep_samples: bool,
+) -> dict[str, Any]:
+    """The moments of one batch over its samples, drawn one after the other: memory for one at a time."""
+
+    def draw(moments: list[_Moments], number: jax.Array) -> tuple[list[_Moments], Any]:
+        raw = jax.tree.leaves(pieces.after(jax.random.fold_in(key, number), kept))
+        values = [meaning.value(leaf) for meaning, leaf in zip(means, raw, strict=True)]
+        new = [_updated(*each, number + 1) for each in zip(means, moments, values, strict=True)]
+        return new, values if keep_samples else None
+
+    none = [_nothing(*each) for each in zip(means, jax.tree.leaves(pieces.result), strict=True)]
+    moments, drawn = lax.scan(draw, none, jnp.arange(samples))
+    found = [_figures(meaning, moment, samples) for meaning, moment in zip(means, moments, strict=True)]
+    structure = jax.tree.structure(pieces.result)
+    fields = {name: jax.tree.unflatten(structure, [one[name] for one in found]) for name in found[0]}
+    return fields | ({"samples": jax.tree.unflatten(structure, drawn)} if keep_samples else {})
+
+
+def _nothing(meaning: Meaning, result: Any) -> _Moments:
+    value = jax.eval_shape(meaning.value, result)
+    entropy = jax.eval_shape(meaning.entropy, value)
+    zeros = jnp.zeros(value.shape, value.dtype)
+    return _Moments(zeros, zeros, jnp.zeros(() if entropy is None else entropy.shape, value.dtype))
+
+
+def _updated(meaning: Meaning, moments: _Moments, value: jax.Array, count: jax.Array) -> _Moments:
+    """The moments with one more sample, the ``count``-th (Welford 1962: no difference of large sums)."""
+    deviation = value - moments.mean
+    mean = moments.mean + deviation / count.astype(value.dtype)
+    entropy = meaning.entropy(value)
+    return _Moments(
+        mean,
+        moments.squares + deviation * (value - mean),
+        moments.entropies if entropy is None else moments.entropies + entropy,
+    )
+
+
+def _figures(meaning: Meaning, moments: _Moments, samples: int) -> dict[str, Any]:
+    entropy = meaning.entropy(moments.mean)
+    # Rounding may take the difference of two equal entropies below zero.
+    doubt = None if entropy is None else jnp.maximum(entropy - moments.entropies / samples, 0)
+    std = jnp.sqrt(moments.squares / samples)
+    return {"mean": moments.mean, "std": std, "entropy": entropy, "mutual_information": doubt}
+
+
+def _on_host(tree: Any, name: str, count: int) -> Any:
+    """Arrays [batches, (samples,) rows, ...] as NumPy arrays [(samples,) n, ...]."""
+
+    def joined(leaf: jax.Array) -> np.ndarray:
+        array = np.asarray(leaf)
+        if name == "samples":
+            return np.moveaxis(array, 1, 0).reshape(array.shape[1], -1, *array.shape[3:])[:, :count]
+        return array.reshape(-1, *array.shape[2:])[:count]
+
+    return jax.tree.map(joined, tree)
+
+
+def _check_whole(name: str, value: Any, least: int, below: int) -> None:
+    if isinstance(value, bool) or not isinstance(value, int | np.integer) or not least <= value < below:
+        raise OptionError(
+            expected=f"{name} as a whole number from {least} to {below - 1}",
+            received=f"{name}={value!r}",
+            remedy=f"for example {name}={max(least, 100) if name == 'samples' else least}",
+        )

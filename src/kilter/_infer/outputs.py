@@ -1,0 +1,138 @@
+"""What the numbers that a model gives mean, and how uncertain they are."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Final, Literal, get_args
+
+import jax
+import jax.numpy as jnp
+from jax.scipy.special import entr
+
+from kilter import _backend  # noqa: F401
+
+# isort: split
+import keras
+
+from kilter._engine.objective_for import last_activation
+from kilter.errors import ModelError, OptionError
+from kilter.nn.losses import smoothed_sparse_categorical_crossentropy
+
+Outputs = Literal["auto", "probabilities", "logits", "numbers"]
+
+# Losses by what they are a loss of.
+_OF_CLASSES: Final = (
+    keras.losses.categorical_crossentropy,
+    keras.losses.sparse_categorical_crossentropy,
+    keras.losses.categorical_focal_crossentropy,
+    smoothed_sparse_categorical_crossentropy,
+)
+_OF_LABELS: Final = (keras.losses.binary_crossentropy, keras.losses.binary_focal_crossentropy)
+_OF_NUMBERS: Final = (
+    keras.losses.mean_squared_error,
+    keras.losses.mean_absolute_error,
+    keras.losses.mean_absolute_percentage_error,
+    keras.losses.mean_squared_logarithmic_error,
+    keras.losses.huber,
+    keras.losses.log_cosh,
+    keras.losses.poisson,
+    keras.losses.cosine_similarity,
+)
+
+
+@dataclass(frozen=True)
+class Meaning:
+    """What one output of a model holds along its last axis.
+
+    ``kind``: "classes", of which exactly one is true; "labels", each true or not for itself; or "numbers".
+    ``from_logits``: whether the softmax or sigmoid is still to be taken.
+    """
+
+    kind: Literal["classes", "labels", "numbers"]
+    from_logits: bool = False
+
+    def value(self, raw: jax.Array) -> jax.Array:
+        """Probabilities of the raw outputs, or these themselves if numbers; at least float32."""
+        raw = raw.astype(jnp.promote_types(raw.dtype, jnp.float32))
+        if not self.from_logits:
+            return raw
+        return jax.nn.softmax(raw) if self.kind == "classes" else jax.nn.sigmoid(raw)
+
+    def entropy(self, probabilities: jax.Array) -> jax.Array | None:
+        """Entropy in nats over the last axis; None for numbers.
+
+        Classes: -Σ p log p. Labels: Σ of -p log p - (1 - p) log(1 - p), as of independent ones. 0 log 0 is 0.
+        """
+        if self.kind == "numbers":
+            return None
+        terms = entr(probabilities)
+        if self.kind == "labels":
+            terms = terms + entr(1 - probabilities)
+        return terms.sum(axis=tuple(range(1, terms.ndim))[-1:])  # a vector of labels has one a row
+
+
+def meanings(model: keras.Model, outputs: Any, asked: Outputs = "auto") -> list[Meaning]:
+    """What each leaf of ``outputs`` (arrays or shapes, in the structure that the model returns) means.
+
+    ``"auto"`` asks the loss the model was compiled with, then the activation it ends with. Where outputs are
+    said to be "probabilities" or "logits", those with a last axis of one are labels, others classes.
+
+    Raises :class:`OptionError` for another word, :class:`ModelError` where "auto" cannot know.
+    """
+    leaves, _ = jax.tree_util.tree_flatten_with_path(outputs)
+    if asked == "auto":
+        return [_found(model, index, path) for index, (path, _) in enumerate(leaves)]
+    if asked not in get_args(Outputs):
+        raise OptionError(
+            expected=f"outputs as one of {', '.join(get_args(Outputs))}",
+            received=f"outputs={asked!r}",
+            remedy='leave it out, or say outputs="logits" of a classifier that ends without an activation',
+        )
+    if asked == "numbers":
+        return [Meaning("numbers") for _ in leaves]
+    return [_of_width(leaf.shape[1:], asked == "logits") for _, leaf in leaves]
+
+
+def _of_width(shape: tuple[int, ...], from_logits: bool) -> Meaning:
+    return Meaning("classes" if shape[-1:] > (1,) else "labels", from_logits)
+
+
+def _found(model: keras.Model, index: int, path: tuple[Any, ...]) -> Meaning:
+    activation = last_activation(model, index)
+    loss = _loss(model, index, path)
+    function = getattr(loss, "fn", loss)
+    from_logits = bool(getattr(loss, "_fn_kwargs", {}).get("from_logits", False))
+    if function in _OF_CLASSES:
+        return Meaning("classes", from_logits)
+    if function in _OF_LABELS:
+        return Meaning("labels", from_logits)
+    if activation == "softmax":
+        return Meaning("classes")
+    if function in _OF_NUMBERS:
+        return Meaning("numbers")
+    if activation == "sigmoid":
+        return Meaning("labels")
+    raise ModelError(
+        expected="a model whose loss or last activation says whether its outputs are probabilities",
+        received=f"model {model.name!r}, "
+        + ("not compiled" if loss is None else f"compiled with {_name(loss)}")
+        + ", which ends with "
+        + (f"the activation {activation!r}" if activation else "no activation that is known"),
+        remedy='pass outputs="logits", "probabilities" or "numbers", or compile the model with its loss',
+    )
+
+
+def _loss(model: keras.Model, index: int, path: tuple[Any, ...]) -> Any:
+    """The loss of the output at ``path``, the ``index``-th: an object or function of Keras's, or None."""
+    loss: Any = getattr(model, "loss", None)
+    if isinstance(loss, dict):
+        names = getattr(model, "output_names", [])
+        name = getattr(path[-1], "key", None) if path else None
+        loss = loss.get(name) or loss.get(names[index] if index < len(names) else None)
+    elif isinstance(loss, list | tuple):
+        loss = loss[index]
+    return keras.losses.get(loss)
+
+
+def _name(loss: Any) -> str:
+    return getattr(loss, "__name__", type(loss).__name__)

@@ -1,0 +1,238 @@
+"""Small weights set to zero: how many a trained network can do without."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, Literal, get_args
+
+import jax.numpy as jnp
+import numpy as np
+import plotly.graph_objects as graph_objects
+
+from kilter import _backend  # noqa: F401  (chooses JAX before Keras loads)
+
+# isort: split
+import keras
+
+from kilter._engine.arrays import check_batch_size, collect
+from kilter._engine.checks import check_inputs, check_targets
+from kilter._engine.feed import Order, ResidentFeed
+from kilter._engine.loop import Runner, metric_logs, testing
+from kilter._models.copying import copy_model
+from kilter._models.variables import State, build, pull
+from kilter.errors import DataError, ModelError, OptionError
+
+Scope = Literal["global", "layer"]
+SHARES: Final = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99)
+
+
+@dataclass(frozen=True, eq=False)
+class SparsityCurve:
+    """Loss and metrics against the share of weights that are zero.
+
+    Attributes:
+        shares: of the kernels' weights that are zero at each point, those that were zero before included.
+        thresholds: the largest magnitude set to zero at each point; NaN where none was.
+        measures: loss and metrics by name at each point, as :func:`kilter.evaluate` gives them.
+        by_kernel: the share of zeros in each kernel at each point, by the weight's path.
+        scope: whether the smallest weights were looked for in all kernels at once or in each by itself.
+    """
+
+    shares: tuple[float, ...]
+    thresholds: tuple[float, ...]
+    measures: tuple[Mapping[str, float], ...]
+    by_kernel: tuple[Mapping[str, float], ...]
+    scope: Scope
+    _model: keras.Model
+    _weights: tuple[np.ndarray, ...]
+
+    def model(self, share: float) -> keras.Model:
+        """A copy of the model, as it was measured, with this share of its smallest weights zero; uncompiled.
+
+        Any share from 0 up to but not including 1, not only those of the curve. Raises
+        :class:`~kilter.errors.ModelError` for models that cannot be copied
+        (:func:`kilter._models.copying.copy_model`).
+        """
+        _check_shares([share])
+        copy = copy_model(self._model).model
+        kernels = _kernels(self._model)
+        values = [weights.copy() for weights in self._weights]
+        cut = _cut([values[index] for index in kernels], share, self.scope)
+        for index, kernel in zip(kernels, cut, strict=True):
+            values[index] = kernel
+        copy.set_weights(values)
+        return copy
+
+    def plot(self, metric: str | None = None) -> graph_objects.Figure:
+        """``metric`` against the share of zeros; by default the first that is an accuracy, else the loss."""
+        names = list(self.measures[0])
+        chosen = metric or next((name for name in names if "accuracy" in name), "loss")
+        if chosen not in names:
+            raise OptionError(
+                expected=f"one of the measures {', '.join(names)}",
+                received=f"metric={metric!r}",
+                remedy="compile the model with that metric, or name another",
+            )
+        figure = graph_objects.Figure()
+        heights = [measures[chosen] for measures in self.measures]
+        figure.add_scatter(x=[100 * share for share in self.shares], y=heights, mode="lines+markers")
+        title = "weights that are zero (%), " + (
+            "smallest of all" if self.scope == "global" else "per kernel"
+        )
+        return figure.update_layout(xaxis_title=title, yaxis_title=chosen, template="plotly_white")
+
+
+def zero_small_weights(
+    model: keras.Model,
+    x: Any,
+    y: Any = None,
+    *,
+    shares: Sequence[float] = SHARES,
+    thresholds: Sequence[float] | None = None,
+    scope: Scope = "global",
+    batch_size: int = 256,
+) -> SparsityCurve:
+    """Measure a compiled model with more and more of its smallest weights set to zero; it is not changed.
+
+    Zeroed are weights of kernels and embeddings, by magnitude; biases and normalisations are few and stay. A
+    model trained with an L1 penalty has most of its weights near zero and loses least. With
+    ``scope="global"`` the smallest of all kernels go first (Han et al. 2015 choose by layer), which may empty
+    a layer of small weights; ``"layer"`` takes the same share of each kernel.
+
+    Args:
+        model: compiled, with loss and metrics.
+        x: inputs to measure on, best the validation set.
+        y: targets.
+        shares: from 0 up to but not including 1; the share of zeros at each point.
+        thresholds: magnitudes instead of shares: weights below are set to zero, whatever the scope.
+        scope: ``"global"`` or ``"layer"``.
+        batch_size: rows at once; only memory and speed depend on it.
+
+    Returns:
+        The curve, with ``.plot()`` and ``.model(share)``.
+
+    Raises :class:`~kilter.errors.ModelError` for a model that is not compiled or has no kernels,
+    :class:`~kilter.errors.OptionError` for shares or thresholds out of range, and
+    :class:`~kilter.errors.DataError` for data that do not fit.
+    """
+    check_batch_size(batch_size)
+    _check_scope(scope)
+    rows = collect(x, y)
+    feed = ResidentFeed(rows, Order(batch_size, shuffle=False, seed=0))
+    check_inputs(model, rows)
+    build(model, feed.example(), training=False)
+    check_targets(model, rows)
+    weights = tuple(np.array(weight) for weight in model.weights)
+    names = {index: model.weights[index].path for index in _kernels(model)}
+    kernels = [weights[index] for index in names]
+    if not kernels or not all(np.isfinite(kernel).all() for kernel in kernels):
+        raise ModelError(
+            expected=f"finite kernels in model {model.name!r}",
+            received="none" if not kernels else "NaN or infinite weights",
+            remedy="a layer's weight counts as one if its name ends in kernel or embeddings",
+        )
+    if thresholds is None:
+        _check_shares(shares)
+        cuts = [_cut(kernels, share, scope) for share in shares]
+    else:
+        _check_thresholds(thresholds)
+        cuts = [[np.where(np.abs(kernel) < least, 0, kernel) for kernel in kernels] for least in thresholds]
+    runner = testing(model)
+    return SparsityCurve(
+        shares=tuple(_zeros(cut) for cut in cuts),
+        thresholds=tuple(_largest_zeroed(kernels, cut) for cut in cuts),
+        measures=tuple(_measure(model, runner, feed, dict(zip(names, cut, strict=True))) for cut in cuts),
+        by_kernel=tuple(
+            {path: _zeros([kernel]) for path, kernel in zip(names.values(), cut, strict=True)} for cut in cuts
+        ),
+        scope=scope,
+        _model=model,
+        _weights=weights,
+    )
+
+
+def _kernels(model: keras.Model) -> list[int]:
+    """Which of ``model.weights`` may be thinned out."""
+    return [
+        index
+        for index, weight in enumerate(model.weights)
+        if weight.name.endswith(("kernel", "embeddings")) and len(weight.shape) > 1
+    ]
+
+
+def _cut(kernels: Sequence[np.ndarray], share: float, scope: Scope) -> list[np.ndarray]:
+    """The kernels with round(share · N) of their weights zero: the smallest, of equals the first."""
+    if scope == "layer":
+        return [_without_smallest(kernel.reshape(-1), share).reshape(kernel.shape) for kernel in kernels]
+    flat = _without_smallest(np.concatenate([kernel.reshape(-1) for kernel in kernels]), share)
+    ends = np.cumsum([kernel.size for kernel in kernels])[:-1]
+    return [part.reshape(kernel.shape) for part, kernel in zip(np.split(flat, ends), kernels, strict=True)]
+
+
+def _without_smallest(flat: np.ndarray, share: float) -> np.ndarray:
+    count = round(share * flat.size)
+    kept = flat.copy()
+    kept[np.argsort(np.abs(flat), kind="stable")[:count]] = 0
+    return kept
+
+
+def _zeros(kernels: Sequence[np.ndarray]) -> float:
+    """The share of numbers that are zero."""
+    return sum(int((kernel == 0).sum()) for kernel in kernels) / sum(kernel.size for kernel in kernels)
+
+
+def _largest_zeroed(kernels: Sequence[np.ndarray], cut: Sequence[np.ndarray]) -> float:
+    zeroed = [np.abs(kernel[after == 0]) for kernel, after in zip(kernels, cut, strict=True)]
+    return float(max((part.max() for part in zeroed if part.size), default=np.nan))
+
+
+def _measure(
+    model: keras.Model, runner: Runner, feed: ResidentFeed, changed: Mapping[int, np.ndarray]
+) -> dict[str, float]:
+    """Loss and metrics with other values in place of some of ``model.weights``, which stay as they are."""
+    new = {id(model.weights[index]): values for index, values in changed.items()}
+
+    def state_of(given: State) -> State:
+        groups = (model.trainable_variables, model.non_trainable_variables)
+        swapped = [
+            [
+                jnp.array(new[id(v)], v.dtype) if id(v) in new else value
+                for v, value in zip(group, held, strict=True)
+            ]
+            for group, held in zip(groups, (given.trainable, given.non_trainable), strict=True)
+        ]
+        return given._replace(trainable=swapped[0], non_trainable=swapped[1])
+
+    model.reset_metrics()
+    chunk = runner.run(feed, 0, state_of(pull(model)), lambda chunk: chunk.state)
+    if chunk is None:
+        raise DataError(expected="rows to measure on", received="none", remedy="pass some")
+    for variable, value in zip(model.metrics_variables, chunk.state.metrics, strict=True):
+        variable.assign(value)
+    return metric_logs(model, chunk.logs)
+
+
+def _check_scope(scope: str) -> None:
+    if scope not in get_args(Scope):
+        raise OptionError(
+            expected='scope "global" or "layer"', received=f"scope={scope!r}", remedy="choose one of them"
+        )
+
+
+def _check_shares(shares: Sequence[float]) -> None:
+    if not len(shares) or not all(0.0 <= share < 1.0 for share in shares):
+        raise OptionError(
+            expected="shares from 0 up to but not including 1",
+            received=f"{list(shares)!r}",
+            remedy="give shares such as (0.0, 0.5, 0.9)",
+        )
+
+
+def _check_thresholds(thresholds: Sequence[float]) -> None:
+    if not len(thresholds) or not all(0.0 <= least < float("inf") for least in thresholds):
+        raise OptionError(
+            expected="thresholds of at least 0",
+            received=f"{list(thresholds)!r}",
+            remedy="give magnitudes such as (0.0, 1e-3, 1e-2)",
+        )

@@ -1,0 +1,1 @@
+"""The one place that reads, copies and edits Keras models and their variables."""

@@ -1,0 +1,227 @@
+"""What a Keras model says about itself, read once: its layers as they are called, its loss, its optimiser."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import numpy as np
+
+from kilter import _backend  # noqa: F401  (chooses JAX before Keras loads)
+
+# isort: split
+import keras
+from keras.src.layers.convolutional.base_conv import BaseConv
+from keras.src.layers.convolutional.base_conv_transpose import BaseConvTranspose
+from keras.src.layers.convolutional.base_depthwise_conv import BaseDepthwiseConv
+from keras.src.layers.convolutional.base_separable_conv import BaseSeparableConv
+
+WEIGHTED: Final = (
+    keras.layers.Dense,
+    keras.layers.EinsumDense,
+    BaseConv,
+    BaseConvTranspose,
+    BaseDepthwiseConv,
+    BaseSeparableConv,
+)
+CONVOLUTIONS: Final = (BaseConv, BaseConvTranspose, BaseDepthwiseConv, BaseSeparableConv)
+DROPOUTS: Final = (
+    keras.layers.Dropout,
+    keras.layers.AlphaDropout,
+    keras.layers.GaussianDropout,
+    keras.layers.SpatialDropout1D,
+    keras.layers.SpatialDropout2D,
+    keras.layers.SpatialDropout3D,
+)
+NORMALIZATIONS: Final = (
+    keras.layers.BatchNormalization,
+    keras.layers.LayerNormalization,
+    keras.layers.GroupNormalization,
+    keras.layers.RMSNormalization,
+)
+
+
+@dataclass(frozen=True, eq=False)
+class LayerFacts:
+    """One call of a leaf layer.
+
+    Attributes:
+        index: its place in the order of the calls.
+        path: the layer's path, such as ``"block/dense_1"``; kind: its class name.
+        layer: the layer itself.
+        activation: what is applied to the output before the next layer with weights, by Keras's name: the
+            layer's own, or that of a layer after it ("linear" for none). None for a function of one's own.
+        activation_layer: path of the layer that applies it; ``path`` itself for the layer's own.
+        sources: indices of the calls its inputs came from; () where they come from none directly.
+        takes_input: whether one of its inputs is the model's own, at most in another shape.
+        consumers: indices of the calls that its output goes to.
+        is_output: whether nothing with weights comes after it.
+        repeated: whether the same layer was called before.
+        shape: of the output, rows first.
+    """
+
+    index: int
+    path: str
+    kind: str
+    layer: keras.layers.Layer
+    activation: str | None
+    activation_layer: str
+    sources: tuple[int, ...]
+    takes_input: bool
+    consumers: tuple[int, ...]
+    is_output: bool
+    repeated: bool
+    shape: tuple[int, ...]
+
+    @property
+    def is_weighted(self) -> bool:
+        """Whether it multiplies by a kernel: a dense layer or a convolution."""
+        return isinstance(self.layer, WEIGHTED)
+
+    @property
+    def kernel(self) -> np.ndarray | None:
+        """The kernel's values; None without one, or with several."""
+        kernel = getattr(self.layer, "kernel", None)
+        return None if kernel is None else np.asarray(kernel)
+
+    @property
+    def initializer(self) -> Any:
+        """The kernel's initialiser, None without one."""
+        return getattr(self.layer, "kernel_initializer", None)
+
+    @property
+    def units(self) -> int:
+        """The size of the output's last axis."""
+        return int(self.shape[-1]) if len(self.shape) > 1 else 1
+
+    @property
+    def use_bias(self) -> bool:
+        """Whether a bias is added."""
+        return bool(getattr(self.layer, "use_bias", False))
+
+    @property
+    def trainable(self) -> bool:
+        """Whether it has a weight that training changes."""
+        return bool(self.layer.trainable_variables)
+
+
+@dataclass(frozen=True, eq=False)
+class LossFacts:
+    """A compiled loss: Keras's name of its function (None for one of your own), and how outputs are read."""
+
+    name: str | None
+    from_logits: bool = False
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, eq=False)
+class OutputFacts:
+    """One output of the model, with the loss it is compiled with and its targets.
+
+    Attributes:
+        where: path of the last layer with weights before it.
+        activation: by Keras's name, "linear" for none, None where it is not known.
+        units: size of its last axis; shape: of a batch.
+        loss: None for an output without one.
+        targets: None without; rows first.
+    """
+
+    where: str
+    activation: str | None
+    units: int
+    shape: tuple[int, ...]
+    loss: LossFacts | None
+    targets: np.ndarray | None
+
+
+@dataclass(frozen=True, eq=False)
+class OptimizerFacts:
+    """The compiled optimiser, out of its loss-scaling wrapper.
+
+    Attributes:
+        name: its class in lower case, such as "adam"; "" without an optimiser.
+        learning_rate: the largest of the first steps under a schedule; None where it cannot be known.
+        scheduled: whether the rate changes by a schedule of Keras.
+        momentum: 0 for none.
+        iterations: how many steps it has taken.
+    """
+
+    name: str
+    learning_rate: float | None
+    scheduled: bool
+    momentum: float
+    iterations: int
+    optimizer: Any
+
+
+# Steps at which a schedule is asked for its rate: warm-ups are over by then, decays have not ended.
+_ASKED_STEPS: Final = (0, 10, 100, 1_000, 10_000)
+
+
+def optimizer_facts(model: keras.Model) -> OptimizerFacts:
+    """The facts of the model's optimiser."""
+    optimizer: Any = model.optimizer
+    while isinstance(optimizer, keras.optimizers.LossScaleOptimizer):
+        optimizer = optimizer.inner_optimizer
+    if optimizer is None:
+        return OptimizerFacts("", None, False, 0.0, 0, None)
+    given: Any = getattr(optimizer, "_learning_rate", None)
+    scheduled = given is not None and isinstance(given, keras.optimizers.schedules.LearningRateSchedule)
+    if given is not None and scheduled:
+        rate: float | None = max(float(np.asarray(given(step))) for step in _ASKED_STEPS)
+    elif callable(given) and not isinstance(given, keras.Variable):
+        function: Any = given  # without arguments
+        scheduled, rate = True, float(np.asarray(function()))
+    else:
+        rate = None if given is None else float(np.asarray(given))
+    momentum = getattr(optimizer, "momentum", 0.0)
+    return OptimizerFacts(
+        name=type(optimizer).__name__.lower(),
+        learning_rate=rate,
+        scheduled=scheduled,
+        momentum=float(momentum) if isinstance(momentum, int | float) else 0.0,
+        iterations=int(np.asarray(optimizer.iterations)),
+        optimizer=optimizer,
+    )
+
+
+def loss_facts(loss: Any) -> LossFacts | None:
+    """The facts of one loss as it is given to compile(): a name, a Keras loss, its class, or a function."""
+    if loss is None:
+        return None
+    if isinstance(loss, str):
+        loss = keras.losses.get(loss)
+    elif isinstance(loss, type) and issubclass(loss, keras.losses.Loss):
+        loss = loss()
+    function = getattr(loss, "fn", loss)
+    options = dict(getattr(loss, "_fn_kwargs", {}))
+    name = getattr(function, "__name__", None)
+    known = name is not None and (
+        getattr(keras.losses, name, None) is function
+        or name == "smoothed_sparse_categorical_crossentropy"  # kilter's own
+    )
+    return LossFacts(name if known else None, bool(options.get("from_logits", False)), options)
+
+
+def compiled_losses(model: keras.Model, outputs: int) -> list[LossFacts | None]:
+    """The facts of the loss of each output; None where it cannot be told which loss it has."""
+    compiled: Any = getattr(model, "_compile_loss", None)
+    given = None if compiled is None else compiled._user_loss
+    if isinstance(given, dict):
+        names = output_names(model) or list(given)
+        listed = [given.get(name) for name in names]
+    elif isinstance(given, list | tuple):
+        listed = list(given)
+    else:
+        listed = [given] * outputs  # Keras takes a single loss for every output
+    return [loss_facts(one) for one in listed] if len(listed) == outputs else [None] * outputs
+
+
+def output_names(model: keras.Model) -> list[str]:
+    """The outputs' names in their flattened order: the keys of a dict of outputs, else their layers' names.
+
+    [] for a model that does not know them before it is called.
+    """
+    given: Any = getattr(model, "_outputs_struct", None)
+    return sorted(given) if isinstance(given, dict) else list(getattr(model, "output_names", None) or [])

@@ -1,0 +1,316 @@
+"""What a long call is doing: one updating line on a terminal or in a notebook, a few plain lines elsewhere.
+
+Whatever takes long gets a :class:`Progress` as an argument and names each stage as it begins. The displays
+here show the stages; a test, or a program with a window of its own, passes a listener instead.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Final, Protocol, TextIO
+
+from kilter._layout import columns, wrapped
+from kilter._text import duration
+from kilter.errors import OptionError
+
+_REPEAT_SECONDS: Final = 10.0  # plain lines of one stage come no faster than this
+_TIMED_SECONDS: Final = 1.0  # the pace of fewer is that of what goes on around the steps
+QUICK: Final = 0.7  # calls that usually take less show nothing before so many seconds
+_REDRAW_SECONDS: Final = 0.1  # nor does the updating line change faster within a stage
+
+
+class Progress(Protocol):
+    """Hears which stage a call has reached."""
+
+    def stage(
+        self,
+        name: str,
+        done: int = 0,
+        total: int = 0,
+        *,
+        detail: str = "",
+        at_most: bool = False,
+        seconds_left: float | None = None,
+    ) -> None:
+        """Say that stage ``name`` runs, number ``done`` of ``total`` (0: not counted, or not known).
+
+        ``at_most``: it may end sooner. ``detail``: what is being done or measured, its parts divided by
+        commas. ``seconds_left`` comes from steps that were timed, compilation left out; None where none were.
+        """
+
+
+class Display(Progress, Protocol):
+    """A progress that a person sees; lasting lines, such as an epoch's measures, go through it too."""
+
+    def print(self, line: str) -> None:
+        """Print a line that stays."""
+
+    def close(self) -> None:
+        """Take away what does not stay; the next stage shows it again."""
+
+
+Verbose = str | int | Progress
+
+
+class Silent:
+    """Shows nothing."""
+
+    def stage(self, name: str, done: int = 0, total: int = 0, **details: Any) -> None:
+        """Show nothing."""
+
+    def print(self, line: str) -> None:
+        """Print nothing."""
+
+    def close(self) -> None:
+        """Nothing is shown."""
+
+
+SILENT: Final = Silent()
+
+
+class Lines:
+    """A plain line for each new stage, for pipes and logs; within a stage one every ten seconds at most."""
+
+    def __init__(
+        self, stream: TextIO, *, kept: TextIO | None = None, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._stream = stream
+        self._kept = stream if kept is None else kept
+        self._clock = clock
+        self._last: tuple[str, float] | None = None
+
+    def stage(self, name: str, done: int = 0, total: int = 0, **details: Any) -> None:
+        """Print the stage unless a line of the same one was printed a moment ago."""
+        now = self._clock()
+        if self._last is not None and self._last[0] == name and now - self._last[1] < _REPEAT_SECONDS:
+            return
+        self._last = name, now
+        _write(self._stream, "".join(_parts(name, done, total, **details)) + "...\n")
+
+    def print(self, line: str) -> None:
+        """Print a line that stays."""
+        _write(self._kept, "\n".join(wrapped(line, columns(self._kept), indent="    ")) + "\n")
+
+    def close(self) -> None:
+        """Everything printed stays."""
+
+
+class UpdatingLine:
+    """One line that changes in place; what does not fit into ``columns`` is left out, part by part.
+
+    Lasting lines go to ``kept``. Without it, as in a notebook, the updating line shows them, and the last one
+    stays when the display closes.
+    """
+
+    def __init__(
+        self,
+        stream: TextIO,
+        *,
+        kept: TextIO | None = None,
+        columns: Callable[[], int] = lambda: shutil.get_terminal_size().columns,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._stream = stream
+        self._kept = kept
+        self._columns = columns
+        self._clock = clock
+        self._shown = ""
+        self._lasting = ""
+        self._last: tuple[str, float] | None = None
+
+    def stage(self, name: str, done: int = 0, total: int = 0, **details: Any) -> None:
+        """Show the stage in place of what was shown."""
+        now = self._clock()
+        if self._last is not None and self._last[0] == name and now - self._last[1] < _REDRAW_SECONDS:
+            return
+        self._last = name, now
+        self._show(_fitting(_parts(name, done, total, **details), self._columns() - 1))
+
+    def print(self, line: str) -> None:
+        """Print a line that stays, in a notebook until the next one."""
+        if self._kept is None:
+            self._lasting, self._last = line, None
+            self._show(line)
+            return
+        self._erase()
+        width = columns(self._kept)
+        _write(self._kept, "\n".join(wrapped(line, width, indent="    ")) + "\n")
+
+    def close(self) -> None:
+        """Erase the line; a notebook keeps the last lasting one."""
+        self._erase()
+        if self._lasting:
+            _write(self._stream, self._lasting + "\n")
+            self._lasting = ""
+
+    def _erase(self) -> None:
+        if self._shown:
+            self._show("")
+            self._last = None
+
+    def _show(self, text: str) -> None:
+        # Blanks, and no control sequences: notebooks know the carriage return only.
+        blanks = " " * (len(self._shown) - len(text))
+        _write(self._stream, f"\r{text}{blanks}" + ("" if text else "\r"))
+        self._shown = text
+
+
+class Later:
+    """A display that begins to show after some seconds: quick calls show nothing."""
+
+    def __init__(self, shown: Display, seconds: float) -> None:
+        self._display = shown
+        self._lock = threading.Lock()
+        self._waiting: dict[str, Any] | None = {}
+        self._timer = threading.Timer(seconds, self._begin)
+        self._timer.daemon = True
+        self._timer.start()
+
+    def stage(self, name: str, done: int = 0, total: int = 0, **details: Any) -> None:
+        """Show the stage, or keep it until it is time to."""
+        with self._lock:
+            if self._waiting is None:
+                self._display.stage(name, done, total, **details)
+            else:
+                self._waiting = {"name": name, "done": done, "total": total, **details}
+
+    def close(self) -> None:
+        """Show nothing any more."""
+        self._timer.cancel()
+        with self._lock:
+            self._waiting = {}
+            self._display.close()
+
+    def _begin(self) -> None:
+        with self._lock:
+            if self._waiting:
+                self._display.stage(**self._waiting)
+            self._waiting = None
+
+
+class Pace:
+    """Steps a second and the time left, from steps that were timed for a second at least.
+
+    ``clock`` gives seconds; for a training, those that pass while nothing is compiled.
+    """
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self._began: tuple[float, float] | None = None
+
+    def begin(self, steps: float) -> None:
+        """Time from here on, with so many steps done."""
+        self._began = steps, self._clock()
+
+    def rate(self, steps: float) -> float | None:
+        """Steps a second, with so many done; None before enough of them are timed."""
+        seconds = 0.0 if self._began is None else self._clock() - self._began[1]
+        if self._began is None or steps <= self._began[0] or seconds < _TIMED_SECONDS:
+            return None
+        return (steps - self._began[0]) / seconds
+
+    def seconds_left(self, steps: float, total: float) -> float | None:
+        """Seconds until ``total`` steps are done; None before enough steps are timed."""
+        rate = self.rate(steps)
+        return None if rate is None else max(total - steps, 0) / rate
+
+
+def check_verbose(verbose: Any) -> None:
+    """Raise :class:`OptionError` unless it is 0, 1, 2, "auto", or has a ``stage`` to call."""
+    known = isinstance(verbose, str | int) and verbose in (0, 1, 2, "auto")
+    if not known and not hasattr(verbose, "stage"):
+        raise OptionError(
+            expected='verbose as 0, 1, 2 or "auto"',
+            received=f"verbose={verbose!r}",
+            remedy="choose one of these",
+        )
+
+
+def display(verbose: str | int, stream: TextIO | None = None, *, kept: TextIO | None = None) -> Display:
+    """How to show progress on ``stream``, by default standard output.
+
+    0 shows nothing, 1 one updating line, 2 plain lines; "auto" is 1 on a terminal and in a notebook, else 2.
+    ``kept``: where lasting lines go, by default ``stream``. Raises :class:`OptionError` for anything else.
+    """
+    check_verbose(verbose)
+    chosen: TextIO | None = sys.stdout if stream is None else stream
+    if verbose == 0 or chosen is None:  # a program without a console has no standard output
+        return SILENT
+    if is_notebook(chosen):
+        return Lines(chosen, kept=kept) if verbose == 2 else UpdatingLine(chosen, kept=kept)
+    if verbose == 1 or (verbose == "auto" and chosen.isatty()):
+        return UpdatingLine(chosen, kept=chosen if kept is None else kept)
+    return Lines(chosen, kept=kept)
+
+
+@contextlib.contextmanager
+def shown(verbose: Verbose, *, after: float = 0.0) -> Iterator[Progress]:
+    """The progress that ``verbose`` asks for, for the length of a call: a display, or the listener given.
+
+    ``after``: a display shows nothing before the call has taken so many seconds.
+    """
+    check_verbose(verbose)
+    if not isinstance(verbose, str | int):
+        yield verbose
+        return
+    own: Any = display(verbose)
+    if after and own is not SILENT:
+        own = Later(own, after)
+    try:
+        yield own
+    finally:
+        own.close()
+
+
+def is_notebook(stream: TextIO) -> bool:
+    """Whether a Jupyter kernel carries the stream to a notebook."""
+    return type(stream).__module__.partition(".")[0] == "ipykernel"
+
+
+def _parts(
+    name: str,
+    done: int,
+    total: int,
+    *,
+    detail: str = "",
+    at_most: bool = False,
+    seconds_left: float | None = None,
+) -> list[str]:
+    """A stage in words, in parts of which each may be left out with those after it; but for the first.
+
+    Example:
+        >>> "".join(_parts("Trial", 3, 8, detail="scale-inputs", at_most=True))
+        'Trial 3 of at most 8: scale-inputs'
+        >>> "".join(_parts("Full training: epoch", 4, 30, seconds_left=12.0))
+        'Full training: epoch 4 of 30, 12.0 s left'
+    """
+    of = f" of {'at most ' if at_most else ''}{total}" if total else ""
+    parts = [f"{name} {done}{of}" if done else name]
+    if seconds_left is not None:
+        parts.append(f", {duration(seconds_left)} left")
+    for number, one in enumerate(detail.split(", ") if detail else []):
+        parts.append((", " if number or seconds_left is not None else ": ") + one)
+    return parts
+
+
+def _fitting(parts: Sequence[str], columns: int) -> str:
+    """As many whole parts as fit; of the first one, if it is too long, whole words."""
+    text = ""
+    for part in parts:
+        if len(text + part) > columns:
+            break
+        text += part
+    words = parts[0]
+    while not text and len(words) > columns and " " in words:
+        words = words.rpartition(" ")[0]
+    return text or words
+
+
+def _write(stream: TextIO, text: str) -> None:
+    stream.write(text)
+    stream.flush()

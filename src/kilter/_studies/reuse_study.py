@@ -1,0 +1,198 @@
+"""``kilter.reuse_study``: is reuse better than training from scratch, and from how many labels on?"""
+
+from __future__ import annotations
+
+import itertools
+import statistics
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from kilter import _backend  # noqa: F401
+
+# isort: split
+import keras
+import numpy as np
+
+from kilter._compare.comparison import Candidate, Comparison, PairedRun, judge
+from kilter._compare.looks import planned_pairs
+from kilter._engine.arrays import collect
+from kilter._engine.checks import check_inputs
+from kilter._engine.fit import check_whole_numbers
+from kilter._progress import Verbose, shown
+from kilter._studies.encoders import small_encoder
+from kilter._studies.labelled import class_numbers, labelled_first
+from kilter._studies.scoring import Plan, trained
+from kilter._studies.study import ReuseStudy
+from kilter._studies.ways import Build, Pretraining, Way, ready
+from kilter._transfer.reusing import reuse
+from kilter._transfer.stages import Stage
+from kilter.errors import DataError, OptionError
+
+SCRATCH = "scratch"
+METRIC = "test_accuracy"
+_USUAL_PAIRS = 10
+
+
+@dataclass(frozen=True)
+class Told:
+    """How far a study is: ``done`` of ``total`` trainings on labels, and the one that was finished last."""
+
+    done: int
+    total: int
+    way: str
+    labels: int
+    run: PairedRun
+
+
+def reuse_study(
+    x: Any,
+    y: Any,
+    *,
+    test_data: tuple[Any, Any],
+    encoder: Build | None = None,
+    ways: Mapping[str, Way] | Sequence[str] = ("autoencoder", "contrastive"),
+    labels: Sequence[int] = (100, 500, 2000),
+    unlabelled: int | None = None,
+    pairs: int | None = None,
+    stages: Sequence[Stage] | None = None,
+    epochs: int = 40,
+    learning_rate: float = 1e-3,
+    batch_size: int = 32,
+    pretraining: Pretraining | None = None,
+    level: float = 0.05,
+    seed: int = 0,
+    progress: Callable[[Told], object] | None = None,
+    verbose: Verbose = "auto",
+) -> ReuseStudy:
+    """Train from scratch and from each way of reuse on few labels, on paired seeds, and test the differences.
+
+    Pair k of n has the seed ``seed + k``. It draws which rows are labelled (each class in its share; the rows
+    of 100 labels are among those of 500), all first weights and all orders of rows, the same for each way.
+    A way is given the rows beyond the most labels, without their labels, once a pair; what it gives is then
+    reused and fine-tuned for each number of labels, in the same number of epochs as training from scratch.
+
+    Args:
+        x, y: rows and their class numbers, of which a pair labels some and gives the others without labels.
+        test_data: ``(x, y)`` on which each network is scored, after its last epoch.
+        encoder: a function seed -> new, untrained, uncompiled encoder, which all ways share and training
+            from scratch starts from; by default a small one, convolutional for images and dense for tables.
+        ways: names of :data:`~kilter._studies.ways.READY`, or :class:`~kilter._studies.ways.Way` records by
+            name.
+        labels: the numbers of labelled rows.
+        unlabelled: at most so many rows are given without labels; None for all.
+        pairs: at least 2; by default 10, or as many more as so many ways need for a verdict. Fewer than a
+            verdict needs (6 for one way, 7 for two or three) are trained with a warning.
+        stages: of :func:`kilter.fine_tune` for what is reused; by default a quarter of ``epochs`` for the
+            head alone, then all at a third of ``learning_rate``. From scratch all layers are trained for as
+            many epochs at ``learning_rate``.
+        epochs, learning_rate, batch_size: of the training on labels.
+        pretraining: how the ready ways train.
+        level: the share of false claims allowed, over all ways at a number of labels.
+        progress: called after each training on labels.
+        verbose: as of :func:`kilter.diagnose`.
+
+    Raises a :class:`~kilter.errors.KilterError` before anything is trained.
+
+    Example::
+
+        study = kilter.reuse_study(x, y, test_data=(x_test, y_test), ways=["contrastive"], pairs=10)
+        study.verdicts(), study.plot()
+    """
+    given, known = collect(x), class_numbers(y)
+    rows = np.asarray(given.data[0])
+    shape = rows.shape[1:]
+    tested = (test_data[0], class_numbers(test_data[1], "the labels of test_data"))
+    counts = _checked_counts(labels, known, len(rows), seed)
+    check_whole_numbers(1, epochs=epochs)
+    plan = Plan(int(known.max()) + 1, epochs, learning_rate, batch_size)
+    build = encoder or (lambda seed: small_encoder(rows, seed=seed))
+    tuning = plan.of_reused() if stages is None else tuple(stages)
+    whole = plan.from_scratch(sum(stage.epochs for stage in tuning))
+    named = {SCRATCH: Way(lambda _, seed: build(seed), keep="all", stages=whole)}
+    named |= _named(ways, build, pretraining or Pretraining())
+    pairs = planned_pairs(pairs, len(named) - 1, level, usual=_USUAL_PAIRS)
+    for each in (given, collect(*tested)):
+        check_inputs(build(seed), each)
+    parts = [
+        Part(order[counts[-1] :][:unlabelled], tuple(order[:count] for count in counts), number)
+        for number in range(seed, seed + pairs)
+        for order in [labelled_first(known, seed=number)]
+    ]
+    found: dict[tuple[str, int], list[PairedRun]] = {(way, n): [] for way in named for n in counts}
+    seconds: dict[str, list[float]] = {name: [] for name in named}
+    with shown(verbose) as listener:
+        for part, (name, way) in itertools.product(parts, named.items()):
+            if name != SCRATCH:
+                listener.stage("Study: pretraining for pair", part.seed - seed + 1, pairs, detail=name)
+            source = _timed(seconds[name], way, rows[part.unlabelled], part.seed)
+            for count, chosen in zip(counts, part.labelled, strict=True):
+                done = sum(map(len, found.values())) + 1
+                listener.stage("Study: training", done, len(found) * pairs, detail=f"{name} {count} labels")
+                keep = "all" if way.keep is None else way.keep
+                student = reuse(source, keep=keep, head=plan.classes, input_shape=shape, seed=part.seed)
+                own = tuning if way.stages is None else way.stages
+                run = trained(student, own, plan, (rows[chosen], known[chosen]), tested, part.seed)
+                found[name, count].append(run)
+                if progress is not None:
+                    progress(Told(done, len(found) * pairs, name, count, run))
+    comparisons = tuple(_judged(found, count, level) for count in counts)
+    spent = {name: statistics.median(each) for name, each in seconds.items() if name != SCRATCH}
+    return ReuseStudy(counts, comparisons, len(parts[0].unlabelled), len(tested[1]), spent)
+
+
+def _timed(seconds: list[float], way: Way, unlabelled: np.ndarray, seed: int) -> keras.Model:
+    """What the way gives; how long it took is added to ``seconds``."""
+    began = time.perf_counter()
+    source = way.source(unlabelled, seed)
+    seconds.append(time.perf_counter() - began)
+    return source
+
+
+def _judged(found: Mapping[tuple[str, int], list[PairedRun]], labels: int, level: float) -> Comparison:
+    """All ways at one number of labels, training from scratch first."""
+    runs = [Candidate(name, tuple(some)) for (name, count), some in found.items() if count == labels]
+    return judge(runs, METRIC, level=level, path=Path())
+
+
+@dataclass(frozen=True, eq=False)
+class Part:
+    """The rows of one pair, by their numbers: those without labels, and those of each number of labels."""
+
+    unlabelled: np.ndarray
+    labelled: tuple[np.ndarray, ...]
+    seed: int
+
+
+def _named(ways: Mapping[str, Way] | Sequence[str], build: Build, pretraining: Pretraining) -> dict[str, Way]:
+    if isinstance(ways, str) or not ways or SCRATCH in ways:
+        raise OptionError(
+            expected=f"ways: names in a list, or Way records by name, none of them called {SCRATCH!r}",
+            received=f"ways={ways!r}",
+            remedy="for example ways=['autoencoder', 'contrastive']",
+        )
+    if isinstance(ways, Mapping):
+        return dict(ways)
+    return {name: ready(name, build, pretraining) for name in ways}
+
+
+def _checked_counts(labels: Sequence[int], y: np.ndarray, rows: int, seed: int) -> tuple[int, ...]:
+    """The numbers of labels in order, each once, if there are as many rows."""
+    check_whole_numbers(seed=seed)
+    classes = len(np.unique(y))
+    counts = tuple(sorted(set(labels)))
+    if not counts or any(isinstance(count, bool) or not isinstance(count, int) for count in counts):
+        raise OptionError(
+            expected="labels: whole numbers of rows",
+            received=f"labels={labels!r}",
+            remedy="for example labels=(100, 500)",
+        )
+    if rows != len(y) or counts[0] < classes or counts[-1] > rows:
+        raise DataError(
+            expected=f"a label for each row, and from {classes} (one of each class) to {rows} labelled rows",
+            received=f"{rows} rows, {len(y)} labels in y, and labels={counts}",
+            remedy="label fewer rows, or give more",
+        )
+    return counts

@@ -1,0 +1,156 @@
+"""``kilter.search_reuse``: how many of a trained model's layers are best reused?"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from kilter import _backend  # noqa: F401
+
+# isort: split
+import keras
+import numpy as np
+
+from kilter._compare.comparison import Candidate, PairedRun, judge
+from kilter._compare.looks import planned_pairs
+from kilter._engine.arrays import collect
+from kilter._engine.checks import check_inputs
+from kilter._engine.fit import check_whole_numbers
+from kilter._models.reinitialize import draw_weights
+from kilter._progress import Verbose, shown
+from kilter._studies.labelled import class_numbers
+from kilter._studies.scoring import Plan, trained
+from kilter._studies.search import ReuseSearch
+from kilter._transfer.cutting import cuts, find_cut
+from kilter._transfer.heads import Head
+from kilter._transfer.reusing import reuse
+from kilter._transfer.stages import Stage
+from kilter.errors import DataError, OptionError
+
+SCRATCH = "new weights"
+METRIC = "val_accuracy"
+
+
+def search_reuse(
+    model: keras.Model,
+    x: Any,
+    y: Any,
+    *,
+    validation_data: tuple[Any, Any],
+    head: Head,
+    keep: Sequence[int] | None = None,
+    input_shape: Sequence[int | None] | None = None,
+    stages: Sequence[Stage] | None = None,
+    epochs: int = 20,
+    learning_rate: float = 1e-3,
+    batch_size: int = 32,
+    pairs: int | None = None,
+    level: float = 0.05,
+    seed: int = 0,
+    progress: Callable[[int, int], object] | None = None,
+    verbose: Verbose = "auto",
+) -> ReuseSearch:
+    """Reuse several numbers of a model's layers, on paired seeds, and test each against new weights.
+
+    Pair k of n has the seed ``seed + k`` for the head's weights and the order of rows. Every student has the
+    same number of epochs; the baseline is the student with the most layers, all its weights drawn anew, so
+    that it says whether what the model has learnt helps at all.
+
+    Args:
+        model: a trained model, as :func:`kilter.reuse` takes it; it stays as it is.
+        x, y: rows of the new task and their class numbers; ``validation_data`` those that students are
+            scored on after their last epoch.
+        head, input_shape: as for :func:`kilter.reuse`. Layers given as ``head`` must not be built: pass a
+            number of classes, or a function that makes new ones.
+        keep: numbers of layers with weights to try; all at which the model can be cut below its output if
+            None.
+        stages: of :func:`kilter.fine_tune`; by default a quarter of ``epochs`` for the head alone, then all
+            at a third of ``learning_rate``. The baseline trains all layers for as many epochs.
+        pairs: at least 2; by default 6, or as many more as so many numbers of layers need for a verdict (see
+            :func:`~kilter._compare.statistics.least_pairs`). Fewer are trained with a warning.
+        level: the share of false claims allowed, over all numbers of layers.
+        progress: called with the numbers of trainings done and of all.
+        verbose: as of :func:`kilter.diagnose`.
+
+    Raises a :class:`~kilter.errors.KilterError` before anything is trained.
+
+    Example::
+
+        found = kilter.search_reuse(model, x, y, validation_data=(x_val, y_val), head=2)
+        found.best, found.evidence.verdict, found.plot()
+    """
+    check_whole_numbers(1, epochs=epochs)
+    check_whole_numbers(seed=seed)
+    given = collect(x)
+    labelled = (np.asarray(given.data[0]), class_numbers(y))
+    held = (validation_data[0], class_numbers(validation_data[1], "the labels of validation_data"))
+    _check_fresh(head)
+    kept = _checked_keep(model, keep)
+    pairs = planned_pairs(pairs, len(kept), level)
+    made = reuse(model, keep=kept[-1], head=head, input_shape=input_shape)
+    for each in (given, collect(*held)):
+        check_inputs(made, each)
+    _check_labels(made, labelled[1], held[1])
+    plan = Plan(int(labelled[1].max()) + 1, epochs, learning_rate, batch_size)
+    tuning = plan.of_reused() if stages is None else tuple(stages)
+    whole = plan.from_scratch(sum(stage.epochs for stage in tuning))
+    seeds = range(seed, seed + pairs)
+
+    def student(number: int, own_seed: int) -> keras.Model:
+        return reuse(model, keep=number, head=head, input_shape=input_shape, seed=own_seed)
+
+    runs: dict[str, list[PairedRun]] = {name: [] for name in (SCRATCH, *map(_name, kept))}
+    with shown(verbose) as listener:
+        for own, number in itertools.product(seeds, (None, *kept)):
+            name, done = SCRATCH if number is None else _name(number), sum(map(len, runs.values()))
+            listener.stage("Searching: training", done + 1, len(runs) * pairs, detail=name)
+            made = student(kept[-1] if number is None else number, own)
+            if number is None:
+                draw_weights(made._flatten_layers(include_self=False), own)
+            runs[name].append(trained(made, whole if number is None else tuning, plan, labelled, held, own))
+            if progress is not None:
+                progress(done + 1, len(runs) * pairs)
+    chosen = [Candidate(name, tuple(each)) for name, each in runs.items()]
+    return ReuseSearch(kept, judge(chosen, METRIC, level=level, path=Path()))
+
+
+def _name(kept: int) -> str:
+    return f"keep {kept}"
+
+
+def _check_fresh(head: Head) -> None:
+    """Each student needs a head of its own: one that is a layer can be made part of one student only."""
+    given = head if isinstance(head, list | tuple) else [head]
+    if any(isinstance(one, keras.layers.Layer) for one in given):
+        raise OptionError(
+            expected="head as a number of classes, or a function from a tensor to a tensor",
+            received="head with a layer in it, which all students would share",
+            remedy="make the layers in a function: head=lambda codes: keras.layers.Dense(2)(codes)",
+        )
+
+
+def _checked_keep(model: keras.Model, keep: Sequence[int] | None) -> tuple[int, ...]:
+    """The numbers of layers in order, each once; all places below the output if None."""
+    if keep is None:
+        kept = [cut.keep for cut in cuts(model)]
+        return tuple(kept[:-1] or kept)
+    if isinstance(keep, str) or not isinstance(keep, Sequence) or not keep:
+        raise OptionError(
+            expected="keep: numbers of layers, at least one",
+            received=f"keep={keep!r}",
+            remedy="for example keep=range(1, 4), or leave it out",
+        )
+    return tuple(sorted({find_cut(model, number).keep for number in keep}))
+
+
+def _check_labels(student: keras.Model, labels: np.ndarray, held: np.ndarray) -> None:
+    outputs = int(student.output_shape[-1])
+    most = int(max(labels.max(), held.max()))
+    if most >= outputs:
+        raise DataError(
+            expected=f"class numbers from 0 to {outputs - 1}, as the head has {outputs} outputs",
+            received=f"a label {most}",
+            remedy="number the classes of the new task from 0, or give the head as many outputs",
+        )

@@ -1,0 +1,135 @@
+"""Where trained models come from: a .keras file, or one of keras.applications with a file of its weights.
+
+Nothing is downloaded. Every file is told by its SHA-256, so that a result can name what it stands on.
+"""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from kilter import _backend  # noqa: F401  (chooses JAX before Keras loads)
+
+# isort: split
+import keras
+
+from kilter._home import at_home
+from kilter._models.saved import load_model
+from kilter._text import first_line
+from kilter.errors import ModelError, OptionError
+
+_PIECE: Final = 1 << 20
+# In the names of Keras's own files: weights of a network without its last layers.
+_WITHOUT_TOP: Final = ("notop", "no_top")
+
+
+@dataclass(frozen=True, eq=False)
+class SourceModel:
+    """A trained model, the file that its weights come from, and that file's SHA-256 in hexadecimal digits."""
+
+    model: keras.Model
+    file: Path
+    sha256: str
+
+
+def load_source(
+    name: str | Path,
+    *,
+    weights: str | Path | None = None,
+    sha256: str | None = None,
+    allow_code: bool = False,
+) -> SourceModel:
+    """The trained model that ``name`` says, uncompiled.
+
+    Args:
+        name: a .keras file; or a network of ``keras.applications``, such as "MobileNetV2". The latter takes
+            pixels from 0 to 255, for its own preprocessing is put in front of it.
+        weights: the file with a network's weights; with "notop" in its name, of one without the last layers.
+        sha256: what the file must have, or the beginning of it.
+        allow_code: run code stored in a .keras file; only for files you trust.
+
+    Raises :class:`~kilter.errors.ModelError` where the file is missing, damaged, of another network, has code
+    in it or another SHA-256; :class:`~kilter.errors.OptionError` for a network that Keras does not know.
+    """
+    path = at_home(name)
+    if path.suffix != ".keras":
+        return _application(str(name), weights, sha256)
+    if weights is not None:
+        raise OptionError(
+            expected="weights for a network of keras.applications only",
+            received=f"weights={str(weights)!r} beside {path}, which has its own",
+            remedy="leave weights out",
+        )
+    found = checksum(path, sha256)
+    return SourceModel(load_model(path, allow_code=allow_code), path, found)
+
+
+def applications() -> tuple[str, ...]:
+    """The names of the networks that ``keras.applications`` has."""
+    return tuple(name for name in dir(keras.applications) if name[0].isupper())
+
+
+def _application(name: str, weights: str | Path | None, sha256: str | None) -> SourceModel:
+    if name not in applications():
+        near = difflib.get_close_matches(name, applications(), n=1, cutoff=0.4)
+        raise OptionError(
+            expected="a .keras file or a network of keras.applications, such as MobileNetV2",
+            received=f"{name!r}",
+            remedy=f"did you mean {near[0]!r}?" if near else "correct the name",
+        )
+    make = getattr(keras.applications, name)
+    path = None if weights is None else at_home(weights)
+    if path is None or not path.is_file():
+        raise ModelError(
+            expected=f"a file with the weights of {name}: kilter downloads nothing by itself",
+            received="none" if path is None else f"weights={str(path)!r}, which is no file",
+            remedy=f"let python -c 'import keras; keras.applications.{name}()' put one into ~/.keras/models"
+            f"{_address(make)}; then pass its path as weights",
+        )
+    found = checksum(path, sha256)
+    try:
+        network = make(weights=str(path), include_top=not any(part in path.name for part in _WITHOUT_TOP))
+    except (ValueError, OSError, KeyError) as problem:
+        raise ModelError(
+            expected=f"a file with the weights of {name}",
+            received=f"{path}: {first_line(problem)}",
+            remedy="take the file that Keras has for this network; one without its last layers has notop in "
+            "its name",
+        ) from problem
+    pixels = keras.Input(network.input_shape[1:], name="pixels")
+    prepare: Callable[[Any], Any] = sys.modules[make.__module__].preprocess_input  # type: ignore[attr-defined]
+    model = keras.Model(pixels, network(prepare(pixels)), name=f"{network.name}_of_pixels")
+    return SourceModel(model, path, found)
+
+
+def _address(make: Any) -> str:
+    """Where Keras takes the weights from, as far as it says so in a constant."""
+    module = sys.modules[make.__module__]
+    known = [value for key, value in vars(module).items() if "WEIGHT" in key and isinstance(value, str)]
+    return f", from {known[0]}" if known else ""
+
+
+def checksum(path: Path, wanted: str | None = None) -> str:
+    """The SHA-256 of a file; :class:`ModelError` where it is missing or does not begin as ``wanted``."""
+    digest = hashlib.sha256()
+    try:
+        with path.open("rb") as file:
+            while piece := file.read(_PIECE):
+                digest.update(piece)
+    except (OSError, ValueError) as error:  # ValueError: a zero byte in the name
+        raise ModelError(
+            expected="a saved Keras model", received=f"{path}: {first_line(error)}", remedy="correct the path"
+        ) from error
+    found = digest.hexdigest()
+    if wanted is not None and not (wanted and found.startswith(wanted.lower())):
+        raise ModelError(
+            expected=f"{path} with the SHA-256 {wanted}",
+            received=found,
+            remedy="take the file that was meant, or leave sha256 out",
+        )
+    return found

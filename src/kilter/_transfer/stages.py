@@ -1,0 +1,185 @@
+"""The stages of fine-tuning: what each trains, for how long and how fast."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from kilter import _backend  # noqa: F401  (chooses JAX before Keras loads)
+
+# isort: split
+import keras
+
+from kilter import schedules
+from kilter._transfer.depth import EVERY, HEAD, Train, can_train, chosen_layers, depths, head_of
+from kilter._transfer.rates import RULES, many_rates, one_rate
+from kilter.errors import OptionError
+
+Optimizer = str | Callable[[float], keras.optimizers.Optimizer]
+_SCHEDULES = {"one_cycle": schedules.one_cycle, "cosine": schedules.cosine}
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A stretch of fine-tuning, with a fresh optimiser.
+
+    Attributes:
+        epochs: at least 1.
+        train: "head": the layers that are trainable when fine-tuning begins; "all"; how many layers with
+            weights from the top; or names of layers ("name", in a nested model "model/name", or the model's).
+            All others are frozen: their weights stay, batch normalisations work in inference mode.
+        learning_rate: of the top layer.
+        decay: by which the rate of each layer with weights below is divided, at least 1 (Howard and Ruder
+            2018 take 2.6). Normalisations have the rate of the layer before them.
+        optimizer: the name of one of Keras's, or a function learning rate -> optimiser; with a ``decay``
+            above 1 one of ``sgd``, ``adam``, ``nadam``, ``adamw``, ``adamax``, ``rmsprop``, ``adagrad``,
+            ``lion``.
+        schedule: of the rate over the stage: "constant", "cosine" down to 0, or "one_cycle" up and down.
+        patience: stop the stage after so many epochs without a lower validation loss, and take the best
+            weights of the stage back; None for neither.
+
+    Raises :class:`~kilter.errors.OptionError` for values out of range.
+    """
+
+    epochs: int
+    train: Train = EVERY
+    learning_rate: float = 1e-3
+    decay: float = 1.0
+    optimizer: Optimizer = "adam"
+    schedule: Literal["constant", "cosine", "one_cycle"] = "constant"
+    patience: int | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("epochs", "patience"):
+            value = getattr(self, name)
+            if (value is not None or name == "epochs") and not _whole(value):
+                _refuse(f"{name} as a whole number from 1", f"{name}={value!r}")
+        rate, decay = self.learning_rate, self.decay
+        if not _number(rate) or not 0 < rate < math.inf:
+            _refuse("learning_rate as a number above 0", f"learning_rate={rate!r}")
+        if not _number(decay) or not 1 <= decay < math.inf:
+            _refuse("decay as a number of at least 1", f"decay={decay!r}")
+        if self.schedule not in ("constant", *_SCHEDULES):
+            _refuse(f"schedule as constant, {' or '.join(_SCHEDULES)}", f"schedule={self.schedule!r}")
+        if decay > 1 and self.optimizer not in RULES:
+            _refuse(f"with a decay above 1 one of {', '.join(RULES)}", f"optimizer={self.optimizer!r}")
+        if isinstance(self.optimizer, str):
+            one_rate(self.optimizer, rate)
+        elif not callable(self.optimizer):
+            _refuse("optimizer as a name or a function of the rate", f"optimizer={self.optimizer!r}")
+
+    @staticmethod
+    def gradual(
+        layers: int,
+        *,
+        epochs: int = 1,
+        learning_rate: float = 1e-3,
+        decay: float = 2.6,
+        optimizer: Optimizer = "adam",
+    ) -> list[Stage]:
+        """Gradual unfreezing (Howard and Ruder 2018): the top layer, then the top two, up to ``layers``.
+
+        Each for so many ``epochs``; a stage for all that was thawed may follow.
+
+        Example:
+            >>> [stage.train for stage in Stage.gradual(3)]
+            [1, 2, 3]
+        """
+        if not _whole(layers):
+            _refuse("layers as a whole number from 1", f"layers={layers!r}")
+        return [Stage(epochs, number, learning_rate, decay, optimizer) for number in range(1, layers + 1)]
+
+
+def default_stages(*, validated: bool) -> list[Stage]:
+    """The head alone for 5 epochs, then all layers for 20 at a tenth of the rate.
+
+    With validation data the second stage ends after 5 epochs without a lower loss.
+    """
+    return [Stage(5, HEAD), Stage(20, EVERY, learning_rate=1e-4, patience=5 if validated else None)]
+
+
+@dataclass(frozen=True, eq=False)
+class Phase:
+    """A stage of one model: epochs ``begin`` to ``end``, and the layers it trains.
+
+    ``depths``: the depth of each variable by its path.
+    """
+
+    stage: Stage
+    number: int
+    begin: int
+    trained: tuple[Any, ...]
+    depths: dict[str, int] = field(repr=False)
+
+    @property
+    def end(self) -> int:
+        """The epoch to stop before."""
+        return self.begin + self.stage.epochs
+
+    def optimizer(self, model: keras.Model) -> keras.optimizers.Optimizer:
+        """A fresh optimiser for what of ``model`` is trainable now."""
+        stage = self.stage
+        if not isinstance(stage.optimizer, str):
+            return stage.optimizer(stage.learning_rate)
+        if stage.decay == 1:
+            return one_rate(stage.optimizer, stage.learning_rate)
+        variables = model.trainable_variables
+        return many_rates(stage.optimizer, stage.learning_rate, stage.decay, self.depths, variables)
+
+    def schedule(self, batches: int) -> schedules.Schedule | None:
+        """The rates of the stage for epochs of so many batches; None where the rate stays as it is."""
+        if self.stage.schedule == "constant":
+            return None
+        # A rate alone: momenta differ from optimiser to optimiser.
+        options = {"momentum": None} if self.stage.schedule == "one_cycle" else {}
+        make = _SCHEDULES[self.stage.schedule]
+        return make(self.stage.learning_rate, length=self.stage.epochs, steps_per_epoch=batches, **options)
+
+
+def phases_of(
+    model: keras.Model, stages: Sequence[Stage], *, freeze_batch_norm: bool = False, validated: bool = True
+) -> tuple[Phase, ...]:
+    """``stages`` as they are for ``model``; its head is what is trainable now.
+
+    ``freeze_batch_norm``: batch normalisations outside the head are trained in no stage.
+
+    Raises :class:`~kilter.errors.OptionError` where a stage names what the model does not have, has nothing
+    to train, or waits for a validation loss that nothing gives.
+    """
+    if not isinstance(stages, Sequence) or not stages or not all(isinstance(one, Stage) for one in stages):
+        _refuse("stages as a list of kilter.Stage", f"stages={stages!r}")
+    head, below = head_of(model), depths(model)
+    own = {id(layer) for layer in head}
+    phases: list[Phase] = []
+    for number, stage in enumerate(stages):
+        layers = [
+            layer
+            for layer in chosen_layers(model, stage.train, head)
+            if id(layer) in own
+            or not (freeze_batch_norm and isinstance(layer, keras.layers.BatchNormalization))
+        ]
+        if not any(map(can_train, layers)):
+            raise OptionError(
+                expected=f"something to train in stage {number + 1} of {len(stages)}",
+                received=f"train={stage.train!r}, where everything is frozen or without weights",
+                remedy='give the model a head with weights, or let the stage train="all"',
+            )
+        if stage.patience is not None and not validated:
+            _refuse("validation data for a stage with patience", f"patience={stage.patience} and none")
+        begin = phases[-1].end if phases else 0
+        phases.append(Phase(stage, number, begin, tuple(layers), below))
+    return tuple(phases)
+
+
+def _refuse(expected: str, received: str) -> None:
+    raise OptionError(expected=expected, received=received, remedy="see kilter.Stage and kilter.fine_tune")
+
+
+def _whole(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 1
+
+
+def _number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)

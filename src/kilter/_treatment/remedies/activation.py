@@ -1,0 +1,163 @@
+"""Remedies for activations: another one in hidden layers, and all that self-normalisation calls for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from kilter import _backend  # noqa: F401  (chooses JAX before Keras loads)
+
+# isort: split
+import keras
+
+from kilter._models.editing import Cut, can_be_cut, cut, linear_chain, open_layers
+from kilter._models.layers import LayerFacts
+from kilter._records import Change, Finding
+from kilter._treatment.remedies.base import chosen, counted, hidden_layers, operated, paths, replaceable
+from kilter._treatment.remedies.initialization import reinitialize
+from kilter._treatment.subject import Patient, compiled_like
+
+# The standard choice for hidden layers: not flat at zero as relu, so that no unit dies (Clevert et al. 2016).
+_SOUND = "elu"
+# Those that keep signals alive in deep stacks; hidden layers with others are changed where none is named.
+_ALIVE = ("relu", "leaky_relu", "prelu", "rrelu", "elu", "selu", "gelu", "silu", "mish")
+_PLAIN_LEAKY_SLOPE = 0.2
+
+
+def replace_activation(patient: Patient, finding: Finding) -> Patient | None:
+    """ELU, and weights drawn for it (He), in the hidden layers named, or in all with a poor activation.
+
+    Poor are all but the ReLU family and its smooth kin; a layer that is named is changed unless it has ELU,
+    and with it all that have its activation: units that die in one layer of a stack die in the next.
+    A leaky slope of 1 or more becomes 0.2. Outputs, and linear layers that are not named, stay.
+    """
+    layers = _to_change(patient, finding)
+    if not can_be_cut(patient.model) or not layers:
+        return None
+    layers = replaceable(patient, layers)
+    replaceable(patient, [_holder(patient, one) for one in layers], every=True)
+    cuts: dict[Any, Cut] = {}
+    for one in layers:
+        holder = _holder(patient, one).layer
+        if holder is not one.layer:
+            cuts[holder] = _sound_layer(holder)
+        else:
+            cuts[one.layer] = lambda config: {**config, "activation": _SOUND}
+    change = Change(
+        remedy="replace-activation",
+        where=paths(layers),
+        before=counted(str(one.activation) for one in layers),
+        after=f"{_SOUND}, he_normal",
+        snippet=f"keras.layers.Dense(..., activation={_SOUND!r}, kernel_initializer='he_normal')",
+        recipe=(f"model.activation={_SOUND}", "model.initializer=he_normal"),
+    )
+    copied = cut(patient.model, cuts)
+    for number, one in enumerate(layers):
+        reinitialize(copied.twin(one.layer), "he_normal", patient.seed * 10_007 + number)
+    return patient.changed(change, model=compiled_like(patient.model, copied.model))
+
+
+def _to_change(patient: Patient, finding: Finding) -> list[LayerFacts]:
+    layers = hidden_layers(patient)
+    named = {place.partition("#")[0] for place in finding.where}
+    listed = [one for one in layers if {one.path, one.activation_layer} & named]
+    if listed:
+        poor = {one.activation for one in listed} - {_SOUND}
+        return [one for one in (listed if patient.trained else layers) if one.activation in poor]
+    return [one for one in layers if one.activation not in (*_ALIVE, "linear")]
+
+
+def _holder(patient: Patient, one: LayerFacts) -> LayerFacts:
+    """The call that applies the activation of ``one``."""
+    return next(other for other in patient.facts[0] if other.path == one.activation_layer)
+
+
+def _sound_layer(holder: Any) -> Cut:
+    """What comes in the place of a layer that only applies an activation."""
+    if isinstance(holder, keras.layers.LeakyReLU):
+        return lambda config: {**config, "negative_slope": _PLAIN_LEAKY_SLOPE}
+    if isinstance(holder, keras.layers.Activation):
+        return lambda config: {**config, "activation": _SOUND}
+    return lambda config: [keras.layers.Activation(_SOUND, name=config["name"], dtype=config.get("dtype"))]
+
+
+def self_normalize(patient: Patient, finding: Finding) -> Patient | None:
+    """All conditions of self-normalisation, in a plain stack of dense layers; None for any other network.
+
+    SELU and LeCun normal in every hidden layer, AlphaDropout in the place of Dropout, no normalisation
+    between layers, no penalties and limits on kernels. (Inputs are :func:`standardized
+    <kilter._treatment.remedies.inputs.standardize_inputs>` by another remedy.)
+    """
+    chain = linear_chain(patient.model)
+    hidden = hidden_layers(patient)
+    if chain is None or not hidden or any(not isinstance(one.layer, keras.layers.Dense) for one in hidden):
+        return None
+    replaceable(patient, hidden, every=True)
+    cuts: dict[Any, Cut] = {}
+    for one in hidden:
+        cuts[one.layer] = _self_normalizing
+        if (holder := _holder(patient, one).layer) is not one.layer:
+            cuts[holder] = lambda config: None
+    first = next(index for index, layer in enumerate(chain) if layer is hidden[0].layer)
+    for layer in chain[first:]:
+        if isinstance(layer, keras.layers.BatchNormalization | keras.layers.LayerNormalization):
+            cuts[layer] = lambda config: None
+    cuts |= dropout_cuts(patient)
+    if all(_is_self_normalizing(one) for one in hidden) and set(cuts) == {one.layer for one in hidden}:
+        return None
+    change = Change(
+        remedy="self-normalize",
+        where=paths(hidden),
+        before=counted(str(one.activation) for one in hidden),
+        after="selu, lecun_normal, alpha dropout, nothing else that changes mean and variance",
+        snippet="keras.layers.Dense(..., activation='selu', kernel_initializer='lecun_normal')",
+        recipe=("model.preset=self-normalizing", "data.standardize=true"),
+    )
+    copied = cut(patient.model, cuts)
+    for number, one in enumerate(hidden):
+        if not _is_self_normalizing(one):
+            reinitialize(copied.twin(one.layer), "lecun_normal", patient.seed * 10_007 + number)
+    return patient.changed(change, model=compiled_like(patient.model, copied.model))
+
+
+def _self_normalizing(config: dict[str, Any]) -> dict[str, Any]:
+    plain = dict.fromkeys(("kernel_regularizer", "kernel_constraint", "activity_regularizer"))
+    return {**config, **plain, "activation": "selu", "use_bias": True}
+
+
+def _is_self_normalizing(one: LayerFacts) -> bool:
+    layer: Any = one.layer
+    penalised = layer.kernel_regularizer or layer.kernel_constraint or layer.activity_regularizer
+    known: Any = keras.initializers.get("lecun_normal")
+    lecun = type(layer.kernel_initializer) is type(known)
+    return one.activation == "selu" and one.activation_layer == one.path and lecun and not penalised
+
+
+def dropout_cuts(patient: Patient) -> Mapping[Any, Cut]:
+    """AlphaDropout of the same rate in the place of every Dropout."""
+    free = {id(layer) for layer in open_layers(patient.model)}
+    drops = [one.layer for one in patient.layers if type(one.layer) is keras.layers.Dropout]
+    return {layer: _as_alpha for layer in drops if id(layer) in free}
+
+
+def _as_alpha(config: dict[str, Any]) -> list[Any]:
+    kept = {key: config[key] for key in ("name", "trainable", "dtype", "rate", "seed") if key in config}
+    return [keras.layers.AlphaDropout.from_config(kept)]
+
+
+def alpha_dropout(patient: Patient, finding: Finding) -> Patient | None:
+    """AlphaDropout in the place of the Dropout layers named, or of all."""
+    drops = [one for one in patient.layers if type(one.layer) is keras.layers.Dropout]
+    drops = list(chosen(finding, drops))
+    if not drops or not can_be_cut(patient.model):
+        return None
+    drops = replaceable(patient, drops)
+    change = Change(
+        remedy="alpha-dropout",
+        where=paths(drops),
+        before="Dropout",
+        after="AlphaDropout of the same rate",
+        snippet=f"keras.layers.AlphaDropout({drops[0].layer.rate:g})",
+        recipe=("model.preset=self-normalizing",),
+    )
+    return operated(patient, change, {one.layer: _as_alpha for one in drops})

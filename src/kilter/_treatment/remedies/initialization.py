@@ -1,0 +1,154 @@
+"""Remedies for weights that begin wrong: drawn anew as the activation calls for, or scaled to the data."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from kilter import _backend  # noqa: F401  (chooses JAX before Keras loads)
+
+# isort: split
+import keras
+import numpy as np
+
+from kilter._models.layers import LayerFacts
+from kilter._models.reinitialize import draw
+from kilter._records import Change, Finding
+from kilter._treatment.remedies.base import chosen, counted, paths
+from kilter._treatment.subject import Patient, compiled_like, copied_with_layers, copy_of
+from kilter.errors import KilterError
+from kilter.nn.gain import weight_moment
+from kilter.nn.pairing import PAIRINGS, pairing_of
+from kilter.nn.unit_variance import lsuv
+
+# A kernel whose mean square is further than this from what its initialiser says was not drawn by it, or has
+# been trained away; small kernels vary, so five deviations of a sample's variance are allowed too.
+_FACTOR = 2.0
+_DEVIATIONS = 5.0
+# Biases begin at 0; as far from it as this on average they silence units, or hold them open, from the start.
+_LARGE_BIAS = 1.0
+
+
+def reinitialize_paired(patient: Patient, finding: Finding) -> Patient | None:
+    """Draw the kernels of the layers named (or of all) with the initialiser that fits their activation.
+
+    So are those of the other layers that have not been trained yet: a signal fades in all of them. Biases
+    become zeros. Layers whose kernels are as that initialiser draws them keep them.
+    """
+    initialized = _initialized(patient)
+    named = paths(chosen(finding, initialized))
+    layers = [
+        one
+        for one in initialized
+        if (one.path in named or _is_untrained(one)) and not _is_drawn_as_paired(one)
+    ]
+    if not layers:
+        return None
+    copied = copied_with_layers(patient.model)
+    for number, one in enumerate(layers):
+        initializer = paired_initializer(one.activation)
+        reinitialize(copied.twin(one.layer), initializer, patient.seed * 10_007 + number)
+    names = [paired_initializer(one.activation) for one in layers]
+    change = Change(
+        remedy="reinitialize-paired",
+        where=paths(layers),
+        before=counted(_initializer_name(one.initializer) for one in layers),
+        after=counted(names),
+        snippet=f"keras.layers.Dense(..., kernel_initializer={names[0]!r}, bias_initializer='zeros')",
+        recipe=(f"model.initializer={names[0]}",),
+    )
+    return patient.changed(change, model=compiled_like(patient.model, copied.model))
+
+
+def reinitialize_lsuv(patient: Patient, finding: Finding) -> Patient | None:
+    """Scale the initial kernels until the output of every layer has variance 1 on training rows."""
+    if patient.unit_variance:
+        return None
+    copied = copy_of(patient.model)
+    try:
+        record = lsuv(copied, patient.x, seed=patient.seed)
+    except KilterError:
+        return None  # an output that does not vary: other remedies come first
+    deviations = [one.before for one in record.layers]
+    change = Change(
+        remedy="reinitialize-lsuv",
+        where=tuple(one.layer for one in record.layers),
+        before=f"outputs with deviations from {min(deviations):.2g} to {max(deviations):.2g}",
+        after="outputs of every layer with variance 1 on training rows",
+        snippet="kilter.nn.lsuv(model, x_train)  # before compile() and fit()",
+        recipe=("model.lsuv=true",),
+    )
+    return patient.changed(change, model=compiled_like(patient.model, copied), unit_variance=True)
+
+
+def paired_initializer(activation: str | None) -> str:
+    """Keras's name of the initialiser that fits; He's for an activation that is not known."""
+    return pairing_of(activation).default if activation in PAIRINGS else "he_normal"
+
+
+def reinitialize(layer: Any, initializer: str, seed: int) -> None:
+    """Draw all kernels of a built layer with ``initializer``, in place, which is its own from then on."""
+    for variable in layer.weights:
+        if variable.name in _KERNELS:
+            variable.assign(draw(initializer, variable.shape, seed))
+            attribute = _KERNELS[variable.name]
+            setattr(layer, attribute, keras.initializers.get(initializer))
+        elif variable.name == "bias":
+            variable.assign(np.zeros(variable.shape))
+            layer.bias_initializer = keras.initializers.get("zeros")
+
+
+_KERNELS = {
+    "kernel": "kernel_initializer",
+    "depthwise_kernel": "depthwise_initializer",
+    "pointwise_kernel": "pointwise_initializer",
+}
+
+
+def _initialized(patient: Patient) -> tuple[LayerFacts, ...]:
+    """The layers with kernels that training may change."""
+    return tuple(one for one in patient.layers if one.is_weighted and one.trainable)
+
+
+def _is_drawn_as_paired(one: LayerFacts) -> bool:
+    """Whether the kernels, and the bias, could have come from the paired initialiser."""
+    known = [w for w in one.layer.weights if w.name in _KERNELS]
+    bias = getattr(one.layer, "bias", None)
+    if bias is not None and not np.mean(np.abs(np.asarray(bias))) <= _LARGE_BIAS:  # nor where it is NaN
+        return False
+    return all(_could_be_drawn(np.asarray(kernel), paired_initializer(one.activation)) for kernel in known)
+
+
+def _is_untrained(one: LayerFacts) -> bool:
+    """Whether the kernels could still be those that the layer's own initialiser drew."""
+    kernels = [np.asarray(w) for w in one.layer.weights if w.name in _KERNELS]
+    return all(np.ptp(kernel) == 0 or _could_be_drawn(kernel, one.initializer) for kernel in kernels)
+
+
+def _could_be_drawn(kernel: np.ndarray, initializer: Any) -> bool:
+    variance = None if initializer is None else weight_moment(initializer, kernel.shape)
+    if not variance or not np.all(np.isfinite(kernel)):
+        return False
+    if kernel.size > 1 and np.ptp(kernel) == 0:
+        return False
+    columns = kernel.reshape(-1, kernel.shape[-1])
+    if columns.shape[1] > 1 and np.all(columns == columns[:, :1]):
+        return False
+    share = float(np.mean(np.square(kernel, dtype="float64"))) / variance
+    # The squares of a normal sample have a deviation of √2 times their mean.
+    margin = max(_FACTOR - 1, _DEVIATIONS * math.sqrt(2 / kernel.size))
+    return max(0.0, 1 / (1 + margin)) <= share <= 1 + margin
+
+
+def _initializer_name(initializer: Any) -> str:
+    if initializer is None:
+        return "its own initialisers"
+    config = initializer.get_config() if hasattr(initializer, "get_config") else {}
+    shown = {
+        name: value
+        for name, value in config.items()
+        if name in ("mean", "stddev", "minval", "maxval", "value")
+    }
+    name = keras.saving.get_registered_name(type(initializer))
+    options = ", ".join(f"{key}={value:g}" for key, value in shown.items() if isinstance(value, int | float))
+    return f"{name.rpartition('>')[2]}({options})" if options else name.rpartition(">")[2]

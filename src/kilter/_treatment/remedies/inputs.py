@@ -1,0 +1,141 @@
+"""Remedies for the data: inputs brought to mean 0 and variance 1 inside the model, and rows left out."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any, Final
+
+from kilter import _backend  # noqa: F401  (chooses JAX before Keras loads)
+
+# isort: split
+import jax
+import keras
+import numpy as np
+
+from kilter._models.copying import fresh_name
+from kilter._models.editing import can_be_cut, open_layers
+from kilter._records import Change, Finding
+from kilter._treatment.remedies.base import operated
+from kilter._treatment.subject import Patient
+from kilter.data.scaling import moments
+
+# A feature's deviation counts as no less than this share of its range: a pixel that is lit in one row of a
+# thousand would otherwise come out at 30 in that row.
+_LEAST_SHARE_OF_RANGE: Final = 1 / 20
+# Layers that read numbers as names of things.
+_LOOKUPS: Final = (
+    keras.layers.Embedding,
+    keras.layers.CategoryEncoding,
+    keras.layers.IntegerLookup,
+    keras.layers.Hashing,
+    keras.layers.Discretization,
+)
+_SCALING: Final = (keras.layers.Normalization, keras.layers.Rescaling)
+
+
+def standardize_inputs(patient: Patient, finding: Finding) -> Patient | None:
+    """A Normalization layer in front of each input of numbers, adapted on the training rows.
+
+    The model goes on taking rows as they are. Flat inputs and sequences are scaled by feature, images by
+    channel, images without an axis of channels as a whole. A feature that never varies is divided by the
+    deviation of all. Rescaling layers at the inputs go, since their work is done. None where the inputs are
+    standardised already.
+    """
+    if not can_be_cut(patient.model):
+        return None
+    arrays = [np.asarray(one) for one in jax.tree.leaves(patient.x)]
+    inputs = patient.model.inputs
+    if len(arrays) != len(inputs) or any(one.dtype.kind not in "fiub" for one in arrays):
+        return None  # an optional input that is left out, or text
+    firsts = [one for one in patient.layers if one.takes_input]
+    if any(isinstance(one.layer, (*_LOOKUPS, keras.layers.Normalization)) for one in firsts):
+        return None
+    front = [_normalization(patient, array, firsts, index) for index, array in enumerate(arrays)]
+    free = {id(layer) for layer in open_layers(patient.model)}
+    scaled = [one.layer for one in firsts if isinstance(one.layer, keras.layers.Rescaling)]
+    rescaling = [layer for layer in scaled if id(layer) in free]
+    change = Change(
+        remedy="standardize-inputs",
+        where=("data",),
+        before=f"inputs with {_described(arrays)}" + (", rescaled in the model" if rescaling else ""),
+        after="mean 0 and variance 1, by a layer within the model",
+        snippet="normalization = keras.layers.Normalization()\n"
+        "normalization.adapt(x_train)  # then put it first in the model",
+        recipe=("data.standardize=true",),
+    )
+    return operated(patient, change, {layer: lambda config: None for layer in rescaling}, front=front)
+
+
+def _normalization(patient: Patient, array: np.ndarray, firsts: list[Any], index: int) -> Any:
+    """The layer for one input; its statistics have the shape of the axes kept."""
+    axis: Any = _kept_axis(array, firsts)
+    mean, variance = statistics(array, axis)
+    name = fresh_name(patient.model, "normalization" if index == 0 else f"normalization_{index}")
+    return keras.layers.Normalization(axis=axis, mean=mean, variance=variance, dtype="float32", name=name)
+
+
+def statistics(array: np.ndarray, axis: int | None) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and variance along ``axis`` (None: of all), safe to divide by.
+
+    The variance is at least (range / 20)², and that of all values for what never varies. Values that are not
+    finite are left out.
+    """
+    array = array.reshape(len(array), -1) if axis is None else array
+    if not np.all(np.isfinite(array)):
+        rows = np.isfinite(array).reshape(len(array), -1).all(axis=1)
+        array = array[rows] if rows.any() else np.nan_to_num(array, posinf=0.0, neginf=0.0)
+    found = moments(array, axis=axis)
+    others = tuple(i for i in range(array.ndim) if axis is None or i != axis % array.ndim)
+    span = array.max(axis=others).astype("float64") - array.min(axis=others).astype("float64")
+    variance = np.maximum(found.variance.astype("float64"), np.square(span * _LEAST_SHARE_OF_RANGE))
+    whole = float(moments(array, axis=None).variance)
+    variance = np.where(span == 0, whole if whole > 0 else 1.0, variance)
+    return np.asarray(found.mean), variance.astype("float32")
+
+
+def _kept_axis(array: np.ndarray, firsts: list[Any]) -> int | None:
+    reshaped = any(isinstance(one.layer, keras.layers.Flatten | keras.layers.Reshape) for one in firsts)
+    if array.ndim == 3 and reshaped:
+        return None  # an image without an axis of channels
+    first = any(getattr(one.layer, "data_format", "") == "channels_first" for one in firsts)
+    return 1 if first else -1
+
+
+def _described(arrays: list[np.ndarray]) -> str:
+    finite = [array[np.isfinite(array)] for array in arrays]
+    return " and ".join(f"mean {one.mean():.3g}, deviation {one.std():.3g}" for one in finite)
+
+
+def clean_data(patient: Patient, finding: Finding) -> Patient | None:
+    """Leave out rows in which an input or a target is not finite; None if that were half or more of them."""
+    x, y, left_out = _finite_rows(patient.x, patient.y)
+    x_val, y_val, left_out_too = patient.x_val, patient.y_val, 0
+    if x_val is not None:
+        x_val, y_val, left_out_too = _finite_rows(x_val, y_val)
+    if left_out + left_out_too == 0 or 2 * left_out >= patient.rows:
+        return None
+    change = Change(
+        remedy="clean-data",
+        where=("data",),
+        before=f"{left_out} training and {left_out_too} validation rows with NaN or infinity",
+        after="left out",
+        snippet="rows = np.isfinite(x_train).all(axis=1)\nx_train, y_train = x_train[rows], y_train[rows]",
+        recipe=("data.skip_bad=true",),
+    )
+    return patient.changed(change, x=x, y=y, x_val=x_val, y_val=y_val)
+
+
+def _finite_rows(x: Any, y: Any) -> tuple[Any, Any, int]:
+    arrays = [np.asarray(one) for one in jax.tree.leaves((x, y))]
+    kept = np.ones(len(arrays[0]), dtype=bool)
+    for array in arrays:
+        if array.dtype.kind == "f":
+            kept &= np.isfinite(array).reshape(len(array), -1).all(axis=1)
+    if kept.all():
+        return x, y, 0
+    pick = partial(_rows, kept=kept)
+    return jax.tree.map(pick, x), jax.tree.map(pick, y), int(np.sum(~kept))
+
+
+def _rows(array: Any, kept: np.ndarray) -> np.ndarray:
+    return np.asarray(array)[kept]

@@ -1,0 +1,220 @@
+"""Remedies with batch normalisation: put in, put right, and what goes badly with it put away."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from kilter import _backend  # noqa: F401  (chooses JAX before Keras loads)
+
+# isort: split
+import keras
+import numpy as np
+
+from kilter._models.editing import Cut, can_be_cut, cut
+from kilter._models.layers import CONVOLUTIONS, NORMALIZATIONS, LayerFacts
+from kilter._models.reading import own_activation
+from kilter._records import Change, Finding
+from kilter._treatment.remedies.base import chosen, hidden_layers, operated, paths, replaceable
+from kilter._treatment.subject import Patient, compiled_like
+
+# Fewer rows a batch say too little of mean and variance (Wu & He 2018).
+_LEAST_BATCH: Final = 8
+# What the moving averages may still hold of their beginning by then.
+_LEFT: Final = 0.05
+# Usual momenta, each with the epochs within which its averages are to follow; those of the last two are of a
+# few batches, and noise.
+_MOMENTA: Final = ((0.99, 0.5), (0.95, 0.5), (0.9, 0.5), (0.8, 2.0), (0.5, 2.0))
+
+
+def insert_batch_norm(patient: Patient, finding: Finding) -> Patient | None:
+    """Batch normalisation before the activation of every hidden layer that has none yet; its bias goes.
+
+    None where batches are too small for it, and where a hidden layer is shared.
+    """
+    if not can_be_cut(patient.model) or patient.options.batch_size < _LEAST_BATCH:
+        return None
+    shared = {id(one.layer) for one in patient.facts[0] if one.repeated}
+    layers = [
+        one
+        for one in hidden_layers(patient)
+        if not _is_normalized(patient, one) and id(one.layer) not in shared and hasattr(one.layer, "use_bias")
+    ]
+    if not layers:
+        return None
+    layers = replaceable(patient, layers)
+    momentum = fitting_momentum(patient.steps_per_epoch)
+    cuts: dict[Any, Cut] = {one.layer: _normalized(one, momentum) for one in layers}
+    change = Change(
+        remedy="insert-batch-norm",
+        where=paths(layers),
+        before="no normalisation between layers",
+        after=f"batch normalisation before each activation (momentum {momentum:g})",
+        snippet="keras.layers.Dense(..., use_bias=False),\n"
+        f"keras.layers.BatchNormalization(momentum={momentum:g}),\n"
+        f"keras.layers.Activation({layers[0].activation!r}),",
+        recipe=("model.batch_norm=before", f"model.batch_norm_momentum={momentum:g}"),
+    )
+    return operated(patient, change, cuts)
+
+
+def fitting_momentum(steps: int) -> float:
+    """The largest usual momentum with which moving averages follow within half an epoch of ``steps`` steps.
+
+    Within two epochs where these are short.
+
+    Averages that lag cost most in short trainings. Of 30 layers on 2,000 rows of CIFAR-10, 62 steps an epoch,
+    10 epochs: a momentum of 0.9 made 0.20 to 0.27 of the validation rows right, one of 0.99 0.19 to 0.23 (6
+    runs each, at two rates).
+
+    Example:
+        >>> fitting_momentum(1000), fitting_momentum(20)
+        (0.99, 0.8)
+    """
+    fitting = (one for one, epochs in _MOMENTA if one ** (epochs * steps) <= _LEFT)
+    return next(fitting, _MOMENTA[-1][0])
+
+
+def _normalized(one: LayerFacts, momentum: float) -> Cut:
+    layer: Any = one.layer
+
+    def make(config: dict[str, Any]) -> list[Any]:
+        own = own_activation(layer)
+        linear = {**config, "use_bias": False, "activation": "linear"}
+        name, axis = config["name"], _channels(layer)
+        norm = keras.layers.BatchNormalization(axis=axis, momentum=momentum, name=f"{name}_norm")
+        if own == "linear":
+            return [linear, norm]
+        return [linear, norm, keras.layers.Activation(layer.activation, name=f"{name}_activation")]
+
+    return make
+
+
+def _channels(layer: Any) -> int:
+    return 1 if getattr(layer, "data_format", "channels_last") == "channels_first" else -1
+
+
+def _is_normalized(patient: Patient, one: LayerFacts) -> bool:
+    """Whether a normalisation comes before the next layer with weights."""
+    calls, waiting = patient.facts[0], list(one.consumers)
+    while waiting:
+        call = calls[waiting.pop()]
+        if isinstance(call.layer, NORMALIZATIONS):
+            return True
+        if not call.is_weighted:
+            waiting.extend(call.consumers)
+    return False
+
+
+def remove_redundant_bias(patient: Patient, finding: Finding) -> Patient | None:
+    """Layers named (or all) whose output goes into a batch normalisation only: without their bias.
+
+    The normalisation's moving mean takes the bias up, so that the model computes what it did.
+    """
+    calls = patient.facts[0]
+    pairs = {
+        one: calls[one.consumers[0]]
+        for one in chosen(finding, (one for one in patient.layers if one.is_weighted))
+        if one.use_bias and len(one.consumers) == 1 and own_activation(one.layer) == "linear"
+    }
+    pairs = {
+        one: after for one, after in pairs.items() if type(after.layer) is keras.layers.BatchNormalization
+    }
+    if not can_be_cut(patient.model) or not pairs:
+        return None
+    pairs = {one: pairs[one] for one in replaceable(patient, pairs)}
+    change = Change(
+        remedy="remove-redundant-bias",
+        where=paths(pairs),
+        before="a bias, which the batch normalisation subtracts again",
+        after="no bias",
+        snippet="keras.layers.Dense(..., use_bias=False),\nkeras.layers.BatchNormalization(),",
+    )
+    copied = cut(patient.model, {one.layer: lambda config: {**config, "use_bias": False} for one in pairs})
+    for one, after in pairs.items():
+        norm, layer = copied.twin(after.layer), one.layer
+        norm.moving_mean.assign(np.asarray(norm.moving_mean) - np.asarray(layer.bias))  # type: ignore[attr-defined]
+    return patient.changed(change, model=compiled_like(patient.model, copied.model))
+
+
+def repair_batch_norm(patient: Patient, finding: Finding) -> Patient | None:
+    """Batch normalisation over the axis of features or channels, with a momentum that the data can follow."""
+    momentum = fitting_momentum(patient.steps_per_epoch)
+    norms = [one for one in patient.layers if type(one.layer) is keras.layers.BatchNormalization]
+    wanted = {one: _right(patient, one, momentum) for one in chosen(finding, norms)}
+    wrong = {one: config for one, config in wanted.items() if config}
+    if not can_be_cut(patient.model) or not wrong:
+        return None
+    wrong = {one: wrong[one] for one in replaceable(patient, wrong)}
+    first, config = next(iter(wrong.items()))
+    change = Change(
+        remedy="repair-batch-norm",
+        where=paths(wrong),
+        before=", ".join(f"{key} {getattr(first.layer, key)}" for key in config),
+        after=", ".join(f"{key} {value}" for key, value in config.items()),
+        snippet="keras.layers.BatchNormalization("
+        + ", ".join(f"{key}={value!r}" for key, value in config.items())
+        + ")",
+        recipe=(f"model.batch_norm_momentum={momentum:g}",) if "momentum" in config else (),
+    )
+    return operated(patient, change, {one.layer: _updated(changes) for one, changes in wrong.items()})
+
+
+def _updated(changes: dict[str, Any]) -> Cut:
+    return lambda config: {**config, **changes}
+
+
+def _right(patient: Patient, one: LayerFacts, momentum: float) -> dict[str, Any]:
+    """What must change of a batch normalisation's configuration."""
+    layer: Any = one.layer
+    rank, changes = len(one.shape), {}
+    calls = [call for call in patient.facts[0] if isinstance(call.layer, CONVOLUTIONS)]
+    first = rank > 2 and any(_channels(call.layer) == 1 for call in calls)
+    axis = 1 if first else rank - 1
+    if layer.axis % rank != axis:
+        changes["axis"] = 1 if first else -1
+    if layer.momentum > momentum:
+        changes["momentum"] = momentum
+    return changes
+
+
+def reorder_dropout(patient: Patient, finding: Finding) -> Patient | None:
+    """Dropout that comes before a batch normalisation goes; one stands before the last layer instead."""
+    calls = patient.facts[0]
+    drops = [one for one in patient.layers if isinstance(one.layer, keras.layers.Dropout)]
+    early = [one for one in chosen(finding, drops) if _reaches_norm(calls, one)]
+    outputs = [one for one in patient.layers if one.is_weighted and one.is_output]
+    if not can_be_cut(patient.model) or not early or len(outputs) != 1:
+        return None
+    early, (last,) = replaceable(patient, early), outputs
+    replaceable(patient, [last], every=True)
+    rate = max(one.layer.rate for one in early)  # type: ignore[attr-defined]
+    cuts: dict[Any, Cut] = {one.layer: lambda config: None for one in early}
+    stays = any(
+        isinstance(calls[i].layer, keras.layers.Dropout) and calls[i] not in early for i in last.sources
+    )
+    if not stays:
+        cuts[last.layer] = lambda config: [
+            keras.layers.Dropout(rate, name=f"{config['name']}_dropout"),
+            config,
+        ]
+    change = Change(
+        remedy="reorder-dropout",
+        where=paths(early),
+        before="dropout before batch normalisation",
+        after="dropout once, before the last layer",
+        snippet=f"keras.layers.Dropout({rate:g}),  # after the last BatchNormalization\n"
+        "keras.layers.Dense(...),",
+    )
+    return operated(patient, change, cuts)
+
+
+def _reaches_norm(calls: tuple[LayerFacts, ...], one: LayerFacts) -> bool:
+    waiting, seen = list(one.consumers), set()
+    while waiting:
+        index = waiting.pop()
+        if isinstance(calls[index].layer, keras.layers.BatchNormalization):
+            return True
+        if index not in seen:
+            seen.add(index)
+            waiting.extend(calls[index].consumers)
+    return False

@@ -1,0 +1,172 @@
+"""Remedies for the optimiser: another rate, a schedule, clipped gradients, another optimiser."""
+
+from __future__ import annotations
+
+import contextlib
+from dataclasses import replace
+from typing import Any, Final
+
+from kilter import _backend  # noqa: F401  (chooses JAX before Keras loads)
+
+# isort: split
+import keras
+
+from kilter._diagnosis.checks.optimizer import usual_rates
+from kilter._models.variables import copied
+from kilter._records import Change, Finding
+from kilter._treatment.subject import Patient, compiled_like, copy_of, fresh_optimizer
+from kilter._tuning.clip_threshold import clip_threshold
+from kilter._tuning.find_lr import find_lr, find_lr_by_steps
+from kilter._tuning.rate_curve import FoundRate
+from kilter.errors import KilterError
+from kilter.recipe.optimizer import DEFAULT_RATES
+
+# Searches of so many steps, the next where one finds nothing: of 12 short ones over deep networks with batch
+# normalisation on few rows 6 found a rate, of the long ones all.
+_SEARCH_STEPS: Final = (100, 300)
+_CLIP_STEPS: Final = 50
+# A rate within this factor of the one found is as good.
+_NEAR: Final = 2.0
+# Where no healthy stretch of training can be measured: the usual choice of those who guess (Géron, ch. 11).
+_PLAIN_THRESHOLD: Final = 1.0
+_AS_GOOD: Final = ("nadam", "adam", "adamw")
+_CLIPPING: Final = ("clipnorm", "clipvalue", "global_clipnorm")
+
+
+def find_learning_rate(patient: Patient, finding: Finding) -> Patient | None:
+    """The rate that :func:`kilter.find_lr` suggests; the optimiser's usual one where it finds none.
+
+    None where the rate is within a factor of 2 of that already, and of a 1cycle, which has its peak. Another
+    schedule gives way to the rate.
+    """
+    facts = patient.optimizer
+    if patient.options.cycle is not None:
+        return None
+    usual = DEFAULT_RATES.get(facts.name)
+    rate = _found_rate(patient)
+    origin = "found over a trial of rising rates"
+    if rate is None:
+        rate, origin = usual, "the usual one: none could be found"
+    if rate is None:
+        return None
+    used = usual_rates(facts)[1]
+    if used is not None:  # noise must not lead the finder out of all sense
+        rate = min(max(rate, used.least), used.high)
+    rate = float(f"{rate:.2g}")
+    now = facts.learning_rate
+    fixed = not facts.scheduled and patient.options.schedule is None
+    if fixed and now is not None and rate / _NEAR <= now <= rate * _NEAR:
+        return None
+    change = Change(
+        remedy="find-learning-rate",
+        where=("optimizer",),
+        before="unknown" if now is None else f"learning rate {now:.3g}",
+        after=f"learning rate {rate:g}, {origin}",
+        snippet=f"optimizer = keras.optimizers.{type(facts.optimizer).__name__}(learning_rate={rate:g})",
+        recipe=(f"optimizer.learning_rate={rate:g}",),
+    )
+    return _with_optimizer(patient, change, fresh_optimizer(patient.model, learning_rate=rate), schedule=None)
+
+
+def _found_rate(patient: Patient) -> float | None:
+    """What the finder suggests; None where the loss falls at no rate."""
+    searched = patient
+    if patient.optimizer.scheduled:  # the finder needs a rate that is a number
+        plain = fresh_optimizer(patient.model, learning_rate=patient.optimizer.learning_rate)
+        model = compiled_like(patient.model, copy_of(patient.model), optimizer=plain)
+        searched = replace(patient, model=model)
+    for steps in _SEARCH_STEPS:
+        with contextlib.suppress(KilterError):
+            return _search(searched, steps).suggestion
+    return None
+
+
+def _search(patient: Patient, steps: int) -> FoundRate:
+    options: dict[str, Any] = {
+        "steps": steps,
+        "batch_size": patient.options.batch_size,
+        "seed": patient.seed,
+        "class_weight": patient.options.class_weight,
+    }
+    if not patient.is_small:
+        return find_lr(patient.model, patient.x, patient.y, **options, verbose=0)
+    double = patient.double()
+    return find_lr_by_steps(double.trained, copied(double.begin), patient.x, patient.y, **options)
+
+
+def clip_gradients(patient: Patient, finding: Finding) -> Patient | None:
+    """Cut the norm of all gradients together, at a threshold measured over a trial of training.
+
+    1.0 where no healthy stretch can be measured. None where gradients are clipped already.
+    """
+    optimizer: Any = patient.optimizer.optimizer
+    if any(getattr(optimizer, name, None) is not None for name in _CLIPPING):
+        return None
+    try:
+        found = clip_threshold(
+            patient.model,
+            patient.x,
+            patient.y,
+            steps=_CLIP_STEPS,
+            batch_size=patient.options.batch_size,
+            seed=patient.seed,
+            class_weight=patient.options.class_weight,
+            verbose=0,
+        )
+        threshold, origin = found.threshold, f"the {found.percentile:g}th percentile over a trial"
+    except KilterError:
+        threshold, origin = _PLAIN_THRESHOLD, "no healthy stretch could be measured"
+    threshold, kind = float(f"{threshold:.2g}"), type(optimizer).__name__
+    change = Change(
+        remedy="clip-gradients",
+        where=("optimizer",),
+        before="gradients of any norm",
+        after=f"norm of all gradients at most {threshold:g} ({origin})",
+        snippet=f"optimizer = keras.optimizers.{kind}(..., global_clipnorm={threshold:g})",
+        recipe=(f"optimizer.global_clipnorm={threshold:g}",),
+    )
+    return _with_optimizer(patient, change, fresh_optimizer(patient.model, global_clipnorm=threshold))
+
+
+def change_optimizer(patient: Patient, finding: Finding) -> Patient | None:
+    """Nadam at its usual rate, clipping as before; None where it is Nadam, or Adam, which is as good."""
+    facts = patient.optimizer
+    if facts.name in _AS_GOOD:
+        return None
+    kept: dict[str, Any] = {name: getattr(facts.optimizer, name, None) for name in _CLIPPING}
+    rate = DEFAULT_RATES["nadam"]
+    now = "" if facts.learning_rate is None else f", learning rate {facts.learning_rate:.3g}"
+    change = Change(
+        remedy="change-optimizer",
+        where=("optimizer",),
+        before=facts.name + now,
+        after=f"nadam, learning rate {rate:g}",
+        snippet=f"optimizer = keras.optimizers.Nadam(learning_rate={rate:g})",
+        recipe=("optimizer.name=nadam", f"optimizer.learning_rate={rate:g}", "optimizer.momentum=none"),
+    )
+    optimizer = keras.optimizers.Nadam(learning_rate=rate, **kept)
+    return _with_optimizer(patient, change, optimizer, schedule=None, cycle=None)
+
+
+def one_cycle(patient: Patient, finding: Finding) -> Patient | None:
+    """1cycle over all steps, with the present rate as its peak; None where there is a schedule already."""
+    facts, own = patient.optimizer, patient.options
+    if own.schedule is not None or own.cycle is not None or facts.scheduled or facts.learning_rate is None:
+        return None
+    peak = facts.learning_rate
+    change = Change(
+        remedy="one-cycle",
+        where=("optimizer",),
+        before=f"learning rate {peak:.3g} throughout",
+        after=f"up to {peak:.3g} and down again over all epochs (1cycle)",
+        snippet=f"kilter.fit(..., schedule=kilter.schedules.one_cycle({peak:g}, length=steps))",
+        recipe=("schedule.name=one_cycle", f"optimizer.learning_rate={peak:g}"),
+    )
+    return patient.changed(change, options={"cycle": peak})
+
+
+def _with_optimizer(
+    patient: Patient, change: Change, optimizer: keras.optimizers.Optimizer, **options: Any
+) -> Patient:
+    model = compiled_like(patient.model, copy_of(patient.model), optimizer=optimizer)
+    return patient.changed(change, model=model, options=options)

@@ -1,0 +1,126 @@
+"""The remedy for an output that does not fit its targets: last activation, number of units, loss, metrics."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from kilter import _backend  # noqa: F401  (chooses JAX before Keras loads)
+
+# isort: split
+import keras
+
+from kilter._models.editing import Cut, can_be_cut, cut
+from kilter._models.layers import LayerFacts, OutputFacts
+from kilter._models.reading import own_activation
+from kilter._records import Change, Finding
+from kilter._treatment.remedies.base import replaceable
+from kilter._treatment.remedies.initialization import paired_initializer, reinitialize
+from kilter._treatment.remedies.targets import Wanted, wanted_output
+from kilter._treatment.subject import Patient, compiled_like
+
+_ERRORS: Final = ("mae", "mse", "mean_absolute_error", "mean_squared_error")
+
+
+def repair_output(patient: Patient, finding: Finding) -> Patient | None:
+    """The last activation, the units and the loss that fit the targets; None where they do, or are not known.
+
+    Class numbers: softmax and the sparse cross-entropy, or for two classes and one unit sigmoid and binary
+    cross-entropy; one-hot rows: softmax and categorical cross-entropy; several labels a row: sigmoid;
+    numbers: no activation and the mean squared error. An output without an activation stays, with a loss from
+    logits. A last layer of another width is a new one, with weights drawn for its activation. What is right
+    already stays, weights too.
+    """
+    outputs = patient.facts[1]
+    if len(outputs) != 1 or not patient.model.compiled:
+        return None
+    (output,) = outputs
+    wanted = wanted_output(output)
+    if wanted is None or wanted.is_met(output):
+        return None
+    keeps_loss, keeps_model = wanted.keeps_loss(output), wanted.keeps_model(output)
+    model = None if keeps_model else _with_head(patient, output, wanted)
+    if model is None and not keeps_model:
+        return None
+    given: Any = patient.model._compile_config.config  # type: ignore[attr-defined]
+    loss = given["loss"] if keeps_loss else wanted.loss
+    same = output.units == wanted.units and output.loss is not None and output.loss.name in wanted.losses
+    metrics = given["metrics"] if same else _metrics(given["metrics"], wanted)
+    model = patient.copy() if model is None else model
+    model = compiled_like(patient.model, model, loss=loss, metrics=metrics)
+    return patient.changed(_change(output, wanted, keeps_loss), model=model)
+
+
+def _change(output: OutputFacts, wanted: Wanted, keeps_loss: bool) -> Change:
+    name = output.loss.name if output.loss else None
+    logits = " from logits" if output.loss and output.loss.from_logits else ""
+    activation = output.activation or "an activation of its own"
+    after = name if keeps_loss else wanted.loss
+    return Change(
+        remedy="repair-output",
+        where=(output.where, "loss"),
+        before=f"{output.units} × {activation}, {name or 'a loss of its own'}{logits}",
+        after=f"{wanted.units} × {wanted.activation}, {after}",
+        snippet=f"keras.layers.Dense({wanted.units}, activation={wanted.activation!r})  # the last layer\n"
+        f"model.compile(optimizer, loss={after!r})",
+    )
+
+
+def _with_head(patient: Patient, output: OutputFacts, wanted: Wanted) -> keras.Model | None:
+    """A copy with the wanted last activation and width, uncompiled; None where it cannot be cut."""
+    head = next((one for one in patient.layers if one.path == output.where), None)
+    if head is None or not can_be_cut(patient.model):
+        return None
+    tail = tail_of(patient, head)
+    width = next((key for key in ("units", "filters") if hasattr(head.layer, key)), None)
+    resized = output.units != wanted.units
+    if tail is None or (resized and width is None):
+        return None
+    replaceable(patient, [head, *tail], every=True)
+    own: dict[str, Any] = {width: wanted.units} if resized and width else {}
+    cuts: dict[Any, Cut] = {}
+    last = tail[-1] if tail else head
+    activation = wanted.activation
+    for one in tail:
+        if own_activation(one.layer) is not None:
+            cuts[one.layer] = _left_out
+    if last is head:
+        own["activation"] = activation
+    else:
+        own["activation"] = "linear"
+        cuts[last.layer] = _ending(last.layer, activation)
+    cuts[head.layer] = lambda config: {**config, **own}
+    copied = cut(patient.model, cuts)
+    if resized:
+        reinitialize(copied.twin(head.layer), paired_initializer(activation), patient.seed * 10_007)
+    return copied.model
+
+
+def _left_out(config: dict[str, Any]) -> None:
+    return None
+
+
+def _ending(layer: Any, activation: str) -> Cut:
+    """The last layer as it is and an activation after it; an activation alone is replaced."""
+    if own_activation(layer) is not None:
+        return lambda config: [keras.layers.Activation(activation, name=config["name"])]
+    return lambda config: [
+        config,
+        keras.layers.Activation(activation, name=f"{config['name']}_activation"),
+    ]
+
+
+def tail_of(patient: Patient, head: LayerFacts) -> list[LayerFacts] | None:
+    """The layers after the last one with weights, in a row; None where they are not in a row."""
+    calls, at = patient.facts[0], head
+    tail: list[LayerFacts] = []
+    while len(at.consumers) == 1:
+        at = calls[at.consumers[0]]
+        tail.append(at)
+    return None if at.consumers else tail
+
+
+def _metrics(given: Any, wanted: Wanted) -> Any:
+    """The metrics that go with the wanted output: accuracies of its kind, for numbers none."""
+    listed = keras.tree.flatten(given) if given is not None else []
+    others = [metric for metric in listed if metric in _ERRORS]
+    return ["accuracy"] if wanted.of_classes else others or None

@@ -1,0 +1,88 @@
+"""The remedy for stacks too deep to train plain: skip connections every two layers (He et al. 2016)."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from kilter import _backend  # noqa: F401  (chooses JAX before Keras loads)
+
+# isort: split
+import keras
+
+from kilter._models.copying import input_like
+from kilter._models.editing import cut, linear_chain
+from kilter._records import Change, Finding
+from kilter._treatment.remedies.base import hidden_layers, replaceable
+from kilter._treatment.subject import Patient, compiled_like
+
+_LEAST_LAYERS: Final = 8
+_SPAN: Final = 2
+
+
+def add_residuals(patient: Patient, finding: Finding) -> Patient | None:
+    """Skip connections around every two neighbouring hidden dense layers of equal width.
+
+    For plain stacks of at least 8 hidden layers; None for any other network. What lies between the layers
+    (activations, normalisation, dropout) lies within the block; y = x + block(x). All weights are kept.
+    """
+    chain = linear_chain(patient.model)
+    hidden = [one.layer for one in hidden_layers(patient)]
+    dense = [layer for layer in hidden if isinstance(layer, keras.layers.Dense)]
+    if chain is None or len(dense) < _LEAST_LAYERS or len(dense) != len(hidden):
+        return None
+    replaceable(patient, hidden_layers(patient), every=True)
+    blocks = _blocks(chain, dense)
+    if not blocks:
+        return None
+    copied = cut(patient.model, {})
+    model = _connected(patient.model, [copied.twin(layer) for layer in chain], blocks)
+    change = Change(
+        remedy="add-residuals",
+        where=tuple(chain[start].name for start, _ in blocks),
+        before=f"{len(dense)} dense layers, one after the other",
+        after=f"{len(blocks)} skip connections, each around {_SPAN} layers",
+        snippet="y = keras.layers.Dense(units, ...)(x)\n"
+        "y = keras.layers.Dense(units, ...)(y)\n"
+        "x = keras.layers.Add()([x, y])",
+    )
+    return patient.changed(change, model=compiled_like(patient.model, model))
+
+
+def _blocks(chain: list[Any], dense: list[Any]) -> list[tuple[int, int]]:
+    """The first place of each block in the chain, and that of the dense layer after it."""
+    places = [chain.index(layer) for layer in dense]
+    after = next(
+        (i for i in range(places[-1] + 1, len(chain)) if chain[i].count_params() and _is_dense(chain[i])),
+        None,
+    )
+    ends = [*places[1:], len(chain) if after is None else after]
+    blocks, at = [], 1
+    while at + _SPAN <= len(dense):
+        widths = {dense[i].units for i in range(at - 1, at + _SPAN)}
+        if len(widths) == 1:
+            blocks.append((places[at], ends[at + _SPAN - 1]))
+            at += _SPAN
+        else:
+            at += 1
+    return blocks
+
+
+def _is_dense(layer: Any) -> bool:
+    return isinstance(layer, keras.layers.Dense)
+
+
+def _connected(like: keras.Model, layers: list[Any], blocks: list[tuple[int, int]]) -> keras.Model:
+    """The model of ``layers``, one after the other, with ``blocks`` (from, to) skipped around."""
+    starts, ends = {start for start, _ in blocks}, {end for _, end in blocks}
+    inputs = input_like(like.inputs[0])
+    value = kept = inputs
+    count = 0
+    for place, layer in enumerate([*layers, None]):
+        if place in ends:
+            count += 1
+            value = keras.layers.Add(name=f"skip_{count}")([kept, value])
+        if place in starts:
+            kept = value
+        if layer is not None:
+            value = layer(value)
+    return keras.Model(inputs, value, name=like.name)

@@ -1,0 +1,152 @@
+"""Remedies for how a model is trained: batches, order, length, weights of classes, what is trainable."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from kilter import _backend  # noqa: F401  (chooses JAX before Keras loads)
+
+# isort: split
+import keras
+import numpy as np
+
+from kilter._diagnosis.targets import labels
+from kilter._models.tracing import fixed_batch_size
+from kilter._records import Change, Finding
+from kilter._treatment.subject import Patient, compiled_like, copy_of
+from kilter.errors import ModelError
+
+_USUAL_BATCH: Final = 32
+_LARGEST_BATCH: Final = 256
+_LEAST_STEPS: Final = 10
+_LEAST_PATIENCE: Final = 3
+
+
+def change_batch_size(patient: Patient, finding: Finding) -> Patient | None:
+    """Batches of 32 where they are smaller, else of twice the size, up to 256; 10 steps an epoch stay."""
+    now = patient.options.batch_size
+    wanted = _USUAL_BATCH if now < _USUAL_BATCH else min(2 * now, _LARGEST_BATCH)
+    size = min(wanted, max(1, patient.rows // _LEAST_STEPS))
+    if size <= now:
+        return None
+    fixed = fixed_batch_size(patient.model)
+    if fixed is not None:
+        raise ModelError(
+            expected="a model that takes batches of any size",
+            received=f"one that is made for batches of {fixed} rows",
+            remedy="build it with keras.Input(shape) without a batch size, and without stateful layers",
+        )
+    change = Change(
+        remedy="change-batch-size",
+        where=("training",),
+        before=f"batches of {now}",
+        after=f"batches of {size}",
+        snippet=f"model.fit(..., batch_size={size})",
+        recipe=(f"train.batch_size={size}",),
+    )
+    return patient.changed(change, options={"batch_size": size})
+
+
+def shuffle(patient: Patient, finding: Finding) -> Patient | None:
+    """A new order of the rows in every epoch."""
+    if patient.options.shuffle:
+        return None
+    change = Change(
+        remedy="shuffle",
+        where=("data",),
+        before="rows in the order given",
+        after="a new order in every epoch",
+        snippet="model.fit(..., shuffle=True)",
+        recipe=("train.shuffle=true",),
+    )
+    return patient.changed(change, options={"shuffle": True})
+
+
+def stop_early(patient: Patient, finding: Finding) -> Patient | None:
+    """End with the best weights once the validation loss has not fallen for a fifth of the epochs."""
+    own = patient.options
+    if own.patience is not None or patient.validation is None:
+        return None
+    if any(isinstance(one, keras.callbacks.EarlyStopping) for one in own.callbacks):
+        return None
+    patience = max(_LEAST_PATIENCE, own.epochs // 5)
+    change = Change(
+        remedy="stop-early",
+        where=("training",),
+        before=f"{own.epochs} epochs",
+        after=f"until the validation loss has not fallen for {patience} epochs; the best weights are kept",
+        snippet=f"keras.callbacks.EarlyStopping(patience={patience}, restore_best_weights=True)",
+        recipe=(f"train.early_stopping={{ patience = {patience} }}",),
+    )
+    return patient.changed(change, options={"patience": patience})
+
+
+def train_longer(patient: Patient, finding: Finding) -> Patient | None:
+    """Twice as many epochs."""
+    epochs = 2 * patient.options.epochs
+    change = Change(
+        remedy="train-longer",
+        where=("training",),
+        before=f"{patient.options.epochs} epochs",
+        after=f"{epochs} epochs",
+        snippet=f"model.fit(..., epochs={epochs})",
+        recipe=(f"train.epochs={epochs}",),
+    )
+    return patient.changed(change, options={"epochs": epochs})
+
+
+def class_weights(patient: Patient, finding: Finding) -> Patient | None:
+    """Each class's rows weigh rows / (classes · rows of the class), so that all classes count alike."""
+    outputs = patient.facts[1]
+    found = labels(outputs[0].targets) if len(outputs) == 1 else None
+    if patient.options.class_weight is not None or found is None:
+        return None
+    classes, counts = np.unique(found, return_counts=True)
+    if len(classes) < 2 or counts.min() == counts.max():
+        return None
+    weights = {
+        int(one): float(len(found) / (len(classes) * n)) for one, n in zip(classes, counts, strict=True)
+    }
+    change = Change(
+        remedy="class-weights",
+        where=("data",),
+        before="every row counts alike",
+        after="every class counts alike",
+        snippet=f"model.fit(..., class_weight={ {key: round(value, 3) for key, value in weights.items()} })",
+        recipe=("train.class_weight=balanced",),
+    )
+    return patient.changed(change, options={"class_weight": weights})
+
+
+def unfreeze(patient: Patient, finding: Finding) -> Patient | None:
+    """Make every layer trainable, and compile anew."""
+    frozen = [layer for layer in patient.model._flatten_layers() if not layer.trainable]
+    if not frozen:
+        return None
+    model = copy_of(patient.model)
+    for layer in [model, *model._flatten_layers(include_self=False)]:
+        layer.trainable = True
+    change = Change(
+        remedy="unfreeze",
+        where=tuple(layer.name for layer in frozen),
+        before="frozen",
+        after="trainable",
+        snippet="model.trainable = True\nmodel.compile(...)  # again, or it has no effect",
+    )
+    return patient.changed(change, model=compiled_like(patient.model, model))
+
+
+def recompile(patient: Patient, finding: Finding) -> Patient | None:
+    """Compile anew with the same arguments, so that the optimiser has the weights that are trainable now."""
+    optimizer: Any = patient.optimizer.optimizer
+    known = {id(variable) for variable in getattr(optimizer, "_trainable_variables", ())}
+    if not known or known == {id(variable) for variable in patient.model.trainable_variables}:
+        return None
+    change = Change(
+        remedy="recompile",
+        where=("optimizer",),
+        before="an optimiser built for other weights than those that are trainable",
+        after="compiled again",
+        snippet="model.compile(...)  # after each change of layer.trainable",
+    )
+    return patient.changed(change, model=patient.copy())

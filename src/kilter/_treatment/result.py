@@ -1,0 +1,175 @@
+"""What a treatment came to: diagnosis, changes, trials, and the model before and after."""
+
+from __future__ import annotations
+
+import math
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import keras
+
+import kilter
+from kilter._compare.comparison import Comparison
+from kilter._compare.words import proof_in_words
+from kilter._layout import columns, wrapped
+from kilter._records import Change, Diagnosis
+from kilter._treatment.no_harm import MeasureCheck
+from kilter._treatment.subject import Patient
+from kilter.recipe import Recipe, with_overrides
+
+
+@dataclass(frozen=True)
+class Checkup:
+    """A model's state: what is wrong with it, its score on validation rows (NaN: unknown), and its curves.
+
+    ``measures``: every measure of every output on the validation rows, by name, of the fully trained model.
+    """
+
+    diagnosis: Diagnosis
+    score: float
+    history: Mapping[str, Sequence[float]]
+    measures: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Trial:
+    """A set of changes that was tried in one short training.
+
+    ``seconds`` is the time of an epoch, compiling not counted; ``outcome`` says in words what became of it.
+    """
+
+    remedies: tuple[str, ...]
+    score: float
+    seconds: float
+    outcome: str
+
+
+@dataclass(frozen=True)
+class Trials:
+    """All short trainings.
+
+    Attributes:
+        measure: what they are judged by, such as "val_accuracy".
+        epochs, rows: how long each was, and on how many training rows.
+        tried: the sets of changes in the order in which they were tried; the first is the model as it came.
+        proof: the paired comparison of the chosen set with the model as it came; None where none was chosen.
+        refused: why the chosen set is refused although the proof calls it better; "" where it is not.
+    """
+
+    measure: str
+    epochs: int
+    rows: int
+    tried: tuple[Trial, ...] = ()
+    proof: Comparison | None = None
+    refused: str = ""
+
+    @property
+    def verdict(self) -> str:
+        """The proof's verdict on the chosen changes: "better", "worse" or "no evidence"."""
+        return "no evidence" if self.proof is None else self.proof.differences[0].verdict
+
+    @property
+    def proven(self) -> bool:
+        """Whether the chosen changes are better, and nothing speaks against them."""
+        return self.verdict == "better" and not self.refused
+
+
+@dataclass(frozen=True, eq=False)
+class Treatment:
+    """The result of :func:`kilter.treat`.
+
+    Attributes:
+        model: trained, and compiled; the model that was given is as it was.
+        changes: what was done to it, in order; () for a model that was trained as it came.
+        dropped: remedies that were tried and are not among the changes.
+        skipped: remedies that this model cannot have, each with the reason.
+        trials: of the search for the changes, and of their proof.
+        checks: every measure of every output, of the given model trained without changes and of the treated
+            one, on the same validation rows; () where nothing was changed.
+        kept: why the given model came back, where the treated one, or more training, would have harmed it; ""
+            otherwise.
+        before: the model as it came. Its score and curves are those of a short trial, where there was one;
+            its measures are those of the given model, trained for all epochs without changes.
+        after: the model as it is, with the score, the curves and the measures of its training.
+        seconds: that all of it took.
+        patients: the patient as it came, and as it was trained at last, before that training.
+    """
+
+    model: keras.Model = field(repr=False)
+    changes: tuple[Change, ...]
+    dropped: tuple[str, ...]
+    trials: Trials
+    before: Checkup
+    after: Checkup
+    seconds: float
+    patients: tuple[Patient, Patient] = field(repr=False)
+    skipped: Mapping[str, str] = field(default_factory=dict)
+    checks: tuple[MeasureCheck, ...] = ()
+    kept: str = ""
+
+    @property
+    def diagnosis(self) -> Diagnosis:
+        """What was found in the model as it came."""
+        return self.before.diagnosis
+
+    def snippet(self) -> str:
+        """Keras code that makes the same changes in one's own program; "" for none."""
+        return "\n\n".join(f"# {one.remedy}: {one.after}\n{one.snippet}" for one in self.changes)
+
+    def apply_to(self, recipe: Recipe) -> Recipe:
+        """``recipe`` with the changes put in; those that a recipe cannot say are left out.
+
+        Raises :class:`~kilter.errors.RecipeError` where they do not fit its other keys.
+        """
+        return with_overrides(recipe, [override for change in self.changes for override in change.recipe])
+
+    def report(self, path: str | Path) -> Path:
+        """Write the page of the treatment, one self-contained HTML file; returns where it is."""
+        return kilter.report.write_treatment(self, path)
+
+    def summary(self, width: int | None = None) -> list[str]:
+        """A few sentences: what was wrong, what was changed, how sure that is, and what the model reaches.
+
+        Lines are broken between words at ``width``, by default that of the terminal; nowhere without one.
+        """
+        severe = self.diagnosis.codes("severe")
+        lines = [f"found: {', '.join(severe)}" if severe else "nothing severe found"]
+        lines += [f"changed: {one.remedy}: {one.before} → {one.after}" for one in self.changes]
+        if not self.changes:
+            lines.append(f"changed: nothing; {'trained as it came' if self.after.history else 'as it came'}")
+        lines += [f"not possible: {code}: {reason}" for code, reason in self.skipped.items()]
+        if self.trials.proof is not None:
+            refused = f"; refused: {self.trials.refused}" if self.trials.refused else ""
+            lines.append(f"proof: {proof_in_words(self.trials.proof)}{refused}")
+        if self.kept:
+            lines.append(f"kept the given model: {self.kept}")
+        lines += [f"{one} (without the changes → with them)" for one in self.checks]
+        came = self.before.score
+        told = "" if math.isnan(came) else f" (as it came, in a short trial: {came:.4g})"
+        lines.append(f"{self.trials.measure}: {self.after.score:.4g}{told}")
+        width = columns(sys.stdout) if width is None else width
+        return [line for sentence in lines for line in wrapped(sentence, width, indent="    ")]
+
+    def to_json(self) -> dict[str, Any]:
+        """Findings, changes, trials and scores as a JSON object; the proof as JSON text of its own."""
+        return {
+            "diagnosis": self.diagnosis.to_json(),
+            "after": self.after.diagnosis.to_json(),
+            "changes": [{**vars(one)} for one in self.changes],
+            "dropped": list(self.dropped),
+            "skipped": dict(self.skipped),
+            "tried": [{**vars(one), "score": str(one.score)} for one in self.trials.tried],
+            "verdict": self.trials.verdict,
+            "refused": self.trials.refused,
+            "kept": self.kept,
+            "checks": [
+                {key: value if isinstance(value, str) else str(value) for key, value in vars(one).items()}
+                for one in self.checks
+            ],
+            "measure": self.trials.measure,
+            "score": str(self.after.score),
+            "seconds": self.seconds,
+        }

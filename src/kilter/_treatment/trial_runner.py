@@ -1,0 +1,165 @@
+"""Short trainings of one patient, again and again from other weights, in one compiled program."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+
+import jax
+import numpy as np
+
+from kilter import _backend  # noqa: F401
+
+# isort: split
+import keras
+
+from kilter._compare.comparison import OwnMeasure, PairedRun
+from kilter._engine.arrays import pick
+from kilter._engine.feed import Order
+from kilter._engine.fit import fit
+from kilter._engine.parallel import Logs, fit_together
+from kilter._engine.stream import must_stream
+from kilter._models.reinitialize import draw_weights
+from kilter._models.tracing import fixed_batch_size
+from kilter._models.variables import State, lend, pull, push
+from kilter._treatment.scoring import Scoring
+from kilter._treatment.subject import Patient
+from kilter.errors import KilterError
+from kilter.nn.unit_variance import lsuv
+
+# More validation rows than this tell a trial nothing more.
+_VALIDATION_ROWS = 4096
+
+
+class Bench:
+    """A copy of a patient's model, trained for a few epochs from the weights of one seed after another.
+
+    The copy is reset in place: its programs are compiled once, and once for all patients that are alike and
+    share their twins. The weights of a model that had been trained when it came are not drawn anew: the seed
+    then sets the order of the rows alone.
+    """
+
+    def __init__(self, patient: Patient, scoring: Scoring, rows: int) -> None:
+        self.patient = _part(patient, rows)
+        self.scoring = scoring
+        self.draws = not patient.trained
+
+    def runs(
+        self, seeds: Sequence[int], epochs: int, begin: Callable[[], object] = lambda: None
+    ) -> list[PairedRun]:
+        """A run from the weights of each seed: one after another on a CPU, together on an accelerator.
+
+        Together they need rows that the device holds, and an epoch that needs nothing of the host but a rate.
+        ``begin`` is called before each run.
+        """
+        if len(seeds) < 2 or not _on_accelerator() or not self._is_plain:
+            return [self._begun(seed, epochs, begin) for seed in seeds]
+        for _ in seeds:
+            begin()
+        began = time.perf_counter()
+        try:
+            trained = self._together(seeds, epochs)
+        except KilterError:
+            return [PairedRun(seed, math.nan, None, 0.0, (), "") for seed in seeds]
+        seconds = (time.perf_counter() - began) / (epochs * len(seeds))
+        model, made = self.patient.double().trained, []
+        for seed, (state, logs) in zip(seeds, trained, strict=True):
+            push(state, model)
+            scores = self.scoring.score(self.patient, model), self.scoring.own(self.patient, model)
+            made.append(_told(seed, *scores, seconds, logs))
+        return made
+
+    def _begun(self, seed: int, epochs: int, begin: Callable[[], object]) -> PairedRun:
+        begin()
+        return self.run(seed, epochs, own=True)
+
+    @property
+    def _is_plain(self) -> bool:
+        own = self.patient.options
+        asked = own.callbacks or own.schedule is not None or own.augment is not None
+        return not asked and not must_stream(self.patient.x)
+
+    def _together(self, seeds: Sequence[int], epochs: int) -> list[tuple[State, Logs]]:
+        own = self.patient.options
+        orders = [Order(own.batch_size, own.shuffle, seed, own.most_batches) for seed in seeds]
+        states = [pull(self._start(seed)) for seed in seeds]
+        return fit_together(
+            self.patient.double().trained,
+            states,
+            self.patient.x,
+            self.patient.y,
+            orders,
+            rates=self.patient.rates(epochs),
+            class_weight=own.class_weight,
+        )
+
+    def run(self, seed: int, epochs: int, *, own: bool = False) -> PairedRun:
+        """Train from the weights of ``seed``; what cannot be trained counts as diverged.
+
+        ``own``: with each output's own measures.
+        """
+        with self.patient.for_trials():
+            return self._run(seed, epochs, own)
+
+    def _run(self, seed: int, epochs: int, own: bool) -> PairedRun:
+        began = time.perf_counter()
+        try:
+            model = self._start(seed)
+            history = fit(
+                model,
+                self.patient.x,
+                self.patient.y,
+                **{**self.patient.fit_options(epochs), "validation_data": None},
+                most_batches=self.patient.options.most_batches,
+                seed=seed,
+                measure=None,
+                verbose=0,
+            )
+            score = self.scoring.score(self.patient, model)
+            measures = self.scoring.own(self.patient, model) if own else {}
+        except KilterError:
+            return PairedRun(seed, math.nan, None, time.perf_counter() - began, (), "")
+        lines = zip(*history.history.values(), strict=True)
+        logs = tuple(dict(zip(history.history, map(float, line), strict=True)) for line in lines)
+        return _told(seed, score, measures, sum(history.seconds) / max(len(logs), 1), logs)
+
+    def _start(self, seed: int) -> keras.Model:
+        """The model to train, with the weights of ``seed`` in it."""
+        model, begin, twin = self.patient.double()
+        push(begin, model)
+        if self.draws:
+            draw_weights(model._flatten_layers(include_self=False), seed)
+        if self.patient.unit_variance:
+            lsuv(model, self.patient.x, seed=seed)
+        if twin is not model:
+            lend(model, twin)
+        return twin
+
+
+def _on_accelerator() -> bool:
+    return jax.default_backend() != "cpu"
+
+
+def _told(seed: int, score: float, own: Mapping[str, OwnMeasure], seconds: float, logs: Logs) -> PairedRun:
+    last = len(logs) - 1 if math.isfinite(score) else None
+    return PairedRun(seed, score, last, seconds, logs, "", own)
+
+
+def _part(patient: Patient, rows: int) -> Patient:
+    """The patient with epochs of about so many training rows, whole batches of them; unstopped.
+
+    Where it shuffles small data, an epoch takes some of all rows, others each time, in the program of a
+    training on all of them. Else rows are drawn with the patient's seed, and stay in their order.
+    """
+    options = replace(patient.options, patience=None, most_batches=max(1, rows // patient.options.batch_size))
+    judged = slice(_VALIDATION_ROWS - _VALIDATION_ROWS % (fixed_batch_size(patient.model) or 1))
+    part = replace(
+        patient, x_val=pick(patient.x_val, judged), y_val=pick(patient.y_val, judged), options=options
+    )
+    # Each trial hands its rows over anew.
+    if rows >= patient.rows or (patient.options.shuffle and patient.is_small):
+        return part
+    order = np.sort(np.random.default_rng(patient.seed).permutation(patient.rows)[:rows])
+    return replace(part, x=pick(patient.x, order), y=pick(patient.y, order))

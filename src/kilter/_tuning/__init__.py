@@ -1,0 +1,1 @@
+"""Learning-rate finder, clipping threshold, gradient noise scale, curvature."""

@@ -1,0 +1,185 @@
+"""``find_lr``: the learning rate raised from very small to very large over a trial of training."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from kilter import _backend  # noqa: F401
+
+# isort: split
+import keras
+
+from kilter._engine.feed import Order, single_steps
+from kilter._engine.fit import check_whole_numbers, prepare, training_feed
+from kilter._engine.loop import training
+from kilter._engine.step import Batch
+from kilter._models.variables import State, variables
+from kilter._progress import QUICK, Verbose, shown
+from kilter._tuning.rate_curve import LEAST_STEPS, FoundRate, divergence, read_curves
+from kilter._tuning.trial import TrialStep, fresh_metrics, loss_of_step, run_trial, step_with_loss, trial_feed
+from kilter.errors import ModelError, OptionError
+
+
+def find_lr(
+    model: keras.Model,
+    x: Any,
+    y: Any = None,
+    *,
+    low: float = 1e-7,
+    high: float = 10.0,
+    steps: int = 300,
+    batch_size: int = 32,
+    seed: int = 0,
+    seeds: int = 1,
+    sample_weight: Any = None,
+    class_weight: Mapping[int, float] | None = None,
+    verbose: Verbose = "auto",
+) -> FoundRate:
+    """Find the learning rate to train a compiled model with; the model stays bit for bit as it is.
+
+    A copy is trained for ``steps`` steps whose rate goes exponentially from ``low`` to ``high``:
+    rate_i = low · (high / low)^(i / (steps - 1)); it stops where the loss shoots up. :func:`read_curves
+    <kilter._tuning.rate_curve.read_curves>` says how the suggestion is read from the losses (Smith 2015,
+    Cyclical Learning Rates; the rule of a tenth: Géron, Hands-On Machine Learning, ch. 11).
+
+    Args:
+        model: compiled, with any Keras optimiser that has one rate of its own.
+        x: arrays, or an iterable of batches, as for :func:`kilter.fit`. Only the rows used are copied.
+        y: targets, as the loss wants them.
+        low: the first rate; one that changes nothing yet.
+        high: the last rate, if the loss has not shot up before.
+        steps: how many steps the rate takes from ``low`` to ``high``, at least 20.
+        batch_size: rows a step; the rate found is for this size.
+        seed: draws the order of the rows, as in :func:`kilter.fit`.
+        seeds: how many searches, in as many orders of the rows, the median of whose losses is read.
+        sample_weight: a weight for each row; or ``class_weight``: one for each class's rows.
+        verbose: as of :func:`kilter.fit`; by default the search shows its steps if it takes long.
+
+    Raises :class:`~kilter.errors.ModelError` where the loss never falls by more than chance, and for an
+    optimiser with a schedule or with several rates; :class:`~kilter.errors.DataError` and
+    :class:`~kilter.errors.OptionError` as :func:`kilter.fit` does.
+
+    Example:
+        >>> import keras, kilter, numpy as np
+        >>> x = np.random.default_rng(0).normal(size=(256, 4))
+        >>> model = keras.Sequential([keras.layers.Dense(1, kernel_initializer="zeros")])
+        >>> model.compile("sgd", "mse")
+        >>> found = kilter.find_lr(model, x, x.sum(axis=1), seed=1, verbose=0)
+        >>> 0.001 < found.suggestion < found.diverged_at / 9
+        True
+    """
+    _check_options(low, high, steps, seeds)
+    _check_optimizer(model)
+    lrs = np.geomspace(low, high, steps)
+    curves = np.full((seeds, steps), np.nan)
+    with shown(verbose, after=QUICK) as progress:
+        for number in range(seeds):
+            feed = trial_feed(
+                model,
+                x,
+                y,
+                sample_weight,
+                class_weight,
+                batch_size=batch_size,
+                steps=steps,
+                seed=seed + number,
+            )
+            losses = run_trial(
+                model,
+                "find_lr",
+                lambda: _rate_step(model),
+                feed,
+                steps=steps,
+                given=lrs.astype(np.float32),
+                enough=lambda recorded: divergence(recorded[:, 0], steps) is not None,
+                progress=progress,
+                stage=f"Learning rate search {number + 1} of {seeds}: step",
+            )
+            curves[number, : len(losses)] = losses[:, 0]
+    return read_curves(lrs, curves)
+
+
+def find_lr_by_steps(
+    model: keras.Model,
+    state: State,
+    x: Any,
+    y: Any,
+    *,
+    low: float = 1e-7,
+    high: float = 10.0,
+    steps: int = 300,
+    batch_size: int = 32,
+    seed: int = 0,
+    class_weight: Mapping[int, float] | None = None,
+) -> FoundRate:
+    """What :func:`find_lr` finds from ``state``, in the program that trains ``model`` on these data.
+
+    It takes one step a call, so that it is slower, but nothing is compiled for it where the model is trained
+    on them anyway. All rows are put on the device. The model's variables stay as they are.
+    """
+    _check_options(low, high, steps, 1)
+    _check_optimizer(model)
+    lrs = np.geomspace(low, high, steps)
+    feed = training_feed(x, y, None, class_weight, Order(batch_size, True, seed, most=steps))
+    prepare(model, feed)
+    runner, place = training(model), _place_of_rate(model)
+    losses: list[float] = []
+    for rate, (block, start) in zip(lrs, single_steps(feed, steps), strict=True):
+        state = fresh_metrics(model, state)
+        state.optimizer[place] = jnp.asarray(rate, state.optimizer[place].dtype)
+        state, logs = runner.call(state, block, start, start + 1)
+        losses.append(float(loss_of_step(model, state, logs)))
+        if divergence(np.array(losses), steps) is not None:
+            break
+    curve = np.full((1, steps), np.nan)
+    curve[0, : len(losses)] = losses
+    return read_curves(lrs, curve)
+
+
+def _place_of_rate(model: keras.Model) -> int:
+    """Which of the optimiser's variables is its rate."""
+    optimizer: Any = getattr(model.optimizer, "inner_optimizer", model.optimizer)
+    rate = optimizer._learning_rate
+    return next(place for place, one in enumerate(variables(model).optimizer) if one is rate)
+
+
+def _rate_step(model: keras.Model) -> TrialStep:
+    """The model's training step at the rate it is given, recording the batch's loss before the update."""
+
+    def step(state: State, batch: Batch, rate: jax.Array) -> tuple[State, jax.Array]:
+        state, loss = step_with_loss(model, schedule=lambda iteration: rate)(state, batch)
+        return state, loss[None]
+
+    return step
+
+
+def _check_options(low: float, high: float, steps: int, seeds: int) -> None:
+    check_whole_numbers(LEAST_STEPS, steps=steps)
+    check_whole_numbers(1, seeds=seeds)
+    numbers = isinstance(low, int | float | np.number) and isinstance(high, int | float | np.number)
+    if not (numbers and 0 < low < high < math.inf):
+        raise OptionError(
+            expected="two rates with 0 < low < high",
+            received=f"low={low!r}, high={high!r}",
+            remedy="leave them out, or give numbers such as low=1e-7, high=10.0",
+        )
+
+
+def _check_optimizer(model: keras.Model) -> None:
+    optimizer: Any = getattr(model, "optimizer", None)
+    optimizer = getattr(optimizer, "inner_optimizer", optimizer)
+    scheduled = isinstance(
+        getattr(optimizer, "_learning_rate", None), keras.optimizers.schedules.LearningRateSchedule
+    )
+    if scheduled or isinstance(optimizer, keras.optimizers.MultiOptimizer):
+        raise ModelError(
+            expected="an optimiser with one learning rate that is a number",
+            received=f"{type(optimizer).__name__} with {'a schedule' if scheduled else 'several rates'}",
+            remedy="compile with a number as learning_rate for the search, with the schedule afterwards",
+        )

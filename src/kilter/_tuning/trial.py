@@ -1,0 +1,203 @@
+"""Trial steps: a stretch of training that is recorded and thrown away.
+
+The model's variables are copied, the copy is trained, and nothing is written back. However a trial ends, by
+an error or by Ctrl-C, the model is bit for bit as it was.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from kilter import _backend  # noqa: F401
+
+# isort: split
+import keras
+
+from kilter._engine.arrays import check_batch_size, is_array, row_count
+from kilter._engine.batch_feed import BatchFeed
+from kilter._engine.feed import Order
+from kilter._engine.fit import AnyFeed, check_whole_numbers, prepare, training_feed
+from kilter._engine.interrupt import Interrupt
+from kilter._engine.loop import Chunk, Runner
+from kilter._engine.program_cache import take
+from kilter._engine.step import Batch, Schedule, train_step
+from kilter._models.variables import State, pull
+from kilter._progress import SILENT, Progress
+from kilter.errors import ModelError, OptionError
+
+# A trial is judged between chunks. The first is short: it tells how slow the model is.
+_FIRST_CHUNK = 25
+
+LossStep = Callable[[State, Batch], tuple[State, jax.Array]]
+TrialStep = Callable[[State, Batch, Any], tuple[State, jax.Array]]
+"""``(state, batch, what this step is given) -> (state, numbers to record, of shape [width])``; pure."""
+
+
+class Trial(NamedTuple):
+    """A copy of a model in trial.
+
+    ``given``: arrays of which step i takes the i-th element; ``recorded``: float32 [steps, width], NaN where
+    no step has been; ``step``: how many were made.
+    """
+
+    state: State
+    given: Any
+    recorded: jax.Array
+    step: jax.Array
+
+
+def trial_feed(
+    model: keras.Model,
+    x: Any,
+    y: Any,
+    sample_weight: Any,
+    class_weight: Mapping[int, float] | None,
+    *,
+    batch_size: int,
+    steps: int,
+    seed: int,
+) -> AnyFeed:
+    """Check data and model as ``fit`` does, and make the feed of ``steps`` batches in the order of ``seed``.
+
+    Where the data have more rows than the steps use, only those are copied and put on the device. Arrays make
+    whole batches only: one program serves them all, and no loss is noisier than the others. Raises as
+    :func:`kilter.fit` does, before anything is traced.
+    """
+    check_batch_size(batch_size)
+    check_whole_numbers(seed=seed)
+    order = Order(batch_size, shuffle=True, seed=seed)
+    if is_array(x):
+        count = row_count(x=x, y=y, sample_weight=sample_weight)
+        order = replace(order, batch_size=min(batch_size, count))
+        used: Any = slice(count - count % order.batch_size)
+        if steps * order.batch_size <= count:
+            used = order.rows(count, 0)[: steps * order.batch_size]
+            order = replace(order, shuffle=False)
+        x, y, sample_weight = jax.tree.map(lambda leaf: _taken(leaf, used), (x, y, sample_weight))
+    feed = training_feed(x, y, sample_weight, class_weight, order)
+    prepare(model, feed)
+    return feed
+
+
+def trial_batches(feed: AnyFeed, steps: int) -> Iterator[Batch]:
+    """At most ``steps`` batches of a trial's feed as arrays on the device, in the same order each time.
+
+    Raises :class:`OptionError` for an iterable of batches, which may have another order the next time.
+    """
+    if isinstance(feed, BatchFeed):
+        raise OptionError(
+            expected="x as arrays, rows first",
+            received=f"{type(feed.source).__name__}",
+            remedy="pass some rows of the training data as arrays; a few thousand are enough",
+        )
+    every = (take(block.data, block.order[step]) for block in feed.blocks(0) for step in range(block.steps))
+    return itertools.islice(every, steps)
+
+
+def run_trial(
+    model: keras.Model,
+    name: str,
+    make: Callable[[], TrialStep],
+    feed: AnyFeed,
+    *,
+    steps: int,
+    width: int = 1,
+    given: Any = None,
+    enough: Callable[[np.ndarray], bool] = lambda recorded: False,
+    progress: Progress = SILENT,
+    stage: str = "Trial: step",
+) -> np.ndarray:
+    """Train a copy of the model for ``steps`` steps; returns what they recorded, float64 [steps made, width].
+
+    ``name`` is the program's on the model's shelf. ``enough`` is asked between chunks, about all that was
+    recorded so far. ``progress`` hears of ``stage`` and the steps made. Ctrl-C raises KeyboardInterrupt after
+    the running chunk.
+    """
+    recorded = jnp.full((steps, width), jnp.nan, jnp.float32)
+    trial: Any = Trial(pull(model), jax.tree.map(jnp.array, given), recorded, jnp.int32(0))
+    runner = Runner(model, name, lambda: _recording(make()), steps_a_chunk=_FIRST_CHUNK)
+
+    def is_over(trial: Any) -> bool:
+        return int(trial.step) >= steps or enough(_recorded(trial))
+
+    def between(chunk: Chunk) -> Any:
+        progress.stage(stage, min(int(chunk.state.step), steps), steps)  # type: ignore[attr-defined]
+        return None if interrupt.pending or is_over(chunk.state) else chunk.state
+
+    progress.stage(stage, 0, steps, detail="compiling")
+    with Interrupt() as interrupt:
+        for epoch in itertools.count():
+            chunk = runner.run(feed, epoch, trial, between)
+            interrupt.check()
+            if chunk is None:
+                break
+            trial = chunk.state
+            if is_over(trial):
+                break
+    return _recorded(trial)
+
+
+def step_with_loss(model: keras.Model, schedule: Schedule | None = None) -> LossStep:
+    """The model's training step and the loss of its batch: before the update, with all penalties, unscaled.
+
+    Metrics start anew at each step and so are the measures of its batch alone. A model that overrides
+    ``train_step`` must return its ``"loss"``, :class:`ModelError` otherwise.
+    """
+    train = train_step(model, schedule)
+
+    def step(state: State, batch: Batch) -> tuple[State, jax.Array]:
+        state, logs = train(fresh_metrics(model, state), batch)
+        return state, loss_of_step(model, state, logs)
+
+    return step
+
+
+def fresh_metrics(model: keras.Model, state: State) -> State:
+    """The state with metrics that have seen nothing."""
+    fresh = [value for metric in model.metrics for value in metric.stateless_reset_state()]
+    metrics = [jnp.asarray(value, old.dtype) for value, old in zip(fresh, state.metrics, strict=True)]
+    return state._replace(metrics=metrics)
+
+
+def loss_of_step(model: keras.Model, state: State, logs: Mapping[str, jax.Array] | None) -> jax.Array:
+    """The loss of a training step that began with fresh metrics: what it returned, or told the loss tracker.
+
+    Raises :class:`ModelError` where it did neither.
+    """
+    if logs is not None and "loss" in logs:
+        return logs["loss"]
+    tracker: Any = model._loss_tracker
+    places = {id(variable): place for place, variable in enumerate(model.metrics_variables)}
+    if logs is not None or not all(id(variable) in places for variable in tracker.variables):
+        raise ModelError(
+            expected=f'a train_step of model {model.name!r} that returns its "loss"',
+            received=f"one that returns {sorted(logs or {})}",
+            remedy='add "loss" to the dictionary that train_step returns',
+        )
+    return tracker.stateless_result([state.metrics[places[id(variable)]] for variable in tracker.variables])
+
+
+def _taken(leaf: Any, used: Any) -> Any:
+    return (leaf.to_numpy() if hasattr(leaf, "to_numpy") else leaf)[used]
+
+
+def _recording(step: TrialStep) -> Any:
+    def record(trial: Trial, batch: Batch) -> tuple[Trial, dict[str, jax.Array]]:
+        given = jax.tree.map(lambda array: array[trial.step], trial.given)
+        state, values = step(trial.state, batch, given)
+        # A step past the last, at the end of a chunk, writes nothing: JAX drops what is out of bounds.
+        recorded = trial.recorded.at[trial.step].set(values.astype(trial.recorded.dtype))
+        return Trial(state, trial.given, recorded, trial.step + 1), {}
+
+    return record
+
+
+def _recorded(trial: Any) -> np.ndarray:
+    return np.asarray(trial.recorded, np.float64)[: int(trial.step)]

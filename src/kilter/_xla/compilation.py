@@ -1,0 +1,87 @@
+"""Where compiled programs are kept between processes, and how they are compiled.
+
+XLA's persistent cache is on by default: the second process that trains the same model on the same shapes
+loads its program instead of compiling it. It lies in ``$KILTER_CACHE`` (default ``~/.cache/kilter/xla``; the
+value ``off`` switches it off), holds at most :data:`CACHE_BYTES` and drops the programs unused the longest.
+A cache directory that the user has set through JAX is left as it is.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator
+from contextvars import ContextVar
+from pathlib import Path
+from typing import Any
+
+import jax
+
+from kilter._xla.haste import hasty_compilation
+
+CACHE_BYTES = 1 << 30
+
+
+def cache_directory() -> Path | None:
+    """The directory of kilter's compilation cache, or None where it is switched off."""
+    chosen = os.environ.get("KILTER_CACHE", "")
+    if chosen.lower() == "off":
+        return None
+    if chosen:
+        return Path(chosen)
+    home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(home) / "kilter" / "xla"
+
+
+def enable_cache() -> None:
+    """Switch the persistent cache on, unless it is off or JAX was already given a directory."""
+    directory = cache_directory()
+    if directory is None or jax.config.values["jax_compilation_cache_dir"]:
+        return
+    jax.config.update("jax_compilation_cache_dir", str(directory))
+    jax.config.update("jax_compilation_cache_max_size", CACHE_BYTES)
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
+
+
+_quick: ContextVar[bool] = ContextVar("kilter_quick_compilation", default=False)
+
+
+@contextlib.contextmanager
+def quick_compilation() -> Iterator[None]:
+    """Within it programs are compiled for a short life: sooner, to slower code. On a CPU; elsewhere as ever.
+
+    For steps of dense layers that are taken some hundred times; unoptimised convolutions are too slow.
+    """
+    token = _quick.set(True)
+    try:
+        with hasty_compilation():
+            yield
+    finally:
+        _quick.reset(token)
+
+
+def is_quick() -> bool:
+    """Whether programs are to be compiled for a short life."""
+    return _quick.get() and jax.default_backend() == "cpu"
+
+
+def is_rewritten() -> bool:
+    """Whether steps are rewritten (:mod:`kilter._xla.rewrite`): on a CPU, unless for a short life."""
+    return jax.default_backend() == "cpu" and not is_quick()
+
+
+def compile_options(*, soon: bool = False) -> dict[str, Any]:
+    """Options for XLA by platform: on a CPU, vectors as wide as the machine has; see docs/decisions.md.
+
+    ``soon``: compiled sooner, to slower code, as within :func:`quick_compilation`.
+    """
+    if jax.default_backend() != "cpu":
+        return {}
+    return (
+        {"xla_backend_optimization_level": 0}
+        if soon or _quick.get()
+        else {"xla_cpu_prefer_vector_width": 512}
+    )
+
+
+enable_cache()

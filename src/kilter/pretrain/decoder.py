@@ -1,0 +1,171 @@
+"""The mirror image of an encoder: layers that lead from its codes back to its rows."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any, Final
+
+from kilter import _backend  # noqa: F401  (chooses JAX before Keras loads)
+
+# isort: split
+import keras
+import numpy as np
+
+from kilter.errors import ModelError
+from kilter.nn.options import ACTIVATIONS, default_initializer
+from kilter.pretrain.encoder_chain import Link, Shape, stages
+from kilter.pretrain.tied import TiedConv2DTranspose, TiedDense
+
+Layers = list[Any]  # Keras layers; a list of one kind of them is one too
+
+# What an activation that stands as a layer is called as a function; a learned slope is near leaky_relu's.
+_NAMES: Final = {
+    "ELU": "elu",
+    "LeakyReLU": "leaky_relu",
+    "PReLU": "leaky_relu",
+    "RReLU": "leaky_relu",
+    "ReLU": "relu",
+}
+
+
+class Seeds:
+    """Independent streams of one seed: another initialiser for each layer, the same each time."""
+
+    def __init__(self, seed: int) -> None:
+        self._sequence = np.random.SeedSequence(seed)
+
+    def next(self) -> int:
+        """A seed that was not given before."""
+        return int(self._sequence.spawn(1)[0].generate_state(1, np.uint32)[0] >> 1)
+
+    def initializer(self, activation: str | None) -> Any:
+        """The initialiser paired with ``activation``, with a seed of its own."""
+        name = default_initializer(activation or "linear")
+        known: Any = keras.initializers.get(name)
+        return type(known)(seed=self.next())
+
+
+def mirrored(line: Sequence[Link], *, seeds: Seeds, tied: bool = False) -> list[Layers]:
+    """For each stage of an encoder the layers that lead from its code back to what it takes in.
+
+    Run from the last stage's to the first's they are a decoder. A dense layer mirrors a dense one, a
+    transposed convolution a convolution, nearest-neighbour upsampling a pooling; what keeps the shape
+    (normalisation, dropout, activations) has no image. Hidden layers have the encoder's first activation and
+    the initialiser that is paired with it; the layer before the rows is linear. ``tied``: with the kernels
+    of the encoder's layers, transposed.
+
+    Raises :class:`ModelError` for a layer that has no image.
+    """
+    activation = hidden_activation(line)
+    first = next((link for link in line if _is_weighted(link)), None)
+    found = []
+    for stage in stages(line):
+        layers: Layers = []
+        for link in reversed(stage):
+            layers += _image(link, None if link is first else activation, seeds, tied)
+        found.append(layers)
+    return found
+
+
+def hidden_activation(line: Sequence[Link]) -> str | None:
+    """The name of the first activation of the encoder; None where it is linear."""
+    for link in line:
+        name = _NAMES.get(type(link.layer).__name__)
+        if name is None:
+            name = getattr(getattr(link.layer, "activation", None), "__name__", "linear")
+        if name in ACTIVATIONS and name != "linear":
+            return name
+    return None
+
+
+def _is_weighted(link: Link) -> bool:
+    return link.has_kernel or _is_global_pool(link.layer)
+
+
+def _is_global_pool(layer: Any) -> bool:
+    return isinstance(layer, keras.layers.GlobalAveragePooling2D | keras.layers.GlobalMaxPooling2D)
+
+
+def _image(link: Link, activation: str | None, seeds: Seeds, tied: bool) -> Layers:
+    """The layers that lead from ``link.after`` back to ``link.before``."""
+    layer = link.layer
+    if getattr(layer, "data_format", None) == "channels_first":
+        raise _no_image(link)
+    if link.has_kernel:
+        return _tied(link, activation) if tied else _loose(link, activation, seeds)
+    if link.before == link.after:
+        return []
+    if _is_global_pool(layer):
+        units = math.prod(link.before)
+        dense = keras.layers.Dense(
+            units, activation=activation, kernel_initializer=seeds.initializer(activation)
+        )
+        flat = [keras.layers.Flatten()] if len(link.after) > 1 else []
+        return [*flat, dense, keras.layers.Reshape(link.before)]
+    if isinstance(layer, keras.layers.Flatten | keras.layers.Reshape):
+        return [keras.layers.Reshape(link.before)]
+    if isinstance(layer, keras.layers.MaxPooling2D | keras.layers.AveragePooling2D):
+        return _sized([keras.layers.UpSampling2D(layer.strides)], link)
+    if isinstance(layer, keras.layers.ZeroPadding2D):
+        return [keras.layers.Cropping2D(layer.padding)]
+    raise _no_image(link)
+
+
+def _loose(link: Link, activation: str | None, seeds: Seeds) -> Layers:
+    layer = link.layer
+    initializer = seeds.initializer(activation)
+    if isinstance(layer, keras.layers.Dense):
+        return [keras.layers.Dense(link.before[-1], activation=activation, kernel_initializer=initializer)]
+    transposed = keras.layers.Conv2DTranspose(
+        link.before[-1],
+        layer.kernel_size,
+        strides=layer.strides,
+        padding=layer.padding,
+        activation=activation,
+        kernel_initializer=initializer,
+    )
+    return _sized([transposed], link)
+
+
+def _tied(link: Link, activation: str | None) -> Layers:
+    layer = link.layer
+    if type(layer) is keras.layers.Dense:
+        return [TiedDense(layer, activation)]
+    plain = type(layer) is keras.layers.Conv2D and layer.groups == 1 and layer.dilation_rate == (1, 1)
+    if not plain:
+        raise ModelError(
+            expected="dense layers and plain convolutions in the encoder of a tied autoencoder",
+            received=f"layer {layer.name!r} of {type(layer).__name__}",
+            remedy="leave 'tied' out of kind",
+        )
+    return _sized([TiedConv2DTranspose(layer, activation)], link)
+
+
+def _sized(layers: Layers, link: Link) -> Layers:
+    """``layers`` and what cuts or pads their output to the height and width of ``link.before``."""
+    shape: tuple[Any, ...] = (None, *link.after)
+    for layer in layers:
+        shape = layer.compute_output_shape(shape)
+    missing = [want - have for want, have in zip(link.before[:2], shape[1:3], strict=True)]
+    cut = tuple((0, max(-side, 0)) for side in missing)
+    pad = tuple((0, max(side, 0)) for side in missing)
+    if any(side < 0 for side in missing):
+        layers.append(keras.layers.Cropping2D(cut))
+    if any(side > 0 for side in missing):
+        layers.append(keras.layers.ZeroPadding2D(pad))
+    return layers
+
+
+def _no_image(link: Link) -> ModelError:
+    return ModelError(
+        expected="an encoder of dense layers, 2-D convolutions and pooling, which a decoder can mirror",
+        received=f"layer {link.layer.name!r} of {type(link.layer).__name__}, "
+        f"from {link.before} to {link.after}",
+        remedy="give decoder= a model from codes to rows",
+    )
+
+
+def as_model(layers: Sequence[Any], shape: Shape, name: str) -> keras.Sequential:
+    """The layers one after another, from rows of ``shape``."""
+    return keras.Sequential([keras.Input(shape), *(layers or [keras.layers.Identity()])], name=name)

@@ -1,0 +1,191 @@
+"""Pretraining as a recipe describes it: the model of ``[model]`` without its output, for ``[pretrain]``."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+from kilter import _backend  # noqa: F401
+
+# isort: split
+import keras
+import numpy as np
+
+from kilter._progress import Verbose, shown
+from kilter._text import printable
+from kilter.data import Dataset, Source, Splits, load, split
+from kilter.errors import DataError, RecipeError
+from kilter.pretrain.autoencoder import autoencoder
+from kilter.pretrain.auxiliary import auxiliary
+from kilter.pretrain.encoder_chain import without_top
+from kilter.pretrain.gan import discriminator_of, gan
+from kilter.pretrain.records import Pretrained
+from kilter.recipe import ConstantSection, PretrainSection, Recipe
+from kilter.runs.augmentation import make_augmentation
+from kilter.runs.build import given_record, make_optimizer, read_source
+from kilter.runs.from_recipe import make_model
+from kilter.runs.training import data_record
+
+# What of [train] is about labels, or about the weights of a model that is then used as it stands.
+_NOT_FOR_PRETRAINING = ("class_weight", "ema", "swa", "evaluate_training")
+
+
+def pretrain(
+    recipe: Recipe,
+    *,
+    callbacks: Sequence[keras.callbacks.Callback] = (),
+    verbose: Verbose = "auto",
+    allow_code: bool = False,
+) -> Pretrained:
+    """Pretrain what ``recipe`` describes. Labels are only used for the task "pairs".
+
+    ``allow_code`` lets the recipe run code: its factory, or code in its .keras file.
+    Raises the :class:`~kilter.errors.KilterError` that says what does not fit, before anything is trained.
+    """
+    section = _checked(recipe)
+    with shown(verbose) as progress:
+        progress.stage(f"Reading {printable(recipe.data.source)}")
+        source = read_source(recipe, given_record(recipe), unlabelled=True)
+    train, validation = _parts(recipe, source)
+    # A model is made for classes; there is one here, and the output is taken off again.
+    unlabelled = replace(train, y=None, task="classification", classes=("row",))
+    encoder = without_top(make_model(recipe, unlabelled, allow_code=allow_code), section.drop)
+    done = _trained(recipe, section, encoder, train, validation, callbacks, verbose)
+    return replace(done, data=data_record(source, Splits(train, validation, None)))
+
+
+def _trained(
+    recipe: Recipe,
+    section: PretrainSection,
+    encoder: keras.Model,
+    train: Dataset,
+    validation: Dataset | None,
+    callbacks: Sequence[keras.callbacks.Callback],
+    verbose: Verbose,
+) -> Pretrained:
+    if section.task == "gan":
+        return _gan(recipe, encoder, train.x, callbacks, verbose)
+    measure = "error" if section.task in ("autoencoder", "masked-patch") else "accuracy"
+    options: dict[str, Any] = section.options() | {
+        "epochs": recipe.train.epochs,
+        "batch_size": recipe.train.batch_size,
+        "optimizer": make_optimizer(recipe),
+        "callbacks": [*callbacks, *_stopping(recipe, measure)],
+        "seed": recipe.seed,
+        "verbose": verbose,
+    }
+    held: Any = None if validation is None else validation.x
+    if section.task == "autoencoder":
+        return autoencoder(encoder, train.x, validation_data=held, **options)
+    if section.task == "pairs":
+        options["same"] = _labels(train)
+        held = None if validation is None else (validation.x, _labels(validation))
+    elif section.task == "contrastive":
+        options["views"] = make_augmentation(recipe.augment, train)
+    return auxiliary(encoder, train.x, task=section.task, validation_data=held, **options)
+
+
+def _gan(
+    recipe: Recipe,
+    encoder: keras.Model,
+    x: np.ndarray,
+    callbacks: Sequence[keras.callbacks.Callback],
+    verbose: Verbose,
+) -> Pretrained:
+    """The encoder as the lower layers of a discriminator, whose optimiser is the recipe's.
+
+    Early stopping has nothing to watch: neither network's loss falls as long as both learn.
+    """
+    return gan(
+        x,
+        discriminator=discriminator_of(encoder, seed=recipe.seed),
+        discriminator_optimizer=make_optimizer(recipe),
+        epochs=recipe.train.epochs,
+        batch_size=recipe.train.batch_size,
+        callbacks=callbacks,
+        seed=recipe.seed,
+        verbose=verbose,
+    )
+
+
+def _checked(recipe: Recipe) -> PretrainSection:
+    section = recipe.pretrain
+    if section is None:
+        raise RecipeError(
+            expected="a recipe with [pretrain]",
+            received=f"recipe {recipe.name!r} without it",
+            remedy='add [pretrain] with a task, or --task to the command, such as "autoencoder"',
+        )
+    # All of these are None or False where they are not asked for.
+    idle = [f"train.{key}" for key in _NOT_FOR_PRETRAINING if getattr(recipe.train, key)]
+    if not isinstance(recipe.schedule, ConstantSection):
+        idle.append("schedule")
+    if recipe.augment != type(recipe.augment)() and section.task != "contrastive":
+        idle.append("augment")
+    if recipe.optimizer.learning_rate == "auto" or recipe.optimizer.clip is not None:
+        idle.append('"auto" in [optimizer]')
+    if idle:
+        raise RecipeError(
+            expected=f"a recipe with what pretraining for {section.task!r} uses",
+            received=", ".join(idle),
+            remedy="leave it out",
+        )
+    return section
+
+
+def _parts(recipe: Recipe, source: Source) -> tuple[Dataset, Dataset | None]:
+    """Training and validation rows; rows without labels are divided without classes."""
+    data = recipe.data
+    seed = recipe.seed if data.split_seed is None else data.split_seed
+    if source.train.y is None:
+        return _unlabelled_parts(source, data.validation, seed)
+    found = split(source, validation=data.validation, test=data.test, seed=seed)
+    return found.train, found.validation
+
+
+def _unlabelled_parts(source: Source, validation: Any, seed: int) -> tuple[Dataset, Dataset | None]:
+    rows = source.train
+    if validation is None:
+        return rows, None
+    if isinstance(validation, str):
+        same = {"encoding": source.encoding, "shifts": source.shifts, "image_size": source.image_size}
+        return rows, load(validation, unlabelled=True, **same).train
+    front = isinstance(validation, int)
+    count = validation if front else round(validation * len(rows))
+    if not 0 < count < len(rows):
+        raise DataError(
+            expected="rows on both sides of data.validation",
+            received=f"data.validation={validation} of {len(rows)} rows",
+            remedy="choose another number or share",
+        )
+    order = np.arange(len(rows)) if front else np.random.default_rng(seed).permutation(len(rows))
+    return rows.take(np.sort(order[count:])), rows.take(np.sort(order[:count]))
+
+
+def _labels(part: Dataset) -> np.ndarray:
+    if part.y is None or part.task != "classification":
+        raise DataError(
+            expected="classes for the task 'pairs': which rows are the same",
+            received=f"{part.name} without them",
+            remedy="take another task: 'contrastive' needs none",
+        )
+    return part.y
+
+
+def _stopping(recipe: Recipe, measure: str) -> Sequence[keras.callbacks.Callback]:
+    stopping = recipe.train.early_stopping
+    if stopping is None:
+        return []
+    prefixes = ("", "val_") if recipe.data.validation is not None else ("",)
+    known = [f"{prefix}{name}" for prefix in prefixes for name in ("loss", measure)]
+    if stopping.monitor not in known:
+        raise RecipeError(
+            expected=f"train.early_stopping.monitor to be one of {', '.join(known)}",
+            received=f"monitor={stopping.monitor!r}",
+            remedy=f"take {known[-2]!r}",
+        )
+    # A dictionary, since Keras annotates min_delta as a whole number.
+    options: dict[str, Any] = {"patience": stopping.patience, "min_delta": stopping.min_delta}
+    mode = "max" if stopping.monitor.endswith("accuracy") else "min"
+    return [keras.callbacks.EarlyStopping(stopping.monitor, mode=mode, restore_best_weights=True, **options)]

@@ -1,0 +1,98 @@
+"""The generator and the discriminator that :func:`kilter.pretrain.gan` makes where none is given.
+
+After DCGAN (Radford et al. 2016): strided convolutions and leaky ReLU in the discriminator, batch
+normalisation in the generator alone. Both work in the data's own range: the generator's outputs end in it,
+and the discriminator brings it to -1 to 1, so that its lower layers take the data as they come.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any, Final
+
+from kilter import _backend  # noqa: F401  (chooses JAX before Keras loads)
+
+# isort: split
+import keras
+
+from kilter.pretrain.decoder import Seeds
+
+# Filters of the discriminator's convolutions, each of which halves the image; the generator's run backward.
+FILTERS: Final = (32, 64, 128)
+UNITS: Final = (256, 128)
+_SLOPE = 0.2
+_DROPOUT = 0.3
+
+
+def make_generator(
+    latent: int, shape: Sequence[int], value_range: tuple[float, float], *, seed: int
+) -> keras.Sequential:
+    """A generator from ``latent`` numbers to rows of ``shape`` = (height, width, channels) or (features,)."""
+    seeds = Seeds(seed)
+    layers: list[Any] = [keras.Input((latent,))]
+    if len(shape) == 1:
+        for units in reversed(UNITS):
+            layers += _normalized(keras.layers.Dense(units, use_bias=False, kernel_initializer=_start(seeds)))
+        layers.append(keras.layers.Dense(shape[0], activation="tanh", kernel_initializer=_start(seeds)))
+    else:
+        layers += _images(shape, seeds)
+    low, high = value_range
+    layers.append(keras.layers.Rescaling((high - low) / 2, offset=(high + low) / 2))
+    return keras.Sequential(layers, name="generator")
+
+
+def make_discriminator(
+    shape: Sequence[int], value_range: tuple[float, float], *, seed: int
+) -> keras.Sequential:
+    """A discriminator of rows of ``shape`` = (height, width, channels) or (features,): one logit."""
+    seeds = Seeds(seed)
+    low, high = value_range
+    layers: list[Any] = [
+        keras.Input(tuple(shape)),
+        keras.layers.Rescaling(2 / (high - low), offset=-(high + low) / (high - low)),
+    ]
+    for width in UNITS if len(shape) == 1 else FILTERS:
+        if len(shape) == 1:
+            layers.append(keras.layers.Dense(width, kernel_initializer=_start(seeds)))
+        else:
+            layers.append(
+                keras.layers.Conv2D(width, 3, strides=2, padding="same", kernel_initializer=_start(seeds))
+            )
+        layers.append(keras.layers.LeakyReLU(_SLOPE))
+    if len(shape) > 1:
+        layers.append(keras.layers.Flatten())
+    # Without dropout it learns the real rows by heart, and its accuracy says nothing about the fakes.
+    layers.append(keras.layers.Dropout(_DROPOUT, seed=seeds.next()))
+    layers.append(keras.layers.Dense(1, kernel_initializer=_start(seeds)))
+    return keras.Sequential(layers, name="discriminator")
+
+
+def _images(shape: Sequence[int], seeds: Seeds) -> list[Any]:
+    """From a quarter of the image's sides, rounded up, in two doublings; what is too much is cut off."""
+    height, width, channels = shape
+    rows, columns = math.ceil(height / 4), math.ceil(width / 4)
+    deep = FILTERS[-2]
+    layers = _normalized(
+        keras.layers.Dense(rows * columns * deep, use_bias=False, kernel_initializer=_start(seeds))
+    )
+    layers.append(keras.layers.Reshape((rows, columns, deep)))
+    # Enlarging before a convolution leaves no checkerboard, as a transposed convolution does (Odena 2016).
+    layers += [keras.layers.UpSampling2D(), *_normalized(_convolution(FILTERS[0], seeds, use_bias=False))]
+    layers += [keras.layers.UpSampling2D(), _convolution(channels, seeds, activation="tanh")]
+    over = (4 * rows - height, 4 * columns - width)
+    if any(over):
+        layers.append(keras.layers.Cropping2D(tuple((extra // 2, extra - extra // 2) for extra in over)))
+    return layers
+
+
+def _convolution(filters: int, seeds: Seeds, **options: Any) -> keras.layers.Layer:
+    return keras.layers.Conv2D(filters, 3, padding="same", kernel_initializer=_start(seeds), **options)
+
+
+def _normalized(layer: keras.layers.Layer) -> list[Any]:
+    return [layer, keras.layers.BatchNormalization(momentum=0.9), keras.layers.ReLU()]
+
+
+def _start(seeds: Seeds) -> Any:
+    return seeds.initializer("relu")

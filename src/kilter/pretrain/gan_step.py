@@ -1,0 +1,140 @@
+"""The step of a generative adversarial network as a pure function: both networks' updates at once.
+
+The generator makes one batch of fakes, on which the discriminator is updated beside the real rows; the
+generator is then updated through the new discriminator by the same fakes. Its forward pass is made once, not
+twice as where each network has its own noise.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Final, Literal, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from kilter import _backend  # noqa: F401
+
+# isort: split
+import keras
+
+from kilter._engine.step import Batch, Logs
+from kilter._models.variables import State
+
+LossName = Literal["hinge", "logistic"]
+LOSSES: Final[tuple[LossName, ...]] = ("hinge", "logistic")
+
+# What a step tells, as means over the epoch's steps.
+TOLD: Final = ("discriminator_loss", "generator_loss", "accuracy_on_real", "accuracy_on_fake", "spread")
+
+
+class Adversaries(NamedTuple):
+    """Both networks' states, the number of steps made, and the sums of what the epoch's steps told.
+
+    ``told``: float32 [len(TOLD) + 1]; its last element counts the steps.
+    """
+
+    generator: State
+    discriminator: State
+    step: jax.Array
+    told: jax.Array
+
+
+@dataclass(frozen=True)
+class Objective:
+    """The losses of both networks, of the discriminator's scores (logits) r of real rows and f of fakes.
+
+    - "hinge" (Lim and Ye 2017, Geometric GAN): mean(max(0, 1 - r)) + mean(max(0, 1 + f)), and -mean(f) for
+      the generator.
+    - "logistic" (Goodfellow et al. 2014, the non-saturating form): the cross-entropy of "real" for r and
+      "fake" for f, and of "real" for f for the generator. With ``label_smoothing`` s real rows have the
+      label 1 - s; the fakes' stay 0 (one-sided, Salimans et al. 2016).
+    """
+
+    loss: LossName
+    label_smoothing: float = 0.0
+
+    def of_discriminator(self, real: jax.Array, fake: jax.Array) -> jax.Array:
+        """What the discriminator is to make small: a scalar."""
+        if self.loss == "hinge":
+            return jax.nn.relu(1 - real).mean() + jax.nn.relu(1 + fake).mean()
+        # -(1 - s) log σ(r) - s log(1 - σ(r)), in logits
+        of_real = jax.nn.softplus(real) - (1 - self.label_smoothing) * real
+        return of_real.mean() + jax.nn.softplus(fake).mean()
+
+    def of_generator(self, fake: jax.Array) -> jax.Array:
+        """What the generator is to make small: a scalar."""
+        return -fake.mean() if self.loss == "hinge" else jax.nn.softplus(-fake).mean()
+
+
+def begin_epoch(generator: State, discriminator: State, step: jax.Array) -> Adversaries:
+    """Two states with nothing told yet, after so many steps (int32, shape ())."""
+    return Adversaries(generator, discriminator, step, jnp.zeros(len(TOLD) + 1, jnp.float32))
+
+
+def adversarial_step(generator: keras.Model, discriminator: keras.Model, objective: Objective) -> Any:
+    """The step ``(state, (x, None, None), seed) -> (state, logs)`` of two models with optimisers.
+
+    ``seed``: uint32 array of shape (), for the noise, which depends on it and the step's number alone. Logs
+    are the means over the epoch so far: both losses (penalties included), the discriminator's accuracy on
+    real rows and on fakes, each before its update, and ``spread``, the summed variance of the fakes over that
+    of the real rows (the ratio of their mean squared distances): near 0 where all fakes are alike.
+    """
+    width = int(generator.input_shape[-1])
+
+    def step(state: Adversaries, batch: Batch, seed: jax.Array) -> tuple[Adversaries, Logs]:
+        made, judge = state.generator, state.discriminator
+        real = jnp.asarray(batch[0], keras.config.floatx())
+        key = jax.random.fold_in(jax.random.key(seed), state.step)
+        noise = jax.random.normal(key, (len(real), width), real.dtype)
+
+        def generate(trainable: Any) -> Any:
+            fake, rest, penalty = _call(generator, trainable, made.non_trainable, noise)
+            return (fake, penalty), rest
+
+        (fake, penalty), backward, made_rest = jax.vjp(generate, made.trainable, has_aux=True)
+
+        def judge_both(trainable: Any) -> Any:
+            rows = jnp.concatenate([real, fake.astype(real.dtype)])
+            scores, rest, penalties = _call(discriminator, trainable, judge.non_trainable, rows)
+            of_real, of_fake = jnp.split(scores, 2)
+            return objective.of_discriminator(of_real, of_fake) + penalties, (rest, of_real, of_fake)
+
+        (judge_loss, (judge_rest, of_real, of_fake)), gradients = jax.value_and_grad(
+            judge_both, has_aux=True
+        )(judge.trainable)
+        judge = _updated(discriminator, judge, gradients, judge_rest)
+
+        def fool(images: jax.Array) -> Any:
+            scores, rest, _ = _call(discriminator, judge.trainable, judge.non_trainable, images)
+            return objective.of_generator(scores), rest
+
+        (loss, judge_rest), by_fake = jax.value_and_grad(fool, has_aux=True)(fake)
+        (gradients,) = backward((by_fake, jnp.ones_like(penalty)))
+        made = _updated(generator, made, gradients, made_rest)
+        seen = (
+            judge_loss,
+            loss + penalty,
+            (of_real > 0).mean(),
+            (of_fake < 0).mean(),
+            fake.var(axis=0).sum() / jnp.maximum(real.var(axis=0).sum(), jnp.finfo(real.dtype).tiny),
+            jnp.ones(()),
+        )
+        told = state.told + jnp.stack([value.astype(jnp.float32) for value in seen])
+        judge = judge._replace(non_trainable=judge_rest)
+        means = told[:-1] / told[-1]
+        return Adversaries(made, judge, state.step + 1, told), dict(zip(TOLD, means, strict=True))
+
+    return step
+
+
+def _call(model: keras.Model, trainable: Any, non_trainable: Any, x: jax.Array) -> tuple[Any, Any, jax.Array]:
+    """Outputs in training mode, the other variables after it, and the sum of the model's penalties."""
+    called: Any = model.stateless_call(trainable, non_trainable, x, training=True, return_losses=True)
+    outputs, rest, penalties = called
+    return outputs, rest, jnp.asarray(sum(penalties, start=jnp.zeros(())), jnp.float32)
+
+
+def _updated(model: keras.Model, state: State, gradients: Any, rest: Any) -> State:
+    trainable, optimizer = model.optimizer.stateless_apply(state.optimizer, gradients, state.trainable)
+    return State(trainable, rest, optimizer, state.metrics)

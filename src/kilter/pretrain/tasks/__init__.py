@@ -1,0 +1,1 @@
+"""Pretext tasks: labels made from the data."""

@@ -1,0 +1,177 @@
+"""The model that a recipe names: built, read from a .keras file, or made by a function of the user's."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from kilter import _backend  # noqa: F401
+
+# isort: split
+import keras
+
+from kilter._models.saved import TRUST, load_model
+from kilter._text import first_line
+from kilter._transfer.reusing import reuse
+from kilter._transfer.sources import load_source
+from kilter.data import Dataset, moments
+from kilter.errors import ModelError
+from kilter.nn import cnn, lsuv, mlp
+from kilter.nn.builders import dense_weights, require_room
+from kilter.recipe import CnnSection, FactorySection, FileSection, MlpSection, Recipe, ReuseSection
+
+
+def make_model(recipe: Recipe, train: Dataset, *, allow_code: bool = False) -> keras.Model:
+    """The uncompiled model of ``[model]`` for the training data.
+
+    Only ``allow_code``, which the person gives, lets a recipe run code: a factory, or code in a .keras file.
+    Raises :class:`ModelError` for code without it, and where there is no model.
+    """
+    section = recipe.model
+    if isinstance(section, FileSection):
+        return load_model(section.file, allow_code=allow_code)
+    if isinstance(section, ReuseSection):
+        return _reused(section, recipe, train, allow_code=allow_code)
+    if isinstance(section, FactorySection):
+        if not allow_code:
+            raise _factory_refused(section)
+        model = call_factory(section.factory, recipe, train)
+    else:
+        model = _built(section, recipe, train)
+    if section.lsuv:
+        lsuv(model, train.x, seed=recipe.seed)
+    return model
+
+
+def call_factory(name: str, recipe: Recipe, train: Dataset) -> keras.Model:
+    """The model that ``module:function`` returns, called with ``input_shape=`` and ``outputs=``.
+
+    The working directory is looked in for the module, as Python does for a script. Keras's, NumPy's and
+    Python's generators are seeded with the recipe's seed first, for a function that takes no seed has no
+    other way to give the same model twice.
+    """
+    function = import_function(name)
+    keras.utils.set_random_seed(recipe.seed)
+    with _policy(recipe.train.precision):
+        try:
+            model = function(input_shape=train.input_shape, outputs=train.outputs)
+        except Exception as error:
+            raise ModelError(
+                expected=f"a model from {name}(input_shape={train.input_shape}, outputs={train.outputs})",
+                received=f"{type(error).__name__}: {first_line(error)}",
+                remedy="correct the function; it is called with these two keyword arguments",
+            ) from error
+    if not isinstance(model, keras.Model):
+        raise ModelError(
+            expected=f"a keras.Model from {name}",
+            received=type(model).__name__,
+            remedy="return the model from the function",
+        )
+    return model
+
+
+def _factory_refused(section: FactorySection) -> ModelError:
+    return ModelError(
+        expected="a recipe that runs no code of its own",
+        received=f"model.factory={section.factory!r}, which imports and calls Python code",
+        remedy=TRUST,
+    )
+
+
+def _built(section: MlpSection | CnnSection, recipe: Recipe, train: Dataset) -> keras.Model:
+    build: Callable[..., keras.Sequential] = cnn if isinstance(section, CnnSection) else mlp
+    inputs = moments(train.x) if recipe.data.standardize else None
+    penalties = recipe.regularize
+    model = build(
+        train.input_shape,
+        train.outputs,
+        **section.arguments(),
+        l1=penalties.l1,
+        l2=penalties.l2,
+        max_norm=penalties.max_norm,
+        normalization=None if inputs is None else (inputs.mean, inputs.variance),
+        dtype=None if recipe.train.precision == "float32" else recipe.train.precision,
+        seed=recipe.seed,
+    )
+    if train.task == "regression" and recipe.data.standardize:
+        model.add(_in_target_units(train))
+    return model
+
+
+def _reused(section: ReuseSection, recipe: Recipe, train: Dataset, *, allow_code: bool) -> keras.Model:
+    """The frozen lower layers of a trained model, under new hidden layers and a new output."""
+    source = load_source(section.reuse, weights=section.weights, sha256=section.sha256, allow_code=allow_code)
+    require_room(
+        dense_weights(1, (*section.hidden, train.outputs))
+    )  # how many features come in is not known yet
+    head: list[keras.layers.Layer] = [
+        keras.layers.Dense(units, "elu", kernel_initializer="he_normal", name=f"head_{number}")
+        for number, units in enumerate(section.hidden, start=1)
+    ]
+    head.append(keras.layers.Dense(train.outputs, dtype="float32", name="head_output"))
+    if train.task == "regression" and recipe.data.standardize:
+        head.append(_in_target_units(train))
+    return reuse(source.model, keep=section.keep, head=head, input_shape=train.input_shape, seed=recipe.seed)
+
+
+def _in_target_units(train: Dataset) -> keras.layers.Layer:
+    """The layer after the output that turns standardised numbers into the targets' units.
+
+    A network starts near 0 ± 1; without this layer it would first have to learn the mean of prices in the
+    hundred thousands, at steps of the learning rate.
+    """
+    targets = moments(train.y if train.y.ndim == 2 else train.y[:, None])  # type: ignore[union-attr,index]
+    deviation = [float(variance) ** 0.5 or 1.0 for variance in targets.variance]
+    mean = [float(value) for value in targets.mean]
+    # Keras takes a number for each column, though its annotation says one number.
+    offset: Any = mean
+    return keras.layers.Rescaling(deviation, offset=offset, dtype="float32", name="target_units")
+
+
+def import_function(name: str) -> Callable[..., Any]:
+    """The function that is called ``module:function``; :class:`ModelError` where there is none."""
+    module_name, _, function_name = name.partition(":")
+    with _working_directory_first():
+        try:
+            module = importlib.import_module(module_name)
+        except Exception as error:
+            raise ModelError(
+                expected=f"a module {module_name!r} that can be imported from {Path.cwd()}",
+                received=f"{type(error).__name__}: {first_line(error)}",
+                remedy="correct model.factory, or start kilter in the folder of the module",
+            ) from error
+    function = getattr(module, function_name, None)
+    if not callable(function):
+        raise ModelError(
+            expected=f"a function {function_name!r} in {module.__file__}",
+            received="nothing of that name" if function is None else type(function).__name__,
+            remedy='correct model.factory = "module:function"',
+        )
+    return function
+
+
+@contextmanager
+def _working_directory_first() -> Iterator[None]:
+    folder = os.getcwd()
+    sys.path.insert(0, folder)
+    try:
+        yield
+    finally:
+        sys.path.remove(folder)
+
+
+@contextmanager
+def _policy(precision: str) -> Iterator[None]:
+    """Keras's global dtype policy, for the layers a user's function makes; put back afterwards."""
+    before = keras.config.dtype_policy()
+    if precision != "float32":
+        keras.config.set_dtype_policy(precision)
+    try:
+        yield
+    finally:
+        keras.config.set_dtype_policy(before)
