@@ -25,7 +25,7 @@ from rich.table import Table
 
 from bench import machine
 from kilter._studies.reuse_study import Told
-from kilter._studies.study import ReuseStudy
+from kilter._studies.scoring import ReuseStudy
 from kilter._studies.ways import Pretraining, Way
 
 RESULTS = Path(__file__).resolve().parent / "results"

@@ -52,9 +52,9 @@ LAZY = {
     "kilter/runs/__init__.py": "`kilter runs` reads records without loading Keras",
     "kilter/data/__init__.py": "reading data needs no JAX, and arrays in memory no reader of files",
     "kilter/_fit.py": "a training that keeps no run loads neither checkpoints nor event files",
-    "kilter/_engine/batch_source.py": "grain is for data that do not fit",
+    "kilter/_engine/batch_feed.py": "grain is for data that do not fit",
     "kilter/_engine/stream.py": "grain is for data that do not fit",
-    "kilter/data/libraries.py": "scikit-learn and Keras are loaded only for the named sets that need them",
+    "kilter/data/named.py": "scikit-learn and Keras are loaded only for the named sets that need them",
     "kilter/runs/from_recipe.py": "the module:function that a recipe names is the user's",
 }
 

@@ -12,7 +12,7 @@ from kilter import _backend  # noqa: F401
 import keras
 import numpy as np
 
-from kilter._diagnosis.afterwards import training_findings, two_rows
+from kilter._diagnosis.diagnose import training_findings, two_rows
 from kilter._engine import fit as engine
 from kilter._engine.augmenting import Augment
 from kilter._engine.history import History

@@ -6,7 +6,7 @@ import keras
 import pytest
 from rich.console import Console
 
-from kilter._cli.findings import explained, findings_table, verdict
+from kilter._cli.diagnosing import explained, findings_table, verdict
 from kilter._records import Diagnosis, Evidence, Finding
 
 FOUND = Finding(

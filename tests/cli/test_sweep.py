@@ -6,7 +6,7 @@ import pytest
 
 from kilter._cli.sweeping import candidates
 from kilter.errors import KilterError
-from kilter.recipe.defaults import recipe_for
+from kilter.recipe.text import recipe_for
 
 
 def test_every_combination_is_a_recipe_of_its_own_and_the_baseline_comes_first():

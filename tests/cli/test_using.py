@@ -8,7 +8,7 @@ import polars
 import pytest
 from sklearn.datasets import load_digits
 
-from kilter._cli.predictions import probabilities
+from kilter._cli.predicting import probabilities
 from kilter._engine.objective_for import Objective
 
 

@@ -7,10 +7,9 @@ import numpy as np
 import pytest
 
 from kilter._cli import comparing, treating
-from kilter._cli.findings import say_findings
-from kilter._cli.output import say
-from kilter._compare.comparison import Candidate, PairedRun, judge
-from kilter._compare.words import verdicts
+from kilter._cli.diagnosing import say_findings
+from kilter._cli.options import say
+from kilter._compare.comparison import Candidate, PairedRun, judge, verdicts
 from kilter._progress import display
 from kilter._records import Change, Diagnosis, Evidence, Finding
 from kilter._treatment.result import Checkup, Treatment, Trial, Trials

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from kilter.data import NAMED_SETS, TableEncoding, libraries, load
-from kilter.data.encoding import Column
+from kilter.data import NAMED_SETS, TableEncoding, load, named
+from kilter.data.columns import Column
 from kilter.errors import DataError, OptionError
 
 from .writers import idx_bytes, labels, names, numbers, pictures, write_csv, write_idx_folder, write_npz
@@ -51,7 +51,7 @@ def test_named_set_without_folder_comes_from_its_library(monkeypatch, tmp_path):
         return lambda: arrays
 
     monkeypatch.setenv("KILTER_DATA", str(tmp_path))
-    monkeypatch.setattr(libraries, "_function", loader)
+    monkeypatch.setattr(named, "_function", loader)
     source = load("cifar10")
     assert asked == ["keras.datasets.cifar10:load_data"]
     np.testing.assert_array_equal(source.train.y, labels())
@@ -65,7 +65,7 @@ def test_failed_download_is_a_data_error(monkeypatch, tmp_path):
         raise Exception("URL fetch failure")
 
     monkeypatch.setenv("KILTER_DATA", str(tmp_path))
-    monkeypatch.setattr(libraries, "_function", lambda reference: fail)
+    monkeypatch.setattr(named, "_function", lambda reference: fail)
     with pytest.raises(DataError, match="URL fetch failure"):
         load("fashion-mnist")
 

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kilter.data import Dataset, Source, load, split
-from kilter.data.shares import draw_share, row_keys, share_counts
+from kilter.data.splitting import draw_share, row_keys, share_counts
 from kilter.errors import DataError, OptionError
 
 from .writers import labels, numbers

@@ -7,8 +7,7 @@ import polars as pl
 import pytest
 
 from kilter.data import TableEncoding, load
-from kilter.data.columns import MAX_CATEGORIES
-from kilter.data.encoding import Column
+from kilter.data.columns import MAX_CATEGORIES, Column
 from kilter.data.labels import MAX_CLASSES_AUTO
 from kilter.errors import DataError
 

@@ -9,7 +9,7 @@ import pytest
 import kilter
 from kilter._engine import measuring
 from kilter._engine.measuring import VALUES, measured_steps, probe
-from kilter._models.activations import activation_name, saturation
+from kilter._models.layers import activation_name, saturation
 from kilter.errors import OptionError
 
 layers = keras.layers

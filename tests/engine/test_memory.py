@@ -4,7 +4,7 @@ import ctypes
 
 import pytest
 
-from kilter._xla import memory
+from kilter._xla import compilation
 
 
 def test_a_library_that_can_is_asked_and_another_is_not(monkeypatch: pytest.MonkeyPatch):
@@ -13,12 +13,12 @@ def test_a_library_that_can_is_asked_and_another_is_not(monkeypatch: pytest.Monk
     class Glibc:
         malloc_trim = staticmethod(asked.append)
 
-    monkeypatch.setattr(memory.sys, "platform", "linux")
+    monkeypatch.setattr(compilation.sys, "platform", "linux")
     for library, expected in ((Glibc(), [0]), (object(), [0])):
         monkeypatch.setattr(ctypes, "CDLL", lambda name, library=library: library)
-        memory.give_back()
+        compilation.give_back()
         assert asked == expected
-    monkeypatch.setattr(memory.sys, "platform", "darwin")
+    monkeypatch.setattr(compilation.sys, "platform", "darwin")
     monkeypatch.setattr(ctypes, "CDLL", lambda name: Glibc())
-    memory.give_back()
+    compilation.give_back()
     assert asked == [0]

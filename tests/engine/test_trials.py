@@ -14,8 +14,8 @@ import keras
 from keras.src.random.seed_generator import global_seed_generator
 
 from kilter._engine.fit import fit
-from kilter._engine.gradients import global_norm, gradients
 from kilter._engine.program_cache import shelf
+from kilter._engine.step import global_norm, gradients
 from kilter._models.variables import build, pull
 from kilter._tuning.clip_threshold import clip_threshold
 from kilter._tuning.find_lr import find_lr, find_lr_by_steps

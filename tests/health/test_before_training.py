@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from tests.health.programs import Program, blobs, dense, images, layers, one_hot, program, table
 
-from kilter._diagnosis import model_checks
+from kilter._diagnosis import diagnose
 from kilter._diagnosis.catalogue import CATALOGUE
 from kilter._diagnosis.checks import data
 from kilter._diagnosis.diagnose import read_context, run_checks
@@ -28,7 +28,7 @@ Input, Dense, BN = keras.Input, layers.Dense, layers.BatchNormalization
 
 def findings(case: Program) -> list[Finding]:
     context = read_context(case.model, case.x, case.y, **case.options)
-    return run_checks((*data.CHECKS, *model_checks.CHECKS), context)
+    return run_checks((*data.CHECKS, *diagnose.CHECKS), context)
 
 
 def stack(*members: Any, features: Any = (8,)) -> keras.Sequential:

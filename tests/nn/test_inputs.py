@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kilter.errors import OptionError
-from kilter.nn.inputs import input_layers
+from kilter.nn.builders import input_layers
 
 SHAPE = (3, 2, 4)
 X = np.random.default_rng(1).integers(0, 256, (6, *SHAPE)).astype("uint8")

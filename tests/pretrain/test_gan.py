@@ -9,9 +9,8 @@ import pytest
 from kilter._models.variables import pull
 from kilter.errors import DataError, KilterError, ModelError, OptionError
 from kilter.pretrain import gan
-from kilter.pretrain.diversity import Diversity, measure_diversity
-from kilter.pretrain.gan_networks import make_discriminator, make_generator
-from kilter.pretrain.gan_record import Gan, gan_record
+from kilter.pretrain.gan import Gan, gan_record
+from kilter.pretrain.gan_networks import Diversity, make_discriminator, make_generator, measure_diversity
 from kilter.pretrain.gan_step import TOLD, Objective, adversarial_step, begin_epoch
 
 ROWS = np.random.default_rng(0).normal(size=(64, 2)).astype("float32")

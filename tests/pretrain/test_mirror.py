@@ -5,9 +5,15 @@ import numpy as np
 import pytest
 
 from kilter.errors import ModelError
-from kilter.pretrain.decoder import Seeds, as_model, hidden_activation, mirrored
+from kilter.pretrain.decoder import (
+    Seeds,
+    TiedConv2DTranspose,
+    TiedDense,
+    as_model,
+    hidden_activation,
+    mirrored,
+)
 from kilter.pretrain.encoder_chain import links, stages
-from kilter.pretrain.tied import TiedConv2DTranspose, TiedDense
 
 from .models import conv_encoder, dense_encoder
 

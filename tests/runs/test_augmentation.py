@@ -25,8 +25,8 @@ from kilter.errors import DataError, KilterError, ModelError, RecipeError
 from kilter.recipe import AugmentSection, dump_recipe, parse_recipe
 from kilter.recipe.augment import COLOURS, OF_IMAGES
 from kilter.runs import Interrupted, checkpoints, open_run, resume, train
-from kilter.runs.augmentation import make_augmentation
 from kilter.runs.build import prepare
+from kilter.runs.from_recipe import make_augmentation
 
 from .interrupting import InterruptIn
 

@@ -8,8 +8,8 @@ from kilter.errors import OptionError
 from kilter.recipe import parse_recipe, with_overrides
 from kilter.report import write_report
 from kilter.runs import Interrupted, resume, train
+from kilter.runs.from_recipe import make_schedule
 from kilter.runs.reading import read_history
-from kilter.runs.scheduling import make_schedule
 
 from .test_training import (
     InterruptIn,

@@ -10,8 +10,7 @@ import keras
 import numpy as np
 
 import kilter
-from kilter._transfer.depth import depth_groups, depths
-from kilter._transfer.rates import RULES, many_rates, one_rate
+from kilter._transfer.depth import RULES, depth_groups, depths, many_rates, one_rate
 from kilter.errors import KilterError, ModelError, OptionError
 from kilter.recipe.fine_tune import BY_DEPTH
 

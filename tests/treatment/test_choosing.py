@@ -7,9 +7,8 @@ import keras
 import numpy as np
 import pytest
 
-from kilter._compare.comparison import OwnMeasure, PairedRun
+from kilter._compare.comparison import OwnMeasure, PairedRun, proof_in_words
 from kilter._compare.looks import Spending
-from kilter._compare.words import proof_in_words
 from kilter._records import Change, Diagnosis, Finding
 from kilter._treatment.own_measures import class_numbers
 from kilter._treatment.plan import Cabinet, cumulative, wanted

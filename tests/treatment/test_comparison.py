@@ -6,8 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from kilter._compare.comparison import Candidate, PairedRun, judge
-from kilter._compare.words import verdicts
+from kilter._compare.comparison import Candidate, PairedRun, judge, verdicts
 
 NAN = math.nan
 

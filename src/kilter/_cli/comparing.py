@@ -10,16 +10,15 @@ from typing import Any
 
 import typer
 
-from kilter._cli.output import say, say_table
+from kilter._cli.options import say, say_table
 from kilter._compare.compare import Progress
 from kilter._compare.compare import compare as compare_recipes
-from kilter._compare.comparison import Comparison
-from kilter._compare.words import verdicts
+from kilter._compare.comparison import Comparison, verdicts
 from kilter._progress import Display
 from kilter._text import duration, number, printable
 from kilter.errors import OptionError
 from kilter.recipe import Recipe, load_recipe, with_overrides
-from kilter.recipe.defaults import run_name
+from kilter.recipe.text import run_name
 from kilter.report import write_comparison
 
 

@@ -8,7 +8,7 @@ from typing import Final
 
 import numpy as np
 
-from kilter._cli.output import check_out, say, say_table
+from kilter._cli.options import check_out, say, say_table
 from kilter._cli.training import recipe_from, without_search
 from kilter._progress import Display
 from kilter._text import number

@@ -7,7 +7,7 @@ from typing import Final
 
 import typer
 
-from kilter._cli.output import check_out, say, say_table
+from kilter._cli.options import check_out, say, say_table
 from kilter._cli.trained import open_trained, read_for
 from kilter._infer.folding import fold_batch_norm
 from kilter._infer.records import FoldRecord

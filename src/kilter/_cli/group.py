@@ -13,7 +13,7 @@ import typer
 from typer.core import TyperGroup
 
 from kilter._cli.help_pages import HelpContext
-from kilter._cli.output import say
+from kilter._cli.options import say
 from kilter._text import first_line
 from kilter.errors import KilterError, RunWarning
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
-from kilter._cli.output import say, say_table
+from kilter._cli.options import say, say_table
 from kilter._progress import Display
 from kilter._text import duration, number
 from kilter.data import ColumnSummary, SourceSummary, describe, load

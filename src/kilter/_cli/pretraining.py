@@ -9,12 +9,12 @@ from typing import Any, Final
 
 import typer
 
-from kilter._cli.output import check_out, say, say_table
+from kilter._cli.options import check_out, say, say_table
 from kilter._cli.training import recipe_from
 from kilter._progress import Display
 from kilter._text import duration, number
 from kilter.pretrain.from_recipe import pretrain as pretrain_recipe
-from kilter.pretrain.records import Pretrained
+from kilter.pretrain.running import Pretrained
 from kilter.runs.atomic import write_text
 from kilter.runs.model_data import write_model
 

@@ -13,7 +13,7 @@ from kilter._progress import Display
 from kilter._toml import parse_toml
 from kilter.errors import OptionError
 from kilter.recipe import Recipe, with_overrides
-from kilter.recipe.defaults import run_name
+from kilter.recipe.text import run_name
 
 AS_IT_IS = "as-it-is"
 # Every candidate more raises what each has to prove, and takes as long as the recipe does, several times.
@@ -42,7 +42,7 @@ def candidates(base: Recipe, ranges: Sequence[str]) -> dict[str, Recipe]:
     told apart; :class:`~kilter.errors.RecipeError` for a key or value that the recipe cannot have.
 
     Example:
-        >>> from kilter.recipe.defaults import recipe_for
+        >>> from kilter.recipe.text import recipe_for
         >>> list(candidates(recipe_for("digits"), ["train.batch_size=[16, 64]"]))
         ['as-it-is', 'batch_size-16', 'batch_size-64']
     """

@@ -9,7 +9,7 @@ from typing import Any
 
 import typer
 
-from kilter._cli.output import say
+from kilter._cli.options import say
 from kilter._progress import Display
 from kilter._text import duration, measures
 from kilter.nn.zeros import NEAR_ZERO, PenalizedWeights

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from kilter._cli.output import say
+from kilter._cli.options import say
 from kilter._cli.training import recipe_from, train_recipe
 from kilter._progress import Display
 from kilter._text import printable

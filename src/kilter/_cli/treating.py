@@ -11,8 +11,8 @@ from typing import Any, Final
 
 import typer
 
-from kilter._cli.findings import say_findings
-from kilter._cli.output import made, say, say_table
+from kilter._cli.diagnosing import say_findings
+from kilter._cli.options import made, say, say_table
 from kilter._cli.trained import compiled_with_data
 from kilter._cli.training import recipe_from, without_search
 from kilter._progress import Display

@@ -9,13 +9,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from kilter._compare import folder as layout
+from kilter._compare import runs as layout
 from kilter._compare.candidates import gather
-from kilter._compare.comparison import Candidate, Comparison, PairedRun, judge
+from kilter._compare.comparison import (
+    Candidate,
+    Comparison,
+    PairedRun,
+    choose_metric,
+    judge,
+    measures_of,
+    paired_run,
+)
 from kilter._compare.looks import planned_pairs
 from kilter._compare.pool import Pool, places
 from kilter._compare.runs import Trial, check_recipes, in_this_process, in_workers, need_this_process
-from kilter._compare.scores import choose_metric, measures_of, paired_run
 from kilter._progress import Pace, Verbose, shown
 from kilter._progress import Progress as Listener
 from kilter.errors import OptionError, RunError

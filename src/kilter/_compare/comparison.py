@@ -2,20 +2,147 @@
 
 from __future__ import annotations
 
+import difflib
+import math
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, Final, Literal, NamedTuple
 
 import numpy as np
 import plotly.graph_objects as graph_objects
 from plotly.colors import qualitative
 
-from kilter._compare.looks import can_decide
+from kilter._compare.looks import can_decide, too_few_pairs
 from kilter._compare.statistics import bootstrap_interval, comparable, holm, paired_differences, sign_flip_p
+from kilter.errors import OptionError
 from kilter.runs.best_epoch import direction_of
+from kilter.runs.reading import RunRecords
 from kilter.runs.records import Direction, to_json
+
+
+def verdicts(comparison: Comparison) -> list[str]:
+    """A sentence for each candidate but the baseline, and one where the pairs were too few for proof."""
+    said = [_verdict(comparison, one) for one in comparison.differences]
+    note = too_few_pairs(len(comparison.baseline.runs), len(comparison.differences), comparison.level)
+    return [*said, *([note] if note else [])]
+
+
+def in_how_many(one: Difference) -> str:
+    """In how many of its pairs a candidate is better or worse, whichever is more.
+
+    Example:
+        >>> in_how_many(Difference("b", (0.1, -0.2, -0.1), -0.07, -0.2, 0.1, 1.0, 1.0, "no evidence"))
+        'worse in 2 of 3 pairs'
+    """
+    better, worse = one.counts
+    word, count = ("worse", worse) if worse > better else ("better", better)
+    return f"{word} in {count} of {len(one.differences)} pairs"
+
+
+def proof_in_words(comparison: Comparison) -> str:
+    """The verdict on the treated candidate: in how many pairs, by how much, p, and the level it missed."""
+    one = comparison.differences[0]
+    word = "worse" if one.mean < 0 else "better"
+    by = f", {word} by {abs(one.mean):.3g} on average" if math.isfinite(one.mean) else ""
+    seen = f"{in_how_many(one)}{by} (p = {one.p:.2g})"
+    if one.verdict in ("better", "worse"):
+        return seen
+    return f"no evidence that the changes help: {seen[:-1]}, {comparison.level:.2g} needed)"
+
+
+def _verdict(comparison: Comparison, one: Difference) -> str:
+    baseline = comparison.baseline.name
+    if one.verdict == "too few pairs":
+        said = f"Too few pairs to tell whether {one.candidate} and {baseline} differ: "
+    elif one.verdict == "no evidence":
+        said = f"No evidence that {one.candidate} and {baseline} differ: "
+    else:
+        said = f"{one.candidate} is {one.verdict} than {baseline}: "
+    if math.isfinite(one.mean):
+        word = "worse" if one.mean < 0 else "better"
+        said += f"{comparison.metric} {word} by {abs(one.mean):.4g} on average"
+    else:
+        said += "no pair in which both trained"
+    if math.isfinite(one.low):
+        said += f" ({1 - comparison.level:.0%} interval {one.low:+.4g} to {one.high:+.4g})"
+    diverged = sum(not math.isfinite(value) for value in one.differences)
+    if diverged:
+        said += f", {diverged} of {len(one.differences)} pairs apart, in which one diverged"
+    corrected = " corrected" if len(comparison.differences) > 1 else ""
+    return f"{said}; p = {one.p_corrected:.2g}{corrected}."
+
+
+# What the parts of the data are called in the names of measures.
+PREFIXES: Final = {"validation": "val_", "test": "test_"}
+
+
+def measures(parts: Mapping[str, Iterable[str]]) -> list[str]:
+    """The names of all measures, of what is measured on each part of the data.
+
+    Example:
+        >>> measures({"validation": ["loss", "accuracy"], "test": ["loss"]})
+        ['val_loss', 'val_accuracy', 'test_loss']
+    """
+    return [PREFIXES[part] + name for part, names in parts.items() for name in names]
+
+
+def measures_of(records: RunRecords) -> list[str]:
+    """The measures that a finished run can be scored by."""
+    evaluations = records.result.evaluations if records.result else {}
+    if evaluations:
+        return measures({part: one.metrics for part, one in evaluations.items()})
+    return [name for name in (records.history[0].logs if records.history else ()) if name.startswith("val_")]
+
+
+def choose_metric(asked: str | None, known: Sequence[str]) -> str:
+    """The metric that was `asked` for, if it is one of those `known`, or the usual one where nobody asked.
+
+    The usual one is the first on validation data of which more is better, such as the accuracy, else
+    val_rmse, else val_loss. Raises :class:`OptionError` for one that is not measured.
+
+    Example:
+        >>> choose_metric(None, ["val_loss", "val_accuracy"]), choose_metric(None, ["val_loss", "val_mae"])
+        ('val_accuracy', 'val_loss')
+    """
+    if asked is None:
+        usual = [name for name in known if name.startswith("val_") and direction_of(name) == "max"]
+        return next((name for name in [*usual, "val_rmse"] if name in known), "val_loss")
+    if asked in known:
+        return asked
+    near = difflib.get_close_matches(asked, known, n=1)
+    raise OptionError(
+        expected=f"a metric of those that are measured: {', '.join(known)}",
+        received=f"metric={asked!r}",
+        remedy=f"did you mean {near[0]!r}?" if near else "take one of them",
+    )
+
+
+def paired_run(records: RunRecords, seed: int, metric: str) -> PairedRun:
+    """A finished run with its score: the metric of its best weights, NaN where no epoch was finite."""
+    result = records.result
+    assert result is not None, "only finished runs are scored"
+    return PairedRun(
+        seed=seed,
+        score=_score(records, metric),
+        best_epoch=result.best_epoch,
+        seconds=result.seconds,
+        history=tuple(line.logs for line in records.history),
+        path=str(records.path),
+    )
+
+
+def _score(records: RunRecords, metric: str) -> float:
+    result = records.result
+    if result is None or result.best_epoch is None:
+        return math.nan
+    for part, prefix in PREFIXES.items():
+        if metric.startswith(prefix) and part in result.evaluations:
+            return result.evaluations[part].metrics[metric.removeprefix(prefix)]
+    best = next(line for line in records.history if line.epoch == result.best_epoch)
+    return best.logs[metric]
+
 
 Verdict = Literal["better", "worse", "no evidence", "too few pairs"]
 

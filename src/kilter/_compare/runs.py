@@ -6,17 +6,112 @@ import contextlib
 import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 
-from kilter._compare.candidates import AnyCandidate, FunctionCandidate, RecipeCandidate
-from kilter._compare.folder import finished_run
-from kilter._compare.functions import importable, train_function, transferable
+from kilter._compare.candidates import (
+    AnyCandidate,
+    FunctionCandidate,
+    RecipeCandidate,
+    importable,
+    train_function,
+    transferable,
+)
 from kilter._compare.pool import Job, Pool
 from kilter.errors import RunError
 from kilter.recipe import dump_recipe
-from kilter.runs.reading import RunRecords
+from kilter.runs.atomic import errors_named, write_text
+from kilter.runs.reading import DATA, RunRecords, is_run, open_run
+
+ASKED = "asked.txt"
+LOCK = "lock"
+RESULT = "comparison.json"
+PARENT = Path("comparisons")
+
+
+class Asked(Protocol):
+    """A candidate, as far as its folder goes."""
+
+    @property
+    def name(self) -> str:
+        """The name of its folder."""
+        ...
+
+    @property
+    def text(self) -> str:
+        """What it is: the same text means the same runs."""
+        ...
+
+
+def new_folder(baseline: str) -> Path:
+    """Where a comparison goes that was not told where to; it is not made."""
+    return PARENT / f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{baseline}"
+
+
+def require_same(folder: Path, candidates: Sequence[Asked]) -> None:
+    """Raise :class:`RunError` where the folder has runs of another candidate under one of the names.
+
+    So it does where there is something else in the folder's place.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise RunError(
+            expected="a folder for the runs", received=f"{folder}, which is a file", remedy="name another one"
+        )
+    for candidate in candidates:
+        path = folder / candidate.name / ASKED
+        if not path.exists():
+            continue
+        with errors_named(path, doing="read"):
+            before = path.read_bytes().decode("utf-8", errors="replace")
+        if before != candidate.text:
+            raise RunError(
+                expected=f"in {folder} runs of {candidate.name} as it is now",
+                received=f"runs of another one of this name ({_first_difference(before, candidate.text)})",
+                remedy="choose another folder, or give the candidate back what it was",
+            )
+
+
+def prepare(folder: Path, candidates: Sequence[Asked]) -> None:
+    """Make the folder, and write down what its candidates are."""
+    with errors_named(folder):
+        for candidate in candidates:
+            (folder / candidate.name).mkdir(parents=True, exist_ok=True)
+    for candidate in candidates:
+        write_text(folder / candidate.name / ASKED, candidate.text)
+
+
+def place(folder: Path, name: str, seed: int) -> Path:
+    """The parent of the run directory of one candidate in one pair."""
+    return folder / name / f"seed-{seed}"
+
+
+def finished_run(parent: Path) -> RunRecords | None:
+    """The run below `parent` that came to its end; None where none has."""
+    for path in _runs(parent):
+        records = open_run(path)
+        if records.status == "finished":
+            return records
+    return None
+
+
+def begun_run(parent: Path) -> Path | None:
+    """A run below `parent` that can be resumed: its data are described already, and it did not end."""
+    begun = [path for path in _runs(parent) if (path / DATA).is_file()]
+    return next((path for path in begun if open_run(path).status != "finished"), None)
+
+
+def _runs(parent: Path) -> list[Path]:
+    return sorted(path for path in parent.iterdir() if is_run(path)) if parent.is_dir() else []
+
+
+def _first_difference(before: str, now: str) -> str:
+    """The first line that is not the same, as it was and as it is."""
+    lines = zip([*before.splitlines(), ""], [*now.splitlines(), ""], strict=False)
+    was, is_now = next(((one, other) for one, other in lines if one != other), ("", ""))
+    return f"{was!r} there, {is_now!r} now"
 
 
 @dataclass(frozen=True, eq=False)

@@ -17,9 +17,9 @@ from typing import Any, Final
 
 import numpy as np
 
-from kilter._compare.folder import begun_run
-from kilter._compare.functions import PARTS, train_function
-from kilter._compare.scores import measures
+from kilter._compare.candidates import PARTS, train_function
+from kilter._compare.comparison import measures
+from kilter._compare.runs import begun_run
 from kilter.errors import KilterError
 from kilter.recipe import parse_recipe
 from kilter.runs.build import prepare

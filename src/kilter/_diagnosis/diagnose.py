@@ -7,15 +7,20 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
+import keras
 import numpy as np
 
 from kilter import _backend  # noqa: F401  (chooses JAX before Keras loads)
-
-# isort: split
-import keras
-
-from kilter._diagnosis import model_checks
-from kilter._diagnosis.checks import data
+from kilter._diagnosis.checks import (
+    architecture,
+    data,
+    initializers,
+    normalization,
+    optimizer,
+    output,
+    regularization,
+    training,
+)
 from kilter._diagnosis.checks import probe as probe_checks
 from kilter._diagnosis.checks import training as training_checks
 from kilter._diagnosis.context import Context
@@ -30,6 +35,53 @@ from kilter._progress import Verbose, shown
 from kilter._records import Diagnosis, Finding, Measurements, ranked
 from kilter._xla.compilation import quick_compilation
 from kilter.errors import DataError, KilterError, OptionError
+
+CHECKS: tuple[Callable[[Context], list[Finding]], ...] = (
+    *output.CHECKS,
+    *initializers.CHECKS,
+    *architecture.CHECKS,
+    *regularization.CHECKS,
+    *normalization.CHECKS,
+    *optimizer.CHECKS,
+)
+
+
+def two_rows(x: Any) -> Any:
+    """Copies of two rows of arrays, as a sample of their shapes; None of anything else."""
+    return jax.tree.map(lambda array: np.array(array[:2]), x) if is_array(x) else None
+
+
+def training_findings(
+    model: keras.Model,
+    rows: Any,
+    *,
+    history: Mapping[str, Sequence[float]],
+    measurements: Measurements | None,
+    batch_size: int,
+) -> tuple[Finding, ...]:
+    """The findings in a training's curves and, where there are any, its measurements.
+
+    Args:
+        model: that was trained; its layers are looked at, and nothing is computed.
+        rows: some rows like those it was trained on; None where there are none, as with batches.
+        history, measurements: as the training's history has them.
+        batch_size: rows a step.
+    """
+    layers, outputs = ((), ()) if rows is None else read_model(model, rows, ())
+    context = Context(
+        model=model,
+        layers=layers,
+        outputs=outputs,
+        optimizer=optimizer_facts(model),
+        inputs=() if rows is None else tuple(jax.tree.leaves(rows)),
+        x=rows,
+        y=None,
+        batch_size=batch_size,
+        training=measurements,
+        history=history,
+    )
+    return ranked([one for check in training.CHECKS for one in check(context)])
+
 
 # What makes a probe impossible or worthless: it would only show the same again, as NaN or as an error.
 _HOPELESS = ("data-not-finite", "targets-loss", "stale-compile", "all-frozen", "output-activation-loss")
@@ -87,7 +139,7 @@ def diagnose(
             history=history,
             thresholds=thresholds,
         )
-        findings = run_checks((*data.CHECKS, *model_checks.CHECKS), context)
+        findings = run_checks((*data.CHECKS, *CHECKS), context)
         hopeless = [one for one in findings if one.severity == "severe" and one.code in _HOPELESS]
         with _compilation(context):
             progress.stage("Diagnosing: compiling a forward and a backward pass")

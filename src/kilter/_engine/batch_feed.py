@@ -2,20 +2,220 @@
 
 from __future__ import annotations
 
+import itertools
+import math
+import sys
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 import jax
+import keras
 import numpy as np
 
+from kilter import _backend  # noqa: F401
 from kilter._engine.arrays import collect, row_count
-from kilter._engine.batch_source import Batch, Iterated, Source, source_of
 from kilter._engine.feed import Block, Order
 from kilter._engine.packing import Yielded, with_parts
 from kilter._engine.stream import BLOCK_BYTES, block_of
 from kilter.errors import DataError
+
+Batch = Yielded
+
+
+class Source(Protocol):
+    """What gives batches ``(x, y, sample_weight)``, in arrays of their own."""
+
+    @property
+    def count(self) -> int | None:
+        """Batches of one pass, None where that is not known, or without end."""
+        ...
+
+    def first(self) -> Batch | None:
+        """One batch, to build a model from, of which nothing is lost; None if there is none."""
+        ...
+
+    def epoch(self, epoch: int, most: int | None, room: Callable[[Batch], int]) -> Iterator[Batch]:
+        """The batches of one epoch; epoch 0 begins with the first.
+
+        ``room`` says of a batch how many like it there is memory for, to be read ahead.
+        """
+        ...
+
+
+def source_of(source: Any, order: Order) -> Source:
+    """The source of batches that ``source`` is; ``order`` is that of a ``keras.utils.PyDataset``'s batches.
+
+    Raises :class:`DataError` for what is none.
+    """
+    is_iterable, has_items = hasattr(source, "__iter__"), hasattr(source, "__getitem__")
+    if not is_iterable and not has_items:
+        raise DataError(
+            expected="arrays, or an iterable of batches",
+            received=type(source).__name__,
+            remedy="pass arrays, a list of batches, a grain data set or a keras.utils.PyDataset",
+        )
+    if isinstance(source, keras.utils.PyDataset):
+        return Numbered(source, order)
+    # Others may number rows, or nothing at all: torch's iterable data sets inherit a method that raises.
+    is_grain_map = has_items and hasattr(source, "to_iter_dataset")
+    if isinstance(source, Sequence) or is_grain_map or (not is_iterable and length(source) is not None):
+        return Numbered(source, Order(1, shuffle=False, seed=0))
+    return Iterated(source)
+
+
+def length(source: Any) -> int | None:
+    """How many batches a source says it has, None where it does not know, or says that there is no end."""
+    try:
+        found = source.num_batches if isinstance(source, keras.utils.PyDataset) else len(source)
+    except (TypeError, NotImplementedError):  # no length, or one that raises, as tf.data's and torch's do
+        return None
+    return None if found == sys.maxsize else found  # what grain says of a data set that repeats itself
+
+
+def batch_of(item: Any) -> Batch:
+    """A source's item as ``(x, y, sample_weight)``, copied, because a source may reuse its memory.
+
+    As in Keras, a list stands for a tuple. Raises :class:`DataError` for one of more than three parts.
+    """
+    if isinstance(item, Yielded):  # the first of a generator, which was read before
+        return item
+    parts = tuple(item) if isinstance(item, tuple | list) else (item,)
+    if not 1 <= len(parts) <= 3:
+        raise DataError(
+            expected="batches x, (x, y) or (x, y, sample_weight)",
+            received=f"a {type(item).__name__} of {len(parts)} parts",
+            remedy="put several inputs into a tuple or dict of their own: ((a, b), y)",
+        )
+    x, y, sample_weight = jax.tree.map(_own, (*parts, None, None)[:3])
+    return Yielded(x, y, sample_weight, len(parts) if isinstance(item, tuple | list) else 0)
+
+
+def _own(leaf: Any) -> np.ndarray:
+    if hasattr(leaf, "cpu"):  # torch's tensors, which may lie on an accelerator
+        leaf = leaf.cpu()
+    if hasattr(leaf, "numpy") and not hasattr(leaf, "__array__"):
+        leaf = leaf.numpy()
+    return np.array(leaf)
+
+
+@dataclass(frozen=True)
+class Numbered:
+    """Batches by their number: a ``keras.utils.PyDataset``, a sequence, a grain map.
+
+    A PyDataset is told of the epochs as Keras tells it. Which batches an epoch has is a function of its
+    number and ``order``'s seed alone. They are read by as many threads as a PyDataset has ``workers``.
+    """
+
+    source: Any
+    order: Order
+
+    @property
+    def count(self) -> int | None:
+        """Batches of one pass, None if they have no end."""
+        return length(self.source)
+
+    def first(self) -> Batch | None:
+        """The first batch, in an epoch of its own."""
+        self._tell("on_epoch_begin")
+        numbers = self._numbers(0, 1 if self.count is None else None)
+        batch = next((read for number in numbers if (read := self._read(number)) is not None), None)
+        self._tell("on_epoch_end")
+        return batch
+
+    def epoch(self, epoch: int, most: int | None, room: Callable[[Batch], int]) -> Iterator[Batch]:
+        """The batches of one epoch, read ahead."""
+        from kilter._engine.stream import mapped_ahead
+
+        self._tell("on_epoch_begin")
+        numbers = self._numbers(epoch, most)
+        for place, number in enumerate(numbers):
+            batch = self._read(number)
+            if batch is not None:  # from here on it is known how much memory they take
+                yield batch
+                yield from mapped_ahead(self._read, numbers[place + 1 :], *self._threads(room(batch)))
+                break
+        self._tell("on_epoch_end")
+
+    def _numbers(self, epoch: int, most: int | None) -> Sequence[int]:
+        count = self.count
+        if count is None:
+            return range(epoch * (most or 0), (epoch + 1) * (most or 0))
+        most = max(1, count if most is None else most)
+        passed, part = divmod(epoch, max(1, math.ceil(count / most)))
+        numbers = self.order.rows(count, passed).tolist() if self.order.shuffle else range(count)
+        return numbers[part * most : (part + 1) * most]
+
+    def _read(self, number: int) -> Batch | None:
+        item = self.source[number]
+        if item is None:  # a grain map that filters has gaps
+            return None
+        # As in Keras, a bare array of a PyDataset is a tuple of one.
+        bare = isinstance(self.source, keras.utils.PyDataset) and isinstance(item, np.ndarray)
+        return batch_of((item,) if bare else item)
+
+    def _threads(self, room: int) -> tuple[int, int]:
+        """How many batches are read ahead, and by how many threads."""
+        if not isinstance(self.source, keras.utils.PyDataset):
+            return room, 1
+        return max(1, min(room, self.source.max_queue_size)), max(1, self.source.workers)
+
+    def _tell(self, moment: str) -> None:
+        if isinstance(self.source, keras.utils.PyDataset):
+            getattr(self.source, moment)()
+
+
+@dataclass
+class Iterated:
+    """Batches one after the other, as an iterator of the source gives them: another library's loader.
+
+    Where an epoch is of ``most`` batches, the next goes on with the same iterator, and a new one is asked for
+    when it has come to its end. An iterator or a generator itself can only be gone through once.
+    """
+
+    source: Any
+    _running: Iterator[Any] | None = field(default=None, init=False)
+
+    def __post_init__(self) -> None:
+        if self.is_one_shot:
+            self._running = self.source
+
+    @property
+    def is_one_shot(self) -> bool:
+        """Whether the source can be gone through only once."""
+        return isinstance(self.source, Iterator)
+
+    @property
+    def count(self) -> int | None:
+        """Batches of one pass, None where the source does not know."""
+        return length(self.source)
+
+    def first(self) -> Batch | None:
+        """The first batch; one that comes only once is kept for the epoch."""
+        batches = self._running if self._running is not None else iter(self.source)
+        batch = next((batch_of(item) for item in batches), None)
+        if self.is_one_shot and batch is not None:
+            self._running = itertools.chain([batch], batches)
+        return batch
+
+    def epoch(self, epoch: int, most: int | None, room: Callable[[Batch], int]) -> Iterator[Batch]:
+        """The batches of one epoch, each when it is asked for: an iterator may belong to its thread."""
+        taken = 0
+        for item in itertools.islice(self._batches(anew=epoch == 0 or most is None), most):
+            taken += 1
+            yield batch_of(item)
+        if most is not None and taken < most and not self.is_one_shot:
+            self._running = None
+
+    def _batches(self, *, anew: bool) -> Iterator[Any]:
+        if self._running is not None and (self.is_one_shot or not anew):
+            first = list(itertools.islice(self._running, 1))
+            if first or self.is_one_shot:
+                return itertools.chain(first, self._running)
+        self._running = iter(self.source)  # there is none, or the last epoch ended where it did
+        return self._running
+
 
 _BATCHES_A_BLOCK = 32
 

@@ -28,7 +28,7 @@ from kilter._engine.program_cache import Programs, owners, shelf, steps_program
 from kilter._engine.scheduling import RateGuard, Schedule
 from kilter._engine.step import Logs, Step, test_step, train_step
 from kilter._models.variables import State, fitting, held, pull, push
-from kilter._xla.memory import give_back
+from kilter._xla.compilation import give_back
 from kilter.data.augmentation import Augmentation
 
 CHUNK_SECONDS = 2.0

@@ -28,7 +28,7 @@ from kilter._engine.feed import Order, ResidentFeed, single_steps
 from kilter._engine.loop import training
 from kilter._engine.stable_losses import stable_losses
 from kilter._engine.step import Schedule
-from kilter._models.activations import Saturation, saturation
+from kilter._models.layers import Saturation, saturation
 from kilter._models.tracing import fixed_batch_size, in_same_trace, leaf_layers, replace_attribute, some_rows
 from kilter._models.variables import State, build, fitting, pull
 from kilter._progress import SILENT, Progress

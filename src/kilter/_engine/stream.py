@@ -6,21 +6,35 @@ row by row on the host by grain, in the very order a resident feed would have us
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
+import grain
 import jax
 import jax.numpy as jnp
+import keras
 import numpy as np
 
 from kilter import _backend  # noqa: F401
-
-# isort: split
-import keras
-
 from kilter._engine.arrays import Rows, collect
 from kilter._engine.feed import Block, Order
+
+Part = TypeVar("Part")
+
+
+def mapped_ahead(
+    read: Callable[[Part], Any], parts: Sequence[Part], buffered: int, threads: int = 1
+) -> Iterator[Any]:
+    """``read(part)`` for every part in order, up to ``buffered`` of them before they are asked for.
+
+    Parts that are read as None are left out. One thread reads one part after the other.
+    """
+    if not parts:
+        return iter(())
+    ahead = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=buffered)
+    return iter(grain.MapDataset.source(parts).map(read).to_iter_dataset(ahead))
+
 
 DEVICE_SHARE = 0.6
 BLOCK_BYTES = 1 << 27
@@ -105,7 +119,6 @@ class _Part:
 
 
 def _read(data: Any, parts: list[tuple[np.ndarray, int]]) -> Iterator[_Part]:
-    from kilter._engine.reading_ahead import mapped_ahead
 
     def rows(part: tuple[np.ndarray, int]) -> _Part:
         numbers, length = part

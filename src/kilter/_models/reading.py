@@ -23,8 +23,14 @@ from keras.src.layers.merging.base_merge import Merge
 from keras.src.layers.pooling.base_global_pooling import BaseGlobalPooling
 from keras.src.layers.pooling.base_pooling import BasePooling
 
-from kilter._models.activations import activation_name
-from kilter._models.layers import NORMALIZATIONS, WEIGHTED, LayerFacts, OutputFacts, compiled_losses
+from kilter._models.layers import (
+    NORMALIZATIONS,
+    WEIGHTED,
+    LayerFacts,
+    OutputFacts,
+    activation_name,
+    compiled_losses,
+)
 from kilter._models.tracing import (
     fitting,
     fixed_batch_size,

@@ -11,7 +11,7 @@ from kilter import _backend  # noqa: F401  (chooses JAX before Keras loads)
 import keras
 import numpy as np
 
-from kilter._xla.haste import hasty_compilation
+from kilter._xla.compilation import hasty_compilation
 
 
 def draw(initializer: Any, shape: Sequence[int], seed: int) -> np.ndarray:

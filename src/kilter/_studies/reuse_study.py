@@ -10,26 +10,58 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from kilter import _backend  # noqa: F401
-
-# isort: split
 import keras
 import numpy as np
 
+from kilter import _backend  # noqa: F401
 from kilter._compare.comparison import Candidate, Comparison, PairedRun, judge
 from kilter._compare.looks import planned_pairs
 from kilter._engine.arrays import collect
 from kilter._engine.checks import check_inputs
 from kilter._engine.fit import check_whole_numbers
 from kilter._progress import Verbose, shown
-from kilter._studies.encoders import small_encoder
-from kilter._studies.labelled import class_numbers, labelled_first
-from kilter._studies.scoring import Plan, trained
-from kilter._studies.study import ReuseStudy
-from kilter._studies.ways import Build, Pretraining, Way, ready
+from kilter._studies.scoring import Plan, ReuseStudy, trained
+from kilter._studies.ways import Build, Pretraining, Way, ready, small_encoder
 from kilter._transfer.reusing import reuse
 from kilter._transfer.stages import Stage
 from kilter.errors import DataError, OptionError
+
+
+def labelled_first(y: np.ndarray, *, seed: int) -> np.ndarray:
+    """The row numbers in an order whose first n rows have the classes in their shares, for every n.
+
+    ``y``: whole numbers, shape (rows,). The first n rows are among the first n + 1: more labels are the same
+    ones and some more.
+
+    Example:
+        >>> order = labelled_first(np.array([0] * 6 + [1] * 3), seed=0)
+        >>> np.bincount(np.array([0] * 6 + [1] * 3)[order[:3]]).tolist()
+        [2, 1]
+    """
+    generator = np.random.default_rng(seed)
+    place = np.empty(len(y))
+    for label in np.unique(y):
+        rows = np.flatnonzero(y == label)
+        place[generator.permutation(rows)] = (np.arange(len(rows)) + 0.5) / len(rows)
+    return np.lexsort((generator.random(len(y)), place))
+
+
+def class_numbers(y: Any, name: str = "y") -> np.ndarray:
+    """``y`` as class numbers of shape (rows,); :class:`DataError` for anything that is no classes.
+
+    A last axis of length 1 is dropped.
+    """
+    labels = np.asarray(y)
+    if labels.ndim == 2 and labels.shape[1] == 1:
+        labels = labels[:, 0]
+    if labels.ndim != 1 or labels.dtype.kind not in "iu" or not len(labels) or labels.min() < 0:
+        raise DataError(
+            expected=f"{name} as class numbers from 0, shape (rows,)",
+            received=f"{name} of shape {labels.shape} and type {labels.dtype}",
+            remedy="number the classes, such as with np.unique(y, return_inverse=True)",
+        )
+    return labels.astype(np.int32)
+
 
 SCRATCH = "scratch"
 METRIC = "test_accuracy"

@@ -2,26 +2,67 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import keras
 import numpy as np
+import plotly.graph_objects as graph_objects
 
 from kilter import _backend  # noqa: F401
-
-# isort: split
-import keras
-
 from kilter._engine.arrays import check_batch_size, is_array, row_count, split
 from kilter._engine.augmenting import Augment
 from kilter._engine.fit import fit
+from kilter._engine.history import History
 from kilter._engine.objective_for import last_activation, objective_for
 from kilter._progress import Verbose
 from kilter._transfer.depth import train_only
-from kilter._transfer.history import StagedHistory
 from kilter._transfer.stages import Phase, Stage, default_stages, phases_of
 from kilter.data import Dataset
 from kilter.errors import OptionError
+
+
+class StagedHistory(History):
+    """Keras's history of all stages, one after the other; epochs are counted through.
+
+    ``stages``: the number of the stage, from 0, of each epoch. A measure that some epochs do not have is NaN
+    there.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stages: list[int] = []
+
+    def add(self, number: int, stage: History) -> None:
+        """Append the epochs of stage ``number``."""
+        names = dict.fromkeys([*self.history, *stage.history])
+        before, after = len(self.epoch), len(stage.epoch)
+        for name in names:
+            earlier = self.history.get(name, [math.nan] * before)
+            self.history[name] = [*earlier, *stage.history.get(name, [math.nan] * after)]
+        self.epoch += stage.epoch
+        self.stages += [number] * after
+        self.seconds += stage.seconds
+        self.compile_seconds += stage.compile_seconds
+        self.params = stage.params
+
+    def plot(self) -> graph_objects.Figure:
+        """Each recorded number against the epoch, with a line where a stage begins."""
+        figure = super().plot()
+        for place in _beginnings(self.stages):
+            figure.add_vline(
+                x=self.epoch[place] - 0.5,
+                line={"dash": "dot", "color": "gray"},
+                annotation_text=f"stage {self.stages[place] + 1}",
+                annotation_position="top right",
+            )
+        return figure
+
+
+def _beginnings(stages: Sequence[int]) -> list[int]:
+    return [place for place in range(1, len(stages)) if stages[place] != stages[place - 1]]
+
 
 Compile = Callable[[keras.optimizers.Optimizer], None]
 """Compiles the model with an optimiser, for what it is trained for."""
@@ -68,7 +109,7 @@ def fine_tune(
             is advised for batches that are small or unlike those they were trained with.
         seed: of the order of the rows and of what ``augment`` draws.
 
-    Returns the :class:`~kilter._transfer.history.StagedHistory` of all stages, with the stage of each epoch.
+    Returns the :class:`~kilter._transfer.fine_tuning.StagedHistory` of all stages, with the stage of each epoch.
     Raises :class:`~kilter.errors.OptionError`, :class:`~kilter.errors.ModelError` or
     :class:`~kilter.errors.DataError` for what does not fit, stages among them, before anything is trained.
 

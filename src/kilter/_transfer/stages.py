@@ -13,8 +13,18 @@ from kilter import _backend  # noqa: F401  (chooses JAX before Keras loads)
 import keras
 
 from kilter import schedules
-from kilter._transfer.depth import EVERY, HEAD, Train, can_train, chosen_layers, depths, head_of
-from kilter._transfer.rates import RULES, many_rates, one_rate
+from kilter._transfer.depth import (
+    EVERY,
+    HEAD,
+    RULES,
+    Train,
+    can_train,
+    chosen_layers,
+    depths,
+    head_of,
+    many_rates,
+    one_rate,
+)
 from kilter.errors import OptionError
 
 Optimizer = str | Callable[[float], keras.optimizers.Optimizer]

@@ -12,8 +12,7 @@ from typing import Any
 import keras
 
 import kilter
-from kilter._compare.comparison import Comparison
-from kilter._compare.words import proof_in_words
+from kilter._compare.comparison import Comparison, proof_in_words
 from kilter._layout import columns, wrapped
 from kilter._records import Change, Diagnosis
 from kilter._treatment.no_harm import MeasureCheck

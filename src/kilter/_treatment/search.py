@@ -11,9 +11,8 @@ from itertools import count, islice
 from pathlib import Path
 from typing import Final
 
-from kilter._compare.comparison import Candidate, Comparison, PairedRun, judge
+from kilter._compare.comparison import Candidate, Comparison, PairedRun, in_how_many, judge
 from kilter._compare.looks import Test
-from kilter._compare.words import in_how_many
 from kilter._progress import SILENT, Progress
 from kilter._records import Diagnosis, Finding
 from kilter._treatment.plan import FURTHER, Cabinet, cumulative, further, wanted

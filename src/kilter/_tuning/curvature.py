@@ -17,10 +17,9 @@ from kilter import _backend  # noqa: F401
 import keras
 
 from kilter._engine.fit import check_whole_numbers
-from kilter._engine.gradients import global_norm, inner_product
 from kilter._engine.program_cache import owners, shelf
 from kilter._engine.stable_losses import stable_losses
-from kilter._engine.step import Batch
+from kilter._engine.step import Batch, global_norm, inner_product
 from kilter._models.variables import State, fitting, pull
 from kilter._progress import QUICK, Verbose, shown
 from kilter._tuning.trial import trial_batches, trial_feed

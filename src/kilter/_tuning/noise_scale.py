@@ -18,9 +18,8 @@ import keras
 
 from kilter._engine.arrays import check_batch_size
 from kilter._engine.fit import check_whole_numbers
-from kilter._engine.gradients import gradients, inner_product
 from kilter._engine.program_cache import Programs, owners
-from kilter._engine.step import Batch
+from kilter._engine.step import Batch, gradients, inner_product
 from kilter._models.variables import State, fitting, pull
 from kilter._progress import QUICK, Verbose, shown
 from kilter._tuning.trial import trial_batches, trial_feed

@@ -20,21 +20,20 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 from kilter.data.checks import check
+from kilter.data.columns import Column, TableEncoding
 from kilter.data.dataset import Dataset, Source, Splits, Task
-from kilter.data.encoding import Column, TableEncoding
 from kilter.data.scaling import Moments, moments
 from kilter.data.summary import ClassCount, ColumnSummary, PartSummary, SourceSummary, describe
 
 if TYPE_CHECKING:
     from kilter.data import augmentation
-    from kilter.data.formats import FORMATS, Format
-    from kilter.data.loading import load
+    from kilter.data.loading import FORMATS, Format, load
     from kilter.data.named import NAMED_SETS
     from kilter.data.splitting import split
 
 _HOMES = {
-    "FORMATS": "kilter.data.formats",
-    "Format": "kilter.data.formats",
+    "FORMATS": "kilter.data.loading",
+    "Format": "kilter.data.loading",
     "load": "kilter.data.loading",
     "NAMED_SETS": "kilter.data.named",
     "split": "kilter.data.splitting",

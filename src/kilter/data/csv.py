@@ -5,19 +5,117 @@ from __future__ import annotations
 import io
 import mmap
 import re
+from collections.abc import Callable, Collection
 from pathlib import Path
 
 import polars as pl
 
 from kilter._text import first_line
 from kilter.data.assembling import About
+from kilter.data.columns import Column
 from kilter.data.dataset import Source
-from kilter.data.decimal_commas import with_points
-from kilter.data.header_lines import require_header
+from kilter.data.number_formats import UNITS, mostly_numbers
 from kilter.data.options import LoadOptions
-from kilter.data.paths import require_file
+from kilter.data.paths import first_named, quote, require_file
 from kilter.data.tables import UNREADABLE, table_source
 from kilter.errors import DataError
+
+# What polars adds to a name that stood in the line before.
+_REPEATED = re.compile(r"_duplicated_\d+$")
+# Columns may be called 0, 1, 2 or 2019; nobody calls one 5.1 or -3.
+_MEASURED = re.compile(r"-\d+|[-+]?\d*\.\d+|[-+]?\d+\.")
+
+
+def require_header(frame: pl.DataFrame, path: Path, known: tuple[Column, ...]) -> tuple[str, ...]:
+    """Refuse a first line that is a row; return a note where it has numbers for names, and may be one.
+
+    A line whose names are the columns of a training (``known``) is a header. Else one is that has text
+    above a column of numbers. Without such a column a line is a row if it holds a fraction or a negative
+    number, or nothing that could not stand in its column. Only numbers are a row in any case.
+    """
+    names = [_REPEATED.sub("", name) for name in frame.columns]
+    if known and {column.name for column in known} <= set(frame.columns):
+        return ()
+    numbers = [name for name in names if _is_number(name)]
+    columns = list(zip(names, frame.get_columns(), strict=True))
+    if len(numbers) < len(names):
+        if any(column.dtype.is_numeric() and name and not _is_number(name) for name, column in columns):
+            return ()
+        measured = any(_MEASURED.fullmatch(name) for name in names)
+        if not measured and not (frame.height and all(_could_stand_in(*pair) for pair in columns)):
+            return (
+                (f"the first line names the columns, some by numbers: {first_named(names)}",)
+                if numbers
+                else ()
+            )
+    raise DataError(
+        expected=f"column names in the first line of {path}",
+        received=f"{'what reads like a row' if len(numbers) < len(names) else 'only numbers'} "
+        f"({first_named(names)})",
+        remedy="add a line with the names of the columns at the top",
+    )
+
+
+def _could_stand_in(name: str, column: pl.Series) -> bool:
+    """Whether a field of the first line could be a value of its column; nothing at all always could."""
+    if column.dtype.is_numeric() or not name:
+        return not name or _is_number(name)
+    return bool((column.cast(pl.String) == name).any())
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+_SIGN, _UNIT = rf"\s*[-+]?\s*[{UNITS}]?\s*", rf"\s*[{UNITS}]?\s*"
+_COMMA = rf"^({_SIGN}\d*),(\d+(?:[eE][-+]?\d+)?{_UNIT})$"
+_POINT = rf"^{_SIGN}\d*\.\d+(?:[eE][-+]?\d+)?{_UNIT}$"
+# "1,234,567" and "1,234.5": here the comma groups thousands.
+_GROUPS = rf"^{_SIGN}\d{{1,3}}(?:(?:,\d{{3}}){{2,}}|,\d{{3}}\.\d+){_UNIT}$"
+
+
+def with_points(
+    frame: pl.DataFrame, read_again: Callable[[], pl.DataFrame], columns: Collection[str]
+) -> tuple[pl.DataFrame, tuple[str, ...]]:
+    """The frame with its decimal commas read as such, and a note that says so; without any, as it is.
+
+    ``read_again`` reads the file with polars's ``decimal_comma``; only ``columns`` may hold numbers. Raises
+    DataError where other numbers in them have a decimal point, or commas between thousands: what "1,000"
+    means would be a guess then, wrong by a factor of 1000.
+    """
+    series = {one.name: one for one in frame.get_columns()}
+    texts = [name for name in columns if series[name].dtype == pl.String and mostly_numbers(series[name])]
+    commas = [name for name in texts if _any(series[name], _COMMA)]
+    others = [name for name in texts if _any(series[name], _GROUPS)]
+    if not commas and not others:
+        return frame, ()
+    again = read_again()
+    types = dict(again.schema)
+    with_comma = set(commas)
+    for name in columns:
+        turned_text = series[name].dtype.is_float() and types[name] == pl.String
+        if commas and (turned_text or (name in with_comma and _any(series[name], _POINT))):
+            others.append(name)
+    if others:
+        raise DataError(
+            expected="the comma as decimal mark, and no other mark, in a table separated by semicolons",
+            received=f"other marks in column {first_named(map(quote, others))}"
+            + (f", decimal commas in column {first_named(map(quote, commas))}" if commas else ""),
+            remedy="write all numbers with a point or all with a comma, and thousands without marks",
+        )
+    # What polars left text has a unit, or entries that are no number and will be named as such.
+    left = [name for name in commas if types[name] == pl.String]
+    again = again.with_columns(pl.col(left).str.replace(_COMMA, "${1}.${2}"))
+    return again, (f"the comma is read as the decimal mark, as in column {first_named(map(quote, commas))}",)
+
+
+def _any(text: pl.Series, pattern: str) -> bool:
+    return bool(text.str.contains(pattern).any())
+
 
 # What stands for "missing" in the wild, beside an empty field.
 NULL_VALUES = ["NA", "N/A", "null", "NULL", "?"]

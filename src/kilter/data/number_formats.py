@@ -2,7 +2,7 @@
 
 Thousands may be grouped by commas, blanks or apostrophes, and all values of a column may carry one and the
 same unit (%, $, €, £ or ¥), which is dropped. The comma is a decimal mark in files separated by semicolons
-alone: there :mod:`kilter.data.decimal_commas` writes it as a point before anything gets here.
+alone: there :mod:`kilter.data.csv` writes it as a point before anything gets here.
 """
 
 from __future__ import annotations

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from kilter.data.encoding import Column, TableEncoding
+from kilter.data.columns import Column, TableEncoding
 from kilter.data.precision import Shift
 from kilter.errors import OptionError
 

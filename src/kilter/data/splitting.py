@@ -12,8 +12,56 @@ from kilter.data.checks import check
 from kilter.data.dataset import Dataset, Source, Splits
 from kilter.data.loading import load
 from kilter.data.paths import first_named, quote
-from kilter.data.shares import draw_share, row_keys
 from kilter.errors import DataError, OptionError
+
+
+def row_keys(rows: int, seed: int) -> np.ndarray:
+    """A random key for each row, uint64 ``[rows]``: the raw stream of PCG64, see above."""
+    return np.random.PCG64(seed).random_raw(rows)
+
+
+def draw_share(labels: np.ndarray | None, keys: np.ndarray, share: Fraction) -> np.ndarray:
+    """Positions (ascending) of a share of the rows, by the rules of this module.
+
+    ``labels``: class indexes ``[n]``, or None to draw from all rows alike. ``keys``: uint64 ``[n]``.
+
+    Example:
+        >>> draw_share(None, np.array([5, 1, 9, 3], np.uint64), Fraction(1, 2))
+        array([1, 3])
+    """
+    groups = (
+        [np.arange(len(keys))] if labels is None else [np.flatnonzero(labels == c) for c in np.unique(labels)]
+    )
+    counts = share_counts([len(group) for group in groups], share, spare_single=labels is not None)
+    taken = [
+        group[np.argsort(keys[group], kind="stable")[:count]]
+        for group, count in zip(groups, counts, strict=True)
+    ]
+    return np.sort(np.concatenate(taken)) if taken else np.zeros(0, np.int64)
+
+
+def share_counts(sizes: list[int], share: Fraction, *, spare_single: bool = True) -> list[int]:
+    """How many rows each class of the given size gives for a share, by the rounding rules of this module.
+
+    Example:
+        >>> share_counts([50, 30, 1], Fraction(1, 10))
+        [5, 3, 0]
+    """
+    total = min(max(_round_half_up(share * sum(sizes)), 1), sum(sizes) - 1)
+    exact = [share * size for size in sizes]
+    counts = [int(part) for part in exact]
+    by_fraction = sorted(range(len(sizes)), key=lambda i: (counts[i] - exact[i], i))
+    for i in by_fraction[: max(0, total - sum(counts))]:
+        counts[i] += 1
+    return [
+        0 if size == 1 and spare_single else min(max(count, 1), size - 1)
+        for size, count in zip(sizes, counts, strict=True)
+    ]
+
+
+def _round_half_up(value: Fraction) -> int:
+    return int(value + Fraction(1, 2))
+
 
 Part = int | float | str | Path | None
 

@@ -3,23 +3,21 @@
 from __future__ import annotations
 
 import contextlib
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final
 
 import jax
 import jax.numpy as jnp
-import numpy as np
-
-from kilter import _backend  # noqa: F401  (chooses JAX before Keras loads)
-
-# isort: split
 import keras
+import numpy as np
 from keras.src.layers.convolutional.base_conv import BaseConv
 from keras.src.layers.convolutional.base_conv_transpose import BaseConvTranspose
 from keras.src.layers.convolutional.base_depthwise_conv import BaseDepthwiseConv
 from keras.src.layers.convolutional.base_separable_conv import BaseSeparableConv
 
+from kilter import _backend  # noqa: F401  (chooses JAX before Keras loads)
 from kilter._models.tracing import (
     build,
     fitting,
@@ -32,7 +30,23 @@ from kilter._models.tracing import (
     values,
 )
 from kilter.errors import ModelError, OptionError
-from kilter.nn.orthonormal import orthonormal
+
+
+def orthonormal(shape: tuple[int, ...], generator: np.random.Generator, *, each_channel: bool) -> np.ndarray:
+    """A kernel whose matrix (all axes but the last, the last) has orthonormal columns, or rows if it is wide.
+
+    Drawn uniformly (Haar). With ``each_channel``, every channel of a depthwise kernel (…, channels,
+    multiplier) is such a matrix by itself.
+    """
+    count = shape[-2] if each_channel else 1
+    columns = shape[-1]
+    rows = math.prod(shape) // (count * columns)
+    normal = generator.standard_normal((count, max(rows, columns), min(rows, columns)))
+    basis, triangle = np.linalg.qr(normal)
+    basis *= np.sign(np.diagonal(triangle, axis1=1, axis2=2))[:, None, :]  # else the draw is not uniform
+    matrices = basis if rows >= columns else basis.transpose(0, 2, 1)
+    return matrices.transpose(1, 0, 2).reshape(shape)
+
 
 _KINDS: Final = (
     keras.layers.Dense,

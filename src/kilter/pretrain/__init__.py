@@ -11,8 +11,7 @@ anything was learnt.
 
 from kilter.pretrain.autoencoder import autoencoder
 from kilter.pretrain.auxiliary import auxiliary
-from kilter.pretrain.gan import gan
-from kilter.pretrain.gan_record import Gan
-from kilter.pretrain.records import Pretrained
+from kilter.pretrain.gan import Gan, gan
+from kilter.pretrain.running import Pretrained
 
 __all__ = ["Gan", "Pretrained", "autoencoder", "auxiliary", "gan"]

@@ -18,10 +18,10 @@ from kilter._progress import Verbose
 from kilter.errors import DataError, OptionError
 from kilter.nn.options import check_name
 from kilter.pretrain.pretext import PretextModel, Training
-from kilter.pretrain.records import Pretrained
 from kilter.pretrain.running import (
     MEASURED_ROWS,
     Encoder,
+    Pretrained,
     choice_notes,
     reconstruction_figures,
     reconstruction_notes,

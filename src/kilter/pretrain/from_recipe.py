@@ -20,11 +20,10 @@ from kilter.pretrain.autoencoder import autoencoder
 from kilter.pretrain.auxiliary import auxiliary
 from kilter.pretrain.encoder_chain import without_top
 from kilter.pretrain.gan import discriminator_of, gan
-from kilter.pretrain.records import Pretrained
+from kilter.pretrain.running import Pretrained
 from kilter.recipe import ConstantSection, PretrainSection, Recipe
-from kilter.runs.augmentation import make_augmentation
 from kilter.runs.build import given_record, make_optimizer, read_source
-from kilter.runs.from_recipe import make_model
+from kilter.runs.from_recipe import make_augmentation, make_model
 from kilter.runs.training import data_record
 
 # What of [train] is about labels, or about the weights of a model that is then used as it stands.

@@ -6,7 +6,6 @@ Importing this package imports neither Keras nor JAX.
 from __future__ import annotations
 
 from kilter.recipe.augment import AugmentSection
-from kilter.recipe.defaults import recipe_for
 from kilter.recipe.fine_tune import FineTuneSection, StageSection
 from kilter.recipe.model import (
     CnnSection,
@@ -18,7 +17,6 @@ from kilter.recipe.model import (
     VarianceScaling,
 )
 from kilter.recipe.optimizer import OptimizerSection
-from kilter.recipe.overrides import with_overrides
 from kilter.recipe.pretrain import PretrainSection
 from kilter.recipe.schedule import (
     ConstantSection,
@@ -38,7 +36,7 @@ from kilter.recipe.sections import (
     TrainSection,
     WeightAveraging,
 )
-from kilter.recipe.text import dump_recipe, load_recipe, parse_recipe
+from kilter.recipe.text import dump_recipe, load_recipe, parse_recipe, recipe_for, with_overrides
 
 __all__ = [
     "AugmentSection",

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -12,10 +13,110 @@ from pydantic import ValidationError
 from kilter._toml import parse_toml
 from kilter.errors import RecipeError
 from kilter.recipe.base import NONE
-from kilter.recipe.defaults import run_name
 from kilter.recipe.errors import LONGEST, recipe_error, shorten
 from kilter.recipe.model import KINDS
 from kilter.recipe.sections import Recipe
+
+
+def with_overrides(recipe: Recipe, overrides: Iterable[str]) -> Recipe:
+    """``recipe`` with each ``"section.key=value"`` of ``overrides`` put in, in order, and checked as a whole.
+
+    A value is read as TOML and, where it is none, taken as a string: ``train.epochs=5``,
+    ``optimizer.name=sgd``, ``model.hidden=[50, 50]``, ``train.early_stopping=none``. Defaults that depend on
+    another key (a learning rate on the optimizer) follow it unless they were given. Naming another kind of
+    model (builder, file or factory) starts the model section afresh, another schedule that of the schedule.
+
+    Raises :class:`RecipeError` as :func:`parse_recipe` does, and for an override without ``=``.
+
+    Example:
+        >>> recipe = parse_recipe({"data": {"source": "digits"}, "model": {"builder": "mlp"}})
+        >>> with_overrides(recipe, ["optimizer.name=sgd"]).optimizer.learning_rate
+        0.01
+    """
+    given = recipe.model_dump(exclude_unset=True)
+    for override in overrides:
+        key, equals, text = override.partition("=")
+        path = key.strip().split(".")
+        if not equals or not all(path):
+            raise RecipeError(
+                expected="an override of the form section.key=value",
+                received=repr(override),
+                remedy="for example --set train.epochs=5",
+            )
+        _put(given, path, _value(text.strip()))
+    return parse_recipe(given)
+
+
+def _value(text: str) -> Any:
+    try:
+        read = parse_toml(f"value = {text}")
+    except ValueError:
+        return text
+    return read["value"] if set(read) == {"value"} else text  # text with a line break could hold more keys
+
+
+def _put(given: dict[str, Any], path: list[str], value: Any) -> None:
+    if path[0] == "model" and len(path) == 2 and path[1] in KINDS:
+        kept = given.get("model", {})
+        if not (isinstance(kept, dict) and path[1] in kept):
+            given["model"] = {}
+    if path == ["schedule", "name"]:
+        kept = given.get("schedule")
+        if not (isinstance(kept, dict) and kept.get("name") == value):
+            given["schedule"] = {}
+    table = given
+    for step, part in enumerate(path[:-1]):
+        inner = table.get(part)
+        if inner is None or inner == "none":
+            inner = table[part] = {}
+        if not isinstance(inner, dict):
+            raise RecipeError(
+                expected=f"a table at {'.'.join(path[: step + 1])}",
+                received=f"{'.'.join(path[: step + 1])}={inner!r}",
+                remedy=f"set {'.'.join(path[: step + 1])} as a whole",
+            )
+        table = inner
+    table[path[-1]] = value
+
+
+IMAGE_SETS: Final = ("cifar10", "fashion-mnist")
+
+
+def run_name(text: str) -> str:
+    """``text`` as a run may be called: letters, digits, points, hyphens and underscores, at most 100."""
+    kept = re.sub(r"[^A-Za-z0-9._-]+", "-", text).strip("-._")[:100]
+    return kept or "run"
+
+
+def recipe_for(source: str) -> Recipe:
+    """The default recipe for a named data set, a file or a folder; only file names are inspected.
+
+    Two dense layers of 100 units (ELU, He), or for the named image sets and for folders of images a small
+    convolutional network; Nadam; at most 100 epochs, ended 10 epochs after the best validation loss. Parquet,
+    be it a file or a folder of them, may hold a table or images: it gets the dense layers, which take both.
+
+    Raises :class:`~kilter.errors.RecipeError` for a name that is empty or not UTF-8.
+    """
+    images = source in IMAGE_SETS or _is_image_folder(Path(source))
+    given = {
+        "name": run_name(Path(source).stem),
+        "data": {"source": source},
+        "model": {"builder": "cnn" if images else "mlp"},
+        "train": {"epochs": 100, "early_stopping": {"patience": 10}},
+    }
+    try:
+        return Recipe.model_validate(given)
+    except ValidationError as error:
+        raise recipe_error(error, given) from None
+
+
+def _is_image_folder(path: Path) -> bool:
+    """Whether the path is a folder, and none of Parquet files."""
+    try:
+        return path.is_dir() and not any(file.suffix.lower() == ".parquet" for file in path.iterdir())
+    except OSError:  # a folder that may not be read: reading the data will say so
+        return False
+
 
 HEADING: Final = "A kilter recipe, every key resolved. Train it again: kilter train THIS_FILE"
 MOST_BYTES: Final = 1 << 20  # of a recipe file; those of kilter have a few thousand

@@ -6,8 +6,7 @@ import math
 from pathlib import Path
 from typing import Any
 
-from kilter._compare.comparison import Comparison
-from kilter._compare.words import verdicts
+from kilter._compare.comparison import Comparison, verdicts
 from kilter._text import duration
 from kilter.report import words
 from kilter.report.charts import Chart

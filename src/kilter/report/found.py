@@ -8,7 +8,7 @@ from typing import Any
 
 import plotly.graph_objects as graph_objects
 
-from kilter._tuning.found_clip import FoundClip
+from kilter._tuning.clip_threshold import FoundClip
 from kilter._tuning.rate_curve import FoundRate
 from kilter.errors import RunError
 from kilter.report.charts import Chart

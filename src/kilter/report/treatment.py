@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from kilter._compare.words import proof_in_words
+from kilter._compare.comparison import proof_in_words
 from kilter._diagnosis.catalogue import CATALOGUE
 from kilter._engine.measuring import probe
 from kilter._records import Finding, Measurements

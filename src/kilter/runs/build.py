@@ -31,21 +31,17 @@ from kilter._progress import SILENT, Progress
 from kilter._text import first_line, printable
 from kilter._transfer.sources import checksum
 from kilter._transfer.stages import Phase
-from kilter._tuning.found_clip import FoundClip
+from kilter._tuning.clip_threshold import FoundClip
 from kilter._tuning.rate_curve import FoundRate
 from kilter.data import NAMED_SETS, Dataset, Source, Splits, load, split
 from kilter.data.augmentation import Augmentation
 from kilter.errors import DataError, ModelError, RecipeError
 from kilter.nn.builders import BYTES_A_WEIGHT
 from kilter.recipe import FileSection, Recipe, ReuseSection
-from kilter.runs.augmentation import make_augmentation
 from kilter.runs.best_epoch import Watch, direction_of
-from kilter.runs.from_recipe import make_model
+from kilter.runs.from_recipe import make_augmentation, make_model, make_phases, make_schedule, tune
 from kilter.runs.model_data import data_of, require_names
 from kilter.runs.records import DataRecord
-from kilter.runs.scheduling import make_schedule
-from kilter.runs.staging import make_phases
-from kilter.runs.tuning import tune
 from kilter.schedules import Performance, Schedule
 
 

@@ -5,25 +5,198 @@ from __future__ import annotations
 import importlib
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
-from kilter import _backend  # noqa: F401
-
-# isort: split
 import keras
 
+from kilter import (
+    _backend,  # noqa: F401
+    schedules,
+)
 from kilter._models.saved import TRUST, load_model
+from kilter._progress import SILENT, Progress
 from kilter._text import first_line
 from kilter._transfer.reusing import reuse
 from kilter._transfer.sources import load_source
+from kilter._transfer.stages import Phase, Stage, phases_of
+from kilter._tuning.clip_threshold import FoundClip, clip_threshold
+from kilter._tuning.find_lr import find_lr
+from kilter._tuning.rate_curve import FoundRate
 from kilter.data import Dataset, moments
-from kilter.errors import ModelError
+from kilter.data.augmentation import (
+    Augmentation,
+    Brightness,
+    Contrast,
+    Cutmix,
+    Cutout,
+    Flip,
+    Hue,
+    Mixup,
+    Rotate,
+    Saturation,
+    Shift,
+    Transform,
+    Zoom,
+)
+from kilter.errors import ModelError, RecipeError
 from kilter.nn import cnn, lsuv, mlp
 from kilter.nn.builders import dense_weights, require_room
-from kilter.recipe import CnnSection, FactorySection, FileSection, MlpSection, Recipe, ReuseSection
+from kilter.recipe import (
+    AugmentSection,
+    CnnSection,
+    CosineSection,
+    ExponentialSection,
+    FactorySection,
+    FileSection,
+    MlpSection,
+    OneCycleSection,
+    PerformanceSection,
+    PiecewiseSection,
+    PowerSection,
+    Recipe,
+    ReuseSection,
+)
+from kilter.recipe.optimizer import AUTO
+
+
+@dataclass(frozen=True, eq=False)
+class Tuned:
+    """The measurements that ``recipe``'s numbers come from; None where the recipe had a number itself."""
+
+    recipe: Recipe
+    rate: FoundRate | None
+    clip: FoundClip | None
+
+
+def tune(
+    recipe: Recipe,
+    model: keras.Model,
+    train: Dataset,
+    class_weight: Mapping[int, float] | None,
+    progress: Progress = SILENT,
+) -> Tuned:
+    """The recipe with a number for each ``"auto"`` in ``[optimizer]``, measured on the training part.
+
+    ``model`` is compiled with the recipe's optimiser at any rate; only that rate changes. Gradients are
+    measured at the rate that was found, or is given. Raises :class:`~kilter.errors.ModelError` where nothing
+    can be found (see :func:`kilter.find_lr`, :func:`kilter.clip_threshold`).
+    """
+    changes: dict[str, float | None] = {}
+    rate = clip = None
+    how: dict[str, Any] = {
+        "batch_size": recipe.train.batch_size,
+        "seed": recipe.seed,
+        "class_weight": class_weight,
+        "verbose": progress,
+    }
+    if recipe.optimizer.learning_rate == AUTO:
+        rate = find_lr(model, train.x, train.y, **how)
+        changes["learning_rate"] = rate.suggestion
+        model.optimizer.learning_rate = rate.suggestion
+    if recipe.optimizer.clip == AUTO:
+        clip = clip_threshold(model, train.x, train.y, **how)
+        changes |= {"clip": None, "global_clipnorm": clip.threshold}
+    optimizer = recipe.optimizer.model_copy(update=changes)
+    return Tuned(recipe.model_copy(update={"optimizer": optimizer}), rate, clip)
+
+
+def make_phases(
+    recipe: Recipe, model: keras.Model, make_optimizer: Callable[[float], keras.optimizers.Optimizer]
+) -> tuple[Phase, ...]:
+    """The phases of ``[fine_tune]`` for the model that it made; () for a recipe that reuses nothing.
+
+    ``make_optimizer`` gives the recipe's optimiser with a rate. Raises :class:`~kilter.errors.OptionError`
+    where a stage names layers that the model does not have.
+    """
+    section = recipe.fine_tune
+    if section is None:
+        return ()
+    lengths = section.lengths(recipe.train.epochs)
+    stages = [
+        Stage(
+            epochs=epochs,
+            train=stage.train,
+            learning_rate=stage.rate * recipe.optimizer.rate,
+            decay=stage.decay,
+            # By depth there are only the optimisers that have a name, with their usual numbers.
+            optimizer=make_optimizer if stage.decay == 1 else recipe.optimizer.name,
+            schedule=stage.schedule,
+        )
+        for stage, epochs in zip(section.stages, lengths, strict=True)
+    ]
+    return phases_of(model, stages, freeze_batch_norm=section.freeze_batch_norm)
+
+
+def make_schedule(recipe: Recipe, batches: int) -> schedules.Schedule | schedules.Performance | None:
+    """The schedule of ``[schedule]`` for epochs of ``batches`` batches; None where the rate stays as it is.
+
+    Raises :class:`~kilter.errors.OptionError` where its numbers do not fit together or the training is too
+    short for it.
+    """
+    section, rate, epochs = recipe.schedule, recipe.optimizer.rate, recipe.train.epochs
+    keys = section.model_dump(exclude={"name"})
+    if isinstance(section, PowerSection):
+        return schedules.power(rate, steps_per_epoch=batches, **keys)
+    if isinstance(section, ExponentialSection):
+        return schedules.exponential(rate, steps_per_epoch=batches, **keys)
+    if isinstance(section, PiecewiseSection):
+        rates = [rate, *(rate * factor for factor in section.factors)]
+        return schedules.piecewise(rates, boundaries=section.boundaries, steps_per_epoch=batches)
+    if isinstance(section, OneCycleSection):
+        return schedules.one_cycle(rate, length=epochs, steps_per_epoch=batches, **keys)
+    if isinstance(section, CosineSection):
+        return schedules.cosine(rate, length=epochs, steps_per_epoch=batches, **keys)
+    if isinstance(section, PerformanceSection):
+        return schedules.performance(**keys)
+    return None
+
+
+# In the order in which they are applied: what moves pixels first, so that it is one map; mixing last.
+_MAKERS: Final[dict[str, Any]] = {
+    "flip": Flip,
+    "rotate": Rotate,
+    "zoom": Zoom,
+    "shift": Shift,
+    "brightness": Brightness,
+    "contrast": Contrast,
+    "saturation": Saturation,
+    "hue": Hue,
+    "cutout": Cutout,
+    "mixup": Mixup,
+    "cutmix": Cutmix,
+}
+
+
+def make_augmentation(section: AugmentSection, train: Dataset) -> Augmentation | None:
+    """The augmentation of ``[augment]`` for these data, or None where it asks for nothing.
+
+    Raises :class:`RecipeError` for keys that only images can be augmented by where the data are none, and for
+    colours of images whose range of values is not known.
+    """
+    wanted = {key: getattr(section, key) for key in _MAKERS if getattr(section, key) is not None}
+    if not wanted:
+        return None
+    if section.image_keys and train.x.ndim != 4:
+        raise RecipeError(
+            expected="images, shape (rows, height, width, channels), for augment."
+            + ", augment.".join(section.image_keys),
+            received=f"{train.name} of shape {train.x.shape}",
+            remedy="leave them out; augment.mixup is for any rows",
+        )
+    if section.colour_keys and section.value_range is None and train.x.dtype != "uint8":
+        raise RecipeError(
+            expected=f"augment.value_range beside augment.{section.colour_keys[0]}",
+            received=f"images of {train.x.dtype} from {train.x.min():g} to {train.x.max():g}",
+            remedy="set value_range = [least, most] in [augment]",
+        )
+    transforms: tuple[Transform, ...] = tuple(_MAKERS[key](value) for key, value in wanted.items())
+    augmentation = Augmentation(transforms, value_range=section.value_range, fill=section.fill)
+    augmentation.check(train.x[:1])
+    return augmentation
 
 
 def make_model(recipe: Recipe, train: Dataset, *, allow_code: bool = False) -> keras.Model:

@@ -14,12 +14,11 @@ from kilter._engine.fit import check_whole_numbers
 from kilter.data.augmentation import Augmentation
 from kilter.data.scaling import moments
 from kilter.errors import DataError, OptionError
-from kilter.pretrain.checks import check_images
 from kilter.pretrain.decoder import Seeds, as_model, mirrored
 from kilter.pretrain.encoder_chain import links
 from kilter.pretrain.pretext import Task
 from kilter.pretrain.running import Subject, baseline_error
-from kilter.pretrain.targets import targets_for, value_range
+from kilter.pretrain.targets import check_images, targets_for, value_range
 from kilter.pretrain.tasks.classification import QUARTERS, Jigsaw, Rotation, distant_permutations
 from kilter.pretrain.tasks.contrastive import Contrastive, Pairs, default_views
 from kilter.pretrain.tasks.reconstruction import MaskedPatch
