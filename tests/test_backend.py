@@ -20,7 +20,7 @@ def test_a_backend_chosen_in_the_environment_is_refused():
     assert done.returncode == 1
     assert "BackendError: Expected Keras on the JAX backend" in done.stderr
     assert "KERAS_BACKEND=torch" in done.stderr
-    assert "To mend it: " in done.stderr
+    assert "To fix: " in done.stderr
 
 
 def test_a_backend_that_keras_already_runs_on_is_refused():

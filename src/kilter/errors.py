@@ -14,14 +14,14 @@ class KilterError(Exception):
 
     Example:
         >>> str(DataError(expected="labels 0 to 9", received="label=12 in row 3", remedy="correct the row"))
-        'Expected labels 0 to 9. Received label=12 in row 3. To mend it: correct the row.'
+        'Expected labels 0 to 9. Received label=12 in row 3. To fix: correct the row.'
     """
 
     def __init__(self, *, expected: str, received: str, remedy: str) -> None:
         self.expected = expected
         self.received = received
         self.remedy = remedy
-        super().__init__(f"Expected {expected}. Received {received}. To mend it: {remedy}.")
+        super().__init__(f"Expected {expected}. Received {received}. To fix: {remedy}.")
 
 
 class BackendError(KilterError, RuntimeError):

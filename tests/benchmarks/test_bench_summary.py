@@ -1,8 +1,7 @@
 from __future__ import annotations
 
 import pytest
-
-from bench.summary import Epoch, Run, compile_time, disturbance, ratio, spread, summarise
+from runner.summary import Epoch, Run, compile_time, disturbance, ratio, spread, summarise
 
 
 def run(peer, seconds, *, group=0, first=9.0, **fields):

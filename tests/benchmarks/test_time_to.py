@@ -1,8 +1,8 @@
 from __future__ import annotations
 
-from time_to import Course, new_lines, table
+from time_to import Session, new_lines, table
 
-COURSE = Course(((5.0, 0.30), (7.0, 0.46), (9.0, 0.45)), 9.5)
+COURSE = Session(((5.0, 0.30), (7.0, 0.46), (9.0, 0.45)), 9.5)
 
 
 def test_the_target_is_reached_when_the_first_epoch_has_it():
@@ -19,7 +19,7 @@ def test_only_whole_new_lines_of_a_history_count(tmp_path):
 
 
 def test_the_table_says_how_many_times_sooner():
-    published = Course(((70.0, 0.40), (140.0, 0.45)), 300.0)
+    published = Session(((70.0, 0.40), (140.0, 0.45)), 300.0)
     rows = table({"kilter, cold cache": [COURSE, COURSE], "keras-tensorflow": [published]}, 0.4484).rows
     assert rows[0][1] == "7.0"
     assert rows[0][-2:] == ("20.0", "42.9")

@@ -12,7 +12,7 @@ from kilter._cli.options import say
 from kilter._compare.comparison import Candidate, PairedRun, judge, verdicts
 from kilter._progress import display
 from kilter._records import Change, Diagnosis, Evidence, Finding
-from kilter._treatment.result import Checkup, Treatment, Trial, Trials
+from kilter._treatment.result import Evaluation, Treatment, Trial, Trials
 
 WIDTHS = (40, 60, 80, 100, 120)
 TEMPLATES = Path(__file__).parents[2] / "src/kilter/report/templates"
@@ -49,7 +49,7 @@ def treatment():
     )
     codes = tuple(change.remedy for change in changes)
     tried = (Trial((), 0.1, 0.1, "as it came"), Trial(codes, 0.9, 0.1, "all severe findings treated"))
-    came, after = Checkup(Diagnosis(FINDINGS), 0.1, {}), Checkup(Diagnosis(()), 0.95, {})
+    came, after = Evaluation(Diagnosis(FINDINGS), 0.1, {}), Evaluation(Diagnosis(()), 0.95, {})
     trials = Trials("val_accuracy", 3, 100, tried, comparison())
     return Treatment(None, changes, (), trials, came, after, 139.0, ())
 

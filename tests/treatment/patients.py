@@ -1,4 +1,4 @@
-"""Small patients, faulty in one way each."""
+"""Small subjects, faulty in one way each."""
 
 from typing import Any
 
@@ -11,7 +11,7 @@ import keras
 from keras import layers
 
 from kilter._records import Finding
-from kilter._treatment.subject import FitOptions, Patient
+from kilter._treatment.subject import FitOptions, Subject
 
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(96, 6)).astype("float32")
@@ -24,7 +24,7 @@ def finding(*where: str) -> Finding:
     return Finding("code", "severe", where or ("training",), (), "", (), "")
 
 
-def patient(
+def subject(
     model: keras.Model,
     x: Any = X,
     y: Any = LABELS,
@@ -33,10 +33,10 @@ def patient(
     optimizer: Any = "sgd",
     metrics: Any = ("accuracy",),
     **options: Any,
-) -> Patient:
+) -> Subject:
     model.compile(optimizer, loss, metrics=list(metrics))
     given = FitOptions(**{"epochs": 2, "batch_size": 16, **options})
-    return Patient(model, x, y, x[:32], y[:32], given)
+    return Subject(model, x, y, x[:32], y[:32], given)
 
 
 def dense(

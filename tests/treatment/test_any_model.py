@@ -6,15 +6,15 @@ import numpy as np
 import pytest
 from tests.nn.every_layer import COMPOSITE, every_layer, model_of
 from tests.treatment import strangers
-from tests.treatment.patients import finding
+from tests.treatment.subjects import finding
 
 import kilter
 from kilter._diagnosis import diagnose
 from kilter._diagnosis.checks import data
 from kilter._diagnosis.diagnose import read_context, run_checks
-from kilter._treatment.plan import Cabinet
+from kilter._treatment.plan import RemedySet
 from kilter._treatment.remedies import REMEDIES, Remedy
-from kilter._treatment.subject import FitOptions, Patient
+from kilter._treatment.subject import FitOptions, Subject
 from kilter.errors import KilterError, ModelError
 
 # These compile and train, so they are left to the treatments below.
@@ -33,7 +33,7 @@ def compiled_metrics(model: Any) -> list[Any]:
     return model._compile_config.config["metrics"]
 
 
-def applied(ill: Patient, code: str) -> Patient | None:
+def applied(ill: Subject, code: str) -> Subject | None:
     try:
         return REMEDIES[code].apply(ill, finding())
     except KilterError:
@@ -43,7 +43,7 @@ def applied(ill: Patient, code: str) -> Patient | None:
 @pytest.mark.parametrize("name", every_layer(*COMPOSITE))
 def test_every_remedy_is_applied_or_refused_beside_every_layer(name: str):
     model, x, y = model_of(name)
-    ill = Patient(model, x, y, x, y, FitOptions(epochs=2, batch_size=8, shuffle=False))
+    ill = Subject(model, x, y, x, y, FitOptions(epochs=2, batch_size=8, shuffle=False))
     layers = {id(layer) for layer in model._flatten_layers()}
     for code in CHEAP:
         treated = applied(ill, code)
@@ -84,24 +84,24 @@ def test_models_of_strangers_are_treated(make):
 
 
 def test_remedies_that_are_not_possible_are_listed_with_the_reason():
-    def raising(patient, finding):
+    def raising(subject, finding):
         raise NameError("name 'ops' is not defined")
 
     model, x, y = model_of("MultiHeadAttention")
-    ill = Patient(model, x, y, x, y, FitOptions())
-    cabinet = Cabinet({**REMEDIES, "own": Remedy("own", "", raising, needs_surgery=True)})
+    ill = Subject(model, x, y, x, y, FitOptions())
+    remedy_set = RemedySet({**REMEDIES, "own": Remedy("own", "", raising, needs_surgery=True)})
     inside = next(one.path for one in ill.layers if one.path.endswith("/query"))
     for code in ("replace-activation", "add-l2", "own"):
-        assert cabinet.give(code, ill, finding(inside)) is None
+        assert remedy_set.give(code, ill, finding(inside)) is None
     written = strangers.written()[0]
     written.build((None, 4))
-    ill = Patient(written, strangers.FLAT, strangers.CLASSES)
-    assert cabinet.give("insert-batch-norm", ill, finding()) is None
-    assert cabinet.give("shuffle", ill, finding()) is None  # it has nothing to change, which is no failure
-    assert list(cabinet.skipped) == ["replace-activation", "add-l2", "own", "insert-batch-norm"]
-    assert inside in cabinet.skipped["replace-activation"]
-    assert "'ops' is not defined" in cabinet.skipped["own"]
-    assert "its own call()" in cabinet.skipped["insert-batch-norm"]
+    ill = Subject(written, strangers.FLAT, strangers.CLASSES)
+    assert remedy_set.give("insert-batch-norm", ill, finding()) is None
+    assert remedy_set.give("shuffle", ill, finding()) is None  # it has nothing to change, which is no failure
+    assert list(remedy_set.skipped) == ["replace-activation", "add-l2", "own", "insert-batch-norm"]
+    assert inside in remedy_set.skipped["replace-activation"]
+    assert "'ops' is not defined" in remedy_set.skipped["own"]
+    assert "its own call()" in remedy_set.skipped["insert-batch-norm"]
 
 
 @pytest.mark.parametrize("rows", [5, 40])
@@ -110,7 +110,7 @@ def test_a_fixed_batch_size_is_kept_or_the_rows_are_too_few(rows: int):
     context = read_context(model, x, y, batch_size=7)
     assert context.batch_size == size
     with pytest.raises(ModelError, match=f"batches of {size} rows"):
-        REMEDIES["change-batch-size"].apply(Patient(model, x, y, options=FitOptions(batch_size=2)), finding())
+        REMEDIES["change-batch-size"].apply(Subject(model, x, y, options=FitOptions(batch_size=2)), finding())
     call = kilter.treat if rows > size else kilter.diagnose
     fewer = slice(rows if rows < size else size + 3)
     with pytest.raises(KilterError, match=f"at least {size} rows"):
@@ -121,7 +121,7 @@ def test_statistics_of_metrics_do_not_reach_the_model_given():
     model, x, y, size = strangers.own_parts()
     weights = [np.asarray(one) for one in model.variables]
     treated = REMEDIES["change-optimizer"].apply(
-        Patient(model, x, y, x, y, FitOptions(batch_size=size)), finding()
+        Subject(model, x, y, x, y, FitOptions(batch_size=size)), finding()
     )
     assert treated is not None
     (own,), (given,) = (compiled_metrics(one) for one in (treated.model, model))

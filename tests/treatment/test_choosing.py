@@ -1,4 +1,4 @@
-"""The search for changes with remedies and benches made up, so that what is right is known."""
+"""The search for changes with remedies and runners made up, so that what is right is known."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -11,12 +11,12 @@ from kilter._compare.comparison import OwnMeasure, PairedRun, proof_in_words
 from kilter._compare.looks import Spending
 from kilter._records import Change, Diagnosis, Finding
 from kilter._treatment.own_measures import class_numbers
-from kilter._treatment.plan import Cabinet, cumulative, wanted
+from kilter._treatment.plan import RemedySet, cumulative, wanted
 from kilter._treatment.remedies import Remedy
 from kilter._treatment.result import Trials
 from kilter._treatment.scoring import Scoring, scoring_of
 from kilter._treatment.search import Choice, Means, Search, fewest, prove, proven, refusal
-from kilter._treatment.subject import FitOptions, Patient, compiled_like, copy_of, fresh_optimizer
+from kilter._treatment.subject import FitOptions, Subject, compiled_like, copy_of, fresh_optimizer
 
 from . import faulty
 
@@ -31,16 +31,16 @@ def change(code: str) -> Change:
     return Change(code, ("training",), "", "", "")
 
 
-def nothing(patient: Patient, found: Finding) -> Patient:
+def nothing(subject: Subject, found: Finding) -> Subject:
     """A remedy that does nothing, under a name that says otherwise."""
-    return patient.changed(change("one-cycle"))
+    return subject.changed(change("one-cycle"))
 
 
-def slower(patient: Patient, found: Finding) -> Patient:
+def slower(subject: Subject, found: Finding) -> Subject:
     model = compiled_like(
-        patient.model, copy_of(patient.model), optimizer=fresh_optimizer(patient.model, learning_rate=0.01)
+        subject.model, copy_of(subject.model), optimizer=fresh_optimizer(subject.model, learning_rate=0.01)
     )
-    return patient.changed(change("find-learning-rate"), model=model)
+    return subject.changed(change("find-learning-rate"), model=model)
 
 
 REMEDIES = {
@@ -49,25 +49,25 @@ REMEDIES = {
 }
 
 
-def patient(rate: float) -> Patient:
+def subject(rate: float) -> Subject:
     model, x, y = faulty.healthy_blobs()
     model.compile(keras.optimizers.SGD(rate), faulty.SPARSE)
-    return Patient(model, x[:400], y[:400], x[400:], y[400:], options=FitOptions(epochs=4))
+    return Subject(model, x[:400], y[:400], x[400:], y[400:], options=FitOptions(epochs=4))
 
 
-def chosen(came: Patient, *codes: str, keep=()):
+def chosen(came: Subject, *codes: str, keep=()):
     diagnosis = Diagnosis(tuple(finding(code, code) for code in codes))
-    cabinet = Cabinet(REMEDIES, keep)
-    return fewest(came, diagnosis, Means(cabinet, scoring_of(came), 1.0, 0))
+    remedy_set = RemedySet(REMEDIES, keep)
+    return fewest(came, diagnosis, Means(remedy_set, scoring_of(came), 1.0, 0))
 
 
-def proof_of(came: Patient, choice: Choice) -> Trials:
+def proof_of(came: Subject, choice: Choice) -> Trials:
     assert choice.search is not None
-    return proven(came, choice.patient, choice.search, Spending(6).take())
+    return proven(came, choice.subject, choice.search, Spending(6).take())
 
 
 def test_a_change_that_does_nothing_has_no_evidence():
-    came = patient(0.01)
+    came = subject(0.01)
     trials = proof_of(came, chosen(came, "one-cycle"))
     assert trials.verdict == "no evidence"
     assert trials.proof is not None
@@ -76,9 +76,9 @@ def test_a_change_that_does_nothing_has_no_evidence():
 
 
 def test_the_fewest_changes_that_suffice_are_taken():
-    came = patient(1e4)
+    came = subject(1e4)
     choice = chosen(came, "one-cycle", "find-learning-rate")
-    assert [one.remedy for one in choice.patient.changes] == ["find-learning-rate"]
+    assert [one.remedy for one in choice.subject.changes] == ["find-learning-rate"]
     trials = proof_of(came, choice)
     assert trials.verdict == "better"
     assert [one.outcome for one in trials.tried].count("chosen") == 1
@@ -87,19 +87,19 @@ def test_the_fewest_changes_that_suffice_are_taken():
 
 
 def test_a_patient_never_gets_the_bench_of_one_that_is_gone():
-    came = patient(0.01)
+    came = subject(0.01)
     search = Search(SCORING, 1, 400, 0, 1.0)
     for rate in range(1, 30):
         one = replace(came, seed=rate)
-        assert search.bench(one).patient.seed == rate
-        search.benches[one] = search.bench(one), PairedRun(0, 0.5, 0, 0.0, (), "")
+        assert search.runner(one).subject.seed == rate
+        search.runners[one] = search.runner(one), PairedRun(0, 0.5, 0, 0.0, (), "")
         del one
 
 
 def test_what_is_refused_is_not_tried():
-    came = patient(1e4)
+    came = subject(1e4)
     choice = chosen(came, "find-learning-rate", keep=["find-learning-rate", "one-cycle"])
-    assert choice.patient is came
+    assert choice.subject is came
     assert choice.search is None
 
 
@@ -119,9 +119,9 @@ def test_causes_come_before_symptoms_and_each_remedy_once():
     assert [code for code, _ in wanted(both)][-1] == "one-cycle"
     assert wanted(both, symptoms=False) == wanted(diagnosis)
     assert [code for code, _ in wanted(Diagnosis((stuck,)), symptoms=False)] == ["one-cycle"]
-    came = patient(0.01)
+    came = subject(0.01)
     sets = cumulative(
-        came, [("one-cycle", diagnosis.findings[0]), ("unknown", diagnosis.findings[0])], Cabinet(REMEDIES)
+        came, [("one-cycle", diagnosis.findings[0]), ("unknown", diagnosis.findings[0])], RemedySet(REMEDIES)
     )
     assert [len(one.changes) for one in sets] == [1]
 
@@ -192,7 +192,7 @@ def test_runs_that_are_known_are_not_made_again_and_a_second_chance_is_stricter(
 
 @dataclass
 class Fixed:
-    """A bench whose runs all have these scores and own measures."""
+    """A runner whose runs all have these scores and own measures."""
 
     scores: Sequence[float]
     own: dict[str, Sequence[float]] = field(default_factory=dict)

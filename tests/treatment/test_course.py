@@ -11,16 +11,16 @@ from kilter._models.variables import pull
 from kilter._records import Change, Diagnosis, Finding
 from kilter._treatment import session as module
 from kilter._treatment.full_training import AsGiven, Trained
-from kilter._treatment.plan import Cabinet
+from kilter._treatment.plan import RemedySet
 from kilter._treatment.remedies import REMEDIES
 from kilter._treatment.result import Trials
 from kilter._treatment.safeguard import Returned
 from kilter._treatment.scoring import Scoring
 from kilter._treatment.search import Choice, Means, Search
-from kilter._treatment.session import Course
-from kilter._treatment.subject import Patient
+from kilter._treatment.session import Session
+from kilter._treatment.subject import Subject
 
-from .patients import dense, patient
+from .subjects import dense, subject
 
 SEVERE = Diagnosis((Finding("vanishing-gradients", "severe", ("training",), (), "", (), ""),))
 
@@ -42,29 +42,29 @@ def run(
     found: Diagnosis = SEVERE,
     plain: float = np.nan,
 ):
-    """The last patient's remedies, the scores of all full trainings, and the trials.
+    """The last subject's remedies, the scores of all full trainings, and the trials.
 
     ``unproven``: whose proof fails, "chosen" or "variant"; ``short``: the score of the short trial;
     ``plain``: what plain methods reach.
     """
-    came = patient(dense(5, activation="relu"))
+    came = subject(dense(5, activation="relu"))
     best = came.changed(Change("shuffle", ("training",), "", "", ""))
     scoring = Scoring("val_accuracy", 0.1, plain)
     scores: list[float] = []
 
-    def train(one: Patient, scoring: Scoring) -> Trained:
+    def train(one: Subject, scoring: Scoring) -> Trained:
         score = chosen if one is best else variant
         scores.append(score)
         return Trained(one, one.model, pull(one.model), History(), score, seconds)
 
-    def train_as_given(one: Patient, scoring: Scoring) -> AsGiven:
+    def train_as_given(one: Subject, scoring: Scoring) -> AsGiven:
         trained = Trained(one, one.model, pull(one.model), History(), 0.1, seconds)
         return AsGiven(trained, trained, trained)
 
-    def safest(came: Patient, treated: Trained | None, given: AsGiven, scoring: Scoring) -> Returned:
+    def safest(came: Subject, treated: Trained | None, given: AsGiven, scoring: Scoring) -> Returned:
         return Returned(treated or given.best, "", (), {}, {})
 
-    def proven(came: Patient, one: Patient, *_: Any, **__: Any) -> Trials:
+    def proven(came: Subject, one: Subject, *_: Any, **__: Any) -> Trials:
         return trials("no evidence" if ("chosen" if one is best else "variant") in unproven else "better")
 
     search = Search(scoring, 1, 80, 0, 1.0, full=seconds)
@@ -76,9 +76,9 @@ def run(
     monkeypatch.setattr(module, "persist", lambda choice, *_: choice)
     monkeypatch.setattr(module, "further_changes", lambda *_, **__: again)
     monkeypatch.setattr(module, "proven", proven)
-    outcome = Course(came, found, Means(Cabinet(REMEDIES, KEPT), scoring, 1.0, 0), 6).run()
-    last = outcome.patient
-    assert outcome.returned.trained.patient is last
+    outcome = Session(came, found, Means(RemedySet(REMEDIES, KEPT), scoring, 1.0, 0), 6).run()
+    last = outcome.subject
+    assert outcome.returned.trained.subject is last
     return [change.remedy for change in last.changes], scores, [one.remedies[-1] for one in search.tried]
 
 

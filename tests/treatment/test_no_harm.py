@@ -21,7 +21,7 @@ from kilter._treatment.no_harm import _direction, compared, measured
 from kilter._treatment.own_measures import kind_of, row_measures
 from kilter._treatment.safeguard import safest
 from kilter._treatment.scoring import scoring_of
-from kilter._treatment.subject import FitOptions, Patient
+from kilter._treatment.subject import FitOptions, Subject
 
 from . import faulty
 
@@ -33,14 +33,14 @@ RARE = (np.arange(ROWS) % 12 == 0).astype("int32")
 NUMBERS = RNG.normal(size=(ROWS, 2)) * [1.0, 1000.0]
 
 
-def echo(outputs: Any, y: Any, loss: Any, metrics: Any = None, scale: float = 1.0) -> Patient:
-    """A patient that answers ``outputs`` on its validation rows, times ``scale``."""
+def echo(outputs: Any, y: Any, loss: Any, metrics: Any = None, scale: float = 1.0) -> Subject:
+    """A subject that answers ``outputs`` on its validation rows, times ``scale``."""
     outputs = keras.tree.map_structure(lambda one: np.asarray(one, "float32"), outputs)
     inputs = keras.tree.map_structure(lambda one: keras.Input(one.shape[1:]), outputs)
     answered = keras.tree.map_structure(lambda one: layers.Rescaling(scale)(one), inputs)
     model = keras.Model(inputs, answered)
     model.compile("sgd", loss, metrics=metrics)
-    return Patient(model, outputs, y, outputs, y, FitOptions(epochs=1))
+    return Subject(model, outputs, y, outputs, y, FitOptions(epochs=1))
 
 
 def found(outputs: Any, y: Any, loss: Any) -> dict[str, float]:
@@ -178,7 +178,7 @@ class Answers:
     share: float
     off: float
 
-    def trained(self, came: Patient) -> Trained:
+    def trained(self, came: Subject) -> Trained:
         twin = came.copy()
         twin.get_layer("kind").set_weights(
             [np.array([[self.share], [0.0], [1 - self.share]]) * 40, np.array([-20.0])]
@@ -191,7 +191,7 @@ class Answers:
 
 
 @pytest.fixture(scope="module")
-def two() -> Patient:
+def two() -> Subject:
     """Two outputs: a class that the first column gives, a number that the second one gives."""
     x = np.stack([np.arange(ROWS) % 2, RNG.normal(size=ROWS), np.arange(ROWS) % 10 < 5], 1).astype("float32")
     inputs = keras.Input((3,))
@@ -199,7 +199,7 @@ def two() -> Patient:
     model = keras.Model(inputs, list(named))
     model.compile("sgd", ["binary_crossentropy", "mse"])
     y = [x[:, 0], 100 * x[:, 1]]
-    return Patient(model, x, y, x, y, FitOptions(epochs=1))
+    return Subject(model, x, y, x, y, FitOptions(epochs=1))
 
 
 GOOD, HARMED = Answers(1.0, 0.0), Answers(0.0, -300.0)

@@ -15,7 +15,7 @@ from kilter import _backend  # noqa: F401
 # isort: split
 import keras
 from keras import layers
-from tests.treatment.patients import (
+from tests.treatment.subjects import (
     IMAGES,
     LABELS,
     THREE,
@@ -25,14 +25,14 @@ from tests.treatment.patients import (
     dense,
     finding,
     nested,
-    patient,
+    subject,
 )
 
 from kilter._diagnosis.catalogue import CATALOGUE
 from kilter._diagnosis.checks.output import check_output, check_targets
 from kilter._treatment.remedies import REMEDIES, optimization
 from kilter._treatment.remedies.normalization import fitting_momentum
-from kilter._treatment.subject import Patient
+from kilter._treatment.subject import Subject
 from kilter._tuning.find_lr import find_lr_by_steps
 from kilter.errors import ModelError
 from kilter.nn.gain import weight_moment
@@ -42,14 +42,14 @@ NOT_FINITE = np.where(np.arange(96)[:, None] == 5, np.nan, X)
 IMBALANCED = (np.arange(96) % 8 == 0).astype("int32")
 
 
-def _frozen() -> Patient:
+def _frozen() -> Subject:
     model = dense()
     model.trainable = False
-    return patient(model)
+    return subject(model)
 
 
-def _stale() -> Patient:
-    found = patient(dense())
+def _stale() -> Subject:
+    found = subject(dense())
     found.model.optimizer.build(found.model.trainable_variables)
     found.model.layers[0].trainable = False
     return found
@@ -71,31 +71,31 @@ def _kinds(model: keras.Model) -> list[str]:
     return [type(layer).__name__ for layer in model.layers if type(layer).__name__ != "InputLayer"]
 
 
-def _activations(treated: Patient) -> set[Any]:
+def _activations(treated: Subject) -> set[Any]:
     return {one.activation for one in treated.layers if one.is_weighted and not one.is_output}
 
 
-def _he(treated: Patient) -> bool:
+def _he(treated: Subject) -> bool:
     hidden = [one for one in treated.layers if one.is_weighted and not one.is_output]
     return all(type(one.initializer).__name__ == "HeNormal" for one in hidden)
 
 
-def _standardized(treated: Patient) -> bool:
+def _standardized(treated: Subject) -> bool:
     seen = np.asarray(treated.model.layers[0](treated.x))
     return np.allclose(seen.mean(axis=0), 0, atol=1e-2) and np.allclose(seen.std(axis=0), 1, atol=1e-2)
 
 
-def _rate(treated: Patient) -> float:
+def _rate(treated: Subject) -> float:
     rate = treated.optimizer.learning_rate
     assert rate is not None
     return rate
 
 
-# code: a patient that needs it, and whether the treated one has what the remedy promises
-CASES: dict[str, tuple[Callable[[], Patient], Callable[[Patient], object]]] = {
-    "standardize-inputs": (lambda: patient(dense(), RAW), _standardized),
+# code: a subject that needs it, and whether the treated one has what the remedy promises
+CASES: dict[str, tuple[Callable[[], Subject], Callable[[Subject], object]]] = {
+    "standardize-inputs": (lambda: subject(dense(), RAW), _standardized),
     "rescale-outputs": (
-        lambda: patient(dense(output=None), y=5_000 + 300 * X[:, 1], loss="mse"),
+        lambda: subject(dense(output=None), y=5_000 + 300 * X[:, 1], loss="mse"),
         lambda p: (
             _kinds(p.model)[-1] == "Normalization"
             and np.std(_answers(p.model, X)) > 100
@@ -103,97 +103,97 @@ CASES: dict[str, tuple[Callable[[], Patient], Callable[[Patient], object]]] = {
         ),
     ),
     "repair-output": (
-        lambda: patient(dense(output="softmax"), loss="mse"),
+        lambda: subject(dense(output="softmax"), loss="mse"),
         lambda p: (
             (p.facts[1][0].activation, getattr(p.facts[1][0].loss, "name", ""))
             == ("sigmoid", "binary_crossentropy")
         ),
     ),
     "replace-activation": (
-        lambda: patient(dense(activation="sigmoid")),
+        lambda: subject(dense(activation="sigmoid")),
         lambda p: _activations(p) == {"elu"} and _he(p) and p.facts[1][0].activation == "sigmoid",
     ),
     "self-normalize": (
-        lambda: patient(dense(activation="relu", between=(lambda: layers.Dropout(0.1), _bn))),
+        lambda: subject(dense(activation="relu", between=(lambda: layers.Dropout(0.1), _bn))),
         lambda p: (
             _kinds(p.model) == ["Dense", "AlphaDropout"] * 3 + ["Dense"] and _activations(p) == {"selu"}
         ),
     ),
     "insert-batch-norm": (
-        lambda: patient(dense()),
+        lambda: subject(dense()),
         lambda p: _kinds(p.model) == ["Dense", "BatchNormalization", "Activation"] * 3 + ["Dense"],
     ),
     "repair-batch-norm": (
-        lambda: patient(convolutional(axis=1, momentum=0.999), IMAGES, LABELS[:64]),
+        lambda: subject(convolutional(axis=1, momentum=0.999), IMAGES, LABELS[:64]),
         lambda p: (_layer(p.model, "norm").axis, _layer(p.model, "norm").momentum) == (-1, 0.5),
     ),
     "remove-redundant-bias": (
-        lambda: patient(dense(activation="linear", between=(_bn, lambda: layers.Activation("relu")))),
+        lambda: subject(dense(activation="linear", between=(_bn, lambda: layers.Activation("relu")))),
         lambda p: not any(_layer(p.model, f"hidden_{i}").use_bias for i in range(3)),
     ),
     "reorder-dropout": (
-        lambda: patient(dense(between=(lambda: layers.Dropout(0.3), _bn))),
+        lambda: subject(dense(between=(lambda: layers.Dropout(0.3), _bn))),
         lambda p: _kinds(p.model) == ["Dense", "BatchNormalization"] * 3 + ["Dropout", "Dense"],
     ),
     "alpha-dropout": (
-        lambda: patient(dense(activation="selu", between=(lambda: layers.Dropout(0.3),))),
+        lambda: subject(dense(activation="selu", between=(lambda: layers.Dropout(0.3),))),
         lambda p: (
             _kinds(p.model) == ["Dense", "AlphaDropout"] * 3 + ["Dense"] and p.model.layers[1].rate == 0.3
         ),
     ),
-    "add-residuals": (lambda: patient(dense(9)), lambda p: _kinds(p.model).count("Add") == 4),
+    "add-residuals": (lambda: subject(dense(9)), lambda p: _kinds(p.model).count("Add") == 4),
     "ease-regularization": (
-        lambda: patient(dense(between=(lambda: layers.Dropout(0.9),))),
+        lambda: subject(dense(between=(lambda: layers.Dropout(0.9),))),
         lambda p: {one.rate for one in p.model.layers if isinstance(one, layers.Dropout)} == {0.2},
     ),
     "add-dropout": (
-        lambda: patient(dense()),
+        lambda: subject(dense()),
         lambda p: _kinds(p.model) == ["Dense", "Dropout"] * 3 + ["Dense"],
     ),
-    "add-l2": (lambda: patient(dense()), lambda p: len(p.model.losses) == 3),
+    "add-l2": (lambda: subject(dense()), lambda p: len(p.model.losses) == 3),
     "add-max-norm": (
-        lambda: patient(dense()),
+        lambda: subject(dense()),
         lambda p: all(_layer(p.model, f"hidden_{i}").kernel_constraint.max_value == 3 for i in range(3)),
     ),
     "clean-data": (
-        lambda: patient(dense(), NOT_FINITE),
+        lambda: subject(dense(), NOT_FINITE),
         lambda p: p.rows == 95 and np.isfinite(p.x).all() and len(p.x_val) == 31,
     ),
     "reinitialize-paired": (
-        lambda: patient(dense(activation="relu", initializer="ones")),
+        lambda: subject(dense(activation="relu", initializer="ones")),
         lambda p: _he(p) and len(np.unique(_layer(p.model, "hidden_0").kernel)) == 36,
     ),
     "reinitialize-lsuv": (
-        lambda: patient(dense(initializer=keras.initializers.RandomNormal(stddev=1e-3))),
+        lambda: subject(dense(initializer=keras.initializers.RandomNormal(stddev=1e-3))),
         lambda p: 0.8 < np.std(X @ np.asarray(_layer(p.model, "hidden_0").kernel)) < 1.2 and p.unit_variance,
     ),
     "unfreeze": (_frozen, lambda p: len(p.model.trainable_variables) == 8),
     "recompile": (_stale, lambda p: len(p.model.trainable_variables) == 6),
     "find-learning-rate": (
-        lambda: patient(dense(), optimizer=keras.optimizers.SGD(1e-7)),
+        lambda: subject(dense(), optimizer=keras.optimizers.SGD(1e-7)),
         lambda p: 1e-4 <= _rate(p) <= 1,
     ),
-    "clip-gradients": (lambda: patient(dense()), lambda p: 0 < p.optimizer.optimizer.global_clipnorm < 10),
+    "clip-gradients": (lambda: subject(dense()), lambda p: 0 < p.optimizer.optimizer.global_clipnorm < 10),
     "change-optimizer": (
-        lambda: patient(dense()),
+        lambda: subject(dense()),
         lambda p: (p.optimizer.name, _rate(p)) == ("nadam", pytest.approx(1e-3)),
     ),
-    "one-cycle": (lambda: patient(dense()), lambda p: p.options.cycle == pytest.approx(0.01)),
-    "change-batch-size": (lambda: patient(dense(), batch_size=2), lambda p: p.options.batch_size == 9),
-    "shuffle": (lambda: patient(dense(), shuffle=False), lambda p: p.options.shuffle),
+    "one-cycle": (lambda: subject(dense()), lambda p: p.options.cycle == pytest.approx(0.01)),
+    "change-batch-size": (lambda: subject(dense(), batch_size=2), lambda p: p.options.batch_size == 9),
+    "shuffle": (lambda: subject(dense(), shuffle=False), lambda p: p.options.shuffle),
     "class-weights": (
-        lambda: patient(dense(), y=IMBALANCED),
+        lambda: subject(dense(), y=IMBALANCED),
         lambda p: p.options.class_weight == pytest.approx({0: 96 / (2 * 84), 1: 96 / (2 * 12)}),
     ),
     "augment": (
-        lambda: patient(convolutional(), IMAGES, LABELS[:64]),
+        lambda: subject(convolutional(), IMAGES, LABELS[:64]),
         lambda p: len(p.options.augment.transforms) == 2,
     ),
     "stop-early": (
-        lambda: patient(dense(), epochs=50),
+        lambda: subject(dense(), epochs=50),
         lambda p: p.fit_options()["callbacks"][0].patience == 10,
     ),
-    "train-longer": (lambda: patient(dense()), lambda p: p.options.epochs == 4),
+    "train-longer": (lambda: subject(dense()), lambda p: p.options.epochs == 4),
 }
 # What changes again when it is applied again, as it says.
 REPEATED = {"change-batch-size", "train-longer"}
@@ -218,7 +218,7 @@ def test_a_rate_that_a_short_search_does_not_find_is_searched_for_longer(monkeyp
         return find_lr_by_steps(model, state, x, y, steps=steps, **options)
 
     monkeypatch.setattr(optimization, "find_lr_by_steps", by_steps)
-    ill = patient(dense(), optimizer=keras.optimizers.SGD(1e-7))
+    ill = subject(dense(), optimizer=keras.optimizers.SGD(1e-7))
     treated = REMEDIES["find-learning-rate"].apply(ill, finding())
     assert asked == [100, 300]
     assert treated is not None
@@ -227,7 +227,7 @@ def test_a_rate_that_a_short_search_does_not_find_is_searched_for_longer(monkeyp
 
 @pytest.mark.parametrize("epochs", [1, 2, 20])
 def test_a_cycle_goes_up_and_down_over_all_epochs_and_is_neither_stopped_nor_searched_for(epochs: int):
-    cycled = REMEDIES["one-cycle"].apply(patient(dense(), epochs=20, patience=3), finding())
+    cycled = REMEDIES["one-cycle"].apply(subject(dense(), epochs=20, patience=3), finding())
     assert cycled is not None
     assert REMEDIES["find-learning-rate"].apply(cycled, finding()) is None
     options = cycled.fit_options(epochs)
@@ -289,7 +289,7 @@ def test_a_remedy_does_what_it_says(code: str, tmp_path: Path):
 def test_a_model_that_cannot_be_cut_is_treated_without_a_cut_or_not_at_all(code: str):
     model = Written()
     model.build((None, 6))
-    ill = patient(model, batch_size=2, shuffle=False, y=IMBALANCED)
+    ill = subject(model, batch_size=2, shuffle=False, y=IMBALANCED)
     before = [np.asarray(one).tobytes() for one in model.variables]
     treated = REMEDIES[code].apply(ill, finding())
     assert [np.asarray(one).tobytes() for one in model.variables] == before
@@ -300,7 +300,7 @@ def test_a_model_that_cannot_be_cut_is_treated_without_a_cut_or_not_at_all(code:
 
 
 def test_biases_far_from_zero_are_drawn_anew_too():
-    ill = patient(dense(activation="relu", initializer="he_normal"))
+    ill = subject(dense(activation="relu", initializer="he_normal"))
     for layer in ill.model.layers[:3]:
         layer.bias.assign(np.full(6, -10.0))
     treated = REMEDIES["reinitialize-paired"].apply(ill, finding())
@@ -311,7 +311,7 @@ def test_biases_far_from_zero_are_drawn_anew_too():
 def test_reinitialising_works_on_a_model_that_cannot_be_cut():
     model = Written()
     model.build((None, 6))
-    treated = REMEDIES["reinitialize-paired"].apply(patient(model), finding())
+    treated = REMEDIES["reinitialize-paired"].apply(subject(model), finding())
     assert treated is not None
     kernel = np.asarray(treated.model.hidden.kernel)
     assert np.mean(kernel**2) == pytest.approx(weight_moment("glorot_uniform", (6, 6)), rel=0.6)
@@ -325,7 +325,7 @@ def test_reinitialising_works_on_a_model_that_cannot_be_cut():
     "code", ["replace-activation", "insert-batch-norm", "standardize-inputs", "add-dropout"]
 )
 def test_functional_and_nested_models_are_cut_too(make: Callable[[], keras.Model], code: str, tmp_path: Path):
-    ill = patient(make(), RAW)
+    ill = subject(make(), RAW)
     before = bits(ill.model)
     treated = REMEDIES[code].apply(ill, finding())
     assert treated is not None
@@ -338,13 +338,13 @@ def test_functional_and_nested_models_are_cut_too(make: Callable[[], keras.Model
 
 
 def test_with_a_layer_all_of_its_activation_are_changed_where_nothing_was_learnt_yet():
-    treated = REMEDIES["replace-activation"].apply(patient(dense(activation="sigmoid")), finding("hidden_1"))
+    treated = REMEDIES["replace-activation"].apply(subject(dense(activation="sigmoid")), finding("hidden_1"))
     assert treated is not None
     assert [one.activation for one in treated.layers] == ["elu", "elu", "elu", "sigmoid"]
 
 
 def test_in_a_trained_model_only_the_layers_named_are_changed():
-    ill = replace(patient(dense(activation="sigmoid")), trained=True)
+    ill = replace(subject(dense(activation="sigmoid")), trained=True)
     treated = REMEDIES["replace-activation"].apply(ill, finding("hidden_1"))
     assert treated is not None
     assert [one.activation for one in treated.layers] == ["sigmoid", "elu", "sigmoid", "sigmoid"]
@@ -405,7 +405,7 @@ OUTPUTS = [  # units, activation, loss, targets -> units, activation, loss; None
 )
 def test_the_output_is_repaired_to_fit_the_targets(case: Any):
     units, activation, loss, y, expected = case
-    ill = patient(dense(1, units=units, output=activation), y=y, loss=loss, metrics=())
+    ill = subject(dense(1, units=units, output=activation), y=y, loss=loss, metrics=())
     treated = REMEDIES["repair-output"].apply(ill, finding())
     if expected is None:
         assert treated is None
@@ -423,7 +423,7 @@ def test_the_output_is_repaired_to_fit_the_targets(case: Any):
     assert np.array_equal(hidden.kernel, was.kernel)
 
 
-def _no_complaint(one: Patient) -> None:
+def _no_complaint(one: Subject) -> None:
     seen: Any = SimpleNamespace(outputs=one.facts[1])  # all that these checks look at
     assert not [*check_output(seen), *check_targets(seen)]
 
@@ -433,7 +433,7 @@ def test_a_rare_pixel_and_a_constant_one_are_standardised_to_bounded_numbers():
     x[7, 0] = 255.0
     x[:, 1] = np.random.default_rng(0).normal(size=1000) * 30 + 100
     model = keras.Sequential([keras.Input((3,)), layers.Dense(1)])
-    treated = REMEDIES["standardize-inputs"].apply(patient(model, x, x[:, 1], loss="mse"), finding())
+    treated = REMEDIES["standardize-inputs"].apply(subject(model, x, x[:, 1], loss="mse"), finding())
     assert treated is not None
     unseen = np.asarray([[255.0, 100.0, 255.0]], dtype="float32")
     assert np.abs(np.asarray(treated.model.layers[0](unseen))).max() <= 20.1
@@ -441,7 +441,7 @@ def test_a_rare_pixel_and_a_constant_one_are_standardised_to_bounded_numbers():
 
 def test_rescaling_gives_way_to_standardisation():
     model = keras.Sequential([keras.Input((6,)), layers.Rescaling(1 / 255), layers.Dense(1, "sigmoid")])
-    treated = REMEDIES["standardize-inputs"].apply(patient(model, RAW), finding())
+    treated = REMEDIES["standardize-inputs"].apply(subject(model, RAW), finding())
     assert treated is not None
     assert _kinds(treated.model) == ["Normalization", "Dense"]
     assert _standardized(treated)
@@ -457,7 +457,7 @@ def test_a_finding_of_one_layer_draws_all_that_were_not_trained():
     )
     trained = np.random.default_rng(0).normal(size=(32, 32)).astype("float32")
     model.layers[1].kernel.assign(trained)
-    came = patient(model)
+    came = subject(model)
     paths = [one.path for one in came.layers]
     treated = REMEDIES["reinitialize-paired"].apply(came, finding(paths[0]))
     assert treated is not None

@@ -5,11 +5,11 @@ import math
 import numpy as np
 import pytest
 
-from kilter._treatment import subject as patients
+from kilter._treatment import subject as subjects
 from kilter._treatment.scoring import Scoring, scoring_of
-from kilter._treatment.trial_runner import Bench
+from kilter._treatment.trial_runner import TrialRunner
 
-from .patients import LABELS, dense, patient
+from .subjects import LABELS, dense, subject
 
 SIGNS = np.where(LABELS > 0, 1, -1)
 
@@ -25,12 +25,12 @@ SIGNS = np.where(LABELS > 0, 1, -1)
     ],
 )
 def test_the_measure_is_of_what_the_targets_are(targets, output, loss, measure):
-    came = patient(dense(output=output), y=targets, loss=loss)
+    came = subject(dense(output=output), y=targets, loss=loss)
     assert scoring_of(came).measure == measure
 
 
 def test_signs_are_scored_as_classes_by_a_sigmoid_too():
-    came = patient(dense(1, output="sigmoid"), y=SIGNS)
+    came = subject(dense(1, output="sigmoid"), y=SIGNS)
     answers = came.model.predict(came.x_val, verbose=0)[:, 0] > 0.5
     assert scoring_of(came).score(came, came.model) == np.mean(answers == (came.y_val > 0))
 
@@ -39,12 +39,12 @@ def test_signs_are_scored_as_classes_by_a_sigmoid_too():
     ("shuffle", "small", "rows"), [(True, True, 96), (True, False, 40), (False, True, 40)]
 )
 def test_a_trial_takes_some_whole_batches_of_rows(shuffle, small, rows, monkeypatch):
-    monkeypatch.setattr(patients, "_SMALL_BYTES", 1 << 20 if small else 0)
-    came = patient(dense(1), shuffle=shuffle)
-    some = Bench(came, scoring_of(came), 40).patient
+    monkeypatch.setattr(subjects, "_SMALL_BYTES", 1 << 20 if small else 0)
+    came = subject(dense(1), shuffle=shuffle)
+    some = TrialRunner(came, scoring_of(came), 40).subject
     assert (some.rows, some.steps_per_epoch, some.rows_per_epoch) == (rows, 2, 32)
     assert (some.x is came.x) == (rows == 96)  # handed over as they are, not copied
-    few = Bench(came, scoring_of(came), 7).patient
+    few = TrialRunner(came, scoring_of(came), 7).subject
     assert few.steps_per_epoch == 1
 
 

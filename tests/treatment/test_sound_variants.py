@@ -9,15 +9,15 @@ import pytest
 from kilter._models.variables import pull
 from kilter._records import Change, Diagnosis, Finding
 from kilter._treatment import variants as module
-from kilter._treatment.plan import Cabinet
+from kilter._treatment.plan import RemedySet
 from kilter._treatment.remedies import REMEDIES, Remedy
 from kilter._treatment.scoring import Scoring, scoring_of
 from kilter._treatment.session import train_in_full
-from kilter._treatment.subject import Patient
+from kilter._treatment.subject import Subject
 from kilter._treatment.variants import sound_variants, within
 
 from . import faulty
-from .patients import dense, patient
+from .subjects import dense, subject
 
 NOTHING = Diagnosis(())
 PLAIN = ["replace-activation", "change-optimizer"]
@@ -25,39 +25,39 @@ CYCLED = [*PLAIN, "find-learning-rate", "one-cycle"]
 NORMALIZED = ["replace-activation", "insert-batch-norm", *CYCLED[1:]]
 
 
-def _rate(patient: Patient, finding: Finding) -> Patient:
+def _rate(subject: Subject, finding: Finding) -> Subject:
     """In the place of a search, which takes seconds."""
-    return patient.changed(Change("find-learning-rate", ("optimizer",), "", "", ""))
+    return subject.changed(Change("find-learning-rate", ("optimizer",), "", "", ""))
 
 
-def cabinet(*keep: str) -> Cabinet:
+def remedy_set(*keep: str) -> RemedySet:
     found = Remedy("find-learning-rate", "a rate", _rate, False)
-    return Cabinet({**REMEDIES, "find-learning-rate": found}, keep)
+    return RemedySet({**REMEDIES, "find-learning-rate": found}, keep)
 
 
-def variants(came: Patient, best: Patient | None = None, found: Diagnosis = NOTHING, keep=(), cycled=True):
-    made = sound_variants(came, best or came, found, cabinet(*keep), cycled=cycled)
+def variants(came: Subject, best: Subject | None = None, found: Diagnosis = NOTHING, keep=(), cycled=True):
+    made = sound_variants(came, best or came, found, remedy_set(*keep), cycled=cycled)
     return [[change.remedy for change in one.changes] for one in made]
 
 
 @pytest.mark.parametrize("activation", ["relu", "tanh", "sigmoid"])
 def test_they_have_smooth_activations_and_nadam_then_a_cycle_and_deep_ones_normalisation(activation: str):
-    assert variants(patient(dense(6, activation=activation))) == [NORMALIZED]
-    came = patient(dense(5, activation=activation))
+    assert variants(subject(dense(6, activation=activation))) == [NORMALIZED]
+    came = subject(dense(5, activation=activation))
     assert variants(came) == [PLAIN, CYCLED]
-    made = next(sound_variants(came, came, NOTHING, cabinet(), cycled=True))
+    made = next(sound_variants(came, came, NOTHING, remedy_set(), cycled=True))
     assert variants(came, cycled=False) == [PLAIN, CYCLED[:-1]]
     assert set(activations(made)) == {"elu"}
     assert made.optimizer.name == "nadam"
 
 
-def activations(made: Patient) -> list[str | None]:
+def activations(made: Subject) -> list[str | None]:
     return [one.activation for one in made.layers if one.is_weighted and not one.is_output]
 
 
 @pytest.mark.parametrize("severity", ["severe", "warning"])
 def test_what_is_sound_already_stays_and_what_is_found_is_treated_too(severity: str):
-    smooth = patient(dense(2, activation="gelu"), optimizer="nadam")
+    smooth = subject(dense(2, activation="gelu"), optimizer="nadam")
     assert variants(smooth) == [["find-learning-rate", "one-cycle"]]
     assert variants(smooth, keep=["find-learning-rate", "one-cycle"]) == []
     found = Diagnosis((Finding("non-finite", severity, ("training",), (), "", ("clip-gradients",), ""),))
@@ -69,18 +69,18 @@ def test_layers_that_a_finding_names_are_treated_beside_those_that_may_saturate(
     model = dense(3, activation="linear")
     model.layers[0].activation = keras.activations.tanh
     model.layers[2].activation = keras.activations.gelu
-    came = patient(model)
+    came = subject(model)
     named = came.layers[1].path
     found = Finding("linear-hidden", "severe", (named,), (), "", ("replace-activation",), "")
-    made = next(sound_variants(came, came, Diagnosis((found,)), cabinet(), cycled=True))
+    made = next(sound_variants(came, came, Diagnosis((found,)), remedy_set(), cycled=True))
     assert activations(made) == ["elu", "elu", "gelu"]
 
 
 def test_what_is_refused_or_chosen_already_is_left_out():
-    came = patient(dense(6, activation="relu"))
+    came = subject(dense(6, activation="relu"))
     assert variants(came, keep=["insert-batch-norm"]) == [CYCLED]
     assert variants(came, keep=[*NORMALIZED]) == []
-    first = next(sound_variants(came, came, NOTHING, cabinet(), cycled=True))
+    first = next(sound_variants(came, came, NOTHING, remedy_set(), cycled=True))
     assert variants(came, best=first) == []
 
 
@@ -88,11 +88,11 @@ def test_no_variant_is_begun_that_would_not_be_done_in_time(monkeypatch):
     now = [0.0]
     monkeypatch.setattr(module.time, "perf_counter", lambda: now[0])
 
-    def train(_: Patient) -> float:
+    def train(_: Subject) -> float:
         now[0] += 4.0
         return now[0]
 
-    came = patient(dense(1))
+    came = subject(dense(1))
 
     def begun(seconds: float, budget: float) -> int:
         return len(list(within(iter([came] * 9), seconds, budget, train)))
@@ -107,7 +107,7 @@ def test_no_variant_is_begun_that_would_not_be_done_in_time(monkeypatch):
 def test_a_training_outlives_those_of_patients_that_are_alike():
     model, x, y = faulty.healthy_blobs()
     model.compile(keras.optimizers.SGD(0.05), faulty.SPARSE)
-    came = Patient(model, x[:400], y[:400], x[400:], y[400:], options=patient(dense(1)).options)
+    came = Subject(model, x[:400], y[:400], x[400:], y[400:], options=subject(dense(1)).options)
     scoring = scoring_of(came)
     first = train_in_full(came, scoring)
     kept = [np.asarray(one) for one in pull(first.restored()).trainable]

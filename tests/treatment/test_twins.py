@@ -12,8 +12,8 @@ from kilter._engine.program_cache import shelf
 from kilter._treatment import trial_runner
 from kilter._treatment.scoring import scoring_of
 from kilter._treatment.shared_programs import Twins, structure
-from kilter._treatment.subject import FitOptions, Patient, compiled_like, fresh_optimizer
-from kilter._treatment.trial_runner import Bench
+from kilter._treatment.subject import FitOptions, Subject, compiled_like, fresh_optimizer
+from kilter._treatment.trial_runner import TrialRunner
 
 X = np.random.default_rng(0).normal(size=(48, 3)).astype("float32")
 Y = np.int32(X[:, 0] > 0)
@@ -125,7 +125,7 @@ def test_a_functional_model_is_alike_to_its_twin():
 
 
 def test_a_double_begins_as_its_model_is_whoever_was_trained_in_it():
-    came = Patient(model(initializer="he_normal"), X, Y, X, Y, options=FitOptions(batch_size=16))
+    came = Subject(model(initializer="he_normal"), X, Y, X, Y, options=FitOptions(batch_size=16))
     other = replace(came, model=model(initializer="ones"))
     kept = [weight.tobytes() for weight in came.model.get_weights()]
     assert came.double() is came.double()
@@ -144,7 +144,7 @@ def test_programs_that_a_model_was_run_in_serve_those_that_are_alike(other, comp
     seen = model(initializer="he_normal")
     measured_steps(seen, X, Y, steps=2, readings=1, batch_size=16)
     known = dict(shelf(seen).programs)
-    came = Patient(model(**other), X, Y, X, Y, options=FitOptions(batch_size=16))
+    came = Subject(model(**other), X, Y, X, Y, options=FitOptions(batch_size=16))
     came.twins.saw(seen)
     trained = came.double().ready()
     kilter.fit(trained, X, Y, epochs=2, batch_size=16, verbose=0)
@@ -157,19 +157,21 @@ def test_programs_that_a_model_was_run_in_serve_those_that_are_alike(other, comp
 
 
 def test_sharing_changes_no_bit_of_a_trial():
-    came = Patient(model(initializer="zeros", dropout=0.1), X, Y, X, Y, options=FitOptions(batch_size=16))
+    came = Subject(model(initializer="zeros", dropout=0.1), X, Y, X, Y, options=FitOptions(batch_size=16))
     scoring = scoring_of(came)
-    patients = [came]
+    subjects = [came]
     for initializer, rate in (("he_normal", 1e-3), ("glorot_uniform", 0.1)):
         other = model(initializer=initializer, dropout=0.1)
         other = compiled_like(other, other, optimizer=fresh_optimizer(other, learning_rate=rate))
-        patients.append(replace(came, model=other))
-    benches = [Bench(one, scoring, 48) for one in patients]
-    shared = [one.run(seed, 2) for seed in (1, 2) for one in benches]
+        subjects.append(replace(came, model=other))
+    runners = [TrialRunner(one, scoring, 48) for one in subjects]
+    shared = [one.run(seed, 2) for seed in (1, 2) for one in runners]
     alone = [
-        Bench(replace(one, twins=Twins()), scoring, 48).run(seed, 2) for seed in (1, 2) for one in patients
+        TrialRunner(replace(one, twins=Twins()), scoring, 48).run(seed, 2)
+        for seed in (1, 2)
+        for one in subjects
     ]
-    assert len({id(one.patient.double().trained) for one in benches}) == 1
+    assert len({id(one.subject.double().trained) for one in runners}) == 1
     assert [run.history for run in shared] == [run.history for run in alone]
     assert [run.score for run in shared] == [run.score for run in alone]
     assert len({run.history[-1]["loss"] for run in shared}) == 6
@@ -178,12 +180,12 @@ def test_sharing_changes_no_bit_of_a_trial():
 @pytest.mark.parametrize("cycle", [None, 0.05])
 def test_runs_together_are_those_one_after_another(cycle, monkeypatch):
     options = FitOptions(batch_size=16, cycle=cycle)
-    came = Patient(model(initializer="he_normal"), X, Y, X, Y, options=options)
+    came = Subject(model(initializer="he_normal"), X, Y, X, Y, options=options)
     scoring = scoring_of(came)
-    alone = Bench(came, scoring, 48).runs([1, 2, 3], 2)
+    alone = TrialRunner(came, scoring, 48).runs([1, 2, 3], 2)
     monkeypatch.setattr(trial_runner, "_on_accelerator", lambda: True)
     monkeypatch.setattr(trial_runner, "fit", None)  # nothing is trained alone
-    together = Bench(replace(came, twins=Twins()), scoring, 48).runs([1, 2, 3], 2)
+    together = TrialRunner(replace(came, twins=Twins()), scoring, 48).runs([1, 2, 3], 2)
     assert [run.seed for run in together] == [1, 2, 3]
     for one, other in zip(together, alone, strict=True):
         assert one.score == pytest.approx(other.score, abs=1 / 48)
@@ -197,7 +199,7 @@ def test_runs_together_are_those_one_after_another(cycle, monkeypatch):
     [{"callbacks": (keras.callbacks.TerminateOnNaN(),)}, {"schedule": lambda step: 0.1 / (step + 1)}],
 )
 def test_what_needs_the_host_between_epochs_is_run_alone(options, monkeypatch):
-    came = Patient(model(), X, Y, X, Y, options=FitOptions(batch_size=16, **options))
+    came = Subject(model(), X, Y, X, Y, options=FitOptions(batch_size=16, **options))
     monkeypatch.setattr(trial_runner, "_on_accelerator", lambda: True)
     monkeypatch.setattr(trial_runner, "fit_together", None)
-    assert len(Bench(came, scoring_of(came), 48).runs([1, 2], 1)) == 2
+    assert len(TrialRunner(came, scoring_of(came), 48).runs([1, 2], 1)) == 2

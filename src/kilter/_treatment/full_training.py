@@ -24,7 +24,7 @@ from kilter._progress import SILENT, Progress
 from kilter._records import Diagnosis
 from kilter._treatment.own_measures import judged_in
 from kilter._treatment.scoring import Scoring
-from kilter._treatment.subject import Patient
+from kilter._treatment.subject import Subject
 from kilter.errors import KilterError
 
 # Networks may wait on a plateau for long; an early stop saves nothing but time.
@@ -40,7 +40,7 @@ _MANY_BATCHES: Final = 16
 class Trained:
     """A model after its training, the weights that count, and what became of it."""
 
-    patient: Patient
+    subject: Subject
     model: keras.Model
     state: State
     history: History
@@ -48,14 +48,14 @@ class Trained:
     seconds: float
 
     def restored(self) -> keras.Model:
-        """The model with what it had learnt: patients that are alike may have been trained in it since."""
+        """The model with what it had learnt: subjects that are alike may have been trained in it since."""
         push(self.state, self.model)
         return self.model
 
     @cached_property
     def diagnosis(self) -> Diagnosis:
         """What is found in it after the training."""
-        return _diagnosed_again(self.patient, self.restored(), self.history.history)
+        return _diagnosed_again(self.subject, self.restored(), self.history.history)
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,19 +86,19 @@ class _BestWeights(keras.callbacks.Callback):
             self.loss, self.state = loss, pull(self.trained)
 
 
-def train_in_full(patient: Patient, scoring: Scoring, progress: Progress = SILENT) -> Trained:
-    """A copy of the patient's model, trained; the weights are those of the best validation loss.
+def train_in_full(subject: Subject, scoring: Scoring, progress: Progress = SILENT) -> Trained:
+    """A copy of the subject's model, trained; the weights are those of the best validation loss.
 
     It stops early where the validation loss has not improved for half of the epochs, 10 at least.
     """
-    patience = max(_LEAST_PATIENCE, math.ceil(_PATIENCE_SHARE * patient.options.epochs))
-    if patient.options.patience is not None:
-        patience = patient.options.patience
+    patience = max(_LEAST_PATIENCE, math.ceil(_PATIENCE_SHARE * subject.options.epochs))
+    if subject.options.patience is not None:
+        patience = subject.options.patience
     stages = EpochStages(progress, "Full training: epoch")
-    return _train(patient, replace(patient.options, patience=patience), scoring, stages)[0]
+    return _train(subject, replace(subject.options, patience=patience), scoring, stages)[0]
 
 
-def train_as_given(came: Patient, scoring: Scoring, progress: Progress = SILENT) -> AsGiven:
+def train_as_given(came: Subject, scoring: Scoring, progress: Progress = SILENT) -> AsGiven:
     """The given model, trained as the person would have: all epochs, their options, no early stopping."""
     stages = EpochStages(progress, "Training the given model without changes: epoch")
     last, best = _train(came, came.options, scoring, stages)
@@ -111,7 +111,7 @@ def train_as_given(came: Patient, scoring: Scoring, progress: Progress = SILENT)
     return AsGiven(last, best, Trained(came, double.model, double.begin, History(), score, 0.0))
 
 
-def _train(given: Patient, options: Any, scoring: Scoring, stages: EpochStages) -> tuple[Trained, Trained]:
+def _train(given: Subject, options: Any, scoring: Scoring, stages: EpochStages) -> tuple[Trained, Trained]:
     """The training at its end, and at the best validation loss.
 
     A training of few steps runs in the program of the trials, which has whole batches only: where the rows
@@ -120,34 +120,34 @@ def _train(given: Patient, options: Any, scoring: Scoring, stages: EpochStages) 
     """
     few = options.epochs * given.steps_per_epoch <= _FEW_STEPS
     whole = few and options.shuffle and given.rows >= _MANY_BATCHES * options.batch_size
-    patient = replace(
+    subject = replace(
         given, options=replace(options, most_batches=given.rows // options.batch_size if whole else None)
     )
-    model = patient.double().model if few else patient.copy()
+    model = subject.double().model if few else subject.copy()
     began = time.perf_counter()
     try:
-        with patient.for_trials() if few else nullcontext():
-            trained = patient.double().ready() if few else model
+        with subject.for_trials() if few else nullcontext():
+            trained = subject.double().ready() if few else model
             best = _BestWeights(trained)
-            own = patient.fit_options()
+            own = subject.fit_options()
             watching = [best] if options.patience is None else []
             history = fit(
                 trained,
-                patient.x,
-                patient.y,
+                subject.x,
+                subject.y,
                 **{**own, "callbacks": [*own["callbacks"], *watching, stages]},
-                most_batches=patient.options.most_batches,
-                validation_batch_size=judged_in(patient),
-                seed=patient.seed,
+                most_batches=subject.options.most_batches,
+                validation_batch_size=judged_in(subject),
+                seed=subject.seed,
                 measure=None,
                 verbose=0,
             )
             seconds = time.perf_counter() - began
-            last = Trained(given, model, pull(trained), history, scoring.score(patient, trained), seconds)
+            last = Trained(given, model, pull(trained), history, scoring.score(subject, trained), seconds)
             if best.state is None:  # early stopping has put the best weights back, or no loss was finite
                 return last, last
             push(best.state, trained)
-            score = scoring.score(patient, trained)
+            score = scoring.score(subject, trained)
             return last, Trained(given, model, best.state, history, score, seconds)
     except KilterError:  # data that the model cannot take: the diagnosis says so, and no remedy helped
         nothing = Trained(given, model, pull(model), History(), math.nan, time.perf_counter() - began)
@@ -155,17 +155,17 @@ def _train(given: Patient, options: Any, scoring: Scoring, stages: EpochStages) 
 
 
 def _diagnosed_again(
-    patient: Patient, model: keras.Model, curves: Mapping[str, Sequence[float]]
+    subject: Subject, model: keras.Model, curves: Mapping[str, Sequence[float]]
 ) -> Diagnosis:
     return diagnose(
         model,
-        patient.x,
-        patient.y,
-        validation_data=patient.validation,
+        subject.x,
+        subject.y,
+        validation_data=subject.validation,
         verbose=0,
-        batch_size=patient.options.batch_size,
-        shuffle=patient.options.shuffle,
+        batch_size=subject.options.batch_size,
+        shuffle=subject.options.shuffle,
         steps=0,
         history=curves,
-        seed=patient.seed,
+        seed=subject.seed,
     )

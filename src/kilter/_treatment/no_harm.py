@@ -24,7 +24,7 @@ import keras
 from kilter._engine.arrays import collect
 from kilter._engine.inference import evaluate
 from kilter._treatment.own_measures import names_of, predictions, row_measures
-from kilter._treatment.subject import Patient
+from kilter._treatment.subject import Subject
 from kilter.runs.best_epoch import direction_of
 from kilter.runs.records import Direction
 
@@ -94,15 +94,15 @@ class MeasureCheck:
         return f"{self.measure}: {self.given:.4g} → {self.other:.4g}"
 
 
-def measured(came: Patient, patient: Patient, model: keras.Model) -> list[Measured]:
-    """All measures of ``model``, a trained model of ``patient``, on the patient's validation rows.
+def measured(came: Subject, subject: Subject, model: keras.Model) -> list[Measured]:
+    """All measures of ``model``, a trained model of ``subject``, on the subject's validation rows.
 
     Each output's own measures (:mod:`kilter._treatment.own_measures`), and the compiled metrics that say more.
-    Where an output has no measure of its own the loss is one, if the patient still has that it came with.
+    Where an output has no measure of its own the loss is one, if the subject still has that it came with.
     """
-    structured = predictions(patient, model)
+    structured = predictions(subject, model)
     outputs = [np.asarray(one) for one in jax.tree.leaves(structured)]
-    groups = min(GROUPS, patient.validation_rows) if patient.validation_rows > 1 else 0
+    groups = min(GROUPS, subject.validation_rows) if subject.validation_rows > 1 else 0
     own = [
         Measured(
             one.name,
@@ -112,11 +112,11 @@ def measured(came: Patient, patient: Patient, model: keras.Model) -> list[Measur
             one.without(groups),
             _has_learnt(one.direction, one.value, one.chance),
         )
-        for one in row_measures(came, patient, outputs)
+        for one in row_measures(came, subject, outputs)
     ]
     unmeasured = len({one.output for one in own}) < len(outputs)
-    losses = _loss(patient, model, groups) if unmeasured and _same_loss(came, patient) else []
-    return own + losses + _compiled(patient, model, structured, groups)
+    losses = _loss(subject, model, groups) if unmeasured and _same_loss(came, subject) else []
+    return own + losses + _compiled(subject, model, structured, groups)
 
 
 def compared(given: Sequence[Measured], other: Sequence[Measured]) -> tuple[MeasureCheck, ...]:
@@ -177,7 +177,7 @@ def _has_learnt(direction: Direction, value: float, chance: float) -> bool | Non
     return math.isfinite(value) and (value > chance if direction == "max" else value < chance)
 
 
-def _compiled(patient: Patient, model: keras.Model, predicted: Any, groups: int) -> list[Measured]:
+def _compiled(subject: Subject, model: keras.Model, predicted: Any, groups: int) -> list[Measured]:
     """Compiled metrics that no own measure stands for, from the predictions."""
     metrics: Any = getattr(model, "_compile_metrics", None)
     if metrics is None or not metrics.built:
@@ -186,8 +186,8 @@ def _compiled(patient: Patient, model: keras.Model, predicted: Any, groups: int)
     directions: dict[str, Direction] = {name: way for name in names if (way := _direction(name)) is not None}
     if not directions:
         return []
-    wanted = collect(patient.x_val, patient.y_val).data[1]
-    rows = np.arange(patient.validation_rows)
+    wanted = collect(subject.x_val, subject.y_val).data[1]
+    rows = np.arange(subject.validation_rows)
     full = _results(metrics, wanted, predicted, rows)
     without = [_results(metrics, wanted, predicted, rows[rows % groups != group]) for group in range(groups)]
     outputs = names_of(model, len(jax.tree.leaves(predicted)))
@@ -204,24 +204,24 @@ def _compiled(patient: Patient, model: keras.Model, predicted: Any, groups: int)
     ]
 
 
-def _loss(patient: Patient, model: keras.Model, groups: int) -> list[Measured]:
+def _loss(subject: Subject, model: keras.Model, groups: int) -> list[Measured]:
     """The compiled loss: of each group of rows, and so of all, and of all but one."""
-    rows = np.arange(patient.validation_rows)
+    rows = np.arange(subject.validation_rows)
     chosen = [rows[group::groups] for group in range(groups)] or [rows]
-    each = np.array([_loss_of(patient, model, part) for part in chosen])
+    each = np.array([_loss_of(subject, model, part) for part in chosen])
     sizes = np.array([len(part) for part in chosen])
     total = float(each @ sizes)
     without = (total - each * sizes) / np.maximum(len(rows) - sizes, 1)
     return [Measured("loss", "", "min", total / len(rows), without, None)]
 
 
-def _loss_of(patient: Patient, model: keras.Model, rows: np.ndarray) -> float:
-    x, y = (_chosen(part, rows) for part in (patient.x_val, patient.y_val))
+def _loss_of(subject: Subject, model: keras.Model, rows: np.ndarray) -> float:
+    x, y = (_chosen(part, rows) for part in (subject.x_val, subject.y_val))
     return evaluate(model, x, y, batch_size=len(rows), verbose=0)["loss"]
 
 
-def _same_loss(came: Patient, patient: Patient) -> bool:
-    given, now = (getattr(one.model, "_compile_config", None) for one in (came, patient))
+def _same_loss(came: Subject, subject: Subject) -> bool:
+    given, now = (getattr(one.model, "_compile_config", None) for one in (came, subject))
     if given is None or now is None:
         return False
     return all(given.config[name] is now.config[name] for name in ("loss", "loss_weights"))

@@ -23,7 +23,7 @@ from kilter._engine.inference import predict_unchanged
 from kilter._models.layers import OutputFacts, output_names
 from kilter._models.reading import paired_targets
 from kilter._models.tracing import fixed_batch_size
-from kilter._treatment.subject import Patient
+from kilter._treatment.subject import Subject
 from kilter.runs.records import Direction
 
 Kind = Literal["classes", "binary", "numbers"]
@@ -79,24 +79,24 @@ class RowMeasure:
         return np.array([self.of_mean((total - part.sum(axis=0)) / (count - len(part))) for part in parts])
 
 
-def predictions(patient: Patient, model: keras.Model) -> Any:
-    """What ``model`` returns for the patient's validation rows; its leaves are in the order of the facts."""
-    return predict_unchanged(model, patient.x_val, batch_size=judged_in(patient))
+def predictions(subject: Subject, model: keras.Model) -> Any:
+    """What ``model`` returns for the subject's validation rows; its leaves are in the order of the facts."""
+    return predict_unchanged(model, subject.x_val, batch_size=judged_in(subject))
 
 
-def row_measures(came: Patient, patient: Patient, outputs: Sequence[np.ndarray]) -> list[RowMeasure]:
-    """The own measures of every output with a loss and targets, on the validation rows of ``patient``.
+def row_measures(came: Subject, subject: Subject, outputs: Sequence[np.ndarray]) -> list[RowMeasure]:
+    """The own measures of every output with a loss and targets, on the validation rows of ``subject``.
 
     What an output is to learn is read from the model as it ``came``: the treated one may have another loss.
     """
-    targets = paired_targets(came.model, patient.y_val)
-    if not len(came.facts[1]) == len(patient.facts[1]) == len(outputs) == len(targets):
+    targets = paired_targets(came.model, subject.y_val)
+    if not len(came.facts[1]) == len(subject.facts[1]) == len(outputs) == len(targets):
         return []
     found: list[RowMeasure] = []
     for index, name in enumerate(names_of(came.model, len(outputs))):
         kind = kind_of(came.facts[1][index])
         if kind is not None:
-            one = _measures(kind, outputs[index], targets[index], patient.facts[1][index])
+            one = _measures(kind, outputs[index], targets[index], subject.facts[1][index])
             found += [replace(measure, output=name) for measure in one]
     return found
 
@@ -164,9 +164,9 @@ def chance_accuracy(share: float, rows: float) -> float:
     return min(share + CHANCE_ERRORS * math.sqrt(share * (1 - share) / rows), (1 + share) / 2)
 
 
-def judged_in(patient: Patient) -> int:
+def judged_in(subject: Subject) -> int:
     """The batch size for the validation rows: the one that the model is made for, or few whole batches."""
-    return fixed_batch_size(patient.model) or whole_batches(patient.validation_rows)
+    return fixed_batch_size(subject.model) or whole_batches(subject.validation_rows)
 
 
 def whole_batches(rows: int) -> int:

@@ -11,7 +11,7 @@ from kilter._models.editing import can_be_cut
 from kilter._records import Diagnosis, Finding
 from kilter._text import first_line
 from kilter._treatment.remedies import Remedy
-from kilter._treatment.subject import Patient
+from kilter._treatment.subject import Subject
 from kilter.errors import KilterError
 
 # Data, output and loss, what is trained at all, initialisation, activation, normalisation, optimiser, rate.
@@ -59,7 +59,7 @@ FURTHER: Final = (
 
 
 @dataclass(frozen=True, eq=False)
-class Cabinet:
+class RemedySet:
     """The remedies that may be used.
 
     Attributes:
@@ -73,22 +73,22 @@ class Cabinet:
     keep: Collection[str] = ()
     skipped: dict[str, str] = field(default_factory=dict)
 
-    def give(self, code: str, patient: Patient, finding: Finding) -> Patient | None:
-        """The patient after the remedy; None where it is refused, changes nothing, or is not possible."""
+    def give(self, code: str, subject: Subject, finding: Finding) -> Subject | None:
+        """The subject after the remedy; None where it is refused, changes nothing, or is not possible."""
         if code not in self.remedies or code in self.keep:
             return None
         remedy = self.remedies[code]
         try:
-            with patient.for_trials():
-                treated = remedy.apply(patient, finding)
+            with subject.for_trials():
+                treated = remedy.apply(subject, finding)
         except KilterError as problem:
             self.skipped[code] = f"expected {problem.expected}; received {problem.received}"
             return None
         except FOREIGN_ERRORS as problem:  # from the code of the model's own layers, losses or metrics
             self.skipped[code] = f"the changed model fails: {type(problem).__name__}: {first_line(problem)}"
             return None
-        if treated is None and remedy.needs_surgery and not can_be_cut(patient.model):
-            self.skipped[code] = f"layers of {type(patient.model).__name__} cannot be replaced: {_WRITTEN}"
+        if treated is None and remedy.needs_surgery and not can_be_cut(subject.model):
+            self.skipped[code] = f"layers of {type(subject.model).__name__} cannot be replaced: {_WRITTEN}"
         if treated is None or any(set(change.where) & set(self.keep) for change in treated.changes):
             return None
         return treated
@@ -113,28 +113,30 @@ def in_order(remedies: Mapping[str, Finding]) -> list[tuple[str, Finding]]:
     return sorted(remedies.items(), key=lambda one: _place(one[0]))
 
 
-def cumulative(patient: Patient, remedies: Sequence[tuple[str, Finding]], cabinet: Cabinet) -> list[Patient]:
-    """The patient after the first of ``remedies``, after the first two, and so on; those that apply."""
-    sets: list[Patient] = []
+def cumulative(
+    subject: Subject, remedies: Sequence[tuple[str, Finding]], remedy_set: RemedySet
+) -> list[Subject]:
+    """The subject after the first of ``remedies``, after the first two, and so on; those that apply."""
+    sets: list[Subject] = []
     for code, finding in remedies:
-        treated = cabinet.give(code, sets[-1] if sets else patient, finding)
+        treated = remedy_set.give(code, sets[-1] if sets else subject, finding)
         if treated is not None:
             sets.append(treated)
     return sets
 
 
 def further(
-    patient: Patient, diagnosis: Diagnosis, cabinet: Cabinet, codes: Sequence[str] = FURTHER
-) -> Iterator[Patient]:
-    """The patient after one more remedy, each in turn: of ``codes``, then of those that its findings name."""
-    used = {change.remedy for change in patient.changes}
+    subject: Subject, diagnosis: Diagnosis, remedy_set: RemedySet, codes: Sequence[str] = FURTHER
+) -> Iterator[Subject]:
+    """The subject after one more remedy, each in turn: of ``codes``, then of those that its findings name."""
+    used = {change.remedy for change in subject.changes}
     severe = [one for one in diagnosis.findings if one.severity == "severe"]
     listed = {code: one for one in reversed(severe) for code in one.remedies}
     general = Finding(_SYMPTOM, "severe", ("training",), (), "", (), "")
     for code in (*codes, *(sorted(listed, key=_place) if codes is FURTHER else ())):
         if code not in used:
             used.add(code)
-            treated = cabinet.give(code, patient, listed.get(code, general))
+            treated = remedy_set.give(code, subject, listed.get(code, general))
             if treated is not None:
                 yield treated
 

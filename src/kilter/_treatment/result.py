@@ -16,12 +16,12 @@ from kilter._compare.comparison import Comparison, proof_in_words
 from kilter._layout import columns, wrapped
 from kilter._records import Change, Diagnosis
 from kilter._treatment.no_harm import MeasureCheck
-from kilter._treatment.subject import Patient
+from kilter._treatment.subject import Subject
 from kilter.recipe import Recipe, with_overrides
 
 
 @dataclass(frozen=True)
-class Checkup:
+class Evaluation:
     """A model's state: what is wrong with it, its score on validation rows (NaN: unknown), and its curves.
 
     ``measures``: every measure of every output on the validation rows, by name, of the fully trained model.
@@ -94,17 +94,17 @@ class Treatment:
             its measures are those of the given model, trained for all epochs without changes.
         after: the model as it is, with the score, the curves and the measures of its training.
         seconds: that all of it took.
-        patients: the patient as it came, and as it was trained at last, before that training.
+        subjects: the subject as it came, and as it was trained at last, before that training.
     """
 
     model: keras.Model = field(repr=False)
     changes: tuple[Change, ...]
     dropped: tuple[str, ...]
     trials: Trials
-    before: Checkup
-    after: Checkup
+    before: Evaluation
+    after: Evaluation
     seconds: float
-    patients: tuple[Patient, Patient] = field(repr=False)
+    subjects: tuple[Subject, Subject] = field(repr=False)
     skipped: Mapping[str, str] = field(default_factory=dict)
     checks: tuple[MeasureCheck, ...] = ()
     kept: str = ""

@@ -24,7 +24,7 @@ from kilter._treatment.no_harm import (
     values,
 )
 from kilter._treatment.scoring import Scoring
-from kilter._treatment.subject import Patient
+from kilter._treatment.subject import Subject
 from kilter.errors import KilterError
 
 
@@ -43,16 +43,16 @@ class Returned:
     after: dict[str, float]
 
 
-def safest(came: Patient, treated: Trained | None, given: AsGiven, scoring: Scoring) -> Returned:
+def safest(came: Subject, treated: Trained | None, given: AsGiven, scoring: Scoring) -> Returned:
     """What comes back of the ``treated`` model (None where nothing was changed) and of the ``given`` one."""
-    rows = came if treated is None else treated.patient
+    rows = came if treated is None else treated.subject
     last, before = (_measured(came, rows, one) for one in (given.last, given.before))
     references = [last]
     if came.trained or has_learnt(before):
         references.append(before)
     kept, checks = "", ()
     if treated is not None:
-        own = _measured(came, treated.patient, treated)
+        own = _measured(came, treated.subject, treated)
         checks = compared(last, own)
         kept = _against(own, references) or _learnt_nothing(treated, scoring)
         if not kept:
@@ -87,9 +87,9 @@ def _learnt_nothing(treated: Trained, scoring: Scoring) -> str:
     return ""
 
 
-def _measured(came: Patient, rows: Patient, one: Trained) -> list[Measured]:
+def _measured(came: Subject, rows: Subject, one: Trained) -> list[Measured]:
     """The measures of a trained model on the validation rows of ``rows``; [] where it cannot take them."""
-    own = one.patient
+    own = one.subject
     if own.x_val is not rows.x_val:
         own = replace(own, x_val=rows.x_val, y_val=rows.y_val)
     if not one.history.epoch and one.seconds:  # it could not be trained

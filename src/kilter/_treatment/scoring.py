@@ -27,7 +27,7 @@ from kilter._treatment.own_measures import (
     predictions,
     row_measures,
 )
-from kilter._treatment.subject import Patient
+from kilter._treatment.subject import Subject
 
 Measure = Literal["val_accuracy", "val_rmse", "val_loss"]
 
@@ -55,14 +55,14 @@ class Scoring:
             above it. Infinite for a loss, whose chance is not known.
         plain: what plain methods reach (:mod:`kilter._treatment.baselines`); NaN where that is not known.
         slack: how much worse than that (see :meth:`better_by`) a trained network may be.
-        came: the patient as it came, which says what each output is to learn; None for no own measures.
+        came: the subject as it came, which says what each output is to learn; None for no own measures.
     """
 
     measure: Measure
     chance: float
     plain: float = math.nan
     slack: float = _SHORT
-    came: Patient | None = field(default=None, repr=False)
+    came: Subject | None = field(default=None, repr=False)
 
     @property
     def sign(self) -> float:
@@ -111,50 +111,50 @@ class Scoring:
             return score - other
         return (other - score) / max(abs(other), abs(score), 1e-12)
 
-    def score(self, patient: Patient, model: keras.Model) -> float:
-        """The score of ``model`` on the patient's validation rows; NaN where an output is not finite."""
+    def score(self, subject: Subject, model: keras.Model) -> float:
+        """The score of ``model`` on the subject's validation rows; NaN where an output is not finite."""
         if self.measure == "val_loss":
             with layer_state_kept(model):
-                size = judged_in(patient)
-                return evaluate(model, patient.x_val, patient.y_val, batch_size=size, verbose=0)["loss"]
-        (outputs,) = jax.tree.leaves(predictions(patient, model))
+                size = judged_in(subject)
+                return evaluate(model, subject.x_val, subject.y_val, batch_size=size, verbose=0)["loss"]
+        (outputs,) = jax.tree.leaves(predictions(subject, model))
         outputs = outputs.astype(np.float64).reshape(len(outputs), -1)
         if not np.isfinite(outputs).all():
             return math.nan
-        targets = np.asarray(patient.y_val)
+        targets = np.asarray(subject.y_val)
         if self.measure == "val_rmse":
             return float(np.sqrt(np.mean((outputs - targets.reshape(len(targets), -1)) ** 2)))
-        return float(np.mean(answers(outputs, patient.facts[1][0]) == class_numbers(targets)))
+        return float(np.mean(answers(outputs, subject.facts[1][0]) == class_numbers(targets)))
 
-    def own(self, patient: Patient, model: keras.Model) -> dict[str, OwnMeasure]:
-        """The own measures of every output of ``model``, by name, on the patient's validation rows."""
+    def own(self, subject: Subject, model: keras.Model) -> dict[str, OwnMeasure]:
+        """The own measures of every output of ``model``, by name, on the subject's validation rows."""
         if self.came is None:
             return {}
-        outputs = [np.asarray(one) for one in jax.tree.leaves(predictions(patient, model))]
-        found = row_measures(self.came, patient, outputs)
+        outputs = [np.asarray(one) for one in jax.tree.leaves(predictions(subject, model))]
+        found = row_measures(self.came, subject, outputs)
         return {one.name: OwnMeasure(one.value, one.direction) for one in found}
 
 
-def scoring_of(patient: Patient) -> Scoring:
-    """The measure that fits what the patient is to learn, by its validation targets and its loss."""
-    return replace(_scoring_of(patient), came=patient)
+def scoring_of(subject: Subject) -> Scoring:
+    """The measure that fits what the subject is to learn, by its validation targets and its loss."""
+    return replace(_scoring_of(subject), came=subject)
 
 
-def _scoring_of(patient: Patient) -> Scoring:
-    outputs = patient.facts[1]
+def _scoring_of(subject: Subject) -> Scoring:
+    outputs = subject.facts[1]
     if len(outputs) != 1 or outputs[0].loss is None:
         return Scoring("val_loss", math.inf)
-    targets = np.asarray(patient.y_val)
-    if are_classes(np.asarray(patient.y), outputs[0].loss.name, outputs[0].units):
+    targets = np.asarray(subject.y_val)
+    if are_classes(np.asarray(subject.y), outputs[0].loss.name, outputs[0].units):
         counts = np.unique(class_numbers(targets), return_counts=True)[1]
         share = float(counts.max() / counts.sum())
         chance = chance_accuracy(share, len(targets))
-        numbers = class_numbers(np.asarray(patient.y)), class_numbers(targets)
-        plain = plain_accuracy(patient.x, numbers[0], patient.x_val, numbers[1])
+        numbers = class_numbers(np.asarray(subject.y)), class_numbers(targets)
+        plain = plain_accuracy(subject.x, numbers[0], subject.x_val, numbers[1])
         error = 0.0 if math.isnan(plain) else math.sqrt(plain * (1 - plain) / len(targets))
         return Scoring("val_accuracy", chance, plain, _SHORT_ACCURACY + error)
     if targets[:1].size == math.prod(outputs[0].shape[1:]):
         chance = CHANCE_RMSE * float(np.std(targets.astype(np.float64)))
-        plain = plain_error(patient.x, np.asarray(patient.y), patient.x_val, targets)
+        plain = plain_error(subject.x, np.asarray(subject.y), subject.x_val, targets)
         return Scoring("val_rmse", chance, plain)
     return Scoring("val_loss", math.inf)

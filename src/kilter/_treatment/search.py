@@ -15,11 +15,11 @@ from kilter._compare.comparison import Candidate, Comparison, PairedRun, in_how_
 from kilter._compare.looks import Test
 from kilter._progress import SILENT, Progress
 from kilter._records import Diagnosis, Finding
-from kilter._treatment.plan import FURTHER, Cabinet, cumulative, further, wanted
+from kilter._treatment.plan import FURTHER, RemedySet, cumulative, further, wanted
 from kilter._treatment.result import Trial, Trials
 from kilter._treatment.scoring import Scoring
-from kilter._treatment.subject import Patient
-from kilter._treatment.trial_runner import Bench
+from kilter._treatment.subject import Subject
+from kilter._treatment.trial_runner import TrialRunner
 from kilter.runs.records import Direction
 
 # A short training takes this share of the full training's time, and this long at least.
@@ -56,7 +56,7 @@ class Search:
 
     ``seed`` is that of the search alone: the proof draws others, so that it knows nothing of the choice.
     ``thorough``: a second search, of what the first did not suffice for. ``full``: seconds that the full
-    training takes, roughly, of a patient like the first. ``planned``: trials at most before further changes.
+    training takes, roughly, of a subject like the first. ``planned``: trials at most before further changes.
     """
 
     scoring: Scoring
@@ -70,23 +70,23 @@ class Search:
     progress: Progress = SILENT
     began: tuple[float, float] = field(default_factory=_clocks)
     tried: list[Trial] = field(default_factory=list)
-    benches: dict[Patient, tuple[Bench, PairedRun]] = field(default_factory=dict)
+    runners: dict[Subject, tuple[TrialRunner, PairedRun]] = field(default_factory=dict)
 
-    def run(self, patient: Patient, outcome: str = "tried") -> float:
-        """The score of a short training of ``patient``."""
+    def run(self, subject: Subject, outcome: str = "tried") -> float:
+        """The score of a short training of ``subject``."""
         number = len(self.tried) + 1
         total = self.planned if number <= self.planned else 0
-        self.progress.stage("Trial", number, total, detail=" + ".join(_remedies(patient)), at_most=True)
-        bench = self.bench(patient)
-        run = bench.run(self.seed, self.epochs)
-        self.benches[patient] = bench, run
-        self.tried.append(Trial(_remedies(patient), run.score, run.seconds, outcome))
+        self.progress.stage("Trial", number, total, detail=" + ".join(_remedies(subject)), at_most=True)
+        runner = self.runner(subject)
+        run = runner.run(self.seed, self.epochs)
+        self.runners[subject] = runner, run
+        self.tried.append(Trial(_remedies(subject), run.score, run.seconds, outcome))
         return run.score
 
-    def bench(self, patient: Patient) -> Bench:
-        """The patient's bench, the same one each time."""
-        held = self.benches.get(patient)
-        return Bench(patient, self.scoring, self.rows) if held is None else held[0]
+    def runner(self, subject: Subject) -> TrialRunner:
+        """The subject's runner, the same one each time."""
+        held = self.runners.get(subject)
+        return TrialRunner(subject, self.scoring, self.rows) if held is None else held[0]
 
     def over(self, score: float) -> bool:
         """Whether there is no time left to try more, with ``score`` as the best so far."""
@@ -99,12 +99,12 @@ class Search:
 
 @dataclass(frozen=True, eq=False)
 class Choice:
-    """What a search chose, not yet proven: ``patient``, the score of its trial, and the search.
+    """What a search chose, not yet proven: ``subject``, the score of its trial, and the search.
 
-    ``search`` is None where no remedy applied, and the patient the one that came.
+    ``search`` is None where no remedy applied, and the subject the one that came.
     """
 
-    patient: Patient
+    subject: Subject
     score: float
     search: Search | None
 
@@ -113,26 +113,26 @@ class Choice:
 class Means:
     """What a treatment has: remedies, a measure, a share of the training's time, a seed, and a listener."""
 
-    cabinet: Cabinet
+    remedy_set: RemedySet
     scoring: Scoring
     budget: float
     seed: int
     progress: Progress = SILENT
 
 
-def fewest(patient: Patient, diagnosis: Diagnosis, means: Means) -> Choice:
+def fewest(subject: Subject, diagnosis: Diagnosis, means: Means) -> Choice:
     """The fewest of the remedies for what is severe that are about as good as all, by short trials."""
-    return _searched(patient, wanted(diagnosis, symptoms=False), diagnosis, means)
+    return _searched(subject, wanted(diagnosis, symptoms=False), diagnosis, means)
 
 
-def further_changes(begin: Patient, diagnosis: Diagnosis, means: Means) -> Choice:
+def further_changes(begin: Subject, diagnosis: Diagnosis, means: Means) -> Choice:
     """Changes beyond those of ``begin``, which do not suffice: by longer trials, one more at a time."""
     choice = _searched(begin, wanted(diagnosis), diagnosis, means, thorough=True)
-    return choice if choice.search is None else persist(choice, diagnosis, means.cabinet)
+    return choice if choice.search is None else persist(choice, diagnosis, means.remedy_set)
 
 
 def _searched(
-    begin: Patient,
+    begin: Subject,
     remedies: Sequence[tuple[str, Finding]],
     diagnosis: Diagnosis,
     means: Means,
@@ -141,8 +141,8 @@ def _searched(
 ) -> Choice:
     """The smallest of the growing sets of ``remedies`` that suffices; of further ones where none applies."""
     means.progress.stage("Treating: preparing the remedies")
-    sets = cumulative(begin, remedies, means.cabinet)
-    sets = sets or list(islice(further(begin, diagnosis, means.cabinet), 1))
+    sets = cumulative(begin, remedies, means.remedy_set)
+    sets = sets or list(islice(further(begin, diagnosis, means.remedy_set), 1))
     if not sets:
         return Choice(begin, math.nan, None)
     means.progress.stage("Treating: compiling, and timing an epoch")
@@ -155,42 +155,44 @@ def _searched(
     return Choice(*_fewest(sets, score, search), search)
 
 
-def persist(choice: Choice, diagnosis: Diagnosis, cabinet: Cabinet) -> Choice:
+def persist(choice: Choice, diagnosis: Diagnosis, remedy_set: RemedySet) -> Choice:
     """The choice with further changes, one at a time; what has learnt nothing is tried for longer, once."""
-    best, score, search = choice.patient, choice.score, choice.search
+    best, score, search = choice.subject, choice.score, choice.search
     assert search is not None
     for longer in (1, _LONGER):
         if longer > 1:
             search.epochs = min(search.epochs * longer, best.options.epochs)
             score = search.run(best, "tried for longer")
-        best, score = _more(best, score, diagnosis, cabinet, search)
+        best, score = _more(best, score, diagnosis, remedy_set, search)
         if not search.scoring.learnt_nothing(score) or search.epochs >= best.options.epochs:
             break
     return Choice(best, score, search)
 
 
 def proven(
-    came: Patient, chosen: Patient, search: Search, test: Test, *, before: Trials | None = None
+    came: Subject, chosen: Subject, search: Search, test: Test, *, before: Trials | None = None
 ) -> Trials:
-    """The trials of a search, with the proof of what was chosen against the patient as it came.
+    """The trials of a search, with the proof of what was chosen against the subject as it came.
 
     ``test``: the looks that are planned. ``before``: the same for another choice, which was not proven; its
-    runs of the patient as it came serve again.
+    runs of the subject as it came serve again.
     """
     known: tuple[PairedRun, ...] = ()
     if before is not None and before.proof is not None:
         known = before.proof.baseline.runs
-    bench = search.bench(chosen)
+    runner = search.runner(chosen)
     # A second round depends on what the first one proved: its seeds are others, so that its test does not.
     seed = search.seed + 1 + (_SECOND_ROUND if search.thorough else 0)
-    proof = prove(search.bench(came), bench, search.epochs, seed, test, known=known, progress=search.progress)
+    proof = prove(
+        search.runner(came), runner, search.epochs, seed, test, known=known, progress=search.progress
+    )
     runs = [one.runs[0] for one in proof.candidates]
     first = Trial((), runs[0].score, runs[0].seconds, _AS_IT_CAME)
     told = _told(search.tried, chosen, runs[1])
     return Trials(
         search.scoring.measure,
         search.epochs,
-        bench.patient.rows_per_epoch,
+        runner.subject.rows_per_epoch,
         (first, *told),
         proof,
         refusal(proof, search.scoring),
@@ -198,8 +200,8 @@ def proven(
 
 
 def prove(
-    baseline: Bench,
-    chosen: Bench,
+    baseline: TrialRunner,
+    chosen: TrialRunner,
     epochs: int,
     seed: int,
     test: Test,
@@ -278,29 +280,29 @@ def _promising(runs: Sequence[Sequence[PairedRun]], scoring: Scoring) -> bool:
     return sum(gain > _WORTH for gain in gains) > sum(gain < -_WORTH for gain in gains)
 
 
-def _search(patient: Patient, means: Means) -> Search:
+def _search(subject: Subject, means: Means) -> Search:
     """How long a short training is: from the time that an epoch takes, once it is compiled."""
     scoring, budget, seed = means.scoring, means.budget, means.seed
-    epochs = patient.options.epochs
-    first = Search(scoring, 1, patient.rows, seed, math.inf)
-    bench = first.bench(patient)
-    bench.run(seed, 1)
-    seconds = max(bench.run(seed, 1).seconds, 1e-4)
+    epochs = subject.options.epochs
+    first = Search(scoring, 1, subject.rows, seed, math.inf)
+    runner = first.runner(subject)
+    runner.run(seed, 1)
+    seconds = max(runner.run(seed, 1).seconds, 1e-4)
     allowed = max(_SECONDS, _SHARE * budget * epochs * seconds)
     for_all = _SEARCH_SECONDS + _SEARCH_SHARE * budget * epochs * seconds
-    rows = patient.rows
+    rows = subject.rows
     if seconds > allowed:
-        least = _LEAST_STEPS * patient.options.batch_size
+        least = _LEAST_STEPS * subject.options.batch_size
         rows = min(rows, max(least, int(rows * allowed / seconds)))
-    least = math.ceil(_TRIAL_STEPS / patient.steps_per_epoch) if rows == patient.rows else 1
+    least = math.ceil(_TRIAL_STEPS / subject.steps_per_epoch) if rows == subject.rows else 1
     short = min(epochs, max(least, int(allowed / seconds)))
     search = Search(scoring, short, rows, seed, for_all, full=epochs * seconds)
-    if rows == patient.rows:
-        search.benches[patient] = bench, PairedRun(seed, math.nan, None, seconds, (), "")
+    if rows == subject.rows:
+        search.runners[subject] = runner, PairedRun(seed, math.nan, None, seconds, (), "")
     return search
 
 
-def _fewest(sets: list[Patient], score: float, search: Search) -> tuple[Patient, float]:
+def _fewest(sets: list[Subject], score: float, search: Search) -> tuple[Subject, float]:
     """The smallest of the sets that is about as good as all of them, of those there is time to try."""
     for some in sets[:-1]:
         if search.over(score):
@@ -313,8 +315,8 @@ def _fewest(sets: list[Patient], score: float, search: Search) -> tuple[Patient,
 
 
 def _more(
-    best: Patient, score: float, diagnosis: Diagnosis, cabinet: Cabinet, search: Search
-) -> tuple[Patient, float]:
+    best: Subject, score: float, diagnosis: Diagnosis, remedy_set: RemedySet, search: Search
+) -> tuple[Subject, float]:
     """With further changes where each pays: the optimiser and the rate, and more while nothing is learnt.
 
     What is as good as plain methods already, after so short a training, is tried with another optimiser only.
@@ -323,18 +325,18 @@ def _more(
     """
     scoring = search.scoring
     codes = FURTHER if scoring.falls_short(score) else FURTHER[:1]
-    for number, more in enumerate(further(best, diagnosis, cabinet, codes)):
+    for number, more in enumerate(further(best, diagnosis, remedy_set, codes)):
         well = not (scoring.falls_short if search.thorough else scoring.learnt_nothing)(score)
         enough = well and number >= 2
         if search.over(score) or enough or (scoring.measure == "val_accuracy" and score >= 1 - _WORTH):
             break
         reached = search.run(more, "one more change")
         if scoring.better_by(reached, score) > _WORTH and not scoring.learnt_nothing(reached):
-            return _more(more, reached, diagnosis, cabinet, search)
+            return _more(more, reached, diagnosis, remedy_set, search)
     return best, score
 
 
-def _told(tried: list[Trial], best: Patient, run: PairedRun) -> list[Trial]:
+def _told(tried: list[Trial], best: Subject, run: PairedRun) -> list[Trial]:
     """What was tried, the chosen set marked; added from its proof where it had no short trial."""
     chosen = _remedies(best)
     told = [
@@ -345,5 +347,5 @@ def _told(tried: list[Trial], best: Patient, run: PairedRun) -> list[Trial]:
     return told if listed else [*told, Trial(chosen, run.score, run.seconds, _CHOSEN)]
 
 
-def _remedies(patient: Patient) -> tuple[str, ...]:
-    return tuple(change.remedy for change in patient.changes)
+def _remedies(subject: Subject) -> tuple[str, ...]:
+    return tuple(change.remedy for change in subject.changes)

@@ -18,27 +18,27 @@ from kilter._treatment.result import Trial, Trials
 from kilter._treatment.safeguard import Returned, safest
 from kilter._treatment.scoring import Scoring
 from kilter._treatment.search import IN_FULL, Choice, Means, Search, fewest, further_changes, persist, proven
-from kilter._treatment.subject import Patient
+from kilter._treatment.subject import Subject
 from kilter._treatment.variants import SECONDS, sound_variants, within
 
-Round = tuple[Patient, Trained | None, Trials]
-"""The best patient of a round, its full training if there was one, and the trials that chose its changes."""
+Round = tuple[Subject, Trained | None, Trials]
+"""The best subject of a round, its full training if there was one, and the trials that chose its changes."""
 
 
 @dataclass(frozen=True, eq=False)
 class Outcome:
-    """What comes of a treatment: the patient and its training, the trials, and what guarded against harm."""
+    """What comes of a treatment: the subject and its training, the trials, and what guarded against harm."""
 
-    patient: Patient
+    subject: Subject
     returned: Returned
     trials: Trials
 
 
 @dataclass(frozen=True, eq=False)
-class Course:
-    """A treatment of the patient as it ``came``, of what was found in it, with the remedies of a cabinet."""
+class Session:
+    """A treatment of the subject as it ``came``, of what was found in it, with the remedies of a remedy_set."""
 
-    came: Patient
+    came: Subject
     diagnosis: Diagnosis
     means: Means
     pairs: int
@@ -58,10 +58,10 @@ class Course:
         best, done, trials = self._rounds()
         treated = None if best is self.came else done
         returned = safest(self.came, treated, self.given, self.scoring)
-        return Outcome(returned.trained.patient, returned, trials)
+        return Outcome(returned.trained.subject, returned, trials)
 
-    def _rounds(self) -> tuple[Patient, Trained, Trials]:
-        """The best patient with its training; where the first round falls short of plain methods, of two.
+    def _rounds(self) -> tuple[Subject, Trained, Trials]:
+        """The best subject with its training; where the first round falls short of plain methods, of two.
 
         The second round goes on from what the first proved, with longer trials, and takes warnings as severe.
         """
@@ -78,12 +78,12 @@ class Course:
         if choice.search is None:
             return best, done, trials
         # Where the first round was left out, sound variants have not been trained yet.
-        patient, again, tried = self._settle(choice, found if self.diagnosis.ok else None, spending)
+        subject, again, tried = self._settle(choice, found if self.diagnosis.ok else None, spending)
         if not tried.proven:
             return best, done, tried if trials.proof is None else trials
-        again = self._train(patient) if again is None else again
+        again = self._train(subject) if again is None else again
         further = self.scoring.better_by(again.score, done.score) > 0
-        return (patient, again, tried) if further else (best, done, trials)
+        return (subject, again, tried) if further else (best, done, trials)
 
     def _first(self, spending: Spending) -> Round:
         """The outcome of the first round: of the fewest changes, or of a sound variant that gets further."""
@@ -91,7 +91,7 @@ class Course:
         if choice.search is None:
             return self.came, None, Trials(self.scoring.measure, 0, 0)
         if choice.search.full > SECONDS:  # one full training is to do: of what is proven
-            choice = persist(choice, self.diagnosis, self.means.cabinet)
+            choice = persist(choice, self.diagnosis, self.means.remedy_set)
         return self._settle(choice, self.diagnosis, spending)
 
     def _settle(self, choice: Choice, varied: Diagnosis | None, spending: Spending) -> Round:
@@ -104,25 +104,25 @@ class Course:
         search = choice.search
         assert search is not None
         if search.full > SECONDS:
-            trials = self._proven(choice.patient, search, spending)
-            return choice.patient if trials.proven else self.came, None, trials
+            trials = self._proven(choice.subject, search, spending)
+            return choice.subject if trials.proven else self.came, None, trials
         trained: list[Trained] = []
         if varied is None or not self.scoring.learnt_nothing(choice.score):
-            trained = [self._train(choice.patient)]
+            trained = [self._train(choice.subject)]
         if varied is not None and not (trained and self.scoring.leaves_little(trained[0].score)):
-            trained += self._variants(search, choice.patient, trained, varied)
+            trained += self._variants(search, choice.subject, trained, varied)
         if not trained:
-            choice = persist(choice, self.diagnosis, self.means.cabinet)
-            trained = [self._train(choice.patient)]
+            choice = persist(choice, self.diagnosis, self.means.remedy_set)
+            trained = [self._train(choice.subject)]
         one, *others = self._ranked(trained)
-        trials = self._proven(one.patient, search, spending)
+        trials = self._proven(one.subject, search, spending)
         if others and not trials.proven:
             (one,) = others
-            trials = self._proven(one.patient, search, spending, before=trials)
-        return (one.patient, one, trials) if trials.proven else (self.came, None, trials)
+            trials = self._proven(one.subject, search, spending, before=trials)
+        return (one.subject, one, trials) if trials.proven else (self.came, None, trials)
 
     def _proven(
-        self, chosen: Patient, search: Search, spending: Spending, *, before: Trials | None = None
+        self, chosen: Subject, search: Search, spending: Spending, *, before: Trials | None = None
     ) -> Trials:
         """The trials, with the next test of the plan; a test that proves something gives its level back."""
         test = spending.take()
@@ -132,12 +132,12 @@ class Course:
         return trials
 
     def _variants(
-        self, search: Search, chosen: Patient, trained: Sequence[Trained], found: Diagnosis
+        self, search: Search, chosen: Subject, trained: Sequence[Trained], found: Diagnosis
     ) -> list[Trained]:
         """Sound variants, trained, until one leaves little to learn."""
         # Numbers are learnt the longer the rate is high, classes best where it falls to nothing at last.
         cycled = self.scoring.measure == "val_accuracy"
-        variants = sound_variants(self.came, chosen, found, self.means.cabinet, cycled=cycled)
+        variants = sound_variants(self.came, chosen, found, self.means.remedy_set, cycled=cycled)
         seconds = trained[0].seconds if trained else search.full
         made: list[Trained] = []
         for one in within(variants, seconds, self.means.budget, self._train):
@@ -161,14 +161,14 @@ class Course:
     def _rank(self, trained: Trained) -> float:
         return self.scoring.sign * trained.score if math.isfinite(trained.score) else -math.inf
 
-    def _train(self, patient: Patient) -> Trained:
-        if patient is self.came:
+    def _train(self, subject: Subject) -> Trained:
+        if subject is self.came:
             return self.given.best
-        return train_in_full(patient, self.scoring, self.means.progress)
+        return train_in_full(subject, self.scoring, self.means.progress)
 
 
 def _told(trained: Trained) -> Trial:
-    remedies = tuple(change.remedy for change in trained.patient.changes)
+    remedies = tuple(change.remedy for change in trained.subject.changes)
     epochs = trained.history.seconds
     return Trial(remedies, trained.score, sum(epochs) / max(len(epochs), 1), IN_FULL)
 

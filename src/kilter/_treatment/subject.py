@@ -1,4 +1,4 @@
-"""The patient: a compiled model, the data it is trained on and how; what remedies take and give back."""
+"""The subject: a compiled model, the data it is trained on and how; what remedies take and give back."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ class FitOptions:
 
 
 @dataclass(frozen=True, eq=False)
-class Patient:
+class Subject:
     """A model with all that it takes to train it. Remedies make new ones; none is ever changed.
 
     Attributes:
@@ -199,8 +199,8 @@ class Patient:
 
     def changed(
         self, change: Change, *, model: keras.Model | None = None, options: Any = None, **fields: Any
-    ) -> Patient:
-        """This patient after one more change, to a compiled ``model`` or new fields of ``options``."""
+    ) -> Subject:
+        """This subject after one more change, to a compiled ``model`` or new fields of ``options``."""
         return replace(
             self,
             model=self.model if model is None else model,

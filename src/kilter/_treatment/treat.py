@@ -25,14 +25,14 @@ from kilter._models.layers import optimizer_facts
 from kilter._models.tracing import fixed_batch_size
 from kilter._progress import Verbose, shown
 from kilter._records import Diagnosis
-from kilter._treatment.plan import Cabinet
+from kilter._treatment.plan import RemedySet
 from kilter._treatment.remedies import REMEDIES, Remedy
-from kilter._treatment.result import Checkup, Treatment, Trials
+from kilter._treatment.result import Evaluation, Treatment, Trials
 from kilter._treatment.scoring import scoring_of
 from kilter._treatment.search import Means
-from kilter._treatment.session import Course
+from kilter._treatment.session import Session
 from kilter._treatment.shared_programs import Twins
-from kilter._treatment.subject import FitOptions, Patient, compiled_like
+from kilter._treatment.subject import FitOptions, Subject, compiled_like
 from kilter.errors import OptionError
 
 # Of data without a validation part, this share of the rows is held out.
@@ -108,20 +108,20 @@ def treat(
             seed=seed,
             verbose=progress,
         )
-        cabinet = Cabinet(remedies, _kept(model, keep, remedies))
+        remedy_set = RemedySet(remedies, _kept(model, keep, remedies))
         options = FitOptions(epochs=epochs, batch_size=batch_size, shuffle=shuffle, class_weight=class_weight)
         trained = optimizer_facts(model).iterations > 0
         graph = as_graph(model, x)  # a class with a call of its own, so that its layers can be treated
         given = model if graph is None or graph is model else compiled_like(model, graph)
-        came = Patient(given, x, y, *validation_data, options=options, seed=seed, trained=trained)
+        came = Subject(given, x, y, *validation_data, options=options, seed=seed, trained=trained)
         came.twins.saw(model)
         progress.stage("Treating: measuring what nearest neighbours and ridge regression reach")
-        means = Means(cabinet, scoring_of(came), budget, seed, progress)
-        outcome = Course(came, diagnosis, means, pairs).run()
-        best, trials, returned = outcome.patient, outcome.trials, outcome.returned
+        means = Means(remedy_set, scoring_of(came), budget, seed, progress)
+        outcome = Session(came, diagnosis, means, pairs).run()
+        best, trials, returned = outcome.subject, outcome.trials, outcome.returned
         done = returned.trained
         progress.stage("Diagnosing the trained model")
-        after = Checkup(done.diagnosis, done.score, done.history.history, returned.after)
+        after = Evaluation(done.diagnosis, done.score, done.history.history, returned.after)
     return Treatment(
         model=done.restored(),
         changes=best.changes,
@@ -132,28 +132,28 @@ def treat(
         seconds=time.perf_counter() - began,
         skipped={
             code: reason
-            for code, reason in cabinet.skipped.items()
+            for code, reason in remedy_set.skipped.items()
             if code not in {one.remedy for one in best.changes}
         },
-        patients=(replace(came, twins=Twins()), replace(best, twins=Twins())),
+        subjects=(replace(came, twins=Twins()), replace(best, twins=Twins())),
         checks=returned.checks,
         kept=returned.kept,
     )
 
 
-def _before(diagnosis: Diagnosis, trials: Trials) -> Checkup:
+def _before(diagnosis: Diagnosis, trials: Trials) -> Evaluation:
     """The model as it came, by the first of its short trainings."""
     if trials.proof is None:
-        return Checkup(diagnosis, math.nan, {})
+        return Evaluation(diagnosis, math.nan, {})
     runs = trials.proof.baseline.runs
     curves: dict[str, list[float]] = {}
     for line in runs[0].history:
         for name, value in line.items():
             curves.setdefault(name, []).append(value)
-    return Checkup(diagnosis, float(np.median([run.score for run in runs])), curves)
+    return Evaluation(diagnosis, float(np.median([run.score for run in runs])), curves)
 
 
-def _dropped(trials: Trials, best: Patient) -> tuple[str, ...]:
+def _dropped(trials: Trials, best: Subject) -> tuple[str, ...]:
     used = {change.remedy for change in best.changes}
     tried = dict.fromkeys(code for one in trials.tried for code in one.remedies)
     return tuple(code for code in tried if code not in used)

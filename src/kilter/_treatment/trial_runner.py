@@ -1,4 +1,4 @@
-"""Short trainings of one patient, again and again from other weights, in one compiled program."""
+"""Short trainings of one subject, again and again from other weights, in one compiled program."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from kilter._models.reinitialize import draw_weights
 from kilter._models.tracing import fixed_batch_size
 from kilter._models.variables import State, lend, pull, push
 from kilter._treatment.scoring import Scoring
-from kilter._treatment.subject import Patient
+from kilter._treatment.subject import Subject
 from kilter.errors import KilterError
 from kilter.nn.unit_variance import lsuv
 
@@ -33,18 +33,18 @@ from kilter.nn.unit_variance import lsuv
 _VALIDATION_ROWS = 4096
 
 
-class Bench:
-    """A copy of a patient's model, trained for a few epochs from the weights of one seed after another.
+class TrialRunner:
+    """A copy of a subject's model, trained for a few epochs from the weights of one seed after another.
 
-    The copy is reset in place: its programs are compiled once, and once for all patients that are alike and
+    The copy is reset in place: its programs are compiled once, and once for all subjects that are alike and
     share their twins. The weights of a model that had been trained when it came are not drawn anew: the seed
     then sets the order of the rows alone.
     """
 
-    def __init__(self, patient: Patient, scoring: Scoring, rows: int) -> None:
-        self.patient = _part(patient, rows)
+    def __init__(self, subject: Subject, scoring: Scoring, rows: int) -> None:
+        self.subject = _part(subject, rows)
         self.scoring = scoring
-        self.draws = not patient.trained
+        self.draws = not subject.trained
 
     def runs(
         self, seeds: Sequence[int], epochs: int, begin: Callable[[], object] = lambda: None
@@ -64,10 +64,10 @@ class Bench:
         except KilterError:
             return [PairedRun(seed, math.nan, None, 0.0, (), "") for seed in seeds]
         seconds = (time.perf_counter() - began) / (epochs * len(seeds))
-        model, made = self.patient.double().trained, []
+        model, made = self.subject.double().trained, []
         for seed, (state, logs) in zip(seeds, trained, strict=True):
             push(state, model)
-            scores = self.scoring.score(self.patient, model), self.scoring.own(self.patient, model)
+            scores = self.scoring.score(self.subject, model), self.scoring.own(self.subject, model)
             made.append(_told(seed, *scores, seconds, logs))
         return made
 
@@ -77,21 +77,21 @@ class Bench:
 
     @property
     def _is_plain(self) -> bool:
-        own = self.patient.options
+        own = self.subject.options
         asked = own.callbacks or own.schedule is not None or own.augment is not None
-        return not asked and not must_stream(self.patient.x)
+        return not asked and not must_stream(self.subject.x)
 
     def _together(self, seeds: Sequence[int], epochs: int) -> list[tuple[State, Logs]]:
-        own = self.patient.options
+        own = self.subject.options
         orders = [Order(own.batch_size, own.shuffle, seed, own.most_batches) for seed in seeds]
         states = [pull(self._start(seed)) for seed in seeds]
         return fit_together(
-            self.patient.double().trained,
+            self.subject.double().trained,
             states,
-            self.patient.x,
-            self.patient.y,
+            self.subject.x,
+            self.subject.y,
             orders,
-            rates=self.patient.rates(epochs),
+            rates=self.subject.rates(epochs),
             class_weight=own.class_weight,
         )
 
@@ -100,7 +100,7 @@ class Bench:
 
         ``own``: with each output's own measures.
         """
-        with self.patient.for_trials():
+        with self.subject.for_trials():
             return self._run(seed, epochs, own)
 
     def _run(self, seed: int, epochs: int, own: bool) -> PairedRun:
@@ -109,16 +109,16 @@ class Bench:
             model = self._start(seed)
             history = fit(
                 model,
-                self.patient.x,
-                self.patient.y,
-                **{**self.patient.fit_options(epochs), "validation_data": None},
-                most_batches=self.patient.options.most_batches,
+                self.subject.x,
+                self.subject.y,
+                **{**self.subject.fit_options(epochs), "validation_data": None},
+                most_batches=self.subject.options.most_batches,
                 seed=seed,
                 measure=None,
                 verbose=0,
             )
-            score = self.scoring.score(self.patient, model)
-            measures = self.scoring.own(self.patient, model) if own else {}
+            score = self.scoring.score(self.subject, model)
+            measures = self.scoring.own(self.subject, model) if own else {}
         except KilterError:
             return PairedRun(seed, math.nan, None, time.perf_counter() - began, (), "")
         lines = zip(*history.history.values(), strict=True)
@@ -127,12 +127,12 @@ class Bench:
 
     def _start(self, seed: int) -> keras.Model:
         """The model to train, with the weights of ``seed`` in it."""
-        model, begin, twin = self.patient.double()
+        model, begin, twin = self.subject.double()
         push(begin, model)
         if self.draws:
             draw_weights(model._flatten_layers(include_self=False), seed)
-        if self.patient.unit_variance:
-            lsuv(model, self.patient.x, seed=seed)
+        if self.subject.unit_variance:
+            lsuv(model, self.subject.x, seed=seed)
         if twin is not model:
             lend(model, twin)
         return twin
@@ -147,19 +147,19 @@ def _told(seed: int, score: float, own: Mapping[str, OwnMeasure], seconds: float
     return PairedRun(seed, score, last, seconds, logs, "", own)
 
 
-def _part(patient: Patient, rows: int) -> Patient:
-    """The patient with epochs of about so many training rows, whole batches of them; unstopped.
+def _part(subject: Subject, rows: int) -> Subject:
+    """The subject with epochs of about so many training rows, whole batches of them; unstopped.
 
     Where it shuffles small data, an epoch takes some of all rows, others each time, in the program of a
-    training on all of them. Else rows are drawn with the patient's seed, and stay in their order.
+    training on all of them. Else rows are drawn with the subject's seed, and stay in their order.
     """
-    options = replace(patient.options, patience=None, most_batches=max(1, rows // patient.options.batch_size))
-    judged = slice(_VALIDATION_ROWS - _VALIDATION_ROWS % (fixed_batch_size(patient.model) or 1))
+    options = replace(subject.options, patience=None, most_batches=max(1, rows // subject.options.batch_size))
+    judged = slice(_VALIDATION_ROWS - _VALIDATION_ROWS % (fixed_batch_size(subject.model) or 1))
     part = replace(
-        patient, x_val=pick(patient.x_val, judged), y_val=pick(patient.y_val, judged), options=options
+        subject, x_val=pick(subject.x_val, judged), y_val=pick(subject.y_val, judged), options=options
     )
     # Each trial hands its rows over anew.
-    if rows >= patient.rows or (patient.options.shuffle and patient.is_small):
+    if rows >= subject.rows or (subject.options.shuffle and subject.is_small):
         return part
-    order = np.sort(np.random.default_rng(patient.seed).permutation(patient.rows)[:rows])
-    return replace(part, x=pick(patient.x, order), y=pick(patient.y, order))
+    order = np.sort(np.random.default_rng(subject.seed).permutation(subject.rows)[:rows])
+    return replace(part, x=pick(subject.x, order), y=pick(subject.y, order))

@@ -15,7 +15,7 @@ from kilter._engine.measuring import probe
 from kilter._records import Finding, Measurements
 from kilter._text import duration
 from kilter._treatment.result import Treatment
-from kilter._treatment.subject import Patient
+from kilter._treatment.subject import Subject
 from kilter.errors import KilterError
 from kilter.report import words
 from kilter.report.charts import Chart
@@ -54,7 +54,7 @@ def write_treatment(treatment: Treatment, path: Path | str) -> Path:
 def _content(treatment: Treatment) -> dict[str, Any]:
     trials = treatment.trials
     return {
-        "title": f"Treatment of {treatment.patients[0].model.name}",
+        "title": f"Treatment of {treatment.subjects[0].model.name}",
         "sentences": _sentences(treatment),
         "tiles": _tiles(treatment),
         "findings": [_finding(one) for one in treatment.diagnosis.findings],
@@ -75,7 +75,7 @@ def _content(treatment: Treatment) -> dict[str, Any]:
             for one in treatment.checks
         ],
         "method": _METHOD,
-        "charts": [*_curves(treatment), *_depth(treatment.patients)],
+        "charts": [*_curves(treatment), *_depth(treatment.subjects)],
     }
 
 
@@ -156,11 +156,11 @@ def _curves(treatment: Treatment) -> list[Chart]:
     return charts
 
 
-def _depth(patients: tuple[Patient, Patient]) -> list[Chart]:
+def _depth(subjects: tuple[Subject, Subject]) -> list[Chart]:
     """What becomes of signal and gradient through the layers with weights, before and after."""
-    read = [("as it came", "--bad", _probe(patients[0]))]
-    if patients[1] is not patients[0]:
-        read.append(("treated", "--train", _probe(patients[1])))
+    read = [("as it came", "--bad", _probe(subjects[0]))]
+    if subjects[1] is not subjects[0]:
+        read.append(("treated", "--train", _probe(subjects[1])))
     charts = []
     for name, title, note in _THROUGH_DEPTH:
         traces = []
@@ -180,9 +180,9 @@ def _depth(patients: tuple[Patient, Patient]) -> list[Chart]:
     return charts
 
 
-def _probe(patient: Patient) -> Measurements | None:
+def _probe(subject: Subject) -> Measurements | None:
     try:
-        return probe(patient.model, patient.x, patient.y, seed=patient.seed)
+        return probe(subject.model, subject.x, subject.y, seed=subject.seed)
     except KilterError:  # targets that the model cannot take; the findings say so
         return None
 

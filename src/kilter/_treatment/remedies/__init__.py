@@ -1,4 +1,4 @@
-"""Remedies by their code: what can be done about a finding, each a function from patient to patient."""
+"""Remedies by their code: what can be done about a finding, each a function from subject to subject."""
 
 from __future__ import annotations
 

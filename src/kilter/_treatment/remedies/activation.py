@@ -15,7 +15,7 @@ from kilter._models.layers import LayerFacts
 from kilter._records import Change, Finding
 from kilter._treatment.remedies.base import chosen, counted, hidden_layers, operated, paths, replaceable
 from kilter._treatment.remedies.initialization import reinitialize
-from kilter._treatment.subject import Patient, compiled_like
+from kilter._treatment.subject import Subject, compiled_like
 
 # The standard choice for hidden layers: not flat at zero as relu, so that no unit dies (Clevert et al. 2016).
 _SOUND = "elu"
@@ -24,21 +24,21 @@ _ALIVE = ("relu", "leaky_relu", "prelu", "rrelu", "elu", "selu", "gelu", "silu",
 _PLAIN_LEAKY_SLOPE = 0.2
 
 
-def replace_activation(patient: Patient, finding: Finding) -> Patient | None:
+def replace_activation(subject: Subject, finding: Finding) -> Subject | None:
     """ELU, and weights drawn for it (He), in the hidden layers named, or in all with a poor activation.
 
     Poor are all but the ReLU family and its smooth kin; a layer that is named is changed unless it has ELU,
     and with it all that have its activation: units that die in one layer of a stack die in the next.
     A leaky slope of 1 or more becomes 0.2. Outputs, and linear layers that are not named, stay.
     """
-    layers = _to_change(patient, finding)
-    if not can_be_cut(patient.model) or not layers:
+    layers = _to_change(subject, finding)
+    if not can_be_cut(subject.model) or not layers:
         return None
-    layers = replaceable(patient, layers)
-    replaceable(patient, [_holder(patient, one) for one in layers], every=True)
+    layers = replaceable(subject, layers)
+    replaceable(subject, [_holder(subject, one) for one in layers], every=True)
     cuts: dict[Any, Cut] = {}
     for one in layers:
-        holder = _holder(patient, one).layer
+        holder = _holder(subject, one).layer
         if holder is not one.layer:
             cuts[holder] = _sound_layer(holder)
         else:
@@ -51,25 +51,25 @@ def replace_activation(patient: Patient, finding: Finding) -> Patient | None:
         snippet=f"keras.layers.Dense(..., activation={_SOUND!r}, kernel_initializer='he_normal')",
         recipe=(f"model.activation={_SOUND}", "model.initializer=he_normal"),
     )
-    copied = cut(patient.model, cuts)
+    copied = cut(subject.model, cuts)
     for number, one in enumerate(layers):
-        reinitialize(copied.twin(one.layer), "he_normal", patient.seed * 10_007 + number)
-    return patient.changed(change, model=compiled_like(patient.model, copied.model))
+        reinitialize(copied.twin(one.layer), "he_normal", subject.seed * 10_007 + number)
+    return subject.changed(change, model=compiled_like(subject.model, copied.model))
 
 
-def _to_change(patient: Patient, finding: Finding) -> list[LayerFacts]:
-    layers = hidden_layers(patient)
+def _to_change(subject: Subject, finding: Finding) -> list[LayerFacts]:
+    layers = hidden_layers(subject)
     named = {place.partition("#")[0] for place in finding.where}
     listed = [one for one in layers if {one.path, one.activation_layer} & named]
     if listed:
         poor = {one.activation for one in listed} - {_SOUND}
-        return [one for one in (listed if patient.trained else layers) if one.activation in poor]
+        return [one for one in (listed if subject.trained else layers) if one.activation in poor]
     return [one for one in layers if one.activation not in (*_ALIVE, "linear")]
 
 
-def _holder(patient: Patient, one: LayerFacts) -> LayerFacts:
+def _holder(subject: Subject, one: LayerFacts) -> LayerFacts:
     """The call that applies the activation of ``one``."""
-    return next(other for other in patient.facts[0] if other.path == one.activation_layer)
+    return next(other for other in subject.facts[0] if other.path == one.activation_layer)
 
 
 def _sound_layer(holder: Any) -> Cut:
@@ -81,28 +81,28 @@ def _sound_layer(holder: Any) -> Cut:
     return lambda config: [keras.layers.Activation(_SOUND, name=config["name"], dtype=config.get("dtype"))]
 
 
-def self_normalize(patient: Patient, finding: Finding) -> Patient | None:
+def self_normalize(subject: Subject, finding: Finding) -> Subject | None:
     """All conditions of self-normalisation, in a plain stack of dense layers; None for any other network.
 
     SELU and LeCun normal in every hidden layer, AlphaDropout in the place of Dropout, no normalisation
     between layers, no penalties and limits on kernels. (Inputs are :func:`standardized
     <kilter._treatment.remedies.inputs.standardize_inputs>` by another remedy.)
     """
-    chain = linear_chain(patient.model)
-    hidden = hidden_layers(patient)
+    chain = linear_chain(subject.model)
+    hidden = hidden_layers(subject)
     if chain is None or not hidden or any(not isinstance(one.layer, keras.layers.Dense) for one in hidden):
         return None
-    replaceable(patient, hidden, every=True)
+    replaceable(subject, hidden, every=True)
     cuts: dict[Any, Cut] = {}
     for one in hidden:
         cuts[one.layer] = _self_normalizing
-        if (holder := _holder(patient, one).layer) is not one.layer:
+        if (holder := _holder(subject, one).layer) is not one.layer:
             cuts[holder] = lambda config: None
     first = next(index for index, layer in enumerate(chain) if layer is hidden[0].layer)
     for layer in chain[first:]:
         if isinstance(layer, keras.layers.BatchNormalization | keras.layers.LayerNormalization):
             cuts[layer] = lambda config: None
-    cuts |= dropout_cuts(patient)
+    cuts |= dropout_cuts(subject)
     if all(_is_self_normalizing(one) for one in hidden) and set(cuts) == {one.layer for one in hidden}:
         return None
     change = Change(
@@ -113,11 +113,11 @@ def self_normalize(patient: Patient, finding: Finding) -> Patient | None:
         snippet="keras.layers.Dense(..., activation='selu', kernel_initializer='lecun_normal')",
         recipe=("model.preset=self-normalizing", "data.standardize=true"),
     )
-    copied = cut(patient.model, cuts)
+    copied = cut(subject.model, cuts)
     for number, one in enumerate(hidden):
         if not _is_self_normalizing(one):
-            reinitialize(copied.twin(one.layer), "lecun_normal", patient.seed * 10_007 + number)
-    return patient.changed(change, model=compiled_like(patient.model, copied.model))
+            reinitialize(copied.twin(one.layer), "lecun_normal", subject.seed * 10_007 + number)
+    return subject.changed(change, model=compiled_like(subject.model, copied.model))
 
 
 def _self_normalizing(config: dict[str, Any]) -> dict[str, Any]:
@@ -133,10 +133,10 @@ def _is_self_normalizing(one: LayerFacts) -> bool:
     return one.activation == "selu" and one.activation_layer == one.path and lecun and not penalised
 
 
-def dropout_cuts(patient: Patient) -> Mapping[Any, Cut]:
+def dropout_cuts(subject: Subject) -> Mapping[Any, Cut]:
     """AlphaDropout of the same rate in the place of every Dropout."""
-    free = {id(layer) for layer in open_layers(patient.model)}
-    drops = [one.layer for one in patient.layers if type(one.layer) is keras.layers.Dropout]
+    free = {id(layer) for layer in open_layers(subject.model)}
+    drops = [one.layer for one in subject.layers if type(one.layer) is keras.layers.Dropout]
     return {layer: _as_alpha for layer in drops if id(layer) in free}
 
 
@@ -145,13 +145,13 @@ def _as_alpha(config: dict[str, Any]) -> list[Any]:
     return [keras.layers.AlphaDropout.from_config(kept)]
 
 
-def alpha_dropout(patient: Patient, finding: Finding) -> Patient | None:
+def alpha_dropout(subject: Subject, finding: Finding) -> Subject | None:
     """AlphaDropout in the place of the Dropout layers named, or of all."""
-    drops = [one for one in patient.layers if type(one.layer) is keras.layers.Dropout]
+    drops = [one for one in subject.layers if type(one.layer) is keras.layers.Dropout]
     drops = list(chosen(finding, drops))
-    if not drops or not can_be_cut(patient.model):
+    if not drops or not can_be_cut(subject.model):
         return None
-    drops = replaceable(patient, drops)
+    drops = replaceable(subject, drops)
     change = Change(
         remedy="alpha-dropout",
         where=paths(drops),
@@ -160,4 +160,4 @@ def alpha_dropout(patient: Patient, finding: Finding) -> Patient | None:
         snippet=f"keras.layers.AlphaDropout({drops[0].layer.rate:g})",
         recipe=("model.preset=self-normalizing",),
     )
-    return operated(patient, change, {one.layer: _as_alpha for one in drops})
+    return operated(subject, change, {one.layer: _as_alpha for one in drops})

@@ -9,10 +9,10 @@ from typing import Any
 from kilter._models.editing import Cut, cut, open_layers
 from kilter._models.layers import LayerFacts
 from kilter._records import Change, Finding
-from kilter._treatment.subject import Patient, compiled_like
+from kilter._treatment.subject import Subject, compiled_like
 from kilter.errors import ModelError
 
-Apply = Callable[[Patient, Finding], Patient | None]
+Apply = Callable[[Subject, Finding], Subject | None]
 
 
 @dataclass(frozen=True)
@@ -22,8 +22,8 @@ class Remedy:
     Attributes:
         code: stable; what findings name.
         title: a few words.
-        apply: the treated patient; None where there is nothing to change, or for a remedy that needs a cut
-            where the model's class has its own ``call``. The patient given stays as it is. Raises
+        apply: the treated subject; None where there is nothing to change, or for a remedy that needs a cut
+            where the model's class has its own ``call``. The subject given stays as it is. Raises
             :class:`~kilter.errors.KilterError` where the change is not possible, such as a layer that cannot
             be made from its configuration, or that is inside another layer.
         needs_surgery: whether layers are replaced, put in or taken out.
@@ -42,19 +42,19 @@ def chosen(finding: Finding, among: Iterable[LayerFacts]) -> tuple[LayerFacts, .
     return tuple(one for one in layers if one.path in named) or layers
 
 
-def hidden_layers(patient: Patient) -> tuple[LayerFacts, ...]:
+def hidden_layers(subject: Subject) -> tuple[LayerFacts, ...]:
     """The dense layers and convolutions of the model but those that its outputs come from."""
-    return tuple(one for one in patient.layers if one.is_weighted and not one.is_output)
+    return tuple(one for one in subject.layers if one.is_weighted and not one.is_output)
 
 
 def replaceable(
-    patient: Patient, layers: Iterable[LayerFacts], *, every: bool = False
+    subject: Subject, layers: Iterable[LayerFacts], *, every: bool = False
 ) -> tuple[LayerFacts, ...]:
     """Those of ``layers`` that can be replaced: not those inside another layer, such as an attention.
 
     Raises :class:`ModelError` where none of them can be replaced, or not ``every`` one.
     """
-    given, free = tuple(layers), {id(layer) for layer in open_layers(patient.model)}
+    given, free = tuple(layers), {id(layer) for layer in open_layers(subject.model)}
     found = tuple(one for one in given if id(one.layer) in free)
     if len(found) == len(given) or (found and not every):
         return found
@@ -69,11 +69,11 @@ def replaceable(
 
 
 def operated(
-    patient: Patient, change: Change, cuts: Mapping[Any, Cut], *, front: Sequence[Any] = (), **compiled: Any
-) -> Patient:
-    """The patient with its model cut, and compiled as before but for ``compiled``."""
-    model = cut(patient.model, cuts, front).model
-    return patient.changed(change, model=compiled_like(patient.model, model, **compiled))
+    subject: Subject, change: Change, cuts: Mapping[Any, Cut], *, front: Sequence[Any] = (), **compiled: Any
+) -> Subject:
+    """The subject with its model cut, and compiled as before but for ``compiled``."""
+    model = cut(subject.model, cuts, front).model
+    return subject.changed(change, model=compiled_like(subject.model, model, **compiled))
 
 
 def paths(layers: Iterable[LayerFacts]) -> tuple[str, ...]:

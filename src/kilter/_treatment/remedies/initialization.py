@@ -15,7 +15,7 @@ from kilter._models.layers import LayerFacts
 from kilter._models.reinitialize import draw
 from kilter._records import Change, Finding
 from kilter._treatment.remedies.base import chosen, counted, paths
-from kilter._treatment.subject import Patient, compiled_like, copied_with_layers, copy_of
+from kilter._treatment.subject import Subject, compiled_like, copied_with_layers, copy_of
 from kilter.errors import KilterError
 from kilter.nn.gain import weight_moment
 from kilter.nn.pairing import PAIRINGS, pairing_of
@@ -29,13 +29,13 @@ _DEVIATIONS = 5.0
 _LARGE_BIAS = 1.0
 
 
-def reinitialize_paired(patient: Patient, finding: Finding) -> Patient | None:
+def reinitialize_paired(subject: Subject, finding: Finding) -> Subject | None:
     """Draw the kernels of the layers named (or of all) with the initialiser that fits their activation.
 
     So are those of the other layers that have not been trained yet: a signal fades in all of them. Biases
     become zeros. Layers whose kernels are as that initialiser draws them keep them.
     """
-    initialized = _initialized(patient)
+    initialized = _initialized(subject)
     named = paths(chosen(finding, initialized))
     layers = [
         one
@@ -44,10 +44,10 @@ def reinitialize_paired(patient: Patient, finding: Finding) -> Patient | None:
     ]
     if not layers:
         return None
-    copied = copied_with_layers(patient.model)
+    copied = copied_with_layers(subject.model)
     for number, one in enumerate(layers):
         initializer = paired_initializer(one.activation)
-        reinitialize(copied.twin(one.layer), initializer, patient.seed * 10_007 + number)
+        reinitialize(copied.twin(one.layer), initializer, subject.seed * 10_007 + number)
     names = [paired_initializer(one.activation) for one in layers]
     change = Change(
         remedy="reinitialize-paired",
@@ -57,16 +57,16 @@ def reinitialize_paired(patient: Patient, finding: Finding) -> Patient | None:
         snippet=f"keras.layers.Dense(..., kernel_initializer={names[0]!r}, bias_initializer='zeros')",
         recipe=(f"model.initializer={names[0]}",),
     )
-    return patient.changed(change, model=compiled_like(patient.model, copied.model))
+    return subject.changed(change, model=compiled_like(subject.model, copied.model))
 
 
-def reinitialize_lsuv(patient: Patient, finding: Finding) -> Patient | None:
+def reinitialize_lsuv(subject: Subject, finding: Finding) -> Subject | None:
     """Scale the initial kernels until the output of every layer has variance 1 on training rows."""
-    if patient.unit_variance:
+    if subject.unit_variance:
         return None
-    copied = copy_of(patient.model)
+    copied = copy_of(subject.model)
     try:
-        record = lsuv(copied, patient.x, seed=patient.seed)
+        record = lsuv(copied, subject.x, seed=subject.seed)
     except KilterError:
         return None  # an output that does not vary: other remedies come first
     deviations = [one.before for one in record.layers]
@@ -78,7 +78,7 @@ def reinitialize_lsuv(patient: Patient, finding: Finding) -> Patient | None:
         snippet="kilter.nn.lsuv(model, x_train)  # before compile() and fit()",
         recipe=("model.lsuv=true",),
     )
-    return patient.changed(change, model=compiled_like(patient.model, copied), unit_variance=True)
+    return subject.changed(change, model=compiled_like(subject.model, copied), unit_variance=True)
 
 
 def paired_initializer(activation: str | None) -> str:
@@ -105,9 +105,9 @@ _KERNELS = {
 }
 
 
-def _initialized(patient: Patient) -> tuple[LayerFacts, ...]:
+def _initialized(subject: Subject) -> tuple[LayerFacts, ...]:
     """The layers with kernels that training may change."""
-    return tuple(one for one in patient.layers if one.is_weighted and one.trainable)
+    return tuple(one for one in subject.layers if one.is_weighted and one.trainable)
 
 
 def _is_drawn_as_paired(one: LayerFacts) -> bool:

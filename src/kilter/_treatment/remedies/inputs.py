@@ -16,7 +16,7 @@ from kilter._models.copying import fresh_name
 from kilter._models.editing import can_be_cut, open_layers
 from kilter._records import Change, Finding
 from kilter._treatment.remedies.base import operated
-from kilter._treatment.subject import Patient
+from kilter._treatment.subject import Subject
 from kilter.data.scaling import moments
 
 # A feature's deviation counts as no less than this share of its range: a pixel that is lit in one row of a
@@ -33,7 +33,7 @@ _LOOKUPS: Final = (
 _SCALING: Final = (keras.layers.Normalization, keras.layers.Rescaling)
 
 
-def standardize_inputs(patient: Patient, finding: Finding) -> Patient | None:
+def standardize_inputs(subject: Subject, finding: Finding) -> Subject | None:
     """A Normalization layer in front of each input of numbers, adapted on the training rows.
 
     The model goes on taking rows as they are. Flat inputs and sequences are scaled by feature, images by
@@ -41,17 +41,17 @@ def standardize_inputs(patient: Patient, finding: Finding) -> Patient | None:
     deviation of all. Rescaling layers at the inputs go, since their work is done. None where the inputs are
     standardised already.
     """
-    if not can_be_cut(patient.model):
+    if not can_be_cut(subject.model):
         return None
-    arrays = [np.asarray(one) for one in jax.tree.leaves(patient.x)]
-    inputs = patient.model.inputs
+    arrays = [np.asarray(one) for one in jax.tree.leaves(subject.x)]
+    inputs = subject.model.inputs
     if len(arrays) != len(inputs) or any(one.dtype.kind not in "fiub" for one in arrays):
         return None  # an optional input that is left out, or text
-    firsts = [one for one in patient.layers if one.takes_input]
+    firsts = [one for one in subject.layers if one.takes_input]
     if any(isinstance(one.layer, (*_LOOKUPS, keras.layers.Normalization)) for one in firsts):
         return None
-    front = [_normalization(patient, array, firsts, index) for index, array in enumerate(arrays)]
-    free = {id(layer) for layer in open_layers(patient.model)}
+    front = [_normalization(subject, array, firsts, index) for index, array in enumerate(arrays)]
+    free = {id(layer) for layer in open_layers(subject.model)}
     scaled = [one.layer for one in firsts if isinstance(one.layer, keras.layers.Rescaling)]
     rescaling = [layer for layer in scaled if id(layer) in free]
     change = Change(
@@ -63,14 +63,14 @@ def standardize_inputs(patient: Patient, finding: Finding) -> Patient | None:
         "normalization.adapt(x_train)  # then put it first in the model",
         recipe=("data.standardize=true",),
     )
-    return operated(patient, change, {layer: lambda config: None for layer in rescaling}, front=front)
+    return operated(subject, change, {layer: lambda config: None for layer in rescaling}, front=front)
 
 
-def _normalization(patient: Patient, array: np.ndarray, firsts: list[Any], index: int) -> Any:
+def _normalization(subject: Subject, array: np.ndarray, firsts: list[Any], index: int) -> Any:
     """The layer for one input; its statistics have the shape of the axes kept."""
     axis: Any = _kept_axis(array, firsts)
     mean, variance = statistics(array, axis)
-    name = fresh_name(patient.model, "normalization" if index == 0 else f"normalization_{index}")
+    name = fresh_name(subject.model, "normalization" if index == 0 else f"normalization_{index}")
     return keras.layers.Normalization(axis=axis, mean=mean, variance=variance, dtype="float32", name=name)
 
 
@@ -106,13 +106,13 @@ def _described(arrays: list[np.ndarray]) -> str:
     return " and ".join(f"mean {one.mean():.3g}, deviation {one.std():.3g}" for one in finite)
 
 
-def clean_data(patient: Patient, finding: Finding) -> Patient | None:
+def clean_data(subject: Subject, finding: Finding) -> Subject | None:
     """Leave out rows in which an input or a target is not finite; None if that were half or more of them."""
-    x, y, left_out = _finite_rows(patient.x, patient.y)
-    x_val, y_val, left_out_too = patient.x_val, patient.y_val, 0
+    x, y, left_out = _finite_rows(subject.x, subject.y)
+    x_val, y_val, left_out_too = subject.x_val, subject.y_val, 0
     if x_val is not None:
         x_val, y_val, left_out_too = _finite_rows(x_val, y_val)
-    if left_out + left_out_too == 0 or 2 * left_out >= patient.rows:
+    if left_out + left_out_too == 0 or 2 * left_out >= subject.rows:
         return None
     change = Change(
         remedy="clean-data",
@@ -122,7 +122,7 @@ def clean_data(patient: Patient, finding: Finding) -> Patient | None:
         snippet="rows = np.isfinite(x_train).all(axis=1)\nx_train, y_train = x_train[rows], y_train[rows]",
         recipe=("data.skip_bad=true",),
     )
-    return patient.changed(change, x=x, y=y, x_val=x_val, y_val=y_val)
+    return subject.changed(change, x=x, y=y, x_val=x_val, y_val=y_val)
 
 
 def _finite_rows(x: Any, y: Any) -> tuple[Any, Any, int]:

@@ -15,7 +15,7 @@ from kilter._models.layers import CONVOLUTIONS, NORMALIZATIONS, LayerFacts
 from kilter._models.reading import own_activation
 from kilter._records import Change, Finding
 from kilter._treatment.remedies.base import chosen, hidden_layers, operated, paths, replaceable
-from kilter._treatment.subject import Patient, compiled_like
+from kilter._treatment.subject import Subject, compiled_like
 
 # Fewer rows a batch say too little of mean and variance (Wu & He 2018).
 _LEAST_BATCH: Final = 8
@@ -26,23 +26,23 @@ _LEFT: Final = 0.05
 _MOMENTA: Final = ((0.99, 0.5), (0.95, 0.5), (0.9, 0.5), (0.8, 2.0), (0.5, 2.0))
 
 
-def insert_batch_norm(patient: Patient, finding: Finding) -> Patient | None:
+def insert_batch_norm(subject: Subject, finding: Finding) -> Subject | None:
     """Batch normalisation before the activation of every hidden layer that has none yet; its bias goes.
 
     None where batches are too small for it, and where a hidden layer is shared.
     """
-    if not can_be_cut(patient.model) or patient.options.batch_size < _LEAST_BATCH:
+    if not can_be_cut(subject.model) or subject.options.batch_size < _LEAST_BATCH:
         return None
-    shared = {id(one.layer) for one in patient.facts[0] if one.repeated}
+    shared = {id(one.layer) for one in subject.facts[0] if one.repeated}
     layers = [
         one
-        for one in hidden_layers(patient)
-        if not _is_normalized(patient, one) and id(one.layer) not in shared and hasattr(one.layer, "use_bias")
+        for one in hidden_layers(subject)
+        if not _is_normalized(subject, one) and id(one.layer) not in shared and hasattr(one.layer, "use_bias")
     ]
     if not layers:
         return None
-    layers = replaceable(patient, layers)
-    momentum = fitting_momentum(patient.steps_per_epoch)
+    layers = replaceable(subject, layers)
+    momentum = fitting_momentum(subject.steps_per_epoch)
     cuts: dict[Any, Cut] = {one.layer: _normalized(one, momentum) for one in layers}
     change = Change(
         remedy="insert-batch-norm",
@@ -54,7 +54,7 @@ def insert_batch_norm(patient: Patient, finding: Finding) -> Patient | None:
         f"keras.layers.Activation({layers[0].activation!r}),",
         recipe=("model.batch_norm=before", f"model.batch_norm_momentum={momentum:g}"),
     )
-    return operated(patient, change, cuts)
+    return operated(subject, change, cuts)
 
 
 def fitting_momentum(steps: int) -> float:
@@ -93,9 +93,9 @@ def _channels(layer: Any) -> int:
     return 1 if getattr(layer, "data_format", "channels_last") == "channels_first" else -1
 
 
-def _is_normalized(patient: Patient, one: LayerFacts) -> bool:
+def _is_normalized(subject: Subject, one: LayerFacts) -> bool:
     """Whether a normalisation comes before the next layer with weights."""
-    calls, waiting = patient.facts[0], list(one.consumers)
+    calls, waiting = subject.facts[0], list(one.consumers)
     while waiting:
         call = calls[waiting.pop()]
         if isinstance(call.layer, NORMALIZATIONS):
@@ -105,23 +105,23 @@ def _is_normalized(patient: Patient, one: LayerFacts) -> bool:
     return False
 
 
-def remove_redundant_bias(patient: Patient, finding: Finding) -> Patient | None:
+def remove_redundant_bias(subject: Subject, finding: Finding) -> Subject | None:
     """Layers named (or all) whose output goes into a batch normalisation only: without their bias.
 
     The normalisation's moving mean takes the bias up, so that the model computes what it did.
     """
-    calls = patient.facts[0]
+    calls = subject.facts[0]
     pairs = {
         one: calls[one.consumers[0]]
-        for one in chosen(finding, (one for one in patient.layers if one.is_weighted))
+        for one in chosen(finding, (one for one in subject.layers if one.is_weighted))
         if one.use_bias and len(one.consumers) == 1 and own_activation(one.layer) == "linear"
     }
     pairs = {
         one: after for one, after in pairs.items() if type(after.layer) is keras.layers.BatchNormalization
     }
-    if not can_be_cut(patient.model) or not pairs:
+    if not can_be_cut(subject.model) or not pairs:
         return None
-    pairs = {one: pairs[one] for one in replaceable(patient, pairs)}
+    pairs = {one: pairs[one] for one in replaceable(subject, pairs)}
     change = Change(
         remedy="remove-redundant-bias",
         where=paths(pairs),
@@ -129,22 +129,22 @@ def remove_redundant_bias(patient: Patient, finding: Finding) -> Patient | None:
         after="no bias",
         snippet="keras.layers.Dense(..., use_bias=False),\nkeras.layers.BatchNormalization(),",
     )
-    copied = cut(patient.model, {one.layer: lambda config: {**config, "use_bias": False} for one in pairs})
+    copied = cut(subject.model, {one.layer: lambda config: {**config, "use_bias": False} for one in pairs})
     for one, after in pairs.items():
         norm, layer = copied.twin(after.layer), one.layer
         norm.moving_mean.assign(np.asarray(norm.moving_mean) - np.asarray(layer.bias))  # type: ignore[attr-defined]
-    return patient.changed(change, model=compiled_like(patient.model, copied.model))
+    return subject.changed(change, model=compiled_like(subject.model, copied.model))
 
 
-def repair_batch_norm(patient: Patient, finding: Finding) -> Patient | None:
+def repair_batch_norm(subject: Subject, finding: Finding) -> Subject | None:
     """Batch normalisation over the axis of features or channels, with a momentum that the data can follow."""
-    momentum = fitting_momentum(patient.steps_per_epoch)
-    norms = [one for one in patient.layers if type(one.layer) is keras.layers.BatchNormalization]
-    wanted = {one: _right(patient, one, momentum) for one in chosen(finding, norms)}
+    momentum = fitting_momentum(subject.steps_per_epoch)
+    norms = [one for one in subject.layers if type(one.layer) is keras.layers.BatchNormalization]
+    wanted = {one: _right(subject, one, momentum) for one in chosen(finding, norms)}
     wrong = {one: config for one, config in wanted.items() if config}
-    if not can_be_cut(patient.model) or not wrong:
+    if not can_be_cut(subject.model) or not wrong:
         return None
-    wrong = {one: wrong[one] for one in replaceable(patient, wrong)}
+    wrong = {one: wrong[one] for one in replaceable(subject, wrong)}
     first, config = next(iter(wrong.items()))
     change = Change(
         remedy="repair-batch-norm",
@@ -156,18 +156,18 @@ def repair_batch_norm(patient: Patient, finding: Finding) -> Patient | None:
         + ")",
         recipe=(f"model.batch_norm_momentum={momentum:g}",) if "momentum" in config else (),
     )
-    return operated(patient, change, {one.layer: _updated(changes) for one, changes in wrong.items()})
+    return operated(subject, change, {one.layer: _updated(changes) for one, changes in wrong.items()})
 
 
 def _updated(changes: dict[str, Any]) -> Cut:
     return lambda config: {**config, **changes}
 
 
-def _right(patient: Patient, one: LayerFacts, momentum: float) -> dict[str, Any]:
+def _right(subject: Subject, one: LayerFacts, momentum: float) -> dict[str, Any]:
     """What must change of a batch normalisation's configuration."""
     layer: Any = one.layer
     rank, changes = len(one.shape), {}
-    calls = [call for call in patient.facts[0] if isinstance(call.layer, CONVOLUTIONS)]
+    calls = [call for call in subject.facts[0] if isinstance(call.layer, CONVOLUTIONS)]
     first = rank > 2 and any(_channels(call.layer) == 1 for call in calls)
     axis = 1 if first else rank - 1
     if layer.axis % rank != axis:
@@ -177,16 +177,16 @@ def _right(patient: Patient, one: LayerFacts, momentum: float) -> dict[str, Any]
     return changes
 
 
-def reorder_dropout(patient: Patient, finding: Finding) -> Patient | None:
+def reorder_dropout(subject: Subject, finding: Finding) -> Subject | None:
     """Dropout that comes before a batch normalisation goes; one stands before the last layer instead."""
-    calls = patient.facts[0]
-    drops = [one for one in patient.layers if isinstance(one.layer, keras.layers.Dropout)]
+    calls = subject.facts[0]
+    drops = [one for one in subject.layers if isinstance(one.layer, keras.layers.Dropout)]
     early = [one for one in chosen(finding, drops) if _reaches_norm(calls, one)]
-    outputs = [one for one in patient.layers if one.is_weighted and one.is_output]
-    if not can_be_cut(patient.model) or not early or len(outputs) != 1:
+    outputs = [one for one in subject.layers if one.is_weighted and one.is_output]
+    if not can_be_cut(subject.model) or not early or len(outputs) != 1:
         return None
-    early, (last,) = replaceable(patient, early), outputs
-    replaceable(patient, [last], every=True)
+    early, (last,) = replaceable(subject, early), outputs
+    replaceable(subject, [last], every=True)
     rate = max(one.layer.rate for one in early)  # type: ignore[attr-defined]
     cuts: dict[Any, Cut] = {one.layer: lambda config: None for one in early}
     stays = any(
@@ -205,7 +205,7 @@ def reorder_dropout(patient: Patient, finding: Finding) -> Patient | None:
         snippet=f"keras.layers.Dropout({rate:g}),  # after the last BatchNormalization\n"
         "keras.layers.Dense(...),",
     )
-    return operated(patient, change, cuts)
+    return operated(subject, change, cuts)
 
 
 def _reaches_norm(calls: tuple[LayerFacts, ...], one: LayerFacts) -> bool:

@@ -14,7 +14,7 @@ import keras
 from kilter._diagnosis.checks.optimizer import usual_rates
 from kilter._models.variables import copied
 from kilter._records import Change, Finding
-from kilter._treatment.subject import Patient, compiled_like, copy_of, fresh_optimizer
+from kilter._treatment.subject import Subject, compiled_like, copy_of, fresh_optimizer
 from kilter._tuning.clip_threshold import clip_threshold
 from kilter._tuning.find_lr import find_lr, find_lr_by_steps
 from kilter._tuning.rate_curve import FoundRate
@@ -33,17 +33,17 @@ _AS_GOOD: Final = ("nadam", "adam", "adamw")
 _CLIPPING: Final = ("clipnorm", "clipvalue", "global_clipnorm")
 
 
-def find_learning_rate(patient: Patient, finding: Finding) -> Patient | None:
+def find_learning_rate(subject: Subject, finding: Finding) -> Subject | None:
     """The rate that :func:`kilter.find_lr` suggests; the optimiser's usual one where it finds none.
 
     None where the rate is within a factor of 2 of that already, and of a 1cycle, which has its peak. Another
     schedule gives way to the rate.
     """
-    facts = patient.optimizer
-    if patient.options.cycle is not None:
+    facts = subject.optimizer
+    if subject.options.cycle is not None:
         return None
     usual = DEFAULT_RATES.get(facts.name)
-    rate = _found_rate(patient)
+    rate = _found_rate(subject)
     origin = "found over a trial of rising rates"
     if rate is None:
         rate, origin = usual, "the usual one: none could be found"
@@ -54,7 +54,7 @@ def find_learning_rate(patient: Patient, finding: Finding) -> Patient | None:
         rate = min(max(rate, used.least), used.high)
     rate = float(f"{rate:.2g}")
     now = facts.learning_rate
-    fixed = not facts.scheduled and patient.options.schedule is None
+    fixed = not facts.scheduled and subject.options.schedule is None
     if fixed and now is not None and rate / _NEAR <= now <= rate * _NEAR:
         return None
     change = Change(
@@ -65,52 +65,52 @@ def find_learning_rate(patient: Patient, finding: Finding) -> Patient | None:
         snippet=f"optimizer = keras.optimizers.{type(facts.optimizer).__name__}(learning_rate={rate:g})",
         recipe=(f"optimizer.learning_rate={rate:g}",),
     )
-    return _with_optimizer(patient, change, fresh_optimizer(patient.model, learning_rate=rate), schedule=None)
+    return _with_optimizer(subject, change, fresh_optimizer(subject.model, learning_rate=rate), schedule=None)
 
 
-def _found_rate(patient: Patient) -> float | None:
+def _found_rate(subject: Subject) -> float | None:
     """What the finder suggests; None where the loss falls at no rate."""
-    searched = patient
-    if patient.optimizer.scheduled:  # the finder needs a rate that is a number
-        plain = fresh_optimizer(patient.model, learning_rate=patient.optimizer.learning_rate)
-        model = compiled_like(patient.model, copy_of(patient.model), optimizer=plain)
-        searched = replace(patient, model=model)
+    searched = subject
+    if subject.optimizer.scheduled:  # the finder needs a rate that is a number
+        plain = fresh_optimizer(subject.model, learning_rate=subject.optimizer.learning_rate)
+        model = compiled_like(subject.model, copy_of(subject.model), optimizer=plain)
+        searched = replace(subject, model=model)
     for steps in _SEARCH_STEPS:
         with contextlib.suppress(KilterError):
             return _search(searched, steps).suggestion
     return None
 
 
-def _search(patient: Patient, steps: int) -> FoundRate:
+def _search(subject: Subject, steps: int) -> FoundRate:
     options: dict[str, Any] = {
         "steps": steps,
-        "batch_size": patient.options.batch_size,
-        "seed": patient.seed,
-        "class_weight": patient.options.class_weight,
+        "batch_size": subject.options.batch_size,
+        "seed": subject.seed,
+        "class_weight": subject.options.class_weight,
     }
-    if not patient.is_small:
-        return find_lr(patient.model, patient.x, patient.y, **options, verbose=0)
-    double = patient.double()
-    return find_lr_by_steps(double.trained, copied(double.begin), patient.x, patient.y, **options)
+    if not subject.is_small:
+        return find_lr(subject.model, subject.x, subject.y, **options, verbose=0)
+    double = subject.double()
+    return find_lr_by_steps(double.trained, copied(double.begin), subject.x, subject.y, **options)
 
 
-def clip_gradients(patient: Patient, finding: Finding) -> Patient | None:
+def clip_gradients(subject: Subject, finding: Finding) -> Subject | None:
     """Cut the norm of all gradients together, at a threshold measured over a trial of training.
 
     1.0 where no healthy stretch can be measured. None where gradients are clipped already.
     """
-    optimizer: Any = patient.optimizer.optimizer
+    optimizer: Any = subject.optimizer.optimizer
     if any(getattr(optimizer, name, None) is not None for name in _CLIPPING):
         return None
     try:
         found = clip_threshold(
-            patient.model,
-            patient.x,
-            patient.y,
+            subject.model,
+            subject.x,
+            subject.y,
             steps=_CLIP_STEPS,
-            batch_size=patient.options.batch_size,
-            seed=patient.seed,
-            class_weight=patient.options.class_weight,
+            batch_size=subject.options.batch_size,
+            seed=subject.seed,
+            class_weight=subject.options.class_weight,
             verbose=0,
         )
         threshold, origin = found.threshold, f"the {found.percentile:g}th percentile over a trial"
@@ -125,12 +125,12 @@ def clip_gradients(patient: Patient, finding: Finding) -> Patient | None:
         snippet=f"optimizer = keras.optimizers.{kind}(..., global_clipnorm={threshold:g})",
         recipe=(f"optimizer.global_clipnorm={threshold:g}",),
     )
-    return _with_optimizer(patient, change, fresh_optimizer(patient.model, global_clipnorm=threshold))
+    return _with_optimizer(subject, change, fresh_optimizer(subject.model, global_clipnorm=threshold))
 
 
-def change_optimizer(patient: Patient, finding: Finding) -> Patient | None:
+def change_optimizer(subject: Subject, finding: Finding) -> Subject | None:
     """Nadam at its usual rate, clipping as before; None where it is Nadam, or Adam, which is as good."""
-    facts = patient.optimizer
+    facts = subject.optimizer
     if facts.name in _AS_GOOD:
         return None
     kept: dict[str, Any] = {name: getattr(facts.optimizer, name, None) for name in _CLIPPING}
@@ -145,12 +145,12 @@ def change_optimizer(patient: Patient, finding: Finding) -> Patient | None:
         recipe=("optimizer.name=nadam", f"optimizer.learning_rate={rate:g}", "optimizer.momentum=none"),
     )
     optimizer = keras.optimizers.Nadam(learning_rate=rate, **kept)
-    return _with_optimizer(patient, change, optimizer, schedule=None, cycle=None)
+    return _with_optimizer(subject, change, optimizer, schedule=None, cycle=None)
 
 
-def one_cycle(patient: Patient, finding: Finding) -> Patient | None:
+def one_cycle(subject: Subject, finding: Finding) -> Subject | None:
     """1cycle over all steps, with the present rate as its peak; None where there is a schedule already."""
-    facts, own = patient.optimizer, patient.options
+    facts, own = subject.optimizer, subject.options
     if own.schedule is not None or own.cycle is not None or facts.scheduled or facts.learning_rate is None:
         return None
     peak = facts.learning_rate
@@ -162,11 +162,11 @@ def one_cycle(patient: Patient, finding: Finding) -> Patient | None:
         snippet=f"kilter.fit(..., schedule=kilter.schedules.one_cycle({peak:g}, length=steps))",
         recipe=("schedule.name=one_cycle", f"optimizer.learning_rate={peak:g}"),
     )
-    return patient.changed(change, options={"cycle": peak})
+    return subject.changed(change, options={"cycle": peak})
 
 
 def _with_optimizer(
-    patient: Patient, change: Change, optimizer: keras.optimizers.Optimizer, **options: Any
-) -> Patient:
-    model = compiled_like(patient.model, copy_of(patient.model), optimizer=optimizer)
-    return patient.changed(change, model=model, options=options)
+    subject: Subject, change: Change, optimizer: keras.optimizers.Optimizer, **options: Any
+) -> Subject:
+    model = compiled_like(subject.model, copy_of(subject.model), optimizer=optimizer)
+    return subject.changed(change, model=model, options=options)

@@ -16,12 +16,12 @@ from kilter._records import Change, Finding
 from kilter._treatment.remedies.base import replaceable
 from kilter._treatment.remedies.initialization import paired_initializer, reinitialize
 from kilter._treatment.remedies.targets import Wanted, wanted_output
-from kilter._treatment.subject import Patient, compiled_like
+from kilter._treatment.subject import Subject, compiled_like
 
 _ERRORS: Final = ("mae", "mse", "mean_absolute_error", "mean_squared_error")
 
 
-def repair_output(patient: Patient, finding: Finding) -> Patient | None:
+def repair_output(subject: Subject, finding: Finding) -> Subject | None:
     """The last activation, the units and the loss that fit the targets; None where they do, or are not known.
 
     Class numbers: softmax and the sparse cross-entropy, or for two classes and one unit sigmoid and binary
@@ -30,24 +30,24 @@ def repair_output(patient: Patient, finding: Finding) -> Patient | None:
     logits. A last layer of another width is a new one, with weights drawn for its activation. What is right
     already stays, weights too.
     """
-    outputs = patient.facts[1]
-    if len(outputs) != 1 or not patient.model.compiled:
+    outputs = subject.facts[1]
+    if len(outputs) != 1 or not subject.model.compiled:
         return None
     (output,) = outputs
     wanted = wanted_output(output)
     if wanted is None or wanted.is_met(output):
         return None
     keeps_loss, keeps_model = wanted.keeps_loss(output), wanted.keeps_model(output)
-    model = None if keeps_model else _with_head(patient, output, wanted)
+    model = None if keeps_model else _with_head(subject, output, wanted)
     if model is None and not keeps_model:
         return None
-    given: Any = patient.model._compile_config.config  # type: ignore[attr-defined]
+    given: Any = subject.model._compile_config.config  # type: ignore[attr-defined]
     loss = given["loss"] if keeps_loss else wanted.loss
     same = output.units == wanted.units and output.loss is not None and output.loss.name in wanted.losses
     metrics = given["metrics"] if same else _metrics(given["metrics"], wanted)
-    model = patient.copy() if model is None else model
-    model = compiled_like(patient.model, model, loss=loss, metrics=metrics)
-    return patient.changed(_change(output, wanted, keeps_loss), model=model)
+    model = subject.copy() if model is None else model
+    model = compiled_like(subject.model, model, loss=loss, metrics=metrics)
+    return subject.changed(_change(output, wanted, keeps_loss), model=model)
 
 
 def _change(output: OutputFacts, wanted: Wanted, keeps_loss: bool) -> Change:
@@ -65,17 +65,17 @@ def _change(output: OutputFacts, wanted: Wanted, keeps_loss: bool) -> Change:
     )
 
 
-def _with_head(patient: Patient, output: OutputFacts, wanted: Wanted) -> keras.Model | None:
+def _with_head(subject: Subject, output: OutputFacts, wanted: Wanted) -> keras.Model | None:
     """A copy with the wanted last activation and width, uncompiled; None where it cannot be cut."""
-    head = next((one for one in patient.layers if one.path == output.where), None)
-    if head is None or not can_be_cut(patient.model):
+    head = next((one for one in subject.layers if one.path == output.where), None)
+    if head is None or not can_be_cut(subject.model):
         return None
-    tail = tail_of(patient, head)
+    tail = tail_of(subject, head)
     width = next((key for key in ("units", "filters") if hasattr(head.layer, key)), None)
     resized = output.units != wanted.units
     if tail is None or (resized and width is None):
         return None
-    replaceable(patient, [head, *tail], every=True)
+    replaceable(subject, [head, *tail], every=True)
     own: dict[str, Any] = {width: wanted.units} if resized and width else {}
     cuts: dict[Any, Cut] = {}
     last = tail[-1] if tail else head
@@ -89,9 +89,9 @@ def _with_head(patient: Patient, output: OutputFacts, wanted: Wanted) -> keras.M
         own["activation"] = "linear"
         cuts[last.layer] = _ending(last.layer, activation)
     cuts[head.layer] = lambda config: {**config, **own}
-    copied = cut(patient.model, cuts)
+    copied = cut(subject.model, cuts)
     if resized:
-        reinitialize(copied.twin(head.layer), paired_initializer(activation), patient.seed * 10_007)
+        reinitialize(copied.twin(head.layer), paired_initializer(activation), subject.seed * 10_007)
     return copied.model
 
 
@@ -109,9 +109,9 @@ def _ending(layer: Any, activation: str) -> Cut:
     ]
 
 
-def tail_of(patient: Patient, head: LayerFacts) -> list[LayerFacts] | None:
+def tail_of(subject: Subject, head: LayerFacts) -> list[LayerFacts] | None:
     """The layers after the last one with weights, in a row; None where they are not in a row."""
-    calls, at = patient.facts[0], head
+    calls, at = subject.facts[0], head
     tail: list[LayerFacts] = []
     while len(at.consumers) == 1:
         at = calls[at.consumers[0]]

@@ -16,13 +16,13 @@ from kilter._models.layers import OutputFacts
 from kilter._records import Change, Finding
 from kilter._treatment.remedies.base import replaceable
 from kilter._treatment.remedies.output import tail_of
-from kilter._treatment.subject import Patient, compiled_like
+from kilter._treatment.subject import Subject, compiled_like
 from kilter.data.scaling import moments
 
 _SQUARED: Final = "mean_squared_error"
 
 
-def rescale_outputs(patient: Patient, finding: Finding) -> Patient | None:
+def rescale_outputs(subject: Subject, finding: Finding) -> Subject | None:
     """A layer at the end that multiplies by the targets' deviation and adds their mean.
 
     The network before it learns numbers of mean 0 and deviation 1, and the model goes on answering in the
@@ -30,12 +30,12 @@ def rescale_outputs(patient: Patient, finding: Finding) -> Patient | None:
     so that its gradient is that of scaled targets and usual learning rates fit. None for several outputs, for
     an output with an activation, and where no target is finite.
     """
-    outputs = patient.facts[1]
-    if len(outputs) != 1 or not can_be_cut(patient.model) or outputs[0].activation != "linear":
+    outputs = subject.facts[1]
+    if len(outputs) != 1 or not can_be_cut(subject.model) or outputs[0].activation != "linear":
         return None
     (output,) = outputs
-    head = next((one for one in patient.layers if one.path == output.where), None)
-    tail = None if head is None else tail_of(patient, head)
+    head = next((one for one in subject.layers if one.path == output.where), None)
+    tail = None if head is None else tail_of(subject, head)
     found = _statistics(output)
     if head is None or tail is None or found is None or output.loss is None:
         return None
@@ -43,10 +43,10 @@ def rescale_outputs(patient: Patient, finding: Finding) -> Patient | None:
         return None  # they are scaled already
     mean, variance = found[:2]
     axis: Any = found[2]  # Keras says int and takes None
-    last = replaceable(patient, tail[-1:] or [head])[0].layer
-    name = fresh_name(patient.model, "target_scale")
+    last = replaceable(subject, tail[-1:] or [head])[0].layer
+    name = fresh_name(subject.model, "target_scale")
     copied = cut(
-        patient.model,
+        subject.model,
         {
             last: lambda config: [
                 config,
@@ -65,8 +65,8 @@ def rescale_outputs(patient: Patient, finding: Finding) -> Patient | None:
         "invert=True)  # last in the model\n"
         f"model.compile(..., loss_weights={weight:.3g})",
     )
-    model = compiled_like(patient.model, copied.model, loss_weights=[weight])
-    return patient.changed(change, model=model)
+    model = compiled_like(subject.model, copied.model, loss_weights=[weight])
+    return subject.changed(change, model=model)
 
 
 def _statistics(output: OutputFacts) -> tuple[np.ndarray, np.ndarray, int | None] | None:

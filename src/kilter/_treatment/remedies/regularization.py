@@ -16,7 +16,7 @@ from kilter._models.editing import Cut, can_be_cut
 from kilter._models.layers import CONVOLUTIONS, DROPOUTS, LayerFacts
 from kilter._records import Change, Finding
 from kilter._treatment.remedies.base import chosen, hidden_layers, operated, paths, replaceable
-from kilter._treatment.subject import Patient
+from kilter._treatment.subject import Subject
 from kilter.data.augmentation import Augmentation, Flip, Shift
 
 # Srivastava et al. 2014 use 0.5 in wide layers; 0.2 costs narrow ones little. SELU bears less.
@@ -30,21 +30,21 @@ _MAX_NORM: Final = 3.0  # Srivastava et al. 2014: 3 to 4
 _SHIFT: Final = 0.1
 
 
-def add_dropout(patient: Patient, finding: Finding) -> Patient | None:
+def add_dropout(subject: Subject, finding: Finding) -> Subject | None:
     """Dropout after the activation of each hidden dense layer, AlphaDropout after SELU.
 
     None where there is dropout already, and for a network without hidden dense layers.
     """
-    if any(isinstance(one.layer, DROPOUTS) for one in patient.layers) or not can_be_cut(patient.model):
+    if any(isinstance(one.layer, DROPOUTS) for one in subject.layers) or not can_be_cut(subject.model):
         return None
-    layers = [one for one in hidden_layers(patient) if isinstance(one.layer, keras.layers.Dense)]
+    layers = [one for one in hidden_layers(subject) if isinstance(one.layer, keras.layers.Dense)]
     if not layers:
         return None
-    layers = replaceable(patient, layers)
+    layers = replaceable(subject, layers)
     holders = {one.activation_layer: one for one in layers}
     cuts: dict[Any, Cut] = {
         one.layer: _dropped(selu=holders[one.path].activation == "selu")
-        for one in replaceable(patient, (one for one in patient.layers if one.path in holders), every=True)
+        for one in replaceable(subject, (one for one in subject.layers if one.path in holders), every=True)
     }
     change = Change(
         remedy="add-dropout",
@@ -54,7 +54,7 @@ def add_dropout(patient: Patient, finding: Finding) -> Patient | None:
         snippet=f"keras.layers.Dropout({_RATE:g}),  # after each hidden Dense",
         recipe=(f"model.dropout={_RATE:g}",),
     )
-    return operated(patient, change, cuts)
+    return operated(subject, change, cuts)
 
 
 def _dropped(*, selu: bool) -> Cut:
@@ -70,7 +70,7 @@ def _dropped(*, selu: bool) -> Cut:
     return make
 
 
-def add_l2(patient: Patient, finding: Finding) -> Patient | None:
+def add_l2(subject: Subject, finding: Finding) -> Subject | None:
     """A penalty of 1e-4 · Σ weight² on the kernels of hidden layers that have none."""
     change = Change(
         remedy="add-l2",
@@ -80,10 +80,10 @@ def add_l2(patient: Patient, finding: Finding) -> Patient | None:
         snippet=f"keras.layers.Dense(..., kernel_regularizer=keras.regularizers.L2({_L2:g}))",
         recipe=(f"regularize.l2={_L2:g}",),
     )
-    return _on_kernels(patient, finding, change, "kernel_regularizer", lambda one: keras.regularizers.L2(_L2))
+    return _on_kernels(subject, finding, change, "kernel_regularizer", lambda one: keras.regularizers.L2(_L2))
 
 
-def add_max_norm(patient: Patient, finding: Finding) -> Patient | None:
+def add_max_norm(subject: Subject, finding: Finding) -> Subject | None:
     """Incoming weights of a norm of at most 3 for each unit of the hidden layers that have no limit."""
     change = Change(
         remedy="add-max-norm",
@@ -93,7 +93,7 @@ def add_max_norm(patient: Patient, finding: Finding) -> Patient | None:
         snippet=f"keras.layers.Dense(..., kernel_constraint=keras.constraints.MaxNorm({_MAX_NORM:g}))",
         recipe=(f"regularize.max_norm={_MAX_NORM:g}",),
     )
-    return _on_kernels(patient, finding, change, "kernel_constraint", _limit)
+    return _on_kernels(subject, finding, change, "kernel_constraint", _limit)
 
 
 def _limit(one: LayerFacts) -> Any:
@@ -103,41 +103,41 @@ def _limit(one: LayerFacts) -> Any:
     return keras.constraints.MaxNorm(max_value=_MAX_NORM, axis=axes)  # pyright: ignore[reportArgumentType]
 
 
-def _on_kernels(patient: Patient, finding: Finding, change: Change, key: str, make: Any) -> Patient | None:
+def _on_kernels(subject: Subject, finding: Finding, change: Change, key: str, make: Any) -> Subject | None:
     """``make(layer)`` as ``key`` of each hidden layer with a kernel and no such thing; SELU bears none."""
     layers = [
         one
-        for one in chosen(finding, hidden_layers(patient))
+        for one in chosen(finding, hidden_layers(subject))
         if one.kernel is not None and getattr(one.layer, key, 0) is None and one.activation != "selu"
     ]
-    if not layers or not can_be_cut(patient.model):
+    if not layers or not can_be_cut(subject.model):
         return None
-    layers = replaceable(patient, layers)
+    layers = replaceable(subject, layers)
     cuts = {one.layer: _with(key, keras.saving.serialize_keras_object(make(one))) for one in layers}
     placed = Change(change.remedy, paths(layers), change.before, change.after, change.snippet, change.recipe)
-    return operated(patient, placed, cuts)
+    return operated(subject, placed, cuts)
 
 
 def _with(key: str, value: Any) -> Cut:
     return lambda config: {**config, key: value}
 
 
-def ease_regularization(patient: Patient, finding: Finding) -> Patient | None:
+def ease_regularization(subject: Subject, finding: Finding) -> Subject | None:
     """Dropout rates above 0.5 become 0.2, and penalties above 0.01 on kernels become 1e-4 · Σ weight².
 
     None where there are none.
     """
     drops = [
         one
-        for one in patient.layers
+        for one in subject.layers
         if isinstance(one.layer, DROPOUTS) and one.layer.rate > _MOST_DROPPED and not one.repeated
     ]
     penalised = [
-        one for one in patient.layers if one.is_weighted and penalty_factor(one.layer) > _MOST_PENALTY
+        one for one in subject.layers if one.is_weighted and penalty_factor(one.layer) > _MOST_PENALTY
     ]
-    if not (drops or penalised) or not can_be_cut(patient.model):
+    if not (drops or penalised) or not can_be_cut(subject.model):
         return None
-    free = replaceable(patient, [*drops, *penalised])
+    free = replaceable(subject, [*drops, *penalised])
     drops, penalised = ([one for one in some if one in free] for some in (drops, penalised))
     plain = keras.saving.serialize_keras_object(keras.regularizers.L2(_L2))
     cuts = {one.layer: _with("rate", _RATE) for one in drops}
@@ -153,15 +153,15 @@ def ease_regularization(patient: Patient, finding: Finding) -> Patient | None:
         snippet=f"keras.layers.Dropout({_RATE:g})\n"
         f"keras.layers.Dense(..., kernel_regularizer=keras.regularizers.L2({_L2:g}))",
     )
-    return operated(patient, change, cuts)
+    return operated(subject, change, cuts)
 
 
-def augment(patient: Patient, finding: Finding) -> Patient | None:
+def augment(subject: Subject, finding: Finding) -> Subject | None:
     """Shifted images (colour ones mirrored too), for a model that takes images with an axis of channels."""
-    x = patient.x
-    convolves = any(isinstance(one.layer, CONVOLUTIONS) for one in patient.layers)
+    x = subject.x
+    convolves = any(isinstance(one.layer, CONVOLUTIONS) for one in subject.layers)
     if (
-        patient.options.augment is not None
+        subject.options.augment is not None
         or len(jax.tree.leaves(x)) != 1
         or np.ndim(x) != 4
         or not convolves
@@ -179,4 +179,4 @@ def augment(patient: Patient, finding: Finding) -> Patient | None:
         snippet=f"keras.layers.RandomTranslation({_SHIFT:g}, {_SHIFT:g}),  # first in the model",
         recipe=(*(("augment.flip=horizontal",) if colour else ()), f"augment.shift={_SHIFT:g}"),
     )
-    return patient.changed(change, options={"augment": Augmentation(transforms)})
+    return subject.changed(change, options={"augment": Augmentation(transforms)})

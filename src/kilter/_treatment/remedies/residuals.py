@@ -13,29 +13,29 @@ from kilter._models.copying import input_like
 from kilter._models.editing import cut, linear_chain
 from kilter._records import Change, Finding
 from kilter._treatment.remedies.base import hidden_layers, replaceable
-from kilter._treatment.subject import Patient, compiled_like
+from kilter._treatment.subject import Subject, compiled_like
 
 _LEAST_LAYERS: Final = 8
 _SPAN: Final = 2
 
 
-def add_residuals(patient: Patient, finding: Finding) -> Patient | None:
+def add_residuals(subject: Subject, finding: Finding) -> Subject | None:
     """Skip connections around every two neighbouring hidden dense layers of equal width.
 
     For plain stacks of at least 8 hidden layers; None for any other network. What lies between the layers
     (activations, normalisation, dropout) lies within the block; y = x + block(x). All weights are kept.
     """
-    chain = linear_chain(patient.model)
-    hidden = [one.layer for one in hidden_layers(patient)]
+    chain = linear_chain(subject.model)
+    hidden = [one.layer for one in hidden_layers(subject)]
     dense = [layer for layer in hidden if isinstance(layer, keras.layers.Dense)]
     if chain is None or len(dense) < _LEAST_LAYERS or len(dense) != len(hidden):
         return None
-    replaceable(patient, hidden_layers(patient), every=True)
+    replaceable(subject, hidden_layers(subject), every=True)
     blocks = _blocks(chain, dense)
     if not blocks:
         return None
-    copied = cut(patient.model, {})
-    model = _connected(patient.model, [copied.twin(layer) for layer in chain], blocks)
+    copied = cut(subject.model, {})
+    model = _connected(subject.model, [copied.twin(layer) for layer in chain], blocks)
     change = Change(
         remedy="add-residuals",
         where=tuple(chain[start].name for start, _ in blocks),
@@ -45,7 +45,7 @@ def add_residuals(patient: Patient, finding: Finding) -> Patient | None:
         "y = keras.layers.Dense(units, ...)(y)\n"
         "x = keras.layers.Add()([x, y])",
     )
-    return patient.changed(change, model=compiled_like(patient.model, model))
+    return subject.changed(change, model=compiled_like(subject.model, model))
 
 
 def _blocks(chain: list[Any], dense: list[Any]) -> list[tuple[int, int]]:

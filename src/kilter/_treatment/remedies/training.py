@@ -13,7 +13,7 @@ import numpy as np
 from kilter._diagnosis.targets import labels
 from kilter._models.tracing import fixed_batch_size
 from kilter._records import Change, Finding
-from kilter._treatment.subject import Patient, compiled_like, copy_of
+from kilter._treatment.subject import Subject, compiled_like, copy_of
 from kilter.errors import ModelError
 
 _USUAL_BATCH: Final = 32
@@ -22,14 +22,14 @@ _LEAST_STEPS: Final = 10
 _LEAST_PATIENCE: Final = 3
 
 
-def change_batch_size(patient: Patient, finding: Finding) -> Patient | None:
+def change_batch_size(subject: Subject, finding: Finding) -> Subject | None:
     """Batches of 32 where they are smaller, else of twice the size, up to 256; 10 steps an epoch stay."""
-    now = patient.options.batch_size
+    now = subject.options.batch_size
     wanted = _USUAL_BATCH if now < _USUAL_BATCH else min(2 * now, _LARGEST_BATCH)
-    size = min(wanted, max(1, patient.rows // _LEAST_STEPS))
+    size = min(wanted, max(1, subject.rows // _LEAST_STEPS))
     if size <= now:
         return None
-    fixed = fixed_batch_size(patient.model)
+    fixed = fixed_batch_size(subject.model)
     if fixed is not None:
         raise ModelError(
             expected="a model that takes batches of any size",
@@ -44,12 +44,12 @@ def change_batch_size(patient: Patient, finding: Finding) -> Patient | None:
         snippet=f"model.fit(..., batch_size={size})",
         recipe=(f"train.batch_size={size}",),
     )
-    return patient.changed(change, options={"batch_size": size})
+    return subject.changed(change, options={"batch_size": size})
 
 
-def shuffle(patient: Patient, finding: Finding) -> Patient | None:
+def shuffle(subject: Subject, finding: Finding) -> Subject | None:
     """A new order of the rows in every epoch."""
-    if patient.options.shuffle:
+    if subject.options.shuffle:
         return None
     change = Change(
         remedy="shuffle",
@@ -59,13 +59,13 @@ def shuffle(patient: Patient, finding: Finding) -> Patient | None:
         snippet="model.fit(..., shuffle=True)",
         recipe=("train.shuffle=true",),
     )
-    return patient.changed(change, options={"shuffle": True})
+    return subject.changed(change, options={"shuffle": True})
 
 
-def stop_early(patient: Patient, finding: Finding) -> Patient | None:
+def stop_early(subject: Subject, finding: Finding) -> Subject | None:
     """End with the best weights once the validation loss has not fallen for a fifth of the epochs."""
-    own = patient.options
-    if own.patience is not None or patient.validation is None:
+    own = subject.options
+    if own.patience is not None or subject.validation is None:
         return None
     if any(isinstance(one, keras.callbacks.EarlyStopping) for one in own.callbacks):
         return None
@@ -78,28 +78,28 @@ def stop_early(patient: Patient, finding: Finding) -> Patient | None:
         snippet=f"keras.callbacks.EarlyStopping(patience={patience}, restore_best_weights=True)",
         recipe=(f"train.early_stopping={{ patience = {patience} }}",),
     )
-    return patient.changed(change, options={"patience": patience})
+    return subject.changed(change, options={"patience": patience})
 
 
-def train_longer(patient: Patient, finding: Finding) -> Patient | None:
+def train_longer(subject: Subject, finding: Finding) -> Subject | None:
     """Twice as many epochs."""
-    epochs = 2 * patient.options.epochs
+    epochs = 2 * subject.options.epochs
     change = Change(
         remedy="train-longer",
         where=("training",),
-        before=f"{patient.options.epochs} epochs",
+        before=f"{subject.options.epochs} epochs",
         after=f"{epochs} epochs",
         snippet=f"model.fit(..., epochs={epochs})",
         recipe=(f"train.epochs={epochs}",),
     )
-    return patient.changed(change, options={"epochs": epochs})
+    return subject.changed(change, options={"epochs": epochs})
 
 
-def class_weights(patient: Patient, finding: Finding) -> Patient | None:
+def class_weights(subject: Subject, finding: Finding) -> Subject | None:
     """Each class's rows weigh rows / (classes · rows of the class), so that all classes count alike."""
-    outputs = patient.facts[1]
+    outputs = subject.facts[1]
     found = labels(outputs[0].targets) if len(outputs) == 1 else None
-    if patient.options.class_weight is not None or found is None:
+    if subject.options.class_weight is not None or found is None:
         return None
     classes, counts = np.unique(found, return_counts=True)
     if len(classes) < 2 or counts.min() == counts.max():
@@ -115,15 +115,15 @@ def class_weights(patient: Patient, finding: Finding) -> Patient | None:
         snippet=f"model.fit(..., class_weight={ {key: round(value, 3) for key, value in weights.items()} })",
         recipe=("train.class_weight=balanced",),
     )
-    return patient.changed(change, options={"class_weight": weights})
+    return subject.changed(change, options={"class_weight": weights})
 
 
-def unfreeze(patient: Patient, finding: Finding) -> Patient | None:
+def unfreeze(subject: Subject, finding: Finding) -> Subject | None:
     """Make every layer trainable, and compile anew."""
-    frozen = [layer for layer in patient.model._flatten_layers() if not layer.trainable]
+    frozen = [layer for layer in subject.model._flatten_layers() if not layer.trainable]
     if not frozen:
         return None
-    model = copy_of(patient.model)
+    model = copy_of(subject.model)
     for layer in [model, *model._flatten_layers(include_self=False)]:
         layer.trainable = True
     change = Change(
@@ -133,14 +133,14 @@ def unfreeze(patient: Patient, finding: Finding) -> Patient | None:
         after="trainable",
         snippet="model.trainable = True\nmodel.compile(...)  # again, or it has no effect",
     )
-    return patient.changed(change, model=compiled_like(patient.model, model))
+    return subject.changed(change, model=compiled_like(subject.model, model))
 
 
-def recompile(patient: Patient, finding: Finding) -> Patient | None:
+def recompile(subject: Subject, finding: Finding) -> Subject | None:
     """Compile anew with the same arguments, so that the optimiser has the weights that are trainable now."""
-    optimizer: Any = patient.optimizer.optimizer
+    optimizer: Any = subject.optimizer.optimizer
     known = {id(variable) for variable in getattr(optimizer, "_trainable_variables", ())}
-    if not known or known == {id(variable) for variable in patient.model.trainable_variables}:
+    if not known or known == {id(variable) for variable in subject.model.trainable_variables}:
         return None
     change = Change(
         remedy="recompile",
@@ -149,4 +149,4 @@ def recompile(patient: Patient, finding: Finding) -> Patient | None:
         after="compiled again",
         snippet="model.compile(...)  # after each change of layer.trainable",
     )
-    return patient.changed(change, model=patient.copy())
+    return subject.changed(change, model=subject.copy())
