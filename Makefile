@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: install demo test lint bench exercise fuzz long clean
+.PHONY: install demo test lint bench exercise fuzz long docs clean
 
 $(VENV)/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -40,6 +40,9 @@ fuzz: $(VENV)/.installed-dev
 
 long: $(VENV)/.installed-dev
 	$(BIN)/python -m pytest -m long
+
+docs: $(VENV)/.installed
+	$(BIN)/python docs/tables.py
 
 clean:
 	rm -rf $(VENV) runs treated .pytest_cache .ruff_cache build src/*.egg-info

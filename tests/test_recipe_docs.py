@@ -10,20 +10,13 @@ import pytest
 from kilter.recipe import (
     AugmentSection,
     CnnSection,
-    ConstantSection,
-    CosineSection,
     DataSection,
     EarlyStopping,
-    ExponentialSection,
     FactorySection,
     FileSection,
     FineTuneSection,
     MlpSection,
-    OneCycleSection,
     OptimizerSection,
-    PerformanceSection,
-    PiecewiseSection,
-    PowerSection,
     PretrainSection,
     Recipe,
     RegularizeSection,
@@ -33,8 +26,10 @@ from kilter.recipe import (
     VarianceScaling,
     WeightAveraging,
     parse_recipe,
+    schedule_section,
 )
 from kilter.recipe.optimizer import DEFAULT_RATES
+from kilter.schedules.registry import SCHEDULES
 
 PAGE = (Path(__file__).parent.parent / "docs/recipes.md").read_text(encoding="utf-8")
 SECTIONS = [
@@ -47,13 +42,7 @@ SECTIONS = [
     ReuseSection,
     VarianceScaling,
     OptimizerSection,
-    ConstantSection,
-    PowerSection,
-    ExponentialSection,
-    PiecewiseSection,
-    OneCycleSection,
-    CosineSection,
-    PerformanceSection,
+    *(schedule_section(name) for name in SCHEDULES),
     TrainSection,
     EarlyStopping,
     WeightAveraging,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any
 
 from kilter import _backend  # noqa: F401  (chooses JAX before Keras loads)
 
@@ -26,9 +26,9 @@ from kilter._transfer.depth import (
     one_rate,
 )
 from kilter.errors import OptionError
+from kilter.schedules.registry import schedule_kind, schedules_for_stages
 
 Optimizer = str | Callable[[float], keras.optimizers.Optimizer]
-_SCHEDULES = {"one_cycle": schedules.one_cycle, "cosine": schedules.cosine}
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,8 @@ class Stage:
         optimizer: the name of one of Keras's, or a function learning rate -> optimiser; with a ``decay``
             above 1 one of ``sgd``, ``adam``, ``nadam``, ``adamw``, ``adamax``, ``rmsprop``, ``adagrad``,
             ``lion``.
-        schedule: of the rate over the stage: "constant", "cosine" down to 0, or "one_cycle" up and down.
+        schedule: of the rate over the stage: "constant", "cosine" down to 0, "one_cycle" up and down, or
+            any other schedule that spans a given number of epochs.
         patience: stop the stage after so many epochs without a lower validation loss, and take the best
             weights of the stage back; None for neither.
 
@@ -58,7 +59,7 @@ class Stage:
     learning_rate: float = 1e-3
     decay: float = 1.0
     optimizer: Optimizer = "adam"
-    schedule: Literal["constant", "cosine", "one_cycle"] = "constant"
+    schedule: str = "constant"
     patience: int | None = None
 
     def __post_init__(self) -> None:
@@ -71,8 +72,8 @@ class Stage:
             _refuse("learning_rate as a number above 0", f"learning_rate={rate!r}")
         if not _number(decay) or not 1 <= decay < math.inf:
             _refuse("decay as a number of at least 1", f"decay={decay!r}")
-        if self.schedule not in ("constant", *_SCHEDULES):
-            _refuse(f"schedule as constant, {' or '.join(_SCHEDULES)}", f"schedule={self.schedule!r}")
+        if self.schedule not in (known := schedules_for_stages()):
+            _refuse(f"schedule as one of {', '.join(known)}", f"schedule={self.schedule!r}")
         if decay > 1 and self.optimizer not in RULES:
             _refuse(f"with a decay above 1 one of {', '.join(RULES)}", f"optimizer={self.optimizer!r}")
         if isinstance(self.optimizer, str):
@@ -139,13 +140,11 @@ class Phase:
         return many_rates(stage.optimizer, stage.learning_rate, stage.decay, self.depths, variables)
 
     def schedule(self, batches: int) -> schedules.Schedule | None:
-        """The rates of the stage for epochs of so many batches; None where the rate stays as it is."""
-        if self.stage.schedule == "constant":
-            return None
-        # A rate alone: momenta differ from optimiser to optimiser.
-        options = {"momentum": None} if self.stage.schedule == "one_cycle" else {}
-        make = _SCHEDULES[self.stage.schedule]
-        return make(self.stage.learning_rate, length=self.stage.epochs, steps_per_epoch=batches, **options)
+        """The stage's learning rates for epochs of `batches` batches; None for a constant rate."""
+        kind = schedule_kind(self.stage.schedule)
+        # The rate alone is scheduled: momenta differ from optimiser to optimiser.
+        settings = {"momentum": None} if kind.cycles_momentum else {}
+        return kind.make(self.stage.learning_rate, self.stage.epochs, batches, **settings)
 
 
 def phases_of(

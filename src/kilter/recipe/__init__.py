@@ -18,16 +18,7 @@ from kilter.recipe.model import (
 )
 from kilter.recipe.optimizer import OptimizerSection
 from kilter.recipe.pretrain import PretrainSection
-from kilter.recipe.schedule import (
-    ConstantSection,
-    CosineSection,
-    ExponentialSection,
-    OneCycleSection,
-    PerformanceSection,
-    PiecewiseSection,
-    PowerSection,
-    ScheduleSection,
-)
+from kilter.recipe.schedule import ScheduleSection, schedule_section
 from kilter.recipe.sections import (
     DataSection,
     EarlyStopping,
@@ -41,21 +32,14 @@ from kilter.recipe.text import dump_recipe, load_recipe, parse_recipe, recipe_fo
 __all__ = [
     "AugmentSection",
     "CnnSection",
-    "ConstantSection",
-    "CosineSection",
     "DataSection",
     "EarlyStopping",
-    "ExponentialSection",
     "FactorySection",
     "FileSection",
     "FineTuneSection",
     "MlpSection",
     "ModelSection",
-    "OneCycleSection",
     "OptimizerSection",
-    "PerformanceSection",
-    "PiecewiseSection",
-    "PowerSection",
     "PretrainSection",
     "Recipe",
     "RegularizeSection",
@@ -69,5 +53,6 @@ __all__ = [
     "load_recipe",
     "parse_recipe",
     "recipe_for",
+    "schedule_section",
     "with_overrides",
 ]

@@ -15,7 +15,7 @@ from kilter.recipe.augment import AugmentSection
 from kilter.recipe.fine_tune import FineTuneSection, StageSection
 from kilter.recipe.model import BUILDERS, KINDS, MODEL_CLASSES, VarianceScaling, model_kind
 from kilter.recipe.pretrain import PretrainSection
-from kilter.recipe.schedule import SCHEDULE_CLASSES, SCHEDULES
+from kilter.recipe.schedule import NO_SUCH_SCHEDULE, schedule_section
 from kilter.recipe.sections import (
     DataSection,
     EarlyStopping,
@@ -25,6 +25,7 @@ from kilter.recipe.sections import (
     TrainSection,
     WeightAveraging,
 )
+from kilter.schedules.registry import SCHEDULES
 
 SHOWN: Final = 8
 LONGEST: Final = 100
@@ -92,7 +93,7 @@ def _problem(detail: ErrorDetails, given: Mapping[Any, Any]) -> Problem:
         return _unknown_key(path, detail["input"], given)
     if path == ("model",) and detail["type"] in ("missing", "union_tag_not_found", "union_tag_invalid"):
         return _no_one_model(given.get("model"))
-    if path == ("schedule",) and detail["type"] in ("union_tag_not_found", "union_tag_invalid"):
+    if path == ("schedule",) and detail["type"] == NO_SUCH_SCHEDULE:
         return _no_one_schedule(given["schedule"])
     if detail["type"] == "missing" and _field(path, given) is not None:
         expected = _description(path, given)
@@ -114,8 +115,6 @@ def _without_tags(path: tuple[str, ...]) -> tuple[str, ...]:
         path = (path[0], *path[2:])
     if path[:2] == ("model", "initializer"):
         path = (*path[:2], *path[5 if path[2:3] == ("each",) else 3 :])
-    if path[:1] == ("schedule",) and len(path) > 1 and path[1] in SCHEDULE_CLASSES:
-        path = (path[0], *path[2:])
     return path
 
 
@@ -205,7 +204,8 @@ def _class_at(path: tuple[str, ...], given: Mapping[Any, Any]) -> type[BaseModel
         kind = model_kind(given.get("model"))
         return MODEL_CLASSES[kind] if kind else None
     if path == ("schedule",):
-        return SCHEDULE_CLASSES.get(_lookup(given, ("schedule", "name"), None))
+        name = _lookup(given, ("schedule", "name"), None)
+        return schedule_section(name) if name in SCHEDULES else None
     return SECTIONS.get(".".join(path))
 
 

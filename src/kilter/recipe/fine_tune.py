@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Final, Literal, Self
+from typing import Annotated, Any, Final, Self
 
 from pydantic import Field, field_validator, model_validator
 
 from kilter.recipe.base import LISTED, UNSET, Section, described, refuse, whole_number
+from kilter.schedules.registry import schedules_for_stages
 
 # The optimisers that can have a rate for each depth.
 BY_DEPTH: Final = ("sgd", "adam", "nadam", "adamw", "adamax", "rmsprop", "adagrad", "lion")
@@ -38,7 +39,7 @@ class StageSection(Section):
         description="by which the rate of each layer below is divided: from 1; above 1 for "
         + ", ".join(BY_DEPTH),
     )
-    schedule: Literal["constant", "cosine", "one_cycle"] = Field(
+    schedule: str = Field(
         default="constant", description='of the rate over the stage: "constant", "cosine" or "one_cycle"'
     )
 
@@ -53,6 +54,13 @@ class StageSection(Section):
         if not known:
             raise refuse(described(cls, "train"))
         return train
+
+    @field_validator("schedule")
+    @classmethod
+    def _spans_a_stage(cls, schedule: str) -> str:
+        if schedule not in schedules_for_stages():
+            raise refuse(described(cls, "schedule"))
+        return schedule
 
 
 DEFAULT_STAGES: Final = (StageSection(train="head", epochs=5), StageSection(rate=0.1))

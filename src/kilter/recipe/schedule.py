@@ -1,130 +1,91 @@
-"""The ``[schedule]`` section: how the learning rate changes; each schedule with its own keys and no others.
+"""The ``[schedule]`` section: how the learning rate changes. Each schedule has its own keys and no others.
 
-Rates are shares of ``optimizer.learning_rate``, times are epochs. What the numbers do is told in
-:mod:`kilter.schedules`, whose functions take them.
+The keys come from :mod:`kilter.schedules.registry`; nothing here names a schedule.
 """
 
 from __future__ import annotations
 
-from typing import Annotated, Final, Literal
+from collections.abc import Mapping
+from functools import cache
+from typing import Annotated, Any, Final, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, BeforeValidator, Field, SerializeAsAny, create_model
+from pydantic_core import PydanticCustomError
 
-from kilter.recipe.base import LISTED, UNSET, Section
+from kilter.recipe.base import LISTED, UNSET, Section, refuse
+from kilter.schedules.registry import SCHEDULES, schedule_kind
+from kilter.schedules.settings import REQUIRED, ScheduleKind, Setting
 
-SCHEDULES: Final = ("constant", "power", "exponential", "piecewise", "one_cycle", "cosine", "performance")
-# Whose momentum or beta_1 one_cycle can cycle; sgd and rmsprop have one only if they were given one.
+# Optimisers whose momentum or beta_1 can be cycled; sgd and rmsprop need a momentum of their own.
 CYCLED: Final = ("sgd", "rmsprop", "adam", "adamw", "nadam", "adamax", "lion", "lamb")
+NO_SUCH_SCHEDULE: Final = "no_such_schedule"
 _NAME: Final = "one of " + ", ".join(SCHEDULES)
-_STAIRCASE: Final = "true or false: the rate changes once an epoch, not with every step"
 
 
-class ConstantSection(Section):
-    """``name = "constant"``: the rate stays as it is."""
+class ScheduleSection(Section):
+    """A schedule by name; its keys are the settings of its `ScheduleKind`."""
 
-    name: Literal["constant"] = Field(description=_NAME)
+    name: str = Field(description=_NAME)
 
+    @property
+    def kind(self) -> ScheduleKind:
+        """The schedule that is named."""
+        return schedule_kind(self.name)
 
-class PowerSection(Section):
-    """``name = "power"``: rate / (1 + t / period) ** exponent."""
-
-    name: Literal["power"] = Field(description=_NAME)
-    period: float = Field(
-        default=20.0, gt=0, description="epochs until the rate is divided by 2 ** exponent: above 0"
-    )
-    exponent: float = Field(default=1.0, gt=0, description="the power: a number above 0")
-    staircase: bool = Field(default=False, description=_STAIRCASE)
+    def settings(self) -> dict[str, Any]:
+        """All keys but the name, defaults included."""
+        return self.model_dump(exclude={"name"})
 
 
-class ExponentialSection(Section):
-    """``name = "exponential"``: rate * factor ** (t / period)."""
-
-    name: Literal["exponential"] = Field(description=_NAME)
-    period: float = Field(
-        default=20.0, gt=0, description="epochs in which the rate is multiplied by factor: above 0"
-    )
-    factor: float = Field(default=0.1, gt=0, lt=1, description="a number above 0 and below 1")
-    staircase: bool = Field(default=False, description=_STAIRCASE)
-
-
-class PiecewiseSection(Section):
-    """``name = "piecewise"``: the rate times ``factors[i]`` from epoch ``boundaries[i]`` on."""
-
-    name: Literal["piecewise"] = Field(description=_NAME)
-    boundaries: Annotated[tuple[float, ...], LISTED] = Field(
-        min_length=1, description="a list of epochs, each above 0, that rises: where the rate changes"
-    )
-    factors: Annotated[tuple[float, ...], LISTED] = Field(
-        min_length=1,
-        description="a list of numbers above 0, one for each boundary: the rate from there on, as a share of "
-        "optimizer.learning_rate",
+@cache
+def schedule_section(name: str) -> type[ScheduleSection]:
+    """The section of the schedule `name`, one of ``SCHEDULES``."""
+    fields: dict[str, Any] = {one.name: (_type(one), _field(one)) for one in schedule_kind(name).settings}
+    title = "".join(word.capitalize() for word in name.split("_"))
+    return create_model(
+        f"{title}Section",
+        __base__=ScheduleSection,
+        __module__=__name__,
+        name=(Literal[name], Field(description=_NAME)),
+        **fields,
     )
 
 
-class OneCycleSection(Section):
-    """``name = "one_cycle"``: up to ``optimizer.learning_rate``, back, and almost out, over all epochs."""
+def _type(setting: Setting) -> Any:
+    """The annotation of a key: its type, the rule for each number, and "none" where allowed."""
 
-    name: Literal["one_cycle"] = Field(description=_NAME)
-    start: float = Field(
-        default=0.1, gt=0, lt=1, description="the first rate, as a share of the peak: above 0 and below 1"
-    )
-    end: float = Field(
-        default=1e-4, gt=0, lt=1, description="the last rate, as a share of the peak: above 0, up to start"
-    )
-    tail: float = Field(
-        default=0.1, gt=0, lt=1, description="the share of the steps from start to end: above 0 and below 1"
-    )
-    momentum: Annotated[tuple[float, float] | None, LISTED, UNSET] = Field(
-        default=(0.95, 0.85), description="[high, low], each from 0 to below 1: momentum or beta_1"
-    )
+    def follow_rule(value: Any) -> Any:
+        numbers = value if isinstance(value, tuple) else (value,)
+        if value is not None and not all(setting.rule.holds(number) for number in numbers):
+            raise refuse(setting.description)
+        return value
 
-
-class CosineSection(Section):
-    """``name = "cosine"``: half a cosine down over all epochs, after a warm-up."""
-
-    name: Literal["cosine"] = Field(description=_NAME)
-    warmup: float = Field(
-        default=0.0, ge=0, description="epochs of the way up, fewer than train.epochs: 0 or more"
-    )
-    end: float = Field(default=0.0, ge=0, lt=1, description="the share of the rate at the end: 0 to below 1")
-    staircase: bool = Field(default=False, description=_STAIRCASE)
+    kind, marks = setting.kind, []
+    if setting.kind not in (float, int, bool):
+        marks.append(LISTED)
+    if setting.optional:
+        kind = kind | None
+        marks.append(UNSET)
+    if setting.kind is not bool:
+        marks.append(AfterValidator(follow_rule))
+    return Annotated[kind, *marks] if marks else kind
 
 
-class PerformanceSection(Section):
-    """``name = "performance"``: the rate times ``factor`` when the validation loss has not fallen."""
-
-    name: Literal["performance"] = Field(description=_NAME)
-    factor: float = Field(
-        default=0.5, gt=0, lt=1, description="what the rate is multiplied by: above 0 and below 1"
-    )
-    patience: int = Field(
-        default=5, ge=1, le=1_000_000, description="epochs without a lower validation loss: from 1"
-    )
-    min_delta: float = Field(
-        default=1e-4, ge=0, description="the least fall of the validation loss that counts: 0 or more"
-    )
-    cooldown: int = Field(
-        default=0, ge=0, le=1_000_000, description="epochs after a change before waiting begins: from 0"
-    )
-    min_rate: float = Field(default=0.0, ge=0, description="the lowest learning rate: 0 or more")
+def _field(setting: Setting) -> Any:
+    default = ... if setting.default is REQUIRED else setting.default
+    shortest = 1 if setting.kind == tuple[float, ...] else None
+    return Field(default=default, description=setting.description, min_length=shortest)
 
 
-ScheduleSection = Annotated[
-    ConstantSection
-    | PowerSection
-    | ExponentialSection
-    | PiecewiseSection
-    | OneCycleSection
-    | CosineSection
-    | PerformanceSection,
-    Field(discriminator="name"),
-]
-SCHEDULE_CLASSES: Final[dict[str, type[Section]]] = {
-    "constant": ConstantSection,
-    "power": PowerSection,
-    "exponential": ExponentialSection,
-    "piecewise": PiecewiseSection,
-    "one_cycle": OneCycleSection,
-    "cosine": CosineSection,
-    "performance": PerformanceSection,
-}
+def _section_named(value: Any) -> Any:
+    """The section that a mapping describes, by its ``name``."""
+    if not isinstance(value, Mapping):
+        return value
+    name = value.get("name")
+    if not isinstance(name, str) or name not in SCHEDULES:
+        raise PydanticCustomError(NO_SUCH_SCHEDULE, "{expected}", {"expected": _NAME})
+    return schedule_section(name).model_validate(value)
+
+
+AnySchedule = Annotated[SerializeAsAny[ScheduleSection], BeforeValidator(_section_named)]
+CONSTANT: Final = schedule_section("constant")(name="constant")

@@ -20,13 +20,7 @@ from kilter.recipe.model import (
 )
 from kilter.recipe.optimizer import MOMENTUM, OptimizerSection
 from kilter.recipe.pretrain import PretrainSection
-from kilter.recipe.schedule import (
-    CYCLED,
-    ConstantSection,
-    OneCycleSection,
-    PerformanceSection,
-    ScheduleSection,
-)
+from kilter.recipe.schedule import CONSTANT, CYCLED, AnySchedule
 
 Held = int | float | str
 """What is held out: rows from the front, a share, or a file."""
@@ -233,7 +227,7 @@ class Recipe(Section):
     data: DataSection
     model: ModelSection
     optimizer: OptimizerSection = OptimizerSection()
-    schedule: ScheduleSection = ConstantSection(name="constant")
+    schedule: AnySchedule = CONSTANT
     train: TrainSection = TrainSection()
     fine_tune: Annotated[FineTuneSection | None, UNSET] = Field(default_factory=_default_stages)
     regularize: RegularizeSection = RegularizeSection()
@@ -252,17 +246,20 @@ class Recipe(Section):
     @model_validator(mode="after")
     def _schedules_what_there_is(self) -> Self:
         schedule, optimizer = self.schedule, self.optimizer
-        if isinstance(schedule, PerformanceSection) and self.data.validation is None:
-            raise refuse("validation data for schedule.name = performance", "validation = none in [data]")
-        if isinstance(schedule, OneCycleSection) and schedule.momentum is not None:
+        if schedule.kind.needs_validation and self.data.validation is None:
+            raise refuse(
+                f"validation data for schedule.name = {schedule.name}", "validation = none in [data]"
+            )
+        if schedule.kind.cycles_momentum and schedule.settings()["momentum"] is not None:
             if optimizer.name not in CYCLED:
                 raise refuse(
-                    f"for one_cycle one of {', '.join(CYCLED)}, or schedule.momentum = none",
+                    f"for {schedule.name} one of {', '.join(CYCLED)}, or schedule.momentum = none",
                     f"optimizer.name={optimizer.name}",
                 )
             if optimizer.name in MOMENTUM and not optimizer.momentum:
                 raise refuse(
-                    f"for one_cycle {optimizer.name} with a momentum above 0, or schedule.momentum = none",
+                    f"for {schedule.name} {optimizer.name} with a momentum above 0, "
+                    "or schedule.momentum = none",
                     f"optimizer.momentum={optimizer.momentum}",
                 )
         return self
@@ -308,7 +305,7 @@ class Recipe(Section):
                 f"train.epochs {open_end} the stages of [fine_tune] take",
                 f"train.epochs={self.train.epochs} and stages of {given}",
             )
-        if not isinstance(self.schedule, ConstantSection):
+        if self.schedule.name != CONSTANT.name:
             raise refuse(
                 "with model.reuse a schedule for each stage of [fine_tune]",
                 f"schedule.name={self.schedule.name}",

@@ -48,15 +48,9 @@ from kilter.nn.builders import dense_weights, require_room
 from kilter.recipe import (
     AugmentSection,
     CnnSection,
-    CosineSection,
-    ExponentialSection,
     FactorySection,
     FileSection,
     MlpSection,
-    OneCycleSection,
-    PerformanceSection,
-    PiecewiseSection,
-    PowerSection,
     Recipe,
     ReuseSection,
 )
@@ -132,27 +126,13 @@ def make_phases(
 
 
 def make_schedule(recipe: Recipe, batches: int) -> schedules.Schedule | schedules.Performance | None:
-    """The schedule of ``[schedule]`` for epochs of ``batches`` batches; None where the rate stays as it is.
+    """The schedule of ``[schedule]`` for epochs of ``batches`` batches; None for a constant rate.
 
     Raises :class:`~kilter.errors.OptionError` where its numbers do not fit together or the training is too
     short for it.
     """
-    section, rate, epochs = recipe.schedule, recipe.optimizer.rate, recipe.train.epochs
-    keys = section.model_dump(exclude={"name"})
-    if isinstance(section, PowerSection):
-        return schedules.power(rate, steps_per_epoch=batches, **keys)
-    if isinstance(section, ExponentialSection):
-        return schedules.exponential(rate, steps_per_epoch=batches, **keys)
-    if isinstance(section, PiecewiseSection):
-        rates = [rate, *(rate * factor for factor in section.factors)]
-        return schedules.piecewise(rates, boundaries=section.boundaries, steps_per_epoch=batches)
-    if isinstance(section, OneCycleSection):
-        return schedules.one_cycle(rate, length=epochs, steps_per_epoch=batches, **keys)
-    if isinstance(section, CosineSection):
-        return schedules.cosine(rate, length=epochs, steps_per_epoch=batches, **keys)
-    if isinstance(section, PerformanceSection):
-        return schedules.performance(**keys)
-    return None
+    section = recipe.schedule
+    return section.kind.make(recipe.optimizer.rate, recipe.train.epochs, batches, **section.settings())
 
 
 # In the order in which they are applied: what moves pixels first, so that it is one map; mixing last.

@@ -1,24 +1,32 @@
 """Learning-rate schedules: pure functions from the step to the rate, and for 1cycle to the momentum.
 
-``power``, ``exponential``, ``piecewise``, ``one_cycle`` and ``cosine`` give a :class:`Schedule`, for
-``kilter.fit(schedule=...)`` or for the ``learning_rate`` of a Keras optimiser. ``performance`` gives a
-:class:`Performance`, which looks at the validation loss after each epoch; it is for ``kilter.fit`` alone.
+``power``, ``exponential``, ``piecewise``, ``one_cycle`` and ``cosine`` return a :class:`Schedule`, for
+``kilter.fit(schedule=...)`` or as the ``learning_rate`` of a Keras optimiser. ``performance`` returns a
+:class:`Performance`, which reads the validation loss after each epoch; only ``kilter.fit`` can use it.
+
+Names load on first use: recipes list the schedules without loading Keras.
 """
 
 from __future__ import annotations
 
-from kilter.schedules.base import Schedule
-from kilter.schedules.cycles import cosine, one_cycle
-from kilter.schedules.decays import exponential, piecewise, power
-from kilter.schedules.performance import Performance, performance
+import importlib
+from typing import Any
 
-__all__ = [
-    "Performance",
-    "Schedule",
-    "cosine",
-    "exponential",
-    "one_cycle",
-    "performance",
-    "piecewise",
-    "power",
-]
+from kilter import _backend  # noqa: F401
+from kilter.schedules.registry import SCHEDULES, schedule_kind
+
+_CLASSES = {"Schedule": "kilter.schedules.base", "Performance": "kilter.schedules.kinds.performance"}
+
+__all__ = [*_CLASSES, *(name for name in SCHEDULES if name != "constant")]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _CLASSES:
+        return getattr(importlib.import_module(_CLASSES[name]), name)
+    if name in SCHEDULES and (function := schedule_kind(name).function) is not None:
+        return function
+    raise AttributeError(f"module 'kilter.schedules' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

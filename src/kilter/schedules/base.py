@@ -7,14 +7,10 @@ from typing import Any, Final
 
 import jax
 import jax.numpy as jnp
+import keras
 import numpy as np
 import plotly.graph_objects as graph_objects
 from plotly.subplots import make_subplots
-
-from kilter import _backend  # noqa: F401
-
-# isort: split
-import keras
 
 from kilter.schedules.settings import POSITIVE_WHOLE, check
 

@@ -1,13 +1,15 @@
-"""The arguments of schedules, checked where they are given; all that is wrong is told at once."""
+"""Rules for the arguments of schedules, and the record by which recipes and docs know a schedule.
+
+Nothing here loads Keras or JAX: recipes are validated without them.
+"""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
-
-import numpy as np
+from numbers import Integral, Real
+from typing import Any, Final
 
 from kilter.errors import OptionError
 
@@ -21,9 +23,8 @@ class Rule:
     whole: bool = False
 
     def holds(self, value: Any) -> bool:
-        """Whether ``value`` is a finite number, no truth value, and fits."""
-        kinds = (int, np.integer) if self.whole else (int, float, np.integer, np.floating)
-        if isinstance(value, bool) or not isinstance(value, kinds):
+        """Whether `value` is a finite number (not a bool) that fits."""
+        if isinstance(value, bool) or not isinstance(value, Integral if self.whole else Real):
             return False
         return math.isfinite(value) and self.fits(float(value))
 
@@ -34,10 +35,11 @@ SHARE = Rule("a number above 0 and below 1", lambda value: 0 < value < 1)
 SHARE_OR_NONE = Rule("a number from 0 to below 1", lambda value: 0 <= value < 1)
 POSITIVE_WHOLE = Rule("a whole number, at least 1", lambda value: value >= 1, whole=True)
 WHOLE = Rule("a whole number, 0 or more", lambda value: value >= 0, whole=True)
+ANY = Rule("a finite number", lambda value: True)
 
 
 def check(**given: tuple[Any, Rule]) -> None:
-    """Raise one :class:`~kilter.errors.OptionError` that names each ``name=(value, rule)`` that breaks it."""
+    """Raise one :class:`~kilter.errors.OptionError` naming each ``name=(value, rule)`` that fails."""
     broken = {name: pair for name, pair in given.items() if not pair[1].holds(pair[0])}
     if broken:
         raise OptionError(
@@ -48,7 +50,7 @@ def check(**given: tuple[Any, Rule]) -> None:
 
 
 def holding(steps_per_epoch: int | None, staircase: bool) -> tuple[int, int]:
-    """The steps in a unit of time (1 where time is counted in steps), and the steps that a value is held.
+    """The steps in a unit of time (1 where time is counted in steps), and for how many steps a value holds.
 
     Raises :class:`~kilter.errors.OptionError` for ``staircase`` without ``steps_per_epoch``.
     """
@@ -57,8 +59,62 @@ def holding(steps_per_epoch: int | None, staircase: bool) -> tuple[int, int]:
             raise OptionError(
                 expected="steps_per_epoch beside staircase=True",
                 received="steps_per_epoch=None",
-                remedy="give the number of batches of an epoch, and the lengths in epochs",
+                remedy="pass the number of batches per epoch, and give lengths in epochs",
             )
         return 1, 1
     check(steps_per_epoch=(steps_per_epoch, POSITIVE_WHOLE))
     return int(steps_per_epoch), int(steps_per_epoch) if staircase else 1
+
+
+REQUIRED: Final = "required"
+
+
+@dataclass(frozen=True)
+class Setting:
+    """A key of a recipe's ``[schedule]`` section.
+
+    Attributes:
+        name: the key.
+        kind: ``float``, ``int`` or ``bool``; ``tuple[float, ...]`` for a list of numbers (at least one),
+            ``tuple[float, float]`` for a pair.
+        description: type, range and unit. Errors and the docs table both show it.
+        default: its value where the recipe does not set it; :data:`REQUIRED` for none.
+        rule: what the number, or each number of a list, must be.
+        optional: whether the key may be ``"none"``.
+    """
+
+    name: str
+    kind: Any
+    description: str
+    default: Any = REQUIRED
+    rule: Rule = ANY
+    optional: bool = False
+
+
+STAIRCASE: Final = Setting(
+    "staircase", bool, "true or false: the rate changes once per epoch, not at every step", default=False
+)
+
+
+@dataclass(frozen=True)
+class ScheduleKind:
+    """One schedule, as recipes, the command line and the docs see it.
+
+    Attributes:
+        summary: the rate in one line, for the docs table.
+        settings: its keys in ``[schedule]``.
+        make: builds the schedule from ``(rate, epochs, steps_per_epoch, **settings)``; returns None where the
+            rate stays constant. Lengths in settings are epochs, rates are shares of ``rate``.
+        function: the public function ``kilter.schedules.<name>``; None for "constant".
+        per_stage: whether a fine-tuning stage can use it: it spans a given number of epochs by itself.
+        cycles_momentum: whether it sets the optimiser's momentum where its ``momentum`` key is set.
+        needs_validation: whether it reads the validation loss.
+    """
+
+    summary: str
+    make: Callable[..., Any]
+    settings: tuple[Setting, ...] = ()
+    function: Callable[..., Any] | None = None
+    per_stage: bool = False
+    cycles_momentum: bool = False
+    needs_validation: bool = False

@@ -1,4 +1,4 @@
-"""Rates with a beginning and an end: 1cycle, which cycles momentum too, and cosine with warm-up."""
+"""1cycle: the learning rate goes up and down again while the momentum goes down and up (Smith 2018)."""
 
 from __future__ import annotations
 
@@ -7,15 +7,11 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-
-from kilter import _backend  # noqa: F401
-
-# isort: split
 import keras
 
 from kilter.errors import OptionError
 from kilter.schedules.base import Schedule
-from kilter.schedules.settings import NOT_NEGATIVE, POSITIVE, SHARE, SHARE_OR_NONE, check, holding
+from kilter.schedules.settings import POSITIVE, SHARE, SHARE_OR_NONE, ScheduleKind, Setting, check, holding
 
 
 @keras.saving.register_keras_serializable(package="kilter")
@@ -49,25 +45,6 @@ class OneCycle(Schedule):
     def _half(self) -> float:
         """Steps up, and as many down."""
         return (self.steps - 1) * (1.0 - self.tail) / 2.0
-
-
-@keras.saving.register_keras_serializable(package="kilter")
-@dataclass(frozen=True, kw_only=True)
-class Cosine(Schedule):
-    """What :func:`cosine` gives, with ``length`` and ``warmup`` in steps and ``last`` as a rate."""
-
-    learning_rate: float
-    last: float
-    length: float
-    warmup: float
-
-    def __call__(self, step: Any) -> jax.Array:
-        """The learning rate of a step."""
-        time = self.time(step)
-        rising = self.learning_rate * (time + self.hold) / (self.warmup + self.hold)
-        done = jnp.clip((time - self.warmup) / (self.length - self.warmup), 0.0, 1.0)
-        falling = self.last + (self.learning_rate - self.last) * (1.0 + jnp.cos(jnp.pi * done)) / 2.0
-        return jnp.where(time < self.warmup, rising, falling)
 
 
 def one_cycle(
@@ -129,58 +106,6 @@ def one_cycle(
     )
 
 
-def cosine(
-    learning_rate: float,
-    *,
-    length: float,
-    warmup: float = 0.0,
-    end: float = 0.0,
-    steps_per_epoch: int | None = None,
-    staircase: bool = False,
-) -> Cosine:
-    """Half a cosine from ``learning_rate`` down to ``end * learning_rate``, after a straight warm-up.
-
-    For ``t >= warmup`` the rate is ``learning_rate * (end + (1 - end) * (1 + cos(pi * p)) / 2)`` with
-    ``p = min((t - warmup) / (length - warmup), 1)``: exactly ``end * learning_rate`` from ``t = length`` on,
-    which is the step after the last one. Before, it is ``learning_rate * (t + 1) / (warmup + 1)`` with ``t``
-    in steps (in epochs with ``staircase``), so that no step is made with a rate of 0. ``t``,
-    ``steps_per_epoch`` and ``staircase`` are as in :func:`power`; ``length`` and ``warmup`` are counted as
-    ``t`` is. Without a warm-up it is Keras's ``CosineDecay``.
-
-    Raises :class:`~kilter.errors.OptionError` unless ``learning_rate`` and ``length`` are finite and above 0,
-    ``warmup`` is from 0 to below ``length`` and ``end`` from 0 to below 1.
-
-    I. Loshchilov and F. Hutter, "SGDR: stochastic gradient descent with warm restarts", 2017,
-    arXiv:1608.03983 (one period of it).
-
-    Example:
-        >>> rate = cosine(0.1, length=104, warmup=4)
-        >>> [f"{rate(step):.3f}" for step in (0, 3, 4, 54, 104)]
-        ['0.020', '0.080', '0.100', '0.050', '0.000']
-    """
-    unit, hold = holding(steps_per_epoch, staircase)
-    check(
-        learning_rate=(learning_rate, POSITIVE),
-        length=(length, POSITIVE),
-        warmup=(warmup, NOT_NEGATIVE),
-        end=(end, SHARE_OR_NONE),
-    )
-    if warmup >= length:
-        raise OptionError(
-            expected="a warm-up shorter than the whole",
-            received=f"warmup={warmup!r}, length={length!r}",
-            remedy="shorten the warm-up or train longer",
-        )
-    rate = float(learning_rate)
-    return Cosine(
-        learning_rate=rate,
-        last=float(end) * rate,
-        length=float(length * unit),
-        warmup=float(warmup * unit),
-        hold=hold,
-    )
-
-
 def _momenta(momentum: tuple[float, float] | None) -> tuple[float, float] | None:
     if momentum is None:
         return None
@@ -193,3 +118,46 @@ def _momenta(momentum: tuple[float, float] | None) -> tuple[float, float] | None
     high, low = momentum
     check(**{"momentum[0]": (high, SHARE_OR_NONE), "momentum[1]": (low, SHARE_OR_NONE)})
     return float(high), float(low)
+
+
+KIND = ScheduleKind(
+    summary="straight up from start to rate, straight back, then down to end; "
+    "momentum goes the other way, 0.95, 0.85, 0.95",
+    function=one_cycle,
+    make=lambda rate, epochs, steps_per_epoch, **settings: one_cycle(
+        rate, length=epochs, steps_per_epoch=steps_per_epoch, **settings
+    ),
+    per_stage=True,
+    cycles_momentum=True,
+    settings=(
+        Setting(
+            "start",
+            float,
+            "the first rate, as a share of the peak: above 0 and below 1",
+            default=0.1,
+            rule=SHARE,
+        ),
+        Setting(
+            "end",
+            float,
+            "the last rate, as a share of the peak: above 0, up to start",
+            default=1e-4,
+            rule=SHARE,
+        ),
+        Setting(
+            "tail",
+            float,
+            "the share of the steps from start to end: above 0 and below 1",
+            default=0.1,
+            rule=SHARE,
+        ),
+        Setting(
+            "momentum",
+            tuple[float, float],
+            "[high, low], each from 0 to below 1: momentum or beta_1",
+            default=(0.95, 0.85),
+            rule=SHARE_OR_NONE,
+            optional=True,
+        ),
+    ),
+)

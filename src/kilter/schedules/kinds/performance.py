@@ -10,7 +10,7 @@ from typing import Any, Literal
 import numpy as np
 
 from kilter.errors import OptionError
-from kilter.schedules.settings import NOT_NEGATIVE, POSITIVE_WHOLE, SHARE, WHOLE, check
+from kilter.schedules.settings import NOT_NEGATIVE, POSITIVE_WHOLE, SHARE, WHOLE, ScheduleKind, Setting, check
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -117,3 +117,36 @@ def performance(
         cooldown=int(cooldown),
         min_rate=float(min_rate),
     )
+
+
+KIND = ScheduleKind(
+    summary="* factor when the validation loss has not fallen for patience epochs",
+    function=performance,
+    make=lambda rate, epochs, steps_per_epoch, **settings: performance(**settings),
+    needs_validation=True,
+    settings=(
+        Setting(
+            "factor",
+            float,
+            "what the rate is multiplied by: above 0 and below 1",
+            default=0.5,
+            rule=SHARE,
+        ),
+        Setting(
+            "patience",
+            int,
+            "epochs without a lower validation loss: from 1",
+            default=5,
+            rule=POSITIVE_WHOLE,
+        ),
+        Setting(
+            "min_delta",
+            float,
+            "the smallest fall of the validation loss that counts: 0 or more",
+            default=1e-4,
+            rule=NOT_NEGATIVE,
+        ),
+        Setting("cooldown", int, "epochs to wait after a change: from 0", default=0, rule=WHOLE),
+        Setting("min_rate", float, "the lowest learning rate: 0 or more", default=0.0, rule=NOT_NEGATIVE),
+    ),
+)

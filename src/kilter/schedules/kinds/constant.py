@@ -1,0 +1,14 @@
+"""A constant learning rate: the optimiser's own."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from kilter.schedules.settings import ScheduleKind
+
+
+def _none(rate: float, epochs: int, steps_per_epoch: int, **settings: Any) -> None:
+    return None
+
+
+KIND = ScheduleKind(summary="the rate stays as it is", make=_none, per_stage=True)

@@ -1,0 +1,74 @@
+"""Power schedule: the rate falls quickly at first, then ever more slowly."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import keras
+
+from kilter.schedules.base import Schedule
+from kilter.schedules.settings import POSITIVE, STAIRCASE, ScheduleKind, Setting, check, holding
+
+
+@keras.saving.register_keras_serializable(package="kilter")
+@dataclass(frozen=True, kw_only=True)
+class Power(Schedule):
+    """What :func:`power` gives, with ``period`` in steps."""
+
+    learning_rate: float
+    period: float
+    exponent: float
+
+    def __call__(self, step: Any) -> jax.Array:
+        """The learning rate of a step."""
+        return self.learning_rate / (1.0 + self.time(step) / self.period) ** self.exponent
+
+
+def power(
+    learning_rate: float,
+    *,
+    period: float,
+    exponent: float = 1.0,
+    steps_per_epoch: int | None = None,
+    staircase: bool = False,
+) -> Power:
+    """``learning_rate / (1 + t / period) ** exponent``: falls fast, then ever more slowly.
+
+    ``t`` is the number of the step. With ``steps_per_epoch`` it counts epochs, and so does ``period``; with
+    ``staircase`` too it is their whole number, so that the rate changes once an epoch. It begins at
+    ``learning_rate``, is half of it after one period, a third after two (exponent 1), and tends to 0.
+
+    Raises :class:`~kilter.errors.OptionError` unless all numbers are finite and above 0.
+
+    Example:
+        >>> rate = power(0.01, period=20, steps_per_epoch=100)
+        >>> [f"{rate(100 * epoch):.4f}" for epoch in (0, 20, 40)]
+        ['0.0100', '0.0050', '0.0033']
+    """
+    unit, hold = holding(steps_per_epoch, staircase)
+    check(learning_rate=(learning_rate, POSITIVE), period=(period, POSITIVE), exponent=(exponent, POSITIVE))
+    return Power(
+        learning_rate=float(learning_rate), period=float(period * unit), exponent=float(exponent), hold=hold
+    )
+
+
+KIND = ScheduleKind(
+    summary="rate / (1 + t / period) ** exponent: half after one period, a third after two (exponent 1)",
+    function=power,
+    make=lambda rate, epochs, steps_per_epoch, **settings: power(
+        rate, steps_per_epoch=steps_per_epoch, **settings
+    ),
+    settings=(
+        Setting(
+            "period",
+            float,
+            "epochs until the rate is divided by 2 ** exponent: above 0",
+            default=20.0,
+            rule=POSITIVE,
+        ),
+        Setting("exponent", float, "the power: a number above 0", default=1.0, rule=POSITIVE),
+        STAIRCASE,
+    ),
+)
