@@ -21,7 +21,7 @@ from kilter.pretrain.auxiliary import auxiliary
 from kilter.pretrain.encoder_chain import without_top
 from kilter.pretrain.gan import discriminator_of, gan
 from kilter.pretrain.running import Pretrained
-from kilter.recipe import ConstantSection, PretrainSection, Recipe
+from kilter.recipe import PretrainSection, Recipe
 from kilter.runs.build import given_record, make_optimizer, read_source
 from kilter.runs.from_recipe import make_augmentation, make_model
 from kilter.runs.training import data_record
@@ -118,7 +118,7 @@ def _checked(recipe: Recipe) -> PretrainSection:
         )
     # All of these are None or False where they are not asked for.
     idle = [f"train.{key}" for key in _NOT_FOR_PRETRAINING if getattr(recipe.train, key)]
-    if not isinstance(recipe.schedule, ConstantSection):
+    if recipe.schedule.name != "constant":
         idle.append("schedule")
     if recipe.augment != type(recipe.augment)() and section.task != "contrastive":
         idle.append("augment")
