@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple
 
@@ -52,15 +52,36 @@ def saturation(layer: keras.layers.Layer) -> Saturation | None:
     return None
 
 
+# Layers that are an activation and nothing else, with Keras's name for it; None: read it from the layer.
+_ACTIVATION_LAYERS: Final[dict[type, str | None]] = {
+    keras.layers.Activation: None,
+    keras.layers.ReLU: "relu",
+    keras.layers.LeakyReLU: "leaky_relu",
+    keras.layers.ELU: "elu",
+    keras.layers.PReLU: "prelu",
+    keras.layers.Softmax: "softmax",
+}
+
+
+def activation_layer(name: str) -> Callable[[type], type]:
+    """A class decorator: instances of the class are the activation `name` and nothing else."""
+
+    def register(kind: type) -> type:
+        _ACTIVATION_LAYERS[kind] = name
+        return kind
+
+    return register
+
+
+def activation_layers() -> tuple[type, ...]:
+    """The classes of layers that are an activation and nothing else."""
+    return tuple(_ACTIVATION_LAYERS)
+
+
 def activation_name(layer: Any) -> str | None:
-    """What the layer's activation is called in Keras, such as ``"relu"``; None for none, or one of yours."""
-    for kind, name in (
-        (keras.layers.ReLU, "relu"),
-        (keras.layers.LeakyReLU, "leaky_relu"),
-        (keras.layers.ELU, "elu"),
-        (keras.layers.Softmax, "softmax"),
-    ):
-        if isinstance(layer, kind):
+    """What the layer's activation is called in Keras, such as ``"relu"``; None for none, or a custom one."""
+    for kind, name in _ACTIVATION_LAYERS.items():
+        if name is not None and isinstance(layer, kind):
             return name
     function = getattr(layer, "activation", None)
     name = getattr(function, "__name__", None)

@@ -28,6 +28,7 @@ from kilter._models.layers import (
     WEIGHTED,
     LayerFacts,
     OutputFacts,
+    activation_layers,
     activation_name,
     compiled_losses,
 )
@@ -40,7 +41,6 @@ from kilter._models.tracing import (
     replace_attribute,
     values,
 )
-from kilter.nn.rrelu import RReLU
 
 _SHAPING: Final = (
     keras.layers.Flatten,
@@ -64,15 +64,6 @@ _PASSING: Final = (
 _SCALING: Final = (keras.layers.Normalization, keras.layers.Rescaling)
 # What may stand between a kernel and the activation that belongs to it.
 _BETWEEN: Final = (*_PASSING, *_SCALING, *NORMALIZATIONS, Merge, BasePooling, BaseGlobalPooling)
-_ACTIVATIONS: Final = (
-    keras.layers.Activation,
-    keras.layers.ReLU,
-    keras.layers.LeakyReLU,
-    keras.layers.ELU,
-    keras.layers.PReLU,
-    keras.layers.Softmax,
-    RReLU,
-)
 
 # Rows of the trace, where the model takes batches of any size.
 _ROWS: Final = 2
@@ -253,7 +244,7 @@ def _activation_after(
     while consumers[at]:
         at = consumers[at][0]
         layer = calls[at].layer
-        if isinstance(layer, _ACTIVATIONS):
+        if isinstance(layer, activation_layers()):
             return own_activation(layer), at
         if isinstance(layer, WEIGHTED):
             return "linear", index
@@ -267,10 +258,6 @@ def own_activation(layer: Any) -> str | None:
 
     JAX's functions of the same name count as Keras's.
     """
-    if isinstance(layer, RReLU):
-        return "rrelu"
-    if isinstance(layer, keras.layers.PReLU):
-        return "prelu"
     name = activation_name(layer)
     if name is not None:
         return "silu" if name == "swish" else name
@@ -307,7 +294,7 @@ def _activation_before(calls: list[_Call], sources: list[list[int]], at: int | N
     scaled = False
     while at is not None:
         layer = calls[at].layer
-        if isinstance(layer, (*_ACTIVATIONS, *WEIGHTED)):
+        if isinstance(layer, (*activation_layers(), *WEIGHTED)):
             own = own_activation(layer)
             return own if own == "linear" or not scaled else None  # of another range than its name says
         if isinstance(layer, NORMALIZATIONS):

@@ -9,12 +9,14 @@ from kilter import _backend  # noqa: F401  (chooses JAX before Keras loads)
 # isort: split
 import keras
 
+from kilter._models.layers import activation_layer
 from kilter.errors import OptionError
 
 LOWER: Final = 1 / 8
 UPPER: Final = 1 / 3
 
 
+@activation_layer("rrelu")
 @keras.saving.register_keras_serializable(package="kilter")
 class RReLU(keras.layers.Layer):
     """``x`` where x is 0 or above, ``a·x`` below, with a slope ``a`` of its own for every element.
