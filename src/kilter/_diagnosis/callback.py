@@ -9,10 +9,10 @@ from kilter import _backend  # noqa: F401  (chooses JAX before Keras loads)
 
 # isort: split
 import keras
-from keras.src.utils import io_utils
 
 from kilter._diagnosis.diagnose import diagnose
 from kilter._layout import columns, wrapped
+from kilter._models.keras_internals import io_utils
 from kilter._records import Diagnosis
 
 

@@ -21,9 +21,9 @@ from kilter import _backend  # noqa: F401
 
 # isort: split
 import keras
-from keras.src.trainers.data_adapters import data_adapter_utils
 
 from kilter._models.arrays import plain_array
+from kilter._models.keras_internals import data_adapter_utils
 from kilter.data.precision import SUBTRACT, loss_note, lossy_columns
 from kilter.errors import DataError, OptionError
 

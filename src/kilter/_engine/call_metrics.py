@@ -14,8 +14,8 @@ from kilter import _backend  # noqa: F401
 
 # isort: split
 import keras
-from keras.src.backend.common.stateless_scope import get_stateless_scope
 
+from kilter._models.keras_internals import get_stateless_scope
 from kilter._models.tracing import replace_attribute
 from kilter.errors import ModelError
 

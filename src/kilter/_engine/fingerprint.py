@@ -24,7 +24,8 @@ from kilter import _backend  # noqa: F401
 
 # isort: split
 import keras
-from keras.src.ops.node import Node
+
+from kilter._models.keras_internals import Node
 
 Entries = dict[tuple[int, str], Any]
 """Frozen values by the number of the object that has them and the attribute's name."""

@@ -11,7 +11,6 @@ from kilter import _backend  # noqa: F401
 # isort: split
 import keras
 import numpy as np
-from keras.src.utils.python_utils import is_default
 
 from kilter._engine.arrays import check_batch_size, collect, is_array, split, warn_of_losses
 from kilter._engine.augmenting import Augment, as_augmentation, check_augmentation
@@ -26,6 +25,7 @@ from kilter._engine.measuring_callback import measuring
 from kilter._engine.overrides import check_loop
 from kilter._engine.scheduling import RateGuard, RateKeeper, Schedule, check_schedule
 from kilter._engine.stream import StreamFeed, must_stream
+from kilter._models.keras_internals import is_default
 from kilter._models.variables import build
 from kilter._progress import Verbose
 from kilter.errors import OptionError

@@ -19,8 +19,8 @@ from kilter import _backend  # noqa: F401
 
 # isort: split
 import keras
-from keras.src.losses.losses import LossFunctionWrapper
 
+from kilter._models.keras_internals import LossFunctionWrapper
 from kilter.data.augmentation import Mixture
 from kilter.errors import DataError, ModelError
 from kilter.nn.losses import smoothed_sparse_categorical_crossentropy

@@ -19,9 +19,8 @@ from kilter import _backend  # noqa: F401
 
 # isort: split
 import keras
-from keras.src.backend import get_keras_mask
-from keras.src.losses.losses import LossFunctionWrapper
 
+from kilter._models.keras_internals import LossFunctionWrapper, get_keras_mask
 from kilter._models.tracing import replace_attribute
 from kilter.nn.losses import smoothed_sparse_categorical_crossentropy
 

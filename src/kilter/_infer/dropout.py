@@ -14,8 +14,8 @@ from kilter import _backend  # noqa: F401
 
 # isort: split
 import keras
-from keras.src.layers.rnn.dropout_rnn_cell import DropoutRNNCell
 
+from kilter._models.keras_internals import DropoutRNNCell
 from kilter._models.tracing import replace_attribute
 from kilter._xla.random_bits import quick
 from kilter.errors import ModelError

@@ -12,11 +12,9 @@ from kilter import _backend  # noqa: F401  (chooses JAX before Keras loads)
 # isort: split
 import jax.numpy as jnp
 import keras
-from keras.src.models.functional import Functional, functional_like_constructor
-from keras.src.models.model import Trainer
-from keras.src.saving.serialization_lib import SafeModeScope
 
 from kilter._models.duplicate import Duplicator
+from kilter._models.keras_internals import Functional, SafeModeScope, Trainer, functional_like_constructor
 from kilter._text import first_line
 from kilter.errors import KilterError, ModelError
 

@@ -17,10 +17,17 @@ from kilter import _backend  # noqa: F401  (chooses JAX before Keras loads)
 # isort: split
 import jax.numpy as jnp
 import keras
-from keras.src.models.model import Trainer
-from keras.src.ops.operation import Operation
-from keras.src.saving.keras_saveable import KerasSaveable
-from keras.src.utils.tracking import TrackedDict, TrackedList, TrackedOrderedDict, TrackedSet, Tracker
+
+from kilter._models.keras_internals import (
+    KerasSaveable,
+    Operation,
+    TrackedDict,
+    TrackedList,
+    TrackedOrderedDict,
+    TrackedSet,
+    Tracker,
+    Trainer,
+)
 
 # Keras binds these to each new layer when it is made.
 _BOUND: Final = ("build", "quantize")

@@ -10,12 +10,9 @@ from typing import Any, Final, NamedTuple
 import jax
 import keras
 import numpy as np
-from keras.src.layers.convolutional.base_conv import BaseConv
-from keras.src.layers.convolutional.base_conv_transpose import BaseConvTranspose
-from keras.src.layers.convolutional.base_depthwise_conv import BaseDepthwiseConv
-from keras.src.layers.convolutional.base_separable_conv import BaseSeparableConv
 
 from kilter import _backend  # noqa: F401  (chooses JAX before Keras loads)
+from kilter._models.keras_internals import BaseConv, BaseConvTranspose, BaseDepthwiseConv, BaseSeparableConv
 
 # An output within 1 % of a bound: the slope there is below 0.02 (tanh), 0.01 (sigmoid, elu).
 MARGIN = 0.01

@@ -19,10 +19,8 @@ from kilter import _backend  # noqa: F401  (chooses JAX before Keras loads)
 
 # isort: split
 import keras
-from keras.src.layers.merging.base_merge import Merge
-from keras.src.layers.pooling.base_global_pooling import BaseGlobalPooling
-from keras.src.layers.pooling.base_pooling import BasePooling
 
+from kilter._models.keras_internals import BaseGlobalPooling, BasePooling, Merge
 from kilter._models.layers import (
     NORMALIZATIONS,
     WEIGHTED,

@@ -16,8 +16,8 @@ from kilter import _backend  # noqa: F401  (chooses JAX before Keras loads)
 
 # isort: split
 import keras
-from keras.src.backend import compute_output_spec
 
+from kilter._models.keras_internals import compute_output_spec
 from kilter._text import first_line
 from kilter.errors import DataError, KilterError, ModelError
 

@@ -23,8 +23,8 @@ from kilter import _backend  # noqa: F401  (chooses JAX before Keras loads)
 
 # isort: split
 import keras
-from keras.src.initializers.random_initializers import compute_fans
 
+from kilter._models.keras_internals import compute_fans
 from kilter.errors import OptionError
 from kilter.nn.options import LEAKY_SLOPE, PRELU_SLOPE
 from kilter.nn.pairing import VarianceScaling, pairing_of

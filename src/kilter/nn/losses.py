@@ -8,8 +8,8 @@ from kilter import _backend  # noqa: F401  (chooses JAX before Keras loads)
 
 # isort: split
 import keras
-from keras.src.losses.losses import LossFunctionWrapper
 
+from kilter._models.keras_internals import LossFunctionWrapper
 from kilter.errors import OptionError
 
 

@@ -12,10 +12,8 @@ from kilter import _backend  # noqa: F401  (chooses JAX before Keras loads)
 
 # isort: split
 import keras
-from keras.src.layers.convolutional.base_conv import BaseConv
-from keras.src.layers.convolutional.base_conv_transpose import BaseConvTranspose
-from keras.src.layers.convolutional.base_depthwise_conv import BaseDepthwiseConv
 
+from kilter._models.keras_internals import BaseConv, BaseConvTranspose, BaseDepthwiseConv
 from kilter.nn.gain import COUPLED, Moments, activation_moments, piecewise_linear, weight_moment
 from kilter.nn.rrelu import RReLU
 

@@ -12,12 +12,9 @@ import jax
 import jax.numpy as jnp
 import keras
 import numpy as np
-from keras.src.layers.convolutional.base_conv import BaseConv
-from keras.src.layers.convolutional.base_conv_transpose import BaseConvTranspose
-from keras.src.layers.convolutional.base_depthwise_conv import BaseDepthwiseConv
-from keras.src.layers.convolutional.base_separable_conv import BaseSeparableConv
 
 from kilter import _backend  # noqa: F401  (chooses JAX before Keras loads)
+from kilter._models.keras_internals import BaseConv, BaseConvTranspose, BaseDepthwiseConv, BaseSeparableConv
 from kilter._models.tracing import (
     build,
     fitting,

@@ -10,11 +10,11 @@ from kilter import _backend  # noqa: F401  (chooses JAX before Keras loads)
 
 # isort: split
 import keras
-from keras.src.layers.convolutional.base_depthwise_conv import BaseDepthwiseConv
 
 from kilter._diagnosis.catalogue import finding
 from kilter._diagnosis.context import Context
 from kilter._diagnosis.thresholds import seen
+from kilter._models.keras_internals import BaseDepthwiseConv
 from kilter._models.layers import NORMALIZATIONS, LayerFacts
 from kilter._records import Evidence, Finding, Severity
 from kilter.nn.gain import weight_moment

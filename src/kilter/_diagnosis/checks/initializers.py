@@ -11,11 +11,11 @@ from kilter import _backend  # noqa: F401  (chooses JAX before Keras loads)
 
 # isort: split
 import keras
-from keras.src.layers.convolutional.base_conv_transpose import BaseConvTranspose
 
 from kilter._diagnosis.catalogue import finding
 from kilter._diagnosis.context import Context
 from kilter._diagnosis.thresholds import Thresholds, seen
+from kilter._models.keras_internals import BaseConvTranspose
 from kilter._models.layers import LayerFacts
 from kilter._records import Evidence, Finding, Severity
 from kilter.nn.gain import weight_moment
