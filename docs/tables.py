@@ -1,7 +1,7 @@
 """Writes the tables in docs/*.md that are derived from kilter's registries; `make docs` runs it.
 
-A table stands between ``<!-- table: NAME -->`` and ``<!-- end -->``. ``tests/test_docs_tables.py`` fails where
-a page differs from what this script would write.
+A table stands between ``<!-- table: NAME -->`` and ``<!-- end -->``. ``tests/test_docs_tables.py`` fails if a
+page differs from what this script would write.
 """
 
 from __future__ import annotations

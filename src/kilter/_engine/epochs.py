@@ -1,7 +1,7 @@
 """The epochs of a training as a person sees them: which one runs, its measures, the time left.
 
-Keras callbacks that pass on to a :class:`~kilter._progress.Progress`; ``fit``, the command line and treatments
-use the same ones.
+Keras callbacks that report to a :class:`~kilter._progress.Progress`, shared by ``fit``, the command line and
+treatments.
 """
 
 from __future__ import annotations

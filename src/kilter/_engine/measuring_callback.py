@@ -93,6 +93,6 @@ def measuring(history: History, feed: Any, measure: int | str | None) -> list[ke
         raise OptionError(
             expected="arrays that fit on the device, beside measure",
             received=f"measure={measure!r} and data that are streamed",
-            remedy="leave measure out, or give a part of the data as arrays to kilter._engine.measuring.probe",
+            remedy="leave measure out, or call kilter.diagnose on a part of the data given as arrays",
         )
     return [Measuring(history, feed, measure)]

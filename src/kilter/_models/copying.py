@@ -84,9 +84,9 @@ def copy_model(model: keras.Model, change: Change = lambda _: None, front: Seque
     output; or a list of what takes its place, called one after the other. ``front``: for each input of the
     model a new layer that it goes through first, or None.
 
-    Layers that stay are duplicated with their weights, seeds and inner layers
-    (:class:`~kilter._models.duplicate.Duplicator`), so they need no configuration. Shared layers stay shared. A
-    layer with a changed configuration keeps its weights if their shapes stay; else they are drawn anew.
+    Layers that stay are duplicated with their weights, seeds and inner layers (see
+    :class:`~kilter._models.duplicate.Duplicator`), so they need no configuration. Shared layers stay shared.
+    A layer with a changed configuration keeps its weights if their shapes stay; else they are drawn anew.
 
     Raises :class:`ModelError` for a model that is not built or has its own ``call``, and for a layer that
     cannot be copied, cannot be made from its configuration, or does not fit what comes before it.

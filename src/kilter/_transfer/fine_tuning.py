@@ -109,7 +109,7 @@ def fine_tune(
             is advised for batches that are small or unlike those they were trained with.
         seed: of the order of the rows and of what ``augment`` draws.
 
-    Returns the :class:`~kilter._transfer.fine_tuning.StagedHistory` of all stages, with the stage of each epoch.
+    Returns one history of all stages, with the stage of each epoch.
     Raises :class:`~kilter.errors.OptionError`, :class:`~kilter.errors.ModelError` or
     :class:`~kilter.errors.DataError` for what does not fit, stages among them, before anything is trained.
 

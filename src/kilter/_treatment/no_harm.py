@@ -98,7 +98,7 @@ def measured(came: Subject, subject: Subject, model: keras.Model) -> list[Measur
     """All measures of ``model``, a trained model of ``subject``, on the subject's validation rows.
 
     Each output's own measures (:mod:`kilter._treatment.own_measures`), and the compiled metrics that say more.
-    Where an output has no measure of its own the loss is one, if the subject still has that it came with.
+    Where an output has no measure of its own, its loss is used, if the subject still has its original loss.
     """
     structured = predictions(subject, model)
     outputs = [np.asarray(one) for one in jax.tree.leaves(structured)]

@@ -36,7 +36,7 @@ class Outcome:
 
 @dataclass(frozen=True, eq=False)
 class Session:
-    """A treatment of the subject as it ``came``, of what was found in it, with the remedies of a remedy_set."""
+    """A treatment of the original subject (``came``) and its diagnosis, with the remedies of a set."""
 
     came: Subject
     diagnosis: Diagnosis
