@@ -6,9 +6,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from kilter import _backend  # noqa: F401
-
-# isort: split
 import keras
 import numpy as np
 

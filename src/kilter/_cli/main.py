@@ -17,6 +17,7 @@ from kilter._cli.comparison_commands import compare, sweep
 from kilter._cli.group import BY_SIGNAL, KilterGroup
 from kilter._cli.options import AllowCode, Model, Quiet, QuietRun
 from kilter._cli.progress import opened
+from kilter._cli.rate_commands import find_lr, schedule
 from kilter._cli.reuse_commands import pretrain, transfer
 from kilter._text import printable
 
@@ -87,33 +88,7 @@ def train(
 app.command()(transfer)
 
 
-@app.command()
-def find_lr(
-    source: Annotated[
-        str,
-        typer.Argument(
-            metavar="RECIPE.TOML|DATA", help="A recipe, or data: a file, a folder or a named set."
-        ),
-    ],
-    settings: Annotated[
-        list[str] | None,
-        typer.Option("--set", metavar="SECTION.KEY=VALUE", help="Override a key of the recipe."),
-    ] = None,
-    seeds: Annotated[int, typer.Option("--seeds", max=1000, help="Searches to take the median of.")] = 1,
-    out: Annotated[
-        Path | None,
-        typer.Option("--out", metavar="FILE", help="The curve: a picture (.html) or numbers (.json)."),
-    ] = None,
-    allow_code: AllowCode = False,
-    quiet: Quiet = False,
-) -> None:
-    """Find the learning rate to train with.
-
-    It rises from very small to very large over a few hundred steps; the loss tells where to stay."""
-    with opened(quiet=quiet) as progress:
-        from kilter._cli import finding_lr
-
-        finding_lr.find(source, settings or [], seeds, out, allow_code=allow_code, progress=progress)
+app.command()(find_lr)
 
 
 @app.command()
@@ -213,31 +188,7 @@ def treat(
         )
 
 
-@app.command()
-def schedule(
-    source: Annotated[
-        str,
-        typer.Argument(
-            metavar="RECIPE.TOML|DATA", help="A recipe, or data: a file, a folder or a named set."
-        ),
-    ],
-    settings: Annotated[
-        list[str] | None,
-        typer.Option("--set", metavar="SECTION.KEY=VALUE", help="Override a key of the recipe."),
-    ] = None,
-    out: Annotated[
-        Path | None, typer.Option("--out", metavar="FILE", help="The curves as a picture (.html).")
-    ] = None,
-    allow_code: AllowCode = False,
-    quiet: Quiet = False,
-) -> None:
-    """Show a recipe's learning rates before training.
-
-    Rate and momentum at the first and last step of each epoch; nothing is trained."""
-    with opened(quiet=quiet) as progress:
-        from kilter._cli import scheduling
-
-        scheduling.show(source, settings or [], out, allow_code=allow_code, progress=progress)
+app.command()(schedule)
 
 
 @app.command()

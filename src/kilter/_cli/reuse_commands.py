@@ -59,30 +59,25 @@ def transfer(
     """Reuse a trained model's lower layers for other data.
 
     They get a new head, which is trained first; then all layers, at a tenth of the rate."""
-    number = keep is not None and keep.removeprefix("-").isdecimal()
     given = {
         "name": name,
         "data.target": target,
         "train.epochs": epochs,
         "seed": seed,
-        "model.keep": int(keep) if keep is not None and number else keep,
+        "model.keep": _kept(keep),
         "model.weights": weights,
     }
-    chosen = {key: value for key, value in given.items() if value is not None}
     with opened(quiet=quiet) as progress:
         from kilter._cli import transferring
 
-        transferring.transfer(
-            source,
-            data,
-            settings or [],
-            chosen,
-            head_epochs,
-            runs,
-            quiet,
-            allow_code=allow_code,
-            progress=progress,
-        )
+        options = {key: value for key, value in given.items() if value is not None}
+        how = {"allow_code": allow_code, "progress": progress}
+        transferring.transfer(source, data, settings or [], options, head_epochs, runs, quiet, **how)
+
+
+def _kept(layers: str | None) -> int | str | None:
+    """The layers to keep: a number where `layers` is one, else the name of a layer."""
+    return int(layers) if layers is not None and layers.removeprefix("-").isdecimal() else layers
 
 
 def pretrain(

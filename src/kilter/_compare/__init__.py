@@ -1,1 +1,3 @@
 """Paired comparisons: candidates, runs, statistics, local processes."""
+
+from kilter import _backend  # noqa: F401  (chooses JAX before Keras loads)

@@ -15,7 +15,6 @@ from typing import Any
 import keras
 import numpy as np
 
-from kilter import _backend  # noqa: F401
 from kilter._fit import fit
 from kilter.errors import DataError, ModelError, OptionError, RecipeError
 from kilter.recipe import Recipe, dump_recipe, load_recipe

@@ -5,9 +5,6 @@ from __future__ import annotations
 import sys
 from typing import Any
 
-from kilter import _backend  # noqa: F401  (chooses JAX before Keras loads)
-
-# isort: split
 import keras
 
 from kilter._diagnosis.diagnose import diagnose

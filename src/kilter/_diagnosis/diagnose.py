@@ -10,7 +10,6 @@ import jax
 import keras
 import numpy as np
 
-from kilter import _backend  # noqa: F401  (chooses JAX before Keras loads)
 from kilter._diagnosis.checks import (
     architecture,
     data,

@@ -4,3 +4,5 @@
 functions; ``arrays``, ``feed`` and ``stream`` feed them; ``loop`` runs the epochs; ``inference`` evaluates
 and predicts.
 """
+
+from kilter import _backend  # noqa: F401  (chooses JAX before Keras loads)

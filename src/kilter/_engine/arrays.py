@@ -15,12 +15,8 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
-
-from kilter import _backend  # noqa: F401
-
-# isort: split
 import keras
+import numpy as np
 
 from kilter._models.arrays import plain_array
 from kilter._models.keras_internals import data_adapter_utils

@@ -10,10 +10,6 @@ from collections.abc import Sequence
 from typing import Any
 
 import jax
-
-from kilter import _backend  # noqa: F401
-
-# isort: split
 import keras
 
 from kilter._engine.mixed_targets import check_mixed_targets, mix_targets, mixed_losses

@@ -13,10 +13,6 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import jax.numpy as jnp
-
-from kilter import _backend  # noqa: F401
-
-# isort: split
 import keras
 import numpy as np
 

@@ -14,7 +14,6 @@ import jax
 import keras
 import numpy as np
 
-from kilter import _backend  # noqa: F401
 from kilter._engine.arrays import collect, row_count
 from kilter._engine.feed import Block, Order
 from kilter._engine.packing import Yielded, with_parts

@@ -9,13 +9,9 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import keras
 import numpy as np
 from jax import lax
-
-from kilter import _backend  # noqa: F401  (chooses JAX before Keras loads)
-
-# isort: split
-import keras
 
 from kilter._engine.arrays import check_batch_size, collect
 from kilter._engine.checks import check_inputs

@@ -10,9 +10,6 @@ import contextlib
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from kilter import _backend  # noqa: F401
-
-# isort: split
 import keras
 
 from kilter._models.keras_internals import get_stateless_scope

@@ -14,14 +14,10 @@ from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
+import keras
 import numpy as np
 from jax import lax
 from jax.extend import core
-
-from kilter import _backend  # noqa: F401
-
-# isort: split
-import keras
 
 from kilter._engine.overrides import overrides
 from kilter._engine.program_cache import Programs, owners, take

@@ -11,9 +11,6 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, cast
 
-from kilter import _backend  # noqa: F401
-
-# isort: split
 import keras
 import numpy as np
 

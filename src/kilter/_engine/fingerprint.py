@@ -18,12 +18,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
 import jax
-import numpy as np
-
-from kilter import _backend  # noqa: F401
-
-# isort: split
 import keras
+import numpy as np
 
 from kilter._models.keras_internals import Node
 

@@ -6,9 +6,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from kilter import _backend  # noqa: F401
-
-# isort: split
 import keras
 import numpy as np
 
@@ -74,12 +71,11 @@ def fit(
     if validation_split and validation_data is None:
         (x, y, sample_weight), validation_data = split(x, y, sample_weight, validation_split)
     order = Order(batch_size, shuffle, seed, most_batches)
-    feed = training_feed(x, y, sample_weight, class_weight, order, steps=steps_per_epoch)
-    prepare(model, feed)
+    prepare(model, feed := training_feed(x, y, sample_weight, class_weight, order, steps=steps_per_epoch))
     if augmentation is not None:
         check_augmentation(model, augmentation, feed.example())
-    evaluated_in = validation_batch_size or batch_size
-    training_rows = _as_validated(feed, evaluated_in, class_weight) if evaluate_training else None
+    size = validation_batch_size or batch_size
+    training_rows = _as_validated(feed, size, class_weight) if evaluate_training else None
     history = History()
     own = [*measuring(history, feed, measure), *([] if schedule is None else [RateKeeper(schedule)])]
     with epochs_told(verbose) as shown:
@@ -92,7 +88,7 @@ def fit(
             epochs=epochs,
             initial_epoch=initial_epoch,
             training_rows=training_rows,
-            validation=_validation(model, validation_data, evaluated_in, validation_steps),
+            validation=_validation(model, validation_data, size, validation_steps),
             validation_every=validation_freq,
             augmentation=augmentation,
             seed=seed,

@@ -6,13 +6,9 @@ from collections.abc import Callable
 from functools import cached_property
 from typing import Any
 
+import keras
 import plotly.graph_objects as graph_objects
 from plotly.colors import qualitative
-
-from kilter import _backend  # noqa: F401
-
-# isort: split
-import keras
 
 from kilter._records import Finding, Measurements
 

@@ -9,13 +9,9 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import keras
 import numpy as np
 from jax import lax
-
-from kilter import _backend  # noqa: F401
-
-# isort: split
-import keras
 
 from kilter._engine.arrays import Rows, check_batch_size, is_array, row_count
 from kilter._engine.batch_feed import BatchFeed

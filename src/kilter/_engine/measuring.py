@@ -15,12 +15,8 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
-
-from kilter import _backend  # noqa: F401
-
-# isort: split
 import keras
+import numpy as np
 
 from kilter._engine.arrays import collect
 from kilter._engine.checks import check_inputs, check_targets

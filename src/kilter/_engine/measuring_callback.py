@@ -5,12 +5,8 @@ from __future__ import annotations
 import time
 from typing import Any
 
-import numpy as np
-
-from kilter import _backend  # noqa: F401
-
-# isort: split
 import keras
+import numpy as np
 
 from kilter._engine.feed import ResidentFeed
 from kilter._engine.history import History

@@ -14,10 +14,6 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-
-from kilter import _backend  # noqa: F401
-
-# isort: split
 import keras
 
 from kilter._models.keras_internals import LossFunctionWrapper

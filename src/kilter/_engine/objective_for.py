@@ -5,12 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
-from kilter import _backend  # noqa: F401
-
-# isort: split
 import keras
+import numpy as np
 
 from kilter.data import Dataset, Task
 from kilter.errors import ModelError, OptionError

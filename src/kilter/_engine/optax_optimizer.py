@@ -12,12 +12,8 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import optax
-
-from kilter import _backend  # noqa: F401
-
-# isort: split
 import keras
+import optax
 
 from kilter.errors import ModelError, OptionError
 

@@ -4,9 +4,6 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from kilter import _backend  # noqa: F401
-
-# isort: split
 import keras
 
 from kilter.errors import ModelError

@@ -11,10 +11,6 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import jax
-
-from kilter import _backend  # noqa: F401
-
-# isort: split
 import keras
 
 

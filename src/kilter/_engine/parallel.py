@@ -10,12 +10,8 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
-
-from kilter import _backend  # noqa: F401
-
-# isort: split
 import keras
+import numpy as np
 
 from kilter._engine.feed import Order, ResidentFeed
 from kilter._engine.fit import prepare, training_feed

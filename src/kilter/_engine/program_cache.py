@@ -15,12 +15,8 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jax import lax
-
-from kilter import _backend  # noqa: F401
-
-# isort: split
 import keras
+from jax import lax
 
 from kilter._engine.fingerprint import Fingerprints, reference_to
 from kilter._engine.interrupt import interruptible

@@ -18,10 +18,6 @@ from typing import Any, Final
 
 import jax
 import jax.numpy as jnp
-
-from kilter import _backend  # noqa: F401
-
-# isort: split
 import keras
 from keras import optimizers
 

@@ -15,9 +15,6 @@ import copy
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from kilter import _backend  # noqa: F401
-
-# isort: split
 import keras
 
 from kilter._models.keras_internals import LossFunctionWrapper, get_keras_mask

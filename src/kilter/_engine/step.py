@@ -14,7 +14,6 @@ import jax
 import jax.numpy as jnp
 import keras
 
-from kilter import _backend  # noqa: F401
 from kilter._engine.call_metrics import metrics_in_call
 from kilter._engine.overrides import overrides
 from kilter._engine.packing import packed

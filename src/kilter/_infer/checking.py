@@ -6,12 +6,8 @@ import time
 from typing import Any
 
 import jax
-import numpy as np
-
-from kilter import _backend  # noqa: F401  (chooses JAX before Keras loads)
-
-# isort: split
 import keras
+import numpy as np
 
 from kilter._engine.inference import predict_unchanged
 from kilter._infer.records import Speed

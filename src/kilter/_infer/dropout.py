@@ -9,10 +9,6 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Final
 
 import jax
-
-from kilter import _backend  # noqa: F401
-
-# isort: split
 import keras
 
 from kilter._models.keras_internals import DropoutRNNCell

@@ -12,13 +12,9 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import keras
 import numpy as np
 from jax import lax
-
-from kilter import _backend  # noqa: F401
-
-# isort: split
-import keras
 
 from kilter._engine.arrays import check_batch_size, collect
 from kilter._engine.checks import check_inputs

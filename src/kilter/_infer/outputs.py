@@ -7,12 +7,8 @@ from typing import Any, Final, Literal, get_args
 
 import jax
 import jax.numpy as jnp
-from jax.scipy.special import entr
-
-from kilter import _backend  # noqa: F401
-
-# isort: split
 import keras
+from jax.scipy.special import entr
 
 from kilter._engine.objective_for import last_activation
 from kilter.errors import ModelError, OptionError

@@ -7,13 +7,9 @@ from dataclasses import dataclass
 from typing import Any, Final, Literal, get_args
 
 import jax.numpy as jnp
+import keras
 import numpy as np
 import plotly.graph_objects as graph_objects
-
-from kilter import _backend  # noqa: F401  (chooses JAX before Keras loads)
-
-# isort: split
-import keras
 
 from kilter._engine.arrays import check_batch_size, collect
 from kilter._engine.checks import check_inputs, check_targets

@@ -5,9 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from kilter import _backend  # noqa: F401  (chooses JAX before Keras loads)
-
-# isort: split
 import jax.numpy as jnp
 import keras
 

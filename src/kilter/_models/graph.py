@@ -8,7 +8,6 @@ from typing import Any
 import keras
 import numpy as np
 
-from kilter import _backend  # noqa: F401  (chooses JAX before Keras loads)
 from kilter._models.copying import FOREIGN_ERRORS, check_graph, is_graph, trains_itself
 
 

@@ -11,7 +11,6 @@ import jax
 import keras
 import numpy as np
 
-from kilter import _backend  # noqa: F401  (chooses JAX before Keras loads)
 from kilter._models.keras_internals import BaseConv, BaseConvTranspose, BaseDepthwiseConv, BaseSeparableConv
 
 # An output within 1 % of a bound: the slope there is below 0.02 (tanh), 0.01 (sigmoid, elu).

@@ -11,13 +11,9 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import jax
+import keras
 import numpy as np
 from jax.extend.core import get_opaque_trace_state
-
-from kilter import _backend  # noqa: F401  (chooses JAX before Keras loads)
-
-# isort: split
-import keras
 
 from kilter._models.arrays import plain_array
 from kilter._text import first_line

@@ -13,7 +13,6 @@ from typing import Any
 import keras
 import numpy as np
 
-from kilter import _backend  # noqa: F401
 from kilter._compare.comparison import Candidate, Comparison, PairedRun, judge
 from kilter._compare.looks import planned_pairs
 from kilter._engine.arrays import collect

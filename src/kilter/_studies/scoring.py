@@ -13,7 +13,6 @@ import numpy as np
 import plotly.graph_objects as graph_objects
 from plotly.colors import qualitative
 
-from kilter import _backend  # noqa: F401
 from kilter._compare.comparison import Comparison, PairedRun, verdicts
 from kilter._engine.inference import predict
 from kilter._transfer.fine_tuning import fine_tune

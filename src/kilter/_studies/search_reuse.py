@@ -14,7 +14,6 @@ import numpy as np
 import plotly.graph_objects as graph_objects
 from plotly.colors import qualitative
 
-from kilter import _backend  # noqa: F401
 from kilter._compare.comparison import Candidate, Comparison, Difference, PairedRun, judge, verdicts
 from kilter._compare.looks import planned_pairs
 from kilter._engine.arrays import collect

@@ -9,7 +9,6 @@ from typing import Any, Final
 import keras
 import numpy as np
 
-from kilter import _backend  # noqa: F401
 from kilter._models.copying import copy_model
 from kilter._transfer.stages import Stage
 from kilter.data.scaling import moments

@@ -10,9 +10,6 @@ import math
 from collections.abc import Sequence
 from typing import Any, Final
 
-from kilter import _backend  # noqa: F401  (chooses JAX before Keras loads)
-
-# isort: split
 import keras
 
 from kilter._models.copying import fresh_name, input_like

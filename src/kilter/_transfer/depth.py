@@ -11,7 +11,6 @@ import jax.numpy as jnp
 import keras
 import optax
 
-from kilter import _backend  # noqa: F401  (chooses JAX before Keras loads)
 from kilter._engine.optax_optimizer import OptaxOptimizer
 from kilter._models.copying import is_graph
 from kilter._models.graph import read_graph

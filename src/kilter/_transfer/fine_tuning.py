@@ -10,7 +10,6 @@ import keras
 import numpy as np
 import plotly.graph_objects as graph_objects
 
-from kilter import _backend  # noqa: F401
 from kilter._engine.arrays import check_batch_size, is_array, row_count, split
 from kilter._engine.augmenting import Augment
 from kilter._engine.fit import fit

@@ -10,10 +10,6 @@ import numpy as np
 from sklearn.linear_model import Ridge, RidgeClassifier
 from sklearn.neighbors import KNeighborsClassifier, KNeighborsRegressor
 
-from kilter import _backend  # noqa: F401  (chooses JAX before Keras loads)
-
-# isort: split
-
 _ROWS: Final = 1_000
 _FEATURES: Final = 512
 _MOST_AMOUNTS: Final = 100

@@ -13,13 +13,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
-import numpy as np
-
-from kilter import _backend  # noqa: F401  (chooses JAX before Keras loads)
-
-# isort: split
 import jax
 import keras
+import numpy as np
 
 from kilter._engine.arrays import collect
 from kilter._engine.inference import evaluate
@@ -97,7 +93,7 @@ class MeasureCheck:
 def measured(came: Subject, subject: Subject, model: keras.Model) -> list[Measured]:
     """All measures of ``model``, a trained model of ``subject``, on the subject's validation rows.
 
-    Each output's own measures (:mod:`kilter._treatment.own_measures`), and the compiled metrics that say more.
+    The own measures of each output (see ``own_measures``), and the compiled metrics that say more.
     Where an output has no measure of its own, its loss is used, if the subject still has its original loss.
     """
     structured = predictions(subject, model)

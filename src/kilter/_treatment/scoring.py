@@ -7,12 +7,8 @@ from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import jax
-import numpy as np
-
-from kilter import _backend  # noqa: F401  (chooses JAX before Keras loads)
-
-# isort: split
 import keras
+import numpy as np
 
 from kilter._compare.comparison import OwnMeasure
 from kilter._engine.inference import evaluate, layer_state_kept

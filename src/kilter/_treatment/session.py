@@ -7,10 +7,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-from kilter import _backend  # noqa: F401  (chooses JAX before Keras loads)
-
-# isort: split
-
 from kilter._compare.looks import Spending
 from kilter._records import Diagnosis, Finding, ranked
 from kilter._treatment.full_training import AsGiven, Trained, train_as_given, train_in_full

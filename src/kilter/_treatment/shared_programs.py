@@ -6,9 +6,6 @@ import json
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from kilter import _backend  # noqa: F401  (chooses JAX before Keras loads)
-
-# isort: split
 import jax
 import keras
 

@@ -10,12 +10,8 @@ from functools import cached_property
 from typing import Any
 
 import jax
-import numpy as np
-
-from kilter import _backend  # noqa: F401  (chooses JAX before Keras loads)
-
-# isort: split
 import keras
+import numpy as np
 
 from kilter import schedules
 from kilter._engine.arrays import collect, pick, row_count

@@ -8,12 +8,8 @@ from collections.abc import Collection, Mapping
 from dataclasses import replace
 from typing import Any, Final
 
-import numpy as np
-
-from kilter import _backend  # noqa: F401  (chooses JAX before Keras loads)
-
-# isort: split
 import keras
+import numpy as np
 
 from kilter._compare.looks import LEVEL
 from kilter._compare.statistics import least_pairs, smallest_p
@@ -98,16 +94,8 @@ def treat(
     if fixed is not None:
         (x, y), validation_data = (_whole(model, *part, fixed) for part in ((x, y), validation_data))
     with shown(verbose) as progress:
-        diagnosis = diagnose(
-            model,
-            x,
-            y,
-            validation_data=validation_data,
-            batch_size=batch_size,
-            shuffle=shuffle,
-            seed=seed,
-            verbose=progress,
-        )
+        how = {"batch_size": batch_size, "shuffle": shuffle, "seed": seed, "verbose": progress}
+        diagnosis = diagnose(model, x, y, validation_data=validation_data, **how)
         remedy_set = RemedySet(remedies, _kept(model, keep, remedies))
         options = FitOptions(epochs=epochs, batch_size=batch_size, shuffle=shuffle, class_weight=class_weight)
         trained = optimizer_facts(model).iterations > 0
@@ -130,15 +118,17 @@ def treat(
         before=replace(_before(diagnosis, trials), measures=returned.before),
         after=after,
         seconds=time.perf_counter() - began,
-        skipped={
-            code: reason
-            for code, reason in remedy_set.skipped.items()
-            if code not in {one.remedy for one in best.changes}
-        },
+        skipped=_skipped(remedy_set, best),
         subjects=(replace(came, twins=Twins()), replace(best, twins=Twins())),
         checks=returned.checks,
         kept=returned.kept,
     )
+
+
+def _skipped(remedy_set: RemedySet, best: Subject) -> dict[str, str]:
+    """The remedies that the model cannot have, with the reasons."""
+    changed = {one.remedy for one in best.changes}
+    return {code: reason for code, reason in remedy_set.skipped.items() if code not in changed}
 
 
 def _before(diagnosis: Diagnosis, trials: Trials) -> Evaluation:

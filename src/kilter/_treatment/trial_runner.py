@@ -8,12 +8,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 import jax
-import numpy as np
-
-from kilter import _backend  # noqa: F401
-
-# isort: split
 import keras
+import numpy as np
 
 from kilter._compare.comparison import OwnMeasure, PairedRun
 from kilter._engine.arrays import pick

@@ -12,7 +12,6 @@ import keras
 import numpy as np
 import plotly.graph_objects as graph_objects
 
-from kilter import _backend  # noqa: F401
 from kilter._engine.arrays import check_batch_size, is_array, row_count
 from kilter._engine.fit import check_whole_numbers
 from kilter._engine.step import Batch, global_norm, gradients

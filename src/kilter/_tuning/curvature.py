@@ -9,12 +9,8 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
-
-from kilter import _backend  # noqa: F401
-
-# isort: split
 import keras
+import numpy as np
 
 from kilter._engine.fit import check_whole_numbers
 from kilter._engine.program_cache import owners, shelf

@@ -8,12 +8,8 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
-
-from kilter import _backend  # noqa: F401
-
-# isort: split
 import keras
+import numpy as np
 
 from kilter._engine.feed import Order, single_steps
 from kilter._engine.fit import check_whole_numbers, prepare, training_feed

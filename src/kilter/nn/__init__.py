@@ -8,6 +8,8 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from kilter import _backend  # noqa: F401  (chooses JAX before Keras loads)
+
 if TYPE_CHECKING:
     from kilter.nn import pairing
     from kilter.nn.builders import cnn, mlp

@@ -15,7 +15,6 @@ import keras
 import numpy as np
 from numpy.typing import ArrayLike
 
-from kilter import _backend  # noqa: F401  (chooses JAX before Keras loads)
 from kilter._memory import require_memory
 from kilter.errors import ModelError, OptionError
 from kilter.nn.blocks import Blocks

@@ -8,14 +8,10 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import keras
 import numpy as np
 import plotly.graph_objects as graph_objects
 from plotly.subplots import make_subplots
-
-from kilter import _backend  # noqa: F401  (chooses JAX before Keras loads)
-
-# isort: split
-import keras
 
 from kilter._models.tracing import build, fitting, forward, leaf_layers, replace_attribute, some_rows, values
 from kilter.nn.propagation import Signal, predict_layer

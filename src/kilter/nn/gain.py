@@ -17,12 +17,8 @@ from typing import Any, Final
 
 import jax
 import jax.numpy as jnp
-import numpy as np
-
-from kilter import _backend  # noqa: F401  (chooses JAX before Keras loads)
-
-# isort: split
 import keras
+import numpy as np
 
 from kilter._models.keras_internals import compute_fans
 from kilter.errors import OptionError

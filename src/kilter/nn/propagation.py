@@ -6,12 +6,8 @@ import math
 from dataclasses import dataclass
 from typing import Any, Final
 
-import numpy as np
-
-from kilter import _backend  # noqa: F401  (chooses JAX before Keras loads)
-
-# isort: split
 import keras
+import numpy as np
 
 from kilter._models.keras_internals import BaseConv, BaseConvTranspose, BaseDepthwiseConv
 from kilter.nn.gain import COUPLED, Moments, activation_moments, piecewise_linear, weight_moment

@@ -13,7 +13,6 @@ import jax.numpy as jnp
 import keras
 import numpy as np
 
-from kilter import _backend  # noqa: F401  (chooses JAX before Keras loads)
 from kilter._models.keras_internals import BaseConv, BaseConvTranspose, BaseDepthwiseConv, BaseSeparableConv
 from kilter._models.tracing import (
     build,

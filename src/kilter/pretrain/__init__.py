@@ -9,6 +9,10 @@ Each leaves the encoder that it is given as it was, and returns a trained copy w
 anything was learnt.
 """
 
+from kilter import _backend  # noqa: F401  (chooses JAX before Keras loads)
+
+# isort: split
+
 from kilter.pretrain.autoencoder import autoencoder
 from kilter.pretrain.auxiliary import auxiliary
 from kilter.pretrain.gan import Gan, gan

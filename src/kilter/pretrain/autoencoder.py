@@ -10,7 +10,6 @@ from typing import Any, Final
 import keras
 import numpy as np
 
-from kilter import _backend  # noqa: F401
 from kilter._engine.history import History
 from kilter._engine.inference import predict
 from kilter._models.copying import check_graph, copy_model

@@ -5,9 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from kilter import _backend  # noqa: F401
-
-# isort: split
 import keras
 import numpy as np
 

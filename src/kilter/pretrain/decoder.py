@@ -9,7 +9,6 @@ from typing import Any, Final
 import keras
 import numpy as np
 
-from kilter import _backend  # noqa: F401  (chooses JAX before Keras loads)
 from kilter.errors import ModelError
 from kilter.nn.options import ACTIVATIONS, default_initializer
 from kilter.pretrain.encoder_chain import Link, Shape, stages

@@ -5,9 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from kilter import _backend  # noqa: F401  (chooses JAX before Keras loads)
-
-# isort: split
 import keras
 
 from kilter._models.copying import check_graph, is_graph

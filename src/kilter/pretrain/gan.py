@@ -12,7 +12,6 @@ import keras
 import numpy as np
 import plotly.graph_objects as graph_objects
 
-from kilter import _backend  # noqa: F401
 from kilter._engine.arrays import check_batch_size, collect
 from kilter._engine.epochs import epochs_told
 from kilter._engine.feed import Order, ResidentFeed

@@ -16,7 +16,6 @@ import keras
 import numpy as np
 from scipy.cluster.vq import kmeans2, vq
 
-from kilter import _backend  # noqa: F401  (chooses JAX before Keras loads)
 from kilter.pretrain.decoder import Seeds
 
 CLUSTERS = 20

@@ -16,7 +16,6 @@ import jax.numpy as jnp
 import keras
 import numpy as np
 
-from kilter import _backend  # noqa: F401
 from kilter._engine.arrays import Rows
 from kilter._engine.step import Batch, Logs
 from kilter._models.variables import State

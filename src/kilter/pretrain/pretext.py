@@ -12,10 +12,6 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol
 
 import jax
-
-from kilter import _backend  # noqa: F401
-
-# isort: split
 import keras
 
 from kilter._engine.fit import fit

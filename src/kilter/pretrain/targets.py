@@ -10,7 +10,6 @@ import jax.numpy as jnp
 import keras
 import numpy as np
 
-from kilter import _backend  # noqa: F401  (chooses JAX before Keras loads)
 from kilter._models.copying import check_graph
 from kilter.data.checks import find_nonfinite
 from kilter.data.dataset import Dataset

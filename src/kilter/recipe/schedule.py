@@ -42,13 +42,8 @@ def schedule_section(name: str) -> type[ScheduleSection]:
     """The section of the schedule `name`, one of ``SCHEDULES``."""
     fields: dict[str, Any] = {one.name: (_type(one), _field(one)) for one in schedule_kind(name).settings}
     title = "".join(word.capitalize() for word in name.split("_"))
-    return create_model(
-        f"{title}Section",
-        __base__=ScheduleSection,
-        __module__=__name__,
-        name=(Literal[name], Field(description=_NAME)),
-        **fields,
-    )
+    fields["name"] = (Literal[name], Field(description=_NAME))
+    return create_model(f"{title}Section", __base__=ScheduleSection, __module__=__name__, **fields)
 
 
 def _type(setting: Setting) -> Any:

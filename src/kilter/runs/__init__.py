@@ -8,6 +8,8 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from kilter import _backend  # noqa: F401  (chooses JAX before Keras loads)
+
 if TYPE_CHECKING:
     from kilter.runs.directory import Run, create_run, reopen_run
     from kilter.runs.reading import RunRecords, list_runs, open_run

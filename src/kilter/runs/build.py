@@ -10,14 +10,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from kilter import _backend  # noqa: F401
-
-# isort: split
 import jax
 import jax.numpy as jnp
 import keras
+import numpy as np
 
 from kilter._engine.arrays import collect
 from kilter._engine.augmenting import check_augmentation

@@ -13,10 +13,7 @@ from typing import Any, Final
 
 import keras
 
-from kilter import (
-    _backend,  # noqa: F401
-    schedules,
-)
+from kilter import schedules
 from kilter._models.saved import TRUST, load_model
 from kilter._progress import SILENT, Progress
 from kilter._text import first_line

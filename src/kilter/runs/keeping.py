@@ -5,9 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from kilter import _backend  # noqa: F401
-
-# isort: split
 import keras
 
 from kilter._engine.averaging import WeightAverage

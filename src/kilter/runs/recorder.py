@@ -12,12 +12,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
-from kilter import _backend  # noqa: F401
-
-# isort: split
 import keras
+import numpy as np
 
 from kilter._engine.averaging import WeightAverage
 from kilter._engine.program_cache import shelf

@@ -9,12 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import numpy as np
-
-from kilter import _backend  # noqa: F401
-
-# isort: split
 import keras
+import numpy as np
 
 from kilter._engine.averaging import (
     ExponentialMovingAverage,

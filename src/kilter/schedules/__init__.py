@@ -10,10 +10,14 @@ Names load on first use: recipes list the schedules without loading Keras.
 from __future__ import annotations
 
 import importlib
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from kilter import _backend  # noqa: F401
+from kilter import _backend  # noqa: F401  (chooses JAX before Keras loads)
 from kilter.schedules.registry import SCHEDULES, schedule_kind
+
+if TYPE_CHECKING:
+    from kilter.schedules.base import Schedule
+    from kilter.schedules.kinds.performance import Performance
 
 _CLASSES = {"Schedule": "kilter.schedules.base", "Performance": "kilter.schedules.kinds.performance"}
 

@@ -6,13 +6,9 @@ from collections.abc import Iterator
 from typing import Final
 
 import jax
+import keras
 import numpy as np
 from sklearn.neighbors import NearestNeighbors
-
-from kilter import _backend  # noqa: F401  (chooses JAX before Keras loads)
-
-# isort: split
-import keras
 
 from kilter._diagnosis.catalogue import finding
 from kilter._diagnosis.checks.output import SQUARES

@@ -5,9 +5,6 @@ from __future__ import annotations
 from functools import partial
 from typing import Any, Final
 
-from kilter import _backend  # noqa: F401  (chooses JAX before Keras loads)
-
-# isort: split
 import jax
 import keras
 import numpy as np

@@ -6,9 +6,6 @@ import contextlib
 from dataclasses import replace
 from typing import Any, Final
 
-from kilter import _backend  # noqa: F401  (chooses JAX before Keras loads)
-
-# isort: split
 import keras
 
 from kilter._diagnosis.checks.optimizer import usual_rates

@@ -5,9 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Final, NamedTuple
 
-from kilter import _backend  # noqa: F401
-
-# isort: split
 import keras
 
 from kilter._engine.fit import check_whole_numbers
