@@ -16,8 +16,8 @@ from kilter import _backend  # noqa: F401  (chooses JAX before Keras loads)
 from kilter.schedules.registry import SCHEDULES, schedule_kind
 
 if TYPE_CHECKING:
-    from kilter.schedules.base import Schedule
-    from kilter.schedules.kinds.performance import Performance
+    from kilter.schedules.base import Schedule as Schedule
+    from kilter.schedules.kinds.performance import Performance as Performance
 
 _CLASSES = {"Schedule": "kilter.schedules.base", "Performance": "kilter.schedules.kinds.performance"}
 
