@@ -154,7 +154,7 @@ def test_three_lines_and_nothing_left_behind(case, kilter, place, tmp_path):
     ended = kilter(*words)
     lines = ended.err.splitlines()
     assert ended.code == 2
-    assert [line.partition(":")[0] for line in lines] == ["Expected", "Received", "To mend it"]
+    assert [line.partition(":")[0] for line in lines] == ["Expected", "Received", "To fix"]
     assert says in ended.err
     assert "Traceback" not in ended.out + ended.err
     assert all(line.isprintable() for line in lines)

@@ -59,7 +59,7 @@ def test_three_lines_and_nothing_left_behind(case, kilter, digits_run, prices, t
     assert [line.partition(":")[0] for line in ended.err.splitlines()] == [
         "Expected",
         "Received",
-        "To mend it",
+        "To fix",
     ]
     assert says in ended.err
     assert not (tmp_path / "runs").exists()

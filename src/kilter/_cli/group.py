@@ -117,7 +117,7 @@ def _warnings_as_lines() -> Iterator[None]:
 
 def fail(expected: str, received: str, remedy: str) -> NoReturn:
     """Say on stderr what is wrong in three lines, and end with exit code 2."""
-    for title, text in (("Expected", expected), ("Received", received), ("To mend it", remedy)):
+    for title, text in (("Expected", expected), ("Received", received), ("To fix", remedy)):
         title = f"{title}:".ljust(12)
         say(title + text, indent=" " * len(title), err=True)
     raise typer.Exit(BAD_INPUT)
