@@ -52,7 +52,7 @@ def run(
     scoring = Scoring("val_accuracy", 0.1, plain)
     scores: list[float] = []
 
-    def train(one: Subject, scoring: Scoring) -> Trained:
+    def train(one: Subject, scoring: Scoring, progress: Any = None) -> Trained:
         score = chosen if one is best else variant
         scores.append(score)
         return Trained(one, one.model, pull(one.model), History(), score, seconds)

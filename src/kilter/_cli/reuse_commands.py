@@ -94,6 +94,7 @@ def pretrain(
         str | None,
         typer.Option(
             "--task",
+            metavar="TASK",
             help="autoencoder, rotation, masked-patch, jigsaw, pairs, contrastive or gan; see the docs.",
         ),
     ] = None,
