@@ -46,7 +46,10 @@ def open_trained(path: Path, *, allow_code: bool) -> Trained:
     of_run = path.name == MODEL and is_run(path.parent)
     if path.suffix == ".keras" and not of_run:
         run = path.parent if is_run(path.parent) else None
-        return Trained(load_model(path, allow_code=allow_code), path, run, data_of(path))
+        model, record = load_model(path, allow_code=allow_code), data_of(path)
+        # Another model may lie beside a run; the run's data record then says nothing about it.
+        fits = record is not None and _misfit(model, record) is None
+        return Trained(model, path, run, record if fits else None)
     run = path.parent if of_run else path
     if not is_run(run):
         raise RunError(
@@ -64,17 +67,25 @@ def open_trained(path: Path, *, allow_code: bool) -> Trained:
 
 def _require_fitting(model: keras.Model, run: Path, record: DataRecord) -> None:
     """Raise :class:`ModelError` unless the model takes the run's rows and gives its outputs."""
-    row = jax.ShapeDtypeStruct((1, *record.input_shape), "float32")
-    try:
-        check_inputs(model, Rows((row, None, None), 1))
-        check_outputs(model, record.task, record.outputs)
-    except (DataError, ModelError) as error:
+    error = _misfit(model, record)
+    if error is not None:
         raise ModelError(
             expected=f"in {run} the model that was trained there: rows of shape {record.input_shape} in, "
             f"{record.outputs} {'classes' if record.task == 'classification' else 'numbers'} out",
             received=f"another one: {error.expected}, but {error.received}",
             remedy=f"put the run's own {MODEL} back, or keep the other model outside the run directory",
         ) from error
+
+
+def _misfit(model: keras.Model, record: DataRecord) -> DataError | ModelError | None:
+    """Why the model does not fit the rows or the outputs of the record; None if it fits both."""
+    row = jax.ShapeDtypeStruct((1, *record.input_shape), "float32")
+    try:
+        check_inputs(model, Rows((row, None, None), 1))
+        check_outputs(model, record.task, record.outputs)
+    except (DataError, ModelError) as error:
+        return error
+    return None
 
 
 def read_for(trained: Trained, source: str, *, target: str | None = None, unlabelled: bool) -> Source:
