@@ -29,7 +29,7 @@ def values(model):
 
 def moved(before, model):
     return {
-        path.split("/")[0] for path, value in values(model).items() if not np.array_equal(value, before[path])
+        path.split("/")[-2] for path, value in values(model).items() if not np.array_equal(value, before[path])
     }
 
 
@@ -101,7 +101,7 @@ def test_one_step_of_sgd_is_the_gradient_times_the_rate_of_its_depth():
     for layer in model.layers:
         layer.trainable = layer.name != "norm"
     found, before, deep = gradients(model), values(model), depths(model)
-    assert {path.split("/")[0]: depth for path, depth in deep.items()} == {
+    assert {path.split("/")[-2]: depth for path, depth in deep.items()} == {
         "conv": 2,
         "norm": 2,
         "dense": 1,
