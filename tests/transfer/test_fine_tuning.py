@@ -28,9 +28,8 @@ def values(model):
 
 
 def moved(before, model):
-    return {
-        path.split("/")[-2] for path, value in values(model).items() if not np.array_equal(value, before[path])
-    }
+    after = values(model)
+    return {path.split("/")[-2] for path in after if not np.array_equal(after[path], before[path])}
 
 
 def tune(model, stages, **options):
