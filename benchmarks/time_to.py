@@ -36,7 +36,7 @@ ROWS_IF_QUICK = 6_000
 
 
 @dataclasses.dataclass(frozen=True)
-class Course:
+class Session:
     """One process: (seconds since its start, validation accuracy) of each epoch, and its seconds in all."""
 
     epochs: tuple[tuple[float, float], ...]
@@ -59,30 +59,30 @@ def main() -> int:
     scratch = CACHE / "time-to"
     shutil.rmtree(scratch, ignore_errors=True)
     scratch.mkdir(parents=True)
-    courses: dict[str, list[Course]] = {}
+    sessions: dict[str, list[Session]] = {}
     for number in range(options.repeats):
         # A folder of its own is an empty cache of compiled programs; the second process finds it filled.
         for cache in ("cold", "warm"):
             name = f"kilter, {cache} cache"
-            course = kilter_course(options.recipe, data, scratch / f"cache-{number}")
-            courses.setdefault(name, []).append(course)
-            say(name, course, options.target)
+            session = kilter_session(options.recipe, data, scratch / f"cache-{number}")
+            sessions.setdefault(name, []).append(session)
+            say(name, session, options.target)
     if not options.without_keras:
         limits = ("--epochs", "2") if options.quick else ()
-        courses["keras-tensorflow"] = [keras_course(data, scratch, *limits)]
-        say("keras-tensorflow", courses["keras-tensorflow"][0], options.target)
-    found = table(courses, options.target)
+        sessions["keras-tensorflow"] = [keras_session(data, scratch, *limits)]
+        say("keras-tensorflow", sessions["keras-tensorflow"][0], options.target)
+    found = table(sessions, options.target)
     found.show()
     page = Page(
         name="time-to",
         title=f"Time to {options.target:.2%} validation accuracy",
         introduction=f"CIFAR-10, dense network of 20×100; kilter's recipe is {options.recipe.name}.",
         tables=[found],
-        figures={name: [dataclasses.asdict(one) for one in some] for name, some in courses.items()},
+        figures={name: [dataclasses.asdict(one) for one in some] for name, some in sessions.items()},
         quick=options.quick,
     )
     print(f"kept in {page.write(options.results)}")
-    return 0 if all(one.reached(options.target) for some in courses.values() for one in some) else 1
+    return 0 if all(one.reached(options.target) for some in sessions.values() for one in some) else 1
 
 
 def parse_options() -> argparse.Namespace:
@@ -114,7 +114,7 @@ def decoded(rows: int | None) -> Path:
     return path
 
 
-def kilter_course(recipe: Path, data: Path, cache: Path) -> Course:
+def kilter_session(recipe: Path, data: Path, cache: Path) -> Session:
     """``kilter train``, with its compiled programs in ``cache``; epochs are read from history.jsonl."""
     with tempfile.TemporaryDirectory(dir=cache.parent) as folder:
         command = (
@@ -136,7 +136,7 @@ def kilter_course(recipe: Path, data: Path, cache: Path) -> Course:
             epochs.append((seconds, json.loads(line)["logs"]["val_accuracy"]))
     if process.returncode:
         sys.exit(f"kilter train ended with {process.returncode}:\n{log.read_text()[-2000:]}")
-    return Course(tuple(epochs), seconds)
+    return Session(tuple(epochs), seconds)
 
 
 def new_lines(folder: Path, known: int) -> list[str]:
@@ -146,7 +146,7 @@ def new_lines(folder: Path, known: int) -> list[str]:
     return text[: text.rfind("\n") + 1].splitlines()[known:]
 
 
-def keras_course(data: Path, scratch: Path, *arguments: str) -> Course:
+def keras_session(data: Path, scratch: Path, *arguments: str) -> Session:
     """The published variant with Keras on TensorFlow, to its end; it prints a line an epoch."""
     peer = next(one for one in PEERS if one.name == "keras-tensorflow")
     make_environment(peer)
@@ -164,7 +164,7 @@ def keras_course(data: Path, scratch: Path, *arguments: str) -> Course:
         process.wait()
     if process.returncode:
         sys.exit(f"Keras ended with {process.returncode}: {(scratch / 'keras.log').read_text()[-2000:]}")
-    return Course(epochs, time.perf_counter() - began)
+    return Session(epochs, time.perf_counter() - began)
 
 
 def timed_lines(process: subprocess.Popen, began: float) -> Iterator[tuple[float, float]]:
@@ -175,18 +175,18 @@ def timed_lines(process: subprocess.Popen, began: float) -> Iterator[tuple[float
             yield time.perf_counter() - began, json.loads(line)["val_accuracy"]
 
 
-def say(name: str, course: Course, target: float) -> None:
+def say(name: str, session: Session, target: float) -> None:
     """Print one process's outcome."""
-    reached = course.reached(target)
+    reached = session.reached(target)
     when = "never" if reached is None else f"after {reached:.1f} s"
-    print(f"{name}: {target:.2%} {when}; best {course.best:.2%}; {course.seconds:.1f} s in all", flush=True)
+    print(f"{name}: {target:.2%} {when}; best {session.best:.2%}; {session.seconds:.1f} s in all", flush=True)
 
 
-def table(courses: dict[str, list[Course]], target: float) -> Table:
+def table(sessions: dict[str, list[Session]], target: float) -> Table:
     """Seconds to the target, and of the whole process, beside those of Keras on TensorFlow."""
-    published = courses.get("keras-tensorflow", [None])[0]
+    published = sessions.get("keras-tensorflow", [None])[0]
     rows = []
-    for name, some in courses.items():
+    for name, some in sessions.items():
         reached = [seconds for one in some if (seconds := one.reached(target)) is not None]
         middle = statistics.median(reached) if reached else None
         theirs = None if published is None else published.reached(target)

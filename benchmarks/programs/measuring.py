@@ -1,4 +1,4 @@
-"""The corpus put through kilter: what is found, what is mended at which cost, what is claimed of nothing."""
+"""The corpus put through kilter: what is found, what is repaired, and at what cost, what is claimed of nothing."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from kilter._compare.comparison import PairedRun
 from kilter._compare.looks import Spending
 from kilter._treatment.scoring import Scoring, scoring_of
 from kilter._treatment.search import prove
-from kilter._treatment.subject import FitOptions, Patient
-from kilter._treatment.trial_runner import Bench
+from kilter._treatment.subject import FitOptions, Subject
+from kilter._treatment.trial_runner import TrialRunner
 from programs.families import Case
 from programs.judging import TOLERANCE, Spent, keras_fit, quality, reference
 from programs.sketch import Program, Sketch, program
@@ -142,36 +142,36 @@ def held_out(case: Case, seed: int) -> Case:
 
 @dataclass(frozen=True)
 class _OtherSeeds:
-    """The same bench with seeds that no other trial has."""
+    """The same runner with seeds that no other trial has."""
 
-    bench: Bench
+    runner: TrialRunner
 
     @property
     def scoring(self) -> Scoring:
-        return self.bench.scoring
+        return self.runner.scoring
 
     def runs(self, seeds: Sequence[int], epochs: int) -> list[PairedRun]:
-        return self.bench.runs([seed + 1_000_000 for seed in seeds], epochs)
+        return self.runner.runs([seed + 1_000_000 for seed in seeds], epochs)
 
 
 def claims(trials: int, say: Callable[[str], None]) -> dict[str, Any]:
     """The proof of a program against itself with other seeds: how often an effect is claimed."""
     one = program(Sketch(rows="blobs", units=8, epochs=1))
-    patient = _patient(one)
-    bench = Bench(patient, scoring_of(patient), patient.rows)
+    subject = _subject(one)
+    runner = TrialRunner(subject, scoring_of(subject), subject.rows)
     claimed = 0
     for number in range(trials):
-        proof: Any = prove(bench, _OtherSeeds(bench), 1, 100 * number, Spending(6).take())
+        proof: Any = prove(runner, _OtherSeeds(runner), 1, 100 * number, Spending(6).take())
         claimed += proof.differences[0].verdict != "no evidence"
         if number % 20 == 19:
             say(f"{claimed} of {number + 1} claim an effect")
     return {"trials": trials, "claimed": claimed}
 
 
-def _patient(one: Program) -> Patient:
+def _subject(one: Program) -> Subject:
     assert one.validation is not None
     options = FitOptions(epochs=one.options["epochs"], batch_size=one.options["batch_size"])
-    return Patient(one.model, one.x, one.y, *one.validation, options=options)
+    return Subject(one.model, one.x, one.y, *one.validation, options=options)
 
 
 def each(cases: Iterable[Case], measure: Callable[[Case], Any], say: Callable[[str, Any], None]) -> list[Any]:

@@ -1,11 +1,11 @@
 from __future__ import annotations
 
 import pytest
-from runner import peers, process
-from runner.measure import Plan, groups, measure
-from runner.peers import PEERS, Peer, settings_for, with_steps_per_execution
-from runner.workloads import WORKLOADS
 
+from bench import peers, process
+from bench.measure import Plan, groups, measure
+from bench.peers import PEERS, Peer, settings_for, with_steps_per_execution
+from bench.workloads import WORKLOADS
 from run import parse_options
 
 # A peer without a framework: it answers as it was told to.

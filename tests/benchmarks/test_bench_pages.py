@@ -4,8 +4,9 @@ import json
 
 import plotly.graph_objects as graph_objects
 import pytest
-from runner.pages import Page, Table, between
-from runner.turns import in_turns
+
+from bench.pages import Page, Table, between
+from bench.turns import in_turns
 
 TABLE = Table("Times", ("what", "s"), (("one", "1.5"), ("two", "3")), ("Medians.",))
 

@@ -3,12 +3,12 @@ from __future__ import annotations
 import datetime
 import json
 
-from runner.machine import Machine, machine_label
-from runner.measure import Measured
-from runner.render import HEADINGS, cells, markdown_table, text_table
-from runner.results import Outcome, Report, free_path, write
-from runner.summary import Epoch, Run, summarise
-from runner.workloads import WORKLOADS, epoch_flops
+from bench.machine import Machine, machine_label
+from bench.measure import Measured
+from bench.render import HEADINGS, cells, markdown_table, text_table
+from bench.results import Outcome, Report, free_path, write
+from bench.summary import Epoch, Run, summarise
+from bench.workloads import WORKLOADS, epoch_flops
 
 MACHINE = Machine("Intel(R) Xeon(R) Processor", 2, 24 << 30, ("avx2", "avx512f"), "Linux x86_64", "3.11.7")
 RUNS = (

@@ -1,7 +1,8 @@
 from __future__ import annotations
 
 import pytest
-from runner.summary import Epoch, Run, compile_time, disturbance, ratio, spread, summarise
+
+from bench.summary import Epoch, Run, compile_time, disturbance, ratio, spread, summarise
 
 
 def run(peer, seconds, *, group=0, first=9.0, **fields):

@@ -3,7 +3,8 @@ from __future__ import annotations
 import dataclasses
 
 import pytest
-from runner.workloads import WORKLOADS, Workload, epoch_flops, multiplications, needed_flops
+
+from bench.workloads import WORKLOADS, Workload, epoch_flops, multiplications, needed_flops
 
 BY_NAME = {workload.name: workload for workload in WORKLOADS}
 

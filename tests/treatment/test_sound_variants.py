@@ -104,7 +104,7 @@ def test_no_variant_is_begun_that_would_not_be_done_in_time(monkeypatch):
     assert begun(100.0, 1.0) == 0
 
 
-def test_a_training_outlives_those_of_patients_that_are_alike():
+def test_a_training_outlives_those_of_subjects_that_are_alike():
     model, x, y = faulty.healthy_blobs()
     model.compile(keras.optimizers.SGD(0.05), faulty.SPARSE)
     came = Subject(model, x[:400], y[:400], x[400:], y[400:], options=subject(dense(1)).options)
