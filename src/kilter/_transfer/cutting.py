@@ -15,19 +15,18 @@ from typing import Any
 import keras
 
 from kilter._models.copying import check_graph
-from kilter._models.graph import Call, Graph, read_graph
+from kilter._models.graph import Graph, read_graph
+from kilter._models.layers import NORMALIZATIONS
+from kilter._models.tracing import LayerCall
 from kilter.errors import OptionError
 
 ALL = "all"
 _layers = keras.layers
 # They have weights, but none without the layer before them.
 _FOLLOWERS = (
-    _layers.BatchNormalization,
-    _layers.GroupNormalization,
-    _layers.LayerNormalization,
+    *NORMALIZATIONS,
     _layers.Normalization,
     _layers.PReLU,
-    _layers.RMSNormalization,
     _layers.UnitNormalization,
 )
 _SHOWN = 12
@@ -202,7 +201,7 @@ def _cut_at(graph: Graph, index: int) -> Cut:
     return Cut(_counted([graph.calls[other] for other in _below(graph, index)]), path, number)
 
 
-def _counted(calls: Sequence[Call]) -> int:
+def _counted(calls: Sequence[LayerCall]) -> int:
     return len({id(call.layer) for call in calls if is_counted(call.layer)})
 
 

@@ -17,7 +17,7 @@ from kilter._diagnosis.diagnose import check_rows, diagnose
 from kilter._engine.arrays import check_batch_size, pick, row_count
 from kilter._engine.fit import check_whole_numbers
 from kilter._models.graph import as_graph
-from kilter._models.layers import optimizer_facts
+from kilter._models.optimizers import optimizer_facts
 from kilter._models.tracing import fixed_batch_size
 from kilter._progress import Verbose, shown
 from kilter._records import Diagnosis

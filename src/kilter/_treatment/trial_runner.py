@@ -19,7 +19,7 @@ from kilter._engine.parallel import Logs, fit_together
 from kilter._engine.stream import must_stream
 from kilter._models.reinitialize import draw_weights
 from kilter._models.tracing import fixed_batch_size
-from kilter._models.variables import State, lend, pull, push
+from kilter._models.variables import State, pull, push, share_weights
 from kilter._treatment.scoring import Scoring
 from kilter._treatment.subject import Subject
 from kilter.errors import KilterError
@@ -130,7 +130,7 @@ class TrialRunner:
         if self.subject.unit_variance:
             lsuv(model, self.subject.x, seed=seed)
         if twin is not model:
-            lend(model, twin)
+            share_weights(model, twin)
         return twin
 
 

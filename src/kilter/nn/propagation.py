@@ -10,19 +10,10 @@ import keras
 import numpy as np
 
 from kilter._models.keras_internals import BaseConv, BaseConvTranspose, BaseDepthwiseConv
+from kilter._models.layers import SELU_BOUND, SHAPING
 from kilter.nn.gain import COUPLED, Moments, activation_moments, piecewise_linear, weight_moment
 from kilter.nn.rrelu import RReLU
 
-# SELU's value far below zero, which alpha dropout gives to what it drops (Klambauer et al. 2017).
-_SATURATED: Final = -1.7580993408473766
-_PASSING: Final = (
-    keras.layers.Flatten,
-    keras.layers.Reshape,
-    keras.layers.Permute,
-    keras.layers.RepeatVector,
-    keras.layers.Identity,
-    keras.layers.ActivityRegularization,
-)
 _SUMMING: Final = (keras.layers.Dense, BaseConv, BaseConvTranspose, BaseDepthwiseConv)
 # Layers that apply a function of one number, which quadrature can call.
 _ELEMENTWISE: Final = (
@@ -58,7 +49,7 @@ def predict_layer(layer: keras.layers.Layer, signal: Signal, *, training: bool) 
     normal sums, dropout, normalisation in training, and layers that only reshape. Kernels count with the
     variance that their initialiser states, not with what they hold; convolutions as if they had no border.
     """
-    if isinstance(layer, _PASSING):
+    if isinstance(layer, (*SHAPING, keras.layers.ActivityRegularization)):
         return signal
     if isinstance(layer, keras.layers.Dropout | keras.layers.AlphaDropout):
         return _dropped(layer, signal) if training else signal
@@ -126,10 +117,10 @@ def _dropped(layer: Any, signal: Signal) -> Signal:
         return signal
     if isinstance(layer, keras.layers.Dropout):
         return Signal(signal.mean, signal.second / kept)
-    scale = (kept * (1 + layer.rate * _SATURATED**2)) ** -0.5
-    offset = -scale * _SATURATED * layer.rate
-    mean = kept * signal.mean + layer.rate * _SATURATED
-    second = kept * signal.second + layer.rate * _SATURATED**2
+    scale = (kept * (1 + layer.rate * SELU_BOUND**2)) ** -0.5
+    offset = -scale * SELU_BOUND * layer.rate
+    mean = kept * signal.mean + layer.rate * SELU_BOUND
+    second = kept * signal.second + layer.rate * SELU_BOUND**2
     return Signal(scale * mean + offset, scale**2 * second + 2 * scale * offset * mean + offset**2)
 
 

@@ -6,25 +6,18 @@ import contextlib
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import keras
 import numpy as np
 
-from kilter._models.keras_internals import BaseConv, BaseConvTranspose, BaseDepthwiseConv, BaseSeparableConv
-from kilter._models.tracing import (
-    build,
-    fitting,
-    fixed_batch_size,
-    forward,
-    in_same_trace,
-    leaf_layers,
-    replace_attribute,
-    some_rows,
-    values,
-)
+from kilter._models.arrays import some_rows
+from kilter._models.keras_internals import BaseDepthwiseConv, BaseSeparableConv
+from kilter._models.layers import KERNELS, WEIGHTED
+from kilter._models.tracing import fixed_batch_size, forward, in_same_trace, leaf_layers, replace_attribute
+from kilter._models.variables import assign, build_forward, fitting, values
 from kilter.errors import ModelError, OptionError
 
 
@@ -42,17 +35,6 @@ def orthonormal(shape: tuple[int, ...], generator: np.random.Generator, *, each_
     basis *= np.sign(np.diagonal(triangle, axis1=1, axis2=2))[:, None, :]  # else the draw is not uniform
     matrices = basis if rows >= columns else basis.transpose(0, 2, 1)
     return matrices.transpose(1, 0, 2).reshape(shape)
-
-
-_KINDS: Final = (
-    keras.layers.Dense,
-    keras.layers.EinsumDense,
-    BaseConv,
-    BaseConvTranspose,
-    BaseDepthwiseConv,
-    BaseSeparableConv,
-)
-_KERNELS: Final = ("kernel", "depthwise_kernel", "pointwise_kernel")
 
 
 @dataclass(frozen=True)
@@ -145,7 +127,7 @@ def lsuv(
             remedy="0.1 and 10 are the paper's",
         )
     batch = some_rows(x, fixed_batch_size(model) or rows, seed)
-    build(model, batch)
+    build_forward(model, batch)
     targets, skipped = _targets(model, batch)
     given, fixed = values(model)
     deviations = _program(model, targets, batch)
@@ -157,8 +139,7 @@ def lsuv(
         tolerance,
         max_iterations,
     )
-    for variable, value in zip(model.trainable_variables, _scaled(start, targets, scales), strict=True):
-        variable.assign(value)
+    assign(zip(model.trainable_variables, _scaled(start, targets, scales), strict=True))
     layers = tuple(
         LayerScaling(target.path, float(was), float(now), float(scale), iterations)
         for target, was, now, scale in zip(targets, before, after, scales, strict=True)
@@ -168,7 +149,7 @@ def lsuv(
 
 def _targets(model: keras.Model, batch: Any) -> tuple[list[_Target], tuple[tuple[str, str], ...]]:
     """The layers to scale in the order of their first calls, and those with a kernel that are left alone."""
-    candidates = {layer: path for path, layer in leaf_layers(model) if isinstance(layer, _KINDS)}
+    candidates = {layer: path for path, layer in leaf_layers(model) if isinstance(layer, WEIGHTED)}
     positions = {id(variable): index for index, variable in enumerate(model.trainable_variables)}
     calls: list[Any] = []
 
@@ -184,7 +165,7 @@ def _targets(model: keras.Model, batch: Any) -> tuple[list[_Target], tuple[tuple
     targets, skipped = [], []
     for layer in [*called, *(layer for layer in candidates if layer not in called)]:
         named = {variable.name: positions.get(id(variable)) for variable in layer.weights}
-        found = [named[name] for name in _KERNELS if name in named]
+        found = [named[name] for name in KERNELS if name in named]
         kernels = tuple(index for index in found if index is not None)
         if layer not in called:
             skipped.append((candidates[layer], "not called"))

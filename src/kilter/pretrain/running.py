@@ -15,8 +15,8 @@ from kilter._engine.arrays import check_batch_size
 from kilter._engine.fit import check_whole_numbers
 from kilter._engine.history import History
 from kilter._engine.inference import evaluate
+from kilter._models.arrays import some_rows
 from kilter._models.copying import copy_model
-from kilter._models.tracing import some_rows
 from kilter.pretrain.pretext import PretextModel, Training
 from kilter.pretrain.targets import check_encoder, check_varied, checked_rows
 from kilter.runs.records import DataRecord
