@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import keras
 import numpy as np
@@ -134,7 +135,7 @@ class SimulatedBench:
     gain: float = 0.0
     scoring: Scoring = SCORING
 
-    def runs(self, seeds: Sequence[int], epochs: int) -> list[PairedRun]:
+    def runs(self, seeds: Sequence[int], epochs: int, begin: Any = None) -> list[PairedRun]:
         scores = [0.8 + self.gain + 0.02 * float(self.draws.standard_normal()) for _ in seeds]
         return [PairedRun(seed, score, 0, 0.0, (), "") for seed, score in zip(seeds, scores, strict=True)]
 
@@ -160,7 +161,7 @@ def test_a_gain_well_above_the_noise_is_found():
 class FailsWithEveryOtherSeed:
     scoring: Scoring = SCORING
 
-    def runs(self, seeds: Sequence[int], epochs: int) -> list[PairedRun]:
+    def runs(self, seeds: Sequence[int], epochs: int, begin: Any = None) -> list[PairedRun]:
         return [PairedRun(seed, 0.5 if seed % 2 else 0.8, 0, 0.0, (), "") for seed in seeds]
 
 
@@ -198,7 +199,7 @@ class Fixed:
     own: dict[str, Sequence[float]] = field(default_factory=dict)
     scoring: Scoring = SCORING
 
-    def runs(self, seeds: Sequence[int], epochs: int) -> list[PairedRun]:
+    def runs(self, seeds: Sequence[int], epochs: int, begin: Any = None) -> list[PairedRun]:
         return [
             PairedRun(
                 seed,

@@ -140,6 +140,7 @@ def test_other_rows_than_before_are_found_out(pair, alone, tmp_path):
     shutil.copytree(alone.path, folder)
     data = next((folder / "tanh" / "seed-4").glob("*/data.json"))
     data.write_text(data.read_text().replace('"sha256": "', '"sha256": "0'))
+    (data.parent / "checksums.json").unlink()
     with pytest.raises(RunError, match="other rows in"):
         compare(pair, pairs=2, seed=3, out=folder)
 
