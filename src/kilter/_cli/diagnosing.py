@@ -143,17 +143,8 @@ def _of_recipe(
     # A search for the rate needs a network that trains, which is what is in question.
     recipe = without_search(recipe_from(source, settings, options))
     prepared = prepare(recipe, allow_code=allow_code, progress=progress)
-    train, validation = prepared.parts.train, prepared.parts.validation
-    return find(
-        prepared.model,
-        train.x,
-        train.y,
-        validation_data=None if validation is None else (validation.x, validation.y),
-        batch_size=prepared.recipe.train.batch_size,
-        steps=steps,
-        seed=prepared.recipe.seed,
-        verbose=progress,
-    )
+    train, options = prepared.parts.train, prepared.spec.arguments_for(find)
+    return find(prepared.model, train.x, train.y, **options, steps=steps, verbose=progress)
 
 
 def _of_model(

@@ -34,23 +34,14 @@ def find(
     if out is not None:
         check_out(out, KINDS)
     recipe = recipe_from(source, settings, {})
-    optimizer = recipe.optimizer
     # This is the search that "auto" asks for: any rate will do before it.
     prepared = prepare(without_search(recipe), allow_code=allow_code, progress=progress)
-    train, options = prepared.parts.train, prepared.recipe.train
-    found = find_lr(
-        prepared.model,
-        train.x,
-        train.y,
-        batch_size=options.batch_size,
-        seed=recipe.seed,
-        seeds=seeds,
-        class_weight=prepared.class_weight,
-        verbose=progress,
-    )
+    train, options = prepared.parts.train, prepared.spec.arguments_for(find_lr)
+    found = find_lr(prepared.model, train.x, train.y, **options, seeds=seeds, verbose=progress)
     progress.close()
     _show(found)
-    say(f"learning rate for {optimizer.name}, batches of {options.batch_size}: {found.suggestion:.3g}")
+    what = f"{recipe.optimizer.name}, batches of {prepared.spec.batch_size}"
+    say(f"learning rate for {what}: {found.suggestion:.3g}")
     if out is not None:
         content = to_json(found.to_dict()) if out.suffix == ".json" else found.plot().to_html()
         write_text(out, content)

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import errno
+import inspect
 import signal
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any, Final, NoReturn
 
 import typer
 from typer.core import TyperGroup
+from typer.main import get_command_from_info, get_command_name
+from typer.models import CommandInfo
 
 from kilter._cli.help_pages import HelpContext
 from kilter._cli.options import say
@@ -42,19 +45,26 @@ class KilterGroup(TyperGroup):
     """
 
     context_class = HelpContext
+    functions: tuple[Callable[..., None], ...] = ()  # the commands; each is built when it is asked for
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        """The names of the commands in order."""
+        return [get_command_name(function.__name__) for function in self.functions]
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
-        """The command of this name, whose help fits the terminal too."""
-        command = super().get_command(ctx, cmd_name)
-        if command is not None:
-            command.context_class = HelpContext
-        return command
+        """The command of this name. For an unknown one all are built, so that near names can be suggested."""
+        named = dict(zip(self.list_commands(ctx), self.functions, strict=True))
+        for name in [cmd_name] if cmd_name in named else named:
+            if name not in self.commands:
+                self.commands[name] = _built(name, named[name])
+        return self.commands.get(cmd_name)
 
     def format_commands(self, ctx: Any, formatter: Any) -> None:
-        """The list of commands, with the whole first sentence of what each does."""
-        named = [(name, self.get_command(ctx, name)) for name in self.list_commands(ctx)]
+        """The list of commands with the first sentence of each one's docstring."""
+        docs = [inspect.getdoc(function) or "" for function in self.functions]
         with formatter.section("Commands"):
-            formatter.write_dl([(name, command.get_short_help_str(limit=1000)) for name, command in named])
+            names = self.list_commands(ctx)
+            formatter.write_dl([(name, doc.split("\n")[0]) for name, doc in zip(names, docs, strict=True)])
 
     def invoke(self, ctx: Any) -> Any:
         """Run the command that was asked for."""
@@ -96,6 +106,14 @@ class KilterGroup(TyperGroup):
                 f"{error.strerror}{where}",
                 "free some space, or write elsewhere (--runs, --out); what was written before is whole",
             )
+
+
+def _built(name: str, function: Callable[..., None]) -> Any:
+    """The command that calls ``function``; typer reads its options from the signature, which takes time."""
+    info = CommandInfo(name, callback=function)
+    command = get_command_from_info(info, pretty_exceptions_short=True, rich_markup_mode=None)
+    command.context_class = HelpContext
+    return command
 
 
 @contextmanager

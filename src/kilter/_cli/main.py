@@ -21,32 +21,7 @@ from kilter._cli.rate_commands import find_lr, schedule
 from kilter._cli.reuse_commands import pretrain, transfer
 from kilter._text import printable
 
-app = typer.Typer(
-    name="kilter",
-    cls=KilterGroup,
-    no_args_is_help=True,
-    rich_markup_mode=None,  # plain help: loading rich for its boxes would double the time it takes
-    pretty_exceptions_enable=False,
-    help="Deep networks that train, and the proof of why.",
-)
 
-
-def _version(asked: bool) -> None:
-    if asked:
-        typer.echo(f"kilter {__version__}")
-        raise typer.Exit
-
-
-@app.callback()
-def _options(
-    version: Annotated[
-        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and stop.")
-    ] = False,
-) -> None:
-    pass
-
-
-@app.command()
 def train(
     source: Annotated[
         str,
@@ -85,13 +60,6 @@ def train(
         training.train(source, settings or [], options, runs, quiet, allow_code=allow_code, progress=progress)
 
 
-app.command()(transfer)
-
-
-app.command()(find_lr)
-
-
-@app.command()
 def diagnose(
     source: Annotated[
         str,
@@ -135,7 +103,6 @@ def diagnose(
         )
 
 
-@app.command()
 def treat(
     source: Annotated[
         str,
@@ -188,10 +155,6 @@ def treat(
         )
 
 
-app.command()(schedule)
-
-
-@app.command()
 def resume(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="The run directory of an interrupted run.")],
     allow_code: AllowCode = False,
@@ -206,7 +169,6 @@ def resume(
         training.resume(run, quiet, allow_code=allow_code, progress=progress)
 
 
-@app.command()
 def evaluate(
     model: Model,
     data: Annotated[
@@ -228,7 +190,6 @@ def evaluate(
         predicting.evaluate(model, data, target=target, allow_code=allow_code, progress=progress)
 
 
-@app.command()
 def predict(
     model: Model,
     data: Annotated[
@@ -267,7 +228,6 @@ def predict(
         )
 
 
-@app.command("fold-bn")
 def fold_bn(
     model: Model,
     check: Annotated[
@@ -290,14 +250,6 @@ def fold_bn(
         folding.fold_bn(model, check, out, timings=timings, allow_code=allow_code, progress=progress)
 
 
-app.command()(pretrain)
-
-
-app.command()(compare)
-app.command()(sweep)
-
-
-@app.command()
 def runs(
     parent: Annotated[Path, typer.Argument(metavar="[DIR]", help="The folder of run directories.")] = Path(
         "runs"
@@ -309,7 +261,6 @@ def runs(
     listing.print_runs(parent)
 
 
-@app.command()
 def report(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="A run directory.")],
 ) -> None:
@@ -321,7 +272,6 @@ def report(
     typer.echo(page)
 
 
-@app.command()
 def data(
     source: Annotated[str, typer.Argument(metavar="DATA", help="A file, a folder or a named set.")],
     target: Annotated[
@@ -339,6 +289,54 @@ def data(
         from kilter._cli import listing
 
         listing.print_source(source, target=target, skip_bad=skip_bad, progress=progress)
+
+
+class Commands(KilterGroup):
+    """All commands, in the order of the help page."""
+
+    functions = (
+        train,
+        transfer,
+        find_lr,
+        diagnose,
+        treat,
+        schedule,
+        resume,
+        evaluate,
+        predict,
+        fold_bn,
+        pretrain,
+        compare,
+        sweep,
+        runs,
+        report,
+        data,
+    )
+
+
+app = typer.Typer(
+    name="kilter",
+    cls=Commands,
+    no_args_is_help=True,
+    rich_markup_mode=None,  # plain help: loading rich for its boxes would double the time it takes
+    pretty_exceptions_enable=False,
+    help="Deep networks that train, and the proof of why.",
+)
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"kilter {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and stop.")
+    ] = False,
+) -> None:
+    pass
 
 
 def main() -> None:

@@ -51,7 +51,7 @@ def treat(
 ) -> None:
     """Treat a recipe, or the compiled ``model`` with the data ``source``; the result is kept in ``out``."""
     if model is None:
-        subject = _of_recipe(source, settings, target, epochs, allow_code, progress)
+        subject = of_recipe(source, settings, target, epochs, allow_code, progress)
     else:
         progress.stage(f"Reading {printable(source)}")
         subject = _of_model(model, source, settings, target, epochs or EPOCHS, allow_code)
@@ -79,7 +79,7 @@ class _Subject:
     record: DataRecord
 
 
-def _of_recipe(
+def of_recipe(
     source: str,
     settings: Sequence[str],
     target: str | None,
@@ -91,16 +91,12 @@ def _of_recipe(
     chosen = {key: value for key, value in options.items() if value is not None}
     recipe = without_search(recipe_from(source, settings, chosen))
     prepared = prepare(recipe, allow_code=allow_code, progress=progress)
-    train, validation, section = prepared.parts.train, prepared.parts.validation, prepared.recipe.train
+    train = prepared.parts.train
     arguments = {
         "model": prepared.model,
         "x": train.x,
         "y": train.y,
-        "validation_data": None if validation is None else (validation.x, validation.y),
-        "batch_size": section.batch_size,
-        "epochs": section.epochs,
-        "class_weight": prepared.class_weight,
-        "seed": prepared.recipe.seed,
+        **prepared.spec.arguments_for(treat_model),
     }
     return _Subject(arguments, prepared.recipe, data_record(prepared.source, prepared.parts))
 

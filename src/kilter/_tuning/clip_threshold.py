@@ -13,12 +13,14 @@ import numpy as np
 import plotly.graph_objects as graph_objects
 
 from kilter._engine.arrays import check_batch_size, is_array, row_count
-from kilter._engine.fit import check_whole_numbers
+from kilter._engine.augmenting import Augment, as_augmentation
 from kilter._engine.step import Batch, global_norm, gradients
 from kilter._models.variables import State
 from kilter._progress import QUICK, Verbose, shown
 from kilter._tuning.rate_curve import LEAST_STEPS, divergence
-from kilter._tuning.trial import TrialStep, run_trial, step_with_loss, trial_feed
+from kilter._tuning.trial import TrialStep, run_trial, step_with_loss, trial_feed, with_augmentation
+from kilter._validation import number, whole_number
+from kilter.data.augmentation import Augmentation
 from kilter.errors import ModelError, OptionError
 
 # Nine of ten healthy steps stay as they are, and the tail is cut. The percentile of the norms is AutoClip's
@@ -104,8 +106,10 @@ def clip_threshold(
     steps: int = 200,
     batch_size: int = 32,
     seed: int = 0,
+    shuffle: bool = True,
     sample_weight: Any = None,
     class_weight: Mapping[int, float] | None = None,
+    augment: Augment | None = None,
     verbose: Verbose = "auto",
 ) -> FoundClip:
     """Measure at which norm to clip a compiled model's gradients; the model stays bit for bit as it is.
@@ -122,7 +126,8 @@ def clip_threshold(
         steps: how many updates, at least 20. Where the optimiser accumulates gradients over k batches, an
             update takes k, and its norm is of their mean: what the optimiser clips.
         batch_size: rows a step; the threshold is for this size.
-        seed: draws the order of the rows, as in :func:`kilter.fit`.
+        seed: draws the order of the rows and the augmentation, as in :func:`kilter.fit`.
+        shuffle, augment: as of :func:`kilter.fit`.
         sample_weight: a weight for each row; or ``class_weight``: one for each class's rows.
         verbose: as of :func:`kilter.fit`; by default the measurement shows its steps if it takes long.
 
@@ -138,38 +143,53 @@ def clip_threshold(
         >>> bool(found.threshold == found.norms.max())
         True
     """
-    check_whole_numbers(LEAST_STEPS, steps=steps)
+    whole_number("steps", steps, LEAST_STEPS)
     check_batch_size(batch_size)
-    _check_percentile(percentile)
+    percentile = number("percentile", percentile, above=0, high=100, remedy="take a number such as 90.0")
+    augmentation = as_augmentation(augment)
     batches = getattr(getattr(model, "optimizer", None), "gradient_accumulation_steps", None) or 1
     if batches > 1:
         batch_size = min(batch_size, _rows_of_each(x, batches))
     feed = trial_feed(
-        model, x, y, sample_weight, class_weight, batch_size=batch_size * batches, steps=steps, seed=seed
+        model,
+        x,
+        y,
+        sample_weight,
+        class_weight,
+        batch_size=batch_size * batches,
+        steps=steps,
+        seed=seed,
+        shuffle=shuffle,
+        augmentation=augmentation,
     )
     with shown(verbose, after=QUICK) as progress:
         recorded = run_trial(
             model,
-            "clip_threshold",
-            lambda: _norm_step(model, batches),
+            ("clip_threshold", augmentation, seed if augmentation else 0),
+            lambda: _norm_step(model, batches, augmentation, seed),
             feed,
             steps=steps,
             width=2,
             progress=progress,
             stage="Clipping threshold: step",
         )
-    return read_norms(recorded[:, 0], recorded[:, 1], float(percentile))
+    return read_norms(recorded[:, 0], recorded[:, 1], percentile)
 
 
-def _norm_step(model: keras.Model, batches: int) -> TrialStep:
+def _norm_step(model: keras.Model, batches: int, augmentation: Augmentation | None, seed: int) -> TrialStep:
     """An update from so many batches, recording their mean loss and the norm of their mean gradient."""
     train, gradients_of = step_with_loss(model), gradients(model)
 
-    def add(carry: tuple[State, Any], batch: Batch) -> tuple[tuple[State, Any], None]:
-        state, sums = carry
+    def one_batch(state: State, batch: Batch) -> tuple[State, Any]:
         values = gradients_of(state, batch).values
         state, loss = train(state, batch)
-        return (state, jax.tree.map(jnp.add, sums, (loss, values))), None
+        return state, (loss, values)
+
+    take_batch = with_augmentation(model, one_batch, augmentation, seed)
+
+    def add(carry: tuple[State, Any], batch: Batch) -> tuple[tuple[State, Any], None]:
+        state, read = take_batch(carry[0], batch)
+        return (state, jax.tree.map(jnp.add, carry[1], read)), None
 
     def step(state: State, batch: Batch, given: None) -> tuple[State, jax.Array]:
         nothing = jnp.zeros(()), [jnp.zeros_like(variable) for variable in state.trainable]
@@ -200,12 +220,3 @@ def _rows_of_each(x: Any, batches: int) -> int:
             remedy="use more data, or accumulate fewer batches",
         )
     return rows // batches
-
-
-def _check_percentile(percentile: float) -> None:
-    if not isinstance(percentile, int | float) or not 0 < percentile <= 100:
-        raise OptionError(
-            expected="percentile above 0, at most 100",
-            received=f"percentile={percentile!r}",
-            remedy="take a number such as 90.0",
-        )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -11,15 +10,26 @@ import jax.numpy as jnp
 import keras
 import numpy as np
 
+from kilter._engine.augmenting import Augment, as_augmentation
 from kilter._engine.feed import Order, single_steps
-from kilter._engine.fit import check_whole_numbers, prepare, training_feed
+from kilter._engine.fit import prepare, training_feed
 from kilter._engine.loop import training
 from kilter._engine.step import Batch
 from kilter._models.variables import State, variables
 from kilter._progress import QUICK, Verbose, shown
 from kilter._tuning.rate_curve import LEAST_STEPS, FoundRate, divergence, read_curves
-from kilter._tuning.trial import TrialStep, fresh_metrics, loss_of_step, run_trial, step_with_loss, trial_feed
-from kilter.errors import ModelError, OptionError
+from kilter._tuning.trial import (
+    TrialStep,
+    fresh_metrics,
+    loss_of_step,
+    run_trial,
+    step_with_loss,
+    trial_feed,
+    with_augmentation,
+)
+from kilter._validation import number, whole_number
+from kilter.data.augmentation import Augmentation
+from kilter.errors import ModelError
 
 
 def find_lr(
@@ -33,8 +43,10 @@ def find_lr(
     batch_size: int = 32,
     seed: int = 0,
     seeds: int = 1,
+    shuffle: bool = True,
     sample_weight: Any = None,
     class_weight: Mapping[int, float] | None = None,
+    augment: Augment | None = None,
     verbose: Verbose = "auto",
 ) -> FoundRate:
     """Find the learning rate to train a compiled model with; the model stays bit for bit as it is.
@@ -52,8 +64,9 @@ def find_lr(
         high: the last rate, if the loss has not shot up before.
         steps: how many steps the rate takes from ``low`` to ``high``, at least 20.
         batch_size: rows a step; the rate found is for this size.
-        seed: draws the order of the rows, as in :func:`kilter.fit`.
-        seeds: how many searches, in as many orders of the rows, the median of whose losses is read.
+        seed: draws the order of the rows and the augmentation, as in :func:`kilter.fit`.
+        seeds: how many searches, in as many orders of the rows; the median of their losses is read.
+        shuffle, augment: as of :func:`kilter.fit`.
         sample_weight: a weight for each row; or ``class_weight``: one for each class's rows.
         verbose: as of :func:`kilter.fit`; by default the search shows its steps if it takes long.
 
@@ -72,6 +85,7 @@ def find_lr(
     """
     _check_options(low, high, steps, seeds)
     _check_optimizer(model)
+    augmentation = as_augmentation(augment)
     lrs = np.geomspace(low, high, steps)
     curves = np.full((seeds, steps), np.nan)
     with shown(verbose, after=QUICK) as progress:
@@ -85,11 +99,13 @@ def find_lr(
                 batch_size=batch_size,
                 steps=steps,
                 seed=seed + number,
+                shuffle=shuffle,
+                augmentation=augmentation,
             )
             losses = run_trial(
                 model,
-                "find_lr",
-                lambda: _rate_step(model),
+                ("find_lr", augmentation, seed if augmentation else 0),
+                lambda: _rate_step(model, augmentation, seed),
                 feed,
                 steps=steps,
                 given=lrs.astype(np.float32),
@@ -145,26 +161,22 @@ def _place_of_rate(model: keras.Model) -> int:
     return next(place for place, one in enumerate(variables(model).optimizer) if one is rate)
 
 
-def _rate_step(model: keras.Model) -> TrialStep:
+def _rate_step(model: keras.Model, augmentation: Augmentation | None, seed: int) -> TrialStep:
     """The model's training step at the rate it is given, recording the batch's loss before the update."""
 
     def step(state: State, batch: Batch, rate: jax.Array) -> tuple[State, jax.Array]:
-        state, loss = step_with_loss(model, schedule=lambda iteration: rate)(state, batch)
+        train = step_with_loss(model, schedule=lambda iteration: rate)
+        state, loss = with_augmentation(model, train, augmentation, seed)(state, batch)
         return state, loss[None]
 
     return step
 
 
 def _check_options(low: float, high: float, steps: int, seeds: int) -> None:
-    check_whole_numbers(LEAST_STEPS, steps=steps)
-    check_whole_numbers(1, seeds=seeds)
-    numbers = isinstance(low, int | float | np.number) and isinstance(high, int | float | np.number)
-    if not (numbers and 0 < low < high < math.inf):
-        raise OptionError(
-            expected="two rates with 0 < low < high",
-            received=f"low={low!r}, high={high!r}",
-            remedy="leave them out, or give numbers such as low=1e-7, high=10.0",
-        )
+    whole_number("steps", steps, LEAST_STEPS)
+    whole_number("seeds", seeds, 1)
+    number("low", low, above=0, remedy="take a rate that changes nothing yet, such as 1e-7")
+    number("high", high, above=low, remedy="take a rate that is too high for any training, such as 10.0")
 
 
 def _check_optimizer(model: keras.Model) -> None:

@@ -7,7 +7,7 @@ an error or by Ctrl-C, the model is bit for bit as it was.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -17,6 +17,7 @@ import keras
 import numpy as np
 
 from kilter._engine.arrays import check_batch_size, is_array, row_count
+from kilter._engine.augmenting import augmented, check_augmentation
 from kilter._engine.batch_feed import BatchFeed
 from kilter._engine.feed import Order
 from kilter._engine.fit import AnyFeed, check_whole_numbers, prepare, training_feed
@@ -26,12 +27,13 @@ from kilter._engine.program_cache import take
 from kilter._engine.step import Batch, Schedule, train_step
 from kilter._models.variables import State, pull
 from kilter._progress import SILENT, Progress
+from kilter.data.augmentation import Augmentation
 from kilter.errors import ModelError, OptionError
 
 # A trial is judged between chunks. The first is short: it tells how slow the model is.
 _FIRST_CHUNK = 25
 
-LossStep = Callable[[State, Batch], tuple[State, jax.Array]]
+LossStep = Callable[[State, Batch], tuple[State, Any]]
 TrialStep = Callable[[State, Batch, Any], tuple[State, jax.Array]]
 """``(state, batch, what this step is given) -> (state, numbers to record, of shape [width])``; pure."""
 
@@ -59,6 +61,8 @@ def trial_feed(
     batch_size: int,
     steps: int,
     seed: int,
+    shuffle: bool = True,
+    augmentation: Augmentation | None = None,
 ) -> AnyFeed:
     """Check data and model as ``fit`` does, and make the feed of ``steps`` batches in the order of ``seed``.
 
@@ -68,7 +72,7 @@ def trial_feed(
     """
     check_batch_size(batch_size)
     check_whole_numbers(seed=seed)
-    order = Order(batch_size, shuffle=True, seed=seed)
+    order = Order(batch_size, shuffle=shuffle, seed=seed)
     if is_array(x):
         count = row_count(x=x, y=y, sample_weight=sample_weight)
         order = replace(order, batch_size=min(batch_size, count))
@@ -79,7 +83,19 @@ def trial_feed(
         x, y, sample_weight = jax.tree.map(lambda leaf: _taken(leaf, used), (x, y, sample_weight))
     feed = training_feed(x, y, sample_weight, class_weight, order)
     prepare(model, feed)
+    if augmentation is not None:
+        check_augmentation(model, augmentation, feed.example())
     return feed
+
+
+def with_augmentation(
+    model: keras.Model, step: LossStep, augmentation: Augmentation | None, seed: int
+) -> LossStep:
+    """``step`` on batches augmented as in a training with ``seed``; ``step`` itself without augmentation."""
+    if augmentation is None:
+        return step
+    changed: Any = augmented(model, step, augmentation)
+    return lambda state, batch: changed(state, batch, jnp.uint32(seed % 2**32))
 
 
 def trial_batches(feed: AnyFeed, steps: int) -> Iterator[Batch]:
@@ -99,7 +115,7 @@ def trial_batches(feed: AnyFeed, steps: int) -> Iterator[Batch]:
 
 def run_trial(
     model: keras.Model,
-    name: str,
+    name: Hashable,
     make: Callable[[], TrialStep],
     feed: AnyFeed,
     *,

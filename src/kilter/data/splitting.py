@@ -1,4 +1,14 @@
-"""split(): training, validation and test part from a source, by count, by share or from a file."""
+"""split(): training, validation and test part of a source, by number of rows, by share or from a file.
+
+**The same on every machine.** NumPy guarantees the raw 64-bit stream of a seeded bit generator (NEP 19), but
+not what ``Generator.permutation`` makes of it. So each row gets one raw PCG64 number as its key, and a part
+is the rows with the smallest keys (ties: the earlier row). Shares are exact fractions: no float is rounded.
+
+**Rounding.** A share s of n rows is s·n rows, halves rounded up, at least 1 and at most n - 1. In
+classification each class first gives the whole part of s times its rows; the rest comes from the classes with
+the largest fractions left (ties: the lower index). Then every class of two or more rows is given at least one
+row in both parts, which may change the total by a few; a class of one row stays in training.
+"""
 
 from __future__ import annotations
 
@@ -18,6 +28,16 @@ from kilter.errors import DataError, OptionError
 def row_keys(rows: int, seed: int) -> np.ndarray:
     """A random key for each row, uint64 ``[rows]``: the raw stream of PCG64, see above."""
     return np.random.PCG64(seed).random_raw(rows)
+
+
+def draw_rows(rows: int, count: int, seed: int) -> np.ndarray:
+    """Positions (ascending) of ``count`` of the rows, drawn with ``seed`` from all rows alike.
+
+    Example:
+        >>> draw_rows(6, 2, seed=0)
+        array([2, 3])
+    """
+    return np.sort(np.argsort(row_keys(rows, seed), kind="stable")[:count])
 
 
 def draw_share(labels: np.ndarray | None, keys: np.ndarray, share: Fraction) -> np.ndarray:

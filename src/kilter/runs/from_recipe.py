@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import os
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +14,7 @@ from typing import Any, Final
 import keras
 
 from kilter import schedules
+from kilter._engine.training_spec import TrainingSpec
 from kilter._models.saved import TRUST, load_model
 from kilter._progress import SILENT, Progress
 from kilter._text import first_line
@@ -67,7 +68,7 @@ def tune(
     recipe: Recipe,
     model: keras.Model,
     train: Dataset,
-    class_weight: Mapping[int, float] | None,
+    spec: TrainingSpec,
     progress: Progress = SILENT,
 ) -> Tuned:
     """The recipe with a number for each ``"auto"`` in ``[optimizer]``, measured on the training part.
@@ -78,18 +79,12 @@ def tune(
     """
     changes: dict[str, float | None] = {}
     rate = clip = None
-    how: dict[str, Any] = {
-        "batch_size": recipe.train.batch_size,
-        "seed": recipe.seed,
-        "class_weight": class_weight,
-        "verbose": progress,
-    }
     if recipe.optimizer.learning_rate == AUTO:
-        rate = find_lr(model, train.x, train.y, **how)
+        rate = find_lr(model, train.x, train.y, **spec.arguments_for(find_lr), verbose=progress)
         changes["learning_rate"] = rate.suggestion
         model.optimizer.learning_rate = rate.suggestion
     if recipe.optimizer.clip == AUTO:
-        clip = clip_threshold(model, train.x, train.y, **how)
+        clip = clip_threshold(model, train.x, train.y, **spec.arguments_for(clip_threshold), verbose=progress)
         changes |= {"clip": None, "global_clipnorm": clip.threshold}
     optimizer = recipe.optimizer.model_copy(update=changes)
     return Tuned(recipe.model_copy(update={"optimizer": optimizer}), rate, clip)

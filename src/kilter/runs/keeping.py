@@ -7,13 +7,12 @@ from pathlib import Path
 
 import keras
 
-from kilter._engine.averaging import WeightAverage
 from kilter._engine.history import History
 from kilter.runs.best_epoch import Watch
 from kilter.runs.directory import create_run, discarded_unless_begun
 from kilter.runs.environment import describe_environment
 from kilter.runs.reading import read_history
-from kilter.runs.recorder import Recorder
+from kilter.runs.recorder import Recorder, average_in
 from kilter.runs.records import Result, Status
 from kilter.runs.termination import saving_what_is_done
 from kilter.runs.training import device_name
@@ -38,8 +37,7 @@ def keep(
     watch = Watch("val_loss" if validated else "loss", "min")
     with create_run(parent, model.name) as directory, discarded_unless_begun(directory):
         directory.write_environment(describe_environment(device=device_name(), seed=seed))
-        average = next((one for one in callbacks if isinstance(one, WeightAverage)), None)
-        recorder = Recorder(directory, watch, average=average)
+        recorder = Recorder(directory, watch, average=average_in(callbacks))
         recorder.set_model(model)
 
         def finish(status: Status, reason: str) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -160,6 +160,11 @@ class Recorder(keras.callbacks.Callback):
             for variable, value in zip(model.weights, current, strict=True):
                 variable.assign(value)
         self._model_epoch = self.watch.best_epoch
+
+
+def average_in(callbacks: Iterable[keras.callbacks.Callback]) -> WeightAverage | None:
+    """The callback that averages the weights, if there is one among ``callbacks``."""
+    return next((one for one in callbacks if isinstance(one, WeightAverage)), None)
 
 
 def restore(

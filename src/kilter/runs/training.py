@@ -4,20 +4,13 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import jax
 import keras
 import numpy as np
 
-from kilter._engine.averaging import (
-    ExponentialMovingAverage,
-    StochasticWeightAverage,
-    WeightAverage,
-    normalizes_batches,
-)
 from kilter._engine.fit import fit
 from kilter._engine.history import History
 from kilter._engine.inference import evaluate, predict
@@ -43,7 +36,7 @@ from kilter.runs.reading import (
     read_result,
     require_run,
 )
-from kilter.runs.recorder import Recorder, restore
+from kilter.runs.recorder import Recorder, average_in, restore
 from kilter.runs.records import DataRecord, Evaluation, Result, Status
 from kilter.runs.termination import Interrupted as Interrupted  # this was its home
 from kilter.runs.termination import saving_what_is_done
@@ -91,7 +84,7 @@ def train(
         for name, found in ((FOUND_RATE, prepared.found_rate), (FOUND_CLIP, prepared.found_clip)):
             if found is not None:
                 run.write_found(name, found.to_dict())
-        recorder = Recorder(run, prepared.watch, average=_weight_average(prepared))
+        recorder = Recorder(run, prepared.watch, average=average_in(prepared.spec.callbacks))
         return _run(prepared, run, recorder, callbacks, verbose)
 
 
@@ -163,40 +156,36 @@ def _fit(
     prepared: Prepared, recorder: Recorder, callbacks: Sequence[keras.callbacks.Callback], verbose: Verbose
 ) -> History:
     """Train from the epoch after the last one seen; nothing where a resumed run had come to its end."""
-    options, parts, watch = prepared.recipe.train, prepared.parts, recorder.watch
+    spec, watch, train = prepared.spec, recorder.watch, prepared.parts.train
     next_epoch = 0 if watch.last_epoch is None else watch.last_epoch + 1
-    if next_epoch >= options.epochs or watch.has_waited_enough:
+    if next_epoch >= spec.epochs or watch.has_waited_enough:
         return History()
-    validation, schedule = parts.validation, prepared.schedule()
-    if isinstance(schedule, Performance):
-        schedule = schedule.replayed(line.logs for line in read_history(recorder.run.path))
-    shared: dict[str, Any] = {
-        "validation_data": None if validation is None else (validation.x, validation.y),
-        "validation_batch_size": _PREDICTION_BATCH,
-        "batch_size": options.batch_size,
+    if isinstance(spec.schedule, Performance):
+        replayed = spec.schedule.replayed(line.logs for line in read_history(recorder.run.path))
+        spec = replace(spec, schedule=replayed)
+    # The recorder stops early itself. It comes last, so that its checkpoint has what the others did to the
+    # model, and the average first, so that the others see it.
+    spec = replace(spec, early_stopping=None, callbacks=(*spec.callbacks, *callbacks, recorder))
+    arguments = spec.arguments() | {
         "initial_epoch": next_epoch,
-        "shuffle": options.shuffle,
-        "class_weight": prepared.class_weight,
-        # The average comes first: the others then see it. The recorder comes last: its checkpoint then has
-        # what the others did to the model.
-        "callbacks": [*([recorder.average] if recorder.average else []), *callbacks, recorder],
-        "evaluate_training": options.evaluate_training,
-        "augment": prepared.augmentation(),
-        "seed": prepared.recipe.seed,
+        "validation_batch_size": _PREDICTION_BATCH,
         "verbose": verbose,
     }
-    rows = (parts.train.x, parts.train.y)
-    if prepared.phases:
-        if next_epoch in [phase.begin for phase in prepared.phases[1:]]:
-            recorder.keep_best()  # as at the end of the stage before, where the recorder was told of it
-        return train_in_phases(prepared.model, prepared.phases, prepared.recompile, rows, **shared)
-    return fit(prepared.model, *rows, **shared, epochs=options.epochs, schedule=schedule)
+    if not prepared.phases:
+        return fit(prepared.model, train.x, train.y, **arguments)
+    if next_epoch in [phase.begin for phase in prepared.phases[1:]]:
+        recorder.keep_best()  # as at the end of the stage before, where the recorder was told of it
+    for name in ("epochs", "schedule"):  # each stage has its own
+        del arguments[name]
+    return train_in_phases(
+        prepared.model, prepared.phases, prepared.recompile, (train.x, train.y), **arguments
+    )
 
 
 def _recorder_from_checkpoint(prepared: Prepared, run: Run) -> Recorder:
     """The recorder as it was when the newest checkpoint was saved; from the start where there is none."""
     checkpoint = newest_cut(run.path)
-    average = _weight_average(prepared)
+    average = average_in(prepared.spec.callbacks)
     for phase in prepared.phases:
         if checkpoint is not None and phase.begin <= checkpoint.epoch < phase.end:
             enter(prepared.model, phase, prepared.recompile)
@@ -211,20 +200,10 @@ def _recorder_from_checkpoint(prepared: Prepared, run: Run) -> Recorder:
     return Recorder(run, watch, best=best, average=average, history=history)
 
 
-def _weight_average(prepared: Prepared) -> WeightAverage | None:
-    """The average of the weights that the recipe asks for."""
-    swa = prepared.recipe.train.swa
-    if swa is not None:
-        refresh = prepared.parts.train.x if normalizes_batches(prepared.model) else None
-        return StochasticWeightAverage(swa.start, swa.every, refresh)
-    optimizer: Any = prepared.model.optimizer
-    return ExponentialMovingAverage() if optimizer.use_ema else None
-
-
 def _evaluations(prepared: Prepared) -> dict[str, Evaluation]:
     """The model as it is now, on validation and test data."""
     found = {}
-    for name, part in prepared.evaluated_parts().items():
+    for name, part in prepared.parts.evaluated.items():
         metrics = evaluate(prepared.model, part.x, part.y, batch_size=_PREDICTION_BATCH, verbose=0)
         found[name] = Evaluation(len(part), metrics, _confusion(prepared, part))
     return found
