@@ -33,8 +33,7 @@ def whole_number(
         Traceback (most recent call last):
         kilter.errors.OptionError: Expected steps as a whole number, at least 1. Received steps=0. To fix: ...
     """
-    ok = isinstance(value, Integral) and not isinstance(value, bool)
-    if ok and (low is None or value >= low) and (high is None or value <= high):
+    if is_whole(value, low, high):
         return int(value)
     example = next((bound for bound in (low, high) if bound is not None), 1)
     raise OptionError(
@@ -86,6 +85,12 @@ def number(
         received=f"{name}={value!r}",
         remedy=remedy or f"pass a finite number{_bounds(low, high, above, below)}",
     )
+
+
+def is_whole(value: Any, low: int | None = None, high: int | None = None) -> bool:
+    """Whether :func:`whole_number` would take ``value``: for arguments that may be something else too."""
+    ok = isinstance(value, Integral) and not isinstance(value, bool)
+    return ok and (low is None or value >= low) and (high is None or value <= high)
 
 
 def _is_finite(value: Real) -> bool:

@@ -52,7 +52,7 @@ def test_imbalance_and_test_rows_seen_in_training():
     assert [(c.name, c.train, c.test) for c in found.classes] == [("a", 23, 5), ("b", 2, 0), ("c", 0, 0)]
     assert any("unbalanced" in p for p in found.problems)
     assert any("no training row" in p and '"c"' in p for p in found.problems)
-    assert "2 of 5 test rows are training rows too" in found.problems
+    assert "2 of 5 test rows are also training rows" in found.problems
     assert (found.columns[0].name, found.columns[0].mean) == ("values", pytest.approx(x.mean()))
 
 

@@ -13,6 +13,7 @@ from typing import Any, Final
 import keras
 
 from kilter._models.copying import fresh_name, input_like
+from kilter._validation import is_whole
 from kilter.errors import ModelError, OptionError
 
 Shape = tuple[int | None, ...]
@@ -53,8 +54,7 @@ def _checked(input_shape: Sequence[int | None]) -> Shape:
         shape = tuple(input_shape)
     except TypeError:
         shape = ()
-    sides = [side for side in shape if side is not None]
-    if not shape or any(isinstance(side, bool) or not isinstance(side, int) or side < 1 for side in sides):
+    if not shape or not all(side is None or is_whole(side, 1) for side in shape):
         raise OptionError(
             expected="input_shape as the shape of a row, without the batch, such as (28, 28, 1)",
             received=f"input_shape={input_shape!r}",

@@ -16,6 +16,7 @@ import keras
 
 from kilter._models.copying import check_graph
 from kilter._models.graph import Call, Graph, read_graph
+from kilter._validation import whole_number
 from kilter.errors import OptionError
 
 ALL = "all"
@@ -82,12 +83,9 @@ def find_cut(model: keras.Model, keep: int | str) -> Cut:
     check_graph(model)
     if isinstance(keep, str) and keep != ALL:
         return _cut_by_name(model, keep)
-    if keep != ALL and (isinstance(keep, bool) or not isinstance(keep, int)):
-        raise OptionError(
-            expected='keep as a whole number, a layer\'s name or "all"',
-            received=f"keep={keep!r}",
-            remedy="keep=-1 keeps all layers but the output",
-        )
+    if keep != ALL:
+        words = 'keep as a whole number, a layer\'s name or "all"'
+        whole_number("keep", keep, expected=words, remedy="keep=-1 keeps all layers but the output")
     there, places = counted_layers(model), cuts(model)
     wanted = there if keep == ALL else int(keep) + (there if int(keep) < 0 else 0)
     if keep == 0 or not 1 <= wanted <= there:

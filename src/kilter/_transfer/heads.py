@@ -9,6 +9,7 @@ import keras
 
 from kilter._models.copying import fresh_name
 from kilter._text import first_line
+from kilter._validation import is_whole
 from kilter.errors import KilterError, ModelError, OptionError
 
 Head = int | keras.layers.Layer | Sequence[keras.layers.Layer] | Callable[[Any], Any]
@@ -51,7 +52,7 @@ def with_head(head: Head, tensor: Any, model: keras.Model) -> Any:
 
 
 def _layers_of(head: Any, tensor: Any, model: keras.Model) -> list[Callable[[Any], Any]]:
-    if isinstance(head, int) and not isinstance(head, bool) and head >= 1:
+    if is_whole(head, 1):
         return _logits(head, tensor, model)
     given: list[Any] = list(head) if isinstance(head, list | tuple) else [head]
     layers = [one for one in given if isinstance(one, keras.layers.Layer)]

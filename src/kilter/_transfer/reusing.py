@@ -7,13 +7,13 @@ from typing import Any
 
 import keras
 
-from kilter._engine.fit import check_whole_numbers
 from kilter._models.copying import copy_onto
 from kilter._models.reinitialize import draw_weights
 from kilter._text import first_line
 from kilter._transfer.adapting import adapted_inputs
 from kilter._transfer.cutting import find_cut, part_below
 from kilter._transfer.heads import Head, check_own, with_head
+from kilter._validation import whole_number
 from kilter.errors import ModelError
 
 
@@ -56,7 +56,7 @@ def reuse(
         >>> [layer.name for layer in student.layers if layer.trainable and layer.weights]
         ['head']
     """
-    check_whole_numbers(seed=seed)
+    whole_number("seed", seed, 0)
     cut = find_cut(model, keep)
     part, parts = part_below(model, cut)
     inputs, entering = adapted_inputs(model, part, input_shape)

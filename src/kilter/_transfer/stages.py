@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -22,6 +21,7 @@ from kilter._transfer.depth import (
     many_rates,
     one_rate,
 )
+from kilter._validation import number, whole_number
 from kilter.errors import OptionError
 from kilter.schedules.registry import schedule_kind, schedules_for_stages
 
@@ -60,15 +60,11 @@ class Stage:
     patience: int | None = None
 
     def __post_init__(self) -> None:
-        for name in ("epochs", "patience"):
-            value = getattr(self, name)
-            if (value is not None or name == "epochs") and not _whole(value):
-                _refuse(f"{name} as a whole number from 1", f"{name}={value!r}")
-        rate, decay = self.learning_rate, self.decay
-        if not _number(rate) or not 0 < rate < math.inf:
-            _refuse("learning_rate as a number above 0", f"learning_rate={rate!r}")
-        if not _number(decay) or not 1 <= decay < math.inf:
-            _refuse("decay as a number of at least 1", f"decay={decay!r}")
+        whole_number("epochs", self.epochs, 1)
+        if self.patience is not None:
+            whole_number("patience", self.patience, 1)
+        rate = number("learning_rate", self.learning_rate, above=0)
+        decay = number("decay", self.decay, 1)
         if self.schedule not in (known := schedules_for_stages()):
             _refuse(f"schedule as one of {', '.join(known)}", f"schedule={self.schedule!r}")
         if decay > 1 and self.optimizer not in RULES:
@@ -95,9 +91,8 @@ class Stage:
             >>> [stage.train for stage in Stage.gradual(3)]
             [1, 2, 3]
         """
-        if not _whole(layers):
-            _refuse("layers as a whole number from 1", f"layers={layers!r}")
-        return [Stage(epochs, number, learning_rate, decay, optimizer) for number in range(1, layers + 1)]
+        counts = range(1, whole_number("layers", layers, 1) + 1)
+        return [Stage(epochs, count, learning_rate, decay, optimizer) for count in counts]
 
 
 def default_stages(*, validated: bool) -> list[Stage]:
@@ -159,7 +154,7 @@ def phases_of(
     head, below = head_of(model), depths(model)
     own = {id(layer) for layer in head}
     phases: list[Phase] = []
-    for number, stage in enumerate(stages):
+    for index, stage in enumerate(stages):
         layers = [
             layer
             for layer in chosen_layers(model, stage.train, head)
@@ -168,24 +163,16 @@ def phases_of(
         ]
         if not any(map(can_train, layers)):
             raise OptionError(
-                expected=f"something to train in stage {number + 1} of {len(stages)}",
+                expected=f"something to train in stage {index + 1} of {len(stages)}",
                 received=f"train={stage.train!r}, where everything is frozen or without weights",
                 remedy='give the model a head with weights, or let the stage train="all"',
             )
         if stage.patience is not None and not validated:
             _refuse("validation data for a stage with patience", f"patience={stage.patience} and none")
         begin = phases[-1].end if phases else 0
-        phases.append(Phase(stage, number, begin, tuple(layers), below))
+        phases.append(Phase(stage, index, begin, tuple(layers), below))
     return tuple(phases)
 
 
 def _refuse(expected: str, received: str) -> None:
     raise OptionError(expected=expected, received=received, remedy="see kilter.Stage and kilter.fine_tune")
-
-
-def _whole(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= 1
-
-
-def _number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)

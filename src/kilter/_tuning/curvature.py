@@ -12,14 +12,14 @@ import jax.numpy as jnp
 import keras
 import numpy as np
 
-from kilter._engine.fit import check_whole_numbers
 from kilter._engine.program_cache import owners, shelf
 from kilter._engine.stable_losses import stable_losses
 from kilter._engine.step import Batch, global_norm, inner_product
 from kilter._models.variables import State, fitting, pull
 from kilter._progress import QUICK, Verbose, shown
 from kilter._tuning.trial import trial_batches, trial_feed
-from kilter.errors import ModelError, OptionError
+from kilter._validation import number, whole_number
+from kilter.errors import ModelError
 
 # vᵀHv below this share of ‖Hv‖ after half of the products: v is no eigenvector of a positive eigenvalue, nor
 # between those of several near one another.
@@ -102,12 +102,9 @@ def largest_curvature(
         >>> round(kilter.largest_curvature(model, x, np.ones(2), verbose=0).eigenvalue, 2)
         4.0
     """
-    check_whole_numbers(1, rows=rows)
-    check_whole_numbers(2, products=products)
-    if not isinstance(tolerance, int | float) or not 0 < tolerance < 1:
-        raise OptionError(
-            expected="tolerance above 0 and below 1", received=f"tolerance={tolerance!r}", remedy="take 0.01"
-        )
+    whole_number("rows", rows, 1)
+    whole_number("products", products, 2)
+    number("tolerance", tolerance, above=0, below=1, remedy="take 0.01")
     feed = trial_feed(model, x, y, sample_weight, class_weight, batch_size=rows, steps=1, seed=seed)
     batch = next(trial_batches(feed, 1))
     state = pull(model)

@@ -13,12 +13,12 @@ import keras
 import numpy as np
 
 from kilter._engine.arrays import check_batch_size
-from kilter._engine.fit import check_whole_numbers
 from kilter._engine.program_cache import Programs, owners
 from kilter._engine.step import Batch, gradients, inner_product
 from kilter._models.variables import State, fitting, pull
 from kilter._progress import QUICK, Verbose, shown
 from kilter._tuning.trial import trial_batches, trial_feed
+from kilter._validation import whole_number
 from kilter.errors import DataError, ModelError
 
 # The interval is read from the spread between batches; with fewer it says nothing.
@@ -94,7 +94,7 @@ def gradient_noise_scale(
         True
     """
     check_batch_size(batch_size)
-    check_whole_numbers(LEAST_BATCHES, batches=batches)
+    whole_number("batches", batches, LEAST_BATCHES)
     feed = trial_feed(
         model, x, y, sample_weight, class_weight, batch_size=batch_size, steps=batches, seed=seed
     )

@@ -20,13 +20,14 @@ from kilter._engine.arrays import check_batch_size, is_array, row_count
 from kilter._engine.augmenting import augmented, check_augmentation
 from kilter._engine.batch_feed import BatchFeed
 from kilter._engine.feed import Order
-from kilter._engine.fit import AnyFeed, check_whole_numbers, prepare, training_feed
+from kilter._engine.fit import AnyFeed, prepare, training_feed
 from kilter._engine.interrupt import Interrupt
 from kilter._engine.loop import Chunk, Runner
 from kilter._engine.program_cache import take
 from kilter._engine.step import Batch, Schedule, train_step
 from kilter._models.variables import State, pull
 from kilter._progress import SILENT, Progress
+from kilter._validation import whole_number
 from kilter.data.augmentation import Augmentation
 from kilter.errors import ModelError, OptionError
 
@@ -71,7 +72,7 @@ def trial_feed(
     :func:`kilter.fit` does, before anything is traced.
     """
     check_batch_size(batch_size)
-    check_whole_numbers(seed=seed)
+    whole_number("seed", seed, 0)
     order = Order(batch_size, shuffle=shuffle, seed=seed)
     if is_array(x):
         count = row_count(x=x, y=y, sample_weight=sample_weight)

@@ -48,11 +48,6 @@ def refuse(expected: str, received: str | None = None) -> PydanticCustomError:
     return PydanticCustomError("kilter", "{expected}", {"expected": expected, "received": received})
 
 
-def whole_number(value: Any) -> bool:
-    """Whether ``value`` is an integer and not a truth value (which Python counts as one)."""
-    return isinstance(value, int) and not isinstance(value, bool)
-
-
 def described(section: type[BaseModel], key: str) -> str:
     """The description of ``key`` in ``section``: its type, range and unit."""
     return section.model_fields[key].description or key

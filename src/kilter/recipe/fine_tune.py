@@ -6,7 +6,8 @@ from typing import Annotated, Any, Final, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from kilter.recipe.base import LISTED, UNSET, Section, described, refuse, whole_number
+from kilter._validation import is_whole
+from kilter.recipe.base import LISTED, UNSET, Section, described, refuse
 from kilter.schedules.registry import schedules_for_stages
 
 # The optimisers that can have a rate for each depth.
@@ -50,7 +51,7 @@ class StageSection(Section):
             known = bool(train) and all(isinstance(one, str) and one for one in train)
             train = tuple(train)
         else:
-            known = train in ("head", "all") or (whole_number(train) and int(train) >= 1)
+            known = train in ("head", "all") or is_whole(train, 1)
         if not known:
             raise refuse(described(cls, "train"))
         return train

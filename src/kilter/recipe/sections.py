@@ -6,8 +6,9 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
+from kilter._validation import is_whole
 from kilter.recipe.augment import AugmentSection
-from kilter.recipe.base import LISTED, UNSET, Section, described, refuse, whole_number
+from kilter.recipe.base import LISTED, UNSET, Section, described, refuse
 from kilter.recipe.fine_tune import BY_DEPTH, FineTuneSection
 from kilter.recipe.model import (
     CnnSection,
@@ -70,7 +71,7 @@ class DataSection(Section):
     def _share_or_rows(cls, value: Any) -> Any:
         fits = (
             value is None
-            or (whole_number(value) and value >= 1)
+            or is_whole(value, 1)
             or (isinstance(value, float) and 0 < value < 1)
             or (isinstance(value, str) and value != "")
         )
@@ -118,7 +119,7 @@ class WeightAveraging(Section):
     @field_validator("start", mode="before")
     @classmethod
     def _share_or_epochs(cls, value: Any) -> Any:
-        if not (whole_number(value) and value >= 0) and not (isinstance(value, float) and 0 <= value < 1):
+        if not is_whole(value, 0) and not (isinstance(value, float) and 0 <= value < 1):
             raise refuse(described(cls, "start"))
         return value
 

@@ -1,4 +1,4 @@
-"""From a recipe to data and a compiled model, with everything checked that can be before a step is traced."""
+"""From a recipe to data, a compiled model and a TrainingSpec, all checked before a step is traced."""
 
 from __future__ import annotations
 
@@ -152,7 +152,7 @@ def weight_average(recipe: Recipe, train: Dataset, model: keras.Model) -> Weight
 def read_parts(
     recipe: Recipe, record: DataRecord | None = None, *, same_task: bool = False
 ) -> tuple[Source, Splits]:
-    """The recipe's data as :func:`read_source` reads them, and divided."""
+    """The recipe's data as :func:`read_source` reads them, and their split."""
     source, section = read_source(recipe, record, same_task=same_task), recipe.data
     seed = recipe.seed if section.split_seed is None else section.split_seed
     return source, split(source, validation=section.validation, test=section.test, seed=seed)
@@ -161,10 +161,10 @@ def read_parts(
 def read_source(
     recipe: Recipe, record: DataRecord | None, *, same_task: bool = False, unlabelled: bool = False
 ) -> Source:
-    """The recipe's data.
+    """The recipe's data; warns if float32 makes different numbers equal.
 
-    ``record`` is of a model that goes on with them: its columns, matched by name, and how it stores numbers;
-    with ``same_task`` its target and classes too. Warns where float32 makes different numbers equal.
+    ``record``: of a trained model for which the data are read. Its columns are matched by name and numbers
+    stored as in its training; with ``same_task`` its target and classes are used too.
     """
     section = recipe.data
     encoding = None if record is None else record.table_encoding
@@ -187,10 +187,10 @@ def read_source(
 
 
 def given_record(recipe: Recipe) -> DataRecord | None:
-    """What the model was trained on that the recipe goes on with; None for a new model.
+    """The data record of the trained model that the recipe starts from; None for a new model.
 
-    Raises :class:`DataError` where its columns are not known and the data are a table: a reused model was
-    trained on columns in an order that must be kept. One of ``model.file`` may be new.
+    Raises :class:`DataError` if the data are a table and the model's columns, whose order matters, are
+    unknown. A model in ``model.file`` may be untrained and have no record.
     """
     if isinstance(recipe.model, FileSection):
         record = data_of(Path(recipe.model.file))
@@ -205,13 +205,13 @@ def given_record(recipe: Recipe) -> DataRecord | None:
 
 
 def with_absolute_paths(recipe: Recipe) -> Recipe:
-    """The recipe with its files named from the root, so that it can be replayed from any folder.
+    """The recipe with absolute paths, so that it can be replayed from any folder.
 
-    Names of data sets, and paths that do not exist (whose error is better told by who reads them), stay.
+    Names of data sets and paths that do not exist stay as they are.
     """
     data = recipe.data
-    held = {"source": data.source, "validation": data.validation, "test": data.test}
-    paths = {key: _absolute(value) for key, value in held.items() if isinstance(value, str)}
+    given = {"source": data.source, "validation": data.validation, "test": data.test}
+    paths = {key: _absolute(value) for key, value in given.items() if isinstance(value, str)}
     changes: dict[str, object] = {"data": data.model_copy(update=paths)}
     if isinstance(recipe.model, FileSection):
         changes["model"] = recipe.model.model_copy(update={"file": _absolute(recipe.model.file)})
@@ -221,7 +221,7 @@ def with_absolute_paths(recipe: Recipe) -> Recipe:
 
 
 def _with_checksum(section: ReuseSection) -> ReuseSection:
-    """With absolute paths, and the SHA-256 of the file with the weights: a replay reuses the same ones."""
+    """With absolute paths and the SHA-256 of the weights, so that a replay reuses the same ones."""
     given = {"reuse": section.reuse, "weights": section.weights}
     paths = {key: _absolute(value) for key, value in given.items() if value is not None}
     file = Path(paths.get("weights", paths["reuse"]))
@@ -231,14 +231,14 @@ def _with_checksum(section: ReuseSection) -> ReuseSection:
 
 
 def make_optimizer(recipe: Recipe, rate: float | None = None) -> keras.optimizers.Optimizer:
-    """The Keras optimiser of ``[optimizer]``, with the average of ``train.ema``, at ``rate`` if given.
+    """The Keras optimiser of ``[optimizer]`` with ``train.ema``, at ``rate`` if given.
 
-    Raises :class:`RecipeError` for an option that it does not have.
+    Raises :class:`RecipeError` for an option that the optimiser does not have.
     """
     section = recipe.optimizer
     arguments = section.model_dump(exclude={"name", "options", "clip"}, exclude_none=True)
     arguments["learning_rate"] = section.rate if rate is None else rate
-    if section.name not in ("sgd",):
+    if section.name != "sgd":
         arguments.pop("nesterov")
     if recipe.train.ema is not None:
         arguments |= {"use_ema": True, "ema_momentum": recipe.train.ema}
@@ -256,7 +256,7 @@ def make_optimizer(recipe: Recipe, rate: float | None = None) -> keras.optimizer
 
 
 def _try_step(optimizer: keras.optimizers.Optimizer) -> None:
-    """Trace one step of a copy of the optimiser: Keras checks few of its arguments before."""
+    """Trace one step of a copy of the optimiser, since Keras checks few of its arguments earlier."""
     copy: Any = type(optimizer).from_config(optimizer.get_config())
     weights = [keras.Variable([0.0])]
     copy.build(weights)
@@ -343,7 +343,7 @@ def _class_weight(recipe: Recipe, train: Dataset) -> dict[int, float] | None:
 def compile_for(
     model: keras.Model, optimizer: keras.optimizers.Optimizer | str, objective: Objective
 ) -> None:
-    """Compile the model for what it is trained for."""
+    """Compile the model with the loss and metrics of the objective."""
     model.compile(
         optimizer=optimizer,
         loss=objective.loss,
@@ -353,7 +353,7 @@ def compile_for(
 
 
 def _require_training_room(model: keras.Model, optimizer: keras.optimizers.Optimizer) -> None:
-    """Raise :class:`ModelError` if gradients and the optimiser's state need more memory than is free."""
+    """Raise :class:`ModelError` if gradients and the optimiser's state do not fit into memory."""
     if not model.built:
         return
     probe = type(optimizer).from_config(optimizer.get_config())
@@ -378,7 +378,7 @@ def _build(model: keras.Model, recipe: Recipe, train: Dataset) -> None:
         keras.saving.serialize_keras_object(model)
     except (NotImplementedError, TypeError, ValueError) as error:
         raise ModelError(
-            expected="a model that Keras can save, so that its best weights can be kept",
+            expected="a model that Keras can save, to keep its best weights",
             received=f"{type(error).__name__}: {first_line(error)} (model {model.name!r})",
             remedy="give its class a get_config(), registered by keras.saving.register_keras_serializable()",
         ) from error

@@ -1,7 +1,7 @@
-"""One writer a run directory: an advisory lock that a crash releases by itself.
+"""One writer per run directory: an advisory lock that a crash releases.
 
-The kernel holds the lock for the open file (``flock``) and drops it when the process ends, however it ends.
-The file that then stays behind is stale, and the next writer takes it over; its text is for people.
+The kernel keeps the lock for the open file (``flock``) and drops it when the process ends, however it ends.
+The next writer takes over the stale file; its text is for people.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from pathlib import Path
 from kilter.errors import RunError
 from kilter.runs.atomic import errors_named
 
-# `kilter runs` holds the lock for an instant to see whether it is free; a writer waits that instant out.
+# `kilter runs` takes the lock for an instant to see whether it is free; a writer waits for that.
 _PATIENCE_SECONDS = 0.5
 
 
 class Lock:
-    """A held lock. Made by :func:`acquire`; :meth:`release` may be called more than once."""
+    """A lock that is taken. Made by :func:`acquire`; :meth:`release` may be called more than once."""
 
     def __init__(self, path: Path, descriptor: int) -> None:
         self.path = path
@@ -38,7 +38,7 @@ class Lock:
 
 
 def acquire(path: Path) -> Lock:
-    """Take the lock at `path` for this process, or raise :class:`RunError` that names who holds it."""
+    """Take the lock at `path` for this process, or raise :class:`RunError` that names its owner."""
     deadline = time.monotonic() + _PATIENCE_SECONDS
     while True:
         descriptor = _try(path)
@@ -54,10 +54,10 @@ def acquire(path: Path) -> Lock:
 
 
 def held(path: Path) -> bool:
-    """Whether a living process holds the lock at `path`; a file left behind by a crash is not held."""
+    """Whether a living process has the lock at `path`; a file left by a crash does not count."""
     try:
         descriptor = os.open(path, os.O_RDONLY)
-    except OSError:  # no lock, or one that is not ours to look at: either way nothing we could be told
+    except OSError:  # no lock, or not readable
         return False
     try:
         fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
@@ -73,7 +73,7 @@ def _try(path: Path) -> int | None:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            # Between open and flock the former holder may have removed the file: the lock is then on nothing.
+            # Between open and flock the former owner may have removed the file.
             if not path.exists() or os.fstat(descriptor).st_ino != path.stat().st_ino:
                 raise BlockingIOError
             _sign(descriptor)
