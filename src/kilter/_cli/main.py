@@ -1,4 +1,4 @@
-"""``kilter``: the commands and their options. What a command does loads when it runs: help is quick."""
+"""``kilter``: the commands and their options. Implementations load when a command runs, so help is quick."""
 
 from __future__ import annotations
 
@@ -15,7 +15,21 @@ import typer
 from kilter import __version__
 from kilter._cli.comparison_commands import compare, sweep
 from kilter._cli.group import BY_SIGNAL, KilterGroup
-from kilter._cli.options import AllowCode, Model, Quiet, QuietRun
+from kilter._cli.options import (
+    AllowCode,
+    AsJson,
+    Epochs,
+    Model,
+    Name,
+    Quiet,
+    QuietRun,
+    Run,
+    Runs,
+    SavedModel,
+    Settings,
+    Source,
+    Target,
+)
 from kilter._cli.progress import opened
 from kilter._cli.rate_commands import find_lr, schedule
 from kilter._cli.reuse_commands import pretrain, transfer
@@ -23,35 +37,21 @@ from kilter._text import printable
 
 
 def train(
-    source: Annotated[
-        str,
-        typer.Argument(
-            metavar="RECIPE.TOML|DATA", help="A recipe, or data: a file, a folder or a named set."
-        ),
-    ],
-    settings: Annotated[
-        list[str] | None,
-        typer.Option("--set", metavar="SECTION.KEY=VALUE", help="Override a key of the recipe."),
-    ] = None,
-    runs: Annotated[Path, typer.Option("--runs", metavar="DIR", help="Where the run directory goes.")] = Path(
-        "runs"
-    ),
-    name: Annotated[str | None, typer.Option("--name", help="The run's name.")] = None,
-    target: Annotated[
-        str | None, typer.Option("--target", metavar="COLUMN", help="The column of a table to predict.")
-    ] = None,
-    epochs: Annotated[
-        int | None, typer.Option("--epochs", help="Passes over the training data, at most.")
-    ] = None,
+    source: Source,
+    settings: Settings = None,
+    runs: Runs = Path("runs"),
+    name: Name = None,
+    target: Target = None,
+    epochs: Epochs = None,
     seed: Annotated[
         int | None, typer.Option("--seed", help="Seed of weights, order, dropout and splits.")
     ] = None,
     allow_code: AllowCode = False,
     quiet: QuietRun = False,
 ) -> None:
-    """Train a model, kept in a run directory.
+    """Train a model in a new run directory.
 
-    The directory holds the best weights, all that was measured, and the recipe to train it again."""
+    The directory gets the best weights, the history, and the recipe to train the model again."""
     with opened(quiet=quiet) as progress:
         from kilter._cli import training
 
@@ -61,23 +61,10 @@ def train(
 
 
 def diagnose(
-    source: Annotated[
-        str,
-        typer.Argument(
-            metavar="RECIPE.TOML|DATA", help="A recipe, or data: a file, a folder or a named set."
-        ),
-    ],
-    settings: Annotated[
-        list[str] | None,
-        typer.Option("--set", metavar="SECTION.KEY=VALUE", help="Override a key of the recipe."),
-    ] = None,
-    model: Annotated[
-        Path | None,
-        typer.Option("--model", metavar="FILE.KERAS", help="A compiled model, saved by Keras, for the data."),
-    ] = None,
-    target: Annotated[
-        str | None, typer.Option("--target", metavar="COLUMN", help="The column of a table to predict.")
-    ] = None,
+    source: Source,
+    settings: Settings = None,
+    model: SavedModel = None,
+    target: Target = None,
     steps: Annotated[
         int, typer.Option("--steps", max=1_000_000, help="Steps to try on a copy; 0 for none.")
     ] = 64,
@@ -85,9 +72,9 @@ def diagnose(
     as_json: Annotated[bool, typer.Option("--json", help="Print the findings as JSON.")] = False,
     quiet: Quiet = False,
 ) -> None:
-    """Say what is wrong before training goes wrong.
+    """Find faults of a model and its data before training.
 
-    Model, data, signal and the first steps are checked; exit code 1 where something severe is found."""
+    Checks the model, the data, one pass and the first steps; exit code 1 for severe findings."""
     with opened(quiet=quiet) as progress:
         from kilter._cli import diagnosing
 
@@ -104,40 +91,25 @@ def diagnose(
 
 
 def treat(
-    source: Annotated[
-        str,
-        typer.Argument(
-            metavar="RECIPE.TOML|DATA", help="A recipe, or data: a file, a folder or a named set."
-        ),
-    ],
-    settings: Annotated[
-        list[str] | None,
-        typer.Option("--set", metavar="SECTION.KEY=VALUE", help="Override a key of the recipe."),
-    ] = None,
-    model: Annotated[
-        Path | None,
-        typer.Option("--model", metavar="FILE.KERAS", help="A compiled model, saved by Keras, for the data."),
-    ] = None,
+    source: Source,
+    settings: Settings = None,
+    model: SavedModel = None,
     out: Annotated[
         Path, typer.Option("--out", metavar="DIR", help="Where the treated model and the report go.")
     ] = Path("treated"),
-    target: Annotated[
-        str | None, typer.Option("--target", metavar="COLUMN", help="The column of a table to predict.")
-    ] = None,
-    epochs: Annotated[
-        int | None, typer.Option("--epochs", help="Passes over the training data, at most.")
-    ] = None,
+    target: Target = None,
+    epochs: Epochs = None,
     keep: Annotated[
         list[str] | None,
-        typer.Option("--keep", metavar="REMEDY|LAYER", help="A remedy to refuse, or a layer to leave alone."),
+        typer.Option("--keep", metavar="REMEDY|LAYER", help="A remedy not to use, or a layer not to change."),
     ] = None,
     allow_code: AllowCode = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
+    as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
-    """Mend a network that does not learn, and prove it.
+    """Repair a network that does not learn, and prove it.
 
-    The fewest changes that suffice are tested against the network as it came; then it is trained."""
+    The smallest sufficient set of changes is tested against the original network, then trained."""
     with opened(quiet=quiet) as progress:
         from kilter._cli import treating
 
@@ -156,13 +128,13 @@ def treat(
 
 
 def resume(
-    run: Annotated[Path, typer.Argument(metavar="RUN", help="The run directory of an interrupted run.")],
+    run: Run,
     allow_code: AllowCode = False,
     quiet: QuietRun = False,
 ) -> None:
-    """Go on with an interrupted run.
+    """Continue an interrupted run.
 
-    It starts from the newest checkpoint and ends as it would have without the interruption."""
+    It starts from the newest checkpoint and gives the same result as without the interruption."""
     with opened(quiet=quiet) as progress:
         from kilter._cli import training
 
@@ -176,14 +148,14 @@ def evaluate(
     ] = None,
     target: Annotated[
         str | None,
-        typer.Option("--target", metavar="COLUMN", help="The column of a table that was to predict."),
+        typer.Option("--target", metavar="COLUMN", help="The column of the right answers."),
     ] = None,
     allow_code: AllowCode = False,
     quiet: Quiet = False,
 ) -> None:
-    """Measure a trained model on data.
+    """Evaluate a trained model on data.
 
-    Loss and metrics; without data, on the run's own validation and test rows."""
+    Prints loss and metrics; without data, on the run's own validation and test rows."""
     with opened(quiet=quiet) as progress:
         from kilter._cli import predicting
 
@@ -208,18 +180,16 @@ def predict(
             metavar="SAMPLES",
             min=1,
             max=1_000_000,
-            help="Average so many predictions with dropout left on.",
+            help="Average this many predictions with dropout on.",
         ),
     ] = None,
-    seed: Annotated[
-        int | None, typer.Option("--seed", help="Seed of the dropped units; 0 without it.")
-    ] = None,
+    seed: Annotated[int | None, typer.Option("--seed", help="Seed of the dropout; default 0.")] = None,
     allow_code: AllowCode = False,
     quiet: Quiet = False,
 ) -> None:
     """Predict a class or numbers for each row.
 
-    A class comes with the probabilities of all; with --mc also with how uncertain they are."""
+    With the probabilities of all classes; with --mc also their uncertainty."""
     with opened(quiet=quiet) as progress:
         from kilter._cli import predicting
 
@@ -236,14 +206,14 @@ def fold_bn(
     out: Annotated[Path, typer.Option("--out", metavar="FILE", help="Where the .keras file goes.")],
     timings: Annotated[
         int,
-        typer.Option("--timings", metavar="N", max=10_000, help="Time both models so often, in turns."),
+        typer.Option("--timings", metavar="N", max=10_000, help="Time both models this often, in turns."),
     ] = 0,
     allow_code: AllowCode = False,
     quiet: Quiet = False,
 ) -> None:
-    """Fold batch normalisations into the layers beside them.
+    """Fold batch normalisations into adjacent layers.
 
-    The same predictions with fewer steps; checked on data before it is written."""
+    The same predictions with fewer operations; checked on data before the file is written."""
     with opened(quiet=quiet) as progress:
         from kilter._cli import folding
 
@@ -262,9 +232,9 @@ def runs(
 
 
 def report(
-    run: Annotated[Path, typer.Argument(metavar="RUN", help="A run directory.")],
+    run: Run,
 ) -> None:
-    """Write the report of a run anew."""
+    """Write the report of a run again."""
     with opened(f"Reading {printable(str(run))}"):
         from kilter.report import write_report
 
@@ -274,17 +244,15 @@ def report(
 
 def data(
     source: Annotated[str, typer.Argument(metavar="DATA", help="A file, a folder or a named set.")],
-    target: Annotated[
-        str | None, typer.Option("--target", metavar="COLUMN", help="The column of a table to predict.")
-    ] = None,
+    target: Target = None,
     skip_bad: Annotated[
-        bool, typer.Option("--skip-bad", help="Leave bad rows and images out, and count them.")
+        bool, typer.Option("--skip-bad", help="Leave out bad rows and images, and count them.")
     ] = False,
     quiet: Quiet = False,
 ) -> None:
-    """Tell what a source of data contains.
+    """Summarise a source of data.
 
-    Rows, classes, the range of each column, and what may be wrong with it."""
+    Rows, classes, the range of each column, and likely problems."""
     with opened(f"Reading {printable(source)}", quiet=quiet) as progress:
         from kilter._cli import listing
 
@@ -343,7 +311,7 @@ def main() -> None:
     """The entry point of the ``kilter`` command."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")  # a terminal without × or σ is no reason to fail
+            stream.reconfigure(errors="backslashreplace")  # for terminals without × or σ
     try:
         app()
     except SystemExit as ended:
@@ -352,7 +320,7 @@ def main() -> None:
 
 
 def _leave_at_once(code: int | str | None) -> None:
-    """End the process after a signal without waiting for threads, such as one that still compiles."""
+    """End the process after a signal without waiting for threads, such as one that is compiling."""
     if isinstance(code, int) and code > BY_SIGNAL and threading.active_count() > 1:
         for stream in (sys.stdout, sys.stderr):
             with suppress(OSError):

@@ -1,4 +1,4 @@
-"""``kilter treat``: a network that does not learn, mended, proved and trained."""
+"""``kilter treat``: repair a network that does not learn, prove the repair, and train it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import typer
 
 from kilter._cli.diagnosing import say_findings
 from kilter._cli.options import made, say, say_table
-from kilter._cli.trained import compiled_with_data
+from kilter._cli.saved_model import compiled_with_data
 from kilter._cli.training import recipe_from, without_search
 from kilter._progress import Display
 from kilter._text import duration, number, printable
@@ -49,7 +49,7 @@ def treat(
     as_json: bool,
     progress: Display,
 ) -> None:
-    """Treat a recipe, or the compiled ``model`` with the data ``source``; the result is kept in ``out``."""
+    """Treat a recipe, or the compiled ``model`` with the data ``source``; write the result to ``out``."""
     if model is None:
         subject = of_recipe(source, settings, target, epochs, allow_code, progress)
     else:
@@ -72,7 +72,7 @@ def treat(
 
 @dataclass(frozen=True, eq=False)
 class _Subject:
-    """What is treated: the arguments of :func:`kilter.treat`, and what its run directory says of them."""
+    """The arguments of :func:`kilter.treat`, and the recipe and data record for its run directory."""
 
     arguments: dict[str, Any]
     recipe: Recipe
@@ -104,7 +104,7 @@ def of_recipe(
 def _of_model(
     path: Path, source: str, settings: Sequence[str], target: str | None, epochs: int, allow_code: bool
 ) -> _Subject:
-    """A saved model. Its recipe holds no rows out: the treatment chooses those that it validates on."""
+    """A saved model. Its recipe holds out no rows: the treatment draws the validation part."""
     model, data = compiled_with_data(path, source, settings, target=target, allow_code=allow_code)
     options = {"model.file": str(path), "data.validation": "none", "train.epochs": epochs}
     if target is not None:
@@ -119,15 +119,14 @@ def _refuse_training_run(out: Path) -> None:
         raise RunError(
             expected="--out as a new folder, or one of an earlier treatment",
             received=f"{out}, the directory of a training run",
-            remedy="name another one",
+            remedy="choose another folder",
         )
 
 
 def _keep(treatment: Treatment, subject: _Subject, out: Path) -> None:
-    """Make ``out`` a run directory of the treated model, which evaluate and predict read new data with.
+    """Make ``out`` a run directory of the treated model, for evaluate and predict.
 
-    The files of an earlier treatment go first: a model beside the columns of another one would take them for
-    its own.
+    The files of an earlier treatment are removed first: a new model must never be beside an old data record.
     """
     measure = treatment.trials.measure
     result = Result(
