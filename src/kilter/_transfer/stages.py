@@ -1,4 +1,4 @@
-"""The stages of fine-tuning: what each trains, for how long and how fast."""
+"""The stages of fine-tuning: which layers each trains, for how long and at which rate."""
 
 from __future__ import annotations
 
@@ -30,23 +30,23 @@ Optimizer = str | Callable[[float], keras.optimizers.Optimizer]
 
 @dataclass(frozen=True)
 class Stage:
-    """A stretch of fine-tuning, with a fresh optimiser.
+    """A stage of fine-tuning, with a fresh optimiser.
 
     Attributes:
         epochs: at least 1.
-        train: "head": the layers that are trainable when fine-tuning begins; "all"; how many layers with
+        train: "head", the layers that are trainable when fine-tuning begins; "all"; the number of layers with
             weights from the top; or names of layers ("name", in a nested model "model/name", or the model's).
-            All others are frozen: their weights stay, batch normalisations work in inference mode.
+            All others are frozen, batch normalisations in inference mode.
         learning_rate: of the top layer.
-        decay: by which the rate of each layer with weights below is divided, at least 1 (Howard and Ruder
-            2018 take 2.6). Normalisations have the rate of the layer before them.
-        optimizer: the name of one of Keras's, or a function learning rate -> optimiser; with a ``decay``
+        decay: divides the rate from each layer with weights to the next lower one; at least 1 (2.6 in Howard
+            and Ruder 2018). Normalisations have the rate of the layer before them.
+        optimizer: the name of a Keras optimiser, or a function learning rate -> optimiser; with a ``decay``
             above 1 one of ``sgd``, ``adam``, ``nadam``, ``adamw``, ``adamax``, ``rmsprop``, ``adagrad``,
             ``lion``.
         schedule: of the rate over the stage: "constant", "cosine" down to 0, "one_cycle" up and down, or
             any other schedule that spans a given number of epochs.
-        patience: stop the stage after so many epochs without a lower validation loss, and take the best
-            weights of the stage back; None for neither.
+        patience: stop the stage after this many epochs without a lower validation loss, and restore its best
+            weights; None for neither.
 
     Raises :class:`~kilter.errors.OptionError` for values out of range.
     """
@@ -85,7 +85,7 @@ class Stage:
     ) -> list[Stage]:
         """Gradual unfreezing (Howard and Ruder 2018): the top layer, then the top two, up to ``layers``.
 
-        Each for so many ``epochs``; a stage for all that was thawed may follow.
+        ``epochs``: of each stage.
 
         Example:
             >>> [stage.train for stage in Stage.gradual(3)]
@@ -96,7 +96,7 @@ class Stage:
 
 
 def default_stages(*, validated: bool) -> list[Stage]:
-    """The head alone for 5 epochs, then all layers for 20 at a tenth of the rate.
+    """Only the head for 5 epochs, then all layers for 20 at a tenth of the rate.
 
     With validation data the second stage ends after 5 epochs without a lower loss.
     """
@@ -122,7 +122,7 @@ class Phase:
         return self.begin + self.stage.epochs
 
     def optimizer(self, model: keras.Model) -> keras.optimizers.Optimizer:
-        """A fresh optimiser for what of ``model`` is trainable now."""
+        """A fresh optimiser for the trainable variables of ``model``."""
         stage = self.stage
         if not isinstance(stage.optimizer, str):
             return stage.optimizer(stage.learning_rate)
@@ -134,7 +134,7 @@ class Phase:
     def schedule(self, batches: int) -> schedules.Schedule | None:
         """The stage's learning rates for epochs of `batches` batches; None for a constant rate."""
         kind = schedule_kind(self.stage.schedule)
-        # The rate alone is scheduled: momenta differ from optimiser to optimiser.
+        # Only the rate is scheduled: momenta differ between optimisers.
         settings = {"momentum": None} if kind.cycles_momentum else {}
         return kind.make(self.stage.learning_rate, self.stage.epochs, batches, **settings)
 
@@ -142,12 +142,12 @@ class Phase:
 def phases_of(
     model: keras.Model, stages: Sequence[Stage], *, freeze_batch_norm: bool = False, validated: bool = True
 ) -> tuple[Phase, ...]:
-    """``stages`` as they are for ``model``; its head is what is trainable now.
+    """The ``stages`` for ``model``, whose head are the layers that are trainable now.
 
-    ``freeze_batch_norm``: batch normalisations outside the head are trained in no stage.
+    ``freeze_batch_norm``: no stage trains batch normalisations outside the head.
 
-    Raises :class:`~kilter.errors.OptionError` where a stage names what the model does not have, has nothing
-    to train, or waits for a validation loss that nothing gives.
+    Raises :class:`~kilter.errors.OptionError` for a stage with unknown layers, with nothing to train, or with
+    patience but no validation data.
     """
     if not isinstance(stages, Sequence) or not stages or not all(isinstance(one, Stage) for one in stages):
         _refuse("stages as a list of kilter.Stage", f"stages={stages!r}")

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from kilter._home import at_home
+from kilter._files import at_home
 from kilter.data import csv, folders, idx, npz, parquet
 from kilter.data.columns import Column, TableEncoding
 from kilter.data.dataset import Source

@@ -13,9 +13,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from kilter._files import sha256_of
 from kilter.errors import RunError
 from kilter.runs.atomic import errors_named, write_text
-from kilter.runs.manifest import sha256_of
 
 CHECKSUMS = "checksums.json"
 # The entry for the content of a recipe, whatever its layout, without the keys that may change before a

@@ -13,12 +13,12 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Protocol, Self
 
+from kilter._files import sha256_of
 from kilter.errors import KilterError, RunError
 from kilter.runs import lock
 from kilter.runs.atomic import append_line, errors_named, fsync_path, write_text, write_with
 from kilter.runs.checksums import RECIPE_CONTENT, content_of, replacing
 from kilter.runs.events import EventWriter
-from kilter.runs.manifest import sha256_of
 from kilter.runs.reading import (
     DATA,
     ENVIRONMENT,
