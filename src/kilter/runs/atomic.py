@@ -17,13 +17,15 @@ from kilter.errors import RunError
 
 # No space, over quota and over the file size limit need the same remedy.
 FULL_DISK = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+_WINDOWS = os.name == "nt"
+_BINARY = getattr(os, "O_BINARY", 0)  # on Windows: no translation of line breaks
 
 
 def write_bytes(path: Path, content: bytes) -> None:
     """Write `content` to `path`, whole or not at all; :class:`RunError` leaves `path` as it was."""
 
     def fill(temporary: Path) -> None:
-        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | _BINARY, 0o666)
         try:
             _write_all(descriptor, content)
         finally:
@@ -65,7 +67,7 @@ def append_line(path: Path, line: str) -> None:
         raise ValueError(f"a line must not contain a line break: {line!r}")
     with errors_named(path):
         made = not path.exists()
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | _BINARY, 0o666)
         try:
             end = _whole_lines_end(descriptor)
             try:
@@ -96,7 +98,9 @@ def read_lines(path: Path) -> list[str]:
 
 def fsync_path(path: Path) -> None:
     """Sync a file, or a folder's directory entries, to disk."""
-    descriptor = os.open(path, os.O_RDONLY)
+    if _WINDOWS and path.is_dir():  # has no file descriptor there
+        return
+    descriptor = os.open(path, os.O_RDWR if _WINDOWS else os.O_RDONLY)
     try:
         os.fsync(descriptor)
     finally:
