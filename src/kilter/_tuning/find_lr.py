@@ -1,4 +1,4 @@
-"""``find_lr``: the learning rate raised from very small to very large over a trial of training."""
+"""``find_lr``: the learning-rate range test."""
 
 from __future__ import annotations
 
@@ -49,29 +49,28 @@ def find_lr(
     augment: Augment | None = None,
     verbose: Verbose = "auto",
 ) -> FoundRate:
-    """Find the learning rate to train a compiled model with; the model stays bit for bit as it is.
+    """Find the learning rate to train a compiled model with; the model does not change.
 
-    A copy is trained for ``steps`` steps whose rate goes exponentially from ``low`` to ``high``:
-    rate_i = low · (high / low)^(i / (steps - 1)); it stops where the loss shoots up. :func:`read_curves
-    <kilter._tuning.rate_curve.read_curves>` says how the suggestion is read from the losses (Smith 2015,
-    Cyclical Learning Rates; the rule of a tenth: Géron, Hands-On Machine Learning, ch. 11).
+    A copy is trained for ``steps`` steps whose rate grows exponentially from ``low`` to ``high``:
+    rate_i = low · (high / low)^(i / (steps - 1)); it stops when the loss diverges. The suggestion is a tenth
+    of the rate of divergence, but no further right than where nine tenths of the fall of the smoothed loss
+    are done (Smith 2015, Cyclical Learning Rates; Géron, Hands-On Machine Learning, ch. 11).
 
     Args:
-        model: compiled, with any Keras optimiser that has one rate of its own.
-        x: arrays, or an iterable of batches, as for :func:`kilter.fit`. Only the rows used are copied.
-        y: targets, as the loss wants them.
-        low: the first rate; one that changes nothing yet.
-        high: the last rate, if the loss has not shot up before.
-        steps: how many steps the rate takes from ``low`` to ``high``, at least 20.
-        batch_size: rows a step; the rate found is for this size.
+        model: compiled, with a Keras optimiser that has a single learning rate.
+        x, y: as for :func:`kilter.fit`. Only the rows used are copied.
+        low: the first rate, which should change nothing yet.
+        high: the last rate, unless the loss diverges before.
+        steps: from ``low`` to ``high``, at least 20.
+        batch_size: rows per step; the suggestion is for this size.
         seed: draws the order of the rows and the augmentation, as in :func:`kilter.fit`.
-        seeds: how many searches, in as many orders of the rows; the median of their losses is read.
+        seeds: the number of searches, each in another order of the rows; their median loss is read.
         shuffle, augment: as of :func:`kilter.fit`.
         sample_weight: a weight for each row; or ``class_weight``: one for each class's rows.
-        verbose: as of :func:`kilter.fit`; by default the search shows its steps if it takes long.
+        verbose: as of :func:`kilter.fit`; by default only a long search shows its steps.
 
-    Raises :class:`~kilter.errors.ModelError` where the loss never falls by more than chance, and for an
-    optimiser with a schedule or with several rates; :class:`~kilter.errors.DataError` and
+    Raises :class:`~kilter.errors.ModelError` if the loss never falls by more than chance, and for an
+    optimiser with a schedule or several rates; :class:`~kilter.errors.DataError` and
     :class:`~kilter.errors.OptionError` as :func:`kilter.fit` does.
 
     Example:
@@ -130,10 +129,10 @@ def find_lr_by_steps(
     seed: int = 0,
     class_weight: Mapping[int, float] | None = None,
 ) -> FoundRate:
-    """What :func:`find_lr` finds from ``state``, in the program that trains ``model`` on these data.
+    """:func:`find_lr` from ``state``, with the program that trains ``model`` on these data.
 
-    It takes one step a call, so that it is slower, but nothing is compiled for it where the model is trained
-    on them anyway. All rows are put on the device. The model's variables stay as they are.
+    Slower, since each call takes one step, but nothing is compiled if the model is trained on the data
+    anyway. All rows are put on the device. The model's variables do not change.
     """
     _check_options(low, high, steps, 1)
     _check_optimizer(model)
@@ -155,14 +154,14 @@ def find_lr_by_steps(
 
 
 def _place_of_rate(model: keras.Model) -> int:
-    """Which of the optimiser's variables is its rate."""
+    """The index of the rate among the optimiser's variables."""
     optimizer: Any = getattr(model.optimizer, "inner_optimizer", model.optimizer)
     rate = optimizer._learning_rate
     return next(place for place, one in enumerate(variables(model).optimizer) if one is rate)
 
 
 def _rate_step(model: keras.Model, augmentation: Augmentation | None, seed: int) -> TrialStep:
-    """The model's training step at the rate it is given, recording the batch's loss before the update."""
+    """The model's training step at a given rate; records the batch's loss before the update."""
 
     def step(state: State, batch: Batch, rate: jax.Array) -> tuple[State, jax.Array]:
         train = step_with_loss(model, schedule=lambda iteration: rate)
@@ -175,8 +174,8 @@ def _rate_step(model: keras.Model, augmentation: Augmentation | None, seed: int)
 def _check_options(low: float, high: float, steps: int, seeds: int) -> None:
     whole_number("steps", steps, LEAST_STEPS)
     whole_number("seeds", seeds, 1)
-    number("low", low, above=0, remedy="take a rate that changes nothing yet, such as 1e-7")
-    number("high", high, above=low, remedy="take a rate that is too high for any training, such as 10.0")
+    number("low", low, above=0, remedy="pass a rate that changes nothing yet, such as 1e-7")
+    number("high", high, above=low, remedy="pass a rate that is too high for training, such as 10.0")
 
 
 def _check_optimizer(model: keras.Model) -> None:

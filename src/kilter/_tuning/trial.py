@@ -1,7 +1,6 @@
-"""Trial steps: a stretch of training that is recorded and thrown away.
+"""Trial steps: a recorded training of a copy of the model's variables.
 
-The model's variables are copied, the copy is trained, and nothing is written back. However a trial ends, by
-an error or by Ctrl-C, the model is bit for bit as it was.
+Nothing is written back: however a trial ends, by an error or by Ctrl-C, the model is unchanged.
 """
 
 from __future__ import annotations
@@ -31,19 +30,19 @@ from kilter._validation import whole_number
 from kilter.data.augmentation import Augmentation
 from kilter.errors import ModelError, OptionError
 
-# A trial is judged between chunks. The first is short: it tells how slow the model is.
+# A trial can stop between chunks. The first is short, to time the steps.
 _FIRST_CHUNK = 25
 
 LossStep = Callable[[State, Batch], tuple[State, Any]]
 TrialStep = Callable[[State, Batch, Any], tuple[State, jax.Array]]
-"""``(state, batch, what this step is given) -> (state, numbers to record, of shape [width])``; pure."""
+"""``(state, batch, given) -> (state, numbers to record [width])``; pure."""
 
 
 class Trial(NamedTuple):
-    """A copy of a model in trial.
+    """The state of a trial.
 
-    ``given``: arrays of which step i takes the i-th element; ``recorded``: float32 [steps, width], NaN where
-    no step has been; ``step``: how many were made.
+    ``given``: arrays of which step i gets the i-th element; ``recorded``: float32 [steps, width], NaN for
+    steps to come; ``step``: the number of steps done.
     """
 
     state: State
@@ -67,9 +66,8 @@ def trial_feed(
 ) -> AnyFeed:
     """Check data and model as ``fit`` does, and make the feed of ``steps`` batches in the order of ``seed``.
 
-    Where the data have more rows than the steps use, only those are copied and put on the device. Arrays make
-    whole batches only: one program serves them all, and no loss is noisier than the others. Raises as
-    :func:`kilter.fit` does, before anything is traced.
+    Only the rows that the steps use are copied to the device. Arrays make whole batches only: one program
+    serves all, and their losses are equally noisy. Raises as :func:`kilter.fit` does, before tracing.
     """
     check_batch_size(batch_size)
     whole_number("seed", seed, 0)
@@ -102,7 +100,7 @@ def with_augmentation(
 def trial_batches(feed: AnyFeed, steps: int) -> Iterator[Batch]:
     """At most ``steps`` batches of a trial's feed as arrays on the device, in the same order each time.
 
-    Raises :class:`OptionError` for an iterable of batches, which may have another order the next time.
+    Raises :class:`OptionError` for an iterable of batches, whose order may change.
     """
     if isinstance(feed, BatchFeed):
         raise OptionError(
@@ -127,11 +125,11 @@ def run_trial(
     progress: Progress = SILENT,
     stage: str = "Trial: step",
 ) -> np.ndarray:
-    """Train a copy of the model for ``steps`` steps; returns what they recorded, float64 [steps made, width].
+    """Train a copy of the model for ``steps`` steps; returns the records, float64 [steps done, width].
 
-    ``name`` is the program's on the model's shelf. ``enough`` is asked between chunks, about all that was
-    recorded so far. ``progress`` hears of ``stage`` and the steps made. Ctrl-C raises KeyboardInterrupt after
-    the running chunk.
+    ``name``: of the program in the model's cache. ``enough``: called between chunks with the records so far;
+    True stops the trial. ``progress`` shows ``stage`` and the steps done. Ctrl-C raises KeyboardInterrupt
+    after the running chunk.
     """
     recorded = jnp.full((steps, width), jnp.nan, jnp.float32)
     trial: Any = Trial(pull(model), jax.tree.map(jnp.array, given), recorded, jnp.int32(0))
@@ -160,8 +158,8 @@ def run_trial(
 def step_with_loss(model: keras.Model, schedule: Schedule | None = None) -> LossStep:
     """The model's training step and the loss of its batch: before the update, with all penalties, unscaled.
 
-    Metrics start anew at each step and so are the measures of its batch alone. A model that overrides
-    ``train_step`` must return its ``"loss"``, :class:`ModelError` otherwise.
+    Metrics are reset at each step. A model that overrides ``train_step`` must return its ``"loss"``,
+    :class:`ModelError` otherwise.
     """
     train = train_step(model, schedule)
 
@@ -173,16 +171,16 @@ def step_with_loss(model: keras.Model, schedule: Schedule | None = None) -> Loss
 
 
 def fresh_metrics(model: keras.Model, state: State) -> State:
-    """The state with metrics that have seen nothing."""
+    """The state with reset metrics."""
     fresh = [value for metric in model.metrics for value in metric.stateless_reset_state()]
     metrics = [jnp.asarray(value, old.dtype) for value, old in zip(fresh, state.metrics, strict=True)]
     return state._replace(metrics=metrics)
 
 
 def loss_of_step(model: keras.Model, state: State, logs: Mapping[str, jax.Array] | None) -> jax.Array:
-    """The loss of a training step that began with fresh metrics: what it returned, or told the loss tracker.
+    """The loss of a training step that began with reset metrics: its log, or the value of the loss tracker.
 
-    Raises :class:`ModelError` where it did neither.
+    Raises :class:`ModelError` if there is neither.
     """
     if logs is not None and "loss" in logs:
         return logs["loss"]
@@ -205,7 +203,7 @@ def _recording(step: TrialStep) -> Any:
     def record(trial: Trial, batch: Batch) -> tuple[Trial, dict[str, jax.Array]]:
         given = jax.tree.map(lambda array: array[trial.step], trial.given)
         state, values = step(trial.state, batch, given)
-        # A step past the last, at the end of a chunk, writes nothing: JAX drops what is out of bounds.
+        # A step past the last, at the end of a chunk, writes nothing: JAX drops out-of-bounds updates.
         recorded = trial.recorded.at[trial.step].set(values.astype(trial.recorded.dtype))
         return Trial(state, trial.given, recorded, trial.step + 1), {}
 
