@@ -56,17 +56,17 @@ class TrainingSpec:
     evaluate_training: bool = False
     seed: int = 0
 
-    def arguments(self) -> dict[str, Any]:
-        """The keyword arguments of :func:`kilter.fit`.
+    def arguments(self, *names: str) -> dict[str, Any]:
+        """The keyword arguments of :func:`kilter.fit`, or only ``names`` of them.
 
         Early stopping comes last among the callbacks: it then sees what the others did to the model.
         """
         given = {name: value for name, value in vars(self).items() if name != "early_stopping"}
         if self.early_stopping is not None:
             given["callbacks"] = (*self.callbacks, self.early_stopping.callback())
-        return given
+        return {name: given[name] for name in names or given}
 
     def arguments_for(self, function: Callable[..., Any]) -> dict[str, Any]:
         """Those of the :meth:`arguments` that ``function`` has a keyword for, such as ``kilter.find_lr``."""
         taken = inspect.signature(function).parameters
-        return {name: value for name, value in self.arguments().items() if name in taken}
+        return self.arguments(*(name for name in self.arguments() if name in taken))

@@ -24,7 +24,7 @@ _EPSILON: Final = 1e-7
 
 
 class _NadamState(NamedTuple):
-    count: jax.Array
+    steps: jax.Array
     product: jax.Array
     mean: Any
     square: Any
@@ -40,7 +40,7 @@ def _scale_by_nadam(
         return _NadamState(jnp.zeros((), jnp.int32), jnp.ones(()), zeros, zeros)
 
     def update(updates: Any, state: Any, params: Any = None) -> tuple[Any, _NadamState]:
-        count = state.count + 1
+        count = state.steps + 1
         now, then = (b1 * (1 - 0.5 * 0.96**step) for step in (count, count + 1))
         product = state.product * now
         mean = jax.tree.map(lambda m, g: b1 * m + (1 - b1) * g, state.mean, updates)

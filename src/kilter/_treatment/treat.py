@@ -29,7 +29,6 @@ from kilter._treatment.search import Means
 from kilter._treatment.session import Session
 from kilter._treatment.shared_programs import Twins
 from kilter._treatment.subject import FitOptions, Subject, compiled_like
-from kilter.data.splitting import draw_rows
 from kilter.errors import OptionError
 
 # Of data without a validation part, this share of the rows is held out.
@@ -155,9 +154,9 @@ def _divided(x: Any, y: Any, validation: Any, seed: int, unit: int = 1) -> tuple
     y = np.asarray(y) if isinstance(y, list | tuple) and all(map(np.isscalar, y)) else y
     if validation is not None:
         return x, y, (validation[0], validation[1])
-    rows = row_count(x=x, y=y)
-    later = draw_rows(rows, max(1, round(_HELD_OUT * rows / unit)) * unit, seed)
-    earlier = np.setdiff1d(np.arange(rows), later)
+    order = np.random.default_rng(seed).permutation(row_count(x=x, y=y))
+    held = max(1, round(_HELD_OUT * len(order) / unit)) * unit
+    later, earlier = np.sort(order[:held]), np.sort(order[held:])
     return pick(x, earlier), pick(y, earlier), (pick(x, later), pick(y, later))
 
 

@@ -141,7 +141,9 @@ def _iterate(
     product: Product, vector: Vector, shift: float, most: int, tolerance: float
 ) -> tuple[_Pair, int, Vector]:
     """Power iteration on H + ``shift``·I from a unit vector; the pair is H's own, with the last vector."""
-    for made in range(1, most + 1):
+    made = 0
+    while True:
+        made += 1
         image, numbers = _advance(product(vector), vector, jnp.float32(shift))
         value, residual, length, image_length = (float(number) for number in numbers)
         if not math.isfinite(length):
@@ -152,9 +154,8 @@ def _iterate(
             )
         small = residual <= tolerance * abs(value)
         if small or image_length == 0 or made == most:
-            break
+            return _Pair(value, residual, length, small), made, vector
         vector = image
-    return _Pair(value, residual, length, small), made, vector
 
 
 @jax.jit

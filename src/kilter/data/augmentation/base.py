@@ -23,9 +23,9 @@ class Map(NamedTuple):
 
 
 class Images(NamedTuple):
-    """The measures of a batch of images [count, height, width, channels]."""
+    """The shape of a batch of images [rows, height, width, channels]."""
 
-    count: int
+    rows: int
     height: int
     width: int
     channels: int
