@@ -54,7 +54,7 @@ def _show(found: FoundRate) -> None:
     notes = dict.fromkeys((float(10**decade) for decade in decades), "")
     notes |= {found.lowest_at: "lowest", found.suggestion: "suggestion"}
     if found.diverged_at is not None:
-        notes[found.diverged_at] = "shoots up"
+        notes[found.diverged_at] = "diverged"
     rows = [
         (f"{rate:.2g}", number(float(np.interp(np.log10(rate), np.log10(found.lrs), found.smoothed))), note)
         for rate, note in sorted(notes.items())
