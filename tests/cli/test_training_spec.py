@@ -120,3 +120,11 @@ def test_diagnose_sees_rows_that_are_sorted_and_not_shuffled(kilter, recipe):
         found[setting] = [one["code"] for one in json.loads(ended.out)["findings"]]
     assert "not-shuffled" not in found["train.shuffle=true"]
     assert "not-shuffled" in found["train.shuffle=false"]
+
+
+def test_stages_cannot_be_treated(kilter, recipe, tmp_path):
+    words = ["--set", "model.reuse=model.keras", "--out", tmp_path / "treated"]
+    ended = kilter("treat", recipe, *words)
+    assert ended.code == 2
+    assert "a recipe that trains in one stage" in ended.err
+    assert not (tmp_path / "treated").exists()

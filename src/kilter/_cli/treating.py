@@ -20,7 +20,7 @@ from kilter._text import duration, number, printable
 from kilter._treatment.result import Treatment
 from kilter._treatment.treat import treat as treat_model
 from kilter.data import Splits
-from kilter.errors import RunError
+from kilter.errors import RecipeError, RunError
 from kilter.recipe import Recipe, dump_recipe
 from kilter.report import write_treatment
 from kilter.runs.atomic import errors_named, write_text
@@ -90,6 +90,12 @@ def of_recipe(
     options = {"data.target": target, "train.epochs": epochs}
     chosen = {key: value for key, value in options.items() if value is not None}
     recipe = without_search(recipe_from(source, settings, chosen))
+    if recipe.fine_tune is not None:
+        raise RecipeError(
+            expected="a recipe that trains in one stage",
+            received="the stages of [fine_tune]",
+            remedy="train it with kilter train, then treat the saved model with --model",
+        )
     prepared = prepare(recipe, allow_code=allow_code, progress=progress)
     train = prepared.parts.train
     arguments = {

@@ -209,7 +209,7 @@ def _noise(losses: np.ndarray, lowest: int, steps: int) -> float:
 def _never_falls(
     lrs: np.ndarray, first: float, lowest: float, error: float, diverged_at: float | None
 ) -> ModelError:
-    shot_up = "" if diverged_at is None else f"; it shoots up at {diverged_at:.2g}"
+    shot_up = "" if diverged_at is None else f"; it diverges at {diverged_at:.2g}"
     return ModelError(
         expected=f"a loss that falls somewhere between the rates {lrs[0]:.2g} and {lrs[-1]:.2g}",
         received=f"{first:.4g} at the beginning and {lowest:.4g} at its lowest, with an error of {error:.2g} "
