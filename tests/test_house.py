@@ -22,9 +22,10 @@ FLOORS = {
     "_records": 0,
     "_text": 0,
     "_toml": 0,
-    "_home": 0,
+    "_files": 0,
     "_layout": 0.25,  # above the text that it lays out
     "_memory": 0.5,  # raises errors
+    "_validation": 0.5,
     "_progress": 0.5,  # above the errors, text and layout that it uses
     "_backend": 0.5,  # on the ground floor too, above the errors it raises
     "_xla": 0.7,

@@ -31,7 +31,7 @@ def check(job: dict[str, Any]) -> dict[str, Any]:
     """Whether the recipe can be trained, and by which measures it can be compared."""
     prepared = prepare(parse_recipe(tomllib.loads(job["recipe"])), allow_code=job["allow_code"])
     names = ["loss", *prepared.objective.metrics]
-    return {"measures": measures(dict.fromkeys(prepared.evaluated_parts(), names))}
+    return {"measures": measures(dict.fromkeys(prepared.parts.evaluated, names))}
 
 
 def train_recipe(job: dict[str, Any]) -> dict[str, Any]:
