@@ -21,6 +21,7 @@ _FUNCTIONS = {
     "compare": "kilter._compare.compare",
     "diagnose": "kilter._diagnosis.diagnose",
     "treat": "kilter._treatment.treat",
+    "Policy": "kilter._treatment.policy",
     "Doctor": "kilter._diagnosis.callback",
     "find_lr": "kilter._tuning.find_lr",
     "clip_threshold": "kilter._tuning.clip_threshold",
