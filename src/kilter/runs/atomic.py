@@ -17,6 +17,8 @@ from kilter.errors import RunError
 
 # "No space", "over quota" and "over the file size limit" are one thing to the person who has to mend it.
 FULL_DISK = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+# Windows would write "\n" as "\r\n" without it.
+_BINARY = getattr(os, "O_BINARY", 0)
 
 
 def write_bytes(path: Path, content: bytes) -> None:
@@ -27,7 +29,7 @@ def write_bytes(path: Path, content: bytes) -> None:
     """
 
     def fill(temporary: Path) -> None:
-        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | _BINARY, 0o666)
         try:
             _write_all(descriptor, content)
         finally:
@@ -69,7 +71,7 @@ def append_line(path: Path, line: str) -> None:
         raise ValueError(f"a line must not contain a line break: {line!r}")
     with errors_named(path):
         made = not path.exists()
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | _BINARY, 0o666)
         try:
             end = _whole_lines_end(descriptor)
             try:
@@ -99,8 +101,11 @@ def read_lines(path: Path) -> list[str]:
 
 
 def fsync_path(path: Path) -> None:
-    """Have a file, or a folder's list of names, on the disk before returning."""
-    descriptor = os.open(path, os.O_RDONLY)
+    """Flush a file, or a folder's list of names, to the disk. Windows cannot flush a folder."""
+    if os.name == "nt" and path.is_dir():
+        return
+    # Windows flushes only files that are open for writing.
+    descriptor = os.open(path, os.O_RDWR if os.name == "nt" else os.O_RDONLY)
     try:
         os.fsync(descriptor)
     finally:

@@ -1,12 +1,12 @@
 """One writer a run directory: an advisory lock that a crash releases by itself.
 
-The kernel holds the lock for the open file (``flock``) and drops it when the process ends, however it ends.
-The file that then stays behind is stale, and the next writer takes it over; its text is for people.
+The operating system holds the lock on the open file and drops it when the process ends, however it ends. The
+file that is left behind is stale, and the next writer takes it over. Its text, for people, says who holds it.
 """
 
 from __future__ import annotations
 
-import fcntl
+import contextlib
 import json
 import os
 import socket
@@ -14,11 +14,15 @@ import time
 from datetime import UTC, datetime
 from pathlib import Path
 
+from filelock import lock_descriptor
+
 from kilter.errors import RunError
 from kilter.runs.atomic import errors_named
 
-# `kilter runs` holds the lock for an instant to see whether it is free; a writer waits that instant out.
+# `kilter runs` takes the lock for an instant to see whether it is free: writers and other readers try again.
 _PATIENCE_SECONDS = 0.5
+_LOOKS = 3
+_PAUSE_SECONDS = 0.02
 
 
 class Lock:
@@ -32,7 +36,8 @@ class Lock:
         """Remove the file and free the lock. Removed first, so that nobody locks a file about to vanish."""
         if self._descriptor is None:
             return
-        self.path.unlink(missing_ok=True)
+        with contextlib.suppress(PermissionError):  # Windows cannot remove an open file; it stays, stale
+            self.path.unlink(missing_ok=True)
         os.close(self._descriptor)
         self._descriptor = None
 
@@ -50,40 +55,44 @@ def acquire(path: Path) -> Lock:
                 received=f"a lock held by {_holder(path)}",
                 remedy="wait until that process is done, or stop it",
             )
-        time.sleep(0.02)
+        time.sleep(_PAUSE_SECONDS)
 
 
 def held(path: Path) -> bool:
     """Whether a living process holds the lock at `path`; a file left behind by a crash is not held."""
     try:
         descriptor = os.open(path, os.O_RDONLY)
-    except OSError:  # no lock, or one that is not ours to look at: either way nothing we could be told
+    except OSError:  # there is no lock file, or we may not read it
         return False
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
+        for _ in range(_LOOKS):
+            if lock_descriptor(descriptor, blocking=False):
+                return False
+            time.sleep(_PAUSE_SECONDS)
         return True
     finally:
         os.close(descriptor)
-    return False
 
 
 def _try(path: Path) -> int | None:
     with errors_named(path):
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            # Between open and flock the former holder may have removed the file: the lock is then on nothing.
-            if not path.exists() or os.fstat(descriptor).st_ino != path.stat().st_ino:
-                raise BlockingIOError
-            _sign(descriptor)
-        except BlockingIOError:
-            os.close(descriptor)
-            return None
+            # Between open and lock the former holder may have removed the file: the lock is then on nothing.
+            if lock_descriptor(descriptor, blocking=False) and _is_at(path, descriptor):
+                _sign(descriptor)
+                return descriptor
         except BaseException:
             os.close(descriptor)
             raise
-        return descriptor
+        os.close(descriptor)
+        return None
+
+
+def _is_at(path: Path, descriptor: int) -> bool:
+    with contextlib.suppress(FileNotFoundError):
+        return os.path.samestat(os.fstat(descriptor), path.stat())
+    return False
 
 
 def _sign(descriptor: int) -> None:

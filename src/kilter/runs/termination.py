@@ -14,8 +14,8 @@ from kilter.errors import RunError
 from kilter.runs.recorder import Recorder
 from kilter.runs.records import Status
 
-# Their names in result.json and messages; SIGHUP is what a process gets when its terminal is closed.
-_NAMES = {signal.SIGINT: "Ctrl-C", signal.SIGTERM: "SIGTERM", signal.SIGHUP: "SIGHUP"}
+# Signals that stop a run as Ctrl-C does. SIGHUP, sent when the terminal is closed, is missing on Windows.
+_STOPPING = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
 
 
 class Interrupted(KeyboardInterrupt):
@@ -43,7 +43,7 @@ class Termination:
 
     def __enter__(self) -> Self:
         if threading.current_thread() is threading.main_thread():
-            for number in (signal.SIGTERM, signal.SIGHUP):
+            for number in _STOPPING:
                 if signal.getsignal(number) is signal.SIG_DFL:
                     self._previous[number] = signal.signal(number, self._interrupt)
         return self
@@ -57,7 +57,7 @@ class Termination:
     @property
     def name(self) -> str:
         """What stopped the run, in words."""
-        return _NAMES[signal.Signals(self.signal)]
+        return "Ctrl-C" if self.signal == signal.SIGINT else signal.Signals(self.signal).name
 
     def _interrupt(self, number: int, frame: FrameType | None) -> None:
         self.signal = number
