@@ -19,6 +19,7 @@ _FUNCTIONS = {
     "evaluate": "kilter._engine.inference",
     "predict": "kilter._engine.inference",
     "compare": "kilter._compare.compare",
+    "sweep": "kilter._compare.sweep",
     "diagnose": "kilter._diagnosis.diagnose",
     "treat": "kilter._treatment.treat",
     "Policy": "kilter._treatment.policy",
