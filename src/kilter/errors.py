@@ -6,6 +6,17 @@ Every error a person can cause derives from :class:`KilterError` and from the bu
 
 from __future__ import annotations
 
+__all__ = [
+    "BackendError",
+    "DataError",
+    "KilterError",
+    "ModelError",
+    "OptionError",
+    "RecipeError",
+    "RunError",
+    "RunWarning",
+]
+
 
 class KilterError(Exception):
     """Root of all errors that kilter raises on purpose.
