@@ -1,0 +1,106 @@
+"""The checks of numeric arguments: one for whole numbers, one for all others."""
+
+from __future__ import annotations
+
+import math
+from numbers import Integral, Real
+from typing import Any
+
+from kilter.errors import OptionError
+
+
+def whole_number(
+    name: str,
+    value: Any,
+    low: int | None = None,
+    high: int | None = None,
+    *,
+    expected: str = "",
+    remedy: str = "",
+) -> int:
+    """``value`` as an int, if it is a whole number between ``low`` and ``high``, both included.
+
+    NumPy integers pass; bools, floats (3.0 too) and strings do not. ``expected`` and ``remedy`` replace the
+    default words of the error where more can be said.
+
+    Raises:
+        OptionError: for any other value.
+
+    Example:
+        >>> whole_number("steps", 3, 1)
+        3
+        >>> whole_number("steps", 0, 1)
+        Traceback (most recent call last):
+        kilter.errors.OptionError: Expected steps as a whole number, at least 1. Received steps=0. To fix: ...
+    """
+    ok = isinstance(value, Integral) and not isinstance(value, bool)
+    if ok and (low is None or value >= low) and (high is None or value <= high):
+        return int(value)
+    example = next((bound for bound in (low, high) if bound is not None), 1)
+    raise OptionError(
+        expected=expected or f"{name} as a whole number{_bounds(low, high)}",
+        received=f"{name}={value!r}",
+        remedy=remedy or f"pass a whole number, for instance {name}={example}",
+    )
+
+
+def number(
+    name: str,
+    value: Any,
+    low: float | None = None,
+    high: float | None = None,
+    *,
+    above: float | None = None,
+    below: float | None = None,
+    expected: str = "",
+    remedy: str = "",
+) -> float:
+    """``value`` as a float, if it is finite and within the bounds.
+
+    ``low`` and ``high`` are allowed themselves, ``above`` and ``below`` are not. Ints and NumPy scalars pass;
+    bools, NaN, infinities and strings do not. ``expected`` and ``remedy`` replace the default words of the
+    error where more can be said.
+
+    Raises:
+        OptionError: for any other value.
+
+    Example:
+        >>> number("dropout", 0.5, 0, below=1)
+        0.5
+        >>> number("dropout", 1.0, 0, below=1)
+        Traceback (most recent call last):
+        kilter.errors.OptionError: Expected dropout as a number, at least 0 and below 1. Received ...
+    """
+    if (
+        isinstance(value, Real)
+        and not isinstance(value, bool)
+        and _is_finite(value)
+        and (low is None or value >= low)
+        and (high is None or value <= high)
+        and (above is None or value > above)
+        and (below is None or value < below)
+    ):
+        return float(value)
+    raise OptionError(
+        expected=expected or f"{name} as a number{_bounds(low, high, above, below)}",
+        received=f"{name}={value!r}",
+        remedy=remedy or f"pass a finite number{_bounds(low, high, above, below)}",
+    )
+
+
+def _is_finite(value: Real) -> bool:
+    try:
+        return math.isfinite(value)
+    except OverflowError:  # an int beyond the range of floats
+        return False
+
+
+def _bounds(
+    low: float | None, high: float | None, above: float | None = None, below: float | None = None
+) -> str:
+    """The bounds in words, with a comma before them; "" where there are none."""
+    if low is not None and high is not None:
+        return f" from {low} to {high}"
+    pairs = (("at least", low), ("above", above), ("at most", high), ("below", below))
+    words = [f"{word} {bound}" for word, bound in pairs if bound is not None]
+    return f", {' and '.join(words)}" if words else ""
