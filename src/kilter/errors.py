@@ -9,6 +9,17 @@ from __future__ import annotations
 from functools import partial
 from typing import Any
 
+__all__ = [
+    "BackendError",
+    "DataError",
+    "KilterError",
+    "ModelError",
+    "OptionError",
+    "RecipeError",
+    "RunError",
+    "RunWarning",
+]
+
 
 class KilterError(Exception):
     """Root of all errors that kilter raises on purpose.
