@@ -1,4 +1,4 @@
-"""Mean-field predictions layer by layer: the moments of what leaves a layer, from those of what enters it."""
+"""Mean-field predictions, layer by layer: the moments of a layer's output from those of its input."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from kilter.nn.gain import COUPLED, Moments, activation_moments, piecewise_linea
 from kilter.nn.rrelu import RReLU
 
 _SUMMING: Final = (keras.layers.Dense, BaseConv, BaseConvTranspose, BaseDepthwiseConv)
-# Layers that apply a function of one number, which quadrature can call.
+# Layers that apply an elementwise function, to which quadrature applies.
 _ELEMENTWISE: Final = (
     keras.layers.Activation,
     keras.layers.ReLU,
@@ -26,10 +26,10 @@ _ELEMENTWISE: Final = (
 
 @dataclass(frozen=True)
 class Signal:
-    """What flows between two layers: ``mean`` E[x] and ``second`` E[x²] over rows and units.
+    """The signal between two layers: ``mean`` E[x] and ``second`` E[x²] over rows and units.
 
-    ``normal`` says whether the numbers may be taken as normal with mean 0, as the sums are that a kernel
-    makes and as batch normalisation leaves them; only then is an activation's effect known.
+    ``normal``: whether it is nearly normal with mean 0, as after a kernel or after normalisation; only then
+    is the effect of an activation known.
     """
 
     mean: float
@@ -43,11 +43,11 @@ class Signal:
 
 
 def predict_layer(layer: keras.layers.Layer, signal: Signal, *, training: bool) -> Signal | None:
-    """The signal after ``layer``, if ``signal`` enters it before the first training step; None if not known.
+    """The signal after ``layer`` for input ``signal``, before the first training step; None if unknown.
 
-    Known are dense layers and convolutions whose initialisers draw with mean 0, element-wise activations of
-    normal sums, dropout, normalisation in training, and layers that only reshape. Kernels count with the
-    variance that their initialiser states, not with what they hold; convolutions as if they had no border.
+    Known are dense layers and convolutions whose initialisers have mean 0, elementwise activations of normal
+    sums, dropout, normalisation in training, and layers that only reshape. Kernels are assumed to have the
+    variance of their initialiser; borders of convolutions are ignored.
     """
     if isinstance(layer, (*SHAPING, keras.layers.ActivityRegularization)):
         return signal
@@ -74,7 +74,7 @@ def _summed(layer: Any, signal: Signal) -> Signal | None:
 
 
 def _incoming(layer: Any) -> float:
-    """How many numbers a unit sums up."""
+    """The number of terms in a unit's sum."""
     shape: tuple[int, ...] = tuple(layer.kernel.shape)
     if isinstance(layer, BaseDepthwiseConv):
         return float(math.prod(shape[:-2]))
@@ -111,7 +111,7 @@ def _moments(activation: Any, variance: float) -> Moments | None:
 
 
 def _dropped(layer: Any, signal: Signal) -> Signal:
-    """After dropout in training: the mean stays; what is kept is scaled up, or, for SELU, set off."""
+    """After dropout in training: the mean stays; kept units are scaled, for SELU with an offset."""
     kept = 1 - layer.rate
     if layer.rate == 0:
         return signal
@@ -125,7 +125,7 @@ def _dropped(layer: Any, signal: Signal) -> Signal:
 
 
 def _normalized(layer: Any, signal: Signal) -> Signal:
-    """After normalisation by the batch's own statistics, with gamma and beta as they are."""
+    """After normalisation by batch statistics, with the current gamma and beta."""
     gamma, beta = (
         np.asarray(variable, dtype="float64") if variable is not None else np.asarray(otherwise)
         for variable, otherwise in ((layer.gamma, 1.0), (layer.beta, 0.0))
