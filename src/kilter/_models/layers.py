@@ -42,6 +42,15 @@ NORMALIZATIONS: Final = (
 SCALINGS: Final = (kinds.Normalization, kinds.Rescaling)
 """Layers that scale and shift by fixed numbers."""
 
+LOOKUPS: Final = (
+    kinds.Embedding,
+    kinds.CategoryEncoding,
+    kinds.IntegerLookup,
+    kinds.Hashing,
+    kinds.Discretization,
+)
+"""Layers that read numbers as ids or bins, so that their scale does not matter."""
+
 # The rates of layers that drop. GaussianNoise drops nothing. LSTM and GRU are listed beside their cells,
 # because on a GPU they may run without calling the cell.
 DROP_RATES: Final[Mapping[type, tuple[str, ...]]] = {
