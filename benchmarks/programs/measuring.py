@@ -17,8 +17,8 @@ import kilter
 from kilter._compare.comparison import PairedRun
 from kilter._compare.looks import Spending
 from kilter._engine.training_spec import TrainingSpec
-from kilter._treatment.scoring import Scoring, scoring_of
 from kilter._treatment.proof import prove
+from kilter._treatment.scoring import Scoring, scoring_of
 from kilter._treatment.subject import Subject
 from kilter._treatment.trial_runner import TrialRunner
 from programs.families import Case
