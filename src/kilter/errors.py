@@ -6,6 +6,20 @@ Every error that a user can cause derives from :class:`KilterError` and the fitt
 
 from __future__ import annotations
 
+from functools import partial
+from typing import Any
+
+__all__ = [
+    "BackendError",
+    "DataError",
+    "KilterError",
+    "ModelError",
+    "OptionError",
+    "RecipeError",
+    "RunError",
+    "RunWarning",
+]
+
 
 class KilterError(Exception):
     """Root of all errors that kilter raises on purpose.
@@ -22,6 +36,11 @@ class KilterError(Exception):
         self.received = received
         self.remedy = remedy
         super().__init__(f"Expected {expected}. Received {received}. To fix: {remedy}.")
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle the three parts: worker processes send errors back."""
+        parts = {"expected": self.expected, "received": self.received, "remedy": self.remedy}
+        return partial(type(self), **parts), ()
 
 
 class BackendError(KilterError, RuntimeError):

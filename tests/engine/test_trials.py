@@ -192,7 +192,7 @@ def test_a_search_in_the_program_that_trains_finds_the_same_and_compiles_nothing
     np.testing.assert_allclose(by_steps.losses, same.losses, rtol=1e-4)
     assert by_steps.suggestion == pytest.approx(same.suggestion)
     programs = set(shelf(model).programs)
-    fit(model, x, y, epochs=2, batch_size=20, class_weight=how["class_weight"], most_batches=5, verbose=0)
+    fit(model, x, y, epochs=2, batch_size=20, class_weight=how["class_weight"], steps_per_epoch=5, verbose=0)
     assert set(shelf(model).programs) == programs
 
 

@@ -127,6 +127,7 @@ def find_lr_by_steps(
     steps: int = 300,
     batch_size: int = 32,
     seed: int = 0,
+    sample_weight: Any = None,
     class_weight: Mapping[int, float] | None = None,
 ) -> FoundRate:
     """:func:`find_lr` from ``state``, with the program that trains ``model`` on these data.
@@ -137,7 +138,7 @@ def find_lr_by_steps(
     _check_options(low, high, steps, 1)
     _check_optimizer(model)
     lrs = np.geomspace(low, high, steps)
-    feed = training_feed(x, y, None, class_weight, Order(batch_size, True, seed, most=steps))
+    feed = training_feed(x, y, sample_weight, class_weight, Order(batch_size, True, seed, most=steps))
     prepare(model, feed)
     runner, place = training(model), _place_of_rate(model)
     losses: list[float] = []
