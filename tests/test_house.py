@@ -22,7 +22,7 @@ FLOORS = {
     "_records": 0,
     "_text": 0,
     "_toml": 0,
-    "_home": 0,
+    "_files": 0,
     "_layout": 0.25,  # above the text that it lays out
     "_memory": 0.5,  # raises errors
     "_validation": 0.5,

@@ -19,6 +19,14 @@ from .interrupting import InterruptIn
 SIGNALS = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP]
 
 
+@pytest.fixture(autouse=True)
+def _signals_are_not_ignored():
+    """As in a terminal: what runs under nohup ignores SIGHUP, and so does kilter then."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGHUP, before)
+
+
 class At(keras.callbacks.Callback):
     """Does something at a moment of an epoch."""
 

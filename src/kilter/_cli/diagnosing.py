@@ -1,4 +1,4 @@
-"""``kilter diagnose``: what is wrong with a model, its data and how it trains."""
+"""``kilter diagnose``: faults of a model, its data and its training."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any, Final
 import typer
 
 from kilter._cli.options import say
-from kilter._cli.trained import compiled_with_data
+from kilter._cli.saved_model import compiled_with_data
 from kilter._cli.training import recipe_from, without_search
 from kilter._diagnosis.diagnose import diagnose as find
 from kilter._layout import columns, table
@@ -26,11 +26,11 @@ _STYLES: Final[dict[str, dict[str, Any]]] = {
     "warning": {"fg": "yellow"},
     "note": {"dim": True},
 }
-_MOST_PLACES: Final = 4  # of a finding in forty layers the first tell where to look
+_MOST_PLACES: Final = 4  # layers that a row names
 
 
 def findings_table(findings: Sequence[Finding], width: int | None = None) -> list[str]:
-    """A row for each finding: severity, code, where, evidence, and the remedies in the order to try them."""
+    """A row for each finding: severity, code, where, evidence, and the remedies in order."""
     rows = [
         (
             one.severity,
@@ -69,13 +69,13 @@ def coloured(line: str) -> str:
 
 
 def explained(findings: Sequence[Finding]) -> Iterator[str]:
-    """A paragraph for each finding: what it means, and who says so."""
+    """A paragraph for each finding: its explanation and its source."""
     for one in findings:
         yield printable(f"{one.code}: {one.explanation} ({one.reference})")
 
 
 def verdict(diagnosis: Diagnosis) -> str:
-    """How many findings there are of each severity, in a line.
+    """The number of findings of each severity.
 
     Example:
         >>> verdict(Diagnosis(()))
@@ -93,14 +93,14 @@ def _places(where: Sequence[str]) -> str:
 
 
 def _seen(evidence: Evidence) -> str:
-    """What was seen, and in brackets the limit that it was held to."""
+    """The value, and its threshold in brackets."""
     value, limit = (
         number(one) if isinstance(one, int | float) else one for one in (evidence.value, evidence.threshold)
     )
     return printable(f"{evidence.name}: {value}" + ("" if limit is None else f" (limit {limit})"))
 
 
-SEVERE: Final = 1  # the exit code where something severe was found
+SEVERE: Final = 1  # the exit code after severe findings
 
 
 def diagnose(
@@ -114,10 +114,7 @@ def diagnose(
     as_json: bool,
     progress: Display,
 ) -> None:
-    """Look for faults in a recipe, or in the compiled ``model`` with the data ``source``, and tell them.
-
-    Ends with exit code 1 where something severe is found.
-    """
+    """Diagnose a recipe, or the compiled ``model`` with the data ``source``; exit code 1 if severe."""
     if model is None:
         diagnosis = _of_recipe(source, settings, target, steps, allow_code, progress)
     else:
@@ -140,20 +137,11 @@ def _of_recipe(
     progress: Display,
 ) -> Diagnosis:
     options = {} if target is None else {"data.target": target}
-    # A search for the rate needs a network that trains, which is what is in question.
+    # "auto" would need a network that trains.
     recipe = without_search(recipe_from(source, settings, options))
     prepared = prepare(recipe, allow_code=allow_code, progress=progress)
-    train, validation = prepared.parts.train, prepared.parts.validation
-    return find(
-        prepared.model,
-        train.x,
-        train.y,
-        validation_data=None if validation is None else (validation.x, validation.y),
-        batch_size=prepared.recipe.train.batch_size,
-        steps=steps,
-        seed=prepared.recipe.seed,
-        verbose=progress,
-    )
+    train, options = prepared.parts.train, prepared.spec.arguments_for(find)
+    return find(prepared.model, train.x, train.y, **options, steps=steps, verbose=progress)
 
 
 def _of_model(

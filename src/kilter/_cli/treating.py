@@ -1,4 +1,4 @@
-"""``kilter treat``: a network that does not learn, mended, proved and trained."""
+"""``kilter treat``: repair a network that does not learn, prove the repair, and train it."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ import typer
 
 from kilter._cli.diagnosing import say_findings
 from kilter._cli.options import made, say, say_table
-from kilter._cli.trained import compiled_with_data
+from kilter._cli.saved_model import compiled_with_data
 from kilter._cli.training import recipe_from, without_search
 from kilter._progress import Display
 from kilter._text import duration, number, printable
 from kilter._treatment.result import Treatment
 from kilter._treatment.treat import treat as treat_model
 from kilter.data import Splits
-from kilter.errors import RunError
+from kilter.errors import RecipeError, RunError
 from kilter.recipe import Recipe, dump_recipe
 from kilter.report import write_treatment
 from kilter.runs.atomic import errors_named, write_text
@@ -49,9 +49,9 @@ def treat(
     as_json: bool,
     progress: Display,
 ) -> None:
-    """Treat a recipe, or the compiled ``model`` with the data ``source``; the result is kept in ``out``."""
+    """Treat a recipe, or the compiled ``model`` with the data ``source``; write the result to ``out``."""
     if model is None:
-        subject = _of_recipe(source, settings, target, epochs, allow_code, progress)
+        subject = of_recipe(source, settings, target, epochs, allow_code, progress)
     else:
         progress.stage(f"Reading {printable(source)}")
         subject = _of_model(model, source, settings, target, epochs or EPOCHS, allow_code)
@@ -72,14 +72,14 @@ def treat(
 
 @dataclass(frozen=True, eq=False)
 class _Subject:
-    """What is treated: the arguments of :func:`kilter.treat`, and what its run directory says of them."""
+    """The arguments of :func:`kilter.treat`, and the recipe and data record for its run directory."""
 
     arguments: dict[str, Any]
     recipe: Recipe
     record: DataRecord
 
 
-def _of_recipe(
+def of_recipe(
     source: str,
     settings: Sequence[str],
     target: str | None,
@@ -90,17 +90,19 @@ def _of_recipe(
     options = {"data.target": target, "train.epochs": epochs}
     chosen = {key: value for key, value in options.items() if value is not None}
     recipe = without_search(recipe_from(source, settings, chosen))
+    if recipe.fine_tune is not None:
+        raise RecipeError(
+            expected="a recipe that trains in one stage",
+            received="the stages of [fine_tune]",
+            remedy="train it with kilter train, then treat the saved model with --model",
+        )
     prepared = prepare(recipe, allow_code=allow_code, progress=progress)
-    train, validation, section = prepared.parts.train, prepared.parts.validation, prepared.recipe.train
+    train = prepared.parts.train
     arguments = {
         "model": prepared.model,
         "x": train.x,
         "y": train.y,
-        "validation_data": None if validation is None else (validation.x, validation.y),
-        "batch_size": section.batch_size,
-        "epochs": section.epochs,
-        "class_weight": prepared.class_weight,
-        "seed": prepared.recipe.seed,
+        **prepared.spec.arguments_for(treat_model),
     }
     return _Subject(arguments, prepared.recipe, data_record(prepared.source, prepared.parts))
 
@@ -108,7 +110,7 @@ def _of_recipe(
 def _of_model(
     path: Path, source: str, settings: Sequence[str], target: str | None, epochs: int, allow_code: bool
 ) -> _Subject:
-    """A saved model. Its recipe holds no rows out: the treatment chooses those that it validates on."""
+    """A saved model. Its recipe holds out no rows: the treatment draws the validation part."""
     model, data = compiled_with_data(path, source, settings, target=target, allow_code=allow_code)
     options = {"model.file": str(path), "data.validation": "none", "train.epochs": epochs}
     if target is not None:
@@ -123,15 +125,14 @@ def _refuse_training_run(out: Path) -> None:
         raise RunError(
             expected="--out as a new folder, or one of an earlier treatment",
             received=f"{out}, the directory of a training run",
-            remedy="name another one",
+            remedy="choose another folder",
         )
 
 
 def _keep(treatment: Treatment, subject: _Subject, out: Path) -> None:
-    """Make ``out`` a run directory of the treated model, which evaluate and predict read new data with.
+    """Make ``out`` a run directory of the treated model, for evaluate and predict.
 
-    The files of an earlier treatment go first: a model beside the columns of another one would take them for
-    its own.
+    The files of an earlier treatment are removed first: a new model must never be beside an old data record.
     """
     measure = treatment.trials.measure
     result = Result(

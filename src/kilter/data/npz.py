@@ -1,4 +1,4 @@
-"""NumPy archives: x and y, or x_train, y_train, x_test and y_test. Pickled objects are refused."""
+"""NumPy archives with x and y, or x_train, y_train, x_test and y_test; never unpickled."""
 
 from __future__ import annotations
 
@@ -39,10 +39,9 @@ def recognises(path: Path) -> bool:
 
 
 def read(path: Path, options: LoadOptions) -> Source:
-    """Read an archive with x and y, or with x_train, y_train and optionally x_test, y_test; case does not
-    matter.
+    """Read an archive with x and y, or with x_train, y_train and optionally x_test, y_test, in any case.
 
-    uint8 stays uint8, other numbers become float32. Raises DataError for missing keys, pickled objects, a
+    uint8 stays, other numbers become float32. Raises DataError for missing keys, pickled objects and a
     damaged archive.
     """
     require_file(path)
@@ -53,9 +52,9 @@ def read(path: Path, options: LoadOptions) -> Source:
         raise
     except _DAMAGE as error:
         raise DataError(
-            expected=f"a whole NumPy archive {path}",
+            expected=f"an intact NumPy archive {path}",
             received=f"one that cannot be read ({type(error).__name__}: {error})",
-            remedy="the file is cut short or damaged: write it again with numpy.savez",
+            remedy="the file is truncated or damaged: write it again with numpy.savez",
         ) from error
 
 
@@ -88,7 +87,7 @@ def _array(archive: np.lib.npyio.NpzFile, key: str, path: Path) -> np.ndarray:
         raise DataError(
             expected=f"arrays of numbers or text in {path}",
             received=f"pickled Python objects under the key {quote(key)}",
-            remedy="save it as numbers or text: kilter never unpickles, which could run any code",
+            remedy="save it as numbers or text: kilter never unpickles, since that can run any code",
         ) from error
     if not isinstance(array, np.ndarray):
         raise ValueError(f"the entry {quote(key)} is not an array")

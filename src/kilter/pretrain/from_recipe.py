@@ -12,6 +12,7 @@ import numpy as np
 from kilter._progress import Verbose, shown
 from kilter._text import printable
 from kilter.data import Dataset, Source, Splits, load, split
+from kilter.data.splitting import draw_rows
 from kilter.errors import DataError, RecipeError
 from kilter.pretrain.autoencoder import autoencoder
 from kilter.pretrain.auxiliary import auxiliary
@@ -154,8 +155,8 @@ def _unlabelled_parts(source: Source, validation: Any, seed: int) -> tuple[Datas
             received=f"data.validation={validation} of {len(rows)} rows",
             remedy="choose another number or fraction",
         )
-    order = np.arange(len(rows)) if front else np.random.default_rng(seed).permutation(len(rows))
-    return rows.take(np.sort(order[count:])), rows.take(np.sort(order[:count]))
+    held = np.arange(count) if front else draw_rows(len(rows), count, seed)
+    return rows.take(np.setdiff1d(np.arange(len(rows)), held)), rows.take(held)
 
 
 def _labels(part: Dataset) -> np.ndarray:
