@@ -1,7 +1,7 @@
 """Augmentation inside the compiled step: a training step that first transforms its batch.
 
-What is drawn depends on the seed and the optimiser's count of steps alone. So a resumed run, or one cut into
-other chunks, draws the same; the next epoch draws anew; evaluating, which counts no steps, changes nothing.
+Random numbers depend only on the seed and the optimiser's step counter. So a resumed run, or one cut into
+other chunks, draws the same numbers, each epoch draws new ones, and evaluation changes nothing.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ Augment = Augmentation | Transform | Sequence[Transform]
 
 
 def as_augmentation(augment: Augment | None) -> Augmentation | None:
-    """The augmentation that a person meant: one, one transformation, several in a list, or None."""
+    """``augment`` as an augmentation: one, a single transformation, a list of them, or None."""
     if augment is None or isinstance(augment, Augmentation):
         return augment
     if isinstance(augment, Transform):
@@ -39,7 +39,7 @@ def as_augmentation(augment: Augment | None) -> Augmentation | None:
 
 
 def check_augmentation(model: keras.Model, augmentation: Augmentation, example: tuple[Any, Any, Any]) -> None:
-    """Raise the :class:`~kilter.errors.KilterError` that says why a batch cannot be augmented."""
+    """Raise a :class:`~kilter.errors.KilterError` if a batch cannot be augmented."""
     x, y, _ = example
     augmentation.check(x)
     if augmentation.mixes:
@@ -48,10 +48,10 @@ def check_augmentation(model: keras.Model, augmentation: Augmentation, example: 
 
 
 def augmented(model: keras.Model, step: Step, augmentation: Augmentation) -> Step:
-    """The training step on transformed batches; it takes a seed (uint32 array, shape ()) beside the batch.
+    """The training step on transformed batches; it takes a seed (uint32 array, shape ()) besides the batch.
 
-    Targets and weights stay with their rows, unless rows are mixed: then losses see both labels' shares,
-    metrics the label with the larger one (see ``mixed_targets``), and a row keeps its own weight.
+    Targets and weights stay with their rows. If rows are mixed, losses get the shares of both labels, metrics
+    the label with the larger share (see ``mixed_targets``), and a row keeps its own weight.
     """
     place = slot_index(model, "iterations")
 

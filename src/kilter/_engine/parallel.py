@@ -1,4 +1,4 @@
-"""Several trainings of one model in one program, each from a state and in an order of rows of its own.
+"""Several trainings of one model in one program, each with its own initial state and row order.
 
 For accelerators. On a CPU, trainings run faster one after another (docs/decisions/016-batched-trainings.md).
 """
@@ -35,12 +35,14 @@ def fit_together(
     rates: Sequence[float | None],
     class_weight: Mapping[int, float] | None = None,
 ) -> list[tuple[State, Logs]]:
-    """Train from each of ``states`` with the rows in the order beside it; the state and logs of each.
+    """Train from each of ``states`` with the rows in its order; returns the final state and logs of each.
 
-    ``rates``: the learning rate of each epoch, None for the one that the state has; there are as many epochs.
-    The orders differ in their seeds alone. Rows are arrays that the device holds. The numbers are those of
-    :func:`kilter.fit` from the same state but for rounding. The model's variables are used, and hold anything
-    afterwards. Raises :class:`~kilter.errors.OptionError` for rows that have to be streamed.
+    ``rates``: the learning rate of each epoch, None for the state's own; its length is the number of epochs.
+    The orders may differ only in their seeds. The numbers equal those of :func:`kilter.fit` from the same
+    state, to rounding. The model's variables are overwritten with arbitrary values.
+
+    Raises:
+        OptionError: if the rows have to be streamed.
     """
     feed = training_feed(x, y, None, class_weight, orders[0])
     if not isinstance(feed, ResidentFeed):
@@ -61,14 +63,14 @@ def fit_together(
             stacked = _rated(model, stacked, rate)
         for blocks in zip(*(one.blocks(epoch) for one in feeds), strict=True):
             stacked, _ = _run(model, stacked, blocks)
-        for number, told in enumerate(logs):
+        for number, found in enumerate(logs):
             push(_one(stacked, number), model)
-            told.append(metric_logs(model, None))
-    return [(_finished(model, _one(stacked, number)), tuple(told)) for number, told in enumerate(logs)]
+            found.append(metric_logs(model, None))
+    return [(_finished(model, _one(stacked, number)), tuple(found)) for number, found in enumerate(logs)]
 
 
 def _finished(model: keras.Model, state: State) -> State:
-    """The state as a training ends: an optimiser may put other values in the place of the last weights."""
+    """The final state: an optimiser may replace the last weights by other values."""
     push(state, model)
     if isinstance(model.optimizer, keras.optimizers.Optimizer):
         model.optimizer.finalize_variable_values(model.trainable_weights)
