@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import statistics
 import time
+from dataclasses import dataclass
 from typing import Any
 
 import jax
@@ -10,8 +12,34 @@ import keras
 import numpy as np
 
 from kilter._engine.inference import predict_unchanged
-from kilter._infer.records import Speed
 from kilter.errors import ModelError
+
+
+@dataclass(frozen=True)
+class Speed:
+    """Seconds per prediction of the same rows, timed alternately: n times ``before`` and ``after``."""
+
+    before: tuple[float, ...]
+    after: tuple[float, ...]
+    rows: int
+
+    @property
+    def ratios(self) -> tuple[float, ...]:
+        """How many times faster, per pair of timings."""
+        return tuple(before / after for before, after in zip(self.before, self.after, strict=True))
+
+    @property
+    def ratio(self) -> float:
+        """How many times faster, as the median over the pairs."""
+        return statistics.median(self.ratios)
+
+    def __str__(self) -> str:
+        before, after = (statistics.median(seconds) * 1e3 for seconds in (self.before, self.after))
+        return (
+            f"{self.ratio:.2f} times as fast ({before:.3g} ms, then {after:.3g} ms for {self.rows} rows; "
+            f"medians of {len(self.ratios)} alternating timings, ratios from {min(self.ratios):.2f} to "
+            f"{max(self.ratios):.2f})"
+        )
 
 
 def largest_difference(before: keras.Model, after: keras.Model, x: Any, *, batch_size: int = 256) -> float:

@@ -11,11 +11,25 @@ import keras
 import numpy as np
 
 from kilter._infer.kernels import KINDS, ChannelMap, Weights, channel_map, read_weights
-from kilter._infer.records import NormFold
 from kilter._models.graph import Graph, Tensor, read_graph
 from kilter._models.tracing import LayerCall
 
 _LINEAR = (None, keras.activations.linear)
+
+
+@dataclass(frozen=True)
+class NormFold:
+    """What happened to one batch normalisation.
+
+    Attributes:
+        layer: its path, such as ``"block/norm_1"``.
+        into: the path of the layer that it was folded into; None if it was not folded.
+        reason: why it was not folded; empty if it was.
+    """
+
+    layer: str
+    into: str | None = None
+    reason: str = ""
 
 
 @dataclass(frozen=True, eq=False)

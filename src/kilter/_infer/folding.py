@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import Any, Final
 
 import jax.numpy as jnp
 import keras
 
-from kilter._infer.checking import largest_difference, measure_speed
-from kilter._infer.fold_plan import FoldPlan, plan_folds
+from kilter._infer.checking import Speed, largest_difference, measure_speed
+from kilter._infer.fold_plan import FoldPlan, NormFold, plan_folds
 from kilter._infer.kernels import write_weights
-from kilter._infer.records import FoldRecord
 from kilter._models.copying import Cut, copy_model
 from kilter._validation import whole_number
 from kilter.errors import ModelError, OptionError
@@ -20,6 +20,36 @@ from kilter.errors import ModelError, OptionError
 # and rounding accumulates over layers: twenty folded layers in float32 differed by 7 to 46 units, a wrong
 # fold by thousands. Half-precision units are so coarse that fewer are allowed.
 _UNITS: Final = {"float64": 64, "float32": 80, "float16": 16, "bfloat16": 16}
+
+
+@dataclass(frozen=True)
+class FoldRecord:
+    """What :func:`kilter.fold_batch_norm` did.
+
+    Attributes:
+        layers: every batch normalisation of the model, in execution order.
+        difference: the largest difference between the outputs before and after, relative to the largest
+            output; see :func:`kilter._infer.checking.largest_difference`.
+        tolerance: the largest allowed difference.
+        parameters: numbers in the model, before and after.
+        speed: how much faster the folded model predicts; None if it was not timed.
+    """
+
+    layers: tuple[NormFold, ...]
+    difference: float
+    tolerance: float
+    parameters: tuple[int, int]
+    speed: Speed | None = None
+
+    @property
+    def folded(self) -> tuple[NormFold, ...]:
+        """The batch normalisations that were folded."""
+        return tuple(layer for layer in self.layers if layer.into is not None)
+
+    @property
+    def left(self) -> tuple[NormFold, ...]:
+        """The others, with the reason."""
+        return tuple(layer for layer in self.layers if layer.into is None)
 
 
 def fold_batch_norm(
