@@ -20,7 +20,7 @@ import numpy as np
 
 from kilter._models.arrays import plain_array
 from kilter._models.keras_internals import data_adapter_utils
-from kilter._validation import whole_number
+from kilter._validation import number, whole_number
 from kilter.data.precision import SUBTRACT, loss_note, lossy_columns
 from kilter.errors import DataError, OptionError
 
@@ -128,12 +128,7 @@ def on_device(array: Any) -> Any:
 
 def split(x: Any, y: Any, sample_weight: Any, share: float) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
     """Split the last ``share`` of the rows off for validation, before any shuffling, as Keras does."""
-    if not isinstance(share, float | np.floating) or not 0.0 < share < 1.0:
-        raise OptionError(
-            expected="validation_split between 0 and 1",
-            received=f"validation_split={share!r}",
-            remedy="give a share such as 0.1",
-        )
+    number("validation_split", share, above=0, below=1, remedy="pass a share such as 0.1")
     count = row_count(x=x)
     first = int(count * (1.0 - share))
     if first == 0 or first == count:

@@ -12,6 +12,7 @@ from kilter._engine.feed import ResidentFeed
 from kilter._engine.history import History
 from kilter._engine.measuring import Reader, measurements
 from kilter._models.variables import pull
+from kilter._validation import is_whole
 from kilter.errors import OptionError
 
 # "auto" spends at most this share of the training time on readings.
@@ -77,8 +78,7 @@ def measuring(history: History, feed: Any, measure: int | str | None) -> list[ke
         OptionError: for anything but None, "auto" and whole numbers from 1, and for a number with batches or
             streamed data.
     """
-    whole = isinstance(measure, int) and not isinstance(measure, bool) and measure >= 1
-    if measure is not None and measure != "auto" and not whole:
+    if measure is not None and measure != "auto" and not is_whole(measure, 1):
         raise OptionError(
             expected='measure as "auto", None, or a number of epochs from 1',
             received=f"measure={measure!r}",

@@ -8,7 +8,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from kilter.errors import DataError, OptionError
+from kilter._validation import whole_number
+from kilter.errors import DataError
 
 
 def plain_array(leaf: Any) -> Any:
@@ -38,10 +39,7 @@ def some_rows(x: Any, rows: int, seed: int) -> Any:
         OptionError: if ``rows`` is below 1.
         DataError: if the arrays are empty or differ in length.
     """
-    if rows < 1:
-        raise OptionError(
-            expected="rows of at least 1", received=f"rows={rows}", remedy="a few hundred are enough"
-        )
+    whole_number("rows", rows, 1, remedy="a few hundred are enough")
     arrays = jax.tree.map(plain_array, x)
     shapes = [array.shape for array in jax.tree.leaves(arrays)]
     lengths = {shape[:1] for shape in shapes}

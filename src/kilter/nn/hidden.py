@@ -5,11 +5,9 @@ Imports neither Keras nor JAX, so that recipes are checked quickly.
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable
-from numbers import Real
 from typing import Any, Final
 
+from kilter._validation import number
 from kilter.errors import OptionError
 from kilter.nn.options import (
     ACTIVATIONS,
@@ -156,7 +154,7 @@ def _with_defaults(activation: str, own: dict[str, Any]) -> dict[str, Any]:
 def _check_ranges(options: HiddenOptions) -> None:
     check_name("batch_norm", options.batch_norm, BATCH_NORM)
     if isinstance(options.initializer, VarianceScaling):
-        _check_number("the scale of an initializer", options.initializer.scale, "above 0", "1 or 2")
+        number("the scale of an initializer", options.initializer.scale, above=0, remedy="usual is 1 or 2")
     else:
         check_name("initializer", options.initializer, INITIALIZERS)
     _check_own(options)
@@ -170,32 +168,21 @@ def _check_ranges(options: HiddenOptions) -> None:
     for name, bounds, usual in _RANGES:
         value = getattr(options, name)
         if value is not None:
-            _check_number(name, value, bounds, usual)
+            number(name, value, **bounds, remedy=f"usual is {usual}")
 
 
-_BOUNDS: Final[dict[str, Callable[[float], bool]]] = {
-    "0 or more": lambda number: number >= 0,
-    "above 0": lambda number: number > 0,
-    "from 0 to below 1": lambda number: 0 <= number < 1,
-    "above 0 and below 1": lambda number: 0 < number < 1,
-}
-_RANGES: Final = (
-    ("negative_slope", "0 or more", "0.01 to 0.3"),
-    ("elu_alpha", "above 0", "1"),
-    ("batch_norm_momentum", "above 0 and below 1", "0.9 to 0.999"),
-    ("batch_norm_epsilon", "above 0", "0.001"),
-    ("dropout", "from 0 to below 1", "0.1 to 0.5"),
-    ("l1", "0 or more", "0 for none, 1e-4 for some"),
-    ("l2", "0 or more", "0 for none, 1e-4 for some"),
-    ("max_norm", "above 0", "1 to 4"),
+_ABOVE_0: Final = {"above": 0}
+_FROM_0: Final = {"low": 0}
+_RANGES: Final[tuple[tuple[str, dict[str, float], str], ...]] = (
+    ("negative_slope", _FROM_0, "0.01 to 0.3"),
+    ("elu_alpha", _ABOVE_0, "1"),
+    ("batch_norm_momentum", {"above": 0, "below": 1}, "0.9 to 0.999"),
+    ("batch_norm_epsilon", _ABOVE_0, "0.001"),
+    ("dropout", {"low": 0, "below": 1}, "0.1 to 0.5"),
+    ("l1", _FROM_0, "0 for none, 1e-4 for some"),
+    ("l2", _FROM_0, "0 for none, 1e-4 for some"),
+    ("max_norm", _ABOVE_0, "1 to 4"),
 )
-
-
-def _check_number(name: str, value: float, bounds: str, usual: str) -> None:
-    if not (isinstance(value, Real) and math.isfinite(value) and _BOUNDS[bounds](value)):
-        raise OptionError(
-            expected=f"{name}: a number {bounds}", received=f"{name}={value!r}", remedy=f"usual is {usual}"
-        )
 
 
 def _check_own(options: HiddenOptions) -> None:

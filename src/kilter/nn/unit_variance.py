@@ -18,7 +18,8 @@ from kilter._models.keras_internals import BaseDepthwiseConv, BaseSeparableConv
 from kilter._models.layers import KERNELS, WEIGHTED
 from kilter._models.tracing import fixed_batch_size, forward, in_same_trace, leaf_layers, replace_attribute
 from kilter._models.variables import assign, build_forward, fitting, values
-from kilter.errors import ModelError, OptionError
+from kilter._validation import number, whole_number
+from kilter.errors import ModelError
 
 
 def orthonormal(shape: tuple[int, ...], generator: np.random.Generator, *, each_channel: bool) -> np.ndarray:
@@ -122,12 +123,8 @@ def lsuv(
         OptionError: for options out of range.
         DataError: if the data do not fit.
     """
-    if not (0 < tolerance < 1 and max_iterations >= 1):
-        raise OptionError(
-            expected="a tolerance above 0 and below 1, and max_iterations of at least 1",
-            received=f"tolerance={tolerance}, max_iterations={max_iterations}",
-            remedy="0.1 and 10 are the paper's",
-        )
+    number("tolerance", tolerance, above=0, below=1, remedy="the paper uses 0.1")
+    whole_number("max_iterations", max_iterations, 1, remedy="the paper uses 10")
     batch = some_rows(x, fixed_batch_size(model) or rows, seed)
     build_forward(model, batch)
     targets, skipped = _targets(model, batch)
