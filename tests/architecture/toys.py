@@ -144,6 +144,39 @@ def read(path: Path, options: LoadOptions) -> Source:
     ),
 ]
 
+AUGMENTATION = [
+    new(
+        "data/augmentation/toy.py",
+        """
+\"\"\"A toy transform: darker images.\"\"\"
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+TRACED: list[float] = []
+
+
+@dataclass(frozen=True)
+class Darker:
+    \"\"\"Images times a factor.\"\"\"
+
+    factor: float
+    colour: ClassVar[bool] = False
+
+    def change(self, key, images, span):
+        \"\"\"The images.\"\"\"
+        TRACED.append(self.factor)
+        return images * self.factor
+""",
+    ),
+    insert(
+        "data/augmentation/__init__.py",
+        "from kilter.data.augmentation.preview",
+        "from kilter.data.augmentation.toy import Darker\n{}",
+    ),
+    insert("recipe/augment.py", "    zoom: Strength", "    darker: Strength = None\n{}"),
+]
+
 PRETEXT = [
     new(
         "pretrain/tasks/toy.py",
@@ -222,7 +255,7 @@ def toy(name: str) -> None:
 """,
     ),
     insert("_cli/main.py", "from kilter._text import", "from kilter._cli.toy import toy\n{}"),
-    insert("_cli/main.py", "app.command()(transfer)\n", "{}\n\napp.command()(toy)\n"),
+    insert("_cli/main.py", "        transfer,\n", "{}        toy,\n"),
 ]
 
 TOYS = {
@@ -230,6 +263,7 @@ TOYS = {
     "remedy": REMEDY,
     "schedule": SCHEDULE,
     "data format": FORMAT,
+    "augmentation": AUGMENTATION,
     "pretext task": PRETEXT,
     "layer kind": LAYER,
     "report section": SECTION,

@@ -51,10 +51,10 @@ def fold_batch_norm(
         batch_size: of the comparison and the timing.
 
     Returns:
-        The folded model, uncompiled, and a :class:`~kilter._infer.records.FoldRecord`.
+        The folded model, uncompiled, and a ``FoldRecord``.
 
     Raises :class:`ModelError` where the outputs differ by more than ``tolerance`` or are not finite, and for
-    models that cannot be copied (:func:`kilter._models.copying.copy_model`);
+    models that cannot be copied;
     :class:`~kilter.errors.DataError` for rows that do not fit the model.
 
     Example:

@@ -36,7 +36,7 @@ def to_half(model: keras.Model, dtype: HalfType = "bfloat16") -> keras.Model:
     What is small and costs accuracy stays in float32: the layers that make the outputs (back to the last one
     with weights, so that probabilities and their sums are not rounded), weights and statistics of
     normalisations, and the scaling of inputs. Inputs are passed, and outputs come, in the types of the
-    original model. :func:`kilter._infer.checking.largest_difference` tells how far the outputs are from those
+    original model. :func:`kilter.largest_difference` tells how far the outputs are from those
     of the original.
 
     Args:
@@ -44,7 +44,7 @@ def to_half(model: keras.Model, dtype: HalfType = "bfloat16") -> keras.Model:
         dtype: ``"bfloat16"`` or ``"float16"``.
 
     Raises :class:`~kilter.errors.OptionError` for another type, and :class:`~kilter.errors.ModelError` for
-    models that cannot be copied (:func:`kilter._models.copying.copy_model`).
+    models that cannot be copied.
 
     Example:
         >>> model = keras.Sequential([keras.Input((2,)), layers.Dense(8, "relu"), layers.Dense(1)])

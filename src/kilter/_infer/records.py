@@ -55,7 +55,7 @@ class FoldRecord:
     Attributes:
         layers: every batch normalisation of the model, in the order in which they run.
         difference: the largest difference between the outputs before and after, relative to the largest
-            output; see :func:`kilter._infer.checking.largest_difference`.
+            output; see :func:`kilter.largest_difference`.
         tolerance: what the difference was not to exceed.
         parameters: numbers in the model, before and after.
         speed: how much faster the folded model predicts; None where it was not timed.

@@ -47,8 +47,7 @@ class SparsityCurve:
         """A copy of the model, as it was measured, with this share of its smallest weights zero; uncompiled.
 
         Any share from 0 up to but not including 1, not only those of the curve. Raises
-        :class:`~kilter.errors.ModelError` for models that cannot be copied
-        (:func:`kilter._models.copying.copy_model`).
+        :class:`~kilter.errors.ModelError` for models that cannot be copied.
         """
         _check_shares([share])
         copy = copy_model(self._model).model
