@@ -18,13 +18,13 @@ SOURCE = ROOT / "src" / "kilter"
 
 PUBLIC = {
     "kilter": """
-        Doctor ExponentialMovingAverage OptaxOptimizer Policy Pretraining Stage StochasticWeightAverage Thresholds
-        Way __version__ calibration clip_threshold compare cuts data diagnose errors evaluate find_lr
-        fine_tune fit fold_batch_norm gradient_noise_scale largest_curvature largest_difference load_source
-        measured_steps nn predict predict_mc pretrain probe recipe refresh_batch_norm report reuse
-        reuse_study runs schedules search_reuse sweep to_half treat zero_small_weights""",
+        Doctor ExponentialMovingAverage OptaxOptimizer Policy Pretraining Stage StochasticWeightAverage
+        Thresholds Way __version__ calibration clip_threshold compare cuts data diagnose errors evaluate
+        find_lr fine_tune fit fold_batch_norm gradient_noise_scale largest_curvature largest_difference
+        load_source measured_steps nn predict predict_mc pretrain probe recipe refresh_batch_norm report
+        reuse reuse_study runs schedules search_reuse sweep to_half treat zero_small_weights""",
     "kilter.data": """
-        FORMATS NAMED_SETS ClassCount Column ColumnSummary Dataset Format Moments PartSummary Source
+        ClassCount Column ColumnSummary Dataset FORMATS Format Moments NAMED_SETS PartSummary Source
         SourceSummary Splits TableEncoding Task augmentation check describe load moments split""",
     "kilter.data.augmentation": """
         Augmentation Brightness Contrast Cutmix Cutout Fill Flip Geometric Hue Images Mixing Mixture Mixup
@@ -32,7 +32,7 @@ PUBLIC = {
     "kilter.errors": """
         BackendError DataError KilterError ModelError OptionError RecipeError RunError RunWarning""",
     "kilter.nn": """
-        PAIRINGS DepthRecord Gain LayerScaling LayerSignal LsuvRecord Moments Pairing PenalizedWeights RReLU
+        DepthRecord Gain LayerScaling LayerSignal LsuvRecord Moments PAIRINGS Pairing PenalizedWeights RReLU
         SmoothedSparseCategoricalCrossentropy VarianceScaling activation_moments cnn is_paired l1_zeros lsuv
         mlp pairing pairing_of variance_gain variance_through_depth""",
     "kilter.pretrain": "Gan Pretrained autoencoder auxiliary gan",

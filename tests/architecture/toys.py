@@ -56,7 +56,7 @@ from kilter._treatment.subject import Subject
 def fourteen(subject: Subject, finding: Finding) -> Subject | None:
     \"\"\"Batches of 14 rows.\"\"\"
     change = Change("toy-remedy", ("training",), "13", "14", "batch_size=14", ("train.batch_size=14",))
-    return subject.changed(change, options={"batch_size": 14})
+    return subject.changed(change, training={"batch_size": 14})
 """,
     ),
     insert(

@@ -77,7 +77,7 @@ def variance_through_depth(
     One compiled forward pass measures them for every layer that holds no other layers, in the order of the
     calls; one called more than once has an entry for each call, one with several outputs shows the first.
     The prediction follows the signal from the layer's initialiser and activation
-    (:mod:`kilter.nn.propagation`), so it is that of a model before its first step; it begins with what enters
+    (docs/nn.md), so it is that of a model before its first step; it begins with what enters
     the model, and anew, with the measured numbers, after every layer it knows nothing about.
 
     Args:
