@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from sklearn.datasets import load_digits
 
-from kilter._cli.treating import of_recipe
+from kilter._cli.subject import of_recipe
 from kilter._diagnosis.diagnose import diagnose
 from kilter._engine.averaging import ExponentialMovingAverage, StochasticWeightAverage
 from kilter._engine.training_spec import EarlyStopping, TrainingSpec
@@ -68,9 +68,12 @@ def test_each_setting_reaches_the_functions_that_the_commands_call(recipe, setti
     for function in (find_lr, diagnose, treat, clip_threshold):
         given = spec.arguments_for(function)
         assert name not in given or is_right(given[name])
-    treated = of_recipe(str(recipe), [setting], None, None, False, SILENT).arguments
-    if name in spec.arguments_for(treat):
-        assert is_right(treated[name])
+    for function in (diagnose, treat):
+        subject = of_recipe(
+            with_overrides(load_recipe(recipe), [setting]), function, allow_code=False, progress=SILENT
+        )
+        if name in spec.arguments_for(function):
+            assert is_right(subject.arguments[name])
 
 
 def test_fit_takes_all_of_a_spec_and_the_searches_what_concerns_a_step():
@@ -123,7 +126,7 @@ def test_diagnose_sees_rows_that_are_sorted_and_not_shuffled(kilter, recipe):
 
 
 def test_stages_cannot_be_treated(kilter, recipe, tmp_path):
-    words = ["--set", "model.reuse=model.keras", "--out", tmp_path / "treated"]
+    words = ["--set", "model.reuse=model.keras", "--epochs", 20, "--out", tmp_path / "treated"]
     ended = kilter("treat", recipe, *words)
     assert ended.code == 2
     assert "a recipe that trains in one stage" in ended.err

@@ -12,14 +12,13 @@ from typing import Any, Final
 import typer
 
 from kilter._cli.options import say
-from kilter._cli.saved_model import compiled_with_data
-from kilter._cli.training import recipe_from, without_search
+from kilter._cli.subject import of_recipe, of_saved_model
+from kilter._cli.training import recipe_from
 from kilter._diagnosis.diagnose import diagnose as find
 from kilter._layout import columns, table
 from kilter._progress import Display
 from kilter._records import SEVERITIES, Diagnosis, Evidence, Finding
 from kilter._text import number, printable
-from kilter.runs.build import prepare
 
 _STYLES: Final[dict[str, dict[str, Any]]] = {
     "severe": {"fg": "red", "bold": True},
@@ -115,10 +114,13 @@ def diagnose(
     progress: Display,
 ) -> None:
     """Diagnose a recipe, or the compiled ``model`` with the data ``source``; exit code 1 if severe."""
+    options = {} if target is None else {"data.target": target}
+    how: dict[str, Any] = {"allow_code": allow_code, "progress": progress}
     if model is None:
-        diagnosis = _of_recipe(source, settings, target, steps, allow_code, progress)
+        subject = of_recipe(recipe_from(source, settings, options), find, **how)
     else:
-        diagnosis = _of_model(model, source, settings, target, steps, allow_code, progress)
+        subject = of_saved_model(model, source, settings, options, **how)
+    diagnosis = find(**subject.arguments, steps=steps, verbose=progress)
     progress.close()
     if as_json:
         typer.echo(json.dumps(diagnosis.to_json(), indent=2, ensure_ascii=False, allow_nan=False))
@@ -126,36 +128,6 @@ def diagnose(
         _show(diagnosis)
     if not diagnosis.ok:
         raise typer.Exit(SEVERE)
-
-
-def _of_recipe(
-    source: str,
-    settings: Sequence[str],
-    target: str | None,
-    steps: int,
-    allow_code: bool,
-    progress: Display,
-) -> Diagnosis:
-    options = {} if target is None else {"data.target": target}
-    # "auto" would need a network that trains.
-    recipe = without_search(recipe_from(source, settings, options))
-    prepared = prepare(recipe, allow_code=allow_code, progress=progress)
-    train, options = prepared.parts.train, prepared.spec.arguments_for(find)
-    return find(prepared.model, train.x, train.y, **options, steps=steps, verbose=progress)
-
-
-def _of_model(
-    path: Path,
-    source: str,
-    settings: Sequence[str],
-    target: str | None,
-    steps: int,
-    allow_code: bool,
-    progress: Display,
-) -> Diagnosis:
-    progress.stage(f"Reading {printable(source)}")
-    model, data = compiled_with_data(path, source, settings, target=target, allow_code=allow_code)
-    return find(model, data.train.x, data.train.y, steps=steps, verbose=progress)
 
 
 def _show(diagnosis: Diagnosis) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -13,24 +12,22 @@ import typer
 
 from kilter._cli.diagnosing import say_findings
 from kilter._cli.options import made, say, say_table
-from kilter._cli.saved_model import compiled_with_data
-from kilter._cli.training import recipe_from, without_search
+from kilter._cli.subject import Subject, of_recipe, of_saved_model
+from kilter._cli.training import recipe_from
 from kilter._progress import Display
-from kilter._text import duration, number, printable
+from kilter._text import duration, number
 from kilter._treatment.result import Treatment
 from kilter._treatment.treat import treat as treat_model
-from kilter.data import Splits
 from kilter.errors import RecipeError, RunError
 from kilter.recipe import Recipe, dump_recipe
 from kilter.report import write_treatment
 from kilter.runs.atomic import errors_named, write_text
 from kilter.runs.best_epoch import direction_of
-from kilter.runs.build import prepare, with_absolute_paths
 from kilter.runs.environment import describe_environment
 from kilter.runs.model_data import write_model
 from kilter.runs.reading import DATA, ENVIRONMENT, HISTORY, MODEL, RECIPE, RESULT
-from kilter.runs.records import DataRecord, Result, to_json
-from kilter.runs.training import data_record, device_name
+from kilter.runs.records import Result, to_json
+from kilter.runs.training import device_name
 
 REPORT: Final = "report.html"
 EPOCHS: Final = 10  # of a model without a recipe
@@ -50,11 +47,16 @@ def treat(
     progress: Display,
 ) -> None:
     """Treat a recipe, or the compiled ``model`` with the data ``source``; write the result to ``out``."""
+    given = {"data.target": target, "train.epochs": epochs if model is None else epochs or EPOCHS}
+    options = {key: value for key, value in given.items() if value is not None}
+    how: dict[str, Any] = {"allow_code": allow_code, "progress": progress}
     if model is None:
-        subject = of_recipe(source, settings, target, epochs, allow_code, progress)
+        recipe = recipe_from(source, settings, options)
+        _require_one_stage(recipe)
+        subject = of_recipe(recipe, treat_model, **how)
     else:
-        progress.stage(f"Reading {printable(source)}")
-        subject = _of_model(model, source, settings, target, epochs or EPOCHS, allow_code)
+        subject = of_saved_model(model, source, settings, options, **how)
+        subject.arguments["epochs"] = subject.recipe.train.epochs
     _refuse_training_run(out)
     with made(out):
         treatment = treat_model(**subject.arguments, keep=keep, verbose=progress)
@@ -70,54 +72,13 @@ def treat(
     say(f"report: {page}")
 
 
-@dataclass(frozen=True, eq=False)
-class _Subject:
-    """The arguments of :func:`kilter.treat`, and the recipe and data record for its run directory."""
-
-    arguments: dict[str, Any]
-    recipe: Recipe
-    record: DataRecord
-
-
-def of_recipe(
-    source: str,
-    settings: Sequence[str],
-    target: str | None,
-    epochs: int | None,
-    allow_code: bool,
-    progress: Display,
-) -> _Subject:
-    options = {"data.target": target, "train.epochs": epochs}
-    chosen = {key: value for key, value in options.items() if value is not None}
-    recipe = without_search(recipe_from(source, settings, chosen))
+def _require_one_stage(recipe: Recipe) -> None:
     if recipe.fine_tune is not None:
         raise RecipeError(
             expected="a recipe that trains in one stage",
             received="the stages of [fine_tune]",
             remedy="train it with kilter train, then treat the saved model with --model",
         )
-    prepared = prepare(recipe, allow_code=allow_code, progress=progress)
-    train = prepared.parts.train
-    arguments = {
-        "model": prepared.model,
-        "x": train.x,
-        "y": train.y,
-        **prepared.spec.arguments_for(treat_model),
-    }
-    return _Subject(arguments, prepared.recipe, data_record(prepared.source, prepared.parts))
-
-
-def _of_model(
-    path: Path, source: str, settings: Sequence[str], target: str | None, epochs: int, allow_code: bool
-) -> _Subject:
-    """A saved model. Its recipe holds out no rows: the treatment draws the validation part."""
-    model, data = compiled_with_data(path, source, settings, target=target, allow_code=allow_code)
-    options = {"model.file": str(path), "data.validation": "none", "train.epochs": epochs}
-    if target is not None:
-        options["data.target"] = target
-    recipe = with_absolute_paths(recipe_from(source, [], options))
-    arguments = {"model": model, "x": data.train.x, "y": data.train.y, "epochs": epochs}
-    return _Subject(arguments, recipe, data_record(data, Splits(data.train, None, data.test)))
 
 
 def _refuse_training_run(out: Path) -> None:
@@ -129,7 +90,7 @@ def _refuse_training_run(out: Path) -> None:
         )
 
 
-def _keep(treatment: Treatment, subject: _Subject, out: Path) -> None:
+def _keep(treatment: Treatment, subject: Subject, out: Path) -> None:
     """Make ``out`` a run directory of the treated model, for evaluate and predict.
 
     The files of an earlier treatment are removed first: a new model must never be beside an old data record.

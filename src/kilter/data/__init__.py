@@ -19,8 +19,8 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 from kilter.data.checks import check
-from kilter.data.columns import Column, TableEncoding
 from kilter.data.dataset import Dataset, Source, Splits, Task
+from kilter.data.encoding import Column, TableEncoding
 from kilter.data.scaling import Moments, moments
 from kilter.data.summary import ClassCount, ColumnSummary, PartSummary, SourceSummary, describe
 

@@ -12,8 +12,8 @@ import polars as pl
 
 from kilter._text import first_line
 from kilter.data.assembling import About
-from kilter.data.columns import Column
 from kilter.data.dataset import Source
+from kilter.data.encoding import Column
 from kilter.data.number_formats import UNITS, mostly_numbers
 from kilter.data.options import LoadOptions
 from kilter.data.paths import first_named, quote, require_file

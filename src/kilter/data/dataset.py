@@ -7,7 +7,7 @@ from typing import Literal
 
 import numpy as np
 
-from kilter.data.columns import TableEncoding
+from kilter.data.encoding import TableEncoding
 from kilter.data.precision import Shift
 
 Task = Literal["classification", "regression"]

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import struct
 import zipfile
-import zlib
 from pathlib import Path
 
 import numpy as np
@@ -12,25 +10,8 @@ import numpy as np
 from kilter.data.assembling import About, Part, assemble
 from kilter.data.dataset import Source
 from kilter.data.options import LoadOptions
-from kilter.data.paths import first_named, nearest_name, quote, require_file
+from kilter.data.paths import DAMAGE, first_named, nearest_name, quote, require_file
 from kilter.errors import DataError
-
-# What numpy and zipfile raise on damaged archives; found by fuzzing, see tests/data.
-_DAMAGE = (
-    OSError,
-    EOFError,
-    ValueError,
-    KeyError,
-    TypeError,
-    NotImplementedError,
-    RuntimeError,
-    SyntaxError,
-    MemoryError,
-    OverflowError,
-    struct.error,
-    zipfile.BadZipFile,
-    zlib.error,
-)
 
 
 def recognises(path: Path) -> bool:
@@ -50,7 +31,7 @@ def read(path: Path, options: LoadOptions) -> Source:
             return _read_archive(archive, path, options)
     except DataError:
         raise
-    except _DAMAGE as error:
+    except (*DAMAGE, zipfile.BadZipFile) as error:
         raise DataError(
             expected=f"an intact NumPy archive {path}",
             received=f"one that cannot be read ({type(error).__name__}: {error})",

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from kilter._validation import is_whole
-from kilter.data.columns import Column, TableEncoding
+from kilter.data.encoding import Column, TableEncoding
 from kilter.data.precision import Shift
 from kilter.errors import OptionError
 

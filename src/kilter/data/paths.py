@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import difflib
+import struct
+import zlib
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -10,6 +12,11 @@ import numpy as np
 
 from kilter.errors import DataError
 
+# What readers of binary files raise on damage; found by fuzzing, see tests/data.
+DAMAGE = (
+    *(OSError, EOFError, ValueError, TypeError, LookupError, AttributeError, SyntaxError, OverflowError),
+    *(RuntimeError, MemoryError, struct.error, zlib.error),
+)
 # The most rows, files or columns that a message names; it counts the rest.
 NAMED_IN_MESSAGES = 5
 # The remedy for bad rows in training and in prediction, which has no skip_bad.

@@ -10,8 +10,6 @@ import polars as pl
 
 from kilter.data.assembling import About, Part, assemble
 from kilter.data.columns import (
-    Column,
-    TableEncoding,
     Values,
     as_numbers,
     column_values,
@@ -22,6 +20,7 @@ from kilter.data.columns import (
     raw_targets,
 )
 from kilter.data.dataset import Source, Task
+from kilter.data.encoding import Column, TableEncoding
 from kilter.data.labels import class_names, decide_task, if_usable, lost_labels, task_note
 from kilter.data.number_formats import mostly_numbers, reading_note
 from kilter.data.options import LoadOptions

@@ -11,9 +11,8 @@ from kilter._engine.history import History
 from kilter.runs.best_epoch import Watch
 from kilter.runs.directory import create_run, discarded_unless_begun
 from kilter.runs.environment import describe_environment
-from kilter.runs.reading import read_history
 from kilter.runs.recorder import Recorder, average_in
-from kilter.runs.records import Result, Status
+from kilter.runs.records import Status
 from kilter.runs.termination import saving_what_is_done
 from kilter.runs.training import device_name
 
@@ -41,7 +40,7 @@ def keep(
         recorder.set_model(model)
 
         def finish(status: Status, reason: str) -> None:
-            directory.finish(_result(recorder, status, reason))
+            directory.finish(recorder.result(status, reason))
 
         with saving_what_is_done(recorder, finish, lambda: _where(recorder)):
             history = train([*callbacks, recorder])
@@ -54,16 +53,3 @@ def _where(recorder: Recorder) -> str:
     if recorder.watch.last_epoch is None:
         return f"Nothing was trained yet; the run directory is {recorder.run.path}"
     return f"Its checkpoint and its best weights, which the model has now, are in {recorder.run.path}"
-
-
-def _result(recorder: Recorder, status: Status, reason: str) -> Result:
-    watch, lines = recorder.watch, read_history(recorder.run.path)
-    return Result(
-        status=status,
-        reason=reason,
-        monitor=watch.monitor,
-        direction=watch.direction,
-        best_epoch=watch.best_epoch,
-        epochs=len(lines),
-        seconds=sum(line.seconds + line.compile_seconds for line in lines),
-    )

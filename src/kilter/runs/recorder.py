@@ -21,7 +21,8 @@ from kilter.errors import RunError
 from kilter.runs import checkpoints
 from kilter.runs.best_epoch import Watch
 from kilter.runs.directory import Run
-from kilter.runs.records import EpochRecord
+from kilter.runs.reading import read_history
+from kilter.runs.records import EpochRecord, Result, Status
 
 Weights = list[np.ndarray]
 
@@ -109,6 +110,20 @@ class Recorder(keras.callbacks.Callback):
         if self._checkpointed != self.watch.last_epoch:
             self._save_all()
         self.keep_best()
+
+    def result(self, status: Status, reason: str, **more: Any) -> Result:
+        """How the run ended, so far; ``more`` fields of :class:`Result`."""
+        watch, history = self.watch, read_history(self.run.path)
+        return Result(
+            status=status,
+            reason=reason,
+            monitor=watch.monitor,
+            direction=watch.direction,
+            best_epoch=watch.best_epoch,
+            epochs=len(history),
+            seconds=sum(line.seconds + line.compile_seconds for line in history),
+            **more,
+        )
 
     def keep_best(self) -> None:
         """Put the best weights, if any, into the model and model.keras; also after Ctrl-C, in mid-epoch."""

@@ -21,7 +21,6 @@ from kilter.errors import RunError
 from kilter.nn.zeros import l1_zeros
 from kilter.recipe import Recipe, dump_recipe, load_recipe
 from kilter.runs import checkpoints
-from kilter.runs.best_epoch import Watch
 from kilter.runs.build import Prepared, prepare
 from kilter.runs.checksums import require_same_recipe
 from kilter.runs.consistency import newest_cut, restore_history
@@ -138,7 +137,9 @@ def _run(
     recorder.set_model(prepared.model)
 
     def finish(status: Status, reason: str, evaluations: Mapping[str, Evaluation] | None = None) -> Result:
-        result = _result(prepared, run, recorder.watch, status, reason, evaluations or {})
+        model = prepared.model
+        found = {"evaluations": evaluations or {}, "l1_zeros": l1_zeros(model)}
+        result = recorder.result(status, reason, parameters=int(model.count_params()), **found)
         run.finish(result)
         return result
 
@@ -215,29 +216,6 @@ def _confusion(prepared: Prepared, part: Dataset) -> tuple[tuple[int, ...], ...]
     counts = np.zeros((part.outputs, part.outputs), dtype=np.int64)
     np.add.at(counts, (part.y, prepared.objective.classes_of(outputs)), 1)
     return tuple(tuple(int(count) for count in row) for row in counts)
-
-
-def _result(
-    prepared: Prepared,
-    run: Run,
-    watch: Watch,
-    status: Status,
-    reason: str,
-    evaluations: Mapping[str, Evaluation],
-) -> Result:
-    history = read_history(run.path)
-    return Result(
-        status=status,
-        reason=reason,
-        monitor=watch.monitor,
-        direction=watch.direction,
-        best_epoch=watch.best_epoch,
-        epochs=len(history),
-        seconds=sum(line.seconds + line.compile_seconds for line in history),
-        parameters=int(prepared.model.count_params()),
-        evaluations=evaluations,
-        l1_zeros=l1_zeros(prepared.model),
-    )
 
 
 def data_record(source: Source, parts: Splits) -> DataRecord:
