@@ -15,9 +15,10 @@ import keras
 from kilter._engine.mixed_targets import check_mixed_targets, mix_targets, mixed_losses
 from kilter._engine.packing import with_parts
 from kilter._engine.step import Batch, Logs, Step
+from kilter._models.optimizers import slot_index
 from kilter._models.variables import State
 from kilter.data.augmentation import Augmentation, Transform
-from kilter.errors import ModelError, OptionError
+from kilter.errors import OptionError
 
 Augment = Augmentation | Transform | Sequence[Transform]
 
@@ -43,7 +44,7 @@ def check_augmentation(model: keras.Model, augmentation: Augmentation, example: 
     augmentation.check(x)
     if augmentation.mixes:
         check_mixed_targets(model, y)
-    _iterations(model)
+    slot_index(model, "iterations")
 
 
 def augmented(model: keras.Model, step: Step, augmentation: Augmentation) -> Step:
@@ -52,7 +53,7 @@ def augmented(model: keras.Model, step: Step, augmentation: Augmentation) -> Ste
     Targets and weights stay with their rows, unless rows are mixed: then losses see both labels' shares,
     metrics the label with the larger one (see ``mixed_targets``), and a row keeps its own weight.
     """
-    place = _iterations(model)
+    place = slot_index(model, "iterations")
 
     def augmented_step(state: State, batch: Batch, seed: jax.Array) -> tuple[State, Logs]:
         x, y, weight = batch
@@ -66,19 +67,3 @@ def augmented(model: keras.Model, step: Step, augmentation: Augmentation) -> Ste
             return step(state, with_parts(batch, x, target, weight))
 
     return augmented_step
-
-
-def _iterations(model: keras.Model) -> int:
-    """Where in a state's optimiser variables the count of steps is."""
-    # A loss-scaling optimiser wraps the one that counts. Not .iterations: that is computed where gradients
-    # are accumulated, and stands still from one update to the next.
-    optimizer: Any = getattr(model.optimizer, "inner_optimizer", model.optimizer)
-    counter = getattr(optimizer, "_iterations", None)
-    places = [n for n, variable in enumerate(model.optimizer.variables) if variable is counter]
-    if not places:
-        raise ModelError(
-            expected="an optimiser that counts its steps, for augment=",
-            received=f"{type(model.optimizer).__name__} without a variable iterations",
-            remedy="use an optimiser of Keras",
-        )
-    return places[0]

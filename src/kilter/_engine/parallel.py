@@ -18,6 +18,7 @@ from kilter._engine.fit import prepare, training_feed
 from kilter._engine.loop import metric_logs
 from kilter._engine.program_cache import owners, shelf, steps_program
 from kilter._engine.step import train_step
+from kilter._models.optimizers import slot_index
 from kilter._models.variables import State, fitting, pull, push
 from kilter.errors import OptionError
 
@@ -92,11 +93,7 @@ def _run(model: keras.Model, stacked: State, blocks: Sequence[Any]) -> Any:
 
 def _rated(model: keras.Model, stacked: State, rate: float) -> State:
     """The states with another learning rate."""
-    place = next(
-        index
-        for index, variable in enumerate(model.optimizer.variables)
-        if variable is model.optimizer._learning_rate
-    )
+    place = slot_index(model, "learning_rate")
     optimizer = list(stacked.optimizer)
     optimizer[place] = jnp.full_like(optimizer[place], rate)
     return stacked._replace(optimizer=optimizer)

@@ -1,4 +1,4 @@
-"""What folding and timing give back, as frozen records."""
+"""Records of folding and timing."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class NormFold:
-    """What became of one batch normalisation.
+    """What happened to one batch normalisation.
 
     Attributes:
-        layer: its path, the names of the models around it and its own, joined by slashes.
-        into: the path of the layer that took it up; None where it was left alone.
-        reason: why it was left alone; empty where it was folded.
+        layer: its path, such as ``"block/norm_1"``.
+        into: the path of the layer that it was folded into; None if it was not folded.
+        reason: why it was not folded; empty if it was.
     """
 
     layer: str
@@ -23,7 +23,7 @@ class NormFold:
 
 @dataclass(frozen=True)
 class Speed:
-    """Seconds of a prediction of the same rows, timed in turns: ``before`` and ``after``, n of each."""
+    """Seconds per prediction of the same rows, timed alternately: n times ``before`` and ``after``."""
 
     before: tuple[float, ...]
     after: tuple[float, ...]
@@ -31,19 +31,19 @@ class Speed:
 
     @property
     def ratios(self) -> tuple[float, ...]:
-        """How many times faster, turn by turn."""
+        """How many times faster, per pair of timings."""
         return tuple(before / after for before, after in zip(self.before, self.after, strict=True))
 
     @property
     def ratio(self) -> float:
-        """How many times faster: the median over the turns."""
+        """How many times faster, as the median over the pairs."""
         return statistics.median(self.ratios)
 
     def __str__(self) -> str:
         before, after = (statistics.median(seconds) * 1e3 for seconds in (self.before, self.after))
         return (
             f"{self.ratio:.2f} times as fast ({before:.3g} ms, then {after:.3g} ms for {self.rows} rows; "
-            f"medians of {len(self.ratios)} timings in turns, ratios from {min(self.ratios):.2f} to "
+            f"medians of {len(self.ratios)} alternating timings, ratios from {min(self.ratios):.2f} to "
             f"{max(self.ratios):.2f})"
         )
 
@@ -53,12 +53,12 @@ class FoldRecord:
     """What :func:`kilter.fold_batch_norm` did.
 
     Attributes:
-        layers: every batch normalisation of the model, in the order in which they run.
+        layers: every batch normalisation of the model, in execution order.
         difference: the largest difference between the outputs before and after, relative to the largest
-            output; see :func:`kilter.largest_difference`.
-        tolerance: what the difference was not to exceed.
+            output; see :func:`kilter._infer.checking.largest_difference`.
+        tolerance: the largest allowed difference.
         parameters: numbers in the model, before and after.
-        speed: how much faster the folded model predicts; None where it was not timed.
+        speed: how much faster the folded model predicts; None if it was not timed.
     """
 
     layers: tuple[NormFold, ...]
@@ -69,10 +69,10 @@ class FoldRecord:
 
     @property
     def folded(self) -> tuple[NormFold, ...]:
-        """Those that are gone from the model."""
+        """The batch normalisations that were folded."""
         return tuple(layer for layer in self.layers if layer.into is not None)
 
     @property
     def left(self) -> tuple[NormFold, ...]:
-        """Those left alone, with the reason."""
+        """The others, with the reason."""
         return tuple(layer for layer in self.layers if layer.into is None)

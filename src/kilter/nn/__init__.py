@@ -1,4 +1,4 @@
-"""What Keras lacks: builders with sound defaults, and initialisation and activations that keep signals alive.
+"""What Keras lacks: builders with good defaults, initialisation, activations, signal propagation.
 
 Names load on first use (PEP 562): recipes check their options without Keras.
 """

@@ -8,8 +8,7 @@ import keras
 import numpy as np
 
 from kilter._models.editing import Cut, can_be_cut, cut
-from kilter._models.layers import CONVOLUTIONS, NORMALIZATIONS, LayerFacts
-from kilter._models.reading import own_activation
+from kilter._models.layers import CONVOLUTIONS, NORMALIZATIONS, LayerFacts, own_activation
 from kilter._records import Change, Finding
 from kilter._treatment.policy import RemedyPolicy
 from kilter._treatment.remedies.base import chosen, hidden_layers, operated, paths, replaceable
