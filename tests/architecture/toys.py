@@ -214,7 +214,7 @@ def setting(subject: Subject, options: Options) -> Setting:
 LAYER = [
     insert(
         "_models/layers.py",
-        "DROPOUTS: Final = (",
+        "DROP_RATES: Final[Mapping[type, tuple[str, ...]]] = {",
         """@keras.saving.register_keras_serializable("toy")
 class ToyDropout(keras.layers.Layer):
     \"\"\"Drops nothing, but has a rate.\"\"\"
@@ -227,7 +227,37 @@ class ToyDropout(keras.layers.Layer):
 
 
 {}
-    ToyDropout,""",
+    ToyDropout: ("rate",),""",
+    ),
+]
+
+RULE = [
+    new(
+        "_xla/toy.py",
+        """
+\"\"\"A toy rule: logarithms are counted.\"\"\"
+
+from kilter._xla.values import Pass, Value, written
+
+REWRITTEN: list[str] = []
+
+
+def applies(equation, values: list[Value], passing: Pass) -> bool:
+    \"\"\"To every logarithm.\"\"\"
+    return True
+
+
+def rewritten(equation, values: list[Value], passing: Pass) -> Value:
+    \"\"\"The same logarithm.\"\"\"
+    REWRITTEN.append(equation.primitive.name)
+    return written(equation.primitive.bind(values[0].get(), **equation.params))
+""",
+    ),
+    insert("_xla/rules.py", "from kilter._xla.values import", "from kilter._xla import toy\n{}"),
+    insert(
+        "_xla/rules.py",
+        "RULES: Final[dict[str, Rule]] = {\n",
+        '{}    "toy": _rule("log", toy.applies, toy.rewritten),\n',
     ),
 ]
 
@@ -268,4 +298,5 @@ TOYS = {
     "layer kind": LAYER,
     "report section": SECTION,
     "command": COMMAND,
+    "XLA rule": RULE,
 }

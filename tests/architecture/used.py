@@ -41,6 +41,7 @@ def main() -> dict[str, object]:
     Path("toy.toml").write_text(RECIPE)
     Path("some.toy").touch()
     import keras
+    from kilter._xla.toy import REWRITTEN
     from kilter.data.augmentation.toy import TRACED
 
     import kilter
@@ -83,6 +84,7 @@ def main() -> dict[str, object]:
         ),
         "section": "toy section, 1 epochs" in (run / "report.html").read_text(),
         "augmented": TRACED,
+        "rewritten": REWRITTEN,
         "command": command("toy", "world"),
         "help": command("--help"),
     }

@@ -43,7 +43,10 @@ BAD = [
     ({"activation": "selu"}, "preset='self-normalizing'"),
     ({"preset": "self-normalizing", "activation": "elu"}, "only SELU has the fixed point"),
     ({"preset": "self-normalizing", "initializer": "he_normal"}, "variance 1/fan_in"),
-    ({"preset": "self-normalizing", "batch_norm": "after"}, "statistics that the network preserves by itself"),
+    (
+        {"preset": "self-normalizing", "batch_norm": "after"},
+        "statistics that the network preserves by itself",
+    ),
     ({"preset": "self-normalizing", "max_norm": 3.0}, "away from variance 1/fan_in"),
     ({"preset": "self-normalizing", "l1": 0.1}, "away from variance 1/fan_in"),
 ]
