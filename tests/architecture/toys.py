@@ -136,7 +136,7 @@ def read(path: Path, options: LoadOptions) -> Source:
     return assemble(Part(images.astype(np.uint8), classes), None, options, About("toy", str(path), path.stem))
 """,
     ),
-    insert("data/loading.py", "from kilter.data.columns import", "from kilter.data import toy\n{}"),
+    insert("data/loading.py", "from kilter.data.options import", "from kilter.data import toy\n{}"),
     insert(
         "data/loading.py",
         "FORMATS = (\n",
