@@ -29,7 +29,7 @@ class FoldRecord:
     Attributes:
         layers: every batch normalisation of the model, in execution order.
         difference: the largest difference between the outputs before and after, relative to the largest
-            output; see :func:`kilter._infer.checking.largest_difference`.
+            output; see :func:`kilter.largest_difference`.
         tolerance: the largest allowed difference.
         parameters: numbers in the model, before and after.
         speed: how much faster the folded model predicts; None if it was not timed.

@@ -110,7 +110,7 @@ def reuse_study(
         test_data: ``(x, y)`` on which each network is scored, after its last epoch.
         encoder: a function seed -> new, untrained, uncompiled encoder, which all ways share and training
             from scratch starts from; by default a small one, convolutional for images and dense for tables.
-        ways: names of :data:`~kilter._studies.ways.READY`, or :class:`~kilter._studies.ways.Way` records by
+        ways: names of the built-in ways, or :class:`kilter.Way` records by
             name.
         labels: the numbers of labelled rows.
         unlabelled: at most so many rows are given without labels; None for all.

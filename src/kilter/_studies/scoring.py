@@ -36,7 +36,7 @@ class ReuseStudy:
     pretraining: Mapping[str, float]
 
     def table(self) -> list[dict[str, Any]]:
-        """A row for each number of labels and way: as in :meth:`kilter._treatment.Comparison.table`."""
+        """A row for each number of labels and way."""
         return [
             {"labels": count, **row, "pairs": len(one.baseline.runs)}
             for count, one in zip(self.labels, self.comparisons, strict=True)

@@ -141,8 +141,8 @@ def search_reuse(
             None.
         stages: of :func:`kilter.fine_tune`; by default a quarter of ``epochs`` for the head alone, then all
             at a third of ``learning_rate``. The baseline trains all layers for as many epochs.
-        pairs: at least 2; by default 6, or as many more as so many numbers of layers need for a verdict (see
-            :func:`~kilter._compare.statistics.least_pairs`). Fewer are trained with a warning.
+        pairs: at least 2; by default 6, or more if that many candidates need them for a verdict. Fewer are
+            trained with a warning.
         level: the share of false claims allowed, over all numbers of layers.
         progress: called with the numbers of trainings done and of all.
         verbose: as of :func:`kilter.diagnose`.

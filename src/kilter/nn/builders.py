@@ -98,7 +98,7 @@ def mlp(
         every_layer: ``preset``, ``activation`` with its ``negative_slope``, ``elu_alpha`` or
             ``prelu_slopes``, ``initializer``, ``batch_norm`` with its ``batch_norm_momentum`` and
             ``batch_norm_epsilon``, ``dropout``, ``l1``, ``l2``, ``max_norm``, ``unchecked``: see
-            :func:`kilter.nn.hidden.hidden_options`. ``activation``, ``initializer`` and ``dropout`` may be
+            docs/nn.md. ``activation``, ``initializer`` and ``dropout`` may be
             lists with one entry per hidden layer.
 
     Each hidden layer is, in order: kernel and bias, batch normalisation (if before), activation, batch
