@@ -1,4 +1,4 @@
-"""The corpus put through kilter: what is found and repaired, at what cost, and what is claimed of nothing."""
+"""The corpus put through kilter: what it finds, repairs, costs, and wrongly reports."""
 
 from __future__ import annotations
 

@@ -1,16 +1,18 @@
 """kilter compare: what reaches the comparison, what is printed, and how it ends."""
 
+import contextlib
 import json
 import os
 import signal
 import subprocess
 import sys
+import time
 import warnings
 from pathlib import Path
 
 import pytest
 
-from kilter._cli import comparing
+from kilter._compare import compare as comparing
 from kilter._compare.comparison import Candidate, PairedRun, judge
 
 RECIPE = """
@@ -50,7 +52,7 @@ def asked(monkeypatch, tmp_path):
         progress(comparing.Progress(1, 4, "a-narrow", "val_accuracy", runs[0][1], 30.0))
         return judge(candidates, "val_accuracy", level=0.05, path=tmp_path)
 
-    monkeypatch.setattr(comparing, "compare_recipes", compare)
+    monkeypatch.setattr(comparing, "compare", compare)
     return calls
 
 
@@ -108,13 +110,13 @@ def test_what_is_printed(kilter, asked, folder, tmp_path):
 
 
 def test_a_warning_is_a_plain_line_before_the_first_run(kilter, monkeypatch, asked, folder):
-    stub = comparing.compare_recipes
+    stub = comparing.compare
 
     def warning(recipes, **options):
         warnings.warn("2 pairs cannot prove anything", stacklevel=1)
         return stub(recipes, **options)
 
-    monkeypatch.setattr(comparing, "compare_recipes", warning)
+    monkeypatch.setattr(comparing, "compare", warning)
     lines = kilter("compare", folder).out.splitlines()
     assert lines[1] == "2 pairs cannot prove anything"
     assert lines[2].startswith("run 1/4")
@@ -129,23 +131,56 @@ def test_json_alone_is_on_stdout(kilter, asked, folder):
 @pytest.mark.long
 def test_ctrl_c_ends_the_workers_and_says_what_is_kept(folder, tmp_path):
     """As on a terminal: the signal goes to every process of the command's group."""
-    code = "from kilter._cli.main import main; main()"
-    words = ["compare", str(folder), "--pairs", "2", "--out", str(tmp_path / "out"), "--workers", "1"]
-    command = [sys.executable, "-c", code, *words]
-    process = subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
-    )
-    printed = [process.stdout.readline() for _ in range(2)]
-    assert printed[1].startswith("run 1/4"), process.stderr.read()
+    process = started(folder, tmp_path / "out")
+    printed = [process.stdout.readline() for _ in range(3)]
+    assert printed[2].startswith("run 1/4"), process.stderr.read()
     workers = children(process.pid)
     assert workers
     os.killpg(process.pid, signal.SIGINT)
     rest, said = process.communicate(timeout=300)
     assert process.returncode == 130
-    assert said.startswith("Stopped after ")
+    stopped = said.partition("\nStopped after ")[2]
+    assert stopped, said
     assert "Traceback" not in rest + said
-    assert not [worker for worker in workers if Path(f"/proc/{worker}").exists()]
-    assert len(list((tmp_path / "out").glob("*/*/*/result.json"))) == int(said.split()[2])
+    assert not alive(workers)
+    assert len(list((tmp_path / "out").glob("*/*/*/result.json"))) == int(stopped.split()[0])
+
+
+@pytest.mark.long
+def test_workers_end_with_the_process_that_started_them(folder, tmp_path):
+    """Also when it is killed, and can do nothing about it."""
+    process = started(folder, tmp_path / "out")
+    assert [process.stdout.readline() for _ in range(3)][2].startswith("run 1/4"), process.stderr.read()
+    workers = children(process.pid)
+    assert alive(workers)
+    process.kill()
+    process.communicate()
+    deadline = time.monotonic() + 60
+    while alive(workers) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert not alive(workers)
+
+
+def started(folder, out):
+    """The command, comparing by one worker, in a process group of its own."""
+    code = "from kilter._cli.main import main; main()"
+    words = ["compare", str(folder), "--pairs", "2", "--out", str(out), "--workers", "1"]
+    return subprocess.Popen(
+        [sys.executable, "-c", code, *words],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+
+
+def alive(processes):
+    """Those that still run; one that nobody has waited for yet is a zombie, and does not."""
+    states = {}
+    for process in processes:
+        with contextlib.suppress(FileNotFoundError):
+            states[process] = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0]
+    return [process for process, state in states.items() if state != "Z"]
 
 
 def children(process):

@@ -1,17 +1,19 @@
-"""kilter sweep: the recipes that reach the comparison."""
+"""kilter sweep and kilter.sweep: the recipes that are compared, and that both are the same."""
 
 import json
 
 import pytest
 
-from kilter._cli.sweeping import candidates
-from kilter.errors import KilterError
-from kilter.recipe.text import recipe_for
+import kilter as library
+from kilter._cli.comparison import values_from
+from kilter._compare.sweep import variants
+from kilter.errors import KilterError, OptionError
+from kilter.recipe import recipe_for, with_overrides
 
 
 def test_every_combination_is_a_recipe_of_its_own_and_the_baseline_comes_first():
     base = recipe_for("digits")
-    found = candidates(base, ["train.batch_size=[16, 64]", "model.hidden=[[8], [8, 8]]"])
+    found = variants(base, {"train.batch_size": [16, 64], "model.hidden": [[8], (8, 8)]})
     assert next(iter(found.values())) is base
     rest = list(found.values())[1:]
     assert [(one.train.batch_size, one.model.hidden) for one in rest] == [
@@ -25,14 +27,14 @@ def test_every_combination_is_a_recipe_of_its_own_and_the_baseline_comes_first()
 
 def test_what_the_recipe_has_already_is_the_baseline_alone():
     base = recipe_for("digits")
-    assert list(candidates(base, [f"train.batch_size=[{base.train.batch_size}, 7]"])) == [
+    assert list(variants(base, {"train.batch_size": [base.train.batch_size, 7]})) == [
         "as-it-is",
         "batch_size-7",
     ]
 
 
 def test_values_whose_names_look_alike_are_both_tried():
-    found = candidates(recipe_for("table.csv"), ['data.target=["a b", "a-b", "a b"]'])
+    found = variants(recipe_for("table.csv"), {"data.target": ["a b", "a-b", "a b"]})
     assert [recipe.data.target for recipe in list(found.values())[1:]] == ["a b", "a-b"]
 
 
@@ -53,15 +55,40 @@ def test_values_whose_names_look_alike_are_both_tried():
 )
 def test_what_is_no_range_is_refused(ranges):
     with pytest.raises(KilterError):
-        candidates(recipe_for("digits"), ranges)
+        variants("digits", values_from(ranges))
 
 
-def test_the_recipes_are_compared(kilter, tmp_path):
+@pytest.mark.parametrize(
+    "over", [{"train.batch_size": []}, {"train.batch_size": 16}, {"train.batch_size": "16"}, {"seed": [1, 2]}]
+)
+def test_what_is_no_list_of_values_is_refused(over):
+    with pytest.raises(OptionError, match="a list of values"):
+        variants("digits", over)
+
+
+def test_values_may_be_none_or_given_in_several_ranges():
+    found = variants("digits", {"train.early_stopping": [None], "train.epochs": [7, 9]})
+    assert [one.train.early_stopping is None for one in found.values()] == [False, True, True]
+    assert values_from(["a.b=[1]", "a.b=[2]", "c.d=['x']"]) == {"a.b": [1, 2], "c.d": ["x"]}
+
+
+def test_the_command_gives_what_python_gives(kilter, tmp_path):
+    settings = ["train.epochs=2", "model.builder=mlp", "model.hidden=[16]"]
     done = kilter(
-        "sweep", "digits", "--vary", "optimizer.learning_rate=[1e-7]", "--set", "train.epochs=2",
-        "--set", "model.builder=mlp", "--set", "model.hidden=[16]", "--pairs", 2, "--workers", 1,
-        "--out", tmp_path / "sweep", "--json",
+        "sweep", "digits", "--vary", "optimizer.learning_rate=[1e-7]",
+        *(word for setting in settings for word in ("--set", setting)),
+        "--pairs", 2, "--workers", 1, "--out", tmp_path / "sweep", "--json",
     )  # fmt: skip
     found = json.loads(done.out)
     assert [one["name"] for one in found["candidates"]] == ["as-it-is", "learning_rate-1e-07"]
     assert max(found["differences"][0]["differences"]) < 0
+    trained = []
+    again = library.sweep(
+        with_overrides(recipe_for("digits"), settings),
+        over={"optimizer.learning_rate": [1e-7]},
+        pairs=2,
+        out=tmp_path / "sweep",
+        progress=trained.append,
+    )
+    assert json.loads(again.to_json()) == found
+    assert trained == [], "the same recipes: their runs are there already"

@@ -6,7 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from kilter._cli import comparing, treating
+from kilter._cli import comparison as printing
+from kilter._cli import treating
 from kilter._cli.diagnosing import say_findings
 from kilter._cli.options import say
 from kilter._compare.comparison import Candidate, PairedRun, judge, verdicts
@@ -55,7 +56,7 @@ def treatment():
 
 
 def compare():
-    comparing.say_comparison(comparison())
+    printing.say_comparison(comparison())
     for sentence in verdicts(comparison()):
         say(sentence)
 

@@ -24,7 +24,7 @@ def uncompiled(seed):
 
 
 def dying(seed):
-    print("what it says before it goes", flush=True)
+    print("what it prints before it dies", flush=True)
     os._exit(3)
 
 

@@ -5,7 +5,7 @@ import pytest
 from kilter import errors
 from kilter._compare.candidates import gather
 from kilter._compare.compare import compare
-from kilter._compare.pool import cores, places
+from kilter._compare.workers import cores, places
 
 from .functions_of_test import narrow, unseeded
 
@@ -18,7 +18,7 @@ def two(recipe_of):
 
 # The arguments of compare, given recipe_of and arrays; the error and a part of what it says.
 REFUSED = {
-    "one": (lambda r, a: {"candidates": {"a": r()}}, "OptionError", "two candidates or more"),
+    "one": (lambda r, a: {"candidates": {"a": r()}}, "OptionError", "two or more candidates"),
     "no mapping": (lambda r, a: {"candidates": [r(), r()]}, "OptionError", "list"),
     "name": (lambda r, a: {"candidates": {"a": r(), "../b": r()}}, "OptionError", "'../b'"),
     "mixed": (lambda r, a: {"candidates": {"a": r(), "b": narrow}, "data": a}, "OptionError", "a=Recipe"),
@@ -63,7 +63,7 @@ REFUSED = {
     "one pair": (lambda r, a: two(r) | {"pairs": 1}, "OptionError", "pairs=1"),
     "half a pair": (lambda r, a: two(r) | {"pairs": 2.5}, "OptionError", "pairs=2.5"),
     "level": (lambda r, a: two(r) | {"level": 5}, "OptionError", "level=5"),
-    "seed": (lambda r, a: two(r) | {"seed": 2**31 - 3}, "OptionError", "a seed from 0"),
+    "seed": (lambda r, a: two(r) | {"seed": 2**31 - 3}, "OptionError", "seed as a whole number from 0"),
     "no workers": (lambda r, a: two(r) | {"workers": 0}, "OptionError", "workers=0"),
     "workers": (
         lambda r, a: two(r) | {"workers": len(cores()) + 1},
@@ -99,13 +99,13 @@ def test_a_pair_changes_the_seed_and_nothing_else(recipe_of):
 @pytest.mark.parametrize("platforms", ["cpu", ""])
 def test_on_a_processor_each_worker_has_its_core(platforms, monkeypatch):
     monkeypatch.setenv("JAX_PLATFORMS", platforms)
-    monkeypatch.setattr("kilter._compare.pool.entry_points", lambda group: [])
+    monkeypatch.setattr("kilter._compare.workers.entry_points", lambda group: [])
     assert places(None) == cores()
     assert places(1) == cores()[:1]
 
 
 def test_on_an_accelerator_one_worker_has_all_cores(monkeypatch):
-    monkeypatch.setattr("kilter._compare.pool.entry_points", lambda group: [group])
+    monkeypatch.setattr("kilter._compare.workers.entry_points", lambda group: [group])
     monkeypatch.delenv("JAX_PLATFORMS", raising=False)
     assert places(None) == [None]
     monkeypatch.setenv("JAX_PLATFORMS", "cpu")

@@ -1,4 +1,4 @@
-"""The commands that compare recipes on paired seeds, and their options; what they do loads when they run."""
+"""The commands that compare recipes on paired seeds. What they do loads when they run."""
 
 from __future__ import annotations
 
@@ -12,22 +12,22 @@ from kilter._cli.progress import opened
 
 Settings = Annotated[
     list[str] | None,
-    typer.Option("--set", metavar="SECTION.KEY=VALUE", help="Override a key of all recipes."),
+    typer.Option("--set", metavar="SECTION.KEY=VALUE", help="Override a key in all recipes."),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 Pairs = Annotated[
     int | None,
-    typer.Option("--pairs", max=10_000, help="Runs of each; default 6, or as many as are needed."),
+    typer.Option("--pairs", max=10_000, help="Runs of each recipe; by default 6, or more if needed."),
 ]
 Metric = Annotated[
-    str | None, typer.Option("--metric", help="Such as val_accuracy, which is the usual one of classes.")
+    str | None, typer.Option("--metric", help="For example val_accuracy, the default for classes.")
 ]
 FirstSeed = Annotated[int, typer.Option("--seed", help="Seed of the first pair, and of the split.")]
 ComparisonFolder = Annotated[
-    Path | None, typer.Option("--out", metavar="DIR", help="The folder; finished runs in it are kept.")
+    Path | None, typer.Option("--out", metavar="DIR", help="Folder of the runs; finished ones are kept.")
 ]
 Workers = Annotated[
-    int | None, typer.Option("--workers", help="Processes, each on its own core; without it all cores.")
+    int | None, typer.Option("--workers", help="Processes, each on its own core; by default one per core.")
 ]
 
 
@@ -48,9 +48,9 @@ def compare(
 ) -> None:
     """Compare recipes on paired seeds.
 
-    Each is trained with the same seeds on the same rows; exact tests say which differences are proven."""
+    Each is trained with the same seeds on the same rows. Exact tests say which differences are proven."""
     with opened("Reading recipes", quiet=quiet, as_json=as_json) as progress:
-        from kilter._cli import comparing
+        from kilter._cli import comparison
 
         options = {
             "pairs": pairs,
@@ -60,16 +60,16 @@ def compare(
             "workers": workers,
             "allow_code": allow_code,
         }
-        comparing.compare(recipes, settings or [], options, as_json=as_json, progress=progress)
+        comparison.compare(recipes, settings or [], options, as_json=as_json, progress=progress)
 
 
 def sweep(
     source: Annotated[
-        str, typer.Argument(metavar="RECIPE.TOML|DATA", help="A recipe, or data for the usual one.")
+        str, typer.Argument(metavar="RECIPE.TOML|DATA", help="A recipe, or data for the default recipe.")
     ],
     ranges: Annotated[
         list[str],
-        typer.Option("--vary", metavar="SECTION.KEY=[A, B, ...]", help="Values to try; again to combine."),
+        typer.Option("--vary", metavar="SECTION.KEY=[A, B, ...]", help="Values to try; repeat to combine."),
     ],
     settings: Settings = None,
     pairs: Pairs = None,
@@ -83,9 +83,9 @@ def sweep(
 ) -> None:
     """Try values of a recipe's keys on paired seeds.
 
-    Every combination is compared with the recipe as it is; exact tests say which gains are proven."""
+    Every combination is compared with the recipe as it is. Exact tests say which gains are proven."""
     with opened("Reading recipes", quiet=quiet, as_json=as_json) as progress:
-        from kilter._cli import sweeping
+        from kilter._cli import comparison
 
         options = {
             "pairs": pairs,
@@ -95,4 +95,4 @@ def sweep(
             "workers": workers,
             "allow_code": allow_code,
         }
-        sweeping.sweep(source, ranges, settings or [], options, as_json=as_json, progress=progress)
+        comparison.sweep(source, ranges, settings or [], options, as_json=as_json, progress=progress)

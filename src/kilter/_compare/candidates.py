@@ -1,4 +1,4 @@
-"""What can be compared: recipes on the same data, or functions that make models."""
+"""What can be compared: recipes on the same data, or functions that build models."""
 
 from __future__ import annotations
 
@@ -10,120 +10,38 @@ import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import keras
 import numpy as np
 
-from kilter._fit import fit
+from kilter._fit import fit as kilter_fit
 from kilter.errors import DataError, ModelError, OptionError, RecipeError
 from kilter.recipe import Recipe, dump_recipe, load_recipe
 from kilter.runs.build import with_absolute_paths
 
 Factory = Callable[[int], keras.Model]
 
-PARTS = ("x", "y", "x_val", "y_val")
-# What a comparison sets itself; all else that fit takes may be given.
-_TAKEN = {"model", "x", "y", "validation_data", "validation_split", "run", "seed", "verbose", "initial_epoch"}
-
-
-def train_function(
-    function: Factory, seed: int, data: Mapping[str, Any], options: Mapping[str, Any], folder: Path
-) -> None:
-    """Train the model that ``function(seed)`` returns, kept in a run directory below `folder`.
-
-    Keras's, NumPy's and Python's generators are seeded first, for layers that are given no seed draw from
-    them. The model ends with its best weights by the validation loss.
-    """
-    keras.utils.set_random_seed(seed)
-    model = function(seed)
-    if not isinstance(model, keras.Model) or not model.compiled:
-        kind = "a model that is not compiled" if isinstance(model, keras.Model) else type(model).__name__
-        raise ModelError(
-            expected=f"a compiled keras.Model from {describe(function)}({seed})",
-            received=kind,
-            remedy="call model.compile(...) in the function and return the model",
-        )
-    validation = (data["x_val"], data["y_val"])
-    folder.mkdir(parents=True, exist_ok=True)
-    fit(model, data["x"], data["y"], validation_data=validation, seed=seed, run=folder, verbose=0, **options)
-
-
-def check_data(data: Any) -> dict[str, Any]:
-    """`data` by the names of its parts; :class:`DataError` unless it is (x, y, x_val, y_val)."""
-    if not isinstance(data, tuple | list) or len(data) != len(PARTS):
-        raise DataError(
-            expected="data=(x, y, x_val, y_val) for candidates that are functions",
-            received="no data" if data is None else f"data of type {type(data).__name__}",
-            remedy="divide the data once, so that all candidates see the same rows",
-        )
-    return dict(zip(PARTS, data, strict=True))
-
-
-def check_options(options: Mapping[str, Any]) -> None:
-    """Raise :class:`OptionError` for what is no option of kilter.fit, or is set by the comparison."""
-    known = sorted(set(inspect.signature(fit).parameters) - _TAKEN)
-    wrong = sorted(set(options) - set(known))
-    if wrong:
-        raise OptionError(
-            expected=f"options of kilter.fit in fit: {', '.join(known)}",
-            received=", ".join(wrong),
-            remedy="take them out: data, seeds and run directories are the comparison's",
-        )
-
-
-def importable(function: Factory) -> str | None:
-    """``module:function`` by which another process finds `function`; None for one that has no such name."""
-    module, name = getattr(function, "__module__", None), getattr(function, "__qualname__", "")
-    if module in (None, "__main__") or getattr(sys.modules.get(module), name, None) is not function:
-        return None
-    return f"{module}:{name}"
-
-
-def transferable(data: Mapping[str, Any], options: Mapping[str, Any]) -> bool:
-    """Whether data and options can be written to files without pickle: arrays of numbers, and JSON."""
-    arrays = all(hasattr(part, "dtype") and np.asarray(part).dtype != object for part in data.values())
-    return arrays and _plain(options)
-
-
-def describe(function: Factory) -> str:
-    """The function's name, for people."""
-    return getattr(function, "__qualname__", type(function).__name__)
-
-
-def fingerprint(data: Mapping[str, Any]) -> str:
-    """SHA-256 of all arrays in `data`, in order."""
-    digest = hashlib.sha256()
-    for leaf in keras.tree.flatten([data[name] for name in PARTS]):
-        array = np.ascontiguousarray(leaf)
-        digest.update(f"{array.dtype}{array.shape}".encode())
-        digest.update(array.tobytes())
-    return digest.hexdigest()
-
-
-def _plain(options: Mapping[str, Any]) -> bool:
-    try:
-        return json.loads(json.dumps(dict(options))) == dict(options)
-    except (TypeError, ValueError):
-        return False
-
-
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
-
-# Where the rows come from has to be the same for all; how the model scales its inputs may differ.
-_MAY_DIFFER = {"standardize"}
+PARTS: Final = ("x", "y", "x_val", "y_val")
+# The arguments of kilter.fit that a comparison sets itself.
+_TAKEN: Final = frozenset(
+    ("model", "x", "y", "validation_data", "validation_split", "run", "seed", "verbose", "initial_epoch")
+)
+_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+# Keys of [data] that may differ: they change how the model scales its inputs, not which rows it sees.
+_MAY_DIFFER: Final = {"standardize"}
 
 
 @dataclass(frozen=True, eq=False)
 class RecipeCandidate:
-    """A recipe; `recipe` has its split seed set, its own seed is replaced in each pair."""
+    """A recipe with its split seed set; its own seed is replaced in each pair."""
 
     name: str
     recipe: Recipe
 
     @property
     def text(self) -> str:
-        """What is compared, for the folder of the comparison."""
+        """The recipe as TOML: the same text means the same runs."""
         return dump_recipe(self.recipe)
 
     def recipe_for(self, seed: int) -> Recipe:
@@ -135,7 +53,7 @@ class RecipeCandidate:
 class FunctionCandidate:
     """A function ``seed -> compiled model``, the arrays it is trained on, and options of kilter.fit.
 
-    `data` has the keys x, y, x_val and y_val; `sha256` is theirs.
+    `data` has the keys x, y, x_val and y_val; `sha256` is the checksum of all four.
     """
 
     name: str
@@ -146,62 +64,135 @@ class FunctionCandidate:
 
     @property
     def text(self) -> str:
-        """What is compared, as far as it can be told: not what the function does."""
+        """The function's name, its options and the checksum of its data; not what the function does."""
         options = {name: repr(value) for name, value in sorted(self.options.items())}
-        return json.dumps(
-            {"function": describe(self.function), "fit": options, "data": self.sha256}, indent=2, default=repr
-        )
+        content = {"function": _described(self.function), "fit": options, "data": self.sha256}
+        return json.dumps(content, indent=2, default=repr)
+
+    @property
+    def trains_in_workers(self) -> bool:
+        """Whether another process can import the function, and read its data and options from files."""
+        function, module = self.function, getattr(self.function, "__module__", None)
+        found = getattr(sys.modules.get(module or ""), getattr(function, "__qualname__", ""), None)
+        arrays = [np.asarray(part) for part in self.data.values() if hasattr(part, "dtype")]
+        numbers = len(arrays) == len(PARTS) and all(array.dtype != object for array in arrays)
+        return module != "__main__" and found is function and numbers and _is_json(self.options)
 
 
 AnyCandidate = RecipeCandidate | FunctionCandidate
 
 
+def train_function(
+    function: Factory, seed: int, data: Mapping[str, Any], options: Mapping[str, Any], folder: Path
+) -> None:
+    """Train the model that ``function(seed)`` returns, with a run directory in `folder`.
+
+    Seeds the generators of Keras, NumPy and Python first, because layers without a seed draw from them. The
+    model ends with the best weights by its validation loss.
+    """
+    keras.utils.set_random_seed(seed)
+    model = function(seed)
+    if not isinstance(model, keras.Model) or not model.compiled:
+        kind = "a model that is not compiled" if isinstance(model, keras.Model) else type(model).__name__
+        raise ModelError(
+            expected=f"a compiled keras.Model from {_described(function)}({seed})",
+            received=kind,
+            remedy="call model.compile(...) in the function and return the model",
+        )
+    validation = (data["x_val"], data["y_val"])
+    folder.mkdir(parents=True, exist_ok=True)
+    kilter_fit(
+        model, data["x"], data["y"], validation_data=validation, seed=seed, run=folder, verbose=0, **options
+    )
+
+
 def gather(
     given: Mapping[str, Any], data: Any, fit: Mapping[str, Any] | None, *, split_seed: int
 ) -> tuple[AnyCandidate, ...]:
-    """The candidates in their order, the baseline first.
+    """The candidates in the given order, the baseline first.
 
-    Raises the :class:`~kilter.errors.KilterError` that says why they cannot be compared: fewer than two,
-    names that are no names of folders, recipes that differ in their data, recipes mixed with functions.
+    Raises a :class:`~kilter.errors.KilterError` if they cannot be compared: fewer than two, names that cannot
+    be folder names, recipes with different data, recipes mixed with functions.
     """
     _check_names(given)
-    values = {name: _loaded(value) for name, value in given.items()}
+    values = {
+        name: load_recipe(value) if isinstance(value, str | Path) else value for name, value in given.items()
+    }
     recipes = {name: value for name, value in values.items() if isinstance(value, Recipe)}
     if len(recipes) == len(values):
         return _recipes(recipes, data, fit, split_seed)
     strange = [f"{name}={type(value).__name__}" for name, value in values.items() if not callable(value)]
     if strange:
         raise OptionError(
-            expected="only recipes (or paths of them), or only functions from a seed to a compiled model",
+            expected="only recipes (or their paths), or only functions from a seed to a compiled model",
             received=", ".join(strange),
-            remedy="name recipes and functions in two comparisons: they cannot be held to the same data",
+            remedy="compare recipes and functions separately: they do not train on the same data",
         )
-    check_options(fit or {})
-    parts = check_data(data)
-    digest = fingerprint(parts)
+    options = dict(fit or {})
+    _check_options(options)
+    parts = _checked_data(data)
+    digest = _checksum(parts)
     return tuple(
-        FunctionCandidate(name, function, parts, dict(fit or {}), digest) for name, function in values.items()
+        FunctionCandidate(name, function, parts, options, digest) for name, function in values.items()
     )
 
 
 def _check_names(given: Mapping[str, Any]) -> None:
     if not isinstance(given, Mapping) or len(given) < 2:
         raise OptionError(
-            expected="two candidates or more, by name, the baseline first",
+            expected="two or more candidates by name, the baseline first",
             received=f"{len(given)}" if isinstance(given, Mapping) else type(given).__name__,
             remedy='for example kilter.compare({"plain": "a.toml", "with BN": "b.toml"})',
         )
     bad = [repr(name) for name in given if not isinstance(name, str) or not _NAME.fullmatch(name)]
     if bad:
         raise OptionError(
-            expected="names of 1 to 100 letters, digits, points, hyphens and underscores, for folders",
+            expected="names that can be folders: 1 to 100 letters, digits, points, hyphens and underscores",
             received=", ".join(bad),
-            remedy="give the candidates other names",
+            remedy="rename these candidates",
         )
 
 
-def _loaded(value: Any) -> Any:
-    return load_recipe(value) if isinstance(value, str | Path) else value
+def _check_options(options: Mapping[str, Any]) -> None:
+    known = sorted(set(inspect.signature(kilter_fit).parameters) - _TAKEN)
+    wrong = sorted(set(options) - set(known))
+    if wrong:
+        raise OptionError(
+            expected=f"options of kilter.fit in fit: {', '.join(known)}",
+            received=", ".join(wrong),
+            remedy="remove them: the comparison itself sets data, seeds and run directories",
+        )
+
+
+def _checked_data(data: Any) -> dict[str, Any]:
+    if not isinstance(data, tuple | list) or len(data) != len(PARTS):
+        raise DataError(
+            expected="data=(x, y, x_val, y_val) for candidates that are functions",
+            received="no data" if data is None else f"data of type {type(data).__name__}",
+            remedy="split the data once, so that all candidates see the same rows",
+        )
+    return dict(zip(PARTS, data, strict=True))
+
+
+def _checksum(data: Mapping[str, Any]) -> str:
+    """SHA-256 of all arrays, in order."""
+    digest = hashlib.sha256()
+    for leaf in keras.tree.flatten([data[name] for name in PARTS]):
+        array = np.ascontiguousarray(leaf)
+        digest.update(f"{array.dtype}{array.shape}".encode())
+        digest.update(array.tobytes())
+    return digest.hexdigest()
+
+
+def _described(function: Factory) -> str:
+    return getattr(function, "__qualname__", type(function).__name__)
+
+
+def _is_json(options: Mapping[str, Any]) -> bool:
+    try:
+        return json.loads(json.dumps(dict(options))) == dict(options)
+    except (TypeError, ValueError):
+        return False
 
 
 def _recipes(
@@ -209,17 +200,17 @@ def _recipes(
 ) -> tuple[RecipeCandidate, ...]:
     if data is not None or fit:
         raise OptionError(
-            expected="no data= and no fit= beside recipes, which name their own",
+            expected="no data= and no fit= with recipes, which have their own",
             received="data" if data is not None else f"fit with {', '.join(fit or {})}",
-            remedy="leave them out, or give functions as candidates",
+            remedy="leave them out, or compare functions",
         )
-    ready = {name: _on_one_split(recipe, split_seed) for name, recipe in recipes.items()}
+    ready = {name: _with_split_seed(recipe, split_seed) for name, recipe in recipes.items()}
     _check_same_data(ready)
     return tuple(RecipeCandidate(name, recipe) for name, recipe in ready.items())
 
 
-def _on_one_split(recipe: Recipe, split_seed: int) -> Recipe:
-    """The recipe with its paths from the root, and the split drawn alike whatever the seed of the run."""
+def _with_split_seed(recipe: Recipe, split_seed: int) -> Recipe:
+    """The recipe with absolute paths, and with the same split for every seed."""
     recipe = with_absolute_paths(recipe)
     if recipe.data.split_seed is not None:
         return recipe
@@ -227,23 +218,22 @@ def _on_one_split(recipe: Recipe, split_seed: int) -> Recipe:
 
 
 def _check_same_data(recipes: Mapping[str, Recipe]) -> None:
-    """What the candidates are trained and measured on is the same, or nothing is proven."""
     (first, baseline), *others = recipes.items()
     wanted = baseline.data.model_dump(exclude=_MAY_DIFFER)
     if baseline.data.validation is None:
         raise RecipeError(
-            expected="validation data to compare the candidates on",
+            expected="validation data to score the candidates on",
             received=f'data.validation = "none" in {first}',
-            remedy="hold a part out, for example validation = 0.1",
+            remedy="hold out a part of the rows, for example validation = 0.1",
         )
     for name, recipe in others:
         found = recipe.data.model_dump(exclude=_MAY_DIFFER)
         different = [key for key in wanted if found[key] != wanted[key]]
         if different:
             raise RecipeError(
-                expected="the same [data] in all recipes (standardize alone may differ)",
+                expected="the same [data] in all recipes (only standardize may differ)",
                 received="; ".join(
                     f"data.{key}={found[key]!r} in {name}, {wanted[key]!r} in {first}" for key in different
                 ),
-                remedy="train and measure all of them on the same rows; --set changes a key in all",
+                remedy="train and score all of them on the same rows; --set changes a key in all recipes",
             )

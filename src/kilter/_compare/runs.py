@@ -1,64 +1,64 @@
-"""The runs of a comparison: which are missing, and training them, in workers or in this process."""
+"""The runs of a comparison: their folder, which are missing, and their training, in workers or here."""
 
 from __future__ import annotations
 
-import contextlib
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Final
 
 import numpy as np
 
 from kilter._compare.candidates import (
+    PARTS,
     AnyCandidate,
+    Factory,
     FunctionCandidate,
     RecipeCandidate,
-    importable,
     train_function,
-    transferable,
 )
-from kilter._compare.pool import Job, Pool
+from kilter._compare.comparison import measures
+from kilter._compare.workers import Workers
 from kilter.errors import RunError
-from kilter.recipe import dump_recipe
+from kilter.recipe import Recipe
 from kilter.runs.atomic import errors_named, write_text
+from kilter.runs.build import prepare
 from kilter.runs.reading import DATA, RunRecords, is_run, open_run
+from kilter.runs.training import resume, train
 
-ASKED = "asked.txt"
-LOCK = "lock"
-RESULT = "comparison.json"
-PARENT = Path("comparisons")
+ASKED: Final = "asked.txt"
+LOCK: Final = "lock"
+RESULT: Final = "comparison.json"
+PARENT: Final = Path("comparisons")
 
 
-class Asked(Protocol):
-    """A candidate, as far as its folder goes."""
+@dataclass(frozen=True, eq=False)
+class Trial:
+    """One run to train: the candidate, the seed, and the folder that its run directory goes into."""
 
-    @property
-    def name(self) -> str:
-        """The name of its folder."""
-        ...
+    candidate: AnyCandidate
+    seed: int
+    parent: Path
 
-    @property
-    def text(self) -> str:
-        """What it is: the same text means the same runs."""
-        ...
+
+def plan(folder: Path, candidates: Sequence[AnyCandidate], seeds: Sequence[int]) -> list[Trial]:
+    """All runs, pair by pair, so that workers start on different candidates and compile each once."""
+    return [Trial(one, seed, folder / one.name / f"seed-{seed}") for seed in seeds for one in candidates]
 
 
 def new_folder(baseline: str) -> Path:
-    """Where a comparison goes that was not told where to; it is not made."""
+    """The default folder of a comparison; it is not created."""
     return PARENT / f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{baseline}"
 
 
-def require_same(folder: Path, candidates: Sequence[Asked]) -> None:
-    """Raise :class:`RunError` where the folder has runs of another candidate under one of the names.
-
-    So it does where there is something else in the folder's place.
-    """
+def require_same(folder: Path, candidates: Sequence[AnyCandidate]) -> None:
+    """Raise :class:`RunError` if `folder` is a file, or holds runs of another candidate of the same name."""
     if folder.exists() and not folder.is_dir():
         raise RunError(
-            expected="a folder for the runs", received=f"{folder}, which is a file", remedy="name another one"
+            expected="a folder for the runs", received=f"{folder}, which is a file", remedy="name a folder"
         )
     for candidate in candidates:
         path = folder / candidate.name / ASKED
@@ -67,15 +67,16 @@ def require_same(folder: Path, candidates: Sequence[Asked]) -> None:
         with errors_named(path, doing="read"):
             before = path.read_bytes().decode("utf-8", errors="replace")
         if before != candidate.text:
+            difference = _first_difference(before, candidate.text)
             raise RunError(
-                expected=f"in {folder} runs of {candidate.name} as it is now",
-                received=f"runs of another one of this name ({_first_difference(before, candidate.text)})",
-                remedy="choose another folder, or give the candidate back what it was",
+                expected=f"runs of this {candidate.name} in {folder}",
+                received=f"runs of another candidate of that name ({difference})",
+                remedy="choose another folder, or undo the change to the candidate",
             )
 
 
-def prepare(folder: Path, candidates: Sequence[Asked]) -> None:
-    """Make the folder, and write down what its candidates are."""
+def make_folder(folder: Path, candidates: Sequence[AnyCandidate]) -> None:
+    """Create the folder, and write down what its candidates are."""
     with errors_named(folder):
         for candidate in candidates:
             (folder / candidate.name).mkdir(parents=True, exist_ok=True)
@@ -83,24 +84,85 @@ def prepare(folder: Path, candidates: Sequence[Asked]) -> None:
         write_text(folder / candidate.name / ASKED, candidate.text)
 
 
-def place(folder: Path, name: str, seed: int) -> Path:
-    """The parent of the run directory of one candidate in one pair."""
-    return folder / name / f"seed-{seed}"
+def finished_runs(trials: Sequence[Trial]) -> dict[Trial, RunRecords]:
+    """The trials that are trained to the end, each with its run."""
+    return {trial: run for trial in trials if (run := _finished_run(trial.parent)) is not None}
 
 
-def finished_run(parent: Path) -> RunRecords | None:
-    """The run below `parent` that came to its end; None where none has."""
-    for path in _runs(parent):
-        records = open_run(path)
-        if records.status == "finished":
-            return records
-    return None
+def train_in_this_process(trials: Sequence[Trial]) -> Iterator[tuple[Trial, RunRecords]]:
+    """Train functions that another process cannot import, one run after the other."""
+    for trial in trials:
+        one = trial.candidate
+        assert isinstance(one, FunctionCandidate)
+        train_function(one.function, trial.seed, one.data, one.options, trial.parent)
+        yield trial, _run_of(trial)
 
 
-def begun_run(parent: Path) -> Path | None:
-    """A run below `parent` that can be resumed: its data are described already, and it did not end."""
+def train_in_workers(
+    trials: Sequence[Trial], workers: Workers, *, allow_code: bool
+) -> Iterator[tuple[Trial, RunRecords]]:
+    """Train in worker processes; each trial with its run, in the order in which they are done."""
+    with tempfile.TemporaryDirectory() as folder:
+        arrays = Path(folder, "data.npz")
+        if isinstance(one := trials[0].candidate, FunctionCandidate):
+            np.savez(arrays, **{part: np.asarray(one.data[part]) for part in PARTS})
+        for number, _ in workers.results([_task(trial, arrays, allow_code) for trial in trials]):
+            yield trials[number], _run_of(trials[number])
+
+
+def check_recipes(
+    candidates: Sequence[AnyCandidate], workers: Workers, *, allow_code: bool
+) -> list[list[str]]:
+    """The measures of each recipe; raises the error of a recipe that cannot be trained."""
+    recipes = [one.recipe for one in candidates if isinstance(one, RecipeCandidate)]
+    names = dict(workers.results([partial(_measures, one, allow_code) for one in recipes]))
+    return [names[number] for number in range(len(recipes))]
+
+
+def _task(trial: Trial, arrays: Path, allow_code: bool) -> Callable[[], None]:
+    """What a worker runs, with what it needs to know; arrays go through a file, not with each task."""
+    one = trial.candidate
+    if isinstance(one, RecipeCandidate):
+        return partial(_train_recipe, one.recipe_for(trial.seed), trial.parent, allow_code)
+    return partial(_train_on_file, one.function, trial.seed, arrays, dict(one.options), trial.parent)
+
+
+def _measures(recipe: Recipe, allow_code: bool) -> list[str]:
+    prepared = prepare(recipe, allow_code=allow_code)
+    return measures({part: ["loss", *prepared.objective.metrics] for part in prepared.evaluated_parts()})
+
+
+def _train_recipe(recipe: Recipe, parent: Path, allow_code: bool) -> None:
+    """Train the recipe, or resume its interrupted run: the same bits."""
     begun = [path for path in _runs(parent) if (path / DATA).is_file()]
-    return next((path for path in begun if open_run(path).status != "finished"), None)
+    unfinished = next((path for path in begun if open_run(path).status != "finished"), None)
+    if unfinished is not None:
+        resume(unfinished, verbose=0, allow_code=allow_code)
+    else:
+        train(recipe, parent=parent, verbose=0, allow_code=allow_code)
+
+
+def _train_on_file(
+    function: Factory, seed: int, arrays: Path, options: Mapping[str, Any], parent: Path
+) -> None:
+    with np.load(arrays, allow_pickle=False) as data:
+        train_function(function, seed, {part: data[part] for part in PARTS}, options, parent)
+
+
+def _run_of(trial: Trial) -> RunRecords:
+    records = _finished_run(trial.parent)
+    if records is None:
+        raise RunError(
+            expected=f"a finished run in {trial.parent}",
+            received="none, although its training ended",
+            remedy="leave the folder alone while kilter compares",
+        )
+    return records
+
+
+def _finished_run(parent: Path) -> RunRecords | None:
+    opened = (open_run(path) for path in _runs(parent))
+    return next((records for records in opened if records.status == "finished"), None)
 
 
 def _runs(parent: Path) -> list[Path]:
@@ -108,88 +170,7 @@ def _runs(parent: Path) -> list[Path]:
 
 
 def _first_difference(before: str, now: str) -> str:
-    """The first line that is not the same, as it was and as it is."""
+    """The first line that differs, before and now."""
     lines = zip([*before.splitlines(), ""], [*now.splitlines(), ""], strict=False)
     was, is_now = next(((one, other) for one, other in lines if one != other), ("", ""))
     return f"{was!r} there, {is_now!r} now"
-
-
-@dataclass(frozen=True, eq=False)
-class Trial:
-    """One run that is asked for: of which candidate, with which seed, in which folder."""
-
-    candidate: AnyCandidate
-    seed: int
-    parent: Path
-
-
-def in_workers(
-    trials: Sequence[Trial], pool: Pool, *, allow_code: bool
-) -> Iterator[tuple[Trial, RunRecords]]:
-    """Train in the pool's processes; each trial with its run, in the order in which they are done."""
-    with _arrays(trials) as path:
-        for number, _ in pool.answers([_job(trial, path, allow_code) for trial in trials]):
-            yield trials[number], _finished(trials[number])
-
-
-def in_this_process(trials: Sequence[Trial]) -> Iterator[tuple[Trial, RunRecords]]:
-    """Train functions that other processes cannot be told of, one run after the other."""
-    for trial in trials:
-        one = trial.candidate
-        assert isinstance(one, FunctionCandidate)
-        train_function(one.function, trial.seed, one.data, one.options, trial.parent)
-        yield trial, _finished(trial)
-
-
-def need_this_process(candidates: Sequence[AnyCandidate]) -> bool:
-    """Whether one of the candidates cannot be trained by a worker. All are then trained here: alike."""
-    functions = [one for one in candidates if isinstance(one, FunctionCandidate)]
-    return any(
-        importable(one.function) is None or not transferable(one.data, one.options) for one in functions
-    )
-
-
-def check_recipes(candidates: Sequence[AnyCandidate], pool: Pool, *, allow_code: bool) -> list[list[str]]:
-    """The measures of each recipe; raises what speaks against training it."""
-    recipes = [one for one in candidates if isinstance(one, RecipeCandidate)]
-    jobs = [{"do": "check", "recipe": one.text, "allow_code": allow_code} for one in recipes]
-    answers = dict(pool.answers(jobs))
-    return [answers[number]["measures"] for number in range(len(recipes))]
-
-
-def _finished(trial: Trial) -> RunRecords:
-    records = finished_run(trial.parent)
-    if records is None:
-        raise RunError(
-            expected=f"a finished run in {trial.parent}",
-            received="none, though its training ended",
-            remedy="leave the folder alone while kilter compares",
-        )
-    return records
-
-
-def _job(trial: Trial, arrays: Path, allow_code: bool) -> Job:
-    """What a worker is told."""
-    one, where = trial.candidate, str(trial.parent)
-    if isinstance(one, RecipeCandidate):
-        text = dump_recipe(one.recipe_for(trial.seed))
-        return {"do": "recipe", "recipe": text, "folder": where, "allow_code": allow_code}
-    return {
-        "do": "function",
-        "function": importable(one.function),
-        "seed": trial.seed,
-        "data": str(arrays),
-        "fit": dict(one.options),
-        "folder": where,
-    }
-
-
-@contextlib.contextmanager
-def _arrays(trials: Sequence[Trial]) -> Iterator[Path]:
-    """A file with the arrays of functions, for as long as the workers need it; none for recipes."""
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder, "data.npz")
-        if isinstance(trials[0].candidate, FunctionCandidate):
-            data = trials[0].candidate.data
-            np.savez(path, x=data["x"], y=data["y"], x_val=data["x_val"], y_val=data["y_val"])
-        yield path

@@ -1,6 +1,6 @@
 """Several trainings of one model in one program, each from its own state and with its own order of rows.
 
-For accelerators: on a CPU they take longer together than one after another (docs/decisions.md).
+For accelerators. On a CPU, trainings run faster one after another (docs/decisions/016-batched-trainings.md).
 """
 
 from __future__ import annotations

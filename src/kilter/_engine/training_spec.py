@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import inspect
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -56,7 +57,7 @@ class TrainingSpec:
     seed: int = 0
 
     def arguments(self, *names: str) -> dict[str, Any]:
-        """The keyword arguments of :func:`kilter.fit`, or those of ``names`` for a function that takes fewer.
+        """The keyword arguments of :func:`kilter.fit`, or only ``names`` of them.
 
         Early stopping comes last among the callbacks: it then sees what the others did to the model.
         """
@@ -64,3 +65,8 @@ class TrainingSpec:
         if self.early_stopping is not None:
             given["callbacks"] = (*self.callbacks, self.early_stopping.callback())
         return {name: given[name] for name in names or given}
+
+    def arguments_for(self, function: Callable[..., Any]) -> dict[str, Any]:
+        """Those of the :meth:`arguments` that ``function`` has a keyword for, such as ``kilter.find_lr``."""
+        taken = inspect.signature(function).parameters
+        return self.arguments(*(name for name in self.arguments() if name in taken))

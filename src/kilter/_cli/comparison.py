@@ -1,0 +1,163 @@
+"""``kilter compare`` and ``kilter sweep``: recipes on paired seeds, and what is printed."""
+
+from __future__ import annotations
+
+import warnings
+from collections import Counter
+from collections.abc import Callable, Collection, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import typer
+
+from kilter._cli.options import say, say_table
+from kilter._cli.training import recipe_from
+from kilter._compare import compare as comparing
+from kilter._compare import sweep as sweeping
+from kilter._compare.comparison import Comparison, verdicts
+from kilter._progress import Display
+from kilter._text import duration, number, printable
+from kilter._toml import parse_toml
+from kilter.errors import OptionError
+from kilter.recipe import Recipe, load_recipe, with_overrides
+from kilter.recipe.text import run_name
+from kilter.report import write_comparison
+
+
+def compare(
+    sources: Sequence[Path],
+    settings: Sequence[str],
+    options: Mapping[str, Any],
+    *,
+    as_json: bool,
+    progress: Display,
+) -> None:
+    """Compare the recipes in files and folders; the first one is the baseline.
+
+    ``options`` are those of :func:`kilter.compare`. With ``as_json`` progress goes to stderr.
+    """
+    recipes = recipes_from(sources, settings)
+    _show(lambda **more: comparing.compare(recipes, **options, **more), recipes, as_json, progress)
+
+
+def sweep(
+    source: str,
+    ranges: Sequence[str],
+    settings: Sequence[str],
+    options: Mapping[str, Any],
+    *,
+    as_json: bool,
+    progress: Display,
+) -> None:
+    """Compare the recipe ``source``, or the default one for data, with each combination of values."""
+    base, over = recipe_from(source, settings, {}), values_from(ranges)
+    names = sweeping.variants(base, over)
+    _show(lambda **more: sweeping.sweep(base, over, **options, **more), names, as_json, progress)
+
+
+def recipes_from(sources: Sequence[Path], settings: Sequence[str]) -> dict[str, Recipe]:
+    """The recipes by file name, with ``--set`` applied; a folder stands for its .toml files, sorted by name.
+
+    If several folders have a file of the same name, the folder's name goes in front.
+    """
+    paths = [path for source in sources for path in _files(source)]
+    stems = Counter(path.stem for path in paths)
+    named: dict[str, Recipe] = {}
+    for path in paths:
+        name = path.stem if stems[path.stem] == 1 else f"{path.resolve().parent.name}-{path.stem}"
+        name = run_name(name)
+        if name in named:
+            raise OptionError(
+                expected="recipes with different names",
+                received=f"two recipes called {name}",
+                remedy="name each recipe once, and give the files different names",
+            )
+        named[name] = with_overrides(load_recipe(path), settings)
+    return named
+
+
+def values_from(ranges: Sequence[str]) -> dict[str, list[Any]]:
+    """The values to try by key, from texts such as ``section.key=[1, 2]``, in TOML.
+
+    Example:
+        >>> values_from(["train.batch_size=[16, 64]"])
+        {'train.batch_size': [16, 64]}
+    """
+    over: dict[str, list[Any]] = {}
+    for text in ranges:
+        key, equals, written = text.partition("=")
+        try:
+            values = parse_toml(f"values = {written}")["values"] if equals else None
+        except ValueError:
+            values = None
+        if not isinstance(values, list) or not values or "." not in key:
+            raise OptionError(
+                expected="values of a key, written section.key=[value, ...]",
+                received=repr(text),
+                remedy='for example --vary "model.dropout=[0.0, 0.1, 0.2]"; put strings in quotation marks',
+            )
+        over.setdefault(key.strip(), []).extend(values)
+    return over
+
+
+def say_comparison(comparison: Comparison) -> None:
+    """Print the table of a comparison: a row for each candidate."""
+    headings = ("candidate", comparison.metric, "lowest", "highest", "time", "better by", "p", "verdict")
+    rows = [
+        (
+            row["name"] + (f" ({row['diverged']} diverged)" if row["diverged"] else ""),
+            *(_number(row[key]) for key in (comparison.metric, "lowest", "highest")),
+            duration(row["seconds"]),
+            _number(row["difference"]),
+            "" if row["p_corrected"] is None else f"{row['p_corrected']:.3f}",
+            row["verdict"] or "baseline",
+        )
+        for row in comparison.table()
+    ]
+    say_table(headings, rows, right=(1, 2, 3, 4, 5, 6))
+
+
+def _show(run: Callable[..., Comparison], names: Collection[str], as_json: bool, progress: Display) -> None:
+    """Run a comparison; print its progress, table and verdicts, and write its page."""
+    progress.print(printable(f"{len(names)} recipes: {', '.join(names)}"))
+    with warnings.catch_warnings():
+        # Print warnings, such as that the pairs are too few, as plain lines before the first run.
+        warnings.simplefilter("always", UserWarning)
+        warnings.showwarning = lambda message, *_, **__: progress.print(printable(str(message)))
+        comparison = run(progress=lambda one: progress.print(printable(_line(one))), verbose=progress)
+    progress.close()
+    page = write_comparison(comparison)
+    if as_json:
+        typer.echo(comparison.to_json())
+        return
+    say()
+    say_comparison(comparison)
+    say()
+    for sentence in verdicts(comparison):
+        say(sentence)
+    say(f"runs: {comparison.path}")
+    say(f"report: {page}")
+
+
+def _files(source: Path) -> list[Path]:
+    if not source.is_dir():
+        return [source]
+    found = sorted(source.glob("*.toml"))
+    if not found:
+        raise OptionError(
+            expected="recipes, or a folder of recipes",
+            received=f"{source}, a folder without a .toml file",
+            remedy="name the recipes",
+        )
+    return found
+
+
+def _line(progress: comparing.Progress) -> str:
+    score = "diverged" if progress.run.diverged else f"{progress.metric} {number(progress.run.score)}"
+    left = "" if progress.seconds_left is None else f"  about {duration(progress.seconds_left)} left"
+    run = f"run {progress.done}/{progress.total}  {progress.name}  seed {progress.run.seed}"
+    return f"{run}  {score}  {duration(progress.run.seconds)}{left}"
+
+
+def _number(value: float | None) -> str:
+    return "" if value is None else number(value)
