@@ -11,11 +11,10 @@ from pathlib import Path
 from typing import Any, Final, Literal, NamedTuple
 
 import numpy as np
-import plotly.graph_objects as graph_objects
-from plotly.colors import qualitative
 
 from kilter._compare.looks import can_decide, too_few_pairs
 from kilter._compare.statistics import bootstrap_interval, comparable, holm, paired_differences, sign_flip_p
+from kilter._plotting import Figure, drawn
 from kilter.errors import OptionError
 from kilter.runs.best_epoch import direction_of
 from kilter.runs.reading import RunRecords
@@ -268,18 +267,13 @@ class Comparison:
             rows.append(row)
         return rows
 
-    def plot(self) -> graph_objects.Figure:
-        """All learning curves in one picture: the median over the pairs, and from the lowest to the highest.
+    def plot(self) -> Figure:
+        """Learning curves on validation data: the median over the pairs, and from lowest to highest.
 
-        Of the metric on validation data, for a test metric too. An epoch that only some runs reached has the
-        median of those; values that are not finite are left out.
+        A test metric is drawn on validation data, too. An epoch that only some runs reached has the median of
+        those. Values that are not finite are left out.
         """
-        name = "val_" + self.metric.removeprefix("val_").removeprefix("test_")
-        figure = graph_objects.Figure()
-        for index, candidate in enumerate(self.candidates):
-            color = qualitative.D3[index % len(qualitative.D3)]
-            _add_curve(figure, candidate, name, color)
-        return figure.update_layout(xaxis_title="epoch", yaxis_title=name, template="plotly_white")
+        return drawn("comparison", self)
 
     def to_json(self) -> str:
         """All of it as JSON text; numbers that are not finite are the strings "nan", "inf" and "-inf"."""
@@ -320,38 +314,3 @@ def _difference(
         verdict = "better" if comparable(values).mean() > 0 else "worse"
     mean = float(finite.mean()) if len(finite) else float("nan")
     return Difference(name, tuple(values.tolist()), mean, low, high, p, p_corrected, verdict)
-
-
-def _add_curve(figure: graph_objects.Figure, candidate: Candidate, name: str, color: str) -> None:
-    """The median as a line, and the range as an area in the same colour."""
-    longest = max((len(run.history) for run in candidate.runs), default=0)
-    columns = [
-        [run.history[epoch].get(name, np.nan) for run in candidate.runs if epoch < len(run.history)]
-        for epoch in range(longest)
-    ]
-    finite = [
-        (epoch + 1, [value for value in column if np.isfinite(value)]) for epoch, column in enumerate(columns)
-    ]
-    finite = [(epoch, values) for epoch, values in finite if values]
-    epochs = [epoch for epoch, _ in finite]
-    lowest, highest = [min(values) for _, values in finite], [max(values) for _, values in finite]
-    figure.add_scatter(
-        x=epochs,
-        y=[statistics.median(values) for _, values in finite],
-        name=candidate.name,
-        legendgroup=candidate.name,
-        line={"color": color},
-        mode="lines+markers" if longest <= 30 else "lines",
-    )
-    figure.add_scatter(
-        x=[*epochs, *reversed(epochs)],
-        y=[*highest, *reversed(lowest)],
-        fill="toself",
-        fillcolor=color,
-        opacity=0.15,
-        line={"width": 0},
-        mode="lines",
-        hoverinfo="skip",
-        legendgroup=candidate.name,
-        showlegend=False,
-    )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import statistics
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -10,11 +9,10 @@ from typing import Any
 
 import keras
 import numpy as np
-import plotly.graph_objects as graph_objects
-from plotly.colors import qualitative
 
 from kilter._compare.comparison import Comparison, PairedRun, verdicts
 from kilter._engine.inference import predict
+from kilter._plotting import Figure, drawn
 from kilter._transfer.fine_tuning import fine_tune
 from kilter._transfer.stages import Stage
 from kilter.runs.records import to_json
@@ -51,29 +49,9 @@ class ReuseStudy:
             for said in verdicts(one)
         ]
 
-    def plot(self) -> graph_objects.Figure:
-        """Accuracy against the number of labels, a line a way: the mean, and from lowest to highest pair."""
-        figure = graph_objects.Figure()
-        for index, name in enumerate(one.name for one in self.comparisons[0].candidates):
-            scores = [each.candidates[index].scores for each in self.comparisons]
-            means = [statistics.fmean(of) for of in scores]
-            figure.add_scatter(
-                x=self.labels,
-                y=means,
-                name=name,
-                mode="lines+markers",
-                line={"color": qualitative.D3[index % len(qualitative.D3)]},
-                error_y={
-                    "type": "data",
-                    "array": [max(of) - mean for of, mean in zip(scores, means, strict=True)],
-                    "arrayminus": [mean - min(of) for of, mean in zip(scores, means, strict=True)],
-                },
-            )
-        return figure.update_layout(
-            template="plotly_white",
-            xaxis={"title": "labelled rows", "type": "log", "tickvals": self.labels},
-            yaxis={"title": f"accuracy on {self.tested} rows (share)"},
-        )
+    def plot(self) -> Figure:
+        """Accuracy against the number of labels, a line for each way: mean, lowest and highest pair."""
+        return drawn("reuse_study", self)
 
     def to_json(self) -> str:
         """All of it as JSON text; numbers that are not finite are the strings "nan", "inf" and "-inf"."""

@@ -11,8 +11,6 @@ from typing import Any
 
 import keras
 import numpy as np
-import plotly.graph_objects as graph_objects
-from plotly.colors import qualitative
 
 from kilter._compare.comparison import Candidate, Comparison, Difference, PairedRun, judge, verdicts
 from kilter._compare.looks import planned_pairs
@@ -20,6 +18,7 @@ from kilter._engine.arrays import collect
 from kilter._engine.checks import check_inputs
 from kilter._engine.fit import check_whole_numbers
 from kilter._models.reinitialize import draw_weights
+from kilter._plotting import Figure, drawn
 from kilter._progress import Verbose, shown
 from kilter._studies.reuse_study import class_numbers
 from kilter._studies.scoring import Plan, trained
@@ -70,32 +69,9 @@ class ReuseSearch:
         """A row for new weights, and one for each number of layers."""
         return self.comparison.table()
 
-    def plot(self) -> graph_objects.Figure:
-        """Accuracy against the number of layers reused: each run, the mean, and that of new weights."""
-        figure = graph_objects.Figure()
-        color, grey = qualitative.D3[0], "grey"
-        points = [(keep, score) for keep, scores in self.scores.items() for score in scores]
-        figure.add_scatter(
-            x=[keep for keep, _ in points],
-            y=[score for _, score in points],
-            mode="markers",
-            marker={"color": color, "opacity": 0.4},
-            name="runs",
-        )
-        figure.add_scatter(
-            x=list(self.kept),
-            y=[statistics.fmean(scores) for scores in self.scores.values()],
-            mode="lines+markers",
-            line={"color": color},
-            name="mean",
-        )
-        scratch = statistics.fmean(self.comparison.baseline.scores)
-        figure.add_hline(y=scratch, line_dash="dash", line_color=grey, annotation_text="new weights")
-        return figure.update_layout(
-            template="plotly_white",
-            xaxis={"title": "layers reused", "tickvals": self.kept},
-            yaxis={"title": "validation accuracy (share)"},
-        )
+    def plot(self) -> Figure:
+        """Accuracy against the number of layers reused: each run, the mean, and the mean with new weights."""
+        return drawn("reuse_search", self)
 
     def to_json(self) -> str:
         """All of it as JSON text; numbers that are not finite are the strings "nan", "inf" and "-inf"."""
