@@ -1,5 +1,6 @@
 """Set before JAX and Keras load: the backend, where compiled programs are kept, and how they are compiled."""
 
+import gc
 import os
 import re
 from collections import Counter
@@ -22,6 +23,65 @@ os.environ.setdefault(
     "--xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false "
     "--xla_cpu_parallel_codegen_split_count=1",
 )
+# Tracing and lowering take more time here than compiling: no tracebacks are kept with each operation, and the
+# garbage collector runs less often (18 % less time in all).
+os.environ.setdefault("JAX_TRACEBACK_IN_LOCATIONS_LIMIT", "0")
+gc.set_threshold(100_000, 50, 100)
+
+# Modules of large tables: `make test` runs every n-th case of each table, `make long` the others. A table's
+# own mark ``sampled(n)`` goes before.
+SAMPLED = {
+    "benchmarks/test_corpus": 2,
+    "cli/test_hostile": 3,
+    "cli/test_trust": 3,
+    "cli/test_widths": 3,
+    "cli/test_columns": 3,
+    "cli/test_bad_input": 3,
+    "data/test_fuzz_data": 2,
+    "data/augmentation/test_every_transform": 3,
+    "engine/test_averaging": 3,
+    "engine/test_batch_sources": 3,
+    "engine/test_convolutions": 3,
+    "engine/test_embedding_ids": 3,
+    "engine/test_evaluate_training": 2,
+    "engine/test_feeds": 3,
+    "engine/test_fingerprint": 3,
+    "engine/test_inference": 3,
+    "engine/test_inference_state": 3,
+    "engine/test_mixed_targets": 3,
+    "engine/test_model_kinds": 2,
+    "engine/test_objective": 3,
+    "engine/test_optax_optimizer": 3,
+    "engine/test_overrides": 3,
+    "engine/test_parity": 3,
+    "engine/test_pooling": 3,
+    "engine/test_regularizers": 3,
+    "engine/test_rewrite": 3,
+    "engine/test_scheduling": 3,
+    "engine/test_step_data": 3,
+    "engine/test_steps": 4,
+    "engine/test_training_options": 3,
+    "engine/test_trials": 3,
+    "health/test_before_training": 3,
+    "health/test_diagnosing": 3,
+    "health/test_signal_real": 3,
+    "infer/test_folding": 3,
+    "infer/test_monte_carlo": 3,
+    "nn/test_builders": 3,
+    "nn/test_depth": 3,
+    "nn/test_unit_variance": 3,
+    "pretrain/test_autoencoder": 3,
+    "pretrain/test_auxiliary": 3,
+    "runs/test_same_data": 2,
+    "runs/test_termination": 2,
+    "schedules/test_every_schedule": 4,
+    "transfer/test_fine_tuning": 4,
+    "transfer/test_reusing": 3,
+    "treatment/test_any_model": 3,
+    "treatment/test_no_harm": 3,
+    "treatment/test_remedies": 4,
+    "treatment/test_treating": 2,
+}
 
 
 def pytest_make_parametrize_id(val: object) -> str | None:
@@ -32,12 +92,16 @@ def pytest_make_parametrize_id(val: object) -> str | None:
 
 @pytest.hookimpl(tryfirst=True)  # before -m selects
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Of a table marked ``sampled(n)`` every n-th case is left to ``make test``; the others are long."""
+    """Of a sampled table every n-th case is left to ``make test``; the others are long."""
     seen: Counter[str] = Counter()
     for item in items:
+        table, _, case = item.nodeid.partition("[")
         marker = item.get_closest_marker("sampled")
-        if marker is not None:
-            table = item.nodeid.partition("[")[0]
-            if seen[table] % marker.args[0]:
-                item.add_marker(pytest.mark.long)
-            seen[table] += 1
+        every = marker.args[0] if marker else SAMPLED.get(_module(table), 1)
+        if case and seen[table] % every:
+            item.add_marker(pytest.mark.long)
+        seen[table] += 1
+
+
+def _module(nodeid: str) -> str:
+    return nodeid.partition(".py")[0].removeprefix("tests/")

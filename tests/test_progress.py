@@ -68,6 +68,7 @@ def screen(text):
 
 
 def network(x):
+    keras.utils.set_random_seed(0)
     model = keras.Sequential([keras.Input(x.shape[1:]), keras.layers.Dense(4, "relu"), keras.layers.Dense(1)])
     model.compile("sgd", "mse")
     return model

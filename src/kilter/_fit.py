@@ -1,4 +1,4 @@
-"""``kilter.fit``: the engine's fit, and a run directory for those who want to keep what happened."""
+"""``kilter.fit``: the engine's fit, with findings and an optional run directory."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from kilter._engine.augmenting import Augment
 from kilter._engine.history import History
 from kilter._engine.scheduling import Schedule
 from kilter._progress import Verbose
+from kilter._validation import is_whole
 from kilter.schedules import Performance
 
 
@@ -44,57 +45,53 @@ def fit(
     seed: int = 0,
     verbose: Verbose = "auto",
 ) -> History:
-    """Train a compiled Keras model, to the numbers of ``model.fit``, many steps in one compiled call.
+    """Train a compiled Keras model, with the same numbers as ``model.fit``, many steps in one compiled call.
 
     Args:
-        model: any Keras model on which ``compile`` was called; its weights change in place.
+        model: any compiled Keras model; its weights change in place.
         x: arrays, or lists, tuples or dicts of arrays, rows first; or an iterable of batches ``(x, y)`` or
             ``(x, y, sample_weight)``: a list, a grain data set, a ``keras.utils.PyDataset``. A
             ``numpy.memmap`` is streamed. Integers keep their type until the step casts them.
-        y: targets, as the loss wants them.
+        y: targets, as the loss expects them.
         validation_data: ``(x, y)``, ``(x, y, sample_weight)`` or an iterable of batches.
-        validation_split: the share of the rows cut off the end for validation, before any shuffling.
-        batch_size: rows a step; the last step of an epoch takes what is left.
+        validation_split: the share of the rows at the end to hold out for validation, before any shuffling.
+        batch_size: rows per step; the last step of an epoch takes the rest.
         epochs: the epoch to stop before; ``initial_epoch``: the one to begin with.
-        shuffle: a new order each epoch, drawn from ``seed`` and the epoch's number, of rows or of the batches
-            of a ``keras.utils.PyDataset``; and from the steps that the optimiser has taken, where a call
-            begins at epoch 0 with a model that is trained already. Dropout and the like draw from Keras's own
-            seed generators, which the model carries.
+        shuffle: a new order each epoch, of rows or of the batches of a ``keras.utils.PyDataset``, drawn from
+            ``seed`` and the epoch; and from the optimiser's step count, if a call begins at epoch 0 with a
+            trained model. Dropout and the like draw from Keras's seed generators in the model.
         class_weight: a weight for each class's rows; or ``sample_weight``: one for each row.
         callbacks: Keras callbacks. Epoch-level ones work as in Keras; batch-level ones are called at the end
             of each compiled chunk, with the number of its last batch.
         schedule: one of :mod:`kilter.schedules`, a Keras ``LearningRateSchedule`` or a function iteration
-            (int array of shape ()) -> learning rate, traced into the step; for an optimiser that has no
-            schedule of its own. ``one_cycle`` cycles momentum (SGD, RMSprop) or beta_1 (Adam's family) too.
-            The history then has each epoch's last ``learning_rate``, and ``momentum`` if that is cycled.
+            (int array of shape ()) -> learning rate, traced into the step; for an optimiser without a
+            schedule. ``one_cycle`` also cycles momentum (SGD, RMSprop) or beta_1 (Adam's family). The history
+            then has each epoch's last ``learning_rate``, and ``momentum`` if that is cycled.
         augment: a :class:`kilter.data.augmentation.Augmentation`, or a list of its transforms, applied to the
-            training batches inside the compiled step; drawn anew for every row of every step from ``seed``.
-            Validation data stay as they are.
-        run: a folder in which a run directory is made: history, TensorBoard events, checkpoints, the best
+            training batches inside the compiled step; drawn from ``seed`` for every row of every step.
+        run: a folder in which to create a run directory: history, TensorBoard events, checkpoints, the best
             weights. The model then ends with its best weights, by validation loss if there is one.
-        steps_per_epoch: batches an epoch, None for all. Of an iterable of batches, the next epoch goes on
-            where this one ended, so that it may be a generator or have no end; of arrays, each epoch takes
-            the first ones of its order.
-        validation_steps: validate on so many batches, the first ones; None for all.
+        steps_per_epoch: batches per epoch, None for all. Of an iterable of batches, the next epoch continues
+            where this one ended, so that it may be a generator or infinite; of arrays, each epoch takes the
+            first ones of its order.
+        validation_steps: validate on this many batches; None for all.
         validation_batch_size: ``batch_size`` if None.
-        validation_freq: validate every so many epochs.
-        evaluate_training: measure the training rows as the validation data are measured: in inference mode,
-            at the end of the epoch, without ``class_weight``. The history then has ``train_loss`` and the
-            like, which are to be compared with ``val_loss``; ``loss`` is the mean over the epoch's steps,
-            with dropout and moving weights. Costs a forward pass over the rows; no bit of the training
-            changes. For arrays only.
-        measure: read what goes through the layers after every so many epochs; "auto" after as many as cost
-            at most 3 % of the time, and none in trainings of less than 20 s; None never. The history then has
-            ``.measurements``. No bit of the training changes. For arrays that fit on the device.
+        validation_freq: validate every this many epochs.
+        evaluate_training: evaluate the training rows like validation data: in inference mode, at the end of
+            the epoch, without ``class_weight``. The history then has ``train_loss`` and the like, which are
+            comparable with ``val_loss``; ``loss`` is the mean over the epoch's steps, with dropout and
+            changing weights. Costs a forward pass over the rows; the training is unchanged. For arrays only.
+        measure: measure signals and gradients of the layers every this many epochs; "auto": as often as
+            costs at most 3 % of the time, and never in trainings of less than 20 s; None: never. The history
+            then has ``.measurements``. The training is unchanged. For arrays that fit on the device.
         verbose: 0 silent, 1 a bar, 2 a line an epoch, "auto" a bar on a terminal and in a notebook, lines
             elsewhere. In a notebook the bar is one line that changes in place.
 
-    Returns Keras's history with ``.seconds``, ``.compile_seconds``, ``.measurements``, ``.findings`` (what is
-    wrong with the training, worked out when it is asked for) and ``.plot()``. Raises
-    :class:`~kilter.errors.DataError`, :class:`~kilter.errors.ModelError` or
-    :class:`~kilter.errors.OptionError`, all before training starts. Ctrl-C stops after the running chunk:
-    KeyboardInterrupt, with the weights of that moment in the model. With ``run``, Ctrl-C, SIGTERM and SIGHUP
-    raise :class:`~kilter.runs.Interrupted` after a checkpoint of the last finished epoch is saved.
+    Returns Keras's history with ``.seconds``, ``.compile_seconds``, ``.measurements``, ``.findings`` (faults
+    of the training, computed on access) and ``.plot()``. Raises :class:`~kilter.errors.DataError`,
+    :class:`~kilter.errors.ModelError` or :class:`~kilter.errors.OptionError` before training starts. Ctrl-C
+    raises KeyboardInterrupt after the running chunk, with its weights in the model. With ``run``, Ctrl-C,
+    SIGTERM and SIGHUP raise :class:`~kilter.runs.Interrupted` after a checkpoint of the last finished epoch.
 
     Example:
         >>> import keras, kilter, numpy as np
@@ -141,13 +138,12 @@ def fit(
 
 
 def _seed_of_call(model: keras.Model, seed: Any, initial_epoch: int) -> Any:
-    """``seed``, or one drawn from it where a call begins anew with an optimiser that has taken steps.
+    """``seed``, or one drawn from it if a call begins at epoch 0 with an optimiser that has taken steps.
 
-    Without it a loop of calls of one epoch would go through the same batches again and again, which batch
-    normalisation learns by heart.
+    Otherwise a loop of one-epoch calls would repeat the same batches, which batch normalisation memorises.
     """
     taken = int(getattr(getattr(model, "optimizer", None), "iterations", 0))
-    if initial_epoch or not taken or not isinstance(seed, int | np.integer) or seed < 0:
+    if initial_epoch or not taken or not is_whole(seed, 0):
         return seed
     return int(np.random.SeedSequence([int(seed), taken]).generate_state(1)[0])
 
@@ -157,7 +153,7 @@ def _listed(callbacks: Any) -> list[Any]:
 
 
 def _examined(history: History, model: keras.Model, rows: Any, batch_size: int) -> History:
-    """The history with what is to be worked out when its findings are asked for."""
+    """The history, with the function that computes its findings on access."""
     history.examine = lambda: training_findings(
         model, rows, history=history.history, measurements=history.measurements, batch_size=batch_size
     )

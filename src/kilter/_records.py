@@ -1,7 +1,7 @@
-"""The records that pass between measuring, finding, treating and reporting: frozen, plain, no JAX or Keras.
+"""The records shared by measurements, diagnosis, treatment and report: frozen, plain, no JAX or Keras.
 
-measurement (numbers taken in training) → finding (what is wrong, with evidence) → remedy (what to do) →
-change (what was done) → trial (a paired comparison) → treatment (the whole).
+measurement (numbers taken in training) → finding (a fault, with evidence) → remedy (what to do) → change
+(what was done) → trial (a paired comparison) → treatment (the whole).
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ SEVERITIES: tuple[Severity, ...] = ("severe", "warning", "note")
 
 @dataclass(frozen=True)
 class Evidence:
-    """A number (or word) that was seen, beside the threshold that it was held to and where that comes from.
+    """A measured number (or word), its threshold and the source of the threshold.
 
-    ``threshold`` is None for evidence that explains and decides nothing; ``source`` is then "".
+    ``threshold`` is None for evidence that only explains; ``source`` is then "".
     """
 
     name: str
@@ -30,7 +30,7 @@ class Evidence:
     source: str = ""
 
     def to_json(self) -> dict[str, Any]:
-        """As a JSON object; a number that is not finite becomes a word ("nan", "inf", "-inf")."""
+        """As a JSON object; a non-finite number becomes text ("nan", "inf", "-inf")."""
         value = self.value
         if isinstance(value, float) and not math.isfinite(value):
             value = str(value)
@@ -39,12 +39,11 @@ class Evidence:
 
 @dataclass(frozen=True)
 class Finding:
-    """Something that is wrong, or may be.
+    """A fault, or a likely one.
 
-    ``code`` is stable and is what programs match on; all prose is presentation. ``severity``: "severe" if
-    training is or will be broken, "warning" if it is likely to suffer, "note" otherwise. ``where`` are layer
-    names, or one of "data", "targets", "loss", "optimizer", "training". ``remedies`` are codes in the order
-    in which they are to be tried.
+    ``code`` is stable, for programs; all prose is presentation. ``severity``: "severe" if training is or will
+    be broken, "warning" if it is likely to suffer, "note" otherwise. ``where``: layer names, or one of
+    "data", "targets", "loss", "optimizer", "training". ``remedies``: codes, in the order to try them.
     """
 
     code: str
@@ -62,19 +61,18 @@ class Finding:
 
 @dataclass(frozen=True, eq=False)
 class Measurements:
-    """Numbers taken at some steps of a training, or of a probe that changed nothing.
+    """Numbers measured at some steps of a training, or in a probe without a step.
 
-    ``steps``: int [s], the optimiser's count of steps before each reading. ``loss``: float [s], on the batch
-    that was read, before its step; ``loss_after``: the same batch after it, NaN where there was no step.
-    ``layers``: the paths of the layers in the order in which they are called; ``kinds`` their class names.
-    ``values``: float [s, l] by name; NaN where a layer has no such number:
+    ``steps``: int [s], the optimiser's step count before each reading. ``loss``: float [s], of the batch
+    before its step; ``loss_after``: of the same batch after it, NaN without a step. ``layers``: paths in call
+    order; ``kinds``: their class names. ``values``: float [s, l] by name, NaN if a layer has no such number:
 
     - of the layer's output on the batch: ``mean``, ``std``, ``zeros`` (share of exact zeros), ``saturated``
       (share of outputs on a flat end of the activation), ``dead`` (share of units that are 0 for every row);
     - of the gradient of the loss by that output: ``gradient_norm`` (Euclidean, of the whole batch's array)
       and ``gradient_std`` (of its elements);
-    - of the layer's weights together: ``weight_norm``, ``weight_gradient_norm`` and ``update_ratio`` (norm of
-      the step over norm of the weights; NaN where there was no step).
+    - of all weights of the layer: ``weight_norm``, ``weight_gradient_norm`` and ``update_ratio`` (norm of the
+      step over norm of the weights; NaN without a step).
     """
 
     steps: np.ndarray
@@ -90,13 +88,13 @@ class Measurements:
 
 @dataclass(frozen=True)
 class Diagnosis:
-    """What was found in a model, its data and its training, the most severe first."""
+    """The findings in a model, its data and its training, the most severe first."""
 
     findings: tuple[Finding, ...]
 
     @property
     def ok(self) -> bool:
-        """Whether nothing severe was found."""
+        """Whether there is no severe finding."""
         return all(finding.severity != "severe" for finding in self.findings)
 
     def codes(self, severity: Severity | None = None) -> tuple[str, ...]:
@@ -104,7 +102,7 @@ class Diagnosis:
         return tuple(one.code for one in self.findings if severity in (None, one.severity))
 
     def raised(self) -> Diagnosis:
-        """The diagnosis with warnings taken as severe."""
+        """The diagnosis with warnings as severe findings."""
         return Diagnosis(tuple(map(_raised, self.findings)))
 
     def to_json(self) -> dict[str, Any]:
@@ -117,7 +115,7 @@ def _raised(finding: Finding) -> Finding:
 
 
 def ranked(findings: list[Finding]) -> tuple[Finding, ...]:
-    """Findings with the most severe first, otherwise in the order given; of equal ones the first only."""
+    """Findings by severity, otherwise in the given order; of equal ones only the first."""
     unique = {(one.code, one.where): one for one in reversed(findings)}
     kept = [one for one in findings if unique[one.code, one.where] is one]
     return tuple(sorted(kept, key=lambda one: SEVERITIES.index(one.severity)))
@@ -125,10 +123,10 @@ def ranked(findings: list[Finding]) -> tuple[Finding, ...]:
 
 @dataclass(frozen=True)
 class Change:
-    """What a remedy did to a model or its training: its code, where, and in words what it was and became.
+    """What a remedy did to a model or its training: its code, where, and the state before and after in words.
 
-    ``snippet`` is Python (Keras) with which the same is done in one's own code; ``recipe`` the overrides
-    (``"section.key=value"``) that do it in a recipe, empty where a recipe cannot say it.
+    ``snippet``: Python (Keras) code for the same change; ``recipe``: the overrides (``"section.key=value"``)
+    for it, () if a recipe cannot express it.
     """
 
     remedy: str

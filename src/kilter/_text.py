@@ -8,15 +8,13 @@ from collections.abc import Mapping
 from typing import Final
 
 _LONGEST_LINE = 200
-# How Keras begins the text of an error from a layer; what was wrong comes on the next line, in bold.
+# How Keras begins an error from a layer; the cause is on the next line, in bold.
 _WRAPPER: Final = "Exception encountered when calling "
 _BOLD: Final = re.compile("\x1b\\[[0-9;]*m")
 
 
 def first_line(error: BaseException) -> str:
-    """The first line of an error's text that says what is wrong, at most 200 characters of it.
-
-    The name of its type, where it has no text.
+    """The first line of an error's text that names the cause, up to 200 characters; else its type.
 
     Example:
         >>> first_line(ValueError("no such shape\\nCall arguments received: ..."))
@@ -48,7 +46,7 @@ def duration(seconds: float) -> str:
 
 
 def printable(text: str) -> str:
-    """``text`` with every control character written out, so that data cannot steer the terminal.
+    """``text`` with every control character escaped, so that data cannot control the terminal.
 
     Example:
         >>> printable("a\\x1b[31mred")
@@ -58,7 +56,7 @@ def printable(text: str) -> str:
 
 
 def number(value: float) -> str:
-    """``value`` in four significant digits, or in words where it is not finite.
+    """``value`` with four significant digits; "nan", "inf" or "-inf".
 
     Example:
         >>> number(0.123456), number(12345.6), number(float("nan"))
@@ -70,9 +68,9 @@ def number(value: float) -> str:
 
 
 def measures(logs: Mapping[str, float]) -> str:
-    """The measures of an epoch on a line: while training, of the training rows apart, of validation.
+    """The measures of an epoch in a line: of training, of training rows in inference mode, of validation.
 
-    The loss stands before the others.
+    The loss comes first in each group.
 
     Example:
         >>> measures({"accuracy": 0.9, "loss": 0.5, "train_loss": 0.625, "val_loss": 0.75})
@@ -90,7 +88,7 @@ def measures(logs: Mapping[str, float]) -> str:
 
 
 def _fixed(value: float) -> str:
-    """Four decimals, so that epochs stand under each other; an exponent for the very small or large."""
+    """Four decimals, so that epochs align; an exponent for very small or large values."""
     if not math.isfinite(value) or value == 0 or 1e-3 <= abs(value) < 1e4:
         return f"{value:.4f}"
     return f"{value:.3e}"

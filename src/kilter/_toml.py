@@ -1,19 +1,18 @@
-"""TOML from anyone: a parser whose only error is ``ValueError``."""
+"""A parser for untrusted TOML whose only error is ``ValueError``."""
 
 from __future__ import annotations
 
 import tomllib
 from typing import Any, Final
 
-DEEPEST: Final = 16  # values within each other; a recipe has six
+DEEPEST: Final = 16  # nested values; a recipe has six
 LARGEST: Final = 2**63
 
 
 def parse_toml(text: str) -> dict[str, Any]:
-    """The tables of a TOML document; ``ValueError`` with the reason for a document that cannot be used.
+    """The tables of a TOML document; ``ValueError`` with the reason for an invalid one.
 
-    Besides syntax errors these are values nested more than :data:`DEEPEST` deep, and whole numbers of
-    more than 64 bits.
+    Values nested deeper than :data:`DEEPEST` and whole numbers of more than 64 bits are invalid too.
 
     Example:
         >>> parse_toml("epochs = 3")
@@ -32,7 +31,7 @@ def parse_toml(text: str) -> dict[str, Any]:
 
 
 def _inside(value: Any) -> list[Any]:
-    """What is within a table or an array; nothing for any other value."""
+    """The values of a table or an array; none for any other value."""
     if isinstance(value, int) and abs(value) >= LARGEST:
         raise ValueError("a whole number of more than 64 bits, which TOML does not have")
     if isinstance(value, dict):

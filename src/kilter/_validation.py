@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from numbers import Integral, Real
-from typing import Any
+from typing import Any, TypeGuard
 
 from kilter.errors import OptionError
 
@@ -33,8 +33,7 @@ def whole_number(
         Traceback (most recent call last):
         kilter.errors.OptionError: Expected steps as a whole number, at least 1. Received steps=0. To fix: ...
     """
-    ok = isinstance(value, Integral) and not isinstance(value, bool)
-    if ok and (low is None or value >= low) and (high is None or value <= high):
+    if is_whole(value, low, high):
         return int(value)
     example = next((bound for bound in (low, high) if bound is not None), 1)
     raise OptionError(
@@ -71,16 +70,15 @@ def number(
         Traceback (most recent call last):
         kilter.errors.OptionError: Expected dropout as a number, at least 0 and below 1. Received ...
     """
+    found = _as_float(value)
     if (
-        isinstance(value, Real)
-        and not isinstance(value, bool)
-        and _is_finite(value)
-        and (low is None or value >= low)
-        and (high is None or value <= high)
-        and (above is None or value > above)
-        and (below is None or value < below)
+        math.isfinite(found)
+        and (low is None or found >= low)
+        and (high is None or found <= high)
+        and (above is None or found > above)
+        and (below is None or found < below)
     ):
-        return float(value)
+        return found
     raise OptionError(
         expected=expected or f"{name} as a number{_bounds(low, high, above, below)}",
         received=f"{name}={value!r}",
@@ -88,11 +86,19 @@ def number(
     )
 
 
-def _is_finite(value: Real) -> bool:
-    try:
-        return math.isfinite(value)
-    except OverflowError:  # an int beyond the range of floats
+def is_whole(value: Any, low: int | None = None, high: int | None = None) -> TypeGuard[int]:
+    """Whether :func:`whole_number` accepts ``value``: for arguments that may be something else too."""
+    if not isinstance(value, Integral) or isinstance(value, bool):
         return False
+    return (low is None or int(value) >= low) and (high is None or int(value) <= high)
+
+
+def _as_float(value: Any) -> float:
+    """The value as a float; NaN for what is no number, and for an int beyond the range of floats."""
+    try:
+        return float(value) if isinstance(value, Real) and not isinstance(value, bool) else math.nan
+    except OverflowError:
+        return math.nan
 
 
 def _bounds(

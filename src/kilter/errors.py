@@ -1,6 +1,6 @@
-"""The errors kilter raises: what was expected, what was received, what to do.
+"""The errors of kilter: what was expected, what was received, how to fix it.
 
-Every error a person can cause derives from :class:`KilterError` and from the builtin that fits, so that
+Every error that a user can cause derives from :class:`KilterError` and the fitting builtin, so that
 ``except ValueError`` keeps working. The command line prints the three parts and exits with code 2.
 """
 
@@ -8,6 +8,17 @@ from __future__ import annotations
 
 from functools import partial
 from typing import Any
+
+__all__ = [
+    "BackendError",
+    "DataError",
+    "KilterError",
+    "ModelError",
+    "OptionError",
+    "RecipeError",
+    "RunError",
+    "RunWarning",
+]
 
 
 class KilterError(Exception):
@@ -37,15 +48,15 @@ class BackendError(KilterError, RuntimeError):
 
 
 class DataError(KilterError, ValueError):
-    """The data cannot be trained on as they are."""
+    """The data cannot be trained on."""
 
 
 class ModelError(KilterError, ValueError):
-    """The model, or how it was compiled, cannot be used as asked."""
+    """The model, or how it was compiled, does not fit."""
 
 
 class OptionError(KilterError, ValueError):
-    """An argument has a value that makes no sense."""
+    """An argument has an invalid value."""
 
 
 class RecipeError(KilterError, ValueError):
@@ -53,8 +64,8 @@ class RecipeError(KilterError, ValueError):
 
 
 class RunError(KilterError, OSError):
-    """A run directory cannot be made, read or written."""
+    """A run directory cannot be created, read or written."""
 
 
 class RunWarning(UserWarning):
-    """A run goes on, but not as expected: from an older checkpoint, or from one that cannot be verified."""
+    """A run continues from an older checkpoint, or from one that cannot be verified."""

@@ -47,6 +47,7 @@ def test_what_is_wrong_is_found_and_named(name: str):
     assert found.named == case.faulty
 
 
+@pytest.mark.long
 def test_a_large_regression_is_mended():
     one = program(CASES["large-amounts/table/0"].sketch)
     assert one.validation is not None

@@ -2,7 +2,6 @@
 
 import json
 import re
-import resource
 import subprocess
 import sys
 from pathlib import Path
@@ -10,16 +9,25 @@ from pathlib import Path
 from kilter import __version__
 
 PAGE = (Path(__file__).parents[2] / "docs/command-line.md").read_text(encoding="utf-8")
-HEAVY = {"jax", "keras", "numpy", "polars", "pydantic", "plotly", "rich", "PIL"}
+HEAVY = {
+    "jax",
+    "keras",
+    "numpy",
+    "scipy",
+    "sklearn",
+    "polars",
+    "pydantic",
+    "plotly",
+    "orbax",
+    "optax",
+    "grain",
+    "tensorboardX",
+    "tomlkit",
+    "jinja2",
+    "rich",
+    "PIL",
+}
 CALL = "import sys; sys.argv = ['kilter', *sys.argv[1:]]; from kilter._cli.main import main\n"
-
-
-def test_help_takes_less_than_the_promised_time_of_the_processor():
-    # Processor time, not the clock's: the promise of 0.4 s must not depend on what else the machine does.
-    before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    subprocess.run([sys.executable, "-c", CALL + "main()", "--help"], check=True, stdout=subprocess.DEVNULL)
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 0.4
 
 
 def test_help_loads_nothing_heavy():
@@ -35,6 +43,18 @@ finally:
     ended = subprocess.run([sys.executable, "-c", code, "--help"], check=True, capture_output=True, text=True)
     assert ended.stderr.strip() == "[]"
     assert "train" in ended.stdout
+
+
+def test_the_help_page_builds_no_command():
+    code = CALL + "from typer import main as building\nbuilding.get_command_from_info = None\n"
+    code += "from kilter._cli import group\ngroup.get_command_from_info = None\nmain()"
+    subprocess.run([sys.executable, "-c", code, "--help"], check=True, capture_output=True)
+
+
+def test_a_misspelt_command_gets_near_names(kilter):
+    ended = kilter("trian")
+    assert ended.code == 2
+    assert "Did you mean 'train'" in ended.err
 
 
 def test_runs_and_data_load_no_jax(tmp_path):

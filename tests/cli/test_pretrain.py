@@ -9,7 +9,7 @@ import pytest
 
 import kilter as library
 from kilter.pretrain.autoencoder import KINDS
-from kilter.pretrain.tasks.registry import SETTINGS
+from kilter.pretrain.tasks.registry import TASKS
 from kilter.recipe import PretrainSection, load_recipe, parse_recipe
 
 RECIPES = sorted((Path(__file__).parents[2] / "recipes/pretrain").glob("*.toml"))
@@ -64,7 +64,7 @@ REFUSED = {
     "does not divide": (("digits", "--task", "jigsaw", "--set", "pretrain.tiles=3"), "one of 2, 4, 8"),
     "all layers left out": (
         ("digits", "--task", "rotation", "--set", "pretrain.drop=50"),
-        "leave fewer layers out",
+        "drop fewer layers",
     ),
     "idle sections": (
         ("digits", "--task", "rotation", "--set", "augment.flip=both", "--set", "train.ema=0.9"),
@@ -101,7 +101,7 @@ def test_the_recipes_are_for_pretraining(path):
 
 def test_the_section_names_what_there_is():
     tasks = PretrainSection.model_fields["task"].annotation.__args__
-    assert set(tasks) == {"autoencoder", "gan", *SETTINGS}
+    assert set(tasks) == {"autoencoder", "gan", *TASKS}
     given = {"data": {"source": "digits"}, "model": {"builder": "mlp"}}
     section = {"task": "autoencoder", "kind": list(KINDS[1:])}
     assert parse_recipe(given | {"pretrain": section}).pretrain.kind == KINDS[1:]

@@ -51,7 +51,7 @@ def test_options_and_settings_reach_the_recipe(kilter, asked, tmp_path):
     assert isinstance(recipe.model, CnnSection)
     assert (recipe.name, recipe.data.target) == ("12", 'a "b"\n')
     assert options["parent"] == tmp_path
-    assert set(options) == {"parent", "verbose"}
+    assert set(options) == {"allow_code", "parent", "verbose"}
 
 
 def test_a_recipe_file_is_read(kilter, asked, tmp_path):

@@ -46,7 +46,7 @@ BAD = {
     ),
     "a head-start before the first": ("transfer {run} digits --head-epochs -1", "a whole number from 1"),
     "epochs for no stage": ("transfer {run} digits --epochs 3", "train.epochs=3"),
-    "rows that cannot be adapted": ("transfer {run} {table}", "rows that can be made into"),
+    "rows that cannot be adapted": ("transfer {run} {table}", "rows that can be adapted to"),
 }
 
 

@@ -8,8 +8,8 @@ import polars
 import pytest
 from sklearn.datasets import load_digits
 
-from kilter._cli.predicting import probabilities
 from kilter._engine.objective_for import Objective
+from kilter.runs.predictions import probabilities
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from kilter.data import NAMED_SETS, TableEncoding, load, named
-from kilter.data.columns import Column
+from kilter.data.encoding import Column
 from kilter.errors import DataError, OptionError
 
 from .writers import idx_bytes, labels, names, numbers, pictures, write_csv, write_idx_folder, write_npz

@@ -183,7 +183,7 @@ def test_impossible_options_are_option_errors(options):
         (classified([5, 5]), {"validation": 10}, "10 rows"),
         (classified([5, 5]), {"validation": 6, "test": 6}, "4 rows in all"),
         (classified([5, 5]), {"validation": 0.6, "test": 0.6}, "10 rows in all"),
-        (classified([1, 1, 1]), {"validation": 0.3}, "one of each class"),
+        (classified([1, 1, 1]), {"validation": 0.3}, "one per class"),
         (classified([5, 5]), {"validation": 5}, "one class only"),
         (classified([5, 5, 5]), {"validation": 5}, '"class0"'),
         (classified([5, 5, 5]), {"test": 5}, '"class2"'),

@@ -59,6 +59,7 @@ def test_no_augmentation_leaves_every_bit_as_it_was():
     assert difference(plain, trained(AUGMENT)) > 1e-3
 
 
+@pytest.mark.long
 def test_the_same_seed_gives_the_same_bits_and_another_seed_others():
     one = trained(AUGMENT, seed=5)
     assert same_bits(one, trained(AUGMENT, seed=5))

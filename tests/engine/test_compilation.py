@@ -56,6 +56,7 @@ def run(**environment: str) -> list[str]:
     return done.stdout.splitlines()
 
 
+@pytest.mark.long
 def test_the_second_process_loads_what_the_first_compiled_and_gets_the_same_bits(tmp_path: Path):
     place = str(tmp_path / "cache")
     first, second = (run(KILTER_CACHE=place) for _ in range(2))

@@ -5,6 +5,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 CASES = (
     "test_determinism.py::test_same_seeds_give_the_same_bits_with_dropout_and_shuffling",
     "test_feeds.py::test_a_file_gives_the_bits_of_an_array",
@@ -12,6 +14,7 @@ CASES = (
 )
 
 
+@pytest.mark.long
 def test_bits_and_parity_hold_as_users_compile():
     folder = Path(__file__).resolve().parent
     command = [

@@ -107,8 +107,8 @@ def test_noise_alone_is_no_fall():
     ("losses", "message"),
     [
         (np.full(STEPS, 2.3), "falls somewhere"),
-        (curve(falls_at=20.0, bottom_at=30.0, explodes_at=1e-3), "shoots up at 0.00"),
-        (2.3 * 3.0 ** np.arange(STEPS), "shoots up at"),
+        (curve(falls_at=20.0, bottom_at=30.0, explodes_at=1e-3), "diverges at 0.00"),
+        (2.3 * 3.0 ** np.arange(STEPS), "diverges at"),
         (np.full(STEPS, np.nan), "finite loss before the first"),
     ],
     ids=["constant", "never falls", "explodes at once", "not finite"],

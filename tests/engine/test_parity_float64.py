@@ -50,6 +50,7 @@ def differences() -> list[tuple[str, str, float, float]]:
     return [tuple(json.loads(line)) for line in done.stdout.splitlines() if line.startswith("[")]
 
 
+@pytest.mark.long
 def test_weights_and_loss_agree_to_ten_digits(differences: list[tuple[str, str, float, float]]):
     assert [(name, feature) for name, feature, _, _ in differences] == list(_CASES)
     for name, feature, weights, loss in differences:

@@ -73,7 +73,7 @@ def test_together_is_as_alone(name: str, rates: tuple, most: int | None, shuffle
                 epochs=2,
                 shuffle=shuffle,
                 seed=seed,
-                most_batches=most,
+                steps_per_epoch=most,
                 class_weight={0: 1.0, 1: 2.0},
                 callbacks=[schedule],
                 verbose=0,

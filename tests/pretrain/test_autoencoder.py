@@ -60,6 +60,7 @@ def test_every_kind(case):
     assert done.figures["explained"] == pytest.approx(1 - error / baseline, rel=1e-3)
 
 
+@pytest.mark.long
 def test_the_same_seed_gives_the_same_bits_and_another_one_others():
     def run(seed):
         options = {"kind": "denoising", "epochs": 2, **QUICK}
@@ -98,6 +99,7 @@ def test_one_linear_unit_finds_the_first_principal_component():
     assert done.figures["explained"] == pytest.approx(eigenvalues[-1] / eigenvalues.sum(), abs=0.01)
 
 
+@pytest.mark.long
 def test_a_penalty_makes_codes_less_active():
     free = autoencoder(dense_encoder("sigmoid"), IMAGES, epochs=10, **QUICK)
     held = autoencoder(

@@ -45,6 +45,7 @@ def test_every_task(task):
     }
 
 
+@pytest.mark.long
 def test_the_same_seed_gives_the_same_bits_and_another_one_others():
     def run(seed):
         return auxiliary(dense_encoder(), IMAGES[:64], task="masked-patch", seed=seed, epochs=1, **QUICK)
@@ -64,6 +65,7 @@ def test_it_is_said_when_nothing_was_learnt():
     assert "guessing gives 25.00%" in done.notes[0]
 
 
+@pytest.mark.long
 def test_validation_changes_no_bit_of_the_training():
     runs = [
         auxiliary(dense_encoder(), IMAGES, task="rotation", epochs=2, validation_data=held, **QUICK)

@@ -6,12 +6,13 @@ import keras
 import numpy as np
 import pytest
 
+from kilter._engine.loop import Runner
 from kilter._models.variables import pull
 from kilter.errors import DataError, KilterError, ModelError, OptionError
 from kilter.pretrain import gan
 from kilter.pretrain.gan import Gan, gan_record
 from kilter.pretrain.gan_networks import Diversity, make_discriminator, make_generator, measure_diversity
-from kilter.pretrain.gan_step import TOLD, Objective, adversarial_step, begin_epoch
+from kilter.pretrain.gan_step import LOGGED, Objective, adversarial_step, begin_epoch
 
 ROWS = np.random.default_rng(0).normal(size=(64, 2)).astype("float32")
 
@@ -73,7 +74,7 @@ def test_a_step_is_the_one_written_out(objective):
         [*after.generator.trainable, *after.discriminator.trainable], [*made, *judge], strict=True
     ):
         np.testing.assert_allclose(found, wanted, rtol=2e-5, atol=2e-6)  # float32, other orders of summing
-    assert set(logs) == set(TOLD)
+    assert set(logs) == set(LOGGED)
     assert int(after.step) == 1
 
 
@@ -193,14 +194,18 @@ BAD = {
     "discriminator of classes": (
         lambda: gan(ROWS, discriminator=dense(D(4), D(2))),
         ModelError,
-        "one number",
+        "one logit",
     ),
     "discriminator of probabilities": (
         lambda: gan(ROWS, discriminator=dense(D(4), D(1, "sigmoid"))),
         ModelError,
         "logit",
     ),
-    "discriminator of one layer": (lambda: gan(ROWS, discriminator=dense(D(1))), ModelError, "lower layer"),
+    "discriminator of one layer": (
+        lambda: gan(ROWS, discriminator=dense(D(1))),
+        ModelError,
+        "from the layer below",
+    ),
     "discriminator of other rows": (
         lambda: gan(ROWS, discriminator=dense(D(4), D(1), inputs=3)),
         ModelError,
@@ -211,7 +216,7 @@ BAD = {
 
 @pytest.mark.parametrize("name", BAD)
 def test_bad_input_is_refused_before_training(name, monkeypatch):
-    monkeypatch.setattr("kilter.pretrain.gan._train", lambda *_: pytest.fail("it trained"))
+    monkeypatch.setattr(Runner, "run", lambda *_: pytest.fail("it trained"))
     call, kind, said = BAD[name]
     with pytest.raises(kind) as caught:
         call()

@@ -10,8 +10,8 @@ from kilter.pretrain.decoder import (
     TiedConv2DTranspose,
     TiedDense,
     as_model,
+    decoder_layers,
     hidden_activation,
-    mirrored,
 )
 from kilter.pretrain.encoder_chain import links, stages
 
@@ -53,9 +53,9 @@ def test_the_mirror_leads_back(case, tied):
     line = links(encoder)
     if tied and case == "depthwise":
         with pytest.raises(ModelError, match="plain convolutions"):
-            mirrored(line, seeds=Seeds(0), tied=True)
+            decoder_layers(line, seeds=Seeds(0), tied=True)
         return
-    found = mirrored(line, seeds=Seeds(0), tied=tied)
+    found = decoder_layers(line, seeds=Seeds(0), tied=tied)
     assert len(found) == len(stages(line))
     backward = [layer for stage in reversed(found) for layer in stage]
     head = as_model(backward, encoder.output_shape[1:], "head")
@@ -68,7 +68,7 @@ def test_the_mirror_leads_back(case, tied):
 
 
 def test_only_the_layer_before_the_rows_is_linear():
-    found = mirrored(links(dense_encoder("elu", units=(16, 6))), seeds=Seeds(0))
+    found = decoder_layers(links(dense_encoder("elu", units=(16, 6))), seeds=Seeds(0))
     kinds = [
         layer.activation.__name__
         for stage in found
@@ -87,7 +87,7 @@ def test_a_tied_dense_layer_is_the_transposed_kernel():
     codes = np.random.default_rng(0).normal(size=(4, 3)).astype("float32")
     expected = np.tanh(codes @ source.kernel.numpy().T + np.arange(5.0))
     assert np.allclose(tied(codes), expected, atol=1e-6)
-    assert np.allclose(tied.loose()(codes), expected, atol=1e-6)
+    assert np.allclose(tied.untied()(codes), expected, atol=1e-6)
 
 
 @pytest.mark.parametrize(("strides", "padding"), [(1, "same"), (2, "same"), (2, "valid"), (1, "valid")])
@@ -101,7 +101,7 @@ def test_a_tied_convolution_is_the_transpose_of_the_map(strides, padding):
     codes = rng.normal(size=there.shape).astype("float32")
     back = np.asarray(tied(codes))
     assert back.shape[1:] == tied.compute_output_shape(codes.shape)[1:]
-    assert np.array_equal(tied.loose()(codes), back)
+    assert np.array_equal(tied.untied()(codes), back)
     if back.shape == images.shape:  # <A x, c> = <x, Aᵀ c>
         assert (there * codes).sum() == pytest.approx((images * back).sum(), rel=1e-4)
 
@@ -121,5 +121,5 @@ def test_what_is_no_line_is_refused():
     with pytest.raises(ModelError, match="with 2 inputs"):
         links(keras.Model(start, L.Add()([L.Dense(4)(start), start])))
     unknown = keras.Sequential([keras.Input((6, 2)), L.LSTM(3)])
-    with pytest.raises(ModelError, match="which a decoder can mirror"):
-        mirrored(links(unknown), seeds=Seeds(0))
+    with pytest.raises(ModelError, match="which have mirror images"):
+        decoder_layers(links(unknown), seeds=Seeds(0))

@@ -8,9 +8,12 @@ import numpy as np
 import pytest
 
 from kilter.pretrain.targets import Targets, targets_for
-from kilter.pretrain.tasks.classification import Jigsaw, Rotation, distant_permutations, shuffle_tiles
-from kilter.pretrain.tasks.contrastive import Pairs, nt_xent
-from kilter.pretrain.tasks.reconstruction import MaskedPatch, Noise, Reconstruction, Sparsity
+from kilter.pretrain.tasks.contrastive import nt_xent
+from kilter.pretrain.tasks.jigsaw import Jigsaw, distant_permutations, shuffle_tiles
+from kilter.pretrain.tasks.masked_patch import MaskedPatch
+from kilter.pretrain.tasks.pairs import Pairs
+from kilter.pretrain.tasks.reconstruction import Noise, Reconstruction, Sparsity
+from kilter.pretrain.tasks.rotation import Rotation
 
 KEY = jax.random.key(5)
 IMAGES = np.random.default_rng(0).integers(0, 256, (32, 6, 6, 2)).astype("uint8")

@@ -142,7 +142,7 @@ def test_targets_that_cannot_be_mixed_are_refused_before_a_run(tmp_path, monkeyp
     with pytest.raises(ModelError, match="one compiled loss"):
         prepare(recipe({"mixup": 0.2}, model={"factory": "own_of_test:make"}), allow_code=True)
     own = recipe({"shift": 0.2}, model={"factory": "own_of_test:make"})
-    assert prepare(own, allow_code=True).augmentation() is not None
+    assert prepare(own, allow_code=True).spec.augment is not None
 
 
 @pytest.mark.long

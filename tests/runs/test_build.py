@@ -195,7 +195,7 @@ def test_class_weights_by_name_and_balanced(tmp_path, given):
     data = {"source": str(tmp_path / "t.csv"), "validation": "none"}
     prepared = prepare(_recipe(data=data, train={"class_weight": given, "batch_size": 8}))
     wanted = {0: 40 / 60, 1: 40 / 20} if given == "balanced" else {0: 3.0, 1: 1.0}
-    assert prepared.class_weight == pytest.approx(wanted)
+    assert prepared.spec.class_weight == pytest.approx(wanted)
 
 
 @pytest.mark.parametrize(

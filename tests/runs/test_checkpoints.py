@@ -133,7 +133,7 @@ def test_the_checkpoint_before_a_damaged_one_is_used_and_it_is_said(damage, two_
 def test_a_checkpoint_under_the_name_of_another_epoch_is_not_used(two_epochs, tmp_path):
     shutil.copytree(two_epochs, tmp_path, dirs_exist_ok=True)
     (tmp_path / "checkpoints" / "epoch-000001").rename(tmp_path / "checkpoints" / "epoch-000007")
-    with pytest.warns(RunWarning, match="holds epoch 1"):
+    with pytest.warns(RunWarning, match="it contains epoch 1"):
         found = checkpoints.latest(tmp_path)
     assert found is not None
     assert found.epoch == 0

@@ -5,7 +5,6 @@ import shutil
 
 import pytest
 
-from kilter._cli.trained import open_trained
 from kilter.errors import KilterError, RunError
 from kilter.recipe import load_recipe
 from kilter.report.page import render
@@ -13,6 +12,7 @@ from kilter.runs import open_run, resume
 from kilter.runs.checksums import require_same_recipe
 from kilter.runs.directory import reopen_run
 from kilter.runs.reading import read_data
+from kilter.runs.trained import open_trained
 
 
 @pytest.fixture

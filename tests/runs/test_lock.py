@@ -72,3 +72,26 @@ def test_releasing_twice_does_not_take_away_the_next_holders_lock(tmp_path):
 def test_looking_does_not_make_a_file(tmp_path):
     assert not lock.held(tmp_path / "lock")
     assert list(tmp_path.iterdir()) == []
+
+
+WITHOUT_POSIX = """
+import os, signal, sys
+for name in ("fcntl", "resource"):
+    sys.modules[name] = None
+for module, name in ((os, "fork"), (signal, "SIGHUP"), (os, "sched_getaffinity")):
+    vars(module).pop(name, None)
+from pathlib import Path
+from kilter.runs import atomic, environment, lock, reading, termination
+path = Path(sys.argv[1]) / "lock"
+mine = lock.acquire(path)
+assert lock.held(path)
+mine.release()
+assert not lock.held(path)
+environment.describe_environment(device="cpu", seed=0)
+with termination.Termination() as ended:
+    assert ended.name == "Ctrl-C"
+"""
+
+
+def test_a_system_without_posix_modules_can_keep_runs(tmp_path):
+    subprocess.run([sys.executable, "-W", "ignore", "-c", WITHOUT_POSIX, str(tmp_path)], check=True)

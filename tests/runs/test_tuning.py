@@ -86,7 +86,7 @@ def test_a_resumed_run_searches_no_more_and_gives_the_same_bits(
 def test_the_found_rate_is_the_peak_of_one_cycle(recipe, tuned):
     prepared = prepare(with_overrides(recipe, ["schedule.name=one_cycle", "optimizer.clip=none"]))
     assert prepared.found_rate is not None
-    schedule = prepared.schedule()
+    schedule = prepared.spec.schedule
     rates = [float(schedule(step)) for step in range(4 * -(-len(prepared.parts.train) // 64))]
     assert max(rates) == pytest.approx(prepared.found_rate.suggestion, rel=0.02)  # a whole step is the top
     assert prepared.found_rate.suggestion == load_recipe(tuned.path / "recipe.toml").optimizer.learning_rate

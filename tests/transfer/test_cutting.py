@@ -50,7 +50,7 @@ BAD = {
     "near name": (models.stack, "dens", "did you mean 'dense'?"),
     "no such name": (models.stack, "zzz", "1 ('flatten'), 2 ('dropout')"),
     "between branches": (models.residual, 2, "keep=1 keeps all up to 'stem'"),
-    "a branch": (models.residual, "a1", "'add1' takes in what goes past it"),
+    "a branch": (models.residual, "a1", "'add1' has an input that bypasses it"),
     "a layer at two places": (models.two_towers, "tower", "at 2 places"),
     "which of two": (models.repeated, "again", "at 2 places"),
     "all of two outputs": (models.two_outputs, "all", "branches"),

@@ -10,8 +10,9 @@ from kilter import _backend  # noqa: F401
 import keras
 from keras import layers
 
+from kilter._engine.training_spec import TrainingSpec
 from kilter._records import Finding
-from kilter._treatment.subject import FitOptions, Subject
+from kilter._treatment.subject import Subject
 
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(96, 6)).astype("float32")
@@ -35,8 +36,8 @@ def subject(
     **options: Any,
 ) -> Subject:
     model.compile(optimizer, loss, metrics=list(metrics))
-    given = FitOptions(**{"epochs": 2, "batch_size": 16, **options})
-    return Subject(model, x, y, x[:32], y[:32], given)
+    given = {"epochs": 2, "batch_size": 16, "validation_data": (x[:32], y[:32]), **options}
+    return Subject(model, x, y, TrainingSpec(**given))
 
 
 def dense(

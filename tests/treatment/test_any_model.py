@@ -11,9 +11,10 @@ from tests.treatment.subjects import finding
 import kilter
 from kilter._diagnosis.checks import CHECKS
 from kilter._diagnosis.diagnose import read_context, run_checks
+from kilter._engine.training_spec import TrainingSpec
 from kilter._treatment.plan import RemedySet
 from kilter._treatment.remedies import REMEDIES, Remedy
-from kilter._treatment.subject import FitOptions, Subject
+from kilter._treatment.subject import Subject
 from kilter.errors import KilterError, ModelError
 
 # These compile and train, so they are left to the treatments below.
@@ -42,7 +43,7 @@ def applied(ill: Subject, code: str) -> Subject | None:
 @pytest.mark.parametrize("name", every_layer(*COMPOSITE))
 def test_every_remedy_is_applied_or_refused_beside_every_layer(name: str):
     model, x, y = model_of(name)
-    ill = Subject(model, x, y, x, y, FitOptions(epochs=2, batch_size=8, shuffle=False))
+    ill = Subject(model, x, y, TrainingSpec(epochs=2, batch_size=8, shuffle=False, validation_data=(x, y)))
     layers = {id(layer) for layer in model._flatten_layers()}
     for code in CHEAP:
         treated = applied(ill, code)
@@ -87,7 +88,7 @@ def test_remedies_that_are_not_possible_are_listed_with_the_reason():
         raise NameError("name 'ops' is not defined")
 
     model, x, y = model_of("MultiHeadAttention")
-    ill = Subject(model, x, y, x, y, FitOptions())
+    ill = Subject(model, x, y, TrainingSpec(validation_data=(x, y)))
     remedy_set = RemedySet({**REMEDIES, "own": Remedy("own", "", raising, needs_surgery=True)})
     inside = next(one.path for one in ill.layers if one.path.endswith("/query"))
     for code in ("replace-activation", "add-l2", "own"):
@@ -109,7 +110,7 @@ def test_a_fixed_batch_size_is_kept_or_the_rows_are_too_few(rows: int):
     context = read_context(model, x, y, batch_size=7)
     assert context.batch_size == size
     with pytest.raises(ModelError, match=f"batches of {size} rows"):
-        REMEDIES["change-batch-size"].apply(Subject(model, x, y, options=FitOptions(batch_size=2)), finding())
+        REMEDIES["change-batch-size"].apply(Subject(model, x, y, TrainingSpec(batch_size=2)), finding())
     call = kilter.treat if rows > size else kilter.diagnose
     fewer = slice(rows if rows < size else size + 3)
     with pytest.raises(KilterError, match=f"at least {size} rows"):
@@ -120,7 +121,7 @@ def test_statistics_of_metrics_do_not_reach_the_model_given():
     model, x, y, size = strangers.own_parts()
     weights = [np.asarray(one) for one in model.variables]
     treated = REMEDIES["change-optimizer"].apply(
-        Subject(model, x, y, x, y, FitOptions(batch_size=size)), finding()
+        Subject(model, x, y, TrainingSpec(batch_size=size, validation_data=(x, y))), finding()
     )
     assert treated is not None
     (own,), (given,) = (compiled_metrics(one) for one in (treated.model, model))

@@ -9,14 +9,16 @@ import pytest
 
 from kilter._compare.comparison import OwnMeasure, PairedRun, proof_in_words
 from kilter._compare.looks import Spending
+from kilter._engine.training_spec import TrainingSpec
 from kilter._records import Change, Diagnosis, Finding
 from kilter._treatment.own_measures import class_numbers
 from kilter._treatment.plan import RemedySet, cumulative, wanted
+from kilter._treatment.proof import prove, proven, refusal
 from kilter._treatment.remedies import Remedy
 from kilter._treatment.result import Trials
 from kilter._treatment.scoring import Scoring, scoring_of
-from kilter._treatment.search import Choice, Means, Search, fewest, prove, proven, refusal
-from kilter._treatment.subject import FitOptions, Subject, compiled_like, copy_of, fresh_optimizer
+from kilter._treatment.search import Choice, Search, Tools, fewest
+from kilter._treatment.subject import Subject, compiled_like, copy_of, fresh_optimizer
 
 from . import faulty
 
@@ -52,13 +54,14 @@ REMEDIES = {
 def subject(rate: float) -> Subject:
     model, x, y = faulty.healthy_blobs()
     model.compile(keras.optimizers.SGD(rate), faulty.SPARSE)
-    return Subject(model, x[:400], y[:400], x[400:], y[400:], options=FitOptions(epochs=4))
+    spec = TrainingSpec(epochs=4, validation_data=(x[400:], y[400:]))
+    return Subject(model, x[:400], y[:400], spec)
 
 
 def chosen(came: Subject, *codes: str, keep=()):
     diagnosis = Diagnosis(tuple(finding(code, code) for code in codes))
     remedy_set = RemedySet(REMEDIES, keep)
-    return fewest(came, diagnosis, Means(remedy_set, scoring_of(came), 1.0, 0))
+    return fewest(came, diagnosis, Tools(remedy_set, scoring_of(came)))
 
 
 def proof_of(came: Subject, choice: Choice) -> Trials:
@@ -86,13 +89,12 @@ def test_the_fewest_changes_that_suffice_are_taken():
     assert trials.tried[0].remedies == ()
 
 
-def test_a_patient_never_gets_the_bench_of_one_that_is_gone():
+def test_a_subject_never_gets_the_runner_of_one_that_is_gone():
     came = subject(0.01)
     search = Search(SCORING, 1, 400, 0, 1.0)
     for rate in range(1, 30):
-        one = replace(came, seed=rate)
+        one = came.with_training(seed=rate)
         assert search.runner(one).subject.seed == rate
-        search.runners[one] = search.runner(one), PairedRun(0, 0.5, 0, 0.0, (), "")
         del one
 
 
@@ -127,14 +129,14 @@ def test_causes_come_before_symptoms_and_each_remedy_once():
 
 
 @dataclass
-class SimulatedBench:
+class SimulatedRunner:
     """Scores drawn at random in the place of trainings."""
 
     draws: np.random.Generator
     gain: float = 0.0
     scoring: Scoring = SCORING
 
-    def runs(self, seeds: Sequence[int], epochs: int) -> list[PairedRun]:
+    def runs(self, seeds: Sequence[int], epochs: int, begin: object) -> list[PairedRun]:
         scores = [0.8 + self.gain + 0.02 * float(self.draws.standard_normal()) for _ in seeds]
         return [PairedRun(seed, score, 0, 0.0, (), "") for seed, score in zip(seeds, scores, strict=True)]
 
@@ -142,7 +144,7 @@ class SimulatedBench:
 def claims(gain: float, trials: int) -> float:
     draws, test = np.random.default_rng(0), Spending(6).take()
     found = [
-        prove(SimulatedBench(draws), SimulatedBench(draws, gain), 1, 0, test).differences[0].verdict  # type: ignore[arg-type]
+        prove(SimulatedRunner(draws), SimulatedRunner(draws, gain), 1, 0, test).differences[0].verdict  # type: ignore[arg-type]
         for _ in range(trials)
     ]
     return float(np.mean([verdict != "no evidence" for verdict in found]))
@@ -160,12 +162,12 @@ def test_a_gain_well_above_the_noise_is_found():
 class FailsWithEveryOtherSeed:
     scoring: Scoring = SCORING
 
-    def runs(self, seeds: Sequence[int], epochs: int) -> list[PairedRun]:
+    def runs(self, seeds: Sequence[int], epochs: int, begin: object) -> list[PairedRun]:
         return [PairedRun(seed, 0.5 if seed % 2 else 0.8, 0, 0.0, (), "") for seed in seeds]
 
 
 def test_what_fails_with_every_other_seed_is_looked_at_again():
-    steady = SimulatedBench(np.random.default_rng(0))
+    steady = SimulatedRunner(np.random.default_rng(0))
     found = prove(FailsWithEveryOtherSeed(), steady, 1, 0, Spending(6).take())  # type: ignore[arg-type]
     assert found.differences[0].verdict == "better"
     assert [len(one.runs) for one in found.candidates] == [18, 18]
@@ -177,8 +179,8 @@ def test_runs_that_are_known_are_not_made_again_and_a_second_chance_is_stricter(
         return PairedRun(seed, score, 0, 0.0, (), "")
 
     known = [run(seed, 0.1) for seed in range(9)]
-    steady = SimulatedBench(np.random.default_rng(0))
-    untouched = SimulatedBench(np.random.default_rng(1))
+    steady = SimulatedRunner(np.random.default_rng(0))
+    untouched = SimulatedRunner(np.random.default_rng(1))
     spending = Spending(6)
     found = prove(untouched, steady, 1, 0, spending.take(), known=known)  # type: ignore[arg-type]
     assert found.baseline.runs == tuple(known[:6])
@@ -198,7 +200,7 @@ class Fixed:
     own: dict[str, Sequence[float]] = field(default_factory=dict)
     scoring: Scoring = SCORING
 
-    def runs(self, seeds: Sequence[int], epochs: int) -> list[PairedRun]:
+    def runs(self, seeds: Sequence[int], epochs: int, begin: object) -> list[PairedRun]:
         return [
             PairedRun(
                 seed,
@@ -270,6 +272,6 @@ def test_scores_say_what_is_no_better_than_a_constant():
 
 
 def test_an_error_next_to_nothing_is_not_short_of_none_at_all():
-    scoring = Scoring("val_rmse", chance=1.0, plain=0.0, slack=0.05)
+    scoring = Scoring("val_rmse", chance=1.0, baseline=0.0, slack=0.05)
     assert not scoring.falls_short(0.002)
     assert scoring.falls_short(0.2)

@@ -15,13 +15,14 @@ from keras import layers
 
 import kilter
 from kilter._engine.history import History
+from kilter._engine.training_spec import TrainingSpec
 from kilter._models.variables import pull
 from kilter._treatment.full_training import AsGiven, Trained
 from kilter._treatment.no_harm import _direction, compared, measured
 from kilter._treatment.own_measures import kind_of, row_measures
 from kilter._treatment.safeguard import safest
 from kilter._treatment.scoring import scoring_of
-from kilter._treatment.subject import FitOptions, Subject
+from kilter._treatment.subject import Subject
 
 from . import faulty
 
@@ -40,7 +41,7 @@ def echo(outputs: Any, y: Any, loss: Any, metrics: Any = None, scale: float = 1.
     answered = keras.tree.map_structure(lambda one: layers.Rescaling(scale)(one), inputs)
     model = keras.Model(inputs, answered)
     model.compile("sgd", loss, metrics=metrics)
-    return Subject(model, outputs, y, outputs, y, FitOptions(epochs=1))
+    return Subject(model, outputs, y, TrainingSpec(epochs=1, validation_data=(outputs, y)))
 
 
 def found(outputs: Any, y: Any, loss: Any) -> dict[str, float]:
@@ -104,8 +105,10 @@ def test_an_output_without_a_measure_of_its_own_has_the_loss():
 
     near, far = (echo(np.full((ROWS, 3), value), NUMBERS[:, :1], distance) for value in (0.5, 0.7))
     assert kind_of(near.facts[1][0]) is None
+    elsewhere = near.with_training(validation_data=far.training.validation_data)
     (check,) = compared(
-        measured(near, near, near.model), measured(near, replace(near, x_val=far.x_val), near.model)
+        measured(near, near, near.model),
+        measured(near, elsewhere, near.model),
     )
     assert (check.measure, check.verdict) == ("loss", "worse")
 
@@ -187,7 +190,7 @@ class Answers:
         history = History()
         history.epoch = [0]
         score = scoring_of(came).score(came, twin)
-        return Trained(came, twin, pull(twin), history, score, 1.0)
+        return Trained(came, twin, pull(twin), history, score)
 
 
 @pytest.fixture(scope="module")
@@ -199,7 +202,7 @@ def two() -> Subject:
     model = keras.Model(inputs, list(named))
     model.compile("sgd", ["binary_crossentropy", "mse"])
     y = [x[:, 0], 100 * x[:, 1]]
-    return Subject(model, x, y, x, y, FitOptions(epochs=1))
+    return Subject(model, x, y, TrainingSpec(epochs=1, validation_data=(x, y)))
 
 
 GOOD, HARMED = Answers(1.0, 0.0), Answers(0.0, -300.0)

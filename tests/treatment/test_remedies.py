@@ -30,6 +30,7 @@ from tests.treatment.subjects import (
 
 from kilter._diagnosis.catalogue import CATALOGUE
 from kilter._diagnosis.checks.output import check_output, check_targets
+from kilter._engine.training_spec import EarlyStopping
 from kilter._treatment.remedies import REMEDIES, optimization
 from kilter._treatment.remedies.normalization import fitting_momentum
 from kilter._treatment.subject import Subject
@@ -178,22 +179,22 @@ CASES: dict[str, tuple[Callable[[], Subject], Callable[[Subject], object]]] = {
         lambda: subject(dense()),
         lambda p: (p.optimizer.name, _rate(p)) == ("nadam", pytest.approx(1e-3)),
     ),
-    "one-cycle": (lambda: subject(dense()), lambda p: p.options.cycle == pytest.approx(0.01)),
-    "change-batch-size": (lambda: subject(dense(), batch_size=2), lambda p: p.options.batch_size == 9),
-    "shuffle": (lambda: subject(dense(), shuffle=False), lambda p: p.options.shuffle),
+    "one-cycle": (lambda: subject(dense()), lambda p: p.cycle == pytest.approx(0.01)),
+    "change-batch-size": (lambda: subject(dense(), batch_size=2), lambda p: p.training.batch_size == 9),
+    "shuffle": (lambda: subject(dense(), shuffle=False), lambda p: p.training.shuffle),
     "class-weights": (
         lambda: subject(dense(), y=IMBALANCED),
-        lambda p: p.options.class_weight == pytest.approx({0: 96 / (2 * 84), 1: 96 / (2 * 12)}),
+        lambda p: p.training.class_weight == pytest.approx({0: 96 / (2 * 84), 1: 96 / (2 * 12)}),
     ),
     "augment": (
         lambda: subject(convolutional(), IMAGES, LABELS[:64]),
-        lambda p: len(p.options.augment.transforms) == 2,
+        lambda p: len(p.training.augment.transforms) == 2,
     ),
     "stop-early": (
         lambda: subject(dense(), epochs=50),
-        lambda p: p.fit_options()["callbacks"][0].patience == 10,
+        lambda p: p.fit_arguments()["callbacks"][0].patience == 10,
     ),
-    "train-longer": (lambda: subject(dense()), lambda p: p.options.epochs == 4),
+    "train-longer": (lambda: subject(dense()), lambda p: p.training.epochs == 4),
 }
 # What changes again when it is applied again, as it says.
 REPEATED = {"change-batch-size", "train-longer"}
@@ -227,15 +228,17 @@ def test_a_rate_that_a_short_search_does_not_find_is_searched_for_longer(monkeyp
 
 @pytest.mark.parametrize("epochs", [1, 2, 20])
 def test_a_cycle_goes_up_and_down_over_all_epochs_and_is_neither_stopped_nor_searched_for(epochs: int):
-    cycled = REMEDIES["one-cycle"].apply(subject(dense(), epochs=20, patience=3), finding())
+    cycled = REMEDIES["one-cycle"].apply(
+        subject(dense(), epochs=20, early_stopping=EarlyStopping(patience=3)), finding()
+    )
     assert cycled is not None
     assert REMEDIES["find-learning-rate"].apply(cycled, finding()) is None
-    options = cycled.fit_options(epochs)
-    stop, _ = options["callbacks"]
+    options = cycled.fit_arguments(epochs)
+    _, stop = options["callbacks"]
     assert stop.patience == epochs
     schedule = kilter.schedules.one_cycle(0.01, length=epochs * 1000, momentum=None)
     wanted = [float(schedule(epoch * 1000 + 500)) for epoch in range(epochs)]
-    history = kilter.fit(cycled.copy(), cycled.x, cycled.y, **options, verbose=0).history
+    history = kilter.fit(cycled.copy(), **options).history
     np.testing.assert_allclose(history["learning_rate"], wanted, rtol=0.03)
     assert max(wanted) <= 0.01
 
@@ -275,8 +278,8 @@ def test_a_remedy_does_what_it_says(code: str, tmp_path: Path):
         assert REMEDIES[code].apply(treated, finding()) is None
 
     model, kept = treated.copy(), bits(treated.model)
-    options = {**treated.fit_options(1), "batch_size": len(treated.x) // 3}
-    history = kilter.fit(model, treated.x, treated.y, **options, verbose=0)
+    options = {**treated.fit_arguments(1), "batch_size": len(treated.x) // 3}
+    history = kilter.fit(model, **options)
     assert np.isfinite(history.history["loss"]).all()
     assert bits(treated.model) == kept
     model.save(tmp_path / "model.keras")
@@ -296,7 +299,7 @@ def test_a_model_that_cannot_be_cut_is_treated_without_a_cut_or_not_at_all(code:
     if REMEDIES[code].needs_surgery:
         assert treated is None
     elif treated is not None:
-        kilter.fit(treated.copy(), treated.x, treated.y, **treated.fit_options(1), verbose=0)
+        kilter.fit(treated.copy(), **treated.fit_arguments(1))
 
 
 def test_biases_far_from_zero_are_drawn_anew_too():
@@ -331,7 +334,7 @@ def test_functional_and_nested_models_are_cut_too(make: Callable[[], keras.Model
     assert treated is not None
     assert bits(ill.model) == before
     model = treated.copy()
-    kilter.fit(model, treated.x, treated.y, **treated.fit_options(1), verbose=0)
+    kilter.fit(model, **treated.fit_arguments(1))
     model.save(tmp_path / "model.keras")
     loaded: Any = keras.models.load_model(tmp_path / "model.keras")
     assert np.array_equal(_answers(loaded, treated.x), _answers(model, treated.x))
@@ -417,7 +420,7 @@ def test_the_output_is_repaired_to_fit_the_targets(case: Any):
     assert not output.loss.from_logits
     assert (output.units, output.activation, output.loss.name) == expected
     _no_complaint(treated)
-    history = kilter.fit(treated.copy(), treated.x, treated.y, **treated.fit_options(1), verbose=0)
+    history = kilter.fit(treated.copy(), **treated.fit_arguments(1))
     assert np.isfinite(history.history["loss"]).all()
     hidden, was = _layer(treated.model, "hidden_0"), _layer(ill.model, "hidden_0")
     assert np.array_equal(hidden.kernel, was.kernel)

@@ -1,11 +1,12 @@
-"""What a trained model is held to."""
+"""Scores of trained models."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from kilter._treatment import subject as subjects
+from kilter._treatment.policy import Policy, SearchPolicy
 from kilter._treatment.scoring import Scoring, scoring_of
 from kilter._treatment.trial_runner import TrialRunner
 
@@ -38,14 +39,13 @@ def test_signs_are_scored_as_classes_by_a_sigmoid_too():
 @pytest.mark.parametrize(
     ("shuffle", "small", "rows"), [(True, True, 96), (True, False, 40), (False, True, 40)]
 )
-def test_a_trial_takes_some_whole_batches_of_rows(shuffle, small, rows, monkeypatch):
-    monkeypatch.setattr(subjects, "_SMALL_BYTES", 1 << 20 if small else 0)
-    came = subject(dense(1), shuffle=shuffle)
-    some = TrialRunner(came, scoring_of(came), 40).subject
-    assert (some.rows, some.steps_per_epoch, some.rows_per_epoch) == (rows, 2, 32)
-    assert (some.x is came.x) == (rows == 96)  # handed over as they are, not copied
-    few = TrialRunner(came, scoring_of(came), 7).subject
-    assert few.steps_per_epoch == 1
+def test_a_trial_takes_some_whole_batches_of_rows(shuffle, small, rows):
+    policy = Policy(search=SearchPolicy(small_data=1 << 20 if small else 0))
+    came = replace(subject(dense(1), shuffle=shuffle), policy=policy)
+    some = TrialRunner(came, scoring_of(came), 40)
+    assert (some.subject.rows, some.steps, some.rows_per_epoch) == (rows, 2, 32)
+    assert (some.subject.x is came.x) == (rows == 96)  # passed on as they are, not copied
+    assert TrialRunner(came, scoring_of(came), 7).steps == 1
 
 
 @pytest.mark.parametrize(
@@ -59,5 +59,5 @@ def test_a_trial_takes_some_whole_batches_of_rows(shuffle, small, rows, monkeypa
         (Scoring("val_rmse", 2.0, 0.5), 0.4, False),
     ],
 )
-def test_a_score_is_behind_plain_methods_that_are_better(scoring: Scoring, score: float, behind: bool):
+def test_a_score_is_behind_baselines_that_are_better(scoring: Scoring, score: float, behind: bool):
     assert scoring.is_behind(score) == behind

@@ -8,13 +8,11 @@ import pytest
 
 from kilter._models.variables import pull
 from kilter._records import Change, Diagnosis, Finding
-from kilter._treatment import variants as module
-from kilter._treatment.plan import RemedySet
+from kilter._treatment.full_training import train_in_full
+from kilter._treatment.plan import RemedySet, sound_variants
 from kilter._treatment.remedies import REMEDIES, Remedy
 from kilter._treatment.scoring import Scoring, scoring_of
-from kilter._treatment.session import train_in_full
 from kilter._treatment.subject import Subject
-from kilter._treatment.variants import sound_variants, within
 
 from . import faulty
 from .subjects import dense, subject
@@ -84,34 +82,15 @@ def test_what_is_refused_or_chosen_already_is_left_out():
     assert variants(came, best=first) == []
 
 
-def test_no_variant_is_begun_that_would_not_be_done_in_time(monkeypatch):
-    now = [0.0]
-    monkeypatch.setattr(module.time, "perf_counter", lambda: now[0])
-
-    def train(_: Subject) -> float:
-        now[0] += 4.0
-        return now[0]
-
-    came = subject(dense(1))
-
-    def begun(seconds: float, budget: float) -> int:
-        return len(list(within(iter([came] * 9), seconds, budget, train)))
-
-    # 20 s, and 0.3 of the training's time: 20.3 s for trainings of a second, which take 4.
-    assert begun(1.0, 1.0) == 5
-    assert begun(20.0, 0.0) == 1
-    assert begun(20.1, 0.0) == 0
-    assert begun(100.0, 1.0) == 0
-
-
 def test_a_training_outlives_those_of_subjects_that_are_alike():
     model, x, y = faulty.healthy_blobs()
     model.compile(keras.optimizers.SGD(0.05), faulty.SPARSE)
-    came = Subject(model, x[:400], y[:400], x[400:], y[400:], options=subject(dense(1)).options)
+    spec = replace(subject(dense(1)).training, validation_data=(x[400:], y[400:]))
+    came = Subject(model, x[:400], y[:400], spec)
     scoring = scoring_of(came)
     first = train_in_full(came, scoring)
     kept = [np.asarray(one) for one in pull(first.restored()).trainable]
-    train_in_full(replace(came, seed=7), scoring)
+    train_in_full(came.with_training(seed=7), scoring)
     for before, after in zip(kept, pull(first.restored()).trainable, strict=True):
         np.testing.assert_array_equal(after, before)
     assert scoring.score(came, first.restored()) == first.score

@@ -1,4 +1,4 @@
-"""``kilter diagnose``: what is wrong with a model, its data and how it trains."""
+"""``kilter diagnose``: faults of a model, its data and its training."""
 
 from __future__ import annotations
 
@@ -12,25 +12,24 @@ from typing import Any, Final
 import typer
 
 from kilter._cli.options import say
-from kilter._cli.trained import compiled_with_data
-from kilter._cli.training import recipe_from, without_search
+from kilter._cli.subject import of_recipe, of_saved_model
+from kilter._cli.training import recipe_from
 from kilter._diagnosis.diagnose import diagnose as find
 from kilter._layout import columns, table
 from kilter._progress import Display
 from kilter._records import SEVERITIES, Diagnosis, Evidence, Finding
 from kilter._text import number, printable
-from kilter.runs.build import prepare
 
 _STYLES: Final[dict[str, dict[str, Any]]] = {
     "severe": {"fg": "red", "bold": True},
     "warning": {"fg": "yellow"},
     "note": {"dim": True},
 }
-_MOST_PLACES: Final = 4  # of a finding in forty layers the first tell where to look
+_MOST_PLACES: Final = 4  # layers that a row names
 
 
 def findings_table(findings: Sequence[Finding], width: int | None = None) -> list[str]:
-    """A row for each finding: severity, code, where, evidence, and the remedies in the order to try them."""
+    """A row for each finding: severity, code, where, evidence, and the remedies in order."""
     rows = [
         (
             one.severity,
@@ -69,13 +68,13 @@ def coloured(line: str) -> str:
 
 
 def explained(findings: Sequence[Finding]) -> Iterator[str]:
-    """A paragraph for each finding: what it means, and who says so."""
+    """A paragraph for each finding: its explanation and its source."""
     for one in findings:
         yield printable(f"{one.code}: {one.explanation} ({one.reference})")
 
 
 def verdict(diagnosis: Diagnosis) -> str:
-    """How many findings there are of each severity, in a line.
+    """The number of findings of each severity.
 
     Example:
         >>> verdict(Diagnosis(()))
@@ -93,14 +92,14 @@ def _places(where: Sequence[str]) -> str:
 
 
 def _seen(evidence: Evidence) -> str:
-    """What was seen, and in brackets the limit that it was held to."""
+    """The value, and its threshold in brackets."""
     value, limit = (
         number(one) if isinstance(one, int | float) else one for one in (evidence.value, evidence.threshold)
     )
     return printable(f"{evidence.name}: {value}" + ("" if limit is None else f" (limit {limit})"))
 
 
-SEVERE: Final = 1  # the exit code where something severe was found
+SEVERE: Final = 1  # the exit code after severe findings
 
 
 def diagnose(
@@ -114,14 +113,14 @@ def diagnose(
     as_json: bool,
     progress: Display,
 ) -> None:
-    """Look for faults in a recipe, or in the compiled ``model`` with the data ``source``, and tell them.
-
-    Ends with exit code 1 where something severe is found.
-    """
+    """Diagnose a recipe, or the compiled ``model`` with the data ``source``; exit code 1 if severe."""
+    options = {} if target is None else {"data.target": target}
+    how: dict[str, Any] = {"allow_code": allow_code, "progress": progress}
     if model is None:
-        diagnosis = _of_recipe(source, settings, target, steps, allow_code, progress)
+        subject = of_recipe(recipe_from(source, settings, options), find, **how)
     else:
-        diagnosis = _of_model(model, source, settings, target, steps, allow_code, progress)
+        subject = of_saved_model(model, source, settings, options, **how)
+    diagnosis = find(**subject.arguments, steps=steps, verbose=progress)
     progress.close()
     if as_json:
         typer.echo(json.dumps(diagnosis.to_json(), indent=2, ensure_ascii=False, allow_nan=False))
@@ -129,45 +128,6 @@ def diagnose(
         _show(diagnosis)
     if not diagnosis.ok:
         raise typer.Exit(SEVERE)
-
-
-def _of_recipe(
-    source: str,
-    settings: Sequence[str],
-    target: str | None,
-    steps: int,
-    allow_code: bool,
-    progress: Display,
-) -> Diagnosis:
-    options = {} if target is None else {"data.target": target}
-    # A search for the rate needs a network that trains, which is what is in question.
-    recipe = without_search(recipe_from(source, settings, options))
-    prepared = prepare(recipe, allow_code=allow_code, progress=progress)
-    train, validation = prepared.parts.train, prepared.parts.validation
-    return find(
-        prepared.model,
-        train.x,
-        train.y,
-        validation_data=None if validation is None else (validation.x, validation.y),
-        batch_size=prepared.recipe.train.batch_size,
-        steps=steps,
-        seed=prepared.recipe.seed,
-        verbose=progress,
-    )
-
-
-def _of_model(
-    path: Path,
-    source: str,
-    settings: Sequence[str],
-    target: str | None,
-    steps: int,
-    allow_code: bool,
-    progress: Display,
-) -> Diagnosis:
-    progress.stage(f"Reading {printable(source)}")
-    model, data = compiled_with_data(path, source, settings, target=target, allow_code=allow_code)
-    return find(model, data.train.x, data.train.y, steps=steps, verbose=progress)
 
 
 def _show(diagnosis: Diagnosis) -> None:

@@ -1,4 +1,4 @@
-"""``kilter find-lr``: the learning rate of a recipe, and the curve that it was read from."""
+"""``kilter find-lr``: the suggested learning rate of a recipe, and its curve."""
 
 from __future__ import annotations
 
@@ -30,27 +30,18 @@ def find(
     allow_code: bool,
     progress: Display,
 ) -> None:
-    """Search with the recipe's model, optimiser, batches and seed; print the suggestion, write the curve."""
+    """Search as the recipe trains, print the suggestion, and write the curve."""
     if out is not None:
         check_out(out, KINDS)
     recipe = recipe_from(source, settings, {})
-    optimizer = recipe.optimizer
-    # This is the search that "auto" asks for: any rate will do before it.
+    # This is the search that "auto" asks for: any rate will do before.
     prepared = prepare(without_search(recipe), allow_code=allow_code, progress=progress)
-    train, options = prepared.parts.train, prepared.recipe.train
-    found = find_lr(
-        prepared.model,
-        train.x,
-        train.y,
-        batch_size=options.batch_size,
-        seed=recipe.seed,
-        seeds=seeds,
-        class_weight=prepared.class_weight,
-        verbose=progress,
-    )
+    train, options = prepared.parts.train, prepared.spec.arguments_for(find_lr)
+    found = find_lr(prepared.model, train.x, train.y, **options, seeds=seeds, verbose=progress)
     progress.close()
     _show(found)
-    say(f"learning rate for {optimizer.name}, batches of {options.batch_size}: {found.suggestion:.3g}")
+    what = f"{recipe.optimizer.name}, batches of {prepared.spec.batch_size}"
+    say(f"learning rate for {what}: {found.suggestion:.3g}")
     if out is not None:
         content = to_json(found.to_dict()) if out.suffix == ".json" else found.plot().to_html()
         write_text(out, content)
@@ -58,12 +49,12 @@ def find(
 
 
 def _show(found: FoundRate) -> None:
-    """A line for each decade of the rate, and for the rates that matter."""
+    """A line for each decade of the rate, and for the lowest, suggested and diverging ones."""
     decades = np.arange(np.log10(found.lrs[0]), np.log10(found.lrs[-1]) + 1e-9)
     notes = dict.fromkeys((float(10**decade) for decade in decades), "")
     notes |= {found.lowest_at: "lowest", found.suggestion: "suggestion"}
     if found.diverged_at is not None:
-        notes[found.diverged_at] = "shoots up"
+        notes[found.diverged_at] = "diverged"
     rows = [
         (f"{rate:.2g}", number(float(np.interp(np.log10(rate), np.log10(found.lrs), found.smoothed))), note)
         for rate, note in sorted(notes.items())

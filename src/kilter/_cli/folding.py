@@ -1,4 +1,4 @@
-"""``kilter fold-bn``: a model without its batch normalisations, written only after it was checked."""
+"""``kilter fold-bn``: fold batch normalisations, check the result, and write it."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ from typing import Final
 import typer
 
 from kilter._cli.options import check_out, say, say_table
-from kilter._cli.trained import open_trained, read_for
 from kilter._infer.folding import fold_batch_norm
 from kilter._infer.records import FoldRecord
 from kilter._progress import Display
 from kilter._text import printable
 from kilter.runs.model_data import write_model
+from kilter.runs.trained import open_trained, read_for
 
-CHECKED_ROWS: Final = 10_000  # enough to meet every channel's usual and unusual values
+CHECKED_ROWS: Final = 10_000  # enough to see typical and rare values of every channel
 
 
 def fold_bn(path: Path, check: str, out: Path, *, timings: int, allow_code: bool, progress: Display) -> None:
-    """Fold the model at ``path``, check it on rows of ``check``, write it to ``out``, say what was done."""
+    """Fold the model at ``path``, check it on rows of ``check``, and write it to ``out``."""
     check_out(out, [".keras"])
     trained = open_trained(path, allow_code=allow_code)
     progress.stage(f"Reading {printable(check)}")

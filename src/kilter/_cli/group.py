@@ -1,27 +1,30 @@
-"""How every command ends when something is wrong: in words on stderr, with an exit code, and no traceback."""
+"""The group of commands: help pages, and errors as three lines on stderr with an exit code."""
 
 from __future__ import annotations
 
 import errno
+import inspect
 import signal
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any, Final, NoReturn
 
 import typer
 from typer.core import TyperGroup
+from typer.main import get_command_from_info, get_command_name
+from typer.models import CommandInfo
 
 from kilter._cli.help_pages import HelpContext
 from kilter._cli.options import say
+from kilter._signals import BY_SIGNAL
 from kilter._text import first_line
 from kilter.errors import KilterError, RunWarning
 
-# An option that does not exist, a value that is none: typer keeps the class to itself.
+# Errors about options and values; typer does not export the class.
 _UsageError: Any = typer.BadParameter.__base__
-LONGEST: Final = 300  # of what is shown of a path
+LONGEST: Final = 300  # characters shown of a path
 BAD_INPUT: Final = 2
-BY_SIGNAL: Final = 128  # to which shells add the signal's number: 130 for Ctrl-C, 143 for SIGTERM
 OUT_OF_MEMORY: Final = "RESOURCE_EXHAUSTED"  # in the text of XLA's error
 UNREACHABLE: Final = (
     errno.EACCES,
@@ -36,28 +39,35 @@ FULL: Final = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 class KilterGroup(TyperGroup):
-    """Prints an error that a person can fix as three lines; exit code 2, 130 after Ctrl-C, 143 after SIGTERM.
+    """Prints an error that a user can fix as three lines; exit code 2, 130 after Ctrl-C, 143 after SIGTERM.
 
-    Any other exception is a fault of kilter and keeps its traceback. Help pages fit the terminal.
+    Any other exception is a bug in kilter and keeps its traceback.
     """
 
     context_class = HelpContext
+    functions: tuple[Callable[..., None], ...] = ()  # the commands; each is built when it is asked for
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        """The names of the commands in order."""
+        return [get_command_name(function.__name__) for function in self.functions]
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
-        """The command of this name, whose help fits the terminal too."""
-        command = super().get_command(ctx, cmd_name)
-        if command is not None:
-            command.context_class = HelpContext
-        return command
+        """The command of this name. For an unknown one all are built, so that near names can be suggested."""
+        named = dict(zip(self.list_commands(ctx), self.functions, strict=True))
+        for name in [cmd_name] if cmd_name in named else named:
+            if name not in self.commands:
+                self.commands[name] = _built(name, named[name])
+        return self.commands.get(cmd_name)
 
     def format_commands(self, ctx: Any, formatter: Any) -> None:
-        """The list of commands, with the whole first sentence of what each does."""
-        named = [(name, self.get_command(ctx, name)) for name in self.list_commands(ctx)]
+        """The list of commands with the first sentence of each one's docstring."""
+        docs = [inspect.getdoc(function) or "" for function in self.functions]
         with formatter.section("Commands"):
-            formatter.write_dl([(name, command.get_short_help_str(limit=1000)) for name, command in named])
+            names = self.list_commands(ctx)
+            formatter.write_dl([(name, doc.split("\n")[0]) for name, doc in zip(names, docs, strict=True)])
 
     def invoke(self, ctx: Any) -> Any:
-        """Run the command that was asked for."""
+        """Run the command."""
         try:
             with _warnings_as_lines():
                 return super().invoke(ctx)
@@ -70,7 +80,7 @@ class KilterGroup(TyperGroup):
             say(f"Error: {error.format_message()}", err=True)
             raise typer.Exit(error.exit_code) from None
         except KeyboardInterrupt as stopped:
-            with suppress(OSError):  # after SIGHUP there may be no terminal to write to
+            with suppress(OSError):  # after SIGHUP there may be no terminal
                 say(str(stopped) or "Stopped.", err=True)
             raise typer.Exit(BY_SIGNAL + getattr(stopped, "signal", signal.SIGINT)) from None
         except (MemoryError, RuntimeError) as error:
@@ -94,13 +104,21 @@ class KilterGroup(TyperGroup):
             fail(
                 "room on the disk",
                 f"{error.strerror}{where}",
-                "free some space, or write elsewhere (--runs, --out); what was written before is whole",
+                "free some space, or write elsewhere (--runs, --out); earlier files are intact",
             )
+
+
+def _built(name: str, function: Callable[..., None]) -> Any:
+    """The command that calls ``function``; typer reads its options from the signature, which takes time."""
+    info = CommandInfo(name, callback=function)
+    command = get_command_from_info(info, pretty_exceptions_short=True, rich_markup_mode=None)
+    command.context_class = HelpContext
+    return command
 
 
 @contextmanager
 def _warnings_as_lines() -> Iterator[None]:
-    """Print each :class:`RunWarning` as one line on stderr, without the line of code it came from."""
+    """Print each :class:`RunWarning` as one line on stderr, without its line of code."""
     with warnings.catch_warnings():
         shown = warnings.showwarning
 
@@ -116,7 +134,7 @@ def _warnings_as_lines() -> Iterator[None]:
 
 
 def fail(expected: str, received: str, remedy: str) -> NoReturn:
-    """Say on stderr what is wrong in three lines, and end with exit code 2."""
+    """Print an error as three lines on stderr, and end with exit code 2."""
     for title, text in (("Expected", expected), ("Received", received), ("To fix", remedy)):
         title = f"{title}:".ljust(12)
         say(title + text, indent=" " * len(title), err=True)

@@ -1,4 +1,4 @@
-"""Help pages whose lines are broken between words; typer's own cut words in narrow terminals."""
+"""Help pages that break lines between words; typer's own cut words in narrow terminals."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typer.core import TyperGroup
 from kilter._layout import wrapped
 
 _WIDEST: Final = 80
-_LEAST_TEXT: Final = 24  # where less room is left beside an option, its text begins below it
+_LEAST_TEXT: Final = 24  # with less room beside an option, its text begins below it
 
 # Typer carries a copy of click, whose classes have no public name.
 _Context: Any = TyperGroup.context_class
@@ -39,7 +39,7 @@ class HelpPage(_Formatter):
             self._write_lines(wrapped(indent + " ".join(paragraph.split()), self.width, indent=indent))
 
     def write_dl(self, rows: Sequence[tuple[str, str]], col_max: int = 30, col_spacing: int = 2) -> None:
-        """Options or commands, with what each is for beside it, or below it where there is no room."""
+        """Options or commands with their texts beside them, or below if there is no room."""
         start = min(max(len(name) for name, _ in rows), col_max) + col_spacing
         if self.width - self.current_indent - start < _LEAST_TEXT:
             start = 2 * self.indent_increment

@@ -1,4 +1,4 @@
-"""``kilter runs`` and ``kilter data``: tables of what is there. Neither loads Keras or JAX."""
+"""``kilter runs`` and ``kilter data``, without Keras or JAX."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def print_runs(parent: Path) -> None:
         raise RunError(
             expected="a folder of run directories",
             received=f"{parent}, which {'is a file' if parent.exists() else 'does not exist'}",
-            remedy="name the folder that kilter train --runs was given",
+            remedy="pass the folder of kilter train --runs",
         )
     found = list_runs(parent)
     if not found:
@@ -34,7 +34,7 @@ def print_runs(parent: Path) -> None:
 
 
 def print_source(source: str, *, target: str | None, skip_bad: bool, progress: Display) -> None:
-    """What ``source`` contains: parts, classes, columns, notes, and what may spoil the training."""
+    """The content of ``source``: parts, classes, columns, notes, and likely problems."""
     read = load(source, target=target, skip_bad=skip_bad)
     progress.stage("Summarising the data")
     summary = describe(read)

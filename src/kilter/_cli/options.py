@@ -1,4 +1,4 @@
-"""Arguments and options that several commands have."""
+"""Arguments and options of several commands, and how commands print."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def say_table(
     most: int | None = None,
     err: bool = False,
 ) -> None:
-    """Print a table that fits the terminal; of more than ``most`` rows the first, and how many follow."""
+    """Print a table that fits the terminal; at most ``most`` rows, and the number of others."""
     width = _layout.columns(sys.stderr if err else sys.stdout)
     for line in _layout.table(headings, rows[:most], right=right, width=width):
         typer.echo(line, err=err)
@@ -39,7 +39,7 @@ def say_table(
 
 
 def check_out(out: Path, suffixes: Collection[str]) -> None:
-    """Before an hour of work: whether its result could be written, by ``out``'s suffix and folder."""
+    """Raise :class:`OptionError` before the work if ``out`` has another suffix or no folder."""
     if out.suffix not in suffixes:
         raise OptionError(
             expected=f"--out with one of {', '.join(suffixes)}",
@@ -50,39 +50,59 @@ def check_out(out: Path, suffixes: Collection[str]) -> None:
         raise OptionError(
             expected="--out in a folder that exists",
             received=f"--out {out}",
-            remedy=f"make {out.parent} first",
+            remedy=f"create {out.parent} first",
         )
 
 
 @contextlib.contextmanager
 def made(out: Path) -> Iterator[None]:
-    """Make the folder ``out`` before an hour of work; remove it again if the work fails and left it empty.
+    """Create the folder ``out`` before the work, and remove it if the work fails and leaves it empty.
 
-    Raises :class:`RunError` if it cannot be made.
+    Raises :class:`RunError` if it cannot be created.
     """
     existed = out.exists()
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise RunError(
-            expected="--out as a folder that can be made",
+            expected="--out as a folder that can be created",
             received=f"{out}: {error.strerror}",
-            remedy="name another one",
+            remedy="choose another folder",
         ) from error
     try:
         yield
     except BaseException:
         if not existed:
-            with contextlib.suppress(OSError):  # not empty: something in it is worth keeping
+            with contextlib.suppress(OSError):  # not empty
                 out.rmdir()
         raise
 
 
+Source = Annotated[
+    str,
+    typer.Argument(metavar="RECIPE.TOML|DATA", help="A recipe, or data: a file, a folder or a named set."),
+]
+Settings = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="SECTION.KEY=VALUE", help="Override a key of the recipe."),
+]
+Target = Annotated[
+    str | None, typer.Option("--target", metavar="COLUMN", help="The column of a table to predict.")
+]
+Epochs = Annotated[int | None, typer.Option("--epochs", help="Passes over the training data, at most.")]
+Runs = Annotated[Path, typer.Option("--runs", metavar="DIR", help="Where the run directory goes.")]
+Name = Annotated[str | None, typer.Option("--name", help="The run's name.")]
+SavedModel = Annotated[
+    Path | None,
+    typer.Option("--model", metavar="FILE.KERAS", help="A compiled model, saved by Keras, for the data."),
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
+Run = Annotated[Path, typer.Argument(metavar="RUN", help="A run directory.")]
 Model = Annotated[
     Path, typer.Argument(metavar="RUN|MODEL.KERAS", help="A run directory, or a model saved by Keras.")
 ]
 AllowCode = Annotated[
-    bool, typer.Option("--allow-code", help="Run code that a model brings along, if you trust its author.")
+    bool, typer.Option("--allow-code", help="Run code that comes with a model, if you trust its author.")
 ]
 Quiet = Annotated[bool, typer.Option("--quiet", help="Print the result and no progress.")]
 QuietRun = Annotated[bool, typer.Option("--quiet", help="Print the run directory and nothing else.")]

@@ -3,52 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
-import polars
 import typer
 
 from kilter._cli.options import check_out, say, say_table
-from kilter._cli.trained import Trained, open_trained, read_for
 from kilter._engine import inference
-from kilter._engine.objective_for import Objective, objective_for
+from kilter._engine.objective_for import objective_for
 from kilter._infer.calibration import calibration
-from kilter._infer.monte_carlo import predict_mc
-from kilter._infer.outputs import Outputs
-from kilter._progress import Display, Progress
+from kilter._progress import Display
 from kilter._text import measures, number, printable
 from kilter.data import Dataset
-from kilter.errors import DataError, ModelError, OptionError
+from kilter.errors import DataError, OptionError
 from kilter.recipe import load_recipe
 from kilter.runs.atomic import write_with
 from kilter.runs.build import compile_for, read_parts
 from kilter.runs.checksums import require_same_recipe
+from kilter.runs.predictions import Predictions, joined, predictions, uncertain
 from kilter.runs.reading import RECIPE
+from kilter.runs.trained import Trained, open_trained, read_for
 from kilter.runs.training import require_same_data
-
-
-def uncertain(
-    trained: Trained, parts: Sequence[Dataset], *, samples: int, seed: int, progress: Progress
-) -> Predictions:
-    """The mean answers of ``samples`` predictions for the rows of all ``parts``, and their spread."""
-    outputs = _outputs(trained, parts[0])
-    how: dict[str, Any] = {"samples": samples, "seed": seed, "outputs": outputs, "verbose": progress}
-    drawn = [predict_mc(trained.model, part.x, **how) for part in parts]
-    mean = drawn[0].mean if len(drawn) == 1 else np.concatenate([one.mean for one in drawn])
-    found = predictions(trained, mean, parts[0], averaged=True)
-    std = np.concatenate([one.std for one in drawn]).reshape(len(mean), -1)
-    if found.probabilities is not None and std.shape[1] == 1:
-        std = np.repeat(std, 2, axis=1)  # p and 1 - p have the same spread
-    if outputs == "numbers":
-        return replace(found, uncertainty=Uncertainty(std))
-    entropy, doubt = (
-        np.concatenate([getattr(one, name) for one in drawn]) for name in ("entropy", "mutual_information")
-    )
-    return replace(found, uncertainty=Uncertainty(std, entropy, doubt))
-
 
 COMPARED: Final = ("", "accuracy", "negative log-likelihood", "Brier score", "expected calibration error")
 
@@ -56,7 +32,7 @@ COMPARED: Final = ("", "accuracy", "negative log-likelihood", "Brier score", "ex
 def compared(
     plain: Predictions, mean: Predictions, samples: int, parts: Sequence[Dataset]
 ) -> list[list[str]]:
-    """Rows of a table below :data:`COMPARED`, one for each; none for numbers, and for data without labels."""
+    """The rows of a table with the headings :data:`COMPARED`; none for numbers and data without labels."""
     labels = [part.y for part in parts if part.y is not None]
     if len(labels) < len(parts) or plain.probabilities is None:
         return []
@@ -74,130 +50,6 @@ def compared(
     return rows
 
 
-def _outputs(trained: Trained, rows: Dataset) -> Outputs:
-    # A bare .keras file does not say what its outputs stand for: they are averaged as they are.
-    if trained.data is None or trained.data.task == "regression":
-        return "numbers"
-    return "logits" if objective_for(trained.model, rows).from_logits else "probabilities"
-
-
-@dataclass(frozen=True, eq=False)
-class Uncertainty:
-    """How the samples of a row spread: ``std`` ``[n, k]`` as the answers or probabilities; nats ``[n]``."""
-
-    std: np.ndarray
-    entropy: np.ndarray | None = None
-    mutual_information: np.ndarray | None = None
-
-    def arrays(self) -> dict[str, np.ndarray]:
-        """The fields that are there, by name."""
-        return {name: value for name, value in vars(self).items() if value is not None}
-
-
-@dataclass(frozen=True, eq=False)
-class Predictions:
-    """One answer a row.
-
-    Attributes:
-        answers: the class names ``[n]`` (text) of a classifier, else the numbers ``[n, k]`` of the outputs.
-        classes: the class names by index; () for numbers.
-        probabilities: ``[n, classes]``, rows that add up to 1; None for numbers.
-        column: what a column of numbers is called.
-        uncertainty: of the mean of many predictions; None for a single one.
-    """
-
-    answers: np.ndarray
-    classes: tuple[str, ...] = ()
-    probabilities: np.ndarray | None = None
-    column: str = "prediction"
-    uncertainty: Uncertainty | None = None
-
-    def frame(self) -> polars.DataFrame:
-        """The table of answers: ``prediction`` and ``probability_CLASS`` for each class, or the numbers.
-
-        With an uncertainty also ``std_CLASS`` for each class, ``entropy`` and ``mutual_information``, or the
-        ``std`` of the numbers.
-        """
-        if self.probabilities is not None:
-            shares = self._columns("probability", self.probabilities)
-            columns = {"prediction": self.answers.tolist(), **shares}
-        else:
-            columns = self._columns(self.column, self.answers)
-        if self.uncertainty is not None:
-            spread = self.uncertainty.arrays()
-            columns |= self._columns("std", spread.pop("std")) | spread
-        return polars.DataFrame(columns)
-
-    def _columns(self, name: str, values: np.ndarray) -> dict[str, Any]:
-        """Columns of values [n, k] by name: each with its class, else numbered where there are several."""
-        if values.shape[1] == 1:
-            return {name: values[:, 0]}
-        endings = self.classes or range(1, values.shape[1] + 1)
-        return {f"{name}_{ending}": column for ending, column in zip(endings, values.T, strict=True)}
-
-    def arrays(self) -> dict[str, np.ndarray]:
-        """The same as arrays; text has NumPy's unicode type, so that reading them needs no pickle."""
-        spread = {} if self.uncertainty is None else self.uncertainty.arrays()
-        if self.probabilities is None:
-            return {self.column: self.answers, **spread}
-        return {
-            "prediction": self.answers,
-            "probabilities": self.probabilities,
-            "classes": np.array(self.classes, dtype=np.str_),
-            **spread,
-        }
-
-
-def joined(pieces: Sequence[Any]) -> np.ndarray:
-    """The outputs for several parts of the data in one array; :class:`ModelError` for several outputs."""
-    for outputs in pieces:
-        if not isinstance(outputs, np.ndarray):
-            raise ModelError(
-                expected="a model with one output",
-                received=f"a {type(outputs).__name__} of {len(outputs)}",
-                remedy="predict with kilter.predict",
-            )
-    return np.concatenate(pieces)
-
-
-def predictions(
-    trained: Trained, outputs: np.ndarray, rows: Dataset, *, averaged: bool = False
-) -> Predictions:
-    """What ``outputs`` [n, k] of the model mean for ``rows``; ``averaged`` ones are no logits any more.
-
-    A bare .keras file does not say what its outputs stand for: they are given as they are, as ``output``.
-    """
-    outputs = outputs.reshape(len(outputs), -1)
-    if trained.data is None:
-        return Predictions(outputs, column="output")
-    if trained.data.task == "regression":
-        return Predictions(outputs)
-    objective = objective_for(trained.model, rows)
-    if averaged:
-        objective = replace(objective, from_logits=False)
-    names = np.array(trained.data.classes, dtype=np.str_)
-    return Predictions(
-        answers=names[objective.classes_of(outputs)],
-        classes=trained.data.classes,
-        probabilities=probabilities(objective, outputs),
-    )
-
-
-def probabilities(objective: Objective, outputs: np.ndarray) -> np.ndarray:
-    """Class probabilities [n, classes], float64, from logits or probabilities [n, classes], if binary [n, 1].
-
-    NaN stays NaN.
-    """
-    outputs = outputs.astype(np.float64)
-    if objective.binary:
-        # Through the softmax of (0, logit), which is the sigmoid and overflows nowhere.
-        if objective.from_logits:
-            return _softmax(np.concatenate([np.zeros_like(outputs), outputs], axis=1))
-        return np.concatenate([1 - outputs, outputs], axis=1)
-    return _softmax(outputs) if objective.from_logits else outputs
-
-
-# By the ending of the file.
 WRITERS: Final[dict[str, Callable[[Predictions, Path], Any]]] = {
     ".csv": lambda found, path: found.frame().write_csv(path),
     ".npz": lambda found, path: np.savez(path, allow_pickle=False, **found.arrays()),
@@ -206,16 +58,11 @@ WRITERS: Final[dict[str, Callable[[Predictions, Path], Any]]] = {
 
 
 def write(found: Predictions, out: Path) -> None:
-    """Write a file of one of the :data:`WRITERS`' formats, whole or not at all."""
+    """Write a file in the format of its suffix, whole or not at all."""
     write_with(out, lambda temporary: WRITERS[out.suffix](found, temporary))
 
 
-def _softmax(logits: np.ndarray) -> np.ndarray:
-    raised = np.exp(logits - logits.max(axis=1, keepdims=True))
-    return raised / raised.sum(axis=1, keepdims=True)
-
-
-BATCH: Final = 1024  # rows at once: only memory and speed depend on it, never a figure
+BATCH: Final = 1024  # rows at once; affects only memory and speed
 
 
 def evaluate(
@@ -248,7 +95,7 @@ def predict(
 ) -> None:
     """Write the predictions of the model at ``path`` for each row of ``source``, in order.
 
-    With ``samples``, the mean of so many with dropout left on, and how they spread.
+    With ``samples``: the mean of this many predictions with dropout, and their spread.
     """
     _check_seed(samples, seed)
     if out is not None:
@@ -270,7 +117,7 @@ def predict(
     else:
         write(found, out)
         say(f"{len(outputs)} rows: {out}")
-    if comparison:  # beside the table of predictions, not in it
+    if comparison:  # apart from the table of predictions
         say_table(COMPARED, comparison, right=range(1, len(COMPARED)), err=out is None)
 
 
@@ -278,7 +125,7 @@ def _evaluate_own(trained: Trained, progress: Display) -> None:
     if trained.run is None:
         raise OptionError(
             expected="data to evaluate the model on",
-            received="a .keras file alone, which does not say what it was trained on",
+            received="only a .keras file, which does not say what it was trained on",
             remedy="name the data after the model",
         )
     progress.stage(f"Reading the data of {printable(str(trained.run))}")
@@ -292,7 +139,7 @@ def _evaluate_own(trained: Trained, progress: Display) -> None:
             received='validation = "none" and no test part',
             remedy="name the data to evaluate on after the run",
         )
-    # The saved model is evaluated, not one built anew: nothing that the recipe names is run.
+    # The saved model is evaluated: no code of the recipe runs.
     objective = objective_for(trained.model, parts.train, recipe.regularize.label_smoothing)
     compile_for(trained.model, "sgd", objective)
     for name, part in parts.evaluated.items():
@@ -318,6 +165,6 @@ def _check_seed(samples: int | None, seed: int | None) -> None:
     if samples is None and seed is not None:
         raise OptionError(
             expected="--seed together with --mc",
-            received=f"--seed {seed} alone, which would change nothing: only samples are drawn",
+            received=f"only --seed {seed}, which has no effect: only samples are drawn",
             remedy="add --mc 100, or leave --seed out",
         )

@@ -33,7 +33,7 @@ def pretrain(
     as_json: bool,
     progress: Display,
 ) -> None:
-    """Pretrain a recipe, or data with the default model; ``options`` are keys of the recipe."""
+    """Pretrain a recipe, or data with the default model; ``options``: values of the recipe's keys."""
     check_out(out, [".keras"])
     if curve is not None:
         check_out(curve, [PICTURE])

@@ -1,6 +1,6 @@
-"""Where the command line says what it is doing: on stderr, so that results can be piped.
+"""The progress of a command, on stderr, so that results can be piped.
 
-Loads nothing heavy: the first line is on the screen before JAX and Keras are imported.
+Loads nothing heavy: the first line appears before JAX and Keras are imported.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ LOADING: Final = "Loading JAX and Keras"
 def opened(first: str = LOADING, *, quiet: bool = False, as_json: bool = False) -> Iterator[Display]:
     """The display of a command, which shows ``first`` at once; nothing if ``quiet``.
 
-    It is closed however the command ends, so that errors and results stand on lines of their own. Lasting
-    lines, such as an epoch's measures, go to stdout; to stderr ``as_json``, which stands alone on stdout.
+    It is closed however the command ends, so that errors and results have their own lines. Permanent lines,
+    such as an epoch's measures, go to stdout, or to stderr if ``as_json``.
     """
     shown = SILENT if quiet else display("auto", sys.stderr, kept=sys.stderr if as_json else sys.stdout)
     shown.stage(first)

@@ -1,4 +1,4 @@
-"""The commands about the learning rate, and their options; what they do loads when they run."""
+"""The commands about the learning rate, and their options; implementations load when they run."""
 
 from __future__ import annotations
 
@@ -7,22 +7,14 @@ from typing import Annotated
 
 import typer
 
-from kilter._cli.options import AllowCode, Quiet
+from kilter._cli.options import AllowCode, Quiet, Settings, Source
 from kilter._cli.progress import opened
 
 
 def find_lr(
-    source: Annotated[
-        str,
-        typer.Argument(
-            metavar="RECIPE.TOML|DATA", help="A recipe, or data: a file, a folder or a named set."
-        ),
-    ],
-    settings: Annotated[
-        list[str] | None,
-        typer.Option("--set", metavar="SECTION.KEY=VALUE", help="Override a key of the recipe."),
-    ] = None,
-    seeds: Annotated[int, typer.Option("--seeds", max=1000, help="Searches to take the median of.")] = 1,
+    source: Source,
+    settings: Settings = None,
+    seeds: Annotated[int, typer.Option("--seeds", max=1000, help="Searches, whose median is read.")] = 1,
     out: Annotated[
         Path | None,
         typer.Option("--out", metavar="FILE", help="The curve: a picture (.html) or numbers (.json)."),
@@ -32,7 +24,7 @@ def find_lr(
 ) -> None:
     """Find the learning rate to train with.
 
-    It rises from very small to very large over a few hundred steps; the loss tells where to stay."""
+    It rises from very small to very large over a few hundred steps; the loss curve gives the suggestion."""
     with opened(quiet=quiet) as progress:
         from kilter._cli import finding_lr
 
@@ -40,16 +32,8 @@ def find_lr(
 
 
 def schedule(
-    source: Annotated[
-        str,
-        typer.Argument(
-            metavar="RECIPE.TOML|DATA", help="A recipe, or data: a file, a folder or a named set."
-        ),
-    ],
-    settings: Annotated[
-        list[str] | None,
-        typer.Option("--set", metavar="SECTION.KEY=VALUE", help="Override a key of the recipe."),
-    ] = None,
+    source: Source,
+    settings: Settings = None,
     out: Annotated[
         Path | None, typer.Option("--out", metavar="FILE", help="The curves as a picture (.html).")
     ] = None,

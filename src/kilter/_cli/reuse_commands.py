@@ -1,4 +1,4 @@
-"""The commands that reuse what was learnt elsewhere, and their options; what they do loads when they run."""
+"""The commands for reuse and pretraining, and their options; implementations load when they run."""
 
 from __future__ import annotations
 
@@ -7,7 +7,18 @@ from typing import Annotated
 
 import typer
 
-from kilter._cli.options import AllowCode, Quiet, QuietRun
+from kilter._cli.options import (
+    AllowCode,
+    AsJson,
+    Epochs,
+    Name,
+    Quiet,
+    QuietRun,
+    Runs,
+    Settings,
+    Source,
+    Target,
+)
 from kilter._cli.progress import opened
 
 
@@ -27,29 +38,22 @@ def transfer(
     ],
     keep: Annotated[
         str | None,
-        typer.Option("--keep", metavar="LAYERS", help="How many layers, or up to which one; -1 without it."),
+        typer.Option(
+            "--keep", metavar="LAYERS", help="Number of layers, or name of the last one; default -1."
+        ),
     ] = None,
     weights: Annotated[
         str | None, typer.Option("--weights", metavar="FILE", help="The weights of a network of Keras.")
     ] = None,
     head_epochs: Annotated[
         int | None,
-        typer.Option("--head-epochs", help="Epochs in which the head alone is trained; 5 without it."),
+        typer.Option("--head-epochs", help="Epochs that train only the head; default 5."),
     ] = None,
-    settings: Annotated[
-        list[str] | None,
-        typer.Option("--set", metavar="SECTION.KEY=VALUE", help="Override a key of the recipe."),
-    ] = None,
-    runs: Annotated[Path, typer.Option("--runs", metavar="DIR", help="Where the run directory goes.")] = Path(
-        "runs"
-    ),
-    name: Annotated[str | None, typer.Option("--name", help="The run's name.")] = None,
-    target: Annotated[
-        str | None, typer.Option("--target", metavar="COLUMN", help="The column of a table to predict.")
-    ] = None,
-    epochs: Annotated[
-        int | None, typer.Option("--epochs", help="Passes over the training data, at most.")
-    ] = None,
+    settings: Settings = None,
+    runs: Runs = Path("runs"),
+    name: Name = None,
+    target: Target = None,
+    epochs: Epochs = None,
     seed: Annotated[
         int | None, typer.Option("--seed", help="Seed of the head, order, dropout and splits.")
     ] = None,
@@ -58,7 +62,7 @@ def transfer(
 ) -> None:
     """Reuse a trained model's lower layers for other data.
 
-    They get a new head, which is trained first; then all layers, at a tenth of the rate."""
+    Trains a new head first, then all layers at a tenth of the rate."""
     given = {
         "name": name,
         "data.target": target,
@@ -81,12 +85,7 @@ def _kept(layers: str | None) -> int | str | None:
 
 
 def pretrain(
-    source: Annotated[
-        str,
-        typer.Argument(
-            metavar="RECIPE.TOML|DATA", help="A recipe, or data: a file, a folder or a named set."
-        ),
-    ],
+    source: Source,
     out: Annotated[
         Path, typer.Option("--out", metavar="FILE", help="Where the encoder goes, a .keras file.")
     ] = Path("encoder.keras"),
@@ -98,24 +97,19 @@ def pretrain(
             help="autoencoder, rotation, masked-patch, jigsaw, pairs, contrastive or gan; see the docs.",
         ),
     ] = None,
-    settings: Annotated[
-        list[str] | None,
-        typer.Option("--set", metavar="SECTION.KEY=VALUE", help="Override a key of the recipe."),
-    ] = None,
-    epochs: Annotated[
-        int | None, typer.Option("--epochs", help="Passes over the training data, at most.")
-    ] = None,
-    seed: Annotated[int | None, typer.Option("--seed", help="Seed of weights, order and questions.")] = None,
+    settings: Settings = None,
+    epochs: Epochs = None,
+    seed: Annotated[int | None, typer.Option("--seed", help="Seed of weights, order and the task.")] = None,
     curve: Annotated[
         Path | None, typer.Option("--curve", metavar="FILE", help="The history as a picture (.html).")
     ] = None,
     allow_code: AllowCode = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
+    as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
-    """Train an encoder on rows without labels.
+    """Pretrain an encoder without labels.
 
-    Its task's answers are made from the rows; the file is for reuse where labels are few."""
+    The task's targets come from the rows; reuse the encoder where labels are few."""
     given = {"pretrain.task": task, "train.epochs": epochs, "seed": seed}
     options = {key: value for key, value in given.items() if value is not None}
     with opened(quiet=quiet, as_json=as_json) as progress:

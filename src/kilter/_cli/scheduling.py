@@ -29,7 +29,7 @@ def show(
         check_out(out, KINDS)
     prepared = prepare(recipe_from(source, settings, {}), allow_code=allow_code, progress=progress)
     progress.close()
-    schedule, rate = prepared.schedule(), prepared.recipe.optimizer.rate
+    schedule, rate = prepared.spec.schedule, prepared.recipe.optimizer.rate
     if isinstance(schedule, Schedule):
         _show(schedule, prepared, out)
     elif out is not None:

@@ -1,4 +1,4 @@
-"""``kilter train`` and ``kilter resume``: the main job, and what it prints."""
+"""``kilter train`` and ``kilter resume``."""
 
 from __future__ import annotations
 
@@ -28,38 +28,38 @@ def train(
     allow_code: bool,
     progress: Display,
 ) -> None:
-    """Train a recipe, or data with the default recipe; ``options`` are keys of it with their values."""
+    """Train a recipe, or data with the default recipe; ``options``: values of its keys."""
     recipe = recipe_from(source, settings, options)
     train_recipe(recipe, parent, quiet, allow_code=allow_code, progress=progress)
 
 
 def train_recipe(recipe: Recipe, parent: Path, quiet: bool, *, allow_code: bool, progress: Display) -> None:
-    """Train a recipe, show how it goes, and say what it came to."""
+    """Train a recipe and print the result."""
     result = job.train(recipe, parent=parent, verbose=progress, allow_code=allow_code)
     _conclude(result, quiet, progress)
 
 
 def resume(path: Path, quiet: bool, *, allow_code: bool, progress: Display) -> None:
-    """Go on with an interrupted run."""
+    """Continue an interrupted run."""
     _conclude(job.resume(path, verbose=progress, allow_code=allow_code), quiet, progress)
 
 
 def recipe_from(source: str, settings: Sequence[str], options: Mapping[str, Any]) -> Recipe:
     """The recipe in the file ``source``, or the default for data, with ``--set`` and the options put in."""
     recipe = load_recipe(source) if source.endswith(".toml") else recipe_for(source)
-    # JSON's strings and numbers are TOML's: an option's text stays text, also where it looks like a number.
+    # JSON's strings and numbers are valid TOML: an option's text stays text, even if it looks like a number.
     written = [f"{key}={json.dumps(value, ensure_ascii=False)}" for key, value in options.items()]
     return with_overrides(recipe, [*settings, *written])
 
 
 def without_search(recipe: Recipe) -> Recipe:
-    """The recipe with its optimiser's usual numbers where it asks for them to be measured ("auto")."""
+    """The recipe with the optimiser's defaults instead of "auto"."""
     numbers = recipe.optimizer.model_copy(update={"learning_rate": recipe.optimizer.rate, "clip": None})
     return recipe.model_copy(update={"optimizer": numbers})
 
 
 def _conclude(result: job.TrainResult, quiet: bool, progress: Display) -> None:
-    """Write the report, and print what the run came to."""
+    """Write the report, and print the result of the run."""
     progress.stage("Writing the report")
     page = write_report(result.path)
     progress.close()
@@ -80,7 +80,7 @@ def _conclude(result: job.TrainResult, quiet: bool, progress: Display) -> None:
 
 
 def _zeros(penalized: Sequence[PenalizedWeights]) -> str:
-    """What the L1 penalty did to all weights together, in words."""
+    """The effect of the L1 penalty on all weights together, in words."""
     count = sum(weights.count for weights in penalized)
     zeros = sum(weights.zeros * weights.count for weights in penalized) / count
     near = sum(weights.near_zeros * weights.count for weights in penalized) / count

@@ -29,9 +29,9 @@ def transfer(
     allow_code: bool,
     progress: Display,
 ) -> None:
-    """Reuse the model ``source`` for ``data``, and train it in stages; ``options`` are keys of the recipe.
+    """Reuse the model ``source`` for ``data`` and train it in stages; ``options``: values of recipe keys.
 
-    ``data`` may be a recipe too, of which all is taken but the model.
+    ``data`` may be a recipe, whose model is replaced.
     """
     if is_run(Path(source)):
         model = Path(source) / MODEL
@@ -45,13 +45,13 @@ def transfer(
 
 
 def _stages(head_epochs: int) -> str:
-    """The override for a head-start of so many epochs or none, then all layers at a tenth of the rate."""
+    """The override for a head start of this many epochs, then all layers at a tenth of the rate."""
     head = f'{{ train = "head", epochs = {head_epochs} }}, ' if head_epochs else ""
     return f"fine_tune.stages=[{head}{{ rate = 0.1 }}]"
 
 
 def _tell(recipe: Recipe, *, allow_code: bool, progress: Display) -> None:
-    """What is reused, before it is trained."""
+    """Print what is reused, before training."""
     section = recipe.model
     assert isinstance(section, ReuseSection)
     progress.stage(f"Reading {printable(section.reuse)}")

@@ -1,11 +1,10 @@
-"""``kilter treat``: a network that does not learn, mended, proved and trained."""
+"""``kilter treat``: repair a network that does not learn, prove the repair, and train it."""
 
 from __future__ import annotations
 
 import json
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -13,24 +12,22 @@ import typer
 
 from kilter._cli.diagnosing import say_findings
 from kilter._cli.options import made, say, say_table
-from kilter._cli.trained import compiled_with_data
-from kilter._cli.training import recipe_from, without_search
+from kilter._cli.subject import Subject, of_recipe, of_saved_model
+from kilter._cli.training import recipe_from
 from kilter._progress import Display
-from kilter._text import duration, number, printable
+from kilter._text import duration, number
 from kilter._treatment.result import Treatment
 from kilter._treatment.treat import treat as treat_model
-from kilter.data import Splits
-from kilter.errors import RunError
+from kilter.errors import RecipeError, RunError
 from kilter.recipe import Recipe, dump_recipe
 from kilter.report import write_treatment
 from kilter.runs.atomic import errors_named, write_text
 from kilter.runs.best_epoch import direction_of
-from kilter.runs.build import prepare, with_absolute_paths
 from kilter.runs.environment import describe_environment
 from kilter.runs.model_data import write_model
 from kilter.runs.reading import DATA, ENVIRONMENT, HISTORY, MODEL, RECIPE, RESULT
-from kilter.runs.records import DataRecord, Result, to_json
-from kilter.runs.training import data_record, device_name
+from kilter.runs.records import Result, to_json
+from kilter.runs.training import device_name
 
 REPORT: Final = "report.html"
 EPOCHS: Final = 10  # of a model without a recipe
@@ -49,12 +46,17 @@ def treat(
     as_json: bool,
     progress: Display,
 ) -> None:
-    """Treat a recipe, or the compiled ``model`` with the data ``source``; the result is kept in ``out``."""
+    """Treat a recipe, or the compiled ``model`` with the data ``source``; write the result to ``out``."""
+    given = {"data.target": target, "train.epochs": epochs if model is None else epochs or EPOCHS}
+    options = {key: value for key, value in given.items() if value is not None}
+    how: dict[str, Any] = {"allow_code": allow_code, "progress": progress}
     if model is None:
-        subject = _of_recipe(source, settings, target, epochs, allow_code, progress)
+        recipe = recipe_from(source, settings, options)
+        _require_one_stage(recipe)
+        subject = of_recipe(recipe, treat_model, **how)
     else:
-        progress.stage(f"Reading {printable(source)}")
-        subject = _of_model(model, source, settings, target, epochs or EPOCHS, allow_code)
+        subject = of_saved_model(model, source, settings, options, **how)
+        subject.arguments["epochs"] = subject.recipe.train.epochs
     _refuse_training_run(out)
     with made(out):
         treatment = treat_model(**subject.arguments, keep=keep, verbose=progress)
@@ -70,52 +72,13 @@ def treat(
     say(f"report: {page}")
 
 
-@dataclass(frozen=True, eq=False)
-class _Subject:
-    """What is treated: the arguments of :func:`kilter.treat`, and what its run directory says of them."""
-
-    arguments: dict[str, Any]
-    recipe: Recipe
-    record: DataRecord
-
-
-def _of_recipe(
-    source: str,
-    settings: Sequence[str],
-    target: str | None,
-    epochs: int | None,
-    allow_code: bool,
-    progress: Display,
-) -> _Subject:
-    options = {"data.target": target, "train.epochs": epochs}
-    chosen = {key: value for key, value in options.items() if value is not None}
-    recipe = without_search(recipe_from(source, settings, chosen))
-    prepared = prepare(recipe, allow_code=allow_code, progress=progress)
-    train, validation, section = prepared.parts.train, prepared.parts.validation, prepared.recipe.train
-    arguments = {
-        "model": prepared.model,
-        "x": train.x,
-        "y": train.y,
-        "validation_data": None if validation is None else (validation.x, validation.y),
-        "batch_size": section.batch_size,
-        "epochs": section.epochs,
-        "class_weight": prepared.class_weight,
-        "seed": prepared.recipe.seed,
-    }
-    return _Subject(arguments, prepared.recipe, data_record(prepared.source, prepared.parts))
-
-
-def _of_model(
-    path: Path, source: str, settings: Sequence[str], target: str | None, epochs: int, allow_code: bool
-) -> _Subject:
-    """A saved model. Its recipe holds no rows out: the treatment chooses those that it validates on."""
-    model, data = compiled_with_data(path, source, settings, target=target, allow_code=allow_code)
-    options = {"model.file": str(path), "data.validation": "none", "train.epochs": epochs}
-    if target is not None:
-        options["data.target"] = target
-    recipe = with_absolute_paths(recipe_from(source, [], options))
-    arguments = {"model": model, "x": data.train.x, "y": data.train.y, "epochs": epochs}
-    return _Subject(arguments, recipe, data_record(data, Splits(data.train, None, data.test)))
+def _require_one_stage(recipe: Recipe) -> None:
+    if recipe.fine_tune is not None:
+        raise RecipeError(
+            expected="a recipe that trains in one stage",
+            received="the stages of [fine_tune]",
+            remedy="train it with kilter train, then treat the saved model with --model",
+        )
 
 
 def _refuse_training_run(out: Path) -> None:
@@ -123,15 +86,14 @@ def _refuse_training_run(out: Path) -> None:
         raise RunError(
             expected="--out as a new folder, or one of an earlier treatment",
             received=f"{out}, the directory of a training run",
-            remedy="name another one",
+            remedy="choose another folder",
         )
 
 
-def _keep(treatment: Treatment, subject: _Subject, out: Path) -> None:
-    """Make ``out`` a run directory of the treated model, which evaluate and predict read new data with.
+def _keep(treatment: Treatment, subject: Subject, out: Path) -> None:
+    """Make ``out`` a run directory of the treated model, for evaluate and predict.
 
-    The files of an earlier treatment go first: a model beside the columns of another one would take them for
-    its own.
+    The files of an earlier treatment are removed first: a new model must never be beside an old data record.
     """
     measure = treatment.trials.measure
     result = Result(

@@ -209,7 +209,7 @@ def run_checks(checks: Sequence[Check], context: Context) -> list[Finding]:
 def _probed(
     context: Context, seed: int, blocking: list[Finding], *, once: bool
 ) -> tuple[Reader, Measurements] | tuple[None, None]:
-    """The reader of a forward and backward pass, and its measurements; None if it failed for a known reason."""
+    """Reader and measurements of a forward and backward pass; None if it failed for a known reason."""
     try:
         reader = Reader(context.model, context.x, context.y, seed=seed, once=once)
         return reader, probe(context.model, context.x, context.y, seed=seed, reader=reader)

@@ -55,13 +55,8 @@ def fit(
     measure: int | str | None = "auto",
     seed: int = 0,
     verbose: Verbose = "auto",
-    most_batches: int | None = None,
 ) -> History:
-    """Train a compiled Keras model; see :func:`kilter.fit` for the parameters.
-
-    An epoch of arrays is at most ``most_batches``, whole ones, of rows drawn anew where it shuffles: a short
-    training in the program of a long one.
-    """
+    """Train a compiled Keras model; see :func:`kilter.fit` for the parameters."""
     check_batch_size(batch_size)
     check_whole_numbers(epochs=epochs, initial_epoch=initial_epoch, seed=seed)
     check_whole_numbers(1, validation_freq=validation_freq, validation_batch_size=validation_batch_size or 1)
@@ -70,7 +65,7 @@ def fit(
     augmentation = as_augmentation(augment)
     if validation_split and validation_data is None:
         (x, y, sample_weight), validation_data = split(x, y, sample_weight, validation_split)
-    order = Order(batch_size, shuffle, seed, most_batches)
+    order = Order(batch_size, shuffle, seed)
     prepare(model, feed := training_feed(x, y, sample_weight, class_weight, order, steps=steps_per_epoch))
     if augmentation is not None:
         check_augmentation(model, augmentation, feed.example())
@@ -217,6 +212,17 @@ def check_steps(**options: int | None) -> None:
     check_whole_numbers(1, **{name: value for name, value in options.items() if value is not None})
 
 
+def check_callbacks(callbacks: Sequence[Any]) -> None:
+    """Raise :class:`OptionError` unless each is a Keras callback."""
+    strangers = [callback for callback in callbacks if not isinstance(callback, keras.callbacks.Callback)]
+    if strangers:
+        raise OptionError(
+            expected="callbacks that derive from keras.callbacks.Callback",
+            received=", ".join(map(repr, strangers)),
+            remedy="pass instances, such as keras.callbacks.EarlyStopping()",
+        )
+
+
 def _callback_list(
     model: keras.Model,
     history: History,
@@ -227,13 +233,7 @@ def _callback_list(
 ) -> keras.callbacks.CallbackList:
     """Keras's list of these callbacks, given singly or as sequences, in order; the history is told last."""
     given = [one for some in callbacks for one in (some if isinstance(some, Sequence) else [some])]
-    strangers = [callback for callback in given if not isinstance(callback, keras.callbacks.Callback)]
-    if strangers:
-        raise OptionError(
-            expected="callbacks that derive from keras.callbacks.Callback",
-            received=", ".join(map(repr, strangers)),
-            remedy="pass instances, such as keras.callbacks.EarlyStopping()",
-        )
+    check_callbacks(given)
     return keras.callbacks.CallbackList(
         [*given, history],
         add_progbar=False,  # EpochBar knows when programs are compiled

@@ -1,6 +1,6 @@
 """Several trainings of one model in one program, each from a state and in an order of rows of its own.
 
-For accelerators. On a CPU such a batch of trainings takes longer than one after another (docs/decisions.md).
+For accelerators. On a CPU, trainings run faster one after another (docs/decisions/016-batched-trainings.md).
 """
 
 from __future__ import annotations

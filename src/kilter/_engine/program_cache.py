@@ -1,4 +1,4 @@
-"""Compiled programs: many steps in one call, over rows that lie on the device.
+"""The cache of compiled programs: by model, and by structure where models share them.
 
 A program takes the state, the data and the order of the rows, and runs the steps ``start`` to ``stop`` in one
 compiled loop. The bounds are traced, so one compilation serves a whole epoch, a part of one, and any number
@@ -7,9 +7,11 @@ of epochs; the rows of a batch are gathered on the device.
 
 from __future__ import annotations
 
+import contextlib
 import time
 import weakref
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Iterator
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -21,14 +23,24 @@ from jax import lax
 from kilter._engine.fingerprint import Fingerprints, reference_to
 from kilter._engine.interrupt import interruptible
 from kilter._engine.step import Step
+from kilter._engine.step_cost import StepCost, cost_of
+from kilter._engine.structure import structure
+from kilter._models.layers import CONVOLUTIONS
 from kilter._models.variables import State
-from kilter._xla.compilation import compile_options, is_quick, is_rewritten
+from kilter._xla.compilation import compile_options, is_quick, is_rewritten, quick_compilation
 from kilter._xla.rewrite import Layout, carry_layout, rewrite, trace, turn
 
 Chunk = Callable[..., Any]
 _SHELF = "_kilter_programs"
-# Programs that differ only in what their traces read: so many are kept, for values that change to and fro.
+# Programs kept that differ only in values their traces read, for values that change to and fro.
 _MOST_READINGS = 4
+
+
+class Program(NamedTuple):
+    """A compiled function, and what one pass of its loop costs."""
+
+    run: Callable[..., Any]
+    cost: StepCost
 
 
 class Key(NamedTuple):
@@ -75,6 +87,34 @@ def steps_program(step: Step) -> Chunk:
     return run
 
 
+class _Shared:
+    """Programs by structure. Holds what its keys name by identity, so that no identity is used twice."""
+
+    def __init__(self) -> None:
+        self.programs: dict[Hashable, Program] = {}
+        self.kept: list[Any] = []
+
+
+_shared: ContextVar[_Shared | None] = ContextVar("kilter_shared_programs", default=None)
+
+
+@contextlib.contextmanager
+def shared_programs() -> Iterator[None]:
+    """Within it, models of the same :func:`~kilter._engine.structure.structure` share compiled programs."""
+    token = _shared.set(_Shared())
+    try:
+        yield
+    finally:
+        _shared.reset(token)
+
+
+def for_short_training(model: keras.Model, most_weights: int) -> contextlib.AbstractContextManager[None]:
+    """Fast compilation for small networks without convolutions: a short training gains more than it loses."""
+    convolves = any(isinstance(layer, CONVOLUTIONS) for layer in model._flatten_layers())
+    large = convolves or model.count_params() > most_weights
+    return contextlib.nullcontext() if large else quick_compilation()
+
+
 @dataclass
 class Shelf:
     """The programs compiled for one model, and the seconds their compilation took.
@@ -83,7 +123,7 @@ class Shelf:
     """
 
     model: Callable[[], Any]
-    programs: dict[Key, tuple[Any, tuple[Callable[[], Any], ...]]] = field(default_factory=dict)
+    programs: dict[Key, tuple[Program, tuple[Callable[[], Any], ...]]] = field(default_factory=dict)
     seconds: float = 0.0
     _fingerprints: Fingerprints = field(default_factory=Fingerprints)
 
@@ -96,7 +136,7 @@ class Shelf:
         *,
         donate: tuple[int, ...] = (),
         rare: bool = False,
-    ) -> Any:
+    ) -> Callable[..., Any]:
         """The program ``name`` for the shapes of ``arguments``, compiled now if it is not on the shelf.
 
         ``make`` gives the function to compile; ``donate`` its arguments whose memory it may use. ``owners``
@@ -118,16 +158,36 @@ class Shelf:
         # An identity may have been used twice, of an owner that went and of one that came.
         if program is None or any(one() is not owner for one, owner in zip(held, owners, strict=True)):
             self._forget(key)
-            began = time.perf_counter()
-            lowered = jax.jit(make(), donate_argnums=donate).lower(*arguments)
-            options = compile_options(soon=rare) or None
-            program = interruptible(lambda: lowered.compile(compiler_options=options))
-            kept = program, tuple(map(reference_to, owners))
-            self._fingerprints.traced(entries, after := self._fingerprints.read(self.model(), owners))
-            for read in (entries, after):
-                self.programs[key._replace(read=self._fingerprints.number(read))] = kept
-            self.seconds += time.perf_counter() - began
-        return program
+            began, keys = time.perf_counter(), {key}
+            place = self._shared_key(key, owners)
+            shared = _shared.get()
+            program = None if shared is None or place is None else shared.programs.get(place)
+            if program is None:
+                program = _compiled(make, arguments, donate, rare=rare)
+                self._fingerprints.traced(entries, after := self._fingerprints.read(self.model(), owners))
+                keys = {key._replace(read=self._fingerprints.number(read)) for read in (entries, after)}
+                if shared is not None and place is not None:
+                    shared.programs[place] = program
+                    shared.kept += [owners, getattr(self.model(), "_compile_config", None)]
+                self.seconds += time.perf_counter() - began
+            self.programs |= dict.fromkeys(keys, (program, tuple(map(reference_to, owners))))
+        return program.run
+
+    def cost(self, name: str) -> StepCost | None:
+        """The cost of a step of the last program ``name``, or (``name``, ...); None without one."""
+        names = ((key.name[0] if isinstance(key.name, tuple) else key.name) for key in self.programs)
+        costs = [
+            one.cost for found, (one, _) in zip(names, self.programs.values(), strict=True) if found == name
+        ]
+        return costs[-1] if costs else None
+
+    def _shared_key(self, key: Key, owned: tuple[Any, ...]) -> Hashable:
+        """The key without identities of this model's own parts; None where its structure is not known."""
+        model = self.model()
+        if _shared.get() is None or (parts := structure(model)) is None:
+            return None
+        own = {id(one): place for place, one in enumerate(owners(model))}
+        return parts, key._replace(owners=tuple(own.get(one, one) for one in map(id, owned)), read=0)
 
     def reading(self, owners: tuple[Any, ...]) -> int:
         """The number of what a trace would read now."""
@@ -139,6 +199,14 @@ class Shelf:
         alike = [key for key in self.programs if key._replace(read=new.read) == new and key not in gone]
         for key in [*gone, *alike[: -_MOST_READINGS or None]]:
             del self.programs[key]
+
+
+def _compiled(
+    make: Callable[[], Chunk], arguments: tuple[Any, ...], donate: tuple[int, ...], *, rare: bool
+) -> Program:
+    traced = jax.jit(make(), donate_argnums=donate).trace(*arguments)
+    lowered, options = traced.lower(), compile_options(soon=rare) or None
+    return Program(interruptible(lambda: lowered.compile(compiler_options=options)), cost_of(traced.jaxpr))
 
 
 def _is_gone(reference: Callable[[], Any]) -> bool:
@@ -187,16 +255,3 @@ class Programs:
             # The shelf and the owners are kept alive, so that no identity is used twice.
             self._held[key] = programs.get(name, owners, make, arguments, **how), (programs, owners)
         return self._held[key][0]
-
-
-def share(model: keras.Model, other: keras.Model) -> None:
-    """Let ``other`` run what was compiled for ``model``: it must be alike in all that decides programs."""
-    theirs = dict(zip(map(id, owners(model)), owners(other), strict=True))
-    given, taking = shelf(model), shelf(other)
-    for key, (program, held) in given.programs.items():
-        ours = tuple(one() for one in held)
-        if any(map(_is_gone, held)) or given.reading(ours) != key.read:
-            continue  # compiled for values that the model no longer has
-        owned = tuple(theirs.get(id(one), one) for one in ours)
-        new = key._replace(owners=tuple(map(id, owned)), read=taking.reading(owned))
-        taking.programs.setdefault(new, (program, tuple(map(reference_to, owned))))

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import keras
 
-from kilter._home import at_home
+from kilter._files import at_home
 from kilter._text import first_line
 from kilter.errors import ModelError
 

@@ -1,7 +1,7 @@
-"""Inputs of another shape than a model was trained on: what has to be done to a row, in front of the model.
+"""Adapters for inputs of another shape than the model was trained on.
 
-Images are resized, one channel is repeated, several are averaged into one, flat rows are put up as images.
-The range of the numbers stays as it is: a model trained on pixels from 0 to 1 wants pixels from 0 to 1.
+Images are resized, one channel is repeated, several are averaged into one, flat rows are reshaped to images.
+The value range is unchanged: a model trained on pixels from 0 to 1 needs pixels from 0 to 1.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from typing import Any, Final
 import keras
 
 from kilter._models.copying import fresh_name, input_like
+from kilter._validation import is_whole
 from kilter.errors import ModelError, OptionError
 
 Shape = tuple[int | None, ...]
@@ -23,11 +24,11 @@ _PHOTO_CHANNELS: Final = (1, 3)
 def adapted_inputs(
     model: keras.Model, part: keras.Model, input_shape: Sequence[int | None] | None
 ) -> tuple[Any, list[Any]]:
-    """New inputs of rows of ``input_shape``, and what ``part`` of ``model`` is to be called on for them.
+    """New inputs for rows of ``input_shape``, and the tensors to call ``part`` of ``model`` on.
 
     Without ``input_shape``, or with the model's own, they are like the model's. Raises
-    :class:`~kilter.errors.OptionError` for what is no shape, :class:`~kilter.errors.ModelError` for a shape
-    that cannot be made into the model's, or a model with several inputs.
+    :class:`~kilter.errors.OptionError` if it is no shape, :class:`~kilter.errors.ModelError` if it cannot be
+    adapted to the model's or the model has several inputs.
     """
     like: Any = part.input
     if input_shape is None:
@@ -36,9 +37,9 @@ def adapted_inputs(
     given = _checked(input_shape)
     if len(part.inputs) != 1:
         raise ModelError(
-            expected="a model with one input, which input_shape is for",
+            expected="a model with one input, to adapt with input_shape",
             received=f"model {model.name!r} with {len(part.inputs)} inputs",
-            remedy="leave input_shape out, and give the student what the model was given",
+            remedy="leave input_shape out, and pass the new model inputs like the old one's",
         )
     wanted: Shape = tuple(part.inputs[0].shape[1:])
     if _fits(given, wanted):
@@ -53,8 +54,7 @@ def _checked(input_shape: Sequence[int | None]) -> Shape:
         shape = tuple(input_shape)
     except TypeError:
         shape = ()
-    sides = [side for side in shape if side is not None]
-    if not shape or any(isinstance(side, bool) or not isinstance(side, int) or side < 1 for side in sides):
+    if not shape or not all(side is None or is_whole(side, 1) for side in shape):
         raise OptionError(
             expected="input_shape as the shape of a row, without the batch, such as (28, 28, 1)",
             received=f"input_shape={input_shape!r}",
@@ -77,10 +77,10 @@ def _adapted(tensor: Any, given: Shape, wanted: Shape, model: keras.Model) -> An
     image = _as_image(given, None if target is None else target[2])
     if target is None or image is None or not _can_become(image, target):
         raise ModelError(
-            expected=f"rows that can be made into the {wanted} that model {model.name!r} takes: images of "
+            expected=f"rows that can be adapted to the shape {wanted} of model {model.name!r}: images of "
             "another size, of 1 channel or to be averaged into 1, or flat ones",
             received=f"input_shape={given}",
-            remedy="bring the data to that shape yourself, or reuse a model of such data",
+            remedy="convert the data to that shape, or reuse a model for such data",
         )
     if image != given:
         tensor = _reshaped(tensor, image, model)
@@ -93,7 +93,7 @@ def _adapted(tensor: Any, given: Shape, wanted: Shape, model: keras.Model) -> An
 
 
 def _same_numbers(given: Shape, wanted: Shape) -> bool:
-    """Whether the rows are the same numbers in the same order: flat against image, or an axis of 1 more."""
+    """Whether the rows are the same numbers in the same order: flat or image, or with an extra axis of 1."""
     if None in given or None in wanted or math.prod(given) != math.prod(wanted):  # type: ignore[arg-type]
         return False
     without_ones = [tuple(side for side in shape if side != 1) for shape in (given, wanted)]
@@ -101,9 +101,9 @@ def _same_numbers(given: Shape, wanted: Shape) -> bool:
 
 
 def _as_image(shape: Shape, channels: int | None) -> Shape | None:
-    """(height, width, channels) of the image that a row is; None where it can be none.
+    """(height, width, channels) of a row as an image, or None.
 
-    A row of one axis is taken as a square, of as many ``channels`` if it can be, else of 1 or 3.
+    A flat row becomes a square with ``channels`` if possible, else with 1 or 3.
     """
     if len(shape) == 3:
         return shape

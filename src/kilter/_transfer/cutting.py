@@ -1,8 +1,7 @@
-"""Where a trained model can be cut, so that what is below can be reused.
+"""Where a trained model can be cut, to reuse the layers below.
 
-A cut goes through one array: all that comes after it depends on the inputs through that array alone. Layers
-are counted by what they have learnt: those with weights, but for normalisations and learned slopes, which
-belong to the layer before them.
+A cut goes through one array: everything above depends on the inputs only through that array. Only layers with
+weights are counted, except normalisations and learned slopes, which belong to the layer before them.
 """
 
 from __future__ import annotations
@@ -16,11 +15,12 @@ import keras
 
 from kilter._models.copying import check_graph
 from kilter._models.graph import Call, Graph, read_graph
+from kilter._validation import whole_number
 from kilter.errors import OptionError
 
 ALL = "all"
 _layers = keras.layers
-# They have weights, but none without the layer before them.
+# Layers with weights that belong to the layer before them.
 _FOLLOWERS = (
     _layers.BatchNormalization,
     _layers.GroupNormalization,
@@ -35,9 +35,9 @@ _SHOWN = 12
 
 @dataclass(frozen=True)
 class Cut:
-    """A place to cut: ``layer`` is the last one below it, by its path, and ``keep`` counts the layers there.
+    """A place to cut: ``layer``, by its path, is the last one below, and ``keep`` counts the layers below.
 
-    ``number``: which of the calls of that layer is meant, if there are several.
+    ``number``: of the call of that layer, if there are several.
     """
 
     keep: int
@@ -46,23 +46,23 @@ class Cut:
 
 
 def is_counted(layer: Any) -> bool:
-    """Whether ``layer`` counts: it has weights of its own, and is no normalisation or learned slope."""
+    """Whether ``layer`` has weights and is no normalisation or learned slope."""
     return bool(getattr(layer, "weights", ())) and not isinstance(layer, _FOLLOWERS)
 
 
 def counted_layers(model: keras.Model) -> int:
-    """How many layers of a built model count; one that is called twice counts once."""
+    """The number of counted layers of a built model; one that is called twice counts once."""
     return _counted(read_graph(model).calls)
 
 
 def cuts(model: keras.Model) -> tuple[Cut, ...]:
-    """The places where a built Sequential or Functional model can be cut, from the bottom up, one a count.
+    """The places where a built Sequential or Functional model can be cut, from the bottom up, one per count.
 
-    Of the places with as many layers below, the last: activation, normalisation, pooling and dropout after a
-    layer stay with it. A model has none at a count where its branches run side by side, or where a layer that
-    is called twice would be called on both sides. Layers of nested models are counted where they are called.
+    Of the places with the same count, the last: activation, normalisation, pooling and dropout after a layer
+    stay with it. There is none within parallel branches, nor where a layer would be called on both sides.
+    Layers of nested models count where they are called.
 
-    Raises :class:`~kilter.errors.ModelError` for a model that is not built, or a class of its own.
+    Raises :class:`~kilter.errors.ModelError` for a model that is not built or not a graph of layers.
     """
     graph = read_graph(model)
     found: dict[int, Cut] = {}
@@ -74,20 +74,17 @@ def cuts(model: keras.Model) -> tuple[Cut, ...]:
 
 
 def find_cut(model: keras.Model, keep: int | str) -> Cut:
-    """The cut that ``keep`` names: a count (negative: of layers to leave out), a layer's name, or "all".
+    """The cut at ``keep``: a count (negative: of layers to leave out), a layer's name, or "all".
 
-    Raises :class:`~kilter.errors.OptionError` where there is none, and says which there are;
+    Raises :class:`~kilter.errors.OptionError` that lists the possible cuts if there is none there;
     :class:`~kilter.errors.ModelError` as :func:`cuts` does.
     """
     check_graph(model)
     if isinstance(keep, str) and keep != ALL:
         return _cut_by_name(model, keep)
-    if keep != ALL and (isinstance(keep, bool) or not isinstance(keep, int)):
-        raise OptionError(
-            expected='keep as a whole number, a layer\'s name or "all"',
-            received=f"keep={keep!r}",
-            remedy="keep=-1 keeps all layers but the output",
-        )
+    if keep != ALL:
+        words = 'keep as a whole number, a layer\'s name or "all"'
+        whole_number("keep", keep, expected=words, remedy="keep=-1 keeps all layers but the output")
     there, places = counted_layers(model), cuts(model)
     wanted = there if keep == ALL else int(keep) + (there if int(keep) < 0 else 0)
     if keep == 0 or not 1 <= wanted <= there:
@@ -108,9 +105,9 @@ def find_cut(model: keras.Model, keep: int | str) -> Cut:
 
 
 def part_below(model: keras.Model, cut: Cut) -> tuple[keras.Model, dict[int, keras.Model]]:
-    """The part of ``model`` up to ``cut``, made of the model's own layers, to be copied and not to be called.
+    """The part of ``model`` up to ``cut``, of the model's own layers, to be copied but not called.
 
-    Beside it the parts of nested models that are cut, by the ``id`` of the model.
+    Also the parts of nested models that are cut, by the ``id`` of the model.
     """
     parts: dict[int, keras.Model] = {}
     return _part(model, cut.layer.split("/"), cut.number, parts), parts
@@ -124,7 +121,7 @@ def _part(model: Any, path: Sequence[str], number: int, parts: dict[int, keras.M
     node = called[number if len(path) == 1 else 0]
     if len(path) > 1:
         parts[id(node.operation)] = _part(node.operation, path[1:], number, parts)
-    # No layer is called: a model of layers that are connected already leaves them as they are.
+    # No layer is called: a model of connected layers leaves them unchanged.
     return keras.Model(graph.input, node.outputs[0], name=model.name)
 
 
@@ -134,7 +131,7 @@ def _cut_by_name(model: keras.Model, name: str) -> Cut:
     found = [index for index, path in enumerate(paths) if name in (path, path.rpartition("/")[2])]
     inside = [index for index, path in enumerate(paths) if f"/{path}".rpartition(f"/{name}/")[1]]
     places = cuts(model)
-    if not found and inside:  # a nested model, whose last call gives what it returns
+    if not found and inside:  # a nested model, whose last call makes its output
         found = [index for index in inside if paths[index] == paths[inside[-1]]]
     if not found:
         near = difflib.get_close_matches(name, [*paths, *(path.rpartition("/")[2] for path in paths)], n=1)
@@ -159,7 +156,7 @@ def _cut_by_name(model: keras.Model, name: str) -> Cut:
 
 
 def _obstacle(graph: Graph, index: int) -> str | None:
-    """Why the model cannot be cut after call ``index``, in words; None where it can."""
+    """Why the model cannot be cut after call ``index``; None if it can."""
     call = graph.calls[index]
     if len(call.outputs) != 1:
         return f"it gives {len(call.outputs)} arrays"
@@ -176,7 +173,7 @@ def _obstacle(graph: Graph, index: int) -> str | None:
         if any(given is not call.outputs[0] and id(given) not in made_above for given in other.inputs)
     ]
     if passing:
-        return f"{_some(passing)} takes in what goes past it"
+        return f"{_some(passing)} has an input that bypasses it"
     models = call.path.split("/")[:-1]
     if models and sum(other.path == call.path for other in graph.calls) > 1:
         return f"model {models[-1]!r} around it is applied at several places"

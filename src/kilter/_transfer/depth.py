@@ -16,6 +16,7 @@ from kilter._models.copying import is_graph
 from kilter._models.graph import read_graph
 from kilter._text import first_line
 from kilter._transfer.cutting import is_counted
+from kilter._validation import is_whole, whole_number
 from kilter.errors import ModelError, OptionError
 
 # Keras's own numbers: a rate means the same with one rate and with many.
@@ -23,7 +24,7 @@ _EPSILON: Final = 1e-7
 
 
 class _NadamState(NamedTuple):
-    count: jax.Array
+    steps: jax.Array
     product: jax.Array
     mean: Any
     square: Any
@@ -39,7 +40,7 @@ def _scale_by_nadam(
         return _NadamState(jnp.zeros((), jnp.int32), jnp.ones(()), zeros, zeros)
 
     def update(updates: Any, state: Any, params: Any = None) -> tuple[Any, _NadamState]:
-        count = state.count + 1
+        count = state.steps + 1
         now, then = (b1 * (1 - 0.5 * 0.96**step) for step in (count, count + 1))
         product = state.product * now
         mean = jax.tree.map(lambda m, g: b1 * m + (1 - b1) * g, state.mean, updates)
@@ -150,14 +151,9 @@ def chosen_layers(model: keras.Model, train: Train, head: Sequence[Any]) -> tupl
         return tuple(head)
     if train == EVERY:
         return tuple(layer for group in groups for layer in group)
-    if isinstance(train, int) and not isinstance(train, bool):
-        if not 1 <= train <= len(groups):
-            raise OptionError(
-                expected=f"train from 1 to {len(groups)}, as model {model.name!r} has {len(groups)} layers "
-                "with weights",
-                received=f"train={train!r}",
-                remedy='train="all" trains them all',
-            )
+    if is_whole(train):
+        there = f"train from 1 to {len(groups)}: model {model.name!r} has {len(groups)} layers with weights"
+        whole_number("train", train, 1, len(groups), expected=there, remedy='train="all" trains them all')
         return tuple(layer for group in groups[-train:] for layer in group)
     if isinstance(train, str) or not isinstance(train, Sequence) or not train:
         raise OptionError(

@@ -19,14 +19,14 @@ from kilter._progress import Verbose
 from kilter._transfer.depth import train_only
 from kilter._transfer.stages import Phase, Stage, default_stages, phases_of
 from kilter.data import Dataset
+from kilter.data.labels import is_one_hot
 from kilter.errors import OptionError
 
 
 class StagedHistory(History):
-    """Keras's history of all stages, one after the other; epochs are counted through.
+    """Keras's history of all stages, one after the other, with consecutive epochs.
 
-    ``stages``: the number of the stage, from 0, of each epoch. A measure that some epochs do not have is NaN
-    there.
+    ``stages``: the number of the stage, from 0, of each epoch. A measure that an epoch lacks is NaN there.
     """
 
     def __init__(self) -> None:
@@ -57,7 +57,7 @@ def _beginnings(stages: Sequence[int]) -> list[int]:
 
 
 Compile = Callable[[keras.optimizers.Optimizer], None]
-"""Compiles the model with an optimiser, for what it is trained for."""
+"""Compiles the model with an optimiser and the task's loss and metrics."""
 
 
 def fine_tune(
@@ -79,31 +79,30 @@ def fine_tune(
     seed: int = 0,
     verbose: Verbose = "auto",
 ) -> StagedHistory:
-    """Train a model in stages, in place: what :func:`kilter.reuse` made, or any other.
+    """Train a model in stages, in place: one from :func:`kilter.reuse`, or any other.
 
-    Each stage says which layers it trains, with which rates, for how long; the model is compiled anew for it.
-    Afterwards it is as the last stage left it, with that stage's layers trainable. The head is what is
-    trainable when fine-tuning begins while other layers are frozen; where none is frozen, the last layer.
+    Each stage defines which layers it trains, at which rates and for how long; the model is compiled again
+    for it. Afterwards the last stage's layers are trainable. The head is the set of trainable layers when
+    fine-tuning begins, or the last layer if none is frozen.
 
     Args:
-        model: built; whether and for what it is compiled does not matter, see ``loss``.
-        x: as for :func:`kilter.fit`; and ``y``, ``validation_data``, ``validation_split``, ``batch_size``,
-            ``class_weight``, ``sample_weight``, ``augment`` and ``verbose``.
-        stages: see :class:`kilter.Stage`. If None, the head alone for 5 epochs, then all layers for up to 20
-            at a tenth of the rate, which end after 5 epochs without a lower validation loss.
-        loss: if None, the model's own where it is compiled, with its metrics. Otherwise cross-entropy for
-            whole numbers and one-hot rows, with the accuracy, and mean squared error for other numbers; the
-            outputs are taken as logits unless they end in a softmax or sigmoid.
-        metrics: as for ``compile``, beside a ``loss`` or for a compiled model.
-        callbacks: told of each stage as of a training; epochs are counted through. One that stops the
-            training stops all of it.
-        freeze_batch_norm: leave the batch normalisations that are reused in inference mode in all stages, as
-            is advised for batches that are small or unlike those they were trained with.
-        seed: of the order of the rows and of what ``augment`` draws.
+        model: built; it need not be compiled, see ``loss``.
+        x, y, validation_data, validation_split, batch_size, class_weight, sample_weight, augment, verbose: as
+            for :func:`kilter.fit`.
+        stages: see :class:`kilter.Stage`. By default only the head for 5 epochs, then all layers for up to 20
+            at a tenth of the rate, stopped after 5 epochs without a lower validation loss.
+        loss: by default that of a compiled model, with its metrics. For another model: cross-entropy and
+            accuracy for whole numbers and one-hot rows, mean squared error for other numbers; outputs are
+            logits unless they end in a softmax or sigmoid.
+        metrics: as for ``compile``, with a ``loss`` or for a compiled model.
+        callbacks: called for each stage as for a training, with consecutive epochs. One that stops the
+            training stops all stages.
+        freeze_batch_norm: keep reused batch normalisations in inference mode in all stages, for batches that
+            are small or unlike those of the original training.
+        seed: of the order of the rows and the augmentation.
 
-    Returns one history of all stages, with the stage of each epoch.
-    Raises :class:`~kilter.errors.OptionError`, :class:`~kilter.errors.ModelError` or
-    :class:`~kilter.errors.DataError` for what does not fit, stages among them, before anything is trained.
+    Returns one history of all stages. Raises :class:`~kilter.errors.OptionError`,
+    :class:`~kilter.errors.ModelError` or :class:`~kilter.errors.DataError` before training.
 
     Example:
         >>> import kilter, numpy as np
@@ -152,7 +151,7 @@ def train_in_phases(
 ) -> StagedHistory:
     """Train ``model`` through ``phases`` from ``initial_epoch`` on, with ``options`` of the engine's fit.
 
-    Where ``initial_epoch`` lies within a phase, the model must have been entered into it already.
+    If ``initial_epoch`` is within a phase, call :func:`enter` for that phase first.
     """
     history = StagedHistory()
     for phase in phases:
@@ -179,7 +178,7 @@ def train_in_phases(
 
 
 def enter(model: keras.Model, phase: Phase, compile_for: Compile) -> None:
-    """Freeze and thaw the model's layers as ``phase`` wants them, and compile it with a fresh optimiser."""
+    """Freeze and unfreeze layers for ``phase``, and compile the model with a fresh optimiser."""
     train_only(model, phase.trained)
     compile_for(phase.optimizer(model))
 
@@ -191,14 +190,14 @@ def _stopping(stage: Stage) -> list[keras.callbacks.EarlyStopping]:
 
 
 def _batches(x: Any, batch_size: int) -> int | None:
-    """The batches of an epoch; None for an iterable, which does not say."""
+    """The batches of an epoch; None for an iterable."""
     return -(-row_count(x=x) // batch_size) if is_array(x) else None
 
 
 def _compiler(model: keras.Model, y: Any, loss: Any, metrics: Any) -> Compile:
-    """How to compile ``model``: with ``loss``, as it was compiled, or as ``y`` asks for."""
+    """How to compile ``model``: with ``loss``, as it was compiled, or as ``y`` requires."""
     if loss is not None:
-        # With None, Keras would go on with the metrics of the last compile().
+        # With None, Keras would keep the metrics of the last compile().
         return lambda optimizer: model.compile(optimizer, loss=loss, metrics=metrics or [])
     if model.compiled:
         given: Any = model._compile_config  # type: ignore[attr-defined]
@@ -216,7 +215,7 @@ def _compiler(model: keras.Model, y: Any, loss: Any, metrics: Any) -> Compile:
 def _compiler_for(model: keras.Model, y: np.ndarray, metrics: Any) -> Compile:
     outputs = getattr(model, "outputs", None) or []
     width = outputs[0].shape[-1] if len(outputs) == 1 else None
-    if y.ndim == 2 and y.shape[1] > 1 and width == y.shape[1] and _one_hot(y):
+    if is_one_hot(y) and width == y.shape[1]:
         from_logits = last_activation(model) not in ("softmax", "sigmoid")
         loss = keras.losses.CategoricalCrossentropy(from_logits=from_logits)
         found = ["accuracy"] if metrics is None else metrics
@@ -232,7 +231,3 @@ def _compiler_for(model: keras.Model, y: np.ndarray, metrics: Any) -> Compile:
         loss_weights=None if objective.loss_weight is None else [objective.loss_weight],
         metrics=objective.make_metrics() if metrics is None else metrics,
     )
-
-
-def _one_hot(y: np.ndarray) -> bool:
-    return bool(np.isin(y, (0, 1)).all() and (y.sum(axis=1) == 1).all())

@@ -1,4 +1,4 @@
-"""The new head of a student: what stands on the reused layers, with weights that are drawn from a seed."""
+"""The new head on top of reused layers."""
 
 from __future__ import annotations
 
@@ -9,12 +9,13 @@ import keras
 
 from kilter._models.copying import fresh_name
 from kilter._text import first_line
+from kilter._validation import is_whole
 from kilter.errors import KilterError, ModelError, OptionError
 
 Head = int | keras.layers.Layer | Sequence[keras.layers.Layer] | Callable[[Any], Any]
 """The number of outputs; a layer or model; several, one after the other; or a function tensor -> tensor."""
 
-# By the rank of what the reused layers give, batch included.
+# By the rank of the reused layers' output, batch included.
 _POOLING = {
     3: keras.layers.GlobalAveragePooling1D,
     4: keras.layers.GlobalAveragePooling2D,
@@ -23,10 +24,10 @@ _POOLING = {
 
 
 def with_head(head: Head, tensor: Any, model: keras.Model) -> Any:
-    """What ``head`` makes of ``tensor``, the output of the layers reused of ``model``.
+    """The output of ``head`` on ``tensor``, the output of the layers reused of ``model``.
 
-    Raises :class:`~kilter.errors.OptionError` for what is no head, :class:`~kilter.errors.ModelError` for one
-    that is part of ``model`` itself or does not fit.
+    Raises :class:`~kilter.errors.OptionError` if it is no head, :class:`~kilter.errors.ModelError` if it is
+    part of ``model`` or does not fit.
     """
     layers = _layers_of(head, tensor, model)
     try:
@@ -51,7 +52,7 @@ def with_head(head: Head, tensor: Any, model: keras.Model) -> Any:
 
 
 def _layers_of(head: Any, tensor: Any, model: keras.Model) -> list[Callable[[Any], Any]]:
-    if isinstance(head, int) and not isinstance(head, bool) and head >= 1:
+    if is_whole(head, 1):
         return _logits(head, tensor, model)
     given: list[Any] = list(head) if isinstance(head, list | tuple) else [head]
     layers = [one for one in given if isinstance(one, keras.layers.Layer)]
@@ -75,21 +76,21 @@ def check_own(layers: Sequence[Any], model: keras.Model) -> None:
     shared = [layer.name for layer in layers if id(layer) in theirs]
     if shared:
         raise ModelError(
-            expected="a head of layers of its own",
+            expected="a head of new layers",
             received=f"layer {shared[0]!r}, which is part of model {model.name!r}",
             remedy="make a new layer, or keep more of the model",
         )
 
 
 def _name_apart(layers: Sequence[Any], model: keras.Model) -> None:
-    """New names for new layers that have one of the model's: Keras numbers them anew in every process."""
+    """Rename new layers with a name of the model's: Keras restarts its numbering in every process."""
     for layer in layers:
         if not layer.built and fresh_name(model, layer.name) != layer.name:
             layer.name = fresh_name(model, f"head_{layer.name}")
 
 
 def _logits(outputs: int, tensor: Any, model: keras.Model) -> list[Callable[[Any], Any]]:
-    """Global average pooling where there are still places, then a layer of logits, in float32."""
+    """Global average pooling for sequences, images and volumes, then a layer of logits, in float32."""
     rank = len(tensor.shape)
     layers: list[Callable[[Any], Any]] = []
     if rank in _POOLING:

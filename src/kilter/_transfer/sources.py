@@ -1,12 +1,11 @@
-"""Where trained models come from: a .keras file, or one of keras.applications with a file of its weights.
+"""Trained models to reuse: a .keras file, or one of keras.applications with a file of its weights.
 
-Nothing is downloaded. Every file is told by its SHA-256, so that a result can name what it stands on.
+Nothing is downloaded. Every file is identified by its SHA-256, so that a result can name its source.
 """
 
 from __future__ import annotations
 
 import difflib
-import hashlib
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,19 +14,18 @@ from typing import Any, Final
 
 import keras
 
-from kilter._home import at_home
+from kilter._files import at_home, sha256_of
 from kilter._models.saved import load_model
 from kilter._text import first_line
 from kilter.errors import ModelError, OptionError
 
-_PIECE: Final = 1 << 20
-# In the names of Keras's own files: weights of a network without its last layers.
+# In the names of Keras's files: weights of a network without its last layers.
 _WITHOUT_TOP: Final = ("notop", "no_top")
 
 
 @dataclass(frozen=True, eq=False)
 class SourceModel:
-    """A trained model, the file that its weights come from, and that file's SHA-256 in hexadecimal digits."""
+    """A trained model, the file of its weights, and the SHA-256 of the file, hexadecimal."""
 
     model: keras.Model
     file: Path
@@ -41,17 +39,17 @@ def load_source(
     sha256: str | None = None,
     allow_code: bool = False,
 ) -> SourceModel:
-    """The trained model that ``name`` says, uncompiled.
+    """The trained model ``name``, uncompiled.
 
     Args:
-        name: a .keras file; or a network of ``keras.applications``, such as "MobileNetV2". The latter takes
-            pixels from 0 to 255, for its own preprocessing is put in front of it.
-        weights: the file with a network's weights; with "notop" in its name, of one without the last layers.
-        sha256: what the file must have, or the beginning of it.
+        name: a .keras file, or a network of ``keras.applications`` such as "MobileNetV2", which takes pixels
+            from 0 to 255 and includes its preprocessing.
+        weights: the file with a network's weights; with "notop" in its name, without the last layers.
+        sha256: the expected SHA-256 of the file, or its beginning.
         allow_code: run code stored in a .keras file; only for files you trust.
 
-    Raises :class:`~kilter.errors.ModelError` where the file is missing, damaged, of another network, has code
-    in it or another SHA-256; :class:`~kilter.errors.OptionError` for a network that Keras does not know.
+    Raises :class:`~kilter.errors.ModelError` if the file is missing, damaged, of another network, contains
+    code or has another SHA-256; :class:`~kilter.errors.OptionError` for a network that Keras does not have.
     """
     path = at_home(name)
     if path.suffix != ".keras":
@@ -59,7 +57,7 @@ def load_source(
     if weights is not None:
         raise OptionError(
             expected="weights for a network of keras.applications only",
-            received=f"weights={str(weights)!r} beside {path}, which has its own",
+            received=f"weights={str(weights)!r} with {path}, which has its own",
             remedy="leave weights out",
         )
     found = checksum(path, sha256)
@@ -67,7 +65,7 @@ def load_source(
 
 
 def applications() -> tuple[str, ...]:
-    """The names of the networks that ``keras.applications`` has."""
+    """The names of the networks of ``keras.applications``."""
     return tuple(name for name in dir(keras.applications) if name[0].isupper())
 
 
@@ -83,7 +81,7 @@ def _application(name: str, weights: str | Path | None, sha256: str | None) -> S
     path = None if weights is None else at_home(weights)
     if path is None or not path.is_file():
         raise ModelError(
-            expected=f"a file with the weights of {name}: kilter downloads nothing by itself",
+            expected=f"a file with the weights of {name}: kilter downloads nothing",
             received="none" if path is None else f"weights={str(path)!r}, which is no file",
             remedy=f"let python -c 'import keras; keras.applications.{name}()' put one into ~/.keras/models"
             f"{_address(make)}; then pass its path as weights",
@@ -95,8 +93,7 @@ def _application(name: str, weights: str | Path | None, sha256: str | None) -> S
         raise ModelError(
             expected=f"a file with the weights of {name}",
             received=f"{path}: {first_line(problem)}",
-            remedy="take the file that Keras has for this network; one without its last layers has notop in "
-            "its name",
+            remedy="use Keras's file for this network; without the last layers it has notop in its name",
         ) from problem
     pixels = keras.Input(network.input_shape[1:], name="pixels")
     prepare: Callable[[Any], Any] = sys.modules[make.__module__].preprocess_input  # type: ignore[attr-defined]
@@ -105,28 +102,24 @@ def _application(name: str, weights: str | Path | None, sha256: str | None) -> S
 
 
 def _address(make: Any) -> str:
-    """Where Keras takes the weights from, as far as it says so in a constant."""
+    """The address of Keras's weights, if a constant has it."""
     module = sys.modules[make.__module__]
     known = [value for key, value in vars(module).items() if "WEIGHT" in key and isinstance(value, str)]
     return f", from {known[0]}" if known else ""
 
 
 def checksum(path: Path, wanted: str | None = None) -> str:
-    """The SHA-256 of a file; :class:`ModelError` where it is missing or does not begin as ``wanted``."""
-    digest = hashlib.sha256()
+    """The SHA-256 of a file; :class:`ModelError` if it is missing or does not begin with ``wanted``."""
     try:
-        with path.open("rb") as file:
-            while piece := file.read(_PIECE):
-                digest.update(piece)
+        found = sha256_of(path)
     except (OSError, ValueError) as error:  # ValueError: a zero byte in the name
         raise ModelError(
             expected="a saved Keras model", received=f"{path}: {first_line(error)}", remedy="correct the path"
         ) from error
-    found = digest.hexdigest()
     if wanted is not None and not (wanted and found.startswith(wanted.lower())):
         raise ModelError(
             expected=f"{path} with the SHA-256 {wanted}",
             received=found,
-            remedy="take the file that was meant, or leave sha256 out",
+            remedy="use the right file, or leave sha256 out",
         )
     return found

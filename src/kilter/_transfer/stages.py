@@ -1,8 +1,7 @@
-"""The stages of fine-tuning: what each trains, for how long and how fast."""
+"""The stages of fine-tuning: which layers each trains, for how long and at which rate."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -22,6 +21,7 @@ from kilter._transfer.depth import (
     many_rates,
     one_rate,
 )
+from kilter._validation import number, whole_number
 from kilter.errors import OptionError
 from kilter.schedules.registry import schedule_kind, schedules_for_stages
 
@@ -30,23 +30,23 @@ Optimizer = str | Callable[[float], keras.optimizers.Optimizer]
 
 @dataclass(frozen=True)
 class Stage:
-    """A stretch of fine-tuning, with a fresh optimiser.
+    """A stage of fine-tuning, with a fresh optimiser.
 
     Attributes:
         epochs: at least 1.
-        train: "head": the layers that are trainable when fine-tuning begins; "all"; how many layers with
+        train: "head", the layers that are trainable when fine-tuning begins; "all"; the number of layers with
             weights from the top; or names of layers ("name", in a nested model "model/name", or the model's).
-            All others are frozen: their weights stay, batch normalisations work in inference mode.
+            All others are frozen, batch normalisations in inference mode.
         learning_rate: of the top layer.
-        decay: by which the rate of each layer with weights below is divided, at least 1 (Howard and Ruder
-            2018 take 2.6). Normalisations have the rate of the layer before them.
-        optimizer: the name of one of Keras's, or a function learning rate -> optimiser; with a ``decay``
+        decay: divides the rate from each layer with weights to the next lower one; at least 1 (2.6 in Howard
+            and Ruder 2018). Normalisations have the rate of the layer before them.
+        optimizer: the name of a Keras optimiser, or a function learning rate -> optimiser; with a ``decay``
             above 1 one of ``sgd``, ``adam``, ``nadam``, ``adamw``, ``adamax``, ``rmsprop``, ``adagrad``,
             ``lion``.
         schedule: of the rate over the stage: "constant", "cosine" down to 0, "one_cycle" up and down, or
             any other schedule that spans a given number of epochs.
-        patience: stop the stage after so many epochs without a lower validation loss, and take the best
-            weights of the stage back; None for neither.
+        patience: stop the stage after this many epochs without a lower validation loss, and restore its best
+            weights; None for neither.
 
     Raises :class:`~kilter.errors.OptionError` for values out of range.
     """
@@ -60,15 +60,11 @@ class Stage:
     patience: int | None = None
 
     def __post_init__(self) -> None:
-        for name in ("epochs", "patience"):
-            value = getattr(self, name)
-            if (value is not None or name == "epochs") and not _whole(value):
-                _refuse(f"{name} as a whole number from 1", f"{name}={value!r}")
-        rate, decay = self.learning_rate, self.decay
-        if not _number(rate) or not 0 < rate < math.inf:
-            _refuse("learning_rate as a number above 0", f"learning_rate={rate!r}")
-        if not _number(decay) or not 1 <= decay < math.inf:
-            _refuse("decay as a number of at least 1", f"decay={decay!r}")
+        whole_number("epochs", self.epochs, 1)
+        if self.patience is not None:
+            whole_number("patience", self.patience, 1)
+        rate = number("learning_rate", self.learning_rate, above=0)
+        decay = number("decay", self.decay, 1)
         if self.schedule not in (known := schedules_for_stages()):
             _refuse(f"schedule as one of {', '.join(known)}", f"schedule={self.schedule!r}")
         if decay > 1 and self.optimizer not in RULES:
@@ -89,19 +85,18 @@ class Stage:
     ) -> list[Stage]:
         """Gradual unfreezing (Howard and Ruder 2018): the top layer, then the top two, up to ``layers``.
 
-        Each for so many ``epochs``; a stage for all that was thawed may follow.
+        ``epochs``: of each stage.
 
         Example:
             >>> [stage.train for stage in Stage.gradual(3)]
             [1, 2, 3]
         """
-        if not _whole(layers):
-            _refuse("layers as a whole number from 1", f"layers={layers!r}")
-        return [Stage(epochs, number, learning_rate, decay, optimizer) for number in range(1, layers + 1)]
+        counts = range(1, whole_number("layers", layers, 1) + 1)
+        return [Stage(epochs, count, learning_rate, decay, optimizer) for count in counts]
 
 
 def default_stages(*, validated: bool) -> list[Stage]:
-    """The head alone for 5 epochs, then all layers for 20 at a tenth of the rate.
+    """Only the head for 5 epochs, then all layers for 20 at a tenth of the rate.
 
     With validation data the second stage ends after 5 epochs without a lower loss.
     """
@@ -127,7 +122,7 @@ class Phase:
         return self.begin + self.stage.epochs
 
     def optimizer(self, model: keras.Model) -> keras.optimizers.Optimizer:
-        """A fresh optimiser for what of ``model`` is trainable now."""
+        """A fresh optimiser for the trainable variables of ``model``."""
         stage = self.stage
         if not isinstance(stage.optimizer, str):
             return stage.optimizer(stage.learning_rate)
@@ -139,7 +134,7 @@ class Phase:
     def schedule(self, batches: int) -> schedules.Schedule | None:
         """The stage's learning rates for epochs of `batches` batches; None for a constant rate."""
         kind = schedule_kind(self.stage.schedule)
-        # The rate alone is scheduled: momenta differ from optimiser to optimiser.
+        # Only the rate is scheduled: momenta differ between optimisers.
         settings = {"momentum": None} if kind.cycles_momentum else {}
         return kind.make(self.stage.learning_rate, self.stage.epochs, batches, **settings)
 
@@ -147,19 +142,19 @@ class Phase:
 def phases_of(
     model: keras.Model, stages: Sequence[Stage], *, freeze_batch_norm: bool = False, validated: bool = True
 ) -> tuple[Phase, ...]:
-    """``stages`` as they are for ``model``; its head is what is trainable now.
+    """The ``stages`` for ``model``, whose head are the layers that are trainable now.
 
-    ``freeze_batch_norm``: batch normalisations outside the head are trained in no stage.
+    ``freeze_batch_norm``: no stage trains batch normalisations outside the head.
 
-    Raises :class:`~kilter.errors.OptionError` where a stage names what the model does not have, has nothing
-    to train, or waits for a validation loss that nothing gives.
+    Raises :class:`~kilter.errors.OptionError` for a stage with unknown layers, with nothing to train, or with
+    patience but no validation data.
     """
     if not isinstance(stages, Sequence) or not stages or not all(isinstance(one, Stage) for one in stages):
         _refuse("stages as a list of kilter.Stage", f"stages={stages!r}")
     head, below = head_of(model), depths(model)
     own = {id(layer) for layer in head}
     phases: list[Phase] = []
-    for number, stage in enumerate(stages):
+    for index, stage in enumerate(stages):
         layers = [
             layer
             for layer in chosen_layers(model, stage.train, head)
@@ -168,24 +163,16 @@ def phases_of(
         ]
         if not any(map(can_train, layers)):
             raise OptionError(
-                expected=f"something to train in stage {number + 1} of {len(stages)}",
+                expected=f"something to train in stage {index + 1} of {len(stages)}",
                 received=f"train={stage.train!r}, where everything is frozen or without weights",
                 remedy='give the model a head with weights, or let the stage train="all"',
             )
         if stage.patience is not None and not validated:
             _refuse("validation data for a stage with patience", f"patience={stage.patience} and none")
         begin = phases[-1].end if phases else 0
-        phases.append(Phase(stage, number, begin, tuple(layers), below))
+        phases.append(Phase(stage, index, begin, tuple(layers), below))
     return tuple(phases)
 
 
 def _refuse(expected: str, received: str) -> None:
     raise OptionError(expected=expected, received=received, remedy="see kilter.Stage and kilter.fine_tune")
-
-
-def _whole(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= 1
-
-
-def _number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)

@@ -1,46 +1,49 @@
-"""What plain methods reach on the same rows: a network that falls far short of them is not yet well."""
+"""Baselines: what nearest neighbours and ridge regression reach on the same rows."""
 
 from __future__ import annotations
 
 import math
-from typing import Any, Final
+from typing import Any
 
 import jax
 import numpy as np
 from sklearn.linear_model import Ridge, RidgeClassifier
 from sklearn.neighbors import KNeighborsClassifier, KNeighborsRegressor
 
-_ROWS: Final = 1_000
-_FEATURES: Final = 512
-_MOST_AMOUNTS: Final = 100
-_NEIGHBOURS: Final = 5
+from kilter._treatment.policy import Policy, ScoringPolicy
+
+_POLICY = Policy().scoring
 
 
-def plain_accuracy(x: Any, classes: np.ndarray, x_val: Any, classes_val: np.ndarray) -> float:
+def baseline_accuracy(
+    x: Any, classes: np.ndarray, x_val: Any, classes_val: np.ndarray, policy: ScoringPolicy = _POLICY
+) -> float:
     """The better accuracy of nearest neighbours and ridge regression, on samples of the rows.
 
-    NaN where the inputs are not one array of numbers, and where fewer than two classes are left.
+    NaN if the inputs are not one array of numbers, or if fewer than two classes are left.
     """
-    parts = _parts(x, classes, x_val, classes_val)
+    parts = _parts(x, classes, x_val, classes_val, policy)
     if parts is None or len(np.unique(parts[1])) < 2:
         return math.nan
     rows, known, held, wanted = parts
-    count = min(_NEIGHBOURS, len(rows))
+    count = min(policy.neighbours, len(rows))
     return max(
         float(np.mean(method.fit(rows, known).predict(held) == wanted))
         for method in (KNeighborsClassifier(count), RidgeClassifier())
     )
 
 
-def plain_error(x: Any, y: np.ndarray, x_val: Any, y_val: np.ndarray) -> float:
-    """The smaller root mean squared error of the same; NaN as there, and for more than 100 amounts a row."""
-    if y[:1].size > _MOST_AMOUNTS:
+def baseline_error(
+    x: Any, y: np.ndarray, x_val: Any, y_val: np.ndarray, policy: ScoringPolicy = _POLICY
+) -> float:
+    """The smaller root mean squared error of the two; NaN also for more than 100 numbers a row."""
+    if y[:1].size > policy.baseline_targets:
         return math.nan
-    parts = _parts(x, y.reshape(len(y), -1), x_val, y_val.reshape(len(y_val), -1))
+    parts = _parts(x, y.reshape(len(y), -1), x_val, y_val.reshape(len(y_val), -1), policy)
     if parts is None or not np.isfinite(parts[1]).all():
         return math.nan
     rows, known, held, wanted = parts
-    count = min(_NEIGHBOURS, len(rows))
+    count = min(policy.neighbours, len(rows))
     return min(
         float(np.sqrt(np.mean((method.fit(rows, known).predict(held).reshape(wanted.shape) - wanted) ** 2)))
         for method in (KNeighborsRegressor(count), Ridge())
@@ -48,7 +51,7 @@ def plain_error(x: Any, y: np.ndarray, x_val: Any, y_val: np.ndarray) -> float:
 
 
 def _parts(
-    x: Any, y: np.ndarray, x_val: Any, y_val: np.ndarray
+    x: Any, y: np.ndarray, x_val: Any, y_val: np.ndarray, policy: ScoringPolicy
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray] | None:
     """Samples of finite rows, standardised by the training rows, and their targets in float64 or whole."""
     if len(jax.tree.leaves(x)) != 1:
@@ -56,7 +59,7 @@ def _parts(
     arrays = [np.asarray(jax.tree.leaves(one)[0]) for one in (x, x_val)]
     if any(array.dtype.kind not in "fiub" for array in arrays):
         return None
-    (rows, known), (held, wanted) = (_sample(*part) for part in zip(arrays, (y, y_val), strict=True))
+    (rows, known), (held, wanted) = (_sample(*part, policy) for part in zip(arrays, (y, y_val), strict=True))
     if len(rows) < 2 or not len(held):
         return None
     mean, deviation = rows.mean(axis=0), rows.std(axis=0)
@@ -64,9 +67,9 @@ def _parts(
     return (rows - mean) / deviation, known, (held - mean) / deviation, wanted
 
 
-def _sample(array: np.ndarray, targets: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    chosen = np.random.default_rng(0).permutation(len(array))[:_ROWS]
+def _sample(array: np.ndarray, targets: np.ndarray, policy: ScoringPolicy) -> tuple[np.ndarray, np.ndarray]:
+    chosen = np.random.default_rng(0).permutation(len(array))[: policy.baseline_rows]
     rows = array[chosen].reshape(len(chosen), -1).astype(np.float64)
-    rows = rows[:, :: max(1, rows.shape[1] // _FEATURES)]
+    rows = rows[:, :: max(1, rows.shape[1] // policy.baseline_features)]
     finite = np.isfinite(rows).all(axis=1)
     return rows[finite], targets[chosen][finite]

@@ -1,14 +1,13 @@
-"""Trainings for all epochs: of a treated model, and of the given one as the person would have trained it."""
+"""Trainings for all epochs: of a treated model, and of the original one as its owner would train it."""
 
 from __future__ import annotations
 
+import contextlib
 import math
-import time
-from collections.abc import Mapping, Sequence
-from contextlib import nullcontext
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any, Final
+from typing import Any
 
 import keras
 
@@ -16,6 +15,8 @@ from kilter._diagnosis.diagnose import diagnose
 from kilter._engine.epochs import EpochStages
 from kilter._engine.fit import fit
 from kilter._engine.history import History
+from kilter._engine.program_cache import for_short_training
+from kilter._engine.training_spec import EarlyStopping
 from kilter._models.variables import State, pull, push
 from kilter._progress import SILENT, Progress
 from kilter._records import Diagnosis
@@ -24,43 +25,44 @@ from kilter._treatment.scoring import Scoring
 from kilter._treatment.subject import Subject
 from kilter.errors import KilterError
 
-# Networks may wait on a plateau for long; an early stop saves nothing but time.
-_PATIENCE_SHARE: Final = 0.5
-_LEAST_PATIENCE: Final = 10
-# Trainings of no more steps are over before a program of their own, compiled well, would have paid.
-_FEW_STEPS: Final = 4_000
-# Whole batches an epoch from which on the rows of a partial one hardly matter.
-_MANY_BATCHES: Final = 16
-
 
 @dataclass(frozen=True, eq=False)
 class Trained:
-    """A model after its training, the weights that count, and what became of it."""
+    """A model after its training, and the weights that count. ``failed``: it could not be trained."""
 
     subject: Subject
     model: keras.Model
     state: State
     history: History
     score: float
-    seconds: float
+    failed: bool = False
 
     def restored(self) -> keras.Model:
-        """The model with what it had learnt: subjects that are alike may have been trained in it since."""
+        """The model with these weights: the last and the best weights of a training share one model."""
         push(self.state, self.model)
         return self.model
 
     @cached_property
     def diagnosis(self) -> Diagnosis:
-        """What is found in it after the training."""
-        return _diagnosed_again(self.subject, self.restored(), self.history.history)
+        """The findings after the training."""
+        spec = self.subject.training
+        return diagnose(
+            self.restored(),
+            self.subject.x,
+            self.subject.y,
+            **spec.arguments("validation_data", "batch_size", "shuffle", "seed"),
+            verbose=0,
+            steps=0,
+            history=self.history.history,
+        )
 
 
 @dataclass(frozen=True, eq=False)
 class AsGiven:
-    """The given model, trained for all epochs without any change and without early stopping.
+    """The original model, trained for all epochs without any change.
 
-    ``last``: with the weights of the last epoch, what the person would have. ``best``: with those of the best
-    validation loss. ``before``: not trained any further, with the weights it came with.
+    ``last``: with the weights at the end of the training. ``best``: with those of the best validation loss.
+    ``before``: with the weights it came with.
     """
 
     last: Trained
@@ -86,83 +88,57 @@ class _BestWeights(keras.callbacks.Callback):
 def train_in_full(subject: Subject, scoring: Scoring, progress: Progress = SILENT) -> Trained:
     """A copy of the subject's model, trained; the weights are those of the best validation loss.
 
-    It stops early where the validation loss has not improved for half of the epochs, 10 at least.
+    It stops early where the validation loss has not improved for half of the epochs, at least 10 (see
+    :class:`~kilter._treatment.policy.SearchPolicy`).
     """
-    patience = max(_LEAST_PATIENCE, math.ceil(_PATIENCE_SHARE * subject.options.epochs))
-    if subject.options.patience is not None:
-        patience = subject.options.patience
-    stages = EpochStages(progress, "Full training: epoch")
-    return _train(subject, replace(subject.options, patience=patience), scoring, stages)[0]
+    policy, stopped = subject.policy.search, subject
+    if subject.training.early_stopping is None:
+        share = math.ceil(policy.patience_share * subject.training.epochs)
+        stopping = EarlyStopping(patience=max(policy.least_patience, share))
+        stopped = subject.with_training(early_stopping=stopping)
+    trained = _train(stopped, scoring, EpochStages(progress, "Full training: epoch"))[0]
+    return replace(trained, subject=subject)
 
 
-def train_as_given(came: Subject, scoring: Scoring, progress: Progress = SILENT) -> AsGiven:
-    """The given model, trained as the person would have: all epochs, their options, no early stopping."""
+def train_as_given(original: Subject, scoring: Scoring, progress: Progress = SILENT) -> AsGiven:
+    """The original model, trained with its owner's own options for all epochs."""
     stages = EpochStages(progress, "Training the given model without changes: epoch")
-    last, best = _train(came, came.options, scoring, stages)
-    double = came.double()
-    push(double.begin, double.model)
+    last, best = _train(original, scoring, stages)
     try:
-        score = scoring.score(came, double.model)
+        model = original.built_copy()
+        score = scoring.score(original, model)
     except KilterError:  # data that the model cannot take
-        score = math.nan
-    return AsGiven(last, best, Trained(came, double.model, double.begin, History(), score, 0.0))
+        model, score = original.copy(), math.nan
+    return AsGiven(last, best, Trained(original, model, pull(model), History(), score))
 
 
-def _train(given: Subject, options: Any, scoring: Scoring, stages: EpochStages) -> tuple[Trained, Trained]:
+def _train(subject: Subject, scoring: Scoring, stages: EpochStages) -> tuple[Trained, Trained]:
     """The training at its end, and at the best validation loss.
 
     A training of few steps runs in the program of the trials, which has whole batches only: where the rows
     are shuffled and an epoch has many batches, the rows that do not fill one are left out, each time others.
     A program for them would take longer to compile than the training takes.
     """
-    few = options.epochs * given.steps_per_epoch <= _FEW_STEPS
-    whole = few and options.shuffle and given.rows >= _MANY_BATCHES * options.batch_size
-    subject = replace(
-        given, options=replace(options, most_batches=given.rows // options.batch_size if whole else None)
-    )
-    model = subject.double().model if few else subject.copy()
-    began = time.perf_counter()
+    policy, spec = subject.policy.search, subject.training
+    few = spec.epochs * subject.steps_per_epoch <= policy.short_training_steps
+    whole = few and spec.shuffle and subject.rows >= policy.many_batches * spec.batch_size
+    model = subject.copy()
+    short = for_short_training(subject.model, policy.quick_parameters) if few else contextlib.nullcontext()
+    best, options = _BestWeights(model), subject.fit_arguments()
+    options["callbacks"] = (*options["callbacks"], *([] if spec.early_stopping else [best]), stages)
     try:
-        with subject.for_trials() if few else nullcontext():
-            trained = subject.double().ready() if few else model
-            best = _BestWeights(trained)
-            own = subject.fit_options()
-            watching = [best] if options.patience is None else []
+        with short:
             history = fit(
-                trained,
-                subject.x,
-                subject.y,
-                **{**own, "callbacks": [*own["callbacks"], *watching, stages]},
-                most_batches=subject.options.most_batches,
+                model,
+                **options,
+                steps_per_epoch=subject.rows // spec.batch_size if whole else None,
                 validation_batch_size=judged_in(subject),
-                seed=subject.seed,
-                measure=None,
-                verbose=0,
             )
-            seconds = time.perf_counter() - began
-            last = Trained(given, model, pull(trained), history, scoring.score(subject, trained), seconds)
+            last = Trained(subject, model, pull(model), history, scoring.score(subject, model))
             if best.state is None:  # early stopping has put the best weights back, or no loss was finite
                 return last, last
-            push(best.state, trained)
-            score = scoring.score(subject, trained)
-            return last, Trained(given, model, best.state, history, score, seconds)
+            push(best.state, model)
+            return last, Trained(subject, model, best.state, history, scoring.score(subject, model))
     except KilterError:  # data that the model cannot take: the diagnosis says so, and no remedy helped
-        nothing = Trained(given, model, pull(model), History(), math.nan, time.perf_counter() - began)
+        nothing = Trained(subject, model, pull(model), History(), math.nan, failed=True)
         return nothing, nothing
-
-
-def _diagnosed_again(
-    subject: Subject, model: keras.Model, curves: Mapping[str, Sequence[float]]
-) -> Diagnosis:
-    return diagnose(
-        model,
-        subject.x,
-        subject.y,
-        validation_data=subject.validation,
-        verbose=0,
-        batch_size=subject.options.batch_size,
-        shuffle=subject.options.shuffle,
-        steps=0,
-        history=curves,
-        seed=subject.seed,
-    )

@@ -1,8 +1,7 @@
 """Whether one trained model is worse than another on any measure of any output, on the same validation rows.
 
-A model is worse on a measure where the measure is worse by more than one standard error of the paired
-difference. The standard error is the delete-a-group jackknife's over 20 groups of rows: the measure of both
-models is taken without the same rows.
+A model is worse if a measure is worse by more than one standard error of the paired difference. The standard
+error is that of a delete-a-group jackknife over 20 groups of rows, left out of both models' measures.
 """
 
 from __future__ import annotations
@@ -20,15 +19,12 @@ import numpy as np
 from kilter._engine.arrays import collect
 from kilter._engine.inference import evaluate
 from kilter._treatment.own_measures import names_of, predictions, row_measures
+from kilter._treatment.policy import Policy, ScoringPolicy
 from kilter._treatment.subject import Subject
 from kilter.runs.best_epoch import direction_of
 from kilter.runs.records import Direction
 
-# Groups of validation rows for the jackknife.
-GROUPS: Final = 20
-# A difference of more than so many standard errors counts.
-ERRORS: Final = 1.0
-# Keras's names of compiled metrics that say what an own measure says.
+# Compiled metrics, by Keras's names, that repeat an own measure.
 _OWN: Final = (
     "accuracy",
     "acc",
@@ -40,7 +36,7 @@ _OWN: Final = (
     "mse",
     "rmse",
 )
-# Metrics of which less is better. Of any other name, nobody knows which way is better: it is not compared.
+# Metrics where less is better. Metrics of any other name are not compared: their direction is unknown.
 _LESS_IS_BETTER: Final = (
     "error",
     "loss",
@@ -55,11 +51,14 @@ _LESS_IS_BETTER: Final = (
 )
 
 
+_POLICY: Final = Policy().scoring
+
+
 @dataclass(frozen=True, eq=False)
 class Measured:
     """A measure of one model: on all validation rows, and without each group of them, [groups].
 
-    ``learnt``: whether it is better than a constant answer's; None where that is not known.
+    ``learnt``: whether it beats a constant answer; None where that is unknown.
     """
 
     name: str
@@ -74,9 +73,9 @@ class Measured:
 class MeasureCheck:
     """One measure of one output, of the given model and of another, on the same validation rows.
 
-    ``error`` is the standard error of the difference, NaN where it is not known. The verdict is on ``other``:
-    "better" or "worse" where they differ by more than :data:`ERRORS` of it, else "alike". A model whose
-    outputs are not finite is worse than any other.
+    ``error`` is the standard error of the difference, NaN where it is unknown. The verdict is on ``other``:
+    "better" or "worse" where they differ by more than ``ScoringPolicy.harm_errors`` of it, else "alike". A
+    model with outputs that are not finite is worse than any other.
     """
 
     measure: str
@@ -90,7 +89,7 @@ class MeasureCheck:
         return f"{self.measure}: {self.given:.4g} → {self.other:.4g}"
 
 
-def measured(came: Subject, subject: Subject, model: keras.Model) -> list[Measured]:
+def measured(original: Subject, subject: Subject, model: keras.Model) -> list[Measured]:
     """All measures of ``model``, a trained model of ``subject``, on the subject's validation rows.
 
     The own measures of each output (see ``own_measures``), and the compiled metrics that say more.
@@ -98,7 +97,11 @@ def measured(came: Subject, subject: Subject, model: keras.Model) -> list[Measur
     """
     structured = predictions(subject, model)
     outputs = [np.asarray(one) for one in jax.tree.leaves(structured)]
-    groups = min(GROUPS, subject.validation_rows) if subject.validation_rows > 1 else 0
+    groups = (
+        min(subject.policy.scoring.jackknife_groups, subject.validation_rows)
+        if subject.validation_rows > 1
+        else 0
+    )
     own = [
         Measured(
             one.name,
@@ -108,23 +111,25 @@ def measured(came: Subject, subject: Subject, model: keras.Model) -> list[Measur
             one.without(groups),
             _has_learnt(one.direction, one.value, one.chance),
         )
-        for one in row_measures(came, subject, outputs)
+        for one in row_measures(original, subject, outputs)
     ]
     unmeasured = len({one.output for one in own}) < len(outputs)
-    losses = _loss(subject, model, groups) if unmeasured and _same_loss(came, subject) else []
+    losses = _loss(subject, model, groups) if unmeasured and _same_loss(original, subject) else []
     return own + losses + _compiled(subject, model, structured, groups)
 
 
-def compared(given: Sequence[Measured], other: Sequence[Measured]) -> tuple[MeasureCheck, ...]:
+def compared(
+    given: Sequence[Measured], other: Sequence[Measured], policy: ScoringPolicy = _POLICY
+) -> tuple[MeasureCheck, ...]:
     """A check for every measure that both have.
 
-    Compiled metrics of an output of which the ``given`` model has learnt nothing are left out: a constant
+    If the ``given`` model has learnt nothing of an output, its compiled metrics are left out: a constant
     answer may have a perfect recall.
     """
     theirs = {one.name: one for one in other}
     idle = {one.output for one in given if one.learnt is False} - {one.output for one in given if one.learnt}
     return tuple(
-        _check(one, theirs[one.name])
+        _check(one, theirs[one.name], policy)
         for one in given
         if one.name in theirs and not (one.learnt is None and one.output in idle)
     )
@@ -145,13 +150,13 @@ def values(of: Sequence[Measured]) -> dict[str, float]:
     return {one.name: one.value for one in of}
 
 
-def _check(given: Measured, other: Measured) -> MeasureCheck:
+def _check(given: Measured, other: Measured, policy: ScoringPolicy) -> MeasureCheck:
     sign = 1.0 if given.direction == "max" else -1.0
     gain = sign * (other.value - given.value)
     error = _jackknife_error(other.without - given.without)
     if not math.isfinite(given.value) or not math.isfinite(other.value):
         gain, error = float(math.isfinite(other.value)) - float(math.isfinite(given.value)), math.nan
-    allowed = ERRORS * error if math.isfinite(error) else 0.0
+    allowed = policy.harm_errors * error if math.isfinite(error) else 0.0
     verdict = "better" if gain > allowed else "worse" if gain < -allowed else "alike"
     return MeasureCheck(given.name, given.value, other.value, error, verdict)
 
@@ -216,8 +221,8 @@ def _loss_of(subject: Subject, model: keras.Model, rows: np.ndarray) -> float:
     return evaluate(model, x, y, batch_size=len(rows), verbose=0)["loss"]
 
 
-def _same_loss(came: Subject, subject: Subject) -> bool:
-    given, now = (getattr(one.model, "_compile_config", None) for one in (came, subject))
+def _same_loss(original: Subject, subject: Subject) -> bool:
+    given, now = (getattr(one.model, "_compile_config", None) for one in (original, subject))
     if given is None or now is None:
         return False
     return all(given.config[name] is now.config[name] for name in ("loss", "loss_weights"))

@@ -19,9 +19,11 @@ from kilter._engine.inference import predict_unchanged
 from kilter._models.layers import OutputFacts, output_names
 from kilter._models.reading import paired_targets
 from kilter._models.tracing import fixed_batch_size
+from kilter._treatment.policy import Policy, ScoringPolicy
 from kilter._treatment.subject import Subject
 from kilter.runs.records import Direction
 
+_POLICY: Final = Policy().scoring
 Kind = Literal["classes", "binary", "numbers"]
 
 DISTANCES: Final = (
@@ -31,14 +33,6 @@ DISTANCES: Final = (
     "log_cosh",
     "mean_squared_logarithmic_error",
 )
-# Where a class has a smaller share of the rows than this, accuracy hides that it is never answered.
-RARE: Final = 0.2
-# An accuracy that is no more than so many standard errors above a constant answer's is no better than it.
-CHANCE_ERRORS: Final = 3.0
-# Nor is a root mean squared error that is not below this share of the targets' standard deviation.
-CHANCE_RMSE: Final = 0.97
-# Columns of numbers up to here are measured one by one too: a large one hides the others.
-_MOST_COLUMNS: Final = 16
 _MOST_AT_ONCE: Final = 512
 
 
@@ -80,19 +74,21 @@ def predictions(subject: Subject, model: keras.Model) -> Any:
     return predict_unchanged(model, subject.x_val, batch_size=judged_in(subject))
 
 
-def row_measures(came: Subject, subject: Subject, outputs: Sequence[np.ndarray]) -> list[RowMeasure]:
+def row_measures(original: Subject, subject: Subject, outputs: Sequence[np.ndarray]) -> list[RowMeasure]:
     """The own measures of every output with a loss and targets, on the validation rows of ``subject``.
 
-    What an output is to learn is read from the model as it ``came``: the treated one may have another loss.
+    What an output is to learn is read from the ``original`` model: the treated one may have another loss.
     """
-    targets = paired_targets(came.model, subject.y_val)
-    if not len(came.facts[1]) == len(subject.facts[1]) == len(outputs) == len(targets):
+    targets = paired_targets(original.model, subject.y_val)
+    if not len(original.facts[1]) == len(subject.facts[1]) == len(outputs) == len(targets):
         return []
     found: list[RowMeasure] = []
-    for index, name in enumerate(names_of(came.model, len(outputs))):
-        kind = kind_of(came.facts[1][index])
+    for index, name in enumerate(names_of(original.model, len(outputs))):
+        kind = kind_of(original.facts[1][index])
         if kind is not None:
-            one = _measures(kind, outputs[index], targets[index], subject.facts[1][index])
+            one = _measures(
+                kind, outputs[index], targets[index], subject.facts[1][index], subject.policy.scoring
+            )
             found += [replace(measure, output=name) for measure in one]
     return found
 
@@ -155,9 +151,9 @@ def answers(outputs: np.ndarray, output: OutputFacts) -> np.ndarray:
     return (outputs[:, 0] > (0.0 if _are_logits(output) else 0.5)).astype(np.int64)
 
 
-def chance_accuracy(share: float, rows: float) -> float:
+def chance_accuracy(share: float, rows: float, policy: ScoringPolicy = _POLICY) -> float:
     """The accuracy of always answering a class with this share of the rows, with its noise."""
-    return min(share + CHANCE_ERRORS * math.sqrt(share * (1 - share) / rows), (1 + share) / 2)
+    return min(share + policy.chance_errors * math.sqrt(share * (1 - share) / rows), (1 + share) / 2)
 
 
 def judged_in(subject: Subject) -> int:
@@ -182,31 +178,33 @@ def _are_logits(output: OutputFacts) -> bool:
 
 
 def _measures(
-    kind: Kind, outputs: np.ndarray, targets: np.ndarray, output: OutputFacts
+    kind: Kind, outputs: np.ndarray, targets: np.ndarray, output: OutputFacts, policy: ScoringPolicy
 ) -> Iterator[RowMeasure]:
     outputs = outputs.astype(np.float64)
     if kind == "numbers":
-        return _of_numbers(outputs, targets.astype(np.float64))
+        return _of_numbers(outputs, targets.astype(np.float64), policy)
     finite = np.asarray(np.isfinite(outputs).reshape(len(outputs), -1).all(axis=1))
     if kind == "binary":
-        return _of_elements(outputs, targets, output, finite)
+        return _of_elements(outputs, targets, output, finite, policy)
     units = outputs.shape[-1] if outputs.ndim > 1 else 1
     given = answers(outputs.reshape(-1, units), output).reshape(len(outputs), -1)
     # Each position of a sequence or an image has a class of its own.
     places = targets.reshape(given.size, -1) if targets.size % given.size == 0 else targets
     wanted = class_numbers(places)
-    return _of_classes(given, wanted.reshape(len(outputs), -1), finite)
+    return _of_classes(given, wanted.reshape(len(outputs), -1), finite, policy)
 
 
-def _of_classes(given: np.ndarray, wanted: np.ndarray, finite: np.ndarray) -> Iterator[RowMeasure]:
+def _of_classes(
+    given: np.ndarray, wanted: np.ndarray, finite: np.ndarray, policy: ScoringPolicy
+) -> Iterator[RowMeasure]:
     """Accuracy, and the mean accuracy of the classes where one is rare; classes [n, places]."""
     right = (given == wanted).astype(np.float64)
     right[~finite] = np.nan
     classes, counts = np.unique(wanted, return_counts=True)
     shares = counts / counts.sum()
-    chance = chance_accuracy(float(shares.max()), float(counts.sum()))
+    chance = chance_accuracy(float(shares.max()), float(counts.sum()), policy)
     yield RowMeasure("accuracy", "max", right.mean(axis=1, keepdims=True), _first, chance)
-    if len(classes) > 1 and shares.min() < RARE:
+    if len(classes) > 1 and shares.min() < policy.rare_class:
         of_class = [wanted == one for one in classes]
         rows = [np.where(mine, right, 0.0).sum(axis=1) for mine in of_class]
         rows += [mine.sum(axis=1) for mine in of_class]
@@ -214,7 +212,11 @@ def _of_classes(given: np.ndarray, wanted: np.ndarray, finite: np.ndarray) -> It
 
 
 def _of_elements(
-    outputs: np.ndarray, targets: np.ndarray, output: OutputFacts, finite: np.ndarray
+    outputs: np.ndarray,
+    targets: np.ndarray,
+    output: OutputFacts,
+    finite: np.ndarray,
+    policy: ScoringPolicy,
 ) -> Iterator[RowMeasure]:
     """Accuracy of the elements [n, k], and intersection over union of those with the higher target."""
     low, high = float(targets.min()), float(targets.max())
@@ -227,20 +229,20 @@ def _of_elements(
     right[~finite], overlap[~finite] = np.nan, np.nan
     share = float(wanted.mean())
     yield RowMeasure(
-        "accuracy", "max", right, _first, chance_accuracy(max(share, 1 - share), float(wanted.size))
+        "accuracy", "max", right, _first, chance_accuracy(max(share, 1 - share), float(wanted.size), policy)
     )
     yield RowMeasure("IoU", "max", overlap, _mean_share, share)
 
 
-def _of_numbers(outputs: np.ndarray, targets: np.ndarray) -> Iterator[RowMeasure]:
+def _of_numbers(outputs: np.ndarray, targets: np.ndarray, policy: ScoringPolicy) -> Iterator[RowMeasure]:
     """The root mean squared error, and that of each column where there are a few; numbers [n, columns]."""
     outputs, targets = (part.reshape(len(part), -1) for part in (outputs, targets))
     errors = np.where(np.isfinite(outputs), (outputs - targets) ** 2, np.nan)
-    chance = CHANCE_RMSE * float(np.std(targets))
+    chance = policy.chance_rmse * float(np.std(targets))
     yield RowMeasure("rmse", "min", errors.mean(axis=1, keepdims=True), _root, chance)
-    if 1 < errors.shape[1] <= _MOST_COLUMNS:
+    if 1 < errors.shape[1] <= policy.most_columns:
         for column in range(errors.shape[1]):
-            chance = CHANCE_RMSE * float(np.std(targets[:, column]))
+            chance = policy.chance_rmse * float(np.std(targets[:, column]))
             own = errors[:, column : column + 1]
             yield RowMeasure(f"rmse of column {column}", "min", own, _root, chance)
 

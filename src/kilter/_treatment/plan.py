@@ -1,4 +1,8 @@
-"""Which remedies, in which order: what lies upstream first, and nothing that is refused."""
+"""Candidates: which remedies, in which order, for the findings of a diagnosis.
+
+Causes upstream are treated first. Short trials show which changes make a network learn, not how far it gets:
+so there are also *sound variants*, the network as a textbook would write it in its depth and widths.
+"""
 
 from __future__ import annotations
 
@@ -6,15 +10,17 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
+from kilter._engine.program_cache import for_short_training
 from kilter._models.copying import FOREIGN_ERRORS
 from kilter._models.editing import can_be_cut
 from kilter._records import Diagnosis, Finding
 from kilter._text import first_line
 from kilter._treatment.remedies import Remedy
+from kilter._treatment.remedies.base import hidden_layers, paths
 from kilter._treatment.subject import Subject
 from kilter.errors import KilterError
 
-# Data, output and loss, what is trained at all, initialisation, activation, normalisation, optimiser, rate.
+# Data, output and loss, trainable layers, initialisation, activation, normalisation, optimiser, rate.
 ORDER: Final = (
     "clean-data",
     "standardize-inputs",
@@ -42,9 +48,13 @@ ORDER: Final = (
     "one-cycle",
 )
 _WRITTEN: Final = "it is a class with its own call()"
-# What goes with most other faults; its remedy, a search for the rate, takes seconds.
+_SOUND: Final = ("replace-activation", "change-optimizer")
+_RATED: Final = (*_SOUND, "find-learning-rate")
+# Activations that hidden layers of a variant may keep: alive on both sides.
+_SMOOTH: Final = ("elu", "selu", "gelu", "silu", "mish", "linear")
+# A symptom of most other faults; its remedy is a search for the rate, hundreds of steps.
 _SYMPTOM: Final = "loss-not-moving"
-# What is tried beyond the findings' own remedies: the optimiser, what is frozen, the rate, then deeper cuts.
+# Tried beyond the findings' own remedies: the optimiser, frozen layers, the rate, then larger changes.
 FURTHER: Final = (
     "change-optimizer",
     "unfreeze",
@@ -58,15 +68,15 @@ FURTHER: Final = (
 )
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(eq=False)
 class RemedySet:
     """The remedies that may be used.
 
     Attributes:
         remedies: by code.
-        keep: codes of remedies, and names of layers, that are refused. A remedy that touches a layer that is
-            to be kept is refused as a whole.
-        skipped: remedies that could not be applied, and why; filled as remedies are given.
+        keep: codes of remedies that are refused, and names of layers that stay. A remedy that would change
+            such a layer is refused as a whole.
+        skipped: remedies that could not be applied, and why; filled as remedies are applied.
     """
 
     remedies: Mapping[str, Remedy]
@@ -74,12 +84,12 @@ class RemedySet:
     skipped: dict[str, str] = field(default_factory=dict)
 
     def give(self, code: str, subject: Subject, finding: Finding) -> Subject | None:
-        """The subject after the remedy; None where it is refused, changes nothing, or is not possible."""
+        """The subject after the remedy; None if it is refused, changes nothing, or is not possible."""
         if code not in self.remedies or code in self.keep:
             return None
         remedy = self.remedies[code]
         try:
-            with subject.for_trials():
+            with for_short_training(subject.model, subject.policy.search.quick_parameters):
                 treated = remedy.apply(subject, finding)
         except KilterError as problem:
             self.skipped[code] = f"expected {problem.expected}; received {problem.received}"
@@ -97,8 +107,8 @@ class RemedySet:
 def wanted(diagnosis: Diagnosis, *, symptoms: bool = True) -> list[tuple[str, Finding]]:
     """For each severe finding its first remedy, each remedy once, in :data:`ORDER`.
 
-    A remedy that several findings want is given the first of them; what is not in the order comes last.
-    Without ``symptoms`` a loss that does not move has a remedy of its own only where nothing else has.
+    A remedy that several findings name gets the first of them; remedies that are not in the order come last.
+    Without ``symptoms`` a loss that does not move counts only if there is no other severe finding.
     """
     severe = [one for one in diagnosis.findings if one.severity == "severe" and one.remedies]
     causes = [one for one in severe if one.code != _SYMPTOM]
@@ -109,14 +119,14 @@ def wanted(diagnosis: Diagnosis, *, symptoms: bool = True) -> list[tuple[str, Fi
 
 
 def in_order(remedies: Mapping[str, Finding]) -> list[tuple[str, Finding]]:
-    """Remedies with what they are for, in :data:`ORDER`."""
+    """Remedies and their findings, in :data:`ORDER`."""
     return sorted(remedies.items(), key=lambda one: _place(one[0]))
 
 
 def cumulative(
     subject: Subject, remedies: Sequence[tuple[str, Finding]], remedy_set: RemedySet
 ) -> list[Subject]:
-    """The subject after the first of ``remedies``, after the first two, and so on; those that apply."""
+    """The subject after the first of ``remedies``, after the first two, and so on, of those that apply."""
     sets: list[Subject] = []
     for code, finding in remedies:
         treated = remedy_set.give(code, sets[-1] if sets else subject, finding)
@@ -128,7 +138,7 @@ def cumulative(
 def further(
     subject: Subject, diagnosis: Diagnosis, remedy_set: RemedySet, codes: Sequence[str] = FURTHER
 ) -> Iterator[Subject]:
-    """The subject after one more remedy, each in turn: of ``codes``, then of those that its findings name."""
+    """The subject after one more remedy, for each of ``codes`` and then of those that its findings name."""
     used = {change.remedy for change in subject.changes}
     severe = [one for one in diagnosis.findings if one.severity == "severe"]
     listed = {code: one for one in reversed(severe) for code in one.remedies}
@@ -143,3 +153,35 @@ def further(
 
 def _place(code: str) -> int:
     return ORDER.index(code) if code in ORDER else len(ORDER)
+
+
+def sound_variants(
+    original: Subject, best: Subject, diagnosis: Diagnosis, remedy_set: RemedySet, *, cycled: bool
+) -> Iterator[Subject]:
+    """Variants of the original subject with all findings treated, warnings too, and with ELU and Nadam.
+
+    Then the same at a learning rate from a search, the peak of a 1cycle if ``cycled``. Deep networks have the
+    latter only, with batch normalisation: without, one of six deep stacks got as far. A variant with the same
+    changes as ``best`` is left out.
+    """
+    seen = {_codes(best)}
+    deep = len(hidden_layers(original)) >= original.policy.remedies.deep
+    own = dict(wanted(diagnosis.raised(), symptoms=False))
+    rated = (*_RATED, *(("one-cycle",) if cycled else ()))
+    for sound in (("insert-batch-norm", *rated),) if deep else (_SOUND, rated):
+        general = {code: _hidden_layers_finding(original, own.get(code)) for code in sound}
+        sets = cumulative(original, in_order({**own, **general}), remedy_set)
+        if sets and _codes(sets[-1]) not in seen:
+            seen.add(_codes(sets[-1]))
+            yield sets[-1]
+
+
+def _hidden_layers_finding(subject: Subject, own: Finding | None) -> Finding:
+    """A finding for hidden layers that may saturate or die, and for those of the remedy's ``own`` finding."""
+    poor = [one for one in hidden_layers(subject) if one.activation not in _SMOOTH]
+    where = dict.fromkeys((*paths(poor), *(() if own is None else own.where)))
+    return Finding("loss-not-moving", "severe", tuple(where) or ("training",), (), "", (), "")
+
+
+def _codes(subject: Subject) -> frozenset[str]:
+    return frozenset(change.remedy for change in subject.changes)

@@ -1,4 +1,4 @@
-"""What a treatment came to: diagnosis, changes, trials, and the model before and after."""
+"""The result of a treatment: diagnosis, changes, trials, and the model before and after."""
 
 from __future__ import annotations
 
@@ -7,37 +7,45 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import keras
 
 import kilter
 from kilter._compare.comparison import Comparison, proof_in_words
 from kilter._layout import columns, wrapped
-from kilter._records import Change, Diagnosis
+from kilter._records import Change, Diagnosis, Measurements
 from kilter._treatment.no_harm import MeasureCheck
-from kilter._treatment.subject import Subject
 from kilter.recipe import Recipe, with_overrides
+
+IN_FULL: Final = "sound throughout, in full"
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """A model's state: what is wrong with it, its score on validation rows (NaN: unknown), and its curves.
+    """A model before or after its treatment.
 
-    ``measures``: every measure of every output on the validation rows, by name, of the fully trained model.
+    Attributes:
+        diagnosis: what is wrong with it.
+        score: on the validation rows; NaN if unknown.
+        history: its training curves.
+        measures: every measure of every output on the validation rows, by name, after the full training.
+        measurements: of one forward and backward pass before the training; None if it could not be measured.
     """
 
     diagnosis: Diagnosis
     score: float
     history: Mapping[str, Sequence[float]]
     measures: Mapping[str, float] = field(default_factory=dict)
+    measurements: Measurements | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True)
 class Trial:
-    """A set of changes that was tried in one short training.
+    """A set of changes that was tried in one training.
 
-    ``seconds`` is the time of an epoch, compiling not counted; ``outcome`` says in words what became of it.
+    ``seconds`` is the time of an epoch without compilation, for information; ``outcome`` says what became of
+    the set.
     """
 
     remedies: tuple[str, ...]
@@ -51,11 +59,11 @@ class Trials:
     """All short trainings.
 
     Attributes:
-        measure: what they are judged by, such as "val_accuracy".
-        epochs, rows: how long each was, and on how many training rows.
-        tried: the sets of changes in the order in which they were tried; the first is the model as it came.
-        proof: the paired comparison of the chosen set with the model as it came; None where none was chosen.
-        refused: why the chosen set is refused although the proof calls it better; "" where it is not.
+        measure: what they are scored by, such as "val_accuracy".
+        epochs, rows: the length of each, and its number of training rows.
+        tried: the sets of changes in the order in which they were tried; the first is the original model.
+        proof: the paired comparison of the chosen set with the original model; None if none was chosen.
+        refused: why the chosen set is refused although the proof calls it better; "" if it is not.
     """
 
     measure: str
@@ -72,7 +80,7 @@ class Trials:
 
     @property
     def proven(self) -> bool:
-        """Whether the chosen changes are better, and nothing speaks against them."""
+        """Whether the chosen changes are better and not refused."""
         return self.verdict == "better" and not self.refused
 
 
@@ -80,21 +88,23 @@ class Trials:
 class Treatment:
     """The result of :func:`kilter.treat`.
 
+    It holds the returned model and numbers, neither the original model nor the data.
+
     Attributes:
-        model: trained, and compiled; the model that was given is as it was.
-        changes: what was done to it, in order; () for a model that was trained as it came.
+        model: the returned model, trained and compiled. The model passed in is unchanged.
+        changes: what was done to it, in order; () for none.
         dropped: remedies that were tried and are not among the changes.
-        skipped: remedies that this model cannot have, each with the reason.
+        skipped: remedies that are not possible for this model, each with the reason.
         trials: of the search for the changes, and of their proof.
-        checks: every measure of every output, of the given model trained without changes and of the treated
-            one, on the same validation rows; () where nothing was changed.
-        kept: why the given model came back, where the treated one, or more training, would have harmed it; ""
+        checks: every measure of every output, of the original and of the treated model, both trained, on the
+            same validation rows; () if nothing was changed.
+        kept: why the original model was returned, if changes or more training would have harmed it; ""
             otherwise.
-        before: the model as it came. Its score and curves are those of a short trial, where there was one;
-            its measures are those of the given model, trained for all epochs without changes.
-        after: the model as it is, with the score, the curves and the measures of its training.
-        seconds: that all of it took.
-        subjects: the subject as it came, and as it was trained at last, before that training.
+        before: the original model. Its score and curves are those of a short trial, if there was one; its
+            measures are those after its own full training.
+        after: the returned model, with the score, the curves and the measures of its training.
+        seconds: the time all of it took.
+        name: of the model.
     """
 
     model: keras.Model = field(repr=False)
@@ -104,35 +114,35 @@ class Treatment:
     before: Evaluation
     after: Evaluation
     seconds: float
-    subjects: tuple[Subject, Subject] = field(repr=False)
+    name: str = ""
     skipped: Mapping[str, str] = field(default_factory=dict)
     checks: tuple[MeasureCheck, ...] = ()
     kept: str = ""
 
     @property
     def diagnosis(self) -> Diagnosis:
-        """What was found in the model as it came."""
+        """What was found in the original model."""
         return self.before.diagnosis
 
     def snippet(self) -> str:
-        """Keras code that makes the same changes in one's own program; "" for none."""
+        """Keras code that makes the same changes in your own program; "" for none."""
         return "\n\n".join(f"# {one.remedy}: {one.after}\n{one.snippet}" for one in self.changes)
 
     def apply_to(self, recipe: Recipe) -> Recipe:
-        """``recipe`` with the changes put in; those that a recipe cannot say are left out.
+        """``recipe`` with the changes made; changes that a recipe cannot express are left out.
 
         Raises :class:`~kilter.errors.RecipeError` where they do not fit its other keys.
         """
         return with_overrides(recipe, [override for change in self.changes for override in change.recipe])
 
     def report(self, path: str | Path) -> Path:
-        """Write the page of the treatment, one self-contained HTML file; returns where it is."""
+        """Write the page of the treatment, one self-contained HTML file, to ``path``, and return it."""
         return kilter.report.write_treatment(self, path)
 
     def summary(self, width: int | None = None) -> list[str]:
         """A few sentences: what was wrong, what was changed, how sure that is, and what the model reaches.
 
-        Lines are broken between words at ``width``, by default that of the terminal; nowhere without one.
+        Lines are wrapped at ``width``, by default that of the terminal, if there is one.
         """
         severe = self.diagnosis.codes("severe")
         lines = [f"found: {', '.join(severe)}" if severe else "nothing severe found"]
@@ -146,9 +156,9 @@ class Treatment:
         if self.kept:
             lines.append(f"kept the given model: {self.kept}")
         lines += [f"{one} (without the changes → with them)" for one in self.checks]
-        came = self.before.score
-        told = "" if math.isnan(came) else f" (as it came, in a short trial: {came:.4g})"
-        lines.append(f"{self.trials.measure}: {self.after.score:.4g}{told}")
+        original = self.before.score
+        note = "" if math.isnan(original) else f" (as it came, in a short trial: {original:.4g})"
+        lines.append(f"{self.trials.measure}: {self.after.score:.4g}{note}")
         width = columns(sys.stdout) if width is None else width
         return [line for sentence in lines for line in wrapped(sentence, width, indent="    ")]
 

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import copy
-from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
@@ -16,52 +15,22 @@ import numpy as np
 from kilter import schedules
 from kilter._engine.arrays import collect, pick, row_count
 from kilter._engine.feed import Order
-from kilter._engine.scheduling import Schedule
+from kilter._engine.training_spec import TrainingSpec
 from kilter._models.copying import FOREIGN_ERRORS, ModelCopy, copy_model, copy_written, is_graph
 from kilter._models.duplicate import duplicate
-from kilter._models.layers import CONVOLUTIONS, LayerFacts, OptimizerFacts, OutputFacts, optimizer_facts
+from kilter._models.layers import LayerFacts, OptimizerFacts, OutputFacts, optimizer_facts
 from kilter._models.reading import paired_targets, read_model
 from kilter._models.variables import build
 from kilter._records import Change
 from kilter._text import first_line
-from kilter._treatment.shared_programs import Double, Twins
-from kilter._xla.compilation import quick_compilation
+from kilter._treatment.policy import Policy
 from kilter.errors import ModelError, OptionError
 from kilter.schedules import Performance
 
 _KEEP: Any = object()
-# Weights of a network whose steps are so short that compiling them well takes longer than the trials. Both
-# ways took as long (2 cores) for 5,000 steps of 500 weights, 1,500 of 11,000, at most 1,700 of 50,000.
-_SMALL = 10_000
-# Data that are handed over in less time than a program takes to compile.
-_SMALL_BYTES = 64 * 2**20
+_TRAINING, _POLICY = TrainingSpec(), Policy()
 # Steps of a 1cycle that stand for an epoch, so that its middle is one of them.
 _PARTS = 100
-
-
-@dataclass(frozen=True)
-class FitOptions:
-    """How a model is trained, beside its data.
-
-    Attributes:
-        epochs, batch_size, shuffle, class_weight, augment, callbacks: as :func:`kilter.fit` takes them.
-        schedule: of the learning rate; None where it stays, or where ``cycle`` says so.
-        cycle: the peak rate of a 1cycle schedule over all epochs, whatever their number; none is left out.
-        patience: epochs without a better validation loss before training ends with the best weights; None
-            for all epochs.
-        most_batches: an epoch takes no more of them, whole ones; None for all rows.
-    """
-
-    epochs: int = 10
-    batch_size: int = 32
-    shuffle: bool = True
-    class_weight: Mapping[int, float] | None = None
-    augment: Any = None
-    callbacks: tuple[keras.callbacks.Callback, ...] = ()
-    schedule: Schedule | Performance | None = None
-    cycle: float | None = None
-    patience: int | None = None
-    most_batches: int | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,29 +38,27 @@ class Subject:
     """A model with all that it takes to train it. Remedies make new ones; none is ever changed.
 
     Attributes:
-        model: compiled and built. What it holds stays bit for bit as it is: train :meth:`copy`.
-        x, y, x_val, y_val: the data, rows first; None for no validation part.
-        options: how it is trained.
-        seed: of weights that are drawn anew, and of searches.
+        model: compiled and built. Its variables are never written: train :meth:`copy`.
+        x, y: the training data, rows first.
+        training: how it is trained, with the validation data and sample weights; its ``seed`` draws weights
+            and searches too.
+        cycle: the peak rate of a 1cycle schedule over all epochs, however many; None for none.
         changes: what remedies did so far, in order.
-        unit_variance: whether the weights to begin with are scaled to the data (:func:`kilter.nn.lsuv`), for
-            whoever draws them anew.
-        trained: whether the model had been trained when it came, so that its weights are not to be drawn anew
-            but where a remedy does.
-        twins: the models that it is trained in for trials, and others like it.
+        unit_variance: whether initial weights are scaled to the data (:func:`kilter.nn.lsuv`) after they are
+            drawn.
+        trained: whether the original model was trained already; then only remedies draw new weights.
+        policy: the numbers that remedies, trials and scores decide by.
     """
 
     model: keras.Model
     x: Any = field(repr=False)
     y: Any = field(repr=False)
-    x_val: Any = field(default=None, repr=False)
-    y_val: Any = field(default=None, repr=False)
-    options: FitOptions = FitOptions()
-    seed: int = 0
+    training: TrainingSpec = _TRAINING
+    cycle: float | None = None
     changes: tuple[Change, ...] = ()
     unit_variance: bool = False
     trained: bool = False
-    twins: Twins = field(default_factory=Twins, repr=False)
+    policy: Policy = _POLICY
 
     @cached_property
     def facts(self) -> tuple[tuple[LayerFacts, ...], tuple[OutputFacts, ...]]:
@@ -109,98 +76,95 @@ class Subject:
         return optimizer_facts(self.model)
 
     @property
+    def x_val(self) -> Any:
+        """The validation inputs; None without a validation part."""
+        return None if self.training.validation_data is None else self.training.validation_data[0]
+
+    @property
+    def y_val(self) -> Any:
+        """The validation targets; None without a validation part."""
+        return None if self.training.validation_data is None else self.training.validation_data[1]
+
+    @property
+    def seed(self) -> int:
+        """The seed of orders of rows, of weights that are drawn, and of searches."""
+        return self.training.seed
+
+    @property
     def rows(self) -> int:
-        """How many rows there are to train on."""
+        """The number of training rows."""
         return row_count(x=self.x)
 
     @property
     def validation_rows(self) -> int:
-        """How many rows the validation part has."""
+        """The number of validation rows."""
         return row_count(x=self.x_val)
 
     @property
     def steps_per_epoch(self) -> int:
-        """How many steps an epoch takes."""
-        return Order(self.options.batch_size, True, 0, self.options.most_batches).steps(self.rows)
+        """The number of steps in an epoch."""
+        return Order(self.training.batch_size, True, 0).steps(self.rows)
 
     @property
-    def rows_per_epoch(self) -> int:
-        """How many rows an epoch takes."""
-        return min(self.rows, self.steps_per_epoch * self.options.batch_size)
-
-    @cached_property
     def is_small(self) -> bool:
-        """Whether its data are handed over in less time than a program takes to compile."""
-        return sum(np.asarray(leaf).nbytes for leaf in jax.tree.leaves(self.x)) <= _SMALL_BYTES
-
-    @property
-    def validation(self) -> tuple[Any, Any] | None:
-        """The validation part as :func:`kilter.fit` takes it."""
-        return None if self.x_val is None else (self.x_val, self.y_val)
-
-    def for_trials(self) -> contextlib.AbstractContextManager[None]:
-        """How programs of its trials are compiled: quickly, where its steps are small enough for that."""
-        convolves = any(isinstance(one.layer, CONVOLUTIONS) for one in self.layers)
-        large = convolves or self.model.count_params() > _SMALL
-        return contextlib.nullcontext() if large else quick_compilation()
+        """Whether copying the inputs to the device takes less time than compiling a program."""
+        size = sum(np.asarray(leaf).nbytes for leaf in jax.tree.leaves(self.x))
+        return size <= self.policy.search.small_data
 
     def copy(self) -> keras.Model:
         """A compiled copy of the model, with its weights and a fresh optimiser, to be trained."""
         return compiled_like(self.model, copy_of(self.model))
 
-    def double(self) -> Double:
-        """What to train in the place of the model: the same each time, whoever has trained it before."""
-        return self.twins.double(self.model, self._built_copy)
-
-    def _built_copy(self) -> keras.Model:
-        """A copy with its variables and its optimiser's made, for these data."""
-        model, first = self.copy(), slice(self.options.batch_size)
-        build(model, collect(*pick((self.x, self.y), first)).example(self.options.batch_size))
+    def built_copy(self) -> keras.Model:
+        """A copy whose optimiser and metrics have their variables already."""
+        model, first = self.copy(), slice(self.training.batch_size)
+        build(model, collect(*pick((self.x, self.y), first)).example(self.training.batch_size))
         return model
 
-    def fit_options(self, epochs: int | None = None) -> dict[str, Any]:
-        """The options of :func:`kilter.fit`, validation part included; a 1cycle fits ``epochs``.
+    def fit_arguments(self, epochs: int | None = None, *, validated: bool = True) -> dict[str, Any]:
+        """The arguments of :func:`kilter.fit` for a training of ``epochs``, by default all of them.
 
-        Callbacks are copies or new ones, since Keras's keep what they saw.
+        Callbacks are copies, since Keras's keep state. A 1cycle is fitted to ``epochs`` and never stopped
+        early. ``validated``: False leaves validation data and early stopping out, unless a callback or
+        schedule may need them.
         """
-        own, epochs = self.options, self.options.epochs if epochs is None else epochs
-        callbacks: list[Any] = [copy.copy(one) for one in own.callbacks]
-        if own.patience is not None and self.x_val is not None:
-            patience = own.patience if own.cycle is None else epochs  # its end is what it is for
-            callbacks.append(keras.callbacks.EarlyStopping(patience=patience, restore_best_weights=True))
-        if own.cycle is not None:
+        epochs = self.training.epochs if epochs is None else epochs
+        spec = replace(self.training, epochs=epochs, callbacks=tuple(map(copy.copy, self.training.callbacks)))
+        if self.cycle is not None:
             rates = self.rates(epochs)
-            callbacks.append(keras.callbacks.LearningRateScheduler(lambda epoch, _: rates[epoch]))
-        return {
-            "epochs": epochs,
-            "batch_size": own.batch_size,
-            "shuffle": own.shuffle,
-            "class_weight": own.class_weight,
-            "augment": own.augment,
-            "callbacks": callbacks,
-            "schedule": own.schedule,
-            "validation_data": self.validation,
-        }
+            cycle = keras.callbacks.LearningRateScheduler(lambda epoch, _: rates[epoch])
+            spec = replace(spec, callbacks=(*spec.callbacks, cycle))
+            if spec.early_stopping is not None:
+                spec = replace(spec, early_stopping=replace(spec.early_stopping, patience=epochs))
+        if not validated:
+            needed = self.training.callbacks or isinstance(spec.schedule, Performance)
+            data = spec.validation_data if needed else None
+            spec = replace(spec, early_stopping=None, validation_data=data)
+        return {**spec.arguments(), "x": self.x, "y": self.y, "measure": None, "verbose": 0}
 
-    def rates(self, epochs: int) -> list[float] | list[None]:
+    def rates(self, epochs: int) -> Sequence[float | None]:
         """The learning rate of each epoch of a 1cycle: that of its middle; None without one.
 
-        By epochs, and not by steps as :func:`kilter.fit` takes a schedule, it runs in the program that trains
-        at any other rate.
+        By epochs, not by steps as :func:`kilter.fit` takes a schedule, so that one program trains at any
+        rate.
         """
-        if self.options.cycle is None:
+        if self.cycle is None:
             return [None] * epochs
-        cycle = schedules.one_cycle(self.options.cycle, length=epochs * _PARTS, momentum=None)
+        cycle = schedules.one_cycle(self.cycle, length=epochs * _PARTS, momentum=None)
         return [float(cycle(int((epoch + 0.5) * _PARTS))) for epoch in range(epochs)]
 
+    def with_training(self, **options: Any) -> Subject:
+        """The same subject with other fields of :class:`TrainingSpec`."""
+        return replace(self, training=replace(self.training, **options))
+
     def changed(
-        self, change: Change, *, model: keras.Model | None = None, options: Any = None, **fields: Any
+        self, change: Change, *, model: keras.Model | None = None, training: Any = None, **fields: Any
     ) -> Subject:
-        """This subject after one more change, to a compiled ``model`` or new fields of ``options``."""
+        """This subject after one more change: another compiled ``model``, other fields of ``training``."""
         return replace(
             self,
             model=self.model if model is None else model,
-            options=replace(self.options, **(options or {})),
+            training=replace(self.training, **(training or {})),
             changes=(*self.changes, change),
             **fields,
         )

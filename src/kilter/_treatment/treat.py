@@ -1,38 +1,43 @@
-"""``treat``: what is wrong is found, changed, proved, and the model trained."""
+"""``treat``: find what is wrong with a model, change it, prove the changes, and train the result.
+
+The course, from top to bottom: diagnosis → candidates and short trials (:mod:`search`) → full training
+(:mod:`full_training`) → proof (:mod:`proof`) → result. Each step is a function of the records before it.
+"""
 
 from __future__ import annotations
 
 import math
 import time
-from collections.abc import Collection, Mapping
-from dataclasses import replace
-from typing import Any, Final
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any
 
 import keras
 import numpy as np
 
-from kilter._compare.looks import LEVEL
-from kilter._compare.statistics import least_pairs, smallest_p
-from kilter._diagnosis.diagnose import check_rows, diagnose
-from kilter._engine.arrays import check_batch_size, pick, row_count
-from kilter._engine.fit import check_whole_numbers
-from kilter._models.graph import as_graph
-from kilter._models.layers import optimizer_facts
-from kilter._models.tracing import fixed_batch_size
+from kilter._compare.looks import Spending
+from kilter._diagnosis.diagnose import diagnose
+from kilter._engine.augmenting import Augment
+from kilter._engine.measuring import probe
+from kilter._engine.program_cache import shared_programs
+from kilter._engine.scheduling import Schedule
+from kilter._engine.training_spec import TrainingSpec
 from kilter._progress import Verbose, shown
-from kilter._records import Diagnosis
-from kilter._treatment.plan import RemedySet
+from kilter._records import Diagnosis, Finding, Measurements, ranked
+from kilter._treatment.full_training import AsGiven, Trained, train_as_given, train_in_full
+from kilter._treatment.plan import RemedySet, sound_variants
+from kilter._treatment.policy import Policy
+from kilter._treatment.proof import proven
 from kilter._treatment.remedies import REMEDIES, Remedy
-from kilter._treatment.result import Evaluation, Treatment, Trials
-from kilter._treatment.scoring import scoring_of
-from kilter._treatment.search import Means
-from kilter._treatment.session import Session
-from kilter._treatment.shared_programs import Twins
-from kilter._treatment.subject import FitOptions, Subject, compiled_like
-from kilter.errors import OptionError
-
-# Of data without a validation part, this share of the rows is held out.
-_HELD_OUT: Final = 0.2
+from kilter._treatment.request import check_numbers, kept, readable, subject_of
+from kilter._treatment.result import IN_FULL, Evaluation, Treatment, Trial, Trials
+from kilter._treatment.safeguard import Returned, safest
+from kilter._treatment.scoring import Scoring, scoring_of
+from kilter._treatment.search import Choice, Search, Tools, fewest, further_changes, persist, remedies_of
+from kilter._treatment.subject import Subject
+from kilter.errors import KilterError
+from kilter.schedules import Performance
 
 
 def treat(
@@ -40,160 +45,318 @@ def treat(
     x: Any,
     y: Any,
     *,
-    validation_data: tuple[Any, Any] | None = None,
+    validation_data: tuple[Any, ...] | None = None,
     batch_size: int = 32,
     epochs: int = 10,
     shuffle: bool = True,
     class_weight: Mapping[int, float] | None = None,
+    sample_weight: Any = None,
+    callbacks: Sequence[keras.callbacks.Callback] = (),
+    schedule: Schedule | Performance | None = None,
+    augment: Augment | None = None,
     budget: float = 1.0,
     pairs: int = 6,
     seed: int = 0,
     keep: Collection[str] = (),
     remedies: Mapping[str, Remedy] = REMEDIES,
+    policy: Policy | None = None,
     verbose: Verbose = "auto",
 ) -> Treatment:
     """Find what is wrong with a model, change it, prove the changes, and train the result.
 
-    The model is diagnosed (:func:`kilter.diagnose`). For severe findings the remedies are put together, what
-    lies upstream first, and sets of them tried in short trainings. The smallest set that suffices is trained
-    for ``epochs``, stopped early at the best validation loss. Where much is left to learn and there is time,
-    so are variants that are sound throughout. Of the best it is tested on paired seeds whether it is better
-    than the model as it came. What is not proven is dropped, and so is a change that makes any output's own
-    measure worse. A model in which nothing severe is found is trained as it came; if it then falls short of
-    plain methods, it is treated.
+    The model is diagnosed (:func:`kilter.diagnose`). Sets of remedies for its severe findings are tried in
+    short trainings, causes before symptoms. The smallest set that suffices is trained for ``epochs``,
+    stopped early at the best validation loss. If much is left to learn and the budget allows, variants that
+    are sound throughout are trained too. The best result is tested on paired seeds against the original
+    model; changes that are not proven, or that make any output's own measure worse, are dropped. A model
+    without severe findings is trained as it is; it is treated only if it then falls short of the baselines.
 
-    The model returned is not worse than the one given. The given model is trained too, without any change,
-    for all epochs. Both are scored on the same validation rows, by every measure of every output: accuracy of
-    classes (balanced accuracy too where a class has less than a fifth of the rows), accuracy and IoU of
-    binary elements, root mean squared error of numbers, and compiled metrics. If the treated model is worse
-    on any of them by more than one standard error of the paired difference (a jackknife over 20 groups of
-    rows), the given one is returned, and ``.kept`` says why. A model that has learnt something already is
-    returned as it came if more training makes it worse.
+    The returned model is not worse than the original one. The original model is trained too, with exactly the
+    training given here, and both are scored on the same validation rows, by every measure of every output:
+    accuracy for classes (balanced accuracy too if a class has less than a fifth of the rows), accuracy and
+    IoU for binary elements, root mean squared error for numbers, and compiled metrics. If the treated model
+    is worse on any of them by more than one standard error of the paired difference (a jackknife over 20
+    groups of rows), the original model is returned, and ``.kept`` says why. A model that has learnt
+    something already is returned untrained if more training makes it worse.
+
+    No clock decides anything: the same call with the same seed gives the same result on the same machine.
 
     Args:
-        model: compiled; it stays as it is, the treated one is a copy.
-        x, y: training data, arrays or nests of arrays; ``validation_data``: (x, y). Without it a fifth of the
-            rows, drawn with ``seed``, is held out.
-        batch_size, epochs, shuffle, class_weight: as :func:`kilter.fit` is to take them. A model that is made
-            for one batch size is trained and judged with whole batches of that size.
-        budget: how much of the full training's time trials may take, roughly, beyond some seconds.
-        pairs: how many paired seeds a proof has, at least 6: fewer cannot reach a p of 0.05.
+        model: compiled; it is not changed, the treated model is a copy.
+        x, y: training data, arrays or nests of arrays.
+        validation_data: (x, y) or (x, y, sample_weight). Without it a fifth of the rows, drawn with
+            ``seed``, is held out.
+        batch_size, epochs, shuffle, class_weight, sample_weight, callbacks, schedule, augment: as for
+            :func:`kilter.fit`; every training uses them, short trials too. Callbacks are copied for each
+            training. A model made for one batch size is trained and scored with whole batches of that size.
+        budget: scales the work of trials, as a multiple of the full training's.
+        pairs: the number of paired seeds of a proof, at least 6: fewer cannot reach a p of 0.05.
         seed: of weights, orders and searches.
-        keep: codes of remedies that are not to be used, and names of layers that are not to be touched.
+        keep: codes of remedies that are not used, and names of layers that are not changed.
         remedies: the remedies to choose from, by code.
-        verbose: as of :func:`kilter.diagnose`.
+        policy: every number that decides, see :class:`kilter.Policy`.
+        verbose: as for :func:`kilter.diagnose`.
 
     Raises what :func:`kilter.diagnose` raises, and :class:`~kilter.errors.OptionError` for pairs below 6, a
-    negative budget, and names in ``keep`` that are neither a remedy nor a layer.
+    negative budget, options that :func:`kilter.fit` refuses, and names in ``keep`` that are neither a remedy
+    nor a layer.
     """
-    began = time.perf_counter()
-    _check(model, batch_size, epochs, pairs, budget, seed)
-    fixed = fixed_batch_size(model, batch_size)
-    batch_size = fixed or batch_size
-    x, y, validation_data = _divided(x, y, validation_data, seed, fixed or 1)
-    if fixed is not None:
-        (x, y), validation_data = (_whole(model, *part, fixed) for part in ((x, y), validation_data))
-    with shown(verbose) as progress:
-        how = {"batch_size": batch_size, "shuffle": shuffle, "seed": seed, "verbose": progress}
-        diagnosis = diagnose(model, x, y, validation_data=validation_data, **how)
-        remedy_set = RemedySet(remedies, _kept(model, keep, remedies))
-        options = FitOptions(epochs=epochs, batch_size=batch_size, shuffle=shuffle, class_weight=class_weight)
-        trained = optimizer_facts(model).iterations > 0
-        graph = as_graph(model, x)  # a class with a call of its own, so that its layers can be treated
-        given = model if graph is None or graph is model else compiled_like(model, graph)
-        came = Subject(given, x, y, *validation_data, options=options, seed=seed, trained=trained)
-        came.twins.saw(model)
+    began = time.perf_counter()  # for the report; nothing depends on it
+    policy = Policy() if policy is None else policy
+    check_numbers(pairs, budget, policy.search.level)
+    spec = TrainingSpec(
+        epochs=epochs,
+        batch_size=batch_size,
+        shuffle=shuffle,
+        validation_data=validation_data,
+        class_weight=class_weight,
+        sample_weight=sample_weight,
+        schedule=schedule,
+        augment=augment,
+        callbacks=tuple(callbacks) if isinstance(callbacks, Sequence) else (callbacks,),
+        seed=seed,
+    )
+    asked = subject_of(model, x, y, spec, policy)
+    with shown(verbose) as progress, shared_programs():
+        options = asked.training.arguments("validation_data", "batch_size", "shuffle", "seed")
+        diagnosis = diagnose(model, asked.x, asked.y, **options, verbose=progress)
+        original = readable(asked)
+        remedy_set = RemedySet(remedies, kept(model, keep, remedies))
         progress.stage("Treating: measuring what nearest neighbours and ridge regression reach")
-        means = Means(remedy_set, scoring_of(came), budget, seed, progress)
-        outcome = Session(came, diagnosis, means, pairs).run()
-        best, trials, returned = outcome.subject, outcome.trials, outcome.returned
-        done = returned.trained
+        tools = Tools(remedy_set, scoring_of(original), budget, progress)
+        given = train_as_given(original, tools.scoring, progress)
+        best = course(original, diagnosis, given, tools, Spending(pairs, policy.search.level))
+        treated = None if best.subject is original else best.trained
+        returned = safest(original, treated, given, tools.scoring)
         progress.stage("Diagnosing the trained model")
-        after = Evaluation(done.diagnosis, done.score, done.history.history, returned.after)
+        return _result(original, diagnosis, best.trials, returned, remedy_set, began)
+
+
+@dataclass(frozen=True, eq=False)
+class Round:
+    """The best subject so far, its full training if there was one, and the trials that chose its changes."""
+
+    subject: Subject
+    trained: Trained | None
+    trials: Trials
+
+
+@dataclass(frozen=True)
+class Steps:
+    """The functions that search, train and prove; others in tests of the course itself."""
+
+    fewest: Callable[..., Choice] = fewest
+    further_changes: Callable[..., Choice] = further_changes
+    persist: Callable[..., Choice] = persist
+    train: Callable[..., Trained] = train_in_full
+    prove: Callable[..., Trials] = proven
+
+
+STEPS = Steps()
+
+
+def course(
+    original: Subject,
+    diagnosis: Diagnosis,
+    given: AsGiven,
+    tools: Tools,
+    spending: Spending,
+    steps: Steps = STEPS,
+) -> Round:
+    """The best subject, trained: of one round, or of two if the first falls short of the baselines.
+
+    The second round goes on from what the first one proved, with longer trials, and takes warnings as severe.
+    """
+    unchanged = Round(original, given.best, Trials(tools.scoring.measure, 0, 0))
+    first = unchanged if diagnosis.ok else _first_round(unchanged, diagnosis, tools, spending, steps)
+    done = _trained(first, tools, steps)
+    # A network with warnings is expected to reach as much as others.
+    sound = not diagnosis.codes("severe") and not diagnosis.codes("warning")
+    if not tools.scoring.falls_short(done.score, sound=sound):
+        return Round(first.subject, done, first.trials)
+    found = _shortfall(diagnosis, done.diagnosis)
+    choice = steps.further_changes(first.subject, found, tools)
+    if choice.search is None:
+        return Round(first.subject, done, first.trials)
+    # Without a first round, sound variants have not been trained yet.
+    second = _settled(unchanged, choice, found if diagnosis.ok else None, tools, spending, steps)
+    if not second.trials.proven:
+        return Round(first.subject, done, second.trials if first.trials.proof is None else first.trials)
+    again = _trained(second, tools, steps)
+    if tools.scoring.better_by(again.score, done.score) > 0:
+        return Round(second.subject, again, second.trials)
+    return Round(first.subject, done, first.trials)
+
+
+def _first_round(
+    unchanged: Round, diagnosis: Diagnosis, tools: Tools, spending: Spending, steps: Steps
+) -> Round:
+    """The fewest changes that suffice, or a sound variant that gets further."""
+    choice = steps.fewest(unchanged.subject, diagnosis, tools)
+    if choice.search is None:
+        return unchanged
+    if _is_long(choice.search):  # there will be one full training: of what is proven
+        choice = steps.persist(choice, diagnosis, tools.remedy_set)
+    return _settled(unchanged, choice, diagnosis, tools, spending, steps)
+
+
+def _settled(
+    unchanged: Round,
+    choice: Choice,
+    varied: Diagnosis | None,
+    tools: Tools,
+    spending: Spending,
+    steps: Steps,
+) -> Round:
+    """The chosen subject, or a sound variant that gets clearly further; ``unchanged`` if neither is proven.
+
+    ``varied``: what variants treat; None for no variants. A choice that has learnt nothing in its short
+    trial is trained in full only if there is no variant. If a training is long, there are no variants, and
+    nothing is trained here.
+    """
+    search, scoring, original = choice.search, tools.scoring, unchanged.subject
+    assert search is not None
+    if _is_long(search):
+        trials = _tested(original, choice.subject, search, spending, steps)
+        return Round(choice.subject, None, trials) if trials.proven else _dropped(unchanged, trials)
+    trained: list[Trained] = []
+    if varied is None or not scoring.learnt_nothing(choice.score):
+        trained = [steps.train(choice.subject, scoring, tools.progress)]
+    if varied is not None and not (trained and scoring.leaves_little(trained[0].score)):
+        made = list(_variants(original, choice.subject, search, varied, tools, steps))
+        search.tried += map(_trial, made)
+        trained += made
+    if not trained:
+        choice = steps.persist(choice, varied or Diagnosis(()), tools.remedy_set)
+        trained = [steps.train(choice.subject, scoring, tools.progress)]
+    one, *others = _ranked(trained, scoring)
+    trials = _tested(original, one.subject, search, spending, steps)
+    if others and not trials.proven:
+        (one,) = others
+        trials = _tested(original, one.subject, search, spending, steps, before=trials)
+    return Round(one.subject, one, trials) if trials.proven else _dropped(unchanged, trials)
+
+
+def _dropped(unchanged: Round, trials: Trials) -> Round:
+    return Round(unchanged.subject, unchanged.trained, trials)
+
+
+def _is_long(search: Search) -> bool:
+    """Whether a full training is more work than all variants together may be."""
+    return search.full > search.policy.variant_work
+
+
+def _trained(best: Round, tools: Tools, steps: Steps) -> Trained:
+    if best.trained is not None:
+        return best.trained
+    return steps.train(best.subject, tools.scoring, tools.progress)
+
+
+def _tested(
+    original: Subject,
+    chosen: Subject,
+    search: Search,
+    spending: Spending,
+    steps: Steps,
+    *,
+    before: Trials | None = None,
+) -> Trials:
+    """The trials, with the next test of the plan; a test that proves something gives its level back."""
+    test = spending.take()
+    trials = steps.prove(original, chosen, search, test, before=before)
+    if trials.proven:
+        spending.give_back(test)
+    return trials
+
+
+def _variants(
+    original: Subject, chosen: Subject, search: Search, found: Diagnosis, tools: Tools, steps: Steps
+) -> Iterator[Trained]:
+    """Sound variants, trained, until one leaves little to learn or the next would exceed the budget."""
+    # Regression benefits from a high learning rate to the end, classification from one that falls to zero.
+    cycled = tools.scoring.measure == "val_accuracy"
+    policy, each = search.policy, search.full + search.cost.compilation
+    allowed = policy.variant_work + policy.variant_share * tools.budget * search.full
+    variants = sound_variants(original, chosen, found, tools.remedy_set, cycled=cycled)
+    for one in islice(variants, int(allowed // each)):
+        trained = steps.train(one, tools.scoring, tools.progress)
+        yield trained
+        if tools.scoring.leaves_little(trained.score):
+            return
+
+
+def _ranked(trained: Sequence[Trained], scoring: Scoring) -> list[Trained]:
+    """The best one and the fewest changes; these alone if no other training got clearly further."""
+    first = trained[0]
+    best = max(trained, key=lambda one: scoring.sign * one.score if math.isfinite(one.score) else -math.inf)
+    gain = scoring.better_by(best.score, first.score)
+    # Where the fewest changes do not reach the baselines, any gain counts.
+    further = gain > (0 if scoring.is_behind(first.score) else scoring.clear)
+    return [best, first] if best is not first and further else [first]
+
+
+def _trial(trained: Trained) -> Trial:
+    seconds = trained.history.seconds
+    return Trial(remedies_of(trained.subject), trained.score, sum(seconds) / max(len(seconds), 1), IN_FULL)
+
+
+def _shortfall(found: Diagnosis, trained: Diagnosis) -> Diagnosis:
+    """The findings before and after the training, and a severe one for its falling short."""
+    short = Finding(
+        "loss-not-moving",
+        "severe",
+        ("training",),
+        (),
+        "After all epochs the model is no better than a constant answer, or clearly worse than a baseline.",
+        ("find-learning-rate",),
+        "",
+    )
+    return Diagnosis(ranked([*found.findings, *trained.findings, short])).raised()
+
+
+def _result(
+    original: Subject,
+    diagnosis: Diagnosis,
+    trials: Trials,
+    returned: Returned,
+    remedy_set: RemedySet,
+    began: float,
+) -> Treatment:
+    """Everything that the report shows, measured now; neither the original model nor the data are kept."""
+    done, best = returned.trained, returned.trained.subject
+    used = {change.remedy for change in best.changes}
+    tried = dict.fromkeys(code for one in trials.tried for code in one.remedies)
+    before = _measured(original)
+    score, curves = _first_trial(trials)
+    after = before if best is original else _measured(best)
     return Treatment(
         model=done.restored(),
         changes=best.changes,
-        dropped=_dropped(trials, best),
+        dropped=tuple(code for code in tried if code not in used),
         trials=trials,
-        before=replace(_before(diagnosis, trials), measures=returned.before),
-        after=after,
+        before=Evaluation(diagnosis, score, curves, returned.before, before),
+        after=Evaluation(done.diagnosis, done.score, done.history.history, returned.after, after),
         seconds=time.perf_counter() - began,
-        skipped=_skipped(remedy_set, best),
-        subjects=(replace(came, twins=Twins()), replace(best, twins=Twins())),
+        name=original.model.name,
+        skipped={code: reason for code, reason in remedy_set.skipped.items() if code not in used},
         checks=returned.checks,
         kept=returned.kept,
     )
 
 
-def _skipped(remedy_set: RemedySet, best: Subject) -> dict[str, str]:
-    """The remedies that the model cannot have, with the reasons."""
-    changed = {one.remedy for one in best.changes}
-    return {code: reason for code, reason in remedy_set.skipped.items() if code not in changed}
+def _measured(subject: Subject) -> Measurements | None:
+    """One forward and backward pass through the layers; None for data that the model cannot take."""
+    try:
+        return probe(subject.model, subject.x, subject.y, seed=subject.seed)
+    except KilterError:
+        return None
 
 
-def _before(diagnosis: Diagnosis, trials: Trials) -> Evaluation:
-    """The model as it came, by the first of its short trainings."""
+def _first_trial(trials: Trials) -> tuple[float, dict[str, list[float]]]:
+    """The original model's median score in the proof and the curves of its first run; NaN without a proof."""
     if trials.proof is None:
-        return Evaluation(diagnosis, math.nan, {})
+        return math.nan, {}
     runs = trials.proof.baseline.runs
-    curves: dict[str, list[float]] = {}
-    for line in runs[0].history:
-        for name, value in line.items():
-            curves.setdefault(name, []).append(value)
-    return Evaluation(diagnosis, float(np.median([run.score for run in runs])), curves)
-
-
-def _dropped(trials: Trials, best: Subject) -> tuple[str, ...]:
-    used = {change.remedy for change in best.changes}
-    tried = dict.fromkeys(code for one in trials.tried for code in one.remedies)
-    return tuple(code for code in tried if code not in used)
-
-
-def _divided(x: Any, y: Any, validation: Any, seed: int, unit: int = 1) -> tuple[Any, Any, tuple[Any, Any]]:
-    """Training rows, and a validation part, cut off where none is given: a multiple of ``unit`` rows."""
-    y = np.asarray(y) if isinstance(y, list | tuple) and all(map(np.isscalar, y)) else y
-    if validation is not None:
-        return x, y, (validation[0], validation[1])
-    order = np.random.default_rng(seed).permutation(row_count(x=x, y=y))
-    held = max(1, round(_HELD_OUT * len(order) / unit)) * unit
-    later, earlier = np.sort(order[:held]), np.sort(order[held:])
-    return pick(x, earlier), pick(y, earlier), (pick(x, later), pick(y, later))
-
-
-def _whole(model: keras.Model, x: Any, y: Any, batch_size: int) -> tuple[Any, Any]:
-    """The rows of whole batches: a model that is made for one batch size takes no others."""
-    count = row_count(x=x, y=y)
-    check_rows(model, count, batch_size)
-    whole = count - count % batch_size
-    return pick((x, y), slice(whole))
-
-
-def _check(model: keras.Model, batch_size: int, epochs: int, pairs: int, budget: float, seed: int) -> None:
-    check_batch_size(batch_size)
-    check_whole_numbers(1, epochs=epochs)
-    check_whole_numbers(seed=seed)
-    check_whole_numbers(pairs=pairs)
-    if pairs < (least := least_pairs(1, LEVEL)):
-        raise OptionError(
-            expected=f"at least {least} pairs: fewer cannot prove anything at level {LEVEL:g}",
-            received=f"pairs={pairs}, whose smallest p is {smallest_p(int(pairs)):.2g}",
-            remedy=f"take {least} pairs or more",
-        )
-    if not budget >= 0:
-        raise OptionError(
-            expected="a budget of 0 or more, as a share of the training's time",
-            received=f"budget={budget!r}",
-            remedy="1.0 is usual",
-        )
-
-
-def _kept(model: keras.Model, keep: Collection[str], remedies: Mapping[str, Remedy]) -> frozenset[str]:
-    names = {name for layer in model._flatten_layers() for name in (layer.name, layer.path)}
-    unknown = sorted(set(keep) - names - set(remedies))
-    if isinstance(keep, str) or unknown:
-        raise OptionError(
-            expected="keep as a list of remedies and layers",
-            received=f"keep={keep!r}",
-            remedy=f"remedies are {', '.join(remedies)}; layers are in model.summary()",
-        )
-    return frozenset(keep)
+    names = dict.fromkeys(name for line in runs[0].history for name in line)
+    curves = {name: [line[name] for line in runs[0].history if name in line] for name in names}
+    return float(np.median([run.score for run in runs])), curves

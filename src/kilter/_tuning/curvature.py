@@ -12,17 +12,17 @@ import jax.numpy as jnp
 import keras
 import numpy as np
 
-from kilter._engine.fit import check_whole_numbers
 from kilter._engine.program_cache import owners, shelf
 from kilter._engine.stable_losses import stable_losses
 from kilter._engine.step import Batch, global_norm, inner_product
 from kilter._models.variables import State, fitting, pull
 from kilter._progress import QUICK, Verbose, shown
 from kilter._tuning.trial import trial_batches, trial_feed
-from kilter.errors import ModelError, OptionError
+from kilter._validation import number, whole_number
+from kilter.errors import ModelError
 
-# vᵀHv below this share of ‖Hv‖ after half of the products: v is no eigenvector of a positive eigenvalue, nor
-# between those of several near one another.
+# If vᵀHv is below this share of ‖Hv‖ after half of the products, v is not near eigenvectors of positive
+# eigenvalues.
 _ALIGNED = 0.9
 
 Vector = list[jax.Array]
@@ -32,15 +32,15 @@ Product = Callable[[Vector], Vector]
 
 @dataclass(frozen=True)
 class Curvature:
-    """What :func:`largest_curvature` found.
+    """The result of :func:`largest_curvature`.
 
     Attributes:
         eigenvalue: the Rayleigh quotient λ = vᵀHv of the last unit vector v; from below, the largest
             eigenvalue of H.
-        residual: ‖Hv - λv‖; an eigenvalue of H lies within this of λ.
+        residual: ‖Hv - λv‖; an eigenvalue of H is within this distance of λ.
         converged: whether the residual is at most the tolerance times λ.
-        products: how many Hessian-vector products it took.
-        rows: of the data, whose mean loss it is.
+        products: Hessian-vector products done.
+        rows: of the data.
     """
 
     eigenvalue: float
@@ -53,7 +53,7 @@ class Curvature:
     def stable_rate(self) -> float:
         """2/λ: with a larger rate, plain gradient descent on these rows diverges along v; infinite for λ ≤ 0.
 
-        Momentum β raises it to 2(1+β)/λ (Cohen et al. 2021, section 2); adaptive optimisers have others.
+        Momentum β raises it to 2(1+β)/λ (Cohen et al. 2021, section 2); adaptive optimisers differ.
         """
         return 2 / self.eigenvalue if self.eigenvalue > 0 else math.inf
 
@@ -71,27 +71,26 @@ def largest_curvature(
     class_weight: Mapping[int, float] | None = None,
     verbose: Verbose = "auto",
 ) -> Curvature:
-    """The largest eigenvalue of the Hessian of a compiled model's loss; the model stays bit for bit as it is.
+    """The largest eigenvalue of the Hessian of a compiled model's loss; the model does not change.
 
-    Power iteration, v ← Hv/‖Hv‖, where Hv is the derivative of the gradient along v (Pearlmutter 1994), so
-    that H is never made. It finds the eigenvalue of largest size. Where that is negative, or two of opposite
-    sign are of one size, it begins anew with H + ‖Hv‖·I, whose largest eigenvalue belongs to H's largest.
+    Power iteration, v ← Hv/‖Hv‖, where Hv is the derivative of the gradient along v (Pearlmutter 1994). It
+    finds the eigenvalue of largest magnitude. If that is negative, or two of opposite sign have the same
+    magnitude, it restarts with H + ‖Hv‖·I, whose largest eigenvalue belongs to H's largest.
 
-    The loss is the one that is trained on ``rows`` rows in one batch: with penalties, batch statistics and
-    one set of dropout masks. Cross-entropy counts from the logits where they are known.
+    The loss is the training loss of ``rows`` rows in one batch: with penalties, batch statistics and one set
+    of dropout masks; cross-entropy from the logits where they are known.
 
     Args:
-        model: compiled, as it stands; any optimiser.
-        x: arrays, rows first, as for :func:`kilter.fit`.
-        y: targets, as the loss wants them.
-        rows: so many rows at most are used, drawn with ``seed``.
+        model: compiled; any optimiser.
+        x, y: arrays, rows first, as for :func:`kilter.fit`.
+        rows: at most this many are used, drawn with ``seed``.
         products: the most Hessian-vector products, at least 2; each costs about as much as two gradients.
-        tolerance: stop at a residual of so much of the eigenvalue, above 0 and below 1.
+        tolerance: stop at this residual relative to the eigenvalue, above 0 and below 1.
         seed: of the rows and of the first vector.
         sample_weight: a weight for each row; or ``class_weight``: one for each class's rows.
-        verbose: as of :func:`kilter.fit`; by default a call shows what it does if it takes long.
+        verbose: as of :func:`kilter.fit`; by default only a long call shows its progress.
 
-    Raises :class:`~kilter.errors.ModelError` where a product is not finite, or nothing can be trained;
+    Raises :class:`~kilter.errors.ModelError` if a product is not finite or no weight is trainable;
     :class:`~kilter.errors.OptionError` and :class:`~kilter.errors.DataError` as :func:`kilter.fit` does.
 
     Example:
@@ -102,18 +101,15 @@ def largest_curvature(
         >>> round(kilter.largest_curvature(model, x, np.ones(2), verbose=0).eigenvalue, 2)
         4.0
     """
-    check_whole_numbers(1, rows=rows)
-    check_whole_numbers(2, products=products)
-    if not isinstance(tolerance, int | float) or not 0 < tolerance < 1:
-        raise OptionError(
-            expected="tolerance above 0 and below 1", received=f"tolerance={tolerance!r}", remedy="take 0.01"
-        )
+    whole_number("rows", rows, 1)
+    whole_number("products", products, 2)
+    number("tolerance", tolerance, above=0, below=1, remedy="take 0.01")
     feed = trial_feed(model, x, y, sample_weight, class_weight, batch_size=rows, steps=1, seed=seed)
     batch = next(trial_batches(feed, 1))
     state = pull(model)
     if not state.trainable:
         raise ModelError(
-            expected="a model with weights that are trained",
+            expected="a model with trainable weights",
             received=f"model {model.name!r} with none, or with all of them frozen",
             remedy="set trainable=True on a layer that has weights",
         )
@@ -133,7 +129,7 @@ def largest_curvature(
 
 @dataclass(frozen=True)
 class _Pair:
-    """An eigenvalue and what is known of it: the residual, ‖Hv‖, and whether the residual is small."""
+    """An eigenvalue, its residual, ‖Hv‖, and whether the residual is small."""
 
     eigenvalue: float
     residual: float
@@ -145,7 +141,9 @@ def _iterate(
     product: Product, vector: Vector, shift: float, most: int, tolerance: float
 ) -> tuple[_Pair, int, Vector]:
     """Power iteration on H + ``shift``·I from a unit vector; the pair is H's own, with the last vector."""
-    for made in range(1, most + 1):
+    made = 0
+    while True:
+        made += 1
         image, numbers = _advance(product(vector), vector, jnp.float32(shift))
         value, residual, length, image_length = (float(number) for number in numbers)
         if not math.isfinite(length):
@@ -156,9 +154,8 @@ def _iterate(
             )
         small = residual <= tolerance * abs(value)
         if small or image_length == 0 or made == most:
-            break
+            return _Pair(value, residual, length, small), made, vector
         vector = image
-    return _Pair(value, residual, length, small), made, vector
 
 
 @jax.jit

@@ -1,8 +1,7 @@
-"""``find_lr``: the learning rate raised from very small to very large over a trial of training."""
+"""``find_lr``: the learning-rate range test."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -11,15 +10,26 @@ import jax.numpy as jnp
 import keras
 import numpy as np
 
+from kilter._engine.augmenting import Augment, as_augmentation
 from kilter._engine.feed import Order, single_steps
-from kilter._engine.fit import check_whole_numbers, prepare, training_feed
+from kilter._engine.fit import prepare, training_feed
 from kilter._engine.loop import training
 from kilter._engine.step import Batch
 from kilter._models.variables import State, variables
 from kilter._progress import QUICK, Verbose, shown
 from kilter._tuning.rate_curve import LEAST_STEPS, FoundRate, divergence, read_curves
-from kilter._tuning.trial import TrialStep, fresh_metrics, loss_of_step, run_trial, step_with_loss, trial_feed
-from kilter.errors import ModelError, OptionError
+from kilter._tuning.trial import (
+    TrialStep,
+    fresh_metrics,
+    loss_of_step,
+    run_trial,
+    step_with_loss,
+    trial_feed,
+    with_augmentation,
+)
+from kilter._validation import number, whole_number
+from kilter.data.augmentation import Augmentation
+from kilter.errors import ModelError
 
 
 def find_lr(
@@ -33,32 +43,34 @@ def find_lr(
     batch_size: int = 32,
     seed: int = 0,
     seeds: int = 1,
+    shuffle: bool = True,
     sample_weight: Any = None,
     class_weight: Mapping[int, float] | None = None,
+    augment: Augment | None = None,
     verbose: Verbose = "auto",
 ) -> FoundRate:
-    """Find the learning rate to train a compiled model with; the model stays bit for bit as it is.
+    """Find the learning rate to train a compiled model with; the model does not change.
 
-    A copy is trained for ``steps`` steps whose rate goes exponentially from ``low`` to ``high``:
-    rate_i = low · (high / low)^(i / (steps - 1)); it stops where the loss shoots up. :func:`read_curves
-    <kilter._tuning.rate_curve.read_curves>` says how the suggestion is read from the losses (Smith 2015,
-    Cyclical Learning Rates; the rule of a tenth: Géron, Hands-On Machine Learning, ch. 11).
+    A copy is trained for ``steps`` steps whose rate grows exponentially from ``low`` to ``high``:
+    rate_i = low · (high / low)^(i / (steps - 1)); it stops when the loss diverges. The suggestion is a tenth
+    of the rate of divergence, but no further right than where nine tenths of the fall of the smoothed loss
+    are done (Smith 2015, Cyclical Learning Rates; Géron, Hands-On Machine Learning, ch. 11).
 
     Args:
-        model: compiled, with any Keras optimiser that has one rate of its own.
-        x: arrays, or an iterable of batches, as for :func:`kilter.fit`. Only the rows used are copied.
-        y: targets, as the loss wants them.
-        low: the first rate; one that changes nothing yet.
-        high: the last rate, if the loss has not shot up before.
-        steps: how many steps the rate takes from ``low`` to ``high``, at least 20.
-        batch_size: rows a step; the rate found is for this size.
-        seed: draws the order of the rows, as in :func:`kilter.fit`.
-        seeds: how many searches, in as many orders of the rows, the median of whose losses is read.
+        model: compiled, with a Keras optimiser that has a single learning rate.
+        x, y: as for :func:`kilter.fit`. Only the rows used are copied.
+        low: the first rate, which should change nothing yet.
+        high: the last rate, unless the loss diverges before.
+        steps: from ``low`` to ``high``, at least 20.
+        batch_size: rows per step; the suggestion is for this size.
+        seed: draws the order of the rows and the augmentation, as in :func:`kilter.fit`.
+        seeds: the number of searches, each in another order of the rows; their median loss is read.
+        shuffle, augment: as of :func:`kilter.fit`.
         sample_weight: a weight for each row; or ``class_weight``: one for each class's rows.
-        verbose: as of :func:`kilter.fit`; by default the search shows its steps if it takes long.
+        verbose: as of :func:`kilter.fit`; by default only a long search shows its steps.
 
-    Raises :class:`~kilter.errors.ModelError` where the loss never falls by more than chance, and for an
-    optimiser with a schedule or with several rates; :class:`~kilter.errors.DataError` and
+    Raises :class:`~kilter.errors.ModelError` if the loss never falls by more than chance, and for an
+    optimiser with a schedule or several rates; :class:`~kilter.errors.DataError` and
     :class:`~kilter.errors.OptionError` as :func:`kilter.fit` does.
 
     Example:
@@ -72,6 +84,7 @@ def find_lr(
     """
     _check_options(low, high, steps, seeds)
     _check_optimizer(model)
+    augmentation = as_augmentation(augment)
     lrs = np.geomspace(low, high, steps)
     curves = np.full((seeds, steps), np.nan)
     with shown(verbose, after=QUICK) as progress:
@@ -85,11 +98,13 @@ def find_lr(
                 batch_size=batch_size,
                 steps=steps,
                 seed=seed + number,
+                shuffle=shuffle,
+                augmentation=augmentation,
             )
             losses = run_trial(
                 model,
-                "find_lr",
-                lambda: _rate_step(model),
+                ("find_lr", augmentation, seed if augmentation else 0),
+                lambda: _rate_step(model, augmentation, seed),
                 feed,
                 steps=steps,
                 given=lrs.astype(np.float32),
@@ -112,17 +127,18 @@ def find_lr_by_steps(
     steps: int = 300,
     batch_size: int = 32,
     seed: int = 0,
+    sample_weight: Any = None,
     class_weight: Mapping[int, float] | None = None,
 ) -> FoundRate:
-    """What :func:`find_lr` finds from ``state``, in the program that trains ``model`` on these data.
+    """:func:`find_lr` from ``state``, with the program that trains ``model`` on these data.
 
-    It takes one step a call, so that it is slower, but nothing is compiled for it where the model is trained
-    on them anyway. All rows are put on the device. The model's variables stay as they are.
+    Slower, since each call takes one step, but nothing is compiled if the model is trained on the data
+    anyway. All rows are put on the device. The model's variables do not change.
     """
     _check_options(low, high, steps, 1)
     _check_optimizer(model)
     lrs = np.geomspace(low, high, steps)
-    feed = training_feed(x, y, None, class_weight, Order(batch_size, True, seed, most=steps))
+    feed = training_feed(x, y, sample_weight, class_weight, Order(batch_size, True, seed, most=steps))
     prepare(model, feed)
     runner, place = training(model), _place_of_rate(model)
     losses: list[float] = []
@@ -139,32 +155,28 @@ def find_lr_by_steps(
 
 
 def _place_of_rate(model: keras.Model) -> int:
-    """Which of the optimiser's variables is its rate."""
+    """The index of the rate among the optimiser's variables."""
     optimizer: Any = getattr(model.optimizer, "inner_optimizer", model.optimizer)
     rate = optimizer._learning_rate
     return next(place for place, one in enumerate(variables(model).optimizer) if one is rate)
 
 
-def _rate_step(model: keras.Model) -> TrialStep:
-    """The model's training step at the rate it is given, recording the batch's loss before the update."""
+def _rate_step(model: keras.Model, augmentation: Augmentation | None, seed: int) -> TrialStep:
+    """The model's training step at a given rate; records the batch's loss before the update."""
 
     def step(state: State, batch: Batch, rate: jax.Array) -> tuple[State, jax.Array]:
-        state, loss = step_with_loss(model, schedule=lambda iteration: rate)(state, batch)
+        train = step_with_loss(model, schedule=lambda iteration: rate)
+        state, loss = with_augmentation(model, train, augmentation, seed)(state, batch)
         return state, loss[None]
 
     return step
 
 
 def _check_options(low: float, high: float, steps: int, seeds: int) -> None:
-    check_whole_numbers(LEAST_STEPS, steps=steps)
-    check_whole_numbers(1, seeds=seeds)
-    numbers = isinstance(low, int | float | np.number) and isinstance(high, int | float | np.number)
-    if not (numbers and 0 < low < high < math.inf):
-        raise OptionError(
-            expected="two rates with 0 < low < high",
-            received=f"low={low!r}, high={high!r}",
-            remedy="leave them out, or give numbers such as low=1e-7, high=10.0",
-        )
+    whole_number("steps", steps, LEAST_STEPS)
+    whole_number("seeds", seeds, 1)
+    number("low", low, above=0, remedy="pass a rate that changes nothing yet, such as 1e-7")
+    number("high", high, above=low, remedy="pass a rate that is too high for training, such as 10.0")
 
 
 def _check_optimizer(model: keras.Model) -> None:

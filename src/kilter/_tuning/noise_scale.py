@@ -1,4 +1,4 @@
-"""``gradient_noise_scale``: how noisy a batch's gradient is, and so how large a batch pays."""
+"""``gradient_noise_scale``: the noise of a batch's gradient, and the batch size that it suggests."""
 
 from __future__ import annotations
 
@@ -13,30 +13,28 @@ import keras
 import numpy as np
 
 from kilter._engine.arrays import check_batch_size
-from kilter._engine.fit import check_whole_numbers
 from kilter._engine.program_cache import Programs, owners
 from kilter._engine.step import Batch, gradients, inner_product
 from kilter._models.variables import State, fitting, pull
 from kilter._progress import QUICK, Verbose, shown
 from kilter._tuning.trial import trial_batches, trial_feed
+from kilter._validation import whole_number
 from kilter.errors import DataError, ModelError
 
-# The interval is read from the spread between batches; with fewer it says nothing.
-LEAST_BATCHES = 4
-# Two-sided 95 % of a normal distribution.
-_WIDTH = 1.96
+LEAST_BATCHES = 4  # for an interval from the spread between batches
+_WIDTH = 1.96  # two-sided 95 % of a normal distribution
 
 
 @dataclass(frozen=True)
 class NoiseScale:
-    """What :func:`gradient_noise_scale` found; ``G`` is the true gradient, ``Σ`` the covariance of one row's.
+    """The result of :func:`gradient_noise_scale`. ``G``: the true gradient; ``Σ``: one row's covariance.
 
     Attributes:
-        noise_scale: tr(Σ)/|G|², in rows; infinite where the gradient could not be told from zero.
+        noise_scale: tr(Σ)/|G|², in rows; infinite if the gradient cannot be distinguished from zero.
         low, high: an interval of about 95 % (jackknife over the batches); ``high`` may be infinite.
         variance: tr(Σ), the sum of the variances of a row's gradient.
-        gradient_square: |G|², without the noise's share; at or below 0 where the noise hides it.
-        batch_size, batches: of the gradients that were measured.
+        gradient_square: the unbiased estimate of |G|²; 0 or less if the noise hides it.
+        batch_size, batches: of the measured gradients.
     """
 
     noise_scale: float
@@ -60,29 +58,28 @@ def gradient_noise_scale(
     class_weight: Mapping[int, float] | None = None,
     verbose: Verbose = "auto",
 ) -> NoiseScale:
-    """The simple noise scale tr(Σ)/|G|² of a compiled model's loss; the model stays bit for bit as it is.
+    """The simple noise scale tr(Σ)/|G|² of a compiled model's loss; the model does not change.
 
-    Batches of up to about so many rows make training nearly as many times faster in steps as they are larger;
-    well above it, rows are wasted (McCandlish et al. 2018, section 2.2). It grows as the loss falls, so ask
-    again during training.
+    Up to about this batch size, a larger batch reduces the number of steps almost in proportion; well above
+    it, rows are wasted (McCandlish et al. 2018, section 2.2). It grows as the loss falls, so measure it again
+    during training.
 
-    From the gradients g₁ … g_k of k batches of B rows, no row in two, and their mean ḡ, all at the weights as
-    they are: tr(Σ) = B/(k-1)·Σ|gᵢ-ḡ|² and |G|² = |ḡ|² - tr(Σ)/(kB), both unbiased; the paper's appendix
-    A.1 with the batch sizes B and kB. With batch_size=1 the gradients are the rows' own.
+    From the gradients g₁ … g_k of k disjoint batches of B rows and their mean ḡ, at the current weights:
+    tr(Σ) = B/(k-1)·Σ|gᵢ-ḡ|² and |G|² = |ḡ|² - tr(Σ)/(kB), both unbiased; the paper's appendix A.1 with the
+    batch sizes B and kB.
 
     Args:
-        model: compiled, as it stands; any optimiser.
-        x: arrays, rows first, as for :func:`kilter.fit`.
-        y: targets, as the loss wants them.
-        batch_size: B, rows of a gradient. With batch normalisation the noise is that of this batch size.
-        batches: k, at least 4; fewer are taken where there are not enough rows.
+        model: compiled; any optimiser.
+        x, y: arrays, rows first, as for :func:`kilter.fit`.
+        batch_size: B. With batch normalisation the noise is that of this batch size.
+        batches: k, at least 4; fewer if there are not enough rows.
         seed: of the rows and their order.
         sample_weight: a weight for each row; or ``class_weight``: one for each class's rows.
-        verbose: as of :func:`kilter.fit`; by default a call shows what it does if it takes long.
+        verbose: as of :func:`kilter.fit`; by default only a long call shows its progress.
 
     Raises :class:`~kilter.errors.DataError` for rows that make fewer than 4 batches,
-    :class:`~kilter.errors.ModelError` where gradients are not finite or all 0; otherwise as
-    :func:`kilter.fit` does.
+    :class:`~kilter.errors.ModelError` if gradients are not finite or all 0; otherwise as :func:`kilter.fit`
+    does.
 
     Example:
         >>> import keras, kilter, numpy as np
@@ -94,7 +91,7 @@ def gradient_noise_scale(
         True
     """
     check_batch_size(batch_size)
-    check_whole_numbers(LEAST_BATCHES, batches=batches)
+    whole_number("batches", batches, LEAST_BATCHES)
     feed = trial_feed(
         model, x, y, sample_weight, class_weight, batch_size=batch_size, steps=batches, seed=seed
     )
@@ -115,13 +112,13 @@ def gradient_noise_scale(
 def read_noise(squares: np.ndarray, products: np.ndarray, *, batch_size: int) -> NoiseScale:
     """The noise scale from |gᵢ|² and ⟨gᵢ, ḡ⟩ of each batch, float [k]; the mean of the latter is |ḡ|².
 
-    The interval is that of the inverse |G|²/tr(Σ), which is 0 and not infinite where the gradient is nothing
-    but noise: jackknife over the batches.
+    The interval is a jackknife over the batches, of the inverse |G|²/tr(Σ), which is 0 and not infinite for
+    pure noise.
     """
     count, square = len(squares), products.mean()
     if not np.isfinite([squares, products]).all() or not squares.any():
         raise ModelError(
-            expected="finite gradients, some of them other than zero",
+            expected="finite gradients that are not all zero",
             received=f"norms from {math.sqrt(squares.min()):g} to {math.sqrt(squares.max()):g}",
             remedy="look at the weights and the loss first: kilter.diagnose(model, x, y)",
         )

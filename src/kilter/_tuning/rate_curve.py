@@ -1,6 +1,6 @@
-"""The curve of a learning-rate search, read: where the loss falls, where it shoots up, which rate to take.
+"""Reading the curve of a learning-rate search: where the loss falls and diverges, and the suggestion.
 
-Needs neither Keras nor JAX, so that a report can be made of a search that was kept.
+Needs neither Keras nor JAX, so that a report can show a saved search.
 """
 
 from __future__ import annotations
@@ -16,35 +16,34 @@ from scipy.signal import lfilter
 from kilter._plotting import Figure, drawn
 from kilter.errors import ModelError
 
-# A smoothed loss is an exponential mean with a memory of this share of the search, so that it lags by as many
-# decades for few steps as for many. fastai's fixed β = 0.98 would lag by more than a decade at 300 steps.
+# The memory of the exponential mean, as a share of the search, so that its lag in decades does not depend on
+# the number of steps. fastai's fixed β = 0.98 would lag by more than a decade at 300 steps.
 MEMORY_SHARE = 1 / 30
 # fastai stops where the smoothed loss exceeds four times its best (fastai.callback.schedule.LRFinder).
 DIVERGED_FACTOR = 4.0
-# The distance to keep from the rate at which the loss shoots up (Géron, Hands-On Machine Learning, ch. 11).
+# The distance from the rate of divergence (Géron, Hands-On Machine Learning, ch. 11).
 SAFETY = 10.0
-# The suggestion is no further right than where this share of the fall is done: left of the bottom, which is
-# flat and whose lowest point is chance.
+# The suggestion is no further right than where this share of the fall is done: the bottom is flat, and its
+# lowest point is chance.
 FALL_SHARE = 0.9
-# The lowest of many noisy values lies about so many standard errors below what it is the lowest of.
+# The lowest of many noisy values is about this many standard errors below their mean.
 BOTTOM_ERRORS = 2.0
-# How many of its standard errors a fall must measure. Of 20,000 simulated searches of 300 steps over noise
-# alone, one in 10,000 reached 5 with normal noise, and 6.5 with heavy tails (Student's t with 3 degrees).
+# The least fall in standard errors. Of 20,000 simulated searches of 300 steps over pure noise, one in 10,000
+# reached 5 with normal noise, and 6.5 with heavy tails (Student's t with 3 degrees of freedom).
 FALL_ERRORS = 6.0
-# Fewer steps tell nothing: three smoothed values and an edge.
 LEAST_STEPS = 20
 
 
 @dataclass(frozen=True, eq=False)
 class FoundRate:
-    """What :func:`kilter.find_lr` found.
+    """The result of :func:`kilter.find_lr`.
 
-    ``lrs``: the rates, float64 [steps made]. ``losses``: the loss of each step's batch before its update,
-    with all penalties; of several seeds, their median. ``smoothed``: its bias-corrected exponential mean.
-    ``suggestion``: the rate to train with, or the peak of a one-cycle schedule. ``diverged_at``: the rate at
-    which the loss shot up, None where it never did. ``lowest_at``: the rate of the lowest smoothed loss.
-    ``first_loss``: the mean loss at the lowest rates, which change nothing yet. ``curves``: the losses of
-    each seed, [seeds, steps made]; infinite after a seed's divergence.
+    ``lrs``: the rates, float64 [steps done]. ``losses``: of each step's batch before its update, with all
+    penalties; the median of several seeds. ``smoothed``: their bias-corrected exponential mean.
+    ``suggestion``: the rate to train with, or the peak of a one-cycle schedule. ``diverged_at``: the rate of
+    divergence, or None. ``lowest_at``: the rate of the lowest smoothed loss. ``first_loss``: the mean loss at
+    the first rates, which change nothing yet. ``curves``: the losses of each seed, [seeds, steps done];
+    infinite after divergence.
     """
 
     lrs: np.ndarray
@@ -73,7 +72,7 @@ class FoundRate:
 
     @staticmethod
     def from_dict(fields: Mapping[str, Any]) -> FoundRate:
-        """The record of what :meth:`to_dict` gave, where infinities may be text; TypeError, ValueError."""
+        """The record from :meth:`to_dict`, in which infinities may be text; TypeError or ValueError."""
         arrays = ("lrs", "losses", "smoothed", "curves")
         read: Any = {
             name: np.asarray(value, float) if name in arrays else None if value is None else float(value)
@@ -85,17 +84,16 @@ class FoundRate:
 def read_curves(lrs: np.ndarray, curves: np.ndarray) -> FoundRate:
     """The suggestion of one or several searches over the rates ``lrs`` (increasing, [steps]).
 
-    ``curves`` [seeds, steps] holds the losses of each; what is not finite counts as infinite, and so do steps
-    that were not made (NaN). The median over the seeds is smoothed and read:
+    ``curves`` [seeds, steps]: the losses of each; non-finite values and missing steps (NaN) count as
+    infinite. The median over the seeds is smoothed and read:
 
-    - it *diverged* at the first step where it is not finite, or where the smoothed loss lies above its best
-      by three times the best, or three times the fall so far if that is more: at 4 · best for a positive
-      loss, while one that fell near zero may waver;
+    - it *diverges* at the first step that is not finite, or where the smoothed loss exceeds its best by three
+      times the best, or by three times the fall so far if that is more: at 4 · best for a positive loss,
+      while one near zero may fluctuate;
     - the *suggestion* is a tenth of the rate of divergence, but no further right than where nine tenths of
-      the fall are done, and so on the part where the loss falls.
+      the fall are done.
 
-    Raises :class:`ModelError` where the loss is not finite from the start, or never falls by more than
-    chance.
+    Raises :class:`ModelError` if the loss is not finite at the start, or never falls by more than chance.
     """
     curves = np.where(np.isfinite(curves), curves, np.inf)
     losses = np.median(curves, axis=0)
@@ -106,7 +104,7 @@ def read_curves(lrs: np.ndarray, curves: np.ndarray) -> FoundRate:
         raise ModelError(
             expected="a finite loss before the first update",
             received="a loss that is NaN or infinite",
-            remedy="scale the inputs, and look at the loss function and the initialisation",
+            remedy="scale the inputs, and check the loss function and the initialisation",
         )
     lowest, first = int(np.argmin(smoothed)), float(np.mean(losses[:end][: _window(len(lrs))]))
     fall = first - float(smoothed[lowest])
@@ -131,13 +129,13 @@ def read_curves(lrs: np.ndarray, curves: np.ndarray) -> FoundRate:
 
 
 def divergence(losses: np.ndarray, steps: int) -> int | None:
-    """The step at which the losses of a search of ``steps`` diverge (see :func:`read_curves`), or None."""
+    """The step of divergence in a search of ``steps`` (see :func:`read_curves`), or None."""
     wild = np.flatnonzero(~np.isfinite(losses))
     finite = losses[: wild[0]] if len(wild) else losses
     if len(finite):
         smoothed, window = smooth(finite, steps), _window(steps)
         best = np.minimum.accumulate(smoothed)
-        # The loss at the beginning is known when its window is over.
+        # The first loss is the mean of the first window.
         fall = np.where(np.arange(len(finite)) < window, 0.0, np.mean(finite[:window]) - best)
         above = smoothed - best > (DIVERGED_FACTOR - 1) * np.maximum(np.abs(best), fall)
         above[: math.ceil(_memory(steps))] = False  # a mean of a few batches is noise
@@ -171,17 +169,17 @@ def _beta(steps: int) -> float:
 
 
 def _window(steps: int) -> int:
-    """How many steps the loss at the beginning is the mean of."""
+    """The number of steps whose mean is the first loss."""
     return max(5, round(2 * _memory(steps)))
 
 
 def _variance_left(steps: int) -> float:
-    """The share of the batches' variance that is left in the smoothed loss: (1 - β) / (1 + β)."""
+    """The share of the batches' variance in the smoothed loss: (1 - β) / (1 + β)."""
     return (1 - _beta(steps)) / (1 + _beta(steps))
 
 
 def _noise(losses: np.ndarray, lowest: int, steps: int) -> float:
-    """The standard deviation of a batch's loss, by the differences of neighbours; 0 for a single loss."""
+    """The standard deviation of a batch's loss, from differences of neighbours; 0 for a single loss."""
     part = losses[: max(lowest + 1, 2 * _window(steps))]
     return math.sqrt(float(np.mean(np.diff(part) ** 2)) / 2) if len(part) > 1 else 0.0
 
@@ -189,7 +187,7 @@ def _noise(losses: np.ndarray, lowest: int, steps: int) -> float:
 def _never_falls(
     lrs: np.ndarray, first: float, lowest: float, error: float, diverged_at: float | None
 ) -> ModelError:
-    shot_up = "" if diverged_at is None else f"; it shoots up at {diverged_at:.2g}"
+    shot_up = "" if diverged_at is None else f"; it diverges at {diverged_at:.2g}"
     return ModelError(
         expected=f"a loss that falls somewhere between the rates {lrs[0]:.2g} and {lrs[-1]:.2g}",
         received=f"{first:.4g} at the beginning and {lowest:.4g} at its lowest, with an error of {error:.2g} "

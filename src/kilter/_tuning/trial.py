@@ -1,13 +1,12 @@
-"""Trial steps: a stretch of training that is recorded and thrown away.
+"""Trial steps: a recorded training of a copy of the model's variables.
 
-The model's variables are copied, the copy is trained, and nothing is written back. However a trial ends, by
-an error or by Ctrl-C, the model is bit for bit as it was.
+Nothing is written back: however a trial ends, by an error or by Ctrl-C, the model is unchanged.
 """
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -17,30 +16,33 @@ import keras
 import numpy as np
 
 from kilter._engine.arrays import check_batch_size, is_array, row_count
+from kilter._engine.augmenting import augmented, check_augmentation
 from kilter._engine.batch_feed import BatchFeed
 from kilter._engine.feed import Order
-from kilter._engine.fit import AnyFeed, check_whole_numbers, prepare, training_feed
+from kilter._engine.fit import AnyFeed, prepare, training_feed
 from kilter._engine.interrupt import Interrupt
 from kilter._engine.loop import Chunk, Runner
 from kilter._engine.program_cache import take
 from kilter._engine.step import Batch, Schedule, train_step
 from kilter._models.variables import State, pull
 from kilter._progress import SILENT, Progress
+from kilter._validation import whole_number
+from kilter.data.augmentation import Augmentation
 from kilter.errors import ModelError, OptionError
 
-# A trial is judged between chunks. The first is short: it tells how slow the model is.
+# A trial can stop between chunks. The first is short, to time the steps.
 _FIRST_CHUNK = 25
 
-LossStep = Callable[[State, Batch], tuple[State, jax.Array]]
+LossStep = Callable[[State, Batch], tuple[State, Any]]
 TrialStep = Callable[[State, Batch, Any], tuple[State, jax.Array]]
-"""``(state, batch, what this step is given) -> (state, numbers to record, of shape [width])``; pure."""
+"""``(state, batch, given) -> (state, numbers to record [width])``; pure."""
 
 
 class Trial(NamedTuple):
-    """A copy of a model in trial.
+    """The state of a trial.
 
-    ``given``: arrays of which step i takes the i-th element; ``recorded``: float32 [steps, width], NaN where
-    no step has been; ``step``: how many were made.
+    ``given``: arrays of which step i gets the i-th element; ``recorded``: float32 [steps, width], NaN for
+    steps to come; ``step``: the number of steps done.
     """
 
     state: State
@@ -59,16 +61,17 @@ def trial_feed(
     batch_size: int,
     steps: int,
     seed: int,
+    shuffle: bool = True,
+    augmentation: Augmentation | None = None,
 ) -> AnyFeed:
     """Check data and model as ``fit`` does, and make the feed of ``steps`` batches in the order of ``seed``.
 
-    Where the data have more rows than the steps use, only those are copied and put on the device. Arrays make
-    whole batches only: one program serves them all, and no loss is noisier than the others. Raises as
-    :func:`kilter.fit` does, before anything is traced.
+    Only the rows that the steps use are copied to the device. Arrays make whole batches only: one program
+    serves all, and their losses are equally noisy. Raises as :func:`kilter.fit` does, before tracing.
     """
     check_batch_size(batch_size)
-    check_whole_numbers(seed=seed)
-    order = Order(batch_size, shuffle=True, seed=seed)
+    whole_number("seed", seed, 0)
+    order = Order(batch_size, shuffle=shuffle, seed=seed)
     if is_array(x):
         count = row_count(x=x, y=y, sample_weight=sample_weight)
         order = replace(order, batch_size=min(batch_size, count))
@@ -79,13 +82,25 @@ def trial_feed(
         x, y, sample_weight = jax.tree.map(lambda leaf: _taken(leaf, used), (x, y, sample_weight))
     feed = training_feed(x, y, sample_weight, class_weight, order)
     prepare(model, feed)
+    if augmentation is not None:
+        check_augmentation(model, augmentation, feed.example())
     return feed
+
+
+def with_augmentation(
+    model: keras.Model, step: LossStep, augmentation: Augmentation | None, seed: int
+) -> LossStep:
+    """``step`` on batches augmented as in a training with ``seed``; ``step`` itself without augmentation."""
+    if augmentation is None:
+        return step
+    changed: Any = augmented(model, step, augmentation)
+    return lambda state, batch: changed(state, batch, jnp.uint32(seed % 2**32))
 
 
 def trial_batches(feed: AnyFeed, steps: int) -> Iterator[Batch]:
     """At most ``steps`` batches of a trial's feed as arrays on the device, in the same order each time.
 
-    Raises :class:`OptionError` for an iterable of batches, which may have another order the next time.
+    Raises :class:`OptionError` for an iterable of batches, whose order may change.
     """
     if isinstance(feed, BatchFeed):
         raise OptionError(
@@ -99,7 +114,7 @@ def trial_batches(feed: AnyFeed, steps: int) -> Iterator[Batch]:
 
 def run_trial(
     model: keras.Model,
-    name: str,
+    name: Hashable,
     make: Callable[[], TrialStep],
     feed: AnyFeed,
     *,
@@ -110,11 +125,11 @@ def run_trial(
     progress: Progress = SILENT,
     stage: str = "Trial: step",
 ) -> np.ndarray:
-    """Train a copy of the model for ``steps`` steps; returns what they recorded, float64 [steps made, width].
+    """Train a copy of the model for ``steps`` steps; returns the records, float64 [steps done, width].
 
-    ``name`` is the program's on the model's shelf. ``enough`` is asked between chunks, about all that was
-    recorded so far. ``progress`` hears of ``stage`` and the steps made. Ctrl-C raises KeyboardInterrupt after
-    the running chunk.
+    ``name``: of the program in the model's cache. ``enough``: called between chunks with the records so far;
+    True stops the trial. ``progress`` shows ``stage`` and the steps done. Ctrl-C raises KeyboardInterrupt
+    after the running chunk.
     """
     recorded = jnp.full((steps, width), jnp.nan, jnp.float32)
     trial: Any = Trial(pull(model), jax.tree.map(jnp.array, given), recorded, jnp.int32(0))
@@ -143,8 +158,8 @@ def run_trial(
 def step_with_loss(model: keras.Model, schedule: Schedule | None = None) -> LossStep:
     """The model's training step and the loss of its batch: before the update, with all penalties, unscaled.
 
-    Metrics start anew at each step and so are the measures of its batch alone. A model that overrides
-    ``train_step`` must return its ``"loss"``, :class:`ModelError` otherwise.
+    Metrics are reset at each step. A model that overrides ``train_step`` must return its ``"loss"``,
+    :class:`ModelError` otherwise.
     """
     train = train_step(model, schedule)
 
@@ -156,16 +171,16 @@ def step_with_loss(model: keras.Model, schedule: Schedule | None = None) -> Loss
 
 
 def fresh_metrics(model: keras.Model, state: State) -> State:
-    """The state with metrics that have seen nothing."""
+    """The state with reset metrics."""
     fresh = [value for metric in model.metrics for value in metric.stateless_reset_state()]
     metrics = [jnp.asarray(value, old.dtype) for value, old in zip(fresh, state.metrics, strict=True)]
     return state._replace(metrics=metrics)
 
 
 def loss_of_step(model: keras.Model, state: State, logs: Mapping[str, jax.Array] | None) -> jax.Array:
-    """The loss of a training step that began with fresh metrics: what it returned, or told the loss tracker.
+    """The loss of a training step that began with reset metrics: its log, or the value of the loss tracker.
 
-    Raises :class:`ModelError` where it did neither.
+    Raises :class:`ModelError` if there is neither.
     """
     if logs is not None and "loss" in logs:
         return logs["loss"]
@@ -188,7 +203,7 @@ def _recording(step: TrialStep) -> Any:
     def record(trial: Trial, batch: Batch) -> tuple[Trial, dict[str, jax.Array]]:
         given = jax.tree.map(lambda array: array[trial.step], trial.given)
         state, values = step(trial.state, batch, given)
-        # A step past the last, at the end of a chunk, writes nothing: JAX drops what is out of bounds.
+        # A step past the last, at the end of a chunk, writes nothing: JAX drops out-of-bounds updates.
         recorded = trial.recorded.at[trial.step].set(values.astype(trial.recorded.dtype))
         return Trial(state, trial.given, recorded, trial.step + 1), {}
 

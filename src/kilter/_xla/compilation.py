@@ -97,7 +97,7 @@ def is_rewritten() -> bool:
 
 
 def compile_options(*, soon: bool = False) -> dict[str, Any]:
-    """Options for XLA by platform: on a CPU, vectors as wide as the machine has; see docs/decisions.md.
+    """Options for XLA by platform: on a CPU, vectors as wide as the machine has; see docs/decisions/009.
 
     ``soon``: compiled sooner, to slower code, as within :func:`quick_compilation`.
     """

@@ -1,4 +1,4 @@
-"""Data: from files, folders and named sets to arrays that can be trained on, checked and split.
+"""Data: files, folders and named sets as checked arrays, ready to split and train on.
 
 >>> from kilter.data import load, split
 >>> source = load("digits")
@@ -7,11 +7,10 @@
 (1617, 180, (8, 8, 1))
 
 ``load`` reads any of ``FORMATS`` or ``NAMED_SETS`` into a ``Source``; ``split`` divides it, the same way on
-every machine; ``moments`` gives the statistics that standardisation needs; ``describe`` says what is in it;
-``check`` refuses what cannot be trained on. Everything wrong with the data is a ``kilter.errors.DataError``
-that counts and names. Nothing here imports Keras or JAX, unless a named set has to come from Keras; what
-images are augmented with in training is in ``kilter.data.augmentation``, which loads JAX on first use. The
-readers of files load on first use too: who brings arrays pays for no table reader.
+every machine; ``moments`` computes the statistics for standardisation; ``describe`` summarises a source;
+``check`` raises for data that cannot be trained on. Bad data raise ``kilter.errors.DataError``, which counts
+and names them. Nothing here imports Keras or JAX, unless a named set comes from Keras. ``augmentation``,
+which needs JAX, and the readers of files load on first use.
 """
 
 from __future__ import annotations
@@ -20,8 +19,8 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 from kilter.data.checks import check
-from kilter.data.columns import Column, TableEncoding
 from kilter.data.dataset import Dataset, Source, Splits, Task
+from kilter.data.encoding import Column, TableEncoding
 from kilter.data.scaling import Moments, moments
 from kilter.data.summary import ClassCount, ColumnSummary, PartSummary, SourceSummary, describe
 

@@ -1,4 +1,4 @@
-"""From arrays and raw targets, as any reader delivers them, to a checked Source."""
+"""From a reader's arrays and raw targets to a checked Source."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from kilter.data.checks import check, find_nonfinite
-from kilter.data.columns import TableEncoding
 from kilter.data.dataset import Dataset, Source, Task
+from kilter.data.encoding import TableEncoding
 from kilter.data.labels import class_indexes, class_names, decide_task, if_usable, lost_labels, task_note
 from kilter.data.options import LoadOptions
 from kilter.data.paths import LEAVE_ROWS_OUT, first_named, name_rows, quote
@@ -31,7 +31,7 @@ class Part:
     Attributes:
         targets: text, numbers, or None (no labels).
         skipped: a line for each bad row, file or kind of row that was left out.
-        lost: names of the labels that only rows left out have.
+        lost: labels that occur only in the rows left out.
     """
 
     x: np.ndarray
@@ -42,10 +42,10 @@ class Part:
 
 @dataclass(frozen=True)
 class About:
-    """What a reader knows about its source beside the arrays.
+    """What a reader knows about its source besides the arrays.
 
-    ``classes`` are the class names in order, where the source declares them; otherwise they come from the
-    training labels.
+    ``classes``: the class names in order, if the source declares them; else they come from the training
+    labels.
     """
 
     kind: str
@@ -61,9 +61,8 @@ class About:
 def assemble(train: Part, test: Part | None, options: LoadOptions, about: About) -> Source:
     """Turn the parts into a checked Source: compact types, labels as indexes, the same classes in both parts.
 
-    Raises DataError where a part has no rows, no labels, NaN or infinite values (unless ``skip_bad``: then
-    these rows are left out), or labels of unknown classes. Where labels are optional, those of a part that
-    cannot all be used are left aside.
+    Raises DataError for a part with no rows, no labels, NaN or infinite values (unless ``skip_bad``, which
+    leaves these rows out), or unknown labels. Optional labels are ignored unless all of a part are usable.
     """
     shifts, notes, lost = _shifts(train.x, options, about)
     train = _usable(train, options, about, options.rows, shifts)
@@ -85,7 +84,7 @@ def assemble(train: Part, test: Part | None, options: LoadOptions, about: About)
         raise DataError(
             expected=f"test rows of the same shape as the training rows, {data.input_shape}",
             received=f"test rows of shape {held_out.input_shape}",
-            remedy="make both alike (images: image_size=(height, width))",
+            remedy="give both the same shape (images: image_size=(height, width))",
         )
     return Source(
         data,
@@ -103,7 +102,7 @@ def assemble(train: Part, test: Part | None, options: LoadOptions, about: About)
 def _shifts(
     x: np.ndarray, options: LoadOptions, about: About
 ) -> tuple[tuple[Shift, ...], tuple[str, ...], tuple[str, ...]]:
-    """How arrays are stored: as in training, else as their own numbers need it; with notes and losses."""
+    """The shifts of training, or those that the numbers need; with notes and losses."""
     if options.shifts:
         if x.ndim < 2 or len(options.shifts) != x.shape[-1]:
             raise DataError(
@@ -121,7 +120,7 @@ def _shifts(
 
 
 def _lost_targets(train: Part, task: Task) -> tuple[str, ...]:
-    """A sentence where float32 makes different targets equal: targets are never centred."""
+    """A sentence if float32 makes different targets equal: targets are never centred."""
     if task != "regression" or train.targets is None or train.targets.ndim != 1:
         return ()
     remedy = "subtract a number near them from all targets, and add it to the predictions"
@@ -130,14 +129,14 @@ def _lost_targets(train: Part, task: Task) -> tuple[str, ...]:
 
 
 def _task_notes(train: Part, task: Task, options: LoadOptions, about: About) -> tuple[str, ...]:
-    """A note where the task was chosen here, by the values of the targets alone."""
+    """A note if the values of the targets decided the task."""
     given = about.encoding or options.classes or about.classes or options.task != "auto"
     note = None if given or train.targets is None or train.x.ndim == 4 else task_note(train.targets, task)
     return (note,) if note else ()
 
 
 def _task_and_classes(train: Part, options: LoadOptions, about: About) -> tuple[Task, tuple[str, ...]]:
-    """Task and classes: given by a training before, declared by the source, or found in the labels."""
+    """Task and classes: of an earlier training, declared by the source, or found in the labels."""
     if about.encoding is not None:
         return about.encoding.task, about.encoding.classes
     given = options.classes if options.classes is not None else about.classes
@@ -161,12 +160,12 @@ def _encode(targets: np.ndarray, task: Task, classes: tuple[str, ...], part: str
             received=f"text such as {str(targets.flat[0])!r}",
             remedy="give the same target column as in training",
         )
-    with np.errstate(over="ignore"):  # values beyond float32 become infinite and are named by check()
+    with np.errstate(over="ignore"):  # overflow becomes infinity, which check() reports
         return targets.astype(np.float32)
 
 
 def _usable(part: Part, options: LoadOptions, about: About, words: str, shifts: tuple[Shift, ...]) -> Part:
-    """The part with compact features and plain targets; rows that are not finite refused or left out."""
+    """The part with compact features and plain targets; non-finite rows raise or are left out."""
     x = compact_features(part.x, about.origin, shifts)
     raw = part.targets
     targets = None if raw is None else if_usable(lambda: _plain_targets(raw, about.origin), options)
@@ -180,13 +179,13 @@ def _usable(part: Part, options: LoadOptions, about: About, words: str, shifts: 
         raise DataError(
             expected=f"one label for each of the {len(x)} rows of the {words} ({about.origin})",
             received=f"{len(targets)} labels",
-            remedy="check that features and labels belong together and none is cut short",
+            remedy="check that features and labels belong together and none is truncated",
         )
     if not len(x):
         raise DataError(
             expected=f"rows in the {words} ({about.origin})",
             received="0 rows",
-            remedy="check that the source is whole and the right one",
+            remedy="check that the source is complete and the right one",
         )
     return _without_nonfinite(replace(part, x=x, targets=targets), options, about, words)
 
@@ -221,20 +220,20 @@ def _without_nonfinite(part: Part, options: LoadOptions, about: About, words: st
 
 
 def _refuse_lost_classes(lost: tuple[str, ...]) -> None:
-    """A class whose rows are all left out cannot be learnt, and nobody asked for a model without it."""
+    """Raise DataError for classes whose rows are all left out."""
     if lost:
         raise DataError(
-            expected="a good row of every class, where bad ones are left out",
+            expected="a good row of every class after leaving out bad rows",
             received=f"none of class {first_named(map(quote, lost))}",
             remedy="correct rows of these classes, or remove the classes from the data",
         )
 
 
 def compact_features(x: np.ndarray, origin: str, shifts: tuple[Shift, ...] = ()) -> np.ndarray:
-    """Features in kilter's types: uint8 stays, true/false becomes uint8, any other number float32, shifted.
+    """Features in kilter's types: uint8 stays, bool becomes uint8, any other number float32, shifted.
 
     uint8 ``[n, h, w]`` are grey images and get a channel axis. Raises DataError for fewer than two axes and
-    for anything that is no number.
+    for non-numbers.
     """
     if x.ndim < 2 or x.dtype.kind not in "biuf":
         raise DataError(

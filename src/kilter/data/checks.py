@@ -1,4 +1,4 @@
-"""Is this data fit to train on? Every problem is counted and gathered into one error."""
+"""Checks that data can be trained on; one error lists and counts all problems."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from kilter.data.dataset import Dataset
 from kilter.data.paths import first_named, name_rows, quote
 from kilter.errors import DataError
 
-# Rows are looked at in chunks of about this many values, so that a check never doubles the memory.
+# Values checked at once, so that a check never doubles the memory.
 CHUNK_VALUES = 4_000_000
 
 
@@ -34,7 +34,7 @@ class NonFinite:
 
 
 def find_nonfinite(values: np.ndarray) -> NonFinite | None:
-    """NaN and infinite values of ``values`` (rows first), or None where all are finite or whole numbers."""
+    """NaN and infinite values of ``values`` (rows first); None if all are finite."""
     if values.dtype.kind not in "fc" or values.size == 0:
         return None
     rows_at_once = max(1, CHUNK_VALUES // max(1, values[0].size))
@@ -56,11 +56,11 @@ def find_nonfinite(values: np.ndarray) -> NonFinite | None:
 
 
 def check(dataset: Dataset, *, part: str = "training data", training: bool = True) -> None:
-    """Raise DataError where the data cannot be used, naming every problem at once; otherwise do nothing.
+    """Raise DataError that lists every problem of the data; do nothing if there is none.
 
-    Looked for: no rows; x and y of different length; NaN or infinite values in x or y (counted, the first
-    rows and columns named); labels outside 0 to len(classes) - 1. With ``training=True`` also: no labels,
-    and fewer than two classes present. ``part`` is what the message calls the data. Rows count from 0.
+    Problems are: no rows; x and y of different length; NaN or infinite values; labels outside 0 to
+    len(classes) - 1; with ``training=True`` also no labels and fewer than two classes. ``part``: the name of
+    the data in the message. Rows count from 0.
     """
     problems = _row_problems(dataset)
     for what, values, names in (("features", dataset.x, dataset.features), ("targets", dataset.y, ())):
@@ -92,7 +92,7 @@ def _row_problems(dataset: Dataset) -> list[str]:
 
 def _label_problems(labels: np.ndarray, classes: tuple[str, ...], training: bool) -> list[str]:
     if labels.dtype.kind not in "iu" or labels.ndim != 1:
-        return [f"labels of type {labels.dtype} and shape {labels.shape} where int32 [n] is due"]
+        return [f"labels of type {labels.dtype} and shape {labels.shape} instead of int32 [n]"]
     outside = np.flatnonzero((labels < 0) | (labels >= len(classes)))
     if len(outside):
         first = f"(first: {labels[outside[0]]}) {name_rows(outside)}"

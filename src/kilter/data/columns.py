@@ -1,134 +1,28 @@
-"""Single columns of a table: which kind each is, its numbers or category codes, its missing values."""
+"""The columns of a table: the kind of each, its numbers or category codes, its missing values."""
 
 from __future__ import annotations
 
-import json
-from dataclasses import asdict, dataclass
-from typing import Any, Literal, NoReturn
+from dataclasses import dataclass
+from typing import NoReturn
 
 import numpy as np
 import polars as pl
 
+from kilter.data.encoding import Column
 from kilter.data.number_formats import mostly_numbers, numbers_in
 from kilter.data.paths import LEAVE_ROWS_OUT, first_named, name_rows, quote
-from kilter.data.precision import NO_SHIFT, Shift, find_shift, shift_from
+from kilter.data.precision import NO_SHIFT, find_shift
 from kilter.errors import DataError
 
-FORMAT_VERSION = 2
-# Version 1 had no center and no scale.
-_READABLE = (1, 2)
-
-
-@dataclass(frozen=True)
-class Column:
-    """One column of a table: a number, or a category that becomes one-hot.
-
-    A number is stored as ``(value - center) / scale``, which is the value itself unless float32 would
-    lose differences.
-    """
-
-    name: str
-    kind: Literal["number", "category"]
-    categories: tuple[str, ...] = ()
-    center: int | float = 0
-    scale: float = 1.0
-
-    @property
-    def shift(self) -> Shift:
-        """How the column's numbers are stored."""
-        return Shift(self.center, self.scale)
-
-    @property
-    def features(self) -> tuple[str, ...]:
-        """Names of the features this column gives: its own, or ``name=category`` for each category."""
-        if self.kind == "number":
-            return (self.name,)
-        return tuple(f"{self.name}={category}" for category in self.categories)
-
-
-@dataclass(frozen=True)
-class TableEncoding:
-    """Column order, categories, target, classes and task of a table, as found in training.
-
-    A new file read with it gives the same features in the same order: extra columns are left aside, a missing
-    column is an error, a category that training never saw is all zeros in its one-hot columns.
-    """
-
-    columns: tuple[Column, ...]
-    target: str
-    task: Literal["classification", "regression"]
-    classes: tuple[str, ...] = ()
-
-    @property
-    def features(self) -> tuple[str, ...]:
-        """Feature names in the order of the columns of x."""
-        return tuple(feature for column in self.columns for feature in column.features)
-
-    def to_json(self) -> str:
-        """The encoding as JSON text that :meth:`from_json` reads back to an equal record."""
-        return json.dumps({"version": FORMAT_VERSION, **asdict(self)}, ensure_ascii=False, indent=2)
-
-    @classmethod
-    def from_json(cls, text: str) -> TableEncoding:
-        """Read what :meth:`to_json` wrote. Raises DataError for anything else.
-
-        Example:
-            >>> encoding = TableEncoding((Column("age", "number"),), "paid", "classification", ("no", "yes"))
-            >>> TableEncoding.from_json(encoding.to_json()) == encoding
-            True
-        """
-        try:
-            return _from_mapping(json.loads(text))
-        except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
-            raise DataError(
-                expected="a table encoding as kilter wrote it in training",
-                received=f"text that is none ({type(error).__name__}: {error})",
-                remedy="use the encoding file of the run directory, unchanged",
-            ) from error
-
-
-def _from_mapping(content: dict[str, Any]) -> TableEncoding:
-    if content["version"] not in _READABLE:
-        raise ValueError(f"version={content['version']}, this kilter reads version {FORMAT_VERSION}")
-    columns = tuple(map(_column, content["columns"]))
-    task = _one_of(content["task"], "classification", "regression")
-    return TableEncoding(columns, _text(content["target"]), task, _texts(content["classes"]))
-
-
-def _column(entry: dict[str, Any]) -> Column:
-    kind, shift = _one_of(entry["kind"], "number", "category"), shift_from(entry)
-    return Column(_text(entry["name"]), kind, _texts(entry["categories"]), shift.center, shift.scale)
-
-
-def _text(value: Any) -> str:
-    if not isinstance(value, str):
-        raise TypeError(f"{value!r} is not text")
-    return value
-
-
-def _texts(values: Any) -> tuple[str, ...]:
-    if not isinstance(values, list):
-        raise TypeError(f"{values!r} is not a list")
-    return tuple(_text(value) for value in values)
-
-
-def _one_of(value: Any, *allowed: str) -> Any:
-    if value not in allowed:
-        raise ValueError(f"{value!r} is none of {', '.join(allowed)}")
-    return value
-
-
 _WHOLE = (pl.Int8, pl.Int16, pl.Int32, pl.Int64, pl.UInt8, pl.UInt16, pl.UInt32, pl.UInt64)
-# A column of more categories is usually a name or an identifier, and its one-hot columns would fill the
-# memory.
+# A column with more categories is usually an identifier, and its one-hot columns would fill the memory.
 MAX_CATEGORIES = 256
 
 
 @dataclass(frozen=True, eq=False)
 class Values:
-    """A column's values: numbers as they are stored, float64 ``[n]``, or category codes, int64 ``[n]``.
+    """A column's stored numbers, float64 ``[n]``, or category codes, int64 ``[n]``; -1 if unknown.
 
-    A category that training never saw has the code -1.
     ``bad`` marks rows that are missing, NaN or infinite; ``missing`` and ``infinite`` count them.
     """
 
@@ -147,9 +41,9 @@ class Values:
 def find_column(series: pl.Series, *, precise: bool = True) -> Column:
     """The kind of a training column, with its categories in order of code points.
 
-    Numbers and true/false are numbers, text is a category, text that is all numbers ("1,000" and "10%" too)
-    is numbers. ``precise``: numbers whose differences float32 would lose are centred. Raises DataError for
-    other types, a column without any value, text that is mostly numbers, and too many categories.
+    Numbers, true/false and text of only numbers (also "1,000" and "10%") are numbers; other text is a
+    category. ``precise`` centres numbers whose differences float32 would lose. Raises DataError for other
+    types, an empty column, text that is mostly numbers, and too many categories.
     """
     name = series.name
     if _is_number(series):
@@ -187,13 +81,13 @@ def _number_column(series: pl.Series, precise: bool) -> Column:
 
 
 def known_numbers(series: pl.Series) -> np.ndarray:
-    """The column's numbers without those that are missing."""
+    """The column's numbers without missing ones."""
     values, missing = as_numbers(series)
     return values[~missing] if missing.any() else values
 
 
 def column_values(series: pl.Series, column: Column) -> Values:
-    """The values of a column of that kind. Raises DataError where a number column holds text."""
+    """The values of a column, as training encoded it. Raises DataError for text in a number column."""
     if column.kind == "number":
         values, missing = as_numbers(series)
         stored = column.shift.apply(values)
@@ -210,14 +104,14 @@ def column_values(series: pl.Series, column: Column) -> Values:
 
 
 def _as_whole(series: pl.Series) -> pl.Series:
-    """Whole numbers in a column of floats, as missing values make it, without their ".0"."""
+    """A column of floats, which missing values turn whole numbers into, as whole numbers if all are."""
     if not series.dtype.is_float() or not (series.drop_nulls() % 1 == 0).all():
         return series
     return series.cast(pl.Int64, strict=False)
 
 
 def _require_categories(text: pl.Series, column: Column) -> None:
-    """Refuse numbers alone where training had words: the column is another one."""
+    """Raise DataError for numbers where training had words: the column is another one."""
     given = text.drop_nulls().unique()
     if not len(given) or given.is_in(list(column.categories)).any() or numbers_in(given).null_count():
         return
@@ -225,7 +119,7 @@ def _require_categories(text: pl.Series, column: Column) -> None:
         raise DataError(
             expected=f"the categories of training in column {quote(column.name)}: "
             f"{first_named(map(quote, column.categories))}",
-            received=f"numbers only, such as {quote(given[0])}",
+            received=f"only numbers, such as {quote(given[0])}",
             remedy="write the categories as in training, or correct the names of the columns",
         )
 
@@ -251,7 +145,7 @@ def as_numbers(series: pl.Series) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _narrowed(series: pl.Series) -> pl.Series:
-    """128-bit whole numbers, which NumPy does not have, as 64-bit ones where all of them fit."""
+    """128-bit whole numbers, which NumPy does not have, as 64-bit ones if all fit."""
     if not series.dtype.is_integer() or isinstance(series.dtype, _WHOLE):
         return series
     fitting = (series.cast(dtype, strict=False) for dtype in (pl.Int64, pl.UInt64))
@@ -259,7 +153,7 @@ def _narrowed(series: pl.Series) -> pl.Series:
 
 
 def raw_targets(series: pl.Series) -> tuple[np.ndarray, np.ndarray]:
-    """Targets as NumPy text, true/false or numbers, and which rows are missing (a filler stands there)."""
+    """Targets as NumPy text, bool or numbers, and which rows are missing (filled with any value)."""
     missing = series.is_null().to_numpy()
     if series.dtype == pl.Boolean:
         return series.fill_null(False).to_numpy(), missing
@@ -284,23 +178,23 @@ def _is_number(series: pl.Series) -> bool:
 
 
 def is_text(series: pl.Series) -> bool:
-    """Whether the column holds text, as it stands or as a category."""
+    """Whether the column contains text, plain or categorical."""
     return isinstance(series.dtype, (pl.String, pl.Categorical, pl.Enum, pl.Null))
 
 
 def plain_text(series: pl.Series) -> pl.Series:
-    """The column as text without blanks around it; empty text is missing."""
+    """The column as stripped text; empty text is missing."""
     text = series.cast(pl.String).str.strip_chars()
     return text.set(text == "", None)
 
 
 def refuse_text_among_numbers(text: pl.Series) -> NoReturn:
-    """Raise the DataError that counts and names the entries of ``text`` which are no numbers."""
+    """Raise DataError that counts and names the entries of ``text`` that are not numbers."""
     bad = np.flatnonzero((numbers_in(text).is_null() & text.is_not_null()).to_numpy())
     shown = first_named(quote(text[int(row)]) for row in bad[:3])
     raise DataError(
         expected=f"numbers in column {quote(text.name)}",
-        received=f"{len(bad)} entries that are none, such as {shown}, {name_rows(bad)} (rows count from 0)",
-        remedy="write plain numbers (a decimal point, one unit or none in the whole column), or "
+        received=f"{len(bad)} other entries, such as {shown}, {name_rows(bad)} (rows count from 0)",
+        remedy="write plain numbers (a decimal point, at most one unit in the whole column), or "
         f"{LEAVE_ROWS_OUT}",
     )

@@ -1,4 +1,4 @@
-"""CSV: what separates the fields, which lines are blank, whether the first one names the columns."""
+"""CSV: the separator, blank lines, decimal commas, and whether the first line is a header."""
 
 from __future__ import annotations
 
@@ -12,26 +12,26 @@ import polars as pl
 
 from kilter._text import first_line
 from kilter.data.assembling import About
-from kilter.data.columns import Column
 from kilter.data.dataset import Source
+from kilter.data.encoding import Column
 from kilter.data.number_formats import UNITS, mostly_numbers
 from kilter.data.options import LoadOptions
 from kilter.data.paths import first_named, quote, require_file
 from kilter.data.tables import UNREADABLE, table_source
 from kilter.errors import DataError
 
-# What polars adds to a name that stood in the line before.
+# What polars adds to a repeated name.
 _REPEATED = re.compile(r"_duplicated_\d+$")
 # Columns may be called 0, 1, 2 or 2019; nobody calls one 5.1 or -3.
 _MEASURED = re.compile(r"-\d+|[-+]?\d*\.\d+|[-+]?\d+\.")
 
 
 def require_header(frame: pl.DataFrame, path: Path, known: tuple[Column, ...]) -> tuple[str, ...]:
-    """Refuse a first line that is a row; return a note where it has numbers for names, and may be one.
+    """Raise DataError if the first line is a row; return a note if some of its names are numbers.
 
-    A line whose names are the columns of a training (``known``) is a header. Else one is that has text
-    above a column of numbers. Without such a column a line is a row if it holds a fraction or a negative
-    number, or nothing that could not stand in its column. Only numbers are a row in any case.
+    The line is a header if it has all the column names of a training (``known``), or text above a column of
+    numbers. Otherwise it is a row if it has a fraction or a negative number, or if every field could be a
+    value of its column. A line of numbers only is always a row.
     """
     names = [_REPEATED.sub("", name) for name in frame.columns]
     if known and {column.name for column in known} <= set(frame.columns):
@@ -57,7 +57,7 @@ def require_header(frame: pl.DataFrame, path: Path, known: tuple[Column, ...]) -
 
 
 def _could_stand_in(name: str, column: pl.Series) -> bool:
-    """Whether a field of the first line could be a value of its column; nothing at all always could."""
+    """Whether a field of the first line could be a value of its column; an empty one always could."""
     if column.dtype.is_numeric() or not name:
         return not name or _is_number(name)
     return bool((column.cast(pl.String) == name).any())
@@ -81,11 +81,11 @@ _GROUPS = rf"^{_SIGN}\d{{1,3}}(?:(?:,\d{{3}}){{2,}}|,\d{{3}}\.\d+){_UNIT}$"
 def with_points(
     frame: pl.DataFrame, read_again: Callable[[], pl.DataFrame], columns: Collection[str]
 ) -> tuple[pl.DataFrame, tuple[str, ...]]:
-    """The frame with its decimal commas read as such, and a note that says so; without any, as it is.
+    """The frame with its decimal commas read as such and a note about it, or unchanged if it has none.
 
-    ``read_again`` reads the file with polars's ``decimal_comma``; only ``columns`` may hold numbers. Raises
-    DataError where other numbers in them have a decimal point, or commas between thousands: what "1,000"
-    means would be a guess then, wrong by a factor of 1000.
+    ``read_again`` reads the file with polars's ``decimal_comma``; only ``columns`` may contain numbers.
+    Raises DataError if other numbers have a decimal point or commas between thousands: "1,000" is then
+    ambiguous by a factor of 1000.
     """
     series = {one.name: one for one in frame.get_columns()}
     texts = [name for name in columns if series[name].dtype == pl.String and mostly_numbers(series[name])]
@@ -102,12 +102,12 @@ def with_points(
             others.append(name)
     if others:
         raise DataError(
-            expected="the comma as decimal mark, and no other mark, in a table separated by semicolons",
+            expected="the comma as the only decimal mark in a table separated by semicolons",
             received=f"other marks in column {first_named(map(quote, others))}"
             + (f", decimal commas in column {first_named(map(quote, commas))}" if commas else ""),
             remedy="write all numbers with a point or all with a comma, and thousands without marks",
         )
-    # What polars left text has a unit, or entries that are no number and will be named as such.
+    # Columns that polars left as text have a unit, or entries that are not numbers and are reported later.
     left = [name for name in commas if types[name] == pl.String]
     again = again.with_columns(pl.col(left).str.replace(_COMMA, "${1}.${2}"))
     return again, (f"the comma is read as the decimal mark, as in column {first_named(map(quote, commas))}",)
@@ -117,7 +117,7 @@ def _any(text: pl.Series, pattern: str) -> bool:
     return bool(text.str.contains(pattern).any())
 
 
-# What stands for "missing" in the wild, beside an empty field.
+# Common spellings of "missing", besides an empty field.
 NULL_VALUES = ["NA", "N/A", "null", "NULL", "?"]
 _SEPARATORS = ",;\t"
 _BLANK_LINE = re.compile(rb"(?:\A|\n)(?:[ \r]*\n|[ \r]+\Z)")
@@ -131,11 +131,12 @@ def recognises(path: Path) -> bool:
 
 
 def read(path: Path, options: LoadOptions) -> Source:
-    """Read a CSV file with a header line; separated by comma, semicolon or tab (whichever the header has
-    most of, outside quotes). Blank lines are skipped, and not counted where rows are named.
+    """Read a CSV file with a header line.
 
-    Between semicolons a comma is a decimal mark. Raises DataError for a missing, empty or damaged file, one
-    without a header line, two decimal marks, and for everything :func:`table_source` refuses.
+    The separator is comma, semicolon or tab: the most frequent in the header, outside quotes. Blank lines are
+    skipped and not counted in row numbers. Between semicolons a comma is a decimal mark. Raises DataError for
+    a missing, empty or damaged file, a missing header line or two decimal marks, and as
+    :func:`table_source` does.
     """
     require_file(path)
     try:
@@ -153,12 +154,12 @@ def read(path: Path, options: LoadOptions) -> Source:
 
 
 def _read(content: Path | bytes, options: LoadOptions) -> tuple[pl.DataFrame, tuple[str, ...]]:
-    """The table, read as in the training of ``options.encoding``, and notes on how."""
+    """The table, read as in the training of ``options.encoding``, and notes."""
     separator = _separator(content)
     names = pl.read_csv(content, separator=separator, n_rows=0).columns
     encoding = options.encoding
     known = options.known_columns
-    # A category "01" must not turn into the number 1 because a new file holds no other text in that column.
+    # A category "01" must not become the number 1 because a new file has no other text in that column.
     present = set(names)
     texts = {column.name for column in known if column.kind == "category" and column.name in present}
     if encoding is not None and encoding.target in present and not all(map(_is_plain, encoding.classes)):
@@ -183,20 +184,20 @@ def _read(content: Path | bytes, options: LoadOptions) -> tuple[pl.DataFrame, tu
 
 
 def _is_plain(name: str) -> bool:
-    """Whether a class is called as reading it would call it, which it is not where "01" becomes 1."""
+    """Whether reading a class as a number keeps its name, unlike "01"."""
     return name in ("true", "false") or (name.lstrip("-").isdecimal() and str(int(name)) == name)
 
 
 def _lines(path: Path) -> Path | bytes:
-    """The path itself, or the file's content without its blank lines where it has some."""
+    """The path itself, or the file's content without blank lines if it has any."""
     with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
-        # Finding bytes takes a third of the time of the pattern, which would nearly double that of reading.
+        # Finding bytes is three times as fast as the pattern, which would nearly double the reading time.
         perhaps = content[:1] in _BLANK_BEGINS or any(content.find(b"\n" + one) >= 0 for one in _BLANK_BEGINS)
         return _without_blank_lines(content[:]) if perhaps and _BLANK_LINE.search(content) else path
 
 
 def _without_blank_lines(content: bytes) -> bytes:
-    """The content without lines of nothing but blanks; those within quotes belong to a field and stay."""
+    """The content without blank lines, except those within quotes."""
     kept: list[bytes] = []
     within_quotes = False
     for line in content.split(b"\n"):

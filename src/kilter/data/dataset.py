@@ -1,4 +1,4 @@
-"""The records that data travel in: Dataset, Source and Splits."""
+"""The records of data: Dataset, Source and Splits."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Literal
 
 import numpy as np
 
-from kilter.data.columns import TableEncoding
+from kilter.data.encoding import TableEncoding
 from kilter.data.precision import Shift
 
 Task = Literal["classification", "regression"]
@@ -15,19 +15,19 @@ Task = Literal["classification", "regression"]
 
 @dataclass(frozen=True, eq=False)
 class Dataset:
-    """Rows to learn from, or to predict for.
+    """Rows to train on or to predict for.
 
     Attributes:
-        x: rows first, in the compact type the source has: uint8 images ``[n, h, w, c]`` (grey: c = 1),
-            float32 tables ``[n, f]``. Nothing is standardised here: see :func:`kilter.data.moments`. Only
-            columns whose differences float32 would lose are centred (:mod:`kilter.data.precision`).
+        x: rows first, in a compact type: uint8 images ``[n, h, w, c]`` (grey: c = 1), float32 tables
+            ``[n, f]``. Not standardised, see :func:`kilter.data.moments`; columns whose differences float32
+            would lose are centred.
         y: classification: int32 ``[n]``, indexes into ``classes``; regression: float32 ``[n]`` or ``[n, k]``;
             None: unlabelled.
         task: "classification" or "regression".
         classes: class names by index; () for regression.
         features: names of a table's features, in the order of x's columns; () for images and bare arrays.
-        name: what messages call the data.
-        skipped: a line for each bad row or file that was left out because of ``skip_bad=True``.
+        name: of the data, for messages.
+        skipped: a line for each bad row or file that ``skip_bad=True`` left out.
     """
 
     x: np.ndarray
@@ -48,7 +48,7 @@ class Dataset:
 
     @property
     def outputs(self) -> int:
-        """Outputs a model needs: the classes, or the columns of the target (1 for a vector or no target)."""
+        """The number of model outputs: classes, or columns of the target (1 for a vector or no target)."""
         if self.task == "classification":
             return len(self.classes)
         return 1 if self.y is None or self.y.ndim == 1 else int(self.y.shape[1])
@@ -56,7 +56,7 @@ class Dataset:
     def take(self, indices: np.ndarray) -> Dataset:
         """The rows at ``indices`` (int ``[m]``, 0-based), in that order.
 
-        Consecutive ascending indices give a view on the same memory, anything else a copy.
+        Consecutive ascending indices give a view, anything else a copy.
         """
         indices = np.asarray(indices, dtype=np.int64)
         chosen: np.ndarray | slice = indices
@@ -68,20 +68,19 @@ class Dataset:
 
 @dataclass(frozen=True, eq=False)
 class Source:
-    """What :func:`kilter.data.load` found: the training rows and, where the source brings one, a test part.
+    """The result of :func:`kilter.data.load`: the training rows and the source's own test part, if any.
 
     Attributes:
-        train: all rows that are not the source's own test part; :func:`kilter.data.split` divides them
-        further.
+        train: all rows outside the source's own test part, for :func:`kilter.data.split` to divide.
         test: the source's own test part, or None.
-        encoding: how a table's columns became numbers, or None where the source is no table.
-        kind: the format, as in "csv table" or "idx".
+        encoding: how a table's columns became numbers; None for other data.
+        kind: the format, such as "csv table" or "idx".
         origin: the path or the library it came from.
         notes: what was decided by default, a sentence each, such as which column is the target.
         image_size: (height, width) that images were resized to on request, or None.
-        shifts: how arrays are stored where float32 would lose differences, one for each entry of the last
-            axis; () where they are as they were, and for tables, whose encoding says it.
-        losses: columns of which float32 makes different values equal, a sentence each.
+        shifts: of arrays for which float32 would lose differences, one per entry of the last axis; () if
+            unchanged, and for tables, whose encoding has them.
+        losses: a sentence for each column in which float32 makes different values equal.
     """
 
     train: Dataset
@@ -97,7 +96,7 @@ class Source:
 
 @dataclass(frozen=True, eq=False)
 class Splits:
-    """The parts a training run needs; validation and test are None where none was asked for or brought."""
+    """Training, validation and test part; the last two may be None."""
 
     train: Dataset
     validation: Dataset | None
@@ -105,6 +104,6 @@ class Splits:
 
     @property
     def evaluated(self) -> dict[str, Dataset]:
-        """The parts that a model is judged on, by name."""
+        """Validation and test part, if present, by name."""
         named = {"validation": self.validation, "test": self.test}
         return {name: part for name, part in named.items() if part is not None}

@@ -18,22 +18,21 @@ from kilter.errors import DataError
 EXTENSIONS = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm")
 TRAIN_NAMES = ("train", "training")
 VALIDATION_NAMES = ("val", "valid", "validation")
-# The first of these that is there is the test part.
+# The first of these that exists is the test part.
 TEST_NAMES = ("test", *VALIDATION_NAMES)
 
 
 def recognises(path: Path) -> bool:
-    """Whether the path is a folder; the more particular kinds of folder are asked first."""
+    """Whether the path is a folder; more specific formats are tried first."""
     return path.is_dir()
 
 
 def read(path: Path, options: LoadOptions) -> Source:
     """Read the images in the class folders, in order of class and file name (code points).
 
-    Only files directly in a class folder count; whatever else lies there is left aside and counted in the
-    notes. With ``unlabelled`` a folder without class folders is read as images without labels. Raises
-    DataError for a class folder without images, no images at all, images that cannot be decoded or of
-    different sizes.
+    Only files directly in a class folder count; the notes count all other entries, which are ignored. With
+    ``unlabelled``, a folder without class folders is read as images without labels. Raises DataError for a
+    class folder without images, no images at all, and images that cannot be decoded or differ in size.
     """
     subfolders = _subfolders(path)
     train_folder = next((subfolders[name] for name in TRAIN_NAMES if name in subfolders), None)
@@ -44,7 +43,7 @@ def read(path: Path, options: LoadOptions) -> Source:
     held_out = [subfolders[name] for name in TEST_NAMES if name in subfolders]
     if len(held_out) > 1:
         notes += tuple(
-            f"{quote(folder.name)} is not read: name it as the validation data" for folder in held_out[1:]
+            f"{quote(folder.name)} is not read: pass it as the validation data" for folder in held_out[1:]
         )
     test = None
     if held_out:
@@ -62,7 +61,7 @@ def _subfolders(path: Path) -> dict[str, Path]:
 
 
 def _entries(path: Path) -> list[Path]:
-    """What lies in a folder, in order. No deeper: a folder chosen by mistake may be a whole disk."""
+    """The entries of a folder in order, not recursive: a folder chosen by mistake may be a whole disk."""
     try:
         return sorted(path.iterdir())
     except OSError as error:
@@ -74,7 +73,7 @@ def _entries(path: Path) -> list[Path]:
 
 
 def _part(folder: Path, options: LoadOptions) -> tuple[Part, tuple[str, ...], tuple[str, ...]]:
-    """Images and class names (text) of one part, the classes, and what is worth a note."""
+    """Images and labels (text) of one part, the classes, and notes."""
     classes = _subfolders(folder)
     if not classes and options.unlabelled:
         classes = {"": folder}
@@ -94,7 +93,7 @@ def _part(folder: Path, options: LoadOptions) -> tuple[Part, tuple[str, ...], tu
         raise DataError(
             expected=f"folders named for the classes in {folder}, each with images ({', '.join(EXTENSIONS)})",
             received=f"no images in {first_named(empty)}" if empty else f"no class folders in {folder}",
-            remedy="put each class's images into a folder of its own, and remove folders that are no class",
+            remedy="put each class's images into its own folder, and remove other folders",
         )
     decoded = decode_images(
         len(files),
@@ -104,9 +103,7 @@ def _part(folder: Path, options: LoadOptions) -> tuple[Part, tuple[str, ...], tu
         skip_bad=options.skip_bad,
     )
     labelled = classes.keys() != {""}
-    notes = (
-        (f"{others} entries of the folders in {folder} are no images and are left aside",) if others else ()
-    )
+    notes = (f"{others} entries of the folders in {folder} are not images and are ignored",) if others else ()
     if not labelled:
         return Part(decoded.x, None, decoded.skipped), (), notes
     targets, good = np.array(labels), np.zeros(len(labels), bool)
@@ -116,7 +113,7 @@ def _part(folder: Path, options: LoadOptions) -> tuple[Part, tuple[str, ...], tu
 
 
 def _require_text(classes: Iterable[str]) -> None:
-    """Raise DataError for names that are not UTF-8: they could be written to no file of a run."""
+    """Raise DataError for names that are not UTF-8, which the files of a run cannot contain."""
     bad = [ascii(name) for name in classes if name.encode("utf-8", errors="ignore").decode() != name]
     if bad:
         raise DataError(

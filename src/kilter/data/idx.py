@@ -25,21 +25,20 @@ from kilter.errors import DataError
 _TYPES = {0x08: ">u1", 0x09: ">i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
 _NAME = re.compile(r"idx\d-(ubyte|byte|short|int|float|double)(\.gz)?$", re.IGNORECASE)
 _PARTS = {"train": ("train",), "test": ("t10k", "test")}
-# deflate packs at most 1032:1 (zlib's documentation); a header that promises more cannot be true.
+# deflate compresses at most 1032:1 (zlib's documentation); a header that claims more is false.
 _GREATEST_RATIO = 1032
 _CHUNK = 1 << 24
 
 
 def recognises(path: Path) -> bool:
-    """Whether the path is named like an idx file, or is a folder that holds such files."""
+    """Whether the path is named like an idx file, or is a folder with such files."""
     if path.is_dir():
         return any(_NAME.search(entry.name) for entry in path.iterdir())
     return bool(_NAME.search(path.name)) or path.suffix.lower() in (".idx", ".ubyte")
 
 
 def read(path: Path, options: LoadOptions) -> Source:
-    """Read a folder with train-images-idx3-ubyte and its three companions, or one images file with its
-    labels.
+    """Read a folder with train-images-idx3-ubyte and its three companions, or one images file and its labels.
 
     Images ``[n, h, w]`` become ``[n, h, w, 1]``; other values keep their axes. Raises DataError for a missing
     companion, a wrong magic number, and a file shorter or longer than its header says.
@@ -53,7 +52,7 @@ def read(path: Path, options: LoadOptions) -> Source:
         raise DataError(
             expected=f"a file train-images-idx3-ubyte (or .gz) in {path}",
             received=f"{len(list(path.iterdir()))} entries, none of that name",
-            remedy="name one images file itself, or rename the files as in MNIST",
+            remedy="pass one images file itself, or rename the files as in MNIST",
         )
     test = None if found["test"] is None else _part(found["test"], options)
     return assemble(_part(train, options), test, options, about)
@@ -78,7 +77,7 @@ def _part(images: Path, options: LoadOptions) -> Part:
 
 
 def _labels_file(images: Path) -> Path | None:
-    """The labels that belong to an images file, gzipped or not; None where there are none."""
+    """The labels file of an images file, gzipped or not, if there is one."""
     name = re.sub(r"idx\d", "idx1", images.name.removesuffix(".gz").replace("images", "labels"))
     if "images" not in images.name:
         return None
@@ -87,7 +86,7 @@ def _labels_file(images: Path) -> Path | None:
 
 
 def read_idx(path: Path) -> np.ndarray:
-    """One idx file as an array in the machine's byte order, plain or gzipped (told by its first bytes).
+    """One idx file, plain or gzipped, as an array in the machine's byte order.
 
     Raises DataError for a missing, empty, truncated or overlong file, or a wrong magic number.
     """
@@ -102,9 +101,9 @@ def read_idx(path: Path) -> np.ndarray:
                 return _read_values(unzipped, path, limit=size * _GREATEST_RATIO)
     except (OSError, EOFError, zlib.error, MemoryError) as error:
         raise DataError(
-            expected=f"a whole idx file {path}",
+            expected=f"an intact idx file {path}",
             received=f"{type(error).__name__}: {error} (file of {size} bytes)",
-            remedy="the file is cut short or damaged: download or copy it again",
+            remedy="the file is truncated or damaged: download or copy it again",
         ) from error
 
 
@@ -125,17 +124,17 @@ def _read_values(file: BinaryIO | gzip.GzipFile, path: Path, *, limit: int) -> n
     content = _read_exactly(file, promised) if promised <= limit else b""
     if len(content) != promised or file.read(1):
         raise EOFError(
-            f"its header says {shape}, which is {promised} bytes, and it holds {_held(content, promised)}"
+            f"its header says {shape}, which is {promised} bytes, and it has {_found(content, promised)}"
         )
     return np.frombuffer(content, dtype).reshape(shape).astype(dtype.newbyteorder("="), copy=False)
 
 
-def _held(content: bytes | bytearray, promised: int) -> str:
+def _found(content: bytes | bytearray, promised: int) -> str:
     return f"only {len(content)}" if len(content) != promised and content else "more" if content else "fewer"
 
 
 def _read_exactly(file: BinaryIO | gzip.GzipFile, count: int) -> bytearray:
-    """Up to ``count`` bytes, in chunks: a false header must not make us reserve the memory it promises."""
+    """Up to ``count`` bytes, in chunks, so that a false header cannot make us allocate what it claims."""
     content = bytearray()
     while len(content) < count and (chunk := file.read(min(_CHUNK, count - len(content)))):
         content += chunk

@@ -1,7 +1,7 @@
 """Encoded images (JPEG, PNG and other common formats) to one uint8 array.
 
 Pillow's guard against decompression bombs is a limit here, not a warning: an image of more than
-``PIL.Image.MAX_IMAGE_PIXELS`` pixels counts as bad before anything of it is decoded.
+``PIL.Image.MAX_IMAGE_PIXELS`` pixels is bad and is not decoded.
 """
 
 from __future__ import annotations
@@ -9,9 +9,7 @@ from __future__ import annotations
 import io
 import math
 import os
-import struct
 import warnings
-import zlib
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -22,40 +20,22 @@ import numpy as np
 from PIL import Image
 
 from kilter._memory import require_memory
-from kilter.data.paths import first_named, quote
+from kilter.data.paths import DAMAGE, first_named, quote
 from kilter.errors import DataError
 
-# Only these decoders run on what others wrote: Pillow's full list has some that start programs (EPS).
+# The only decoders used on untrusted files: some of Pillow's others start programs (EPS).
 FORMATS = ("JPEG", "PNG", "BMP", "GIF", "WEBP", "TIFF", "PPM")
 _GREY_MODES = ("1", "L", "LA", "La")
 _COLOUR_MODES = ("RGB", "RGBA", "RGBa", "RGBX", "P", "PA", "CMYK", "YCbCr", "HSV", "LAB")
-# What Pillow raises on damaged images; found by fuzzing, see tests/data.
-_DAMAGE = (
-    OSError,
-    EOFError,
-    ValueError,
-    TypeError,
-    KeyError,
-    IndexError,
-    SyntaxError,
-    OverflowError,
-    AttributeError,
-    NotImplementedError,
-    RuntimeError,
-    MemoryError,
-    struct.error,
-    zlib.error,
-    Image.DecompressionBombError,
-)
-# Decoding a small image is mostly Python, where threads only queue for the interpreter: for CIFAR's 32×32 two
-# threads took 1.3 times as long as one, at 64×64 0.6 times.
+# Decoding a small image is mostly Python, under the GIL: two threads took 1.3 times as long as one for 32×32
+# pixels, 0.6 times for 64×64.
 _THREADS_FROM_PIXELS = 64 * 64
 _CHUNK = 256
 
 
 @dataclass(frozen=True, eq=False)
 class Decoded:
-    """Images uint8 ``[m, h, w, c]``, c = 1 (all grey) or 3, the positions they came from, the bad ones."""
+    """Images uint8 ``[m, h, w, c]``, c = 1 (all grey) or 3, their positions among all, and the bad ones."""
 
     x: np.ndarray
     positions: np.ndarray
@@ -77,13 +57,12 @@ def decode_images(
     image_size: tuple[int, int] | None = None,
     skip_bad: bool = False,
 ) -> Decoded:
-    """Decode ``count`` images: ``read(i)`` gives the encoded bytes (None: there are none), ``name(i)`` its
-    name.
+    """Decode ``count`` images; ``read(i)`` returns the encoded bytes (or None), ``name(i)`` the name.
 
-    Grey images stay grey (c = 1) where all are; one colour image makes all colour. Transparency is dropped.
+    The result is grey (c = 1) if all images are, else colour. Transparency is dropped.
     ``image_size=(height, width)`` resizes all with the bilinear filter; without it all must have one size.
-    Raises DataError that names the bad images (``skip_bad``: they are left out and listed), or the first one
-    of an odd size, or says that no image is good.
+    Raises DataError that names the bad images (``skip_bad`` leaves them out and lists them) or the first one
+    of another size, or if no image is good.
     """
     with _bombs_are_counted():
         decoded = _decode_all(count, read, image_size)
@@ -109,7 +88,7 @@ def _decode_all(
     def decode_range(chunk: range) -> list[np.ndarray | _Bad]:
         return [decode_image(read(i), image_size) for i in chunk]
 
-    # The first image says whether threads pay; Pillow's lazy tables of decoders are filled by it as well.
+    # The first image decides whether threads pay; it also fills Pillow's lazy tables of decoders.
     first = decode_range(range(min(1, count)))
     chunks = [range(start, min(start + _CHUNK, count)) for start in range(1, count, _CHUNK)]
     pixels = first[0].shape[0] * first[0].shape[1] if first and isinstance(first[0], np.ndarray) else 0
@@ -120,7 +99,7 @@ def _decode_all(
 
 
 def decode_image(content: bytes | None, image_size: tuple[int, int] | None = None) -> np.ndarray | _Bad:
-    """One image as uint8 ``[h, w, 1]`` (grey) or ``[h, w, 3]``, or why it is bad."""
+    """One image as uint8 ``[h, w, 1]`` (grey) or ``[h, w, 3]``, or the reason why it is bad."""
     if not content:
         return _Bad("no bytes")
     try:
@@ -137,15 +116,15 @@ def decode_image(content: bytes | None, image_size: tuple[int, int] | None = Non
             image = image.convert(wanted)
         if image_size is not None and (image.height, image.width) != image_size:
             image = image.resize((image_size[1], image_size[0]), Image.Resampling.BILINEAR)
-        # tobytes() is a third quicker than np.asarray(image) on small images.
+        # tobytes() is a third faster than np.asarray(image) on small images.
         return np.frombuffer(image.tobytes(), np.uint8).reshape(image.height, image.width, channels)
-    except _DAMAGE as error:
+    except (*DAMAGE, Image.DecompressionBombError) as error:
         return _Bad(f"cannot be decoded ({type(error).__name__}: {str(error)[:120]})")
 
 
 @contextmanager
 def _bombs_are_counted() -> Iterator[None]:
-    """Keep Pillow's warnings off the terminal: what they warn of is refused in :func:`decode_image`."""
+    """Silence Pillow's warnings: :func:`decode_image` rejects what they warn of."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", Image.DecompressionBombWarning)
         warnings.filterwarnings("ignore", module="PIL")
@@ -161,13 +140,13 @@ def _require_one_size(images: Sequence[tuple[int, np.ndarray]], name: Callable[[
     raise DataError(
         expected=f"images of one size (most have {usual[0]}×{usual[1]}, height × width)",
         received=f"{len(sizes)} sizes ({first_named(f'{h}×{w}' for h, w in sorted(sizes))}); "
-        f"the first odd one is {quote(name(odd))} with {size[0]}×{size[1]}",
-        remedy=f"load with image_size=({usual[0]}, {usual[1]}) to resize all, or remove the odd ones",
+        f"the first other one is {quote(name(odd))} with {size[0]}×{size[1]}",
+        remedy=f"load with image_size=({usual[0]}, {usual[1]}) to resize all, or remove the others",
     )
 
 
 def _stack(images: list[np.ndarray]) -> np.ndarray:
-    """The images, all of one size, in one array; a grey one among colour ones fills all three channels."""
+    """The images, all of one size, in one array; among colour images a grey one fills all three channels."""
     if not images:
         return np.zeros((0, 0, 0, 3), np.uint8)
     channels = max(image.shape[2] for image in images)

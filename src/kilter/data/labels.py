@@ -1,12 +1,12 @@
-"""Targets: is it classification or regression, which classes are there, which index has each row?
+"""Targets: classification or regression, the classes, and the class index of each row.
 
 The rule of ``task="auto"``, in order:
 
 1. text and true/false are classes;
 2. numbers with fractions, and several target columns that are not one-hot, are regression;
-3. whole numbers beside images are classes;
-4. whole numbers beside a table are classes where there are at most MAX_CLASSES_AUTO different ones and each
-   occurs twice on average; otherwise they are regression. task_note() says which.
+3. whole numbers for images are classes;
+4. whole numbers for a table are classes if there are at most MAX_CLASSES_AUTO different ones and each occurs
+   twice on average; otherwise regression. task_note() says which.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from kilter.data.options import LoadOptions
 from kilter.data.paths import first_named, name_rows, nearest_name, quote
 from kilter.errors import DataError
 
-# Ratings and grades have up to about 20 steps; counts and prices have more. Say task= where this is wrong.
+# Ratings and grades have up to about 20 steps; counts and prices have more. Otherwise pass task=.
 MAX_CLASSES_AUTO = 20
 Read = TypeVar("Read")
 
@@ -31,7 +31,7 @@ def decide_task(
 ) -> Task:
     """The task for raw targets (``[n]`` or ``[n, k]``, no missing values) by the rule of this module.
 
-    Raises DataError where the wanted task is impossible: regression on text, classification on fractions.
+    Raises DataError for an impossible task: regression on text, classification on fractions.
     """
     text = targets.dtype.kind in "USOb"
     whole = not text and bool(np.all(targets == np.floor(targets)))
@@ -60,7 +60,7 @@ def decide_task(
 
 
 def task_note(targets: np.ndarray, task: Task) -> str | None:
-    """A sentence on what whole numbers, not beside images, were taken for; None for other targets."""
+    """A sentence on the task chosen for whole numbers; None for other targets."""
     if targets.dtype.kind not in "iuf" or targets.ndim == 2 or not np.all(targets == np.floor(targets)):
         return None
     found = f"{len(np.unique(targets))} different whole numbers in {len(targets)} rows"
@@ -73,13 +73,13 @@ def task_note(targets: np.ndarray, task: Task) -> str | None:
 
 
 def _are_few(targets: np.ndarray) -> bool:
-    """Whether whole numbers are so few different ones that they are classes."""
+    """Whether whole numbers have few enough different values to be classes."""
     distinct = len(np.unique(targets))
     return distinct <= MAX_CLASSES_AUTO and distinct * 2 <= len(targets)
 
 
 def if_usable(read: Callable[[], Read], options: LoadOptions) -> Read | None:
-    """What ``read`` makes of labels; None where it refuses them and, to predict, none are needed."""
+    """The labels that ``read`` returns; None if it raises DataError and labels are optional."""
     try:
         return read()
     except DataError:
@@ -89,7 +89,7 @@ def if_usable(read: Callable[[], Read], options: LoadOptions) -> Read | None:
 
 
 def lost_labels(targets: np.ndarray, kept: np.ndarray) -> tuple[str, ...]:
-    """Names of the labels, among raw targets without missing ones, that no row in ``kept`` (a mask) has.
+    """Names of the labels, among raw targets without missing ones, that no row of the mask ``kept`` has.
 
     Example:
         >>> lost_labels(np.array(["cat", "dog", "cat"]), np.array([True, False, True]))
@@ -120,7 +120,7 @@ def class_names(targets: np.ndarray) -> tuple[str, ...]:
 
 
 def label_name(value: object) -> str:
-    """The name of one label: text without blanks around it, whole numbers without a point, true or false."""
+    """The name of one label: stripped text, a whole number without a point, true or false."""
     if isinstance(value, (bool, np.bool_)):
         return "true" if value else "false"
     if isinstance(value, (float, np.floating)) and float(value).is_integer():
@@ -131,9 +131,9 @@ def label_name(value: object) -> str:
 def class_indexes(targets: np.ndarray, classes: tuple[str, ...], part: str) -> np.ndarray:
     """The index in ``classes`` of each raw label, int32 ``[n]``.
 
-    Labels are matched by name. Whole numbers are taken as indexes where no class is named by a number, as in
-    files that number the classes "cat" and "dog" 0 and 1. One-hot rows ``[n, k]`` are indexes too.
-    Raises DataError that counts labels which belong to no class and names the first rows.
+    Labels are matched by name. Whole numbers are indexes if no class is named by a number, as in files that
+    number the classes "cat" and "dog" 0 and 1; so are one-hot rows ``[n, k]``. Raises DataError that counts
+    unknown labels and names the first rows.
     """
     if targets.ndim == 2:
         targets = targets.argmax(axis=1)

@@ -1,4 +1,4 @@
-"""load(): one door for every kind of source."""
+"""load(): read any kind of source."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from kilter._home import at_home
+from kilter._files import at_home
 from kilter.data import csv, folders, idx, npz, parquet
-from kilter.data.columns import Column, TableEncoding
 from kilter.data.dataset import Source
+from kilter.data.encoding import Column, TableEncoding
 from kilter.data.named import NAMED_SETS, read_named
 from kilter.data.options import LoadOptions
 from kilter.data.paths import nearest_name, quote, sibling_names
@@ -24,10 +24,10 @@ class Format:
 
     Attributes:
         name: stable short name.
-        looks_like: what a person recognises it by, for messages.
-        recognises: whether a path is of this kind, by its name or, for a folder, by what lies in it.
-        read: reads such a path; raises DataError, and nothing else, for whatever is wrong with it.
-        resizes: whether ``image_size`` means anything to it.
+        looks_like: a description for messages.
+        recognises: whether a path is of this kind, by its name or, for a folder, by its content.
+        read: reads such a path; raises DataError and nothing else for bad data.
+        resizes: whether it uses ``image_size``.
     """
 
     name: str
@@ -37,7 +37,7 @@ class Format:
     resizes: bool = False
 
 
-# In the order in which they are asked: any folder is an image folder if it is nothing more particular.
+# In order of precedence: any other folder is an image folder.
 FORMATS = (
     Format("csv", "a .csv table", csv.recognises, csv.read),
     Format("parquet", "a .parquet table or set of images", parquet.recognises, parquet.read, resizes=True),
@@ -70,22 +70,21 @@ def load(
         target: a table's target column; else that of ``encoding``; else one called target, label, class or y;
             else the last one.
         task: "auto" decides by the rule in :mod:`kilter.data.labels`.
-        skip_bad: leave out rows with missing, NaN or infinite values and images that cannot be decoded; each
-            is listed in ``Dataset.skipped``. Otherwise they are errors.
-        encoding: of a training before: read a table exactly as then; the target column may be absent.
-        classes: of a training before, for data that are no table: labels become its indexes.
+        skip_bad: leave out rows with missing, NaN or infinite values and images that cannot be decoded, and
+            list them in ``Dataset.skipped``. Otherwise they are errors.
+        encoding: of an earlier training: read a table exactly as then; the target column may be absent.
+        classes: of an earlier training, for data other than tables: labels become its indexes.
         image_size: (height, width) to which encoded images are resized; without it they must have one size.
-        unlabelled: labels are not needed (prediction): where they are not all there and known, the data have
-            none.
-        center: centre and scale the columns whose differences float32 would lose; the notes name them
-            (:mod:`kilter.data.precision`). False keeps the numbers, and the notes count what is lost.
-        shifts: of a training before, for arrays: ``Source.shifts``. A table's are in its encoding.
-        columns: of a training before: a table's features are these columns, matched by name; the target and
-            the classes are those of the file.
+        unlabelled: labels are optional (prediction): unless all are present and known, the data have none.
+        center: centre and scale the columns whose differences float32 would lose; the notes name them. False
+            keeps the numbers, and the notes count the losses.
+        shifts: of an earlier training, for arrays: ``Source.shifts``. A table's are in its encoding.
+        columns: of an earlier training: a table's features are these columns, matched by name; the target
+            and the classes are those of the file.
 
     Raises:
-        DataError: the source is missing, empty, damaged, of no known kind, or not fit to be trained on.
-        OptionError: an option makes no sense for this source.
+        DataError: the source is missing, empty, damaged, of unknown kind, or cannot be trained on.
+        OptionError: an option does not apply to this source.
     """
     options = LoadOptions(
         target, task, skip_bad, encoding, classes, image_size, unlabelled, center, shifts, columns
@@ -101,7 +100,7 @@ def load(
 
 
 def is_table(source: str | Path) -> bool:
-    """Whether the source is a table with named columns; False where it is missing or of no known kind."""
+    """Whether the source is a table with named columns; False if it is missing or of unknown kind."""
     path = Path(source).expanduser()
     if str(source) in NAMED_SETS or not path.exists():
         return False
@@ -128,7 +127,7 @@ def _format_of(path: Path) -> Format:
     if chosen is None:
         raise DataError(
             expected=f"one of: {'; '.join(known.looks_like for known in FORMATS)}",
-            received=f"{quote(str(path))}, of no known kind (extension {path.suffix or 'none'})",
+            received=f"{quote(str(path))}, of unknown kind (extension {path.suffix or 'none'})",
             remedy=f"convert it, or correct its name{_near_extension(path)}",
         )
     return chosen
@@ -139,7 +138,7 @@ def _near_extension(path: Path) -> str:
 
 
 def _require_fitting_options(what: str, options: LoadOptions, *, is_table: bool, resizes: bool) -> None:
-    """An option that would silently do nothing is an error."""
+    """Raise OptionError for options that would have no effect."""
     unused = {
         "image_size": options.image_size is not None and not resizes,
         "target": options.target is not None and not is_table,

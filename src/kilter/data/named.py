@@ -1,4 +1,4 @@
-"""The sets that have a name: looked for in ``$KILTER_DATA``, then taken from the library that has them."""
+"""Named data sets, from ``$KILTER_DATA`` or else from the library that has them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 
 from kilter.data import idx, parquet
-from kilter.data import named as libraries
 from kilter.data.assembling import About, Part, assemble
 from kilter.data.dataset import Source
 from kilter.data.options import LoadOptions
@@ -20,8 +19,7 @@ from kilter.errors import DataError
 
 
 def digits() -> tuple[Part, None]:
-    """scikit-learn's 1,797 handwritten digits, uint8 ``[1797, 8, 8, 1]`` with values 0 to 16; no network
-    needed.
+    """scikit-learn's 1,797 handwritten digits, uint8 ``[1797, 8, 8, 1]`` with values 0 to 16.
 
     From the UCI repository's "Optical Recognition of Handwritten Digits" (Alpaydin and Kaynak 1998).
     """
@@ -30,41 +28,32 @@ def digits() -> tuple[Part, None]:
 
 
 def keras_set(name: str) -> tuple[Part, Part]:
-    """A set from ``keras.datasets``: from Keras's cache, or downloaded by Keras, which checks what it gets.
-
-    Raises DataError where that fails, for instance without a network.
-    """
+    """A set from ``keras.datasets``, cached or downloaded; DataError if that fails."""
     load_data = _function(f"keras.datasets.{name}:load_data")
     try:
         (x_train, y_train), (x_test, y_test) = load_data()
-    except Exception as error:  # Keras raises a bare Exception where a download fails
+    except Exception as error:  # Keras raises a bare Exception if a download fails
         raise DataError(
             expected=f"the data set {name} in $KILTER_DATA, in Keras's cache, or a network to download it",
             received=f"{type(error).__name__}: {str(error)[:200]}",
-            remedy="set KILTER_DATA to a folder that holds the set, or connect to a network",
+            remedy="set KILTER_DATA to a folder with the set, or connect to a network",
         ) from error
     return Part(x_train, y_train), Part(x_test, y_test)
 
 
 def _function(reference: str) -> Callable[..., Any]:
-    """The function ``module:name``.
-
-    The one place of kilter.data that imports late, for start-up time: reading a CSV file must not wait
-    seconds for Keras, JAX and scikit-learn, and neither must `kilter data --help`.
-    """
+    """The function ``module:name``, imported late: reading a CSV file must not wait for Keras and JAX."""
     module, _, name = reference.partition(":")
     return getattr(importlib.import_module(module), name)
 
 
 @dataclass(frozen=True)
 class NamedSet:
-    """A set with a name.
+    """A named set: its classes, and where it comes from.
 
     Attributes:
-        classes: its class names by index.
-        folder_reader: reads ``$KILTER_DATA/<name>``, or None where no folder is looked for.
-        library: gives training and test part from another library.
-        library_name: what to call that library.
+        folder_reader: reads ``$KILTER_DATA/<name>``; None if the set is never in a folder.
+        library: returns the training and test part from the library called ``library_name``.
     """
 
     classes: tuple[str, ...]
@@ -74,7 +63,7 @@ class NamedSet:
 
 
 NAMED_SETS = {
-    "digits": NamedSet(tuple("0123456789"), None, libraries.digits, "scikit-learn"),
+    "digits": NamedSet(tuple("0123456789"), None, digits, "scikit-learn"),
     "fashion-mnist": NamedSet(
         (
             "T-shirt/top",
@@ -89,20 +78,20 @@ NAMED_SETS = {
             "ankle boot",
         ),
         idx.read,
-        lambda: libraries.keras_set("fashion_mnist"),
+        lambda: keras_set("fashion_mnist"),
         "Keras",
     ),
     "cifar10": NamedSet(
         ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"),
         parquet.read,
-        lambda: libraries.keras_set("cifar10"),
+        lambda: keras_set("cifar10"),
         "Keras",
     ),
 }
 
 
 def read_named(name: str, options: LoadOptions) -> Source:
-    """Read a set of NAMED_SETS. Raises DataError where its folder is damaged or its download fails."""
+    """Read a set of NAMED_SETS. Raises DataError if its folder is damaged or its download fails."""
     known = NAMED_SETS[name]
     if options.classes is None:
         options = replace(options, classes=known.classes)

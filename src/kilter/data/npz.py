@@ -1,10 +1,8 @@
-"""NumPy archives: x and y, or x_train, y_train, x_test and y_test. Pickled objects are refused."""
+"""NumPy archives with x and y, or x_train, y_train, x_test and y_test; never unpickled."""
 
 from __future__ import annotations
 
-import struct
 import zipfile
-import zlib
 from pathlib import Path
 
 import numpy as np
@@ -12,25 +10,8 @@ import numpy as np
 from kilter.data.assembling import About, Part, assemble
 from kilter.data.dataset import Source
 from kilter.data.options import LoadOptions
-from kilter.data.paths import first_named, nearest_name, quote, require_file
+from kilter.data.paths import DAMAGE, first_named, nearest_name, quote, require_file
 from kilter.errors import DataError
-
-# What numpy and zipfile raise on damaged archives; found by fuzzing, see tests/data.
-_DAMAGE = (
-    OSError,
-    EOFError,
-    ValueError,
-    KeyError,
-    TypeError,
-    NotImplementedError,
-    RuntimeError,
-    SyntaxError,
-    MemoryError,
-    OverflowError,
-    struct.error,
-    zipfile.BadZipFile,
-    zlib.error,
-)
 
 
 def recognises(path: Path) -> bool:
@@ -39,10 +20,9 @@ def recognises(path: Path) -> bool:
 
 
 def read(path: Path, options: LoadOptions) -> Source:
-    """Read an archive with x and y, or with x_train, y_train and optionally x_test, y_test; case does not
-    matter.
+    """Read an archive with x and y, or with x_train, y_train and optionally x_test, y_test, in any case.
 
-    uint8 stays uint8, other numbers become float32. Raises DataError for missing keys, pickled objects, a
+    uint8 stays, other numbers become float32. Raises DataError for missing keys, pickled objects and a
     damaged archive.
     """
     require_file(path)
@@ -51,11 +31,11 @@ def read(path: Path, options: LoadOptions) -> Source:
             return _read_archive(archive, path, options)
     except DataError:
         raise
-    except _DAMAGE as error:
+    except (*DAMAGE, zipfile.BadZipFile) as error:
         raise DataError(
-            expected=f"a whole NumPy archive {path}",
+            expected=f"an intact NumPy archive {path}",
             received=f"one that cannot be read ({type(error).__name__}: {error})",
-            remedy="the file is cut short or damaged: write it again with numpy.savez",
+            remedy="the file is truncated or damaged: write it again with numpy.savez",
         ) from error
 
 
@@ -88,7 +68,7 @@ def _array(archive: np.lib.npyio.NpzFile, key: str, path: Path) -> np.ndarray:
         raise DataError(
             expected=f"arrays of numbers or text in {path}",
             received=f"pickled Python objects under the key {quote(key)}",
-            remedy="save it as numbers or text: kilter never unpickles, which could run any code",
+            remedy="save it as numbers or text: kilter never unpickles, since that can run any code",
         ) from error
     if not isinstance(array, np.ndarray):
         raise ValueError(f"the entry {quote(key)} is not an array")

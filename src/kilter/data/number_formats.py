@@ -1,8 +1,8 @@
-"""Numbers as people write them, "1,000" or "10%" or "$5": read where they can mean one thing only.
+"""Formatted numbers such as "1,000", "10%" or "$5", read if they are unambiguous.
 
-Thousands may be grouped by commas, blanks or apostrophes, and all values of a column may carry one and the
-same unit (%, $, €, £ or ¥), which is dropped. The comma is a decimal mark in files separated by semicolons
-alone: there :mod:`kilter.data.csv` writes it as a point before anything gets here.
+Thousands may be grouped by commas, blanks or apostrophes, and all values of a column may have the same unit
+(%, $, €, £ or ¥), which is dropped. The comma is a decimal mark only in files separated by semicolons, where
+:mod:`kilter.data.csv` replaces it by a point.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _BY_ANY_RULE = r"^[-+]?(?:\d*[.,]?\d+(?:[eE][-+]?\d+)?|\d{1,3}(?:[., '\u{a0}\u{2
 
 
 def numbers_in(text: pl.Series) -> pl.Series:
-    """Float64 values of texts without blanks around them; null where a text is none, or can mean two numbers.
+    """Float64 values of stripped texts; null for text that is no number or is ambiguous.
 
     Example:
         >>> numbers_in(pl.Series(["1,000", "12", "1,5"])).to_list()
@@ -34,9 +34,9 @@ def numbers_in(text: pl.Series) -> pl.Series:
 
 
 def mostly_numbers(text: pl.Series) -> bool:
-    """Whether more than half of the different texts are numbers by anybody's rule, of any mark and any unit.
+    """Whether more than half of the different texts are numbers with any decimal mark and any unit.
 
-    A column of such texts is one of numbers, and what is none in it a bad entry; it is no set of categories.
+    Such a column contains numbers, and its other entries are errors, not categories.
     """
     texts = text.drop_nulls().str.strip_chars().unique()
     bare = texts.str.replace(rf"^([-+]?)\s*[{UNITS}]\s*|\s*[{UNITS}]$", "${1}")
@@ -45,7 +45,7 @@ def mostly_numbers(text: pl.Series) -> bool:
 
 
 def reading_note(text: pl.Series) -> str | None:
-    """A sentence on how formatted numbers are read, by the first of them; None where all are plain."""
+    """A sentence on how formatted numbers are read, with the first as an example; None if all are plain."""
     numbers = numbers_in(text)
     formatted = (text.cast(pl.Float64, strict=False).is_null() & numbers.is_not_null()).arg_true()
     if not len(formatted):
@@ -55,7 +55,7 @@ def reading_note(text: pl.Series) -> str | None:
 
 
 def _without_common_unit(text: pl.Series) -> pl.Series:
-    """The texts without the unit that all of them carry, before the number or after it."""
+    """The texts without the unit that all of them have, before or after the number."""
     for unit in UNITS:
         pattern = rf"^([-+]?)[{unit}]\s*|\s*[{unit}]$"
         if text.drop_nulls().str.contains(pattern).all():

@@ -1,11 +1,12 @@
-"""What the caller of load() asked for, as one record that every reader gets."""
+"""The options of load(), as the record that readers take."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Literal
 
-from kilter.data.columns import Column, TableEncoding
+from kilter._validation import is_whole
+from kilter.data.encoding import Column, TableEncoding
 from kilter.data.precision import Shift
 from kilter.errors import OptionError
 
@@ -38,7 +39,10 @@ class LoadOptions:
                 received=f"encoding with {len(self.encoding.classes)} classes and classes={self.classes!r}",
                 remedy="give the encoding alone: it holds the classes",
             )
-        if self.image_size is not None and not _is_size(self.image_size):
+        size = self.image_size
+        if size is not None and not (
+            isinstance(size, tuple) and len(size) == 2 and all(is_whole(side, 1) for side in size)
+        ):
             raise OptionError(
                 expected="image_size=(height, width), two whole numbers from 1",
                 received=f"image_size={self.image_size!r}",
@@ -47,28 +51,20 @@ class LoadOptions:
 
     @property
     def known_columns(self) -> tuple[Column, ...]:
-        """The feature columns that a training before fixed; () where the file's own are taken."""
+        """The feature columns of an earlier training; () if the file's own are used."""
         return self.columns if self.encoding is None else self.encoding.columns
 
     @property
     def labels_required(self) -> bool:
-        """Whether a file without labels is an error: it is not where the data are read to predict."""
+        """Whether a file without labels is an error; not in prediction."""
         return not self.unlabelled and self.encoding is None
 
     @property
     def rows(self) -> str:
-        """What messages call the rows that are not the source's own test part."""
+        """The name in messages of the rows outside the source's own test part."""
         return "training data" if self.for_training else "data"
 
     @property
     def for_training(self) -> bool:
-        """Whether the data define the classes themselves, so that at least two must be there."""
+        """Whether the data define the classes, of which there must be at least two."""
         return not self.unlabelled and self.encoding is None and self.classes is None
-
-
-def _is_size(value: object) -> bool:
-    return (
-        isinstance(value, tuple)
-        and len(value) == 2
-        and all(isinstance(side, int) and not isinstance(side, bool) and side >= 1 for side in value)
-    )

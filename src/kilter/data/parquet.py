@@ -1,4 +1,4 @@
-"""Parquet: a table, or encoded images in a column; one file, or a folder of train- and test- shards."""
+"""Parquet: a table, or encoded images in a column; one file, or a folder of train and test shards."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _IMAGE_NAMES = ("image", "img", "picture", "x")
 
 
 def recognises(path: Path) -> bool:
-    """Whether the path ends in .parquet or is a folder that holds such files."""
+    """Whether the path ends in .parquet or is a folder with such files."""
     if path.is_dir():
         return any(entry.suffix.lower() == ".parquet" for entry in path.iterdir())
     return path.suffix.lower() == ".parquet"
@@ -34,9 +34,9 @@ def recognises(path: Path) -> bool:
 def read(path: Path, options: LoadOptions) -> Source:
     """Read a file, or a folder of shards whose names begin with train, test, val or validation.
 
-    A column of ``{bytes, path}`` structs, or of plain bytes, makes it a set of images, otherwise it is a
-    table. Beside the image and the label no column of a set of images is read; the notes say so. Raises
-    DataError for a damaged file, shards that do not fit together, bad images.
+    Data with a column of ``{bytes, path}`` structs or plain bytes are images, else a table. Of images only
+    the image and the label column are read; the notes list the others. Raises DataError for a damaged file,
+    shards with different columns, and bad images.
     """
     train_files, test_files, notes = _shards(path)
     train = _frame(train_files)
@@ -48,7 +48,7 @@ def read(path: Path, options: LoadOptions) -> Source:
     label, note = _label_column(train, image, options, path)
     notes += (note,) if note else ()
     unread = [quote(name) for name in train.columns if name not in (image, label)]
-    notes += (f"not read beside the images: column {first_named(unread)}",) if unread else ()
+    notes += (f"not read besides the images: column {first_named(unread)}",) if unread else ()
     classes = None if label is None else _declared_classes(train_files[0], label)
     about = About("parquet images", str(path), path.stem, classes=classes, notes=notes)
     test_part = None if test is None else _image_part(test, image, label, classes, options)
@@ -56,7 +56,7 @@ def read(path: Path, options: LoadOptions) -> Source:
 
 
 def holds_table(path: Path) -> bool:
-    """Whether the file or folder holds a table and no images; False where it cannot be read."""
+    """Whether the file or folder contains a table and no images; False if it cannot be read."""
     try:
         schema = pl.read_parquet_schema(_shards(path)[0][0])
     except (*UNREADABLE, IndexError):
@@ -89,9 +89,9 @@ def _frame(files: list[Path]) -> pl.DataFrame:
         return frames[0] if len(frames) == 1 else pl.concat(frames, how="vertical_relaxed")
     except UNREADABLE as error:
         raise DataError(
-            expected=f"whole Parquet files with the same columns: {first_named(files)}",
-            received=f"what cannot be read ({type(error).__name__}: {first_line(error)})",
-            remedy="the file is cut short, damaged or of another format: download or write it again",
+            expected=f"intact Parquet files with the same columns: {first_named(files)}",
+            received=f"files that cannot be read ({type(error).__name__}: {first_line(error)})",
+            remedy="the file is truncated, damaged or of another format: download or write it again",
         ) from error
 
 
@@ -111,7 +111,7 @@ def _label_column(
 
 
 def _declared_classes(file: Path, label: str) -> tuple[str, ...] | None:
-    """Class names from the metadata that Hugging Face's datasets library writes, or None without them."""
+    """Class names from the metadata of Hugging Face's datasets library, if any."""
     try:
         metadata = pl.read_parquet_metadata(file)
         names = json.loads(metadata["huggingface"])["info"]["features"][label]["names"]
@@ -156,7 +156,7 @@ def _image_part(
 
 
 def _by_name(targets: np.ndarray, classes: tuple[str, ...]) -> np.ndarray:
-    """Whole-number labels as the names of their classes; numbers outside stay, to be refused by name."""
+    """Whole-number labels as class names; numbers out of range stay and are reported later."""
     values, inverse = np.unique(targets, return_inverse=True)
     numbered = values.dtype.kind in "iu"
     names = [classes[v] if numbered and 0 <= v < len(classes) else f"{label_name(v)}" for v in values]

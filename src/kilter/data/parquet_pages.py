@@ -1,8 +1,7 @@
-"""A look at the headers of a Parquet file before polars reads it.
+"""A check of the headers of a Parquet file before polars reads it.
 
-polars 2.1 trusts the counts in page headers: one flipped bit there makes it ask for 2**61 bytes, and its
-allocator then ends the whole process, which no ``except`` can stop. So every count is compared with the file
-first.
+polars 2.1 trusts the counts in page headers: one flipped bit makes it allocate 2**61 bytes, which aborts the
+process and cannot be caught. So every count is compared with the file first.
 
 The layout: https://github.com/apache/parquet-format, its headers in Thrift's compact protocol
 (https://github.com/apache/thrift/blob/master/doc/specs/thrift-compact-protocol.md).
@@ -15,7 +14,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 _MAGIC = b"PAR1"
-# A page header is some tens of bytes; statistics in it, such as long texts, may add some thousands.
+# A page header has tens of bytes; statistics in it, such as long texts, can add thousands.
 _HEADER_BYTES = 1 << 16
 # Fields of the records in parquet.thrift that are looked at.
 _ROW_GROUPS, _COLUMNS, _COLUMN = 4, 1, 3
@@ -25,7 +24,7 @@ _DATA_PAGES = (5, 8)
 
 
 def require_sound_headers(path: Path) -> None:
-    """Raise ValueError where a size or count in the headers of a Parquet file cannot be true."""
+    """Raise ValueError if a size or count in the headers of a Parquet file is impossible."""
     with path.open("rb") as file:
         size = file.seek(0, 2)
         if size < 12:
@@ -47,7 +46,7 @@ def _column_chunks(footer: dict[int, Any]) -> list[dict[int, Any]]:
 
 
 def _check_chunk(file: BinaryIO, chunk: dict[int, Any], size: int) -> None:
-    """Walk the pages of one column chunk: they must fill it exactly and hold the values it announces."""
+    """Check that the pages of one column chunk fill it exactly and have as many values as it says."""
     values, packed, unpacked = chunk[_VALUES], chunk[_PACKED], chunk[_UNPACKED]
     # Writers that have no dictionary leave its offset out or write 0.
     start = min(offset for offset in (chunk[_DATA_OFFSET], chunk.get(_DICTIONARY_OFFSET)) if offset)
@@ -63,8 +62,8 @@ def _check_chunk(file: BinaryIO, chunk: dict[int, Any], size: int) -> None:
         kind = next((kind for kind in _PAGE_KINDS if kind in header), 0)
         counts = [value for value in header[kind].values() if isinstance(value, int)]
         place += reader.position + header[_PAGE_PACKED]
-        # A dictionary may hold more values than the column has rows (an Enum's unused ones), but none without
-        # a byte of its own.
+        # A dictionary may have more values than the column has rows (an Enum's unused ones), but at most one
+        # per byte.
         most = values if kind in _DATA_PAGES else header[_PAGE_UNPACKED]
         if min(*counts, header[_PAGE_PACKED], header[_PAGE_UNPACKED]) < 0 or header[kind][1] > most:
             raise ValueError("a page with an impossible count")

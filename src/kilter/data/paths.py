@@ -1,8 +1,10 @@
-"""Files and names: present, not empty, and what was probably meant where they are not."""
+"""Files and names in messages: whether they exist, near names, and short lists."""
 
 from __future__ import annotations
 
 import difflib
+import struct
+import zlib
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -10,14 +12,19 @@ import numpy as np
 
 from kilter.errors import DataError
 
-# How many rows, files or columns a message names before it only counts.
+# What readers of binary files raise on damage; found by fuzzing, see tests/data.
+DAMAGE = (
+    *(OSError, EOFError, ValueError, TypeError, LookupError, AttributeError, SyntaxError, OverflowError),
+    *(RuntimeError, MemoryError, struct.error, zlib.error),
+)
+# The most rows, files or columns that a message names; it counts the rest.
 NAMED_IN_MESSAGES = 5
-# What can be done about bad rows by whoever trains, and by whoever predicts and has no skip_bad.
-LEAVE_ROWS_OUT = "leave these rows out of the data (training does it with skip_bad=True)"
+# The remedy for bad rows in training and in prediction, which has no skip_bad.
+LEAVE_ROWS_OUT = "leave these rows out of the data (in training with skip_bad=True)"
 
 
 def require_file(path: Path) -> int:
-    """Size of the file in bytes. Raises DataError where it is missing, unreadable, no file or empty."""
+    """Size of the file in bytes. Raises DataError if it is missing, unreadable, no file or empty."""
     try:
         size = path.stat().st_size
         readable = path.is_file()
@@ -37,7 +44,7 @@ def require_file(path: Path) -> int:
 
 
 def sibling_names(path: Path) -> list[str]:
-    """Names in the folder that should hold ``path``; [] where there is no such folder."""
+    """Names in the parent folder of ``path``; [] if there is no such folder."""
     try:
         return sorted(entry.name for entry in path.parent.iterdir())
     except (OSError, ValueError):
@@ -45,7 +52,7 @@ def sibling_names(path: Path) -> list[str]:
 
 
 def nearest_name(name: str, known: Iterable[str]) -> str:
-    """A clause that suggests the nearest known names, or "" where none is near.
+    """A clause that suggests the nearest known names, or "" if none is near.
 
     Example:
         >>> nearest_name("cifar-10", ["digits", "cifar10"])
@@ -56,12 +63,12 @@ def nearest_name(name: str, known: Iterable[str]) -> str:
 
 
 def quote(text: str) -> str:
-    """The text in double quotes, cut where it is too long for a message."""
+    """The text in double quotes, shortened to 60 characters."""
     return f'"{text if len(text) <= 60 else text[:57] + "..."}"'
 
 
 def first_named(items: Iterable[object], *, total: int | None = None, separator: str = ", ") -> str:
-    """The first few items as text, and how many more there are.
+    """The first few items as text, and the number of others.
 
     Example:
         >>> first_named(range(8))

@@ -1,8 +1,8 @@
-"""Numbers that float32 cannot tell apart, such as unix times: centred and scaled in float64 first.
+"""Columns whose differences float32 would lose, such as unix times: centred and scaled in float64 first.
 
-float32 holds 24 binary digits: near 1,700,000,000 it holds every 128th number only. A column of unix times
-would lose its differences before any standardisation sees them. Such a column is stored as
-``(value - center) / scale``; every other column stays as it is.
+float32 has 24 binary digits: near 1,700,000,000 it represents only every 128th whole number. A column of unix
+times would lose its differences before any standardisation. Such a column is stored as
+``(value - center) / scale``; all others are unchanged.
 """
 
 from __future__ import annotations
@@ -15,29 +15,27 @@ import numpy as np
 
 from kilter.data.paths import first_named, quote
 
-# Whole numbers up to here are exact in float32.
-EXACT: Final = 2**24
-# A median this many typical distances away from 0 leaves them 14 of their 24 binary digits. Numbers above
-# EXACT are centred as soon as that gains two digits.
+EXACT: Final = 2**24  # whole numbers up to here are exact in float32
+# A median this many typical distances from 0 leaves 14 of the 24 binary digits. Numbers above EXACT are
+# centred as soon as that gains two digits.
 _RATIO: Final = 1024.0
 _WHOLE_RATIO: Final = 4.0
-# A standardised column needs its variance in float32, and Keras adds no scale below 1e-7.
+# A standardised column needs its variance in float32; Keras clips deviations at 1e-7.
 _SMALLEST: Final = 1e-6
 _LARGEST: Final = 1e15
 _FLOAT32_MAX: Final = float(np.finfo(np.float32).max)
-# What to do about differences that are lost.
+# The remedies for lost differences.
 SUBTRACT: Final = "subtract a number near its values from all of them, in float64, before training"
 STANDARDIZE: Final = f"leave standardize on, or {SUBTRACT}"
-# Rows that the decision is made on.
-_SAMPLE: Final = 2048
+_SAMPLE: Final = 2048  # rows that decide
 
 
 @dataclass(frozen=True)
 class Shift:
     """How one column is stored: ``(value - center) / scale``.
 
-    ``scale`` is a power of two, so that it rounds nothing. ``center`` is a whole number for a column of whole
-    numbers: it is subtracted exactly, beyond 2**53 too.
+    ``scale`` is a power of two, to avoid rounding. ``center`` is a whole number for a column of whole numbers
+    and is subtracted exactly, also beyond 2**53.
     """
 
     center: int | float = 0
@@ -45,7 +43,7 @@ class Shift:
 
     @property
     def is_none(self) -> bool:
-        """Whether values stay as they are."""
+        """Whether values are unchanged."""
         return self.center == 0 and self.scale == 1.0
 
     def apply(self, values: np.ndarray) -> np.ndarray:
@@ -74,7 +72,7 @@ def difference(values: np.ndarray, center: int | float) -> np.ndarray:
     if values.dtype.kind not in "iu" or not isinstance(center, int) or not low <= center <= high:
         return values.astype(np.float64) - float(center)
     wide = values.astype(np.uint64 if low == 0 else np.int64)
-    # Unsigned arithmetic wraps round, so that the larger less the smaller is right whatever their signs.
+    # Unsigned arithmetic wraps around, so larger minus smaller is right whatever their signs.
     unsigned, least = wide.astype(np.uint64), np.uint64(center % 2**64)
     return np.where(
         wide >= center, (unsigned - least).astype(np.float64), -(least - unsigned).astype(np.float64)
@@ -82,9 +80,9 @@ def difference(values: np.ndarray, center: int | float) -> np.ndarray:
 
 
 def find_shift(values: np.ndarray) -> Shift:
-    """The shift that one column ``[n]`` needs; NO_SHIFT where float32 holds its differences well enough.
+    """The shift that one column ``[n]`` needs; NO_SHIFT if float32 keeps its differences well enough.
 
-    The median and the median distance from it decide, so that a few zeros among the times change nothing.
+    The median and the median distance from it decide, so that a few zeros among unix times do not matter.
     """
     whole = values.dtype.kind in "iu"
     if not (whole or values.dtype.kind == "f") or values.dtype.itemsize < 4 or not len(values):
@@ -111,7 +109,7 @@ def find_shift(values: np.ndarray) -> Shift:
 
 
 def _middle(values: np.ndarray) -> tuple[int | float, float]:
-    """The lower median, and a typical distance from it: the median one, or the mean one where that is 0."""
+    """The lower median, and the median distance from it, or the mean distance if that is 0."""
     half = (len(values) - 1) // 2
     center = np.partition(values, half)[half].item()
     distances = np.abs(difference(values, center))
@@ -120,7 +118,7 @@ def _middle(values: np.ndarray) -> tuple[int | float, float]:
 
 
 def find_shifts(x: np.ndarray) -> tuple[Shift, ...]:
-    """A shift for each entry of the last axis of ``x`` ``[n, ..., features]``; () where none is needed."""
+    """A shift for each entry of the last axis of ``x`` ``[n, ..., features]``; () if none is needed."""
     if x.ndim < 2 or not x.size or x.dtype.kind not in "iuf" or x.dtype.itemsize < 4 or x.dtype == np.float32:
         return ()
     flat = x.reshape(-1, x.shape[-1])
@@ -131,7 +129,7 @@ def find_shifts(x: np.ndarray) -> tuple[Shift, ...]:
 
 
 def _suspects(sample: np.ndarray) -> np.ndarray:
-    """The columns ``[n, features]`` that may need a shift, by all of them at once."""
+    """The indexes of the columns ``[n, features]`` that may need a shift."""
     rows = sample.astype(np.float64)
     rows[~np.isfinite(rows)] = 0.0
     center = np.median(rows, axis=0)
@@ -142,8 +140,8 @@ def _suspects(sample: np.ndarray) -> np.ndarray:
 
 
 def apply_shifts(x: np.ndarray, shifts: tuple[Shift, ...]) -> np.ndarray:
-    """``x`` as float32 with its shifts, one for each entry of the last axis; () changes the type alone."""
-    with np.errstate(over="ignore"):  # beyond float32: becomes infinite, and is named by check()
+    """``x`` as float32 with its shifts, one for each entry of the last axis; () changes only the type."""
+    with np.errstate(over="ignore"):  # overflow becomes infinity, which check() reports
         stored = x.astype(np.float32, copy=False)
         if shifts:
             stored = stored.copy() if stored is x else stored
@@ -154,7 +152,7 @@ def apply_shifts(x: np.ndarray, shifts: tuple[Shift, ...]) -> np.ndarray:
 
 
 def shift_note(shifted: Sequence[tuple[str, Shift]]) -> str | None:
-    """A sentence on the columns, by name, that are not stored as they stand; None for none."""
+    """A sentence on the columns, by name, that are shifted; None if none is."""
     moved = [(name, shift) for name, shift in shifted if not shift.is_none]
     if not moved:
         return None
@@ -168,25 +166,25 @@ def shift_note(shifted: Sequence[tuple[str, Shift]]) -> str | None:
 
 
 def loss_note(what: str, named: Iterable[tuple[str, np.ndarray]], remedy: str) -> str | None:
-    """A sentence on the columns, by name, of which float32 makes different values equal; None for none."""
+    """A sentence on the columns, by name, in which float32 makes different values equal; None if none."""
     found = [(name, lost) for name, values in named if (lost := lost_values(values))]
     if not found:
         return None
     counts = first_named(
         f"{quote(name)} ({before} different values become {after})" for name, (before, after) in found
     )
-    return f"float32 cannot hold the differences in {what} {counts}: {remedy}"
+    return f"float32 cannot represent the differences in {what} {counts}: {remedy}"
 
 
 def lossy_columns(x: np.ndarray) -> Iterator[tuple[str, np.ndarray]]:
-    """The columns of ``x`` ``[n, ..., features]``, by number, that need a center, and their values."""
+    """Number and values of each column of ``x`` ``[n, ..., features]`` that needs a center."""
     for i, shift in enumerate(find_shifts(x)):
         if shift.center:
             yield str(i), x[..., i].ravel()
 
 
 def lost_values(values: np.ndarray) -> tuple[int, int] | None:
-    """(distinct values, those left in float32) of a column that needs a center; None where none are lost."""
+    """(distinct values, distinct values in float32) of a column that needs a center; None without loss."""
     if find_shift(values).center == 0:
         return None
     before, after = len(np.unique(values)), len(np.unique(values.astype(np.float32)))
@@ -194,7 +192,7 @@ def lost_values(values: np.ndarray) -> tuple[int, int] | None:
 
 
 def shift_from(entry: dict[str, Any]) -> Shift:
-    """The shift in a JSON object; TypeError or ValueError where it holds anything but finite numbers."""
+    """The shift in a JSON object; TypeError or ValueError for anything but finite numbers."""
     center, scale = entry.get("center", 0), entry.get("scale", 1.0)
     numbers = all(isinstance(one, int | float) and not isinstance(one, bool) for one in (center, scale))
     if not numbers or not (-_FLOAT32_MAX <= center <= _FLOAT32_MAX and 0 < scale <= _FLOAT32_MAX):

@@ -1,4 +1,4 @@
-"""Mean and variance of the features: what a Normalization layer needs, from the training part only."""
+"""Mean and variance of the features, for a Normalization layer."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 
 from kilter.errors import DataError, OptionError
 
-# Values taken to float64 at once: 8 million are 64 MB.
+# Values converted to float64 at once: 8 million are 64 MB.
 CHUNK_VALUES = 8_000_000
 
 
@@ -30,10 +30,9 @@ def moments(x: np.ndarray, *, axis: int | Sequence[int] | None = -1) -> Moments:
         axis: the axes kept, as in ``keras.layers.Normalization``: -1 is a table's features or an image's
             channels, ``(1, 2, 3)`` every pixel and channel on its own, None one mean for all.
 
-    Computed in float64, chunk by chunk, combined by Chan, Golub and LeVeque (1983), so that large offsets
-    cancel nothing and a uint8 set is never copied whole. A constant feature has variance 0; NaN and infinite
-    values give NaN. Raises DataError for no rows, OptionError for an axis that is not there or is the row
-    axis.
+    Computed in float64, chunk by chunk, combined by Chan, Golub and LeVeque (1983), which avoids cancellation
+    for large offsets. A constant feature has variance 0; NaN and infinite values give NaN. Raises DataError
+    for no rows, OptionError for the row axis or one that does not exist.
 
     Example:
         >>> moments(np.array([[1.0, 10.0], [3.0, 10.0]])).variance
@@ -48,7 +47,7 @@ def moments(x: np.ndarray, *, axis: int | Sequence[int] | None = -1) -> Moments:
     rows_at_once = max(1, CHUNK_VALUES // math.prod(x.shape[1:]))
     mean = squares = np.zeros(tuple(x.shape[i] for i in kept))
     count = 0
-    with np.errstate(invalid="ignore", over="ignore"):  # NaN and infinity are the documented answer
+    with np.errstate(invalid="ignore", over="ignore"):  # NaN and infinity are documented results
         for start in range(0, len(x), rows_at_once):
             chunk = x[start : start + rows_at_once].astype(np.float64)
             added = math.prod(chunk.shape[i] for i in dropped)

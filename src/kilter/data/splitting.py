@@ -1,4 +1,14 @@
-"""split(): training, validation and test part from a source, by count, by share or from a file."""
+"""split(): training, validation and test part of a source, by number of rows, by share or from a file.
+
+**The same on every machine.** NumPy guarantees the raw 64-bit stream of a seeded bit generator (NEP 19), but
+not what ``Generator.permutation`` makes of it. So each row gets one raw PCG64 number as its key, and a part
+is the rows with the smallest keys (ties: the earlier row). Shares are exact fractions: no float is rounded.
+
+**Rounding.** A share s of n rows is s·n rows, halves rounded up, at least 1 and at most n - 1. In
+classification each class first gives the whole part of s times its rows; the rest comes from the classes with
+the largest fractions left (ties: the lower index). Then every class of two or more rows is given at least one
+row in both parts, which may change the total by a few; a class of one row stays in training.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +18,7 @@ from typing import Any
 
 import numpy as np
 
+from kilter._validation import is_whole
 from kilter.data.checks import check
 from kilter.data.dataset import Dataset, Source, Splits
 from kilter.data.loading import load
@@ -16,8 +27,18 @@ from kilter.errors import DataError, OptionError
 
 
 def row_keys(rows: int, seed: int) -> np.ndarray:
-    """A random key for each row, uint64 ``[rows]``: the raw stream of PCG64, see above."""
+    """A random key for each row, uint64 ``[rows]``: the raw stream of PCG64."""
     return np.random.PCG64(seed).random_raw(rows)
+
+
+def draw_rows(rows: int, count: int, seed: int) -> np.ndarray:
+    """Positions (ascending) of ``count`` of the rows, drawn with ``seed`` from all rows alike.
+
+    Example:
+        >>> draw_rows(6, 2, seed=0)
+        array([2, 3])
+    """
+    return np.sort(np.argsort(row_keys(rows, seed), kind="stable")[:count])
 
 
 def draw_share(labels: np.ndarray | None, keys: np.ndarray, share: Fraction) -> np.ndarray:
@@ -41,7 +62,7 @@ def draw_share(labels: np.ndarray | None, keys: np.ndarray, share: Fraction) -> 
 
 
 def share_counts(sizes: list[int], share: Fraction, *, spare_single: bool = True) -> list[int]:
-    """How many rows each class of the given size gives for a share, by the rounding rules of this module.
+    """The rows that each class of the given size gives for a share, by the rules of this module.
 
     Example:
         >>> share_counts([50, 30, 1], Fraction(1, 10))
@@ -70,12 +91,12 @@ def split(source: Source | Dataset, *, validation: Part = 0.1, test: Part = None
     """Divide the training rows of ``source`` into training, validation and test part.
 
     Args:
-        source: what load() gave, or a dataset.
-        validation: a whole number: that many rows from the FRONT, as they stand; a float between 0 and 1:
-            that share, drawn with ``seed``, stratified by class in classification; a path or name: data
-            loaded with the same encoding; None, 0 or 0.0: none.
-        test: likewise, but a whole number takes rows from the END. None keeps the source's own test part.
-        seed: whole number from 0; another one draws other rows.
+        source: the result of load(), or a dataset.
+        validation: a whole number: that many rows from the front; a float between 0 and 1: that share, drawn
+            with ``seed``, stratified by class in classification; a path or name: data loaded with the same
+            encoding; None, 0 or 0.0: none.
+        test: likewise, but a whole number takes rows from the end. None keeps the source's own test part.
+        seed: a whole number from 0, for shares.
 
     Both shares are shares of all the rows of ``source.train``. Rows keep their order in every part. A test
     part does not depend on the validation share.
@@ -116,7 +137,7 @@ def split(source: Source | Dataset, *, validation: Part = 0.1, test: Part = None
 
 
 def _plain(value: Any) -> Any:
-    """NumPy's numbers as Python's own: a whole number is one whatever computed it."""
+    """NumPy's numbers as Python's."""
     return value.item() if isinstance(value, np.generic) else value
 
 
@@ -147,7 +168,7 @@ def _draw(
     if share >= 1 or len(rows) < 2:
         raise DataError(
             expected=f"rows left to train on after {name}={part}",
-            received=f"{len(whole)} rows in all, {len(rows)} of them not yet given to the other part",
+            received=f"{len(whole)} rows in all, {len(rows)} of them not in the other part",
             remedy="use smaller shares, or more data",
         )
     stratified = whole.task == "classification" and whole.y is not None
@@ -155,14 +176,14 @@ def _draw(
     if not len(taken):
         raise DataError(
             expected=f"rows in the {name} part ({name}={part})",
-            received=f"{len(rows)} rows, one of each class, which all stay in training",
+            received=f"{len(rows)} rows, one per class, which all stay in training",
             remedy="use more data, or a part from a file",
         )
     return np.setdiff1d(rows, taken, assume_unique=True), taken
 
 
 def _loaded(source: Source | Dataset, part: Part, name: str) -> Dataset | None:
-    """The part read from a path, as the training data were read; None where it is no path."""
+    """The part read from a path as the training data were; None if it is no path."""
     if not isinstance(part, (str, Path)):
         return None
     whole = source.train if isinstance(source, Source) else source
@@ -170,8 +191,8 @@ def _loaded(source: Source | Dataset, part: Part, name: str) -> Dataset | None:
     if whole.features and encoding is None:
         raise OptionError(
             expected=f"a Source from kilter.data.load, to read {name}={str(part)!r} as the training table",
-            received="a Dataset, which does not hold the encoding of its columns",
-            remedy="give split() the Source itself",
+            received="a Dataset, which has no encoding of its columns",
+            remedy="pass the Source to split()",
         )
     size = source.image_size if isinstance(source, Source) else None
     classes = whole.classes if whole.task == "classification" and encoding is None else None
@@ -195,7 +216,7 @@ def _require_known_classes(train: Dataset, part: Dataset, name: str) -> None:
     absent = np.setdiff1d(part.y, train.y)
     if len(absent):
         raise DataError(
-            expected=f"every class of the {name} data in the training data too",
+            expected=f"every class of the {name} data also in the training data",
             received=f"{len(absent)} classes that training never sees: "
             f"{first_named(quote(part.classes[int(label)]) for label in absent)}",
             remedy="shuffle the rows, use a share (stratified) such as 0.1, or add rows of these classes",
@@ -208,7 +229,7 @@ def _require_options(validation: Part, test: Part, seed: int, own_test: Dataset 
         for name, part in (("validation", validation), ("test", test))
         if not _is_part(part)
     ]
-    if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
+    if not is_whole(seed, 0):
         problems.append(f"seed={seed!r}")
     if problems:
         raise OptionError(
@@ -225,8 +246,6 @@ def _require_options(validation: Part, test: Part, seed: int, own_test: Dataset 
 
 
 def _is_part(part: object) -> bool:
-    if isinstance(part, bool):
-        return False
     if isinstance(part, float):
         return 0 <= part < 1
-    return part is None or (isinstance(part, int) and part >= 0) or isinstance(part, (str, Path))
+    return part is None or is_whole(part, 0) or isinstance(part, (str, Path))

@@ -1,4 +1,4 @@
-"""describe(): what a source contains, and what may be wrong with it, as a record to print."""
+"""describe(): the content of a source and its likely problems, as a record to print."""
 
 from __future__ import annotations
 
@@ -10,15 +10,14 @@ from kilter.data.dataset import Dataset, Source
 from kilter.data.paths import first_named, quote
 from kilter.data.precision import NO_SHIFT
 
-# A class this many times rarer than the commonest is worth a word: plain accuracy hides what happens to it.
+# A class this many times rarer than the most frequent is reported: accuracy hides its errors.
 IMBALANCE = 10.0
-# Rows read at once for the ranges.
-_ROWS = 8192
+_ROWS = 8192  # read at once for the ranges
 
 
 @dataclass(frozen=True)
 class PartSummary:
-    """One part of a source: name, rows, shape of a row, type of the values, lines on what was skipped."""
+    """One part of a source: name, rows, shape of a row, type of the values, lines on skipped rows."""
 
     name: str
     rows: int
@@ -29,7 +28,7 @@ class PartSummary:
 
 @dataclass(frozen=True)
 class ClassCount:
-    """How many rows of a class the training and the test part hold (None: no test part)."""
+    """The rows of a class in the training and the test part (None: no test part)."""
 
     name: str
     train: int
@@ -48,16 +47,16 @@ class ColumnSummary:
 
 @dataclass(frozen=True)
 class SourceSummary:
-    """What a source contains.
+    """The content of a source.
 
     Attributes:
         name, kind, origin, task: of the source.
-        parts: training part and, where there is one, test part.
+        parts: training and, if any, test part.
         classes: rows of each class; () for regression and unlabelled data.
-        columns: a table's features one by one; other data as one entry "values".
+        columns: a table's features; other data as one entry "values".
         targets: regression targets; () for classification.
         notes: what was decided by default.
-        problems: what may spoil the training, a sentence each; () where nothing was found.
+        problems: a sentence for each likely problem.
     """
 
     name: str
@@ -73,10 +72,9 @@ class SourceSummary:
 
 
 def describe(source: Source) -> SourceSummary:
-    """Summarise a source: rows, shapes, classes with counts, ranges of the columns, notes and likely
-    problems.
+    """Summarise a source: rows, shapes, classes with counts, ranges of the columns, notes, likely problems.
 
-    Reads every value once. A source from load() holds no NaN; in one made by hand they show as NaN ranges.
+    Reads every value once. NaN, which load() never returns, shows as a NaN range.
     """
     train, test = source.train, source.test
     parts = [_part("train", train)] + ([] if test is None else [_part("test", test)])
@@ -116,7 +114,7 @@ def _target_name(source: Source) -> str:
 
 
 def _ranges(x: np.ndarray, names: tuple[str, ...]) -> tuple[ColumnSummary, ...]:
-    """Ranges of the columns of ``x`` by name, or of all values together where the columns have no names."""
+    """Ranges of the columns of ``x`` by name, or of all values together if the columns have no names."""
     if x.size == 0:
         return ()
     flat = x.reshape(len(x), -1)
@@ -135,7 +133,7 @@ def _ranges(x: np.ndarray, names: tuple[str, ...]) -> tuple[ColumnSummary, ...]:
 
 
 def _in_own_units(columns: tuple[ColumnSummary, ...], source: Source) -> tuple[ColumnSummary, ...]:
-    """The ranges of a table's columns as they are in the file, where they are stored centred or scaled."""
+    """The ranges of a table's columns in the units of the file."""
     encoding = source.encoding
     shifts = (
         {} if encoding is None else {one.name: one.shift for one in encoding.columns if one.kind == "number"}
@@ -168,7 +166,7 @@ def _class_problems(classes: tuple[ClassCount, ...]) -> list[str]:
     if absent:
         problems.append(f"no training row of class {first_named(absent)}")
     if single:
-        problems.append(f"one row only of class {first_named(single)}: none can be held out for validation")
+        problems.append(f"only one row of class {first_named(single)}: none is left for validation")
     present = [found for found in classes if found.train]
     rarest = min(present, key=lambda found: found.train)
     commonest = max(present, key=lambda found: found.train)
@@ -184,7 +182,7 @@ def _column_problems(train: Dataset, columns: tuple[ColumnSummary, ...]) -> list
     if not train.features:
         return []
     constant = [quote(column.name) for column in columns if column.minimum == column.maximum]
-    problems = [f"constant, so of no use: column {first_named(constant)}"] if constant else []
+    problems = [f"constant, so without information: column {first_named(constant)}"] if constant else []
     steps = np.arange(len(train), dtype=np.float32)
     numbering = [
         quote(name)
@@ -192,15 +190,15 @@ def _column_problems(train: Dataset, columns: tuple[ColumnSummary, ...]) -> list
         if len(train) > 2 and np.array_equal(train.x[:, i] - train.x[0, i], steps)
     ]
     if numbering:
-        problems.append(f"only numbers the rows, leave it out: column {first_named(numbering)}")
+        problems.append(f"a row number, leave it out: column {first_named(numbering)}")
     return problems
 
 
 def _leaks(train: Dataset, test: Dataset | None) -> list[str]:
-    """Test rows that are training rows too: the test figure is then too good."""
+    """Test rows that are also training rows, which make the test result too good."""
     if test is None:
         return []
     # Hashes, not the rows themselves: 60,000 of them are half a megabyte.
     known = {hash(row.tobytes()) for row in train.x}
     repeated = sum(hash(row.tobytes()) in known for row in test.x)
-    return [f"{repeated} of {len(test)} test rows are training rows too"] if repeated else []
+    return [f"{repeated} of {len(test)} test rows are also training rows"] if repeated else []

@@ -1,4 +1,4 @@
-"""Tables (of CSV or Parquet): the target column, the encoding of the others, and the rows as float32."""
+"""Tables (CSV or Parquet): the target column, the encoding of the others, and the rows as float32."""
 
 from __future__ import annotations
 
@@ -10,8 +10,6 @@ import polars as pl
 
 from kilter.data.assembling import About, Part, assemble
 from kilter.data.columns import (
-    Column,
-    TableEncoding,
     Values,
     as_numbers,
     column_values,
@@ -22,6 +20,7 @@ from kilter.data.columns import (
     raw_targets,
 )
 from kilter.data.dataset import Source, Task
+from kilter.data.encoding import Column, TableEncoding
 from kilter.data.labels import class_names, decide_task, if_usable, lost_labels, task_note
 from kilter.data.number_formats import mostly_numbers, reading_note
 from kilter.data.options import LoadOptions
@@ -36,7 +35,7 @@ from kilter.data.paths import (
 from kilter.data.precision import STANDARDIZE, loss_note, shift_note
 from kilter.errors import DataError
 
-# What polars raises for a file that is damaged, or of another kind than its name says.
+# The errors of polars for a file that is damaged or of another kind.
 UNREADABLE = (
     pl.exceptions.PolarsError,
     pl.exceptions.PanicException,
@@ -44,7 +43,7 @@ UNREADABLE = (
     ValueError,
     MemoryError,
 )
-# Names that mean the target where none is given, in order of preference; case does not matter.
+# Names of the default target, in order of preference, in any case.
 TARGET_NAMES = ("target", "label", "class", "y")
 
 
@@ -53,15 +52,14 @@ def table_source(
 ) -> Source:
     """Encode the frames as ``options.encoding`` says, or as found in ``frame``, and assemble the source.
 
-    Categories and classes are those of the whole training frame. Raises DataError for a target or feature
-    column that is not there, missing, NaN or infinite values (unless ``skip_bad``), and what find_column
-    refuses.
+    Categories and classes are those of the whole training frame. Raises DataError for an absent target or
+    feature column, missing, NaN or infinite values (unless ``skip_bad``), and as find_column does.
     """
     if frame.height == 0:
         raise DataError(
             expected=f"rows in {about.origin}",
             received=f"0 rows ({len(frame.columns)} columns)",
-            remedy="check that the file is whole and the right one",
+            remedy="check that the file is complete and the right one",
         )
     encoding, notes, losses = options.encoding, about.notes, about.losses
     if encoding is None:
@@ -79,9 +77,9 @@ def table_source(
 
 
 def choose_target(columns: list[str], wanted: str | None, origin: str) -> tuple[str, str | None]:
-    """The target column and, where nobody named it, a note that says which one it is.
+    """The target column and, unless it is ``wanted``, a note that names it.
 
-    The named one; else a column called target, label, class or y; else the last column.
+    By default a column called target, label, class or y, else the last column.
     """
     if wanted is not None:
         if wanted in columns:
@@ -99,14 +97,14 @@ def choose_target(columns: list[str], wanted: str | None, origin: str) -> tuple[
 
 
 def _with_target(encoding: TableEncoding, columns: list[str], target: str, origin: str) -> TableEncoding:
-    """The encoding for a file that calls the target otherwise than the training file did."""
+    """The encoding for a file whose target has another name than in training."""
     choose_target(columns, target, origin)
     _require_hidden(target, encoding.columns, encoding.target)
     return replace(encoding, target=target)
 
 
 def _require_hidden(target: str, columns: tuple[Column, ...], trained_on: str) -> None:
-    """Refuse one of the model's own columns as the target."""
+    """Raise DataError if the target is one of the model's inputs."""
     if any(column.name == target for column in columns):
         raise DataError(
             expected="a target column that is not one of the model's inputs",
@@ -119,7 +117,7 @@ def _require_hidden(target: str, columns: tuple[Column, ...], trained_on: str) -
 def _fit_encoding(
     frame: pl.DataFrame, target: str, options: LoadOptions
 ) -> tuple[TableEncoding, tuple[str, ...]]:
-    """The encoding found in the training frame, and notes on numbers that are written as text."""
+    """The encoding found in the training frame, and notes on numbers written as text."""
     features = [series for series in frame.get_columns() if series.name != target]
     if options.columns:
         _require_hidden(target, options.columns, target)
@@ -128,8 +126,8 @@ def _fit_encoding(
         columns = tuple(find_column(series, precise=options.center) for series in features)
     if not columns:
         raise DataError(
-            expected="feature columns beside the target",
-            received=f"the column {quote(target)} alone",
+            expected="feature columns besides the target",
+            received=f"only the column {quote(target)}",
             remedy="check the separator (comma, semicolon or tab) and the file",
         )
     targets, missing = _targets(frame[target], options.task)
@@ -141,7 +139,7 @@ def _fit_encoding(
         )
     task = decide_task(targets[~missing], options.task, images=False)
     classes: tuple[str, ...] = ()
-    if task == "classification":  # the classes are called what they are called in the file: "10%", not 10
+    if task == "classification":  # classes keep the names of the file: "10%", not 10
         targets, missing = _targets(frame[target], task)
         classes = options.classes or class_names(targets[~missing])
     numbers = [one for one, column in zip(features, columns, strict=False) if column.kind == "number"]
@@ -152,7 +150,7 @@ def _fit_encoding(
 
 
 def _losses(frame: pl.DataFrame, encoding: TableEncoding) -> tuple[str, ...]:
-    """A sentence on the columns of which float32 makes different numbers equal, as they are not centred."""
+    """A sentence on the columns in which float32, without centring, makes different numbers equal."""
     wanted = {column.name for column in encoding.columns if column.kind == "number"}
     numbers = ((one.name, known_numbers(one)) for one in frame.get_columns() if one.name in wanted)
     lost = loss_note("column", numbers, STANDARDIZE)
@@ -160,7 +158,7 @@ def _losses(frame: pl.DataFrame, encoding: TableEncoding) -> tuple[str, ...]:
 
 
 def _reading_notes(columns: list[pl.Series]) -> list[str | None]:
-    """Notes on numbers that are written as text, of the first columns that have any."""
+    """Notes on numbers written as text, for the first columns that have any."""
     notes = [reading_note(plain_text(one)) for one in columns if is_text(one)]
     formatted = [note for note in notes if note]
     more = len(formatted) - NAMED_IN_MESSAGES
@@ -168,10 +166,10 @@ def _reading_notes(columns: list[pl.Series]) -> list[str | None]:
 
 
 def _targets(series: pl.Series, task: Literal["auto", Task]) -> tuple[np.ndarray, np.ndarray]:
-    """Raw targets and which are missing. Text is numbers where the task needs them or, with "auto", where it
-    is fractions, percentages and the like; whole numbers as text may be names, and stay text.
+    """Raw targets and which are missing.
 
-    Raises DataError where most of such text is numbers, and some is not.
+    Text becomes numbers in regression and, with "auto", for fractions, percentages and the like; whole
+    numbers as text may be names and stay text. Raises DataError if most, but not all, of it is numbers.
     """
     if task != "classification" and is_text(series):
         text = plain_text(series)
@@ -182,14 +180,14 @@ def _targets(series: pl.Series, task: Literal["auto", Task]) -> tuple[np.ndarray
 
 
 def _encode(frame: pl.DataFrame, encoding: TableEncoding, options: LoadOptions, words: str) -> Part:
-    """Features float32 and raw targets of one frame, bad rows refused or left out."""
-    # Asked for once: each look at all names takes time in proportion to the columns.
+    """Float32 features and raw targets of one frame; bad rows raise or are left out."""
+    # Built once: a lookup by name in polars takes time in proportion to the columns.
     series = {one.name: one for one in frame.get_columns()}
     absent = [column.name for column in encoding.columns if column.name not in series]
     if absent:
         raise DataError(
             expected=f"the columns the model was trained on in the {words}",
-            received=f"none called {first_named(map(quote, absent))}",
+            received=f"no column {first_named(map(quote, absent))}",
             remedy=f"add the columns{nearest_name(absent[0], list(series))}",
         )
     values = {column.name: column_values(series[column.name], column) for column in encoding.columns}
@@ -220,9 +218,7 @@ def _encode(frame: pl.DataFrame, encoding: TableEncoding, options: LoadOptions, 
 def _labels(
     frame: pl.DataFrame, encoding: TableEncoding, options: LoadOptions
 ) -> tuple[np.ndarray, np.ndarray] | None:
-    """Raw targets and which are missing. None where the frame has no target column or, to predict, one that
-    is not filled throughout.
-    """
+    """Raw targets and which are missing; None without a target or, to predict, if it is incomplete."""
     if encoding.target not in frame.columns:
         return None
     found = if_usable(lambda: _targets(frame[encoding.target], encoding.task), options)
@@ -236,7 +232,7 @@ def _features(encoding: TableEncoding, values: dict[str, Values], kept: np.ndarr
     for column in encoding.columns:
         chosen = values[column.name].values[kept]
         if column.kind == "number":
-            with np.errstate(over="ignore"):  # beyond float32: becomes infinite and is named in assemble()
+            with np.errstate(over="ignore"):  # overflow becomes infinity, which assemble() reports
                 x[:, position] = chosen
         else:
             seen = np.flatnonzero(chosen >= 0)

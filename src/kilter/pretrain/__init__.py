@@ -1,12 +1,11 @@
-"""Pretraining without labels: encoders that have learnt from the rows alone, ready for ``kilter.reuse``.
+"""Pretraining: encoders trained without labels, ready for ``kilter.reuse``.
 
-- :func:`autoencoder`: give the rows back, plain, tied, denoising, sparse, convolutional or in a greedy stack.
-- :func:`auxiliary`: a task whose answers are made from the rows: rotation, masked patches, jigsaw, "the same
-  or not" pairs, contrast (SimCLR).
-- :func:`gan`: a discriminator that tells rows from what a generator makes of noise; its lower layers.
+- :func:`autoencoder`: reconstruct the rows; plain, tied, denoising, sparse, convolutional, greedy.
+- :func:`auxiliary`: a task whose answers are made from the rows: rotation, masked patches, jigsaw, pairs of
+  the same group, contrastive views (SimCLR).
+- :func:`gan`: the lower layers of a discriminator trained against a generator.
 
-Each leaves the encoder that it is given as it was, and returns a trained copy with figures that say whether
-anything was learnt.
+Each trains a copy of the given encoder and reports figures that show whether it learnt anything.
 """
 
 from kilter import _backend  # noqa: F401  (chooses JAX before Keras loads)

@@ -24,9 +24,10 @@ from kilter.pretrain.running import (
     reconstruction_notes,
     subject_of,
 )
-from kilter.pretrain.tasks.registry import SETTINGS, Options
+from kilter.pretrain.tasks.base import Options
+from kilter.pretrain.tasks.registry import TASKS, task_setting
 
-# Pairs of the same group that a batch is to have on average, so that there is something to learn from.
+# Pairs of one group that a batch needs on average, so that there is something to learn.
 _LEAST_PAIRS = 4
 
 
@@ -50,29 +51,31 @@ def auxiliary(
     seed: int = 0,
     verbose: Verbose = "auto",
 ) -> Pretrained:
-    """Train a copy of ``encoder`` on a task whose answers the compiled step makes from the rows themselves.
+    """Train a copy of ``encoder`` on a task whose answers are made from the rows, inside the compiled step.
 
     Args:
         encoder: a built Sequential or Functional model from rows to codes, or a function without arguments
-            that makes one. It stays as it is. A head is put on it, which is thrown away afterwards.
-        x: the rows, an array or a :class:`kilter.data.Dataset`: images, for all tasks but "pairs".
-        task: "rotation": by how many quarters was the image turned? "masked-patch": what was under the masked
-            squares of ``patch`` pixels a side, which cover the share ``masked``? "jigsaw": in which order are
-            the ``tiles`` × ``tiles`` tiles, out of at most 30 permutations? "contrastive": which of the
-            batch's views is of the same image (SimCLR, with this ``temperature``)? "pairs": are two rows the
-            same, by the whole numbers in ``same``, one for each row: of a person, of a class?
-        views: for "contrastive": what makes two views of an image, as ``augment`` of :func:`kilter.fit`;
-            without it flips, zooms, turns, shifts, changed colours and a cut-out. ``Augmentation(...,
-            image_shape=...)`` makes views of flat images.
-        validation_data: rows like ``x``, and for "pairs" ``(rows, same)``, measured after each epoch.
-        epochs, batch_size, callbacks, seed, verbose: as of :func:`kilter.fit`; ``seed`` is also that of the
-            head's first weights and of all that is drawn.
-        optimizer: a name or a Keras optimiser, whose configuration is used; ``learning_rate`` is the
-            optimiser's own if None.
+            that returns one. It is not changed. The head for the task is discarded after training.
+        x: the rows, an array or a :class:`kilter.data.Dataset`. All tasks but "pairs" need images.
+        task: "rotation": by how many quarter turns was the image rotated? "masked-patch": what is under the
+            masked squares, ``patch`` pixels a side, which cover the share ``masked``? "jigsaw": in which of
+            at most 30 orders are the ``tiles`` × ``tiles`` tiles? "contrastive": which view in the batch
+            shows the same image (SimCLR, with ``temperature``)? "pairs": are two rows of the same group?
+        same: for "pairs": an integer per row, equal for rows of one group (a person, a class).
+        views: for "contrastive": the augmentation that makes two views of an image, as ``augment`` of
+            :func:`kilter.fit`. By default flips, zooms, rotations, shifts, colour changes and a cutout.
+            ``Augmentation(..., image_shape=...)`` makes views of flattened images.
+        validation_data: rows like ``x``, measured after each epoch; for "pairs" ``(rows, same)``.
+        epochs, batch_size, callbacks, seed, verbose: as in :func:`kilter.fit`. ``seed`` also draws the head's
+            weights and the task's questions.
+        optimizer: a name or a Keras optimizer, whose configuration is copied. ``learning_rate`` replaces its
+            own.
 
-    Returns a :class:`Pretrained`; its figures have ``accuracy`` beside ``chance``, or for "masked-patch"
-    ``error`` beside ``baseline``. Raises :class:`~kilter.errors.ModelError`,
-    :class:`~kilter.errors.DataError` or :class:`~kilter.errors.OptionError` before anything is trained.
+    Returns a :class:`Pretrained` whose figures have ``accuracy`` and ``chance``, or ``error`` and
+    ``baseline`` for "masked-patch".
+
+    Raises :class:`~kilter.errors.ModelError`, :class:`~kilter.errors.DataError` or
+    :class:`~kilter.errors.OptionError` before training starts.
 
     Example:
         >>> images = np.random.default_rng(0).random((64, 8, 8, 1), dtype="float32")
@@ -81,7 +84,7 @@ def auxiliary(
         >>> done.figures["chance"], done.encoder.output_shape
         (0.25, (None, 4))
     """
-    check_name("task", task, tuple(SETTINGS))
+    check_name("task", task, TASKS)
     training = Training(epochs, batch_size, optimizer, learning_rate, seed, verbose, tuple(callbacks))
     paired = task == "pairs"
     _check_same(same, validation_data, paired=paired)
@@ -95,7 +98,7 @@ def auxiliary(
         given = _with_groups(subject.rows, same, batch_size)
         held = None if held is None else _with_groups(held, held_same, batch_size)
     options = Options(patch, masked, tiles, as_augmentation(views), temperature, batch_size, seed)
-    setting = SETTINGS[task](subject, options)
+    setting = task_setting(task, subject, options)
     model = PretextModel(subject.encoder, setting.head, setting.task, seed=seed)
     history = training.run(model, given, held)
     if setting.task.measure == "error":
@@ -112,7 +115,7 @@ def _choice_figures(
 ) -> dict[str, float]:
     chosen = some_rows(rows, MEASURED_ROWS, seed)
     count = len(keras.tree.flatten(chosen)[0])
-    # Whole batches: among fewer rows the right one would be easier to find.
+    # Whole batches only: finding the right row among fewer is easier.
     whole = max(count - count % batch_size, min(count, batch_size))
     chosen = keras.tree.map_structure(lambda array: array[:whole], chosen)
     accuracy = evaluate(model, chosen, batch_size=batch_size, verbose=0)["accuracy"]
@@ -126,9 +129,9 @@ def _check_same(same: Any, validation: Any, *, paired: bool) -> None:
         )
     if paired and same is None:
         raise DataError(
-            expected="same for task='pairs': a whole number for each row, equal where rows are the same",
+            expected="same for task='pairs': an integer per row, equal for rows of one group",
             received="no same",
-            remedy="pass the persons' or classes' numbers, or take task='contrastive', which needs none",
+            remedy="pass the ids of persons or classes, or use task='contrastive', which needs none",
         )
     if paired and validation is not None and not (isinstance(validation, tuple) and len(validation) == 2):
         raise DataError(
@@ -139,13 +142,13 @@ def _check_same(same: Any, validation: Any, *, paired: bool) -> None:
 
 
 def _with_groups(rows: np.ndarray, same: Any, batch_size: int) -> dict[str, np.ndarray]:
-    """The rows with their groups' numbers from 0, if a batch will have pairs of both kinds."""
+    """Rows and group indices from 0; :class:`DataError` unless batches will have pairs of both kinds."""
     given = np.asarray(same)
     if given.shape != (len(rows),) or given.dtype.kind not in "iu":
         raise DataError(
-            expected=f"same as {len(rows)} whole numbers, one for each row",
+            expected=f"same as {len(rows)} integers, one per row",
             received=f"same of dtype {given.dtype}, shape {given.shape}",
-            remedy="number the groups; a row without one gets a number that no other row has",
+            remedy="number the groups; give a row without a group a number of its own",
         )
     _, groups, sizes = np.unique(given, return_inverse=True, return_counts=True)
     count, size = len(rows), min(batch_size, len(rows))
@@ -153,7 +156,7 @@ def _with_groups(rows: np.ndarray, same: Any, batch_size: int) -> dict[str, np.n
     expected = size * (size - 1) * float((sizes * (sizes - 1.0)).sum()) / (count * (count - 1.0))
     if len(sizes) < 2 or expected < _LEAST_PAIRS:
         raise DataError(
-            expected=f"rows of at least 2 groups, and {_LEAST_PAIRS} or more pairs of one group in a batch",
+            expected=f"at least 2 groups, and {_LEAST_PAIRS} or more pairs of one group in a batch",
             received=f"{len(sizes)} groups, {expected:.2g} pairs in a batch of {size} on average",
             remedy="pass a larger batch_size, or more rows of each group",
         )

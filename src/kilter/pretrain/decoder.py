@@ -1,4 +1,4 @@
-"""The mirror image of an encoder: layers that lead from its codes back to its rows."""
+"""The mirror image of an encoder: layers from its codes back to its rows."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from kilter.pretrain.encoder_chain import Link, Shape, stages
 
 
 class TiedDense(keras.layers.Layer):
-    """activation(code · Wᵀ + b) with the kernel W, shape (inputs, units), of the dense layer ``source``."""
+    """activation(code · Wᵀ + b), with the kernel W, shape (inputs, units), of the dense layer ``source``."""
 
     def __init__(self, source: Any, activation: str | None) -> None:
         super().__init__(name=f"{source.name}_tied")
@@ -24,7 +24,7 @@ class TiedDense(keras.layers.Layer):
         self.bias = self.add_weight(shape=(source.kernel.shape[0],), initializer="zeros", name="bias")
 
     def call(self, code: Any) -> Any:
-        """Rows (..., inputs) of codes (..., units)."""
+        """Codes (..., units) to rows (..., inputs)."""
         rows = keras.ops.matmul(code, keras.ops.transpose(self.source.kernel)) + self.bias
         return self.activation(rows)
 
@@ -32,8 +32,8 @@ class TiedDense(keras.layers.Layer):
         """The shape of the source's input."""
         return (*input_shape[:-1], self.source.kernel.shape[0])
 
-    def loose(self) -> keras.layers.Layer:
-        """A dense layer that does the same, with a kernel of its own."""
+    def untied(self) -> keras.layers.Layer:
+        """An equal dense layer with its own kernel."""
         layer = keras.layers.Dense(self.bias.shape[0], activation=self.activation, name=self.name)
         layer.build((None, self.source.kernel.shape[1]))
         layer.set_weights([self.source.kernel.numpy().T, self.bias.numpy()])
@@ -41,9 +41,9 @@ class TiedDense(keras.layers.Layer):
 
 
 class TiedConv2DTranspose(keras.layers.Layer):
-    """activation(code *ᵀ W + b) with the kernel W, shape (h, w, channels, filters), of ``source``.
+    """activation(code *ᵀ W + b), with the kernel W, shape (h, w, channels, filters), of ``source``.
 
-    The transposed convolution is the gradient of ``source`` by its input.
+    The transposed convolution is the gradient of ``source`` with respect to its input.
     """
 
     def __init__(self, source: Any, activation: str | None) -> None:
@@ -53,7 +53,7 @@ class TiedConv2DTranspose(keras.layers.Layer):
         self.bias = self.add_weight(shape=(source.kernel.shape[2],), initializer="zeros", name="bias")
 
     def call(self, code: Any) -> Any:
-        """Images (n, h', w', channels) of codes (n, h, w, filters)."""
+        """Codes (n, h, w, filters) to images (n, h', w', channels)."""
         source = self.source
         images = keras.ops.conv_transpose(
             code, source.kernel, strides=source.strides, padding=source.padding, data_format="channels_last"
@@ -61,17 +61,17 @@ class TiedConv2DTranspose(keras.layers.Layer):
         return self.activation(images + self.bias)
 
     def compute_output_shape(self, input_shape: Any) -> Any:
-        """As of the transposed convolution that does the same."""
-        return tuple(self._shell().compute_output_shape(input_shape))
+        """The output shape of the equal transposed convolution."""
+        return tuple(self._untied().compute_output_shape(input_shape))
 
-    def loose(self) -> keras.layers.Layer:
-        """A transposed convolution that does the same, with a kernel of its own."""
-        layer = self._shell()
+    def untied(self) -> keras.layers.Layer:
+        """An equal transposed convolution with its own kernel."""
+        layer = self._untied()
         layer.build((None, None, None, self.source.filters))
         layer.set_weights([self.source.kernel.numpy(), self.bias.numpy()])
         return layer
 
-    def _shell(self) -> keras.layers.Conv2DTranspose:
+    def _untied(self) -> keras.layers.Conv2DTranspose:
         source = self.source
         return keras.layers.Conv2DTranspose(
             self.bias.shape[0],
@@ -83,9 +83,9 @@ class TiedConv2DTranspose(keras.layers.Layer):
         )
 
 
-Layers = list[Any]  # Keras layers; a list of one kind of them is one too
+Layers = list[Any]  # Keras layers; Any because lists are invariant
 
-# What an activation that stands as a layer is called as a function; a learned slope is near leaky_relu's.
+# Activation layers by the name of their function; learned slopes count as leaky_relu.
 _NAMES: Final = {
     "ELU": "elu",
     "LeakyReLU": "leaky_relu",
@@ -96,32 +96,32 @@ _NAMES: Final = {
 
 
 class Seeds:
-    """Independent streams of one seed: another initialiser for each layer, the same each time."""
+    """Independent seeds for a sequence of layers, all derived from one seed."""
 
     def __init__(self, seed: int) -> None:
         self._sequence = np.random.SeedSequence(seed)
 
     def next(self) -> int:
-        """A seed that was not given before."""
+        """The next seed."""
         return int(self._sequence.spawn(1)[0].generate_state(1, np.uint32)[0] >> 1)
 
     def initializer(self, activation: str | None) -> Any:
-        """The initialiser paired with ``activation``, with a seed of its own."""
+        """The initialiser paired with ``activation``, with the next seed."""
         name = default_initializer(activation or "linear")
         known: Any = keras.initializers.get(name)
         return type(known)(seed=self.next())
 
 
-def mirrored(line: Sequence[Link], *, seeds: Seeds, tied: bool = False) -> list[Layers]:
-    """For each stage of an encoder the layers that lead from its code back to what it takes in.
+def decoder_layers(line: Sequence[Link], *, seeds: Seeds, tied: bool = False) -> list[Layers]:
+    """For each stage of an encoder, the layers from its output back to its input.
 
-    Run from the last stage's to the first's they are a decoder. A dense layer mirrors a dense one, a
-    transposed convolution a convolution, nearest-neighbour upsampling a pooling; what keeps the shape
-    (normalisation, dropout, activations) has no image. Hidden layers have the encoder's first activation and
-    the initialiser that is paired with it; the layer before the rows is linear. ``tied``: with the kernels
-    of the encoder's layers, transposed.
+    Concatenated from the last stage to the first they form a decoder. Dense layers mirror dense layers,
+    transposed convolutions mirror convolutions, and nearest-neighbour upsampling mirrors pooling. Layers that
+    keep the shape (normalisation, dropout, activations) have no counterpart. Hidden layers get the encoder's
+    first activation and its paired initialiser; the last layer is linear. ``tied`` uses the encoder's
+    kernels, transposed.
 
-    Raises :class:`ModelError` for a layer that has no image.
+    Raises :class:`ModelError` for a layer that cannot be mirrored.
     """
     activation = hidden_activation(line)
     first = next((link for link in line if _is_weighted(link)), None)
@@ -135,7 +135,7 @@ def mirrored(line: Sequence[Link], *, seeds: Seeds, tied: bool = False) -> list[
 
 
 def hidden_activation(line: Sequence[Link]) -> str | None:
-    """The name of the first activation of the encoder; None where it is linear."""
+    """The name of the encoder's first activation; None if it is linear."""
     for link in line:
         name = _NAMES.get(type(link.layer).__name__)
         if name is None:
@@ -154,12 +154,12 @@ def _is_global_pool(layer: Any) -> bool:
 
 
 def _image(link: Link, activation: str | None, seeds: Seeds, tied: bool) -> Layers:
-    """The layers that lead from ``link.after`` back to ``link.before``."""
+    """The layers from ``link.after`` back to ``link.before``."""
     layer = link.layer
     if getattr(layer, "data_format", None) == "channels_first":
         raise _no_image(link)
     if link.has_kernel:
-        return _tied(link, activation) if tied else _loose(link, activation, seeds)
+        return _tied(link, activation) if tied else _free(link, activation, seeds)
     if link.before == link.after:
         return []
     if _is_global_pool(layer):
@@ -178,7 +178,7 @@ def _image(link: Link, activation: str | None, seeds: Seeds, tied: bool) -> Laye
     raise _no_image(link)
 
 
-def _loose(link: Link, activation: str | None, seeds: Seeds) -> Layers:
+def _free(link: Link, activation: str | None, seeds: Seeds) -> Layers:
     layer = link.layer
     initializer = seeds.initializer(activation)
     if isinstance(layer, keras.layers.Dense):
@@ -201,7 +201,7 @@ def _tied(link: Link, activation: str | None) -> Layers:
     plain = type(layer) is keras.layers.Conv2D and layer.groups == 1 and layer.dilation_rate == (1, 1)
     if not plain:
         raise ModelError(
-            expected="dense layers and plain convolutions in the encoder of a tied autoencoder",
+            expected="an encoder of dense layers and plain convolutions for a tied autoencoder",
             received=f"layer {layer.name!r} of {type(layer).__name__}",
             remedy="leave 'tied' out of kind",
         )
@@ -209,7 +209,7 @@ def _tied(link: Link, activation: str | None) -> Layers:
 
 
 def _sized(layers: Layers, link: Link) -> Layers:
-    """``layers`` and what cuts or pads their output to the height and width of ``link.before``."""
+    """``layers``, cropped or padded to the height and width of ``link.before``."""
     shape: tuple[Any, ...] = (None, *link.after)
     for layer in layers:
         shape = layer.compute_output_shape(shape)
@@ -225,13 +225,18 @@ def _sized(layers: Layers, link: Link) -> Layers:
 
 def _no_image(link: Link) -> ModelError:
     return ModelError(
-        expected="an encoder of dense layers, 2-D convolutions and pooling, which a decoder can mirror",
+        expected="an encoder of dense layers, 2-D convolutions and pooling, which have mirror images",
         received=f"layer {link.layer.name!r} of {type(link.layer).__name__}, "
         f"from {link.before} to {link.after}",
-        remedy="give decoder= a model from codes to rows",
+        remedy="pass decoder=, a model from codes to rows",
     )
 
 
 def as_model(layers: Sequence[Any], shape: Shape, name: str) -> keras.Sequential:
-    """The layers one after another, from rows of ``shape``."""
+    """The layers in sequence, from rows of ``shape``."""
     return keras.Sequential([keras.Input(shape), *(layers or [keras.layers.Identity()])], name=name)
+
+
+def untied(layer: Any) -> Any:
+    """The layer, with its own kernel if it is tied to an encoder's."""
+    return layer.untied() if isinstance(layer, TiedDense | TiedConv2DTranspose) else layer

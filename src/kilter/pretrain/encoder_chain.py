@@ -1,4 +1,4 @@
-"""A model as one line of layers, with the shapes between them: what a mirror image can be made of."""
+"""A model as a chain of layers with the shapes between them, which a decoder can mirror."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from kilter.errors import ModelError
 
 Shape = tuple[int, ...]
 
-# What makes a new representation: a stage of a stack begins with one of these.
+# Layers that make a new representation: each starts a stage.
 _KERNELS = (
     keras.layers.Dense,
     keras.layers.Conv2D,
@@ -22,7 +22,7 @@ _KERNELS = (
 
 
 class Link(NamedTuple):
-    """A layer, and the shapes of a row before and after it."""
+    """A layer, and the shapes of a row before and after."""
 
     layer: Any
     before: Shape
@@ -35,10 +35,9 @@ class Link(NamedTuple):
 
 
 def links(model: keras.Model) -> list[Link]:
-    """The layers of a Sequential or Functional model from input to output, those of models within it too.
+    """The layers of a Sequential or Functional model from input to output, nested models flattened.
 
-    Raises :class:`ModelError` where the model is no single line: a layer of several inputs, or one that is
-    used twice.
+    Raises :class:`ModelError` unless the model is a chain: a layer has several inputs, or is used twice.
     """
     found = _walk(model)
     layers = [link.layer for link in found]
@@ -47,7 +46,7 @@ def links(model: keras.Model) -> list[Link]:
         raise ModelError(
             expected="an encoder that uses each layer once",
             received=f"layer {twice[0].name!r}, which is used twice",
-            remedy="give decoder= a model from codes to rows, without kind='tied' or greedy=True",
+            remedy="pass decoder=, a model from codes to rows, without kind='tied' or greedy=True",
         )
     return found
 
@@ -61,9 +60,9 @@ def _walk(model: Any) -> list[Link]:
         sources = operation._inbound_nodes[index].input_tensors
         if len(sources) != 1:
             raise ModelError(
-                expected="an encoder whose layers follow one another in one line",
+                expected="an encoder that is a chain of layers",
                 received=f"layer {operation.name!r} ({type(operation).__name__}) with {len(sources)} inputs",
-                remedy="give decoder= a model from codes to rows, without kind='tied' or greedy=True",
+                remedy="pass decoder=, a model from codes to rows, without kind='tied' or greedy=True",
             )
         if is_graph(operation):
             found += _walk(operation)[::-1]
@@ -73,9 +72,9 @@ def _walk(model: Any) -> list[Link]:
 
 
 def stages(line: Sequence[Link]) -> list[list[Link]]:
-    """The line cut before each dense layer and convolution but the first.
+    """The chain, cut before each dense layer and convolution but the first.
 
-    What stands before the first belongs to it: normalisation, flattening.
+    Layers before the first one, such as normalisation, belong to its stage.
     """
     found: list[list[Link]] = [[]]
     for link in line:
@@ -86,7 +85,7 @@ def stages(line: Sequence[Link]) -> list[list[Link]]:
 
 
 def without_top(model: keras.Model, count: int) -> keras.Model:
-    """The model up to its last ``count`` layers, which follow one another; the layers are shared with it."""
+    """The model without its last ``count`` layers, which must form a chain. Layers are shared."""
     check_graph(model)
     tensor = model.outputs[0]
     for _ in range(count):
@@ -94,9 +93,9 @@ def without_top(model: keras.Model, count: int) -> keras.Model:
         node = None if isinstance(operation, keras.layers.InputLayer) else operation._inbound_nodes[index]
         if node is None or len(node.input_tensors) != 1 or len(model.outputs) != 1:
             raise ModelError(
-                expected=f"a model whose last {count} layers follow one another, and layers below them",
+                expected=f"a model that ends in a chain of {count} layers, with layers below",
                 received=f"model {model.name!r}, cut at {operation.name!r}",
-                remedy="leave fewer layers out",
+                remedy="drop fewer layers",
             )
         tensor = node.input_tensors[0]
     return model if count == 0 else keras.Model(model.inputs, tensor, name=model.name)

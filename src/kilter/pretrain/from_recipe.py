@@ -1,4 +1,4 @@
-"""Pretraining as a recipe describes it: the model of ``[model]`` without its output, for ``[pretrain]``."""
+"""Pretraining from a recipe: the model of ``[model]`` without its output, trained for ``[pretrain]``."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import numpy as np
 from kilter._progress import Verbose, shown
 from kilter._text import printable
 from kilter.data import Dataset, Source, Splits, load, split
+from kilter.data.splitting import draw_rows
 from kilter.errors import DataError, RecipeError
 from kilter.pretrain.autoencoder import autoencoder
 from kilter.pretrain.auxiliary import auxiliary
@@ -23,7 +24,7 @@ from kilter.runs.build import given_record, make_optimizer, read_source
 from kilter.runs.from_recipe import make_augmentation, make_model
 from kilter.runs.training import data_record
 
-# What of [train] is about labels, or about the weights of a model that is then used as it stands.
+# Keys of [train] about labels, or about averaging the weights of a finished model.
 _NOT_FOR_PRETRAINING = ("class_weight", "ema", "swa", "evaluate_training")
 
 
@@ -34,17 +35,17 @@ def pretrain(
     verbose: Verbose = "auto",
     allow_code: bool = False,
 ) -> Pretrained:
-    """Pretrain what ``recipe`` describes. Labels are only used for the task "pairs".
+    """Pretrain the encoder that ``recipe`` describes. Only the task "pairs" uses labels.
 
     ``allow_code`` lets the recipe run code: its factory, or code in its .keras file.
-    Raises the :class:`~kilter.errors.KilterError` that says what does not fit, before anything is trained.
+    Raises a :class:`~kilter.errors.KilterError` before training starts if something does not fit.
     """
     section = _checked(recipe)
     with shown(verbose) as progress:
         progress.stage(f"Reading {printable(recipe.data.source)}")
         source = read_source(recipe, given_record(recipe), unlabelled=True)
     train, validation = _parts(recipe, source)
-    # A model is made for classes; there is one here, and the output is taken off again.
+    # Builders need classes: one is enough, since the output is dropped.
     unlabelled = replace(train, y=None, task="classification", classes=("row",))
     encoder = without_top(make_model(recipe, unlabelled, allow_code=allow_code), section.drop)
     done = _trained(recipe, section, encoder, train, validation, callbacks, verbose)
@@ -89,9 +90,9 @@ def _gan(
     callbacks: Sequence[keras.callbacks.Callback],
     verbose: Verbose,
 ) -> Pretrained:
-    """The encoder as the lower layers of a discriminator, whose optimiser is the recipe's.
+    """Train the encoder as the lower layers of a discriminator, with the recipe's optimizer.
 
-    Early stopping has nothing to watch: neither network's loss falls as long as both learn.
+    No early stopping: neither network's loss falls while both learn.
     """
     return gan(
         x,
@@ -111,9 +112,8 @@ def _checked(recipe: Recipe) -> PretrainSection:
         raise RecipeError(
             expected="a recipe with [pretrain]",
             received=f"recipe {recipe.name!r} without it",
-            remedy='add [pretrain] with a task, or --task to the command, such as "autoencoder"',
+            remedy='add [pretrain] with a task, or pass --task, for example "autoencoder"',
         )
-    # All of these are None or False where they are not asked for.
     idle = [f"train.{key}" for key in _NOT_FOR_PRETRAINING if getattr(recipe.train, key)]
     if recipe.schedule.name != "constant":
         idle.append("schedule")
@@ -123,15 +123,15 @@ def _checked(recipe: Recipe) -> PretrainSection:
         idle.append('"auto" in [optimizer]')
     if idle:
         raise RecipeError(
-            expected=f"a recipe with what pretraining for {section.task!r} uses",
+            expected=f"only keys that pretraining for {section.task!r} uses",
             received=", ".join(idle),
-            remedy="leave it out",
+            remedy="remove them",
         )
     return section
 
 
 def _parts(recipe: Recipe, source: Source) -> tuple[Dataset, Dataset | None]:
-    """Training and validation rows; rows without labels are divided without classes."""
+    """Training and validation rows; rows without labels are split without stratification."""
     data = recipe.data
     seed = recipe.seed if data.split_seed is None else data.split_seed
     if source.train.y is None:
@@ -151,20 +151,20 @@ def _unlabelled_parts(source: Source, validation: Any, seed: int) -> tuple[Datas
     count = validation if front else round(validation * len(rows))
     if not 0 < count < len(rows):
         raise DataError(
-            expected="rows on both sides of data.validation",
+            expected="data.validation to leave rows for training and for validation",
             received=f"data.validation={validation} of {len(rows)} rows",
-            remedy="choose another number or share",
+            remedy="choose another number or fraction",
         )
-    order = np.arange(len(rows)) if front else np.random.default_rng(seed).permutation(len(rows))
-    return rows.take(np.sort(order[count:])), rows.take(np.sort(order[:count]))
+    held = np.arange(count) if front else draw_rows(len(rows), count, seed)
+    return rows.take(np.setdiff1d(np.arange(len(rows)), held)), rows.take(held)
 
 
 def _labels(part: Dataset) -> np.ndarray:
     if part.y is None or part.task != "classification":
         raise DataError(
-            expected="classes for the task 'pairs': which rows are the same",
-            received=f"{part.name} without them",
-            remedy="take another task: 'contrastive' needs none",
+            expected="classes for the task 'pairs': they say which rows belong together",
+            received=f"{part.name} without classes",
+            remedy="use another task; 'contrastive' needs no classes",
         )
     return part.y
 
@@ -179,9 +179,9 @@ def _stopping(recipe: Recipe, measure: str) -> Sequence[keras.callbacks.Callback
         raise RecipeError(
             expected=f"train.early_stopping.monitor to be one of {', '.join(known)}",
             received=f"monitor={stopping.monitor!r}",
-            remedy=f"take {known[-2]!r}",
+            remedy=f"use {known[-2]!r}",
         )
-    # A dictionary, since Keras annotates min_delta as a whole number.
+    # A dict, because Keras annotates min_delta as an int.
     options: dict[str, Any] = {"patience": stopping.patience, "min_delta": stopping.min_delta}
     mode = "max" if stopping.monitor.endswith("accuracy") else "min"
     return [keras.callbacks.EarlyStopping(stopping.monitor, mode=mode, restore_best_weights=True, **options)]

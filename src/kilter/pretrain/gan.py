@@ -1,4 +1,4 @@
-"""``kilter.pretrain.gan``: a generator and a discriminator against each other, on rows without labels."""
+"""``kilter.pretrain.gan``: a generator and a discriminator trained against each other."""
 
 from __future__ import annotations
 
@@ -14,7 +14,6 @@ import numpy as np
 from kilter._engine.arrays import check_batch_size, collect
 from kilter._engine.epochs import epochs_told
 from kilter._engine.feed import Order, ResidentFeed
-from kilter._engine.fit import check_whole_numbers
 from kilter._engine.history import History
 from kilter._engine.inference import predict
 from kilter._engine.interrupt import Interrupt
@@ -24,6 +23,7 @@ from kilter._models.copying import copy_model
 from kilter._models.variables import pull, push
 from kilter._plotting import Figure, drawn
 from kilter._progress import Verbose
+from kilter._validation import whole_number
 from kilter.errors import ModelError, OptionError
 from kilter.pretrain.gan_networks import Diversity, make_discriminator, make_generator, measure_diversity
 from kilter.pretrain.gan_step import (
@@ -37,12 +37,12 @@ from kilter.pretrain.gan_step import (
 )
 from kilter.pretrain.running import Pretrained
 
-# Below this share of the data's modes, or of its spread, samples are said to have collapsed.
+# Samples with less than this share of the data's modes, or of its spread, have collapsed.
 LEAST_MODES: Final = 0.5
 LEAST_SPREAD: Final = 0.3
-# Above this accuracy on both kinds of rows the discriminator has won, and its gradient says little.
+# Above this accuracy on rows and fakes the discriminator has won, and its gradient vanishes.
 MOST_ACCURACY: Final = 0.98
-# A discriminator that was never further above chance has learnt nothing.
+# A discriminator that was never this far above chance has learnt nothing.
 LEAST_ADVANTAGE: Final = 0.05
 
 _GRID = 8
@@ -52,19 +52,19 @@ _GRID = 8
 class Gan(Pretrained):
     """What :func:`kilter.pretrain.gan` trained.
 
-    ``encoder`` is a copy of the discriminator's layers below its last with weights; there is no ``decoder``.
-    ``history`` has the means of each epoch: ``discriminator_loss``, ``generator_loss``, ``accuracy_on_real``
-    and ``accuracy_on_fake`` (of the discriminator, before each update; both near 0.5 where it cannot tell),
+    ``encoder`` is a copy of the discriminator's layers below its last one with weights; ``decoder`` is None.
+    ``history`` has epoch means: ``discriminator_loss``, ``generator_loss``, the discriminator's
+    ``accuracy_on_real`` and ``accuracy_on_fake`` before each update (near 0.5 if it cannot tell them apart),
     and ``spread`` (the summed variance of a batch of fakes over that of the rows). ``figures`` has the last
-    epoch's accuracies, and ``spread``, ``modes`` and ``data_modes`` of
-    :class:`~kilter.pretrain.gan_networks.Diversity`, of as many samples as rows at the end.
+    epoch's accuracies, and from as many samples as rows at the end: ``spread``; ``modes`` and ``data_modes``,
+    the effective number of the data's 20 k-means clusters that samples and rows fall into.
     """
 
     generator: keras.Model
     discriminator: keras.Model
 
     def sample(self, count: int, *, seed: int = 0) -> np.ndarray:
-        """``count`` new rows, in inference mode, in the data's range."""
+        """``count`` new rows in the data's range, generated in inference mode."""
         return draw_samples(self.generator, count, seed=seed)
 
     def plot(self) -> Figure:
@@ -85,7 +85,7 @@ def gan_record(
     history: History,
     diversity: Diversity,
 ) -> Gan:
-    """The record, with its figures and what they say."""
+    """The record with its figures and notes."""
     last = {name: values[-1] for name, values in history.history.items()}
     balance = {name: last[name] for name in ("accuracy_on_real", "accuracy_on_fake")}
     variety = {"spread": diversity.spread, "modes": diversity.modes, "data_modes": diversity.data_modes}
@@ -105,7 +105,7 @@ def gan_record(
 
 
 def draw_samples(generator: keras.Model, count: int, *, seed: int) -> np.ndarray:
-    """What a generator makes of ``count`` rows of normal noise, in inference mode."""
+    """The generator's output for ``count`` rows of normal noise, in inference mode."""
     noise = np.random.default_rng(seed).standard_normal((count, int(generator.input_shape[-1])))
     return predict(generator, noise.astype("float32"), verbose=0)
 
@@ -114,30 +114,30 @@ def _notes(on_real: float, on_fake: float, diversity: Diversity, learnt: bool) -
     said = []
     if diversity.share < LEAST_MODES or diversity.spread < LEAST_SPREAD:
         said.append(
-            f"The generator has collapsed: its samples are of {diversity.modes:.1f} kinds where the data are "
-            f"of {diversity.data_modes:.1f}, with {diversity.spread:.0%} of their spread. Train longer, at "
-            "lower rates, or with the other loss."
+            f"The generator has collapsed: its samples cover {diversity.modes:.1f} modes, the data "
+            f"{diversity.data_modes:.1f}; their variance is {diversity.spread:.0%} of the data's. Train "
+            "longer, lower both rates, or use the other loss."
         )
     if min(on_real, on_fake) > MOST_ACCURACY:
         said.append(
-            f"The discriminator has won: it is right about {on_real:.1%} of the rows and {on_fake:.1%} of "
-            "the fakes, so the generator learns little from it. Lower its rate, or raise the generator's."
+            f"The discriminator has won: it classifies {on_real:.1%} of the rows and {on_fake:.1%} of the "
+            "fakes correctly, so the generator learns little. Lower its rate, or raise the generator's."
         )
     if not learnt:
         said.append(
-            "The discriminator never told rows from fakes better than chance: its layers have learnt "
-            "nothing. Raise its rate, or train longer."
+            "The discriminator was never better than chance: its layers have learnt nothing. Raise its rate, "
+            "or train longer."
         )
     return tuple(said)
 
 
 _LATENT = 64
 _SAMPLES = 1_000
-# Two rates (Heusel et al. 2017). Of those tried on 2,000 Fashion-MNIST images these gave the most varied
-# fakes after 8 epochs: of 13 kinds, where equal rates of 2e-4 had 7 and the images are of 16.7.
+# Two rates (Heusel et al. 2017). Of those tried on 2,000 Fashion-MNIST images, these gave the most diverse
+# fakes after 8 epochs: 13 modes, against 7 for equal rates of 2e-4 and 16.7 for the images.
 _GENERATOR_RATE = 1e-3
 _DISCRIMINATOR_RATE = 2e-4
-# Momentum makes the two networks chase each other (Radford et al. 2016).
+# Momentum makes the networks oscillate (Radford et al. 2016).
 _BETA_1 = 0.5
 
 
@@ -159,28 +159,27 @@ def gan(
 ) -> Gan:
     """Train a generative adversarial network (Goodfellow et al. 2014) on rows without labels.
 
-    Each step updates the discriminator on a batch of rows and as many fakes, then the generator through it by
-    the same fakes; many steps run in one compiled call. Models that are given are copied and stay as they
-    are.
+    Each step updates the discriminator on a batch of rows and as many fakes, then the generator on the same
+    fakes; many steps run in one compiled call. Given models are copied.
 
     Args:
-        x: images (rows, height, width, channels) of at least 8×8, or tables (rows, features); numbers of any
-            type, at least ``batch_size`` rows. An epoch leaves out the rows that fill no batch.
-        generator: a Sequential or Functional model from ``latent`` numbers to a row; its outputs should be in
-            the data's range. If None one that fits the data, with batch normalisation.
-        discriminator: one from a row to one number, a logit. If None one that fits the data: strided
-            convolutions, or dense layers, with leaky ReLU and dropout. Batch normalisation in it sees rows
+        x: images (rows, height, width, channels) of at least 8×8, or tables (rows, features), of any numeric
+            type; at least ``batch_size`` rows. Epochs leave out a partial batch.
+        generator: a Sequential or Functional model from ``latent`` numbers to a row in the data's range; by
+            default one that fits the data, with batch normalisation.
+        discriminator: a model from a row to one logit; by default one that fits the data, with strided
+            convolutions or dense layers, leaky ReLU and dropout. Its batch normalisation, if any, sees rows
             and fakes together.
-        latent: how many numbers the generator starts from; 64, or what the given one takes.
-        loss: "logistic" or "hinge", see :class:`~kilter.pretrain.gan_step.Objective`.
-        label_smoothing: for "logistic": what real rows' labels lie below 1; 0.1 if None.
-        generator_optimizer: a Keras optimiser, which is copied, or the rate of an Adam with ``beta_1=0.5``;
-            and ``discriminator_optimizer``.
-        callbacks: told of each epoch, with the discriminator as their model.
-        verbose: as of :func:`kilter.fit`.
+        latent: the size of the generator's input; 64, or that of the given generator.
+        loss: "logistic" (Goodfellow et al. 2014, non-saturating) or "hinge" (Lim and Ye 2017).
+        label_smoothing: for "logistic": real rows get the label 1 - label_smoothing; 0.1 by default.
+        generator_optimizer, discriminator_optimizer: a Keras optimizer, which is copied, or the learning rate
+            of an Adam with ``beta_1=0.5``.
+        callbacks: called after each epoch, with the discriminator as their model.
+        verbose: as in :func:`kilter.fit`.
 
-    Raises a :class:`~kilter.errors.KilterError` before anything is trained where data, models and options do
-    not fit; :class:`~kilter.errors.ModelError` where a loss is no longer finite.
+    Raises a :class:`~kilter.errors.KilterError` before training starts if data, models or options do not fit,
+    and :class:`~kilter.errors.ModelError` if a loss is no longer finite.
 
     Example::
 
@@ -189,8 +188,9 @@ def gan(
         student = kilter.reuse(found.encoder, keep=3, head=10)
     """
     check_batch_size(batch_size)
-    check_whole_numbers(1, epochs=epochs, latent=_LATENT if latent is None else latent)
-    check_whole_numbers(seed=seed)
+    whole_number("epochs", epochs, 1)
+    whole_number("latent", _LATENT if latent is None else latent, 1)
+    whole_number("seed", seed, 0)
     objective = checked_objective(loss, label_smoothing)
     rows = collect(x)
     data = checked_data(rows, batch_size, ready=generator is not None and discriminator is not None)
@@ -201,10 +201,10 @@ def gan(
         discriminator = make_discriminator(shape, value_range, seed=seed)
     generator, discriminator = copy_model(generator).model, copy_model(discriminator).model
     check_adversaries(generator, discriminator, shape, latent)
-    encoder_of(discriminator)  # refused now, not after the training
+    encoder_of(discriminator)  # raises now rather than after training
     _give_optimizer(generator, generator_optimizer)
     _give_optimizer(discriminator, discriminator_optimizer)
-    # Other statistics for the one step of a partial batch would unbalance the two.
+    # A partial batch would have other statistics and unbalance the networks.
     order = Order(batch_size, shuffle=True, seed=seed, most=len(data) // batch_size)
     feed = ResidentFeed(rows, order)
     with epochs_told(verbose) as shown:
@@ -216,9 +216,9 @@ def gan(
 
 
 def encoder_of(discriminator: keras.Model) -> keras.Model:
-    """A copy of the discriminator's layers below its last one with weights: what it knows of the rows.
+    """A copy of the discriminator's layers below its last one with weights.
 
-    Raises :class:`~kilter.errors.ModelError` where that layer is not the only way to the output.
+    Raises :class:`~kilter.errors.ModelError` unless all paths to the output go through that layer.
     """
     copy = copy_model(discriminator).model
     weighted = [layer for layer in copy.layers if layer.weights]
@@ -226,18 +226,18 @@ def encoder_of(discriminator: keras.Model) -> keras.Model:
     inputs = keras.tree.flatten(last.input)
     if len(weighted) < 2 or len(inputs) != 1 or len(last._inbound_nodes) != 1:
         raise ModelError(
-            expected="a discriminator whose last layer with weights takes what one lower layer gives",
-            received=f"{discriminator.name!r}, where {last.name!r} takes {len(inputs)} inputs and "
-            f"{len(weighted) - 1} layers with weights are below",
+            expected="a discriminator whose last layer with weights has one input, from the layer below",
+            received=f"{discriminator.name!r}, where {last.name!r} has {len(inputs)} inputs and "
+            f"{len(weighted) - 1} layers with weights below",
             remedy="end the discriminator with one dense layer",
         )
     return keras.Model(copy.inputs, inputs[0], name="encoder")
 
 
 def discriminator_of(encoder: keras.Model, *, seed: int) -> keras.Model:
-    """A discriminator whose lower layers are a copy of ``encoder``: one logit of its codes, laid flat.
+    """A discriminator with a copy of ``encoder`` as its lower layers and one logit on the flattened codes.
 
-    Raises :class:`~kilter.errors.ModelError` as :func:`kilter._models.copying.copy_model` does.
+    Raises :class:`~kilter.errors.ModelError` if the encoder cannot be copied.
     """
     copy = copy_model(encoder).model
     codes = copy.outputs[0]
@@ -256,9 +256,9 @@ def _train(
     seed: int,
     callbacks: Sequence[keras.callbacks.Callback],
 ) -> History:
-    """Train both, and leave the variables of the last epoch in them."""
+    """Train both models in place."""
     history = History()
-    told = keras.callbacks.CallbackList([*callbacks, history], model=discriminator, epochs=epochs)
+    callback_list = keras.callbacks.CallbackList([*callbacks, history], model=discriminator, epochs=epochs)
     runner = Runner(
         generator,
         ("adversarial", objective),
@@ -268,7 +268,7 @@ def _train(
     )
     step = jnp.int32(0)
     discriminator.stop_training = False
-    told.on_train_begin()
+    callback_list.on_train_begin()
     with Interrupt() as interrupt:
 
         def between(chunk: Chunk) -> Any:
@@ -276,7 +276,7 @@ def _train(
 
         for epoch in range(epochs):
             began, compiled = time.perf_counter(), shelf(generator).seconds
-            told.on_epoch_begin(epoch)
+            callback_list.on_epoch_begin(epoch)
             state: Any = begin_epoch(pull(generator), pull(discriminator), step)
             chunk = runner.run(feed, epoch, state, between)
             interrupt.check()
@@ -289,22 +289,22 @@ def _train(
             compiling = shelf(generator).seconds - compiled
             history.compile_seconds += compiling
             history.seconds.append(time.perf_counter() - began - compiling)
-            told.on_epoch_end(epoch, logs)
+            callback_list.on_epoch_end(epoch, logs)
             if discriminator.stop_training:
                 break
-    told.on_train_end()
+    callback_list.on_train_end()
     return history
 
 
 def _give_optimizer(model: keras.Model, given: keras.optimizers.Optimizer | float) -> None:
-    """Compile the model with a copy of the optimiser, or with Adam at that rate."""
+    """Compile the model with a copy of the optimizer, or with Adam at that rate."""
     if isinstance(given, keras.optimizers.Optimizer):
         optimizer = type(given).from_config(given.get_config())
     elif isinstance(given, int | float) and given > 0:
         optimizer = keras.optimizers.Adam(given, beta_1=_BETA_1)
     else:
         raise OptionError(
-            expected="an optimiser of Keras, or a learning rate above 0",
+            expected="a Keras optimizer, or a learning rate above 0",
             received=repr(given),
             remedy="pass a rate such as 2e-4",
         )
@@ -317,5 +317,5 @@ def _check_finite(logs: Mapping[str, float], epoch: int) -> None:
         raise ModelError(
             expected="finite losses",
             received=", ".join(f"{name} {value}" for name, value in logs.items()) + f" in epoch {epoch + 1}",
-            remedy="lower both rates, or bring x to a range near -1 to 1",
+            remedy="lower both rates, or scale x to about -1 to 1",
         )

@@ -1,8 +1,8 @@
-"""The generator and the discriminator that :func:`kilter.pretrain.gan` makes where none is given.
+"""The default generator and discriminator of :func:`kilter.pretrain.gan`, and the diversity of samples.
 
 After DCGAN (Radford et al. 2016): strided convolutions and leaky ReLU in the discriminator, batch
-normalisation in the generator alone. Both work in the data's own range: the generator's outputs end in it,
-and the discriminator brings it to -1 to 1, so that its lower layers take the data as they come.
+normalisation in the generator only. Both work in the data's range: the generator's output is scaled to it,
+and the discriminator scales it to -1 to 1, so that its lower layers accept the data unchanged.
 """
 
 from __future__ import annotations
@@ -24,12 +24,11 @@ _MOST_ROWS = 2_000
 
 @dataclass(frozen=True)
 class Diversity:
-    """Samples against data.
+    """Diversity of samples compared with the data.
 
-    ``spread``: the ratio of their mean squared distances, which is that of their summed variances: 1 where
-    samples differ as much as rows do, 0 where all are the same. ``modes``: the effective number of kinds that
-    the samples are of, and ``data_modes`` that of the data: the exponential of the entropy (in nats) of the
-    shares that fall to each of the data's :data:`CLUSTERS` k-means centres; 1 where all fall to one.
+    ``spread``: the summed variance of the samples over that of the data; 0 if all samples are equal.
+    ``modes`` and ``data_modes``: the effective number of clusters that samples and data fall into, which is
+    the exponential of the entropy (in nats) of the shares of the data's :data:`CLUSTERS` k-means clusters.
     """
 
     spread: float
@@ -43,10 +42,10 @@ class Diversity:
 
 
 def measure_diversity(samples: np.ndarray, data: np.ndarray, *, seed: int = 0) -> Diversity:
-    """Measure samples against rows of data, both of shape (rows, ...), of which 2,000 at most are looked at.
+    """Compare samples with rows of data, both of shape (rows, ...), using at most 2,000 of each.
 
-    Data without variance (one row, or equal rows) have one mode; the spread is then NaN. Few samples have
-    fewer modes than there are: give as many as there are rows.
+    Data without variance (one row, or equal rows) have one mode and a spread of NaN. Too few samples
+    underestimate the modes: pass as many as there are rows.
 
     Example:
         >>> rows = np.random.default_rng(0).standard_normal((500, 2))
@@ -81,7 +80,7 @@ def _effective_modes(rows: np.ndarray, centres: np.ndarray) -> float:
     return float(np.exp(-(present * np.log(present)).sum()))
 
 
-# Filters of the discriminator's convolutions, each of which halves the image; the generator's run backward.
+# Filters of the discriminator's convolutions, each halving the image; the generator uses them in reverse.
 FILTERS: Final = (32, 64, 128)
 UNITS: Final = (256, 128)
 _SLOPE = 0.2
@@ -125,14 +124,14 @@ def make_discriminator(
         layers.append(keras.layers.LeakyReLU(_SLOPE))
     if len(shape) > 1:
         layers.append(keras.layers.Flatten())
-    # Without dropout it learns the real rows by heart, and its accuracy says nothing about the fakes.
+    # Without dropout it memorises the real rows, and its accuracy says nothing about the fakes.
     layers.append(keras.layers.Dropout(_DROPOUT, seed=seeds.next()))
     layers.append(keras.layers.Dense(1, kernel_initializer=_start(seeds)))
     return keras.Sequential(layers, name="discriminator")
 
 
 def _images(shape: Sequence[int], seeds: Seeds) -> list[Any]:
-    """From a quarter of the image's sides, rounded up, in two doublings; what is too much is cut off."""
+    """From a quarter of each side, rounded up, doubled twice and cropped to size."""
     height, width, channels = shape
     rows, columns = math.ceil(height / 4), math.ceil(width / 4)
     deep = FILTERS[-2]
@@ -140,7 +139,7 @@ def _images(shape: Sequence[int], seeds: Seeds) -> list[Any]:
         keras.layers.Dense(rows * columns * deep, use_bias=False, kernel_initializer=_start(seeds))
     )
     layers.append(keras.layers.Reshape((rows, columns, deep)))
-    # Enlarging before a convolution leaves no checkerboard, as a transposed convolution does (Odena 2016).
+    # Upsampling before a convolution avoids the checkerboard of transposed convolutions (Odena 2016).
     layers += [keras.layers.UpSampling2D(), *_normalized(_convolution(FILTERS[0], seeds, use_bias=False))]
     layers += [keras.layers.UpSampling2D(), _convolution(channels, seeds, activation="tanh")]
     over = (4 * rows - height, 4 * columns - width)

@@ -1,8 +1,7 @@
-"""The step of a generative adversarial network as a pure function: both networks' updates at once.
+"""One step of a generative adversarial network as a pure function: both networks' updates.
 
-The generator makes one batch of fakes, on which the discriminator is updated beside the real rows; the
-generator is then updated through the new discriminator by the same fakes. Its forward pass is made once, not
-twice as where each network has its own noise.
+The generator makes a batch of fakes. The discriminator is updated on real rows and fakes, then the generator
+through the new discriminator on the same fakes, so that its forward pass runs once per step.
 """
 
 from __future__ import annotations
@@ -26,7 +25,7 @@ USUAL_SMOOTHING = 0.1
 
 
 def checked_objective(loss: str, label_smoothing: float | None) -> Objective:
-    """The objective of these names; :class:`OptionError` for one that is none."""
+    """The objective; :class:`OptionError` for an unknown loss or a smoothing that does not fit it."""
     if loss not in LOSSES:
         raise OptionError(
             expected=f"loss as one of {', '.join(map(repr, LOSSES))}",
@@ -46,11 +45,11 @@ def checked_objective(loss: str, label_smoothing: float | None) -> Objective:
 
 
 def checked_data(rows: Rows, batch_size: int, *, ready: bool) -> np.ndarray:
-    """The data as one array on the host, if networks can be made for them."""
+    """The data as one host array. ``ready``: both networks are given, so that rows may have any shape."""
     data = rows.data[0]
     if not hasattr(data, "shape"):
         raise DataError(
-            expected="x as one array", received=f"x of type {type(data).__name__}", remedy="take one input"
+            expected="x as one array", received=f"x of type {type(data).__name__}", remedy="pass one input"
         )
     if rows.count < batch_size:
         raise DataError(
@@ -63,7 +62,7 @@ def checked_data(rows: Rows, batch_size: int, *, ready: bool) -> np.ndarray:
         raise DataError(
             expected="x of shape (rows, features), or (rows, height, width, channels) from 8 pixels a side",
             received=f"x of shape {data.shape}",
-            remedy="add the axis of channels with x[..., None], or pass a generator and a discriminator",
+            remedy="add a channel axis with x[..., None], or pass a generator and a discriminator",
         )
     host = np.asarray(data)
     check_varied(host)
@@ -73,23 +72,23 @@ def checked_data(rows: Rows, batch_size: int, *, ready: bool) -> np.ndarray:
 def check_adversaries(
     generator: keras.Model, discriminator: keras.Model, shape: Sequence[int], latent: int | None
 ) -> None:
-    """Raise :class:`ModelError` unless noise becomes rows, and rows one number."""
+    """Raise :class:`ModelError` unless the models map noise to rows, and rows to one logit."""
     taken, given = generator.input_shape, generator.output_shape
     if not _is_shape(taken) or len(taken) != 2 or (latent is not None and taken[-1] != latent):
         raise ModelError(
             expected=f"a generator that takes ({latent or 'latent'},)",
             received=f"{generator.name!r}, which takes {_without_rows(taken)}",
-            remedy="give it keras.Input((latent,)), and leave latent out",
+            remedy="start it with keras.Input((latent,)), and leave latent out",
         )
     if given[1:] != tuple(shape):
         raise ModelError(
-            expected=f"a generator that gives rows of shape {tuple(shape)}, as x has",
-            received=f"{generator.name!r}, which gives {_without_rows(given)}",
+            expected=f"a generator that outputs rows of shape {tuple(shape)}, the shape of x",
+            received=f"{generator.name!r}, which outputs {_without_rows(given)}",
             remedy="reshape its output, or x",
         )
     if discriminator.input_shape[1:] != tuple(shape) or discriminator.output_shape[1:] != (1,):
         raise ModelError(
-            expected=f"a discriminator from rows of shape {tuple(shape)} to one number, shape (1,)",
+            expected=f"a discriminator from rows of shape {tuple(shape)} to one logit, shape (1,)",
             received=f"{discriminator.name!r}, from {_without_rows(discriminator.input_shape)} to "
             f"{_without_rows(discriminator.output_shape)}",
             remedy="end it with keras.layers.Dense(1), without an activation",
@@ -106,8 +105,8 @@ def check_adversaries(
         if not model.trainable_variables:
             raise ModelError(
                 expected="two models to train",
-                received=f"{model.name!r} without a weight that is trainable",
-                remedy="thaw its layers: layer.trainable = True",
+                received=f"{model.name!r} without trainable weights",
+                remedy="set layer.trainable = True for its layers",
             )
 
 
@@ -122,38 +121,38 @@ def _without_rows(shape: Any) -> str:
 LossName = Literal["hinge", "logistic"]
 LOSSES: Final[tuple[LossName, ...]] = ("hinge", "logistic")
 
-# What a step tells, as means over the epoch's steps.
-TOLD: Final = ("discriminator_loss", "generator_loss", "accuracy_on_real", "accuracy_on_fake", "spread")
+# A step's logs, as means over the epoch so far.
+LOGGED: Final = ("discriminator_loss", "generator_loss", "accuracy_on_real", "accuracy_on_fake", "spread")
 
 
 class Adversaries(NamedTuple):
-    """Both networks' states, the number of steps made, and the sums of what the epoch's steps told.
+    """Both networks' states, the number of steps, and the sums of the epoch's logs.
 
-    ``told``: float32 [len(TOLD) + 1]; its last element counts the steps.
+    ``sums``: float32 [len(LOGGED) + 1]; the last element counts the steps.
     """
 
     generator: State
     discriminator: State
     step: jax.Array
-    told: jax.Array
+    sums: jax.Array
 
 
 @dataclass(frozen=True)
 class Objective:
-    """The losses of both networks, of the discriminator's scores (logits) r of real rows and f of fakes.
+    """The losses of both networks, given the discriminator's logits r of real rows and f of fakes.
 
     - "hinge" (Lim and Ye 2017, Geometric GAN): mean(max(0, 1 - r)) + mean(max(0, 1 + f)), and -mean(f) for
       the generator.
     - "logistic" (Goodfellow et al. 2014, the non-saturating form): the cross-entropy of "real" for r and
-      "fake" for f, and of "real" for f for the generator. With ``label_smoothing`` s real rows have the
-      label 1 - s; the fakes' stay 0 (one-sided, Salimans et al. 2016).
+      "fake" for f; for the generator, of "real" for f. With ``label_smoothing`` s, real rows have the label
+      1 - s and fakes keep 0 (one-sided, Salimans et al. 2016).
     """
 
     loss: LossName
     label_smoothing: float = 0.0
 
     def of_discriminator(self, real: jax.Array, fake: jax.Array) -> jax.Array:
-        """What the discriminator is to make small: a scalar."""
+        """The discriminator's loss, a scalar."""
         if self.loss == "hinge":
             return jax.nn.relu(1 - real).mean() + jax.nn.relu(1 + fake).mean()
         # -(1 - s) log σ(r) - s log(1 - σ(r)), in logits
@@ -161,22 +160,21 @@ class Objective:
         return of_real.mean() + jax.nn.softplus(fake).mean()
 
     def of_generator(self, fake: jax.Array) -> jax.Array:
-        """What the generator is to make small: a scalar."""
+        """The generator's loss, a scalar."""
         return -fake.mean() if self.loss == "hinge" else jax.nn.softplus(-fake).mean()
 
 
 def begin_epoch(generator: State, discriminator: State, step: jax.Array) -> Adversaries:
-    """Two states with nothing told yet, after so many steps (int32, shape ())."""
-    return Adversaries(generator, discriminator, step, jnp.zeros(len(TOLD) + 1, jnp.float32))
+    """The state at the start of an epoch, after ``step`` steps (int32, shape ())."""
+    return Adversaries(generator, discriminator, step, jnp.zeros(len(LOGGED) + 1, jnp.float32))
 
 
 def adversarial_step(generator: keras.Model, discriminator: keras.Model, objective: Objective) -> Any:
-    """The step ``(state, (x, None, None), seed) -> (state, logs)`` of two models with optimisers.
+    """The step ``(state, (x, None, None), seed) -> (state, logs)`` of two compiled models.
 
-    ``seed``: uint32 array of shape (), for the noise, which depends on it and the step's number alone. Logs
-    are the means over the epoch so far: both losses (penalties included), the discriminator's accuracy on
-    real rows and on fakes, each before its update, and ``spread``, the summed variance of the fakes over that
-    of the real rows (the ratio of their mean squared distances): near 0 where all fakes are alike.
+    ``seed``: uint32, shape (); with the step's number it determines the noise. Logs are means over the epoch
+    so far: both losses with penalties, the discriminator's accuracy on real rows and on fakes before its
+    update, and ``spread``, the summed variance of the fakes over that of the real rows.
     """
     width = int(generator.input_shape[-1])
 
@@ -218,16 +216,16 @@ def adversarial_step(generator: keras.Model, discriminator: keras.Model, objecti
             fake.var(axis=0).sum() / jnp.maximum(real.var(axis=0).sum(), jnp.finfo(real.dtype).tiny),
             jnp.ones(()),
         )
-        told = state.told + jnp.stack([value.astype(jnp.float32) for value in seen])
+        sums = state.sums + jnp.stack([value.astype(jnp.float32) for value in seen])
         judge = judge._replace(non_trainable=judge_rest)
-        means = told[:-1] / told[-1]
-        return Adversaries(made, judge, state.step + 1, told), dict(zip(TOLD, means, strict=True))
+        means = sums[:-1] / sums[-1]
+        return Adversaries(made, judge, state.step + 1, sums), dict(zip(LOGGED, means, strict=True))
 
     return step
 
 
 def _call(model: keras.Model, trainable: Any, non_trainable: Any, x: jax.Array) -> tuple[Any, Any, jax.Array]:
-    """Outputs in training mode, the other variables after it, and the sum of the model's penalties."""
+    """Outputs in training mode, the updated other variables, and the sum of the model's penalties."""
     called: Any = model.stateless_call(trainable, non_trainable, x, training=True, return_losses=True)
     outputs, rest, penalties = called
     return outputs, rest, jnp.asarray(sum(penalties, start=jnp.zeros(())), jnp.float32)

@@ -1,8 +1,8 @@
-"""The compiled step of pretraining: an encoder, a head, and a task that makes questions and answers.
+"""The model that pretraining trains: an encoder, a head, and a task that makes questions and answers.
 
-A task poses a question about each batch (a corrupted, turned or masked copy of its rows) whose answer is
-known, all inside the compiled step: no second copy of the data is ever made. What is drawn comes from a seed
-generator that the model carries, so that the same seed gives the same bits.
+A task turns each batch into a question (a corrupted, rotated or masked copy of its rows) with a known answer,
+inside the compiled step, so that the data are never copied. Random draws come from a seed generator of the
+model: the same seed gives the same bits.
 """
 
 from __future__ import annotations
@@ -18,11 +18,12 @@ from kilter._engine.fit import fit
 from kilter._engine.history import History
 from kilter._progress import Verbose
 from kilter._text import first_line
+from kilter._validation import number
 from kilter.errors import OptionError
 
 
 class Judged(NamedTuple):
-    """How well a batch was answered: the loss to minimise, and a measure with the weight of the batch."""
+    """The loss of a batch, and a measure with its weight."""
 
     loss: jax.Array
     measure: jax.Array
@@ -30,27 +31,27 @@ class Judged(NamedTuple):
 
 
 class Task(Protocol):
-    """What an encoder is trained for. A frozen record of numbers; both functions are pure and traced."""
+    """What an encoder is trained for: a frozen record with two pure functions, which are traced."""
 
     @property
     def measure(self) -> str:
-        """What the measure is called in the history: "accuracy" or "error"."""
+        """The measure's name in the history: "accuracy" or "error"."""
         ...
 
     def pose(self, key: jax.Array, x: Any, *, training: bool) -> tuple[Any, Any]:
-        """What the encoder is to see of a batch ``x``, and the answer."""
+        """The encoder's input for a batch ``x``, and the answer."""
         ...
 
     def judge(self, head: Any, codes: jax.Array, answer: Any) -> Judged:
-        """The loss of what ``head`` makes of the codes."""
+        """The loss of ``head(codes)`` against the answer."""
         ...
 
 
 class PretextModel(keras.Model):
-    """``head(encoder(question))`` judged against the answer; takes rows, and no targets.
+    """Judges ``head(encoder(question))`` against the answer. Takes rows and no targets.
 
-    ``below``: a frozen model that rows go through first, in inference mode; the task is then about its
-    outputs. Layers are shared with the models given, so that training trains these.
+    ``below``: a frozen model applied to the rows first, in inference mode; the task is then about its
+    outputs. Layers are shared with the given models, so training changes those.
     """
 
     def __init__(
@@ -87,7 +88,7 @@ class PretextModel(keras.Model):
         sample_weight: Any = None,
         training: bool = True,
     ) -> Any:
-        """The task's loss and the penalties of the encoder's regularisers."""
+        """The task's loss plus the encoder's regularisation losses."""
         return y_pred.loss + super().compute_loss(x, None, None, None, training=training)
 
     def compute_metrics(self, x: Any, y: Any, y_pred: Any, sample_weight: Any = None) -> dict[str, Any]:
@@ -98,7 +99,7 @@ class PretextModel(keras.Model):
 
 @dataclass(frozen=True)
 class Training:
-    """How a pretext model is trained: what of :func:`kilter.fit` a task leaves open."""
+    """The options of :func:`kilter.fit` that pretraining passes on."""
 
     epochs: int
     batch_size: int
@@ -109,8 +110,8 @@ class Training:
     callbacks: Sequence[keras.callbacks.Callback] = field(default=())
 
     def run(self, model: PretextModel, x: Any, validation: Any) -> History:
-        """Train ``model`` on rows ``x`` with an optimiser of its own."""
-        model.compile(optimizer=self.make_optimizer())  # pyright: ignore[reportArgumentType]
+        """Train ``model`` on rows ``x`` with a new optimizer."""
+        self.compile(model)
         return fit(
             model,
             x,
@@ -123,31 +124,33 @@ class Training:
             verbose=self.verbose,
         )
 
+    def compile(self, model: PretextModel) -> None:
+        """Compile ``model`` with a new optimizer."""
+        optimizer: Any = self.make_optimizer()  # Keras annotates the name only
+        model.compile(optimizer=optimizer)
+
     def make_optimizer(self) -> keras.optimizers.Optimizer:
-        """A new optimiser of the kind asked for: one that was used before keeps its momenta to itself."""
+        """A new optimizer with the configured settings and fresh slots."""
         rate = self.learning_rate
-        if rate is not None and (isinstance(rate, bool) or not isinstance(rate, int | float) or not rate > 0):
-            raise OptionError(
-                expected="learning_rate as a number above 0",
-                received=f"learning_rate={rate!r}",
-                remedy="leave it out for the optimiser's own, or pass a number such as 1e-3",
-            )
+        if rate is not None:
+            remedy = "leave it out for the optimizer's own, or pass a number such as 1e-3"
+            rate = number("learning_rate", rate, above=0, remedy=remedy)
         try:
             known: Any = keras.optimizers.get(self.optimizer)
             config = known.get_config()
             if rate is not None:
-                config["learning_rate"] = float(rate)
+                config["learning_rate"] = rate
             return type(known).from_config(config)
         except (TypeError, ValueError) as problem:
             raise OptionError(
-                expected="optimizer as a Keras optimiser or its name",
+                expected="optimizer as a Keras optimizer or its name",
                 received=f"optimizer={self.optimizer!r} ({first_line(problem)})",
                 remedy='for example optimizer="adam"',
             ) from problem
 
 
 def joined(histories: Sequence[History]) -> History:
-    """Several trainings as one history: their epochs counted on."""
+    """Several trainings as one history, with epochs numbered consecutively."""
     whole = History()
     for one in histories:
         whole.epoch += [len(whole.epoch) + number for number in range(len(one.epoch))]

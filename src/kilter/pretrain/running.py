@@ -1,9 +1,9 @@
-"""What all pretraining shares: the encoder copied, the rows looked at, the outcome measured."""
+"""What all pretraining shares: copy the encoder, check the rows, measure the outcome."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple
 
@@ -11,12 +11,13 @@ import keras
 import numpy as np
 
 from kilter._engine.arrays import check_batch_size
-from kilter._engine.fit import check_whole_numbers
 from kilter._engine.history import History
 from kilter._engine.inference import evaluate
 from kilter._models.copying import copy_model
 from kilter._models.tracing import some_rows
 from kilter._plotting import Figure, drawn
+from kilter._validation import whole_number
+from kilter.pretrain.decoder import Layers, as_model
 from kilter.pretrain.pretext import PretextModel, Training
 from kilter.pretrain.targets import check_encoder, check_varied, checked_rows
 from kilter.runs.records import DataRecord
@@ -28,17 +29,17 @@ class Pretrained:
 
     Attributes:
         task: what it was trained for, such as "denoising autoencoder" or "rotation".
-        encoder: the trained copy of the encoder that was given, uncompiled, ready for :func:`kilter.reuse`.
-        decoder: from codes to rows in the data's own units, for tasks that reconstruct; else None.
-        history: the epochs; a greedy stack has those of all its stages in order.
-        figures: what was measured at the end, on validation rows where there are any, else on training rows.
-            For tasks that reconstruct ``error`` is the mean squared error, ``baseline`` that of the mean row,
-            both in the units of the loss's targets, and ``explained`` is 1 - error / baseline. For tasks with
-            an answer to choose ``accuracy`` and ``chance``, the accuracy of guessing. ``rows``: how many rows
-            were measured. A sparse autoencoder has ``activity``, the mean of its codes.
-        notes: sentences about what is wrong; empty where nothing is.
-        learnt: whether the encoder is better at its task than one that looks at nothing.
-        data: how the rows were read, for a recipe; it goes into the encoder's file. None for arrays.
+        encoder: the trained copy of the given encoder, uncompiled, ready for :func:`kilter.reuse`.
+        decoder: from codes to rows in the data's units, for tasks that reconstruct; otherwise None.
+        history: the epochs; for a greedy stack those of all stages in order.
+        figures: measured at the end on validation rows, or on training rows without any. Tasks that
+            reconstruct have ``error`` (mean squared error), ``baseline`` (of the mean row), both in units of
+            the targets, and ``explained`` = 1 - error / baseline. Tasks that choose have ``accuracy`` and
+            ``chance`` (of guessing). ``rows`` counts the measured rows. A sparse autoencoder has
+            ``activity``, the mean absolute code.
+        notes: sentences about what is wrong; empty if nothing is.
+        learnt: whether the encoder beats the baseline or chance.
+        data: how a recipe's rows were read, stored in the encoder's file; None for arrays.
     """
 
     task: str
@@ -52,7 +53,7 @@ class Pretrained:
 
     @property
     def seconds(self) -> float:
-        """How long the epochs took, without compilation."""
+        """Seconds of all epochs, without compilation."""
         return sum(self.history.seconds)
 
     def to_json(self) -> dict[str, Any]:
@@ -74,16 +75,16 @@ class Pretrained:
 
 
 MEASURED_ROWS: Final = 4096
-# Below this share of the baseline's error taken away, an autoencoder is said to have learnt nothing.
+# An autoencoder that explains less than this share of the baseline's error has learnt nothing.
 LEAST_EXPLAINED: Final = 0.05
-# Standard deviations of the share of right guesses that an accuracy is to lie above chance.
+# An accuracy must be this many standard errors above chance.
 SURE: Final = 3.0
 
 Encoder = keras.Model | Callable[[], keras.Model]
 
 
 class Subject(NamedTuple):
-    """The copy of the encoder that is trained, the rows, and those of validation if there are any."""
+    """The trained copy of the encoder, the training rows, and the validation rows if any."""
 
     encoder: keras.Model
     rows: np.ndarray
@@ -91,24 +92,29 @@ class Subject(NamedTuple):
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Of a row."""
+        """The shape of a row."""
         return tuple(self.rows.shape[1:])
 
     @property
     def code_shape(self) -> tuple[int, ...]:
-        """Of a row's code."""
+        """The shape of a row's code."""
         return tuple(self.encoder.outputs[0].shape[1:])
 
     def measured_rows(self, seed: int) -> np.ndarray:
-        """At most :data:`MEASURED_ROWS` rows to measure on: of validation if there are any."""
+        """At most :data:`MEASURED_ROWS` rows to measure on: validation rows if there are any."""
         return some_rows(self.rows if self.held_out is None else self.held_out, MEASURED_ROWS, seed)
+
+    def mirror(self, stages: Sequence[Layers]) -> keras.Model:
+        """The decoder made of the mirrored layers of each of the encoder's stages."""
+        backward = [layer for stage in reversed(stages) for layer in stage]
+        return as_model(backward, self.code_shape, "mirror")
 
 
 def subject_of(encoder: Encoder, x: Any, validation: Any, training: Training) -> Subject:
-    """Check everything that is known before training, and copy the encoder."""
+    """Check encoder, rows and options, and copy the encoder."""
     check_batch_size(training.batch_size)
-    check_whole_numbers(1, epochs=training.epochs)
-    check_whole_numbers(seed=training.seed)
+    whole_number("epochs", training.epochs, 1)
+    whole_number("seed", training.seed, 0)
     training.make_optimizer()
     if not isinstance(encoder, keras.Model) and callable(encoder):
         encoder = encoder()
@@ -124,37 +130,37 @@ def subject_of(encoder: Encoder, x: Any, validation: Any, training: Training) ->
 def reconstruction_figures(
     model: PretextModel, subject: Subject, baseline: float, seed: int
 ) -> dict[str, float]:
-    """The error of a model that gives rows back, beside ``baseline``, the error of the mean row."""
+    """The error of a model that reconstructs rows, and ``baseline``, the error of the mean row."""
     rows = subject.measured_rows(seed)
     error = evaluate(model, rows, verbose=0)["error"]
     return {"error": error, "baseline": baseline, "explained": 1 - error / baseline, "rows": len(rows)}
 
 
 def baseline_error(subject: Subject, targets: Any, seed: int) -> float:
-    """The mean squared error, in the units of the targets, of taking every row for the mean training row."""
+    """The mean squared error, in units of the targets, of predicting the mean training row."""
     mean = np.asarray(targets.of(some_rows(subject.rows, MEASURED_ROWS, seed))).mean(axis=0, dtype=np.float64)
     return float(np.square(np.asarray(targets.of(subject.measured_rows(seed))) - mean).mean())
 
 
 def reconstruction_notes(figures: dict[str, float]) -> tuple[str, ...]:
-    """What is wrong with a model that gives rows back."""
+    """What is wrong with a model that reconstructs rows."""
     if not math.isfinite(figures["error"]):
         return ("The error is not finite: training diverged. Lower the learning rate.",)
     if figures["explained"] >= LEAST_EXPLAINED:
         return ()
     return (
         f"Nothing was learnt: the error, {figures['error']:.4g}, is no better than that of the mean row, "
-        f"{figures['baseline']:.4g}. Train longer, at another learning rate, or with a wider code.",
+        f"{figures['baseline']:.4g}. Train longer, change the learning rate, or use a wider code.",
     )
 
 
 def choice_notes(figures: dict[str, float]) -> tuple[str, ...]:
-    """What is wrong with a model that chooses an answer: its accuracy is what guessing could give."""
+    """What is wrong with a model that chooses an answer: its accuracy could be chance."""
     accuracy, chance = figures["accuracy"], figures["chance"]
     deviation = math.sqrt(chance * (1 - chance) / figures["rows"])
     if accuracy > chance + SURE * deviation:
         return ()
     return (
-        f"Nothing was learnt: {accuracy:.2%} right answers on {figures['rows']:.0f} rows, where guessing "
-        f"gives {chance:.2%}. Train longer, at another learning rate, or choose an easier task.",
+        f"Nothing was learnt: {accuracy:.2%} right answers on {figures['rows']:.0f} rows; guessing "
+        f"gives {chance:.2%}. Train longer, change the learning rate, or choose an easier task.",
     )

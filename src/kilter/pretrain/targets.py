@@ -1,4 +1,4 @@
-"""What a decoder is to give: rows brought to a range, and the loss that fits it."""
+"""A decoder's targets: scaled rows and the loss that fits them. Checks of encoders and rows."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from kilter.data.scaling import moments
 from kilter.errors import DataError, ModelError, OptionError
 from kilter.nn.builders import CONSTANT
 
-LEAST_ROWS: Final = 10  # with fewer there is nothing to learn that another row would show again
+LEAST_ROWS: Final = 10  # fewer rows have no structure to learn
 
 
 def check_encoder(encoder: Any) -> None:
-    """Raise :class:`ModelError` unless ``encoder`` is a model of one input and one output that can learn."""
+    """Raise :class:`ModelError` unless ``encoder`` is a trainable model with one input and one output."""
     if not isinstance(encoder, keras.Model):
         raise ModelError(
-            expected="an encoder as a Keras model, or a function without arguments that makes one",
+            expected="an encoder: a Keras model, or a function without arguments that returns one",
             received=f"encoder={encoder!r}",
             remedy="for example keras.Sequential([keras.Input((28, 28, 1)), ...])",
         )
@@ -34,51 +34,50 @@ def check_encoder(encoder: Any) -> None:
         raise ModelError(
             expected="an encoder with one input and one output",
             received=f"model {encoder.name!r} with {len(inputs)} inputs and {len(outputs)} outputs",
-            remedy="make a keras.Model of the part that leads from one input to the code",
+            remedy="pass a keras.Model of the part from one input to the code",
         )
     if None in (*inputs[0].shape[1:], *outputs[0].shape[1:]):
         raise ModelError(
-            expected="an encoder of rows of one fixed shape",
+            expected="an encoder of rows with a fixed shape",
             received=f"model {encoder.name!r} from {inputs[0].shape} to {outputs[0].shape}",
-            remedy="give its keras.Input the whole shape, such as (28, 28, 1)",
+            remedy="pass the full shape to its keras.Input, for example (28, 28, 1)",
         )
     if not encoder.trainable_variables:
         frozen = "all of them frozen" if encoder.variables else "none"
         raise ModelError(
-            expected="an encoder with weights to train",
+            expected="an encoder with trainable weights",
             received=f"model {encoder.name!r} with {frozen if encoder.variables else 'no weights'}",
-            remedy="set layer.trainable = True for the layers that are to learn"
+            remedy="set layer.trainable = True for the layers to train"
             if encoder.variables
-            else "give it a layer with weights",
+            else "add a layer with weights",
         )
 
 
 def checked_rows(x: Any, encoder: keras.Model, *, named: str = "x", least: int = LEAST_ROWS) -> np.ndarray:
-    """The rows as one NumPy array, if the encoder takes them.
+    """The rows as a NumPy array that the encoder accepts.
 
-    ``x``: an array or a :class:`kilter.data.Dataset`, whose labels are not looked at. Raises
-    :class:`DataError` for anything else, for fewer than ``least`` rows, for NaN and infinity, and for rows of
-    another shape than the encoder's input.
+    ``x``: an array or a :class:`kilter.data.Dataset`, whose labels are ignored. Raises :class:`DataError` for
+    anything else, for fewer than ``least`` rows, NaN, infinity, or the wrong shape.
     """
     rows = np.asarray(x.x if isinstance(x, Dataset) else x)
     if rows.dtype.kind not in "biuf" or rows.ndim < 2:
         raise DataError(
-            expected=f"{named} as one array of numbers, a row for each example",
+            expected=f"{named} as an array of numbers, one row per example",
             received=f"{named} of type {type(x).__name__}, dtype {rows.dtype}, shape {rows.shape}",
             remedy="pass a NumPy array of shape (rows, ...)",
         )
     takes, name = tuple(encoder.inputs[0].shape[1:]), encoder.name
     if rows.shape[1:] != takes:
         raise DataError(
-            expected=f"{named} of shape (rows, {', '.join(map(str, takes))}), as encoder {name!r} takes",
+            expected=f"{named} of shape (rows, {', '.join(map(str, takes))}), the input of encoder {name!r}",
             received=f"{named} of shape {rows.shape}",
-            remedy="reshape the data, or build the encoder with keras.Input of the shape of one row",
+            remedy="reshape the data, or start the encoder with keras.Input(shape of one row)",
         )
     if len(rows) < least:
         raise DataError(
             expected=f"at least {least} rows in {named}",
             received=f"{named} with {len(rows)} rows",
-            remedy="give more rows; they need no labels",
+            remedy="pass more rows; they need no labels",
         )
     bad = find_nonfinite(rows)
     if bad is not None:
@@ -90,24 +89,13 @@ def checked_rows(x: Any, encoder: keras.Model, *, named: str = "x", least: int =
     return rows
 
 
-def check_images(shape: tuple[int, ...], task: str) -> None:
-    """Raise :class:`DataError` unless rows of ``shape`` are images, (height, width, channels)."""
-    if len(shape) != 3:
-        raise DataError(
-            expected=f"images, x of shape (rows, height, width, channels), for task={task!r}",
-            received=f"rows of shape {shape}",
-            remedy="reshape the rows to images and let the encoder begin with keras.layers.Flatten, or take "
-            "kilter.pretrain.autoencoder",
-        )
-
-
 def check_varied(rows: np.ndarray) -> None:
-    """Raise :class:`DataError` where all rows are the same."""
+    """Raise :class:`DataError` if all rows are equal."""
     if (rows == rows[:1]).all():
         raise DataError(
             expected="rows that differ",
-            received=f"{len(rows)} rows that are all the same",
-            remedy="look at how the data were read",
+            received=f"{len(rows)} equal rows",
+            remedy="check how the data are read",
         )
 
 
@@ -118,10 +106,10 @@ BYTES: Final = (0.0, 255.0)
 
 @dataclass(frozen=True)
 class Targets:
-    """target = (row - offset) / scale, and how a decoder's outputs are held to it.
+    """target = (row - offset) / scale, and the loss of a decoder's outputs.
 
-    ``offset`` and ``scale`` have one number, or one for each place of a row's last axis. With the loss "bce"
-    targets lie from 0 to 1 and outputs are logits; with "mse" outputs are targets.
+    ``offset`` and ``scale`` have one value, or one per entry of a row's last axis. With "bce", targets lie
+    from 0 to 1 and outputs are logits; with "mse", outputs are targets.
     """
 
     loss: Loss
@@ -134,26 +122,26 @@ class Targets:
         return (rows.astype(jnp.float32) - offset) / scale
 
     def undo(self, target: jax.Array) -> jax.Array:
-        """The rows whose targets these are."""
+        """The rows of these targets."""
         return target * jnp.asarray(self.scale) + jnp.asarray(self.offset)
 
     def losses(self, outputs: jax.Array, target: jax.Array) -> jax.Array:
-        """The loss of each number: the cross-entropy of the logits, or the squared error."""
+        """The loss of each value: cross-entropy of the logits, or squared error."""
         if self.loss == "bce":
             # max(z, 0) - z t + log(1 + exp(-|z|)): finite for every logit z.
             return jnp.maximum(outputs, 0) - outputs * target + jnp.log1p(jnp.exp(-jnp.abs(outputs)))
         return jnp.square(outputs - target)
 
     def errors(self, outputs: jax.Array, target: jax.Array) -> jax.Array:
-        """The squared error of each number, whatever the loss."""
+        """The squared error of each value, for either loss."""
         if self.loss == "bce":
-            # The sigmoid from the same exponential as the loss: it is computed once for both.
+            # The same exponential as in the loss: XLA computes it once.
             small = jnp.exp(-jnp.abs(outputs))
             outputs = jnp.where(outputs >= 0, 1.0, small) / (1.0 + small)
         return jnp.square(jax.lax.stop_gradient(outputs) - target)
 
     def back(self) -> list[keras.layers.Layer]:
-        """The layers from a decoder's outputs to rows in the data's own units."""
+        """The layers from a decoder's outputs to rows in the data's units."""
         single = len(self.scale) == 1
         scale: Any = self.scale[0] if single else list(self.scale)
         offset: Any = self.offset[0] if single else list(self.offset)
@@ -164,17 +152,17 @@ class Targets:
 def targets_for(rows: np.ndarray, loss: str = "auto") -> Targets:
     """The targets that fit the data.
 
-    Bytes are brought to 0 to 1 (by :func:`value_range`), and so, where the loss is "bce", is any other range;
-    with "auto" that is the loss for bytes and for numbers that lie from 0 to 1. Other rows are standardised
-    along their last axis: a table by its columns (one that never varies is centred), images by channels.
+    "auto" is "bce" for bytes and for values from 0 to 1, else "mse". Bytes, and all rows with "bce", are
+    scaled to 0 to 1 by :func:`value_range`. Other rows are standardised along their last axis: tables by
+    column (constant columns are centred only), images by channel.
 
-    Raises :class:`OptionError` for another loss.
+    Raises :class:`OptionError` for an unknown loss.
     """
     if loss not in (*LOSSES, "auto"):
         raise OptionError(
             expected='loss as "auto", "mse" or "bce"',
             received=f"loss={loss!r}",
-            remedy="leave it out: it follows from the data",
+            remedy="leave it out: the data decide",
         )
     low, high = value_range(rows)
     unit = rows.dtype == np.uint8 or (low >= 0 and high <= 1)
@@ -191,9 +179,9 @@ def targets_for(rows: np.ndarray, loss: str = "auto") -> Targets:
 
 
 def value_range(rows: np.ndarray) -> tuple[float, float]:
-    """The range of the values: 0 to 255 for bytes that use half of it or more, else from least to most.
+    """(least, most) of the values; 0 to 255 for bytes that use more than half of that range.
 
-    Bytes may hold counts (scikit-learn's digits are 0 to 16), which are not to become a dark image.
+    Bytes may be counts: scikit-learn's digits are 0 to 16 and must not become dark images.
     """
     low, high = float(rows.min()), float(rows.max())
     return BYTES if rows.dtype == np.uint8 and high > BYTES[1] / 2 else (low, high)

@@ -1,4 +1,4 @@
-"""The ``[augment]`` section: what is done to the training images, drawn anew in every step."""
+"""The ``[augment]`` section: random transforms of the training images in every step."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from kilter.recipe.base import LISTED, UNSET, Section, described, refuse
 
 Strength = Annotated[float | None, UNSET]
 SHARE: Final = "a number above 0, at most 1: "
-# What changes images; the other two mix rows of any kind, or only images too.
+# Keys for images only; mixup is for any rows.
 OF_IMAGES: Final = (
     "flip",
     "rotate",
@@ -27,7 +27,7 @@ COLOURS: Final = ("brightness", "contrast", "saturation", "hue")
 
 
 class AugmentSection(Section):
-    """How training images are changed and rows mixed: nothing by default, and in the order of the keys."""
+    """Transforms of training rows, applied in the order of the keys; none by default."""
 
     flip: Annotated[Literal["horizontal", "vertical", "both"] | None, UNSET] = Field(
         default=None, description='"horizontal", "vertical" or "both": mirror every second image'
@@ -36,7 +36,7 @@ class AugmentSection(Section):
         default=None,
         gt=0,
         le=180,
-        description="a number above 0, at most 180: turn by up to ± so many degrees",
+        description="a number above 0, at most 180: rotate by up to ± that many degrees",
     )
     zoom: Strength = Field(
         default=None, gt=0, le=0.9, description="a number above 0, at most 0.9: enlarge by a factor of 1 ± it"
@@ -46,7 +46,7 @@ class AugmentSection(Section):
     )
     fill: Literal["reflect", "edge", "zero"] = Field(
         default="reflect",
-        description='"reflect", "edge" or "zero": what comes in from outside an image that is moved',
+        description='"reflect", "edge" or "zero": the pixels from outside an image that is moved',
     )
     brightness: Strength = Field(
         default=None, gt=0, le=1, description=SHARE + "add up to ± that share of the value range"
@@ -71,7 +71,7 @@ class AugmentSection(Section):
         default=None,
         ge=1,
         le=4096,
-        description="a whole number from 1: mask a square of so many pixels a side",
+        description="a whole number from 1: mask a square with sides of that many pixels",
     )
     mixup: Strength = Field(
         default=None,
@@ -96,10 +96,10 @@ class AugmentSection(Section):
 
     @property
     def image_keys(self) -> tuple[str, ...]:
-        """The keys in force that only images can be augmented by."""
+        """The set keys that are for images only."""
         return tuple(key for key in OF_IMAGES if getattr(self, key) is not None)
 
     @property
     def colour_keys(self) -> tuple[str, ...]:
-        """The keys in force that change colours."""
+        """The set keys that change colours."""
         return tuple(key for key in COLOURS if getattr(self, key) is not None)

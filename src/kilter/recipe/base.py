@@ -1,7 +1,7 @@
-"""What every section of a recipe shares: strict types, no unknown keys, and ``"none"`` for a key left unset.
+"""The base of all sections: strict types, no unknown keys, and ``"none"`` for an unset key.
 
-TOML has no null. A key that may be left unset is written ``"none"`` in a resolved recipe, so that a recipe
-names every key and ``--set section.key=none`` takes a value away.
+TOML has no null. An optional key that is unset is written ``"none"``, so that a resolved recipe has every key
+and ``--set section.key=none`` removes a value.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ NONE: Final = "none"
 
 
 class Section(BaseModel):
-    """A part of a recipe: immutable, finite numbers only, unknown keys refused.
+    """A part of a recipe: immutable, with finite numbers only and no unknown keys.
 
-    Every field's description states its type, range and unit. It is the wording of the error for a bad value
-    and of the row in ``docs/recipes.md``, so the three cannot disagree.
+    Every field's description states type, range and unit. It is also the text of the error for a bad value
+    and of the row in ``docs/recipes.md``.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
@@ -37,20 +37,15 @@ def _tuple_from_list(value: Any) -> Any:
 
 
 LISTED = BeforeValidator(_tuple_from_list)
-"""Annotation for a tuple: TOML has lists, a frozen record holds tuples."""
+"""Annotation for a tuple, from a list in TOML."""
 
 
 def refuse(expected: str, received: str | None = None) -> PydanticCustomError:
-    """The error of a validator, in the words of the first two parts of a kilter error.
+    """The error of a validator, with the first two parts of a kilter error.
 
-    ``received`` is given where several keys contradict each other; otherwise the value of the key is shown.
+    ``received``: for keys that contradict each other; by default the value of the key.
     """
     return PydanticCustomError("kilter", "{expected}", {"expected": expected, "received": received})
-
-
-def whole_number(value: Any) -> bool:
-    """Whether ``value`` is an integer and not a truth value (which Python counts as one)."""
-    return isinstance(value, int) and not isinstance(value, bool)
 
 
 def described(section: type[BaseModel], key: str) -> str:

@@ -1,4 +1,4 @@
-"""Pydantic's errors told as kilter tells them: all at once, and with the nearest name for an unknown key."""
+"""Pydantic's errors as one kilter error, with the nearest name for an unknown key."""
 
 from __future__ import annotations
 
@@ -38,13 +38,13 @@ SECTIONS: Final[dict[str, type[BaseModel]]] = {
     "augment": AugmentSection,
     "pretrain": PretrainSection,
 }
-# Of a default that was not computed because another key is at fault; that key has its own error.
+# A default that was not computed because of another key, which has its own error.
 SILENT: Final = "default_factory_not_called"
 
 
 @dataclass(frozen=True)
 class Problem:
-    """One thing wrong with a recipe, at the key ``where`` (dotted, empty for the whole)."""
+    """One problem of a recipe, at the key ``where`` (dotted; "" for the whole recipe)."""
 
     where: str
     expected: str
@@ -53,25 +53,24 @@ class Problem:
 
 
 def recipe_error(error: ValidationError, given: Mapping[Any, Any]) -> RecipeError:
-    """All of ``error`` as one :class:`RecipeError`; ``given`` is the mapping that was validated."""
+    """``error`` as one :class:`RecipeError`; ``given``: the validated mapping."""
     problems: dict[str, Problem] = {}
     for detail in error.errors(include_url=False):
         if detail["type"] != SILENT:
             found = _problem(detail, given)
             problems.setdefault(found.where, found)
-    told = list(problems.values())
-    more = f"; and {len(told) - SHOWN} more" if len(told) > SHOWN else ""
-    told = told[:SHOWN]
+    shown = list(problems.values())[:SHOWN]
+    more = f"; and {len(problems) - SHOWN} more" if len(problems) > SHOWN else ""
+    expected = (f"{one.where}: {one.expected}" if one.where else one.expected for one in shown)
     return RecipeError(
-        expected="; ".join(f"{one.where}: {one.expected}" if one.where else one.expected for one in told)
-        + more,
-        received="; ".join(one.received for one in told) + more,
-        remedy="; ".join(dict.fromkeys(_addressed(one, alone=len(told) == 1) for one in told)),
+        expected="; ".join(expected) + more,
+        received="; ".join(one.received for one in shown) + more,
+        remedy="; ".join(dict.fromkeys(_addressed(one, alone=len(shown) == 1) for one in shown)),
     )
 
 
 def _addressed(problem: Problem, *, alone: bool) -> str:
-    """The remedy, with the key it is for where there are several and it does not say so itself."""
+    """The remedy, with its key if there are several problems and it does not name the key."""
     key = problem.where.rpartition(".")[2]
     return (
         problem.remedy if alone or not key or key in problem.remedy else f"{problem.where}: {problem.remedy}"
@@ -79,7 +78,7 @@ def _addressed(problem: Problem, *, alone: bool) -> str:
 
 
 def shorten(value: Any) -> str:
-    """``value`` as it would be typed, cut to a readable length and free of control characters."""
+    """``repr(value)``, cut to a readable length."""
     try:
         text = repr(value)
     except (ValueError, RecursionError):  # a number of thousands of digits, tables within tables
@@ -110,7 +109,7 @@ def _problem(detail: ErrorDetails, given: Mapping[Any, Any]) -> Problem:
 
 
 def _without_tags(path: tuple[str, ...]) -> tuple[str, ...]:
-    """``path`` without the tags that chose one kind of section out of several; they are no keys."""
+    """``path`` without the tags of pydantic unions, which are not keys."""
     if path[:1] == ("model",) and len(path) > 1 and path[1] in MODEL_CLASSES:
         path = (path[0], *path[2:])
     if path[:2] == ("model", "initializer"):
@@ -119,7 +118,7 @@ def _without_tags(path: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def _bad_value(path: tuple[str, ...], detail: ErrorDetails, given: Mapping[Any, Any]) -> Problem:
-    """A value of the wrong type or range; reported for the key that has a description, not for its parts."""
+    """A value of the wrong type or range, reported for the nearest key that has a description."""
     while len(path) > 1 and _field(path, given) is None:
         path = path[:-1]
     said = detail.get("ctx", {}).get("expected") if detail["type"] == "kilter" else None
@@ -189,7 +188,7 @@ def _no_one_schedule(value: Mapping[Any, Any]) -> Problem:
 
 
 def _class_at(path: tuple[str, ...], given: Mapping[Any, Any]) -> type[BaseModel] | None:
-    """The section that ``path`` names; of ``[model]``, the kind that ``given`` asks for."""
+    """The section at ``path``; for ``[model]`` and ``[schedule]`` the kind in ``given``."""
     if path == ():
         return Recipe
     if path == ("train", "early_stopping"):
@@ -247,7 +246,7 @@ def _lookup(given: Any, path: tuple[str, ...], otherwise: Any) -> Any:
 
 
 def _near_value(value: Any, expected: str) -> str | None:
-    """The nearest of the words that ``expected`` lists, where ``value`` is a word."""
+    """The nearest of the words in ``expected``, if ``value`` is text."""
     if not isinstance(value, str):
         return None
     words = [word.strip(' "') for word in expected.removeprefix("one of ").replace(" or ", ",").split(",")]

@@ -1,4 +1,4 @@
-"""The ``[fine_tune]`` section: the stages in which a model that reuses another is trained."""
+"""The ``[fine_tune]`` section: the stages of training a model that reuses another."""
 
 from __future__ import annotations
 
@@ -6,25 +6,26 @@ from typing import Annotated, Any, Final, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from kilter.recipe.base import LISTED, UNSET, Section, described, refuse, whole_number
+from kilter._validation import is_whole
+from kilter.recipe.base import LISTED, UNSET, Section, described, refuse
 from kilter.schedules.registry import schedules_for_stages
 
-# The optimisers that can have a rate for each depth.
+# Optimisers that support a rate for each depth.
 BY_DEPTH: Final = ("sgd", "adam", "nadam", "adamw", "adamax", "rmsprop", "adagrad", "lion")
 
 
 class StageSection(Section):
-    """A stage: which layers are trained, for how long, how fast. All others are frozen."""
+    """A stage: which layers are trained, for how long and at which rate. All others are frozen."""
 
     train: int | str | tuple[str, ...] = Field(
         default="all",
-        description='"head", "all", how many layers with weights from the top, or a list of names of layers',
+        description='"head", "all", a number of layers with weights from the top, or a list of layer names',
     )
     epochs: Annotated[int | None, UNSET] = Field(
         default=None,
         ge=1,
         le=1_000_000,
-        description="a whole number from 1; the last stage needs none: it takes what is left of train.epochs",
+        description="a whole number from 1; the last stage needs none: it takes the rest of train.epochs",
     )
     rate: float = Field(
         default=1.0,
@@ -36,7 +37,7 @@ class StageSection(Section):
         default=1.0,
         ge=1,
         le=1000,
-        description="by which the rate of each layer below is divided: from 1; above 1 for "
+        description="divides the rate from each layer to the next lower one: from 1; above 1 for "
         + ", ".join(BY_DEPTH),
     )
     schedule: str = Field(
@@ -50,7 +51,7 @@ class StageSection(Section):
             known = bool(train) and all(isinstance(one, str) and one for one in train)
             train = tuple(train)
         else:
-            known = train in ("head", "all") or (whole_number(train) and int(train) >= 1)
+            known = train in ("head", "all") or is_whole(train, 1)
         if not known:
             raise refuse(described(cls, "train"))
         return train
@@ -67,18 +68,17 @@ DEFAULT_STAGES: Final = (StageSection(train="head", epochs=5), StageSection(rate
 
 
 class FineTuneSection(Section):
-    """How a model that reuses another is trained; for such a model only."""
+    """How a model that reuses another is trained."""
 
     stages: Annotated[tuple[StageSection, ...], LISTED] = Field(
         default=DEFAULT_STAGES,
         min_length=1,
         max_length=100,
-        description="a list of tables, in their order: each what it trains and for how long",
+        description="a list of tables, in order: what each trains and for how long",
     )
     freeze_batch_norm: bool = Field(
         default=False,
-        description="true or false: batch normalisations that are reused stay in inference mode in every "
-        "stage",
+        description="true or false: reused batch normalisations stay in inference mode in every stage",
     )
 
     @model_validator(mode="after")
@@ -89,6 +89,6 @@ class FineTuneSection(Section):
         return self
 
     def lengths(self, epochs: int) -> tuple[int, ...]:
-        """The epochs of each stage, where all together are ``epochs``; 0 or less where there are too few."""
+        """The epochs of each stage if all have ``epochs`` together; the last may be 0 or less."""
         given = [stage.epochs or 0 for stage in self.stages[:-1]]
         return (*given, epochs - sum(given))

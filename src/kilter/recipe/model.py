@@ -6,10 +6,11 @@ from typing import Annotated, Any, Final, Literal, Self
 
 from pydantic import BeforeValidator, Discriminator, Field, Tag, field_validator, model_validator
 
+from kilter._validation import is_whole
 from kilter.nn import hidden as nn_hidden
 from kilter.nn import options as nn_options
 from kilter.nn import pairing as nn_pairing
-from kilter.recipe.base import LISTED, UNSET, Section, described, refuse, whole_number
+from kilter.recipe.base import LISTED, UNSET, Section, described, refuse
 
 MAX_LAYERS: Final = 1000
 MAX_UNITS: Final = 1_000_000
@@ -32,15 +33,12 @@ def _widths(value: Any) -> Any:
     """A list of widths from either way of writing it; refuses sizes nobody means before they are unrolled."""
     if isinstance(value, dict):
         layers, units = value.get("layers"), value.get("units")
-        if set(value) != {"layers", "units"} or not (whole_number(layers) and whole_number(units)):
-            raise refuse(WIDTHS)
-        assert isinstance(layers, int)
-        if layers < 0:
+        if set(value) != {"layers", "units"} or not (is_whole(layers, 0) and is_whole(units)):
             raise refuse(WIDTHS)
         value = [units] * min(layers, MAX_LAYERS + 1)
     if not isinstance(value, list | tuple):
         raise refuse(WIDTHS)
-    if len(value) > MAX_LAYERS or not all(whole_number(width) and 1 <= width <= MAX_UNITS for width in value):
+    if len(value) > MAX_LAYERS or not all(is_whole(width, 1, MAX_UNITS) for width in value):
         raise refuse(WIDTHS)
     return tuple(value)
 
@@ -253,7 +251,7 @@ class ReuseSection(Section):
     @field_validator("keep", mode="before")
     @classmethod
     def _names_a_place(cls, keep: Any) -> Any:
-        if not (whole_number(keep) and keep != 0) and not (isinstance(keep, str) and keep):
+        if not (is_whole(keep) and keep != 0) and not (isinstance(keep, str) and keep):
             raise refuse(described(cls, "keep"))
         return keep
 

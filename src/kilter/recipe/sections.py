@@ -6,8 +6,9 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
+from kilter._validation import is_whole
 from kilter.recipe.augment import AugmentSection
-from kilter.recipe.base import LISTED, UNSET, Section, described, refuse, whole_number
+from kilter.recipe.base import LISTED, UNSET, Section, described, refuse
 from kilter.recipe.fine_tune import BY_DEPTH, FineTuneSection
 from kilter.recipe.model import (
     CnnSection,
@@ -22,8 +23,8 @@ from kilter.recipe.optimizer import MOMENTUM, OptimizerSection
 from kilter.recipe.pretrain import PretrainSection
 from kilter.recipe.schedule import CONSTANT, CYCLED, AnySchedule
 
-Held = int | float | str
-"""What is held out: rows from the front, a share, or a file."""
+HeldOut = int | float | str
+"""A held-out part: rows from the front, a share, or a file."""
 
 
 class DataSection(Section):
@@ -36,29 +37,29 @@ class DataSection(Section):
     task: Literal["auto", "classification", "regression"] = Field(
         default="auto", description='"auto", "classification" or "regression"'
     )
-    validation: Annotated[Held | None, UNSET] = Field(
+    validation: Annotated[HeldOut | None, UNSET] = Field(
         default=0.1,
         description="rows from the front (a whole number, at least 1), a share above 0 and below 1 "
         "(drawn with the seed, class by class), or a file",
     )
-    test: Annotated[Held | None, UNSET] = Field(
-        default=None, description="as validation; a source that brings its own test set needs none"
+    test: Annotated[HeldOut | None, UNSET] = Field(
+        default=None, description="as validation; not for a source with its own test set"
     )
     split_seed: Annotated[int | None, UNSET] = Field(
         default=None,
         ge=0,
         le=2**31 - 1,
-        description="a whole number from 0 to 2147483647 to draw shares with, for several seeds on one "
-        "split; without it the recipe's seed",
+        description="a whole number from 0 to 2147483647: the seed of shares, for several seeds on one "
+        "split; by default the recipe's seed",
     )
     standardize: bool = Field(
         default=True,
-        description="true or false: the model begins with a layer that brings each input to mean 0 and "
+        description="true or false: the model begins with a layer that scales each input to mean 0 and "
         "variance 1, fitted on the training part only",
     )
     skip_bad: bool = Field(
         default=False,
-        description="true or false: leave bad rows and images out and count them, instead of stopping",
+        description="true or false: leave out bad rows and images and count them, instead of stopping",
     )
     image_size: Annotated[tuple[int, int] | None, LISTED, UNSET] = Field(
         default=None,
@@ -70,7 +71,7 @@ class DataSection(Section):
     def _share_or_rows(cls, value: Any) -> Any:
         fits = (
             value is None
-            or (whole_number(value) and value >= 1)
+            or is_whole(value, 1)
             or (isinstance(value, float) and 0 < value < 1)
             or (isinstance(value, str) and value != "")
         )
@@ -96,7 +97,7 @@ class EarlyStopping(Section):
         description="epochs without improvement before stopping: a whole number from 1",
     )
     monitor: str = Field(
-        default="val_loss", min_length=1, description="the measure watched, as it is called in the history"
+        default="val_loss", min_length=1, description="the name in the history of the measure to watch"
     )
     min_delta: float = Field(
         default=0.0, ge=0, description="the least change that counts as improvement: 0 or more"
@@ -104,7 +105,7 @@ class EarlyStopping(Section):
 
 
 class WeightAveraging(Section):
-    """Stochastic weight averaging: which epochs' weights the mean is of."""
+    """Stochastic weight averaging: the epochs whose weights are averaged."""
 
     start: int | float = Field(
         default=0.75,
@@ -112,25 +113,25 @@ class WeightAveraging(Section):
         "share of them from 0.0 to below 1",
     )
     every: int = Field(
-        default=1, ge=1, le=1_000_000, description="epochs between two that count: a whole number from 1"
+        default=1, ge=1, le=1_000_000, description="epochs between two averaged ones: a whole number from 1"
     )
 
     @field_validator("start", mode="before")
     @classmethod
     def _share_or_epochs(cls, value: Any) -> Any:
-        if not (whole_number(value) and value >= 0) and not (isinstance(value, float) and 0 <= value < 1):
+        if not is_whole(value, 0) and not (isinstance(value, float) and 0 <= value < 1):
             raise refuse(described(cls, "start"))
         return value
 
 
 class TrainSection(Section):
-    """How long and in what portions the model is trained."""
+    """How the model is trained."""
 
     epochs: int = Field(
         default=20, ge=1, le=1_000_000, description="passes over the training data: a whole number from 1"
     )
     batch_size: int = Field(
-        default=32, ge=1, le=10_000_000, description="rows in a step: a whole number from 1"
+        default=32, ge=1, le=10_000_000, description="rows per step: a whole number from 1"
     )
     shuffle: bool = Field(default=True, description="true or false: a new order of the rows in every epoch")
     early_stopping: Annotated[EarlyStopping | None, UNSET] = Field(
@@ -147,17 +148,16 @@ class TrainSection(Section):
         gt=0,
         lt=1,
         description="a number above 0 and below 1, such as 0.999: the momentum of a moving average of the "
-        "weights, which is validated and kept in their place",
+        "weights, which replaces them in validation and in the result",
     )
     swa: Annotated[WeightAveraging | None, UNSET] = Field(
         default=None,
         description="a table such as { start = 0.75, every = 1 }: the mean of the weights at the ends of "
-        "epochs, which is validated and kept in their place",
+        "epochs, which replaces them in validation and in the result",
     )
     evaluate_training: bool = Field(
         default=False,
-        description="true or false: measure the training rows after each epoch as the validation data are, "
-        "without dropout",
+        description="true or false: evaluate the training rows after each epoch, without dropout",
     )
 
     @model_validator(mode="after")
@@ -179,7 +179,7 @@ class TrainSection(Section):
 
 
 class RegularizeSection(Section):
-    """Penalties and limits on the kernels of a built model, and labels that are less certain."""
+    """Penalties and limits on the kernels of a built model, and label smoothing."""
 
     l1: float = Field(
         default=0.0,
@@ -201,7 +201,7 @@ class RegularizeSection(Section):
 
     @property
     def active(self) -> bool:
-        """Whether a penalty or limit on kernels is in force."""
+        """Whether there is a penalty or limit on kernels."""
         return self.l1 > 0 or self.l2 > 0 or self.max_norm is not None
 
 
@@ -317,12 +317,12 @@ class Recipe(Section):
         return self
 
     def _check_rates_by_depth(self) -> None:
-        """Only what an optimiser's name says can be had at several rates."""
+        """Rates by depth need an optimiser with default settings."""
         given = sorted(self.optimizer.model_fields_set - {"name", "learning_rate"})
         set_keys = [key for key in given if getattr(self.optimizer, key) not in (None, False, {})]
         if self.optimizer.name not in BY_DEPTH or set_keys:
             raise refuse(
-                f"for stages with a decay one of {', '.join(BY_DEPTH)}, with no more than its learning_rate",
+                f"for stages with a decay one of {', '.join(BY_DEPTH)}, with only a learning_rate",
                 f"optimizer.name={self.optimizer.name}" + "".join(f" with {key}" for key in set_keys),
             )
 

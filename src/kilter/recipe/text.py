@@ -1,4 +1,4 @@
-"""Recipes as text: TOML in, TOML out, and nothing lost between."""
+"""Recipes as TOML: read, override, write."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from kilter.recipe.sections import Recipe
 
 
 def with_overrides(recipe: Recipe, overrides: Iterable[str]) -> Recipe:
-    """``recipe`` with each ``"section.key=value"`` of ``overrides`` put in, in order, and checked as a whole.
+    """``recipe`` with the ``"section.key=value"`` of ``overrides`` applied in order, then checked.
 
-    A value is read as TOML and, where it is none, taken as a string: ``train.epochs=5``,
-    ``optimizer.name=sgd``, ``model.hidden=[50, 50]``, ``train.early_stopping=none``. Defaults that depend on
-    another key (a learning rate on the optimizer) follow it unless they were given. Naming another kind of
-    model (builder, file or factory) starts the model section afresh, another schedule that of the schedule.
+    A value is read as TOML, or else as a string: ``train.epochs=5``, ``optimizer.name=sgd``,
+    ``model.hidden=[50, 50]``, ``train.early_stopping=none``. Defaults that depend on another key (a learning
+    rate on the optimizer) follow it unless they were given. Another kind of model (builder, file or factory)
+    or another schedule resets its section.
 
     Raises :class:`RecipeError` as :func:`parse_recipe` does, and for an override without ``=``.
 
@@ -52,7 +52,7 @@ def _value(text: str) -> Any:
         read = parse_toml(f"value = {text}")
     except ValueError:
         return text
-    return read["value"] if set(read) == {"value"} else text  # text with a line break could hold more keys
+    return read["value"] if set(read) == {"value"} else text  # text with a line break could have more keys
 
 
 def _put(given: dict[str, Any], path: list[str], value: Any) -> None:
@@ -83,7 +83,7 @@ IMAGE_SETS: Final = ("cifar10", "fashion-mnist")
 
 
 def run_name(text: str) -> str:
-    """``text`` as a run may be called: letters, digits, points, hyphens and underscores, at most 100."""
+    """``text`` as the name of a run: letters, digits, points, hyphens and underscores, at most 100."""
     kept = re.sub(r"[^A-Za-z0-9._-]+", "-", text).strip("-._")[:100]
     return kept or "run"
 
@@ -91,9 +91,9 @@ def run_name(text: str) -> str:
 def recipe_for(source: str) -> Recipe:
     """The default recipe for a named data set, a file or a folder; only file names are inspected.
 
-    Two dense layers of 100 units (ELU, He), or for the named image sets and for folders of images a small
-    convolutional network; Nadam; at most 100 epochs, ended 10 epochs after the best validation loss. Parquet,
-    be it a file or a folder of them, may hold a table or images: it gets the dense layers, which take both.
+    Two dense layers of 100 units (ELU, He), or a small convolutional network for the named image sets and
+    for folders of images; Nadam; at most 100 epochs, stopped 10 epochs after the best validation loss.
+    Parquet may contain a table or images and gets the dense layers, which take both.
 
     Raises :class:`~kilter.errors.RecipeError` for a name that is empty or not UTF-8.
     """
@@ -111,23 +111,23 @@ def recipe_for(source: str) -> Recipe:
 
 
 def _is_image_folder(path: Path) -> bool:
-    """Whether the path is a folder, and none of Parquet files."""
+    """Whether the path is a folder without Parquet files."""
     try:
         return path.is_dir() and not any(file.suffix.lower() == ".parquet" for file in path.iterdir())
-    except OSError:  # a folder that may not be read: reading the data will say so
+    except OSError:  # unreadable: reported when the data are read
         return False
 
 
 HEADING: Final = "A kilter recipe, every key resolved. Train it again: kilter train THIS_FILE"
-MOST_BYTES: Final = 1 << 20  # of a recipe file; those of kilter have a few thousand
-UNROLLED: Final = 3  # up to so many equal widths are written out, more as { layers, units }
+MOST_BYTES: Final = 1 << 20  # of a recipe file; usual ones have a few thousand
+UNROLLED: Final = 3  # more equal widths are written as { layers, units }
 
 
 def parse_recipe(given: Mapping[str, Any]) -> Recipe:
-    """The recipe that a mapping of sections describes.
+    """The recipe of a mapping of sections.
 
-    Raises :class:`RecipeError` that gathers every problem: unknown keys (with the nearest name), values of
-    the wrong type or range, keys that contradict each other.
+    Raises one :class:`RecipeError` for all problems: unknown keys (with the nearest name), values of the
+    wrong type or range, keys that contradict each other.
 
     Example:
         >>> parse_recipe({"data": {"source": "digits"}, "model": {"builder": "mlp"}}).train.batch_size
@@ -137,7 +137,7 @@ def parse_recipe(given: Mapping[str, Any]) -> Recipe:
         raise RecipeError(
             expected="a recipe: a table of sections",
             received=shorten(given),
-            remedy="give a mapping such as {'data': {...}, 'model': {...}}",
+            remedy="pass a mapping such as {'data': {...}, 'model': {...}}",
         )
     try:
         return Recipe.model_validate(dict(given))
@@ -146,7 +146,7 @@ def parse_recipe(given: Mapping[str, Any]) -> Recipe:
 
 
 def load_recipe(path: str | Path) -> Recipe:
-    """The recipe in the TOML file ``path``; without a name it is named for the file.
+    """The recipe in the TOML file ``path``; its default name is that of the file.
 
     Raises :class:`RecipeError` if the file is missing, too large, not UTF-8, not TOML (with the line), or not
     a recipe.
@@ -180,7 +180,7 @@ def _content(path: Path) -> bytes:
         raise RecipeError(
             expected=f"a recipe file of at most {MOST_BYTES} bytes",
             received=f"{path}, which is larger",
-            remedy="name the recipe; data belong in a file of their own",
+            remedy="pass the recipe; data belong in another file",
         )
     return content
 
@@ -188,8 +188,8 @@ def _content(path: Path) -> bytes:
 def dump_recipe(recipe: Recipe) -> str:
     """``recipe`` as TOML with every key, defaults included; :func:`load_recipe` of it gives an equal recipe.
 
-    A key that is not set is written ``"none"``. Raises :class:`RecipeError` for a path that is not UTF-8,
-    since TOML cannot hold it.
+    An unset key is written ``"none"``. Raises :class:`RecipeError` for a path that is not UTF-8, which TOML
+    cannot contain.
     """
     document = tomlkit.document()
     document.add(tomlkit.comment(HEADING))
@@ -197,7 +197,7 @@ def dump_recipe(recipe: Recipe) -> str:
     for key in ("name", "seed"):
         document.add(key, fields.pop(key))
     for title, keys in fields.items():
-        if keys is None:  # a section that such a recipe does not have
+        if keys is None:  # a section that the recipe does not have
             continue
         table = tomlkit.table()
         for key in sorted(keys, key=lambda key: key not in KINDS):

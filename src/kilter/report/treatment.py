@@ -11,12 +11,9 @@ import numpy as np
 
 from kilter._compare.comparison import proof_in_words
 from kilter._diagnosis.catalogue import CATALOGUE
-from kilter._engine.measuring import probe
-from kilter._records import Finding, Measurements
+from kilter._records import Finding
 from kilter._text import duration
-from kilter._treatment.result import Treatment
-from kilter._treatment.subject import Subject
-from kilter.errors import KilterError
+from kilter._treatment.result import Evaluation, Treatment
 from kilter.report import words
 from kilter.report.charts import Chart
 from kilter.report.html import fill
@@ -43,8 +40,8 @@ _LEGEND: Final = {
 def write_treatment(treatment: Treatment, path: Path | str) -> Path:
     """Write the page of a treatment; returns where it is.
 
-    One file of about 5 MB, most of it plotly's script; it loads nothing from anywhere. Both networks are read
-    once for the pictures of depth. Raises :class:`~kilter.errors.RunError` where it cannot be written.
+    One file of about 5 MB, most of it plotly's script; it loads nothing from anywhere. Nothing is computed:
+    the record has all the numbers. Raises :class:`~kilter.errors.RunError` if it cannot be written.
     """
     place = Path(path)
     write_text(place, fill("treatment.html", drawn=True, **_content(treatment)))
@@ -54,7 +51,7 @@ def write_treatment(treatment: Treatment, path: Path | str) -> Path:
 def _content(treatment: Treatment) -> dict[str, Any]:
     trials = treatment.trials
     return {
-        "title": f"Treatment of {treatment.subjects[0].model.name}",
+        "title": f"Treatment of {treatment.name}",
         "sentences": _sentences(treatment),
         "tiles": _tiles(treatment),
         "findings": [_finding(one) for one in treatment.diagnosis.findings],
@@ -75,7 +72,7 @@ def _content(treatment: Treatment) -> dict[str, Any]:
             for one in treatment.checks
         ],
         "method": _METHOD,
-        "charts": [*_curves(treatment), *_depth(treatment.subjects)],
+        "charts": [*_curves(treatment), *_depth(treatment.before, treatment.after)],
     }
 
 
@@ -156,11 +153,11 @@ def _curves(treatment: Treatment) -> list[Chart]:
     return charts
 
 
-def _depth(subjects: tuple[Subject, Subject]) -> list[Chart]:
-    """What becomes of signal and gradient through the layers with weights, before and after."""
-    read = [("as it came", "--bad", _probe(subjects[0]))]
-    if subjects[1] is not subjects[0]:
-        read.append(("treated", "--train", _probe(subjects[1])))
+def _depth(before: Evaluation, after: Evaluation) -> list[Chart]:
+    """Signal and gradient through the layers with weights before training, of both models."""
+    read = [("as it came", "--bad", before.measurements)]
+    if after.measurements is not before.measurements:
+        read.append(("treated", "--train", after.measurements))
     charts = []
     for name, title, note in _THROUGH_DEPTH:
         traces = []
@@ -178,13 +175,6 @@ def _depth(subjects: tuple[Subject, Subject]) -> list[Chart]:
         if traces:
             charts.append(Chart(title, note, traces, layout))
     return charts
-
-
-def _probe(subject: Subject) -> Measurements | None:
-    try:
-        return probe(subject.model, subject.x, subject.y, seed=subject.seed)
-    except KilterError:  # targets that the model cannot take; the findings say so
-        return None
 
 
 def _line(name: str, x: Sequence[int], y: Sequence[float], color: str, dash: str) -> dict[str, Any]:

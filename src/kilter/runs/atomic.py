@@ -1,7 +1,7 @@
-"""Files that are never half-written: temporary file, flush, fsync, rename, fsync the folder.
+"""Atomic writes: temporary file, fsync, rename, fsync the folder.
 
-A reader sees the old file or the new one, whenever the writer is killed and whatever the disk does. What
-cannot be written is a :class:`~kilter.errors.RunError` that names file and cause; the old file stays.
+A reader sees the old file or the new one, whenever the writer is killed and whatever the disk does. A failed
+write raises a :class:`~kilter.errors.RunError` that names file and cause, and leaves the old file.
 """
 
 from __future__ import annotations
@@ -15,18 +15,14 @@ from pathlib import Path
 
 from kilter.errors import RunError
 
-# "No space", "over quota" and "over the file size limit" are one thing to the person who has to mend it.
+# No space, over quota and over the file size limit need the same remedy.
 FULL_DISK = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
-# Windows would write "\n" as "\r\n" without it.
-_BINARY = getattr(os, "O_BINARY", 0)
+_WINDOWS = os.name == "nt"
+_BINARY = getattr(os, "O_BINARY", 0)  # on Windows: no translation of line breaks
 
 
 def write_bytes(path: Path, content: bytes) -> None:
-    """Put `content` at `path`, whole or not at all.
-
-    Raises :class:`RunError` where the disk is full or the folder cannot be written to; `path` then is as it
-    was.
-    """
+    """Write `content` to `path`, whole or not at all; :class:`RunError` leaves `path` as it was."""
 
     def fill(temporary: Path) -> None:
         descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | _BINARY, 0o666)
@@ -39,15 +35,15 @@ def write_bytes(path: Path, content: bytes) -> None:
 
 
 def write_text(path: Path, content: str) -> None:
-    """Put `content` at `path` as UTF-8, whole or not at all; errors as in :func:`write_bytes`."""
+    """Write `content` to `path` as UTF-8, whole or not at all; errors as in :func:`write_bytes`."""
     write_bytes(path, content.encode("utf-8"))
 
 
 def write_with(path: Path, fill: Callable[[Path], object]) -> None:
-    """Let `fill` make a temporary file beside `path`, then put it in its place.
+    """Let `fill` write a temporary file beside `path`, then rename it to `path`.
 
-    For libraries that insist on opening the file themselves. The temporary name keeps the suffix of `path`,
-    because Keras chooses its format by it. An ``OSError`` from `fill` becomes a :class:`RunError`.
+    For libraries that open the file themselves. The temporary name keeps the suffix, by which Keras chooses
+    its format. An ``OSError`` from `fill` becomes a :class:`RunError`.
     """
     temporary = path.with_name(f".{path.stem}-{uuid.uuid4().hex}{path.suffix}")
     with errors_named(path):
@@ -62,10 +58,10 @@ def write_with(path: Path, fill: Callable[[Path], object]) -> None:
 
 
 def append_line(path: Path, line: str) -> None:
-    """Add one line to a file of lines, and have it on the disk before returning.
+    """Append one line to a file and sync it to disk.
 
-    A torn last line, left by a crash, is cut off first. If the write fails the file is cut back to the length
-    it had. `line` has no line break in it (``ValueError`` otherwise: the caller's mistake, not the disk's).
+    An incomplete last line, left by a crash, is cut off first. If the write fails, the file is cut back to
+    its old length. ``ValueError`` for a `line` with a line break in it.
     """
     if "\n" in line:
         raise ValueError(f"a line must not contain a line break: {line!r}")
@@ -89,9 +85,9 @@ def append_line(path: Path, line: str) -> None:
 
 
 def read_lines(path: Path) -> list[str]:
-    """The whole lines of a file that :func:`append_line` wrote, without a torn last one; [] for no file.
+    """The complete lines of a file that :func:`append_line` wrote; [] for no file.
 
-    Bytes that are not UTF-8, which only damage puts there, become escapes such as ``\\xff``.
+    Bytes that are not UTF-8, a sign of damage, become escapes such as ``\\xff``.
     """
     if not path.exists():
         return []
@@ -101,11 +97,10 @@ def read_lines(path: Path) -> list[str]:
 
 
 def fsync_path(path: Path) -> None:
-    """Flush a file, or a folder's list of names, to the disk. Windows cannot flush a folder."""
-    if os.name == "nt" and path.is_dir():
+    """Sync a file, or a folder's directory entries, to disk."""
+    if _WINDOWS and path.is_dir():  # has no file descriptor there
         return
-    # Windows flushes only files that are open for writing.
-    descriptor = os.open(path, os.O_RDWR if os.name == "nt" else os.O_RDONLY)
+    descriptor = os.open(path, os.O_RDWR if _WINDOWS else os.O_RDONLY)
     try:
         os.fsync(descriptor)
     finally:
@@ -113,7 +108,7 @@ def fsync_path(path: Path) -> None:
 
 
 def fsync_tree(folder: Path) -> None:
-    """Have everything below `folder`, and `folder` itself, on the disk before returning."""
+    """Sync everything below `folder`, and `folder` itself, to disk."""
     for directory, _, files in os.walk(folder, topdown=False):
         for name in files:
             fsync_path(Path(directory, name))
@@ -138,7 +133,7 @@ def unwritable(path: Path, number: int | None, cause: str, *, doing: str = "writ
             expected=f"room on the disk for {path}",
             received=f"a full disk, quota or file size limit ({cause})",
             remedy=f"free some space below {path.parent} or choose another place with --runs; "
-            "what was written before is whole",
+            "earlier files are intact",
         )
     return RunError(
         expected=f"{path} to be {doing}",
@@ -155,7 +150,7 @@ def _write_all(descriptor: int, content: bytes) -> None:
 
 
 def _whole_lines_end(descriptor: int) -> int:
-    """Length of the file up to and including its last line break: read backwards, as the file may be long."""
+    """Length of the file up to and including its last line break, found by reading backwards."""
     end = os.lseek(descriptor, 0, os.SEEK_END)
     while end:
         start = max(0, end - 4096)

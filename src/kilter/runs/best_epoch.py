@@ -1,4 +1,4 @@
-"""Which epoch is the best so far, and whether to wait for a better one: pure, so that it can be replayed."""
+"""The best epoch so far and early stopping, as a pure function of the history, so that it can be replayed."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 from kilter.runs.records import Direction
 
-# What Keras calls measures of which more is better; every other one is taken as an error to be made small.
+# How Keras's names of measures end where more is better; every other measure is minimised.
 _MORE_IS_BETTER = ("accuracy", "acc", "auc", "precision", "recall", "score", "iou", "similarity")
 
 
@@ -24,12 +24,12 @@ def direction_of(monitor: str) -> Direction:
 
 @dataclass(frozen=True)
 class Watch:
-    """What has been seen of the monitored measure.
+    """The state of the monitored measure after some epochs.
 
-    The best epoch is the first with the best finite value. Waiting follows Keras's EarlyStopping: `waited`
+    The best epoch is the first with the best finite value. Patience follows Keras's EarlyStopping: `waited`
     counts the epochs since the value improved on `reference` by more than `min_delta`, and training stops
-    when `waited` reaches `patience`, never after the first epoch. `patience` None waits for ever. A value
-    that is not finite improves nothing (Keras would keep a NaN of the first epoch as the best for ever).
+    when `waited` reaches `patience`, but never after the first epoch; None never stops. A non-finite value is
+    no improvement (Keras keeps a NaN of the first epoch as the best for ever).
     """
 
     monitor: str
@@ -44,7 +44,7 @@ class Watch:
     last: float | None = None
 
     def saw(self, epoch: int, logs: Mapping[str, float]) -> Watch:
-        """The watch after `epoch`; one without the measure (validation every k epochs) changes nothing."""
+        """The state after `epoch`; one without the measure (validation every k epochs) does not count."""
         if self.monitor not in logs:
             return replace(self, last_epoch=epoch, last=None)
         value = float(logs[self.monitor])
@@ -62,7 +62,7 @@ class Watch:
 
     @property
     def is_best(self) -> bool:
-        """Whether the epoch seen last is the best."""
+        """Whether the last epoch is the best."""
         return self.best_epoch is not None and self.best_epoch == self.last_epoch
 
     @property
@@ -72,7 +72,7 @@ class Watch:
 
     @property
     def score(self) -> float:
-        """The value seen last with its sign turned so that less is better; NaN before there is one."""
+        """The last value, signed so that less is better; NaN if there is none."""
         if self.last is None:
             return math.nan
         return self.last if self.direction == "min" else -self.last

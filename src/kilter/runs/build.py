@@ -1,11 +1,10 @@
-"""From a recipe to data and a compiled model, with everything checked that can be before a step is traced."""
+"""From a recipe to data, a compiled model and a TrainingSpec, all checked before a step is traced."""
 
 from __future__ import annotations
 
 import difflib
 import math
 import warnings
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -16,11 +15,18 @@ import keras
 import numpy as np
 
 from kilter._engine.arrays import collect
-from kilter._engine.augmenting import check_augmentation
+from kilter._engine.augmenting import as_augmentation, check_augmentation
+from kilter._engine.averaging import (
+    ExponentialMovingAverage,
+    StochasticWeightAverage,
+    WeightAverage,
+    normalizes_batches,
+)
 from kilter._engine.checks import check_inputs
 from kilter._engine.objective_for import Objective, objective_for
 from kilter._engine.scheduling import check_schedule
-from kilter._home import at_home
+from kilter._engine.training_spec import EarlyStopping, TrainingSpec
+from kilter._files import at_home
 from kilter._memory import require_memory
 from kilter._models.variables import build
 from kilter._progress import SILENT, Progress
@@ -30,7 +36,6 @@ from kilter._transfer.stages import Phase
 from kilter._tuning.clip_threshold import FoundClip
 from kilter._tuning.rate_curve import FoundRate
 from kilter.data import NAMED_SETS, Dataset, Source, Splits, load, split
-from kilter.data.augmentation import Augmentation
 from kilter.errors import DataError, ModelError, RecipeError
 from kilter.nn.builders import BYTES_A_WEIGHT
 from kilter.recipe import FileSection, Recipe, ReuseSection
@@ -38,16 +43,15 @@ from kilter.runs.best_epoch import Watch, direction_of
 from kilter.runs.from_recipe import make_augmentation, make_model, make_phases, make_schedule, tune
 from kilter.runs.model_data import data_of, require_names
 from kilter.runs.records import DataRecord
-from kilter.schedules import Performance, Schedule
 
 
 @dataclass(frozen=True, eq=False)
 class Prepared:
-    """All that training needs: the recipe with its paths resolved, the data, and the compiled, built model.
+    """A recipe made ready to train: paths resolved, data read, model compiled and built.
 
-    `class_weight` is by class index, None where all count the same. Where the recipe left numbers to be
-    measured, it has them now; `found_rate` and `found_clip` say what they come from. `phases`: the stages in
-    which a model that reuses another is trained, () for any other.
+    `spec` is how the model is trained. A number that the recipe left to be measured ("auto") is in `recipe`
+    now; `found_rate` and `found_clip` are the measurements. `phases`: the stages of fine-tuning; () unless
+    the model reuses another.
     """
 
     recipe: Recipe
@@ -56,41 +60,30 @@ class Prepared:
     model: keras.Model
     objective: Objective
     watch: Watch
-    class_weight: Mapping[int, float] | None
+    spec: TrainingSpec
     found_rate: FoundRate | None = None
     found_clip: FoundClip | None = None
     phases: tuple[Phase, ...] = ()
 
     @property
     def batches(self) -> int:
-        """The batches of an epoch; the last one may be short."""
-        return math.ceil(len(self.parts.train) / self.recipe.train.batch_size)
+        """Batches per epoch; the last one may be short."""
+        return math.ceil(len(self.parts.train) / self.spec.batch_size)
 
     def recompile(self, optimizer: keras.optimizers.Optimizer) -> None:
-        """Compile the model with another optimiser, for what the recipe trains it for, and build it."""
+        """Compile the model with another optimiser and the same loss and metrics, and build it."""
         compile_for(self.model, optimizer, self.objective)
         _build(self.model, self.recipe, self.parts.train)
 
-    def schedule(self) -> Schedule | Performance | None:
-        """The schedule of the recipe for these data."""
-        return make_schedule(self.recipe, self.batches)
-
-    def augmentation(self) -> Augmentation | None:
-        """The augmentation of the recipe for these data."""
-        return make_augmentation(self.recipe.augment, self.parts.train)
-
-    def evaluated_parts(self) -> dict[str, Dataset]:
-        """The parts that the best weights are judged on, by name."""
-        return self.parts.evaluated
-
 
 def prepare(recipe: Recipe, *, allow_code: bool = False, progress: Progress = SILENT) -> Prepared:
-    """Read the data, make and compile the model, and check that they fit each other and the recipe.
+    """Read the data, build and compile the model, and check that data, model and recipe fit each other.
 
-    What the recipe leaves to be measured ("auto") is measured last, on the training part. ``allow_code`` lets
-    the recipe run code: its factory, or code in its .keras file. Nothing in a recipe can grant this.
+    Numbers that the recipe leaves to be measured ("auto") are measured last, on the training part.
+    ``allow_code`` lets the recipe run code: its factory, or code in its .keras file. Nothing in a recipe can
+    grant this.
 
-    Raises the :class:`~kilter.errors.KilterError` that says what does not; nothing is written.
+    Raises the :class:`~kilter.errors.KilterError` of the first check that fails; nothing is written.
     """
     if recipe.pretrain is not None:
         raise RecipeError(
@@ -106,24 +99,60 @@ def prepare(recipe: Recipe, *, allow_code: bool = False, progress: Progress = SI
     model = make_model(recipe, parts.train, allow_code=allow_code)
     objective = objective_for(model, parts.train, recipe.regularize.label_smoothing)
     watch = _watch(recipe, objective, validated=parts.validation is not None)
-    weights = _class_weight(recipe, parts.train)
     optimizer = make_optimizer(recipe)
     _require_training_room(model, optimizer)
     compile_for(model, optimizer, objective)
     _build(model, recipe, parts.train)
-    prepared = Prepared(recipe, source, parts, model, objective, watch, weights)
-    _check_augmentation(prepared)
-    check_schedule(model, prepared.schedule(), validated=parts.validation is not None)
-    prepared = _tuned(prepared, progress)
+    spec = make_spec(recipe, parts, model, watch)
+    _check_augmentation(model, spec, parts.train)
+    check_schedule(model, spec.schedule, validated=parts.validation is not None)
+    prepared = _tuned(Prepared(recipe, source, parts, model, objective, watch, spec), progress)
     tuned = prepared.recipe
     phases = make_phases(tuned, model, lambda rate: make_optimizer(tuned, rate))
     return replace(prepared, phases=phases)
 
 
+def make_spec(recipe: Recipe, parts: Splits, model: keras.Model, watch: Watch) -> TrainingSpec:
+    """How the recipe trains its compiled model on these data.
+
+    The learning rate, precision and ``train.ema`` are in the model; of ``train.ema`` and ``train.swa`` the
+    callback that puts the mean weights in place is the first of ``callbacks``.
+    """
+    options, train, validation = recipe.train, parts.train, parts.validation
+    average = weight_average(recipe, train, model)
+    stopping = None
+    if options.early_stopping is not None:
+        limits = options.early_stopping.patience, options.early_stopping.min_delta
+        stopping = EarlyStopping(watch.monitor, watch.direction, *limits)
+    return TrainingSpec(
+        epochs=options.epochs,
+        batch_size=options.batch_size,
+        shuffle=options.shuffle,
+        validation_data=None if validation is None else (validation.x, validation.y),
+        class_weight=_class_weight(recipe, train),
+        schedule=make_schedule(recipe, math.ceil(len(train) / options.batch_size)),
+        augment=make_augmentation(recipe.augment, train),
+        early_stopping=stopping,
+        callbacks=() if average is None else (average,),
+        evaluate_training=options.evaluate_training,
+        seed=recipe.seed,
+    )
+
+
+def weight_average(recipe: Recipe, train: Dataset, model: keras.Model) -> WeightAverage | None:
+    """The callback that averages the weights as ``train.swa`` or the optimiser asks, if any."""
+    swa = recipe.train.swa
+    if swa is not None:
+        refresh = train.x if normalizes_batches(model) else None
+        return StochasticWeightAverage(swa.start, swa.every, refresh)
+    optimizer: Any = model.optimizer
+    return ExponentialMovingAverage() if optimizer.use_ema else None
+
+
 def read_parts(
     recipe: Recipe, record: DataRecord | None = None, *, same_task: bool = False
 ) -> tuple[Source, Splits]:
-    """The recipe's data as :func:`read_source` reads them, and divided."""
+    """The recipe's data as :func:`read_source` reads them, and their split."""
     source, section = read_source(recipe, record, same_task=same_task), recipe.data
     seed = recipe.seed if section.split_seed is None else section.split_seed
     return source, split(source, validation=section.validation, test=section.test, seed=seed)
@@ -132,10 +161,10 @@ def read_parts(
 def read_source(
     recipe: Recipe, record: DataRecord | None, *, same_task: bool = False, unlabelled: bool = False
 ) -> Source:
-    """The recipe's data.
+    """The recipe's data; warns if float32 makes different numbers equal.
 
-    ``record`` is of a model that goes on with them: its columns, matched by name, and how it stores numbers;
-    with ``same_task`` its target and classes too. Warns where float32 makes different numbers equal.
+    ``record``: of a trained model for which the data are read. Its columns are matched by name and numbers
+    stored as in its training; with ``same_task`` its target and classes are used too.
     """
     section = recipe.data
     encoding = None if record is None else record.table_encoding
@@ -158,10 +187,10 @@ def read_source(
 
 
 def given_record(recipe: Recipe) -> DataRecord | None:
-    """What the model was trained on that the recipe goes on with; None for a new model.
+    """The data record of the trained model that the recipe starts from; None for a new model.
 
-    Raises :class:`DataError` where its columns are not known and the data are a table: a reused model was
-    trained on columns in an order that must be kept. One of ``model.file`` may be new.
+    Raises :class:`DataError` if the data are a table and the model's columns, whose order matters, are
+    unknown. A model in ``model.file`` may be untrained and have no record.
     """
     if isinstance(recipe.model, FileSection):
         record = data_of(Path(recipe.model.file))
@@ -176,13 +205,13 @@ def given_record(recipe: Recipe) -> DataRecord | None:
 
 
 def with_absolute_paths(recipe: Recipe) -> Recipe:
-    """The recipe with its files named from the root, so that it can be replayed from any folder.
+    """The recipe with absolute paths, so that it can be replayed from any folder.
 
-    Names of data sets, and paths that do not exist (whose error is better told by who reads them), stay.
+    Names of data sets and paths that do not exist stay as they are.
     """
     data = recipe.data
-    held = {"source": data.source, "validation": data.validation, "test": data.test}
-    paths = {key: _absolute(value) for key, value in held.items() if isinstance(value, str)}
+    given = {"source": data.source, "validation": data.validation, "test": data.test}
+    paths = {key: _absolute(value) for key, value in given.items() if isinstance(value, str)}
     changes: dict[str, object] = {"data": data.model_copy(update=paths)}
     if isinstance(recipe.model, FileSection):
         changes["model"] = recipe.model.model_copy(update={"file": _absolute(recipe.model.file)})
@@ -192,7 +221,7 @@ def with_absolute_paths(recipe: Recipe) -> Recipe:
 
 
 def _with_checksum(section: ReuseSection) -> ReuseSection:
-    """With absolute paths, and the SHA-256 of the file with the weights: a replay reuses the same ones."""
+    """With absolute paths and the SHA-256 of the weights, so that a replay reuses the same ones."""
     given = {"reuse": section.reuse, "weights": section.weights}
     paths = {key: _absolute(value) for key, value in given.items() if value is not None}
     file = Path(paths.get("weights", paths["reuse"]))
@@ -202,14 +231,14 @@ def _with_checksum(section: ReuseSection) -> ReuseSection:
 
 
 def make_optimizer(recipe: Recipe, rate: float | None = None) -> keras.optimizers.Optimizer:
-    """The Keras optimiser of ``[optimizer]``, with the average of ``train.ema``, at ``rate`` if given.
+    """The Keras optimiser of ``[optimizer]`` with ``train.ema``, at ``rate`` if given.
 
-    Raises :class:`RecipeError` for an option that it does not have.
+    Raises :class:`RecipeError` for an option that the optimiser does not have.
     """
     section = recipe.optimizer
     arguments = section.model_dump(exclude={"name", "options", "clip"}, exclude_none=True)
     arguments["learning_rate"] = section.rate if rate is None else rate
-    if section.name not in ("sgd",):
+    if section.name != "sgd":
         arguments.pop("nesterov")
     if recipe.train.ema is not None:
         arguments |= {"use_ema": True, "ema_momentum": recipe.train.ema}
@@ -227,7 +256,7 @@ def make_optimizer(recipe: Recipe, rate: float | None = None) -> keras.optimizer
 
 
 def _try_step(optimizer: keras.optimizers.Optimizer) -> None:
-    """Trace one step of a copy of the optimiser: Keras checks few of its arguments before."""
+    """Trace one step of a copy of the optimiser, since Keras checks few of its arguments earlier."""
     copy: Any = type(optimizer).from_config(optimizer.get_config())
     weights = [keras.Variable([0.0])]
     copy.build(weights)
@@ -235,20 +264,21 @@ def _try_step(optimizer: keras.optimizers.Optimizer) -> None:
     jax.eval_shape(copy.stateless_apply, values, [jnp.zeros(1)], [weight.value for weight in weights])
 
 
-def _check_augmentation(prepared: Prepared) -> None:
-    augmentation, train = prepared.augmentation(), prepared.parts.train
+def _check_augmentation(model: keras.Model, spec: TrainingSpec, train: Dataset) -> None:
+    augmentation = as_augmentation(spec.augment)
     if augmentation is not None:
-        check_augmentation(prepared.model, augmentation, collect(train.x[:1], train.y[:1]).data)  # type: ignore[index]
+        check_augmentation(model, augmentation, collect(train.x[:1], train.y[:1]).data)  # type: ignore[index]
 
 
 def _tuned(prepared: Prepared, progress: Progress) -> Prepared:
-    """With numbers for what the recipe left to be measured, and compiled anew: as its replay will be."""
-    model, train = prepared.model, prepared.parts.train
-    tuned = tune(prepared.recipe, model, train, prepared.class_weight, progress)
+    """With a number for each "auto", and compiled with it, as a replay of the recipe will be."""
+    train = prepared.parts.train
+    tuned = tune(prepared.recipe, prepared.model, train, prepared.spec, progress)
     if tuned.rate is None and tuned.clip is None:
         return prepared
     prepared.recompile(make_optimizer(tuned.recipe))
-    return replace(prepared, recipe=tuned.recipe, found_rate=tuned.rate, found_clip=tuned.clip)
+    spec = replace(prepared.spec, schedule=make_schedule(tuned.recipe, prepared.batches))
+    return replace(prepared, recipe=tuned.recipe, spec=spec, found_rate=tuned.rate, found_clip=tuned.clip)
 
 
 def _absolute(name: str) -> str:
@@ -313,7 +343,7 @@ def _class_weight(recipe: Recipe, train: Dataset) -> dict[int, float] | None:
 def compile_for(
     model: keras.Model, optimizer: keras.optimizers.Optimizer | str, objective: Objective
 ) -> None:
-    """Compile the model for what it is trained for."""
+    """Compile the model with the loss and metrics of the objective."""
     model.compile(
         optimizer=optimizer,
         loss=objective.loss,
@@ -323,7 +353,7 @@ def compile_for(
 
 
 def _require_training_room(model: keras.Model, optimizer: keras.optimizers.Optimizer) -> None:
-    """Raise :class:`ModelError` if gradients and the optimiser's state need more memory than is free."""
+    """Raise :class:`ModelError` if gradients and the optimiser's state do not fit into memory."""
     if not model.built:
         return
     probe = type(optimizer).from_config(optimizer.get_config())
@@ -348,7 +378,7 @@ def _build(model: keras.Model, recipe: Recipe, train: Dataset) -> None:
         keras.saving.serialize_keras_object(model)
     except (NotImplementedError, TypeError, ValueError) as error:
         raise ModelError(
-            expected="a model that Keras can save, so that its best weights can be kept",
+            expected="a model that Keras can save, to keep its best weights",
             received=f"{type(error).__name__}: {first_line(error)} (model {model.name!r})",
             remedy="give its class a get_config(), registered by keras.saving.register_keras_serializable()",
         ) from error

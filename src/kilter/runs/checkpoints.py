@@ -1,9 +1,8 @@
-"""Checkpoints of a run: a tree of arrays and a few numbers, from which training goes on with the same bits.
+"""Checkpoints of a run: a tree of arrays and a few numbers, from which training resumes bit for bit.
 
-``checkpoints/epoch-000007/`` is written by orbax under another name, gets a manifest with the SHA-256 of
-every file, is brought to the disk, then renamed. The last two and the best are kept. A checkpoint is verified
-before it is read; where it is damaged, the one before it is used and a :class:`~kilter.errors.RunWarning`
-says so.
+Orbax writes ``checkpoints/epoch-000007/`` under a temporary name; it gets a manifest with the SHA-256 of
+every file, is synced to disk and renamed. The last two and the best are kept. Checksums are verified before a
+checkpoint is read; if it is damaged, the previous one is used, with a :class:`~kilter.errors.RunWarning`.
 """
 
 from __future__ import annotations
@@ -27,7 +26,7 @@ from kilter.runs.manifest import MANIFEST, damage, write_manifest
 
 FOLDER = "checkpoints"
 KEEP_LAST = 2
-# The scalar with the lines of history.jsonl up to the checkpoint's epoch: a lost file is restored from it.
+# The scalar with the lines of history.jsonl up to the checkpoint's epoch, to restore a lost file.
 HISTORY = "history"
 
 # 1: kilter 0.1.0, which wrote neither this number nor a manifest. 2: with a manifest.
@@ -42,9 +41,8 @@ _SYSTEM_ERROR = re.compile(r"os_error_code='(\d+)'")
 class Checkpoint:
     """A checkpoint that was read: `tree` has the dicts, lists and array dtypes that were saved.
 
-    `epoch` counts from 0: it was the last finished epoch when the checkpoint was saved. `verified` is False
-    for a checkpoint of kilter 0.1.0, which has no checksums. `passed_over` says which newer checkpoints could
-    not be used, and why.
+    `epoch`, counted from 0, is the last one finished before the save. `verified` is False for a checkpoint of
+    kilter 0.1.0, which has no checksums. `passed_over`: which newer checkpoints are unusable, and why.
     """
 
     epoch: int
@@ -57,10 +55,10 @@ class Checkpoint:
 def save(run: Path, epoch: int, tree: Any, scalars: Mapping[str, Any], *, score: float = math.nan) -> Path:
     """Save `tree` (dicts and lists of arrays) and `scalars` (JSON values) as the state after `epoch`.
 
-    Empty lists are allowed in `tree`, arrays of size 0 are not (``ValueError`` from orbax). `score` says how
-    good that epoch was, less is better; NaN is worst. Afterwards the last :data:`KEEP_LAST` and the one with
-    the best score are kept. Returns the folder; one of the same epoch is replaced. Raises :class:`RunError`
-    if the disk is full, whatever orbax raised; the older checkpoints stay.
+    `tree` may hold empty lists but no arrays of size 0 (``ValueError`` from orbax). `score`: less is better,
+    NaN is worst. Afterwards the last :data:`KEEP_LAST` and the one with the best score are kept. Returns the
+    folder; one of the same epoch is replaced. Raises :class:`RunError` if the disk is full, whatever orbax
+    raises; the older checkpoints stay.
     """
     folder = run / FOLDER
     path, unfinished = folder / f"epoch-{epoch:06d}", folder / _UNFINISHED
@@ -82,7 +80,7 @@ def save(run: Path, epoch: int, tree: Any, scalars: Mapping[str, Any], *, score:
             unfinished.rename(path)
         except ValueError as error:
             found = _SYSTEM_ERROR.search(str(error))
-            if found is None:  # a tree that cannot be saved: a mistake of ours, not the disk's
+            if found is None:  # a tree that cannot be saved: a bug, not a disk error
                 raise
             raise unwritable(path, int(found.group(1)), str(error)) from error
         finally:
@@ -93,11 +91,10 @@ def save(run: Path, epoch: int, tree: Any, scalars: Mapping[str, Any], *, score:
 
 
 def latest(run: Path, require: Callable[[Checkpoint], None] | None = None) -> Checkpoint | None:
-    """The newest checkpoint that can be used; None where there is none.
+    """The newest usable checkpoint; None if there are no checkpoints.
 
-    A damaged one is passed over for the one before it, with a :class:`~kilter.errors.RunWarning` that names
-    the file and the damage. `require` raises :class:`RunError` for a checkpoint that does not fit the rest of
-    the run; that one is passed over too. Raises :class:`RunError` where none can be used.
+    A damaged one is skipped, with a :class:`~kilter.errors.RunWarning` that names the file and the damage; so
+    is one for which `require` raises :class:`RunError`. Raises :class:`RunError` if all are unusable.
     """
     problems: list[str] = []
     for epoch, path in reversed(_saved(run / FOLDER)):
@@ -111,20 +108,20 @@ def latest(run: Path, require: Callable[[Checkpoint], None] | None = None) -> Ch
         if problems:
             _warn(f"{'; '.join(problems)}. Using the checkpoint of epoch {epoch + 1} ({path.name}) instead")
         if not found.verified:
-            _warn(f"{path} has no checksums (kilter 0.1.0 wrote none): damage to it cannot be noticed")
+            _warn(f"{path} has no checksums (kilter 0.1.0 wrote none): damage cannot be detected")
         return replace(found, passed_over=tuple(problems))
     if problems:
         raise RunError(
             expected=f"a checkpoint in {run / FOLDER} that can be used",
             received="; ".join(problems),
-            remedy=f"restore {FOLDER}/ from a backup; or remove that folder and run kilter resume, which "
-            "then trains from the first epoch",
+            remedy=f"restore {FOLDER}/ from a backup; or remove that folder and run kilter resume, to train "
+            "from the first epoch again",
         )
     return None
 
 
 def drop_newer(run: Path, epoch: int) -> None:
-    """Remove the checkpoints after `epoch`: training goes on from there, and they would outlive good ones."""
+    """Remove the checkpoints after `epoch`, from which training resumes."""
     for saved, path in _saved(run / FOLDER):
         if saved > epoch:
             with errors_named(path):
@@ -132,10 +129,10 @@ def drop_newer(run: Path, epoch: int) -> None:
 
 
 class Throttle:
-    """Says when the next save is due, so that saves take at most `share` of the time.
+    """Limits saves to `share` of the time; the first is due after `patience` seconds.
 
-    A save costs 0.2 to 0.4 s for 0.5 million parameters with two slots each on a 2-core machine, an epoch of
-    a small model a hundredth of that. The first save is due after `patience` seconds.
+    A save of 0.5 million parameters with two slots each takes 0.2 to 0.4 s on 2 cores, an epoch of a small
+    model a hundredth of that.
     """
 
     def __init__(self, *, share: float = 0.05, patience: float = 10.0) -> None:
@@ -143,11 +140,11 @@ class Throttle:
         self._due = time.monotonic() + patience
 
     def due(self) -> bool:
-        """Whether enough time has gone by since the last save."""
+        """Whether enough time has passed since the last save."""
         return time.monotonic() >= self._due
 
     def saved(self, seconds: float) -> None:
-        """A save just ended that took `seconds`."""
+        """Note a save that took `seconds`."""
         self._due = time.monotonic() + seconds / self._share
 
 
@@ -160,9 +157,9 @@ def _warn(text: str) -> None:
 
 
 def _read(epoch: int, path: Path) -> Checkpoint:
-    """The checkpoint in `path`; :class:`RunError` where it is damaged, or orbax cannot read it."""
+    """The checkpoint in `path`; :class:`RunError` if it is damaged or orbax cannot read it."""
     found = damage(path)
-    # Only kilter 0.1.0 wrote none; that the checkpoint is of that time is known when it has been read.
+    # Only kilter 0.1.0 wrote none; whether the checkpoint is that old is known once it has been read.
     is_old = found is not None and not (path / MANIFEST).exists()
     if found is not None and not is_old:
         raise _unusable(path, found)
@@ -176,13 +173,13 @@ def _read(epoch: int, path: Path) -> Checkpoint:
     if is_old and is_new:
         raise _unusable(path, f"{MANIFEST} is missing")
     if saved_epoch != epoch:
-        raise _unusable(path, f"it holds epoch {saved_epoch}, counted from 0, not {epoch}")
+        raise _unusable(path, f"it contains epoch {saved_epoch}, counted from 0, not {epoch}")
     return replace(checkpoint, verified=not is_old)
 
 
 def _unusable(path: Path, why: str) -> RunError:
     return RunError(
-        expected=f"a whole checkpoint in {path}",
+        expected=f"an intact checkpoint in {path}",
         received=f"{path.name} is damaged: {why}",
         remedy="use an older checkpoint",
     )
@@ -224,7 +221,7 @@ def _retire(folder: Path) -> None:
 
 
 def _remove(path: Path) -> None:
-    """Remove a checkpoint. Renamed first: a folder with a checkpoint's name is never a half-removed one."""
+    """Remove a checkpoint; renamed first, so that no half-removed folder has a checkpoint's name."""
     if path.exists():
         doomed = path.with_name(f"{_UNFINISHED}-{path.name}")
         shutil.rmtree(doomed, ignore_errors=True)
@@ -233,7 +230,7 @@ def _remove(path: Path) -> None:
 
 
 def _sweep(folder: Path) -> None:
-    """Remove what a save that failed, now or in a crash, left behind."""
+    """Remove what failed saves left behind."""
     for path in folder.iterdir():
         if path.name.startswith(_UNFINISHED):
             shutil.rmtree(path, ignore_errors=True)

@@ -1,7 +1,7 @@
-"""The checksums of a run's own files, so that damage to them is noticed before they are used.
+"""Checksums of a run's files, to detect damage before they are used.
 
-``checksums.json`` has the SHA-256 of each file by its name. While a file is replaced it has two of them, the
-new one and the one before: whenever the writer is killed, the file there is one of the two.
+``checksums.json`` has the SHA-256 of each file by its name. While a file is being replaced it lists two, the
+new and the old: whenever the writer is killed, the file is one of them.
 """
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from kilter._files import sha256_of
 from kilter.errors import RunError
 from kilter.runs.atomic import errors_named, write_text
-from kilter.runs.manifest import sha256_of
 
 CHECKSUMS = "checksums.json"
-# The entry for what a recipe says, whatever its layout, without the keys that may change before a resume: how
-# long to train, and where the data are (their own checksums are in data.json).
+# The entry for the content of a recipe, whatever its layout, without the keys that may change before a
+# resume: how long to train, and where the data are (data.json has their checksums).
 RECIPE_CONTENT = "recipe"
 _MAY_CHANGE = {
     "": ("name",),
@@ -31,7 +31,7 @@ _MAY_CHANGE = {
 
 @contextmanager
 def replacing(run: Path, name: str, sha256: str) -> Iterator[None]:
-    """Replace the file inside by one with this `sha256`; if that fails, the old one still counts as whole."""
+    """Replace the file in the body by one with this `sha256`; if that fails, the old one stays valid."""
     before = _read(run)
     old = before.get(name, [])
     _write(run, {**before, name: [sha256, *(one for one in old if one != sha256)]})
@@ -55,9 +55,9 @@ def content_of(recipe_text: str) -> str:
 
 
 def require_unchanged(path: Path) -> None:
-    """Raise :class:`RunError` if the file of a run is missing, or is not the one that kilter wrote there.
+    """Raise :class:`RunError` if a file of a run is missing or is not the one that kilter wrote.
 
-    A file that is not listed passes: it is of kilter 0.1.0, or not of the run.
+    An unlisted file passes: kilter 0.1.0 wrote it, or it does not belong to the run.
     """
     wanted = _read(path.parent).get(path.name)
     if wanted is None:
@@ -71,7 +71,7 @@ def require_unchanged(path: Path) -> None:
 
 
 def require_same_recipe(path: Path) -> None:
-    """Raise :class:`RunError` if the recipe.toml at `path` says something else than when the run started."""
+    """Raise :class:`RunError` if the recipe.toml at `path` has changed since the run started."""
     wanted = _read(path.parent).get(RECIPE_CONTENT)
     if wanted is None or not path.is_file():
         return
@@ -80,7 +80,7 @@ def require_same_recipe(path: Path) -> None:
     try:
         found = content_of(text)
     except ValueError:
-        return  # whoever loads it says what is wrong with it
+        return  # loading it reports what is wrong
     if found not in wanted:
         names = (f"{section}.{key}".strip(".") for section, keys in _MAY_CHANGE.items() for key in keys)
         raise RunError(
@@ -94,7 +94,7 @@ def _changed(path: Path, received: str) -> RunError:
     return RunError(
         expected=f"{path} as kilter wrote it",
         received=received,
-        remedy="restore it from a backup, or train the run's recipe.toml anew; if you changed the file "
+        remedy="restore it from a backup, or train the run's recipe.toml again; if you changed the file "
         f"yourself, remove its entry from {CHECKSUMS}",
     )
 
@@ -113,7 +113,7 @@ def _read(run: Path) -> dict[str, list[str]]:
         raise RunError(
             expected=f"{path} as kilter wrote it",
             received=f"{type(error).__name__}: {error}",
-            remedy="restore it from a backup, or remove it: damage to the run's files is not noticed then",
+            remedy="restore it from a backup, or remove it: damage to the run's files then goes undetected",
         ) from error
 
 

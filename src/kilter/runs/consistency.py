@@ -1,4 +1,4 @@
-"""Checkpoint and history of a run that is resumed: brought to the newest epoch that both of them have."""
+"""Checkpoint and history of a resumed run, brought to the newest epoch that both of them have."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from kilter.runs.records import EpochRecord
 
 
 def newest_cut(path: Path) -> Checkpoint | None:
-    """The newest checkpoint for which the run at `path` has the whole history; None where it has none.
+    """The newest checkpoint for which the run at `path` has the whole history; None if there is none.
 
-    Those of kilter 0.1.0 hold no history: history.jsonl must then reach as far. Raises :class:`RunError`
-    where no checkpoint can be used, or history.jsonl contradicts the checkpoint.
+    Checkpoints of kilter 0.1.0 contain no history: history.jsonl must then reach as far. Raises
+    :class:`RunError` if no checkpoint is usable, or history.jsonl contradicts the checkpoint.
     """
     checkpoint = checkpoints.latest(path, lambda found: _require_history(path, found))
     if checkpoint is not None and checkpoints.HISTORY in checkpoint.scalars:
@@ -29,8 +29,8 @@ def newest_cut(path: Path) -> Checkpoint | None:
 def restore_history(run: Run, checkpoint: Checkpoint | None) -> tuple[str, ...]:
     """Make history.jsonl end at the checkpoint's epoch, write its missing lines, and return all of them.
 
-    Epochs after the checkpoint are trained again. What had to be restored is said in a
-    :class:`~kilter.errors.RunWarning` and in the run's journal.
+    Epochs after the checkpoint are trained again. A :class:`~kilter.errors.RunWarning` and the run's journal
+    say what had to be restored.
     """
     found = read_lines(run.path / HISTORY)
     if checkpoint is None:
@@ -74,9 +74,9 @@ def _require_history(path: Path, checkpoint: Checkpoint) -> None:
 
 
 def _require_no_contradiction(path: Path, checkpoint: Checkpoint) -> None:
-    """Raise :class:`RunError` if a line of history.jsonl was changed: somebody should know, and decide.
+    """Raise :class:`RunError` if a line of history.jsonl was changed: a person has to decide.
 
-    Lines that are missing or torn off are no contradiction, nor are those of epochs after the checkpoint.
+    Missing or incomplete lines and those of later epochs are no contradiction.
     """
     found, saved = read_lines(path), set(checkpoint.scalars[checkpoints.HISTORY])
     if saved <= set(found):

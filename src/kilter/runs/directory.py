@@ -1,4 +1,4 @@
-"""The run directory, for the one process that writes to it: made, locked, filled. Read it with `reading`."""
+"""The run directory for the process that writes to it. To read one, see :mod:`kilter.runs.reading`."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Protocol, Self
 
+from kilter._files import sha256_of
 from kilter.errors import KilterError, RunError
 from kilter.runs import lock
 from kilter.runs.atomic import append_line, errors_named, fsync_path, write_text, write_with
 from kilter.runs.checksums import RECIPE_CONTENT, content_of, replacing
 from kilter.runs.events import EventWriter
-from kilter.runs.manifest import sha256_of
 from kilter.runs.reading import (
     DATA,
     ENVIRONMENT,
@@ -33,10 +33,8 @@ from kilter.runs.reading import (
 )
 from kilter.runs.records import DataRecord, EpochRecord, Result, to_json
 
-# Long enough for any name a person reads; file systems allow 255 bytes.
-_LONGEST_NAME = 100
-# How long to wait at a time for a name that is free.
-_PAUSE_SECONDS = 0.1
+_LONGEST_NAME = 100  # file systems allow 255 bytes
+_PAUSE_SECONDS = 0.1  # between attempts to find a free name
 
 
 class Saveable(Protocol):
@@ -48,10 +46,10 @@ class Saveable(Protocol):
 
 
 class Run:
-    """A run directory that this process writes to; a context manager that gives the lock back.
+    """A run directory that this process writes to; a context manager that releases the lock.
 
-    Made by :func:`create_run`, or by :func:`reopen_run` for a run that was interrupted. Every method that
-    writes raises :class:`RunError` where the disk does not take it, and leaves what was there whole.
+    Made by :func:`create_run`, or :func:`reopen_run` for an interrupted run. A method whose write fails
+    raises :class:`RunError` and leaves the old file intact.
     """
 
     def __init__(self, path: Path, held: lock.Lock) -> None:
@@ -68,12 +66,12 @@ class Run:
         self.close()
 
     def discard(self) -> None:
-        """Close, and take the whole directory away: of a run that did not begin."""
+        """Close, and remove the whole directory, of a run that did not begin."""
         self.close()
         shutil.rmtree(self.path)
 
     def close(self) -> None:
-        """Close the TensorBoard file and give the lock back."""
+        """Close the TensorBoard file and release the lock."""
         try:
             self._events.close()
         finally:
@@ -90,7 +88,7 @@ class Run:
             write_text(self.path / DATA, text)
 
     def write_found(self, name: str, found: Mapping[str, Any]) -> None:
-        """find_lr.json or clip_threshold.json: what the recipe's numbers were read from."""
+        """find_lr.json or clip_threshold.json: what the recipe's numbers were derived from."""
         write_text(self.path / name, to_json(found) + "\n")
 
     def record_epoch(self, record: EpochRecord) -> None:
@@ -99,16 +97,16 @@ class Run:
         self._events.write(record)
 
     def keep_history(self, epochs: int) -> None:
-        """Drop the lines of history.jsonl from epoch `epochs` on: a resume trains them again."""
+        """Drop the lines of history.jsonl from epoch `epochs` on, which a resume trains again."""
         kept = [line for line in read_history(self.path) if line.epoch < epochs]
         write_text(self.path / HISTORY, "".join(f"{line.to_json()}\n" for line in kept))
 
     def restore_history(self, lines: Sequence[str]) -> None:
-        """Replace history.jsonl by these lines: those of the checkpoint that the run is resumed from."""
+        """Replace history.jsonl by the lines of the checkpoint that the run is resumed from."""
         write_text(self.path / HISTORY, "".join(f"{line}\n" for line in lines))
 
     def note(self, text: str) -> None:
-        """Add a line to journal.jsonl: something that happened to the run and that a person should know."""
+        """Add a line to journal.jsonl: an event that the user should know of."""
         line = {"time": datetime.now(UTC).isoformat(timespec="seconds"), "text": text}
         append_line(self.path / JOURNAL, to_json(line))
 
@@ -139,8 +137,8 @@ def create_run(
     """Make ``<UTC time>-<name>/`` below `parent`, take its lock and write recipe.toml.
 
     Characters of `name` other than letters, digits, ``.``, ``_`` and ``-`` become ``-``, so that a name
-    cannot lead out of `parent`. `started` is now unless given; where a run of this second has the name, the
-    next second. Raises :class:`RunError` where the directory exists, or cannot be made.
+    cannot lead out of `parent`. `started`: by default now, or the next second for which the name is free.
+    Raises :class:`RunError` if the directory exists or cannot be made.
     """
     path = _named(Path(parent), name, started or datetime.now(UTC))
     while started is None and path.exists():
@@ -170,10 +168,9 @@ def create_run(
 
 @contextmanager
 def discarded_unless_begun(run: Run) -> Iterator[None]:
-    """Remove the run directory if an error ends the run before its first epoch, so that none is half-made.
+    """Remove the run directory if an error ends the run before its first epoch.
 
-    A run that was interrupted, or that failed while it trained, has written how it ended and stays. One that
-    was refused is removed, whatever it wrote.
+    An interrupted run, or one that failed in training, has a result.json and stays.
     """
     try:
         yield
@@ -185,9 +182,9 @@ def discarded_unless_begun(run: Run) -> Iterator[None]:
 
 
 def reopen_run(path: Path) -> Run:
-    """Take the lock of a run that was interrupted, to write on in it; a lock left by a crash is taken over.
+    """Take the lock of an interrupted run, to continue it; a lock left by a crash is taken over.
 
-    Raises :class:`RunError` where `path` is no run directory or another process is writing to it.
+    Raises :class:`RunError` if `path` is no run directory or another process is writing to it.
     """
     require_run(path)
     return Run(path, lock.acquire(path / LOCK))

@@ -1,4 +1,4 @@
-"""environment.json: on what a run was trained, so that its figures can be understood and trained again."""
+"""environment.json: the versions and the machine that a run was trained with."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ _PACKAGES = ("keras", "jax", "jaxlib", "numpy", "optax", "orbax-checkpoint")
 def describe_environment(*, device: str, seed: int) -> dict[str, Any]:
     """Versions, platform, processor count, device and seed, ready for JSON.
 
-    `device` is what JAX computes on, as the caller knows it. A package that is not installed as one has
-    version "unknown". Variables that change JAX's arithmetic are kept, others are not.
+    `device`: what JAX computes on. The version of a package without metadata is "unknown". Of the environment
+    variables, those that change JAX's arithmetic are included.
     """
     return {
         "versions": {
@@ -53,5 +53,5 @@ def _processor() -> str:
                 if line.startswith("model name"):
                     return line.partition(":")[2].strip()
     except OSError:
-        pass  # not Linux: the standard library's answer below is the best there is
+        pass  # not Linux
     return platform.processor() or platform.machine()

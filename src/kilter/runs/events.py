@@ -12,18 +12,17 @@ from tensorboardX.proto import event_pb2
 from kilter.runs.atomic import errors_named
 from kilter.runs.records import EpochRecord
 
-# Where the names of the logs that begin so lie in TensorBoard; all others lie in train/.
+# The TensorBoard group of logs with these prefixes; all others are in train/.
 _GROUPS = {"val_": "validation", "train_": "train_in_inference"}
 
 
 class EventWriter:
     """Writes an epoch's scalars to ``events.out.tfevents.*`` in the run's folder and flushes them.
 
-    The file is made with the first epoch, so that a run that stops before it leaves none. An event file is a
-    list of records with check sums: a torn last one is passed over by TensorBoard.
+    The file is created with the first epoch. TensorBoard skips an incomplete last record.
 
-    tensorboardX's ``SummaryWriter`` hands records to a thread, and once that thread has died of a full disk
-    its queue of ten blocks the training for ever; its synchronous ``EventsWriter`` raises instead.
+    tensorboardX's ``SummaryWriter`` writes in a thread, and once that thread has died of a full disk its
+    queue of ten blocks the training for ever; its synchronous ``EventsWriter`` raises instead.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -31,7 +30,7 @@ class EventWriter:
         self._writer: EventsWriter | None = None
 
     def write(self, record: EpochRecord) -> None:
-        """Add one epoch. A disk that is full is a :class:`~kilter.errors.RunError`."""
+        """Add one epoch; :class:`~kilter.errors.RunError` if the disk is full."""
         with errors_named(self._folder):
             if self._writer is None:
                 self._writer = EventsWriter(str(self._folder / "events"))
@@ -41,7 +40,7 @@ class EventWriter:
             self._writer.flush()
 
     def close(self) -> None:
-        """Close the file; a writer that wrote nothing has none."""
+        """Close the file, if there is one."""
         if self._writer is None:
             return
         with errors_named(self._folder):
@@ -69,10 +68,8 @@ def scalars(record: EpochRecord) -> dict[str, float]:
 
 
 def _event(step: int, tag: str, value: float) -> Any:
-    """The protobuf of one scalar; tensorboardX's own maker prints a warning for every NaN."""
-    make: Any = vars(event_pb2)[
-        "Event"
-    ]  # protobuf makes the class when it is imported: no type checker sees it
+    """The protobuf of one scalar; tensorboardX's own constructor prints a warning for every NaN."""
+    make: Any = vars(event_pb2)["Event"]  # made at import, invisible to type checkers
     event = make(step=step, wall_time=time.time())
     event.summary.value.add(tag=tag, simple_value=value)
     return event

@@ -1,11 +1,11 @@
-"""The model that a recipe names: built, read from a .keras file, or made by a function of the user's."""
+"""From the sections of a recipe to Keras and kilter objects: model, schedule, augmentation, stages."""
 
 from __future__ import annotations
 
 import importlib
 import os
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +14,7 @@ from typing import Any, Final
 import keras
 
 from kilter import schedules
+from kilter._engine.training_spec import TrainingSpec
 from kilter._models.saved import TRUST, load_model
 from kilter._progress import SILENT, Progress
 from kilter._text import first_line
@@ -56,7 +57,7 @@ from kilter.recipe.optimizer import AUTO
 
 @dataclass(frozen=True, eq=False)
 class Tuned:
-    """The measurements that ``recipe``'s numbers come from; None where the recipe had a number itself."""
+    """A recipe whose "auto" became numbers, and their measurements; None where the recipe gave a number."""
 
     recipe: Recipe
     rate: FoundRate | None
@@ -67,29 +68,22 @@ def tune(
     recipe: Recipe,
     model: keras.Model,
     train: Dataset,
-    class_weight: Mapping[int, float] | None,
+    spec: TrainingSpec,
     progress: Progress = SILENT,
 ) -> Tuned:
     """The recipe with a number for each ``"auto"`` in ``[optimizer]``, measured on the training part.
 
     ``model`` is compiled with the recipe's optimiser at any rate; only that rate changes. Gradients are
-    measured at the rate that was found, or is given. Raises :class:`~kilter.errors.ModelError` where nothing
-    can be found (see :func:`kilter.find_lr`, :func:`kilter.clip_threshold`).
+    measured at the final rate. Raises as :func:`kilter.find_lr` and :func:`kilter.clip_threshold`.
     """
     changes: dict[str, float | None] = {}
     rate = clip = None
-    how: dict[str, Any] = {
-        "batch_size": recipe.train.batch_size,
-        "seed": recipe.seed,
-        "class_weight": class_weight,
-        "verbose": progress,
-    }
     if recipe.optimizer.learning_rate == AUTO:
-        rate = find_lr(model, train.x, train.y, **how)
+        rate = find_lr(model, train.x, train.y, **spec.arguments_for(find_lr), verbose=progress)
         changes["learning_rate"] = rate.suggestion
         model.optimizer.learning_rate = rate.suggestion
     if recipe.optimizer.clip == AUTO:
-        clip = clip_threshold(model, train.x, train.y, **how)
+        clip = clip_threshold(model, train.x, train.y, **spec.arguments_for(clip_threshold), verbose=progress)
         changes |= {"clip": None, "global_clipnorm": clip.threshold}
     optimizer = recipe.optimizer.model_copy(update=changes)
     return Tuned(recipe.model_copy(update={"optimizer": optimizer}), rate, clip)
@@ -98,10 +92,10 @@ def tune(
 def make_phases(
     recipe: Recipe, model: keras.Model, make_optimizer: Callable[[float], keras.optimizers.Optimizer]
 ) -> tuple[Phase, ...]:
-    """The phases of ``[fine_tune]`` for the model that it made; () for a recipe that reuses nothing.
+    """The phases of ``[fine_tune]`` for the recipe's model; () for a recipe that reuses nothing.
 
-    ``make_optimizer`` gives the recipe's optimiser with a rate. Raises :class:`~kilter.errors.OptionError`
-    where a stage names layers that the model does not have.
+    ``make_optimizer`` returns the recipe's optimiser with a given rate. Raises
+    :class:`~kilter.errors.OptionError` for a stage with layers that the model does not have.
     """
     section = recipe.fine_tune
     if section is None:
@@ -113,7 +107,7 @@ def make_phases(
             train=stage.train,
             learning_rate=stage.rate * recipe.optimizer.rate,
             decay=stage.decay,
-            # By depth there are only the optimisers that have a name, with their usual numbers.
+            # Rates by depth need an optimiser given by name.
             optimizer=make_optimizer if stage.decay == 1 else recipe.optimizer.name,
             schedule=stage.schedule,
         )
@@ -125,14 +119,14 @@ def make_phases(
 def make_schedule(recipe: Recipe, batches: int) -> schedules.Schedule | schedules.Performance | None:
     """The schedule of ``[schedule]`` for epochs of ``batches`` batches; None for a constant rate.
 
-    Raises :class:`~kilter.errors.OptionError` where its numbers do not fit together or the training is too
-    short for it.
+    Raises :class:`~kilter.errors.OptionError` if its settings contradict each other or the training is too
+    short.
     """
     section = recipe.schedule
     return section.kind.make(recipe.optimizer.rate, recipe.train.epochs, batches, **section.settings())
 
 
-# In the order in which they are applied: what moves pixels first, so that it is one map; mixing last.
+# In the order of application: first what moves pixels, which becomes one map; mixing last.
 _MAKERS: Final[dict[str, Any]] = {
     "flip": Flip,
     "rotate": Rotate,
@@ -149,10 +143,10 @@ _MAKERS: Final[dict[str, Any]] = {
 
 
 def make_augmentation(section: AugmentSection, train: Dataset) -> Augmentation | None:
-    """The augmentation of ``[augment]`` for these data, or None where it asks for nothing.
+    """The augmentation of ``[augment]`` for these data, if any.
 
-    Raises :class:`RecipeError` for keys that only images can be augmented by where the data are none, and for
-    colours of images whose range of values is not known.
+    Raises :class:`RecipeError` for image transforms of other data, and for colour transforms of images whose
+    value range is unknown.
     """
     wanted = {key: getattr(section, key) for key in _MAKERS if getattr(section, key) is not None}
     if not wanted:
@@ -179,8 +173,8 @@ def make_augmentation(section: AugmentSection, train: Dataset) -> Augmentation |
 def make_model(recipe: Recipe, train: Dataset, *, allow_code: bool = False) -> keras.Model:
     """The uncompiled model of ``[model]`` for the training data.
 
-    Only ``allow_code``, which the person gives, lets a recipe run code: a factory, or code in a .keras file.
-    Raises :class:`ModelError` for code without it, and where there is no model.
+    ``allow_code`` lets the recipe run code: a factory, or code in a .keras file. Raises :class:`ModelError`
+    for code without it, and if there is no model.
     """
     section = recipe.model
     if isinstance(section, FileSection):
@@ -201,9 +195,8 @@ def make_model(recipe: Recipe, train: Dataset, *, allow_code: bool = False) -> k
 def call_factory(name: str, recipe: Recipe, train: Dataset) -> keras.Model:
     """The model that ``module:function`` returns, called with ``input_shape=`` and ``outputs=``.
 
-    The working directory is looked in for the module, as Python does for a script. Keras's, NumPy's and
-    Python's generators are seeded with the recipe's seed first, for a function that takes no seed has no
-    other way to give the same model twice.
+    The module is searched for in the working directory first, as for a script. Keras's, NumPy's and Python's
+    generators are seeded with the recipe's seed, so that the function returns the same model again.
     """
     function = import_function(name)
     keras.utils.set_random_seed(recipe.seed)
@@ -256,9 +249,8 @@ def _built(section: MlpSection | CnnSection, recipe: Recipe, train: Dataset) -> 
 def _reused(section: ReuseSection, recipe: Recipe, train: Dataset, *, allow_code: bool) -> keras.Model:
     """The frozen lower layers of a trained model, under new hidden layers and a new output."""
     source = load_source(section.reuse, weights=section.weights, sha256=section.sha256, allow_code=allow_code)
-    require_room(
-        dense_weights(1, (*section.hidden, train.outputs))
-    )  # how many features come in is not known yet
+    # At least one feature; how many is not known yet.
+    require_room(dense_weights(1, (*section.hidden, train.outputs)))
     head: list[keras.layers.Layer] = [
         keras.layers.Dense(units, "elu", kernel_initializer="he_normal", name=f"head_{number}")
         for number, units in enumerate(section.hidden, start=1)
@@ -270,21 +262,21 @@ def _reused(section: ReuseSection, recipe: Recipe, train: Dataset, *, allow_code
 
 
 def _in_target_units(train: Dataset) -> keras.layers.Layer:
-    """The layer after the output that turns standardised numbers into the targets' units.
+    """The layer after the output that scales standardised outputs to the targets' units.
 
-    A network starts near 0 ± 1; without this layer it would first have to learn the mean of prices in the
-    hundred thousands, at steps of the learning rate.
+    A network starts near 0 ± 1. Without this layer it would first have to learn a mean in the hundred
+    thousands, in steps of the learning rate.
     """
     targets = moments(train.y if train.y.ndim == 2 else train.y[:, None])  # type: ignore[union-attr,index]
     deviation = [float(variance) ** 0.5 or 1.0 for variance in targets.variance]
     mean = [float(value) for value in targets.mean]
-    # Keras takes a number for each column, though its annotation says one number.
+    # Keras takes a list, though its annotation says one number.
     offset: Any = mean
     return keras.layers.Rescaling(deviation, offset=offset, dtype="float32", name="target_units")
 
 
 def import_function(name: str) -> Callable[..., Any]:
-    """The function that is called ``module:function``; :class:`ModelError` where there is none."""
+    """The function ``module:function``; :class:`ModelError` if there is none."""
     module_name, _, function_name = name.partition(":")
     with _working_directory_first():
         try:
@@ -317,7 +309,7 @@ def _working_directory_first() -> Iterator[None]:
 
 @contextmanager
 def _policy(precision: str) -> Iterator[None]:
-    """Keras's global dtype policy, for the layers a user's function makes; put back afterwards."""
+    """Set Keras's global dtype policy for the layers that a user's function makes, and restore it."""
     before = keras.config.dtype_policy()
     if precision != "float32":
         keras.config.set_dtype_policy(precision)

@@ -1,4 +1,4 @@
-"""A run directory kept beside a training that came as a model and arrays, without a recipe."""
+"""A run directory for ``kilter.fit(..., run=)``: a training without a recipe."""
 
 from __future__ import annotations
 
@@ -7,14 +7,12 @@ from pathlib import Path
 
 import keras
 
-from kilter._engine.averaging import WeightAverage
 from kilter._engine.history import History
 from kilter.runs.best_epoch import Watch
 from kilter.runs.directory import create_run, discarded_unless_begun
 from kilter.runs.environment import describe_environment
-from kilter.runs.reading import read_history
-from kilter.runs.recorder import Recorder
-from kilter.runs.records import Result, Status
+from kilter.runs.recorder import Recorder, average_in
+from kilter.runs.records import Status
 from kilter.runs.termination import saving_what_is_done
 from kilter.runs.training import device_name
 
@@ -28,22 +26,21 @@ def keep(
     *,
     validated: bool,
 ) -> History:
-    """Train with a recorder that keeps what happens in a new run directory below ``parent``.
+    """Train with a recorder that fills a new run directory below ``parent``.
 
-    The best epoch is that of the least validation loss, or the least loss where nothing is ``validated``.
-    ``train`` gets the callbacks, the recorder among them. Ctrl-C, SIGTERM and SIGHUP leave a directory that
-    says so, with a checkpoint of the last finished epoch and the best weights, and raise
-    :class:`~kilter.runs.Interrupted`. What is refused before the first epoch leaves no directory.
+    The best epoch has the least validation loss, or the least loss if nothing is ``validated``. ``train``
+    gets the callbacks and the recorder. Ctrl-C, SIGTERM and SIGHUP save a checkpoint of the last finished
+    epoch and the best weights, and raise :class:`~kilter.runs.Interrupted`. An error before the first epoch
+    leaves no directory.
     """
     watch = Watch("val_loss" if validated else "loss", "min")
     with create_run(parent, model.name) as directory, discarded_unless_begun(directory):
         directory.write_environment(describe_environment(device=device_name(), seed=seed))
-        average = next((one for one in callbacks if isinstance(one, WeightAverage)), None)
-        recorder = Recorder(directory, watch, average=average)
+        recorder = Recorder(directory, watch, average=average_in(callbacks))
         recorder.set_model(model)
 
         def finish(status: Status, reason: str) -> None:
-            directory.finish(_result(recorder, status, reason))
+            directory.finish(recorder.result(status, reason))
 
         with saving_what_is_done(recorder, finish, lambda: _where(recorder)):
             history = train([*callbacks, recorder])
@@ -52,20 +49,7 @@ def keep(
 
 
 def _where(recorder: Recorder) -> str:
-    """Where the state is; ``kilter resume`` needs a recipe, which such a run does not have."""
+    """Where the state is; without a recipe ``kilter resume`` does not apply."""
     if recorder.watch.last_epoch is None:
         return f"Nothing was trained yet; the run directory is {recorder.run.path}"
     return f"Its checkpoint and its best weights, which the model has now, are in {recorder.run.path}"
-
-
-def _result(recorder: Recorder, status: Status, reason: str) -> Result:
-    watch, lines = recorder.watch, read_history(recorder.run.path)
-    return Result(
-        status=status,
-        reason=reason,
-        monitor=watch.monitor,
-        direction=watch.direction,
-        best_epoch=watch.best_epoch,
-        epochs=len(lines),
-        seconds=sum(line.seconds + line.compile_seconds for line in lines),
-    )

@@ -1,110 +1,81 @@
-"""One writer a run directory: an advisory lock that a crash releases by itself.
+"""One writer per run directory: an advisory lock that a crash releases.
 
-The operating system holds the lock on the open file and drops it when the process ends, however it ends. The
-file that is left behind is stale, and the next writer takes it over. Its text, for people, says who holds it.
+The operating system drops the lock when the process ends, however it ends. The next writer takes over the
+stale file; its text is for people.
 """
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import socket
-import time
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
-from filelock import lock_descriptor
+from filelock import BaseFileLock, FileLock, Timeout
 
 from kilter.errors import RunError
 from kilter.runs.atomic import errors_named
 
-# `kilter runs` takes the lock for an instant to see whether it is free: writers and other readers try again.
+# `kilter runs` takes the lock for an instant to see whether it is free; a writer waits for that.
 _PATIENCE_SECONDS = 0.5
-_LOOKS = 3
-_PAUSE_SECONDS = 0.02
 
 
 class Lock:
-    """A held lock. Made by :func:`acquire`; :meth:`release` may be called more than once."""
+    """A lock that is taken. Made by :func:`acquire`; :meth:`release` may be called more than once."""
 
-    def __init__(self, path: Path, descriptor: int) -> None:
+    def __init__(self, path: Path, lock: BaseFileLock) -> None:
         self.path = path
-        self._descriptor: int | None = descriptor
+        self._lock = lock
 
     def release(self) -> None:
         """Remove the file and free the lock. Removed first, so that nobody locks a file about to vanish."""
-        if self._descriptor is None:
-            return
-        with contextlib.suppress(PermissionError):  # Windows cannot remove an open file; it stays, stale
-            self.path.unlink(missing_ok=True)
-        os.close(self._descriptor)
-        self._descriptor = None
+        if self._lock.is_locked:
+            with suppress(OSError):  # Windows does not remove an open file
+                self.path.unlink(missing_ok=True)
+            self._lock.release()
 
 
 def acquire(path: Path) -> Lock:
-    """Take the lock at `path` for this process, or raise :class:`RunError` that names who holds it."""
-    deadline = time.monotonic() + _PATIENCE_SECONDS
-    while True:
-        descriptor = _try(path)
-        if descriptor is not None:
-            return Lock(path, descriptor)
-        if time.monotonic() > deadline:
+    """Take the lock at `path` for this process, or raise :class:`RunError` that names its owner."""
+    lock = FileLock(path)
+    with errors_named(path):
+        try:
+            lock.acquire(timeout=_PATIENCE_SECONDS, poll_interval=0.02)
+        except Timeout:
             raise RunError(
                 expected=f"no other process to write to {path.parent}",
-                received=f"a lock held by {_holder(path)}",
+                received=f"a lock held by {_owner(path)}",
                 remedy="wait until that process is done, or stop it",
-            )
-        time.sleep(_PAUSE_SECONDS)
+            ) from None
+    started = datetime.now(UTC).isoformat(timespec="seconds")
+    with suppress(OSError):  # on Windows nobody else can write to or read a locked file
+        path.write_text(json.dumps({"pid": os.getpid(), "host": socket.gethostname(), "started": started}))
+    return Lock(path, lock)
 
 
 def held(path: Path) -> bool:
-    """Whether a living process holds the lock at `path`; a file left behind by a crash is not held."""
-    try:
-        descriptor = os.open(path, os.O_RDONLY)
-    except OSError:  # there is no lock file, or we may not read it
+    """Whether a living process has the lock at `path`; a file left by a crash does not count.
+
+    False also where the lock cannot be tried, in a folder that is not ours to write to.
+    """
+    if not path.exists():
         return False
+    probe = FileLock(path)
     try:
-        for _ in range(_LOOKS):
-            if lock_descriptor(descriptor, blocking=False):
-                return False
-            time.sleep(_PAUSE_SECONDS)
+        probe.acquire(timeout=0)
+    except Timeout:
         return True
-    finally:
-        os.close(descriptor)
-
-
-def _try(path: Path) -> int | None:
-    with errors_named(path):
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
-        try:
-            # Between open and lock the former holder may have removed the file: the lock is then on nothing.
-            if lock_descriptor(descriptor, blocking=False) and _is_at(path, descriptor):
-                _sign(descriptor)
-                return descriptor
-        except BaseException:
-            os.close(descriptor)
-            raise
-        os.close(descriptor)
-        return None
-
-
-def _is_at(path: Path, descriptor: int) -> bool:
-    with contextlib.suppress(FileNotFoundError):
-        return os.path.samestat(os.fstat(descriptor), path.stat())
+    except OSError:
+        return False
+    probe.release()
     return False
 
 
-def _sign(descriptor: int) -> None:
-    started = datetime.now(UTC).isoformat(timespec="seconds")
-    content = json.dumps({"pid": os.getpid(), "host": socket.gethostname(), "started": started})
-    os.ftruncate(descriptor, 0)
-    os.write(descriptor, content.encode("utf-8"))
-
-
-def _holder(path: Path) -> str:
+def _owner(path: Path) -> str:
     try:
         record = json.loads(path.read_text("utf-8"))
         return f"process {record['pid']} on {record['host']} since {record['started']}"
-    except (OSError, ValueError, KeyError, TypeError):  # being signed or removed at this moment
+    except (OSError, ValueError, KeyError, TypeError):  # being written or removed at this moment
         return "another process"

@@ -1,34 +1,28 @@
-"""The manifest of a folder: size and SHA-256 of every file in it, so that damage is noticed."""
+"""The manifest of a folder: size and SHA-256 of every file in it, to detect damage."""
 
 from __future__ import annotations
 
-import hashlib
 import json
 from pathlib import Path
 from typing import Any
 
+from kilter._files import sha256_of
 from kilter.runs.atomic import fsync_path, write_text
 
 MANIFEST = "manifest.json"
 
 
-def sha256_of(path: Path) -> str:
-    """The SHA-256 of a file's bytes, in hexadecimal."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
 def write_manifest(folder: Path) -> None:
-    """Write ``manifest.json`` into `folder`. Call it last: files that change afterwards count as damaged."""
+    """Write ``manifest.json`` into `folder`; files that change afterwards count as damaged."""
     files = {name: {"bytes": path.stat().st_size, "sha256": sha256_of(path)} for name, path in _files(folder)}
     write_text(folder / MANIFEST, json.dumps({"files": files}, indent=1) + "\n")
     fsync_path(folder)
 
 
 def damage(folder: Path) -> str | None:
-    """What is wrong with the files in `folder`, as file and reason; None where all are as they were written.
+    """What is wrong with the files in `folder`, as file and reason; None if all are as written.
 
-    A folder without a manifest is damaged: the caller decides what to do with folders that never had one.
+    A folder without a manifest counts as damaged.
     """
     try:
         wanted = json.loads((folder / MANIFEST).read_bytes())["files"]
@@ -50,7 +44,7 @@ def damage(folder: Path) -> str | None:
 
 
 def _problem(path: Path | None, wanted: dict[str, Any] | None) -> str | None:
-    """What is wrong with one file, which is or should be there."""
+    """What is wrong with one file."""
     if wanted is None:
         return f"is not listed in {MANIFEST}"
     if path is None:

@@ -1,7 +1,4 @@
-"""What a saved model was trained on, from the record in its .keras file or beside it.
-
-A model takes numbers by position. Only this record says which column of a table belongs where.
-"""
+"""The data record of a saved model, in its .keras file or beside it: which column of a table goes where."""
 
 from __future__ import annotations
 
@@ -18,7 +15,7 @@ from kilter.runs.atomic import write_with
 from kilter.runs.reading import DATA, MODEL, read_data
 from kilter.runs.records import DataRecord
 
-# In the .keras file, a zip archive in which Keras looks for its own entries alone.
+# In the .keras file, a zip archive; Keras ignores foreign entries.
 _ENTRY: Final = f"kilter/{DATA}"
 _DAMAGE: Final = (ValueError, KeyError, TypeError, AttributeError, OSError, zipfile.BadZipFile, zlib.error)
 
@@ -34,13 +31,13 @@ def data_of(model_file: Path) -> DataRecord | None:
         raise RunError(
             expected=f"{_ENTRY} in {model_file} as kilter wrote it",
             received=f"{type(error).__name__}: {first_line(error)}",
-            remedy="take the file from a copy, or write it again",
+            remedy="restore the file from a backup, or write it again",
         ) from error
     return read_data(model_file.parent)
 
 
 def write_model(model: Any, path: Path, record: DataRecord | None = None) -> None:
-    """Write a .keras file, whole or not at all; with a record it carries what it was trained on."""
+    """Write a .keras file, whole or not at all, with the record of its data if there is one."""
 
     def save(temporary: Path) -> None:
         model.save(temporary)
@@ -54,10 +51,10 @@ def write_model(model: Any, path: Path, record: DataRecord | None = None) -> Non
 def load_for(
     record: DataRecord | None, source: str, *, model: str, target: str | None = None, unlabelled: bool
 ) -> Source:
-    """``source`` read as the training data of a model were: columns by name, categories, classes, image size.
+    """``source``, read as the model's training data: columns by name, categories, classes, image size.
 
-    Raises DataError for a table where the record does not name the columns, for other data where it does, and
-    for whatever :func:`kilter.data.load` refuses.
+    Raises DataError for a table if the record does not name the columns, for other data if it does, and as
+    :func:`kilter.data.load`.
     """
     require_names(record, source, model)
     if record is None:
@@ -76,9 +73,9 @@ def load_for(
 
 
 def require_names(record: DataRecord | None, source: str, model: str) -> None:
-    """Refuse data of which a model would have to take columns by position.
+    """Raise DataError for data whose columns the model would have to take by position.
 
-    Raises DataError for a table where the record names no columns, and for arrays where it names them.
+    That is a table if the record names no columns, and an array if it names them.
     """
     named = record is not None and record.encoding is not None
     if named and Path(source).suffix == ".npz":
@@ -87,7 +84,7 @@ def require_names(record: DataRecord | None, source: str, model: str) -> None:
             received=f"{source}, which does not name its columns",
             remedy="write the rows to a table with a header",
         )
-    # Rows of images have another shape than those of any table, which whoever takes them will say.
+    # Rows of images have another shape than a table's: that is reported elsewhere.
     flat = record is None or len(record.input_shape) == 1
     if not named and flat and is_table(source):
         raise _nameless(source, model, trained_on=None if record is None else record.origin)
@@ -97,12 +94,12 @@ def _nameless(source: str, model: str, *, trained_on: str | None) -> DataError:
     if trained_on is not None:
         return DataError(
             expected=f"data without named columns, as {model} was trained on ({trained_on})",
-            received=f"the table {source}, whose columns would have to be taken by position",
+            received=f"the table {source}, whose columns could only be matched by position",
             remedy="save its columns in the order of training, as x in an .npz file",
         )
     return DataError(
-        expected="a model that knows the names of its columns, to read a table with it",
-        received=f"{model} without a {DATA} in it or beside it, so that columns could only go by position",
+        expected="a model that knows the names of its columns, to read a table",
+        received=f"{model} without a {DATA} in it or beside it, so columns could only go by position",
         remedy=f"name the run directory that kilter train or kilter treat wrote ({MODEL} and {DATA} are in "
         f"it), copy its {DATA} beside the model, or save the rows as x in an .npz file",
     )

@@ -1,7 +1,4 @@
-"""What is in run directories, for whoever reads them: ``kilter runs``, the report, ``kilter resume``.
-
-Nothing here needs Keras or JAX, so that ``kilter runs`` answers at once.
-"""
+"""Reading run directories, without Keras or JAX, so that ``kilter runs`` is quick."""
 
 from __future__ import annotations
 
@@ -40,12 +37,12 @@ FOUND_RATE = "find_lr.json"
 FOUND_CLIP = "clip_threshold.json"
 LOCK = "lock"
 
-# What to do about a damaged file, and about those that the run needs or can write anew.
+# The remedy for a damaged file, and for those that the run needs or can write again.
 _REMEDY = "restore it from a backup, or remove it: a run can be read without it"
 _REMEDIES = {
-    DATA: "restore it from a backup, or train the run's recipe.toml anew",
+    DATA: "restore it from a backup, or train the run's recipe.toml again",
     RECIPE: "restore it from a backup",
-    RESULT: "restore it from a backup, or remove it and run kilter resume, which writes it anew",
+    RESULT: "restore it from a backup, or remove it and run kilter resume, which writes it again",
 }
 
 Parsed = TypeVar("Parsed")
@@ -53,12 +50,12 @@ Parsed = TypeVar("Parsed")
 
 @dataclass(frozen=True)
 class RunRecords:
-    """All that a run directory tells, read at one moment.
+    """The contents of a run directory, read at one moment.
 
-    `journal` are sentences about what happened to the run, such as that a damaged checkpoint was passed over.
-    `status` is "training" while a process holds the lock, "interrupted" where the process went away without a
-    result. `recipe` and `environment` are {} and `recipe_text` is "" where the run has none. `found` is what
-    was measured before training, the JSON of each such file by its name.
+    `status` is "training" while a process has the lock, "interrupted" if the process ended without a result.
+    `recipe` and `environment` are {} and `recipe_text` is "" if the run has none. `found`: what was measured
+    before training, the JSON of each file by its name. `journal`: sentences about events, such as a damaged
+    checkpoint that was skipped.
     """
 
     path: Path
@@ -74,7 +71,7 @@ class RunRecords:
 
 
 def open_run(path: Path) -> RunRecords:
-    """Read the run directory at `path`; :class:`RunError` where it is none, or a file in it is damaged."""
+    """Read the run directory at `path`; :class:`RunError` if it is none, or a file in it is damaged."""
     path = Path(path)
     require_run(path)
     result = read_result(path)
@@ -95,27 +92,24 @@ def open_run(path: Path) -> RunRecords:
 
 
 def list_runs(parent: Path) -> tuple[RunSummary, ...]:
-    """The runs below `parent`, oldest first; () where there are none or `parent` does not exist.
-
-    A run whose files are damaged is listed as "failed", so that one bad folder does not hide the others.
-    """
+    """The runs below `parent`, oldest first; a damaged one is listed as "failed"."""
     parent = Path(parent)
     folders = sorted(path for path in parent.iterdir() if is_run(path)) if parent.is_dir() else []
     return tuple(_summary(path) for path in folders)
 
 
 def read_result(path: Path) -> Result | None:
-    """How the run ended; None while it has not. :class:`RunError` where the file is damaged."""
+    """How the run ended; None before that. :class:`RunError` for a damaged file."""
     return _parsed(path / RESULT, Result.from_json)
 
 
 def read_data(path: Path) -> DataRecord | None:
-    """The data record in a folder; None where it has none. :class:`RunError` for a damaged file."""
+    """The data record in a folder, if any. :class:`RunError` for a damaged file."""
     return _parsed(path / DATA, DataRecord.from_json)
 
 
 def read_history(path: Path) -> list[EpochRecord]:
-    """The epochs of a run in order; [] before the first one ends. A torn last line is left out."""
+    """The finished epochs of a run in order. An incomplete last line is left out."""
     return parse_history(read_lines(path / HISTORY), path / HISTORY)
 
 
@@ -165,7 +159,7 @@ def _status(path: Path, result: Result | None) -> Status:
 
 
 def _started_and_name(path: Path) -> tuple[str, str]:
-    """``20261122-014823-digits`` tells both; a folder that was renamed by hand tells its name alone."""
+    """Both from ``20261122-014823-digits``; "" and the name of a folder with any other name."""
     found = re.fullmatch(r"(\d{4})(\d\d)(\d\d)-(\d\d)(\d\d)(\d\d)-(.+)", path.name)
     if not found:
         return "", path.name
@@ -174,7 +168,7 @@ def _started_and_name(path: Path) -> tuple[str, str]:
 
 
 def _journal(path: Path) -> tuple[str, ...]:
-    """The sentences of journal.jsonl; a damaged line stands as it is, for it is only read by people."""
+    """The sentences of journal.jsonl; a damaged line is shown as it is."""
     texts = []
     for line in read_lines(path):
         try:
@@ -185,7 +179,7 @@ def _journal(path: Path) -> tuple[str, ...]:
 
 
 def _sections(text: str) -> dict[str, Any]:
-    """The sections of a recipe, which need not be one that this version of kilter can train."""
+    """The sections of a recipe, which may be of another version of kilter."""
     tables = parse_toml(text)
     wrong = [name for name in ("data", "model") if not isinstance(tables.get(name, {}), dict)]
     if wrong:
@@ -201,8 +195,8 @@ def _json_object(text: str) -> dict[str, Any]:
 
 
 def _parsed(path: Path, parse: Callable[[str], Parsed]) -> Parsed | None:
-    """The parsed text of a file, None where it does not exist; a damaged one is a :class:`RunError`."""
-    if path.name == DATA:  # without it, or with a damaged one, new data would be read in another way
+    """The parsed text of a file, None if it does not exist; :class:`RunError` for a damaged one."""
+    if path.name == DATA:  # new data would otherwise be read in another way
         require_unchanged(path)
     if not path.is_file():
         return None

@@ -1,14 +1,13 @@
 """The callback that fills a run directory while a model trains, and keeps the best weights.
 
-It works with :func:`kilter.fit` and with Keras's own ``model.fit``: it needs only what Keras shows a
-callback at the end of an epoch.
+It works with :func:`kilter.fit` and with Keras's own ``model.fit``.
 """
 
 from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,20 +21,20 @@ from kilter.errors import RunError
 from kilter.runs import checkpoints
 from kilter.runs.best_epoch import Watch
 from kilter.runs.directory import Run
-from kilter.runs.records import EpochRecord
+from kilter.runs.reading import read_history
+from kilter.runs.records import EpochRecord, Result, Status
 
 Weights = list[np.ndarray]
 
-# What a checkpoint holds of the model; metrics start anew every epoch.
+# The groups of variables in a checkpoint; metrics are reset every epoch.
 _GROUPS = ("trainable", "non_trainable", "optimizer")
 
 
 @dataclass(frozen=True, eq=False)
 class Finished:
-    """All that a checkpoint of the last finished epoch holds, kept until it is saved or the next epoch ends.
+    """The checkpoint of the last finished epoch, kept until it is saved or the next epoch ends.
 
-    `tree` refers to the arrays that the model had then: they are immutable, and the engine trains on copies.
-    `history` are the lines of history.jsonl up to that epoch.
+    `tree` refers to the model's arrays, which are immutable. `history`: the lines of history.jsonl so far.
     """
 
     epoch: int
@@ -47,11 +46,11 @@ class Finished:
 class Recorder(keras.callbacks.Callback):
     """Writes each epoch's line and scalars; model.keras and a checkpoint when they are due, and at the end.
 
-    `watch` says what is best and when to stop; a resumed run gives it as it was, with the `best` weights and
-    the lines of its `history`. `average`: the callback whose averages the model holds when an epoch ends; a
-    checkpoint has the weights of the training and the state of the average, everything else the averages.
-    What is due is written together, in at most 5 % of the time; until then the state after the last finished
-    epoch is kept in memory, for :meth:`save_finished`.
+    `watch` decides which epoch is best and when to stop; a resumed run passes its state with the `best`
+    weights and the lines of its `history`. `average`: the callback that puts averaged weights into the model
+    at the end of an epoch; a checkpoint has the trained weights and the state of the average, everything else
+    the averages. Saves take at most 5 % of the time; in between, the state after the last finished epoch is
+    kept in memory for :meth:`save_finished`.
     """
 
     def __init__(
@@ -82,7 +81,7 @@ class Recorder(keras.callbacks.Callback):
         self._compiled = shelf(_model(self)).seconds
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        """Record the epoch, judge it, and save if a save is due."""
+        """Record the epoch, and save if a save is due."""
         model = _model(self)
         compiling = shelf(model).seconds - self._compiled
         numbers = {name: float(value) for name, value in (logs or {}).items() if np.ndim(value) == 0}
@@ -91,7 +90,7 @@ class Recorder(keras.callbacks.Callback):
             logs=numbers,
             seconds=time.perf_counter() - self._began - compiling,
             compile_seconds=compiling,
-            # What the epoch was trained with, where it is logged: the next one's rate may be set already.
+            # The logged rate, if any: the optimiser may already have the next epoch's.
             learning_rate=numbers.get("learning_rate", learning_rate(model)),
         )
         self.run.record_epoch(record)
@@ -112,11 +111,22 @@ class Recorder(keras.callbacks.Callback):
             self._save_all()
         self.keep_best()
 
-    def keep_best(self) -> None:
-        """Put the best weights into the model and into model.keras; also after Ctrl-C, in mid-epoch.
+    def result(self, status: Status, reason: str, **more: Any) -> Result:
+        """How the run ended, so far; ``more`` fields of :class:`Result`."""
+        watch, history = self.watch, read_history(self.run.path)
+        return Result(
+            status=status,
+            reason=reason,
+            monitor=watch.monitor,
+            direction=watch.direction,
+            best_epoch=watch.best_epoch,
+            epochs=len(history),
+            seconds=sum(line.seconds + line.compile_seconds for line in history),
+            **more,
+        )
 
-        Where no epoch had a finite value, or the model has no weights yet, it stays as it is.
-        """
+    def keep_best(self) -> None:
+        """Put the best weights, if any, into the model and model.keras; also after Ctrl-C, in mid-epoch."""
         model = _model(self)
         if not model.built:
             return
@@ -147,7 +157,7 @@ class Recorder(keras.callbacks.Callback):
         return Finished(epoch, tree, self._history, self.watch.score)
 
     def _save_model(self) -> None:
-        """model.keras with the best weights, if it does not hold them yet; the model stays as it was."""
+        """Write model.keras with the best weights, if it has others; the model's weights do not change."""
         if self._model_epoch is not None and self._model_epoch == self.watch.best_epoch:
             return
         model = _model(self)
@@ -162,14 +172,17 @@ class Recorder(keras.callbacks.Callback):
         self._model_epoch = self.watch.best_epoch
 
 
+def average_in(callbacks: Iterable[keras.callbacks.Callback]) -> WeightAverage | None:
+    """The callback that averages the weights, if there is one among ``callbacks``."""
+    return next((one for one in callbacks if isinstance(one, WeightAverage)), None)
+
+
 def restore(
     model: keras.Model, checkpoint: checkpoints.Checkpoint, average: WeightAverage | None = None
 ) -> Weights | None:
-    """Put a checkpoint's state into a built, compiled model and the average of its weights, if one is made.
+    """Put a checkpoint's state into a built, compiled model and into ``average``.
 
-    Returns the best weights so far, if any.
-
-    Raises :class:`RunError` where the model is not the one that was saved.
+    Returns the best weights so far, if any. Raises :class:`RunError` if the saved model was another one.
     """
     groups = _groups(model)
     for name, group in groups.items():
@@ -190,7 +203,7 @@ def restore(
 
 
 def learning_rate(model: keras.Model) -> float | None:
-    """The optimiser's learning rate now; None where it has none of that name."""
+    """The optimiser's learning rate now, if it has one."""
     rate = getattr(model.optimizer, "learning_rate", None)
     return None if rate is None else float(rate)
 

@@ -1,7 +1,6 @@
-"""What a run directory holds, as frozen records, and their JSON.
+"""The contents of a run directory as frozen records, and their JSON.
 
-JSON has no word for NaN and infinity, and a diverged training is full of them, so they are written as the
-strings "nan", "inf" and "-inf" and read back as numbers: a file is always valid JSON, and nothing is lost.
+JSON has no NaN and infinity: they become the strings "nan", "inf" and "-inf" and are read back as numbers.
 """
 
 from __future__ import annotations
@@ -13,12 +12,12 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from kilter.data.columns import TableEncoding
+from kilter.data.encoding import TableEncoding
 from kilter.data.precision import Shift, shift_from
 from kilter.errors import RunError
 from kilter.nn.zeros import PenalizedWeights
 
-# What reading JSON and TOML that somebody else wrote, or the record in it, can raise.
+# The errors that reading a damaged or foreign JSON or TOML file can raise.
 UNREADABLE = (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError)
 
 Status = Literal["training", "finished", "interrupted", "failed"]
@@ -46,7 +45,7 @@ class EpochRecord:
 
     @staticmethod
     def from_json(line: str) -> EpochRecord:
-        """The record of one line; ``ValueError``, ``KeyError`` or ``TypeError`` where it is none."""
+        """The record of one line; ``ValueError``, ``KeyError`` or ``TypeError`` for any other line."""
         fields = json.loads(line)
         rate = fields["learning_rate"]
         return EpochRecord(
@@ -60,11 +59,11 @@ class EpochRecord:
 
 @dataclass(frozen=True)
 class DataRecord:
-    """data.json: what the model was trained on, and what is needed to read new data the same way.
+    """data.json: what the model was trained on, and how to read new data the same way.
 
-    `rows` counts the parts by name. `encoding` is a table's ``TableEncoding`` as JSON text, None for other
-    data. `sha256` is of the training rows and targets in their order; `parts_sha256` of those of each other
-    part, by name, {} in a run of kilter 0.1.0. `shifts` says how arrays are stored.
+    `rows`: of each part, by name. `encoding`: a table's ``TableEncoding`` as JSON text, None for other data.
+    `sha256`: of the training rows and targets in order; `parts_sha256`: of the other parts, {} in a run of
+    kilter 0.1.0. `shifts`: how arrays are stored.
     """
 
     name: str
@@ -84,7 +83,7 @@ class DataRecord:
 
     @property
     def table_encoding(self) -> TableEncoding | None:
-        """The encoding of a table, None for other data; DataError where its text is damaged."""
+        """The encoding of a table, None for other data; DataError if its text is damaged."""
         return None if self.encoding is None else TableEncoding.from_json(self.encoding)
 
     def to_json(self) -> str:
@@ -93,7 +92,7 @@ class DataRecord:
 
     @staticmethod
     def from_json(text: str) -> DataRecord:
-        """The record of a data.json; ``ValueError``, ``KeyError`` or ``TypeError`` where it is none."""
+        """The record of a data.json; ``ValueError``, ``KeyError`` or ``TypeError`` for any other text."""
         fields = json.loads(text)
         size = fields["image_size"]
         fields |= {
@@ -113,10 +112,7 @@ class DataRecord:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """The best weights on one part of the data.
-
-    `confusion[true][predicted]` counts rows; () for regression. `rows` is the size of the part.
-    """
+    """The best weights on one part of the data. `confusion[true][predicted]` counts rows."""
 
     rows: int
     metrics: Mapping[str, float]
@@ -125,11 +121,10 @@ class Evaluation:
 
 @dataclass(frozen=True)
 class Result:
-    """result.json: how a run ended, and what its best weights are worth.
+    """result.json: how a run ended, and the metrics of its best weights.
 
-    `best_epoch` counts from 0; None where no epoch had a finite monitored value. `evaluations` is keyed
-    ``validation`` and ``test``. `reason` says in words why it ended. `parameters` counts the model's weights.
-    `l1_zeros`: what the L1 penalty did, where there is one.
+    `best_epoch` counts from 0; None if no epoch had a finite monitored value. `evaluations`: of the parts
+    ``validation`` and ``test``. `reason`: why it ended, in words. `l1_zeros`: the effect of an L1 penalty.
     """
 
     status: Status
@@ -149,7 +144,7 @@ class Result:
 
     @staticmethod
     def from_json(text: str) -> Result:
-        """The record of a result.json; ``ValueError``, ``KeyError`` or ``TypeError`` where it is none."""
+        """The record of a result.json; ``ValueError``, ``KeyError`` or ``TypeError`` for any other text."""
         fields = json.loads(text)
         if fields["status"] not in get_args(Status):
             raise ValueError(f"status={fields['status']!r}")
@@ -171,7 +166,7 @@ class Result:
 
 @dataclass(frozen=True)
 class RunSummary:
-    """A row of ``kilter runs``. Where a run has no epoch yet, `best_epoch` and `best` are None."""
+    """A row of ``kilter runs``; `best_epoch` and `best` are None before the first epoch."""
 
     path: Path
     name: str
@@ -186,25 +181,25 @@ class RunSummary:
 
 
 def to_json(value: Any, *, indent: int | None = None) -> str:
-    """Valid JSON of dicts, lists, tuples, text and numbers; numbers that are not finite become text."""
+    """Valid JSON of dicts, lists, tuples, text and numbers; non-finite numbers become text."""
     return json.dumps(_finite(value), indent=indent, ensure_ascii=False, allow_nan=False)
 
 
 def best_epoch(history: Sequence[EpochRecord], monitor: str, direction: Direction) -> EpochRecord | None:
-    """The first epoch with the best finite value of `monitor`; None where there is no such value."""
+    """The first epoch with the best finite value of `monitor`, if any."""
     candidates = [line for line in history if math.isfinite(line.logs.get(monitor, math.nan))]
     sign = 1.0 if direction == "min" else -1.0
     return min(candidates, key=lambda line: sign * line.logs[monitor], default=None)
 
 
 def default_monitor(history: Sequence[EpochRecord]) -> tuple[str, Direction]:
-    """What the best epoch is judged by where nobody said: the validation loss, else the training loss."""
+    """The default monitor: the validation loss, or the training loss without validation."""
     validated = any("val_loss" in line.logs for line in history)
     return ("val_loss" if validated else "loss"), "min"
 
 
 def parse_history(lines: list[str], path: Path) -> list[EpochRecord]:
-    """The records of the lines of the history.jsonl at `path`; raises :class:`RunError` at a bad line."""
+    """The records of the lines of the history.jsonl at `path`; :class:`RunError` for a bad line."""
     records = []
     for number, line in enumerate(lines, start=1):
         try:
@@ -213,8 +208,8 @@ def parse_history(lines: list[str], path: Path) -> list[EpochRecord]:
             raise RunError(
                 expected=f"a JSON record of an epoch in each line of {path}",
                 received=f"line {number}: {line[:80]!r} ({type(error).__name__}: {error})",
-                remedy="restore the file from a backup, or remove that line: kilter resume takes the lines "
-                "that an unfinished run lacks from its checkpoint",
+                remedy="restore the file from a backup, or remove that line: kilter resume restores missing "
+                "lines of an unfinished run from its checkpoint",
             ) from error
     return records
 

@@ -1,4 +1,4 @@
-"""Ctrl-C, SIGTERM and SIGHUP during a run: what is done is saved, and the person is told how to go on."""
+"""Ctrl-C, SIGTERM and SIGHUP during a run: the finished epochs are saved."""
 
 from __future__ import annotations
 
@@ -10,16 +10,14 @@ from pathlib import Path
 from types import FrameType, TracebackType
 from typing import Any, Self
 
+from kilter._signals import BY_SIGNAL, STOPPING, leave
 from kilter.errors import RunError
 from kilter.runs.recorder import Recorder
 from kilter.runs.records import Status
 
-# Signals that stop a run as Ctrl-C does. SIGHUP, sent when the terminal is closed, is missing on Windows.
-_STOPPING = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
-
 
 class Interrupted(KeyboardInterrupt):
-    """Ctrl-C, SIGTERM or SIGHUP (`signal`) during a run. The message says how to go on.
+    """Ctrl-C, SIGTERM or SIGHUP (`signal`) during a run. The message says how to continue.
 
     The run directory at `path` has the best weights and a checkpoint of the last finished epoch.
     """
@@ -30,11 +28,23 @@ class Interrupted(KeyboardInterrupt):
         self.signal = number
 
 
-class Termination:
-    """While active, SIGTERM and SIGHUP act as Ctrl-C does; `signal` is the one that came, SIGINT if neither.
+class Terminated(Interrupted, SystemExit):
+    """:class:`Interrupted` by SIGTERM or SIGHUP. Uncaught, it ends the process with 128 + the signal."""
 
-    Only in the main thread (Python allows no other), and only for signals that would end the process at once:
-    a handler that the caller set stays, and so does ``nohup``.
+    def __init__(self, path: Path, message: str, number: int) -> None:
+        super().__init__(path, message, number)
+        self.code = BY_SIGNAL + number
+
+
+def _interrupted(path: Path, message: str, number: int) -> Interrupted:
+    return (Interrupted if number == signal.SIGINT else Terminated)(path, message, number)
+
+
+class Termination:
+    """While active, SIGTERM and SIGHUP act as Ctrl-C does; `signal` is the one received, else SIGINT.
+
+    Only in the main thread, and only for signals with the default handler or the command line's: a handler
+    that the caller set stays, and so does ``nohup``.
     """
 
     def __init__(self) -> None:
@@ -43,8 +53,8 @@ class Termination:
 
     def __enter__(self) -> Self:
         if threading.current_thread() is threading.main_thread():
-            for number in _STOPPING:
-                if signal.getsignal(number) is signal.SIG_DFL:
+            for number in STOPPING:
+                if signal.getsignal(number) in (signal.SIG_DFL, leave):
                     self._previous[number] = signal.signal(number, self._interrupt)
         return self
 
@@ -56,15 +66,15 @@ class Termination:
 
     @property
     def name(self) -> str:
-        """What stopped the run, in words."""
+        """The name of the signal that stopped the run."""
         return "Ctrl-C" if self.signal == signal.SIGINT else signal.Signals(self.signal).name
 
     def _interrupt(self, number: int, frame: FrameType | None) -> None:
         self.signal = number
         on_ctrl_c = signal.getsignal(signal.SIGINT)
-        if callable(on_ctrl_c):  # the engine's, which waits for the running chunk; or Python's, which raises
+        if callable(on_ctrl_c):  # the engine's waits for the running chunk, Python's raises
             on_ctrl_c(signal.SIGINT, frame)
-        else:  # Ctrl-C is ignored, as in a job in the background
+        else:  # Ctrl-C is ignored, as in a background job
             raise KeyboardInterrupt
 
 
@@ -72,10 +82,10 @@ class Termination:
 def saving_what_is_done(
     recorder: Recorder, finish: Callable[[Status, str], object], how_to_go_on: Callable[[], str]
 ) -> Iterator[None]:
-    """However the training inside ends early, keep the last finished epoch and call `finish`.
+    """If the training in the body ends early, save the last finished epoch and call `finish`.
 
-    Ctrl-C, SIGTERM and SIGHUP become :class:`Interrupted`. A :class:`RunError` is passed on at once: the disk
-    does not take what is written, and the run can be resumed as it is.
+    Ctrl-C, SIGTERM and SIGHUP become :class:`Interrupted`. A :class:`RunError` is passed on at once: nothing
+    more can be written, and the run can be resumed as it is.
     """
     path = recorder.run.path
     with Termination() as termination:
@@ -86,12 +96,11 @@ def saving_what_is_done(
                 recorder.save_finished()
                 recorder.keep_best()
                 finish("interrupted", termination.name)
-            except KeyboardInterrupt:  # a second one: the person does not want to wait
+            except KeyboardInterrupt:  # a second one: do not wait
                 message = f"Stopped at once, before all was saved. {how_to_go_on()}"
-                raise Interrupted(path, message, termination.signal) from None
-            raise Interrupted(
-                path, f"Stopped {_when(recorder)} {how_to_go_on()}", termination.signal
-            ) from None
+                raise _interrupted(path, message, termination.signal) from None
+            message = f"Stopped {_when(recorder)} {how_to_go_on()}"
+            raise _interrupted(path, message, termination.signal) from None
         except SystemExit:  # sys.exit() in a callback or in a handler of SIGTERM that the caller set
             recorder.save_finished()
             recorder.keep_best()

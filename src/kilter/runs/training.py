@@ -1,23 +1,16 @@
-"""The main job: a recipe in, a run directory with a trained model out."""
+"""``train`` and ``resume``: from a recipe to a run directory with a trained model."""
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import jax
 import keras
 import numpy as np
 
-from kilter._engine.averaging import (
-    ExponentialMovingAverage,
-    StochasticWeightAverage,
-    WeightAverage,
-    normalizes_batches,
-)
 from kilter._engine.fit import fit
 from kilter._engine.history import History
 from kilter._engine.inference import evaluate, predict
@@ -28,7 +21,6 @@ from kilter.errors import RunError
 from kilter.nn.zeros import l1_zeros
 from kilter.recipe import Recipe, dump_recipe, load_recipe
 from kilter.runs import checkpoints
-from kilter.runs.best_epoch import Watch
 from kilter.runs.build import Prepared, prepare
 from kilter.runs.checksums import require_same_recipe
 from kilter.runs.consistency import newest_cut, restore_history
@@ -43,22 +35,21 @@ from kilter.runs.reading import (
     read_result,
     require_run,
 )
-from kilter.runs.recorder import Recorder, restore
+from kilter.runs.recorder import Recorder, average_in, restore
 from kilter.runs.records import DataRecord, Evaluation, Result, Status
 from kilter.runs.termination import Interrupted as Interrupted  # this was its home
 from kilter.runs.termination import saving_what_is_done
 from kilter.schedules import Performance
 
-# Rows predicted at once for the confusion matrix: a multiple of what keeps two cores or a GPU busy.
-_PREDICTION_BATCH = 1024
+_PREDICTION_BATCH = 1024  # rows at once in evaluation; enough to keep a GPU busy
 
 
 @dataclass(frozen=True, eq=False)
 class TrainResult:
-    """What :func:`train` gives back.
+    """What :func:`train` returns.
 
-    `path` is the run directory, `model` the model with its best weights, `history` the epochs trained now (a
-    resumed run's directory has them all), `result` what result.json says.
+    `path`: the run directory. `model`: with its best weights. `history`: the epochs trained by this call; the
+    directory of a resumed run has them all. `result`: the content of result.json.
     """
 
     path: Path
@@ -75,12 +66,12 @@ def train(
     verbose: Verbose = "auto",
     allow_code: bool = False,
 ) -> TrainResult:
-    """Train what `recipe` describes, and keep all of it in a new run directory below `parent`.
+    """Train `recipe` in a new run directory below `parent`.
 
-    The same recipe on the same machine gives the same bits. Recipe, data and model are checked first; a
-    :class:`~kilter.errors.KilterError` then leaves no directory behind. Ctrl-C, SIGTERM and SIGHUP raise
-    :class:`Interrupted` after the last finished epoch and the best weights are saved. `allow_code` lets the
-    recipe run code (see :func:`prepare`).
+    The same recipe on the same machine gives the same bits. Recipe, data and model are checked first; an
+    error then leaves no directory behind. Ctrl-C, SIGTERM and SIGHUP raise :class:`Interrupted` after the
+    last finished epoch and the best weights are saved. `allow_code` lets the recipe run code (see
+    :func:`prepare`).
     """
     with shown(verbose) as progress:
         prepared = prepare(recipe, allow_code=allow_code, progress=progress)
@@ -91,7 +82,7 @@ def train(
         for name, found in ((FOUND_RATE, prepared.found_rate), (FOUND_CLIP, prepared.found_clip)):
             if found is not None:
                 run.write_found(name, found.to_dict())
-        recorder = Recorder(run, prepared.watch, average=_weight_average(prepared))
+        recorder = Recorder(run, prepared.watch, average=average_in(prepared.spec.callbacks))
         return _run(prepared, run, recorder, callbacks, verbose)
 
 
@@ -102,14 +93,13 @@ def resume(
     verbose: Verbose = "auto",
     allow_code: bool = False,
 ) -> TrainResult:
-    """Go on with a run that was interrupted or killed, from its newest checkpoint: the same bits as without.
+    """Continue an interrupted run from its newest checkpoint: the same bits as without the interruption.
 
-    Epochs after the checkpoint are trained again. A damaged checkpoint is passed over for the one before it,
-    and a lost or torn history.jsonl is restored from the checkpoint, with a
-    :class:`~kilter.errors.RunWarning`. Raises :class:`RunError` where the run is finished, where another
-    process writes to it, where no checkpoint can be used, where the data are no longer those it was started
-    with, or where history.jsonl was changed. `allow_code` lets the run's recipe run code (see
-    :func:`prepare`).
+    Epochs after the checkpoint are trained again. A damaged checkpoint is skipped for the previous one, and
+    missing lines of history.jsonl are restored from the checkpoint, with a
+    :class:`~kilter.errors.RunWarning`. Raises :class:`RunError` if the run is finished, another process
+    writes to it, no checkpoint is usable, or the data or history.jsonl have changed. `allow_code`: see
+    :func:`prepare`.
     """
     path = Path(path)
     require_run(path)
@@ -119,7 +109,7 @@ def resume(
             raise RunError(
                 expected=f"an interrupted run in {path}",
                 received="one that is finished",
-                remedy="for a longer run, train its recipe.toml anew with a higher train.epochs",
+                remedy="for a longer run, train its recipe.toml again with a higher train.epochs",
             )
         require_same_recipe(path / RECIPE)
         with shown(verbose) as progress:
@@ -130,7 +120,7 @@ def resume(
 
 
 def device_name() -> str:
-    """What JAX computes on, for people: "cpu", or as many GPUs of which kind."""
+    """What JAX computes on: "cpu", or the number and kind of GPUs."""
     devices = jax.devices()
     kind = devices[0].device_kind
     return kind if len(devices) == 1 else f"{len(devices)} × {kind}"
@@ -143,15 +133,17 @@ def _run(
     callbacks: Sequence[keras.callbacks.Callback],
     verbose: Verbose,
 ) -> TrainResult:
-    """Train what is left to train, then judge the best weights; however it ends, result.json says so."""
+    """Train the remaining epochs and evaluate the best weights; result.json says how it ended."""
     recorder.set_model(prepared.model)
 
     def finish(status: Status, reason: str, evaluations: Mapping[str, Evaluation] | None = None) -> Result:
-        result = _result(prepared, run, recorder.watch, status, reason, evaluations or {})
+        model = prepared.model
+        found = {"evaluations": evaluations or {}, "l1_zeros": l1_zeros(model)}
+        result = recorder.result(status, reason, parameters=int(model.count_params()), **found)
         run.finish(result)
         return result
 
-    with saving_what_is_done(recorder, finish, lambda: f"To go on: kilter resume {run.path}"):
+    with saving_what_is_done(recorder, finish, lambda: f"To continue: kilter resume {run.path}"):
         history = _fit(prepared, recorder, callbacks, verbose)
         recorder.keep_best()
         reason = "patience" if recorder.watch.has_waited_enough else "epochs"
@@ -162,46 +154,42 @@ def _run(
 def _fit(
     prepared: Prepared, recorder: Recorder, callbacks: Sequence[keras.callbacks.Callback], verbose: Verbose
 ) -> History:
-    """Train from the epoch after the last one seen; nothing where a resumed run had come to its end."""
-    options, parts, watch = prepared.recipe.train, prepared.parts, recorder.watch
+    """Train the epochs after the last one; none if a resumed run had finished them all."""
+    spec, watch, train = prepared.spec, recorder.watch, prepared.parts.train
     next_epoch = 0 if watch.last_epoch is None else watch.last_epoch + 1
-    if next_epoch >= options.epochs or watch.has_waited_enough:
+    if next_epoch >= spec.epochs or watch.has_waited_enough:
         return History()
-    validation, schedule = parts.validation, prepared.schedule()
-    if isinstance(schedule, Performance):
-        schedule = schedule.replayed(line.logs for line in read_history(recorder.run.path))
-    shared: dict[str, Any] = {
-        "validation_data": None if validation is None else (validation.x, validation.y),
-        "validation_batch_size": _PREDICTION_BATCH,
-        "batch_size": options.batch_size,
+    if isinstance(spec.schedule, Performance):
+        replayed = spec.schedule.replayed(line.logs for line in read_history(recorder.run.path))
+        spec = replace(spec, schedule=replayed)
+    # The recorder stops early itself. It comes last, so that its checkpoint has what the others did to the
+    # model, and the average first, so that the others see it.
+    spec = replace(spec, early_stopping=None, callbacks=(*spec.callbacks, *callbacks, recorder))
+    arguments = spec.arguments() | {
         "initial_epoch": next_epoch,
-        "shuffle": options.shuffle,
-        "class_weight": prepared.class_weight,
-        # The average comes first: the others then see it. The recorder comes last: its checkpoint then has
-        # what the others did to the model.
-        "callbacks": [*([recorder.average] if recorder.average else []), *callbacks, recorder],
-        "evaluate_training": options.evaluate_training,
-        "augment": prepared.augmentation(),
-        "seed": prepared.recipe.seed,
+        "validation_batch_size": _PREDICTION_BATCH,
         "verbose": verbose,
     }
-    rows = (parts.train.x, parts.train.y)
-    if prepared.phases:
-        if next_epoch in [phase.begin for phase in prepared.phases[1:]]:
-            recorder.keep_best()  # as at the end of the stage before, where the recorder was told of it
-        return train_in_phases(prepared.model, prepared.phases, prepared.recompile, rows, **shared)
-    return fit(prepared.model, *rows, **shared, epochs=options.epochs, schedule=schedule)
+    if not prepared.phases:
+        return fit(prepared.model, train.x, train.y, **arguments)
+    if next_epoch in [phase.begin for phase in prepared.phases[1:]]:
+        recorder.keep_best()  # as at the end of the previous stage
+    for name in ("epochs", "schedule"):  # each stage has its own
+        del arguments[name]
+    return train_in_phases(
+        prepared.model, prepared.phases, prepared.recompile, (train.x, train.y), **arguments
+    )
 
 
 def _recorder_from_checkpoint(prepared: Prepared, run: Run) -> Recorder:
-    """The recorder as it was when the newest checkpoint was saved; from the start where there is none."""
+    """The recorder as it was at the newest checkpoint, or at the start if there is none."""
     checkpoint = newest_cut(run.path)
-    average = _weight_average(prepared)
+    average = average_in(prepared.spec.callbacks)
     for phase in prepared.phases:
         if checkpoint is not None and phase.begin <= checkpoint.epoch < phase.end:
             enter(prepared.model, phase, prepared.recompile)
     best = None if checkpoint is None else restore(prepared.model, checkpoint, average)
-    # Nothing is dropped before the checkpoint is known to fit.
+    # Only drop anything once the checkpoint is known to fit.
     history = restore_history(run, checkpoint)
     if checkpoint is not None:
         checkpoints.drop_newer(run.path, checkpoint.epoch)
@@ -211,27 +199,17 @@ def _recorder_from_checkpoint(prepared: Prepared, run: Run) -> Recorder:
     return Recorder(run, watch, best=best, average=average, history=history)
 
 
-def _weight_average(prepared: Prepared) -> WeightAverage | None:
-    """The average of the weights that the recipe asks for."""
-    swa = prepared.recipe.train.swa
-    if swa is not None:
-        refresh = prepared.parts.train.x if normalizes_batches(prepared.model) else None
-        return StochasticWeightAverage(swa.start, swa.every, refresh)
-    optimizer: Any = prepared.model.optimizer
-    return ExponentialMovingAverage() if optimizer.use_ema else None
-
-
 def _evaluations(prepared: Prepared) -> dict[str, Evaluation]:
-    """The model as it is now, on validation and test data."""
+    """The model's metrics on validation and test data."""
     found = {}
-    for name, part in prepared.evaluated_parts().items():
+    for name, part in prepared.parts.evaluated.items():
         metrics = evaluate(prepared.model, part.x, part.y, batch_size=_PREDICTION_BATCH, verbose=0)
         found[name] = Evaluation(len(part), metrics, _confusion(prepared, part))
     return found
 
 
 def _confusion(prepared: Prepared, part: Dataset) -> tuple[tuple[int, ...], ...]:
-    """How often each class (row) was taken for each class (column); () for regression."""
+    """Counts of true class (row) by predicted class (column); () for regression."""
     if prepared.objective.task == "regression" or part.y is None:
         return ()
     outputs = predict(prepared.model, part.x, batch_size=_PREDICTION_BATCH, verbose=0)
@@ -240,31 +218,8 @@ def _confusion(prepared: Prepared, part: Dataset) -> tuple[tuple[int, ...], ...]
     return tuple(tuple(int(count) for count in row) for row in counts)
 
 
-def _result(
-    prepared: Prepared,
-    run: Run,
-    watch: Watch,
-    status: Status,
-    reason: str,
-    evaluations: Mapping[str, Evaluation],
-) -> Result:
-    history = read_history(run.path)
-    return Result(
-        status=status,
-        reason=reason,
-        monitor=watch.monitor,
-        direction=watch.direction,
-        best_epoch=watch.best_epoch,
-        epochs=len(history),
-        seconds=sum(line.seconds + line.compile_seconds for line in history),
-        parameters=int(prepared.model.count_params()),
-        evaluations=evaluations,
-        l1_zeros=l1_zeros(prepared.model),
-    )
-
-
 def data_record(source: Source, parts: Splits) -> DataRecord:
-    """The record of the data that a model is trained on, to be kept beside it."""
+    """The record of the data that a model is trained on."""
     train = parts.train
     return DataRecord(
         name=train.name,
@@ -285,7 +240,7 @@ def data_record(source: Source, parts: Splits) -> DataRecord:
 
 
 def _fingerprint(part: Dataset) -> str:
-    """SHA-256 of the rows and targets of one part of the data, in their order."""
+    """SHA-256 of the rows and targets of one part of the data, in order."""
     digest = hashlib.sha256()
     for array in (part.x, part.y):
         if array is not None:
@@ -294,7 +249,7 @@ def _fingerprint(part: Dataset) -> str:
 
 
 def require_same_data(recipe: Recipe, source: Source, parts: Splits, record: DataRecord | None) -> None:
-    """Raise :class:`RunError` if any part of the data is not what the run was started with."""
+    """Raise :class:`RunError` if any part of the data differs from what the run was started with."""
     if record is None:
         return
     given = {"validation": recipe.data.validation, "test": recipe.data.test}
@@ -306,5 +261,5 @@ def require_same_data(recipe: Recipe, source: Source, parts: Splits, record: Dat
             raise RunError(
                 expected=f"the {name} data that the run was started with (SHA-256 {sha256[:12]}…)",
                 received=f"other rows or targets from {file if isinstance(file, str) else source.origin}",
-                remedy="put the data back as they were, or train the run's recipe.toml anew",
+                remedy="restore the data, or train the run's recipe.toml again",
             )

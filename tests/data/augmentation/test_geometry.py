@@ -29,7 +29,7 @@ class Fixed:
         self.matrix, self.offset, self.whole = jnp.array(matrix), jnp.array(offset), whole
 
     def draw_map(self, key, images: Images) -> Map:
-        count = images.count
+        count = images.rows
         return Map(jnp.tile(self.matrix, (count, 1, 1)), jnp.tile(self.offset, (count, 1)))
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import keras
@@ -18,7 +18,6 @@ from kilter._treatment.subject import Subject, compiled_like
 _SOUND = "elu"
 # Those that keep signals alive in deep stacks; hidden layers with others are changed where none is named.
 _ALIVE = ("relu", "leaky_relu", "prelu", "rrelu", "elu", "selu", "gelu", "silu", "mish")
-_PLAIN_LEAKY_SLOPE = 0.2
 
 
 def replace_activation(subject: Subject, finding: Finding) -> Subject | None:
@@ -37,7 +36,7 @@ def replace_activation(subject: Subject, finding: Finding) -> Subject | None:
     for one in layers:
         holder = _holder(subject, one).layer
         if holder is not one.layer:
-            cuts[holder] = _sound_layer(holder)
+            cuts[holder] = _sound_layer(holder, subject.policy.remedies.leaky_slope)
         else:
             cuts[one.layer] = lambda config: {**config, "activation": _SOUND}
     change = Change(
@@ -69,10 +68,10 @@ def _holder(subject: Subject, one: LayerFacts) -> LayerFacts:
     return next(other for other in subject.facts[0] if other.path == one.activation_layer)
 
 
-def _sound_layer(holder: Any) -> Cut:
+def _sound_layer(holder: Any, slope: float) -> Cut:
     """What comes in the place of a layer that only applies an activation."""
     if isinstance(holder, keras.layers.LeakyReLU):
-        return lambda config: {**config, "negative_slope": _PLAIN_LEAKY_SLOPE}
+        return lambda config: {**config, "negative_slope": slope}
     if isinstance(holder, keras.layers.Activation):
         return lambda config: {**config, "activation": _SOUND}
     return lambda config: [keras.layers.Activation(_SOUND, name=config["name"], dtype=config.get("dtype"))]
@@ -134,12 +133,21 @@ def dropout_cuts(subject: Subject) -> Mapping[Any, Cut]:
     """AlphaDropout of the same rate in the place of every Dropout."""
     free = {id(layer) for layer in open_layers(subject.model)}
     drops = [one.layer for one in subject.layers if type(one.layer) is keras.layers.Dropout]
-    return {layer: _as_alpha for layer in drops if id(layer) in free}
+    return _as_alpha(subject, [layer for layer in drops if id(layer) in free])
 
 
-def _as_alpha(config: dict[str, Any]) -> list[Any]:
-    kept = {key: config[key] for key in ("name", "trainable", "dtype", "rate", "seed") if key in config}
-    return [keras.layers.AlphaDropout.from_config(kept)]
+def _as_alpha(subject: Subject, drops: Iterable[Any]) -> dict[Any, Cut]:
+    def cut_with(seed: int) -> Cut:
+        def make(config: dict[str, Any]) -> list[Any]:
+            kept = {
+                key: config[key] for key in ("name", "trainable", "dtype", "rate", "seed") if key in config
+            }
+            drawn = seed if kept.get("seed") is None else kept["seed"]
+            return [keras.layers.AlphaDropout.from_config({**kept, "seed": drawn})]
+
+        return make
+
+    return {layer: cut_with(subject.seed * 10_007 + number) for number, layer in enumerate(drops)}
 
 
 def alpha_dropout(subject: Subject, finding: Finding) -> Subject | None:
@@ -157,4 +165,4 @@ def alpha_dropout(subject: Subject, finding: Finding) -> Subject | None:
         snippet=f"keras.layers.AlphaDropout({drops[0].layer.rate:g})",
         recipe=("model.preset=self-normalizing",),
     )
-    return operated(subject, change, {one.layer: _as_alpha for one in drops})
+    return operated(subject, change, _as_alpha(subject, (one.layer for one in drops)))

@@ -11,19 +11,13 @@ import numpy as np
 from kilter._models.layers import LayerFacts
 from kilter._models.reinitialize import draw
 from kilter._records import Change, Finding
+from kilter._treatment.policy import RemedyPolicy
 from kilter._treatment.remedies.base import chosen, counted, paths
 from kilter._treatment.subject import Subject, compiled_like, copied_with_layers, copy_of
 from kilter.errors import KilterError
 from kilter.nn.gain import weight_moment
 from kilter.nn.pairing import PAIRINGS, pairing_of
 from kilter.nn.unit_variance import lsuv
-
-# A kernel whose mean square is further than this from what its initialiser says was not drawn by it, or has
-# been trained away; small kernels vary, so five deviations of a sample's variance are allowed too.
-_FACTOR = 2.0
-_DEVIATIONS = 5.0
-# Biases begin at 0; as far from it as this on average they silence units, or hold them open, from the start.
-_LARGE_BIAS = 1.0
 
 
 def reinitialize_paired(subject: Subject, finding: Finding) -> Subject | None:
@@ -32,12 +26,12 @@ def reinitialize_paired(subject: Subject, finding: Finding) -> Subject | None:
     So are those of the other layers that have not been trained yet: a signal fades in all of them. Biases
     become zeros. Layers whose kernels are as that initialiser draws them keep them.
     """
-    initialized = _initialized(subject)
+    initialized, policy = _initialized(subject), subject.policy.remedies
     named = paths(chosen(finding, initialized))
     layers = [
         one
         for one in initialized
-        if (one.path in named or _is_untrained(one)) and not _is_drawn_as_paired(one)
+        if (one.path in named or _is_untrained(one, policy)) and not _is_drawn_as_paired(one, policy)
     ]
     if not layers:
         return None
@@ -107,22 +101,24 @@ def _initialized(subject: Subject) -> tuple[LayerFacts, ...]:
     return tuple(one for one in subject.layers if one.is_weighted and one.trainable)
 
 
-def _is_drawn_as_paired(one: LayerFacts) -> bool:
+def _is_drawn_as_paired(one: LayerFacts, policy: RemedyPolicy) -> bool:
     """Whether the kernels, and the bias, could have come from the paired initialiser."""
     known = [w for w in one.layer.weights if w.name in _KERNELS]
     bias = getattr(one.layer, "bias", None)
-    if bias is not None and not np.mean(np.abs(np.asarray(bias))) <= _LARGE_BIAS:  # nor where it is NaN
+    if bias is not None and not np.mean(np.abs(np.asarray(bias))) <= policy.large_bias:  # nor where it is NaN
         return False
-    return all(_could_be_drawn(np.asarray(kernel), paired_initializer(one.activation)) for kernel in known)
+    return all(
+        _could_be_drawn(np.asarray(kernel), paired_initializer(one.activation), policy) for kernel in known
+    )
 
 
-def _is_untrained(one: LayerFacts) -> bool:
+def _is_untrained(one: LayerFacts, policy: RemedyPolicy) -> bool:
     """Whether the kernels could still be those that the layer's own initialiser drew."""
     kernels = [np.asarray(w) for w in one.layer.weights if w.name in _KERNELS]
-    return all(np.ptp(kernel) == 0 or _could_be_drawn(kernel, one.initializer) for kernel in kernels)
+    return all(np.ptp(kernel) == 0 or _could_be_drawn(kernel, one.initializer, policy) for kernel in kernels)
 
 
-def _could_be_drawn(kernel: np.ndarray, initializer: Any) -> bool:
+def _could_be_drawn(kernel: np.ndarray, initializer: Any, policy: RemedyPolicy) -> bool:
     variance = None if initializer is None else weight_moment(initializer, kernel.shape)
     if not variance or not np.all(np.isfinite(kernel)):
         return False
@@ -133,7 +129,7 @@ def _could_be_drawn(kernel: np.ndarray, initializer: Any) -> bool:
         return False
     share = float(np.mean(np.square(kernel, dtype="float64"))) / variance
     # The squares of a normal sample have a deviation of √2 times their mean.
-    margin = max(_FACTOR - 1, _DEVIATIONS * math.sqrt(2 / kernel.size))
+    margin = max(policy.drawn_factor - 1, policy.drawn_deviations * math.sqrt(2 / kernel.size))
     return max(0.0, 1 / (1 + margin)) <= share <= 1 + margin
 
 

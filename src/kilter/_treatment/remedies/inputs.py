@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import Any, Final
 
 import jax
 import keras
 import numpy as np
 
+from kilter._engine.arrays import pick
 from kilter._models.copying import fresh_name
 from kilter._models.editing import can_be_cut, open_layers
 from kilter._records import Change, Finding
+from kilter._treatment.policy import RemedyPolicy
 from kilter._treatment.remedies.base import operated
 from kilter._treatment.subject import Subject
 from kilter.data.scaling import moments
 
-# A feature's deviation counts as no less than this share of its range: a pixel that is lit in one row of a
-# thousand would otherwise come out at 30 in that row.
-_LEAST_SHARE_OF_RANGE: Final = 1 / 20
 # Layers that read numbers as names of things.
 _LOOKUPS: Final = (
     keras.layers.Embedding,
@@ -66,16 +64,18 @@ def standardize_inputs(subject: Subject, finding: Finding) -> Subject | None:
 def _normalization(subject: Subject, array: np.ndarray, firsts: list[Any], index: int) -> Any:
     """The layer for one input; its statistics have the shape of the axes kept."""
     axis: Any = _kept_axis(array, firsts)
-    mean, variance = statistics(array, axis)
+    mean, variance = statistics(array, axis, subject.policy.remedies.least_feature_deviation)
     name = fresh_name(subject.model, "normalization" if index == 0 else f"normalization_{index}")
     return keras.layers.Normalization(axis=axis, mean=mean, variance=variance, dtype="float32", name=name)
 
 
-def statistics(array: np.ndarray, axis: int | None) -> tuple[np.ndarray, np.ndarray]:
+def statistics(
+    array: np.ndarray, axis: int | None, least: float = RemedyPolicy.least_feature_deviation
+) -> tuple[np.ndarray, np.ndarray]:
     """Mean and variance along ``axis`` (None: of all), safe to divide by.
 
-    The variance is at least (range / 20)², and that of all values for what never varies. Values that are not
-    finite are left out.
+    The deviation is at least the share ``least`` of the range; a feature that never varies gets the variance
+    of all values. Values that are not finite are left out.
     """
     array = array.reshape(len(array), -1) if axis is None else array
     if not np.all(np.isfinite(array)):
@@ -84,7 +84,7 @@ def statistics(array: np.ndarray, axis: int | None) -> tuple[np.ndarray, np.ndar
     found = moments(array, axis=axis)
     others = tuple(i for i in range(array.ndim) if axis is None or i != axis % array.ndim)
     span = array.max(axis=others).astype("float64") - array.min(axis=others).astype("float64")
-    variance = np.maximum(found.variance.astype("float64"), np.square(span * _LEAST_SHARE_OF_RANGE))
+    variance = np.maximum(found.variance.astype("float64"), np.square(span * least))
     whole = float(moments(array, axis=None).variance)
     variance = np.where(span == 0, whole if whole > 0 else 1.0, variance)
     return np.asarray(found.mean), variance.astype("float32")
@@ -105,10 +105,10 @@ def _described(arrays: list[np.ndarray]) -> str:
 
 def clean_data(subject: Subject, finding: Finding) -> Subject | None:
     """Leave out rows in which an input or a target is not finite; None if that were half or more of them."""
-    x, y, left_out = _finite_rows(subject.x, subject.y)
-    x_val, y_val, left_out_too = subject.x_val, subject.y_val, 0
-    if x_val is not None:
-        x_val, y_val, left_out_too = _finite_rows(x_val, y_val)
+    (x, y, weights), left_out = _finite_rows(subject.x, subject.y, subject.training.sample_weight)
+    held, left_out_too = subject.training.validation_data, 0
+    if held is not None:
+        held, left_out_too = _finite_rows(*held)
     if left_out + left_out_too == 0 or 2 * left_out >= subject.rows:
         return None
     change = Change(
@@ -119,20 +119,14 @@ def clean_data(subject: Subject, finding: Finding) -> Subject | None:
         snippet="rows = np.isfinite(x_train).all(axis=1)\nx_train, y_train = x_train[rows], y_train[rows]",
         recipe=("data.skip_bad=true",),
     )
-    return subject.changed(change, x=x, y=y, x_val=x_val, y_val=y_val)
+    return subject.changed(change, x=x, y=y, training={"validation_data": held, "sample_weight": weights})
 
 
-def _finite_rows(x: Any, y: Any) -> tuple[Any, Any, int]:
-    arrays = [np.asarray(one) for one in jax.tree.leaves((x, y))]
-    kept = np.ones(len(arrays[0]), dtype=bool)
+def _finite_rows(*parts: Any) -> tuple[Any, int]:
+    """The parts without rows that are not finite, and the number of rows left out."""
+    arrays = [np.asarray(one) for one in jax.tree.leaves(parts)]
+    finite = np.ones(len(arrays[0]), dtype=bool)
     for array in arrays:
         if array.dtype.kind == "f":
-            kept &= np.isfinite(array).reshape(len(array), -1).all(axis=1)
-    if kept.all():
-        return x, y, 0
-    pick = partial(_rows, kept=kept)
-    return jax.tree.map(pick, x), jax.tree.map(pick, y), int(np.sum(~kept))
-
-
-def _rows(array: Any, kept: np.ndarray) -> np.ndarray:
-    return np.asarray(array)[kept]
+            finite &= np.isfinite(array).reshape(len(array), -1).all(axis=1)
+    return (parts, 0) if finite.all() else (pick(parts, finite), int(np.sum(~finite)))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Any
 
 import keras
 import numpy as np
@@ -11,16 +11,9 @@ from kilter._models.editing import Cut, can_be_cut, cut
 from kilter._models.layers import CONVOLUTIONS, NORMALIZATIONS, LayerFacts
 from kilter._models.reading import own_activation
 from kilter._records import Change, Finding
+from kilter._treatment.policy import RemedyPolicy
 from kilter._treatment.remedies.base import chosen, hidden_layers, operated, paths, replaceable
 from kilter._treatment.subject import Subject, compiled_like
-
-# Fewer rows a batch say too little of mean and variance (Wu & He 2018).
-_LEAST_BATCH: Final = 8
-# What the moving averages may still hold of their beginning by then.
-_LEFT: Final = 0.05
-# Usual momenta, each with the epochs within which its averages are to follow; those of the last two are of a
-# few batches, and noise.
-_MOMENTA: Final = ((0.99, 0.5), (0.95, 0.5), (0.9, 0.5), (0.8, 2.0), (0.5, 2.0))
 
 
 def insert_batch_norm(subject: Subject, finding: Finding) -> Subject | None:
@@ -28,7 +21,10 @@ def insert_batch_norm(subject: Subject, finding: Finding) -> Subject | None:
 
     None where batches are too small for it, and where a hidden layer is shared.
     """
-    if not can_be_cut(subject.model) or subject.options.batch_size < _LEAST_BATCH:
+    if (
+        not can_be_cut(subject.model)
+        or subject.training.batch_size < subject.policy.remedies.least_norm_batch
+    ):
         return None
     shared = {id(one.layer) for one in subject.facts[0] if one.repeated}
     layers = [
@@ -39,7 +35,7 @@ def insert_batch_norm(subject: Subject, finding: Finding) -> Subject | None:
     if not layers:
         return None
     layers = replaceable(subject, layers)
-    momentum = fitting_momentum(subject.steps_per_epoch)
+    momentum = fitting_momentum(subject.steps_per_epoch, subject.policy.remedies)
     cuts: dict[Any, Cut] = {one.layer: _normalized(one, momentum) for one in layers}
     change = Change(
         remedy="insert-batch-norm",
@@ -54,21 +50,18 @@ def insert_batch_norm(subject: Subject, finding: Finding) -> Subject | None:
     return operated(subject, change, cuts)
 
 
-def fitting_momentum(steps: int) -> float:
-    """The largest usual momentum with which moving averages follow within half an epoch of ``steps`` steps.
+def fitting_momentum(steps: int, policy: RemedyPolicy | None = None) -> float:
+    """The largest usual momentum whose moving averages adapt within half an epoch of ``steps`` steps.
 
-    Within two epochs where these are short.
-
-    Averages that lag cost most in short trainings. Of 30 layers on 2,000 rows of CIFAR-10, 62 steps an epoch,
-    10 epochs: a momentum of 0.9 made 0.20 to 0.27 of the validation rows right, one of 0.99 0.19 to 0.23 (6
-    runs each, at two rates).
+    Within two epochs if these are short. Averages that lag cost most in short trainings.
 
     Example:
         >>> fitting_momentum(1000), fitting_momentum(20)
         (0.99, 0.8)
     """
-    fitting = (one for one, epochs in _MOMENTA if one ** (epochs * steps) <= _LEFT)
-    return next(fitting, _MOMENTA[-1][0])
+    policy = RemedyPolicy() if policy is None else policy
+    fitting = (one for one, epochs in policy.momenta if one ** (epochs * steps) <= policy.average_left)
+    return next(fitting, policy.momenta[-1][0])
 
 
 def _normalized(one: LayerFacts, momentum: float) -> Cut:
@@ -135,7 +128,7 @@ def remove_redundant_bias(subject: Subject, finding: Finding) -> Subject | None:
 
 def repair_batch_norm(subject: Subject, finding: Finding) -> Subject | None:
     """Batch normalisation over the axis of features or channels, with a momentum that the data can follow."""
-    momentum = fitting_momentum(subject.steps_per_epoch)
+    momentum = fitting_momentum(subject.steps_per_epoch, subject.policy.remedies)
     norms = [one for one in subject.layers if type(one.layer) is keras.layers.BatchNormalization]
     wanted = {one: _right(subject, one, momentum) for one in chosen(finding, norms)}
     wrong = {one: config for one, config in wanted.items() if config}
@@ -191,7 +184,7 @@ def reorder_dropout(subject: Subject, finding: Finding) -> Subject | None:
     )
     if not stays:
         cuts[last.layer] = lambda config: [
-            keras.layers.Dropout(rate, name=f"{config['name']}_dropout"),
+            keras.layers.Dropout(rate, seed=subject.seed, name=f"{config['name']}_dropout"),
             config,
         ]
     change = Change(

@@ -9,7 +9,7 @@ from typing import Any, Final
 import keras
 
 from kilter._diagnosis.checks.optimizer import usual_rates
-from kilter._models.variables import copied
+from kilter._models.variables import pull
 from kilter._records import Change, Finding
 from kilter._treatment.subject import Subject, compiled_like, copy_of, fresh_optimizer
 from kilter._tuning.clip_threshold import clip_threshold
@@ -18,14 +18,6 @@ from kilter._tuning.rate_curve import FoundRate
 from kilter.errors import KilterError
 from kilter.recipe.optimizer import DEFAULT_RATES
 
-# Searches of so many steps, the next where one finds nothing: of 12 short ones over deep networks with batch
-# normalisation on few rows 6 found a rate, of the long ones all.
-_SEARCH_STEPS: Final = (100, 300)
-_CLIP_STEPS: Final = 50
-# A rate within this factor of the one found is as good.
-_NEAR: Final = 2.0
-# Where no healthy stretch of training can be measured: the usual choice of those who guess (Géron, ch. 11).
-_PLAIN_THRESHOLD: Final = 1.0
 _AS_GOOD: Final = ("nadam", "adam", "adamw")
 _CLIPPING: Final = ("clipnorm", "clipvalue", "global_clipnorm")
 
@@ -37,7 +29,7 @@ def find_learning_rate(subject: Subject, finding: Finding) -> Subject | None:
     schedule gives way to the rate.
     """
     facts = subject.optimizer
-    if subject.options.cycle is not None:
+    if subject.cycle is not None:
         return None
     usual = DEFAULT_RATES.get(facts.name)
     rate = _found_rate(subject)
@@ -51,8 +43,9 @@ def find_learning_rate(subject: Subject, finding: Finding) -> Subject | None:
         rate = min(max(rate, used.least), used.high)
     rate = float(f"{rate:.2g}")
     now = facts.learning_rate
-    fixed = not facts.scheduled and subject.options.schedule is None
-    if fixed and now is not None and rate / _NEAR <= now <= rate * _NEAR:
+    fixed = not facts.scheduled and subject.training.schedule is None
+    near = subject.policy.remedies.near_rate
+    if fixed and now is not None and rate / near <= now <= rate * near:
         return None
     change = Change(
         remedy="find-learning-rate",
@@ -62,7 +55,7 @@ def find_learning_rate(subject: Subject, finding: Finding) -> Subject | None:
         snippet=f"optimizer = keras.optimizers.{type(facts.optimizer).__name__}(learning_rate={rate:g})",
         recipe=(f"optimizer.learning_rate={rate:g}",),
     )
-    return _with_optimizer(subject, change, fresh_optimizer(subject.model, learning_rate=rate), schedule=None)
+    return _with_optimizer(subject, change, fresh_optimizer(subject.model, learning_rate=rate))
 
 
 def _found_rate(subject: Subject) -> float | None:
@@ -72,23 +65,21 @@ def _found_rate(subject: Subject) -> float | None:
         plain = fresh_optimizer(subject.model, learning_rate=subject.optimizer.learning_rate)
         model = compiled_like(subject.model, copy_of(subject.model), optimizer=plain)
         searched = replace(subject, model=model)
-    for steps in _SEARCH_STEPS:
+    for steps in subject.policy.remedies.rate_search_steps:
         with contextlib.suppress(KilterError):
             return _search(searched, steps).suggestion
     return None
 
 
 def _search(subject: Subject, steps: int) -> FoundRate:
-    options: dict[str, Any] = {
+    options = {
         "steps": steps,
-        "batch_size": subject.options.batch_size,
-        "seed": subject.seed,
-        "class_weight": subject.options.class_weight,
+        **subject.training.arguments("batch_size", "seed", "class_weight", "sample_weight"),
     }
     if not subject.is_small:
         return find_lr(subject.model, subject.x, subject.y, **options, verbose=0)
-    double = subject.double()
-    return find_lr_by_steps(double.trained, copied(double.begin), subject.x, subject.y, **options)
+    model = subject.built_copy()
+    return find_lr_by_steps(model, pull(model), subject.x, subject.y, **options)
 
 
 def clip_gradients(subject: Subject, finding: Finding) -> Subject | None:
@@ -104,15 +95,13 @@ def clip_gradients(subject: Subject, finding: Finding) -> Subject | None:
             subject.model,
             subject.x,
             subject.y,
-            steps=_CLIP_STEPS,
-            batch_size=subject.options.batch_size,
-            seed=subject.seed,
-            class_weight=subject.options.class_weight,
+            steps=subject.policy.remedies.clip_steps,
             verbose=0,
+            **subject.training.arguments("batch_size", "seed", "class_weight", "sample_weight"),
         )
         threshold, origin = found.threshold, f"the {found.percentile:g}th percentile over a trial"
     except KilterError:
-        threshold, origin = _PLAIN_THRESHOLD, "no healthy stretch could be measured"
+        threshold, origin = subject.policy.remedies.clip_norm, "no healthy stretch could be measured"
     threshold, kind = float(f"{threshold:.2g}"), type(optimizer).__name__
     change = Change(
         remedy="clip-gradients",
@@ -122,7 +111,9 @@ def clip_gradients(subject: Subject, finding: Finding) -> Subject | None:
         snippet=f"optimizer = keras.optimizers.{kind}(..., global_clipnorm={threshold:g})",
         recipe=(f"optimizer.global_clipnorm={threshold:g}",),
     )
-    return _with_optimizer(subject, change, fresh_optimizer(subject.model, global_clipnorm=threshold))
+    return _with_optimizer(
+        subject, change, fresh_optimizer(subject.model, global_clipnorm=threshold), scheduled=True
+    )
 
 
 def change_optimizer(subject: Subject, finding: Finding) -> Subject | None:
@@ -142,13 +133,18 @@ def change_optimizer(subject: Subject, finding: Finding) -> Subject | None:
         recipe=("optimizer.name=nadam", f"optimizer.learning_rate={rate:g}", "optimizer.momentum=none"),
     )
     optimizer = keras.optimizers.Nadam(learning_rate=rate, **kept)
-    return _with_optimizer(subject, change, optimizer, schedule=None, cycle=None)
+    return _with_optimizer(subject, change, optimizer)
 
 
 def one_cycle(subject: Subject, finding: Finding) -> Subject | None:
     """1cycle over all steps, with the present rate as its peak; None where there is a schedule already."""
-    facts, own = subject.optimizer, subject.options
-    if own.schedule is not None or own.cycle is not None or facts.scheduled or facts.learning_rate is None:
+    facts = subject.optimizer
+    if (
+        subject.training.schedule is not None
+        or subject.cycle is not None
+        or facts.scheduled
+        or facts.learning_rate is None
+    ):
         return None
     peak = facts.learning_rate
     change = Change(
@@ -159,11 +155,14 @@ def one_cycle(subject: Subject, finding: Finding) -> Subject | None:
         snippet=f"kilter.fit(..., schedule=kilter.schedules.one_cycle({peak:g}, length=steps))",
         recipe=("schedule.name=one_cycle", f"optimizer.learning_rate={peak:g}"),
     )
-    return subject.changed(change, options={"cycle": peak})
+    return subject.changed(change, cycle=peak)
 
 
 def _with_optimizer(
-    subject: Subject, change: Change, optimizer: keras.optimizers.Optimizer, **options: Any
+    subject: Subject, change: Change, optimizer: keras.optimizers.Optimizer, *, scheduled: bool = False
 ) -> Subject:
+    """The subject with another optimiser; ``scheduled``: its learning rate follows the schedule as before."""
     model = compiled_like(subject.model, copy_of(subject.model), optimizer=optimizer)
-    return subject.changed(change, model=model, options=options)
+    if scheduled:
+        return subject.changed(change, model=model)
+    return subject.changed(change, model=model, training={"schedule": None}, cycle=None)

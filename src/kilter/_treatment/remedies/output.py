@@ -31,7 +31,7 @@ def repair_output(subject: Subject, finding: Finding) -> Subject | None:
     if len(outputs) != 1 or not subject.model.compiled:
         return None
     (output,) = outputs
-    wanted = wanted_output(output)
+    wanted = wanted_output(output, subject.policy.remedies.most_classes)
     if wanted is None or wanted.is_met(output):
         return None
     keeps_loss, keeps_model = wanted.keeps_loss(output), wanted.keeps_model(output)

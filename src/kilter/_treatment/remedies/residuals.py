@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Any
 
 import keras
 
@@ -12,9 +12,6 @@ from kilter._records import Change, Finding
 from kilter._treatment.remedies.base import hidden_layers, replaceable
 from kilter._treatment.subject import Subject, compiled_like
 
-_LEAST_LAYERS: Final = 8
-_SPAN: Final = 2
-
 
 def add_residuals(subject: Subject, finding: Finding) -> Subject | None:
     """Skip connections around every two neighbouring hidden dense layers of equal width.
@@ -22,13 +19,14 @@ def add_residuals(subject: Subject, finding: Finding) -> Subject | None:
     For plain stacks of at least 8 hidden layers; None for any other network. What lies between the layers
     (activations, normalisation, dropout) lies within the block; y = x + block(x). All weights are kept.
     """
+    policy = subject.policy.remedies
     chain = linear_chain(subject.model)
     hidden = [one.layer for one in hidden_layers(subject)]
     dense = [layer for layer in hidden if isinstance(layer, keras.layers.Dense)]
-    if chain is None or len(dense) < _LEAST_LAYERS or len(dense) != len(hidden):
+    if chain is None or len(dense) < policy.residual_layers or len(dense) != len(hidden):
         return None
     replaceable(subject, hidden_layers(subject), every=True)
-    blocks = _blocks(chain, dense)
+    blocks = _blocks(chain, dense, policy.residual_span)
     if not blocks:
         return None
     copied = cut(subject.model, {})
@@ -37,7 +35,7 @@ def add_residuals(subject: Subject, finding: Finding) -> Subject | None:
         remedy="add-residuals",
         where=tuple(chain[start].name for start, _ in blocks),
         before=f"{len(dense)} dense layers, one after the other",
-        after=f"{len(blocks)} skip connections, each around {_SPAN} layers",
+        after=f"{len(blocks)} skip connections, each around {policy.residual_span} layers",
         snippet="y = keras.layers.Dense(units, ...)(x)\n"
         "y = keras.layers.Dense(units, ...)(y)\n"
         "x = keras.layers.Add()([x, y])",
@@ -45,7 +43,7 @@ def add_residuals(subject: Subject, finding: Finding) -> Subject | None:
     return subject.changed(change, model=compiled_like(subject.model, model))
 
 
-def _blocks(chain: list[Any], dense: list[Any]) -> list[tuple[int, int]]:
+def _blocks(chain: list[Any], dense: list[Any], span: int) -> list[tuple[int, int]]:
     """The first place of each block in the chain, and that of the dense layer after it."""
     places = [chain.index(layer) for layer in dense]
     after = next(
@@ -54,11 +52,11 @@ def _blocks(chain: list[Any], dense: list[Any]) -> list[tuple[int, int]]:
     )
     ends = [*places[1:], len(chain) if after is None else after]
     blocks, at = [], 1
-    while at + _SPAN <= len(dense):
-        widths = {dense[i].units for i in range(at - 1, at + _SPAN)}
+    while at + span <= len(dense):
+        widths = {dense[i].units for i in range(at - 1, at + span)}
         if len(widths) == 1:
-            blocks.append((places[at], ends[at + _SPAN - 1]))
-            at += _SPAN
+            blocks.append((places[at], ends[at + span - 1]))
+            at += span
         else:
             at += 1
     return blocks

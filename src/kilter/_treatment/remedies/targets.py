@@ -1,4 +1,4 @@
-"""What an output ought to be, read from its targets and from what it is compiled for."""
+"""The output that fits the targets: activation, loss and number of units."""
 
 from __future__ import annotations
 
@@ -8,9 +8,8 @@ from typing import Final
 from kilter._diagnosis.checks.output import BINARY, CATEGORICAL, LOGARITHMIC, SPARSE, SQUARES
 from kilter._diagnosis.targets import TargetFacts, target_facts
 from kilter._models.layers import OutputFacts
+from kilter._treatment.policy import RemedyPolicy
 
-# Class numbers beyond this are identifiers: no output gets a unit for each.
-_MOST_CLASSES: Final = 1000
 _DISTANCES: Final = (*SQUARES, *LOGARITHMIC)
 _HINGES: Final = ("hinge", "squared_hinge")
 _KNOWN: Final = (*SPARSE, *CATEGORICAL, *BINARY, *_DISTANCES, *_HINGES)
@@ -22,9 +21,9 @@ class Wanted:
 
     Attributes:
         activation, loss: by Keras's names; units: of the last layer.
-        losses: those that do as well with this activation, ``loss`` among them.
-        also: other pairs of activation and losses that do as well.
-        of_classes: whether an accuracy says something of it.
+        losses: all losses that fit this activation, ``loss`` among them.
+        also: other pairs of an activation and losses that fit.
+        of_classes: whether accuracy is meaningful.
     """
 
     activation: str
@@ -35,16 +34,16 @@ class Wanted:
     of_classes: bool = True
 
     def keeps_loss(self, output: OutputFacts) -> bool:
-        """Whether the output's loss does, as it is."""
+        """Whether the output's loss can stay."""
         loss = output.loss
         return loss is not None and loss.name in self.losses and not loss.from_logits
 
     def keeps_model(self, output: OutputFacts) -> bool:
-        """Whether the last activation and the units are the wanted ones."""
+        """Whether the last activation and the number of units can stay."""
         return output.activation == self.activation and output.units == self.units
 
     def is_met(self, output: OutputFacts) -> bool:
-        """Whether the output does as it is, in this or another way, from logits included."""
+        """Whether the output fits, in this or another way, from logits included."""
         loss = output.loss
         if loss is None or output.units != self.units:
             return False
@@ -54,12 +53,12 @@ class Wanted:
         return any(output.activation == one and loss.name in losses for one, losses in pairs)
 
 
-def wanted_output(output: OutputFacts) -> Wanted | None:
-    """The output for its targets of shape [n], [n, 1] or [n, k]; None where it cannot be known.
+def wanted_output(output: OutputFacts, most_classes: int = RemedyPolicy.most_classes) -> Wanted | None:
+    """The output for its targets of shape [n], [n, 1] or [n, k]; None if it cannot be known.
 
-    Whole numbers from 0 are classes, but for more than two where a single unit is held to them by a distance;
-    with a cross-entropy they are classes even with gaps. -1 and 1 are two classes for a hinge loss. Of losses
-    of one's own nothing is known.
+    Whole numbers from 0 are classes, unless there are more than two and a single unit learns them by a
+    distance. With a cross-entropy they are classes even with gaps; class numbers from ``most_classes`` on
+    are taken for identifiers. -1 and 1 are two classes for a hinge loss. None for custom losses.
     """
     targets = target_facts(output.targets)
     if targets is None or output.targets is None or output.targets.ndim > 2 or len(output.shape) != 2:
@@ -74,15 +73,15 @@ def wanted_output(output: OutputFacts) -> Wanted | None:
     amounts = targets.classes > 2 and output.units == 1 and loss in _DISTANCES
     numbered = targets.whole and targets.low >= 0 and loss in (*SPARSE, *CATEGORICAL, *BINARY)
     if (targets.classes and not amounts) or numbered:
-        return _of_classes(int(targets.high) + 1, output)
+        return _of_classes(int(targets.high) + 1, output, most_classes)
     return _of_numbers(targets)
 
 
-def _of_classes(classes: int, output: OutputFacts) -> Wanted | None:
+def _of_classes(classes: int, output: OutputFacts, most: int) -> Wanted | None:
     if classes <= 2 and output.units == 1:
         return Wanted("sigmoid", "binary_crossentropy", 1, BINARY)
     units = max(classes, output.units, 2)
-    if units > _MOST_CLASSES and units != output.units:
+    if units > most and units != output.units:
         return None
     return Wanted("softmax", "sparse_categorical_crossentropy", units, SPARSE)
 

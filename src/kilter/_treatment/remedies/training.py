@@ -2,28 +2,24 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Any
 
 import keras
 import numpy as np
 
 from kilter._diagnosis.targets import labels
+from kilter._engine.training_spec import EarlyStopping
 from kilter._models.tracing import fixed_batch_size
 from kilter._records import Change, Finding
 from kilter._treatment.subject import Subject, compiled_like, copy_of
 from kilter.errors import ModelError
 
-_USUAL_BATCH: Final = 32
-_LARGEST_BATCH: Final = 256
-_LEAST_STEPS: Final = 10
-_LEAST_PATIENCE: Final = 3
-
 
 def change_batch_size(subject: Subject, finding: Finding) -> Subject | None:
     """Batches of 32 where they are smaller, else of twice the size, up to 256; 10 steps an epoch stay."""
-    now = subject.options.batch_size
-    wanted = _USUAL_BATCH if now < _USUAL_BATCH else min(2 * now, _LARGEST_BATCH)
-    size = min(wanted, max(1, subject.rows // _LEAST_STEPS))
+    now, policy = subject.training.batch_size, subject.policy.remedies
+    wanted = policy.usual_batch if now < policy.usual_batch else min(2 * now, policy.largest_batch)
+    size = min(wanted, max(1, subject.rows // policy.batch_steps))
     if size <= now:
         return None
     fixed = fixed_batch_size(subject.model)
@@ -41,12 +37,12 @@ def change_batch_size(subject: Subject, finding: Finding) -> Subject | None:
         snippet=f"model.fit(..., batch_size={size})",
         recipe=(f"train.batch_size={size}",),
     )
-    return subject.changed(change, options={"batch_size": size})
+    return subject.changed(change, training={"batch_size": size})
 
 
 def shuffle(subject: Subject, finding: Finding) -> Subject | None:
     """A new order of the rows in every epoch."""
-    if subject.options.shuffle:
+    if subject.training.shuffle:
         return None
     change = Change(
         remedy="shuffle",
@@ -56,17 +52,17 @@ def shuffle(subject: Subject, finding: Finding) -> Subject | None:
         snippet="model.fit(..., shuffle=True)",
         recipe=("train.shuffle=true",),
     )
-    return subject.changed(change, options={"shuffle": True})
+    return subject.changed(change, training={"shuffle": True})
 
 
 def stop_early(subject: Subject, finding: Finding) -> Subject | None:
     """End with the best weights once the validation loss has not fallen for a fifth of the epochs."""
-    own = subject.options
-    if own.patience is not None or subject.validation is None:
+    own, policy = subject.training, subject.policy.remedies
+    if own.early_stopping is not None or own.validation_data is None:
         return None
     if any(isinstance(one, keras.callbacks.EarlyStopping) for one in own.callbacks):
         return None
-    patience = max(_LEAST_PATIENCE, own.epochs // 5)
+    patience = max(policy.stop_patience, int(own.epochs * policy.stop_share))
     change = Change(
         remedy="stop-early",
         where=("training",),
@@ -75,28 +71,29 @@ def stop_early(subject: Subject, finding: Finding) -> Subject | None:
         snippet=f"keras.callbacks.EarlyStopping(patience={patience}, restore_best_weights=True)",
         recipe=(f"train.early_stopping={{ patience = {patience} }}",),
     )
-    return subject.changed(change, options={"patience": patience})
+    return subject.changed(change, training={"early_stopping": EarlyStopping(patience=patience)})
 
 
 def train_longer(subject: Subject, finding: Finding) -> Subject | None:
     """Twice as many epochs."""
-    epochs = 2 * subject.options.epochs
+    epochs = 2 * subject.training.epochs
     change = Change(
         remedy="train-longer",
         where=("training",),
-        before=f"{subject.options.epochs} epochs",
+        before=f"{subject.training.epochs} epochs",
         after=f"{epochs} epochs",
         snippet=f"model.fit(..., epochs={epochs})",
         recipe=(f"train.epochs={epochs}",),
     )
-    return subject.changed(change, options={"epochs": epochs})
+    return subject.changed(change, training={"epochs": epochs})
 
 
 def class_weights(subject: Subject, finding: Finding) -> Subject | None:
     """Each class's rows weigh rows / (classes · rows of the class), so that all classes count alike."""
     outputs = subject.facts[1]
     found = labels(outputs[0].targets) if len(outputs) == 1 else None
-    if subject.options.class_weight is not None or found is None:
+    weighted = subject.training.class_weight is not None or subject.training.sample_weight is not None
+    if weighted or found is None:
         return None
     classes, counts = np.unique(found, return_counts=True)
     if len(classes) < 2 or counts.min() == counts.max():
@@ -112,7 +109,7 @@ def class_weights(subject: Subject, finding: Finding) -> Subject | None:
         snippet=f"model.fit(..., class_weight={ {key: round(value, 3) for key, value in weights.items()} })",
         recipe=("train.class_weight=balanced",),
     )
-    return subject.changed(change, options={"class_weight": weights})
+    return subject.changed(change, training={"class_weight": weights})
 
 
 def unfreeze(subject: Subject, finding: Finding) -> Subject | None:

@@ -6,7 +6,7 @@ from typing import ClassVar, Literal, NamedTuple, Protocol, runtime_checkable
 
 import jax
 
-from kilter.errors import OptionError
+from kilter._validation import number
 
 Fill = Literal["reflect", "edge", "zero"]
 """What lies outside an image: its mirror image (the edge not doubled), its edge drawn out, or zeros."""
@@ -23,9 +23,9 @@ class Map(NamedTuple):
 
 
 class Images(NamedTuple):
-    """The measures of a batch of images [count, height, width, channels]."""
+    """The shape of a batch of images [rows, height, width, channels]."""
 
-    count: int
+    rows: int
     height: int
     width: int
     channels: int
@@ -73,10 +73,5 @@ Transform = Geometric | Pixelwise | Mixing
 def check_number(record: object, least: float, most: float, **named: float) -> None:
     """Raise :class:`OptionError` unless each named argument of ``record`` is a number in the range."""
     for name, value in named.items():
-        number = isinstance(value, int | float) and not isinstance(value, bool)
-        if not number or not least <= value <= most:
-            raise OptionError(
-                expected=f"{name} of {type(record).__name__} as a number from {least:g} to {most:g}",
-                received=f"{name}={value!r}",
-                remedy="choose a number in that range",
-            )
+        words = f"{name} of {type(record).__name__} as a number from {least:g} to {most:g}"
+        number(name, value, least, most, expected=words, remedy="choose a number in that range")

@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from kilter._validation import is_whole
 from kilter.data.augmentation.base import Fill, Geometric, Mixing, Pixelwise, Transform
 from kilter.data.augmentation.geometry import move
 from kilter.data.augmentation.mixing import Mixture, draw_mixture, mix_rows
@@ -199,10 +200,8 @@ def _check_options(shape: Any, span: Any, fill: Any) -> None:
             received=f"fill={fill!r}",
             remedy="choose one of these",
         )
-    if shape is not None and (
-        not isinstance(shape, tuple)
-        or len(shape) != 3
-        or not all(isinstance(n, int) and n > 0 for n in shape)
+    if shape is not None and not (
+        isinstance(shape, tuple) and len(shape) == 3 and all(is_whole(side, 1) for side in shape)
     ):
         raise OptionError(
             expected="image_shape as (height, width, channels), whole numbers",

@@ -8,8 +8,8 @@ from typing import ClassVar
 import jax
 import jax.numpy as jnp
 
+from kilter._validation import whole_number
 from kilter.data.augmentation.base import check_number
-from kilter.errors import OptionError
 
 
 @dataclass(frozen=True)
@@ -26,12 +26,8 @@ class Cutout:
     colour: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
-        if isinstance(self.size, bool) or not isinstance(self.size, int) or self.size < 1:
-            raise OptionError(
-                expected="size of Cutout as a whole number of pixels, at least 1",
-                received=f"size={self.size!r}",
-                remedy="8 or 16 are usual for images of 32 × 32",
-            )
+        words = "size of Cutout as a whole number of pixels, at least 1"
+        whole_number("size", self.size, 1, expected=words, remedy="8 or 16 are usual for images of 32 × 32")
         if self.value is not None:
             check_number(self, -1e9, 1e9, value=self.value)
 

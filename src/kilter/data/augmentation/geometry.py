@@ -43,7 +43,7 @@ class Flip:
 
     def draw_map(self, key: jax.Array, images: Images) -> Map:
         """A mirror or the identity for each image."""
-        heads = jax.random.bernoulli(key, 0.5, (images.count, 2))
+        heads = jax.random.bernoulli(key, 0.5, (images.rows, 2))
         allowed = jnp.array([self.direction != "horizontal", self.direction != "vertical"])
         signs = jnp.where(heads & allowed, -1.0, 1.0)
         return _diagonal(signs, jnp.zeros_like(signs))
@@ -66,7 +66,7 @@ class Shift:
     def draw_map(self, key: jax.Array, images: Images) -> Map:
         """A shift for each image."""
         most = jnp.array([round(self.share * images.height), round(self.share * images.width)])
-        pixels = jax.random.randint(key, (images.count, 2), -most, most + 1).astype(jnp.float32)
+        pixels = jax.random.randint(key, (images.rows, 2), -most, most + 1).astype(jnp.float32)
         return _diagonal(jnp.ones_like(pixels), pixels)
 
 
@@ -83,10 +83,10 @@ class Rotate:
     def draw_map(self, key: jax.Array, images: Images) -> Map:
         """A rotation for each image."""
         most = math.radians(self.degrees)
-        angle = jax.random.uniform(key, (images.count,), minval=-most, maxval=most)
+        angle = jax.random.uniform(key, (images.rows,), minval=-most, maxval=most)
         cosine, sine = jnp.cos(angle), jnp.sin(angle)
         rows = (jnp.stack([cosine, -sine], axis=1), jnp.stack([sine, cosine], axis=1))
-        return Map(jnp.stack(rows, axis=1), jnp.zeros((images.count, 2)))
+        return Map(jnp.stack(rows, axis=1), jnp.zeros((images.rows, 2)))
 
 
 @dataclass(frozen=True)
@@ -104,8 +104,8 @@ class Zoom:
 
     def draw_map(self, key: jax.Array, images: Images) -> Map:
         """A scaling for each image, the same along both sides."""
-        factor = jax.random.uniform(key, (images.count, 1), minval=1 - self.share, maxval=1 + self.share)
-        return _diagonal(jnp.broadcast_to(1.0 / factor, (images.count, 2)), jnp.zeros((images.count, 2)))
+        factor = jax.random.uniform(key, (images.rows, 1), minval=1 - self.share, maxval=1 + self.share)
+        return _diagonal(jnp.broadcast_to(1.0 / factor, (images.rows, 2)), jnp.zeros((images.rows, 2)))
 
 
 def move(images: jax.Array, transforms: Sequence[tuple[jax.Array, Geometric]], fill: Fill) -> jax.Array:

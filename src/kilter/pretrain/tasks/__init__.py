@@ -1,1 +1,1 @@
-"""Pretext tasks: labels made from the data."""
+"""Pretext tasks: labels made from the rows themselves."""

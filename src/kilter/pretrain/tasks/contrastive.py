@@ -1,13 +1,15 @@
-"""Tasks that compare codes: two views of one row among others (SimCLR), and "the same or not" pairs."""
+"""Task "contrastive": which of the batch's views shows the same image (SimCLR)?"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import jax
 import jax.numpy as jnp
+import keras
 
+from kilter._validation import number
 from kilter.data.augmentation import (
     Augmentation,
     Brightness,
@@ -21,16 +23,22 @@ from kilter.data.augmentation import (
     Transform,
     Zoom,
 )
+from kilter.errors import OptionError
+from kilter.pretrain.decoder import Seeds, as_model
 from kilter.pretrain.pretext import Judged
+from kilter.pretrain.running import Subject
+from kilter.pretrain.targets import value_range
+from kilter.pretrain.tasks.base import Options, Setting, flat, image_shape
 
-_FAR = -1e9  # a similarity that no view has: its share of a softmax is 0
+# SimCLR's projection head, hidden layer and output; discarded after pretraining.
+PROJECTION: Final = (128, 64)
+_FAR = -1e9  # below every similarity: its share of a softmax is 0
 
 
 def default_views(shape: tuple[int, int, int], value_range: tuple[float, float]) -> Augmentation:
-    """Views of images of ``shape`` = (height, width, channels): moved, mirrored, recoloured, a piece cut out.
+    """Random views of images of ``shape`` = (height, width, channels), after SimCLR's crops and jitter.
 
-    After SimCLR's crops and colour changes: a zoom and a shift are a crop that is resized; where there are
-    three channels, saturation and hue change too.
+    Zoom and shift together are a resized crop. Images of three channels change in saturation and hue too.
     """
     transforms: list[Transform] = [
         Flip(),
@@ -47,12 +55,12 @@ def default_views(shape: tuple[int, int, int], value_range: tuple[float, float])
 
 
 def nt_xent(first: jax.Array, second: jax.Array, temperature: float) -> tuple[jax.Array, jax.Array]:
-    """The normalised temperature-scaled cross-entropy of SimCLR, and how often the partner was the nearest.
+    """SimCLR's normalised temperature-scaled cross-entropy, and how often the partner is the nearest view.
 
     ``first`` and ``second``, shape (n, d): two views of the same n rows. With cosine similarities s, each of
     the 2n views i with its partner j costs -log(exp(s_ij / t) / Σ_{k ≠ i} exp(s_ik / t)); both results are
-    means over the 2n views (Chen et al. 2020, arXiv:2002.05709, algorithm 1). A view of all zeros is like
-    nothing, itself included. One row alone costs 0.
+    means over the 2n views (Chen et al. 2020, arXiv:2002.05709, algorithm 1). A view of zeros has similarity
+    0 to every view. A single row costs 0.
     """
     views = jnp.concatenate([first, second])
     count = views.shape[0]
@@ -69,14 +77,14 @@ def nt_xent(first: jax.Array, second: jax.Array, temperature: float) -> tuple[ja
 
 @dataclass(frozen=True)
 class Contrastive:
-    """Which of a batch's views is of the same row (SimCLR). Two views of each row go through the encoder."""
+    """Find the view of the same row among the batch's views. The encoder sees two views of each row."""
 
     views: Augmentation
     temperature: float
     measure = "accuracy"
 
     def pose(self, key: jax.Array, x: jax.Array, *, training: bool) -> tuple[jax.Array, None]:
-        """Both views of the rows, one after the other."""
+        """Both views of the rows, concatenated."""
         first, second = (self.views(own, x)[0] for own in jax.random.split(key))
         return jnp.concatenate([first, second]), None
 
@@ -87,40 +95,32 @@ class Contrastive:
         return Judged(loss, accuracy, jnp.float32(codes.shape[0]))
 
 
-@dataclass(frozen=True)
-class Pairs:
-    """Whether two rows are of the same group: the same person, the same class.
-
-    Each row of a batch gets a partner from the batch, of its own group or of another with probability 1/2
-    each; where there is none of that kind, the row does not count. Both kinds have half the loss and half the
-    accuracy, however often they occur. The head sees |code - partner's code|.
-    """
-
-    measure = "accuracy"
-
-    def pose(self, key: jax.Array, x: Any, *, training: bool) -> tuple[jax.Array, Any]:
-        """The rows; each one's partner, whether they are the same, and whether the pair counts."""
-        rows, groups = x["rows"], x["groups"]
-        key_kind, key_partner = jax.random.split(key)
-        same = groups[:, None] == groups[None, :]
-        allowed = same & ~jnp.eye(len(groups), dtype=bool)
-        wanted = jax.random.bernoulli(key_kind, 0.5, groups.shape)
-        allowed = jnp.where(wanted[:, None], allowed, ~same)
-        drawn = jax.random.uniform(key_partner, same.shape)
-        partner = jnp.where(allowed, drawn, -1.0).argmax(axis=1)
-        return rows, (partner, wanted, allowed.any(axis=1))
-
-    def judge(self, head: Any, codes: jax.Array, answer: Any) -> Judged:
-        """The cross-entropy of "the same", and how often it is right, each kind by half."""
-        partner, same, counts = answer
-        apart = jnp.abs(codes - codes[partner])
-        logits = head(apart)[:, 0]
-        losses = jnp.where(same, jax.nn.softplus(-logits), jax.nn.softplus(logits))
-        right = ((logits > 0) == same).astype(jnp.float32)
-        kinds = [(counts & same).astype(jnp.float32), (counts & ~same).astype(jnp.float32)]
-        both = jnp.float32(kinds[0].any() & kinds[1].any())
-        loss, accuracy = (
-            sum((each * kind).sum() / jnp.maximum(kind.sum(), 1.0) for kind in kinds) / 2
-            for each in (losses, right)
+def setting(subject: Subject, options: Options) -> Setting:
+    """The task with SimCLR's projection head."""
+    temperature = number("temperature", options.temperature, 0.01, 10, remedy="0.1 to 0.5 are usual")
+    rivals = 2 * min(options.batch_size, len(subject.rows)) - 1
+    if rivals < 2:
+        raise OptionError(
+            expected="batch_size of at least 2 for task='contrastive', which compares the rows of a batch",
+            received=f"batch_size={options.batch_size}",
+            remedy="128 or more are usual",
         )
-        return Judged(jnp.asarray(loss), jnp.asarray(accuracy), both * codes.shape[0])
+    views = options.views
+    if views is None:
+        views = default_views(image_shape(subject, "contrastive"), value_range(subject.rows))
+    elif views.mixes:
+        raise OptionError(
+            expected="views of one image each, for task='contrastive'",
+            received="Mixup or Cutmix, which mix two",
+            remedy="leave them out",
+        )
+    views.check(subject.rows[:1])
+    seeds = Seeds(options.seed)
+    hidden, width = PROJECTION
+    layers = [
+        *flat(subject),
+        keras.layers.Dense(hidden, activation="relu", kernel_initializer=seeds.initializer("relu")),
+        keras.layers.Dense(width, kernel_initializer=seeds.initializer(None)),
+    ]
+    head = as_model(layers, subject.code_shape, "projection")
+    return Setting(Contrastive(views, temperature), head, 1 / rivals)

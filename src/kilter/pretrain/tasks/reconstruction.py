@@ -1,4 +1,4 @@
-"""Tasks that give rows back: whole from a corrupted copy, or the patches that were masked."""
+"""The autoencoder's task: reconstruct rows, possibly from a corrupted copy and with sparse codes."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ Penalty = Literal["kl", "l1"]
 CORRUPTIONS: Final[tuple[Corruption, ...]] = ("gaussian", "masking")
 PENALTIES: Final[tuple[Penalty, ...]] = ("kl", "l1")
 _MEASURED_ONE_OF = 8
-_TINY = 1e-6  # keeps the logarithms of a share that is exactly 0 or 1 finite
+_TINY = 1e-6  # keeps the logarithm finite where a mean is exactly 0 or 1
 
 
 @dataclass(frozen=True)
 class Noise:
-    """What a denoising autoencoder's rows go through in training (Vincent et al. 2010), and nowhere else.
+    """Corruption of a denoising autoencoder's inputs, in training only (Vincent et al. 2010).
 
-    "gaussian" adds noise of the standard deviation ``strength``, in the units of the targets; "masking" sets
-    each number, with the probability ``strength``, to what is 0 in the units of the targets.
+    "gaussian" adds noise of standard deviation ``strength``, in the units of the targets. "masking" sets each
+    value to 0, in the units of the targets, with probability ``strength``.
     """
 
     corruption: Corruption
@@ -39,11 +39,11 @@ class Noise:
 
 @dataclass(frozen=True)
 class Sparsity:
-    """What a sparse autoencoder pays for units of its code that are active.
+    """The penalty on active units of a sparse autoencoder's code.
 
-    "kl": ``weight`` · Σ over units of KL(ρ ‖ ρ̂), ρ being the ``activity`` wished for and ρ̂ the mean of the
-    unit over the batch (Ng 2011, CS294A lecture notes); for codes from 0 to 1. "l1": ``weight`` · the mean
-    over the rows of Σ |code|.
+    "kl": ``weight`` · Σ over units of KL(ρ ‖ ρ̂), where ρ is the target ``activity`` and ρ̂ the unit's mean
+    over the batch (Ng 2011, CS294A lecture notes), for codes from 0 to 1. "l1": ``weight`` · the mean over
+    the rows of Σ |code|.
     """
 
     penalty: Penalty
@@ -55,20 +55,18 @@ class Sparsity:
         flat = codes.reshape(codes.shape[0], -1)
         if self.penalty == "l1":
             return self.weight * jnp.abs(flat).sum(axis=1).mean()
-        wished, mean = self.activity, jnp.clip(flat.mean(axis=0), _TINY, 1 - _TINY)
-        divergence = wished * jnp.log(wished / mean) + (1 - wished) * jnp.log((1 - wished) / (1 - mean))
+        target, mean = self.activity, jnp.clip(flat.mean(axis=0), _TINY, 1 - _TINY)
+        divergence = target * jnp.log(target / mean) + (1 - target) * jnp.log((1 - target) / (1 - mean))
         return self.weight * divergence.sum()
 
 
 @dataclass(frozen=True)
 class Reconstruction:
-    """The answer is the row itself; the measure is the mean squared error in the units of the targets.
+    """Predict the row itself, measured by the mean squared error in the units of the targets.
 
-    While training it is that of every eighth row, which the shuffle makes a fair sample: of all of them it
-    would cost a third of the step of a dense autoencoder, for a number that only the history shows.
-
-    ``importance`` multiplies the loss: one over the variance, for the stages of a stack, whose targets are
-    the codes below.
+    In training, every eighth row is measured: a fair sample after the shuffle, where all rows would cost a
+    third of a dense autoencoder's step. ``importance`` multiplies the loss; stages of a greedy stack use one
+    over the variance of their targets, the codes below.
     """
 
     targets: Targets
@@ -78,7 +76,7 @@ class Reconstruction:
     measure = "error"
 
     def pose(self, key: jax.Array, x: jax.Array, *, training: bool) -> tuple[jax.Array, Any]:
-        """The rows, corrupted in training; their targets, and of how many rows one is measured."""
+        """The rows, corrupted in training; their targets, and the stride of the rows to measure."""
         target = self.targets.of(x)
         answer = target, (_MEASURED_ONE_OF if training else 1)
         if self.noise is None or not training:
@@ -86,55 +84,11 @@ class Reconstruction:
         return self.targets.undo(self.noise.corrupt(key, target)), answer
 
     def judge(self, head: Any, codes: jax.Array, answer: Any) -> Judged:
-        """The mean loss of the numbers, and what the codes' activity costs."""
+        """The mean loss, plus the penalty on active codes."""
         target, every = answer
         outputs = head(codes)
         loss = self.importance * self.targets.losses(outputs, target).mean()
         if self.sparsity is not None:
             loss += self.sparsity.cost(codes)
         error = self.targets.errors(outputs[::every], target[::every]).mean()
-        return Judged(loss, error, jnp.float32(target.shape[0]))
-
-
-@dataclass(frozen=True)
-class MaskedPatch:
-    """The answer is what was under the masked patches (He et al. 2022, arXiv:2111.06377; Pathak et al. 2016).
-
-    Of the ``patch`` × ``patch`` squares of each image, ``masked`` of them (a share, rounded to whole squares,
-    at least one and not all) are set to the data's mean, drawn anew in every step. Loss and measure are of
-    the masked pixels only.
-    """
-
-    targets: Targets
-    patch: int
-    masked: float
-    fill: tuple[float, ...]
-    measure = "error"
-
-    def hidden(self, key: jax.Array, shape: tuple[int, ...]) -> jax.Array:
-        """Which pixels are masked: bool [n, h, w, 1], for images of ``shape`` [n, h, w, c]."""
-        count, height, width, _ = shape
-        grid = (height // self.patch, width // self.patch)
-        squares = grid[0] * grid[1]
-        most = min(max(round(self.masked * squares), 1), squares - 1)
-        # The squares with the smallest of even draws: exactly that many of each image.
-        drawn = jax.random.uniform(key, (count, squares))
-        chosen = drawn <= jnp.sort(drawn, axis=1)[:, most - 1 : most]
-        of_squares = chosen.reshape(count, *grid, 1)
-        return of_squares.repeat(self.patch, axis=1).repeat(self.patch, axis=2)
-
-    def pose(self, key: jax.Array, x: jax.Array, *, training: bool) -> tuple[jax.Array, Any]:
-        """The masked images; the targets and which pixels count."""
-        hidden = self.hidden(key, x.shape)
-        question = jnp.where(hidden, jnp.asarray(self.fill, jnp.float32), x.astype(jnp.float32))
-        return question, (self.targets.of(x), hidden)
-
-    def judge(self, head: Any, codes: jax.Array, answer: Any) -> Judged:
-        """The mean loss of the masked pixels."""
-        target, hidden = answer
-        outputs = head(codes)
-        shares = jnp.broadcast_to(hidden, target.shape).astype(jnp.float32)
-        count = shares.sum()
-        loss = (self.targets.losses(outputs, target) * shares).sum() / count
-        error = (self.targets.errors(outputs, target) * shares).sum() / count
         return Judged(loss, error, jnp.float32(target.shape[0]))

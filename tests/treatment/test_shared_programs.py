@@ -1,4 +1,4 @@
-"""Models that are alike share a program, others none, and sharing changes no number."""
+"""Models of the same structure share programs, others do not, and sharing changes no number."""
 
 from dataclasses import replace
 
@@ -8,11 +8,12 @@ import pytest
 
 import kilter
 from kilter._engine.measuring import measured_steps
-from kilter._engine.program_cache import shelf
+from kilter._engine.program_cache import shared_programs, shelf
+from kilter._engine.structure import structure
+from kilter._engine.training_spec import TrainingSpec
 from kilter._treatment import trial_runner
 from kilter._treatment.scoring import scoring_of
-from kilter._treatment.shared_programs import Twins, structure
-from kilter._treatment.subject import FitOptions, Subject, compiled_like, fresh_optimizer
+from kilter._treatment.subject import Subject, compiled_like, fresh_optimizer
 from kilter._treatment.trial_runner import TrialRunner
 
 X = np.random.default_rng(0).normal(size=(48, 3)).astype("float32")
@@ -29,6 +30,7 @@ def model(
     loss="binary_crossentropy",
     metrics=(),
 ):
+    keras.utils.set_random_seed(1)
     layers = [
         keras.layers.Dense(
             4, activation=activation, kernel_initializer=initializer, name="hidden", trainable=trainable
@@ -95,7 +97,6 @@ def test_what_others_wrote_is_alike_to_nothing():
     made = keras.Sequential([keras.Input((3,)), Own(1)])
     made.compile(loss="mse")
     assert structure(made) is None
-    assert Twins().of(made) is made
 
 
 @pytest.mark.parametrize("place", ["activation", "regulariser", "lambda"])
@@ -124,54 +125,55 @@ def test_a_functional_model_is_alike_to_its_twin():
     assert structure(functional()) == structure(functional()) is not None
 
 
-def test_a_double_begins_as_its_model_is_whoever_was_trained_in_it():
-    came = Subject(model(initializer="he_normal"), X, Y, X, Y, options=FitOptions(batch_size=16))
-    other = replace(came, model=model(initializer="ones"))
-    kept = [weight.tobytes() for weight in came.model.get_weights()]
-    assert came.double() is came.double()
-    assert came.double().trained is other.double().trained
-    for _ in range(2):
-        trained = came.double().ready()
-        assert [weight.tobytes() for weight in trained.get_weights()] == kept
-        assert int(trained.optimizer.iterations.numpy()) == 0
-        kilter.fit(trained, X, Y, epochs=1, batch_size=16, verbose=0)
-        assert [weight.tobytes() for weight in trained.get_weights()] != kept
-    assert [weight.tobytes() for weight in came.model.get_weights()] == kept
+def subject_of(made: keras.Model, **options) -> Subject:
+    return Subject(made, X, Y, TrainingSpec(batch_size=16, validation_data=(X, Y), **options))
+
+
+def fitted(made: keras.Model) -> keras.Model:
+    kilter.fit(made, X, Y, epochs=2, batch_size=16, verbose=0)
+    return made
 
 
 @pytest.mark.parametrize(("other", "compiles"), [({"initializer": "ones"}, False), ({"dropout": 0.5}, True)])
-def test_programs_that_a_model_was_run_in_serve_those_that_are_alike(other, compiles):
+def test_programs_of_one_model_serve_others_of_the_same_structure(other, compiles):
+    alone = fitted(model(**other))
     seen = model(initializer="he_normal")
-    measured_steps(seen, X, Y, steps=2, readings=1, batch_size=16)
-    known = dict(shelf(seen).programs)
-    came = Subject(model(**other), X, Y, X, Y, options=FitOptions(batch_size=16))
-    came.twins.saw(seen)
-    trained = came.double().ready()
-    kilter.fit(trained, X, Y, epochs=2, batch_size=16, verbose=0)
-    assert (shelf(trained).seconds > 0) == compiles
-    alone = replace(came, twins=Twins()).double().ready()
-    kilter.fit(alone, X, Y, epochs=2, batch_size=16, verbose=0)
-    for one, another in zip(trained.get_weights(), alone.get_weights(), strict=True):
+    with shared_programs():
+        measured_steps(seen, X, Y, steps=2, readings=1, batch_size=16)
+        known = dict(shelf(seen).programs)
+        sharing = fitted(model(**other))
+    assert (shelf(sharing).seconds > 0) == compiles
+    for one, another in zip(sharing.get_weights(), alone.get_weights(), strict=True):
         np.testing.assert_array_equal(one, another)
     assert shelf(seen).programs == known
+    assert shelf(fitted(model(**other))).seconds > 0  # nothing is shared afterwards
+
+
+def test_a_layer_that_was_changed_after_its_trace_gets_a_program_of_its_own():
+    with shared_programs():
+        fitted(model(dropout=0.5))
+        changed = model(dropout=0.5)
+        changed.get_layer("dropout").rate = 0.1
+        fitted(changed)
+    assert shelf(changed).seconds > 0
 
 
 def test_sharing_changes_no_bit_of_a_trial():
-    came = Subject(model(initializer="zeros", dropout=0.1), X, Y, X, Y, options=FitOptions(batch_size=16))
-    scoring = scoring_of(came)
-    subjects = [came]
+    original = subject_of(model(initializer="zeros", dropout=0.1))
+    scoring = scoring_of(original)
+    subjects = [original]
     for initializer, rate in (("he_normal", 1e-3), ("glorot_uniform", 0.1)):
         other = model(initializer=initializer, dropout=0.1)
         other = compiled_like(other, other, optimizer=fresh_optimizer(other, learning_rate=rate))
-        subjects.append(replace(came, model=other))
-    runners = [TrialRunner(one, scoring, 48) for one in subjects]
-    shared = [one.run(seed, 2) for seed in (1, 2) for one in runners]
-    alone = [
-        TrialRunner(replace(one, twins=Twins()), scoring, 48).run(seed, 2)
-        for seed in (1, 2)
-        for one in subjects
-    ]
-    assert len({id(one.subject.double().trained) for one in runners}) == 1
+        subjects.append(replace(original, model=other))
+
+    def runs(subjects):
+        runners = [TrialRunner(one, scoring, 48) for one in subjects]
+        return [one.run(seed, 2) for seed in (1, 2) for one in runners]
+
+    alone = runs(subjects)
+    with shared_programs():
+        shared = runs(subjects)
     assert [run.history for run in shared] == [run.history for run in alone]
     assert [run.score for run in shared] == [run.score for run in alone]
     assert len({run.history[-1]["loss"] for run in shared}) == 6
@@ -179,13 +181,12 @@ def test_sharing_changes_no_bit_of_a_trial():
 
 @pytest.mark.parametrize("cycle", [None, 0.05])
 def test_runs_together_are_those_one_after_another(cycle, monkeypatch):
-    options = FitOptions(batch_size=16, cycle=cycle)
-    came = Subject(model(initializer="he_normal"), X, Y, X, Y, options=options)
-    scoring = scoring_of(came)
-    alone = TrialRunner(came, scoring, 48).runs([1, 2, 3], 2)
+    original = replace(subject_of(model(initializer="he_normal")), cycle=cycle)
+    scoring = scoring_of(original)
+    alone = TrialRunner(original, scoring, 48).runs([1, 2, 3], 2)
     monkeypatch.setattr(trial_runner, "_on_accelerator", lambda: True)
     monkeypatch.setattr(trial_runner, "fit", None)  # nothing is trained alone
-    together = TrialRunner(replace(came, twins=Twins()), scoring, 48).runs([1, 2, 3], 2)
+    together = TrialRunner(original, scoring, 48).runs([1, 2, 3], 2)
     assert [run.seed for run in together] == [1, 2, 3]
     for one, other in zip(together, alone, strict=True):
         assert one.score == pytest.approx(other.score, abs=1 / 48)
@@ -198,8 +199,8 @@ def test_runs_together_are_those_one_after_another(cycle, monkeypatch):
     "options",
     [{"callbacks": (keras.callbacks.TerminateOnNaN(),)}, {"schedule": lambda step: 0.1 / (step + 1)}],
 )
-def test_what_needs_the_host_between_epochs_is_run_alone(options, monkeypatch):
-    came = Subject(model(), X, Y, X, Y, options=FitOptions(batch_size=16, **options))
+def test_a_training_that_needs_the_host_between_epochs_runs_alone(options, monkeypatch):
+    original = subject_of(model(), **options)
     monkeypatch.setattr(trial_runner, "_on_accelerator", lambda: True)
     monkeypatch.setattr(trial_runner, "fit_together", None)
-    assert len(TrialRunner(came, scoring_of(came), 48).runs([1, 2], 1)) == 2
+    assert len(TrialRunner(original, scoring_of(original), 48).runs([1, 2], 1)) == 2

@@ -1,0 +1,146 @@
+"""The proof of the chosen changes: paired seeds that the search did not see, and the exact sign-flip test."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from itertools import count
+from pathlib import Path
+from typing import Final
+
+from kilter._compare.comparison import Candidate, Comparison, PairedRun, in_how_many, judge
+from kilter._compare.looks import Test
+from kilter._progress import SILENT, Progress
+from kilter._treatment.result import IN_FULL, Trial, Trials
+from kilter._treatment.scoring import Scoring
+from kilter._treatment.search import Search, remedies_of
+from kilter._treatment.subject import Subject
+from kilter._treatment.trial_runner import TrialRunner
+from kilter.runs.records import Direction
+
+# The seeds of a second round's proof are this much above those of the first.
+_SECOND_ROUND: Final = 1_000
+_ORIGINAL: Final = "as it came"
+_CHOSEN: Final = "chosen"
+
+
+def proven(
+    original: Subject, chosen: Subject, search: Search, test: Test, *, before: Trials | None = None
+) -> Trials:
+    """The trials of a search, with the proof of the chosen subject against the original one.
+
+    ``test``: the looks that are planned. ``before``: the trials of another choice that was not proven; its
+    runs of the original subject are used again.
+    """
+    known: tuple[PairedRun, ...] = ()
+    if before is not None and before.proof is not None:
+        known = before.proof.baseline.runs
+    runner = search.runner(chosen)
+    # A second round depends on what the first one proved, so its test needs other seeds.
+    seed = search.seed + 1 + (_SECOND_ROUND if search.thorough else 0)
+    proof = prove(
+        search.runner(original), runner, search.epochs, seed, test, known=known, progress=search.progress
+    )
+    runs = [one.runs[0] for one in proof.candidates]
+    return Trials(
+        search.scoring.measure,
+        search.epochs,
+        runner.rows_per_epoch,
+        (Trial((), runs[0].score, runs[0].seconds, _ORIGINAL), *_marked(search.tried, chosen, runs[1])),
+        proof,
+        refusal(proof, search.scoring),
+    )
+
+
+def prove(
+    baseline: TrialRunner,
+    chosen: TrialRunner,
+    epochs: int,
+    seed: int,
+    test: Test,
+    *,
+    known: Sequence[PairedRun] = (),
+    progress: Progress = SILENT,
+) -> Comparison:
+    """Train both with the seeds from ``seed`` on, and judge by the exact sign-flip test on the pairs.
+
+    ``test``: the looks, whose pairs and levels were planned beforehand. There is a later look if the one
+    before proved nothing, but more pairs gain by the changes than lose: a network that fails with every
+    other seed needs more pairs than one that always fails. The ``level`` of the comparison is that of its
+    last look.
+
+    ``known``: runs of the baseline with the first of these seeds, which are not repeated.
+    """
+    runs: list[list[PairedRun]] = [[], []]
+    for look in test:
+        seeds = range(seed + len(runs[0]), seed + look.pairs)
+        ready = known[len(runs[0]) : look.pairs]
+        name = "Proof: training" if not runs[0] else "Proof with more pairs: training"
+        begin = _counter(progress, name, len(seeds[len(ready) :]) + len(seeds))
+        runs[0] += [*ready, *baseline.runs(seeds[len(ready) :], epochs, begin)]
+        runs[1] += chosen.runs(seeds, epochs, begin)
+        candidates = [
+            Candidate(name, tuple(some)) for name, some in zip((_ORIGINAL, "treated"), runs, strict=True)
+        ]
+        judged = judge(candidates, baseline.scoring.measure, level=look.level, path=Path())
+        if judged.differences[0].verdict != "no evidence" or not _is_promising(runs, baseline.scoring):
+            break
+    return judged
+
+
+def refusal(proof: Comparison, scoring: Scoring) -> str:
+    """Why changes that the test calls better are refused all the same; "" if they are not.
+
+    Either one of an output's own measures got worse, by the same test on the same pairs at the same level. Or
+    the treated model still does no better than a constant answer, and gains next to nothing.
+    """
+    if proof.differences[0].verdict != "better":
+        return ""
+    before, after = (one.runs for one in proof.candidates)
+    directions: dict[str, Direction] = {
+        name: own.direction for run in (*before, *after) for name, own in run.own.items()
+    }
+    for name, direction in directions.items():
+        sides = [Candidate(one.name, _scored_by(one.runs, name)) for one in proof.candidates]
+        judged = judge(sides, name, level=proof.level, path=Path(), direction=direction)
+        one = judged.differences[0]
+        if one.verdict == "worse":
+            return f"{name} got worse: {in_how_many(one)}, p = {one.p:.2g}"
+    idle = sum(scoring.learnt_nothing(run.score) for run in after) > len(after) / 2
+    gains = [scoring.better_by(new.score, old.score) for old, new in zip(before, after, strict=True)]
+    if idle and statistics.fmean(gains) < scoring.policy.tolerance:
+        return "the gain is next to nothing, and no better than a constant answer"
+    return ""
+
+
+def _scored_by(runs: Sequence[PairedRun], measure: str) -> tuple[PairedRun, ...]:
+    """The same runs, scored by one of their own measures."""
+    return tuple(
+        replace(run, score=run.own[measure].value if measure in run.own else math.nan) for run in runs
+    )
+
+
+def _counter(progress: Progress, name: str, total: int) -> Callable[[], None]:
+    """To be called as each of ``total`` trainings begins."""
+    numbers = count(1)
+    return lambda: progress.stage(name, next(numbers), total)
+
+
+def _is_promising(runs: Sequence[Sequence[PairedRun]], scoring: Scoring) -> bool:
+    """Whether more pairs gain what one more change is worth than lose it."""
+    worth = scoring.policy.worth
+    gains = [scoring.better_by(after.score, before.score) for before, after in zip(*runs, strict=True)]
+    return sum(gain > worth for gain in gains) > sum(gain < -worth for gain in gains)
+
+
+def _marked(tried: list[Trial], best: Subject, run: PairedRun) -> list[Trial]:
+    """All trials with the chosen set marked; if it had no short trial, one is added from its proof."""
+    chosen = remedies_of(best)
+    trials = [
+        replace(one, outcome=_CHOSEN) if one.remedies == chosen and one.outcome != IN_FULL else one
+        for one in tried
+    ]
+    listed = any(one.outcome == _CHOSEN for one in trials)
+    return trials if listed else [*trials, Trial(chosen, run.score, run.seconds, _CHOSEN)]

@@ -1,0 +1,115 @@
+"""What ``treat`` is asked for, checked, as one :class:`~kilter._treatment.subject.Subject`."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import keras
+import numpy as np
+
+from kilter._compare.statistics import least_pairs, smallest_p
+from kilter._diagnosis.diagnose import check_rows
+from kilter._engine.arrays import check_batch_size, collect, pick, row_count
+from kilter._engine.augmenting import as_augmentation
+from kilter._engine.fit import check_callbacks
+from kilter._engine.scheduling import check_schedule
+from kilter._engine.training_spec import TrainingSpec
+from kilter._models.graph import as_graph
+from kilter._models.layers import optimizer_facts
+from kilter._models.tracing import fixed_batch_size
+from kilter._models.variables import check_compiled
+from kilter._treatment.policy import Policy
+from kilter._treatment.remedies import Remedy
+from kilter._treatment.subject import Subject, compiled_like
+from kilter._validation import number, whole_number
+from kilter.data.splitting import row_keys
+from kilter.errors import OptionError
+
+
+def subject_of(model: keras.Model, x: Any, y: Any, spec: TrainingSpec, policy: Policy) -> Subject:
+    """The model with its data and its training; rows are held out if there are no validation data.
+
+    A model made for one batch size gets whole batches of that size. Raises as :func:`kilter.treat` does.
+    """
+    _check_training(model, spec)
+    fixed = fixed_batch_size(model, spec.batch_size)
+    spec = replace(spec, batch_size=fixed or spec.batch_size)
+    y = np.asarray(y) if isinstance(y, list | tuple) and all(map(np.isscalar, y)) else y
+    weights = spec.sample_weight
+    row_count(x=x, y=y, sample_weight=weights)
+    if spec.class_weight is not None:
+        collect(x, y, weights, spec.class_weight)  # checks them
+    if spec.validation_data is None:
+        (x, y, weights), held = _split((x, y, weights), policy.search.held_out, spec.seed, fixed or 1)
+    else:
+        held = tuple(spec.validation_data)
+    if fixed is not None:
+        (x, y, weights), held = (_whole_batches(model, part, fixed) for part in ((x, y, weights), held))
+    held = held[:2] if held[2:] == (None,) else held
+    spec = replace(spec, validation_data=held, sample_weight=weights)
+    return Subject(model, x, y, spec, policy=policy)
+
+
+def readable(subject: Subject) -> Subject:
+    """The subject as remedies read it: a model with its own ``call`` as a graph of its layers, if possible.
+
+    The model must be built.
+    """
+    model = subject.model
+    graph = as_graph(model, subject.x)
+    given = model if graph is None or graph is model else compiled_like(model, graph)
+    return replace(subject, model=given, trained=optimizer_facts(model).iterations > 0)
+
+
+def check_numbers(pairs: int, budget: float, level: float) -> None:
+    """Raise :class:`OptionError` for a budget below 0, and for fewer pairs than a proof needs."""
+    whole_number("pairs", pairs)
+    least = least_pairs(1, level)
+    if pairs < least:
+        raise OptionError(
+            expected=f"at least {least} pairs: fewer cannot prove anything at level {level:g}",
+            received=f"pairs={pairs}, whose smallest p is {smallest_p(int(pairs)):.2g}",
+            remedy=f"use {least} pairs or more",
+        )
+    number("budget", budget, 0, remedy="1.0 is usual")
+
+
+def kept(model: keras.Model, keep: Collection[str], remedies: Mapping[str, Remedy]) -> frozenset[str]:
+    """``keep`` as a set. Raises :class:`OptionError` for a name that is neither a remedy nor a layer."""
+    names = {name for layer in model._flatten_layers() for name in (layer.name, layer.path)}
+    unknown = sorted(set(keep) - names - set(remedies))
+    if isinstance(keep, str) or unknown:
+        raise OptionError(
+            expected="keep as a list of remedies and layers",
+            received=f"keep={keep!r}",
+            remedy=f"remedies are {', '.join(remedies)}; layers are in model.summary()",
+        )
+    return frozenset(keep)
+
+
+def _check_training(model: keras.Model, spec: TrainingSpec) -> None:
+    """What would make every training fail, so that it is not taken for a fault of the model."""
+    check_compiled(model)
+    check_batch_size(spec.batch_size)
+    whole_number("epochs", spec.epochs, 1)
+    whole_number("seed", spec.seed, 0)
+    check_schedule(model, spec.schedule, validated=True)
+    as_augmentation(spec.augment)
+    check_callbacks(spec.callbacks)
+
+
+def _split(data: Any, share: float, seed: int, unit: int) -> tuple[Any, Any]:
+    """Rows to train on, and a share of them held out, drawn with ``seed``: a multiple of ``unit`` rows."""
+    order = np.argsort(row_keys(row_count(x=data[0]), seed), kind="stable")
+    held = max(1, round(share * len(order) / unit)) * unit
+    later, earlier = np.sort(order[:held]), np.sort(order[held:])
+    return pick(data, earlier), pick(data, later)
+
+
+def _whole_batches(model: keras.Model, data: Sequence[Any], batch_size: int) -> Any:
+    """The rows of whole batches: a model made for one batch size takes no others."""
+    count = row_count(x=data[0])
+    check_rows(model, count, batch_size)
+    return pick(tuple(data), slice(count - count % batch_size))

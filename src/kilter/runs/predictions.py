@@ -1,0 +1,163 @@
+"""What the outputs of a trained model mean: classes with probabilities, or numbers; with uncertainty."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import polars
+
+from kilter._engine.objective_for import Objective, objective_for
+from kilter._infer.monte_carlo import predict_mc
+from kilter._infer.outputs import Outputs
+from kilter._progress import Progress
+from kilter.data import Dataset
+from kilter.errors import ModelError
+from kilter.runs.trained import Trained
+
+
+@dataclass(frozen=True, eq=False)
+class Uncertainty:
+    """The spread of a row's samples: ``std`` ``[n, k]``; entropy and mutual information in nats ``[n]``."""
+
+    std: np.ndarray
+    entropy: np.ndarray | None = None
+    mutual_information: np.ndarray | None = None
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """The fields that are set, by name."""
+        return {name: value for name, value in vars(self).items() if value is not None}
+
+
+@dataclass(frozen=True, eq=False)
+class Predictions:
+    """One answer per row.
+
+    Attributes:
+        answers: class names ``[n]`` of a classifier, else the outputs ``[n, k]``.
+        classes: class names by index; () for numbers.
+        probabilities: ``[n, classes]``; None for numbers.
+        column: the name of a column of numbers.
+        uncertainty: of the mean of many predictions; None for a single one.
+    """
+
+    answers: np.ndarray
+    classes: tuple[str, ...] = ()
+    probabilities: np.ndarray | None = None
+    column: str = "prediction"
+    uncertainty: Uncertainty | None = None
+
+    def frame(self) -> polars.DataFrame:
+        """The table of answers: ``prediction`` and ``probability_CLASS`` for each class, or the numbers.
+
+        With an uncertainty also ``std_CLASS`` for each class, ``entropy`` and ``mutual_information``, or the
+        ``std`` of the numbers.
+        """
+        if self.probabilities is not None:
+            shares = self._columns("probability", self.probabilities)
+            columns = {"prediction": self.answers.tolist(), **shares}
+        else:
+            columns = self._columns(self.column, self.answers)
+        if self.uncertainty is not None:
+            spread = self.uncertainty.arrays()
+            columns |= self._columns("std", spread.pop("std")) | spread
+        return polars.DataFrame(columns)
+
+    def _columns(self, name: str, values: np.ndarray) -> dict[str, Any]:
+        """Columns of values [n, k] by name, each with its class or, if there are several, its number."""
+        if values.shape[1] == 1:
+            return {name: values[:, 0]}
+        endings = self.classes or range(1, values.shape[1] + 1)
+        return {f"{name}_{ending}": column for ending, column in zip(endings, values.T, strict=True)}
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """The same as arrays; text has NumPy's unicode type, which needs no pickle."""
+        spread = {} if self.uncertainty is None else self.uncertainty.arrays()
+        if self.probabilities is None:
+            return {self.column: self.answers, **spread}
+        return {
+            "prediction": self.answers,
+            "probabilities": self.probabilities,
+            "classes": np.array(self.classes, dtype=np.str_),
+            **spread,
+        }
+
+
+def uncertain(
+    trained: Trained, parts: Sequence[Dataset], *, samples: int, seed: int, progress: Progress
+) -> Predictions:
+    """The mean of ``samples`` predictions with dropout for the rows of all ``parts``, and their spread."""
+    outputs = _outputs(trained, parts[0])
+    how: dict[str, Any] = {"samples": samples, "seed": seed, "outputs": outputs, "verbose": progress}
+    drawn = [predict_mc(trained.model, part.x, **how) for part in parts]
+    mean = drawn[0].mean if len(drawn) == 1 else np.concatenate([one.mean for one in drawn])
+    found = predictions(trained, mean, parts[0], averaged=True)
+    std = np.concatenate([one.std for one in drawn]).reshape(len(mean), -1)
+    if found.probabilities is not None and std.shape[1] == 1:
+        std = np.repeat(std, 2, axis=1)  # p and 1 - p have the same spread
+    if outputs == "numbers":
+        return replace(found, uncertainty=Uncertainty(std))
+    entropy, doubt = (
+        np.concatenate([getattr(one, name) for one in drawn]) for name in ("entropy", "mutual_information")
+    )
+    return replace(found, uncertainty=Uncertainty(std, entropy, doubt))
+
+
+def _outputs(trained: Trained, rows: Dataset) -> Outputs:
+    # A bare .keras file does not say what its outputs mean: they are averaged unchanged.
+    if trained.data is None or trained.data.task == "regression":
+        return "numbers"
+    return "logits" if objective_for(trained.model, rows).from_logits else "probabilities"
+
+
+def joined(pieces: Sequence[Any]) -> np.ndarray:
+    """The outputs for several parts of the data in one array; :class:`ModelError` for several outputs."""
+    for outputs in pieces:
+        if not isinstance(outputs, np.ndarray):
+            raise ModelError(
+                expected="a model with one output",
+                received=f"a {type(outputs).__name__} of {len(outputs)}",
+                remedy="predict with kilter.predict",
+            )
+    return np.concatenate(pieces)
+
+
+def predictions(
+    trained: Trained, outputs: np.ndarray, rows: Dataset, *, averaged: bool = False
+) -> Predictions:
+    """The predictions for ``rows`` from ``outputs`` [n, k]; ``averaged`` ones are probabilities, not logits.
+
+    A bare .keras file does not say what its outputs mean: they stay numbers, called ``output``.
+    """
+    outputs = outputs.reshape(len(outputs), -1)
+    if trained.data is None:
+        return Predictions(outputs, column="output")
+    if trained.data.task == "regression":
+        return Predictions(outputs)
+    objective = objective_for(trained.model, rows)
+    if averaged:
+        objective = replace(objective, from_logits=False)
+    names = np.array(trained.data.classes, dtype=np.str_)
+    return Predictions(
+        answers=names[objective.classes_of(outputs)],
+        classes=trained.data.classes,
+        probabilities=probabilities(objective, outputs),
+    )
+
+
+def probabilities(objective: Objective, outputs: np.ndarray) -> np.ndarray:
+    """Class probabilities, float64 [n, classes], from outputs [n, classes], or [n, 1] if binary."""
+    outputs = outputs.astype(np.float64)
+    if objective.binary:
+        # The softmax of (0, logit) is the sigmoid, without overflow.
+        if objective.from_logits:
+            return _softmax(np.concatenate([np.zeros_like(outputs), outputs], axis=1))
+        return np.concatenate([1 - outputs, outputs], axis=1)
+    return _softmax(outputs) if objective.from_logits else outputs
+
+
+def _softmax(logits: np.ndarray) -> np.ndarray:
+    raised = np.exp(logits - logits.max(axis=1, keepdims=True))
+    return raised / raised.sum(axis=1, keepdims=True)

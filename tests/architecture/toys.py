@@ -1,0 +1,237 @@
+"""A toy member for each row of "Where does it go?": text that is put into a copy of the source.
+
+An edit is (file, anchor, text): the text replaces the anchor, which is kept where ``{}`` stands. Without an
+anchor the file is new.
+"""
+
+from typing import NamedTuple
+
+
+class Edit(NamedTuple):
+    """What is written into one file."""
+
+    path: str
+    text: str
+    anchor: str | None = None
+
+
+def new(path: str, text: str) -> Edit:
+    return Edit(path, text.lstrip())
+
+
+def insert(path: str, anchor: str, text: str) -> Edit:
+    return Edit(path, text, anchor)
+
+
+CHECK = [
+    insert(
+        "_diagnosis/checks/regularization.py",
+        "CHECKS = (",
+        """
+def check_toy(context: Context) -> list[Finding]:
+    \"\"\"Batches of 13 rows.\"\"\"
+    return [finding("toy-finding", "severe", ["training"], [])] if context.batch_size == 13 else []
+
+
+{}check_toy, """,
+    ),
+    insert(
+        "_diagnosis/catalogue.py",
+        "_MODEL: Final = {",
+        """{}
+    "toy-finding": ("a toy", "Thirteen rows in a batch.", ("toy-remedy",), "nobody"),""",
+    ),
+]
+
+REMEDY = [
+    new(
+        "_treatment/remedies/toy.py",
+        """
+\"\"\"A toy remedy.\"\"\"
+
+from kilter._records import Change, Finding
+from kilter._treatment.subject import Subject
+
+
+def fourteen(subject: Subject, finding: Finding) -> Subject | None:
+    \"\"\"Batches of 14 rows.\"\"\"
+    change = Change("toy-remedy", ("training",), "13", "14", "batch_size=14", ("train.batch_size=14",))
+    return subject.changed(change, options={"batch_size": 14})
+""",
+    ),
+    insert(
+        "_treatment/remedies/__init__.py",
+        "from kilter._treatment.remedies.training import (",
+        "from kilter._treatment.remedies.toy import fourteen\n{}",
+    ),
+    insert(
+        "_treatment/remedies/__init__.py", '    "shuffle": ', '    "toy-remedy": ("a toy", fourteen),\n{}'
+    ),
+]
+
+SCHEDULE = [
+    new(
+        "schedules/kinds/toy.py",
+        """
+\"\"\"A toy schedule: a rate of its own.\"\"\"
+
+import keras
+import jax.numpy as jnp
+from dataclasses import dataclass
+from kilter.schedules.base import Schedule
+from kilter.schedules.settings import SHARE, ScheduleKind, Setting
+
+
+@keras.saving.register_keras_serializable("kilter")
+@dataclass(frozen=True, kw_only=True)
+class Toy(Schedule):
+    \"\"\"A share of the rate.\"\"\"
+
+    rate: float
+
+    def __call__(self, step):
+        return jnp.float32(self.rate)
+
+
+def toy(rate: float) -> Toy:
+    \"\"\"Always this rate.\"\"\"
+    return Toy(rate=rate)
+
+
+KIND = ScheduleKind(
+    summary="a toy",
+    make=lambda rate, epochs, steps_per_epoch, share: toy(rate * share),
+    settings=(Setting("share", float, "a share of the rate", default=0.5, rule=SHARE),),
+    function=toy,
+)
+""",
+    ),
+    insert("schedules/registry.py", '    "power",\n', '{}    "toy",\n'),
+]
+
+FORMAT = [
+    new(
+        "data/toy.py",
+        """
+\"\"\"A toy format: 64 images of 4×4 whose class is their brightness.\"\"\"
+
+from pathlib import Path
+
+import numpy as np
+
+from kilter.data.assembling import About, Part, assemble
+from kilter.data.dataset import Source
+from kilter.data.options import LoadOptions
+
+
+def recognises(path: Path) -> bool:
+    \"\"\"Whether the path ends in .toy.\"\"\"
+    return path.suffix == ".toy"
+
+
+def read(path: Path, options: LoadOptions) -> Source:
+    \"\"\"The images.\"\"\"
+    classes = np.arange(64) % 2
+    images = np.random.default_rng(0).integers(0, 100, (64, 4, 4, 1)) + 100 * classes[:, None, None, None]
+    return assemble(Part(images.astype(np.uint8), classes), None, options, About("toy", str(path), path.stem))
+""",
+    ),
+    insert("data/loading.py", "from kilter.data.columns import", "from kilter.data import toy\n{}"),
+    insert(
+        "data/loading.py",
+        "FORMATS = (\n",
+        '{}    Format("toy", "a .toy file", toy.recognises, toy.read),\n',
+    ),
+]
+
+PRETEXT = [
+    new(
+        "pretrain/tasks/toy.py",
+        """
+\"\"\"A toy task: is the image brighter than the mean?\"\"\"
+
+from dataclasses import dataclass
+
+from kilter.pretrain.running import Subject
+from kilter.pretrain.tasks.base import Options, Setting, classified, linear_head
+
+
+@dataclass(frozen=True)
+class Brighter:
+    \"\"\"Whether an image is brighter than the mean.\"\"\"
+
+    measure = "accuracy"
+
+    def pose(self, key, x, *, training):
+        brightness = x.astype("float32").mean(axis=(1, 2, 3))
+        return x, (brightness > brightness.mean()).astype(int)
+
+    def judge(self, head, codes, answer):
+        return classified(head(codes), answer)
+
+
+def setting(subject: Subject, options: Options) -> Setting:
+    \"\"\"The task with its head.\"\"\"
+    return Setting(Brighter(), linear_head(subject, 2, options.seed), 1 / 2)
+""",
+    ),
+    insert("recipe/pretrain.py", 'Task = Literal["autoencoder", ', '{}"toy", '),
+]
+
+LAYER = [
+    insert(
+        "_models/layers.py",
+        "DROPOUTS: Final = (",
+        """@keras.saving.register_keras_serializable("toy")
+class ToyDropout(keras.layers.Layer):
+    \"\"\"Drops nothing, but has a rate.\"\"\"
+
+    rate = 0.95
+
+    def call(self, inputs):
+        \"\"\"The inputs.\"\"\"
+        return inputs
+
+
+{}
+    ToyDropout,""",
+    ),
+]
+
+SECTION = [
+    insert(
+        "report/page.py",
+        '        "name": records.recipe',
+        '        "toy": f"toy section, {len(records.history)} epochs",\n{}',
+    ),
+    insert("report/templates/report.html", "<h2>Learning curves</h2>", "<h2>{{ toy }}</h2>\n{}"),
+]
+
+COMMAND = [
+    new(
+        "_cli/toy.py",
+        """
+\"\"\"A toy command.\"\"\"
+
+import typer
+
+
+def toy(name: str) -> None:
+    \"\"\"Say hello to a toy.\"\"\"
+    typer.echo(f"hello {name}")
+""",
+    ),
+    insert("_cli/main.py", "from kilter._text import", "from kilter._cli.toy import toy\n{}"),
+    insert("_cli/main.py", "app.command()(transfer)\n", "{}\n\napp.command()(toy)\n"),
+]
+
+TOYS = {
+    "check": CHECK,
+    "remedy": REMEDY,
+    "schedule": SCHEDULE,
+    "data format": FORMAT,
+    "pretext task": PRETEXT,
+    "layer kind": LAYER,
+    "report section": SECTION,
+    "command": COMMAND,
+}

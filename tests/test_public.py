@@ -1,0 +1,115 @@
+"""What is public is listed here, once more than in the packages, so that nothing becomes public by accident.
+
+Everything else is private: its package or module begins with an underscore, or lies within a public package.
+Nothing that a user reads sends them to a private name.
+"""
+
+import ast
+import importlib
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+SOURCE = ROOT / "src" / "kilter"
+
+PUBLIC = {
+    "kilter": """
+        Doctor ExponentialMovingAverage OptaxOptimizer Pretraining Stage StochasticWeightAverage Thresholds
+        Way __version__ calibration clip_threshold compare cuts data diagnose errors evaluate find_lr
+        fine_tune fit fold_batch_norm gradient_noise_scale largest_curvature largest_difference load_source
+        measured_steps nn predict predict_mc pretrain probe recipe refresh_batch_norm report reuse
+        reuse_study runs schedules search_reuse to_half treat zero_small_weights""",
+    "kilter.data": """
+        FORMATS NAMED_SETS ClassCount Column ColumnSummary Dataset Format Moments PartSummary Source
+        SourceSummary Splits TableEncoding Task augmentation check describe load moments split""",
+    "kilter.data.augmentation": """
+        Augmentation Brightness Contrast Cutmix Cutout Fill Flip Geometric Hue Images Mixing Mixture Mixup
+        Pixelwise Rotate Saturation Shift Transform Zoom preview warp""",
+    "kilter.errors": """
+        BackendError DataError KilterError ModelError OptionError RecipeError RunError RunWarning""",
+    "kilter.nn": """
+        PAIRINGS DepthRecord Gain LayerScaling LayerSignal LsuvRecord Moments Pairing PenalizedWeights RReLU
+        SmoothedSparseCategoricalCrossentropy VarianceScaling activation_moments cnn is_paired l1_zeros lsuv
+        mlp pairing pairing_of variance_gain variance_through_depth""",
+    "kilter.pretrain": "Gan Pretrained autoencoder auxiliary gan",
+    "kilter.recipe": """
+        AugmentSection CnnSection DataSection EarlyStopping FactorySection FileSection FineTuneSection
+        MlpSection ModelSection OptimizerSection PretrainSection Recipe RegularizeSection ReuseSection
+        ScheduleSection StageSection TrainSection VarianceScaling WeightAveraging dump_recipe load_recipe
+        parse_recipe recipe_for schedule_section with_overrides""",
+    "kilter.report": "write_comparison write_report write_treatment",
+    "kilter.runs": """
+        Interrupted Recorder Run RunRecords RunSummary TrainResult create_run list_runs open_run reopen_run
+        resume train""",
+    "kilter.schedules": "Performance Schedule cosine exponential one_cycle performance piecewise power",
+}
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+MENTIONED = re.compile(r"\bkilter(?:\.(?!__)[A-Za-z_]\w*)+")
+
+
+@pytest.mark.parametrize("package", PUBLIC)
+def test_a_public_package_exports_the_listed_names(package: str):
+    module = importlib.import_module(package)
+    assert sorted(module.__all__) == sorted(PUBLIC[package].split())
+    assert all(getattr(module, name) is not None for name in module.__all__)
+
+
+def test_every_other_module_is_private():
+    within = {name.split(".")[1] for name in PUBLIC if "." in name}
+    others = {
+        path.stem for path in SOURCE.iterdir() if path.suffix == ".py" or (path / "__init__.py").exists()
+    }
+    assert all(name.startswith("_") for name in others - within)
+
+
+def is_public(path: str) -> bool:
+    """Whether ``kilter.a.b`` can be reached through listed names; below a class or function all is."""
+    package, *rest = path.split(".")
+    for name in rest:
+        if package not in PUBLIC:
+            return True
+        if name not in PUBLIC[package].split() and f"{package}.{name}" not in PUBLIC:
+            return False
+        package = f"{package}.{name}"
+    return True
+
+
+def private_names(text: str) -> list[str]:
+    return sorted({path for path in MENTIONED.findall(text) if not is_public(path)})
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
+def test_pages_name_public_paths_only(page: Path):
+    assert private_names(page.read_text(encoding="utf-8")) == []
+
+
+def sentences(path: Path) -> Iterator[str]:
+    """The string literals of a module that read as words, without docstrings."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    docstrings = {
+        id(node.body[0].value)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef)
+        and node.body
+        and isinstance(node.body[0], ast.Expr)
+    }
+    for node in ast.walk(tree):
+        value = getattr(node, "value", None) if isinstance(node, ast.Constant) else None
+        if isinstance(value, str) and " " in value.strip() and id(node) not in docstrings:
+            yield value
+
+
+@pytest.mark.parametrize(
+    "path", sorted(SOURCE.rglob("*.py")), ids=lambda path: path.relative_to(SOURCE).as_posix()
+)
+def test_messages_name_public_paths_only(path: Path):
+    assert [name for text in sentences(path) for name in private_names(text)] == []
+
+
+def test_the_rule_can_fail():
+    text = "see kilter._engine.measuring, kilter.fit, kilter.data.load and kilter.data.csv.read"
+    assert private_names(text) == ["kilter._engine.measuring", "kilter.data.csv.read"]
+    assert is_public("kilter.nn.RReLU.from_config")
