@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from kilter._compare.comparison import Candidate, Comparison
     from kilter._engine.history import History
     from kilter._infer.calibration import Calibration
-    from kilter._studies.scoring import ReuseStudy
+    from kilter._studies.reuse_study import ReuseStudy
     from kilter._studies.search_reuse import ReuseSearch
     from kilter._tuning.clip_threshold import FoundClip
     from kilter._tuning.rate_curve import FoundRate
