@@ -68,12 +68,9 @@ def test_each_setting_reaches_the_functions_that_the_commands_call(recipe, setti
     for function in (find_lr, diagnose, treat, clip_threshold):
         given = spec.arguments_for(function)
         assert name not in given or is_right(given[name])
-    for function in (diagnose, treat):
-        subject = of_recipe(
-            with_overrides(load_recipe(recipe), [setting]), function, allow_code=False, progress=SILENT
-        )
-        if name in spec.arguments_for(function):
-            assert is_right(subject.arguments[name])
+    given = with_overrides(load_recipe(recipe), [setting])
+    treated = of_recipe(given, treat, allow_code=False, progress=SILENT).arguments
+    assert name == "evaluate_training" or is_right(treated[name])
 
 
 def test_fit_takes_all_of_a_spec_and_the_searches_what_concerns_a_step():
