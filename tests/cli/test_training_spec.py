@@ -2,11 +2,12 @@
 
 import json
 
+import keras
 import numpy as np
 import pytest
 from sklearn.datasets import load_digits
 
-from kilter._cli.subject import of_recipe
+from kilter._cli.subject import of_recipe, of_saved_model
 from kilter._diagnosis.diagnose import diagnose
 from kilter._engine.averaging import ExponentialMovingAverage, StochasticWeightAverage
 from kilter._engine.training_spec import EarlyStopping, TrainingSpec
@@ -128,3 +129,14 @@ def test_stages_cannot_be_treated(kilter, recipe, tmp_path):
     assert ended.code == 2
     assert "a recipe that trains in one stage" in ended.err
     assert not (tmp_path / "treated").exists()
+
+
+def test_a_saved_model_with_data_is_a_subject_too(tmp_path):
+    model = keras.Sequential([keras.Input((8, 8, 1)), keras.layers.Flatten(), keras.layers.Dense(10)])
+    model.compile("sgd", "sparse_categorical_crossentropy")
+    model.save(tmp_path / "model.keras")
+    given = tmp_path / "model.keras", "digits", [], {"train.epochs": 3}
+    subject = of_saved_model(*given, allow_code=False, progress=SILENT)
+    assert set(subject.arguments) == {"model", "x", "y"}
+    assert len(subject.arguments["x"]) == subject.record.rows["train"] == 1797
+    assert (subject.recipe.train.epochs, subject.recipe.data.validation) == (3, None)
