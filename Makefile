@@ -4,7 +4,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: install demo test lint bench exercise fuzz long docs clean
+FRESH := build/fresh
+
+.PHONY: install demo test lint bench exercise fuzz long docs dist clean
 
 $(VENV)/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -12,7 +14,8 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 	touch $@
 
 $(VENV)/.installed-dev: $(VENV)/.installed
-	$(PIP) --editable '.[dev]'
+	$(PIP) --upgrade 'pip>=25.1'
+	$(PIP) --group dev
 	touch $@
 
 install: $(VENV)/.installed
@@ -44,5 +47,15 @@ long: $(VENV)/.installed-dev
 docs: $(VENV)/.installed
 	$(BIN)/python docs/tables.py
 
+# Builds the wheel and uses it in a fresh environment, away from the source.
+dist:
+	rm -rf dist $(FRESH)
+	$(PYTHON) -m venv $(FRESH)
+	$(FRESH)/bin/python -m pip wheel --quiet --disable-pip-version-check --no-deps --wheel-dir dist .
+	$(FRESH)/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt dist/*.whl
+	cd $(FRESH) && bin/python -c 'import kilter; print(kilter.__version__, kilter.__file__)'
+	cd $(FRESH) && bin/kilter --help
+	cd $(FRESH) && bin/kilter train digits --epochs 1 --quiet && bin/kilter runs
+
 clean:
-	rm -rf $(VENV) runs treated .pytest_cache .ruff_cache build src/*.egg-info
+	rm -rf $(VENV) runs treated .pytest_cache .ruff_cache build dist src/*.egg-info

@@ -10,6 +10,7 @@ import json
 import re
 from pathlib import Path
 
+from kilter._treatment.policy import Policy, listed
 from kilter.recipe import schedule_section
 from kilter.schedules.registry import SCHEDULES, schedule_kind
 
@@ -38,7 +39,18 @@ def schedule_summaries() -> str:
     return "\n".join(["| Schedule | The learning rate at time t |", "|---|---|", *rows])
 
 
-TABLES = {"schedule keys": schedule_keys, "schedules": schedule_summaries}
+def policy_numbers() -> str:
+    """Every number that a treatment decides by, with its unit, reason and source."""
+    rows = [
+        f"| `{group}.{name}` | {value:g} | {unit} | {reason} | {source} |"
+        if isinstance(value, int | float)
+        else f"| `{group}.{name}` | {value} | {unit} | {reason} | {source} |"
+        for group, name, value, unit, reason, source in listed(Policy())
+    ]
+    return "\n".join(["| Number | Default | Unit | Reason | Source |", "|---|---|---|---|---|", *rows])
+
+
+TABLES = {"schedule keys": schedule_keys, "schedules": schedule_summaries, "policy": policy_numbers}
 _BLOCK = re.compile(r"(<!-- table: ([\w ]+) -->\n).*?(\n<!-- end -->)", re.DOTALL)
 
 

@@ -20,6 +20,7 @@ FUNCTIONS = ast.FunctionDef | ast.AsyncFunctionDef
 FLOORS = {
     "errors": 0,
     "_records": 0,
+    "_signals": 0,
     "_text": 0,
     "_toml": 0,
     "_files": 0,

@@ -16,9 +16,10 @@ import numpy as np
 import kilter
 from kilter._compare.comparison import PairedRun
 from kilter._compare.looks import Spending
+from kilter._engine.training_spec import TrainingSpec
+from kilter._treatment.proof import prove
 from kilter._treatment.scoring import Scoring, scoring_of
-from kilter._treatment.search import prove
-from kilter._treatment.subject import FitOptions, Subject
+from kilter._treatment.subject import Subject
 from kilter._treatment.trial_runner import TrialRunner
 from programs.families import Case
 from programs.judging import TOLERANCE, Spent, keras_fit, quality, reference
@@ -150,8 +151,8 @@ class _OtherSeeds:
     def scoring(self) -> Scoring:
         return self.runner.scoring
 
-    def runs(self, seeds: Sequence[int], epochs: int) -> list[PairedRun]:
-        return self.runner.runs([seed + 1_000_000 for seed in seeds], epochs)
+    def runs(self, seeds: Sequence[int], epochs: int, begin: Callable[[], object]) -> list[PairedRun]:
+        return self.runner.runs([seed + 1_000_000 for seed in seeds], epochs, begin)
 
 
 def claims(trials: int, say: Callable[[str], None]) -> dict[str, Any]:
@@ -170,8 +171,8 @@ def claims(trials: int, say: Callable[[str], None]) -> dict[str, Any]:
 
 def _subject(one: Program) -> Subject:
     assert one.validation is not None
-    options = FitOptions(epochs=one.options["epochs"], batch_size=one.options["batch_size"])
-    return Subject(one.model, one.x, one.y, *one.validation, options=options)
+    options = {name: one.options[name] for name in ("epochs", "batch_size")}
+    return Subject(one.model, one.x, one.y, TrainingSpec(**options, validation_data=one.validation))
 
 
 def each(cases: Iterable[Case], measure: Callable[[Case], Any], say: Callable[[str, Any], None]) -> list[Any]:

@@ -4,6 +4,7 @@ import os
 import signal
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import keras
 import numpy as np
@@ -11,8 +12,9 @@ import pytest
 
 import kilter
 from kilter._engine.interrupt import Interrupt, interruptible
+from kilter._signals import leave
 from kilter.runs import Interrupted, checkpoints, open_run, resume, train
-from kilter.runs.termination import Termination
+from kilter.runs.termination import Terminated, Termination
 
 from .interrupting import InterruptIn
 
@@ -181,3 +183,23 @@ def test_interruptible_work_returns_what_it_made_or_raises_what_it_raised(error)
 
     with pytest.raises(error, match="in the work"):
         interruptible(fail)
+
+
+def test_a_script_that_sigterm_stops_ends_with_its_code():
+    stopped = Terminated(Path("run"), "Stopped after epoch 3.", signal.SIGTERM)
+    assert isinstance(stopped, Interrupted)
+    assert stopped.code == 143
+    with pytest.raises(SystemExit) as ended:
+        leave(signal.SIGHUP, None)
+    assert ended.value.code == 129
+
+
+def test_the_handler_of_the_command_line_gives_way_to_the_run():
+    before = signal.signal(signal.SIGTERM, leave)
+    try:
+        with Termination(), Interrupt() as interrupt:
+            signal.raise_signal(signal.SIGTERM)
+            assert interrupt.pending
+        assert signal.getsignal(signal.SIGTERM) is leave
+    finally:
+        signal.signal(signal.SIGTERM, before)

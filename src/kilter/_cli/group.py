@@ -17,6 +17,7 @@ from typer.models import CommandInfo
 
 from kilter._cli.help_pages import HelpContext
 from kilter._cli.options import say
+from kilter._signals import BY_SIGNAL
 from kilter._text import first_line
 from kilter.errors import KilterError, RunWarning
 
@@ -24,7 +25,6 @@ from kilter.errors import KilterError, RunWarning
 _UsageError: Any = typer.BadParameter.__base__
 LONGEST: Final = 300  # characters shown of a path
 BAD_INPUT: Final = 2
-BY_SIGNAL: Final = 128  # plus the signal's number, as shells do: 130 for Ctrl-C, 143 for SIGTERM
 OUT_OF_MEMORY: Final = "RESOURCE_EXHAUSTED"  # in the text of XLA's error
 UNREACHABLE: Final = (
     errno.EACCES,

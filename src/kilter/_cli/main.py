@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import signal
 import sys
 import threading
 from contextlib import suppress
@@ -14,7 +15,7 @@ import typer
 
 from kilter import __version__
 from kilter._cli.comparison_commands import compare, sweep
-from kilter._cli.group import BY_SIGNAL, KilterGroup
+from kilter._cli.group import KilterGroup
 from kilter._cli.options import (
     AllowCode,
     AsJson,
@@ -33,6 +34,7 @@ from kilter._cli.options import (
 from kilter._cli.progress import opened
 from kilter._cli.rate_commands import find_lr, schedule
 from kilter._cli.reuse_commands import pretrain, transfer
+from kilter._signals import BY_SIGNAL, STOPPING, leave
 from kilter._text import printable
 
 
@@ -312,6 +314,9 @@ def main() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # for terminals without × or σ
+    for number in STOPPING:
+        if signal.getsignal(number) is signal.SIG_DFL:  # not under nohup
+            signal.signal(number, leave)
     try:
         app()
     except SystemExit as ended:

@@ -10,12 +10,10 @@ from pathlib import Path
 from types import FrameType, TracebackType
 from typing import Any, Self
 
+from kilter._signals import BY_SIGNAL, STOPPING, leave
 from kilter.errors import RunError
 from kilter.runs.recorder import Recorder
 from kilter.runs.records import Status
-
-# What stops a run besides Ctrl-C; closing a terminal sends SIGHUP, which Windows does not have.
-_SIGNALS = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name))
 
 
 class Interrupted(KeyboardInterrupt):
@@ -30,11 +28,23 @@ class Interrupted(KeyboardInterrupt):
         self.signal = number
 
 
+class Terminated(Interrupted, SystemExit):
+    """:class:`Interrupted` by SIGTERM or SIGHUP. Uncaught, it ends the process with 128 + the signal."""
+
+    def __init__(self, path: Path, message: str, number: int) -> None:
+        super().__init__(path, message, number)
+        self.code = BY_SIGNAL + number
+
+
+def _interrupted(path: Path, message: str, number: int) -> Interrupted:
+    return (Interrupted if number == signal.SIGINT else Terminated)(path, message, number)
+
+
 class Termination:
     """While active, SIGTERM and SIGHUP act as Ctrl-C does; `signal` is the one received, else SIGINT.
 
-    Only in the main thread, and only for signals with the default handler: one that the caller set stays, and
-    so does ``nohup``.
+    Only in the main thread, and only for signals with the default handler or the command line's: a handler
+    that the caller set stays, and so does ``nohup``.
     """
 
     def __init__(self) -> None:
@@ -43,8 +53,8 @@ class Termination:
 
     def __enter__(self) -> Self:
         if threading.current_thread() is threading.main_thread():
-            for number in _SIGNALS:
-                if signal.getsignal(number) is signal.SIG_DFL:
+            for number in STOPPING:
+                if signal.getsignal(number) in (signal.SIG_DFL, leave):
                     self._previous[number] = signal.signal(number, self._interrupt)
         return self
 
@@ -88,10 +98,9 @@ def saving_what_is_done(
                 finish("interrupted", termination.name)
             except KeyboardInterrupt:  # a second one: do not wait
                 message = f"Stopped at once, before all was saved. {how_to_go_on()}"
-                raise Interrupted(path, message, termination.signal) from None
-            raise Interrupted(
-                path, f"Stopped {_when(recorder)} {how_to_go_on()}", termination.signal
-            ) from None
+                raise _interrupted(path, message, termination.signal) from None
+            message = f"Stopped {_when(recorder)} {how_to_go_on()}"
+            raise _interrupted(path, message, termination.signal) from None
         except SystemExit:  # sys.exit() in a callback or in a handler of SIGTERM that the caller set
             recorder.save_finished()
             recorder.keep_best()
