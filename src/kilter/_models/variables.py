@@ -144,7 +144,7 @@ def check_compiled(model: keras.Model, *, training: bool = True) -> None:
 def fitting(model: keras.Model, batch: Sequence[Any] | None = None) -> Iterator[None]:
     """While active, Keras's complaints about ``batch`` become a :class:`DataError`.
 
-    Without a batch they are about inputs, and a value that leaks out of a traced loop is a :class:`ModelError`.
+    Without a batch they are about inputs, and a value that leaks out of a loop is a :class:`ModelError`.
     """
     try:
         yield
@@ -155,7 +155,7 @@ def fitting(model: keras.Model, batch: Sequence[Any] | None = None) -> Iterator[
         if batch is None and isinstance(problem, jax.errors.UnexpectedTracerError):
             raise ModelError(
                 expected=f"layers of model {model.name!r} that are called outside loops",
-                received="a layer inside a traced loop (such as jax.lax.scan), where its values cannot be read",
+                received="a layer inside a traced loop (jax.lax.scan), where its values cannot be read",
                 remedy="call the layer outside the loop, or put the loop into a keras.layers.RNN",
             ) from problem
         if batch is None:
