@@ -7,9 +7,8 @@ from functools import cached_property
 from typing import Any
 
 import keras
-import plotly.graph_objects as graph_objects
-from plotly.colors import qualitative
 
+from kilter._plotting import Figure, drawn
 from kilter._records import Finding, Measurements
 
 
@@ -43,20 +42,9 @@ class History(keras.callbacks.History):
         """The problems that curves and measurements show, most severe first."""
         return self.examine()
 
-    def plot(self) -> graph_objects.Figure:
-        """Each metric against the epoch, in a colour of its own.
+    def plot(self) -> Figure:
+        """Each logged number against the epoch, one colour for each measure.
 
-        Solid: while training. Dotted: training rows in inference mode (``train_``). Dashed: validation.
+        Solid: training. Dotted: training rows in inference mode (``train_``). Dashed: validation.
         """
-        figure = graph_objects.Figure()
-        names = [name for name in self.history if not name.startswith(("val_", "train_"))]
-        colors = qualitative.D3
-        for index, name in enumerate(names):
-            color = colors[index % len(colors)]
-            for key, dash in ((name, "solid"), (f"train_{name}", "dot"), (f"val_{name}", "dash")):
-                if key in self.history:
-                    line = {"color": color, "dash": dash}
-                    figure.add_scatter(
-                        x=self.epoch, y=self.history[key], name=key, line=line, mode="lines+markers"
-                    )
-        return figure.update_layout(xaxis_title="epoch", template="plotly_white", legend_title_text="")
+        return drawn("history", self)

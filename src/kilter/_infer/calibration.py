@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import plotly.graph_objects as graph_objects
 
+from kilter._plotting import Figure, drawn
 from kilter._validation import whole_number
 from kilter.errors import DataError
 
@@ -44,28 +44,9 @@ class Calibration:
     bin_accuracy: np.ndarray
     bin_confidence: np.ndarray
 
-    def plot(self) -> graph_objects.Figure:
-        """The reliability diagram: accuracy against confidence, per bin."""
-        width = np.diff(self.edges)
-        middle = self.edges[:-1] + width / 2
-        figure = graph_objects.Figure()
-        figure.add_bar(
-            x=middle,
-            y=self.bin_accuracy,
-            width=width,
-            name="accuracy",
-            customdata=np.stack([self.counts, self.bin_confidence], axis=1),
-            hovertemplate="accuracy %{y:.3f}<br>confidence %{customdata[1]:.3f}<br>%{customdata[0]} rows",
-        )
-        figure.add_scatter(
-            x=[0, 1], y=[0, 1], name="perfect", mode="lines", line={"dash": "dash", "color": "grey"}
-        )
-        return figure.update_layout(
-            title=f"expected calibration error {self.expected_calibration_error:.4f}",
-            xaxis={"title": "confidence (probability of the predicted class)", "range": [0, 1]},
-            yaxis={"title": "accuracy (share of rows)", "range": [0, 1]},
-            template="plotly_white",
-        )
+    def plot(self) -> Figure:
+        """The reliability diagram: accuracy against confidence, bin by bin."""
+        return drawn("reliability", self)
 
 
 def calibration(probabilities: Any, y: Any, *, bins: int = 15) -> Calibration:

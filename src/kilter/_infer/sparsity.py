@@ -9,7 +9,6 @@ from typing import Any, Final, Literal, get_args
 import jax.numpy as jnp
 import keras
 import numpy as np
-import plotly.graph_objects as graph_objects
 
 from kilter._engine.arrays import check_batch_size, collect
 from kilter._engine.checks import check_inputs, check_targets
@@ -17,6 +16,7 @@ from kilter._engine.feed import Order, ResidentFeed
 from kilter._engine.loop import Runner, metric_logs, testing
 from kilter._models.copying import copy_model
 from kilter._models.variables import State, assign, build, pull
+from kilter._plotting import Figure, drawn
 from kilter.errors import DataError, ModelError, OptionError
 
 Scope = Literal["global", "layer"]
@@ -61,8 +61,8 @@ class SparsityCurve:
         copy.set_weights(values)
         return copy
 
-    def plot(self, metric: str | None = None) -> graph_objects.Figure:
-        """``metric`` against the share of zeros; by default the first accuracy, else the loss."""
+    def plot(self, metric: str | None = None) -> Figure:
+        """``metric`` against the share of zeros; by default the first that is an accuracy, else the loss."""
         names = list(self.measures[0])
         chosen = metric or next((name for name in names if "accuracy" in name), "loss")
         if chosen not in names:
@@ -71,13 +71,9 @@ class SparsityCurve:
                 received=f"metric={metric!r}",
                 remedy="compile the model with that metric, or name another",
             )
-        figure = graph_objects.Figure()
-        heights = [measures[chosen] for measures in self.measures]
-        figure.add_scatter(x=[100 * share for share in self.shares], y=heights, mode="lines+markers")
-        title = "weights that are zero (%), " + (
-            "smallest of all" if self.scope == "global" else "per kernel"
-        )
-        return figure.update_layout(xaxis_title=title, yaxis_title=chosen, template="plotly_white")
+        values = [measures[chosen] for measures in self.measures]
+        scope = "smallest of all" if self.scope == "global" else "per kernel"
+        return drawn("sparsity", self.shares, values, metric=chosen, scope=scope)
 
 
 def zero_small_weights(

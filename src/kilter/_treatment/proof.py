@@ -22,7 +22,7 @@ from kilter.runs.records import Direction
 
 # The seeds of a second round's proof are this much above those of the first.
 _SECOND_ROUND: Final = 1_000
-_ORIGINAL: Final = "as it came"
+_ORIGINAL: Final = "original model"
 _CHOSEN: Final = "chosen"
 
 

@@ -10,12 +10,11 @@ import jax
 import jax.numpy as jnp
 import keras
 import numpy as np
-import plotly.graph_objects as graph_objects
-from plotly.subplots import make_subplots
 
 from kilter._models.arrays import some_rows
 from kilter._models.tracing import LayerCall, forward, watch_calls
 from kilter._models.variables import build_forward, fitting, values
+from kilter._plotting import Figure, drawn
 from kilter.nn.propagation import Signal, predict_layer
 
 
@@ -45,30 +44,9 @@ class DepthRecord:
     layers: tuple[LayerSignal, ...]
     rows: int
 
-    def plot(self) -> graph_objects.Figure:
-        """Deviation (logarithmic) and mean against the layer, measured as lines and predicted as crosses."""
-        figure = make_subplots(rows=2, cols=1, shared_xaxes=True, vertical_spacing=0.08)
-        # By number: a layer that is called twice appears twice.
-        places = list(range(len(self.layers)))
-        names = {"tickvals": places, "ticktext": [one.layer for one in self.layers]}
-        measured = {"mode": "lines+markers", "name": "measured", "line": {"color": "#1F77B4"}}
-        predicted = {
-            "mode": "markers",
-            "name": "predicted",
-            "marker": {"symbol": "x", "color": "#FF7F0E", "size": 9},
-        }
-        for row, key in ((1, "deviation"), (2, "mean")):
-            first = {"x": places, "showlegend": row == 1}
-            figure.add_scatter(
-                y=[getattr(one, key) for one in self.layers], row=row, col=1, **first | measured
-            )
-            theory = [getattr(one, f"predicted_{key}") for one in self.layers]
-            figure.add_scatter(y=theory, row=row, col=1, **first | predicted)
-        figure.update_xaxes(**names)
-        figure.update_yaxes(title_text="standard deviation", type="log", dtick=1, row=1, col=1)
-        figure.update_yaxes(title_text="mean", row=2, col=1)
-        figure.update_xaxes(title_text="layer", row=2, col=1)
-        return figure.update_layout(template="plotly_white", title=f"The layers' outputs on {self.rows} rows")
+    def plot(self) -> Figure:
+        """Standard deviation (logarithmic) and mean by layer: measured as lines, predicted as crosses."""
+        return drawn("signal_through_depth", self)
 
 
 def variance_through_depth(
