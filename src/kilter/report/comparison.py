@@ -18,7 +18,7 @@ REPORT = "report.html"
 _METHOD = (
     "“Better by” is the mean difference from the baseline over the pairs, positive for better. Its interval "
     "is a percentile bootstrap, too narrow for few pairs. p is from the exact two-sided sign-flip test on "
-    "the pairs, with Holm's correction for several candidates. A diverged run counts as worse than any other. "
+    "the pairs, with Holm's correction for several candidates. A diverged run counts as the worst score. "
     "Scores are those of each run's best weights; the time is the median run's, with compilation."
 )
 
