@@ -62,13 +62,13 @@ def fold_batch_norm(
 ) -> tuple[keras.Model, FoldRecord]:
     """A copy of the model without its batch normalisations, equal at inference; and a record.
 
-    y = γ(z−μ)/√(σ²+ε) + β after z = Wx + b is one layer with W' = W·γ/√(σ²+ε) and
-    b' = (b−μ)·γ/√(σ²+ε) + β (Jacob et al. 2018, section 3.2). A normalisation is folded into the layer before
-    it, if that is Dense, Conv1D/2D/3D, DepthwiseConv1D/2D, SeparableConv1D/2D or Conv1D/2D/3DTranspose with
-    no activation between; a bias is added if there is none. Otherwise it is folded into the layer after it,
-    if that is Dense or a convolution without padding: the zeros of ``padding="same"`` are added after the
-    normalisation, so that fold would not be exact. Layers that are shared, branch, or cannot be folded
-    exactly for another reason stay, and the record says why.
+    y = γ(z−μ)/√(σ²+ε) + β after z = Wx + b is one layer with W' = W·γ/√(σ²+ε) and b' = (b−μ)·γ/√(σ²+ε) + β
+    (Jacob et al. 2018, section 3.2). A normalisation is folded into the layer before it, if that is Dense,
+    Conv1D/2D/3D, DepthwiseConv1D/2D, SeparableConv1D/2D or Conv1D/2D/3DTranspose with no activation between;
+    a bias is added if there is none. Otherwise it is folded into the layer after it, if that is Dense or a
+    convolution without padding: the zeros of ``padding="same"`` are added after the normalisation, so that
+    fold would not be exact. Layers that are shared, branch, or cannot be folded exactly for another reason
+    stay, and the record says why.
 
     The weights are computed in float64. The outputs of both models on ``x_check`` are compared before
     anything is returned. If there is nothing to fold, the result is a plain copy.

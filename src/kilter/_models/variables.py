@@ -142,22 +142,22 @@ def check_compiled(model: keras.Model, *, training: bool = True) -> None:
 
 @contextlib.contextmanager
 def fitting(model: keras.Model, batch: Sequence[Any] | None = None) -> Iterator[None]:
-    """While active, Keras's complaints about ``batch`` (None: inputs alone) become a :class:`DataError`.
+    """While active, Keras's complaints about ``batch`` become a :class:`DataError`.
 
-    Values that leak out of a traced loop become a :class:`ModelError`.
+    Without a batch they are about inputs, and a value that leaks out of a loop is a :class:`ModelError`.
     """
     try:
         yield
     except (KilterError, jax.errors.JaxRuntimeError):  # the device's own errors, such as out of memory
         raise
-    except jax.errors.UnexpectedTracerError as problem:
-        raise ModelError(
-            expected=f"layers of model {model.name!r} that are called outside loops",
-            received="a layer inside a traced loop (such as jax.lax.scan), where its values cannot be read",
-            remedy="call the layer outside the loop, or put the loop into a keras.layers.RNN",
-        ) from problem
     except (ValueError, TypeError, KeyError, AttributeError, RuntimeError) as problem:
         said = f"Keras says: {first_line(problem)}"
+        if batch is None and isinstance(problem, jax.errors.UnexpectedTracerError):
+            raise ModelError(
+                expected=f"layers of model {model.name!r} that are called outside loops",
+                received="a layer inside a traced loop (jax.lax.scan), where its values cannot be read",
+                remedy="call the layer outside the loop, or put the loop into a keras.layers.RNN",
+            ) from problem
         if batch is None:
             raise DataError(
                 expected=f"inputs that fit model {model.name!r}",

@@ -14,12 +14,11 @@ its first axis.
 
 Gain: 17 µs against 8 µs for 32×100 by 32×100. With vectors of 512 bits, 1,990 instead of 2,364 µs a step of
 the 20×100 network at batch 32, and 15.0 instead of 17.4 ms at 512 (medians of 9 interleaved rounds, 2 cores).
-Transposed
-kernels: a forward product takes 3.5 instead of 6.5 µs, an epoch 0.69 instead of 0.75 s; three layers of 1,024
-units train 1.1 to 2.0 times as fast at batches of 16 to 512; an evaluation of three of 2,048 takes 0.59
-instead of 3.1 s at batch 32, of the 20×100 network at 256 0.27 instead of 0.49 s. The carried first kernel,
-with the multiplications of :mod:`kilter._xla.reciprocals`: 1,700 instead of 2,090 µs a step at batch 32, 15.1
-instead of 17.4 ms at 512 (medians of 4 interleaved processes).
+Transposed kernels: a forward product takes 3.5 instead of 6.5 µs, an epoch 0.69 instead of 0.75 s; three
+layers of 1,024 units train 1.1 to 2.0 times as fast at batches of 16 to 512; an evaluation of three of 2,048
+takes 0.59 instead of 3.1 s at batch 32, of the 20×100 network at 256 0.27 instead of 0.49 s. The carried
+first kernel, with the multiplications of :mod:`kilter._xla.reciprocals`: 1,700 instead of 2,090 µs a step at
+batch 32, 15.1 instead of 17.4 ms at 512 (medians of 4 interleaved processes).
 
 Depends on: jaxlib 0.10.2, CPU. Remove when XLA's CPU products are as fast in every layout of their operands.
 """

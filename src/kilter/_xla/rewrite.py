@@ -37,7 +37,7 @@ WARNED: Final[set[str]] = set()
 _enabled: ContextVar[bool] = ContextVar("kilter_rewrite", default=True)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Traced:
     """A function as the equations that one trace of it wrote; calling it runs them.
 

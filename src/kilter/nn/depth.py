@@ -56,9 +56,9 @@ def variance_through_depth(
 
     One compiled forward pass measures every layer that holds no other layers, in the order of the calls. A
     layer that is called twice has two entries; of several outputs the first counts. Calls inside a traced
-    loop are left out. The prediction follows the signal through initialisers and activations
-    (:mod:`kilter.nn.propagation`), so it holds before the first training step. It starts from the model's
-    inputs, and restarts from the measured numbers after a layer that it cannot predict.
+    loop are left out. The prediction follows the signal through initialisers and activations, so it holds
+    before the first training step. It starts from the model's inputs, and restarts from the measured numbers
+    after a layer that it cannot predict.
 
     Args:
         model: any model; built on ``x`` if needed, otherwise unchanged.
