@@ -24,9 +24,8 @@ from rich.console import Console
 from rich.table import Table
 
 from bench import machine
-from kilter._studies.reuse_study import Told
-from kilter._studies.scoring import ReuseStudy
-from kilter._studies.ways import Pretraining, Way
+from kilter._studies.encoders import Pretraining, Way
+from kilter._studies.reuse_study import ReuseStudy, StudyProgress
 
 RESULTS = Path(__file__).resolve().parent / "results"
 SANDAL, SHIRT = 5, 6
@@ -135,7 +134,7 @@ def few_labels(name: str, ways: Sequence[str], labels: Sequence[int], epochs: in
     )
 
 
-def say(told: Told) -> None:
+def say(told: StudyProgress) -> None:
     """A line for each training."""
     now = datetime.datetime.now().strftime("%H:%M:%S")
     run = f"{told.way}, {told.labels} labels, seed {told.run.seed}"

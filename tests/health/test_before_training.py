@@ -10,9 +10,8 @@ import numpy as np
 import pytest
 from tests.health.programs import Program, blobs, dense, images, layers, one_hot, program, table
 
-from kilter._diagnosis import diagnose
 from kilter._diagnosis.catalogue import CATALOGUE
-from kilter._diagnosis.checks import data
+from kilter._diagnosis.checks import CHECKS
 from kilter._diagnosis.diagnose import read_context, run_checks
 from kilter._records import Finding
 
@@ -28,7 +27,7 @@ Input, Dense, BN = keras.Input, layers.Dense, layers.BatchNormalization
 
 def findings(case: Program) -> list[Finding]:
     context = read_context(case.model, case.x, case.y, **case.options)
-    return run_checks((*data.CHECKS, *diagnose.CHECKS), context)
+    return run_checks((*CHECKS["data"], *CHECKS["model"]), context)
 
 
 def stack(*members: Any, features: Any = (8,)) -> keras.Sequential:

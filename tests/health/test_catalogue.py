@@ -27,7 +27,7 @@ def test_the_docs_list_every_code():
 
 def test_a_finding_fills_the_gaps_of_its_explanation():
     found = finding("leaky-slope", "severe", ["relu_1"], slope=2.0)
-    assert "slope 2 below zero makes relu_1 linear" in found.explanation
+    assert "A negative slope of 2 makes relu_1 linear" in found.explanation
     assert (found.remedies, found.where) == (("replace-activation",), ("relu_1",))
     with pytest.raises(KeyError):
         finding("leaky-slope", "severe", ["relu_1"])

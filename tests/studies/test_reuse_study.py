@@ -8,9 +8,9 @@ import pytest
 
 import kilter
 from kilter._studies import reuse_study as module
+from kilter._studies.encoders import READY, Pretraining, Way, from_model, ready, small_encoder
 from kilter._studies.reuse_study import class_numbers, labelled_first
-from kilter._studies.scoring import Plan
-from kilter._studies.ways import READY, Pretraining, Way, from_model, ready, small_encoder
+from kilter._studies.students import Plan
 from kilter.errors import DataError, KilterError, OptionError
 
 CLASSES, FEATURES = 3, 40

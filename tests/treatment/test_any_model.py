@@ -9,8 +9,7 @@ from tests.treatment import strangers
 from tests.treatment.subjects import finding
 
 import kilter
-from kilter._diagnosis import diagnose
-from kilter._diagnosis.checks import data
+from kilter._diagnosis.checks import CHECKS
 from kilter._diagnosis.diagnose import read_context, run_checks
 from kilter._engine.training_spec import TrainingSpec
 from kilter._treatment.plan import RemedySet
@@ -59,7 +58,7 @@ def test_every_layer_is_looked_at(name: str):
     model, x, y = model_of(name)
     context = read_context(model, x, y, batch_size=8)
     assert context.outputs[0].activation == "sigmoid"
-    run_checks((*data.CHECKS, *diagnose.CHECKS), context)
+    run_checks((*CHECKS["data"], *CHECKS["model"]), context)
 
 
 @pytest.mark.parametrize("make", programs(strangers.scan))

@@ -110,7 +110,10 @@ SENTENCES = {
     "better": ([BETTER], "c0 is better than plain: val_accuracy better by 0.1 on average (95% interval +0.1"),
     "worse": ([[0.0] * 6], "c0 is worse than plain: val_accuracy worse by 0.35 on average (95% interval -"),
     "alike": ([[0.1, 0.2, 0.3, 0.4, 0.5, 0.6]], "No evidence that c0 and plain differ: val_accuracy"),
-    "diverged": ([[NAN] * 6], "no pair in which both trained, 6 of 6 pairs apart, in which one diverged; p"),
+    "diverged": (
+        [[NAN] * 6],
+        "a run diverged in every pair; p",
+    ),
     "too few": (
         [BETTER, BETTER],
         "Too few pairs to tell whether c0 and plain differ: val_accuracy better",

@@ -1,4 +1,4 @@
-"""What a comparison found: every run, the differences against the baseline, and whether they are proven."""
+"""The result of a comparison: all runs, the differences from the baseline, and whether they are proven."""
 
 from __future__ import annotations
 
@@ -11,11 +11,10 @@ from pathlib import Path
 from typing import Any, Final, Literal, NamedTuple
 
 import numpy as np
-import plotly.graph_objects as graph_objects
-from plotly.colors import qualitative
 
 from kilter._compare.looks import can_decide, too_few_pairs
 from kilter._compare.statistics import bootstrap_interval, comparable, holm, paired_differences, sign_flip_p
+from kilter._plotting import Figure, drawn
 from kilter.errors import OptionError
 from kilter.runs.best_epoch import direction_of
 from kilter.runs.reading import RunRecords
@@ -23,14 +22,13 @@ from kilter.runs.records import Direction, to_json
 
 
 def verdicts(comparison: Comparison) -> list[str]:
-    """A sentence for each candidate but the baseline, and one where the pairs were too few for proof."""
-    said = [_verdict(comparison, one) for one in comparison.differences]
+    """A sentence for each candidate but the baseline, and one if there were too few pairs for a proof."""
     note = too_few_pairs(len(comparison.baseline.runs), len(comparison.differences), comparison.level)
-    return [*said, *([note] if note else [])]
+    return [*(_verdict(comparison, one) for one in comparison.differences), *([note] if note else [])]
 
 
 def in_how_many(one: Difference) -> str:
-    """In how many of its pairs a candidate is better or worse, whichever is more.
+    """In how many pairs a candidate is better or worse than the baseline, whichever is more.
 
     Example:
         >>> in_how_many(Difference("b", (0.1, -0.2, -0.1), -0.07, -0.2, 0.1, 1.0, 1.0, "no evidence"))
@@ -42,44 +40,44 @@ def in_how_many(one: Difference) -> str:
 
 
 def proof_in_words(comparison: Comparison) -> str:
-    """The verdict on the treated candidate: in how many pairs, by how much, p, and the level it missed."""
+    """The proof of a treatment in words: pairs won, mean difference, p, and the level if it was missed."""
     one = comparison.differences[0]
     word = "worse" if one.mean < 0 else "better"
     by = f", {word} by {abs(one.mean):.3g} on average" if math.isfinite(one.mean) else ""
-    seen = f"{in_how_many(one)}{by} (p = {one.p:.2g})"
+    result = f"{in_how_many(one)}{by} (p = {one.p:.2g})"
     if one.verdict in ("better", "worse"):
-        return seen
-    return f"no evidence that the changes help: {seen[:-1]}, {comparison.level:.2g} needed)"
+        return result
+    return f"no evidence that the changes help: {result[:-1]}, {comparison.level:.2g} needed)"
 
 
 def _verdict(comparison: Comparison, one: Difference) -> str:
     baseline = comparison.baseline.name
     if one.verdict == "too few pairs":
-        said = f"Too few pairs to tell whether {one.candidate} and {baseline} differ: "
+        sentence = f"Too few pairs to tell whether {one.candidate} and {baseline} differ: "
     elif one.verdict == "no evidence":
-        said = f"No evidence that {one.candidate} and {baseline} differ: "
+        sentence = f"No evidence that {one.candidate} and {baseline} differ: "
     else:
-        said = f"{one.candidate} is {one.verdict} than {baseline}: "
+        sentence = f"{one.candidate} is {one.verdict} than {baseline}: "
     if math.isfinite(one.mean):
         word = "worse" if one.mean < 0 else "better"
-        said += f"{comparison.metric} {word} by {abs(one.mean):.4g} on average"
+        sentence += f"{comparison.metric} {word} by {abs(one.mean):.4g} on average"
     else:
-        said += "no pair in which both trained"
+        sentence += "a run diverged in every pair"
     if math.isfinite(one.low):
-        said += f" ({1 - comparison.level:.0%} interval {one.low:+.4g} to {one.high:+.4g})"
+        sentence += f" ({1 - comparison.level:.0%} interval {one.low:+.4g} to {one.high:+.4g})"
     diverged = sum(not math.isfinite(value) for value in one.differences)
-    if diverged:
-        said += f", {diverged} of {len(one.differences)} pairs apart, in which one diverged"
+    if 0 < diverged < len(one.differences):
+        sentence += f", leaving out {diverged} of {len(one.differences)} pairs in which a run diverged"
     corrected = " corrected" if len(comparison.differences) > 1 else ""
-    return f"{said}; p = {one.p_corrected:.2g}{corrected}."
+    return f"{sentence}; p = {one.p_corrected:.2g}{corrected}."
 
 
-# What the parts of the data are called in the names of measures.
+# The prefix of a measure's name, by the part of the data.
 PREFIXES: Final = {"validation": "val_", "test": "test_"}
 
 
 def measures(parts: Mapping[str, Iterable[str]]) -> list[str]:
-    """The names of all measures, of what is measured on each part of the data.
+    """The names of all measures, from those on each part of the data.
 
     Example:
         >>> measures({"validation": ["loss", "accuracy"], "test": ["loss"]})
@@ -89,7 +87,7 @@ def measures(parts: Mapping[str, Iterable[str]]) -> list[str]:
 
 
 def measures_of(records: RunRecords) -> list[str]:
-    """The measures that a finished run can be scored by."""
+    """The measures by which a finished run can be scored."""
     evaluations = records.result.evaluations if records.result else {}
     if evaluations:
         return measures({part: one.metrics for part, one in evaluations.items()})
@@ -97,30 +95,30 @@ def measures_of(records: RunRecords) -> list[str]:
 
 
 def choose_metric(asked: str | None, known: Sequence[str]) -> str:
-    """The metric that was `asked` for, if it is one of those `known`, or the usual one where nobody asked.
+    """The metric that was asked for, or the default if `asked` is None.
 
-    The usual one is the first on validation data of which more is better, such as the accuracy, else
-    val_rmse, else val_loss. Raises :class:`OptionError` for one that is not measured.
+    The default is the first validation metric that is better when higher, such as the accuracy, else
+    val_rmse, else val_loss. Raises :class:`OptionError` for a metric that is not `known`.
 
     Example:
         >>> choose_metric(None, ["val_loss", "val_accuracy"]), choose_metric(None, ["val_loss", "val_mae"])
         ('val_accuracy', 'val_loss')
     """
     if asked is None:
-        usual = [name for name in known if name.startswith("val_") and direction_of(name) == "max"]
-        return next((name for name in [*usual, "val_rmse"] if name in known), "val_loss")
+        higher = [name for name in known if name.startswith("val_") and direction_of(name) == "max"]
+        return next((name for name in [*higher, "val_rmse"] if name in known), "val_loss")
     if asked in known:
         return asked
     near = difflib.get_close_matches(asked, known, n=1)
     raise OptionError(
-        expected=f"a metric of those that are measured: {', '.join(known)}",
+        expected=f"one of the metrics {', '.join(known)}",
         received=f"metric={asked!r}",
-        remedy=f"did you mean {near[0]!r}?" if near else "take one of them",
+        remedy=f"did you mean {near[0]!r}?" if near else "choose one of them",
     )
 
 
 def paired_run(records: RunRecords, seed: int, metric: str) -> PairedRun:
-    """A finished run with its score: the metric of its best weights, NaN where no epoch was finite."""
+    """A finished run with its score: the metric of its best weights, NaN if no epoch was finite."""
     result = records.result
     assert result is not None, "only finished runs are scored"
     return PairedRun(
@@ -148,7 +146,7 @@ Verdict = Literal["better", "worse", "no evidence", "too few pairs"]
 
 
 class OwnMeasure(NamedTuple):
-    """One measure of one output of a trained model, and whether more ("max") or less of it is better."""
+    """One measure of one output of a trained model, and whether higher ("max") or lower is better."""
 
     value: float
     direction: Direction
@@ -158,10 +156,10 @@ class OwnMeasure(NamedTuple):
 class PairedRun:
     """One run of one candidate.
 
-    `score` is the metric of the best weights, NaN where the run diverged: where no epoch was finite.
-    `best_epoch` counts from 0. `seconds` is the time trained, compiling included. `history` has the logs of
-    each epoch. `path` is the run directory. `own` has each output's own measures by name, in the proof of a
-    treatment only.
+    `score` is the metric of the best weights, NaN if the run diverged: no epoch was finite. `best_epoch`
+    counts from 0. `seconds` is the training time with compilation. `history` has the logs of each epoch.
+    `path` is the run directory. `own` has the measures of each output by name, only in the proof of a
+    treatment.
     """
 
     seed: int
@@ -174,13 +172,13 @@ class PairedRun:
 
     @property
     def diverged(self) -> bool:
-        """Whether the run counts as worse than any that did not."""
+        """Whether the run diverged, which counts as worse than any score."""
         return not np.isfinite(self.score)
 
 
 @dataclass(frozen=True)
 class Candidate:
-    """One of what was compared, with a run for each pair, in the order of their seeds."""
+    """A candidate with a run for each pair, in the order of the seeds."""
 
     name: str
     runs: tuple[PairedRun, ...]
@@ -195,11 +193,11 @@ class Candidate:
 class Difference:
     """A candidate against the baseline.
 
-    `differences` has how much better each run is than the baseline's of the same seed, above 0 for better,
-    infinite where one of the two diverged. `mean` and its interval `low` to `high` are of the finite ones
-    (NaN for none; the interval for fewer than two). `p` is the sign-flip test's, `p_corrected` Holm's over
-    all candidates. The `verdict` is "better" or "worse" where `p_corrected` is at most the level, "too few
-    pairs" where no differences, however large, could have reached it, and otherwise "no evidence".
+    `differences` says how much better each run is than the baseline's run with the same seed: positive for
+    better, infinite if one of the two diverged. `mean` and its interval `low` to `high` use the finite ones
+    (NaN without any; the interval with fewer than two). `p` is from the sign-flip test, `p_corrected` is
+    Holm's over all candidates. The `verdict` is "better" or "worse" if `p_corrected` is at most the level,
+    "too few pairs" if no differences could have reached it, and otherwise "no evidence".
     """
 
     candidate: str
@@ -223,8 +221,8 @@ class Comparison:
     """The result of :func:`kilter.compare`.
 
     The first of `candidates` is the baseline; `differences` has one record for each of the others.
-    `direction` says whether more ("max") or less of the metric is better. `level` is the share of false
-    claims that is allowed. `path` is the folder of runs.
+    `direction` says whether a higher ("max") or lower metric is better. `level` is the allowed probability of
+    a false claim. `path` is the folder of the runs.
     """
 
     metric: str
@@ -236,17 +234,17 @@ class Comparison:
 
     @property
     def baseline(self) -> Candidate:
-        """What the others are compared with."""
+        """The candidate that the others are compared with."""
         return self.candidates[0]
 
     def table(self) -> list[dict[str, Any]]:
         """A row for each candidate: mean, lowest and highest score, seconds, and the difference.
 
-        Scores are of the runs that did not diverge, None where all did; `seconds` is the median. In the
-        baseline's row the difference's keys are None.
+        Scores are those of the runs that did not diverge, None if all did. `seconds` is the median. The keys
+        of the difference are None for the baseline.
         """
         against = {one.candidate: one for one in self.differences}
-        told = ("mean", "low", "high", "p", "p_corrected", "verdict")
+        keys = ("mean", "low", "high", "p", "p_corrected", "verdict")
         rows = []
         for candidate in self.candidates:
             scores = [run.score for run in candidate.runs if not run.diverged]
@@ -263,26 +261,21 @@ class Comparison:
                 "difference" if key == "mean" else key: None
                 if difference is None
                 else getattr(difference, key)
-                for key in told
+                for key in keys
             }
             rows.append(row)
         return rows
 
-    def plot(self) -> graph_objects.Figure:
-        """All learning curves in one picture: the median over the pairs, and from the lowest to the highest.
+    def plot(self) -> Figure:
+        """Learning curves on validation data: the median over the pairs, and from lowest to highest.
 
-        Of the metric on validation data, for a test metric too. An epoch that only some runs reached has the
-        median of those; values that are not finite are left out.
+        A test metric is drawn on validation data, too. An epoch that only some runs reached has the median of
+        those. Values that are not finite are left out.
         """
-        name = "val_" + self.metric.removeprefix("val_").removeprefix("test_")
-        figure = graph_objects.Figure()
-        for index, candidate in enumerate(self.candidates):
-            color = qualitative.D3[index % len(qualitative.D3)]
-            _add_curve(figure, candidate, name, color)
-        return figure.update_layout(xaxis_title="epoch", yaxis_title=name, template="plotly_white")
+        return drawn("comparison", self)
 
     def to_json(self) -> str:
-        """All of it as JSON text; numbers that are not finite are the strings "nan", "inf" and "-inf"."""
+        """Everything as JSON; non-finite numbers are the strings "nan", "inf" and "-inf"."""
         return to_json(asdict(self), indent=2)
 
 
@@ -294,10 +287,10 @@ def judge(
     path: Path,
     direction: Direction | None = None,
 ) -> Comparison:
-    """Compare the runs of `candidates`, paired in their order, with those of the first one.
+    """Compare the runs of `candidates` with those of the first one, paired by position.
 
-    `metric` is the name of the score; `direction` says whether more or less of it is better. Where None, the
-    name tells.
+    `metric` is the name of the score, `direction` says whether higher or lower is better; None takes it from
+    the name.
     """
     baseline, *challengers = candidates
     direction = direction or direction_of(metric)
@@ -320,38 +313,3 @@ def _difference(
         verdict = "better" if comparable(values).mean() > 0 else "worse"
     mean = float(finite.mean()) if len(finite) else float("nan")
     return Difference(name, tuple(values.tolist()), mean, low, high, p, p_corrected, verdict)
-
-
-def _add_curve(figure: graph_objects.Figure, candidate: Candidate, name: str, color: str) -> None:
-    """The median as a line, and the range as an area in the same colour."""
-    longest = max((len(run.history) for run in candidate.runs), default=0)
-    columns = [
-        [run.history[epoch].get(name, np.nan) for run in candidate.runs if epoch < len(run.history)]
-        for epoch in range(longest)
-    ]
-    finite = [
-        (epoch + 1, [value for value in column if np.isfinite(value)]) for epoch, column in enumerate(columns)
-    ]
-    finite = [(epoch, values) for epoch, values in finite if values]
-    epochs = [epoch for epoch, _ in finite]
-    lowest, highest = [min(values) for _, values in finite], [max(values) for _, values in finite]
-    figure.add_scatter(
-        x=epochs,
-        y=[statistics.median(values) for _, values in finite],
-        name=candidate.name,
-        legendgroup=candidate.name,
-        line={"color": color},
-        mode="lines+markers" if longest <= 30 else "lines",
-    )
-    figure.add_scatter(
-        x=[*epochs, *reversed(epochs)],
-        y=[*highest, *reversed(lowest)],
-        fill="toself",
-        fillcolor=color,
-        opacity=0.15,
-        line={"width": 0},
-        mode="lines",
-        hoverinfo="skip",
-        legendgroup=candidate.name,
-        showlegend=False,
-    )

@@ -1,7 +1,7 @@
-"""Looks at paired runs, planned before anything is trained: how many pairs, judged at which level.
+"""Looks at paired runs, planned before training: how many pairs, and at which level they are tested.
 
-A test that cannot reach its level says "no evidence" whatever it sees. So pairs and level are planned
-together, and :class:`Look` refuses those that allow no verdict.
+A test whose p-value cannot reach its level says "no evidence" whatever happens. So pairs and level are
+planned together, and :class:`Look` refuses combinations that allow no verdict.
 """
 
 from __future__ import annotations
@@ -11,23 +11,24 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from kilter._compare.statistics import least_pairs, smallest_p
+from kilter._validation import number, whole_number
 from kilter.errors import OptionError
 
 LEVEL: Final = 0.05
 USUAL_PAIRS: Final = 6
-# The shares of the level for the tests of one treatment, in their order, two looks each. They add up to 1, so
-# that by Bonferroni all tests together claim a difference where there is none in at most LEVEL of the
-# treatments. The first look gets what six pairs need: 2/2^6 is 0.625 of 0.05.
+# The shares of the level for the tests of a treatment, in order, two looks each. They sum to 1, so that by
+# Bonferroni the probability of any false claim in a treatment is at most LEVEL. The first look gets what six
+# pairs need: 2/2^6 is 0.625 of 0.05.
 _SHARES: Final = ((0.64, 0.12), (0.08, 0.04), (0.04, 0.03), (0.03, 0.02))
-# The second look of a test is at this many times the pairs that were asked for.
+# The second look of a test has this many times the pairs that were asked for.
 _SECOND_PAIRS: Final = 3
 
 
 @dataclass(frozen=True)
 class Look:
-    """One test that is planned: so many pairs of each of so many challengers, judged at this level.
+    """A planned test: this many pairs of this many challengers, at this level.
 
-    Raises :class:`OptionError` where the test could reach no verdict, whatever the runs show.
+    Raises :class:`OptionError` if the test cannot reach a verdict, whatever the runs show.
     """
 
     pairs: int
@@ -42,21 +43,20 @@ class Look:
                 f"at level {self.level:g}",
                 received=f"pairs={self.pairs}, whose smallest p is "
                 f"{self.challengers * smallest_p(self.pairs):.2g}",
-                remedy=f"take {needed} pairs or more",
+                remedy=f"use {needed} pairs or more",
             )
 
 
 Test = tuple[Look, ...]
-"""The looks of one test, in order: a later one is taken only where the one before decided nothing."""
+"""The looks of one test, in order: a later one is used only if the one before was inconclusive."""
 
 
 @dataclass
 class Spending:
     """The level of a treatment, spent test by test.
 
-    Each test has two looks: at ``pairs`` pairs, or as many more as its level needs, and at three times
-    ``pairs``. A test that proved something gives its level back, for the next one; otherwise its level is
-    spent.
+    Each test has two looks: at ``pairs`` pairs, or more if its level needs them, and at three times
+    ``pairs``. A test that proves a difference gives its level back to the next one; otherwise it is spent.
 
     F. Bretz, W. Maurer, W. Brannath, M. Posch, A graphical approach to sequentially rejective multiple test
     procedures (2009).
@@ -81,7 +81,7 @@ class Spending:
         return self._left.pop(0)
 
     def give_back(self, test: Test) -> None:
-        """Leave the level of a test that proved a difference to the next one."""
+        """Pass the level of a test that proved a difference on to the next one."""
         self._left.insert(0, test)
 
     def _test(self, first: float, second: float) -> Test:
@@ -91,37 +91,29 @@ class Spending:
 
 
 def can_decide(pairs: int, challengers: int, level: float) -> bool:
-    """Whether so many pairs can prove any difference of so many challengers, corrected, at the level."""
+    """Whether this many pairs can prove a difference of this many challengers, corrected, at the level."""
     return challengers * smallest_p(pairs) <= level
 
 
 def planned_pairs(asked: int | None, challengers: int, level: float, *, usual: int = USUAL_PAIRS) -> int:
-    """How many pairs to train: ``asked``, or where None ``usual`` or as many more as a verdict needs.
+    """The number of pairs to train: ``asked``, or if None ``usual``, or more if a verdict needs them.
 
-    Warns where the pairs asked for can reach no verdict: a few runs may still order the candidates. Raises
-    :class:`OptionError` for a level that is none, for one that no number of pairs can reach, and for pairs
-    that are no whole number from 2.
+    Warns if ``asked`` pairs cannot reach a verdict: a few runs may still rank the candidates. Raises
+    :class:`OptionError` for a level outside 0 to 1, for one that no number of pairs can reach, and for fewer
+    than 2 pairs.
     """
-    if not isinstance(level, float) or not 0 < level < 1:
-        raise OptionError(
-            expected="a level above 0 and below 1", received=f"level={level!r}", remedy="take 0.05"
-        )
+    number("level", level, above=0, below=1)
     needed = least_pairs(challengers, level)
     if asked is None:
         return max(usual, needed)
-    if isinstance(asked, bool) or not isinstance(asked, int) or asked < 2:
-        raise OptionError(
-            expected="pairs: a whole number from 2",
-            received=f"pairs={asked!r}",
-            remedy=f"leave it out for {usual} or as many as are needed",
-        )
+    whole_number("pairs", asked, 2, remedy=f"leave it out for {usual}, or more if needed")
     if note := too_few_pairs(asked, challengers, level):
         warnings.warn(note, stacklevel=3)
     return asked
 
 
 def too_few_pairs(pairs: int, challengers: int, level: float) -> str:
-    """A sentence where no difference, however large, could be proven; "" where one can.
+    """A warning if no difference, however large, can be proven; otherwise "".
 
     Example:
         >>> too_few_pairs(5, 1, 0.05)

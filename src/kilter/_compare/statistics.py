@@ -1,7 +1,7 @@
-"""The statistics of paired trials: exact tests, intervals, and the correction for many candidates.
+"""Statistics of paired trials: exact tests, intervals, and the correction for several candidates.
 
-Differences are oriented: above 0 the candidate is better than the baseline. Where a run diverged its score is
-the worst there is, so the difference is -inf (the candidate diverged), +inf (the baseline did) or 0 (both).
+Differences are positive if the candidate is better than the baseline. A diverged run has the worst possible
+score, so the difference is -inf (the candidate diverged), +inf (the baseline did) or 0 (both did).
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from scipy import stats
 from kilter.errors import OptionError
 from kilter.runs.records import Direction
 
-# All 2^16 sign flips are enumerated up to 16 pairs; above, so many are drawn with a fixed seed.
+# Up to 16 pairs all sign flips are enumerated; above, this many are drawn with a fixed seed.
 _RESAMPLES = 2**16
 _BOOTSTRAP_RESAMPLES = 9999
 
@@ -23,10 +23,10 @@ _BOOTSTRAP_RESAMPLES = 9999
 def paired_differences(
     candidate: Sequence[float], baseline: Sequence[float], direction: Direction
 ) -> np.ndarray:
-    """How much better the candidate is than the baseline, pair by pair: float64 [n].
+    """How much better the candidate is than the baseline in each pair, float64 [n].
 
-    ``candidate[k] - baseline[k]`` where more is better ("max"), its negative where less is. A score that is
-    not finite is a diverged run, the worst there is: see the module.
+    ``candidate[k] - baseline[k]`` if higher is better ("max"), otherwise its negative. A non-finite score is
+    a diverged run, the worst there is: see the module.
 
     Example:
         >>> paired_differences([0.9, float("nan")], [0.8, 0.7], "max").round(3).tolist()
@@ -34,9 +34,9 @@ def paired_differences(
     """
     if len(candidate) != len(baseline):
         raise OptionError(
-            expected="a score of the baseline for each of the candidate",
+            expected="as many scores of the baseline as of the candidate",
             received=f"{len(candidate)} and {len(baseline)} scores",
-            remedy="compare runs in pairs",
+            remedy="pass the scores of paired runs",
         )
     sign = 1.0 if direction == "max" else -1.0
     first, second = (sign * np.asarray(scores, dtype=np.float64) for scores in (candidate, baseline))
@@ -47,15 +47,14 @@ def paired_differences(
 def sign_flip_p(differences: Sequence[float] | np.ndarray) -> float:
     """The two-sided p-value of the paired sign-flip permutation test.
 
-    If the candidate is no different from the baseline, the sign of each difference is a coin toss. p is twice
-    the smaller share of the ``2^n`` sign patterns whose mean is at least as high, or at most as low, as the
-    one seen; never above 1. It is exact up to 16 pairs, so at most ``2 / 2^n`` can be reached: 0.031 with
-    6 pairs, the fewest that can fall below 0.05. Above 16 pairs 65,536 patterns are drawn, with a fixed seed.
+    If candidate and baseline do not differ, the sign of each difference is a coin toss. p is the share of the
+    ``2^n`` sign patterns whose mean is at least as high as the observed one, or at most as low, whichever is
+    smaller, doubled, and at most 1. It is exact up to 16 pairs; above, 65,536 patterns are drawn with a fixed
+    seed. The smallest p is ``2 / 2^n``: 0.031 with 6 pairs, the fewest that can get below 0.05.
 
-    Zeros are kept: they flip into themselves, and n zeros have p = 1. With one pair p is 1. Where a
-    difference is infinite, all are replaced by their signed ranks (by size, ties at their mean rank, zeros
-    0), which makes it Wilcoxon's test: a diverged run counts as the largest difference of all. Raises
-    :class:`OptionError` for no differences, and for NaN.
+    Zeros are kept: n zeros have p = 1, and so has a single pair. If a difference is infinite, all are
+    replaced by their signed ranks (ties at their mean rank, zeros 0), which is Wilcoxon's test: a diverged
+    run counts as the largest difference. Raises :class:`OptionError` for no differences, and for NaN.
 
     R. A. Fisher, The Design of Experiments (1935), section 21.
 
@@ -73,7 +72,7 @@ def sign_flip_p(differences: Sequence[float] | np.ndarray) -> float:
 
 
 def comparable(differences: Sequence[float] | np.ndarray) -> np.ndarray:
-    """Numbers to average, float64 [n]: the differences, or their signed ranks where one is infinite.
+    """Numbers to average, float64 [n]: the differences, or their signed ranks if one is infinite.
 
     Example:
         >>> comparable([0.1, -0.3, float("inf"), 0.0]).tolist()
@@ -82,9 +81,9 @@ def comparable(differences: Sequence[float] | np.ndarray) -> np.ndarray:
     values = np.asarray(differences, dtype=np.float64)
     if values.ndim != 1 or not len(values) or np.isnan(values).any():
         raise OptionError(
-            expected="paired differences: a list of numbers, infinite where a run diverged",
+            expected="paired differences: a list of numbers, infinite for diverged runs",
             received=f"shape {values.shape} with {np.isnan(values).sum()} NaN",
-            remedy="take them from paired_differences()",
+            remedy="compute them with paired_differences()",
         )
     if np.isfinite(values).all():
         return values
@@ -92,12 +91,11 @@ def comparable(differences: Sequence[float] | np.ndarray) -> np.ndarray:
 
 
 def bootstrap_interval(differences: Sequence[float] | np.ndarray, level: float = 0.05) -> tuple[float, float]:
-    """The percentile bootstrap interval of the mean difference, with confidence ``1 - level``.
+    """The percentile bootstrap interval of the mean of the finite differences, with confidence ``1 - level``.
 
-    Of the finite differences: a mean with an infinite one says nothing. Equal differences give an interval of
-    no width; fewer than two give (NaN, NaN). 9,999 resamples with a fixed seed. With few pairs it is too
-    narrow: on 6 normal differences the interval at level 0.05 held the true mean in 85 % of 2,000 simulated
-    trials. The verdict is the test's, which is exact.
+    Equal differences give an interval of width 0, fewer than two (NaN, NaN). 9,999 resamples, fixed seed. It
+    is too narrow for few pairs: with 6 normal differences at level 0.05 it contained the true mean in 85 % of
+    2,000 simulations. Verdicts use the test, which is exact.
 
     B. Efron and R. Tibshirani, An Introduction to the Bootstrap (1993), chapter 13.
 
@@ -121,9 +119,9 @@ def bootstrap_interval(differences: Sequence[float] | np.ndarray, level: float =
 
 
 def holm(p_values: Sequence[float]) -> tuple[float, ...]:
-    """p-values corrected for being several: the chance of any false claim among them stays below the level.
+    """p-values corrected for multiple testing: bounds the probability of any false claim.
 
-    Sorted upwards, the i-th of m (from 0) becomes ``min(1, max over j <= i of (m - j) * p_j)``. () for none.
+    In ascending order the i-th of m (from 0) becomes ``min(1, max over j <= i of (m - j) * p_j)``.
 
     S. Holm, A simple sequentially rejective multiple test procedure (1979).
 
@@ -139,9 +137,9 @@ def holm(p_values: Sequence[float]) -> tuple[float, ...]:
 
 
 def smallest_p(pairs: int) -> float:
-    """The smallest p-value that :func:`sign_flip_p` can give for this many pairs, before any correction.
+    """The smallest p-value that :func:`sign_flip_p` can return for this many pairs, before any correction.
 
-    ``2 / 2^n`` while all sign patterns are enumerated (up to 16 pairs), ``2 / 65,537`` above.
+    ``2 / 2^n`` up to 16 pairs, where all sign patterns are enumerated, ``2 / 65,537`` above.
 
     Example:
         >>> smallest_p(5), smallest_p(6), smallest_p(1)
@@ -152,22 +150,22 @@ def smallest_p(pairs: int) -> float:
 
 
 def least_pairs(challengers: int, level: float = 0.05) -> int:
-    """The fewest pairs with which a difference of any of so many candidates can be proven at ``level``.
+    """The fewest pairs that can prove a difference of any of this many candidates at ``level``.
 
-    The smallest n with ``challengers * smallest_p(n) <= level``: the smallest p-value, corrected, must reach
-    the level. Raises :class:`OptionError` where no number of pairs is enough.
+    The smallest n with ``challengers * smallest_p(n) <= level``. Raises :class:`OptionError` if no number of
+    pairs is enough.
 
     Example:
         >>> [least_pairs(challengers) for challengers in (1, 2, 3, 4, 10)]
         [6, 7, 7, 8, 9]
     """
-    most = _RESAMPLES.bit_length()  # one above 16: with more pairs the smallest p stays the same
+    most = _RESAMPLES.bit_length()  # 17: with more pairs the smallest p stays the same
     for pairs in range(2, most + 1):
         if challengers * smallest_p(pairs) <= level:
             return pairs
     raise OptionError(
-        expected=f"a level of at least {challengers * smallest_p(most):.2g} for {challengers} candidates "
-        "beside the baseline, the smallest that the test can reach",
+        expected=f"a level of at least {challengers * smallest_p(most):.2g}, the smallest that the test can "
+        f"reach with {challengers} candidates beside the baseline",
         received=f"level={level:g}",
         remedy="raise the level, or compare fewer candidates",
     )

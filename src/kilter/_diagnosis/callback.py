@@ -1,4 +1,4 @@
-"""A Keras callback that diagnoses: for people who stay with ``model.fit``."""
+"""A Keras callback that diagnoses, for users of ``model.fit``."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ from kilter._records import Diagnosis
 
 
 class Doctor(keras.callbacks.Callback):
-    """Diagnoses a model before its training and after it, and says what is severe.
+    """Diagnoses a model before and after training, and prints severe findings.
 
-    Works in ``model.fit`` and in :func:`kilter.fit`; no bit of the training changes.
+    Works with ``model.fit`` and :func:`kilter.fit`, and does not change the training by a single bit.
 
     Args:
-        x, y: rows of the training data, as for :func:`kilter.diagnose`.
-        validation_data: (x, y), to look for rows that are in both.
-        batch_size: as the training uses it.
-        steps: tried with a copy of the weights before the training; 0 for none.
-        verbose: whether severe findings are printed.
+        x, y: training rows, as for :func:`kilter.diagnose`.
+        validation_data: (x, y), checked for rows that are also training rows.
+        batch_size: as in training.
+        steps: training steps to try with a copy of the model beforehand; 0 for none.
+        verbose: whether to print severe findings.
 
     Attributes:
-        diagnosis: the latest one; None before a training.
+        diagnosis: the latest one; None before training.
     """
 
     def __init__(
@@ -48,20 +48,20 @@ class Doctor(keras.callbacks.Callback):
         self.diagnosis: Diagnosis | None = None
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
-        """Look at model, data, signal and, if asked, some steps of a copy."""
+        """Diagnose model and data, and if asked some training steps of a copy."""
         self._history = {}
-        self._look(steps=self._steps)
+        self._diagnose(steps=self._steps)
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        """Note the epoch's numbers."""
+        """Keep the numbers of the epoch."""
         for name, value in (logs or {}).items():
             self._history.setdefault(name, []).append(float(value))
 
     def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
-        """Look at the trained model and at its curves."""
-        self._look(steps=0, history=self._history)
+        """Diagnose the trained model and its learning curves."""
+        self._diagnose(steps=0, history=self._history)
 
-    def _look(self, **options: Any) -> None:
+    def _diagnose(self, **options: Any) -> None:
         model: Any = self.model  # Keras has set it before any callback is called
         diagnosis = diagnose(model, *self._data, **self._options, **options, verbose=0)
         known = () if self.diagnosis is None else self.diagnosis.codes("severe")

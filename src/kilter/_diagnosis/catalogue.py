@@ -1,4 +1,4 @@
-"""Every finding by its code: what it is called, what it means, what to try, and who says so.
+"""Every finding by its code: title, explanation, remedies to try, and reference.
 
 Codes are stable: programs match on them. The words are for people and may change.
 """
@@ -14,14 +14,14 @@ from kilter._records import Evidence, Finding, Severity
 
 @dataclass(frozen=True)
 class Entry:
-    """What is known of a finding in general.
+    """What all findings of one code have in common.
 
     Attributes:
         title: a few words.
-        explanation: sentences with ``{words}`` that a check fills in; ``{where}`` is filled in by itself.
+        explanation: sentences with ``{words}`` that the check fills in; ``{where}`` is the layers or data.
         remedies: codes of remedies, in the order to try them.
-        reference: where it is explained.
-        family: "model", "data", "probe" or "training": what it is found in.
+        reference: the paper, book or page that explains it.
+        family: "model", "data", "probe" or "training": what the check looks at.
     """
 
     title: str
@@ -52,140 +52,139 @@ _DEAD = ("reinitialize-paired", "standardize-inputs", "replace-activation")
 _MODEL: Final = {
     "unpaired-initializer": (
         "initialiser does not fit the activation",
-        "{where}: {detail}. Weights drawn with this variance make the signal shrink or grow from layer to "
-        "layer.",
+        "{where}: {detail}. With this variance the signal shrinks or grows from layer to layer.",
         ("reinitialize-paired",),
         _HE,
     ),
     "constant-initializer": (
         "identical units",
-        "All units of {where} have the same incoming weights. They get the same gradient, so they stay one "
-        "unit for ever.",
+        "All units of {where} start with the same weights. They get the same gradients and stay identical.",
         ("reinitialize-paired",),
         f"{_BOOK}, section 8.4",
     ),
     "output-activation-loss": (
-        "output and loss do not belong together",
+        "output activation does not fit the loss",
         "{detail}.",
         ("repair-output",),
         f"{_BOOK}, section 6.2.2",
     ),
     "targets-loss": (
-        "targets and loss do not belong together",
+        "targets do not fit the loss",
         "{detail}.",
         ("repair-output",),
         "Keras, keras.io/api/losses",
     ),
     "self-normalization": (
-        "self-normalisation is broken",
-        "SELU keeps mean 0 and variance 1 only under all of its conditions. Broken here: {detail}.",
+        "conditions of self-normalisation violated",
+        "SELU keeps mean 0 and variance 1 only if all of its conditions hold. Violated: {detail}.",
         ("self-normalize",),
         _SELU,
     ),
     "dropout-with-selu": (
         "plain dropout after SELU",
-        "{where} sets outputs to 0, which is not where SELU is flat; mean and variance leave their fixed "
-        "point. AlphaDropout keeps them.",
+        "{where} sets activations to 0, which changes the mean and variance that SELU maintains. "
+        "AlphaDropout preserves both.",
         ("alpha-dropout",),
         _SELU,
     ),
     "redundant-bias": (
         "bias before batch normalisation",
-        "The bias of {where} is subtracted again by the batch normalisation after it.",
+        "The batch normalisation that follows cancels the bias of {where}.",
         ("remove-redundant-bias",),
         f"{_BN}, section 3.2",
     ),
     "batch-norm-axis": (
         "batch normalisation over the wrong axis",
-        "{detail}. Statistics are then of positions or rows and not of features.",
+        "{detail}. It computes statistics of positions or rows instead of features.",
         ("repair-batch-norm",),
         f"{_BN}, section 3.2",
     ),
     "batch-norm-small-batch": (
         "batches too small for batch normalisation",
-        "Mean and variance of {rows} numbers say little: what the network computes depends on which rows "
-        "share a batch.",
+        "A mean and variance of only {rows} numbers are very noisy: the output for a row depends on which "
+        "rows share its batch.",
         ("change-batch-size",),
         "Wu & He 2018, Group normalization",
     ),
     "batch-norm-momentum": (
-        "moving averages too slow for the data",
-        "After two epochs ({steps} steps) the moving averages still hold {share:.0%} of their first values, "
-        "so evaluation lags behind training.",
+        "moving averages too slow",
+        "After two epochs ({steps} steps) the moving averages still contain {share:.0%} of their initial "
+        "values, so evaluation lags behind training.",
         ("repair-batch-norm",),
         "Keras, keras.io/api/layers/normalization_layers/batch_normalization",
     ),
     "dropout-before-batch-norm": (
         "dropout before batch normalisation",
-        "{where} changes the variance in training only, so the statistics kept for evaluation are off.",
+        "{where} changes the variance in training but not in evaluation, so the moving statistics are wrong.",
         ("reorder-dropout",),
         "Li et al. 2019, Understanding the disharmony between dropout and batch normalization",
     ),
     "leaky-slope": (
         "leaky slope of 1 or more",
-        "The slope {slope:g} below zero makes {where} linear, or steeper below zero than above.",
+        "A negative slope of {slope:g} makes {where} linear, or steeper below zero than above.",
         ("replace-activation",),
         "Xu et al. 2015, Empirical evaluation of rectified activations",
     ),
     "adagrad-deep": (
         "AdaGrad on a deep network",
-        "AdaGrad divides by all gradients ever seen; with {layers} hidden layers it slows down too early.",
+        "AdaGrad's steps shrink all the time; with {layers} hidden layers training slows down too early.",
         ("change-optimizer",),
         f"{_BOOK}, section 8.5.1",
     ),
     "learning-rate-range": (
-        "learning rate outside what the optimiser is used with",
-        "{optimizer} is used with rates of about {low:g} to {high:g}; here it is {rate:g}.",
+        "unusual learning rate",
+        "{optimizer} usually needs a learning rate from {low:g} to {high:g}; this one is {rate:g}.",
         ("find-learning-rate",),
         _BENGIO,
     ),
     "stale-compile": (
-        "layers were frozen or thawed after compile()",
-        "The optimiser was built for other weights than the ones that are trainable now ({detail}).",
+        "layers frozen or unfrozen after compile()",
+        "The optimiser was built for other weights than those that are trainable now ({detail}).",
         ("recompile",),
         "Keras, keras.io/guides/transfer_learning",
     ),
     "all-frozen": (
         "no trainable weights",
-        "Every weight of the model is frozen: training changes nothing.",
+        "All weights of the model are frozen: training changes nothing.",
         ("unfreeze",),
         "Keras, keras.io/guides/transfer_learning",
     ),
     "saturating-deep": (
-        "many saturating layers in a row",
-        "{layers} hidden layers end in {names}, of slope below 1: each multiplies the gradient by less, "
-        "and the first layers get next to none.",
+        "deep stack of saturating activations",
+        "{layers} hidden layers use {names}, whose slope is at most 1. Each shrinks the gradient, so the "
+        "first layers get almost none.",
         ("replace-activation", "insert-batch-norm"),
         _GLOROT,
     ),
     "exponential-hidden": (
-        "exponential hidden units",
-        "{where} grow without measure: a sum of 90 overflows, and one row can dominate every gradient.",
+        "exponential activation in hidden layers",
+        "The outputs of {where} grow exponentially: an input of 90 overflows float32, and a single row can "
+        "dominate the gradient.",
         ("replace-activation",),
         f"{_BOOK}, section 6.3",
     ),
     "softmax-hidden": (
         "softmax in hidden layers",
-        "The outputs of {where} add up to 1: each is small, units push one another down, and little gradient "
-        "passes. A softmax is for the last layer.",
+        "The outputs of {where} sum to 1, so each is small and little gradient passes. Softmax belongs in "
+        "the output layer.",
         ("replace-activation",),
         f"{_BOOK}, section 6.2.2",
     ),
     "excessive-dropout": (
         "too much dropout",
-        "{where} drops {rate:.0%} of its inputs: what is left of a row says little of it.",
+        "{where} drops {rate:.0%} of its inputs, which leaves too little information to learn from.",
         ("ease-regularization",),
         "Srivastava et al. 2014, Dropout, section 7.3",
     ),
     "excessive-penalty": (
-        "too strong a penalty on weights",
-        "A penalty of {factor:g} on the weights of {where} outweighs what the data say: weights shrink to 0.",
+        "weight penalty too strong",
+        "A penalty of {factor:g} on the weights of {where} outweighs the data and drives them to 0.",
         ("ease-regularization",),
         f"{_BOOK}, section 7.1",
     ),
     "linear-hidden": (
-        "layers without activation between them",
-        "{where} are followed by the next layer without an activation, and two linear layers are one.",
+        "hidden layers without activation",
+        "Nothing non-linear follows {where}. Two linear layers in a row compute no more than one.",
         ("replace-activation",),
         f"{_BOOK}, section 6.1",
     ),
@@ -193,138 +192,140 @@ _MODEL: Final = {
 _DATA: Final = {
     "data-not-finite": (
         "NaN or infinite values",
-        "{detail}. One such number makes every weight NaN.",
+        "{detail}. A single such value turns every weight into NaN.",
         ("clean-data",),
         _BENGIO,
     ),
     "unscaled-inputs": (
-        "inputs are not standardised",
-        "{detail}. Large or unequal inputs saturate units and make one learning rate fit no weight.",
+        "inputs not standardised",
+        "{detail}. Large or unequally scaled inputs saturate units, and no single learning rate suits all "
+        "weights.",
         ("standardize-inputs",),
         f"{_LECUN}, section 4.3",
     ),
     "unscaled-targets": (
-        "targets are not standardised",
-        "{detail}. An output begins near 0 and moves by a step's size at a time; errors so large make "
-        "gradients that no usual learning rate fits.",
+        "targets not standardised",
+        "{detail}. Outputs start near 0, so the first errors are very large, and so are their gradients: no "
+        "usual learning rate works.",
         ("rescale-outputs",),
         "Bishop 1995, Neural networks for pattern recognition, section 8.2",
     ),
     "constant-columns": (
         "constant columns",
-        "{detail} hold one value in all rows.",
+        "{detail} have the same value in every row.",
         (),
         f"{_LECUN}, section 4.3",
     ),
     "lost-differences": (
-        "numbers that float32 cannot tell apart",
-        "{detail}. Near 1,700,000,000, as unix times are, float32 holds every 128th number only: what lies "
-        "between is lost before any layer sees it.",
+        "values that float32 cannot distinguish",
+        "{detail}. Near 1,700,000,000 (a unix time) float32 has steps of 128: smaller differences are lost "
+        "before the first layer.",
         (),
         "IEEE 754-2019, section 3.6",
     ),
     "duplicated-columns": (
         "duplicated columns",
-        "{detail} repeat another column.",
+        "{detail} repeat other columns.",
         (),
         f"{_LECUN}, section 4.3",
     ),
     "class-imbalance": (
-        "unbalanced classes",
-        "{detail}. Accuracy hides what happens to the rare class.",
+        "imbalanced classes",
+        "{detail}. Accuracy hides errors on the rare class.",
         ("class-weights",),
         "He & Garcia 2009, Learning from imbalanced data",
     ),
     "shared-rows": (
-        "validation rows are training rows too",
-        "{detail}: the validation figure is too good.",
+        "validation rows also in the training data",
+        "{detail}, so the validation score is too optimistic.",
         (),
         "Kaufman et al. 2012, Leakage in data mining",
     ),
     "not-shuffled": (
-        "rows are not shuffled",
-        "{detail}. Batches of one kind pull the weights to and fro.",
+        "rows not shuffled",
+        "{detail}. Batches of similar rows pull the weights back and forth.",
         ("shuffle",),
         _BENGIO,
     ),
     "shuffled-labels": (
-        "labels look unrelated to the inputs",
-        "Near rows share a label no more often than any two rows ({detail}). Were x and y shuffled apart?",
+        "labels seem unrelated to the inputs",
+        "Neighbours share a label hardly more often than random rows do ({detail}). Were x and y shuffled "
+        "separately?",
         (),
         "Zhang et al. 2017, Understanding deep learning requires rethinking generalization",
     ),
     "one-class": (
         "one class only",
-        "All training rows have the label {label}: there is nothing to tell apart.",
+        "All training rows have the label {label}: there is nothing to classify.",
         (),
         f"{_BOOK}, section 5.1",
     ),
 }
 _PROBE: Final = {
     "variance-forward": (
-        "the signal's variance does not survive the depth",
-        "From the first to the last hidden layer the deviation goes from {first:.3g} to {last:.3g}, by "
-        "{rate:.3g} a layer.",
+        "signal vanishes or explodes with depth",
+        "From the first to the last hidden layer the standard deviation of the activations goes from "
+        "{first:.3g} to {last:.3g}, a factor of {rate:.3g} per layer.",
         ("reinitialize-paired", "reinitialize-lsuv", "replace-activation", "insert-batch-norm"),
         _GLOROT,
     ),
     "variance-backward": (
-        "the gradient's variance does not survive the depth",
-        "From the last to the first hidden layer the gradient's deviation goes from {last:.3g} to "
-        "{first:.3g}, by {rate:.3g} a layer.",
+        "gradient vanishes or explodes with depth",
+        "From the last to the first hidden layer the standard deviation of the gradient goes from "
+        "{last:.3g} to {first:.3g}, a factor of {rate:.3g} per layer.",
         ("reinitialize-paired", "reinitialize-lsuv", "replace-activation", "insert-batch-norm"),
         _GLOROT,
     ),
     "saturated-units": (
         "saturated units",
-        "{share:.0%} of the outputs of {where} lie on a flat end of the activation: no gradient passes.",
+        "{share:.0%} of the outputs of {where} are in the flat part of the activation and pass no gradient.",
         _DEAD,
         _GLOROT,
     ),
     "dead-units": (
         "dead units",
-        "{share:.0%} of the units of {where} are 0 for every row, and get no gradient.",
+        "{share:.0%} of the units of {where} output 0 for every row, so they get no gradient.",
         _DEAD,
         "Lu et al. 2019, Dying ReLU and initialization",
     ),
     "disconnected-layer": (
-        "a layer that the loss does not depend on",
-        "The weights of {where} get a gradient of exactly 0 from every row.",
+        "layer without gradient",
+        "The gradient of the weights of {where} is exactly 0: the loss does not depend on them.",
         (),
         f"{_BOOK}, section 6.5",
     ),
 }
 _TRAINING: Final = {
     "non-finite": (
-        "NaN or infinity in training",
+        "NaN or infinity during training",
         "{detail}.",
         ("standardize-inputs", "find-learning-rate", "clip-gradients", "repair-output"),
         f"{_BOOK}, section 8.2.4",
     ),
     "vanishing-gradients": (
         "vanishing gradients",
-        "{detail}. The first layers do not learn.",
+        "{detail}. The first layers hardly learn.",
         ("reinitialize-paired", "insert-batch-norm", "clip-gradients", "replace-activation", "add-residuals"),
         _GLOROT,
     ),
     "exploding-gradients": (
         "exploding gradients",
-        "{detail}. Steps become far larger than the weights.",
+        "{detail}. Updates become far larger than the weights.",
         ("reinitialize-paired", "insert-batch-norm", "clip-gradients", "replace-activation", "add-residuals"),
         "Pascanu et al. 2013, On the difficulty of training recurrent neural networks",
     ),
     "dying-units": (
-        "units die in training",
+        "units die during training",
         "{detail}.",
         ("find-learning-rate", "replace-activation"),
         "Lu et al. 2019, Dying ReLU and initialization",
     ),
-    "saturating-units": ("units saturate in training", "{detail}.", _DEAD, _GLOROT),
-    "loss-not-moving": ("the loss does not move", "{detail}.", _STUCK, _BENGIO),
+    "saturating-units": ("units saturate during training", "{detail}.", _DEAD, _GLOROT),
+    "loss-not-moving": ("loss does not fall", "{detail}.", _STUCK, _BENGIO),
     "rate-too-high": ("learning rate too high", "{detail}.", ("find-learning-rate",), _SMITH),
     "rate-too-low": ("learning rate too low", "{detail}.", ("find-learning-rate",), _SMITH),
     "oscillating-loss": (
-        "the loss oscillates",
+        "loss oscillates",
         "{detail}.",
         ("find-learning-rate", "change-batch-size"),
         _BENGIO,
@@ -343,12 +344,12 @@ _TRAINING: Final = {
     ),
     "underfitting": ("underfitting", "{detail}.", ("train-longer",), f"{_BOOK}, section 5.2"),
     "stale-batch-norm": (
-        "statistics of batch normalisation are stale",
-        "{detail}. Training and evaluation disagree on the same rows.",
+        "stale batch-norm statistics",
+        "{detail}. Training and evaluation give different results for the same rows.",
         ("repair-batch-norm",),
         f"{_BN}, section 3.1",
     ),
-    "collapsed-output": ("one class is predicted for every row", "{detail}.", _STUCK, f"{_BOOK}, chapter 8"),
+    "collapsed-output": ("same class predicted for every row", "{detail}.", _STUCK, f"{_BOOK}, chapter 8"),
 }
 
 CATALOGUE: Final[dict[str, Entry]] = {
@@ -361,7 +362,7 @@ CATALOGUE: Final[dict[str, Entry]] = {
     )
     for code, (title, explanation, remedies, reference) in entries.items()
 }
-"""Entries by code, in the order in which findings arise."""
+"""Entries by code, in the order of the checks."""
 
 _NAMED = 4
 
@@ -374,10 +375,9 @@ def finding(
     remedies: tuple[str, ...] | None = None,
     **words: object,
 ) -> Finding:
-    """A finding with the catalogue's explanation, its gaps filled with ``words``.
+    """A finding with the catalogue's explanation, filled in with ``words``; KeyError for a missing one.
 
-    ``remedies`` replaces the catalogue's where the cause at hand calls for another order. Raises KeyError for
-    an unknown code and for a word that the explanation needs and is not given.
+    ``remedies`` replaces the catalogue's list if the cause is known better.
     """
     entry, places = CATALOGUE[code], tuple(where)
     explanation = entry.explanation.format(**({"where": _named(places)} | words))
@@ -393,6 +393,6 @@ def finding(
 
 
 def _named(places: tuple[str, ...]) -> str:
-    """The first places by name, and how many more there are."""
+    """The first few names, and the number of the rest."""
     more = len(places) - _NAMED
     return ", ".join(places[:_NAMED]) + (f" and {more} more" if more > 0 else "")

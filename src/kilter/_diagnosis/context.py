@@ -1,8 +1,8 @@
-"""What the checks are given: the facts of model, loss and optimiser, the data, and what was measured."""
+"""The input of the checks: facts of model, loss and optimiser, the data, and measurements."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -10,26 +10,27 @@ import keras
 import numpy as np
 
 from kilter._diagnosis.thresholds import Thresholds
-from kilter._models.layers import LayerFacts, OptimizerFacts, OutputFacts
-from kilter._records import Measurements
+from kilter._models.layers import LayerFacts, OutputFacts
+from kilter._models.optimizers import OptimizerFacts
+from kilter._records import Finding, Measurements
 
 
 @dataclass(frozen=True, eq=False)
 class Context:
-    """All that a check may look at; a check changes nothing of it.
+    """Everything that a check may read; checks change nothing.
 
     Attributes:
         model: compiled and built.
-        layers: the calls of leaf layers in the order of a forward pass.
+        layers: calls of leaf layers, in the order of a forward pass.
         outputs: the model's outputs, each with its loss and targets.
         optimizer: the compiled optimiser.
         inputs: the training inputs, one array for each input of the model, rows first.
-        x, y, x_val, y_val: the data as they were given; None for no validation part.
-        batch_size, shuffle: how batches are drawn in training.
-        probe: of the model as it stands, len 1; None where it could not be read.
-        training: of some steps taken with a copy; None if none were.
-        history: numbers an epoch by the name of their log ("loss", "val_loss", metrics); None if unknown.
-        thresholds: what numbers are held to.
+        x, y, x_val, y_val: the data as given; None without validation data.
+        batch_size, shuffle: as in training.
+        probe: measurements of one forward and backward pass (length 1); None if they failed.
+        training: measurements of some training steps of a copy; None without them.
+        history: the numbers of each epoch by log name ("loss", "val_loss", metrics); None if unknown.
+        thresholds: the limits of the checks.
     """
 
     model: keras.Model
@@ -50,12 +51,12 @@ class Context:
 
     @property
     def rows(self) -> int:
-        """How many rows there are to train on."""
+        """The number of training rows."""
         return len(self.inputs[0])
 
     @property
     def steps_per_epoch(self) -> int:
-        """How many steps one pass over the training data takes."""
+        """The number of steps in an epoch."""
         return -(-self.rows // self.batch_size)
 
     @property
@@ -65,10 +66,13 @@ class Context:
 
     @property
     def hidden(self) -> tuple[LayerFacts, ...]:
-        """Of :attr:`weighted`, those whose output is not one of the model's own."""
+        """Those of :attr:`weighted` that are not output layers."""
         return tuple(one for one in self.weighted if not one.is_output)
 
     def layer(self, path: str) -> LayerFacts | None:
-        """The facts of the layer at ``path``, None for an unknown one; "name#2" is a second call of name."""
+        """The facts of the layer at ``path``, None if unknown; "name#2" is the second call of "name"."""
         bare = path.partition("#")[0]
         return next((one for one in self.layers if one.path == bare), None)
+
+
+Check = Callable[[Context], list[Finding]]

@@ -1,52 +1,34 @@
-"""``diagnose``: every check, from those that need a look to those that need some steps."""
+"""``kilter.diagnose``: all checks, from cheap to expensive."""
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
 import keras
 import numpy as np
 
-from kilter._diagnosis.checks import (
-    architecture,
-    data,
-    initializers,
-    normalization,
-    optimizer,
-    output,
-    regularization,
-    training,
-)
-from kilter._diagnosis.checks import probe as probe_checks
-from kilter._diagnosis.checks import training as training_checks
-from kilter._diagnosis.context import Context
+from kilter._diagnosis.checks import CHECKS
+from kilter._diagnosis.context import Check, Context
 from kilter._diagnosis.thresholds import Thresholds
 from kilter._engine.arrays import check_batch_size, is_array, pick, row_count
 from kilter._engine.measuring import Reader, measured_steps, probe
-from kilter._models.layers import CONVOLUTIONS, optimizer_facts
+from kilter._models.layers import CONVOLUTIONS
+from kilter._models.optimizers import optimizer_facts
 from kilter._models.reading import paired_targets, read_model
 from kilter._models.tracing import fixed_batch_size
 from kilter._models.variables import build_forward, check_compiled, fitting
 from kilter._progress import Verbose, shown
 from kilter._records import Diagnosis, Finding, Measurements, ranked
+from kilter._validation import whole_number
 from kilter._xla.compilation import quick_compilation
-from kilter.errors import DataError, KilterError, OptionError
-
-CHECKS: tuple[Callable[[Context], list[Finding]], ...] = (
-    *output.CHECKS,
-    *initializers.CHECKS,
-    *architecture.CHECKS,
-    *regularization.CHECKS,
-    *normalization.CHECKS,
-    *optimizer.CHECKS,
-)
+from kilter.errors import DataError, KilterError
 
 
 def two_rows(x: Any) -> Any:
-    """Copies of two rows of arrays, as a sample of their shapes; None of anything else."""
+    """Copies of the first two rows, as a sample; None for anything but arrays."""
     return jax.tree.map(lambda array: np.array(array[:2]), x) if is_array(x) else None
 
 
@@ -58,13 +40,13 @@ def training_findings(
     measurements: Measurements | None,
     batch_size: int,
 ) -> tuple[Finding, ...]:
-    """The findings in a training's curves and, where there are any, its measurements.
+    """The findings in the learning curves and measurements of a training.
 
     Args:
-        model: that was trained; its layers are looked at, and nothing is computed.
-        rows: some rows like those it was trained on; None where there are none, as with batches.
-        history, measurements: as the training's history has them.
-        batch_size: rows a step.
+        model: the trained model; its layers are read, nothing is computed.
+        rows: a few rows of its training data; None if it was trained on a generator of batches.
+        history, measurements: as in the training's History.
+        batch_size: rows per step.
     """
     layers, outputs = ((), ()) if rows is None else read_model(model, rows, ())
     context = Context(
@@ -79,11 +61,11 @@ def training_findings(
         training=measurements,
         history=history,
     )
-    return ranked([one for check in training.CHECKS for one in check(context)])
+    return ranked([one for check in CHECKS["training"] for one in check(context)])
 
 
-# What makes a probe impossible or worthless: it would only show the same again, as NaN or as an error.
-_HOPELESS = ("data-not-finite", "targets-loss", "stale-compile", "all-frozen", "output-activation-loss")
+# Severe findings that make a training step fail, or measure nothing but the same fault again.
+_BLOCKING = ("data-not-finite", "targets-loss", "stale-compile", "all-frozen", "output-activation-loss")
 
 
 def diagnose(
@@ -100,32 +82,29 @@ def diagnose(
     thresholds: Thresholds | None = None,
     verbose: Verbose = "auto",
 ) -> Diagnosis:
-    """Say what is wrong with a compiled model, its data and how it trains. Neither model nor data change.
+    """Find what is wrong with a compiled model, its data and its training. Neither model nor data change.
 
-    Four families of checks, each with its own cost: of the model and its compilation (nothing is computed),
-    of the data (a pass over them), of one forward and backward pass (a program is compiled), and of ``steps``
-    steps with a copy of the weights, which the model never sees. Where something severe makes training
-    impossible, such as NaN in the data, the last two are left out.
+    Runs four kinds of checks, in order of cost: of the model (nothing is computed), of the data (one pass),
+    of one forward and backward pass (compiles a program), and of ``steps`` training steps on a copy of the
+    weights. The last two are skipped if a severe finding, such as NaN in the data, rules out training.
 
     Args:
-        model: any compiled Keras model; it is built on ``x`` if it is not yet.
-        x, y: training data as for :func:`kilter.fit`; arrays, or nests of arrays.
-        validation_data: (x, y), to look for rows that are in both.
-        batch_size, shuffle: as the training uses them. A model that is made for one batch size is read and
-            trained with that one.
-        steps: 0 leaves out the training of a copy.
-        history: of a training that was done: numbers an epoch by name, such as ``History.history``.
-        seed: of the rows that are probed and of the order of the steps.
-        thresholds: what numbers are held to.
-        verbose: 0 shows nothing, 1 a line that changes in place, 2 plain lines; "auto" is 1 on a terminal and
-            in a notebook, otherwise 2.
+        model: any compiled Keras model; it is built on ``x`` if necessary.
+        x, y: training data as for :func:`kilter.fit`: arrays, or nests of arrays.
+        validation_data: (x, y), checked for rows that are also training rows.
+        batch_size, shuffle: as in training. A model with a fixed batch size uses its own.
+        steps: the number of training steps to try; 0 skips them.
+        history: the numbers of each epoch of an earlier training by name, such as ``History.history``.
+        seed: selects the rows of the forward and backward pass and the order of the steps.
+        thresholds: the limits of the checks.
+        verbose: 0 shows nothing, 1 one updating line, 2 plain lines; "auto" is 1 on a terminal and in a
+            notebook, otherwise 2.
 
-    Raises :class:`~kilter.errors.ModelError` for a model without compile(),
-    :class:`~kilter.errors.DataError` for data that do not fit the model, where no finding says why, and
+    Raises :class:`~kilter.errors.ModelError` for a model that is not compiled,
+    :class:`~kilter.errors.DataError` for data that do not fit the model, unless a finding explains it, and
     :class:`~kilter.errors.OptionError` for a batch_size below 1 or negative steps.
     """
-    if steps < 0:
-        raise OptionError(expected="steps of 0 or more", received=f"steps={steps}", remedy="64 are usual")
+    steps = whole_number("steps", steps, 0)
     with shown(verbose) as progress:
         progress.stage("Diagnosing: checking the model and the data")
         context = read_context(
@@ -138,14 +117,14 @@ def diagnose(
             history=history,
             thresholds=thresholds,
         )
-        findings = run_checks((*data.CHECKS, *CHECKS), context)
-        hopeless = [one for one in findings if one.severity == "severe" and one.code in _HOPELESS]
+        findings = run_checks((*CHECKS["data"], *CHECKS["model"]), context)
+        blocking = [one for one in findings if one.severity == "severe" and one.code in _BLOCKING]
         with _compilation(context):
             progress.stage("Diagnosing: compiling a forward and a backward pass")
-            reader, taken = _probed(context, seed, hopeless, once=steps == 0)
+            reader, taken = _probed(context, seed, blocking, once=steps == 0)
             context = Context(**{**vars(context), "probe": taken})
-            findings += run_checks(probe_checks.CHECKS, context)
-            if steps and taken is not None and not hopeless:
+            findings += run_checks(CHECKS["probe"], context)
+            if steps and taken is not None and not blocking:
                 training = measured_steps(
                     model,
                     x,
@@ -158,7 +137,7 @@ def diagnose(
                     progress=progress,
                 )
                 context = Context(**{**vars(context), "training": training})
-        findings += run_checks(training_checks.CHECKS, context)
+        findings += run_checks(CHECKS["training"], context)
     return Diagnosis(ranked(findings))
 
 
@@ -175,10 +154,7 @@ def read_context(
     history: Mapping[str, Sequence[float]] | None = None,
     thresholds: Thresholds | None = None,
 ) -> Context:
-    """What checks look at, read once. Builds the model if it is not yet; otherwise nothing changes.
-
-    Raises as :func:`diagnose`.
-    """
+    """The input of the checks. Builds the model if necessary; raises as :func:`diagnose`."""
     check_compiled(model)
     check_batch_size(batch_size)
     batch_size = fixed_batch_size(model) or batch_size
@@ -186,7 +162,7 @@ def read_context(
         raise DataError(
             expected="x as an array, or a list, tuple or dict of arrays",
             received=f"x of type {type(x).__name__}",
-            remedy="collect the batches into arrays; a few thousand rows are enough",
+            remedy="collect batches into arrays; a few thousand rows are enough",
         )
     y = np.asarray(y) if isinstance(y, list | tuple) and all(map(np.isscalar, y)) else y
     check_rows(model, row_count(x=x, y=y), batch_size)
@@ -216,35 +192,35 @@ def read_context(
 
 
 def check_rows(model: keras.Model, rows: int, batch_size: int) -> None:
-    """Raise :class:`DataError` where a model with a fixed batch size is given fewer rows than that."""
+    """Raise :class:`DataError` if there are fewer rows than the model's fixed batch size."""
     fixed = fixed_batch_size(model, batch_size)
     if fixed is not None and rows < fixed:
         raise DataError(
-            expected=f"at least {fixed} rows, the batch size that model {model.name!r} is made for",
+            expected=f"at least {fixed} rows, the fixed batch size of model {model.name!r}",
             received=f"{rows} rows",
-            remedy="give more rows, or make the model for smaller batches",
+            remedy="pass more rows, or build the model for smaller batches",
         )
 
 
-def run_checks(checks: Sequence[Callable[[Context], Sequence[Finding]]], context: Context) -> list[Finding]:
+def run_checks(checks: Sequence[Check], context: Context) -> list[Finding]:
     """The findings of all checks in order."""
     return [found for check in checks for found in check(context)]
 
 
 def _probed(
-    context: Context, seed: int, hopeless: list[Finding], *, once: bool
+    context: Context, seed: int, blocking: list[Finding], *, once: bool
 ) -> tuple[Reader, Measurements] | tuple[None, None]:
-    """One reading of the model as it stands, and what reads it; None where a severe finding says why not."""
+    """Reader and measurements of a forward and backward pass; None if it failed for a known reason."""
     try:
         reader = Reader(context.model, context.x, context.y, seed=seed, once=once)
         return reader, probe(context.model, context.x, context.y, seed=seed, reader=reader)
     except KilterError:
-        if hopeless:
+        if blocking:
             return None, None
         raise
 
 
 def _compilation(context: Context) -> contextlib.AbstractContextManager[None]:
-    """Readings and steps are few, so that compiling them well takes longer than they do; not convolutions."""
+    """Fast compilation, as only a few steps run; convolutions are optimised, being slow otherwise."""
     convolves = any(isinstance(one.layer, CONVOLUTIONS) for one in context.layers)
     return contextlib.nullcontext() if convolves else quick_compilation()

@@ -1,4 +1,4 @@
-"""What targets are: class numbers, one-hot rows, or numbers."""
+"""Facts about targets: class numbers, one-hot rows, or quantities."""
 
 from __future__ import annotations
 
@@ -7,22 +7,22 @@ from typing import Final
 
 import numpy as np
 
-# More different whole numbers than this are counts or amounts, not classes.
+# More distinct whole numbers than this are counts or quantities, not classes.
 _MOST_CLASSES: Final = 100
 _ROWS_A_CLASS: Final = 5
 
 
 @dataclass(frozen=True)
 class TargetFacts:
-    """Of finite targets, rows first.
+    """Facts about finite targets, rows first.
 
     Attributes:
-        width: numbers a row; 1 for shape (n,) and (n, 1).
+        width: numbers per row; 1 for shape (n,) and (n, 1).
         low, high: the range.
-        whole: whether every number is a whole one.
-        one_hot: whether rows hold a single 1 and otherwise 0, in two columns or more.
-        shares: whether rows are of two columns or more, at least 0 and add up to 1, as one-hot rows do.
-        classes: of single whole numbers from 0 without gaps, or of one-hot rows, how many; 0 for others.
+        whole: whether all are whole numbers.
+        one_hot: whether each row has a single 1 and otherwise 0, in two or more columns.
+        shares: whether rows are non-negative and sum to 1, in two or more columns, as one-hot rows are.
+        classes: the number of classes, for whole numbers from 0 without gaps and one-hot rows; otherwise 0.
     """
 
     width: int
@@ -35,18 +35,18 @@ class TargetFacts:
 
     @property
     def kind(self) -> str:
-        """In words, for messages."""
+        """The targets in words, for messages."""
         if self.one_hot:
             return f"one-hot rows of {self.width} columns"
         if self.shares:
-            return f"shares of {self.width} classes"
+            return f"probabilities of {self.width} classes"
         numbers = "whole numbers" if self.whole else "numbers"
         rows = "" if self.width == 1 else f"rows of {self.width} "
         return f"{rows}{numbers} from {self.low:g} to {self.high:g}"
 
 
 def target_facts(targets: np.ndarray | None) -> TargetFacts | None:
-    """The facts of ``targets``; None for none, for words, and where a number is not finite."""
+    """The facts of ``targets``; None without targets, for text, and if a number is not finite."""
     if targets is None or targets.dtype.kind not in "fiub" or targets.size == 0:
         return None
     rows = targets.reshape(len(targets), -1)
@@ -71,7 +71,7 @@ def _classes(rows: np.ndarray, whole: bool, one_hot: bool) -> int:
 
 
 def labels(targets: np.ndarray | None) -> np.ndarray | None:
-    """The class number of each row, int [n]; None for targets that are no classes."""
+    """The class number of each row, int [n]; None if the targets are not classes."""
     facts = target_facts(targets)
     if facts is None or targets is None:
         return None

@@ -27,8 +27,8 @@ from kilter._engine.step_cost import StepCost, cost_of
 from kilter._engine.structure import structure
 from kilter._models.layers import CONVOLUTIONS
 from kilter._models.variables import State
-from kilter._xla.compilation import compile_options, is_quick, is_rewritten, quick_compilation
-from kilter._xla.rewrite import Layout, carry_layout, rewrite, trace, turn
+from kilter._xla.compilation import compile_options, is_quick, quick_compilation
+from kilter._xla.rewrite import is_rewritten, rewritten, trace, turn
 
 Chunk = Callable[..., Any]
 _SHELF = "_kilter_programs"
@@ -50,6 +50,7 @@ class Key(NamedTuple):
     signature: Hashable
     owners: tuple[int, ...]
     quick: bool
+    rewritten: bool
     rare: bool
     read: int
 
@@ -71,11 +72,7 @@ def steps_program(step: Step) -> Chunk:
     ) -> Any:
         batch = jax.eval_shape(take, data, order[0])
         traced = trace(step, state, batch, *given)
-        layout: Layout = (False,) * len(jax.tree.leaves(state))
-        fast: Callable[..., Any] = traced
-        if is_rewritten():
-            layout = carry_layout(traced, batch_size=order.shape[1])
-            fast = rewrite(traced, batch_size=order.shape[1], layout=layout)
+        fast, layout = rewritten(traced, batch_size=order.shape[1])
 
         def body(index: jax.Array, carry: Any) -> Any:
             return fast(carry[0], take(data, order[index]), *given)
@@ -151,6 +148,7 @@ class Shelf:
             signature(arguments),
             tuple(id(owner) for owner in owners),
             is_quick(),
+            is_rewritten(),
             rare,
             self._fingerprints.number(entries),
         )
@@ -250,7 +248,8 @@ class Programs:
     ) -> Any:
         """The program as :meth:`Shelf.get` gives it."""
         programs = shelf(self._model)
-        key = (name, signature(arguments), is_quick(), *how.items(), id(programs), *map(id, owners))
+        modes = (is_quick(), is_rewritten(), *how.items())
+        key = (name, signature(arguments), *modes, id(programs), *map(id, owners))
         if key not in self._held:
             # Keeps the shelf and the owners alive, so that their identities stay unique.
             self._held[key] = programs.get(name, owners, make, arguments, **how), (programs, owners)

@@ -1,4 +1,4 @@
-"""``kilter.reuse_study``: is reuse better than training from scratch, and from how many labels on?"""
+"""``kilter.reuse_study``: does reuse beat training from scratch, and with how many labels?"""
 
 from __future__ import annotations
 
@@ -6,31 +6,32 @@ import itertools
 import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import keras
 import numpy as np
 
-from kilter._compare.comparison import Candidate, Comparison, PairedRun, judge
+from kilter._compare.comparison import Candidate, Comparison, PairedRun, judge, verdicts
 from kilter._compare.looks import planned_pairs
 from kilter._engine.arrays import collect
 from kilter._engine.checks import check_inputs
-from kilter._engine.fit import check_whole_numbers
+from kilter._plotting import Figure, drawn
 from kilter._progress import Verbose, shown
-from kilter._studies.scoring import Plan, ReuseStudy, trained
-from kilter._studies.ways import Build, Pretraining, Way, ready, small_encoder
+from kilter._studies.encoders import Build, Pretraining, Way, ready, small_encoder
+from kilter._studies.students import Plan, trained
 from kilter._transfer.reusing import reuse
 from kilter._transfer.stages import Stage
+from kilter._validation import whole_number
 from kilter.errors import DataError, OptionError
+from kilter.runs.records import to_json
 
 
 def labelled_first(y: np.ndarray, *, seed: int) -> np.ndarray:
-    """The row numbers in an order whose first n rows have the classes in their shares, for every n.
+    """Row numbers ordered so that the first n rows are a stratified sample, for every n.
 
-    ``y``: whole numbers, shape (rows,). The first n rows are among the first n + 1: more labels are the same
-    ones and some more.
+    ``y``: whole numbers, shape (rows,). A larger sample contains the smaller ones.
 
     Example:
         >>> order = labelled_first(np.array([0] * 6 + [1] * 3), seed=0)
@@ -46,7 +47,7 @@ def labelled_first(y: np.ndarray, *, seed: int) -> np.ndarray:
 
 
 def class_numbers(y: Any, name: str = "y") -> np.ndarray:
-    """``y`` as class numbers of shape (rows,); :class:`DataError` for anything that is no classes.
+    """``y`` as class numbers of shape (rows,); :class:`DataError` for anything but classes.
 
     A last axis of length 1 is dropped.
     """
@@ -57,7 +58,7 @@ def class_numbers(y: Any, name: str = "y") -> np.ndarray:
         raise DataError(
             expected=f"{name} as class numbers from 0, shape (rows,)",
             received=f"{name} of shape {labels.shape} and type {labels.dtype}",
-            remedy="number the classes, such as with np.unique(y, return_inverse=True)",
+            remedy="number the classes, for example with np.unique(y, return_inverse=True)",
         )
     return labels.astype(np.int32)
 
@@ -68,8 +69,48 @@ _USUAL_PAIRS = 10
 
 
 @dataclass(frozen=True)
-class Told:
-    """How far a study is: ``done`` of ``total`` trainings on labels, and the one that was finished last."""
+class ReuseStudy:
+    """The result of :func:`kilter.reuse_study`.
+
+    ``comparisons`` has one comparison for each number of ``labels``. Its baseline is training from scratch,
+    its scores are the accuracy on ``tested`` rows after the last epoch. Each way got ``unlabelled`` rows;
+    ``pretraining`` has the seconds it spent on them, the median over the pairs.
+    """
+
+    labels: tuple[int, ...]
+    comparisons: tuple[Comparison, ...]
+    unlabelled: int
+    tested: int
+    pretraining: Mapping[str, float]
+
+    def table(self) -> list[dict[str, Any]]:
+        """A row for each number of labels and way, as in the table of a comparison."""
+        return [
+            {"labels": count, **row, "pairs": len(one.baseline.runs)}
+            for count, one in zip(self.labels, self.comparisons, strict=True)
+            for row in one.table()
+        ]
+
+    def verdicts(self) -> list[str]:
+        """A sentence for each number of labels and way."""
+        return [
+            f"{count} labels: {sentence}"
+            for count, one in zip(self.labels, self.comparisons, strict=True)
+            for sentence in verdicts(one)
+        ]
+
+    def plot(self) -> Figure:
+        """Accuracy against the number of labels, a line for each way: mean, lowest and highest pair."""
+        return drawn("reuse_study", self)
+
+    def to_json(self) -> str:
+        """Everything as JSON; non-finite numbers are the strings "nan", "inf" and "-inf"."""
+        return to_json(asdict(self), indent=2)
+
+
+@dataclass(frozen=True)
+class StudyProgress:
+    """How far a study is: ``done`` of ``total`` trainings on labels, and the last one that ended."""
 
     done: int
     total: int
@@ -95,33 +136,33 @@ def reuse_study(
     pretraining: Pretraining | None = None,
     level: float = 0.05,
     seed: int = 0,
-    progress: Callable[[Told], object] | None = None,
+    progress: Callable[[StudyProgress], object] | None = None,
     verbose: Verbose = "auto",
 ) -> ReuseStudy:
-    """Train from scratch and from each way of reuse on few labels, on paired seeds, and test the differences.
+    """Train on few labels, from scratch and from reused layers, on paired seeds, and test the differences.
 
-    Pair k of n has the seed ``seed + k``. It draws which rows are labelled (each class in its share; the rows
-    of 100 labels are among those of 500), all first weights and all orders of rows, the same for each way.
-    A way is given the rows beyond the most labels, without their labels, once a pair; what it gives is then
-    reused and fine-tuned for each number of labels, in the same number of epochs as training from scratch.
+    Pair k of n uses seed ``seed + k`` for the choice of labelled rows (stratified; the rows of 100 labels are
+    among those of 500), initial weights and shuffling, the same for all ways. In each pair, a way gets the
+    remaining rows without labels once. Its model is then reused and fine-tuned for each number of labels, for
+    as many epochs as training from scratch.
 
     Args:
-        x, y: rows and their class numbers, of which a pair labels some and gives the others without labels.
-        test_data: ``(x, y)`` on which each network is scored, after its last epoch.
-        encoder: a function seed -> new, untrained, uncompiled encoder, which all ways share and training
-            from scratch starts from; by default a small one, convolutional for images and dense for tables.
-        ways: names of :data:`~kilter._studies.ways.READY`, or :class:`~kilter._studies.ways.Way` records by
-            name.
+        x, y: rows and class numbers; each pair uses some with labels and the others without.
+        test_data: ``(x, y)`` to score each network on, after its last epoch.
+        encoder: a function seed -> new, untrained, uncompiled encoder, used by all ways and from scratch; by
+            default a small one, convolutional for images and dense for tables.
+        ways: names of the ready ways ("autoencoder", "denoising", "rotation", "masked-patch", "jigsaw",
+            "contrastive", "gan"), or ``kilter.Way`` records by name.
         labels: the numbers of labelled rows.
-        unlabelled: at most so many rows are given without labels; None for all.
-        pairs: at least 2; by default 10, or as many more as so many ways need for a verdict. Fewer than a
-            verdict needs (6 for one way, 7 for two or three) are trained with a warning.
-        stages: of :func:`kilter.fine_tune` for what is reused; by default a quarter of ``epochs`` for the
-            head alone, then all at a third of ``learning_rate``. From scratch all layers are trained for as
-            many epochs at ``learning_rate``.
+        unlabelled: the most rows to use without labels; None for all.
+        pairs: at least 2; by default 10, or more if a verdict needs them. Warns if there are fewer than a
+            verdict needs (6 for one way, 7 for two or three).
+        stages: of :func:`kilter.fine_tune` for reused layers; by default a quarter of ``epochs`` for the head
+            alone, then all layers at a third of ``learning_rate``. From scratch all layers are trained for
+            as many epochs at ``learning_rate``.
         epochs, learning_rate, batch_size: of the training on labels.
         pretraining: how the ready ways train.
-        level: the share of false claims allowed, over all ways at a number of labels.
+        level: the probability of any false claim, over all ways with the same number of labels.
         progress: called after each training on labels.
         verbose: as of :func:`kilter.diagnose`.
 
@@ -137,7 +178,7 @@ def reuse_study(
     shape = rows.shape[1:]
     tested = (test_data[0], class_numbers(test_data[1], "the labels of test_data"))
     counts = _checked_counts(labels, known, len(rows), seed)
-    check_whole_numbers(1, epochs=epochs)
+    whole_number("epochs", epochs, 1)
     plan = Plan(int(known.max()) + 1, epochs, learning_rate, batch_size)
     build = encoder or (lambda seed: small_encoder(rows, seed=seed))
     tuning = plan.of_reused() if stages is None else tuple(stages)
@@ -168,14 +209,14 @@ def reuse_study(
                 run = trained(student, own, plan, (rows[chosen], known[chosen]), tested, part.seed)
                 found[name, count].append(run)
                 if progress is not None:
-                    progress(Told(done, len(found) * pairs, name, count, run))
+                    progress(StudyProgress(done, len(found) * pairs, name, count, run))
     comparisons = tuple(_judged(found, count, level) for count in counts)
     spent = {name: statistics.median(each) for name, each in seconds.items() if name != SCRATCH}
     return ReuseStudy(counts, comparisons, len(parts[0].unlabelled), len(tested[1]), spent)
 
 
 def _timed(seconds: list[float], way: Way, unlabelled: np.ndarray, seed: int) -> keras.Model:
-    """What the way gives; how long it took is added to ``seconds``."""
+    """The model of a way; appends its duration to ``seconds``."""
     began = time.perf_counter()
     source = way.source(unlabelled, seed)
     seconds.append(time.perf_counter() - began)
@@ -183,14 +224,14 @@ def _timed(seconds: list[float], way: Way, unlabelled: np.ndarray, seed: int) ->
 
 
 def _judged(found: Mapping[tuple[str, int], list[PairedRun]], labels: int, level: float) -> Comparison:
-    """All ways at one number of labels, training from scratch first."""
+    """The comparison of all ways at one number of labels, with training from scratch as the baseline."""
     runs = [Candidate(name, tuple(some)) for (name, count), some in found.items() if count == labels]
     return judge(runs, METRIC, level=level, path=Path())
 
 
 @dataclass(frozen=True, eq=False)
 class Part:
-    """The rows of one pair, by their numbers: those without labels, and those of each number of labels."""
+    """The row numbers of one pair: rows without labels, and rows for each number of labels."""
 
     unlabelled: np.ndarray
     labelled: tuple[np.ndarray, ...]
@@ -200,7 +241,7 @@ class Part:
 def _named(ways: Mapping[str, Way] | Sequence[str], build: Build, pretraining: Pretraining) -> dict[str, Way]:
     if isinstance(ways, str) or not ways or SCRATCH in ways:
         raise OptionError(
-            expected=f"ways: names in a list, or Way records by name, none of them called {SCRATCH!r}",
+            expected=f"ways: a list of names, or Way records by name, none called {SCRATCH!r}",
             received=f"ways={ways!r}",
             remedy="for example ways=['autoencoder', 'contrastive']",
         )
@@ -210,8 +251,8 @@ def _named(ways: Mapping[str, Way] | Sequence[str], build: Build, pretraining: P
 
 
 def _checked_counts(labels: Sequence[int], y: np.ndarray, rows: int, seed: int) -> tuple[int, ...]:
-    """The numbers of labels in order, each once, if there are as many rows."""
-    check_whole_numbers(seed=seed)
+    """The numbers of labels in ascending order, without duplicates, if there are enough rows."""
+    whole_number("seed", seed, 0)
     classes = len(np.unique(y))
     counts = tuple(sorted(set(labels)))
     if not counts or any(isinstance(count, bool) or not isinstance(count, int) for count in counts):
@@ -224,6 +265,6 @@ def _checked_counts(labels: Sequence[int], y: np.ndarray, rows: int, seed: int) 
         raise DataError(
             expected=f"a label for each row, and from {classes} (one of each class) to {rows} labelled rows",
             received=f"{rows} rows, {len(y)} labels in y, and labels={counts}",
-            remedy="label fewer rows, or give more",
+            remedy="ask for fewer labels, or pass more rows",
         )
     return counts

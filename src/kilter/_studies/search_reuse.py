@@ -1,4 +1,4 @@
-"""``kilter.search_reuse``: how many of a trained model's layers are best reused?"""
+"""``kilter.search_reuse``: how many layers of a trained model should be reused?"""
 
 from __future__ import annotations
 
@@ -11,22 +11,21 @@ from typing import Any
 
 import keras
 import numpy as np
-import plotly.graph_objects as graph_objects
-from plotly.colors import qualitative
 
 from kilter._compare.comparison import Candidate, Comparison, Difference, PairedRun, judge, verdicts
 from kilter._compare.looks import planned_pairs
 from kilter._engine.arrays import collect
 from kilter._engine.checks import check_inputs
-from kilter._engine.fit import check_whole_numbers
 from kilter._models.reinitialize import draw_weights
+from kilter._plotting import Figure, drawn
 from kilter._progress import Verbose, shown
 from kilter._studies.reuse_study import class_numbers
-from kilter._studies.scoring import Plan, trained
+from kilter._studies.students import Plan, trained
 from kilter._transfer.cutting import cuts, find_cut
 from kilter._transfer.heads import Head
 from kilter._transfer.reusing import reuse
 from kilter._transfer.stages import Stage
+from kilter._validation import whole_number
 from kilter.errors import DataError, OptionError
 from kilter.runs.records import to_json
 
@@ -35,8 +34,8 @@ from kilter.runs.records import to_json
 class ReuseSearch:
     """The result of :func:`kilter.search_reuse`.
 
-    ``kept`` are the numbers of layers tried; ``comparison`` has the same network with new weights as its
-    baseline, and then one candidate for each of them, scored by the validation accuracy after the last epoch.
+    ``kept`` are the numbers of layers tried. ``comparison`` has the same network with new weights as baseline
+    and a candidate for each of them, scored by the validation accuracy after the last epoch.
     """
 
     kept: tuple[int, ...]
@@ -44,22 +43,22 @@ class ReuseSearch:
 
     @property
     def scores(self) -> dict[int, tuple[float, ...]]:
-        """The scores of each number of layers, in the order of the seeds."""
+        """The scores for each number of layers, in the order of the seeds."""
         tried = self.comparison.candidates[1:]
         return {keep: one.scores for keep, one in zip(self.kept, tried, strict=True)}
 
     @property
     def best(self) -> int:
-        """The number of layers with the highest mean score; of equal ones the most layers.
+        """The number of layers with the highest mean score; the largest of several.
 
-        Where a run diverged its number of layers is not the best, unless one did for all.
+        A number of layers with a diverged run is the best only if all have one.
         """
         means = {keep: statistics.fmean(scores) for keep, scores in self.scores.items()}
         return max(means, key=lambda keep: (np.nan_to_num(means[keep], nan=-np.inf), keep))
 
     @property
     def evidence(self) -> Difference:
-        """The best number of layers against the network with new weights, corrected for the choice."""
+        """The best number of layers compared with new weights, corrected for the choice."""
         return self.comparison.differences[self.kept.index(self.best)]
 
     def verdicts(self) -> list[str]:
@@ -67,38 +66,15 @@ class ReuseSearch:
         return verdicts(self.comparison)
 
     def table(self) -> list[dict[str, Any]]:
-        """A row for new weights, and one for each number of layers."""
+        """A row for new weights and one for each number of layers."""
         return self.comparison.table()
 
-    def plot(self) -> graph_objects.Figure:
-        """Accuracy against the number of layers reused: each run, the mean, and that of new weights."""
-        figure = graph_objects.Figure()
-        color, grey = qualitative.D3[0], "grey"
-        points = [(keep, score) for keep, scores in self.scores.items() for score in scores]
-        figure.add_scatter(
-            x=[keep for keep, _ in points],
-            y=[score for _, score in points],
-            mode="markers",
-            marker={"color": color, "opacity": 0.4},
-            name="runs",
-        )
-        figure.add_scatter(
-            x=list(self.kept),
-            y=[statistics.fmean(scores) for scores in self.scores.values()],
-            mode="lines+markers",
-            line={"color": color},
-            name="mean",
-        )
-        scratch = statistics.fmean(self.comparison.baseline.scores)
-        figure.add_hline(y=scratch, line_dash="dash", line_color=grey, annotation_text="new weights")
-        return figure.update_layout(
-            template="plotly_white",
-            xaxis={"title": "layers reused", "tickvals": self.kept},
-            yaxis={"title": "validation accuracy (share)"},
-        )
+    def plot(self) -> Figure:
+        """Accuracy against the number of layers reused: each run, the mean, and the mean with new weights."""
+        return drawn("reuse_search", self)
 
     def to_json(self) -> str:
-        """All of it as JSON text; numbers that are not finite are the strings "nan", "inf" and "-inf"."""
+        """Everything as JSON; non-finite numbers are the strings "nan", "inf" and "-inf"."""
         return to_json({"best": self.best, **asdict(self)}, indent=2)
 
 
@@ -125,26 +101,25 @@ def search_reuse(
     progress: Callable[[int, int], object] | None = None,
     verbose: Verbose = "auto",
 ) -> ReuseSearch:
-    """Reuse several numbers of a model's layers, on paired seeds, and test each against new weights.
+    """Reuse different numbers of a model's layers, on paired seeds, and test each against new weights.
 
-    Pair k of n has the seed ``seed + k`` for the head's weights and the order of rows. Every student has the
-    same number of epochs; the baseline is the student with the most layers, all its weights drawn anew, so
-    that it says whether what the model has learnt helps at all.
+    Pair k of n uses seed ``seed + k`` for the head's weights and for shuffling. All students train for the
+    same number of epochs. The baseline is the student with the most layers and new weights: it shows whether
+    what the model has learnt helps at all.
 
     Args:
-        model: a trained model, as :func:`kilter.reuse` takes it; it stays as it is.
-        x, y: rows of the new task and their class numbers; ``validation_data`` those that students are
-            scored on after their last epoch.
-        head, input_shape: as for :func:`kilter.reuse`. Layers given as ``head`` must not be built: pass a
-            number of classes, or a function that makes new ones.
-        keep: numbers of layers with weights to try; all at which the model can be cut below its output if
-            None.
+        model: a trained model, as for :func:`kilter.reuse`; it does not change.
+        x, y: rows and class numbers of the new task.
+        validation_data: ``(x, y)`` to score students on, after their last epoch.
+        head, input_shape: as for :func:`kilter.reuse`. ``head`` is a number of classes or a function that
+            makes new layers; layers themselves are refused.
+        keep: numbers of layers with weights to try; by default all at which the model can be cut below its
+            output.
         stages: of :func:`kilter.fine_tune`; by default a quarter of ``epochs`` for the head alone, then all
-            at a third of ``learning_rate``. The baseline trains all layers for as many epochs.
-        pairs: at least 2; by default 6, or as many more as so many numbers of layers need for a verdict (see
-            :func:`~kilter._compare.statistics.least_pairs`). Fewer are trained with a warning.
-        level: the share of false claims allowed, over all numbers of layers.
-        progress: called with the numbers of trainings done and of all.
+            layers at a third of ``learning_rate``. The baseline trains all layers for as many epochs.
+        pairs: at least 2; by default 6, or more if a verdict needs them. Warns if there are too few.
+        level: the probability of any false claim, over all numbers of layers.
+        progress: called with the number of trainings done, and of all.
         verbose: as of :func:`kilter.diagnose`.
 
     Raises a :class:`~kilter.errors.KilterError` before anything is trained.
@@ -154,18 +129,18 @@ def search_reuse(
         found = kilter.search_reuse(model, x, y, validation_data=(x_val, y_val), head=2)
         found.best, found.evidence.verdict, found.plot()
     """
-    check_whole_numbers(1, epochs=epochs)
-    check_whole_numbers(seed=seed)
+    whole_number("epochs", epochs, 1)
+    whole_number("seed", seed, 0)
     given = collect(x)
     labelled = (np.asarray(given.data[0]), class_numbers(y))
-    held = (validation_data[0], class_numbers(validation_data[1], "the labels of validation_data"))
+    tested = (validation_data[0], class_numbers(validation_data[1], "the labels of validation_data"))
     _check_fresh(head)
     kept = _checked_keep(model, keep)
     pairs = planned_pairs(pairs, len(kept), level)
     made = reuse(model, keep=kept[-1], head=head, input_shape=input_shape)
-    for each in (given, collect(*held)):
+    for each in (given, collect(*tested)):
         check_inputs(made, each)
-    _check_labels(made, labelled[1], held[1])
+    _check_labels(made, labelled[1], tested[1])
     plan = Plan(int(labelled[1].max()) + 1, epochs, learning_rate, batch_size)
     tuning = plan.of_reused() if stages is None else tuple(stages)
     whole = plan.from_scratch(sum(stage.epochs for stage in tuning))
@@ -182,7 +157,7 @@ def search_reuse(
             made = student(kept[-1] if number is None else number, own)
             if number is None:
                 draw_weights(made._flatten_layers(include_self=False), own)
-            runs[name].append(trained(made, whole if number is None else tuning, plan, labelled, held, own))
+            runs[name].append(trained(made, whole if number is None else tuning, plan, labelled, tested, own))
             if progress is not None:
                 progress(done + 1, len(runs) * pairs)
     chosen = [Candidate(name, tuple(each)) for name, each in runs.items()]
@@ -194,7 +169,7 @@ def _name(kept: int) -> str:
 
 
 def _check_fresh(head: Head) -> None:
-    """Each student needs a head of its own: one that is a layer can be made part of one student only."""
+    """Refuse layers as head: each student needs a head of its own."""
     given = head if isinstance(head, list | tuple) else [head]
     if any(isinstance(one, keras.layers.Layer) for one in given):
         raise OptionError(
@@ -205,7 +180,7 @@ def _check_fresh(head: Head) -> None:
 
 
 def _checked_keep(model: keras.Model, keep: Sequence[int] | None) -> tuple[int, ...]:
-    """The numbers of layers in order, each once; all places below the output if None."""
+    """The numbers of layers in ascending order, without duplicates; all below the output if None."""
     if keep is None:
         kept = [cut.keep for cut in cuts(model)]
         return tuple(kept[:-1] or kept)
@@ -218,9 +193,9 @@ def _checked_keep(model: keras.Model, keep: Sequence[int] | None) -> tuple[int, 
     return tuple(sorted({find_cut(model, number).keep for number in keep}))
 
 
-def _check_labels(student: keras.Model, labels: np.ndarray, held: np.ndarray) -> None:
+def _check_labels(student: keras.Model, labels: np.ndarray, tested: np.ndarray) -> None:
     outputs = int(student.output_shape[-1])
-    most = int(max(labels.max(), held.max()))
+    most = int(max(labels.max(), tested.max()))
     if most >= outputs:
         raise DataError(
             expected=f"class numbers from 0 to {outputs - 1}, as the head has {outputs} outputs",

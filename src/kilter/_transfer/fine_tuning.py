@@ -8,13 +8,13 @@ from typing import Any
 
 import keras
 import numpy as np
-import plotly.graph_objects as graph_objects
 
 from kilter._engine.arrays import check_batch_size, is_array, row_count, split
 from kilter._engine.augmenting import Augment
 from kilter._engine.fit import fit
 from kilter._engine.history import History
 from kilter._engine.objective_for import last_activation, objective_for
+from kilter._plotting import Figure, drawn
 from kilter._progress import Verbose
 from kilter._transfer.depth import train_only
 from kilter._transfer.stages import Phase, Stage, default_stages, phases_of
@@ -46,17 +46,10 @@ class StagedHistory(History):
         self.compile_seconds += stage.compile_seconds
         self.params = stage.params
 
-    def plot(self) -> graph_objects.Figure:
-        """Each recorded number against the epoch, with a line where a stage begins."""
-        figure = super().plot()
-        for place in _beginnings(self.stages):
-            figure.add_vline(
-                x=self.epoch[place] - 0.5,
-                line={"dash": "dot", "color": "gray"},
-                annotation_text=f"stage {self.stages[place] + 1}",
-                annotation_position="top right",
-            )
-        return figure
+    def plot(self) -> Figure:
+        """Each logged number against the epoch, with a line where a stage begins."""
+        starts = {self.epoch[at] - 0.5: f"stage {self.stages[at] + 1}" for at in _beginnings(self.stages)}
+        return drawn("history", self, stages=starts)
 
 
 def _beginnings(stages: Sequence[int]) -> list[int]:

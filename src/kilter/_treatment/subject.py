@@ -18,7 +18,8 @@ from kilter._engine.feed import Order
 from kilter._engine.training_spec import TrainingSpec
 from kilter._models.copying import FOREIGN_ERRORS, ModelCopy, copy_model, copy_written, is_graph
 from kilter._models.duplicate import duplicate
-from kilter._models.layers import LayerFacts, OptimizerFacts, OutputFacts, optimizer_facts
+from kilter._models.layers import LayerFacts, OutputFacts
+from kilter._models.optimizers import OptimizerFacts, inner_optimizer, optimizer_facts, optimizer_slot
 from kilter._models.reading import paired_targets, read_model
 from kilter._models.variables import build
 from kilter._records import Change
@@ -231,12 +232,10 @@ def fresh_optimizer(model: keras.Model, **changes: Any) -> keras.optimizers.Opti
 
     Raises :class:`ModelError` if its class cannot make one.
     """
-    optimizer: Any = model.optimizer
-    while isinstance(optimizer, keras.optimizers.LossScaleOptimizer):  # compile() wraps it again
-        optimizer = optimizer.inner_optimizer
-    given = getattr(optimizer, "_learning_rate", None)
-    if callable(given) and not isinstance(given, keras.Variable):  # a schedule, or a function
-        changes = {"learning_rate": given, **changes}
+    optimizer = inner_optimizer(model)  # compile() wraps it again
+    rate = optimizer_slot(model, "learning_rate")
+    if rate is not None and rate.is_scheduled:
+        changes = {"learning_rate": rate.value, **changes}
     try:
         return type(optimizer).from_config({**optimizer.get_config(), **changes})
     except FOREIGN_ERRORS as problem:

@@ -10,12 +10,12 @@ import jax
 import jax.numpy as jnp
 import keras
 import numpy as np
-import plotly.graph_objects as graph_objects
 
 from kilter._engine.arrays import check_batch_size, is_array, row_count
 from kilter._engine.augmenting import Augment, as_augmentation
 from kilter._engine.step import Batch, global_norm, gradients
 from kilter._models.variables import State
+from kilter._plotting import Figure, drawn
 from kilter._progress import QUICK, Verbose, shown
 from kilter._tuning.rate_curve import LEAST_STEPS, divergence
 from kilter._tuning.trial import TrialStep, run_trial, step_with_loss, trial_feed, with_augmentation
@@ -39,23 +39,9 @@ class FoundClip:
     threshold: float
     percentile: float
 
-    def plot(self) -> graph_objects.Figure:
+    def plot(self) -> Figure:
         """The histogram of the norms, with the threshold as a line."""
-        figure = graph_objects.Figure()
-        counts, edges = np.histogram(self.norms, bins="auto")
-        figure.add_bar(
-            x=(edges[:-1] + edges[1:]) / 2,
-            y=counts,
-            width=np.diff(edges),
-            name="steps",
-            marker_color="#2a6fc9",
-        )
-        name = f"threshold {self.threshold:.3g}: {self.percentile:g} % of the steps are below"
-        line = {"color": "#b3362b", "width": 2}
-        top = [0, int(counts.max())]
-        figure.add_scatter(x=[self.threshold] * 2, y=top, name=name, mode="lines", line=line)
-        figure.update_layout(template="plotly_white", bargap=0, legend={"orientation": "h", "y": 1.1})
-        return figure.update_layout(xaxis_title="norm of all gradients", yaxis_title="steps")
+        return drawn("gradient_norms", self)
 
     def to_dict(self) -> dict[str, Any]:
         """Numbers and a list, for a file."""

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import plotly.graph_objects as graph_objects
 from scipy.signal import lfilter
 
+from kilter._plotting import Figure, drawn
 from kilter.errors import ModelError
 
 # The memory of the exponential mean, as a share of the search, so that its lag in decades does not depend on
@@ -55,31 +55,9 @@ class FoundRate:
     first_loss: float
     curves: np.ndarray
 
-    def plot(self) -> graph_objects.Figure:
-        """Loss against rate on a logarithmic axis: batch by batch and smoothed; the suggestion marked."""
-        figure = graph_objects.Figure()
-        for number, curve in enumerate(self.curves):
-            name = "batch" if len(self.curves) == 1 else f"batch, search {number + 1}"
-            _line(figure, name, self.lrs, curve, color="#c5cdd8", width=1)
-        _line(figure, "smoothed", self.lrs, self.smoothed, color="#2a6fc9", width=2.5)
-        for name, rate, color, dash in self.marks():
-            _line(figure, name, [rate] * 2, self.loss_range(), color=color, width=2, dash=dash)
-        figure.update_xaxes(title="learning rate", type="log", exponentformat="power", dtick=1)
-        figure.update_yaxes(title="loss of a batch", range=self.loss_range())
-        return figure.update_layout(template="plotly_white")
-
-    def marks(self) -> list[tuple[str, float, str, str]]:
-        """The rates to mark in a plot, each with a name, a colour and a line style."""
-        marks = [(f"suggestion {self.suggestion:.2g}", self.suggestion, "#23784a", "solid")]
-        if self.diverged_at is not None:
-            marks.append((f"diverged {self.diverged_at:.2g}", self.diverged_at, "#b3362b", "dot"))
-        return marks
-
-    def loss_range(self) -> tuple[float, float]:
-        """The range of a plot: as far above the first loss as the lowest is below it."""
-        lowest = float(np.min(self.smoothed))
-        fall = self.first_loss - lowest
-        return lowest - 0.25 * fall, self.first_loss + fall
+    def plot(self) -> Figure:
+        """Loss against learning rate (logarithmic), for each batch and smoothed, with the suggested rate."""
+        return drawn("learning_rate_search", self)
 
     def to_dict(self) -> dict[str, Any]:
         """Numbers and lists, for a file."""
@@ -217,7 +195,3 @@ def _never_falls(
         remedy="take a lower low or a higher high, more steps or several seeds; if it still does not fall, "
         "the model does not learn: look at the scale of the inputs, the loss and the initialisation",
     )
-
-
-def _line(figure: graph_objects.Figure, name: str, x: Any, y: Any, **line: Any) -> None:
-    figure.add_scatter(x=x, y=y, name=name, mode="lines", line=line)

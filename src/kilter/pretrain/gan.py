@@ -10,7 +10,6 @@ from typing import Any, Final
 import jax.numpy as jnp
 import keras
 import numpy as np
-import plotly.graph_objects as graph_objects
 
 from kilter._engine.arrays import check_batch_size, collect
 from kilter._engine.epochs import epochs_told
@@ -22,6 +21,7 @@ from kilter._engine.loop import Chunk, Runner
 from kilter._engine.program_cache import shelf
 from kilter._models.copying import copy_model
 from kilter._models.variables import pull, push
+from kilter._plotting import Figure, drawn
 from kilter._progress import Verbose
 from kilter._validation import whole_number
 from kilter.errors import ModelError, OptionError
@@ -67,25 +67,15 @@ class Gan(Pretrained):
         """``count`` new rows in the data's range, generated in inference mode."""
         return draw_samples(self.generator, count, seed=seed)
 
-    def plot(self) -> graph_objects.Figure:
-        """A grid of 64 samples, scaled from their darkest to their brightest pixel.
+    def plot(self) -> Figure:
+        """64 samples as images, from the darkest to the brightest of all their pixels.
 
-        Plots the history if samples are not images of one or three channels.
+        The history instead, if samples are not images of one or three channels.
         """
         samples = self.sample(_GRID * _GRID)
         if samples.ndim != 4 or samples.shape[-1] not in (1, 3):
             return self.history.plot()
-        _, height, width, channels = samples.shape
-        low, high = float(samples.min()), float(samples.max())
-        levels = np.uint8(255 * (samples - low) / max(high - low, float(np.finfo(np.float32).tiny)))
-        grid = levels.reshape(_GRID, _GRID, height, width, channels).swapaxes(1, 2)
-        picture = np.broadcast_to(grid, (*grid.shape[:-1], 3)).reshape(_GRID * height, _GRID * width, 3)
-        return graph_objects.Figure(graph_objects.Image(z=picture)).update_layout(
-            template="plotly_white",
-            xaxis={"visible": False},
-            yaxis={"visible": False},
-            title=f"samples after {len(self.history.epoch)} epochs",
-        )
+        return drawn("image_grid", samples, f"samples after {len(self.history.epoch)} epochs")
 
 
 def gan_record(

@@ -9,13 +9,13 @@ from typing import Any, Final, NamedTuple
 
 import keras
 import numpy as np
-import plotly.graph_objects as graph_objects
 
 from kilter._engine.arrays import check_batch_size
 from kilter._engine.history import History
 from kilter._engine.inference import evaluate
+from kilter._models.arrays import some_rows
 from kilter._models.copying import copy_model
-from kilter._models.tracing import some_rows
+from kilter._plotting import Figure, drawn
 from kilter._validation import whole_number
 from kilter.pretrain.decoder import Layers, as_model
 from kilter.pretrain.pretext import PretextModel, Training
@@ -68,14 +68,10 @@ class Pretrained:
             "compile_seconds": self.history.compile_seconds,
         }
 
-    def plot(self) -> graph_objects.Figure:
-        """The history, with a dotted line for the baseline or chance."""
-        figure = self.history.plot()
-        for name in ("baseline", "chance"):
-            if name in self.figures:
-                level = self.figures[name]
-                figure.add_hline(y=level, line_dash="dot", line_color="grey", annotation_text=name)
-        return figure
+    def plot(self) -> Figure:
+        """The history, with a dotted line at the baseline error or at the accuracy of guessing."""
+        levels = {name: self.figures[name] for name in ("baseline", "chance") if name in self.figures}
+        return drawn("history", self.history, levels=levels)
 
 
 MEASURED_ROWS: Final = 4096

@@ -9,9 +9,8 @@ import jax
 import jax.numpy as jnp
 import keras
 import numpy as np
-import plotly.graph_objects as graph_objects
-from plotly.subplots import make_subplots
 
+from kilter._plotting import Figure, drawn
 from kilter.schedules.settings import POSITIVE_WHOLE, check
 
 MOST_POINTS: Final = 2000  # of a curve in a picture: more than a screen is wide
@@ -54,20 +53,16 @@ class Schedule(keras.optimizers.schedules.LearningRateSchedule):
         }
         return cls(**fields)
 
-    def plot(self, steps: int, *, steps_per_epoch: int | None = None) -> graph_objects.Figure:
-        """The learning rate, and below it the momentum if it is cycled, of steps 0 to ``steps - 1``.
+    def plot(self, steps: int, *, steps_per_epoch: int | None = None) -> Figure:
+        """The learning rate of steps 0 to ``steps - 1``, and below it the momentum if it is cycled.
 
-        With ``steps_per_epoch`` the axis counts epochs. Beyond 2,000 steps every so many are drawn.
+        With ``steps_per_epoch`` the axis counts epochs. Of more than 2,000 steps, 2,000 are drawn.
         """
         check(steps=(steps, POSITIVE_WHOLE), steps_per_epoch=(steps_per_epoch or 1, POSITIVE_WHOLE))
-        drawn = np.unique(np.linspace(0, steps - 1, min(steps, MOST_POINTS)).round().astype("int32"))
-        curves = {"learning rate": jax.vmap(self)(drawn)}
+        shown = np.unique(np.linspace(0, steps - 1, min(steps, MOST_POINTS)).round().astype("int32"))
+        curves = {"learning rate": np.asarray(jax.vmap(self)(shown))}
         if self.momentum(0) is not None:
-            curves["momentum"] = jax.vmap(self.momentum)(drawn)
-        figure = make_subplots(rows=len(curves), cols=1, shared_xaxes=True, vertical_spacing=0.08)
-        for row, (name, values) in enumerate(curves.items(), start=1):
-            times = drawn / (steps_per_epoch or 1)
-            figure.add_scatter(x=times, y=np.asarray(values), name=name, mode="lines", row=row, col=1)
-            figure.update_yaxes(title_text=name, row=row, col=1)
-        figure.update_xaxes(title_text="epoch" if steps_per_epoch else "step", row=len(curves), col=1)
-        return figure.update_layout(template="plotly_white", showlegend=False)
+            curves["momentum"] = np.asarray(jax.vmap(self.momentum)(shown))
+        return drawn(
+            "schedule", shown / (steps_per_epoch or 1), curves, "epoch" if steps_per_epoch else "step"
+        )

@@ -1,1 +1,35 @@
-"""Checks of models, data and training: each yields findings."""
+"""All checks. A new one is a function in one of these modules, listed in that module's ``CHECKS``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+from kilter._diagnosis.checks import (
+    architecture,
+    curves,
+    data,
+    initializers,
+    normalization,
+    optimizer,
+    output,
+    probe,
+    regularization,
+    training,
+)
+from kilter._diagnosis.context import Check
+
+CHECKS: Final[Mapping[str, tuple[Check, ...]]] = {
+    "data": data.CHECKS,
+    "model": (
+        *output.CHECKS,
+        *initializers.CHECKS,
+        *architecture.CHECKS,
+        *regularization.CHECKS,
+        *normalization.CHECKS,
+        *optimizer.CHECKS,
+    ),
+    "probe": probe.CHECKS,
+    "training": (*training.CHECKS, *curves.CHECKS),
+}
+"""The checks by what they look at, in the order in which they run."""

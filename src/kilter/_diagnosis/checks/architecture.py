@@ -1,4 +1,4 @@
-"""What stands on what: activations through the depth, and the conditions under which SELU works."""
+"""Checks of the architecture: activations, and the conditions of self-normalisation (SELU)."""
 
 from __future__ import annotations
 
@@ -18,16 +18,11 @@ from kilter.nn.gain import weight_moment
 _SIGMOIDS = ("sigmoid", "hard_sigmoid")
 _TANHS = ("tanh", "softsign", "hard_tanh")
 _EXPONENTIALS = ("exponential",)
-_DROPOUTS = (
-    keras.layers.Dropout,
-    keras.layers.SpatialDropout1D,
-    keras.layers.SpatialDropout2D,
-    keras.layers.SpatialDropout3D,
-)
+_DROPOUT = keras.layers.Dropout  # SpatialDropout1D, 2D and 3D are subclasses
 
 
 def check_saturating(context: Context) -> list[Finding]:
-    """Many hidden layers in a row that end in sigmoid or tanh with no normalisation before the activation."""
+    """Many hidden layers with sigmoid or tanh and no normalisation around them."""
     limits = context.thresholds
     bare = [one for one in context.hidden if not _normalized(context, one)]
     sigmoids = [one for one in bare if one.activation in _SIGMOIDS]
@@ -49,7 +44,7 @@ def check_saturating(context: Context) -> list[Finding]:
 
 
 def _normalized(context: Context, layer: LayerFacts) -> bool:
-    """Whether normalisation follows the layer or comes right before it."""
+    """Whether a normalisation comes directly before or after the layer."""
     near = [*layer.consumers, *layer.sources]
     end = next(one for one in context.layers[layer.index :] if one.path == layer.activation_layer)
     near.extend(end.consumers)
@@ -57,7 +52,7 @@ def _normalized(context: Context, layer: LayerFacts) -> bool:
 
 
 def check_exponential(context: Context) -> list[Finding]:
-    """Hidden layers that end in an exponential."""
+    """Hidden layers with an exponential activation."""
     found = [one.path for one in context.hidden if one.activation in _EXPONENTIALS]
     if not found:
         return []
@@ -67,7 +62,7 @@ def check_exponential(context: Context) -> list[Finding]:
 
 
 def check_softmax(context: Context) -> list[Finding]:
-    """Hidden layers that end in a softmax and go on into a kernel; a softmax that only weighs is let pass."""
+    """Hidden layers with a softmax that feeds another kernel; a softmax used as weights is fine."""
     found = [
         one.path for one in context.hidden if one.activation == "softmax" and _feeds_kernel(context, one)
     ]
@@ -79,7 +74,7 @@ def check_softmax(context: Context) -> list[Finding]:
 
 
 def _feeds_kernel(context: Context, layer: LayerFacts) -> bool:
-    """Whether the activated output goes straight, or through dropout and the like, into one more kernel."""
+    """Whether the activation feeds another kernel, directly or through layers such as dropout."""
     at = next(one for one in context.layers[layer.index :] if one.path == layer.activation_layer)
     while len(at.consumers) == 1:
         at = context.layers[at.consumers[0]]
@@ -91,9 +86,9 @@ def _feeds_kernel(context: Context, layer: LayerFacts) -> bool:
 
 
 def check_linear(context: Context) -> list[Finding]:
-    """Hidden layers with nothing between them and the next kernel; a bottleneck is let pass.
+    """Hidden layers without activation, except bottlenecks.
 
-    Severe where no hidden layer has an activation: the whole network is one linear map.
+    Severe if no hidden layer has one: the whole network is then a linear map.
     """
     found = [one.path for one in context.hidden if one.activation == "linear" and not _narrow(context, one)]
     if not found:
@@ -108,9 +103,9 @@ def _of_all(context: Context) -> Evidence:
 
 
 def _narrow(context: Context, layer: LayerFacts) -> bool:
-    """Whether it is narrower than what is before and after it: two factors of one matrix, to save weights.
+    """Whether the layer is a bottleneck: narrower than its neighbours, a low-rank factor that saves weights.
 
-    Depthwise and separable convolutions are such factors too.
+    Depthwise and separable convolutions count as such factors.
     """
     kernel = layer.kernel
     if kernel is None or kernel.ndim < 2 or isinstance(layer.layer, BaseDepthwiseConv):
@@ -120,12 +115,12 @@ def _narrow(context: Context, layer: LayerFacts) -> bool:
 
 
 def check_leaky_slope(context: Context) -> list[Finding]:
-    """Leaky activations whose slope below zero is 1 or more."""
+    """Leaky activations with a negative slope of 1 or more."""
     found = []
     for facts in context.layers:
         slope = _slope(facts.layer)
         if slope is not None and slope >= context.thresholds.leaky_slope and not facts.repeated:
-            evidence = [seen(context.thresholds, "leaky_slope", "slope below zero", slope)]
+            evidence = [seen(context.thresholds, "leaky_slope", "negative slope", slope)]
             found.append(finding("leaky-slope", "severe", [facts.path], evidence, slope=slope))
     return found
 
@@ -142,18 +137,18 @@ def _slope(layer: keras.layers.Layer) -> float | None:
 
 
 def check_selu_dropout(context: Context) -> list[Finding]:
-    """Plain dropout on what SELU gave."""
+    """Plain dropout after SELU."""
     found = [
         one.path
         for one in context.layers
-        if isinstance(one.layer, _DROPOUTS) and not one.repeated and _origin(context, one) == "selu"
+        if isinstance(one.layer, _DROPOUT) and not one.repeated and _origin(context, one) == "selu"
     ]
     evidence = [Evidence("dropout layers", len(found), 0, "Klambauer et al. 2017")]
     return [finding("dropout-with-selu", "warning", found, evidence)] if found else []
 
 
 def _origin(context: Context, facts: LayerFacts) -> str | None:
-    """The activation that what enters a layer came out of last."""
+    """The activation that produced the layer's input; None if there is none, or the input is merged."""
     while len(facts.sources) == 1:
         facts = context.layers[facts.sources[0]]
         if facts.activation is not None:
@@ -162,7 +157,7 @@ def _origin(context: Context, facts: LayerFacts) -> str | None:
 
 
 def check_self_normalization(context: Context) -> list[Finding]:
-    """The conditions of self-normalisation that a network mostly of SELU layers does not meet."""
+    """Violated conditions of self-normalisation, in networks that consist mostly of SELU layers."""
     selu = [one for one in context.hidden if one.activation == "selu"]
     if len(selu) < 2 or 2 * len(selu) <= len(context.hidden):
         return []
@@ -182,10 +177,10 @@ def _broken(context: Context, selu: list[LayerFacts]) -> Iterator[tuple[Evidence
         return Evidence(name, len(places), 0, source), places
 
     for name, places in (
-        ("layers not drawn with LeCun normal", [one.path for one in selu if not _lecun(one)]),
+        ("layers without LeCun normal initialisation", [one.path for one in selu if not _lecun(one)]),
         ("hidden layers without SELU", [one.path for one in context.hidden if one.activation != "selu"]),
-        ("layers that are no plain stack", [one.path for one in layers if len(one.sources) > 1]),
-        ("plain dropout", [one.path for one in layers if isinstance(one.layer, _DROPOUTS)]),
+        ("layers with several inputs", [one.path for one in layers if len(one.sources) > 1]),
+        ("plain dropout", [one.path for one in layers if isinstance(one.layer, _DROPOUT)]),
         ("normalisation layers", [one.path for one in layers if isinstance(one.layer, NORMALIZATIONS)]),
         ("penalties or constraints on kernels", [one.path for one in selu if _restrained(one)]),
     ):
@@ -203,9 +198,12 @@ def _off_standard(context: Context) -> Iterator[tuple[Evidence, list[str]]]:
     mean, deviation = float(values.mean()), float(values.std())
     limits = context.thresholds
     if abs(mean) > limits.selu_mean:
-        yield seen(limits, "selu_mean", "mean of the inputs not near 0", mean), ["data"]
+        yield seen(limits, "selu_mean", "mean of the inputs far from 0", mean), ["data"]
     if not 1 / limits.selu_deviation <= deviation <= limits.selu_deviation:
-        yield seen(limits, "selu_deviation", "deviation of the inputs not near 1", deviation), ["data"]
+        yield (
+            seen(limits, "selu_deviation", "standard deviation of the inputs far from 1", deviation),
+            ["data"],
+        )
 
 
 def _lecun(layer: LayerFacts) -> bool:

@@ -1,28 +1,27 @@
-"""Checks of a training's curves: numbers an epoch, as the history of a training keeps them."""
+"""Checks of learning curves: the numbers of each epoch, as a History has them."""
 
 from __future__ import annotations
 
 import numpy as np
 
 from kilter._diagnosis.catalogue import finding
-from kilter._diagnosis.checks.probe import Check
-from kilter._diagnosis.context import Context
+from kilter._diagnosis.context import Check, Context
 from kilter._diagnosis.thresholds import seen
 from kilter._records import Finding
 
-# Below it the answers may well be right for other reasons than that there is one for all.
+# With a higher accuracy a constant accuracy means success, not one class for every row.
 _GOOD_ACCURACY = 0.9
 
 
 def _curve(context: Context, name: str) -> np.ndarray | None:
-    """A curve of the history as finite numbers, if there is one that is long enough to judge by."""
+    """The curve of that name if it is finite and long enough to judge; otherwise None."""
     values = np.asarray((context.history or {}).get(name, ()), dtype=np.float64)
     enough = len(values) >= context.thresholds.least_epochs
     return values if enough and np.isfinite(values).all() else None
 
 
 def check_finite(context: Context) -> list[Finding]:
-    """A loss that stopped being a number in some epoch."""
+    """A loss that became NaN or infinite in some epoch."""
     values = np.asarray((context.history or {}).get("loss", ()), dtype=np.float64)
     bad = np.flatnonzero(~np.isfinite(values))
     if not len(bad):
@@ -31,32 +30,32 @@ def check_finite(context: Context) -> list[Finding]:
 
 
 def check_fall(context: Context) -> list[Finding]:
-    """A training loss that grew over the epochs, or stayed where it was; one class predicted throughout."""
+    """A training loss that grew or did not fall, or one class predicted for every row."""
     loss, limits = _curve(context, "loss"), context.thresholds
     if loss is None or loss[0] <= 0:
         return []
-    told = f"In {len(loss)} epochs the loss went from {loss[0]:.4g} to {loss[-1]:.4g}"
+    change = f"In {len(loss)} epochs the loss went from {loss[0]:.4g} to {loss[-1]:.4g}"
     growth = float(np.median(loss[-3:]) / loss[0])
     if growth > limits.divergence:
         evidence = [seen(limits, "divergence", "last over first loss", growth)]
-        return [finding("rate-too-high", "severe", ("optimizer",), evidence, detail=told)]
+        return [finding("rate-too-high", "severe", ("optimizer",), evidence, detail=change)]
     fallen = float((loss[0] - loss.min()) / loss[0])
     if fallen >= limits.fall:
         return []
     evidence = [seen(limits, "fall", f"fall of the loss in {len(loss)} epochs", fallen)]
     accuracy = _curve(context, "accuracy")
     if accuracy is None:
-        return [finding("loss-not-moving", "severe", ("training",), evidence, detail=told)]
-    if accuracy[-1] >= _GOOD_ACCURACY:  # it was trained before, and has little left to learn
+        return [finding("loss-not-moving", "severe", ("training",), evidence, detail=change)]
+    if accuracy[-1] >= _GOOD_ACCURACY:  # a trained model that has little left to learn
         return []
     if np.ptp(accuracy[1:]) < limits.accuracy_band:
-        detail = f"{told}, and the accuracy stays at {accuracy[-1]:.3f}"
+        detail = f"{change}, and the accuracy stays at {accuracy[-1]:.3f}"
         return [finding("collapsed-output", "severe", ("training",), evidence, detail=detail)]
-    return [finding("loss-not-moving", "severe", ("training",), evidence, detail=told)]
+    return [finding("loss-not-moving", "severe", ("training",), evidence, detail=change)]
 
 
 def check_generalisation(context: Context) -> list[Finding]:
-    """Overfitting: the validation loss rose from its best while the training loss went on falling."""
+    """Overfitting: the validation loss rose after its best epoch while the training loss kept falling."""
     loss, validation, limits = _curve(context, "loss"), _curve(context, "val_loss"), context.thresholds
     if loss is None or validation is None or len(loss) != len(validation):
         return []
@@ -66,13 +65,13 @@ def check_generalisation(context: Context) -> list[Finding]:
     ratio = float(np.median(validation[-3:]) / validation[best])
     if ratio <= limits.overfit_ratio:
         return []
-    evidence = [seen(limits, "overfit_ratio", "validation loss at the end over its best", ratio)]
-    detail = f"The validation loss was best in epoch {best + 1} and is {ratio:.2f} times that at the end"
+    evidence = [seen(limits, "overfit_ratio", "final over best validation loss", ratio)]
+    detail = f"The validation loss was lowest in epoch {best + 1} and is {ratio:.2f} times as high at the end"
     return [finding("overfitting", "warning", ("training",), evidence, detail=detail)]
 
 
 def check_oscillation(context: Context) -> list[Finding]:
-    """A training loss that goes up and down from epoch to epoch."""
+    """A training loss that goes up and down between epochs."""
     loss, limits = _curve(context, "loss"), context.thresholds
     if loss is None or loss[0] <= 0:
         return []
@@ -83,15 +82,15 @@ def check_oscillation(context: Context) -> list[Finding]:
     if turns <= limits.oscillation_share or size <= limits.oscillation_size:
         return []
     evidence = [
-        seen(limits, "oscillation_share", "share of epochs in which the loss turns", turns),
-        seen(limits, "oscillation_size", "typical change over the first loss", size),
+        seen(limits, "oscillation_share", "share of epochs in which the loss changes direction", turns),
+        seen(limits, "oscillation_size", "typical change relative to the first loss", size),
     ]
-    detail = f"It turns in {turns:.0%} of the epochs, by {size:.0%} of what it was at first"
+    detail = f"It changes direction in {turns:.0%} of the epochs, typically by {size:.0%} of its first value"
     return [finding("oscillating-loss", "warning", ("training",), evidence, detail=detail)]
 
 
 def check_end(context: Context) -> list[Finding]:
-    """A loss that was still falling when the training ended: slowly all the way, or it was ended early."""
+    """A loss that was still falling at the end: it fell slowly throughout, or training stopped early."""
     loss, limits = _curve(context, "loss"), context.thresholds
     if loss is None or len(loss) < 2 * limits.least_epochs or check_fall(context):
         return []
@@ -107,11 +106,15 @@ def check_end(context: Context) -> list[Finding]:
     )
     if late > limits.slow_share:
         evidence = [seen(limits, "slow_share", "share of the fall in the second half", late)]
-        detail = f"{late:.0%} of the loss's fall came in the second half: it fell as slowly from the start"
+        detail = (
+            f"{late:.0%} of the decrease of the loss came in the second half: it fell slowly from the start"
+        )
         return [finding("slow-convergence", "warning", ("training",), evidence, detail=detail)]
     if end > limits.falling_share:
         evidence = [seen(limits, "falling_share", "share of the fall in the last quarter", end)]
-        detail = f"The loss was still falling: {end:.0%} of its fall came in the last quarter"
+        detail = (
+            f"The loss was still falling: {end:.0%} of its decrease came in the last quarter of the epochs"
+        )
         return [finding("underfitting", "note", ("training",), evidence, detail=detail)]
     return []
 

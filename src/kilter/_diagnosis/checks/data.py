@@ -1,4 +1,4 @@
-"""What the data say by themselves, from a look at every row or, where that is dear, at a sample."""
+"""Checks of the data: every row, or a sample where that would be slow."""
 
 from __future__ import annotations
 
@@ -15,22 +15,13 @@ from kilter._diagnosis.checks.output import SQUARES
 from kilter._diagnosis.context import Context
 from kilter._diagnosis.targets import labels, target_facts
 from kilter._diagnosis.thresholds import seen
-from kilter._models.layers import NORMALIZATIONS, OutputFacts
+from kilter._models.layers import LOOKUPS, NORMALIZATIONS, SCALINGS, OutputFacts
 from kilter._records import Evidence, Finding, Severity
 from kilter.data.checks import find_nonfinite
 from kilter.data.precision import lossy_columns, lost_values
 
 # Layers behind which the scale of the inputs no longer matters, or that read no amounts.
-_SCALING: Final = (
-    *NORMALIZATIONS,
-    keras.layers.Normalization,
-    keras.layers.Rescaling,
-    keras.layers.Embedding,
-    keras.layers.Discretization,
-    keras.layers.CategoryEncoding,
-    keras.layers.Hashing,
-    keras.layers.IntegerLookup,
-)
+_SCALING: Final = (*NORMALIZATIONS, *SCALINGS, *LOOKUPS)
 _SAMPLE: Final = 20_000
 _NEIGHBOURS: Final = 5
 _NEIGHBOUR_SAMPLE: Final = 1_000
@@ -38,7 +29,7 @@ _NEIGHBOUR_FEATURES: Final = 512
 
 
 def check_finite(context: Context) -> list[Finding]:
-    """NaN and infinity in inputs and targets."""
+    """NaN and infinite values in inputs and targets."""
     found, evidence, places = [], [], []
     named = [("inputs", "data", array) for array in context.inputs]
     named += [("targets", "targets", one.targets) for one in context.outputs if one.targets is not None]
@@ -46,16 +37,16 @@ def check_finite(context: Context) -> list[Finding]:
         bad = find_nonfinite(array)
         if bad is not None:
             found.append(bad.describe(name))
-            evidence.append(Evidence(f"{name} that are not finite", bad.nan + bad.infinite, 0))
+            evidence.append(Evidence(f"non-finite {name}", bad.nan + bad.infinite, 0))
             places.append(place)
     where = dict.fromkeys(places)
     return [finding("data-not-finite", "severe", where, evidence, detail="; ".join(found))] if found else []
 
 
 def check_scale(context: Context) -> list[Finding]:
-    """Inputs far from mean 0 and deviation 1, or of very unequal scales, that weights get as they are."""
+    """Inputs far from mean 0 and standard deviation 1, or with very unequal scales, and no scaling layer."""
     found = []
-    # Without a known entrance something that is no layer comes first, and may well scale.
+    # If no layer reads the input directly, an operation before the first layer may scale it.
     if not any(one.takes_input for one in context.layers):
         return found
     if any(one.takes_input and isinstance(one.layer, _SCALING) for one in context.layers):
@@ -87,19 +78,19 @@ def _scale(context: Context, array: np.ndarray) -> Iterator[Finding]:
     else:
         return
     name = {
-        "input_scale_least": "deviation of the inputs",
-        "feature_scales": "largest deviation of a feature / smallest",
-    }.get(limit, "mean or deviation of the inputs")
-    detail = f"The inputs have mean {mean:.3g} and deviation {deviation:.3g}"
+        "input_scale_least": "standard deviation of the inputs",
+        "feature_scales": "largest over smallest standard deviation of a feature",
+    }.get(limit, "mean or standard deviation of the inputs")
+    detail = f"The inputs have mean {mean:.3g} and standard deviation {deviation:.3g}"
     if array.ndim == 2 and unequal > limits.feature_scales:
-        detail += f", and deviations of features differ by a factor of {unequal:.3g}"
+        detail += f", and those of the features differ by a factor of {unequal:.3g}"
     yield finding("unscaled-inputs", severity, ["data"], [seen(limits, limit, name, value)], detail=detail)
 
 
 def _unequal(rows: np.ndarray) -> float:
-    """The largest deviation of a feature over the smallest; columns of few values are let pass.
+    """The largest over the smallest standard deviation of a feature; columns with few values are skipped.
 
-    Pixels at an image's border and one-hot columns hardly vary, and standardising them is no cure.
+    Border pixels and one-hot columns hardly vary, and standardising them does not help.
     """
     deviations = np.array([column.std() for column in rows.T if len(np.unique(column[:200])) > 10])
     deviations = deviations[deviations > 0]
@@ -113,9 +104,9 @@ def _sample(array: np.ndarray, rows: int) -> np.ndarray:
 
 
 def check_amounts(context: Context) -> list[Finding]:
-    """Targets that are amounts far from what an output gives at first: numbers around 0, of deviation 1.
+    """Quantities far from the scale of a new output, which is around 0 with standard deviation 1.
 
-    Not where a layer after the last kernel scales, nor for losses that no amount is held to by its distance.
+    Skipped if a layer after the last kernel rescales, and for losses that do not measure distances.
     """
     for output in context.outputs:
         facts = target_facts(output.targets)
@@ -129,8 +120,8 @@ def check_amounts(context: Context) -> list[Finding]:
         size = max(abs(mean), deviation)
         for limit, severity in _AMOUNTS:
             if size > getattr(limits, limit):
-                detail = f"The targets have mean {mean:.3g} and deviation {deviation:.3g}"
-                evidence = [seen(limits, limit, "mean or deviation of the targets", size)]
+                detail = f"The targets have mean {mean:.3g} and standard deviation {deviation:.3g}"
+                evidence = [seen(limits, limit, "mean or standard deviation of the targets", size)]
                 return [finding("unscaled-targets", severity, ["targets"], evidence, detail=detail)]
     return []
 
@@ -142,7 +133,7 @@ _AMOUNTS: Final[tuple[tuple[str, Severity], ...]] = (
 
 
 def _rescaled(context: Context, output: OutputFacts) -> bool:
-    """Whether a layer that scales comes between the last kernel and the output."""
+    """Whether a scaling layer follows the last kernel."""
     at = context.layer(output.where)
     while at is not None and len(at.consumers) == 1:
         at = context.layers[at.consumers[0]]
@@ -152,7 +143,7 @@ def _rescaled(context: Context, output: OutputFacts) -> bool:
 
 
 def check_columns(context: Context) -> list[Finding]:
-    """Columns of a table that hold one value, and columns that repeat another."""
+    """Constant columns, and columns that repeat another one."""
     found = []
     for array in context.inputs:
         if array.ndim != 2 or array.dtype.kind not in "fiub" or len(array) < 2:
@@ -168,13 +159,13 @@ def check_columns(context: Context) -> list[Finding]:
         for code, columns in (("constant-columns", constant), ("duplicated-columns", repeated)):
             if columns:
                 detail = "Columns " + ", ".join(map(str, columns[:8])) + (", …" if len(columns) > 8 else "")
-                evidence = [Evidence("columns", len(columns), 0, "of no use to a network")]
+                evidence = [Evidence("columns", len(columns), 0, "they carry no information")]
                 found.append(finding(code, "note", ["data"], evidence, detail=detail))
     return found
 
 
 def check_precision(context: Context) -> list[Finding]:
-    """Columns of large numbers of which float32, in which layers compute, makes different ones equal."""
+    """Columns of large numbers in which different values become equal in float32."""
     found = []
     for array in context.inputs:
         lost = [(name, lost_values(values)) for name, values in lossy_columns(array)]
@@ -184,17 +175,17 @@ def check_precision(context: Context) -> list[Finding]:
         name, before, after = max(counts, key=lambda one: one[1] - one[2])
         detail = f"Column {name}: {before} different values become {after}"
         detail += f", and {len(counts) - 1} more columns lose values" if len(counts) > 1 else ""
-        evidence = [Evidence("values left", after, before, "subtract a number near them in float64")]
+        evidence = [Evidence("distinct values left", after, before, "subtract a nearby number in float64")]
         found.append(finding("lost-differences", "warning", ["data"], evidence, detail=detail))
     return found
 
 
 def check_classes(context: Context) -> list[Finding]:
-    """Classes of which one is far rarer than another, or the only one."""
+    """Imbalanced classes, or only one class."""
     found = []
     for output in context.outputs:
         if output.targets is not None and _one_label(output.targets) and _is_classifier(context):
-            evidence = [Evidence("classes in the targets", 1, 2, "two are the least to tell apart")]
+            evidence = [Evidence("classes in the targets", 1, 2, "at least two are needed")]
             label = output.targets.reshape(len(output.targets), -1)[0].tolist()
             found.append(finding("one-class", "severe", ["targets"], evidence, label=label))
             continue
@@ -205,8 +196,8 @@ def check_classes(context: Context) -> list[Finding]:
         counts = counts[counts > 0]
         ratio = float(counts.max() / counts.min())
         if ratio > context.thresholds.class_ratio and _is_classifier(context):
-            evidence = [seen(context.thresholds, "class_ratio", "commonest class / rarest", ratio)]
-            detail = f"The commonest class has {counts.max()} rows, the rarest {counts.min()}"
+            evidence = [seen(context.thresholds, "class_ratio", "most common over rarest class", ratio)]
+            detail = f"The most common class has {counts.max()} rows, the rarest {counts.min()}"
             found.append(finding("class-imbalance", "warning", ["targets"], evidence, detail=detail))
     return found
 
@@ -216,7 +207,7 @@ def _one_label(targets: np.ndarray) -> bool:
 
 
 def _is_classifier(context: Context) -> bool:
-    """Whether a loss is one of classes, or the targets are classes that a distance is taken to."""
+    """Whether a loss is for classes, or the targets are classes."""
     names = [one.loss.name or "" for one in context.outputs if one.loss is not None]
     if any("entropy" in name or "hinge" in name or name == "kl_divergence" for name in names):
         return True
@@ -224,20 +215,20 @@ def _is_classifier(context: Context) -> bool:
 
 
 def check_shared_rows(context: Context) -> list[Finding]:
-    """Validation rows that are training rows too."""
+    """Validation rows that are also training rows."""
     if context.x_val is None:
         return []
     validation = [np.asarray(leaf) for leaf in jax.tree.leaves(context.x_val)]
-    # In float32 rows that differ in a unix time alone would be the same; but 0.1 is another number there.
+    # float64 tells rows apart that differ only in a unix time, but 0.1 differs between the two types.
     types = [array.dtype for array in (*context.inputs, *validation)]
     exact = np.float32 if np.dtype(np.float32) in types else np.float64
     known = set(_row_keys(list(context.inputs), exact))
-    held = _row_keys(validation, exact)
-    repeated = sum(key in known for key in held)
+    keys = _row_keys(validation, exact)
+    repeated = sum(key in known for key in keys)
     if not repeated:
         return []
-    evidence = [Evidence("validation rows that are training rows", repeated, 0, "none may be")]
-    detail = f"{repeated} of {len(held)} validation rows are in the training rows"
+    evidence = [Evidence("validation rows that are training rows", repeated, 0, "there should be none")]
+    detail = f"{repeated} of {len(keys)} validation rows are also training rows"
     return [finding("shared-rows", "warning", ["data"], evidence, detail=detail)]
 
 
@@ -247,13 +238,13 @@ def _row_keys(arrays: list[np.ndarray], dtype: type[np.floating]) -> list[int]:
 
 
 def check_order(context: Context) -> list[Finding]:
-    """Rows that are not shuffled: severe where they are sorted by class."""
+    """Rows that are not shuffled; severe if they are sorted by class."""
     if context.shuffle:
         return []
     ordered = [one for one in (labels(output.targets) for output in context.outputs) if one is not None]
     is_sorted = any(_few_changes(one) for one in ordered)
     severity: Severity = "severe" if is_sorted else "note"
-    detail = "Rows come in the same order each epoch" + (", sorted by class" if is_sorted else "")
+    detail = "Rows come in the same order in every epoch" + (", sorted by class" if is_sorted else "")
     evidence = [Evidence("sorted by class", "yes" if is_sorted else "no", "no", "Bengio 2012, section 3.1.1")]
     return [finding("not-shuffled", severity, ["data"], evidence, detail=detail)]
 
@@ -265,7 +256,7 @@ def _few_changes(classes: np.ndarray) -> bool:
 
 
 def check_labels(context: Context) -> list[Finding]:
-    """Whether near rows share a class more often than any two rows do; of a single input, on a sample."""
+    """Labels that neighbouring rows share no more often than random rows; for models with one input."""
     limits = context.thresholds
     if len(context.inputs) != 1 or len(context.outputs) != 1 or context.inputs[0].dtype.kind not in "fiu":
         return []
@@ -277,13 +268,20 @@ def check_labels(context: Context) -> list[Finding]:
     score = _neighbour_score(context.inputs[0][chosen], classes[chosen])
     if not np.isfinite(score) or score >= limits.neighbour_score:
         return []
-    evidence = [seen(limits, "neighbour_score", "neighbours of a class above chance, in deviations", score)]
-    detail = f"{score:.1f} deviations above chance, on {rows} rows"
+    evidence = [
+        seen(
+            limits,
+            "neighbour_score",
+            "neighbours with the same label, in standard deviations above chance",
+            score,
+        )
+    ]
+    detail = f"{score:.1f} standard deviations above chance, on {rows} rows"
     return [finding("shuffled-labels", "warning", ["targets"], evidence, detail=detail)]
 
 
 def _neighbour_score(inputs: np.ndarray, classes: np.ndarray) -> float:
-    """How many deviations more often neighbours share a class than by chance; NaN if not finite."""
+    """How much more often neighbours share a class than by chance, in standard deviations; NaN if unknown."""
     rows = inputs.reshape(len(inputs), -1).astype(np.float64)  # float32 would lose the differences of times
     rows = rows[:, :: max(1, rows.shape[1] // _NEIGHBOUR_FEATURES)]
     if not np.all(np.isfinite(rows)):
@@ -295,7 +293,7 @@ def _neighbour_score(inputs: np.ndarray, classes: np.ndarray) -> float:
     near = NearestNeighbors(n_neighbors=_NEIGHBOURS).fit(rows).kneighbors(return_distance=False)
     shared = float(np.mean(classes[near] == classes[:, None]))
     chance = float(np.sum(np.square(np.bincount(classes) / len(classes))))
-    # Neighbourhood is mutual more often than not, so that about half of the pairs are independent draws.
+    # Most neighbours are mutual, so that about half of the pairs are independent.
     deviation = np.sqrt(chance * (1 - chance) / (len(classes) * _NEIGHBOURS / 2))
     return (shared - chance) / deviation if deviation > 0 else float("nan")
 

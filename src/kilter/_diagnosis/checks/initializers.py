@@ -1,4 +1,4 @@
-"""How weights begin: initialisers against activations, and units that begin alike."""
+"""Checks of initial weights: initialisers that do not suit the activation, and identical units."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from kilter.nn.propagation import Signal, predict_layer
 
 @dataclass(frozen=True)
 class _Unpaired:
-    """A layer whose weights have ``excess`` times the variance that its activation calls for."""
+    """A layer whose weights have ``excess`` times the variance that suits its activation."""
 
     layer: LayerFacts
     initializer: str
@@ -29,10 +29,10 @@ class _Unpaired:
 
 
 def check_pairing(context: Context) -> list[Finding]:
-    """Layers whose initialiser is not one that fits their activation, as one finding.
+    """Layers whose initialiser does not suit their activation, as one finding.
 
-    A note where depth is small and the predicted variance stays within bounds; severe where the signal does
-    not survive, or where weights are so large that units saturate. Output layers only where theirs are.
+    A note if the network is shallow and the predicted variance stays within bounds; severe if the signal
+    vanishes or explodes, or weights are so large that units saturate. Output layers only in the last case.
     """
     limits = context.thresholds
     unpaired = [_unpaired(layer, limits) for layer in context.weighted]
@@ -42,13 +42,17 @@ def check_pairing(context: Context) -> list[Finding]:
     ratio = predicted_ratio(context)
     worst = max(found, key=lambda one: abs(np.log(one.excess)))
     evidence = [
-        Evidence("layers without the paired initialiser", len(found)),
-        seen(limits, "weight_variance_excess", "weight variance / paired variance", worst.excess),
+        Evidence("layers with an unsuitable initialiser", len(found)),
+        seen(limits, "weight_variance_excess", "weight variance over suitable variance", worst.excess),
     ]
     if ratio is not None:
-        evidence.append(seen(limits, "variance_ratio", "predicted variance, last hidden / first", ratio))
+        evidence.append(
+            seen(
+                limits, "variance_ratio", "predicted variance of the last over the first hidden layer", ratio
+            )
+        )
     activation = str(worst.layer.activation)
-    detail = f"{worst.initializer} with {activation}, which {pairing_of(activation).default} fits"
+    detail = f"{worst.initializer} with {activation}, which needs {pairing_of(activation).default}"
     severity = _pairing_severity(context, found, ratio)
     return [
         finding("unpaired-initializer", severity, [one.layer.path for one in found], evidence, detail=detail)
@@ -94,10 +98,10 @@ def _is_keras(initializer: Any) -> bool:
 
 
 def _power(kernel: np.ndarray) -> float:
-    """The variance of weights of an unknown law, with what their common mean adds to a unit's sum.
+    """The variance of weights of unknown distribution, plus the effect of their common mean.
 
-    The sum over n inputs of like sign is n·mean, so that the mean counts as a variance of n·mean²; halved,
-    as half of a layer's inputs have another sign or are 0. A mean that chance explains counts for nothing.
+    Over n inputs of the same sign the mean adds n·mean to a unit's sum, like a variance of n·mean². It counts
+    half, because half of a layer's inputs have the other sign or are 0. A mean due to chance is ignored.
     """
     values = kernel.astype(np.float64)
     mean, variance = values.mean(), values.var()
@@ -107,14 +111,14 @@ def _power(kernel: np.ndarray) -> float:
 
 
 def check_identical_units(context: Context) -> list[Finding]:
-    """Hidden layers all of whose units have the same incoming weights."""
+    """Hidden layers whose units all have the same incoming weights."""
     same = [layer for layer in context.hidden if _identical_units(layer)]
     if not same:
         return []
     kernel = same[0].kernel
     assert kernel is not None  # _identical_units saw it
     evidence = [
-        Evidence("different columns of the kernel", 1, same[0].units, "one for each unit"),
+        Evidence("distinct columns of the kernel", 1, same[0].units, "one for each unit"),
         Evidence("first weight", float(kernel.flat[0])),
     ]
     return [finding("constant-initializer", "severe", [layer.path for layer in same], evidence)]
@@ -131,10 +135,10 @@ def _identical_units(layer: LayerFacts) -> bool:
 
 
 def predicted_ratio(context: Context) -> float | None:
-    """Variance after the last hidden layer over that after the first, by mean-field theory.
+    """Variance after the last hidden layer over that after the first, predicted by mean-field theory.
 
-    None with fewer than two hidden layers, and where something on the way is not known; infinite where the
-    signal leaves the range of numbers.
+    None with fewer than two hidden layers, and if a layer in between is unknown; infinite if the signal
+    overflows.
     """
     hidden = context.hidden
     if len(hidden) < 2:
@@ -158,7 +162,7 @@ def _signals(context: Context) -> list[Signal | None]:
         if facts.takes_input and len(context.inputs) == 1:
             before = _entering(context.inputs[0])
         if before is None or not np.isfinite(before.second):
-            signals.append(before)  # what has left the range of numbers never comes back
+            signals.append(before)  # an overflow stays one
         else:
             signals.append(predict_layer(facts.layer, before, training=True))
     return signals

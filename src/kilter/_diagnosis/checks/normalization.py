@@ -1,4 +1,4 @@
-"""Batch normalisation: its axis, its batches, its moving averages and its neighbours."""
+"""Checks of batch normalisation: axis, batch size, moving averages and neighbouring layers."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def _norms(context: Context) -> list[LayerFacts]:
 
 
 def check_axis(context: Context) -> list[Finding]:
-    """Batch normalisation over an axis that is not that of the features."""
+    """Batch normalisation over another axis than that of the features."""
     found = []
     for facts in _norms(context):
         rank = len(facts.shape)
@@ -38,7 +38,7 @@ def check_axis(context: Context) -> list[Finding]:
 
 
 def _feature_axis(context: Context, facts: LayerFacts) -> int:
-    """The axis of the features: the last, but for images whose channels come first."""
+    """The axis of the features: the last one, or 1 for images with channels first."""
     before: LayerFacts | None = facts
     while before is not None and not isinstance(before.layer, CONVOLUTIONS):
         before = context.layers[before.sources[0]] if before.sources else None
@@ -48,7 +48,7 @@ def _feature_axis(context: Context, facts: LayerFacts) -> int:
 
 
 def check_batch(context: Context) -> list[Finding]:
-    """Batch normalisation of fewer numbers a feature than its statistics need."""
+    """Batch normalisation with too few numbers per feature in a batch."""
     limits, batch = context.thresholds, min(context.batch_size, context.rows)
     small = {
         one.path: batch * math.prod(one.shape[1:-1])
@@ -59,12 +59,12 @@ def check_batch(context: Context) -> list[Finding]:
         return []
     rows = min(small.values())
     severity: Severity = "severe" if rows == 1 else "warning"
-    evidence = [seen(limits, "norm_batch", "numbers in a batch and feature", rows)]
+    evidence = [seen(limits, "norm_batch", "numbers per batch and feature", rows)]
     return [finding("batch-norm-small-batch", severity, small, evidence, rows=rows)]
 
 
 def check_momentum(context: Context) -> list[Finding]:
-    """Moving averages that cannot follow within two epochs."""
+    """Moving averages that still lag behind after two epochs."""
     limits, steps = context.thresholds, 2 * context.steps_per_epoch
     left = {one.path: float(getattr(one.layer, "momentum", 0.0)) ** steps for one in _norms(context)}
     slow = {path: share for path, share in left.items() if share > limits.norm_lag}
@@ -73,12 +73,12 @@ def check_momentum(context: Context) -> list[Finding]:
     share = max(slow.values())
     limit = "norm_lag_warning" if share > limits.norm_lag_warning else "norm_lag"
     severity: Severity = "warning" if limit == "norm_lag_warning" else "note"
-    evidence = [seen(limits, limit, "share of the first statistics after two epochs", share)]
+    evidence = [seen(limits, limit, "share of the initial statistics left after two epochs", share)]
     return [finding("batch-norm-momentum", severity, slow, evidence, steps=steps, share=share)]
 
 
 def check_bias(context: Context) -> list[Finding]:
-    """Biases that the batch normalisation after them subtracts again."""
+    """Biases that the following batch normalisation cancels."""
     found = []
     for facts in context.weighted:
         own = facts.activation_layer != facts.path or facts.activation == "linear"
@@ -88,12 +88,12 @@ def check_bias(context: Context) -> list[Finding]:
         )
         if facts.use_bias and own and normalized:
             found.append(facts.path)
-    evidence = [Evidence("layers with a bias that is subtracted again", len(found))]
+    evidence = [Evidence("layers with a redundant bias", len(found))]
     return [finding("redundant-bias", "note", found, evidence)] if found else []
 
 
 def check_dropout(context: Context) -> list[Finding]:
-    """Dropout right before batch normalisation."""
+    """Dropout directly before batch normalisation."""
     found = [
         context.layers[source].path
         for facts in _norms(context)

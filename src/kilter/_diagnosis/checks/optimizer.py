@@ -1,4 +1,4 @@
-"""The optimiser before its first step: its rate, its kind, and the weights it was built for."""
+"""Checks of the optimiser: learning rate, kind, and the weights it was built for."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from typing import Final
 from kilter._diagnosis.catalogue import finding
 from kilter._diagnosis.context import Context
 from kilter._diagnosis.thresholds import seen
-from kilter._models.layers import OptimizerFacts
+from kilter._models.optimizers import OptimizerFacts
 from kilter._records import Evidence, Finding, Severity
 
 
 @dataclass(frozen=True)
 class Rates:
-    """Learning rates of an optimiser: outside ``low``–``high`` is a warning, beyond the others severe."""
+    """Usual learning rates: outside ``low``–``high`` is a warning, outside ``least``–``most`` severe."""
 
     least: float
     low: float
@@ -34,20 +34,20 @@ RATES: Final = {
     "lion": Rates(1e-7, 1e-6, 1e-3, 1e-2),
     "lamb": Rates(1e-6, 1e-5, 2e-2, 0.2),
 }
-"""By optimiser; "momentum" is SGD with a momentum of 0.5 or more. Usual values: Bengio 2012; Keras's own."""
+"""By optimiser; "momentum" is SGD with a momentum of at least 0.5. From Bengio 2012 and Keras's defaults."""
 
 _SOURCE: Final = "Bengio 2012; Keras's defaults"
 _LARGE_MOMENTUM: Final = 0.5
 
 
 def usual_rates(facts: OptimizerFacts) -> tuple[str, Rates | None]:
-    """By which name of :data:`RATES` the optimiser goes, and its rates; None for an unknown one."""
+    """The optimiser's name in :data:`RATES`, and its usual rates; None for an unknown optimiser."""
     name = "momentum" if facts.name == "sgd" and facts.momentum >= _LARGE_MOMENTUM else facts.name
     return name, RATES.get(name)
 
 
 def check_rate(context: Context) -> list[Finding]:
-    """A learning rate that its optimiser is not used with; none for a frozen model and unknown optimisers."""
+    """A learning rate outside the usual range; skipped for unknown optimisers."""
     facts = context.optimizer
     (name, usual), rate = usual_rates(facts), facts.learning_rate
     if usual is None or rate is None:
@@ -76,7 +76,7 @@ def check_adagrad(context: Context) -> list[Finding]:
 
 
 def check_frozen(context: Context) -> list[Finding]:
-    """A model none of whose weights is trainable."""
+    """A model without trainable weights."""
     model = context.model
     if not model.weights or model.trainable_variables:
         return []
@@ -86,7 +86,7 @@ def check_frozen(context: Context) -> list[Finding]:
 
 
 def check_stale(context: Context) -> list[Finding]:
-    """Layers frozen or thawed since the optimiser was built: its variables are for other weights."""
+    """Layers frozen or unfrozen after the optimiser was built for its weights."""
     optimizer = context.optimizer.optimizer
     if optimizer is None or not optimizer.built:
         return []
@@ -96,8 +96,11 @@ def check_stale(context: Context) -> list[Finding]:
     frozen = [built[key].path for key in built if key not in now]
     if not built or not (thawed or frozen):
         return []
-    evidence = [Evidence("thawed since compile()", len(thawed), 0), Evidence("frozen", len(frozen), 0)]
-    detail = f"{len(thawed)} thawed, {len(frozen)} frozen since"
+    evidence = [
+        Evidence("unfrozen since compile()", len(thawed), 0),
+        Evidence("frozen since compile()", len(frozen), 0),
+    ]
+    detail = f"{len(thawed)} unfrozen, {len(frozen)} frozen since then"
     return [finding("stale-compile", "severe", ["optimizer"], evidence, detail=detail)]
 
 

@@ -1,7 +1,7 @@
-"""Output activation, loss and targets: whether the three belong together.
+"""Checks of whether output activation, loss and targets fit together.
 
-A softmax or sigmoid with its cross-entropy is sound with ``from_logits=False``: kilter computes it from the
-logits. Custom activations and losses are let pass, since nothing is known of them.
+A softmax or sigmoid with its cross-entropy and ``from_logits=False`` is fine: kilter computes the loss from
+the logits. Custom activations and losses are skipped, because their meaning is unknown.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ SQUARES: Final = ("mean_squared_error", "mean_absolute_error", "huber", "log_cos
 LOGARITHMIC: Final = ("mean_squared_logarithmic_error", "mean_absolute_percentage_error", "poisson")
 
 _PROBABILITIES: Final = ("softmax", "sigmoid", "hard_sigmoid")
-# The least and most that an activation gives, for those that do not give every number.
+# The range of activations that are bounded.
 _RANGES: Final = {
     "relu": (0.0, float("inf")),
     "relu6": (0.0, 6.0),
@@ -43,12 +43,12 @@ _RANGES: Final = {
     "hard_sigmoid": (0.0, 1.0),
     "softmax": (0.0, 1.0),
 }
-# Bounds by so little that logits hardly meet them.
+# Unbounded, or nearly so: their outputs can be logits.
 _NEARLY_FREE: Final = ("linear", "leaky_relu", "prelu", "rrelu", "gelu", "silu", "mish")
 
 
 def check_output(context: Context) -> list[Finding]:
-    """Whether each output's activation gives what its loss reads."""
+    """Whether each output's activation fits its loss."""
     return [
         found
         for output in context.outputs
@@ -58,7 +58,7 @@ def check_output(context: Context) -> list[Finding]:
 
 
 def check_targets(context: Context) -> list[Finding]:
-    """Whether each output's targets are what its loss, and the activation, can mean."""
+    """Whether each output's targets fit its loss and activation."""
     return [
         found
         for output in context.outputs
@@ -72,15 +72,15 @@ def _findings(
     output: OutputFacts,
     complaints: Callable[[OutputFacts, LossFacts, TargetFacts | None], Iterator[Complaint]],
 ) -> Iterator[Finding]:
-    """The first, so gravest, complaint of an output as a finding: what mends it mends the others too."""
+    """The most severe complaint about an output, as a finding: its remedy fixes the others too."""
     loss = output.loss
     assert loss is not None  # the callers' condition
     targets = target_facts(output.targets)
     evidence = [
-        Evidence("output activation", output.activation or "not known"),
+        Evidence("output activation", output.activation or "unknown"),
         Evidence("output units", output.units),
-        Evidence("loss", f"{loss.name or 'of your own'}{', from_logits=True' if loss.from_logits else ''}"),
-        Evidence("targets", "not known" if targets is None else targets.kind),
+        Evidence("loss", f"{loss.name or 'custom'}{', from_logits=True' if loss.from_logits else ''}"),
+        Evidence("targets", "unknown" if targets is None else targets.kind),
     ]
     for severity, detail in sorted(complaints(output, loss, targets), key=lambda one: one[0] != "severe"):
         yield finding(code, severity, [output.where], evidence, detail=detail)
@@ -92,9 +92,9 @@ def _output_complaints(
 ) -> Iterator[Complaint]:
     activation, units = output.activation, output.units
     if activation == "softmax" and units == 1:
-        yield "severe", "A softmax of one unit is always 1, whatever the network computes"
+        yield "severe", "A softmax over one unit always outputs 1"
     if loss.name in (*SPARSE, *CATEGORICAL) and units == 1:
-        yield "severe", f"{loss.name} needs a unit for each class, and the output has one"
+        yield "severe", f"{loss.name} needs one output unit per class, but the output has only one"
     if activation is None:
         return
     if loss.name in (*SPARSE, *CATEGORICAL, *BINARY):
@@ -110,21 +110,21 @@ def _crossentropy_complaints(
     if loss.from_logits and activation in _PROBABILITIES:
         yield (
             "severe",
-            f"The output is already a {activation}, and from_logits=True applies another to it: "
+            f"The output is already a {activation}, and from_logits=True applies a second one: "
             "the loss cannot become small",
         )
     elif loss.from_logits and bounded:
-        yield "severe", f"from_logits=True reads unbounded numbers, and {activation} cuts them off"
+        yield "severe", f"from_logits=True expects unbounded logits, but {activation} limits them"
     elif not loss.from_logits and (bounded or activation in _NEARLY_FREE):
-        yield "severe", f"{loss.name} reads probabilities, and {activation} does not give any"
+        yield "severe", f"{loss.name} expects probabilities, but {activation} does not output them"
     elif not loss.from_logits and loss.name in (*SPARSE, *CATEGORICAL) and activation != "softmax":
         yield (
             "severe",
-            f"{loss.name} is for one class out of several, whose probabilities add up to 1 (softmax); "
-            f"those of {activation} do not",
+            f"{loss.name} expects class probabilities that sum to 1 (softmax); the outputs of {activation} "
+            "do not",
         )
     elif loss.name in BINARY and units > 1 and activation == "softmax" and not _many_labels(targets):
-        yield "warning", f"{loss.name} judges each of {units} classes alone, and softmax makes them compete"
+        yield "warning", f"{loss.name} treats {units} classes as independent, but softmax makes them compete"
 
 
 def _many_labels(targets: TargetFacts | None) -> bool:
@@ -140,17 +140,23 @@ def _distance_complaints(
     if activation in _PROBABILITIES and (classes or targets.shares):
         yield (
             "warning",
-            f"{loss.name} on probabilities: where the network is surely wrong the gradient is near 0; "
-            "a cross-entropy is not",
+            f"{loss.name} on probabilities has almost no gradient where the network is confidently wrong; "
+            "use a cross-entropy",
         )
     elif classes and activation in ("relu", "relu6", "exponential", "tanh", "softsign", "elu", "selu"):
-        yield "severe", f"The targets are classes, and {activation} with {loss.name} gives no probabilities"
+        yield (
+            "severe",
+            f"The targets are classes, but {activation} with {loss.name} does not model probabilities",
+        )
     elif targets.one_hot or targets.classes > 1:
-        yield "warning", f"The targets look like classes, which {loss.name} takes for amounts"
+        yield "warning", f"The targets look like classes, but {loss.name} treats them as quantities"
     elif activation == "softmax":
-        yield "severe", "The targets are numbers, and a softmax gives shares that add up to 1"
+        yield "severe", "The targets are quantities, but softmax outputs sum to 1"
     elif activation in ("relu", "relu6", "exponential") and loss.name in SQUARES and targets.low >= 0:
-        yield "warning", f"Where {activation} gives 0 or grows fast, numbers are hard to learn; linear is not"
+        yield (
+            "warning",
+            f"{activation} is flat at 0 or grows fast, which makes quantities hard to learn; use linear",
+        )
 
 
 def _target_complaints(
@@ -171,10 +177,10 @@ def _target_complaints(
 def _sparse_complaints(output: OutputFacts, loss: LossFacts, targets: TargetFacts) -> Iterator[Complaint]:
     one_a_row = len(output.shape) == 2
     if one_a_row and targets.width > 1:
-        yield "severe", f"{loss.name} reads one class number a row; the targets are {targets.kind}"
+        yield "severe", f"{loss.name} expects one class number per row; the targets are {targets.kind}"
         return
     if not targets.whole:
-        yield "severe", f"{loss.name} reads class numbers; the targets are {targets.kind}"
+        yield "severe", f"{loss.name} expects class numbers; the targets are {targets.kind}"
     ignored = loss.options.get("ignore_class")
     low = 0 if ignored is not None and targets.low == ignored else targets.low
     if (low < 0 or targets.high >= output.units) and output.units > 1 and targets.high != ignored:
@@ -189,23 +195,23 @@ def _categorical_complaints(
     if targets.width != output.units:
         yield (
             "severe",
-            f"{loss.name} reads a number for each of {output.units} classes; the targets are {targets.kind}",
+            f"{loss.name} expects {output.units} numbers per row, one per class; {_have(targets)}",
         )
     elif not targets.shares and targets.width > 1:
         severity: Severity = "severe" if targets.low < 0 else "warning"
-        yield severity, f"{loss.name} reads shares that add up to 1; the targets are {targets.kind}"
+        yield severity, f"{loss.name} expects rows that sum to 1; the targets are {targets.kind}"
 
 
 def _binary_complaints(output: OutputFacts, loss: LossFacts, targets: TargetFacts) -> Iterator[Complaint]:
     if targets.low < 0 or targets.high > 1:
-        yield "severe", f"{loss.name} reads 0 and 1; {_have(targets)}"
+        yield "severe", f"{loss.name} expects values from 0 to 1; {_have(targets)}"
     yield from _width_complaint(output, targets)
 
 
 def _amount_complaints(output: OutputFacts, targets: TargetFacts) -> Iterator[Complaint]:
     low, high = _RANGES.get(output.activation or "", (-float("inf"), float("inf")))
     if targets.low < low - 1e-6 or targets.high > high + 1e-6:
-        yield "severe", f"{output.activation} gives {low:g} to {high:g}; {_have(targets)}"
+        yield "severe", f"{output.activation} outputs {low:g} to {high:g}; {_have(targets)}"
     yield from _width_complaint(output, targets)
 
 

@@ -1,29 +1,26 @@
-"""Checks of a network at the moment it is read: what becomes of the signal and of the gradient with depth."""
+"""Checks of one forward and backward pass: signal and gradient through depth, dead and saturated units."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 
 import numpy as np
 
 from kilter._diagnosis.catalogue import finding
-from kilter._diagnosis.context import Context
+from kilter._diagnosis.context import Check, Context
 from kilter._diagnosis.thresholds import Thresholds, seen
 from kilter._records import Evidence, Finding, Measurements, Severity
 
-Check = Callable[[Context], list[Finding]]
-
 
 def hidden_positions(context: Context, found: Measurements) -> list[int]:
-    """Where the outputs of the hidden layers stand among the readings, after their activations, in order."""
+    """Indices of the hidden layers, after their activations, among the measured layers; in order."""
     places = {path: index for index, path in enumerate(found.layers)}
     paths = [one.activation_layer for one in context.hidden]
     return [places[path] for path in paths if path in places]
 
 
 def first_bad_layer(found: Measurements, reading: int) -> str | None:
-    """The first layer whose output is not finite at a reading; None if all are."""
+    """The first layer with a non-finite output at a reading; None if there is none."""
     bad = np.flatnonzero(~np.isfinite(found.values["std"][reading]))
     return found.layers[int(bad[0])] if len(bad) else None
 
@@ -41,12 +38,12 @@ def check_finite(context: Context) -> list[Finding]:
 
 
 def check_forward(context: Context) -> list[Finding]:
-    """Whether the activations' deviation shrinks or grows with depth."""
+    """Activations whose standard deviation shrinks or grows with depth."""
     return _through_depth(context, "std", "variance-forward", backward=False)
 
 
 def check_backward(context: Context) -> list[Finding]:
-    """Whether the gradients' deviation shrinks or grows on the way back."""
+    """Gradients whose standard deviation shrinks or grows on the way back."""
     return _through_depth(context, "gradient_std", "variance-backward", backward=True)
 
 
@@ -68,7 +65,10 @@ def _through_depth(context: Context, name: str, code: str, *, backward: bool) ->
     rate = ratio ** (1 / (len(deviations) - 1)) if ratio > 0 else 0.0
     limit = "deviation_ratio" if severity == "severe" else "deviation_ratio_warning"
     spread = max(ratio, 1 / ratio) if ratio > 0 else math.inf
-    evidence = [seen(limits, limit, "ratio of the deviations", spread), Evidence("a layer", rate)]
+    evidence = [
+        seen(limits, limit, "ratio of the standard deviations", spread),
+        Evidence("factor per layer", rate),
+    ]
     where = [context.hidden[-1 if not backward else 0].path]
     return [finding(code, severity, where, evidence, first=first, last=last, rate=rate)]
 
@@ -82,12 +82,12 @@ def _ratio_severity(ratio: float, limits: Thresholds) -> Severity | None:
 
 
 def check_saturated(context: Context) -> list[Finding]:
-    """Hidden outputs on a flat end of their activation."""
+    """Hidden outputs in the flat part of their activation."""
     return _share(context, "saturated", "saturated-units")
 
 
 def check_dead(context: Context) -> list[Finding]:
-    """Hidden units that are 0 for every row."""
+    """Hidden units that output 0 for every row."""
     return _share(context, "dead", "dead-units")
 
 
@@ -106,20 +106,20 @@ def _share(context: Context, name: str, code: str) -> list[Finding]:
         layers = [path for path, share in shares.items() if least < share <= most]
         if layers:
             share = max(shares[path] for path in layers)
-            evidence = [seen(limits, limit, f"largest share, of {len(layers)} layers", share)]
+            evidence = [seen(limits, limit, f"largest share among {len(layers)} layers", share)]
             results.append(finding(code, severity, layers, evidence, share=share))
     return results
 
 
 def check_disconnected(context: Context) -> list[Finding]:
-    """Weights that get no gradient though their layer is alive and its neighbours get some."""
+    """Weights without gradient in a layer that is alive, while other layers have one."""
     found = context.probe
     if found is None or not len(found) or not np.isfinite(found.loss[0]):
         return []
     gradients, dead = found.values["weight_gradient_norm"][0], found.values["dead"][0]
     trained = np.isfinite(gradients)
     silent = trained & (gradients == 0) & (dead < 1)
-    # Where everything before a layer is silent too, the gradient vanished on its way; that is told elsewhere.
+    # If the gradient vanishes on its way back, check_backward reports it.
     vanished = {one.code for one in check_backward(context) if one.severity == "severe"}
     if vanished or not silent.any() or not (trained & (gradients > 0)).any():
         return []
@@ -136,4 +136,3 @@ CHECKS: tuple[Check, ...] = (
     check_dead,
     check_disconnected,
 )
-"""What is asked of a probe; each gives nothing for a context without one."""

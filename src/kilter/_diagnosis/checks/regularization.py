@@ -1,4 +1,4 @@
-"""Regularisation so strong that it keeps a network from learning: dropout rates and penalties on kernels."""
+"""Checks of regularisation so strong that it prevents learning: dropout rates and kernel penalties."""
 
 from __future__ import annotations
 
@@ -14,21 +14,19 @@ from kilter._records import Finding, Severity
 
 
 def check_dropout(context: Context) -> list[Finding]:
-    """Layers that drop most of what they are given."""
+    """Layers that drop most of their inputs."""
     rates = {one.path: float(one.layer.rate) for one in context.layers if isinstance(one.layer, DROPOUTS)}
     return _above(context.thresholds, rates, "dropout", "excessive-dropout", "dropout rate", "rate")
 
 
 def check_penalty(context: Context) -> list[Finding]:
-    """Kernels whose squares, or sizes, are penalised by large factors; one's own penalties are let pass."""
+    """Kernels with large L1 or L2 penalties; custom regularisers are skipped."""
     factors = {one.path: penalty_factor(one.layer) for one in context.weighted}
-    return _above(
-        context.thresholds, factors, "penalty", "excessive-penalty", "factor of the penalty", "factor"
-    )
+    return _above(context.thresholds, factors, "penalty", "excessive-penalty", "penalty factor", "factor")
 
 
 def penalty_factor(layer: Any) -> float:
-    """The largest factor of the penalty on a layer's kernel; 0 without one, and for one of one's own."""
+    """The largest factor of a kernel's penalty; 0 without a penalty, and for custom regularisers."""
     penalty = getattr(layer, "kernel_regularizer", None)
     known = penalty is not None and type(penalty).__module__.startswith("keras.")
     factors = [getattr(penalty, name, 0.0) for name in ("l1", "l2")] if known else []
@@ -38,7 +36,7 @@ def penalty_factor(layer: Any) -> float:
 def _above(
     limits: Thresholds, values: dict[str, float], limit: str, code: str, name: str, word: str
 ) -> list[Finding]:
-    """A finding of the layers above the limit of the largest value, severe or a warning."""
+    """A finding about the layers above the limit, severe or a warning; none if all are below."""
     largest = max(values.values(), default=0.0)
     bands: tuple[tuple[str, Severity], ...] = ((limit, "severe"), (f"{limit}_warning", "warning"))
     for band, severity in bands:

@@ -1,7 +1,7 @@
-"""Checks of a training: of readings at some of its steps, and of its curves.
+"""Checks of measurements taken during training.
 
-Causes come before what they bring about. Where the signal or the gradient is lost on its way, a loss that
-stays is told of with that cause's remedies, and no learning rate is blamed.
+Causes are reported before symptoms. If signal or gradient is lost on its way, a loss that does not fall is
+reported with the remedies of that cause, and the learning rate is not blamed.
 """
 
 from __future__ import annotations
@@ -9,10 +9,9 @@ from __future__ import annotations
 import numpy as np
 
 from kilter._diagnosis.catalogue import finding
-from kilter._diagnosis.checks import curves
 from kilter._diagnosis.checks.probe import CHECKS as PROBE_CHECKS
-from kilter._diagnosis.checks.probe import Check, first_bad_layer, hidden_positions
-from kilter._diagnosis.context import Context
+from kilter._diagnosis.checks.probe import first_bad_layer, hidden_positions
+from kilter._diagnosis.context import Check, Context
 from kilter._diagnosis.thresholds import seen
 from kilter._records import Finding, Measurements, Severity
 
@@ -23,7 +22,7 @@ _TOO_LOW: tuple[tuple[str, Severity], ...] = (
 
 
 def _readings(context: Context) -> Measurements | None:
-    """The readings of a training that stayed finite, if there are enough of them to judge by."""
+    """The measurements if they are finite and enough to judge; otherwise None."""
     found = context.training
     if found is None or len(found) < 2:
         return None
@@ -31,21 +30,21 @@ def _readings(context: Context) -> Measurements | None:
 
 
 def _after(found: Measurements) -> np.ndarray:
-    """The loss after each reading's step; where none was read, at the next reading, and at last unchanged."""
+    """The loss after each measured step; if it was not measured, the loss at the next measurement."""
     if np.isnan(found.loss_after).all():
         return np.append(found.loss[1:], found.loss[-1:])
     return found.loss_after
 
 
 def check_finite(context: Context) -> list[Finding]:
-    """NaN or infinity in a training: the first layer and the step."""
+    """NaN or infinity during training: the step, and the first layer."""
     found = context.training
     if found is None or not len(found) or not np.isfinite(found.loss[0]):
-        return []  # a model that begins so is told of by the probe's check
+        return []  # the check of the probe reports it
     for reading, step in enumerate(found.steps):
         layer = first_bad_layer(found, reading)
         if layer is not None or not np.isfinite(found.loss[reading]):
-            detail = f"at step {step} at the latest, first in {layer or 'the loss'}"
+            detail = f"by step {step}, first in {layer or 'the loss'}"
             return [finding("non-finite", "severe", (layer or "loss",), detail=detail)]
         if not np.isfinite(_after(found)[reading]):
             return [finding("non-finite", "severe", ("loss",), detail=f"in the loss after step {step}")]
@@ -53,7 +52,7 @@ def check_finite(context: Context) -> list[Finding]:
 
 
 def check_gradients(context: Context) -> list[Finding]:
-    """Gradients that stay far smaller, or larger, in the first hidden layer than in the last."""
+    """Gradients that stay far smaller or larger in the first hidden layer than in the last."""
     found, limits = _readings(context), context.thresholds
     if found is None:
         return []
@@ -66,8 +65,8 @@ def check_gradients(context: Context) -> list[Finding]:
     if not known.any():
         return []
     ratio = float(np.median(gradients[known, 0] / last[known]))
-    evidence = [seen(limits, "gradient_ratio", "gradient of the first over that of the last layer", ratio)]
-    detail = f"In the first hidden layer the gradient is {ratio:.1e} times that in the last"
+    evidence = [seen(limits, "gradient_ratio", "gradient of the first layer over that of the last", ratio)]
+    detail = f"The gradient in the first hidden layer is {ratio:.1e} times that in the last one"
     where = (found.layers[places[0]],)
     if ratio < limits.gradient_ratio:
         return [finding("vanishing-gradients", "severe", where, evidence, detail=detail)]
@@ -77,34 +76,34 @@ def check_gradients(context: Context) -> list[Finding]:
 
 
 def check_rate(context: Context) -> list[Finding]:
-    """Steps too large: a loss that grows or is thrown about, or units that die of them."""
+    """Steps that are too large: a loss that grows or jumps, or units that die."""
     found, limits = _readings(context), context.thresholds
     if found is None or found.steps[-1] + 1 < limits.least_steps or _lost_at_first(context):
         return []
     first, late = float(found.loss[0]), float(np.median(_after(found)[len(found) // 2 :]))
     size = max(abs(first), 1e-12)
     change = (_after(found) - found.loss) / size
-    worse, thrown = float(np.mean(change > 0)), float(np.max(change))
-    # The largest at any reading: units that died of one step take no further ones.
+    worse, largest_jump = float(np.mean(change > 0)), float(np.max(change))
+    # The largest at any time: units that one step killed get no further updates.
     largest = float(np.nanmax(_sizes(context, found), initial=0.0))
     harmed = (first - late) / size < limits.movement_high or bool(check_units(context))
     evidence = []
-    # A loss that grew while next to nothing was stepped grew with dropout or another draw of chance.
+    # With tiny steps a loss grows through chance, such as dropout.
     if first > 0 and late > limits.divergence * first and largest > limits.update_ratio_low_warning:
         evidence.append(seen(limits, "divergence", "late over first loss", late / first))
-    if worse > limits.worse_steps and thrown > limits.worse_size and late >= first:
-        evidence.append(seen(limits, "worse_steps", "share of steps that made the loss larger", worse))
+    if worse > limits.worse_steps and largest_jump > limits.worse_size and late >= first:
+        evidence.append(seen(limits, "worse_steps", "share of steps that increased the loss", worse))
     if largest > limits.update_ratio_high and harmed:
-        evidence.append(seen(limits, "update_ratio_high", "largest step over weights", largest))
+        evidence.append(seen(limits, "update_ratio_high", "largest update relative to the weights", largest))
     if not evidence:
         return []
-    told = f"The loss went from {first:.3g} to {late:.3g}"
-    detail = f"{told}; a step changes the weights by up to {largest:.2g} of their size"
+    change = f"The loss went from {first:.3g} to {late:.3g}"
+    detail = f"{change}, and a step changes the weights by up to {largest:.2g} of their size"
     return [finding("rate-too-high", "severe", ("optimizer",), evidence, detail=detail)]
 
 
 def check_units(context: Context) -> list[Finding]:
-    """Units that die, or saturate, while training goes on."""
+    """Units that die or saturate during training."""
     found, limits = _readings(context), context.thresholds
     if found is None:
         return []
@@ -119,14 +118,14 @@ def check_units(context: Context) -> list[Finding]:
         }
         if worse:
             layer = max(worse, key=worse.__getitem__)
-            evidence = [seen(limits, "unit_share_trained", "share at the last reading", worse[layer])]
-            detail = f"{worse[layer]:.0%} of the units of {layer}, and it was less before the training"
+            evidence = [seen(limits, "unit_share_trained", "share at the last measurement", worse[layer])]
+            detail = f"{worse[layer]:.0%} of the units of {layer}, more than before training"
             results.append(finding(code, "severe", worse, evidence, detail=detail))
     return results
 
 
 def check_movement(context: Context) -> list[Finding]:
-    """A loss that does not fall, and why: steps too small, or gradients that say nothing."""
+    """A loss that does not fall, with the cause: steps too small, or no gradient."""
     found, limits = _readings(context), context.thresholds
     if found is None or found.steps[-1] + 1 < limits.least_steps or check_rate(context):
         return []
@@ -137,48 +136,48 @@ def check_movement(context: Context) -> list[Finding]:
     count = found.steps[-1] + 1
     evidence = [seen(limits, "movement", f"fall of the loss in {count} steps", moved)]
     upstream = _upstream(context)
-    told = f"In {count} steps the loss went from {found.loss[0]:.4g} to {_after(found)[-1]:.4g}"
+    change = f"In {count} steps the loss went from {found.loss[0]:.4g} to {_after(found)[-1]:.4g}"
     if upstream is not None:
         remedies = upstream.remedies
-        return [finding("loss-not-moving", "severe", ("training",), evidence, remedies, detail=told)]
+        return [finding("loss-not-moving", "severe", ("training",), evidence, remedies, detail=change)]
     if _without_gradient(context, found):
-        detail = f"{told}: no weight gets a gradient"
+        detail = f"{change}: no weight gets a gradient"
         return [finding("loss-not-moving", "severe", ("training",), evidence, detail=detail)]
     usual = float(np.nanmedian(steps)) if len(steps) else np.nan
     for limit, severity in _TOO_LOW:
         if usual < getattr(limits, limit):
-            evidence.insert(0, seen(limits, limit, "step over weights", usual))
-            detail = f"A step changes the weights by {usual:.1e} of their size. {told}"
+            evidence.insert(0, seen(limits, limit, "update relative to the weights", usual))
+            detail = f"A step changes the weights by {usual:.1e} of their size. {change}"
             return [finding("rate-too-low", severity, ("optimizer",), evidence, detail=detail)]
-    # The steps are sound and the gradient arrives: many a sound network waits so long on a plateau.
-    return [finding("loss-not-moving", "warning", ("training",), evidence, detail=told)]
+    # Steps and gradients are fine: many healthy networks stay on a plateau for this long.
+    return [finding("loss-not-moving", "warning", ("training",), evidence, detail=change)]
 
 
 def _sizes(context: Context, found: Measurements) -> np.ndarray:
-    """Steps over weights [readings, layers] of layers with a kernel, without those that are all NaN."""
+    """Updates relative to weights, [readings, layers], of layers with a kernel; all-NaN layers left out."""
     kernels = [found.layers.index(one.path) for one in context.weighted if one.path in found.layers]
     ratios = found.values["update_ratio"][:, kernels]
     return ratios[:, ~np.isnan(ratios).all(axis=0)]
 
 
 def _movement(found: Measurements) -> float:
-    """How far the loss fell below its first value, as a share of it; negative where it grew."""
+    """The decrease of the loss relative to its first value; negative if it grew."""
     return float((found.loss[0] - np.min(_after(found))) / max(abs(found.loss[0]), 1e-12))
 
 
 def _lost_at_first(context: Context) -> Finding | None:
-    """What was found before any step that keeps signal or gradient from passing, whatever the rate."""
+    """The severe finding before the first step, which no learning rate can fix; None without one."""
     earlier = (one for check in PROBE_CHECKS for one in check(context))
     return next((one for one in earlier if one.severity == "severe"), None)
 
 
 def _upstream(context: Context) -> Finding | None:
-    """What keeps signal or gradient from passing, found before any step or since."""
+    """The finding that explains a lost signal or gradient, before or during training; None without one."""
     return _lost_at_first(context) or next(iter((*check_gradients(context), *check_units(context))), None)
 
 
 def _without_gradient(context: Context, found: Measurements) -> bool:
-    """Whether next to no gradient comes to any weight, at the median reading."""
+    """Whether the median gradient of every weight is close to 0."""
     norms = found.values["weight_gradient_norm"]
     return bool(np.nanmax(np.nan_to_num(np.median(norms, axis=0))) < context.thresholds.gradient_least)
 
@@ -189,6 +188,4 @@ CHECKS: tuple[Check, ...] = (
     check_rate,
     check_units,
     check_movement,
-    *curves.CHECKS,
 )
-"""What is asked of a training; each gives nothing where there is too little to judge by."""

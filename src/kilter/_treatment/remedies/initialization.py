@@ -10,6 +10,7 @@ import numpy as np
 
 from kilter._models.layers import LayerFacts
 from kilter._models.reinitialize import draw
+from kilter._models.variables import assign
 from kilter._records import Change, Finding
 from kilter._treatment.policy import RemedyPolicy
 from kilter._treatment.remedies.base import chosen, counted, paths
@@ -81,11 +82,11 @@ def reinitialize(layer: Any, initializer: str, seed: int) -> None:
     """Draw all kernels of a built layer with ``initializer``, in place, and make that the layer's own."""
     for variable in layer.weights:
         if variable.name in _KERNELS:
-            variable.assign(draw(initializer, variable.shape, seed))
+            assign([(variable, draw(initializer, variable.shape, seed))])
             attribute = _KERNELS[variable.name]
             setattr(layer, attribute, keras.initializers.get(initializer))
         elif variable.name == "bias":
-            variable.assign(np.zeros(variable.shape))
+            assign([(variable, np.zeros(variable.shape))])
             layer.bias_initializer = keras.initializers.get("zeros")
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Any
 
 import jax
 import keras
@@ -11,21 +11,12 @@ import numpy as np
 from kilter._engine.arrays import pick
 from kilter._models.copying import fresh_name
 from kilter._models.editing import can_be_cut, open_layers
+from kilter._models.layers import LOOKUPS
 from kilter._records import Change, Finding
 from kilter._treatment.policy import RemedyPolicy
 from kilter._treatment.remedies.base import operated
 from kilter._treatment.subject import Subject
 from kilter.data.scaling import moments
-
-# Layers that read numbers as categories.
-_LOOKUPS: Final = (
-    keras.layers.Embedding,
-    keras.layers.CategoryEncoding,
-    keras.layers.IntegerLookup,
-    keras.layers.Hashing,
-    keras.layers.Discretization,
-)
-_SCALING: Final = (keras.layers.Normalization, keras.layers.Rescaling)
 
 
 def standardize_inputs(subject: Subject, finding: Finding) -> Subject | None:
@@ -42,7 +33,7 @@ def standardize_inputs(subject: Subject, finding: Finding) -> Subject | None:
     if len(arrays) != len(inputs) or any(one.dtype.kind not in "fiub" for one in arrays):
         return None  # a missing optional input, or text
     firsts = [one for one in subject.layers if one.takes_input]
-    if any(isinstance(one.layer, (*_LOOKUPS, keras.layers.Normalization)) for one in firsts):
+    if any(isinstance(one.layer, (*LOOKUPS, keras.layers.Normalization)) for one in firsts):
         return None
     front = [_normalization(subject, array, firsts, index) for index, array in enumerate(arrays)]
     free = {id(layer) for layer in open_layers(subject.model)}

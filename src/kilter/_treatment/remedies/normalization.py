@@ -8,8 +8,8 @@ import keras
 import numpy as np
 
 from kilter._models.editing import Cut, can_be_cut, cut
-from kilter._models.layers import CONVOLUTIONS, NORMALIZATIONS, LayerFacts
-from kilter._models.reading import own_activation
+from kilter._models.layers import CONVOLUTIONS, NORMALIZATIONS, LayerFacts, own_activation
+from kilter._models.variables import assign
 from kilter._records import Change, Finding
 from kilter._treatment.policy import RemedyPolicy
 from kilter._treatment.remedies.base import chosen, hidden_layers, operated, paths, replaceable
@@ -121,8 +121,8 @@ def remove_redundant_bias(subject: Subject, finding: Finding) -> Subject | None:
     )
     copied = cut(subject.model, {one.layer: lambda config: {**config, "use_bias": False} for one in pairs})
     for one, after in pairs.items():
-        norm, layer = copied.twin(after.layer), one.layer
-        norm.moving_mean.assign(np.asarray(norm.moving_mean) - np.asarray(layer.bias))  # type: ignore[attr-defined]
+        mean, layer = copied.twin(after.layer).moving_mean, one.layer
+        assign([(mean, np.asarray(mean) - np.asarray(layer.bias))])  # type: ignore[attr-defined]
     return subject.changed(change, model=compiled_like(subject.model, copied.model))
 
 

@@ -7,8 +7,7 @@ from typing import Any, Final
 import keras
 
 from kilter._models.editing import Cut, can_be_cut, cut
-from kilter._models.layers import LayerFacts, OutputFacts
-from kilter._models.reading import own_activation
+from kilter._models.layers import LayerFacts, OutputFacts, own_activation
 from kilter._records import Change, Finding
 from kilter._treatment.remedies.base import replaceable
 from kilter._treatment.remedies.initialization import paired_initializer, reinitialize

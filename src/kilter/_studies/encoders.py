@@ -1,4 +1,4 @@
-"""Ways to come by lower layers that know something: pretraining of each kind, or a model for another task."""
+"""Where reused layers come from: pretraining of each kind, or a model trained for another task."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ _SMALLEST = 2 ** len(FILTERS)
 
 
 def small_encoder(x: np.ndarray, *, seed: int) -> keras.Sequential:
-    """An untrained encoder of rows like ``x``, which it brings to mean 0 and variance 1 first.
+    """An untrained encoder for rows like ``x``, which it standardises.
 
-    Of images (rows, height, width, channels) of at least 8 pixels a side: convolutions of 3×3 that halve
-    the sides by their stride, with 32, 64 and 128 filters, averaged over the places. Of anything else: dense
-    layers of 256 and 128. ELU and He initialisation.
+    For images (rows, height, width, channels) of at least 8 × 8 pixels: three 3×3 convolutions of stride 2
+    with 32, 64 and 128 filters, and average pooling. Otherwise dense layers of 256 and 128 units. ELU and He
+    initialisation.
     """
     shape = x.shape[1:]
     seeds = Seeds(seed)
@@ -38,7 +38,7 @@ def small_encoder(x: np.ndarray, *, seed: int) -> keras.Sequential:
         for number, filters in enumerate(FILTERS, start=1):
             options = _options(seeds, f"conv_{number}")
             layers.append(keras.layers.Conv2D(filters, 3, strides=2, padding="same", **options))
-        # What is pretrained must be what the head reads, and a new head would pool: so the codes are pooled.
+        # Pooled here, because a new head would pool: pretraining must train what the head reads.
         layers.append(keras.layers.GlobalAveragePooling2D(name="pooling"))
         return keras.Sequential(layers, name="encoder")
     if len(shape) > 1:
@@ -53,18 +53,18 @@ def _options(seeds: Seeds, name: str) -> dict[str, Any]:
 
 
 Build = Callable[[int], keras.Model]
-"""A seed to a new, untrained encoder; the same seed gives the same weights."""
+"""From a seed to a new, untrained encoder; the same seed gives the same weights."""
 
 Source = Callable[[np.ndarray, int], keras.Model]
-"""Unlabelled rows and a seed to a model whose lower layers are to be reused."""
+"""From unlabelled rows and a seed to a model whose lower layers are reused."""
 
 
 @dataclass(frozen=True)
 class Way:
-    """Where a network's lower layers come from, how many of them are kept, and how it learns the labels.
+    """Where a network's lower layers come from, how many are kept, and how it is fine-tuned.
 
-    ``keep`` and ``stages`` are those of :func:`kilter.reuse` and :func:`kilter.fine_tune`; where None the
-    study's own: all layers of the encoder, and the frozen head-start.
+    ``keep`` and ``stages`` are those of :func:`kilter.reuse` and :func:`kilter.fine_tune`. None takes the
+    study's: all layers of the encoder, and first the head alone.
     """
 
     source: Source
@@ -74,7 +74,7 @@ class Way:
 
 @dataclass(frozen=True)
 class Pretraining:
-    """How long the ready ways train an encoder without labels; ``batch_size`` is the contrastive one's."""
+    """How the ready ways train an encoder without labels; ``batch_size`` is for the auxiliary tasks."""
 
     epochs: int = 20
     batch_size: int = 128
@@ -82,12 +82,12 @@ class Pretraining:
 
 
 def from_model(model: keras.Model, keep: int | str = -1) -> Way:
-    """The lower layers of a model trained for another task: all but its output unless ``keep`` says else."""
+    """The lower layers of a model trained for another task; by default all but its output."""
     return Way(lambda unlabelled, seed: model, keep=keep)
 
 
 def ready(name: str, build: Build, how: Pretraining) -> Way:
-    """The way of this name, one of :data:`READY`, for the encoders that ``build`` makes."""
+    """The way of this name, one of :data:`READY`, for encoders from ``build``."""
     check_name("ways", name, tuple(READY))
     return Way(lambda unlabelled, seed: READY[name](build(seed), unlabelled, how, seed))
 
@@ -127,9 +127,8 @@ def _gan(encoder: keras.Model, x: np.ndarray, how: Pretraining, seed: int) -> ke
     judge = discriminator_of(encoder, seed=seed)
     found = gan(x, discriminator=judge, epochs=how.epochs, seed=seed, verbose=0)
     copy = copy_model(encoder).model
-    copy.set_weights(
-        found.encoder.get_weights()
-    )  # without the flattening, so that codes are as of other ways
+    # Without the flattening of the GAN's encoder, so that the codes are like those of other ways.
+    copy.set_weights(found.encoder.get_weights())
     return copy
 
 
