@@ -109,7 +109,7 @@ def test_a_treatment_names_its_stages_in_order(treated):
         "Diagnosing: compiling a forward and a backward pass",
         "Measuring the first steps: step",
         "Treating: preparing the remedies",
-        "Treating: compiling, and timing an epoch",
+        "Treating: compiling a training step",
         "Trial",
         "Full training: epoch",
         "Proof: training",

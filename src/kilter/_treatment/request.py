@@ -12,7 +12,7 @@ import numpy as np
 from kilter._compare.statistics import least_pairs, smallest_p
 from kilter._diagnosis.diagnose import check_rows
 from kilter._engine.arrays import check_batch_size, collect, pick, row_count
-from kilter._engine.augmenting import as_augmentation
+from kilter._engine.augmenting import as_augmentation, check_augmentation
 from kilter._engine.fit import check_callbacks
 from kilter._engine.scheduling import check_schedule
 from kilter._engine.training_spec import TrainingSpec
@@ -39,6 +39,9 @@ def subject_of(model: keras.Model, x: Any, y: Any, spec: TrainingSpec, policy: P
     y = np.asarray(y) if isinstance(y, list | tuple) and all(map(np.isscalar, y)) else y
     weights = spec.sample_weight
     row_count(x=x, y=y, sample_weight=weights)
+    augmentation = as_augmentation(spec.augment)
+    if augmentation is not None:
+        check_augmentation(model, augmentation, pick((x, y, weights), slice(spec.batch_size)))
     if spec.class_weight is not None:
         collect(x, y, weights, spec.class_weight)  # checks them
     if spec.validation_data is None:
@@ -96,7 +99,6 @@ def _check_training(model: keras.Model, spec: TrainingSpec) -> None:
     whole_number("epochs", spec.epochs, 1)
     whole_number("seed", spec.seed, 0)
     check_schedule(model, spec.schedule, validated=True)
-    as_augmentation(spec.augment)
     check_callbacks(spec.callbacks)
 
 
