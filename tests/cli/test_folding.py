@@ -41,7 +41,7 @@ def test_what_stays_is_said(kilter, tmp_path):
     )
     model.save(tmp_path / "model.keras")
     ended = kilter("fold-bn", tmp_path / "model.keras", "--check", "digits", "--out", tmp_path / "same.keras")
-    assert "first                -            before it comes the input; flatten" in ended.out
+    assert "first                -            the input comes before it; flatten" in ended.out
 
 
 @pytest.mark.parametrize(

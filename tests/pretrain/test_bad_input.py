@@ -48,7 +48,7 @@ class Subclassed(keras.Model):
 ANY = {
     "no model": ("conv", IMAGES, {}, ModelError, "a Keras model"),
     "not built": (keras.Sequential([L.Dense(3)]), IMAGES, {}, ModelError, "not built"),
-    "which overrides call": (Subclassed(), IMAGES, {}, ModelError, "Sequential or Functional"),
+    "a class with a call": (Subclassed(), IMAGES, {}, ModelError, "Sequential or Functional"),
     "two inputs": (
         keras.Model([a := keras.Input((3,)), b := keras.Input((3,))], L.Add()([a, b])),
         IMAGES,
