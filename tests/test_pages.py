@@ -35,7 +35,7 @@ KINDS = ("python", "bash", "console", "toml", "text")
 LONG = {
     "README.md": ("kilter.treat(", "kilter.compare(", "kilter.search_reuse(", "kilter treat ", "contrastive"),
     "augmentation.md": ("for augment in",),
-    "compare.md": ("kilter compare plain", 'kilter.compare({"plain"', "def wide"),
+    "compare.md": ("kilter compare plain", 'kilter.compare({"plain"', "def wide", "kilter.sweep("),
     "command-line.md": ("kilter sweep digits",),
     "pretraining.md": ("kilter.pretrain.gan(", "kilter.pretrain.auxiliary("),
     "reuse-studies.md": ("kilter.search_reuse(", "kilter.reuse_study("),

@@ -161,6 +161,23 @@ def test_workers_end_with_the_process_that_started_them(folder, tmp_path):
     assert not alive(workers)
 
 
+@pytest.mark.long
+def test_a_script_needs_no_guard_of_main(folder, tmp_path):
+    """Workers do not run the script that compares."""
+    script = tmp_path / "script.py"
+    recipes = {path.stem: str(path) for path in folder.iterdir()}
+    script.write_text(
+        "import kilter\nprint('started')\n"
+        f"kilter.compare({recipes}, pairs=2, workers=1, out='out', verbose=0)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, script], cwd=tmp_path, capture_output=True, text=True, check=False, timeout=300
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == "started\n"
+    assert (tmp_path / "out" / "comparison.json").is_file()
+
+
 def started(folder, out):
     """The command, comparing by one worker, in a process group of its own."""
     code = "from kilter._cli.main import main; main()"

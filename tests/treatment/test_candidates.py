@@ -1,5 +1,7 @@
 """What cannot be compared is refused, in words, before anything is written or trained."""
 
+import copy
+
 import pytest
 
 from kilter import errors
@@ -110,3 +112,11 @@ def test_on_an_accelerator_one_worker_has_all_cores(monkeypatch):
     assert places(None) == [None]
     monkeypatch.setenv("JAX_PLATFORMS", "cpu")
     assert places(None) == cores()
+
+
+@pytest.mark.parametrize("kind", [errors.DataError, errors.ModelError, errors.RunError, errors.RecipeError])
+def test_an_error_arrives_from_a_worker_as_it_was_raised(kind):
+    error = kind(expected="a", received="b", remedy="c")
+    arrived = copy.copy(error)  # by the same way as pickle
+    assert type(arrived) is kind
+    assert (str(arrived), vars(arrived)) == (str(error), vars(error))

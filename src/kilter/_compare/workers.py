@@ -106,7 +106,7 @@ class Workers:
         of a worker, become a :class:`RunError`.
         """
         futures = {self._executor.submit(task): number for number, task in enumerate(tasks)}
-        for future in as_completed(futures):
+        for future in as_completed([*futures]):
             error = future.exception()
             if isinstance(error, KilterError):
                 raise error

@@ -127,8 +127,7 @@ _MODEL: Final = {
     ),
     "adagrad-deep": (
         "AdaGrad on a deep network",
-        "AdaGrad divides by the sum of all past squared gradients, so its steps shrink all the time. With "
-        "{layers} hidden layers training slows down too early.",
+        "AdaGrad's steps shrink all the time; with {layers} hidden layers training slows down too early.",
         ("change-optimizer",),
         f"{_BOOK}, section 8.5.1",
     ),
@@ -250,8 +249,8 @@ _DATA: Final = {
     ),
     "shuffled-labels": (
         "labels seem unrelated to the inputs",
-        "Nearest neighbours share a label hardly more often than random rows do ({detail}). Were x and y "
-        "shuffled separately?",
+        "Neighbours share a label hardly more often than random rows do ({detail}). Were x and y shuffled "
+        "separately?",
         (),
         "Zhang et al. 2017, Understanding deep learning requires rethinking generalization",
     ),
@@ -279,8 +278,7 @@ _PROBE: Final = {
     ),
     "saturated-units": (
         "saturated units",
-        "{share:.0%} of the outputs of {where} are in the flat part of the activation, where no gradient "
-        "passes.",
+        "{share:.0%} of the outputs of {where} are in the flat part of the activation and pass no gradient.",
         _DEAD,
         _GLOROT,
     ),
@@ -377,10 +375,9 @@ def finding(
     remedies: tuple[str, ...] | None = None,
     **words: object,
 ) -> Finding:
-    """A finding with the catalogue's explanation, filled in with ``words``.
+    """A finding with the catalogue's explanation, filled in with ``words``; KeyError for a missing one.
 
-    ``remedies`` replaces the catalogue's list if the cause is known better. Raises KeyError for an unknown
-    code and for a missing word.
+    ``remedies`` replaces the catalogue's list if the cause is known better.
     """
     entry, places = CATALOGUE[code], tuple(where)
     explanation = entry.explanation.format(**({"where": _named(places)} | words))

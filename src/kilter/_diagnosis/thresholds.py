@@ -22,17 +22,13 @@ class SignalThresholds:
     """Limits by name; ``metadata["source"]`` of each field says where it comes from."""
 
     # a probe
-    deviation_ratio: float = sourced(
-        1e3, "float32 has 7 digits: a value 1000 times smaller keeps 4 of them in a sum"
-    )
+    deviation_ratio: float = sourced(1e3, "float32 has 7 digits: 1000 times smaller keeps 4 of them")
     deviation_ratio_warning: float = sourced(30.0, OWN)
     deviation_least: float = sourced(1e-5, OWN)
     unit_share: float = sourced(0.8, f"{_AUTOTRAINER} calls 70 % dead units a fault")
     unit_share_warning: float = sourced(0.3, OWN)
     # some steps
-    unit_share_trained: float = sourced(
-        0.9, f"{_AUTOTRAINER} says 70 %; healthy networks reach 86 % on images"
-    )
+    unit_share_trained: float = sourced(0.9, f"{_AUTOTRAINER} says 70 %; healthy networks reach 86 %")
     gradient_ratio: float = sourced(1e-4, f"{_AUTOTRAINER}: vanishing below 1e-3 of the last layer's")
     update_ratio_high: float = sourced(0.2, "200 times the usual 1e-3 (Karpathy, CS231n notes)")
     update_ratio_low: float = sourced(1e-5, "100 times below the usual 1e-3 (Karpathy, CS231n notes)")
@@ -42,7 +38,7 @@ class SignalThresholds:
     divergence: float = sourced(2.0, OWN)
     worse_steps: float = sourced(0.6, "chance gives one half")
     worse_size: float = sourced(0.02, OWN)
-    gradient_least: float = sourced(1e-12, "below float32's rounding of weights near 1, at any usual rate")
+    gradient_least: float = sourced(1e-12, "below float32 rounding of weights near 1")
     least_steps: float = sourced(32, OWN)
     # curves
     least_epochs: float = sourced(5, OWN)
@@ -52,7 +48,7 @@ class SignalThresholds:
     fall: float = sourced(0.02, OWN)
     accuracy_band: float = sourced(0.005, OWN)
     falling_share: float = sourced(0.05, OWN)
-    slow_share: float = sourced(0.45, "a straight line has half of its decrease in the second half")
+    slow_share: float = sourced(0.45, "a straight line has half its fall in the second half")
     stale_ratio: float = sourced(2.0, OWN)
 
 
@@ -61,44 +57,38 @@ class Thresholds(SignalThresholds):
     """Limits by name; ``metadata["source"]`` of each field says where it comes from."""
 
     # the model before training
-    variance_ratio: float = sourced(1e3, "Schoenholz et al. 2017: the depth that a signal survives")
+    variance_ratio: float = sourced(1e3, "Schoenholz et al. 2017: depth that a signal survives")
     variance_ratio_warning: float = sourced(10.0, OWN)
     unpaired_depth: float = sourced(4, OWN)
     weight_variance_tolerance: float = sourced(1.35, "LeCun and Glorot on square layers differ by less")
-    weight_variance_excess: float = sourced(
-        100.0, "units saturate at 10 times the suitable standard deviation"
-    )
+    weight_variance_excess: float = sourced(100.0, "units saturate at 10 times the suitable deviation")
     sigmoid_depth_warning: float = sourced(3, "Glorot & Bengio 2010: sigmoid slope of at most 1/4 a layer")
     sigmoid_depth_severe: float = sourced(6, "Glorot & Bengio 2010: (1/4)^6 is 2e-4")
     tanh_depth_warning: float = sourced(8, "Glorot & Bengio 2010")
     tanh_depth_severe: float = sourced(30, OWN)
     exponential_layers: float = sourced(2, "exp(exp(x)) overflows float32 at x = 4.5")
-    dropout: float = sourced(0.85, "Srivastava et al. 2014, figure 9: the error rises steeply above 0.8")
-    dropout_warning: float = sourced(
-        0.65, "Srivastava et al. 2014, figure 9: the error is flat from 0.2 to 0.6"
-    )
+    dropout: float = sourced(0.85, "Srivastava et al. 2014, figure 9: error steep above 0.8")
+    dropout_warning: float = sourced(0.65, "Srivastava et al. 2014, figure 9: error flat from 0.2 to 0.6")
     penalty: float = sourced(0.1, "10 times Keras's default of 0.01; limit by kilter")
     penalty_warning: float = sourced(0.03, "3 times Keras's default of 0.01; limit by kilter")
     leaky_slope: float = sourced(1.0, "a slope of 1 is linear")
     adagrad_depth: float = sourced(3, "Goodfellow et al. 2016, section 8.5.1")
     selu_mean: float = sourced(0.5, "Klambauer et al. 2017, theorem 1: inputs near mean 0")
     selu_deviation: float = sourced(2.0, "Klambauer et al. 2017, theorem 1: inputs near variance 1")
-    norm_batch: float = sourced(8, "Wu & He 2018, figure 1: batch statistics are inaccurate below 8 rows")
-    norm_lag: float = sourced(0.05, "momentum^steps: share of the initial statistics left after two epochs")
-    norm_lag_warning: float = sourced(
-        0.9, "momentum^steps: share of the initial statistics left after two epochs"
-    )
+    norm_batch: float = sourced(8, "Wu & He 2018, figure 1: batch statistics are poor below 8 rows")
+    norm_lag: float = sourced(0.05, "momentum^steps: initial statistics left after two epochs")
+    norm_lag_warning: float = sourced(0.9, "momentum^steps: initial statistics left after two epochs")
     # the data
     input_scale: float = sourced(30.0, "LeCun et al. 1998, section 4.3; limit by kilter")
     input_scale_warning: float = sourced(3.0, "LeCun et al. 1998, section 4.3; limit by kilter")
     input_scale_least: float = sourced(1e-3, "LeCun et al. 1998, section 4.3; limit by kilter")
     feature_scales: float = sourced(
-        100.0, "LeCun et al. 1998: the Hessian's condition number grows with the square"
+        100.0, "LeCun et al. 1998: condition of the Hessian grows with the square"
     )
     amount_scale: float = sourced(100.0, "Adam at 1e-3 moves a bias by 1 in 1000 steps; limit by kilter")
     amount_scale_warning: float = sourced(10.0, "Bishop 1995, section 8.2; limit by kilter")
     class_ratio: float = sourced(10.0, "He & Garcia 2009: imbalance of 10:1 hides the rare class")
-    neighbour_rows: float = sourced(200, "too few rows cannot distinguish chance from a weak relation")
+    neighbour_rows: float = sourced(200, "fewer rows cannot tell chance from a weak relation")
     neighbour_score: float = sourced(2.0, "normal approximation: 2.3 % of shuffled labels exceed it")
 
 

@@ -37,7 +37,7 @@ WARNED: Final[set[str]] = set()
 _enabled: ContextVar[bool] = ContextVar("kilter_rewrite", default=True)
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False)  # hashable by identity, as jax.jit needs its function to be
 class Traced:
     """A function as the equations that one trace of it wrote; calling it runs them.
 

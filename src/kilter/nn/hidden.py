@@ -173,7 +173,7 @@ def _check_ranges(options: HiddenOptions) -> None:
 
 _ABOVE_0: Final = {"above": 0}
 _FROM_0: Final = {"low": 0}
-_RANGES: Final[tuple[tuple[str, dict[str, float], str], ...]] = (
+_RANGES: Final[tuple[tuple[str, dict[str, Any], str], ...]] = (
     ("negative_slope", _FROM_0, "0.01 to 0.3"),
     ("elu_alpha", _ABOVE_0, "1"),
     ("batch_norm_momentum", {"above": 0, "below": 1}, "0.9 to 0.999"),

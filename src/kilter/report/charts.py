@@ -1,24 +1,32 @@
-"""Charts of a run as plotly traces and layouts, plain data ready for JSON.
+"""Charts of a run as plotly traces and layouts: plain data, ready for JSON.
 
-Colours are names of the page's CSS variables (``--train``): the page replaces them, in light and in dark.
-Text is escaped here, because plotly reads tags in labels.
+Colours are names of the page's CSS variables (``--train``), which the page replaces for its light and dark
+mode. Text is escaped here, because plotly interprets tags in labels.
 """
 
 from __future__ import annotations
 
 import html
+import json
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any, Final
 
 from kilter._text import duration
+from kilter._tuning.clip_threshold import FoundClip
+from kilter._tuning.rate_curve import FoundRate
+from kilter.errors import RunError
+from kilter.runs.reading import FOUND_CLIP, FOUND_RATE, RunRecords
 from kilter.runs.records import EpochRecord, Evaluation
 
-# More cells than this are too small to hold their number.
+if TYPE_CHECKING:
+    from plotly.graph_objects import Figure
+
+# With more classes the cells are too small for a number.
 _NUMBERED_CLASSES = 12
 _PREFIX = "val_"
-# The curves of a measure: what its log's name begins with, the curve's name, its colour and its dash.
+# The curves of a measure: prefix of the log name, name of the curve, colour, dash.
 _CURVES = (
     ("", "training", "--train", "solid"),
     ("train_", "training, in inference mode", "--train", "dot"),
@@ -26,13 +34,21 @@ _CURVES = (
 )
 
 
-# Logged beside the measures, but set by a schedule: no measures.
+# Logged with the measures, but set by a schedule.
 SCHEDULED = frozenset({"learning_rate", "momentum"})
+
+
+# For charts whose axis title would otherwise collide with the legend.
+LEGEND_ABOVE: Final[dict[str, Any]] = {
+    "legend": {"orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom"},
+    "margin": {"l": 8, "r": 12, "t": 60, "b": 8},
+    "height": 320,
+}
 
 
 @dataclass(frozen=True)
 class Chart:
-    """A picture with its heading and, in words, what to see in it."""
+    """A plot with its title and a note on what it shows."""
 
     title: str
     note: str
@@ -41,14 +57,52 @@ class Chart:
 
 
 def learning_curves(history: Sequence[EpochRecord], best_epoch: int | None) -> list[Chart]:
-    """A chart for each measure, the loss first: training against validation, the best epoch marked."""
+    """A chart for each measure, the loss first: training and validation, with the best epoch marked."""
     names = {name.removeprefix(_PREFIX).removeprefix("train_") for record in history for name in record.logs}
     ordered = sorted(names - SCHEDULED, key=lambda name: (name != "loss", name))
     return [_curve(name, history, best_epoch) for name in ordered]
 
 
+def searches(records: RunRecords) -> list[Chart]:
+    """A chart of each search that the run made before training; [] if the recipe gave the numbers.
+
+    Raises :class:`RunError` for a damaged file.
+    """
+    read = {FOUND_RATE: _rate_search, FOUND_CLIP: _clip_search}
+    drawn = []
+    for name, fields in records.found.items():
+        try:
+            drawn.append(read[name](fields))
+        except (KeyError, TypeError, ValueError) as error:
+            raise RunError(
+                expected=f"{records.path / name} as kilter wrote it",
+                received=f"{type(error).__name__}: {error}",
+                remedy="restore the file from a copy, or remove it: the run can be read without it",
+            ) from error
+    return drawn
+
+
+def _rate_search(fields: Mapping[str, Any]) -> Chart:
+    found = FoundRate.from_dict(fields)
+    end = "no divergence" if found.diverged_at is None else f"divergence at {found.diverged_at:.2g}"
+    return _from_figure("Learning rate", f"{found.suggestion:.3g} was used; {end}", found.plot())
+
+
+def _clip_search(fields: Mapping[str, Any]) -> Chart:
+    found = FoundClip.from_dict(fields)
+    note = f"{found.threshold:.3g} was used, above {found.percentile:g} % of {len(found.norms)} steps"
+    return _from_figure("Clipping threshold", note, found.plot())
+
+
+def _from_figure(title: str, note: str, figure: Figure) -> Chart:
+    """The figure without its template, because the page has its own."""
+    content = json.loads(str(figure.to_json()))
+    layout = {name: content["layout"][name] for name in ("xaxis", "yaxis")}
+    return Chart(title, note, content["data"], layout | LEGEND_ABOVE)
+
+
 def epoch_seconds(history: Sequence[EpochRecord]) -> Chart:
-    """How long each epoch took. Compiling, which would dwarf a small model's epochs, is told in words."""
+    """The seconds of each epoch; compilation, which may take far longer, is in the note."""
     bars = {
         "type": "bar",
         "name": "seconds",
@@ -58,12 +112,14 @@ def epoch_seconds(history: Sequence[EpochRecord]) -> Chart:
         "hovertemplate": "%{y:.3g} s",
     }
     compiling = sum(record.compile_seconds for record in history)
-    note = f"with validation; {duration(compiling)} of compiling apart" if compiling else "with validation"
+    note = (
+        f"with validation; without {duration(compiling)} of compilation" if compiling else "with validation"
+    )
     return Chart("Seconds per epoch", note, [bars], {"yaxis": {"ticksuffix": " s", "rangemode": "tozero"}})
 
 
 def scheduled(history: Sequence[EpochRecord]) -> list[Chart]:
-    """The learning rate over the epochs, and the momentum; without those that never change."""
+    """Learning rate and momentum by epoch, if they change."""
     rates = [record.learning_rate for record in history]
     momenta = [record.logs.get("momentum") for record in history]
     charts = []
@@ -83,7 +139,7 @@ def _learning_rates(history: Sequence[EpochRecord], rates: Sequence[float | None
 
 
 def confusion(name: str, evaluation: Evaluation, classes: Sequence[str]) -> Chart:
-    """Which classes were taken for which: a row is a true class, shaded by its shares, numbered by counts."""
+    """The confusion matrix: rows are true classes, shaded by share and labelled with counts."""
     counts = evaluation.confusion
     labels = [html.escape(label) for label in classes]
     shares = [[cell / max(sum(row), 1) for cell in row] for row in counts]
@@ -96,7 +152,7 @@ def confusion(name: str, evaluation: Evaluation, classes: Sequence[str]) -> Char
             [[labels[true], labels[answer], cell] for answer, cell in enumerate(row)]
             for true, row in enumerate(counts)
         ],
-        "hovertemplate": "true: %{customdata[0]}<br>answer: %{customdata[1]}<br>"
+        "hovertemplate": "true: %{customdata[0]}<br>predicted: %{customdata[1]}<br>"
         "%{customdata[2]:,} rows, %{z:.1%}<extra></extra>",
         "colorscale": [[0, "--surface"], [1, "--train"]],
         "zmin": 0,
@@ -116,14 +172,14 @@ def confusion(name: str, evaluation: Evaluation, classes: Sequence[str]) -> Char
         "xaxis": {"showgrid": False, "tickangle": -45, **ticks},
         "yaxis": {"showgrid": False, "autorange": "reversed", **ticks},
     }
-    note = f"{evaluation.rows:,} rows; down: true class, across: answer"
+    note = f"{evaluation.rows:,} rows; down: true class, across: predicted class"
     return Chart(f"Confusion, {name}", note, [heatmap], layout)
 
 
 def worst_confusions(
     evaluation: Evaluation, classes: Sequence[str], limit: int = 5
 ) -> list[tuple[str, str, int]]:
-    """The most frequent mistakes: (true class, answer, rows), the most frequent first."""
+    """The most frequent mistakes, most frequent first: (true class, predicted class, rows)."""
     mistakes = [
         (classes[true], classes[answer], cell)
         for true, row in enumerate(evaluation.confusion)
@@ -161,7 +217,7 @@ def _line(
 ) -> dict[str, Any]:
     return {
         "type": "scatter",
-        # A lone point has no line to be seen by.
+        # A single point has no line.
         "mode": "lines+markers" if len(epochs) <= 30 else "lines",
         "name": name,
         "x": epochs,
@@ -173,9 +229,9 @@ def _line(
 
 
 def _round_numbers(values: Sequence[float]) -> list[float]:
-    """1, 2 and 5 times the powers of ten around positive values; the powers alone over many decades.
+    """1, 2 and 5 times the powers of ten around positive values; only the powers over many decades.
 
-    Plotly's own ticks on a logarithmic axis are bare digits.
+    Plotly labels the ticks of a logarithmic axis with single digits.
     """
     decades = range(math.floor(math.log10(min(values))), math.ceil(math.log10(max(values))) + 1)
     factors = (1, 2, 5) if len(decades) <= 3 else (1,)
@@ -183,7 +239,7 @@ def _round_numbers(values: Sequence[float]) -> list[float]:
 
 
 def _plotted(value: float | None) -> float | None:
-    """JSON has no NaN; plotly leaves a gap for null."""
+    """None for NaN and infinity, which JSON lacks; plotly leaves a gap."""
     return value if value is not None and math.isfinite(value) else None
 
 

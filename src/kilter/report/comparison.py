@@ -1,4 +1,4 @@
-"""The page of a comparison: what is proven, the table, and all learning curves in one picture."""
+"""The page of a comparison: verdicts, scores, learning curves and differences."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ from kilter.runs.atomic import write_text
 REPORT = "report.html"
 
 _METHOD = (
-    "“Better by” is the mean difference to the baseline over the pairs, above 0 for better; its interval is "
-    "a percentile bootstrap's, too narrow for few pairs. p is of the exact two-sided sign-flip test on the "
-    "pairs, corrected after Holm for the number of candidates. A run that diverged counts as worse than any "
-    "other. Scores are of each run's best weights; the time is that of the typical run, with compiling."
+    "“Better by” is the mean difference from the baseline over the pairs, positive for better. Its interval "
+    "is a percentile bootstrap, too narrow for few pairs. p is from the exact two-sided sign-flip test on "
+    "the pairs, with Holm's correction for several candidates. A diverged run counts as the worst score. "
+    "Scores are those of each run's best weights; the time is the median run's, with compilation."
 )
 
 
 def write_comparison(comparison: Comparison, path: Path | str | None = None) -> Path:
-    """Write the page of a comparison, by default ``report.html`` in its folder; returns where it is.
+    """Write the page of a comparison, by default ``report.html`` in its folder; returns its path.
 
-    One file of about 5 MB, most of it plotly's script; it loads nothing from anywhere. Raises
-    :class:`~kilter.errors.RunError` where it cannot be written.
+    A single file of about 5 MB, mostly plotly's script, which loads nothing else. Raises
+    :class:`~kilter.errors.RunError` if it cannot be written.
     """
     place = Path(comparison.path) / REPORT if path is None else Path(path)
     write_text(place, fill("comparison.html", drawn=True, **_content(comparison)))
@@ -43,7 +43,7 @@ def _content(comparison: Comparison) -> dict[str, Any]:
         "title": f"{metric} of {', '.join(names)}",
         "sentences": verdicts(comparison),
         "baseline": comparison.baseline.name,
-        "pairs": f"{len(comparison.baseline.runs)}, each with the same seed and the same rows for all",
+        "pairs": f"{len(comparison.baseline.runs)}, each with the same seed and rows for all candidates",
         "folder": comparison.path,
         "columns": [
             "",
@@ -69,7 +69,7 @@ def _content(comparison: Comparison) -> dict[str, Any]:
 
 
 def _cells(row: dict[str, Any], metric: str) -> list[str]:
-    """The cells of a row of the table after its name."""
+    """The cells of a row of the table, without its name."""
     scores = [words.measure(metric, row[key]) for key in (metric, "lowest", "highest")]
     own = [*scores, str(row["diverged"] or "–"), duration(row["seconds"])]
     if row["verdict"] is None:
@@ -82,11 +82,11 @@ def _cells(row: dict[str, Any], metric: str) -> list[str]:
 def _curves(comparison: Comparison) -> Chart:
     figure = comparison.plot().to_plotly_json()
     name = figure["layout"]["yaxis"]["title"]["text"]
-    return Chart(name, "by epoch: median of the pairs, lowest to highest", list(figure["data"]), {})
+    return Chart(name, "by epoch: median over the pairs, lowest to highest", list(figure["data"]), {})
 
 
 def _differences(comparison: Comparison) -> Chart:
-    """A point for each pair of each candidate; those in which a run diverged have no place on the axis."""
+    """A point for each pair of each candidate; pairs with a diverged run are left out."""
     traces = [
         {
             "type": "scatter",
@@ -115,4 +115,4 @@ def _differences(comparison: Comparison) -> Chart:
             }
         ],
     }
-    return Chart("Differences", "a point for each pair; right of the line is better", traces, layout)
+    return Chart("Differences", "one point per pair; better to the right of the line", traces, layout)

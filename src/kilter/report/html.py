@@ -1,4 +1,4 @@
-"""Templates filled in: one self-contained page, everything that comes from the user escaped."""
+"""Fills in the templates: self-contained pages, with everything from the user escaped."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from plotly.offline import get_plotlyjs
 
 
 def fill(template: str, *, drawn: bool, **content: Any) -> str:
-    """The page of a template of this package; `drawn` is whether it has pictures, which need a script."""
+    """The page from a template of this package; `drawn` says whether it has plots, which need a script."""
     # Autoescaping is on for every template, whatever its name.
     environment = Environment(
         loader=PackageLoader("kilter.report"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
     )
-    # get_plotlyjs is the one text that is not escaped: it comes with the package, not with the run.
+    # Only plotly's script is not escaped: it comes from the package, not from the run.
     return environment.get_template(template).render(plotly=get_plotlyjs(), drawn=drawn, **content)

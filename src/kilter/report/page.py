@@ -1,4 +1,4 @@
-"""A run directory in, report.html out: self-contained, and nothing in it that was not read from the run."""
+"""The page of a run: ``report.html``, self-contained and made from the files of the run alone."""
 
 from __future__ import annotations
 
@@ -11,24 +11,23 @@ from typing import Any
 from kilter._text import duration
 from kilter.nn.zeros import NEAR_ZERO
 from kilter.report import charts, words
-from kilter.report.found import found_charts
 from kilter.report.html import fill
 from kilter.runs.atomic import write_text
 from kilter.runs.reading import RunRecords, open_run
 from kilter.runs.records import EpochRecord, best_epoch, default_monitor
 
 REPORT = "report.html"
-# The columns of the measures of the best weights, by what the names of their logs begin with.
+# The columns of the table of measures, by the prefix of the log name.
 _PARTS = {"": "training", "train_": "training, in inference mode", "val_": "validation"}
 
 
 def write_report(run_path: Path | str) -> Path:
-    """Write ``report.html`` into a run directory, from its other files alone; returns its path.
+    """Write ``report.html`` into a run directory, from its other files; returns its path.
 
-    It can be written while the run still trains, and again. One file of about 5 MB, most of it plotly's
-    script; it loads nothing from anywhere. Names from recipe and data are escaped wherever they stand.
+    It can be written during training, and again later. A single file of about 5 MB, mostly plotly's script,
+    which loads nothing else. Names from recipe and data are escaped.
 
-    Raises :class:`~kilter.errors.RunError` where `run_path` is no run directory or the disk is full.
+    Raises :class:`~kilter.errors.RunError` if `run_path` is not a run directory, or the disk is full.
     """
     records = open_run(Path(run_path))
     path = records.path / REPORT
@@ -56,7 +55,7 @@ def _content(records: RunRecords) -> dict[str, Any]:
         "table": _table(records, best),
         "not_finite": _not_finite(records),
         "curves": charts.learning_curves(history, best.epoch if best else None),
-        "found": found_charts(records),
+        "found": charts.searches(records),
         "confusions": _confusions(records),
         "l1_zeros": records.result.l1_zeros if records.result else (),
         "near_zero": NEAR_ZERO,
@@ -77,7 +76,7 @@ def _monitor(records: RunRecords) -> tuple[str, Any]:
 
 
 def _tiles(records: RunRecords, best: EpochRecord | None) -> list[tuple[str, str, str]]:
-    """(label, value, small print) of the figures that come first."""
+    """(label, value, small print) of the key figures."""
     tiles = []
     for part, evaluation in (records.result.evaluations if records.result else {}).items():
         name = next((name for name in evaluation.metrics if name != "loss"), "loss")
@@ -96,7 +95,7 @@ def _tiles(records: RunRecords, best: EpochRecord | None) -> list[tuple[str, str
 
 
 def _table(records: RunRecords, best: EpochRecord | None) -> dict[str, Any]:
-    """The measures of the best weights, a row each; columns for the parts that have any."""
+    """The measures of the best weights: a row for each, a column for each part of the data."""
     columns: dict[str, dict[str, float]] = {part: {} for part in _PARTS.values()}
     if best is not None:
         for name, value in best.logs.items():
@@ -115,7 +114,7 @@ def _table(records: RunRecords, best: EpochRecord | None) -> dict[str, Any]:
 
 
 def _not_finite(records: RunRecords) -> str:
-    """A sentence about epochs with NaN or infinity; "" where there are none."""
+    """A sentence about epochs with NaN or infinity; "" without any."""
     bad = [line for line in records.history if not all(map(math.isfinite, line.logs.values()))]
     if not bad:
         return ""
@@ -125,7 +124,7 @@ def _not_finite(records: RunRecords) -> str:
 
 
 def _confusions(records: RunRecords) -> list[dict[str, Any]]:
-    """The confusion matrix and the most frequent mistakes of each part that has one."""
+    """The confusion matrix and the most frequent mistakes, for each part of the data that has one."""
     classes = records.data.classes if records.data else ()
     evaluations = records.result.evaluations if records.result else {}
     return [

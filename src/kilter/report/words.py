@@ -1,4 +1,4 @@
-"""Numbers and outcomes as people read them."""
+"""Numbers and outcomes in words."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ _SHARES = ("accuracy", "precision", "recall", "auc")
 
 
 def measure(name: str, value: float | None) -> str:
-    """A measured value: shares in percent, all else in four digits; "–" where there is none.
+    """A measured value: shares in percent, others with four digits; "–" for None.
 
     Example:
         >>> measure("val_accuracy", 0.98765), measure("loss", 0.0123456), measure("mae", 12345.6)
@@ -38,7 +38,7 @@ def count(number: int, one: str, many: str | None = None) -> str:
 
 
 def model_in_words(records: RunRecords) -> str:
-    """What was trained: the builder with its layers, the file, or the function."""
+    """The trained model: the builder with its layers, the file, or the function."""
     model = records.recipe.get("model", {})
     size = records.result.parameters if records.result else None
     weights = f" with {count(size, 'weight')}" if size is not None else ""
@@ -51,7 +51,7 @@ def model_in_words(records: RunRecords) -> str:
 
 
 def data_in_words(records: RunRecords) -> str:
-    """What it was trained on: name, rows by part, and what is predicted."""
+    """The data: name, rows of each part, and what is predicted."""
     data = records.data
     if data is None:
         return "data given in Python"
@@ -66,18 +66,18 @@ def data_in_words(records: RunRecords) -> str:
 
 
 def outcome_in_words(records: RunRecords) -> str:
-    """How it ended."""
+    """How the run ended."""
     epochs = count(len(records.history), "epoch")
     if records.status == "training":
         return f"Training now; {epochs} done."
     result = records.result
     if result is None or records.status == "interrupted":
-        return f"Interrupted after {epochs}. To go on: kilter resume {records.path}"
+        return f"Interrupted after {epochs}. To resume: kilter resume {records.path}"
     if records.status == "failed":
         return f"Failed after {epochs}: {result.reason}"
     if result.reason == "patience":
-        return f"Stopped early after {epochs}: {result.monitor} had not improved for long enough."
-    return f"Trained for {epochs}, as asked."
+        return f"Stopped early after {epochs}: {result.monitor} stopped improving."
+    return f"Trained for all {epochs}."
 
 
 def _layers(widths: object) -> str:
