@@ -41,3 +41,14 @@ def test_the_map_names_paths_that_exist():
     source = ROOT / "src" / "kilter"
     missing = [path for path in PATH.findall(text) if not (ROOT / path).exists()]
     assert not [path for path in missing if not any(source.glob(path)) and not any(source.rglob(path))]
+
+
+def test_the_map_names_every_folder_and_module_of_the_package():
+    table = (
+        (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8").partition("## The path of a batch")[0]
+    )
+    source = ROOT / "src" / "kilter"
+    parts = {path.stem for path in source.glob("*.py")} | {
+        path.parent.name for path in source.glob("*/__init__.py")
+    }
+    assert {part for part in parts - {"__init__"} if not re.search(rf"`{part}(/|\.py)?`", table)} == set()

@@ -88,8 +88,9 @@ class Fingerprints:
         layers = model._flatten_layers()
         walk.note(0, "layers", [*layers])
         walk.note(0, "owners", [*owners])
-        own = [[one.regularizer, one.constraint, one.trainable] for one in model.variables]
-        walk.note(0, "variables", own)
+        walk.note(
+            0, "variables", [[one.regularizer, one.constraint, one.trainable] for one in model.variables]
+        )
         return walk.entries()
 
     def number(self, entries: Entries) -> int:

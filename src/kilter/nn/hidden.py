@@ -171,8 +171,8 @@ def _check_ranges(options: HiddenOptions) -> None:
             number(name, value, **bounds, remedy=f"usual is {usual}")
 
 
-_ABOVE_0: Final = {"above": 0}
-_FROM_0: Final = {"low": 0}
+_ABOVE_0: Final[dict[str, Any]] = {"above": 0}
+_FROM_0: Final[dict[str, Any]] = {"low": 0}
 _RANGES: Final[tuple[tuple[str, dict[str, Any], str], ...]] = (
     ("negative_slope", _FROM_0, "0.01 to 0.3"),
     ("elu_alpha", _ABOVE_0, "1"),

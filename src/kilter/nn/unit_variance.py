@@ -261,8 +261,8 @@ def _scales(
     most: int,
 ) -> tuple[np.ndarray, np.ndarray, int]:
     """The factor of each kernel, the resulting deviations, and the number of iterations."""
-    scales = np.ones(len(targets))
-    for iteration in range(most + 1):
+    scales, iteration = np.ones(len(targets)), 0
+    while True:
         found = deviations(scales, False)
         _check(found, targets)
         off = np.abs(found**2 - 1)
@@ -270,7 +270,7 @@ def _scales(
             return scales, found, iteration
         if iteration == most:
             break
-        scales = scales / deviations(scales, True)
+        scales, iteration = scales / deviations(scales, True), iteration + 1
     worst = int(np.argmax(off))
     raise ModelError(
         expected=f"variances that settle within {tolerance} of 1 in {most} iterations",
