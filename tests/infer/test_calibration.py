@@ -82,10 +82,10 @@ def test_the_picture_shows_the_bins():
 @pytest.mark.parametrize(
     ("shares", "y", "said"),
     [
-        ([[2.0, -1.0]], [0], "rows that are none"),
-        ([[0.2, 0.2]], [0], "add up"),
-        ([[np.nan, 0.5]], [0], "rows that are none"),
-        ([1.2, 0.5], [0, 1], "rows that are none"),
+        ([[2.0, -1.0]], [0], "other rows"),
+        ([[0.2, 0.2]], [0], "sum to 1"),
+        ([[np.nan, 0.5]], [0], "other rows"),
+        ([1.2, 0.5], [0, 1], "other rows"),
         (np.zeros((0, 2)), [], "shape"),
         (np.zeros((2, 2, 2)), [0, 1], "shape"),
         ([[0.5, 0.5]], [0, 1], "y of shape"),
