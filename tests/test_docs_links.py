@@ -28,9 +28,10 @@ def test_a_decision_says_why_by_which_figures_and_until_when(record: Path):
     assert len(lines) <= 45
 
 
-def test_the_index_lists_every_decision_in_order():
+def test_the_index_lists_every_decision():
     index = (DECISIONS / "README.md").read_text(encoding="utf-8")
-    assert re.findall(r"\((\d{3}-.*?\.md)\)", index) == [record.name for record in RECORDS]
+    listed = re.findall(r"\((\d{3}-.*?\.md)\)", index)
+    assert sorted(listed) == [record.name for record in RECORDS]
     assert [int(record.name[:3]) for record in RECORDS] == list(range(1, len(RECORDS) + 1))
 
 
@@ -40,3 +41,14 @@ def test_the_map_names_paths_that_exist():
     source = ROOT / "src" / "kilter"
     missing = [path for path in PATH.findall(text) if not (ROOT / path).exists()]
     assert not [path for path in missing if not any(source.glob(path)) and not any(source.rglob(path))]
+
+
+def test_the_map_names_every_folder_and_module_of_the_package():
+    table = (
+        (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8").partition("## The path of a batch")[0]
+    )
+    source = ROOT / "src" / "kilter"
+    parts = {path.stem for path in source.glob("*.py")} | {
+        path.parent.name for path in source.glob("*/__init__.py")
+    }
+    assert {part for part in parts - {"__init__"} if not re.search(rf"`{part}(/|\.py)?`", table)} == set()

@@ -31,3 +31,33 @@ def test_nothing_else_imports_from_keras_src():
         if re.search(r"^\s*(from|import) keras\.src", path.read_text(encoding="utf-8"), re.MULTILINE)
     ]
     assert found == [HOME]
+
+
+def test_variables_are_written_in_one_module():
+    """But for an optimiser's own state, which it updates while a step is traced."""
+    written = re.compile(r"\b(?!self\b)\w+\.assign\(")
+    found = [
+        path.relative_to(SOURCE).as_posix()
+        for path in sorted(SOURCE.rglob("*.py"))
+        if written.search(path.read_text(encoding="utf-8"))
+    ]
+    assert found == ["kilter/_engine/optax_optimizer.py", "kilter/_models/variables.py"]
+
+
+def test_calls_of_layers_are_replaced_in_one_module():
+    replaced = re.compile(r"""replace_attribute\(\w+, "call"|\.call = """)
+    found = [
+        path.relative_to(SOURCE).as_posix()
+        for path in sorted(SOURCE.rglob("*.py"))
+        if replaced.search(path.read_text(encoding="utf-8"))
+    ]
+    assert found == ["kilter/_models/tracing.py"]
+
+
+def test_the_inner_optimizer_is_found_in_one_module():
+    found = [
+        path.relative_to(SOURCE).as_posix()
+        for path in sorted(SOURCE.rglob("*.py"))
+        if re.search(r"[.\"]inner_optimizer\b", path.read_text(encoding="utf-8"))
+    ]
+    assert found == ["kilter/_models/optimizers.py"]

@@ -6,6 +6,7 @@ Nothing that a user reads sends them to a private name.
 
 import ast
 import importlib
+import inspect
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,13 +18,13 @@ SOURCE = ROOT / "src" / "kilter"
 
 PUBLIC = {
     "kilter": """
-        Doctor ExponentialMovingAverage OptaxOptimizer Pretraining Stage StochasticWeightAverage Thresholds
-        Way __version__ calibration clip_threshold compare cuts data diagnose errors evaluate find_lr
-        fine_tune fit fold_batch_norm gradient_noise_scale largest_curvature largest_difference load_source
-        measured_steps nn predict predict_mc pretrain probe recipe refresh_batch_norm report reuse
-        reuse_study runs schedules search_reuse to_half treat zero_small_weights""",
+        Doctor ExponentialMovingAverage OptaxOptimizer Policy Pretraining Stage StochasticWeightAverage
+        Thresholds Way __version__ calibration clip_threshold compare cuts data diagnose errors evaluate
+        find_lr fine_tune fit fold_batch_norm gradient_noise_scale largest_curvature largest_difference
+        load_source measured_steps nn predict predict_mc pretrain probe recipe refresh_batch_norm report
+        reuse reuse_study runs schedules search_reuse sweep to_half treat zero_small_weights""",
     "kilter.data": """
-        FORMATS NAMED_SETS ClassCount Column ColumnSummary Dataset Format Moments PartSummary Source
+        ClassCount Column ColumnSummary Dataset FORMATS Format Moments NAMED_SETS PartSummary Source
         SourceSummary Splits TableEncoding Task augmentation check describe load moments split""",
     "kilter.data.augmentation": """
         Augmentation Brightness Contrast Cutmix Cutout Fill Flip Geometric Hue Images Mixing Mixture Mixup
@@ -31,7 +32,7 @@ PUBLIC = {
     "kilter.errors": """
         BackendError DataError KilterError ModelError OptionError RecipeError RunError RunWarning""",
     "kilter.nn": """
-        PAIRINGS DepthRecord Gain LayerScaling LayerSignal LsuvRecord Moments Pairing PenalizedWeights RReLU
+        DepthRecord Gain LayerScaling LayerSignal LsuvRecord Moments PAIRINGS Pairing PenalizedWeights RReLU
         SmoothedSparseCategoricalCrossentropy VarianceScaling activation_moments cnn is_paired l1_zeros lsuv
         mlp pairing pairing_of variance_gain variance_through_depth""",
     "kilter.pretrain": "Gan Pretrained autoencoder auxiliary gan",
@@ -84,6 +85,24 @@ def private_names(text: str) -> list[str]:
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
 def test_pages_name_public_paths_only(page: Path):
     assert private_names(page.read_text(encoding="utf-8")) == []
+
+
+def public_objects() -> Iterator[tuple[str, object]]:
+    for package, names in PUBLIC.items():
+        module = importlib.import_module(package)
+        yield package, module
+        for name in names.split():
+            value = getattr(module, name)
+            if callable(value):
+                yield f"{package}.{name}", value
+            for method, function in vars(value).items() if inspect.isclass(value) else ():
+                if not method.startswith("_") and callable(function):
+                    yield f"{package}.{name}.{method}", function
+
+
+def test_docstrings_of_public_names_name_public_paths_only():
+    found = {name: private_names(inspect.getdoc(value) or "") for name, value in public_objects()}
+    assert {name: paths for name, paths in found.items() if paths} == {}
 
 
 def sentences(path: Path) -> Iterator[str]:

@@ -152,7 +152,7 @@ BAD = {
         "batch_norm_momentum=0.9",
         "leave batch_norm_momentum",
     ),
-    "zeros": (model(initializer="zeros"), "stay equal for ever", "'zeros'", "unchecked"),
+    "zeros": (model(initializer="zeros"), "stay equal", "'zeros'", "unchecked"),
     "too few rates": (
         model(dropout=[0.1]),
         "each of the 2 hidden layers",

@@ -1,7 +1,7 @@
-"""kilter runs on Keras with the JAX backend: chosen before Keras loads, checked where it is used.
+"""Selects the JAX backend before Keras loads.
 
-Imported first by every module that imports Keras. Keras fixes its backend when it is imported, so the choice
-cannot be made later; a backend that somebody else has already loaded is an error that says so.
+Every package that uses Keras imports this first. Keras fixes its backend on import, so the choice cannot be
+made later; if another backend is already loaded, an error says so.
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ from kilter.errors import BackendError
 
 
 def require_jax() -> None:
-    """Choose JAX as Keras's backend, or say that another one has been chosen already.
+    """Select JAX as Keras's backend.
 
-    Sets ``KERAS_BACKEND=jax`` where it is unset. Raises :class:`BackendError` where Keras is already loaded
-    on another backend, or the variable names another one.
+    Sets ``KERAS_BACKEND=jax`` if unset. Raises :class:`BackendError` if Keras is already loaded with another
+    backend, or the variable names another one.
     """
     chosen = os.environ.setdefault("KERAS_BACKEND", "jax")
     keras = sys.modules.get("keras")

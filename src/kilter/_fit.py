@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,10 @@ from kilter._engine.history import History
 from kilter._engine.scheduling import Schedule
 from kilter._progress import Verbose
 from kilter._validation import is_whole
+from kilter._xla.rewrite import rewriting
 from kilter.schedules import Performance
+
+Train = Callable[[Sequence[keras.callbacks.Callback]], History]
 
 
 def fit(
@@ -42,6 +45,7 @@ def fit(
     validation_freq: int = 1,
     evaluate_training: bool = False,
     measure: int | str | None = "auto",
+    rewrite: bool = True,
     seed: int = 0,
     verbose: Verbose = "auto",
 ) -> History:
@@ -84,6 +88,8 @@ def fit(
         measure: measure signals and gradients of the layers every this many epochs; "auto": as often as
             costs at most 3 % of the time, and never in trainings of less than 20 s; None: never. The history
             then has ``.measurements``. The training is unchanged. For arrays that fit on the device.
+        rewrite: rewrite the step for XLA on CPUs, which is faster. False, or ``KILTER_REWRITE=off``, runs the
+            step as Keras wrote it; the numbers agree to rounding.
         verbose: 0 silent, 1 a bar, 2 a line an epoch, "auto" a bar on a terminal and in a notebook, lines
             elsewhere. In a notebook the bar is one line that changes in place.
 
@@ -129,12 +135,26 @@ def fit(
         )
         return _examined(history, model, two_rows(x), batch_size)
 
+    validated = validation_data is not None or bool(validation_split)
+    with rewriting(rewrite):
+        return _kept(model, run, seed, _listed(callbacks), train, validated=validated)
+
+
+def _kept(
+    model: keras.Model,
+    run: str | Path | None,
+    seed: int,
+    callbacks: list[Any],
+    train: Train,
+    *,
+    validated: bool,
+) -> History:
+    """The training, kept in a run directory if there is to be one."""
     if run is None:
-        return train(_listed(callbacks))
+        return train(callbacks)
     from kilter.runs.keeping import keep
 
-    held = validation_data is not None or bool(validation_split)
-    return keep(model, Path(run), seed, _listed(callbacks), train, validated=held)
+    return keep(model, Path(run), seed, callbacks, train, validated=validated)
 
 
 def _seed_of_call(model: keras.Model, seed: Any, initial_epoch: int) -> Any:

@@ -1,4 +1,4 @@
-"""Text laid out for a width: lines broken between words, never within one, and tables that fit or stack."""
+"""Text layout for a width: lines broken between words, and tables that fit or stack."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from typing import Final, TextIO
 from kilter._text import printable
 
 Cell = str | Sequence[str]
-"""A cell of a table: a text, or several that each begin a new line."""
+"""A table cell: a text, or several, each on a new line."""
 
 _GAP: Final = "  "
 
 
 def columns(stream: TextIO) -> int | None:
-    """How many columns ``stream`` has: those of its terminal, or ``$COLUMNS``; None if lines may be long."""
+    """The width of ``stream``: ``$COLUMNS``, or that of its terminal; None for any width."""
     asked = os.environ.get("COLUMNS", "")
     if asked.isdecimal() and int(asked) > 0:
         return int(asked)
@@ -25,10 +25,10 @@ def columns(stream: TextIO) -> int | None:
 
 
 def wrapped(text: str, width: int | None, *, indent: str = "") -> list[str]:
-    """``text`` in lines of at most ``width``, the later ones after ``indent``; None leaves it on one line.
+    """``text`` in lines of at most ``width``, later ones indented by ``indent``; None keeps a single line.
 
-    Lines are broken at double blanks where there are any, so that a name stays beside its value, and else
-    between words. A word that is wider than a line gets a line of its own, whole.
+    Lines break at double spaces if there are any, which keeps a name beside its value, otherwise between
+    words. A word wider than a line gets its own line.
 
     Example:
         >>> wrapped("epoch 1/2  loss 0.2500  val_loss 0.5000", 24, indent="    ")
@@ -53,10 +53,10 @@ def table(
     right: Sequence[int] = (),
     width: int | None = None,
 ) -> list[str]:
-    """Rows in aligned columns, those in ``right`` flush right, without control characters.
+    """Rows in aligned columns, those in ``right`` right-aligned, without control characters.
 
-    A table wider than ``width`` has its cells broken between words. If that is not enough, each row becomes a
-    paragraph with a line for each column, after its heading.
+    In a table wider than ``width`` cells are broken between words. If that is not enough, each row becomes a
+    paragraph, with a line for each column after its heading.
 
     Example:
         >>> table(["name", "rows"], [["train", "1617"], ["test", "90"]], right=[1])
@@ -75,7 +75,7 @@ def table(
 
 
 def _row(row: Sequence[list[str]], widths: Sequence[int], right: Sequence[int]) -> list[str]:
-    """One row of a table, in as many lines as its highest cell has."""
+    """One row of a table, in as many lines as its tallest cell."""
     broken = [
         [line for text in cell for line in wrapped(text, width)]
         for cell, width in zip(row, widths, strict=True)
@@ -92,7 +92,7 @@ def _row(row: Sequence[list[str]], widths: Sequence[int], right: Sequence[int]) 
 
 
 def _widths(cells: Sequence[Sequence[list[str]]], width: int | None) -> list[int] | None:
-    """The width of each column; None if the longest words do not fit beside each other."""
+    """The width of each column; None if the longest words do not fit side by side."""
     every = list(zip(*cells, strict=True))
     wanted = [max(len(text) for cell in column for text in cell) for column in every]
     least = [max(_longest_word(text) for cell in column for text in cell) for column in every]
@@ -102,7 +102,7 @@ def _widths(cells: Sequence[Sequence[list[str]]], width: int | None) -> list[int
     if sum(least) > room:
         return None
     widths, left = least, room - sum(least)
-    # What is left goes to the columns that need the least of it first: they then stand unbroken.
+    # The rest goes first to the columns that need least of it, which then need no breaks.
     waiting = sorted(range(len(widths)), key=lambda place: wanted[place] - widths[place])
     for number, place in enumerate(waiting):
         more = min(wanted[place] - widths[place], left // (len(waiting) - number))
@@ -112,7 +112,7 @@ def _widths(cells: Sequence[Sequence[list[str]]], width: int | None) -> list[int
 
 
 def _stacked(cells: Sequence[Sequence[list[str]]], width: int) -> list[str]:
-    """Each row as a paragraph: a line for each column, all but the first one indented."""
+    """Each row as a paragraph: a line for each column, all but the first indented."""
     headings, lines = [" ".join(heading) for heading in cells[0]], []
     for row in cells[1:]:
         for place, (heading, cell) in enumerate(zip(headings, row, strict=True)):
@@ -139,14 +139,14 @@ def _longest_word(text: str) -> int:
 
 
 def _units(text: str, width: int) -> list[tuple[str, str]]:
-    """What is not to be broken, each with the blanks before it: groups between double blanks, or words."""
+    """Unbreakable units, each with the spaces before it: groups between double spaces, or words."""
     pieces = re.split(r"(  +)", text)
     units: list[tuple[str, str]] = []
     for gap, group in zip(["", *pieces[1::2]], pieces[::2], strict=True):
         words = [group] if len(group) <= width and len(pieces) > 1 else group.split(" ")
         for number, word in enumerate(words):
             units.append((gap if number == 0 else " ", word))
-    # Blanks at the start are an indentation: they stay with the first word.
+    # Leading spaces are an indentation: they stay with the first word.
     if len(units) > 1 and not units[0][1]:
         units[:2] = [("", units[1][0] + units[1][1])]
     return units

@@ -1,4 +1,4 @@
-"""How much memory is free, and errors for what would need more."""
+"""Free memory, and errors for allocations that exceed it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _UNITS: Final = ("B", "KiB", "MiB", "GiB", "TiB", "PiB")
 def require_memory(
     needed: int, kind: type[KilterError], *, expected: str, received: str, remedy: str
 ) -> None:
-    """Raise an error of ``kind`` if ``needed`` bytes are more than are free. The error names both sizes."""
+    """Raise an error of ``kind``, with both sizes, if ``needed`` bytes exceed the free memory."""
     free = free_memory()
     if free is not None and needed > free:
         raise kind(
@@ -26,16 +26,16 @@ def require_memory(
 
 
 def free_memory() -> int | None:
-    """Bytes of main memory that this process can still get; None if the system does not say (macOS).
+    """Bytes of main memory available to this process; None if the system does not report it (macOS).
 
-    A limit of the process's container (cgroup v2) counts too. Caches that the system can drop are free.
+    The limit of a container (cgroup v2) counts too. Caches that the system can drop count as free.
     """
     found = [free for free in (_of_machine(), _of_container()) if free is not None]
     return min(found, default=None)
 
 
 def in_bytes(count: int) -> str:
-    """A number of bytes in the unit that fits.
+    """A number of bytes in a suitable unit.
 
     Example:
         >>> in_bytes(512), in_bytes(3 << 29)

@@ -1,7 +1,7 @@
-"""What a long call is doing: one updating line on a terminal or in a notebook, a few plain lines elsewhere.
+"""Progress of long calls: one updating line on a terminal or in a notebook, plain lines elsewhere.
 
-Whatever takes long gets a :class:`Progress` as an argument and names each stage as it begins. The displays
-here show the stages; a test, or a program with a window of its own, passes a listener instead.
+Long-running code gets a :class:`Progress` and reports each stage to it. The displays here show the stages; a
+test, or a program with its own window, passes a listener instead.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ from kilter._layout import columns, wrapped
 from kilter._text import duration
 from kilter.errors import OptionError
 
-_REPEAT_SECONDS: Final = 10.0  # plain lines of one stage come no faster than this
-_TIMED_SECONDS: Final = 1.0  # the pace of fewer is that of what goes on around the steps
-QUICK: Final = 0.7  # calls that usually take less show nothing before so many seconds
-_REDRAW_SECONDS: Final = 0.1  # nor does the updating line change faster within a stage
+_REPEAT_SECONDS: Final = 10.0  # least time between two plain lines of a stage
+_TIMED_SECONDS: Final = 1.0  # shorter timings mostly measure overhead
+QUICK: Final = 0.7  # usually quick calls show nothing before this time
+_REDRAW_SECONDS: Final = 0.1  # least time between two changes of the updating line in a stage
 
 
 class Progress(Protocol):
-    """Hears which stage a call has reached."""
+    """Receives the stages of a call."""
 
     def stage(
         self,
@@ -37,21 +37,21 @@ class Progress(Protocol):
         at_most: bool = False,
         seconds_left: float | None = None,
     ) -> None:
-        """Say that stage ``name`` runs, number ``done`` of ``total`` (0: not counted, or not known).
+        """Report that stage ``name`` runs, number ``done`` of ``total`` (0: not counted, or unknown).
 
-        ``at_most``: it may end sooner. ``detail``: what is being done or measured, its parts divided by
-        commas. ``seconds_left`` comes from steps that were timed, compilation left out; None where none were.
+        ``at_most``: it may end sooner. ``detail``: what is being done or measured, separated by commas.
+        ``seconds_left``: an estimate from timed steps without compilation; None if there is none.
         """
 
 
 class Display(Progress, Protocol):
-    """A progress that a person sees; lasting lines, such as an epoch's measures, go through it too."""
+    """A progress for people; it also prints permanent lines, such as an epoch's metrics."""
 
     def print(self, line: str) -> None:
-        """Print a line that stays."""
+        """Print a permanent line."""
 
     def close(self) -> None:
-        """Take away what does not stay; the next stage shows it again."""
+        """Remove the temporary line; the next stage shows it again."""
 
 
 Verbose = str | int | Progress
@@ -74,7 +74,7 @@ SILENT: Final = Silent()
 
 
 class Lines:
-    """A plain line for each new stage, for pipes and logs; within a stage one every ten seconds at most."""
+    """A plain line for each new stage, for pipes and logs; at most one every ten seconds within a stage."""
 
     def __init__(
         self, stream: TextIO, *, kept: TextIO | None = None, clock: Callable[[], float] = time.monotonic
@@ -85,7 +85,7 @@ class Lines:
         self._last: tuple[str, float] | None = None
 
     def stage(self, name: str, done: int = 0, total: int = 0, **details: Any) -> None:
-        """Print the stage unless a line of the same one was printed a moment ago."""
+        """Print the stage, unless it was printed a moment ago."""
         now = self._clock()
         if self._last is not None and self._last[0] == name and now - self._last[1] < _REPEAT_SECONDS:
             return
@@ -93,18 +93,18 @@ class Lines:
         _write(self._stream, "".join(_parts(name, done, total, **details)) + "...\n")
 
     def print(self, line: str) -> None:
-        """Print a line that stays."""
+        """Print a permanent line."""
         _write(self._kept, "\n".join(wrapped(line, columns(self._kept), indent="    ")) + "\n")
 
     def close(self) -> None:
-        """Everything printed stays."""
+        """Nothing to remove."""
 
 
 class UpdatingLine:
-    """One line that changes in place; what does not fit into ``columns`` is left out, part by part.
+    """One line that changes in place; parts that do not fit into ``columns`` are left out.
 
-    Lasting lines go to ``kept``. Without it, as in a notebook, the updating line shows them, and the last one
-    stays when the display closes.
+    Permanent lines go to ``kept``. Without it, as in a notebook, the updating line shows them, and the last
+    one stays when the display closes.
     """
 
     def __init__(
@@ -124,7 +124,7 @@ class UpdatingLine:
         self._last: tuple[str, float] | None = None
 
     def stage(self, name: str, done: int = 0, total: int = 0, **details: Any) -> None:
-        """Show the stage in place of what was shown."""
+        """Replace the line with this stage."""
         now = self._clock()
         if self._last is not None and self._last[0] == name and now - self._last[1] < _REDRAW_SECONDS:
             return
@@ -132,7 +132,7 @@ class UpdatingLine:
         self._show(_fitting(_parts(name, done, total, **details), self._columns() - 1))
 
     def print(self, line: str) -> None:
-        """Print a line that stays, in a notebook until the next one."""
+        """Print a permanent line; in a notebook it stays until the next one."""
         if self._kept is None:
             self._lasting, self._last = line, None
             self._show(line)
@@ -142,7 +142,7 @@ class UpdatingLine:
         _write(self._kept, "\n".join(wrapped(line, width, indent="    ")) + "\n")
 
     def close(self) -> None:
-        """Erase the line; a notebook keeps the last lasting one."""
+        """Erase the line; a notebook keeps the last permanent one."""
         self._erase()
         if self._lasting:
             _write(self._stream, self._lasting + "\n")
@@ -154,14 +154,14 @@ class UpdatingLine:
             self._last = None
 
     def _show(self, text: str) -> None:
-        # Blanks, and no control sequences: notebooks know the carriage return only.
+        # Spaces instead of control sequences: notebooks support only the carriage return.
         blanks = " " * (len(self._shown) - len(text))
         _write(self._stream, f"\r{text}{blanks}" + ("" if text else "\r"))
         self._shown = text
 
 
 class Later:
-    """A display that begins to show after some seconds: quick calls show nothing."""
+    """A display that starts after some seconds, so that quick calls show nothing."""
 
     def __init__(self, shown: Display, seconds: float) -> None:
         self._display = shown
@@ -172,7 +172,7 @@ class Later:
         self._timer.start()
 
     def stage(self, name: str, done: int = 0, total: int = 0, **details: Any) -> None:
-        """Show the stage, or keep it until it is time to."""
+        """Show the stage, or keep it until the display starts."""
         with self._lock:
             if self._waiting is None:
                 self._display.stage(name, done, total, **details)
@@ -180,7 +180,7 @@ class Later:
                 self._waiting = {"name": name, "done": done, "total": total, **details}
 
     def close(self) -> None:
-        """Show nothing any more."""
+        """Stop showing."""
         self._timer.cancel()
         with self._lock:
             self._waiting = {}
@@ -194,9 +194,9 @@ class Later:
 
 
 class Pace:
-    """Steps a second and the time left, from steps that were timed for a second at least.
+    """Steps per second and the time left, from steps timed for at least a second.
 
-    ``clock`` gives seconds; for a training, those that pass while nothing is compiled.
+    ``clock`` returns seconds; for a training, without compilation.
     """
 
     def __init__(self, clock: Callable[[], float]) -> None:
@@ -204,11 +204,11 @@ class Pace:
         self._began: tuple[float, float] | None = None
 
     def begin(self, steps: float) -> None:
-        """Time from here on, with so many steps done."""
+        """Start timing, with so many steps done."""
         self._began = steps, self._clock()
 
     def rate(self, steps: float) -> float | None:
-        """Steps a second, with so many done; None before enough of them are timed."""
+        """Steps per second, with so many steps done; None before enough are timed."""
         seconds = 0.0 if self._began is None else self._clock() - self._began[1]
         if self._began is None or steps <= self._began[0] or seconds < _TIMED_SECONDS:
             return None
@@ -232,10 +232,10 @@ def check_verbose(verbose: Any) -> None:
 
 
 def display(verbose: str | int, stream: TextIO | None = None, *, kept: TextIO | None = None) -> Display:
-    """How to show progress on ``stream``, by default standard output.
+    """The display of progress on ``stream``, by default standard output.
 
-    0 shows nothing, 1 one updating line, 2 plain lines; "auto" is 1 on a terminal and in a notebook, else 2.
-    ``kept``: where lasting lines go, by default ``stream``. Raises :class:`OptionError` for anything else.
+    0 shows nothing, 1 an updating line, 2 plain lines; "auto" is 1 on a terminal and in a notebook, else 2.
+    ``kept``: where permanent lines go, by default ``stream``. Raises :class:`OptionError` for anything else.
     """
     check_verbose(verbose)
     chosen: TextIO | None = sys.stdout if stream is None else stream
@@ -250,9 +250,9 @@ def display(verbose: str | int, stream: TextIO | None = None, *, kept: TextIO | 
 
 @contextlib.contextmanager
 def shown(verbose: Verbose, *, after: float = 0.0) -> Iterator[Progress]:
-    """The progress that ``verbose`` asks for, for the length of a call: a display, or the listener given.
+    """The progress that ``verbose`` selects, for the duration of a call: a display, or the listener itself.
 
-    ``after``: a display shows nothing before the call has taken so many seconds.
+    ``after``: a display starts only after so many seconds.
     """
     check_verbose(verbose)
     if not isinstance(verbose, str | int):
@@ -268,7 +268,7 @@ def shown(verbose: Verbose, *, after: float = 0.0) -> Iterator[Progress]:
 
 
 def is_notebook(stream: TextIO) -> bool:
-    """Whether a Jupyter kernel carries the stream to a notebook."""
+    """Whether the stream is a Jupyter notebook's."""
     return type(stream).__module__.partition(".")[0] == "ipykernel"
 
 
@@ -281,7 +281,7 @@ def _parts(
     at_most: bool = False,
     seconds_left: float | None = None,
 ) -> list[str]:
-    """A stage in words, in parts of which each may be left out with those after it; but for the first.
+    """A stage in words, as parts; all parts but the first may be left out, from the end.
 
     Example:
         >>> "".join(_parts("Trial", 3, 8, detail="scale-inputs", at_most=True))
@@ -299,7 +299,7 @@ def _parts(
 
 
 def _fitting(parts: Sequence[str], columns: int) -> str:
-    """As many whole parts as fit; of the first one, if it is too long, whole words."""
+    """As many whole parts as fit; whole words of the first part if that is too long."""
     text = ""
     for part in parts:
         if len(text + part) > columns:

@@ -56,7 +56,7 @@ from kilter._treatment.subject import Subject
 def fourteen(subject: Subject, finding: Finding) -> Subject | None:
     \"\"\"Batches of 14 rows.\"\"\"
     change = Change("toy-remedy", ("training",), "13", "14", "batch_size=14", ("train.batch_size=14",))
-    return subject.changed(change, options={"batch_size": 14})
+    return subject.changed(change, training={"batch_size": 14})
 """,
     ),
     insert(
@@ -136,12 +136,45 @@ def read(path: Path, options: LoadOptions) -> Source:
     return assemble(Part(images.astype(np.uint8), classes), None, options, About("toy", str(path), path.stem))
 """,
     ),
-    insert("data/loading.py", "from kilter.data.columns import", "from kilter.data import toy\n{}"),
+    insert("data/loading.py", "from kilter.data.options import", "from kilter.data import toy\n{}"),
     insert(
         "data/loading.py",
         "FORMATS = (\n",
         '{}    Format("toy", "a .toy file", toy.recognises, toy.read),\n',
     ),
+]
+
+AUGMENTATION = [
+    new(
+        "data/augmentation/toy.py",
+        """
+\"\"\"A toy transform: darker images.\"\"\"
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+TRACED: list[float] = []
+
+
+@dataclass(frozen=True)
+class Darker:
+    \"\"\"Images times a factor.\"\"\"
+
+    factor: float
+    colour: ClassVar[bool] = False
+
+    def change(self, key, images, span):
+        \"\"\"The images.\"\"\"
+        TRACED.append(self.factor)
+        return images * self.factor
+""",
+    ),
+    insert(
+        "data/augmentation/__init__.py",
+        "from kilter.data.augmentation.preview",
+        "from kilter.data.augmentation.toy import Darker\n{}",
+    ),
+    insert("recipe/augment.py", "    zoom: Strength", "    darker: Strength = None\n{}"),
 ]
 
 PRETEXT = [
@@ -181,7 +214,7 @@ def setting(subject: Subject, options: Options) -> Setting:
 LAYER = [
     insert(
         "_models/layers.py",
-        "DROPOUTS: Final = (",
+        "DROP_RATES: Final[Mapping[type, tuple[str, ...]]] = {",
         """@keras.saving.register_keras_serializable("toy")
 class ToyDropout(keras.layers.Layer):
     \"\"\"Drops nothing, but has a rate.\"\"\"
@@ -194,7 +227,37 @@ class ToyDropout(keras.layers.Layer):
 
 
 {}
-    ToyDropout,""",
+    ToyDropout: ("rate",),""",
+    ),
+]
+
+RULE = [
+    new(
+        "_xla/toy.py",
+        """
+\"\"\"A toy rule: logarithms are counted.\"\"\"
+
+from kilter._xla.values import Pass, Value, written
+
+REWRITTEN: list[str] = []
+
+
+def applies(equation, values: list[Value], passing: Pass) -> bool:
+    \"\"\"To every logarithm.\"\"\"
+    return True
+
+
+def rewritten(equation, values: list[Value], passing: Pass) -> Value:
+    \"\"\"The same logarithm.\"\"\"
+    REWRITTEN.append(equation.primitive.name)
+    return written(equation.primitive.bind(values[0].get(), **equation.params))
+""",
+    ),
+    insert("_xla/rules.py", "from kilter._xla.values import", "from kilter._xla import toy\n{}"),
+    insert(
+        "_xla/rules.py",
+        "RULES: Final[dict[str, Rule]] = {\n",
+        '{}    "toy": _rule("log", toy.applies, toy.rewritten),\n',
     ),
 ]
 
@@ -222,7 +285,7 @@ def toy(name: str) -> None:
 """,
     ),
     insert("_cli/main.py", "from kilter._text import", "from kilter._cli.toy import toy\n{}"),
-    insert("_cli/main.py", "app.command()(transfer)\n", "{}\n\napp.command()(toy)\n"),
+    insert("_cli/main.py", "        transfer,\n", "{}        toy,\n"),
 ]
 
 TOYS = {
@@ -230,8 +293,10 @@ TOYS = {
     "remedy": REMEDY,
     "schedule": SCHEDULE,
     "data format": FORMAT,
+    "augmentation": AUGMENTATION,
     "pretext task": PRETEXT,
     "layer kind": LAYER,
     "report section": SECTION,
     "command": COMMAND,
+    "XLA rule": RULE,
 }

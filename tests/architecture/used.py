@@ -21,6 +21,8 @@ batch_size = 13
 [schedule]
 name = "toy"
 share = 0.25
+[augment]
+darker = 0.5
 """
 
 
@@ -39,6 +41,8 @@ def main() -> dict[str, object]:
     Path("toy.toml").write_text(RECIPE)
     Path("some.toy").touch()
     import keras
+    from kilter._xla.toy import REWRITTEN
+    from kilter.data.augmentation.toy import TRACED
 
     import kilter
     from kilter._models.layers import ToyDropout
@@ -71,12 +75,16 @@ def main() -> dict[str, object]:
             "toy",
             "--set",
             "schedule.name=constant",
+            "--set",
+            "augment.darker=none",
             "--out",
             "e.keras",
             "--json",
             "--quiet",
         ),
         "section": "toy section, 1 epochs" in (run / "report.html").read_text(),
+        "augmented": TRACED,
+        "rewritten": REWRITTEN,
         "command": command("toy", "world"),
         "help": command("--help"),
     }

@@ -116,7 +116,7 @@ BAD = {
     ),
     "predict into no format": ("predict {place}/narrow.keras digits --out {place}/a.xls", ".parquet"),
     "predict on nothing": ("predict {place}/narrow.keras {place}/absent.csv", "does not exist"),
-    "compare one recipe": ("compare {place}/good.toml", "two candidates or more"),
+    "compare one recipe": ("compare {place}/good.toml", "two or more candidates"),
     "compare the same twice": ("compare {place}/good.toml {place}/good.toml", "different names"),
     "compare with an absent recipe": ("compare {place}/good.toml {place}/absent.toml", "absent.toml"),
     "compare with no recipe": ("compare {place}/good.toml digits", "digits"),

@@ -2,11 +2,12 @@
 
 import json
 
+import keras
 import numpy as np
 import pytest
 from sklearn.datasets import load_digits
 
-from kilter._cli.subject import of_recipe
+from kilter._cli.subject import of_recipe, of_saved_model
 from kilter._diagnosis.diagnose import diagnose
 from kilter._engine.averaging import ExponentialMovingAverage, StochasticWeightAverage
 from kilter._engine.training_spec import EarlyStopping, TrainingSpec
@@ -68,12 +69,9 @@ def test_each_setting_reaches_the_functions_that_the_commands_call(recipe, setti
     for function in (find_lr, diagnose, treat, clip_threshold):
         given = spec.arguments_for(function)
         assert name not in given or is_right(given[name])
-    for function in (diagnose, treat):
-        subject = of_recipe(
-            with_overrides(load_recipe(recipe), [setting]), function, allow_code=False, progress=SILENT
-        )
-        if name in spec.arguments_for(function):
-            assert is_right(subject.arguments[name])
+    given = with_overrides(load_recipe(recipe), [setting])
+    treated = of_recipe(given, treat, allow_code=False, progress=SILENT).arguments
+    assert name == "evaluate_training" or is_right(treated[name])
 
 
 def test_fit_takes_all_of_a_spec_and_the_searches_what_concerns_a_step():
@@ -81,9 +79,9 @@ def test_fit_takes_all_of_a_spec_and_the_searches_what_concerns_a_step():
     assert set(spec.arguments_for(fit)) == set(spec.arguments())
     of_steps = {"batch_size", "shuffle", "class_weight", "sample_weight", "augment", "seed"}
     assert set(spec.arguments_for(find_lr)) == set(spec.arguments_for(clip_threshold)) == of_steps
-    assert {"epochs", "batch_size", "validation_data", "class_weight", "shuffle", "seed"} <= set(
-        spec.arguments_for(treat)
-    )
+    # A treatment evaluates the training rows itself; a diagnosis takes a few steps at the compiled rate.
+    assert set(spec.arguments()) - set(spec.arguments_for(treat)) == {"evaluate_training"}
+    assert set(spec.arguments_for(diagnose)) == {"validation_data", "batch_size", "shuffle", "seed"}
 
 
 def test_early_stopping_becomes_a_callback_that_sees_the_others_work():
@@ -131,3 +129,14 @@ def test_stages_cannot_be_treated(kilter, recipe, tmp_path):
     assert ended.code == 2
     assert "a recipe that trains in one stage" in ended.err
     assert not (tmp_path / "treated").exists()
+
+
+def test_a_saved_model_with_data_is_a_subject_too(tmp_path):
+    model = keras.Sequential([keras.Input((8, 8, 1)), keras.layers.Flatten(), keras.layers.Dense(10)])
+    model.compile("sgd", "sparse_categorical_crossentropy")
+    model.save(tmp_path / "model.keras")
+    given = tmp_path / "model.keras", "digits", [], {"train.epochs": 3}
+    subject = of_saved_model(*given, allow_code=False, progress=SILENT)
+    assert set(subject.arguments) == {"model", "x", "y"}
+    assert len(subject.arguments["x"]) == subject.record.rows["train"] == 1797
+    assert (subject.recipe.train.epochs, subject.recipe.data.validation) == (3, None)

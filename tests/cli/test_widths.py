@@ -49,7 +49,7 @@ def treatment():
         Change("insert-batch-norm", ("dense",), "none between layers", "before each activation", "", ()),
     )
     codes = tuple(change.remedy for change in changes)
-    tried = (Trial((), 0.1, 0.1, "as it came"), Trial(codes, 0.9, 0.1, "all severe findings treated"))
+    tried = (Trial((), 0.1, 0.1, "original model"), Trial(codes, 0.9, 0.1, "all severe findings treated"))
     came, after = Evaluation(Diagnosis(FINDINGS), 0.1, {}), Evaluation(Diagnosis(()), 0.95, {})
     trials = Trials("val_accuracy", 3, 100, tried, comparison())
     return Treatment(None, changes, (), trials, came, after, 139.0, ())

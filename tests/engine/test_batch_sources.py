@@ -207,12 +207,12 @@ def test_a_source_that_comes_to_its_end_is_told_of():
             return iter(batches)
 
     source = Once(BATCHES)
-    with pytest.raises(DataError, match="come to its end"):
+    with pytest.raises(DataError, match="exhausted iterable"):
         fit(classifier(), source, epochs=2, verbose=0)
     with pytest.raises(DataError, match="empty"):
         fit(classifier(), [], verbose=0)
 
 
 def test_a_dataset_without_end_is_refused():
-    with pytest.raises(DataError, match="no end"):
+    with pytest.raises(DataError, match="endless"):
         fit(classifier(), Endless(), verbose=0)

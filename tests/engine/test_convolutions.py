@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from jax import lax
 
-from kilter._xla import convolutions
+from kilter._xla import kernel_gradients
 from kilter._xla.rewrite import rewrite, trace
 
 from .cases import relative
@@ -118,36 +118,34 @@ def test_every_form_gives_the_results_and_gradients_of_the_plain_one(name: str, 
         assert relative(np.asarray(one), np.asarray(other)) < 2e-6
 
 
-@pytest.mark.parametrize(
-    ("name", "forms"),
-    [
-        ("plain", {"_product"}),
-        ("strides", {"_product", "_in_kinds"}),
-        ("spread", {"_exchanged", "_product", "_in_kinds"}),
-        ("taps apart", {"_product"}),
-        ("groups", set()),
-    ],
-)
-def test_which_forms_are_taken(name: str, forms: set[str], monkeypatch: pytest.MonkeyPatch):
-    taken = set()
-    for form in ("_product", "_in_kinds", "_exchanged"):
-        made = getattr(convolutions, form)
+def _equations(closed: Any) -> list[Any]:
+    """All equations, those of inner calls included."""
+    inner = [one for each in closed.eqns for one in each.params.values() if hasattr(one, "eqns")]
+    return [*closed.eqns, *(one for each in inner for one in _equations(each))]
 
-        def noted(*arguments: Any, made: Any = made, form: str = form) -> Any:
-            taken.add(form)
-            return made(*arguments)
 
-        monkeypatch.setattr(convolutions, form, noted)
+def _rewritten(name: str) -> list[Any]:
     convolve, images, kernel = _of_case(CASES[name], channels_first=False)
     gradients = jax.grad(lambda *both: convolve(*both).sum(), argnums=(0, 1))
-    jax.eval_shape(rewrite(trace(gradients, images, kernel), batch_size=4), images, kernel)
-    assert taken == forms
+    return _equations(jax.make_jaxpr(rewrite(trace(gradients, images, kernel), batch_size=4))(images, kernel))
+
+
+@pytest.mark.parametrize(
+    ("name", "product"),
+    [("plain", True), ("strides", True), ("spread", True), ("taps apart", True), ("groups", False)],
+)
+def test_which_forms_are_taken(name: str, product: bool):
+    """The kernel's gradient is a product, but for groups; no convolution goes over zeros between images."""
+    equations = _rewritten(name)
+    assert any(one.primitive.name == "dot_general" for one in equations) == product
+    spread = [max(one.params.get("lhs_dilation", (1,))) > 1 for one in equations]
+    assert name == "groups" or not any(spread)
 
 
 @pytest.mark.parametrize("limit", ["_MOST_NUMBERS", "_MOST_TAPS"])
 def test_a_product_that_would_not_fit_is_left_a_convolution(limit: str, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(convolutions, limit, 5)
-    monkeypatch.setattr(convolutions, "_product", None)
+    monkeypatch.setattr(kernel_gradients, limit, 5)
+    assert not any(one.primitive.name == "dot_general" for one in _rewritten("plain"))
     convolve, images, kernel = _of_case(CASES["plain"], channels_first=False)
     gradients = jax.grad(lambda *both: convolve(*both).sum(), argnums=1)
     plain, ours = (

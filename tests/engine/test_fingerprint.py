@@ -101,6 +101,9 @@ CHANGES: dict[str, Callable[[Any], Any]] = {
     "a layer's activation": lambda m: _reset(m.dense, "activation", keras.activations.tanh),
     "a regularizer's strength": lambda m: _reset(m.dense.kernel_regularizer, "l2", 0.5),
     "a regularizer": lambda m: _reset(m.dense, "kernel_regularizer", None),
+    "a variable's own regularizer": lambda m: _reset(
+        m.dense.kernel, "regularizer", keras.regularizers.L1(1.0)
+    ),
     "a layer's dtype": lambda m: _reset(m.dense, "dtype_policy", keras.DTypePolicy("mixed_bfloat16")),
     "an option of the loss": lambda m: m._compile_loss._user_loss._fn_kwargs.update({"delta": 2.0}),
     "an option of a metric": lambda m: m._compile_metrics._user_metrics[0]._fn_kwargs.update(

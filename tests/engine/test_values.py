@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from kilter._xla import deferred
-from kilter._xla.deferred import Pass, stored_transposed, written
+from kilter._xla.deferred import late
 from kilter._xla.rewrite import rewrite, trace
+from kilter._xla.values import Pass, stored_transposed, written
 
 BATCH, UNITS, LAYERS = 6, 4, 3
 
@@ -35,7 +36,7 @@ def drawn():
 
 def places(most_held, monkeypatch):
     """The places of the pass's products and of the gradients' among the products, and all equations."""
-    monkeypatch.setattr(deferred, "_MOST_HELD", most_held)
+    monkeypatch.setattr(deferred, "_MOST_NUMBERS", most_held)
     weights, batch = drawn()
     equations = jax.make_jaxpr(rewrite(trace(step, weights, batch), batch_size=BATCH))(weights, batch).eqns
     shapes = [one.outvars[0].aval.shape for one in equations if one.primitive.name == "dot_general"]
@@ -61,7 +62,7 @@ def test_what_waits_has_the_bits_it_had(monkeypatch):
     weights, batch = drawn()
 
     def gradients(most_held):
-        monkeypatch.setattr(deferred, "_MOST_HELD", most_held)
+        monkeypatch.setattr(deferred, "_MOST_NUMBERS", most_held)
         return jax.jit(rewrite(trace(step, weights, batch), batch_size=BATCH))(weights, batch)[0]
 
     for one, other in zip(*map(jax.tree.leaves, (gradients(BATCH * UNITS), gradients(0))), strict=True):
@@ -76,20 +77,20 @@ def test_waiting_changes_no_number_whatever_is_waited_for(last, store, dtype):
     passing = Pass(2)
     passing.latest = jnp.full((2, 2), last, "float32")
     value = store(numbers)
-    late = passing.late(value, since=None)
-    assert late is not value
-    assert late.transposed == value.transposed
+    waiting = late(passing, value, since=None)
+    assert waiting is not value
+    assert waiting.transposed == value.transposed
     bits = lambda array: np.asarray(array, "float32").view("uint32")  # noqa: E731
-    np.testing.assert_array_equal(bits(late.get()), bits(value.get()))
+    np.testing.assert_array_equal(bits(waiting.get()), bits(value.get()))
 
 
 def test_what_has_nothing_to_wait_for_stays_as_it_is():
     value, passing = written(jnp.ones((2, 2))), Pass(2)
-    assert passing.late(value, since=None) is value
+    assert late(passing, value, since=None) is value
     passing.latest = jnp.ones((2, 2))
-    assert passing.late(value, since=passing.latest) is value
+    assert late(passing, value, since=passing.latest) is value
     whole = written(jnp.ones((2, 2), "int32"))
-    assert passing.late(whole, since=None) is whole
+    assert late(passing, whole, since=None) is whole
 
 
 @pytest.mark.parametrize(

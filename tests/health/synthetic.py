@@ -8,7 +8,8 @@ import keras
 import numpy as np
 
 from kilter._diagnosis.context import Context
-from kilter._models.layers import LayerFacts, OptimizerFacts
+from kilter._models.layers import LayerFacts
+from kilter._models.optimizers import OptimizerFacts
 from kilter._records import Measurements
 
 DENSE, NORM = keras.layers.Dense(4), keras.layers.BatchNormalization()

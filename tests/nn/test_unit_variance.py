@@ -250,7 +250,7 @@ def dead():
 @pytest.mark.parametrize(
     ("make", "x", "options", "error", "why"),
     [
-        (dead, ROWS, {}, ModelError, "'dense_[0-9]+', whose output is one and the same number"),
+        (dead, ROWS, {}, ModelError, "'dense_[0-9]+', whose output is constant"),
         (dense, ROWS * 0, {}, ModelError, "outputs that vary"),
         (dense, ROWS * np.nan, {}, ModelError, "finite outputs"),
         (dense, ROWS * 1e30, {}, ModelError, "finite outputs"),

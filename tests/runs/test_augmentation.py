@@ -23,7 +23,6 @@ from kilter.data.augmentation import (
 )
 from kilter.errors import DataError, KilterError, ModelError, RecipeError
 from kilter.recipe import AugmentSection, dump_recipe, parse_recipe
-from kilter.recipe.augment import COLOURS, OF_IMAGES
 from kilter.runs import Interrupted, checkpoints, open_run, resume, train
 from kilter.runs.build import prepare
 from kilter.runs.from_recipe import make_augmentation
@@ -79,17 +78,20 @@ def test_nothing_asked_for_is_nothing():
     assert "augment" in dump_recipe(recipe({}))
 
 
+def test_every_key_is_in_the_table():
+    assert set(AugmentSection.model_fields) - {"fill", "value_range"} == set(EVERY)
+
+
 def test_tables_can_only_be_mixed_up():
     assert make_augmentation(AugmentSection(mixup=0.2), TABLE) == Augmentation((Mixup(0.2),))
-    for key in OF_IMAGES:
+    for key in set(EVERY) - {"mixup"}:
         with pytest.raises(RecipeError, match=rf"augment\.{key}.*\(4, 5\)"):
             make_augmentation(AugmentSection(**{key: EVERY[key][0]}), TABLE)
-    assert set(OF_IMAGES) | {"mixup"} == set(EVERY)
 
 
 def test_colours_of_floats_need_their_range():
     floats = Dataset(COLOUR.x.astype("float32"), COLOUR.y, "classification", ("a", "b"))
-    for key in COLOURS:
+    for key in ("brightness", "contrast", "saturation", "hue"):
         with pytest.raises(RecipeError, match="value_range"):
             make_augmentation(AugmentSection(**{key: EVERY[key][0]}), floats)
     section = AugmentSection(hue=0.1, value_range=(0.0, 1.0))

@@ -73,7 +73,7 @@ def test_no_such_place(case):
 
 
 def test_models_that_tell_no_connections():
-    with pytest.raises(ModelError, match="call of its own"):
+    with pytest.raises(ModelError, match="overrides call"):
         find_cut(models.Own(), 1)
     with pytest.raises(ModelError, match="not built"):
         find_cut(models.keras.Sequential([models.layers.Dense(1)]), 1)

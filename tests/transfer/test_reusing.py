@@ -137,7 +137,7 @@ def own_layer_in_a_function():
 
 
 BAD = {
-    "a subclass": (lambda: (models.Own(), {}), ModelError, "call of its own"),
+    "a subclass": (lambda: (models.Own(), {}), ModelError, "overrides call"),
     "not built": (lambda: (keras.Sequential([layers.Dense(1)]), {}), ModelError, "not built"),
     "keep too much": (lambda: (models.stack(), {"keep": 9}), OptionError, "keep from 1 to 3"),
     "no outputs": (lambda: (models.stack(), {"head": 0}), OptionError, "a number of outputs from 1"),

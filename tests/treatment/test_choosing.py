@@ -85,7 +85,7 @@ def test_the_fewest_changes_that_suffice_are_taken():
     trials = proof_of(came, choice)
     assert trials.verdict == "better"
     assert [one.outcome for one in trials.tried].count("chosen") == 1
-    assert trials.tried[0].outcome == "as it came"
+    assert trials.tried[0].outcome == "original model"
     assert trials.tried[0].remedies == ()
 
 

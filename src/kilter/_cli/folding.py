@@ -8,8 +8,7 @@ from typing import Final
 import typer
 
 from kilter._cli.options import check_out, say, say_table
-from kilter._infer.folding import fold_batch_norm
-from kilter._infer.records import FoldRecord
+from kilter._infer.folding import FoldRecord, fold_batch_norm
 from kilter._progress import Display
 from kilter._text import printable
 from kilter.runs.model_data import write_model

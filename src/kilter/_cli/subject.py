@@ -60,7 +60,8 @@ def of_saved_model(
     progress.stage(f"Reading {printable(source)}")
     target = options.get("data.target")
     model, data = _compiled_with_data(path, source, settings, target=target, allow_code=allow_code)
-    given = {"model.file": str(path), "data.validation": "none", **options}
+    whole = {"data.validation": "none", "train.early_stopping": "none"}
+    given = {"model.file": str(path), **whole, **options}
     recipe = with_absolute_paths(recipe_from(source, [], given))
     arguments = {"model": model, "x": data.train.x, "y": data.train.y}
     return Subject(arguments, recipe, data_record(data, Splits(data.train, None, data.test)))

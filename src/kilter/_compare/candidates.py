@@ -10,7 +10,7 @@ import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import keras
 import numpy as np
@@ -133,7 +133,8 @@ def gather(
     parts = _checked_data(data)
     digest = _checksum(parts)
     return tuple(
-        FunctionCandidate(name, function, parts, options, digest) for name, function in values.items()
+        FunctionCandidate(name, cast(Factory, function), parts, options, digest)
+        for name, function in values.items()
     )
 
 

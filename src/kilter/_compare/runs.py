@@ -105,7 +105,7 @@ def train_in_workers(
     with tempfile.TemporaryDirectory() as folder:
         arrays = Path(folder, "data.npz")
         if isinstance(one := trials[0].candidate, FunctionCandidate):
-            np.savez(arrays, **{part: np.asarray(one.data[part]) for part in PARTS})
+            np.savez(arrays, allow_pickle=False, **{part: np.asarray(one.data[part]) for part in PARTS})
         for number, _ in workers.results([_task(trial, arrays, allow_code) for trial in trials]):
             yield trials[number], _run_of(trials[number])
 
@@ -129,7 +129,7 @@ def _task(trial: Trial, arrays: Path, allow_code: bool) -> Callable[[], None]:
 
 def _measures(recipe: Recipe, allow_code: bool) -> list[str]:
     prepared = prepare(recipe, allow_code=allow_code)
-    return measures({part: ["loss", *prepared.objective.metrics] for part in prepared.evaluated_parts()})
+    return measures({part: ["loss", *prepared.objective.metrics] for part in prepared.parts.evaluated})
 
 
 def _train_recipe(recipe: Recipe, parent: Path, allow_code: bool) -> None:

@@ -105,7 +105,7 @@ class Workers:
         Raises the :class:`KilterError` of the first task that fails; any other error of a task, and the death
         of a worker, become a :class:`RunError`.
         """
-        futures = {self._executor.submit(task): number for number, task in enumerate(tasks)}
+        futures: dict[Any, int] = {self._executor.submit(task): number for number, task in enumerate(tasks)}
         for future in as_completed(futures):
             error = future.exception()
             if isinstance(error, KilterError):

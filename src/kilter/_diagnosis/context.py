@@ -10,7 +10,8 @@ import keras
 import numpy as np
 
 from kilter._diagnosis.thresholds import Thresholds
-from kilter._models.layers import LayerFacts, OptimizerFacts, OutputFacts
+from kilter._models.layers import LayerFacts, OutputFacts
+from kilter._models.optimizers import OptimizerFacts
 from kilter._records import Finding, Measurements
 
 

@@ -15,7 +15,8 @@ from kilter._diagnosis.context import Check, Context
 from kilter._diagnosis.thresholds import Thresholds
 from kilter._engine.arrays import check_batch_size, is_array, pick, row_count
 from kilter._engine.measuring import Reader, measured_steps, probe
-from kilter._models.layers import CONVOLUTIONS, optimizer_facts
+from kilter._models.layers import CONVOLUTIONS
+from kilter._models.optimizers import optimizer_facts
 from kilter._models.reading import paired_targets, read_model
 from kilter._models.tracing import fixed_batch_size
 from kilter._models.variables import build_forward, check_compiled, fitting

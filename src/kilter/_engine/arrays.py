@@ -1,8 +1,8 @@
-"""From what a person passes as x, y and weights to arrays on the device, checked before anything is traced.
+"""Checks x, y and weights, and puts them on the device, before anything is traced.
 
-As in Keras, ``x`` and ``y`` are arrays or (nested) lists, tuples and dicts of arrays; floats become
-``keras.config.floatx()``. Integers keep their type: images stay uint8 on the device, a quarter of the memory,
-and are cast in the step.
+As in Keras, ``x`` and ``y`` are arrays or nested lists, tuples and dicts of arrays; floats become
+``keras.config.floatx()``. Integers keep their dtype: images stay uint8 on the device, which takes a quarter
+of the memory, and are cast in the step.
 """
 
 from __future__ import annotations
@@ -20,13 +20,14 @@ import numpy as np
 
 from kilter._models.arrays import plain_array
 from kilter._models.keras_internals import data_adapter_utils
+from kilter._validation import number, whole_number
 from kilter.data.precision import SUBTRACT, loss_note, lossy_columns
 from kilter.errors import DataError, OptionError
 
 _SHOWN_ROWS = 5
-_CHECKED_VALUES = 1 << 20  # a part that stays in the processor's cache
-_LARGE_BYTES = 1 << 22  # from this size on NumPy asks the system for large pages
-_ALIGNMENT = 64  # bytes: a buffer that begins at a multiple is taken over by JAX without a copy
+_CHECKED_VALUES = 1 << 20  # fits in the CPU cache
+_LARGE_BYTES = 1 << 22  # NumPy requests large pages from this size on
+_ALIGNMENT = 64  # bytes: JAX takes over an aligned buffer without a copy
 
 
 @dataclass(frozen=True)
@@ -37,21 +38,21 @@ class Rows:
     count: int
 
     def example(self, size: int) -> tuple[Any, Any, Any]:
-        """The first ``size`` rows, to build a model from."""
+        """The first ``size`` rows, to build a model with."""
         return jax.tree.map(lambda leaf: leaf[:size], self.data)
 
 
 def is_array(value: Any) -> bool:
-    """Whether ``value`` is an array or nest of arrays, as opposed to an iterable of batches.
+    """Whether ``value`` is an array or nest of arrays, not an iterable of batches.
 
-    A list of tuples or lists of arrays is one of batches; several inputs are a list, tuple or dict of arrays.
+    A list of tuples or lists of arrays counts as batches; several inputs are a list, tuple or dict of arrays.
     """
     is_batches = isinstance(value, list) and all(map(_is_batch, value))
     return not is_batches and _is_nest(value)
 
 
 def _is_batch(value: Any) -> bool:
-    # A list of numbers is a row, which is refused as such.
+    # A list of numbers is a row, which gets its own error later.
     is_row = isinstance(value, list) and all(map(np.isscalar, keras.tree.flatten(value)))
     return isinstance(value, tuple | list) and not is_row
 
@@ -74,14 +75,16 @@ def collect(
 ) -> Rows:
     """Check the arrays and put them on the device.
 
-    ``wait``: NumPy's arrays stay where they are, for :func:`on_device` to put there later. Those that had to
-    be made anew, of another type, are there at once: their memory is not to be held there and here.
+    Args:
+        x, y, sample_weight, class_weight: as in :func:`kilter.fit`.
+        row_numbers: shape (used,); the numbers by which messages call the first ``used`` rows of a part of
+            the data. The rows after them are padding.
+        wait: leave NumPy arrays on the host, for :func:`on_device` to move later. Arrays that had to be
+            converted are moved at once, so that no second copy stays on the host.
 
-    ``row_numbers`` (shape (used,)): what messages call the first ``used`` rows, where they are a part of the
-    data; the rows after them are padding.
-
-    Raises :class:`DataError` for no rows, arrays of different lengths, NaN or infinity (counted, first rows
-    named) and values that are no arrays; :class:`OptionError` for both kinds of weights at once.
+    Raises:
+        DataError: for no rows, arrays of different lengths, NaN or infinity, and values that are not arrays.
+        OptionError: for both kinds of weights at once.
     """
     if x is None:
         raise DataError(expected="x as arrays", received="None", remedy="pass the rows to work on")
@@ -109,28 +112,23 @@ def collect(
 
 
 def on_device(array: Any) -> Any:
-    """The array on the device; later changes of ``array`` do not reach it.
+    """A copy of the array on the device.
 
-    JAX's own memory for a large array on a CPU is of small pages, new ones for each call of ``fit``, and the
-    first touch of each costs the epoch time. So the copy is made by NumPy, which asks for large pages.
+    On a CPU, JAX puts a large array into small pages, new ones in each call of ``fit``, and the first access
+    to each page slows the epoch down. NumPy requests large pages, so it makes the copy.
     """
     if jax.default_backend() != "cpu" or not isinstance(array, np.ndarray) or array.nbytes < _LARGE_BYTES:
         return jax.device_put(array)
     room = np.empty(array.nbytes + _ALIGNMENT, np.uint8)
     first = -room.ctypes.data % _ALIGNMENT
-    held = room[first : first + array.nbytes].view(array.dtype).reshape(array.shape)
-    np.copyto(held, array)
-    return jax.device_put(held)
+    copy = room[first : first + array.nbytes].view(array.dtype).reshape(array.shape)
+    np.copyto(copy, array)
+    return jax.device_put(copy)
 
 
 def split(x: Any, y: Any, sample_weight: Any, share: float) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
-    """Cut the last ``share`` of the rows off for validation, before any shuffling, as Keras does."""
-    if not isinstance(share, float | np.floating) or not 0.0 < share < 1.0:
-        raise OptionError(
-            expected="validation_split between 0 and 1",
-            received=f"validation_split={share!r}",
-            remedy="give a share such as 0.1",
-        )
+    """Split the last ``share`` of the rows off for validation, before any shuffling, as Keras does."""
+    number("validation_split", share, above=0, below=1, remedy="pass a share such as 0.1")
     count = row_count(x=x)
     first = int(count * (1.0 - share))
     if first == 0 or first == count:
@@ -176,12 +174,12 @@ def _check_class_weights(labels: np.ndarray, class_weight: Any) -> None:
 
 
 def pick(data: Any, rows: Any) -> Any:
-    """Some ``rows`` (a slice, or their numbers) of each array of a nest; None stays None."""
+    """The given ``rows`` (a slice, or row numbers) of each array in a nest; None stays None."""
     return keras.tree.map_structure(lambda leaf: None if leaf is None else np.asarray(leaf)[rows], data)
 
 
 def row_count(**named: Any) -> int:
-    """The number of rows that all arrays have; :class:`DataError` where they differ, or have none."""
+    """The number of rows in every array; :class:`DataError` if they differ or are empty."""
     return _common_length({name: _lengths(name, value) for name, value in named.items()})
 
 
@@ -214,7 +212,7 @@ def _common_length(counts: Mapping[str, list[int]]) -> int:
     count = lengths.pop()
     if count == 0:
         raise DataError(
-            expected="at least one row", received="0 rows", remedy="look at how the data was filtered"
+            expected="at least one row", received="0 rows", remedy="check how the data was filtered"
         )
     return count
 
@@ -224,10 +222,7 @@ def _arrays(value: Any) -> Any:
 
 
 def _array(leaf: Any) -> Any:
-    """The leaf as an array of numbers where it lies, on the host or on a device; floats as floatx.
-
-    None, for an optional input, stays None.
-    """
+    """The leaf as a numeric array on the host or device it is on, floats as floatx; None stays None."""
     if leaf is None:
         return None
     if hasattr(leaf, "to_numpy"):  # pandas and polars
@@ -241,7 +236,7 @@ def _array(leaf: Any) -> Any:
 
 
 def warn_of_losses(x: Any) -> None:
-    """Warn where the inputs have columns whose differences float32 loses, as it does those of unix times."""
+    """Warn about input columns whose differences float32 cannot represent, such as unix times."""
     if keras.config.floatx() != "float32":
         return
     for leaf in keras.tree.flatten(x):
@@ -253,7 +248,7 @@ def warn_of_losses(x: Any) -> None:
 
 
 def _check_range(host: Any) -> None:
-    # JAX would cut the upper half off: label 2**32 would become label 0.
+    # JAX would drop the upper half: label 2**32 would become label 0.
     kept = jax.dtypes.canonicalize_dtype(host.dtype)
     if not jnp.issubdtype(host.dtype, jnp.integer) or kept == host.dtype or host.size == 0:
         return
@@ -291,19 +286,14 @@ def _parts(array: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
 
 
 def _not_finite(rows: np.ndarray) -> np.ndarray:
-    """The numbers of the rows that hold NaN or infinity."""
+    """The numbers of the rows with NaN or infinity."""
     with np.errstate(over="ignore", invalid="ignore"):
-        # One pass without a mask: a sum is finite if all its terms are, unless it overflows.
+        # One pass without a mask: a sum of finite terms is finite, unless it overflows.
         if np.isfinite(rows.sum(dtype=rows.dtype)):
             return np.empty(0, np.int64)
     return np.flatnonzero(~np.isfinite(rows.astype(np.float64)).reshape(len(rows), -1).all(axis=1))
 
 
-def check_batch_size(batch_size: int) -> None:
+def check_batch_size(batch_size: Any) -> None:
     """Raise :class:`OptionError` unless ``batch_size`` is a whole number of at least 1."""
-    if isinstance(batch_size, bool) or not isinstance(batch_size, int | np.integer) or batch_size < 1:
-        raise OptionError(
-            expected="batch_size as a whole number, at least 1",
-            received=f"batch_size={batch_size!r}",
-            remedy="pass a size such as 32",
-        )
+    whole_number("batch_size", batch_size, 1, remedy="pass a size such as 32")

@@ -1,7 +1,7 @@
 """Augmentation inside the compiled step: a training step that first transforms its batch.
 
-What is drawn depends on the seed and the optimiser's count of steps alone. So a resumed run, or one cut into
-other chunks, draws the same; the next epoch draws anew; evaluating, which counts no steps, changes nothing.
+Random numbers depend only on the seed and the optimiser's step counter. So a resumed run, or one cut into
+other chunks, draws the same numbers, each epoch draws new ones, and evaluation changes nothing.
 """
 
 from __future__ import annotations
@@ -15,15 +15,16 @@ import keras
 from kilter._engine.mixed_targets import check_mixed_targets, mix_targets, mixed_losses
 from kilter._engine.packing import with_parts
 from kilter._engine.step import Batch, Logs, Step
+from kilter._models.optimizers import slot_index
 from kilter._models.variables import State
 from kilter.data.augmentation import Augmentation, Transform
-from kilter.errors import ModelError, OptionError
+from kilter.errors import OptionError
 
 Augment = Augmentation | Transform | Sequence[Transform]
 
 
 def as_augmentation(augment: Augment | None) -> Augmentation | None:
-    """The augmentation that a person meant: one, one transformation, several in a list, or None."""
+    """``augment`` as an augmentation: one, a single transformation, a list of them, or None."""
     if augment is None or isinstance(augment, Augmentation):
         return augment
     if isinstance(augment, Transform):
@@ -38,21 +39,21 @@ def as_augmentation(augment: Augment | None) -> Augmentation | None:
 
 
 def check_augmentation(model: keras.Model, augmentation: Augmentation, example: tuple[Any, Any, Any]) -> None:
-    """Raise the :class:`~kilter.errors.KilterError` that says why a batch cannot be augmented."""
+    """Raise a :class:`~kilter.errors.KilterError` if a batch cannot be augmented."""
     x, y, _ = example
     augmentation.check(x)
     if augmentation.mixes:
         check_mixed_targets(model, y)
-    _iterations(model)
+    slot_index(model, "iterations")
 
 
 def augmented(model: keras.Model, step: Step, augmentation: Augmentation) -> Step:
-    """The training step on transformed batches; it takes a seed (uint32 array, shape ()) beside the batch.
+    """The training step on transformed batches; it takes a seed (uint32 array, shape ()) besides the batch.
 
-    Targets and weights stay with their rows, unless rows are mixed: then losses see both labels' shares,
-    metrics the label with the larger one (see ``mixed_targets``), and a row keeps its own weight.
+    Targets and weights stay with their rows. If rows are mixed, losses get the shares of both labels, metrics
+    the label with the larger share (see ``mixed_targets``), and a row keeps its own weight.
     """
-    place = _iterations(model)
+    place = slot_index(model, "iterations")
 
     def augmented_step(state: State, batch: Batch, seed: jax.Array) -> tuple[State, Logs]:
         x, y, weight = batch
@@ -66,19 +67,3 @@ def augmented(model: keras.Model, step: Step, augmentation: Augmentation) -> Ste
             return step(state, with_parts(batch, x, target, weight))
 
     return augmented_step
-
-
-def _iterations(model: keras.Model) -> int:
-    """Where in a state's optimiser variables the count of steps is."""
-    # A loss-scaling optimiser wraps the one that counts. Not .iterations: that is computed where gradients
-    # are accumulated, and stands still from one update to the next.
-    optimizer: Any = getattr(model.optimizer, "inner_optimizer", model.optimizer)
-    counter = getattr(optimizer, "_iterations", None)
-    places = [n for n, variable in enumerate(model.optimizer.variables) if variable is counter]
-    if not places:
-        raise ModelError(
-            expected="an optimiser that counts its steps, for augment=",
-            received=f"{type(model.optimizer).__name__} without a variable iterations",
-            remedy="use an optimiser of Keras",
-        )
-    return places[0]

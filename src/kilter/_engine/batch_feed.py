@@ -1,4 +1,4 @@
-"""A feed of batches that come made: consecutive ones of one shape are trained in one call."""
+"""A feed of ready-made batches: consecutive batches of one shape are trained in one call."""
 
 from __future__ import annotations
 
@@ -24,29 +24,30 @@ Batch = Yielded
 
 
 class Source(Protocol):
-    """What gives batches ``(x, y, sample_weight)``, in arrays of their own."""
+    """A source of batches ``(x, y, sample_weight)``, each in arrays of its own."""
 
     @property
     def count(self) -> int | None:
-        """Batches of one pass, None where that is not known, or without end."""
+        """Batches of one pass; None if unknown or endless."""
         ...
 
     def first(self) -> Batch | None:
-        """One batch, to build a model from, of which nothing is lost; None if there is none."""
+        """One batch, to build a model with, which :meth:`epoch` yields again; None if there is none."""
         ...
 
     def epoch(self, epoch: int, most: int | None, room: Callable[[Batch], int]) -> Iterator[Batch]:
         """The batches of one epoch; epoch 0 begins with the first.
 
-        ``room`` says of a batch how many like it there is memory for, to be read ahead.
+        ``room(batch)`` is the number of such batches that fit in memory, to be read ahead.
         """
         ...
 
 
 def source_of(source: Any, order: Order) -> Source:
-    """The source of batches that ``source`` is; ``order`` is that of a ``keras.utils.PyDataset``'s batches.
+    """``source`` as a :class:`Source`; ``order`` is for the batches of a ``keras.utils.PyDataset``.
 
-    Raises :class:`DataError` for what is none.
+    Raises:
+        DataError: if it is not iterable and has no items.
     """
     is_iterable, has_items = hasattr(source, "__iter__"), hasattr(source, "__getitem__")
     if not is_iterable and not has_items:
@@ -57,7 +58,7 @@ def source_of(source: Any, order: Order) -> Source:
         )
     if isinstance(source, keras.utils.PyDataset):
         return Numbered(source, order)
-    # Others may number rows, or nothing at all: torch's iterable data sets inherit a method that raises.
+    # Others may index rows, or nothing: torch's iterable data sets inherit a __getitem__ that raises.
     is_grain_map = has_items and hasattr(source, "to_iter_dataset")
     if isinstance(source, Sequence) or is_grain_map or (not is_iterable and length(source) is not None):
         return Numbered(source, Order(1, shuffle=False, seed=0))
@@ -65,20 +66,20 @@ def source_of(source: Any, order: Order) -> Source:
 
 
 def length(source: Any) -> int | None:
-    """How many batches a source says it has, None where it does not know, or says that there is no end."""
+    """How many batches a source says it has; None if it does not know, or is endless."""
     try:
         found = source.num_batches if isinstance(source, keras.utils.PyDataset) else len(source)
-    except (TypeError, NotImplementedError):  # no length, or one that raises, as tf.data's and torch's do
+    except (TypeError, NotImplementedError):  # no length, or one that raises, as in tf.data and torch
         return None
-    return None if found == sys.maxsize else found  # what grain says of a data set that repeats itself
+    return None if found == sys.maxsize else found  # grain's length of a data set that repeats
 
 
 def batch_of(item: Any) -> Batch:
     """A source's item as ``(x, y, sample_weight)``, copied, because a source may reuse its memory.
 
-    As in Keras, a list stands for a tuple. Raises :class:`DataError` for one of more than three parts.
+    As in Keras, a list counts as a tuple. Raises :class:`DataError` for more than three parts.
     """
-    if isinstance(item, Yielded):  # the first of a generator, which was read before
+    if isinstance(item, Yielded):  # the first of a generator, read before
         return item
     parts = tuple(item) if isinstance(item, tuple | list) else (item,)
     if not 1 <= len(parts) <= 3:
@@ -92,7 +93,7 @@ def batch_of(item: Any) -> Batch:
 
 
 def _own(leaf: Any) -> np.ndarray:
-    if hasattr(leaf, "cpu"):  # torch's tensors, which may lie on an accelerator
+    if hasattr(leaf, "cpu"):  # a torch tensor, which may be on an accelerator
         leaf = leaf.cpu()
     if hasattr(leaf, "numpy") and not hasattr(leaf, "__array__"):
         leaf = leaf.numpy()
@@ -101,10 +102,10 @@ def _own(leaf: Any) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Numbered:
-    """Batches by their number: a ``keras.utils.PyDataset``, a sequence, a grain map.
+    """Batches by number: a ``keras.utils.PyDataset``, a sequence, a grain map.
 
-    A PyDataset is told of the epochs as Keras tells it. Which batches an epoch has is a function of its
-    number and ``order``'s seed alone. They are read by as many threads as a PyDataset has ``workers``.
+    A PyDataset gets Keras's epoch callbacks, and its ``workers`` is the number of reading threads. The
+    batches of an epoch depend only on its number and on ``order``'s seed.
     """
 
     source: Any
@@ -112,7 +113,7 @@ class Numbered:
 
     @property
     def count(self) -> int | None:
-        """Batches of one pass, None if they have no end."""
+        """Batches of one pass; None if endless."""
         return length(self.source)
 
     def first(self) -> Batch | None:
@@ -131,7 +132,7 @@ class Numbered:
         numbers = self._numbers(epoch, most)
         for place, number in enumerate(numbers):
             batch = self._read(number)
-            if batch is not None:  # from here on it is known how much memory they take
+            if batch is not None:  # now the memory that a batch takes is known
                 yield batch
                 yield from mapped_ahead(self._read, numbers[place + 1 :], *self._threads(room(batch)))
                 break
@@ -148,14 +149,14 @@ class Numbered:
 
     def _read(self, number: int) -> Batch | None:
         item = self.source[number]
-        if item is None:  # a grain map that filters has gaps
+        if item is None:  # filtered out by a grain map
             return None
         # As in Keras, a bare array of a PyDataset is a tuple of one.
         bare = isinstance(self.source, keras.utils.PyDataset) and isinstance(item, np.ndarray)
         return batch_of((item,) if bare else item)
 
     def _threads(self, room: int) -> tuple[int, int]:
-        """How many batches are read ahead, and by how many threads."""
+        """How many batches to read ahead, and with how many threads."""
         if not isinstance(self.source, keras.utils.PyDataset):
             return room, 1
         return max(1, min(room, self.source.max_queue_size)), max(1, self.source.workers)
@@ -167,10 +168,10 @@ class Numbered:
 
 @dataclass
 class Iterated:
-    """Batches one after the other, as an iterator of the source gives them: another library's loader.
+    """Batches from an iterator of the source, such as another library's loader.
 
-    Where an epoch is of ``most`` batches, the next goes on with the same iterator, and a new one is asked for
-    when it has come to its end. An iterator or a generator itself can only be gone through once.
+    If an epoch has ``most`` batches, the next one continues with the same iterator, and a new iterator is
+    made when that ends. An iterator or generator itself can only be used once.
     """
 
     source: Any
@@ -182,16 +183,16 @@ class Iterated:
 
     @property
     def is_one_shot(self) -> bool:
-        """Whether the source can be gone through only once."""
+        """Whether the source can be iterated only once."""
         return isinstance(self.source, Iterator)
 
     @property
     def count(self) -> int | None:
-        """Batches of one pass, None where the source does not know."""
+        """Batches of one pass; None if the source does not know."""
         return length(self.source)
 
     def first(self) -> Batch | None:
-        """The first batch; one that comes only once is kept for the epoch."""
+        """The first batch; that of a one-shot source is kept for the epoch."""
         batches = self._running if self._running is not None else iter(self.source)
         batch = next((batch_of(item) for item in batches), None)
         if self.is_one_shot and batch is not None:
@@ -199,7 +200,7 @@ class Iterated:
         return batch
 
     def epoch(self, epoch: int, most: int | None, room: Callable[[Batch], int]) -> Iterator[Batch]:
-        """The batches of one epoch, each when it is asked for: an iterator may belong to its thread."""
+        """The batches of one epoch, read on demand: an iterator may be bound to its thread."""
         taken = 0
         for item in itertools.islice(self._batches(anew=epoch == 0 or most is None), most):
             taken += 1
@@ -212,7 +213,7 @@ class Iterated:
             first = list(itertools.islice(self._running, 1))
             if first or self.is_one_shot:
                 return itertools.chain(first, self._running)
-        self._running = iter(self.source)  # there is none, or the last epoch ended where it did
+        self._running = iter(self.source)  # there is none, or it ended with the last epoch
         return self._running
 
 
@@ -221,15 +222,17 @@ _BATCHES_A_BLOCK = 32
 
 @dataclass
 class BatchFeed:
-    """An iterable of batches ``x``, ``(x, y)`` or ``(x, y, sample_weight)``, gone through once an epoch.
+    """An iterable of batches ``x``, ``(x, y)`` or ``(x, y, sample_weight)``, one pass per epoch.
 
-    A grain data set, a ``keras.utils.PyDataset``, a list, a data loader of another library. Shuffling is the
-    source's own, but for a PyDataset, whose batches come in ``order``.
+    A grain data set, a ``keras.utils.PyDataset``, a list, a data loader of another library. The source
+    shuffles itself; only a PyDataset's batches come in ``order``.
 
-    ``most``: an epoch is so many batches, and the next goes on where it ended. ``once``: there will be one
-    epoch, so that it may be of a generator. ``inputs_only``: targets and weights are left out.
-    ``check`` is called with each batch and the number of its first row in the epoch, ``check_block`` with
-    each block and the numbers of its rows.
+    Attributes:
+        most: batches in an epoch; the next epoch continues where it ended.
+        once: there will be one epoch, so a generator will do.
+        inputs_only: leave out targets and weights.
+        check: called with each batch and the number of its first row in the epoch.
+        check_block: called with each block and the numbers of its rows.
     """
 
     source: Any
@@ -249,32 +252,32 @@ class BatchFeed:
         endless = count is None and not isinstance(self._source, Iterated)
         if self.most is None and (endless or (one_shot and not self.once)):
             raise DataError(
-                expected="batches that can be gone through once an epoch, or a number of steps an epoch has",
+                expected="batches that can be iterated once per epoch, or a number of steps per epoch",
                 received=f"{type(self.source).__name__}, which "
-                + ("has no end, or does not tell its length" if endless else "can be gone through only once"),
+                + ("is endless or has no length" if endless else "can be iterated only once"),
                 remedy="pass steps_per_epoch (validation_steps, steps), or a list of batches",
             )
 
     @property
     def steps(self) -> int | None:
-        """Batches an epoch, None where the source does not know."""
+        """Batches per epoch; None if the source does not know."""
         return self._source.count if self.most is None else self.most
 
     def example(self) -> tuple[Any, Any, Any]:
-        """The first batch, the only one that is read. Raises :class:`DataError` if there is none."""
+        """The first batch; no other is read. Raises :class:`DataError` if there is none."""
         batch = self._source.first()
         if batch is None:
             raise _without_batches()
         return collect(*self._used(batch)).data
 
     def awaited(self) -> Iterator[Block]:
-        """None: what comes is not known before."""
+        """Empty: the batches to come are unknown."""
         return iter(())
 
     def blocks(self, epoch: int) -> Iterator[Block]:
-        """Groups of consecutive batches of one shape, padded to one number of batches.
+        """Groups of consecutive batches of one shape, padded to the same number of batches.
 
-        Raises :class:`DataError` for an epoch without batches, and warns where there are less than ``most``.
+        Raises :class:`DataError` for an empty epoch, and warns if there are fewer than ``most`` batches.
         """
         rows = steps = 0
         given = self._source.epoch(epoch, self.most, room)
@@ -288,7 +291,7 @@ class BatchFeed:
             warn_of_end(steps, self.most)
 
     def _block(self, batches: list[Batch], length: int, numbers: np.ndarray) -> Block:
-        """The batches as a block, padded to ``length`` of them; the list is emptied, to free their memory."""
+        """The batches as a block, padded to ``length`` batches; the list is emptied to free memory."""
         count, size = len(batches), len(numbers) // len(batches)
         data = jax.tree.map(lambda *leaves: _joined(leaves, length), *batches)
         block = block_of(data, size, count, numbers)
@@ -304,22 +307,22 @@ class BatchFeed:
 
 
 def warn_of_end(found: int, asked: int) -> None:
-    """Warn that an epoch has fewer batches than were asked for, as Keras does."""
+    """Warn that an epoch has fewer batches than requested, as Keras does."""
     warnings.warn(
-        f"The data end after {found} of {asked} batches, and the epoch with them: "
-        "let them have as many, or pass fewer steps.",
+        f"The data ended after {found} of {asked} batches, and so did the epoch: "
+        "provide more batches, or pass fewer steps.",
         stacklevel=3,
     )
 
 
 def room(batch: Batch) -> int:
-    """How many batches like this one make a block: as many as :data:`BLOCK_BYTES` hold, one at least."""
+    """How many batches like this one make a block: as many as fit in :data:`BLOCK_BYTES`, at least one."""
     size = sum(leaf.nbytes for leaf in jax.tree.leaves(batch))
     return max(1, min(_BATCHES_A_BLOCK, BLOCK_BYTES // max(size, 1)))
 
 
 def _groups(batches: Iterator[Batch]) -> Iterator[tuple[list[Batch], int]]:
-    """Consecutive batches of one shape, up to as many as make a block, and how many they are padded to."""
+    """Consecutive batches of one shape, at most a block, and the number that they are padded to."""
     found: list[Batch] = []
     for batch in batches:
         if found and _shapes(batch) != _shapes(found[0]):
@@ -334,7 +337,7 @@ def _groups(batches: Iterator[Batch]) -> Iterator[tuple[list[Batch], int]]:
 
 
 def _padded(found: list[Batch]) -> int:
-    # One alone is often a last partial batch: no need to compile for more.
+    # A single batch is often the last partial one: no need to compile for more.
     return 1 if len(found) == 1 else room(found[0])
 
 
@@ -356,6 +359,6 @@ def _shapes(batch: Batch) -> Any:
 def _without_batches() -> DataError:
     return DataError(
         expected="at least one batch an epoch",
-        received="an empty iterable, or one that has come to its end",
-        remedy="look at the source; a generator must yield steps times epochs batches",
+        received="an empty or exhausted iterable",
+        remedy="check the source; a generator must yield steps times epochs batches",
     )

@@ -1,8 +1,7 @@
-"""Batch normalisation's moving averages replaced by the mean and variance of the training set itself."""
+"""Replaces batch normalisation's moving averages by the mean and variance of the training set."""
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -17,7 +16,8 @@ from kilter._engine.arrays import check_batch_size, collect
 from kilter._engine.checks import check_inputs
 from kilter._engine.feed import Order, ResidentFeed
 from kilter._engine.program_cache import shelf, take
-from kilter._models.tracing import fitting, forward, leaf_layers, replace_attribute, values
+from kilter._models.tracing import forward, intercept_calls, leaf_layers
+from kilter._models.variables import assign, fitting, values
 from kilter.errors import ModelError
 
 Norms = Sequence[tuple[str, Any]]
@@ -60,20 +60,21 @@ def refresh_batch_norm(model: keras.Model, x: Any, *, batch_size: int = 256) -> 
     variance over the training set (Ioffe & Szegedy 2015, algorithm 2; here with 1/N, as in training), every
     row counted once, the rows of a smaller last batch too, and masked positions not at all.
 
-    What a layer is given depends on the statistics of those before it. So all are measured, set and measured
+    A layer's input depends on the statistics of the layers before it. So all are measured, set and measured
     again, until nothing changes: after k passes the layers with fewer than k others before them are exact.
-    Within a batch sums are float32, corrected for their rounding; batches are combined in float64 (Chan,
-    Golub & LeVeque 1979).
+    Sums within a batch are float32 with corrected rounding; batches are combined in float64 (Chan, Golub &
+    LeVeque 1979).
 
-    Frozen layers (``trainable=False``) keep what they have. Nothing else of the model changes.
+    Frozen layers (``trainable=False``) and the rest of the model do not change.
 
     Args:
         model: any built model with batch normalisations, subclassed ones too, called outside traced loops.
         x: the training inputs, as for :func:`kilter.predict`.
-        batch_size: rows at once; only memory and speed depend on it.
+        batch_size: affects only memory and speed.
 
-    Raises :class:`~kilter.errors.ModelError` where there is no layer to refresh, or a statistic is not finite
-    (the model is then as it was), and :class:`~kilter.errors.DataError` for inputs that do not fit.
+    Raises:
+        ModelError: if there is no layer to refresh, or a statistic is not finite; the model does not change.
+        DataError: if the inputs do not fit.
 
     Example:
         >>> model = keras.Sequential([keras.Input((1,)), keras.layers.BatchNormalization()])
@@ -92,8 +93,7 @@ def refresh_batch_norm(model: keras.Model, x: Any, *, batch_size: int = 256) -> 
     _require_finite(model, found)
     for path, layer in live:
         if path in found:
-            layer.moving_mean.assign(found[path][0])
-            layer.moving_variance.assign(found[path][1])
+            assign(zip((layer.moving_mean, layer.moving_variance), found[path], strict=True))
     epsilons = {path: layer.epsilon for path, layer in live}
     return RefreshRecord(
         tuple(_moved(path, old[path], new, epsilons[path]) for path, new in found.items()),
@@ -104,9 +104,9 @@ def refresh_batch_norm(model: keras.Model, x: Any, *, batch_size: int = 256) -> 
 
 
 def _settle(model: keras.Model, norms: Norms, feed: ResidentFeed) -> tuple[dict[str, Any], int]:
-    """Mean and variance by layer when measuring them again changes none, and the passes that took.
+    """Mean and variance by layer after they settled, and the number of passes.
 
-    As many passes as there are layers are always enough: each makes one more exact at least.
+    One pass per layer is enough, since each pass makes at least one more layer exact.
     """
     trainable, others = values(model)
     place = {id(variable): index for index, variable in enumerate(model.non_trainable_variables)}
@@ -125,7 +125,7 @@ def _settle(model: keras.Model, norms: Norms, feed: ResidentFeed) -> tuple[dict[
 
 
 def _measure(model: keras.Model, norms: Norms, feed: ResidentFeed, variables: Any) -> dict[str, Any]:
-    """Population mean and variance (float64) of what each layer is given, if it is called."""
+    """Population mean and variance (float64) of the inputs of each layer that is called."""
     parts: list[list[list[Moments]]] = []  # by block, layer and call of the layer
     for block in feed.blocks(0):
         arguments = (variables, block.data[0], block.order)
@@ -140,7 +140,7 @@ def _measure(model: keras.Model, norms: Norms, feed: ResidentFeed, variables: An
             count, mean, squares = _combined(*joined)
             with np.errstate(
                 divide="ignore", invalid="ignore"
-            ):  # no unmasked position: NaN, which is refused
+            ):  # all positions masked: NaN, which is refused
                 found[path] = (np.where(count > 0, mean, np.nan), squares / count)
     return found
 
@@ -148,9 +148,13 @@ def _measure(model: keras.Model, norms: Norms, feed: ResidentFeed, variables: An
 def _moments_program(model: keras.Model, norms: Norms) -> Callable[..., Any]:
     def batch(variables: Any, rows: Any) -> list[list[Moments]]:
         seen: list[list[Moments]] = [[] for _ in norms]
-        with contextlib.ExitStack() as stack:
-            for (_, layer), found in zip(norms, seen, strict=True):
-                replace_attribute(layer, "call", _watched(layer, found), stack)
+        found = {id(layer): moments for (_, layer), moments in zip(norms, seen, strict=True)}
+
+        def measure(layer: Any, call: Callable[..., Any], inputs: Any, *others: Any, **named: Any) -> Any:
+            found[id(layer)].append(_batch_moments(inputs, named.get("mask"), layer.axis))
+            return call(inputs, *others, **named)
+
+        with intercept_calls([layer for _, layer in norms], measure):
             forward(model, variables, rows, training=False)
         return seen
 
@@ -160,19 +164,8 @@ def _moments_program(model: keras.Model, norms: Norms) -> Callable[..., Any]:
     return run
 
 
-def _watched(layer: Any, found: list[Moments]) -> Callable[..., Any]:
-    """The layer's call, which also adds the moments of what it is given to ``found``."""
-    call = layer.call
-
-    def watched(inputs: Any, *others: Any, **named: Any) -> Any:
-        found.append(_batch_moments(inputs, named.get("mask"), layer.axis))
-        return call(inputs, *others, **named)
-
-    return watched
-
-
 def _batch_moments(inputs: Any, mask: Any, axis: int) -> Moments:
-    """Count, mean and sum of squared deviations by channel; first of each row, then of all rows."""
+    """Count, mean and sum of squared deviations by channel, first per row, then over all rows."""
     wide = jnp.asarray(inputs, jnp.promote_types(inputs.dtype, jnp.float32))
     counts = jnp.ones_like(wide)
     if mask is not None:
@@ -190,10 +183,10 @@ def _by_cell(array: jax.Array, axis: int) -> jax.Array:
 
 
 def _combined(counts: Any, means: Any, squares: Any) -> Moments:
-    """The moments of groups along the first axis as those of one; zeros where every count is 0.
+    """The moments of groups along the first axis, combined; zeros if every count is 0.
 
-    NumPy or JAX arrays. The mean is computed twice, the second time of what remains, which takes most of the
-    rounding of long sums out of it.
+    For NumPy or JAX arrays. The mean is computed twice, the second time on the residuals, which removes most
+    of the rounding of long sums.
     """
     count = counts.sum(0)
     safe = count + (count == 0)

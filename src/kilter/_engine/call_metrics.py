@@ -1,7 +1,7 @@
 """Metrics that a model updates in its own ``call``.
 
-Keras on JAX has no place for them: ``stateless_call`` carries weights and seeds only, so the update is lost
-or fails. While a step is traced, :func:`metrics_in_call` carries these metrics beside the others.
+Keras on JAX does not support them: ``stateless_call`` carries weights and seeds only, so the update is lost
+or fails. While a step is traced, :func:`metrics_in_call` carries these metrics along with the others.
 """
 
 from __future__ import annotations
@@ -13,16 +13,19 @@ from typing import Any
 import keras
 
 from kilter._models.keras_internals import get_stateless_scope
-from kilter._models.tracing import replace_attribute
+from kilter._models.tracing import intercept_calls, replace_attribute
 from kilter.errors import ModelError
 
 
 @contextlib.contextmanager
 def metrics_in_call(model: keras.Model, values: Sequence[Any]) -> Iterator[None]:
-    """While active, metrics that ``model.call`` updates begin at ``values`` and go on into the step's result.
+    """While active, metrics that ``model.call`` updates start at ``values`` and end up in the step's result.
 
-    Use it around the trace of a ``train_step`` or ``test_step``. Raises :class:`ModelError` for a step that
-    never computes the model's loss the way Keras does, since its result then lacks the updates.
+    Use it around the trace of a ``train_step`` or ``test_step``.
+
+    Raises:
+        ModelError: if the step does not compute the model's loss the way Keras does, so that its result lacks
+            the updates.
     """
     known = {id(variable) for metric in _compiled(model) for variable in metric.variables}
     variables = list(model.metrics_variables)
@@ -30,9 +33,8 @@ def metrics_in_call(model: keras.Model, values: Sequence[Any]) -> Iterator[None]
         yield
         return
     carried = _Carried(variables, list(values))
-    with contextlib.ExitStack() as stack:
+    with contextlib.ExitStack() as stack, intercept_calls([model], carried.calling):
         loss = model.stateless_compute_loss
-        replace_attribute(model, "call", carried.calling(model.call), stack)
         replace_attribute(model, "stateless_compute_loss", carried.losing(loss), stack)
         yield
     carried.check(model)
@@ -45,7 +47,7 @@ def _compiled(model: Any) -> list[Any]:
 
 
 class _Carried:
-    """The values of a model's metric variables on their way from its ``call`` to its loss, in one trace."""
+    """Carries the values of a model's metric variables from its ``call`` to its loss, in one trace."""
 
     def __init__(self, variables: list[Any], values: list[Any]) -> None:
         self._variables = variables
@@ -54,44 +56,40 @@ class _Carried:
         self._passes = 0
         self._waiting = False
 
-    def calling(self, call: Callable[..., Any]) -> Callable[..., Any]:
-        """The model's ``call``, with the metrics in the scope that ``stateless_call`` opens for it."""
-
-        def called(*arguments: Any, **options: Any) -> Any:
-            scope = get_stateless_scope()
-            if scope is None or any(scope.get_current_value(one) is not None for one in self._variables):
-                return call(*arguments, **options)
-            for variable, value in zip(self._variables, self._values, strict=True):
-                scope.add_update((variable, value))
-            outputs = call(*arguments, **options)
-            found = [scope.get_current_value(variable) for variable in self._variables]
-            if any(new is not old for new, old in zip(found, self._values, strict=True)):
-                self._values, self._waiting = found, True
-                self._passes += 1
-            return outputs
-
-        return called
+    def calling(self, _: Any, call: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
+        """Run the model's ``call`` with the metrics in the scope that ``stateless_call`` opens for it."""
+        scope = get_stateless_scope()
+        if scope is None or any(scope.get_current_value(one) is not None for one in self._variables):
+            return call(*arguments, **options)
+        for variable, value in zip(self._variables, self._values, strict=True):
+            scope.add_update((variable, value))
+        outputs = call(*arguments, **options)
+        found = [scope.get_current_value(variable) for variable in self._variables]
+        if any(new is not old for new, old in zip(found, self._values, strict=True)):
+            self._values, self._waiting = found, True
+            self._passes += 1
+        return outputs
 
     def losing(self, loss: Callable[..., Any]) -> Callable[..., Any]:
-        """``stateless_compute_loss``, which begins with the metrics as ``call`` left them."""
+        """``stateless_compute_loss``, starting from the metrics as ``call`` left them."""
 
         def computed(trainable: Any, non_trainable: Any, metrics: Any, *others: Any, **named: Any) -> Any:
             if self._waiting:
                 pairs = zip(metrics, self._values, self._first, strict=True)
                 metrics = [given if new is old else new for given, new, old in pairs]
-                # What is traced within a gradient must not be used outside of it.
+                # A value traced inside a gradient must not be used outside of it.
                 self._values, self._waiting = self._first, False
             return loss(trainable, non_trainable, metrics, *others, **named)
 
         return computed
 
     def check(self, model: keras.Model) -> None:
-        """Raise :class:`ModelError` where an update of the traced step went nowhere."""
+        """Raise :class:`ModelError` if an update in the traced step got lost."""
         if self._waiting or self._passes > 1:
             raise ModelError(
                 expected="at most one pass through the model in a step, whose loss stateless_compute_loss or "
                 "compute_loss_and_updates computes, for a metric that is updated in call",
-                received=f"a custom step of model {model.name!r} that does it another way, so that Keras "
-                "drops the metric's update",
+                received=f"a custom step of model {model.name!r} that works differently, so that Keras drops "
+                "the metric's update",
                 remedy="update the metric in compute_metrics, in compute_loss or in the step itself",
             )

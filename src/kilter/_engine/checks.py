@@ -1,4 +1,4 @@
-"""What can be known to be wrong before anything is traced: inputs against model, targets against loss."""
+"""Checks before anything is traced: inputs against the model, targets against the loss."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from kilter.errors import DataError
 from kilter.nn.losses import smoothed_sparse_categorical_crossentropy
 
 _SHOWN_ROWS = 5
-# The losses that read class numbers.
+# Losses that read class numbers.
 _SPARSE = (keras.losses.sparse_categorical_crossentropy, smoothed_sparse_categorical_crossentropy)
 
 
 def check_inputs(model: keras.Model, rows: Rows) -> None:
-    """Raise :class:`DataError` if the inputs' shapes differ from those a built model declares.
+    """Raise :class:`DataError` if the inputs' shapes differ from those that a built model declares.
 
-    A dimension that the model leaves open (None) fits everything, and None fits an optional input. Models
-    that declare no input shape are checked by Keras when they are built.
+    An open dimension (None) fits any size, and None fits an optional input. Keras checks models that declare
+    no input shape when they are built.
     """
     tensors = keras.tree.flatten(getattr(model, "inputs", None) or [])
     if not tensors:
@@ -48,12 +48,12 @@ def _shape(leaf: Any) -> tuple[int, ...] | None:
 
 
 def _is_optional(tensor: Any) -> bool:
-    """Whether an input takes None in place of an array: one made with ``keras.Input(optional=True)``."""
+    """Whether an input may be None: it was made with ``keras.Input(optional=True)``."""
     return bool(getattr(tensor._keras_history.operation, "optional", False))
 
 
 def _in_declared_order(model: keras.Model, x: Any) -> list[Any]:
-    """The arrays of ``x`` as the model lists its inputs; from a dict by name, as Keras takes them."""
+    """The arrays of ``x`` in the order of the model's inputs; a dict is matched by name, as in Keras."""
     listed = getattr(model, "_inputs_struct", None)
     if not isinstance(x, Mapping) or listed is None or isinstance(listed, Mapping):
         return keras.tree.flatten(x)
@@ -85,17 +85,17 @@ def _shown(shapes: list[Any]) -> str:
 
 
 def check_targets(model: keras.Model, rows: Rows) -> None:
-    """Raise :class:`DataError` if integer labels lie outside a sparse cross-entropy's classes.
+    """Raise :class:`DataError` if integer labels are outside a sparse cross-entropy's classes.
 
-    Keras on JAX would train on: an index out of range reads as NaN, as another class or as none. Where only
-    some of several outputs have a loss, or a model leaves the number of classes open, nothing is checked.
+    Keras on JAX would go on: an index out of range reads as NaN, as another class or as none. Nothing is
+    checked if only some of the outputs have a loss, or if the number of classes is open.
     """
     TargetCheck(model)(rows.data)
 
 
 @dataclass
 class TargetCheck:
-    """:func:`check_targets` for data that come in parts; what the model's outputs are is looked up once."""
+    """:func:`check_targets` for data that come in parts; the model's outputs are looked up once."""
 
     model: keras.Model
     _outputs: list[Any] | None = field(default=None, init=False)
@@ -126,7 +126,7 @@ def _reads_classes(loss: Any) -> bool:
 
 
 def _targets(compiled: Any, y: Any) -> list[Any]:
-    """The arrays of ``y`` in the order of the losses; from a dict by the outputs' names, as in Keras."""
+    """The arrays of ``y`` in the order of the losses; a dict is matched by name, as in Keras."""
     names = compiled.output_names
     if isinstance(y, Mapping) and names and set(names) == set(y):
         return [y[name] for name in names]

@@ -1,14 +1,13 @@
-"""Ids outside an Embedding's table, found before they are trained on.
+"""Ids outside an Embedding's table, found before training on them.
 
-On JAX such an id reads NaN, or counts from the table's end where it is negative, and a fraction is cut off.
-The ids are looked at where the layer receives them: whatever the model does to its inputs before (flattening,
-slicing, clipping, shifting) is done first. Ids that depend on weights or random numbers are the model's own
-and are not checked, nor are subclasses of Embedding with a ``call`` of their own.
+On JAX such an id reads NaN, a negative one counts from the end of the table, and a fraction is cut off. Ids
+are checked where the layer receives them, after the model has flattened, sliced, clipped or shifted its
+inputs. Ids that depend on weights or random numbers are not checked, and neither are subclasses of Embedding
+that override ``call``.
 """
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Literal
 
@@ -22,8 +21,8 @@ from jax.extend import core
 from kilter._engine.overrides import overrides
 from kilter._engine.program_cache import Programs, owners, take
 from kilter._engine.step import predict_step, test_step, train_step
-from kilter._models.tracing import leaf_layers, replace_attribute
-from kilter._models.variables import State, fitting, held
+from kilter._models.tracing import intercept_calls, leaf_layers
+from kilter._models.variables import State, fitting, values, view
 from kilter._xla.rewrite import trace
 from kilter.errors import DataError
 
@@ -50,15 +49,15 @@ class IdCheck:
         bytes_a_batch = sum(leaf.nbytes for leaf in jax.tree.leaves(data)) // max(1, count // size)
         step = size * max(1, min(_PIECE_BYTES // max(bytes_a_batch, 1), count // size))
         for start in range(0, count, step):
-            # The last piece is filled up with its last row, so that one program serves them all.
+            # The last piece is padded with its last row, so that one program serves all pieces.
             numbers = np.minimum(np.arange(start, start + step), count - 1)
             piece = jax.tree.map(lambda leaf, rows=numbers: jnp.asarray(leaf[rows]), data)
             self.block(piece, np.arange(step, dtype=np.int32).reshape(-1, size), numbers)
 
     def block(self, data: Any, order: Any, numbers: np.ndarray) -> None:
-        """Check the batches ``order`` of rows on the device; ``numbers`` are what messages call the rows.
+        """Check the batches ``order`` of rows on the device; ``numbers`` are the row numbers for messages.
 
-        Rows beyond these numbers are padding. Raises :class:`DataError`.
+        Rows beyond these are padding. Raises :class:`DataError`.
         """
         if not self.needed:
             return
@@ -72,13 +71,13 @@ class IdCheck:
                     arguments,
                     rare=True,
                 )
-        except DataError:  # the step's own trace says what does not fit
+        except DataError:  # the step's own trace reports what does not fit
             self.needed = False
             return
-        for place, (wrong, values) in program(*arguments).items():
+        for place, (wrong, first) in program(*arguments).items():
             bad = np.flatnonzero(np.asarray(wrong).reshape(-1)[: len(numbers)])
             if len(bad):
-                self._refuse(place, numbers[bad], np.asarray(values).reshape(-1)[bad])
+                self._refuse(place, numbers[bad], np.asarray(first).reshape(-1)[bad])
 
     def _refuse(self, place: str, rows: np.ndarray, values: np.ndarray) -> None:
         path, size = place.split("\n")[1:]
@@ -94,7 +93,7 @@ class IdCheck:
 
 
 def _tables(model: keras.Model) -> Iterator[tuple[str, Any]]:
-    """The Embedding layers, by path, whose ``call`` is Keras's own."""
+    """The Embedding layers, with their paths, whose ``call`` is Keras's own."""
     stock = keras.layers.Embedding.call
     for path, layer in leaf_layers(model):
         if isinstance(layer, keras.layers.Embedding) and type(layer).call is stock:
@@ -102,15 +101,14 @@ def _tables(model: keras.Model) -> Iterator[tuple[str, Any]]:
 
 
 def _state(model: keras.Model, kind: Kind) -> State:
-    """The model's values; predicting needs neither an optimiser nor metrics."""
+    """The model's values; prediction needs no optimiser and no metrics."""
     if kind != "predict":
-        return held(model)
-    trainable = [variable.value for variable in model.trainable_variables]
-    return State(trainable, [variable.value for variable in model.non_trainable_variables], [], [])
+        return view(model)
+    return State(*values(model), [], [])
 
 
 def _ids_program(model: keras.Model, kind: Kind) -> Callable[..., Any]:
-    """``(state, data, order)`` to what is wrong, by place: rows (bool) and their first wrong ids."""
+    """``(state, data, order)`` to the wrong ids by layer: which rows (bool) and their first wrong ids."""
 
     def run(state: State, data: Any, order: jax.Array) -> Any:
         find = _finder(model, kind)
@@ -127,15 +125,19 @@ def _ids_program(model: keras.Model, kind: Kind) -> Callable[..., Any]:
 
 
 def _finder(model: keras.Model, kind: Kind) -> Callable[[State, Any], dict[str, Any]]:
-    step = _step(model, kind)
+    step, tables = _step(model, kind), list(_tables(model))
 
     def find(state: State, batch: Any) -> dict[str, Any]:
         found: dict[str, Any] = {}
         rows = jax.tree.leaves(batch)[0].shape[0]
-        with contextlib.ExitStack() as stack:
-            for path, layer in _tables(model):
-                tapped = _tapped(layer, path, found, rows)
-                replace_attribute(layer, "call", tapped, stack)
+        paths = {id(layer): path for path, layer in tables}
+
+        def check(layer: Any, call: Callable[..., Any], ids: Any, *arguments: Any, **named: Any) -> Any:
+            place = f"{len(found):06}\n{paths[id(layer)]}\n{layer.input_dim}"
+            found[place] = _wrong(jnp.asarray(ids), layer.input_dim, rows)
+            return call(ids, *arguments, **named)
+
+        with intercept_calls([layer for _, layer in tables], check):
             step(state, batch)
         return found
 
@@ -143,7 +145,7 @@ def _finder(model: keras.Model, kind: Kind) -> Callable[[State, Any], dict[str, 
 
 
 def _step(model: Any, kind: Kind) -> Callable[[State, Any], Any]:
-    """What calls the model: its own step where it has one, else a forward pass, which is traced sooner."""
+    """What calls the model: its own step if it has one, else a forward pass, which traces faster."""
     if overrides(model, f"{kind}_step"):
         if kind == "predict":
             stepping = predict_step(model)
@@ -153,16 +155,6 @@ def _step(model: Any, kind: Kind) -> Callable[[State, Any], Any]:
     return lambda state, batch: model.stateless_call(
         state.trainable, state.non_trainable, batch[0], **options
     )
-
-
-def _tapped(layer: Any, path: str, found: dict[str, Any], rows: int) -> Callable[..., Any]:
-    original = layer.call
-
-    def call(ids: Any, *arguments: Any, **named: Any) -> Any:
-        found[f"{len(found):06}\n{path}\n{layer.input_dim}"] = _wrong(jnp.asarray(ids), layer.input_dim, rows)
-        return original(ids, *arguments, **named)
-
-    return call
 
 
 def _wrong(ids: jax.Array, size: int, rows: int) -> tuple[jax.Array, jax.Array]:
@@ -176,7 +168,7 @@ def _wrong(ids: jax.Array, size: int, rows: int) -> tuple[jax.Array, jax.Array]:
 
 
 def _known_from_data(find: Callable[..., Any], state: State, batch: Any) -> list[str]:
-    """The places whose ids come from the data alone, not from weights or random numbers."""
+    """The places whose ids depend on the data alone, not on weights or random numbers."""
     traced = trace(find, state, batch)
     jaxpr = traced.equations.jaxpr
     depending: set[core.Var] = set(jaxpr.invars[: len(jax.tree.leaves(state))])

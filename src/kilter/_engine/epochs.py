@@ -1,6 +1,6 @@
-"""The epochs of a training as a person sees them: which one runs, its measures, the time left.
+"""Progress of a training for people: the current epoch, its metrics, the time left.
 
-Keras callbacks that report to a :class:`~kilter._progress.Progress`, shared by ``fit``, the command line and
+Keras callbacks that report to a :class:`~kilter._progress.Progress`, for ``fit``, the command line and
 treatments.
 """
 
@@ -20,11 +20,11 @@ from kilter._text import duration, measures, number
 
 
 class EpochStages(keras.callbacks.Callback):
-    """Tells ``progress`` which epoch runs and how long the others will take.
+    """Reports the current epoch and the time left to ``progress``.
 
-    ``clock`` gives seconds, by default those that pass while nothing is compiled for the model. Within the
-    first epoch its steps after the first chunk are timed, later the epochs after it: what is loaded and set
-    up once is in neither.
+    ``clock`` returns seconds, by default without those spent compiling for the model. In the first epoch the
+    steps after the first chunk are timed, later the epochs after the first, so that set-up time does not
+    count.
     """
 
     def __init__(
@@ -41,7 +41,7 @@ class EpochStages(keras.callbacks.Callback):
         self._epoch_began = 0.0
 
     def on_train_begin(self, logs: Mapping[str, Any] | None = None) -> None:
-        """Forget the pace of an earlier training."""
+        """Reset the pace."""
         self._pace = Pace(self._clock)
         self._first = -1
         self._timing = False
@@ -72,7 +72,7 @@ class EpochStages(keras.callbacks.Callback):
 
 
 class EpochLines(EpochStages):
-    """Prints a line at the end of each epoch too: its number, the measures, the time it took.
+    """Also prints a line at the end of each epoch: its number, metrics and time.
 
     Example of a line: ``epoch 3/20  loss 0.4012  val_loss 0.4379  0.83 s``.
     """
@@ -87,25 +87,25 @@ class EpochLines(EpochStages):
         self._display.print(f"epoch {epoch + 1}/{self._epochs() or '?'}  {measures(_numbers(logs))}  {took}")
 
     def on_train_end(self, logs: Mapping[str, Any] | None = None) -> None:
-        """Take away what does not stay."""
+        """Remove the line that changes in place."""
         self._display.close()
 
 
 class EpochBar(EpochLines):
-    """Shows how far the epoch is as well: the measures so far, batches a second.
+    """Also shows the progress within an epoch: metrics so far and batches per second.
 
-    The engine reports batches at the end of a compiled chunk, so the numbers move in leaps.
+    The engine reports batches at the end of a compiled chunk, so the numbers move in steps.
     """
 
     def on_train_batch_end(self, batch: int, logs: Mapping[str, Any] | None = None) -> None:
-        """Show how far the epoch is."""
+        """Show the progress within the epoch."""
         steps = (self.params or {}).get("steps")
         if not steps:
             self._tell(self._epoch, f"batch {batch + 1}, {measures(_numbers(logs))}")
             return
         done = self._epoch + (batch + 1) / steps
         if not self._timing and self._epoch == self._first:
-            self._pace.begin(done)  # the first chunk of steps was compiled, and all set up for it
+            self._pace.begin(done)  # the first chunk includes compilation and set-up
             self._timing = True
         rate = self._pace.rate(done)
         pace = "" if rate is None else f"{number(rate * steps)} batches/s, "
@@ -113,13 +113,13 @@ class EpochBar(EpochLines):
 
 
 def epochs_on(shown: Display, *, clock: Callable[[], float] | None = None) -> EpochLines:
-    """The bar where the display changes in place, the lines elsewhere: only the bar asks for batches."""
+    """The bar if the display changes in place, else the lines: only the bar needs batches."""
     return (EpochBar if isinstance(shown, UpdatingLine) else EpochLines)(shown, clock=clock)
 
 
 @contextlib.contextmanager
 def epochs_told(verbose: Verbose) -> Iterator[list[EpochStages]]:
-    """The callbacks of a training that show what ``verbose`` asks for; a listener hears of the epochs."""
+    """The callbacks that show a training as ``verbose`` says; a listener gets the epochs."""
     check_verbose(verbose)
     if not isinstance(verbose, str | int):
         yield [] if verbose is SILENT else [_heard_by(verbose)]
@@ -136,5 +136,5 @@ def _heard_by(listener: Progress) -> EpochStages:
 
 
 def _numbers(logs: Mapping[str, Any] | None) -> dict[str, float]:
-    """The measures that are single numbers: an overridden ``train_step`` may log arrays too."""
+    """The metrics that are single numbers: an overridden ``train_step`` may log arrays too."""
     return {name: float(value) for name, value in (logs or {}).items() if np.ndim(value) == 0}

@@ -1,7 +1,7 @@
-"""Feeds: where the steps of an epoch take their rows from, block by block.
+"""Feeds: where the steps of an epoch get their rows, block by block.
 
-A block is data on the device and the order in which its rows make batches. Data that fit are one block an
-epoch plus the last partial batch; data that do not are a block for every few batches (``stream``).
+A block is data on the device and the order in which its rows make batches. An epoch of data that fit is one
+block plus the last partial batch; of other data, a block for every few batches (``stream``).
 """
 
 from __future__ import annotations
@@ -17,17 +17,17 @@ import numpy as np
 
 from kilter._engine.arrays import Rows, on_device
 
-# Whole batches an epoch from which on the partial one is rare.
+# With so many whole batches per epoch, the partial one is rare.
 _MANY = 16
-# Rows that take so much memory come to the device when their programs are compiled.
+# Rows of so many bytes go to the device after their programs are compiled.
 _LARGE = 16 * 2**20
 
 
 class Block(NamedTuple):
     """Rows on the device and ``order`` (int32, shape (batches, batch size)), the row numbers of each batch.
 
-    Only the first ``steps`` batches are to be used; the others pad the block to a shape already compiled.
-    ``rare``: a batch of a size of its own, taken once an epoch, after many of another size.
+    Only the first ``steps`` batches are used; the others pad the block to a shape that is already compiled.
+    ``rare``: a batch of another size than the many before it, used once per epoch.
     """
 
     data: Any
@@ -41,17 +41,17 @@ class Feed(Protocol):
 
     @property
     def steps(self) -> int | None:
-        """Batches an epoch, None where the source does not know."""
+        """Batches per epoch; None if the source does not know."""
         ...
 
     def example(self) -> tuple[Any, Any, Any]:
-        """One batch ``(x, y, sample_weight)``, to build a model from."""
+        """One batch ``(x, y, sample_weight)``, to build a model with."""
         ...
 
     def awaited(self) -> Iterator[Block]:
-        """Blocks to come, as shapes and types (``jax.ShapeDtypeStruct``), while their rows are not there.
+        """Shapes and dtypes (``jax.ShapeDtypeStruct``) of the blocks that are not on the device yet.
 
-        What is compiled for them is compiled before they take memory.
+        Their programs are compiled before they take memory.
         """
         ...
 
@@ -62,10 +62,10 @@ class Feed(Protocol):
 
 @dataclass(frozen=True)
 class Order:
-    """How rows become batches: ``batch_size``, shuffled or as they stand, and the seed of the shuffle.
+    """How rows become batches: ``batch_size``, shuffled or not, and the seed of the shuffle.
 
-    ``most``: an epoch is at most so many batches, of its first rows, and whole ones where there are any. What
-    else the order says does not depend on it, so that short epochs run in the program of long ones.
+    ``most``: an epoch has at most so many batches, of its first rows, and only whole ones if there are any.
+    The rest of the order does not depend on it, so short epochs run in the program of long ones.
     """
 
     batch_size: int
@@ -76,54 +76,54 @@ class Order:
     def rows(self, count: int, epoch: int) -> np.ndarray:
         """The row numbers (int32, shape (count,)) in the order of one epoch.
 
-        A function of seed and epoch alone, so that a resumed run goes on with the order it would have had.
+        It depends only on seed and epoch, so a resumed run continues in the same order.
         """
         if not self.shuffle:
             return np.arange(count, dtype=np.int32)
         return np.random.Generator(np.random.PCG64([self.seed, epoch])).permutation(count).astype(np.int32)
 
     def steps(self, count: int) -> int:
-        """Batches an epoch of ``count`` rows."""
+        """Batches per epoch of ``count`` rows."""
         return self.whole(count) + bool(self.rest(count))
 
     def whole(self, count: int) -> int:
-        """Whole batches an epoch."""
+        """Whole batches per epoch."""
         whole = count // self.batch_size
         return whole if self.most is None else min(whole, self.most)
 
     def rest(self, count: int) -> int:
-        """Rows of the last partial batch; 0 where there is none, or it is left out."""
+        """Rows of the last partial batch; 0 if there is none, or it is left out."""
         return 0 if self.most is not None and count >= self.batch_size else count % self.batch_size
 
     def is_rare_tail(self, count: int) -> bool:
-        """Whether a last partial batch is one step among so many that its own speed hardly matters."""
+        """Whether the last partial batch is one step among so many that its speed hardly matters."""
         return count // self.batch_size >= _MANY
 
 
 class Place:
-    """Arrays on the device, each put there when it is first asked for."""
+    """Arrays on the device, each moved there on first use."""
 
     def __init__(self) -> None:
-        self._held: dict[int, tuple[Any, Any]] = {}
+        self._arrays: dict[int, tuple[Any, Any]] = {}
 
     def holds(self, data: Any) -> bool:
-        """Whether every array of ``data`` is there."""
-        return all(isinstance(leaf, jax.Array) or id(leaf) in self._held for leaf in jax.tree.leaves(data))
+        """Whether every array of ``data`` is on the device."""
+        return all(isinstance(leaf, jax.Array) or id(leaf) in self._arrays for leaf in jax.tree.leaves(data))
 
     def put(self, data: Any) -> Any:
-        """The arrays of ``data`` on the device. Those given stay alive, so that each is known again."""
+        """The arrays of ``data`` on the device. The originals stay alive, so that identities stay unique."""
 
         def one(leaf: Any) -> Any:
-            if id(leaf) not in self._held:
-                self._held[id(leaf)] = leaf, on_device(leaf)
-            return self._held[id(leaf)][1]
+            if id(leaf) not in self._arrays:
+                self._arrays[id(leaf)] = leaf, on_device(leaf)
+            return self._arrays[id(leaf)][1]
 
         return jax.tree.map(one, data)
 
 
 @dataclass(frozen=True)
 class ResidentFeed:
-    """Rows that lie on the device from the first block on, for the whole training."""
+    """Rows that stay on the device from the first block on."""
 
     rows: Rows
     order: Order
@@ -131,15 +131,15 @@ class ResidentFeed:
 
     @property
     def steps(self) -> int:
-        """Batches an epoch."""
+        """Batches per epoch."""
         return self.order.steps(self.rows.count)
 
     def example(self) -> tuple[Any, Any, Any]:
-        """The first batch as it stands."""
+        """The first batch."""
         return jax.device_put(self.rows.example(self.order.batch_size))
 
     def awaited(self) -> Iterator[Block]:
-        """The blocks of an epoch, until the rows are on the device; none of rows that take little memory."""
+        """The blocks of an epoch, until the rows are on the device; nothing for small rows."""
         size = sum(leaf.nbytes for leaf in jax.tree.leaves(self.rows.data))
         if size >= _LARGE and not self.place.holds(self.rows.data):
             numbers = np.arange(self.rows.count, dtype=np.int32)
@@ -148,7 +148,7 @@ class ResidentFeed:
                 yield block._replace(data=data, order=order)
 
     def blocks(self, epoch: int) -> Iterator[Block]:
-        """All full batches, then the last partial one if there is one."""
+        """All whole batches, then the last partial one, if any."""
         numbers = self.order.rows(self.rows.count, epoch)
         for block in self._blocks(self.place.put(self.rows.data), numbers):
             yield block._replace(order=jnp.asarray(block.order))
@@ -166,11 +166,11 @@ class ResidentFeed:
 
 
 def _shape(leaf: Any) -> Any:
-    """Shape and type that an array will have on the device."""
+    """The shape and dtype that an array will have on the device."""
     return jax.ShapeDtypeStruct(leaf.shape, jax.dtypes.canonicalize_dtype(leaf.dtype))
 
 
 def single_steps(feed: Feed, steps: int) -> Iterator[tuple[Block, int]]:
-    """The first ``steps`` steps of training, over as many epochs as it takes, as block and place in it."""
+    """The first ``steps`` steps of training, over several epochs if needed, as (block, index in it)."""
     blocks = itertools.chain.from_iterable(feed.blocks(epoch) for epoch in itertools.count())
     return itertools.islice(((block, start) for block in blocks for start in range(block.steps)), steps)

@@ -1,8 +1,8 @@
-"""What a trace of a model reads beside its arrays: attributes, options, functions and what these refer to.
+"""What a trace of a model reads besides its arrays: attributes, options, functions and what these refer to.
 
-A compiled program holds such values as constants. So its key holds them too: numbers, texts and small NumPy
+A compiled program holds such values as constants, so its key holds them too: numbers, strings and small NumPy
 arrays by value, everything else by identity. They are found by walking from the model, its layers and what it
-was compiled with through attributes, containers, closures and the globals that a person's functions read.
+was compiled with, through attributes, containers, closures and the globals that user functions read.
 """
 
 from __future__ import annotations
@@ -24,18 +24,18 @@ import numpy as np
 from kilter._models.keras_internals import Node
 
 Entries = dict[tuple[int, str], Any]
-"""Frozen values by the number of the object that has them and the attribute's name."""
+"""Frozen values by (number of the object, name of the attribute)."""
 
 _SIMPLE = (type(None), bool, int, str, bytes, complex)
-# What is read of a person's class; the rest is looked at where it is used.
+# What is read of a user's class; the rest is found where it is used.
 _OF_CLASSES = (*_SIMPLE, float, list, tuple, dict, types.FunctionType)
-# Larger arrays and containers are known by identity, and their length.
+# Larger arrays and containers are compared by identity and length.
 _MOST_BYTES = 1 << 20
 _MOST_ITEMS = 1000
 _DEEPEST = 8
 
 # fmt: off
-# What Keras keeps for itself, and changes while it builds, compiles or trains.
+# Keras's bookkeeping, which changes while it builds, compiles or trains.
 _OWN_OF_KERAS: Final = frozenset((
     "_tracker", "_trainable_variables", "_non_trainable_variables", "_layers", "_metrics", "_seed_generators",
     "_lock", "_auto_config", "build", "quantize", "_run_eagerly", "_jit_compile", "compiled", "loss",
@@ -51,12 +51,12 @@ _OWN_OF_KERAS: Final = frozenset((
     "_outputs", "_nodes", "_nodes_by_depth", "_operations", "_operations_by_depth", "output_names",
     "_variables", "_trainable_variables_indices", "_kilter_programs",
 ))
-# The private attributes of Keras's own objects that a person sets, by an argument or a property.
-_SET_BY_A_PERSON: Final = frozenset((
+# Private attributes of Keras's objects that a user sets, by an argument or a property.
+_SET_BY_USERS: Final = frozenset((
     "_fn_kwargs", "_user_loss", "_user_loss_weights", "_user_metrics", "_user_weighted_metrics",
     "_dtype_policy", "_learning_rate",
 ))
-# No step reads these, or none could be compiled that did.
+# No compiled step reads these.
 _UNREAD = (
     keras.KerasTensor,
     Node,
@@ -64,7 +64,7 @@ _UNREAD = (
     keras.initializers.Initializer,
     types.ModuleType,
 )
-# Libraries whose objects are known by identity.
+# Libraries whose objects are compared by identity.
 _OPAQUE: Final = frozenset((
     "numpy", "jax", "jaxlib", "pandas", "polars", "torch", "tensorflow", "grain", "sklearn", "scipy",
     "plotly", "matplotlib", "threading", "_thread", "weakref", "logging", "inspect", "multiprocessing",
@@ -74,7 +74,7 @@ _LIBRARIES: Final = _OPAQUE | sys.stdlib_module_names - {"__main__"} | {"keras",
 
 
 class Fingerprints:
-    """Numbers for what traces of a model read: the same number as long as nothing of it has changed."""
+    """Numbers for what traces of a model read: the same number while nothing has changed."""
 
     def __init__(self) -> None:
         self._identities: dict[int, tuple[Callable[[], Any], int]] = {}
@@ -83,24 +83,27 @@ class Fingerprints:
         self._next = 0
 
     def read(self, model: keras.Model, owners: Sequence[Any]) -> Entries:
-        """What a trace of the model would read now; ``owners`` are what it was compiled with."""
+        """What a trace of the model would read now; ``owners`` is what it was compiled with."""
         walk = _Walk(self._number, _variables(model))
         layers = model._flatten_layers()
         walk.note(0, "layers", [*layers])
         walk.note(0, "owners", [*owners])
+        walk.note(
+            0, "variables", [[one.regularizer, one.constraint, one.trainable] for one in model.variables]
+        )
         return walk.entries()
 
     def number(self, entries: Entries) -> int:
-        """The number of these values, without those that traces themselves change."""
+        """The number of these values, ignoring those that traces themselves change."""
         found = frozenset(item for item in entries.items() if item[0] not in self._volatile)
         return self._known.setdefault(found, len(self._known))
 
     def traced(self, before: Entries, after: Entries) -> None:
-        """Values that a trace changed, such as a count of calls, are left out from now on."""
+        """Ignore the values that this trace changed, such as a count of calls, from now on."""
         self._volatile.update(key for key, value in after.items() if before.get(key, value) != value)
 
     def _number(self, thing: Any) -> int:
-        """A number for ``thing`` that no other object has had, also where an address is used again."""
+        """A number for ``thing`` that no other object has had, even if an address is reused."""
         reference, number = self._identities.get(id(thing), (None, 0))
         if reference is None or reference() is not thing:
             self._next = number = self._next + 1
@@ -109,16 +112,16 @@ class Fingerprints:
 
 
 def reference_to(thing: Any) -> Callable[[], Any]:
-    """A function that gives ``thing`` while it is alive; it does not keep it so, if that can be helped."""
+    """A function that returns ``thing`` while it is alive; a weak reference if possible."""
     try:
         return weakref.ref(thing)
-    except TypeError:  # None, and what Python cannot refer to weakly
+    except TypeError:  # None, and objects without weak references
         return lambda: thing
 
 
 def _variables(model: keras.Model) -> set[int]:
-    """Identities of the variables whose values a program is given."""
-    optimizer = getattr(model, "optimizer", None)  # not even an attribute before compile()
+    """Identities of the variables whose values are arguments of a program."""
+    optimizer = getattr(model, "optimizer", None)  # no attribute before compile()
     groups = (model.variables, model.metrics_variables, getattr(optimizer, "variables", ()))
     return {id(variable) for group in groups for variable in group}
 
@@ -134,11 +137,11 @@ class _Walk:
         self._waiting: deque[Any] = deque()
 
     def note(self, owner: int, name: str, value: Any) -> None:
-        """Add a value to the entries; the objects in it are visited later."""
+        """Add a value; the objects in it are visited later."""
         self._entries[owner, name] = self._frozen(value, 0)
 
     def entries(self) -> Entries:
-        """The entries, when all that waits has been visited."""
+        """The entries, after visiting all objects."""
         while self._waiting:
             thing = self._waiting.popleft()
             number = self._number(thing)
@@ -147,7 +150,7 @@ class _Walk:
         return self._entries
 
     def _frozen(self, value: Any, depth: int) -> Any:
-        """``value`` as something hashable that is equal only to what a trace reads in the same way."""
+        """``value`` as a hashable that equals another exactly if a trace reads both in the same way."""
         kind = type(value)
         if kind in _SIMPLE:
             return kind, value
@@ -207,7 +210,7 @@ def _of_object(thing: Any) -> Iterator[tuple[str, Any]]:
     yield "class", type(thing)
     left_out = _OWN_OF_KERAS if _is_of_keras(type(thing)) else ()
     for name, value in _attributes(thing):
-        private = library == "keras" and name.startswith("_") and name not in _SET_BY_A_PERSON
+        private = library == "keras" and name.startswith("_") and name not in _SET_BY_USERS
         if not private and name not in left_out:
             yield name, value
 
@@ -230,7 +233,7 @@ def _slots(kind: type) -> tuple[str, ...]:
 
 
 def _of_class(kind: type) -> Iterator[tuple[str, Any]]:
-    """A person's class: its methods and constants, and the classes it derives from."""
+    """A user's class: its methods, constants and base classes."""
     yield "bases", kind.__bases__
     for name, value in list(vars(kind).items()):
         if isinstance(value, property):
@@ -242,7 +245,7 @@ def _of_class(kind: type) -> Iterator[tuple[str, Any]]:
 
 
 def _of_function(function: types.FunctionType) -> Iterator[tuple[str, Any]]:
-    """A person's function: its code, defaults, closure, and the constants and functions among its globals."""
+    """A user's function: code, defaults, closure, and the constants and functions among its globals."""
     yield "code", function.__code__
     yield "defaults", (function.__defaults__, function.__kwdefaults__)
     yield "closure", [_content(cell) for cell in function.__closure__ or ()]
@@ -261,12 +264,12 @@ def _content(cell: Any) -> Any:
 
 @functools.lru_cache(maxsize=4096)
 def _global_names(code: types.CodeType) -> tuple[str, ...]:
-    """The globals that a function reads, and those of the functions within it."""
+    """The globals that a function and its inner functions read."""
     own = {step.argval for step in dis.get_instructions(code) if step.opname == "LOAD_GLOBAL"}
     inner = (_global_names(one) for one in code.co_consts if isinstance(one, types.CodeType))
     return tuple(sorted(own.union(*inner)))
 
 
 def _is_foreign(thing: Any) -> bool:
-    """Whether a function or class is a person's own, not a library's, which stays as it is."""
+    """Whether a function or class is the user's own; a library's does not change."""
     return (thing.__module__ or "").partition(".")[0] not in _LIBRARIES

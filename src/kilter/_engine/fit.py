@@ -1,4 +1,4 @@
-"""``fit``: what ``model.fit`` gives, in one compiled call an epoch."""
+"""``fit``: the results of ``model.fit``, with one compiled call per epoch."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from dataclasses import replace
 from typing import Any
 
 import keras
-import numpy as np
 
 from kilter._engine.arrays import check_batch_size, collect, is_array, split, warn_of_losses
 from kilter._engine.augmenting import Augment, as_augmentation, check_augmentation
@@ -25,6 +24,7 @@ from kilter._engine.stream import StreamFeed, must_stream
 from kilter._models.keras_internals import is_default
 from kilter._models.variables import build
 from kilter._progress import Verbose
+from kilter._validation import whole_number
 from kilter.errors import OptionError
 from kilter.schedules import Performance
 
@@ -103,9 +103,9 @@ def training_feed(
     steps: int | None = None,
     once: bool = False,
 ) -> AnyFeed:
-    """The feed that fits the kind of data: resident arrays, arrays too large for the device, or batches.
+    """The feed for this kind of data: arrays on the device, arrays too large for it, or batches.
 
-    ``steps``: batches an epoch, of arrays the first ones of its order. ``once``: there will be one epoch.
+    ``steps``: batches per epoch, for arrays the first ones of its order. ``once``: there will be one epoch.
     """
     if not is_array(x):
         _check_alone(y=y, sample_weight=sample_weight, class_weight=class_weight)
@@ -134,11 +134,11 @@ def _check_alone(**others: Any) -> None:
 
 
 def _as_validated(feed: AnyFeed, batch_size: int, class_weight: Mapping[int, float] | None) -> AnyFeed:
-    """The training rows as validation data are taken: in their order, and without weights of classes."""
+    """The training rows as validation data: in order, and without class weights."""
     if isinstance(feed, BatchFeed):
         raise OptionError(
             expected="evaluate_training for arrays",
-            received="an iterable of batches, which may shuffle itself each time it is gone through",
+            received="an iterable of batches, which may shuffle itself on each pass",
             remedy="pass x and y as arrays, or leave evaluate_training out",
         )
     x, y, weights = feed.rows.data
@@ -149,7 +149,7 @@ def _as_validated(feed: AnyFeed, batch_size: int, class_weight: Mapping[int, flo
 def validation_feed(data: Any, batch_size: int, steps: int | None = None) -> AnyFeed:
     """The feed of ``validation_data``: ``(x, y)``, ``(x, y, sample_weight)`` or an iterable of batches.
 
-    ``steps``: no more batches are used than these first ones.
+    ``steps``: use only the first so many batches.
     """
     order = Order(batch_size, shuffle=False, seed=0)
     is_pair = isinstance(data, tuple) or (isinstance(data, list) and is_array(data))  # Keras takes lists too
@@ -160,7 +160,7 @@ def validation_feed(data: Any, batch_size: int, steps: int | None = None) -> Any
 
 
 def prepare(model: keras.Model, feed: AnyFeed, *, training: bool = True) -> None:
-    """Check data against model and loss, and create the variables that the model still lacks."""
+    """Check data against model and loss, and create the variables that do not exist yet."""
     check_loop(model, "train" if training else "test")
     if not isinstance(feed, BatchFeed):
         check_inputs(model, feed.rows)
@@ -178,7 +178,7 @@ def _validation(model: keras.Model, data: Any, batch_size: int, steps: int | Non
 
 
 def _check(model: keras.Model, feed: AnyFeed, kind: Kind) -> None:
-    """Check the rows that are in memory now, and others as they are read."""
+    """Check rows in memory now, others as they are read."""
     if isinstance(feed, BatchFeed):
         feed.check = TargetCheck(model)
     else:
@@ -188,7 +188,7 @@ def _check(model: keras.Model, feed: AnyFeed, kind: Kind) -> None:
 
 
 def check_ids(model: keras.Model, feed: AnyFeed, kind: Kind) -> None:
-    """Check the ids for Embedding layers: of rows that are in memory now, of others as they are read."""
+    """Check the ids for Embedding layers: of rows in memory now, of others as they are read."""
     check = IdCheck(model, kind)
     if isinstance(feed, ResidentFeed):
         check.rows(feed.rows.data, feed.order.batch_size, feed.rows.count)
@@ -197,18 +197,13 @@ def check_ids(model: keras.Model, feed: AnyFeed, kind: Kind) -> None:
 
 
 def check_whole_numbers(least: int = 0, **options: Any) -> None:
-    """Raise :class:`OptionError` unless each option, by its name, is a whole number of at least ``least``."""
+    """Raise :class:`OptionError` unless each option is a whole number of at least ``least``."""
     for name, value in options.items():
-        if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < least:
-            raise OptionError(
-                expected=f"{name} as a whole number, at least {least}",
-                received=f"{name}={value!r}",
-                remedy=f"pass {name} as an int",
-            )
+        whole_number(name, value, least)
 
 
 def check_steps(**options: int | None) -> None:
-    """Raise :class:`OptionError` unless each option, by its name, is None or a number of steps."""
+    """Raise :class:`OptionError` unless each option is None or a number of steps."""
     check_whole_numbers(1, **{name: value for name, value in options.items() if value is not None})
 
 
@@ -231,7 +226,7 @@ def _callback_list(
     epochs: int,
     steps: int | None,
 ) -> keras.callbacks.CallbackList:
-    """Keras's list of these callbacks, given singly or as sequences, in order; the history is told last."""
+    """Keras's list of these callbacks, single or in sequences, in order, with the history last."""
     given = [one for some in callbacks for one in (some if isinstance(some, Sequence) else [some])]
     check_callbacks(given)
     return keras.callbacks.CallbackList(
@@ -247,5 +242,5 @@ def _callback_list(
 def _wants_batches(callbacks: keras.callbacks.CallbackList) -> bool:
     moments = ("begin", "end")
     hooks = [f"on_{mode}batch_{moment}" for mode in ("", "train_", "test_") for moment in moments]
-    # Asked of the instance: a LambdaCallback carries its hooks as attributes.
+    # On the instance: a LambdaCallback has its hooks as attributes.
     return any(not is_default(getattr(callback, hook)) for callback in callbacks.callbacks for hook in hooks)

@@ -1,4 +1,4 @@
-"""What a training run returns: Keras's History, with the seconds and a picture."""
+"""The result of a training: Keras's History with times, measurements, findings and a plot."""
 
 from __future__ import annotations
 
@@ -13,14 +13,15 @@ from kilter._records import Finding, Measurements
 
 
 class History(keras.callbacks.History):
-    """Keras's history (``.history``, ``.epoch``, ``.params``) and how long it took.
+    """Keras's history (``.history``, ``.epoch``, ``.params``) with more.
 
-    ``seconds``: one float an epoch, validation included, compilation not. ``compile_seconds``: tracing and
-    compiling, or loading from the cache; 0.0 when every program was compiled before. ``measurements``: what
-    was measured in the layers after some of the epochs, None if nothing was. ``examine``: finds what is wrong
-    in the measurements and the curves; it is called once.
+    Attributes:
+        seconds: one float per epoch, with validation and without compilation.
+        compile_seconds: tracing and compiling, or loading from the cache; 0.0 if all programs existed.
+        measurements: of the layers after some of the epochs; None if there are none.
+        examine: makes the findings from measurements and curves; called once.
 
-    A pickle or a copy holds the numbers and the findings, but not the model.
+    A pickle or copy holds the numbers and the findings, but not the model.
     """
 
     def __init__(self) -> None:
@@ -33,12 +34,12 @@ class History(keras.callbacks.History):
         self.examine: Callable[[], tuple[Finding, ...]] = tuple
 
     def __getstate__(self) -> dict[str, Any]:
-        """Everything but the model, which may not be picklable; findings are made now, as they need it."""
+        """Everything but the model, which may not be picklable; the findings, which need it, are made now."""
         return vars(self) | {"findings": self.findings, "examine": tuple, "_model": None}
 
     @cached_property
     def findings(self) -> tuple[Finding, ...]:
-        """What the curves and measurements show to be wrong, most severe first."""
+        """The problems that curves and measurements show, most severe first."""
         return self.examine()
 
     def plot(self) -> Figure:

@@ -22,12 +22,13 @@ from kilter._engine.loop import Chunk, evaluate_feed, testing
 from kilter._engine.overrides import check_loop, overrides
 from kilter._engine.program_cache import Programs, owners, take
 from kilter._engine.step import PredictStep, predict_step
-from kilter._models.variables import State, build_forward, fitting
+from kilter._models.variables import State, assign, build_forward, fitting, values, values_kept
 from kilter._progress import QUICK, Verbose, shown
+from kilter._xla.rewrite import rewriting
 
-# How many bytes of predictions are made on the device before they go to the host.
+# Bytes of predictions on the device before they move to the host.
 _OUTPUT_BYTES = 1 << 28
-_WIDEST = 8  # bytes of a number of the widest type
+_WIDEST = 8  # bytes of the widest dtype
 
 
 def evaluate(
@@ -38,26 +39,30 @@ def evaluate(
     sample_weight: Any = None,
     batch_size: int = 256,
     steps: int | None = None,
+    rewrite: bool = True,
     verbose: Verbose = "auto",
 ) -> dict[str, float]:
     """Loss and metrics of a compiled model by name, as ``model.evaluate(..., return_dict=True)``.
 
     ``x`` may also be an iterable of batches ``(x, y)`` or ``(x, y, sample_weight)``, or a generator of them.
     ``steps``: use only the first so many batches; None uses all. Metrics are exact means over the rows, also
-    when the last batch is smaller. ``verbose``: as in :func:`kilter.fit`; by default a call shows what it
-    does if it takes long.
+    when the last batch is smaller. ``rewrite`` and ``verbose``: as in :func:`kilter.fit`; by default a call
+    shows what it does if it takes long.
 
-    Neither weights nor batch-normalisation statistics change. As in Keras, the state that inference itself
-    changes is carried from batch to batch and stays in the model: random seeds, and the states of a stateful
-    recurrent layer. Raises :class:`~kilter.errors.DataError` for data that do not fit, and
-    :class:`~kilter.errors.ModelError` for a model that overrides Keras's evaluation loop.
+    Weights and batch-normalisation statistics do not change. As in Keras, the state that inference changes
+    (random seeds, the states of a stateful recurrent layer) is carried from batch to batch and stays in the
+    model.
+
+    Raises:
+        DataError: if the data do not fit.
+        ModelError: if the model overrides Keras's evaluation loop.
     """
     check_batch_size(batch_size)
     check_steps(steps=steps)
     order = Order(batch_size, shuffle=False, seed=0)
     feed = training_feed(x, y, sample_weight, None, order, steps=steps, once=True)
     prepare(model, feed, training=False)
-    with shown(verbose, after=QUICK) as progress:
+    with rewriting(rewrite), shown(verbose, after=QUICK) as progress:
         progress.stage("Evaluating")
 
         def between(chunk: Chunk) -> State:
@@ -75,16 +80,19 @@ def predict(
     steps: int | None = None,
     verbose: Verbose = "auto",
 ) -> Any:
-    """What the model's ``predict_step`` returns, as NumPy arrays, rows first, in the same structure.
+    """The outputs of the model's ``predict_step`` as NumPy arrays, rows first, in the same structure.
 
     ``x`` may also be an iterable of batches; only their first part is used, unless the model overrides
     ``predict_step``. ``steps``: use only the first so many batches; None uses all. The model need not be
     compiled. ``verbose``: as in :func:`kilter.fit`; by default a call shows what it does if it takes long.
 
     As in Keras, the state that inference changes (random seeds, the states of a stateful recurrent layer) is
-    carried from batch to batch and stays in the model. Random numbers are Keras's own for the same
-    ``batch_size``. Raises :class:`~kilter.errors.DataError` for inputs that do not fit, and
-    :class:`~kilter.errors.ModelError` for a model that overrides Keras's prediction loop.
+    carried from batch to batch and stays in the model. Random numbers equal Keras's for the same
+    ``batch_size``.
+
+    Raises:
+        DataError: if the inputs do not fit.
+        ModelError: if the model overrides Keras's prediction loop.
     """
     check_batch_size(batch_size)
     check_steps(steps=steps)
@@ -103,8 +111,7 @@ def predict(
             for part in predictor.outputs(block):
                 parts.append(part)
                 progress.stage("Predicting: part", len(parts))
-    for variable, value in zip(model.non_trainable_variables, predictor.non_trainable, strict=True):
-        variable.assign(value)
+    assign(zip(model.non_trainable_variables, predictor.non_trainable, strict=True))
     return jax.tree.map(lambda *arrays: np.concatenate(arrays), *parts)
 
 
@@ -114,21 +121,15 @@ def predict_unchanged(model: keras.Model, x: Any, *, batch_size: int = 256) -> A
         return predict(model, x, batch_size=batch_size, verbose=0)
 
 
-@contextlib.contextmanager
-def layer_state_kept(model: keras.Model) -> Iterator[None]:
-    """Put the model's non-trainable variables back at the end; those made meanwhile stay."""
-    kept = [(variable, variable.value) for variable in model.non_trainable_variables]
-    try:
-        yield
-    finally:
-        for variable, value in kept:
-            variable.assign(value)
+def layer_state_kept(model: keras.Model) -> contextlib.AbstractContextManager[None]:
+    """Restore the model's non-trainable variables at the end; new ones stay."""
+    return values_kept(model.non_trainable_variables)
 
 
 def _inputs_feed(model: keras.Model, x: Any, batch_size: int, steps: int | None) -> AnyFeed:
     if not is_array(x):
         return BatchFeed(x, most=steps, once=True, inputs_only=not overrides(model, "predict_step"))
-    # Fewer rows than a batch make one of their own.
+    # Fewer rows than a batch are one batch.
     order = Order(min(batch_size, row_count(x=x)), shuffle=False, seed=0)
     return training_feed(x, None, None, None, order, steps=steps)
 
@@ -138,15 +139,13 @@ class _Predictor:
 
     def __init__(self, model: keras.Model) -> None:
         self._model = model
-        self._trainable = [variable.value for variable in model.trainable_variables]
-        self.non_trainable = [variable.value for variable in model.non_trainable_variables]
+        self._trainable, self.non_trainable = values(model)
         self._programs = Programs(model)
 
     def outputs(self, block: Block) -> Iterator[Any]:
-        """The outputs of a block's batches, as many at a time as there is memory for."""
+        """The outputs of a block's batches, as many at once as fit in memory."""
         order = np.asarray(block.order)
-        # One by one where a block is not full: the padding is not worth predicting, nor is every number of
-        # batches worth a program.
+        # One by one if a block is not full: neither the padding nor a program of its own is worth it.
         length = self._batches_at_once(block) if block.steps == len(order) else 1
         for start in range(0, block.steps, length):
             yield self._piece(block.data, order[start : start + length])
@@ -168,7 +167,7 @@ class _Predictor:
         return max(1, _OUTPUT_BYTES // max(size, 1))
 
     def _output_bytes(self, data: Any, size: int) -> int:
-        """Bytes of the predictions of ``size`` rows, as declared; else from a trace, which takes its time."""
+        """Bytes of the predictions of ``size`` rows, as declared, or from a trace, which takes longer."""
         stock = not overrides(self._model, "predict_step")
         declared = [tensor.shape[1:] for tensor in (stock and getattr(self._model, "outputs", None)) or []]
         if declared and all(None not in shape for shape in declared):

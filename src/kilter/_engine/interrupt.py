@@ -1,4 +1,4 @@
-"""Ctrl-C that waits for the end of the running chunk, so that no state is lost half-way."""
+"""Ctrl-C that waits for the end of the running chunk, so that no state is lost."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ _PAUSE_SECONDS = 0.1
 
 
 class Interrupt:
-    """While active, the first Ctrl-C is only remembered (``.pending``); a second one acts at once.
+    """While active, the first Ctrl-C only sets ``.pending``; a second one acts at once.
 
-    Outside the main thread, where Python allows no signal handlers, it does nothing.
+    It does nothing outside the main thread, where Python allows no signal handlers.
     """
 
     def __init__(self) -> None:
@@ -50,11 +50,11 @@ class Interrupt:
 
 
 def interruptible(work: Callable[[], Made]) -> Made:
-    """What `work` returns; KeyboardInterrupt as soon as Ctrl-C is pressed.
+    """The result of ``work``; KeyboardInterrupt as soon as Ctrl-C is pressed.
 
-    For work that takes long outside Python and changes nothing, such as a compilation. It runs in a thread
-    of its own, because Python handles signals in the main thread, and only between two of its instructions.
-    After KeyboardInterrupt that thread ends its work, and nobody waits for it.
+    For long work outside of Python without side effects, such as a compilation. It runs in another thread,
+    because Python handles signals only between two instructions of the main thread. After KeyboardInterrupt
+    that thread finishes its work, and nobody waits for it.
     """
     if threading.current_thread() is not threading.main_thread():
         return work()
@@ -77,7 +77,7 @@ def interruptible(work: Callable[[], Made]) -> Made:
 
 
 def _check_handler() -> None:
-    """Raise KeyboardInterrupt if the active :class:`Interrupt` remembers a Ctrl-C."""
+    """Raise KeyboardInterrupt if Ctrl-C is pending in the active :class:`Interrupt`."""
     owner = getattr(signal.getsignal(signal.SIGINT), "__self__", None)
     if isinstance(owner, Interrupt):
         owner.check()

@@ -1,6 +1,6 @@
-"""The epochs: run the compiled program block by block, call the callbacks, stop when asked.
+"""The training loop: run the compiled program block by block, call the callbacks, stop on request.
 
-The host meets the device once a chunk. A chunk is a whole block unless that takes longer than about
+Host and device meet once per chunk. A chunk is a whole block unless that takes longer than about
 :data:`CHUNK_SECONDS`; where a block is cut changes no number.
 """
 
@@ -23,17 +23,17 @@ from kilter._engine.interrupt import Interrupt
 from kilter._engine.program_cache import Programs, owners, shelf, steps_program
 from kilter._engine.scheduling import RateGuard, Schedule
 from kilter._engine.step import Logs, Step, test_step, train_step
-from kilter._models.variables import State, fitting, held, pull, push
+from kilter._models.variables import State, fitting, pull, push, view
 from kilter._xla.compilation import give_back
 from kilter.data.augmentation import Augmentation
 
 CHUNK_SECONDS = 2.0
-# Few, as nothing is known of the speed yet, and Ctrl-C waits for the end of a chunk.
+# Few: the speed is unknown yet, and Ctrl-C waits for the end of a chunk.
 _FIRST_CHUNK = 16
 
 
 class Chunk(NamedTuple):
-    """What one call of the program did: steps ``first`` to ``last``, the state after them, the last logs."""
+    """One call of the program: steps ``first`` to ``last``, the state after them, the last logs."""
 
     first: int
     last: int
@@ -46,10 +46,11 @@ Between = Callable[[Chunk], State | None]
 
 @dataclass
 class Runner:
-    """Runs a step of a model over a feed, a chunk at a time; ``steps_a_chunk`` adapts to the speed.
+    """Runs a step of a model over a feed, one chunk at a time; ``steps_a_chunk`` adapts to the speed.
 
-    ``name`` tells the step from the model's others, ``dependencies`` are objects that its trace depends on,
-    and ``given`` are arrays that it takes beside the batch. Where it ``donates``, it uses up the state given.
+    ``name`` identifies the step among the model's others, ``dependencies`` are objects that its trace depends
+    on, and ``given`` are arrays that it takes beside the batch. If it ``donates``, it consumes the state that
+    it is given.
     """
 
     model: keras.Model
@@ -65,10 +66,10 @@ class Runner:
         self._programs = Programs(self.model)
 
     def run(self, feed: Feed, epoch: int, state: State, between: Between) -> Chunk | None:
-        """Go through one epoch; returns its last chunk, None if the feed is empty.
+        """Run one epoch; returns its last chunk, None if the feed is empty.
 
-        ``between`` is called after each chunk and gives the state to go on with, None to stop. A state that
-        is donated to a chunk is lost: what a caller wants to keep, it copies.
+        ``between`` is called after each chunk and returns the state to go on with, or None to stop. A donated
+        state is lost: copy what must be kept.
         """
         done, chunk = 0, None
         self._compile_for(feed, state)
@@ -90,7 +91,7 @@ class Runner:
         arguments = (state, block.data, block.order, jnp.int32(start), jnp.int32(stop), *self.given)
         program = self._program(arguments, rare=block.rare)
         began = time.perf_counter()
-        result = jax.block_until_ready(program(*arguments))  # the host reads what the chunk made
+        result = jax.block_until_ready(program(*arguments))  # host and device meet
         if not block.rare:
             rate = (stop - start) / max(time.perf_counter() - began, 1e-6)
             self.steps_a_chunk = max(1, int(rate * CHUNK_SECONDS))
@@ -108,7 +109,7 @@ class Runner:
             )
 
     def _compile_for(self, feed: Feed, state: State) -> None:
-        """Compile before large rows are on the device; memory that is free is given back before they come."""
+        """Compile before large rows go to the device, and return free memory to the system first."""
         awaited, bound = list(feed.awaited()), jax.ShapeDtypeStruct((), jnp.int32)
         for block in awaited:
             self._program((state, block.data, block.order, bound, bound, *self.given), rare=block.rare)
@@ -122,10 +123,10 @@ def training(
     augmentation: Augmentation | None = None,
     seed: int = 0,
 ) -> Runner:
-    """A runner of the model's training step; ``seed`` is for what the augmentation draws."""
+    """A runner of the model's training step; ``seed`` is for the augmentation."""
     if augmentation is None:
         return Runner(model, "train", lambda: train_step(model, schedule), (schedule,))
-    # The seed is an argument of the program: another one needs no other compilation.
+    # The seed is an argument of the program, so another seed needs no compilation.
     return Runner(
         model,
         ("train", augmentation),
@@ -150,13 +151,13 @@ def evaluate_feed(
 ) -> dict[str, float]:
     """Loss and metrics of the model over a feed, in inference mode.
 
-    What inference changes of the layers' own state (random seeds, the states of a stateful recurrent layer)
-    goes on in the model, as in Keras. With ``restores`` it is put back, so that a training that is validated
-    has the bits of one that is not.
+    The state that inference changes (random seeds, the states of a stateful recurrent layer) stays in the
+    model, as in Keras. With ``restores`` it is put back, so that validation does not change the bits of a
+    training.
     """
     model.reset_metrics()
     kept = [variable.value for variable in model.non_trainable_variables]
-    chunk = runner.run(feed, 0, held(model), between)
+    chunk = runner.run(feed, 0, view(model), between)
     if chunk is None:
         return {}
     push(chunk.state._replace(non_trainable=kept) if restores else chunk.state, model)
@@ -164,13 +165,13 @@ def evaluate_feed(
 
 
 def metric_logs(model: keras.Model, logs: Logs) -> dict[str, float]:
-    """The results of the model's metrics, or the ``logs`` of a step that returns others."""
+    """The results of the model's metrics, or the ``logs`` of a step that returns its own."""
     results = model.get_metrics_result() if logs is None else model._get_metrics_result_or_logs(logs)
     return _numbers(results)
 
 
 def _numbers(results: Any) -> dict[str, Any]:
-    """Scalars as floats, groups of results one by one; arrays as they are."""
+    """Scalars as floats, nested results flattened, arrays unchanged."""
     found: dict[str, Any] = {}
     for name, value in results.items():
         if isinstance(value, dict):
@@ -182,7 +183,7 @@ def _numbers(results: Any) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class Session:
-    """One call of fit: what to train, on what, how long, and whom to tell."""
+    """One call of fit."""
 
     model: keras.Model
     feed: Feed
@@ -199,7 +200,7 @@ class Session:
     guard: RateGuard
 
     def run(self) -> None:
-        """Run the epochs. When KeyboardInterrupt leaves, the state of the last chunk is in the model."""
+        """Run the epochs. After KeyboardInterrupt the model has the state of the last chunk."""
         model, callbacks = self.model, self.callbacks
         trainer = training(model, self.guard.schedule, self.augmentation, self.seed)
         tester = testing(model)
@@ -261,7 +262,7 @@ class Session:
         callbacks = self.callbacks
 
         def between(chunk: Chunk) -> State:
-            interrupt.check()  # the state of the training is in the model
+            interrupt.check()  # the model has the training state
             if not self.tell_batches:
                 return chunk.state
             return self._tell(chunk, feed, callbacks.on_test_batch_begin, callbacks.on_test_batch_end)
@@ -274,7 +275,7 @@ class Session:
         return found
 
     def _tell(self, chunk: Chunk, feed: Feed, begin: Callable[..., None], end: Callable[..., None]) -> State:
-        """Show the callbacks the model as it is after the chunk, and go on with what they made of it."""
+        """Call the callbacks with the state of the chunk in the model; returns the state that they leave."""
         push(chunk.state, self.model)
         self.guard.seen()
         end(chunk.last, metric_logs(self.model, chunk.logs))

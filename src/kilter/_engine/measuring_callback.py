@@ -1,4 +1,4 @@
-"""When a training is measured: between epochs, and so seldom that it costs next to nothing."""
+"""Measures a training between epochs, rarely enough to cost almost nothing."""
 
 from __future__ import annotations
 
@@ -12,19 +12,20 @@ from kilter._engine.feed import ResidentFeed
 from kilter._engine.history import History
 from kilter._engine.measuring import Reader, measurements
 from kilter._models.variables import pull
+from kilter._validation import is_whole
 from kilter.errors import OptionError
 
-# "auto" spends at most this share of the time that training took so far on readings.
+# "auto" spends at most this share of the training time on readings.
 SHARE = 0.03
-# "auto" reads nothing in trainings that will take less: compiling the reader's program would be most of it.
+# "auto" reads nothing in shorter trainings: compiling the reader's program would take most of the time.
 LEAST_SECONDS = 20.0
 
 
 class Measuring(keras.callbacks.Callback):
     """Reads the layers after epochs and leaves the readings in ``history.measurements``.
 
-    ``measure`` is "auto", or a number n: after every n-th epoch. Training's bits do not change: the reader
-    works on a copy of the state. The time of a reading is in no epoch's ``seconds``.
+    ``measure`` is "auto", or a number n: after every n-th epoch. The training's bits do not change, because
+    the reader uses a copy of the state. No epoch's ``seconds`` include a reading.
     """
 
     def __init__(self, history: History, feed: ResidentFeed, measure: int | str) -> None:
@@ -38,7 +39,7 @@ class Measuring(keras.callbacks.Callback):
         self._read: list[dict[str, np.ndarray]] = []
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        """Read, if it is time to."""
+        """Read, if it is due."""
         model: Any = self.model
         if not self._is_time(epoch):
             return
@@ -50,11 +51,11 @@ class Measuring(keras.callbacks.Callback):
         began = time.perf_counter()
         self._read.append(self._reader.read(state))
         self._steps.append(int(model.optimizer.iterations))
-        if compiled:  # the first reading compiles, once
+        if compiled:  # the first reading includes compilation
             self._spent += time.perf_counter() - began
 
     def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
-        """Hand the readings over."""
+        """Store the readings in the history."""
         if self._reader is not None:
             unknown = [float("nan")] * len(self._read)
             ratios = [None] * len(self._read)
@@ -71,13 +72,13 @@ class Measuring(keras.callbacks.Callback):
 
 
 def measuring(history: History, feed: Any, measure: int | str | None) -> list[keras.callbacks.Callback]:
-    """The callback for ``measure=``, or none: for None, and with "auto" for data that are not on the device.
+    """The callback for ``measure=``; none for None, and none for "auto" with data that are not on the device.
 
-    Raises :class:`OptionError` for anything but None, "auto" and whole numbers from 1, and for a number with
-    data that come in batches or are streamed.
+    Raises:
+        OptionError: for anything but None, "auto" and whole numbers from 1, and for a number with batches or
+            streamed data.
     """
-    whole = isinstance(measure, int) and not isinstance(measure, bool) and measure >= 1
-    if measure is not None and measure != "auto" and not whole:
+    if measure is not None and measure != "auto" and not is_whole(measure, 1):
         raise OptionError(
             expected='measure as "auto", None, or a number of epochs from 1',
             received=f"measure={measure!r}",

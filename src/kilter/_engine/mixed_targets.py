@@ -1,9 +1,8 @@
-"""Losses that see mixed targets while metrics see the dominant ones.
+"""Losses against mixed targets, metrics against the dominant ones.
 
-A mixed row has no one class any more. Its loss is the cross-entropy against the shares of its two labels; an
-accuracy is still asked for a class, and gets the one with the larger share. Both are called by the model's
-own ``train_step`` with one ``y``: that is the dominant label, and while a step is traced,
-:func:`mixed_losses` gives the model's losses the mixture instead.
+A mixed row has two labels. Its loss is the cross-entropy against their shares; an accuracy needs one class,
+and gets the one with the larger share. The model's own ``train_step`` calls both with one ``y``, the dominant
+label; while a step is traced, :func:`mixed_losses` gives the losses the mixture instead.
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ from kilter.data.augmentation import Mixture
 from kilter.errors import DataError, ModelError
 from kilter.nn.losses import smoothed_sparse_categorical_crossentropy
 
-# Losses of classes; the sparse ones read class numbers, and their dense partners the same as shares.
+# Sparse losses, which read class numbers, with their dense counterparts, which read shares.
 _DENSE: dict[Any, Any] = {
     keras.losses.sparse_categorical_crossentropy: keras.losses.categorical_crossentropy,
     smoothed_sparse_categorical_crossentropy: keras.losses.categorical_crossentropy,
@@ -44,8 +43,7 @@ def of_classes(loss: Any) -> bool:
 class MixedLoss(LossFunctionWrapper):
     """A cross-entropy against the mixture of ``labels``, whatever target it is called with.
 
-    A sparse one becomes the dense one of the same logits, with one-hot labels: a share of each, summing to 1.
-    ``used`` says whether it was called.
+    A sparse loss becomes the dense one, with one-hot labels. ``used`` is not empty once it was called.
     """
 
     def __init__(self, loss: LossFunctionWrapper, labels: jax.Array, mixture: Mixture) -> None:
@@ -58,7 +56,7 @@ class MixedLoss(LossFunctionWrapper):
         self.used: list[bool] = []
 
     def __call__(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> Any:
-        """The loss of the outputs against the mixture; ``y_true`` is not looked at."""
+        """The loss of the outputs against the mixture; ``y_true`` is ignored."""
         self.used.append(True)
         labels = self.labels
         if self.sparse:
@@ -67,14 +65,14 @@ class MixedLoss(LossFunctionWrapper):
         return super().__call__(mixed, y_pred, sample_weight)
 
     def __copy__(self) -> MixedLoss:
-        """The same loss and mixture; Keras would copy by saving and loading, which traced arrays forbid."""
+        """The same loss and mixture; Keras copies by saving and loading, which traced arrays do not allow."""
         twin = object.__new__(MixedLoss)
         twin.__dict__.update(self.__dict__)
         return twin
 
 
 def mix_targets(model: keras.Model, y: jax.Array, mixture: Mixture) -> jax.Array:
-    """The ``y`` for a step on mixed rows: dominant labels for a loss of classes, else mixed quantities."""
+    """The ``y`` for a step on mixed rows: dominant labels for a loss of classes, else mixed numbers."""
     return mixture.dominant(y) if of_classes(_loss(model)) else mixture.blend(_floats(y))
 
 
@@ -82,7 +80,7 @@ def mix_targets(model: keras.Model, y: jax.Array, mixture: Mixture) -> jax.Array
 def mixed_losses(model: keras.Model, y: jax.Array, mixture: Mixture) -> Iterator[None]:
     """While active, the model's loss of classes is computed against the mixture of the labels ``y``.
 
-    Use it around tracing a step only. Raises :class:`ModelError` if the step did not use the compiled loss.
+    Use it around tracing a step. Raises :class:`ModelError` if the step did not use the compiled loss.
     """
     compiled: Any = model._compile_loss  # type: ignore[attr-defined]
     if not of_classes(_loss(model)):
@@ -104,7 +102,7 @@ def mixed_losses(model: keras.Model, y: jax.Array, mixture: Mixture) -> Iterator
 
 
 def check_mixed_targets(model: keras.Model, y: Any) -> None:
-    """Raise :class:`DataError` or :class:`ModelError` where the targets of a built model cannot be mixed."""
+    """Raise :class:`DataError` or :class:`ModelError` if the targets of a built model cannot be mixed."""
     leaves = jax.tree.leaves(y)
     compiled = getattr(model, "_compile_loss", None)
     if len(leaves) != 1 or compiled is None or len(compiled._flat_losses) != 1:

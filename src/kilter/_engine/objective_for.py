@@ -1,4 +1,4 @@
-"""What a model is trained for: loss, metrics, and how its outputs become an answer."""
+"""Loss and metrics that fit a model and its data, and how outputs become classes."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from kilter.nn.losses import SmoothedSparseCategoricalCrossentropy
 
 @dataclass(frozen=True)
 class Objective:
-    """Loss and metrics for ``model.compile``. `metrics` are the names they have in the history."""
+    """Loss and metrics for ``model.compile``. ``metrics`` are their names in the history."""
 
     task: Task
     loss: keras.losses.Loss
@@ -25,7 +25,7 @@ class Objective:
     from_logits: bool = True
 
     def make_metrics(self) -> list[Any]:
-        """New metric objects: they hold state, so each model gets its own."""
+        """New metric objects: they hold state, so each model needs its own."""
         if self.task == "regression":
             return [
                 keras.metrics.MeanAbsoluteError(name="mae"),
@@ -46,12 +46,13 @@ def objective_for(model: keras.Model, train: Dataset, label_smoothing: float = 0
     """The objective that fits data and model: cross-entropy for classes, mean squared error for numbers.
 
     Outputs are logits unless the last layer is a softmax or sigmoid. For two classes a model may have one
-    output, the second class's. A regression's loss is divided by the variance of the targets, so that it is 1
-    for a model that always answers their mean, and learning rates mean the same in any unit; mae and rmse
+    output, for the second class. The loss of a regression is divided by the variance of the targets: it is 1
+    for a model that always predicts their mean, and learning rates do not depend on the unit. mae and rmse
     are in the targets' unit. ``label_smoothing`` spreads that share of each label evenly over all classes.
 
-    Raises :class:`ModelError` where the model's output does not fit the data, :class:`OptionError` for
-    numbers to be smoothed.
+    Raises:
+        ModelError: if the model's output does not fit the data.
+        OptionError: for label smoothing in a regression.
     """
     if train.task == "regression" and label_smoothing:
         raise OptionError(
@@ -79,7 +80,8 @@ def objective_for(model: keras.Model, train: Dataset, label_smoothing: float = 0
 def check_outputs(model: keras.Model, task: Task, count: int) -> int | None:
     """The width of the model's output; None if it declares none (a subclassed model that is not built).
 
-    Raises :class:`ModelError` unless the model has one output that fits so many classes or numbers.
+    Raises:
+        ModelError: unless the model has one output that fits ``count`` classes or numbers.
     """
     fitting = {1, 2} if task == "classification" and count == 2 else {count}
     what = f"{count} classes" if task == "classification" else f"{count} numbers to predict"
@@ -98,7 +100,7 @@ def check_outputs(model: keras.Model, task: Task, count: int) -> int | None:
 
 
 def last_activation(model: keras.Model, index: int = 0) -> str:
-    """The name of the activation that a model's output ``index`` ends with; "" where it cannot be known."""
+    """The name of the activation at output ``index`` of a model; "" if unknown."""
     outputs = getattr(model, "outputs", None) or []
     if index >= len(outputs):
         return ""

@@ -1,8 +1,8 @@
 """Any optax transformation as a Keras optimiser: ``model.compile(OptaxOptimizer(optax.lion(1e-4)), ...)``.
 
-Keras keeps the gradients' clipping, the moving average of weights and gradient accumulation; optax makes the
-update. The transformation's state is held in Keras variables, one for each array in it, so that it trains in
-``kilter.fit`` and ``model.fit``, is checkpointed and resumes as any other optimiser.
+Keras does gradient clipping, the moving average of weights and gradient accumulation; optax makes the update.
+The transformation's state is in Keras variables, one for each array, so it works in ``kilter.fit`` and
+``model.fit``, and is checkpointed and resumed like any other optimiser.
 """
 
 from __future__ import annotations
@@ -22,22 +22,25 @@ from kilter.errors import ModelError, OptionError
 class OptaxOptimizer(keras.optimizers.Optimizer):
     """A Keras optimiser whose update is that of ``transformation``.
 
-    Parameters reach the transformation as a dict from each variable's ``path`` ("sequential/dense/kernel") to
-    its value, so that masks and ``optax.multi_transform`` can tell layers apart by name.
+    The transformation gets the parameters as a dict from each variable's ``path`` ("sequential/dense/kernel")
+    to its value, so masks and ``optax.multi_transform`` can select layers by name.
 
-    The learning rate is the transformation's own. Where it was made by ``optax.inject_hyperparams`` with a
-    number as ``learning_rate``, that number is Keras's ``learning_rate``: callbacks and ``schedule=`` set it.
-    Otherwise Keras's ``learning_rate`` is a factor on the update, 1.0 to begin with.
+    The learning rate is the transformation's. If that was made by ``optax.inject_hyperparams`` with a number
+    as ``learning_rate``, that number is Keras's ``learning_rate``: callbacks and ``schedule=`` set it.
+    Otherwise Keras's ``learning_rate`` is a factor on the update, initially 1.0.
 
     Args:
-        transformation: an ``optax.GradientTransformation`` whose update needs gradients, state and parameters
-            only. Line searches and others that ask for the loss cannot be used in Keras's train step.
+        transformation: an ``optax.GradientTransformation`` whose update needs only gradients, state and
+            parameters. Line searches and others that need the loss do not work in Keras's train step.
         name: the optimiser's name.
         options: Keras's ``clipnorm``, ``clipvalue``, ``global_clipnorm``, ``use_ema``, ``ema_momentum``,
             ``ema_overwrite_frequency``, ``loss_scale_factor``, ``gradient_accumulation_steps``.
 
-    Raises :class:`~kilter.errors.OptionError` if ``transformation`` is no optax transformation. A saved model
-    does not hold the transformation, which is made of functions: load it with ``compile=False``.
+    A saved model does not hold the transformation, which consists of functions: load it with
+    ``compile=False``.
+
+    Raises:
+        OptionError: if ``transformation`` is not an optax transformation.
 
     Example:
         >>> import keras, optax
@@ -52,7 +55,7 @@ class OptaxOptimizer(keras.optimizers.Optimizer):
             raise OptionError(
                 expected="an optax.GradientTransformation",
                 received=f"transformation={transformation!r}",
-                remedy="pass what optax.adamw(1e-3) and the like return",
+                remedy="pass the result of optax.adamw(1e-3) or the like",
             )
         super().__init__(learning_rate=1.0, name=name, **options)
         self.transformation = transformation
@@ -62,14 +65,14 @@ class OptaxOptimizer(keras.optimizers.Optimizer):
 
     @property
     def state(self) -> Any:
-        """The transformation's state as optax knows it; None before the optimiser is built."""
+        """The transformation's state in optax's structure; None before the optimiser is built."""
         if self._layout is None:
             return None
         leaves = [_restored(slot.value, key) for slot, key in zip(self._slots, self._keys, strict=True)]
         return jax.tree.unflatten(self._layout, leaves)
 
     def build(self, variables: Sequence[keras.Variable]) -> None:
-        """Make a variable for each array of the state that the transformation begins with."""
+        """Create a variable for each array of the transformation's initial state."""
         if self.built:
             return
         super().build(variables)
@@ -98,7 +101,7 @@ class OptaxOptimizer(keras.optimizers.Optimizer):
     def _backend_update_step(
         self, grads: Sequence[jax.Array], trainable_variables: Sequence[keras.Variable], learning_rate: Any
     ) -> None:
-        # Keras leaves variables without a gradient out; optax wants the whole tree. They stay as they are.
+        # Keras leaves out variables without a gradient; optax needs the whole tree. They do not change.
         given = {
             id(variable): gradient for variable, gradient in zip(trainable_variables, grads, strict=True)
         }
@@ -118,7 +121,7 @@ class OptaxOptimizer(keras.optimizers.Optimizer):
                 variable.assign(changed[name])
 
     def get_config(self) -> dict[str, Any]:
-        """Keras's options; the transformation itself cannot be written down."""
+        """Keras's options; the transformation itself cannot be saved."""
         config = super().get_config()
         del config["learning_rate"], config["weight_decay"]
         return config
@@ -128,13 +131,13 @@ class OptaxOptimizer(keras.optimizers.Optimizer):
         """Always raises :class:`~kilter.errors.ModelError`: see the class."""
         raise ModelError(
             expected="an optimiser that can be read from a file",
-            received=f"OptaxOptimizer {config.get('name')!r}, whose transformation is made of functions",
-            remedy="load the model with compile=False, then compile it with the optimiser made anew",
+            received=f"OptaxOptimizer {config.get('name')!r}, whose transformation consists of functions",
+            remedy="load the model with compile=False, then compile it with a new optimiser",
         )
 
 
 def _unique_names(variables: Sequence[keras.Variable]) -> list[str]:
-    """The variables' paths; the second of two equal ones gets its number."""
+    """The variables' paths, with a number appended to repeated ones."""
     names: list[str] = []
     for index, variable in enumerate(variables):
         names.append(variable.path if variable.path not in names else f"{variable.path}#{index}")
@@ -142,7 +145,7 @@ def _unique_names(variables: Sequence[keras.Variable]) -> list[str]:
 
 
 def _is_rate(path: Any, found: Sequence[tuple[Any, Any]]) -> bool:
-    """Whether the leaf at ``path`` is an injected learning rate that no schedule of optax overwrites."""
+    """Whether the leaf at ``path`` is an injected learning rate without a schedule of optax."""
     if len(path) < 2 or str(path[-2]) != ".hyperparams" or str(path[-1]) != "['learning_rate']":
         return False
     schedule = (*map(str, path[:-2]), ".hyperparams_states", "['learning_rate']")
@@ -155,7 +158,7 @@ def _key_type(leaf: Any) -> Any:
 
 
 def _stored(leaf: Any) -> Any:
-    # A Keras variable cannot hold a typed random key, but can hold its bits.
+    # A Keras variable cannot hold a typed random key, only its bits.
     return leaf if _key_type(leaf) is None else jax.random.key_data(leaf)
 
 

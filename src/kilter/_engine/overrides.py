@@ -1,4 +1,4 @@
-"""What a model overrides of Keras's training loop: which parts are honoured, and which must be refused."""
+"""Which parts of Keras's training loop a model overrides; some cannot be supported."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import keras
 
 from kilter.errors import ModelError
 
-# The loop itself, which the engine replaces. Everything that a step calls is the model's own.
+# The loop itself, which the engine replaces. The step, and all that it calls, is the model's own.
 _LOOPS: Final = {
     "train": ("fit", "make_train_function"),
     "test": ("evaluate", "make_test_function"),
@@ -18,12 +18,12 @@ _STEPS: Final = {"train": "train_step", "test": "test_step", "predict": "predict
 
 
 def overrides(model: keras.Model, *names: str) -> bool:
-    """Whether the model's class, or the model itself, replaces one of these methods of ``keras.Model``."""
+    """Whether the model's class, or the model itself, overrides one of these methods of ``keras.Model``."""
     return any(_overridden(model, name) for name in names)
 
 
 def check_loop(model: keras.Model, *kinds: str) -> None:
-    """Raise :class:`ModelError` if the model replaces a part of the loop that kilter would not call.
+    """Raise :class:`ModelError` if the model overrides a part of the loop that kilter does not call.
 
     ``kinds`` are ``"train"``, ``"test"`` and ``"predict"``.
     """
@@ -32,8 +32,8 @@ def check_loop(model: keras.Model, *kinds: str) -> None:
         if found:
             step, call = _STEPS[kind], _LOOPS[kind][0]
             raise ModelError(
-                expected=f"a model that leaves Keras's own loop as it is: kilter calls its {step}, "
-                "but runs the loop itself",
+                expected=f"a model that does not override Keras's loop: kilter calls its {step}, but "
+                "runs the loop itself",
                 received=f"model {model.name!r} ({type(model).__name__}), which overrides {', '.join(found)}",
                 remedy=f"override {step} instead, or call model.{call}",
             )

@@ -1,7 +1,7 @@
 """The ``data`` that a model's own ``train_step``, ``test_step`` and ``predict_step`` receive, as in Keras.
 
-Inside the engine a batch is always ``(x, y, sample_weight)``. Keras hands a step fewer parts where there are
-fewer: ``x``, ``(x,)`` or ``(x, y)`` from arrays, and from batches as many parts as the source yields.
+Inside the engine a batch is always ``(x, y, sample_weight)``. Keras passes fewer parts if there are fewer:
+``x``, ``(x,)`` or ``(x, y)`` from arrays, and from batches as many parts as the source yields.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ class Yielded:
     parts: int = field(metadata={"static": True})
 
     def __iter__(self) -> Iterator[Any]:
-        """The three parts, as of any batch."""
+        """The three parts."""
         return iter((self.x, self.y, self.sample_weight))
 
     def __getitem__(self, index: int) -> Any:
-        """One of the three parts, as of any batch."""
+        """One of the three parts."""
         return (self.x, self.y, self.sample_weight)[index]
 
 
@@ -46,7 +46,7 @@ def packed(batch: Any) -> Any:
 
 
 def with_parts(batch: Any, x: Any, y: Any, sample_weight: Any) -> Any:
-    """Other arrays, in as many parts as ``batch`` came in."""
+    """Other arrays in as many parts as ``batch`` has."""
     if isinstance(batch, Yielded):
         return replace(batch, x=x, y=y, sample_weight=sample_weight)
     return x, y, sample_weight

@@ -1,4 +1,4 @@
-"""Several trainings of one model in one program, each from a state and in an order of rows of its own.
+"""Several trainings of one model in one program, each from its own state and with its own order of rows.
 
 For accelerators. On a CPU, trainings run faster one after another (docs/decisions/016-batched-trainings.md).
 """
@@ -34,18 +34,19 @@ def fit_together(
     rates: Sequence[float | None],
     class_weight: Mapping[int, float] | None = None,
 ) -> list[tuple[State, Logs]]:
-    """Train from each of ``states`` with the rows in the order beside it; the state and logs of each.
+    """Train from each of ``states`` with its own order of the rows; returns the state and logs of each.
 
-    ``rates``: the learning rate of each epoch, None for the one that the state has; there are as many epochs.
-    The orders differ in their seeds alone. Rows are arrays that the device holds. The numbers are those of
-    :func:`kilter.fit` from the same state but for rounding. The model's variables are used, and hold anything
-    afterwards. Raises :class:`~kilter.errors.OptionError` for rows that have to be streamed.
+    ``rates``: the learning rate of each epoch, None for the state's own; its length is the number of epochs.
+    The orders differ only in their seeds. The rows must fit on the device. Results are those of
+    :func:`kilter.fit` from the same state, up to rounding. The model's variables are overwritten.
+
+    Raises :class:`~kilter.errors.OptionError` for rows that must be streamed.
     """
     feed = training_feed(x, y, None, class_weight, orders[0])
     if not isinstance(feed, ResidentFeed):
         raise OptionError(
             expected="arrays that fit on the device, to train on them together",
-            received="rows that have to be streamed",
+            received="rows that must be streamed",
             remedy="train one after another",
         )
     prepare(model, feed)
@@ -60,14 +61,14 @@ def fit_together(
             stacked = _rated(model, stacked, rate)
         for blocks in zip(*(one.blocks(epoch) for one in feeds), strict=True):
             stacked, _ = _run(model, stacked, blocks)
-        for number, told in enumerate(logs):
+        for number, lines in enumerate(logs):
             push(_one(stacked, number), model)
-            told.append(metric_logs(model, None))
-    return [(_finished(model, _one(stacked, number)), tuple(told)) for number, told in enumerate(logs)]
+            lines.append(metric_logs(model, None))
+    return [(_finished(model, _one(stacked, number)), tuple(lines)) for number, lines in enumerate(logs)]
 
 
 def _finished(model: keras.Model, state: State) -> State:
-    """The state as a training ends: an optimiser may put other values in the place of the last weights."""
+    """The state at the end of a training: an optimiser with averaged weights puts them in place."""
     push(state, model)
     if isinstance(model.optimizer, keras.optimizers.Optimizer):
         model.optimizer.finalize_variable_values(model.trainable_weights)

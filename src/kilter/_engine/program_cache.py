@@ -27,8 +27,8 @@ from kilter._engine.step_cost import StepCost, cost_of
 from kilter._engine.structure import structure
 from kilter._models.layers import CONVOLUTIONS
 from kilter._models.variables import State
-from kilter._xla.compilation import compile_options, is_quick, is_rewritten, quick_compilation
-from kilter._xla.rewrite import Layout, carry_layout, rewrite, trace, turn
+from kilter._xla.compilation import compile_options, is_quick, quick_compilation
+from kilter._xla.rewrite import is_rewritten, rewritten, trace, turn
 
 Chunk = Callable[..., Any]
 _SHELF = "_kilter_programs"
@@ -50,6 +50,7 @@ class Key(NamedTuple):
     signature: Hashable
     owners: tuple[int, ...]
     quick: bool
+    rewritten: bool
     rare: bool
     read: int
 
@@ -63,7 +64,7 @@ def steps_program(step: Step) -> Chunk:
     """``(state, data, order, start, stop, *given) -> (state, last step's logs)`` over ``order[start:stop]``.
 
     ``order`` has shape (steps, batch) and holds row numbers. ``given`` are arrays that every step gets beside
-    its batch. With ``start == stop`` the state is returned as it came and the logs are zero.
+    its batch. With ``start == stop`` the state is returned unchanged and the logs are zero.
     """
 
     def run(
@@ -71,11 +72,7 @@ def steps_program(step: Step) -> Chunk:
     ) -> Any:
         batch = jax.eval_shape(take, data, order[0])
         traced = trace(step, state, batch, *given)
-        layout: Layout = (False,) * len(jax.tree.leaves(state))
-        fast: Callable[..., Any] = traced
-        if is_rewritten():
-            layout = carry_layout(traced, batch_size=order.shape[1])
-            fast = rewrite(traced, batch_size=order.shape[1], layout=layout)
+        fast, layout = rewritten(traced, batch_size=order.shape[1])
 
         def body(index: jax.Array, carry: Any) -> Any:
             return fast(carry[0], take(data, order[index]), *given)
@@ -88,7 +85,7 @@ def steps_program(step: Step) -> Chunk:
 
 
 class _Shared:
-    """Programs by structure. Holds what its keys name by identity, so that no identity is used twice."""
+    """Programs by structure. Keeps objects alive that its keys identify by ``id``."""
 
     def __init__(self) -> None:
         self.programs: dict[Hashable, Program] = {}
@@ -137,13 +134,13 @@ class Shelf:
         donate: tuple[int, ...] = (),
         rare: bool = False,
     ) -> Callable[..., Any]:
-        """The program ``name`` for the shapes of ``arguments``, compiled now if it is not on the shelf.
+        """The program ``name`` for the shapes of ``arguments``, compiled if it is not on the shelf.
 
-        ``make`` gives the function to compile; ``donate`` its arguments whose memory it may use. ``owners``
-        are the objects that the trace depends on; a program goes when one of them does, as an optimiser
-        goes when the model is compiled with another. The key also holds what a trace reads of the model, its
-        layers and the owners (:mod:`kilter._engine.fingerprint`): where that has changed since, the program
-        is compiled anew. A program that runs ``rare``-ly is compiled fast rather than well.
+        ``make`` gives the function to compile; ``donate`` lists the arguments whose memory it may reuse.
+        ``owners`` are objects that the trace depends on; a program is dropped when one of them is deleted,
+        such as an optimiser that is replaced by compile(). The key also holds the values that a trace reads
+        from the model, its layers and the owners (:mod:`kilter._engine.fingerprint`); if they change, the
+        program is compiled again. ``rare``: it runs rarely, so it is compiled fast rather than well.
         """
         entries = self._fingerprints.read(self.model(), owners)
         key = Key(
@@ -151,11 +148,12 @@ class Shelf:
             signature(arguments),
             tuple(id(owner) for owner in owners),
             is_quick(),
+            is_rewritten(),
             rare,
             self._fingerprints.number(entries),
         )
         program, held = self.programs.get(key, (None, ()))
-        # An identity may have been used twice, of an owner that went and of one that came.
+        # A deleted owner's identity may have been used again by another object.
         if program is None or any(one() is not owner for one, owner in zip(held, owners, strict=True)):
             self._forget(key)
             began, keys = time.perf_counter(), {key}
@@ -190,11 +188,11 @@ class Shelf:
         return parts, key._replace(owners=tuple(own.get(one, one) for one in map(id, owned)), read=0)
 
     def reading(self, owners: tuple[Any, ...]) -> int:
-        """The number of what a trace would read now."""
+        """The number of the values that a trace would read now."""
         return self._fingerprints.number(self._fingerprints.read(self.model(), owners))
 
     def _forget(self, new: Key) -> None:
-        """Drop the programs an owner of which is gone, and the oldest of those that read other values."""
+        """Drop programs with a deleted owner, and the oldest of those that read other values."""
         gone = [key for key, (_, held) in self.programs.items() if any(map(_is_gone, held))]
         alike = [key for key in self.programs if key._replace(read=new.read) == new and key not in gone]
         for key in [*gone, *alike[: -_MOST_READINGS or None]]:
@@ -214,13 +212,13 @@ def _is_gone(reference: Callable[[], Any]) -> bool:
 
 
 def signature(arguments: Any) -> Hashable:
-    """Structure, shapes and types of what a program is given."""
+    """Structure, shapes and types of a program's arguments."""
     leaves, structure = jax.tree.flatten(arguments)
     return structure, tuple((leaf.shape, leaf.dtype) for leaf in leaves)
 
 
 def shelf(model: keras.Model) -> Shelf:
-    """The model's shelf of programs, made on first use and emptied when layers are frozen or thawed."""
+    """The model's shelf of programs; a new one if layers were frozen or unfrozen since."""
     flags = tuple(layer.trainable for layer in model._flatten_layers())
     held_flags, held = model.__dict__.get(_SHELF, (None, None))
     if held is None or held_flags != flags or held.model() is not model:
@@ -230,15 +228,15 @@ def shelf(model: keras.Model) -> Shelf:
 
 
 def owners(model: keras.Model, *others: Any) -> tuple[Any, ...]:
-    """The objects that a trace of the model depends on: compile() replaces them. None before it."""
+    """The objects that a trace of the model depends on and that compile() replaces; None before compile()."""
     names = ("optimizer", "_compile_loss", "_compile_metrics", "_loss_tracker")
     return (*(getattr(model, name, None) for name in names), *others)
 
 
 class Programs:
-    """A model's programs for the length of one call, which looks once for what has changed in the model.
+    """A model's programs for the length of one call; whether the model has changed is checked once.
 
-    A change made while it runs, by a callback, counts from the next call on.
+    A change that a callback makes while it runs takes effect in the next call.
     """
 
     def __init__(self, model: keras.Model) -> None:
@@ -250,8 +248,9 @@ class Programs:
     ) -> Any:
         """The program as :meth:`Shelf.get` gives it."""
         programs = shelf(self._model)
-        key = (name, signature(arguments), is_quick(), *how.items(), id(programs), *map(id, owners))
+        modes = (is_quick(), is_rewritten(), *how.items())
+        key = (name, signature(arguments), *modes, id(programs), *map(id, owners))
         if key not in self._held:
-            # The shelf and the owners are kept alive, so that no identity is used twice.
+            # Keeps the shelf and the owners alive, so that their identities stay unique.
             self._held[key] = programs.get(name, owners, make, arguments, **how), (programs, owners)
         return self._held[key][0]

@@ -1,13 +1,13 @@
 """Learning rate and momentum as traced values: a schedule reaches the optimiser in the compiled step.
 
-The rate is a variable of the optimiser, and so is simply put into its place before each step. Momentum
-(beta_1 in Adam's family) is a Python float that Keras reads when the step is traced: while tracing, the
-optimiser holds the traced value instead.
+The rate is a variable of the optimiser, so it is set before each step. Momentum (beta_1 in Adam's family) is
+a Python float that Keras reads when the step is traced, so the optimiser holds the traced value during the
+trace.
 
-- Adam, AdamW, Adamax and LAMB correct their bias by ``1 - beta_1(t) ** t``: the power of the momentum of this
-  step, as if it had always been that (so does PyTorch). It matters in the first few dozen steps only.
-- Nadam keeps the running product of the momenta. It multiplies what was really used at each step; for the
-  step ahead, which its formula looks at too, it takes this step's ``beta_1``.
+- Adam, AdamW, Adamax and LAMB correct their bias by ``1 - beta_1(t) ** t``, a power of this step's momentum,
+  as if it had never changed (PyTorch does the same). It matters only in the first few dozen steps.
+- Nadam keeps the running product of the momenta, so it uses the true momentum of each step. For the next
+  step, which is in its formula too, it uses this step's ``beta_1``.
 """
 
 from __future__ import annotations
@@ -19,30 +19,20 @@ from typing import Any, Final
 import jax
 import jax.numpy as jnp
 import keras
-from keras import optimizers
 
 from kilter import schedules
+from kilter._models.optimizers import OptimizerSlot, inner_optimizer, optimizer_slot, slot_index
 from kilter.errors import OptionError
 
 Schedule = Callable[[jax.Array], Any]
-"""The optimiser's iteration (int array, shape ()) -> the learning rate of that step; it is traced."""
-
-_MOMENTUM: Final[dict[type[optimizers.Optimizer], str]] = {
-    optimizers.SGD: "momentum",
-    optimizers.RMSprop: "momentum",
-    optimizers.Adam: "beta_1",  # AdamW too, which is one
-    optimizers.Nadam: "beta_1",
-    optimizers.Adamax: "beta_1",
-    optimizers.Lion: "beta_1",
-    optimizers.Lamb: "beta_1",
-}
+"""The optimiser's iteration (int array, shape ()) to the learning rate of that step; traced."""
 
 
 class TracedMomentum:
-    """A traced number in the place of an optimiser's momentum.
+    """A traced number in place of an optimiser's momentum.
 
-    SGD and RMSprop ask ``momentum != 0`` and ``> 0`` to know whether they have a slot for it: that is
-    answered by the number that the optimiser was made with. Arithmetic is on the traced value.
+    SGD and RMSprop test ``momentum != 0`` and ``> 0`` to see whether they have a slot for it. These tests use
+    the momentum that the optimiser was created with; arithmetic uses the traced value.
     """
 
     def __init__(self, value: jax.Array, made_with: float) -> None:
@@ -62,7 +52,7 @@ class TracedMomentum:
 
 
 def check_schedule(model: keras.Model, schedule: Any, *, validated: bool) -> None:
-    """Raise :class:`~kilter.errors.OptionError` for what cannot schedule the model's optimiser."""
+    """Raise :class:`~kilter.errors.OptionError` if ``schedule`` cannot drive the model's optimiser."""
     if schedule is None:
         return
     if not callable(schedule) and not isinstance(schedule, schedules.Performance):
@@ -73,17 +63,17 @@ def check_schedule(model: keras.Model, schedule: Any, *, validated: bool) -> Non
             "rate goes into the optimiser",
         )
     optimizer = getattr(model, "optimizer", None)
-    if isinstance(optimizer, optimizers.MultiOptimizer):
+    if isinstance(optimizer, keras.optimizers.MultiOptimizer):
         raise OptionError(
             expected="schedule= beside an optimiser with one learning rate",
-            received="a MultiOptimizer, whose parts have a rate each",
+            received="a MultiOptimizer, each part of which has its own rate",
             remedy="give each part a keras.optimizers.schedules.LearningRateSchedule of its own",
         )
-    if optimizer is None:  # bridge.build says it better
+    if optimizer is None:  # _models.variables.build has a better message
         return
-    _require_settable_rate(optimizer)
+    _rate(optimizer)
     if _momentum(schedule, 0) is not None:
-        _require_momentum(_inner(optimizer))
+        _momentum_slot(optimizer)
     if isinstance(schedule, schedules.Performance) and schedule.monitor.startswith("val_") and not validated:
         raise OptionError(
             expected=f"validation data for a schedule that watches {schedule.monitor}",
@@ -95,18 +85,15 @@ def check_schedule(model: keras.Model, schedule: Any, *, validated: bool) -> Non
 def scheduler(
     model: keras.Model, schedule: Schedule | None
 ) -> Callable[[list[jax.Array]], tuple[list[jax.Array], jax.Array | None]]:
-    """A function that puts the step's learning rate into the optimiser's values, and gives its momentum.
+    """A function that sets the step's learning rate in the optimiser's values, and returns its momentum.
 
-    The step is the optimiser's own count, as Keras gives it to a schedule: one a batch, also where gradients
-    are accumulated. The momentum is None where the optimiser keeps its own. Without a schedule nothing is
-    done.
+    The step is the optimiser's own counter, as in a schedule of Keras: one per batch, also with gradient
+    accumulation. The momentum is None if it is not scheduled. Without a schedule the function does nothing.
     """
     if schedule is None:
         return lambda values: (values, None)
-    optimizer = _inner(model.optimizer)
-    _require_settable_rate(optimizer)
-    places = {id(variable): index for index, variable in enumerate(model.optimizer.variables)}
-    rate, count = places[id(optimizer._learning_rate)], places[id(optimizer._iterations)]
+    _rate(model)  # raises the better error
+    rate, count = slot_index(model, "learning_rate"), slot_index(model, "iterations")
 
     def apply(values: list[jax.Array]) -> tuple[list[jax.Array], jax.Array | None]:
         new = jnp.asarray(schedule(values[count]), values[rate].dtype)
@@ -118,24 +105,23 @@ def scheduler(
 
 @contextlib.contextmanager
 def momentum_set(model: keras.Model, value: jax.Array | None) -> Iterator[None]:
-    """While active, the optimiser's momentum (or beta_1) is ``value``; for a trace. None changes nothing."""
+    """During a trace: the optimiser's momentum (or beta_1) is ``value``; None changes nothing."""
     if value is None:
         yield
         return
-    optimizer = _inner(model.optimizer)
-    name = _require_momentum(optimizer)
-    own = getattr(optimizer, name)
-    setattr(optimizer, name, TracedMomentum(value, own) if name == "momentum" else value)
+    slot = _momentum_slot(model)
+    traced = TracedMomentum(value, slot.value) if slot.attribute == "momentum" else value
+    setattr(slot.optimizer, slot.attribute, traced)
     try:
         yield
     finally:
-        setattr(optimizer, name, own)
+        setattr(slot.optimizer, slot.attribute, slot.value)
 
 
 class RateKeeper(keras.callbacks.Callback):
-    """Logs an epoch's last learning rate, and momentum if it is cycled; acts on a performance schedule.
+    """Logs an epoch's last learning rate, and its momentum if scheduled; applies a performance schedule.
 
-    It comes first among the callbacks, so that the others see the logs, and a checkpoint the new rate.
+    It is the first of the callbacks, so that the others see these logs and checkpoints hold the new rate.
     """
 
     def __init__(self, schedule: Schedule | schedules.Performance) -> None:
@@ -143,12 +129,13 @@ class RateKeeper(keras.callbacks.Callback):
         self._schedule = schedule
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        """Add to ``logs`` what the epoch was trained with, and set the next epoch's rate."""
+        """Add the epoch's rate and momentum to ``logs``, and set the next epoch's rate."""
         assert self.model is not None
         assert logs is not None
         optimizer = self.model.optimizer
         logs["learning_rate"] = rate = float(optimizer.learning_rate)
-        last = max(int(_inner(optimizer)._iterations) - 1, 0)
+        counter = optimizer_slot(optimizer, "iterations")
+        last = max(int(counter.value) - 1, 0) if counter is not None else 0
         momentum = _momentum(self._schedule, last)
         if momentum is not None:
             logs["momentum"] = float(momentum)
@@ -166,11 +153,12 @@ _RATE_SETTERS: Final = (keras.callbacks.LearningRateScheduler, keras.callbacks.R
 class RateGuard:
     """Refuses callbacks that set the learning rate while ``schedule=`` does.
 
-    Keras's own are refused at once. A traced schedule would silently overwrite any other callback's:
-    :meth:`seen` remembers the rate when callbacks may act, :meth:`check` compares it when training goes on.
-    ``schedule`` is the one that is traced into the steps; without one both methods do nothing.
+    Keras's own callbacks are refused at once. A traced schedule would silently overwrite the rate of any
+    other: :meth:`seen` remembers the rate before callbacks run, :meth:`check` compares it afterwards.
+    ``schedule`` is the one that is traced into the steps; without it both methods do nothing.
 
-    Raises :class:`OptionError` for ``LearningRateScheduler`` and ``ReduceLROnPlateau`` beside a schedule.
+    Raises:
+        OptionError: for ``LearningRateScheduler`` and ``ReduceLROnPlateau`` beside a schedule.
     """
 
     def __init__(
@@ -185,15 +173,15 @@ class RateGuard:
         self._rate: Any = None
 
     def seen(self) -> None:
-        """Remember the rate as it is now."""
+        """Remember the current rate."""
         if self.schedule is not None:
-            self._rate = _inner(self._model.optimizer)._learning_rate.value
+            self._rate = _rate(self._model).value.value
 
     def check(self) -> None:
         """Raise :class:`OptionError` if the rate has changed since :meth:`seen`."""
         if self.schedule is None or self._rate is None:
             return
-        now = _inner(self._model.optimizer)._learning_rate.value
+        now = _rate(self._model).value.value
         if now is not self._rate and float(now) != float(self._rate):
             stock = (keras.callbacks.History, keras.callbacks.ProgbarLogger, RateKeeper)
             names = [type(one).__name__ for one in self._callbacks if not isinstance(one, stock)]
@@ -209,38 +197,38 @@ def _two_schedules(schedule: Any, other: str) -> OptionError:
     )
 
 
-def _inner(optimizer: Any) -> Any:
-    """The optimiser that makes the update, within one that scales the loss."""
-    return getattr(optimizer, "inner_optimizer", optimizer)
-
-
 def _momentum(schedule: Any, step: Any) -> jax.Array | None:
-    """The momentum that a schedule gives for a step; None where it cycles none."""
+    """The momentum that a schedule sets at a step; None if it sets none."""
     return schedule.momentum(step) if isinstance(schedule, schedules.Schedule) else None
 
 
-def _require_settable_rate(optimizer: Any) -> None:
-    optimizer = _inner(optimizer)
-    known = {id(variable) for variable in optimizer.variables}
-    if id(optimizer._learning_rate) not in known:
+def _rate(model_or_optimizer: Any) -> OptimizerSlot:
+    """The optimiser's learning rate, which must be a variable that can be set."""
+    slot = optimizer_slot(model_or_optimizer, "learning_rate")
+    if slot is None or slot.index is None:
         raise OptionError(
             expected="an optimiser with a constant learning rate, which schedule= then sets",
-            received=f"{type(optimizer).__name__} that already has a schedule of its own, and schedule=",
+            received=f"{_class_name(model_or_optimizer)} with a schedule of its own, and schedule=",
             remedy="give the schedule once, either to the optimiser or to kilter.fit",
         )
+    return slot
 
 
-def _require_momentum(optimizer: Any) -> str:
-    """The name of the optimiser's momentum; an error where it has none to cycle."""
-    name = next((name for kind, name in _MOMENTUM.items() if isinstance(optimizer, kind)), None)
-    if name is None or not getattr(optimizer, name):
-        has = "without" if name is None else f"with {name}={getattr(optimizer, name)}, so without"
+def _momentum_slot(model_or_optimizer: Any) -> OptimizerSlot:
+    """The optimiser's momentum, which must not be zero."""
+    slot = optimizer_slot(model_or_optimizer, "momentum")
+    if slot is None or not slot.value:
+        has = "without" if slot is None else f"with {slot.attribute}={slot.value}, so without"
         raise OptionError(
             expected="an optimiser whose momentum (SGD, RMSprop) or beta_1 (Adam's family) can be cycled",
-            received=f"{type(optimizer).__name__} {has} a momentum",
+            received=f"{_class_name(model_or_optimizer)} {has} a momentum",
             remedy="take SGD(momentum=0.9) or another that has one, or make the schedule with momentum=None",
         )
-    return name
+    return slot
+
+
+def _class_name(model_or_optimizer: Any) -> str:
+    return type(inner_optimizer(model_or_optimizer)).__name__
 
 
 def _require_logged(monitor: str, logs: dict[str, Any]) -> None:

@@ -1,9 +1,9 @@
-"""Cross-entropy from the logits, also where the model ends in a softmax or a sigmoid.
+"""Cross-entropy from the logits, also if the model ends in a softmax or a sigmoid.
 
 Keras on JAX clips probabilities to [1e-7, 1 - 1e-7] before it takes their logarithm, so a saturated output
-has a gradient of exactly zero and training stalls without a word. Where a model's output is
-``activation(logits)`` and its loss is the cross-entropy of that activation, the two are one well-conditioned
-function of the logits; while a step is traced, :func:`stable_losses` makes the loss use it.
+has a gradient of exactly zero and training stalls silently. If a model's output is ``activation(logits)`` and
+its loss is the cross-entropy of that activation, the two together are one well-conditioned function of the
+logits. While a step is traced, :func:`stable_losses` makes the loss use it.
 
 The values agree with Keras's wherever Keras does not clip.
 """
@@ -18,10 +18,10 @@ from typing import Any
 import keras
 
 from kilter._models.keras_internals import LossFunctionWrapper, get_keras_mask
-from kilter._models.tracing import replace_attribute
+from kilter._models.tracing import intercept_calls, replace_attribute
 from kilter.nn.losses import smoothed_sparse_categorical_crossentropy
 
-# A loss function and the activation with which it is one function of the logits.
+# Loss functions, each with the activation that makes it a function of the logits.
 _PARTNERS: dict[Any, Any] = {
     keras.losses.sparse_categorical_crossentropy: keras.activations.softmax,
     keras.losses.categorical_crossentropy: keras.activations.softmax,
@@ -31,9 +31,9 @@ _PARTNERS: dict[Any, Any] = {
 
 
 class LogitRecord:
-    """Which traced array is the softmax or sigmoid of which logits, for the length of one trace.
+    """Which traced array is the softmax or sigmoid of which logits, during one trace.
 
-    Keyed by identity: only an output handed to the loss exactly as the activation made it is matched. The
+    Keyed by identity: an output matches only if the loss gets it exactly as the activation made it. The
     outputs are kept alive so that no identity is used twice.
     """
 
@@ -45,13 +45,13 @@ class LogitRecord:
         self._entries[id(output)] = (output, activation, logits)
 
     def logits(self, activation: Any, output: Any) -> Any | None:
-        """The logits of ``output`` if it came from ``activation``, else None."""
+        """The logits of ``output`` if ``activation`` made it, else None."""
         entry = self._entries.get(id(output))
         return entry[2] if entry is not None and entry[1] is activation else None
 
 
 class _FromLogits:
-    """A loss that prefers the logits of what it is given; otherwise the loss as it was."""
+    """A loss that uses the logits of its input if they are known, and is the original loss otherwise."""
 
     def __init__(self, loss: LossFunctionWrapper, record: LogitRecord) -> None:
         self._loss = loss
@@ -80,9 +80,9 @@ def is_clipped(loss: Any) -> bool:
 
 @contextlib.contextmanager
 def stable_losses(model: keras.Model) -> Iterator[None]:
-    """While active, the model's compiled cross-entropies are computed from logits where these are known.
+    """While active, the model's compiled cross-entropies are computed from logits if these are known.
 
-    Replaces attributes of layer and loss instances and puts every one back, also on an error. Use it around
+    Attributes of layer and loss instances are replaced, and put back also after an error. Use it around
     tracing only.
     """
     compiled: Any = getattr(model, "_compile_loss", None)
@@ -91,9 +91,18 @@ def stable_losses(model: keras.Model) -> Iterator[None]:
         yield
         return
     record = LogitRecord()
+    layers = list(model._flatten_layers())
+    softmaxes = [one for one in layers if isinstance(one, keras.layers.Softmax) and one.axis == -1]
+
+    def softmax(_: Any, call: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
+        return _recording(keras.activations.softmax, call, record)(*arguments, **options)
+
     with contextlib.ExitStack() as stack:
-        for layer in model._flatten_layers():
-            _record_activation(layer, record, stack)
+        stack.enter_context(intercept_calls(softmaxes, softmax))
+        for layer in layers:
+            activation: Any = getattr(layer, "activation", None)
+            if activation in (keras.activations.softmax, keras.activations.sigmoid):
+                replace_attribute(layer, "activation", _recording(activation, activation, record), stack)
         stack.callback(setattr, compiled, "_flat_losses", entries)
         replaced = [
             entry._replace(loss=_FromLogits(entry.loss, record)) if is_clipped(entry.loss) else entry
@@ -101,14 +110,6 @@ def stable_losses(model: keras.Model) -> Iterator[None]:
         ]
         setattr(compiled, "_flat_losses", replaced)  # noqa: B010  (a type checker takes compiled for None)
         yield
-
-
-def _record_activation(layer: Any, record: LogitRecord, stack: contextlib.ExitStack) -> None:
-    activation: Any = getattr(layer, "activation", None)
-    if activation in (keras.activations.softmax, keras.activations.sigmoid):
-        replace_attribute(layer, "activation", _recording(activation, activation, record), stack)
-    elif isinstance(layer, keras.layers.Softmax) and layer.axis == -1:
-        replace_attribute(layer, "call", _recording(keras.activations.softmax, layer.call, record), stack)
 
 
 def _recording(activation: Any, function: Callable[..., Any], record: LogitRecord) -> Callable[..., Any]:

@@ -1,8 +1,8 @@
 """Pure step functions of a Keras model: (state, batch) -> (state, logs).
 
-They call the model's own ``train_step`` and ``test_step``, so that everything Keras gives (regularisers,
+They call the model's own ``train_step`` and ``test_step``, so that everything in Keras (regularisers,
 constraints, clipping, loss scaling, gradient accumulation, EMA, custom losses and metrics, overridden steps)
-means here what it means there.
+works as it does there.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from kilter._models.variables import State
 class Gradients(NamedTuple):
     """A batch's loss with all penalties (float, shape ()), and its gradient for each trainable variable.
 
-    ``non_trainable`` is that part of the state after the pass: seed generators that have moved on.
+    ``non_trainable`` is that part of the state after the pass, with advanced seed generators.
     """
 
     loss: jax.Array
@@ -36,9 +36,9 @@ class Gradients(NamedTuple):
 def gradients(model: keras.Model) -> Callable[[State, Batch], Gradients]:
     """``(state, batch) -> Gradients``: ∂loss/∂variable in training mode, before any clipping.
 
-    The loss is the model's ``compute_loss``, cross-entropy from the logits where they are known, with the
-    dropout masks that the training step would draw from this state. A scale that an optimiser puts on the
-    loss (mixed precision) is taken off again, as the optimiser does before it clips.
+    The loss is the model's ``compute_loss``, with cross-entropy from the logits if they are known, and with
+    the dropout masks that the training step would draw from this state. Loss scaling (mixed precision) is
+    undone, as the optimiser does before it clips.
     """
 
     def compute(state: State, batch: Batch) -> Gradients:
@@ -61,7 +61,7 @@ def gradients(model: keras.Model) -> Callable[[State, Batch], Gradients]:
 
 
 def global_norm(values: list[jax.Array]) -> jax.Array:
-    """√(Σ ‖value‖²) over all arrays together, in float32; NaN or infinity where any of them has one.
+    """√(Σ ‖value‖²) over all arrays together, in float32; NaN or infinity if any of them has one.
 
     Example:
         >>> float(global_norm([jnp.array([3.0]), jnp.array([[4.0]])]))
@@ -89,19 +89,19 @@ def _loss_scale(model: keras.Model, state: State) -> Any:
 
 Batch = Any
 Logs = dict[str, Any] | None
-Step = Callable[..., tuple[State, Logs]]  # (state, batch), and whatever arrays the program is given for it
+Step = Callable[..., tuple[State, Logs]]  # (state, batch), and further arrays of the program
 PredictStep = Callable[[list[Any], list[Any], Batch], tuple[Any, list[Any]]]
 
-# What makes a stock step's logs from the metrics.
+# What makes a step's logs from the metrics.
 _LOGGING = ("compute_metrics", "get_metrics_result", "_update_metrics_variables")
 
 
 def train_step(model: keras.Model, schedule: Schedule | None = None) -> Step:
     """The model's training step as a pure function.
 
-    ``schedule`` gives the learning rate, and the momentum if it cycles that, of each step. Logs are None
-    unless the model overrides what makes them: the stock step's logs are the results of its metrics, which
-    the state carries.
+    ``schedule`` sets the learning rate of each step, and the momentum if it cycles that. Logs are None unless
+    the model overrides what makes them: otherwise they are the results of its metrics, which the state
+    carries.
     """
     schedule_in = scheduler(model, schedule)
     keep_logs = overrides(model, "train_step", *_LOGGING)
@@ -118,7 +118,7 @@ def train_step(model: keras.Model, schedule: Schedule | None = None) -> Step:
 
 
 def test_step(model: keras.Model) -> Step:
-    """The model's evaluation step as a pure function; the optimiser's part of the state is passed through."""
+    """The model's evaluation step as a pure function; the optimiser's state is passed through."""
     keep_logs = overrides(model, "test_step", *_LOGGING)
 
     def step(state: State, batch: Batch) -> tuple[State, Logs]:

@@ -1,7 +1,7 @@
-"""A feed of arrays that do not fit on the device: a block of batches a call, the next ones prefetched.
+"""A feed of arrays that do not fit on the device: one block of batches per call, the next ones prefetched.
 
-Arrays in a file (``numpy.memmap``) or larger than :data:`DEVICE_SHARE` of the device's free memory are read
-row by row on the host by grain, in the very order a resident feed would have used: the numbers are the same.
+Arrays in a file (``numpy.memmap``), or larger than :data:`DEVICE_SHARE` of the device's free memory, are read
+on the host by grain, in the order of a resident feed: the numbers are the same.
 """
 
 from __future__ import annotations
@@ -25,10 +25,7 @@ Part = TypeVar("Part")
 def mapped_ahead(
     read: Callable[[Part], Any], parts: Sequence[Part], buffered: int, threads: int = 1
 ) -> Iterator[Any]:
-    """``read(part)`` for every part in order, up to ``buffered`` of them before they are asked for.
-
-    Parts that are read as None are left out. One thread reads one part after the other.
-    """
+    """``read(part)`` for every part in order, up to ``buffered`` of them ahead; None is left out."""
     if not parts:
         return iter(())
     ahead = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=buffered)
@@ -41,9 +38,9 @@ PREFETCHED_BLOCKS = 2
 
 
 def must_stream(x: Any) -> bool:
-    """Whether the arrays lie in a file, or would fill more than :data:`DEVICE_SHARE` of the device.
+    """Whether the arrays are in a file, or would fill more than :data:`DEVICE_SHARE` of the device.
 
-    A device that does not tell its memory (a CPU shares the host's) takes all that is in memory already.
+    A device that reports no memory (a CPU, which shares the host's) takes all arrays that are in memory.
     """
     leaves = [leaf for leaf in keras.tree.flatten(x) if leaf is not None]
     if any(isinstance(leaf, np.memmap) for leaf in leaves):
@@ -54,7 +51,7 @@ def must_stream(x: Any) -> bool:
 
 
 def _bytes(leaf: Any) -> int:
-    # Data frames of pandas and polars have no nbytes; scalars are refused later.
+    # pandas and polars frames have no nbytes; scalars are refused later.
     return int(leaf.nbytes if hasattr(leaf, "nbytes") else np.asarray(leaf).nbytes)
 
 
@@ -70,7 +67,7 @@ class StreamFeed:
     def of(
         cls, x: Any, y: Any, sample_weight: Any, class_weight: Mapping[int, float] | None, order: Order
     ) -> StreamFeed:
-        """Check the arrays' lengths, y and the weights; x itself is only read in training, block by block."""
+        """Check the arrays' lengths, y and the weights; x itself is only read during training."""
         lengths = jax.tree.map(lambda leaf: np.zeros(np.shape(leaf)[:1], np.bool_), x)
         checked = collect(lengths, y, sample_weight, class_weight)
         _, targets, weights = jax.tree.map(np.asarray, checked.data)
@@ -78,15 +75,15 @@ class StreamFeed:
 
     @property
     def steps(self) -> int:
-        """Batches an epoch."""
+        """Batches per epoch."""
         return self.order.steps(self.rows.count)
 
     def example(self) -> tuple[Any, Any, Any]:
-        """The first batch as it stands."""
+        """The first batch."""
         return collect(*self.rows.example(self.order.batch_size)).data
 
     def awaited(self) -> Iterator[Block]:
-        """None: a block takes little memory."""
+        """Empty: a block takes little memory."""
         return iter(())
 
     def blocks(self, epoch: int) -> Iterator[Block]:
@@ -128,9 +125,10 @@ def _read(data: Any, parts: list[tuple[np.ndarray, int]]) -> Iterator[_Part]:
 
 
 def block_of(data: Any, size: int, steps: int, numbers: np.ndarray) -> Block:
-    """Rows as they stand as a block of batches of ``size``, the first ``steps`` of which are to be used.
+    """Rows in order as a block of batches of ``size``, of which the first ``steps`` are used.
 
-    ``numbers`` are what messages call the rows that are no padding. Raises as :func:`collect` does.
+    ``numbers`` are the row numbers for messages; rows beyond them are padding. Raises as :func:`collect`
+    does.
     """
     rows = collect(*data, row_numbers=numbers)
     return Block(rows.data, jnp.arange(rows.count, dtype=jnp.int32).reshape(-1, size), steps)

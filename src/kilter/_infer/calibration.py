@@ -1,4 +1,4 @@
-"""Whether probabilities are as often right as they say: calibration of a classifier."""
+"""Calibration of a classifier: whether predictions are right as often as their probabilities say."""
 
 from __future__ import annotations
 
@@ -8,10 +8,11 @@ from typing import Any
 import numpy as np
 
 from kilter._plotting import Figure, drawn
-from kilter.errors import DataError, OptionError
+from kilter._validation import whole_number
+from kilter.errors import DataError
 
 _SHOWN_ROWS = 5
-_ROUNDING = 1e-3  # by how much a row of float16 or float32 probabilities may miss 1
+_ROUNDING = 1e-3  # allowed deviation from 1 of a row of float16 or float32 probabilities
 
 
 @dataclass(frozen=True, eq=False)
@@ -19,15 +20,15 @@ class Calibration:
     """How well predicted probabilities fit the true classes of ``count`` rows.
 
     Attributes:
-        negative_log_likelihood: mean of -log p(true class), in nats; infinite where a true class was given
+        negative_log_likelihood: mean of -log p(true class), in nats; infinite if a true class has
             probability 0.
-        brier: mean of Σ_k (p_k - [k is true])², from 0 to 2 (Brier 1950); for two classes twice the figure
-            that looks at one class alone.
+        brier: mean of Σ_k (p_k - [k is true])², from 0 to 2 (Brier 1950); for two classes twice the score of
+            one class.
         expected_calibration_error: Σ_b n_b / n · abs(accuracy_b - confidence_b) over the bins (Guo et al.
             2017, who take 15).
         accuracy: the share of rows whose most probable class is the true one.
-        confidence: mean probability of the most probable class; more than the accuracy is overconfident.
-        edges: ``[bins + 1]``, the borders of the bins of confidence; a bin has its upper border.
+        confidence: mean probability of the most probable class; above the accuracy means overconfident.
+        edges: ``[bins + 1]``, edges of the confidence bins; a bin includes its upper edge.
         counts: ``[bins]``, rows in each bin.
         bin_accuracy: ``[bins]``, NaN in an empty bin.
         bin_confidence: ``[bins]``, NaN in an empty bin.
@@ -52,30 +53,26 @@ def calibration(probabilities: Any, y: Any, *, bins: int = 15) -> Calibration:
     """Measure how well predicted probabilities fit the true classes.
 
     Args:
-        probabilities: ``[n, classes]``, rows that add up to 1; or ``[n]`` or ``[n, 1]``, of the second of two
+        probabilities: ``[n, classes]``, rows that sum to 1; or ``[n]`` or ``[n, 1]`` for the second of two
             classes.
         y: the true classes, whole numbers ``[n]`` or ``[n, 1]`` from 0.
-        bins: into how many equal parts confidence from 0 to 1 is cut.
+        bins: number of equal bins of confidence from 0 to 1.
 
-    Raises :class:`~kilter.errors.DataError` where the two do not fit, or the probabilities are none;
-    :class:`~kilter.errors.OptionError` for fewer than one bin.
+    Raises:
+        DataError: if the shapes do not match, or the rows are no probabilities.
+        OptionError: for fewer than one bin.
 
     Example:
         >>> found = calibration([[0.9, 0.1], [0.6, 0.4]], [0, 1], bins=10)
         >>> found.accuracy, round(found.brier, 3), round(found.expected_calibration_error, 3)
         (0.5, 0.37, 0.35)
     """
-    if isinstance(bins, bool) or not isinstance(bins, int | np.integer) or bins < 1:
-        raise OptionError(
-            expected="bins as a whole number, at least 1",
-            received=f"bins={bins!r}",
-            remedy="leave it out: 15",
-        )
+    bins = whole_number("bins", bins, 1, remedy="leave it out: 15")
     shares = _probabilities(probabilities)
     labels = _labels(y, shares)
     rows = np.arange(len(shares))
     confidence, right = shares.max(axis=1), shares.argmax(axis=1) == labels
-    # Whole numbers divided, not np.linspace, so that a confidence of 0.6 lies on the border that says 0.6.
+    # Divided integers, not np.linspace, so that a confidence of 0.6 is exactly on the edge 0.6.
     edges = np.arange(bins + 1) / bins
     placed = np.clip(np.searchsorted(edges, confidence, side="left") - 1, 0, bins - 1)
     counts, correct, confident = (
@@ -114,10 +111,10 @@ def _probabilities(values: Any) -> np.ndarray:
     bad = np.flatnonzero(~((np.abs(sums - 1) <= _ROUNDING) & (shares >= 0).all(axis=1)))  # NaN is bad too
     if len(bad):
         raise DataError(
-            expected="probabilities from 0 to 1 that add up to 1 in every row",
-            received=f"{len(bad)} rows that are none; first rows {bad[:_SHOWN_ROWS].tolist()} add up to "
+            expected="probabilities from 0 to 1 that sum to 1 in every row",
+            received=f"{len(bad)} other rows; first rows {bad[:_SHOWN_ROWS].tolist()} sum to "
             f"{sums[bad[:_SHOWN_ROWS]].tolist()}",
-            remedy="take the softmax of logits first; kilter.predict_mc(...).mean has it taken",
+            remedy="apply softmax to logits first; kilter.predict_mc(...).mean holds probabilities already",
         )
     return shares
 
@@ -131,7 +128,7 @@ def _labels(y: Any, shares: np.ndarray) -> np.ndarray:
         raise DataError(
             expected=f"y of shape ({len(shares)},), a class for each row of probabilities",
             received=f"y of shape {np.shape(y)}",
-            remedy="give class numbers; of one-hot rows y.argmax(axis=1)",
+            remedy="pass class numbers; for one-hot rows y.argmax(axis=1)",
         )
     bad = np.flatnonzero(~((labels >= 0) & (labels < shares.shape[1]) & (labels == np.floor(labels))))
     if len(bad):

@@ -1,8 +1,10 @@
-"""How far the outputs of two models are apart, and how long each takes for them."""
+"""Compares two models: the difference of their outputs, and their speed."""
 
 from __future__ import annotations
 
+import statistics
 import time
+from dataclasses import dataclass
 from typing import Any
 
 import jax
@@ -10,15 +12,43 @@ import keras
 import numpy as np
 
 from kilter._engine.inference import predict_unchanged
-from kilter._infer.records import Speed
 from kilter.errors import ModelError
 
 
-def largest_difference(before: keras.Model, after: keras.Model, x: Any, *, batch_size: int = 256) -> float:
-    """max |a − b| / max |a| over the rows of ``x``, where a are the outputs of ``before`` and b of ``after``.
+@dataclass(frozen=True)
+class Speed:
+    """Seconds per prediction of the same rows, timed alternately: n times ``before`` and ``after``."""
 
-    Of several outputs the largest is given. 0.0 where both are zero everywhere, infinity where only a is.
-    Raises :class:`ModelError` where a is not finite: then nothing can be compared.
+    before: tuple[float, ...]
+    after: tuple[float, ...]
+    rows: int
+
+    @property
+    def ratios(self) -> tuple[float, ...]:
+        """How many times faster, per pair of timings."""
+        return tuple(before / after for before, after in zip(self.before, self.after, strict=True))
+
+    @property
+    def ratio(self) -> float:
+        """How many times faster, as the median over the pairs."""
+        return statistics.median(self.ratios)
+
+    def __str__(self) -> str:
+        before, after = (statistics.median(seconds) * 1e3 for seconds in (self.before, self.after))
+        return (
+            f"{self.ratio:.2f} times as fast ({before:.3g} ms, then {after:.3g} ms for {self.rows} rows; "
+            f"medians of {len(self.ratios)} alternating timings, ratios from {min(self.ratios):.2f} to "
+            f"{max(self.ratios):.2f})"
+        )
+
+
+def largest_difference(before: keras.Model, after: keras.Model, x: Any, *, batch_size: int = 256) -> float:
+    """max |a − b| / max |a| over the rows of ``x``, with outputs a of ``before`` and b of ``after``.
+
+    The largest over several outputs. 0.0 if both are zero everywhere, infinity if only a is.
+
+    Raises:
+        ModelError: if a is not finite.
     """
     pairs = zip(
         jax.tree.leaves(predict_unchanged(before, x, batch_size=batch_size)),
@@ -33,7 +63,7 @@ def measure_speed(
 ) -> Speed:
     """Time :func:`kilter.predict` of both models on ``x``, ``timings`` times each.
 
-    In turns, so that neither gets the quieter moments. Compilation is not timed: each predicts once before.
+    Alternately, so that both see the same load. Compilation is not timed: each model predicts once before.
     """
     turns = [[_seconds(model, x, batch_size) for model in (before, after)] for _ in range(timings + 1)]
     first, second = zip(*turns[1:], strict=True)
@@ -51,8 +81,8 @@ def _relative(before: np.ndarray, after: np.ndarray) -> float:
     if not np.isfinite(before).all():
         raise ModelError(
             expected="a model whose outputs are finite on the data to check with",
-            received=f"{np.count_nonzero(~np.isfinite(before))} of {before.size} outputs that are not",
-            remedy="look at its weights, or check with other data",
+            received=f"{np.count_nonzero(~np.isfinite(before))} of {before.size} outputs that are not finite",
+            remedy="check its weights, or use other data",
         )
     largest, apart = np.abs(before).max(), np.abs(before - after).max()
     if apart == 0.0:

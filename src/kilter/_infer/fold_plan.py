@@ -1,4 +1,4 @@
-"""Which batch normalisation can be folded into which layer, and the weights that gives; changes nothing."""
+"""Plans which batch normalisation is folded into which layer, and computes the new weights."""
 
 from __future__ import annotations
 
@@ -11,15 +11,30 @@ import keras
 import numpy as np
 
 from kilter._infer.kernels import KINDS, ChannelMap, Weights, channel_map, read_weights
-from kilter._infer.records import NormFold
-from kilter._models.graph import Call, Graph, Tensor, read_graph
+from kilter._models.graph import Graph, Tensor, read_graph
+from kilter._models.tracing import LayerCall
 
 _LINEAR = (None, keras.activations.linear)
 
 
+@dataclass(frozen=True)
+class NormFold:
+    """What happened to one batch normalisation.
+
+    Attributes:
+        layer: its path, such as ``"block/norm_1"``.
+        into: the path of the layer that it was folded into; None if it was not folded.
+        reason: why it was not folded; empty if it was.
+    """
+
+    layer: str
+    into: str | None = None
+    reason: str = ""
+
+
 @dataclass(frozen=True, eq=False)
 class FoldPlan:
-    """What to do to a copy of the model: layers to leave out, new weights by layer; and a line a norm."""
+    """Layers to leave out of a copy, new weights by layer, and the result for each normalisation."""
 
     dropped: frozenset[Any]
     weights: Mapping[Any, Weights]
@@ -27,10 +42,10 @@ class FoldPlan:
 
 
 def plan_folds(model: keras.Model) -> FoldPlan:
-    """Find every fold that is exact, and say of every other batch normalisation why there is none.
+    """Find every exact fold; the other batch normalisations get a reason.
 
-    Those that can go into the layer before them do; the rest is tried from the last to the first with the
-    layer behind, so that of two in a row the later makes way for the earlier.
+    Each is folded into the layer before it if possible. The rest are tried with the layer after them, from
+    the last to the first, so that of two in a row the later is folded first.
     """
     planner = _Planner(read_graph(model))
     norms = [call for call in planner.graph.calls if isinstance(call.layer, keras.layers.BatchNormalization)]
@@ -50,23 +65,25 @@ def plan_folds(model: keras.Model) -> FoldPlan:
 
 
 class _Planner:
-    """The graph as it is after the folds found so far."""
+    """The graph after the folds found so far."""
 
     def __init__(self, graph: Graph) -> None:
         self.graph = graph
         self.dropped: list[Any] = []
         self.weights: dict[Any, Weights] = {}
         self._times = Counter(call.layer for call in graph.calls)
-        self._maker: dict[Tensor, Call] = {tensor: call for call in graph.calls for tensor in call.outputs}
-        self._users: dict[Tensor, list[Call]] = {}
+        self._maker: dict[Tensor, LayerCall] = {
+            tensor: call for call in graph.calls for tensor in call.outputs
+        }
+        self._users: dict[Tensor, list[LayerCall]] = {}
         for call in graph.calls:
             for tensor in call.inputs:
                 self._users.setdefault(tensor, []).append(call)
         self._returned = set(graph.outputs)
         self._alias: dict[Tensor, Tensor] = {}
 
-    def try_behind(self, norm: Call) -> NormFold:
-        """Fold ``norm`` into the layer before it, if that can be."""
+    def try_behind(self, norm: LayerCall) -> NormFold:
+        """Fold ``norm`` into the layer before it, if possible."""
         tensor = self._source(norm)
         maker = self._maker.get(tensor)
         why_not = self._blocked(norm) or self._no_maker(norm, tensor, maker)
@@ -77,8 +94,8 @@ class _Planner:
         self._drop(norm, tensor)
         return NormFold(norm.path, into=maker.path)
 
-    def try_in_front(self, norm: Call, before: str) -> NormFold:
-        """Fold ``norm`` into the layer behind it, if that can be; ``before`` says why not the other way."""
+    def try_in_front(self, norm: LayerCall, before: str) -> NormFold:
+        """Fold ``norm`` into the layer after it, if possible; ``before`` is why not the other way."""
         if self._blocked(norm):
             return NormFold(norm.path, reason=before)
         users = self._users.get(norm.outputs[0], [])
@@ -90,19 +107,19 @@ class _Planner:
         self._drop(norm, self._source(norm))
         return NormFold(norm.path, into=users[0].path)
 
-    def _source(self, norm: Call) -> Tensor:
-        """What ``norm`` takes, past the batch normalisations that are gone."""
+    def _source(self, norm: LayerCall) -> Tensor:
+        """The input of ``norm``, skipping folded normalisations."""
         tensor = norm.inputs[0]
         while tensor in self._alias:
             tensor = self._alias[tensor]
         return tensor
 
-    def _fold(self, call: Call, fold: Any, channels: ChannelMap) -> None:
+    def _fold(self, call: LayerCall, fold: Any, channels: ChannelMap) -> None:
         weights = self.weights.get(call.layer) or read_weights(call.layer)
         self.weights[call.layer] = fold(call.layer, weights, channels)
 
-    def _drop(self, norm: Call, source: Tensor) -> None:
-        """Take ``norm`` out: whoever used its output uses what it took."""
+    def _drop(self, norm: LayerCall, source: Tensor) -> None:
+        """Remove ``norm``: the users of its output use its input."""
         output = norm.outputs[0]
         self.dropped.append(norm.layer)
         self._alias[output] = source
@@ -111,24 +128,24 @@ class _Planner:
         if output in self._returned:
             self._returned.add(source)
 
-    def _blocked(self, norm: Call) -> str:
-        """Why ``norm`` cannot be folded into anything; empty if nothing speaks against it."""
+    def _blocked(self, norm: LayerCall) -> str:
+        """Why ``norm`` cannot be folded into anything; empty if it can."""
         layer = norm.layer
         if type(layer) is not keras.layers.BatchNormalization:
             return f"it is a {type(layer).__name__}, which may compute something else"
         if self._times[layer] > 1:
             return f"it is shared: called {self._times[layer]} times"
         if norm.training:
-            return "it is called with training=True and normalises each batch by itself"
+            return "it is called with training=True, so it uses batch statistics"
         channels = channel_map(layer)
         if not (np.isfinite(channels.scale).all() and np.isfinite(channels.shift).all()):
             return "its weights or statistics are not finite"
         return ""
 
-    def _no_maker(self, norm: Call, tensor: Tensor, maker: Call | None) -> str:
-        """Why the layer before ``norm`` cannot take it up."""
+    def _no_maker(self, norm: LayerCall, tensor: Tensor, maker: LayerCall | None) -> str:
+        """Why ``norm`` cannot be folded into the layer before it."""
         if maker is None:
-            return "before it comes the input"
+            return "the input comes before it"
         if why_not := self._no_kernel(maker, norm.layer, "before it"):
             return why_not
         if len(self._users[tensor]) > 1 or tensor in self._returned:
@@ -139,25 +156,25 @@ class _Planner:
             return f"{maker.path} before it has an activation, {name}"
         return ""
 
-    def _no_user(self, norm: Call, users: list[Call]) -> str:
-        """Why the layer behind ``norm`` cannot take it up."""
+    def _no_user(self, norm: LayerCall, users: list[LayerCall]) -> str:
+        """Why ``norm`` cannot be folded into the layer after it."""
         if norm.outputs[0] in self._returned:
-            return "its output is one of the model's"
+            return "its output is an output of the model"
         if len(users) != 1:
             return f"its output goes to {len(users)} layers"
         (user,) = users
-        if why_not := self._no_kernel(user, norm.layer, "behind it"):
+        if why_not := self._no_kernel(user, norm.layer, "after it"):
             return why_not
         if KINDS[type(user.layer)].in_front is None:
-            return f"{user.path} behind it adds up fewer terms at the border"
+            return f"{user.path} after it sums fewer terms at the border"
         if _pads(user.layer):
-            return f"{user.path} behind it pads with zeros (padding={user.layer.padding!r})"
+            return f"{user.path} after it pads with zeros (padding={user.layer.padding!r})"
         if not np.issubdtype(np.dtype(self._source(norm).dtype), np.inexact):
-            return f"{user.path} behind it would get whole numbers"
+            return f"{user.path} after it would get integers"
         return ""
 
-    def _no_kernel(self, call: Call, norm: Any, where: str) -> str:
-        """Why the layer of ``call`` is none that could take up ``norm``."""
+    def _no_kernel(self, call: LayerCall, norm: Any, where: str) -> str:
+        """Why ``norm`` cannot be folded into this layer, whatever it is connected to."""
         layer = call.layer
         if type(layer) not in KINDS:
             return f"{call.path} {where} is a {type(layer).__name__}"
@@ -173,15 +190,15 @@ class _Planner:
 
 
 def _pads(layer: Any) -> bool:
-    """Whether a layer pads its input; a kernel of one number needs no padding."""
+    """Whether a layer pads its input; a kernel of size 1 needs no padding."""
     return getattr(layer, "padding", "valid") != "valid" and max(layer.kernel_size) > 1
 
 
-def _hidden_in(call: Call) -> list[NormFold]:
-    """Batch normalisations inside a layer that is no Sequential or Functional model."""
+def _hidden_in(call: LayerCall) -> list[NormFold]:
+    """Batch normalisations inside a layer that is not a Sequential or Functional model."""
     if isinstance(call.layer, keras.layers.BatchNormalization) or not isinstance(call.layer, keras.Layer):
         return []
     inside = call.layer._flatten_layers(include_self=False)
     norms = [layer for layer in inside if isinstance(layer, keras.layers.BatchNormalization)]
-    reason = f"it lies within {call.path}, a {type(call.layer).__name__}"
+    reason = f"it is inside {call.path}, a {type(call.layer).__name__}"
     return [NormFold(f"{call.path}/{norm.name}", reason=reason) for norm in norms]

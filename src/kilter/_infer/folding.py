@@ -1,24 +1,55 @@
-"""Batch normalisation folded into the layers beside it, for inference that is the same and faster."""
+"""Folds batch normalisation into adjacent layers: the same outputs at inference, faster."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import Any, Final
 
 import jax.numpy as jnp
 import keras
 
-from kilter._infer.checking import largest_difference, measure_speed
-from kilter._infer.fold_plan import FoldPlan, plan_folds
+from kilter._infer.checking import Speed, largest_difference, measure_speed
+from kilter._infer.fold_plan import FoldPlan, NormFold, plan_folds
 from kilter._infer.kernels import write_weights
-from kilter._infer.records import FoldRecord
 from kilter._models.copying import Cut, copy_model
+from kilter._validation import whole_number
 from kilter.errors import ModelError, OptionError
 
-# In units of the rounding of the coarsest type a layer computes in. A fold rounds each weight once more, and
-# rounding adds up over layers: twenty folded layers in float32 were 7 to 46 units apart, and a wrong fold is
-# off by thousands. In half precision a unit is so coarse that fewer are allowed.
+# In units of rounding of the coarsest dtype that a layer computes in. A fold rounds each weight once more,
+# and rounding accumulates over layers: twenty folded layers in float32 differed by 7 to 46 units, a wrong
+# fold by thousands. Half-precision units are so coarse that fewer are allowed.
 _UNITS: Final = {"float64": 64, "float32": 80, "float16": 16, "bfloat16": 16}
+
+
+@dataclass(frozen=True)
+class FoldRecord:
+    """What :func:`kilter.fold_batch_norm` did.
+
+    Attributes:
+        layers: every batch normalisation of the model, in execution order.
+        difference: the largest difference between the outputs before and after, relative to the largest
+            output; see :func:`kilter.largest_difference`.
+        tolerance: the largest allowed difference.
+        parameters: numbers in the model, before and after.
+        speed: how much faster the folded model predicts; None if it was not timed.
+    """
+
+    layers: tuple[NormFold, ...]
+    difference: float
+    tolerance: float
+    parameters: tuple[int, int]
+    speed: Speed | None = None
+
+    @property
+    def folded(self) -> tuple[NormFold, ...]:
+        """The batch normalisations that were folded."""
+        return tuple(layer for layer in self.layers if layer.into is not None)
+
+    @property
+    def left(self) -> tuple[NormFold, ...]:
+        """The others, with the reason."""
+        return tuple(layer for layer in self.layers if layer.into is None)
 
 
 def fold_batch_norm(
@@ -29,33 +60,34 @@ def fold_batch_norm(
     timings: int = 0,
     batch_size: int = 256,
 ) -> tuple[keras.Model, FoldRecord]:
-    """A copy of the model that computes the same at inference without its batch normalisations; and a record.
+    """A copy of the model without its batch normalisations, equal at inference; and a record.
 
-    y = γ(z−μ)/√(σ²+ε) + β after z = Wx + b is one layer with W' = W·γ/√(σ²+ε) and
-    b' = (b−μ)·γ/√(σ²+ε) + β (Jacob et al. 2018, section 3.2). Folded so into the layer
-    before: Dense, Conv1D/2D/3D, DepthwiseConv1D/2D, SeparableConv1D/2D and Conv1D/2D/3DTranspose with no
-    activation between; a bias is added where there is none. Where that cannot be, into the layer behind:
-    Dense, or a convolution that pads nothing. A zero that ``padding="same"`` puts around a normalised image
-    is no zero of the image before it, so such a convolution cannot take one up exactly. What is shared,
-    branches off or cannot be folded exactly for another reason is left alone, and the record says why.
+    y = γ(z−μ)/√(σ²+ε) + β after z = Wx + b is one layer with W' = W·γ/√(σ²+ε) and b' = (b−μ)·γ/√(σ²+ε) + β
+    (Jacob et al. 2018, section 3.2). A normalisation is folded into the layer before it, if that is Dense,
+    Conv1D/2D/3D, DepthwiseConv1D/2D, SeparableConv1D/2D or Conv1D/2D/3DTranspose with no activation between;
+    a bias is added if there is none. Otherwise it is folded into the layer after it, if that is Dense or a
+    convolution without padding: the zeros of ``padding="same"`` are added after the normalisation, so that
+    fold would not be exact. Layers that are shared, branch, or cannot be folded exactly for another reason
+    stay, and the record says why.
 
     The weights are computed in float64. The outputs of both models on ``x_check`` are compared before
-    anything is returned; a model in which there is nothing to fold comes back as a plain copy.
+    anything is returned. If there is nothing to fold, the result is a plain copy.
 
     Args:
-        model: built, Sequential or Functional, with nested models; it is not changed.
+        model: built, Sequential or Functional, with nested models; it does not change.
         x_check: rows to compare the outputs on, as for :func:`kilter.predict`.
-        tolerance: the largest difference allowed, relative to the largest output; by default 1e-5 in float32
-            (80 roundings), 16 roundings where a layer computes in half precision.
-        timings: how often to time each of the models on ``x_check``, in turns; 0 for not at all.
+        tolerance: the largest allowed difference, relative to the largest output; by default 1e-5 in float32
+            (80 roundings), 16 roundings if a layer computes in half precision.
+        timings: how often to time each model on ``x_check``, alternately; 0 for not at all.
         batch_size: of the comparison and the timing.
 
     Returns:
-        The folded model, uncompiled, and a :class:`~kilter._infer.records.FoldRecord`.
+        The folded model, uncompiled, and a ``FoldRecord``.
 
-    Raises :class:`ModelError` where the outputs differ by more than ``tolerance`` or are not finite, and for
-    models that cannot be copied (:func:`kilter._models.copying.copy_model`);
-    :class:`~kilter.errors.DataError` for rows that do not fit the model.
+    Raises:
+        ModelError: if the outputs differ by more than ``tolerance`` or are not finite, or if the model cannot
+            be copied.
+        DataError: if the rows do not fit the model.
 
     Example:
         >>> import numpy as np
@@ -74,8 +106,8 @@ def fold_batch_norm(
         raise ModelError(
             expected=f"outputs that differ by at most {allowed:.2g}, relative to the largest",
             received=f"a difference of {difference:.3g} with {len(plan.dropped)} batch normalisations folded",
-            remedy="pass a larger tolerance= if that is near enough; means far from zero, in units of the "
-            "standard deviation, cost digits",
+            remedy="pass a larger tolerance= if that is acceptable; moving means far above the standard "
+            "deviation cost digits",
         )
     speed = measure_speed(model, folded, x_check, timings=timings, batch_size=batch_size) if timings else None
     parameters = (model.count_params(), folded.count_params())
@@ -111,11 +143,6 @@ def _check_options(tolerance: float | None, timings: int) -> None:
         raise OptionError(
             expected="tolerance of at least 0",
             received=f"tolerance={tolerance!r}",
-            remedy="leave it out, or give a share such as 1e-4",
+            remedy="leave it out, or pass a share such as 1e-4",
         )
-    if isinstance(timings, bool) or not isinstance(timings, int) or timings < 0:
-        raise OptionError(
-            expected="timings as a whole number, 0 for none",
-            received=f"timings={timings!r}",
-            remedy="pass a number such as 20",
-        )
+    whole_number("timings", timings, 0, remedy="pass a number such as 20, 0 for none")

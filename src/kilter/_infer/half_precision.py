@@ -1,4 +1,4 @@
-"""Copies of models that compute in half precision."""
+"""Half-precision copies of models."""
 
 from __future__ import annotations
 
@@ -8,43 +8,34 @@ import keras
 
 from kilter._models.copying import Config, Cut, copy_model
 from kilter._models.graph import Graph, read_graph
+from kilter._models.layers import NORMALIZATIONS, SCALINGS
 from kilter.errors import OptionError
 
 HalfType = Literal["bfloat16", "float16"]
 layers = keras.layers
 
-# Inputs are standardised before they are rounded: a price of 100,003 is 100,000 in half precision.
-_SCALINGS: Final = (layers.Normalization, layers.Rescaling)
-# These compute in float32 by themselves, whatever their policy; their few weights are worth keeping whole.
-_NORMS: Final = (
-    layers.BatchNormalization,
-    layers.GroupNormalization,
-    layers.LayerNormalization,
-    layers.RMSNormalization,
-)
-# Initialisers that need a factorisation, which there is none of in half precision. The weights are copied in.
+# Initialisers that need a matrix factorisation, which half precision lacks. The weights are copied anyway.
 _UNKNOWN_IN_HALF: Final = ("Orthogonal", "OrthogonalInitializer")
 
 
 def to_half(model: keras.Model, dtype: HalfType = "bfloat16") -> keras.Model:
     """A copy of the model, uncompiled, whose weights and arithmetic are in half precision.
 
-    Half the memory, and faster where the hardware has units for it (GPUs, TPUs, some processors); where it
-    has none it is slower. bfloat16 has float32's range and 8 binary digits, float16 has 11 digits and
-    overflows above 65,504.
+    Half the memory, and faster on hardware that supports it (GPUs, TPUs, some CPUs), slower on other
+    hardware. bfloat16 has float32's range and 8 bits of precision; float16 has 11 bits and overflows above
+    65,504.
 
-    What is small and costs accuracy stays in float32: the layers that make the outputs (back to the last one
-    with weights, so that probabilities and their sums are not rounded), weights and statistics of
-    normalisations, and the scaling of inputs. Inputs are passed, and outputs come, in the types of the
-    original model. :func:`kilter._infer.checking.largest_difference` tells how far the outputs are from those
-    of the original.
+    What is small and matters for accuracy stays in float32: the layers that make the outputs (back to the
+    last one with weights, so that probabilities and their sums are not rounded), weights and statistics of
+    normalisations, and the scaling of inputs. Inputs and outputs have the dtypes of the original model.
 
     Args:
-        model: built, Sequential or Functional, with nested models; it is not changed.
+        model: built, Sequential or Functional, with nested models; it does not change.
         dtype: ``"bfloat16"`` or ``"float16"``.
 
-    Raises :class:`~kilter.errors.OptionError` for another type, and :class:`~kilter.errors.ModelError` for
-    models that cannot be copied (:func:`kilter._models.copying.copy_model`).
+    Raises:
+        OptionError: for another dtype.
+        ModelError: if the model cannot be copied.
 
     Example:
         >>> model = keras.Sequential([keras.Input((2,)), layers.Dense(8, "relu"), layers.Dense(1)])
@@ -60,16 +51,19 @@ def to_half(model: keras.Model, dtype: HalfType = "bfloat16") -> keras.Model:
     whole = _makers_of_outputs(read_graph(model))
 
     def change(layer: Any) -> Cut | None:
-        if layer in whole or isinstance(layer, _SCALINGS) or not _computes_in_floats(layer):
+        # Inputs are scaled before they are rounded: in half precision a price of 100,003 is 100,000.
+        if layer in whole or isinstance(layer, SCALINGS) or not _computes_in_floats(layer):
             return None
-        policy = f"mixed_{dtype}" if isinstance(layer, _NORMS) else dtype
+        # Normalisations compute in float32 whatever their policy, and their few weights are worth keeping
+        # whole.
+        policy = f"mixed_{dtype}" if isinstance(layer, NORMALIZATIONS) else dtype
         return lambda config: _with_policy(config, policy)
 
     return copy_model(model, change).model
 
 
 def _makers_of_outputs(graph: Graph) -> set[Any]:
-    """The layers that return the outputs, and those before them up to the last with weights."""
+    """The layers that make the outputs, back to the last one with weights."""
     maker = {tensor: call for call in graph.calls for tensor in call.outputs}
     found: set[Any] = set()
     waiting = list(graph.outputs)
@@ -89,7 +83,7 @@ def _computes_in_floats(layer: Any) -> bool:
 
 
 def _with_policy(config: Config, policy: str) -> Config:
-    """The configuration of a layer, and of layers within it, with another dtype policy."""
+    """The configuration of a layer and its inner layers, with another dtype policy."""
     return {name: policy if name == "dtype" else _below(value, policy) for name, value in config.items()}
 
 

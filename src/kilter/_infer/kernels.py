@@ -1,9 +1,8 @@
-"""A map of channels, y = scale·z + shift, written into the kernel and bias before or behind it.
+"""Folds a channel-wise map, y = scale·z + shift, into the kernel and bias before or after it.
 
-A batch normalisation in inference is such a map, scale = γ/√(σ²+ε) and shift = β − μ·scale (Ioffe & Szegedy
-2015). Behind a kernel, z = Wx + b, it gives W' = W·scale and b' = (b − μ)·scale + β, which is
-b·scale + shift; in front of one, W(scale·x + shift) + b, it gives W' = W·scale by input channel and
-b' = b + W·shift. All in float64.
+Batch normalisation at inference is such a map, with scale = γ/√(σ²+ε) and shift = β − μ·scale (Ioffe &
+Szegedy 2015). After a kernel, z = Wx + b, it gives W' = W·scale and b' = b·scale + shift; before one,
+W(scale·x + shift) + b, it gives W' = W·scale by input channel and b' = b + W·shift. All in float64.
 """
 
 from __future__ import annotations
@@ -14,6 +13,9 @@ from typing import Any, Final
 
 import keras
 import numpy as np
+
+from kilter._models.layers import KERNELS
+from kilter._models.variables import assign
 
 layers = keras.layers
 
@@ -28,7 +30,7 @@ class ChannelMap:
 
 @dataclass(frozen=True, eq=False)
 class Weights:
-    """A layer's kernels by attribute name, and its bias (output channels,), zeros where it has none."""
+    """A layer's kernels by attribute name, and its bias (output channels,); zeros if it has none."""
 
     kernels: Mapping[str, np.ndarray]
     bias: np.ndarray
@@ -39,26 +41,26 @@ Fold = Callable[[Any, Weights, ChannelMap], Weights]
 
 @dataclass(frozen=True)
 class Kind:
-    """How a kind of layer takes a map of channels: ``behind`` it, ``in_front`` of it (None: it cannot)."""
+    """How to fold a map ``behind`` a kind of layer, and one ``in_front`` of it (None: impossible)."""
 
     behind: Fold
     in_front: Fold | None
 
 
 def channel_map(norm: Any) -> ChannelMap:
-    """What a batch normalisation computes in inference; without γ or β these are 1 and 0."""
+    """The map that a batch normalisation computes at inference; without γ or β these are 1 and 0."""
     variance = np.asarray(norm.moving_variance, np.float64)
     mean = np.asarray(norm.moving_mean, np.float64)
     gamma = np.asarray(norm.gamma, np.float64) if norm.scale else np.ones_like(mean)
     beta = np.asarray(norm.beta, np.float64) if norm.center else np.zeros_like(mean)
-    with np.errstate(divide="ignore", invalid="ignore"):  # what is not finite then is found by the planner
+    with np.errstate(divide="ignore", invalid="ignore"):  # the planner finds values that are not finite
         scale = gamma / np.sqrt(variance + norm.epsilon)
     return ChannelMap(scale, beta - mean * scale)
 
 
 def read_weights(layer: Any) -> Weights:
     """The weights of a layer of one of the :data:`KINDS`."""
-    names = [name for name in ("kernel", "depthwise_kernel", "pointwise_kernel") if hasattr(layer, name)]
+    names = [name for name in KERNELS if hasattr(layer, name)]
     kernels = {name: np.asarray(getattr(layer, name), np.float64) for name in names}
     if layer.bias is not None:
         return Weights(kernels, np.asarray(layer.bias, np.float64))
@@ -66,10 +68,9 @@ def read_weights(layer: Any) -> Weights:
 
 
 def write_weights(layer: Any, weights: Weights) -> None:
-    """Put the weights into a layer that has a bias, rounded to the type of its variables."""
-    for name, values in weights.kernels.items():
-        getattr(layer, name).assign(values)
-    layer.bias.assign(weights.bias)
+    """Write the weights into a layer that has a bias, rounded to the dtype of its variables."""
+    assign((getattr(layer, name), values) for name, values in weights.kernels.items())
+    assign([(layer.bias, weights.bias)])
 
 
 def _output_channels(layer: Any) -> int:
@@ -81,7 +82,7 @@ def _output_channels(layer: Any) -> int:
 
 
 def _behind(name: str, shape: Callable[[np.ndarray], tuple[int, ...]]) -> Fold:
-    """Scales kernel ``name``; ``shape`` gives the form in which the channels' scale meets it."""
+    """Scales kernel ``name``; ``shape`` is the shape of the scale that broadcasts against it."""
 
     def fold(_: Any, weights: Weights, channels: ChannelMap) -> Weights:
         kernel = weights.kernels[name]

@@ -1,6 +1,6 @@
-"""Monte Carlo dropout: many predictions with dropout left on, and what their spread tells.
+"""Monte Carlo dropout: many predictions with dropout active, and the uncertainty that they show.
 
-Gal and Ghahramani 2016, "Dropout as a Bayesian approximation"; the entropies are Houlsby et al. 2011's.
+Gal and Ghahramani 2016, "Dropout as a Bayesian approximation"; the entropies follow Houlsby et al. 2011.
 """
 
 from __future__ import annotations
@@ -19,29 +19,30 @@ from jax import lax
 from kilter._engine.arrays import check_batch_size, collect
 from kilter._engine.checks import check_inputs
 from kilter._engine.program_cache import shelf, take
-from kilter._infer.dropout import dropout_layers, dropping, rates
+from kilter._infer.dropout import dropout_layers, dropping
 from kilter._infer.outputs import Meaning, Outputs, meanings
-from kilter._models.variables import build_forward, fitting
+from kilter._models.layers import drop_rates
+from kilter._models.variables import build_forward, fitting, values
 from kilter._progress import QUICK, Verbose, shown
+from kilter._validation import whole_number
 from kilter._xla.partial import Halves, halves
-from kilter.errors import OptionError
 
 _SEEDS = 1 << 32
 
 
 @dataclass(frozen=True, eq=False)
 class MonteCarloPrediction:
-    """The predictions of a model with dropout left on, over S samples of it. NumPy arrays, rows first.
+    """Predictions with dropout active, over S samples of the model. NumPy arrays, rows first.
 
     Attributes:
         mean: of the predicted probabilities, or of the outputs if these are numbers; in the shape and
             structure that the model returns. The other fields have that structure too.
         std: the standard deviation over the samples, √(Σ (p - mean)² / S), in the same shape.
-        entropy: of the mean, in nats, without the last axis: ``[n]``. All doubt there is, whether the data
-            are ambiguous or the model does not know them. None for numbers.
-        mutual_information: the entropy of the mean less the mean entropy of the samples, in nats, ``[n]``, at
-            least 0: the doubt that is the model's own, and that more data could remove. None for numbers.
-        samples: every sample, ``[S, n, ...]``, where they were asked for; else None.
+        entropy: of the mean, in nats, without the last axis: ``[n]``. The total uncertainty, of data and
+            model. None for numbers.
+        mutual_information: the entropy of the mean minus the mean entropy of the samples, in nats, ``[n]``,
+            at least 0: the uncertainty of the model, which more data could reduce. None for numbers.
+        samples: every sample, ``[S, n, ...]``, if requested; else None.
     """
 
     mean: Any
@@ -70,35 +71,36 @@ def predict_mc(
     keep_samples: bool = False,
     verbose: Verbose = "auto",
 ) -> MonteCarloPrediction:
-    """Predict ``samples`` times with dropout active and nothing else as in training, in one compiled call.
+    """Predict ``samples`` times with dropout active, otherwise as at inference, in one compiled call.
 
     Active are Dropout, SpatialDropout1D, 2D and 3D, AlphaDropout, GaussianDropout, their subclasses, and the
-    dropout within attention and recurrent layers, at whatever depth. Batch normalisation uses its moving
-    statistics, GaussianNoise and augmentation layers do nothing. Random numbers that a model's own code draws
-    where it asks ``if training`` are out of reach.
+    dropout inside attention and recurrent layers, at any depth. Batch normalisation uses its moving
+    statistics; GaussianNoise and augmentation layers do nothing. Custom code that draws random numbers only
+    ``if training`` draws none.
 
-    Neither weights nor metrics nor seed generators of the model change. The same seed and ``batch_size`` give
-    the same bits on the same machine; rows are drawn for independently. Memory does not grow with ``samples``
+    The model's weights, metrics and seed generators do not change. The same seed and ``batch_size`` give the
+    same bits on the same machine; each row has its own dropout masks. Memory does not grow with ``samples``
     unless ``keep_samples``.
 
     Args:
         model: a model with dropout; it need not be compiled if it ends in a softmax or sigmoid.
         x: inputs, as for :func:`kilter.predict`.
-        samples: how often each row is predicted, at least 2.
-        seed: of the dropped units, from 0 to 2³² - 1.
-        batch_size: the most rows that are predicted at once; the more, the sooner, as far as memory goes.
-        outputs: what the model's outputs are: "logits", "probabilities", "numbers", or "auto", which asks
-            the loss, then the last activation.
-        keep_samples: keep each sample too.
-        verbose: as of :func:`kilter.fit`; by default a call shows what it does if it takes long.
+        samples: predictions per row, at least 2.
+        seed: of the dropout masks, from 0 to 2³² - 1.
+        batch_size: rows per batch at most; larger is faster, as far as memory allows.
+        outputs: "logits", "probabilities", "numbers", or "auto", which uses the loss, then the last
+        activation.
+        keep_samples: also return each sample.
+        verbose: as in :func:`kilter.fit`; by default a long call shows its progress.
 
-    Raises :class:`~kilter.errors.ModelError` for a model without dropout, or where "auto" cannot know;
-    :class:`~kilter.errors.OptionError` and :class:`~kilter.errors.DataError` for options and inputs that do
-    not fit.
+    Raises:
+        ModelError: if the model has no dropout, or "auto" cannot tell what the outputs are.
+        OptionError: for options out of range.
+        DataError: if the inputs do not fit.
     """
     check_batch_size(batch_size)
-    _check_whole("samples", samples, 2, _SEEDS)
-    _check_whole("seed", seed, 0, _SEEDS)
+    whole_number("samples", samples, 2, _SEEDS - 1)
+    whole_number("seed", seed, 0, _SEEDS - 1)
     rows = collect(x)
     check_inputs(model, rows)
     inputs = rows.data[0]
@@ -106,12 +108,8 @@ def predict_mc(
         progress.stage(f"Predicting {rows.count} rows, {samples} samples of each")
         build_forward(model, jax.tree.map(lambda leaf: leaf[:1], inputs))
         layers = dropout_layers(model)
-        variables = (
-            [variable.value for variable in model.trainable_variables],
-            [variable.value for variable in model.non_trainable_variables],
-        )
-        arguments = (variables, inputs, jnp.asarray(_order(rows.count, batch_size)), jnp.uint32(seed))
-        kept: tuple[Any, ...] = (tuple(map(rates, layers)), samples, outputs, keep_samples)
+        arguments = (values(model), inputs, jnp.asarray(_order(rows.count, batch_size)), jnp.uint32(seed))
+        kept: tuple[Any, ...] = (tuple(map(drop_rates, layers)), samples, outputs, keep_samples)
         program = shelf(model).get(
             ("predict_mc", *kept),  # type: ignore[arg-type]
             (getattr(model, "_compile_loss", None),),
@@ -123,7 +121,7 @@ def predict_mc(
 
 
 def _order(count: int, batch_size: int) -> np.ndarray:
-    """Row numbers [batches, rows a batch] of batches as equal as they can be, filled up with the last row.
+    """Row numbers [batches, rows per batch] of batches of nearly equal size, padded with the last row.
 
     Example:
         >>> _order(5, 2)
@@ -139,7 +137,7 @@ def _order(count: int, batch_size: int) -> np.ndarray:
 def _program(
     model: keras.Model, layers: list[Any], samples: int, asked: Outputs, keep_samples: bool
 ) -> Callable[..., dict[str, Any]]:
-    """``(variables, x, order, seed) -> MonteCarloPrediction's fields``, with axes (batches, rows, ...)."""
+    """``(variables, x, order, seed)`` to the fields of the result, with axes (batches, rows, ...)."""
     options = {"training": False} if model._call_has_training_arg else {}
 
     def forward(key: jax.Array, variables: Any, batch: Any) -> Any:
@@ -169,13 +167,13 @@ def _sampled(
     samples: int,
     keep_samples: bool,
 ) -> dict[str, Any]:
-    """The moments of one batch over its samples, drawn one after the other: memory for one at a time."""
+    """The moments of one batch over its samples, drawn one at a time to save memory."""
 
     def draw(moments: list[_Moments], number: jax.Array) -> tuple[list[_Moments], Any]:
         raw = jax.tree.leaves(pieces.after(jax.random.fold_in(key, number), kept))
-        values = [meaning.value(leaf) for meaning, leaf in zip(means, raw, strict=True)]
-        new = [_updated(*each, number + 1) for each in zip(means, moments, values, strict=True)]
-        return new, values if keep_samples else None
+        new_values = [meaning.value(leaf) for meaning, leaf in zip(means, raw, strict=True)]
+        new = [_updated(*each, number + 1) for each in zip(means, moments, new_values, strict=True)]
+        return new, new_values if keep_samples else None
 
     none = [_nothing(*each) for each in zip(means, jax.tree.leaves(pieces.result), strict=True)]
     moments, drawn = lax.scan(draw, none, jnp.arange(samples))
@@ -206,10 +204,10 @@ def _updated(meaning: Meaning, moments: _Moments, value: jax.Array, count: jax.A
 
 def _figures(meaning: Meaning, moments: _Moments, samples: int) -> dict[str, Any]:
     entropy = meaning.entropy(moments.mean)
-    # Rounding may take the difference of two equal entropies below zero.
-    doubt = None if entropy is None else jnp.maximum(entropy - moments.entropies / samples, 0)
+    # Rounding can make the difference of two equal entropies negative.
+    information = None if entropy is None else jnp.maximum(entropy - moments.entropies / samples, 0)
     std = jnp.sqrt(moments.squares / samples)
-    return {"mean": moments.mean, "std": std, "entropy": entropy, "mutual_information": doubt}
+    return {"mean": moments.mean, "std": std, "entropy": entropy, "mutual_information": information}
 
 
 def _on_host(tree: Any, name: str, count: int) -> Any:
@@ -222,12 +220,3 @@ def _on_host(tree: Any, name: str, count: int) -> Any:
         return array.reshape(-1, *array.shape[2:])[:count]
 
     return jax.tree.map(joined, tree)
-
-
-def _check_whole(name: str, value: Any, least: int, below: int) -> None:
-    if isinstance(value, bool) or not isinstance(value, int | np.integer) or not least <= value < below:
-        raise OptionError(
-            expected=f"{name} as a whole number from {least} to {below - 1}",
-            received=f"{name}={value!r}",
-            remedy=f"for example {name}={max(least, 100) if name == 'samples' else least}",
-        )

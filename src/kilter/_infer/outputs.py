@@ -1,4 +1,4 @@
-"""What the numbers that a model gives mean, and how uncertain they are."""
+"""What the outputs of a model mean, and their entropy."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from kilter.nn.losses import smoothed_sparse_categorical_crossentropy
 
 Outputs = Literal["auto", "probabilities", "logits", "numbers"]
 
-# Losses by what they are a loss of.
+# Losses by the kind of output they are for.
 _OF_CLASSES: Final = (
     keras.losses.categorical_crossentropy,
     keras.losses.sparse_categorical_crossentropy,
@@ -38,17 +38,17 @@ _OF_NUMBERS: Final = (
 
 @dataclass(frozen=True)
 class Meaning:
-    """What one output of a model holds along its last axis.
+    """What the last axis of an output means.
 
-    ``kind``: "classes", of which exactly one is true; "labels", each true or not for itself; or "numbers".
-    ``from_logits``: whether the softmax or sigmoid is still to be taken.
+    ``kind``: "classes", of which exactly one is true; "labels", each independently true or not; or "numbers".
+    ``from_logits``: whether the softmax or sigmoid is still to be applied.
     """
 
     kind: Literal["classes", "labels", "numbers"]
     from_logits: bool = False
 
     def value(self, raw: jax.Array) -> jax.Array:
-        """Probabilities of the raw outputs, or these themselves if numbers; at least float32."""
+        """Probabilities from the raw outputs, or the outputs themselves if numbers; at least float32."""
         raw = raw.astype(jnp.promote_types(raw.dtype, jnp.float32))
         if not self.from_logits:
             return raw
@@ -57,23 +57,25 @@ class Meaning:
     def entropy(self, probabilities: jax.Array) -> jax.Array | None:
         """Entropy in nats over the last axis; None for numbers.
 
-        Classes: -Σ p log p. Labels: Σ of -p log p - (1 - p) log(1 - p), as of independent ones. 0 log 0 is 0.
+        Classes: -Σ p log p. Labels: Σ of -p log p - (1 - p) log(1 - p), assuming independence. 0 log 0 is 0.
         """
         if self.kind == "numbers":
             return None
         terms = entr(probabilities)
         if self.kind == "labels":
             terms = terms + entr(1 - probabilities)
-        return terms.sum(axis=tuple(range(1, terms.ndim))[-1:])  # a vector of labels has one a row
+        return terms.sum(axis=tuple(range(1, terms.ndim))[-1:])  # a vector of labels has one per row
 
 
 def meanings(model: keras.Model, outputs: Any, asked: Outputs = "auto") -> list[Meaning]:
     """What each leaf of ``outputs`` (arrays or shapes, in the structure that the model returns) means.
 
-    ``"auto"`` asks the loss the model was compiled with, then the activation it ends with. Where outputs are
-    said to be "probabilities" or "logits", those with a last axis of one are labels, others classes.
+    ``"auto"`` uses the compiled loss, then the last activation. With "probabilities" or "logits", outputs
+    whose last axis has length 1 are labels, others classes.
 
-    Raises :class:`OptionError` for another word, :class:`ModelError` where "auto" cannot know.
+    Raises:
+        OptionError: for another value of ``asked``.
+        ModelError: if "auto" finds neither a known loss nor a known activation.
     """
     leaves, _ = jax.tree_util.tree_flatten_with_path(outputs)
     if asked == "auto":
@@ -82,7 +84,7 @@ def meanings(model: keras.Model, outputs: Any, asked: Outputs = "auto") -> list[
         raise OptionError(
             expected=f"outputs as one of {', '.join(get_args(Outputs))}",
             received=f"outputs={asked!r}",
-            remedy='leave it out, or say outputs="logits" of a classifier that ends without an activation',
+            remedy='leave it out, or pass outputs="logits" for a classifier without a last activation',
         )
     if asked == "numbers":
         return [Meaning("numbers") for _ in leaves]
@@ -113,13 +115,13 @@ def _found(model: keras.Model, index: int, path: tuple[Any, ...]) -> Meaning:
         received=f"model {model.name!r}, "
         + ("not compiled" if loss is None else f"compiled with {_name(loss)}")
         + ", which ends with "
-        + (f"the activation {activation!r}" if activation else "no activation that is known"),
+        + (f"the activation {activation!r}" if activation else "no known activation"),
         remedy='pass outputs="logits", "probabilities" or "numbers", or compile the model with its loss',
     )
 
 
 def _loss(model: keras.Model, index: int, path: tuple[Any, ...]) -> Any:
-    """The loss of the output at ``path``, the ``index``-th: an object or function of Keras's, or None."""
+    """The loss of the ``index``-th output, at ``path``: a Keras loss object or function, or None."""
     loss: Any = getattr(model, "loss", None)
     if isinstance(loss, dict):
         names = getattr(model, "output_names", [])

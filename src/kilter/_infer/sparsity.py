@@ -1,4 +1,4 @@
-"""Small weights set to zero: how many a trained network can do without."""
+"""Pruning by magnitude: how many small weights a trained network can lose."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from kilter._engine.checks import check_inputs, check_targets
 from kilter._engine.feed import Order, ResidentFeed
 from kilter._engine.loop import Runner, metric_logs, testing
 from kilter._models.copying import copy_model
-from kilter._models.variables import State, build, pull
+from kilter._models.variables import State, assign, build, pull
 from kilter._plotting import Figure, drawn
 from kilter.errors import DataError, ModelError, OptionError
 
@@ -28,11 +28,11 @@ class SparsityCurve:
     """Loss and metrics against the share of weights that are zero.
 
     Attributes:
-        shares: of the kernels' weights that are zero at each point, those that were zero before included.
-        thresholds: the largest magnitude set to zero at each point; NaN where none was.
-        measures: loss and metrics by name at each point, as :func:`kilter.evaluate` gives them.
+        shares: of the kernels' weights that are zero at each point, including those that were zero before.
+        thresholds: the largest magnitude set to zero at each point; NaN for none.
+        measures: loss and metrics by name at each point, as from :func:`kilter.evaluate`.
         by_kernel: the share of zeros in each kernel at each point, by the weight's path.
-        scope: whether the smallest weights were looked for in all kernels at once or in each by itself.
+        scope: whether the smallest weights of all kernels, or of each kernel, were set to zero.
     """
 
     shares: tuple[float, ...]
@@ -44,11 +44,12 @@ class SparsityCurve:
     _weights: tuple[np.ndarray, ...]
 
     def model(self, share: float) -> keras.Model:
-        """A copy of the model, as it was measured, with this share of its smallest weights zero; uncompiled.
+        """An uncompiled copy of the measured model with this share of its smallest weights set to zero.
 
-        Any share from 0 up to but not including 1, not only those of the curve. Raises
-        :class:`~kilter.errors.ModelError` for models that cannot be copied
-        (:func:`kilter._models.copying.copy_model`).
+        Any share from 0 to below 1, not only those of the curve.
+
+        Raises:
+            ModelError: if the model cannot be copied.
         """
         _check_shares([share])
         copy = copy_model(self._model).model
@@ -85,28 +86,29 @@ def zero_small_weights(
     scope: Scope = "global",
     batch_size: int = 256,
 ) -> SparsityCurve:
-    """Measure a compiled model with more and more of its smallest weights set to zero; it is not changed.
+    """Evaluate a compiled model with more and more of its smallest weights set to zero; it does not change.
 
-    Zeroed are weights of kernels and embeddings, by magnitude; biases and normalisations are few and stay. A
-    model trained with an L1 penalty has most of its weights near zero and loses least. With
-    ``scope="global"`` the smallest of all kernels go first (Han et al. 2015 choose by layer), which may empty
-    a layer of small weights; ``"layer"`` takes the same share of each kernel.
+    Only kernels and embeddings are pruned, by magnitude; biases and normalisations have few weights. A model
+    trained with an L1 penalty has most weights near zero and loses least. ``scope="global"`` prunes the
+    smallest weights of all kernels, which may empty a layer of small weights; ``"layer"`` prunes the same
+    share of each kernel, as Han et al. 2015 do.
 
     Args:
         model: compiled, with loss and metrics.
-        x: inputs to measure on, best the validation set.
+        x: inputs to evaluate on, preferably the validation set.
         y: targets.
-        shares: from 0 up to but not including 1; the share of zeros at each point.
-        thresholds: magnitudes instead of shares: weights below are set to zero, whatever the scope.
+        shares: the share of zeros at each point, from 0 to below 1.
+        thresholds: magnitudes instead of shares: smaller weights are set to zero, whatever the scope.
         scope: ``"global"`` or ``"layer"``.
-        batch_size: rows at once; only memory and speed depend on it.
+        batch_size: affects only memory and speed.
 
     Returns:
         The curve, with ``.plot()`` and ``.model(share)``.
 
-    Raises :class:`~kilter.errors.ModelError` for a model that is not compiled or has no kernels,
-    :class:`~kilter.errors.OptionError` for shares or thresholds out of range, and
-    :class:`~kilter.errors.DataError` for data that do not fit.
+    Raises:
+        ModelError: if the model is not compiled or has no kernels.
+        OptionError: for shares or thresholds out of range.
+        DataError: if the data do not fit.
     """
     check_batch_size(batch_size)
     _check_scope(scope)
@@ -122,7 +124,7 @@ def zero_small_weights(
         raise ModelError(
             expected=f"finite kernels in model {model.name!r}",
             received="none" if not kernels else "NaN or infinite weights",
-            remedy="a layer's weight counts as one if its name ends in kernel or embeddings",
+            remedy="name the weights of custom layers so that they end in kernel or embeddings",
         )
     if thresholds is None:
         _check_shares(shares)
@@ -145,7 +147,7 @@ def zero_small_weights(
 
 
 def _kernels(model: keras.Model) -> list[int]:
-    """Which of ``model.weights`` may be thinned out."""
+    """Which of ``model.weights`` may be pruned."""
     return [
         index
         for index, weight in enumerate(model.weights)
@@ -154,7 +156,7 @@ def _kernels(model: keras.Model) -> list[int]:
 
 
 def _cut(kernels: Sequence[np.ndarray], share: float, scope: Scope) -> list[np.ndarray]:
-    """The kernels with round(share · N) of their weights zero: the smallest, of equals the first."""
+    """The kernels with the smallest round(share · N) of their weights zero; ties in order."""
     if scope == "layer":
         return [_without_smallest(kernel.reshape(-1), share).reshape(kernel.shape) for kernel in kernels]
     flat = _without_smallest(np.concatenate([kernel.reshape(-1) for kernel in kernels]), share)
@@ -182,17 +184,17 @@ def _largest_zeroed(kernels: Sequence[np.ndarray], cut: Sequence[np.ndarray]) ->
 def _measure(
     model: keras.Model, runner: Runner, feed: ResidentFeed, changed: Mapping[int, np.ndarray]
 ) -> dict[str, float]:
-    """Loss and metrics with other values in place of some of ``model.weights``, which stay as they are."""
-    new = {id(model.weights[index]): values for index, values in changed.items()}
+    """Loss and metrics with other values for some of ``model.weights``, which do not change."""
+    new = {id(model.weights[index]): value for index, value in changed.items()}
 
     def state_of(given: State) -> State:
         groups = (model.trainable_variables, model.non_trainable_variables)
         swapped = [
             [
                 jnp.array(new[id(v)], v.dtype) if id(v) in new else value
-                for v, value in zip(group, held, strict=True)
+                for v, value in zip(group, values, strict=True)
             ]
-            for group, held in zip(groups, (given.trainable, given.non_trainable), strict=True)
+            for group, values in zip(groups, (given.trainable, given.non_trainable), strict=True)
         ]
         return given._replace(trainable=swapped[0], non_trainable=swapped[1])
 
@@ -200,8 +202,7 @@ def _measure(
     chunk = runner.run(feed, 0, state_of(pull(model)), lambda chunk: chunk.state)
     if chunk is None:
         raise DataError(expected="rows to measure on", received="none", remedy="pass some")
-    for variable, value in zip(model.metrics_variables, chunk.state.metrics, strict=True):
-        variable.assign(value)
+    assign(zip(model.metrics_variables, chunk.state.metrics, strict=True))
     return metric_logs(model, chunk.logs)
 
 
@@ -215,9 +216,9 @@ def _check_scope(scope: str) -> None:
 def _check_shares(shares: Sequence[float]) -> None:
     if not len(shares) or not all(0.0 <= share < 1.0 for share in shares):
         raise OptionError(
-            expected="shares from 0 up to but not including 1",
+            expected="shares from 0 to below 1",
             received=f"{list(shares)!r}",
-            remedy="give shares such as (0.0, 0.5, 0.9)",
+            remedy="pass shares such as (0.0, 0.5, 0.9)",
         )
 
 
@@ -226,5 +227,5 @@ def _check_thresholds(thresholds: Sequence[float]) -> None:
         raise OptionError(
             expected="thresholds of at least 0",
             received=f"{list(thresholds)!r}",
-            remedy="give magnitudes such as (0.0, 1e-3, 1e-2)",
+            remedy="pass magnitudes such as (0.0, 1e-3, 1e-2)",
         )

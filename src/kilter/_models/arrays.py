@@ -1,4 +1,4 @@
-"""Arrays as JAX takes them: real numbers, in the machine's byte order."""
+"""Arrays as JAX takes them, and samples of their rows."""
 
 from __future__ import annotations
 
@@ -8,14 +8,17 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from kilter._validation import whole_number
 from kilter.errors import DataError
 
 
 def plain_array(leaf: Any) -> Any:
-    """The leaf as a NumPy array of real numbers that JAX can read; an array on a device stays there.
+    """``leaf`` as a numeric array that JAX can read; an array on a device stays there.
 
-    Big-endian numbers are turned round, and floats of more than 64 bits become float64. Raises
-    :class:`DataError` for anything that is no number.
+    Big-endian numbers become native, and floats wider than 64 bits become float64.
+
+    Raises:
+        DataError: if the dtype is not numeric, or complex.
     """
     array = leaf if isinstance(leaf, jax.Array) else np.asarray(leaf)
     if not (jnp.issubdtype(array.dtype, jnp.number) or array.dtype == bool) or np.iscomplexobj(array):
@@ -27,3 +30,27 @@ def plain_array(leaf: Any) -> Any:
     if not array.dtype.isnative:
         array = array.astype(array.dtype.newbyteorder("="))
     return array.astype(np.float64) if array.dtype == np.longdouble and array.itemsize > 8 else array
+
+
+def some_rows(x: Any, rows: int, seed: int) -> Any:
+    """At most ``rows`` rows of the arrays in ``x``, sampled without replacement and kept in order.
+
+    Raises:
+        OptionError: if ``rows`` is below 1.
+        DataError: if the arrays are empty or differ in length.
+    """
+    whole_number("rows", rows, 1, remedy="a few hundred are enough")
+    arrays = jax.tree.map(plain_array, x)
+    shapes = [array.shape for array in jax.tree.leaves(arrays)]
+    lengths = {shape[:1] for shape in shapes}
+    if len(lengths) != 1 or lengths & {(), (0,)}:
+        raise DataError(
+            expected="a batch: arrays with the same number of rows, at least 1",
+            received=f"shapes {', '.join(map(str, shapes)) or 'of no array'}",
+            remedy="give the inputs of some rows of the training data",
+        )
+    ((count,),) = lengths
+    if count <= rows:
+        return arrays
+    chosen = np.sort(np.random.default_rng(seed).choice(count, rows, replace=False))
+    return jax.tree.map(lambda array: array[chosen], arrays)

@@ -1,4 +1,4 @@
-"""Copies of Keras models with some layers changed or left out; the model copied from stays as it is."""
+"""Copies of Keras models with some layers changed or left out; the original does not change."""
 
 from __future__ import annotations
 
@@ -7,24 +7,24 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import jax.numpy as jnp
 import keras
 
 from kilter._models.duplicate import Duplicator
 from kilter._models.keras_internals import Functional, SafeModeScope, Trainer, functional_like_constructor
+from kilter._models.variables import assign_copies
 from kilter._text import first_line
 from kilter.errors import KilterError, ModelError
 
 Config = dict[str, Any]
 Cut = Callable[[Config], Config | list[Any] | None]
-"""The configuration of a layer -> that of its copy, a list of what takes its place, or None to leave it out.
+"""A layer's configuration to that of its copy, to a list that replaces the layer, or to None to leave it out.
 
-Such a list has new layers, and configurations that stand for the layer itself.
+Such a list holds new layers, and configurations that stand for the layer itself.
 """
 Change = Callable[[Any], Cut | None]
-"""A layer -> what to do with it; None for a copy as it is."""
+"""A layer to what to do with it; None for an exact copy."""
 
-# Methods in which a model may train, test or judge itself in a way of its own.
+# Methods with which a model can change how it is trained and evaluated.
 _HOOKS = (
     "train_step",
     "test_step",
@@ -45,14 +45,14 @@ FOREIGN_ERRORS = (
     TypeError,
     ValueError,
 )
-"""What a user's layer, or Keras, may raise when a layer is copied, made anew or called on symbolic inputs."""
+"""What a user's layer, or Keras, may raise when a layer is copied, rebuilt or called on symbolic inputs."""
 
 
 @dataclass(frozen=True, eq=False)
 class ModelCopy:
-    """A copy, uncompiled, and the pairs (original, copy) of all layers but models, layers in layers included.
+    """An uncompiled copy, and the pairs (original, copy) of all layers but models, inner layers included.
 
-    A layer that was replaced by others is paired with their list.
+    A layer that was replaced by several is paired with their list.
     """
 
     model: keras.Model
@@ -61,14 +61,15 @@ class ModelCopy:
     def twin(self, layer: keras.layers.Layer) -> Any:
         """The copy of ``layer``.
 
-        Raises :class:`ModelError` for a layer that the model does not hold in its attributes.
+        Raises:
+            ModelError: if no attribute of the model holds the layer.
         """
         for original, copy in self.layers:
             if original is layer:
                 return copy
         raise ModelError(
             expected=f"a layer of model {self.model.name!r}",
-            received=f"{layer.name!r}, which the model calls but does not hold",
+            received=f"{layer.name!r}, which the model calls but keeps in no attribute",
             remedy="assign the layer to an attribute of the model, or of the layer that calls it",
         )
 
@@ -76,17 +77,21 @@ class ModelCopy:
 def copy_model(model: keras.Model, change: Change = lambda _: None, front: Sequence[Any] = ()) -> ModelCopy:
     """A copy of a built Sequential or Functional model with layers changed or left out, in nested models too.
 
-    ``change(layer)`` gives what to do with a layer (or operation): a function of its configuration that
-    returns the configuration of the copy; or None, which leaves the layer out, so that its input is its
-    output; or a list of what takes its place, called one after the other. ``front``: for each input of the
-    model a new layer that it goes through first, or None.
+    Args:
+        model: the original.
+        change: ``change(layer)`` returns None for an exact copy, or a function of the layer's configuration.
+            That function returns the configuration of the copy, a list of layers that replace it one after
+            the other, or None to leave the layer out (its input becomes its output).
+        front: for each input of the model a new layer that it passes through first, or None.
 
-    Layers that stay are duplicated with their weights, seeds and inner layers (see
+    Unchanged layers are duplicated with their weights, seeds and inner layers (see
     :class:`~kilter._models.duplicate.Duplicator`), so they need no configuration. Shared layers stay shared.
-    A layer with a changed configuration keeps its weights if their shapes stay; else they are drawn anew.
+    A layer with a changed configuration keeps its weights if their shapes stay; otherwise it is initialised
+    again.
 
-    Raises :class:`ModelError` for a model that is not built or has its own ``call``, and for a layer that
-    cannot be copied, cannot be made from its configuration, or does not fit what comes before it.
+    Raises:
+        ModelError: if the model is not built or has its own ``call``; if a layer cannot be copied, cannot be
+            made from its configuration, or does not fit its new input.
     """
     copier = _Copier(change)
     with _copying(model):
@@ -95,9 +100,10 @@ def copy_model(model: keras.Model, change: Change = lambda _: None, front: Seque
 
 
 def copy_written(model: keras.Model) -> ModelCopy:
-    """A copy of a built model with its own ``call``, as :func:`copy_model` makes one of a graph.
+    """A copy of a built model with its own ``call``.
 
-    Raises :class:`ModelError` for a model that holds something that cannot be duplicated.
+    Raises:
+        ModelError: if an attribute of the model cannot be duplicated.
     """
     copier = _Copier(lambda _: None)
     with _copying(model):
@@ -110,9 +116,9 @@ def copy_onto(
 ) -> tuple[Any, tuple[tuple[Any, Any], ...]]:
     """Copies of the layers of a Functional model, called on ``entering``: a tensor for each of its inputs.
 
-    Of a nested model whose ``id`` is in ``parts``, that part is copied in its place. Returns what comes out,
-    in the structure of the model's outputs, and the pairs (original, copy) of all layers but models, with
-    their weights. Raises as :func:`copy_model` does.
+    A nested model whose ``id`` is in ``parts`` is replaced by a copy of that part. Returns the outputs, in
+    the structure of the model's outputs, and the pairs (original, copy) of all layers but models, with their
+    weights. Raises as :func:`copy_model` does.
     """
     copier = _Copier(lambda _: None, parts)
     with _copying(model):
@@ -121,10 +127,7 @@ def copy_onto(
 
 
 def is_graph(layer: Any) -> bool:
-    """Whether ``layer`` is a model whose layers and connections can be read: Sequential or Functional.
-
-    A subclass of them that overrides ``call`` is none.
-    """
+    """Whether ``layer`` is a Sequential or Functional model that does not override ``call``."""
     return isinstance(layer, keras.Model) and type(layer).call in (keras.Sequential.call, Functional.call)
 
 
@@ -133,7 +136,7 @@ def check_graph(model: keras.Model) -> None:
     if not is_graph(model):
         raise ModelError(
             expected="a Sequential or Functional model",
-            received=f"{type(model).__name__}, a class with a call of its own, which tells no connections",
+            received=f"{type(model).__name__}, which overrides call, so that its connections are unknown",
             remedy="write it with keras.Sequential or keras.Model(inputs, outputs)",
         )
     if not model.built or not getattr(model, "inputs", None):
@@ -145,7 +148,7 @@ def check_graph(model: keras.Model) -> None:
 
 
 def fresh_name(model: keras.Model, wanted: str) -> str:
-    """``wanted``, with a number where a layer of ``model`` has that name already."""
+    """``wanted``, with a number appended if a layer of ``model`` has that name."""
     taken = {layer.name for layer in model._flatten_layers()}
     name, number = wanted, 1
     while name in taken:
@@ -154,16 +157,17 @@ def fresh_name(model: keras.Model, wanted: str) -> str:
 
 
 def trains_itself(model: keras.Model) -> bool:
-    """Whether the class of ``model`` overrides how it is trained, evaluated or judged."""
+    """Whether the class of ``model`` overrides how it is trained or evaluated."""
     return any(getattr(type(model), name) is not getattr(keras.Model, name) for name in _HOOKS)
 
 
 def _made_anew(layer: Any, config: Config) -> Any:
-    """A layer of the kind of ``layer``, from ``config``, which is its own but for some changes.
+    """A layer of the class of ``layer`` from ``config``, which is the layer's own with some changes.
 
-    Functions that the configuration only names, such as an activation of your own, are those of ``layer``.
+    Functions that the configuration only names, such as a custom activation, are taken from ``layer``.
 
-    Raises :class:`ModelError` where its class cannot make one.
+    Raises:
+        ModelError: if its class cannot make one.
     """
     try:
         own = layer.get_config()
@@ -181,7 +185,7 @@ def _made_anew(layer: Any, config: Config) -> Any:
 
 
 def _live(layer: Any, key: str, value: Any, own: Config) -> Any:
-    """What ``layer`` has as ``key``, if that is a function or object that ``own`` describes unchanged."""
+    """The attribute ``key`` of ``layer``, if it is a function or object whose description did not change."""
     attribute = "_output_shape" if key == "output_shape" else key
     live = getattr(layer, attribute, None)
     described = isinstance(own.get(key), dict | str) and value == own[key]
@@ -191,7 +195,7 @@ def _live(layer: Any, key: str, value: Any, own: Config) -> Any:
 
 @contextlib.contextmanager
 def _copying(model: keras.Model) -> Iterator[None]:
-    """While active, what code of others raises is a :class:`ModelError`."""
+    """While active, errors of foreign code become a :class:`ModelError`."""
     try:
         yield
     except KilterError:
@@ -205,7 +209,7 @@ def _copying(model: keras.Model) -> Iterator[None]:
 
 
 class _Copier:
-    """Makes the copies, each layer's once."""
+    """Makes the copies, one of each layer."""
 
     def __init__(self, change: Change, parts: Mapping[int, keras.Model] | None = None) -> None:
         self._change = change
@@ -215,7 +219,7 @@ class _Copier:
         self._duplicator = Duplicator(self._inner)
 
     def filled(self) -> tuple[tuple[Any, Any], ...]:
-        """The pairs (original, copy) of all layers but models, now with the weights of the originals."""
+        """The pairs (original, copy) of all layers but models, after copying the weights of the originals."""
         for key in self._anew:
             _copy_variables(*self._copies[key])
         return tuple(pair for pair in self._copies.values() if not is_graph(pair[0]))
@@ -254,7 +258,7 @@ class _Copier:
         return copy
 
     def called(self, model: Any, entering: Sequence[Any]) -> Any:
-        """What comes out of the copies of a Functional model's layers, called as the model calls them."""
+        """The outputs of a Functional model's copied layers, called as the model calls them."""
 
         def call(copy: Any, *arguments: Any, **named: Any) -> Any:
             if copy is None:
@@ -289,14 +293,14 @@ class _Copier:
         return [made(part) for part in found] if isinstance(found, list) else made(found)
 
     def _inner(self, layer: Any) -> Any:
-        """The copy of a layer that another layer holds."""
+        """The copy of a layer inside another layer."""
         if id(layer) not in self._copies:
             read = is_graph(layer) and layer.built and getattr(layer, "inputs", None)
             return self._layer(layer) if read else self.leaf(layer)
         return self._copies[id(layer)][1]
 
     def leaf(self, layer: Any) -> Any:
-        """A duplicate of a layer as it is."""
+        """An exact copy of a layer."""
         copy = self._duplicator.duplicate(layer)
         self._copies[id(layer)] = (layer, copy)
         return copy
@@ -305,17 +309,17 @@ class _Copier:
 def _config(layer: Any) -> Config:
     try:
         return layer.get_config()
-    except FOREIGN_ERRORS:  # it can still be copied as it is
+    except FOREIGN_ERRORS:  # it can still be duplicated
         return {"name": layer.name}
 
 
 def _keeps_class(model: Any) -> bool:
-    """Whether a copy is to be of the model's own class: its constructor is Keras's, or it trains itself."""
+    """Whether the copy has the model's own class: its constructor is Keras's, or it overrides training."""
     return type(model).__init__ is keras.Sequential.__init__ or trains_itself(model)
 
 
 def input_like(tensor: Any) -> Any:
-    """A new symbolic input with the configuration of the one that ``tensor`` is."""
+    """A new symbolic input with the configuration of the input ``tensor``."""
     origin = tensor._keras_history.operation
     return type(origin).from_config(origin.get_config()).output
 
@@ -324,6 +328,4 @@ def _copy_variables(original: Any, copy: Any) -> None:
     theirs = getattr(original, "variables", ())  # operations such as x + y have none
     ours = getattr(copy, "variables", ())
     if [variable.shape for variable in theirs] == [variable.shape for variable in ours]:
-        for variable, value in zip(ours, theirs, strict=True):
-            # A copy: Keras gives the memory of a model's state away when it predicts, and two would share it.
-            variable.assign(jnp.array(value.value, copy=True))
+        assign_copies(zip(ours, theirs, strict=True))

@@ -1,7 +1,7 @@
 """Duplicates of Keras layers and metrics, made attribute by attribute, so that no configuration is needed.
 
-Keras itself makes a layer anew from its configuration. That fails for functions that are not registered,
-forgets the globals of a lambda, and cannot say which inner layer of the new one belongs to which of the old.
+Keras rebuilds a layer from its configuration. That fails for functions that are not registered, loses the
+globals of a lambda, and does not say which inner layer of the copy belongs to which of the original.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ from kilter._models.keras_internals import (
     Trainer,
 )
 
-# Keras binds these to each new layer when it is made.
+# Keras binds these to each new layer.
 _BOUND: Final = ("build", "quantize")
-# What compile() and the training leave on a model: a duplicate is not compiled.
+# What compile() and training leave on a model: a duplicate is not compiled.
 _COMPILED: Final = frozenset(
     {
         "optimizer", "loss", "compiled", "history", "stop_training", "auto_scale_loss", "steps_per_execution",
@@ -38,7 +38,7 @@ _COMPILED: Final = frozenset(
         "stop_predicting",
     }
 )  # fmt: skip
-# What symbolic calls leave on a layer, and the losses of its latest call.
+# What symbolic calls leave on a layer, and the losses of its last call.
 _FRESH: Final[dict[str, Callable[[], Any]]] = {
     "_inbound_nodes": list,
     "_outbound_nodes": list,
@@ -49,10 +49,10 @@ _STATEFUL: Final = (KerasSaveable, keras.Variable)
 
 
 class Duplicator:
-    """Duplicates objects with all the variables and layers they hold, each of them once.
+    """Duplicates objects with all the variables and layers in them, each once.
 
     Functions, initialisers, regularisers, policies and arrays are shared with the original. ``layer`` makes
-    the duplicate of a layer that another one holds.
+    the duplicate of an inner layer.
     """
 
     def __init__(self, layer: Callable[[Any], Any] | None = None) -> None:
@@ -79,7 +79,7 @@ class Duplicator:
         return twin
 
     def attributes(self, original: Any, twin: Any) -> None:
-        """Give ``twin``, a model, duplicates of the attributes that ``original`` has besides."""
+        """Give ``twin``, a model, duplicates of the attributes that only ``original`` has."""
         missing = [name for name in vars(original) if name not in vars(twin) and name not in _COMPILED]
         for name in missing:
             setattr(twin, name, self.value(vars(original)[name]))
@@ -122,7 +122,7 @@ class Duplicator:
             return type(value)(*parts) if hasattr(value, "_fields") else type(value)(parts)
         kind: Any = type(value)
         base: Any = next(one for one in (OrderedDict, dict, list, set) if isinstance(value, one))
-        # Keras's own containers would report their elements to the original's tracker.
+        # Keras's own containers would report elements to the original's tracker.
         twin = kind.__new__(kind) if _is_tracked(value) else copy.copy(value)
         self._made[id(value)] = value, twin  # before its elements, which may hold it
         base.clear(twin)
@@ -145,11 +145,11 @@ class Duplicator:
         return twin
 
     def _function(self, value: types.FunctionType) -> types.FunctionType:
-        """The very function; one that has taken hold of layers or variables goes on with their duplicates."""
+        """The function itself; one that closes over layers or variables gets their duplicates."""
         cells = value.__closure__ or ()
         try:
             held = [cell.cell_contents for cell in cells]
-        except ValueError:  # a name that has no value yet
+        except ValueError:  # a name without a value yet
             return value
         if not _holds_state(held):
             return value
@@ -163,7 +163,7 @@ class Duplicator:
 
 
 def duplicate(original: Any) -> Any:
-    """A duplicate of one metric or layer and of all that it holds."""
+    """A duplicate of one metric or layer and of all that is in it."""
     return Duplicator().duplicate(original)
 
 
@@ -185,6 +185,6 @@ def _variable(original: keras.Variable) -> keras.Variable:
     twin = object.__new__(type(original))
     twin.__dict__.update(vars(original))
     if original._value is not None:
-        # A copy: Keras gives the memory of a model's state away when it predicts, and two would share it.
+        # A copy: Keras donates the memory of a model's state when it predicts.
         twin.__dict__["_value"] = jnp.array(original._value, copy=True)
     return twin

@@ -1,27 +1,28 @@
-"""Cutting Keras models: copies with layers replaced, put in, taken out; all others keep their weights."""
+"""Editing Keras models: copies with layers replaced, inserted or removed; all others keep their weights."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-import jax.numpy as jnp
 import keras
 
 from kilter._models.copying import Cut, ModelCopy, copy_model, is_graph
+from kilter._models.variables import assign_copies
 
 
 def can_be_cut(model: keras.Model) -> bool:
-    """Whether layers of ``model`` can be replaced: it is a Sequential or Functional one, and built."""
+    """Whether layers of ``model`` can be replaced: it is Sequential or Functional, and built."""
     return is_graph(model) and bool(model.built and getattr(model, "inputs", None))
 
 
 def cut(model: keras.Model, cuts: Mapping[Any, Cut], front: Sequence[Any] = ()) -> ModelCopy:
-    """A copy of ``model`` with ``cuts`` made, by layer, and ``front`` layers put before its inputs.
+    """A copy of ``model`` with ``cuts`` applied, by layer, and the ``front`` layers before its inputs.
 
-    Of a layer that is cut, each weight is kept whose name and shape a weight of what comes in its place has.
+    A replacement keeps each weight of the original layer that has the same name and shape.
 
-    Raises :class:`~kilter.errors.ModelError` as :func:`kilter._models.copying.copy_model` does.
+    Raises:
+        ModelError: as :func:`kilter._models.copying.copy_model` does.
     """
     by_identity = {id(layer): make for layer, make in cuts.items()}
     copied = copy_model(model, lambda layer: by_identity.get(id(layer)), front)
@@ -33,17 +34,15 @@ def cut(model: keras.Model, cuts: Mapping[Any, Cut], front: Sequence[Any] = ()) 
 
 def _keep_weights(original: Any, copies: Iterable[Any]) -> None:
     kept = {(one.name, tuple(one.shape)): one for one in getattr(original, "weights", ())}
-    for copy in copies:
-        for variable in getattr(copy, "weights", ()):
-            value = kept.get((variable.name, tuple(variable.shape)))
-            if value is not None:
-                variable.assign(jnp.array(value.value, copy=True))
+    new = [variable for copy in copies for variable in getattr(copy, "weights", ())]
+    pairs = [(variable, kept.get((variable.name, tuple(variable.shape)))) for variable in new]
+    assign_copies((variable, value) for variable, value in pairs if value is not None)
 
 
 def open_layers(model: keras.Model) -> Iterator[Any]:
-    """The layers of ``model`` that can be replaced: its own and those of nested models that can be cut too.
+    """The layers of ``model`` that can be replaced, those of nested graphs included.
 
-    Layers inside another layer, such as the projections of an attention, cannot.
+    Layers inside another layer, such as the projections of an attention, cannot be.
     """
     for layer in model.layers if can_be_cut(model) else ():
         if is_graph(layer):
@@ -53,10 +52,7 @@ def open_layers(model: keras.Model) -> Iterator[Any]:
 
 
 def linear_chain(model: keras.Model) -> list[Any] | None:
-    """The layers of a model in which each feeds the next and no other; None for any other model.
-
-    The layers of nested chains stand in their place.
-    """
+    """The layers of a model in which each feeds only the next, with nested chains expanded; else None."""
     if not can_be_cut(model) or len(model.inputs) != 1 or len(model.outputs) != 1:
         return None
     if not isinstance(model, keras.Sequential):

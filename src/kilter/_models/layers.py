@@ -1,4 +1,4 @@
-"""What a Keras model says about itself, read once: its layers as they are called, its loss, its optimiser."""
+"""Kinds of layers, one list each, and what a model says about its layers, losses and outputs."""
 
 from __future__ import annotations
 
@@ -10,17 +10,135 @@ from typing import Any, Final, NamedTuple
 import jax
 import keras
 import numpy as np
+from keras import layers as kinds
 
-from kilter._models.keras_internals import BaseConv, BaseConvTranspose, BaseDepthwiseConv, BaseSeparableConv
+from kilter._models.keras_internals import (
+    BaseConv,
+    BaseConvTranspose,
+    BaseDepthwiseConv,
+    BaseGlobalPooling,
+    BasePooling,
+    BaseSeparableConv,
+    DropoutRNNCell,
+)
 
-# An output within 1 % of a bound: the slope there is below 0.02 (tanh), 0.01 (sigmoid, elu).
+# Kinds of layers. Subclasses count; whoever needs an exact type says so.
+CONVOLUTIONS: Final = (BaseConv, BaseConvTranspose, BaseDepthwiseConv, BaseSeparableConv)
+WEIGHTED: Final = (kinds.Dense, kinds.EinsumDense, *CONVOLUTIONS)
+"""Layers that multiply by a kernel."""
+KERNELS: Final = ("kernel", "depthwise_kernel", "pointwise_kernel")
+"""The attributes that hold kernels; the last one that a layer has makes its output."""
+POOLINGS: Final = (BasePooling, BaseGlobalPooling)
+RECURRENT: Final = (kinds.RNN,)
+ATTENTION: Final = (kinds.Attention, kinds.MultiHeadAttention, kinds.GroupQueryAttention)
+
+NORMALIZATIONS: Final = (
+    kinds.BatchNormalization,
+    kinds.LayerNormalization,
+    kinds.GroupNormalization,
+    kinds.RMSNormalization,
+)
+"""Layers that normalise activations with parameters that are trained."""
+SCALINGS: Final = (kinds.Normalization, kinds.Rescaling)
+"""Layers that scale and shift by fixed numbers."""
+
+LOOKUPS: Final = (
+    kinds.Embedding,
+    kinds.CategoryEncoding,
+    kinds.IntegerLookup,
+    kinds.Hashing,
+    kinds.Discretization,
+)
+"""Layers that read numbers as ids or bins, so that their scale does not matter."""
+
+# The rates of layers that drop. GaussianNoise drops nothing. LSTM and GRU are listed beside their cells,
+# because on a GPU they may run without calling the cell.
+DROP_RATES: Final[Mapping[type, tuple[str, ...]]] = {
+    kinds.Dropout: ("rate",),  # SpatialDropout1D, 2D and 3D are subclasses
+    kinds.AlphaDropout: ("rate",),
+    kinds.GaussianDropout: ("rate",),
+    kinds.Attention: ("dropout",),  # AdditiveAttention too; MultiHeadAttention holds a Dropout
+    DropoutRNNCell: ("dropout", "recurrent_dropout"),
+    kinds.LSTM: ("dropout", "recurrent_dropout"),
+    kinds.GRU: ("dropout", "recurrent_dropout"),
+}
+"""Every kind of layer that can drop units, with the attributes that hold its rates."""
+DROPOUTS: Final = tuple(kind for kind, rates in DROP_RATES.items() if rates == ("rate",))
+"""Layers that drop units and do nothing else."""
+
+SHAPING: Final = (kinds.Flatten, kinds.Reshape, kinds.Permute, kinds.RepeatVector, kinds.Identity)
+"""Layers that change at most the shape."""
+PASSING: Final = (*SHAPING, kinds.ActivityRegularization, *DROPOUTS, kinds.GaussianNoise)
+"""Layers that leave the values as they are at inference, but for their shape."""
+
+# Layers that are an activation and nothing else, with Keras's name for it; None: read it from the layer.
+_ACTIVATIONS: Final[dict[type, str | None]] = {
+    kinds.Activation: None,
+    kinds.ReLU: "relu",
+    kinds.LeakyReLU: "leaky_relu",
+    kinds.ELU: "elu",
+    kinds.PReLU: "prelu",
+    kinds.Softmax: "softmax",
+}
+
+
+def activation_layer(name: str) -> Callable[[type], type]:
+    """A class decorator: a layer of this class is the activation ``name`` and nothing else."""
+
+    def register(kind: type) -> type:
+        _ACTIVATIONS[kind] = name
+        return kind
+
+    return register
+
+
+def activation_layers() -> tuple[type, ...]:
+    """The classes of layers that are an activation and nothing else."""
+    return tuple(_ACTIVATIONS)
+
+
+def activation_name(layer: Any) -> str | None:
+    """Keras's name of the layer's activation, such as ``"relu"``; None for none, or a custom one."""
+    for kind, name in _ACTIVATIONS.items():
+        if name is not None and isinstance(layer, kind):
+            return name
+    function = getattr(layer, "activation", None)
+    name = getattr(function, "__name__", None)
+    return name if name is not None and getattr(keras.activations, name, None) is function else None
+
+
+def own_activation(layer: Any) -> str | None:
+    """What a layer applies to its output, by Keras's name; "linear" for nothing, None if unknown.
+
+    JAX's functions of the same name count as Keras's.
+    """
+    name = activation_name(layer)
+    if name is not None:
+        return "silu" if name == "swish" else name
+    function = getattr(layer, "activation", None)
+    if function is None:
+        return "linear" if isinstance(layer, WEIGHTED) else None
+    module, name = getattr(function, "__module__", "") or "", getattr(function, "__name__", "")
+    known = module.split(".")[0] in ("jax", "keras") and hasattr(keras.activations, name)
+    return name if known else None
+
+
+def drop_rates(layer: Any) -> tuple[float, ...]:
+    """The rates at which ``layer`` drops units; () for a kind that never does."""
+    for kind, names in DROP_RATES.items():
+        if isinstance(layer, kind):
+            return tuple(float(getattr(layer, name)) for name in names)
+    return ()
+
+
+# An output within 1 % of a bound is saturated: the slope there is below 0.02 (tanh), 0.01 (sigmoid, elu).
 MARGIN = 0.01
-# -scale · alpha, the lower bound of SELU (Klambauer et al. 2017).
-_SELU_BOUND = -1.7580993408473766
+SELU_BOUND: Final = -1.7580993408473766
+"""-scale · alpha, the lower bound of SELU (Klambauer et al. 2017); alpha dropout sets dropped units to it."""
 
 
 class Saturation(NamedTuple):
-    """The slopes of an activation: outputs below ``low`` or above ``high`` are saturated."""
+    """Where an activation is flat: outputs below ``low`` or above ``high`` are saturated."""
 
     low: float | jax.Array
     high: float | jax.Array
@@ -31,10 +149,10 @@ class Saturation(NamedTuple):
 
 
 def saturation(layer: keras.layers.Layer) -> Saturation | None:
-    """Where outputs of ``layer`` are saturated; None where its activation is unknown, or flat only where 0.
+    """Where outputs of ``layer`` are saturated; None if its activation is unknown, or flat only at 0.
 
     Known are tanh, sigmoid, hard_sigmoid, softsign, elu and selu. ReLU's flat side shows as zeros and dead
-    units; a softmax is flat where it is right, which is no fault.
+    units; a softmax is flat where it is confident, which is no fault.
     """
     name = activation_name(layer)
     if name in ("tanh", "softsign"):
@@ -42,71 +160,10 @@ def saturation(layer: keras.layers.Layer) -> Saturation | None:
     if name in ("sigmoid", "hard_sigmoid"):
         return Saturation(MARGIN, 1 - MARGIN)
     if name == "selu":
-        return Saturation((1 - MARGIN) * _SELU_BOUND, math.inf)
+        return Saturation((1 - MARGIN) * SELU_BOUND, math.inf)
     if name == "elu":
         return Saturation((MARGIN - 1) * float(getattr(layer, "alpha", 1.0)), math.inf)
     return None
-
-
-# Layers that are an activation and nothing else, with Keras's name for it; None: read it from the layer.
-_ACTIVATION_LAYERS: Final[dict[type, str | None]] = {
-    keras.layers.Activation: None,
-    keras.layers.ReLU: "relu",
-    keras.layers.LeakyReLU: "leaky_relu",
-    keras.layers.ELU: "elu",
-    keras.layers.PReLU: "prelu",
-    keras.layers.Softmax: "softmax",
-}
-
-
-def activation_layer(name: str) -> Callable[[type], type]:
-    """A class decorator: instances of the class are the activation `name` and nothing else."""
-
-    def register(kind: type) -> type:
-        _ACTIVATION_LAYERS[kind] = name
-        return kind
-
-    return register
-
-
-def activation_layers() -> tuple[type, ...]:
-    """The classes of layers that are an activation and nothing else."""
-    return tuple(_ACTIVATION_LAYERS)
-
-
-def activation_name(layer: Any) -> str | None:
-    """What the layer's activation is called in Keras, such as ``"relu"``; None for none, or a custom one."""
-    for kind, name in _ACTIVATION_LAYERS.items():
-        if name is not None and isinstance(layer, kind):
-            return name
-    function = getattr(layer, "activation", None)
-    name = getattr(function, "__name__", None)
-    return name if name is not None and getattr(keras.activations, name, None) is function else None
-
-
-WEIGHTED: Final = (
-    keras.layers.Dense,
-    keras.layers.EinsumDense,
-    BaseConv,
-    BaseConvTranspose,
-    BaseDepthwiseConv,
-    BaseSeparableConv,
-)
-CONVOLUTIONS: Final = (BaseConv, BaseConvTranspose, BaseDepthwiseConv, BaseSeparableConv)
-DROPOUTS: Final = (
-    keras.layers.Dropout,
-    keras.layers.AlphaDropout,
-    keras.layers.GaussianDropout,
-    keras.layers.SpatialDropout1D,
-    keras.layers.SpatialDropout2D,
-    keras.layers.SpatialDropout3D,
-)
-NORMALIZATIONS: Final = (
-    keras.layers.BatchNormalization,
-    keras.layers.LayerNormalization,
-    keras.layers.GroupNormalization,
-    keras.layers.RMSNormalization,
-)
 
 
 @dataclass(frozen=True, eq=False)
@@ -114,14 +171,14 @@ class LayerFacts:
     """One call of a leaf layer.
 
     Attributes:
-        index: its place in the order of the calls.
+        index: position in the order of the calls.
         path: the layer's path, such as ``"block/dense_1"``; kind: its class name.
         layer: the layer itself.
         activation: what is applied to the output before the next layer with weights, by Keras's name: the
-            layer's own, or that of a layer after it ("linear" for none). None for a function of one's own.
+            layer's own, or that of a later layer ("linear" for none). None for a custom function.
         activation_layer: path of the layer that applies it; ``path`` itself for the layer's own.
-        sources: indices of the calls its inputs came from; () where they come from none directly.
-        takes_input: whether one of its inputs is the model's own, at most in another shape.
+        sources: indices of the calls that its inputs come from; () if they come from no layer directly.
+        takes_input: whether one of its inputs is an input of the model, reshaped at most.
         consumers: indices of the calls that its output goes to.
         is_output: whether nothing with weights comes after it.
         repeated: whether the same layer was called before.
@@ -175,7 +232,7 @@ class LayerFacts:
 
 @dataclass(frozen=True, eq=False)
 class LossFacts:
-    """A compiled loss: Keras's name of its function (None for one of your own), and how outputs are read."""
+    """A compiled loss: Keras's name of its function (None for a custom one), and whether it takes logits."""
 
     name: str | None
     from_logits: bool = False
@@ -188,10 +245,10 @@ class OutputFacts:
 
     Attributes:
         where: path of the last layer with weights before it.
-        activation: by Keras's name, "linear" for none, None where it is not known.
+        activation: by Keras's name, "linear" for none, None if unknown.
         units: size of its last axis; shape: of a batch.
-        loss: None for an output without one.
-        targets: None without; rows first.
+        loss: None for an output without a loss.
+        targets: rows first; None if there are none.
     """
 
     where: str
@@ -202,59 +259,8 @@ class OutputFacts:
     targets: np.ndarray | None
 
 
-@dataclass(frozen=True, eq=False)
-class OptimizerFacts:
-    """The compiled optimiser, out of its loss-scaling wrapper.
-
-    Attributes:
-        name: its class in lower case, such as "adam"; "" without an optimiser.
-        learning_rate: the largest of the first steps under a schedule; None where it cannot be known.
-        scheduled: whether the rate changes by a schedule of Keras.
-        momentum: 0 for none.
-        iterations: how many steps it has taken.
-    """
-
-    name: str
-    learning_rate: float | None
-    scheduled: bool
-    momentum: float
-    iterations: int
-    optimizer: Any
-
-
-# Steps at which a schedule is asked for its rate: warm-ups are over by then, decays have not ended.
-_ASKED_STEPS: Final = (0, 10, 100, 1_000, 10_000)
-
-
-def optimizer_facts(model: keras.Model) -> OptimizerFacts:
-    """The facts of the model's optimiser."""
-    optimizer: Any = model.optimizer
-    while isinstance(optimizer, keras.optimizers.LossScaleOptimizer):
-        optimizer = optimizer.inner_optimizer
-    if optimizer is None:
-        return OptimizerFacts("", None, False, 0.0, 0, None)
-    given: Any = getattr(optimizer, "_learning_rate", None)
-    scheduled = given is not None and isinstance(given, keras.optimizers.schedules.LearningRateSchedule)
-    if given is not None and scheduled:
-        rate: float | None = max(float(np.asarray(given(step))) for step in _ASKED_STEPS)
-    elif callable(given) and not isinstance(given, keras.Variable):
-        function: Any = given  # without arguments
-        scheduled, rate = True, float(np.asarray(function()))
-    else:
-        rate = None if given is None else float(np.asarray(given))
-    momentum = getattr(optimizer, "momentum", 0.0)
-    return OptimizerFacts(
-        name=type(optimizer).__name__.lower(),
-        learning_rate=rate,
-        scheduled=scheduled,
-        momentum=float(momentum) if isinstance(momentum, int | float) else 0.0,
-        iterations=int(np.asarray(optimizer.iterations)),
-        optimizer=optimizer,
-    )
-
-
 def loss_facts(loss: Any) -> LossFacts | None:
-    """The facts of one loss as it is given to compile(): a name, a Keras loss, its class, or a function."""
+    """The facts of one loss as passed to compile(): a name, a Keras loss, its class, or a function."""
     if loss is None:
         return None
     if isinstance(loss, str):
@@ -272,7 +278,7 @@ def loss_facts(loss: Any) -> LossFacts | None:
 
 
 def compiled_losses(model: keras.Model, outputs: int) -> list[LossFacts | None]:
-    """The facts of the loss of each output; None where it cannot be told which loss it has."""
+    """The facts of the loss of each output; None if it cannot be found."""
     compiled: Any = getattr(model, "_compile_loss", None)
     given = None if compiled is None else compiled._user_loss
     if isinstance(given, dict):
@@ -286,9 +292,9 @@ def compiled_losses(model: keras.Model, outputs: int) -> list[LossFacts | None]:
 
 
 def output_names(model: keras.Model) -> list[str]:
-    """The outputs' names in their flattened order: the keys of a dict of outputs, else their layers' names.
+    """The names of the flattened outputs: the keys of a dict of outputs, else their layers' names.
 
-    [] for a model that does not know them before it is called.
+    [] for a subclassed model, which does not declare its outputs.
     """
     given: Any = getattr(model, "_outputs_struct", None)
     return sorted(given) if isinstance(given, dict) else list(getattr(model, "output_names", None) or [])

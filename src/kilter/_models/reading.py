@@ -1,14 +1,13 @@
-"""Reading a compiled model into facts: one abstract forward pass tells which layer feeds which.
+"""Reading a compiled model into facts: one abstract forward pass shows which layer feeds which.
 
-Works on any model, nested and subclassed included, since layers are found by being called. What happens
-between layers without a layer (an addition in a subclassed ``call``) shows as a source that is not known.
+Works on any model, nested and subclassed ones too, because layers are found by being called. What happens
+between layers (such as an addition in a subclassed ``call``) shows as an unknown source.
 """
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Any, Final
 
 import jax
@@ -16,61 +15,28 @@ import jax.numpy as jnp
 import keras
 import numpy as np
 
-from kilter._models.keras_internals import BaseGlobalPooling, BasePooling, Merge
+from kilter._models.keras_internals import Merge
 from kilter._models.layers import (
     NORMALIZATIONS,
+    PASSING,
+    POOLINGS,
+    SCALINGS,
+    SHAPING,
     WEIGHTED,
     LayerFacts,
     OutputFacts,
     activation_layers,
-    activation_name,
     compiled_losses,
+    own_activation,
 )
-from kilter._models.tracing import (
-    fitting,
-    fixed_batch_size,
-    forward,
-    in_same_trace,
-    leaf_layers,
-    replace_attribute,
-    values,
-)
+from kilter._models.tracing import LayerCall, fixed_batch_size, floats_in, forward, watch_calls
+from kilter._models.variables import fitting, values
 
-_SHAPING: Final = (
-    keras.layers.Flatten,
-    keras.layers.Reshape,
-    keras.layers.Permute,
-    keras.layers.RepeatVector,
-    keras.layers.Identity,
-)
-_PASSING: Final = (
-    *_SHAPING,
-    keras.layers.ActivityRegularization,
-    keras.layers.Dropout,
-    keras.layers.AlphaDropout,
-    keras.layers.GaussianDropout,
-    keras.layers.GaussianNoise,
-    keras.layers.SpatialDropout1D,
-    keras.layers.SpatialDropout2D,
-    keras.layers.SpatialDropout3D,
-)
-# What multiplies and adds known numbers.
-_SCALING: Final = (keras.layers.Normalization, keras.layers.Rescaling)
-# What may stand between a kernel and the activation that belongs to it.
-_BETWEEN: Final = (*_PASSING, *_SCALING, *NORMALIZATIONS, Merge, BasePooling, BaseGlobalPooling)
+# Layers allowed between a kernel and the activation that belongs to it.
+_BETWEEN: Final = (*PASSING, *SCALINGS, *NORMALIZATIONS, *POOLINGS, Merge)
 
-# Rows of the trace, where the model takes batches of any size.
+# Batch size of the trace, if the model takes any.
 _ROWS: Final = 2
-
-
-@dataclass
-class _Call:
-    """A call in the trace; outputs are kept alive so that no identity is used twice."""
-
-    path: str
-    layer: Any
-    entering: list[Any]
-    leaving: list[Any]
 
 
 def read_model(
@@ -78,9 +44,10 @@ def read_model(
 ) -> tuple[tuple[LayerFacts, ...], tuple[OutputFacts, ...]]:
     """The calls of a built model's layers on rows like those of ``x``, and its outputs.
 
-    ``targets`` are paired with the outputs where there are as many. Nothing is computed and nothing changes.
+    ``targets`` are paired with the outputs if their numbers agree. Nothing is computed and nothing changes.
 
-    Raises :class:`~kilter.errors.DataError` for inputs that do not fit the model.
+    Raises:
+        DataError: if the inputs do not fit the model.
     """
     calls, starts, ends = _trace(model, x)
     sources = [_sources(calls, index) for index in range(len(calls))]
@@ -88,7 +55,7 @@ def read_model(
     for index, before in enumerate(sources):
         for source in before:
             consumers[source].append(index)
-    last = {index for index, call in enumerate(calls) if _shared(call.leaving, ends)}
+    last = {index for index, call in enumerate(calls) if _shared(call.outputs, ends)}
     heads = _heads(calls, consumers, last)
     entrances = _entrances(calls, starts, sources)
     seen: set[int] = set()
@@ -108,7 +75,7 @@ def read_model(
                 consumers=tuple(consumers[index]),
                 is_output=index in heads,
                 repeated=id(call.layer) in seen,
-                shape=tuple(call.leaving[0].shape),
+                shape=tuple(call.outputs[0].shape),
             )
         )
         seen.add(id(call.layer))
@@ -116,7 +83,7 @@ def read_model(
 
 
 def paired_targets(model: keras.Model, y: Any) -> list[np.ndarray]:
-    """The targets in the order of the model's outputs; those of a dict by the outputs' names."""
+    """The targets in the order of the model's outputs; a dict is matched by the outputs' names."""
     names = getattr(model, "output_names", None)
     listed = isinstance(getattr(model, "_outputs_struct", None), list | tuple)
     if isinstance(y, dict) and listed and names and set(names) == set(y):
@@ -124,82 +91,63 @@ def paired_targets(model: keras.Model, y: Any) -> list[np.ndarray]:
     return [np.asarray(leaf) for leaf in keras.tree.flatten(y) if leaf is not None]
 
 
-def _trace(model: keras.Model, x: Any) -> tuple[list[_Call], list[Any], list[Any]]:
-    """The calls, the model's inputs and its outputs as they appear in the trace."""
-    calls: list[_Call] = []
+def _trace(model: keras.Model, x: Any) -> tuple[list[LayerCall], list[Any], list[Any]]:
+    """The calls that return floats, and the traced arrays that are the model's inputs and outputs."""
+    calls: list[LayerCall] = []
     starts: list[Any] = []
     ends: list[Any] = []
 
+    def record(call: LayerCall, output: Any) -> Any:
+        if outputs := floats_in(call.outputs):
+            calls.append(replace(call, outputs=tuple(outputs)))
+        return output
+
     def run(variables: Any, inputs: Any) -> tuple[()]:
         starts.extend(jax.tree.leaves(inputs))
-        with contextlib.ExitStack() as stack:
-            visible = in_same_trace()
-            for path, layer in leaf_layers(model):
-                replace_attribute(layer, "call", _watched(path, layer, calls, visible), stack)
+        with watch_calls(model, record):
             ends.extend(jax.tree.leaves(forward(model, variables, inputs, training=True)))
         return ()
 
     count = fixed_batch_size(model) or _ROWS
-    rows = jax.tree.map(lambda array: _some_rows(array, count), x)
+    rows = jax.tree.map(lambda array: _abstract_rows(array, count), x)
     with fitting(model):
         jax.eval_shape(run, values(model), rows)
     return calls, starts, ends
 
 
-def _some_rows(array: Any, count: int) -> jax.ShapeDtypeStruct | None:
+def _abstract_rows(array: Any, count: int) -> jax.ShapeDtypeStruct | None:
     if array is None:  # an optional input
         return None
     array = np.asarray(array)
-    # In the type that layers compute in, or the cast on the way in hides where an input goes.
+    # In the dtype that layers compute in: a cast at the entrance would hide where an input goes.
     dtype = array.dtype.newbyteorder("=") if array.dtype.kind == "i" else np.dtype("float32")
     return jax.ShapeDtypeStruct((count, *array.shape[1:]), jax.dtypes.canonicalize_dtype(dtype))
-
-
-def _watched(path: str, layer: Any, calls: list[_Call], visible: Callable[[], bool]) -> Any:
-    original = layer.call
-
-    def call(*arguments: Any, **options: Any) -> Any:
-        output = original(*arguments, **options)
-        leaving = _floats(output) if visible() else []
-        if leaving:
-            calls.append(_Call(path, layer, _arrays((arguments, options)), leaving))
-        return output
-
-    return call
-
-
-def _arrays(value: Any) -> list[Any]:
-    return [leaf for leaf in jax.tree.leaves(value) if hasattr(leaf, "dtype")]
-
-
-def _floats(value: Any) -> list[Any]:
-    return [leaf for leaf in _arrays(value) if jnp.issubdtype(leaf.dtype, jnp.floating) and leaf.ndim]
 
 
 def _shared(some: Sequence[Any], others: Sequence[Any]) -> bool:
     return any(one is other for one in some for other in others)
 
 
-def _sources(calls: list[_Call], index: int) -> list[int]:
-    """The calls that what enters call ``index`` came from, the latest where one passed it on unchanged."""
+def _sources(calls: list[LayerCall], index: int) -> list[int]:
+    """The calls that made the inputs of call ``index``; the latest if one passed its input on unchanged."""
     found: list[int] = []
-    for entering in calls[index].entering:
-        origin = next((i for i in reversed(range(index)) if _shared([entering], calls[i].leaving)), None)
+    for entering in calls[index].inputs:
+        origin = next((i for i in reversed(range(index)) if _shared([entering], calls[i].outputs)), None)
         if origin is not None and origin not in found:
             found.append(origin)
     return found
 
 
-def _entrances(calls: list[_Call], starts: list[Any], sources: list[list[int]]) -> set[int]:
-    """The calls that take the model's own inputs, at most in another shape."""
-    # Whole numbers are cast on their way into the layer, so that only their shape is known again.
+def _entrances(calls: list[LayerCall], starts: list[Any], sources: list[list[int]]) -> set[int]:
+    """The calls that take an input of the model, reshaped at most."""
+    # Integers are cast before the layer sees them, so they are recognised by their shape.
     shapes = [start.shape for start in starts if jnp.issubdtype(start.dtype, jnp.integer)]
     found: set[int] = set()
     for index, call in enumerate(calls):
         if sources[index]:
-            if any(one in found and isinstance(calls[one].layer, _SHAPING) for one in sources[index]):
+            if any(one in found and isinstance(calls[one].layer, SHAPING) for one in sources[index]):
                 found.add(index)
-        elif _shared(call.entering, starts) or any(array.shape in shapes for array in call.entering):
+        elif _shared(call.inputs, starts) or any(array.shape in shapes for array in call.inputs):
             found.add(index)
     return found
 
@@ -214,8 +162,8 @@ def _after(consumers: list[list[int]], index: int) -> Iterator[int]:
             waiting.extend(consumers[one])
 
 
-def _heads(calls: list[_Call], consumers: list[list[int]], last: set[int]) -> set[int]:
-    """The calls with weights after which none comes; the latest of all is one, wherever its output goes."""
+def _heads(calls: list[LayerCall], consumers: list[list[int]], last: set[int]) -> set[int]:
+    """The calls with weights that lead to an output through no other weights; the last call is always one."""
     weighted = [index for index, call in enumerate(calls) if isinstance(call.layer, WEIGHTED)]
     found = set()
     for index in weighted:
@@ -228,7 +176,7 @@ def _heads(calls: list[_Call], consumers: list[list[int]], last: set[int]) -> se
 
 
 def _activation_after(
-    calls: list[_Call], consumers: list[list[int]], last: set[int], index: int
+    calls: list[LayerCall], consumers: list[list[int]], last: set[int], index: int
 ) -> tuple[str | None, int]:
     """The activation that call ``index`` ends in, and the call that applies it."""
     own = own_activation(calls[index].layer)
@@ -247,25 +195,9 @@ def _activation_after(
     return ("linear" if at in last else None), index
 
 
-def own_activation(layer: Any) -> str | None:
-    """What a layer applies to its output by Keras's name; "linear" for nothing, None for what is not known.
-
-    JAX's functions of the same name count as Keras's.
-    """
-    name = activation_name(layer)
-    if name is not None:
-        return "silu" if name == "swish" else name
-    function = getattr(layer, "activation", None)
-    if function is None:
-        return "linear" if isinstance(layer, WEIGHTED) else None
-    module, name = getattr(function, "__module__", "") or "", getattr(function, "__name__", "")
-    known = module.split(".")[0] in ("jax", "keras") and hasattr(keras.activations, name)
-    return name if known else None
-
-
 def _outputs(
     model: keras.Model,
-    calls: list[_Call],
+    calls: list[LayerCall],
     sources: list[list[int]],
     ends: list[Any],
     targets: Sequence[np.ndarray | None],
@@ -273,7 +205,7 @@ def _outputs(
     losses = compiled_losses(model, len(ends))
     paired = targets if len(targets) == len(ends) else [None] * len(ends)
     for end, loss, target in zip(ends, losses, paired, strict=True):
-        at = next((i for i in reversed(range(len(calls))) if _shared([end], calls[i].leaving)), None)
+        at = next((i for i in reversed(range(len(calls))) if _shared([end], calls[i].outputs)), None)
         yield OutputFacts(
             where=_last_weighted(calls, sources, at),
             activation=_activation_before(calls, sources, at),
@@ -284,23 +216,25 @@ def _outputs(
         )
 
 
-def _activation_before(calls: list[_Call], sources: list[list[int]], at: int | None) -> str | None:
+def _activation_before(calls: list[LayerCall], sources: list[list[int]], at: int | None) -> str | None:
     scaled = False
     while at is not None:
         layer = calls[at].layer
         if isinstance(layer, (*activation_layers(), *WEIGHTED)):
             own = own_activation(layer)
-            return own if own == "linear" or not scaled else None  # of another range than its name says
+            return (
+                own if own == "linear" or not scaled else None
+            )  # scaled: no longer in the activation's range
         if isinstance(layer, NORMALIZATIONS):
             return "linear"
-        if not isinstance(layer, (*_PASSING, *_SCALING)):
+        if not isinstance(layer, (*PASSING, *SCALINGS)):
             return None
-        scaled = scaled or isinstance(layer, _SCALING)
+        scaled = scaled or isinstance(layer, SCALINGS)
         at = sources[at][0] if len(sources[at]) == 1 else None
     return None
 
 
-def _last_weighted(calls: list[_Call], sources: list[list[int]], at: int | None) -> str:
+def _last_weighted(calls: list[LayerCall], sources: list[list[int]], at: int | None) -> str:
     while at is not None:
         if isinstance(calls[at].layer, WEIGHTED):
             return calls[at].path

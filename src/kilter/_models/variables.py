@@ -1,16 +1,17 @@
 """The one place where Keras's variables and the pure engine meet.
 
-``pull`` reads a model's variables into a :class:`State`, ``push`` writes a state back. Nothing else in the
-engine touches a Keras variable, and no synchronisation happens behind the reader's back.
+:func:`pull` reads a model's variables into a :class:`State`, :func:`push` writes a state back, and
+:func:`assign` writes single variables. Nothing else in kilter assigns to a Keras variable.
 """
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import keras
 
 from kilter._models.keras_internals import compute_output_spec
@@ -21,8 +22,8 @@ from kilter.errors import DataError, KilterError, ModelError
 class State(NamedTuple):
     """All that a training step changes, as lists of arrays in Keras's own order.
 
-    ``non_trainable`` holds batch-normalisation statistics and the seed generators of dropout and the like;
-    ``optimizer`` holds the iteration count, the learning rate and the slots.
+    ``non_trainable`` holds the statistics of batch normalisation and the seed generators; ``optimizer`` holds
+    the iteration count, the learning rate and the slots.
     """
 
     trainable: list[Any]
@@ -42,49 +43,89 @@ def variables(model: keras.Model) -> State:
     )
 
 
+def values(model: keras.Model) -> tuple[list[Any], list[Any]]:
+    """The values of the model's trainable and non-trainable variables; not copied."""
+    return (
+        [variable.value for variable in model.trainable_variables],
+        [variable.value for variable in model.non_trainable_variables],
+    )
+
+
 def pull(model: keras.Model) -> State:
     """Copy the model's variables into a state that the engine may donate to XLA.
 
-    A copy, not a reference: the compiled step reuses the memory of the state it is given, and the model must
-    stay readable if the step is interrupted.
+    A copy, because a compiled step reuses the memory of the state it is given, and the model must stay
+    readable if the step is interrupted.
     """
-    return copied(held(model))
+    return copied(view(model))
 
 
 def copied(state: State) -> State:
-    """The same values in memory of their own, that may be donated."""
+    """The same values in memory of their own, so that they may be donated."""
     return jax.device_put(state, may_alias=False)
 
 
-def held(model: keras.Model) -> State:
-    """The values of the model's variables, not copied: not to be donated."""
+def view(model: keras.Model) -> State:
+    """The values of the model's variables without a copy: do not donate them."""
     return State(*([variable.value for variable in group] for group in variables(model)))
 
 
 def push(state: State, model: keras.Model) -> None:
     """Write a state into the model's variables. The arrays are shared: do not donate the state afterwards."""
-    for group, values in zip(variables(model), state, strict=True):
-        for variable, value in zip(group, values, strict=True):
-            variable.assign(value)
+    for group, new in zip(variables(model), state, strict=True):
+        assign(zip(group, new, strict=True))
 
 
-def lend(model: keras.Model, other: keras.Model) -> None:
-    """Give ``other``, of the same variables, the values that ``model`` has; the arrays are shared."""
-    push(held(model), other)
+def share_weights(model: keras.Model, other: keras.Model) -> None:
+    """Give ``other``, which has the same variables, the values of ``model``; the arrays are shared."""
+    push(view(model), other)
+
+
+def assign(pairs: Iterable[tuple[Any, Any]]) -> None:
+    """Write each value of ``pairs`` = (variable, value) into its variable; an array on a device is shared."""
+    for variable, value in pairs:
+        variable.assign(value)
+
+
+def assign_copies(pairs: Iterable[tuple[Any, Any]]) -> None:
+    """Write the value of each second variable into the first, in memory of its own.
+
+    Keras donates the memory of a model's state when it predicts, which must not take another model's with it.
+    """
+    assign((variable, jnp.array(source.value, copy=True)) for variable, source in pairs)
+
+
+@contextlib.contextmanager
+def values_kept(kept: Iterable[Any]) -> Iterator[None]:
+    """Restore the values of these variables at the end."""
+    before = [(variable, variable.value) for variable in kept]
+    try:
+        yield
+    finally:
+        assign(before)
 
 
 def build(model: keras.Model, batch: Sequence[Any], *, training: bool = True) -> None:
     """Create the variables of model, loss, metrics and optimiser from one ``(x, y, sample_weight)``.
 
-    Raises :class:`ModelError` if the model is not compiled, :class:`DataError` if the batch does not fit.
+    Raises:
+        ModelError: if the model is not compiled.
+        DataError: if the batch does not fit.
     """
     check_compiled(model, training=training)
     with fitting(model, batch):
         model._symbolic_build(data_batch=tuple(batch))
 
 
+def build_forward(model: keras.Model, x: Any) -> None:
+    """Create the variables of a model that is not built, from the shapes of one batch of inputs."""
+    if not all(layer.built for layer in model._flatten_layers()):
+        with fitting(model):
+            compute_output_spec(model, _symbolic(x))
+
+
 def check_compiled(model: keras.Model, *, training: bool = True) -> None:
-    """Raise :class:`ModelError` if the model is not compiled, or lacks the optimiser that training needs."""
+    """Raise :class:`ModelError` if the model is not compiled, or has no optimiser although it is to train."""
     if not getattr(model, "compiled", False):
         raise ModelError(
             expected="a compiled model",
@@ -100,30 +141,40 @@ def check_compiled(model: keras.Model, *, training: bool = True) -> None:
 
 
 @contextlib.contextmanager
-def fitting(model: keras.Model, batch: Sequence[Any]) -> Iterator[None]:
-    """While active, what Keras has against ``batch`` in a trace of the model becomes a :class:`DataError`."""
+def fitting(model: keras.Model, batch: Sequence[Any] | None = None) -> Iterator[None]:
+    """While active, Keras's complaints about ``batch`` become a :class:`DataError`.
+
+    Without a batch they are about inputs, and a value that leaks out of a loop is a :class:`ModelError`.
+    """
     try:
         yield
-    except (KilterError, jax.errors.JaxRuntimeError):  # the device's own errors, such as no memory
+    except (KilterError, jax.errors.JaxRuntimeError):  # the device's own errors, such as out of memory
         raise
     except (ValueError, TypeError, KeyError, AttributeError, RuntimeError) as problem:
+        said = f"Keras says: {first_line(problem)}"
+        if batch is None and isinstance(problem, jax.errors.UnexpectedTracerError):
+            raise ModelError(
+                expected=f"layers of model {model.name!r} that are called outside loops",
+                received="a layer inside a traced loop (jax.lax.scan), where its values cannot be read",
+                remedy="call the layer outside the loop, or put the loop into a keras.layers.RNN",
+            ) from problem
+        if batch is None:
+            raise DataError(
+                expected=f"inputs that fit model {model.name!r}",
+                received=said,
+                remedy="compare the shapes of x with model.input_shape",
+            ) from problem
         raise DataError(
             expected=f"data that fit model {model.name!r} and its loss",
-            received=f"shapes {_shapes(batch)}; Keras says: {first_line(problem)}",
+            received=f"shapes {_shapes(batch)}; {said}",
             remedy="compare the shapes of x and y with model.input_shape, model.output_shape and the loss",
         ) from problem
 
 
-def build_forward(model: keras.Model, x: Any) -> None:
-    """Create the variables of an uncompiled or unbuilt model from the shapes of one batch of inputs."""
-    if not all(layer.built for layer in model._flatten_layers()):
-        compute_output_spec(model, _symbolic(x))
-
-
 def output_specs(model: keras.Model, x: Any) -> list[Any]:
-    """The outputs of a built model for inputs like ``x``, as flat symbolic tensors; some batches will do.
+    """The outputs of a built model for inputs like ``x``, as a flat list of symbolic tensors.
 
-    As declared; those of a model that declares none are found by a trace, which takes its time.
+    Those that the model declares; otherwise found by a trace, which takes longer.
     """
     declared = keras.tree.flatten(getattr(model, "outputs", None) or [])
     return declared or keras.tree.flatten(compute_output_spec(model, _symbolic(x)))

@@ -14,7 +14,9 @@ from typing import Any
 import keras
 
 from kilter._models.copying import check_graph
-from kilter._models.graph import Call, Graph, read_graph
+from kilter._models.graph import Graph, read_graph
+from kilter._models.layers import NORMALIZATIONS
+from kilter._models.tracing import LayerCall
 from kilter._validation import whole_number
 from kilter.errors import OptionError
 
@@ -22,12 +24,9 @@ ALL = "all"
 _layers = keras.layers
 # Layers with weights that belong to the layer before them.
 _FOLLOWERS = (
-    _layers.BatchNormalization,
-    _layers.GroupNormalization,
-    _layers.LayerNormalization,
+    *NORMALIZATIONS,
     _layers.Normalization,
     _layers.PReLU,
-    _layers.RMSNormalization,
     _layers.UnitNormalization,
 )
 _SHOWN = 12
@@ -199,7 +198,7 @@ def _cut_at(graph: Graph, index: int) -> Cut:
     return Cut(_counted([graph.calls[other] for other in _below(graph, index)]), path, number)
 
 
-def _counted(calls: Sequence[Call]) -> int:
+def _counted(calls: Sequence[LayerCall]) -> int:
     return len({id(call.layer) for call in calls if is_counted(call.layer)})
 
 

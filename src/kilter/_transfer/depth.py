@@ -66,7 +66,7 @@ RULES: Final[dict[str, Callable[[], optax.GradientTransformation]]] = {
     "adagrad": lambda: optax.scale_by_rss(initial_accumulator_value=0.1, eps=_EPSILON),
     "lion": lambda: optax.scale_by_lion(b1=0.9, b2=0.99),
 }
-"""The direction of a step, before its rate, of the optimisers that can have a rate for each depth."""
+"""The direction of a step, before its rate, of the optimisers that support a rate for each depth."""
 
 
 def one_rate(name: str, learning_rate: float) -> keras.optimizers.Optimizer:
@@ -100,19 +100,19 @@ def many_rates(
 
 
 Train = str | int | Sequence[str]
-"""What a stage trains: "head", "all", how many layers with weights from the top, or names of layers."""
+"""The layers of a stage: "head", "all", a number of layers with weights from the top, or names."""
 
 HEAD = "head"
 EVERY = "all"
 
 
 def depth_groups(model: keras.Model) -> tuple[tuple[Any, ...], ...]:
-    """The layers with weights from the bottom up, each with the normalisations and slopes that follow it.
+    """The layers with weights from the bottom up, each with the normalisations and slopes after it.
 
-    What stands before the first layer that counts belongs to it. A layer that is called twice stands where it
-    is called first. Layers of nested Sequential and Functional models are told apart; any other model is one.
+    Those before the first counted layer belong to it. A layer that is called twice counts at its first call.
+    Layers of nested Sequential and Functional models count separately; any other model is one layer.
 
-    Raises :class:`~kilter.errors.ModelError` for a model that has no weights yet.
+    Raises :class:`~kilter.errors.ModelError` for a model without weights.
     """
     groups: list[list[Any]] = []
     leading: list[Any] = []
@@ -128,9 +128,9 @@ def depth_groups(model: keras.Model) -> tuple[tuple[Any, ...], ...]:
 
 
 def head_of(model: keras.Model) -> tuple[Any, ...]:
-    """The layers that are trainable where others are frozen, as :func:`kilter.reuse` leaves a model.
+    """The trainable layers of a model with frozen ones, such as those of :func:`kilter.reuse`.
 
-    Where none is frozen, the last one with weights and what belongs to it; () where all are.
+    If none is frozen, the last layer with weights and its normalisations; () if all are.
     """
     layers = [layer for _, layer in _named_layers(model)]
     if all(layer.trainable for layer in layers):
@@ -142,7 +142,7 @@ def head_of(model: keras.Model) -> tuple[Any, ...]:
 
 
 def chosen_layers(model: keras.Model, train: Train, head: Sequence[Any]) -> tuple[Any, ...]:
-    """The layers with weights that ``train`` names; ``head`` are those of its head.
+    """The layers with weights that ``train`` selects; ``head``: those of the head.
 
     Raises :class:`~kilter.errors.OptionError` for a name or a number that the model does not have.
     """
@@ -159,7 +159,7 @@ def chosen_layers(model: keras.Model, train: Train, head: Sequence[Any]) -> tupl
         raise OptionError(
             expected='train as "head", "all", a number of layers from the top, or a list of names',
             received=f"train={train!r}",
-            remedy='train="head" for the head-start',
+            remedy='train="head" for the head start',
         )
     return _by_name(model, train)
 
@@ -167,7 +167,7 @@ def chosen_layers(model: keras.Model, train: Train, head: Sequence[Any]) -> tupl
 def train_only(model: keras.Model, layers: Sequence[Any]) -> None:
     """Make ``layers`` of the model trainable and all others frozen, in place.
 
-    A frozen batch normalisation works in inference mode: by its moving statistics, which stay as they are.
+    A frozen batch normalisation is in inference mode: it uses its moving statistics and does not update them.
     """
     wanted = {id(layer) for layer in layers}
     model.trainable = True
@@ -177,12 +177,12 @@ def train_only(model: keras.Model, layers: Sequence[Any]) -> None:
 
 
 def can_train(layer: Any) -> bool:
-    """Whether ``layer`` has weights that training changes, whether it is frozen now or not."""
+    """Whether ``layer`` has weights that training can change, also if it is frozen now."""
     return any(inner._trainable_variables for inner in layer._flatten_layers())
 
 
 def depths(model: keras.Model) -> dict[str, int]:
-    """How many layers with weights lie above each variable, by its path: 0 for those of the top layer."""
+    """The number of layers with weights above each variable, by its path: 0 for the top layer."""
     groups = depth_groups(model)
     return {
         variable.path: len(groups) - 1 - number
@@ -209,7 +209,7 @@ def _by_name(model: keras.Model, names: Sequence[str]) -> tuple[Any, ...]:
 
 
 def _named_layers(model: keras.Model) -> list[tuple[str, Any]]:
-    """The layers with weights by their paths, in the order in which they are called first."""
+    """The layers with weights by their paths, in the order of their first calls."""
     if is_graph(model) and model.built:
         calls = [(call.path, call.layer) for call in read_graph(model).calls]
     else:
@@ -219,6 +219,6 @@ def _named_layers(model: keras.Model) -> list[tuple[str, Any]]:
         raise ModelError(
             expected="a model with weights",
             received=f"model {model.name!r}, which is not built or has none",
-            remedy="give it a keras.Input, or call it on data first",
+            remedy="add a keras.Input, or call it on data first",
         )
     return list(reversed(found.values()))

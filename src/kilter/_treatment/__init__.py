@@ -1,3 +1,3 @@
-"""Trials: paired comparisons of recipes or of functions that make models, and their statistics."""
+"""Treatment: remedies, short trials, full training, proof and result. Begin reading at ``treat.py``."""
 
 from kilter import _backend  # noqa: F401  (chooses JAX before Keras loads)

@@ -92,8 +92,8 @@ class MeasureCheck:
 def measured(original: Subject, subject: Subject, model: keras.Model) -> list[Measured]:
     """All measures of ``model``, a trained model of ``subject``, on the subject's validation rows.
 
-    The own measures of each output (see ``own_measures``), and the compiled metrics that say more.
-    Where an output has no measure of its own, its loss is used, if the subject still has its original loss.
+    The own measures of each output (see ``own_measures``), and compiled metrics that add to them. If an
+    output has no measure of its own, its loss is used, provided the subject still has its original loss.
     """
     structured = predictions(subject, model)
     outputs = [np.asarray(one) for one in jax.tree.leaves(structured)]

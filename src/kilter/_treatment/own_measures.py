@@ -1,7 +1,7 @@
-"""Each output's own measures: what its targets are by nature, whatever loss the model is compiled with.
+"""Each output's own measures, chosen by the kind of its targets, whatever the compiled loss.
 
-Accuracy for classes, and balanced accuracy where a class is rare; accuracy and intersection over union for
-binary elements such as masks; the root mean squared error for numbers.
+Accuracy for classes, and balanced accuracy if a class is rare; accuracy and intersection over union for
+binary elements such as masks; root mean squared error for numbers.
 """
 
 from __future__ import annotations
@@ -38,11 +38,10 @@ _MOST_AT_ONCE: Final = 512
 
 @dataclass(frozen=True, eq=False)
 class RowMeasure:
-    """A measure as a function of the mean of statistics that each validation row has.
+    """A measure as a function of the mean of per-row statistics.
 
     ``output``: its name, "" for a single one. ``rows``: float64 [n, k]. ``of_mean``: from their mean, [k], to
-    the measure. ``chance``: what a constant answer reaches, with its noise for an accuracy; NaN where that is
-    not known.
+    the measure. ``chance``: what a constant answer reaches, with its noise for an accuracy; NaN if unknown.
     """
 
     measure: str
@@ -54,12 +53,12 @@ class RowMeasure:
 
     @property
     def name(self) -> str:
-        """The measure, and the output's name where there are several."""
+        """The measure, and the output's name if there are several."""
         return f"{self.measure} of {self.output}" if self.output else self.measure
 
     @property
     def value(self) -> float:
-        """The measure on all rows; NaN where an output is not finite."""
+        """The measure on all rows; NaN if an output is not finite."""
         return self.of_mean(self.rows.mean(axis=0))
 
     def without(self, groups: int) -> np.ndarray:
@@ -70,7 +69,7 @@ class RowMeasure:
 
 
 def predictions(subject: Subject, model: keras.Model) -> Any:
-    """What ``model`` returns for the subject's validation rows; its leaves are in the order of the facts."""
+    """Predictions of ``model`` for the subject's validation rows; leaves in the order of its output facts."""
     return predict_unchanged(model, subject.x_val, batch_size=judged_in(subject))
 
 
@@ -102,7 +101,7 @@ def names_of(model: keras.Model, count: int) -> list[str]:
 
 
 def kind_of(output: OutputFacts) -> Kind | None:
-    """What an output is to learn, by its training targets and its loss; None where that cannot be told."""
+    """What an output learns, from its training targets and its loss; None if that is unknown."""
     if output.loss is None or output.targets is None or output.targets.dtype.kind not in "fiub":
         return None
     targets, loss, classes = output.targets, output.loss.name or "", output.units
@@ -157,12 +156,12 @@ def chance_accuracy(share: float, rows: float, policy: ScoringPolicy = _POLICY) 
 
 
 def judged_in(subject: Subject) -> int:
-    """The batch size for the validation rows: the one that the model is made for, or few whole batches."""
+    """The batch size for the validation rows: the model's fixed one, or one that makes few whole batches."""
     return fixed_batch_size(subject.model) or whole_batches(subject.validation_rows)
 
 
 def whole_batches(rows: int) -> int:
-    """A size of batches that so many rows fill, so that one program serves them all; 512 where there is none.
+    """A batch size that divides the rows, so that one program serves them all; 512 if there is none.
 
     Example:
         >>> whole_batches(600), whole_batches(397), whole_batches(10_007)
@@ -197,7 +196,7 @@ def _measures(
 def _of_classes(
     given: np.ndarray, wanted: np.ndarray, finite: np.ndarray, policy: ScoringPolicy
 ) -> Iterator[RowMeasure]:
-    """Accuracy, and the mean accuracy of the classes where one is rare; classes [n, places]."""
+    """Accuracy, and the mean accuracy over classes if one is rare; classes [n, places]."""
     right = (given == wanted).astype(np.float64)
     right[~finite] = np.nan
     classes, counts = np.unique(wanted, return_counts=True)
@@ -235,7 +234,7 @@ def _of_elements(
 
 
 def _of_numbers(outputs: np.ndarray, targets: np.ndarray, policy: ScoringPolicy) -> Iterator[RowMeasure]:
-    """The root mean squared error, and that of each column where there are a few; numbers [n, columns]."""
+    """The root mean squared error, and that of each column if there are a few; numbers [n, columns]."""
     outputs, targets = (part.reshape(len(part), -1) for part in (outputs, targets))
     errors = np.where(np.isfinite(outputs), (outputs - targets) ** 2, np.nan)
     chance = policy.chance_rmse * float(np.std(targets))
@@ -256,7 +255,7 @@ def _root(mean: np.ndarray) -> float:
 
 
 def _mean_share(mean: np.ndarray) -> float:
-    """The mean of shares, [k] numerators and then [k] denominators; those of nothing are left out."""
+    """The mean of ratios, [k] numerators, then [k] denominators; ratios with denominator 0 are left out."""
     part, whole = np.split(mean, 2)
     if not np.isfinite(mean).all():
         return math.nan

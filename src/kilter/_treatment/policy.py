@@ -17,7 +17,7 @@ def _number(default: Any, unit: str, reason: str, source: str = BY_HAND) -> Any:
 class SearchPolicy:
     """How long trials, searches and full trainings may be.
 
-    *Work* is counted from the traced training step (:mod:`kilter._engine.step_cost`), in multiply-adds: about
+    *Work* is counted from the traced training step, in multiply-adds: about
     1e10 a second on two cores. No clock is read.
     """
 

@@ -22,7 +22,7 @@ from kilter.runs.records import Direction
 
 # The seeds of a second round's proof are this much above those of the first.
 _SECOND_ROUND: Final = 1_000
-_ORIGINAL: Final = "as it came"
+_ORIGINAL: Final = "original model"
 _CHOSEN: Final = "chosen"
 
 
@@ -74,6 +74,7 @@ def prove(
     ``known``: runs of the baseline with the first of these seeds, which are not repeated.
     """
     runs: list[list[PairedRun]] = [[], []]
+    judged: Comparison | None = None
     for look in test:
         seeds = range(seed + len(runs[0]), seed + look.pairs)
         ready = known[len(runs[0]) : look.pairs]
@@ -87,6 +88,7 @@ def prove(
         judged = judge(candidates, baseline.scoring.measure, level=look.level, path=Path())
         if judged.differences[0].verdict != "no evidence" or not _is_promising(runs, baseline.scoring):
             break
+    assert judged is not None, "a test has at least one look"
     return judged
 
 

@@ -17,7 +17,7 @@ from kilter._engine.fit import check_callbacks
 from kilter._engine.scheduling import check_schedule
 from kilter._engine.training_spec import TrainingSpec
 from kilter._models.graph import as_graph
-from kilter._models.layers import optimizer_facts
+from kilter._models.optimizers import optimizer_facts
 from kilter._models.tracing import fixed_batch_size
 from kilter._models.variables import check_compiled
 from kilter._treatment.policy import Policy

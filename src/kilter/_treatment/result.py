@@ -148,7 +148,8 @@ class Treatment:
         lines = [f"found: {', '.join(severe)}" if severe else "nothing severe found"]
         lines += [f"changed: {one.remedy}: {one.before} → {one.after}" for one in self.changes]
         if not self.changes:
-            lines.append(f"changed: nothing; {'trained as it came' if self.after.history else 'as it came'}")
+            trained = "trained without changes" if self.after.history else "not trained"
+            lines.append(f"changed: nothing; {trained}")
         lines += [f"not possible: {code}: {reason}" for code, reason in self.skipped.items()]
         if self.trials.proof is not None:
             refused = f"; refused: {self.trials.refused}" if self.trials.refused else ""
@@ -157,7 +158,7 @@ class Treatment:
             lines.append(f"kept the given model: {self.kept}")
         lines += [f"{one} (without the changes → with them)" for one in self.checks]
         original = self.before.score
-        note = "" if math.isnan(original) else f" (as it came, in a short trial: {original:.4g})"
+        note = "" if math.isnan(original) else f" (original model, in a short trial: {original:.4g})"
         lines.append(f"{self.trials.measure}: {self.after.score:.4g}{note}")
         width = columns(sys.stdout) if width is None else width
         return [line for sentence in lines for line in wrapped(sentence, width, indent="    ")]

@@ -1,4 +1,4 @@
-"""The subject: a compiled model, the data it is trained on and how; what remedies take and give back."""
+"""The subject: a compiled model, its data and its training; what remedies take and return."""
 
 from __future__ import annotations
 
@@ -18,7 +18,8 @@ from kilter._engine.feed import Order
 from kilter._engine.training_spec import TrainingSpec
 from kilter._models.copying import FOREIGN_ERRORS, ModelCopy, copy_model, copy_written, is_graph
 from kilter._models.duplicate import duplicate
-from kilter._models.layers import LayerFacts, OptimizerFacts, OutputFacts, optimizer_facts
+from kilter._models.layers import LayerFacts, OutputFacts
+from kilter._models.optimizers import OptimizerFacts, inner_optimizer, optimizer_facts, optimizer_slot
 from kilter._models.reading import paired_targets, read_model
 from kilter._models.variables import build
 from kilter._records import Change
@@ -173,7 +174,7 @@ class Subject:
 def copied_with_layers(model: keras.Model) -> ModelCopy:
     """An uncompiled copy of any built model with the same weights, and which layer became which.
 
-    Raises :class:`ModelError` for one that holds something that cannot be copied.
+    Raises :class:`ModelError` if it holds something that cannot be copied.
     """
     return copy_model(model) if is_graph(model) else copy_written(model)
 
@@ -192,9 +193,9 @@ def compiled_like(
     metrics: Any = _KEEP,
     loss_weights: Any = _KEEP,
 ) -> keras.Model:
-    """``model``, compiled as ``like`` is; with an optimiser of its own, with fresh state.
+    """``model``, compiled as ``like`` is, with its own optimiser in its initial state.
 
-    ``optimizer``, ``loss``, ``metrics`` and ``loss_weights`` replace what ``like`` has where they are given.
+    ``optimizer``, ``loss``, ``metrics`` and ``loss_weights`` replace those of ``like`` if they are given.
 
     Raises :class:`OptionError` for a model that is not compiled.
     """
@@ -210,10 +211,10 @@ def compiled_like(
             config[name] = value
     if metrics is not _KEEP:
         config["weighted_metrics"] = None
-    # Metrics count: two models may not share one.
+    # Metrics have state: two models may not share one.
     for name in ("metrics", "weighted_metrics"):
         config[name] = keras.tree.map_structure(_fresh_metric, config[name])
-    # Keras's own: a class that overrides compile() may ask for more, and a copy has that already.
+    # Keras's own compile(): a class that overrides it may need more arguments, and a copy has the result.
     keras.Model.compile(model, **config)
     return model
 
@@ -227,21 +228,19 @@ def _fresh_metric(metric: Any) -> Any:
 
 
 def fresh_optimizer(model: keras.Model, **changes: Any) -> keras.optimizers.Optimizer:
-    """An optimiser like the model's that has taken no step, with ``changes`` of its configuration.
+    """An optimiser like the model's in its initial state, with ``changes`` of its configuration.
 
-    Raises :class:`ModelError` where its class cannot make one.
+    Raises :class:`ModelError` if its class cannot make one.
     """
-    optimizer: Any = model.optimizer
-    while isinstance(optimizer, keras.optimizers.LossScaleOptimizer):  # compile() wraps it again
-        optimizer = optimizer.inner_optimizer
-    given = getattr(optimizer, "_learning_rate", None)
-    if callable(given) and not isinstance(given, keras.Variable):  # a schedule, or a function
-        changes = {"learning_rate": given, **changes}
+    optimizer = inner_optimizer(model)  # compile() wraps it again
+    rate = optimizer_slot(model, "learning_rate")
+    if rate is not None and rate.is_scheduled:
+        changes = {"learning_rate": rate.value, **changes}
     try:
         return type(optimizer).from_config({**optimizer.get_config(), **changes})
     except FOREIGN_ERRORS as problem:
         raise ModelError(
-            expected="an optimiser that can be made anew from its configuration",
+            expected="an optimiser that can be made from its configuration",
             received=f"{type(optimizer).__name__}: {first_line(problem)}",
             remedy="give its class get_config",
         ) from problem

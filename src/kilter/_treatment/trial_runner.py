@@ -23,6 +23,7 @@ from kilter._engine.stream import must_stream
 from kilter._models.reinitialize import draw_weights
 from kilter._models.tracing import fixed_batch_size
 from kilter._models.variables import State, pull, push
+from kilter._treatment.own_measures import judged_in
 from kilter._treatment.scoring import Scoring
 from kilter._treatment.subject import Subject
 from kilter.errors import KilterError
@@ -127,7 +128,8 @@ class TrialRunner:
             with self._compilation():
                 model = self._start(seed)
                 options = {**self.subject.fit_arguments(epochs, validated=False), "seed": seed}
-                history = fit(model, **options, steps_per_epoch=self.steps)
+                judged = judged_in(self.subject)
+                history = fit(model, **options, steps_per_epoch=self.steps, validation_batch_size=judged)
                 score = self.scoring.score(self.subject, model)
                 measures = self.scoring.own(self.subject, model) if own else {}
         except KilterError:

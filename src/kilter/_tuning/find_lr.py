@@ -15,7 +15,8 @@ from kilter._engine.feed import Order, single_steps
 from kilter._engine.fit import prepare, training_feed
 from kilter._engine.loop import training
 from kilter._engine.step import Batch
-from kilter._models.variables import State, variables
+from kilter._models.optimizers import inner_optimizer, optimizer_slot, slot_index
+from kilter._models.variables import State
 from kilter._progress import QUICK, Verbose, shown
 from kilter._tuning.rate_curve import LEAST_STEPS, FoundRate, divergence, read_curves
 from kilter._tuning.trial import (
@@ -140,7 +141,7 @@ def find_lr_by_steps(
     lrs = np.geomspace(low, high, steps)
     feed = training_feed(x, y, sample_weight, class_weight, Order(batch_size, True, seed, most=steps))
     prepare(model, feed)
-    runner, place = training(model), _place_of_rate(model)
+    runner, place = training(model), slot_index(model, "learning_rate")
     losses: list[float] = []
     for rate, (block, start) in zip(lrs, single_steps(feed, steps), strict=True):
         state = fresh_metrics(model, state)
@@ -152,13 +153,6 @@ def find_lr_by_steps(
     curve = np.full((1, steps), np.nan)
     curve[0, : len(losses)] = losses
     return read_curves(lrs, curve)
-
-
-def _place_of_rate(model: keras.Model) -> int:
-    """The index of the rate among the optimiser's variables."""
-    optimizer: Any = getattr(model.optimizer, "inner_optimizer", model.optimizer)
-    rate = optimizer._learning_rate
-    return next(place for place, one in enumerate(variables(model).optimizer) if one is rate)
 
 
 def _rate_step(model: keras.Model, augmentation: Augmentation | None, seed: int) -> TrialStep:
@@ -180,11 +174,8 @@ def _check_options(low: float, high: float, steps: int, seeds: int) -> None:
 
 
 def _check_optimizer(model: keras.Model) -> None:
-    optimizer: Any = getattr(model, "optimizer", None)
-    optimizer = getattr(optimizer, "inner_optimizer", optimizer)
-    scheduled = isinstance(
-        getattr(optimizer, "_learning_rate", None), keras.optimizers.schedules.LearningRateSchedule
-    )
+    slot = optimizer_slot(model, "learning_rate")
+    optimizer, scheduled = inner_optimizer(model), slot is not None and slot.is_scheduled
     if scheduled or isinstance(optimizer, keras.optimizers.MultiOptimizer):
         raise ModelError(
             expected="an optimiser with one learning rate that is a number",

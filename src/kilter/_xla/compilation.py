@@ -1,9 +1,9 @@
-"""Where compiled programs are kept between processes, and how they are compiled.
+"""How programs are compiled, and where they are cached between processes.
 
 XLA's persistent cache is on by default: the second process that trains the same model on the same shapes
-loads its program instead of compiling it. It lies in ``$KILTER_CACHE`` (default ``~/.cache/kilter/xla``; the
-value ``off`` switches it off), holds at most :data:`CACHE_BYTES` and drops the programs unused the longest.
-A cache directory that the user has set through JAX is left as it is.
+loads its program instead of compiling it. The cache is in ``$KILTER_CACHE`` (default ``~/.cache/kilter/xla``;
+``off`` turns it off), holds at most :data:`CACHE_BYTES` and drops the least recently used programs. A cache
+directory that the user has set through JAX is kept.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ _OPTION = "jax_disable_most_optimizations"
 
 
 @contextlib.contextmanager
-def hasty_compilation() -> Iterator[None]:
-    """Within it JAX compiles for a CPU without optimising, in all threads. Elsewhere it changes nothing.
+def fast_compilation() -> Iterator[None]:
+    """Within it JAX compiles for a CPU without optimisation, in all threads. No effect on other devices.
 
-    Weights of one more shape and distribution took 0.3 to 1.5 s of a processor to compile well, and 0.2 to
-    0.5 s like this (2 cores, three initialisers, three shapes).
+    Initialising weights of one more shape and distribution takes 0.3 to 1.5 s of CPU time to compile, and 0.2
+    to 0.5 s like this (2 cores, three initialisers, three shapes).
     """
     before = jax.config.values[_OPTION]
     jax.config.update(_OPTION, before or jax.default_backend() == "cpu")
@@ -38,7 +38,7 @@ def hasty_compilation() -> Iterator[None]:
 
 
 def give_back() -> None:
-    """Hand what was freed back to the system, where the C library keeps it: glibc's, after a compilation."""
+    """Return freed memory to the system after a compilation; glibc would keep it."""
     if sys.platform == "linux":
         trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # musl has none
         if trim is not None:
@@ -49,7 +49,7 @@ CACHE_BYTES = 1 << 30
 
 
 def cache_directory() -> Path | None:
-    """The directory of kilter's compilation cache, or None where it is switched off."""
+    """The directory of kilter's compilation cache; None if it is turned off."""
     chosen = os.environ.get("KILTER_CACHE", "")
     if chosen.lower() == "off":
         return None
@@ -60,7 +60,7 @@ def cache_directory() -> Path | None:
 
 
 def enable_cache() -> None:
-    """Switch the persistent cache on, unless it is off or JAX was already given a directory."""
+    """Turn the persistent cache on, unless it is off or JAX already has a directory."""
     directory = cache_directory()
     if directory is None or jax.config.values["jax_compilation_cache_dir"]:
         return
@@ -74,32 +74,27 @@ _quick: ContextVar[bool] = ContextVar("kilter_quick_compilation", default=False)
 
 @contextlib.contextmanager
 def quick_compilation() -> Iterator[None]:
-    """Within it programs are compiled for a short life: sooner, to slower code. On a CPU; elsewhere as ever.
+    """Within it programs for a CPU compile faster, to slower code. No effect on other devices.
 
-    For steps of dense layers that are taken some hundred times; unoptimised convolutions are too slow.
+    For programs of dense layers that run a few hundred steps; unoptimised convolutions are too slow.
     """
     token = _quick.set(True)
     try:
-        with hasty_compilation():
+        with fast_compilation():
             yield
     finally:
         _quick.reset(token)
 
 
 def is_quick() -> bool:
-    """Whether programs are to be compiled for a short life."""
+    """Whether programs are compiled faster, to slower code."""
     return _quick.get() and jax.default_backend() == "cpu"
 
 
-def is_rewritten() -> bool:
-    """Whether steps are rewritten (:mod:`kilter._xla.rewrite`): on a CPU, unless for a short life."""
-    return jax.default_backend() == "cpu" and not is_quick()
-
-
 def compile_options(*, soon: bool = False) -> dict[str, Any]:
-    """Options for XLA by platform: on a CPU, vectors as wide as the machine has; see docs/decisions/009.
+    """Options for XLA by platform: on a CPU, the widest vectors that the machine has.
 
-    ``soon``: compiled sooner, to slower code, as within :func:`quick_compilation`.
+    ``soon``: compile faster, to slower code, as within :func:`quick_compilation`.
     """
     if jax.default_backend() != "cpu":
         return {}

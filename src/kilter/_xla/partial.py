@@ -1,4 +1,4 @@
-"""A pure function cut in two: what can be done once, and what each draw of an argument needs anew."""
+"""Splits a pure function in two: a part that runs once, and a part that runs for each random draw."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from jax.extend import core
 
 from kilter._xla.rewrite import trace
 
-# Made again rather than kept: to read such an array from memory takes longer than to make it.
+# Recomputed rather than stored: reading such an array takes longer than making it.
 _CHEAP = ("broadcast_in_dim", "iota")
 
 
 @dataclass(frozen=True)
 class Halves:
-    """``function(drawn, *given)`` as ``after(drawn, before(*given))``: the same equations, each as it was.
+    """``function(drawn, *given)`` as ``after(drawn, before(*given))``, with the same equations.
 
-    ``before`` makes of ``given`` the arrays that ``after`` needs. ``result`` is the tree of shapes and dtypes
-    that the function returns.
+    ``before`` computes from ``given`` the arrays that ``after`` needs. ``result`` is the tree of shapes and
+    dtypes that the function returns.
     """
 
     before: Callable[..., list[jax.Array]]
@@ -29,10 +29,10 @@ class Halves:
 
 
 def halves(function: Callable[..., Any], drawn: Any, *given: Any) -> Halves:
-    """Cut a function behind everything that does not depend on its first argument.
+    """Split a function after everything that does not depend on its first argument.
 
-    A network whose first dropout stands before its last layer is run up to there by ``before``, in whatever
-    way it is written. The arguments are arrays or ``jax.ShapeDtypeStruct``.
+    For a network with dropout, ``before`` runs all layers up to the first dropout, however the model is
+    written. The arguments are arrays or ``jax.ShapeDtypeStruct``.
     """
     traced = trace(function, drawn, *given)
     jaxpr = traced.equations.jaxpr
@@ -54,7 +54,7 @@ Equations = list[core.JaxprEqn]
 
 
 def _divided(jaxpr: core.Jaxpr, drawn: Sequence[core.Var]) -> tuple[Equations, Equations]:
-    """The equations that do not depend on ``drawn``; and those that do, with the cheap ones they read."""
+    """The equations that do not depend on ``drawn``, and those that do with the cheap ones they read."""
     depending = set(drawn)
     for equation in jaxpr.eqns:
         if not depending.isdisjoint(_variables(equation.invars)):
@@ -71,7 +71,7 @@ def _divided(jaxpr: core.Jaxpr, drawn: Sequence[core.Var]) -> tuple[Equations, E
 
 
 def _needed(equations: Equations, outputs: Sequence[Any], made: set[core.Var]) -> list[core.Var]:
-    """The variables that ``equations`` and ``outputs`` read and that nobody has made, each once, in order."""
+    """The variables that ``equations`` and ``outputs`` read but do not make, each once, in order."""
     made = made.union(*(equation.outvars for equation in equations))
     read = [*(atom for equation in equations for atom in equation.invars), *outputs]
     return [variable for variable in dict.fromkeys(_variables(read)) if variable not in made]

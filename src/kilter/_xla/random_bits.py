@@ -1,7 +1,16 @@
-"""Threefry, the generator behind ``jax.random``, its rounds written out: the same bits, sooner on a CPU.
+"""Threefry, the generator behind ``jax.random``, with its rounds written out: the same bits, faster on a CPU.
 
 JAX compiles the twenty rounds for a CPU as a loop, which sends every number through memory five times.
-Written out, they are one pass in registers. Dropout draws a number for each unit, so the drawing counts.
+Written out, they are one pass in registers. Dropout draws a number for each unit, so this counts.
+
+Example in one dimension: two rounds on the words (a, b) are ``a += b; b = rotate(b, 13) ^ a`` and
+``a += b; b = rotate(b, 15) ^ a``, in one expression for the whole array instead of a loop over an array of
+rotations.
+
+Gain: a step of the 20×100 network with dropout after every layer takes 2.8 ms instead of 3.5 to 4.4 at batch
+32 (medians of 5 epochs, two processes each, alternating).
+
+Depends on: JAX 0.10.2, whose Threefry on a CPU is a ``fori_loop``. Remove when JAX unrolls it.
 """
 
 from __future__ import annotations
@@ -12,7 +21,10 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from jax import lax
+from jax.extend import core
 from jax.extend.random import define_prng_impl
+
+from kilter._xla.values import Pass, Value, bind, written
 
 # Salmon et al. 2011, "Parallel random numbers: as easy as 1, 2, 3": Threefry-2x32 with 20 rounds.
 _ROTATIONS = ((13, 15, 26, 6), (17, 29, 16, 24))
@@ -20,9 +32,9 @@ _PARITY = 0x1BD11BDA
 
 
 def threefry_bits(key: jax.Array, bit_width: int, shape: tuple[int, ...]) -> jax.Array:
-    """``jax.random.bits`` of a key's data (uint32 ``[2]``), bit for bit: unsigned, of ``bit_width``.
+    """``jax.random.bits`` of a key's data (uint32 ``[2]``), bit for bit, unsigned.
 
-    Other widths than 32, and 2^32 numbers or more, are left to JAX.
+    JAX handles widths other than 32, and 2^32 numbers or more.
     """
     count = math.prod(shape)
     if bit_width != 32 or count >= 1 << 32:
@@ -64,7 +76,18 @@ _WRITTEN_OUT: Any = define_prng_impl(
 
 
 def quick(key: jax.Array) -> jax.Array:
-    """A threefry ``key``, as one that gives the same bits by the fastest way this device has."""
+    """A threefry ``key`` that draws the same bits in the way that is fastest on this device."""
     if jax.default_backend() != "cpu":
         return key
     return jax.random.wrap_key_data(jax.random.key_data(key), impl=_WRITTEN_OUT)
+
+
+def draws_threefry(equation: core.JaxprEqn, values: list[Value], passing: Pass) -> bool:
+    """Whether the equation draws bits with one Threefry key."""
+    key = values[0].get()
+    return key.ndim == 0 and jax.random.key_impl(key) == "threefry2x32"
+
+
+def draw(equation: core.JaxprEqn, values: list[Value], passing: Pass) -> Value:
+    """The same bits."""
+    return written(bind(equation, quick(values[0].get())))

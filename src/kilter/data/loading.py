@@ -69,7 +69,7 @@ def load(
         source: path or name. Formats: :data:`kilter.data.FORMATS`.
         target: a table's target column; else that of ``encoding``; else one called target, label, class or y;
             else the last one.
-        task: "auto" decides by the rule in :mod:`kilter.data.labels`.
+        task: "auto" decides by the rule in docs/data.md.
         skip_bad: leave out rows with missing, NaN or infinite values and images that cannot be decoded, and
             list them in ``Dataset.skipped``. Otherwise they are errors.
         encoding: of an earlier training: read a table exactly as then; the target column may be absent.

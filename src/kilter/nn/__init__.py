@@ -1,6 +1,6 @@
-"""What Keras lacks: builders with sound defaults, and initialisation and activations that keep signals alive.
+"""What Keras lacks: builders with good defaults, initialisation, activations, signal propagation.
 
-Names load on first use (PEP 562): recipes check their options with :mod:`kilter.nn.options`, without Keras.
+Names load on first use (PEP 562): recipes check their options without Keras.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The layers of a block, in the order that fits: kernel, batch normalisation, activation, dropout."""
+"""The layers of a block, in order: kernel, batch normalisation, activation, dropout."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ Layers = list[keras.layers.Layer]
 
 
 class Blocks:
-    """Makes the blocks of one network, each with seeds of its own.
+    """Makes the blocks of one network, each with its own seeds.
 
-    The seeds are independent streams (NumPy's SeedSequence), so that no two layers of one shape begin alike,
-    and they belong to the layers, so that neither other models nor global seeds change the outcome.
+    The seeds are independent streams (NumPy's SeedSequence), so no two layers of one shape start equal, and
+    neither other models nor global seeds change the result.
     """
 
     def __init__(self, common: HiddenOptions, *, dtype: str | None, seed: int) -> None:
@@ -28,12 +28,12 @@ class Blocks:
         self._seeds = np.random.SeedSequence(seed)
 
     def input_norm(self) -> Layers:
-        """The batch normalisation in front of the network, where it is asked for."""
+        """The batch normalisation in front of the network, if requested."""
         common = self._common
         return [self._norm(common, "batch_norm_input")] if common.batch_norm == "input" else []
 
     def dense(self, units: int, number: int, options: HiddenOptions) -> Layers:
-        """A dense layer with what belongs to it."""
+        """A dense layer with its normalisation, activation and dropout."""
         kernel = keras.layers.Dense(
             units,
             activation=_inner_activation(options),
@@ -96,7 +96,7 @@ class Blocks:
         return type(known)(**config | ({"seed": self._seed()} if "seed" in config else {}))
 
     def _after_kernel(self, options: HiddenOptions, name: str, *, rank: int) -> Layers:
-        """What of batch normalisation and activation the kernel's layer does not do, in order.
+        """Batch normalisation and activation that are layers of their own, in order.
 
         ``rank``: of a row of the layer's output, 1 or 3.
         """
@@ -140,12 +140,12 @@ def _penalty(options: HiddenOptions) -> keras.regularizers.Regularizer | None:
 
 
 def _limit(options: HiddenOptions, axis: list[int]) -> Any:
-    """Max-norm over the axes that lead into one unit."""
+    """Max-norm over the incoming weights of each unit."""
     named: dict[str, Any] = {"max_value": options.max_norm, "axis": axis}
     return keras.constraints.MaxNorm(**named) if options.max_norm is not None else None
 
 
 def _inner_activation(options: HiddenOptions) -> str | None:
-    """The activation, where a name says all of it and nothing stands between it and the kernel."""
+    """The activation, if a name suffices and it directly follows the kernel."""
     own = options.activation in ("leaky_relu", "prelu", "rrelu") or options.elu_alpha not in (None, 1)
     return None if own or options.batch_norm == "before" else options.activation

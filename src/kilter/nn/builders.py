@@ -1,8 +1,8 @@
-"""Networks with sound defaults: dense (:func:`mlp`) and convolutional (:func:`cnn`).
+"""Networks with good defaults: dense (:func:`mlp`) and convolutional (:func:`cnn`).
 
-Both follow the two default configurations of the literature: ``"standard"`` is ELU with He initialisation
-(He et al. 2015, Clevert et al. 2016), ``"self-normalizing"`` is SELU with LeCun normal and alpha dropout
-(Klambauer et al. 2017). They take inputs as they come (raw numbers, uint8 pixels) and give logits.
+Two configurations: ``"standard"`` is ELU with He initialisation (He et al. 2015, Clevert et al. 2016),
+``"self-normalizing"`` is SELU with LeCun normal and alpha dropout (Klambauer et al. 2017). Inputs are raw
+(numbers, uint8 pixels), outputs are logits.
 """
 
 from __future__ import annotations
@@ -21,19 +21,20 @@ from kilter.nn.blocks import Blocks
 from kilter.nn.hidden import network_options
 from kilter.nn.options import LayerKeywords
 
-# A constant computed in float64 has a variance of at most about (eps·mean)²; what is below this share of the
-# squared mean is rounding, and dividing by it would turn the first other value ever seen into 1e7.
+# The computed variance of a constant is at most about (eps·mean)² in float64. Variances below this share of
+# the squared mean are rounding; dividing by them would turn the first other value into 1e7.
 CONSTANT: Final = 1e-12
 
 
 def input_layers(shape: tuple[int, ...], normalization: tuple[ArrayLike, ArrayLike] | None) -> list[Any]:
-    """The input, and where statistics are given the layer that computes ``(x - mean) / sqrt(variance)``.
+    """The input, and if statistics are given the layer that computes ``(x - mean) / sqrt(variance)``.
 
-    A feature that never varies is centred and not scaled. The layer works in float32 under every dtype
-    policy: a column such as a year has no room for its differences in bfloat16.
+    A constant feature is centred and not scaled. The layer computes in float32 under every dtype policy:
+    bfloat16 cannot resolve a column such as a year.
 
-    Raises :class:`OptionError` for statistics whose shape is neither ``shape`` nor that of its last axis nor
-    a number, that are not finite, or that have a negative variance.
+    Raises:
+        OptionError: for statistics of another shape than ``shape``, its last axis or a number, that are not
+            finite, or that have a negative variance.
     """
     layers: list[Any] = [keras.Input(shape, name="input")]
     if normalization is None:
@@ -62,8 +63,8 @@ def _check(shape: tuple[int, ...], mean: np.ndarray, variance: np.ndarray) -> No
     if faulty:
         raise OptionError(
             expected="finite means and variances of 0 or more",
-            received=f"{faulty} numbers that are not",
-            remedy="look for NaN and infinity in the training data",
+            received=f"{faulty} others",
+            remedy="check the training data for NaN and infinity",
         )
 
 
@@ -82,29 +83,30 @@ def mlp(
     seed: int = 0,
     **every_layer: Unpack[LayerKeywords],
 ) -> keras.Sequential:
-    """A network of dense layers, from an input of ``input_shape`` (without the batch) to ``outputs`` numbers.
+    """A network of dense layers from ``input_shape`` (without the batch axis) to ``outputs`` numbers.
 
     Args:
-        input_shape: the shape of a row; images are flattened after they are normalised.
+        input_shape: the shape of a row; images are flattened after normalisation.
         outputs: classes, or columns to predict; at least 1.
         hidden: the width of each hidden layer; empty for a linear model.
         normalization: mean and variance of the inputs, each of shape ``input_shape``, of the last axis, or a
-            number. The model then begins by bringing its inputs to mean 0 and variance 1.
+            number. The first layer then standardises the inputs.
         output_activation: None for logits.
         dtype: a Keras dtype policy such as ``"mixed_bfloat16"``; normalisation and output stay in float32.
-        seed: of the initial weights and of dropout. The same seed gives the same bits; no global state is
-            read.
+        seed: of the initial weights and of dropout. The same seed gives the same bits, whatever Keras's
+            global seed is.
         every_layer: ``preset``, ``activation`` with its ``negative_slope``, ``elu_alpha`` or
             ``prelu_slopes``, ``initializer``, ``batch_norm`` with its ``batch_norm_momentum`` and
             ``batch_norm_epsilon``, ``dropout``, ``l1``, ``l2``, ``max_norm``, ``unchecked``: see
-            :func:`kilter.nn.hidden.hidden_options`. ``activation``, ``initializer`` and ``dropout`` may be
-            lists with one for each hidden layer.
+            docs/nn.md. ``activation``, ``initializer`` and ``dropout`` may be
+            lists with one entry per hidden layer.
 
     Each hidden layer is, in order: kernel and bias, batch normalisation (if before), activation, batch
-    normalisation (if after), dropout. Dropout thus acts on what the next layer takes in.
+    normalisation (if after), dropout.
 
-    Raises :class:`OptionError` for values out of range and, unless ``unchecked``, for combinations that
-    contradict the theory; :class:`~kilter.errors.ModelError` if the kernels need more memory than is free.
+    Raises:
+        OptionError: for values out of range and, unless ``unchecked``, for combinations that contradict
+        theory. ModelError: if the kernels need more memory than is free.
 
     Example:
         >>> mlp((8, 8, 1), 10, hidden=(100, 100)).count_params()
@@ -140,13 +142,15 @@ def cnn(
 ) -> keras.Sequential:
     """A convolutional network from ``input_shape`` = (height, width, channels) to ``outputs`` numbers.
 
-    Each of ``filters`` is a ``kernel_size`` square convolution that halves the image: by maximum pooling, or,
-    if self-normalizing, by a stride of 2, since a maximum has no mean of 0. Then come dense layers of the
-    widths ``hidden``. All else is as in :func:`mlp`; lists name the convolutions first. That SELU keeps mean
-    and variance is proved for dense layers; for convolutions it holds away from the padded border.
+    Each of ``filters`` is a square convolution of ``kernel_size`` that halves the image: by max pooling, or,
+    if self-normalizing, by a stride of 2, since max pooling shifts the mean. Dense layers of the widths
+    ``hidden`` follow. Everything else is as in :func:`mlp`; lists name the convolutions first. SELU preserves
+    mean and variance in dense layers, and in convolutions away from the padded border.
 
-    Raises :class:`OptionError` as :func:`mlp` does, for inputs that are no images, and for more convolutions
-    than the image can be halved.
+    Raises:
+        OptionError: as :func:`mlp`, for inputs that are not images, and for more convolutions than the image
+        can
+            be halved.
 
     Example:
         >>> cnn((28, 28, 1), 10, filters=(8,), hidden=()).count_params()
@@ -176,13 +180,13 @@ def _checked_shape(input_shape: Sequence[int], outputs: int) -> tuple[int, ...]:
         raise OptionError(
             expected=f"an input_shape of axes of at least 1, with at most {MAX_INPUT} numbers in all",
             received=f"input_shape={shape}",
-            remedy="give the shape of one row, without the batch, such as (28, 28, 1)",
+            remedy="pass the shape of one row, without the batch axis, such as (28, 28, 1)",
         )
     if outputs < 1:
         raise OptionError(
             expected="outputs of at least 1",
             received=f"outputs={outputs}",
-            remedy="give the number of classes, or of columns to predict",
+            remedy="pass the number of classes, or of columns to predict",
         )
     return shape
 
@@ -190,7 +194,7 @@ def _checked_shape(input_shape: Sequence[int], outputs: int) -> tuple[int, ...]:
 def require_room(weights: Sequence[tuple[int, int]]) -> None:
     """Raise :class:`ModelError` if kernels of these shapes (inputs, outputs) need more memory than is free.
 
-    Checked before any of them is made, because a system may end a process that asks for too much.
+    Checked first, because the system may kill a process that allocates too much.
     """
     total = sum(math.prod(kernel) for kernel in weights)
     rows, columns = max(weights, key=math.prod)
@@ -204,14 +208,14 @@ def require_room(weights: Sequence[tuple[int, int]]) -> None:
 
 
 def dense_weights(inputs: int, widths: Sequence[int]) -> list[tuple[int, int]]:
-    """The shapes of the kernels of dense layers, one after the other."""
+    """The shapes of the kernels of consecutive dense layers."""
     return list(zip((inputs, *widths), widths, strict=False))
 
 
 def _convolution_weights(
     shape: tuple[int, ...], outputs: int, filters: Sequence[int], kernel_size: int, hidden: Sequence[int]
 ) -> list[tuple[int, int]]:
-    """The shapes of the kernels of a :func:`cnn`, those of convolutions as matrices."""
+    """The shapes of the kernels of a :func:`cnn`, with convolutions as matrices."""
     height, width, channels = shape
     convolutions = [
         (kernel_size**2 * inputs, count) for inputs, count in zip((channels, *filters), filters, strict=False)
@@ -226,7 +230,7 @@ def _check_widths(name: str, widths: Sequence[int]) -> None:
         raise OptionError(
             expected=f"{name}: whole numbers of at least 1",
             received=f"{name}={tuple(widths)}",
-            remedy="give a width for each layer, such as (100, 100)",
+            remedy="pass a width for each layer, such as (100, 100)",
         )
 
 
@@ -235,7 +239,7 @@ def _check_image(shape: tuple[int, ...], convolutions: int, kernel_size: int) ->
         raise OptionError(
             expected="images: an input_shape (height, width, channels)",
             received=f"input_shape={shape}",
-            remedy="take the mlp for tables",
+            remedy="use mlp for tables",
         )
     if kernel_size < 1:
         raise OptionError(
@@ -244,7 +248,7 @@ def _check_image(shape: tuple[int, ...], convolutions: int, kernel_size: int) ->
     halvings = int(math.log2(min(shape[:2])))
     if convolutions > halvings:
         raise OptionError(
-            expected=f"at most {halvings} filters: an image of {shape[0]}×{shape[1]} is halved no more often",
+            expected=f"at most {halvings} filters: {shape[0]}×{shape[1]} cannot be halved more often",
             received=f"{convolutions} filters",
-            remedy="take fewer",
+            remedy="use fewer filters",
         )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,20 +11,22 @@ import jax.numpy as jnp
 import keras
 import numpy as np
 
-from kilter._models.tracing import build, fitting, forward, leaf_layers, replace_attribute, some_rows, values
+from kilter._models.arrays import some_rows
+from kilter._models.tracing import LayerCall, forward, watch_calls
+from kilter._models.variables import build_forward, fitting, values
 from kilter._plotting import Figure, drawn
 from kilter.nn.propagation import Signal, predict_layer
 
 
 @dataclass(frozen=True)
 class LayerSignal:
-    """What leaves one layer, over rows and units together.
+    """The output of one layer, over rows and units together.
 
     Attributes:
         layer: the layer's path, such as ``"block/dense_1"``.
         kind: its class, such as ``"Dense"``.
-        mean, deviation: as measured; NaN where the output is not finite.
-        predicted_mean, predicted_deviation: by mean-field theory; None where it says nothing.
+        mean, deviation: as measured; NaN if the output is not finite.
+        predicted_mean, predicted_deviation: by mean-field theory; None if it makes no prediction.
     """
 
     layer: str
@@ -37,7 +39,7 @@ class LayerSignal:
 
 @dataclass(frozen=True)
 class DepthRecord:
-    """The signal through a model: ``layers`` in the order of their calls, and how many ``rows`` were used."""
+    """The signal through a model: ``layers`` in the order of their calls, measured on ``rows`` rows."""
 
     layers: tuple[LayerSignal, ...]
     rows: int
@@ -50,72 +52,47 @@ class DepthRecord:
 def variance_through_depth(
     model: keras.Model, x: Any, *, training: bool = True, rows: int = 512, seed: int = 0
 ) -> DepthRecord:
-    """Mean and standard deviation of what leaves each layer of ``model`` for the inputs ``x``.
+    """Mean and standard deviation of each layer's output for the inputs ``x``.
 
-    One compiled forward pass measures them for every layer that holds no other layers, in the order of the
-    calls; one called more than once has an entry for each call, one with several outputs shows the first.
-    The prediction follows the signal from the layer's initialiser and activation
-    (:mod:`kilter.nn.propagation`), so it is that of a model before its first step; it begins with what enters
-    the model, and anew, with the measured numbers, after every layer it knows nothing about.
+    One compiled forward pass measures every layer that holds no other layers, in the order of the calls. A
+    layer that is called twice has two entries; of several outputs the first counts. Calls inside a traced
+    loop are left out. The prediction follows the signal through initialisers and activations, so it holds
+    before the first training step. It starts from the model's inputs, and restarts from the measured numbers
+    after a layer that it cannot predict.
 
     Args:
-        model: any model, built on ``x`` if it is not yet. Nothing of it changes.
+        model: any model; built on ``x`` if needed, otherwise unchanged.
         x: inputs as the model takes them: an array, or a list or dict of arrays.
-        training: as in a training step (batch normalisation by the batch's statistics, dropout active), or as
-            at inference.
-        rows: at most so many rows of ``x``, drawn with ``seed``, are used.
+        training: as in a training step (batch statistics, dropout active), or as at inference.
+        rows: use at most this many rows of ``x``, sampled with ``seed``.
         seed: of the rows.
 
-    Raises :class:`~kilter.errors.DataError` for inputs that do not fit the model.
+    Raises:
+        DataError: if the inputs do not fit the model.
     """
     batch = some_rows(x, rows, seed)
-    build(model, batch)
-    calls: list[_Call] = []
+    build_forward(model, batch)
+    calls: list[LayerCall] = []
 
     def run(variables: Any, inputs: Any) -> Any:
         calls.clear()
-        with contextlib.ExitStack() as stack:
-            for path, layer in leaf_layers(model):
-                _watch(path, layer, calls, stack)
+        with watch_calls(model, record):
             forward(model, variables, inputs, training=training)
-        return [(call.entering, call.leaving) for call in calls]
+        return [
+            [_statistics(_first_float(arrays)) for arrays in (call.inputs, call.outputs)] for call in calls
+        ]
+
+    def record(call: LayerCall, output: Any) -> Any:
+        if _first_float(call.outputs) is not None:
+            calls.append(call)
+        return output
 
     with fitting(model):
         measured = jax.device_get(jax.jit(run)(values(model), batch))
-    return DepthRecord(_beside(calls, measured, training), len(jax.tree.leaves(batch)[0]))
+    return DepthRecord(_with_predictions(calls, measured, training), len(jax.tree.leaves(batch)[0]))
 
 
-@dataclass(frozen=True)
-class _Call:
-    """One call in the trace: which call its input came from, and mean, E[x²] and deviation as traced."""
-
-    path: str
-    layer: keras.layers.Layer
-    source: int | None
-    entering: Any
-    leaving: Any
-    output: Any
-
-
-def _watch(path: str, layer: Any, calls: list[_Call], stack: contextlib.ExitStack) -> None:
-    """Note every call of ``layer`` in ``calls``, for as long as ``stack`` is open."""
-    call = layer.call
-
-    def watched(*arguments: Any, **options: Any) -> Any:
-        output = call(*arguments, **options)
-        entered, left = (_numbers(value) for value in ((arguments, options), output))
-        if left is not None:
-            # By identity: an output that is changed on its way to the next layer comes from no layer.
-            source = next((index for index, one in enumerate(calls) if one.output is entered), None)
-            calls.append(_Call(path, layer, source, _statistics(entered), _statistics(left), left))
-        return output
-
-    replace_attribute(layer, "call", watched, stack)
-
-
-def _numbers(value: Any) -> Any | None:
-    """The first array of floating-point numbers in ``value``."""
-    arrays = (one for one in jax.tree.leaves(value) if hasattr(one, "dtype"))
+def _first_float(arrays: Sequence[Any]) -> Any | None:
     return next((one for one in arrays if jnp.issubdtype(one.dtype, jnp.floating)), None)
 
 
@@ -126,14 +103,16 @@ def _statistics(array: Any | None) -> Any:
     return jnp.stack([jnp.mean(exact), jnp.mean(jnp.square(exact)), jnp.std(exact)])
 
 
-def _beside(calls: list[_Call], measured: list[Any], training: bool) -> tuple[LayerSignal, ...]:
-    """The measured numbers with the predictions beside them."""
+def _with_predictions(calls: list[LayerCall], measured: list[Any], training: bool) -> tuple[LayerSignal, ...]:
+    """The measured numbers beside the predicted ones."""
+    first = [tuple(map(_first_float, (call.inputs, call.outputs))) for call in calls]
     signals: list[Signal] = []
     layers = []
-    for call, (entering, leaving) in zip(calls, measured, strict=True):
-        before = (
-            Signal(float(entering[0]), float(entering[1])) if call.source is None else signals[call.source]
-        )
+    for index, (call, (entering, leaving)) in enumerate(zip(calls, measured, strict=True)):
+        # By identity: an output that is changed on its way to the next layer comes from no layer.
+        earlier = (i for i in range(index) if first[i][1] is first[index][0])
+        source = next(earlier, None)
+        before = Signal(float(entering[0]), float(entering[1])) if source is None else signals[source]
         known = predict_layer(call.layer, before, training=training) if np.isfinite(before.second) else None
         after = known if known is not None and np.isfinite(known.second) else None
         signals.append(Signal(float(leaving[0]), float(leaving[1])) if after is None else after)

@@ -1,10 +1,10 @@
-"""Mean-field theory of one layer: what it does to the variance of signals and of gradients, before training.
+"""Mean-field theory of one layer: how it changes the variance of signals and gradients at initialisation.
 
-For weights drawn independently with mean 0 and variance σ², a unit's input ``z = Σ w·x`` over ``n`` incoming
-numbers is nearly normal with mean 0 and variance ``q = n·σ²·E[x²]``, and what leaves it has the moments
-``E[f(z)]`` and ``E[f(z)²]``. Backwards, the variance of gradients is multiplied by ``n_out·σ²·E[f'(z)²]``.
-Sources: He et al. 2015; Poole et al. 2016 (Exponential expressivity in deep neural networks through transient
-chaos); Schoenholz et al. 2017 (Deep information propagation).
+For independent weights with mean 0 and variance σ², a unit's input ``z = Σ w·x`` over ``n`` incoming numbers
+is nearly normal with mean 0 and variance ``q = n·σ²·E[x²]``, and its output has the moments ``E[f(z)]`` and
+``E[f(z)²]``. Backward, the variance of gradients is multiplied by ``n_out·σ²·E[f'(z)²]``. Sources: He et al.
+2015; Poole et al. 2016 (Exponential expressivity in deep neural networks through transient chaos); Schoenholz
+et al. 2017 (Deep information propagation).
 """
 
 from __future__ import annotations
@@ -26,15 +26,15 @@ from kilter.nn.options import LEAKY_SLOPE, PRELU_SLOPE
 from kilter.nn.pairing import VarianceScaling, pairing_of
 from kilter.nn.rrelu import LOWER, UPPER
 
-# Gauss-Legendre on either side of zero: most activations have a kink there, which costs Gauss-Hermite 1e-3.
-# A normal number lies within ±12 but for a share of 1e-32.
+# Gauss-Legendre on either side of zero, where most activations have a kink, which costs Gauss-Hermite 1e-3.
+# The share of a normal beyond ±12 is 1e-32.
 _REACH: Final = 12.0
 _HALF, _HALF_WEIGHTS = np.polynomial.legendre.leggauss(128)
 _NODES: Final = np.concatenate([(_HALF - 1), (_HALF + 1)]) * _REACH / 2
 _WEIGHTS: Final = (
     np.tile(_HALF_WEIGHTS, 2) * _REACH / 2 * np.exp(-np.square(_NODES) / 2) / math.sqrt(2 * math.pi)
 )
-# Keras's TruncatedNormal cuts at two deviations and does not widen to make up for it; VarianceScaling does.
+# Keras's TruncatedNormal cuts at two deviations without correcting the variance; VarianceScaling corrects it.
 _TRUNCATED_VARIANCE: Final = 0.7737413
 COUPLED: Final = (
     keras.activations.softmax,
@@ -42,12 +42,12 @@ COUPLED: Final = (
     keras.activations.sparsemax,
     keras.activations.glu,
 )
-"""Functions of several units at once, which moments of one number say nothing about."""
+"""Functions of several units at once, to which moments of a single unit do not apply."""
 
 
 @dataclass(frozen=True)
 class Moments:
-    """Of ``f`` under a normal ``z``: ``mean`` is E[f(z)], ``second`` E[f(z)²], ``slope`` E[f'(z)²]."""
+    """For ``f`` of a normal ``z``: ``mean`` is E[f(z)], ``second`` E[f(z)²], ``slope`` E[f'(z)²]."""
 
     mean: float
     second: float
@@ -56,7 +56,7 @@ class Moments:
 
 @dataclass(frozen=True)
 class Gain:
-    """By how much one layer multiplies variances: 1 keeps them, below 1 they vanish, above 1 they explode.
+    """The factor by which one layer multiplies variances: below 1 they vanish, above 1 they explode.
 
     Attributes:
         forward: the variance of the units' inputs, from one layer to the next.
@@ -68,14 +68,16 @@ class Gain:
 
 
 def activation_moments(activation: str | Callable[[Any], Any], variance: float = 1.0) -> Moments:
-    """The moments of ``activation`` under a normal input with mean 0 and the given ``variance``.
+    """The moments of ``activation`` for a normal input with mean 0 and the given ``variance``.
 
-    In closed form for relu, linear and the leaky family (slope 0.2; prelu as it begins, at 0.25; rrelu as in
-    training); for every other by quadrature, to about 1e-6. ``activation`` is Keras's name, or a function of
-    an array, element by element. A variance of 0 gives the values at 0.
+    In closed form for relu, linear and the leaky family (slope 0.2; prelu with its initial 0.25; rrelu as in
+    training), otherwise by quadrature to about 1e-6. ``activation`` is a name in Keras or an elementwise
+    function. A variance of 0 gives the values at 0.
 
-    Raises :class:`OptionError` for an unknown name, a softmax (which couples the units of a layer), and a
-    variance that is negative or not finite.
+    Raises:
+        OptionError: for an unknown name, a softmax (which couples the units of a layer), and a variance that
+        is
+            negative or not finite.
 
     Example:
         >>> activation_moments("relu").second
@@ -90,7 +92,7 @@ def activation_moments(activation: str | Callable[[Any], Any], variance: float =
 
 
 def piecewise_linear(mean_slope: float, square_slope: float, variance: float) -> Moments:
-    """Moments of ``x`` above zero and ``a·x`` below, for slopes ``a`` of the given mean and mean square."""
+    """Moments of ``x`` above zero and ``a·x`` below, for slopes ``a`` with this mean and mean square."""
     both = (1 + square_slope) / 2
     return Moments((1 - mean_slope) * math.sqrt(variance / (2 * math.pi)), variance * both, both)
 
@@ -114,7 +116,7 @@ def _by_quadrature(activation: str | Callable[[Any], Any], variance: float) -> M
         function = activation
     if function in COUPLED:
         raise OptionError(
-            expected="an activation that acts on each unit by itself",
+            expected="an elementwise activation",
             received=f"activation={function.__name__!r}, which couples the units of a layer",
             remedy="leave the output layer out",
         )
@@ -127,12 +129,13 @@ def _by_quadrature(activation: str | Callable[[Any], Any], variance: float) -> M
 
 
 def weight_moment(initializer: Any, shape: Sequence[int]) -> float | None:
-    """The variance with which ``initializer`` draws the weights of ``shape``; None where it has no such law.
+    """The variance of weights of ``shape`` from ``initializer``; None if unknown, or if the mean is not 0.
 
-    ``initializer`` is one of Keras's, its name, or a :class:`~kilter.nn.VarianceScaling`. Zeros have 0. Laws
-    with a mean other than 0 (ones, constants) have none: their weights are not independent.
+    ``initializer`` is one of Keras's, its name, or a :class:`~kilter.nn.VarianceScaling`. Zeros have variance
+    0.
 
-    Raises :class:`OptionError` for a name that Keras does not know.
+    Raises:
+        OptionError: for an unknown name.
     """
     known = _keras_initializer(initializer)
     law = type(known).__name__
@@ -160,7 +163,7 @@ def _keras_initializer(initializer: Any) -> Any:
         raise OptionError(
             expected="one of Keras's initialisers, or a VarianceScaling",
             received=f"initializer={initializer!r}",
-            remedy="take the one that pairing_of(activation).default names",
+            remedy="use pairing_of(activation).default",
         ) from unknown
 
 
@@ -172,21 +175,22 @@ def variance_gain(
     fan_in: int = 100,
     fan_out: int | None = None,
 ) -> Gain:
-    """By how much a dense layer with ``activation`` and ``initializer`` multiplies variances.
+    """The factors by which a dense layer with ``activation`` and ``initializer`` multiplies variances.
 
     ``forward = fan_in·σ²·E[f(z)²]/q`` and ``backward = fan_out·σ²·E[f'(z)²]`` with ``z`` normal of variance
     ``q`` and σ² the variance of the weights.
 
     Args:
-        activation: Keras's name, or a function element by element.
-        initializer: one of Keras's, its name or a :class:`~kilter.nn.VarianceScaling`; the one paired with
-            the activation if None.
-        variance: q, of the units' inputs, above 0. The gain depends on it but for the ReLU family.
-        fan_in, fan_out: the widths before and after; equal if ``fan_out`` is None. For a square layer the
-            gain does not depend on the width.
+        activation: its name in Keras, or an elementwise function.
+        initializer: one of Keras's, its name or a :class:`~kilter.nn.VarianceScaling`; if None, the one
+            paired with the activation.
+        variance: q, of the units' inputs, above 0. It does not matter for the ReLU family.
+        fan_in, fan_out: the widths before and after; equal if ``fan_out`` is None. The gain of a square layer
+            does not depend on the width.
 
-    Raises :class:`OptionError` for what :func:`activation_moments` refuses, a variance of 0, fans below 1,
-    and initialisers without a variance law.
+    Raises:
+        OptionError: as :func:`activation_moments`, and for a variance of 0, fans below 1, and initialisers
+            without a known variance.
 
     Example:
         >>> variance_gain("relu"), variance_gain("relu", "glorot_uniform").forward
@@ -199,8 +203,8 @@ def variance_gain(
     weight = weight_moment(initializer, (fan_in, after)) if min(fan_in, after) >= 1 else None
     if weight is None or initializer is None or variance == 0:
         raise OptionError(
-            expected="a variance above 0, fans of at least 1, and an initializer that draws with mean 0",
+            expected="a variance above 0, fans of at least 1, and an initializer with mean 0",
             received=f"variance={variance}, fan_in={fan_in}, fan_out={after}, initializer={initializer!r}",
-            remedy="leave out what need not be given; a function as activation needs an initializer",
+            remedy="use the defaults; a function as activation needs an initializer",
         )
     return Gain(fan_in * weight * moments.second / variance, after * weight * moments.slope)

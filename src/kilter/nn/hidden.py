@@ -1,15 +1,13 @@
-"""The options of hidden layers, filled in and checked, and which combinations contradict the theory.
+"""Options of hidden layers: defaults, checks, and combinations that contradict theory.
 
-Imports neither Keras nor JAX, so that recipes are checked before anything heavy is loaded.
+Imports neither Keras nor JAX, so that recipes are checked quickly.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable
-from numbers import Real
 from typing import Any, Final
 
+from kilter._validation import number
 from kilter.errors import OptionError
 from kilter.nn.options import (
     ACTIVATIONS,
@@ -37,10 +35,11 @@ ALLOW: Final = "unchecked=True allows it"
 def network_options(layers: int, **keywords: Any) -> NetworkOptions:
     """The options of each of ``layers`` hidden layers, from the keywords of :func:`hidden_options`.
 
-    ``activation``, ``initializer`` and ``dropout`` may be sequences with one value for each layer. Options of
-    one activation's own (such as ``negative_slope``) go to the layers that have it.
+    ``activation``, ``initializer`` and ``dropout`` may be sequences with one value per layer. Options of one
+    activation (such as ``negative_slope``) go to the layers that have it.
 
-    Raises :class:`OptionError` for sequences of another length, and as :func:`hidden_options` does.
+    Raises:
+        OptionError: for sequences of another length, and as :func:`hidden_options`.
 
     Example:
         >>> [one.dropout for one in network_options(2, dropout=(0.1, 0.5)).hidden]
@@ -66,7 +65,7 @@ def network_options(layers: int, **keywords: Any) -> NetworkOptions:
 
 
 def _without_others(keywords: dict[str, Any], activations: set[str]) -> dict[str, Any]:
-    """``keywords`` without the own options of those ``activations`` that other layers have."""
+    """``keywords`` without options of ``activations`` that only other layers have."""
     others = activations - {keywords["activation"]}
     theirs = {key for key, owner in OWN_OPTIONS.items() if owner in others}
     return {key: value for key, value in keywords.items() if key not in theirs}
@@ -89,32 +88,33 @@ def hidden_options(
     max_norm: float | None = None,
     unchecked: bool = False,
 ) -> HiddenOptions:
-    """How a hidden layer is made: fill in what is None from the preset, and check that the whole makes sense.
+    """The options of a hidden layer, with defaults from the preset filled in, and checked.
 
     Args:
         preset: ``"standard"`` (ELU, He) or ``"self-normalizing"`` (SELU, LeCun normal, alpha dropout).
         activation: one of :data:`ACTIVATIONS`; the preset's if None.
         negative_slope: of ``leaky_relu``, 0 to below 1; 0.2 if None.
-        elu_alpha: of ``elu``, above 0: below zero it is ``alpha·(exp(x) - 1)``; 1 if None.
-        prelu_slopes: under ``prelu`` a slope is learned for each ``"channel"`` (a unit of a dense layer),
-            each ``"element"`` (of a convolution, each pixel of each channel), or one for the ``"layer"``;
-            ``"channel"`` if None. Slopes begin at 0.25.
+        elu_alpha: of ``elu``, above 0: ``alpha·(exp(x) - 1)`` below zero; 1 if None.
+        prelu_slopes: ``prelu`` learns a slope for each ``"channel"`` (a unit of a dense layer), each
+            ``"element"`` (each pixel of each channel), or one for the ``"layer"``; ``"channel"`` if None.
+            Slopes start at 0.25.
         initializer: of the hidden kernels; the one paired with the activation if None.
-        batch_norm: ``"before"`` or ``"after"`` each activation, ``"input"`` for one in front, or False.
-            Before the activation the layer has no bias: beta takes its place.
-        batch_norm_momentum: what the moving averages keep at each step, above 0 and below 1; 0.99 if None.
-            More nines for larger data and smaller batches.
+        batch_norm: ``"before"`` or ``"after"`` each activation, ``"input"`` for a single one in front, or
+            False. A layer normalised before the activation has no bias: beta replaces it.
+        batch_norm_momentum: of the moving averages, above 0 and below 1; 0.99 if None. Larger for larger data
+            and smaller batches.
         batch_norm_epsilon: added to the variance, above 0; 0.001 if None.
-        dropout: the share of the layer's outputs dropped in training; alpha dropout if self-normalizing. It
-            stands after the activation (and after batch normalisation); the output layer has none.
-        l1, l2, max_norm: penalties and limit on every kernel, the output's included.
-        unchecked: allow what contradicts the theory (the next paragraph), for an experiment that shows why.
+        dropout: the dropout rate, after the activation (and after batch normalisation); alpha dropout if
+            self-normalizing. The output layer has none.
+        l1, l2, max_norm: penalties and maximum norm for every kernel, the output's included.
+        unchecked: allow combinations that contradict theory, for experiments.
 
-    Raises :class:`OptionError` for an unknown name and a value out of range; and, unless ``unchecked``, for
-    combinations that contradict the theory: a slope of 1 or more (the layer is linear); zeros or ones as
-    initialiser (units that begin equal stay equal); SELU outside the self-normalizing preset; and in it
-    anything but SELU, LeCun normal, no batch normalisation and no penalty or limit on the weights, under
-    which alone self-normalisation holds (Klambauer et al. 2017).
+    Raises:
+        OptionError: for an unknown name or a value out of range; and, unless ``unchecked``, for combinations
+            that contradict theory: a slope of 1 or more (the layer is linear); zeros or ones as initialiser
+            (equal units stay equal); SELU outside the self-normalizing preset; and in that preset anything
+            but SELU, LeCun normal, no batch normalisation and no penalty or norm limit, since
+            self-normalisation holds only then (Klambauer et al. 2017).
     """
     activation = default_activation(preset) if activation is None else activation
     check_name("activation", activation, ACTIVATIONS)
@@ -145,7 +145,7 @@ def hidden_options(
 
 
 def _with_defaults(activation: str, own: dict[str, Any]) -> dict[str, Any]:
-    """Options of an activation's own, filled in where the activation is theirs."""
+    """The options of single activations, with defaults for the activation that is used."""
     defaults = {"negative_slope": LEAKY_SLOPE, "elu_alpha": 1.0, "prelu_slopes": "channel"}
     theirs = {key: OWN_OPTIONS[key] == activation and value is None for key, value in own.items()}
     return {key: defaults[key] if theirs[key] else value for key, value in own.items()}
@@ -154,7 +154,7 @@ def _with_defaults(activation: str, own: dict[str, Any]) -> dict[str, Any]:
 def _check_ranges(options: HiddenOptions) -> None:
     check_name("batch_norm", options.batch_norm, BATCH_NORM)
     if isinstance(options.initializer, VarianceScaling):
-        _check_number("the scale of an initializer", options.initializer.scale, "above 0", "1 or 2")
+        number("the scale of an initializer", options.initializer.scale, above=0, remedy="usual is 1 or 2")
     else:
         check_name("initializer", options.initializer, INITIALIZERS)
     _check_own(options)
@@ -168,32 +168,21 @@ def _check_ranges(options: HiddenOptions) -> None:
     for name, bounds, usual in _RANGES:
         value = getattr(options, name)
         if value is not None:
-            _check_number(name, value, bounds, usual)
+            number(name, value, **bounds, remedy=f"usual is {usual}")
 
 
-_BOUNDS: Final[dict[str, Callable[[float], bool]]] = {
-    "0 or more": lambda number: number >= 0,
-    "above 0": lambda number: number > 0,
-    "from 0 to below 1": lambda number: 0 <= number < 1,
-    "above 0 and below 1": lambda number: 0 < number < 1,
-}
-_RANGES: Final = (
-    ("negative_slope", "0 or more", "0.01 to 0.3"),
-    ("elu_alpha", "above 0", "1"),
-    ("batch_norm_momentum", "above 0 and below 1", "0.9 to 0.999"),
-    ("batch_norm_epsilon", "above 0", "0.001"),
-    ("dropout", "from 0 to below 1", "0.1 to 0.5"),
-    ("l1", "0 or more", "0 for none, 1e-4 for some"),
-    ("l2", "0 or more", "0 for none, 1e-4 for some"),
-    ("max_norm", "above 0", "1 to 4"),
+_ABOVE_0: Final[dict[str, Any]] = {"above": 0}
+_FROM_0: Final[dict[str, Any]] = {"low": 0}
+_RANGES: Final[tuple[tuple[str, dict[str, Any], str], ...]] = (
+    ("negative_slope", _FROM_0, "0.01 to 0.3"),
+    ("elu_alpha", _ABOVE_0, "1"),
+    ("batch_norm_momentum", {"above": 0, "below": 1}, "0.9 to 0.999"),
+    ("batch_norm_epsilon", _ABOVE_0, "0.001"),
+    ("dropout", {"low": 0, "below": 1}, "0.1 to 0.5"),
+    ("l1", _FROM_0, "0 for none, 1e-4 for some"),
+    ("l2", _FROM_0, "0 for none, 1e-4 for some"),
+    ("max_norm", _ABOVE_0, "1 to 4"),
 )
-
-
-def _check_number(name: str, value: float, bounds: str, usual: str) -> None:
-    if not (isinstance(value, Real) and math.isfinite(value) and _BOUNDS[bounds](value)):
-        raise OptionError(
-            expected=f"{name}: a number {bounds}", received=f"{name}={value!r}", remedy=f"usual is {usual}"
-        )
 
 
 def _check_own(options: HiddenOptions) -> None:
@@ -212,8 +201,7 @@ def _check_own(options: HiddenOptions) -> None:
 def _check_slope(options: HiddenOptions) -> None:
     if options.negative_slope is not None and options.negative_slope >= 1:
         raise OptionError(
-            expected="a negative_slope from 0 to below 1: at 1 the layer is linear, above it the negative "
-            "side is the steeper one",
+            expected="a negative_slope from 0 to below 1: at 1 the layer is linear",
             received=f"negative_slope={options.negative_slope}",
             remedy=f"0.01 to 0.3 is usual; {ALLOW}",
         )
@@ -222,18 +210,17 @@ def _check_slope(options: HiddenOptions) -> None:
 def _check_symmetry(options: HiddenOptions) -> None:
     if options.initializer in ("zeros", "ones"):
         raise OptionError(
-            expected="an initializer that draws: units with equal weights get equal gradients and stay equal "
-            "for ever",
+            expected="a random initializer: equal units get equal gradients and stay equal",
             received=f"initializer={options.initializer!r}",
-            remedy=f"take {default_initializer(options.activation)!r}; {ALLOW}",
+            remedy=f"use {default_initializer(options.activation)!r}; {ALLOW}",
         )
 
 
 def _check_self_normalization(options: HiddenOptions) -> None:
     if options.activation == "selu" and not options.self_normalizing:
         raise OptionError(
-            expected="SELU in a self-normalizing network: with plain dropout or batch normalisation around "
-            "it, it has no advantage over ELU",
+            expected="SELU in a self-normalizing network: with plain dropout or batch normalisation "
+            "it has no advantage over ELU",
             received=f"activation='selu' with preset={options.preset!r}",
             remedy=f"take preset='self-normalizing', or activation='elu'; {ALLOW}",
         )
@@ -244,12 +231,12 @@ def _check_self_normalization(options: HiddenOptions) -> None:
         (
             options.initializer != "lecun_normal",
             f"initializer={options.initializer!r}",
-            "the fixed point is that of weights with variance 1/fan_in",
+            "the fixed point needs weights with variance 1/fan_in",
         ),
         (
             options.batch_norm is not False,
             f"batch_norm={options.batch_norm!r}",
-            "it replaces the very statistics the network keeps by itself",
+            "it replaces the statistics that the network preserves by itself",
         ),
         (
             options.l1 > 0 or options.l2 > 0 or options.max_norm is not None,
@@ -263,6 +250,5 @@ def _check_self_normalization(options: HiddenOptions) -> None:
             expected="what self-normalisation needs (SELU, LeCun normal, no batch normalisation, no penalty "
             "or limit on the weights): " + "; ".join(why for _, why in faults),
             received=", ".join(given for given, _ in faults),
-            remedy="leave these out (alpha dropout is the regulariser that fits), or take preset='standard'; "
-            + ALLOW,
+            remedy="leave these out (use alpha dropout to regularise), or use preset='standard'; " + ALLOW,
         )

@@ -1,4 +1,4 @@
-"""Label smoothing for whole-number labels; Keras has it for one-hot rows and for yes or no only."""
+"""Label smoothing for class numbers; Keras has it only for one-hot and binary labels."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ def smoothed_sparse_categorical_crossentropy(
 ) -> Any:
     """The cross-entropy of each row against its smoothed label, shape (...) for ``y_pred`` (..., classes).
 
-    A label of class c among K asks for the probability 1 - e + e/K of c and e/K of every other class, e being
-    ``label_smoothing`` (Szegedy et al. 2016). ``y_true``: class numbers, shape (...) or (..., 1); one outside
-    the classes counts as none of them.
+    The target for class c of K is the probability 1 - e + e/K of c and e/K of every other class, where e is
+    ``label_smoothing`` (Szegedy et al. 2016). ``y_true``: class numbers, shape (...) or (..., 1); a number
+    outside the classes counts as no class.
     """
     y_pred = keras.ops.convert_to_tensor(y_pred)
     if len(y_true.shape) == len(y_pred.shape):
@@ -32,14 +32,15 @@ def smoothed_sparse_categorical_crossentropy(
 class SmoothedSparseCategoricalCrossentropy(LossFunctionWrapper):
     """Keras's ``CategoricalCrossentropy(label_smoothing=...)`` for labels that are class numbers.
 
-    Its least value is not 0 but the entropy of the smoothed label, so losses with different smoothing are not
-    to be compared; accuracies are. In ``kilter.fit`` it is computed from the logits, also after a softmax.
+    Its minimum is the entropy of the smoothed label, not 0, so do not compare losses with different
+    smoothing; compare accuracies. In ``kilter.fit`` it is computed from the logits, also after a softmax.
 
     Args:
         label_smoothing: the share e of each label that is spread evenly over all K classes, 0 to below 1.
-        from_logits: whether outputs are logits; probabilities if False.
+        from_logits: whether outputs are logits instead of probabilities.
 
-    Raises :class:`~kilter.errors.OptionError` for a share outside its range.
+    Raises:
+        OptionError: for a share out of range.
 
     Example:
         >>> import numpy as np

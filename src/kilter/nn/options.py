@@ -1,6 +1,6 @@
-"""What a hidden layer of a built network may be: names, defaults, and the records that say it.
+"""Names, defaults and records of the options of hidden layers.
 
-Imports neither Keras nor JAX, so that recipes are checked before anything heavy is loaded.
+Imports neither Keras nor JAX, so that recipes are checked quickly.
 """
 
 from __future__ import annotations
@@ -19,15 +19,15 @@ PreluSlopes = Literal["channel", "element", "layer"]
 
 PRESETS: Final[dict[str, str]] = {"standard": "elu", "self-normalizing": "selu"}
 BATCH_NORM: Final = (False, "before", "after", "input")
-# Keras's LeakyReLU has 0.3, PyTorch's 0.01; 0.2 lies between and is what Keras's function of that name has.
+# Keras's LeakyReLU layer has 0.3, PyTorch's 0.01, Keras's function 0.2.
 LEAKY_SLOPE: Final = 0.2
-# He et al. 2015 begin the learned slopes of PReLU here.
+# The initial slope of PReLU in He et al. 2015.
 PRELU_SLOPE: Final = 0.25
 PRELU_SLOPES: Final = ("channel", "element", "layer")
-# Keras's own, said here so that they can be told and recorded.
+# Keras's defaults, here so that they can be shown and recorded.
 BATCH_NORM_MOMENTUM: Final = 0.99
 BATCH_NORM_EPSILON: Final = 1e-3
-# Softmax couples the units of a layer and belongs to an output.
+# Softmax couples the units of a layer: for outputs only.
 ACTIVATIONS: Final = tuple(name for name in PAIRINGS if name != "softmax")
 INITIALIZERS: Final = (
     "he_normal",
@@ -40,14 +40,14 @@ INITIALIZERS: Final = (
     "zeros",
     "ones",
 )
-# Options of one activation's own shape, and which activation that is.
+# Options of a single activation, with its name.
 OWN_OPTIONS: Final = {"negative_slope": "leaky_relu", "elu_alpha": "elu", "prelu_slopes": "prelu"}
 # Options that may differ from layer to layer.
 EACH_LAYER: Final = ("activation", "initializer", "dropout")
 
 
 class LayerKeywords(TypedDict, total=False):
-    """The keywords of :func:`kilter.nn.hidden.network_options`, which the builders take and pass on."""
+    """The keywords of :func:`kilter.nn.hidden.network_options`, which the builders pass on."""
 
     preset: Preset
     activation: str | Sequence[str] | None
@@ -80,7 +80,8 @@ def check_name(name: str, value: object, allowed: tuple[object, ...]) -> None:
 def default_activation(preset: str) -> str:
     """The activation of a preset: ELU for ``"standard"``, SELU for ``"self-normalizing"``.
 
-    Raises :class:`OptionError` for another preset.
+    Raises:
+        OptionError: for another preset.
     """
     check_name("preset", preset, tuple(PRESETS))
     return PRESETS[preset]
@@ -93,14 +94,14 @@ def default_initializer(activation: str) -> str:
 
 @dataclass(frozen=True)
 class HiddenOptions:
-    """How a hidden layer is made. Made by :func:`kilter.nn.hidden.hidden_options`, which fills in and checks.
+    """The options of a hidden layer, made and checked by :func:`kilter.nn.hidden.hidden_options`.
 
     Attributes:
         preset: ``"standard"`` or ``"self-normalizing"``.
         activation: one of :data:`ACTIVATIONS`.
         negative_slope: the slope of ``leaky_relu`` below zero; None for every other activation.
-        elu_alpha: what ``elu`` saturates at below zero, negated; None for every other activation.
-        prelu_slopes: what has a learned slope of its own under ``prelu``; None for every other activation.
+        elu_alpha: ``elu`` saturates at ``-elu_alpha``; None for every other activation.
+        prelu_slopes: what ``prelu`` learns a slope for; None for every other activation.
         initializer: one of :data:`INITIALIZERS`, or a :class:`VarianceScaling`.
         batch_norm: ``"before"`` or ``"after"`` each activation, ``"input"`` for one layer in front, or False.
         batch_norm_momentum, batch_norm_epsilon: of batch normalisation; None without it.
@@ -125,13 +126,13 @@ class HiddenOptions:
 
     @property
     def self_normalizing(self) -> bool:
-        """Whether the network keeps mean 0 and variance 1 by itself (Klambauer et al. 2017)."""
+        """Whether the network preserves mean 0 and variance 1 by itself (Klambauer et al. 2017)."""
         return self.preset == "self-normalizing"
 
 
 @dataclass(frozen=True)
 class NetworkOptions:
-    """How a network is made: ``hidden`` layer by layer, and ``common`` for what lies in front and behind."""
+    """The options of a network: ``hidden`` per layer, and ``common`` for input and output."""
 
     common: HiddenOptions
     hidden: tuple[HiddenOptions, ...]

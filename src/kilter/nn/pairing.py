@@ -1,9 +1,9 @@
-"""Which initialiser keeps the signal's variance under which activation.
+"""Which initialiser preserves the variance of signals under which activation.
 
-A kernel drawn with variance ``scale / fan`` multiplies the variance of the signal by ``scale`` times what the
-activation lets through. The pairs below keep the product near 1, so neither activations nor gradients shrink
-or grow from layer to layer. Sources: Glorot & Bengio 2010 (tanh, sigmoid), He et al. 2015 (the ReLU family:
-half of the signal is cut, hence twice the variance), LeCun et al. 1998 with Klambauer et al. 2017 (SELU).
+A kernel with variance ``scale / fan`` multiplies the variance of the signal by ``scale`` times the second
+moment of the activation. The pairs below keep the product near 1, so neither activations nor gradients vanish
+or explode. Sources: Glorot & Bengio 2010 (tanh, sigmoid), He et al. 2015 (the ReLU family, which cuts half of
+the signal, hence twice the variance), LeCun et al. 1998 with Klambauer et al. 2017 (SELU).
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from kilter.errors import OptionError
 
 @dataclass(frozen=True)
 class VarianceScaling:
-    """An initialiser by its formula: variance ``scale / fan``, as Keras's class of the same name.
+    """An initialiser with variance ``scale / fan``, like Keras's class of the same name.
 
     Attributes:
         scale: above 0.
@@ -43,12 +43,12 @@ FORMULAS: Final = {
 
 @dataclass(frozen=True)
 class Pairing:
-    """The initialisers that fit an activation; the first is the one to take.
+    """The initialisers that fit an activation; the first is the default.
 
     Attributes:
         family: the name in the literature, such as ``"He"``.
         initializers: Keras's names.
-        formulas: further ones that have no name.
+        formulas: further ones without a name.
     """
 
     family: str
@@ -57,11 +57,11 @@ class Pairing:
 
     @property
     def default(self) -> str:
-        """The initialiser to take where none is asked for."""
+        """The default initialiser."""
         return self.initializers[0]
 
 
-# On the mean of the fans: the middle between the variance of signals and of gradients where widths change.
+# fan_avg: a compromise between the variance of signals and of gradients if widths change.
 HE: Final = Pairing(
     "He",
     ("he_normal", "he_uniform"),
@@ -70,8 +70,8 @@ HE: Final = Pairing(
 GLOROT: Final = Pairing("Glorot", ("glorot_uniform", "glorot_normal"))
 LECUN: Final = Pairing("LeCun", ("lecun_normal",))
 
-# Softplus is near linear where most of a unit normal lies (its second moment there is 0.92), so it belongs
-# with Glorot and not, like the ReLU it resembles from afar, with He.
+# Softplus is nearly linear for a unit normal (second moment 0.92), so it goes with Glorot, not with He like
+# ReLU.
 PAIRINGS: Final[dict[str, Pairing]] = {
     "relu": HE,
     "leaky_relu": HE,
@@ -92,9 +92,10 @@ PAIRINGS: Final[dict[str, Pairing]] = {
 
 
 def pairing_of(activation: str) -> Pairing:
-    """The initialisers that fit ``activation``, by Keras's name of it.
+    """The initialisers that fit ``activation``, given by its name in Keras.
 
-    Raises :class:`OptionError` for an activation the table does not know, with the nearest name.
+    Raises:
+        OptionError: for an unknown activation, with the nearest name.
 
     Example:
         >>> pairing_of("selu").default
@@ -111,7 +112,7 @@ def pairing_of(activation: str) -> Pairing:
 
 
 def is_paired(activation: str, initializer: str | VarianceScaling) -> bool:
-    """Whether ``initializer``, by Keras's name or by its formula, keeps the variance under ``activation``.
+    """Whether ``initializer``, a name or formula, preserves the variance under ``activation``.
 
     Example:
         >>> is_paired("relu", VarianceScaling(2.0, "fan_avg", "uniform"))
@@ -122,7 +123,7 @@ def is_paired(activation: str, initializer: str | VarianceScaling) -> bool:
 
 
 def _law(initializer: str | VarianceScaling) -> object:
-    """The formula behind a name that has one; the two normal distributions, of equal variance, are one."""
+    """The formula of a name that has one; both normal distributions count as equal."""
     known = FORMULAS.get(initializer, initializer) if isinstance(initializer, str) else initializer
     if isinstance(known, str):
         return known

@@ -1,4 +1,4 @@
-"""Mean-field predictions layer by layer: the moments of what leaves a layer, from those of what enters it."""
+"""Mean-field predictions, layer by layer: the moments of a layer's output from those of its input."""
 
 from __future__ import annotations
 
@@ -10,21 +10,12 @@ import keras
 import numpy as np
 
 from kilter._models.keras_internals import BaseConv, BaseConvTranspose, BaseDepthwiseConv
+from kilter._models.layers import SELU_BOUND, SHAPING
 from kilter.nn.gain import COUPLED, Moments, activation_moments, piecewise_linear, weight_moment
 from kilter.nn.rrelu import RReLU
 
-# SELU's value far below zero, which alpha dropout gives to what it drops (Klambauer et al. 2017).
-_SATURATED: Final = -1.7580993408473766
-_PASSING: Final = (
-    keras.layers.Flatten,
-    keras.layers.Reshape,
-    keras.layers.Permute,
-    keras.layers.RepeatVector,
-    keras.layers.Identity,
-    keras.layers.ActivityRegularization,
-)
 _SUMMING: Final = (keras.layers.Dense, BaseConv, BaseConvTranspose, BaseDepthwiseConv)
-# Layers that apply a function of one number, which quadrature can call.
+# Layers that apply an elementwise function, to which quadrature applies.
 _ELEMENTWISE: Final = (
     keras.layers.Activation,
     keras.layers.ReLU,
@@ -35,10 +26,10 @@ _ELEMENTWISE: Final = (
 
 @dataclass(frozen=True)
 class Signal:
-    """What flows between two layers: ``mean`` E[x] and ``second`` E[x²] over rows and units.
+    """The signal between two layers: ``mean`` E[x] and ``second`` E[x²] over rows and units.
 
-    ``normal`` says whether the numbers may be taken as normal with mean 0, as the sums are that a kernel
-    makes and as batch normalisation leaves them; only then is an activation's effect known.
+    ``normal``: whether it is nearly normal with mean 0, as after a kernel or after normalisation; only then
+    is the effect of an activation known.
     """
 
     mean: float
@@ -52,13 +43,13 @@ class Signal:
 
 
 def predict_layer(layer: keras.layers.Layer, signal: Signal, *, training: bool) -> Signal | None:
-    """The signal after ``layer``, if ``signal`` enters it before the first training step; None if not known.
+    """The signal after ``layer`` for input ``signal``, before the first training step; None if unknown.
 
-    Known are dense layers and convolutions whose initialisers draw with mean 0, element-wise activations of
-    normal sums, dropout, normalisation in training, and layers that only reshape. Kernels count with the
-    variance that their initialiser states, not with what they hold; convolutions as if they had no border.
+    Known are dense layers and convolutions whose initialisers have mean 0, elementwise activations of normal
+    sums, dropout, normalisation in training, and layers that only reshape. Kernels are assumed to have the
+    variance of their initialiser; borders of convolutions are ignored.
     """
-    if isinstance(layer, _PASSING):
+    if isinstance(layer, (*SHAPING, keras.layers.ActivityRegularization)):
         return signal
     if isinstance(layer, keras.layers.Dropout | keras.layers.AlphaDropout):
         return _dropped(layer, signal) if training else signal
@@ -83,7 +74,7 @@ def _summed(layer: Any, signal: Signal) -> Signal | None:
 
 
 def _incoming(layer: Any) -> float:
-    """How many numbers a unit sums up."""
+    """The number of terms in a unit's sum."""
     shape: tuple[int, ...] = tuple(layer.kernel.shape)
     if isinstance(layer, BaseDepthwiseConv):
         return float(math.prod(shape[:-2]))
@@ -120,21 +111,21 @@ def _moments(activation: Any, variance: float) -> Moments | None:
 
 
 def _dropped(layer: Any, signal: Signal) -> Signal:
-    """After dropout in training: the mean stays; what is kept is scaled up, or, for SELU, set off."""
+    """After dropout in training: the mean stays; kept units are scaled, for SELU with an offset."""
     kept = 1 - layer.rate
     if layer.rate == 0:
         return signal
     if isinstance(layer, keras.layers.Dropout):
         return Signal(signal.mean, signal.second / kept)
-    scale = (kept * (1 + layer.rate * _SATURATED**2)) ** -0.5
-    offset = -scale * _SATURATED * layer.rate
-    mean = kept * signal.mean + layer.rate * _SATURATED
-    second = kept * signal.second + layer.rate * _SATURATED**2
+    scale = (kept * (1 + layer.rate * SELU_BOUND**2)) ** -0.5
+    offset = -scale * SELU_BOUND * layer.rate
+    mean = kept * signal.mean + layer.rate * SELU_BOUND
+    second = kept * signal.second + layer.rate * SELU_BOUND**2
     return Signal(scale * mean + offset, scale**2 * second + 2 * scale * offset * mean + offset**2)
 
 
 def _normalized(layer: Any, signal: Signal) -> Signal:
-    """After normalisation by the batch's own statistics, with gamma and beta as they are."""
+    """After normalisation by batch statistics, with the current gamma and beta."""
     gamma, beta = (
         np.asarray(variable, dtype="float64") if variable is not None else np.asarray(otherwise)
         for variable, otherwise in ((layer.gamma, 1.0), (layer.beta, 0.0))

@@ -1,4 +1,4 @@
-"""RReLU: a leaky ReLU whose negative slope is drawn anew for every number in training (Xu et al. 2015)."""
+"""RReLU: a leaky ReLU with a random negative slope for every element in training (Xu et al. 2015)."""
 
 from __future__ import annotations
 
@@ -16,24 +16,25 @@ UPPER: Final = 1 / 3
 @activation_layer("rrelu")
 @keras.saving.register_keras_serializable(package="kilter")
 class RReLU(keras.layers.Layer):
-    """``x`` where x is 0 or above, ``a·x`` below, with a slope ``a`` of its own for every element.
+    """``x`` for x at or above 0, ``a·x`` below, with another slope ``a`` for every element.
 
     In training ``a`` is drawn from the uniform distribution on [lower, upper); at inference it is the mean,
     ``(lower + upper) / 2``. The output has the shape of the input. NaN stays NaN.
 
     Args:
-        lower: the least slope, 0 or more.
+        lower: the smallest slope, 0 or more.
         upper: the largest slope, from ``lower`` to below 1.
-        seed: of the slopes, for a ``keras.random.SeedGenerator``; None takes one from Keras's global seed.
+        seed: of the slopes, for a ``keras.random.SeedGenerator``; None uses Keras's global seed.
 
-    Under a mixed policy the slopes are drawn in float32 (bfloat16 has 128 steps between 1 and 2, and a
-    uniform draw is rounded down to them) and applied in the layer's compute type.
+    Under a mixed policy the slopes are drawn in float32 (bfloat16 would round them coarsely) and applied in
+    the layer's compute dtype.
 
-    Raises :class:`OptionError` for bounds out of order: at a slope of 1 the layer is linear.
+    Raises:
+        OptionError: unless 0 <= lower <= upper < 1; with a slope of 1 the layer is linear.
 
     Reference: Xu, Wang, Chen & Li 2015, Empirical evaluation of rectified activations in convolutional
-    network. The paper divides by a number from U(3, 8) and at inference by its mean, 5.5; as in PyTorch, here
-    the slope itself is uniform between the same bounds, and its mean 11/48 is the one at inference.
+    network. The paper divides by a number from U(3, 8), and by its mean 5.5 at inference. Here, as in
+    PyTorch, the slope itself is uniform between the same bounds, with mean 11/48 at inference.
 
     Example:
         >>> import numpy as np
@@ -59,7 +60,7 @@ class RReLU(keras.layers.Layer):
         self.built = True
 
     def call(self, inputs: Any, training: bool | None = False) -> Any:
-        """The activation of ``inputs``, with drawn slopes if ``training``."""
+        """The activation of ``inputs``, with random slopes if ``training``."""
         if not training:
             return keras.ops.leaky_relu(inputs, negative_slope=(self.lower + self.upper) / 2)
         drawn = keras.random.uniform(
@@ -73,5 +74,5 @@ class RReLU(keras.layers.Layer):
         return input_shape
 
     def get_config(self) -> dict[str, Any]:
-        """What makes the same layer again."""
+        """The layer's configuration."""
         return super().get_config() | {"lower": self.lower, "upper": self.upper, "seed": self.seed}

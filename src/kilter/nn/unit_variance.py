@@ -6,53 +6,36 @@ import contextlib
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import keras
 import numpy as np
 
-from kilter._models.keras_internals import BaseConv, BaseConvTranspose, BaseDepthwiseConv, BaseSeparableConv
-from kilter._models.tracing import (
-    build,
-    fitting,
-    fixed_batch_size,
-    forward,
-    in_same_trace,
-    leaf_layers,
-    replace_attribute,
-    some_rows,
-    values,
-)
-from kilter.errors import ModelError, OptionError
+from kilter._models.arrays import some_rows
+from kilter._models.keras_internals import BaseDepthwiseConv, BaseSeparableConv
+from kilter._models.layers import KERNELS, WEIGHTED
+from kilter._models.tracing import fixed_batch_size, forward, in_same_trace, leaf_layers, replace_attribute
+from kilter._models.variables import assign, build_forward, fitting, values
+from kilter._validation import number, whole_number
+from kilter.errors import ModelError
 
 
 def orthonormal(shape: tuple[int, ...], generator: np.random.Generator, *, each_channel: bool) -> np.ndarray:
     """A kernel whose matrix (all axes but the last, the last) has orthonormal columns, or rows if it is wide.
 
     Drawn uniformly (Haar). With ``each_channel``, every channel of a depthwise kernel (…, channels,
-    multiplier) is such a matrix by itself.
+    multiplier) is such a matrix.
     """
     count = shape[-2] if each_channel else 1
     columns = shape[-1]
     rows = math.prod(shape) // (count * columns)
     normal = generator.standard_normal((count, max(rows, columns), min(rows, columns)))
     basis, triangle = np.linalg.qr(normal)
-    basis *= np.sign(np.diagonal(triangle, axis1=1, axis2=2))[:, None, :]  # else the draw is not uniform
+    basis *= np.sign(np.diagonal(triangle, axis1=1, axis2=2))[:, None, :]  # makes the distribution uniform
     matrices = basis if rows >= columns else basis.transpose(0, 2, 1)
     return matrices.transpose(1, 0, 2).reshape(shape)
-
-
-_KINDS: Final = (
-    keras.layers.Dense,
-    keras.layers.EinsumDense,
-    BaseConv,
-    BaseConvTranspose,
-    BaseDepthwiseConv,
-    BaseSeparableConv,
-)
-_KERNELS: Final = ("kernel", "depthwise_kernel", "pointwise_kernel")
 
 
 @dataclass(frozen=True)
@@ -61,8 +44,8 @@ class LayerScaling:
 
     Attributes:
         layer: the layer's path, such as ``"block/dense_1"``.
-        before: the standard deviation in the model as it was given.
-        after: the standard deviation in the model as it is now.
+        before: the standard deviation before :func:`lsuv`.
+        after: the standard deviation now.
         scale: the factor that the orthonormal kernel was multiplied by.
         iterations: how often it was scaled.
     """
@@ -76,12 +59,12 @@ class LayerScaling:
 
 @dataclass(frozen=True)
 class LsuvRecord:
-    """What :func:`lsuv` did: the layers in the order in which they are called, and those it left alone.
+    """What :func:`lsuv` did: the scaled layers in the order of their calls, and those it skipped.
 
     Attributes:
         layers: one entry for each scaled layer.
-        skipped: path and reason of each layer with a kernel that was left as it was.
-        rows: how many rows of ``x`` were used.
+        skipped: path and reason of each layer with a kernel that was not changed.
+        rows: rows of ``x`` that were used.
     """
 
     layers: tuple[LayerScaling, ...]
@@ -91,7 +74,7 @@ class LsuvRecord:
 
 @dataclass(frozen=True)
 class _Target:
-    """A layer to scale: its path, how often it is called, and where its kernels lie among the trainables."""
+    """A layer to scale: path, number of calls, and positions of its weights among the trainable ones."""
 
     path: str
     layer: Any
@@ -109,43 +92,41 @@ def lsuv(
     rows: int = 512,
     seed: int = 0,
 ) -> LsuvRecord:
-    """Initialise ``model`` so that the output of every layer has variance 1 on the batch ``x``.
+    """Initialise ``model`` so that every layer's output has variance 1 on the batch ``x``.
 
-    Every Dense, EinsumDense, convolution (of any rank; depthwise, separable, transposed) gets orthonormal
-    kernels and zero biases; then, in the order in which the layers are called, each kernel is divided by the
-    standard deviation of the layer's output, until ``|variance - 1| <= tolerance`` for all of them. As in the
-    paper, the output is the one before the layer's activation, taken over rows and units together, so that
-    ``Dense(activation="relu")`` and a Dense followed by a ReLU come out the same. Of a separable convolution
-    the pointwise kernel is scaled.
+    Every Dense, EinsumDense and convolution (of any rank; depthwise, separable, transposed) gets orthonormal
+    kernels and zero biases. Then, in the order of the calls, each kernel is divided by the standard deviation
+    of the layer's output, until ``|variance - 1| <= tolerance`` for all layers. As in the paper, this is the
+    output before the activation, over rows and units together, so ``Dense(activation="relu")`` and a Dense
+    followed by a ReLU get the same kernels. In a separable convolution the pointwise kernel is scaled.
 
-    Since the biases are zero, an output is proportional to its kernel: one compiled forward pass finds every
-    factor at once, exactly. Only layers that are called more than once need more iterations. The pass runs in
-    inference mode; statistics of batch normalisation, seeds and all other variables keep their bits.
+    With zero biases an output is proportional to its kernel, so one compiled forward pass finds all factors
+    exactly. Only layers that are called more than once need further iterations. The pass runs in inference
+    mode; batch normalisation statistics, seeds and all other variables do not change.
 
-    Any model will do: layers are found by being called. Frozen layers, and those that the pass does not call,
-    are left as they are and named in the record.
+    Works on any model. Frozen layers, and layers that the pass does not call, are not changed; the record
+    names them.
 
     Args:
-        model: sequential, functional, nested or subclassed; built on ``x`` if it is not yet.
+        model: sequential, functional, nested or subclassed; built on ``x`` if needed.
         x: inputs as the model takes them: an array, or a list or dict of arrays.
-        tolerance: how far the variances may be from 1, above 0 and below 1.
+        tolerance: the allowed deviation of the variances from 1, above 0 and below 1.
         max_iterations: how often kernels may be scaled.
-        rows: at most so many rows of ``x``, drawn with ``seed``, are used; of a model with a fixed batch size
-            one batch.
+        rows: use at most this many rows of ``x``, sampled with ``seed``; one batch if the model has a fixed
+            batch size.
         seed: of the orthonormal kernels and of the rows.
 
-    Raises :class:`ModelError` for a model without such a layer, an output that does not vary or is not finite
-    (named), and for variances that do not settle; :class:`OptionError` and
-    :class:`~kilter.errors.DataError` for arguments and data that do not fit. The model is then unchanged.
+    Raises:
+        ModelError: if the model has no such layer, an output is constant or not finite, or the variances do
+        not
+            converge. The model does not change.
+        OptionError: for options out of range.
+        DataError: if the data do not fit.
     """
-    if not (0 < tolerance < 1 and max_iterations >= 1):
-        raise OptionError(
-            expected="a tolerance above 0 and below 1, and max_iterations of at least 1",
-            received=f"tolerance={tolerance}, max_iterations={max_iterations}",
-            remedy="0.1 and 10 are the paper's",
-        )
+    number("tolerance", tolerance, above=0, below=1, remedy="the paper uses 0.1")
+    whole_number("max_iterations", max_iterations, 1, remedy="the paper uses 10")
     batch = some_rows(x, fixed_batch_size(model) or rows, seed)
-    build(model, batch)
+    build_forward(model, batch)
     targets, skipped = _targets(model, batch)
     given, fixed = values(model)
     deviations = _program(model, targets, batch)
@@ -157,8 +138,7 @@ def lsuv(
         tolerance,
         max_iterations,
     )
-    for variable, value in zip(model.trainable_variables, _scaled(start, targets, scales), strict=True):
-        variable.assign(value)
+    assign(zip(model.trainable_variables, _scaled(start, targets, scales), strict=True))
     layers = tuple(
         LayerScaling(target.path, float(was), float(now), float(scale), iterations)
         for target, was, now, scale in zip(targets, before, after, scales, strict=True)
@@ -167,8 +147,8 @@ def lsuv(
 
 
 def _targets(model: keras.Model, batch: Any) -> tuple[list[_Target], tuple[tuple[str, str], ...]]:
-    """The layers to scale in the order of their first calls, and those with a kernel that are left alone."""
-    candidates = {layer: path for path, layer in leaf_layers(model) if isinstance(layer, _KINDS)}
+    """The layers to scale in the order of their first calls, and the skipped layers with a kernel."""
+    candidates = {layer: path for path, layer in leaf_layers(model) if isinstance(layer, WEIGHTED)}
     positions = {id(variable): index for index, variable in enumerate(model.trainable_variables)}
     calls: list[Any] = []
 
@@ -184,7 +164,7 @@ def _targets(model: keras.Model, batch: Any) -> tuple[list[_Target], tuple[tuple
     targets, skipped = [], []
     for layer in [*called, *(layer for layer in candidates if layer not in called)]:
         named = {variable.name: positions.get(id(variable)) for variable in layer.weights}
-        found = [named[name] for name in _KERNELS if name in named]
+        found = [named[name] for name in KERNELS if name in named]
         kernels = tuple(index for index in found if index is not None)
         if layer not in called:
             skipped.append((candidates[layer], "not called"))
@@ -198,13 +178,13 @@ def _targets(model: keras.Model, batch: Any) -> tuple[list[_Target], tuple[tuple
         raise ModelError(
             expected="a model that calls a dense or convolutional layer with trainable kernels",
             received=f"model {model.name!r}: " + (", ".join(map(" ".join, skipped)) or "no such layer"),
-            remedy="thaw the layers (layer.trainable = True) that are to be initialised",
+            remedy="set layer.trainable = True on the layers to initialise",
         )
     return targets, tuple(skipped)
 
 
 def _tap(layer: Any, look: Callable[[Any], Any], stack: contextlib.ExitStack) -> None:
-    """Let ``look`` see, and change, what ``layer`` computes before its activation."""
+    """Let ``look`` see, and replace, the layer's output before its activation."""
     activation, visible = layer.activation, in_same_trace()
 
     def tapped(value: Any) -> Any:
@@ -217,8 +197,8 @@ def _tap(layer: Any, look: Callable[[Any], Any], stack: contextlib.ExitStack) ->
 def _program(model: keras.Model, targets: list[_Target], batch: Any) -> Callable[..., np.ndarray]:
     """``(trainable, fixed, normalize) -> deviations``, one for each target, compiled once.
 
-    With ``normalize``, the output of every layer that is called once is divided by its deviation on the way,
-    so that the layers after it see it as it will be.
+    With ``normalize``, the output of every layer that is called once is divided by its deviation during the
+    pass, so that later layers see it as it will be.
     """
 
     def run(trainable: Any, fixed: Any, inputs: Any, normalize: jax.Array) -> jax.Array:
@@ -245,7 +225,7 @@ def _program(model: keras.Model, targets: list[_Target], batch: Any) -> Callable
 
 
 def _pooled_deviation(sizes: Any, means: Any, variances: Any) -> jax.Array:
-    """The standard deviation of all outputs of a layer together, over its calls."""
+    """The standard deviation of a layer's outputs, over all its calls."""
     shares = jnp.asarray(sizes, "float32") / sum(sizes)
     means, variances = jnp.stack(means), jnp.stack(variances)
     return jnp.sqrt(shares @ (variances + jnp.square(means - shares @ means)))
@@ -280,9 +260,9 @@ def _scales(
     tolerance: float,
     most: int,
 ) -> tuple[np.ndarray, np.ndarray, int]:
-    """The factor of each kernel, the deviations it leads to, and how often the factors were changed."""
-    scales = np.ones(len(targets))
-    for iteration in range(most + 1):
+    """The factor of each kernel, the resulting deviations, and the number of iterations."""
+    scales, iteration = np.ones(len(targets)), 0
+    while True:
         found = deviations(scales, False)
         _check(found, targets)
         off = np.abs(found**2 - 1)
@@ -290,7 +270,7 @@ def _scales(
             return scales, found, iteration
         if iteration == most:
             break
-        scales = scales / deviations(scales, True)
+        scales, iteration = scales / deviations(scales, True), iteration + 1
     worst = int(np.argmax(off))
     raise ModelError(
         expected=f"variances that settle within {tolerance} of 1 in {most} iterations",
@@ -305,12 +285,12 @@ def _check(found: np.ndarray, targets: list[_Target]) -> None:
         if not np.isfinite(deviation):
             raise ModelError(
                 expected="finite outputs of every layer",
-                received=f"layer {target.path!r}, whose output on this batch is not",
-                remedy="look for NaN, infinity and very large numbers in x; standardise it",
+                received=f"layer {target.path!r}, whose output on this batch is not finite",
+                remedy="check x for NaN, infinity and very large numbers; standardise it",
             )
         if deviation == 0:
             raise ModelError(
                 expected="outputs that vary over the batch",
-                received=f"layer {target.path!r}, whose output is one and the same number",
-                remedy="give rows that differ; if the layers before it are dead, freeze it to leave it out",
+                received=f"layer {target.path!r}, whose output is constant",
+                remedy="pass rows that differ; if the layers before it are dead, freeze it to skip it",
             )

@@ -1,4 +1,4 @@
-"""What an L1 penalty did to the weights: how many it made zero, or nearly so."""
+"""How many weights an L1 penalty has made zero, or nearly zero."""
 
 from __future__ import annotations
 
@@ -12,10 +12,7 @@ NEAR_ZERO: Final = 1e-3
 
 @dataclass(frozen=True)
 class PenalizedWeights:
-    """Weights under an L1 penalty: where they are, how many, and the shares that are 0 and that are near it.
-
-    `near_zeros` counts the exact zeros too.
-    """
+    """Weights with an L1 penalty: path, count, and the shares that are 0 and nearly 0 (including 0)."""
 
     path: str
     count: int
@@ -24,11 +21,11 @@ class PenalizedWeights:
 
 
 def l1_zeros(model: Any, near: float = NEAR_ZERO) -> tuple[PenalizedWeights, ...]:
-    """The weights of a built Keras model that have an L1 penalty, and the shares with w = 0 and |w| < near.
+    """The weights of a built Keras model that have an L1 penalty, with the shares of w = 0 and |w| < near.
 
-    In the order of the model; () where no weight is penalised. Plain gradient steps only seldom land on 0
-    exactly: they leave weights swinging around it by about the learning rate times the penalty's factor. Set
-    these to zero afterwards, or use Ftrl's own l1_regularization_strength. NaN counts as neither.
+    In model order; () if no weight is penalised. Gradient steps rarely hit 0 exactly: weights oscillate
+    around it by about the learning rate times the penalty's factor. Set them to zero afterwards, or use
+    Ftrl's ``l1_regularization_strength``. NaN counts as neither.
 
     Example:
         >>> import keras

@@ -12,8 +12,8 @@ import numpy as np
 
 from kilter._engine.history import History
 from kilter._engine.inference import predict
+from kilter._models.arrays import some_rows
 from kilter._models.copying import check_graph, copy_model
-from kilter._models.tracing import some_rows
 from kilter._progress import Verbose
 from kilter._validation import number
 from kilter.errors import ModelError, OptionError

@@ -10,7 +10,7 @@ import numpy as np
 
 from kilter._engine.augmenting import Augment, as_augmentation
 from kilter._engine.inference import evaluate
-from kilter._models.tracing import some_rows
+from kilter._models.arrays import some_rows
 from kilter._progress import Verbose
 from kilter.errors import DataError, OptionError
 from kilter.nn.options import check_name

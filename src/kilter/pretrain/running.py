@@ -13,8 +13,8 @@ import numpy as np
 from kilter._engine.arrays import check_batch_size
 from kilter._engine.history import History
 from kilter._engine.inference import evaluate
+from kilter._models.arrays import some_rows
 from kilter._models.copying import copy_model
-from kilter._models.tracing import some_rows
 from kilter._plotting import Figure, drawn
 from kilter._validation import whole_number
 from kilter.pretrain.decoder import Layers, as_model

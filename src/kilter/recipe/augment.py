@@ -10,24 +10,14 @@ from kilter.recipe.base import LISTED, UNSET, Section, described, refuse
 
 Strength = Annotated[float | None, UNSET]
 SHARE: Final = "a number above 0, at most 1: "
-# Keys for images only; mixup is for any rows.
-OF_IMAGES: Final = (
-    "flip",
-    "rotate",
-    "zoom",
-    "shift",
-    "brightness",
-    "contrast",
-    "saturation",
-    "hue",
-    "cutout",
-    "cutmix",
-)
-COLOURS: Final = ("brightness", "contrast", "saturation", "hue")
+_OPTIONS: Final = ("fill", "value_range")  # of all transforms
 
 
 class AugmentSection(Section):
-    """Transforms of training rows, applied in the order of the keys; none by default."""
+    """Transforms of training rows, applied in the order of the keys; none by default.
+
+    A key makes the class of its name in :mod:`kilter.data.augmentation`: ``rotate`` a ``Rotate``.
+    """
 
     flip: Annotated[Literal["horizontal", "vertical", "both"] | None, UNSET] = Field(
         default=None, description='"horizontal", "vertical" or "both": mirror every second image'
@@ -94,12 +84,7 @@ class AugmentSection(Section):
             raise refuse(described(cls, "value_range"))
         return value
 
-    @property
-    def image_keys(self) -> tuple[str, ...]:
-        """The set keys that are for images only."""
-        return tuple(key for key in OF_IMAGES if getattr(self, key) is not None)
-
-    @property
-    def colour_keys(self) -> tuple[str, ...]:
-        """The set keys that change colours."""
-        return tuple(key for key in COLOURS if getattr(self, key) is not None)
+    def transforms(self) -> dict[str, Any]:
+        """The values that are set, by the lower-case name of their class, in the order of application."""
+        keys = [key for key in type(self).model_fields if key not in _OPTIONS]
+        return {key: value for key in keys if (value := getattr(self, key)) is not None}

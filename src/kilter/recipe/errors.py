@@ -5,39 +5,19 @@ from __future__ import annotations
 import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, get_args
 
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from kilter.errors import KilterError, RecipeError
-from kilter.recipe.augment import AugmentSection
-from kilter.recipe.fine_tune import FineTuneSection, StageSection
-from kilter.recipe.model import BUILDERS, KINDS, MODEL_CLASSES, VarianceScaling, model_kind
-from kilter.recipe.pretrain import PretrainSection
+from kilter.recipe.model import BUILDERS, KINDS, MODEL_CLASSES, model_kind
 from kilter.recipe.schedule import NO_SUCH_SCHEDULE, schedule_section
-from kilter.recipe.sections import (
-    DataSection,
-    EarlyStopping,
-    OptimizerSection,
-    Recipe,
-    RegularizeSection,
-    TrainSection,
-    WeightAveraging,
-)
+from kilter.recipe.sections import Recipe
 from kilter.schedules.registry import SCHEDULES
 
 SHOWN: Final = 8
 LONGEST: Final = 100
-SECTIONS: Final[dict[str, type[BaseModel]]] = {
-    "data": DataSection,
-    "optimizer": OptimizerSection,
-    "train": TrainSection,
-    "fine_tune": FineTuneSection,
-    "regularize": RegularizeSection,
-    "augment": AugmentSection,
-    "pretrain": PretrainSection,
-}
 # A default that was not computed because of another key, which has its own error.
 SILENT: Final = "default_factory_not_called"
 
@@ -137,7 +117,11 @@ def _unknown_key(path: tuple[str, ...], value: Any, given: Mapping[Any, Any]) ->
     section, key = path[:-1], path[-1]
     known = _keys(section, given)
     near = difflib.get_close_matches(key, known, n=1)
-    elsewhere = [name for name, other in SECTIONS.items() if key in other.model_fields and (name,) != section]
+    elsewhere = [
+        name
+        for name in Recipe.model_fields
+        if name not in ("model", "schedule") and (name,) != section and key in _keys((name,), given)
+    ]
     elsewhere += [f"model with {kind}" for kind in _kinds_with(key) if section == ("model",)]
     if not elsewhere and section != ("model",) and _kinds_with(key):
         elsewhere = ["model"]
@@ -191,21 +175,23 @@ def _class_at(path: tuple[str, ...], given: Mapping[Any, Any]) -> type[BaseModel
     """The section at ``path``; for ``[model]`` and ``[schedule]`` the kind in ``given``."""
     if path == ():
         return Recipe
-    if path == ("train", "early_stopping"):
-        return EarlyStopping
-    if path == ("train", "swa"):
-        return WeightAveraging
-    if path == ("model", "initializer"):
-        return VarianceScaling
-    if path[:2] == ("fine_tune", "stages") and len(path) == 3:
-        return StageSection
     if path == ("model",):
         kind = model_kind(given.get("model"))
         return MODEL_CLASSES[kind] if kind else None
     if path == ("schedule",):
         name = _lookup(given, ("schedule", "name"), None)
         return schedule_section(name) if name in SCHEDULES else None
-    return SECTIONS.get(".".join(path))
+    if path[-1].isdecimal():  # an element of a list of sections
+        return _class_at(path[:-1], given)
+    field = _field(path, given)
+    return None if field is None else _section_in(field.annotation)
+
+
+def _section_in(annotation: Any) -> type[BaseModel] | None:
+    """The section in the annotation of a key, such as ``EarlyStopping | None``."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    return next((found for part in get_args(annotation) if (found := _section_in(part))), None)
 
 
 def _keys(path: tuple[str, ...], given: Mapping[Any, Any]) -> list[str]:

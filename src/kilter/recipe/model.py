@@ -18,7 +18,7 @@ WIDTHS: Final = f"up to {MAX_LAYERS} widths, each from 1 to {MAX_UNITS}, or {{ l
 
 
 class VarianceScaling(Section):
-    """An initialiser by its formula, for what the names do not cover (such as He on the mean of the fans)."""
+    """An initialiser by its formula, for those without a name (such as He with the mean of the fans)."""
 
     scale: float = Field(default=1.0, gt=0, description="a number above 0: the variance is scale / fan")
     mode: Literal["fan_in", "fan_out", "fan_avg"] = Field(
@@ -30,7 +30,7 @@ class VarianceScaling(Section):
 
 
 def _widths(value: Any) -> Any:
-    """A list of widths from either way of writing it; refuses sizes nobody means before they are unrolled."""
+    """A list of widths from either form; absurd sizes raise before they are expanded."""
     if isinstance(value, dict):
         layers, units = value.get("layers"), value.get("units")
         if set(value) != {"layers", "units"} or not (is_whole(layers, 0) and is_whole(units)):
@@ -52,7 +52,6 @@ def _name_or_formula(value: Any) -> str:
     return "formula" if isinstance(value, dict | VarianceScaling) else "name"
 
 
-# Where a key may differ from layer to layer, a list holds one for each hidden layer.
 EACH: Final = ", or a list with one for each hidden layer"
 Activation = Literal[nn_options.ACTIVATIONS]  # pyright: ignore[reportInvalidTypeForm]
 Name = Annotated[Literal[nn_options.INITIALIZERS], Tag("name")]  # pyright: ignore[reportInvalidTypeForm]
@@ -85,7 +84,7 @@ def _each(value: Any) -> tuple[Any, ...]:
 
 
 class BuilderSection(Section):
-    """The keys that both builders share: how every hidden layer is made. Resolved like the builders' own."""
+    """The keys of both builders, for every hidden layer."""
 
     preset: nn_options.Preset = Field(default="standard", description='"standard" or "self-normalizing"')
     activation: Annotated[Activation | tuple[Activation, ...], LISTED] = Field(  # pyright: ignore[reportInvalidTypeForm]
@@ -99,7 +98,7 @@ class BuilderSection(Section):
     )
     prelu_slopes: Annotated[nn_options.PreluSlopes | None, UNSET] = Field(
         default=None,
-        description='"channel", "element" or "layer", for prelu only: what learns a slope of its own; '
+        description='"channel", "element" or "layer", for prelu only: one learned slope for each; '
         '"channel" if none',
     )
     initializer: Initializer = Field(  # pyright: ignore[reportInvalidTypeForm]
@@ -110,14 +109,14 @@ class BuilderSection(Section):
     )
     batch_norm: nn_options.BatchNorm = Field(
         default=False,
-        description='false, "before" or "after" each activation, or "input" for one layer in front of all',
+        description='false, "before" or "after" each activation, or "input" for one layer before all others',
     )
     batch_norm_momentum: Annotated[float | None, UNSET] = Field(
         default=None,
         gt=0,
         lt=1,
-        description="a number above 0 and below 1, with batch_norm only: what the moving averages keep at "
-        "each step; 0.99 if none, more nines for larger data and smaller batches",
+        description="a number above 0 and below 1, with batch_norm only: the decay of the moving averages "
+        "per step; 0.99 if none, more nines for larger data and smaller batches",
     )
     batch_norm_epsilon: Annotated[float | None, UNSET] = Field(
         default=None,
@@ -131,7 +130,7 @@ class BuilderSection(Section):
     lsuv: bool = LSUV
     unchecked: bool = Field(
         default=False,
-        description="true or false: allow what contradicts the theory, for an experiment that shows why",
+        description="true or false: allow settings that contradict the theory, for experiments",
     )
 
     @model_validator(mode="after")
@@ -141,11 +140,11 @@ class BuilderSection(Section):
 
     @property
     def hidden_layers(self) -> int:
-        """How many hidden layers the network has, convolutions included."""
+        """The number of hidden layers, including convolutions."""
         raise NotImplementedError
 
     def check(self, *, l1: float = 0.0, l2: float = 0.0, max_norm: float | None = None) -> None:
-        """Raise :class:`kilter.errors.OptionError` where keys and penalties contradict the theory."""
+        """Raise :class:`kilter.errors.OptionError` if keys and penalties contradict the theory."""
         nn_hidden.network_options(self.hidden_layers, **self._shared(), l1=l1, l2=l2, max_norm=max_norm)
 
     def _shared(self) -> dict[str, Any]:
@@ -168,11 +167,11 @@ class MlpSection(BuilderSection):
 
     @property
     def hidden_layers(self) -> int:
-        """How many hidden layers the network has."""
+        """The number of hidden layers."""
         return len(self.hidden)
 
     def arguments(self) -> dict[str, Any]:
-        """The keyword arguments of :func:`kilter.nn.mlp` that this section states."""
+        """The keyword arguments of :func:`kilter.nn.mlp`."""
         return self._shared() | {"hidden": self.hidden}
 
 
@@ -188,11 +187,11 @@ class CnnSection(BuilderSection):
 
     @property
     def hidden_layers(self) -> int:
-        """How many hidden layers the network has: convolutions, then dense layers."""
+        """The number of hidden layers: convolutions and dense layers."""
         return len(self.filters) + len(self.hidden)
 
     def arguments(self) -> dict[str, Any]:
-        """The keyword arguments of :func:`kilter.nn.cnn` that this section states."""
+        """The keyword arguments of :func:`kilter.nn.cnn`."""
         return self._shared() | {
             "filters": self.filters,
             "kernel_size": self.kernel_size,
@@ -201,7 +200,7 @@ class CnnSection(BuilderSection):
 
 
 def _without_allow_code(given: Any) -> Any:
-    """Drop the key that recipes of kilter 0.1.0 have: a recipe cannot vouch for the code it brings along."""
+    """Drop the key ``allow_code`` of kilter 0.1.0: a recipe cannot vouch for its own code."""
     if isinstance(given, dict):
         return {key: value for key, value in given.items() if key != "allow_code"}
     return given
@@ -215,7 +214,7 @@ class FileSection(Section):
 
 
 class FactorySection(Section):
-    """``factory = "module:function"``: a function of yours that returns a model; it needs --allow-code."""
+    """``factory = "module:function"``: your function that returns a model; it needs --allow-code."""
 
     factory: str = Field(
         pattern=r"^[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*$",
@@ -237,13 +236,13 @@ class ReuseSection(Section):
     sha256: Annotated[str | None, UNSET] = Field(
         default=None,
         pattern=r"^[0-9a-f]{8,64}$",
-        description="the SHA-256 of the file with the weights, or its first 8 digits and more: another file "
-        "is refused",
+        description="the SHA-256 of the file with the weights, or at least its first 8 digits: any other "
+        "file is an error",
     )
     keep: int | str = Field(
         default=-1,
-        description="how many layers with weights to keep, -1 for all but the output; or a layer's name; or "
-        '"all"',
+        description="the number of layers with weights to keep, -1 for all but the output; or the name of "
+        'the last one; or "all"',
     )
     hidden: Widths = Field(default=(), description="of the new head: " + WIDTHS)
     _old_key = model_validator(mode="before")(_without_allow_code)
@@ -261,7 +260,7 @@ BUILDERS: Final = ("mlp", "cnn")
 
 
 def model_kind(value: Any) -> str | None:
-    """Which of the sections ``value`` is meant for; None where it names none of them, or more than one."""
+    """The kind of section of ``value``; None if it names none or several."""
     if isinstance(value, Section):
         value = {key: getattr(value, key) for key in KINDS if hasattr(value, key)}
     if not isinstance(value, dict):

@@ -79,7 +79,7 @@ class OptimizerSection(Section):
 
     @property
     def rate(self) -> float:
-        """The learning rate as a number: the optimizer's default where it is still to be found."""
+        """The learning rate as a number: the optimizer's default for "auto"."""
         return DEFAULT_RATES[self.name] if isinstance(self.learning_rate, str) else self.learning_rate
 
     @field_validator("name", mode="before")

@@ -20,16 +20,16 @@ from kilter.report.html import fill
 from kilter.runs.atomic import write_text
 
 _METHOD: Final = (
-    "Short trainings on the same rows chose the changes. The proof trained the chosen ones and the model as "
-    "it came on paired seeds that the search had not seen: p is of the exact two-sided sign-flip test, the "
-    "interval a percentile bootstrap's, too narrow for few pairs."
+    "Short trainings on the same rows chose the changes. The proof trained the chosen set and the original "
+    "model on paired seeds that the search did not use. p is that of the exact two-sided sign-flip test; the "
+    "interval is a percentile bootstrap interval, too narrow for few pairs."
 )
-# What is drawn through depth: the reading, its title, and what to see in it.
+# Charts through depth: the measurement, its title, and what it shows.
 _THROUGH_DEPTH: Final = (
     ("std", "Signal through depth", "standard deviation of each layer's output, at the first step"),
     ("gradient_std", "Gradient through depth", "standard deviation of the gradient by each layer's output"),
 )
-# Above the plot: below it stands the title of the axis.
+# Above the plot, since the title of the axis is below it.
 _LEGEND: Final = {
     "legend": {"orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom"},
     "margin": {"l": 8, "r": 12, "t": 60, "b": 8},
@@ -80,7 +80,7 @@ def _sentences(treatment: Treatment) -> list[str]:
     severe = treatment.diagnosis.codes("severe")
     found = f"{words.count(len(severe), 'severe finding')}." if severe else "Nothing severe was found."
     if not treatment.changes:
-        kept = f"Kept the given model: {treatment.kept}." if treatment.kept else "Trained as it came."
+        kept = f"Kept the given model: {treatment.kept}." if treatment.kept else "Trained without changes."
         return [found, f"Nothing was changed. {kept}"]
     proof = treatment.trials.proof
     sure = f"Proof: {proof_in_words(proof)}." if proof is not None else ""
@@ -134,7 +134,7 @@ def _pairs(treatment: Treatment) -> dict[str, Any] | None:
 
 
 def _curves(treatment: Treatment) -> list[Chart]:
-    """Loss and metrics of both, the one as it came by its short trial."""
+    """Loss and metrics of both models, those of the original one from its short trial."""
     before, after = treatment.before.history, treatment.after.history
     names = [name for name in after if not name.startswith("val_") and np.ndim(after[name]) == 1]
     charts = []
@@ -142,20 +142,22 @@ def _curves(treatment: Treatment) -> list[Chart]:
         traces = [
             _line(label, range(1, len(values) + 1), values, color, dash)
             for label, values, color, dash in (
-                ("as it came", before.get(name, ()), "--bad", "solid"),
+                ("original", before.get(name, ()), "--bad", "solid"),
                 ("treated", after[name], "--train", "solid"),
                 ("treated, validation", after.get(f"val_{name}", ()), "--train", "dot"),
             )
             if len(values)
         ]
         layout = {"xaxis": {"title": {"text": "epoch"}}, **_LEGEND}
-        charts.append(Chart(name.capitalize(), "by epoch; as it came in a short trial", traces, layout))
+        charts.append(
+            Chart(name.capitalize(), "by epoch; the original model in a short trial", traces, layout)
+        )
     return charts
 
 
 def _depth(before: Evaluation, after: Evaluation) -> list[Chart]:
     """Signal and gradient through the layers with weights before training, of both models."""
-    read = [("as it came", "--bad", before.measurements)]
+    read = [("original", "--bad", before.measurements)]
     if after.measurements is not before.measurements:
         read.append(("treated", "--train", after.measurements))
     charts = []

@@ -78,7 +78,7 @@ class Run:
             self._lock.release()
 
     def write_environment(self, environment: Mapping[str, Any]) -> None:
-        """environment.json: versions, platform, device, seed (see :mod:`kilter.runs.environment`)."""
+        """environment.json: versions, platform, device, seed."""
         write_text(self.path / ENVIRONMENT, to_json(environment, indent=2) + "\n")
 
     def write_data(self, data: DataRecord) -> None:

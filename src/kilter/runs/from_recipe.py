@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import keras
 
@@ -24,22 +24,8 @@ from kilter._transfer.stages import Phase, Stage, phases_of
 from kilter._tuning.clip_threshold import FoundClip, clip_threshold
 from kilter._tuning.find_lr import find_lr
 from kilter._tuning.rate_curve import FoundRate
-from kilter.data import Dataset, moments
-from kilter.data.augmentation import (
-    Augmentation,
-    Brightness,
-    Contrast,
-    Cutmix,
-    Cutout,
-    Flip,
-    Hue,
-    Mixup,
-    Rotate,
-    Saturation,
-    Shift,
-    Transform,
-    Zoom,
-)
+from kilter.data import Dataset, augmentation, moments
+from kilter.data.augmentation import Augmentation, Mixing, Pixelwise, Transform
 from kilter.errors import ModelError, RecipeError
 from kilter.nn import cnn, lsuv, mlp
 from kilter.nn.builders import dense_weights, require_room
@@ -126,48 +112,35 @@ def make_schedule(recipe: Recipe, batches: int) -> schedules.Schedule | schedule
     return section.kind.make(recipe.optimizer.rate, recipe.train.epochs, batches, **section.settings())
 
 
-# In the order of application: first what moves pixels, which becomes one map; mixing last.
-_MAKERS: Final[dict[str, Any]] = {
-    "flip": Flip,
-    "rotate": Rotate,
-    "zoom": Zoom,
-    "shift": Shift,
-    "brightness": Brightness,
-    "contrast": Contrast,
-    "saturation": Saturation,
-    "hue": Hue,
-    "cutout": Cutout,
-    "mixup": Mixup,
-    "cutmix": Cutmix,
-}
-
-
 def make_augmentation(section: AugmentSection, train: Dataset) -> Augmentation | None:
     """The augmentation of ``[augment]`` for these data, if any.
 
     Raises :class:`RecipeError` for image transforms of other data, and for colour transforms of images whose
     value range is unknown.
     """
-    wanted = {key: getattr(section, key) for key in _MAKERS if getattr(section, key) is not None}
-    if not wanted:
+    made: dict[str, Transform] = {
+        key: getattr(augmentation, key.capitalize())(value) for key, value in section.transforms().items()
+    }
+    if not made:
         return None
-    if section.image_keys and train.x.ndim != 4:
+    of_images = [key for key, one in made.items() if not isinstance(one, Mixing) or one.whole_images]
+    if of_images and train.x.ndim != 4:
         raise RecipeError(
             expected="images, shape (rows, height, width, channels), for augment."
-            + ", augment.".join(section.image_keys),
+            + ", augment.".join(of_images),
             received=f"{train.name} of shape {train.x.shape}",
             remedy="leave them out; augment.mixup is for any rows",
         )
-    if section.colour_keys and section.value_range is None and train.x.dtype != "uint8":
+    colours = [key for key, one in made.items() if isinstance(one, Pixelwise) and one.colour]
+    if colours and section.value_range is None and train.x.dtype != "uint8":
         raise RecipeError(
-            expected=f"augment.value_range beside augment.{section.colour_keys[0]}",
+            expected=f"augment.value_range with augment.{colours[0]}",
             received=f"images of {train.x.dtype} from {train.x.min():g} to {train.x.max():g}",
             remedy="set value_range = [least, most] in [augment]",
         )
-    transforms: tuple[Transform, ...] = tuple(_MAKERS[key](value) for key, value in wanted.items())
-    augmentation = Augmentation(transforms, value_range=section.value_range, fill=section.fill)
-    augmentation.check(train.x[:1])
-    return augmentation
+    chain = Augmentation(tuple(made.values()), value_range=section.value_range, fill=section.fill)
+    chain.check(train.x[:1])
+    return chain
 
 
 def make_model(recipe: Recipe, train: Dataset, *, allow_code: bool = False) -> keras.Model:

@@ -16,7 +16,7 @@ import numpy as np
 
 from kilter._engine.averaging import WeightAverage
 from kilter._engine.program_cache import shelf
-from kilter._models.variables import variables
+from kilter._models.variables import assign, values_kept, variables
 from kilter.errors import RunError
 from kilter.runs import checkpoints
 from kilter.runs.best_epoch import Watch
@@ -161,14 +161,10 @@ class Recorder(keras.callbacks.Callback):
         if self._model_epoch is not None and self._model_epoch == self.watch.best_epoch:
             return
         model = _model(self)
-        current = [variable.value for variable in model.weights]
-        try:
+        with values_kept(model.weights):
             if self._best is not None:
                 model.set_weights(self._best)
             self.run.save_best(model)
-        finally:
-            for variable, value in zip(model.weights, current, strict=True):
-                variable.assign(value)
         self._model_epoch = self.watch.best_epoch
 
 
@@ -195,8 +191,7 @@ def restore(
                 received=f"{len(found)} arrays, or other shapes, in that of epoch {checkpoint.epoch}",
                 remedy="resume with the code and packages that the run was started with (environment.json)",
             )
-        for variable, value in zip(group, saved, strict=True):
-            variable.assign(value)
+        assign(zip(group, saved, strict=True))
     if average is not None:
         average.restore(checkpoint.tree["average"])
     return [np.asarray(value) for value in checkpoint.tree["best"]] or None

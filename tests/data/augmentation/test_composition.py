@@ -106,7 +106,7 @@ def test_preview_shows_the_images_and_their_draws():
     assert floats.size == (136, 68)
     with pytest.raises(DataError, match="to show"):
         preview(np.zeros((4, 5), "float32"), alone(Mixup()))
-    with pytest.raises(OptionError, match="rows from 1 to 64"):
+    with pytest.raises(OptionError, match="rows as a whole number from 1 to 64"):
         preview(x, alone(Flip()), rows=0)
 
 

@@ -18,12 +18,7 @@ from kilter.nn.gain import weight_moment
 _SIGMOIDS = ("sigmoid", "hard_sigmoid")
 _TANHS = ("tanh", "softsign", "hard_tanh")
 _EXPONENTIALS = ("exponential",)
-_DROPOUTS = (
-    keras.layers.Dropout,
-    keras.layers.SpatialDropout1D,
-    keras.layers.SpatialDropout2D,
-    keras.layers.SpatialDropout3D,
-)
+_DROPOUT = keras.layers.Dropout  # SpatialDropout1D, 2D and 3D are subclasses
 
 
 def check_saturating(context: Context) -> list[Finding]:
@@ -146,7 +141,7 @@ def check_selu_dropout(context: Context) -> list[Finding]:
     found = [
         one.path
         for one in context.layers
-        if isinstance(one.layer, _DROPOUTS) and not one.repeated and _origin(context, one) == "selu"
+        if isinstance(one.layer, _DROPOUT) and not one.repeated and _origin(context, one) == "selu"
     ]
     evidence = [Evidence("dropout layers", len(found), 0, "Klambauer et al. 2017")]
     return [finding("dropout-with-selu", "warning", found, evidence)] if found else []
@@ -185,7 +180,7 @@ def _broken(context: Context, selu: list[LayerFacts]) -> Iterator[tuple[Evidence
         ("layers without LeCun normal initialisation", [one.path for one in selu if not _lecun(one)]),
         ("hidden layers without SELU", [one.path for one in context.hidden if one.activation != "selu"]),
         ("layers with several inputs", [one.path for one in layers if len(one.sources) > 1]),
-        ("plain dropout", [one.path for one in layers if isinstance(one.layer, _DROPOUTS)]),
+        ("plain dropout", [one.path for one in layers if isinstance(one.layer, _DROPOUT)]),
         ("normalisation layers", [one.path for one in layers if isinstance(one.layer, NORMALIZATIONS)]),
         ("penalties or constraints on kernels", [one.path for one in selu if _restrained(one)]),
     ):

@@ -15,22 +15,13 @@ from kilter._diagnosis.checks.output import SQUARES
 from kilter._diagnosis.context import Context
 from kilter._diagnosis.targets import labels, target_facts
 from kilter._diagnosis.thresholds import seen
-from kilter._models.layers import NORMALIZATIONS, OutputFacts
+from kilter._models.layers import LOOKUPS, NORMALIZATIONS, SCALINGS, OutputFacts
 from kilter._records import Evidence, Finding, Severity
 from kilter.data.checks import find_nonfinite
 from kilter.data.precision import lossy_columns, lost_values
 
-# Layers that make the scale of the inputs irrelevant, or do not read quantities.
-_SCALING: Final = (
-    *NORMALIZATIONS,
-    keras.layers.Normalization,
-    keras.layers.Rescaling,
-    keras.layers.Embedding,
-    keras.layers.Discretization,
-    keras.layers.CategoryEncoding,
-    keras.layers.Hashing,
-    keras.layers.IntegerLookup,
-)
+# Layers behind which the scale of the inputs no longer matters, or that read no amounts.
+_SCALING: Final = (*NORMALIZATIONS, *SCALINGS, *LOOKUPS)
 _SAMPLE: Final = 20_000
 _NEIGHBOURS: Final = 5
 _NEIGHBOUR_SAMPLE: Final = 1_000

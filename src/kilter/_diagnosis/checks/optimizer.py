@@ -8,7 +8,7 @@ from typing import Final
 from kilter._diagnosis.catalogue import finding
 from kilter._diagnosis.context import Context
 from kilter._diagnosis.thresholds import seen
-from kilter._models.layers import OptimizerFacts
+from kilter._models.optimizers import OptimizerFacts
 from kilter._records import Evidence, Finding, Severity
 
 

@@ -1,4 +1,4 @@
-"""Remedies by their code: what can be done about a finding, each a function from subject to subject."""
+"""Remedies by code: what can be done about a finding, each a function from subject to subject."""
 
 from __future__ import annotations
 
@@ -42,15 +42,15 @@ from kilter._treatment.remedies.training import (
 
 _CUTS: Final[dict[str, tuple[str, Apply]]] = {
     "standardize-inputs": ("a layer in the model that standardises its inputs", standardize_inputs),
-    "repair-output": ("the output and the loss that fit the targets", repair_output),
-    "rescale-outputs": ("a layer in the model that brings outputs to the targets' scale", rescale_outputs),
+    "repair-output": ("output and loss that fit the targets", repair_output),
+    "rescale-outputs": ("a layer in the model that scales outputs to the targets", rescale_outputs),
     "replace-activation": ("ELU in hidden layers, with weights drawn for it", replace_activation),
-    "self-normalize": ("all that self-normalisation calls for", self_normalize),
+    "self-normalize": ("everything that self-normalisation needs", self_normalize),
     "insert-batch-norm": ("batch normalisation before each hidden activation", insert_batch_norm),
     "repair-batch-norm": ("batch normalisation with the right axis and momentum", repair_batch_norm),
     "remove-redundant-bias": ("no bias before batch normalisation", remove_redundant_bias),
     "reorder-dropout": ("dropout after the last batch normalisation", reorder_dropout),
-    "alpha-dropout": ("alpha dropout in the place of dropout", alpha_dropout),
+    "alpha-dropout": ("alpha dropout instead of dropout", alpha_dropout),
     "add-residuals": ("skip connections every two layers", add_residuals),
     "ease-regularization": ("less dropout, smaller penalties", ease_regularization),
     "add-dropout": ("dropout after each hidden dense layer", add_dropout),
@@ -58,8 +58,8 @@ _CUTS: Final[dict[str, tuple[str, Apply]]] = {
     "add-max-norm": ("a limit on each unit's weights", add_max_norm),
 }
 _NO_CUTS: Final[dict[str, tuple[str, Apply]]] = {
-    "clean-data": ("rows that are not finite left out", clean_data),
-    "reinitialize-paired": ("weights drawn as the activations call for", reinitialize_paired),
+    "clean-data": ("rows that are not finite removed", clean_data),
+    "reinitialize-paired": ("weights drawn to fit the activations", reinitialize_paired),
     "reinitialize-lsuv": ("weights scaled until every layer's output has variance 1", reinitialize_lsuv),
     "unfreeze": ("all layers trainable", unfreeze),
     "recompile": ("compiled again", recompile),
@@ -68,10 +68,10 @@ _NO_CUTS: Final[dict[str, tuple[str, Apply]]] = {
     "change-optimizer": ("Nadam", change_optimizer),
     "one-cycle": ("the learning rate up and down again", one_cycle),
     "change-batch-size": ("larger batches", change_batch_size),
-    "shuffle": ("a new order of the rows in every epoch", shuffle),
-    "class-weights": ("every class counts alike", class_weights),
+    "shuffle": ("rows shuffled in every epoch", shuffle),
+    "class-weights": ("equal weight for every class", class_weights),
     "augment": ("images shifted and mirrored in training", augment),
-    "stop-early": ("an end when validation gets no better", stop_early),
+    "stop-early": ("early stopping on the validation loss", stop_early),
     "train-longer": ("more epochs", train_longer),
 }
 

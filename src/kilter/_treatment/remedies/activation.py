@@ -1,4 +1,4 @@
-"""Remedies for activations: another one in hidden layers, and all that self-normalisation calls for."""
+"""Remedies for activations: another one in hidden layers, and self-normalisation."""
 
 from __future__ import annotations
 
@@ -14,18 +14,19 @@ from kilter._treatment.remedies.base import chosen, counted, hidden_layers, oper
 from kilter._treatment.remedies.initialization import reinitialize
 from kilter._treatment.subject import Subject, compiled_like
 
-# The standard choice for hidden layers: not flat at zero as relu, so that no unit dies (Clevert et al. 2016).
+# Not flat below zero as ReLU, so that no unit dies (Clevert et al. 2016).
 _SOUND = "elu"
-# Those that keep signals alive in deep stacks; hidden layers with others are changed where none is named.
+# Activations that keep signals alive in deep stacks. Others are replaced if the finding names no layer.
 _ALIVE = ("relu", "leaky_relu", "prelu", "rrelu", "elu", "selu", "gelu", "silu", "mish")
 
 
 def replace_activation(subject: Subject, finding: Finding) -> Subject | None:
-    """ELU, and weights drawn for it (He), in the hidden layers named, or in all with a poor activation.
+    """ELU with He initialisation in the hidden layers named, or in all with a poor activation.
 
-    Poor are all but the ReLU family and its smooth kin; a layer that is named is changed unless it has ELU,
-    and with it all that have its activation: units that die in one layer of a stack die in the next.
-    A leaky slope of 1 or more becomes 0.2. Outputs, and linear layers that are not named, stay.
+    All activations outside the ReLU family and its smooth relatives are poor. A named layer is changed
+    unless it has ELU, and with it all layers with the same activation: units that die in one layer of a
+    stack die in the next. A leaky slope of 1 or more becomes 0.2. Outputs, and linear layers that are not
+    named, stay.
     """
     layers = _to_change(subject, finding)
     if not can_be_cut(subject.model) or not layers:
@@ -69,7 +70,7 @@ def _holder(subject: Subject, one: LayerFacts) -> LayerFacts:
 
 
 def _sound_layer(holder: Any, slope: float) -> Cut:
-    """What comes in the place of a layer that only applies an activation."""
+    """The replacement of a layer that only applies an activation."""
     if isinstance(holder, keras.layers.LeakyReLU):
         return lambda config: {**config, "negative_slope": slope}
     if isinstance(holder, keras.layers.Activation):
@@ -80,9 +81,8 @@ def _sound_layer(holder: Any, slope: float) -> Cut:
 def self_normalize(subject: Subject, finding: Finding) -> Subject | None:
     """All conditions of self-normalisation, in a plain stack of dense layers; None for any other network.
 
-    SELU and LeCun normal in every hidden layer, AlphaDropout in the place of Dropout, no normalisation
-    between layers, no penalties and limits on kernels. (Inputs are :func:`standardized
-    <kilter._treatment.remedies.inputs.standardize_inputs>` by another remedy.)
+    SELU and LeCun normal in every hidden layer, AlphaDropout instead of Dropout, no normalisation between
+    layers, no penalties or constraints on kernels. Another remedy standardises the inputs.
     """
     chain = linear_chain(subject.model)
     hidden = hidden_layers(subject)
@@ -105,7 +105,7 @@ def self_normalize(subject: Subject, finding: Finding) -> Subject | None:
         remedy="self-normalize",
         where=paths(hidden),
         before=counted(str(one.activation) for one in hidden),
-        after="selu, lecun_normal, alpha dropout, nothing else that changes mean and variance",
+        after="selu, lecun_normal, alpha dropout, and no other layer that changes mean and variance",
         snippet="keras.layers.Dense(..., activation='selu', kernel_initializer='lecun_normal')",
         recipe=("model.preset=self-normalizing", "data.standardize=true"),
     )
@@ -130,7 +130,7 @@ def _is_self_normalizing(one: LayerFacts) -> bool:
 
 
 def dropout_cuts(subject: Subject) -> Mapping[Any, Cut]:
-    """AlphaDropout of the same rate in the place of every Dropout."""
+    """Cuts that replace every Dropout with AlphaDropout of the same rate."""
     free = {id(layer) for layer in open_layers(subject.model)}
     drops = [one.layer for one in subject.layers if type(one.layer) is keras.layers.Dropout]
     return _as_alpha(subject, [layer for layer in drops if id(layer) in free])
@@ -151,7 +151,7 @@ def _as_alpha(subject: Subject, drops: Iterable[Any]) -> dict[Any, Cut]:
 
 
 def alpha_dropout(subject: Subject, finding: Finding) -> Subject | None:
-    """AlphaDropout in the place of the Dropout layers named, or of all."""
+    """AlphaDropout instead of the Dropout layers named, or of all."""
     drops = [one for one in subject.layers if type(one.layer) is keras.layers.Dropout]
     drops = list(chosen(finding, drops))
     if not drops or not can_be_cut(subject.model):

@@ -1,4 +1,4 @@
-"""What a remedy is, and how it finds the layers that it is for."""
+"""The record of a remedy, and helpers that find and replace its layers."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ class Remedy:
     """A way to treat a finding.
 
     Attributes:
-        code: stable; what findings name.
+        code: stable; findings refer to it.
         title: a few words.
-        apply: the treated subject; None where there is nothing to change, or for a remedy that needs a cut
-            where the model's class has its own ``call``. The subject given stays as it is. Raises
-            :class:`~kilter.errors.KilterError` where the change is not possible, such as a layer that cannot
-            be made from its configuration, or that is inside another layer.
-        needs_surgery: whether layers are replaced, put in or taken out.
+        apply: returns the treated subject, a new one; None if there is nothing to change, or if layers would
+            have to be replaced in a model class with its own ``call``. Raises
+            :class:`~kilter.errors.KilterError` if the change is not possible, for instance for a layer that
+            cannot be made from its configuration or that is inside another layer.
+        needs_surgery: whether layers are replaced, inserted or removed.
     """
 
     code: str
@@ -36,23 +36,23 @@ class Remedy:
 
 
 def chosen(finding: Finding, among: Iterable[LayerFacts]) -> tuple[LayerFacts, ...]:
-    """Those of ``among`` that the finding names; all of them where it names no layer of theirs."""
+    """Those of ``among`` that the finding names; all of them if it names none."""
     layers = tuple(among)
     named = {place.partition("#")[0] for place in finding.where}
     return tuple(one for one in layers if one.path in named) or layers
 
 
 def hidden_layers(subject: Subject) -> tuple[LayerFacts, ...]:
-    """The dense layers and convolutions of the model but those that its outputs come from."""
+    """The dense layers and convolutions of the model, without its output layers."""
     return tuple(one for one in subject.layers if one.is_weighted and not one.is_output)
 
 
 def replaceable(
     subject: Subject, layers: Iterable[LayerFacts], *, every: bool = False
 ) -> tuple[LayerFacts, ...]:
-    """Those of ``layers`` that can be replaced: not those inside another layer, such as an attention.
+    """Those of ``layers`` that can be replaced: not those inside another layer, such as an attention layer.
 
-    Raises :class:`ModelError` where none of them can be replaced, or not ``every`` one.
+    Raises :class:`ModelError` if none of them can be replaced, or, with ``every``, if not all can.
     """
     given, free = tuple(layers), {id(layer) for layer in open_layers(subject.model)}
     found = tuple(one for one in given if id(one.layer) in free)
@@ -60,7 +60,7 @@ def replaceable(
         return found
     inside = [one.path for one in given if one not in found]
     raise ModelError(
-        expected="layers that stand in the model itself, to change them",
+        expected="layers of the model itself",
         received=f"{', '.join(inside)}, which is inside another layer"
         if len(inside) == 1
         else f"{', '.join(inside)}, which are inside other layers",
@@ -71,7 +71,7 @@ def replaceable(
 def operated(
     subject: Subject, change: Change, cuts: Mapping[Any, Cut], *, front: Sequence[Any] = (), **compiled: Any
 ) -> Subject:
-    """The subject with its model cut, and compiled as before but for ``compiled``."""
+    """The subject with its model cut, and compiled as before except for ``compiled``."""
     model = cut(subject.model, cuts, front).model
     return subject.changed(change, model=compiled_like(subject.model, model, **compiled))
 
@@ -82,7 +82,7 @@ def paths(layers: Iterable[LayerFacts]) -> tuple[str, ...]:
 
 
 def counted(words: Iterable[str]) -> str:
-    """Different words in the order in which they first come, with how often where it is more than once.
+    """Distinct words in the order of their first use, with a count if it is above 1.
 
     Example:
         >>> counted(["tanh", "relu", "tanh"])

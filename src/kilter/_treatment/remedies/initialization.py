@@ -1,4 +1,4 @@
-"""Remedies for weights that begin wrong: drawn anew as the activation calls for, or scaled to the data."""
+"""Remedies for wrong initial weights: drawn again to fit the activation, or scaled to the data."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import numpy as np
 
 from kilter._models.layers import LayerFacts
 from kilter._models.reinitialize import draw
+from kilter._models.variables import assign
 from kilter._records import Change, Finding
 from kilter._treatment.policy import RemedyPolicy
 from kilter._treatment.remedies.base import chosen, counted, paths
@@ -23,8 +24,8 @@ from kilter.nn.unit_variance import lsuv
 def reinitialize_paired(subject: Subject, finding: Finding) -> Subject | None:
     """Draw the kernels of the layers named (or of all) with the initialiser that fits their activation.
 
-    So are those of the other layers that have not been trained yet: a signal fades in all of them. Biases
-    become zeros. Layers whose kernels are as that initialiser draws them keep them.
+    Other untrained layers are drawn too, since a signal fades in all of them. Biases become zeros. Kernels
+    that this initialiser could have drawn are kept.
     """
     initialized, policy = _initialized(subject), subject.policy.remedies
     named = paths(chosen(finding, initialized))
@@ -59,7 +60,7 @@ def reinitialize_lsuv(subject: Subject, finding: Finding) -> Subject | None:
     try:
         record = lsuv(copied, subject.x, seed=subject.seed)
     except KilterError:
-        return None  # an output that does not vary: other remedies come first
+        return None  # an output that does not vary needs another remedy first
     deviations = [one.before for one in record.layers]
     change = Change(
         remedy="reinitialize-lsuv",
@@ -73,19 +74,19 @@ def reinitialize_lsuv(subject: Subject, finding: Finding) -> Subject | None:
 
 
 def paired_initializer(activation: str | None) -> str:
-    """Keras's name of the initialiser that fits; He's for an activation that is not known."""
+    """Keras's name of the initialiser that fits; he_normal for an unknown activation."""
     return pairing_of(activation).default if activation in PAIRINGS else "he_normal"
 
 
 def reinitialize(layer: Any, initializer: str, seed: int) -> None:
-    """Draw all kernels of a built layer with ``initializer``, in place, which is its own from then on."""
+    """Draw all kernels of a built layer with ``initializer``, in place, and make that the layer's own."""
     for variable in layer.weights:
         if variable.name in _KERNELS:
-            variable.assign(draw(initializer, variable.shape, seed))
+            assign([(variable, draw(initializer, variable.shape, seed))])
             attribute = _KERNELS[variable.name]
             setattr(layer, attribute, keras.initializers.get(initializer))
         elif variable.name == "bias":
-            variable.assign(np.zeros(variable.shape))
+            assign([(variable, np.zeros(variable.shape))])
             layer.bias_initializer = keras.initializers.get("zeros")
 
 
@@ -97,12 +98,12 @@ _KERNELS = {
 
 
 def _initialized(subject: Subject) -> tuple[LayerFacts, ...]:
-    """The layers with kernels that training may change."""
+    """Trainable layers with kernels."""
     return tuple(one for one in subject.layers if one.is_weighted and one.trainable)
 
 
 def _is_drawn_as_paired(one: LayerFacts, policy: RemedyPolicy) -> bool:
-    """Whether the kernels, and the bias, could have come from the paired initialiser."""
+    """Whether the paired initialiser could have drawn the kernels and the bias."""
     known = [w for w in one.layer.weights if w.name in _KERNELS]
     bias = getattr(one.layer, "bias", None)
     if bias is not None and not np.mean(np.abs(np.asarray(bias))) <= policy.large_bias:  # nor where it is NaN
@@ -113,7 +114,7 @@ def _is_drawn_as_paired(one: LayerFacts, policy: RemedyPolicy) -> bool:
 
 
 def _is_untrained(one: LayerFacts, policy: RemedyPolicy) -> bool:
-    """Whether the kernels could still be those that the layer's own initialiser drew."""
+    """Whether the layer's own initialiser could have drawn the kernels."""
     kernels = [np.asarray(w) for w in one.layer.weights if w.name in _KERNELS]
     return all(np.ptp(kernel) == 0 or _could_be_drawn(kernel, one.initializer, policy) for kernel in kernels)
 

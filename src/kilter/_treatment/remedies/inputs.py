@@ -1,8 +1,8 @@
-"""Remedies for the data: inputs brought to mean 0 and variance 1 inside the model, and rows left out."""
+"""Remedies for the data: inputs standardised inside the model, and rows that are not finite removed."""
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Any
 
 import jax
 import keras
@@ -11,39 +11,29 @@ import numpy as np
 from kilter._engine.arrays import pick
 from kilter._models.copying import fresh_name
 from kilter._models.editing import can_be_cut, open_layers
+from kilter._models.layers import LOOKUPS
 from kilter._records import Change, Finding
 from kilter._treatment.policy import RemedyPolicy
 from kilter._treatment.remedies.base import operated
 from kilter._treatment.subject import Subject
 from kilter.data.scaling import moments
 
-# Layers that read numbers as names of things.
-_LOOKUPS: Final = (
-    keras.layers.Embedding,
-    keras.layers.CategoryEncoding,
-    keras.layers.IntegerLookup,
-    keras.layers.Hashing,
-    keras.layers.Discretization,
-)
-_SCALING: Final = (keras.layers.Normalization, keras.layers.Rescaling)
-
 
 def standardize_inputs(subject: Subject, finding: Finding) -> Subject | None:
-    """A Normalization layer in front of each input of numbers, adapted on the training rows.
+    """A Normalization layer in front of each numeric input, adapted on the training rows.
 
-    The model goes on taking rows as they are. Flat inputs and sequences are scaled by feature, images by
-    channel, images without an axis of channels as a whole. A feature that never varies is divided by the
-    deviation of all. Rescaling layers at the inputs go, since their work is done. None where the inputs are
-    standardised already.
+    The model still takes raw rows. Flat inputs and sequences are scaled by feature, images by channel, images
+    without a channel axis as a whole. A constant feature is divided by the deviation of all features.
+    Rescaling layers at the inputs are removed. None if the inputs are standardised already.
     """
     if not can_be_cut(subject.model):
         return None
     arrays = [np.asarray(one) for one in jax.tree.leaves(subject.x)]
     inputs = subject.model.inputs
     if len(arrays) != len(inputs) or any(one.dtype.kind not in "fiub" for one in arrays):
-        return None  # an optional input that is left out, or text
+        return None  # a missing optional input, or text
     firsts = [one for one in subject.layers if one.takes_input]
-    if any(isinstance(one.layer, (*_LOOKUPS, keras.layers.Normalization)) for one in firsts):
+    if any(isinstance(one.layer, (*LOOKUPS, keras.layers.Normalization)) for one in firsts):
         return None
     front = [_normalization(subject, array, firsts, index) for index, array in enumerate(arrays)]
     free = {id(layer) for layer in open_layers(subject.model)}
@@ -53,7 +43,7 @@ def standardize_inputs(subject: Subject, finding: Finding) -> Subject | None:
         remedy="standardize-inputs",
         where=("data",),
         before=f"inputs with {_described(arrays)}" + (", rescaled in the model" if rescaling else ""),
-        after="mean 0 and variance 1, by a layer within the model",
+        after="mean 0 and variance 1, by a layer in the model",
         snippet="normalization = keras.layers.Normalization()\n"
         "normalization.adapt(x_train)  # then put it first in the model",
         recipe=("data.standardize=true",),
@@ -62,7 +52,7 @@ def standardize_inputs(subject: Subject, finding: Finding) -> Subject | None:
 
 
 def _normalization(subject: Subject, array: np.ndarray, firsts: list[Any], index: int) -> Any:
-    """The layer for one input; its statistics have the shape of the axes kept."""
+    """The layer for one input."""
     axis: Any = _kept_axis(array, firsts)
     mean, variance = statistics(array, axis, subject.policy.remedies.least_feature_deviation)
     name = fresh_name(subject.model, "normalization" if index == 0 else f"normalization_{index}")
@@ -93,7 +83,7 @@ def statistics(
 def _kept_axis(array: np.ndarray, firsts: list[Any]) -> int | None:
     reshaped = any(isinstance(one.layer, keras.layers.Flatten | keras.layers.Reshape) for one in firsts)
     if array.ndim == 3 and reshaped:
-        return None  # an image without an axis of channels
+        return None  # an image without a channel axis
     first = any(getattr(one.layer, "data_format", "") == "channels_first" for one in firsts)
     return 1 if first else -1
 
@@ -104,7 +94,7 @@ def _described(arrays: list[np.ndarray]) -> str:
 
 
 def clean_data(subject: Subject, finding: Finding) -> Subject | None:
-    """Leave out rows in which an input or a target is not finite; None if that were half or more of them."""
+    """Remove rows in which an input or a target is not finite; None if that were half of them or more."""
     (x, y, weights), left_out = _finite_rows(subject.x, subject.y, subject.training.sample_weight)
     held, left_out_too = subject.training.validation_data, 0
     if held is not None:
@@ -115,7 +105,7 @@ def clean_data(subject: Subject, finding: Finding) -> Subject | None:
         remedy="clean-data",
         where=("data",),
         before=f"{left_out} training and {left_out_too} validation rows with NaN or infinity",
-        after="left out",
+        after="removed",
         snippet="rows = np.isfinite(x_train).all(axis=1)\nx_train, y_train = x_train[rows], y_train[rows]",
         recipe=("data.skip_bad=true",),
     )

@@ -1,4 +1,4 @@
-"""Remedies with batch normalisation: put in, put right, and what goes badly with it put away."""
+"""Remedies with batch normalisation: inserted, repaired, and layers that conflict with it removed."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ import keras
 import numpy as np
 
 from kilter._models.editing import Cut, can_be_cut, cut
-from kilter._models.layers import CONVOLUTIONS, NORMALIZATIONS, LayerFacts
-from kilter._models.reading import own_activation
+from kilter._models.layers import CONVOLUTIONS, NORMALIZATIONS, LayerFacts, own_activation
+from kilter._models.variables import assign
 from kilter._records import Change, Finding
 from kilter._treatment.policy import RemedyPolicy
 from kilter._treatment.remedies.base import chosen, hidden_layers, operated, paths, replaceable
@@ -17,9 +17,9 @@ from kilter._treatment.subject import Subject, compiled_like
 
 
 def insert_batch_norm(subject: Subject, finding: Finding) -> Subject | None:
-    """Batch normalisation before the activation of every hidden layer that has none yet; its bias goes.
+    """Batch normalisation before the activation of every hidden layer without one, instead of its bias.
 
-    None where batches are too small for it, and where a hidden layer is shared.
+    Shared layers stay. None if batches are too small.
     """
     if (
         not can_be_cut(subject.model)
@@ -96,9 +96,9 @@ def _is_normalized(subject: Subject, one: LayerFacts) -> bool:
 
 
 def remove_redundant_bias(subject: Subject, finding: Finding) -> Subject | None:
-    """Layers named (or all) whose output goes into a batch normalisation only: without their bias.
+    """Remove the bias of layers (those named, or all) whose output goes into batch normalisation only.
 
-    The normalisation's moving mean takes the bias up, so that the model computes what it did.
+    The bias is subtracted from the moving mean, so that the model computes the same.
     """
     calls = subject.facts[0]
     pairs = {
@@ -115,19 +115,19 @@ def remove_redundant_bias(subject: Subject, finding: Finding) -> Subject | None:
     change = Change(
         remedy="remove-redundant-bias",
         where=paths(pairs),
-        before="a bias, which the batch normalisation subtracts again",
+        before="a bias that the batch normalisation subtracts again",
         after="no bias",
         snippet="keras.layers.Dense(..., use_bias=False),\nkeras.layers.BatchNormalization(),",
     )
     copied = cut(subject.model, {one.layer: lambda config: {**config, "use_bias": False} for one in pairs})
     for one, after in pairs.items():
-        norm, layer = copied.twin(after.layer), one.layer
-        norm.moving_mean.assign(np.asarray(norm.moving_mean) - np.asarray(layer.bias))  # type: ignore[attr-defined]
+        mean, layer = copied.twin(after.layer).moving_mean, one.layer
+        assign([(mean, np.asarray(mean) - np.asarray(layer.bias))])  # type: ignore[attr-defined]
     return subject.changed(change, model=compiled_like(subject.model, copied.model))
 
 
 def repair_batch_norm(subject: Subject, finding: Finding) -> Subject | None:
-    """Batch normalisation over the axis of features or channels, with a momentum that the data can follow."""
+    """Batch normalisation over the feature or channel axis, with a momentum that fits the steps."""
     momentum = fitting_momentum(subject.steps_per_epoch, subject.policy.remedies)
     norms = [one for one in subject.layers if type(one.layer) is keras.layers.BatchNormalization]
     wanted = {one: _right(subject, one, momentum) for one in chosen(finding, norms)}
@@ -154,7 +154,7 @@ def _updated(changes: dict[str, Any]) -> Cut:
 
 
 def _right(subject: Subject, one: LayerFacts, momentum: float) -> dict[str, Any]:
-    """What must change of a batch normalisation's configuration."""
+    """The changes that a batch normalisation's configuration needs."""
     layer: Any = one.layer
     rank, changes = len(one.shape), {}
     calls = [call for call in subject.facts[0] if isinstance(call.layer, CONVOLUTIONS)]
@@ -168,7 +168,7 @@ def _right(subject: Subject, one: LayerFacts, momentum: float) -> dict[str, Any]
 
 
 def reorder_dropout(subject: Subject, finding: Finding) -> Subject | None:
-    """Dropout that comes before a batch normalisation goes; one stands before the last layer instead."""
+    """Move dropout from before batch normalisation to before the last layer."""
     calls = subject.facts[0]
     drops = [one for one in subject.layers if isinstance(one.layer, keras.layers.Dropout)]
     early = [one for one in chosen(finding, drops) if _reaches_norm(calls, one)]

@@ -1,4 +1,4 @@
-"""Remedies for the optimiser: another rate, a schedule, clipped gradients, another optimiser."""
+"""Remedies for the optimiser: learning rate, schedule, gradient clipping, another optimiser."""
 
 from __future__ import annotations
 
@@ -23,23 +23,23 @@ _CLIPPING: Final = ("clipnorm", "clipvalue", "global_clipnorm")
 
 
 def find_learning_rate(subject: Subject, finding: Finding) -> Subject | None:
-    """The rate that :func:`kilter.find_lr` suggests; the optimiser's usual one where it finds none.
+    """The rate that :func:`kilter.find_lr` suggests; the optimiser's usual one if it finds none.
 
-    None where the rate is within a factor of 2 of that already, and of a 1cycle, which has its peak. Another
-    schedule gives way to the rate.
+    None if the rate is within a factor of 2 of that already, or for a 1cycle. Any other schedule is replaced
+    by the constant rate.
     """
     facts = subject.optimizer
     if subject.cycle is not None:
         return None
     usual = DEFAULT_RATES.get(facts.name)
     rate = _found_rate(subject)
-    origin = "found over a trial of rising rates"
+    origin = "found by a learning rate search"
     if rate is None:
-        rate, origin = usual, "the usual one: none could be found"
+        rate, origin = usual, "the usual one, since the search found none"
     if rate is None:
         return None
     used = usual_rates(facts)[1]
-    if used is not None:  # noise must not lead the finder out of all sense
+    if used is not None:  # noise must not lead the finder astray
         rate = min(max(rate, used.least), used.high)
     rate = float(f"{rate:.2g}")
     now = facts.learning_rate
@@ -59,7 +59,7 @@ def find_learning_rate(subject: Subject, finding: Finding) -> Subject | None:
 
 
 def _found_rate(subject: Subject) -> float | None:
-    """What the finder suggests; None where the loss falls at no rate."""
+    """The finder's suggestion; None if the loss falls at no rate."""
     searched = subject
     if subject.optimizer.scheduled:  # the finder needs a rate that is a number
         plain = fresh_optimizer(subject.model, learning_rate=subject.optimizer.learning_rate)
@@ -83,9 +83,9 @@ def _search(subject: Subject, steps: int) -> FoundRate:
 
 
 def clip_gradients(subject: Subject, finding: Finding) -> Subject | None:
-    """Cut the norm of all gradients together, at a threshold measured over a trial of training.
+    """Clip the global norm of the gradients, at a threshold measured over a short training.
 
-    1.0 where no healthy stretch can be measured. None where gradients are clipped already.
+    1.0 if no healthy stretch can be measured. None if gradients are clipped already.
     """
     optimizer: Any = subject.optimizer.optimizer
     if any(getattr(optimizer, name, None) is not None for name in _CLIPPING):
@@ -106,8 +106,8 @@ def clip_gradients(subject: Subject, finding: Finding) -> Subject | None:
     change = Change(
         remedy="clip-gradients",
         where=("optimizer",),
-        before="gradients of any norm",
-        after=f"norm of all gradients at most {threshold:g} ({origin})",
+        before="no gradient clipping",
+        after=f"global gradient norm at most {threshold:g} ({origin})",
         snippet=f"optimizer = keras.optimizers.{kind}(..., global_clipnorm={threshold:g})",
         recipe=(f"optimizer.global_clipnorm={threshold:g}",),
     )
@@ -117,7 +117,7 @@ def clip_gradients(subject: Subject, finding: Finding) -> Subject | None:
 
 
 def change_optimizer(subject: Subject, finding: Finding) -> Subject | None:
-    """Nadam at its usual rate, clipping as before; None where it is Nadam, or Adam, which is as good."""
+    """Nadam at its usual rate, clipping as before; None if it is Nadam already, or Adam, which is as good."""
     facts = subject.optimizer
     if facts.name in _AS_GOOD:
         return None
@@ -137,7 +137,7 @@ def change_optimizer(subject: Subject, finding: Finding) -> Subject | None:
 
 
 def one_cycle(subject: Subject, finding: Finding) -> Subject | None:
-    """1cycle over all steps, with the present rate as its peak; None where there is a schedule already."""
+    """1cycle over all epochs with the present rate as its peak; None if there is a schedule already."""
     facts = subject.optimizer
     if (
         subject.training.schedule is not None

@@ -1,4 +1,4 @@
-"""The remedy for an output that does not fit its targets: last activation, number of units, loss, metrics."""
+"""The remedy for an output that does not fit its targets: last activation, units, loss and metrics."""
 
 from __future__ import annotations
 
@@ -7,8 +7,7 @@ from typing import Any, Final
 import keras
 
 from kilter._models.editing import Cut, can_be_cut, cut
-from kilter._models.layers import LayerFacts, OutputFacts
-from kilter._models.reading import own_activation
+from kilter._models.layers import LayerFacts, OutputFacts, own_activation
 from kilter._records import Change, Finding
 from kilter._treatment.remedies.base import replaceable
 from kilter._treatment.remedies.initialization import paired_initializer, reinitialize
@@ -19,13 +18,13 @@ _ERRORS: Final = ("mae", "mse", "mean_absolute_error", "mean_squared_error")
 
 
 def repair_output(subject: Subject, finding: Finding) -> Subject | None:
-    """The last activation, the units and the loss that fit the targets; None where they do, or are not known.
+    """The last activation, the units and the loss that fit the targets; None if they do, or are unknown.
 
     Class numbers: softmax and the sparse cross-entropy, or for two classes and one unit sigmoid and binary
     cross-entropy; one-hot rows: softmax and categorical cross-entropy; several labels a row: sigmoid;
-    numbers: no activation and the mean squared error. An output without an activation stays, with a loss from
-    logits. A last layer of another width is a new one, with weights drawn for its activation. What is right
-    already stays, weights too.
+    numbers: no activation and the mean squared error. An output without an activation stays if its loss takes
+    logits. A last layer of another width is new, with weights drawn for its activation. What fits already
+    stays, weights included.
     """
     outputs = subject.facts[1]
     if len(outputs) != 1 or not subject.model.compiled:
@@ -50,12 +49,12 @@ def repair_output(subject: Subject, finding: Finding) -> Subject | None:
 def _change(output: OutputFacts, wanted: Wanted, keeps_loss: bool) -> Change:
     name = output.loss.name if output.loss else None
     logits = " from logits" if output.loss and output.loss.from_logits else ""
-    activation = output.activation or "an activation of its own"
+    activation = output.activation or "a custom activation"
     after = name if keeps_loss else wanted.loss
     return Change(
         remedy="repair-output",
         where=(output.where, "loss"),
-        before=f"{output.units} × {activation}, {name or 'a loss of its own'}{logits}",
+        before=f"{output.units} × {activation}, {name or 'a custom loss'}{logits}",
         after=f"{wanted.units} × {wanted.activation}, {after}",
         snippet=f"keras.layers.Dense({wanted.units}, activation={wanted.activation!r})  # the last layer\n"
         f"model.compile(optimizer, loss={after!r})",
@@ -63,7 +62,7 @@ def _change(output: OutputFacts, wanted: Wanted, keeps_loss: bool) -> Change:
 
 
 def _with_head(subject: Subject, output: OutputFacts, wanted: Wanted) -> keras.Model | None:
-    """A copy with the wanted last activation and width, uncompiled; None where it cannot be cut."""
+    """An uncompiled copy with the wanted last activation and width; None if it cannot be cut."""
     head = next((one for one in subject.layers if one.path == output.where), None)
     if head is None or not can_be_cut(subject.model):
         return None
@@ -97,7 +96,7 @@ def _left_out(config: dict[str, Any]) -> None:
 
 
 def _ending(layer: Any, activation: str) -> Cut:
-    """The last layer as it is and an activation after it; an activation alone is replaced."""
+    """The last layer with an activation after it; an activation layer is replaced."""
     if own_activation(layer) is not None:
         return lambda config: [keras.layers.Activation(activation, name=config["name"])]
     return lambda config: [
@@ -107,7 +106,7 @@ def _ending(layer: Any, activation: str) -> Cut:
 
 
 def tail_of(subject: Subject, head: LayerFacts) -> list[LayerFacts] | None:
-    """The layers after the last one with weights, in a row; None where they are not in a row."""
+    """The layers after the last one with weights; None if they are not a plain sequence."""
     calls, at = subject.facts[0], head
     tail: list[LayerFacts] = []
     while len(at.consumers) == 1:
@@ -117,7 +116,7 @@ def tail_of(subject: Subject, head: LayerFacts) -> list[LayerFacts] | None:
 
 
 def _metrics(given: Any, wanted: Wanted) -> Any:
-    """The metrics that go with the wanted output: accuracies of its kind, for numbers none."""
+    """The metrics for the wanted output: accuracy for classes, error metrics for numbers."""
     listed = keras.tree.flatten(given) if given is not None else []
     others = [metric for metric in listed if metric in _ERRORS]
     return ["accuracy"] if wanted.of_classes else others or None

@@ -1,4 +1,4 @@
-"""The remedy for targets far from 0 and 1: the output is brought to their mean and deviation in the model."""
+"""The remedy for targets far from 0 and 1: the model scales its output to their mean and deviation."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ _SQUARED: Final = "mean_squared_error"
 def rescale_outputs(subject: Subject, finding: Finding) -> Subject | None:
     """A layer at the end that multiplies by the targets' deviation and adds their mean.
 
-    The network before it learns numbers of mean 0 and deviation 1, and the model goes on answering in the
-    targets' own units. The loss is weighted by 1 / variance (of a distance that is no square: 1 / deviation),
-    so that its gradient is that of scaled targets and usual learning rates fit. None for several outputs, for
-    an output with an activation, and where no target is finite.
+    The network before it learns numbers of mean 0 and deviation 1, and the model still predicts in the
+    targets' units. The loss is weighted by 1 / variance (1 / deviation if it is not squared), so that its
+    gradient is that of scaled targets and usual learning rates fit. None for several outputs, for an output
+    with an activation, and if no target is finite.
     """
     outputs = subject.facts[1]
     if len(outputs) != 1 or not can_be_cut(subject.model) or outputs[0].activation != "linear":
@@ -37,7 +37,7 @@ def rescale_outputs(subject: Subject, finding: Finding) -> Subject | None:
     if head is None or tail is None or found is None or output.loss is None:
         return None
     if any(isinstance(one.layer, keras.layers.Normalization) for one in tail):
-        return None  # they are scaled already
+        return None  # scaled already
     mean, variance = found[:2]
     axis: Any = found[2]  # Keras says int and takes None
     last = replaceable(subject, tail[-1:] or [head])[0].layer
@@ -57,7 +57,7 @@ def rescale_outputs(subject: Subject, finding: Finding) -> Subject | None:
         remedy="rescale-outputs",
         where=(output.where, "targets"),
         before=f"targets with mean {np.mean(mean):.3g}, deviation {whole**0.5:.3g}",
-        after="outputs brought to the targets' mean and deviation by a layer within the model",
+        after="outputs scaled to the targets' mean and deviation by a layer in the model",
         snippet="scale = keras.layers.Normalization(axis=None, mean=y_train.mean(), variance=y_train.var(), "
         "invert=True)  # last in the model\n"
         f"model.compile(..., loss_weights={weight:.3g})",
@@ -67,7 +67,7 @@ def rescale_outputs(subject: Subject, finding: Finding) -> Subject | None:
 
 
 def _statistics(output: OutputFacts) -> tuple[np.ndarray, np.ndarray, int | None] | None:
-    """Mean and variance of the targets, by column where there are several, and the axis of the columns."""
+    """Mean and variance of the targets, by column if there are several, and the axis of the columns."""
     targets = output.targets
     if targets is None or targets.dtype.kind not in "fiu":
         return None

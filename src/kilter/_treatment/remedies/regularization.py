@@ -21,7 +21,7 @@ from kilter.data.augmentation import Augmentation, Flip, Shift
 def add_dropout(subject: Subject, finding: Finding) -> Subject | None:
     """Dropout after the activation of each hidden dense layer, AlphaDropout after SELU.
 
-    None where there is dropout already, and for a network without hidden dense layers.
+    None if there is dropout already, and for a network without hidden dense layers.
     """
     policy = subject.policy.remedies
     if any(isinstance(one.layer, DROPOUTS) for one in subject.layers) or not can_be_cut(subject.model):
@@ -72,12 +72,12 @@ def add_l2(subject: Subject, finding: Finding) -> Subject | None:
 
 
 def add_max_norm(subject: Subject, finding: Finding) -> Subject | None:
-    """Incoming weights of a norm of at most 3 for each unit of the hidden layers that have no limit."""
+    """A max-norm constraint of 3 on the kernels of hidden layers without a constraint."""
     policy = subject.policy.remedies
     change = Change(
         remedy="add-max-norm",
         where=(),
-        before="weights of any norm",
+        before="no constraint on weights",
         after=f"each unit's incoming weights have a norm of at most {policy.max_norm:g}",
         snippet=f"keras.layers.Dense(..., kernel_constraint=keras.constraints.MaxNorm({policy.max_norm:g}))",
         recipe=(f"regularize.max_norm={policy.max_norm:g}",),
@@ -93,7 +93,7 @@ def _limit(one: LayerFacts, norm: float) -> Any:
 
 
 def _on_kernels(subject: Subject, finding: Finding, change: Change, key: str, make: Any) -> Subject | None:
-    """``make(layer)`` as ``key`` of each hidden layer with a kernel and no such thing; SELU bears none."""
+    """``make(layer)`` as ``key`` of each hidden layer with a kernel and without ``key``; SELU allows none."""
     layers = [
         one
         for one in chosen(finding, hidden_layers(subject))
@@ -112,9 +112,9 @@ def _with(key: str, value: Any) -> Cut:
 
 
 def ease_regularization(subject: Subject, finding: Finding) -> Subject | None:
-    """Dropout rates above 0.5 become 0.2, and penalties above 0.01 on kernels become 1e-4 · Σ weight².
+    """Dropout rates above 0.5 become 0.2, and kernel penalties above 0.01 become 1e-4 · Σ weight².
 
-    None where there are none.
+    None if there are none.
     """
     policy = subject.policy.remedies
     drops = [
@@ -152,7 +152,7 @@ def ease_regularization(subject: Subject, finding: Finding) -> Subject | None:
 
 
 def augment(subject: Subject, finding: Finding) -> Subject | None:
-    """Shifted images (colour ones mirrored too), for a model that takes images with an axis of channels."""
+    """Random shifts (and flips of colour images), for models of images with a channel axis."""
     policy = subject.policy.remedies
     x = subject.x
     convolves = any(isinstance(one.layer, CONVOLUTIONS) for one in subject.layers)
@@ -170,7 +170,7 @@ def augment(subject: Subject, finding: Finding) -> Subject | None:
     change = Change(
         remedy="augment",
         where=("data",),
-        before="images as they are",
+        before="no augmentation",
         after=("mirrored and " if colour else "") + f"shifted by up to {policy.shift:.0%} in training",
         snippet=f"keras.layers.RandomTranslation({policy.shift:g}, {policy.shift:g}),  # first in the model",
         recipe=(*(("augment.flip=horizontal",) if colour else ()), f"augment.shift={policy.shift:g}"),

@@ -1,4 +1,4 @@
-"""The remedy for stacks too deep to train plain: skip connections every two layers (He et al. 2016)."""
+"""The remedy for plain stacks too deep to train: skip connections every two layers (He et al. 2016)."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from kilter._treatment.subject import Subject, compiled_like
 def add_residuals(subject: Subject, finding: Finding) -> Subject | None:
     """Skip connections around every two neighbouring hidden dense layers of equal width.
 
-    For plain stacks of at least 8 hidden layers; None for any other network. What lies between the layers
-    (activations, normalisation, dropout) lies within the block; y = x + block(x). All weights are kept.
+    For plain stacks of at least 8 hidden layers; None for any other network. y = x + block(x), where the
+    block includes activations, normalisation and dropout between its layers. All weights are kept.
     """
     policy = subject.policy.remedies
     chain = linear_chain(subject.model)
@@ -44,7 +44,7 @@ def add_residuals(subject: Subject, finding: Finding) -> Subject | None:
 
 
 def _blocks(chain: list[Any], dense: list[Any], span: int) -> list[tuple[int, int]]:
-    """The first place of each block in the chain, and that of the dense layer after it."""
+    """The index of each block's first layer in the chain, and of the dense layer after it."""
     places = [chain.index(layer) for layer in dense]
     after = next(
         (i for i in range(places[-1] + 1, len(chain)) if chain[i].count_params() and _is_dense(chain[i])),
@@ -67,7 +67,7 @@ def _is_dense(layer: Any) -> bool:
 
 
 def _connected(like: keras.Model, layers: list[Any], blocks: list[tuple[int, int]]) -> keras.Model:
-    """The model of ``layers``, one after the other, with ``blocks`` (from, to) skipped around."""
+    """The model of ``layers`` in sequence, with a skip connection around each of ``blocks`` (from, to)."""
     starts, ends = {start for start, _ in blocks}, {end for _, end in blocks}
     inputs = input_like(like.inputs[0])
     value = kept = inputs

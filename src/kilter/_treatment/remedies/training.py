@@ -1,4 +1,4 @@
-"""Remedies for how a model is trained: batches, order, length, weights of classes, what is trainable."""
+"""Remedies for the training: batch size, order, length, class weights, trainable layers."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from kilter.errors import ModelError
 
 
 def change_batch_size(subject: Subject, finding: Finding) -> Subject | None:
-    """Batches of 32 where they are smaller, else of twice the size, up to 256; 10 steps an epoch stay."""
+    """Batches of 32 if they are smaller, else twice the size up to 256, with at least 10 steps an epoch."""
     now, policy = subject.training.batch_size, subject.policy.remedies
     wanted = policy.usual_batch if now < policy.usual_batch else min(2 * now, policy.largest_batch)
     size = min(wanted, max(1, subject.rows // policy.batch_steps))
@@ -41,13 +41,13 @@ def change_batch_size(subject: Subject, finding: Finding) -> Subject | None:
 
 
 def shuffle(subject: Subject, finding: Finding) -> Subject | None:
-    """A new order of the rows in every epoch."""
+    """Shuffle the rows in every epoch."""
     if subject.training.shuffle:
         return None
     change = Change(
         remedy="shuffle",
         where=("data",),
-        before="rows in the order given",
+        before="rows in the given order",
         after="a new order in every epoch",
         snippet="model.fit(..., shuffle=True)",
         recipe=("train.shuffle=true",),
@@ -56,7 +56,7 @@ def shuffle(subject: Subject, finding: Finding) -> Subject | None:
 
 
 def stop_early(subject: Subject, finding: Finding) -> Subject | None:
-    """End with the best weights once the validation loss has not fallen for a fifth of the epochs."""
+    """Early stopping with a patience of a fifth of the epochs; the best weights are restored."""
     own, policy = subject.training, subject.policy.remedies
     if own.early_stopping is not None or own.validation_data is None:
         return None
@@ -89,7 +89,7 @@ def train_longer(subject: Subject, finding: Finding) -> Subject | None:
 
 
 def class_weights(subject: Subject, finding: Finding) -> Subject | None:
-    """Each class's rows weigh rows / (classes · rows of the class), so that all classes count alike."""
+    """Class weights of rows / (classes · rows of the class), so that all classes have equal weight."""
     outputs = subject.facts[1]
     found = labels(outputs[0].targets) if len(outputs) == 1 else None
     weighted = subject.training.class_weight is not None or subject.training.sample_weight is not None
@@ -104,8 +104,8 @@ def class_weights(subject: Subject, finding: Finding) -> Subject | None:
     change = Change(
         remedy="class-weights",
         where=("data",),
-        before="every row counts alike",
-        after="every class counts alike",
+        before="equal weight for every row",
+        after="equal weight for every class",
         snippet=f"model.fit(..., class_weight={ {key: round(value, 3) for key, value in weights.items()} })",
         recipe=("train.class_weight=balanced",),
     )
@@ -113,7 +113,7 @@ def class_weights(subject: Subject, finding: Finding) -> Subject | None:
 
 
 def unfreeze(subject: Subject, finding: Finding) -> Subject | None:
-    """Make every layer trainable, and compile anew."""
+    """Make every layer trainable, and compile again."""
     frozen = [layer for layer in subject.model._flatten_layers() if not layer.trainable]
     if not frozen:
         return None
@@ -131,7 +131,7 @@ def unfreeze(subject: Subject, finding: Finding) -> Subject | None:
 
 
 def recompile(subject: Subject, finding: Finding) -> Subject | None:
-    """Compile anew with the same arguments, so that the optimiser has the weights that are trainable now."""
+    """Compile again with the same arguments, so that the optimiser knows the trainable weights."""
     optimizer: Any = subject.optimizer.optimizer
     known = {id(variable) for variable in getattr(optimizer, "_trainable_variables", ())}
     if not known or known == {id(variable) for variable in subject.model.trainable_variables}:
@@ -139,7 +139,7 @@ def recompile(subject: Subject, finding: Finding) -> Subject | None:
     change = Change(
         remedy="recompile",
         where=("optimizer",),
-        before="an optimiser built for other weights than those that are trainable",
+        before="an optimiser built for other weights than the trainable ones",
         after="compiled again",
         snippet="model.compile(...)  # after each change of layer.trainable",
     )

@@ -5,9 +5,9 @@
 >>> augment.mixes
 True
 
-``kilter.fit(..., augment=augment)`` uses it; :func:`preview` shows what it does. Each transformation is a
-frozen record with the range that it draws from, anew for every image of every step; an ``Augmentation`` is
-several of them in order. This package loads JAX (``kilter.data`` itself does not).
+``kilter.fit(..., augment=augment)`` uses it; :func:`preview` shows its effect. Each transform is a frozen
+record with a range, from which it draws for every image of every step; an ``Augmentation`` is a sequence of
+transforms. This package loads JAX (``kilter.data`` itself does not).
 """
 
 from kilter.data.augmentation.base import Fill, Geometric, Images, Mixing, Pixelwise, Transform

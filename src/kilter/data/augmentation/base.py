@@ -1,4 +1,4 @@
-"""What a transformation is: one of three kinds, told apart by what it makes of a key."""
+"""The three kinds of transforms, as protocols."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import jax
 from kilter._validation import number
 
 Fill = Literal["reflect", "edge", "zero"]
-"""What lies outside an image: its mirror image (the edge not doubled), its edge drawn out, or zeros."""
+"""The pixels outside an image: its mirror image (without doubling the edge), its edge repeated, or zeros."""
 
 
 class Map(NamedTuple):
@@ -33,36 +33,36 @@ class Images(NamedTuple):
 
 @runtime_checkable
 class Geometric(Protocol):
-    """Moves pixels. ``whole``: only ever by whole pixels, so that none need be interpolated."""
+    """Moves pixels. ``whole``: only by whole pixels, without interpolation."""
 
     whole: ClassVar[bool]
 
     def draw_map(self, key: jax.Array, images: Images) -> Map:
-        """One map an image."""
+        """One map per image."""
         ...
 
 
 @runtime_checkable
 class Pixelwise(Protocol):
-    """Changes values where they are. ``colour``: needs to know the range of the values."""
+    """Changes values in place. ``colour``: needs the value range."""
 
     colour: ClassVar[bool]
 
     def change(self, key: jax.Array, images: jax.Array, span: float) -> jax.Array:
-        """Float images [n, h, w, c] changed; ``span`` is the length of their value range."""
+        """The changed float images [n, h, w, c]; ``span``: the length of their value range."""
         ...
 
 
 @runtime_checkable
 class Mixing(Protocol):
-    """Mixes each row with another one, so that targets change too."""
+    """Mixes each row, and its target, with another one."""
 
     whole_images: ClassVar[bool]
 
     def draw_shares(self, key: jax.Array, count: int, sides: tuple[int, int]) -> tuple[jax.Array, jax.Array]:
-        """How much of itself each row keeps: ``(mask, share)``.
+        """The weight of each row's own values: ``(mask, share)``.
 
-        ``mask``: [n, h, w], or [n, 1, 1] if it is the same everywhere; ``share``: [n], its mean.
+        ``mask``: [n, h, w], or [n, 1, 1] if constant; ``share``: [n], its mean.
         """
         ...
 

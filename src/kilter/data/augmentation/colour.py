@@ -12,11 +12,11 @@ import numpy as np
 
 from kilter.data.augmentation.base import check_number
 
-# ITU-R BT.601: how bright red, green and blue are to the eye.
+# ITU-R BT.601: the perceived brightness of red, green and blue.
 LUMA = (0.299, 0.587, 0.114)
 # NTSC 1953: red, green, blue -> luma Y and the chroma plane I, Q, in which hue is an angle.
 TO_YIQ = np.array([LUMA, (0.59590059, -0.27455667, -0.32134392), (0.21153661, -0.52273617, 0.31119955)])
-# What a turn of the chroma plane keeps, what it multiplies by the cosine and by the sine of its angle.
+# The parts of a rotation of the chroma plane: constant, times the cosine, times the sine of the angle.
 _PARTS = (
     np.diag([1.0, 0.0, 0.0]),
     np.diag([0.0, 1.0, 1.0]),
@@ -26,7 +26,7 @@ _PARTS = (
 
 @dataclass(frozen=True)
 class Brightness:
-    """Adds to all of an image a number drawn evenly from ±``share`` of the value range. ``share``: 0 to 1."""
+    """Adds to an image a number drawn uniformly from ±``share`` of the value range. ``share``: 0 to 1."""
 
     share: float
     colour: ClassVar[bool] = True
@@ -81,9 +81,9 @@ class Saturation:
 
 @dataclass(frozen=True)
 class Hue:
-    """Turns the colours of an image round the colour circle by an angle from ±``share`` of the full circle.
+    """Rotates the colours of an image by an angle from ±``share`` of the colour circle.
 
-    A rotation of the chroma plane of YIQ: brightness is kept. ``share``: 0 to 0.5. For three channels.
+    A rotation of the chroma plane of YIQ, which keeps brightness. ``share``: 0 to 0.5. For three channels.
     """
 
     share: float
@@ -98,7 +98,7 @@ class Hue:
         angle = 2 * math.pi * _draws(key, images, -self.share, self.share)[..., 0]
         luma, same, turned = (np.linalg.inv(TO_YIQ) @ part @ TO_YIQ for part in _PARTS)
         matrix = luma + jnp.cos(angle) * same + jnp.sin(angle) * turned
-        # Written out: a matrix product with so few columns is slower than nine multiplications a pixel.
+        # Written out: a matrix product with three columns is slower than nine multiplications per pixel.
         rows = [
             sum(matrix[:, row, column, None, None] * images[..., column] for column in range(3))
             for row in range(3)
@@ -107,6 +107,6 @@ class Hue:
 
 
 def _draws(key: jax.Array, images: jax.Array, least: float, most: float) -> jax.Array:
-    """One number an image, shaped to be used with the images."""
+    """One number per image, shaped to broadcast with the images."""
     drawn = jax.random.uniform(key, (images.shape[0], 1, 1, 1), minval=least, maxval=most)
     return drawn.astype(images.dtype)

@@ -1,4 +1,4 @@
-"""Several transformations in order, applied to the inputs of a batch."""
+"""``Augmentation``: a sequence of transforms for the inputs of a batch."""
 
 from __future__ import annotations
 
@@ -23,19 +23,19 @@ Keyed = tuple[jax.Array, Transform]
 
 @dataclass(frozen=True)
 class Augmentation:
-    """What is done to the inputs of a training batch, drawn anew for every row of every step.
+    """Transforms of the inputs of a training batch, drawn for every row of every step.
 
     Attributes:
-        transforms: applied in order, mixing last. Neighbouring flips, shifts, rotations and zooms are one
-            map, so that pixels are interpolated once.
-        image_shape: (height, width, channels) of inputs that are images but not of shape [n, h, w, c]: flat
-            ones, or grey ones without an axis of channels. They get their own shape back.
-        value_range: (least, most) value of the images; needed for colours, which are cut to it. Images of
-            unsigned bytes have (0, 255).
-        fill: what lies outside an image, for all that moves one.
+        transforms: applied in order, mixing last. Adjacent flips, shifts, rotations and zooms become one map,
+            so that pixels are interpolated once.
+        image_shape: (height, width, channels) of images in another shape than [n, h, w, c]: flat ones, or
+            grey ones without a channel axis. Their shape is restored.
+        value_range: (least, most) value of the images, for colour transforms, which clip to it. By default
+            (0, 255) for uint8.
+        fill: the pixels from outside an image that is moved.
 
-    Inputs keep their shape and type: whole numbers are computed in float32, rounded and cut to their type's
-    range at the end. Of several inputs the one with four axes is the image; Mixup alone mixes every input.
+    Inputs keep their shape and type: integers are computed in float32, rounded and clipped at the end. Of
+    several inputs the one with four axes is the image; only Mixup mixes every input.
 
     >>> from kilter.data.augmentation import Flip
     >>> x = jnp.arange(6, dtype=jnp.uint8).reshape(1, 6)
@@ -56,21 +56,21 @@ class Augmentation:
 
     @property
     def mixers(self) -> tuple[Mixing, ...]:
-        """The transformations that mix rows."""
+        """The transforms that mix rows."""
         return tuple(one for one in self.transforms if isinstance(one, Mixing))
 
     @property
     def mixes(self) -> bool:
-        """Whether rows are mixed, so that targets change too."""
+        """Whether rows, and so targets, are mixed."""
         return bool(self.mixers)
 
     @property
     def needs_image(self) -> bool:
-        """Whether there is anything but what works on any rows."""
+        """Whether any transform is for images only."""
         return any(not isinstance(one, Mixing) or one.whole_images for one in self.transforms)
 
     def check(self, x: Any) -> None:
-        """Raise :class:`DataError` or :class:`OptionError` if the inputs, arrays [n, ...], do not fit."""
+        """Raise :class:`DataError` or :class:`OptionError` unless the inputs, arrays [n, ...], fit."""
         leaves = jax.tree.leaves(x)
         place = self._image_place(leaves)
         if place is not None:
@@ -80,9 +80,9 @@ class Augmentation:
             _check_mixable(others, whole_images=any(one.whole_images for one in self.mixers))
 
     def __call__(self, key: jax.Array, x: Any) -> tuple[Any, Mixture | None]:
-        """Inputs transformed, and what rows were mixed from (None without mixing). Pure; can be traced.
+        """The transformed inputs and the mixture of rows (None without mixing). Pure and traceable.
 
-        The same key gives the same draws; ``x`` is an array [n, ...] or a nest of such.
+        The same key gives the same draws; ``x`` is an array [n, ...] or a nest of arrays.
         """
         leaves, structure = jax.tree.flatten(x)
         place = self._image_place(leaves)
@@ -125,7 +125,7 @@ class Augmentation:
         return (0.0, 255.0) if self.value_range is None and dtype == jnp.uint8 else self.value_range
 
     def _image_place(self, leaves: list[Any]) -> int | None:
-        """Which of the inputs is the image; None where none is and none is needed."""
+        """The index of the input that is the image; None if none is and none is needed."""
         shapes = [tuple(leaf.shape[1:]) for leaf in leaves]
         if self.image_shape is None:
             found = [number for number, shape in enumerate(shapes) if len(shape) == 3]
@@ -140,9 +140,9 @@ class Augmentation:
             else f"one input of images of shape {self.image_shape}, flat or not",
             received=f"{len(found)} of them among inputs of shape "
             + ", ".join(str(("rows", *shape)).replace("'", "") for shape in shapes),
-            remedy="take part of the augmentation out"
+            remedy="leave the image transforms out"
             if found
-            else "for flat or grey images give Augmentation(..., image_shape=(height, width, channels))",
+            else "for flat or grey images pass Augmentation(..., image_shape=(height, width, channels))",
         )
 
     def _check_image(self, array: Any) -> None:
@@ -159,7 +159,7 @@ class Augmentation:
             raise OptionError(
                 expected=f"the range of the images' values, for {type(colours[0]).__name__}",
                 received=f"images of {array.dtype} and value_range=None",
-                remedy="give Augmentation(..., value_range=(0.0, 1.0)) or what the range is",
+                remedy="pass Augmentation(..., value_range=(0.0, 1.0)), or the actual range",
             )
 
 
@@ -168,7 +168,7 @@ def _floats(array: jax.Array) -> jax.Array:
 
 
 def _like(new: jax.Array, old: jax.Array) -> jax.Array:
-    """``new`` with the shape and type of ``old``; whole numbers rounded and cut to their range."""
+    """``new`` with the shape and type of ``old``; integers are rounded and clipped."""
     new = new.reshape(old.shape)
     if new.dtype == old.dtype or jnp.issubdtype(old.dtype, jnp.floating):
         return new.astype(old.dtype)
@@ -182,14 +182,14 @@ def _check_transforms(transforms: tuple[Transform, ...]) -> None:
         raise OptionError(
             expected="transforms from kilter.data.augmentation, such as (Flip(), Shift(0.1))",
             received=f"transforms={transforms!r}",
-            remedy="give at least one, and call each: Flip(), not Flip",
+            remedy="pass at least one instance: Flip(), not Flip",
         )
     mixing = [isinstance(one, Mixing) for one in transforms]
     if mixing != sorted(mixing):
         raise OptionError(
             expected="Mixup and Cutmix after all other transforms",
             received=", ".join(type(one).__name__ for one in transforms),
-            remedy="put them last: they mix whole rows, as the others left them",
+            remedy="put them last",
         )
 
 
@@ -222,7 +222,7 @@ def _check_mixable(others: list[Any], *, whole_images: bool) -> None:
     if whole_images and others:
         raise DataError(
             expected="images as the only input, for Cutmix",
-            received=f"{len(others)} further inputs, which have no area to share",
+            received=f"{len(others)} other inputs, which have no area",
             remedy="use Mixup",
         )
     wrong = [leaf for leaf in others if not jnp.issubdtype(leaf.dtype, jnp.floating)]
@@ -230,5 +230,5 @@ def _check_mixable(others: list[Any], *, whole_images: bool) -> None:
         raise DataError(
             expected="inputs of floats, or images, to mix",
             received=f"an input of {wrong[0].dtype}, shape {wrong[0].shape}",
-            remedy="pass quantities as float32; what are names or numbers of things cannot be mixed",
+            remedy="pass quantities as float32; category numbers cannot be mixed",
         )

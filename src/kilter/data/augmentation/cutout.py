@@ -16,9 +16,9 @@ from kilter.data.augmentation.base import check_number
 class Cutout:
     """Masks a square of ``size`` × ``size`` pixels in each image (DeVries & Taylor 2017, arXiv:1708.04552).
 
-    Its centre is drawn evenly from all pixels, so that at the border a part lies outside, as in the paper.
-    The paper fills with zero, which after its normalisation is the data's mean colour; here ``value`` None
-    fills with the image's own mean colour, a number with that number.
+    Its centre is drawn uniformly from all pixels, so that it may extend over the border, as in the paper. The
+    paper fills with zero, after its normalisation the data's mean colour; here ``value`` None fills with the
+    image's mean colour, a number with that number.
     """
 
     size: int
@@ -39,9 +39,9 @@ class Cutout:
 
 
 def box(key: jax.Array, sides: jax.Array, image: tuple[int, ...]) -> jax.Array:
-    """Which pixels lie in a box with ``sides`` (int [n, 2]) about a pixel drawn evenly: bool [n, h, w].
+    """The mask of a box with ``sides`` (int [n, 2]) around a uniformly drawn pixel: bool [n, h, w].
 
-    A box of s pixels begins s // 2 before its centre.
+    A side of s pixels begins s // 2 before the centre.
     """
     centre = jax.random.randint(key, sides.shape, 0, jnp.array(image))
     first = centre - sides // 2

@@ -1,8 +1,7 @@
-"""Flips, shifts, rotations and zooms: maps from where a pixel is to where it comes from, fetched at once.
+"""Flips, shifts, rotations and zooms, composed into one map from output to input pixels.
 
-However many there are in a row, they are composed into one map and each pixel is fetched once: four
-neighbours and bilinear weights, or a single one if nothing moves by a part of a pixel. So nothing is blurred
-twice, and what one step pushes over the edge a later one can bring back.
+Each pixel is fetched once: four neighbours with bilinear weights, or a single one if all moves are by whole
+pixels. So nothing is blurred twice, and a later step can bring back what an earlier one moved over the edge.
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ import jax.numpy as jnp
 from kilter.data.augmentation.base import Fill, Geometric, Images, Map, check_number
 from kilter.errors import OptionError
 
-# Pixels: a turn by 90° must not blank a border because its sine is 1e-8 too large.
+# In pixels: a rotation by 90° must not blank a border because its sine is 1e-8 too large.
 _ROUNDING = 1e-3
 
 
@@ -51,10 +50,10 @@ class Flip:
 
 @dataclass(frozen=True)
 class Shift:
-    """Moves an image by whole pixels, up to ``share`` of each side either way, evenly drawn.
+    """Moves an image by whole pixels, up to ± ``share`` of each side, uniformly drawn.
 
-    The largest shift is ``round(share · side)`` pixels: ``Shift(0.125)`` of a 32 × 32 image is the padding by
-    4 pixels and random crop that is usual for CIFAR-10. ``share``: 0 to 1.
+    The largest shift is ``round(share · side)`` pixels: ``Shift(0.125)`` of a 32 × 32 image is the usual
+    padding by 4 pixels and random crop for CIFAR-10. ``share``: 0 to 1.
     """
 
     share: float
@@ -72,7 +71,7 @@ class Shift:
 
 @dataclass(frozen=True)
 class Rotate:
-    """Turns an image about its centre by an angle drawn evenly from ±``degrees`` (0 to 180)."""
+    """Rotates an image about its centre by an angle drawn uniformly from ±``degrees`` (0 to 180)."""
 
     degrees: float
     whole: ClassVar[bool] = False
@@ -91,9 +90,9 @@ class Rotate:
 
 @dataclass(frozen=True)
 class Zoom:
-    """Enlarges an image about its centre by a factor drawn evenly from 1 - ``share`` to 1 + ``share``.
+    """Scales an image about its centre by a factor drawn uniformly from 1 - ``share`` to 1 + ``share``.
 
-    A factor below 1 shrinks it; what then lies outside is filled. ``share``: 0 to 0.9.
+    ``share``: 0 to 0.9.
     """
 
     share: float
@@ -109,10 +108,9 @@ class Zoom:
 
 
 def move(images: jax.Array, transforms: Sequence[tuple[jax.Array, Geometric]], fill: Fill) -> jax.Array:
-    """Apply geometric transformations, each with its key, in order and as one map.
+    """Apply geometric transforms, each with its key, in order and as one map.
 
-    Images of whole numbers stay so if all transformations move by whole pixels; otherwise the result is
-    float32.
+    Integer images keep their type if all transforms move by whole pixels; otherwise the result is float32.
     """
     measures = Images(*images.shape)
     drawn = reduce(_then, (transform.draw_map(key, measures) for key, transform in transforms))
@@ -121,7 +119,7 @@ def move(images: jax.Array, transforms: Sequence[tuple[jax.Array, Geometric]], f
     signs = jnp.diagonal(drawn.matrix, axis1=1, axis2=2)
     sides = (measures.height, measures.width)
     ys, xs = (
-        # Whole numbers by construction; rounding takes off what a fused multiply and add may leave.
+        # Whole numbers by construction; rounding removes the error of a fused multiply-add.
         jnp.round(signs[:, axis, None] * _places(side) + drawn.offset[:, axis, None] + (side - 1) / 2)
         for axis, side in enumerate(sides)
     )
@@ -171,10 +169,10 @@ def _diagonal(scales: jax.Array, offset: jax.Array) -> Map:
 
 
 def _then(first: Map, second: Map) -> Map:
-    """One map for ``first`` and then ``second``: backwards, a position goes through ``second`` first."""
+    """One map for ``first`` and then ``second``: from output to input, ``second`` is applied first."""
 
     def times(matrix: jax.Array, columns: jax.Array) -> jax.Array:
-        # Written out: a batch of 2 × 2 products is dearer as a matrix product.
+        # Written out: faster than a batch of 2 × 2 matrix products.
         return (matrix[:, :, :, None] * columns[:, None, :, :]).sum(axis=2)
 
     offset = times(first.matrix, second.offset[:, :, None])[:, :, 0] + first.offset
@@ -182,7 +180,7 @@ def _then(first: Map, second: Map) -> Map:
 
 
 def _folded(position: jax.Array, side: int, fill: Fill) -> jax.Array:
-    """Positions (0 to side - 1 lie inside) brought inside: mirrored for "reflect", else to the edge."""
+    """Positions mapped into 0 to side - 1: mirrored for "reflect", else clipped to the edge."""
     if fill == "reflect" and side > 1:
         period = 2 * (side - 1)
         position = jnp.abs(position - period * jnp.round(position / period))
@@ -192,7 +190,7 @@ def _folded(position: jax.Array, side: int, fill: Fill) -> jax.Array:
 def _fetch(images: jax.Array, rows: jax.Array, columns: jax.Array) -> jax.Array:
     """The pixels at whole-numbered ``rows`` and ``columns``, [n, h, w] or broadcast to it, of each image."""
     count, height, width, channels = images.shape
-    # One index into an image as a list of pixels: on a CPU several times faster than row and column.
+    # One index into a flat list of pixels: on a CPU several times faster than row and column.
     index = (rows * width + columns).astype(jnp.int32).reshape(count, height * width, 1)
     pixels = images.reshape(count, height * width, channels)
     return jnp.take_along_axis(pixels, index, axis=1, mode="promise_in_bounds").reshape(images.shape)

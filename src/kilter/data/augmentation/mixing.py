@@ -1,4 +1,4 @@
-"""Mixup and CutMix: each row mixed with another row of its batch, and its target with the other's."""
+"""Mixup and CutMix: each row and target mixed with another of the batch."""
 
 from __future__ import annotations
 
@@ -14,14 +14,13 @@ from scipy.special import betaincinv
 from kilter.data.augmentation.base import Mixing, check_number
 from kilter.data.augmentation.cutout import box
 
-# So many that between two of them the distribution changes by a quarter of a thousandth.
-_KNOTS = 4096
+_KNOTS = 4096  # of the tabulated distribution, which changes by 1/4096 between two of them
 
 
 class Mixture(NamedTuple):
-    """What the rows of a batch were mixed from: row i is ``share[i]`` itself, the rest row i + ``offset``.
+    """The mixture of a batch: row i is ``share[i]`` of itself and 1 - ``share[i]`` of row i + ``offset``.
 
-    ``offset``: int, shape (), counted round the batch; ``share``: float32 [n].
+    ``offset``: int, shape (), cyclic; ``share``: float32 [n].
     """
 
     offset: jax.Array
@@ -29,7 +28,7 @@ class Mixture(NamedTuple):
 
     def others(self, rows: jax.Array) -> jax.Array:
         """Each row's partner."""
-        # A turned batch is copied in two pieces; rows fetched one by one cost several times that.
+        # Rolling copies two pieces; fetching rows one by one costs several times as much.
         return jnp.roll(rows, -self.offset, axis=0)
 
     def blend(self, rows: jax.Array) -> jax.Array:
@@ -38,7 +37,7 @@ class Mixture(NamedTuple):
         return share * rows + (1 - share) * self.others(rows)
 
     def dominant(self, rows: jax.Array) -> jax.Array:
-        """Each row's own value where its share is at least a half, else its partner's."""
+        """Each row's own value if its share is at least 1/2, else its partner's."""
         own = (self.share >= 0.5).reshape(-1, *[1] * (rows.ndim - 1))
         return jnp.where(own, rows, self.others(rows))
 
@@ -47,8 +46,8 @@ class Mixture(NamedTuple):
 class Mixup:
     """λ x_i + (1 - λ) x_j and λ y_i + (1 - λ) y_j (Zhang et al. 2018, arXiv:1710.09412).
 
-    λ is drawn for each row from Beta(``alpha``, ``alpha``); 0.2 is usual, 1 is even. ``probability`` is the
-    share of the rows that are mixed at all. For images, tables and any other rows of floats.
+    λ is drawn for each row from Beta(``alpha``, ``alpha``); 0.2 is usual, 1 is uniform. ``probability``: the
+    share of rows that are mixed. For images, tables and any other rows of floats.
     """
 
     alpha: float = 0.2
@@ -60,7 +59,7 @@ class Mixup:
         check_number(self, 0.0, 1.0, probability=self.probability)
 
     def draw_shares(self, key: jax.Array, count: int, sides: tuple[int, int]) -> tuple[jax.Array, jax.Array]:
-        """λ, the same all over each row."""
+        """λ, constant over each row."""
         share = _shares(key, self.alpha, self.probability, count)
         return share[:, None, None], share
 
@@ -70,8 +69,8 @@ class Cutmix:
     """A box of another image in each image; targets by area (Yun et al. 2019, arXiv:1905.04899).
 
     λ is drawn from Beta(``alpha``, ``alpha``) for each image; the box has the image's proportions, 1 - λ of
-    its area, and its centre anywhere. The share of the target is that of the pixels kept, exactly: a box that
-    stands over the border counts by what is inside. ``probability`` is the share of images that get one.
+    its area, and its centre anywhere. Targets are mixed by the exact share of pixels kept, also for a box
+    over the border. ``probability``: the share of images that get a box.
     """
 
     alpha: float = 1.0
@@ -97,9 +96,8 @@ def draw_mixture(
 ) -> tuple[Mixture, jax.Array]:
     """The mixture of a batch and the mask [n, h, w] (or [n, 1, 1]) that makes it.
 
-    With several mixers, each row draws which one it gets. The partners are a cyclic shift of the batch by a
-    drawn number of rows: every row is used once, none is its own partner (unless it is alone), and over the
-    steps every pair occurs.
+    With several mixers, each row draws one. The partners are a random cyclic shift of the batch: every row is
+    used once, none is its own partner (in a batch of two or more), and over the steps every pair occurs.
     """
     key_partner, key_choice, *keys = jax.random.split(key, 2 + len(mixers))
     offset = jax.random.randint(key_partner, (), 1, max(count, 2))
@@ -114,7 +112,7 @@ def draw_mixture(
 
 
 def mix_rows(rows: Any, mixture: Mixture, mask: jax.Array) -> Any:
-    """mask · own + (1 - mask) · partner's, for float rows: images [n, h, w, c], else by the share alone."""
+    """mask · own + (1 - mask) · partner's, for float images [n, h, w, c]; other rows by the share."""
     if rows.ndim != 4 or mask.shape[1:] == (1, 1):
         return mixture.blend(rows)
     weights = mask[..., None].astype(rows.dtype)
@@ -131,9 +129,9 @@ def _shares(key: jax.Array, alpha: float, probability: float, count: int) -> jax
 
 
 def _beta(key: jax.Array, alpha: float, count: int) -> jax.Array:
-    """Draws from Beta(alpha, alpha), by its inverse distribution function at even draws.
+    """Draws from Beta(alpha, alpha), by its inverse distribution function at uniform draws.
 
-    The inverse is tabled and linear between the knots: jax.random.beta draws by rejection, in nested loops
+    The inverse is tabulated and linear between the knots: jax.random.beta uses rejection, in nested loops
     that take seconds to compile.
     """
     table = jnp.asarray(betaincinv(alpha, alpha, np.linspace(0.0, 1.0, _KNOTS + 1)), jnp.float32)

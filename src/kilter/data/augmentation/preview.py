@@ -1,4 +1,4 @@
-"""What an augmentation does, as a picture to look at."""
+"""``preview``: an augmentation as a picture."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ import jax.numpy as jnp
 import numpy as np
 from PIL import Image
 
+from kilter._validation import whole_number
 from kilter.data.augmentation.composition import Augmentation
 from kilter.data.dataset import Dataset
-from kilter.errors import DataError, OptionError
+from kilter.errors import DataError
 
 _LEAST_SIDE = 64  # pixels: smaller images are enlarged, by whole factors
 _GAP = 2
@@ -25,18 +26,14 @@ def preview(
     Args:
         images: a dataset of images, or an array as for ``kilter.fit`` ([n, h, w, c], or with
             ``augment.image_shape`` flat).
-        rows: images shown, 1 to 64; draws: columns beside them, 1 to 64.
-        seed: another one gives other draws.
+        rows: images shown, 1 to 64; draws: columns of augmentations, 1 to 64.
+        seed: of the draws.
 
-    Each column is one batch of these rows, so that Mixup and Cutmix mix them among themselves. Values are
-    shown from the images' ``value_range``, unsigned bytes as they are, others from the least to the most.
-    ``.save("preview.png")`` keeps it; a notebook shows it.
+    Each column is one batch of these rows, which Mixup and Cutmix mix with each other. Values are scaled from
+    ``value_range``, or from the least to the most unless they are uint8. ``.save("preview.png")`` writes it.
     """
-    for name, count in (("rows", rows), ("draws", draws)):
-        if not 1 <= count <= 64:
-            raise OptionError(
-                expected=f"{name} from 1 to 64", received=f"{name}={count}", remedy="choose fewer or more"
-            )
+    whole_number("rows", rows, 1, 64)
+    whole_number("draws", draws, 1, 64)
     given = images.x if isinstance(images, Dataset) else images
     x = jnp.asarray(given[:rows])
     augment.check(x)
@@ -48,7 +45,7 @@ def preview(
         raise DataError(
             expected="images to show",
             received=f"rows of shape {shape}",
-            remedy="give image_shape to Augmentation",
+            remedy="pass image_shape to Augmentation",
         )
     pictures = np.stack([np.asarray(column).reshape(-1, *shape) for column in columns], axis=1)
     return _grid(_bytes(pictures, augment.value_range))
@@ -63,10 +60,10 @@ def _bytes(pictures: np.ndarray, value_range: tuple[float, float] | None) -> np.
 
 
 def _grid(pictures: np.ndarray) -> Image.Image:
-    """Pictures [rows, columns, h, w, c] beside and below each other, on white."""
+    """Pictures [rows, columns, h, w, c] in a grid on white."""
     factor = -(-_LEAST_SIDE // max(pictures.shape[2:4]))
     large = pictures.repeat(factor, axis=2).repeat(factor, axis=3)
-    if large.shape[-1] not in (1, 3):  # two channels, or what is no colour: the first is shown
+    if large.shape[-1] not in (1, 3):  # not grey or colour: show the first channel
         large = large[..., :1]
     padded = np.pad(large, [(0, 0), (0, 0), (_GAP, _GAP), (_GAP, _GAP), (0, 0)], constant_values=255)
     rows, columns, height, width, channels = padded.shape

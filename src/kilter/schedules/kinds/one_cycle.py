@@ -60,9 +60,9 @@ def one_cycle(
     """1cycle: the rate goes up, down again and almost out, while momentum goes down and up again.
 
     Of the steps 0 to ``last = length - 1``, the first ``h = (1 - tail) * last / 2`` take the rate from
-    ``start * learning_rate`` up to ``learning_rate``, the next ``h`` back, the rest down to
-    ``end * learning_rate``: exactly that at step ``last`` and after it. Momentum goes from the first of
-    ``momentum`` to the second and back in the same two halves, and stays. All straight lines.
+    ``start * learning_rate`` up to ``learning_rate``, the next ``h`` back, the rest down to ``end *
+    learning_rate``: exactly that at step ``last`` and after it. Momentum goes from the first of ``momentum``
+    to the second and back in the same two halves, and stays. All straight lines.
 
     With ``steps_per_epoch``, ``length`` counts epochs. The peak is found with a learning-rate range test.
     ``kilter.fit(schedule=...)`` sets momentum on SGD and RMSprop, ``beta_1`` on Adam's family; as the

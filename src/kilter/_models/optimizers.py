@@ -1,0 +1,147 @@
+"""Reading a compiled optimiser: its slots and its hyperparameters, inside a loss-scaling wrapper too."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Final, Literal
+
+import keras
+import numpy as np
+from keras import optimizers
+
+from kilter.errors import ModelError
+
+SlotName = Literal["learning_rate", "iterations", "momentum"]
+
+# Keras reads these as Python floats when a step is traced.
+_MOMENTUM: Final[dict[type[optimizers.Optimizer], str]] = {
+    optimizers.SGD: "momentum",
+    optimizers.RMSprop: "momentum",
+    optimizers.Adam: "beta_1",  # AdamW is a subclass
+    optimizers.Nadam: "beta_1",
+    optimizers.Adamax: "beta_1",
+    optimizers.Lion: "beta_1",
+    optimizers.Lamb: "beta_1",
+}
+# Steps at which a schedule is evaluated: its warm-up is over by then, its decay has not ended.
+_SAMPLED_STEPS: Final = (0, 10, 100, 1_000, 10_000)
+
+
+@dataclass(frozen=True, eq=False)
+class OptimizerSlot:
+    """Where an optimiser keeps one of its numbers.
+
+    Attributes:
+        optimizer: the optimiser that makes the update, without its loss-scaling wrapper.
+        attribute: the attribute that holds the number, such as ``"_learning_rate"`` or ``"beta_1"``.
+        value: what it holds: a Keras variable, a float, a ``LearningRateSchedule`` or a function.
+        index: position among the variables of the compiled optimiser, the wrapper's included; None if the
+            value is not one of them.
+    """
+
+    optimizer: Any
+    attribute: str
+    value: Any
+    index: int | None
+
+    @property
+    def is_scheduled(self) -> bool:
+        """Whether the value is a schedule or function of the optimiser's own."""
+        return callable(self.value) and not isinstance(self.value, keras.Variable)
+
+
+def inner_optimizer(model_or_optimizer: Any) -> Any:
+    """The optimiser that makes the update, out of any ``LossScaleOptimizer``; None if there is none."""
+    optimizer = model_or_optimizer
+    if isinstance(optimizer, keras.Model):
+        optimizer = getattr(optimizer, "optimizer", None)
+    while isinstance(optimizer, optimizers.LossScaleOptimizer):
+        optimizer = optimizer.inner_optimizer
+    return optimizer
+
+
+def optimizer_slot(model_or_optimizer: Any, name: SlotName) -> OptimizerSlot | None:
+    """The slot ``name`` of a model's optimiser, or of an optimiser; None if it has no such slot.
+
+    ``"iterations"`` is the counter of batches, also with gradient accumulation (Keras's ``.iterations``
+    stands still between two updates). ``"momentum"`` is ``beta_1`` in Adam's family. A ``MultiOptimizer`` has
+    no rate and no momentum of its own.
+
+    Example:
+        >>> slot = optimizer_slot(keras.optimizers.LossScaleOptimizer(keras.optimizers.Adam()), "momentum")
+        >>> slot.attribute, slot.value, slot.index
+        ('beta_1', 0.9, None)
+    """
+    optimizer = inner_optimizer(model_or_optimizer)
+    attribute = f"_{name}" if name != "momentum" else _momentum_attribute(optimizer)
+    value = getattr(optimizer, attribute, None) if attribute else None
+    if attribute is None or value is None or isinstance(optimizer, optimizers.MultiOptimizer):
+        return None
+    outer = (
+        model_or_optimizer.optimizer if isinstance(model_or_optimizer, keras.Model) else model_or_optimizer
+    )
+    places = [index for index, variable in enumerate(outer.variables) if variable is value]
+    return OptimizerSlot(optimizer, attribute, value, places[0] if places else None)
+
+
+def slot_index(model: keras.Model, name: SlotName) -> int:
+    """The position of the variable ``name`` among the optimiser's variables, as in ``State.optimizer``.
+
+    Raises:
+        ModelError: if the optimiser has no such variable.
+    """
+    slot = optimizer_slot(model, name)
+    if slot is None or slot.index is None:
+        raise ModelError(
+            expected=f"an optimiser that keeps {name} in a variable",
+            received=f"{type(inner_optimizer(model)).__name__} without one",
+            remedy="use an optimiser of Keras, with a constant learning rate",
+        )
+    return slot.index
+
+
+def _momentum_attribute(optimizer: Any) -> str | None:
+    return next((name for kind, name in _MOMENTUM.items() if isinstance(optimizer, kind)), None)
+
+
+@dataclass(frozen=True, eq=False)
+class OptimizerFacts:
+    """The compiled optimiser, without its loss-scaling wrapper.
+
+    Attributes:
+        name: its class in lower case, such as "adam"; "" without an optimiser.
+        learning_rate: the largest sampled value if a schedule sets it; None if unknown.
+        scheduled: whether a schedule of Keras sets the learning rate.
+        momentum: 0 for none.
+        iterations: how many steps it has taken.
+    """
+
+    name: str
+    learning_rate: float | None
+    scheduled: bool
+    momentum: float
+    iterations: int
+    optimizer: Any
+
+
+def optimizer_facts(model: keras.Model) -> OptimizerFacts:
+    """The facts of the model's optimiser."""
+    optimizer = inner_optimizer(model)
+    if optimizer is None:
+        return OptimizerFacts("", None, False, 0.0, 0, None)
+    slot = optimizer_slot(model, "learning_rate")
+    momentum = getattr(optimizer, "momentum", 0.0)
+    return OptimizerFacts(
+        name=type(optimizer).__name__.lower(),
+        learning_rate=None if slot is None else _largest(slot),
+        scheduled=slot is not None and slot.is_scheduled,
+        momentum=float(momentum) if isinstance(momentum, int | float) else 0.0,
+        iterations=int(np.asarray(optimizer.iterations)),
+        optimizer=optimizer,
+    )
+
+
+def _largest(rate: OptimizerSlot) -> float:
+    if isinstance(rate.value, optimizers.schedules.LearningRateSchedule):
+        return max(float(np.asarray(rate.value(step))) for step in _SAMPLED_STEPS)
+    return float(np.asarray(rate.value() if rate.is_scheduled else rate.value))

@@ -1,0 +1,201 @@
+"""What decides: counted work and a policy, never the clock; also the original training and the record."""
+
+import gc
+import itertools
+import threading
+import time
+import weakref
+from dataclasses import fields, is_dataclass, replace
+from typing import Any
+
+import jax.monitoring
+import keras
+import numpy as np
+import pytest
+
+import kilter
+from kilter._compare.comparison import Comparison
+from kilter._engine.step_cost import cost_of
+from kilter._engine.training_spec import TrainingSpec
+from kilter._treatment.full_training import train_as_given
+from kilter._treatment.plan import RemedySet
+from kilter._treatment.policy import Policy, SearchPolicy, listed
+from kilter._treatment.remedies import REMEDIES
+from kilter._treatment.request import subject_of
+from kilter._treatment.result import Treatment
+from kilter._treatment.scoring import Scoring, scoring_of
+from kilter._treatment.search import Search, Tools, planned_search
+from kilter.errors import KilterError, OptionError
+
+from . import faulty
+from .subjects import LABELS, X, dense, subject
+
+GIVEN: list[weakref.ref] = []
+
+
+def treated(**options: Any) -> Treatment:
+    model, x, y = faulty.zeros()
+    GIVEN.append(weakref.ref(model))
+    return kilter.treat(model, x[:600], y[:600], epochs=4, verbose=0, **options)
+
+
+def decided(treatment: Treatment) -> Any:
+    """Everything but times."""
+    proof = treatment.trials.proof
+    assert isinstance(proof, Comparison)
+    return (
+        repr(
+            (treatment.diagnosis, treatment.after.diagnosis, treatment.checks)
+        ),  # NaN is not equal to itself
+        treatment.changes,
+        repr([replace(one, seconds=0.0) for one in treatment.trials.tried]),
+        repr([candidate.scores for candidate in proof.candidates]),
+        [weight.tobytes() for weight in treatment.model.get_weights()],
+    )
+
+
+@pytest.fixture(scope="module")
+def quiet() -> Treatment:
+    return treated()
+
+
+def test_neither_a_slow_clock_nor_a_busy_machine_changes_a_bit(quiet: Treatment, monkeypatch):
+    assert quiet.changes
+    done = threading.Event()
+
+    def burn() -> None:
+        while not done.is_set():
+            sum(range(1000))
+
+    threads = [threading.Thread(target=burn) for _ in range(2)]
+    ticks = itertools.count(0, 1000)
+    try:
+        for one in threads:
+            one.start()
+        with monkeypatch.context() as patched:
+            for name in ("time", "perf_counter", "process_time", "monotonic"):
+                patched.setattr(time, name, lambda: float(next(ticks)))  # each look takes 1000 seconds
+            slow = treated()
+    finally:
+        done.set()
+        for one in threads:
+            one.join()
+    assert slow.seconds > 1000
+    assert decided(slow) == decided(quiet)
+
+
+def test_a_page_is_drawn_from_the_record_alone(quiet: Treatment, tmp_path):
+    gc.collect()
+    assert [one() for one in GIVEN] == [None] * len(GIVEN)
+    compiled: list[str] = []
+    jax.monitoring.register_event_duration_secs_listener(lambda name, *_, **__: compiled.append(name))
+    page = replace(quiet, model=None).report(tmp_path / "page.html").read_text(encoding="utf-8")
+    assert [name for name in compiled if "compile" in name or "trace" in name] == []
+    assert "Signal through depth" in page
+    assert quiet.before.measurements is not None
+
+
+def test_the_record_holds_one_model_and_no_data(quiet: Treatment):
+    found: list[Any] = []
+
+    def walk(value: Any) -> None:
+        if is_dataclass(value):
+            for one in fields(value):
+                walk(getattr(value, one.name))
+        elif isinstance(value, dict | tuple | list):
+            for one in value.values() if isinstance(value, dict) else value:
+                walk(one)
+        elif isinstance(value, keras.Model) or getattr(value, "nbytes", 0) > 10_000:
+            found.append(value)
+
+    walk(quiet)
+    assert found == [quiet.model]
+
+
+def test_the_training_as_it_came_is_the_persons_own():
+    seen: list[Any] = []
+
+    class Watch(keras.callbacks.Callback):
+        def on_epoch_end(self, epoch, logs=None):
+            seen.append((epoch, float(self.model.optimizer.learning_rate)))
+
+    weights = np.linspace(0.1, 2, len(X)).astype("float32")
+    options: dict[str, Any] = {
+        "batch_size": 16,
+        "epochs": 2,
+        "shuffle": False,
+        "sample_weight": weights,
+        "schedule": kilter.schedules.exponential(0.1, decay=0.9, steps=1),
+        "seed": 3,
+    }
+    model = dense(1)
+    model.compile("sgd", "binary_crossentropy", metrics=["accuracy"])
+    data = (X[:32], LABELS[:32])
+    spec = TrainingSpec(**options, validation_data=data, callbacks=(Watch(),))
+    asked = subject_of(model, X, LABELS, spec, Policy())
+    given = train_as_given(asked, scoring_of(asked))
+    assert [epoch for epoch, _ in seen] == [0, 1]
+    twin = asked.copy()
+    history = kilter.fit(twin, X, LABELS, **options, validation_data=data, verbose=0)
+    for one, other in zip(given.last.restored().get_weights(), twin.get_weights(), strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-6)  # compiled fast: another order of sums
+    assert given.last.history.history["learning_rate"] == pytest.approx(history.history["learning_rate"])
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"schedule": 0.1},
+        {"augment": "flip"},
+        {"callbacks": [print]},
+        {"sample_weight": np.ones(3)},
+        {"sample_weight": np.ones(600), "class_weight": {0: 1.0, 1: 2.0}},
+        {"policy": Policy(search=SearchPolicy(level=0.01))},
+    ],
+    ids=["schedule", "augment", "callbacks", "rows", "two weights", "level"],
+)
+def test_options_that_fit_refuses_are_refused_before_anything_is_trained(options):
+    with pytest.raises(KilterError):
+        treated(**options)
+
+
+def test_every_number_of_the_policy_has_a_unit_a_reason_and_a_source():
+    rows = listed(Policy())
+    assert len(rows) > 60
+    assert all(unit and reason and source for *_, unit, reason, source in rows)
+    with pytest.raises(AttributeError):
+        Policy().search.trial_steps = 1  # type: ignore[misc]
+
+
+def test_the_length_of_trials_follows_the_work_of_a_step():
+    came = subject(dense(1), epochs=1000)
+    tools = Tools(RemedySet(REMEDIES), Scoring("val_accuracy", 0.5))
+    usual = planned_search(came, tools)
+    assert usual.cost.multiply_adds > 0
+    assert usual.full == 1000 * 6 * usual.cost.work
+    short = replace(came, policy=Policy(search=SearchPolicy(trial_work=0.0, trial_share=0.0)))
+    assert planned_search(short, tools).rows < came.rows
+    longer = replace(came, policy=Policy(search=SearchPolicy(trial_work=1e12)))
+    assert planned_search(longer, tools).epochs == 1000 > usual.epochs
+
+
+def test_a_search_ends_when_its_work_is_spent():
+    came = subject(dense(1))
+    scoring = Scoring("val_accuracy", 0.1)
+    search = Search(
+        scoring, 1, came.rows, 0, allowed=1.0, cost=cost_of(jax.make_jaxpr(lambda x: x @ x)(X @ X.T))
+    )
+    assert not search.is_over(0.9)
+    search.run(came)
+    assert search.is_over(0.9)
+    once = search.spent
+    search.run(came)
+    assert search.spent - once < once  # a structure is compiled once
+    search.allowed = search.spent / 4
+    assert search.is_over(0.9)
+    assert not search.is_over(0.1)  # five times the work while nothing is learnt
+
+
+def test_refusals_say_what_to_do():
+    with pytest.raises(OptionError, match="To fix"):
+        treated(pairs=3)
