@@ -17,7 +17,7 @@ LIGHT = f"""
 import sys
 import kilter
 {TRAINING}
-print(*sorted({{"plotly", "polars", "orbax", "pydantic", "tensorboardX"}} & set(sys.modules)))
+print(*sorted({{"plotly", "polars", "pydantic", "tensorboardX"}} & set(sys.modules)))
 """
 
 # Parts of the standard library that Windows lacks. What Python itself needs of them is loaded first.

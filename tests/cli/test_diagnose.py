@@ -64,7 +64,7 @@ def test_a_saved_model_is_held_to_the_data(kilter, tmp_path):
     [
         (False, [], "saved after compile()"),
         (True, ["--set", "seed=1"], "leave --set out"),
-        (True, ["--steps", "-1"], "steps of 0 or more"),
+        (True, ["--steps", "-1"], "steps as a whole number, at least 0"),
     ],
     ids=["uncompiled", "--set", "--steps"],
 )
