@@ -205,7 +205,7 @@ def two() -> Subject:
     return Subject(model, x, y, TrainingSpec(epochs=1, validation_data=(x, y)))
 
 
-GOOD, HARMED = Answers(1.0, 0.0), Answers(0.0, -300.0)
+GOOD, HARMED, LOST = Answers(1.0, 0.0), Answers(0.0, -300.0), Answers(np.nan, np.nan)
 RETURNED = {
     "nothing is worse": (GOOD, HARMED, HARMED, HARMED, False, "treated", ""),
     "a class is worse, the number better": (
@@ -235,6 +235,14 @@ def test_what_comes_back_is_never_worse(case, two):
     assert said in returned.kept
     assert bool(returned.kept) == (said != "")
     assert bool(returned.checks) == (treated is not None)
+
+
+@pytest.mark.parametrize(("given", "treated", "kept"), [(LOST, HARMED, True), (HARMED, HARMED, False)])
+def test_finite_answers_that_learnt_nothing_replace_only_a_training_that_diverged(given, treated, kept, two):
+    nothing = replace(scoring_of(two), chance=0.0)  # no loss is below it
+    was, now = given.trained(two), treated.trained(two)
+    returned = safest(two, now, AsGiven(was, was, was), nothing)
+    assert (returned.trained is now) == kept
 
 
 def test_a_model_that_was_trained_does_not_come_back_worse_than_it_went_in():

@@ -8,6 +8,7 @@ training makes it worse, it is returned without. :mod:`kilter._treatment.no_harm
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -54,7 +55,7 @@ def safest(original: Subject, treated: Trained | None, given: AsGiven, scoring: 
     if treated is not None:
         own = _measured(original, treated.subject, treated)
         checks = compared(last, own, policy)
-        kept = _against(own, references, policy) or _learnt_nothing(treated, scoring)
+        kept = _against(own, references, policy) or _learnt_nothing(treated, given, scoring)
         if not kept:
             return Returned(treated, "", checks, values(last), values(own))
         kept = f"with the changes, {kept}"
@@ -81,8 +82,10 @@ def _against(
     return ""
 
 
-def _learnt_nothing(treated: Trained, scoring: Scoring) -> str:
-    if scoring.learnt_nothing(treated.score):
+def _learnt_nothing(treated: Trained, given: AsGiven, scoring: Scoring) -> str:
+    """Why the changes are not worth it; "" where they are, as when the given training diverged."""
+    rescued = math.isfinite(treated.score) and not math.isfinite(given.last.score)
+    if scoring.learnt_nothing(treated.score) and not rescued:
         return (
             f"the model still does no better than a constant answer ({scoring.measure} {treated.score:.4g})"
         )
