@@ -57,6 +57,7 @@ def test_candidates_take_the_same_seeds(task):
     assert found.differences[0].differences == (0.0, 0.0)
 
 
+@pytest.mark.long
 def test_every_optimiser_has_its_line(task, monkeypatch):
     chosen = {name: OPTIMIZERS[name] for name in ("SGD", "Adam")}
     monkeypatch.setattr("compared.optimizers.OPTIMIZERS", chosen)

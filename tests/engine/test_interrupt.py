@@ -44,6 +44,7 @@ except KeyboardInterrupt:
 """
 
 
+@pytest.mark.long
 def test_an_interrupted_training_leaves_a_model_that_can_be_used_and_trained_on():
     source = str(Path(__file__).resolve().parents[2] / "src")
     process = subprocess.Popen(

@@ -225,6 +225,7 @@ def test_freezing_after_a_fit_takes_effect_with_the_next_compile():
     assert difference(ours, theirs) < 1e-4
 
 
+@pytest.mark.long
 def test_a_regression_on_a_vector_of_targets():
     x, _ = rows()
     y = x @ np.ones((FEATURES,), "float32")

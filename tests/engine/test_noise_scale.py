@@ -137,7 +137,7 @@ def broken():
         (lambda: classifier("sgd"), 1, {"batch_size": 17}, DataError, "make 3 of 17"),
         (lambda: classifier("sgd"), 1, {"batch_size": 100}, DataError, "make 1 of 64"),
         (broken, 1, {"batch_size": 4}, ModelError, "finite gradients"),
-        (lambda: linear(12, weights=np.zeros(12)), 0, {"batch_size": 4}, ModelError, "other than zero"),
+        (lambda: linear(12, weights=np.zeros(12)), 0, {"batch_size": 4}, ModelError, "not all zero"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )

@@ -74,6 +74,7 @@ def test_validation_changes_no_bit_of_the_training():
     assert same(*(weights(done.encoder) for done in runs))
 
 
+@pytest.mark.long
 def test_views_of_flat_images():
     flat = IMAGES.reshape(len(IMAGES), -1)
     encoder = dense_encoder_of_flat()

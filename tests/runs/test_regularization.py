@@ -74,6 +74,7 @@ def state(path):
     return {name: [np.asarray(value) for value in group] for name, group in found.tree.items()}
 
 
+@pytest.mark.long
 @EACH
 def test_the_kept_model_is_the_average_of_the_best_epoch(averaged, kind):
     result = averaged[kind]

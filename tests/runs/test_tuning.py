@@ -1,5 +1,6 @@
 """``learning_rate = "auto"`` and ``clip = "auto"``: measured once, then a recipe of numbers like others."""
 
+import functools
 import json
 
 import numpy as np
@@ -68,6 +69,7 @@ def test_a_replay_searches_no_more_and_gives_the_same_bits(tuned, tmp_path, no_s
     assert not open_run(again.path).found
 
 
+@pytest.mark.long
 def test_a_resumed_run_searches_no_more_and_gives_the_same_bits(
     recipe,
     tuned,
@@ -120,7 +122,11 @@ def test_a_damaged_measurement_is_told(tuned, tmp_path):
 
 
 def test_a_search_that_fails_leaves_no_directory(recipe, tmp_path, monkeypatch):
-    monkeypatch.setattr(from_recipe, "find_lr", lambda *data, **how: find_lr(*data, **how, high=1e-6))
+    @functools.wraps(find_lr)  # what it takes is read from its signature
+    def find_below(*data, **how):
+        return find_lr(*data, **how, high=1e-6)
+
+    monkeypatch.setattr(from_recipe, "find_lr", find_below)
     with pytest.raises(ModelError, match="by chance"):
         train(recipe, parent=tmp_path)
     assert not list(tmp_path.iterdir())

@@ -83,6 +83,7 @@ def test_what_is_missing_is_named(case, tmp_path, monkeypatch):
     assert says in str(caught.value)
 
 
+@pytest.mark.long
 def test_files_that_are_not_what_they_should_be(saved, code, tmp_path):
     broken = tmp_path / "broken.keras"
     broken.write_bytes(saved.read_bytes()[:1000])

@@ -150,6 +150,7 @@ def claims(gain: float, trials: int) -> float:
     return float(np.mean([verdict != "no evidence" for verdict in found]))
 
 
+@pytest.mark.long
 def test_of_200_trials_of_the_same_no_more_than_5_percent_claim_an_effect():
     assert claims(0.0, 200) <= 0.05
 

@@ -82,6 +82,7 @@ def test_what_is_refused_or_chosen_already_is_left_out():
     assert variants(came, best=first) == []
 
 
+@pytest.mark.long
 def test_a_training_outlives_those_of_subjects_that_are_alike():
     model, x, y = faulty.healthy_blobs()
     model.compile(keras.optimizers.SGD(0.05), faulty.SPARSE)

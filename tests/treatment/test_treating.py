@@ -100,6 +100,7 @@ class Stack(keras.Model):
         return self.head(self.hidden(inputs))
 
 
+@pytest.mark.long
 def test_a_class_with_a_call_of_its_own_is_mended():
     x, y = faulty.blobs()
     model = Stack(12)

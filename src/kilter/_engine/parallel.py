@@ -1,4 +1,4 @@
-"""Several trainings of one model in one program, each from its own state and with its own order of rows.
+"""Several trainings of one model in one program, each with its own initial state and row order.
 
 For accelerators. On a CPU, trainings run faster one after another (docs/decisions/016-batched-trainings.md).
 """
@@ -18,6 +18,7 @@ from kilter._engine.fit import prepare, training_feed
 from kilter._engine.loop import metric_logs
 from kilter._engine.program_cache import owners, shelf, steps_program
 from kilter._engine.step import train_step
+from kilter._models.optimizers import slot_index
 from kilter._models.variables import State, fitting, pull, push
 from kilter.errors import OptionError
 
@@ -34,19 +35,20 @@ def fit_together(
     rates: Sequence[float | None],
     class_weight: Mapping[int, float] | None = None,
 ) -> list[tuple[State, Logs]]:
-    """Train from each of ``states`` with its own order of the rows; returns the state and logs of each.
+    """Train from each of ``states`` with the rows in its order; returns the final state and logs of each.
 
     ``rates``: the learning rate of each epoch, None for the state's own; its length is the number of epochs.
-    The orders differ only in their seeds. The rows must fit on the device. Results are those of
-    :func:`kilter.fit` from the same state, up to rounding. The model's variables are overwritten.
+    The orders may differ only in their seeds. The numbers equal those of :func:`kilter.fit` from the same
+    state, to rounding. The model's variables are overwritten with arbitrary values.
 
-    Raises :class:`~kilter.errors.OptionError` for rows that must be streamed.
+    Raises:
+        OptionError: if the rows have to be streamed.
     """
     feed = training_feed(x, y, None, class_weight, orders[0])
     if not isinstance(feed, ResidentFeed):
         raise OptionError(
             expected="arrays that fit on the device, to train on them together",
-            received="rows that must be streamed",
+            received="rows that have to be streamed",
             remedy="train one after another",
         )
     prepare(model, feed)
@@ -61,14 +63,14 @@ def fit_together(
             stacked = _rated(model, stacked, rate)
         for blocks in zip(*(one.blocks(epoch) for one in feeds), strict=True):
             stacked, _ = _run(model, stacked, blocks)
-        for number, lines in enumerate(logs):
+        for number, found in enumerate(logs):
             push(_one(stacked, number), model)
-            lines.append(metric_logs(model, None))
-    return [(_finished(model, _one(stacked, number)), tuple(lines)) for number, lines in enumerate(logs)]
+            found.append(metric_logs(model, None))
+    return [(_finished(model, _one(stacked, number)), tuple(found)) for number, found in enumerate(logs)]
 
 
 def _finished(model: keras.Model, state: State) -> State:
-    """The state at the end of a training: an optimiser with averaged weights puts them in place."""
+    """The final state: an optimiser may replace the last weights by other values."""
     push(state, model)
     if isinstance(model.optimizer, keras.optimizers.Optimizer):
         model.optimizer.finalize_variable_values(model.trainable_weights)
@@ -93,11 +95,7 @@ def _run(model: keras.Model, stacked: State, blocks: Sequence[Any]) -> Any:
 
 def _rated(model: keras.Model, stacked: State, rate: float) -> State:
     """The states with another learning rate."""
-    place = next(
-        index
-        for index, variable in enumerate(model.optimizer.variables)
-        if variable is model.optimizer._learning_rate
-    )
+    place = slot_index(model, "learning_rate")
     optimizer = list(stacked.optimizer)
     optimizer[place] = jnp.full_like(optimizer[place], rate)
     return stacked._replace(optimizer=optimizer)

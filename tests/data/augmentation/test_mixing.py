@@ -104,7 +104,7 @@ def test_what_cannot_be_mixed_is_refused():
     image, numbers = jnp.asarray(photographs(4)), jnp.arange(4)[:, None]
     with pytest.raises(DataError, match="int32"):
         alone(Mixup()).check([image, numbers])
-    with pytest.raises(DataError, match="1 further inputs"):
+    with pytest.raises(DataError, match="1 other inputs"):
         alone(Cutmix()).check([image, numbers.astype("float32")])
     with pytest.raises(OptionError, match="put them last"):
         Augmentation((Mixup(), Flip()))
