@@ -29,6 +29,7 @@ def task() -> Task:
 @pytest.mark.parametrize(
     "name", ["AdaGrad", "Nadam"]
 )  # a slot that does not begin at zero; moments and a count
+@pytest.mark.long
 def test_a_run_is_that_of_a_new_model_whatever_was_trained_before(task, name):
     def make(rate, seed):
         return compiled(task.network(1, seed=seed), OPTIMIZERS[name].make(rate))

@@ -72,6 +72,7 @@ def test_values_may_be_none_or_given_in_several_ranges():
     assert values_from(["a.b=[1]", "a.b=[2]", "c.d=['x']"]) == {"a.b": [1, 2], "c.d": ["x"]}
 
 
+@pytest.mark.long
 def test_the_command_gives_what_python_gives(kilter, tmp_path):
     settings = ["train.epochs=2", "model.builder=mlp", "model.hidden=[16]"]
     done = kilter(

@@ -96,6 +96,7 @@ def test_early_stopping_becomes_a_callback_that_sees_the_others_work():
 CHANGES = ["seed=3", "train.shuffle=false", "augment.mixup=0.4", "train.class_weight={0 = 9.0}"]
 
 
+@pytest.mark.long
 def test_find_lr_searches_as_the_python_call_does(kilter, recipe, tmp_path):
     curves = []
     for number, setting in enumerate(CHANGES):

@@ -126,6 +126,7 @@ def test_streamed_rows_are_augmented_as_resident_ones(tmp_path: Path):
     assert difference(model, trained(AUGMENT)) < TOLERANCE
 
 
+@pytest.mark.long
 def test_one_program_serves_all_epochs_seeds_and_equal_augmentations():
     model = trained(AUGMENT, rows=50)
     programs, seconds = dict(shelf(model).programs), shelf(model).seconds

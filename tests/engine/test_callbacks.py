@@ -65,6 +65,7 @@ def test_a_checkpoint_a_epoch_holds_the_weights_of_its_epoch(tmp_path: Path):
             np.testing.assert_array_equal(kept, expected)
 
 
+@pytest.mark.long
 def test_only_the_best_checkpoint_is_kept(tmp_path: Path):
     def make() -> keras.callbacks.Callback:
         path = tmp_path / f"{len(list(tmp_path.iterdir()))}.keras"
@@ -230,6 +231,7 @@ def test_the_callbacks_know_model_and_parameters():
     assert mine.params["steps"] == other.params["steps"] == 4
 
 
+@pytest.mark.long
 def test_a_swap_of_averaged_weights_for_the_validation():
     x, y = rows()
     validation = rows(23, seed=1)

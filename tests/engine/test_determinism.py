@@ -153,6 +153,7 @@ def test_the_model_trains_on_with_keras_after_kilter():
     assert difference(mixed, pure) < 1e-4
 
 
+@pytest.mark.long
 def test_a_program_goes_with_the_optimizer_it_was_compiled_for():
     x, y = rows(48)
     model = classifier("adam")

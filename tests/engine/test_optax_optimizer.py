@@ -138,6 +138,7 @@ def test_keras_own_options_work_around_the_update(options: dict[str, Any]):
         np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.long
 def test_features_of_the_model_agree_with_keras_own_adam():
     x, y = rows()
     build = {"hidden": lambda: [keras.layers.BatchNormalization()], "use_bias": False}

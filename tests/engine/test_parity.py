@@ -82,7 +82,7 @@ def _rows(name: str, feature: str) -> int:
     return ROWS if partial else ROWS - ROWS % BATCH
 
 
-@pytest.mark.sampled(9)
+@pytest.mark.sampled(18)
 @pytest.mark.parametrize("feature", FEATURES)
 @pytest.mark.parametrize("name", OPTIMIZERS)
 def test_weights_agree_with_keras(name: str, feature: str):

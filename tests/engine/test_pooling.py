@@ -85,6 +85,7 @@ def test_what_is_left_to_xla(case):
     assert not pooling.is_max_pooling(found)
 
 
+@pytest.mark.long
 def test_a_network_that_pools_trains_as_with_keras():
     generator = np.random.default_rng(0)
     x = generator.normal(size=(22, 9, 9, 2)).astype("float32")

@@ -45,7 +45,7 @@ def beginnings(model: keras.Model) -> list[Any]:
     return states
 
 
-@pytest.mark.sampled(5)
+@pytest.mark.sampled(15)
 @pytest.mark.parametrize("shuffle", [True, False], ids=["shuffled", "in order"])
 @pytest.mark.parametrize("most", [None, 2], ids=["with a last partial batch", "two batches"])
 @pytest.mark.parametrize("rates", [(None, None), (0.05, 0.001)], ids=["one rate", "a rate an epoch"])

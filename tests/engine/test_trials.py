@@ -130,7 +130,7 @@ class Stop(Exception):
     pass
 
 
-@pytest.mark.sampled(2)
+@pytest.mark.sampled(4)
 @pytest.mark.parametrize("trial", TRIALS.values(), ids=TRIALS)
 @pytest.mark.parametrize("how", ["Ctrl-C", "error"])
 def test_an_interrupted_trial_leaves_the_model_as_it_was(trial, how, monkeypatch):
@@ -179,7 +179,7 @@ def test_the_losses_are_those_of_keras_at_the_same_rates():
 BY_STEPS = ("nadam, dropout, batch norm", "momentum, l2, softmax", "loss scale", "a train_step of its own")
 
 
-@pytest.mark.sampled(2)
+@pytest.mark.sampled(4)
 @pytest.mark.parametrize("name", BY_STEPS)
 def test_a_search_in_the_program_that_trains_finds_the_same_and_compiles_nothing_more(name):
     model, (x, y) = MODELS[name](), rows(COUNT)

@@ -48,6 +48,7 @@ def test_the_weights_are_those_of_the_original_rounded():
         np.testing.assert_array_equal(np.asarray(ours), expected)
 
 
+@pytest.mark.long
 def test_nested_models_wrappers_and_whole_numbers():
     inner = keras.Sequential([keras.Input((6, 4)), layers.Bidirectional(layers.GRU(3))], name="inner")
     x = keras.Input((6,), dtype="int32")

@@ -73,6 +73,7 @@ def test_the_same_seed_gives_the_same_bits_and_another_one_others():
     assert not same(weights(first.encoder), weights(other.encoder))
 
 
+@pytest.mark.long
 def test_a_table_is_given_back_in_its_own_units():
     rows = table()
     done = autoencoder(table_encoder(), rows, epochs=120, **QUICK)

@@ -133,6 +133,7 @@ def test_images_give_an_encoder_a_picture_and_the_same_bits_again():
     assert not np.array_equal(other.generator.weights[0].numpy(), first.generator.weights[0].numpy())
 
 
+@pytest.mark.long
 def test_the_encoder_is_a_copy_of_the_trained_layers():
     found = gan(ROWS, epochs=1, batch_size=32)
     codes = found.encoder.predict(ROWS, verbose=0)

@@ -62,6 +62,7 @@ def test_a_run_is_replayed_from_its_own_recipe_and_refuses_another_file(reusing,
         prepare(with_overrides(again, ["model.sha256='00000000'"]))
 
 
+@pytest.mark.long
 @pytest.mark.sampled(3)
 @pytest.mark.parametrize("epoch", [1, 2, 3])
 def test_an_interrupted_run_goes_on_in_its_stage_with_the_same_bits(reusing, epoch, tmp_path, monkeypatch):

@@ -95,6 +95,7 @@ RESUMED = {
 }
 
 
+@pytest.mark.long
 @pytest.mark.sampled(3)
 @pytest.mark.parametrize("name", RESUMED)
 def test_a_resumed_run_continues_its_schedule_bit_for_bit(name, recipe, tmp_path, saving_every_epoch):  # noqa: F811
