@@ -240,3 +240,10 @@ def test_two_runs_of_a_name_in_a_second_have_directories_of_their_own(tmp_path):
 def test_a_run_that_did_not_begin_is_taken_away(tmp_path):
     create_run(tmp_path, "digits").discard()
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_place_that_checkpoints_cannot_name_is_refused_before_anything_is_made(tmp_path):
+    parent = tmp_path / "r\udce9sultats"
+    with pytest.raises(RunError, match="UTF-8"):
+        create_run(parent, "x")
+    assert not parent.exists()

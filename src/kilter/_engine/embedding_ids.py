@@ -84,7 +84,7 @@ class IdCheck:
         order = np.unique(rows, return_index=True)[1]
         shown = order[:_SHOWN_ROWS]
         raise DataError(
-            expected=f"whole ids from 0 to {int(size) - 1} for the Embedding layer {path!r} "
+            expected=f"ids from 0 to {int(size) - 1} for the Embedding layer {path!r} "
             f"of model {self._model.name!r}, whose input_dim is {size}",
             received=f"ids outside in {len(order)} rows of x; first rows {rows[shown].tolist()} "
             f"with ids {values[shown].tolist()}",
@@ -158,11 +158,12 @@ def _step(model: Any, kind: Kind) -> Callable[[State, Any], Any]:
 
 
 def _wrong(ids: jax.Array, size: int, rows: int) -> tuple[jax.Array, jax.Array]:
-    """Which rows have an id outside 0 to ``size`` - 1, and the first such id of each."""
+    """Which rows have an id outside 0 to ``size`` - 1, and the first such id of each.
+
+    Keras cuts off fractions, towards zero; NaN is outside.
+    """
     by_row = ids.reshape(rows, -1) if ids.ndim and ids.shape[0] == rows else ids.reshape(1, -1)
-    wrong = (by_row < 0) | (by_row >= size)
-    if jnp.issubdtype(ids.dtype, jnp.floating):
-        wrong |= by_row != jnp.floor(by_row)
+    wrong = ~((by_row > -1) & (by_row < size))
     first = jnp.take_along_axis(by_row, jnp.argmax(wrong, axis=1)[:, None], axis=1)[:, 0]
     return jnp.broadcast_to(wrong.any(axis=1), (rows,)), jnp.broadcast_to(first, (rows,))
 

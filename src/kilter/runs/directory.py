@@ -131,6 +131,18 @@ class Run:
             pass
 
 
+def _check_utf8(parent: Path) -> None:
+    """Checkpoints cannot be written below a folder whose name is not UTF-8."""
+    try:
+        str(parent.absolute()).encode("utf-8")
+    except UnicodeEncodeError:
+        raise RunError(
+            expected="a folder for runs whose path is UTF-8",
+            received=ascii(str(parent)),
+            remedy="rename the folder, or choose another place for runs",
+        ) from None
+
+
 def create_run(
     parent: Path, name: str, *, recipe_text: str | None = None, started: datetime | None = None
 ) -> Run:
@@ -140,6 +152,7 @@ def create_run(
     cannot lead out of `parent`. `started`: by default now, or the next second for which the name is free.
     Raises :class:`RunError` if the directory exists or cannot be made.
     """
+    _check_utf8(Path(parent))
     path = _named(Path(parent), name, started or datetime.now(UTC))
     while started is None and path.exists():
         time.sleep(_PAUSE_SECONDS)
