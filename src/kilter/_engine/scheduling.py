@@ -25,7 +25,7 @@ from kilter._models.optimizers import OptimizerSlot, inner_optimizer, optimizer_
 from kilter.errors import OptionError
 
 Schedule = Callable[[jax.Array], Any]
-"""The optimiser's iteration (int array, shape ()) to the learning rate of that step; traced."""
+"""Maps the optimiser's iteration (int array, shape ()) to that step's learning rate; must be traceable."""
 
 
 class TracedMomentum:

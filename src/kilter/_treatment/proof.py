@@ -138,7 +138,7 @@ def _is_promising(runs: Sequence[Sequence[PairedRun]], scoring: Scoring) -> bool
 
 
 def _marked(tried: list[Trial], best: Subject, run: PairedRun) -> list[Trial]:
-    """All trials with the chosen set marked; if it had no short trial, one is added from its proof."""
+    """All trials, the chosen set marked. If it had no short trial, the first run of its proof is listed."""
     chosen = remedies_of(best)
     trials = [
         replace(one, outcome=_CHOSEN) if one.remedies == chosen and one.outcome != IN_FULL else one

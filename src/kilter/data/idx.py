@@ -134,7 +134,7 @@ def _found(content: bytes | bytearray, promised: int) -> str:
 
 
 def _read_exactly(file: BinaryIO | gzip.GzipFile, count: int) -> bytearray:
-    """Up to ``count`` bytes, in chunks, so that a false header cannot make us allocate what it claims."""
+    """Read up to ``count`` bytes in chunks: a wrong size in the header must not exhaust the memory."""
     content = bytearray()
     while len(content) < count and (chunk := file.read(min(_CHUNK, count - len(content)))):
         content += chunk

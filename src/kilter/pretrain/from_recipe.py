@@ -151,7 +151,7 @@ def _unlabelled_parts(source: Source, validation: Any, seed: int) -> tuple[Datas
     count = validation if front else round(validation * len(rows))
     if not 0 < count < len(rows):
         raise DataError(
-            expected="data.validation to leave rows for training and for validation",
+            expected="a data.validation that leaves rows for both training and validation",
             received=f"data.validation={validation} of {len(rows)} rows",
             remedy="choose another number or fraction",
         )
@@ -162,9 +162,9 @@ def _unlabelled_parts(source: Source, validation: Any, seed: int) -> tuple[Datas
 def _labels(part: Dataset) -> np.ndarray:
     if part.y is None or part.task != "classification":
         raise DataError(
-            expected="classes for the task 'pairs': they say which rows belong together",
-            received=f"{part.name} without classes",
-            remedy="use another task; 'contrastive' needs no classes",
+            expected="class labels for the task 'pairs', which learns whether two rows have the same class",
+            received=f"{part.name} without class labels",
+            remedy="use another task; 'contrastive' needs no labels",
         )
     return part.y
 

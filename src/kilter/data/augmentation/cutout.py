@@ -27,7 +27,7 @@ class Cutout:
 
     def __post_init__(self) -> None:
         words = "size of Cutout as a whole number of pixels, at least 1"
-        whole_number("size", self.size, 1, expected=words, remedy="8 or 16 are usual for images of 32 × 32")
+        whole_number("size", self.size, 1, expected=words, remedy="use 8 or 16 for images of 32 × 32")
         if self.value is not None:
             check_number(self, -1e9, 1e9, value=self.value)
 

@@ -1,6 +1,6 @@
 """Flips, shifts, rotations and zooms, composed into one map from output to input pixels.
 
-Each pixel is fetched once: four neighbours with bilinear weights, or a single one if all moves are by whole
+Each output pixel is sampled once: bilinearly from four neighbours, or from one if all shifts are by whole
 pixels. So nothing is blurred twice, and a later step can bring back what an earlier one moved over the edge.
 """
 

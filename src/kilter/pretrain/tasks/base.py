@@ -1,4 +1,4 @@
-"""What the auxiliary tasks share: options, heads, the loss of a choice, and checks of images."""
+"""Shared by the auxiliary tasks: options, heads, the cross-entropy over answers, and checks of images."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Options(NamedTuple):
 
 
 class Setting(NamedTuple):
-    """A task with its head and its baseline.
+    """A task, the head that solves it, and the score of a trivial answer.
 
     ``guessing``: the accuracy of guessing, or the error of the mean row for a task measured by an error.
     """
