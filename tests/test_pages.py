@@ -33,7 +33,7 @@ KINDS = ("python", "bash", "console", "toml", "text")
 
 # Blocks that take more than a few seconds, by a word that only they have.
 LONG = {
-    "README.md": ("kilter.treat(", "kilter.compare(", "kilter.search_reuse(", "kilter treat ", "contrastive"),
+    "README.md": ("kilter.treat(", "kilter.sweep(", "kilter.search_reuse(", "kilter treat ", "contrastive"),
     "augmentation.md": ("for augment in",),
     "compare.md": ("kilter compare plain", 'kilter.compare({"plain"', "def wide", "kilter.sweep("),
     "command-line.md": ("kilter sweep digits",),
