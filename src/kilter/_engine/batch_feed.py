@@ -17,7 +17,7 @@ import numpy as np
 from kilter._engine.arrays import collect, row_count
 from kilter._engine.feed import Block, Order
 from kilter._engine.packing import Yielded, with_parts
-from kilter._engine.stream import BLOCK_BYTES, block_of
+from kilter._engine.stream import BLOCK_BYTES, block_of, mapped_ahead
 from kilter.errors import DataError
 
 Batch = Yielded
@@ -126,8 +126,6 @@ class Numbered:
 
     def epoch(self, epoch: int, most: int | None, room: Callable[[Batch], int]) -> Iterator[Batch]:
         """The batches of one epoch, read ahead."""
-        from kilter._engine.stream import mapped_ahead
-
         self._tell("on_epoch_begin")
         numbers = self._numbers(epoch, most)
         for place, number in enumerate(numbers):

@@ -102,8 +102,12 @@ class Reader:
         if self._read is None:
             reading = _reading(self.model, self.outputs)
             traced = trace(reading, state, self.batch)
-            reading, _ = rewritten(traced, batch_size=self.rows, carries=False)
-            lowered = jax.jit(reading).lower(state, self.batch)
+            lowered = rewritten(
+                traced,
+                lambda fast, _: jax.jit(fast).lower(state, self.batch),
+                batch_size=self.rows,
+                carries=False,
+            )
             self._read = lowered.compile(compiler_options=compile_options(soon=self.once) or None)
         return {
             name: np.asarray(value, dtype=np.float64) for name, value in self._read(state, self.batch).items()

@@ -28,7 +28,7 @@ from kilter._engine.structure import structure
 from kilter._models.layers import CONVOLUTIONS
 from kilter._models.variables import State
 from kilter._xla.compilation import compile_options, is_quick, quick_compilation
-from kilter._xla.rewrite import is_rewritten, rewritten, trace, turn
+from kilter._xla.rewrite import Layout, is_rewritten, rewritten, trace, turn
 
 Chunk = Callable[..., Any]
 _SHELF = "_kilter_programs"
@@ -72,14 +72,16 @@ def steps_program(step: Step) -> Chunk:
     ) -> Any:
         batch = jax.eval_shape(take, data, order[0])
         traced = trace(step, state, batch, *given)
-        fast, layout = rewritten(traced, batch_size=order.shape[1])
-
-        def body(index: jax.Array, carry: Any) -> Any:
-            return fast(carry[0], take(data, order[index]), *given)
-
         zeros = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), traced.result[1])
-        held, logs = lax.fori_loop(start, stop, body, (turn(state, layout), zeros))
-        return turn(held, layout), logs
+
+        def loop(fast: Callable[..., Any], layout: Layout) -> Any:
+            def body(index: jax.Array, carry: Any) -> Any:
+                return fast(carry[0], take(data, order[index]), *given)
+
+            held, logs = lax.fori_loop(start, stop, body, (turn(state, layout), zeros))
+            return turn(held, layout), logs
+
+        return rewritten(traced, loop, batch_size=order.shape[1])
 
     return run
 

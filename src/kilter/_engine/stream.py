@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-import grain
 import jax
 import jax.numpy as jnp
 import keras
@@ -26,6 +25,8 @@ def mapped_ahead(
     read: Callable[[Part], Any], parts: Sequence[Part], buffered: int, threads: int = 1
 ) -> Iterator[Any]:
     """``read(part)`` for every part in order, up to ``buffered`` of them ahead; None is left out."""
+    import grain  # with orbax, which a training on arrays does without
+
     if not parts:
         return iter(())
     ahead = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=buffered)

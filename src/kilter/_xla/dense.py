@@ -33,7 +33,7 @@ from jax import lax
 from jax.extend import core
 
 from kilter._xla.deferred import late
-from kilter._xla.values import Pass, Value, array_of, bind, stored_transposed, written
+from kilter._xla.values import Pass, Stored, Value, array_of, bind, stored_transposed, written
 
 # Kernels to transpose: a smaller one takes as long to transpose as it gains, except at small batches.
 _LARGE_KERNEL = 1 << 15
@@ -47,15 +47,22 @@ def is_plain_product(equation: core.JaxprEqn, values: list[Value], passing: Pass
     return ranks == [2, 2] and len(contracted) == 1 and not batched
 
 
+def product_stored(equation: core.JaxprEqn, values: list[Value], passing: Pass) -> Stored:
+    """Feature-major with a row for each example; a gradient of rows may be transposed at no cost."""
+    if array_of(equation.outvars[0]).shape[0] == passing.batch_size:
+        return Stored(transposed=True)
+    return Stored(turns=_is_gradient_of_rows(equation, values, passing.batch_size))
+
+
 def product(equation: core.JaxprEqn, values: list[Value], passing: Pass) -> Value:
     """The product; one with a row for each example becomes feature-major."""
-    flipped = array_of(equation.outvars[0]).shape[0] == passing.batch_size
+    flipped, turns = product_stored(equation, values, passing)
     if flipped:
         (axes, _) = equation.params["dimension_numbers"]
         ahead = _ahead(values[1], axes[1][0], passing)
         passing.latest = _dot(equation, [values[0], ahead], flipped=True)
         return stored_transposed(passing.latest)
-    turns, since = _is_gradient_of_rows(equation, values, passing.batch_size), passing.latest
+    since = passing.latest
 
     @functools.cache
     def plain() -> Any:
