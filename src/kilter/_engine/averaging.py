@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from typing import Any
 
 import jax.numpy as jnp
@@ -74,7 +74,7 @@ class WeightAverage(keras.callbacks.Callback, ABC):
         self._epoch = None
 
     @contextlib.contextmanager
-    def training_weights(self) -> Iterator[None]:
+    def training_weights(self) -> Generator[None]:
         """While active, the model has the training weights: these go into a checkpoint."""
         shown = [(variable, variable.value) for variable, _ in self._aside]
         assign(self._aside)

@@ -7,7 +7,7 @@ or fails. While a step is traced, :func:`metrics_in_call` carries these metrics 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from typing import Any
 
 import keras
@@ -18,7 +18,7 @@ from kilter.errors import ModelError
 
 
 @contextlib.contextmanager
-def metrics_in_call(model: keras.Model, values: Sequence[Any]) -> Iterator[None]:
+def metrics_in_call(model: keras.Model, values: Sequence[Any]) -> Generator[None]:
     """While active, metrics that ``model.call`` updates start at ``values`` and end up in the step's result.
 
     Use it around the trace of a ``train_step`` or ``test_step``.

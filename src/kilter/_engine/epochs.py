@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from typing import Any, cast
 
 import keras
@@ -118,7 +118,7 @@ def epochs_on(shown: Display, *, clock: Callable[[], float] | None = None) -> Ep
 
 
 @contextlib.contextmanager
-def epochs_told(verbose: Verbose) -> Iterator[list[EpochStages]]:
+def epochs_told(verbose: Verbose) -> Generator[list[EpochStages]]:
     """The callbacks that show a training as ``verbose`` says; a listener gets the epochs."""
     check_verbose(verbose)
     if not isinstance(verbose, str | int):

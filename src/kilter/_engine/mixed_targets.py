@@ -8,7 +8,7 @@ label; while a step is traced, :func:`mixed_losses` gives the losses the mixture
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Generator
 from typing import Any
 
 import jax
@@ -77,7 +77,7 @@ def mix_targets(model: keras.Model, y: jax.Array, mixture: Mixture) -> jax.Array
 
 
 @contextlib.contextmanager
-def mixed_losses(model: keras.Model, y: jax.Array, mixture: Mixture) -> Iterator[None]:
+def mixed_losses(model: keras.Model, y: jax.Array, mixture: Mixture) -> Generator[None]:
     """While active, the model's loss of classes is computed against the mixture of the labels ``y``.
 
     Use it around tracing a step. Raises :class:`ModelError` if the step did not use the compiled loss.

@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import time
 import weakref
-from collections.abc import Callable, Hashable, Iterator
+from collections.abc import Callable, Generator, Hashable
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
@@ -98,7 +98,7 @@ _shared: ContextVar[_Shared | None] = ContextVar("kilter_shared_programs", defau
 
 
 @contextlib.contextmanager
-def shared_programs() -> Iterator[None]:
+def shared_programs() -> Generator[None]:
     """Within it, models of the same :func:`~kilter._engine.structure.structure` share compiled programs."""
     token = _shared.set(_Shared())
     try:

@@ -13,7 +13,7 @@ trace.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from typing import Any, Final
 
 import jax
@@ -104,7 +104,7 @@ def scheduler(
 
 
 @contextlib.contextmanager
-def momentum_set(model: keras.Model, value: jax.Array | None) -> Iterator[None]:
+def momentum_set(model: keras.Model, value: jax.Array | None) -> Generator[None]:
     """During a trace: the optimiser's momentum (or beta_1) is ``value``; None changes nothing."""
     if value is None:
         yield

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from typing import Any
 
 import keras
@@ -79,7 +79,7 @@ def is_clipped(loss: Any) -> bool:
 
 
 @contextlib.contextmanager
-def stable_losses(model: keras.Model) -> Iterator[None]:
+def stable_losses(model: keras.Model) -> Generator[None]:
     """While active, the model's compiled cross-entropies are computed from logits if these are known.
 
     Attributes of layer and loss instances are replaced, and put back also after an error. Use it around

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import inspect
 import itertools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from typing import Any
 
 import jax
@@ -39,7 +39,7 @@ def dropout_layers(model: keras.Model) -> list[Layer]:
 
 
 @contextlib.contextmanager
-def dropping(model: keras.Model, layers: Sequence[Layer], key: jax.Array) -> Iterator[None]:
+def dropping(model: keras.Model, layers: Sequence[Layer], key: jax.Array) -> Generator[None]:
     """While active, ``layers`` are called as in training, and the model draws all random numbers from
     ``key``.
 

@@ -15,7 +15,7 @@ import contextlib
 import functools
 import os
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any, Final, TypeVar
@@ -66,7 +66,7 @@ Run = Callable[[core.JaxprEqn, list[Value], Pass], list[Value]]
 
 
 @contextlib.contextmanager
-def rewriting(enabled: bool) -> Iterator[None]:
+def rewriting(enabled: bool) -> Generator[None]:
     """Within it steps are rewritten only if ``enabled``."""
     token = _enabled.set(_enabled.get() and enabled)
     try:
