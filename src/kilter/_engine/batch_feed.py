@@ -16,7 +16,7 @@ import numpy as np
 
 from kilter._engine.arrays import collect, row_count
 from kilter._engine.feed import Block, Order
-from kilter._engine.packing import Yielded, with_parts
+from kilter._engine.step import Yielded, with_parts
 from kilter._engine.stream import BLOCK_BYTES, block_of, mapped_ahead
 from kilter.errors import DataError
 

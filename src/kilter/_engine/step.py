@@ -7,19 +7,92 @@ works as it does there.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+from typing import Any, Final, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import keras
 
 from kilter._engine.call_metrics import metrics_in_call
-from kilter._engine.overrides import overrides
-from kilter._engine.packing import packed
 from kilter._engine.scheduling import Schedule, momentum_set, scheduler
 from kilter._engine.stable_losses import stable_losses
 from kilter._models.variables import State
+from kilter.errors import ModelError
+
+# The loop itself, which the engine replaces. The step, and all that it calls, is the model's own.
+_LOOPS: Final = {
+    "train": ("fit", "make_train_function"),
+    "test": ("evaluate", "make_test_function"),
+    "predict": ("predict", "make_predict_function"),
+}
+_STEPS: Final = {"train": "train_step", "test": "test_step", "predict": "predict_step"}
+
+
+def overrides(model: keras.Model, *names: str) -> bool:
+    """Whether the model's class, or the model itself, overrides one of these methods of ``keras.Model``."""
+    return any(_overridden(model, name) for name in names)
+
+
+def check_loop(model: keras.Model, *kinds: str) -> None:
+    """Raise :class:`ModelError` if the model overrides a part of the loop that kilter does not call.
+
+    ``kinds`` are ``"train"``, ``"test"`` and ``"predict"``.
+    """
+    for kind in kinds:
+        found = [name for name in (*_LOOPS[kind], "_make_function") if _overridden(model, name)]
+        if found:
+            step, call = _STEPS[kind], _LOOPS[kind][0]
+            raise ModelError(
+                expected=f"a model that does not override Keras's loop: kilter calls its {step}, but "
+                "runs the loop itself",
+                received=f"model {model.name!r} ({type(model).__name__}), which overrides {', '.join(found)}",
+                remedy=f"override {step} instead, or call model.{call}",
+            )
+
+
+def _overridden(model: Any, name: str) -> bool:
+    stock = getattr(keras.Model, name)
+    return name in vars(model) or getattr(type(model), name) is not stock
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class Yielded:
+    """A batch from an iterable; ``parts`` is the length of the tuple it came in, 0 for a bare ``x``."""
+
+    x: Any
+    y: Any
+    sample_weight: Any
+    parts: int = field(metadata={"static": True})
+
+    def __iter__(self) -> Iterator[Any]:
+        """The three parts."""
+        return iter((self.x, self.y, self.sample_weight))
+
+    def __getitem__(self, index: int) -> Any:
+        """One of the three parts."""
+        return (self.x, self.y, self.sample_weight)[index]
+
+
+def packed(batch: Any) -> Any:
+    """The batch as Keras passes it to a step.
+
+    Example:
+        >>> packed((1, 2, None)), packed((1, None, None)), packed(Yielded(1, 2, None, parts=3))
+        ((1, 2), 1, (1, 2, None))
+    """
+    if isinstance(batch, Yielded):
+        return tuple(batch)[: batch.parts] if batch.parts else batch.x
+    return keras.utils.pack_x_y_sample_weight(*batch)
+
+
+def with_parts(batch: Any, x: Any, y: Any, sample_weight: Any) -> Any:
+    """Other arrays in as many parts as ``batch`` has."""
+    if isinstance(batch, Yielded):
+        return replace(batch, x=x, y=y, sample_weight=sample_weight)
+    return x, y, sample_weight
 
 
 class Gradients(NamedTuple):
