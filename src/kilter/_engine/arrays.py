@@ -43,10 +43,7 @@ class Rows:
 
 
 def is_array(value: Any) -> bool:
-    """Whether ``value`` is an array or nest of arrays, not an iterable of batches.
-
-    A list of tuples or lists of arrays counts as batches; several inputs are a list, tuple or dict of arrays.
-    """
+    """Whether ``value`` is an array or nest of arrays; a list of tuples or of lists of arrays is batches."""
     is_batches = isinstance(value, list) and all(map(_is_batch, value))
     return not is_batches and _is_nest(value)
 
@@ -75,16 +72,8 @@ def collect(
 ) -> Rows:
     """Check the arrays and put them on the device.
 
-    Args:
-        x, y, sample_weight, class_weight: as in :func:`kilter.fit`.
-        row_numbers: shape (used,); the numbers by which messages call the first ``used`` rows of a part of
-            the data. The rows after them are padding.
-        wait: leave NumPy arrays on the host, for :func:`on_device` to move later. Arrays that had to be
-            converted are moved at once, so that no second copy stays on the host.
-
-    Raises:
-        DataError: for no rows, arrays of different lengths, NaN or infinity, and values that are not arrays.
-        OptionError: for both kinds of weights at once.
+    ``row_numbers``, shape (used,), are for messages: of the first rows of a part, the others being padding.
+    ``wait`` leaves NumPy arrays on the host, for :func:`on_device`, unless they had to be converted.
     """
     if x is None:
         raise DataError(expected="x as arrays", received="None", remedy="pass the rows to work on")
@@ -114,8 +103,7 @@ def collect(
 def on_device(array: Any) -> Any:
     """A copy of the array on the device.
 
-    On a CPU, JAX puts a large array into small pages, new ones in each call of ``fit``, and the first access
-    to each page slows the epoch down. NumPy requests large pages, so it makes the copy.
+    JAX puts it into small pages on a CPU, whose first access is slow; NumPy asks for large ones.
     """
     if jax.default_backend() != "cpu" or not isinstance(array, np.ndarray) or array.nbytes < _LARGE_BYTES:
         return jax.device_put(array)
@@ -286,7 +274,6 @@ def _parts(array: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
 
 
 def _not_finite(rows: np.ndarray) -> np.ndarray:
-    """The numbers of the rows with NaN or infinity."""
     with np.errstate(over="ignore", invalid="ignore"):
         # One pass without a mask: a sum of finite terms is finite, unless it overflows.
         if np.isfinite(rows.sum(dtype=rows.dtype)):

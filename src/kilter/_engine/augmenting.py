@@ -14,44 +14,27 @@ import jax
 import jax.numpy as jnp
 import keras
 
+from kilter._engine.stable_losses import OF_CLASSES, OF_LABELS, SPARSE, is_plain, losses_replaced
 from kilter._engine.step import Batch, Logs, Step, with_parts
 from kilter._models.keras_internals import LossFunctionWrapper
 from kilter._models.optimizers import slot_index
 from kilter._models.variables import State
 from kilter.data.augmentation import Augmentation, Mixture, Transform
 from kilter.errors import DataError, ModelError, OptionError
-from kilter.nn.losses import smoothed_sparse_categorical_crossentropy
-
-# Sparse losses, which read class numbers, with their dense counterparts, which read shares.
-_DENSE: dict[Any, Any] = {
-    keras.losses.sparse_categorical_crossentropy: keras.losses.categorical_crossentropy,
-    smoothed_sparse_categorical_crossentropy: keras.losses.categorical_crossentropy,
-}
-_OF_CLASSES = (
-    *_DENSE,
-    keras.losses.categorical_crossentropy,
-    keras.losses.binary_crossentropy,
-    keras.losses.categorical_focal_crossentropy,
-    keras.losses.binary_focal_crossentropy,
-)
 
 
 def of_classes(loss: Any) -> bool:
     """Whether ``loss`` is a cross-entropy, so that a mixed target has a dominant class."""
-    plain = isinstance(loss, LossFunctionWrapper) and type(loss).call is LossFunctionWrapper.call
-    return plain and loss.fn in _OF_CLASSES
+    return is_plain(loss) and loss.fn in (*OF_CLASSES, *OF_LABELS)
 
 
 class MixedLoss(LossFunctionWrapper):
-    """A cross-entropy against the mixture of ``labels``, whatever target it is called with.
-
-    A sparse loss becomes the dense one, with one-hot labels. ``used`` is not empty once it was called.
-    """
+    """A cross-entropy against the mixture of ``labels``, whatever its target; ``used`` once it was called."""
 
     def __init__(self, loss: LossFunctionWrapper, labels: jax.Array, mixture: Mixture) -> None:
-        self.sparse = loss.fn in _DENSE
+        self.sparse = loss.fn in SPARSE
         options = {name: value for name, value in loss._fn_kwargs.items() if name != "ignore_class"}
-        fn = _DENSE.get(loss.fn, loss.fn)
+        fn = keras.losses.categorical_crossentropy if self.sparse else loss.fn
         super().__init__(fn, reduction=loss.reduction, name=loss.name, dtype=loss.dtype, **options)
         self.labels = labels
         self.mixture = mixture
@@ -80,21 +63,13 @@ def mix_targets(model: keras.Model, y: jax.Array, mixture: Mixture) -> jax.Array
 
 @contextlib.contextmanager
 def mixed_losses(model: keras.Model, y: jax.Array, mixture: Mixture) -> Generator[None]:
-    """While active, the model's loss of classes is computed against the mixture of the labels ``y``.
-
-    Use it around tracing a step. Raises :class:`ModelError` if the step did not use the compiled loss.
-    """
-    compiled: Any = model._compile_loss  # type: ignore[attr-defined]
+    """While a step is traced within it, the model's loss of classes gets the mixture of the labels ``y``."""
     if not of_classes(_loss(model)):
         yield
         return
-    entries = compiled._flat_losses
-    mixed = MixedLoss(entries[0].loss, y, mixture)
-    setattr(compiled, "_flat_losses", [entries[0]._replace(loss=mixed)])  # noqa: B010
-    try:
+    mixed = MixedLoss(_loss(model), y, mixture)
+    with losses_replaced(model, lambda _: mixed):
         yield
-    finally:
-        setattr(compiled, "_flat_losses", entries)  # noqa: B010
     if not mixed.used:
         raise ModelError(
             expected="a train_step that uses the compiled loss, for Mixup or Cutmix",
@@ -115,7 +90,7 @@ def check_mixed_targets(model: keras.Model, y: Any) -> None:
             remedy="leave them out, or mix rows in a train_step of your own",
         )
     loss, (labels,) = _loss(model), leaves
-    if getattr(loss, "fn", None) in _DENSE:
+    if getattr(loss, "fn", None) in SPARSE:
         _check_class_numbers(loss, labels)
     elif not of_classes(loss) and not jnp.issubdtype(labels.dtype, jnp.floating):
         raise DataError(
@@ -179,8 +154,7 @@ def check_augmentation(model: keras.Model, augmentation: Augmentation, example: 
 def augmented(model: keras.Model, step: Step, augmentation: Augmentation) -> Step:
     """The training step on transformed batches; it takes a seed (uint32 array, shape ()) besides the batch.
 
-    Targets and weights stay with their rows. If rows are mixed, losses get the shares of both labels, metrics
-    the label with the larger share , and a row keeps its own weight.
+    If rows are mixed, losses get the shares of both labels, metrics the label with the larger share.
     """
     place = slot_index(model, "iterations")
 

@@ -104,10 +104,7 @@ def refresh_batch_norm(model: keras.Model, x: Any, *, batch_size: int = 256) -> 
 
 
 def _settle(model: keras.Model, norms: Norms, feed: ResidentFeed) -> tuple[dict[str, Any], int]:
-    """Mean and variance by layer after they settled, and the number of passes.
-
-    One pass per layer is enough, since each pass makes at least one more layer exact.
-    """
+    """Mean and variance by layer after they settled, and the passes: each makes one more layer exact."""
     trainable, others = values(model)
     place = {id(variable): index for index, variable in enumerate(model.non_trainable_variables)}
     found: dict[str, Any] = {}
@@ -185,8 +182,7 @@ def _by_cell(array: jax.Array, axis: int) -> jax.Array:
 def _combined(counts: Any, means: Any, squares: Any) -> Moments:
     """The moments of groups along the first axis, combined; zeros if every count is 0.
 
-    For NumPy or JAX arrays. The mean is computed twice, the second time on the residuals, which removes most
-    of the rounding of long sums.
+    The mean is computed twice, the second time on the residuals, which removes most of the rounding.
     """
     count = counts.sum(0)
     safe = count + (count == 0)
@@ -208,9 +204,7 @@ def _moved(path: str, old: Any, new: Any, epsilon: float) -> RefreshedNorm:
     width = np.sqrt(new[1] + epsilon)
     factor = (new[1] + epsilon) / (old[1].astype(np.float64) + epsilon)
     return RefreshedNorm(
-        path,
-        float(np.max(np.abs(new[0] - old[0]) / width)),
-        float(np.max(np.maximum(factor, 1 / factor))),
+        path, float(np.max(np.abs(new[0] - old[0]) / width)), float(np.max(np.maximum(factor, 1 / factor)))
     )
 
 

@@ -19,13 +19,9 @@ from kilter.errors import ModelError
 
 @contextlib.contextmanager
 def metrics_in_call(model: keras.Model, values: Sequence[Any]) -> Generator[None]:
-    """While active, metrics that ``model.call`` updates start at ``values`` and end up in the step's result.
+    """While a step is traced within it, metrics that ``model.call`` updates are part of its result.
 
-    Use it around the trace of a ``train_step`` or ``test_step``.
-
-    Raises:
-        ModelError: if the step does not compute the model's loss the way Keras does, so that its result lacks
-            the updates.
+    They start at ``values``. Raises :class:`ModelError` if the step does not compute the loss as Keras does.
     """
     known = {id(variable) for metric in _compiled(model) for variable in metric.variables}
     variables = list(model.metrics_variables)
@@ -84,7 +80,6 @@ class _Carried:
         return computed
 
     def check(self, model: keras.Model) -> None:
-        """Raise :class:`ModelError` if an update in the traced step got lost."""
         if self._waiting or self._passes > 1:
             raise ModelError(
                 expected="at most one pass through the model in a step, whose loss stateless_compute_loss or "

@@ -54,10 +54,7 @@ class IdCheck:
             self.block(piece, np.arange(step, dtype=np.int32).reshape(-1, size), numbers)
 
     def block(self, data: Any, order: Any, numbers: np.ndarray) -> None:
-        """Check the batches ``order`` of rows on the device; ``numbers`` are the row numbers for messages.
-
-        Rows beyond these are padding. Raises :class:`DataError`.
-        """
+        """Check the batches ``order`` of rows on the device; rows beyond ``numbers`` are padding."""
         if not self.needed:
             return
         arguments = (_state(self._model, self._kind), data, jnp.asarray(order))
@@ -92,7 +89,6 @@ class IdCheck:
 
 
 def _tables(model: keras.Model) -> Iterator[tuple[str, Any]]:
-    """The Embedding layers, with their paths, whose ``call`` is Keras's own."""
     stock = keras.layers.Embedding.call
     for path, layer in leaf_layers(model):
         if isinstance(layer, keras.layers.Embedding) and type(layer).call is stock:
@@ -100,7 +96,6 @@ def _tables(model: keras.Model) -> Iterator[tuple[str, Any]]:
 
 
 def _state(model: keras.Model, kind: Kind) -> State:
-    """The model's values; prediction needs no optimiser and no metrics."""
     if kind != "predict":
         return view(model)
     return State(*values(model), [], [])
@@ -157,10 +152,7 @@ def _step(model: Any, kind: Kind) -> Callable[[State, Any], Any]:
 
 
 def _wrong(ids: jax.Array, size: int, rows: int) -> tuple[jax.Array, jax.Array]:
-    """Which rows have an id outside 0 to ``size`` - 1, and the first such id of each.
-
-    Keras cuts off fractions, towards zero; NaN is outside.
-    """
+    """Which rows have an id outside the table (Keras cuts off fractions), and the first such id of each."""
     by_row = ids.reshape(rows, -1) if ids.ndim and ids.shape[0] == rows else ids.reshape(1, -1)
     wrong = ~((by_row > -1) & (by_row < size))
     first = jnp.take_along_axis(by_row, jnp.argmax(wrong, axis=1)[:, None], axis=1)[:, 0]

@@ -22,9 +22,8 @@ from kilter._text import duration, measures, number
 class EpochStages(keras.callbacks.Callback):
     """Reports the current epoch and the time left to ``progress``.
 
-    ``clock`` returns seconds, by default without those spent compiling for the model. In the first epoch the
-    steps after the first chunk are timed, later the epochs after the first, so that set-up time does not
-    count.
+    In the first epoch the steps after the first chunk are timed, later the epochs after the first, and never
+    compilation, unless ``clock`` has it.
     """
 
     def __init__(
@@ -72,10 +71,7 @@ class EpochStages(keras.callbacks.Callback):
 
 
 class EpochLines(EpochStages):
-    """Also prints a line at the end of each epoch: its number, metrics and time.
-
-    Example of a line: ``epoch 3/20  loss 0.4012  val_loss 0.4379  0.83 s``.
-    """
+    """Also prints a line an epoch: ``epoch 3/20  loss 0.4012  val_loss 0.4379  0.83 s``."""
 
     def __init__(self, display: Display, *, clock: Callable[[], float] | None = None) -> None:
         super().__init__(display, clock=clock)
@@ -92,10 +88,7 @@ class EpochLines(EpochStages):
 
 
 class EpochBar(EpochLines):
-    """Also shows the progress within an epoch: metrics so far and batches per second.
-
-    The engine reports batches at the end of a compiled chunk, so the numbers move in steps.
-    """
+    """Also shows metrics so far and batches per second, at the end of each compiled chunk."""
 
     def on_train_batch_end(self, batch: int, logs: Mapping[str, Any] | None = None) -> None:
         """Show the progress within the epoch."""

@@ -26,8 +26,7 @@ _LARGE = 16 * 2**20
 class Block(NamedTuple):
     """Rows on the device and ``order`` (int32, shape (batches, batch size)), the row numbers of each batch.
 
-    Only the first ``steps`` batches are used; the others pad the block to a shape that is already compiled.
-    ``rare``: a batch of another size than the many before it, used once per epoch.
+    Batches after the first ``steps`` are padding. ``rare``: used once per epoch, unlike those before it.
     """
 
     data: Any
@@ -49,10 +48,7 @@ class Feed(Protocol):
         ...
 
     def awaited(self) -> Iterator[Block]:
-        """Shapes and dtypes (``jax.ShapeDtypeStruct``) of the blocks that are not on the device yet.
-
-        Their programs are compiled before they take memory.
-        """
+        """Shapes of the blocks that are not on the device yet: their programs are compiled before."""
         ...
 
     def blocks(self, epoch: int) -> Iterator[Block]:
@@ -62,10 +58,10 @@ class Feed(Protocol):
 
 @dataclass(frozen=True)
 class Order:
-    """How rows become batches: ``batch_size``, shuffled or not, and the seed of the shuffle.
+    """How rows become batches.
 
-    ``most``: an epoch has at most so many batches, of its first rows, and only whole ones if there are any.
-    The rest of the order does not depend on it, so short epochs run in the program of long ones.
+    ``most``: batches of an epoch at most, and only whole ones if there are any. The order does not depend on
+    it, so short epochs run in the program of long ones.
     """
 
     batch_size: int
@@ -74,10 +70,7 @@ class Order:
     most: int | None = None
 
     def rows(self, count: int, epoch: int) -> np.ndarray:
-        """The row numbers (int32, shape (count,)) in the order of one epoch.
-
-        It depends only on seed and epoch, so a resumed run continues in the same order.
-        """
+        """The row numbers (int32, shape (count,)) in the order of an epoch: by it and the seed alone."""
         if not self.shuffle:
             return np.arange(count, dtype=np.int32)
         return np.random.Generator(np.random.PCG64([self.seed, epoch])).permutation(count).astype(np.int32)
@@ -166,7 +159,6 @@ class ResidentFeed:
 
 
 def _shape(leaf: Any) -> Any:
-    """The shape and dtype that an array will have on the device."""
     return jax.ShapeDtypeStruct(leaf.shape, jax.dtypes.canonicalize_dtype(leaf.dtype))
 
 

@@ -122,7 +122,6 @@ def reference_to(thing: Any) -> Callable[[], Any]:
 
 
 def _variables(model: keras.Model) -> set[int]:
-    """Identities of the variables whose values are arguments of a program."""
     optimizer = getattr(model, "optimizer", None)  # no attribute before compile()
     groups = (model.variables, model.metrics_variables, getattr(optimizer, "variables", ()))
     return {id(variable) for group in groups for variable in group}
@@ -139,11 +138,9 @@ class _Walk:
         self._waiting: deque[Any] = deque()
 
     def note(self, owner: int, name: str, value: Any) -> None:
-        """Add a value; the objects in it are visited later."""
         self._entries[owner, name] = self._frozen(value, 0)
 
     def entries(self) -> Entries:
-        """The entries, after visiting all objects."""
         while self._waiting:
             thing = self._waiting.popleft()
             number = self._number(thing)
@@ -196,7 +193,6 @@ class _Walk:
 
 
 def _parts(thing: Any) -> Iterator[tuple[str, Any]]:
-    """What a trace may read of an object, a function or a class."""
     if isinstance(thing, types.FunctionType):
         yield from _of_function(thing) if _is_foreign(thing) else ()
     elif isinstance(thing, type):
@@ -235,7 +231,6 @@ def _slots(kind: type) -> tuple[str, ...]:
 
 
 def _of_class(kind: type) -> Iterator[tuple[str, Any]]:
-    """A user's class: its methods, constants and base classes."""
     yield "bases", kind.__bases__
     for name, value in list(vars(kind).items()):
         if isinstance(value, property):
@@ -266,7 +261,6 @@ def _content(cell: Any) -> Any:
 
 @functools.lru_cache(maxsize=4096)
 def _global_names(code: types.CodeType) -> tuple[str, ...]:
-    """The globals that a function and its inner functions read."""
     own = {step.argval for step in dis.get_instructions(code) if step.opname == "LOAD_GLOBAL"}
     inner = (_global_names(one) for one in code.co_consts if isinstance(one, types.CodeType))
     return tuple(sorted(own.union(*inner)))
@@ -283,12 +277,10 @@ Structure = tuple[Any, ...]
 
 
 def structure(model: keras.Model) -> Structure | None:
-    """A key that is equal for compiled models whose programs are the same.
+    """A key that is equal for compiled models whose programs are the same; None where that is unknown.
 
-    The values of variables, initialisers and a constant learning rate make no difference. None where the
-    configuration does not say everything: classes with their own ``call``, and layers, functions or
-    optimisers from elsewhere. Losses and metrics that are not Keras's count by identity: keep them alive as
-    long as the key.
+    Values of variables, initialisers and a constant learning rate make no difference. Losses and metrics that
+    are not Keras's count by identity: keep them alive as long as the key.
     """
     optimizer: Any = model.optimizer
     given: Any = getattr(model, "_compile_config", None)

@@ -72,12 +72,7 @@ def evaluate(
 
 
 def predict(
-    model: keras.Model,
-    x: Any,
-    *,
-    batch_size: int = 256,
-    steps: int | None = None,
-    verbose: Verbose = "auto",
+    model: keras.Model, x: Any, *, batch_size: int = 256, steps: int | None = None, verbose: Verbose = "auto"
 ) -> Any:
     """The outputs of the model's ``predict_step`` as NumPy arrays, rows first, in the same structure.
 
@@ -153,10 +148,7 @@ class _Predictor:
         arguments = (self._trainable, self.non_trainable, data, jnp.asarray(order))
         with fitting(self._model, data):
             program = self._programs.get(
-                "predict",
-                owners(self._model),
-                lambda: _predict_program(predict_step(self._model)),
-                arguments,
+                "predict", owners(self._model), lambda: _predict_program(predict_step(self._model)), arguments
             )
         outputs, self.non_trainable = program(*arguments)
         return jax.tree.map(lambda leaf: np.asarray(leaf).reshape(-1, *leaf.shape[2:]), outputs)

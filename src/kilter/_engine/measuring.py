@@ -44,14 +44,10 @@ _LARGE = 1 << 18
 
 @dataclass(frozen=True)
 class Measured:
-    """A layer's output to measure, one for each call of the layer.
+    """A layer's output to measure, for each call of the layer; ``name#2`` is the path of the second call.
 
-    Attributes:
-        path: the layer's path; the second call of a shared layer is ``name#2``.
-        layer: the layer.
-        shape: of the output; dtype: likewise.
-        last: whether it is an output of the model, which the loss must get unchanged.
-        weights: positions among the model's trainable variables; () from a layer's second call on.
+    ``last``: an output of the model, which the loss must get unchanged. ``weights``: positions among the
+    model's trainable variables; () from a layer's second call on.
     """
 
     path: str
@@ -63,10 +59,9 @@ class Measured:
 
 
 class Reader:
-    """Reads a compiled, built model's layers on a fixed sample of rows, for any of its states.
+    """Reads a compiled, built model's layers on a fixed sample of rows, or one batch of a fixed size.
 
-    One program is compiled, on first use; quickly rather than well if it is to read ``once``. Reading changes
-    neither the model nor the state. A model with a fixed batch size is read on one batch, not on ``rows``.
+    Compiled on first use, fast if it is to read ``once``. Changes neither the model nor the state.
     """
 
     def __init__(
@@ -207,7 +202,6 @@ def measurements(
 
 
 def _outputs(model: keras.Model, state: State, batch: Any) -> tuple[Measured, ...]:
-    """The outputs to measure, in the order in which a forward pass makes them."""
     positions = {id(variable): index for index, variable in enumerate(model.trainable_variables)}
     found: list[Measured] = []
 
@@ -282,10 +276,9 @@ def _loss(
 
 
 def _each(names: Sequence[str], measure: Callable[..., Any], *arrays: Sequence[Any]) -> dict[str, jax.Array]:
-    """What ``measure`` returns for each of ``arrays`` (zipped if several) by name, shape (l,); NaN for None.
+    """``measure`` of each of ``arrays`` (zipped if several) by name, shape (l,); NaN for None.
 
-    Arrays of one shape are stacked and measured together, which leaves fewer operations to compile in a deep
-    model. Large ones are measured alone, since stacking copies them.
+    Arrays of one shape are measured together, which is less to compile; stacking large ones would cost more.
     """
     groups: dict[Any, list[int]] = {}
     for index, array in enumerate(arrays[0]):

@@ -137,7 +137,6 @@ class OptaxOptimizer(keras.optimizers.Optimizer):
 
 
 def _unique_names(variables: Sequence[keras.Variable]) -> list[str]:
-    """The variables' paths, with a number appended to repeated ones."""
     names: list[str] = []
     for index, variable in enumerate(variables):
         names.append(variable.path if variable.path not in names else f"{variable.path}#{index}")
@@ -153,7 +152,6 @@ def _is_rate(path: Any, found: Sequence[tuple[Any, Any]]) -> bool:
 
 
 def _key_type(leaf: Any) -> Any:
-    """The implementation of a JAX random key, None for an ordinary array."""
     return jax.random.key_impl(leaf) if jnp.issubdtype(jnp.result_type(leaf), jax.dtypes.prng_key) else None
 
 

@@ -121,8 +121,7 @@ def take(data: Any, rows: jax.Array) -> Any:
 def steps_program(step: Step) -> Chunk:
     """``(state, data, order, start, stop, *given) -> (state, last step's logs)`` over ``order[start:stop]``.
 
-    ``order`` has shape (steps, batch) and holds row numbers. ``given`` are arrays that every step gets beside
-    its batch. With ``start == stop`` the state is returned unchanged and the logs are zero.
+    ``order``: row numbers, shape (steps, batch). ``given``: arrays that every step gets beside its batch.
     """
 
     def run(
@@ -174,10 +173,7 @@ def for_short_training(model: keras.Model, most_weights: int) -> contextlib.Abst
 
 @dataclass
 class Shelf:
-    """The programs compiled for one model, and the seconds their compilation took.
-
-    Lives in the model's ``__dict__`` (Keras neither tracks nor saves it), so that it goes with the model.
-    """
+    """The programs compiled for one model, in whose ``__dict__`` it lives, and the seconds they took."""
 
     model: Callable[[], Any]
     programs: dict[Key, tuple[Program, tuple[Callable[[], Any], ...]]] = field(default_factory=dict)
@@ -194,13 +190,11 @@ class Shelf:
         donate: tuple[int, ...] = (),
         rare: bool = False,
     ) -> Callable[..., Any]:
-        """The program ``name`` for the shapes of ``arguments``, compiled if it is not on the shelf.
+        """The program ``name`` for the shapes of ``arguments``, compiled from ``make()`` if it is not there.
 
-        ``make`` gives the function to compile; ``donate`` lists the arguments whose memory it may reuse.
-        ``owners`` are objects that the trace depends on; a program is dropped when one of them is deleted,
-        such as an optimiser that is replaced by compile(). The key also holds the values that a trace reads
-        from the model, its layers and the owners (:mod:`kilter._engine.fingerprint`); if they change, the
-        program is compiled again. ``rare``: it runs rarely, so it is compiled fast rather than well.
+        ``donate``: arguments whose memory it may reuse. ``owners``: objects that the trace depends on; with
+        one of them the program goes too. The key also holds the values that a trace reads
+        (:mod:`kilter._engine.fingerprint`). ``rare``: it runs rarely, so it is compiled fast.
         """
         entries = self._fingerprints.read(self.model(), owners)
         key = Key(
@@ -294,10 +288,7 @@ def owners(model: keras.Model, *others: Any) -> tuple[Any, ...]:
 
 
 class Programs:
-    """A model's programs for the length of one call; whether the model has changed is checked once.
-
-    A change that a callback makes while it runs takes effect in the next call.
-    """
+    """A model's programs for one call, in which changes of the model by a callback take no effect."""
 
     def __init__(self, model: keras.Model) -> None:
         self._model = model

@@ -36,10 +36,7 @@ def overrides(model: keras.Model, *names: str) -> bool:
 
 
 def check_loop(model: keras.Model, *kinds: str) -> None:
-    """Raise :class:`ModelError` if the model overrides a part of the loop that kilter does not call.
-
-    ``kinds`` are ``"train"``, ``"test"`` and ``"predict"``.
-    """
+    """Raise :class:`ModelError` if the model overrides a part of Keras's loop other than its step."""
     for kind in kinds:
         found = [name for name in (*_LOOPS[kind], "_make_function") if _overridden(model, name)]
         if found:
@@ -68,11 +65,9 @@ class Yielded:
     parts: int = field(metadata={"static": True})
 
     def __iter__(self) -> Iterator[Any]:
-        """The three parts."""
         return iter((self.x, self.y, self.sample_weight))
 
     def __getitem__(self, index: int) -> Any:
-        """One of the three parts."""
         return (self.x, self.y, self.sample_weight)[index]
 
 
@@ -98,7 +93,7 @@ def with_parts(batch: Any, x: Any, y: Any, sample_weight: Any) -> Any:
 class Gradients(NamedTuple):
     """A batch's loss with all penalties (float, shape ()), and its gradient for each trainable variable.
 
-    ``non_trainable`` is that part of the state after the pass, with advanced seed generators.
+    ``non_trainable``: that part of the state after the pass.
     """
 
     loss: jax.Array
@@ -109,9 +104,8 @@ class Gradients(NamedTuple):
 def gradients(model: keras.Model) -> Callable[[State, Batch], Gradients]:
     """``(state, batch) -> Gradients``: ∂loss/∂variable in training mode, before any clipping.
 
-    The loss is the model's ``compute_loss``, with cross-entropy from the logits if they are known, and with
-    the dropout masks that the training step would draw from this state. Loss scaling (mixed precision) is
-    undone, as the optimiser does before it clips.
+    Cross-entropy from the logits if they are known; dropout as in the step from this state; loss scaling
+    undone.
     """
 
     def compute(state: State, batch: Batch) -> Gradients:
@@ -172,9 +166,8 @@ _LOGGING = ("compute_metrics", "get_metrics_result", "_update_metrics_variables"
 def train_step(model: keras.Model, schedule: Schedule | None = None) -> Step:
     """The model's training step as a pure function.
 
-    ``schedule`` sets the learning rate of each step, and the momentum if it cycles that. Logs are None unless
-    the model overrides what makes them: otherwise they are the results of its metrics, which the state
-    carries.
+    ``schedule`` sets the learning rate of each step, and the momentum if it cycles that. Logs are None where
+    they are the results of the metrics, which the state carries: unless the model overrides what makes them.
     """
     schedule_in = scheduler(model, schedule)
     keep_logs = overrides(model, "train_step", *_LOGGING)
@@ -205,9 +198,7 @@ def test_step(model: keras.Model) -> Step:
 
 
 def predict_step(model: keras.Model) -> PredictStep:
-    """The model's prediction step as a pure function: ``(trainable, non-trainable, batch)`` to
-    ``(outputs, non-trainable)``.
-    """
+    """``(trainable, non-trainable, batch) -> (outputs, non-trainable)``: the model's prediction step."""
 
     def step(trainable: list[Any], non_trainable: list[Any], batch: Batch) -> tuple[Any, list[Any]]:
         outputs, new = model.predict_step((trainable, non_trainable), packed(batch))

@@ -39,10 +39,7 @@ PREFETCHED_BLOCKS = 2
 
 
 def must_stream(x: Any) -> bool:
-    """Whether the arrays are in a file, or would fill more than :data:`DEVICE_SHARE` of the device.
-
-    A device that reports no memory (a CPU, which shares the host's) takes all arrays that are in memory.
-    """
+    """Whether the arrays are in a file, or would fill the device; a CPU takes all that is in memory."""
     leaves = [leaf for leaf in keras.tree.flatten(x) if leaf is not None]
     if any(isinstance(leaf, np.memmap) for leaf in leaves):
         return True
@@ -109,8 +106,6 @@ class StreamFeed:
 
 @dataclass(frozen=True)
 class _Part:
-    """Rows that grain read, and the numbers of those that are not padding."""
-
     data: Any
     numbers: np.ndarray
 
@@ -128,8 +123,7 @@ def _read(data: Any, parts: list[tuple[np.ndarray, int]]) -> Iterator[_Part]:
 def block_of(data: Any, size: int, steps: int, numbers: np.ndarray) -> Block:
     """Rows in order as a block of batches of ``size``, of which the first ``steps`` are used.
 
-    ``numbers`` are the row numbers for messages; rows beyond them are padding. Raises as :func:`collect`
-    does.
+    ``numbers`` are the row numbers for messages; rows beyond them are padding.
     """
     rows = collect(*data, row_numbers=numbers)
     return Block(rows.data, jnp.arange(rows.count, dtype=jnp.int32).reshape(-1, size), steps)

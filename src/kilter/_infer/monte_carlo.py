@@ -231,11 +231,7 @@ Layer = keras.layers.Layer
 
 
 def dropout_layers(model: keras.Model) -> list[Layer]:
-    """The layers of a built model, at any depth and each once, that drop at a rate above zero.
-
-    Raises:
-        ModelError: if there is none.
-    """
+    """The layers at any depth that drop at a rate above zero; :class:`ModelError` without one."""
     kinds = [layer for layer in _layers(model) if drop_rates(layer)]
     found = [layer for layer in kinds if any(drop_rates(layer))]
     if found:
@@ -251,11 +247,9 @@ def dropout_layers(model: keras.Model) -> list[Layer]:
 
 @contextlib.contextmanager
 def dropping(model: keras.Model, layers: Sequence[Layer], key: jax.Array) -> Generator[None]:
-    """While active, ``layers`` are called as in training, and the model draws all random numbers from
-    ``key``.
+    """While traced within it, ``layers`` run as in training, and all random numbers come from ``key``.
 
-    All other layers are called as the caller says. The model's seed generators are neither read nor changed.
-    Use it around tracing only.
+    The model's seed generators are neither read nor changed.
     """
     with contextlib.ExitStack() as stack, intercept_calls(layers, _in_training):
         for number, generator in enumerate(_seed_generators(model)):
@@ -271,7 +265,6 @@ def _in_training(_: Any, call: Callable[..., Any], *arguments: Any, **options: A
 
 
 def _draws(key: jax.Array) -> Callable[..., jax.Array]:
-    """A replacement for a seed generator's ``next``: another key at each call."""
     numbers = itertools.count()
     return lambda ordered=True: quick(jax.random.fold_in(key, next(numbers)))
 

@@ -172,7 +172,6 @@ def _without_smallest(flat: np.ndarray, share: float) -> np.ndarray:
 
 
 def _zeros(kernels: Sequence[np.ndarray]) -> float:
-    """The share of numbers that are zero."""
     return sum(int((kernel == 0).sum()) for kernel in kernels) / sum(kernel.size for kernel in kernels)
 
 

@@ -129,8 +129,6 @@ def largest_curvature(
 
 @dataclass(frozen=True)
 class _Pair:
-    """An eigenvalue, its residual, ‖Hv‖, and whether the residual is small."""
-
     eigenvalue: float
     residual: float
     length: float
@@ -168,7 +166,6 @@ def _advance(along: Vector, vector: Vector, shift: jax.Array) -> tuple[Vector, j
 
 
 def _product(model: keras.Model, state: State, batch: Batch) -> Product:
-    """The compiled v -> Hv of this state and batch; vectors are float32."""
     arguments = (state, batch, [value.astype(jnp.float32) for value in state.trainable])
     with fitting(model, batch):
         program = shelf(model).get("curvature", owners(model), lambda: _along(model), arguments)
@@ -197,12 +194,10 @@ def _along(model: keras.Model) -> Callable[[State, Batch, Vector], Vector]:
 
 
 def _drawn(like: Vector, seed: int) -> Vector:
-    """Standard normal numbers in the shapes of ``like``."""
     generator = np.random.default_rng(seed)
     return [jnp.asarray(generator.standard_normal(value.shape), jnp.float32) for value in like]
 
 
 def _unit(vector: Vector) -> Vector:
-    """The vector at length 1; zeros stay zeros."""
     length = global_norm(vector)
     return [value / jnp.where(length > 0, length, 1) for value in vector]

@@ -112,8 +112,7 @@ def gradient_noise_scale(
 def read_noise(squares: np.ndarray, products: np.ndarray, *, batch_size: int) -> NoiseScale:
     """The noise scale from |gᵢ|² and ⟨gᵢ, ḡ⟩ of each batch, float [k]; the mean of the latter is |ḡ|².
 
-    The interval is a jackknife over the batches, of the inverse |G|²/tr(Σ), which is 0 and not infinite for
-    pure noise.
+    The interval is a jackknife of |G|²/tr(Σ), which is 0 and not infinite for pure noise.
     """
     count, square = len(squares), products.mean()
     if not np.isfinite([squares, products]).all() or not squares.any():
@@ -153,7 +152,6 @@ def _inverse(variance: float, gradient_square: float) -> float:
 
 
 def _positive_inverse(inverse: float) -> float:
-    """1/inverse; infinite at or below 0."""
     return 1 / inverse if inverse > 0 else math.inf
 
 

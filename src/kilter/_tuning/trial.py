@@ -39,10 +39,9 @@ TrialStep = Callable[[State, Batch, Any], tuple[State, jax.Array]]
 
 
 class Trial(NamedTuple):
-    """The state of a trial.
+    """The state of a trial: step i gets the i-th elements of ``given``.
 
-    ``given``: arrays of which step i gets the i-th element; ``recorded``: float32 [steps, width], NaN for
-    steps to come; ``step``: the number of steps done.
+    ``recorded``: float32 [steps, width], NaN for steps to come; ``step``: the number of steps done.
     """
 
     state: State
@@ -64,10 +63,9 @@ def trial_feed(
     shuffle: bool = True,
     augmentation: Augmentation | None = None,
 ) -> AnyFeed:
-    """Check data and model as ``fit`` does, and make the feed of ``steps`` batches in the order of ``seed``.
+    """Check data and model as :func:`kilter.fit` does, and make the feed of ``steps`` batches.
 
-    Only the rows that the steps use are copied to the device. Arrays make whole batches only: one program
-    serves all, and their losses are equally noisy. Raises as :func:`kilter.fit` does, before tracing.
+    Only the rows used are copied. Arrays make whole batches only: one program, equally noisy losses.
     """
     check_batch_size(batch_size)
     whole_number("seed", seed, 0)
@@ -98,10 +96,7 @@ def with_augmentation(
 
 
 def trial_batches(feed: AnyFeed, steps: int) -> Iterator[Batch]:
-    """At most ``steps`` batches of a trial's feed as arrays on the device, in the same order each time.
-
-    Raises :class:`OptionError` for an iterable of batches, whose order may change.
-    """
+    """At most ``steps`` batches of a trial's feed on the device; :class:`OptionError` for an iterable."""
     if isinstance(feed, BatchFeed):
         raise OptionError(
             expected="x as arrays, rows first",
@@ -127,9 +122,8 @@ def run_trial(
 ) -> np.ndarray:
     """Train a copy of the model for ``steps`` steps; returns the records, float64 [steps done, width].
 
-    ``name``: of the program in the model's cache. ``enough``: called between chunks with the records so far;
-    True stops the trial. ``progress`` shows ``stage`` and the steps done. Ctrl-C raises KeyboardInterrupt
-    after the running chunk.
+    ``name``: of the program in the model's cache. ``enough``: True for the records so far stops the trial.
+    ``progress`` shows ``stage`` and the steps done.
     """
     recorded = jnp.full((steps, width), jnp.nan, jnp.float32)
     trial: Any = Trial(pull(model), jax.tree.map(jnp.array, given), recorded, jnp.int32(0))
@@ -158,8 +152,7 @@ def run_trial(
 def step_with_loss(model: keras.Model, schedule: Schedule | None = None) -> LossStep:
     """The model's training step and the loss of its batch: before the update, with all penalties, unscaled.
 
-    Metrics are reset at each step. A model that overrides ``train_step`` must return its ``"loss"``,
-    :class:`ModelError` otherwise.
+    Metrics are reset at each step. An overridden ``train_step`` must return its ``"loss"``.
     """
     train = train_step(model, schedule)
 
@@ -178,10 +171,7 @@ def fresh_metrics(model: keras.Model, state: State) -> State:
 
 
 def loss_of_step(model: keras.Model, state: State, logs: Mapping[str, jax.Array] | None) -> jax.Array:
-    """The loss of a training step that began with reset metrics: its log, or the value of the loss tracker.
-
-    Raises :class:`ModelError` if there is neither.
-    """
+    """The loss of a step that began with reset metrics: its log, or the value of the loss tracker."""
     if logs is not None and "loss" in logs:
         return logs["loss"]
     tracker: Any = model._loss_tracker

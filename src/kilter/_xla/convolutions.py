@@ -61,7 +61,6 @@ def convolution(equation: core.JaxprEqn, images: Any, kernel: Any) -> Any:
 
 
 def _form(images: Any, kernel: Any, parameters: Parameters, *, sums_rows: bool) -> Form:
-    """The fastest form of a convolution."""
     axes = axes_of(images, kernel, parameters)
     if parameters["batch_group_count"] != 1:
         return _as_it_is
@@ -88,7 +87,6 @@ def _is_slow_for_odd(kernel: Any, parameters: Parameters) -> bool:
 
 
 def _evened(primitive: Any, images: Any, kernel: Any, parameters: Parameters) -> Any:
-    """The same with one more channel, of zeros."""
     zero, whole, more = jnp.zeros((), images.dtype), (0, 0, 0), (0, 1, 0)
     images = lax.pad(images, zero, [*[whole] * (images.ndim - 1), more])
     kernel = lax.pad(kernel, zero, [*[whole] * (kernel.ndim - 2), more, whole])

@@ -40,10 +40,7 @@ _MOST_NUMBERS = 1 << 14
 
 
 def late(passing: Pass, value: Value, since: Any) -> Value:
-    """The value, available only after :attr:`Pass.latest`, if that has changed from ``since``.
-
-    A large array, or one of integers, is not changed.
-    """
+    """The value, made after :attr:`Pass.latest` if that has changed ``since``; large arrays do not wait."""
     array = value.get(value.transposed)
     small = array.size <= _MOST_NUMBERS and jnp.issubdtype(array.dtype, jnp.floating)
     if not small or passing.latest is None or passing.latest is since:
@@ -119,10 +116,7 @@ def _dot(equation: core.JaxprEqn, values: list[Value], *, flipped: bool) -> Any:
 
 
 def _ahead(value: Value, axis: int, passing: Pass) -> Value:
-    """A kernel that would be contracted on its first axis as a left operand: its transpose, if that pays.
-
-    The transposes depend on nothing, so an idle core makes them while the step begins.
-    """
+    """A given kernel, transposed by an idle core as the step begins, if it needs to be and that pays."""
     pays = value.given and (passing.batch_size <= _SMALL_BATCH or value.get().size >= _LARGE_KERNEL)
     if axis == 0 and not value.transposed and pays:
         return stored_transposed(lax.optimization_barrier(value.get(True)))

@@ -68,8 +68,7 @@ def product(primitive: Any, images: Any, kernel: Any, parameters: Parameters) ->
 
 
 def _sizes(images: Any, kernel: Any, axes: Sequence[Axis]) -> Iterator[tuple[int, tuple[bool, ...]]]:
-    """The ways to write the product: the size of both operands, and for each axis whether the images are
-    shifted.
+    """The ways to write the product: its operands' size, and for each axis whether the images are shifted.
 
     Shifting the kernel (False) needs adjacent taps.
     """

@@ -17,11 +17,7 @@ _CHEAP = ("broadcast_in_dim", "iota")
 
 @dataclass(frozen=True)
 class Halves:
-    """``function(drawn, *given)`` as ``after(drawn, before(*given))``, with the same equations.
-
-    ``before`` computes from ``given`` the arrays that ``after`` needs. ``result`` is the tree of shapes and
-    dtypes that the function returns.
-    """
+    """``function(drawn, *given)`` as ``after(drawn, before(*given))``; ``result``: its shapes and dtypes."""
 
     before: Callable[..., list[jax.Array]]
     after: Callable[[Any, list[jax.Array]], Any]
@@ -32,7 +28,7 @@ def halves(function: Callable[..., Any], drawn: Any, *given: Any) -> Halves:
     """Split a function after everything that does not depend on its first argument.
 
     For a network with dropout, ``before`` runs all layers up to the first dropout, however the model is
-    written. The arguments are arrays or ``jax.ShapeDtypeStruct``.
+    written.
     """
     traced = trace(function, drawn, *given)
     jaxpr = traced.equations.jaxpr

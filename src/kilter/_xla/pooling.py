@@ -52,11 +52,7 @@ def is_max_pooling(equation: core.JaxprEqn) -> bool:
 
 
 def pooled_gradient(equation: core.JaxprEqn, gradient: Any, images: Any) -> Any:
-    """The result of the equation (``select_and_scatter_add``) for the maxima's gradient, shaped as
-    ``images``.
-
-    A window of -inf alone passes its gradient to its first place, which may lie in the padding.
-    """
+    """The gradient for ``images`` of shape and dtype of the maxima's gradient."""
     parameters = equation.params
     window, strides = parameters["window_dimensions"], parameters["window_strides"]
     lows = [low for low, _ in parameters["padding"]]

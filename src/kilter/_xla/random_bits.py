@@ -32,10 +32,7 @@ _PARITY = 0x1BD11BDA
 
 
 def threefry_bits(key: jax.Array, bit_width: int, shape: tuple[int, ...]) -> jax.Array:
-    """``jax.random.bits`` of a key's data (uint32 ``[2]``), bit for bit, unsigned.
-
-    JAX handles widths other than 32, and 2^32 numbers or more.
-    """
+    """``jax.random.bits`` of a key's data (uint32 ``[2]``), bit for bit, unsigned."""
     count = math.prod(shape)
     if bit_width != 32 or count >= 1 << 32:
         return jax.random.bits(_wrapped(key), shape, jnp.dtype(f"uint{bit_width}"))

@@ -38,16 +38,12 @@ _enabled: ContextVar[bool] = ContextVar("kilter_rewrite", default=True)
 
 @dataclass(frozen=True, eq=False)  # hashable by identity, as jax.jit needs its function to be
 class Traced:
-    """A function as the equations that one trace of it wrote; calling it runs them.
-
-    ``result`` is the tree of shapes and dtypes that it returns.
-    """
+    """A function as the equations of its one trace; ``result`` is the tree of shapes that it returns."""
 
     equations: core.ClosedJaxpr
     result: Any
 
     def __call__(self, *arguments: Any) -> Any:
-        """The function's result for arguments of the shapes it was traced with."""
         results = core.jaxpr_as_fun(self.equations)(*jax.tree.leaves(arguments))
         return jax.tree.unflatten(jax.tree.structure(self.result), results)
 
@@ -84,7 +80,7 @@ def is_rewritten() -> bool:
         low, high = TESTED_JAX
         _warn_once(
             f"kilter's rewriting of steps for CPUs was tested with JAX {low} to below {high}, not with "
-            f"{jax.__version__}: steps are not rewritten, and may be slower.",
+            f"{jax.__version__}: steps are not rewritten, and may be slower."
         )
         return False
     return True
@@ -104,10 +100,10 @@ def _warn_once(text: str) -> None:
 def rewritten(
     traced: Traced, use: Callable[[Function, Layout], T], *, batch_size: int, carries: bool = True
 ) -> T:
-    """``use(function, layout)`` for the traced function as XLA runs it fastest.
+    """``use(function, layout)`` for the traced function as XLA runs it fastest; ``use`` traces that.
 
-    ``use`` traces the function. It gets the one given, with nothing transposed, if steps are not rewritten or
-    a rule fails. ``carries``: a loop carries the first argument, so it may be stored in ``layout``.
+    It gets the given one, with nothing transposed, if steps are not rewritten or a rule fails. ``carries``: a
+    loop carries the first argument, so it may be stored in ``layout``.
     """
     plain = (False,) * len(jax.tree.leaves(traced.result[0])) if carries else ()
     if not is_rewritten():
@@ -118,7 +114,7 @@ def rewritten(
     except Exception as problem:  # noqa: BLE001  (whatever a rule raises, training goes on)
         _warn_once(
             f"A step could not be rewritten for the CPU, so the plain one is used, which may be slower. "
-            f"JAX {jax.__version__}; {type(problem).__name__}: {first_line(problem)}.",
+            f"JAX {jax.__version__}; {type(problem).__name__}: {first_line(problem)}."
         )
     return use(traced, plain)
 
@@ -143,8 +139,7 @@ def turn(carry: Any, layout: Layout) -> Any:
 def rewrite(traced: Traced, *, batch_size: int, layout: Layout = ()) -> Callable[..., Any]:
     """The traced function with its equations rewritten; its first leaves come and go in ``layout``.
 
-    Two-dimensional products with ``batch_size`` rows are stored feature-major. A wrong guess costs speed,
-    never a number.
+    Products of matrices with ``batch_size`` rows are stored feature-major; a wrong guess costs speed alone.
     """
 
     def function(*arguments: Any) -> Any:
@@ -188,7 +183,6 @@ def _run(closed: core.ClosedJaxpr, arguments: Sequence[Value], passing: Pass, on
 
 
 def _rewritten(equation: core.JaxprEqn, values: list[Value], passing: Pass) -> list[Value]:
-    """The equation's results, by its rule if it has one."""
     if (rule := rule_for(equation, values, passing)) is not None:
         value = rule.rewrite(equation, values, passing)
         value.shape = array_of(equation.outvars[0]).shape
@@ -198,7 +192,6 @@ def _rewritten(equation: core.JaxprEqn, values: list[Value], passing: Pass) -> l
 
 
 def _planned(equation: core.JaxprEqn, values: list[Value], passing: Pass) -> list[Value]:
-    """How the equation's results will be stored."""
     if (rule := rule_for(equation, values, passing)) is not None:
         return [stored(rule.stores(equation, values, passing))]
     return [stored(Stored()) for _ in equation.outvars]

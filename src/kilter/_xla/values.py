@@ -71,11 +71,8 @@ def stored(how: Stored) -> Value:
 class Pass:
     """One pass through a step's equations.
 
-    Attributes:
-        batch_size: a two-dimensional product with so many rows is taken for a layer's output.
-        latest: the last product with a row for each example; None before there is one.
-        waiting: arrays that wait for the end of the backward pass, by the identity of the original, which is
-            kept so that no identity is used twice.
+    ``latest``: the last product with a row for each example. ``waiting``: arrays that wait for the end of the
+    backward pass, by the identity of the original, which is kept so that no identity is used twice.
     """
 
     def __init__(self, batch_size: int) -> None:
