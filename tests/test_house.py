@@ -65,7 +65,7 @@ LAZY = {
     "kilter/report/__init__.py": "a picture of one record does not load the pages of all others",
     "kilter/pretrain/tasks/registry.py": "a task loads when it is used: one line adds it",
     "kilter/_fit.py": "a training that keeps no run loads neither checkpoints nor event files",
-    "kilter/_engine/stream.py": "grain, which loads orbax, is for data that do not fit",
+    "kilter/_engine/feed.py": "grain, which loads orbax, is for data that do not fit",
     "kilter/data/named.py": "scikit-learn and Keras are loaded only for the named sets that need them",
     "kilter/runs/from_recipe.py": "the module:function that a recipe names is the user's",
 }

@@ -46,7 +46,7 @@ _NAMES = {
     "refresh_batch_norm": "kilter._engine.batch_statistics",
     "zero_small_weights": "kilter._infer.sparsity",
     "to_half": "kilter._infer.half_precision",
-    "largest_difference": "kilter._infer.checking",
+    "largest_difference": "kilter._infer.folding",
     "OptaxOptimizer": "kilter._engine.optax_optimizer",
     "ExponentialMovingAverage": "kilter._engine.averaging",
     "StochasticWeightAverage": "kilter._engine.averaging",

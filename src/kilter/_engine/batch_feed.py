@@ -15,9 +15,8 @@ import keras
 import numpy as np
 
 from kilter._engine.arrays import collect, row_count
-from kilter._engine.feed import Block, Order
+from kilter._engine.feed import BLOCK_BYTES, Block, Order, block_of, mapped_ahead
 from kilter._engine.step import Yielded, with_parts
-from kilter._engine.stream import BLOCK_BYTES, block_of, mapped_ahead
 from kilter.errors import DataError
 
 Batch = Yielded

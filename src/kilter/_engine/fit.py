@@ -14,13 +14,12 @@ from kilter._engine.batch_feed import BatchFeed, warn_of_end
 from kilter._engine.checks import TargetCheck, check_inputs, check_targets
 from kilter._engine.embedding_ids import IdCheck, Kind
 from kilter._engine.epochs import epochs_told
-from kilter._engine.feed import Order, ResidentFeed
+from kilter._engine.feed import Order, ResidentFeed, StreamFeed, must_stream
 from kilter._engine.history import History
 from kilter._engine.loop import Session
 from kilter._engine.measuring_callback import measuring
 from kilter._engine.scheduling import RateGuard, RateKeeper, Schedule, check_schedule
 from kilter._engine.step import check_loop
-from kilter._engine.stream import StreamFeed, must_stream
 from kilter._models.keras_internals import is_default
 from kilter._models.variables import build
 from kilter._progress import Verbose
