@@ -2,6 +2,10 @@
 
 Random numbers depend only on the seed and the optimiser's step counter. So a resumed run, or one cut into
 other chunks, draws the same numbers, each epoch draws new ones, and evaluation changes nothing.
+
+A mixed row has two labels. Its loss is the cross-entropy against their shares; an accuracy needs one class,
+and gets the dominant one. The model's own ``train_step`` calls both with one ``y``, the dominant label; while
+a step is traced, :func:`mixed_losses` gives the losses the mixture instead.
 """
 
 from __future__ import annotations
@@ -154,7 +158,7 @@ def check_augmentation(model: keras.Model, augmentation: Augmentation, example: 
 def augmented(model: keras.Model, step: Step, augmentation: Augmentation) -> Step:
     """The training step on transformed batches; it takes a seed (uint32 array, shape ()) besides the batch.
 
-    If rows are mixed, losses get the shares of both labels, metrics the label with the larger share.
+    Targets and weights stay with their rows.
     """
     place = slot_index(model, "iterations")
 

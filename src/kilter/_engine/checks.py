@@ -26,7 +26,8 @@ def check_inputs(model: keras.Model, rows: Rows) -> None:
     if not tensors:
         return
     declared = [tuple(tensor.shape) for tensor in tensors]
-    given = [_shape(leaf) for leaf in _in_declared_order(model, rows.data[0])]
+    arrays = _in_declared_order(model, rows.data[0])
+    given = [None if array is None else tuple(array.shape) for array in arrays]
     fits = len(declared) == len(given) and all(
         _is_optional(tensor) if shape is None else _fits(tuple(tensor.shape), shape)
         for tensor, shape in zip(tensors, given, strict=True)
@@ -38,10 +39,6 @@ def check_inputs(model: keras.Model, rows: Rows) -> None:
             remedy="reshape the data, or build the model with keras.Input of the shape of one row"
             + (" and optional=True where None may be passed" if None in given else ""),
         )
-
-
-def _shape(leaf: Any) -> tuple[int, ...] | None:
-    return None if leaf is None else tuple(leaf.shape)
 
 
 def _is_optional(tensor: Any) -> bool:

@@ -8,7 +8,7 @@ that override ``call``.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from typing import Any, Literal
 
 import jax
@@ -16,12 +16,12 @@ import jax.numpy as jnp
 import keras
 import numpy as np
 from jax import lax
-from jax.extend import core
 
 from kilter._engine.program_cache import Programs, owners, take
 from kilter._engine.step import overrides, predict_step, test_step, train_step
 from kilter._models.tracing import intercept_calls, leaf_layers
 from kilter._models.variables import State, fitting, values, view
+from kilter._xla.partial import depending_on, variables
 from kilter._xla.rewrite import trace
 from kilter.errors import DataError
 
@@ -163,13 +163,7 @@ def _known_from_data(find: Callable[..., Any], state: State, batch: Any) -> list
     """The places whose ids depend on the data alone, not on weights or random numbers."""
     traced = trace(find, state, batch)
     jaxpr = traced.equations.jaxpr
-    depending: set[core.Var] = set(jaxpr.invars[: len(jax.tree.leaves(state))])
-
-    def depends(atoms: Sequence[Any]) -> bool:
-        return any(isinstance(atom, core.Var) and atom in depending for atom in atoms)
-
-    for equation in jaxpr.eqns:
-        if depends(equation.invars):
-            depending.update(equation.outvars)
+    depending = depending_on(jaxpr, jaxpr.invars[: len(jax.tree.leaves(state))])
     pairs = zip(jaxpr.outvars[::2], jaxpr.outvars[1::2], strict=True)
-    return [place for place, pair in zip(sorted(traced.result), pairs, strict=True) if not depends(pair)]
+    places = zip(sorted(traced.result), pairs, strict=True)
+    return [place for place, pair in places if depending.isdisjoint(variables(pair))]

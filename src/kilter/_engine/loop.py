@@ -163,8 +163,7 @@ def evaluate_feed(
 
 def metric_logs(model: keras.Model, logs: Logs) -> dict[str, float]:
     """The results of the model's metrics, or the ``logs`` of a step that returns its own."""
-    results = model.get_metrics_result() if logs is None else model._get_metrics_result_or_logs(logs)
-    return _numbers(results)
+    return _numbers(model.get_metrics_result() if logs is None else model._get_metrics_result_or_logs(logs))
 
 
 def _numbers(results: Any) -> dict[str, Any]:

@@ -29,6 +29,8 @@ from kilter._models.variables import State
 from kilter._xla.compilation import compile_options, is_quick, quick_compilation
 from kilter._xla.rewrite import Layout, is_rewritten, rewritten, trace, turn
 
+# Decisions about how long to train must not depend on how busy a machine is, so they are made in work: the
+# multiply-adds of products and convolutions, and a fixed amount for each operation.
 # In multiply-adds, 1e10 of which take about a second on two cores. Fitted roughly to four networks of 150 to
 # 5,400 operations: 0.7 to 1.4 µs an operation and step, 0.5 to 5.2 s a compilation.
 OPERATION: Final = 1e4
@@ -227,11 +229,10 @@ class Shelf:
 
     def cost(self, name: str) -> StepCost | None:
         """The cost of a step of the last program ``name``, or (``name``, ...); None without one."""
-        names = ((key.name[0] if isinstance(key.name, tuple) else key.name) for key in self.programs)
-        costs = [
-            one.cost for found, (one, _) in zip(names, self.programs.values(), strict=True) if found == name
-        ]
-        return costs[-1] if costs else None
+        for key, (program, _) in reversed(self.programs.items()):
+            if (key.name[0] if isinstance(key.name, tuple) else key.name) == name:
+                return program.cost
+        return None
 
     def _shared_key(self, key: Key, owned: tuple[Any, ...]) -> Hashable:
         """The key without identities of this model's own parts; None where its structure is not known."""

@@ -2,7 +2,9 @@
 
 They call the model's own ``train_step`` and ``test_step``, so that everything in Keras (regularisers,
 constraints, clipping, loss scaling, gradient accumulation, EMA, custom losses and metrics, overridden steps)
-works as it does there.
+works as it does there. Inside the engine a batch is always ``(x, y, sample_weight)``; a step gets as many
+parts as Keras would pass. Metrics that a model updates in its own ``call``, whose update Keras on JAX loses,
+are carried along with the others.
 """
 
 from __future__ import annotations

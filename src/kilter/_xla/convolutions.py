@@ -14,9 +14,7 @@ makes c = 4.
 
 Gain of the order: the backward convolutions run 20 to 30 times slower inside a loop than outside, since XLA
 cleans up loop bodies less; in this order they run at full speed. Gain of the even channels: the kernel is 1.4
-to 13 times slower with an odd number of channels from 3 on and 17 to 32 filters (3 to 32 filters, 32 images
-of 32×32: 1.7 against 0.4 ms; 3 to 24: 5.2 against 0.5 ms; seven numbers of channels, windows of 1 to 7,
-medians of 5, two cores of an AMD EPYC).
+to 13 times slower with an odd number of channels from 3 on and 17 to 32 filters (medians of 5, 2 cores).
 
 Depends on: jaxlib 0.10.2, CPU. Remove when a convolution's gradient runs as fast in ``lax.scan`` as outside
 of it.

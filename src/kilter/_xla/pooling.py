@@ -8,9 +8,8 @@ are added in another order.
 Example in one dimension: x = (1, 3, 2, 0) in windows of two has the choices (1, 0). With gradients (g0, g1),
 place 0 of the windows gets (0, g1) and place 1 gets (g0, 0), which interleaved is (0, g0, g1, 0).
 
-Gain: 1.1 instead of 15 ms for 64 images of 32×32×32 in windows of 2×2, 0.3 instead of 8.5 ms for 16×16×64,
-3.7 instead of 25 ms for overlapping windows of 3×3 (medians of 5 loops of 30, two cores of an AMD EPYC, other
-work beside it). An epoch of the benchmark's convolutional network took 1.5 instead of 4.2 s.
+Gain: 1.1 instead of 15 ms for 64 images of 32×32×32 in windows of 2×2, 3.7 instead of 25 ms for overlapping
+windows of 3×3; an epoch of the benchmark's convolutional network 1.5 instead of 4.2 s (2 cores).
 
 Depends on: jaxlib 0.10.2, CPU. Remove when XLA vectorises ``select_and_scatter`` on CPUs.
 """
