@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import math
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -111,13 +110,8 @@ def predict(
 
 def predict_unchanged(model: keras.Model, x: Any, *, batch_size: int = 256) -> Any:
     """:func:`predict`, after which the model is bit for bit as it was, its random seeds included."""
-    with layer_state_kept(model):
+    with values_kept(model.non_trainable_variables):
         return predict(model, x, batch_size=batch_size, verbose=0)
-
-
-def layer_state_kept(model: keras.Model) -> contextlib.AbstractContextManager[None]:
-    """Restore the model's non-trainable variables at the end; new ones stay."""
-    return values_kept(model.non_trainable_variables)
 
 
 def _inputs_feed(model: keras.Model, x: Any, batch_size: int, steps: int | None) -> AnyFeed:

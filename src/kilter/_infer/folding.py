@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -177,10 +176,18 @@ def fold_batch_norm(
         >>> len(folded.layers), record.parameters, record.layers[0].into
         (2, (27, 15), 'dense...')
     """
-    _check_options(tolerance, timings)
+    if tolerance is not None and not tolerance >= 0.0:
+        raise OptionError(
+            expected="tolerance of at least 0",
+            received=f"tolerance={tolerance!r}",
+            remedy="leave it out, or pass a share such as 1e-4",
+        )
+    whole_number("timings", timings, 0, remedy="pass a number such as 20, 0 for none")
     plan = plan_folds(model)
     folded = _apply(model, plan)
-    allowed = _default_tolerance(model) if tolerance is None else tolerance
+    computed = {layer.compute_dtype for layer in model._flatten_layers()} & set(_UNITS) or {"float32"}
+    units = max(_UNITS[name] * float(jnp.finfo(name).eps) for name in computed)
+    allowed = units if tolerance is None else tolerance
     difference = largest_difference(model, folded, x_check, batch_size=batch_size)
     if not difference <= allowed:
         raise ModelError(
@@ -204,25 +211,3 @@ def _apply(model: keras.Model, plan: FoldPlan) -> keras.Model:
     for layer, weights in plan.weights.items():
         write_weights(copied.twin(layer), weights)
     return copied.model
-
-
-def _default_tolerance(model: keras.Model) -> float:
-    return max(map(_tolerance_of, _compute_types(model)), default=_tolerance_of("float32"))
-
-
-def _tolerance_of(name: str) -> float:
-    return _UNITS[name] * float(jnp.finfo(name).eps)
-
-
-def _compute_types(model: keras.Model) -> Iterable[str]:
-    return {layer.compute_dtype for layer in model._flatten_layers() if layer.compute_dtype in _UNITS}
-
-
-def _check_options(tolerance: float | None, timings: int) -> None:
-    if tolerance is not None and not tolerance >= 0.0:
-        raise OptionError(
-            expected="tolerance of at least 0",
-            received=f"tolerance={tolerance!r}",
-            remedy="leave it out, or pass a share such as 1e-4",
-        )
-    whole_number("timings", timings, 0, remedy="pass a number such as 20, 0 for none")

@@ -33,6 +33,7 @@ from jax.extend import core
 from kilter._xla import kernel_gradients
 from kilter._xla.axis import Parameters, axes_of
 from kilter._xla.spread_images import convolve_in_kinds
+from kilter._xla.values import Pass, Value, written
 
 Form = Callable[[Any, Any, Any, Parameters], Any]
 """From the primitive, images (n, space, c), kernel (space, c, m) and parameters to results (n, space, m)."""
@@ -43,8 +44,9 @@ _SLOW_FOR_ODD = range(17, 33)
 _FEWEST_ODD = 3
 
 
-def convolution(equation: core.JaxprEqn, images: Any, kernel: Any) -> Any:
-    """The result of the equation (``conv_general_dilated``) for its operands, in its own order."""
+def convolution(equation: core.JaxprEqn, values: list[Value], passing: Pass) -> Value:
+    """The result of the equation (``conv_general_dilated``), in its own order."""
+    images, kernel = (value.get() for value in values)
     numbers, space = equation.params["dimension_numbers"], "0123"[: images.ndim - 2]
     last = (lambda spec: (spec[0], *spec[2:], spec[1]), lambda spec: (*spec[2:], spec[1], spec[0]))
     sums_rows = numbers.lhs_spec[1] == numbers.rhs_spec[1] == 0  # as the gradient of a kernel does
@@ -55,7 +57,7 @@ def convolution(equation: core.JaxprEqn, images: Any, kernel: Any) -> Any:
     parameters = {**equation.params, "dimension_numbers": canonical}
     form = _form(images, kernel, parameters, sums_rows=sums_rows)
     result = form(equation.primitive, images, kernel, parameters)
-    return jnp.transpose(result, tuple(np.argsort(last[0](numbers.out_spec)).tolist()))
+    return written(jnp.transpose(result, tuple(np.argsort(last[0](numbers.out_spec)).tolist())))
 
 
 def _form(images: Any, kernel: Any, parameters: Parameters, *, sums_rows: bool) -> Form:

@@ -31,10 +31,6 @@ def has_transposed_operand(equation: core.JaxprEqn, values: list[Value], passing
     return any(value.transposed for value in values)
 
 
-def transposed(equation: core.JaxprEqn, values: list[Value], passing: Pass) -> Stored:
-    return Stored(transposed=True)
-
-
 def like_first(equation: core.JaxprEqn, values: list[Value], passing: Pass) -> Stored:
     """Stored as the first operand is."""
     return Stored(transposed=values[0].transposed)

@@ -26,11 +26,13 @@ import numpy as np
 from jax import lax
 from jax.extend import core
 
+from kilter._xla.values import Pass, Value, written
+
 # XLA handles larger windows, since each place is an operation of its own. 3×3×3 places are 27.
 _MOST_PLACES = 32
 
 
-def is_max_pooling(equation: core.JaxprEqn) -> bool:
+def is_max_pooling(equation: core.JaxprEqn, *_: Any) -> bool:
     """Whether the equation is the gradient of max pooling of floats, over windows of at most 32 places.
 
     Example:
@@ -50,8 +52,12 @@ def is_max_pooling(equation: core.JaxprEqn) -> bool:
     )
 
 
-def pooled_gradient(equation: core.JaxprEqn, gradient: Any, images: Any) -> Any:
-    """The gradient for ``images`` of shape and dtype of the maxima's gradient."""
+def pooled_gradient(equation: core.JaxprEqn, values: list[Value], passing: Pass) -> Value:
+    """The gradient by the images, from that by the maxima of their windows.
+
+    A window of -inf alone passes its gradient to its first place, which may lie in the padding.
+    """
+    gradient, images = (value.get() for value in values)
     parameters = equation.params
     window, strides = parameters["window_dimensions"], parameters["window_strides"]
     lows = [low for low, _ in parameters["padding"]]
@@ -75,7 +81,7 @@ def pooled_gradient(equation: core.JaxprEqn, gradient: Any, images: Any) -> Any:
             for before, length, far, stride in zip(befores, images.shape, reach, strides, strict=True)
         ]
         spread = spread + lax.pad(given, np.array(0, given.dtype), around)
-    return spread
+    return written(spread)
 
 
 def _first_largest(
