@@ -215,7 +215,8 @@ class StochasticWeightAverage(WeightAverage):
 
     def end_of_epoch(self, epoch: int) -> None:
         """Add the weights to the mean, if this epoch counts."""
-        waited = epoch - self._first(int((self.params or {})["epochs"]))
+        epochs = int((self.params or {})["epochs"])
+        waited = epoch - (int(self._start * epochs) if isinstance(self._start, float) else self._start)
         if waited < 0 or waited % self._every:
             return
         weights = [np.asarray(variable.value, np.float64) for variable in self._averaged()]
@@ -233,9 +234,6 @@ class StochasticWeightAverage(WeightAverage):
 
     def _averaged(self) -> list[Any]:
         return variables(self._trained()).trainable
-
-    def _first(self, epochs: int) -> int:
-        return int(self._start * epochs) if isinstance(self._start, float) else self._start
 
 
 def normalizes_batches(model: keras.Model) -> bool:

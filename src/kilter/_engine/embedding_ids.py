@@ -57,7 +57,9 @@ class IdCheck:
         """Check the batches ``order`` of rows on the device; rows beyond ``numbers`` are padding."""
         if not self.needed:
             return
-        arguments = (_state(self._model, self._kind), data, jnp.asarray(order))
+        # Prediction needs no optimiser and no metrics.
+        state = State(*values(self._model), [], []) if self._kind == "predict" else view(self._model)
+        arguments = (state, data, jnp.asarray(order))
         try:
             with fitting(self._model, data):
                 program = self._programs.get(
@@ -75,7 +77,7 @@ class IdCheck:
             if len(bad):
                 self._refuse(place, numbers[bad], np.asarray(first).reshape(-1)[bad])
 
-    def _refuse(self, place: str, rows: np.ndarray, values: np.ndarray) -> None:
+    def _refuse(self, place: str, rows: np.ndarray, ids: np.ndarray) -> None:
         path, size = place.split("\n")[1:]
         order = np.unique(rows, return_index=True)[1]
         shown = order[:_SHOWN_ROWS]
@@ -83,7 +85,7 @@ class IdCheck:
             expected=f"ids from 0 to {int(size) - 1} for the Embedding layer {path!r} "
             f"of model {self._model.name!r}, whose input_dim is {size}",
             received=f"ids outside in {len(order)} rows of x; first rows {rows[shown].tolist()} "
-            f"with ids {values[shown].tolist()}",
+            f"with ids {ids[shown].tolist()}",
             remedy="correct the ids, or make input_dim larger than the largest id",
         )
 
@@ -93,12 +95,6 @@ def _tables(model: keras.Model) -> Iterator[tuple[str, Any]]:
     for path, layer in leaf_layers(model):
         if isinstance(layer, keras.layers.Embedding) and type(layer).call is stock:
             yield path, layer
-
-
-def _state(model: keras.Model, kind: Kind) -> State:
-    if kind != "predict":
-        return view(model)
-    return State(*values(model), [], [])
 
 
 def _ids_program(model: keras.Model, kind: Kind) -> Callable[..., Any]:

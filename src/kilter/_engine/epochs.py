@@ -52,15 +52,14 @@ class EpochStages(keras.callbacks.Callback):
         if epoch - self._first < 2:
             self._pace.begin(epoch)
         self._epoch, self._epoch_began = epoch, time.perf_counter()
-        self._tell(epoch, detail="compiling" if epoch == self._first and self._must_compile() else "")
+        compiles = epoch == self._first and isinstance(self.model, keras.Model)
+        compiles = compiles and not shelf(self.model).programs
+        self._tell(epoch, detail="compiling" if compiles else "")
 
     def _tell(self, done: float, detail: str = "") -> None:
         epochs = self._epochs()
         left = self._pace.seconds_left(done, epochs) if epochs else None
         self._progress.stage(self._name, self._epoch + 1, epochs, detail=detail, seconds_left=left)
-
-    def _must_compile(self) -> bool:
-        return isinstance(self.model, keras.Model) and not shelf(self.model).programs
 
     def _epochs(self) -> int:
         return (self.params or {}).get("epochs") or 0

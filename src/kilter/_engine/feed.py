@@ -139,7 +139,10 @@ class ResidentFeed:
         if size >= _LARGE and not self.place.holds(self.rows.data):
             numbers = np.arange(self.rows.count, dtype=np.int32)
             for block in self._blocks(self.rows.data, numbers):
-                data, order = jax.tree.map(_shape, (block.data, block.order))
+                data, order = jax.tree.map(
+                    lambda leaf: jax.ShapeDtypeStruct(leaf.shape, jax.dtypes.canonicalize_dtype(leaf.dtype)),
+                    (block.data, block.order),
+                )
                 yield block._replace(data=data, order=order)
 
     def blocks(self, epoch: int) -> Iterator[Block]:
@@ -158,10 +161,6 @@ class ResidentFeed:
             last = numbers[end : end + rest].reshape(1, -1)
             blocks.append(Block(data, last, 1, self.order.is_rare_tail(count)))
         return blocks
-
-
-def _shape(leaf: Any) -> Any:
-    return jax.ShapeDtypeStruct(leaf.shape, jax.dtypes.canonicalize_dtype(leaf.dtype))
 
 
 def single_steps(feed: Feed, steps: int) -> Iterator[tuple[Block, int]]:
@@ -197,12 +196,9 @@ def must_stream(x: Any) -> bool:
         return True
     statistics = jax.local_devices()[0].memory_stats() or {}
     limit = statistics.get("bytes_limit", 0) - statistics.get("bytes_in_use", 0)
-    return bool(limit > 0 and sum(_bytes(leaf) for leaf in leaves) > DEVICE_SHARE * limit)
-
-
-def _bytes(leaf: Any) -> int:
     # pandas and polars frames have no nbytes; scalars are refused later.
-    return int(leaf.nbytes if hasattr(leaf, "nbytes") else np.asarray(leaf).nbytes)
+    sizes = (leaf.nbytes if hasattr(leaf, "nbytes") else np.asarray(leaf).nbytes for leaf in leaves)
+    return bool(limit > 0 and sum(map(int, sizes)) > DEVICE_SHARE * limit)
 
 
 @dataclass

@@ -134,7 +134,9 @@ class _Predictor:
         """The outputs of a block's batches, as many at once as fit in memory."""
         order = np.asarray(block.order)
         # One by one if a block is not full: neither the padding nor a program of its own is worth it.
-        length = self._batches_at_once(block) if block.steps == len(order) else 1
+        length = 1
+        if block.steps == len(order):
+            length = max(1, _OUTPUT_BYTES // max(self._output_bytes(block.data, order.shape[1]), 1))
         for start in range(0, block.steps, length):
             yield self._piece(block.data, order[start : start + length])
 
@@ -146,10 +148,6 @@ class _Predictor:
             )
         outputs, self.non_trainable = program(*arguments)
         return jax.tree.map(lambda leaf: np.asarray(leaf).reshape(-1, *leaf.shape[2:]), outputs)
-
-    def _batches_at_once(self, block: Block) -> int:
-        size = self._output_bytes(block.data, block.order.shape[1])
-        return max(1, _OUTPUT_BYTES // max(size, 1))
 
     def _output_bytes(self, data: Any, size: int) -> int:
         """Bytes of the predictions of ``size`` rows, as declared, or from a trace, which takes longer."""

@@ -69,11 +69,6 @@ def interruptible(work: Callable[[], Made]) -> Made:
         except TimeoutError:
             if result.done():  # the work itself timed out
                 raise
-            _check_handler()
-
-
-def _check_handler() -> None:
-    """Raise KeyboardInterrupt if Ctrl-C is pending in the active :class:`Interrupt`."""
-    owner = getattr(signal.getsignal(signal.SIGINT), "__self__", None)
-    if isinstance(owner, Interrupt):
-        owner.check()
+            active = getattr(signal.getsignal(signal.SIGINT), "__self__", None)
+            if isinstance(active, Interrupt):
+                active.check()

@@ -248,7 +248,11 @@ class Shelf:
 
     def _forget(self, new: Key) -> None:
         """Drop programs with a deleted owner, and the oldest of those that read other values."""
-        gone = [key for key, (_, held) in self.programs.items() if any(map(_is_gone, held))]
+        gone = [
+            key
+            for key, (_, held) in self.programs.items()
+            if any(isinstance(one, weakref.ref) and one() is None for one in held)
+        ]
         alike = [key for key in self.programs if key._replace(read=new.read) == new and key not in gone]
         for key in [*gone, *alike[: -_MOST_READINGS or None]]:
             del self.programs[key]
@@ -260,10 +264,6 @@ def _compiled(
     traced = jax.jit(make(), donate_argnums=donate).trace(*arguments)
     lowered, options = traced.lower(), compile_options(soon=rare) or None
     return Program(interruptible(lambda: lowered.compile(compiler_options=options)), cost_of(traced.jaxpr))
-
-
-def _is_gone(reference: Callable[[], Any]) -> bool:
-    return isinstance(reference, weakref.ref) and reference() is None
 
 
 def signature(arguments: Any) -> Hashable:

@@ -25,6 +25,131 @@ from kilter._models.tracing import intercept_calls, replace_attribute
 from kilter._models.variables import State
 from kilter.errors import ModelError
 
+Batch = Any
+Logs = dict[str, Any] | None
+Step = Callable[..., tuple[State, Logs]]  # (state, batch), and further arrays of the program
+PredictStep = Callable[[list[Any], list[Any], Batch], tuple[Any, list[Any]]]
+
+# What makes a step's logs from the metrics.
+_LOGGING = ("compute_metrics", "get_metrics_result", "_update_metrics_variables")
+
+
+def train_step(model: keras.Model, schedule: Schedule | None = None) -> Step:
+    """The model's training step as a pure function.
+
+    ``schedule`` sets the learning rate of each step, and the momentum if it cycles that. Logs are None where
+    they are the results of the metrics, which the state carries: unless the model overrides what makes them.
+    """
+    schedule_in = scheduler(model, schedule)
+    keep_logs = overrides(model, "train_step", *_LOGGING)
+
+    def step(state: State, batch: Batch) -> tuple[State, Logs]:
+        scheduled, momentum = schedule_in(state.optimizer)
+        given = (state.trainable, state.non_trainable, scheduled, state.metrics)
+        with stable_losses(model), momentum_set(model, momentum), metrics_in_call(model, state.metrics):
+            logs, (trainable, non_trainable, optimizer, metrics) = model.train_step(given, packed(batch))
+        new = _like(State(trainable, non_trainable, optimizer, metrics), state)
+        return new, (_arrays(logs) if keep_logs else None)
+
+    return step
+
+
+def test_step(model: keras.Model) -> Step:
+    """The model's evaluation step as a pure function; the optimiser's state is passed through."""
+    keep_logs = overrides(model, "test_step", *_LOGGING)
+
+    def step(state: State, batch: Batch) -> tuple[State, Logs]:
+        given = (state.trainable, state.non_trainable, state.metrics)
+        with stable_losses(model), metrics_in_call(model, state.metrics):
+            logs, (trainable, non_trainable, metrics) = model.test_step(given, packed(batch))
+        new = _like(State(trainable, non_trainable, state.optimizer, metrics), state)
+        return new, (_arrays(logs) if keep_logs else None)
+
+    return step
+
+
+def predict_step(model: keras.Model) -> PredictStep:
+    """``(trainable, non-trainable, batch) -> (outputs, non-trainable)``: the model's prediction step."""
+
+    def step(trainable: list[Any], non_trainable: list[Any], batch: Batch) -> tuple[Any, list[Any]]:
+        outputs, new = model.predict_step((trainable, non_trainable), packed(batch))
+        return outputs, _like(new, non_trainable)
+
+    return step
+
+
+def _like(new: Any, old: Any) -> Any:
+    # The carry of a compiled loop keeps its dtypes; Keras may widen one (a float metric in mixed precision).
+    return jax.tree.map(lambda value, model: jnp.asarray(value, model.dtype), new, old)
+
+
+def _arrays(logs: Any) -> Logs:
+    return {name: jax.tree.map(jnp.asarray, value) for name, value in logs.items()}
+
+
+class Gradients(NamedTuple):
+    """A batch's loss with all penalties (float, shape ()), and its gradient for each trainable variable.
+
+    ``non_trainable``: that part of the state after the pass.
+    """
+
+    loss: jax.Array
+    values: list[jax.Array]
+    non_trainable: list[jax.Array]
+
+
+def gradients(model: keras.Model) -> Callable[[State, Batch], Gradients]:
+    """``(state, batch) -> Gradients``: ∂loss/∂variable in training mode, before any clipping.
+
+    Cross-entropy from the logits if they are known; dropout as in the step from this state; loss scaling
+    undone.
+    """
+
+    def compute(state: State, batch: Batch) -> Gradients:
+        x, y, sample_weight = batch
+        with stable_losses(model):
+            (_, aux), values = jax.value_and_grad(model.compute_loss_and_updates, has_aux=True)(
+                state.trainable,
+                state.non_trainable,
+                state.metrics,
+                x,
+                y,
+                sample_weight,
+                training=True,
+                optimizer_variables=state.optimizer,
+            )
+        scale = _loss_scale(model, state)
+        return Gradients(aux[0], [value / jnp.asarray(scale, value.dtype) for value in values], aux[2])
+
+    return compute
+
+
+def global_norm(values: list[jax.Array]) -> jax.Array:
+    """√(Σ ‖value‖²) over all arrays together, in float32; NaN or infinity if any of them has one.
+
+    Example:
+        >>> float(global_norm([jnp.array([3.0]), jnp.array([[4.0]])]))
+        5.0
+    """
+    return jnp.sqrt(sum((jnp.sum(jnp.square(value.astype(jnp.float32))) for value in values), jnp.zeros(())))
+
+
+def inner_product(one: list[jax.Array], other: list[jax.Array]) -> jax.Array:
+    """Σ ⟨one, other⟩ over the arrays of two lists of the same shapes.
+
+    Example:
+        >>> one = [jnp.array([3.0]), jnp.array([[4.0]])]
+        >>> float(inner_product(one, one))
+        25.0
+    """
+    return sum((jnp.vdot(a, b) for a, b in zip(one, other, strict=True)), jnp.zeros(()))
+
+
+def _loss_scale(model: keras.Model, state: State) -> Any:
+    optimizer: Any = model.optimizer
+    with keras.StatelessScope(list(zip(optimizer.variables, state.optimizer, strict=True))):
+        return keras.ops.convert_to_tensor(optimizer.scale_loss(jnp.ones(())))
+
 
 @contextlib.contextmanager
 def metrics_in_call(model: keras.Model, values: Sequence[Any]) -> Generator[None]:
@@ -32,7 +157,10 @@ def metrics_in_call(model: keras.Model, values: Sequence[Any]) -> Generator[None
 
     They start at ``values``. Raises :class:`ModelError` if the step does not compute the loss as Keras does.
     """
-    known = {id(variable) for metric in _compiled(model) for variable in metric.variables}
+    given: Any = model
+    # Keras updates these outside of ``call``.
+    compiled = (given._loss_tracker, given._compile_loss, given._compile_metrics)
+    known = {id(variable) for one in compiled if one is not None for variable in one.variables}
     variables = list(model.metrics_variables)
     if all(id(variable) in known for variable in variables):
         yield
@@ -43,12 +171,6 @@ def metrics_in_call(model: keras.Model, values: Sequence[Any]) -> Generator[None
         replace_attribute(model, "stateless_compute_loss", carried.losing(loss), stack)
         yield
     carried.check(model)
-
-
-def _compiled(model: Any) -> list[Any]:
-    """The loss tracker, and the compiled loss and metrics: Keras updates these outside of ``call``."""
-    found = (model._loss_tracker, model._compile_loss, model._compile_metrics)
-    return [one for one in found if one is not None]
 
 
 class _Carried:
@@ -166,129 +288,3 @@ def with_parts(batch: Any, x: Any, y: Any, sample_weight: Any) -> Any:
     if isinstance(batch, Yielded):
         return replace(batch, x=x, y=y, sample_weight=sample_weight)
     return x, y, sample_weight
-
-
-class Gradients(NamedTuple):
-    """A batch's loss with all penalties (float, shape ()), and its gradient for each trainable variable.
-
-    ``non_trainable``: that part of the state after the pass.
-    """
-
-    loss: jax.Array
-    values: list[jax.Array]
-    non_trainable: list[jax.Array]
-
-
-def gradients(model: keras.Model) -> Callable[[State, Batch], Gradients]:
-    """``(state, batch) -> Gradients``: ∂loss/∂variable in training mode, before any clipping.
-
-    Cross-entropy from the logits if they are known; dropout as in the step from this state; loss scaling
-    undone.
-    """
-
-    def compute(state: State, batch: Batch) -> Gradients:
-        x, y, sample_weight = batch
-        with stable_losses(model):
-            (_, aux), values = jax.value_and_grad(model.compute_loss_and_updates, has_aux=True)(
-                state.trainable,
-                state.non_trainable,
-                state.metrics,
-                x,
-                y,
-                sample_weight,
-                training=True,
-                optimizer_variables=state.optimizer,
-            )
-        scale = _loss_scale(model, state)
-        return Gradients(aux[0], [value / jnp.asarray(scale, value.dtype) for value in values], aux[2])
-
-    return compute
-
-
-def global_norm(values: list[jax.Array]) -> jax.Array:
-    """√(Σ ‖value‖²) over all arrays together, in float32; NaN or infinity if any of them has one.
-
-    Example:
-        >>> float(global_norm([jnp.array([3.0]), jnp.array([[4.0]])]))
-        5.0
-    """
-    return jnp.sqrt(sum((jnp.sum(jnp.square(value.astype(jnp.float32))) for value in values), jnp.zeros(())))
-
-
-def inner_product(one: list[jax.Array], other: list[jax.Array]) -> jax.Array:
-    """Σ ⟨one, other⟩ over the arrays of two lists of the same shapes.
-
-    Example:
-        >>> one = [jnp.array([3.0]), jnp.array([[4.0]])]
-        >>> float(inner_product(one, one))
-        25.0
-    """
-    return sum((jnp.vdot(a, b) for a, b in zip(one, other, strict=True)), jnp.zeros(()))
-
-
-def _loss_scale(model: keras.Model, state: State) -> Any:
-    optimizer: Any = model.optimizer
-    with keras.StatelessScope(list(zip(optimizer.variables, state.optimizer, strict=True))):
-        return keras.ops.convert_to_tensor(optimizer.scale_loss(jnp.ones(())))
-
-
-Batch = Any
-Logs = dict[str, Any] | None
-Step = Callable[..., tuple[State, Logs]]  # (state, batch), and further arrays of the program
-PredictStep = Callable[[list[Any], list[Any], Batch], tuple[Any, list[Any]]]
-
-# What makes a step's logs from the metrics.
-_LOGGING = ("compute_metrics", "get_metrics_result", "_update_metrics_variables")
-
-
-def train_step(model: keras.Model, schedule: Schedule | None = None) -> Step:
-    """The model's training step as a pure function.
-
-    ``schedule`` sets the learning rate of each step, and the momentum if it cycles that. Logs are None where
-    they are the results of the metrics, which the state carries: unless the model overrides what makes them.
-    """
-    schedule_in = scheduler(model, schedule)
-    keep_logs = overrides(model, "train_step", *_LOGGING)
-
-    def step(state: State, batch: Batch) -> tuple[State, Logs]:
-        scheduled, momentum = schedule_in(state.optimizer)
-        given = (state.trainable, state.non_trainable, scheduled, state.metrics)
-        with stable_losses(model), momentum_set(model, momentum), metrics_in_call(model, state.metrics):
-            logs, (trainable, non_trainable, optimizer, metrics) = model.train_step(given, packed(batch))
-        new = _like(State(trainable, non_trainable, optimizer, metrics), state)
-        return new, (_arrays(logs) if keep_logs else None)
-
-    return step
-
-
-def test_step(model: keras.Model) -> Step:
-    """The model's evaluation step as a pure function; the optimiser's state is passed through."""
-    keep_logs = overrides(model, "test_step", *_LOGGING)
-
-    def step(state: State, batch: Batch) -> tuple[State, Logs]:
-        given = (state.trainable, state.non_trainable, state.metrics)
-        with stable_losses(model), metrics_in_call(model, state.metrics):
-            logs, (trainable, non_trainable, metrics) = model.test_step(given, packed(batch))
-        new = _like(State(trainable, non_trainable, state.optimizer, metrics), state)
-        return new, (_arrays(logs) if keep_logs else None)
-
-    return step
-
-
-def predict_step(model: keras.Model) -> PredictStep:
-    """``(trainable, non-trainable, batch) -> (outputs, non-trainable)``: the model's prediction step."""
-
-    def step(trainable: list[Any], non_trainable: list[Any], batch: Batch) -> tuple[Any, list[Any]]:
-        outputs, new = model.predict_step((trainable, non_trainable), packed(batch))
-        return outputs, _like(new, non_trainable)
-
-    return step
-
-
-def _like(new: Any, old: Any) -> Any:
-    # The carry of a compiled loop keeps its dtypes; Keras may widen one (a float metric in mixed precision).
-    return jax.tree.map(lambda value, model: jnp.asarray(value, model.dtype), new, old)
-
-
-def _arrays(logs: Any) -> Logs:
-    return {name: jax.tree.map(jnp.asarray, value) for name, value in logs.items()}

@@ -76,11 +76,10 @@ def meanings(model: keras.Model, outputs: Any, asked: Outputs = "auto") -> list[
         )
     if asked == "numbers":
         return [Meaning("numbers") for _ in leaves]
-    return [_of_width(leaf.shape[1:], asked == "logits") for _, leaf in leaves]
-
-
-def _of_width(shape: tuple[int, ...], from_logits: bool) -> Meaning:
-    return Meaning("classes" if shape[-1:] > (1,) else "labels", from_logits)
+    return [
+        Meaning("classes" if leaf.shape[1:][-1:] > (1,) else "labels", asked == "logits")
+        for _, leaf in leaves
+    ]
 
 
 def _found(model: keras.Model, index: int, path: tuple[Any, ...]) -> Meaning:
@@ -101,7 +100,11 @@ def _found(model: keras.Model, index: int, path: tuple[Any, ...]) -> Meaning:
     raise ModelError(
         expected="a model whose loss or last activation says whether its outputs are probabilities",
         received=f"model {model.name!r}, "
-        + ("not compiled" if loss is None else f"compiled with {_name(loss)}")
+        + (
+            "not compiled"
+            if loss is None
+            else f"compiled with {getattr(loss, '__name__', type(loss).__name__)}"
+        )
         + ", which ends with "
         + (f"the activation {activation!r}" if activation else "no known activation"),
         remedy='pass outputs="logits", "probabilities" or "numbers", or compile the model with its loss',
@@ -118,7 +121,3 @@ def _loss(model: keras.Model, index: int, path: tuple[Any, ...]) -> Any:
     elif isinstance(loss, list | tuple):
         loss = loss[index]
     return keras.losses.get(loss)
-
-
-def _name(loss: Any) -> str:
-    return getattr(loss, "__name__", type(loss).__name__)

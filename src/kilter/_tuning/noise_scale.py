@@ -105,7 +105,8 @@ def gradient_noise_scale(
         )
     with shown(verbose, after=QUICK) as progress, fitting(model, given[0]):
         progress.stage(f"Gradient noise scale: {len(given)} batches of {size} rows")
-        squares, products = _measured(model, given)
+        sums, squares, _ = _pass(model, given, None)  # two passes, so that no gradient is kept
+        _, _, products = _pass(model, given, [value / len(given) for value in sums])
     return read_noise(squares, products, batch_size=batch_size)
 
 
@@ -153,13 +154,6 @@ def _inverse(variance: float, gradient_square: float) -> float:
 
 def _positive_inverse(inverse: float) -> float:
     return 1 / inverse if inverse > 0 else math.inf
-
-
-def _measured(model: keras.Model, given: list[Batch]) -> tuple[np.ndarray, np.ndarray]:
-    """|gᵢ|² and ⟨gᵢ, ḡ⟩ of each batch, float64 [k]; in two passes, so that no gradient is kept."""
-    sums, squares, _ = _pass(model, given, None)
-    _, _, products = _pass(model, given, [value / len(given) for value in sums])
-    return squares, products
 
 
 def _pass(

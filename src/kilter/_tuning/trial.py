@@ -77,7 +77,9 @@ def trial_feed(
         if steps * order.batch_size <= count:
             used = order.rows(count, 0)[: steps * order.batch_size]
             order = replace(order, shuffle=False)
-        x, y, sample_weight = jax.tree.map(lambda leaf: _taken(leaf, used), (x, y, sample_weight))
+        x, y, sample_weight = jax.tree.map(
+            lambda leaf: (leaf.to_numpy() if hasattr(leaf, "to_numpy") else leaf)[used], (x, y, sample_weight)
+        )
     feed = training_feed(x, y, sample_weight, class_weight, order)
     prepare(model, feed)
     if augmentation is not None:
@@ -183,10 +185,6 @@ def loss_of_step(model: keras.Model, state: State, logs: Mapping[str, jax.Array]
             remedy='add "loss" to the dictionary that train_step returns',
         )
     return tracker.stateless_result([state.metrics[places[id(variable)]] for variable in tracker.variables])
-
-
-def _taken(leaf: Any, used: Any) -> Any:
-    return (leaf.to_numpy() if hasattr(leaf, "to_numpy") else leaf)[used]
 
 
 def _recording(step: TrialStep) -> Any:
