@@ -21,8 +21,7 @@ from kilter._engine.arrays import collect
 from kilter._engine.checks import check_inputs, check_targets
 from kilter._engine.feed import Order, ResidentFeed, single_steps
 from kilter._engine.loop import training
-from kilter._engine.stable_losses import stable_losses
-from kilter._engine.step import Schedule
+from kilter._engine.step import Schedule, training_loss
 from kilter._models.arrays import some_rows
 from kilter._models.layers import Saturation, saturation
 from kilter._models.tracing import LayerCall, fixed_batch_size, floats_in, watch_calls
@@ -262,16 +261,12 @@ def _loss(
     model: keras.Model, state: State, batch: Any, record: Callable[[LayerCall, Any], Any]
 ) -> tuple[jax.Array, Any]:
     """The training loss and the outputs; ``record`` gets each layer's output, and may return another."""
-    x, y, sample_weight = batch
 
     def see(call: LayerCall, output: Any) -> Any:
         return record(call, output) if floats_in(call.outputs) and call.outputs[0] is output else output
 
-    with watch_calls(model, see), stable_losses(model):
-        _, aux = model.compute_loss_and_updates(
-            state.trainable, state.non_trainable, state.metrics, x, y, sample_weight, training=True,
-            optimizer_variables=state.optimizer,
-        )  # fmt: skip
+    with watch_calls(model, see):
+        _, aux = training_loss(model, state, batch)
     return jnp.asarray(aux[0], jnp.float32), aux[1]
 
 

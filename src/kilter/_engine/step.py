@@ -48,7 +48,7 @@ def train_step(model: keras.Model, schedule: Schedule | None = None) -> Step:
         given = (state.trainable, state.non_trainable, scheduled, state.metrics)
         with stable_losses(model), momentum_set(model, momentum), metrics_in_call(model, state.metrics):
             logs, (trainable, non_trainable, optimizer, metrics) = model.train_step(given, packed(batch))
-        new = _like(State(trainable, non_trainable, optimizer, metrics), state)
+        new = like(State(trainable, non_trainable, optimizer, metrics), state)
         return new, (_arrays(logs) if keep_logs else None)
 
     return step
@@ -62,7 +62,7 @@ def test_step(model: keras.Model) -> Step:
         given = (state.trainable, state.non_trainable, state.metrics)
         with stable_losses(model), metrics_in_call(model, state.metrics):
             logs, (trainable, non_trainable, metrics) = model.test_step(given, packed(batch))
-        new = _like(State(trainable, non_trainable, state.optimizer, metrics), state)
+        new = like(State(trainable, non_trainable, state.optimizer, metrics), state)
         return new, (_arrays(logs) if keep_logs else None)
 
     return step
@@ -73,13 +73,16 @@ def predict_step(model: keras.Model) -> PredictStep:
 
     def step(trainable: list[Any], non_trainable: list[Any], batch: Batch) -> tuple[Any, list[Any]]:
         outputs, new = model.predict_step((trainable, non_trainable), packed(batch))
-        return outputs, _like(new, non_trainable)
+        return outputs, like(new, non_trainable)
 
     return step
 
 
-def _like(new: Any, old: Any) -> Any:
-    # The carry of a compiled loop keeps its dtypes; Keras may widen one (a float metric in mixed precision).
+def like(new: Any, old: Any) -> Any:
+    """The values ``new`` in the dtypes of ``old``, since a compiled loop keeps those of its carry.
+
+    Keras may widen one: a float metric in mixed precision.
+    """
     return jax.tree.map(lambda value, model: jnp.asarray(value, model.dtype), new, old)
 
 
@@ -106,22 +109,30 @@ def gradients(model: keras.Model) -> Callable[[State, Batch], Gradients]:
     """
 
     def compute(state: State, batch: Batch) -> Gradients:
-        x, y, sample_weight = batch
-        with stable_losses(model):
-            (_, aux), values = jax.value_and_grad(model.compute_loss_and_updates, has_aux=True)(
-                state.trainable,
-                state.non_trainable,
-                state.metrics,
-                x,
-                y,
-                sample_weight,
-                training=True,
-                optimizer_variables=state.optimizer,
-            )
+        def loss_of(trainable: list[jax.Array]) -> tuple[jax.Array, Any]:
+            return training_loss(model, state._replace(trainable=trainable), batch)
+
+        (_, aux), values = jax.value_and_grad(loss_of, has_aux=True)(state.trainable)
         scale = _loss_scale(model, state)
         return Gradients(aux[0], [value / jnp.asarray(scale, value.dtype) for value in values], aux[2])
 
     return compute
+
+
+def training_loss(model: keras.Model, state: State, batch: Batch) -> tuple[jax.Array, Any]:
+    """A batch's loss with all penalties, scaled as in mixed precision; and (loss, outputs, non-trainable, …).
+
+    The loss in the tuple is not scaled. Cross-entropy is computed from the logits if they are known.
+    """
+    with stable_losses(model):
+        return model.compute_loss_and_updates(
+            state.trainable,
+            state.non_trainable,
+            state.metrics,
+            *batch,
+            training=True,
+            optimizer_variables=state.optimizer,
+        )
 
 
 def global_norm(values: list[jax.Array]) -> jax.Array:

@@ -13,8 +13,7 @@ import keras
 import numpy as np
 
 from kilter._engine.program_cache import owners, shelf
-from kilter._engine.stable_losses import stable_losses
-from kilter._engine.step import Batch, global_norm, inner_product
+from kilter._engine.step import Batch, global_norm, inner_product, training_loss
 from kilter._models.variables import State, fitting, pull
 from kilter._progress import QUICK, Verbose, shown
 from kilter._tuning.trial import trial_batches, trial_feed
@@ -176,14 +175,8 @@ def _along(model: keras.Model) -> Callable[[State, Batch, Vector], Vector]:
     """``(state, batch, v) -> Hv``: the derivative of the gradient along v."""
 
     def run(state: State, batch: Batch, vector: Vector) -> Vector:
-        x, y, sample_weight = batch
-
         def loss_of(trainable: Vector) -> jax.Array:
-            with stable_losses(model):
-                _, aux = model.compute_loss_and_updates(
-                    trainable, state.non_trainable, state.metrics, x, y, sample_weight, training=True,
-                    optimizer_variables=state.optimizer,
-                )  # fmt: skip
+            _, aux = training_loss(model, state._replace(trainable=trainable), batch)
             return jnp.asarray(aux[0], jnp.float32)  # without the scale of mixed precision
 
         tangent = [part.astype(value.dtype) for part, value in zip(vector, state.trainable, strict=True)]

@@ -14,7 +14,7 @@ import numpy as np
 
 from kilter._engine.arrays import check_batch_size
 from kilter._engine.program_cache import Programs, owners
-from kilter._engine.step import Batch, gradients, inner_product
+from kilter._engine.step import Batch, gradients, inner_product, like
 from kilter._models.variables import State, fitting, pull
 from kilter._progress import QUICK, Verbose, shown
 from kilter._tuning.trial import trial_batches, trial_feed
@@ -180,10 +180,7 @@ def _adding(model: keras.Model) -> Callable[..., Any]:
         found = gradients_of(state, batch)
         values = [value.astype(jnp.float32) for value in found.values]
         # The next batch draws other dropout masks: they are part of the noise.
-        moved = [
-            jnp.asarray(new, old.dtype)
-            for new, old in zip(found.non_trainable, state.non_trainable, strict=True)
-        ]
+        moved = like(found.non_trainable, state.non_trainable)
         numbers = jnp.stack([inner_product(values, values), inner_product(values, mean)])
         added = [one + other for one, other in zip(sums, values, strict=True)]
         return state._replace(non_trainable=moved), added, numbers

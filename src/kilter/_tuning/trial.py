@@ -23,7 +23,7 @@ from kilter._engine.fit import AnyFeed, prepare, training_feed
 from kilter._engine.interrupt import Interrupt
 from kilter._engine.loop import Chunk, Runner
 from kilter._engine.program_cache import take
-from kilter._engine.step import Batch, Schedule, train_step
+from kilter._engine.step import Batch, Schedule, like, train_step
 from kilter._models.variables import State, pull
 from kilter._progress import SILENT, Progress
 from kilter._validation import whole_number
@@ -168,8 +168,7 @@ def step_with_loss(model: keras.Model, schedule: Schedule | None = None) -> Loss
 def fresh_metrics(model: keras.Model, state: State) -> State:
     """The state with reset metrics."""
     fresh = [value for metric in model.metrics for value in metric.stateless_reset_state()]
-    metrics = [jnp.asarray(value, old.dtype) for value, old in zip(fresh, state.metrics, strict=True)]
-    return state._replace(metrics=metrics)
+    return state._replace(metrics=like(fresh, state.metrics))
 
 
 def loss_of_step(model: keras.Model, state: State, logs: Mapping[str, jax.Array] | None) -> jax.Array:
