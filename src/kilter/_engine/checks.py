@@ -29,7 +29,10 @@ def check_inputs(model: keras.Model, rows: Rows) -> None:
     arrays = _in_declared_order(model, rows.data[0])
     given = [None if array is None else tuple(array.shape) for array in arrays]
     fits = len(declared) == len(given) and all(
-        _is_optional(tensor) if shape is None else _fits(tuple(tensor.shape), shape)
+        # Keras's own mark of an input made with optional=True.
+        getattr(tensor._keras_history.operation, "optional", False)
+        if shape is None
+        else _fits(tuple(tensor.shape), shape)
         for tensor, shape in zip(tensors, given, strict=True)
     )
     if not fits:
@@ -39,10 +42,6 @@ def check_inputs(model: keras.Model, rows: Rows) -> None:
             remedy="reshape the data, or build the model with keras.Input of the shape of one row"
             + (" and optional=True where None may be passed" if None in given else ""),
         )
-
-
-def _is_optional(tensor: Any) -> bool:
-    return bool(getattr(tensor._keras_history.operation, "optional", False))
 
 
 def _in_declared_order(model: keras.Model, x: Any) -> list[Any]:
