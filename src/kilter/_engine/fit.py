@@ -71,7 +71,6 @@ def fit(
     if augmentation is not None:
         check_augmentation(model, augmentation, feed.example())
     size = validation_batch_size or batch_size
-    training_rows = _as_validated(feed, size, class_weight) if evaluate_training else None
     history = History()
     own = [*measuring(history, feed, measure), *([] if schedule is None else [RateKeeper(schedule)])]
     with epochs_told(verbose) as shown:
@@ -83,7 +82,7 @@ def fit(
             history=history,
             epochs=epochs,
             initial_epoch=initial_epoch,
-            training_rows=training_rows,
+            training_rows=_as_validated(feed, size, class_weight) if evaluate_training else None,
             validation=_validation(model, validation_data, size, validation_steps),
             validation_every=validation_freq,
             augmentation=augmentation,
