@@ -43,6 +43,7 @@ FLOORS = {
     "_diagnosis": 4,
     "runs": 5,
     "_fit": 5.5,  # kilter.fit keeps runs and reports findings
+    "_accelerate": 5.75,  # replaces the methods of Keras by kilter.fit
     "pretrain": 6,
     "_compare": 7,
     "_studies": 8,
