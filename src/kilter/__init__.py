@@ -21,6 +21,8 @@ _NAMES = {
     "accelerate": "kilter._accelerate",
     "restore": "kilter._accelerate",
     "engine": "kilter._accelerate",
+    "KilterClassifier": "kilter._estimators",
+    "KilterRegressor": "kilter._estimators",
     "compare": "kilter._compare.compare",
     "sweep": "kilter._compare.sweep",
     "diagnose": "kilter._diagnosis.diagnose",
