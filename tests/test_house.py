@@ -43,6 +43,8 @@ FLOORS = {
     "_diagnosis": 4,
     "runs": 5,
     "_fit": 5.5,  # kilter.fit keeps runs and reports findings
+    "_accelerate": 5.75,  # replaces the methods of Keras by kilter.fit
+    "_estimators": 6,  # scikit-learn's interface to the builders and kilter.fit
     "pretrain": 6,
     "_compare": 7,
     "_studies": 8,

@@ -12,12 +12,13 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Final, NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import keras
 
+from kilter._engine.overrides import overrides
 from kilter._engine.scheduling import Schedule, momentum_set, scheduler
 from kilter._engine.stable_losses import stable_losses
 from kilter._models.keras_internals import get_stateless_scope
@@ -230,39 +231,6 @@ class _Carried:
                 "the metric's update",
                 remedy="update the metric in compute_metrics, in compute_loss or in the step itself",
             )
-
-
-# The loop itself, which the engine replaces. The step, and all that it calls, is the model's own.
-_LOOPS: Final = {
-    "train": ("fit", "make_train_function"),
-    "test": ("evaluate", "make_test_function"),
-    "predict": ("predict", "make_predict_function"),
-}
-_STEPS: Final = {"train": "train_step", "test": "test_step", "predict": "predict_step"}
-
-
-def overrides(model: keras.Model, *names: str) -> bool:
-    """Whether the model's class, or the model itself, overrides one of these methods of ``keras.Model``."""
-    return any(_overridden(model, name) for name in names)
-
-
-def check_loop(model: keras.Model, *kinds: str) -> None:
-    """Raise :class:`ModelError` if the model overrides a part of Keras's loop other than its step."""
-    for kind in kinds:
-        found = [name for name in (*_LOOPS[kind], "_make_function") if _overridden(model, name)]
-        if found:
-            step, call = _STEPS[kind], _LOOPS[kind][0]
-            raise ModelError(
-                expected=f"a model that does not override Keras's loop: kilter calls its {step}, but "
-                "runs the loop itself",
-                received=f"model {model.name!r} ({type(model).__name__}), which overrides {', '.join(found)}",
-                remedy=f"override {step} instead, or call model.{call}",
-            )
-
-
-def _overridden(model: Any, name: str) -> bool:
-    stock = getattr(keras.Model, name)
-    return name in vars(model) or getattr(type(model), name) is not stock
 
 
 @jax.tree_util.register_dataclass

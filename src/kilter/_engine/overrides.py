@@ -1,0 +1,63 @@
+"""Which parts of Keras's training loop a model overrides; some cannot be supported."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from contextvars import ContextVar
+from typing import Any, Final
+
+import keras
+
+from kilter.errors import ModelError
+
+# The loop itself, which the engine replaces. The step, and all that it calls, is the model's own.
+_LOOPS: Final = {
+    "train": ("fit", "make_train_function"),
+    "test": ("evaluate", "make_test_function"),
+    "predict": ("predict", "make_predict_function"),
+}
+_STEPS: Final = {"train": "train_step", "test": "test_step", "predict": "predict_step"}
+
+
+_by_model: ContextVar[bool] = ContextVar("kilter_loop_called_by_model", default=False)
+
+
+@contextlib.contextmanager
+def loop_called_by_model() -> Iterator[None]:
+    """Within it the model's ``fit``, ``evaluate`` or ``predict`` itself calls the engine: it is honoured."""
+    token = _by_model.set(True)
+    try:
+        yield
+    finally:
+        _by_model.reset(token)
+
+
+def overrides(model: keras.Model, *names: str) -> bool:
+    """Whether the model's class, or the model itself, overrides one of these methods of ``keras.Model``."""
+    return any(_overridden(model, name) for name in names)
+
+
+def check_loop(model: keras.Model, *kinds: str) -> None:
+    """Raise :class:`ModelError` if the model overrides a part of the loop that kilter does not call.
+
+    ``kinds`` are ``"train"``, ``"test"`` and ``"predict"``.
+    """
+    for kind in kinds:
+        parts = (*_LOOPS[kind], "_make_function")[1 if _by_model.get() else 0 :]
+        found = [name for name in parts if _overridden(model, name)]
+        if found:
+            step, call = _STEPS[kind], _LOOPS[kind][0]
+            raise ModelError(
+                expected=f"a model that does not override Keras's loop: kilter calls its {step}, but "
+                "runs the loop itself",
+                received=f"model {model.name!r} ({type(model).__name__}), which overrides {', '.join(found)}",
+                remedy=f"override {step} instead, or call model.{call}",
+            )
+
+
+def _overridden(model: Any, name: str) -> bool:
+    stock = getattr(keras.Model, name)
+    own = vars(model).get(name, stock)
+    accelerated = hasattr(own, "keras_method")
+    return (own is not stock and not accelerated) or getattr(type(model), name) is not stock
