@@ -5,8 +5,8 @@ from __future__ import annotations
 import keras
 import numpy as np
 import pytest
-from tests.health.programs import blobs, dense, one_hot, program
-from tests.health.test_before_training import findings
+from tests.diagnosis.programs import blobs, dense, one_hot, program
+from tests.diagnosis.test_before_training import findings
 
 import kilter
 from kilter._records import SEVERITIES, Diagnosis, Finding

@@ -8,7 +8,7 @@ from typing import Any
 import keras
 import numpy as np
 import pytest
-from tests.health.programs import Program, blobs, dense, images, layers, one_hot, program, table
+from tests.diagnosis.programs import Program, blobs, dense, images, layers, one_hot, program, table
 
 from kilter._diagnosis.catalogue import CATALOGUE
 from kilter._diagnosis.checks import CHECKS
