@@ -192,12 +192,13 @@ def check_classes(context: Context) -> list[Finding]:
         classes = labels(output.targets)
         if classes is None:
             continue
-        counts = np.bincount(classes)
+        weights = context.row_weights if np.size(context.row_weights) == len(classes) else None
+        counts = np.bincount(classes, None if weights is None else np.ravel(weights))
         counts = counts[counts > 0]
-        ratio = float(counts.max() / counts.min())
+        ratio = float(counts.max() / counts.min()) if len(counts) else 1.0  # all weights may be 0
         if ratio > context.thresholds.class_ratio and _is_classifier(context):
             evidence = [seen(context.thresholds, "class_ratio", "most common over rarest class", ratio)]
-            detail = f"The most common class has {counts.max()} rows, the rarest {counts.min()}"
+            detail = f"The most common class has {counts.max():.0f} rows, the rarest {counts.min():.0f}"
             found.append(finding("class-imbalance", "warning", ["targets"], evidence, detail=detail))
     return found
 
