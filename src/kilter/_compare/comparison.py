@@ -188,6 +188,11 @@ class Candidate:
         """The metric of each run."""
         return tuple(run.score for run in self.runs)
 
+    @property
+    def median(self) -> float:
+        """The median score; NaN if a run diverged."""
+        return float(np.median(self.scores))
+
 
 @dataclass(frozen=True)
 class Difference:

@@ -18,10 +18,9 @@ from kilter._engine.history import History
 from kilter._engine.program_cache import for_short_training
 from kilter._engine.training_spec import EarlyStopping
 from kilter._models.variables import State, pull, push
-from kilter._progress import SILENT, Progress
 from kilter._records import Diagnosis
 from kilter._treatment.own_measures import judged_in
-from kilter._treatment.scoring import Scoring
+from kilter._treatment.search import Tools
 from kilter._treatment.subject import Subject
 from kilter.errors import KilterError
 
@@ -85,7 +84,7 @@ class _BestWeights(keras.callbacks.Callback):
             self.loss, self.state = loss, pull(self.trained)
 
 
-def train_in_full(subject: Subject, scoring: Scoring, progress: Progress = SILENT) -> Trained:
+def train_in_full(subject: Subject, tools: Tools) -> Trained:
     """A copy of the subject's model, trained; the weights are those of the best validation loss.
 
     It stops early where the validation loss has not improved for half of the epochs, at least 10 (see
@@ -96,23 +95,22 @@ def train_in_full(subject: Subject, scoring: Scoring, progress: Progress = SILEN
         share = math.ceil(policy.patience_share * subject.training.epochs)
         stopping = EarlyStopping(patience=max(policy.least_patience, share))
         stopped = subject.with_training(early_stopping=stopping)
-    trained = _train(stopped, scoring, EpochStages(progress, "Full training: epoch"))[0]
+    trained = _train(stopped, tools, "Full training: epoch")[0]
     return replace(trained, subject=subject)
 
 
-def train_as_given(original: Subject, scoring: Scoring, progress: Progress = SILENT) -> AsGiven:
+def train_as_given(original: Subject, tools: Tools) -> AsGiven:
     """The original model, trained with its owner's own options for all epochs."""
-    stages = EpochStages(progress, "Training the given model without changes: epoch")
-    last, best = _train(original, scoring, stages)
+    last, best = _train(original, tools, "Training the given model without changes: epoch")
     try:
         model = original.built_copy()
-        score = scoring.score(original, model)
+        score = tools.scoring.score(original, model)
     except KilterError:  # data that the model cannot take
         model, score = original.copy(), math.nan
     return AsGiven(last, best, Trained(original, model, pull(model), History(), score))
 
 
-def _train(subject: Subject, scoring: Scoring, stages: EpochStages) -> tuple[Trained, Trained]:
+def _train(subject: Subject, tools: Tools, stage: str) -> tuple[Trained, Trained]:
     """The training at its end, and at the best validation loss.
 
     A training of few steps runs in the program of the trials, which has whole batches only: where the rows
@@ -125,7 +123,9 @@ def _train(subject: Subject, scoring: Scoring, stages: EpochStages) -> tuple[Tra
     model = subject.copy()
     short = for_short_training(subject.model, policy.quick_parameters) if few else contextlib.nullcontext()
     best, options = _BestWeights(model), subject.fit_arguments()
-    options["callbacks"] = (*options["callbacks"], *([] if spec.early_stopping else [best]), stages)
+    own = () if spec.early_stopping else (best,)
+    stages = EpochStages(tools.progress, stage)
+    options["callbacks"] = (*options["callbacks"], *own, *tools.deadline.callbacks(), stages)
     try:
         with short:
             history = fit(
@@ -134,11 +134,11 @@ def _train(subject: Subject, scoring: Scoring, stages: EpochStages) -> tuple[Tra
                 steps_per_epoch=subject.rows // spec.batch_size if whole else None,
                 validation_batch_size=judged_in(subject),
             )
-            last = Trained(subject, model, pull(model), history, scoring.score(subject, model))
+            last = Trained(subject, model, pull(model), history, tools.scoring.score(subject, model))
             if best.state is None:  # early stopping has put the best weights back, or no loss was finite
                 return last, last
             push(best.state, model)
-            return last, Trained(subject, model, best.state, history, scoring.score(subject, model))
+            return last, Trained(subject, model, best.state, history, tools.scoring.score(subject, model))
     except KilterError:  # data that the model cannot take: the diagnosis says so, and no remedy helped
         nothing = Trained(subject, model, pull(model), History(), math.nan, failed=True)
         return nothing, nothing

@@ -13,7 +13,8 @@ from typing import Final
 from kilter._compare.comparison import Candidate, Comparison, PairedRun, in_how_many, judge
 from kilter._compare.looks import Test
 from kilter._progress import SILENT, Progress
-from kilter._treatment.result import IN_FULL, Trial, Trials
+from kilter._treatment.deadline import Deadline
+from kilter._treatment.result import Trial, Trials
 from kilter._treatment.scoring import Scoring
 from kilter._treatment.search import Search, remedies_of
 from kilter._treatment.subject import Subject
@@ -23,7 +24,6 @@ from kilter.runs.records import Direction
 # The seeds of a second round's proof are this much above those of the first.
 _SECOND_ROUND: Final = 1_000
 _ORIGINAL: Final = "original model"
-_CHOSEN: Final = "chosen"
 
 
 def proven(
@@ -41,14 +41,20 @@ def proven(
     # A second round depends on what the first one proved, so its test needs other seeds.
     seed = search.seed + 1 + (_SECOND_ROUND if search.thorough else 0)
     proof = prove(
-        search.runner(original), runner, search.epochs, seed, test, known=known, progress=search.progress
+        search.runner(original),
+        runner,
+        search.epochs,
+        seed,
+        test,
+        known=known,
+        progress=search.progress,
+        deadline=search.deadline,
     )
-    runs = [one.runs[0] for one in proof.candidates]
     return Trials(
         search.scoring.measure,
         search.epochs,
         runner.rows_per_epoch,
-        (Trial((), runs[0].score, runs[0].seconds, _ORIGINAL), *_marked(search.tried, chosen, runs[1])),
+        (_median(proof.baseline), *_marked(search.tried, remedies_of(chosen))),
         proof,
         refusal(proof, search.scoring),
     )
@@ -63,6 +69,7 @@ def prove(
     *,
     known: Sequence[PairedRun] = (),
     progress: Progress = SILENT,
+    deadline: Deadline | None = None,
 ) -> Comparison:
     """Train both with the seeds from ``seed`` on, and judge by the exact sign-flip test on the pairs.
 
@@ -87,6 +94,8 @@ def prove(
         ]
         judged = judge(candidates, baseline.scoring.measure, level=look.level, path=Path())
         if judged.differences[0].verdict != "no evidence" or not _is_promising(runs, baseline.scoring):
+            break
+        if deadline is not None and deadline.stops("more pairs of the proof"):
             break
     assert judged is not None, "a test has at least one look"
     return judged
@@ -137,12 +146,13 @@ def _is_promising(runs: Sequence[Sequence[PairedRun]], scoring: Scoring) -> bool
     return sum(gain > worth for gain in gains) > sum(gain < -worth for gain in gains)
 
 
-def _marked(tried: list[Trial], best: Subject, run: PairedRun) -> list[Trial]:
-    """All trials, the chosen set marked. If it had no short trial, the first run of its proof is listed."""
-    chosen = remedies_of(best)
-    trials = [
-        replace(one, outcome=_CHOSEN) if one.remedies == chosen and one.outcome != IN_FULL else one
-        for one in tried
-    ]
-    listed = any(one.outcome == _CHOSEN for one in trials)
-    return trials if listed else [*trials, Trial(chosen, run.score, run.seconds, _CHOSEN)]
+def _median(original: Candidate) -> Trial:
+    """The original model's runs in the proof, as one line of the trials."""
+    seconds = statistics.median(run.seconds for run in original.runs)
+    return Trial((), original.median, seconds, f"{_ORIGINAL}: median of {len(original.runs)} short trainings")
+
+
+def _marked(tried: list[Trial], chosen: tuple[str, ...]) -> list[Trial]:
+    """All trials, that of the chosen set marked: its short one, or its full one if there was no other."""
+    found = sorted((one for one in tried if one.remedies == chosen), key=lambda one: "full" in one.outcome)
+    return [replace(one, outcome=f"{one.outcome}, chosen") if one in found[:1] else one for one in tried]

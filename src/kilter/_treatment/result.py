@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import math
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import keras
 
@@ -17,8 +16,6 @@ from kilter._layout import columns, wrapped
 from kilter._records import Change, Diagnosis, Measurements
 from kilter._treatment.no_harm import MeasureCheck
 from kilter.recipe import Recipe, with_overrides
-
-IN_FULL: Final = "sound throughout, in full"
 
 
 @dataclass(frozen=True)
@@ -42,10 +39,10 @@ class Evaluation:
 
 @dataclass(frozen=True)
 class Trial:
-    """A set of changes that was tried in one training.
+    """A set of changes that was tried.
 
-    ``seconds`` is the time of an epoch without compilation, for information; ``outcome`` says what became of
-    the set.
+    ``seconds`` is the time of an epoch without compilation, for information; ``outcome`` says in which
+    training the set was tried ("short trial", "full training"), and why.
     """
 
     remedies: tuple[str, ...]
@@ -56,11 +53,11 @@ class Trial:
 
 @dataclass(frozen=True)
 class Trials:
-    """All short trainings.
+    """All sets of changes that were tried, and the proof of the chosen one.
 
     Attributes:
         measure: what they are scored by, such as "val_accuracy".
-        epochs, rows: the length of each, and its number of training rows.
+        epochs, rows: the length of a short trial, and its number of training rows.
         tried: the sets of changes in the order in which they were tried; the first is the original model.
         proof: the paired comparison of the chosen set with the original model; None if none was chosen.
         refused: why the chosen set is refused although the proof calls it better; "" if it is not.
@@ -72,6 +69,11 @@ class Trials:
     tried: tuple[Trial, ...] = ()
     proof: Comparison | None = None
     refused: str = ""
+
+    @property
+    def length(self) -> str:
+        """The length of a short trial, in words."""
+        return f"{_count(self.epochs, 'epoch')} on {_count(self.rows, 'row')}"
 
     @property
     def verdict(self) -> str:
@@ -100,6 +102,7 @@ class Treatment:
             same validation rows; () if nothing was changed.
         kept: why the original model was returned, if changes or more training would have harmed it; ""
             otherwise.
+        stopped: what was left out because ``max_seconds`` had passed; "" if it had not, or was not given.
         before: the original model. Its score and curves are those of a short trial, if there was one; its
             measures are those after its own full training.
         after: the returned model, with the score, the curves and the measures of its training.
@@ -118,6 +121,7 @@ class Treatment:
     skipped: Mapping[str, str] = field(default_factory=dict)
     checks: tuple[MeasureCheck, ...] = ()
     kept: str = ""
+    stopped: str = ""
 
     @property
     def diagnosis(self) -> Diagnosis:
@@ -139,27 +143,39 @@ class Treatment:
         """Write the page of the treatment, one self-contained HTML file, to ``path``, and return it."""
         return kilter.report.write_treatment(self, path)
 
+    def proof_in_words(self) -> str:
+        """Pairs won, mean difference and p of the proof, and why it was refused if it was; "" without one."""
+        proof, refused = self.trials.proof, self.trials.refused
+        if proof is None:
+            return ""
+        return proof_in_words(proof) + (f"; refused: {refused}" if refused else "")
+
     def summary(self, width: int | None = None) -> list[str]:
         """A few sentences: what was wrong, what was changed, how sure that is, and what the model reaches.
 
-        Lines are wrapped at ``width``, by default that of the terminal, if there is one.
+        Every score says which training it comes from. Lines are wrapped at ``width``, by default that of the
+        terminal, if there is one.
         """
-        severe = self.diagnosis.codes("severe")
+        severe, trials = self.diagnosis.codes("severe"), self.trials
         lines = [f"found: {', '.join(severe)}" if severe else "nothing severe found"]
         lines += [f"changed: {one.remedy}: {one.before} → {one.after}" for one in self.changes]
+        trained = "after full training" if self.after.history else "not trained"
         if not self.changes:
-            trained = "trained without changes" if self.after.history else "not trained"
-            lines.append(f"changed: nothing; {trained}")
+            lines.append(f"changed: nothing; {'trained without changes' if self.after.history else trained}")
         lines += [f"not possible: {code}: {reason}" for code, reason in self.skipped.items()]
-        if self.trials.proof is not None:
-            refused = f"; refused: {self.trials.refused}" if self.trials.refused else ""
-            lines.append(f"proof: {proof_in_words(self.trials.proof)}{refused}")
+        if trials.proof is not None:
+            refused = f"; refused: {trials.refused}" if trials.refused else ""
+            lines.append(
+                f"proof in short trainings ({trials.length}): {proof_in_words(trials.proof)}{refused}"
+            )
+            before, after = (f"{one.median:.4g}" for one in trials.proof.candidates)
+            lines.append(f"{trials.measure} in these, median: original model {before}, with changes {after}")
         if self.kept:
             lines.append(f"kept the given model: {self.kept}")
-        lines += [f"{one} (without the changes → with them)" for one in self.checks]
-        original = self.before.score
-        note = "" if math.isnan(original) else f" (original model, in a short trial: {original:.4g})"
-        lines.append(f"{self.trials.measure}: {self.after.score:.4g}{note}")
+        if self.stopped:
+            lines.append(f"stopped early: {self.stopped}")
+        lines += [f"{one} (full training without the changes → with them)" for one in self.checks]
+        lines.append(f"{trials.measure} of the returned model, {trained}: {self.after.score:.4g}")
         width = columns(sys.stdout) if width is None else width
         return [line for sentence in lines for line in wrapped(sentence, width, indent="    ")]
 
@@ -175,6 +191,7 @@ class Treatment:
             "verdict": self.trials.verdict,
             "refused": self.trials.refused,
             "kept": self.kept,
+            "stopped": self.stopped,
             "checks": [
                 {key: value if isinstance(value, str) else str(value) for key, value in vars(one).items()}
                 for one in self.checks
@@ -183,3 +200,7 @@ class Treatment:
             "score": str(self.after.score),
             "seconds": self.seconds,
         }
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"

@@ -15,6 +15,7 @@ from kilter._engine.step_cost import StepCost
 from kilter._engine.structure import Structure, structure
 from kilter._progress import SILENT, Progress
 from kilter._records import Diagnosis, Finding
+from kilter._treatment.deadline import Deadline
 from kilter._treatment.plan import FURTHER, RemedySet, cumulative, further, wanted
 from kilter._treatment.policy import SearchPolicy
 from kilter._treatment.result import Trial
@@ -50,6 +51,7 @@ class Search:
     thorough: bool = False
     planned: int = 0
     progress: Progress = SILENT
+    deadline: Deadline = field(default_factory=Deadline)
     spent: float = 0.0
     tried: list[Trial] = field(default_factory=list)
     runners: dict[Subject, TrialRunner] = field(default_factory=dict)
@@ -63,7 +65,7 @@ class Search:
         runner = self.runner(subject)
         run = runner.run(self.seed, self.epochs)
         self._charge(subject, runner)
-        self.tried.append(Trial(remedies_of(subject), run.score, run.seconds, outcome))
+        self.tried.append(Trial(remedies_of(subject), run.score, run.seconds, f"short trial: {outcome}"))
         return run.score
 
     def runner(self, subject: Subject) -> TrialRunner:
@@ -82,6 +84,8 @@ class Search:
 
     def is_over(self, score: float) -> bool:
         """Whether no work is left to try more, with ``score`` as the best so far."""
+        if self.deadline.stops("the rest of the search"):
+            return True
         short = self.scoring.falls_short(score)
         if self.scoring.learnt_nothing(score) or (self.thorough and short):
             return self.spent > self.allowed * self.policy.longer
@@ -102,12 +106,13 @@ class Choice:
 
 @dataclass(frozen=True, eq=False)
 class Tools:
-    """What every step of a treatment uses: remedies, the measure, the budget, and a listener."""
+    """What every step of a treatment uses: remedies, the measure, the budget, a listener, and a limit."""
 
     remedy_set: RemedySet
     scoring: Scoring
     budget: float = 1.0
     progress: Progress = SILENT
+    deadline: Deadline = field(default_factory=Deadline)
 
 
 def fewest(subject: Subject, diagnosis: Diagnosis, tools: Tools) -> Choice:
@@ -167,6 +172,7 @@ def planned_search(subject: Subject, tools: Tools) -> Search:
         cost=cost,
         policy=policy,
         progress=tools.progress,
+        deadline=tools.deadline,
     )
     if rows == subject.rows:
         search.runners[subject] = runner
@@ -192,6 +198,8 @@ def persist(choice: Choice, diagnosis: Diagnosis, remedy_set: RemedySet) -> Choi
     assert search is not None
     for longer in (1, search.policy.longer):
         if longer > 1:
+            if search.deadline.stops("longer trials"):
+                break
             search.epochs = min(search.epochs * longer, best.training.epochs)
             score = search.run(best, "tried for longer")
         best, score = _more(best, score, diagnosis, remedy_set, search)

@@ -126,16 +126,16 @@ def scheduled(history: Sequence[EpochRecord]) -> list[Chart]:
     if len(set(rates)) > 1 and any(rates):
         charts.append(_learning_rates(history, rates))
     if len(set(momenta)) > 1:
-        line = _line("momentum", [record.epoch + 1 for record in history], momenta, "--train")
-        charts.append(Chart("Momentum", "at the end of each epoch", [line], {}))
+        trace = line("momentum", [record.epoch + 1 for record in history], momenta, "--train")
+        charts.append(Chart("Momentum", "at the end of each epoch", [trace], {}))
     return charts
 
 
 def _learning_rates(history: Sequence[EpochRecord], rates: Sequence[float | None]) -> Chart:
-    line = _line("learning rate", [record.epoch + 1 for record in history], rates, "--train")
+    trace = line("learning rate", [record.epoch + 1 for record in history], rates, "--train")
     ticks = _round_numbers([rate for rate in rates if rate])
     axis = {"type": "log", "tickvals": ticks, "ticktext": [f"{tick:g}" for tick in ticks]}
-    return Chart("Learning rate", "at the end of each epoch", [line], {"yaxis": axis})
+    return Chart("Learning rate", "at the end of each epoch", [trace], {"yaxis": axis})
 
 
 def confusion(name: str, evaluation: Evaluation, classes: Sequence[str]) -> Chart:
@@ -195,7 +195,7 @@ def _curve(name: str, history: Sequence[EpochRecord], best_epoch: int | None) ->
         seen = [record for record in history if prefix + name in record.logs]
         if seen:
             values = [record.logs[prefix + name] for record in seen]
-            traces.append(_line(label, [record.epoch + 1 for record in seen], values, color, dash))
+            traces.append(line(label, [record.epoch + 1 for record in seen], values, color, dash))
     if best_epoch is not None:
         layout = _mark(best_epoch + 1)
     return Chart(html.escape(name).capitalize(), "by epoch", traces, layout)
@@ -212,15 +212,15 @@ def _mark(epoch: int) -> dict[str, Any]:
     }
 
 
-def _line(
-    name: str, epochs: list[int], values: Sequence[float | None], color: str, dash: str = "solid"
+def line(
+    name: str, x: Sequence[int], values: Sequence[float | None], color: str, dash: str = "solid"
 ) -> dict[str, Any]:
+    """A curve, with markers if it is short: a single point has no line."""
     return {
         "type": "scatter",
-        # A single point has no line.
-        "mode": "lines+markers" if len(epochs) <= 30 else "lines",
+        "mode": "lines+markers" if len(x) <= 30 else "lines",
         "name": name,
-        "x": epochs,
+        "x": list(x),
         "y": [_plotted(value) for value in values],
         "line": {"color": color, "width": 2, "dash": dash},
         "marker": {"color": color, "size": 5},
