@@ -19,7 +19,7 @@ _NAMES = {
     "evaluate": "kilter._engine.inference",
     "predict": "kilter._engine.inference",
     "compare": "kilter._compare.compare",
-    "sweep": "kilter._compare.sweep",
+    "sweep": "kilter._compare.compare",
     "diagnose": "kilter._diagnosis.diagnose",
     "Thresholds": "kilter._diagnosis.thresholds",
     "probe": "kilter._engine.measuring",

@@ -89,7 +89,7 @@ def test_remedies_that_are_not_possible_are_listed_with_the_reason():
 
     model, x, y = model_of("MultiHeadAttention")
     ill = Subject(model, x, y, TrainingSpec(validation_data=(x, y)))
-    remedy_set = RemedySet({**REMEDIES, "own": Remedy("own", "", raising, needs_surgery=True)})
+    remedy_set = RemedySet({**REMEDIES, "own": Remedy(raising, needs_surgery=True)})
     inside = next(one.path for one in ill.layers if one.path.endswith("/query"))
     for code in ("replace-activation", "add-l2", "own"):
         assert remedy_set.give(code, ill, finding(inside)) is None

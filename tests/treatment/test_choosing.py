@@ -46,8 +46,8 @@ def slower(subject: Subject, found: Finding) -> Subject:
 
 
 REMEDIES = {
-    "one-cycle": Remedy("one-cycle", "nothing", nothing, False),
-    "find-learning-rate": Remedy("find-learning-rate", "a rate of 0.01", slower, False),
+    "one-cycle": Remedy(nothing),
+    "find-learning-rate": Remedy(slower),
 }
 
 

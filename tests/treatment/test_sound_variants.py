@@ -30,8 +30,7 @@ def _rate(subject: Subject, finding: Finding) -> Subject:
 
 
 def remedy_set(*keep: str) -> RemedySet:
-    found = Remedy("find-learning-rate", "a rate", _rate, False)
-    return RemedySet({**REMEDIES, "find-learning-rate": found}, keep)
+    return RemedySet({**REMEDIES, "find-learning-rate": Remedy(_rate)}, keep)
 
 
 def variants(came: Subject, best: Subject | None = None, found: Diagnosis = NOTHING, keep=(), cycled=True):

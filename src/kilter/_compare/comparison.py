@@ -262,12 +262,8 @@ class Comparison:
                 "diverged": len(candidate.runs) - len(scores),
                 "seconds": statistics.median(run.seconds for run in candidate.runs),
             }
-            row |= {
-                "difference" if key == "mean" else key: None
-                if difference is None
-                else getattr(difference, key)
-                for key in keys
-            }
+            for key in keys:
+                row["difference" if key == "mean" else key] = getattr(difference, key, None)
             rows.append(row)
         return rows
 

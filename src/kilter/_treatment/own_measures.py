@@ -37,6 +37,21 @@ _MOST_AT_ONCE: Final = 512
 
 
 @dataclass(frozen=True, eq=False)
+class Measured:
+    """A measure of one model: on all validation rows, and without each group of them, [groups].
+
+    ``learnt``: whether it beats a constant answer; None where that is unknown.
+    """
+
+    name: str
+    output: str
+    direction: Direction
+    value: float
+    without: np.ndarray
+    learnt: bool | None
+
+
+@dataclass(frozen=True, eq=False)
 class RowMeasure:
     """A measure as a function of the mean of per-row statistics.
 
@@ -61,11 +76,16 @@ class RowMeasure:
         """The measure on all rows; NaN if an output is not finite."""
         return self.of_mean(self.rows.mean(axis=0))
 
-    def without(self, groups: int) -> np.ndarray:
-        """The measure without each group of rows in turn, [groups]: row i is in group i mod ``groups``."""
+    def measured(self, groups: int) -> Measured:
+        """The measure with and without each group of rows: row i is in group i mod ``groups``."""
         total, count = self.rows.sum(axis=0), len(self.rows)
         parts = (self.rows[group::groups] for group in range(groups))
-        return np.array([self.of_mean((total - part.sum(axis=0)) / (count - len(part))) for part in parts])
+        without = [self.of_mean((total - part.sum(axis=0)) / (count - len(part))) for part in parts]
+        learnt = None
+        if math.isfinite(self.chance):
+            gain = self.value - self.chance if self.direction == "max" else self.chance - self.value
+            learnt = gain > 0
+        return Measured(self.name, self.output, self.direction, self.value, np.array(without), learnt)
 
 
 def predictions(subject: Subject, model: keras.Model) -> Any:

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import keras
 
@@ -14,7 +14,6 @@ import kilter
 from kilter._compare.comparison import Comparison, proof_in_words
 from kilter._layout import columns, wrapped
 from kilter._records import Change, Diagnosis, Measurements
-from kilter._treatment.no_harm import MeasureCheck
 from kilter.recipe import Recipe, with_overrides
 
 
@@ -84,6 +83,26 @@ class Trials:
     def proven(self) -> bool:
         """Whether the chosen changes are better and not refused."""
         return self.verdict == "better" and not self.refused
+
+
+@dataclass(frozen=True)
+class MeasureCheck:
+    """One measure of one output, of the given model and of another, on the same validation rows.
+
+    ``error`` is the standard error of the difference, NaN where it is unknown. The verdict is on ``other``:
+    "better" or "worse" where they differ by more than ``ScoringPolicy.harm_errors`` of it, else "alike". A
+    model with outputs that are not finite is worse than any other.
+    """
+
+    measure: str
+    given: float
+    other: float
+    error: float
+    verdict: Literal["better", "alike", "worse"]
+
+    def __str__(self) -> str:
+        """In words, such as "accuracy of kind: 0.53 → 0.26"."""
+        return f"{self.measure}: {self.given:.4g} → {self.other:.4g}"
 
 
 @dataclass(frozen=True, eq=False)

@@ -10,7 +10,7 @@ from kilter._compare.comparison import Comparison, verdicts
 from kilter._text import duration
 from kilter.report import words
 from kilter.report.charts import Chart
-from kilter.report.html import fill
+from kilter.report.page import fill
 from kilter.runs.atomic import write_text
 
 REPORT = "report.html"

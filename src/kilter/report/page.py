@@ -8,10 +8,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from plotly.offline import get_plotlyjs
+
 from kilter._text import duration
 from kilter.nn.zeros import NEAR_ZERO
 from kilter.report import charts, words
-from kilter.report.html import fill
 from kilter.runs.atomic import write_text
 from kilter.runs.reading import RunRecords, open_run
 from kilter.runs.records import EpochRecord, best_epoch, default_monitor
@@ -144,3 +146,13 @@ def _environment(environment: Mapping[str, Any]) -> list[tuple[str, str]]:
         nested = value.items() if isinstance(value, Mapping) else [(name.replace("_", " "), value)]
         rows += [(str(key), str(item)) for key, item in nested]
     return rows
+
+
+def fill(template: str, *, drawn: bool, **content: Any) -> str:
+    """The page from a template of this package; `drawn` says whether it has plots, which need a script."""
+    # Autoescaping is on for every template, whatever its name.
+    environment = Environment(
+        loader=PackageLoader("kilter.report"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
+    )
+    # Only plotly's script is not escaped: it comes from the package, not from the run.
+    return environment.get_template(template).render(plotly=get_plotlyjs(), drawn=drawn, **content)

@@ -14,7 +14,7 @@ from kilter._text import duration
 from kilter._treatment.result import Evaluation, Treatment
 from kilter.report import words
 from kilter.report.charts import LEGEND_ABOVE, Chart, line
-from kilter.report.html import fill
+from kilter.report.page import fill
 from kilter.runs.atomic import write_text
 
 _METHOD: Final = (

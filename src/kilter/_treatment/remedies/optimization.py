@@ -11,6 +11,7 @@ import keras
 from kilter._diagnosis.checks.optimizer import usual_rates
 from kilter._models.variables import pull
 from kilter._records import Change, Finding
+from kilter._treatment.remedies.base import remedies
 from kilter._treatment.subject import Subject, compiled_like, copy_of, fresh_optimizer
 from kilter._tuning.clip_threshold import clip_threshold
 from kilter._tuning.find_lr import find_lr, find_lr_by_steps
@@ -166,3 +167,6 @@ def _with_optimizer(
     if scheduled:
         return subject.changed(change, model=model)
     return subject.changed(change, model=model, training={"schedule": None}, cycle=None)
+
+
+REMEDIES = remedies(find_learning_rate, clip_gradients, change_optimizer, one_cycle)
