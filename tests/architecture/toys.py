@@ -39,7 +39,7 @@ def check_toy(context: Context) -> list[Finding]:
         "_diagnosis/catalogue.py",
         "_MODEL: Final = {",
         """{}
-    "toy-finding": ("a toy", "Thirteen rows in a batch.", ("toy-remedy",), "nobody"),""",
+    "toy-finding": ("a toy", ("toy-remedy",), "nobody", "Thirteen rows in a batch."),""",
     ),
 ]
 

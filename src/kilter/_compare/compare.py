@@ -234,12 +234,7 @@ def sweep(
 
 
 def variants(recipe: Recipe | str | Path, over: Mapping[str, Sequence[Any]]) -> dict[str, Recipe]:
-    """The recipes that :func:`sweep` compares, by name, the baseline first.
-
-    Example:
-        >>> list(variants("digits", {"train.batch_size": [16, 64]}))
-        ['as-it-is', 'batch_size-16', 'batch_size-64']
-    """
+    """The recipes that :func:`sweep` compares, by name, the baseline first."""
     if not isinstance(recipe, Recipe):
         source = str(recipe)
         recipe = load_recipe(source) if source.endswith(".toml") else recipe_for(source)

@@ -58,11 +58,7 @@ class Trained:
 
 @dataclass(frozen=True, eq=False)
 class AsGiven:
-    """The original model, trained for all epochs without any change.
-
-    ``last``: with the weights at the end of the training. ``best``: with those of the best validation loss.
-    ``before``: with the weights it came with.
-    """
+    """The original model, trained without changes: at the end, at the best validation loss, and untrained."""
 
     last: Trained
     best: Trained
@@ -87,8 +83,7 @@ class _BestWeights(keras.callbacks.Callback):
 def train_in_full(subject: Subject, tools: Tools) -> Trained:
     """A copy of the subject's model, trained; the weights are those of the best validation loss.
 
-    It stops early where the validation loss has not improved for half of the epochs, at least 10 (see
-    :class:`~kilter._treatment.policy.SearchPolicy`).
+    It stops early if the validation loss has not improved for half of the epochs, at least 10.
     """
     policy, stopped = subject.policy.search, subject
     if subject.training.early_stopping is None:
@@ -113,9 +108,9 @@ def train_as_given(original: Subject, tools: Tools) -> AsGiven:
 def _train(subject: Subject, tools: Tools, stage: str) -> tuple[Trained, Trained]:
     """The training at its end, and at the best validation loss.
 
-    A training of few steps runs in the program of the trials, which has whole batches only: where the rows
-    are shuffled and an epoch has many batches, the rows that do not fill one are left out, each time others.
-    A program for them would take longer to compile than the training takes.
+    A training of few steps runs in the program of the trials, which has whole batches only. If the rows are
+    shuffled and an epoch has many batches, the rest of the rows is left out, others each time: a program for
+    them would take longer to compile than the training takes.
     """
     policy, spec = subject.policy.search, subject.training
     few = spec.epochs * subject.steps_per_epoch <= policy.short_training_steps

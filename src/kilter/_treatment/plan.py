@@ -1,7 +1,7 @@
 """Candidates: which remedies, in which order, for the findings of a diagnosis.
 
-Causes upstream are treated first. Short trials show which changes make a network learn, not how far it gets:
-so there are also *sound variants*, the network as a textbook would write it in its depth and widths.
+Short trials show which changes make a network learn, not how far it gets: so there are also *sound variants*,
+the network as a textbook would write it in its depth and widths.
 """
 
 from __future__ import annotations
@@ -72,11 +72,8 @@ FURTHER: Final = (
 class RemedySet:
     """The remedies that may be used.
 
-    Attributes:
-        remedies: by code.
-        keep: codes of remedies that are refused, and names of layers that stay. A remedy that would change
-            such a layer is refused as a whole.
-        skipped: remedies that could not be applied, and why; filled as remedies are applied.
+    ``keep``: codes of remedies that are refused, and names of layers that stay. A remedy that would change
+    such a layer is refused as a whole. ``skipped``: remedies that could not be applied, and why.
     """
 
     remedies: Mapping[str, Remedy]

@@ -73,12 +73,9 @@ def prove(
 ) -> Comparison:
     """Train both with the seeds from ``seed`` on, and judge by the exact sign-flip test on the pairs.
 
-    ``test``: the looks, whose pairs and levels were planned beforehand. There is a later look if the one
-    before proved nothing, but more pairs gain by the changes than lose: a network that fails with every
-    other seed needs more pairs than one that always fails. The ``level`` of the comparison is that of its
-    last look.
-
-    ``known``: runs of the baseline with the first of these seeds, which are not repeated.
+    ``test``: the planned looks. There is a later look if the one before proved nothing, but more pairs gain
+    by the changes than lose: a network that fails with every other seed needs more pairs than one that
+    always fails. ``known``: runs of the baseline with the first of these seeds, which are not repeated.
     """
     runs: list[list[PairedRun]] = [[], []]
     judged: Comparison | None = None

@@ -36,13 +36,10 @@ class Scoring:
 
     Attributes:
         measure: "val_accuracy" for classes, "val_rmse" for numbers, "val_loss" for several outputs.
-        chance: what a constant answer reaches: an accuracy at or below it, or an error at or above it, has
-            learnt nothing. Infinite for a loss, where it is unknown.
+        chance: what a constant answer reaches; no better than that has learnt nothing. Infinite for a loss.
         baseline: what nearest neighbours and ridge regression reach; NaN where it is unknown.
         slack: how much worse than that (see :meth:`better_by`) a trained network may be.
-        original: the subject before treatment, which says what each output is to learn; None for no own
-            measures.
-        policy: when one score counts as better than another.
+        original: the subject before treatment, which says what each output is to learn.
     """
 
     measure: Measure

@@ -1,7 +1,6 @@
 """The search for changes: short trials of growing sets of remedies, the smallest that suffices.
 
-How long trials are and how many are made is counted in work (:mod:`kilter._engine.step_cost`), never in
-seconds.
+Trials are counted in work (:mod:`kilter._engine.step_cost`), not in seconds.
 """
 
 from __future__ import annotations
@@ -33,8 +32,7 @@ class Search:
     Attributes:
         epochs, rows: the length of a trial; an epoch has at most ``rows`` training rows.
         seed: of the search alone. The proof draws other seeds, so that it is independent of the choice.
-        allowed: the work that the search may do.
-        full: the work of the full training.
+        allowed, full: the work that the search may do, and that of the full training.
         cost: of a training step of the first subject, taken for all of them.
         thorough: whether this is a second search, because the first did not suffice.
         planned: the number of trials, at most, before further changes.

@@ -59,7 +59,10 @@ def _content(records: RunRecords) -> dict[str, Any]:
         "curves": charts.learning_curves(history, best.epoch if best else None),
         "found": charts.searches(records),
         "confusions": _confusions(records),
-        "l1_zeros": records.result.l1_zeros if records.result else (),
+        "l1_zeros": [
+            (one.path, [f"{one.count:,}", f"{one.zeros:.2%}", f"{one.near_zeros:.2%}"])
+            for one in (records.result.l1_zeros if records.result else ())
+        ],
         "near_zero": NEAR_ZERO,
         "timings": [charts.epoch_seconds(history), *charts.scheduled(history)] if history else [],
         "recipe": records.recipe_text,
@@ -132,19 +135,22 @@ def _confusions(records: RunRecords) -> list[dict[str, Any]]:
     return [
         {
             "chart": charts.confusion(part, evaluation, classes),
-            "mistakes": charts.worst_confusions(evaluation, classes),
+            "mistakes": [
+                (true, [answer, f"{rows:,}"])
+                for true, answer, rows in charts.worst_confusions(evaluation, classes)
+            ],
         }
         for part, evaluation in evaluations.items()
         if evaluation.confusion and len(classes) == len(evaluation.confusion)
     ]
 
 
-def _environment(environment: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """environment.json flattened to (name, value) rows."""
+def _environment(environment: Mapping[str, Any]) -> list[tuple[str, list[str]]]:
+    """environment.json as the flat rows of a table."""
     rows = []
     for name, value in environment.items():
         nested = value.items() if isinstance(value, Mapping) else [(name.replace("_", " "), value)]
-        rows += [(str(key), str(item)) for key, item in nested]
+        rows += [(str(key), [str(item)]) for key, item in nested]
     return rows
 
 

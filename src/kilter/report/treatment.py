@@ -54,13 +54,13 @@ def _content(treatment: Treatment) -> dict[str, Any]:
         "snippet": treatment.snippet(),
         "measure": trials.measure,
         "tried": [
-            (", ".join(one.remedies) or "none", words.measure(trials.measure, one.score), one.outcome)
+            (", ".join(one.remedies) or "none", [words.measure(trials.measure, one.score), one.outcome])
             for one in trials.tried
         ],
         "length": trials.length,
         "pairs": _pairs(treatment),
         "checks": [
-            (one.measure, f"{one.given:.4g}", f"{one.other:.4g}", f"{one.error:.2g}", one.verdict)
+            (one.measure, [f"{one.given:.4g}", f"{one.other:.4g}", f"{one.error:.2g}", one.verdict])
             for one in treatment.checks
         ],
         "method": _METHOD,
@@ -118,9 +118,9 @@ def _pairs(treatment: Treatment) -> dict[str, Any] | None:
     pairs = zip(*(candidate.runs for candidate in proof.candidates), strict=True)
     interval = f"{one.low:+.4g} to {one.high:+.4g}" if math.isfinite(one.low) else "–"
     return {
-        "names": [candidate.name for candidate in proof.candidates],
+        "columns": ["seed", *(candidate.name for candidate in proof.candidates), "better by"],
         "rows": [
-            (pair[0].seed, [words.measure(measure, run.score) for run in pair], f"{value:+.4g}")
+            (pair[0].seed, [*(words.measure(measure, run.score) for run in pair), f"{value:+.4g}"])
             for pair, value in zip(pairs, one.differences, strict=True)
         ],
         "told": f"{treatment.proof_in_words()}; interval {interval}",

@@ -10,7 +10,7 @@ import numpy as np
 
 from kilter._diagnosis.catalogue import finding
 from kilter._diagnosis.context import Context
-from kilter._diagnosis.thresholds import Thresholds, seen
+from kilter._diagnosis.thresholds import Thresholds, band, seen
 from kilter._models.keras_internals import BaseDepthwiseConv
 from kilter._models.layers import DROPOUTS, NORMALIZATIONS, LayerFacts
 from kilter._records import Evidence, Finding, Severity
@@ -18,7 +18,6 @@ from kilter.nn.gain import weight_moment
 
 _SIGMOIDS = ("sigmoid", "hard_sigmoid")
 _TANHS = ("tanh", "softsign", "hard_tanh")
-_EXPONENTIALS = ("exponential",)
 _DROPOUT = keras.layers.Dropout  # SpatialDropout1D, 2D and 3D are subclasses
 
 
@@ -26,22 +25,19 @@ def check_saturating(context: Context) -> list[Finding]:
     """Many hidden layers with sigmoid or tanh and no normalisation around them."""
     limits = context.thresholds
     bare = [one for one in context.hidden if not _normalized(context, one)]
-    sigmoids = [one for one in bare if one.activation in _SIGMOIDS]
-    tanhs = [one for one in bare if one.activation in _TANHS]
-    severity: Severity | None = None
-    if len(sigmoids) >= limits.sigmoid_depth_severe or len(tanhs) >= limits.tanh_depth_severe:
-        severity = "severe"
-    elif len(sigmoids) >= limits.sigmoid_depth_warning or len(tanhs) >= limits.tanh_depth_warning:
-        severity = "warning"
-    if severity is None:
-        return []
-    layers = [one for one in bare if one in sigmoids or one in tanhs]
-    limit = "sigmoid_depth_" if len(sigmoids) >= limits.sigmoid_depth_warning else "tanh_depth_"
-    number = len(sigmoids) if limit == "sigmoid_depth_" else len(tanhs)
-    evidence = [seen(limits, limit + severity, "hidden layers of this kind", number)]
-    names = " and ".join(sorted({str(one.activation) for one in layers}))
-    places = [one.path for one in layers]
-    return [finding("saturating-deep", severity, places, evidence, layers=len(layers), names=names)]
+    kinds = {"sigmoid_depth": _SIGMOIDS, "tanh_depth": _TANHS}
+    count = {limit: sum(one.activation in names for one in bare) for limit, names in kinds.items()}
+    levels: tuple[Severity, ...] = ("severe", "warning")
+    for severity in levels:
+        if any(count[limit] >= getattr(limits, f"{limit}_{severity}") for limit in kinds):
+            named = count["sigmoid_depth"] >= limits.sigmoid_depth_warning
+            limit = "sigmoid_depth" if named else "tanh_depth"
+            layers = [one for one in bare if one.activation in (*_SIGMOIDS, *_TANHS)]
+            evidence = [seen(limits, f"{limit}_{severity}", "hidden layers of this kind", count[limit])]
+            names = " and ".join(sorted({str(one.activation) for one in layers}))
+            places = [one.path for one in layers]
+            return [finding("saturating-deep", severity, places, evidence, layers=len(layers), names=names)]
+    return []
 
 
 def _normalized(context: Context, layer: LayerFacts) -> bool:
@@ -54,7 +50,7 @@ def _normalized(context: Context, layer: LayerFacts) -> bool:
 
 def check_exponential(context: Context) -> list[Finding]:
     """Hidden layers with an exponential activation."""
-    found = [one.path for one in context.hidden if one.activation in _EXPONENTIALS]
+    found = [one.path for one in context.hidden if one.activation == "exponential"]
     if not found:
         return []
     evidence = [seen(context.thresholds, "exponential_layers", "exponential hidden layers", len(found))]
@@ -67,11 +63,13 @@ def check_softmax(context: Context) -> list[Finding]:
     found = [
         one.path for one in context.hidden if one.activation == "softmax" and _feeds_kernel(context, one)
     ]
-    if not found:
-        return []
-    evidence = [Evidence("hidden layers with a softmax", len(found)), _of_all(context)]
-    severity: Severity = "severe" if len(found) > 1 or len(found) == len(context.hidden) else "warning"
-    return [finding("softmax-hidden", severity, found, evidence)]
+    severe = len(found) > 1 or len(found) == len(context.hidden)
+    return _of_hidden(context, "softmax-hidden", severe, found, "hidden layers with a softmax")
+
+
+def _of_hidden(context: Context, code: str, severe: bool, found: list[str], name: str) -> list[Finding]:
+    evidence = [Evidence(name, len(found)), Evidence("hidden layers", len(context.hidden))]
+    return [finding(code, "severe" if severe else "warning", found, evidence)] if found else []
 
 
 def _feeds_kernel(context: Context, layer: LayerFacts) -> bool:
@@ -92,15 +90,8 @@ def check_linear(context: Context) -> list[Finding]:
     Severe if no hidden layer has one: the whole network is then a linear map.
     """
     found = [one.path for one in context.hidden if one.activation == "linear" and not _narrow(context, one)]
-    if not found:
-        return []
-    evidence = [Evidence("hidden layers without activation", len(found)), _of_all(context)]
-    severity: Severity = "severe" if len(found) == len(context.hidden) else "warning"
-    return [finding("linear-hidden", severity, found, evidence)]
-
-
-def _of_all(context: Context) -> Evidence:
-    return Evidence("hidden layers", len(context.hidden))
+    severe = len(found) == len(context.hidden)
+    return _of_hidden(context, "linear-hidden", severe, found, "hidden layers without activation")
 
 
 def _narrow(context: Context, layer: LayerFacts) -> bool:
@@ -171,12 +162,7 @@ def check_self_normalization(context: Context) -> list[Finding]:
 
 
 def _broken(context: Context, selu: list[LayerFacts]) -> Iterator[tuple[Evidence, list[str]]]:
-    source = "Klambauer et al. 2017"
     layers = context.layers
-
-    def of(name: str, places: list[str]) -> tuple[Evidence, list[str]]:
-        return Evidence(name, len(places), 0, source), places
-
     for name, places in (
         ("layers without LeCun normal initialisation", [one.path for one in selu if not _lecun(one)]),
         ("hidden layers without SELU", [one.path for one in context.hidden if one.activation != "selu"]),
@@ -185,8 +171,9 @@ def _broken(context: Context, selu: list[LayerFacts]) -> Iterator[tuple[Evidence
         ("normalisation layers", [one.path for one in layers if isinstance(one.layer, NORMALIZATIONS)]),
         ("penalties or constraints on kernels", [one.path for one in selu if _restrained(one)]),
     ):
-        if places:
-            yield of(name, list(dict.fromkeys(places)))
+        unique = list(dict.fromkeys(places))
+        if unique:
+            yield Evidence(name, len(unique), 0, "Klambauer et al. 2017"), unique
     yield from _off_standard(context)
 
 
@@ -201,10 +188,8 @@ def _off_standard(context: Context) -> Iterator[tuple[Evidence, list[str]]]:
     if abs(mean) > limits.selu_mean:
         yield seen(limits, "selu_mean", "mean of the inputs far from 0", mean), ["data"]
     if not 1 / limits.selu_deviation <= deviation <= limits.selu_deviation:
-        yield (
-            seen(limits, "selu_deviation", "standard deviation of the inputs far from 1", deviation),
-            ["data"],
-        )
+        name = "standard deviation of the inputs far from 1"
+        yield seen(limits, "selu_deviation", name, deviation), ["data"]
 
 
 def _lecun(layer: LayerFacts) -> bool:
@@ -246,13 +231,13 @@ def _above(
 ) -> list[Finding]:
     """A finding about the layers above the limit, severe or a warning; none if all are below."""
     largest = max(values.values(), default=0.0)
-    bands: tuple[tuple[str, Severity], ...] = ((limit, "severe"), (f"{limit}_warning", "warning"))
-    for band, severity in bands:
-        if largest > getattr(limits, band):
-            where = [path for path, value in values.items() if value > getattr(limits, band)]
-            words: dict[str, Any] = {word: largest}
-            return [finding(code, severity, where, [seen(limits, band, name, largest)], **words)]
-    return []
+    reached = band(limits, limit, largest)
+    if reached is None:
+        return []
+    severity, passed = reached
+    where = [path for path, value in values.items() if value > getattr(limits, passed)]
+    words: dict[str, Any] = {word: largest}
+    return [finding(code, severity, where, [seen(limits, passed, name, largest)], **words)]
 
 
 CHECKS = (

@@ -15,10 +15,7 @@ from kilter._diagnosis.context import Check, Context
 from kilter._diagnosis.thresholds import seen
 from kilter._records import Finding, Measurements, Severity
 
-_TOO_LOW: tuple[tuple[str, Severity], ...] = (
-    ("update_ratio_low", "severe"),
-    ("update_ratio_low_warning", "warning"),
-)
+_TOO_LOW: dict[str, Severity] = {"update_ratio_low": "severe", "update_ratio_low_warning": "warning"}
 
 
 def _readings(context: Context) -> Measurements | None:
@@ -144,7 +141,7 @@ def check_movement(context: Context) -> list[Finding]:
         detail = f"{change}: no weight gets a gradient"
         return [finding("loss-not-moving", "severe", ("training",), evidence, detail=detail)]
     usual = float(np.nanmedian(steps)) if len(steps) else np.nan
-    for limit, severity in _TOO_LOW:
+    for limit, severity in _TOO_LOW.items():
         if usual < getattr(limits, limit):
             evidence.insert(0, seen(limits, limit, "update relative to the weights", usual))
             detail = f"A step changes the weights by {usual:.1e} of their size. {change}"

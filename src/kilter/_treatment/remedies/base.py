@@ -17,14 +17,12 @@ Apply = Callable[[Subject, Finding], Subject | None]
 
 @dataclass(frozen=True)
 class Remedy:
-    """A way to treat a finding.
+    """A way to treat a finding; ``needs_surgery``: whether it replaces, inserts or removes layers.
 
-    Attributes:
-        apply: returns the treated subject, a new one; None if there is nothing to change, or if layers would
-            have to be replaced in a model class with its own ``call``. Raises
-            :class:`~kilter.errors.KilterError` if the change is not possible, for instance for a layer that
-            cannot be made from its configuration or that is inside another layer.
-        needs_surgery: whether layers are replaced, inserted or removed.
+    ``apply`` returns the treated subject, a new one; None if there is nothing to change, or if layers would
+    have to be replaced in a model class with its own ``call``. It raises
+    :class:`~kilter.errors.KilterError` if the change is not possible, for instance for a layer that is inside
+    another layer.
     """
 
     apply: Apply
@@ -82,12 +80,7 @@ def paths(layers: Iterable[LayerFacts]) -> tuple[str, ...]:
 
 
 def counted(words: Iterable[str]) -> str:
-    """Distinct words in the order of their first use, with a count if it is above 1.
-
-    Example:
-        >>> counted(["tanh", "relu", "tanh"])
-        '2 × tanh, relu'
-    """
+    """Distinct words in the order of their first use, with a count if it is above 1."""
     listed = list(words)
     number = {word: listed.count(word) for word in listed}
     return ", ".join(word if count == 1 else f"{count} × {word}" for word, count in number.items())

@@ -54,10 +54,6 @@ def fitting_momentum(steps: int, policy: RemedyPolicy = _POLICY) -> float:
     """The largest usual momentum whose moving averages adapt within half an epoch of ``steps`` steps.
 
     Within two epochs if these are short. Averages that lag cost most in short trainings.
-
-    Example:
-        >>> fitting_momentum(1000), fitting_momentum(20)
-        (0.99, 0.8)
     """
     fitting = (one for one, epochs in policy.momenta if one ** (epochs * steps) <= policy.average_left)
     return next(fitting, policy.momenta[-1][0])

@@ -28,13 +28,10 @@ _KNOWN: Final = (*SPARSE, *CATEGORICAL, *BINARY, *_DISTANCES, *_HINGES)
 
 @dataclass(frozen=True)
 class Wanted:
-    """The output that fits the targets.
+    """The output that fits the targets: activation, loss and units of the last layer.
 
-    Attributes:
-        activation, loss: by Keras's names; units: of the last layer.
-        losses: all losses that fit this activation, ``loss`` among them.
-        also: other pairs of an activation and losses that fit.
-        of_classes: whether accuracy is meaningful.
+    ``losses``: all that fit this activation. ``also``: other pairs of an activation and losses that fit.
+    ``of_classes``: whether accuracy is meaningful.
     """
 
     activation: str

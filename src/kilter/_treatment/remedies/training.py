@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import keras
@@ -30,22 +31,16 @@ def change_batch_size(subject: Subject, finding: Finding) -> Subject | None:
             received=f"one that is made for batches of {fixed} rows",
             remedy="build it with keras.Input(shape) without a batch size, and without stateful layers",
         )
-    return _fitted(subject, "change-batch-size", "training", "batch_size", size, "batches of {}")
+    words = f"batches of {now}", f"batches of {size}"
+    return _fitted(subject, "change-batch-size", "training", "batch_size", size, *words)
 
 
 def shuffle(subject: Subject, finding: Finding) -> Subject | None:
     """Shuffle the rows in every epoch."""
     if subject.training.shuffle:
         return None
-    change = Change(
-        remedy="shuffle",
-        where=("data",),
-        before="rows in the given order",
-        after="a new order in every epoch",
-        snippet="model.fit(..., shuffle=True)",
-        recipe=("train.shuffle=true",),
-    )
-    return subject.changed(change, training={"shuffle": True})
+    words = "rows in the given order", "a new order in every epoch"
+    return _fitted(subject, "shuffle", "data", "shuffle", True, *words)
 
 
 def stop_early(subject: Subject, finding: Finding) -> Subject | None:
@@ -69,13 +64,16 @@ def stop_early(subject: Subject, finding: Finding) -> Subject | None:
 
 def train_longer(subject: Subject, finding: Finding) -> Subject | None:
     """Twice as many epochs."""
-    return _fitted(subject, "train-longer", "training", "epochs", 2 * subject.training.epochs, "{} epochs")
+    now, wanted = subject.training.epochs, 2 * subject.training.epochs
+    words = f"{now} epochs", f"{wanted} epochs"
+    return _fitted(subject, "train-longer", "training", "epochs", wanted, *words)
 
 
-def _fitted(subject: Subject, remedy: str, where: str, key: str, value: int, words: str) -> Subject:
-    """Another ``value`` of the argument ``key`` of fit, in ``words`` before and after."""
-    before, after = (words.format(one) for one in (getattr(subject.training, key), value))
-    snippet, recipe = f"model.fit(..., {key}={value})", f"train.{key}={value}"
+def _fitted(
+    subject: Subject, remedy: str, where: str, key: str, value: int, before: str, after: str
+) -> Subject:
+    """Another ``value`` of the argument ``key`` of fit."""
+    snippet, recipe = f"model.fit(..., {key}={value})", f"train.{key}={json.dumps(value)}"
     change = Change(remedy, (where,), before, after, snippet, (recipe,))
     return subject.changed(change, training={key: value})
 
