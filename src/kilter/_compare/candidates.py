@@ -169,7 +169,8 @@ def _functions(
         array = np.ascontiguousarray(leaf)
         digest.update(f"{array.dtype}{array.shape}".encode())
         digest.update(array.tobytes())
-    parts, sha256 = dict(zip(PARTS, data, strict=True)), digest.hexdigest()
+    parts: dict[str, Any] = dict(zip(PARTS, data, strict=True))
+    sha256 = digest.hexdigest()
     return tuple(FunctionCandidate(name, one, parts, options, sha256) for name, one in values.items())
 
 

@@ -207,11 +207,7 @@ def _require_same_rows(found: Mapping[Trial, RunRecords]) -> None:
         )
 
 
-def sweep(
-    recipe: Recipe | str | Path,
-    over: Mapping[str, Sequence[Any]],
-    **options: Any,
-) -> Comparison:
+def sweep(recipe: Recipe | str | Path, over: Mapping[str, Sequence[Any]], **options: Any) -> Comparison:
     """Compare a recipe with every combination of the given values, on paired seeds.
 
     Args:

@@ -279,12 +279,7 @@ _TRAINING: Final = {
 
 CATALOGUE: Final[dict[str, Entry]] = {
     code: Entry(title, explanation, remedies, reference, family)
-    for family, entries in (
-        ("model", _MODEL),
-        ("data", _DATA),
-        ("probe", _PROBE),
-        ("training", _TRAINING),
-    )
+    for family, entries in (("model", _MODEL), ("data", _DATA), ("probe", _PROBE), ("training", _TRAINING))
     for code, (title, remedies, reference, explanation) in entries.items()
 }
 """Entries by code, in the order of the checks."""

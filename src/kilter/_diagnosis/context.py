@@ -70,6 +70,10 @@ class Context:
         """Those of :attr:`weighted` that are not output layers."""
         return tuple(one for one in self.weighted if not one.is_output)
 
+    def activation_of(self, layer: LayerFacts) -> LayerFacts:
+        """The call that applies the layer's activation."""
+        return next(one for one in self.layers[layer.index :] if one.path == layer.activation_layer)
+
     def layer(self, path: str) -> LayerFacts | None:
         """The facts of the layer at ``path``, None if unknown; "name#2" is the second call of "name"."""
         bare = path.partition("#")[0]

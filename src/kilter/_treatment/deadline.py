@@ -46,7 +46,7 @@ class _Stop(keras.callbacks.Callback):
         self.deadline = deadline
 
     def on_epoch_end(self, epoch: int, logs: Mapping[str, Any] | None = None) -> None:
-        is_last = epoch + 1 >= self.params["epochs"]
-        if not is_last and self.deadline.stops("all epochs of a full training"):
-            model: Any = self.model  # Keras has set it before any callback is called
+        model: Any = self.model  # Keras has set both before any callback is called
+        params: Any = self.params
+        if epoch + 1 < params["epochs"] and self.deadline.stops("all epochs of a full training"):
             model.stop_training = True

@@ -136,7 +136,7 @@ def further(
     subject: Subject, diagnosis: Diagnosis, remedy_set: RemedySet, codes: Sequence[str] = FURTHER
 ) -> Iterator[Subject]:
     """The subject after one more remedy, for each of ``codes`` and then of those that its findings name."""
-    used = {change.remedy for change in subject.changes}
+    used = set(subject.remedies)
     severe = [one for one in diagnosis.findings if one.severity == "severe"]
     listed = {code: one for one in reversed(severe) for code in one.remedies}
     general = Finding(_SYMPTOM, "severe", ("training",), (), "", (), "")
@@ -161,15 +161,15 @@ def sound_variants(
     latter only, with batch normalisation: without, one of six deep stacks got as far. A variant with the same
     changes as ``best`` is left out.
     """
-    seen = {_codes(best)}
+    seen = [set(best.remedies)]
     deep = len(hidden_layers(original)) >= original.policy.remedies.deep
     own = dict(wanted(diagnosis.raised(), symptoms=False))
     rated = (*_RATED, *(("one-cycle",) if cycled else ()))
     for sound in (("insert-batch-norm", *rated),) if deep else (_SOUND, rated):
         general = {code: _hidden_layers_finding(original, own.get(code)) for code in sound}
         sets = cumulative(original, in_order({**own, **general}), remedy_set)
-        if sets and _codes(sets[-1]) not in seen:
-            seen.add(_codes(sets[-1]))
+        if sets and set(sets[-1].remedies) not in seen:
+            seen.append(set(sets[-1].remedies))
             yield sets[-1]
 
 
@@ -178,7 +178,3 @@ def _hidden_layers_finding(subject: Subject, own: Finding | None) -> Finding:
     poor = [one for one in hidden_layers(subject) if one.activation not in _SMOOTH]
     where = dict.fromkeys((*paths(poor), *(() if own is None else own.where)))
     return Finding("loss-not-moving", "severe", tuple(where) or ("training",), (), "", (), "")
-
-
-def _codes(subject: Subject) -> frozenset[str]:
-    return frozenset(change.remedy for change in subject.changes)

@@ -10,13 +10,13 @@ from itertools import count
 from pathlib import Path
 from typing import Final
 
-from kilter._compare.comparison import Candidate, Comparison, PairedRun, in_how_many, judge
+from kilter._compare.comparison import Candidate, Comparison, OwnMeasure, PairedRun, in_how_many, judge
 from kilter._compare.looks import Test
 from kilter._progress import SILENT, Progress
 from kilter._treatment.deadline import Deadline
 from kilter._treatment.result import Trial, Trials
 from kilter._treatment.scoring import Scoring
-from kilter._treatment.search import Search, remedies_of
+from kilter._treatment.search import Search
 from kilter._treatment.subject import Subject
 from kilter._treatment.trial_runner import TrialRunner
 from kilter.runs.records import Direction
@@ -54,7 +54,7 @@ def proven(
         search.scoring.measure,
         search.epochs,
         runner.rows_per_epoch,
-        (_median(proof.baseline), *_marked(search.tried, remedies_of(chosen))),
+        (_median(proof.baseline), *_marked(search.tried, chosen.remedies)),
         proof,
         refusal(proof, search.scoring),
     )
@@ -111,7 +111,11 @@ def refusal(proof: Comparison, scoring: Scoring) -> str:
         name: own.direction for run in (*before, *after) for name, own in run.own.items()
     }
     for name, direction in directions.items():
-        sides = [Candidate(one.name, _scored_by(one.runs, name)) for one in proof.candidates]
+        # the same runs, scored by one of their own measures
+        unknown, sides = OwnMeasure(math.nan, direction), []
+        for one in proof.candidates:
+            runs = tuple(replace(run, score=run.own.get(name, unknown).value) for run in one.runs)
+            sides.append(Candidate(one.name, runs))
         judged = judge(sides, name, level=proof.level, path=Path(), direction=direction)
         one = judged.differences[0]
         if one.verdict == "worse":
@@ -121,13 +125,6 @@ def refusal(proof: Comparison, scoring: Scoring) -> str:
     if idle and statistics.fmean(gains) < scoring.policy.tolerance:
         return "the gain is next to nothing, and no better than a constant answer"
     return ""
-
-
-def _scored_by(runs: Sequence[PairedRun], measure: str) -> tuple[PairedRun, ...]:
-    """The same runs, scored by one of their own measures."""
-    return tuple(
-        replace(run, score=run.own[measure].value if measure in run.own else math.nan) for run in runs
-    )
 
 
 def _counter(progress: Progress, name: str, total: int) -> Callable[[], None]:

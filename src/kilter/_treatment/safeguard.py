@@ -100,11 +100,9 @@ def _against(
 def _learnt_nothing(treated: Trained, given: AsGiven, scoring: Scoring) -> str:
     """Why the changes are not worth it; "" where they are, as when the given training diverged."""
     rescued = math.isfinite(treated.score) and not math.isfinite(given.last.score)
-    if scoring.learnt_nothing(treated.score) and not rescued:
-        return (
-            f"the model still does no better than a constant answer ({scoring.measure} {treated.score:.4g})"
-        )
-    return ""
+    if rescued or not scoring.learnt_nothing(treated.score):
+        return ""
+    return f"the model still does no better than a constant answer ({scoring.measure} {treated.score:.4g})"
 
 
 def _measured(original: Subject, rows: Subject, one: Trained) -> list[Measured]:
@@ -183,7 +181,7 @@ def _compiled(subject: Subject, model: keras.Model, predicted: Any, groups: int)
     if metrics is None or not metrics.built:
         return []
     names = [name for name in metrics.result() if not _base(name).endswith(_OWN)]
-    directions = {name: way for name in names if (way := _direction(name)) is not None}
+    directions: dict[str, Direction] = {name: way for name in names if (way := _direction(name)) is not None}
     if not directions:
         return []
     wanted = collect(subject.x_val, subject.y_val).data[1]
@@ -191,12 +189,11 @@ def _compiled(subject: Subject, model: keras.Model, predicted: Any, groups: int)
     full = _results(metrics, wanted, predicted, rows)
     without = [_results(metrics, wanted, predicted, rows[rows % groups != group]) for group in range(groups)]
     outputs = names_of(model, len(jax.tree.leaves(predicted)))
-    return [
-        Measured(
-            name, _output_of(name, outputs), way, full[name], np.array([one[name] for one in without]), None
-        )
-        for name, way in directions.items()
-    ]
+    found = []
+    for name, way in directions.items():
+        left_out = np.array([one[name] for one in without])
+        found.append(Measured(name, _output_of(name, outputs), way, full[name], left_out, None))
+    return found
 
 
 def _loss(subject: Subject, model: keras.Model, groups: int) -> list[Measured]:

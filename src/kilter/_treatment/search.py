@@ -59,11 +59,11 @@ class Search:
         """The score of a short training of ``subject``."""
         number = len(self.tried) + 1
         total = self.planned if number <= self.planned else 0
-        self.progress.stage("Trial", number, total, detail=" + ".join(remedies_of(subject)), at_most=True)
+        self.progress.stage("Trial", number, total, detail=" + ".join(subject.remedies), at_most=True)
         runner = self.runner(subject)
         run = runner.run(self.seed, self.epochs)
         self._charge(subject, runner)
-        self.tried.append(Trial(remedies_of(subject), run.score, run.seconds, f"short trial: {outcome}"))
+        self.tried.append(Trial(subject.remedies, run.score, run.seconds, f"short trial: {outcome}"))
         return run.score
 
     def runner(self, subject: Subject) -> TrialRunner:
@@ -218,15 +218,10 @@ def _more(
     codes = FURTHER if scoring.falls_short(score) else FURTHER[:1]
     for number, more in enumerate(further(best, diagnosis, remedy_set, codes)):
         well = not (scoring.falls_short if search.thorough else scoring.learnt_nothing)(score)
-        enough = well and number >= 2
-        if search.is_over(score) or enough or (scoring.measure == "val_accuracy" and score >= 1 - worth):
+        perfect = scoring.measure == "val_accuracy" and score >= 1 - worth
+        if perfect or (well and number >= 2) or search.is_over(score):
             break
         reached = search.run(more, "one more change")
         if scoring.better_by(reached, score) > worth and not scoring.learnt_nothing(reached):
             return _more(more, reached, diagnosis, remedy_set, search)
     return best, score
-
-
-def remedies_of(subject: Subject) -> tuple[str, ...]:
-    """The codes of the subject's changes, in order."""
-    return tuple(change.remedy for change in subject.changes)

@@ -83,6 +83,11 @@ class Subject:
         return self.training.validation_data[1]
 
     @property
+    def remedies(self) -> tuple[str, ...]:
+        """The codes of its changes, in order."""
+        return tuple(change.remedy for change in self.changes)
+
+    @property
     def seed(self) -> int:
         """Of orders of rows, of weights that are drawn, and of searches."""
         return self.training.seed

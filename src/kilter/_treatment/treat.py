@@ -34,7 +34,7 @@ from kilter._treatment.request import check_numbers, kept, readable, subject_of
 from kilter._treatment.result import Evaluation, Treatment, Trial, Trials
 from kilter._treatment.safeguard import Returned, safest
 from kilter._treatment.scoring import Scoring, scoring_of
-from kilter._treatment.search import Choice, Search, Tools, fewest, further_changes, persist, remedies_of
+from kilter._treatment.search import Choice, Search, Tools, fewest, further_changes, persist
 from kilter._treatment.subject import Subject
 from kilter.errors import KilterError
 from kilter.schedules import Performance
@@ -297,7 +297,7 @@ def _ranked(trained: Sequence[Trained], scoring: Scoring) -> list[Trained]:
 def _trial(trained: Trained) -> Trial:
     seconds = trained.history.seconds
     each = sum(seconds) / max(len(seconds), 1)
-    return Trial(remedies_of(trained.subject), trained.score, each, "full training: sound variant")
+    return Trial(trained.subject.remedies, trained.score, each, "full training: sound variant")
 
 
 def _shortfall(found: Diagnosis, trained: Diagnosis) -> Diagnosis:
@@ -315,16 +315,10 @@ def _shortfall(found: Diagnosis, trained: Diagnosis) -> Diagnosis:
 
 
 def _result(
-    original: Subject,
-    diagnosis: Diagnosis,
-    trials: Trials,
-    returned: Returned,
-    tools: Tools,
-    began: float,
+    original: Subject, diagnosis: Diagnosis, trials: Trials, returned: Returned, tools: Tools, began: float
 ) -> Treatment:
     """Everything that the report shows, measured now; neither the original model nor the data are kept."""
     done, best = returned.trained, returned.trained.subject
-    used = {change.remedy for change in best.changes}
     tried = dict.fromkeys(code for one in trials.tried for code in one.remedies)
     before = _measured(original)
     score, curves = _first_trial(trials)
@@ -332,13 +326,15 @@ def _result(
     return Treatment(
         model=done.restored(),
         changes=best.changes,
-        dropped=tuple(code for code in tried if code not in used),
+        dropped=tuple(code for code in tried if code not in best.remedies),
         trials=trials,
         before=Evaluation(diagnosis, score, curves, returned.before, before),
         after=Evaluation(done.diagnosis, done.score, done.history.history, returned.after, after),
         seconds=time.perf_counter() - began,
         name=original.model.name,
-        skipped={code: reason for code, reason in tools.remedy_set.skipped.items() if code not in used},
+        skipped={
+            code: reason for code, reason in tools.remedy_set.skipped.items() if code not in best.remedies
+        },
         checks=returned.checks,
         kept=returned.kept,
         stopped=str(tools.deadline),

@@ -43,8 +43,8 @@ def render(records: RunRecords) -> str:
 
 
 def _content(records: RunRecords) -> dict[str, Any]:
-    best = _best(records)
     history = records.history
+    best = best_epoch(history, *_monitor(records))
     return {
         "name": records.recipe.get("name") or records.path.name,
         "folder": records.path.name,
@@ -68,11 +68,6 @@ def _content(records: RunRecords) -> dict[str, Any]:
         "recipe": records.recipe_text,
         "environment": _environment(records.environment),
     }
-
-
-def _best(records: RunRecords) -> EpochRecord | None:
-    monitor, direction = _monitor(records)
-    return best_epoch(records.history, monitor, direction)
 
 
 def _monitor(records: RunRecords) -> tuple[str, Any]:

@@ -42,9 +42,7 @@ def check_saturating(context: Context) -> list[Finding]:
 
 def _normalized(context: Context, layer: LayerFacts) -> bool:
     """Whether a normalisation comes directly before or after the layer."""
-    near = [*layer.consumers, *layer.sources]
-    end = next(one for one in context.layers[layer.index :] if one.path == layer.activation_layer)
-    near.extend(end.consumers)
+    near = [*layer.consumers, *layer.sources, *context.activation_of(layer).consumers]
     return any(isinstance(context.layers[index].layer, NORMALIZATIONS) for index in near)
 
 
@@ -74,7 +72,7 @@ def _of_hidden(context: Context, code: str, severe: bool, found: list[str], name
 
 def _feeds_kernel(context: Context, layer: LayerFacts) -> bool:
     """Whether the activation feeds another kernel, directly or through layers such as dropout."""
-    at = next(one for one in context.layers[layer.index :] if one.path == layer.activation_layer)
+    at = context.activation_of(layer)
     while len(at.consumers) == 1:
         at = context.layers[at.consumers[0]]
         if at.is_weighted:
@@ -162,14 +160,17 @@ def check_self_normalization(context: Context) -> list[Finding]:
 
 
 def _broken(context: Context, selu: list[LayerFacts]) -> Iterator[tuple[Evidence, list[str]]]:
-    layers = context.layers
+    layers, restraints = context.layers, ("kernel_regularizer", "kernel_constraint")
+    restrained = [
+        one.path for one in selu if any(getattr(one.layer, name, None) is not None for name in restraints)
+    ]
     for name, places in (
         ("layers without LeCun normal initialisation", [one.path for one in selu if not _lecun(one)]),
         ("hidden layers without SELU", [one.path for one in context.hidden if one.activation != "selu"]),
         ("layers with several inputs", [one.path for one in layers if len(one.sources) > 1]),
         ("plain dropout", [one.path for one in layers if isinstance(one.layer, _DROPOUT)]),
         ("normalisation layers", [one.path for one in layers if isinstance(one.layer, NORMALIZATIONS)]),
-        ("penalties or constraints on kernels", [one.path for one in selu if _restrained(one)]),
+        ("penalties or constraints on kernels", restrained),
     ):
         unique = list(dict.fromkeys(places))
         if unique:
@@ -199,11 +200,6 @@ def _lecun(layer: LayerFacts) -> bool:
     drawn = weight_moment(layer.initializer, kernel.shape)
     wanted = weight_moment("lecun_normal", kernel.shape)
     return drawn is not None and wanted is not None and abs(drawn / wanted - 1) < 0.05
-
-
-def _restrained(layer: LayerFacts) -> bool:
-    names = ("kernel_regularizer", "kernel_constraint")
-    return any(getattr(layer.layer, name, None) is not None for name in names)
 
 
 def check_dropout(context: Context) -> list[Finding]:

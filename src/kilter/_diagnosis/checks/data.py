@@ -178,12 +178,14 @@ def check_classes(context: Context) -> list[Finding]:
     """Imbalanced classes, or only one class."""
     found = []
     for output in context.outputs:
-        if output.targets is not None and _one_label(output.targets) and _is_classifier(context):
+        targets = output.targets
+        same = targets is not None and len(targets) > 1 and bool(np.all(targets == targets[0]))
+        if targets is not None and same and _is_classifier(context):
             evidence = [Evidence("classes in the targets", 1, 2, "at least two are needed")]
-            label = output.targets.reshape(len(output.targets), -1)[0].tolist()
+            label = targets.reshape(len(targets), -1)[0].tolist()
             found.append(finding("one-class", "severe", ["targets"], evidence, label=label))
             continue
-        classes = labels(output.targets)
+        classes = labels(targets)
         if classes is None:
             continue
         weights = context.row_weights if np.size(context.row_weights) == len(classes) else None
@@ -195,10 +197,6 @@ def check_classes(context: Context) -> list[Finding]:
             detail = f"The most common class has {counts.max():.0f} rows, the rarest {counts.min():.0f}"
             found.append(finding("class-imbalance", "warning", ["targets"], evidence, detail=detail))
     return found
-
-
-def _one_label(targets: np.ndarray) -> bool:
-    return len(targets) > 1 and bool(np.all(targets == targets[0]))
 
 
 def _is_classifier(context: Context) -> bool:

@@ -114,12 +114,10 @@ def _crossentropy_complaints(
             f"{loss.name} expects class probabilities that sum to 1 (softmax); the outputs of {activation} "
             "do not",
         )
-    elif loss.name in BINARY and units > 1 and activation == "softmax" and not _many_labels(targets):
+    elif loss.name in BINARY and units > 1 and activation == "softmax":
+        if targets is not None and not targets.shares:
+            return  # several labels a row
         yield "warning", f"{loss.name} treats {units} classes as independent, but softmax makes them compete"
-
-
-def _many_labels(targets: TargetFacts | None) -> bool:
-    return targets is not None and not targets.shares
 
 
 def _distance_complaints(

@@ -89,11 +89,11 @@ def _share(context: Context, name: str, code: str) -> list[Finding]:
     found, limits = context.probe, context.thresholds
     if found is None or not len(found):
         return []
-    bands: dict[tuple[Severity, str] | None, dict[str, float]] = {}
+    bands: dict[tuple[Severity, str], dict[str, float]] = {}
     for place in hidden_positions(context, found):
         share = float(found.values[name][0][place])
-        bands.setdefault(band(limits, "unit_share", share), {})[found.layers[place]] = share
-    bands.pop(None, None)
+        if reached := band(limits, "unit_share", share):
+            bands.setdefault(reached, {})[found.layers[place]] = share
     results = []
     for (severity, limit), layers in sorted(bands.items()):  # severe ones first
         share = max(layers.values())

@@ -127,7 +127,7 @@ def check_movement(context: Context) -> list[Finding]:
     if found is None or found.steps[-1] + 1 < limits.least_steps or check_rate(context):
         return []
     steps = np.nanmedian(_sizes(context, found), axis=0)
-    moved = _movement(found)
+    moved = float((found.loss[0] - np.min(_after(found))) / max(abs(found.loss[0]), 1e-12))
     if moved >= limits.movement:
         return []
     count = found.steps[-1] + 1
@@ -157,11 +157,6 @@ def _sizes(context: Context, found: Measurements) -> np.ndarray:
     return ratios[:, ~np.isnan(ratios).all(axis=0)]
 
 
-def _movement(found: Measurements) -> float:
-    """The decrease of the loss relative to its first value; negative if it grew."""
-    return float((found.loss[0] - np.min(_after(found))) / max(abs(found.loss[0]), 1e-12))
-
-
 def _lost_at_first(context: Context) -> Finding | None:
     """The severe finding before the first step, which no learning rate can fix; None without one."""
     earlier = (one for check in PROBE_CHECKS for one in check(context))
@@ -179,10 +174,4 @@ def _without_gradient(context: Context, found: Measurements) -> bool:
     return bool(np.nanmax(np.nan_to_num(np.median(norms, axis=0))) < context.thresholds.gradient_least)
 
 
-CHECKS: tuple[Check, ...] = (
-    check_finite,
-    check_gradients,
-    check_rate,
-    check_units,
-    check_movement,
-)
+CHECKS: tuple[Check, ...] = (check_finite, check_gradients, check_rate, check_units, check_movement)

@@ -188,10 +188,7 @@ def _ending(layer: Any, activation: str) -> Cut:
     """The last layer with an activation after it; an activation layer is replaced."""
     if own_activation(layer) is not None:
         return lambda config: [keras.layers.Activation(activation, name=config["name"])]
-    return lambda config: [
-        config,
-        keras.layers.Activation(activation, name=f"{config['name']}_activation"),
-    ]
+    return lambda config: [config, keras.layers.Activation(activation, name=f"{config['name']}_activation")]
 
 
 def _tail_of(subject: Subject, head: LayerFacts) -> list[LayerFacts] | None:

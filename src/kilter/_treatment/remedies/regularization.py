@@ -76,7 +76,8 @@ def add_max_norm(subject: Subject, finding: Finding) -> Subject | None:
     norm = subject.policy.remedies.max_norm
 
     def limit(one: LayerFacts) -> Any:
-        axes: Any = list(range(np.ndim(one.kernel) - 1))  # all but the units; Keras says int and takes lists
+        assert one.kernel is not None
+        axes: Any = list(range(one.kernel.ndim - 1))  # all but the units; Keras says int and takes lists
         return keras.constraints.MaxNorm(max_value=norm, axis=axes)  # pyright: ignore[reportArgumentType]
 
     after = f"each unit's incoming weights have a norm of at most {norm:g}"
@@ -148,10 +149,10 @@ def augment(subject: Subject, finding: Finding) -> Subject | None:
     policy = subject.policy.remedies
     convolves = any(isinstance(one.layer, CONVOLUTIONS) for one in subject.layers)
     shape = np.shape(subject.x) if len(jax.tree.leaves(subject.x)) == 1 else ()
-    images = len(shape) == 4 and shape[-1] in (1, 3)
-    if subject.training.augment is not None or not images or not convolves:
+    channels = shape[3] if len(shape) == 4 else 0
+    if subject.training.augment is not None or channels not in (1, 3) or not convolves:
         return None
-    colour = shape[-1] == 3
+    colour = channels == 3
     transforms = (Flip("horizontal"), Shift(policy.shift)) if colour else (Shift(policy.shift),)
     change = Change(
         remedy="augment",
