@@ -34,9 +34,7 @@ def proven(
     ``test``: the looks that are planned. ``before``: the trials of another choice that was not proven; its
     runs of the original subject are used again.
     """
-    known: tuple[PairedRun, ...] = ()
-    if before is not None and before.proof is not None:
-        known = before.proof.baseline.runs
+    known = () if before is None or before.proof is None else before.proof.baseline.runs
     runner = search.runner(chosen)
     # A second round depends on what the first one proved, so its test needs other seeds.
     seed = search.seed + 1 + (_SECOND_ROUND if search.thorough else 0)
@@ -80,19 +78,17 @@ def prove(
     runs: list[list[PairedRun]] = [[], []]
     judged: Comparison | None = None
     for look in test:
+        if judged is not None and deadline is not None and deadline.stops("more pairs of the proof"):
+            break
         seeds = range(seed + len(runs[0]), seed + look.pairs)
         ready = known[len(runs[0]) : look.pairs]
         name = "Proof: training" if not runs[0] else "Proof with more pairs: training"
         begin = _counter(progress, name, len(seeds[len(ready) :]) + len(seeds))
         runs[0] += [*ready, *baseline.runs(seeds[len(ready) :], epochs, begin)]
         runs[1] += chosen.runs(seeds, epochs, begin)
-        candidates = [
-            Candidate(name, tuple(some)) for name, some in zip((_ORIGINAL, "treated"), runs, strict=True)
-        ]
+        candidates = [Candidate(_ORIGINAL, tuple(runs[0])), Candidate("treated", tuple(runs[1]))]
         judged = judge(candidates, baseline.scoring.measure, level=look.level, path=Path())
         if judged.differences[0].verdict != "no evidence" or not _is_promising(runs, baseline.scoring):
-            break
-        if deadline is not None and deadline.stops("more pairs of the proof"):
             break
     assert judged is not None, "a test has at least one look"
     return judged

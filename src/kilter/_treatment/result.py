@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -84,6 +85,12 @@ class Trials:
         """Whether the chosen changes are better and not refused."""
         return self.verdict == "better" and not self.refused
 
+    @property
+    def in_words(self) -> str:
+        """Pairs won, mean difference and p of the proof, and why it was refused if it was; "" without one."""
+        refused = f"; refused: {self.refused}" if self.refused else ""
+        return "" if self.proof is None else proof_in_words(self.proof) + refused
+
 
 @dataclass(frozen=True)
 class MeasureCheck:
@@ -162,13 +169,6 @@ class Treatment:
         """Write the page of the treatment, one self-contained HTML file, to ``path``, and return it."""
         return kilter.report.write_treatment(self, path)
 
-    def proof_in_words(self) -> str:
-        """Pairs won, mean difference and p of the proof, and why it was refused if it was; "" without one."""
-        proof, refused = self.trials.proof, self.trials.refused
-        if proof is None:
-            return ""
-        return proof_in_words(proof) + (f"; refused: {refused}" if refused else "")
-
     def summary(self, width: int | None = None) -> list[str]:
         """A few sentences: what was wrong, what was changed, how sure that is, and what the model reaches.
 
@@ -178,17 +178,19 @@ class Treatment:
         severe, trials = self.diagnosis.codes("severe"), self.trials
         lines = [f"found: {', '.join(severe)}" if severe else "nothing severe found"]
         lines += [f"changed: {one.remedy}: {one.before} → {one.after}" for one in self.changes]
-        trained = "after full training" if self.after.history else "not trained"
+        full = "after training" if self.stopped else "after full training"
+        trained = full if self.after.history else "not trained"
         if not self.changes:
             lines.append(f"changed: nothing; {'trained without changes' if self.after.history else trained}")
         lines += [f"not possible: {code}: {reason}" for code, reason in self.skipped.items()]
         if trials.proof is not None:
-            refused = f"; refused: {trials.refused}" if trials.refused else ""
-            lines.append(
-                f"proof in short trainings ({trials.length}): {proof_in_words(trials.proof)}{refused}"
+            lines.append(f"proof in short trainings ({trials.length}): {trials.in_words}")
+            median = f"median {trials.measure} of these"
+            before, after = (
+                f"{one.median:.4g}" if math.isfinite(one.median) else "a run diverged"
+                for one in trials.proof.candidates
             )
-            before, after = (f"{one.median:.4g}" for one in trials.proof.candidates)
-            lines.append(f"{trials.measure} in these, median: original model {before}, with changes {after}")
+            lines.append(f"{median}: original model {before}, with the changes {after}")
         if self.kept:
             lines.append(f"kept the given model: {self.kept}")
         if self.stopped:

@@ -187,7 +187,7 @@ class _Course:
         done = self._trained(first)
         # A network with warnings is expected to reach as much as others.
         sound = not diagnosis.codes("severe") and not diagnosis.codes("warning")
-        if not scoring.falls_short(done.score, sound=sound) or self._stops("a second round"):
+        if not scoring.falls_short(done.score, sound=sound) or self._stops("a second search"):
             return Round(first.subject, done, first.trials)
         found = _shortfall(diagnosis, done.diagnosis)
         choice = self.steps.further_changes(first.subject, found, self.tools)

@@ -75,7 +75,7 @@ def _sentences(treatment: Treatment) -> list[str]:
     if not treatment.changes:
         kept = f"Kept the given model: {treatment.kept}." if treatment.kept else "Trained without changes."
         return [found, f"Nothing was changed. {kept}", *stopped]
-    sure = f"Proof: {treatment.proof_in_words()}." if treatment.trials.proof is not None else ""
+    sure = f"Proof: {treatment.trials.in_words}." if treatment.trials.proof is not None else ""
     return [found, f"{words.count(len(treatment.changes), 'change')}. {sure}".strip(), *stopped]
 
 
@@ -84,9 +84,13 @@ def _tiles(treatment: Treatment) -> list[tuple[str, str, str]]:
     trials, proof = treatment.trials, treatment.trials.proof
     tiles = []
     if proof is not None:
-        medians = [words.measure(trials.measure, one.median) for one in proof.candidates]
+        medians = [
+            "a run diverged" if math.isnan(one.median) else words.measure(trials.measure, one.median)
+            for one in proof.candidates
+        ]
         tiles.append((f"{trials.measure} in short trainings", " → ".join(medians), "medians of the proof"))
-    trained = "fully trained" if treatment.after.history else "not trained"
+    full = "trained" if treatment.stopped else "fully trained"
+    trained = full if treatment.after.history else "not trained"
     score = words.measure(trials.measure, treatment.after.score)
     tiles.append((f"{trials.measure} of the returned model", score, trained))
     remaining = len(treatment.after.diagnosis.codes("severe"))
@@ -123,7 +127,7 @@ def _pairs(treatment: Treatment) -> dict[str, Any] | None:
             (pair[0].seed, [*(words.measure(measure, run.score) for run in pair), f"{value:+.4g}"])
             for pair, value in zip(pairs, one.differences, strict=True)
         ],
-        "told": f"{treatment.proof_in_words()}; interval {interval}",
+        "words": f"{treatment.trials.in_words}; interval {interval}",
     }
 
 
