@@ -101,6 +101,11 @@ class RemedySet:
         return treated
 
 
+def symptom(where: tuple[str, ...] = ("training",), explanation: str = "", *remedies: str) -> Finding:
+    """A severe finding that the loss does not move, for remedies that no check asked for."""
+    return Finding(_SYMPTOM, "severe", where, (), explanation, remedies, "")
+
+
 def wanted(diagnosis: Diagnosis, *, symptoms: bool = True) -> list[tuple[str, Finding]]:
     """For each severe finding its first remedy, each remedy once, in :data:`ORDER`.
 
@@ -139,11 +144,10 @@ def further(
     used = set(subject.remedies)
     severe = [one for one in diagnosis.findings if one.severity == "severe"]
     listed = {code: one for one in reversed(severe) for code in one.remedies}
-    general = Finding(_SYMPTOM, "severe", ("training",), (), "", (), "")
     for code in (*codes, *(sorted(listed, key=_place) if codes is FURTHER else ())):
         if code not in used:
             used.add(code)
-            treated = remedy_set.give(code, subject, listed.get(code, general))
+            treated = remedy_set.give(code, subject, listed.get(code, symptom()))
             if treated is not None:
                 yield treated
 
@@ -177,4 +181,4 @@ def _hidden_layers_finding(subject: Subject, own: Finding | None) -> Finding:
     """A finding for hidden layers that may saturate or die, and for those of the remedy's ``own`` finding."""
     poor = [one for one in hidden_layers(subject) if one.activation not in _SMOOTH]
     where = dict.fromkeys((*paths(poor), *(() if own is None else own.where)))
-    return Finding("loss-not-moving", "severe", tuple(where) or ("training",), (), "", (), "")
+    return symptom(tuple(where) or ("training",))

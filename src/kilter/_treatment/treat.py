@@ -23,10 +23,10 @@ from kilter._engine.program_cache import shared_programs
 from kilter._engine.scheduling import Schedule
 from kilter._engine.training_spec import TrainingSpec
 from kilter._progress import Verbose, shown
-from kilter._records import Diagnosis, Finding, Measurements, ranked
+from kilter._records import Diagnosis, Measurements, ranked
 from kilter._treatment.deadline import Deadline
 from kilter._treatment.full_training import AsGiven, Trained, train_as_given, train_in_full
-from kilter._treatment.plan import RemedySet, sound_variants
+from kilter._treatment.plan import RemedySet, sound_variants, symptom
 from kilter._treatment.policy import Policy
 from kilter._treatment.proof import proven
 from kilter._treatment.remedies import REMEDIES, Remedy
@@ -302,15 +302,10 @@ def _trial(trained: Trained) -> Trial:
 
 def _shortfall(found: Diagnosis, trained: Diagnosis) -> Diagnosis:
     """The findings before and after the training, and a severe one for its falling short."""
-    short = Finding(
-        "loss-not-moving",
-        "severe",
-        ("training",),
-        (),
-        "After all epochs the model is no better than a constant answer, or clearly worse than a baseline.",
-        ("find-learning-rate",),
-        "",
+    reached = (
+        "After all epochs the model is no better than a constant answer, or clearly worse than a baseline."
     )
+    short = symptom(("training",), reached, "find-learning-rate")
     return Diagnosis(ranked([*found.findings, *trained.findings, short])).raised()
 
 
