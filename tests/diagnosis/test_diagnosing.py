@@ -10,7 +10,7 @@ from tests.diagnosis.test_before_training import findings
 
 import kilter
 from kilter._records import SEVERITIES, Diagnosis, Finding
-from kilter.data.augmentation import Shift
+from kilter.data.augmentation import Mixup, Shift
 from kilter.errors import DataError, KilterError, ModelError, OptionError
 
 DEPTHS = (2, 5, 10, 20, 40)
@@ -114,6 +114,10 @@ def test_the_steps_see_augmented_rows():
     assert losses["plain"][0] == losses["shifted"][0]  # before the first step
     assert losses["plain"][-1] != losses["shifted"][-1]
     assert kilter.diagnose(model, x, y, steps=32, augment=Shift(0.1)).ok
+    fresh = keras.models.clone_model(model)
+    fresh.compile("adam", "sparse_categorical_crossentropy")  # whose loss is not built yet
+    cycle = kilter.schedules.one_cycle(1e-3, length=200, momentum=None)
+    assert kilter.diagnose(fresh, x, y, steps=32, augment=Mixup(0.2), schedule=cycle).ok
 
 
 @pytest.mark.parametrize(

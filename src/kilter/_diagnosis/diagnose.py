@@ -25,7 +25,7 @@ from kilter._models.layers import CONVOLUTIONS
 from kilter._models.optimizers import OptimizerFacts, optimizer_facts
 from kilter._models.reading import paired_targets, read_model
 from kilter._models.tracing import fixed_batch_size
-from kilter._models.variables import build_forward, check_compiled, fitting
+from kilter._models.variables import build, build_forward, check_compiled, fitting
 from kilter._progress import Verbose, shown
 from kilter._records import Diagnosis, Finding, Measurements, ranked
 from kilter._validation import whole_number
@@ -218,7 +218,12 @@ def checked_training(model: keras.Model, x: Any, y: Any, spec: TrainingSpec) -> 
     augmentation = as_augmentation(spec.augment)
     spec = replace(spec, batch_size=fixed_batch_size(model, spec.batch_size) or spec.batch_size)
     if augmentation is not None:
-        check_augmentation(model, augmentation, pick((x, y, spec.sample_weight), slice(spec.batch_size)))
+        batch = pick((x, y, spec.sample_weight), slice(spec.batch_size))
+        if (
+            augmentation.mixes
+        ):  # whether targets can be mixed depends on the compiled loss, which must be built
+            build(model, collect(*jax.tree.map(np.zeros_like, batch)).example(spec.batch_size))
+        check_augmentation(model, augmentation, batch)
     row_weights(y, spec)
     return spec
 
