@@ -18,8 +18,8 @@ from kilter._engine.feed import Order, ResidentFeed, StreamFeed, must_stream
 from kilter._engine.history import History
 from kilter._engine.loop import Session
 from kilter._engine.measuring_callback import measuring
-from kilter._engine.scheduling import RateGuard, RateKeeper, Schedule, check_schedule
 from kilter._engine.overrides import check_loop
+from kilter._engine.scheduling import RateGuard, RateKeeper, Schedule, check_schedule
 from kilter._models.keras_internals import is_default
 from kilter._models.variables import build
 from kilter._progress import Verbose

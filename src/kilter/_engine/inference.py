@@ -18,8 +18,8 @@ from kilter._engine.checks import check_inputs
 from kilter._engine.feed import Block, Order
 from kilter._engine.fit import AnyFeed, check_ids, check_steps, prepare, training_feed
 from kilter._engine.loop import Chunk, evaluate_feed, testing
-from kilter._engine.program_cache import Programs, owners, take
 from kilter._engine.overrides import check_loop, overrides
+from kilter._engine.program_cache import Programs, owners, take
 from kilter._engine.step import PredictStep, predict_step
 from kilter._models.variables import State, assign, build_forward, fitting, values, values_kept
 from kilter._progress import QUICK, Verbose, shown
