@@ -68,7 +68,9 @@ def test_files(folder: Path, match: re.Pattern[str]) -> list[Path]:
 
 
 def run(folder: Path, files: list[Path], route: str, record: Path, *options: str) -> None:
-    """Run the files in one pytest process, and again without what is recorded if that crashes."""
+    """Run the files in one pytest process, and after a crash again without what is recorded."""
+    from keras_suite.comparing import note_crash
+
     paths = os.pathsep.join((str(HERE), os.environ.get("PYTHONPATH", "")))
     environment = os.environ | {"PYTHONPATH": paths, "KERAS_BACKEND": "jax", "JAX_PLATFORMS": "cpu"}
     environment["KILTER_CACHE"] = "off"  # each test compiles its own programs
@@ -78,8 +80,9 @@ def run(folder: Path, files: list[Path], route: str, record: Path, *options: str
     for _ in range(MOST_CRASHES):
         with tempfile.TemporaryDirectory() as scratch:  # for files that a test leaves behind
             status = subprocess.run(command, cwd=scratch, env=environment, check=False).returncode
-        if 0 <= status <= 5:
+        if 0 <= status <= 5:  # pytest's own
             return
+        note_crash(record, status)
 
 
 if __name__ == "__main__":

@@ -40,6 +40,23 @@ def read(path: Path) -> dict[str, dict[str, Any]]:
     return {record["test"]: record for record in records}
 
 
+def running_file(record: Path) -> Path:
+    """Where the id of the running test is."""
+    return record.with_suffix(".running")
+
+
+def note_crash(record: Path, status: int) -> None:
+    """Record the running test, if any, as failed: the interpreter ended with ``status``."""
+    running = running_file(record)
+    if not running.exists():
+        return
+    error = f"the interpreter ended with status {status}"
+    found = {"test": running.read_text(), "outcome": "failed", "calls": [], "error": error, "place": ""}
+    with record.open("a") as file:
+        file.write(json.dumps(found) + "\n")
+    running.unlink()
+
+
 def relevant(plain: dict[str, dict[str, Any]]) -> list[str]:
     """The tests that pass on plain Keras and call one of the three methods."""
     return [test for test, record in plain.items() if record["calls"] and record["outcome"] == "passed"]

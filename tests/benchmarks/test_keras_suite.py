@@ -5,7 +5,7 @@ import math
 
 import pytest
 
-from keras_suite.comparing import compare, read, relevant
+from keras_suite.comparing import compare, note_crash, read, relevant, running_file
 
 
 def record(test, outcome="passed", calls=("fit",), error="", place=""):
@@ -52,3 +52,12 @@ def test_records_are_read_by_test_and_a_later_one_counts(tmp_path):
     path.write_text("\n".join(map(json.dumps, lines)))
     assert read(path) == {"a::one": record("a::one")}
     assert read(tmp_path / "none") == {}
+
+
+def test_a_test_that_ends_the_interpreter_has_failed(tmp_path):
+    path = tmp_path / "plain.jsonl"
+    note_crash(path, -11)  # none was running
+    running_file(path).write_text("a::one")
+    note_crash(path, -11)
+    assert read(path)["a::one"]["outcome"] == "failed"
+    assert not running_file(path).exists()
