@@ -206,7 +206,8 @@ class KilterClassifier(ClassifierMixin, _Network):
         ``sample_weight``: a weight for each row. Raises ValueError where scikit-learn would, and for a single
         class.
         """
-        rows, labels = validate_data(self, X, y, dtype=[np.float64, np.float32])
+        checked: Any = validate_data(self, X, y, dtype=[np.float64, np.float32])
+        rows, labels = checked
         check_classification_targets(labels)
         self.classes_, numbers = np.unique(labels, return_inverse=True)
         if len(self.classes_) < 2:
