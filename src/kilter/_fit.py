@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import keras
 import numpy as np
@@ -45,6 +45,7 @@ def fit(
     validation_freq: int = 1,
     evaluate_training: bool = False,
     measure: int | str | None = "auto",
+    check: Literal["warn", "strict"] = "warn",
     rewrite: bool = True,
     seed: int = 0,
     verbose: Verbose = "auto",
@@ -88,6 +89,7 @@ def fit(
         measure: measure signals and gradients of the layers every this many epochs; "auto": as often as
             costs at most 3 % of the time, and never in trainings of less than 20 s; None: never. The history
             then has ``.measurements``. The training is unchanged. For arrays that fit on the device.
+        check: what NaN and infinity in ``x`` or ``y`` do: a warning, or with "strict" an error.
         rewrite: rewrite the step for XLA on CPUs, which is faster. False, or ``KILTER_REWRITE=off``, runs the
             step as Keras wrote it; the numbers agree to rounding.
         verbose: 0 silent, 1 a bar, 2 a line an epoch, "auto" a bar on a terminal and in a notebook, lines
@@ -130,6 +132,7 @@ def fit(
             validation_freq=validation_freq,
             evaluate_training=evaluate_training,
             measure=measure,
+            check=check,
             seed=_seed_of_call(model, seed, initial_epoch),
             verbose=verbose,
         )

@@ -6,6 +6,8 @@ Every error that a user can cause derives from :class:`KilterError` and the fitt
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
@@ -24,23 +26,47 @@ __all__ = [
 class KilterError(Exception):
     """Root of all errors that kilter raises on purpose.
 
-    Parameters are sentences or fragments without a final full stop.
+    Parameters are sentences or fragments without a final full stop. ``said``: the text of another library's
+    error, which then comes first.
 
     Example:
         >>> str(DataError(expected="labels 0 to 9", received="label=12 in row 3", remedy="correct the row"))
         'Expected labels 0 to 9. Received label=12 in row 3. To fix: correct the row.'
     """
 
-    def __init__(self, *, expected: str, received: str, remedy: str) -> None:
+    def __init__(self, *, expected: str, received: str, remedy: str, said: str = "") -> None:
         self.expected = expected
         self.received = received
         self.remedy = remedy
-        super().__init__(f"Expected {expected}. Received {received}. To fix: {remedy}.")
+        self.said = said
+        parts = f"Expected {expected}. Received {received}. To fix: {remedy}."
+        super().__init__(f"{said}\n\n{parts}" if said else parts)
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickle the three parts: worker processes send errors back."""
-        parts = {"expected": self.expected, "received": self.received, "remedy": self.remedy}
+        parts = {name: getattr(self, name) for name in ("expected", "received", "remedy", "said")}
         return partial(type(self), **parts), ()
+
+
+@contextmanager
+def about(what: str) -> Iterator[None]:
+    """While active, errors say that they are about ``what``, such as an argument.
+
+    Example:
+        >>> with about("validation_data"):
+        ...     raise DataError(expected="one row", received="0 rows", remedy="check the filter")
+        Traceback (most recent call last):
+        kilter.errors.DataError: Expected one row. Received validation_data with 0 rows. To fix: check ...
+    """
+    try:
+        yield
+    except KilterError as error:
+        raise type(error)(
+            expected=error.expected,
+            received=f"{what} with {error.received}",
+            remedy=error.remedy,
+            said=error.said,
+        ) from (error.__cause__ or error)
 
 
 class BackendError(KilterError, RuntimeError):

@@ -16,6 +16,7 @@ from .cases import CLASSES, FEATURES, classifier, rows
 X, Y = rows()
 NAN, INFINITE = X.copy(), X.copy()
 NAN[[4, 7], 0], INFINITE[9, 1] = np.nan, np.inf
+STRICT = {"check": "strict"}
 WEIGHTS = np.ones(len(X), "float32")
 
 # Name: what is passed to fit beside a classifier of 12 features, the error, and a word of its message.
@@ -34,10 +35,10 @@ REFUSED: dict[str, tuple[dict[str, Any], type[KilterError], str]] = {
     "dates": ({"x": np.zeros((50, FEATURES), "datetime64[s]")}, DataError, "numbers"),
     "complex numbers": ({"x": X.astype("complex64")}, DataError, "numbers"),
     "targets of no array": ({"y": object()}, DataError, "y as arrays"),
-    "NaN in x": ({"x": NAN}, DataError, r"2 NaN and 0 infinite .* rows \[4, 7\]"),
-    "infinity in x": ({"x": INFINITE}, DataError, r"0 NaN and 1 infinite .* rows \[9\]"),
-    "too large for float32": ({"x": X.astype("float64") * 1e300}, DataError, "infinite"),
-    "NaN in y": ({"y": np.where(Y == 1, np.nan, Y)}, DataError, "finite numbers in y"),
+    "NaN in x": ({"x": NAN, **STRICT}, DataError, r"2 NaN and 0 infinite .* rows \[4, 7\]"),
+    "infinity in x": ({"x": INFINITE, **STRICT}, DataError, r"0 NaN and 1 infinite .* rows \[9\]"),
+    "too large for float32": ({"x": X.astype("float64") * 1e300, **STRICT}, DataError, "infinite"),
+    "NaN in y": ({"y": np.where(Y == 1, np.nan, Y), **STRICT}, DataError, "finite numbers in y"),
     "NaN in weights": ({"sample_weight": WEIGHTS * np.nan}, DataError, "finite numbers in sample_weight"),
     "labels too large": ({"y": Y + 1}, DataError, r"labels 0 to 2.*3 outputs.* with labels \[3"),
     "labels below zero": ({"y": Y - 1}, DataError, r"with labels \[-1"),
@@ -48,10 +49,17 @@ REFUSED: dict[str, tuple[dict[str, Any], type[KilterError], str]] = {
     "targets of a wrong shape": ({"y": np.zeros((50, 4, 2))}, DataError, "Keras says"),
     "no targets": ({"y": None}, DataError, "Keras says"),
     "labels outside in the validation": ({"validation_data": (X, Y + 1)}, DataError, "labels 0 to 2"),
-    "NaN in the validation": ({"validation_data": (NAN, Y)}, DataError, "2 NaN"),
+    "NaN in the validation": (
+        {"validation_data": (NAN, Y), **STRICT},
+        DataError,
+        "validation_data with 2 NaN",
+    ),
     "another width in the validation": ({"validation_data": (X[:, :5], Y)}, DataError, "shape"),
     "a validation of three parts": ({"validation_data": (X, Y, WEIGHTS[:2])}, DataError, "same number"),
-    "a one-shot validation": ({"validation_data": iter([(X, Y)])}, DataError, "only once"),
+    "check loud": ({"check": "loud"}, OptionError, "warn"),
+    "a masked array": ({"x": np.ma.masked_less(X, -2.0)}, DataError, r"masked array with .* first rows \[\d"),
+    "fractions as class numbers": ({"y": Y + 0.5}, DataError, r"labels 0 to 2.* with labels \[[0-2].5"),
+    "NaN as class numbers": ({"y": np.where(Y == 1, np.nan, Y)}, DataError, r"labels 0 to 2.*\[nan"),
     "both weights": (
         {"class_weight": {0: 1.0}, "sample_weight": WEIGHTS},
         OptionError,

@@ -103,11 +103,11 @@ def test_an_id_outside_is_refused_with_its_place(name: str):
     assert all(map(np.array_equal, model.get_weights(), before))
 
 
-def test_fractions_are_cut_off_as_in_keras():
+def test_fractions_are_refused_which_keras_would_cut_off():
     model = _nested()
-    with pytest.raises(DataError, match=r"ids \[7.5\]"):
-        fit(model, _bad(7.5), Y, **HOW)
-    fit(model, _bad(2.5), Y, **HOW)
+    for fraction in (7.5, 2.5):
+        with pytest.raises(DataError, match=rf"ids \[{fraction}\]"):
+            fit(model, _bad(fraction), Y, **HOW)
     fit(model, IDS.astype("float32"), Y, **HOW)
 
 

@@ -108,7 +108,7 @@ def test_a_not_a_number_in_a_file_is_found_and_its_row_named(
     x, y = rows()
     x[37, 3] = np.nan
     with pytest.raises(DataError, match=r"1 NaN .* in 1 rows; first rows \[37\]"):
-        fit(classifier(), on_disk(tmp_path, x), y, **QUIET)
+        fit(classifier(), on_disk(tmp_path, x), y, check="strict", **QUIET)
 
 
 def test_what_must_be_streamed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
@@ -215,7 +215,7 @@ def test_batches_of_changing_shapes_are_trained_one_after_the_other():
 )
 def test_what_can_be_gone_through_only_once_is_refused(source: Any):
     with pytest.raises(DataError, match="only once"):
-        fit(classifier(), source, **QUIET)
+        fit(classifier(), source, epochs=2, **QUIET)
 
 
 def test_a_source_without_batches_is_refused():
@@ -223,9 +223,9 @@ def test_a_source_without_batches_is_refused():
         fit(classifier(), Loader([]), **QUIET)
 
 
-@pytest.mark.parametrize("name", ["y", "sample_weight", "class_weight"])
+@pytest.mark.parametrize("name", ["y", "sample_weight"])
 def test_what_the_batches_should_carry_is_refused_beside_them(name: str):
-    value = {0: 2.0} if name == "class_weight" else np.ones(50)
+    value = np.ones(50)
     with pytest.raises(OptionError, match=name):
         fit(classifier(), parts(), **{name: value}, **QUIET)
 

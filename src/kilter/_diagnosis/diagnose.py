@@ -15,7 +15,7 @@ import numpy as np
 from kilter._diagnosis.checks import CHECKS
 from kilter._diagnosis.context import Check, Context
 from kilter._diagnosis.thresholds import Thresholds
-from kilter._engine.arrays import check_batch_size, collect, is_array, pick, row_count
+from kilter._engine.arrays import check_batch_size, collect, is_array, pick, row_count, with_sparse_rows
 from kilter._engine.augmenting import Augment, as_augmentation, check_augmentation
 from kilter._engine.fit import check_callbacks
 from kilter._engine.measuring import Reader, measured_steps, probe
@@ -36,7 +36,7 @@ from kilter.schedules import Performance
 
 def two_rows(x: Any) -> Any:
     """Copies of the first two rows, as a sample; None for anything but arrays."""
-    return jax.tree.map(lambda array: np.array(array[:2]), x) if is_array(x) else None
+    return jax.tree.map(lambda array: np.array(array[:2]), with_sparse_rows(x)) if is_array(x) else None
 
 
 def training_findings(

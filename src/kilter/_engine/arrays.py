@@ -7,16 +7,18 @@ of the memory, and are cast in the step.
 
 from __future__ import annotations
 
+import math
 import numbers
 import warnings
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Any, Literal, get_args
 
 import jax
 import jax.numpy as jnp
 import keras
 import numpy as np
+from jax.experimental.sparse import JAXSparse
 
 from kilter._models.arrays import plain_array
 from kilter._models.keras_internals import data_adapter_utils
@@ -28,6 +30,42 @@ _SHOWN_ROWS = 5
 _CHECKED_VALUES = 1 << 20  # fits in the CPU cache
 _LARGE_BYTES = 1 << 22  # NumPy requests large pages from this size on
 _ALIGNMENT = 64  # bytes: JAX takes over an aligned buffer without a copy
+_DENSE_BYTES = 1 << 28  # sparse arrays that take more than this when dense are streamed
+
+Check = Literal["warn", "strict"]
+
+
+@dataclass(frozen=True)
+class FiniteCheck:
+    """What NaN and infinity in data do: an error, or one warning for each input.
+
+    They are always an error in weights.
+    """
+
+    mode: Check = "strict"
+    _told: set[str] = field(default_factory=set)
+
+    def __post_init__(self) -> None:
+        if self.mode not in get_args(Check):
+            raise OptionError(
+                expected='check as "warn" or "strict"',
+                received=f"check={self.mode!r}",
+                remedy='pass "strict" for an error where data have NaN or infinity',
+            )
+
+    def report(self, name: str, found: str) -> None:
+        """Raise :class:`DataError` or warn that ``name`` has the values ``found``."""
+        if self.mode == "strict" or name == "sample_weight":
+            raise DataError(
+                expected=f"finite numbers in {name}", received=found, remedy="fill or drop these rows"
+            )
+        if name not in self._told:
+            self._told.add(name)
+            warnings.warn(
+                f"{name} has {found}. What is computed from them becomes NaN, unless model or loss masks "
+                'them: fill or drop these rows. check="strict" makes this an error.',
+                stacklevel=5,
+            )
 
 
 @dataclass(frozen=True)
@@ -40,6 +78,52 @@ class Rows:
     def example(self, size: int) -> tuple[Any, Any, Any]:
         """The first ``size`` rows, to build a model with."""
         return jax.tree.map(lambda leaf: leaf[:size], self.data)
+
+
+@dataclass(frozen=True)
+class SparseRows:
+    """A sparse matrix whose rows are read dense, a block at a time."""
+
+    matrix: Any
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Rows and columns."""
+        return self.matrix.shape
+
+    @property
+    def dtype(self) -> Any:
+        """Of the numbers."""
+        return self.matrix.dtype
+
+    @property
+    def nbytes(self) -> int:
+        """What the dense array would take."""
+        return math.prod(self.shape) * self.dtype.itemsize
+
+    def __getitem__(self, rows: Any) -> np.ndarray:
+        """The given rows, dense."""
+        return self.matrix[rows].toarray()
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        """All rows, dense."""
+        return self.matrix.toarray() if dtype is None else self.matrix.toarray().astype(dtype)
+
+
+def with_sparse_rows(x: Any) -> Any:
+    """``x`` with the sparse arrays of SciPy and JAX dense, or as :class:`SparseRows` where they are large."""
+    return keras.tree.map_structure(lambda leaf: _rows_of(leaf) if _is_sparse(leaf) else leaf, x)
+
+
+def _rows_of(sparse: Any) -> Any:
+    if isinstance(sparse, JAXSparse):
+        return sparse.todense()
+    large = math.prod(sparse.shape) * sparse.dtype.itemsize > _DENSE_BYTES
+    return SparseRows(sparse.tocsr()) if large else sparse.toarray()
+
+
+def _is_sparse(value: Any) -> bool:
+    return isinstance(value, JAXSparse) or hasattr(value, "tocsr")
 
 
 def is_array(value: Any) -> bool:
@@ -57,7 +141,7 @@ def _is_batch(value: Any) -> bool:
 def _is_nest(value: Any) -> bool:
     leaves = keras.tree.flatten(value)
     return bool(leaves) and all(
-        leaf is None or hasattr(leaf, "__array__") or np.isscalar(leaf) for leaf in leaves
+        leaf is None or hasattr(leaf, "__array__") or np.isscalar(leaf) or _is_sparse(leaf) for leaf in leaves
     )
 
 
@@ -69,11 +153,13 @@ def collect(
     *,
     row_numbers: np.ndarray | None = None,
     wait: bool = False,
+    finite: FiniteCheck | None = None,
 ) -> Rows:
     """Check the arrays and put them on the device.
 
     ``row_numbers``, shape (used,), are for messages: of the first rows of a part, the others being padding.
     ``wait`` leaves NumPy arrays on the host, for :func:`on_device`, unless they had to be converted.
+    ``finite``: what NaN and infinity do, by default an error.
     """
     if x is None:
         raise DataError(expected="x as arrays", received="None", remedy="pass the rows to work on")
@@ -84,12 +170,13 @@ def collect(
                 received="both",
                 remedy="multiply the class weights into sample_weight",
             )
-        sample_weight = _class_weights(y, class_weight)
+        sample_weight = class_weights(y, class_weight)
+    x = with_sparse_rows(x)
     named = {"x": x, "y": y, "sample_weight": sample_weight}
     count = row_count(**named)
     data = tuple(keras.tree.map_structure(_array, value) for value in named.values())
     for name, value in zip(named, data, strict=True):
-        _check_finite(name, value, row_numbers)
+        _check_finite(name, value, row_numbers, finite or FiniteCheck())
 
     def placed(old: Any, new: Any) -> Any:
         is_given = isinstance(old, np.ndarray) and np.may_share_memory(old, new)
@@ -115,6 +202,7 @@ def on_device(array: Any) -> Any:
 
 def split(x: Any, y: Any, sample_weight: Any, share: float) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
     """Split the last ``share`` of the rows off for validation, before any shuffling, as Keras does."""
+    x = with_sparse_rows(x)
     number("validation_split", share, above=0, below=1, remedy="pass a share such as 0.1")
     count = row_count(x=x)
     first = int(count * (1.0 - share))
@@ -131,7 +219,11 @@ def split(x: Any, y: Any, sample_weight: Any, share: float) -> tuple[tuple[Any, 
     )
 
 
-def _class_weights(y: Any, class_weight: Mapping[int, float]) -> np.ndarray:
+def class_weights(y: Any, class_weight: Mapping[int, float], *, all_rows: bool = True) -> np.ndarray:
+    """A weight for each row from a weight for each class, as in Keras.
+
+    Warns of negative weights, and of keys that are no class of ``y`` if it has ``all_rows``.
+    """
     labels = None if y is None or not hasattr(y, "__array__") else np.asarray(y)
     if labels is None or labels.ndim not in (1, 2):
         received = f"y of shape {labels.shape}" if labels is not None else f"y of type {type(y).__name__}"
@@ -155,7 +247,23 @@ def _class_weights(y: Any, class_weight: Mapping[int, float]) -> np.ndarray:
             received=f"y of dtype {labels.dtype}",
             remedy="number the classes from 0",
         )
+    if all_rows:
+        _warn_of_weights(labels, class_weight)
     return data_adapter_utils.class_weight_to_sample_weights(labels, dict(class_weight))
+
+
+def _warn_of_weights(labels: np.ndarray, class_weight: Mapping[int, float]) -> None:
+    is_one_hot = labels.ndim == 2 and labels.shape[1] > 1
+    classes = set(range(labels.shape[1])) if is_one_hot else set(np.unique(labels).tolist())
+    strangers = [key for key in class_weight if key not in classes]
+    if strangers:
+        warnings.warn(f"class_weight has keys that are no class of y: {strangers}", stacklevel=5)
+    negative = {key: value for key, value in class_weight.items() if value < 0}
+    if negative:
+        warnings.warn(
+            f"class_weight has negative weights: {negative}. Training would increase the loss of these rows.",
+            stacklevel=5,
+        )
 
 
 def pick(data: Any, rows: Any) -> Any:
@@ -188,7 +296,8 @@ def _lengths(name: str, value: Any) -> list[int]:
             received=f"{type(value).__name__}",
             remedy="pass NumPy or JAX arrays, or lists or dicts of them; a list of numbers needs np.asarray",
         )
-    leaves = [leaf for leaf in keras.tree.flatten(value) if leaf is not None]
+    leaves = [_rows_of(leaf) if _is_sparse(leaf) else leaf for leaf in keras.tree.flatten(value)]
+    leaves = [leaf for leaf in leaves if leaf is not None]
     scalars = [leaf for leaf in leaves if np.ndim(leaf) == 0]
     if scalars:
         raise DataError(
@@ -205,12 +314,26 @@ def _array(leaf: Any) -> Any:
         return None
     if hasattr(leaf, "to_numpy"):  # pandas and polars
         leaf = leaf.to_numpy()
+    check_unmasked(leaf)
     host = plain_array(leaf)
     _check_range(host)
     if jnp.issubdtype(host.dtype, jnp.floating) and host.dtype != keras.config.floatx():
         with np.errstate(over="ignore"):  # overflow becomes infinity and is reported
             host = host.astype(keras.config.floatx())
     return host
+
+
+def check_unmasked(leaf: Any) -> None:
+    """Raise :class:`DataError` for a masked array with masked values: the mask would be lost."""
+    if not isinstance(leaf, np.ma.MaskedArray) or not np.ma.is_masked(leaf):
+        return
+    rows = np.flatnonzero(np.ma.getmaskarray(leaf).reshape(len(leaf), -1).any(axis=1))
+    raise DataError(
+        expected="arrays without masked values",
+        received=f"a masked array with {np.ma.count_masked(leaf)} of them in {len(rows)} rows; "
+        f"first rows {rows[:_SHOWN_ROWS].tolist()}",
+        remedy="fill them with array.filled(value), or drop these rows",
+    )
 
 
 def warn_of_losses(x: Any) -> None:
@@ -238,7 +361,7 @@ def _check_range(host: Any) -> None:
         )
 
 
-def _check_finite(name: str, value: Any, row_numbers: np.ndarray | None) -> None:
+def _check_finite(name: str, value: Any, row_numbers: np.ndarray | None, check: FiniteCheck) -> None:
     for leaf in jax.tree.leaves(value):
         if not jnp.issubdtype(leaf.dtype, jnp.floating):
             continue
@@ -248,11 +371,10 @@ def _check_finite(name: str, value: Any, row_numbers: np.ndarray | None) -> None
         rows = rows[rows < len(named)]
         if len(rows):
             bad = host[rows].astype(np.float64)
-            raise DataError(
-                expected=f"finite numbers in {name}",
-                received=f"{np.isnan(bad).sum()} NaN and {np.isinf(bad).sum()} infinite values in "
+            check.report(
+                name,
+                f"{np.isnan(bad).sum()} NaN and {np.isinf(bad).sum()} infinite values in "
                 f"{len(rows)} rows; first rows {np.sort(named[rows])[:_SHOWN_ROWS].tolist()}",
-                remedy="fill or drop these rows",
             )
 
 

@@ -6,7 +6,7 @@ import itertools
 import math
 import sys
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,10 +14,17 @@ import jax
 import keras
 import numpy as np
 
-from kilter._engine.arrays import collect, row_count
+from kilter._engine.arrays import (
+    FiniteCheck,
+    check_unmasked,
+    class_weights,
+    collect,
+    row_count,
+    with_sparse_rows,
+)
 from kilter._engine.feed import BLOCK_BYTES, Block, Order, block_of, mapped_ahead
 from kilter._engine.step import Yielded, with_parts
-from kilter.errors import DataError
+from kilter.errors import DataError, OptionError
 
 Batch = Yielded
 
@@ -59,7 +66,7 @@ def _batch_of(item: Any) -> Batch:
             received=f"a {type(item).__name__} of {len(parts)} parts",
             remedy="put several inputs into a tuple or dict of their own: ((a, b), y)",
         )
-    x, y, sample_weight = jax.tree.map(_own, (*parts, None, None)[:3])
+    x, y, sample_weight = jax.tree.map(_own, with_sparse_rows((*parts, None, None)[:3]))
     return Yielded(x, y, sample_weight, len(parts) if isinstance(item, tuple | list) else 0)
 
 
@@ -68,7 +75,23 @@ def _own(leaf: Any) -> np.ndarray:
         leaf = leaf.cpu()
     if hasattr(leaf, "numpy") and not hasattr(leaf, "__array__"):
         leaf = leaf.numpy()
+    check_unmasked(leaf)
     return np.array(leaf)
+
+
+class Replayed:
+    """The batches of an iterator, which is read once and then repeated from memory."""
+
+    def __init__(self, source: Iterator[Any]) -> None:
+        self._source = source
+        self._kept: list[Batch] = []
+
+    def __iter__(self) -> Iterator[Batch]:
+        """The batches kept, then those not read yet."""
+        yield from self._kept
+        for item in self._source:
+            self._kept.append(_batch_of(item))
+            yield self._kept[-1]
 
 
 @dataclass(frozen=True)
@@ -188,6 +211,8 @@ class BatchFeed:
         most: batches in an epoch; the next epoch continues where it ended.
         once: there will be one epoch, so a generator will do.
         inputs_only: leave out targets and weights.
+        class_weight: a weight for each class, which gives the rows their weights.
+        finite: what NaN and infinity do.
         check: called with each batch and the number of its first row in the epoch.
         check_block: called with each block and the numbers of its rows.
     """
@@ -197,6 +222,8 @@ class BatchFeed:
     most: int | None = None
     once: bool = False
     inputs_only: bool = False
+    class_weight: Mapping[int, float] | None = None
+    finite: FiniteCheck = field(default_factory=FiniteCheck)
     check: Callable[[Batch, int], None] = lambda batch, first: None
     check_block: Callable[[Block, np.ndarray], None] = lambda block, numbers: None
     _source: _Numbered | _Iterated = field(init=False)
@@ -215,6 +242,12 @@ class BatchFeed:
                 + ("is endless or has no length" if endless else "can be iterated only once"),
                 remedy="pass steps_per_epoch (validation_steps, steps), or a list of batches",
             )
+        if self.class_weight is not None and one_shot:
+            raise OptionError(
+                expected="no class_weight for an iterator or generator, as in Keras",
+                received=f"class_weight={dict(self.class_weight)} and a {type(self.source).__name__}",
+                remedy="yield (x, y, sample_weight), or make the source a keras.utils.PyDataset",
+            )
 
     @property
     def steps(self) -> int | None:
@@ -226,7 +259,7 @@ class BatchFeed:
         batch = self._source.first()
         if batch is None:
             raise _without_batches()
-        return collect(*self._used(batch)).data
+        return collect(*self._used(batch), finite=self.finite).data
 
     def awaited(self) -> Iterator[Block]:
         """Empty: the batches to come are unknown."""
@@ -252,7 +285,7 @@ class BatchFeed:
         """The batches as a block, padded to ``length`` batches; the list is emptied to free memory."""
         count, size = len(batches), len(numbers) // len(batches)
         data = jax.tree.map(lambda *leaves: _joined(leaves, length), *batches)
-        block = block_of(data, size, count, numbers)
+        block = block_of(data, size, count, numbers, self.finite)
         block = block._replace(data=with_parts(data, *block.data))
         for batch, first in zip(batches, numbers[::size], strict=True):
             self.check(batch, first)
@@ -261,7 +294,18 @@ class BatchFeed:
         return block
 
     def _used(self, batch: Batch) -> Batch:
-        return Yielded(batch.x, None, None, parts=1) if self.inputs_only else batch
+        if self.inputs_only:
+            return Yielded(batch.x, None, None, parts=1)
+        if self.class_weight is None:
+            return batch
+        if batch.sample_weight is not None:
+            raise OptionError(
+                expected="class_weight or sample_weight",
+                received="class_weight beside batches (x, y, sample_weight)",
+                remedy="multiply the class weights into the sample weights",
+            )
+        weights = class_weights(batch.y, self.class_weight, all_rows=False)
+        return Yielded(batch.x, batch.y, weights, parts=3)
 
 
 def warn_of_end(found: int, asked: int) -> None:

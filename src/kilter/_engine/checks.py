@@ -47,9 +47,14 @@ def check_inputs(model: keras.Model, rows: Rows) -> None:
 def _in_declared_order(model: keras.Model, x: Any) -> list[Any]:
     """The arrays of ``x`` in the order of the model's inputs; a dict is matched by name, as in Keras."""
     listed = getattr(model, "_inputs_struct", None)
-    if not isinstance(x, Mapping) or listed is None or isinstance(listed, Mapping):
+    if not isinstance(x, Mapping) or listed is None:
         return keras.tree.flatten(x)
-    names = [tensor.name for tensor in keras.tree.flatten(listed)]
+    if isinstance(listed, Mapping):
+        names = sorted(listed)
+        if any(isinstance(part, Mapping | list | tuple) for part in listed.values()):
+            return keras.tree.flatten(x)
+    else:
+        names = [tensor.name for tensor in keras.tree.flatten(listed)]
     missing = [name for name in names if name not in x]
     if missing:
         raise DataError(
@@ -125,7 +130,7 @@ def _targets(compiled: Any, y: Any) -> list[Any]:
 
 
 def _check_labels(labels: np.ndarray, classes: int, ignored: int | None, where: str, start: int) -> None:
-    wrong = (labels < 0) | (labels >= classes)
+    wrong = ~((labels >= 0) & (labels < classes) & (labels == np.floor(labels)))
     if ignored is not None:
         wrong &= labels != ignored
     bad = np.flatnonzero(wrong.reshape(len(labels), -1).any(axis=1))

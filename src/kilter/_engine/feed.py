@@ -17,7 +17,7 @@ import jax.numpy as jnp
 import keras
 import numpy as np
 
-from kilter._engine.arrays import Rows, collect, on_device
+from kilter._engine.arrays import FiniteCheck, Rows, SparseRows, collect, on_device
 
 # With so many whole batches per epoch, the partial one is rare.
 _MANY = 16
@@ -190,9 +190,9 @@ PREFETCHED_BLOCKS = 2
 
 
 def must_stream(x: Any) -> bool:
-    """Whether the arrays are in a file, or would fill the device; a CPU takes all that is in memory."""
+    """Whether arrays are in a file, large and sparse, or would fill the device; a CPU takes all in memory."""
     leaves = [leaf for leaf in keras.tree.flatten(x) if leaf is not None]
-    if any(isinstance(leaf, np.memmap) for leaf in leaves):
+    if any(isinstance(leaf, np.memmap | SparseRows) for leaf in leaves):
         return True
     statistics = jax.local_devices()[0].memory_stats() or {}
     limit = statistics.get("bytes_limit", 0) - statistics.get("bytes_in_use", 0)
@@ -207,17 +207,24 @@ class StreamFeed:
 
     rows: Rows
     order: Order
+    finite: FiniteCheck = field(default_factory=FiniteCheck)
     check_block: Callable[[Block, np.ndarray], None] = lambda block, numbers: None
 
     @classmethod
     def of(
-        cls, x: Any, y: Any, sample_weight: Any, class_weight: Mapping[int, float] | None, order: Order
+        cls,
+        x: Any,
+        y: Any,
+        sample_weight: Any,
+        class_weight: Mapping[int, float] | None,
+        order: Order,
+        finite: FiniteCheck | None = None,
     ) -> StreamFeed:
         """Check the arrays' lengths, y and the weights; x itself is only read during training."""
         lengths = jax.tree.map(lambda leaf: np.zeros(np.shape(leaf)[:1], np.bool_), x)
-        checked = collect(lengths, y, sample_weight, class_weight)
+        checked = collect(lengths, y, sample_weight, class_weight, finite=finite)
         _, targets, weights = jax.tree.map(np.asarray, checked.data)
-        return cls(Rows((x, targets, weights), checked.count), order)
+        return cls(Rows((x, targets, weights), checked.count), order, finite or FiniteCheck())
 
     @property
     def steps(self) -> int:
@@ -226,7 +233,7 @@ class StreamFeed:
 
     def example(self) -> tuple[Any, Any, Any]:
         """The first batch."""
-        return collect(*self.rows.example(self.order.batch_size)).data
+        return collect(*self.rows.example(self.order.batch_size), finite=self.finite).data
 
     def awaited(self) -> Iterator[Block]:
         """Empty: a block takes little memory."""
@@ -243,11 +250,11 @@ class StreamFeed:
         rest = self.order.rest(count)
         tails = [numbers[end : end + rest]] if rest else []
         for part in _read(self.rows.data, [(part, batches * size) for part in parts]):
-            block = block_of(part.data, size, len(part.numbers) // size, part.numbers)
+            block = block_of(part.data, size, len(part.numbers) // size, part.numbers, self.finite)
             self.check_block(block, part.numbers)
             yield block
         for part in _read(self.rows.data, [(tail, len(tail)) for tail in tails]):
-            last = block_of(part.data, len(part.numbers), 1, part.numbers)
+            last = block_of(part.data, len(part.numbers), 1, part.numbers, self.finite)
             self.check_block(last, part.numbers)
             yield last._replace(rare=self.order.is_rare_tail(count))
 
@@ -268,10 +275,10 @@ def _read(data: Any, parts: list[tuple[np.ndarray, int]]) -> Iterator[_Part]:
     return mapped_ahead(rows, parts, PREFETCHED_BLOCKS)
 
 
-def block_of(data: Any, size: int, steps: int, numbers: np.ndarray) -> Block:
+def block_of(data: Any, size: int, steps: int, numbers: np.ndarray, finite: FiniteCheck) -> Block:
     """Rows in order as a block of batches of ``size``, of which the first ``steps`` are used.
 
     ``numbers`` are the row numbers for messages; rows beyond them are padding.
     """
-    rows = collect(*data, row_numbers=numbers)
+    rows = collect(*data, row_numbers=numbers, finite=finite)
     return Block(rows.data, jnp.arange(rows.count, dtype=jnp.int32).reshape(-1, size), steps)

@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 import keras
 
-from kilter._engine.arrays import check_batch_size, collect, is_array, split, warn_of_losses
+from kilter._engine.arrays import (
+    Check,
+    FiniteCheck,
+    check_batch_size,
+    collect,
+    is_array,
+    split,
+    warn_of_losses,
+    with_sparse_rows,
+)
 from kilter._engine.augmenting import Augment, as_augmentation, check_augmentation
-from kilter._engine.batch_feed import BatchFeed, warn_of_end
+from kilter._engine.batch_feed import BatchFeed, Replayed, warn_of_end
 from kilter._engine.checks import TargetCheck, check_inputs, check_targets
 from kilter._engine.embedding_ids import IdCheck, Kind
 from kilter._engine.epochs import epochs_told
@@ -24,7 +33,7 @@ from kilter._models.keras_internals import is_default
 from kilter._models.variables import build
 from kilter._progress import Verbose
 from kilter._validation import whole_number
-from kilter.errors import OptionError
+from kilter.errors import OptionError, about
 from kilter.schedules import Performance
 
 AnyFeed = ResidentFeed | StreamFeed | BatchFeed
@@ -52,6 +61,7 @@ def fit(
     validation_freq: int = 1,
     evaluate_training: bool = False,
     measure: int | str | None = "auto",
+    check: Check = "warn",
     seed: int = 0,
     verbose: Verbose = "auto",
 ) -> History:
@@ -67,7 +77,11 @@ def fit(
     if validation_split and validation_data is None:
         (x, y, sample_weight), validation_data = split(x, y, sample_weight, validation_split)
     order = Order(batch_size, shuffle, seed)
-    prepare(model, feed := training_feed(x, y, sample_weight, class_weight, order, steps=steps_per_epoch))
+    once = epochs - initial_epoch <= 1
+    feed = training_feed(
+        x, y, sample_weight, class_weight, order, steps=steps_per_epoch, once=once, check=check
+    )
+    prepare(model, feed)
     if augmentation is not None:
         check_augmentation(model, augmentation, feed.example())
     size = validation_batch_size or batch_size
@@ -83,7 +97,7 @@ def fit(
             epochs=epochs,
             initial_epoch=initial_epoch,
             training_rows=_as_validated(feed, size, class_weight) if evaluate_training else None,
-            validation=_validation(model, validation_data, size, validation_steps),
+            validation=_validation(model, validation_data, size, validation_steps, check),
             validation_every=validation_freq,
             augmentation=augmentation,
             seed=seed,
@@ -102,19 +116,22 @@ def training_feed(
     *,
     steps: int | None = None,
     once: bool = False,
+    check: Check = "strict",
 ) -> AnyFeed:
     """The feed for this kind of data: arrays on the device, arrays too large for it, or batches.
 
-    ``steps``: batches per epoch. ``once``: there will be one epoch.
+    ``steps``: batches per epoch. ``once``: there will be one epoch. ``check``: what NaN and infinity do.
     """
+    finite = FiniteCheck(check)
     if not is_array(x):
-        _check_alone(y=y, sample_weight=sample_weight, class_weight=class_weight)
-        return BatchFeed(x, order, most=steps, once=once)
+        _check_alone(y=y, sample_weight=sample_weight)
+        return BatchFeed(x, order, most=steps, once=once, class_weight=class_weight, finite=finite)
+    x = with_sparse_rows(x)
     warn_of_losses(x)
     if must_stream(x):
-        feed = StreamFeed.of(x, y, sample_weight, class_weight, order)
+        feed = StreamFeed.of(x, y, sample_weight, class_weight, order, finite)
     else:
-        feed = ResidentFeed(collect(x, y, sample_weight, class_weight, wait=True), order)
+        feed = ResidentFeed(collect(x, y, sample_weight, class_weight, wait=True, finite=finite), order)
     if steps is None or steps == feed.steps:
         return feed
     if steps > feed.steps:
@@ -146,14 +163,19 @@ def _as_validated(feed: AnyFeed, batch_size: int, class_weight: Mapping[int, flo
     return replace(feed, rows=rows, order=Order(batch_size, shuffle=False, seed=0))
 
 
-def validation_feed(data: Any, batch_size: int, steps: int | None = None) -> AnyFeed:
-    """The feed of ``validation_data`` as :func:`kilter.fit` takes it, of at most ``steps`` batches."""
+def validation_feed(data: Any, batch_size: int, steps: int | None = None, check: Check = "strict") -> AnyFeed:
+    """The feed of ``validation_data`` as :func:`kilter.fit` takes it, of at most ``steps`` batches.
+
+    The batches of a generator are kept for later epochs, unless ``steps`` are given.
+    """
     order = Order(batch_size, shuffle=False, seed=0)
     is_pair = isinstance(data, tuple) or (isinstance(data, list) and is_array(data))  # Keras takes lists too
     if is_pair and len(data) in (2, 3):
         x, y, weights = (*data, None)[:3]
-        return training_feed(x, y, weights, None, order, steps=steps)
-    return training_feed(data, None, None, None, order, steps=steps)
+        return training_feed(x, y, weights, None, order, steps=steps, check=check)
+    if isinstance(data, Iterator) and steps is None:
+        data = Replayed(data)
+    return training_feed(data, None, None, None, order, steps=steps, check=check)
 
 
 def prepare(model: keras.Model, feed: AnyFeed, *, training: bool = True) -> None:
@@ -165,12 +187,15 @@ def prepare(model: keras.Model, feed: AnyFeed, *, training: bool = True) -> None
     _check(model, feed, "train" if training else "test")
 
 
-def _validation(model: keras.Model, data: Any, batch_size: int, steps: int | None) -> AnyFeed | None:
+def _validation(
+    model: keras.Model, data: Any, batch_size: int, steps: int | None, check: Check
+) -> AnyFeed | None:
     if data is None:
         return None
     check_loop(model, "test")
-    feed = validation_feed(data, batch_size, steps)
-    _check(model, feed, "test")
+    with about("validation_data"):
+        feed = validation_feed(data, batch_size, steps, check)
+        _check(model, feed, "test")
     return feed
 
 

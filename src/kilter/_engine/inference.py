@@ -12,7 +12,7 @@ import keras
 import numpy as np
 from jax import lax
 
-from kilter._engine.arrays import Rows, check_batch_size, is_array, row_count
+from kilter._engine.arrays import FiniteCheck, Rows, check_batch_size, is_array, row_count
 from kilter._engine.batch_feed import BatchFeed
 from kilter._engine.checks import check_inputs
 from kilter._engine.feed import Block, Order
@@ -59,7 +59,7 @@ def evaluate(
     check_batch_size(batch_size)
     check_steps(steps=steps)
     order = Order(batch_size, shuffle=False, seed=0)
-    feed = training_feed(x, y, sample_weight, None, order, steps=steps, once=True)
+    feed = training_feed(x, y, sample_weight, None, order, steps=steps, once=True, check="warn")
     prepare(model, feed, training=False)
     with rewriting(rewrite), shown(verbose, after=QUICK) as progress:
         progress.stage("Evaluating")
@@ -117,10 +117,11 @@ def predict_unchanged(model: keras.Model, x: Any, *, batch_size: int = 256) -> A
 
 def _inputs_feed(model: keras.Model, x: Any, batch_size: int, steps: int | None) -> AnyFeed:
     if not is_array(x):
-        return BatchFeed(x, most=steps, once=True, inputs_only=not overrides(model, "predict_step"))
+        inputs_only = not overrides(model, "predict_step")
+        return BatchFeed(x, most=steps, once=True, inputs_only=inputs_only, finite=FiniteCheck("warn"))
     # Fewer rows than a batch are one batch.
     order = Order(min(batch_size, row_count(x=x)), shuffle=False, seed=0)
-    return training_feed(x, None, None, None, order, steps=steps)
+    return training_feed(x, None, None, None, order, steps=steps, check="warn")
 
 
 class _Predictor:
