@@ -11,7 +11,7 @@ import numpy as np
 
 import kilter
 from kilter._transfer.depth import RULES, depth_groups, depths, many_rates, one_rate
-from kilter.errors import KilterError, ModelError, OptionError
+from kilter.errors import DataError, KilterError, ModelError, OptionError
 from kilter.recipe.fine_tune import BY_DEPTH
 
 layers = keras.layers
@@ -194,21 +194,50 @@ def test_the_same_seed_gives_the_same_bits():
     assert run() == run()
 
 
+MULTI = np.array([[0, 1, 1], [1, 0, 0], [0, 0, 0], [1, 1, 1], [0, 1, 0], [1, 0, 1]])
+CLASSES = np.arange(6) % 3
+SPARSE, ONE_HOT, BINARY = "sparse_categorical", "categorical", "binary"
+
+# Name: the units of the head, its activation, the targets, and the cross-entropy; None for squared errors.
 LOSSES = {
-    "labels": (2, Y, "sparse_categorical_crossentropy"),
-    "two classes, one output": (1, Y, "binary_crossentropy"),
-    "one-hot rows": (2, np.eye(2)[Y], "categorical_crossentropy"),
-    "numbers": (1, np.linspace(0, 1, 6), "mean_squared_error"),
-    "counts": (1, np.arange(6), "mean_squared_error"),
+    "labels": (2, None, Y, SPARSE),
+    "labels as floats": (3, None, CLASSES.astype("float32"), SPARSE),
+    "labels in a column": (3, None, CLASSES[:, None], SPARSE),
+    "labels for a softmax": (3, "softmax", CLASSES, SPARSE),
+    "two classes, one output": (1, None, Y, BINARY),
+    "two classes as floats, one sigmoid": (1, "sigmoid", Y.astype("float32"), BINARY),
+    "two classes as bools in a column": (1, None, Y[:, None] > 0, BINARY),
+    "one-hot rows": (2, None, np.eye(2)[Y], ONE_HOT),
+    "one-hot rows of ints, softmax": (3, "softmax", np.eye(3, dtype=int)[CLASSES], ONE_HOT),
+    "one-hot rows for a sigmoid": (3, "sigmoid", np.eye(3)[CLASSES], BINARY),
+    "several labels": (3, None, MULTI, BINARY),
+    "several labels as floats, sigmoid": (3, "sigmoid", MULTI.astype("float32"), BINARY),
+    "several labels as bools": (3, None, MULTI > 0, BINARY),
+    "numbers": (1, None, np.linspace(0, 1, 6), None),
+    "columns of numbers": (3, None, np.linspace(0, 1, 18).reshape(6, 3), None),
+    "counts": (1, None, np.arange(6), None),
+    "counts as floats": (1, None, np.arange(6.0), None),
 }
 
 
 @pytest.mark.parametrize("case", LOSSES)
 def test_the_loss_fits_the_targets(case):
-    outputs, y, name = LOSSES[case]
-    model = kilter.reuse(models.stack(), keep=2, head=outputs)
-    kilter.fine_tune(model, models.rows(), y, stages=[Stage(1, "head")], verbose=0)
-    assert model._compile_config.config["loss"].name == name
+    outputs, activation, y, kind = LOSSES[case]
+    head = layers.Dense(outputs, activation=activation)
+    model = kilter.reuse(models.stack(), keep=2, head=head)
+    history = kilter.fine_tune(model, models.rows(), y, stages=[Stage(1, "head")], verbose=0).history
+    loss = model._compile_config.config["loss"]
+    assert loss.name == (f"{kind}_crossentropy" if kind else "mean_squared_error")
+    assert ("accuracy" in history) == bool(kind)
+    if kind:
+        assert loss.get_config()["from_logits"] == (activation is None)
+
+
+def test_names_of_classes_as_targets_are_refused():
+    names = np.array(["cat", "dog"])[Y]
+    model = student()
+    with pytest.raises(DataError, match=r"'cat'.*np.unique\(y, return_inverse=True\)"):
+        kilter.fine_tune(model, models.rows(), names, stages=[Stage(1)], verbose=0)
 
 
 def test_the_model_s_own_loss_and_metrics_are_kept_and_a_given_loss_goes_before_them():

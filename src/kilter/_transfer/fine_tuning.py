@@ -20,7 +20,7 @@ from kilter._transfer.depth import train_only
 from kilter._transfer.stages import Phase, Stage, default_stages, phases_of
 from kilter.data import Dataset
 from kilter.data.labels import is_one_hot
-from kilter.errors import OptionError
+from kilter.errors import DataError, OptionError
 
 
 class StagedHistory(History):
@@ -91,9 +91,10 @@ def fine_tune(
             for :func:`kilter.fit`.
         stages: see :class:`kilter.Stage`. By default only the head for 5 epochs, then all layers for up to 20
             at a tenth of the rate, stopped after 5 epochs without a lower validation loss.
-        loss: by default that of a compiled model, with its metrics. For another model: cross-entropy and
-            accuracy for whole numbers and one-hot rows, mean squared error for other numbers; outputs are
-            logits unless they end in a softmax or sigmoid.
+        loss: by default that of a compiled model, with its metrics. For another model it follows from the
+            targets, whatever their dtype, and the last layer: cross-entropy and accuracy for class numbers
+            and one-hot rows; binary cross-entropy for columns of 0 and 1, one or several (multi-label);
+            mean squared error for other numbers. Outputs are logits unless they end in a softmax or sigmoid.
         metrics: as for ``compile``, with a ``loss`` or for a compiled model.
         callbacks: called for each stage as for a training, with consecutive epochs. One that stops the
             training stops all stages.
@@ -212,15 +213,41 @@ def _compiler(model: keras.Model, y: Any, loss: Any, metrics: Any) -> Compile:
     return _compiler_for(model, np.asarray(y), metrics)
 
 
+def _are_classes(y: np.ndarray, width: int | None) -> bool:
+    """Whether one column of targets numbers the classes of a model with ``width`` outputs (None: unknown)."""
+    if y.dtype.kind == "f":
+        return width is not None and bool(np.isin(y, np.arange(max(width, 2))).all())
+    return width != 1 or int(y.max(initial=0)) <= 1
+
+
+def _compiler_for_columns(model: keras.Model, y: np.ndarray, metrics: Any) -> Compile:
+    """For a column of 0 and 1 for each output: one-hot, or several labels a row."""
+    activation = last_activation(model)
+    from_logits = activation not in ("softmax", "sigmoid")
+    loss: keras.losses.Loss
+    if is_one_hot(y) and activation != "sigmoid":
+        loss = keras.losses.CategoricalCrossentropy(from_logits=from_logits)
+        found: Any = ["accuracy"]
+    else:
+        loss = keras.losses.BinaryCrossentropy(from_logits=from_logits)
+        found = [keras.metrics.BinaryAccuracy(name="accuracy", threshold=0.0 if from_logits else 0.5)]
+    return lambda optimizer: model.compile(
+        optimizer, loss=loss, metrics=found if metrics is None else metrics
+    )
+
+
 def _compiler_for(model: keras.Model, y: np.ndarray, metrics: Any) -> Compile:
+    if y.dtype.kind not in "iubf":
+        raise DataError(
+            expected="numbers as targets",
+            received=f"targets of dtype {y.dtype}, such as {str(y.flat[0])!r}",
+            remedy="number the classes: names, y = np.unique(y, return_inverse=True)",
+        )
     outputs = getattr(model, "outputs", None) or []
     width = outputs[0].shape[-1] if len(outputs) == 1 else None
-    if is_one_hot(y) and width == y.shape[1]:
-        from_logits = last_activation(model) not in ("softmax", "sigmoid")
-        loss = keras.losses.CategoricalCrossentropy(from_logits=from_logits)
-        found = ["accuracy"] if metrics is None else metrics
-        return lambda optimizer: model.compile(optimizer, loss=loss, metrics=found)
-    whole = y.dtype.kind in "iub" and y.size == len(y) and (width != 1 or int(y.max(initial=0)) <= 1)
+    if y.ndim == 2 and y.shape[1] > 1 and width == y.shape[1] and np.isin(y, (0, 1)).all():
+        return _compiler_for_columns(model, y, metrics)
+    whole = y.size == len(y) and _are_classes(y, width)
     classes = tuple(map(str, range(max(width or int(y.max(initial=0)) + 1, 2)))) if whole else ()
     labels = y.reshape(len(y)) if whole else y
     rows = Dataset(y, labels, "classification" if whole else "regression", classes)
