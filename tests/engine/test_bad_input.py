@@ -46,8 +46,8 @@ REFUSED: dict[str, tuple[dict[str, Any], type[KilterError], str]] = {
     "a wrong width": ({"x": X[:, :5]}, DataError, r"\(rows, 12\).*\(rows, 5\)"),
     "a dimension too many": ({"x": X[..., None, None]}, DataError, "shape"),
     "two inputs for one": ({"x": [X, X]}, DataError, "shape"),
-    "targets of a wrong shape": ({"y": np.zeros((50, 4, 2))}, DataError, "Keras says"),
-    "no targets": ({"y": None}, DataError, "Keras says"),
+    "targets of a wrong shape": ({"y": np.zeros((50, 4, 2))}, DataError, "metric 'accuracy' takes"),
+    "no targets": ({"y": None}, DataError, "pass y"),
     "labels outside in the validation": ({"validation_data": (X, Y + 1)}, DataError, "labels 0 to 2"),
     "NaN in the validation": (
         {"validation_data": (NAN, Y), **STRICT},
@@ -106,7 +106,7 @@ def test_bad_input_is_refused_in_three_parts_and_leaves_the_model_alone(name: st
     assert caught.value.expected
     assert caught.value.received
     assert caught.value.remedy
-    assert not shelf(model).programs or "Keras says" in words
+    assert not shelf(model).programs or words in ("metric 'accuracy' takes", "pass y")
     for kept, first in zip(model.get_weights(), before, strict=True):
         np.testing.assert_array_equal(kept, first)
 
@@ -152,9 +152,9 @@ def test_one_schedule_for_many_optimizers_is_refused():
 def test_shapes_that_stopped_fitting_after_a_first_fit_are_told_in_three_parts():
     model = classifier()
     fit(model, X, Y, verbose=0)
-    with pytest.raises(DataError, match="Keras says"):
+    with pytest.raises(DataError, match=r"(?s)same shape.*Received shapes"):
         fit(model, X, np.zeros((50, 7)), verbose=0)
-    with pytest.raises(DataError, match="Keras says"):
+    with pytest.raises(DataError, match=r"(?s)same shape.*Received shapes"):
         evaluate(model, X, np.zeros((50, 7)))
     fit(model, X, Y, verbose=0)
 

@@ -28,7 +28,9 @@ def check_inputs(model: keras.Model, rows: Rows) -> None:
     declared = [tuple(tensor.shape) for tensor in tensors]
     arrays = _in_declared_order(model, rows.data[0])
     given = [None if array is None else tuple(array.shape) for array in arrays]
-    fits = len(declared) == len(given) and all(
+    if len(declared) != len(given):
+        raise _other_count(model, rows.data, declared, given)
+    fits = all(
         # Keras's own mark of an input made with optional=True.
         getattr(tensor._keras_history.operation, "optional", False)
         if shape is None
@@ -42,6 +44,26 @@ def check_inputs(model: keras.Model, rows: Rows) -> None:
             remedy="reshape the data, or build the model with keras.Input of the shape of one row"
             + (" and optional=True where None may be passed" if None in given else ""),
         )
+
+
+def _other_count(model: keras.Model, data: Any, declared: list[Any], given: list[Any]) -> DataError:
+    x, y, _ = data
+    remedy = "pass one array for each input, as a list or as a dict by name"
+    if isinstance(x, list) and y is None:
+        remedy = "make each batch a tuple (x, y)" + (
+            ", not a dict with keys 'x' and 'y'"
+            if isinstance(x[0], Mapping)
+            else ": a list of arrays is one x"
+        )
+    return DataError(
+        expected=f"x as {_counted(declared)}, as model {model.name!r} takes it",
+        received=_counted(given),
+        remedy=remedy,
+    )
+
+
+def _counted(shapes: list[Any]) -> str:
+    return f"{len(shapes)} {'array' if len(shapes) == 1 else 'arrays'} of shape {_shown(shapes)}"
 
 
 def _in_declared_order(model: keras.Model, x: Any) -> list[Any]:

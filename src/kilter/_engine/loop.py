@@ -26,6 +26,7 @@ from kilter._engine.step import Logs, Step, test_step, train_step
 from kilter._models.variables import State, fitting, pull, push, view
 from kilter._xla.compilation import give_back
 from kilter.data.augmentation import Augmentation
+from kilter.errors import about
 
 CHUNK_SECONDS = 2.0
 # Few: the speed is unknown yet, and Ctrl-C waits for the end of a chunk.
@@ -225,7 +226,8 @@ class Session:
         logs = {} if chunk is None else metric_logs(model, chunk.logs)
         if (epoch + 1) % self.validation_every == 0:
             for prefix, feed in (("train_", self.training_rows), ("val_", self.validation)):
-                found = {} if feed is None else self._evaluate(feed, tester, interrupt)
+                with about("validation_data" if prefix == "val_" else "the training rows"):
+                    found = {} if feed is None else self._evaluate(feed, tester, interrupt)
                 logs |= {f"{prefix}{name}": value for name, value in found.items()}
         compiling = shelf(model).seconds - compiled
         self.history.compile_seconds += compiling

@@ -14,9 +14,9 @@ import jax
 import jax.numpy as jnp
 import keras
 
+from kilter._models.causes import explained
 from kilter._models.keras_internals import compute_output_spec
-from kilter._text import first_line
-from kilter.errors import DataError, KilterError, ModelError
+from kilter.errors import KilterError, ModelError
 
 
 class State(NamedTuple):
@@ -142,7 +142,7 @@ def check_compiled(model: keras.Model, *, training: bool = True) -> None:
 
 @contextlib.contextmanager
 def fitting(model: keras.Model, batch: Sequence[Any] | None = None) -> Iterator[None]:
-    """While active, Keras's complaints about ``batch`` become a :class:`DataError`.
+    """While active, Keras's complaints about ``batch`` become a :class:`~kilter.errors.DataError`.
 
     Without a batch they are about inputs, and a value that leaks out of a loop is a :class:`ModelError`.
     """
@@ -151,24 +151,13 @@ def fitting(model: keras.Model, batch: Sequence[Any] | None = None) -> Iterator[
     except (KilterError, jax.errors.JaxRuntimeError):  # the device's own errors, such as out of memory
         raise
     except (ValueError, TypeError, KeyError, AttributeError, RuntimeError) as problem:
-        said = f"Keras says: {first_line(problem)}"
         if batch is None and isinstance(problem, jax.errors.UnexpectedTracerError):
             raise ModelError(
                 expected=f"layers of model {model.name!r} that are called outside loops",
                 received="a layer inside a traced loop (jax.lax.scan), where its values cannot be read",
                 remedy="call the layer outside the loop, or put the loop into a keras.layers.RNN",
             ) from problem
-        if batch is None:
-            raise DataError(
-                expected=f"inputs that fit model {model.name!r}",
-                received=said,
-                remedy="compare the shapes of x with model.input_shape",
-            ) from problem
-        raise DataError(
-            expected=f"data that fit model {model.name!r} and its loss",
-            received=f"shapes {_shapes(batch)}; {said}",
-            remedy="compare the shapes of x and y with model.input_shape, model.output_shape and the loss",
-        ) from problem
+        raise explained(problem, model, batch) from problem
 
 
 def output_specs(model: keras.Model, x: Any) -> list[Any]:
@@ -189,12 +178,3 @@ def _symbolic(batch: Any) -> Any:
         ),
         batch,
     )
-
-
-def _shapes(batch: Any) -> str:
-    named = zip(("x", "y", "sample_weight"), batch, strict=False)
-    return ", ".join(f"{name}={keras.tree.map_structure(_shape, part)}" for name, part in named)
-
-
-def _shape(leaf: Any) -> tuple[int, ...] | None:
-    return None if leaf is None else tuple(leaf.shape)

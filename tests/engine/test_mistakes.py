@@ -1,0 +1,311 @@
+"""What a person reads after a usual mistake: the original text first, then the cause and the remedy."""
+
+import pickle
+from collections.abc import Callable
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+
+from kilter._engine.fit import fit
+from kilter._engine.inference import evaluate, predict
+from kilter.errors import DataError, KilterError
+
+from .cases import rows
+
+ops, layers = keras.ops, keras.layers
+X, LABELS = rows(32)
+X = X[:, :4]
+Y = X[:, :1].copy()
+ONE_HOT = np.eye(3, dtype="float32")[LABELS]
+SPARSE = "sparse_categorical_crossentropy"
+
+
+def model(loss: Any = "mse", units: int = 1, activation: Any = None, **options: Any) -> keras.Model:
+    inputs = keras.Input((4,))
+    made = keras.Model(inputs, layers.Dense(units, activation=activation)(inputs))
+    made.compile("sgd", loss, **options)
+    return made
+
+
+def softmax(loss: Any = SPARSE, **options: Any) -> keras.Model:
+    return model(loss, 3, "softmax", **options)
+
+
+def with_layer(call: Callable[..., Any]) -> keras.Model:
+    class Own(layers.Layer):
+        def call(self, x: Any) -> Any:
+            return x if hasattr(x, "_keras_history") else call(x)
+
+        def compute_output_shape(self, input_shape: Any) -> Any:
+            return input_shape
+
+    inputs = keras.Input((4,))
+    made = keras.Model(inputs, layers.Dense(1)(Own()(inputs)))
+    made.compile("sgd", "mse")
+    return made
+
+
+def with_step(step: Callable[..., Any], name: str = "train_step") -> keras.Model:
+    inputs = keras.Input((4,))
+    made = type("Own", (keras.Model,), {name: step})(inputs, layers.Dense(1)(inputs))
+    made.compile("sgd", "mse")
+    return made
+
+
+def chain(*parts: keras.layers.Layer) -> keras.Model:
+    made = keras.Sequential(list(parts))
+    made.compile("sgd", "mse")
+    return made
+
+
+def two_outputs(loss: Any = ("mse", "mse"), metrics: Any = None, *, names: bool = False) -> keras.Model:
+    inputs = keras.Input((4,))
+    heads = {name: layers.Dense(1, name=name)(inputs) for name in ("low", "high")}
+    made = keras.Model(inputs, heads if names else list(heads.values()))
+    made.compile("sgd", list(loss) if isinstance(loss, tuple) else loss, metrics=metrics)
+    return made
+
+
+def two_inputs() -> keras.Model:
+    inputs = [keras.Input((4,), name=name) for name in ("a", "b")]
+    made = keras.Model(inputs, layers.Dense(1)(layers.Concatenate()(inputs)))
+    made.compile("sgd", "mse")
+    return made
+
+
+def frozen_since() -> keras.Model:
+    made = model()
+    fit(made, X, Y, verbose=0)
+    made.layers[1].trainable = False
+    return made
+
+
+def optimizer_of_another() -> keras.Model:
+    first, inputs = model(), keras.Input((4,))
+    fit(first, X, Y, verbose=0)
+    made = keras.Model(inputs, layers.Dense(1)(layers.Dense(7)(inputs)))
+    made.compile(first.optimizer, "mse")
+    return made
+
+
+def unpacking_three(self: Any, state: Any, data: Any) -> Any:
+    x, y, weights = data
+    return {"loss": ops.mean(x) + y + weights}, state
+
+
+class TensorFlowSteps:
+    """Steps as they are written for TensorFlow."""
+
+    def train_step(self, data: Any) -> Any:
+        return {"loss": 0.0}
+
+    def test_step(self, data: Any) -> Any:
+        return {"loss": 0.0}
+
+
+def branching(x: Any) -> Any:
+    return x * 2 if ops.mean(x) > 0 else x
+
+
+class OneArgument(keras.metrics.Metric):
+    """A metric whose update takes no weights and no predictions."""
+
+    def update_state(self, y_true: Any) -> None:  # type: ignore[override]
+        pass
+
+    def result(self) -> Any:
+        return 0.0
+
+
+def failing(kind: type[Exception], words: str) -> Callable[..., Any]:
+    def fails(*_: Any) -> Any:
+        raise kind(words)
+
+    return fails
+
+
+Mistake = tuple[Callable[[], Any], tuple[str, ...]]
+
+
+def trained(make: Callable[[], keras.Model], x: Any = X, y: Any = Y, **options: Any) -> Callable[[], Any]:
+    return lambda: fit(make(), x, y, verbose=0, **options)
+
+
+# Name: the call, and what the message must have, in this order.
+MISTAKES: dict[str, Mistake] = {
+    "unknown loss": (trained(lambda: model("msee")), ("loss identifier: msee", "did you mean 'mse'?")),
+    "unknown metric": (
+        trained(lambda: model(metrics=["accurazy"])),
+        ("metric identifier: accurazy", "did you mean 'accuracy'?"),
+    ),
+    "frozen, not compiled again": (
+        trained(frozen_since),
+        ("optimizer_variables", "call model.compile again"),
+    ),
+    "optimizer of another model": (trained(optimizer_of_another), ("an optimizer of its own",)),
+    "loss without reduction": (
+        trained(lambda: model(keras.losses.MeanSquaredError(reduction=None))),
+        ("scalar-output", "one number", "reduction"),
+    ),
+    "loss that returns nothing": (
+        trained(lambda: model(lambda y, p: None)),
+        ("None is not a valid", "it returned None"),
+    ),
+    "class numbers, categorical": (
+        trained(lambda: softmax("categorical_crossentropy"), y=LABELS),
+        ("same shape", "loss 'categorical_crossentropy'", f"use {SPARSE} for class numbers"),
+    ),
+    "class numbers, binary": (
+        trained(lambda: softmax("binary_crossentropy"), y=LABELS),
+        ("same shape", f"use {SPARSE} for class numbers", "one output unit"),
+    ),
+    "class numbers from logits, categorical": (
+        trained(lambda: model(keras.losses.CategoricalCrossentropy(from_logits=True), 3), y=LABELS),
+        (f"use {SPARSE} for class numbers",),
+    ),
+    "one-hot, sparse": (
+        trained(softmax, y=ONE_HOT),
+        ("up until the last dimension", "use categorical_crossentropy for one-hot rows"),
+    ),
+    "y of another width": (
+        trained(lambda: model(units=3), y=ONE_HOT[:, :2]),
+        ("in loss 'mse'", "give y the shape of the output", "(None, 3)"),
+    ),
+    "precision of class numbers": (
+        trained(lambda: softmax(metrics=[keras.metrics.Precision(name="p")]), y=LABELS),
+        ("in metric 'p'", "leave metric 'p' out", "SparseCategoricalAccuracy"),
+    ),
+    "F1 score of class numbers": (
+        trained(lambda: softmax(metrics=[keras.metrics.F1Score(name="f1")]), y=LABELS),
+        ("FBetaScore expects", "leave metric 'f1' out"),
+    ),
+    "a metric's own signature": (
+        trained(lambda: model(metrics=[OneArgument()])),
+        ("update_state", "correct the signature", "sample_weight=None"),
+    ),
+    "a loss's own signature": (trained(lambda: model(lambda y: y)), ("correct the signature", "y_pred")),
+    "no y": (trained(model, y=None), ("None is not a valid", "Expected targets y", "pass y")),
+    "two outputs, one y": (
+        trained(two_outputs),
+        ("different structures", "an array for each of the 2 outputs (low, high)"),
+    ),
+    "a loss for no output": (
+        trained(lambda: two_outputs({"zzz": "mse"}, names=True), y={"low": Y, "high": Y}),
+        ("zzz", "name the outputs of the model: 'high', 'low'"),
+    ),
+    "a metric for no output": (
+        trained(lambda: two_outputs({"low": "mse"}, {"zzz": ["mae"]}, names=True), y={"low": Y, "high": Y}),
+        ("zzz", "name the outputs of the model"),
+    ),
+    "TensorFlow's train_step": (
+        trained(lambda: with_step(TensorFlowSteps.train_step)),
+        ("train_step() takes 2", "write train_step(self, state, data)"),
+    ),
+    "TensorFlow's test_step": (
+        lambda: evaluate(with_step(TensorFlowSteps.test_step, "test_step"), X, Y),
+        ("write test_step(self, state, data)",),
+    ),
+    "three parts of two": (
+        trained(lambda: with_step(unpacking_three)),
+        ("expected 3, got 2", "line", "unpack_x_y_sample_weight"),
+    ),
+    "NumPy in a layer": (
+        trained(lambda: with_layer(lambda x: ops.convert_to_tensor(np.asarray(x) * 2))),
+        ("__array__", "test_mistakes.py, line", "use keras.ops instead of NumPy"),
+    ),
+    "NumPy's method in a loss": (
+        trained(lambda: model(lambda y, p: ops.mean(p.numpy() - y))),
+        ("numpy", "use keras.ops instead of NumPy"),
+    ),
+    "if in a layer": (
+        trained(lambda: with_layer(branching)),
+        ("boolean conversion", "in branching", "keras.ops.where or keras.ops.cond"),
+    ),
+    "float() in a loss": (
+        trained(lambda: model(lambda y, p: float(ops.mean(p - y)))),
+        ("leave tensors as they are",),
+    ),
+    "own layer's ValueError": (
+        trained(lambda: with_layer(failing(ValueError, "message 42"))),
+        ("Exception encountered when calling Own.call()", "message 42", "correct test_mistakes.py, line"),
+    ),
+    "own loss's KeyError": (
+        trained(lambda: model(failing(KeyError, "key 43"))),
+        ("key 43", "in loss", "correct test_mistakes.py, line", "in fails"),
+    ),
+    "own step's TypeError": (
+        trained(lambda: with_step(failing(TypeError, "type 44"))),
+        ("type 44", "correct test_mistakes.py, line"),
+    ),
+    "an unregistered object": (
+        trained(lambda: with_layer(failing(TypeError, "Could not locate class 'Own'."))),
+        ("Could not locate class", "@keras.saving.register_keras_serializable()"),
+    ),
+    "an impossible Reshape": (
+        trained(lambda: chain(layers.Lambda(lambda x: x), layers.Reshape((3, 2)), layers.Dense(1))),
+        ("target_shape=(3, 2)", "as many values as a row"),
+    ),
+    "rows for an LSTM": (
+        trained(lambda: chain(layers.LSTM(2, name="memory"), layers.Dense(1))),
+        ("expected ndim=3", "layer 'memory' an array of (rows, steps, features)"),
+    ),
+    "images without channels": (
+        trained(lambda: chain(layers.Conv2D(2, 3, name="conv"), layers.Flatten()), np.zeros((32, 8, 8))),
+        ("expected min_ndim=4", "layer 'conv' an array of (rows, height, width, channels)", "x[..., None]"),
+    ),
+    "one array for two inputs": (
+        trained(two_inputs),
+        ("Expected x as 2 arrays", "Received 1 array of", "one array for each input"),
+    ),
+    "batches that are dicts": (
+        trained(model, [{"x": X, "y": Y}] * 2, None),
+        ("Received 4 arrays", "a tuple (x, y), not a dict"),
+    ),
+    "batches of x alone": (trained(model, [X, X], None), ("Received 2 arrays", "each batch a tuple (x, y)")),
+    "a dict without an input": (
+        trained(two_inputs, {"a": X}),
+        ("Expected x with the inputs a, b", "a dict without b"),
+    ),
+    "validation of another width": (
+        trained(model, validation_data=(X[:, :3], Y)),
+        ("Received validation_data with x of shape (rows, 3)",),
+    ),
+    "validation without y": (
+        trained(model, validation_data=X),
+        ("Expected targets y", "Received validation_data with", "pass y"),
+    ),
+    "validation of wrong targets": (
+        trained(softmax, y=LABELS, validation_data=(X, ONE_HOT)),
+        ("Received validation_data with", "use categorical_crossentropy"),
+    ),
+    "prediction on another width": (
+        lambda: predict(chain(keras.Input((4,)), layers.Dense(1)), X[:, :3]),
+        ("Expected x of shape (rows, 4)", "Received x of shape (rows, 3)"),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", MISTAKES)
+def test_a_mistake_is_told_with_its_cause(name: str):
+    call, words = MISTAKES[name]
+    with pytest.raises(KilterError) as caught:
+        call()
+    text, place = str(caught.value), 0
+    for word in words:
+        assert word in text[place:], f"{word!r} is not in {text!r} from {place} on"
+        place = text.index(word, place)
+    assert "compare the shapes" not in text
+    if isinstance(caught.value.__cause__, Exception):
+        assert text.startswith(caught.value.said)
+
+
+def test_the_error_is_also_of_the_kind_that_keras_raises_and_pickles():
+    with pytest.raises(KeyError) as caught:
+        trained(lambda: model(failing(KeyError, "key 43")))()
+    assert isinstance(caught.value, DataError)
+    assert isinstance(caught.value.__cause__, KeyError)
+    again = pickle.loads(pickle.dumps(caught.value))  # noqa: S301
+    assert str(again) == str(caught.value)
+    assert again.said == "key 43"
