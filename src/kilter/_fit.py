@@ -56,7 +56,8 @@ def fit(
         model: any compiled Keras model; its weights change in place.
         x: arrays, or lists, tuples or dicts of arrays, rows first; or an iterable of batches ``(x, y)`` or
             ``(x, y, sample_weight)``: a list, a grain data set, a ``keras.utils.PyDataset``. A
-            ``numpy.memmap`` is streamed. Integers keep their type until the step casts them.
+            ``numpy.memmap`` is streamed, sparse arrays become dense. Integers keep their type until the step
+            casts them.
         y: targets, as the loss expects them.
         validation_data: ``(x, y)``, ``(x, y, sample_weight)`` or an iterable of batches.
         validation_split: the share of the rows at the end to hold out for validation, before any shuffling.
