@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 import math
 import sys
-import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -15,7 +14,7 @@ import keras
 import numpy as np
 
 from kilter._engine.arrays import collect, row_count
-from kilter._engine.feed import BLOCK_BYTES, Block, Order, block_of, mapped_ahead
+from kilter._engine.feed import BLOCK_BYTES, Block, Order, block_of, mapped_ahead, warn_of_end
 from kilter._engine.step import Yielded, with_parts
 from kilter.errors import DataError
 
@@ -262,15 +261,6 @@ class BatchFeed:
 
     def _used(self, batch: Batch) -> Batch:
         return Yielded(batch.x, None, None, parts=1) if self.inputs_only else batch
-
-
-def warn_of_end(found: int, asked: int) -> None:
-    """Warn that an epoch has fewer batches than requested, as Keras does."""
-    warnings.warn(
-        f"The data ended after {found} of {asked} batches, and so did the epoch: "
-        "provide more batches, or pass fewer steps.",
-        stacklevel=3,
-    )
 
 
 def room(batch: Batch) -> int:

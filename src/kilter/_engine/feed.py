@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol, TypeVar
@@ -95,6 +96,11 @@ class Order:
         left = count // self.batch_size - self._place(count, epoch)[1]
         return left if self.most is None else min(left, self.most)
 
+    def say_end(self, count: int, epoch: int) -> None:
+        """Warn if the pass ends within an epoch, which is then shorter."""
+        if self.most is not None and self.goes_on and (found := self.steps(count, epoch)) < self.most:
+            warn_of_end(found, self.most)
+
     def rest(self, count: int, epoch: int = 0) -> int:
         """Rows of the partial batch at the end of an epoch; 0 if there is none, or it is left out."""
         whole, rest = divmod(count, self.batch_size)
@@ -112,6 +118,15 @@ class Order:
     def is_rare_tail(self, count: int) -> bool:
         """Whether the last partial batch is one step among so many that its speed hardly matters."""
         return count // self.batch_size >= _MANY
+
+
+def warn_of_end(found: int, asked: int) -> None:
+    """Warn that an epoch has fewer batches than requested, as Keras does."""
+    warnings.warn(
+        f"The data ended after {found} of {asked} batches, and so did the epoch: "
+        "provide more batches, or pass fewer steps.",
+        stacklevel=3,
+    )
 
 
 class Place:
@@ -169,6 +184,7 @@ class ResidentFeed:
         numbers = self.order.rows(self.rows.count, epoch)
         for block in self._blocks(self.place.put(self.rows.data), numbers, epoch):
             yield block._replace(order=jnp.asarray(block.order))
+        self.order.say_end(self.rows.count, epoch)
 
     def _blocks(self, data: Any, numbers: np.ndarray, epoch: int = 0) -> list[Block]:
         size, count = self.order.batch_size, self.rows.count
@@ -270,6 +286,7 @@ class StreamFeed:
             last = block_of(part.data, len(part.numbers), 1, part.numbers)
             self.check_block(last, part.numbers)
             yield last._replace(rare=self.order.is_rare_tail(count))
+        self.order.say_end(count, epoch)
 
 
 @dataclass(frozen=True)

@@ -11,12 +11,12 @@ import keras
 
 from kilter._engine.arrays import check_batch_size, collect, is_array, split, warn_of_losses
 from kilter._engine.augmenting import Augment, as_augmentation, check_augmentation
-from kilter._engine.batch_feed import BatchFeed, warn_of_end
+from kilter._engine.batch_feed import BatchFeed
 from kilter._engine.batch_hooks import acting, callback_list, check_chunk, say_price
 from kilter._engine.checks import TargetCheck, check_inputs, check_targets
 from kilter._engine.embedding_ids import IdCheck, Kind
 from kilter._engine.epochs import epochs_told
-from kilter._engine.feed import Order, ResidentFeed, StreamFeed, must_stream
+from kilter._engine.feed import Order, ResidentFeed, StreamFeed, must_stream, warn_of_end
 from kilter._engine.history import History
 from kilter._engine.loop import Session
 from kilter._engine.measuring_callback import measuring
