@@ -20,7 +20,6 @@ from kilter.errors import KilterError, ModelError
 AnyModel = TypeVar("AnyModel", bound=keras.Model)
 
 _METHODS: Final = ("fit", "evaluate", "predict")
-_BATCH_SIZE: Final = 32  # Keras's, where None is given
 
 
 def accelerate(model: AnyModel) -> AnyModel:
@@ -126,12 +125,18 @@ def _replaced(method: Callable[..., Any]) -> Callable[..., Any]:
 
 
 class _Begun(keras.callbacks.Callback):
-    """Knows whether training has begun: from then on an error is the caller's."""
+    """Knows whether callbacks have been called: from then on an error is the caller's."""
 
     begun = False
 
     def on_train_begin(self, logs: Any = None) -> None:
         self.begun = True
+
+    on_test_begin = on_predict_begin = on_train_begin
+
+
+def _listed(callbacks: Any) -> list[Any]:
+    return list(callbacks) if isinstance(callbacks, Sequence) else [callbacks] if callbacks else []
 
 
 def _fit(
@@ -146,17 +151,16 @@ def _fit(
     **options: Any,
 ) -> Any:
     watch = _Begun()
-    given = list(callbacks) if isinstance(callbacks, Sequence) else [callbacks] if callbacks else []
     try:
         with loop_called_by_model():
             return fit(
                 model,
                 x,
                 y,
-                batch_size=batch_size or _BATCH_SIZE,
+                batch_size=batch_size,
                 epochs=epochs,
                 verbose=verbose,
-                callbacks=[watch, *given],
+                callbacks=[watch, *_listed(callbacks)],
                 seed=int(np.random.randint(2**31)),
                 **options,
             )
@@ -183,23 +187,27 @@ def _evaluate(
     def by_keras() -> Any:
         return method(model, x, y, batch_size, verbose, sample_weight, steps, callbacks, return_dict, **own)
 
-    if callbacks or own:  # ``own``: Keras's fit validates with an iterator that it keeps
+    watch = _Begun()
+    if own:  # Keras's fit validates with an iterator that it keeps
         return by_keras()
     try:
         with loop_called_by_model():
-            found = inference.evaluate(
+            return inference.evaluate(
                 model,
                 x,
                 y,
                 sample_weight=sample_weight,
-                batch_size=batch_size or _BATCH_SIZE,
+                batch_size=batch_size,
                 steps=steps,
+                callbacks=[watch, *_listed(callbacks)],
+                return_dict=return_dict,
                 verbose=verbose,
             )
     except KilterError as error:
+        if watch.begun:
+            raise
         _warn("evaluate", error)
         return by_keras()
-    return found if return_dict else model._flatten_metrics_in_order(found)
 
 
 def _predict(
@@ -211,14 +219,20 @@ def _predict(
     steps: int | None = None,
     callbacks: Any = None,
 ) -> Any:
-    if callbacks:
-        return method(model, x, batch_size, verbose, steps, callbacks)
+    watch = _Begun()
     try:
         with loop_called_by_model():
             return inference.predict(
-                model, x, batch_size=batch_size or _BATCH_SIZE, steps=steps, verbose=verbose
+                model,
+                x,
+                batch_size=batch_size,
+                steps=steps,
+                callbacks=[watch, *_listed(callbacks)],
+                verbose=verbose,
             )
     except KilterError as error:
+        if watch.begun:
+            raise
         _warn("predict", error)
         return method(model, x, batch_size, verbose, steps, callbacks)
 

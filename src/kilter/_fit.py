@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -29,7 +29,7 @@ def fit(
     *,
     validation_data: Any = None,
     validation_split: float = 0.0,
-    batch_size: int = 32,
+    batch_size: int | None = 32,
     epochs: int = 1,
     shuffle: bool = True,
     class_weight: Mapping[int, float] | None = None,
@@ -42,10 +42,11 @@ def fit(
     steps_per_epoch: int | None = None,
     validation_steps: int | None = None,
     validation_batch_size: int | None = None,
-    validation_freq: int = 1,
+    validation_freq: int | Iterable[int] = 1,
     evaluate_training: bool = False,
     measure: int | str | None = "auto",
     check: Literal["warn", "strict"] = "warn",
+    chunk: Literal["exact", "fast"] = "exact",
     rewrite: bool = True,
     seed: int = 0,
     verbose: Verbose = "auto",
@@ -61,14 +62,14 @@ def fit(
         y: targets, as the loss expects them.
         validation_data: ``(x, y)``, ``(x, y, sample_weight)`` or an iterable of batches.
         validation_split: the share of the rows at the end to hold out for validation, before any shuffling.
-        batch_size: rows per step; the last step of an epoch takes the rest.
+        batch_size: rows per step, 32 if None; the last step of an epoch takes the rest.
         epochs: the epoch to stop before; ``initial_epoch``: the one to begin with.
         shuffle: a new order each epoch, of rows or of the batches of a ``keras.utils.PyDataset``, drawn from
             ``seed`` and the epoch; and from the optimiser's step count, if a call begins at epoch 0 with a
             trained model. Dropout and the like draw from Keras's seed generators in the model.
         class_weight: a weight for each class's rows; or ``sample_weight``: one for each row.
-        callbacks: Keras callbacks. Epoch-level ones work as in Keras; batch-level ones are called at the end
-            of each compiled chunk, with the number of its last batch.
+        callbacks: Keras callbacks; they work as in Keras. One that acts on batches makes each step a call of
+            its own, about as slow as ``model.fit``, which a warning says once: see ``chunk``.
         schedule: one of :mod:`kilter.schedules`, a Keras ``LearningRateSchedule`` or a function iteration
             (int array of shape ()) -> learning rate, traced into the step; for an optimiser without a
             schedule. ``one_cycle`` also cycles momentum (SGD, RMSprop) or beta_1 (Adam's family). The history
@@ -77,12 +78,11 @@ def fit(
             training batches inside the compiled step; drawn from ``seed`` for every row of every step.
         run: a folder in which to create a run directory: history, TensorBoard events, checkpoints, the best
             weights. The model then ends with its best weights, by validation loss if there is one.
-        steps_per_epoch: batches per epoch, None for all. Of an iterable of batches, the next epoch continues
-            where this one ended, so that it may be a generator or infinite; of arrays, each epoch takes the
-            first ones of its order.
+        steps_per_epoch: batches per epoch, None for all. The next epoch continues where this one ended, so
+            an iterable of batches may be a generator or infinite; a new pass over arrays has a new order.
         validation_steps: validate on this many batches; None for all.
         validation_batch_size: ``batch_size`` if None.
-        validation_freq: validate every this many epochs.
+        validation_freq: validate every this many epochs, or after the epochs of a list, counted from 1.
         evaluate_training: evaluate the training rows like validation data: in inference mode, at the end of
             the epoch, without ``class_weight``. The history then has ``train_loss`` and the like, which are
             comparable with ``val_loss``; ``loss`` is the mean over the epoch's steps, with dropout and
@@ -91,6 +91,10 @@ def fit(
             costs at most 3 % of the time, and never in trainings of less than 20 s; None: never. The history
             then has ``.measurements``. The training is unchanged. For arrays that fit on the device.
         check: what NaN and infinity in ``x`` or ``y`` do: a warning, or with "strict" an error.
+        chunk: "exact": a callback with batch hooks is called before and after every
+            ``model.steps_per_execution`` steps (1 by default), as in Keras, unless it only reads: Keras's own
+            that act by epoch, and those with ``kilter_chunked = True`` in their class. "fast": all are called
+            at the ends of chunks of up to 2 s, with the number of the last batch.
         rewrite: rewrite the step for XLA on CPUs, which is faster. False, or ``KILTER_REWRITE=off``, runs the
             step as Keras wrote it; the numbers agree to rounding.
         verbose: 0 silent, 1 a bar, 2 a line an epoch, "auto" a bar on a terminal and in a notebook, lines
@@ -134,10 +138,11 @@ def fit(
             evaluate_training=evaluate_training,
             measure=measure,
             check=check,
+            chunk=chunk,
             seed=_seed_of_call(model, seed, initial_epoch),
             verbose=verbose,
         )
-        return _examined(history, model, two_rows(x), batch_size)
+        return _examined(history, model, two_rows(x), batch_size or 32)
 
     validated = validation_data is not None or bool(validation_split)
     with rewriting(rewrite):

@@ -1,4 +1,4 @@
-"""Keras's callbacks mean what they mean in ``model.fit``: by epoch exactly, by batch at chunk ends."""
+"""Keras's callbacks mean what they mean in ``model.fit``; with ``chunk="fast"``, by batch at chunk ends."""
 
 import csv
 from pathlib import Path
@@ -147,7 +147,7 @@ def _of_steps(count: int) -> Any:
 def test_batch_hooks_are_called_at_the_end_of_each_chunk_with_the_model_as_it_is_then():
     x, y = rows(50)
     ours, theirs, mine, other = overfitting(), overfitting(), Batches(), Batches()
-    fit(ours, x, y, callbacks=[mine], **QUIET)
+    fit(ours, x, y, callbacks=[mine], chunk="fast", **QUIET)
     theirs.fit(x, y, callbacks=[other], **QUIET)
     assert mine.ended == [1, 2, 3]
     assert mine.begun == [0, 2, 3]
@@ -167,7 +167,7 @@ def test_what_a_callback_does_to_the_weights_between_chunks_stays():
             self.model.optimizer.learning_rate = 0.0
             self.model.layers[0].kernel.assign(np.full((12, 8), 0.25))
 
-    fit(model, x, y, callbacks=[Reset()], **QUIET)
+    fit(model, x, y, callbacks=[Reset()], chunk="fast", **QUIET)
     np.testing.assert_array_equal(model.get_weights()[0], np.full((12, 8), 0.25, "float32"))
 
 
@@ -175,7 +175,7 @@ def test_what_a_callback_does_to_the_weights_between_chunks_stays():
 def test_a_callback_can_stop_the_training_within_an_epoch():
     x, y = rows(50)
     seen = Batches(stop_at=1)
-    history = fit(overfitting(), x, y, epochs=4, callbacks=[seen], **QUIET)
+    history = fit(overfitting(), x, y, epochs=4, callbacks=[seen], chunk="fast", **QUIET)
     assert seen.ended == [1]
     assert history.epoch == [0]
 
@@ -185,7 +185,7 @@ def test_batch_hooks_given_as_functions_are_called():
     x, y = rows(48)
     ended: list[int] = []
     hook = callbacks.LambdaCallback(on_train_batch_end=lambda batch, logs: ended.append(batch))
-    fit(overfitting(), x, y, callbacks=[hook], **QUIET)
+    fit(overfitting(), x, y, callbacks=[hook], chunk="fast", **QUIET)
     assert ended == [1, 2]
 
 
@@ -193,7 +193,7 @@ def test_batch_hooks_given_as_functions_are_called():
 def test_where_the_chunks_are_cut_changes_no_bit():
     x, y = rows()
     cut, whole = overfitting(), overfitting()
-    fit(cut, x, y, epochs=2, callbacks=[Batches()], **QUIET)
+    fit(cut, x, y, epochs=2, callbacks=[Batches()], chunk="fast", **QUIET)
     loop.Runner.__init__ = _of_steps(1000)  # undone by the fixture
     fit(whole, x, y, epochs=2, **QUIET)
     for one, other in zip(cut.weights, whole.weights, strict=True):

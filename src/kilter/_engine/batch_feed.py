@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 import math
 import sys
-import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -22,7 +21,7 @@ from kilter._engine.arrays import (
     row_count,
     with_sparse_rows,
 )
-from kilter._engine.feed import BLOCK_BYTES, Block, Order, block_of, mapped_ahead
+from kilter._engine.feed import BLOCK_BYTES, Block, Order, block_of, mapped_ahead, warn_of_end
 from kilter._engine.step import Yielded, with_parts
 from kilter.errors import DataError, OptionError
 
@@ -306,15 +305,6 @@ class BatchFeed:
             )
         weights = class_weights(batch.y, self.class_weight, all_rows=False)
         return Yielded(batch.x, batch.y, weights, parts=3)
-
-
-def warn_of_end(found: int, asked: int) -> None:
-    """Warn that an epoch has fewer batches than requested, as Keras does."""
-    warnings.warn(
-        f"The data ended after {found} of {asked} batches, and so did the epoch: "
-        "provide more batches, or pass fewer steps.",
-        stacklevel=3,
-    )
 
 
 def room(batch: Batch) -> int:

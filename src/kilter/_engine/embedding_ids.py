@@ -141,7 +141,7 @@ def _step(model: Any, kind: Kind) -> Callable[[State, Any], Any]:
         if kind == "predict":
             stepping = predict_step(model)
             return lambda state, batch: stepping(state.trainable, state.non_trainable, batch)
-        return train_step(model) if kind == "train" else test_step(model)
+        return train_step(model) if kind == "train" else test_step(model, logged=False)
     options = {"training": kind == "train"} if model._call_has_training_arg else {}
     return lambda state, batch: model.stateless_call(
         state.trainable, state.non_trainable, batch[0], **options

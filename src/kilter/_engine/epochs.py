@@ -26,6 +26,8 @@ class EpochStages(keras.callbacks.Callback):
     compilation, unless ``clock`` has it.
     """
 
+    kilter_chunked = True
+
     def __init__(
         self, progress: Progress, name: str = "Epoch", *, clock: Callable[[], float] | None = None
     ) -> None:

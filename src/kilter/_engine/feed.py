@@ -8,6 +8,8 @@ the device's free memory, are streamed: grain reads a block for every few batche
 from __future__ import annotations
 
 import itertools
+import math
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol, TypeVar
@@ -62,37 +64,69 @@ class Feed(Protocol):
 class Order:
     """How rows become batches.
 
-    ``most``: batches of an epoch at most, and only whole ones if there are any. The order does not depend on
-    it, so short epochs run in the program of long ones.
+    ``most``: batches of an epoch at most, and only whole ones if there are any. The order has all rows in
+    any case, so short epochs run in the program of long ones. ``goes_on``: the next epoch takes the next
+    batches of the same pass, the partial one too, and a pass begins after the end of the last one.
     """
 
     batch_size: int
     shuffle: bool
     seed: int
     most: int | None = None
+    goes_on: bool = False
 
     def rows(self, count: int, epoch: int) -> np.ndarray:
-        """The row numbers (int32, shape (count,)) in the order of an epoch: by it and the seed alone."""
+        """The row numbers (int32, shape (count,)), first those of the epoch: by it and the seed alone."""
+        passed, first = self._place(count, epoch)
         if not self.shuffle:
-            return np.arange(count, dtype=np.int32)
-        return np.random.Generator(np.random.PCG64([self.seed, epoch])).permutation(count).astype(np.int32)
+            order = np.arange(count, dtype=np.int32)
+        else:
+            drawn = np.random.Generator(np.random.PCG64([self.seed, passed]))
+            order = drawn.permutation(count).astype(np.int32)
+        whole = count - count % self.batch_size
+        order[:whole] = np.roll(order[:whole], -first * self.batch_size)
+        return order
 
-    def steps(self, count: int) -> int:
-        """Batches per epoch of ``count`` rows."""
-        return self.whole(count) + bool(self.rest(count))
+    def steps(self, count: int, epoch: int = 0) -> int:
+        """Batches in an epoch of ``count`` rows."""
+        return self.whole(count, epoch) + bool(self.rest(count, epoch))
 
-    def whole(self, count: int) -> int:
-        """Whole batches per epoch."""
-        whole = count // self.batch_size
-        return whole if self.most is None else min(whole, self.most)
+    def whole(self, count: int, epoch: int = 0) -> int:
+        """Whole batches in an epoch."""
+        left = count // self.batch_size - self._place(count, epoch)[1]
+        return left if self.most is None else min(left, self.most)
 
-    def rest(self, count: int) -> int:
-        """Rows of the last partial batch; 0 if there is none, or it is left out."""
-        return 0 if self.most is not None and count >= self.batch_size else count % self.batch_size
+    def say_end(self, count: int, epoch: int) -> None:
+        """Warn if the pass ends within an epoch, which is then shorter."""
+        if self.most is not None and self.goes_on and (found := self.steps(count, epoch)) < self.most:
+            warn_of_end(found, self.most)
+
+    def rest(self, count: int, epoch: int = 0) -> int:
+        """Rows of the partial batch at the end of an epoch; 0 if there is none, or it is left out."""
+        whole, rest = divmod(count, self.batch_size)
+        if self.goes_on and self.most is not None:
+            return rest if self._place(count, epoch)[1] + self.most > whole else 0
+        return 0 if self.most is not None and whole else rest
+
+    def _place(self, count: int, epoch: int) -> tuple[int, int]:
+        """The pass of an epoch, and the number of its first batch in it."""
+        if self.most is None or not self.goes_on:
+            return epoch, 0
+        passed, part = divmod(epoch, math.ceil(math.ceil(count / self.batch_size) / self.most))
+        return passed, part * self.most
 
     def is_rare_tail(self, count: int) -> bool:
         """Whether the last partial batch is one step among so many that its speed hardly matters."""
         return count // self.batch_size >= _MANY
+
+
+def warn_of_end(found: int, asked: int) -> None:
+    """Warn that an epoch has fewer batches than requested, as Keras does."""
+    warnings.warn(
+        f"The data ended after {found} of {asked} batches, and so did the epoch: "
+        "provide more batches, or pass fewer steps.",
+        stacklevel=3,
+    )
 
 
 class Place:
@@ -148,15 +182,16 @@ class ResidentFeed:
     def blocks(self, epoch: int) -> Iterator[Block]:
         """All whole batches, then the last partial one, if any."""
         numbers = self.order.rows(self.rows.count, epoch)
-        for block in self._blocks(self.place.put(self.rows.data), numbers):
+        for block in self._blocks(self.place.put(self.rows.data), numbers, epoch):
             yield block._replace(order=jnp.asarray(block.order))
+        self.order.say_end(self.rows.count, epoch)
 
-    def _blocks(self, data: Any, numbers: np.ndarray) -> list[Block]:
+    def _blocks(self, data: Any, numbers: np.ndarray, epoch: int = 0) -> list[Block]:
         size, count = self.order.batch_size, self.rows.count
-        end, rest = count - count % size, self.order.rest(count)
+        end, whole, rest = count - count % size, self.order.whole(count, epoch), self.order.rest(count, epoch)
         blocks = []
-        if end:
-            blocks.append(Block(data, numbers[:end].reshape(-1, size), self.order.whole(count)))
+        if whole:
+            blocks.append(Block(data, numbers[:end].reshape(-1, size), whole))
         if rest:
             last = numbers[end : end + rest].reshape(1, -1)
             blocks.append(Block(data, last, 1, self.order.is_rare_tail(count)))
@@ -243,11 +278,12 @@ class StreamFeed:
         """Blocks of whole batches, padded to one shape, then the last partial batch."""
         numbers, size = self.order.rows(self.rows.count, epoch), self.order.batch_size
         count = self.rows.count
-        whole, end = self.order.whole(count) * size, count - count % size
+        whole, end = self.order.whole(count, epoch) * size, count - count % size
         row_bytes = sum(leaf.nbytes for leaf in jax.tree.leaves(self.rows.data)) / count
-        batches = max(1, min(int(BLOCK_BYTES / max(row_bytes * size, 1)), whole // size))
+        # Of one shape in every epoch, also in one of few batches.
+        batches = max(1, min(int(BLOCK_BYTES / max(row_bytes * size, 1)), self.order.whole(count)))
         parts = [numbers[start : start + batches * size] for start in range(0, whole, batches * size)]
-        rest = self.order.rest(count)
+        rest = self.order.rest(count, epoch)
         tails = [numbers[end : end + rest]] if rest else []
         for part in _read(self.rows.data, [(part, batches * size) for part in parts]):
             block = block_of(part.data, size, len(part.numbers) // size, part.numbers, self.finite)
@@ -257,6 +293,7 @@ class StreamFeed:
             last = block_of(part.data, len(part.numbers), 1, part.numbers, self.finite)
             self.check_block(last, part.numbers)
             yield last._replace(rare=self.order.is_rare_tail(count))
+        self.order.say_end(count, epoch)
 
 
 @dataclass(frozen=True)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, Final, Literal
 
 import keras
 
@@ -19,17 +20,17 @@ from kilter._engine.arrays import (
     with_sparse_rows,
 )
 from kilter._engine.augmenting import Augment, as_augmentation, check_augmentation
-from kilter._engine.batch_feed import BatchFeed, Replayed, warn_of_end
+from kilter._engine.batch_feed import BatchFeed, Replayed
+from kilter._engine.batch_hooks import acting, callback_list, check_chunk, say_price
 from kilter._engine.checks import TargetCheck, check_inputs, check_targets
 from kilter._engine.embedding_ids import IdCheck, Kind
 from kilter._engine.epochs import epochs_told
-from kilter._engine.feed import Order, ResidentFeed, StreamFeed, must_stream
+from kilter._engine.feed import Order, ResidentFeed, StreamFeed, must_stream, warn_of_end
 from kilter._engine.history import History
 from kilter._engine.loop import Session
 from kilter._engine.measuring_callback import measuring
 from kilter._engine.overrides import check_loop
 from kilter._engine.scheduling import RateGuard, RateKeeper, Schedule, check_schedule
-from kilter._models.keras_internals import is_default
 from kilter._models.variables import build
 from kilter._progress import Verbose
 from kilter._validation import whole_number
@@ -37,6 +38,7 @@ from kilter.errors import OptionError, about
 from kilter.schedules import Performance
 
 AnyFeed = ResidentFeed | StreamFeed | BatchFeed
+KERAS_BATCH_SIZE: Final = 32  # where None is given
 
 
 def fit(
@@ -46,7 +48,7 @@ def fit(
     *,
     validation_data: Any = None,
     validation_split: float = 0.0,
-    batch_size: int = 32,
+    batch_size: int | None = KERAS_BATCH_SIZE,
     epochs: int = 1,
     shuffle: bool = True,
     class_weight: Mapping[int, float] | None = None,
@@ -58,37 +60,51 @@ def fit(
     steps_per_epoch: int | None = None,
     validation_steps: int | None = None,
     validation_batch_size: int | None = None,
-    validation_freq: int = 1,
+    validation_freq: int | Iterable[int] = 1,
     evaluate_training: bool = False,
     measure: int | str | None = "auto",
     check: Check = "warn",
+    chunk: Literal["exact", "fast"] = "exact",
     seed: int = 0,
     verbose: Verbose = "auto",
 ) -> History:
     """Train a compiled Keras model; see :func:`kilter.fit` for the parameters."""
+    batch_size = KERAS_BATCH_SIZE if batch_size is None else batch_size
     check_batch_size(batch_size)
     for name, value in (("epochs", epochs), ("initial_epoch", initial_epoch), ("seed", seed)):
         whole_number(name, value, 0)
-    whole_number("validation_freq", validation_freq, 1)
+    validates = _validates(validation_freq)
+    check_chunk(chunk)
     whole_number("validation_batch_size", validation_batch_size or 1, 1)
     check_steps(steps_per_epoch=steps_per_epoch, validation_steps=validation_steps)
+    epochs = _limited("epochs", epochs, keras.config.max_epochs())
     check_schedule(model, schedule, validated=validation_data is not None or bool(validation_split))
     augmentation = as_augmentation(augment)
     if validation_split and validation_data is None:
         (x, y, sample_weight), validation_data = split(x, y, sample_weight, validation_split)
     order = Order(batch_size, shuffle, seed)
-    once = epochs - initial_epoch <= 1
-    feed = training_feed(
-        x, y, sample_weight, class_weight, order, steps=steps_per_epoch, once=once, check=check
-    )
-    prepare(model, feed)
+    limit = limited_steps(steps_per_epoch)
+    steps, once = executed_steps(model, limit), epochs - initial_epoch <= 1
+    data = (x, y, sample_weight, class_weight)
+    prepare(model, feed := training_feed(*data, order, steps=steps, once=once, check=check))
     if augmentation is not None:
         check_augmentation(model, augmentation, feed.example())
     size = validation_batch_size or batch_size
     history = History()
     own = [*measuring(history, feed, measure), *([] if schedule is None else [RateKeeper(schedule)])]
     with epochs_told(verbose) as shown:
-        told = _callback_list(model, history, [own, callbacks, shown], verbose, epochs, feed.steps)
+        told = callback_list(
+            model,
+            [own, callbacks, shown],
+            verbose=verbose,
+            epochs=epochs,
+            steps=limit or feed.steps,
+            history=history,
+        )
+        if chunk == "exact":
+            say_price(
+                [*acting(told, "train"), *(acting(told, "test") if validation_data is not None else ())]
+            )
         Session(
             model=model,
             feed=feed,
@@ -98,10 +114,10 @@ def fit(
             initial_epoch=initial_epoch,
             training_rows=_as_validated(feed, size, class_weight) if evaluate_training else None,
             validation=_validation(model, validation_data, size, validation_steps, check),
-            validation_every=validation_freq,
+            validates=validates,
             augmentation=augmentation,
             seed=seed,
-            tell_batches=_wants_batches(told),
+            chunk=chunk,
             guard=RateGuard(model, schedule, told.callbacks),
         ).run()
     return history
@@ -137,7 +153,7 @@ def training_feed(
     if steps > feed.steps:
         warn_of_end(feed.steps, steps)
         return feed
-    return replace(feed, order=replace(order, most=steps))
+    return replace(feed, order=replace(order, most=steps, goes_on=True))
 
 
 def _check_alone(**others: Any) -> None:
@@ -194,7 +210,7 @@ def _validation(
         return None
     check_loop(model, "test")
     with about("validation_data"):
-        feed = validation_feed(data, batch_size, steps, check)
+        feed = validation_feed(data, batch_size, executed_steps(model, limited_steps(steps)), check)
         _check(model, feed, "test")
     return feed
 
@@ -217,47 +233,35 @@ def check_ids(model: keras.Model, feed: AnyFeed, kind: Kind) -> None:
         feed.check_block = lambda block, numbers: check.block(block.data, block.order, numbers)
 
 
+def limited_steps(steps: int | None) -> int | None:
+    """``steps``, or fewer where ``keras.config.set_max_steps_per_epoch`` says so."""
+    return _limited("steps_per_epoch", steps, keras.config.max_steps_per_epoch())
+
+
+def _limited(name: str, value: Any, most: int | None) -> Any:
+    if not most or (value is not None and value <= most):
+        return value
+    warnings.warn(f"Limiting {name} to {most}", stacklevel=4)  # Keras's words
+    return most
+
+
+def executed_steps(model: keras.Model, steps: int | None) -> int | None:
+    """As in Keras, an epoch is of whole executions of ``steps_per_execution`` steps."""
+    every = int(getattr(model, "steps_per_execution", 1) or 1)
+    return None if steps is None else -(-steps // every) * every
+
+
+def _validates(frequency: Any) -> Callable[[int], bool]:
+    """Whether to validate after an epoch, counted from 0: every so many, or after these, counted from 1."""
+    if isinstance(frequency, Iterable) and not isinstance(frequency, str):
+        epochs = {whole_number("validation_freq", epoch, 1) for epoch in frequency}
+        return lambda epoch: epoch + 1 in epochs
+    every = whole_number("validation_freq", frequency, 1)
+    return lambda epoch: (epoch + 1) % every == 0
+
+
 def check_steps(**options: int | None) -> None:
     """Raise :class:`OptionError` unless each option is None or a number of steps."""
     for name, value in options.items():
         if value is not None:
             whole_number(name, value, 1)
-
-
-def check_callbacks(callbacks: Sequence[Any]) -> None:
-    """Raise :class:`OptionError` unless each is a Keras callback."""
-    strangers = [callback for callback in callbacks if not isinstance(callback, keras.callbacks.Callback)]
-    if strangers:
-        raise OptionError(
-            expected="callbacks that derive from keras.callbacks.Callback",
-            received=", ".join(map(repr, strangers)),
-            remedy="pass instances, such as keras.callbacks.EarlyStopping()",
-        )
-
-
-def _callback_list(
-    model: keras.Model,
-    history: History,
-    callbacks: Sequence[Any],
-    verbose: Verbose,
-    epochs: int,
-    steps: int | None,
-) -> keras.callbacks.CallbackList:
-    """Keras's list of these callbacks, single or in sequences, in order, with the history last."""
-    given = [one for some in callbacks for one in (some if isinstance(some, Sequence) else [some])]
-    check_callbacks(given)
-    return keras.callbacks.CallbackList(
-        [*given, history],
-        add_progbar=False,  # EpochBar knows when programs are compiled
-        verbose=verbose if isinstance(verbose, int) else 1,
-        model=model,
-        epochs=epochs,
-        steps=steps,
-    )
-
-
-def _wants_batches(callbacks: keras.callbacks.CallbackList) -> bool:
-    moments = ("begin", "end")
-    hooks = [f"on_{mode}batch_{moment}" for mode in ("", "train_", "test_") for moment in moments]
-    # On the instance: a LambdaCallback has its hooks as attributes.
-    return any(not is_default(getattr(callback, hook)) for callback in callbacks.callbacks for hook in hooks)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import jax
@@ -14,20 +14,32 @@ from jax import lax
 
 from kilter._engine.arrays import FiniteCheck, Rows, check_batch_size, is_array, row_count
 from kilter._engine.batch_feed import BatchFeed
+from kilter._engine.batch_hooks import BatchHooks, callback_list
 from kilter._engine.checks import check_inputs
 from kilter._engine.feed import Block, Order
-from kilter._engine.fit import AnyFeed, check_ids, check_steps, prepare, training_feed
+from kilter._engine.fit import (
+    KERAS_BATCH_SIZE,
+    AnyFeed,
+    check_ids,
+    check_steps,
+    executed_steps,
+    limited_steps,
+    prepare,
+    training_feed,
+)
 from kilter._engine.loop import Chunk, evaluate_feed, testing
 from kilter._engine.overrides import check_loop, overrides
 from kilter._engine.program_cache import Programs, owners, take
 from kilter._engine.step import PredictStep, predict_step
-from kilter._models.variables import State, assign, build_forward, fitting, values, values_kept
+from kilter._models.variables import assign, build_forward, fitting, values, values_kept
 from kilter._progress import QUICK, Verbose, shown
 from kilter._xla.rewrite import rewriting
 
 # Bytes of predictions on the device before they move to the host.
 _OUTPUT_BYTES = 1 << 28
 _WIDEST = 8  # bytes of the widest dtype
+
+Callbacks = Sequence[keras.callbacks.Callback] | keras.callbacks.Callback | None
 
 
 def evaluate(
@@ -36,16 +48,20 @@ def evaluate(
     y: Any = None,
     *,
     sample_weight: Any = None,
-    batch_size: int = 256,
+    batch_size: int | None = 256,
     steps: int | None = None,
+    callbacks: Callbacks = (),
+    return_dict: bool = True,
     rewrite: bool = True,
     verbose: Verbose = "auto",
-) -> dict[str, float]:
+) -> Any:
     """Loss and metrics of a compiled model by name, as ``model.evaluate(..., return_dict=True)``.
 
     ``x`` may also be an iterable of batches ``(x, y)`` or ``(x, y, sample_weight)``, or a generator of them.
     ``steps``: use only the first so many batches; None uses all. Metrics are exact means over the rows, also
-    when the last batch is smaller. ``rewrite`` and ``verbose``: as in :func:`kilter.fit`; by default a call
+    when the last batch is smaller. ``batch_size=None`` is 32, as in Keras. ``callbacks``: Keras's, with
+    ``on_test_`` hooks, called as in Keras; ``model.stop_evaluating`` ends the call. ``return_dict=False``
+    returns a list in Keras's order. ``rewrite`` and ``verbose``: as in :func:`kilter.fit`; by default a call
     shows what it does if it takes long.
 
     Weights and batch-normalisation statistics do not change. As in Keras, the state that inference changes
@@ -56,29 +72,44 @@ def evaluate(
         DataError: if the data do not fit.
         ModelError: if the model overrides Keras's evaluation loop.
     """
+    batch_size = KERAS_BATCH_SIZE if batch_size is None else batch_size
     check_batch_size(batch_size)
     check_steps(steps=steps)
     order = Order(batch_size, shuffle=False, seed=0)
-    feed = training_feed(x, y, sample_weight, None, order, steps=steps, once=True, check="warn")
+    limit = limited_steps(steps)
+    counted = executed_steps(model, limit)
+    feed = training_feed(x, y, sample_weight, None, order, steps=counted, once=True, check="warn")
     prepare(model, feed, training=False)
+    told = callback_list(model, callbacks, verbose=verbose, epochs=1, steps=limit or feed.steps)
+    hooks = BatchHooks.of(model, told, "test")
     with rewriting(rewrite), shown(verbose, after=QUICK) as progress:
         progress.stage("Evaluating")
 
-        def between(chunk: Chunk) -> State:
+        def between(chunk: Chunk) -> None:
             progress.stage("Evaluating: batch", chunk.last + 1, feed.steps or 0)
-            return chunk.state
 
-        return evaluate_feed(model, testing(model), feed, between, restores=False)
+        told.on_test_begin()
+        found = evaluate_feed(model, testing(model, hooks.every), feed, between, hooks, restores=False)
+        told.on_test_end(found)
+    return found if return_dict else model._flatten_metrics_in_order(found)
 
 
 def predict(
-    model: keras.Model, x: Any, *, batch_size: int = 256, steps: int | None = None, verbose: Verbose = "auto"
+    model: keras.Model,
+    x: Any,
+    *,
+    batch_size: int | None = 256,
+    steps: int | None = None,
+    callbacks: Callbacks = (),
+    verbose: Verbose = "auto",
 ) -> Any:
     """The outputs of the model's ``predict_step`` as NumPy arrays, rows first, in the same structure.
 
     ``x`` may also be an iterable of batches; only their first part is used, unless the model overrides
     ``predict_step``. ``steps``: use only the first so many batches; None uses all. The model need not be
-    compiled. ``verbose``: as in :func:`kilter.fit`; by default a call shows what it does if it takes long.
+    compiled. ``batch_size=None`` is 32, as in Keras. ``callbacks``: Keras's, with ``on_predict_`` hooks,
+    called as in Keras; ``model.stop_predicting`` ends the call. ``verbose``: as in :func:`kilter.fit`; by
+    default a call shows what it does if it takes long.
 
     As in Keras, the state that inference changes (random seeds, the states of a stateful recurrent layer) is
     carried from batch to batch and stays in the model. Random numbers equal Keras's for the same
@@ -88,25 +119,29 @@ def predict(
         DataError: if the inputs do not fit.
         ModelError: if the model overrides Keras's prediction loop.
     """
+    batch_size = KERAS_BATCH_SIZE if batch_size is None else batch_size
     check_batch_size(batch_size)
     check_steps(steps=steps)
     check_loop(model, "predict")
-    feed = _inputs_feed(model, x, batch_size, steps)
+    limit = limited_steps(steps)
+    feed = _inputs_feed(model, x, batch_size, executed_steps(model, limit))
     example, _, _ = feed.example()
     size = row_count(x=example)
     check_inputs(model, Rows((example, None, None), size))
     build_forward(model, jax.tree.map(lambda leaf: leaf[:1], example))
     check_ids(model, feed, "predict")
-    predictor = _Predictor(model)
+    told = callback_list(model, callbacks, verbose=verbose, epochs=1, steps=limit or feed.steps)
+    hooks = BatchHooks.of(model, told, "predict")
+    model.stop_predicting = False
     parts: list[Any] = []
     with shown(verbose, after=QUICK) as progress:
         progress.stage("Predicting")
-        for block in feed.blocks(0):
-            for part in predictor.outputs(block):
-                parts.append(part)
-                progress.stage("Predicting: part", len(parts))
-    assign(zip(model.non_trainable_variables, predictor.non_trainable, strict=True))
-    return jax.tree.map(lambda *arrays: np.concatenate(arrays), *parts)
+        told.on_predict_begin()
+        for part in _parts(model, feed, hooks):
+            parts.append(part)
+            progress.stage("Predicting: part", len(parts))
+        told.on_predict_end()
+    return _joined(parts)
 
 
 def predict_unchanged(model: keras.Model, x: Any, *, batch_size: int = 256) -> Any:
@@ -124,31 +159,77 @@ def _inputs_feed(model: keras.Model, x: Any, batch_size: int, steps: int | None)
     return training_feed(x, None, None, None, order, steps=steps, check="warn")
 
 
+def _parts(model: keras.Model, feed: AnyFeed, hooks: BatchHooks) -> Iterator[Any]:
+    """The outputs of consecutive batches; the hooks are called around those of an execution, or each part."""
+    predictor = _Predictor(model)
+    done, open_parts = 0, list[Any]()
+
+    def end() -> None:
+        first = done - 1 if hooks.every is None else (done - 1) // hooks.every * hooks.every
+        outputs = _joined(open_parts)
+        open_parts.clear()
+        hooks.call("end", first + (hooks.every or 1) - 1, {"outputs": outputs})
+
+    for block in feed.blocks(0):
+        order, start = np.asarray(block.order), 0
+        while start < block.steps and not model.stop_predicting:
+            if hooks.told and not open_parts:
+                hooks.call("begin", done)
+                predictor.read()
+            room = predictor.room(block) if hooks.every is None else hooks.every - done % hooks.every
+            stop = min(start + room, block.steps)
+            part = predictor.outputs(block.data, order[start:stop])
+            done, start = done + stop - start, stop
+            if hooks.told:
+                predictor.write()
+                open_parts.append(part)
+                if hooks.every is None or done % hooks.every == 0:
+                    end()
+            yield part
+        if model.stop_predicting:
+            break
+    if open_parts:
+        end()
+    if not hooks.told:
+        predictor.write()
+
+
+def _joined(parts: Sequence[Any]) -> Any:
+    return jax.tree.map(lambda *arrays: np.concatenate(arrays), *parts)
+
+
 class _Predictor:
-    """One call of :func:`predict`: the model's values; ``non_trainable`` changes with every batch."""
+    """One call of :func:`predict`: the model's values, of which the non-trainable change with every batch."""
 
     def __init__(self, model: keras.Model) -> None:
         self._model = model
-        self._trainable, self.non_trainable = values(model)
         self._programs = Programs(model)
+        self.read()
 
-    def outputs(self, block: Block) -> Iterator[Any]:
-        """The outputs of a block's batches, as many at once as fit in memory."""
-        order = np.asarray(block.order)
+    def read(self) -> None:
+        """Take the values that the model has now."""
+        self._trainable, self._non_trainable = values(self._model)
+
+    def write(self) -> None:
+        """Give the model the values after the last batch."""
+        assign(zip(self._model.non_trainable_variables, self._non_trainable, strict=True))
+
+    def room(self, block: Block) -> int:
+        """How many batches' outputs fit in memory at once."""
         # One by one if a block is not full: neither the padding nor a program of its own is worth it.
-        length = 1
-        if block.steps == len(order):
-            length = max(1, _OUTPUT_BYTES // max(self._output_bytes(block.data, order.shape[1]), 1))
-        for start in range(0, block.steps, length):
-            yield self._piece(block.data, order[start : start + length])
+        count, size = block.order.shape
+        if block.steps < count:
+            return 1
+        return max(1, _OUTPUT_BYTES // max(self._output_bytes(block.data, size), 1))
 
-    def _piece(self, data: Any, order: np.ndarray) -> Any:
-        arguments = (self._trainable, self.non_trainable, data, jnp.asarray(order))
+    def outputs(self, data: Any, order: np.ndarray) -> Any:
+        """The outputs of some batches of a block."""
+        arguments = (self._trainable, self._non_trainable, data, jnp.asarray(order))
         with fitting(self._model, data):
             program = self._programs.get(
                 "predict", owners(self._model), lambda: _predict_program(predict_step(self._model)), arguments
             )
-        outputs, self.non_trainable = program(*arguments)
+        outputs, self._non_trainable = program(*arguments)
         return jax.tree.map(lambda leaf: np.asarray(leaf).reshape(-1, *leaf.shape[2:]), outputs)
 
     def _output_bytes(self, data: Any, size: int) -> int:
@@ -160,7 +241,7 @@ class _Predictor:
         with fitting(self._model, data):
             outputs, _ = jax.eval_shape(
                 lambda: predict_step(self._model)(
-                    self._trainable, self.non_trainable, take(data, jnp.zeros(size, jnp.int32))
+                    self._trainable, self._non_trainable, take(data, jnp.zeros(size, jnp.int32))
                 )
             )
         return sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(outputs))

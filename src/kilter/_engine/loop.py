@@ -1,7 +1,7 @@
 """The training loop: run the compiled program block by block, call the callbacks, stop on request.
 
 Host and device meet once per chunk. A chunk is a whole block unless that takes longer than about
-:data:`CHUNK_SECONDS`; where a block is cut changes no number.
+:data:`CHUNK_SECONDS`, or a callback acts on batches; where a block is cut changes no number.
 """
 
 from __future__ import annotations
@@ -17,13 +17,15 @@ import keras
 import numpy as np
 
 from kilter._engine.augmenting import augmented
+from kilter._engine.batch_hooks import BatchHooks, Mode
 from kilter._engine.feed import Block, Feed
 from kilter._engine.history import History
 from kilter._engine.interrupt import Interrupt
 from kilter._engine.program_cache import Programs, owners, shelf, steps_program
 from kilter._engine.scheduling import RateGuard, Schedule
 from kilter._engine.step import Logs, Step, test_step, train_step
-from kilter._models.variables import State, fitting, pull, push, view
+from kilter._models.keras_internals import pythonify_logs
+from kilter._models.variables import State, assign, fitting, push
 from kilter._xla.compilation import give_back
 from kilter.data.augmentation import Augmentation
 from kilter.errors import about
@@ -42,6 +44,7 @@ class Chunk(NamedTuple):
     logs: Logs
 
 
+Before = Callable[[int, State], State]
 Between = Callable[[Chunk], State | None]
 
 
@@ -50,7 +53,8 @@ class Runner:
     """Runs a step of a model over a feed, one chunk at a time; ``steps_a_chunk`` adapts to the speed.
 
     ``name`` identifies the step among the model's, ``dependencies`` are objects that its trace depends on,
-    ``given`` arrays beside the batch. If it ``donates``, it consumes the state that it is given.
+    ``given`` arrays beside the batch. If it ``donates``, it consumes the state that it is given. A chunk ends
+    at least after ``every`` steps of the epoch.
     """
 
     model: keras.Model
@@ -60,23 +64,33 @@ class Runner:
     given: tuple[Any, ...] = ()
     donates: bool = True
     steps_a_chunk: int = _FIRST_CHUNK
+    every: int | None = None
     _programs: Programs = field(init=False)
+    _running: Any = field(default=None, init=False)  # of the block, since a look-up costs as much as a step
 
     def __post_init__(self) -> None:
         self._programs = Programs(self.model)
 
-    def run(self, feed: Feed, epoch: int, state: State, between: Between) -> Chunk | None:
+    def run(
+        self,
+        feed: Feed,
+        epoch: int,
+        state: State,
+        between: Between,
+        before: Before = lambda first, state: state,
+    ) -> Chunk | None:
         """Run one epoch; returns its last chunk, None if the feed is empty.
 
-        ``between`` gets each chunk and returns the state to go on with, or None to stop.
+        ``between`` gets each chunk and returns the state to go on with, or None to stop. ``before`` gets the
+        first step of each chunk and the state, and returns the state to begin with.
         """
         done, chunk = 0, None
         self._compile_for(feed, state)
         for block in feed.blocks(epoch):
             steps, start = block.steps, 0
             while start < steps:
-                stop = min(start + self.steps_a_chunk, steps)
-                after, logs = self.call(state, block, start, stop)
+                stop = min(start + self._steps_from(done + start), steps)
+                after, logs = self.call(before(done + start, state), block, start, stop)
                 chunk = Chunk(done + start, done + stop - 1, after, logs)
                 goes_on = between(chunk)
                 if goes_on is None:
@@ -85,10 +99,15 @@ class Runner:
             done += steps
         return chunk
 
+    def _steps_from(self, step: int) -> int:
+        return self.steps_a_chunk if self.every is None else self.every - step % self.every
+
     def call(self, state: State, block: Block, start: int, stop: int) -> tuple[State, Logs]:
         """The state after steps ``start`` to ``stop`` of ``block``, and the last logs."""
-        arguments = (state, block.data, block.order, jnp.int32(start), jnp.int32(stop), *self.given)
-        program = self._program(arguments, rare=block.rare)
+        arguments = (state, block.data, block.order, np.int32(start), np.int32(stop), *self.given)
+        if start == 0 or self.every is None:
+            self._running = self._program(arguments, rare=block.rare)
+        program = self._running
         began = time.perf_counter()
         result = jax.block_until_ready(program(*arguments))  # host and device meet
         if not block.rare:
@@ -121,61 +140,91 @@ def training(
     schedule: Schedule | None = None,
     augmentation: Augmentation | None = None,
     seed: int = 0,
+    every: int | None = None,
 ) -> Runner:
-    """A runner of the model's training step; ``seed`` is for the augmentation."""
+    """A runner of the model's training step; ``seed`` is for the augmentation.
+
+    ``every``: a chunk is so many steps, with the logs of its last one.
+    """
+    logged = every is not None
+    kind = ("train", "logged") if logged else ("train",)
     if augmentation is None:
-        return Runner(model, "train", lambda: train_step(model, schedule), (schedule,))
-    # The seed is an argument of the program, so another seed needs no compilation.
-    return Runner(
-        model,
-        ("train", augmentation),
-        lambda: augmented(model, train_step(model, schedule), augmentation),
-        (schedule,),
-        (np.uint32(seed % 2**32),),
-    )
+        name, given = kind, ()
+
+        def step() -> Step:
+            return train_step(model, schedule, logged=logged)
+    else:
+        # The seed is an argument of the program, so another seed needs no compilation.
+        name, given = (*kind, augmentation), (np.uint32(seed % 2**32),)
+
+        def step() -> Step:
+            return augmented(model, train_step(model, schedule, logged=logged), augmentation)
+
+    return Runner(model, name, step, (schedule,), given, every=every)
 
 
-def testing(model: keras.Model) -> Runner:
-    """A runner of the model's evaluation step."""
-    return Runner(model, "test", lambda: test_step(model), donates=False)
+def testing(model: keras.Model, every: int | None) -> Runner:
+    """A runner of the model's evaluation step; ``every``: as in :func:`training`."""
+    logged = every is not None
+    name = ("test", "logged") if logged else ("test",)
+    return Runner(model, name, lambda: test_step(model, logged=logged), donates=logged, every=every)
 
 
 def evaluate_feed(
     model: keras.Model,
     runner: Runner,
     feed: Feed,
-    between: Between = lambda chunk: chunk.state,
+    between: Callable[[Chunk], None] = lambda chunk: None,
+    hooks: BatchHooks | None = None,
     *,
     restores: bool,
-) -> dict[str, float]:
-    """Loss and metrics of the model over a feed, in inference mode.
+) -> dict[str, Any]:
+    """Loss and metrics of the model over a feed, in inference mode; sorted by name, as in Keras.
 
     The state that inference changes (random seeds, recurrent states) stays in the model, unless it
-    ``restores``.
+    ``restores``; what a callback changes stays.
     """
+    model.stop_evaluating = False
     model.reset_metrics()
-    kept = [variable.value for variable in model.non_trainable_variables]
-    chunk = runner.run(feed, 0, view(model), between)
+    hooks = hooks or BatchHooks.of(model, keras.callbacks.CallbackList(), "test")
+    kept = [(variable, variable.value) for variable in model.non_trainable_variables]
+
+    def after(chunk: Chunk) -> State | None:
+        between(chunk)
+        state = hooks.after(chunk.last, chunk.state, lambda: _logs(model, chunk))
+        return None if model.stop_evaluating else state
+
+    chunk = _pass(runner, feed, 0, after, hooks)
     if chunk is None:
         return {}
-    push(chunk.state._replace(non_trainable=kept) if restores else chunk.state, model)
+    if restores:
+        assign(pair for place, pair in enumerate(kept) if place not in hooks.changed)
     return metric_logs(model, chunk.logs)
 
 
-def metric_logs(model: keras.Model, logs: Logs) -> dict[str, float]:
-    """The results of the model's metrics, or the ``logs`` of a step that returns its own."""
-    return _numbers(model.get_metrics_result() if logs is None else model._get_metrics_result_or_logs(logs))
+def _pass(runner: Runner, feed: Feed, epoch: int, between: Between, hooks: BatchHooks) -> Chunk | None:
+    """Run one epoch with hooks, after which the model has its state; returns the last chunk."""
+    with hooks.running() as state:
+        chunk = runner.run(feed, epoch, state, between, hooks.before)
+        if chunk is not None and hooks.told:
+            hooks.finish(chunk.last, chunk.state, chunk.logs)
+    if chunk is not None and not hooks.told:
+        push(chunk.state, runner.model)
+    return chunk
 
 
-def _numbers(results: Any) -> dict[str, Any]:
-    """Scalars as floats, nested results flattened, arrays unchanged."""
-    found: dict[str, Any] = {}
-    for name, value in results.items():
-        if isinstance(value, dict):
-            found |= _numbers(value)
-        else:
-            found[name] = float(value) if value is not None and jnp.ndim(value) == 0 else value
-    return found
+def metric_logs(model: keras.Model, logs: Logs) -> dict[str, Any]:
+    """The results of the model's metrics, or the ``logs`` of a step that returns its own, as in Keras."""
+    found = model.get_metrics_result() if logs is None else model._get_metrics_result_or_logs(logs)
+    return pythonify_logs(found)
+
+
+def _logs(model: keras.Model, chunk: Chunk) -> Any:
+    """What a hook is told after a chunk: the step's own logs, if the program returns them."""
+    return metric_logs(model, None) if chunk.logs is None else chunk.logs
+
+
+Pass = tuple[Runner, BatchHooks]
 
 
 @dataclass(frozen=True)
@@ -190,17 +239,18 @@ class Session:
     initial_epoch: int
     training_rows: Feed | None
     validation: Feed | None
-    validation_every: int
+    validates: Callable[[int], bool]
     augmentation: Augmentation | None
     seed: int
-    tell_batches: bool
+    chunk: str
     guard: RateGuard
 
     def run(self) -> None:
         """Run the epochs. After KeyboardInterrupt the model has the state of the last chunk."""
         model, callbacks = self.model, self.callbacks
-        trainer = training(model, self.guard.schedule, self.augmentation, self.seed)
-        tester = testing(model)
+        hooks, told = self._hooks("train"), self._hooks("test")
+        trainer = training(model, self.guard.schedule, self.augmentation, self.seed, hooks.every)
+        tester = testing(model, told.every)
         model.stop_training = False
         logs: dict[str, Any] = {}
         callbacks.on_train_begin()
@@ -208,7 +258,7 @@ class Session:
         with Interrupt() as interrupt:
             for epoch in range(first, self.epochs):
                 self.guard.seen()
-                logs = self._epoch(epoch, trainer, tester, interrupt)
+                logs = self._epoch(epoch, (trainer, hooks), (tester, told), interrupt)
                 self.guard.check()
                 interrupt.check()
                 if model.stop_training:
@@ -217,17 +267,20 @@ class Session:
             model.optimizer.finalize_variable_values(model.trainable_weights)
         callbacks.on_train_end(logs)
 
-    def _epoch(self, epoch: int, trainer: Runner, tester: Runner, interrupt: Interrupt) -> dict[str, Any]:
+    def _hooks(self, mode: Mode) -> BatchHooks:
+        return BatchHooks.of(self.model, self.callbacks, mode, self.chunk, self.guard)
+
+    def _epoch(self, epoch: int, train: Pass, test: Pass, interrupt: Interrupt) -> dict[str, Any]:
         model = self.model
         began, compiled = time.perf_counter(), shelf(model).seconds
         model.reset_metrics()
         self.callbacks.on_epoch_begin(epoch)
-        chunk = self._train(epoch, trainer, interrupt)
+        chunk = self._train(epoch, *train, interrupt)
         logs = {} if chunk is None else metric_logs(model, chunk.logs)
-        if (epoch + 1) % self.validation_every == 0:
+        if self.validates(epoch):
             for prefix, feed in (("train_", self.training_rows), ("val_", self.validation)):
                 with about("validation_data" if prefix == "val_" else "the training rows"):
-                    found = {} if feed is None else self._evaluate(feed, tester, interrupt)
+                    found = {} if feed is None else self._evaluate(feed, *test, interrupt)
                 logs |= {f"{prefix}{name}": value for name, value in found.items()}
         compiling = shelf(model).seconds - compiled
         self.history.compile_seconds += compiling
@@ -235,49 +288,24 @@ class Session:
         self.callbacks.on_epoch_end(epoch, logs)
         return logs
 
-    def _train(self, epoch: int, trainer: Runner, interrupt: Interrupt) -> Chunk | None:
-        model, callbacks = self.model, self.callbacks
-        if self.tell_batches:
-            callbacks.on_train_batch_begin(0)
+    def _train(self, epoch: int, trainer: Runner, hooks: BatchHooks, interrupt: Interrupt) -> Chunk | None:
+        model = self.model
         self.guard.check()
 
         def between(chunk: Chunk) -> State | None:
-            state = chunk.state
-            if self.tell_batches:
-                state = self._tell(
-                    chunk, self.feed, callbacks.on_train_batch_begin, callbacks.on_train_batch_end
-                )
+            state = hooks.after(chunk.last, chunk.state, lambda: _logs(model, chunk))
             return None if interrupt.pending or model.stop_training else state
 
-        chunk = trainer.run(self.feed, epoch, pull(model), between)
-        if chunk is not None and not self.tell_batches:
-            push(chunk.state, model)
-            self.guard.seen()
+        chunk = _pass(trainer, self.feed, epoch, between, hooks)
+        self.guard.seen()
         interrupt.check()
         return chunk
 
-    def _evaluate(self, feed: Feed, tester: Runner, interrupt: Interrupt) -> dict[str, float]:
-        callbacks = self.callbacks
-
-        def between(chunk: Chunk) -> State:
-            interrupt.check()  # the model has the training state
-            if not self.tell_batches:
-                return chunk.state
-            return self._tell(chunk, feed, callbacks.on_test_batch_begin, callbacks.on_test_batch_end)
-
-        callbacks.on_test_begin()
-        if self.tell_batches:
-            callbacks.on_test_batch_begin(0)
-        found = evaluate_feed(self.model, tester, feed, between, restores=True)
-        callbacks.on_test_end(found)
+    def _evaluate(
+        self, feed: Feed, tester: Runner, hooks: BatchHooks, interrupt: Interrupt
+    ) -> dict[str, float]:
+        self.callbacks.on_test_begin()
+        # After an interrupt the model has the training state.
+        found = evaluate_feed(self.model, tester, feed, lambda chunk: interrupt.check(), hooks, restores=True)
+        self.callbacks.on_test_end(found)
         return found
-
-    def _tell(self, chunk: Chunk, feed: Feed, begin: Callable[..., None], end: Callable[..., None]) -> State:
-        """Call the callbacks with the state of the chunk in the model; returns the state that they leave."""
-        push(chunk.state, self.model)
-        self.guard.seen()
-        end(chunk.last, metric_logs(self.model, chunk.logs))
-        if feed.steps is None or chunk.last + 1 < feed.steps:
-            begin(chunk.last + 1)
-        self.guard.check()
-        return pull(self.model)

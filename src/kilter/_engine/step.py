@@ -35,14 +35,15 @@ PredictStep = Callable[[list[Any], list[Any], Batch], tuple[Any, list[Any]]]
 _LOGGING = ("compute_metrics", "get_metrics_result", "_update_metrics_variables")
 
 
-def train_step(model: keras.Model, schedule: Schedule | None = None) -> Step:
+def train_step(model: keras.Model, schedule: Schedule | None = None, *, logged: bool = False) -> Step:
     """The model's training step as a pure function.
 
     ``schedule`` sets the learning rate of each step, and the momentum if it cycles that. Logs are None where
-    they are the results of the metrics, which the state carries: unless the model overrides what makes them.
+    they are the results of the metrics, which the state carries: unless the model overrides what makes them,
+    or they are to be ``logged``.
     """
     schedule_in = scheduler(model, schedule)
-    keep_logs = overrides(model, "train_step", *_LOGGING)
+    keep_logs = logged or overrides(model, "train_step", *_LOGGING)
 
     def step(state: State, batch: Batch) -> tuple[State, Logs]:
         scheduled, momentum = schedule_in(state.optimizer)
@@ -55,9 +56,9 @@ def train_step(model: keras.Model, schedule: Schedule | None = None) -> Step:
     return step
 
 
-def test_step(model: keras.Model) -> Step:
+def test_step(model: keras.Model, *, logged: bool) -> Step:
     """The model's evaluation step as a pure function; the optimiser's state is passed through."""
-    keep_logs = overrides(model, "test_step", *_LOGGING)
+    keep_logs = logged or overrides(model, "test_step", *_LOGGING)
 
     def step(state: State, batch: Batch) -> tuple[State, Logs]:
         given = (state.trainable, state.non_trainable, state.metrics)

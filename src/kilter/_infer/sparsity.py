@@ -182,7 +182,7 @@ def _measured(
     model: keras.Model, feed: ResidentFeed, cuts: Sequence[Mapping[int, np.ndarray]]
 ) -> tuple[dict[str, float], ...]:
     """Loss and metrics with each of ``cuts`` for some of ``model.weights``, which do not change."""
-    runner, found = testing(model), list[dict[str, float]]()
+    runner, found = testing(model, every=None), list[dict[str, float]]()
     with values_kept(model.weights):
         for cut in cuts:
             assign((model.weights[index], value) for index, value in cut.items())

@@ -95,6 +95,7 @@ INTERNALS: Final = {
         "prints where Keras prints: respects keras.config.disable_interactive_logging",
     ),
     "is_default": ("keras.src.utils.python_utils", "whether a model overrides a method or keeps Keras's own"),
+    "pythonify_logs": ("keras.src.utils.python_utils", "the order and types of the results of evaluate"),
 }
 
 
@@ -134,6 +135,7 @@ if TYPE_CHECKING:
     from keras.src.trainers.data_adapters import data_adapter_utils as data_adapter_utils
     from keras.src.utils import io_utils as io_utils
     from keras.src.utils.python_utils import is_default as is_default
+    from keras.src.utils.python_utils import pythonify_logs as pythonify_logs
     from keras.src.utils.tracking import TrackedDict as TrackedDict
     from keras.src.utils.tracking import TrackedList as TrackedList
     from keras.src.utils.tracking import TrackedOrderedDict as TrackedOrderedDict
