@@ -103,6 +103,17 @@ def test_an_id_outside_is_refused_with_its_place(name: str):
     assert all(map(np.array_equal, model.get_weights(), before))
 
 
+def test_fractions_for_an_input_of_integers_are_refused():
+    inputs = keras.Input((5,), dtype="int32", name="ids")
+    model = keras.Model(inputs, keras.layers.Dense(1)(keras.layers.Embedding(9, 2)(inputs)[:, 0]))
+    model.compile("sgd", "mse")
+    x = np.tile(np.float32([0, 1, 2, 3, 4]), (6, 1))
+    fit(model, x, x[:, :1], verbose=0)
+    x[4, 2] = 2.5
+    with pytest.raises(DataError, match=r"input 'ids' .* int32.*first rows \[4\] with \[2.5\]"):
+        fit(model, x, x[:, :1], verbose=0)
+
+
 def test_fractions_are_refused_which_keras_would_cut_off():
     model = _nested()
     for fraction in (7.5, 2.5):

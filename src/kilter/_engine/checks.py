@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+import jax
 import keras
 import numpy as np
 
@@ -43,6 +44,25 @@ def check_inputs(model: keras.Model, rows: Rows) -> None:
             received=f"x of shape {_shown(given)}",
             remedy="reshape the data, or build the model with keras.Input of the shape of one row"
             + (" and optional=True where None may be passed" if None in given else ""),
+        )
+    for tensor, array in zip(tensors, arrays, strict=True):
+        _check_whole(model, tensor, array)
+
+
+def _check_whole(model: keras.Model, tensor: Any, array: Any) -> None:
+    """Raise :class:`DataError` for fractions where the input is of integers, as Keras would cut them off."""
+    is_cut = keras.backend.is_int_dtype(tensor.dtype) and isinstance(array, np.ndarray | jax.Array)
+    if not is_cut or isinstance(array, np.memmap) or not np.issubdtype(array.dtype, np.floating):
+        return
+    values = np.asarray(array).reshape(len(array), -1)
+    bad = np.flatnonzero((values != np.floor(values)).any(axis=1))
+    if len(bad):
+        shown = bad[:_SHOWN_ROWS]
+        firsts = [row[row != np.floor(row)][0].item() for row in values[shown]]
+        raise DataError(
+            expected=f"whole numbers for input {tensor.name!r} of model {model.name!r}, which is {tensor.dtype}",
+            received=f"fractions in {len(bad)} rows; first rows {shown.tolist()} with {firsts}",
+            remedy="correct the numbers, or make the keras.Input one of floats",
         )
 
 
