@@ -60,7 +60,7 @@ def _check_whole(model: keras.Model, tensor: Any, array: Any) -> None:
         shown = bad[:_SHOWN_ROWS]
         firsts = [row[row != np.floor(row)][0].item() for row in values[shown]]
         raise DataError(
-            expected=f"whole numbers for input {tensor.name!r} of model {model.name!r}, which is {tensor.dtype}",
+            expected=f"whole numbers for input {tensor.name!r} of model {model.name!r}, of {tensor.dtype}",
             received=f"fractions in {len(bad)} rows; first rows {shown.tolist()} with {firsts}",
             remedy="correct the numbers, or make the keras.Input one of floats",
         )
