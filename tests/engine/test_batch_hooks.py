@@ -188,7 +188,7 @@ def test_a_change_of_layer_state_in_a_test_hook_stays():
     def normalised() -> keras.Model:
         keras.utils.set_random_seed(0)
         made = keras.Sequential(
-            [keras.layers.Dense(8), keras.layers.BatchNormalization(), keras.layers.Dense(3)]
+            [keras.layers.Dense(8, use_bias=False), keras.layers.BatchNormalization(), keras.layers.Dense(3)]
         )
         made.compile("sgd", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
         return made

@@ -1,6 +1,7 @@
-"""Options of an epoch mean what they mean in Keras: steps, executions, validation and Keras's global limits."""
+"""Options of an epoch mean what they mean in Keras: steps, executions, validation and Keras's limits."""
 
 import contextlib
+import itertools
 import warnings
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -57,7 +58,7 @@ def test_a_shuffled_pass_takes_every_row_before_a_new_order():
             for epoch in range(first, first + 3)
         ]
         assert [len(part) for part in taken] == [24, 24, 3]
-        passes.append(sum(taken, []))
+        passes.append(list(itertools.chain.from_iterable(taken)))
         assert sorted(passes[-1]) == list(range(count))
     assert passes[0] != passes[1]
     assert passes[0] == Order(8, shuffle=True, seed=3).rows(count, 0).tolist()
@@ -123,18 +124,14 @@ def test_keras_limits_of_epochs_and_steps_are_honoured():
     x, y = rows(70)
     how = {"batch_size": 8, "epochs": 5, "validation_data": rows(40, seed=1), "shuffle": False, "verbose": 0}
     ours, theirs = classifier("adam"), classifier("adam")
-    with (
-        limited(keras.config.set_max_epochs, 2),
-        limited(keras.config.set_max_steps_per_epoch, 3),
-        pytest.warns(UserWarning, match="Limiting epochs to 2"),
-    ):
-        got = kilter.fit(ours, x, y, **how)
+    with limited(keras.config.set_max_epochs, 2), limited(keras.config.set_max_steps_per_epoch, 3):
+        with pytest.warns(UserWarning, match="Limiting epochs to 2"):
+            got = kilter.fit(ours, x, y, **how)
         expected = theirs.fit(x, y, **how)
         assert got.params == expected.params
         found = kilter.evaluate(ours, x, y, batch_size=8, verbose=0)
-        assert found == pytest.approx(
-            theirs.evaluate(x, y, batch_size=8, verbose=0, return_dict=True), rel=1e-3
-        )
+        other = theirs.evaluate(x, y, batch_size=8, verbose=0, return_dict=True)
+        assert found == pytest.approx(other, rel=1e-3)
         assert len(kilter.predict(ours, x, batch_size=8, verbose=0)) == 24
     for name, values in expected.history.items():
         np.testing.assert_allclose(got.history[name], values, rtol=1e-4)
