@@ -12,7 +12,7 @@ import keras
 from kilter._engine.arrays import check_batch_size, collect, is_array, split, warn_of_losses
 from kilter._engine.augmenting import Augment, as_augmentation, check_augmentation
 from kilter._engine.batch_feed import BatchFeed
-from kilter._engine.batch_hooks import acting, callback_list, check_chunk, say_price
+from kilter._engine.batch_hooks import callback_list, say_price
 from kilter._engine.checks import TargetCheck, check_inputs, check_targets
 from kilter._engine.embedding_ids import IdCheck, Kind
 from kilter._engine.epochs import epochs_told
@@ -59,41 +59,24 @@ def fit(
     verbose: Verbose = "auto",
 ) -> History:
     """Train a compiled Keras model; see :func:`kilter.fit` for the parameters."""
-    batch_size = KERAS_BATCH_SIZE if batch_size is None else batch_size
-    check_batch_size(batch_size)
-    for name, value in (("epochs", epochs), ("initial_epoch", initial_epoch), ("seed", seed)):
-        whole_number(name, value, 0)
-    validates = _validates(validation_freq)
-    check_chunk(chunk)
-    whole_number("validation_batch_size", validation_batch_size or 1, 1)
+    order = Order(checked_size(batch_size), shuffle, seed)
+    _check_numbers(validation_batch_size, epochs=epochs, initial_epoch=initial_epoch, seed=seed)
     check_steps(steps_per_epoch=steps_per_epoch, validation_steps=validation_steps)
     epochs = _limited("epochs", epochs, keras.config.max_epochs())
     check_schedule(model, schedule, validated=validation_data is not None or bool(validation_split))
     augmentation = as_augmentation(augment)
     if validation_split and validation_data is None:
         (x, y, sample_weight), validation_data = split(x, y, sample_weight, validation_split)
-    order = Order(batch_size, shuffle, seed)
-    limit = limited_steps(steps_per_epoch)
-    steps = executed_steps(model, limit)
+    steps = executed_steps(model, limit := limited_steps(steps_per_epoch))
     prepare(model, feed := training_feed(x, y, sample_weight, class_weight, order, steps=steps))
     if augmentation is not None:
         check_augmentation(model, augmentation, feed.example())
-    size = validation_batch_size or batch_size
+    size = validation_batch_size or order.batch_size
     history = History()
     own = [*measuring(history, feed, measure), *([] if schedule is None else [RateKeeper(schedule)])]
     with epochs_told(verbose) as shown:
-        told = callback_list(
-            model,
-            [own, callbacks, shown],
-            verbose=verbose,
-            epochs=epochs,
-            steps=limit or feed.steps,
-            history=history,
-        )
-        if chunk == "exact":
-            say_price(
-                [*acting(told, "train"), *(acting(told, "test") if validation_data is not None else ())]
-            )
+        told = callback_list(model, [own, callbacks, shown, history], verbose, epochs, limit or feed.steps)
+        say_price(told, chunk, validated=validation_data is not None)
         Session(
             model=model,
             feed=feed,
@@ -103,7 +86,7 @@ def fit(
             initial_epoch=initial_epoch,
             training_rows=_as_validated(feed, size, class_weight) if evaluate_training else None,
             validation=_validation(model, validation_data, size, validation_steps),
-            validates=validates,
+            validates=_validates(validation_freq),
             augmentation=augmentation,
             seed=seed,
             chunk=chunk,
@@ -209,6 +192,19 @@ def check_ids(model: keras.Model, feed: AnyFeed, kind: Kind) -> None:
         check.rows(feed.rows.data, feed.order.batch_size, feed.rows.count)
     elif check.needed:
         feed.check_block = lambda block, numbers: check.block(block.data, block.order, numbers)
+
+
+def checked_size(batch_size: int | None) -> int:
+    """``batch_size``, as Keras reads it: 32 for None. Raises :class:`OptionError` for no number of rows."""
+    size = KERAS_BATCH_SIZE if batch_size is None else batch_size
+    check_batch_size(size)
+    return size
+
+
+def _check_numbers(validation_batch_size: Any, **others: Any) -> None:
+    whole_number("validation_batch_size", validation_batch_size or 1, 1)
+    for name, value in others.items():
+        whole_number(name, value, 0)
 
 
 def limited_steps(steps: int | None) -> int | None:
