@@ -118,8 +118,7 @@ def fit(
     def train(told: Sequence[keras.callbacks.Callback]) -> History:
         history = engine.fit(
             model,
-            x,
-            y,
+            *(x, y),
             validation_data=validation_data,
             validation_split=validation_split,
             batch_size=batch_size,
@@ -144,9 +143,8 @@ def fit(
         )
         return _examined(history, model, two_rows(x), batch_size or 32)
 
-    validated = validation_data is not None or bool(validation_split)
     with rewriting(rewrite):
-        return _kept(model, run, seed, _listed(callbacks), train, validated=validated)
+        return _kept(model, run, seed, _listed(callbacks), train, (validation_data, validation_split))
 
 
 def _kept(
@@ -155,15 +153,15 @@ def _kept(
     seed: int,
     callbacks: list[Any],
     train: Train,
-    *,
-    validated: bool,
+    validation: tuple[Any, float],
 ) -> History:
     """The training, kept in a run directory if there is to be one."""
     if run is None:
         return train(callbacks)
     from kilter.runs.keeping import keep
 
-    return keep(model, Path(run), seed, callbacks, train, validated=validated)
+    data, share = validation
+    return keep(model, Path(run), seed, callbacks, train, validated=data is not None or bool(share))
 
 
 def _seed_of_call(model: keras.Model, seed: Any, initial_epoch: int) -> Any:

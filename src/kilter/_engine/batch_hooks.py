@@ -10,21 +10,19 @@ from __future__ import annotations
 import contextlib
 import itertools
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
 import jax.numpy as jnp
 import keras
 
-from kilter._engine.history import History
 from kilter._engine.scheduling import RateGuard
 from kilter._models.keras_internals import is_default
 from kilter._models.variables import State, copied, pull, push, variables, view
 from kilter.errors import OptionError
 
 Mode = Literal["train", "test", "predict"]
-CHUNKS: Final = ("exact", "fast")
 _MOMENTS: Final = ("begin", "end")
 
 
@@ -66,7 +64,7 @@ class BatchHooks:
         return cls(model, callbacks, mode, every, told, guard if guard and guard.schedule else None)
 
     @contextlib.contextmanager
-    def running(self) -> Iterator[State]:
+    def running(self) -> Generator[State]:
         """The state to begin a pass with. At the end the model has the last one, also after an error."""
         model: Any = self.model
         self.changed = set()
@@ -176,19 +174,13 @@ def acting(callbacks: keras.callbacks.CallbackList, mode: Mode) -> list[str]:
 
 
 def callback_list(
-    model: keras.Model,
-    callbacks: Any,
-    *,
-    verbose: Any,
-    epochs: int,
-    steps: int | None,
-    history: History | None = None,
+    model: keras.Model, callbacks: Any, verbose: Any, epochs: int, steps: int | None
 ) -> keras.callbacks.CallbackList:
-    """Keras's list of these callbacks, single or in sequences, in order, with the history last."""
+    """Keras's list of these callbacks, single or in sequences, in order."""
     given = _flat(callbacks)
     check_callbacks(given)
     return keras.callbacks.CallbackList(
-        given if history is None else [*given, history],
+        given,
         add_progbar=False,  # kilter's own knows when programs are compiled
         verbose=verbose if isinstance(verbose, int) else 1,
         model=model,
@@ -208,23 +200,23 @@ def check_callbacks(callbacks: Sequence[Any]) -> None:
         )
 
 
-def check_chunk(chunk: Any) -> None:
-    """Raise :class:`OptionError` unless ``chunk`` is "exact" or "fast"."""
-    if chunk not in CHUNKS:
+_said: set[str] = set()
+
+
+def say_price(callbacks: keras.callbacks.CallbackList, chunk: str, *, validated: bool) -> None:
+    """Warn, once for each kind of callback, that training runs at Keras's speed, and how to be faster.
+
+    Raises :class:`OptionError` unless ``chunk`` is "exact" or "fast".
+    """
+    if chunk not in ("exact", "fast"):
         raise OptionError(
             expected='chunk as "exact" or "fast"',
             received=f"chunk={chunk!r}",
             remedy="leave it out: callbacks then act on batches as in Keras",
         )
-
-
-_said: set[str] = set()
-
-
-def say_price(names: Sequence[str]) -> None:
-    """Warn, once for each kind of callback, that the training runs at Keras's speed, and how to be faster."""
+    names = acting(callbacks, "train") + (acting(callbacks, "test") if validated else [])
     new = [name for name in dict.fromkeys(names) if name not in _said]
-    if not new:
+    if chunk == "fast" or not new:
         return
     _said.update(new)
     warnings.warn(

@@ -21,7 +21,7 @@ from kilter._engine.arrays import (
 )
 from kilter._engine.augmenting import Augment, as_augmentation, check_augmentation
 from kilter._engine.batch_feed import BatchFeed, Replayed
-from kilter._engine.batch_hooks import acting, callback_list, check_chunk, say_price
+from kilter._engine.batch_hooks import callback_list, say_price
 from kilter._engine.checks import TargetCheck, check_inputs, check_targets
 from kilter._engine.embedding_ids import IdCheck, Kind
 from kilter._engine.epochs import epochs_told
@@ -34,6 +34,7 @@ from kilter._engine.scheduling import RateGuard, RateKeeper, Schedule, check_sch
 from kilter._models.variables import build
 from kilter._progress import Verbose
 from kilter._validation import whole_number
+from kilter.data.augmentation import Augmentation
 from kilter.errors import OptionError, about
 from kilter.schedules import Performance
 
@@ -69,42 +70,23 @@ def fit(
     verbose: Verbose = "auto",
 ) -> History:
     """Train a compiled Keras model; see :func:`kilter.fit` for the parameters."""
-    batch_size = KERAS_BATCH_SIZE if batch_size is None else batch_size
-    check_batch_size(batch_size)
-    for name, value in (("epochs", epochs), ("initial_epoch", initial_epoch), ("seed", seed)):
-        whole_number(name, value, 0)
-    validates = _validates(validation_freq)
-    check_chunk(chunk)
-    whole_number("validation_batch_size", validation_batch_size or 1, 1)
+    order = Order(checked_size(batch_size), shuffle, seed)
+    _check_numbers(validation_batch_size, epochs=epochs, initial_epoch=initial_epoch, seed=seed)
     check_steps(steps_per_epoch=steps_per_epoch, validation_steps=validation_steps)
     epochs = _limited("epochs", epochs, keras.config.max_epochs())
     check_schedule(model, schedule, validated=validation_data is not None or bool(validation_split))
     augmentation = as_augmentation(augment)
     if validation_split and validation_data is None:
         (x, y, sample_weight), validation_data = split(x, y, sample_weight, validation_split)
-    order = Order(batch_size, shuffle, seed)
-    limit = limited_steps(steps_per_epoch)
-    steps, once = executed_steps(model, limit), epochs - initial_epoch <= 1
-    data = (x, y, sample_weight, class_weight)
-    prepare(model, feed := training_feed(*data, order, steps=steps, once=once, check=check))
-    if augmentation is not None:
-        check_augmentation(model, augmentation, feed.example())
-    size = validation_batch_size or batch_size
-    history = History()
-    own = [*measuring(history, feed, measure), *([] if schedule is None else [RateKeeper(schedule)])]
+    steps = executed_steps(model, limit := limited_steps(steps_per_epoch))
+    data, once = (x, y, sample_weight, class_weight), epochs - initial_epoch <= 1
+    prepare(model, feed := training_feed(*data, order, steps=steps, once=once, check=check), augmentation)
+    size = validation_batch_size or order.batch_size
+    keepers = [] if schedule is None else [RateKeeper(schedule)]
+    own = [*measuring(history := History(), feed, measure), *keepers]
     with epochs_told(verbose) as shown:
-        told = callback_list(
-            model,
-            [own, callbacks, shown],
-            verbose=verbose,
-            epochs=epochs,
-            steps=limit or feed.steps,
-            history=history,
-        )
-        if chunk == "exact":
-            say_price(
-                [*acting(told, "train"), *(acting(told, "test") if validation_data is not None else ())]
-            )
+        told = callback_list(model, [own, callbacks, shown, history], verbose, epochs, limit or feed.steps)
+        say_price(told, chunk, validated=validation_data is not None)
         Session(
             model=model,
             feed=feed,
@@ -114,7 +96,7 @@ def fit(
             initial_epoch=initial_epoch,
             training_rows=_as_validated(feed, size, class_weight) if evaluate_training else None,
             validation=_validation(model, validation_data, size, validation_steps, check),
-            validates=validates,
+            validates=_validates(validation_freq),
             augmentation=augmentation,
             seed=seed,
             chunk=chunk,
@@ -194,13 +176,17 @@ def validation_feed(data: Any, batch_size: int, steps: int | None = None, check:
     return training_feed(data, None, None, None, order, steps=steps, check=check)
 
 
-def prepare(model: keras.Model, feed: AnyFeed, *, training: bool = True) -> None:
-    """Check data against model and loss, and create the variables that do not exist yet."""
+def prepare(
+    model: keras.Model, feed: AnyFeed, augmentation: Augmentation | None = None, *, training: bool = True
+) -> None:
+    """Check data against model, loss and augmentation, and create the variables that do not exist yet."""
     check_loop(model, "train" if training else "test")
     if not isinstance(feed, BatchFeed):
         check_inputs(model, feed.rows)
     build(model, feed.example(), training=training)
     _check(model, feed, "train" if training else "test")
+    if augmentation is not None:
+        check_augmentation(model, augmentation, feed.example())
 
 
 def _validation(
@@ -231,6 +217,19 @@ def check_ids(model: keras.Model, feed: AnyFeed, kind: Kind) -> None:
         check.rows(feed.rows.data, feed.order.batch_size, feed.rows.count)
     elif check.needed:
         feed.check_block = lambda block, numbers: check.block(block.data, block.order, numbers)
+
+
+def checked_size(batch_size: int | None) -> int:
+    """``batch_size``, as Keras reads it: 32 for None. Raises :class:`OptionError` for no number of rows."""
+    size = KERAS_BATCH_SIZE if batch_size is None else batch_size
+    check_batch_size(size)
+    return size
+
+
+def _check_numbers(validation_batch_size: Any, **others: Any) -> None:
+    whole_number("validation_batch_size", validation_batch_size or 1, 1)
+    for name, value in others.items():
+        whole_number(name, value, 0)
 
 
 def limited_steps(steps: int | None) -> int | None:

@@ -12,16 +12,16 @@ import keras
 import numpy as np
 from jax import lax
 
-from kilter._engine.arrays import FiniteCheck, Rows, check_batch_size, is_array, row_count
+from kilter._engine.arrays import FiniteCheck, Rows, is_array, row_count
 from kilter._engine.batch_feed import BatchFeed
 from kilter._engine.batch_hooks import BatchHooks, callback_list
 from kilter._engine.checks import check_inputs
 from kilter._engine.feed import Block, Order
 from kilter._engine.fit import (
-    KERAS_BATCH_SIZE,
     AnyFeed,
     check_ids,
     check_steps,
+    checked_size,
     executed_steps,
     limited_steps,
     prepare,
@@ -72,15 +72,14 @@ def evaluate(
         DataError: if the data do not fit.
         ModelError: if the model overrides Keras's evaluation loop.
     """
-    batch_size = KERAS_BATCH_SIZE if batch_size is None else batch_size
-    check_batch_size(batch_size)
+    batch_size = checked_size(batch_size)
     check_steps(steps=steps)
     order = Order(batch_size, shuffle=False, seed=0)
     limit = limited_steps(steps)
     counted = executed_steps(model, limit)
     feed = training_feed(x, y, sample_weight, None, order, steps=counted, once=True, check="warn")
     prepare(model, feed, training=False)
-    told = callback_list(model, callbacks, verbose=verbose, epochs=1, steps=limit or feed.steps)
+    told = callback_list(model, callbacks, verbose, 1, limit or feed.steps)
     hooks = BatchHooks.of(model, told, "test")
     with rewriting(rewrite), shown(verbose, after=QUICK) as progress:
         progress.stage("Evaluating")
@@ -119,8 +118,7 @@ def predict(
         DataError: if the inputs do not fit.
         ModelError: if the model overrides Keras's prediction loop.
     """
-    batch_size = KERAS_BATCH_SIZE if batch_size is None else batch_size
-    check_batch_size(batch_size)
+    batch_size = checked_size(batch_size)
     check_steps(steps=steps)
     check_loop(model, "predict")
     limit = limited_steps(steps)
@@ -130,7 +128,7 @@ def predict(
     check_inputs(model, Rows((example, None, None), size))
     build_forward(model, jax.tree.map(lambda leaf: leaf[:1], example))
     check_ids(model, feed, "predict")
-    told = callback_list(model, callbacks, verbose=verbose, epochs=1, steps=limit or feed.steps)
+    told = callback_list(model, callbacks, verbose, 1, limit or feed.steps)
     hooks = BatchHooks.of(model, told, "predict")
     model.stop_predicting = False
     parts: list[Any] = []
