@@ -260,9 +260,10 @@ class KilterRegressor(RegressorMixin, _Network):
 
         ``sample_weight``: a weight for each row. Raises ValueError where scikit-learn would.
         """
-        rows, numbers = validate_data(
+        checked: Any = validate_data(
             self, X, y, dtype=[np.float64, np.float32], multi_output=True, y_numeric=True
         )
+        rows, numbers = checked
         weights = None if sample_weight is None else _check_sample_weight(sample_weight, rows)
         targets = np.asarray(numbers, "float64")
         self._is_vector = targets.ndim == 1
