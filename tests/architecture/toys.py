@@ -174,7 +174,7 @@ class Darker:
         "from kilter.data.augmentation.preview",
         "from kilter.data.augmentation.toy import Darker\n{}",
     ),
-    insert("recipe/augment.py", "    zoom: Strength", "    darker: Strength = None\n{}"),
+    insert("recipe/augment.py", "    zoom: Number", "    darker: Number = None\n{}"),
 ]
 
 PRETEXT = [
