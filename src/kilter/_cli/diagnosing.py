@@ -136,10 +136,7 @@ def of_saved_model(
     allow_code: bool,
     progress: Display,
 ) -> Subject:
-    """The compiled model in ``path`` with the data ``source``; ``options``: values of recipe keys.
-
-    Its recipe holds out no rows: the treatment draws the validation part.
-    """
+    """The compiled model in ``path`` with the data ``source``; ``options``: values of recipe keys."""
     progress.stage(f"Reading {printable(source)}")
     target = options.get("data.target")
     model, data = _compiled_with_data(path, source, settings, target=target, allow_code=allow_code)
@@ -153,12 +150,9 @@ def of_saved_model(
 def _compiled_with_data(
     path: Path, source: str, settings: Sequence[str] | None, *, target: str | None, allow_code: bool
 ) -> tuple[keras.Model, Source]:
-    """The compiled model in the .keras file ``path``, and ``source`` with labels to train it on.
+    """The compiled model in a .keras file, and ``source`` with labels to train it on.
 
-    Columns are matched by name if the file has a data record; else they keep the order of ``source``, and a
-    note says so. ``settings`` are those of ``--set``, which do not apply to a saved model:
-    :class:`OptionError`. Raises :class:`ModelError` for a model that was not compiled, :class:`DataError` for
-    data without labels.
+    Columns are matched by name if the file has a data record; else they keep their order, and a note says so.
     """
     if settings:
         raise OptionError(

@@ -50,9 +50,8 @@ def say_json(value: Any) -> None:
 def opened(first: str, *, quiet: bool, as_json: bool) -> Iterator[Display]:
     """The progress of a command on stderr, so that results can be piped; nothing if ``quiet``.
 
-    It shows ``first`` at once, before JAX and Keras are imported, and is closed however the command ends, so
-    that errors and results have their own lines. Permanent lines, such as an epoch's measures, go to stdout,
-    or to stderr if ``as_json``.
+    It shows ``first`` before JAX and Keras are imported. Permanent lines, such as an epoch's measures, go to
+    stdout, or to stderr if ``as_json``.
     """
     shown = SILENT if quiet else display("auto", sys.stderr, kept=sys.stderr if as_json else sys.stdout)
     shown.stage(first)
@@ -82,10 +81,7 @@ def check_out(out: Path | None, suffixes: Collection[str], *, option: str = "--o
 
 @contextlib.contextmanager
 def made(out: Path) -> Iterator[None]:
-    """Create the folder ``out`` before the work, and remove it if the work fails and leaves it empty.
-
-    Raises :class:`RunError` if it cannot be created.
-    """
+    """Create the folder ``out`` before the work, and remove it if the work fails and leaves it empty."""
     existed = out.exists()
     expected = "--out as a folder that can be created"
     with errors_as(RunError, OSError, expected=expected, received=str(out), remedy="choose another folder"):

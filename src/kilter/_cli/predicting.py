@@ -94,10 +94,7 @@ def predict(
     allow_code: bool,
     progress: Display,
 ) -> None:
-    """Write the predictions of a trained model for each row of ``data``, in order.
-
-    With ``samples``: the mean of this many predictions with dropout, and their spread.
-    """
+    """Write the predictions of a trained model for each row of ``data``, in order."""
     _check_seed(samples, seed)
     check_out(out, WRITERS)
     trained = open_trained(model, allow_code=allow_code)

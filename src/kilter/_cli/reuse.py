@@ -40,10 +40,7 @@ def transfer(
     path_only: bool,
     progress: Display,
 ) -> None:
-    """Reuse the model ``source`` for ``data`` and train it in stages.
-
-    ``data`` may be a recipe, whose model is replaced.
-    """
+    """Reuse the model ``source`` for ``data`` and train it in stages."""
     options = {"name": name, "data.target": target, "train.epochs": epochs, "seed": seed}
     options |= {"model.keep": _kept(keep), "model.weights": weights}
     if is_run(Path(source)):

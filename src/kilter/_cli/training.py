@@ -47,10 +47,7 @@ def resume(run: Path, *, allow_code: bool, path_only: bool, progress: Display) -
 def recipe_from(
     source: str, settings: Sequence[str] | None, options: Mapping[str, Any] | None = None
 ) -> Recipe:
-    """The recipe in the file ``source``, or the default for data, with ``--set`` and the options put in.
-
-    ``options``: values of the recipe's keys; None is not given.
-    """
+    """The recipe ``source``, or the default for data, with ``--set`` and the options that are not None."""
     recipe = load_recipe(source) if source.endswith(".toml") else recipe_for(source)
     given = {key: value for key, value in (options or {}).items() if value is not None}
     # JSON's strings and numbers are valid TOML: an option's text stays text, even if it looks like a number.

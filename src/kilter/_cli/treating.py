@@ -86,10 +86,7 @@ def _refuse_training_run(out: Path) -> None:
 
 
 def _keep(treatment: Treatment, subject: Subject, out: Path) -> None:
-    """Make ``out`` a run directory of the treated model, for evaluate and predict.
-
-    The files of an earlier treatment are removed first: a new model must never be beside an old data record.
-    """
+    """Make ``out`` a run directory of the treated model, for evaluate and predict."""
     measure = treatment.trials.measure
     result = Result(
         status="finished",

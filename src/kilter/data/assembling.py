@@ -42,11 +42,7 @@ class Part:
 
 @dataclass(frozen=True)
 class About:
-    """What a reader knows about its source besides the arrays.
-
-    ``classes``: the class names in order, if the source declares them; else they come from the training
-    labels.
-    """
+    """What a reader knows about its source besides the arrays; ``classes`` if the source declares them."""
 
     kind: str
     origin: str
@@ -59,11 +55,7 @@ class About:
 
 
 def assemble(train: Part, test: Part | None, options: LoadOptions, about: About) -> Source:
-    """Turn the parts into a checked Source: compact types, labels as indexes, the same classes in both parts.
-
-    Raises DataError for a part with no rows, no labels, NaN or infinite values (unless ``skip_bad``, which
-    leaves these rows out), or unknown labels. Optional labels are ignored unless all of a part are usable.
-    """
+    """Turn the parts into a checked Source: compact types, labels as indexes, the same classes in both."""
     shifts, notes, lost = _shifts(train.x, options, about)
     train = _usable(train, options, about, options.rows, shifts)
     test = None if test is None else _usable(test, options, about, "test data", shifts)
@@ -230,11 +222,7 @@ def _refuse_lost_classes(lost: tuple[str, ...]) -> None:
 
 
 def compact_features(x: np.ndarray, origin: str, shifts: tuple[Shift, ...] = ()) -> np.ndarray:
-    """Features in kilter's types: uint8 stays, bool becomes uint8, any other number float32, shifted.
-
-    uint8 ``[n, h, w]`` are grey images and get a channel axis. Raises DataError for fewer than two axes and
-    for non-numbers.
-    """
+    """Features as uint8 or float32, shifted; grey images ``[n, h, w]`` of bytes get a channel axis."""
     if x.ndim < 2 or x.dtype.kind not in "biuf":
         raise DataError(
             expected=f"numeric features, [n, features] or [n, height, width, channels] ({origin})",

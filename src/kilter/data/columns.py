@@ -21,10 +21,7 @@ MAX_CATEGORIES = 256
 
 @dataclass(frozen=True, eq=False)
 class Values:
-    """A column's stored numbers, float64 ``[n]``, or category codes, int64 ``[n]``; -1 if unknown.
-
-    ``bad`` marks rows that are missing, NaN or infinite; ``missing`` and ``infinite`` count them.
-    """
+    """A column's stored numbers, float64 ``[n]``, or category codes, int64 ``[n]``; -1 if unknown."""
 
     values: np.ndarray
     bad: np.ndarray
@@ -127,8 +124,7 @@ def _require_categories(text: pl.Series, column: Column) -> None:
 def as_numbers(series: pl.Series) -> tuple[np.ndarray, np.ndarray]:
     """The column's numbers ``[n]``, and which of them are missing.
 
-    Whole numbers keep their type and are 0 where missing; others are float64 and NaN where missing. Raises
-    DataError that names rows with text.
+    Whole numbers keep their type and are 0 where missing; others are float64 and NaN where missing.
     """
     missing = series.is_null().to_numpy() if series.null_count() else np.zeros(len(series), bool)
     if _is_number(series):

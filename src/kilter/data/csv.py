@@ -133,10 +133,8 @@ def recognises(path: Path) -> bool:
 def read(path: Path, options: LoadOptions) -> Source:
     """Read a CSV file with a header line.
 
-    The separator is comma, semicolon or tab: the most frequent in the header, outside quotes. Blank lines are
-    skipped and not counted in row numbers. Between semicolons a comma is a decimal mark. Raises DataError for
-    a missing, empty or damaged file, a missing header line or two decimal marks, and as
-    :func:`table_source` does.
+    The separator (comma, semicolon or tab) is the most frequent in the header. Blank lines are skipped and
+    not counted. Between semicolons a comma is a decimal mark.
     """
     require_file(path)
     with errors_as(

@@ -29,10 +29,7 @@ Read = TypeVar("Read")
 def decide_task(
     targets: np.ndarray, wanted: Literal["auto", "classification", "regression"], *, images: bool
 ) -> Task:
-    """The task for raw targets (``[n]`` or ``[n, k]``, no missing values) by the rule of this module.
-
-    Raises DataError for an impossible task: regression on text, classification on fractions.
-    """
+    """The task for raw targets (``[n]`` or ``[n, k]``, no missing values) by the rule of this module."""
     text = targets.dtype.kind in "USOb"
     whole = not text and bool(np.all(targets == np.floor(targets)))
     if wanted == "regression" and targets.dtype.kind in "USO":

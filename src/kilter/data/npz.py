@@ -21,11 +21,7 @@ def recognises(path: Path) -> bool:
 
 
 def read(path: Path, options: LoadOptions) -> Source:
-    """Read an archive with x and y, or with x_train, y_train and optionally x_test, y_test, in any case.
-
-    uint8 stays, other numbers become float32. Raises DataError for missing keys, pickled objects and a
-    damaged archive.
-    """
+    """Read an archive with x and y, or with x_train, y_train and optionally x_test, y_test, in any case."""
     require_file(path)
     with (
         errors_as(

@@ -34,10 +34,7 @@ def numbers_in(text: pl.Series) -> pl.Series:
 
 
 def mostly_numbers(text: pl.Series) -> bool:
-    """Whether more than half of the different texts are numbers with any decimal mark and any unit.
-
-    Such a column contains numbers, and its other entries are errors, not categories.
-    """
+    """Whether more than half of the different texts are numbers with any decimal mark and any unit."""
     texts = text.drop_nulls().str.strip_chars().unique()
     bare = texts.str.replace(rf"^([-+]?)\s*[{UNITS}]\s*|\s*[{UNITS}]$", "${1}")
     numbers = bare.str.contains(_BY_ANY_RULE) | texts.cast(pl.Float64, strict=False).is_not_null()

@@ -34,9 +34,7 @@ def recognises(path: Path) -> bool:
 def read(path: Path, options: LoadOptions) -> Source:
     """Read a file, or a folder of shards whose names begin with train, test, val or validation.
 
-    Data with a column of ``{bytes, path}`` structs or plain bytes are images, else a table. Of images only
-    the image and the label column are read; the notes list the others. Raises DataError for a damaged file,
-    shards with different columns, and bad images.
+    A column of ``{bytes, path}`` structs or bytes makes the data images; else they are a table.
     """
     train_files, test_files, notes = _shards(path)
     train = _frame(train_files)

@@ -80,10 +80,7 @@ def difference(values: np.ndarray, center: int | float) -> np.ndarray:
 
 
 def find_shift(values: np.ndarray) -> Shift:
-    """The shift that one column ``[n]`` needs; NO_SHIFT if float32 keeps its differences well enough.
-
-    The median and the median distance from it decide, so that a few zeros among unix times do not matter.
-    """
+    """The shift that one column ``[n]`` needs; NO_SHIFT if float32 keeps its differences well enough."""
     whole = values.dtype.kind in "iu"
     if not (whole or values.dtype.kind == "f") or values.dtype.itemsize < 4 or not len(values):
         return NO_SHIFT

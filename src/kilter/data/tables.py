@@ -50,11 +50,7 @@ TARGET_NAMES = ("target", "label", "class", "y")
 def table_source(
     frame: pl.DataFrame, test: pl.DataFrame | None, options: LoadOptions, about: About
 ) -> Source:
-    """Encode the frames as ``options.encoding`` says, or as found in ``frame``, and assemble the source.
-
-    Categories and classes are those of the whole training frame. Raises DataError for an absent target or
-    feature column, missing, NaN or infinite values (unless ``skip_bad``), and as find_column does.
-    """
+    """Encode the frames as ``options.encoding`` says, or as found in ``frame``, and assemble the source."""
     if frame.height == 0:
         raise DataError(
             expected=f"rows in {about.origin}",
@@ -77,10 +73,7 @@ def table_source(
 
 
 def choose_target(columns: list[str], wanted: str | None, origin: str) -> tuple[str, str | None]:
-    """The target column and, unless it is ``wanted``, a note that names it.
-
-    By default a column called target, label, class or y, else the last column.
-    """
+    """The target column and, unless it is ``wanted``, a note that names it."""
     if wanted is not None:
         if wanted in columns:
             return wanted, None
@@ -168,8 +161,8 @@ def _reading_notes(columns: list[pl.Series]) -> list[str | None]:
 def _targets(series: pl.Series, task: Literal["auto", Task]) -> tuple[np.ndarray, np.ndarray]:
     """Raw targets and which are missing.
 
-    Text becomes numbers in regression and, with "auto", for fractions, percentages and the like; whole
-    numbers as text may be names and stay text. Raises DataError if most, but not all, of it is numbers.
+    Text becomes numbers in regression and, with "auto", for fractions and percentages; whole numbers as text
+    may be names and stay text.
     """
     if task != "classification" and is_text(series):
         text = plain_text(series)

@@ -13,10 +13,7 @@ _OPTIONS: Final = ("fill", "value_range")  # of all transforms
 
 
 class AugmentSection(Section):
-    """Transforms of training rows, applied in the order of the keys; none by default.
-
-    A key makes the class of its name in :mod:`kilter.data.augmentation`: ``rotate`` a ``Rotate``.
-    """
+    """Transforms of training rows, applied in the order of the keys; none by default."""
 
     flip: Annotated[Literal["horizontal", "vertical", "both"] | None, UNSET] = unset(
         '"horizontal", "vertical" or "both": mirror every second image'

@@ -55,10 +55,7 @@ def unset(description: str, **limits: Any) -> Any:
 
 
 def refuse(expected: str, received: str | None = None) -> PydanticCustomError:
-    """The error of a validator, with the first two parts of a kilter error.
-
-    ``received``: for keys that contradict each other; by default the value of the key.
-    """
+    """The error of a validator, with the first two parts of a kilter error."""
     return PydanticCustomError("kilter", "{expected}", {"expected": expected, "received": received})
 
 

@@ -49,9 +49,7 @@ from kilter.runs.records import DataRecord
 class Prepared:
     """A recipe made ready to train: paths resolved, data read, model compiled and built.
 
-    `spec` is how the model is trained. A number that the recipe left to be measured ("auto") is in `recipe`
-    now; `found_rate` and `found_clip` are the measurements. `phases`: the stages of fine-tuning; () unless
-    the model reuses another.
+    Numbers that were measured ("auto") are in `recipe`. `phases`: the stages of fine-tuning, if any.
     """
 
     recipe: Recipe
@@ -79,11 +77,8 @@ class Prepared:
 def prepare(recipe: Recipe, *, allow_code: bool = False, progress: Progress = SILENT) -> Prepared:
     """Read the data, build and compile the model, and check that data, model and recipe fit each other.
 
-    Numbers that the recipe leaves to be measured ("auto") are measured last, on the training part.
-    ``allow_code`` lets the recipe run code: its factory, or code in its .keras file. Nothing in a recipe can
-    grant this.
-
-    Raises the :class:`~kilter.errors.KilterError` of the first check that fails; nothing is written.
+    Numbers left to be measured ("auto") are measured last, on the training part. ``allow_code`` lets the
+    recipe run code: its factory, or code in its .keras file; nothing in a recipe can grant this.
     """
     if recipe.pretrain is not None:
         raise RecipeError(
@@ -113,11 +108,7 @@ def prepare(recipe: Recipe, *, allow_code: bool = False, progress: Progress = SI
 
 
 def make_spec(recipe: Recipe, parts: Splits, model: keras.Model, watch: Watch) -> TrainingSpec:
-    """How the recipe trains its compiled model on these data.
-
-    The learning rate, precision and ``train.ema`` are in the model; of ``train.ema`` and ``train.swa`` the
-    callback that puts the mean weights in place is the first of ``callbacks``.
-    """
+    """How the recipe trains its compiled model on these data."""
     options, train, validation = recipe.train, parts.train, parts.validation
     average = weight_average(recipe, train, model)
     stopping = None
@@ -163,8 +154,8 @@ def read_source(
 ) -> Source:
     """The recipe's data; warns if float32 makes different numbers equal.
 
-    ``record``: of a trained model for which the data are read. Its columns are matched by name and numbers
-    stored as in its training; with ``same_task`` its target and classes are used too.
+    ``record``: of a trained model; its columns and shifts are used, with ``same_task`` its target and classes
+    too.
     """
     section = recipe.data
     encoding = None if record is None else record.table_encoding
@@ -187,11 +178,7 @@ def read_source(
 
 
 def given_record(recipe: Recipe) -> DataRecord | None:
-    """The data record of the trained model that the recipe starts from; None for a new model.
-
-    Raises :class:`DataError` if the data are a table and the model's columns, whose order matters, are
-    unknown. A model in ``model.file`` may be untrained and have no record.
-    """
+    """The data record of the trained model that the recipe starts from; None for a new model."""
     if isinstance(recipe.model, FileSection):
         record = data_of(Path(recipe.model.file))
         if record is not None:
@@ -205,10 +192,7 @@ def given_record(recipe: Recipe) -> DataRecord | None:
 
 
 def with_absolute_paths(recipe: Recipe) -> Recipe:
-    """The recipe with absolute paths, so that it can be replayed from any folder.
-
-    Names of data sets and paths that do not exist stay as they are.
-    """
+    """The recipe with absolute paths, so that it can be replayed from any folder."""
     data = recipe.data
     given = {"source": data.source, "validation": data.validation, "test": data.test}
     paths = {key: _absolute(value) for key, value in given.items() if isinstance(value, str)}
@@ -231,10 +215,7 @@ def _with_checksum(section: ReuseSection) -> ReuseSection:
 
 
 def make_optimizer(recipe: Recipe, rate: float | None = None) -> keras.optimizers.Optimizer:
-    """The Keras optimiser of ``[optimizer]`` with ``train.ema``, at ``rate`` if given.
-
-    Raises :class:`RecipeError` for an option that the optimiser does not have.
-    """
+    """The Keras optimiser of ``[optimizer]`` with ``train.ema``, at ``rate`` if given."""
     section = recipe.optimizer
     arguments = section.model_dump(exclude={"name", "options", "clip"}, exclude_none=True)
     arguments["learning_rate"] = section.rate if rate is None else rate

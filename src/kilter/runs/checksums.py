@@ -56,10 +56,7 @@ def content_of(recipe_text: str) -> str:
 
 
 def require_unchanged(path: Path) -> None:
-    """Raise :class:`RunError` if a file of a run is missing or is not the one that kilter wrote.
-
-    An unlisted file passes: kilter 0.1.0 wrote it, or it does not belong to the run.
-    """
+    """Raise :class:`RunError` if a file of a run is not as kilter wrote it; an unlisted file passes."""
     wanted = _read(path.parent).get(path.name)
     if wanted is None:
         return

@@ -182,10 +182,7 @@ def create_run(
 
 @contextmanager
 def discarded_unless_begun(run: Run) -> Iterator[None]:
-    """Remove the run directory if an error ends the run before its first epoch.
-
-    An interrupted run, or one that failed in training, has a result.json and stays.
-    """
+    """Remove the run directory if an error ends the run before its first epoch."""
     try:
         yield
     except BaseException as error:

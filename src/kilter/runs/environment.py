@@ -13,11 +13,7 @@ _PACKAGES = ("keras", "jax", "jaxlib", "numpy", "optax", "orbax-checkpoint")
 
 
 def describe_environment(*, device: str, seed: int) -> dict[str, Any]:
-    """Versions, platform, processor count, device and seed, ready for JSON.
-
-    `device`: what JAX computes on. The version of a package without metadata is "unknown". Of the environment
-    variables, those that change JAX's arithmetic are included.
-    """
+    """Versions, platform, processors, device, seed, and the variables that change JAX's arithmetic."""
     return {
         "versions": {
             "kilter": __version__,

@@ -57,11 +57,7 @@ def tune(
     spec: TrainingSpec,
     progress: Progress = SILENT,
 ) -> Tuned:
-    """The recipe with a number for each ``"auto"`` in ``[optimizer]``, measured on the training part.
-
-    ``model`` is compiled with the recipe's optimiser at any rate; only that rate changes. Gradients are
-    measured at the final rate. Raises as :func:`kilter.find_lr` and :func:`kilter.clip_threshold`.
-    """
+    """The recipe with a number for each ``"auto"`` in ``[optimizer]``, measured on the training part."""
     changes: dict[str, float | None] = {}
     rate = clip = None
     if recipe.optimizer.learning_rate == AUTO:
@@ -78,11 +74,7 @@ def tune(
 def make_phases(
     recipe: Recipe, model: keras.Model, make_optimizer: Callable[[float], keras.optimizers.Optimizer]
 ) -> tuple[Phase, ...]:
-    """The phases of ``[fine_tune]`` for the recipe's model; () for a recipe that reuses nothing.
-
-    ``make_optimizer`` returns the recipe's optimiser with a given rate. Raises
-    :class:`~kilter.errors.OptionError` for a stage with layers that the model does not have.
-    """
+    """The phases of ``[fine_tune]`` for the recipe's model; () for a recipe that reuses nothing."""
     section = recipe.fine_tune
     if section is None:
         return ()
@@ -103,21 +95,13 @@ def make_phases(
 
 
 def make_schedule(recipe: Recipe, batches: int) -> schedules.Schedule | schedules.Performance | None:
-    """The schedule of ``[schedule]`` for epochs of ``batches`` batches; None for a constant rate.
-
-    Raises :class:`~kilter.errors.OptionError` if its settings contradict each other or the training is too
-    short.
-    """
+    """The schedule of ``[schedule]`` for epochs of ``batches`` batches; None for a constant rate."""
     section = recipe.schedule
     return section.kind.make(recipe.optimizer.rate, recipe.train.epochs, batches, **section.settings())
 
 
 def make_augmentation(section: AugmentSection, train: Dataset) -> Augmentation | None:
-    """The augmentation of ``[augment]`` for these data, if any.
-
-    Raises :class:`RecipeError` for image transforms of other data, and for colour transforms of images whose
-    value range is unknown.
-    """
+    """The augmentation of ``[augment]`` for these data, if any."""
     made: dict[str, Transform] = {
         key: getattr(augmentation, key.capitalize())(value) for key, value in section.transforms().items()
     }
@@ -144,11 +128,7 @@ def make_augmentation(section: AugmentSection, train: Dataset) -> Augmentation |
 
 
 def make_model(recipe: Recipe, train: Dataset, *, allow_code: bool = False) -> keras.Model:
-    """The uncompiled model of ``[model]`` for the training data.
-
-    ``allow_code`` lets the recipe run code: a factory, or code in a .keras file. Raises :class:`ModelError`
-    for code without it, and if there is no model.
-    """
+    """The uncompiled model of ``[model]`` for the training data."""
     section = recipe.model
     if isinstance(section, FileSection):
         return load_model(section.file, allow_code=allow_code)
@@ -166,11 +146,7 @@ def make_model(recipe: Recipe, train: Dataset, *, allow_code: bool = False) -> k
 
 
 def call_factory(name: str, recipe: Recipe, train: Dataset) -> keras.Model:
-    """The model that ``module:function`` returns, called with ``input_shape=`` and ``outputs=``.
-
-    The module is searched for in the working directory first, as for a script. Keras's, NumPy's and Python's
-    generators are seeded with the recipe's seed, so that the function returns the same model again.
-    """
+    """The model that ``module:function`` returns, called with ``input_shape=`` and ``outputs=``."""
     function = import_function(name)
     keras.utils.set_random_seed(recipe.seed)
     refused = errors_as(

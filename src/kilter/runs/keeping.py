@@ -26,13 +26,7 @@ def keep(
     *,
     validated: bool,
 ) -> History:
-    """Train with a recorder that fills a new run directory below ``parent``.
-
-    The best epoch has the least validation loss, or the least loss if nothing is ``validated``. ``train``
-    gets the callbacks and the recorder. Ctrl-C, SIGTERM and SIGHUP save a checkpoint of the last finished
-    epoch and the best weights, and raise :class:`~kilter.runs.Interrupted`. An error before the first epoch
-    leaves no directory.
-    """
+    """Train with a recorder that fills a new run directory; an error before the first epoch leaves none."""
     watch = Watch("val_loss" if validated else "loss", "min")
     with create_run(parent, model.name) as directory, discarded_unless_begun(directory):
         directory.write_environment(describe_environment(device=device_name(), seed=seed))

@@ -20,10 +20,7 @@ def write_manifest(folder: Path) -> None:
 
 
 def damage(folder: Path) -> str | None:
-    """What is wrong with the files in `folder`, as file and reason; None if all are as written.
-
-    A folder without a manifest counts as damaged.
-    """
+    """What is wrong with the files in `folder`, as file and reason; None if all are as written."""
     try:
         wanted = json.loads((folder / MANIFEST).read_bytes())["files"]
         names = sorted({*wanted, *(found := dict(_files(folder)))})

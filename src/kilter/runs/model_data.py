@@ -47,11 +47,7 @@ def write_model(model: Any, path: Path, record: DataRecord | None = None) -> Non
 def load_for(
     record: DataRecord | None, source: str, *, model: str, target: str | None = None, unlabelled: bool
 ) -> Source:
-    """``source``, read as the model's training data: columns by name, categories, classes, image size.
-
-    Raises DataError for a table if the record does not name the columns, for other data if it does, and as
-    :func:`kilter.data.load`.
-    """
+    """``source``, read as the model's training data: columns by name, categories, classes, image size."""
     require_names(record, source, model)
     if record is None:
         return load(source, target=target, unlabelled=unlabelled)
@@ -69,10 +65,7 @@ def load_for(
 
 
 def require_names(record: DataRecord | None, source: str, model: str) -> None:
-    """Raise DataError for data whose columns the model would have to take by position.
-
-    That is a table if the record names no columns, and an array if it names them.
-    """
+    """Raise DataError for data whose columns the model would have to take by position."""
     named = record is not None and record.encoding is not None
     if named and Path(source).suffix == ".npz":
         raise DataError(

@@ -33,15 +33,7 @@ class Uncertainty:
 
 @dataclass(frozen=True, eq=False)
 class Predictions:
-    """One answer per row.
-
-    Attributes:
-        answers: class names ``[n]`` of a classifier, else the outputs ``[n, k]``.
-        classes: class names by index; () for numbers.
-        probabilities: ``[n, classes]``; None for numbers.
-        column: the name of a column of numbers.
-        uncertainty: of the mean of many predictions; None for a single one.
-    """
+    """One answer per row: class names ``[n]`` with probabilities ``[n, classes]``, or numbers ``[n, k]``."""
 
     answers: np.ndarray
     classes: tuple[str, ...] = ()
@@ -50,11 +42,7 @@ class Predictions:
     uncertainty: Uncertainty | None = None
 
     def frame(self) -> polars.DataFrame:
-        """The table of answers: ``prediction`` and ``probability_CLASS`` for each class, or the numbers.
-
-        With an uncertainty also ``std_CLASS`` for each class, ``entropy`` and ``mutual_information``, or the
-        ``std`` of the numbers.
-        """
+        """The table of answers, with a column for each class or number."""
         if self.probabilities is not None:
             shares = self._columns("probability", self.probabilities)
             columns = {"prediction": self.answers.tolist(), **shares}
@@ -127,10 +115,7 @@ def joined(pieces: Sequence[Any]) -> np.ndarray:
 def predictions(
     trained: Trained, outputs: np.ndarray, rows: Dataset, *, averaged: bool = False
 ) -> Predictions:
-    """The predictions for ``rows`` from ``outputs`` [n, k]; ``averaged`` ones are probabilities, not logits.
-
-    A bare .keras file does not say what its outputs mean: they stay numbers, called ``output``.
-    """
+    """The predictions for ``rows`` from ``outputs`` [n, k]; ``averaged`` ones are probabilities."""
     outputs = outputs.reshape(len(outputs), -1)
     if trained.data is None:
         return Predictions(outputs, column="output")

@@ -22,10 +22,7 @@ from kilter.runs.records import DataRecord
 
 @dataclass(frozen=True, eq=False)
 class Trained:
-    """A model with its weights and the record of its data.
-
-    A file outside a run directory has no run; `data` is then the record in the file or beside it, if any.
-    """
+    """A model with its weights and the record of its data."""
 
     model: keras.Model
     path: Path
@@ -34,10 +31,7 @@ class Trained:
 
 
 def open_trained(path: Path, *, allow_code: bool) -> Trained:
-    """The model at ``path``: a run directory, the model.keras in one, or any other .keras file.
-
-    Raises :class:`RunError` or :class:`kilter.errors.ModelError` if there is none, or it cannot be loaded.
-    """
+    """The model at ``path``: a run directory, the model.keras in one, or any other .keras file."""
     of_run = path.name == MODEL and is_run(path.parent)
     if path.suffix == ".keras" and not of_run:
         run = path.parent if is_run(path.parent) else None

@@ -39,10 +39,7 @@ class Cutout:
 
 
 def box(key: jax.Array, sides: jax.Array, image: tuple[int, ...]) -> jax.Array:
-    """The mask of a box with ``sides`` (int [n, 2]) around a uniformly drawn pixel: bool [n, h, w].
-
-    A side of s pixels begins s // 2 before the centre.
-    """
+    """The mask of a box with ``sides`` (int [n, 2]) around a uniformly drawn pixel: bool [n, h, w]."""
     centre = jax.random.randint(key, sides.shape, 0, jnp.array(image))
     first = centre - sides // 2
     inside = [

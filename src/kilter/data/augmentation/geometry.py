@@ -108,10 +108,7 @@ class Zoom:
 
 
 def move(images: jax.Array, transforms: Sequence[tuple[jax.Array, Geometric]], fill: Fill) -> jax.Array:
-    """Apply geometric transforms, each with its key, in order and as one map.
-
-    Integer images keep their type if all transforms move by whole pixels; otherwise the result is float32.
-    """
+    """Apply geometric transforms, each with its key, in order and as one map."""
     measures = Images(*images.shape)
     drawn = reduce(_then, (transform.draw_map(key, measures) for key, transform in transforms))
     if not all(transform.whole for _, transform in transforms):
