@@ -121,7 +121,7 @@ import numpy as np
 
 from kilter.data.assembling import About, Part, assemble
 from kilter.data.dataset import Source
-from kilter.data.options import LoadOptions
+from kilter.data.dataset import LoadOptions
 
 
 def recognises(path: Path) -> bool:
@@ -136,7 +136,7 @@ def read(path: Path, options: LoadOptions) -> Source:
     return assemble(Part(images.astype(np.uint8), classes), None, options, About("toy", str(path), path.stem))
 """,
     ),
-    insert("data/loading.py", "from kilter.data.options import", "from kilter.data import toy\n{}"),
+    insert("data/loading.py", "from kilter.data.dataset import", "from kilter.data import toy\n{}"),
     insert(
         "data/loading.py",
         "FORMATS = (\n",

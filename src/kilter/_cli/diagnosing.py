@@ -24,8 +24,8 @@ from kilter.data import Source, Splits, load
 from kilter.errors import DataError, ModelError, OptionError
 from kilter.recipe import Recipe
 from kilter.runs.build import prepare, with_absolute_paths
-from kilter.runs.model_data import data_of, load_for
 from kilter.runs.records import DataRecord
+from kilter.runs.trained import data_of, load_for
 from kilter.runs.training import data_record
 
 _STYLES: Final[dict[str, dict[str, Any]]] = {

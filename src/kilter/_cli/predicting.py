@@ -22,10 +22,9 @@ from kilter.recipe import load_recipe
 from kilter.runs.atomic import write_with
 from kilter.runs.build import compile_for, read_parts
 from kilter.runs.checksums import require_same_recipe
-from kilter.runs.model_data import write_model
 from kilter.runs.predictions import Predictions, joined, predictions, uncertain
 from kilter.runs.reading import RECIPE
-from kilter.runs.trained import Trained, open_trained, read_for
+from kilter.runs.trained import Trained, open_trained, read_for, write_model
 from kilter.runs.training import require_same_data
 
 COMPARED: Final = ("", "accuracy", "negative log-likelihood", "Brier score", "expected calibration error")

@@ -17,8 +17,8 @@ from kilter.pretrain.running import Pretrained
 from kilter.recipe import Recipe, ReuseSection
 from kilter.runs.atomic import write_text
 from kilter.runs.checksums import require_unchanged
-from kilter.runs.model_data import write_model
 from kilter.runs.reading import MODEL, is_run
+from kilter.runs.trained import write_model
 
 EPOCHS: Final = 20  # of data without a recipe
 

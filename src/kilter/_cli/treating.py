@@ -20,9 +20,9 @@ from kilter.report import write_treatment
 from kilter.runs.atomic import errors_named, write_text
 from kilter.runs.best_epoch import direction_of
 from kilter.runs.environment import describe_environment
-from kilter.runs.model_data import write_model
 from kilter.runs.reading import DATA, ENVIRONMENT, HISTORY, MODEL, RECIPE, RESULT
 from kilter.runs.records import Result, to_json
+from kilter.runs.trained import write_model
 from kilter.runs.training import device_name
 
 REPORT: Final = "report.html"

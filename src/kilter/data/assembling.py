@@ -7,10 +7,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from kilter.data.checks import check, find_nonfinite
-from kilter.data.dataset import Dataset, Source, Task
+from kilter.data.dataset import Dataset, LoadOptions, Source, Task
 from kilter.data.encoding import TableEncoding
 from kilter.data.labels import class_indexes, class_names, decide_task, if_usable, lost_labels, task_note
-from kilter.data.options import LoadOptions
 from kilter.data.paths import LEAVE_ROWS_OUT, first_named, name_rows, quote
 from kilter.data.precision import (
     STANDARDIZE,

@@ -12,10 +12,9 @@ import polars as pl
 
 from kilter._validation import errors_as
 from kilter.data.assembling import About
-from kilter.data.dataset import Source
+from kilter.data.dataset import LoadOptions, Source
 from kilter.data.encoding import Column
 from kilter.data.number_formats import UNITS, mostly_numbers
-from kilter.data.options import LoadOptions
 from kilter.data.paths import first_named, quote, require_file
 from kilter.data.tables import UNREADABLE, table_source
 from kilter.errors import DataError

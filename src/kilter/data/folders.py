@@ -9,10 +9,9 @@ import numpy as np
 
 from kilter._validation import errors_as
 from kilter.data.assembling import About, Part, assemble
-from kilter.data.dataset import Source
+from kilter.data.dataset import LoadOptions, Source
 from kilter.data.images import decode_images
 from kilter.data.labels import lost_labels
-from kilter.data.options import LoadOptions
 from kilter.data.paths import first_named, quote
 from kilter.errors import DataError
 

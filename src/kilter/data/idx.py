@@ -18,8 +18,7 @@ import numpy as np
 
 from kilter._validation import errors_as
 from kilter.data.assembling import About, Part, assemble
-from kilter.data.dataset import Source
-from kilter.data.options import LoadOptions
+from kilter.data.dataset import LoadOptions, Source
 from kilter.data.paths import quote, require_file
 from kilter.errors import DataError
 

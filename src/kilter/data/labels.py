@@ -16,8 +16,7 @@ from typing import Literal, TypeVar
 
 import numpy as np
 
-from kilter.data.dataset import Task
-from kilter.data.options import LoadOptions
+from kilter.data.dataset import LoadOptions, Task
 from kilter.data.paths import first_named, name_rows, nearest_name, quote
 from kilter.errors import DataError
 

@@ -14,8 +14,7 @@ import numpy as np
 from kilter._validation import errors_as
 from kilter.data import idx, parquet
 from kilter.data.assembling import About, Part, assemble
-from kilter.data.dataset import Source
-from kilter.data.options import LoadOptions
+from kilter.data.dataset import LoadOptions, Source
 from kilter.errors import DataError
 
 

@@ -11,11 +11,10 @@ import polars as pl
 from kilter._validation import errors_as
 from kilter.data.assembling import About, Part, assemble
 from kilter.data.columns import raw_targets
-from kilter.data.dataset import Source
+from kilter.data.dataset import LoadOptions, Source
 from kilter.data.folders import TEST_NAMES, TRAIN_NAMES
 from kilter.data.images import decode_images
 from kilter.data.labels import if_usable, label_name, lost_labels
-from kilter.data.options import LoadOptions
 from kilter.data.parquet_pages import require_sound_headers
 from kilter.data.paths import LEAVE_ROWS_OUT, first_named, name_rows, quote, require_file
 from kilter.data.tables import UNREADABLE, choose_target, table_source

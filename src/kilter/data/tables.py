@@ -19,11 +19,10 @@ from kilter.data.columns import (
     plain_text,
     raw_targets,
 )
-from kilter.data.dataset import Source, Task
+from kilter.data.dataset import LoadOptions, Source, Task
 from kilter.data.encoding import Column, TableEncoding
 from kilter.data.labels import class_names, decide_task, if_usable, lost_labels, task_note
 from kilter.data.number_formats import mostly_numbers, reading_note
-from kilter.data.options import LoadOptions
 from kilter.data.paths import (
     LEAVE_ROWS_OUT,
     NAMED_IN_MESSAGES,

@@ -32,17 +32,19 @@ from kilter._progress import SILENT, Progress
 from kilter._text import did_you_mean, printable
 from kilter._transfer.sources import checksum
 from kilter._transfer.stages import Phase
-from kilter._tuning.clip_threshold import FoundClip
+from kilter._tuning.clip_threshold import FoundClip, clip_threshold
+from kilter._tuning.find_lr import find_lr
 from kilter._tuning.rate_curve import FoundRate
 from kilter._validation import errors_as
 from kilter.data import NAMED_SETS, Dataset, Source, Splits, load, split
 from kilter.errors import DataError, ModelError, RecipeError
 from kilter.nn.builders import BYTES_A_WEIGHT
 from kilter.recipe import FileSection, Recipe, ReuseSection
+from kilter.recipe.optimizer import AUTO
 from kilter.runs.best_epoch import Watch, direction_of
-from kilter.runs.from_recipe import make_augmentation, make_model, make_phases, make_schedule, tune
-from kilter.runs.model_data import data_of, require_names
+from kilter.runs.from_recipe import make_augmentation, make_model, make_phases, make_schedule
 from kilter.runs.records import DataRecord
+from kilter.runs.trained import data_of, require_names
 
 
 @dataclass(frozen=True, eq=False)
@@ -252,14 +254,27 @@ def _check_augmentation(model: keras.Model, spec: TrainingSpec, train: Dataset) 
 
 
 def _tuned(prepared: Prepared, progress: Progress) -> Prepared:
-    """With a number for each "auto", and compiled with it, as a replay of the recipe will be."""
+    """With a number for each "auto", and compiled with it, as a replay of the recipe will be.
+
+    Gradients are measured at the final learning rate.
+    """
+    section, model, spec = prepared.recipe.optimizer, prepared.model, prepared.spec
     train = prepared.parts.train
-    tuned = tune(prepared.recipe, prepared.model, train, prepared.spec, progress)
-    if tuned.rate is None and tuned.clip is None:
+    changes: dict[str, float | None] = {}
+    rate = clip = None
+    if section.learning_rate == AUTO:
+        rate = find_lr(model, train.x, train.y, **spec.arguments_for(find_lr), verbose=progress)
+        changes["learning_rate"] = rate.suggestion
+        model.optimizer.learning_rate = rate.suggestion
+    if section.clip == AUTO:
+        clip = clip_threshold(model, train.x, train.y, **spec.arguments_for(clip_threshold), verbose=progress)
+        changes |= {"clip": None, "global_clipnorm": clip.threshold}
+    if not changes:
         return prepared
-    prepared.recompile(make_optimizer(tuned.recipe))
-    spec = replace(prepared.spec, schedule=make_schedule(tuned.recipe, prepared.batches))
-    return replace(prepared, recipe=tuned.recipe, spec=spec, found_rate=tuned.rate, found_clip=tuned.clip)
+    recipe = prepared.recipe.model_copy(update={"optimizer": section.model_copy(update=changes)})
+    prepared.recompile(make_optimizer(recipe))
+    spec = replace(spec, schedule=make_schedule(recipe, prepared.batches))
+    return replace(prepared, recipe=recipe, spec=spec, found_rate=rate, found_clip=clip)
 
 
 def _absolute(name: str) -> str:

@@ -22,7 +22,7 @@ import orbax.checkpoint as ocp
 from kilter._text import first_line
 from kilter.errors import RunError, RunWarning
 from kilter.runs.atomic import errors_named, fsync_path, fsync_tree, unwritable
-from kilter.runs.manifest import MANIFEST, damage, write_manifest
+from kilter.runs.checksums import MANIFEST, damage, write_manifest
 
 FOLDER = "checkpoints"
 KEEP_LAST = 2

@@ -7,22 +7,16 @@ import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import keras
 
 from kilter import schedules
-from kilter._engine.training_spec import TrainingSpec
 from kilter._models.saved import TRUST, load_model
-from kilter._progress import SILENT, Progress
 from kilter._transfer.reusing import reuse
 from kilter._transfer.sources import load_source
 from kilter._transfer.stages import Phase, Stage, phases_of
-from kilter._tuning.clip_threshold import FoundClip, clip_threshold
-from kilter._tuning.find_lr import find_lr
-from kilter._tuning.rate_curve import FoundRate
 from kilter._validation import errors_as
 from kilter.data import Dataset, augmentation, moments
 from kilter.data.augmentation import Augmentation, Mixing, Pixelwise, Transform
@@ -38,37 +32,6 @@ from kilter.recipe import (
     Recipe,
     ReuseSection,
 )
-from kilter.recipe.optimizer import AUTO
-
-
-@dataclass(frozen=True, eq=False)
-class Tuned:
-    """A recipe whose "auto" became numbers, and their measurements; None where the recipe gave a number."""
-
-    recipe: Recipe
-    rate: FoundRate | None
-    clip: FoundClip | None
-
-
-def tune(
-    recipe: Recipe,
-    model: keras.Model,
-    train: Dataset,
-    spec: TrainingSpec,
-    progress: Progress = SILENT,
-) -> Tuned:
-    """The recipe with a number for each ``"auto"`` in ``[optimizer]``, measured on the training part."""
-    changes: dict[str, float | None] = {}
-    rate = clip = None
-    if recipe.optimizer.learning_rate == AUTO:
-        rate = find_lr(model, train.x, train.y, **spec.arguments_for(find_lr), verbose=progress)
-        changes["learning_rate"] = rate.suggestion
-        model.optimizer.learning_rate = rate.suggestion
-    if recipe.optimizer.clip == AUTO:
-        clip = clip_threshold(model, train.x, train.y, **spec.arguments_for(clip_threshold), verbose=progress)
-        changes |= {"clip": None, "global_clipnorm": clip.threshold}
-    optimizer = recipe.optimizer.model_copy(update=changes)
-    return Tuned(recipe.model_copy(update={"optimizer": optimizer}), rate, clip)
 
 
 def make_phases(
