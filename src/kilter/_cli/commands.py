@@ -75,7 +75,7 @@ def train(
 ) -> None:
     """Train a model in a new run directory.
 
-    The directory gets the best weights, the history, and the recipe to repeat the run."""
+    Keeps the best weights, the history, and the recipe to repeat the run."""
 
 
 @done_in("training")
@@ -175,7 +175,7 @@ def diagnose(
 ) -> None:
     """Check a model and its data for faults before training.
 
-    Checks the model, the data, one pass and the first steps. Exit code 1 for severe findings."""
+    Tries one pass and the first steps on a copy. Exit code 1 for severe findings."""
 
 
 @done_in("treating")
@@ -191,7 +191,7 @@ def treat(
     keep: Annotated[
         list[str] | None,
         typer.Option(
-            "--keep", metavar="REMEDY|LAYER", help="A remedy not to use or a layer not to change; repeatable."
+            "--keep", metavar="REMEDY|LAYER", help="Remedy not to use, or layer not to change; repeatable."
         ),
     ] = None,
     allow_code: AllowCode = False,
@@ -208,7 +208,7 @@ def find_lr(
     source: Source,
     settings: Settings = None,
     seeds: Annotated[
-        int, typer.Option("--seeds", max=1000, help="Number of searches; their median counts.")
+        int, typer.Option("--seeds", max=1000, help="Number of searches; the median is used.")
     ] = 1,
     out: Annotated[
         Path | None,
@@ -219,8 +219,7 @@ def find_lr(
 ) -> None:
     """Find the learning rate to train with.
 
-    Raises the rate from very small to very large over a few hundred steps; the loss curve gives the
-    suggestion."""
+    Raises it over a few hundred steps and suggests one from the loss curve."""
 
 
 @done_in("rates")
@@ -242,7 +241,7 @@ def schedule(
 def evaluate(
     model: Model,
     data: Annotated[
-        str | None, typer.Argument(metavar="[DATA]", help="Data to evaluate on; default: the run's own.")
+        str | None, typer.Argument(metavar="DATA", help="Data to evaluate on; default: the run's own.")
     ] = None,
     target: Annotated[
         str | None, typer.Option("--target", metavar="COLUMN", help="The column with the true values.")
@@ -265,7 +264,7 @@ def predict(
     out: Annotated[
         Path | None,
         typer.Option(
-            "--out", metavar="FILE", help="Write a .csv, .npz or .parquet file; default: CSV on the screen."
+            "--out", metavar="FILE", help="Write a .csv, .npz or .parquet file; default: CSV on stdout."
         ),
     ] = None,
     samples: Annotated[
@@ -296,7 +295,7 @@ def fold_bn(
     ],
     out: Annotated[Path, typer.Option("--out", metavar="FILE", help="The .keras file to write.")],
     timings: Annotated[
-        int, typer.Option("--timings", metavar="N", max=10_000, help="Time both models N times, in turns.")
+        int, typer.Option("--timings", metavar="N", max=10_000, help="Time both models N times, alternating.")
     ] = 0,
     allow_code: AllowCode = False,
     quiet: Quiet = False,
@@ -310,7 +309,7 @@ def fold_bn(
 def compare(
     recipes: Annotated[
         list[Path],
-        typer.Argument(metavar="RECIPE.TOML|FOLDER...", help="Recipes; the first one is the baseline."),
+        typer.Argument(metavar="RECIPE.TOML|FOLDER", help="Recipes; the first one is the baseline."),
     ],
     settings: Annotated[
         list[str] | None,
@@ -353,7 +352,7 @@ def sweep(
 
 
 def runs(
-    parent: Annotated[Path, typer.Argument(metavar="[DIR]", help="The folder of run directories.")] = Path(
+    parent: Annotated[Path, typer.Argument(metavar="DIR", help="The folder of run directories.")] = Path(
         "runs"
     ),
 ) -> None:
@@ -365,7 +364,7 @@ def runs(
 
 @done_in("listing", "Reading {run}")
 def report(run: Run) -> None:
-    """Write a run's report again."""
+    """Write the report of a run again."""
 
 
 @done_in("listing", "Reading {source}")

@@ -9,9 +9,7 @@ import typer
 
 Source = Annotated[
     str,
-    typer.Argument(
-        metavar="RECIPE.TOML|DATA", help="A recipe, or data: a file, a folder or a named data set."
-    ),
+    typer.Argument(metavar="RECIPE.TOML|DATA", help="A recipe, or data: file, folder or name."),
 ]
 Data = Annotated[str, typer.Argument(metavar="DATA", help="A file, a folder or a named data set.")]
 Run = Annotated[Path, typer.Argument(metavar="RUN", help="A run directory.")]
@@ -33,7 +31,7 @@ Epochs = Annotated[int | None, typer.Option("--epochs", help="Maximum number of 
 Runs = Annotated[Path, typer.Option("--runs", metavar="DIR", help="Parent folder of the run directory.")]
 Name = Annotated[str | None, typer.Option("--name", help="Name of the run.")]
 AllowCode = Annotated[
-    bool, typer.Option("--allow-code", help="Run code that comes with a model, if you trust its author.")
+    bool, typer.Option("--allow-code", help="Run a model's own code, if you trust its author.")
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 Quiet = Annotated[bool, typer.Option("--quiet", help="Print the result without progress.")]
@@ -42,7 +40,7 @@ Pairs = Annotated[
     int | None, typer.Option("--pairs", max=10_000, help="Runs per recipe; default 6, or more if needed.")
 ]
 Metric = Annotated[
-    str | None, typer.Option("--metric", help="Such as val_accuracy, the default for classification.")
+    str | None, typer.Option("--metric", help="Such as val_accuracy, the default for classes.")
 ]
 FirstSeed = Annotated[int, typer.Option("--seed", help="Seed of the first pair and of the split.")]
 ComparisonFolder = Annotated[

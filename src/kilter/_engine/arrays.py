@@ -242,8 +242,7 @@ def warn_of_losses(x: Any) -> None:
     for leaf in keras.tree.flatten(x):
         array = leaf if isinstance(leaf, np.ndarray) else None
         columns = () if array is None else lossy_columns(array)
-        loss = loss_note("input column", columns, SUBTRACT)
-        if loss is not None:
+        for loss in loss_note("input column", columns, SUBTRACT):
             warnings.warn(loss, stacklevel=4)
 
 

@@ -104,10 +104,8 @@ def _shifts(
         return options.shifts, (), ()
     if options.center:
         found = find_shifts(x)
-        note = shift_note([(str(i), shift) for i, shift in enumerate(found)])
-        return found, (note,) if note else (), ()
-    lost = loss_note("column", lossy_columns(x), STANDARDIZE)
-    return (), (), (lost,) if lost else ()
+        return found, shift_note([(str(i), shift) for i, shift in enumerate(found)]), ()
+    return (), (), loss_note("column", lossy_columns(x), STANDARDIZE)
 
 
 def _lost_targets(train: Part, task: Task) -> tuple[str, ...]:
@@ -115,15 +113,13 @@ def _lost_targets(train: Part, task: Task) -> tuple[str, ...]:
     if task != "regression" or train.targets is None or train.targets.ndim != 1:
         return ()
     remedy = "subtract a number near them from all targets, and add it to the predictions"
-    lost = loss_note("the target", [("target", train.targets)], remedy)
-    return (lost,) if lost else ()
+    return loss_note("the target", [("target", train.targets)], remedy)
 
 
 def _task_notes(train: Part, task: Task, options: LoadOptions, about: About) -> tuple[str, ...]:
     """A note if the values of the targets decided the task."""
     given = about.encoding or options.classes or about.classes or options.task != "auto"
-    note = None if given or train.targets is None or train.x.ndim == 4 else task_note(train.targets, task)
-    return (note,) if note else ()
+    return () if given or train.targets is None or train.x.ndim == 4 else task_note(train.targets, task)
 
 
 def _task_and_classes(train: Part, options: LoadOptions, about: About) -> tuple[Task, tuple[str, ...]]:

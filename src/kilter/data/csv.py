@@ -140,6 +140,7 @@ def read(path: Path, options: LoadOptions) -> Source:
         DataError,
         *UNREADABLE,
         expected=f"a CSV table {path} in UTF-8 with a header line",
+        received="one that cannot be read",
         remedy="check the quotes and the number of fields in each line, or write the file again",
     ):
         frame, notes = _read(_lines(path), options)

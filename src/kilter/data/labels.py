@@ -55,16 +55,16 @@ def decide_task(
     return "classification" if images or _are_few(targets) else "regression"
 
 
-def task_note(targets: np.ndarray, task: Task) -> str | None:
-    """A sentence on the task chosen for whole numbers; None for other targets."""
+def task_note(targets: np.ndarray, task: Task) -> tuple[str, ...]:
+    """A sentence on the task chosen for whole numbers; none for other targets."""
     if targets.dtype.kind not in "iuf" or targets.ndim == 2 or not np.all(targets == np.floor(targets)):
-        return None
+        return ()
     found = f"{len(np.unique(targets))} different whole numbers in {len(targets)} rows"
     if task == "classification":
-        return f"the task is classification: the targets are {found}; otherwise: task=regression"
+        return (f"the task is classification: the targets are {found}; otherwise: task=regression",)
     return (
         f"the task is regression: the targets are {found}, and classes are taken to be at most "
-        f"{MAX_CLASSES_AUTO}, each twice on average; otherwise: task=classification"
+        f"{MAX_CLASSES_AUTO}, each twice on average; otherwise: task=classification",
     )
 
 

@@ -42,8 +42,8 @@ def read(path: Path, options: LoadOptions) -> Source:
     if not image_columns:
         return table_source(train, test, options, About("parquet table", str(path), path.stem, notes=notes))
     image = next((name for name in _IMAGE_NAMES if name in image_columns), image_columns[0])
-    label, note = _label_column(train, image, options, path)
-    notes += (note,) if note else ()
+    label, found = _label_column(train, image, options, path)
+    notes += found
     unread = [quote(name) for name in train.columns if name not in (image, label)]
     notes += (f"not read besides the images: column {first_named(unread)}",) if unread else ()
     classes = None if label is None else _declared_classes(train_files[0], label)
@@ -83,6 +83,7 @@ def _frame(files: list[Path]) -> pl.DataFrame:
         DataError,
         *UNREADABLE,
         expected=f"intact Parquet files with the same columns: {first_named(files)}",
+        received="files that cannot be read",
         remedy="the file is truncated, damaged or of another format: download or write it again",
     ):
         for file in files:
@@ -99,10 +100,10 @@ def _is_image_type(dtype: pl.DataType) -> bool:
 
 def _label_column(
     frame: pl.DataFrame, image: str, options: LoadOptions, path: Path
-) -> tuple[str | None, str | None]:
+) -> tuple[str | None, tuple[str, ...]]:
     columns = [name for name, dtype in frame.schema.items() if name != image and not _is_image_type(dtype)]
     if not columns and options.target is None:
-        return None, None
+        return None, ()
     return choose_target(columns, options.target, str(path))
 
 

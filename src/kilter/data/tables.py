@@ -58,8 +58,8 @@ def table_source(
         )
     encoding, notes, losses = options.encoding, about.notes, about.losses
     if encoding is None:
-        target, note = choose_target(frame.columns, options.target, about.origin)
-        notes += (note,) if note else ()
+        target, found = choose_target(frame.columns, options.target, about.origin)
+        notes += found
         encoding, more = _fit_encoding(frame, target, options)
         notes += more
         losses += () if options.center else _losses(frame, encoding)
@@ -71,11 +71,11 @@ def table_source(
     return assemble(train_part, test_part, options, about)
 
 
-def choose_target(columns: list[str], wanted: str | None, origin: str) -> tuple[str, str | None]:
+def choose_target(columns: list[str], wanted: str | None, origin: str) -> tuple[str, tuple[str, ...]]:
     """The target column and, unless it is ``wanted``, a note that names it."""
     if wanted is not None:
         if wanted in columns:
-            return wanted, None
+            return wanted, ()
         raise DataError(
             expected=f"a target column among {first_named(map(quote, columns))} in {origin}",
             received=f"target={wanted!r}",
@@ -85,7 +85,7 @@ def choose_target(columns: list[str], wanted: str | None, origin: str) -> tuple[
     named = next((by_name[name] for name in TARGET_NAMES if name in by_name), None)
     target = columns[-1] if named is None else named
     why = "the last column" if named is None else "by its name"
-    return target, f"the target is column {quote(target)} ({why}); another one: target=NAME"
+    return target, (f"the target is column {quote(target)} ({why}); another one: target=NAME",)
 
 
 def _with_target(encoding: TableEncoding, columns: list[str], target: str, origin: str) -> TableEncoding:
@@ -136,25 +136,24 @@ def _fit_encoding(
         classes = options.classes or class_names(targets[~missing])
     numbers = [one for one, column in zip(features, columns, strict=False) if column.kind == "number"]
     notes = _reading_notes([*numbers, frame[target]] if task == "regression" else numbers)
-    notes += [task_note(targets[~missing], task)] if options.task == "auto" else []
-    notes += [shift_note([(column.name, column.shift) for column in columns])]
-    return TableEncoding(columns, target, task, classes), tuple(note for note in notes if note)
+    notes += task_note(targets[~missing], task) if options.task == "auto" else ()
+    notes += shift_note([(column.name, column.shift) for column in columns])
+    return TableEncoding(columns, target, task, classes), notes
 
 
 def _losses(frame: pl.DataFrame, encoding: TableEncoding) -> tuple[str, ...]:
     """A sentence on the columns in which float32, without centring, makes different numbers equal."""
     wanted = {column.name for column in encoding.columns if column.kind == "number"}
     numbers = ((one.name, known_numbers(one)) for one in frame.get_columns() if one.name in wanted)
-    lost = loss_note("column", numbers, STANDARDIZE)
-    return (lost,) if lost else ()
+    return loss_note("column", numbers, STANDARDIZE)
 
 
-def _reading_notes(columns: list[pl.Series]) -> list[str | None]:
+def _reading_notes(columns: list[pl.Series]) -> tuple[str, ...]:
     """Notes on numbers written as text, for the first columns that have any."""
-    notes = [reading_note(plain_text(one)) for one in columns if is_text(one)]
-    formatted = [note for note in notes if note]
-    more = len(formatted) - NAMED_IN_MESSAGES
-    return [*formatted[:NAMED_IN_MESSAGES], f"and {more} more columns are read so" if more > 0 else None]
+    notes = [note for one in columns if is_text(one) for note in reading_note(plain_text(one))]
+    more = len(notes) - NAMED_IN_MESSAGES
+    rest = (f"and {more} more columns are read so",) if more > 0 else ()
+    return (*notes[:NAMED_IN_MESSAGES], *rest)
 
 
 def _targets(series: pl.Series, task: Literal["auto", Task]) -> tuple[np.ndarray, np.ndarray]:

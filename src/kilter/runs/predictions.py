@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import polars
+from scipy.special import softmax
 
 from kilter._engine.objective_for import Objective, objective_for
 from kilter._infer.monte_carlo import predict_mc
@@ -138,11 +139,6 @@ def probabilities(objective: Objective, outputs: np.ndarray) -> np.ndarray:
     if objective.binary:
         # The softmax of (0, logit) is the sigmoid, without overflow.
         if objective.from_logits:
-            return _softmax(np.concatenate([np.zeros_like(outputs), outputs], axis=1))
+            return softmax(np.concatenate([np.zeros_like(outputs), outputs], axis=1), axis=1)
         return np.concatenate([1 - outputs, outputs], axis=1)
-    return _softmax(outputs) if objective.from_logits else outputs
-
-
-def _softmax(logits: np.ndarray) -> np.ndarray:
-    raised = np.exp(logits - logits.max(axis=1, keepdims=True))
-    return raised / raised.sum(axis=1, keepdims=True)
+    return softmax(outputs, axis=1) if objective.from_logits else outputs

@@ -25,8 +25,7 @@ from kilter.runs.best_epoch import Watch
 from kilter.runs.build import Prepared, prepare
 from kilter.runs.checksums import require_same_recipe
 from kilter.runs.consistency import newest_cut, restore_history
-from kilter.runs.directory import Run, create_run, discarded_unless_begun, reopen_run
-from kilter.runs.environment import describe_environment
+from kilter.runs.directory import Run, create_run, describe_environment, discarded_unless_begun, reopen_run
 from kilter.runs.reading import (
     FOUND_CLIP,
     FOUND_RATE,
