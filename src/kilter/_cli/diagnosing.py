@@ -158,7 +158,7 @@ def _compiled_with_data(
         raise OptionError(
             expected="--set for a recipe, or --model for a file",
             received=f"--set {settings[0]} and --model {path}",
-            remedy="leave --set out: a saved model brings its own loss and optimiser",
+            remedy="leave --set out: a saved model has its own loss and optimiser",
         )
     model = load_model(path, allow_code=allow_code, compiled=True)
     if not model.compiled:

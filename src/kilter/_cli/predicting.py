@@ -27,6 +27,13 @@ from kilter.runs.reading import RECIPE
 from kilter.runs.trained import Trained, open_trained, read_for, write_model
 from kilter.runs.training import require_same_data
 
+BATCH: Final = 1024  # rows at once; affects only memory and speed
+CHECKED_ROWS: Final = 10_000  # enough to see typical and rare values of every channel
+WRITERS: Final[dict[str, Callable[[Predictions, Path], Any]]] = {
+    ".csv": lambda found, path: found.frame().write_csv(path),
+    ".npz": lambda found, path: np.savez(path, allow_pickle=False, **found.arrays()),
+    ".parquet": lambda found, path: found.frame().write_parquet(path),
+}
 COMPARED: Final = ("", "accuracy", "negative log-likelihood", "Brier score", "expected calibration error")
 
 
@@ -49,20 +56,6 @@ def compared(
         )
         rows.append([name, *map(number, figures)])
     return rows
-
-
-BATCH: Final = 1024  # rows at once; affects only memory and speed
-CHECKED_ROWS: Final = 10_000  # enough to see typical and rare values of every channel
-WRITERS: Final[dict[str, Callable[[Predictions, Path], Any]]] = {
-    ".csv": lambda found, path: found.frame().write_csv(path),
-    ".npz": lambda found, path: np.savez(path, allow_pickle=False, **found.arrays()),
-    ".parquet": lambda found, path: found.frame().write_parquet(path),
-}
-
-
-def write(found: Predictions, out: Path) -> None:
-    """Write a file in the format of its suffix, whole or not at all."""
-    write_with(out, lambda temporary: WRITERS[out.suffix](found, temporary))
 
 
 def evaluate(
@@ -111,7 +104,7 @@ def predict(
     if out is None:
         typer.echo(found.frame().write_csv(), nl=False)
     else:
-        write(found, out)
+        write_with(out, lambda temporary: WRITERS[out.suffix](found, temporary))
         say(f"{len(outputs)} rows: {out}")
     if comparison:  # apart from the table of predictions
         say_table(COMPARED, comparison, right=range(1, len(COMPARED)), err=out is None)

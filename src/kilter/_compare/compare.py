@@ -41,7 +41,7 @@ from kilter.errors import RunError
 from kilter.runs import lock
 from kilter.runs.atomic import write_text
 from kilter.runs.reading import RunRecords
-from kilter.runs.training import Interrupted
+from kilter.runs.termination import Interrupted
 
 _LAST_SEED: Final = 2**31 - 1  # as in a recipe
 

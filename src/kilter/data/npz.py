@@ -27,7 +27,7 @@ def read(path: Path, options: LoadOptions) -> Source:
             DataError,
             *(*DAMAGE, zipfile.BadZipFile),
             expected=f"an intact NumPy archive {path}",
-        received="one that cannot be read",
+            received="one that cannot be read",
             remedy="the file is truncated or damaged: write it again with numpy.savez",
         ),
         np.load(path, allow_pickle=False) as archive,

@@ -295,7 +295,7 @@ class Recipe(Section):
             return self
         if isinstance(self.model, FileSection | FactorySection | ReuseSection):
             raise refuse(
-                "[regularize] with a builder only: a model that is given brings its own regularizers",
+                "[regularize] with a builder only: a given model has its own regularizers",
                 f"[regularize] with model.{model_kind(self.model)}",
             )
         assert isinstance(self.model, MlpSection | CnnSection)

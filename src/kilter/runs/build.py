@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import keras
 import numpy as np
 
-from kilter._engine.arrays import collect
+from kilter._engine.arrays import Rows, collect
 from kilter._engine.augmenting import as_augmentation, check_augmentation
 from kilter._engine.averaging import (
     ExponentialMovingAverage,
@@ -101,7 +101,9 @@ def prepare(recipe: Recipe, *, allow_code: bool = False, progress: Progress = SI
     compile_for(model, optimizer, objective)
     _build(model, recipe, parts.train)
     spec = make_spec(recipe, parts, model, watch)
-    _check_augmentation(model, spec, parts.train)
+    augmentation = as_augmentation(spec.augment)
+    if augmentation is not None:
+        check_augmentation(model, augmentation, _example(parts.train, 1).data)
     check_schedule(model, spec.schedule, validated=parts.validation is not None)
     prepared = _tuned(Prepared(recipe, source, parts, model, objective, watch, spec), progress)
     tuned = prepared.recipe
@@ -247,12 +249,6 @@ def _try_step(optimizer: keras.optimizers.Optimizer) -> None:
     jax.eval_shape(copy.stateless_apply, values, [jnp.zeros(1)], [weight.value for weight in weights])
 
 
-def _check_augmentation(model: keras.Model, spec: TrainingSpec, train: Dataset) -> None:
-    augmentation = as_augmentation(spec.augment)
-    if augmentation is not None:
-        check_augmentation(model, augmentation, collect(train.x[:1], train.y[:1]).data)  # type: ignore[index]
-
-
 def _tuned(prepared: Prepared, progress: Progress) -> Prepared:
     """With a number for each "auto", and compiled with it, as a replay of the recipe will be.
 
@@ -363,9 +359,13 @@ def _require_training_room(model: keras.Model, optimizer: keras.optimizers.Optim
     )
 
 
+def _example(train: Dataset, rows: int) -> Rows:
+    return collect(train.x[:rows], train.y[:rows])  # type: ignore[index]
+
+
 def _build(model: keras.Model, recipe: Recipe, train: Dataset) -> None:
     rows = min(recipe.train.batch_size, len(train))
-    example = collect(train.x[:rows], train.y[:rows])  # type: ignore[index]
+    example = _example(train, rows)
     check_inputs(model, example)
     build(model, example.example(rows))
     with errors_as(

@@ -99,7 +99,11 @@ def make_model(recipe: Recipe, train: Dataset, *, allow_code: bool = False) -> k
         return _reused(section, recipe, train, allow_code=allow_code)
     if isinstance(section, FactorySection):
         if not allow_code:
-            raise _factory_refused(section)
+            raise ModelError(
+                expected="a recipe that runs no code of its own",
+                received=f"model.factory={section.factory!r}, which imports and calls Python code",
+                remedy=TRUST,
+            )
         model = call_factory(section.factory, recipe, train)
     else:
         model = _built(section, recipe, train)
@@ -127,14 +131,6 @@ def call_factory(name: str, recipe: Recipe, train: Dataset) -> keras.Model:
             remedy="return the model from the function",
         )
     return model
-
-
-def _factory_refused(section: FactorySection) -> ModelError:
-    return ModelError(
-        expected="a recipe that runs no code of its own",
-        received=f"model.factory={section.factory!r}, which imports and calls Python code",
-        remedy=TRUST,
-    )
 
 
 def _built(section: MlpSection | CnnSection, recipe: Recipe, train: Dataset) -> keras.Model:

@@ -37,7 +37,6 @@ from kilter.runs.reading import (
 )
 from kilter.runs.recorder import Recorder, average_in, restore
 from kilter.runs.records import DataRecord, Evaluation, Result, Status
-from kilter.runs.termination import Interrupted as Interrupted  # this was its home
 from kilter.runs.termination import saving_what_is_done
 from kilter.schedules import Performance
 
