@@ -10,15 +10,7 @@ from kilter._validation import is_whole
 from kilter.recipe.augment import AugmentSection
 from kilter.recipe.base import LISTED, UNSET, Number, Section, Text, Whole, described, key, refuse, unset
 from kilter.recipe.fine_tune import BY_DEPTH, FineTuneSection
-from kilter.recipe.model import (
-    CnnSection,
-    FactorySection,
-    FileSection,
-    MlpSection,
-    ModelSection,
-    ReuseSection,
-    model_kind,
-)
+from kilter.recipe.model import BuilderSection, ModelSection, ReuseSection, model_kind
 from kilter.recipe.optimizer import MOMENTUM, OptimizerSection
 from kilter.recipe.pretrain import PretrainSection
 from kilter.recipe.schedule import CONSTANT, CYCLED, AnySchedule
@@ -239,7 +231,7 @@ class Recipe(Section):
 
     @model_validator(mode="after")
     def _standardizes_what_normalizes_itself(self) -> Self:
-        if self.data.standardize or not isinstance(self.model, MlpSection | CnnSection):
+        if self.data.standardize or not isinstance(self.model, BuilderSection):
             return self
         if self.model.preset == "self-normalizing" and not self.model.unchecked:
             raise refuse(
@@ -293,11 +285,10 @@ class Recipe(Section):
     def _regularizes_what_it_builds(self) -> Self:
         if not self.regularize.active:
             return self
-        if isinstance(self.model, FileSection | FactorySection | ReuseSection):
+        if not isinstance(self.model, BuilderSection):
             raise refuse(
                 "[regularize] with a builder only: a given model has its own regularizers",
                 f"[regularize] with model.{model_kind(self.model)}",
             )
-        assert isinstance(self.model, MlpSection | CnnSection)
         self.model.check(l1=self.regularize.l1, l2=self.regularize.l2, max_norm=self.regularize.max_norm)
         return self
