@@ -43,12 +43,12 @@ class Progress(Protocol):
         ``seconds_left``: an estimate from timed steps without compilation; None if there is none.
         """
 
+    def print(self, line: str) -> None:
+        """Print a permanent line, such as an epoch's metrics."""
+
 
 class Display(Progress, Protocol):
-    """A progress for people; it also prints permanent lines, such as an epoch's metrics."""
-
-    def print(self, line: str) -> None:
-        """Print a permanent line."""
+    """A progress for people, which ends."""
 
     def close(self) -> None:
         """Remove the temporary line; the next stage shows it again."""
@@ -178,6 +178,11 @@ class Later:
                 self._display.stage(name, done, total, **details)
             else:
                 self._waiting = {"name": name, "done": done, "total": total, **details}
+
+    def print(self, line: str) -> None:
+        """Print a permanent line at once."""
+        with self._lock:
+            self._display.print(line)
 
     def close(self) -> None:
         """Stop showing."""

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import functools
-import importlib
-from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any, Final
+from typing import Annotated
 
 import typer
 
+from kilter._cli.declaring import done_in
 from kilter._cli.options import (
     AllowCode,
     AsJson,
@@ -17,9 +15,12 @@ from kilter._cli.options import (
     Data,
     Epochs,
     FirstSeed,
+    Ignore,
+    Kinds,
     Metric,
     Model,
     Name,
+    Only,
     Pairs,
     PathOnly,
     Quiet,
@@ -31,32 +32,6 @@ from kilter._cli.options import (
     Target,
     Workers,
 )
-from kilter._cli.output import opened
-from kilter._text import printable
-
-Command = Callable[..., None]
-LOADING: Final = "Loading JAX and Keras"
-
-
-def done_in(module: str, stage: str = LOADING) -> Callable[[Command], Command]:
-    """Let the function of the same name in ``kilter._cli.<module>`` do the command's work.
-
-    It gets the command's arguments by name, except ``quiet``, and the ``progress``, which first shows
-    ``stage`` with the arguments put in.
-    """
-
-    def declared(command: Command) -> Command:
-        @functools.wraps(command)
-        def run(**arguments: Any) -> None:
-            quiet = arguments.pop("quiet", False) or arguments.get("path_only", False)
-            first = printable(stage.format_map(arguments))
-            with opened(first, quiet=quiet, as_json=arguments.get("as_json", False)) as progress:
-                work = importlib.import_module(f"kilter._cli.{module}")
-                getattr(work, command.__name__)(**arguments, progress=progress)
-
-        return run
-
-    return declared
 
 
 @done_in("training")
@@ -66,6 +41,9 @@ def train(
     runs: Runs = Path("runs"),
     name: Name = None,
     target: Target = None,
+    ignore: Ignore = None,
+    only: Only = None,
+    kinds: Kinds = None,
     epochs: Epochs = None,
     seed: Annotated[
         int | None, typer.Option("--seed", help="Seed for weights, shuffling, dropout and splits.")
@@ -117,6 +95,9 @@ def transfer(
     runs: Runs = Path("runs"),
     name: Name = None,
     target: Target = None,
+    ignore: Ignore = None,
+    only: Only = None,
+    kinds: Kinds = None,
     epochs: Epochs = None,
     seed: Annotated[
         int | None, typer.Option("--seed", help="Seed for the head, shuffling, dropout and splits.")
@@ -144,6 +125,10 @@ def pretrain(
         ),
     ] = None,
     settings: Settings = None,
+    only_target: Target = None,
+    ignore: Ignore = None,
+    only: Only = None,
+    kinds: Kinds = None,
     epochs: Epochs = None,
     seed: Annotated[
         int | None, typer.Option("--seed", help="Seed for weights, shuffling and the task.")
@@ -166,6 +151,9 @@ def diagnose(
     settings: Settings = None,
     model: SavedModel = None,
     target: Target = None,
+    ignore: Ignore = None,
+    only: Only = None,
+    kinds: Kinds = None,
     steps: Annotated[
         int, typer.Option("--steps", max=1_000_000, help="Training steps to try on a copy; 0 for none.")
     ] = 64,
@@ -187,6 +175,9 @@ def treat(
         Path, typer.Option("--out", metavar="DIR", help="Folder for the treated model and the report.")
     ] = Path("treated"),
     target: Target = None,
+    ignore: Ignore = None,
+    only: Only = None,
+    kinds: Kinds = None,
     epochs: Epochs = None,
     keep: Annotated[
         list[str] | None,
@@ -207,6 +198,10 @@ def treat(
 def find_lr(
     source: Source,
     settings: Settings = None,
+    only_target: Target = None,
+    ignore: Ignore = None,
+    only: Only = None,
+    kinds: Kinds = None,
     seeds: Annotated[
         int, typer.Option("--seeds", max=1000, help="Number of searches; the median is used.")
     ] = 1,
@@ -226,6 +221,10 @@ def find_lr(
 def schedule(
     source: Source,
     settings: Settings = None,
+    only_target: Target = None,
+    ignore: Ignore = None,
+    only: Only = None,
+    kinds: Kinds = None,
     out: Annotated[
         Path | None, typer.Option("--out", metavar="FILE", help="Plot the curves in this .html file.")
     ] = None,
@@ -337,6 +336,10 @@ def sweep(
         typer.Option("--vary", metavar="SECTION.KEY=[A, B, ...]", help="Values to try; repeat to combine."),
     ],
     settings: Settings = None,
+    only_target: Target = None,
+    ignore: Ignore = None,
+    only: Only = None,
+    kinds: Kinds = None,
     pairs: Pairs = None,
     metric: Metric = None,
     seed: FirstSeed = 0,
@@ -371,6 +374,9 @@ def report(run: Run) -> None:
 def data(
     source: Data,
     target: Target = None,
+    ignore: Ignore = None,
+    only: Only = None,
+    kinds: Kinds = None,
     skip_bad: Annotated[
         bool, typer.Option("--skip-bad", help="Leave out bad rows and images, and count them.")
     ] = False,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import typer
 
@@ -43,9 +43,11 @@ def report(run: Path, *, progress: Display) -> None:
     typer.echo(page)
 
 
-def data(source: str, *, target: str | None, skip_bad: bool, progress: Display) -> None:
+def data(
+    source: str, *, target: str | None, skip_bad: bool, columns: dict[str, Any], progress: Display
+) -> None:
     """The content of ``source``: parts, classes, columns, notes, and likely problems."""
-    read = load(source, target=target, skip_bad=skip_bad)
+    read = load(source, target=target, skip_bad=skip_bad, **columns)
     progress.stage("Summarising the data")
     summary = describe(read)
     progress.close()

@@ -27,6 +27,18 @@ SavedModel = Annotated[
 Target = Annotated[
     str | None, typer.Option("--target", metavar="COLUMN", help="The column of a table to predict.")
 ]
+Ignore = Annotated[
+    list[str] | None,
+    typer.Option("--ignore", metavar="COLUMN", help="A column of a table that is no feature; repeatable."),
+]
+Only = Annotated[
+    list[str] | None,
+    typer.Option("--only", metavar="COLUMN", help="Use only this column as a feature; repeatable."),
+]
+Kinds = Annotated[
+    list[str] | None,
+    typer.Option("--as", metavar="COLUMN=KIND", help="Kind: number, category, date, ignore; repeatable."),
+]
 Epochs = Annotated[int | None, typer.Option("--epochs", help="Maximum number of epochs.")]
 Runs = Annotated[Path, typer.Option("--runs", metavar="DIR", help="Parent folder of the run directory.")]
 Name = Annotated[str | None, typer.Option("--name", help="Name of the run.")]

@@ -16,7 +16,7 @@ from kilter._infer.calibration import calibration
 from kilter._infer.folding import FoldRecord, fold_batch_norm
 from kilter._progress import Display
 from kilter._text import measures, number, printable
-from kilter.data import Dataset
+from kilter.data import Dataset, Source
 from kilter.errors import DataError, OptionError
 from kilter.recipe import load_recipe
 from kilter.runs.atomic import write_with
@@ -68,6 +68,7 @@ def evaluate(
         return
     progress.stage(f"Reading {printable(data)}")
     read = read_for(trained, data, target=target, unlabelled=False)
+    _show_notes(read, progress)
     parts = {"data": read.train} if read.test is None else {"train": read.train, "test": read.test}
     for name, part in parts.items():
         _require_labels(part)
@@ -92,6 +93,7 @@ def predict(
     trained = open_trained(model, allow_code=allow_code)
     progress.stage(f"Reading {printable(data)}")
     read = read_for(trained, data, unlabelled=True)
+    _show_notes(read, progress)
     parts = [part for part in (read.train, read.test) if part is not None]
     outputs = joined(
         [inference.predict(trained.model, part.x, batch_size=BATCH, verbose=progress) for part in parts]
@@ -108,6 +110,13 @@ def predict(
         say(f"{len(outputs)} rows: {out}")
     if comparison:  # apart from the table of predictions
         say_table(COMPARED, comparison, right=range(1, len(COMPARED)), err=out is None)
+
+
+def _show_notes(read: Source, progress: Display) -> None:
+    """What was filled or unknown in the data, apart from the answers on standard output."""
+    progress.close()
+    for note in read.notes:
+        say(f"Note: {note}", err=True)
 
 
 def _evaluate_own(trained: Trained, progress: Display) -> None:

@@ -73,8 +73,8 @@ def load(
         target: a table's target column; else that of ``encoding``; else one called target, label, class or y;
             else the last one.
         task: "auto" decides by the rule in docs/data.md.
-        skip_bad: leave out rows with a missing target or an infinite value and images that cannot be decoded,
-            and list them in ``Dataset.skipped``. Otherwise they are errors.
+        skip_bad: leave out rows with a missing target or an infinite value (of arrays also NaN) and images
+            that cannot be decoded, and list them in ``Dataset.skipped``. Otherwise they are errors.
         encoding: of an earlier training: read a table exactly as then; the target column may be absent.
         classes: of an earlier training, for data other than tables: labels become its indexes.
         image_size: (height, width) to which encoded images are resized; without it they must have one size.

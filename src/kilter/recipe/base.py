@@ -21,7 +21,9 @@ class Section(BaseModel):
     and of the row in ``docs/recipes.md``.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", strict=True, allow_inf_nan=False, serialize_by_alias=True
+    )
 
 
 def _none_from_word(value: Any) -> Any:
@@ -57,6 +59,11 @@ def unset(description: str, **limits: Any) -> Any:
 def refuse(expected: str, received: str | None = None) -> PydanticCustomError:
     """The error of a validator, with the first two parts of a kilter error."""
     return PydanticCustomError("kilter", "{expected}", {"expected": expected, "received": received})
+
+
+def keys_of(section: type[BaseModel]) -> dict[str, Any]:
+    """The keys of a section as a recipe writes them, with their fields."""
+    return {field.alias or name: field for name, field in section.model_fields.items()}
 
 
 def described(section: type[BaseModel], key: str) -> str:

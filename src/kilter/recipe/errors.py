@@ -11,6 +11,7 @@ from pydantic_core import ErrorDetails
 
 from kilter._text import did_you_mean
 from kilter.errors import KilterError, RecipeError
+from kilter.recipe.base import keys_of
 from kilter.recipe.model import BUILDERS, KINDS, MODEL_CLASSES, model_kind
 from kilter.recipe.schedule import NO_SUCH_SCHEDULE, schedule_section
 from kilter.recipe.sections import Recipe
@@ -177,7 +178,7 @@ def _section_in(annotation: Any) -> type[BaseModel] | None:
 
 def _keys(path: tuple[str, ...], given: Mapping[Any, Any]) -> Mapping[str, Any]:
     section = _class_at(path, given)
-    return section.model_fields if section else {}
+    return keys_of(section) if section else {}
 
 
 def _field(path: tuple[str, ...], given: Mapping[Any, Any]) -> Any:

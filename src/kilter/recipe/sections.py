@@ -47,6 +47,16 @@ class DataSection(Section):
     skip_bad: bool = key(
         False, "true or false: leave out bad rows and images and count them, instead of stopping"
     )
+    ignore: Annotated[tuple[str, ...], LISTED] = key((), "a list of columns of a table that are not features")
+    only: Annotated[tuple[str, ...], LISTED] = key(
+        (), "a list of the only columns of a table that are features; [] for all"
+    )
+    kinds: dict[str, Literal["number", "category", "date", "ignore"]] = key(
+        {},
+        'a table column name = kind: "number", "category", "date" or "ignore"; kilter finds out the kinds of '
+        "the other columns",
+        alias="as",
+    )
     image_size: Annotated[tuple[int, int] | None, LISTED, UNSET] = unset(
         "[height, width], each from 1 to 4096 pixels: the images of a folder are resized to it"
     )

@@ -91,6 +91,8 @@ def prepare(recipe: Recipe, *, allow_code: bool = False, progress: Progress = SI
     recipe = with_absolute_paths(recipe)
     progress.stage(f"Reading {printable(recipe.data.source)}")
     source, parts = read_parts(recipe, given_record(recipe))
+    for note in source.notes:
+        progress.print(f"Note: {note}")
     _check_batch_size(recipe, parts.train)
     progress.stage("Building the model")
     model = make_model(recipe, parts.train, allow_code=allow_code)
@@ -164,6 +166,7 @@ def read_source(
     section = recipe.data
     encoding = None if record is None else record.table_encoding
     shared: dict[str, Any] = {"skip_bad": section.skip_bad, "image_size": section.image_size}
+    chosen = {"ignore": section.ignore, "only": section.only, "kinds": section.kinds}
     if same_task and encoding is not None:
         return load(section.source, encoding=encoding, **shared)
     source = load(
@@ -175,6 +178,7 @@ def read_source(
         shifts=() if record is None else record.shifts,
         unlabelled=unlabelled,
         **shared,
+        **chosen,
     )
     for loss in source.losses:
         warnings.warn(loss, stacklevel=3)
