@@ -1,9 +1,10 @@
-"""What every schedule is: a pure function of the step that Keras can save, and that can be drawn."""
+"""The base of all schedules: a pure function of the step that Keras can save, and that can be drawn."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -11,7 +12,7 @@ import keras
 import numpy as np
 
 from kilter._plotting import Figure, drawn
-from kilter.schedules.settings import POSITIVE_WHOLE, check
+from kilter.schedules.settings import POSITIVE, POSITIVE_WHOLE, Rule, check, holding
 
 MOST_POINTS: Final = 2000  # of a curve in a picture: more than a screen is wide
 
@@ -66,3 +67,21 @@ class Schedule(keras.optimizers.schedules.LearningRateSchedule):
         return drawn(
             "schedule", shown / (steps_per_epoch or 1), curves, "epoch" if steps_per_epoch else "step"
         )
+
+
+AnySchedule = TypeVar("AnySchedule", bound=Schedule)
+
+
+def decaying(
+    kind: Callable[..., AnySchedule],
+    learning_rate: float,
+    period: float,
+    steps_per_epoch: int | None,
+    staircase: bool,
+    **shape: tuple[float, Rule],
+) -> AnySchedule:
+    """A schedule with a ``period``; ``shape`` has the number that is its own, and the rule for it."""
+    unit, hold = holding(steps_per_epoch, staircase)
+    check(learning_rate=(learning_rate, POSITIVE), period=(period, POSITIVE), **shape)
+    own = {name: float(value) for name, (value, _) in shape.items()}
+    return kind(learning_rate=float(learning_rate), period=float(period * unit), hold=hold, **own)

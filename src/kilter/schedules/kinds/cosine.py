@@ -19,6 +19,7 @@ from kilter.schedules.settings import (
     ScheduleKind,
     Setting,
     check,
+    from_rate,
     holding,
 )
 
@@ -97,21 +98,11 @@ def cosine(
 KIND = ScheduleKind(
     summary="straight up to rate over the warm-up, then half a cosine down to end * rate at the last step",
     function=cosine,
-    make=lambda rate, epochs, steps_per_epoch, **settings: cosine(
-        rate, length=epochs, steps_per_epoch=steps_per_epoch, **settings
-    ),
+    make=from_rate(cosine, spans=True),
     per_stage=True,
     settings=(
-        Setting(
-            "warmup",
-            float,
-            "epochs of warm-up, fewer than train.epochs: 0 or more",
-            default=0.0,
-            rule=NOT_NEGATIVE,
-        ),
-        Setting(
-            "end", float, "the share of the rate at the end: 0 to below 1", default=0.0, rule=SHARE_OR_NONE
-        ),
+        Setting("warmup", float, "epochs of warm-up, fewer than train.epochs: 0 or more", 0.0, NOT_NEGATIVE),
+        Setting("end", float, "the share of the rate at the end: 0 to below 1", 0.0, SHARE_OR_NONE),
         STAIRCASE,
     ),
 )

@@ -11,7 +11,16 @@ import keras
 
 from kilter.errors import OptionError
 from kilter.schedules.base import Schedule
-from kilter.schedules.settings import POSITIVE, SHARE, SHARE_OR_NONE, ScheduleKind, Setting, check, holding
+from kilter.schedules.settings import (
+    POSITIVE,
+    SHARE,
+    SHARE_OR_NONE,
+    ScheduleKind,
+    Setting,
+    check,
+    from_rate,
+    holding,
+)
 
 
 @keras.saving.register_keras_serializable(package="kilter")
@@ -124,39 +133,19 @@ KIND = ScheduleKind(
     summary="straight up from start to rate, straight back, then down to end; "
     "momentum goes the other way, 0.95, 0.85, 0.95",
     function=one_cycle,
-    make=lambda rate, epochs, steps_per_epoch, **settings: one_cycle(
-        rate, length=epochs, steps_per_epoch=steps_per_epoch, **settings
-    ),
+    make=from_rate(one_cycle, spans=True),
     per_stage=True,
     cycles_momentum=True,
     settings=(
-        Setting(
-            "start",
-            float,
-            "the first rate, as a share of the peak: above 0 and below 1",
-            default=0.1,
-            rule=SHARE,
-        ),
-        Setting(
-            "end",
-            float,
-            "the last rate, as a share of the peak: above 0, up to start",
-            default=1e-4,
-            rule=SHARE,
-        ),
-        Setting(
-            "tail",
-            float,
-            "the share of the steps from start to end: above 0 and below 1",
-            default=0.1,
-            rule=SHARE,
-        ),
+        Setting("start", float, "the first rate, as a share of the peak: above 0 and below 1", 0.1, SHARE),
+        Setting("end", float, "the last rate, as a share of the peak: above 0, up to start", 1e-4, SHARE),
+        Setting("tail", float, "the share of the steps from start to end: above 0 and below 1", 0.1, SHARE),
         Setting(
             "momentum",
             tuple[float, float],
             "[high, low], each from 0 to below 1: momentum or beta_1",
-            default=(0.95, 0.85),
-            rule=SHARE_OR_NONE,
+            (0.95, 0.85),
+            SHARE_OR_NONE,
             optional=True,
         ),
     ),
