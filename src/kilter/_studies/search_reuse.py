@@ -16,7 +16,7 @@ from kilter._compare.comparison import Candidate, Comparison, Difference, Paired
 from kilter._compare.looks import planned_pairs
 from kilter._engine.arrays import collect
 from kilter._engine.checks import check_inputs
-from kilter._models.reinitialize import draw_weights
+from kilter._models.variables import draw_weights
 from kilter._plotting import Figure, drawn
 from kilter._progress import Verbose, shown
 from kilter._studies.reuse_study import class_numbers

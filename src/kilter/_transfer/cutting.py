@@ -14,7 +14,7 @@ from typing import Any
 import keras
 
 from kilter._models.copying import check_graph
-from kilter._models.graph import Graph, read_graph
+from kilter._models.editing import Graph, read_graph
 from kilter._models.layers import NORMALIZATIONS
 from kilter._models.tracing import LayerCall
 from kilter._validation import whole_number

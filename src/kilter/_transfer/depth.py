@@ -13,7 +13,7 @@ import optax
 
 from kilter._engine.optax_optimizer import OptaxOptimizer
 from kilter._models.copying import is_graph
-from kilter._models.graph import read_graph
+from kilter._models.editing import read_graph
 from kilter._text import first_line
 from kilter._transfer.cutting import is_counted
 from kilter._validation import is_whole, whole_number

@@ -8,7 +8,7 @@ from typing import Any
 import keras
 
 from kilter._models.copying import copy_onto
-from kilter._models.reinitialize import draw_weights
+from kilter._models.variables import draw_weights
 from kilter._text import first_line
 from kilter._transfer.adapting import adapted_inputs
 from kilter._transfer.cutting import find_cut, part_below

@@ -16,7 +16,7 @@ from kilter._engine.augmenting import as_augmentation, check_augmentation
 from kilter._engine.fit import check_callbacks
 from kilter._engine.scheduling import check_schedule
 from kilter._engine.training_spec import TrainingSpec
-from kilter._models.graph import as_graph
+from kilter._models.editing import as_graph
 from kilter._models.optimizers import optimizer_facts
 from kilter._models.tracing import fixed_batch_size
 from kilter._models.variables import check_compiled
