@@ -12,6 +12,7 @@ import typer
 
 from kilter import _layout
 from kilter._text import printable
+from kilter._validation import errors_as
 from kilter.errors import OptionError, RunError
 
 
@@ -61,14 +62,9 @@ def made(out: Path) -> Iterator[None]:
     Raises :class:`RunError` if it cannot be created.
     """
     existed = out.exists()
-    try:
+    expected = "--out as a folder that can be created"
+    with errors_as(RunError, OSError, expected=expected, received=str(out), remedy="choose another folder"):
         out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise RunError(
-            expected="--out as a folder that can be created",
-            received=f"{out}: {error.strerror}",
-            remedy="choose another folder",
-        ) from error
     try:
         yield
     except BaseException:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,8 +12,8 @@ import keras
 from kilter._models.duplicate import Duplicator
 from kilter._models.keras_internals import Functional, SafeModeScope, Trainer, functional_like_constructor
 from kilter._models.variables import assign_copies
-from kilter._text import first_line
-from kilter.errors import KilterError, ModelError
+from kilter._validation import errors_as
+from kilter.errors import ModelError
 
 Config = dict[str, Any]
 Cut = Callable[[Config], Config | list[Any] | None]
@@ -169,19 +169,19 @@ def _made_anew(layer: Any, config: Config) -> Any:
     Raises:
         ModelError: if its class cannot make one.
     """
-    try:
+    with errors_as(
+        ModelError,
+        *FOREIGN_ERRORS,
+        expected=f"a layer {layer.name!r} that can be made from its configuration",
+        received=type(layer).__name__,
+        remedy="give its class get_config, and register it with keras.saving.register_keras_serializable",
+    ):
         own = layer.get_config()
         given = {key: _live(layer, key, value, own) for key, value in config.items()}
         if isinstance(layer, keras.layers.Lambda):  # its from_config takes no functions
             return type(layer)(**given)
         with SafeModeScope(safe_mode=False):  # the layer's code runs in this process already
             return type(layer).from_config(given)
-    except FOREIGN_ERRORS as problem:
-        raise ModelError(
-            expected=f"a layer {layer.name!r} that can be made from its configuration",
-            received=f"{type(layer).__name__}: {first_line(problem)}",
-            remedy="give its class get_config, and register it with keras.saving.register_keras_serializable",
-        ) from problem
 
 
 def _live(layer: Any, key: str, value: Any, own: Config) -> Any:
@@ -193,19 +193,14 @@ def _live(layer: Any, key: str, value: Any, own: Config) -> Any:
     return value if plain or not described or key in ("name", "dtype") else live
 
 
-@contextlib.contextmanager
-def _copying(model: keras.Model) -> Iterator[None]:
+def _copying(model: keras.Model) -> contextlib.AbstractContextManager[None]:
     """While active, errors of foreign code become a :class:`ModelError`."""
-    try:
-        yield
-    except KilterError:
-        raise
-    except FOREIGN_ERRORS as problem:
-        raise ModelError(
-            expected=f"a model that can be copied: {model.name!r}",
-            received=f"{type(problem).__name__}: {first_line(problem)}",
-            remedy="keep layers and variables in attributes of layers, and let __new__ take no arguments",
-        ) from problem
+    return errors_as(
+        ModelError,
+        *FOREIGN_ERRORS,
+        expected=f"a model that can be copied: {model.name!r}",
+        remedy="keep layers and variables in attributes of layers, and let __new__ take no arguments",
+    )
 
 
 class _Copier:

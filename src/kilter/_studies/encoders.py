@@ -11,9 +11,9 @@ import numpy as np
 
 from kilter._models.copying import copy_model
 from kilter._transfer.stages import Stage
+from kilter._validation import one_of
 from kilter.data.scaling import moments
 from kilter.nn.builders import input_layers
-from kilter.nn.options import check_name
 from kilter.pretrain import autoencoder, auxiliary, gan
 from kilter.pretrain.decoder import Seeds
 from kilter.pretrain.gan import discriminator_of
@@ -88,7 +88,7 @@ def from_model(model: keras.Model, keep: int | str = -1) -> Way:
 
 def ready(name: str, build: Build, how: Pretraining) -> Way:
     """The way of this name, one of :data:`READY`, for encoders from ``build``."""
-    check_name("ways", name, tuple(READY))
+    one_of("ways", name, tuple(READY))
     return Way(lambda unlabelled, seed: READY[name](build(seed), unlabelled, how, seed))
 
 

@@ -6,7 +6,6 @@ weights are counted, except normalisations and learned slopes, which belong to t
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -17,6 +16,7 @@ from kilter._models.copying import check_graph
 from kilter._models.editing import Graph, read_graph
 from kilter._models.layers import NORMALIZATIONS
 from kilter._models.tracing import LayerCall
+from kilter._text import did_you_mean
 from kilter._validation import whole_number
 from kilter.errors import OptionError
 
@@ -133,11 +133,11 @@ def _cut_by_name(model: keras.Model, name: str) -> Cut:
     if not found and inside:  # a nested model, whose last call makes its output
         found = [index for index in inside if paths[index] == paths[inside[-1]]]
     if not found:
-        near = difflib.get_close_matches(name, [*paths, *(path.rpartition("/")[2] for path in paths)], n=1)
+        names = [*paths, *(path.rpartition("/")[2] for path in paths)]
         raise OptionError(
             expected=f"the name of a layer of model {model.name!r}: {_listed(places)}",
             received=f"keep={name!r}",
-            remedy=f"did you mean {near[0]!r}?" if near else "take one of these",
+            remedy=did_you_mean(name, names, "choose one of these"),
         )
     obstacle = _obstacle(graph, found[0])
     if len(found) > 1:

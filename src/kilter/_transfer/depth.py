@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
@@ -14,7 +13,7 @@ import optax
 from kilter._engine.optax_optimizer import OptaxOptimizer
 from kilter._models.copying import is_graph
 from kilter._models.editing import read_graph
-from kilter._text import first_line
+from kilter._text import did_you_mean, first_line
 from kilter._transfer.cutting import is_counted
 from kilter._validation import is_whole, whole_number
 from kilter.errors import ModelError, OptionError
@@ -198,11 +197,11 @@ def _by_name(model: keras.Model, names: Sequence[str]) -> tuple[Any, ...]:
     for name in names:
         fitting = [layer for path, layer in known if f"/{name}/" in f"/{path}/"]
         if not fitting:
-            near = difflib.get_close_matches(str(name), [path for path, _ in known], n=1)
+            paths = [path for path, _ in known]
             raise OptionError(
-                expected="names of layers with weights: " + ", ".join(path for path, _ in known),
+                expected=f"names of layers with weights: {', '.join(paths)}",
                 received=f"train={list(names)!r}",
-                remedy=f"did you mean {near[0]!r}?" if near else "take some of these",
+                remedy=did_you_mean(name, paths, "choose some of these"),
             )
         found |= {id(layer): layer for layer in fitting}
     return tuple(found.values())

@@ -8,9 +8,8 @@ from typing import Any
 import keras
 
 from kilter._models.copying import fresh_name
-from kilter._text import first_line
-from kilter._validation import is_whole
-from kilter.errors import KilterError, ModelError, OptionError
+from kilter._validation import errors_as, is_whole
+from kilter.errors import ModelError, OptionError
 
 Head = int | keras.layers.Layer | Sequence[keras.layers.Layer] | Callable[[Any], Any]
 """The number of outputs; a layer or model; several, one after the other; or a function tensor -> tensor."""
@@ -30,18 +29,16 @@ def with_head(head: Head, tensor: Any, model: keras.Model) -> Any:
     part of ``model`` or does not fit.
     """
     layers = _layers_of(head, tensor, model)
-    try:
+    with errors_as(
+        ModelError,
+        *(TypeError, ValueError, KeyError, AttributeError),
+        expected=f"a head for rows of shape {tuple(tensor.shape[1:])}, which the reused layers give",
+        received=f"head={_shown(head)}, which Keras refuses",
+        remedy="pool or flatten first, or pass head=the number of outputs",
+    ):
         answer = tensor
         for layer in layers:
             answer = layer(answer)
-    except KilterError:
-        raise
-    except (TypeError, ValueError, KeyError, AttributeError) as problem:
-        raise ModelError(
-            expected=f"a head for rows of shape {tuple(tensor.shape[1:])}, which the reused layers give",
-            received=f"head={_shown(head)}; Keras says: {first_line(problem)}",
-            remedy="pool or flatten first, or pass head=the number of outputs",
-        ) from problem
     if not isinstance(answer, keras.KerasTensor):
         raise ModelError(
             expected="a head that gives one tensor",

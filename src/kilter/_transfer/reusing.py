@@ -9,11 +9,10 @@ import keras
 
 from kilter._models.copying import copy_onto
 from kilter._models.variables import draw_weights
-from kilter._text import first_line
 from kilter._transfer.adapting import adapted_inputs
 from kilter._transfer.cutting import find_cut, part_below
 from kilter._transfer.heads import Head, check_own, with_head
-from kilter._validation import whole_number
+from kilter._validation import errors_as, whole_number
 from kilter.errors import ModelError
 
 
@@ -80,14 +79,14 @@ def reuse(
 
 
 def _connected(inputs: Any, answer: Any, model: keras.Model) -> keras.Model:
-    try:
+    with errors_as(
+        ModelError,
+        ValueError,
+        expected="a head whose only input is the reused layers, with unique layer names",
+        received="a head that Keras refuses",
+        remedy="give its layers other names, and no other inputs",
+    ):
         return keras.Model(inputs, answer, name=f"{model.name}_reused")
-    except ValueError as problem:
-        raise ModelError(
-            expected="a head whose only input is the reused layers, with unique layer names",
-            received=f"a head for which Keras says: {first_line(problem)}",
-            remedy="give its layers other names, and no other inputs",
-        ) from problem
 
 
 def _leaves(model: keras.Model) -> list[Any]:

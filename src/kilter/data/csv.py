@@ -10,7 +10,7 @@ from pathlib import Path
 
 import polars as pl
 
-from kilter._text import first_line
+from kilter._validation import errors_as
 from kilter.data.assembling import About
 from kilter.data.dataset import Source
 from kilter.data.encoding import Column
@@ -139,16 +139,13 @@ def read(path: Path, options: LoadOptions) -> Source:
     :func:`table_source` does.
     """
     require_file(path)
-    try:
+    with errors_as(
+        DataError,
+        *UNREADABLE,
+        expected=f"a CSV table {path} in UTF-8 with a header line",
+        remedy="check the quotes and the number of fields in each line, or write the file again",
+    ):
         frame, notes = _read(_lines(path), options)
-    except DataError:
-        raise
-    except UNREADABLE as error:
-        raise DataError(
-            expected=f"a CSV table {path} in UTF-8 with a header line",
-            received=f"one that cannot be read ({type(error).__name__}: {first_line(error)})",
-            remedy="check the quotes and the number of fields in each line, or write the file again",
-        ) from error
     notes += require_header(frame, path, options.known_columns)
     return table_source(frame, None, options, About("csv table", str(path), path.stem, notes=notes))
 

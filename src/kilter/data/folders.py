@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from kilter._validation import errors_as
 from kilter.data.assembling import About, Part, assemble
 from kilter.data.dataset import Source
 from kilter.data.images import decode_images
@@ -62,14 +63,9 @@ def _subfolders(path: Path) -> dict[str, Path]:
 
 def _entries(path: Path) -> list[Path]:
     """The entries of a folder in order, not recursive: a folder chosen by mistake may be a whole disk."""
-    try:
+    expected, remedy = f"a readable folder {path}", "check the path and its permissions"
+    with errors_as(DataError, OSError, expected=expected, remedy=remedy):
         return sorted(path.iterdir())
-    except OSError as error:
-        raise DataError(
-            expected=f"a readable folder {path}",
-            received=f"{type(error).__name__}: {error}",
-            remedy="check the path and its permissions",
-        ) from error
 
 
 def _part(folder: Path, options: LoadOptions) -> tuple[Part, tuple[str, ...], tuple[str, ...]]:

@@ -16,6 +16,7 @@ from typing import BinaryIO
 
 import numpy as np
 
+from kilter._validation import errors_as
 from kilter.data.assembling import About, Part, assemble
 from kilter.data.dataset import Source
 from kilter.data.options import LoadOptions
@@ -91,20 +92,16 @@ def read_idx(path: Path) -> np.ndarray:
     Raises DataError for a missing, empty, truncated or overlong file, or a wrong magic number.
     """
     size = require_file(path)
-    try:
-        with path.open("rb") as file:
-            zipped = file.read(2) == b"\x1f\x8b"
-            file.seek(0)
-            if not zipped:
-                return _read_values(file, path, limit=size)
-            with gzip.GzipFile(fileobj=file) as unzipped:
-                return _read_values(unzipped, path, limit=size * _GREATEST_RATIO)
-    except (OSError, EOFError, zlib.error, MemoryError) as error:
-        raise DataError(
-            expected=f"an intact idx file {path}",
-            received=f"{type(error).__name__}: {error} (file of {size} bytes)",
-            remedy="the file is truncated or damaged: download or copy it again",
-        ) from error
+    expected, remedy = f"an intact idx file {path}", "download or copy it again"
+    damage = (OSError, EOFError, zlib.error, MemoryError)
+    readable = errors_as(DataError, *damage, expected=expected, received=f"{size} bytes", remedy=remedy)
+    with readable, path.open("rb") as file:
+        zipped = file.read(2) == b"\x1f\x8b"
+        file.seek(0)
+        if not zipped:
+            return _read_values(file, path, limit=size)
+        with gzip.GzipFile(fileobj=file) as unzipped:
+            return _read_values(unzipped, path, limit=size * _GREATEST_RATIO)
 
 
 def _read_values(file: BinaryIO | gzip.GzipFile, path: Path, *, limit: int) -> np.ndarray:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 from kilter._files import at_home
+from kilter._validation import errors_as
 from kilter.data import csv, folders, idx, npz, parquet
 from kilter.data.dataset import Source
 from kilter.data.encoding import Column, TableEncoding
@@ -108,15 +109,15 @@ def is_table(source: str | Path) -> bool:
 
 
 def _format_of(path: Path) -> Format:
-    try:
+    with errors_as(
+        DataError,
+        *(OSError, ValueError),  # no permission, a name too long, a zero byte in it
+        expected="a readable file or folder",
+        received=quote(str(path)),
+        remedy="check the path and its permissions",
+    ):
         exists = path.exists()
         chosen = next((known for known in FORMATS if known.recognises(path)), None)
-    except (OSError, ValueError) as error:  # no permission, a name too long, a zero byte in it
-        raise DataError(
-            expected="a readable file or folder",
-            received=f"{quote(str(path))} ({type(error).__name__}: {error})",
-            remedy="check the path and its permissions",
-        ) from error
     if not exists:
         near = nearest_name(path.name, [*NAMED_SETS, *sibling_names(path)])
         raise DataError(

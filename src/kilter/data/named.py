@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from kilter._validation import errors_as
 from kilter.data import idx, parquet
 from kilter.data.assembling import About, Part, assemble
 from kilter.data.dataset import Source
@@ -30,14 +31,13 @@ def digits() -> tuple[Part, None]:
 def keras_set(name: str) -> tuple[Part, Part]:
     """A set from ``keras.datasets``, cached or downloaded; DataError if that fails."""
     load_data = _function(f"keras.datasets.{name}:load_data")
-    try:
+    with errors_as(
+        DataError,
+        Exception,  # Keras raises a bare one if a download fails
+        expected=f"the data set {name} in $KILTER_DATA, in Keras's cache, or a network to download it",
+        remedy="set KILTER_DATA to a folder with the set, or connect to a network",
+    ):
         (x_train, y_train), (x_test, y_test) = load_data()
-    except Exception as error:  # Keras raises a bare Exception if a download fails
-        raise DataError(
-            expected=f"the data set {name} in $KILTER_DATA, in Keras's cache, or a network to download it",
-            received=f"{type(error).__name__}: {str(error)[:200]}",
-            remedy="set KILTER_DATA to a folder with the set, or connect to a network",
-        ) from error
     return Part(x_train, y_train), Part(x_test, y_test)
 
 

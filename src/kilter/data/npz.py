@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from kilter._validation import errors_as
 from kilter.data.assembling import About, Part, assemble
 from kilter.data.dataset import Source
 from kilter.data.options import LoadOptions
@@ -26,17 +27,16 @@ def read(path: Path, options: LoadOptions) -> Source:
     damaged archive.
     """
     require_file(path)
-    try:
-        with np.load(path, allow_pickle=False) as archive:
-            return _read_archive(archive, path, options)
-    except DataError:
-        raise
-    except (*DAMAGE, zipfile.BadZipFile) as error:
-        raise DataError(
+    with (
+        errors_as(
+            DataError,
+            *(*DAMAGE, zipfile.BadZipFile),
             expected=f"an intact NumPy archive {path}",
-            received=f"one that cannot be read ({type(error).__name__}: {error})",
             remedy="the file is truncated or damaged: write it again with numpy.savez",
-        ) from error
+        ),
+        np.load(path, allow_pickle=False) as archive,
+    ):
+        return _read_archive(archive, path, options)
 
 
 def _read_archive(archive: np.lib.npyio.NpzFile, path: Path, options: LoadOptions) -> Source:

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from kilter._text import first_line
+from kilter._validation import errors_as
 from kilter.data.assembling import About, Part, assemble
 from kilter.data.columns import raw_targets
 from kilter.data.dataset import Source
@@ -82,17 +82,16 @@ def _shards(path: Path) -> tuple[list[Path], list[Path], tuple[str, ...]]:
 def _frame(files: list[Path]) -> pl.DataFrame:
     for file in files:
         require_file(file)
-    try:
+    with errors_as(
+        DataError,
+        *UNREADABLE,
+        expected=f"intact Parquet files with the same columns: {first_named(files)}",
+        remedy="the file is truncated, damaged or of another format: download or write it again",
+    ):
         for file in files:
             require_sound_headers(file)
         frames = [pl.read_parquet(file, hive_partitioning=False) for file in files]
         return frames[0] if len(frames) == 1 else pl.concat(frames, how="vertical_relaxed")
-    except UNREADABLE as error:
-        raise DataError(
-            expected=f"intact Parquet files with the same columns: {first_named(files)}",
-            received=f"files that cannot be read ({type(error).__name__}: {first_line(error)})",
-            remedy="the file is truncated, damaged or of another format: download or write it again",
-        ) from error
 
 
 def _is_image_type(dtype: pl.DataType) -> bool:

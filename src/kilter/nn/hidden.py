@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from kilter._validation import number
+from kilter._validation import number, one_of
 from kilter.errors import OptionError
 from kilter.nn.options import (
     ACTIVATIONS,
@@ -23,7 +23,6 @@ from kilter.nn.options import (
     HiddenOptions,
     NetworkOptions,
     PreluSlopes,
-    check_name,
     default_activation,
     default_initializer,
 )
@@ -117,7 +116,7 @@ def hidden_options(
             self-normalisation holds only then (Klambauer et al. 2017).
     """
     activation = default_activation(preset) if activation is None else activation
-    check_name("activation", activation, ACTIVATIONS)
+    one_of("activation", activation, ACTIVATIONS)
     own = {"negative_slope": negative_slope, "elu_alpha": elu_alpha, "prelu_slopes": prelu_slopes}
     momentum, epsilon = batch_norm_momentum, batch_norm_epsilon
     if batch_norm:
@@ -152,11 +151,11 @@ def _with_defaults(activation: str, own: dict[str, Any]) -> dict[str, Any]:
 
 
 def _check_ranges(options: HiddenOptions) -> None:
-    check_name("batch_norm", options.batch_norm, BATCH_NORM)
+    one_of("batch_norm", options.batch_norm, BATCH_NORM)
     if isinstance(options.initializer, VarianceScaling):
         number("the scale of an initializer", options.initializer.scale, above=0, remedy="usual is 1 or 2")
     else:
-        check_name("initializer", options.initializer, INITIALIZERS)
+        one_of("initializer", options.initializer, INITIALIZERS)
     _check_own(options)
     for name in ("batch_norm_momentum", "batch_norm_epsilon"):
         if options.batch_norm is False and getattr(options, name) is not None:
@@ -195,7 +194,7 @@ def _check_own(options: HiddenOptions) -> None:
                 remedy=f"leave {name} out, or take activation={owner!r}",
             )
     if options.prelu_slopes is not None:
-        check_name("prelu_slopes", options.prelu_slopes, PRELU_SLOPES)
+        one_of("prelu_slopes", options.prelu_slopes, PRELU_SLOPES)
 
 
 def _check_slope(options: HiddenOptions) -> None:

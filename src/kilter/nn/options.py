@@ -5,12 +5,11 @@ Imports neither Keras nor JAX, so that recipes are checked quickly.
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, Literal, TypedDict
 
-from kilter.errors import OptionError
+from kilter._validation import one_of
 from kilter.nn.pairing import PAIRINGS, VarianceScaling, pairing_of
 
 Preset = Literal["standard", "self-normalizing"]
@@ -65,25 +64,13 @@ class LayerKeywords(TypedDict, total=False):
     unchecked: bool
 
 
-def check_name(name: str, value: object, allowed: tuple[object, ...]) -> None:
-    """Raise :class:`OptionError` unless ``value`` is one of ``allowed``, with the nearest name."""
-    if any(value is one or (isinstance(one, str) and value == one) for one in allowed):
-        return
-    near = difflib.get_close_matches(str(value), [str(one) for one in allowed], n=1)
-    raise OptionError(
-        expected=f"{name} out of " + ", ".join(str(one) for one in allowed),
-        received=f"{name}={value!r}",
-        remedy=f"did you mean {near[0]!r}?" if near else "take one of these",
-    )
-
-
 def default_activation(preset: str) -> str:
     """The activation of a preset: ELU for ``"standard"``, SELU for ``"self-normalizing"``.
 
     Raises:
         OptionError: for another preset.
     """
-    check_name("preset", preset, tuple(PRESETS))
+    one_of("preset", preset, tuple(PRESETS))
     return PRESETS[preset]
 
 

@@ -8,11 +8,10 @@ the signal, hence twice the variance), LeCun et al. 1998 with Klambauer et al. 2
 
 from __future__ import annotations
 
-import difflib
 from dataclasses import dataclass
 from typing import Final, Literal
 
-from kilter.errors import OptionError
+from kilter._validation import one_of
 
 
 @dataclass(frozen=True)
@@ -101,13 +100,7 @@ def pairing_of(activation: str) -> Pairing:
         >>> pairing_of("selu").default
         'lecun_normal'
     """
-    if activation not in PAIRINGS:
-        near = difflib.get_close_matches(str(activation), PAIRINGS, n=1)
-        raise OptionError(
-            expected="an activation out of " + ", ".join(PAIRINGS),
-            received=f"activation={activation!r}",
-            remedy=f"did you mean {near[0]!r}?" if near else "take one of these names",
-        )
+    one_of("activation", activation, tuple(PAIRINGS))
     return PAIRINGS[activation]
 
 

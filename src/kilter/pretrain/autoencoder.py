@@ -15,9 +15,8 @@ from kilter._engine.inference import predict
 from kilter._models.arrays import some_rows
 from kilter._models.copying import check_graph, copy_model
 from kilter._progress import Verbose
-from kilter._validation import number
+from kilter._validation import number, one_of
 from kilter.errors import ModelError, OptionError
-from kilter.nn.options import check_name
 from kilter.pretrain.decoder import Layers, Seeds, as_model, decoder_layers, untied
 from kilter.pretrain.encoder_chain import Link, links, stages
 from kilter.pretrain.pretext import PretextModel, Training, joined
@@ -194,7 +193,7 @@ def _figures(model: PretextModel, task: Reconstruction, subject: Subject, seed: 
 def _checked_kinds(kind: str | Sequence[str]) -> tuple[str, ...]:
     kinds = (kind,) if isinstance(kind, str) else tuple(kind)
     for one in kinds:
-        check_name("kind", one, KINDS)
+        one_of("kind", one, KINDS)
     if not kinds or ("plain" in kinds and len(kinds) > 1):
         raise OptionError(
             expected='kind as "plain", or one or several of ' + ", ".join(KINDS[1:]),
@@ -205,13 +204,13 @@ def _checked_kinds(kind: str | Sequence[str]) -> tuple[str, ...]:
 
 
 def _checked_noise(corruption: Corruption, strength: float) -> Noise:
-    check_name("corruption", corruption, CORRUPTIONS)
+    one_of("corruption", corruption, CORRUPTIONS)
     most = 1.0 if corruption == "masking" else 10.0
     return Noise(corruption, number("noise", strength, above=0, below=most, remedy="0.3 is usual"))
 
 
 def _checked_sparsity(penalty: Penalty, weight: float, activity: float) -> Sparsity:
-    check_name("penalty", penalty, PENALTIES)
+    one_of("penalty", penalty, PENALTIES)
     return Sparsity(
         penalty,
         number("penalty_weight", weight, above=0, remedy="start with 1e-3"),

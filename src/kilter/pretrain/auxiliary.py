@@ -12,8 +12,8 @@ from kilter._engine.augmenting import Augment, as_augmentation
 from kilter._engine.inference import evaluate
 from kilter._models.arrays import some_rows
 from kilter._progress import Verbose
+from kilter._validation import one_of
 from kilter.errors import DataError, OptionError
-from kilter.nn.options import check_name
 from kilter.pretrain.pretext import PretextModel, Training
 from kilter.pretrain.running import (
     MEASURED_ROWS,
@@ -84,7 +84,7 @@ def auxiliary(
         >>> done.figures["chance"], done.encoder.output_shape
         (0.25, (None, 4))
     """
-    check_name("task", task, TASKS)
+    one_of("task", task, TASKS)
     training = Training(epochs, batch_size, optimizer, learning_rate, seed, verbose, tuple(callbacks))
     paired = task == "pairs"
     _check_same(same, validation_data, paired=paired)

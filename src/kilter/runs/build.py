@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import math
 import warnings
 from dataclasses import dataclass, replace
@@ -30,11 +29,12 @@ from kilter._files import at_home
 from kilter._memory import require_memory
 from kilter._models.variables import build
 from kilter._progress import SILENT, Progress
-from kilter._text import first_line, printable
+from kilter._text import did_you_mean, printable
 from kilter._transfer.sources import checksum
 from kilter._transfer.stages import Phase
 from kilter._tuning.clip_threshold import FoundClip
 from kilter._tuning.rate_curve import FoundRate
+from kilter._validation import errors_as
 from kilter.data import NAMED_SETS, Dataset, Source, Splits, load, split
 from kilter.errors import DataError, ModelError, RecipeError
 from kilter.nn.builders import BYTES_A_WEIGHT
@@ -242,17 +242,17 @@ def make_optimizer(recipe: Recipe, rate: float | None = None) -> keras.optimizer
         arguments.pop("nesterov")
     if recipe.train.ema is not None:
         arguments |= {"use_ema": True, "ema_momentum": recipe.train.ema}
-    try:
+    with errors_as(
+        RecipeError,
+        *(TypeError, ValueError, OverflowError),
+        expected=f"options of keras's {section.name} in [optimizer]",
+        received=f"options={section.options}",
+        remedy="see the arguments of the optimiser in Keras's documentation",
+    ):
         optimizer = keras.optimizers.get({"class_name": section.name, "config": arguments | section.options})
         if section.options:
             _try_step(optimizer)
         return optimizer
-    except (TypeError, ValueError, OverflowError) as error:
-        raise RecipeError(
-            expected=f"options of keras's {section.name} in [optimizer]",
-            received=f"options={section.options} ({first_line(error)})",
-            remedy="see the arguments of the optimiser in Keras's documentation",
-        ) from error
 
 
 def _try_step(optimizer: keras.optimizers.Optimizer) -> None:
@@ -304,11 +304,10 @@ def _watch(recipe: Recipe, objective: Objective, *, validated: bool) -> Watch:
     evaluated = (("train_", recipe.train.evaluate_training), ("val_", validated))
     known = measured + [f"{prefix}{name}" for prefix, is_done in evaluated if is_done for name in measured]
     if stopping.monitor not in known:
-        near = difflib.get_close_matches(stopping.monitor, known, n=1)
         raise RecipeError(
             expected=f"train.early_stopping.monitor to be one of {', '.join(known)}",
             received=f"monitor={stopping.monitor!r}",
-            remedy=f"did you mean {near[0]!r}?" if near else f"take {default!r}",
+            remedy=did_you_mean(stopping.monitor, known, f"choose {default!r}"),
         )
     return Watch(stopping.monitor, direction_of(stopping.monitor), stopping.patience, stopping.min_delta)
 
@@ -331,11 +330,10 @@ def _class_weight(recipe: Recipe, train: Dataset) -> dict[int, float] | None:
     assert isinstance(given, dict)
     unknown = sorted(set(given) - set(train.classes))
     if unknown:
-        near = difflib.get_close_matches(unknown[0], train.classes, n=1)
         raise RecipeError(
             expected=f"names of classes in train.class_weight: {', '.join(train.classes[:20])}",
             received=", ".join(repr(name) for name in unknown),
-            remedy=f"did you mean {near[0]!r}?" if near else "correct the names",
+            remedy=did_you_mean(unknown[0], train.classes, "correct the names"),
         )
     return {label: float(given.get(name, 1.0)) for label, name in enumerate(train.classes)}
 
@@ -374,11 +372,11 @@ def _build(model: keras.Model, recipe: Recipe, train: Dataset) -> None:
     example = collect(train.x[:rows], train.y[:rows])  # type: ignore[index]
     check_inputs(model, example)
     build(model, example.example(rows))
-    try:
+    with errors_as(
+        ModelError,
+        *(NotImplementedError, TypeError, ValueError),
+        expected="a model that Keras can save, to keep its best weights",
+        received=f"model {model.name!r}",
+        remedy="give its class a get_config(), registered by keras.saving.register_keras_serializable()",
+    ):
         keras.saving.serialize_keras_object(model)
-    except (NotImplementedError, TypeError, ValueError) as error:
-        raise ModelError(
-            expected="a model that Keras can save, to keep its best weights",
-            received=f"{type(error).__name__}: {first_line(error)} (model {model.name!r})",
-            remedy="give its class a get_config(), registered by keras.saving.register_keras_serializable()",
-        ) from error

@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from kilter._files import sha256_of
+from kilter._validation import errors_as
 from kilter.errors import RunError
 from kilter.runs.atomic import errors_named, write_text
 
@@ -106,15 +107,13 @@ def _read(run: Path) -> dict[str, list[str]]:
         return {}
     with errors_named(path, doing="read"):
         content = path.read_bytes()
-    try:
-        found = json.loads(content)
-        return {name: list(map(str, values)) for name, values in found.items()}
-    except (ValueError, TypeError, AttributeError) as error:
-        raise RunError(
-            expected=f"{path} as kilter wrote it",
-            received=f"{type(error).__name__}: {error}",
-            remedy="restore it from a backup, or remove it: damage to the run's files then goes undetected",
-        ) from error
+    with errors_as(
+        RunError,
+        *(ValueError, TypeError, AttributeError),
+        expected=f"{path} as kilter wrote it",
+        remedy="restore it from a backup, or remove it: damage to the run's files then goes undetected",
+    ):
+        return {name: list(map(str, values)) for name, values in json.loads(content).items()}
 
 
 def _write(run: Path, checksums: dict[str, list[str]]) -> None:

@@ -14,6 +14,7 @@ from types import TracebackType
 from typing import Any, Protocol, Self
 
 from kilter._files import sha256_of
+from kilter._validation import errors_as
 from kilter.errors import KilterError, RunError
 from kilter.runs import lock
 from kilter.runs.atomic import append_line, errors_named, fsync_path, write_text, write_with
@@ -159,14 +160,14 @@ def create_run(
         path = _named(Path(parent), name, datetime.now(UTC))
     with errors_named(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        try:
+        with errors_as(
+            RunError,
+            FileExistsError,
+            expected="a run directory that does not exist yet",
+            received=str(path),
+            remedy="wait a second, or give the run another name",
+        ):
             path.mkdir()
-        except FileExistsError as error:
-            raise RunError(
-                expected="a run directory that does not exist yet",
-                received=f"{path}, which does",
-                remedy="wait a second, or give the run another name",
-            ) from error
         fsync_path(path.parent)
     try:
         run = Run(path, lock.acquire(path / LOCK))

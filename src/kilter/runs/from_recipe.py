@@ -17,13 +17,13 @@ from kilter import schedules
 from kilter._engine.training_spec import TrainingSpec
 from kilter._models.saved import TRUST, load_model
 from kilter._progress import SILENT, Progress
-from kilter._text import first_line
 from kilter._transfer.reusing import reuse
 from kilter._transfer.sources import load_source
 from kilter._transfer.stages import Phase, Stage, phases_of
 from kilter._tuning.clip_threshold import FoundClip, clip_threshold
 from kilter._tuning.find_lr import find_lr
 from kilter._tuning.rate_curve import FoundRate
+from kilter._validation import errors_as
 from kilter.data import Dataset, augmentation, moments
 from kilter.data.augmentation import Augmentation, Mixing, Pixelwise, Transform
 from kilter.errors import ModelError, RecipeError
@@ -173,15 +173,14 @@ def call_factory(name: str, recipe: Recipe, train: Dataset) -> keras.Model:
     """
     function = import_function(name)
     keras.utils.set_random_seed(recipe.seed)
-    with _policy(recipe.train.precision):
-        try:
-            model = function(input_shape=train.input_shape, outputs=train.outputs)
-        except Exception as error:
-            raise ModelError(
-                expected=f"a model from {name}(input_shape={train.input_shape}, outputs={train.outputs})",
-                received=f"{type(error).__name__}: {first_line(error)}",
-                remedy="correct the function; it is called with these two keyword arguments",
-            ) from error
+    refused = errors_as(
+        ModelError,
+        Exception,
+        expected=f"a model from {name}(input_shape={train.input_shape}, outputs={train.outputs})",
+        remedy="correct the function; it is called with these two keyword arguments",
+    )
+    with _policy(recipe.train.precision), refused:
+        model = function(input_shape=train.input_shape, outputs=train.outputs)
     if not isinstance(model, keras.Model):
         raise ModelError(
             expected=f"a keras.Model from {name}",
@@ -251,15 +250,14 @@ def _in_target_units(train: Dataset) -> keras.layers.Layer:
 def import_function(name: str) -> Callable[..., Any]:
     """The function ``module:function``; :class:`ModelError` if there is none."""
     module_name, _, function_name = name.partition(":")
-    with _working_directory_first():
-        try:
-            module = importlib.import_module(module_name)
-        except Exception as error:
-            raise ModelError(
-                expected=f"a module {module_name!r} that can be imported from {Path.cwd()}",
-                received=f"{type(error).__name__}: {first_line(error)}",
-                remedy="correct model.factory, or start kilter in the folder of the module",
-            ) from error
+    refused = errors_as(
+        ModelError,
+        Exception,
+        expected=f"a module {module_name!r} that can be imported from {Path.cwd()}",
+        remedy="correct model.factory, or start kilter in the folder of the module",
+    )
+    with _working_directory_first(), refused:
+        module = importlib.import_module(module_name)
     function = getattr(module, function_name, None)
     if not callable(function):
         raise ModelError(

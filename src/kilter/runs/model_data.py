@@ -7,7 +7,7 @@ import zlib
 from pathlib import Path
 from typing import Any, Final
 
-from kilter._text import first_line
+from kilter._validation import errors_as
 from kilter.data import Source, load
 from kilter.data.loading import is_table
 from kilter.errors import DataError, RunError
@@ -22,17 +22,13 @@ _DAMAGE: Final = (ValueError, KeyError, TypeError, AttributeError, OSError, zipf
 
 def data_of(model_file: Path) -> DataRecord | None:
     """The record in the .keras file, else the data.json beside it, else None; RunError for a damaged one."""
-    try:
+    expected = f"{_ENTRY} in {model_file} as kilter wrote it"
+    remedy = "restore the file from a backup, or write it again"
+    with errors_as(RunError, *_DAMAGE, expected=expected, remedy=remedy):
         if zipfile.is_zipfile(model_file):
             with zipfile.ZipFile(model_file) as archive:
                 if _ENTRY in archive.namelist():
                     return DataRecord.from_json(archive.read(_ENTRY).decode("utf-8"))
-    except _DAMAGE as error:
-        raise RunError(
-            expected=f"{_ENTRY} in {model_file} as kilter wrote it",
-            received=f"{type(error).__name__}: {first_line(error)}",
-            remedy="restore the file from a backup, or write it again",
-        ) from error
     return read_data(model_file.parent)
 
 

@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal, get_args
 
+from kilter._validation import errors_as
 from kilter.data.encoding import TableEncoding
 from kilter.data.precision import Shift, shift_from
 from kilter.errors import RunError
@@ -202,15 +203,15 @@ def parse_history(lines: list[str], path: Path) -> list[EpochRecord]:
     """The records of the lines of the history.jsonl at `path`; :class:`RunError` for a bad line."""
     records = []
     for number, line in enumerate(lines, start=1):
-        try:
+        with errors_as(
+            RunError,
+            *UNREADABLE,
+            expected=f"a JSON record of an epoch in each line of {path}",
+            received=f"line {number}: {line[:80]!r}",
+            remedy="restore the file from a backup, or remove that line: kilter resume restores missing "
+            "lines of an unfinished run from its checkpoint",
+        ):
             records.append(EpochRecord.from_json(line))
-        except UNREADABLE as error:
-            raise RunError(
-                expected=f"a JSON record of an epoch in each line of {path}",
-                received=f"line {number}: {line[:80]!r} ({type(error).__name__}: {error})",
-                remedy="restore the file from a backup, or remove that line: kilter resume restores missing "
-                "lines of an unfinished run from its checkpoint",
-            ) from error
     return records
 
 
