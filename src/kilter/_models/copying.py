@@ -59,11 +59,7 @@ class ModelCopy:
     layers: tuple[tuple[Any, Any], ...]
 
     def twin(self, layer: keras.layers.Layer) -> Any:
-        """The copy of ``layer``.
-
-        Raises:
-            ModelError: if no attribute of the model holds the layer.
-        """
+        """The copy of ``layer``."""
         for original, copy in self.layers:
             if original is layer:
                 return copy
@@ -88,10 +84,6 @@ def copy_model(model: keras.Model, change: Change = lambda _: None, front: Seque
     :class:`~kilter._models.duplicate.Duplicator`), so they need no configuration. Shared layers stay shared.
     A layer with a changed configuration keeps its weights if their shapes stay; otherwise it is initialised
     again.
-
-    Raises:
-        ModelError: if the model is not built or has its own ``call``; if a layer cannot be copied, cannot be
-            made from its configuration, or does not fit its new input.
     """
     copier = _Copier(change)
     with _copying(model):
@@ -100,11 +92,7 @@ def copy_model(model: keras.Model, change: Change = lambda _: None, front: Seque
 
 
 def copy_written(model: keras.Model) -> ModelCopy:
-    """A copy of a built model with its own ``call``.
-
-    Raises:
-        ModelError: if an attribute of the model cannot be duplicated.
-    """
+    """A copy of a built model with its own ``call``."""
     copier = _Copier(lambda _: None)
     with _copying(model):
         copy = copier.leaf(model)
@@ -165,9 +153,6 @@ def _made_anew(layer: Any, config: Config) -> Any:
     """A layer of the class of ``layer`` from ``config``, which is the layer's own with some changes.
 
     Functions that the configuration only names, such as a custom activation, are taken from ``layer``.
-
-    Raises:
-        ModelError: if its class cannot make one.
     """
     with errors_as(
         ModelError,

@@ -85,11 +85,7 @@ def optimizer_slot(model_or_optimizer: Any, name: SlotName) -> OptimizerSlot | N
 
 
 def slot_index(model: keras.Model, name: SlotName) -> int:
-    """The position of the variable ``name`` among the optimiser's variables, as in ``State.optimizer``.
-
-    Raises:
-        ModelError: if the optimiser has no such variable.
-    """
+    """The position of the variable ``name`` among the optimiser's variables, as in ``State.optimizer``."""
     slot = optimizer_slot(model, name)
     if slot is None or slot.index is None:
         raise ModelError(

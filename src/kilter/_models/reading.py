@@ -45,9 +45,6 @@ def read_model(
     """The calls of a built model's layers on rows like those of ``x``, and its outputs.
 
     ``targets`` are paired with the outputs if their numbers agree. Nothing is computed and nothing changes.
-
-    Raises:
-        DataError: if the inputs do not fit the model.
     """
     calls, starts, ends = _trace(model, x)
     sources = [_sources(calls, index) for index in range(len(calls))]

@@ -27,8 +27,6 @@ def load_model(path: str | Path, *, allow_code: bool = False, compiled: bool = F
     """Load a .keras file. Code stored in it is refused unless ``allow_code``.
 
     The model is uncompiled, or with ``compiled`` has the loss and optimiser it was saved with.
-
-    Raises :class:`ModelError` if the file is missing or damaged, or if Keras cannot load it.
     """
     path = at_home(path)
     _require_archive(path)

@@ -73,11 +73,7 @@ def cuts(model: keras.Model) -> tuple[Cut, ...]:
 
 
 def find_cut(model: keras.Model, keep: int | str) -> Cut:
-    """The cut at ``keep``: a count (negative: of layers to leave out), a layer's name, or "all".
-
-    Raises :class:`~kilter.errors.OptionError` that lists the possible cuts if there is none there;
-    :class:`~kilter.errors.ModelError` as :func:`cuts` does.
-    """
+    """The cut at ``keep``: a count (negative: of layers to leave out), a layer's name, or "all"."""
     check_graph(model)
     if isinstance(keep, str) and keep != ALL:
         return _cut_by_name(model, keep)

@@ -110,8 +110,6 @@ def depth_groups(model: keras.Model) -> tuple[tuple[Any, ...], ...]:
 
     Those before the first counted layer belong to it. A layer that is called twice counts at its first call.
     Layers of nested Sequential and Functional models count separately; any other model is one layer.
-
-    Raises :class:`~kilter.errors.ModelError` for a model without weights.
     """
     groups: list[list[Any]] = []
     leading: list[Any] = []
@@ -141,10 +139,7 @@ def head_of(model: keras.Model) -> tuple[Any, ...]:
 
 
 def chosen_layers(model: keras.Model, train: Train, head: Sequence[Any]) -> tuple[Any, ...]:
-    """The layers with weights that ``train`` selects; ``head``: those of the head.
-
-    Raises :class:`~kilter.errors.OptionError` for a name or a number that the model does not have.
-    """
+    """The layers with weights that ``train`` selects; ``head``: those of the head."""
     groups = depth_groups(model)
     if train == HEAD:
         return tuple(head)

@@ -23,11 +23,7 @@ _POOLING = {
 
 
 def with_head(head: Head, tensor: Any, model: keras.Model) -> Any:
-    """The output of ``head`` on ``tensor``, the output of the layers reused of ``model``.
-
-    Raises :class:`~kilter.errors.OptionError` if it is no head, :class:`~kilter.errors.ModelError` if it is
-    part of ``model`` or does not fit.
-    """
+    """The output of ``head`` on ``tensor``, the output of the layers reused of ``model``."""
     layers = _layers_of(head, tensor, model)
     with errors_as(
         ModelError,

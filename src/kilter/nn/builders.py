@@ -31,10 +31,6 @@ def input_layers(shape: tuple[int, ...], normalization: tuple[ArrayLike, ArrayLi
 
     A constant feature is centred and not scaled. The layer computes in float32 under every dtype policy:
     bfloat16 cannot resolve a column such as a year.
-
-    Raises:
-        OptionError: for statistics of another shape than ``shape``, its last axis or a number, that are not
-            finite, or that have a negative variance.
     """
     layers: list[Any] = [keras.Input(shape, name="input")]
     if normalization is None:

@@ -134,9 +134,6 @@ def weight_moment(initializer: Any, shape: Sequence[int]) -> float | None:
 
     ``initializer`` is one of Keras's, its name, or a :class:`~kilter.nn.VarianceScaling`. Zeros have variance
     0.
-
-    Raises:
-        OptionError: for an unknown name.
     """
     known = _keras_initializer(initializer)
     law = type(known).__name__

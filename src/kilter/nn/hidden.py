@@ -37,9 +37,6 @@ def network_options(layers: int, **keywords: Any) -> NetworkOptions:
     ``activation``, ``initializer`` and ``dropout`` may be sequences with one value per layer. Options of one
     activation (such as ``negative_slope``) go to the layers that have it.
 
-    Raises:
-        OptionError: for sequences of another length, and as :func:`hidden_options`.
-
     Example:
         >>> [one.dropout for one in network_options(2, dropout=(0.1, 0.5)).hidden]
         [0.1, 0.5]
@@ -107,13 +104,6 @@ def hidden_options(
             self-normalizing. The output layer has none.
         l1, l2, max_norm: penalties and maximum norm for every kernel, the output's included.
         unchecked: allow combinations that contradict theory, for experiments.
-
-    Raises:
-        OptionError: for an unknown name or a value out of range; and, unless ``unchecked``, for combinations
-            that contradict theory: a slope of 1 or more (the layer is linear); zeros or ones as initialiser
-            (equal units stay equal); SELU outside the self-normalizing preset; and in that preset anything
-            but SELU, LeCun normal, no batch normalisation and no penalty or norm limit, since
-            self-normalisation holds only then (Klambauer et al. 2017).
     """
     activation = default_activation(preset) if activation is None else activation
     one_of("activation", activation, ACTIVATIONS)

@@ -65,11 +65,7 @@ class LayerKeywords(TypedDict, total=False):
 
 
 def default_activation(preset: str) -> str:
-    """The activation of a preset: ELU for ``"standard"``, SELU for ``"self-normalizing"``.
-
-    Raises:
-        OptionError: for another preset.
-    """
+    """The activation of a preset: ELU for ``"standard"``, SELU for ``"self-normalizing"``."""
     one_of("preset", preset, tuple(PRESETS))
     return PRESETS[preset]
 

@@ -120,8 +120,6 @@ def decoder_layers(line: Sequence[Link], *, seeds: Seeds, tied: bool = False) ->
     keep the shape (normalisation, dropout, activations) have no counterpart. Hidden layers get the encoder's
     first activation and its paired initialiser; the last layer is linear. ``tied`` uses the encoder's
     kernels, transposed.
-
-    Raises :class:`ModelError` for a layer that cannot be mirrored.
     """
     activation = hidden_activation(line)
     first = next((link for link in line if _is_weighted(link)), None)

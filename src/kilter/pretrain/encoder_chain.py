@@ -35,10 +35,7 @@ class Link(NamedTuple):
 
 
 def links(model: keras.Model) -> list[Link]:
-    """The layers of a Sequential or Functional model from input to output, nested models flattened.
-
-    Raises :class:`ModelError` unless the model is a chain: a layer has several inputs, or is used twice.
-    """
+    """The layers of a Sequential or Functional model from input to output, nested models flattened."""
     found = _walk(model)
     layers = [link.layer for link in found]
     twice = [layer for number, layer in enumerate(layers) if any(layer is one for one in layers[:number])]

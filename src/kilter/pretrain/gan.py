@@ -216,10 +216,7 @@ def gan(
 
 
 def encoder_of(discriminator: keras.Model) -> keras.Model:
-    """A copy of the discriminator's layers below its last one with weights.
-
-    Raises :class:`~kilter.errors.ModelError` unless all paths to the output go through that layer.
-    """
+    """A copy of the discriminator's layers below its last one with weights."""
     copy = copy_model(discriminator).model
     weighted = [layer for layer in copy.layers if layer.weights]
     last = weighted[-1]
@@ -235,10 +232,7 @@ def encoder_of(discriminator: keras.Model) -> keras.Model:
 
 
 def discriminator_of(encoder: keras.Model, *, seed: int) -> keras.Model:
-    """A discriminator with a copy of ``encoder`` as its lower layers and one logit on the flattened codes.
-
-    Raises :class:`~kilter.errors.ModelError` if the encoder cannot be copied.
-    """
+    """A discriminator with a copy of ``encoder`` as its lower layers and one logit on the flattened codes."""
     copy = copy_model(encoder).model
     codes = copy.outputs[0]
     flat = codes if len(codes.shape) == 2 else keras.layers.Flatten(name="judged")(codes)

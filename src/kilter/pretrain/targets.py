@@ -155,8 +155,6 @@ def targets_for(rows: np.ndarray, loss: str = "auto") -> Targets:
     "auto" is "bce" for bytes and for values from 0 to 1, else "mse". Bytes, and all rows with "bce", are
     scaled to 0 to 1 by :func:`value_range`. Other rows are standardised along their last axis: tables by
     column (constant columns are centred only), images by channel.
-
-    Raises :class:`OptionError` for an unknown loss.
     """
     if loss not in (*LOSSES, "auto"):
         raise OptionError(

@@ -13,10 +13,6 @@ TASKS: Final = tuple(name for name in get_args(Task) if name not in ("autoencode
 
 
 def task_setting(name: str, subject: Subject, options: Options) -> Setting:
-    """The task ``name``, one of :data:`TASKS`, with its head: ``setting`` of the file of that name.
-
-    Raises :class:`~kilter.errors.DataError` or :class:`~kilter.errors.OptionError` if rows or options do not
-    fit the task.
-    """
+    """The task ``name``, one of :data:`TASKS`, with its head: ``setting`` of the file of that name."""
     module = importlib.import_module(f"kilter.pretrain.tasks.{name.replace('-', '_')}")
     return module.setting(subject, options)
