@@ -10,6 +10,7 @@ import jax
 import keras
 import numpy as np
 
+from kilter._array_types import Arrays, HeldOut
 from kilter._diagnosis.checks import CHECKS
 from kilter._diagnosis.context import Check, Context
 from kilter._diagnosis.thresholds import Thresholds
@@ -70,10 +71,10 @@ _BLOCKING = ("data-not-finite", "targets-loss", "stale-compile", "all-frozen", "
 
 def diagnose(
     model: keras.Model,
-    x: Any,
-    y: Any,
+    x: Arrays,
+    y: Arrays,
     *,
-    validation_data: tuple[Any, Any] | None = None,
+    validation_data: tuple[HeldOut, HeldOut] | None = None,
     batch_size: int = 32,
     shuffle: bool = True,
     steps: int = 64,

@@ -13,6 +13,7 @@ import keras
 import numpy as np
 from jax import lax
 
+from kilter._array_types import Arrays
 from kilter._engine.arrays import Rows, check_batch_size, is_array, row_count
 from kilter._engine.batch_feed import BatchFeed
 from kilter._engine.checks import check_inputs
@@ -33,10 +34,10 @@ _WIDEST = 8  # bytes of the widest dtype
 
 def evaluate(
     model: keras.Model,
-    x: Any,
-    y: Any = None,
+    x: Arrays,
+    y: Arrays | None = None,
     *,
-    sample_weight: Any = None,
+    sample_weight: Arrays | None = None,
     batch_size: int = 256,
     steps: int | None = None,
     rewrite: bool = True,
@@ -74,7 +75,7 @@ def evaluate(
 
 def predict(
     model: keras.Model,
-    x: Any,
+    x: Arrays,
     *,
     batch_size: int = 256,
     steps: int | None = None,

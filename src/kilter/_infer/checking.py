@@ -11,6 +11,7 @@ import jax
 import keras
 import numpy as np
 
+from kilter._array_types import Arrays
 from kilter._engine.inference import predict_unchanged
 from kilter.errors import ModelError
 
@@ -42,7 +43,7 @@ class Speed:
         )
 
 
-def largest_difference(before: keras.Model, after: keras.Model, x: Any, *, batch_size: int = 256) -> float:
+def largest_difference(before: keras.Model, after: keras.Model, x: Arrays, *, batch_size: int = 256) -> float:
     """max |a − b| / max |a| over the rows of ``x``, with outputs a of ``before`` and b of ``after``.
 
     The largest over several outputs. 0.0 if both are zero everywhere, infinity if only a is.

@@ -9,6 +9,7 @@ from typing import Any, Final
 import jax.numpy as jnp
 import keras
 
+from kilter._array_types import Arrays
 from kilter._infer.checking import Speed, largest_difference, measure_speed
 from kilter._infer.fold_plan import FoldPlan, NormFold, plan_folds
 from kilter._infer.kernels import write_weights
@@ -54,7 +55,7 @@ class FoldRecord:
 
 def fold_batch_norm(
     model: keras.Model,
-    x_check: Any,
+    x_check: Arrays,
     *,
     tolerance: float | None = None,
     timings: int = 0,

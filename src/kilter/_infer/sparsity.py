@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, Literal, get_args
+from typing import Final, Literal, get_args
 
 import jax.numpy as jnp
 import keras
 import numpy as np
 
+from kilter._array_types import Arrays
 from kilter._engine.arrays import check_batch_size, collect
 from kilter._engine.checks import check_inputs, check_targets
 from kilter._engine.feed import Order, ResidentFeed
@@ -78,8 +79,8 @@ class SparsityCurve:
 
 def zero_small_weights(
     model: keras.Model,
-    x: Any,
-    y: Any = None,
+    x: Arrays,
+    y: Arrays | None = None,
     *,
     shares: Sequence[float] = SHARES,
     thresholds: Sequence[float] | None = None,

@@ -7,7 +7,7 @@ length of a trace the ``call`` of each layer is replaced (:func:`intercept_calls
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -43,7 +43,7 @@ Around = Callable[..., Any]
 
 
 @contextlib.contextmanager
-def intercept_calls(layers: Iterable[Any], around: Around) -> Iterator[None]:
+def intercept_calls(layers: Iterable[Any], around: Around) -> Generator[None]:
     """While active, ``around(layer, call, *arguments, **options)`` runs in place of each layer's ``call``.
 
     Use it around tracing only. The calls are put back on exit, also after an error.
@@ -64,7 +64,7 @@ def _intercepted(layer: Any, around: Around) -> Callable[..., Any]:
 
 
 @contextlib.contextmanager
-def watch_calls(model: keras.Model, see: Callable[[LayerCall, Any], Any]) -> Iterator[None]:
+def watch_calls(model: keras.Model, see: Callable[[LayerCall, Any], Any]) -> Generator[None]:
     """While active, ``see(call, output)`` gets every call of a leaf layer, and returns the output to go on
     with.
 

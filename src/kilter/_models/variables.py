@@ -6,7 +6,7 @@ Nothing else in kilter assigns to a Keras variable.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -115,7 +115,7 @@ def draw_weights(layers: Iterable[Any], seed: int) -> None:
 
 
 @contextlib.contextmanager
-def values_kept(kept: Iterable[Any]) -> Iterator[None]:
+def values_kept(kept: Iterable[Any]) -> Generator[None]:
     """Restore the values of these variables at the end."""
     before = [(variable, variable.value) for variable in kept]
     try:
@@ -155,7 +155,7 @@ def check_compiled(model: keras.Model, *, training: bool = True) -> None:
 
 
 @contextlib.contextmanager
-def fitting(model: keras.Model, batch: Sequence[Any] | None = None) -> Iterator[None]:
+def fitting(model: keras.Model, batch: Sequence[Any] | None = None) -> Generator[None]:
     """While active, Keras's errors become a :class:`DataError` about ``batch``, else about inputs."""
     try:
         yield

@@ -13,6 +13,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from kilter._array_types import Arrays, HeldLabels, HeldOut, Labels
 from kilter._compare.comparison import Candidate, Comparison, PairedRun, judge, verdicts
 from kilter._compare.looks import planned_pairs
 from kilter._engine.arrays import collect
@@ -120,10 +121,10 @@ class StudyProgress:
 
 
 def reuse_study(
-    x: Any,
-    y: Any,
+    x: Arrays,
+    y: Labels,
     *,
-    test_data: tuple[Any, Any],
+    test_data: tuple[HeldOut, HeldLabels],
     encoder: Build | None = None,
     ways: Mapping[str, Way] | Sequence[str] = ("autoencoder", "contrastive"),
     labels: Sequence[int] = (100, 500, 2000),

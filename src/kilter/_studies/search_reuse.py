@@ -12,6 +12,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from kilter._array_types import Arrays, HeldLabels, HeldOut, Labels
 from kilter._compare.comparison import Candidate, Comparison, Difference, PairedRun, judge, verdicts
 from kilter._compare.looks import planned_pairs
 from kilter._engine.arrays import collect
@@ -84,10 +85,10 @@ METRIC = "val_accuracy"
 
 def search_reuse(
     model: keras.Model,
-    x: Any,
-    y: Any,
+    x: Arrays,
+    y: Labels,
     *,
-    validation_data: tuple[Any, Any],
+    validation_data: tuple[HeldOut, HeldLabels],
     head: Head,
     keep: Sequence[int] | None = None,
     input_shape: Sequence[int | None] | None = None,

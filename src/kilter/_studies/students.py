@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import keras
 import numpy as np
@@ -14,7 +15,7 @@ from kilter._engine.inference import predict
 from kilter._transfer.fine_tuning import fine_tune
 from kilter._transfer.stages import Stage
 
-Labelled = tuple[np.ndarray, np.ndarray]
+Labelled = tuple[Any, np.ndarray]
 
 # A quarter of the epochs trains the head alone; the rest trains all layers at a third of the rate.
 HEAD_START = 0.25

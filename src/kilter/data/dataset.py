@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
 from kilter.data.encoding import TableEncoding
 from kilter.data.precision import Shift
+
+if TYPE_CHECKING:
+    from kilter._array_types import Chosen, HostRows
 
 Task = Literal["classification", "regression"]
 
@@ -30,8 +33,8 @@ class Dataset:
         skipped: a line for each bad row or file that ``skip_bad=True`` left out.
     """
 
-    x: np.ndarray
-    y: np.ndarray | None
+    x: HostRows
+    y: HostRows | None
     task: Task
     classes: tuple[str, ...] = ()
     features: tuple[str, ...] = ()
@@ -53,7 +56,7 @@ class Dataset:
             return len(self.classes)
         return 1 if self.y is None or self.y.ndim == 1 else int(self.y.shape[1])
 
-    def take(self, indices: np.ndarray) -> Dataset:
+    def take(self, indices: Chosen) -> Dataset:
         """The rows at ``indices`` (int ``[m]``, 0-based), in that order.
 
         Consecutive ascending indices give a view, anything else a copy.

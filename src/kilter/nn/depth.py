@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import keras
 import numpy as np
 
+from kilter._array_types import Arrays
 from kilter._models.arrays import some_rows
 from kilter._models.tracing import LayerCall, forward, watch_calls
 from kilter._models.variables import build_forward, fitting, values
@@ -50,7 +51,7 @@ class DepthRecord:
 
 
 def variance_through_depth(
-    model: keras.Model, x: Any, *, training: bool = True, rows: int = 512, seed: int = 0
+    model: keras.Model, x: Arrays, *, training: bool = True, rows: int = 512, seed: int = 0
 ) -> DepthRecord:
     """Mean and standard deviation of each layer's output for the inputs ``x``.
 

@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import keras
 import numpy as np
 
+from kilter._array_types import Arrays
 from kilter._models.arrays import some_rows
 from kilter._models.keras_internals import BaseDepthwiseConv, BaseSeparableConv
 from kilter._models.layers import KERNELS, WEIGHTED
@@ -85,7 +86,7 @@ class _Target:
 
 def lsuv(
     model: keras.Model,
-    x: Any,
+    x: Arrays,
     *,
     tolerance: float = 0.1,
     max_iterations: int = 10,

@@ -10,6 +10,7 @@ from typing import Any, Final
 import keras
 import numpy as np
 
+from kilter._array_types import Arrays, HeldOut
 from kilter._engine.history import History
 from kilter._engine.inference import predict
 from kilter._models.arrays import some_rows
@@ -46,7 +47,7 @@ _VARIANCE_ROWS = 1024  # enough to estimate the variance of a stage's codes
 
 def autoencoder(
     encoder: Encoder,
-    x: Any,
+    x: Arrays,
     *,
     kind: str | Sequence[str] = "plain",
     decoder: keras.Model | None = None,
@@ -58,7 +59,7 @@ def autoencoder(
     penalty_weight: float = 1e-3,
     greedy: bool = False,
     finish: bool = True,
-    validation_data: Any = None,
+    validation_data: HeldOut | None = None,
     epochs: int = 20,
     batch_size: int = 128,
     optimizer: str | keras.optimizers.Optimizer = "adam",

@@ -8,6 +8,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from kilter._array_types import Arrays, Labels, ValidationData
 from kilter._engine.augmenting import Augment, as_augmentation
 from kilter._engine.inference import evaluate
 from kilter._models.arrays import some_rows
@@ -33,16 +34,16 @@ _LEAST_PAIRS = 4
 
 def auxiliary(
     encoder: Encoder,
-    x: Any,
+    x: Arrays,
     *,
     task: str = "rotation",
-    same: Any = None,
+    same: Labels | None = None,
     patch: int = 4,
     masked: float = 0.5,
     tiles: int = 2,
     views: Augment | None = None,
     temperature: float = 0.2,
-    validation_data: Any = None,
+    validation_data: ValidationData | None = None,
     epochs: int = 20,
     batch_size: int = 128,
     optimizer: str | keras.optimizers.Optimizer = "adam",

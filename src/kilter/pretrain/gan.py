@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import keras
 import numpy as np
 
+from kilter._array_types import Arrays, Samples
 from kilter._engine.arrays import check_batch_size, collect
 from kilter._engine.epochs import epochs_told
 from kilter._engine.feed import Order, ResidentFeed
@@ -63,7 +64,7 @@ class Gan(Pretrained):
     generator: keras.Model
     discriminator: keras.Model
 
-    def sample(self, count: int, *, seed: int = 0) -> np.ndarray:
+    def sample(self, count: int, *, seed: int = 0) -> Samples:
         """``count`` new rows in the data's range, generated in inference mode."""
         return draw_samples(self.generator, count, seed=seed)
 
@@ -142,7 +143,7 @@ _BETA_1 = 0.5
 
 
 def gan(
-    x: Any,
+    x: Arrays,
     *,
     generator: keras.Model | None = None,
     discriminator: keras.Model | None = None,

@@ -24,7 +24,7 @@ from kilter.runs.directory import Run
 from kilter.runs.reading import read_history
 from kilter.runs.records import EpochRecord, Result, Status
 
-Weights = list[np.ndarray]
+Weights = list[Host]
 
 # The groups of variables in a checkpoint; metrics are reset every epoch.
 _GROUPS = ("trainable", "non_trainable", "optimizer")

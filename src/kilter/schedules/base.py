@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import keras
 import numpy as np
 
+from kilter._array_types import Rate, Step
 from kilter._plotting import Figure, drawn
 from kilter.schedules.settings import POSITIVE, POSITIVE_WHOLE, Rule, check, holding
 
@@ -33,11 +34,11 @@ class Schedule(keras.optimizers.schedules.LearningRateSchedule):
 
     hold: int = 1
 
-    def momentum(self, step: Any) -> jax.Array | None:
+    def momentum(self, step: Step) -> Rate | None:
         """The momentum (beta_1 for Adam's family) of a step; None where the optimiser keeps its own."""
         return None
 
-    def time(self, step: Any) -> jax.Array:
+    def time(self, step: Step) -> Rate:
         """The number of the step as a float, rounded down to where its value began to be held."""
         counted = jnp.asarray(step)
         return jnp.asarray(counted // self.hold * self.hold, float)

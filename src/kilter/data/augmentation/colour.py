@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from kilter._array_types import ImageBatch, RandomKey
 from kilter.data.augmentation.base import check_number
 
 # ITU-R BT.601: the perceived brightness of red, green and blue.
@@ -34,7 +35,7 @@ class Brightness:
     def __post_init__(self) -> None:
         check_number(self, 0.0, 1.0, share=self.share)
 
-    def change(self, key: jax.Array, images: jax.Array, span: float) -> jax.Array:
+    def change(self, key: RandomKey, images: ImageBatch, span: float) -> ImageBatch:
         """x + δ, δ from ±share · span."""
         return images + span * _draws(key, images, -self.share, self.share)
 
@@ -52,7 +53,7 @@ class Contrast:
     def __post_init__(self) -> None:
         check_number(self, 0.0, 1.0, share=self.share)
 
-    def change(self, key: jax.Array, images: jax.Array, span: float) -> jax.Array:
+    def change(self, key: RandomKey, images: ImageBatch, span: float) -> ImageBatch:
         """mean + f · (x - mean)."""
         mean = images.mean(axis=(1, 2), keepdims=True)
         return mean + _draws(key, images, 1 - self.share, 1 + self.share) * (images - mean)
@@ -72,7 +73,7 @@ class Saturation:
     def __post_init__(self) -> None:
         check_number(self, 0.0, 1.0, share=self.share)
 
-    def change(self, key: jax.Array, images: jax.Array, span: float) -> jax.Array:
+    def change(self, key: RandomKey, images: ImageBatch, span: float) -> ImageBatch:
         """grey + f · (x - grey)."""
         red, green, blue = (weight * images[..., k, None] for k, weight in enumerate(LUMA))
         grey = red + green + blue
@@ -93,7 +94,7 @@ class Hue:
     def __post_init__(self) -> None:
         check_number(self, 0.0, 0.5, share=self.share)
 
-    def change(self, key: jax.Array, images: jax.Array, span: float) -> jax.Array:
+    def change(self, key: RandomKey, images: ImageBatch, span: float) -> ImageBatch:
         """RGB → YIQ, (I, Q) turned by θ, → RGB: one 3 × 3 matrix an image, L + cos θ · C + sin θ · S."""
         angle = 2 * math.pi * _draws(key, images, -self.share, self.share)[..., 0]
         luma, same, turned = (np.linalg.inv(TO_YIQ) @ part @ TO_YIQ for part in _PARTS)

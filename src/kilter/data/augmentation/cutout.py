@@ -8,6 +8,7 @@ from typing import ClassVar
 import jax
 import jax.numpy as jnp
 
+from kilter._array_types import ImageBatch, RandomKey
 from kilter._validation import whole_number
 from kilter.data.augmentation.base import check_number
 
@@ -31,7 +32,7 @@ class Cutout:
         if self.value is not None:
             check_number(self, -1e9, 1e9, value=self.value)
 
-    def change(self, key: jax.Array, images: jax.Array, span: float) -> jax.Array:
+    def change(self, key: RandomKey, images: ImageBatch, span: float) -> ImageBatch:
         """The images with the square filled."""
         inside = box(key, jnp.full((images.shape[0], 2), self.size), images.shape[1:3])
         masked = images.mean(axis=(1, 2), keepdims=True) if self.value is None else self.value
