@@ -14,6 +14,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from kilter._array_types import Host
 from kilter._engine.averaging import WeightAverage
 from kilter._engine.program_cache import shelf
 from kilter._models.variables import assign, values_kept, variables
