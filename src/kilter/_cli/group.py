@@ -17,7 +17,7 @@ from typer.models import CommandInfo
 
 from kilter._cli.help_pages import HelpContext
 from kilter._cli.options import say
-from kilter._signals import BY_SIGNAL
+from kilter._system import BY_SIGNAL
 from kilter._text import first_line
 from kilter.errors import KilterError, RunWarning
 

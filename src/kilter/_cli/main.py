@@ -34,7 +34,7 @@ from kilter._cli.options import (
 from kilter._cli.progress import opened
 from kilter._cli.rate_commands import find_lr, schedule
 from kilter._cli.reuse_commands import pretrain, transfer
-from kilter._signals import BY_SIGNAL, STOPPING, leave
+from kilter._system import BY_SIGNAL, STOPPING, leave
 from kilter._text import printable
 
 

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import keras
 
-from kilter._files import at_home
+from kilter._system import at_home
 from kilter._text import cause
 from kilter._validation import errors_as
 from kilter.errors import ModelError

@@ -14,7 +14,7 @@ from kilter._transfer.stages import Stage
 from kilter._validation import one_of
 from kilter.data.scaling import moments
 from kilter.nn.builders import input_layers
-from kilter.pretrain import autoencoder, auxiliary, gan
+from kilter.pretrain import Pretrained, autoencoder, auxiliary, gan
 from kilter.pretrain.decoder import Seeds
 from kilter.pretrain.gan import discriminator_of
 
@@ -92,33 +92,18 @@ def ready(name: str, build: Build, how: Pretraining) -> Way:
     return Way(lambda unlabelled, seed: READY[name](build(seed), unlabelled, how, seed))
 
 
-def _autoencoder(kind: str) -> Any:
+Train = Callable[[keras.Model, np.ndarray, Pretraining, int], keras.Model]
+"""From an encoder, rows, settings and a seed to a trained copy of the encoder."""
+
+
+def _pretrained(pretrain: Callable[..., Pretrained], **options: str) -> Train:
     def train(encoder: keras.Model, x: np.ndarray, how: Pretraining, seed: int) -> keras.Model:
-        return autoencoder(
-            encoder,
-            x,
-            kind=kind,
-            epochs=how.epochs,
-            learning_rate=how.learning_rate,
-            seed=seed,
-            verbose=0,
-        ).encoder
-
-    return train
-
-
-def _auxiliary(task: str) -> Any:
-    def train(encoder: keras.Model, x: np.ndarray, how: Pretraining, seed: int) -> keras.Model:
-        return auxiliary(
-            encoder,
-            x,
-            task=task,
-            epochs=how.epochs,
-            batch_size=how.batch_size,
-            learning_rate=how.learning_rate,
-            seed=seed,
-            verbose=0,
-        ).encoder
+        size = {"batch_size": how.batch_size} if pretrain is auxiliary else {}
+        rate = how.learning_rate
+        done = pretrain(
+            encoder, x, **options, **size, epochs=how.epochs, learning_rate=rate, seed=seed, verbose=0
+        )
+        return done.encoder
 
     return train
 
@@ -132,12 +117,12 @@ def _gan(encoder: keras.Model, x: np.ndarray, how: Pretraining, seed: int) -> ke
     return copy
 
 
-READY: Final[dict[str, Callable[[keras.Model, np.ndarray, Pretraining, int], keras.Model]]] = {
-    "autoencoder": _autoencoder("plain"),
-    "denoising": _autoencoder("denoising"),
-    "rotation": _auxiliary("rotation"),
-    "masked-patch": _auxiliary("masked-patch"),
-    "jigsaw": _auxiliary("jigsaw"),
-    "contrastive": _auxiliary("contrastive"),
+READY: Final[dict[str, Train]] = {
+    "autoencoder": _pretrained(autoencoder, kind="plain"),
+    "denoising": _pretrained(autoencoder, kind="denoising"),
+    **{
+        task: _pretrained(auxiliary, task=task)
+        for task in ("rotation", "masked-patch", "jigsaw", "contrastive")
+    },
     "gan": _gan,
 }

@@ -23,8 +23,7 @@ from kilter._progress import Verbose, shown
 from kilter._studies.reuse_study import class_numbers
 from kilter._studies.students import Plan, trained
 from kilter._transfer.cutting import cuts, find_cut
-from kilter._transfer.heads import Head
-from kilter._transfer.reusing import reuse
+from kilter._transfer.reusing import Head, reuse
 from kilter._transfer.stages import Stage
 from kilter._validation import whole_number
 from kilter.errors import DataError, OptionError

@@ -15,7 +15,7 @@ import keras
 import numpy as np
 
 from kilter._array_types import Moment
-from kilter._memory import require_memory
+from kilter._system import require_memory
 from kilter.errors import ModelError, OptionError
 from kilter.nn.blocks import Blocks
 from kilter.nn.hidden import network_options

@@ -14,14 +14,22 @@ from kilter.nn.options import ACTIVATIONS, default_initializer
 from kilter.pretrain.encoder_chain import Link, Shape, stages
 
 
-class TiedDense(keras.layers.Layer):
-    """activation(code · Wᵀ + b), with the kernel W, shape (inputs, units), of the dense layer ``source``."""
+class _Tied(keras.layers.Layer):
+    """A layer with the transposed kernel of ``source``, and its own bias."""
+
+    axis: int  # of the source's inputs, in its kernel
 
     def __init__(self, source: Any, activation: str | None) -> None:
         super().__init__(name=f"{source.name}_tied")
         self.source: Any = source
         self.activation = keras.activations.get(activation)
-        self.bias = self.add_weight(shape=(source.kernel.shape[0],), initializer="zeros", name="bias")
+        self.bias = self.add_weight(shape=(source.kernel.shape[self.axis],), initializer="zeros", name="bias")
+
+
+class TiedDense(_Tied):
+    """activation(code · Wᵀ + b), with the kernel W, shape (inputs, units), of the dense layer ``source``."""
+
+    axis = 0
 
     def call(self, code: Any) -> Any:
         """Codes (..., units) to rows (..., inputs)."""
@@ -40,17 +48,13 @@ class TiedDense(keras.layers.Layer):
         return layer
 
 
-class TiedConv2DTranspose(keras.layers.Layer):
+class TiedConv2DTranspose(_Tied):
     """activation(code *ᵀ W + b), with the kernel W, shape (h, w, channels, filters), of ``source``.
 
     The transposed convolution is the gradient of ``source`` with respect to its input.
     """
 
-    def __init__(self, source: Any, activation: str | None) -> None:
-        super().__init__(name=f"{source.name}_tied")
-        self.source: Any = source
-        self.activation = keras.activations.get(activation)
-        self.bias = self.add_weight(shape=(source.kernel.shape[2],), initializer="zeros", name="bias")
+    axis = 2
 
     def call(self, code: Any) -> Any:
         """Codes (n, h, w, filters) to images (n, h', w', channels)."""

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from kilter._files import sha256_of
+from kilter._system import sha256_of
 from kilter._validation import errors_as
 from kilter.errors import RunError
 from kilter.runs.atomic import errors_named, write_text

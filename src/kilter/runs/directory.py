@@ -13,7 +13,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Protocol, Self
 
-from kilter._files import sha256_of
+from kilter._system import sha256_of
 from kilter._validation import errors_as
 from kilter.errors import KilterError, RunError
 from kilter.runs import lock

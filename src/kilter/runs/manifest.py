@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from kilter._files import sha256_of
+from kilter._system import sha256_of
 from kilter.runs.atomic import fsync_path, write_text
 
 MANIFEST = "manifest.json"
