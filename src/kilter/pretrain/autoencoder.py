@@ -80,8 +80,8 @@ def autoencoder(
         greedy: first train each dense layer or convolution with its mirror image, bottom up, on the codes of
             those below, for ``epochs`` each (Bengio et al. 2007); then, if ``finish``, all together.
         validation_data: rows like ``x``, measured after each epoch.
-        epochs, batch_size, callbacks, seed, verbose: as in :func:`kilter.fit`; by default 20 epochs, batches of
-            128 and seed 0. ``seed`` also draws the decoder's weights and the noise.
+        epochs, batch_size, callbacks, seed, verbose: as in :func:`kilter.fit`; by default 20 epochs, batches
+            of 128 and seed 0. ``seed`` also draws the decoder's weights and the noise.
         optimizer: "adam", another name or a Keras optimizer, whose configuration is copied;
             ``learning_rate`` replaces its own.
 

@@ -58,8 +58,8 @@ def auxiliary(
             :func:`kilter.fit`. By default flips, zooms, rotations, shifts, colour changes and a cutout.
             ``Augmentation(..., image_shape=...)`` makes views of flattened images.
         validation_data: rows like ``x``, measured after each epoch; for "pairs" ``(rows, same)``.
-        epochs, batch_size, callbacks, seed, verbose: as in :func:`kilter.fit`; by default 20 epochs, batches of
-            128 and seed 0. ``seed`` also draws the head's weights and the task's questions.
+        epochs, batch_size, callbacks, seed, verbose: as in :func:`kilter.fit`; by default 20 epochs, batches
+            of 128 and seed 0. ``seed`` also draws the head's weights and the task's questions.
         optimizer: "adam", another name or a Keras optimizer, whose configuration is copied;
             ``learning_rate`` replaces its own.
 
