@@ -73,17 +73,10 @@ class ModelCopy:
 def copy_model(model: keras.Model, change: Change = lambda _: None, front: Sequence[Any] = ()) -> ModelCopy:
     """A copy of a built Sequential or Functional model with layers changed or left out, in nested models too.
 
-    Args:
-        model: the original.
-        change: ``change(layer)`` returns None for an exact copy, or a function of the layer's configuration.
-            That function returns the configuration of the copy, a list of layers that replace it one after
-            the other, or None to leave the layer out (its input becomes its output).
-        front: for each input of the model a new layer that it passes through first, or None.
-
-    Unchanged layers are duplicated with their weights, seeds and inner layers (see
-    :class:`~kilter._models.duplicate.Duplicator`), so they need no configuration. Shared layers stay shared.
-    A layer with a changed configuration keeps its weights if their shapes stay; otherwise it is initialised
-    again.
+    ``change(layer)`` returns None for an exact copy, or a :data:`Cut`. ``front``: for each input of the model
+    a new layer that it passes through first, or None. Unchanged layers are duplicated with their weights,
+    seeds and inner layers, so they need no configuration; shared layers stay shared. A layer with a changed
+    configuration keeps its weights if their shapes stay; otherwise it is initialised again.
     """
     copier = _Copier(change)
     with _copying(model):
@@ -104,9 +97,8 @@ def copy_onto(
 ) -> tuple[Any, tuple[tuple[Any, Any], ...]]:
     """Copies of the layers of a Functional model, called on ``entering``: a tensor for each of its inputs.
 
-    A nested model whose ``id`` is in ``parts`` is replaced by a copy of that part. Returns the outputs, in
-    the structure of the model's outputs, and the pairs (original, copy) of all layers but models, with their
-    weights. Raises as :func:`copy_model` does.
+    A nested model whose ``id`` is in ``parts`` is replaced by a copy of that part. Returns the outputs, and
+    the pairs (original, copy) of all layers but models.
     """
     copier = _Copier(lambda _: None, parts)
     with _copying(model):

@@ -1,7 +1,6 @@
 """Reading a compiled model into facts: one abstract forward pass shows which layer feeds which.
 
-Works on any model, nested and subclassed ones too, because layers are found by being called. What happens
-between layers (such as an addition in a subclassed ``call``) shows as an unknown source.
+What happens between layers (such as an addition in a subclassed ``call``) shows as an unknown source.
 """
 
 from __future__ import annotations

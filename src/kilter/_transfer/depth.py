@@ -108,8 +108,7 @@ EVERY = "all"
 def depth_groups(model: keras.Model) -> tuple[tuple[Any, ...], ...]:
     """The layers with weights from the bottom up, each with the normalisations and slopes after it.
 
-    Those before the first counted layer belong to it. A layer that is called twice counts at its first call.
-    Layers of nested Sequential and Functional models count separately; any other model is one layer.
+    A layer that is called twice counts at its first call. Layers of nested graphs count separately.
     """
     groups: list[list[Any]] = []
     leading: list[Any] = []

@@ -16,11 +16,7 @@ Layers = list[keras.layers.Layer]
 
 
 class Blocks:
-    """Makes the blocks of one network, each with its own seeds.
-
-    The seeds are independent streams (NumPy's SeedSequence), so no two layers of one shape start equal, and
-    neither other models nor global seeds change the result.
-    """
+    """Makes the blocks of one network, each with its own seeds from independent streams (SeedSequence)."""
 
     def __init__(self, common: HiddenOptions, *, dtype: str | None, seed: int) -> None:
         self._common = common

@@ -144,8 +144,7 @@ _ELEMENTWISE: Final = (kinds.Activation, kinds.ReLU, kinds.LeakyReLU, kinds.ELU)
 class Signal:
     """The signal between two layers: ``mean`` E[x] and ``second`` E[x²] over rows and units.
 
-    ``normal``: whether it is nearly normal with mean 0, as after a kernel or after normalisation; only then
-    is the effect of an activation known.
+    ``normal``: nearly normal with mean 0, as after a kernel; only then is the effect of an activation known.
     """
 
     mean: float

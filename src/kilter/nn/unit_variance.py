@@ -198,8 +198,8 @@ def _tap(layer: Any, look: Callable[[Any], Any], stack: contextlib.ExitStack) ->
 def _program(model: keras.Model, targets: list[_Target], batch: Any) -> Callable[..., np.ndarray]:
     """``(trainable, fixed, normalize) -> deviations``, one for each target, compiled once.
 
-    With ``normalize``, the output of every layer that is called once is divided by its deviation during the
-    pass, so that later layers see it as it will be.
+    With ``normalize``, outputs of layers called once are divided by their deviation, as later layers will see
+    them.
     """
 
     def run(trainable: Any, fixed: Any, inputs: Any, normalize: jax.Array) -> jax.Array:

@@ -137,10 +137,10 @@ def autoencoder(
 def train_greedily(
     subject: Subject, line: Sequence[Link], images: Sequence[Layers], task: Reconstruction, training: Training
 ) -> list[History]:
-    """Train each stage of the encoder with its mirror image on the codes below. Changes the layers' weights.
+    """Train each stage of the encoder with its mirror image on the codes below; changes the layers' weights.
 
-    The first stage has the given task. Higher stages reconstruct codes of any range, with squared error over
-    the codes' variance and the task's noise in units of their standard deviation. Frozen stages are skipped.
+    Higher stages reconstruct codes of any range: squared error over the codes' variance. Frozen stages are
+    skipped.
     """
     histories, lower = [], []
     for stage, image in zip(stages(line), images, strict=True):

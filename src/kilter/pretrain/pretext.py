@@ -1,8 +1,7 @@
 """The model that pretraining trains: an encoder, a head, and a task that makes questions and answers.
 
-A task turns each batch into a question (a corrupted, rotated or masked copy of its rows) with a known answer,
-inside the compiled step, so that the data are never copied. Random draws come from a seed generator of the
-model: the same seed gives the same bits.
+A task turns each batch into a question (a corrupted, rotated or masked copy) with a known answer, inside the
+compiled step. Random draws come from a seed generator of the model.
 """
 
 from __future__ import annotations

@@ -54,11 +54,7 @@ def check_encoder(encoder: Any) -> None:
 
 
 def checked_rows(x: Any, encoder: keras.Model, *, named: str = "x", least: int = LEAST_ROWS) -> np.ndarray:
-    """The rows as a NumPy array that the encoder accepts.
-
-    ``x``: an array or a :class:`kilter.data.Dataset`, whose labels are ignored. Raises :class:`DataError` for
-    anything else, for fewer than ``least`` rows, NaN, infinity, or the wrong shape.
-    """
+    """The rows of an array or :class:`kilter.data.Dataset` as a NumPy array that the encoder accepts."""
     rows = np.asarray(x.x if isinstance(x, Dataset) else x)
     if rows.dtype.kind not in "biuf" or rows.ndim < 2:
         raise DataError(

@@ -67,12 +67,9 @@ REQUIRED: Final = "required"
 class Setting:
     """A key of a recipe's ``[schedule]`` section.
 
-    Attributes:
-        kind: ``float``, ``int`` or ``bool``; ``tuple[float, ...]`` for a list of numbers (at least one),
-            ``tuple[float, float]`` for a pair.
-        description: type, range and unit, for errors and the docs table.
-        rule: what the number, or each number of a list, must be.
-        optional: whether the key may be ``"none"``.
+    ``kind``: ``float``, ``int``, ``bool``, ``tuple[float, ...]`` for a list of numbers (at least one) or
+    ``tuple[float, float]`` for a pair. ``rule``: for the number, or each number of a list. ``optional``:
+    whether the key may be ``"none"``. Errors and the docs table show the ``description``.
     """
 
     name: str
@@ -93,14 +90,11 @@ class ScheduleKind:
     """One schedule, as recipes, the command line and the docs see it.
 
     Attributes:
-        summary: the rate in one line, for the docs table.
-        settings: its keys in ``[schedule]``.
-        make: builds the schedule from ``(rate, epochs, steps_per_epoch, **settings)``; returns None where the
-            rate stays constant. Lengths in settings are epochs, rates are shares of ``rate``.
+        make: builds it from ``(rate, epochs, steps_per_epoch, **settings)``; None where the rate stays
+            constant. Lengths in settings are epochs, rates are shares of ``rate``.
         function: the public ``kilter.schedules.<name>``; None for "constant".
         per_stage: whether a fine-tuning stage can use it: it spans a given number of epochs by itself.
         cycles_momentum: whether it sets the optimiser's momentum where its ``momentum`` key is set.
-        needs_validation: whether it reads the validation loss.
     """
 
     summary: str
