@@ -61,7 +61,7 @@ def _intercepted(layer: Any, around: Around) -> Callable[..., Any]:
 
 @contextlib.contextmanager
 def watch_calls(model: keras.Model, see: Callable[[LayerCall, Any], Any]) -> Generator[None]:
-    """While active, ``see(call, output)`` gets each call of a leaf layer, and returns the output to go on with.
+    """While active, ``see(call, output)`` gets each call of a leaf layer, and returns the output to use.
 
     Calls inside a traced loop or under ``jax.vmap`` are left out.
     """

@@ -20,8 +20,7 @@ from kilter._engine.arrays import collect
 from kilter._engine.checks import check_inputs
 from kilter._plotting import Figure, drawn
 from kilter._progress import Verbose, shown
-from kilter._studies.encoders import Build, Pretraining, Way, ready, small_encoder
-from kilter._studies.students import Plan, trained
+from kilter._studies.encoders import Build, Plan, Pretraining, Way, ready, small_encoder, trained
 from kilter._transfer.reusing import reuse
 from kilter._transfer.stages import Stage
 from kilter._validation import whole_number

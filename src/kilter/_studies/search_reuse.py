@@ -20,8 +20,8 @@ from kilter._engine.checks import check_inputs
 from kilter._models.variables import draw_weights
 from kilter._plotting import Figure, drawn
 from kilter._progress import Verbose, shown
+from kilter._studies.encoders import Plan, trained
 from kilter._studies.reuse_study import class_numbers
-from kilter._studies.students import Plan, trained
 from kilter._transfer.cutting import cuts, find_cut
 from kilter._transfer.reusing import Head, reuse
 from kilter._transfer.stages import Stage

@@ -17,8 +17,8 @@ from kilter._models.arrays import some_rows
 from kilter._models.copying import check_graph, copy_model
 from kilter._validation import number, one_of
 from kilter.errors import ModelError, OptionError
-from kilter.pretrain.decoder import Layers, Seeds, as_model, decoder_layers, untied
-from kilter.pretrain.encoder_chain import Link, links, stages
+from kilter.nn.blocks import Seeds
+from kilter.pretrain.decoder import Layers, Link, as_model, decoder_layers, links, stages, untied
 from kilter.pretrain.pretext import PretextModel, Training, TrainingKeywords, joined
 from kilter.pretrain.running import (
     Encoder,

@@ -14,7 +14,7 @@ import keras
 import numpy as np
 from scipy.cluster.vq import kmeans2, vq
 
-from kilter.pretrain.decoder import Seeds
+from kilter.nn.blocks import Seeds
 
 CLUSTERS = 20
 _MOST_ROWS = 2_000

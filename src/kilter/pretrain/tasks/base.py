@@ -14,7 +14,8 @@ import keras
 
 from kilter.data.augmentation import Augmentation
 from kilter.errors import DataError, OptionError
-from kilter.pretrain.decoder import Seeds, as_model
+from kilter.nn.blocks import Seeds
+from kilter.pretrain.decoder import as_model
 from kilter.pretrain.pretext import Judged, Task
 from kilter.pretrain.running import Subject
 from kilter.recipe import pretrain as recipe
