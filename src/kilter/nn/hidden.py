@@ -76,7 +76,9 @@ def hidden_options(*, unchecked: bool = False, **keywords: Any) -> HiddenOptions
     one_of("activation", activation, ACTIVATIONS)
     given.setdefault("initializer", default_initializer(activation))
     own = {key: DEFAULTS[key] for key, owner in OWN_OPTIONS.items() if owner == activation}
-    options = HiddenOptions(**(own | (BATCH_NORM_DEFAULTS if given.get("batch_norm") else {}) | given))
+    norm = BATCH_NORM_DEFAULTS if given.get("batch_norm") else {}
+    filled: dict[str, Any] = own | norm | given
+    options = HiddenOptions(**filled)
     _check_ranges(options)
     if not unchecked:
         _check_slope(options)
