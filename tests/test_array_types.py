@@ -21,21 +21,16 @@ from kilter import _array_types
 
 # Parameters annotated with Any that are no arrays.
 NOT_ARRAYS = {
-    "args": "of a Protocol",
-    "candidates": "recipes or functions",
     "data": "what a source is read from",
     "dtype": "a policy",
-    "fit": "options",
     "initializer": "one of Keras's",
     "input_shape": "a shape",
-    "kwargs": "of a Protocol",
     "logs": "numbers by name",
     "loss": "one of Keras's",
     "metrics": "Keras's",
     "more": "fields of a record",
     "model": "a model of Keras",
     "options": "keywords of another function",
-    "path": "a file",
 }
 
 
