@@ -40,7 +40,6 @@ FOREIGN_ERRORS = (
     AttributeError,
     LookupError,
     NameError,
-    NotImplementedError,
     RuntimeError,
     TypeError,
     ValueError,

@@ -158,12 +158,7 @@ class Plan:
 
 
 def trained(
-    student: keras.Model,
-    stages: Sequence[Stage],
-    plan: Plan,
-    labelled: Labelled,
-    tested: Labelled,
-    seed: int,
+    student: keras.Model, stages: Sequence[Stage], plan: Plan, labelled: Labelled, tested: Labelled, seed: int
 ) -> PairedRun:
     """Fine-tune ``student`` on the ``labelled`` rows, and score it on the ``tested`` ones."""
     began = time.perf_counter()

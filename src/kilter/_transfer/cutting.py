@@ -23,12 +23,7 @@ from kilter.errors import OptionError
 ALL = "all"
 _layers = keras.layers
 # Layers with weights that belong to the layer before them.
-_FOLLOWERS = (
-    *NORMALIZATIONS,
-    _layers.Normalization,
-    _layers.PReLU,
-    _layers.UnitNormalization,
-)
+_FOLLOWERS = (*NORMALIZATIONS, _layers.Normalization, _layers.PReLU, _layers.UnitNormalization)
 _SHOWN = 12
 
 

@@ -256,10 +256,7 @@ def _scaled(start: list[Any], targets: list[_Target], scales: np.ndarray) -> lis
 
 
 def _scales(
-    deviations: Callable[[np.ndarray, bool], np.ndarray],
-    targets: list[_Target],
-    tolerance: float,
-    most: int,
+    deviations: Callable[[np.ndarray, bool], np.ndarray], targets: list[_Target], tolerance: float, most: int
 ) -> tuple[np.ndarray, np.ndarray, int]:
     """The factor of each kernel, the resulting deviations, and the number of iterations."""
     scales, iteration = np.ones(len(targets)), 0
