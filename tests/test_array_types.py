@@ -30,7 +30,9 @@ NOT_ARRAYS = {
     "metrics": "Keras's",
     "more": "fields of a record",
     "model": "a model of Keras",
+    "optimizer": "one of Keras's",
     "options": "keywords of another function",
+    "random_state": "scikit-learn's",
 }
 
 
@@ -38,9 +40,11 @@ class Names(dict[str, Any]):
     """The names that a function's annotations may use; unknown ones (under TYPE_CHECKING) are Any."""
 
     def __init__(self, function: Callable[..., Any]) -> None:
-        super().__init__(vars(_array_types) | vars(builtins) | function.__globals__)
+        super().__init__(vars(_array_types) | vars(builtins) | inspect.unwrap(function).__globals__)
 
     def __missing__(self, name: str) -> Any:
+        if name.startswith("__"):  # pytest looks into the locals of a frame
+            raise KeyError(name)
         return Any
 
 

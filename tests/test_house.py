@@ -42,6 +42,8 @@ FLOORS = {
     "_diagnosis": 4,
     "runs": 5,
     "_fit": 5.5,  # kilter.fit keeps runs and reports findings
+    "_accelerate": 5.75,  # replaces the methods of Keras by kilter.fit
+    "_estimators": 6,  # scikit-learn's interface to the builders and kilter.fit
     "pretrain": 6,
     "_compare": 7,
     "_studies": 8,
@@ -64,7 +66,7 @@ LAZY = {
     "kilter/report/__init__.py": "a picture of one record does not load the pages of all others",
     "kilter/pretrain/tasks/base.py": "a task loads when it is used: one line adds it",
     "kilter/_fit.py": "a training that keeps no run loads neither checkpoints nor event files",
-    "kilter/_engine/batch_feed.py": "grain is for data that do not fit",
+    "kilter/_engine/feed.py": "grain, which loads orbax, is for data that do not fit",
     "kilter/data/named.py": "scikit-learn and Keras are loaded only for the named sets that need them",
     "kilter/runs/from_recipe.py": "the module:function that a recipe names is the user's",
 }

@@ -18,11 +18,12 @@ SOURCE = ROOT / "src" / "kilter"
 
 PUBLIC = {
     "kilter": """
-        Doctor ExponentialMovingAverage OptaxOptimizer Policy Pretraining Stage StochasticWeightAverage
-        Thresholds Way __version__ calibration clip_threshold compare cuts data diagnose errors evaluate
-        find_lr fine_tune fit fold_batch_norm gradient_noise_scale largest_curvature largest_difference
-        load_source measured_steps nn predict predict_mc pretrain probe recipe refresh_batch_norm report
-        reuse reuse_study runs schedules search_reuse sweep to_half treat zero_small_weights""",
+        Doctor ExponentialMovingAverage KilterClassifier KilterRegressor OptaxOptimizer Policy Pretraining
+        Stage StochasticWeightAverage Thresholds Way __version__ accelerate calibration clip_threshold
+        compare cuts data diagnose engine errors evaluate find_lr fine_tune fit fold_batch_norm
+        gradient_noise_scale largest_curvature largest_difference load_source measured_steps nn predict
+        predict_mc pretrain probe recipe refresh_batch_norm report restore reuse reuse_study runs schedules
+        search_reuse sweep to_half treat zero_small_weights""",
     "kilter.data": """
         ClassCount Column ColumnSummary Dataset FORMATS Format Moments NAMED_SETS PartSummary Source
         SourceSummary Splits TableEncoding Task augmentation check describe load moments split""",

@@ -18,7 +18,7 @@ LIGHT = f"""
 import sys
 import kilter
 {TRAINING}
-print(*sorted({{"plotly", "polars", "pydantic", "tensorboardX"}} & set(sys.modules)))
+print(*sorted({{"grain", "orbax", "plotly", "polars", "pydantic", "tensorboardX"}} & set(sys.modules)))
 """
 
 # Parts of the standard library that Windows lacks. What Python itself needs of them is loaded first.

@@ -41,6 +41,7 @@ Probabilities = (
     | Float[jax.Array, "rows"]
     | Nested
 )
+ClassShares = Float[np.ndarray, "rows classes"]
 Moment = float | Num[np.ndarray, "..."] | Num[jax.Array, "..."] | Nested
 """A mean or variance of a network's inputs: a number, or of the shape of a row or of its last axis."""
 ImageBatch = Num[jax.Array, "rows height width channels"]

@@ -40,10 +40,11 @@ READ = [
 @pytest.mark.parametrize(("separator", "fields", "numbers"), READ, ids=lambda value: str(value)[:30])
 def test_a_column_of_formatted_numbers_is_one_of_numbers(separator, fields, numbers, write):
     lines = [separator.join(row) for row in zip(fields, "123", "uvu", strict=True)]
-    data = load(write("\n".join([separator.join("aby"), *lines])), skip_bad=True).train
-    assert data.features == ("a", "b")
-    kept = [number for number in numbers if np.isfinite(number)]
-    np.testing.assert_array_equal(data.x[:, 0], np.array(kept, np.float32))
+    data = load(write("\n".join([separator.join("aby"), *lines]))).train
+    missing = np.isnan(numbers)
+    assert data.features == (("a", "a missing", "b") if missing.any() else ("a", "b"))
+    filled = np.where(missing, np.nanmedian(numbers), numbers)
+    np.testing.assert_array_equal(data.x[:, 0], filled.astype("float32"))
 
 
 @pytest.mark.parametrize(
@@ -60,7 +61,7 @@ def test_a_column_of_formatted_numbers_is_one_of_numbers(separator, fields, numb
         ("a;y\n1,234.5;0\n2,345.5;1\n", 'other marks in column "a"'),
         ("a;y\n1.000,5;0\n2.000,5;1\n", '"1.000,5", "2.000,5"'),
         ("a;b;y\n1,5;1;0\n2,5;2;1\nx;3;0\n", '1 other entries, such as "x", in row 2'),
-        ("a,y\n1,10%\n2,none\n3,20%\n", 'column "y"'),
+        ("a,y\n1,10%\n2,few\n3,20%\n", 'column "y"'),
     ],
 )
 def test_what_could_be_two_numbers_is_refused(text, words, write):
@@ -69,9 +70,7 @@ def test_what_could_be_two_numbers_is_refused(text, words, write):
     assert words in refused.value.received or words in refused.value.expected
 
 
-@pytest.mark.parametrize(
-    "texts", [["12.05.2020", "13.05.2020"], ["2-3", "4-5"], ["1.2.3", "a"], ["10%", "low"]]
-)
+@pytest.mark.parametrize("texts", [["2-3", "4-5"], ["1.2.3", "a"], ["10%", "low"]])
 def test_other_texts_stay_categories(texts, write):
     rows = "".join(f"{text},{i}\n" for i, text in enumerate(texts))
     assert load(write("a,y\n" + rows)).train.features == tuple(f"a={text}" for text in sorted(texts))

@@ -150,7 +150,8 @@ def test_fuzz_nonfinite_positions(places, value, kind, tmp_path):
         np.savez(path, x=x, y=y)
     else:
         (frame.write_csv if kind == "csv" else frame.write_parquet)(path)
-    bad = sorted({row for row, _ in places})
+    filled = kind != "npz" and np.isnan(value)  # a table's missing features
+    bad = sorted({row for row, column in places if column == 2 or not filled})
     kept = loads_or_refuses(path, skip_bad=True)
     if not bad:
         assert load(path).train.skipped == ()
@@ -167,7 +168,8 @@ def test_fuzz_nonfinite_positions(places, value, kind, tmp_path):
     assert (kept is None) == (not expected)
     if kept is not None:
         assert len(kept.train) == len(expected)
-        np.testing.assert_array_equal(kept.train.x, x[expected].astype(np.float32))
+        if not filled:
+            np.testing.assert_array_equal(kept.train.x, x[expected].astype(np.float32))
         assert f"{len(bad)} rows left out" in kept.train.skipped[0]
 
 

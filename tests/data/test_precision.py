@@ -92,7 +92,7 @@ def test_what_float32_holds_well_enough_stays_as_it_is(name, tmp_path):
 def test_missing_whole_numbers_do_not_move_the_center(tmp_path):
     values = [None if i % 2 else 1_700_000_000_000_000_000 + i for i in range(60)]
     path = written(pl.DataFrame({"t": values, "y": ["a", "a", "b", "b"] * 15}), tmp_path / "t.csv")
-    kept = load(path, skip_bad=True).train.x[:, 0]
+    kept = load(path).train.x[::2, 0]
     np.testing.assert_array_equal(kept - kept[0], np.arange(0, 60, 2))
 
 

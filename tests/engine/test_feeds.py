@@ -13,13 +13,12 @@ import numpy as np
 import pytest
 
 from kilter._engine import feed as feed_module
-from kilter._engine import program_cache, stream
+from kilter._engine import program_cache
 from kilter._engine.arrays import collect, is_array, on_device
-from kilter._engine.feed import Order, ResidentFeed
+from kilter._engine.feed import Order, ResidentFeed, StreamFeed
 from kilter._engine.fit import fit
 from kilter._engine.inference import evaluate, predict
 from kilter._engine.program_cache import take
-from kilter._engine.stream import StreamFeed
 from kilter.errors import DataError, OptionError
 
 from .cases import BATCH, classifier, difference, rows, same_bits
@@ -41,7 +40,7 @@ def networks() -> tuple[keras.Model, keras.Model]:
 
 @pytest.mark.parametrize("block_bytes", [1, 1500, 1 << 27], ids=["one batch", "two batches", "everything"])
 def test_a_file_gives_the_bits_of_an_array(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, block_bytes: int):
-    monkeypatch.setattr(stream, "BLOCK_BYTES", block_bytes)
+    monkeypatch.setattr(feed_module, "BLOCK_BYTES", block_bytes)
     x, y = rows()
     weights = np.linspace(0.5, 1.5, len(x))
     resident, streamed = networks()
@@ -90,7 +89,7 @@ def test_validation_from_a_file(tmp_path: Path):
 def test_a_file_is_evaluated_and_predicted_block_by_block(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, block_bytes: int
 ):
-    monkeypatch.setattr(stream, "BLOCK_BYTES", block_bytes)
+    monkeypatch.setattr(feed_module, "BLOCK_BYTES", block_bytes)
     monkeypatch.setattr(ResidentFeed, "blocks", None)
     (x, y), model = rows(), classifier(output="softmax")
     mapped = on_disk(tmp_path, x)
@@ -105,7 +104,7 @@ def test_a_file_is_evaluated_and_predicted_block_by_block(
 def test_a_not_a_number_in_a_file_is_found_and_its_row_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, block_bytes: int
 ):
-    monkeypatch.setattr(stream, "BLOCK_BYTES", block_bytes)
+    monkeypatch.setattr(feed_module, "BLOCK_BYTES", block_bytes)
     x, y = rows()
     x[37, 3] = np.nan
     with pytest.raises(DataError, match=r"1 NaN .* in 1 rows; first rows \[37\]"):
@@ -114,16 +113,16 @@ def test_a_not_a_number_in_a_file_is_found_and_its_row_named(
 
 def test_what_must_be_streamed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     x, _ = rows()
-    assert stream.must_stream({"a": x, "b": on_disk(tmp_path, x)})
-    assert not stream.must_stream(x)
+    assert feed_module.must_stream({"a": x, "b": on_disk(tmp_path, x)})
+    assert not feed_module.must_stream(x)
 
     class Small:
         def memory_stats(self) -> dict[str, int]:
             return {"bytes_limit": 2 * x.nbytes, "bytes_in_use": x.nbytes}
 
     monkeypatch.setattr(jax, "local_devices", lambda: [Small()])
-    assert stream.must_stream(x)
-    assert not stream.must_stream(x[:20])
+    assert feed_module.must_stream(x)
+    assert not feed_module.must_stream(x[:20])
 
 
 def parts(with_weights: bool = False) -> list[tuple[Any, ...]]:

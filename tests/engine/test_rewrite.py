@@ -10,6 +10,7 @@ import pytest
 
 from kilter._engine.step import train_step
 from kilter._models.variables import build, pull
+from kilter._xla import rewrite as rewriting
 from kilter._xla.rewrite import carry_layout, rewrite, trace, turn
 
 from .cases import relative
@@ -193,6 +194,32 @@ def test_a_carry_held_transposed_is_the_same_carry():
     plain, _ = jax.jit(step)(state, batch)
     for one, other in zip(jax.tree.leaves(turn(held, layout)), jax.tree.leaves(plain), strict=True):
         np.testing.assert_allclose(np.asarray(one), np.asarray(other), rtol=2e-5, atol=1e-7)
+
+
+@pytest.mark.parametrize("stack", ["dense, many kinds", "dropout", "reshaped between", "convolution"])
+def test_arrays_are_stored_as_planned(stack: str, monkeypatch: pytest.MonkeyPatch):
+    shape, make = STACKS[stack]
+    keras.utils.set_random_seed(0)
+    model = keras.Sequential([keras.Input(shape), *make(), layers.Flatten(), layers.Dense(3)])
+    model.compile(keras.optimizers.Nadam(0.01), "mse")
+    batch = (np.ones((8, *shape), "float32"), np.ones((8, 3), "float32"))
+    build(model, batch)
+    state = pull(model)
+    traced = trace(train_step(model), state, batch)
+    seen: dict[str, list[tuple[bool, bool]]] = {"_planned": [], "_rewritten": []}
+    for name, found in seen.items():
+        given = getattr(rewriting, name)
+
+        def noted(*arguments: Any, given: Any = given, found: Any = found) -> Any:
+            results = given(*arguments)
+            found.extend((value.transposed, value.turns) for value in results)
+            return results
+
+        monkeypatch.setattr(rewriting, name, noted)
+    carry_layout(traced, batch_size=8)
+    jax.eval_shape(rewrite(traced, batch_size=8), state, batch)
+    assert seen["_planned"] == seen["_rewritten"]
+    assert any(map(any, seen["_planned"]))  # else this test could not fail
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float16"])

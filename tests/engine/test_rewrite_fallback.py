@@ -68,9 +68,9 @@ def plain(name: str = "dense") -> list[np.ndarray]:
 
 @pytest.fixture(autouse=True)
 def _warnings_are_new() -> Iterator[None]:
-    rewrite.WARNED.clear()
+    rewrite._warn_once.cache_clear()
     yield
-    rewrite.WARNED.clear()
+    rewrite._warn_once.cache_clear()
 
 
 def raises(*_: Any) -> Value:

@@ -5,8 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from kilter._xla import deferred
-from kilter._xla.deferred import late
+from kilter._xla import dense
+from kilter._xla.dense import late
 from kilter._xla.rewrite import rewrite, trace
 from kilter._xla.values import Pass, stored_transposed, written
 
@@ -36,7 +36,7 @@ def drawn():
 
 def places(most_held, monkeypatch):
     """The places of the pass's products and of the gradients' among the products, and all equations."""
-    monkeypatch.setattr(deferred, "_MOST_NUMBERS", most_held)
+    monkeypatch.setattr(dense, "_MOST_NUMBERS", most_held)
     weights, batch = drawn()
     equations = jax.make_jaxpr(rewrite(trace(step, weights, batch), batch_size=BATCH))(weights, batch).eqns
     shapes = [one.outvars[0].aval.shape for one in equations if one.primitive.name == "dot_general"]
@@ -62,7 +62,7 @@ def test_what_waits_has_the_bits_it_had(monkeypatch):
     weights, batch = drawn()
 
     def gradients(most_held):
-        monkeypatch.setattr(deferred, "_MOST_NUMBERS", most_held)
+        monkeypatch.setattr(dense, "_MOST_NUMBERS", most_held)
         return jax.jit(rewrite(trace(step, weights, batch), batch_size=BATCH))(weights, batch)[0]
 
     for one, other in zip(*map(jax.tree.leaves, (gradients(BATCH * UNITS), gradients(0))), strict=True):

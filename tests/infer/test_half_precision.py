@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import pytest
 
-from kilter._infer.checking import largest_difference
+from kilter._infer.folding import largest_difference
 from kilter._infer.half_precision import to_half
 from kilter.errors import ModelError, OptionError
 

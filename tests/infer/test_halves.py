@@ -9,8 +9,7 @@ import numpy as np
 import pytest
 from jax.extend import core
 
-from kilter._infer.dropout import dropout_layers
-from kilter._infer.monte_carlo import _program
+from kilter._infer.monte_carlo import _program, dropout_layers
 from kilter._xla.partial import halves
 
 layers = keras.layers

@@ -9,8 +9,7 @@ import pytest
 from scipy import stats
 
 from kilter._engine.inference import predict
-from kilter._infer.dropout import dropout_layers
-from kilter._infer.monte_carlo import predict_mc
+from kilter._infer.monte_carlo import dropout_layers, predict_mc
 from kilter.errors import DataError, ModelError, OptionError
 from kilter.nn import RReLU
 

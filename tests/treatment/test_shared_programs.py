@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 import kilter
+from kilter._engine.fingerprint import structure
 from kilter._engine.measuring import measured_steps
 from kilter._engine.program_cache import shared_programs, shelf
-from kilter._engine.structure import structure
 from kilter._engine.training_spec import TrainingSpec
 from kilter._treatment import trial_runner
 from kilter._treatment.scoring import scoring_of

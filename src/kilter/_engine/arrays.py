@@ -43,10 +43,7 @@ class Rows:
 
 
 def is_array(value: Any) -> bool:
-    """Whether ``value`` is an array or nest of arrays, not an iterable of batches.
-
-    A list of tuples or lists of arrays counts as batches; several inputs are a list, tuple or dict of arrays.
-    """
+    """Whether ``value`` is an array or nest of arrays; a list of tuples or of lists of arrays is batches."""
     is_batches = isinstance(value, list) and all(map(_is_batch, value))
     return not is_batches and _is_nest(value)
 
@@ -75,16 +72,8 @@ def collect(
 ) -> Rows:
     """Check the arrays and put them on the device.
 
-    Args:
-        x, y, sample_weight, class_weight: as in :func:`kilter.fit`.
-        row_numbers: shape (used,); the numbers by which messages call the first ``used`` rows of a part of
-            the data. The rows after them are padding.
-        wait: leave NumPy arrays on the host, for :func:`on_device` to move later. Arrays that had to be
-            converted are moved at once, so that no second copy stays on the host.
-
-    Raises:
-        DataError: for no rows, arrays of different lengths, NaN or infinity, and values that are not arrays.
-        OptionError: for both kinds of weights at once.
+    ``row_numbers``, shape (used,), are for messages: of the first rows of a part, the others being padding.
+    ``wait`` leaves NumPy arrays on the host, for :func:`on_device`, unless they had to be converted.
     """
     if x is None:
         raise DataError(expected="x as arrays", received="None", remedy="pass the rows to work on")
@@ -98,7 +87,7 @@ def collect(
         sample_weight = _class_weights(y, class_weight)
     named = {"x": x, "y": y, "sample_weight": sample_weight}
     count = row_count(**named)
-    data = tuple(_arrays(value) for value in named.values())
+    data = tuple(keras.tree.map_structure(_array, value) for value in named.values())
     for name, value in zip(named, data, strict=True):
         _check_finite(name, value, row_numbers)
 
@@ -106,16 +95,14 @@ def collect(
         is_given = isinstance(old, np.ndarray) and np.may_share_memory(old, new)
         return new if new is None or (wait and is_given) else on_device(new)
 
-    given = (x, y, sample_weight)
-    found: Any = keras.tree.map_structure(placed, given, data)
+    found: Any = keras.tree.map_structure(placed, (x, y, sample_weight), data)
     return Rows(found, count)
 
 
 def on_device(array: Any) -> Any:
     """A copy of the array on the device.
 
-    On a CPU, JAX puts a large array into small pages, new ones in each call of ``fit``, and the first access
-    to each page slows the epoch down. NumPy requests large pages, so it makes the copy.
+    JAX puts it into small pages on a CPU, whose first access is slow; NumPy asks for large ones.
     """
     if jax.default_backend() != "cpu" or not isinstance(array, np.ndarray) or array.nbytes < _LARGE_BYTES:
         return jax.device_put(array)
@@ -138,9 +125,10 @@ def split(x: Any, y: Any, sample_weight: Any, share: float) -> tuple[tuple[Any, 
             remedy="give more rows, or pass validation_data",
         )
     parts = (x, y, sample_weight)
-    front = tuple(jax.tree.map(lambda leaf: leaf[:first], part) for part in parts)
-    back = tuple(jax.tree.map(lambda leaf: leaf[first:], part) for part in parts)
-    return front, back
+    return (
+        jax.tree.map(lambda leaf: leaf[:first], parts),
+        jax.tree.map(lambda leaf: leaf[first:], parts),
+    )
 
 
 def _class_weights(y: Any, class_weight: Mapping[int, float]) -> np.ndarray:
@@ -152,13 +140,9 @@ def _class_weights(y: Any, class_weight: Mapping[int, float]) -> np.ndarray:
             received=received,
             remedy="pass sample_weight instead, a weight for each row",
         )
-    _check_class_weights(labels, class_weight)
-    return data_adapter_utils.class_weight_to_sample_weights(labels, dict(class_weight))
-
-
-def _check_class_weights(labels: np.ndarray, class_weight: Any) -> None:
-    if not isinstance(class_weight, Mapping) or not all(
-        isinstance(number, numbers.Real) for pair in class_weight.items() for number in pair
+    given: Any = class_weight
+    if not isinstance(given, Mapping) or not all(
+        isinstance(number, numbers.Real) for pair in given.items() for number in pair
     ):
         raise OptionError(
             expected="class_weight as a dict from class numbers to weights",
@@ -171,6 +155,7 @@ def _check_class_weights(labels: np.ndarray, class_weight: Any) -> None:
             received=f"y of dtype {labels.dtype}",
             remedy="number the classes from 0",
         )
+    return data_adapter_utils.class_weight_to_sample_weights(labels, dict(class_weight))
 
 
 def pick(data: Any, rows: Any) -> Any:
@@ -180,7 +165,20 @@ def pick(data: Any, rows: Any) -> Any:
 
 def row_count(**named: Any) -> int:
     """The number of rows in every array; :class:`DataError` if they differ or are empty."""
-    return _common_length({name: _lengths(name, value) for name, value in named.items()})
+    counts = {name: _lengths(name, value) for name, value in named.items()}
+    lengths = {length for group in counts.values() for length in group}
+    if len(lengths) != 1:
+        raise DataError(
+            expected="the same number of rows in every array",
+            received=", ".join(f"{name}: {group}" for name, group in counts.items() if group) or "no arrays",
+            remedy="compare the lengths; a row of x needs its row of y",
+        )
+    count = lengths.pop()
+    if count == 0:
+        raise DataError(
+            expected="at least one row", received="0 rows", remedy="check how the data was filtered"
+        )
+    return count
 
 
 def _lengths(name: str, value: Any) -> list[int]:
@@ -201,26 +199,6 @@ def _lengths(name: str, value: Any) -> list[int]:
     return [int(leaf.shape[0]) for leaf in leaves]
 
 
-def _common_length(counts: Mapping[str, list[int]]) -> int:
-    lengths = {length for group in counts.values() for length in group}
-    if len(lengths) != 1:
-        raise DataError(
-            expected="the same number of rows in every array",
-            received=", ".join(f"{name}: {group}" for name, group in counts.items() if group) or "no arrays",
-            remedy="compare the lengths; a row of x needs its row of y",
-        )
-    count = lengths.pop()
-    if count == 0:
-        raise DataError(
-            expected="at least one row", received="0 rows", remedy="check how the data was filtered"
-        )
-    return count
-
-
-def _arrays(value: Any) -> Any:
-    return None if value is None else keras.tree.map_structure(_array, value)
-
-
 def _array(leaf: Any) -> Any:
     """The leaf as a numeric array on the host or device it is on, floats as floatx; None stays None."""
     if leaf is None:
@@ -239,10 +217,9 @@ def warn_of_losses(x: Any) -> None:
     """Warn about input columns whose differences float32 cannot represent, such as unix times."""
     if keras.config.floatx() != "float32":
         return
-    for leaf in keras.tree.flatten(x):
-        array = leaf if isinstance(leaf, np.ndarray) else None
-        columns = () if array is None else lossy_columns(array)
-        loss = loss_note("input column", columns, SUBTRACT)
+    arrays = (leaf for leaf in keras.tree.flatten(x) if isinstance(leaf, np.ndarray))
+    for array in arrays:
+        loss = loss_note("input column", lossy_columns(array), SUBTRACT)
         if loss is not None:
             warnings.warn(loss, stacklevel=4)
 
@@ -286,7 +263,6 @@ def _parts(array: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
 
 
 def _not_finite(rows: np.ndarray) -> np.ndarray:
-    """The numbers of the rows with NaN or infinity."""
     with np.errstate(over="ignore", invalid="ignore"):
         # One pass without a mask: a sum of finite terms is finite, unless it overflows.
         if np.isfinite(rows.sum(dtype=rows.dtype)):

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from typing import Any
 
 import jax.numpy as jnp
@@ -75,7 +75,7 @@ class WeightAverage(keras.callbacks.Callback, ABC):
         self._epoch = None
 
     @contextlib.contextmanager
-    def training_weights(self) -> Iterator[None]:
+    def training_weights(self) -> Generator[None]:
         """While active, the model has the training weights: these go into a checkpoint."""
         shown = [(variable, variable.value) for variable, _ in self._aside]
         assign(self._aside)
@@ -168,7 +168,20 @@ class StochasticWeightAverage(WeightAverage):
 
     def __init__(self, start: float = 0.75, every: int = 1, refresh: Arrays | None = None) -> None:
         super().__init__(refresh)
-        _check(start, every)
+        share = isinstance(start, float) and 0 <= start < 1
+        if not share and (isinstance(start, bool | float) or start < 0):
+            raise OptionError(
+                expected="start as a whole number of epochs from 0, or a share of all from 0.0 to below 1",
+                received=f"start={start!r}",
+                remedy="0.75 averages over the last quarter of the epochs",
+            )
+        whole_number(
+            "every",
+            every,
+            1,
+            expected="every as a whole number of epochs from 1",
+            remedy="1 averages over every epoch; use the length of a cycle if the rate is cyclic",
+        )
         self._start = start
         self._every = every
         self._count = 0
@@ -191,13 +204,20 @@ class StochasticWeightAverage(WeightAverage):
     def on_train_begin(self, logs: Any = None) -> None:
         """Start a new average, or continue the restored one."""
         super().on_train_begin(logs)
-        _check_statistics(self._trained(), self._refresh)
+        model = self._trained()
+        if self._refresh is None and normalizes_batches(model):
+            raise OptionError(
+                expected="refresh=, since statistics of batch normalisation do not fit averaged weights",
+                received=f"refresh=None and model {model.name!r}, which has batch normalisation",
+                remedy="pass the training inputs as refresh, to recompute the statistics",
+            )
         count, means = (self._restored[0], self._restored[1:]) if len(self._restored) else ([0], [])
         self._count, self._means, self._restored = int(count[0]), [np.array(mean) for mean in means], ()
 
     def end_of_epoch(self, epoch: int) -> None:
         """Add the weights to the mean, if this epoch counts."""
-        waited = epoch - self._first(int((self.params or {})["epochs"]))
+        epochs = int((self.params or {})["epochs"])
+        waited = epoch - (int(self._start * epochs) if isinstance(self._start, float) else self._start)
         if waited < 0 or waited % self._every:
             return
         weights = [np.asarray(variable.value, np.float64) for variable in self._averaged()]
@@ -215,35 +235,6 @@ class StochasticWeightAverage(WeightAverage):
 
     def _averaged(self) -> list[Any]:
         return variables(self._trained()).trainable
-
-    def _first(self, epochs: int) -> int:
-        return int(self._start * epochs) if isinstance(self._start, float) else self._start
-
-
-def _check(start: float, every: int) -> None:
-    share = isinstance(start, float) and 0 <= start < 1
-    if not share and (isinstance(start, bool | float) or start < 0):
-        raise OptionError(
-            expected="start as a whole number of epochs from 0, or a share of all epochs from 0.0 to below 1",
-            received=f"start={start!r}",
-            remedy="0.75 averages over the last quarter of the epochs",
-        )
-    whole_number(
-        "every",
-        every,
-        1,
-        expected="every as a whole number of epochs from 1",
-        remedy="1 averages over every epoch; use the length of a cycle if the rate is cyclic",
-    )
-
-
-def _check_statistics(model: keras.Model, refresh: Any) -> None:
-    if refresh is None and normalizes_batches(model):
-        raise OptionError(
-            expected="refresh=, since the statistics of batch normalisation do not fit the averaged weights",
-            received=f"refresh=None and model {model.name!r}, which has batch normalisation",
-            remedy="pass the training inputs as refresh, to recompute the statistics",
-        )
 
 
 def normalizes_batches(model: keras.Model) -> bool:

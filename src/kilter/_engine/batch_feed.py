@@ -8,47 +8,21 @@ import sys
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any
 
 import jax
 import keras
 import numpy as np
 
 from kilter._engine.arrays import collect, row_count
-from kilter._engine.feed import Block, Order
-from kilter._engine.packing import Yielded, with_parts
-from kilter._engine.stream import BLOCK_BYTES, block_of
+from kilter._engine.feed import BLOCK_BYTES, Block, Order, block_of, mapped_ahead
+from kilter._engine.step import Yielded, with_parts
 from kilter.errors import DataError
 
 Batch = Yielded
 
 
-class Source(Protocol):
-    """A source of batches ``(x, y, sample_weight)``, each in arrays of its own."""
-
-    @property
-    def count(self) -> int | None:
-        """Batches of one pass; None if unknown or endless."""
-        ...
-
-    def first(self) -> Batch | None:
-        """One batch, to build a model with, which :meth:`epoch` yields again; None if there is none."""
-        ...
-
-    def epoch(self, epoch: int, most: int | None, room: Callable[[Batch], int]) -> Iterator[Batch]:
-        """The batches of one epoch; epoch 0 begins with the first.
-
-        ``room(batch)`` is the number of such batches that fit in memory, to be read ahead.
-        """
-        ...
-
-
-def source_of(source: Any, order: Order) -> Source:
-    """``source`` as a :class:`Source`; ``order`` is for the batches of a ``keras.utils.PyDataset``.
-
-    Raises:
-        DataError: if it is not iterable and has no items.
-    """
+def _source_of(source: Any, order: Order) -> _Numbered | _Iterated:
     is_iterable, has_items = hasattr(source, "__iter__"), hasattr(source, "__getitem__")
     if not is_iterable and not has_items:
         raise DataError(
@@ -57,15 +31,15 @@ def source_of(source: Any, order: Order) -> Source:
             remedy="pass arrays, a list of batches, a grain data set or a keras.utils.PyDataset",
         )
     if isinstance(source, keras.utils.PyDataset):
-        return Numbered(source, order)
+        return _Numbered(source, order)
     # Others may index rows, or nothing: torch's iterable data sets inherit a __getitem__ that raises.
     is_grain_map = has_items and hasattr(source, "to_iter_dataset")
-    if isinstance(source, Sequence) or is_grain_map or (not is_iterable and length(source) is not None):
-        return Numbered(source, Order(1, shuffle=False, seed=0))
-    return Iterated(source)
+    if isinstance(source, Sequence) or is_grain_map or (not is_iterable and _length(source) is not None):
+        return _Numbered(source, Order(1, shuffle=False, seed=0))
+    return _Iterated(source)
 
 
-def length(source: Any) -> int | None:
+def _length(source: Any) -> int | None:
     """How many batches a source says it has; None if it does not know, or is endless."""
     try:
         found = source.num_batches if isinstance(source, keras.utils.PyDataset) else len(source)
@@ -74,11 +48,8 @@ def length(source: Any) -> int | None:
     return None if found == sys.maxsize else found  # grain's length of a data set that repeats
 
 
-def batch_of(item: Any) -> Batch:
-    """A source's item as ``(x, y, sample_weight)``, copied, because a source may reuse its memory.
-
-    As in Keras, a list counts as a tuple. Raises :class:`DataError` for more than three parts.
-    """
+def _batch_of(item: Any) -> Batch:
+    """A source's item, in which a list counts as a tuple, copied, because a source may reuse its memory."""
     if isinstance(item, Yielded):  # the first of a generator, read before
         return item
     parts = tuple(item) if isinstance(item, tuple | list) else (item,)
@@ -101,33 +72,25 @@ def _own(leaf: Any) -> np.ndarray:
 
 
 @dataclass(frozen=True)
-class Numbered:
-    """Batches by number: a ``keras.utils.PyDataset``, a sequence, a grain map.
+class _Numbered:
+    """Batches by number: a ``keras.utils.PyDataset``, with its epoch callbacks, a sequence, a grain map.
 
-    A PyDataset gets Keras's epoch callbacks, and its ``workers`` is the number of reading threads. The
-    batches of an epoch depend only on its number and on ``order``'s seed.
+    The batches of an epoch depend only on its number and on the seed of ``order``.
     """
 
     source: Any
     order: Order
 
-    @property
-    def count(self) -> int | None:
-        """Batches of one pass; None if endless."""
-        return length(self.source)
-
     def first(self) -> Batch | None:
-        """The first batch, in an epoch of its own."""
+        """One batch, to build a model with; :meth:`epoch` yields it again."""
         self._tell("on_epoch_begin")
-        numbers = self._numbers(0, 1 if self.count is None else None)
+        numbers = self._numbers(0, 1 if _length(self.source) is None else None)
         batch = next((read for number in numbers if (read := self._read(number)) is not None), None)
         self._tell("on_epoch_end")
         return batch
 
     def epoch(self, epoch: int, most: int | None, room: Callable[[Batch], int]) -> Iterator[Batch]:
-        """The batches of one epoch, read ahead."""
-        from kilter._engine.stream import mapped_ahead
-
+        """The batches of one epoch; as many as there is ``room`` for are read ahead."""
         self._tell("on_epoch_begin")
         numbers = self._numbers(epoch, most)
         for place, number in enumerate(numbers):
@@ -139,7 +102,7 @@ class Numbered:
         self._tell("on_epoch_end")
 
     def _numbers(self, epoch: int, most: int | None) -> Sequence[int]:
-        count = self.count
+        count = _length(self.source)
         if count is None:
             return range(epoch * (most or 0), (epoch + 1) * (most or 0))
         most = max(1, count if most is None else most)
@@ -153,7 +116,7 @@ class Numbered:
             return None
         # As in Keras, a bare array of a PyDataset is a tuple of one.
         bare = isinstance(self.source, keras.utils.PyDataset) and isinstance(item, np.ndarray)
-        return batch_of((item,) if bare else item)
+        return _batch_of((item,) if bare else item)
 
     def _threads(self, room: int) -> tuple[int, int]:
         """How many batches to read ahead, and with how many threads."""
@@ -167,11 +130,10 @@ class Numbered:
 
 
 @dataclass
-class Iterated:
+class _Iterated:
     """Batches from an iterator of the source, such as another library's loader.
 
-    If an epoch has ``most`` batches, the next one continues with the same iterator, and a new iterator is
-    made when that ends. An iterator or generator itself can only be used once.
+    If an epoch has ``most`` batches, the next one continues with the same iterator while that lasts.
     """
 
     source: Any
@@ -183,18 +145,13 @@ class Iterated:
 
     @property
     def is_one_shot(self) -> bool:
-        """Whether the source can be iterated only once."""
+        """Whether the source is an iterator or generator, which can be used only once."""
         return isinstance(self.source, Iterator)
 
-    @property
-    def count(self) -> int | None:
-        """Batches of one pass; None if the source does not know."""
-        return length(self.source)
-
     def first(self) -> Batch | None:
-        """The first batch; that of a one-shot source is kept for the epoch."""
+        """One batch, to build a model with; :meth:`epoch` yields it again."""
         batches = self._running if self._running is not None else iter(self.source)
-        batch = next((batch_of(item) for item in batches), None)
+        batch = next((_batch_of(item) for item in batches), None)
         if self.is_one_shot and batch is not None:
             self._running = itertools.chain([batch], batches)
         return batch
@@ -204,7 +161,7 @@ class Iterated:
         taken = 0
         for item in itertools.islice(self._batches(anew=epoch == 0 or most is None), most):
             taken += 1
-            yield batch_of(item)
+            yield _batch_of(item)
         if most is not None and taken < most and not self.is_one_shot:
             self._running = None
 
@@ -242,14 +199,15 @@ class BatchFeed:
     inputs_only: bool = False
     check: Callable[[Batch, int], None] = lambda batch, first: None
     check_block: Callable[[Block, np.ndarray], None] = lambda block, numbers: None
-    _source: Source = field(init=False)
+    _source: _Numbered | _Iterated = field(init=False)
 
     def __post_init__(self) -> None:
-        self._source = source_of(self.source, self.order)
-        count, one_shot = self._source.count, isinstance(self._source, Iterated) and self._source.is_one_shot
+        self._source = _source_of(self.source, self.order)
+        count, iterated = _length(self.source), isinstance(self._source, _Iterated)
+        one_shot = isinstance(self._source, _Iterated) and self._source.is_one_shot
         if count == 0:
             raise _without_batches()
-        endless = count is None and not isinstance(self._source, Iterated)
+        endless = count is None and not iterated
         if self.most is None and (endless or (one_shot and not self.once)):
             raise DataError(
                 expected="batches that can be iterated once per epoch, or a number of steps per epoch",
@@ -261,7 +219,7 @@ class BatchFeed:
     @property
     def steps(self) -> int | None:
         """Batches per epoch; None if the source does not know."""
-        return self._source.count if self.most is None else self.most
+        return _length(self.source) if self.most is None else self.most
 
     def example(self) -> tuple[Any, Any, Any]:
         """The first batch; no other is read. Raises :class:`DataError` if there is none."""

@@ -88,10 +88,23 @@ def refresh_batch_norm(model: keras.Model, x: Arrays, *, batch_size: int = 256) 
     check_inputs(model, rows)
     norms = [found for found in leaf_layers(model) if isinstance(found[1], keras.layers.BatchNormalization)]
     live = [(path, layer) for path, layer in norms if layer.built and layer.trainable]
-    _require_some(model, norms, live)
+    if not live:
+        raise ModelError(
+            expected=f"batch normalisations in model {model.name!r} that may change",
+            received=f"{len(norms)} that are frozen or not built" if norms else "none",
+            remedy="set trainable = True on the layers to refresh"
+            if norms
+            else "there is nothing to refresh",
+        )
     old = {path: (np.asarray(layer.moving_mean), np.asarray(layer.moving_variance)) for path, layer in live}
     found, passes = _settle(model, live, ResidentFeed(rows, Order(batch_size, shuffle=False, seed=0)))
-    _require_finite(model, found)
+    bad = [path for path, new in found.items() if not all(np.isfinite(values).all() for values in new)]
+    if bad:
+        raise ModelError(
+            expected=f"finite inputs to every batch normalisation of model {model.name!r}",
+            received=f"NaN or infinite statistics in {', '.join(bad[:5])}",
+            remedy="look at the weights before these layers; masks that leave nothing do it too",
+        )
     for path, layer in live:
         if path in found:
             assign(zip((layer.moving_mean, layer.moving_variance), found[path], strict=True))
@@ -105,10 +118,7 @@ def refresh_batch_norm(model: keras.Model, x: Arrays, *, batch_size: int = 256) 
 
 
 def _settle(model: keras.Model, norms: Norms, feed: ResidentFeed) -> tuple[dict[str, Any], int]:
-    """Mean and variance by layer after they settled, and the number of passes.
-
-    One pass per layer is enough, since each pass makes at least one more layer exact.
-    """
+    """Mean and variance by layer after they settled, and the passes: each makes one more layer exact."""
     trainable, others = values(model)
     place = {id(variable): index for index, variable in enumerate(model.non_trainable_variables)}
     found: dict[str, Any] = {}
@@ -116,11 +126,12 @@ def _settle(model: keras.Model, norms: Norms, feed: ResidentFeed) -> tuple[dict[
         before, found = found, _measure(model, norms, feed, (trainable, others))
         for path, layer in norms:
             if path in found:
-                for variable, value in zip(
-                    (layer.moving_mean, layer.moving_variance), found[path], strict=True
-                ):
+                statistics = (layer.moving_mean, layer.moving_variance)
+                for variable, value in zip(statistics, found[path], strict=True):
                     others[place[id(variable)]] = jnp.asarray(value, variable.dtype)
-        if _same(before, found):
+        if before.keys() == found.keys() and all(
+            np.array_equal(before[path], found[path], equal_nan=True) for path in found
+        ):
             return found, passes
     return found, len(norms)
 
@@ -139,9 +150,7 @@ def _measure(model: keras.Model, norms: Norms, feed: ResidentFeed, variables: An
         if pieces:
             joined = (np.concatenate(arrays).astype(np.float64) for arrays in zip(*pieces, strict=True))
             count, mean, squares = _combined(*joined)
-            with np.errstate(
-                divide="ignore", invalid="ignore"
-            ):  # all positions masked: NaN, which is refused
+            with np.errstate(divide="ignore", invalid="ignore"):  # all masked: NaN, which is refused
                 found[path] = (np.where(count > 0, mean, np.nan), squares / count)
     return found
 
@@ -186,8 +195,7 @@ def _by_cell(array: jax.Array, axis: int) -> jax.Array:
 def _combined(counts: Any, means: Any, squares: Any) -> Moments:
     """The moments of groups along the first axis, combined; zeros if every count is 0.
 
-    For NumPy or JAX arrays. The mean is computed twice, the second time on the residuals, which removes most
-    of the rounding of long sums.
+    The mean is computed twice, the second time on the residuals, which removes most of the rounding.
     """
     count = counts.sum(0)
     safe = count + (count == 0)
@@ -197,41 +205,9 @@ def _combined(counts: Any, means: Any, squares: Any) -> Moments:
     return count, rough + rest, (squares + counts * apart**2).sum(0) - count * rest**2
 
 
-def _same(before: dict[str, Any], after: dict[str, Any]) -> bool:
-    return before.keys() == after.keys() and all(
-        np.array_equal(one, other, equal_nan=True)
-        for path in after
-        for one, other in zip(before[path], after[path], strict=True)
-    )
-
-
 def _moved(path: str, old: Any, new: Any, epsilon: float) -> RefreshedNorm:
     width = np.sqrt(new[1] + epsilon)
     factor = (new[1] + epsilon) / (old[1].astype(np.float64) + epsilon)
     return RefreshedNorm(
-        path,
-        float(np.max(np.abs(new[0] - old[0]) / width)),
-        float(np.max(np.maximum(factor, 1 / factor))),
+        path, float(np.max(np.abs(new[0] - old[0]) / width)), float(np.max(np.maximum(factor, 1 / factor)))
     )
-
-
-def _require_some(model: keras.Model, norms: Norms, live: Norms) -> None:
-    if not live:
-        frozen = f"{len(norms)} that are frozen or not built" if norms else "none"
-        raise ModelError(
-            expected=f"batch normalisations in model {model.name!r} that may change",
-            received=frozen,
-            remedy="set trainable = True on the layers to refresh"
-            if norms
-            else "there is nothing to refresh",
-        )
-
-
-def _require_finite(model: keras.Model, found: dict[str, Any]) -> None:
-    bad = [path for path, new in found.items() if not all(np.isfinite(values).all() for values in new)]
-    if bad:
-        raise ModelError(
-            expected=f"finite inputs to every batch normalisation of model {model.name!r}",
-            received=f"NaN or infinite statistics in {', '.join(bad[:5])}",
-            remedy="look at the weights before these layers; masks that leave nothing do it too",
-        )

@@ -10,28 +10,29 @@ import keras
 import numpy as np
 
 from kilter._engine.arrays import Rows
+from kilter._engine.stable_losses import SPARSE
 from kilter._models.variables import fitting, output_specs
 from kilter.errors import DataError
-from kilter.nn.losses import smoothed_sparse_categorical_crossentropy
 
 _SHOWN_ROWS = 5
-# Losses that read class numbers.
-_SPARSE = (keras.losses.sparse_categorical_crossentropy, smoothed_sparse_categorical_crossentropy)
 
 
 def check_inputs(model: keras.Model, rows: Rows) -> None:
     """Raise :class:`DataError` if the inputs' shapes differ from those that a built model declares.
 
-    An open dimension (None) fits any size, and None fits an optional input. Keras checks models that declare
-    no input shape when they are built.
+    An open dimension (None) fits any size, and None fits an optional input.
     """
     tensors = keras.tree.flatten(getattr(model, "inputs", None) or [])
     if not tensors:
         return
     declared = [tuple(tensor.shape) for tensor in tensors]
-    given = [_shape(leaf) for leaf in _in_declared_order(model, rows.data[0])]
+    arrays = _in_declared_order(model, rows.data[0])
+    given = [None if array is None else tuple(array.shape) for array in arrays]
     fits = len(declared) == len(given) and all(
-        _is_optional(tensor) if shape is None else _fits(tuple(tensor.shape), shape)
+        # Keras's own mark of an input made with optional=True.
+        getattr(tensor._keras_history.operation, "optional", False)
+        if shape is None
+        else _fits(tuple(tensor.shape), shape)
         for tensor, shape in zip(tensors, given, strict=True)
     )
     if not fits:
@@ -41,15 +42,6 @@ def check_inputs(model: keras.Model, rows: Rows) -> None:
             remedy="reshape the data, or build the model with keras.Input of the shape of one row"
             + (" and optional=True where None may be passed" if None in given else ""),
         )
-
-
-def _shape(leaf: Any) -> tuple[int, ...] | None:
-    return None if leaf is None else tuple(leaf.shape)
-
-
-def _is_optional(tensor: Any) -> bool:
-    """Whether an input may be None: it was made with ``keras.Input(optional=True)``."""
-    return bool(getattr(tensor._keras_history.operation, "optional", False))
 
 
 def _in_declared_order(model: keras.Model, x: Any) -> list[Any]:
@@ -87,8 +79,7 @@ def _shown(shapes: list[Any]) -> str:
 def check_targets(model: keras.Model, rows: Rows) -> None:
     """Raise :class:`DataError` if integer labels are outside a sparse cross-entropy's classes.
 
-    Keras on JAX would go on: an index out of range reads as NaN, as another class or as none. Nothing is
-    checked if only some of the outputs have a loss, or if the number of classes is open.
+    Keras on JAX would go on. Nothing is checked if only some outputs have a loss, or the classes are open.
     """
     TargetCheck(model)(rows.data)
 
@@ -122,7 +113,7 @@ class TargetCheck:
 
 
 def _reads_classes(loss: Any) -> bool:
-    return getattr(loss, "fn", None) in _SPARSE
+    return getattr(loss, "fn", None) in SPARSE
 
 
 def _targets(compiled: Any, y: Any) -> list[Any]:

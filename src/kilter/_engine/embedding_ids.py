@@ -8,7 +8,7 @@ that override ``call``.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from typing import Any, Literal
 
 import jax
@@ -16,13 +16,13 @@ import jax.numpy as jnp
 import keras
 import numpy as np
 from jax import lax
-from jax.extend import core
 
 from kilter._engine.overrides import overrides
 from kilter._engine.program_cache import Programs, owners, take
 from kilter._engine.step import predict_step, test_step, train_step
 from kilter._models.tracing import intercept_calls, leaf_layers
 from kilter._models.variables import State, fitting, values, view
+from kilter._xla.partial import depending_on, variables
 from kilter._xla.rewrite import trace
 from kilter.errors import DataError
 
@@ -55,13 +55,12 @@ class IdCheck:
             self.block(piece, np.arange(step, dtype=np.int32).reshape(-1, size), numbers)
 
     def block(self, data: Any, order: Any, numbers: np.ndarray) -> None:
-        """Check the batches ``order`` of rows on the device; ``numbers`` are the row numbers for messages.
-
-        Rows beyond these are padding. Raises :class:`DataError`.
-        """
+        """Check the batches ``order`` of rows on the device; rows beyond ``numbers`` are padding."""
         if not self.needed:
             return
-        arguments = (_state(self._model, self._kind), data, jnp.asarray(order))
+        # Prediction needs no optimiser and no metrics.
+        state = State(*values(self._model), [], []) if self._kind == "predict" else view(self._model)
+        arguments = (state, data, jnp.asarray(order))
         try:
             with fitting(self._model, data):
                 program = self._programs.get(
@@ -79,7 +78,7 @@ class IdCheck:
             if len(bad):
                 self._refuse(place, numbers[bad], np.asarray(first).reshape(-1)[bad])
 
-    def _refuse(self, place: str, rows: np.ndarray, values: np.ndarray) -> None:
+    def _refuse(self, place: str, rows: np.ndarray, ids: np.ndarray) -> None:
         path, size = place.split("\n")[1:]
         order = np.unique(rows, return_index=True)[1]
         shown = order[:_SHOWN_ROWS]
@@ -87,24 +86,16 @@ class IdCheck:
             expected=f"ids from 0 to {int(size) - 1} for the Embedding layer {path!r} "
             f"of model {self._model.name!r}, whose input_dim is {size}",
             received=f"ids outside in {len(order)} rows of x; first rows {rows[shown].tolist()} "
-            f"with ids {values[shown].tolist()}",
+            f"with ids {ids[shown].tolist()}",
             remedy="correct the ids, or make input_dim larger than the largest id",
         )
 
 
 def _tables(model: keras.Model) -> Iterator[tuple[str, Any]]:
-    """The Embedding layers, with their paths, whose ``call`` is Keras's own."""
     stock = keras.layers.Embedding.call
     for path, layer in leaf_layers(model):
         if isinstance(layer, keras.layers.Embedding) and type(layer).call is stock:
             yield path, layer
-
-
-def _state(model: keras.Model, kind: Kind) -> State:
-    """The model's values; prediction needs no optimiser and no metrics."""
-    if kind != "predict":
-        return view(model)
-    return State(*values(model), [], [])
 
 
 def _ids_program(model: keras.Model, kind: Kind) -> Callable[..., Any]:
@@ -158,10 +149,7 @@ def _step(model: Any, kind: Kind) -> Callable[[State, Any], Any]:
 
 
 def _wrong(ids: jax.Array, size: int, rows: int) -> tuple[jax.Array, jax.Array]:
-    """Which rows have an id outside 0 to ``size`` - 1, and the first such id of each.
-
-    Keras cuts off fractions, towards zero; NaN is outside.
-    """
+    """Which rows have an id outside the table (Keras cuts off fractions), and the first such id of each."""
     by_row = ids.reshape(rows, -1) if ids.ndim and ids.shape[0] == rows else ids.reshape(1, -1)
     wrong = ~((by_row > -1) & (by_row < size))
     first = jnp.take_along_axis(by_row, jnp.argmax(wrong, axis=1)[:, None], axis=1)[:, 0]
@@ -172,13 +160,7 @@ def _known_from_data(find: Callable[..., Any], state: State, batch: Any) -> list
     """The places whose ids depend on the data alone, not on weights or random numbers."""
     traced = trace(find, state, batch)
     jaxpr = traced.equations.jaxpr
-    depending: set[core.Var] = set(jaxpr.invars[: len(jax.tree.leaves(state))])
-
-    def depends(atoms: Sequence[Any]) -> bool:
-        return any(isinstance(atom, core.Var) and atom in depending for atom in atoms)
-
-    for equation in jaxpr.eqns:
-        if depends(equation.invars):
-            depending.update(equation.outvars)
+    depending = depending_on(jaxpr, jaxpr.invars[: len(jax.tree.leaves(state))])
     pairs = zip(jaxpr.outvars[::2], jaxpr.outvars[1::2], strict=True)
-    return [place for place, pair in zip(sorted(traced.result), pairs, strict=True) if not depends(pair)]
+    places = zip(sorted(traced.result), pairs, strict=True)
+    return [place for place, pair in places if depending.isdisjoint(variables(pair))]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from typing import Any, cast
 
 import keras
@@ -22,9 +22,8 @@ from kilter._text import duration, measures, number
 class EpochStages(keras.callbacks.Callback):
     """Reports the current epoch and the time left to ``progress``.
 
-    ``clock`` returns seconds, by default without those spent compiling for the model. In the first epoch the
-    steps after the first chunk are timed, later the epochs after the first, so that set-up time does not
-    count.
+    In the first epoch the steps after the first chunk are timed, later the epochs after the first, and never
+    compilation, unless ``clock`` has it.
     """
 
     def __init__(
@@ -53,15 +52,14 @@ class EpochStages(keras.callbacks.Callback):
         if epoch - self._first < 2:
             self._pace.begin(epoch)
         self._epoch, self._epoch_began = epoch, time.perf_counter()
-        self._tell(epoch, detail="compiling" if epoch == self._first and self._must_compile() else "")
+        compiles = epoch == self._first and isinstance(self.model, keras.Model)
+        compiles = compiles and not shelf(self.model).programs
+        self._tell(epoch, detail="compiling" if compiles else "")
 
     def _tell(self, done: float, detail: str = "") -> None:
         epochs = self._epochs()
         left = self._pace.seconds_left(done, epochs) if epochs else None
         self._progress.stage(self._name, self._epoch + 1, epochs, detail=detail, seconds_left=left)
-
-    def _must_compile(self) -> bool:
-        return isinstance(self.model, keras.Model) and not shelf(self.model).programs
 
     def _epochs(self) -> int:
         return (self.params or {}).get("epochs") or 0
@@ -72,10 +70,7 @@ class EpochStages(keras.callbacks.Callback):
 
 
 class EpochLines(EpochStages):
-    """Also prints a line at the end of each epoch: its number, metrics and time.
-
-    Example of a line: ``epoch 3/20  loss 0.4012  val_loss 0.4379  0.83 s``.
-    """
+    """Also prints a line an epoch: ``epoch 3/20  loss 0.4012  val_loss 0.4379  0.83 s``."""
 
     def __init__(self, display: Display, *, clock: Callable[[], float] | None = None) -> None:
         super().__init__(display, clock=clock)
@@ -92,10 +87,7 @@ class EpochLines(EpochStages):
 
 
 class EpochBar(EpochLines):
-    """Also shows the progress within an epoch: metrics so far and batches per second.
-
-    The engine reports batches at the end of a compiled chunk, so the numbers move in steps.
-    """
+    """Also shows metrics so far and batches per second, at the end of each compiled chunk."""
 
     def on_train_batch_end(self, batch: int, logs: Mapping[str, Any] | None = None) -> None:
         """Show the progress within the epoch."""
@@ -118,7 +110,7 @@ def epochs_on(shown: Display, *, clock: Callable[[], float] | None = None) -> Ep
 
 
 @contextlib.contextmanager
-def epochs_told(verbose: Verbose) -> Iterator[list[EpochStages]]:
+def epochs_told(verbose: Verbose) -> Generator[list[EpochStages]]:
     """The callbacks that show a training as ``verbose`` says; a listener gets the epochs."""
     check_verbose(verbose)
     if not isinstance(verbose, str | int):

@@ -1,21 +1,23 @@
 """Feeds: where the steps of an epoch get their rows, block by block.
 
 A block is data on the device and the order in which its rows make batches. An epoch of data that fit is one
-block plus the last partial batch; of other data, a block for every few batches (``stream``).
+block plus the last partial batch. Arrays in a file (``numpy.memmap``), or larger than :data:`DEVICE_SHARE` of
+the device's free memory, are streamed: grain reads a block for every few batches ahead, in the same order.
 """
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 import jax
 import jax.numpy as jnp
+import keras
 import numpy as np
 
-from kilter._engine.arrays import Rows, on_device
+from kilter._engine.arrays import Rows, collect, on_device
 
 # With so many whole batches per epoch, the partial one is rare.
 _MANY = 16
@@ -26,8 +28,7 @@ _LARGE = 16 * 2**20
 class Block(NamedTuple):
     """Rows on the device and ``order`` (int32, shape (batches, batch size)), the row numbers of each batch.
 
-    Only the first ``steps`` batches are used; the others pad the block to a shape that is already compiled.
-    ``rare``: a batch of another size than the many before it, used once per epoch.
+    Batches after the first ``steps`` are padding. ``rare``: used once per epoch, unlike those before it.
     """
 
     data: Any
@@ -49,10 +50,7 @@ class Feed(Protocol):
         ...
 
     def awaited(self) -> Iterator[Block]:
-        """Shapes and dtypes (``jax.ShapeDtypeStruct``) of the blocks that are not on the device yet.
-
-        Their programs are compiled before they take memory.
-        """
+        """Shapes of the blocks that are not on the device yet: their programs are compiled before."""
         ...
 
     def blocks(self, epoch: int) -> Iterator[Block]:
@@ -62,10 +60,10 @@ class Feed(Protocol):
 
 @dataclass(frozen=True)
 class Order:
-    """How rows become batches: ``batch_size``, shuffled or not, and the seed of the shuffle.
+    """How rows become batches.
 
-    ``most``: an epoch has at most so many batches, of its first rows, and only whole ones if there are any.
-    The rest of the order does not depend on it, so short epochs run in the program of long ones.
+    ``most``: batches of an epoch at most, and only whole ones if there are any. The order does not depend on
+    it, so short epochs run in the program of long ones.
     """
 
     batch_size: int
@@ -74,10 +72,7 @@ class Order:
     most: int | None = None
 
     def rows(self, count: int, epoch: int) -> np.ndarray:
-        """The row numbers (int32, shape (count,)) in the order of one epoch.
-
-        It depends only on seed and epoch, so a resumed run continues in the same order.
-        """
+        """The row numbers (int32, shape (count,)) in the order of an epoch: by it and the seed alone."""
         if not self.shuffle:
             return np.arange(count, dtype=np.int32)
         return np.random.Generator(np.random.PCG64([self.seed, epoch])).permutation(count).astype(np.int32)
@@ -144,7 +139,10 @@ class ResidentFeed:
         if size >= _LARGE and not self.place.holds(self.rows.data):
             numbers = np.arange(self.rows.count, dtype=np.int32)
             for block in self._blocks(self.rows.data, numbers):
-                data, order = jax.tree.map(_shape, (block.data, block.order))
+                data, order = jax.tree.map(
+                    lambda leaf: jax.ShapeDtypeStruct(leaf.shape, jax.dtypes.canonicalize_dtype(leaf.dtype)),
+                    (block.data, block.order),
+                )
                 yield block._replace(data=data, order=order)
 
     def blocks(self, epoch: int) -> Iterator[Block]:
@@ -165,12 +163,115 @@ class ResidentFeed:
         return blocks
 
 
-def _shape(leaf: Any) -> Any:
-    """The shape and dtype that an array will have on the device."""
-    return jax.ShapeDtypeStruct(leaf.shape, jax.dtypes.canonicalize_dtype(leaf.dtype))
-
-
 def single_steps(feed: Feed, steps: int) -> Iterator[tuple[Block, int]]:
     """The first ``steps`` steps of training, over several epochs if needed, as (block, index in it)."""
     blocks = itertools.chain.from_iterable(feed.blocks(epoch) for epoch in itertools.count())
     return itertools.islice(((block, start) for block in blocks for start in range(block.steps)), steps)
+
+
+Part = TypeVar("Part")
+
+
+def mapped_ahead(
+    read: Callable[[Part], Any], parts: Sequence[Part], buffered: int, threads: int = 1
+) -> Iterator[Any]:
+    """``read(part)`` for every part in order, up to ``buffered`` of them ahead; None is left out."""
+    import grain  # with orbax, which a training on arrays does without
+
+    if not parts:
+        return iter(())
+    ahead = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=buffered)
+    return iter(grain.MapDataset.source(parts).map(read).to_iter_dataset(ahead))
+
+
+DEVICE_SHARE = 0.6
+BLOCK_BYTES = 1 << 27
+PREFETCHED_BLOCKS = 2
+
+
+def must_stream(x: Any) -> bool:
+    """Whether the arrays are in a file, or would fill the device; a CPU takes all that is in memory."""
+    leaves = [leaf for leaf in keras.tree.flatten(x) if leaf is not None]
+    if any(isinstance(leaf, np.memmap) for leaf in leaves):
+        return True
+    statistics = jax.local_devices()[0].memory_stats() or {}
+    limit = statistics.get("bytes_limit", 0) - statistics.get("bytes_in_use", 0)
+    # pandas and polars frames have no nbytes; scalars are refused later.
+    sizes = (leaf.nbytes if hasattr(leaf, "nbytes") else np.asarray(leaf).nbytes for leaf in leaves)
+    return bool(limit > 0 and sum(map(int, sizes)) > DEVICE_SHARE * limit)
+
+
+@dataclass
+class StreamFeed:
+    """Arrays on the host, read ahead by grain in the order of a resident feed."""
+
+    rows: Rows
+    order: Order
+    check_block: Callable[[Block, np.ndarray], None] = lambda block, numbers: None
+
+    @classmethod
+    def of(
+        cls, x: Any, y: Any, sample_weight: Any, class_weight: Mapping[int, float] | None, order: Order
+    ) -> StreamFeed:
+        """Check the arrays' lengths, y and the weights; x itself is only read during training."""
+        lengths = jax.tree.map(lambda leaf: np.zeros(np.shape(leaf)[:1], np.bool_), x)
+        checked = collect(lengths, y, sample_weight, class_weight)
+        _, targets, weights = jax.tree.map(np.asarray, checked.data)
+        return cls(Rows((x, targets, weights), checked.count), order)
+
+    @property
+    def steps(self) -> int:
+        """Batches per epoch."""
+        return self.order.steps(self.rows.count)
+
+    def example(self) -> tuple[Any, Any, Any]:
+        """The first batch."""
+        return collect(*self.rows.example(self.order.batch_size)).data
+
+    def awaited(self) -> Iterator[Block]:
+        """Empty: a block takes little memory."""
+        return iter(())
+
+    def blocks(self, epoch: int) -> Iterator[Block]:
+        """Blocks of whole batches, padded to one shape, then the last partial batch."""
+        numbers, size = self.order.rows(self.rows.count, epoch), self.order.batch_size
+        count = self.rows.count
+        whole, end = self.order.whole(count) * size, count - count % size
+        row_bytes = sum(leaf.nbytes for leaf in jax.tree.leaves(self.rows.data)) / count
+        batches = max(1, min(int(BLOCK_BYTES / max(row_bytes * size, 1)), whole // size))
+        parts = [numbers[start : start + batches * size] for start in range(0, whole, batches * size)]
+        rest = self.order.rest(count)
+        tails = [numbers[end : end + rest]] if rest else []
+        for part in _read(self.rows.data, [(part, batches * size) for part in parts]):
+            block = block_of(part.data, size, len(part.numbers) // size, part.numbers)
+            self.check_block(block, part.numbers)
+            yield block
+        for part in _read(self.rows.data, [(tail, len(tail)) for tail in tails]):
+            last = block_of(part.data, len(part.numbers), 1, part.numbers)
+            self.check_block(last, part.numbers)
+            yield last._replace(rare=self.order.is_rare_tail(count))
+
+
+@dataclass(frozen=True)
+class _Part:
+    data: Any
+    numbers: np.ndarray
+
+
+def _read(data: Any, parts: list[tuple[np.ndarray, int]]) -> Iterator[_Part]:
+
+    def rows(part: tuple[np.ndarray, int]) -> _Part:
+        numbers, length = part
+        padded = np.concatenate([numbers, np.zeros(length - len(numbers), numbers.dtype)])
+        return _Part(jax.tree.map(lambda leaf: np.asarray(leaf[padded]), data), numbers)
+
+    return mapped_ahead(rows, parts, PREFETCHED_BLOCKS)
+
+
+def block_of(data: Any, size: int, steps: int, numbers: np.ndarray) -> Block:
+    """Rows in order as a block of batches of ``size``, of which the first ``steps`` are used.
+
+    ``numbers`` are the row numbers for messages; rows beyond them are padding.
+    """
+    rows = collect(*data, row_numbers=numbers)
+    return Block(rows.data, jnp.arange(rows.count, dtype=jnp.int32).reshape(-1, size), steps)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import dis
 import functools
 import hashlib
+import json
 import sys
 import types
 import weakref
@@ -21,6 +22,7 @@ import jax
 import keras
 import numpy as np
 
+from kilter._models.copying import FOREIGN_ERRORS, is_graph
 from kilter._models.keras_internals import Node
 
 Entries = dict[tuple[int, str], Any]
@@ -120,7 +122,6 @@ def reference_to(thing: Any) -> Callable[[], Any]:
 
 
 def _variables(model: keras.Model) -> set[int]:
-    """Identities of the variables whose values are arguments of a program."""
     optimizer = getattr(model, "optimizer", None)  # no attribute before compile()
     groups = (model.variables, model.metrics_variables, getattr(optimizer, "variables", ()))
     return {id(variable) for group in groups for variable in group}
@@ -137,11 +138,9 @@ class _Walk:
         self._waiting: deque[Any] = deque()
 
     def note(self, owner: int, name: str, value: Any) -> None:
-        """Add a value; the objects in it are visited later."""
         self._entries[owner, name] = self._frozen(value, 0)
 
     def entries(self) -> Entries:
-        """The entries, after visiting all objects."""
         while self._waiting:
             thing = self._waiting.popleft()
             number = self._number(thing)
@@ -194,7 +193,6 @@ class _Walk:
 
 
 def _parts(thing: Any) -> Iterator[tuple[str, Any]]:
-    """What a trace may read of an object, a function or a class."""
     if isinstance(thing, types.FunctionType):
         yield from _of_function(thing) if _is_foreign(thing) else ()
     elif isinstance(thing, type):
@@ -233,7 +231,6 @@ def _slots(kind: type) -> tuple[str, ...]:
 
 
 def _of_class(kind: type) -> Iterator[tuple[str, Any]]:
-    """A user's class: its methods, constants and base classes."""
     yield "bases", kind.__bases__
     for name, value in list(vars(kind).items()):
         if isinstance(value, property):
@@ -264,7 +261,6 @@ def _content(cell: Any) -> Any:
 
 @functools.lru_cache(maxsize=4096)
 def _global_names(code: types.CodeType) -> tuple[str, ...]:
-    """The globals that a function and its inner functions read."""
     own = {step.argval for step in dis.get_instructions(code) if step.opname == "LOAD_GLOBAL"}
     inner = (_global_names(one) for one in code.co_consts if isinstance(one, types.CodeType))
     return tuple(sorted(own.union(*inner)))
@@ -273,3 +269,64 @@ def _global_names(code: types.CodeType) -> tuple[str, ...]:
 def _is_foreign(thing: Any) -> bool:
     """Whether a function or class is the user's own; a library's does not change."""
     return (thing.__module__ or "").partition(".")[0] not in _LIBRARIES
+
+
+# The configurations of classes from these packages say everything about them.
+_KNOWN = ("keras", "kilter")
+Structure = tuple[Any, ...]
+
+
+def structure(model: keras.Model) -> Structure | None:
+    """A key that is equal for compiled models whose programs are the same; None where that is unknown.
+
+    Values of variables, initialisers and a constant learning rate make no difference. Losses and metrics that
+    are not Keras's count by identity: keep them alive as long as the key.
+    """
+    optimizer: Any = model.optimizer
+    given: Any = getattr(model, "_compile_config", None)
+    if not is_graph(model) or given is None or not all(map(_is_known, [*model._flatten_layers(), optimizer])):
+        return None
+    try:
+        network = json.dumps(_without_initializers(model.get_config()), sort_keys=True)
+        stepping = {key: value for key, value in optimizer.get_config().items() if key != "name"}
+    except FOREIGN_ERRORS:  # layers of others, or without a configuration
+        return None
+    if isinstance(stepping.get("learning_rate"), float):
+        del stepping["learning_rate"]  # a variable; a schedule is code
+    compiled = tuple(
+        (name, _identity(leaf))
+        for name, value in sorted(given.config.items())
+        if name != "optimizer"
+        for leaf in jax.tree.leaves(value)
+    )
+    return network, type(optimizer), repr(sorted(stepping.items())), compiled
+
+
+def _is_known(thing: Any) -> bool:
+    return type(thing).__module__.partition(".")[0] in _KNOWN and "call" not in vars(thing)
+
+
+def _describes_foreign(config: dict[str, Any]) -> bool:
+    """Whether it describes a function or an object from elsewhere; two of them may share a name."""
+    name = str(config.get("class_name", "__"))
+    own = str(config.get("module")).partition(".")[0] in _KNOWN
+    return name == "__lambda__" or not (name.startswith("__") or own)  # such as __keras_tensor__
+
+
+def _without_initializers(config: Any) -> Any:
+    """The configuration without initialisers. Raises ValueError for objects from elsewhere."""
+    if isinstance(config, dict):
+        if _describes_foreign(config):
+            raise ValueError(config["class_name"])
+        kept = (key for key in config if not key.endswith("_initializer"))
+        return {key: _without_initializers(config[key]) for key in kept}
+    return [_without_initializers(one) for one in config] if isinstance(config, list | tuple) else config
+
+
+def _identity(leaf: Any) -> Any:
+    """Plain values as they are, Keras's losses and metrics by configuration, all else by identity."""
+    if leaf is None or isinstance(leaf, str | int | float | bool):
+        return leaf
+    if isinstance(leaf, keras.Loss | keras.Metric) and _is_known(leaf):
+        return type(leaf), repr(sorted(leaf.get_config().items()))
+    return id(leaf)

@@ -14,13 +14,12 @@ from kilter._engine.batch_feed import BatchFeed, warn_of_end
 from kilter._engine.checks import TargetCheck, check_inputs, check_targets
 from kilter._engine.embedding_ids import IdCheck, Kind
 from kilter._engine.epochs import epochs_told
-from kilter._engine.feed import Order, ResidentFeed
+from kilter._engine.feed import Order, ResidentFeed, StreamFeed, must_stream
 from kilter._engine.history import History
 from kilter._engine.loop import Session
 from kilter._engine.measuring_callback import measuring
 from kilter._engine.overrides import check_loop
 from kilter._engine.scheduling import RateGuard, RateKeeper, Schedule, check_schedule
-from kilter._engine.stream import StreamFeed, must_stream
 from kilter._models.keras_internals import is_default
 from kilter._models.variables import build
 from kilter._progress import Verbose
@@ -58,8 +57,10 @@ def fit(
 ) -> History:
     """Train a compiled Keras model; see :func:`kilter.fit` for the parameters."""
     check_batch_size(batch_size)
-    check_whole_numbers(epochs=epochs, initial_epoch=initial_epoch, seed=seed)
-    check_whole_numbers(1, validation_freq=validation_freq, validation_batch_size=validation_batch_size or 1)
+    for name, value in (("epochs", epochs), ("initial_epoch", initial_epoch), ("seed", seed)):
+        whole_number(name, value, 0)
+    whole_number("validation_freq", validation_freq, 1)
+    whole_number("validation_batch_size", validation_batch_size or 1, 1)
     check_steps(steps_per_epoch=steps_per_epoch, validation_steps=validation_steps)
     check_schedule(model, schedule, validated=validation_data is not None or bool(validation_split))
     augmentation = as_augmentation(augment)
@@ -70,7 +71,6 @@ def fit(
     if augmentation is not None:
         check_augmentation(model, augmentation, feed.example())
     size = validation_batch_size or batch_size
-    training_rows = _as_validated(feed, size, class_weight) if evaluate_training else None
     history = History()
     own = [*measuring(history, feed, measure), *([] if schedule is None else [RateKeeper(schedule)])]
     with epochs_told(verbose) as shown:
@@ -82,7 +82,7 @@ def fit(
             history=history,
             epochs=epochs,
             initial_epoch=initial_epoch,
-            training_rows=training_rows,
+            training_rows=_as_validated(feed, size, class_weight) if evaluate_training else None,
             validation=_validation(model, validation_data, size, validation_steps),
             validation_every=validation_freq,
             augmentation=augmentation,
@@ -105,7 +105,7 @@ def training_feed(
 ) -> AnyFeed:
     """The feed for this kind of data: arrays on the device, arrays too large for it, or batches.
 
-    ``steps``: batches per epoch, for arrays the first ones of its order. ``once``: there will be one epoch.
+    ``steps``: batches per epoch. ``once``: there will be one epoch.
     """
     if not is_array(x):
         _check_alone(y=y, sample_weight=sample_weight, class_weight=class_weight)
@@ -147,10 +147,7 @@ def _as_validated(feed: AnyFeed, batch_size: int, class_weight: Mapping[int, flo
 
 
 def validation_feed(data: Any, batch_size: int, steps: int | None = None) -> AnyFeed:
-    """The feed of ``validation_data``: ``(x, y)``, ``(x, y, sample_weight)`` or an iterable of batches.
-
-    ``steps``: use only the first so many batches.
-    """
+    """The feed of ``validation_data`` as :func:`kilter.fit` takes it, of at most ``steps`` batches."""
     order = Order(batch_size, shuffle=False, seed=0)
     is_pair = isinstance(data, tuple) or (isinstance(data, list) and is_array(data))  # Keras takes lists too
     if is_pair and len(data) in (2, 3):
@@ -178,7 +175,6 @@ def _validation(model: keras.Model, data: Any, batch_size: int, steps: int | Non
 
 
 def _check(model: keras.Model, feed: AnyFeed, kind: Kind) -> None:
-    """Check rows in memory now, others as they are read."""
     if isinstance(feed, BatchFeed):
         feed.check = TargetCheck(model)
     else:
@@ -196,15 +192,11 @@ def check_ids(model: keras.Model, feed: AnyFeed, kind: Kind) -> None:
         feed.check_block = lambda block, numbers: check.block(block.data, block.order, numbers)
 
 
-def check_whole_numbers(least: int = 0, **options: Any) -> None:
-    """Raise :class:`OptionError` unless each option is a whole number of at least ``least``."""
-    for name, value in options.items():
-        whole_number(name, value, least)
-
-
 def check_steps(**options: int | None) -> None:
     """Raise :class:`OptionError` unless each option is None or a number of steps."""
-    check_whole_numbers(1, **{name: value for name, value in options.items() if value is not None})
+    for name, value in options.items():
+        if value is not None:
+            whole_number(name, value, 1)
 
 
 def check_callbacks(callbacks: Sequence[Any]) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import math
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -118,13 +117,8 @@ def predict(
 
 def predict_unchanged(model: keras.Model, x: Any, *, batch_size: int = 256) -> Any:
     """:func:`predict`, after which the model is bit for bit as it was, its random seeds included."""
-    with layer_state_kept(model):
+    with values_kept(model.non_trainable_variables):
         return predict(model, x, batch_size=batch_size, verbose=0)
-
-
-def layer_state_kept(model: keras.Model) -> contextlib.AbstractContextManager[None]:
-    """Restore the model's non-trainable variables at the end; new ones stay."""
-    return values_kept(model.non_trainable_variables)
 
 
 def _inputs_feed(model: keras.Model, x: Any, batch_size: int, steps: int | None) -> AnyFeed:
@@ -147,7 +141,9 @@ class _Predictor:
         """The outputs of a block's batches, as many at once as fit in memory."""
         order = np.asarray(block.order)
         # One by one if a block is not full: neither the padding nor a program of its own is worth it.
-        length = self._batches_at_once(block) if block.steps == len(order) else 1
+        length = 1
+        if block.steps == len(order):
+            length = max(1, _OUTPUT_BYTES // max(self._output_bytes(block.data, order.shape[1]), 1))
         for start in range(0, block.steps, length):
             yield self._piece(block.data, order[start : start + length])
 
@@ -155,17 +151,10 @@ class _Predictor:
         arguments = (self._trainable, self.non_trainable, data, jnp.asarray(order))
         with fitting(self._model, data):
             program = self._programs.get(
-                "predict",
-                owners(self._model),
-                lambda: _predict_program(predict_step(self._model)),
-                arguments,
+                "predict", owners(self._model), lambda: _predict_program(predict_step(self._model)), arguments
             )
         outputs, self.non_trainable = program(*arguments)
         return jax.tree.map(lambda leaf: np.asarray(leaf).reshape(-1, *leaf.shape[2:]), outputs)
-
-    def _batches_at_once(self, block: Block) -> int:
-        size = self._output_bytes(block.data, block.order.shape[1])
-        return max(1, _OUTPUT_BYTES // max(size, 1))
 
     def _output_bytes(self, data: Any, size: int) -> int:
         """Bytes of the predictions of ``size`` rows, as declared, or from a trace, which takes longer."""

@@ -15,10 +15,7 @@ _PAUSE_SECONDS = 0.1
 
 
 class Interrupt:
-    """While active, the first Ctrl-C only sets ``.pending``; a second one acts at once.
-
-    It does nothing outside the main thread, where Python allows no signal handlers.
-    """
+    """While active, the first Ctrl-C only sets ``.pending``, the second acts; for the main thread only."""
 
     def __init__(self) -> None:
         self.pending = False
@@ -53,8 +50,7 @@ def interruptible(work: Callable[[], Made]) -> Made:
     """The result of ``work``; KeyboardInterrupt as soon as Ctrl-C is pressed.
 
     For long work outside of Python without side effects, such as a compilation. It runs in another thread,
-    because Python handles signals only between two instructions of the main thread. After KeyboardInterrupt
-    that thread finishes its work, and nobody waits for it.
+    since Python handles signals between two instructions of the main one, and finishes there unheeded.
     """
     if threading.current_thread() is not threading.main_thread():
         return work()
@@ -73,11 +69,6 @@ def interruptible(work: Callable[[], Made]) -> Made:
         except TimeoutError:
             if result.done():  # the work itself timed out
                 raise
-            _check_handler()
-
-
-def _check_handler() -> None:
-    """Raise KeyboardInterrupt if Ctrl-C is pending in the active :class:`Interrupt`."""
-    owner = getattr(signal.getsignal(signal.SIGINT), "__self__", None)
-    if isinstance(owner, Interrupt):
-        owner.check()
+            active = getattr(signal.getsignal(signal.SIGINT), "__self__", None)
+            if isinstance(active, Interrupt):
+                active.check()

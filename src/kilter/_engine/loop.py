@@ -48,9 +48,8 @@ Between = Callable[[Chunk], State | None]
 class Runner:
     """Runs a step of a model over a feed, one chunk at a time; ``steps_a_chunk`` adapts to the speed.
 
-    ``name`` identifies the step among the model's others, ``dependencies`` are objects that its trace depends
-    on, and ``given`` are arrays that it takes beside the batch. If it ``donates``, it consumes the state that
-    it is given.
+    ``name`` identifies the step among the model's, ``dependencies`` are objects that its trace depends on,
+    ``given`` arrays beside the batch. If it ``donates``, it consumes the state that it is given.
     """
 
     model: keras.Model
@@ -68,8 +67,7 @@ class Runner:
     def run(self, feed: Feed, epoch: int, state: State, between: Between) -> Chunk | None:
         """Run one epoch; returns its last chunk, None if the feed is empty.
 
-        ``between`` is called after each chunk and returns the state to go on with, or None to stop. A donated
-        state is lost: copy what must be kept.
+        ``between`` gets each chunk and returns the state to go on with, or None to stop.
         """
         done, chunk = 0, None
         self._compile_for(feed, state)
@@ -151,9 +149,8 @@ def evaluate_feed(
 ) -> dict[str, float]:
     """Loss and metrics of the model over a feed, in inference mode.
 
-    The state that inference changes (random seeds, the states of a stateful recurrent layer) stays in the
-    model, as in Keras. With ``restores`` it is put back, so that validation does not change the bits of a
-    training.
+    The state that inference changes (random seeds, recurrent states) stays in the model, unless it
+    ``restores``.
     """
     model.reset_metrics()
     kept = [variable.value for variable in model.non_trainable_variables]
@@ -166,8 +163,7 @@ def evaluate_feed(
 
 def metric_logs(model: keras.Model, logs: Logs) -> dict[str, float]:
     """The results of the model's metrics, or the ``logs`` of a step that returns its own."""
-    results = model.get_metrics_result() if logs is None else model._get_metrics_result_or_logs(logs)
-    return _numbers(results)
+    return _numbers(model.get_metrics_result() if logs is None else model._get_metrics_result_or_logs(logs))
 
 
 def _numbers(results: Any) -> dict[str, Any]:

@@ -22,8 +22,7 @@ from kilter._engine.arrays import collect
 from kilter._engine.checks import check_inputs, check_targets
 from kilter._engine.feed import Order, ResidentFeed, single_steps
 from kilter._engine.loop import training
-from kilter._engine.stable_losses import stable_losses
-from kilter._engine.step import Schedule
+from kilter._engine.step import Schedule, training_loss
 from kilter._models.arrays import some_rows
 from kilter._models.layers import Saturation, saturation
 from kilter._models.tracing import LayerCall, fixed_batch_size, floats_in, watch_calls
@@ -45,14 +44,10 @@ _LARGE = 1 << 18
 
 @dataclass(frozen=True)
 class Measured:
-    """A layer's output to measure, one for each call of the layer.
+    """A layer's output to measure, for each call of the layer; ``name#2`` is the path of the second call.
 
-    Attributes:
-        path: the layer's path; the second call of a shared layer is ``name#2``.
-        layer: the layer.
-        shape: of the output; dtype: likewise.
-        last: whether it is an output of the model, which the loss must get unchanged.
-        weights: positions among the model's trainable variables; () from a layer's second call on.
+    ``last``: an output of the model, which the loss must get unchanged. ``weights``: positions among the
+    model's trainable variables; () from a layer's second call on.
     """
 
     path: str
@@ -64,10 +59,9 @@ class Measured:
 
 
 class Reader:
-    """Reads a compiled, built model's layers on a fixed sample of rows, for any of its states.
+    """Reads a compiled, built model's layers on a fixed sample of rows, or one batch of a fixed size.
 
-    One program is compiled, on first use; quickly rather than well if it is to read ``once``. Reading changes
-    neither the model nor the state. A model with a fixed batch size is read on one batch, not on ``rows``.
+    Compiled on first use, fast if it is to read ``once``. Changes neither the model nor the state.
     """
 
     def __init__(
@@ -103,8 +97,12 @@ class Reader:
         if self._read is None:
             reading = _reading(self.model, self.outputs)
             traced = trace(reading, state, self.batch)
-            reading, _ = rewritten(traced, batch_size=self.rows, carries=False)
-            lowered = jax.jit(reading).lower(state, self.batch)
+            lowered = rewritten(
+                traced,
+                lambda fast, _: jax.jit(fast).lower(state, self.batch),
+                batch_size=self.rows,
+                carries=False,
+            )
             self._read = lowered.compile(compiler_options=compile_options(soon=self.once) or None)
         return {
             name: np.asarray(value, dtype=np.float64) for name, value in self._read(state, self.batch).items()
@@ -204,7 +202,6 @@ def measurements(
 
 
 def _outputs(model: keras.Model, state: State, batch: Any) -> tuple[Measured, ...]:
-    """The outputs to measure, in the order in which a forward pass makes them."""
     positions = {id(variable): index for index, variable in enumerate(model.trainable_variables)}
     found: list[Measured] = []
 
@@ -265,24 +262,19 @@ def _loss(
     model: keras.Model, state: State, batch: Any, record: Callable[[LayerCall, Any], Any]
 ) -> tuple[jax.Array, Any]:
     """The training loss and the outputs; ``record`` gets each layer's output, and may return another."""
-    x, y, sample_weight = batch
 
     def see(call: LayerCall, output: Any) -> Any:
         return record(call, output) if floats_in(call.outputs) and call.outputs[0] is output else output
 
-    with watch_calls(model, see), stable_losses(model):
-        _, aux = model.compute_loss_and_updates(
-            state.trainable, state.non_trainable, state.metrics, x, y, sample_weight, training=True,
-            optimizer_variables=state.optimizer,
-        )  # fmt: skip
+    with watch_calls(model, see):
+        _, aux = training_loss(model, state, batch)
     return jnp.asarray(aux[0], jnp.float32), aux[1]
 
 
 def _each(names: Sequence[str], measure: Callable[..., Any], *arrays: Sequence[Any]) -> dict[str, jax.Array]:
-    """What ``measure`` returns for each of ``arrays`` (zipped if several) by name, shape (l,); NaN for None.
+    """``measure`` of each of ``arrays`` (zipped if several) by name, shape (l,); NaN for None.
 
-    Arrays of one shape are stacked and measured together, which leaves fewer operations to compile in a deep
-    model. Large ones are measured alone, since stacking copies them.
+    Arrays of one shape are measured together, which is less to compile; stacking large ones would cost more.
     """
     groups: dict[Any, list[int]] = {}
     for index, array in enumerate(arrays[0]):

@@ -22,11 +22,7 @@ LEAST_SECONDS = 20.0
 
 
 class Measuring(keras.callbacks.Callback):
-    """Reads the layers after epochs and leaves the readings in ``history.measurements``.
-
-    ``measure`` is "auto", or a number n: after every n-th epoch. The training's bits do not change, because
-    the reader uses a copy of the state. No epoch's ``seconds`` include a reading.
-    """
+    """Reads a copy of the state after epochs, and leaves the readings in ``history.measurements``."""
 
     def __init__(self, history: History, feed: ResidentFeed, measure: int | str) -> None:
         super().__init__()
@@ -72,12 +68,7 @@ class Measuring(keras.callbacks.Callback):
 
 
 def measuring(history: History, feed: Any, measure: int | str | None) -> list[keras.callbacks.Callback]:
-    """The callback for ``measure=``; none for None, and none for "auto" with data that are not on the device.
-
-    Raises:
-        OptionError: for anything but None, "auto" and whole numbers from 1, and for a number with batches or
-            streamed data.
-    """
+    """The callback for ``measure=``, if any; :class:`OptionError` if it cannot be done."""
     if measure is not None and measure != "auto" and not is_whole(measure, 1):
         raise OptionError(
             expected='measure as "auto", None, or a number of epochs from 1',

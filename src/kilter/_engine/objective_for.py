@@ -45,14 +45,9 @@ class Objective:
 def objective_for(model: keras.Model, train: Dataset, label_smoothing: float = 0.0) -> Objective:
     """The objective that fits data and model: cross-entropy for classes, mean squared error for numbers.
 
-    Outputs are logits unless the last layer is a softmax or sigmoid. For two classes a model may have one
-    output, for the second class. The loss of a regression is divided by the variance of the targets: it is 1
-    for a model that always predicts their mean, and learning rates do not depend on the unit. mae and rmse
-    are in the targets' unit. ``label_smoothing`` spreads that share of each label evenly over all classes.
-
-    Raises:
-        ModelError: if the model's output does not fit the data.
-        OptionError: for label smoothing in a regression.
+    Outputs are logits unless the last layer is a softmax or sigmoid. The loss of a regression is divided by
+    the variance of the targets: 1 for a model that predicts their mean, whatever the unit; mae and rmse are
+    in that unit. ``label_smoothing`` spreads that share of each label evenly over all classes.
     """
     if train.task == "regression" and label_smoothing:
         raise OptionError(
@@ -80,8 +75,7 @@ def objective_for(model: keras.Model, train: Dataset, label_smoothing: float = 0
 def check_outputs(model: keras.Model, task: Task, count: int) -> int | None:
     """The width of the model's output; None if it declares none (a subclassed model that is not built).
 
-    Raises:
-        ModelError: unless the model has one output that fits ``count`` classes or numbers.
+    Raises :class:`ModelError` unless the model has one output that fits ``count`` classes or numbers.
     """
     fitting = {1, 2} if task == "classification" and count == 2 else {count}
     what = f"{count} classes" if task == "classification" else f"{count} numbers to predict"

@@ -68,7 +68,10 @@ class OptaxOptimizer(keras.optimizers.Optimizer):
         """The transformation's state in optax's structure; None before the optimiser is built."""
         if self._layout is None:
             return None
-        leaves = [_restored(slot.value, key) for slot, key in zip(self._slots, self._keys, strict=True)]
+        leaves = [
+            slot.value if key is None else jax.random.wrap_key_data(slot.value, impl=key)
+            for slot, key in zip(self._slots, self._keys, strict=True)
+        ]
         return jax.tree.unflatten(self._layout, leaves)
 
     def build(self, variables: Sequence[keras.Variable]) -> None:
@@ -137,7 +140,6 @@ class OptaxOptimizer(keras.optimizers.Optimizer):
 
 
 def _unique_names(variables: Sequence[keras.Variable]) -> list[str]:
-    """The variables' paths, with a number appended to repeated ones."""
     names: list[str] = []
     for index, variable in enumerate(variables):
         names.append(variable.path if variable.path not in names else f"{variable.path}#{index}")
@@ -153,14 +155,9 @@ def _is_rate(path: Any, found: Sequence[tuple[Any, Any]]) -> bool:
 
 
 def _key_type(leaf: Any) -> Any:
-    """The implementation of a JAX random key, None for an ordinary array."""
     return jax.random.key_impl(leaf) if jnp.issubdtype(jnp.result_type(leaf), jax.dtypes.prng_key) else None
 
 
 def _stored(leaf: Any) -> Any:
     # A Keras variable cannot hold a typed random key, only its bits.
     return leaf if _key_type(leaf) is None else jax.random.key_data(leaf)
-
-
-def _restored(value: jax.Array, key: Any) -> Any:
-    return value if key is None else jax.random.wrap_key_data(value, impl=key)

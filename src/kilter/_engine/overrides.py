@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
+from contextvars import ContextVar
 from typing import Any, Final
 
 import keras
@@ -17,6 +20,19 @@ _LOOPS: Final = {
 _STEPS: Final = {"train": "train_step", "test": "test_step", "predict": "predict_step"}
 
 
+_by_model: ContextVar[bool] = ContextVar("kilter_loop_called_by_model", default=False)
+
+
+@contextlib.contextmanager
+def loop_called_by_model() -> Iterator[None]:
+    """Within it the model's ``fit``, ``evaluate`` or ``predict`` itself calls the engine: it is honoured."""
+    token = _by_model.set(True)
+    try:
+        yield
+    finally:
+        _by_model.reset(token)
+
+
 def overrides(model: keras.Model, *names: str) -> bool:
     """Whether the model's class, or the model itself, overrides one of these methods of ``keras.Model``."""
     return any(_overridden(model, name) for name in names)
@@ -28,7 +44,8 @@ def check_loop(model: keras.Model, *kinds: str) -> None:
     ``kinds`` are ``"train"``, ``"test"`` and ``"predict"``.
     """
     for kind in kinds:
-        found = [name for name in (*_LOOPS[kind], "_make_function") if _overridden(model, name)]
+        parts = (*_LOOPS[kind], "_make_function")[1 if _by_model.get() else 0 :]
+        found = [name for name in parts if _overridden(model, name)]
         if found:
             step, call = _STEPS[kind], _LOOPS[kind][0]
             raise ModelError(
@@ -41,4 +58,6 @@ def check_loop(model: keras.Model, *kinds: str) -> None:
 
 def _overridden(model: Any, name: str) -> bool:
     stock = getattr(keras.Model, name)
-    return name in vars(model) or getattr(type(model), name) is not stock
+    own = vars(model).get(name, stock)
+    accelerated = hasattr(own, "keras_method")
+    return (own is not stock and not accelerated) or getattr(type(model), name) is not stock

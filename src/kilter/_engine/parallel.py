@@ -37,12 +37,8 @@ def fit_together(
 ) -> list[tuple[State, Logs]]:
     """Train from each of ``states`` with the rows in its order; returns the final state and logs of each.
 
-    ``rates``: the learning rate of each epoch, None for the state's own; its length is the number of epochs.
-    The orders may differ only in their seeds. The numbers equal those of :func:`kilter.fit` from the same
-    state, to rounding. The model's variables are overwritten with arbitrary values.
-
-    Raises:
-        OptionError: if the rows have to be streamed.
+    ``rates``: the learning rate of each epoch, None for the state's own. The orders may differ only in their
+    seeds. The numbers equal those of :func:`kilter.fit`, to rounding. The model's variables are overwritten.
     """
     feed = training_feed(x, y, None, class_weight, orders[0])
     if not isinstance(feed, ResidentFeed):
@@ -94,7 +90,6 @@ def _run(model: keras.Model, stacked: State, blocks: Sequence[Any]) -> Any:
 
 
 def _rated(model: keras.Model, stacked: State, rate: float) -> State:
-    """The states with another learning rate."""
     place = slot_index(model, "learning_rate")
     optimizer = list(stacked.optimizer)
     optimizer[place] = jnp.full_like(optimizer[place], rate)

@@ -8,27 +8,87 @@ of epochs; the rows of a batch are gathered on the device.
 from __future__ import annotations
 
 import contextlib
+import math
 import time
 import weakref
-from collections.abc import Callable, Hashable, Iterator
+from collections.abc import Callable, Generator, Hashable
 from contextvars import ContextVar
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import keras
 from jax import lax
 
-from kilter._engine.fingerprint import Fingerprints, reference_to
+from kilter._engine.fingerprint import Fingerprints, reference_to, structure
 from kilter._engine.interrupt import interruptible
 from kilter._engine.step import Step
-from kilter._engine.step_cost import StepCost, cost_of
-from kilter._engine.structure import structure
 from kilter._models.layers import CONVOLUTIONS
 from kilter._models.variables import State
 from kilter._xla.compilation import compile_options, is_quick, quick_compilation
-from kilter._xla.rewrite import is_rewritten, rewritten, trace, turn
+from kilter._xla.rewrite import Layout, is_rewritten, rewritten, trace, turn
+
+# Decisions about how long to train must not depend on how busy a machine is, so they are made in work: the
+# multiply-adds of products and convolutions, and a fixed amount for each operation.
+# In multiply-adds, 1e10 of which take about a second on two cores. Fitted roughly to four networks of 150 to
+# 5,400 operations: 0.7 to 1.4 µs an operation and step, 0.5 to 5.2 s a compilation.
+OPERATION: Final = 1e4
+COMPILED_OPERATION: Final = 1e7
+COMPILATION: Final = 4e9
+
+
+@dataclass(frozen=True)
+class StepCost:
+    """The cost of one training step: its multiply-adds, and how many operations its trace has."""
+
+    multiply_adds: float
+    operations: float
+
+    @property
+    def work(self) -> float:
+        """Work of one step, in multiply-adds."""
+        return self.multiply_adds + OPERATION * self.operations
+
+    @property
+    def compilation(self) -> float:
+        """Work of compiling the step once, in multiply-adds."""
+        return COMPILATION + COMPILED_OPERATION * self.operations
+
+
+def cost_of(jaxpr: Any) -> StepCost:
+    """The cost of a jaxpr. Scans count by their length, loops of unknown length as one pass.
+
+    Example:
+        >>> import jax, jax.numpy as jnp
+        >>> cost_of(jax.make_jaxpr(jnp.dot)(jnp.ones((2, 3)), jnp.ones((3, 5)))).multiply_adds
+        30.0
+    """
+    products, operations = 0.0, 0.0
+    for equation in jaxpr.eqns:
+        inner = [
+            cost_of(one)
+            for value in equation.params.values()
+            for one in (value if isinstance(value, list | tuple) else [value])
+            if hasattr(one, "eqns")
+        ]
+        times = equation.params.get("length", 1)
+        products += _products(equation) + times * sum(one.multiply_adds for one in inner)
+        operations += times * sum(one.operations for one in inner) if inner else 1
+    return StepCost(products, operations)
+
+
+def _products(equation: Any) -> float:
+    """Multiply-adds of a matrix product or a convolution; 0 of any other operation."""
+    name = equation.primitive.name
+    if name not in ("dot_general", "conv_general_dilated"):
+        return 0.0
+    left, right = (one.aval.shape for one in equation.invars[:2])
+    size, numbers = math.prod(equation.outvars[0].aval.shape), equation.params["dimension_numbers"]
+    if name == "dot_general":
+        return float(size * math.prod(left[axis] for axis in numbers[0][0]))
+    return size * math.prod(right) / max(right[numbers.rhs_spec[0]], 1)
+
 
 Chunk = Callable[..., Any]
 _SHELF = "_kilter_programs"
@@ -63,8 +123,7 @@ def take(data: Any, rows: jax.Array) -> Any:
 def steps_program(step: Step) -> Chunk:
     """``(state, data, order, start, stop, *given) -> (state, last step's logs)`` over ``order[start:stop]``.
 
-    ``order`` has shape (steps, batch) and holds row numbers. ``given`` are arrays that every step gets beside
-    its batch. With ``start == stop`` the state is returned unchanged and the logs are zero.
+    ``order``: row numbers, shape (steps, batch). ``given``: arrays that every step gets beside its batch.
     """
 
     def run(
@@ -72,14 +131,16 @@ def steps_program(step: Step) -> Chunk:
     ) -> Any:
         batch = jax.eval_shape(take, data, order[0])
         traced = trace(step, state, batch, *given)
-        fast, layout = rewritten(traced, batch_size=order.shape[1])
-
-        def body(index: jax.Array, carry: Any) -> Any:
-            return fast(carry[0], take(data, order[index]), *given)
-
         zeros = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), traced.result[1])
-        held, logs = lax.fori_loop(start, stop, body, (turn(state, layout), zeros))
-        return turn(held, layout), logs
+
+        def loop(fast: Callable[..., Any], layout: Layout) -> Any:
+            def body(index: jax.Array, carry: Any) -> Any:
+                return fast(carry[0], take(data, order[index]), *given)
+
+            held, logs = lax.fori_loop(start, stop, body, (turn(state, layout), zeros))
+            return turn(held, layout), logs
+
+        return rewritten(traced, loop, batch_size=order.shape[1])
 
     return run
 
@@ -96,8 +157,8 @@ _shared: ContextVar[_Shared | None] = ContextVar("kilter_shared_programs", defau
 
 
 @contextlib.contextmanager
-def shared_programs() -> Iterator[None]:
-    """Within it, models of the same :func:`~kilter._engine.structure.structure` share compiled programs."""
+def shared_programs() -> Generator[None]:
+    """Within it, models of the same :func:`~kilter._engine.fingerprint.structure` share compiled programs."""
     token = _shared.set(_Shared())
     try:
         yield
@@ -114,10 +175,7 @@ def for_short_training(model: keras.Model, most_weights: int) -> contextlib.Abst
 
 @dataclass
 class Shelf:
-    """The programs compiled for one model, and the seconds their compilation took.
-
-    Lives in the model's ``__dict__`` (Keras neither tracks nor saves it), so that it goes with the model.
-    """
+    """The programs compiled for one model, in whose ``__dict__`` it lives, and the seconds they took."""
 
     model: Callable[[], Any]
     programs: dict[Key, tuple[Program, tuple[Callable[[], Any], ...]]] = field(default_factory=dict)
@@ -134,13 +192,11 @@ class Shelf:
         donate: tuple[int, ...] = (),
         rare: bool = False,
     ) -> Callable[..., Any]:
-        """The program ``name`` for the shapes of ``arguments``, compiled if it is not on the shelf.
+        """The program ``name`` for the shapes of ``arguments``, compiled from ``make()`` if it is not there.
 
-        ``make`` gives the function to compile; ``donate`` lists the arguments whose memory it may reuse.
-        ``owners`` are objects that the trace depends on; a program is dropped when one of them is deleted,
-        such as an optimiser that is replaced by compile(). The key also holds the values that a trace reads
-        from the model, its layers and the owners (:mod:`kilter._engine.fingerprint`); if they change, the
-        program is compiled again. ``rare``: it runs rarely, so it is compiled fast rather than well.
+        ``donate``: arguments whose memory it may reuse. ``owners``: objects that the trace depends on; with
+        one of them the program goes too. The key also holds the values that a trace reads
+        (:mod:`kilter._engine.fingerprint`). ``rare``: it runs rarely, so it is compiled fast.
         """
         entries = self._fingerprints.read(self.model(), owners)
         key = Key(
@@ -173,11 +229,10 @@ class Shelf:
 
     def cost(self, name: str) -> StepCost | None:
         """The cost of a step of the last program ``name``, or (``name``, ...); None without one."""
-        names = ((key.name[0] if isinstance(key.name, tuple) else key.name) for key in self.programs)
-        costs = [
-            one.cost for found, (one, _) in zip(names, self.programs.values(), strict=True) if found == name
-        ]
-        return costs[-1] if costs else None
+        for key, (program, _) in reversed(self.programs.items()):
+            if (key.name[0] if isinstance(key.name, tuple) else key.name) == name:
+                return program.cost
+        return None
 
     def _shared_key(self, key: Key, owned: tuple[Any, ...]) -> Hashable:
         """The key without identities of this model's own parts; None where its structure is not known."""
@@ -193,7 +248,11 @@ class Shelf:
 
     def _forget(self, new: Key) -> None:
         """Drop programs with a deleted owner, and the oldest of those that read other values."""
-        gone = [key for key, (_, held) in self.programs.items() if any(map(_is_gone, held))]
+        gone = [
+            key
+            for key, (_, held) in self.programs.items()
+            if any(isinstance(one, weakref.ref) and one() is None for one in held)
+        ]
         alike = [key for key in self.programs if key._replace(read=new.read) == new and key not in gone]
         for key in [*gone, *alike[: -_MOST_READINGS or None]]:
             del self.programs[key]
@@ -205,10 +264,6 @@ def _compiled(
     traced = jax.jit(make(), donate_argnums=donate).trace(*arguments)
     lowered, options = traced.lower(), compile_options(soon=rare) or None
     return Program(interruptible(lambda: lowered.compile(compiler_options=options)), cost_of(traced.jaxpr))
-
-
-def _is_gone(reference: Callable[[], Any]) -> bool:
-    return isinstance(reference, weakref.ref) and reference() is None
 
 
 def signature(arguments: Any) -> Hashable:
@@ -234,10 +289,7 @@ def owners(model: keras.Model, *others: Any) -> tuple[Any, ...]:
 
 
 class Programs:
-    """A model's programs for the length of one call; whether the model has changed is checked once.
-
-    A change that a callback makes while it runs takes effect in the next call.
-    """
+    """A model's programs for one call, in which changes of the model by a callback take no effect."""
 
     def __init__(self, model: keras.Model) -> None:
         self._model = model

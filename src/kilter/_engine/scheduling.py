@@ -13,7 +13,7 @@ trace.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from typing import Any, Final
 
 import jax
@@ -31,8 +31,7 @@ Schedule = Callable[[jax.Array], Any]
 class TracedMomentum:
     """A traced number in place of an optimiser's momentum.
 
-    SGD and RMSprop test ``momentum != 0`` and ``> 0`` to see whether they have a slot for it. These tests use
-    the momentum that the optimiser was created with; arithmetic uses the traced value.
+    Keras's tests for a momentum other than 0 see the one the optimiser was made with; arithmetic the traced.
     """
 
     def __init__(self, value: jax.Array, made_with: float) -> None:
@@ -85,10 +84,9 @@ def check_schedule(model: keras.Model, schedule: Any, *, validated: bool) -> Non
 def scheduler(
     model: keras.Model, schedule: Schedule | None
 ) -> Callable[[list[jax.Array]], tuple[list[jax.Array], jax.Array | None]]:
-    """A function that sets the step's learning rate in the optimiser's values, and returns its momentum.
+    """A function that sets the step's rate in the optimiser's values, and returns the momentum or None.
 
-    The step is the optimiser's own counter, as in a schedule of Keras: one per batch, also with gradient
-    accumulation. The momentum is None if it is not scheduled. Without a schedule the function does nothing.
+    The step is the optimiser's own counter: one per batch, also with gradient accumulation.
     """
     if schedule is None:
         return lambda values: (values, None)
@@ -104,7 +102,7 @@ def scheduler(
 
 
 @contextlib.contextmanager
-def momentum_set(model: keras.Model, value: jax.Array | None) -> Iterator[None]:
+def momentum_set(model: keras.Model, value: jax.Array | None) -> Generator[None]:
     """During a trace: the optimiser's momentum (or beta_1) is ``value``; None changes nothing."""
     if value is None:
         yield
@@ -121,7 +119,7 @@ def momentum_set(model: keras.Model, value: jax.Array | None) -> Iterator[None]:
 class RateKeeper(keras.callbacks.Callback):
     """Logs an epoch's last learning rate, and its momentum if scheduled; applies a performance schedule.
 
-    It is the first of the callbacks, so that the others see these logs and checkpoints hold the new rate.
+    The first of the callbacks: the others see these logs, and checkpoints hold the new rate.
     """
 
     def __init__(self, schedule: Schedule | schedules.Performance) -> None:
@@ -151,14 +149,10 @@ _RATE_SETTERS: Final = (keras.callbacks.LearningRateScheduler, keras.callbacks.R
 
 
 class RateGuard:
-    """Refuses callbacks that set the learning rate while ``schedule=`` does.
+    """Refuses callbacks that set the learning rate while ``schedule=`` does: Keras's own at once.
 
-    Keras's own callbacks are refused at once. A traced schedule would silently overwrite the rate of any
-    other: :meth:`seen` remembers the rate before callbacks run, :meth:`check` compares it afterwards.
-    ``schedule`` is the one that is traced into the steps; without it both methods do nothing.
-
-    Raises:
-        OptionError: for ``LearningRateScheduler`` and ``ReduceLROnPlateau`` beside a schedule.
+    A traced schedule would silently overwrite the rate of any other, so :meth:`seen` remembers the rate
+    before callbacks run, and :meth:`check` compares it afterwards.
     """
 
     def __init__(
@@ -198,7 +192,6 @@ def _two_schedules(schedule: Any, other: str) -> OptionError:
 
 
 def _momentum(schedule: Any, step: Any) -> jax.Array | None:
-    """The momentum that a schedule sets at a step; None if it sets none."""
     return schedule.momentum(step) if isinstance(schedule, schedules.Schedule) else None
 
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from typing import Any
 
 import keras
@@ -21,39 +21,24 @@ from kilter._models.keras_internals import LossFunctionWrapper, get_keras_mask
 from kilter._models.tracing import intercept_calls, replace_attribute
 from kilter.nn.losses import smoothed_sparse_categorical_crossentropy
 
+# Loss functions by the target that they are for. Sparse ones read class numbers.
+SPARSE = (keras.losses.sparse_categorical_crossentropy, smoothed_sparse_categorical_crossentropy)
+OF_CLASSES = (*SPARSE, keras.losses.categorical_crossentropy, keras.losses.categorical_focal_crossentropy)
+OF_LABELS = (keras.losses.binary_crossentropy, keras.losses.binary_focal_crossentropy)
+
 # Loss functions, each with the activation that makes it a function of the logits.
 _PARTNERS: dict[Any, Any] = {
-    keras.losses.sparse_categorical_crossentropy: keras.activations.softmax,
-    keras.losses.categorical_crossentropy: keras.activations.softmax,
-    smoothed_sparse_categorical_crossentropy: keras.activations.softmax,
+    **dict.fromkeys((*SPARSE, keras.losses.categorical_crossentropy), keras.activations.softmax),
     keras.losses.binary_crossentropy: keras.activations.sigmoid,
 }
-
-
-class LogitRecord:
-    """Which traced array is the softmax or sigmoid of which logits, during one trace.
-
-    Keyed by identity: an output matches only if the loss gets it exactly as the activation made it. The
-    outputs are kept alive so that no identity is used twice.
-    """
-
-    def __init__(self) -> None:
-        self._entries: dict[int, tuple[Any, Any, Any]] = {}
-
-    def add(self, activation: Any, logits: Any, output: Any) -> None:
-        """Remember that ``output = activation(logits)``."""
-        self._entries[id(output)] = (output, activation, logits)
-
-    def logits(self, activation: Any, output: Any) -> Any | None:
-        """The logits of ``output`` if ``activation`` made it, else None."""
-        entry = self._entries.get(id(output))
-        return entry[2] if entry is not None and entry[1] is activation else None
+Record = dict[int, tuple[Any, Any, Any]]
+"""(output, activation, logits) by the identity of the traced output, which is kept so that none is reused."""
 
 
 class _FromLogits:
     """A loss that uses the logits of its input if they are known, and is the original loss otherwise."""
 
-    def __init__(self, loss: LossFunctionWrapper, record: LogitRecord) -> None:
+    def __init__(self, loss: LossFunctionWrapper, record: Record) -> None:
         self._loss = loss
         self._record = record
         self._activation = _PARTNERS[loss.fn]
@@ -64,33 +49,49 @@ class _FromLogits:
         return getattr(self._loss, name)
 
     def __call__(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> Any:
-        logits = self._record.logits(self._activation, y_pred)
-        if logits is None or get_keras_mask(y_pred) is not None:
+        _, activation, logits = self._record.get(id(y_pred), (None, None, None))
+        if activation is not self._activation or get_keras_mask(y_pred) is not None:
             return self._loss(y_true, y_pred, sample_weight)
         return self._from_logits(y_true, logits, sample_weight)
 
 
+def is_plain(loss: Any) -> bool:
+    """Whether ``loss`` is a loss object that only wraps its function ``fn``."""
+    return isinstance(loss, LossFunctionWrapper) and type(loss).call is LossFunctionWrapper.call
+
+
 def is_clipped(loss: Any) -> bool:
     """Whether ``loss`` is a cross-entropy on probabilities, Keras's or ours, with classes last."""
-    if not isinstance(loss, LossFunctionWrapper) or type(loss).call is not LossFunctionWrapper.call:
+    if not is_plain(loss) or loss.fn not in _PARTNERS:
         return False
     options = loss._fn_kwargs
-    return loss.fn in _PARTNERS and not options.get("from_logits", False) and options.get("axis", -1) == -1
+    return not options.get("from_logits", False) and options.get("axis", -1) == -1
 
 
 @contextlib.contextmanager
-def stable_losses(model: keras.Model) -> Iterator[None]:
+def losses_replaced(model: Any, replace: Callable[[Any], Any]) -> Generator[None]:
+    """While active, the compiled model uses ``replace(loss)`` for each of its losses."""
+    compiled = model._compile_loss
+    entries = compiled._flat_losses
+    compiled._flat_losses = [entry._replace(loss=replace(entry.loss)) for entry in entries]
+    try:
+        yield
+    finally:
+        compiled._flat_losses = entries
+
+
+@contextlib.contextmanager
+def stable_losses(model: keras.Model) -> Generator[None]:
     """While active, the model's compiled cross-entropies are computed from logits if these are known.
 
-    Attributes of layer and loss instances are replaced, and put back also after an error. Use it around
-    tracing only.
+    Use it around tracing only: attributes of layers and losses are replaced meanwhile.
     """
     compiled: Any = getattr(model, "_compile_loss", None)
     entries = [] if compiled is None or not compiled.built else compiled._flat_losses
     if not any(is_clipped(entry.loss) for entry in entries):
         yield
         return
-    record = LogitRecord()
+    record: Record = {}
     layers = list(model._flatten_layers())
     softmaxes = [one for one in layers if isinstance(one, keras.layers.Softmax) and one.axis == -1]
 
@@ -103,21 +104,18 @@ def stable_losses(model: keras.Model) -> Iterator[None]:
             activation: Any = getattr(layer, "activation", None)
             if activation in (keras.activations.softmax, keras.activations.sigmoid):
                 replace_attribute(layer, "activation", _recording(activation, activation, record), stack)
-        stack.callback(setattr, compiled, "_flat_losses", entries)
-        replaced = [
-            entry._replace(loss=_FromLogits(entry.loss, record)) if is_clipped(entry.loss) else entry
-            for entry in entries
-        ]
-        setattr(compiled, "_flat_losses", replaced)  # noqa: B010  (a type checker takes compiled for None)
+        stack.enter_context(
+            losses_replaced(model, lambda loss: _FromLogits(loss, record) if is_clipped(loss) else loss)
+        )
         yield
 
 
-def _recording(activation: Any, function: Callable[..., Any], record: LogitRecord) -> Callable[..., Any]:
+def _recording(activation: Any, function: Callable[..., Any], record: Record) -> Callable[..., Any]:
     def recorded(inputs: Any, *arguments: Any, **options: Any) -> Any:
         output = function(inputs, *arguments, **options)
         # A mask changes what the output is a function of; Keras also passes mask=None.
         if all(value is None for value in (*arguments, *options.values())):
-            record.add(activation, inputs, output)
+            record[id(output)] = output, activation, inputs
         return output
 
     return recorded

@@ -2,30 +2,99 @@
 
 They call the model's own ``train_step`` and ``test_step``, so that everything in Keras (regularisers,
 constraints, clipping, loss scaling, gradient accumulation, EMA, custom losses and metrics, overridden steps)
-works as it does there.
+works as it does there. Inside the engine a batch is always ``(x, y, sample_weight)``; a step gets as many
+parts as Keras would pass. Metrics that a model updates in its own ``call``, whose update Keras on JAX loses,
+are carried along with the others.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Generator, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import keras
 
-from kilter._engine.call_metrics import metrics_in_call
 from kilter._engine.overrides import overrides
-from kilter._engine.packing import packed
 from kilter._engine.scheduling import Schedule, momentum_set, scheduler
 from kilter._engine.stable_losses import stable_losses
+from kilter._models.keras_internals import get_stateless_scope
+from kilter._models.tracing import intercept_calls, replace_attribute
 from kilter._models.variables import State
+from kilter.errors import ModelError
+
+Batch = Any
+Logs = dict[str, Any] | None
+Step = Callable[..., tuple[State, Logs]]  # (state, batch), and further arrays of the program
+PredictStep = Callable[[list[Any], list[Any], Batch], tuple[Any, list[Any]]]
+
+# What makes a step's logs from the metrics.
+_LOGGING = ("compute_metrics", "get_metrics_result", "_update_metrics_variables")
+
+
+def train_step(model: keras.Model, schedule: Schedule | None = None) -> Step:
+    """The model's training step as a pure function.
+
+    ``schedule`` sets the learning rate of each step, and the momentum if it cycles that. Logs are None where
+    they are the results of the metrics, which the state carries: unless the model overrides what makes them.
+    """
+    schedule_in = scheduler(model, schedule)
+    keep_logs = overrides(model, "train_step", *_LOGGING)
+
+    def step(state: State, batch: Batch) -> tuple[State, Logs]:
+        scheduled, momentum = schedule_in(state.optimizer)
+        given = (state.trainable, state.non_trainable, scheduled, state.metrics)
+        with stable_losses(model), momentum_set(model, momentum), metrics_in_call(model, state.metrics):
+            logs, (trainable, non_trainable, optimizer, metrics) = model.train_step(given, packed(batch))
+        new = like(State(trainable, non_trainable, optimizer, metrics), state)
+        return new, (_arrays(logs) if keep_logs else None)
+
+    return step
+
+
+def test_step(model: keras.Model) -> Step:
+    """The model's evaluation step as a pure function; the optimiser's state is passed through."""
+    keep_logs = overrides(model, "test_step", *_LOGGING)
+
+    def step(state: State, batch: Batch) -> tuple[State, Logs]:
+        given = (state.trainable, state.non_trainable, state.metrics)
+        with stable_losses(model), metrics_in_call(model, state.metrics):
+            logs, (trainable, non_trainable, metrics) = model.test_step(given, packed(batch))
+        new = like(State(trainable, non_trainable, state.optimizer, metrics), state)
+        return new, (_arrays(logs) if keep_logs else None)
+
+    return step
+
+
+def predict_step(model: keras.Model) -> PredictStep:
+    """``(trainable, non-trainable, batch) -> (outputs, non-trainable)``: the model's prediction step."""
+
+    def step(trainable: list[Any], non_trainable: list[Any], batch: Batch) -> tuple[Any, list[Any]]:
+        outputs, new = model.predict_step((trainable, non_trainable), packed(batch))
+        return outputs, like(new, non_trainable)
+
+    return step
+
+
+def like(new: Any, old: Any) -> Any:
+    """The values ``new`` in the dtypes of ``old``, since a compiled loop keeps those of its carry.
+
+    Keras may widen one: a float metric in mixed precision.
+    """
+    return jax.tree.map(lambda value, model: jnp.asarray(value, model.dtype), new, old)
+
+
+def _arrays(logs: Any) -> Logs:
+    return {name: jax.tree.map(jnp.asarray, value) for name, value in logs.items()}
 
 
 class Gradients(NamedTuple):
     """A batch's loss with all penalties (float, shape ()), and its gradient for each trainable variable.
 
-    ``non_trainable`` is that part of the state after the pass, with advanced seed generators.
+    ``non_trainable``: that part of the state after the pass.
     """
 
     loss: jax.Array
@@ -36,28 +105,35 @@ class Gradients(NamedTuple):
 def gradients(model: keras.Model) -> Callable[[State, Batch], Gradients]:
     """``(state, batch) -> Gradients``: ∂loss/∂variable in training mode, before any clipping.
 
-    The loss is the model's ``compute_loss``, with cross-entropy from the logits if they are known, and with
-    the dropout masks that the training step would draw from this state. Loss scaling (mixed precision) is
-    undone, as the optimiser does before it clips.
+    Cross-entropy from the logits if they are known; dropout as in the step from this state; loss scaling
+    undone.
     """
 
     def compute(state: State, batch: Batch) -> Gradients:
-        x, y, sample_weight = batch
-        with stable_losses(model):
-            (_, aux), values = jax.value_and_grad(model.compute_loss_and_updates, has_aux=True)(
-                state.trainable,
-                state.non_trainable,
-                state.metrics,
-                x,
-                y,
-                sample_weight,
-                training=True,
-                optimizer_variables=state.optimizer,
-            )
+        def loss_of(trainable: list[jax.Array]) -> tuple[jax.Array, Any]:
+            return training_loss(model, state._replace(trainable=trainable), batch)
+
+        (_, aux), values = jax.value_and_grad(loss_of, has_aux=True)(state.trainable)
         scale = _loss_scale(model, state)
         return Gradients(aux[0], [value / jnp.asarray(scale, value.dtype) for value in values], aux[2])
 
     return compute
+
+
+def training_loss(model: keras.Model, state: State, batch: Batch) -> tuple[jax.Array, Any]:
+    """A batch's loss with all penalties, scaled as in mixed precision; and (loss, outputs, non-trainable, …).
+
+    The loss in the tuple is not scaled. Cross-entropy is computed from the logits if they are known.
+    """
+    with stable_losses(model):
+        return model.compute_loss_and_updates(
+            state.trainable,
+            state.non_trainable,
+            state.metrics,
+            *batch,
+            training=True,
+            optimizer_variables=state.optimizer,
+        )
 
 
 def global_norm(values: list[jax.Array]) -> jax.Array:
@@ -87,66 +163,107 @@ def _loss_scale(model: keras.Model, state: State) -> Any:
         return keras.ops.convert_to_tensor(optimizer.scale_loss(jnp.ones(())))
 
 
-Batch = Any
-Logs = dict[str, Any] | None
-Step = Callable[..., tuple[State, Logs]]  # (state, batch), and further arrays of the program
-PredictStep = Callable[[list[Any], list[Any], Batch], tuple[Any, list[Any]]]
+@contextlib.contextmanager
+def metrics_in_call(model: keras.Model, values: Sequence[Any]) -> Generator[None]:
+    """While a step is traced within it, metrics that ``model.call`` updates are part of its result.
 
-# What makes a step's logs from the metrics.
-_LOGGING = ("compute_metrics", "get_metrics_result", "_update_metrics_variables")
-
-
-def train_step(model: keras.Model, schedule: Schedule | None = None) -> Step:
-    """The model's training step as a pure function.
-
-    ``schedule`` sets the learning rate of each step, and the momentum if it cycles that. Logs are None unless
-    the model overrides what makes them: otherwise they are the results of its metrics, which the state
-    carries.
+    They start at ``values``. Raises :class:`ModelError` if the step does not compute the loss as Keras does.
     """
-    schedule_in = scheduler(model, schedule)
-    keep_logs = overrides(model, "train_step", *_LOGGING)
-
-    def step(state: State, batch: Batch) -> tuple[State, Logs]:
-        scheduled, momentum = schedule_in(state.optimizer)
-        given = (state.trainable, state.non_trainable, scheduled, state.metrics)
-        with stable_losses(model), momentum_set(model, momentum), metrics_in_call(model, state.metrics):
-            logs, (trainable, non_trainable, optimizer, metrics) = model.train_step(given, packed(batch))
-        new = _like(State(trainable, non_trainable, optimizer, metrics), state)
-        return new, (_arrays(logs) if keep_logs else None)
-
-    return step
-
-
-def test_step(model: keras.Model) -> Step:
-    """The model's evaluation step as a pure function; the optimiser's state is passed through."""
-    keep_logs = overrides(model, "test_step", *_LOGGING)
-
-    def step(state: State, batch: Batch) -> tuple[State, Logs]:
-        given = (state.trainable, state.non_trainable, state.metrics)
-        with stable_losses(model), metrics_in_call(model, state.metrics):
-            logs, (trainable, non_trainable, metrics) = model.test_step(given, packed(batch))
-        new = _like(State(trainable, non_trainable, state.optimizer, metrics), state)
-        return new, (_arrays(logs) if keep_logs else None)
-
-    return step
+    given: Any = model
+    # Keras updates these outside of ``call``.
+    compiled = (given._loss_tracker, given._compile_loss, given._compile_metrics)
+    known = {id(variable) for one in compiled if one is not None for variable in one.variables}
+    variables = list(model.metrics_variables)
+    if all(id(variable) in known for variable in variables):
+        yield
+        return
+    carried = _Carried(variables, list(values))
+    with contextlib.ExitStack() as stack, intercept_calls([model], carried.calling):
+        loss = model.stateless_compute_loss
+        replace_attribute(model, "stateless_compute_loss", carried.losing(loss), stack)
+        yield
+    carried.check(model)
 
 
-def predict_step(model: keras.Model) -> PredictStep:
-    """The model's prediction step as a pure function: ``(trainable, non-trainable, batch)`` to
-    ``(outputs, non-trainable)``.
+class _Carried:
+    """Carries the values of a model's metric variables from its ``call`` to its loss, in one trace."""
+
+    def __init__(self, variables: list[Any], values: list[Any]) -> None:
+        self._variables = variables
+        self._first = values
+        self._values = values
+        self._passes = 0
+        self._waiting = False
+
+    def calling(self, _: Any, call: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
+        """Run the model's ``call`` with the metrics in the scope that ``stateless_call`` opens for it."""
+        scope = get_stateless_scope()
+        if scope is None or any(scope.get_current_value(one) is not None for one in self._variables):
+            return call(*arguments, **options)
+        for variable, value in zip(self._variables, self._values, strict=True):
+            scope.add_update((variable, value))
+        outputs = call(*arguments, **options)
+        found = [scope.get_current_value(variable) for variable in self._variables]
+        if any(new is not old for new, old in zip(found, self._values, strict=True)):
+            self._values, self._waiting = found, True
+            self._passes += 1
+        return outputs
+
+    def losing(self, loss: Callable[..., Any]) -> Callable[..., Any]:
+        """``stateless_compute_loss``, starting from the metrics as ``call`` left them."""
+
+        def computed(trainable: Any, non_trainable: Any, metrics: Any, *others: Any, **named: Any) -> Any:
+            if self._waiting:
+                pairs = zip(metrics, self._values, self._first, strict=True)
+                metrics = [given if new is old else new for given, new, old in pairs]
+                # A value traced inside a gradient must not be used outside of it.
+                self._values, self._waiting = self._first, False
+            return loss(trainable, non_trainable, metrics, *others, **named)
+
+        return computed
+
+    def check(self, model: keras.Model) -> None:
+        if self._waiting or self._passes > 1:
+            raise ModelError(
+                expected="at most one pass through the model in a step, whose loss stateless_compute_loss or "
+                "compute_loss_and_updates computes, for a metric that is updated in call",
+                received=f"a custom step of model {model.name!r} that works differently, so that Keras drops "
+                "the metric's update",
+                remedy="update the metric in compute_metrics, in compute_loss or in the step itself",
+            )
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class Yielded:
+    """A batch from an iterable; ``parts`` is the length of the tuple it came in, 0 for a bare ``x``."""
+
+    x: Any
+    y: Any
+    sample_weight: Any
+    parts: int = field(metadata={"static": True})
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter((self.x, self.y, self.sample_weight))
+
+    def __getitem__(self, index: int) -> Any:
+        return (self.x, self.y, self.sample_weight)[index]
+
+
+def packed(batch: Any) -> Any:
+    """The batch as Keras passes it to a step.
+
+    Example:
+        >>> packed((1, 2, None)), packed((1, None, None)), packed(Yielded(1, 2, None, parts=3))
+        ((1, 2), 1, (1, 2, None))
     """
-
-    def step(trainable: list[Any], non_trainable: list[Any], batch: Batch) -> tuple[Any, list[Any]]:
-        outputs, new = model.predict_step((trainable, non_trainable), packed(batch))
-        return outputs, _like(new, non_trainable)
-
-    return step
+    if isinstance(batch, Yielded):
+        return tuple(batch)[: batch.parts] if batch.parts else batch.x
+    return keras.utils.pack_x_y_sample_weight(*batch)
 
 
-def _like(new: Any, old: Any) -> Any:
-    # The carry of a compiled loop keeps its dtypes; Keras may widen one (a float metric in mixed precision).
-    return jax.tree.map(lambda value, model: jnp.asarray(value, model.dtype), new, old)
-
-
-def _arrays(logs: Any) -> Logs:
-    return {name: jax.tree.map(jnp.asarray, value) for name, value in logs.items()}
+def with_parts(batch: Any, x: Any, y: Any, sample_weight: Any) -> Any:
+    """Other arrays in as many parts as ``batch`` has."""
+    if isinstance(batch, Yielded):
+        return replace(batch, x=x, y=y, sample_weight=sample_weight)
+    return x, y, sample_weight

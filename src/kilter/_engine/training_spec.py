@@ -36,11 +36,9 @@ class EarlyStopping:
 
 @dataclass(frozen=True, eq=False)
 class TrainingSpec:
-    """All of how a model is trained, apart from the compiled model, ``x`` and ``y``.
+    """All of how a model is trained, apart from the compiled model, x and y: as for :func:`kilter.fit`.
 
-    The fields have the names and meanings of the keywords of :func:`kilter.fit`; ``early_stopping`` becomes a
-    callback. Precision, the optimiser and its moving average of the weights (EMA) belong to the compiled
-    model; stochastic weight averaging is one of the ``callbacks``.
+    Precision, optimiser and EMA belong to the compiled model; weight averaging is one of the ``callbacks``.
     """
 
     epochs: int = 1

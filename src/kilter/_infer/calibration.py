@@ -96,7 +96,6 @@ def calibration(probabilities: Probabilities, y: Labels, *, bins: int = 15) -> C
 
 
 def _probabilities(values: Any) -> np.ndarray:
-    """Probabilities [n, classes] as float64, checked."""
     shares = np.asarray(values, dtype=np.float64)
     if shares.ndim == 1:
         shares = shares[:, None]
@@ -121,7 +120,6 @@ def _probabilities(values: Any) -> np.ndarray:
 
 
 def _labels(y: Any, shares: np.ndarray) -> np.ndarray:
-    """The true classes [n] as int64, checked against the probabilities."""
     labels = np.asarray(y)
     if labels.shape == (len(shares), 1):
         labels = labels[:, 0]

@@ -19,12 +19,9 @@ _LINEAR = (None, keras.activations.linear)
 
 @dataclass(frozen=True)
 class NormFold:
-    """What happened to one batch normalisation.
+    """What happened to one batch normalisation, at the path ``layer``.
 
-    Attributes:
-        layer: its path, such as ``"block/norm_1"``.
-        into: the path of the layer that it was folded into; None if it was not folded.
-        reason: why it was not folded; empty if it was.
+    ``into``: the path of the layer that it was folded into; or None, and the ``reason``.
     """
 
     layer: str
@@ -44,8 +41,8 @@ class FoldPlan:
 def plan_folds(model: keras.Model) -> FoldPlan:
     """Find every exact fold; the other batch normalisations get a reason.
 
-    Each is folded into the layer before it if possible. The rest are tried with the layer after them, from
-    the last to the first, so that of two in a row the later is folded first.
+    Each is folded into the layer before it if possible, else into the one after it; there from the last to
+    the first, so that of two in a row the later is folded first.
     """
     planner = _Planner(read_graph(model))
     norms = [call for call in planner.graph.calls if isinstance(call.layer, keras.layers.BatchNormalization)]
@@ -65,8 +62,6 @@ def plan_folds(model: keras.Model) -> FoldPlan:
 
 
 class _Planner:
-    """The graph after the folds found so far."""
-
     def __init__(self, graph: Graph) -> None:
         self.graph = graph
         self.dropped: list[Any] = []
@@ -83,7 +78,6 @@ class _Planner:
         self._alias: dict[Tensor, Tensor] = {}
 
     def try_behind(self, norm: LayerCall) -> NormFold:
-        """Fold ``norm`` into the layer before it, if possible."""
         tensor = self._source(norm)
         maker = self._maker.get(tensor)
         why_not = self._blocked(norm) or self._no_maker(norm, tensor, maker)
@@ -129,7 +123,6 @@ class _Planner:
             self._returned.add(source)
 
     def _blocked(self, norm: LayerCall) -> str:
-        """Why ``norm`` cannot be folded into anything; empty if it can."""
         layer = norm.layer
         if type(layer) is not keras.layers.BatchNormalization:
             return f"it is a {type(layer).__name__}, which may compute something else"
@@ -143,7 +136,6 @@ class _Planner:
         return ""
 
     def _no_maker(self, norm: LayerCall, tensor: Tensor, maker: LayerCall | None) -> str:
-        """Why ``norm`` cannot be folded into the layer before it."""
         if maker is None:
             return "the input comes before it"
         if why_not := self._no_kernel(maker, norm.layer, "before it"):
@@ -157,7 +149,6 @@ class _Planner:
         return ""
 
     def _no_user(self, norm: LayerCall, users: list[LayerCall]) -> str:
-        """Why ``norm`` cannot be folded into the layer after it."""
         if norm.outputs[0] in self._returned:
             return "its output is an output of the model"
         if len(users) != 1:
@@ -174,7 +165,6 @@ class _Planner:
         return ""
 
     def _no_kernel(self, call: LayerCall, norm: Any, where: str) -> str:
-        """Why ``norm`` cannot be folded into this layer, whatever it is connected to."""
         layer = call.layer
         if type(layer) not in KINDS:
             return f"{call.path} {where} is a {type(layer).__name__}"

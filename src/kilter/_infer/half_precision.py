@@ -63,7 +63,6 @@ def to_half(model: keras.Model, dtype: HalfType = "bfloat16") -> keras.Model:
 
 
 def _makers_of_outputs(graph: Graph) -> set[Any]:
-    """The layers that make the outputs, back to the last one with weights."""
     maker = {tensor: call for call in graph.calls for tensor in call.outputs}
     found: set[Any] = set()
     waiting = list(graph.outputs)
@@ -83,7 +82,6 @@ def _computes_in_floats(layer: Any) -> bool:
 
 
 def _with_policy(config: Config, policy: str) -> Config:
-    """The configuration of a layer and its inner layers, with another dtype policy."""
     return {name: policy if name == "dtype" else _below(value, policy) for name, value in config.items()}
 
 

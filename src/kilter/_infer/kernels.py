@@ -135,14 +135,8 @@ _separable = Kind(_behind("pointwise_kernel", lambda kernel: (kernel.shape[-1],)
 # By exact type: a subclass may compute something else.
 KINDS: Final[Mapping[type, Kind]] = {
     layers.Dense: Kind(_LAST, _dense_in_front),
-    layers.Conv1D: _convolution,
-    layers.Conv2D: _convolution,
-    layers.Conv3D: _convolution,
-    layers.Conv1DTranspose: _transposed,
-    layers.Conv2DTranspose: _transposed,
-    layers.Conv3DTranspose: _transposed,
-    layers.DepthwiseConv1D: _depthwise,
-    layers.DepthwiseConv2D: _depthwise,
-    layers.SeparableConv1D: _separable,
-    layers.SeparableConv2D: _separable,
+    **dict.fromkeys((layers.Conv1D, layers.Conv2D, layers.Conv3D), _convolution),
+    **dict.fromkeys((layers.Conv1DTranspose, layers.Conv2DTranspose, layers.Conv3DTranspose), _transposed),
+    **dict.fromkeys((layers.DepthwiseConv1D, layers.DepthwiseConv2D), _depthwise),
+    **dict.fromkeys((layers.SeparableConv1D, layers.SeparableConv2D), _separable),
 }

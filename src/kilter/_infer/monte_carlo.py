@@ -5,8 +5,11 @@ Gal and Ghahramani 2016, "Dropout as a Bayesian approximation"; the entropies fo
 
 from __future__ import annotations
 
+import contextlib
+import inspect
+import itertools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -20,13 +23,15 @@ from kilter._array_types import Arrays
 from kilter._engine.arrays import check_batch_size, collect
 from kilter._engine.checks import check_inputs
 from kilter._engine.program_cache import shelf, take
-from kilter._infer.dropout import dropout_layers, dropping
 from kilter._infer.outputs import Meaning, Outputs, meanings
 from kilter._models.layers import drop_rates
+from kilter._models.tracing import intercept_calls, replace_attribute
 from kilter._models.variables import build_forward, fitting, values
 from kilter._progress import QUICK, Verbose, shown
 from kilter._validation import whole_number
 from kilter._xla.partial import Halves, halves
+from kilter._xla.random_bits import quick
+from kilter.errors import ModelError
 
 _SEEDS = 1 << 32
 
@@ -221,3 +226,54 @@ def _on_host(tree: Any, name: str, count: int) -> Any:
         return array.reshape(-1, *array.shape[2:])[:count]
 
     return jax.tree.map(joined, tree)
+
+
+Layer = keras.layers.Layer
+
+
+def dropout_layers(model: keras.Model) -> list[Layer]:
+    """The layers at any depth that drop at a rate above zero; :class:`ModelError` without one."""
+    kinds = [layer for layer in _layers(model) if drop_rates(layer)]
+    found = [layer for layer in kinds if any(drop_rates(layer))]
+    if found:
+        return found
+    idle = ", ".join(layer.name for layer in kinds)
+    raise ModelError(
+        expected="a model with dropout at a rate above zero, in any of its layers",
+        received=f"model {model.name!r}, "
+        + (f"whose dropout layers all have rate 0: {idle}" if idle else "which has no dropout layer"),
+        remedy="train a model with dropout, or use kilter.predict: this one answers the same every time",
+    )
+
+
+@contextlib.contextmanager
+def dropping(model: keras.Model, layers: Sequence[Layer], key: jax.Array) -> Generator[None]:
+    """While traced within it, ``layers`` run as in training, and all random numbers come from ``key``.
+
+    The model's seed generators are neither read nor changed.
+    """
+    with contextlib.ExitStack() as stack, intercept_calls(layers, _in_training):
+        for number, generator in enumerate(_seed_generators(model)):
+            replace_attribute(generator, "next", _draws(jax.random.fold_in(key, number)), stack)
+        yield
+
+
+def _in_training(_: Any, call: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
+    """``call`` with ``training=True``, whatever it is given; a call without that argument is not changed."""
+    bound = inspect.signature(call).bind(*arguments, **options)
+    bound.arguments["training"] = True
+    return call(*bound.args, **bound.kwargs)
+
+
+def _draws(key: jax.Array) -> Callable[..., jax.Array]:
+    numbers = itertools.count()
+    return lambda ordered=True: quick(jax.random.fold_in(key, next(numbers)))
+
+
+def _layers(model: keras.Model) -> list[Layer]:
+    return list({id(layer): layer for layer in model._flatten_layers()}.values())
+
+
+def _seed_generators(model: keras.Model) -> list[Any]:
+    found = (generator for layer in _layers(model) for generator in layer._seed_generators)
+    return list({id(generator): generator for generator in found}.values())

@@ -11,19 +11,11 @@ import keras
 from jax.scipy.special import entr
 
 from kilter._engine.objective_for import last_activation
+from kilter._engine.stable_losses import OF_CLASSES, OF_LABELS
 from kilter.errors import ModelError, OptionError
-from kilter.nn.losses import smoothed_sparse_categorical_crossentropy
 
 Outputs = Literal["auto", "probabilities", "logits", "numbers"]
 
-# Losses by the kind of output they are for.
-_OF_CLASSES: Final = (
-    keras.losses.categorical_crossentropy,
-    keras.losses.sparse_categorical_crossentropy,
-    keras.losses.categorical_focal_crossentropy,
-    smoothed_sparse_categorical_crossentropy,
-)
-_OF_LABELS: Final = (keras.losses.binary_crossentropy, keras.losses.binary_focal_crossentropy)
 _OF_NUMBERS: Final = (
     keras.losses.mean_squared_error,
     keras.losses.mean_absolute_error,
@@ -70,12 +62,8 @@ class Meaning:
 def meanings(model: keras.Model, outputs: Any, asked: Outputs = "auto") -> list[Meaning]:
     """What each leaf of ``outputs`` (arrays or shapes, in the structure that the model returns) means.
 
-    ``"auto"`` uses the compiled loss, then the last activation. With "probabilities" or "logits", outputs
-    whose last axis has length 1 are labels, others classes.
-
-    Raises:
-        OptionError: for another value of ``asked``.
-        ModelError: if "auto" finds neither a known loss nor a known activation.
+    ``"auto"`` uses the compiled loss, then the last activation; :class:`ModelError` if both are unknown. With
+    "probabilities" or "logits", outputs whose last axis has length 1 are labels, others classes.
     """
     leaves, _ = jax.tree_util.tree_flatten_with_path(outputs)
     if asked == "auto":
@@ -88,11 +76,10 @@ def meanings(model: keras.Model, outputs: Any, asked: Outputs = "auto") -> list[
         )
     if asked == "numbers":
         return [Meaning("numbers") for _ in leaves]
-    return [_of_width(leaf.shape[1:], asked == "logits") for _, leaf in leaves]
-
-
-def _of_width(shape: tuple[int, ...], from_logits: bool) -> Meaning:
-    return Meaning("classes" if shape[-1:] > (1,) else "labels", from_logits)
+    return [
+        Meaning("classes" if leaf.shape[1:][-1:] > (1,) else "labels", asked == "logits")
+        for _, leaf in leaves
+    ]
 
 
 def _found(model: keras.Model, index: int, path: tuple[Any, ...]) -> Meaning:
@@ -100,9 +87,9 @@ def _found(model: keras.Model, index: int, path: tuple[Any, ...]) -> Meaning:
     loss = _loss(model, index, path)
     function = getattr(loss, "fn", loss)
     from_logits = bool(getattr(loss, "_fn_kwargs", {}).get("from_logits", False))
-    if function in _OF_CLASSES:
+    if function in OF_CLASSES:
         return Meaning("classes", from_logits)
-    if function in _OF_LABELS:
+    if function in OF_LABELS:
         return Meaning("labels", from_logits)
     if activation == "softmax":
         return Meaning("classes")
@@ -113,7 +100,11 @@ def _found(model: keras.Model, index: int, path: tuple[Any, ...]) -> Meaning:
     raise ModelError(
         expected="a model whose loss or last activation says whether its outputs are probabilities",
         received=f"model {model.name!r}, "
-        + ("not compiled" if loss is None else f"compiled with {_name(loss)}")
+        + (
+            "not compiled"
+            if loss is None
+            else f"compiled with {getattr(loss, '__name__', type(loss).__name__)}"
+        )
         + ", which ends with "
         + (f"the activation {activation!r}" if activation else "no known activation"),
         remedy='pass outputs="logits", "probabilities" or "numbers", or compile the model with its loss',
@@ -130,7 +121,3 @@ def _loss(model: keras.Model, index: int, path: tuple[Any, ...]) -> Any:
     elif isinstance(loss, list | tuple):
         loss = loss[index]
     return keras.losses.get(loss)
-
-
-def _name(loss: Any) -> str:
-    return getattr(loss, "__name__", type(loss).__name__)

@@ -6,19 +6,18 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal, get_args
 
-import jax.numpy as jnp
 import keras
 import numpy as np
 
 from kilter._array_types import Arrays
 from kilter._engine.arrays import check_batch_size, collect
-from kilter._engine.checks import check_inputs, check_targets
 from kilter._engine.feed import Order, ResidentFeed
-from kilter._engine.loop import Runner, metric_logs, testing
+from kilter._engine.fit import prepare
+from kilter._engine.loop import evaluate_feed, testing
 from kilter._models.copying import copy_model
-from kilter._models.variables import State, assign, build, pull
+from kilter._models.variables import assign, values_kept
 from kilter._plotting import Figure, drawn
-from kilter.errors import DataError, ModelError, OptionError
+from kilter.errors import ModelError, OptionError
 
 Scope = Literal["global", "layer"]
 SHARES: Final = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99)
@@ -112,12 +111,12 @@ def zero_small_weights(
         DataError: if the data do not fit.
     """
     check_batch_size(batch_size)
-    _check_scope(scope)
-    rows = collect(x, y)
-    feed = ResidentFeed(rows, Order(batch_size, shuffle=False, seed=0))
-    check_inputs(model, rows)
-    build(model, feed.example(), training=False)
-    check_targets(model, rows)
+    if scope not in get_args(Scope):
+        raise OptionError(
+            expected='scope "global" or "layer"', received=f"scope={scope!r}", remedy="choose one of them"
+        )
+    feed = ResidentFeed(collect(x, y), Order(batch_size, shuffle=False, seed=0))
+    prepare(model, feed, training=False)
     weights = tuple(np.array(weight) for weight in model.weights)
     names = {index: model.weights[index].path for index in _kernels(model)}
     kernels = [weights[index] for index in names]
@@ -131,13 +130,12 @@ def zero_small_weights(
         _check_shares(shares)
         cuts = [_cut(kernels, share, scope) for share in shares]
     else:
-        _check_thresholds(thresholds)
+        _check_each("thresholds", thresholds, np.inf, "(0.0, 1e-3, 1e-2)")
         cuts = [[np.where(np.abs(kernel) < least, 0, kernel) for kernel in kernels] for least in thresholds]
-    runner = testing(model)
     return SparsityCurve(
         shares=tuple(_zeros(cut) for cut in cuts),
         thresholds=tuple(_largest_zeroed(kernels, cut) for cut in cuts),
-        measures=tuple(_measure(model, runner, feed, dict(zip(names, cut, strict=True))) for cut in cuts),
+        measures=_measured(model, feed, [dict(zip(names, cut, strict=True)) for cut in cuts]),
         by_kernel=tuple(
             {path: _zeros([kernel]) for path, kernel in zip(names.values(), cut, strict=True)} for cut in cuts
         ),
@@ -173,7 +171,6 @@ def _without_smallest(flat: np.ndarray, share: float) -> np.ndarray:
 
 
 def _zeros(kernels: Sequence[np.ndarray]) -> float:
-    """The share of numbers that are zero."""
     return sum(int((kernel == 0).sum()) for kernel in kernels) / sum(kernel.size for kernel in kernels)
 
 
@@ -182,51 +179,26 @@ def _largest_zeroed(kernels: Sequence[np.ndarray], cut: Sequence[np.ndarray]) ->
     return float(max((part.max() for part in zeroed if part.size), default=np.nan))
 
 
-def _measure(
-    model: keras.Model, runner: Runner, feed: ResidentFeed, changed: Mapping[int, np.ndarray]
-) -> dict[str, float]:
-    """Loss and metrics with other values for some of ``model.weights``, which do not change."""
-    new = {id(model.weights[index]): value for index, value in changed.items()}
-
-    def state_of(given: State) -> State:
-        groups = (model.trainable_variables, model.non_trainable_variables)
-        swapped = [
-            [
-                jnp.array(new[id(v)], v.dtype) if id(v) in new else value
-                for v, value in zip(group, values, strict=True)
-            ]
-            for group, values in zip(groups, (given.trainable, given.non_trainable), strict=True)
-        ]
-        return given._replace(trainable=swapped[0], non_trainable=swapped[1])
-
-    model.reset_metrics()
-    chunk = runner.run(feed, 0, state_of(pull(model)), lambda chunk: chunk.state)
-    if chunk is None:
-        raise DataError(expected="rows to measure on", received="none", remedy="pass some")
-    assign(zip(model.metrics_variables, chunk.state.metrics, strict=True))
-    return metric_logs(model, chunk.logs)
+def _measured(
+    model: keras.Model, feed: ResidentFeed, cuts: Sequence[Mapping[int, np.ndarray]]
+) -> tuple[dict[str, float], ...]:
+    """Loss and metrics with each of ``cuts`` for some of ``model.weights``, which do not change."""
+    runner, found = testing(model), list[dict[str, float]]()
+    with values_kept(model.weights):
+        for cut in cuts:
+            assign((model.weights[index], value) for index, value in cut.items())
+            found.append(evaluate_feed(model, runner, feed, restores=True))
+    return tuple(found)
 
 
-def _check_scope(scope: str) -> None:
-    if scope not in get_args(Scope):
+def _check_each(name: str, values: Sequence[float], below: float, example: str) -> None:
+    if not len(values) or not all(0.0 <= value < below for value in values):
         raise OptionError(
-            expected='scope "global" or "layer"', received=f"scope={scope!r}", remedy="choose one of them"
+            expected=f"{name} of at least 0" + (" and below 1" if below == 1 else ""),
+            received=f"{list(values)!r}",
+            remedy=f"pass {name} such as {example}",
         )
 
 
 def _check_shares(shares: Sequence[float]) -> None:
-    if not len(shares) or not all(0.0 <= share < 1.0 for share in shares):
-        raise OptionError(
-            expected="shares from 0 to below 1",
-            received=f"{list(shares)!r}",
-            remedy="pass shares such as (0.0, 0.5, 0.9)",
-        )
-
-
-def _check_thresholds(thresholds: Sequence[float]) -> None:
-    if not len(thresholds) or not all(0.0 <= least < float("inf") for least in thresholds):
-        raise OptionError(
-            expected="thresholds of at least 0",
-            received=f"{list(thresholds)!r}",
-            remedy="pass magnitudes such as (0.0, 1e-3, 1e-2)",
-        )
+    _check_each("shares", shares, 1.0, "(0.0, 0.5, 0.9)")

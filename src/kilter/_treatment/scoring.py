@@ -11,7 +11,8 @@ import keras
 import numpy as np
 
 from kilter._compare.comparison import OwnMeasure
-from kilter._engine.inference import evaluate, layer_state_kept
+from kilter._engine.inference import evaluate
+from kilter._models.variables import values_kept
 from kilter._treatment.baselines import baseline_accuracy, baseline_error
 from kilter._treatment.own_measures import (
     answers,
@@ -107,7 +108,7 @@ class Scoring:
     def score(self, subject: Subject, model: keras.Model) -> float:
         """The score of ``model`` on the subject's validation rows; NaN where an output is not finite."""
         if self.measure == "val_loss":
-            with layer_state_kept(model):
+            with values_kept(model.non_trainable_variables):
                 size = judged_in(subject)
                 return evaluate(model, subject.x_val, subject.y_val, batch_size=size, verbose=0)["loss"]
         (outputs,) = jax.tree.leaves(predictions(subject, model))

@@ -1,6 +1,6 @@
 """The search for changes: short trials of growing sets of remedies, the smallest that suffices.
 
-How long trials are and how many are made is counted in work (:mod:`kilter._engine.step_cost`), never in
+How long trials are and how many are made is counted in work (:mod:`kilter._engine.program_cache`), never in
 seconds.
 """
 
@@ -11,8 +11,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 
-from kilter._engine.step_cost import StepCost
-from kilter._engine.structure import Structure, structure
+from kilter._engine.fingerprint import Structure, structure
+from kilter._engine.program_cache import StepCost
 from kilter._progress import SILENT, Progress
 from kilter._records import Diagnosis, Finding
 from kilter._treatment.plan import FURTHER, RemedySet, cumulative, further, wanted

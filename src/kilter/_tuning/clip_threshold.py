@@ -61,8 +61,7 @@ class FoundClip:
 def read_norms(losses: np.ndarray, norms: np.ndarray, percentile: float) -> FoundClip:
     """The threshold for these losses and gradient norms, [steps] each.
 
-    Raises :class:`ModelError` for an unhealthy training: a norm or loss is not finite, the loss diverges (as
-    in a learning-rate search), or all gradients are 0.
+    Raises :class:`ModelError` if a norm or loss is not finite, the loss diverges, or all gradients are 0.
     """
     wild = np.flatnonzero(~np.isfinite(norms))
     end = divergence(losses, len(losses))
@@ -190,7 +189,6 @@ def _norm_step(model: keras.Model, batches: int, augmentation: Augmentation | No
 
 
 def _rows_of_each(x: Any, batches: int) -> int:
-    """The most rows per batch, if an update takes ``batches`` of them."""
     received = f"gradient_accumulation_steps={batches} and "
     if not is_array(x):
         raise OptionError(

@@ -13,8 +13,7 @@ import numpy as np
 
 from kilter._array_types import Arrays
 from kilter._engine.program_cache import owners, shelf
-from kilter._engine.stable_losses import stable_losses
-from kilter._engine.step import Batch, global_norm, inner_product
+from kilter._engine.step import Batch, global_norm, inner_product, training_loss
 from kilter._models.variables import State, fitting, pull
 from kilter._progress import QUICK, Verbose, shown
 from kilter._tuning.trial import trial_batches, trial_feed
@@ -129,8 +128,6 @@ def largest_curvature(
 
 @dataclass(frozen=True)
 class _Pair:
-    """An eigenvalue, its residual, ‖Hv‖, and whether the residual is small."""
-
     eigenvalue: float
     residual: float
     length: float
@@ -168,7 +165,6 @@ def _advance(along: Vector, vector: Vector, shift: jax.Array) -> tuple[Vector, j
 
 
 def _product(model: keras.Model, state: State, batch: Batch) -> Product:
-    """The compiled v -> Hv of this state and batch; vectors are float32."""
     arguments = (state, batch, [value.astype(jnp.float32) for value in state.trainable])
     with fitting(model, batch):
         program = shelf(model).get("curvature", owners(model), lambda: _along(model), arguments)
@@ -179,14 +175,8 @@ def _along(model: keras.Model) -> Callable[[State, Batch, Vector], Vector]:
     """``(state, batch, v) -> Hv``: the derivative of the gradient along v."""
 
     def run(state: State, batch: Batch, vector: Vector) -> Vector:
-        x, y, sample_weight = batch
-
         def loss_of(trainable: Vector) -> jax.Array:
-            with stable_losses(model):
-                _, aux = model.compute_loss_and_updates(
-                    trainable, state.non_trainable, state.metrics, x, y, sample_weight, training=True,
-                    optimizer_variables=state.optimizer,
-                )  # fmt: skip
+            _, aux = training_loss(model, state._replace(trainable=trainable), batch)
             return jnp.asarray(aux[0], jnp.float32)  # without the scale of mixed precision
 
         tangent = [part.astype(value.dtype) for part, value in zip(vector, state.trainable, strict=True)]
@@ -197,12 +187,10 @@ def _along(model: keras.Model) -> Callable[[State, Batch, Vector], Vector]:
 
 
 def _drawn(like: Vector, seed: int) -> Vector:
-    """Standard normal numbers in the shapes of ``like``."""
     generator = np.random.default_rng(seed)
     return [jnp.asarray(generator.standard_normal(value.shape), jnp.float32) for value in like]
 
 
 def _unit(vector: Vector) -> Vector:
-    """The vector at length 1; zeros stay zeros."""
     length = global_norm(vector)
     return [value / jnp.where(length > 0, length, 1) for value in vector]

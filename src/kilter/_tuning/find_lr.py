@@ -132,10 +132,9 @@ def find_lr_by_steps(
     sample_weight: Any = None,
     class_weight: Mapping[int, float] | None = None,
 ) -> FoundRate:
-    """:func:`find_lr` from ``state``, with the program that trains ``model`` on these data.
+    """:func:`find_lr` from ``state``, step by step in the program that trains ``model`` on these data.
 
-    Slower, since each call takes one step, but nothing is compiled if the model is trained on the data
-    anyway. All rows are put on the device. The model's variables do not change.
+    Slower, but nothing is compiled if the model is trained on them anyway.
     """
     _check_options(low, high, steps, 1)
     _check_optimizer(model)

@@ -15,7 +15,7 @@ import numpy as np
 from kilter._array_types import Arrays
 from kilter._engine.arrays import check_batch_size
 from kilter._engine.program_cache import Programs, owners
-from kilter._engine.step import Batch, gradients, inner_product
+from kilter._engine.step import Batch, gradients, inner_product, like
 from kilter._models.variables import State, fitting, pull
 from kilter._progress import QUICK, Verbose, shown
 from kilter._tuning.trial import trial_batches, trial_feed
@@ -106,15 +106,15 @@ def gradient_noise_scale(
         )
     with shown(verbose, after=QUICK) as progress, fitting(model, given[0]):
         progress.stage(f"Gradient noise scale: {len(given)} batches of {size} rows")
-        squares, products = _measured(model, given)
+        sums, squares, _ = _pass(model, given, None)  # two passes, so that no gradient is kept
+        _, _, products = _pass(model, given, [value / len(given) for value in sums])
     return read_noise(squares, products, batch_size=batch_size)
 
 
 def read_noise(squares: np.ndarray, products: np.ndarray, *, batch_size: int) -> NoiseScale:
     """The noise scale from |gᵢ|² and ⟨gᵢ, ḡ⟩ of each batch, float [k]; the mean of the latter is |ḡ|².
 
-    The interval is a jackknife over the batches, of the inverse |G|²/tr(Σ), which is 0 and not infinite for
-    pure noise.
+    The interval is a jackknife of |G|²/tr(Σ), which is 0 and not infinite for pure noise.
     """
     count, square = len(squares), products.mean()
     if not np.isfinite([squares, products]).all() or not squares.any():
@@ -154,15 +154,7 @@ def _inverse(variance: float, gradient_square: float) -> float:
 
 
 def _positive_inverse(inverse: float) -> float:
-    """1/inverse; infinite at or below 0."""
     return 1 / inverse if inverse > 0 else math.inf
-
-
-def _measured(model: keras.Model, given: list[Batch]) -> tuple[np.ndarray, np.ndarray]:
-    """|gᵢ|² and ⟨gᵢ, ḡ⟩ of each batch, float64 [k]; in two passes, so that no gradient is kept."""
-    sums, squares, _ = _pass(model, given, None)
-    _, _, products = _pass(model, given, [value / len(given) for value in sums])
-    return squares, products
 
 
 def _pass(
@@ -189,10 +181,7 @@ def _adding(model: keras.Model) -> Callable[..., Any]:
         found = gradients_of(state, batch)
         values = [value.astype(jnp.float32) for value in found.values]
         # The next batch draws other dropout masks: they are part of the noise.
-        moved = [
-            jnp.asarray(new, old.dtype)
-            for new, old in zip(found.non_trainable, state.non_trainable, strict=True)
-        ]
+        moved = like(found.non_trainable, state.non_trainable)
         numbers = jnp.stack([inner_product(values, values), inner_product(values, mean)])
         added = [one + other for one, other in zip(sums, values, strict=True)]
         return state._replace(non_trainable=moved), added, numbers

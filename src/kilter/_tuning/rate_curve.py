@@ -61,14 +61,10 @@ class FoundRate:
 
     def to_dict(self) -> dict[str, Any]:
         """Numbers and lists, for a file."""
-        arrays = {"lrs": self.lrs, "losses": self.losses, "smoothed": self.smoothed, "curves": self.curves}
-        numbers = {
-            "suggestion": self.suggestion,
-            "diverged_at": self.diverged_at,
-            "lowest_at": self.lowest_at,
-            "first_loss": self.first_loss,
+        return {
+            name: value.tolist() if isinstance(value, np.ndarray) else value
+            for name, value in vars(self).items()
         }
-        return numbers | {name: array.tolist() for name, array in arrays.items()}
 
     @staticmethod
     def from_dict(fields: Mapping[str, Any]) -> FoundRate:

@@ -23,7 +23,7 @@ from kilter._engine.fit import AnyFeed, prepare, training_feed
 from kilter._engine.interrupt import Interrupt
 from kilter._engine.loop import Chunk, Runner
 from kilter._engine.program_cache import take
-from kilter._engine.step import Batch, Schedule, train_step
+from kilter._engine.step import Batch, Schedule, like, train_step
 from kilter._models.variables import State, pull
 from kilter._progress import SILENT, Progress
 from kilter._validation import whole_number
@@ -39,10 +39,9 @@ TrialStep = Callable[[State, Batch, Any], tuple[State, jax.Array]]
 
 
 class Trial(NamedTuple):
-    """The state of a trial.
+    """The state of a trial: step i gets the i-th elements of ``given``.
 
-    ``given``: arrays of which step i gets the i-th element; ``recorded``: float32 [steps, width], NaN for
-    steps to come; ``step``: the number of steps done.
+    ``recorded``: float32 [steps, width], NaN for steps to come; ``step``: the number of steps done.
     """
 
     state: State
@@ -64,10 +63,9 @@ def trial_feed(
     shuffle: bool = True,
     augmentation: Augmentation | None = None,
 ) -> AnyFeed:
-    """Check data and model as ``fit`` does, and make the feed of ``steps`` batches in the order of ``seed``.
+    """Check data and model as :func:`kilter.fit` does, and make the feed of ``steps`` batches.
 
-    Only the rows that the steps use are copied to the device. Arrays make whole batches only: one program
-    serves all, and their losses are equally noisy. Raises as :func:`kilter.fit` does, before tracing.
+    Only the rows used are copied. Arrays make whole batches only: one program, equally noisy losses.
     """
     check_batch_size(batch_size)
     whole_number("seed", seed, 0)
@@ -79,7 +77,9 @@ def trial_feed(
         if steps * order.batch_size <= count:
             used = order.rows(count, 0)[: steps * order.batch_size]
             order = replace(order, shuffle=False)
-        x, y, sample_weight = jax.tree.map(lambda leaf: _taken(leaf, used), (x, y, sample_weight))
+        x, y, sample_weight = jax.tree.map(
+            lambda leaf: (leaf.to_numpy() if hasattr(leaf, "to_numpy") else leaf)[used], (x, y, sample_weight)
+        )
     feed = training_feed(x, y, sample_weight, class_weight, order)
     prepare(model, feed)
     if augmentation is not None:
@@ -98,10 +98,7 @@ def with_augmentation(
 
 
 def trial_batches(feed: AnyFeed, steps: int) -> Iterator[Batch]:
-    """At most ``steps`` batches of a trial's feed as arrays on the device, in the same order each time.
-
-    Raises :class:`OptionError` for an iterable of batches, whose order may change.
-    """
+    """At most ``steps`` batches of a trial's feed on the device; :class:`OptionError` for an iterable."""
     if isinstance(feed, BatchFeed):
         raise OptionError(
             expected="x as arrays, rows first",
@@ -127,9 +124,8 @@ def run_trial(
 ) -> np.ndarray:
     """Train a copy of the model for ``steps`` steps; returns the records, float64 [steps done, width].
 
-    ``name``: of the program in the model's cache. ``enough``: called between chunks with the records so far;
-    True stops the trial. ``progress`` shows ``stage`` and the steps done. Ctrl-C raises KeyboardInterrupt
-    after the running chunk.
+    ``name``: of the program in the model's cache. ``enough``: True for the records so far stops the trial.
+    ``progress`` shows ``stage`` and the steps done.
     """
     recorded = jnp.full((steps, width), jnp.nan, jnp.float32)
     trial: Any = Trial(pull(model), jax.tree.map(jnp.array, given), recorded, jnp.int32(0))
@@ -158,8 +154,7 @@ def run_trial(
 def step_with_loss(model: keras.Model, schedule: Schedule | None = None) -> LossStep:
     """The model's training step and the loss of its batch: before the update, with all penalties, unscaled.
 
-    Metrics are reset at each step. A model that overrides ``train_step`` must return its ``"loss"``,
-    :class:`ModelError` otherwise.
+    Metrics are reset at each step. An overridden ``train_step`` must return its ``"loss"``.
     """
     train = train_step(model, schedule)
 
@@ -173,15 +168,11 @@ def step_with_loss(model: keras.Model, schedule: Schedule | None = None) -> Loss
 def fresh_metrics(model: keras.Model, state: State) -> State:
     """The state with reset metrics."""
     fresh = [value for metric in model.metrics for value in metric.stateless_reset_state()]
-    metrics = [jnp.asarray(value, old.dtype) for value, old in zip(fresh, state.metrics, strict=True)]
-    return state._replace(metrics=metrics)
+    return state._replace(metrics=like(fresh, state.metrics))
 
 
 def loss_of_step(model: keras.Model, state: State, logs: Mapping[str, jax.Array] | None) -> jax.Array:
-    """The loss of a training step that began with reset metrics: its log, or the value of the loss tracker.
-
-    Raises :class:`ModelError` if there is neither.
-    """
+    """The loss of a step that began with reset metrics: its log, or the value of the loss tracker."""
     if logs is not None and "loss" in logs:
         return logs["loss"]
     tracker: Any = model._loss_tracker
@@ -193,10 +184,6 @@ def loss_of_step(model: keras.Model, state: State, logs: Mapping[str, jax.Array]
             remedy='add "loss" to the dictionary that train_step returns',
         )
     return tracker.stateless_result([state.metrics[places[id(variable)]] for variable in tracker.variables])
-
-
-def _taken(leaf: Any, used: Any) -> Any:
-    return (leaf.to_numpy() if hasattr(leaf, "to_numpy") else leaf)[used]
 
 
 def _recording(step: TrialStep) -> Any:

@@ -14,9 +14,7 @@ makes c = 4.
 
 Gain of the order: the backward convolutions run 20 to 30 times slower inside a loop than outside, since XLA
 cleans up loop bodies less; in this order they run at full speed. Gain of the even channels: the kernel is 1.4
-to 13 times slower with an odd number of channels from 3 on and 17 to 32 filters (3 to 32 filters, 32 images
-of 32×32: 1.7 against 0.4 ms; 3 to 24: 5.2 against 0.5 ms; seven numbers of channels, windows of 1 to 7,
-medians of 5, two cores of an AMD EPYC).
+to 13 times slower with an odd number of channels from 3 on and 17 to 32 filters (medians of 5, 2 cores).
 
 Depends on: jaxlib 0.10.2, CPU. Remove when a convolution's gradient runs as fast in ``lax.scan`` as outside
 of it.
@@ -35,6 +33,7 @@ from jax.extend import core
 from kilter._xla import kernel_gradients
 from kilter._xla.axis import Parameters, axes_of
 from kilter._xla.spread_images import convolve_in_kinds
+from kilter._xla.values import Pass, Value, written
 
 Form = Callable[[Any, Any, Any, Parameters], Any]
 """From the primitive, images (n, space, c), kernel (space, c, m) and parameters to results (n, space, m)."""
@@ -45,8 +44,9 @@ _SLOW_FOR_ODD = range(17, 33)
 _FEWEST_ODD = 3
 
 
-def convolution(equation: core.JaxprEqn, images: Any, kernel: Any) -> Any:
-    """The result of the equation (``conv_general_dilated``) for its operands, in its own order."""
+def convolution(equation: core.JaxprEqn, values: list[Value], passing: Pass) -> Value:
+    """The result of the equation (``conv_general_dilated``), in its own order."""
+    images, kernel = (value.get() for value in values)
     numbers, space = equation.params["dimension_numbers"], "0123"[: images.ndim - 2]
     last = (lambda spec: (spec[0], *spec[2:], spec[1]), lambda spec: (*spec[2:], spec[1], spec[0]))
     sums_rows = numbers.lhs_spec[1] == numbers.rhs_spec[1] == 0  # as the gradient of a kernel does
@@ -57,11 +57,10 @@ def convolution(equation: core.JaxprEqn, images: Any, kernel: Any) -> Any:
     parameters = {**equation.params, "dimension_numbers": canonical}
     form = _form(images, kernel, parameters, sums_rows=sums_rows)
     result = form(equation.primitive, images, kernel, parameters)
-    return jnp.transpose(result, tuple(np.argsort(last[0](numbers.out_spec)).tolist()))
+    return written(jnp.transpose(result, tuple(np.argsort(last[0](numbers.out_spec)).tolist())))
 
 
 def _form(images: Any, kernel: Any, parameters: Parameters, *, sums_rows: bool) -> Form:
-    """The fastest form of a convolution."""
     axes = axes_of(images, kernel, parameters)
     if parameters["batch_group_count"] != 1:
         return _as_it_is
@@ -88,7 +87,6 @@ def _is_slow_for_odd(kernel: Any, parameters: Parameters) -> bool:
 
 
 def _evened(primitive: Any, images: Any, kernel: Any, parameters: Parameters) -> Any:
-    """The same with one more channel, of zeros."""
     zero, whole, more = jnp.zeros((), images.dtype), (0, 0, 0), (0, 1, 0)
     images = lax.pad(images, zero, [*[whole] * (images.ndim - 1), more])
     kernel = lax.pad(kernel, zero, [*[whole] * (kernel.ndim - 2), more, whole])

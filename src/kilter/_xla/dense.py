@@ -7,18 +7,20 @@ Kernels are transposed for the forward pass as the step begins, while another co
 sees the data is carried transposed by the loop, with its optimiser slots, so that both of its products have a
 fast kernel.
 
+Gradients of weights wait for the end of the backward pass: its operations are short, and XLA wakes another
+core, which takes 20 to 50 µs, only for several that are ready at once. A factor of one, computed from the
+last product of the pass, makes them wait.
+
 Example in one dimension, for a batch of two and one unit: x = (x0, x1) as a column, w a number. Stored
 feature-major, x is the row (x0, x1); y = w·x is a row too, and so is dy. The gradient dw = dy·xᵀ is a row
 times a column, which needs no transpose; as columns it would be dyᵀ·x, whose left operand is contracted on
-its first axis.
+its first axis. The gradient dw = x·dh of a layer before it becomes (x·one)·dh, where ``one`` is made from dy.
 
-Gain: 17 µs against 8 µs for 32×100 by 32×100. With vectors of 512 bits, 1,990 instead of 2,364 µs a step of
-the 20×100 network at batch 32, and 15.0 instead of 17.4 ms at 512 (medians of 9 interleaved rounds, 2 cores).
-Transposed kernels: a forward product takes 3.5 instead of 6.5 µs, an epoch 0.69 instead of 0.75 s; three
-layers of 1,024 units train 1.1 to 2.0 times as fast at batches of 16 to 512; an evaluation of three of 2,048
-takes 0.59 instead of 3.1 s at batch 32, of the 20×100 network at 256 0.27 instead of 0.49 s. The carried
-first kernel, with the multiplications of :mod:`kilter._xla.reciprocals`: 1,700 instead of 2,090 µs a step at
-batch 32, 15.1 instead of 17.4 ms at 512 (medians of 4 interleaved processes).
+Gain (medians, 2 cores): 17 µs against 8 µs for 32×100 by 32×100; 1,990 instead of 2,364 µs a step of the
+20×100 network at batch 32, and 15.0 instead of 17.4 ms at 512. Transposed kernels: an epoch of 0.69 instead
+of 0.75 s; three layers of 1,024 units train 1.1 to 2.0 times as fast. The carried first kernel, with
+:mod:`kilter._xla.reciprocals`: 1,700 instead of 2,090 µs a step. Gradients that wait (:func:`late`): 0.77
+instead of 0.86 s an epoch at batch 32.
 
 Depends on: jaxlib 0.10.2, CPU. Remove when XLA's CPU products are as fast in every layout of their operands.
 """
@@ -29,11 +31,33 @@ import functools
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 from jax import lax
 from jax.extend import core
 
-from kilter._xla.deferred import late
-from kilter._xla.values import Pass, Value, array_of, bind, stored_transposed, written
+from kilter._xla.values import Pass, Stored, Value, array_of, bind, stored_transposed, written
+
+# A larger array does not wait: its product keeps the cores busy, and waiting holds memory.
+_MOST_NUMBERS = 1 << 14
+
+
+def late(passing: Pass, value: Value, since: Any) -> Value:
+    """The value, made after :attr:`Pass.latest` if that has changed ``since``; large arrays do not wait."""
+    array = value.get(value.transposed)
+    small = array.size <= _MOST_NUMBERS and jnp.issubdtype(array.dtype, jnp.floating)
+    if not small or passing.latest is None or passing.latest is since:
+        return value
+    if id(array) not in passing.waiting:  # gradients of weights and of biases ask for the same array
+        passing.waiting[id(array)] = array, array * _one_after(passing.latest).astype(array.dtype)
+    waiting = passing.waiting[id(array)][1]
+    return stored_transposed(waiting) if value.transposed else written(waiting)
+
+
+def _one_after(array: Any) -> Any:
+    """1 for any ``array``, computed from its first number in a way that XLA does not see through."""
+    number = lax.slice(array, (0,) * array.ndim, (1,) * array.ndim).reshape(())
+    return jnp.logical_or(number <= 0, jnp.logical_not(number <= 0))
+
 
 # Kernels to transpose: a smaller one takes as long to transpose as it gains, except at small batches.
 _LARGE_KERNEL = 1 << 15
@@ -47,15 +71,22 @@ def is_plain_product(equation: core.JaxprEqn, values: list[Value], passing: Pass
     return ranks == [2, 2] and len(contracted) == 1 and not batched
 
 
+def product_stored(equation: core.JaxprEqn, values: list[Value], passing: Pass) -> Stored:
+    """Feature-major with a row for each example; a gradient of rows may be transposed at no cost."""
+    if array_of(equation.outvars[0]).shape[0] == passing.batch_size:
+        return Stored(transposed=True)
+    return Stored(turns=_is_gradient_of_rows(equation, values, passing.batch_size))
+
+
 def product(equation: core.JaxprEqn, values: list[Value], passing: Pass) -> Value:
     """The product; one with a row for each example becomes feature-major."""
-    flipped = array_of(equation.outvars[0]).shape[0] == passing.batch_size
+    flipped, turns = product_stored(equation, values, passing)
     if flipped:
         (axes, _) = equation.params["dimension_numbers"]
         ahead = _ahead(values[1], axes[1][0], passing)
         passing.latest = _dot(equation, [values[0], ahead], flipped=True)
         return stored_transposed(passing.latest)
-    turns, since = _is_gradient_of_rows(equation, values, passing.batch_size), passing.latest
+    since = passing.latest
 
     @functools.cache
     def plain() -> Any:
@@ -87,10 +118,7 @@ def _dot(equation: core.JaxprEqn, values: list[Value], *, flipped: bool) -> Any:
 
 
 def _ahead(value: Value, axis: int, passing: Pass) -> Value:
-    """A kernel that would be contracted on its first axis as a left operand: its transpose, if that pays.
-
-    The transposes depend on nothing, so an idle core makes them while the step begins.
-    """
+    """A given kernel, transposed by an idle core as the step begins, if it needs to be and that pays."""
     pays = value.given and (passing.batch_size <= _SMALL_BATCH or value.get().size >= _LARGE_KERNEL)
     if axis == 0 and not value.transposed and pays:
         return stored_transposed(lax.optimization_barrier(value.get(True)))

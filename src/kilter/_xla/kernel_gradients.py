@@ -10,10 +10,9 @@ dy(0) = x(0)·g(0) + x(1)·g(1) and dy(1) = x(1)·g(0) + x(2)·g(1). Either the 
 ``[[x0, x1], [x1, x2]] @ [g0, g1]``, or the gradient is, ``[x0, x1, x2] @ [[g0, 0], [g1, g0], [0, g1]]``; the
 way with the smaller operands is taken.
 
-Gain, in a loop: 4.6 instead of 37.4 ms (64 to 1 filters, 28×28), 21 instead of 53 ms (64 to 64, 14×14), 7.4
-instead of 18.3 ms (32 to 64, 16×16), 2.6 instead of 5.6 ms (3 to 32, 32×32), 6.6 instead of 10.5 ms (64 to
-128 with stride 2, 14×14), 1.7 ms as before (64 to 64, 8×8). Medians of 9, batches of 32 to 128, kernels of 3
-to 5, 2 cores.
+Gain, in a loop: 4.6 instead of 37.4 ms (64 to 1 filters, 28×28), 7.4 instead of 18.3 ms (32 to 64, 16×16),
+6.6 instead of 10.5 ms (64 to 128 with stride 2, 14×14), 1.7 ms as before (64 to 64, 8×8). Medians of 9,
+batches of 32 to 128, kernels of 3 to 5, 2 cores.
 
 Depends on: jaxlib 0.10.2, CPU. Remove when XLA's CPU backend computes these gradients as fast as the forward
 pass, inside a loop too.
@@ -68,8 +67,7 @@ def product(primitive: Any, images: Any, kernel: Any, parameters: Parameters) ->
 
 
 def _sizes(images: Any, kernel: Any, axes: Sequence[Axis]) -> Iterator[tuple[int, tuple[bool, ...]]]:
-    """The ways to write the product: the size of both operands, and for each axis whether the images are
-    shifted.
+    """The ways to write the product: its operands' size, and for each axis whether the images are shifted.
 
     Shifting the kernel (False) needs adjacent taps.
     """

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from jax.extend import core
 
-from kilter._xla.values import Pass, Value, array_of, bind, stored_transposed, written
+from kilter._xla.values import Pass, Stored, Value, array_of, bind, stored_transposed, written
 
 _ELEMENTWISE = """
 abs add add_any and atan2 cbrt ceil clamp convert_element_type copy cos div eq erf erf_inv erfc exp exp2
@@ -29,6 +29,11 @@ REDUCTIONS = frozenset(
 def has_transposed_operand(equation: core.JaxprEqn, values: list[Value], passing: Pass) -> bool:
     """Whether an operand is stored transposed."""
     return any(value.transposed for value in values)
+
+
+def like_first(equation: core.JaxprEqn, values: list[Value], passing: Pass) -> Stored:
+    """Stored as the first operand is."""
+    return Stored(transposed=values[0].transposed)
 
 
 def elementwise(equation: core.JaxprEqn, values: list[Value], passing: Pass) -> Value:
@@ -54,3 +59,8 @@ def transpose(equation: core.JaxprEqn, values: list[Value], passing: Pass) -> Va
     """The transpose, made when it is used."""
     (value,) = values
     return Value(lambda transposed: value.get(not transposed), transposed=value.turns)
+
+
+def turned(equation: core.JaxprEqn, values: list[Value], passing: Pass) -> Stored:
+    """Stored transposed if a transpose of the operand counts as that."""
+    return Stored(transposed=values[0].turns)

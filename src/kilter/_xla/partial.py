@@ -17,11 +17,7 @@ _CHEAP = ("broadcast_in_dim", "iota")
 
 @dataclass(frozen=True)
 class Halves:
-    """``function(drawn, *given)`` as ``after(drawn, before(*given))``, with the same equations.
-
-    ``before`` computes from ``given`` the arrays that ``after`` needs. ``result`` is the tree of shapes and
-    dtypes that the function returns.
-    """
+    """``function(drawn, *given)`` as ``after(drawn, before(*given))``; ``result``: its shapes and dtypes."""
 
     before: Callable[..., list[jax.Array]]
     after: Callable[[Any, list[jax.Array]], Any]
@@ -32,7 +28,7 @@ def halves(function: Callable[..., Any], drawn: Any, *given: Any) -> Halves:
     """Split a function after everything that does not depend on its first argument.
 
     For a network with dropout, ``before`` runs all layers up to the first dropout, however the model is
-    written. The arguments are arrays or ``jax.ShapeDtypeStruct``.
+    written.
     """
     traced = trace(function, drawn, *given)
     jaxpr = traced.equations.jaxpr
@@ -53,19 +49,30 @@ def halves(function: Callable[..., Any], drawn: Any, *given: Any) -> Halves:
 Equations = list[core.JaxprEqn]
 
 
+def depending_on(jaxpr: core.Jaxpr, inputs: Sequence[core.Var]) -> set[core.Var]:
+    """The variables that depend on some of the ``inputs``, these included."""
+    depending = set(inputs)
+    for equation in jaxpr.eqns:
+        if not depending.isdisjoint(variables(equation.invars)):
+            depending.update(equation.outvars)
+    return depending
+
+
+def variables(atoms: Sequence[Any]) -> list[core.Var]:
+    """The ``atoms`` that are not literals."""
+    return [atom for atom in atoms if not isinstance(atom, core.Literal)]
+
+
 def _divided(jaxpr: core.Jaxpr, drawn: Sequence[core.Var]) -> tuple[Equations, Equations]:
     """The equations that do not depend on ``drawn``, and those that do with the cheap ones they read."""
-    depending = set(drawn)
-    for equation in jaxpr.eqns:
-        if not depending.isdisjoint(_variables(equation.invars)):
-            depending.update(equation.outvars)
+    depending = depending_on(jaxpr, drawn)
     early = [equation for equation in jaxpr.eqns if depending.isdisjoint(equation.outvars)]
     late: Equations = []
-    needed = set(_variables(jaxpr.outvars))
+    needed = set(variables(jaxpr.outvars))
     for equation in reversed(jaxpr.eqns):
         repeated = equation.primitive.name in _CHEAP or not depending.isdisjoint(equation.outvars)
         if repeated and not needed.isdisjoint(equation.outvars):
-            needed.update(_variables(equation.invars))
+            needed.update(variables(equation.invars))
             late.append(equation)
     return early, late[::-1]
 
@@ -74,7 +81,7 @@ def _needed(equations: Equations, outputs: Sequence[Any], made: set[core.Var]) -
     """The variables that ``equations`` and ``outputs`` read but do not make, each once, in order."""
     made = made.union(*(equation.outvars for equation in equations))
     read = [*(atom for equation in equations for atom in equation.invars), *outputs]
-    return [variable for variable in dict.fromkeys(_variables(read)) if variable not in made]
+    return [variable for variable in dict.fromkeys(variables(read)) if variable not in made]
 
 
 def _runner(
@@ -82,7 +89,3 @@ def _runner(
 ) -> Callable[..., list[jax.Array]]:
     part = core.Jaxpr(whole.jaxpr.constvars, inputs, outputs, equations)
     return core.jaxpr_as_fun(core.ClosedJaxpr(part, whole.consts))
-
-
-def _variables(atoms: Sequence[Any]) -> list[core.Var]:
-    return [atom for atom in atoms if not isinstance(atom, core.Literal)]

@@ -8,9 +8,8 @@ are added in another order.
 Example in one dimension: x = (1, 3, 2, 0) in windows of two has the choices (1, 0). With gradients (g0, g1),
 place 0 of the windows gets (0, g1) and place 1 gets (g0, 0), which interleaved is (0, g0, g1, 0).
 
-Gain: 1.1 instead of 15 ms for 64 images of 32×32×32 in windows of 2×2, 0.3 instead of 8.5 ms for 16×16×64,
-3.7 instead of 25 ms for overlapping windows of 3×3 (medians of 5 loops of 30, two cores of an AMD EPYC, other
-work beside it). An epoch of the benchmark's convolutional network took 1.5 instead of 4.2 s.
+Gain: 1.1 instead of 15 ms for 64 images of 32×32×32 in windows of 2×2, 3.7 instead of 25 ms for overlapping
+windows of 3×3; an epoch of the benchmark's convolutional network 1.5 instead of 4.2 s (2 cores).
 
 Depends on: jaxlib 0.10.2, CPU. Remove when XLA vectorises ``select_and_scatter`` on CPUs.
 """
@@ -27,11 +26,13 @@ import numpy as np
 from jax import lax
 from jax.extend import core
 
+from kilter._xla.values import Pass, Value, written
+
 # XLA handles larger windows, since each place is an operation of its own. 3×3×3 places are 27.
 _MOST_PLACES = 32
 
 
-def is_max_pooling(equation: core.JaxprEqn) -> bool:
+def is_max_pooling(equation: core.JaxprEqn, *_: Any) -> bool:
     """Whether the equation is the gradient of max pooling of floats, over windows of at most 32 places.
 
     Example:
@@ -51,12 +52,12 @@ def is_max_pooling(equation: core.JaxprEqn) -> bool:
     )
 
 
-def pooled_gradient(equation: core.JaxprEqn, gradient: Any, images: Any) -> Any:
-    """The result of the equation (``select_and_scatter_add``) for the maxima's gradient, shaped as
-    ``images``.
+def pooled_gradient(equation: core.JaxprEqn, values: list[Value], passing: Pass) -> Value:
+    """The gradient by the images, from that by the maxima of their windows.
 
     A window of -inf alone passes its gradient to its first place, which may lie in the padding.
     """
+    gradient, images = (value.get() for value in values)
     parameters = equation.params
     window, strides = parameters["window_dimensions"], parameters["window_strides"]
     lows = [low for low, _ in parameters["padding"]]
@@ -80,7 +81,7 @@ def pooled_gradient(equation: core.JaxprEqn, gradient: Any, images: Any) -> Any:
             for before, length, far, stride in zip(befores, images.shape, reach, strides, strict=True)
         ]
         spread = spread + lax.pad(given, np.array(0, given.dtype), around)
-    return spread
+    return written(spread)
 
 
 def _first_largest(

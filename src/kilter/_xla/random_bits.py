@@ -24,7 +24,7 @@ from jax import lax
 from jax.extend import core
 from jax.extend.random import define_prng_impl
 
-from kilter._xla.values import Pass, Value, bind, written
+from kilter._xla.values import Pass, Value, array_of, bind, written
 
 # Salmon et al. 2011, "Parallel random numbers: as easy as 1, 2, 3": Threefry-2x32 with 20 rounds.
 _ROTATIONS = ((13, 15, 26, 6), (17, 29, 16, 24))
@@ -32,10 +32,7 @@ _PARITY = 0x1BD11BDA
 
 
 def threefry_bits(key: jax.Array, bit_width: int, shape: tuple[int, ...]) -> jax.Array:
-    """``jax.random.bits`` of a key's data (uint32 ``[2]``), bit for bit, unsigned.
-
-    JAX handles widths other than 32, and 2^32 numbers or more.
-    """
+    """``jax.random.bits`` of a key's data (uint32 ``[2]``), bit for bit, unsigned."""
     count = math.prod(shape)
     if bit_width != 32 or count >= 1 << 32:
         return jax.random.bits(_wrapped(key), shape, jnp.dtype(f"uint{bit_width}"))
@@ -84,8 +81,8 @@ def quick(key: jax.Array) -> jax.Array:
 
 def draws_threefry(equation: core.JaxprEqn, values: list[Value], passing: Pass) -> bool:
     """Whether the equation draws bits with one Threefry key."""
-    key = values[0].get()
-    return key.ndim == 0 and jax.random.key_impl(key) == "threefry2x32"
+    key = array_of(equation.invars[0])
+    return key.ndim == 0 and str(key.dtype) == "key<fry>"
 
 
 def draw(equation: core.JaxprEqn, values: list[Value], passing: Pass) -> Value:

@@ -25,10 +25,7 @@ from kilter._xla.values import Pass, Value, array_of, stored_transposed, written
 
 
 def divides_by_one_number(equation: core.JaxprEqn, values: list[Value], passing: Pass) -> bool:
-    """Whether an array of float32 or float64 is divided by a number that is no constant.
-
-    In half precision a rounded reciprocal would cost digits.
-    """
+    """Whether a float array is divided by a traced number; in half precision that would cost digits."""
     array, number = map(array_of, equation.invars)
     precise = array.dtype in (np.float32, np.float64)
     constant = isinstance(equation.invars[1], core.Literal)

@@ -12,12 +12,13 @@ tested with, and after any error while rewriting, the plain step is used, with o
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import jax
 from jax.extend import core
@@ -25,30 +26,24 @@ from jax.extend import core
 from kilter._text import first_line
 from kilter._xla.compilation import is_quick
 from kilter._xla.rules import rule_for
-from kilter._xla.values import Pass, Value, array_of, stored_transposed, written
+from kilter._xla.values import Pass, Stored, Value, array_of, stored, stored_transposed, written
 
 TESTED_JAX: Final = ("0.10.0", "0.11")
 """The first version of JAX that the rules were tested with, and the first that they were not."""
 
 # Calls whose equations are read as if they stood in place; after differentiation their custom rules are done.
 _CALLS: Final = ("jit", "pjit", "closed_call", "custom_jvp_call", "custom_vjp_call")
-WARNED: Final[set[str]] = set()
-"""The kinds of warnings that this process has shown: each once."""
 _enabled: ContextVar[bool] = ContextVar("kilter_rewrite", default=True)
 
 
 @dataclass(frozen=True, eq=False)  # hashable by identity, as jax.jit needs its function to be
 class Traced:
-    """A function as the equations that one trace of it wrote; calling it runs them.
-
-    ``result`` is the tree of shapes and dtypes that it returns.
-    """
+    """A function as the equations of its one trace; ``result`` is the tree of shapes that it returns."""
 
     equations: core.ClosedJaxpr
     result: Any
 
     def __call__(self, *arguments: Any) -> Any:
-        """The function's result for arguments of the shapes it was traced with."""
         results = core.jaxpr_as_fun(self.equations)(*jax.tree.leaves(arguments))
         return jax.tree.unflatten(jax.tree.structure(self.result), results)
 
@@ -59,12 +54,15 @@ def trace(function: Callable[..., Any], *arguments: Any) -> Traced:
     return Traced(equations, result)
 
 
+T = TypeVar("T")
+Function = Callable[..., Any]
 Layout = tuple[bool, ...]
 """Which leaves of a carry are stored transposed, by position."""
+Run = Callable[[core.JaxprEqn, list[Value], Pass], list[Value]]
 
 
 @contextlib.contextmanager
-def rewriting(enabled: bool) -> Iterator[None]:
+def rewriting(enabled: bool) -> Generator[None]:
     """Within it steps are rewritten only if ``enabled``."""
     token = _enabled.set(_enabled.get() and enabled)
     try:
@@ -81,9 +79,8 @@ def is_rewritten() -> bool:
     if not _is_tested(jax.__version__):
         low, high = TESTED_JAX
         _warn_once(
-            "version",
             f"kilter's rewriting of steps for CPUs was tested with JAX {low} to below {high}, not with "
-            f"{jax.__version__}: steps are not rewritten, and may be slower.",
+            f"{jax.__version__}: steps are not rewritten, and may be slower."
         )
         return False
     return True
@@ -95,66 +92,41 @@ def _is_tested(version: str) -> bool:
     return low <= tuple(parts) < high
 
 
-def _warn_once(kind: str, text: str) -> None:
-    if kind not in WARNED:
-        WARNED.add(kind)
-        warnings.warn(f"{text} Set KILTER_REWRITE=off to silence this.", stacklevel=2)
+@functools.cache  # each text once in a process
+def _warn_once(text: str) -> None:
+    warnings.warn(f"{text} Set KILTER_REWRITE=off to silence this.", stacklevel=2)
 
 
-def rewritten(traced: Traced, *, batch_size: int, carries: bool = True) -> tuple[Callable[..., Any], Layout]:
-    """The traced function as XLA runs it fastest, and the layout in which a loop carries its first argument.
+def rewritten(
+    traced: Traced, use: Callable[[Function, Layout], T], *, batch_size: int, carries: bool = True
+) -> T:
+    """``use(function, layout)`` for the traced function as XLA runs it fastest; ``use`` traces that.
 
-    The function itself, with nothing transposed, if steps are not rewritten or a rule fails. ``carries``:
-    whether the first argument is carried by a loop, so that it may be stored in another layout.
+    It gets the given one, with nothing transposed, if steps are not rewritten or a rule fails. ``carries``: a
+    loop carries the first argument, so it may be stored in ``layout``.
     """
     plain = (False,) * len(jax.tree.leaves(traced.result[0])) if carries else ()
     if not is_rewritten():
-        return traced, plain
+        return use(traced, plain)
     try:
         layout = carry_layout(traced, batch_size=batch_size) if carries else ()
-        return _checked(traced, rewrite(traced, batch_size=batch_size, layout=layout), layout), layout
+        return use(rewrite(traced, batch_size=batch_size, layout=layout), layout)
     except Exception as problem:  # noqa: BLE001  (whatever a rule raises, training goes on)
         _warn_once(
-            "error",
             f"A step could not be rewritten for the CPU, so the plain one is used, which may be slower. "
-            f"JAX {jax.__version__}; {type(problem).__name__}: {first_line(problem)}.",
+            f"JAX {jax.__version__}; {type(problem).__name__}: {first_line(problem)}."
         )
-        return traced, plain
-
-
-def _checked(traced: Traced, function: Callable[..., Any], layout: Layout) -> Traced:
-    """The rewritten function, traced. Raises TypeError if its results have other shapes or dtypes."""
-    given = [atom.aval for atom in traced.equations.jaxpr.invars]
-    made = trace(function, *_laid_out(given, layout))
-    expected = _laid_out(jax.tree.leaves(traced.result), layout)
-    for number, (one, other) in enumerate(zip(jax.tree.leaves(made.result), expected, strict=True)):
-        if (one.shape, one.dtype) != (other.shape, other.dtype):
-            raise TypeError(f"result {number} is {one.dtype}{one.shape}, not {other.dtype}{other.shape}")
-    return Traced(made.equations, made.result)
-
-
-def _laid_out(arrays: Sequence[Any], layout: Layout) -> list[jax.ShapeDtypeStruct]:
-    turned = [*layout, *[False] * (len(arrays) - len(layout))]
-    return [
-        jax.ShapeDtypeStruct(array.shape[::-1] if one else array.shape, array.dtype)
-        for array, one in zip(arrays, turned, strict=True)
-    ]
+    return use(traced, plain)
 
 
 def carry_layout(traced: Traced, *, batch_size: int) -> Layout:
     """How a loop best stores what the traced step carries: its first argument, which is its first result too.
 
-    A leaf is stored transposed if the rewritten step makes it so.
+    A leaf is stored transposed if the rewritten step makes it so. Nothing is traced to find that out.
     """
-    layout: list[bool] = []
-
-    def look(*leaves: Any) -> None:
-        results = _run(traced.equations, list(map(written, leaves)), Pass(batch_size))
-        carried = len(jax.tree.leaves(traced.result[0]))
-        layout.extend(value.transposed for value in results[:carried])
-
-    jax.eval_shape(look, *(atom.aval for atom in traced.equations.jaxpr.invars))
-    return tuple(layout)
+    inputs = [stored(Stored()) for _ in traced.equations.jaxpr.invars]
+    results = _run(traced.equations, inputs, Pass(batch_size), _planned)
+    return tuple(value.transposed for value in results[: len(jax.tree.leaves(traced.result[0]))])
 
 
 def turn(carry: Any, layout: Layout) -> Any:
@@ -167,26 +139,31 @@ def turn(carry: Any, layout: Layout) -> Any:
 def rewrite(traced: Traced, *, batch_size: int, layout: Layout = ()) -> Callable[..., Any]:
     """The traced function with its equations rewritten; its first leaves come and go in ``layout``.
 
-    Two-dimensional products with ``batch_size`` rows are stored feature-major. A wrong guess costs speed,
-    never a number.
+    Products of matrices with ``batch_size`` rows are stored feature-major; a wrong guess costs speed alone.
     """
 
     def function(*arguments: Any) -> Any:
         leaves = jax.tree.leaves(arguments)
-        turned = [*layout, *[False] * (len(leaves) - len(layout))]
         values = [
             stored_transposed(leaf) if one else written(leaf, given=True)
-            for leaf, one in zip(leaves, turned, strict=True)
+            for leaf, one in zip(leaves, _filled(layout, leaves), strict=True)
         ]
-        made = _run(traced.equations, values, Pass(batch_size))
-        turned = [*layout, *[False] * (len(made) - len(layout))]
-        results = [value.get(one) for value, one in zip(made, turned, strict=True)]
+        made = _run(traced.equations, values, Pass(batch_size), _rewritten)
+        results = [value.get(one) for value, one in zip(made, _filled(layout, made), strict=True)]
+        dtypes = [one.dtype for one in jax.tree.leaves(traced.result)]
+        if dtypes != [one.dtype for one in results]:  # shapes are checked as the rules make them
+            raise TypeError("a rule made an array of another dtype")
         return jax.tree.unflatten(jax.tree.structure(traced.result), results)
 
     return function
 
 
-def _run(closed: core.ClosedJaxpr, arguments: Sequence[Value], passing: Pass) -> list[Value]:
+def _filled(layout: Layout, arrays: Sequence[Any]) -> Layout:
+    """The layout of all arrays, of which the first have ``layout`` and the others are stored as written."""
+    return (*layout, *[False] * (len(arrays) - len(layout)))
+
+
+def _run(closed: core.ClosedJaxpr, arguments: Sequence[Value], passing: Pass, one: Run) -> list[Value]:
     jaxpr = closed.jaxpr
     known = dict(zip(jaxpr.constvars, map(written, closed.consts), strict=True))
     known |= zip(jaxpr.invars, arguments, strict=True)
@@ -196,17 +173,25 @@ def _run(closed: core.ClosedJaxpr, arguments: Sequence[Value], passing: Pass) ->
 
     for equation in jaxpr.eqns:
         values = [read(atom) for atom in equation.invars]
-        known |= zip(equation.outvars, _equation(equation, values, passing), strict=True)
+        if equation.primitive.name in _CALLS:
+            inner: Any = equation.params.get("jaxpr") or equation.params.get("call_jaxpr")
+            results = _run(inner, values, passing, one)
+        else:
+            results = one(equation, values, passing)
+        known |= zip(equation.outvars, results, strict=True)
     return [read(atom) for atom in jaxpr.outvars]
 
 
-def _equation(equation: core.JaxprEqn, values: list[Value], passing: Pass) -> list[Value]:
-    if equation.primitive.name in _CALLS:
-        inner: Any = equation.params.get("jaxpr") or equation.params.get("call_jaxpr")
-        return _run(inner, values, passing)
+def _rewritten(equation: core.JaxprEqn, values: list[Value], passing: Pass) -> list[Value]:
     if (rule := rule_for(equation, values, passing)) is not None:
         value = rule.rewrite(equation, values, passing)
         value.shape = array_of(equation.outvars[0]).shape
         return [value]
     results = equation.primitive.bind(*(value.get() for value in values), **equation.params)
     return [written(result) for result in (results if equation.primitive.multiple_results else [results])]
+
+
+def _planned(equation: core.JaxprEqn, values: list[Value], passing: Pass) -> list[Value]:
+    if (rule := rule_for(equation, values, passing)) is not None:
+        return [stored(rule.stores(equation, values, passing))]
+    return [stored(Stored()) for _ in equation.outvars]

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 from jax.extend import core
 
 from kilter._xla import convolutions, dense, layout, pooling, random_bits, reciprocals, sums
-from kilter._xla.values import Pass, Value, written
+from kilter._xla.values import Pass, Stored, Value
 
 
 @dataclass(frozen=True)
@@ -22,51 +22,36 @@ class Rule:
 
     Attributes:
         primitives: names of the JAX primitives that it may rewrite.
-        applies: whether it rewrites this equation, given its operands and the pass.
+        applies: whether it rewrites this equation, given how its operands are stored, and the pass.
         rewrite: the equation's result.
+        stores: how that result is stored; the operands have no arrays yet.
     """
 
     primitives: frozenset[str]
     applies: Callable[[core.JaxprEqn, list[Value], Pass], bool]
     rewrite: Callable[[core.JaxprEqn, list[Value], Pass], Value]
+    stores: Callable[[core.JaxprEqn, list[Value], Pass], Stored] = lambda *_: Stored()
 
 
-def _rule(
-    primitives: str | frozenset[str],
-    applies: Callable[[core.JaxprEqn, list[Value], Pass], bool],
-    rewrite: Callable[[core.JaxprEqn, list[Value], Pass], Value],
-) -> Rule:
-    names = frozenset([primitives]) if isinstance(primitives, str) else primitives
-    return Rule(names, applies, rewrite)
-
-
-def _always(equation: core.JaxprEqn, values: list[Value], passing: Pass) -> bool:
-    return True
-
-
-def _convolution(equation: core.JaxprEqn, values: list[Value], passing: Pass) -> Value:
-    return written(convolutions.convolution(equation, *(value.get() for value in values)))
-
-
-def _pools(equation: core.JaxprEqn, values: list[Value], passing: Pass) -> bool:
-    return pooling.is_max_pooling(equation)
-
-
-def _pooled(equation: core.JaxprEqn, values: list[Value], passing: Pass) -> Value:
-    return written(pooling.pooled_gradient(equation, *(value.get() for value in values)))
+def _rule(primitives: str | frozenset[str], *functions: Any) -> Rule:
+    return Rule(frozenset([primitives]) if isinstance(primitives, str) else primitives, *functions)
 
 
 RULES: Final[dict[str, Rule]] = {
-    "product": _rule("dot_general", dense.is_plain_product, dense.product),
-    "convolution": _rule("conv_general_dilated", _always, _convolution),
-    "max pooling": _rule("select_and_scatter_add", _pools, _pooled),
+    "product": _rule("dot_general", dense.is_plain_product, dense.product, dense.product_stored),
+    "convolution": _rule("conv_general_dilated", lambda *_: True, convolutions.convolution),
+    "max pooling": _rule("select_and_scatter_add", pooling.is_max_pooling, pooling.pooled_gradient),
     "broadcast": _rule("broadcast_in_dim", dense.is_vector_broadcast, dense.broadcast),
     "random bits": _rule("random_bits", random_bits.draws_threefry, random_bits.draw),
-    "reciprocal": _rule("div", reciprocals.divides_by_one_number, reciprocals.times_reciprocal),
+    "reciprocal": _rule(
+        "div", reciprocals.divides_by_one_number, reciprocals.times_reciprocal, layout.like_first
+    ),
     "one-channel sum": _rule("reduce_sum", sums.sums_one_channel, sums.sum_apart),
     "sum of rows": _rule("reduce_sum", dense.is_sum_of_rows, dense.sum_of_rows),
-    "transpose": _rule("transpose", layout.swaps_axes, layout.transpose),
-    "elementwise": _rule(layout.ELEMENTWISE, layout.has_transposed_operand, layout.elementwise),
+    "transpose": _rule("transpose", layout.swaps_axes, layout.transpose, layout.turned),
+    "elementwise": _rule(
+        layout.ELEMENTWISE, layout.has_transposed_operand, layout.elementwise, lambda *_: Stored(True)
+    ),
     "reduction": _rule(layout.REDUCTIONS, layout.has_transposed_operand, layout.reduction),
 }
 """All rules by name, in the order in which they are tried."""
@@ -74,8 +59,7 @@ RULES: Final[dict[str, Rule]] = {
 
 def rule_for(equation: core.JaxprEqn, values: list[Value], passing: Pass) -> Rule | None:
     """The rule that rewrites an equation; None if it stays as it is."""
-    name = equation.primitive.name
-    return next(
-        (one for one in RULES.values() if name in one.primitives and one.applies(equation, values, passing)),
-        None,
-    )
+    for rule in RULES.values():
+        if equation.primitive.name in rule.primitives and rule.applies(equation, values, passing):
+            return rule
+    return None

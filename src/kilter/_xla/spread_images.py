@@ -88,7 +88,6 @@ def _interleaved(made: Any, axes: Sequence[Axis]) -> Any:
 
 
 def _stacked(made: Sequence[Any], axes: Sequence[Axis]) -> Any:
-    """The same from one array per kind, interleaved axis by axis."""
     for number, axis in reversed(list(enumerate(axes, 1))):
         groups = [made[first : first + axis.spread] for first in range(0, len(made), axis.spread)]
         shape = list(made[0].shape)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 from jax.extend import core
 
@@ -38,7 +38,7 @@ class Value:
         if transposed not in self._made:
             made = self._made[transposed] = self._make(transposed)
             if self.shape is not None and made.shape != (self.shape[::-1] if transposed else self.shape):
-                raise TypeError(f"a rule made an array of shape {made.shape} for {self.shape}")
+                raise TypeError("a rule made an array of another shape")
         return self._made[transposed]
 
 
@@ -52,14 +52,27 @@ def stored_transposed(array: Any) -> Value:
     return Value(lambda transposed: array if transposed else array.T, transposed=True)
 
 
+class Stored(NamedTuple):
+    """How an array will be stored; the fields are those of :class:`Value`."""
+
+    transposed: bool = False
+    turns: bool = False
+
+
+def stored(how: Stored) -> Value:
+    """A value that is only planned: it has no array."""
+
+    def unavailable(transposed: bool) -> Any:
+        raise TypeError("a rule read an array while the layout was planned")
+
+    return Value(unavailable, transposed=how.transposed, turns=how.turns)
+
+
 class Pass:
     """One pass through a step's equations.
 
-    Attributes:
-        batch_size: a two-dimensional product with so many rows is taken for a layer's output.
-        latest: the last product with a row for each example; None before there is one.
-        waiting: arrays that wait for the end of the backward pass, by the identity of the original, which is
-            kept so that no identity is used twice.
+    ``latest``: the last product with a row for each example. ``waiting``: arrays that wait for the end of the
+    backward pass, by the identity of the original, which is kept so that no identity is used twice.
     """
 
     def __init__(self, batch_size: int) -> None:

@@ -32,12 +32,14 @@ class Part:
         targets: text, numbers, or None (no labels).
         skipped: a line for each bad row, file or kind of row that was left out.
         lost: labels that occur only in the rows left out.
+        notes: a sentence for each column with missing or unknown values.
     """
 
     x: np.ndarray
     targets: np.ndarray | None
     skipped: tuple[str, ...] = ()
     lost: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -92,7 +94,7 @@ def assemble(train: Part, test: Part | None, options: LoadOptions, about: About)
         about.encoding,
         about.kind,
         about.origin,
-        about.notes + notes + _task_notes(train, task, options, about),
+        about.notes + notes + _task_notes(train, task, options, about) + train.notes,
         options.image_size,
         shifts,
         about.losses + lost + _lost_targets(train, task),
@@ -216,7 +218,7 @@ def _without_nonfinite(part: Part, options: LoadOptions, about: About, words: st
         np.arange(len(bad)), [] if found["targets"] is None else found["targets"].rows, invert=True
     )
     lost = part.lost + lost_labels(part.targets[labelled], ~bad[labelled])
-    return Part(part.x[~bad], part.targets[~bad], skipped, lost)
+    return Part(part.x[~bad], part.targets[~bad], skipped, lost, part.notes)
 
 
 def _refuse_lost_classes(lost: tuple[str, ...]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
@@ -10,23 +11,34 @@ from kilter._validation import errors_as
 from kilter.data.precision import Shift, shift_from
 from kilter.errors import DataError
 
-FORMAT_VERSION = 2
-# Version 1 had no center and no scale.
-_READABLE = (1, 2)
+FORMAT_VERSION = 3
+# Version 1 had no center and no scale; version 2 no dates, and missing values were errors.
+_READABLE = (1, 2, 3)
+Kind = Literal["number", "category", "date"]
 
 
 @dataclass(frozen=True)
 class Column:
-    """One column of a table: a number, or a category that becomes one-hot.
+    """One column of a table: a number, a category that becomes one-hot, or a date that becomes numbers.
 
-    A number is stored as ``(value - center) / scale``: unchanged unless float32 would lose differences.
+    Attributes:
+        center, scale: a number is stored as ``(value - center) / scale``: unchanged unless float32 would lose
+            differences. A date counts days from the day ``center``, itself counted from 1970-01-01.
+        fill: what stands for a missing number: the median of training; days for a date. None: an error.
+        indicator: whether a further feature is 1 where the value is missing, as some were in training.
+        pattern: of a date written as text, in strftime's terms; "" for a column of dates or times.
+        has_time: whether a date has a time of day.
     """
 
     name: str
-    kind: Literal["number", "category"]
+    kind: Kind
     categories: tuple[str, ...] = ()
     center: int | float = 0
     scale: float = 1.0
+    fill: float | None = None
+    indicator: bool = False
+    pattern: str = ""
+    has_time: bool = False
 
     @property
     def shift(self) -> Shift:
@@ -35,18 +47,29 @@ class Column:
 
     @property
     def features(self) -> tuple[str, ...]:
-        """Names of the column's features: its own, or ``name=category`` for each category."""
+        """Names of the column's features: its own, ``name=category`` for each, or the parts of a date."""
         if self.kind == "number":
-            return (self.name,)
-        return tuple(f"{self.name}={category}" for category in self.categories)
+            names = (self.name,)
+        elif self.kind == "date":
+            names = tuple(f"{self.name} {part}" for part in date_parts(has_time=self.has_time))
+        else:
+            names = tuple(f"{self.name}={category}" for category in self.categories)
+        return (*names, f"{self.name} missing") if self.indicator else names
+
+
+def date_parts(*, has_time: bool) -> tuple[str, ...]:
+    """The features of a date: elapsed days, the year, and what repeats, as sine and cosine."""
+    repeating = ("month", "weekday", "hour") if has_time else ("month", "weekday")
+    return ("days", "year", *(f"{part} {wave}" for part in repeating for wave in ("sin", "cos")))
 
 
 @dataclass(frozen=True)
 class TableEncoding:
     """Column order, categories, target, classes and task of a table, as found in training.
 
-    A new file read with it has the same features in the same order: extra columns are ignored, a missing
-    column is an error, and an unknown category has only zeros in the one-hot columns.
+    A new file read with it has the same features in the same order: extra columns are ignored, an absent
+    column is an error, missing values are filled as in training, and an unknown category has only zeros in
+    the one-hot columns.
     """
 
     columns: tuple[Column, ...]
@@ -90,8 +113,21 @@ def _from_mapping(content: dict[str, Any]) -> TableEncoding:
 
 
 def _column(entry: dict[str, Any]) -> Column:
-    kind, shift = _one_of(entry["kind"], "number", "category"), shift_from(entry)
-    return Column(_text(entry["name"]), kind, _texts(entry["categories"]), shift.center, shift.scale)
+    kind, shift = _one_of(entry["kind"], "number", "category", "date"), shift_from(entry)
+    fill = entry.get("fill")
+    if fill is not None and not (isinstance(fill, int | float) and math.isfinite(fill)):
+        raise ValueError(f"fill={fill!r} is not a finite number")
+    return Column(
+        _text(entry["name"]),
+        kind,
+        _texts(entry["categories"]),
+        shift.center,
+        shift.scale,
+        fill,
+        bool(entry.get("indicator", False)),
+        _text(entry.get("pattern", "")),
+        bool(entry.get("has_time", False)),
+    )
 
 
 def _text(value: Any) -> str:

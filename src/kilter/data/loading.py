@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -61,6 +61,9 @@ def load(
     center: bool = True,
     shifts: tuple[Shift, ...] = (),
     columns: tuple[Column, ...] = (),
+    ignore: Sequence[str] = (),
+    only: Sequence[str] = (),
+    kinds: Mapping[str, str] | None = None,
 ) -> Source:
     """Read a data set: a file, a folder, or a name (digits, fashion-mnist, cifar10).
 
@@ -71,8 +74,8 @@ def load(
         target: a table's target column; else that of ``encoding``; else one called target, label, class or y;
             else the last one.
         task: "auto" decides by the rule in docs/data.md.
-        skip_bad: leave out rows with missing, NaN or infinite values and images that cannot be decoded, and
-            list them in ``Dataset.skipped``. Otherwise they are errors.
+        skip_bad: leave out rows with a missing target or an infinite value and images that cannot be decoded,
+            and list them in ``Dataset.skipped``. Otherwise they are errors.
         encoding: of an earlier training: read a table exactly as then; the target column may be absent.
         classes: of an earlier training, for data other than tables: labels become its indexes.
         image_size: (height, width) to which encoded images are resized; without it they must have one size.
@@ -82,13 +85,32 @@ def load(
         shifts: of an earlier training, for arrays: ``Source.shifts``. A table's are in its encoding.
         columns: of an earlier training: a table's features are these columns, matched by name; the target
             and the classes are those of the file.
+        ignore: columns of a table that are not features; ``only``: the columns that are, no others.
+        kinds: of columns, by name: "number", "category", "date" or "ignore"; others are found out.
+
+    A table's missing numbers become the median of their column, and a further feature says which were
+    missing; missing categories have a feature of their own. Dates become elapsed days, the year, and month,
+    weekday and hour as sine and cosine. Columns that tell nothing are no features, and the notes say so:
+    row numbers and ids, one value in all rows, a text for each row.
 
     Raises:
         DataError: the source is missing, empty, damaged, of unknown kind, or cannot be trained on.
         OptionError: an option does not apply to this source.
     """
     options = LoadOptions(
-        target, task, skip_bad, encoding, classes, image_size, unlabelled, center, shifts, columns
+        target,
+        task,
+        skip_bad,
+        encoding,
+        classes,
+        image_size,
+        unlabelled,
+        center,
+        shifts,
+        columns,
+        tuple(ignore),
+        tuple(only),
+        dict(kinds or {}),
     )
     if str(source) in NAMED_SETS:
         _require_fitting_options(f"the named set {source}", options, is_table=False, resizes=False)
@@ -146,6 +168,9 @@ def _require_fitting_options(what: str, options: LoadOptions, *, is_table: bool,
         "encoding": options.encoding is not None and not is_table,
         "shifts": bool(options.shifts) and is_table,
         "columns": bool(options.columns) and not is_table,
+        "ignore": bool(options.ignore) and not is_table,
+        "only": bool(options.only) and not is_table,
+        "kinds": bool(options.kinds) and not is_table,
     }
     names = [name for name, wrong in unused.items() if wrong]
     if names:

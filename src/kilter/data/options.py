@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Literal
 
 from kilter._validation import is_whole
 from kilter.data.encoding import Column, TableEncoding
 from kilter.data.precision import Shift
 from kilter.errors import OptionError
+
+KINDS = ("number", "category", "date", "ignore")
 
 
 @dataclass(frozen=True)
@@ -25,6 +28,9 @@ class LoadOptions:
     center: bool = True
     shifts: tuple[Shift, ...] = ()
     columns: tuple[Column, ...] = ()
+    ignore: tuple[str, ...] = ()
+    only: tuple[str, ...] = ()
+    kinds: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.task not in ("auto", "classification", "regression"):
@@ -38,6 +44,13 @@ class LoadOptions:
                 expected="encoding (of a table) or classes (of other data), not both",
                 received=f"encoding with {len(self.encoding.classes)} classes and classes={self.classes!r}",
                 remedy="give the encoding alone: it holds the classes",
+            )
+        wrong = {name: kind for name, kind in self.kinds.items() if kind not in KINDS}
+        if wrong:
+            raise OptionError(
+                expected=f"kinds of columns among {', '.join(KINDS)}",
+                received=", ".join(f"{name}={kind!r}" for name, kind in wrong.items()),
+                remedy="write for instance kinds={'zip': 'category'}",
             )
         size = self.image_size
         if size is not None and not (

@@ -18,6 +18,7 @@ from kilter.data.columns import (
     known_numbers,
     plain_text,
     raw_targets,
+    reason_to_set_aside,
 )
 from kilter.data.dataset import Source, Task
 from kilter.data.encoding import Column, TableEncoding
@@ -121,13 +122,17 @@ def _fit_encoding(
     features = [series for series in frame.get_columns() if series.name != target]
     if options.columns:
         _require_hidden(target, options.columns, target)
-        columns, features = options.columns, []
+        columns, features, aside = options.columns, [], ()
     else:
-        columns = tuple(find_column(series, precise=options.center) for series in features)
+        features, aside = _usable_columns(features, options)
+        columns = tuple(
+            find_column(series, precise=options.center, kind=options.kinds.get(series.name))
+            for series in features
+        )
     if not columns:
         raise DataError(
             expected="feature columns besides the target",
-            received=f"only the column {quote(target)}",
+            received=f"the column {quote(target)} and {' '.join(aside) or 'no other'}",
             remedy="check the separator (comma, semicolon or tab) and the file",
         )
     targets, missing = _targets(frame[target], options.task)
@@ -145,8 +150,36 @@ def _fit_encoding(
     numbers = [one for one, column in zip(features, columns, strict=False) if column.kind == "number"]
     notes = _reading_notes([*numbers, frame[target]] if task == "regression" else numbers)
     notes += [task_note(targets[~missing], task)] if options.task == "auto" else []
-    notes += [shift_note([(column.name, column.shift) for column in columns])]
+    notes += [shift_note([(one.name, one.shift) for one in columns if one.kind == "number"]), *aside]
     return TableEncoding(columns, target, task, classes), tuple(note for note in notes if note)
+
+
+def _usable_columns(
+    features: list[pl.Series], options: LoadOptions
+) -> tuple[list[pl.Series], tuple[str, ...]]:
+    """The columns that become features, and a note on those that are set aside.
+
+    Columns that the person names are never set aside, and the only ones left are kept.
+    """
+    unknown = {*options.ignore, *options.only, *options.kinds} - {one.name for one in features}
+    if unknown:
+        raise DataError(
+            expected=f"names of feature columns ({first_named(quote(one.name) for one in features)})",
+            received=first_named(map(quote, sorted(unknown))),
+            remedy=f"correct the name{nearest_name(min(unknown), [one.name for one in features])}",
+        )
+    wanted = [one for one in features if not options.only or one.name in options.only]
+    wanted = [
+        one for one in wanted if one.name not in options.ignore and options.kinds.get(one.name) != "ignore"
+    ]
+    named = {*options.only, *options.kinds}
+    reasons = {one.name: None if one.name in named else reason_to_set_aside(one) for one in wanted}
+    kept = [one for one in wanted if reasons[one.name] is None]
+    if not kept:
+        kept = [one for one in wanted if reasons[one.name] not in (None, "no values")]
+        reasons = {name: reason for name, reason in reasons.items() if reason == "no values"}
+    aside = [f"{quote(name)} ({reason})" for name, reason in reasons.items() if reason]
+    return kept, (f"not used as features: column {first_named(aside)}",) if aside else ()
 
 
 def _losses(frame: pl.DataFrame, encoding: TableEncoding) -> tuple[str, ...]:
@@ -210,9 +243,15 @@ def _encode(frame: pl.DataFrame, encoding: TableEncoding, options: LoadOptions, 
     skipped = (f"{int(bad.sum())} rows left out, {name_rows(np.flatnonzero(bad))}",) if bad.any() else ()
     kept = ~bad
     x = _features(encoding, values, kept)
+    said = tuple(note for column in encoding.columns for note in values[column.name].notes(column))
+    notes = (*said[:NAMED_IN_MESSAGES], *_more(len(said) - NAMED_IN_MESSAGES))
     if targets is None:
-        return Part(x, None, skipped)
-    return Part(x, targets[kept], skipped, lost_labels(targets[~without], kept[~without]))
+        return Part(x, None, skipped, notes=notes)
+    return Part(x, targets[kept], skipped, lost_labels(targets[~without], kept[~without]), notes)
+
+
+def _more(count: int) -> tuple[str, ...]:
+    return (f"and {count} more columns likewise",) if count > 0 else ()
 
 
 def _labels(
@@ -231,11 +270,12 @@ def _features(encoding: TableEncoding, values: dict[str, Values], kept: np.ndarr
     position = 0
     for column in encoding.columns:
         chosen = values[column.name].values[kept]
-        if column.kind == "number":
-            with np.errstate(over="ignore"):  # overflow becomes infinity, which assemble() reports
-                x[:, position] = chosen
-        else:
+        width = len(column.features)
+        if column.kind == "category":
             seen = np.flatnonzero(chosen >= 0)
             x[seen, position + chosen[seen]] = 1.0
-        position += len(column.features)
+        else:
+            with np.errstate(over="ignore"):  # overflow becomes infinity, which assemble() reports
+                x[:, position : position + width] = chosen
+        position += width
     return x

@@ -1,0 +1,231 @@
+"""``kilter.accelerate`` and ``kilter.engine``: Keras's own methods run on kilter's engine."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from types import MethodType
+from typing import Any, Final, TypeVar
+
+import keras
+import numpy as np
+
+from kilter._engine import inference
+from kilter._engine.overrides import loop_called_by_model
+from kilter._fit import fit
+from kilter.errors import KilterError, ModelError
+
+AnyModel = TypeVar("AnyModel", bound=keras.Model)
+
+_METHODS: Final = ("fit", "evaluate", "predict")
+_BATCH_SIZE: Final = 32  # Keras's, where None is given
+
+
+def accelerate(model: AnyModel) -> AnyModel:
+    """Make ``model.fit``, ``model.evaluate`` and ``model.predict`` run on kilter's engine; returns the model.
+
+    The methods keep Keras's parameters, defaults and results. Where kilter refuses a call before training
+    starts, Keras's own method runs instead and a warning gives the reason. NumPy's global generator shuffles
+    the rows, so that ``keras.utils.set_random_seed`` decides their order, as in Keras.
+
+    The change is to this object alone: copies, clones and saved files of the model are as Keras makes them.
+    Undo it with :func:`restore`. For models that other code creates, use :func:`engine`.
+
+    Raises:
+        ModelError: if ``model`` is not a Keras model.
+
+    Example:
+        >>> import keras, kilter, numpy as np
+        >>> model = kilter.accelerate(keras.Sequential([keras.layers.Dense(1)]))
+        >>> model.compile(optimizer="sgd", loss="mse")
+        >>> history = model.fit(np.ones((8, 2)), np.ones((8, 1)), epochs=3, verbose=0)
+        >>> type(history).__module__.split(".")[0]
+        'kilter'
+    """
+    _check(model)
+    for name in _METHODS:
+        if name not in vars(model):
+            setattr(model, name, MethodType(_replaced(getattr(type(model), name)), model))
+    return model
+
+
+def restore(model: AnyModel) -> AnyModel:
+    """Undo :func:`accelerate`; returns the model. A model that is not accelerated stays as it is.
+
+    Raises:
+        ModelError: if ``model`` is not a Keras model.
+    """
+    _check(model)
+    for name in _METHODS:
+        if _is_ours(vars(model).get(name)):
+            delattr(model, name)
+    return model
+
+
+@contextlib.contextmanager
+def engine() -> Iterator[None]:
+    """Within it, every Keras model's ``fit``, ``evaluate`` and ``predict`` run on kilter's engine.
+
+    For code that creates its own models: tuners, wrappers, tasks. A model whose class overrides one of these
+    methods keeps its own, and gets the engine where that calls ``super()``. See :func:`accelerate` for what
+    the methods do. May be nested.
+
+    Example:
+        >>> import keras, kilter, numpy as np
+        >>> with kilter.engine():
+        ...     model = keras.Sequential([keras.layers.Dense(1)])
+        ...     model.compile(optimizer="sgd", loss="mse")
+        ...     history = model.fit(np.ones((8, 2)), np.ones((8, 1)), verbose=0)
+        >>> type(history).__module__.split(".")[0]
+        'kilter'
+    """
+    before = {name: vars(keras.Model).get(name) for name in _METHODS}
+    for name in _METHODS:
+        setattr(keras.Model, name, _replaced(getattr(keras.Model, name)))
+    try:
+        yield
+    finally:
+        for name, method in before.items():
+            if method is None:  # inherited from Keras's trainer
+                delattr(keras.Model, name)
+            else:
+                setattr(keras.Model, name, method)
+
+
+def _check(model: Any) -> None:
+    if not isinstance(model, keras.Model):
+        raise ModelError(
+            expected="a Keras model",
+            received=f"an object of type {type(model).__name__}",
+            remedy="pass an instance of keras.Model",
+        )
+
+
+def _is_ours(method: Any) -> bool:
+    return hasattr(method, "keras_method")
+
+
+def _replaced(method: Callable[..., Any]) -> Callable[..., Any]:
+    """One of Keras's own methods as one that runs on the engine; an override, with its ``super()`` on it."""
+    if _is_ours(method):
+        return method
+    on_engine = {"fit": _fit, "evaluate": _evaluate, "predict": _predict}[method.__name__]
+    is_stock = method.__module__.startswith("keras.")
+
+    @functools.wraps(method)
+    def run(model: keras.Model, *args: Any, **options: Any) -> Any:
+        if is_stock:
+            return on_engine(method, model, *args, **options)
+        with engine():
+            return method(model, *args, **options)
+
+    run.keras_method = method  # type: ignore[attr-defined]
+    return run
+
+
+class _Begun(keras.callbacks.Callback):
+    """Knows whether training has begun: from then on an error is the caller's."""
+
+    begun = False
+
+    def on_train_begin(self, logs: Any = None) -> None:
+        self.begun = True
+
+
+def _fit(
+    method: Callable[..., Any],
+    model: keras.Model,
+    x: Any = None,
+    y: Any = None,
+    batch_size: int | None = None,
+    epochs: int = 1,
+    verbose: Any = "auto",
+    callbacks: Any = None,
+    **options: Any,
+) -> Any:
+    watch = _Begun()
+    given = list(callbacks) if isinstance(callbacks, Sequence) else [callbacks] if callbacks else []
+    try:
+        with loop_called_by_model():
+            return fit(
+                model,
+                x,
+                y,
+                batch_size=batch_size or _BATCH_SIZE,
+                epochs=epochs,
+                verbose=verbose,
+                callbacks=[watch, *given],
+                seed=int(np.random.randint(2**31)),
+                **options,
+            )
+    except KilterError as error:
+        if watch.begun:
+            raise
+        _warn("fit", error)
+        return method(model, x, y, batch_size, epochs, verbose, callbacks, **options)
+
+
+def _evaluate(
+    method: Callable[..., Any],
+    model: keras.Model,
+    x: Any = None,
+    y: Any = None,
+    batch_size: int | None = None,
+    verbose: Any = "auto",
+    sample_weight: Any = None,
+    steps: int | None = None,
+    callbacks: Any = None,
+    return_dict: bool = False,
+    **own: Any,
+) -> Any:
+    def by_keras() -> Any:
+        return method(model, x, y, batch_size, verbose, sample_weight, steps, callbacks, return_dict, **own)
+
+    if callbacks or own:  # ``own``: Keras's fit validates with an iterator that it keeps
+        return by_keras()
+    try:
+        with loop_called_by_model():
+            found = inference.evaluate(
+                model,
+                x,
+                y,
+                sample_weight=sample_weight,
+                batch_size=batch_size or _BATCH_SIZE,
+                steps=steps,
+                verbose=verbose,
+            )
+    except KilterError as error:
+        _warn("evaluate", error)
+        return by_keras()
+    return found if return_dict else model._flatten_metrics_in_order(found)
+
+
+def _predict(
+    method: Callable[..., Any],
+    model: keras.Model,
+    x: Any,
+    batch_size: int | None = None,
+    verbose: Any = "auto",
+    steps: int | None = None,
+    callbacks: Any = None,
+) -> Any:
+    if callbacks:
+        return method(model, x, batch_size, verbose, steps, callbacks)
+    try:
+        with loop_called_by_model():
+            return inference.predict(
+                model, x, batch_size=batch_size or _BATCH_SIZE, steps=steps, verbose=verbose
+            )
+    except KilterError as error:
+        _warn("predict", error)
+        return method(model, x, batch_size, verbose, steps, callbacks)
+
+
+def _warn(name: str, error: KilterError) -> None:
+    warnings.warn(
+        f"model.{name} runs on Keras's own loop, not on kilter's engine: expected {error.expected}; received "
+        f"{error.received}.",
+        stacklevel=5,
+    )

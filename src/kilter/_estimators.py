@@ -1,0 +1,279 @@
+"""``KilterClassifier`` and ``KilterRegressor``: networks as scikit-learn estimators."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Literal, Self
+
+import keras
+import numpy as np
+from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
+from sklearn.model_selection import train_test_split
+from sklearn.utils import check_random_state, compute_class_weight
+from sklearn.utils.multiclass import check_classification_targets
+from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
+
+from kilter._array_types import Arrays, ClassShares, HostRows
+from kilter._engine.inference import predict
+from kilter._fit import fit
+from kilter._progress import Verbose
+from kilter._validation import whole_number
+from kilter.errors import DataError
+from kilter.nn.builders import mlp
+
+Builder = Callable[[tuple[int, ...], int], keras.Model]
+
+# With fewer rows, a held-out part is too small to stop by: all rows are trained on, for all epochs.
+_FEWEST_FOR_STOPPING = 50
+_PREDICTED_TOGETHER = 64
+
+
+class _Network(BaseEstimator):
+    """What both estimators share; see :class:`KilterClassifier` for the parameters."""
+
+    model_: keras.Model
+    history_: dict[str, list[float]]
+    n_iter_: int
+
+    def __init__(
+        self,
+        model: Builder | None = None,
+        *,
+        hidden: Sequence[int] = (100,),
+        optimizer: Any = "nadam",
+        learning_rate: float | None = 1e-3,
+        epochs: int = 100,
+        batch_size: int = 32,
+        patience: int | None = 10,
+        validation_fraction: float = 0.1,
+        random_state: Any = None,
+        verbose: Verbose = 0,
+    ) -> None:
+        self.model = model
+        self.hidden = hidden
+        self.optimizer = optimizer
+        self.learning_rate = learning_rate
+        self.epochs = epochs
+        self.batch_size = batch_size
+        self.patience = patience
+        self.validation_fraction = validation_fraction
+        self.random_state = random_state
+        self.verbose = verbose
+
+    def _train(
+        self,
+        X: np.ndarray,
+        targets: np.ndarray,
+        outputs: int,
+        loss: Any,
+        weights: np.ndarray | None,
+        classes: np.ndarray | None = None,
+    ) -> None:
+        """Build, compile and train the network; sets ``model_``, ``history_`` and ``n_iter_``."""
+        whole_number("epochs", self.epochs, 1)
+        whole_number("batch_size", self.batch_size, 1)
+        seed = int(check_random_state(self.random_state).randint(2**31 - 1))
+        training, validation = self._parts(X, targets, weights, classes, seed)
+        model = self._network(training[0], outputs, seed)
+        if not model.compiled:
+            model.compile(optimizer=self._optimizer(), loss=loss)
+        stopping = keras.callbacks.EarlyStopping(patience=self.patience or 0, restore_best_weights=True)
+        history = fit(
+            model,
+            training[0],
+            training[1],
+            sample_weight=training[2],
+            validation_data=validation,
+            batch_size=min(self.batch_size, len(training[0])),
+            epochs=self.epochs,
+            callbacks=[stopping] if validation else [],
+            measure=None,
+            seed=seed,
+            verbose=self.verbose,
+        )
+        self.model_ = model
+        self.history_ = {name: list(map(float, values)) for name, values in history.history.items()}
+        self.n_iter_ = len(history.epoch)
+
+    def _parts(
+        self,
+        X: np.ndarray,
+        targets: np.ndarray,
+        weights: np.ndarray | None,
+        classes: np.ndarray | None,
+        seed: int,
+    ) -> tuple[tuple[Any, ...], tuple[Any, ...] | None]:
+        """Training and validation rows, ``(X, targets, weights)``; without ``patience`` none held out."""
+        if self.patience is None or len(X) < _FEWEST_FOR_STOPPING:
+            return (X, targets, weights), None
+        whole_number("patience", self.patience, 0)
+        counts = [] if classes is None else np.unique(classes, return_counts=True)[1]
+        stratified = len(counts) and min(counts) > 1 and len(X) * self.validation_fraction >= len(counts)
+        kept, held = train_test_split(
+            np.arange(len(X)),
+            test_size=self.validation_fraction,
+            random_state=seed,
+            stratify=classes if stratified else None,
+        )
+        parts = [
+            (X[rows], targets[rows], None if weights is None else weights[rows]) for rows in (kept, held)
+        ]
+        return parts[0], parts[1]
+
+    def _network(self, X: np.ndarray, outputs: int, seed: int) -> keras.Model:
+        if self.model is not None:
+            return self.model(X.shape[1:], outputs)
+        spread = X.var(axis=0, dtype="float64")
+        statistics = (X.mean(axis=0, dtype="float64"), np.where(spread > 0, spread, 1.0))
+        return mlp(X.shape[1:], outputs, hidden=tuple(self.hidden), normalization=statistics, seed=seed)
+
+    def _optimizer(self) -> Any:
+        made: Any = keras.optimizers.get(self.optimizer)
+        copy = type(made).from_config(made.get_config())  # the given object may have been trained with
+        if self.learning_rate is not None:
+            copy.learning_rate = self.learning_rate
+        return copy
+
+    def _outputs(self, X: Any) -> np.ndarray:
+        check_is_fitted(self)
+        rows = validate_data(self, X, dtype=[np.float64, np.float32], reset=False)
+        # Whole batches: one program for every number of rows, and a row's result whatever stands beside it.
+        filled = np.pad(rows, ((0, -len(rows) % _PREDICTED_TOGETHER), (0, 0)))
+        outputs = predict(self.model_, filled, batch_size=_PREDICTED_TOGETHER, verbose=0)
+        return np.asarray(outputs)[: len(rows)]
+
+
+class KilterClassifier(ClassifierMixin, _Network):
+    """A network for classification as a scikit-learn estimator.
+
+    Args:
+        model: a function (shape of a row, number of classes) -> Keras model with one logit for each class. If
+            the model is compiled, its own optimizer and loss are used. None: a network of dense layers that
+            standardises its inputs.
+        hidden: the widths of the hidden layers, where ``model`` is None.
+        optimizer: a Keras optimizer or its name; ``learning_rate`` replaces its rate unless None.
+        epochs: passes over the training rows, at most.
+        batch_size: rows per step.
+        patience: stop after this many epochs without a better loss on ``validation_fraction`` of the rows,
+            and keep the best weights. None, or fewer than 50 rows: train on all rows for all epochs.
+        class_weight: "balanced", a weight for each class, or None.
+        random_state: decides initial weights, held-out rows and the order of rows.
+        verbose: as in :func:`kilter.fit`.
+
+    Attributes after ``fit``: ``model_`` (the Keras model), ``history_`` (losses by epoch), ``n_iter_``
+    (epochs trained), ``classes_``, ``n_features_in_``.
+
+    Example:
+        >>> from sklearn.datasets import load_iris
+        >>> X, y = load_iris(return_X_y=True)
+        >>> bool(KilterClassifier(random_state=0).fit(X, y).score(X, y) > 0.9)
+        True
+    """
+
+    classes_: np.ndarray
+
+    def __init__(
+        self,
+        model: Builder | None = None,
+        *,
+        hidden: Sequence[int] = (100,),
+        optimizer: Any = "nadam",
+        learning_rate: float | None = 1e-3,
+        epochs: int = 100,
+        batch_size: int = 32,
+        patience: int | None = 10,
+        validation_fraction: float = 0.1,
+        class_weight: Mapping[Any, float] | Literal["balanced"] | None = None,
+        random_state: Any = None,
+        verbose: Verbose = 0,
+    ) -> None:
+        super().__init__(
+            model,
+            hidden=hidden,
+            optimizer=optimizer,
+            learning_rate=learning_rate,
+            epochs=epochs,
+            batch_size=batch_size,
+            patience=patience,
+            validation_fraction=validation_fraction,
+            random_state=random_state,
+            verbose=verbose,
+        )
+        self.class_weight = class_weight
+
+    def fit(self, X: Arrays, y: Arrays, sample_weight: Arrays | None = None) -> Self:
+        """Train on rows ``X`` (2-D, finite numbers) and class labels ``y`` (1-D); returns the estimator.
+
+        ``sample_weight``: a weight for each row. Raises ValueError where scikit-learn would, and for a single
+        class.
+        """
+        X, y = validate_data(self, X, y, dtype=[np.float64, np.float32])
+        check_classification_targets(y)
+        self.classes_, numbers = np.unique(y, return_inverse=True)
+        if len(self.classes_) < 2:
+            raise DataError(
+                expected="labels of at least two classes",
+                received=f"one class, {self.classes_[0]!r}, in {len(y)} rows",
+                remedy="check the labels, or the split",
+            )
+        weights = None if sample_weight is None else _check_sample_weight(sample_weight, X)
+        if self.class_weight is not None:
+            of_class = compute_class_weight(self.class_weight, classes=self.classes_, y=y)
+            weights = of_class[numbers] * (1.0 if weights is None else weights)
+        loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+        self._train(X, numbers.astype("int32"), len(self.classes_), loss, weights, classes=numbers)
+        return self
+
+    def predict_proba(self, X: Arrays) -> ClassShares:
+        """Probabilities of the classes, in the order of ``classes_``: shape (rows, classes), float32."""
+        logits = self._outputs(X)
+        shifted = np.exp(logits - logits.max(axis=1, keepdims=True))
+        return shifted / shifted.sum(axis=1, keepdims=True)
+
+    def predict(self, X: Arrays) -> HostRows:
+        """The most probable class of each row: shape (rows,), of the labels' dtype."""
+        best = self._outputs(X).argmax(axis=1)
+        return self.classes_[best]
+
+
+class KilterRegressor(RegressorMixin, _Network):
+    """A network for regression as a scikit-learn estimator; one target or several.
+
+    The parameters are those of :class:`KilterClassifier` without ``class_weight``; ``model`` is a function
+    (shape of a row, number of targets) -> Keras model. Targets are centred and scaled to variance 1 for
+    training, with the mean squared error as the loss; predictions are in the unit of ``y``.
+
+    Example:
+        >>> from sklearn.datasets import load_diabetes
+        >>> X, y = load_diabetes(return_X_y=True)
+        >>> bool(KilterRegressor(random_state=0).fit(X, y).score(X, y) > 0.3)
+        True
+    """
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.target_tags.multi_output = True
+        return tags
+
+    def fit(self, X: Arrays, y: Arrays, sample_weight: Arrays | None = None) -> Self:
+        """Train on rows ``X`` (2-D, finite numbers) and targets ``y`` (1-D or 2-D); returns the estimator.
+
+        ``sample_weight``: a weight for each row. Raises ValueError where scikit-learn would.
+        """
+        X, y = validate_data(self, X, y, dtype=[np.float64, np.float32], multi_output=True, y_numeric=True)
+        weights = None if sample_weight is None else _check_sample_weight(sample_weight, X)
+        targets = np.asarray(y, "float64")
+        self._is_vector = targets.ndim == 1
+        targets = targets.reshape(len(targets), -1)
+        self._center = targets.mean(axis=0)
+        spread = targets.std(axis=0)
+        self._scale = np.where(spread > 0, spread, 1.0)
+        scaled = (targets - self._center) / self._scale
+        self._train(X, scaled.astype("float32"), targets.shape[1], "mse", weights)
+        return self
+
+    def predict(self, X: Arrays) -> HostRows:
+        """The targets of each row: shape (rows,) for a 1-D ``y``, else (rows, targets); float64."""
+        outputs = self._outputs(X)
+        found = outputs.reshape(len(outputs), -1) * self._scale + self._center
+        return found[:, 0] if self._is_vector else found
