@@ -24,7 +24,7 @@ _NAMES = {
     "KilterClassifier": "kilter._estimators",
     "KilterRegressor": "kilter._estimators",
     "compare": "kilter._compare.compare",
-    "sweep": "kilter._compare.sweep",
+    "sweep": "kilter._compare.compare",
     "diagnose": "kilter._diagnosis.diagnose",
     "Thresholds": "kilter._diagnosis.thresholds",
     "probe": "kilter._engine.measuring",

@@ -207,21 +207,23 @@ class KilterClassifier(ClassifierMixin, _Network):
         ``sample_weight``: a weight for each row. Raises ValueError where scikit-learn would, and for a single
         class.
         """
-        X, y = validate_data(self, X, y, dtype=[np.float64, np.float32])
-        check_classification_targets(y)
-        self.classes_, numbers = np.unique(y, return_inverse=True)
+        given: tuple[Any, Any] = X, y  # scikit-learn's annotations take no arrays
+        checked: Any = validate_data(self, *given, dtype=[np.float64, np.float32])
+        rows, labels = checked
+        check_classification_targets(labels)
+        self.classes_, numbers = np.unique(labels, return_inverse=True)
         if len(self.classes_) < 2:
             raise DataError(
                 expected="labels of at least two classes",
-                received=f"one class, {self.classes_[0]!r}, in {len(y)} rows",
+                received=f"one class, {self.classes_[0]!r}, in {len(labels)} rows",
                 remedy="check the labels, or the split",
             )
-        weights = None if sample_weight is None else _check_sample_weight(sample_weight, X)
+        weights = None if sample_weight is None else _check_sample_weight(sample_weight, rows)
         if self.class_weight is not None:
-            of_class = compute_class_weight(self.class_weight, classes=self.classes_, y=y)
+            of_class = compute_class_weight(self.class_weight, classes=self.classes_, y=labels)
             weights = of_class[numbers] * (1.0 if weights is None else weights)
         loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-        self._train(X, numbers.astype("int32"), len(self.classes_), loss, weights, classes=numbers)
+        self._train(rows, numbers.astype("int32"), len(self.classes_), loss, weights, classes=numbers)
         return self
 
     def predict_proba(self, X: Arrays) -> ClassShares:
@@ -260,16 +262,20 @@ class KilterRegressor(RegressorMixin, _Network):
 
         ``sample_weight``: a weight for each row. Raises ValueError where scikit-learn would.
         """
-        X, y = validate_data(self, X, y, dtype=[np.float64, np.float32], multi_output=True, y_numeric=True)
-        weights = None if sample_weight is None else _check_sample_weight(sample_weight, X)
-        targets = np.asarray(y, "float64")
+        given: tuple[Any, Any] = X, y  # as in the classifier
+        checked: Any = validate_data(
+            self, *given, dtype=[np.float64, np.float32], multi_output=True, y_numeric=True
+        )
+        rows, numbers = checked
+        weights = None if sample_weight is None else _check_sample_weight(sample_weight, rows)
+        targets = np.asarray(numbers, "float64")
         self._is_vector = targets.ndim == 1
         targets = targets.reshape(len(targets), -1)
         self._center = targets.mean(axis=0)
         spread = targets.std(axis=0)
         self._scale = np.where(spread > 0, spread, 1.0)
         scaled = (targets - self._center) / self._scale
-        self._train(X, scaled.astype("float32"), targets.shape[1], "mse", weights)
+        self._train(rows, scaled.astype("float32"), targets.shape[1], "mse", weights)
         return self
 
     def predict(self, X: Arrays) -> HostRows:

@@ -25,7 +25,7 @@ def insert(path: str, anchor: str, text: str) -> Edit:
 
 CHECK = [
     insert(
-        "_diagnosis/checks/regularization.py",
+        "_diagnosis/checks/architecture.py",
         "CHECKS = (",
         """
 def check_toy(context: Context) -> list[Finding]:
@@ -39,33 +39,22 @@ def check_toy(context: Context) -> list[Finding]:
         "_diagnosis/catalogue.py",
         "_MODEL: Final = {",
         """{}
-    "toy-finding": ("a toy", "Thirteen rows in a batch.", ("toy-remedy",), "nobody"),""",
+    "toy-finding": ("a toy", ("toy-remedy",), "nobody", "Thirteen rows in a batch."),""",
     ),
 ]
 
 REMEDY = [
-    new(
-        "_treatment/remedies/toy.py",
+    insert(
+        "_treatment/remedies/training.py",
+        "REMEDIES = remedies(",
         """
-\"\"\"A toy remedy.\"\"\"
-
-from kilter._records import Change, Finding
-from kilter._treatment.subject import Subject
-
-
-def fourteen(subject: Subject, finding: Finding) -> Subject | None:
+def toy_remedy(subject: Subject, finding: Finding) -> Subject | None:
     \"\"\"Batches of 14 rows.\"\"\"
     change = Change("toy-remedy", ("training",), "13", "14", "batch_size=14", ("train.batch_size=14",))
     return subject.changed(change, training={"batch_size": 14})
-""",
-    ),
-    insert(
-        "_treatment/remedies/__init__.py",
-        "from kilter._treatment.remedies.training import (",
-        "from kilter._treatment.remedies.toy import fourteen\n{}",
-    ),
-    insert(
-        "_treatment/remedies/__init__.py", '    "shuffle": ', '    "toy-remedy": ("a toy", fourteen),\n{}'
+
+
+{}toy_remedy, """,
     ),
 ]
 

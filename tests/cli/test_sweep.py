@@ -6,7 +6,7 @@ import pytest
 
 import kilter as library
 from kilter._cli.comparison import values_from
-from kilter._compare.sweep import variants
+from kilter._compare.compare import variants
 from kilter.errors import KilterError, OptionError
 from kilter.recipe import recipe_for, with_overrides
 

@@ -56,7 +56,7 @@ def test_every_remedy_is_applied_or_refused_beside_every_layer(name: str):
 @pytest.mark.parametrize("name", every_layer(*COMPOSITE))
 def test_every_layer_is_looked_at(name: str):
     model, x, y = model_of(name)
-    context = read_context(model, x, y, batch_size=8)
+    context = read_context(model, x, y, TrainingSpec(batch_size=8))
     assert context.outputs[0].activation == "sigmoid"
     run_checks((*CHECKS["data"], *CHECKS["model"]), context)
 
@@ -89,7 +89,7 @@ def test_remedies_that_are_not_possible_are_listed_with_the_reason():
 
     model, x, y = model_of("MultiHeadAttention")
     ill = Subject(model, x, y, TrainingSpec(validation_data=(x, y)))
-    remedy_set = RemedySet({**REMEDIES, "own": Remedy("own", "", raising, needs_surgery=True)})
+    remedy_set = RemedySet({**REMEDIES, "own": Remedy(raising, needs_surgery=True)})
     inside = next(one.path for one in ill.layers if one.path.endswith("/query"))
     for code in ("replace-activation", "add-l2", "own"):
         assert remedy_set.give(code, ill, finding(inside)) is None
@@ -107,7 +107,7 @@ def test_remedies_that_are_not_possible_are_listed_with_the_reason():
 @pytest.mark.parametrize("rows", [5, 40])
 def test_a_fixed_batch_size_is_kept_or_the_rows_are_too_few(rows: int):
     model, x, y, size = strangers.stateful()
-    context = read_context(model, x, y, batch_size=7)
+    context = read_context(model, x, y, TrainingSpec(batch_size=7))
     assert context.batch_size == size
     with pytest.raises(ModelError, match=f"batches of {size} rows"):
         REMEDIES["change-batch-size"].apply(Subject(model, x, y, TrainingSpec(batch_size=2)), finding())

@@ -3,8 +3,7 @@
 import numpy as np
 import pytest
 
-from kilter._treatment.baselines import baseline_accuracy, baseline_error
-from kilter._treatment.scoring import Scoring
+from kilter._treatment.scoring import Scoring, baseline_accuracy, baseline_error
 
 RANDOM = np.random.default_rng(0)
 X = RANDOM.normal(size=(600, 3))

@@ -53,7 +53,7 @@ def run(
     def trained(one: Subject, score: float) -> Trained:
         return Trained(one, one.model, pull(one.model), History(), score)
 
-    def train(one: Subject, scoring: Scoring, progress: Any) -> Trained:
+    def train(one: Subject, tools: Tools) -> Trained:
         scores.append(chosen if one is best else variant)
         return trained(one, scores[-1])
 

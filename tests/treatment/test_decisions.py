@@ -138,7 +138,7 @@ def test_the_training_as_it_came_is_the_persons_own():
     data = (X[:32], LABELS[:32])
     spec = TrainingSpec(**options, validation_data=data, callbacks=(Watch(),))
     asked = subject_of(model, X, LABELS, spec, Policy())
-    given = train_as_given(asked, scoring_of(asked))
+    given = train_as_given(asked, Tools(RemedySet({}), scoring_of(asked)))
     assert [epoch for epoch, _ in seen] == [0, 1]
     twin = asked.copy()
     history = kilter.fit(twin, X, LABELS, **options, validation_data=data, verbose=0)

@@ -18,9 +18,8 @@ from kilter._engine.history import History
 from kilter._engine.training_spec import TrainingSpec
 from kilter._models.variables import pull
 from kilter._treatment.full_training import AsGiven, Trained
-from kilter._treatment.no_harm import _direction, compared, measured
 from kilter._treatment.own_measures import kind_of, row_measures
-from kilter._treatment.safeguard import safest
+from kilter._treatment.safeguard import _direction, compared, measured, safest
 from kilter._treatment.scoring import scoring_of
 from kilter._treatment.subject import Subject
 

@@ -12,6 +12,7 @@ from kilter._treatment.full_training import train_in_full
 from kilter._treatment.plan import RemedySet, sound_variants
 from kilter._treatment.remedies import REMEDIES, Remedy
 from kilter._treatment.scoring import Scoring, scoring_of
+from kilter._treatment.search import Tools
 from kilter._treatment.subject import Subject
 
 from . import faulty
@@ -29,8 +30,7 @@ def _rate(subject: Subject, finding: Finding) -> Subject:
 
 
 def remedy_set(*keep: str) -> RemedySet:
-    found = Remedy("find-learning-rate", "a rate", _rate, False)
-    return RemedySet({**REMEDIES, "find-learning-rate": found}, keep)
+    return RemedySet({**REMEDIES, "find-learning-rate": Remedy(_rate)}, keep)
 
 
 def variants(came: Subject, best: Subject | None = None, found: Diagnosis = NOTHING, keep=(), cycled=True):
@@ -89,9 +89,10 @@ def test_a_training_outlives_those_of_subjects_that_are_alike():
     spec = replace(subject(dense(1)).training, validation_data=(x[400:], y[400:]))
     came = Subject(model, x[:400], y[:400], spec)
     scoring = scoring_of(came)
-    first = train_in_full(came, scoring)
+    tools = Tools(remedy_set(), scoring)
+    first = train_in_full(came, tools)
     kept = [np.asarray(one) for one in pull(first.restored()).trainable]
-    train_in_full(came.with_training(seed=7), scoring)
+    train_in_full(came.with_training(seed=7), tools)
     for before, after in zip(kept, pull(first.restored()).trainable, strict=True):
         np.testing.assert_array_equal(after, before)
     assert scoring.score(came, first.restored()) == first.score

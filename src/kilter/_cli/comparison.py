@@ -13,7 +13,6 @@ import typer
 from kilter._cli.options import say, say_table
 from kilter._cli.training import recipe_from
 from kilter._compare import compare as comparing
-from kilter._compare import sweep as sweeping
 from kilter._compare.comparison import Comparison, verdicts
 from kilter._progress import Display
 from kilter._text import duration, number, printable
@@ -51,8 +50,8 @@ def sweep(
 ) -> None:
     """Compare the recipe ``source``, or the default one for data, with each combination of values."""
     base, over = recipe_from(source, settings, {}), values_from(ranges)
-    names = sweeping.variants(base, over)
-    _show(lambda **more: sweeping.sweep(base, over, **options, **more), names, as_json, progress)
+    names = comparing.variants(base, over)
+    _show(lambda **more: comparing.sweep(base, over, **options, **more), names, as_json, progress)
 
 
 def recipes_from(sources: Sequence[Path], settings: Sequence[str]) -> dict[str, Recipe]:

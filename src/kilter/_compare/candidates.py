@@ -10,7 +10,7 @@ import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final, cast
+from typing import Any, Final
 
 import keras
 import numpy as np
@@ -121,21 +121,7 @@ def gather(
     recipes = {name: value for name, value in values.items() if isinstance(value, Recipe)}
     if len(recipes) == len(values):
         return _recipes(recipes, data, fit, split_seed)
-    strange = [f"{name}={type(value).__name__}" for name, value in values.items() if not callable(value)]
-    if strange:
-        raise OptionError(
-            expected="only recipes (or their paths), or only functions from a seed to a compiled model",
-            received=", ".join(strange),
-            remedy="compare recipes and functions separately: they do not train on the same data",
-        )
-    options = dict(fit or {})
-    _check_options(options)
-    parts = _checked_data(data)
-    digest = _checksum(parts)
-    return tuple(
-        FunctionCandidate(name, cast(Factory, function), parts, options, digest)
-        for name, function in values.items()
-    )
+    return _functions(values, data, dict(fit or {}))
 
 
 def _check_names(given: Mapping[str, Any]) -> None:
@@ -154,7 +140,16 @@ def _check_names(given: Mapping[str, Any]) -> None:
         )
 
 
-def _check_options(options: Mapping[str, Any]) -> None:
+def _functions(
+    values: Mapping[str, Any], data: Any, options: dict[str, Any]
+) -> tuple[FunctionCandidate, ...]:
+    strange = [f"{name}={type(value).__name__}" for name, value in values.items() if not callable(value)]
+    if strange:
+        raise OptionError(
+            expected="only recipes (or their paths), or only functions from a seed to a compiled model",
+            received=", ".join(strange),
+            remedy="compare recipes and functions separately: they do not train on the same data",
+        )
     known = sorted(set(inspect.signature(kilter_fit).parameters) - _TAKEN)
     wrong = sorted(set(options) - set(known))
     if wrong:
@@ -163,26 +158,20 @@ def _check_options(options: Mapping[str, Any]) -> None:
             received=", ".join(wrong),
             remedy="remove them: the comparison itself sets data, seeds and run directories",
         )
-
-
-def _checked_data(data: Any) -> dict[str, Any]:
     if not isinstance(data, tuple | list) or len(data) != len(PARTS):
         raise DataError(
             expected="data=(x, y, x_val, y_val) for candidates that are functions",
             received="no data" if data is None else f"data of type {type(data).__name__}",
             remedy="split the data once, so that all candidates see the same rows",
         )
-    return dict(zip(PARTS, data, strict=True))
-
-
-def _checksum(data: Mapping[str, Any]) -> str:
-    """SHA-256 of all arrays, in order."""
     digest = hashlib.sha256()
-    for leaf in keras.tree.flatten([data[name] for name in PARTS]):
+    for leaf in keras.tree.flatten(list(data)):
         array = np.ascontiguousarray(leaf)
         digest.update(f"{array.dtype}{array.shape}".encode())
         digest.update(array.tobytes())
-    return digest.hexdigest()
+    parts: dict[str, Any] = dict(zip(PARTS, data, strict=True))
+    sha256 = digest.hexdigest()
+    return tuple(FunctionCandidate(name, one, parts, options, sha256) for name, one in values.items())
 
 
 def _described(function: Factory) -> str:

@@ -1,7 +1,9 @@
-"""``kilter.compare``: which of several recipes or functions is better, and is it proven?"""
+"""``kilter.compare`` and ``kilter.sweep``: which of several recipes or functions is better, with proof."""
 
 from __future__ import annotations
 
+import itertools
+import json
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
@@ -37,13 +39,18 @@ from kilter._compare.workers import Workers, places
 from kilter._progress import Pace, Verbose, shown
 from kilter._progress import Progress as Listener
 from kilter._validation import whole_number
-from kilter.errors import RunError
+from kilter.errors import OptionError, RunError
+from kilter.recipe import Recipe, load_recipe, recipe_for, with_overrides
+from kilter.recipe.text import run_name
 from kilter.runs import lock
 from kilter.runs.atomic import write_text
 from kilter.runs.reading import RunRecords
 from kilter.runs.training import Interrupted
 
+BASELINE: Final = "as-it-is"  # of a sweep
 _LAST_SEED: Final = 2**31 - 1  # as in a recipe
+# Each candidate takes another full set of runs, and raises what all of them have to prove.
+_MOST: Final = 64
 
 
 @dataclass(frozen=True)
@@ -198,3 +205,59 @@ def _require_same_rows(found: Mapping[Trial, RunRecords]) -> None:
             received=f"different rows in {other.parent} and in {first.parent}",
             remedy="start again in another folder: the data have changed since the first run",
         )
+
+
+def sweep(recipe: Recipe | str | Path, over: Mapping[str, Sequence[Any]], **options: Any) -> Comparison:
+    """Compare a recipe with every combination of the given values, on paired seeds.
+
+    Args:
+        recipe: the baseline: a recipe, the path of one (``.toml``), or a data source, which gets the default
+            recipe.
+        over: the values to try, by key: ``{"optimizer.learning_rate": [1e-4, 1e-3]}``. None means "none".
+            Combinations that equal the recipe are left out; at most 64 are allowed.
+        options: pairs, seed, metric, out, workers, level, progress, allow_code and verbose of
+            :func:`kilter.compare`.
+
+    Returns the comparison; its baseline is called "as-it-is", the others are named for their values. Raises
+    :class:`OptionError` for no or too many combinations, :class:`~kilter.errors.RecipeError` for a key or
+    value that a recipe cannot have, and what :func:`kilter.compare` raises.
+
+    Example::
+
+        kilter.sweep("recipe.toml", {"optimizer.learning_rate": [1e-4, 1e-3], "model.dropout": [0.0, 0.2]})
+    """
+    return compare(variants(recipe, over), **options)
+
+
+def variants(recipe: Recipe | str | Path, over: Mapping[str, Sequence[Any]]) -> dict[str, Recipe]:
+    """The recipes that :func:`sweep` compares, by name, the baseline first."""
+    if not isinstance(recipe, Recipe):
+        source = str(recipe)
+        recipe = load_recipe(source) if source.endswith(".toml") else recipe_for(source)
+    combinations = list(itertools.product(*(_settings(key, values) for key, values in over.items())))
+    if not over or len(combinations) > _MOST:
+        raise OptionError(
+            expected=f"values to try, in 1 to {_MOST} combinations",
+            received=f"{len(combinations) if over else 0} combinations",
+            remedy="vary at least one key, and leave out values of others",
+        )
+    named = {BASELINE: recipe}
+    for settings in combinations:
+        changed = with_overrides(recipe, settings)
+        if changed not in named.values():
+            name = run_name(" ".join(setting.partition(".")[2] for setting in settings))
+            # Different values may get the same name: -1 and 1 do.
+            named[name if name not in named else f"{name[:90]}-{len(named)}"] = changed
+    return named
+
+
+def _settings(key: str, values: Sequence[Any]) -> list[str]:
+    """``key=value`` for each value, in TOML: JSON's strings, numbers and lists are TOML's, too."""
+    if not isinstance(values, list | tuple) or not values or "." not in key:
+        raise OptionError(
+            expected="a list of values for a key section.key",
+            received=f"{key}={values!r}",
+            remedy='for example over={"model.dropout": [0.0, 0.1, 0.2]}',
+        )
+    written = ("none" if value is None else value for value in values)
+    return [f"{key}={json.dumps(value, ensure_ascii=False, default=str)}" for value in written]

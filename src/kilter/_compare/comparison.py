@@ -27,12 +27,7 @@ def verdicts(comparison: Comparison) -> list[str]:
 
 
 def in_how_many(one: Difference) -> str:
-    """In how many pairs a candidate is better or worse than the baseline, whichever is more.
-
-    Example:
-        >>> in_how_many(Difference("b", (0.1, -0.2, -0.1), -0.07, -0.2, 0.1, 1.0, 1.0, "no evidence"))
-        'worse in 2 of 3 pairs'
-    """
+    """In how many pairs a candidate is better or worse than the baseline, whichever is more."""
     better, worse = one.counts
     word, count = ("worse", worse) if worse > better else ("better", better)
     return f"{word} in {count} of {len(one.differences)} pairs"
@@ -76,12 +71,7 @@ PREFIXES: Final = {"validation": "val_", "test": "test_"}
 
 
 def measures(parts: Mapping[str, Iterable[str]]) -> list[str]:
-    """The names of all measures, from those on each part of the data.
-
-    Example:
-        >>> measures({"validation": ["loss", "accuracy"], "test": ["loss"]})
-        ['val_loss', 'val_accuracy', 'test_loss']
-    """
+    """The names of all measures, from those on each part of the data."""
     return [PREFIXES[part] + name for part, names in parts.items() for name in names]
 
 
@@ -181,6 +171,11 @@ class Candidate:
         """The metric of each run."""
         return tuple(run.score for run in self.runs)
 
+    @property
+    def median(self) -> float:
+        """The median score; NaN if a run diverged."""
+        return float(np.median(self.scores))
+
 
 @dataclass(frozen=True)
 class Difference:
@@ -250,12 +245,8 @@ class Comparison:
                 "diverged": len(candidate.runs) - len(scores),
                 "seconds": statistics.median(run.seconds for run in candidate.runs),
             }
-            row |= {
-                "difference" if key == "mean" else key: None
-                if difference is None
-                else getattr(difference, key)
-                for key in keys
-            }
+            for key in keys:
+                row["difference" if key == "mean" else key] = getattr(difference, key, None)
             rows.append(row)
         return rows
 
@@ -280,10 +271,9 @@ def judge(
     path: Path,
     direction: Direction | None = None,
 ) -> Comparison:
-    """Compare the runs of `candidates` with those of the first one, paired by position.
+    """The runs of each candidate against those of the first one, paired by position.
 
-    `metric` is the name of the score, `direction` says whether higher or lower is better; None takes it from
-    the name.
+    ``direction``: whether a higher ("max") or lower ``metric`` is better; None takes it from the name.
     """
     baseline, *challengers = candidates
     direction = direction or direction_of(metric)

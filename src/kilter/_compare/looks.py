@@ -1,18 +1,13 @@
-"""Looks at paired runs, planned before training: how many pairs, and at which level they are tested.
-
-A test whose p-value cannot reach its level says "no evidence" whatever happens. So pairs and level are
-planned together, and :class:`Look` refuses combinations that allow no verdict.
-"""
+"""Looks at paired runs, planned before training: how many pairs, and at which level they are tested."""
 
 from __future__ import annotations
 
 import warnings
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, NamedTuple
 
 from kilter._compare.statistics import least_pairs, smallest_p
 from kilter._validation import number, whole_number
-from kilter.errors import OptionError
 
 LEVEL: Final = 0.05
 USUAL_PAIRS: Final = 6
@@ -24,27 +19,11 @@ _SHARES: Final = ((0.64, 0.12), (0.08, 0.04), (0.04, 0.03), (0.03, 0.02))
 _SECOND_PAIRS: Final = 3
 
 
-@dataclass(frozen=True)
-class Look:
-    """A planned test: this many pairs of this many challengers, at this level.
-
-    Raises :class:`OptionError` if the test cannot reach a verdict, whatever the runs show.
-    """
+class Look(NamedTuple):
+    """A planned test of this many pairs at this level."""
 
     pairs: int
     level: float
-    challengers: int = 1
-
-    def __post_init__(self) -> None:
-        if not can_decide(self.pairs, self.challengers, self.level):
-            needed = least_pairs(self.challengers, self.level)
-            raise OptionError(
-                expected=f"at least {needed} pairs to test {_candidates(self.challengers)} "
-                f"at level {self.level:g}",
-                received=f"pairs={self.pairs}, whose smallest p is "
-                f"{self.challengers * smallest_p(self.pairs):.2g}",
-                remedy=f"use {needed} pairs or more",
-            )
 
 
 Test = tuple[Look, ...]
@@ -126,7 +105,3 @@ def too_few_pairs(pairs: int, challengers: int, level: float) -> str:
     of = f" of {challengers} candidates" if challengers > 1 else ""
     needed = least_pairs(challengers, level)
     return f"{pairs} pairs cannot prove any difference{of} at level {level:g}: at least {needed} are needed."
-
-
-def _candidates(challengers: int) -> str:
-    return "one candidate" if challengers == 1 else f"{challengers} candidates"

@@ -27,10 +27,6 @@ def paired_differences(
 
     ``candidate[k] - baseline[k]`` if higher is better ("max"), otherwise its negative. A non-finite score is
     a diverged run, the worst there is: see the module.
-
-    Example:
-        >>> paired_differences([0.9, float("nan")], [0.8, 0.7], "max").round(3).tolist()
-        [0.1, -inf]
     """
     if len(candidate) != len(baseline):
         raise OptionError(
@@ -72,12 +68,7 @@ def sign_flip_p(differences: Sequence[float] | np.ndarray) -> float:
 
 
 def comparable(differences: Sequence[float] | np.ndarray) -> np.ndarray:
-    """Numbers to average, float64 [n]: the differences, or their signed ranks if one is infinite.
-
-    Example:
-        >>> comparable([0.1, -0.3, float("inf"), 0.0]).tolist()
-        [2.0, -3.0, 4.0, 0.0]
-    """
+    """Numbers to average, float64 [n]: the differences, or their signed ranks if one is infinite."""
     values = np.asarray(differences, dtype=np.float64)
     if values.ndim != 1 or not len(values) or np.isnan(values).any():
         raise OptionError(
@@ -98,10 +89,6 @@ def bootstrap_interval(differences: Sequence[float] | np.ndarray, level: float =
     2,000 simulations. Verdicts use the test, which is exact.
 
     B. Efron and R. Tibshirani, An Introduction to the Bootstrap (1993), chapter 13.
-
-    Example:
-        >>> bootstrap_interval([0.5, 0.5, 0.5])
-        (0.5, 0.5)
     """
     values = np.asarray(differences, dtype=np.float64)
     values = values[np.isfinite(values)]
@@ -124,10 +111,6 @@ def holm(p_values: Sequence[float]) -> tuple[float, ...]:
     In ascending order the i-th of m (from 0) becomes ``min(1, max over j <= i of (m - j) * p_j)``.
 
     S. Holm, A simple sequentially rejective multiple test procedure (1979).
-
-    Example:
-        >>> holm([0.03, 0.01, 0.5])
-        (0.06, 0.03, 0.5)
     """
     values = np.asarray(p_values, dtype=np.float64)
     order = np.argsort(values, kind="stable")
@@ -137,27 +120,15 @@ def holm(p_values: Sequence[float]) -> tuple[float, ...]:
 
 
 def smallest_p(pairs: int) -> float:
-    """The smallest p-value that :func:`sign_flip_p` can return for this many pairs, before any correction.
-
-    ``2 / 2^n`` up to 16 pairs, where all sign patterns are enumerated, ``2 / 65,537`` above.
-
-    Example:
-        >>> smallest_p(5), smallest_p(6), smallest_p(1)
-        (0.0625, 0.03125, 1.0)
-    """
+    """The smallest p of :func:`sign_flip_p`: ``2 / 2^n`` for up to 16 pairs, else 2 / 65,537."""
     patterns = 2**pairs if 2**pairs <= _RESAMPLES else _RESAMPLES + 1
     return 2 / patterns if pairs > 1 else 1.0
 
 
 def least_pairs(challengers: int, level: float = 0.05) -> int:
-    """The fewest pairs that can prove a difference of any of this many candidates at ``level``.
+    """The fewest pairs n that can prove any difference: ``challengers * smallest_p(n) <= level``.
 
-    The smallest n with ``challengers * smallest_p(n) <= level``. Raises :class:`OptionError` if no number of
-    pairs is enough.
-
-    Example:
-        >>> [least_pairs(challengers) for challengers in (1, 2, 3, 4, 10)]
-        [6, 7, 7, 8, 9]
+    Raises :class:`OptionError` if no number of pairs is enough.
     """
     most = _RESAMPLES.bit_length()  # 17: with more pairs the smallest p stays the same
     for pairs in range(2, most + 1):

@@ -25,7 +25,8 @@ from typing import Any, Final, Self, TypeVar
 from joblib.externals.loky import ProcessPoolExecutor, process_executor
 from joblib.externals.loky.backend.context import get_context
 
-from kilter.errors import KilterError, OptionError, RunError
+from kilter._validation import whole_number
+from kilter.errors import KilterError, RunError
 
 Result = TypeVar("Result")
 
@@ -46,16 +47,13 @@ def places(workers: int | None) -> list[int | None]:
 
     Raises :class:`OptionError` unless `workers` is a whole number from 1 to the number of cores.
     """
-    usable = cores()
+    usable, bound = cores(), not _may_be_accelerated()
     if workers is None:
-        return [None] if _may_be_accelerated() else usable
-    if isinstance(workers, bool) or not isinstance(workers, int) or not 1 <= workers <= len(usable):
-        raise OptionError(
-            expected=f"workers from 1 to {len(usable)}, the cores that this process may use",
-            received=f"workers={workers!r}",
-            remedy="leave it out for one worker per core",
-        )
-    return [None] * workers if _may_be_accelerated() else usable[:workers]
+        return usable if bound else [None]
+    expected = f"workers from 1 to {len(usable)}, the cores that this process may use"
+    remedy = "leave it out for one worker per core"
+    count = whole_number("workers", workers, 1, len(usable), expected=expected, remedy=remedy)
+    return usable[:count] if bound else [None] * count
 
 
 class Workers:

@@ -16,12 +16,8 @@ from kilter._records import Evidence, Finding, Severity
 class Entry:
     """What all findings of one code have in common.
 
-    Attributes:
-        title: a few words.
-        explanation: sentences with ``{words}`` that the check fills in; ``{where}`` is the layers or data.
-        remedies: codes of remedies, in the order to try them.
-        reference: the paper, book or page that explains it.
-        family: "model", "data", "probe" or "training": what the check looks at.
+    The ``explanation`` has ``{words}`` that the check fills in; ``{where}`` is the layers or data. The
+    ``family`` is what the check looks at: "model", "data", "probe" or "training".
     """
 
     title: str
@@ -49,318 +45,242 @@ _STUCK = (
 )
 _DEAD = ("reinitialize-paired", "standardize-inputs", "replace-activation")
 
+# By code: title, remedies in the order to try them, reference, explanation.
+# fmt: off
 _MODEL: Final = {
     "unpaired-initializer": (
-        "initialiser does not fit the activation",
+        "initialiser does not fit the activation", ("reinitialize-paired",), _HE,
         "{where}: {detail}. With this variance the signal shrinks or grows from layer to layer.",
-        ("reinitialize-paired",),
-        _HE,
     ),
     "constant-initializer": (
-        "identical units",
+        "identical units", ("reinitialize-paired",), f"{_BOOK}, section 8.4",
         "All units of {where} start with the same weights. They get the same gradients and stay identical.",
-        ("reinitialize-paired",),
-        f"{_BOOK}, section 8.4",
     ),
     "output-activation-loss": (
-        "output activation does not fit the loss",
+        "output activation does not fit the loss", ("repair-output",), f"{_BOOK}, section 6.2.2",
         "{detail}.",
-        ("repair-output",),
-        f"{_BOOK}, section 6.2.2",
     ),
     "targets-loss": (
-        "targets do not fit the loss",
+        "targets do not fit the loss", ("repair-output",), "Keras, keras.io/api/losses",
         "{detail}.",
-        ("repair-output",),
-        "Keras, keras.io/api/losses",
     ),
     "self-normalization": (
-        "conditions of self-normalisation violated",
+        "conditions of self-normalisation violated", ("self-normalize",), _SELU,
         "SELU keeps mean 0 and variance 1 only if all of its conditions hold. Violated: {detail}.",
-        ("self-normalize",),
-        _SELU,
     ),
     "dropout-with-selu": (
-        "plain dropout after SELU",
+        "plain dropout after SELU", ("alpha-dropout",), _SELU,
         "{where} sets activations to 0, which changes the mean and variance that SELU maintains. "
         "AlphaDropout preserves both.",
-        ("alpha-dropout",),
-        _SELU,
     ),
     "redundant-bias": (
-        "bias before batch normalisation",
+        "bias before batch normalisation", ("remove-redundant-bias",), f"{_BN}, section 3.2",
         "The batch normalisation that follows cancels the bias of {where}.",
-        ("remove-redundant-bias",),
-        f"{_BN}, section 3.2",
     ),
     "batch-norm-axis": (
-        "batch normalisation over the wrong axis",
+        "batch normalisation over the wrong axis", ("repair-batch-norm",), f"{_BN}, section 3.2",
         "{detail}. It computes statistics of positions or rows instead of features.",
-        ("repair-batch-norm",),
-        f"{_BN}, section 3.2",
     ),
     "batch-norm-small-batch": (
-        "batches too small for batch normalisation",
+        "batches too small for batch normalisation", ("change-batch-size",),
+        "Wu & He 2018, Group normalization",
         "A mean and variance of only {rows} numbers are very noisy: the output for a row depends on which "
         "rows share its batch.",
-        ("change-batch-size",),
-        "Wu & He 2018, Group normalization",
     ),
     "batch-norm-momentum": (
-        "moving averages too slow",
+        "moving averages too slow", ("repair-batch-norm",),
+        "Keras, keras.io/api/layers/normalization_layers/batch_normalization",
         "After two epochs ({steps} steps) the moving averages still contain {share:.0%} of their initial "
         "values, so evaluation lags behind training.",
-        ("repair-batch-norm",),
-        "Keras, keras.io/api/layers/normalization_layers/batch_normalization",
     ),
     "dropout-before-batch-norm": (
-        "dropout before batch normalisation",
-        "{where} changes the variance in training but not in evaluation, so the moving statistics are wrong.",
-        ("reorder-dropout",),
+        "dropout before batch normalisation", ("reorder-dropout",),
         "Li et al. 2019, Understanding the disharmony between dropout and batch normalization",
+        "{where} changes the variance in training but not in evaluation, so the moving statistics are wrong.",
     ),
     "leaky-slope": (
-        "leaky slope of 1 or more",
-        "A negative slope of {slope:g} makes {where} linear, or steeper below zero than above.",
-        ("replace-activation",),
+        "leaky slope of 1 or more", ("replace-activation",),
         "Xu et al. 2015, Empirical evaluation of rectified activations",
+        "A negative slope of {slope:g} makes {where} linear, or steeper below zero than above.",
     ),
     "adagrad-deep": (
-        "AdaGrad on a deep network",
+        "AdaGrad on a deep network", ("change-optimizer",), f"{_BOOK}, section 8.5.1",
         "AdaGrad's steps shrink all the time; with {layers} hidden layers training slows down too early.",
-        ("change-optimizer",),
-        f"{_BOOK}, section 8.5.1",
     ),
     "learning-rate-range": (
-        "unusual learning rate",
+        "unusual learning rate", ("find-learning-rate",), _BENGIO,
         "{optimizer} usually needs a learning rate from {low:g} to {high:g}; this one is {rate:g}.",
-        ("find-learning-rate",),
-        _BENGIO,
     ),
     "stale-compile": (
-        "layers frozen or unfrozen after compile()",
-        "The optimiser was built for other weights than those that are trainable now ({detail}).",
-        ("recompile",),
+        "layers frozen or unfrozen after compile()", ("recompile",),
         "Keras, keras.io/guides/transfer_learning",
+        "The optimiser was built for other weights than those that are trainable now ({detail}).",
     ),
     "all-frozen": (
-        "no trainable weights",
+        "no trainable weights", ("unfreeze",), "Keras, keras.io/guides/transfer_learning",
         "All weights of the model are frozen: training changes nothing.",
-        ("unfreeze",),
-        "Keras, keras.io/guides/transfer_learning",
     ),
     "saturating-deep": (
-        "deep stack of saturating activations",
+        "deep stack of saturating activations", ("replace-activation", "insert-batch-norm"), _GLOROT,
         "{layers} hidden layers use {names}, whose slope is at most 1. Each shrinks the gradient, so the "
         "first layers get almost none.",
-        ("replace-activation", "insert-batch-norm"),
-        _GLOROT,
     ),
     "exponential-hidden": (
-        "exponential activation in hidden layers",
+        "exponential activation in hidden layers", ("replace-activation",), f"{_BOOK}, section 6.3",
         "The outputs of {where} grow exponentially: an input of 90 overflows float32, and a single row can "
         "dominate the gradient.",
-        ("replace-activation",),
-        f"{_BOOK}, section 6.3",
     ),
     "softmax-hidden": (
-        "softmax in hidden layers",
+        "softmax in hidden layers", ("replace-activation",), f"{_BOOK}, section 6.2.2",
         "The outputs of {where} sum to 1, so each is small and little gradient passes. Softmax belongs in "
         "the output layer.",
-        ("replace-activation",),
-        f"{_BOOK}, section 6.2.2",
     ),
     "excessive-dropout": (
-        "too much dropout",
+        "too much dropout", ("ease-regularization",), "Srivastava et al. 2014, Dropout, section 7.3",
         "{where} drops {rate:.0%} of its inputs, which leaves too little information to learn from.",
-        ("ease-regularization",),
-        "Srivastava et al. 2014, Dropout, section 7.3",
     ),
     "excessive-penalty": (
-        "weight penalty too strong",
+        "weight penalty too strong", ("ease-regularization",), f"{_BOOK}, section 7.1",
         "A penalty of {factor:g} on the weights of {where} outweighs the data and drives them to 0.",
-        ("ease-regularization",),
-        f"{_BOOK}, section 7.1",
     ),
     "linear-hidden": (
-        "hidden layers without activation",
+        "hidden layers without activation", ("replace-activation",), f"{_BOOK}, section 6.1",
         "Nothing non-linear follows {where}. Two linear layers in a row compute no more than one.",
-        ("replace-activation",),
-        f"{_BOOK}, section 6.1",
     ),
 }
 _DATA: Final = {
     "data-not-finite": (
-        "NaN or infinite values",
+        "NaN or infinite values", ("clean-data",), _BENGIO,
         "{detail}. A single such value turns every weight into NaN.",
-        ("clean-data",),
-        _BENGIO,
     ),
     "unscaled-inputs": (
-        "inputs not standardised",
+        "inputs not standardised", ("standardize-inputs",), f"{_LECUN}, section 4.3",
         "{detail}. Large or unequally scaled inputs saturate units, and no single learning rate suits all "
         "weights.",
-        ("standardize-inputs",),
-        f"{_LECUN}, section 4.3",
     ),
     "unscaled-targets": (
-        "targets not standardised",
+        "targets not standardised", ("rescale-outputs",),
+        "Bishop 1995, Neural networks for pattern recognition, section 8.2",
         "{detail}. Outputs start near 0, so the first errors are very large, and so are their gradients: no "
         "usual learning rate works.",
-        ("rescale-outputs",),
-        "Bishop 1995, Neural networks for pattern recognition, section 8.2",
     ),
     "constant-columns": (
-        "constant columns",
+        "constant columns", (), f"{_LECUN}, section 4.3",
         "{detail} have the same value in every row.",
-        (),
-        f"{_LECUN}, section 4.3",
     ),
     "lost-differences": (
-        "values that float32 cannot distinguish",
+        "values that float32 cannot distinguish", (), "IEEE 754-2019, section 3.6",
         "{detail}. Near 1,700,000,000 (a unix time) float32 has steps of 128: smaller differences are lost "
         "before the first layer.",
-        (),
-        "IEEE 754-2019, section 3.6",
     ),
     "duplicated-columns": (
-        "duplicated columns",
+        "duplicated columns", (), f"{_LECUN}, section 4.3",
         "{detail} repeat other columns.",
-        (),
-        f"{_LECUN}, section 4.3",
     ),
     "class-imbalance": (
-        "imbalanced classes",
+        "imbalanced classes", ("class-weights",), "He & Garcia 2009, Learning from imbalanced data",
         "{detail}. Accuracy hides errors on the rare class.",
-        ("class-weights",),
-        "He & Garcia 2009, Learning from imbalanced data",
     ),
     "shared-rows": (
-        "validation rows also in the training data",
+        "validation rows also in the training data", (), "Kaufman et al. 2012, Leakage in data mining",
         "{detail}, so the validation score is too optimistic.",
-        (),
-        "Kaufman et al. 2012, Leakage in data mining",
     ),
     "not-shuffled": (
-        "rows not shuffled",
+        "rows not shuffled", ("shuffle",), _BENGIO,
         "{detail}. Batches of similar rows pull the weights back and forth.",
-        ("shuffle",),
-        _BENGIO,
     ),
     "shuffled-labels": (
-        "labels seem unrelated to the inputs",
+        "labels seem unrelated to the inputs", (),
+        "Zhang et al. 2017, Understanding deep learning requires rethinking generalization",
         "Neighbours share a label hardly more often than random rows do ({detail}). Were x and y shuffled "
         "separately?",
-        (),
-        "Zhang et al. 2017, Understanding deep learning requires rethinking generalization",
     ),
     "one-class": (
-        "one class only",
+        "one class only", (), f"{_BOOK}, section 5.1",
         "All training rows have the label {label}: there is nothing to classify.",
-        (),
-        f"{_BOOK}, section 5.1",
     ),
 }
 _PROBE: Final = {
     "variance-forward": (
         "signal vanishes or explodes with depth",
-        "From the first to the last hidden layer the standard deviation of the activations goes from "
-        "{first:.3g} to {last:.3g}, a factor of {rate:.3g} per layer.",
         ("reinitialize-paired", "reinitialize-lsuv", "replace-activation", "insert-batch-norm"),
         _GLOROT,
+        "From the first to the last hidden layer the standard deviation of the activations goes from "
+        "{first:.3g} to {last:.3g}, a factor of {rate:.3g} per layer.",
     ),
     "variance-backward": (
         "gradient vanishes or explodes with depth",
-        "From the last to the first hidden layer the standard deviation of the gradient goes from "
-        "{last:.3g} to {first:.3g}, a factor of {rate:.3g} per layer.",
         ("reinitialize-paired", "reinitialize-lsuv", "replace-activation", "insert-batch-norm"),
         _GLOROT,
+        "From the last to the first hidden layer the standard deviation of the gradient goes from "
+        "{last:.3g} to {first:.3g}, a factor of {rate:.3g} per layer.",
     ),
     "saturated-units": (
-        "saturated units",
+        "saturated units", _DEAD, _GLOROT,
         "{share:.0%} of the outputs of {where} are in the flat part of the activation and pass no gradient.",
-        _DEAD,
-        _GLOROT,
     ),
     "dead-units": (
-        "dead units",
+        "dead units", _DEAD, "Lu et al. 2019, Dying ReLU and initialization",
         "{share:.0%} of the units of {where} output 0 for every row, so they get no gradient.",
-        _DEAD,
-        "Lu et al. 2019, Dying ReLU and initialization",
     ),
     "disconnected-layer": (
-        "layer without gradient",
+        "layer without gradient", (), f"{_BOOK}, section 6.5",
         "The gradient of the weights of {where} is exactly 0: the loss does not depend on them.",
-        (),
-        f"{_BOOK}, section 6.5",
     ),
 }
 _TRAINING: Final = {
     "non-finite": (
         "NaN or infinity during training",
-        "{detail}.",
         ("standardize-inputs", "find-learning-rate", "clip-gradients", "repair-output"),
         f"{_BOOK}, section 8.2.4",
+        "{detail}.",
     ),
     "vanishing-gradients": (
         "vanishing gradients",
-        "{detail}. The first layers hardly learn.",
         ("reinitialize-paired", "insert-batch-norm", "clip-gradients", "replace-activation", "add-residuals"),
         _GLOROT,
+        "{detail}. The first layers hardly learn.",
     ),
     "exploding-gradients": (
         "exploding gradients",
-        "{detail}. Updates become far larger than the weights.",
         ("reinitialize-paired", "insert-batch-norm", "clip-gradients", "replace-activation", "add-residuals"),
         "Pascanu et al. 2013, On the difficulty of training recurrent neural networks",
+        "{detail}. Updates become far larger than the weights.",
     ),
     "dying-units": (
-        "units die during training",
-        "{detail}.",
-        ("find-learning-rate", "replace-activation"),
+        "units die during training", ("find-learning-rate", "replace-activation"),
         "Lu et al. 2019, Dying ReLU and initialization",
-    ),
-    "saturating-units": ("units saturate during training", "{detail}.", _DEAD, _GLOROT),
-    "loss-not-moving": ("loss does not fall", "{detail}.", _STUCK, _BENGIO),
-    "rate-too-high": ("learning rate too high", "{detail}.", ("find-learning-rate",), _SMITH),
-    "rate-too-low": ("learning rate too low", "{detail}.", ("find-learning-rate",), _SMITH),
-    "oscillating-loss": (
-        "loss oscillates",
         "{detail}.",
-        ("find-learning-rate", "change-batch-size"),
-        _BENGIO,
+    ),
+    "saturating-units": ("units saturate during training", _DEAD, _GLOROT, "{detail}."),
+    "loss-not-moving": ("loss does not fall", _STUCK, _BENGIO, "{detail}."),
+    "rate-too-high": ("learning rate too high", ("find-learning-rate",), _SMITH, "{detail}."),
+    "rate-too-low": ("learning rate too low", ("find-learning-rate",), _SMITH, "{detail}."),
+    "oscillating-loss": (
+        "loss oscillates", ("find-learning-rate", "change-batch-size"), _BENGIO,
+        "{detail}.",
     ),
     "slow-convergence": (
-        "slow convergence",
+        "slow convergence", ("change-optimizer", "one-cycle"), "Smith & Topin 2018, Super-convergence",
         "{detail}.",
-        ("change-optimizer", "one-cycle"),
-        "Smith & Topin 2018, Super-convergence",
     ),
     "overfitting": (
-        "overfitting",
+        "overfitting", ("stop-early", "add-dropout", "add-l2", "augment"), f"{_BOOK}, chapter 7",
         "{detail}.",
-        ("stop-early", "add-dropout", "add-l2", "augment"),
-        f"{_BOOK}, chapter 7",
     ),
-    "underfitting": ("underfitting", "{detail}.", ("train-longer",), f"{_BOOK}, section 5.2"),
+    "underfitting": ("underfitting", ("train-longer",), f"{_BOOK}, section 5.2", "{detail}."),
     "stale-batch-norm": (
-        "stale batch-norm statistics",
+        "stale batch-norm statistics", ("repair-batch-norm",), f"{_BN}, section 3.1",
         "{detail}. Training and evaluation give different results for the same rows.",
-        ("repair-batch-norm",),
-        f"{_BN}, section 3.1",
     ),
-    "collapsed-output": ("same class predicted for every row", "{detail}.", _STUCK, f"{_BOOK}, chapter 8"),
+    "collapsed-output": ("same class predicted for every row", _STUCK, f"{_BOOK}, chapter 8", "{detail}."),
 }
+# fmt: on
 
 CATALOGUE: Final[dict[str, Entry]] = {
     code: Entry(title, explanation, remedies, reference, family)
-    for family, entries in (
-        ("model", _MODEL),
-        ("data", _DATA),
-        ("probe", _PROBE),
-        ("training", _TRAINING),
-    )
-    for code, (title, explanation, remedies, reference) in entries.items()
+    for family, entries in (("model", _MODEL), ("data", _DATA), ("probe", _PROBE), ("training", _TRAINING))
+    for code, (title, remedies, reference, explanation) in entries.items()
 }
 """Entries by code, in the order of the checks."""
 

@@ -26,7 +26,7 @@ class Context:
         optimizer: the compiled optimiser.
         inputs: the training inputs, one array for each input of the model, rows first.
         x, y, x_val, y_val: the data as given; None without validation data.
-        batch_size, shuffle: as in training.
+        batch_size, shuffle: as in training; row_weights: of the rows, class weights included, or None.
         probe: measurements of one forward and backward pass (length 1); None if they failed.
         training: measurements of some training steps of a copy; None without them.
         history: the numbers of each epoch by log name ("loss", "val_loss", metrics); None if unknown.
@@ -44,6 +44,7 @@ class Context:
     y_val: Any = None
     batch_size: int = 32
     shuffle: bool = True
+    row_weights: Any = None
     probe: Measurements | None = None
     training: Measurements | None = None
     history: Mapping[str, Sequence[float]] | None = None
@@ -68,6 +69,10 @@ class Context:
     def hidden(self) -> tuple[LayerFacts, ...]:
         """Those of :attr:`weighted` that are not output layers."""
         return tuple(one for one in self.weighted if not one.is_output)
+
+    def activation_of(self, layer: LayerFacts) -> LayerFacts:
+        """The call that applies the layer's activation."""
+        return next(one for one in self.layers[layer.index :] if one.path == layer.activation_layer)
 
     def layer(self, path: str) -> LayerFacts | None:
         """The facts of the layer at ``path``, None if unknown; "name#2" is the second call of "name"."""

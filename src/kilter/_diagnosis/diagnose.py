@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import keras
 import numpy as np
 
@@ -14,18 +16,23 @@ from kilter._array_types import Arrays, HeldOut
 from kilter._diagnosis.checks import CHECKS
 from kilter._diagnosis.context import Check, Context
 from kilter._diagnosis.thresholds import Thresholds
-from kilter._engine.arrays import check_batch_size, is_array, pick, row_count
+from kilter._engine.arrays import check_batch_size, collect, is_array, pick, row_count
+from kilter._engine.augmenting import Augment, as_augmentation, check_augmentation
+from kilter._engine.fit import check_callbacks
 from kilter._engine.measuring import Reader, measured_steps, probe
+from kilter._engine.scheduling import Schedule, check_schedule
+from kilter._engine.training_spec import TrainingSpec
 from kilter._models.layers import CONVOLUTIONS
-from kilter._models.optimizers import optimizer_facts
+from kilter._models.optimizers import OptimizerFacts, optimizer_facts
 from kilter._models.reading import paired_targets, read_model
 from kilter._models.tracing import fixed_batch_size
-from kilter._models.variables import build_forward, check_compiled, fitting
+from kilter._models.variables import build, build_forward, check_compiled, fitting
 from kilter._progress import Verbose, shown
 from kilter._records import Diagnosis, Finding, Measurements, ranked
 from kilter._validation import whole_number
 from kilter._xla.compilation import quick_compilation
 from kilter.errors import DataError, KilterError
+from kilter.schedules import Performance
 
 
 def two_rows(x: Any) -> Any:
@@ -41,13 +48,9 @@ def training_findings(
     measurements: Measurements | None,
     batch_size: int,
 ) -> tuple[Finding, ...]:
-    """The findings in the learning curves and measurements of a training.
+    """The findings in the learning curves and measurements of a training; nothing is computed.
 
-    Args:
-        model: the trained model; its layers are read, nothing is computed.
-        rows: a few rows of its training data; None if it was trained on a generator of batches.
-        history, measurements: as in the training's History.
-        batch_size: rows per step.
+    ``rows``: a few rows of the training data; None if the model was trained on a generator of batches.
     """
     layers, outputs = ((), ()) if rows is None else read_model(model, rows, ())
     context = Context(
@@ -62,9 +65,11 @@ def training_findings(
         training=measurements,
         history=history,
     )
-    return ranked([one for check in CHECKS["training"] for one in check(context)])
+    return ranked(run_checks(CHECKS["training"], context))
 
 
+# Steps at which a schedule is evaluated: its warm-up is over by then, its decay has not ended.
+_SAMPLED_STEPS = (0, 10, 100, 1_000, 10_000)
 # Severe findings that make a training step fail, or measure nothing but the same fault again.
 _BLOCKING = ("data-not-finite", "targets-loss", "stale-compile", "all-frozen", "output-activation-loss")
 
@@ -74,9 +79,13 @@ def diagnose(
     x: Arrays,
     y: Arrays,
     *,
-    validation_data: tuple[HeldOut, HeldOut] | None = None,
+    validation_data: tuple[HeldOut, ...] | None = None,
     batch_size: int = 32,
     shuffle: bool = True,
+    class_weight: Mapping[int, float] | None = None,
+    sample_weight: Arrays | None = None,
+    schedule: Schedule | Performance | None = None,
+    augment: Augment | None = None,
     steps: int = 64,
     history: Mapping[str, Sequence[float]] | None = None,
     seed: int = 0,
@@ -93,7 +102,9 @@ def diagnose(
         model: any compiled Keras model; it is built on ``x`` if necessary.
         x, y: training data as for :func:`kilter.fit`: arrays, or nests of arrays.
         validation_data: (x, y), checked for rows that are also training rows.
-        batch_size, shuffle: as in training. A model with a fixed batch size uses its own.
+        batch_size, shuffle, class_weight, sample_weight, schedule, augment: as in training, for the steps. A
+            model with a fixed batch size uses its own. A :class:`kilter.schedules.Performance` changes no
+            rate within an epoch, so it is only checked. Callbacks are not taken, since no epoch is trained.
         steps: the number of training steps to try; 0 skips them.
         history: the numbers of each epoch of an earlier training by name, such as ``History.history``.
         seed: selects the rows of the forward and backward pass and the order of the steps.
@@ -103,41 +114,45 @@ def diagnose(
 
     Raises :class:`~kilter.errors.ModelError` for a model that is not compiled,
     :class:`~kilter.errors.DataError` for data that do not fit the model, unless a finding explains it, and
-    :class:`~kilter.errors.OptionError` for a batch_size below 1 or negative steps.
+    :class:`~kilter.errors.OptionError` for negative steps and for options that :func:`kilter.fit` refuses.
     """
     steps = whole_number("steps", steps, 0)
+    spec = TrainingSpec(
+        batch_size=batch_size,
+        shuffle=shuffle,
+        validation_data=validation_data,
+        class_weight=class_weight,
+        sample_weight=sample_weight,
+        schedule=schedule,
+        augment=augment,
+        seed=seed,
+    )
     with shown(verbose) as progress:
         progress.stage("Diagnosing: checking the model and the data")
-        context = read_context(
-            model,
-            x,
-            y,
-            validation_data=validation_data,
-            batch_size=batch_size,
-            shuffle=shuffle,
-            history=history,
-            thresholds=thresholds,
-        )
+        context = read_context(model, x, y, spec, history=history, thresholds=thresholds)
         findings = run_checks((*CHECKS["data"], *CHECKS["model"]), context)
         blocking = [one for one in findings if one.severity == "severe" and one.code in _BLOCKING]
         with _compilation(context):
             progress.stage("Diagnosing: compiling a forward and a backward pass")
             reader, taken = _probed(context, seed, blocking, once=steps == 0)
-            context = Context(**{**vars(context), "probe": taken})
+            context = replace(context, probe=taken)
             findings += run_checks(CHECKS["probe"], context)
             if steps and taken is not None and not blocking:
                 training = measured_steps(
                     model,
-                    x,
-                    y,
+                    context.x,
+                    context.y,
                     steps=steps,
                     batch_size=context.batch_size,
                     shuffle=shuffle,
+                    sample_weight=context.row_weights,
+                    schedule=None if isinstance(schedule, Performance) else schedule,
+                    augment=augment,
                     seed=seed,
                     reader=reader,
                     progress=progress,
                 )
-                context = Context(**{**vars(context), "training": training})
+                context = replace(context, training=training)
         findings += run_checks(CHECKS["training"], context)
     return Diagnosis(ranked(findings))
 
@@ -146,50 +161,87 @@ def read_context(
     model: keras.Model,
     x: Any,
     y: Any,
+    spec: TrainingSpec,
     *,
-    validation_data: tuple[Any, Any] | None = None,
-    batch_size: int = 32,
-    shuffle: bool = True,
-    probe: Measurements | None = None,
-    training: Measurements | None = None,
     history: Mapping[str, Sequence[float]] | None = None,
     thresholds: Thresholds | None = None,
 ) -> Context:
-    """The input of the checks. Builds the model if necessary; raises as :func:`diagnose`."""
-    check_compiled(model)
-    check_batch_size(batch_size)
-    batch_size = fixed_batch_size(model) or batch_size
+    """The input of the checks before training. Builds the model if necessary; raises as :func:`diagnose`."""
     if not is_array(x):
         raise DataError(
             expected="x as an array, or a list, tuple or dict of arrays",
             received=f"x of type {type(x).__name__}",
             remedy="collect batches into arrays; a few thousand rows are enough",
         )
-    y = np.asarray(y) if isinstance(y, list | tuple) and all(map(np.isscalar, y)) else y
-    check_rows(model, row_count(x=x, y=y), batch_size)
-    x_val, y_val = (None, None) if validation_data is None else validation_data[:2]
-    inputs = [np.asarray(leaf) for leaf in jax.tree.leaves(x)]
+    y = targets_of(y)
+    spec = checked_training(model, x, y, spec)
+    check_rows(model, row_count(x=x), spec.batch_size)
+    x_val, y_val = (None, None) if spec.validation_data is None else spec.validation_data[:2]
     with fitting(model, (x, y)):
         # A whole batch, since stateful layers are made for its size.
-        build_forward(model, pick(x, slice(batch_size)))
+        build_forward(model, pick(x, slice(spec.batch_size)))
     layers, outputs = read_model(model, x, paired_targets(model, y))
     return Context(
         model=model,
         layers=layers,
         outputs=outputs,
-        optimizer=optimizer_facts(model),
-        inputs=tuple(inputs),
+        optimizer=_scheduled(optimizer_facts(model), spec.schedule),
+        inputs=tuple(np.asarray(leaf) for leaf in jax.tree.leaves(x)),
         x=x,
         y=y,
         x_val=x_val,
         y_val=y_val,
-        batch_size=batch_size,
-        shuffle=shuffle,
-        probe=probe,
-        training=training,
+        batch_size=spec.batch_size,
+        shuffle=spec.shuffle,
+        row_weights=row_weights(y, spec),
         history=history,
         thresholds=Thresholds() if thresholds is None else thresholds,
     )
+
+
+def targets_of(y: Any) -> Any:
+    """The targets, a list of numbers as an array."""
+    return np.asarray(y) if isinstance(y, list | tuple) and all(map(np.isscalar, y)) else y
+
+
+def checked_training(model: keras.Model, x: Any, y: Any, spec: TrainingSpec) -> TrainingSpec:
+    """The spec, with the batch size of a model that is made for one.
+
+    Raises what would make every training fail, so that it is not taken for a fault of the model.
+    """
+    check_compiled(model)
+    check_batch_size(spec.batch_size)
+    whole_number("epochs", spec.epochs, 1)
+    whole_number("seed", spec.seed, 0)
+    check_schedule(model, spec.schedule, validated=True)
+    check_callbacks(spec.callbacks)
+    row_count(x=x, y=y, sample_weight=spec.sample_weight)
+    augmentation = as_augmentation(spec.augment)
+    spec = replace(spec, batch_size=fixed_batch_size(model, spec.batch_size) or spec.batch_size)
+    if augmentation is not None:
+        batch = pick((x, y, spec.sample_weight), slice(spec.batch_size))
+        if (
+            augmentation.mixes
+        ):  # whether targets can be mixed depends on the compiled loss, which must be built
+            build(model, collect(*jax.tree.map(np.zeros_like, batch)).example(spec.batch_size))
+        check_augmentation(model, augmentation, batch)
+    row_weights(y, spec)
+    return spec
+
+
+def row_weights(y: Any, spec: TrainingSpec) -> Any:
+    """The weights of the rows, those of their classes included; None without any."""
+    if spec.class_weight is None:
+        return spec.sample_weight
+    return collect(np.zeros(row_count(y=y)), y, spec.sample_weight, spec.class_weight).data[2]
+
+
+def _scheduled(facts: OptimizerFacts, schedule: Schedule | Performance | None) -> OptimizerFacts:
+    """The optimiser with the largest rate of the schedule, as if it were one of the optimiser's own."""
+    if schedule is None or isinstance(schedule, Performance):
+        return facts
+    rate = max(float(np.asarray(schedule(jnp.asarray(step)))) for step in _SAMPLED_STEPS)
+    return replace(facts, learning_rate=rate, scheduled=True)
 
 
 def check_rows(model: keras.Model, rows: int, batch_size: int) -> None:
@@ -213,7 +265,7 @@ def _probed(
 ) -> tuple[Reader, Measurements] | tuple[None, None]:
     """Reader and measurements of a forward and backward pass; None if it failed for a known reason."""
     try:
-        reader = Reader(context.model, context.x, context.y, seed=seed, once=once)
+        reader = Reader(context.model, context.x, context.y, context.row_weights, seed=seed, once=once)
         return reader, probe(context.model, context.x, context.y, seed=seed, reader=reader)
     except KilterError:
         if blocking:

@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass, field, fields
 from typing import Any
 
-from kilter._records import Evidence
+from kilter._records import Evidence, Severity
 
 
 def sourced(value: float, source: str) -> Any:
-    """A dataclass field with a default, and its source in ``metadata["source"]``."""
+    """A field with its default and its source."""
     return field(default=value, metadata={"source": source})
 
 
@@ -18,7 +18,7 @@ _AUTOTRAINER = "AUTOTRAINER (Zhang et al. 2021)"
 
 
 @dataclass(frozen=True)
-class SignalThresholds:
+class Thresholds:
     """Limits by name; ``metadata["source"]`` of each field says where it comes from."""
 
     # a probe
@@ -50,12 +50,6 @@ class SignalThresholds:
     falling_share: float = sourced(0.05, OWN)
     slow_share: float = sourced(0.45, "a straight line has half its fall in the second half")
     stale_ratio: float = sourced(2.0, OWN)
-
-
-@dataclass(frozen=True)
-class Thresholds(SignalThresholds):
-    """Limits by name; ``metadata["source"]`` of each field says where it comes from."""
-
     # the model before training
     variance_ratio: float = sourced(1e3, "Schoenholz et al. 2017: depth that a signal survives")
     variance_ratio_warning: float = sourced(10.0, OWN)
@@ -90,6 +84,12 @@ class Thresholds(SignalThresholds):
     class_ratio: float = sourced(10.0, "He & Garcia 2009: imbalance of 10:1 hides the rare class")
     neighbour_rows: float = sourced(200, "fewer rows cannot tell chance from a weak relation")
     neighbour_score: float = sourced(2.0, "normal approximation: 2.3 % of shuffled labels exceed it")
+
+
+def band(limits: Thresholds, limit: str, value: float) -> tuple[Severity, str] | None:
+    """ "severe" above ``limit``, "warning" above ``limit_warning``, with that name; None below both."""
+    bands: tuple[tuple[Severity, str], ...] = (("severe", limit), ("warning", f"{limit}_warning"))
+    return next((one for one in bands if value > getattr(limits, one[1])), None)
 
 
 def seen(limits: Thresholds, limit: str, name: str, value: float | int | str) -> Evidence:

@@ -19,6 +19,7 @@ import numpy as np
 
 from kilter._array_types import Arrays
 from kilter._engine.arrays import collect
+from kilter._engine.augmenting import Augment, as_augmentation
 from kilter._engine.checks import check_inputs, check_targets
 from kilter._engine.feed import Order, ResidentFeed, single_steps
 from kilter._engine.loop import training
@@ -151,6 +152,7 @@ def measured_steps(
     shuffle: bool = True,
     sample_weight: Arrays | None = None,
     schedule: Schedule | None = None,
+    augment: Augment | None = None,
     rows: int = 256,
     seed: int = 0,
     reader: Reader | None = None,
@@ -159,13 +161,13 @@ def measured_steps(
     """Train a copy of the model's state for ``steps`` steps and read it before about ``readings`` of them.
 
     The steps are those of :func:`kilter.fit`, in its compiled program, without partial batches. ``loss`` and
-    ``loss_after`` are on the reader's rows before and after the one step that follows a reading. The model
-    does not change by a bit. ``reader`` as for :func:`probe`; ``progress`` shows the steps.
+    ``loss_after`` are on the reader's rows, not augmented, before and after the one step that follows a
+    reading. The model does not change by a bit. ``reader`` as for :func:`probe`; ``progress`` shows steps.
     """
     reader = Reader(model, x, y, sample_weight, rows=rows, seed=seed) if reader is None else reader
     feed = ResidentFeed(collect(x, y, sample_weight), Order(batch_size, shuffle, seed, most=steps))
     wanted = np.unique(np.linspace(0, max(steps - 1, 0), num=min(readings, steps)).astype(int)).tolist()
-    runner, state = training(model, schedule), pull(model)
+    runner, state = training(model, schedule, as_augmentation(augment), seed), pull(model)
     read, after, ratios = [], [], []
     for step, (block, start) in enumerate(single_steps(feed, steps)):
         progress.stage("Measuring the first steps: step", step + 1, steps)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextvars import ContextVar
 from typing import Any, Final
 
@@ -24,7 +24,7 @@ _by_model: ContextVar[bool] = ContextVar("kilter_loop_called_by_model", default=
 
 
 @contextlib.contextmanager
-def loop_called_by_model() -> Iterator[None]:
+def loop_called_by_model() -> Generator[None, None, None]:
     """Within it the model's ``fit``, ``evaluate`` or ``predict`` itself calls the engine: it is honoured."""
     token = _by_model.set(True)
     try:

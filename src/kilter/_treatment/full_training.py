@@ -18,10 +18,9 @@ from kilter._engine.history import History
 from kilter._engine.program_cache import for_short_training
 from kilter._engine.training_spec import EarlyStopping
 from kilter._models.variables import State, pull, push
-from kilter._progress import SILENT, Progress
 from kilter._records import Diagnosis
 from kilter._treatment.own_measures import judged_in
-from kilter._treatment.scoring import Scoring
+from kilter._treatment.search import Tools
 from kilter._treatment.subject import Subject
 from kilter.errors import KilterError
 
@@ -59,11 +58,7 @@ class Trained:
 
 @dataclass(frozen=True, eq=False)
 class AsGiven:
-    """The original model, trained for all epochs without any change.
-
-    ``last``: with the weights at the end of the training. ``best``: with those of the best validation loss.
-    ``before``: with the weights it came with.
-    """
+    """The original model, trained without changes: at the end, at the best validation loss, and untrained."""
 
     last: Trained
     best: Trained
@@ -85,39 +80,37 @@ class _BestWeights(keras.callbacks.Callback):
             self.loss, self.state = loss, pull(self.trained)
 
 
-def train_in_full(subject: Subject, scoring: Scoring, progress: Progress = SILENT) -> Trained:
+def train_in_full(subject: Subject, tools: Tools) -> Trained:
     """A copy of the subject's model, trained; the weights are those of the best validation loss.
 
-    It stops early where the validation loss has not improved for half of the epochs, at least 10 (see
-    :class:`~kilter._treatment.policy.SearchPolicy`).
+    It stops early if the validation loss has not improved for half of the epochs, at least 10.
     """
     policy, stopped = subject.policy.search, subject
     if subject.training.early_stopping is None:
         share = math.ceil(policy.patience_share * subject.training.epochs)
         stopping = EarlyStopping(patience=max(policy.least_patience, share))
         stopped = subject.with_training(early_stopping=stopping)
-    trained = _train(stopped, scoring, EpochStages(progress, "Full training: epoch"))[0]
+    trained = _train(stopped, tools, "Full training: epoch")[0]
     return replace(trained, subject=subject)
 
 
-def train_as_given(original: Subject, scoring: Scoring, progress: Progress = SILENT) -> AsGiven:
+def train_as_given(original: Subject, tools: Tools) -> AsGiven:
     """The original model, trained with its owner's own options for all epochs."""
-    stages = EpochStages(progress, "Training the given model without changes: epoch")
-    last, best = _train(original, scoring, stages)
+    last, best = _train(original, tools, "Training the given model without changes: epoch")
     try:
         model = original.built_copy()
-        score = scoring.score(original, model)
+        score = tools.scoring.score(original, model)
     except KilterError:  # data that the model cannot take
         model, score = original.copy(), math.nan
     return AsGiven(last, best, Trained(original, model, pull(model), History(), score))
 
 
-def _train(subject: Subject, scoring: Scoring, stages: EpochStages) -> tuple[Trained, Trained]:
+def _train(subject: Subject, tools: Tools, stage: str) -> tuple[Trained, Trained]:
     """The training at its end, and at the best validation loss.
 
-    A training of few steps runs in the program of the trials, which has whole batches only: where the rows
-    are shuffled and an epoch has many batches, the rows that do not fill one are left out, each time others.
-    A program for them would take longer to compile than the training takes.
+    A training of few steps runs in the program of the trials, which has whole batches only. If the rows are
+    shuffled and an epoch has many batches, the rest of the rows is left out, others each time: a program for
+    them would take longer to compile than the training takes.
     """
     policy, spec = subject.policy.search, subject.training
     few = spec.epochs * subject.steps_per_epoch <= policy.short_training_steps
@@ -125,7 +118,9 @@ def _train(subject: Subject, scoring: Scoring, stages: EpochStages) -> tuple[Tra
     model = subject.copy()
     short = for_short_training(subject.model, policy.quick_parameters) if few else contextlib.nullcontext()
     best, options = _BestWeights(model), subject.fit_arguments()
-    options["callbacks"] = (*options["callbacks"], *([] if spec.early_stopping else [best]), stages)
+    own = () if spec.early_stopping else (best,)
+    stages = EpochStages(tools.progress, stage)
+    options["callbacks"] = (*options["callbacks"], *own, *tools.deadline.callbacks(), stages)
     try:
         with short:
             history = fit(
@@ -134,11 +129,11 @@ def _train(subject: Subject, scoring: Scoring, stages: EpochStages) -> tuple[Tra
                 steps_per_epoch=subject.rows // spec.batch_size if whole else None,
                 validation_batch_size=judged_in(subject),
             )
-            last = Trained(subject, model, pull(model), history, scoring.score(subject, model))
+            last = Trained(subject, model, pull(model), history, tools.scoring.score(subject, model))
             if best.state is None:  # early stopping has put the best weights back, or no loss was finite
                 return last, last
             push(best.state, model)
-            return last, Trained(subject, model, best.state, history, scoring.score(subject, model))
+            return last, Trained(subject, model, best.state, history, tools.scoring.score(subject, model))
     except KilterError:  # data that the model cannot take: the diagnosis says so, and no remedy helped
         nothing = Trained(subject, model, pull(model), History(), math.nan, failed=True)
         return nothing, nothing

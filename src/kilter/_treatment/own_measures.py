@@ -14,6 +14,7 @@ from typing import Any, Final, Literal
 import keras
 import numpy as np
 
+from kilter._diagnosis.checks.output import SQUARES
 from kilter._diagnosis.targets import labels, target_facts
 from kilter._engine.inference import predict_unchanged
 from kilter._models.layers import OutputFacts, output_names
@@ -26,14 +27,23 @@ from kilter.runs.records import Direction
 _POLICY: Final = Policy().scoring
 Kind = Literal["classes", "binary", "numbers"]
 
-DISTANCES: Final = (
-    "mean_squared_error",
-    "mean_absolute_error",
-    "huber",
-    "log_cosh",
-    "mean_squared_logarithmic_error",
-)
+DISTANCES: Final = (*SQUARES, "mean_squared_logarithmic_error")
 _MOST_AT_ONCE: Final = 512
+
+
+@dataclass(frozen=True, eq=False)
+class Measured:
+    """A measure of one model: on all validation rows, and without each group of them, [groups].
+
+    ``learnt``: whether it beats a constant answer; None where that is unknown.
+    """
+
+    name: str
+    output: str
+    direction: Direction
+    value: float
+    without: np.ndarray
+    learnt: bool | None
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,11 +71,16 @@ class RowMeasure:
         """The measure on all rows; NaN if an output is not finite."""
         return self.of_mean(self.rows.mean(axis=0))
 
-    def without(self, groups: int) -> np.ndarray:
-        """The measure without each group of rows in turn, [groups]: row i is in group i mod ``groups``."""
+    def measured(self, groups: int) -> Measured:
+        """The measure with and without each group of rows: row i is in group i mod ``groups``."""
         total, count = self.rows.sum(axis=0), len(self.rows)
         parts = (self.rows[group::groups] for group in range(groups))
-        return np.array([self.of_mean((total - part.sum(axis=0)) / (count - len(part))) for part in parts])
+        without = [self.of_mean((total - part.sum(axis=0)) / (count - len(part))) for part in parts]
+        learnt = None
+        if math.isfinite(self.chance):
+            gain = self.value - self.chance if self.direction == "max" else self.chance - self.value
+            learnt = gain > 0
+        return Measured(self.name, self.output, self.direction, self.value, np.array(without), learnt)
 
 
 def predictions(subject: Subject, model: keras.Model) -> Any:
@@ -122,12 +137,8 @@ def are_classes(targets: np.ndarray, loss: str | None, units: int) -> bool:
     facts = target_facts(targets)
     if facts is None:
         return False
-    if (
-        facts.width == 1
-        and facts.whole
-        and (facts.low, facts.high) == (-1.0, 1.0)
-        and ("hinge" in (loss or "") or loss == "binary_crossentropy")
-    ):
+    signs = facts.width == 1 and facts.whole and (facts.low, facts.high) == (-1.0, 1.0)
+    if signs and ("hinge" in (loss or "") or loss == "binary_crossentropy"):
         return True
     if labels(targets) is None and not facts.shares:
         return False
@@ -211,11 +222,7 @@ def _of_classes(
 
 
 def _of_elements(
-    outputs: np.ndarray,
-    targets: np.ndarray,
-    output: OutputFacts,
-    finite: np.ndarray,
-    policy: ScoringPolicy,
+    outputs: np.ndarray, targets: np.ndarray, output: OutputFacts, finite: np.ndarray, policy: ScoringPolicy
 ) -> Iterator[RowMeasure]:
     """Accuracy of the elements [n, k], and intersection over union of those with the higher target."""
     low, high = float(targets.min()), float(targets.max())
@@ -227,9 +234,8 @@ def _of_elements(
     overlap = np.stack([both, any_], axis=1).astype(np.float64)
     right[~finite], overlap[~finite] = np.nan, np.nan
     share = float(wanted.mean())
-    yield RowMeasure(
-        "accuracy", "max", right, _first, chance_accuracy(max(share, 1 - share), float(wanted.size), policy)
-    )
+    chance = chance_accuracy(max(share, 1 - share), float(wanted.size), policy)
+    yield RowMeasure("accuracy", "max", right, _first, chance)
     yield RowMeasure("IoU", "max", overlap, _mean_share, share)
 
 

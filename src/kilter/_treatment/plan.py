@@ -1,7 +1,7 @@
 """Candidates: which remedies, in which order, for the findings of a diagnosis.
 
-Causes upstream are treated first. Short trials show which changes make a network learn, not how far it gets:
-so there are also *sound variants*, the network as a textbook would write it in its depth and widths.
+Short trials show which changes make a network learn, not how far it gets: so there are also *sound variants*,
+the network as a textbook would write it in its depth and widths.
 """
 
 from __future__ import annotations
@@ -72,11 +72,8 @@ FURTHER: Final = (
 class RemedySet:
     """The remedies that may be used.
 
-    Attributes:
-        remedies: by code.
-        keep: codes of remedies that are refused, and names of layers that stay. A remedy that would change
-            such a layer is refused as a whole.
-        skipped: remedies that could not be applied, and why; filled as remedies are applied.
+    ``keep``: codes of remedies that are refused, and names of layers that stay. A remedy that would change
+    such a layer is refused as a whole. ``skipped``: remedies that could not be applied, and why.
     """
 
     remedies: Mapping[str, Remedy]
@@ -102,6 +99,11 @@ class RemedySet:
         if treated is None or any(set(change.where) & set(self.keep) for change in treated.changes):
             return None
         return treated
+
+
+def symptom(where: tuple[str, ...] = ("training",), explanation: str = "", *remedies: str) -> Finding:
+    """A severe finding that the loss does not move, for remedies that no check asked for."""
+    return Finding(_SYMPTOM, "severe", where, (), explanation, remedies, "")
 
 
 def wanted(diagnosis: Diagnosis, *, symptoms: bool = True) -> list[tuple[str, Finding]]:
@@ -139,14 +141,13 @@ def further(
     subject: Subject, diagnosis: Diagnosis, remedy_set: RemedySet, codes: Sequence[str] = FURTHER
 ) -> Iterator[Subject]:
     """The subject after one more remedy, for each of ``codes`` and then of those that its findings name."""
-    used = {change.remedy for change in subject.changes}
+    used = set(subject.remedies)
     severe = [one for one in diagnosis.findings if one.severity == "severe"]
     listed = {code: one for one in reversed(severe) for code in one.remedies}
-    general = Finding(_SYMPTOM, "severe", ("training",), (), "", (), "")
     for code in (*codes, *(sorted(listed, key=_place) if codes is FURTHER else ())):
         if code not in used:
             used.add(code)
-            treated = remedy_set.give(code, subject, listed.get(code, general))
+            treated = remedy_set.give(code, subject, listed.get(code, symptom()))
             if treated is not None:
                 yield treated
 
@@ -164,15 +165,15 @@ def sound_variants(
     latter only, with batch normalisation: without, one of six deep stacks got as far. A variant with the same
     changes as ``best`` is left out.
     """
-    seen = {_codes(best)}
+    seen = [set(best.remedies)]
     deep = len(hidden_layers(original)) >= original.policy.remedies.deep
     own = dict(wanted(diagnosis.raised(), symptoms=False))
     rated = (*_RATED, *(("one-cycle",) if cycled else ()))
     for sound in (("insert-batch-norm", *rated),) if deep else (_SOUND, rated):
         general = {code: _hidden_layers_finding(original, own.get(code)) for code in sound}
         sets = cumulative(original, in_order({**own, **general}), remedy_set)
-        if sets and _codes(sets[-1]) not in seen:
-            seen.add(_codes(sets[-1]))
+        if sets and set(sets[-1].remedies) not in seen:
+            seen.append(set(sets[-1].remedies))
             yield sets[-1]
 
 
@@ -180,8 +181,4 @@ def _hidden_layers_finding(subject: Subject, own: Finding | None) -> Finding:
     """A finding for hidden layers that may saturate or die, and for those of the remedy's ``own`` finding."""
     poor = [one for one in hidden_layers(subject) if one.activation not in _SMOOTH]
     where = dict.fromkeys((*paths(poor), *(() if own is None else own.where)))
-    return Finding("loss-not-moving", "severe", tuple(where) or ("training",), (), "", (), "")
-
-
-def _codes(subject: Subject) -> frozenset[str]:
-    return frozenset(change.remedy for change in subject.changes)
+    return symptom(tuple(where) or ("training",))

@@ -6,40 +6,36 @@ from dataclasses import dataclass, field, fields
 from typing import Any, Final
 
 BY_HAND: Final = "chosen by hand"
-_SECONDS: Final = "chosen by hand: about {} on 2 cores"
 
 
 def _number(default: Any, unit: str, reason: str, source: str = BY_HAND) -> Any:
     return field(default=default, metadata={"unit": unit, "reason": reason, "source": source})
 
 
+def _work(default: float, reason: str, seconds: str) -> Any:
+    return _number(default, "multiply-adds", reason, f"{BY_HAND}: about {seconds} on 2 cores")
+
+
 @dataclass(frozen=True)
 class SearchPolicy:
     """How long trials, searches and full trainings may be.
 
-    *Work* is counted from the traced training step, in multiply-adds: about
-    1e10 a second on two cores. No clock is read.
+    *Work* is counted from the traced training step, in multiply-adds: about 1e10 a second on two cores.
     """
 
     held_out: float = _number(0.2, "share of rows", "validation rows where none are given")
     level: float = _number(0.05, "probability", "false claims allowed in a treatment, all tests together")
     trial_share: float = _number(0.03, "share of the full training", "length of a short trial")
-    trial_work: float = _number(
-        1e9, "multiply-adds", "a trial may always do this much", _SECONDS.format("0.1 s")
-    )
+    trial_work: float = _work(1e9, "a trial may always do this much", "0.1 s")
     trial_steps: int = _number(64, "steps", "fewer do not show whether a network learns")
     partial_epoch_steps: int = _number(20, "steps", "the least, where a trial is shorter than an epoch")
     trial_validation_rows: int = _number(4096, "rows", "one standard error of an accuracy is below 0.8 %")
     search_share: float = _number(0.3, "share of the full training", "all trials of a search")
-    search_work: float = _number(
-        6e10, "multiply-adds", "a search may always do this much", _SECONDS.format("6 s")
-    )
+    search_work: float = _work(6e10, "a search may always do this much", "6 s")
     longer: int = _number(5, "times", "trials and search, while nothing has been learnt")
     somewhat_longer: int = _number(2, "times", "a search that is still behind the baselines")
     variant_share: float = _number(0.3, "share of the full training", "all variants, trained in full")
-    variant_work: float = _number(
-        2e11, "multiply-adds", "full trainings beyond the first", _SECONDS.format("20 s")
-    )
+    variant_work: float = _work(2e11, "full trainings beyond the first", "20 s")
     short_training_steps: int = _number(
         4_000,
         "steps",
@@ -106,11 +102,9 @@ class RemedyPolicy:
     )
     leaky_slope: float = _number(0.2, "slope", "in place of a leaky slope of 1 or more")
     deep: int = _number(
-        6,
-        "hidden layers",
-        "from here on variants have batch normalisation",
+        6, "hidden layers", "from here on variants have batch normalisation",
         "without, one of six deep stacks got as far",
-    )
+    )  # fmt: skip
     drawn_factor: float = _number(2.0, "factor", "a kernel's mean square this far off was not drawn so")
     drawn_deviations: float = _number(5.0, "deviations", "allowed to the mean square of small kernels")
     large_bias: float = _number(1.0, "mean size", "biases this large silence units or hold them open")

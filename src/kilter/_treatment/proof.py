@@ -10,12 +10,13 @@ from itertools import count
 from pathlib import Path
 from typing import Final
 
-from kilter._compare.comparison import Candidate, Comparison, PairedRun, in_how_many, judge
+from kilter._compare.comparison import Candidate, Comparison, OwnMeasure, PairedRun, in_how_many, judge
 from kilter._compare.looks import Test
 from kilter._progress import SILENT, Progress
-from kilter._treatment.result import IN_FULL, Trial, Trials
+from kilter._treatment.deadline import Deadline
+from kilter._treatment.result import Trial, Trials
 from kilter._treatment.scoring import Scoring
-from kilter._treatment.search import Search, remedies_of
+from kilter._treatment.search import Search
 from kilter._treatment.subject import Subject
 from kilter._treatment.trial_runner import TrialRunner
 from kilter.runs.records import Direction
@@ -23,7 +24,6 @@ from kilter.runs.records import Direction
 # The seeds of a second round's proof are this much above those of the first.
 _SECOND_ROUND: Final = 1_000
 _ORIGINAL: Final = "original model"
-_CHOSEN: Final = "chosen"
 
 
 def proven(
@@ -34,21 +34,25 @@ def proven(
     ``test``: the looks that are planned. ``before``: the trials of another choice that was not proven; its
     runs of the original subject are used again.
     """
-    known: tuple[PairedRun, ...] = ()
-    if before is not None and before.proof is not None:
-        known = before.proof.baseline.runs
+    known = () if before is None or before.proof is None else before.proof.baseline.runs
     runner = search.runner(chosen)
     # A second round depends on what the first one proved, so its test needs other seeds.
     seed = search.seed + 1 + (_SECOND_ROUND if search.thorough else 0)
     proof = prove(
-        search.runner(original), runner, search.epochs, seed, test, known=known, progress=search.progress
+        search.runner(original),
+        runner,
+        search.epochs,
+        seed,
+        test,
+        known=known,
+        progress=search.progress,
+        deadline=search.deadline,
     )
-    runs = [one.runs[0] for one in proof.candidates]
     return Trials(
         search.scoring.measure,
         search.epochs,
         runner.rows_per_epoch,
-        (Trial((), runs[0].score, runs[0].seconds, _ORIGINAL), *_marked(search.tried, chosen, runs[1])),
+        (_median(proof.baseline), *_marked(search.tried, chosen.remedies)),
         proof,
         refusal(proof, search.scoring),
     )
@@ -63,28 +67,26 @@ def prove(
     *,
     known: Sequence[PairedRun] = (),
     progress: Progress = SILENT,
+    deadline: Deadline | None = None,
 ) -> Comparison:
     """Train both with the seeds from ``seed`` on, and judge by the exact sign-flip test on the pairs.
 
-    ``test``: the looks, whose pairs and levels were planned beforehand. There is a later look if the one
-    before proved nothing, but more pairs gain by the changes than lose: a network that fails with every
-    other seed needs more pairs than one that always fails. The ``level`` of the comparison is that of its
-    last look.
-
-    ``known``: runs of the baseline with the first of these seeds, which are not repeated.
+    ``test``: the planned looks. There is a later look if the one before proved nothing, but more pairs gain
+    by the changes than lose: a network that fails with every other seed needs more pairs than one that
+    always fails. ``known``: runs of the baseline with the first of these seeds, which are not repeated.
     """
     runs: list[list[PairedRun]] = [[], []]
     judged: Comparison | None = None
     for look in test:
+        if judged is not None and deadline is not None and deadline.stops("more pairs of the proof"):
+            break
         seeds = range(seed + len(runs[0]), seed + look.pairs)
         ready = known[len(runs[0]) : look.pairs]
         name = "Proof: training" if not runs[0] else "Proof with more pairs: training"
         begin = _counter(progress, name, len(seeds[len(ready) :]) + len(seeds))
         runs[0] += [*ready, *baseline.runs(seeds[len(ready) :], epochs, begin)]
         runs[1] += chosen.runs(seeds, epochs, begin)
-        candidates = [
-            Candidate(name, tuple(some)) for name, some in zip((_ORIGINAL, "treated"), runs, strict=True)
-        ]
+        candidates = [Candidate(_ORIGINAL, tuple(runs[0])), Candidate("treated", tuple(runs[1]))]
         judged = judge(candidates, baseline.scoring.measure, level=look.level, path=Path())
         if judged.differences[0].verdict != "no evidence" or not _is_promising(runs, baseline.scoring):
             break
@@ -105,7 +107,11 @@ def refusal(proof: Comparison, scoring: Scoring) -> str:
         name: own.direction for run in (*before, *after) for name, own in run.own.items()
     }
     for name, direction in directions.items():
-        sides = [Candidate(one.name, _scored_by(one.runs, name)) for one in proof.candidates]
+        # the same runs, scored by one of their own measures
+        unknown, sides = OwnMeasure(math.nan, direction), []
+        for one in proof.candidates:
+            runs = tuple(replace(run, score=run.own.get(name, unknown).value) for run in one.runs)
+            sides.append(Candidate(one.name, runs))
         judged = judge(sides, name, level=proof.level, path=Path(), direction=direction)
         one = judged.differences[0]
         if one.verdict == "worse":
@@ -115,13 +121,6 @@ def refusal(proof: Comparison, scoring: Scoring) -> str:
     if idle and statistics.fmean(gains) < scoring.policy.tolerance:
         return "the gain is next to nothing, and no better than a constant answer"
     return ""
-
-
-def _scored_by(runs: Sequence[PairedRun], measure: str) -> tuple[PairedRun, ...]:
-    """The same runs, scored by one of their own measures."""
-    return tuple(
-        replace(run, score=run.own[measure].value if measure in run.own else math.nan) for run in runs
-    )
 
 
 def _counter(progress: Progress, name: str, total: int) -> Callable[[], None]:
@@ -137,12 +136,13 @@ def _is_promising(runs: Sequence[Sequence[PairedRun]], scoring: Scoring) -> bool
     return sum(gain > worth for gain in gains) > sum(gain < -worth for gain in gains)
 
 
-def _marked(tried: list[Trial], best: Subject, run: PairedRun) -> list[Trial]:
-    """All trials, the chosen set marked. If it had no short trial, the first run of its proof is listed."""
-    chosen = remedies_of(best)
-    trials = [
-        replace(one, outcome=_CHOSEN) if one.remedies == chosen and one.outcome != IN_FULL else one
-        for one in tried
-    ]
-    listed = any(one.outcome == _CHOSEN for one in trials)
-    return trials if listed else [*trials, Trial(chosen, run.score, run.seconds, _CHOSEN)]
+def _median(original: Candidate) -> Trial:
+    """The original model's runs in the proof, as one line of the trials."""
+    seconds = statistics.median(run.seconds for run in original.runs)
+    return Trial((), original.median, seconds, f"{_ORIGINAL}: median of {len(original.runs)} short trainings")
+
+
+def _marked(tried: list[Trial], chosen: tuple[str, ...]) -> list[Trial]:
+    """All trials, that of the chosen set marked: its short one, or its full one if there was no other."""
+    found = sorted((one for one in tried if one.remedies == chosen), key=lambda one: "full" in one.outcome)
+    return [replace(one, outcome=f"{one.outcome}, chosen") if one in found[:1] else one for one in tried]

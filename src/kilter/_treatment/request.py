@@ -10,16 +10,12 @@ import keras
 import numpy as np
 
 from kilter._compare.statistics import least_pairs, smallest_p
-from kilter._diagnosis.diagnose import check_rows
-from kilter._engine.arrays import check_batch_size, collect, pick, row_count
-from kilter._engine.augmenting import as_augmentation, check_augmentation
-from kilter._engine.fit import check_callbacks
-from kilter._engine.scheduling import check_schedule
+from kilter._diagnosis.diagnose import check_rows, checked_training, targets_of
+from kilter._engine.arrays import pick, row_count
 from kilter._engine.training_spec import TrainingSpec
 from kilter._models.editing import as_graph
 from kilter._models.optimizers import optimizer_facts
 from kilter._models.tracing import fixed_batch_size
-from kilter._models.variables import check_compiled
 from kilter._treatment.policy import Policy
 from kilter._treatment.remedies import Remedy
 from kilter._treatment.subject import Subject, compiled_like
@@ -33,26 +29,19 @@ def subject_of(model: keras.Model, x: Any, y: Any, spec: TrainingSpec, policy: P
 
     A model made for one batch size gets whole batches of that size. Raises as :func:`kilter.treat` does.
     """
-    _check_training(model, spec)
+    y = targets_of(y)
+    spec = checked_training(model, x, y, spec)
     fixed = fixed_batch_size(model, spec.batch_size)
-    spec = replace(spec, batch_size=fixed or spec.batch_size)
-    y = np.asarray(y) if isinstance(y, list | tuple) and all(map(np.isscalar, y)) else y
-    weights = spec.sample_weight
-    row_count(x=x, y=y, sample_weight=weights)
-    augmentation = as_augmentation(spec.augment)
-    if augmentation is not None:
-        check_augmentation(model, augmentation, pick((x, y, weights), slice(spec.batch_size)))
-    if spec.class_weight is not None:
-        collect(x, y, weights, spec.class_weight)  # checks them
+    data = x, y, spec.sample_weight
     if spec.validation_data is None:
-        (x, y, weights), held = _split((x, y, weights), policy.search.held_out, spec.seed, fixed or 1)
+        data, held = _split(data, policy.search.held_out, spec.seed, fixed or 1)
     else:
         held = tuple(spec.validation_data)
     if fixed is not None:
-        (x, y, weights), held = (_whole_batches(model, part, fixed) for part in ((x, y, weights), held))
+        data, held = (_whole_batches(model, part, fixed) for part in (data, held))
     held = held[:2] if held[2:] == (None,) else held
-    spec = replace(spec, validation_data=held, sample_weight=weights)
-    return Subject(model, x, y, spec, policy=policy)
+    x, y, weights = data
+    return Subject(model, x, y, replace(spec, validation_data=held, sample_weight=weights), policy=policy)
 
 
 def readable(subject: Subject) -> Subject:
@@ -66,8 +55,8 @@ def readable(subject: Subject) -> Subject:
     return replace(subject, model=given, trained=optimizer_facts(model).iterations > 0)
 
 
-def check_numbers(pairs: int, budget: float, level: float) -> None:
-    """Raise :class:`OptionError` for a budget below 0, and for fewer pairs than a proof needs."""
+def check_numbers(pairs: int, budget: float, level: float, max_seconds: float | None) -> None:
+    """Raise :class:`OptionError` for numbers that make no sense, and fewer pairs than a proof needs."""
     whole_number("pairs", pairs)
     least = least_pairs(1, level)
     if pairs < least:
@@ -77,6 +66,8 @@ def check_numbers(pairs: int, budget: float, level: float) -> None:
             remedy=f"use {least} pairs or more",
         )
     number("budget", budget, 0, remedy="1.0 is usual")
+    if max_seconds is not None:
+        number("max_seconds", max_seconds, above=0, remedy="leave it out for no limit")
 
 
 def kept(model: keras.Model, keep: Collection[str], remedies: Mapping[str, Remedy]) -> frozenset[str]:
@@ -92,22 +83,11 @@ def kept(model: keras.Model, keep: Collection[str], remedies: Mapping[str, Remed
     return frozenset(keep)
 
 
-def _check_training(model: keras.Model, spec: TrainingSpec) -> None:
-    """What would make every training fail, so that it is not taken for a fault of the model."""
-    check_compiled(model)
-    check_batch_size(spec.batch_size)
-    whole_number("epochs", spec.epochs, 1)
-    whole_number("seed", spec.seed, 0)
-    check_schedule(model, spec.schedule, validated=True)
-    check_callbacks(spec.callbacks)
-
-
 def _split(data: Any, share: float, seed: int, unit: int) -> tuple[Any, Any]:
     """Rows to train on, and a share of them held out, drawn with ``seed``: a multiple of ``unit`` rows."""
     order = np.argsort(row_keys(row_count(x=data[0]), seed), kind="stable")
     held = max(1, round(share * len(order) / unit)) * unit
-    later, earlier = np.sort(order[:held]), np.sort(order[held:])
-    return pick(data, earlier), pick(data, later)
+    return pick(data, np.sort(order[held:])), pick(data, np.sort(order[:held]))
 
 
 def _whole_batches(model: keras.Model, data: Sequence[Any], batch_size: int) -> Any:

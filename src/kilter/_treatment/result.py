@@ -7,7 +7,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Literal
 
 import keras
 
@@ -15,10 +15,7 @@ import kilter
 from kilter._compare.comparison import Comparison, proof_in_words
 from kilter._layout import columns, wrapped
 from kilter._records import Change, Diagnosis, Measurements
-from kilter._treatment.no_harm import MeasureCheck
 from kilter.recipe import Recipe, with_overrides
-
-IN_FULL: Final = "sound throughout, in full"
 
 
 @dataclass(frozen=True)
@@ -42,10 +39,10 @@ class Evaluation:
 
 @dataclass(frozen=True)
 class Trial:
-    """A set of changes that was tried in one training.
+    """A set of changes that was tried.
 
-    ``seconds`` is the time of an epoch without compilation, for information; ``outcome`` says what became of
-    the set.
+    ``seconds`` is the time of an epoch without compilation, for information; ``outcome`` says in which
+    training the set was tried ("short trial", "full training"), and why.
     """
 
     remedies: tuple[str, ...]
@@ -56,11 +53,11 @@ class Trial:
 
 @dataclass(frozen=True)
 class Trials:
-    """All short trainings.
+    """All sets of changes that were tried, and the proof of the chosen one.
 
     Attributes:
         measure: what they are scored by, such as "val_accuracy".
-        epochs, rows: the length of each, and its number of training rows.
+        epochs, rows: the length of a short trial, and its number of training rows.
         tried: the sets of changes in the order in which they were tried; the first is the original model.
         proof: the paired comparison of the chosen set with the original model; None if none was chosen.
         refused: why the chosen set is refused although the proof calls it better; "" if it is not.
@@ -74,6 +71,11 @@ class Trials:
     refused: str = ""
 
     @property
+    def length(self) -> str:
+        """The length of a short trial, in words."""
+        return f"{_count(self.epochs, 'epoch')} on {_count(self.rows, 'row')}"
+
+    @property
     def verdict(self) -> str:
         """The proof's verdict on the chosen changes: "better", "worse" or "no evidence"."""
         return "no evidence" if self.proof is None else self.proof.differences[0].verdict
@@ -82,6 +84,32 @@ class Trials:
     def proven(self) -> bool:
         """Whether the chosen changes are better and not refused."""
         return self.verdict == "better" and not self.refused
+
+    @property
+    def in_words(self) -> str:
+        """Pairs won, mean difference and p of the proof, and why it was refused if it was; "" without one."""
+        refused = f"; refused: {self.refused}" if self.refused else ""
+        return "" if self.proof is None else proof_in_words(self.proof) + refused
+
+
+@dataclass(frozen=True)
+class MeasureCheck:
+    """One measure of one output, of the given model and of another, on the same validation rows.
+
+    ``error`` is the standard error of the difference, NaN where it is unknown. The verdict is on ``other``:
+    "better" or "worse" where they differ by more than ``ScoringPolicy.harm_errors`` of it, else "alike". A
+    model with outputs that are not finite is worse than any other.
+    """
+
+    measure: str
+    given: float
+    other: float
+    error: float
+    verdict: Literal["better", "alike", "worse"]
+
+    def __str__(self) -> str:
+        """In words, such as "accuracy of kind: 0.53 → 0.26"."""
+        return f"{self.measure}: {self.given:.4g} → {self.other:.4g}"
 
 
 @dataclass(frozen=True, eq=False)
@@ -100,6 +128,7 @@ class Treatment:
             same validation rows; () if nothing was changed.
         kept: why the original model was returned, if changes or more training would have harmed it; ""
             otherwise.
+        stopped: what was left out because ``max_seconds`` had passed; "" if it had not, or was not given.
         before: the original model. Its score and curves are those of a short trial, if there was one; its
             measures are those after its own full training.
         after: the returned model, with the score, the curves and the measures of its training.
@@ -118,6 +147,7 @@ class Treatment:
     skipped: Mapping[str, str] = field(default_factory=dict)
     checks: tuple[MeasureCheck, ...] = ()
     kept: str = ""
+    stopped: str = ""
 
     @property
     def diagnosis(self) -> Diagnosis:
@@ -142,24 +172,31 @@ class Treatment:
     def summary(self, width: int | None = None) -> list[str]:
         """A few sentences: what was wrong, what was changed, how sure that is, and what the model reaches.
 
-        Lines are wrapped at ``width``, by default that of the terminal, if there is one.
+        Every score says which training it comes from. Lines are wrapped at ``width``, by default that of the
+        terminal, if there is one.
         """
-        severe = self.diagnosis.codes("severe")
+        severe, trials = self.diagnosis.codes("severe"), self.trials
         lines = [f"found: {', '.join(severe)}" if severe else "nothing severe found"]
         lines += [f"changed: {one.remedy}: {one.before} → {one.after}" for one in self.changes]
+        full = "after training" if self.stopped else "after full training"
+        trained = full if self.after.history else "not trained"
         if not self.changes:
-            trained = "trained without changes" if self.after.history else "not trained"
-            lines.append(f"changed: nothing; {trained}")
+            lines.append(f"changed: nothing; {'trained without changes' if self.after.history else trained}")
         lines += [f"not possible: {code}: {reason}" for code, reason in self.skipped.items()]
-        if self.trials.proof is not None:
-            refused = f"; refused: {self.trials.refused}" if self.trials.refused else ""
-            lines.append(f"proof: {proof_in_words(self.trials.proof)}{refused}")
+        if trials.proof is not None:
+            lines.append(f"proof in short trainings ({trials.length}): {trials.in_words}")
+            median = f"median {trials.measure} of these"
+            before, after = (
+                f"{one.median:.4g}" if math.isfinite(one.median) else "a run diverged"
+                for one in trials.proof.candidates
+            )
+            lines.append(f"{median}: original model {before}, with the changes {after}")
         if self.kept:
             lines.append(f"kept the given model: {self.kept}")
-        lines += [f"{one} (without the changes → with them)" for one in self.checks]
-        original = self.before.score
-        note = "" if math.isnan(original) else f" (original model, in a short trial: {original:.4g})"
-        lines.append(f"{self.trials.measure}: {self.after.score:.4g}{note}")
+        if self.stopped:
+            lines.append(f"stopped early: {self.stopped}")
+        lines += [f"{one} (full training without the changes → with them)" for one in self.checks]
+        lines.append(f"{trials.measure} of the returned model, {trained}: {self.after.score:.4g}")
         width = columns(sys.stdout) if width is None else width
         return [line for sentence in lines for line in wrapped(sentence, width, indent="    ")]
 
@@ -175,6 +212,7 @@ class Treatment:
             "verdict": self.trials.verdict,
             "refused": self.trials.refused,
             "kept": self.kept,
+            "stopped": self.stopped,
             "checks": [
                 {key: value if isinstance(value, str) else str(value) for key, value in vars(one).items()}
                 for one in self.checks
@@ -183,3 +221,7 @@ class Treatment:
             "score": str(self.after.score),
             "seconds": self.seconds,
         }
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"

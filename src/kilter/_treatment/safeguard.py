@@ -3,29 +3,44 @@
 The treated model is returned unless it is worse than the original model after its owner's own training.
 Otherwise the latter is returned: with the weights of its best validation loss, or with its last weights if
 those are better. A model that has learnt something already never comes back worse than it was: if more
-training makes it worse, it is returned without. :mod:`kilter._treatment.no_harm` says what counts as worse.
+training makes it worse, it is returned without.
+
+A model is worse if a measure is worse by more than one standard error of the paired difference. The standard
+error is that of a delete-a-group jackknife over 20 groups of rows, left out of both models' measures.
 """
 
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any, Final
 
+import jax
+import keras
+import numpy as np
+
+from kilter._engine.arrays import collect
+from kilter._engine.inference import evaluate
 from kilter._treatment.full_training import AsGiven, Trained
-from kilter._treatment.no_harm import (
-    MeasureCheck,
-    Measured,
-    compared,
-    harms,
-    has_learnt,
-    measured,
-    values,
-)
-from kilter._treatment.policy import ScoringPolicy
+from kilter._treatment.own_measures import Measured, names_of, predictions, row_measures
+from kilter._treatment.policy import Policy, ScoringPolicy
+from kilter._treatment.result import MeasureCheck
 from kilter._treatment.scoring import Scoring
 from kilter._treatment.subject import Subject
 from kilter.errors import KilterError
+from kilter.runs.best_epoch import direction_of
+from kilter.runs.records import Direction
+
+# Compiled metrics, by Keras's names, that repeat an own measure.
+_OWN: Final = ("accuracy", "acc", "root_mean_squared_error", "mean_squared_error", "mse", "rmse")
+# Metrics where less is better. Metrics of any other name are not compared: their direction is unknown.
+_LESS_IS_BETTER: Final = (
+    *("error", "loss", "mae", "mape", "msle"),
+    *("crossentropy", "hinge", "divergence", "logcosh", "poisson"),
+)
+_POLICY: Final = Policy().scoring
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,7 +64,7 @@ def safest(original: Subject, treated: Trained | None, given: AsGiven, scoring: 
     rows = original if treated is None else treated.subject
     last, before = (_measured(original, rows, one) for one in (given.last, given.before))
     references = [last]
-    if original.trained or has_learnt(before):
+    if original.trained or any(one.learnt for one in before):
         references.append(before)
     kept, checks = "", ()
     if treated is not None:
@@ -57,15 +72,15 @@ def safest(original: Subject, treated: Trained | None, given: AsGiven, scoring: 
         checks = compared(last, own, policy)
         kept = _against(own, references, policy) or _learnt_nothing(treated, given, scoring)
         if not kept:
-            return Returned(treated, "", checks, values(last), values(own))
+            return Returned(treated, "", checks, _values(last), _values(own))
         kept = f"with the changes, {kept}"
     best = _measured(original, rows, given.best)
     for one, found in ((given.best, best), (given.last, last)):
         worse = _against(found, references, policy)
         if not worse:
-            return Returned(one, kept, checks, values(last), values(found))
+            return Returned(one, kept, checks, _values(last), _values(found))
     kept = kept or f"after more training, {worse}"
-    return Returned(given.before, kept, checks, values(last), values(before))
+    return Returned(given.before, kept, checks, _values(last), _values(before))
 
 
 def _against(
@@ -75,7 +90,7 @@ def _against(
     for reference in references:
         if reference and not found:
             return "the model cannot be evaluated on the validation rows"
-        worse = harms(compared(reference, found, policy))
+        worse = [one for one in compared(reference, found, policy) if one.verdict == "worse"]
         if worse:
             listed = "; ".join(map(str, worse))
             return f"this got worse by more than {policy.harm_errors:g} standard error: {listed}"
@@ -85,11 +100,9 @@ def _against(
 def _learnt_nothing(treated: Trained, given: AsGiven, scoring: Scoring) -> str:
     """Why the changes are not worth it; "" where they are, as when the given training diverged."""
     rescued = math.isfinite(treated.score) and not math.isfinite(given.last.score)
-    if scoring.learnt_nothing(treated.score) and not rescued:
-        return (
-            f"the model still does no better than a constant answer ({scoring.measure} {treated.score:.4g})"
-        )
-    return ""
+    if rescued or not scoring.learnt_nothing(treated.score):
+        return ""
+    return f"the model still does no better than a constant answer ({scoring.measure} {treated.score:.4g})"
 
 
 def _measured(original: Subject, rows: Subject, one: Trained) -> list[Measured]:
@@ -101,3 +114,135 @@ def _measured(original: Subject, rows: Subject, one: Trained) -> list[Measured]:
         return measured(original, own, one.restored())
     except KilterError:
         return []
+
+
+def _values(of: Sequence[Measured]) -> dict[str, float]:
+    return {one.name: one.value for one in of}
+
+
+def measured(original: Subject, subject: Subject, model: keras.Model) -> list[Measured]:
+    """All measures of ``model``, a trained model of ``subject``, on the subject's validation rows.
+
+    The own measures of each output (see ``own_measures``), and compiled metrics that add to them. If an
+    output has no measure of its own, its loss is used, provided the subject still has its original loss.
+    """
+    structured = predictions(subject, model)
+    outputs = [np.asarray(one) for one in jax.tree.leaves(structured)]
+    count = subject.validation_rows
+    groups = min(subject.policy.scoring.jackknife_groups, count) if count > 1 else 0
+    own = [one.measured(groups) for one in row_measures(original, subject, outputs)]
+    unmeasured = len({one.output for one in own}) < len(outputs)
+    losses = _loss(subject, model, groups) if unmeasured and _same_loss(original, subject) else []
+    return own + losses + _compiled(subject, model, structured, groups)
+
+
+def compared(
+    given: Sequence[Measured], other: Sequence[Measured], policy: ScoringPolicy = _POLICY
+) -> tuple[MeasureCheck, ...]:
+    """A check for every measure that both have.
+
+    If the ``given`` model has learnt nothing of an output, its compiled metrics are left out: a constant
+    answer may have a perfect recall.
+    """
+    theirs = {one.name: one for one in other}
+    idle = {one.output for one in given if one.learnt is False} - {one.output for one in given if one.learnt}
+    return tuple(
+        _check(one, theirs[one.name], policy)
+        for one in given
+        if one.name in theirs and not (one.learnt is None and one.output in idle)
+    )
+
+
+def _check(given: Measured, other: Measured, policy: ScoringPolicy) -> MeasureCheck:
+    sign = 1.0 if given.direction == "max" else -1.0
+    gain = sign * (other.value - given.value)
+    error = _jackknife_error(other.without - given.without)
+    if not math.isfinite(given.value) or not math.isfinite(other.value):
+        gain, error = float(math.isfinite(other.value)) - float(math.isfinite(given.value)), math.nan
+    allowed = policy.harm_errors * error if math.isfinite(error) else 0.0
+    verdict = "better" if gain > allowed else "worse" if gain < -allowed else "alike"
+    return MeasureCheck(given.name, given.value, other.value, error, verdict)
+
+
+def _jackknife_error(without: np.ndarray) -> float:
+    """The delete-a-group jackknife's standard error; NaN for fewer than two groups.
+
+    B. Efron and R. Tibshirani, An Introduction to the Bootstrap (1993), chapter 11.
+    """
+    count = len(without)
+    if count < 2 or not np.isfinite(without).all():
+        return math.nan
+    return float(np.sqrt((count - 1) * np.var(without)))
+
+
+def _compiled(subject: Subject, model: keras.Model, predicted: Any, groups: int) -> list[Measured]:
+    """Compiled metrics that no own measure stands for, from the predictions."""
+    metrics: Any = getattr(model, "_compile_metrics", None)
+    if metrics is None or not metrics.built:
+        return []
+    names = [name for name in metrics.result() if not _base(name).endswith(_OWN)]
+    directions: dict[str, Direction] = {name: way for name in names if (way := _direction(name)) is not None}
+    if not directions:
+        return []
+    wanted = collect(subject.x_val, subject.y_val).data[1]
+    rows = np.arange(subject.validation_rows)
+    full = _results(metrics, wanted, predicted, rows)
+    without = [_results(metrics, wanted, predicted, rows[rows % groups != group]) for group in range(groups)]
+    outputs = names_of(model, len(jax.tree.leaves(predicted)))
+    found = []
+    for name, way in directions.items():
+        left_out = np.array([one[name] for one in without])
+        found.append(Measured(name, _output_of(name, outputs), way, full[name], left_out, None))
+    return found
+
+
+def _loss(subject: Subject, model: keras.Model, groups: int) -> list[Measured]:
+    """The compiled loss: of each group of rows, and so of all, and of all but one."""
+    rows = np.arange(subject.validation_rows)
+    chosen = [rows[group::groups] for group in range(groups)] or [rows]
+    each = np.array([_loss_of(subject, model, part) for part in chosen])
+    sizes = np.array([len(part) for part in chosen])
+    total = float(each @ sizes)
+    without = (total - each * sizes) / np.maximum(len(rows) - sizes, 1)
+    return [Measured("loss", "", "min", total / len(rows), without, None)]
+
+
+def _loss_of(subject: Subject, model: keras.Model, rows: np.ndarray) -> float:
+    x, y = (_chosen(part, rows) for part in (subject.x_val, subject.y_val))
+    return evaluate(model, x, y, batch_size=len(rows), verbose=0)["loss"]
+
+
+def _same_loss(original: Subject, subject: Subject) -> bool:
+    given, now = (getattr(one.model, "_compile_config", None) for one in (original, subject))
+    if given is None or now is None:
+        return False
+    return all(given.config[name] is now.config[name] for name in ("loss", "loss_weights"))
+
+
+def _chosen(data: Any, rows: np.ndarray) -> Any:
+    return jax.tree.map(lambda leaf: np.asarray(leaf)[rows], data)
+
+
+def _results(metrics: Any, wanted: Any, predicted: Any, rows: np.ndarray) -> dict[str, float]:
+    metrics.reset_state()
+    metrics.update_state(_chosen(wanted, rows), _chosen(predicted, rows))
+    found = {name: float(np.mean(value)) for name, value in metrics.result().items()}
+    metrics.reset_state()
+    return found
+
+
+def _output_of(name: str, outputs: Sequence[str]) -> str:
+    """The output that a metric is of: Keras puts its name before the metric's."""
+    return next((one for one in sorted(outputs, key=len, reverse=True) if name.startswith(f"{one}_")), "")
+
+
+def _base(name: str) -> str:
+    """The metric's name without the number that Keras adds to a second one."""
+    return re.sub(r"_\d+$", "", name.lower())
+
+
+def _direction(name: str) -> Direction | None:
+    base = _base(name).replace("io_u", "iou")
+    if direction_of(base) == "max":
+        return "max"
+    return "min" if base.endswith(_LESS_IS_BETTER) else None

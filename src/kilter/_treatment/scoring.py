@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field, replace
-from typing import Literal
+from typing import Any, Final, Literal
 
 import jax
 import keras
 import numpy as np
+from sklearn.linear_model import Ridge, RidgeClassifier
+from sklearn.neighbors import KNeighborsClassifier, KNeighborsRegressor
 
 from kilter._compare.comparison import OwnMeasure
 from kilter._engine.inference import evaluate
 from kilter._models.variables import values_kept
-from kilter._treatment.baselines import baseline_accuracy, baseline_error
 from kilter._treatment.own_measures import (
     answers,
     are_classes,
@@ -26,6 +27,7 @@ from kilter._treatment.own_measures import (
 from kilter._treatment.policy import Policy, ScoringPolicy
 from kilter._treatment.subject import Subject
 
+_POLICY: Final = Policy().scoring
 Measure = Literal["val_accuracy", "val_rmse", "val_loss"]
 
 
@@ -35,13 +37,10 @@ class Scoring:
 
     Attributes:
         measure: "val_accuracy" for classes, "val_rmse" for numbers, "val_loss" for several outputs.
-        chance: what a constant answer reaches: an accuracy at or below it, or an error at or above it, has
-            learnt nothing. Infinite for a loss, where it is unknown.
-        baseline: what the baselines reach (:mod:`kilter._treatment.baselines`); NaN where it is unknown.
+        chance: what a constant answer reaches; no better than that has learnt nothing. Infinite for a loss.
+        baseline: what nearest neighbours and ridge regression reach; NaN where it is unknown.
         slack: how much worse than that (see :meth:`better_by`) a trained network may be.
-        original: the subject before treatment, which says what each output is to learn; None for no own
-            measures.
-        policy: when one score counts as better than another.
+        original: the subject before treatment, which says what each output is to learn.
     """
 
     measure: Measure
@@ -49,7 +48,7 @@ class Scoring:
     baseline: float = math.nan
     slack: float = ScoringPolicy.short_error
     original: Subject | None = field(default=None, repr=False)
-    policy: ScoringPolicy = field(default=Policy().scoring, repr=False)
+    policy: ScoringPolicy = field(default=_POLICY, repr=False)
 
     @property
     def sign(self) -> float:
@@ -154,3 +153,63 @@ def _scoring_of(subject: Subject, policy: ScoringPolicy) -> Scoring:
         known = baseline_error(subject.x, np.asarray(subject.y), subject.x_val, targets, policy)
         return Scoring("val_rmse", chance, known, policy.short_error)
     return Scoring("val_loss", math.inf)
+
+
+def baseline_accuracy(
+    x: Any, classes: np.ndarray, x_val: Any, classes_val: np.ndarray, policy: ScoringPolicy = _POLICY
+) -> float:
+    """The better accuracy of nearest neighbours and ridge regression, on samples of the rows.
+
+    NaN if the inputs are not one array of numbers, or if fewer than two classes are left.
+    """
+    parts = _parts(x, classes, x_val, classes_val, policy)
+    if parts is None or len(np.unique(parts[1])) < 2:
+        return math.nan
+    rows, known, held, wanted = parts
+    count = min(policy.neighbours, len(rows))
+    return max(
+        float(np.mean(method.fit(rows, known).predict(held) == wanted))
+        for method in (KNeighborsClassifier(count), RidgeClassifier())
+    )
+
+
+def baseline_error(
+    x: Any, y: np.ndarray, x_val: Any, y_val: np.ndarray, policy: ScoringPolicy = _POLICY
+) -> float:
+    """The smaller root mean squared error of the two; NaN also for more than 100 numbers a row."""
+    if y[:1].size > policy.baseline_targets:
+        return math.nan
+    parts = _parts(x, y.reshape(len(y), -1), x_val, y_val.reshape(len(y_val), -1), policy)
+    if parts is None or not np.isfinite(parts[1]).all():
+        return math.nan
+    rows, known, held, wanted = parts
+    count = min(policy.neighbours, len(rows))
+    return min(
+        float(np.sqrt(np.mean((method.fit(rows, known).predict(held).reshape(wanted.shape) - wanted) ** 2)))
+        for method in (KNeighborsRegressor(count), Ridge())
+    )
+
+
+def _parts(
+    x: Any, y: np.ndarray, x_val: Any, y_val: np.ndarray, policy: ScoringPolicy
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray] | None:
+    """Samples of finite rows, standardised by the training rows, and their targets in float64 or whole."""
+    if len(jax.tree.leaves(x)) != 1:
+        return None
+    arrays = [np.asarray(jax.tree.leaves(one)[0]) for one in (x, x_val)]
+    if any(array.dtype.kind not in "fiub" for array in arrays):
+        return None
+    (rows, known), (held, wanted) = (_sample(*part, policy) for part in zip(arrays, (y, y_val), strict=True))
+    if len(rows) < 2 or not len(held):
+        return None
+    mean, deviation = rows.mean(axis=0), rows.std(axis=0)
+    deviation[deviation == 0] = 1.0
+    return (rows - mean) / deviation, known, (held - mean) / deviation, wanted
+
+
+def _sample(array: np.ndarray, targets: np.ndarray, policy: ScoringPolicy) -> tuple[np.ndarray, np.ndarray]:
+    chosen = np.random.default_rng(0).permutation(len(array))[: policy.baseline_rows]
+    rows = array[chosen].reshape(len(chosen), -1).astype(np.float64)
+    rows = rows[:, :: max(1, rows.shape[1] // policy.baseline_features)]
+    finite = np.isfinite(rows).all(axis=1)
+    return rows[finite], targets[chosen][finite]

@@ -1,7 +1,6 @@
 """The search for changes: short trials of growing sets of remedies, the smallest that suffices.
 
-How long trials are and how many are made is counted in work (:mod:`kilter._engine.program_cache`), never in
-seconds.
+Trials are counted in work (:mod:`kilter._engine.program_cache`), not in seconds.
 """
 
 from __future__ import annotations
@@ -15,6 +14,7 @@ from kilter._engine.fingerprint import Structure, structure
 from kilter._engine.program_cache import StepCost
 from kilter._progress import SILENT, Progress
 from kilter._records import Diagnosis, Finding
+from kilter._treatment.deadline import Deadline
 from kilter._treatment.plan import FURTHER, RemedySet, cumulative, further, wanted
 from kilter._treatment.policy import SearchPolicy
 from kilter._treatment.result import Trial
@@ -32,8 +32,7 @@ class Search:
     Attributes:
         epochs, rows: the length of a trial; an epoch has at most ``rows`` training rows.
         seed: of the search alone. The proof draws other seeds, so that it is independent of the choice.
-        allowed: the work that the search may do.
-        full: the work of the full training.
+        allowed, full: the work that the search may do, and that of the full training.
         cost: of a training step of the first subject, taken for all of them.
         thorough: whether this is a second search, because the first did not suffice.
         planned: the number of trials, at most, before further changes.
@@ -50,6 +49,7 @@ class Search:
     thorough: bool = False
     planned: int = 0
     progress: Progress = SILENT
+    deadline: Deadline = field(default_factory=Deadline)
     spent: float = 0.0
     tried: list[Trial] = field(default_factory=list)
     runners: dict[Subject, TrialRunner] = field(default_factory=dict)
@@ -59,11 +59,11 @@ class Search:
         """The score of a short training of ``subject``."""
         number = len(self.tried) + 1
         total = self.planned if number <= self.planned else 0
-        self.progress.stage("Trial", number, total, detail=" + ".join(remedies_of(subject)), at_most=True)
+        self.progress.stage("Trial", number, total, detail=" + ".join(subject.remedies), at_most=True)
         runner = self.runner(subject)
         run = runner.run(self.seed, self.epochs)
         self._charge(subject, runner)
-        self.tried.append(Trial(remedies_of(subject), run.score, run.seconds, outcome))
+        self.tried.append(Trial(subject.remedies, run.score, run.seconds, f"short trial: {outcome}"))
         return run.score
 
     def runner(self, subject: Subject) -> TrialRunner:
@@ -82,6 +82,8 @@ class Search:
 
     def is_over(self, score: float) -> bool:
         """Whether no work is left to try more, with ``score`` as the best so far."""
+        if self.deadline.stops("the rest of the search"):
+            return True
         short = self.scoring.falls_short(score)
         if self.scoring.learnt_nothing(score) or (self.thorough and short):
             return self.spent > self.allowed * self.policy.longer
@@ -102,12 +104,13 @@ class Choice:
 
 @dataclass(frozen=True, eq=False)
 class Tools:
-    """What every step of a treatment uses: remedies, the measure, the budget, and a listener."""
+    """What every step of a treatment uses: remedies, the measure, the budget, a listener, and a limit."""
 
     remedy_set: RemedySet
     scoring: Scoring
     budget: float = 1.0
     progress: Progress = SILENT
+    deadline: Deadline = field(default_factory=Deadline)
 
 
 def fewest(subject: Subject, diagnosis: Diagnosis, tools: Tools) -> Choice:
@@ -167,6 +170,7 @@ def planned_search(subject: Subject, tools: Tools) -> Search:
         cost=cost,
         policy=policy,
         progress=tools.progress,
+        deadline=tools.deadline,
     )
     if rows == subject.rows:
         search.runners[subject] = runner
@@ -192,6 +196,8 @@ def persist(choice: Choice, diagnosis: Diagnosis, remedy_set: RemedySet) -> Choi
     assert search is not None
     for longer in (1, search.policy.longer):
         if longer > 1:
+            if search.deadline.stops("longer trials"):
+                break
             search.epochs = min(search.epochs * longer, best.training.epochs)
             score = search.run(best, "tried for longer")
         best, score = _more(best, score, diagnosis, remedy_set, search)
@@ -212,15 +218,10 @@ def _more(
     codes = FURTHER if scoring.falls_short(score) else FURTHER[:1]
     for number, more in enumerate(further(best, diagnosis, remedy_set, codes)):
         well = not (scoring.falls_short if search.thorough else scoring.learnt_nothing)(score)
-        enough = well and number >= 2
-        if search.is_over(score) or enough or (scoring.measure == "val_accuracy" and score >= 1 - worth):
+        perfect = scoring.measure == "val_accuracy" and score >= 1 - worth
+        if perfect or (well and number >= 2) or search.is_over(score):
             break
         reached = search.run(more, "one more change")
         if scoring.better_by(reached, score) > worth and not scoring.learnt_nothing(reached):
             return _more(more, reached, diagnosis, remedy_set, search)
     return best, score
-
-
-def remedies_of(subject: Subject) -> tuple[str, ...]:
-    """The codes of the subject's changes, in order."""
-    return tuple(change.remedy for change in subject.changes)

@@ -25,10 +25,9 @@ from kilter._models.variables import build
 from kilter._records import Change
 from kilter._treatment.policy import Policy
 from kilter._validation import errors_as
-from kilter.errors import ModelError, OptionError
+from kilter.errors import ModelError
 from kilter.schedules import Performance
 
-_KEEP: Any = object()
 _TRAINING, _POLICY = TrainingSpec(), Policy()
 # Steps of a 1cycle that stand for an epoch, so that its middle is one of them.
 _PARTS = 100
@@ -40,15 +39,12 @@ class Subject:
 
     Attributes:
         model: compiled and built. Its variables are never written: train :meth:`copy`.
-        x, y: the training data, rows first.
         training: how it is trained, with the validation data and sample weights; its ``seed`` draws weights
             and searches too.
         cycle: the peak rate of a 1cycle schedule over all epochs, however many; None for none.
         changes: what remedies did so far, in order.
-        unit_variance: whether initial weights are scaled to the data (:func:`kilter.nn.lsuv`) after they are
-            drawn.
+        unit_variance: whether drawn weights are scaled to the data (:func:`kilter.nn.lsuv`).
         trained: whether the original model was trained already; then only remedies draw new weights.
-        policy: the numbers that remedies, trials and scores decide by.
     """
 
     model: keras.Model
@@ -78,17 +74,22 @@ class Subject:
 
     @property
     def x_val(self) -> Any:
-        """The validation inputs; None without a validation part."""
-        return None if self.training.validation_data is None else self.training.validation_data[0]
+        """The validation inputs."""
+        return self.training.validation_data[0]
 
     @property
     def y_val(self) -> Any:
-        """The validation targets; None without a validation part."""
-        return None if self.training.validation_data is None else self.training.validation_data[1]
+        """The validation targets."""
+        return self.training.validation_data[1]
+
+    @property
+    def remedies(self) -> tuple[str, ...]:
+        """The codes of its changes, in order."""
+        return tuple(change.remedy for change in self.changes)
 
     @property
     def seed(self) -> int:
-        """The seed of orders of rows, of weights that are drawn, and of searches."""
+        """Of orders of rows, of weights that are drawn, and of searches."""
         return self.training.seed
 
     @property
@@ -180,37 +181,21 @@ def copied_with_layers(model: keras.Model) -> ModelCopy:
 
 
 def copy_of(model: keras.Model) -> keras.Model:
-    """An uncompiled copy of any built model with the same weights; raises as :func:`copied_with_layers`."""
+    """An uncompiled copy of any built model with the same weights."""
     return copied_with_layers(model).model
 
 
-def compiled_like(
-    like: keras.Model,
-    model: keras.Model,
-    *,
-    optimizer: keras.optimizers.Optimizer | None = None,
-    loss: Any = _KEEP,
-    metrics: Any = _KEEP,
-    loss_weights: Any = _KEEP,
-) -> keras.Model:
+def compiled_like(like: keras.Model, model: keras.Model, **changes: Any) -> keras.Model:
     """``model``, compiled as ``like`` is, with its own optimiser in its initial state.
 
-    ``optimizer``, ``loss``, ``metrics`` and ``loss_weights`` replace those of ``like`` if they are given.
-
-    Raises :class:`OptionError` for a model that is not compiled.
+    ``changes``: other arguments of ``compile``: optimizer, loss, metrics or loss_weights.
     """
-    given: Any = getattr(like, "_compile_config", None)
-    if given is None or not like.compiled:
-        raise OptionError(
-            expected="a compiled model", received=f"model {like.name!r}", remedy="call its compile() first"
-        )
-    config = dict(given.config)
-    config["optimizer"] = fresh_optimizer(like) if optimizer is None else optimizer
-    for name, value in (("loss", loss), ("metrics", metrics), ("loss_weights", loss_weights)):
-        if value is not _KEEP:
-            config[name] = value
-    if metrics is not _KEEP:
-        config["weighted_metrics"] = None
+    given: Any = like._compile_config  # type: ignore[attr-defined]
+    if "metrics" in changes:
+        changes["weighted_metrics"] = None
+    if "optimizer" not in changes:
+        changes["optimizer"] = fresh_optimizer(like)
+    config = {**given.config, **changes}
     # Metrics have state: two models may not share one.
     for name in ("metrics", "weighted_metrics"):
         config[name] = keras.tree.map_structure(_fresh_metric, config[name])

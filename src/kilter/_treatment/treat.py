@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from itertools import islice
 
 import keras
-import numpy as np
 
 from kilter._array_types import Arrays, HeldOut
 from kilter._compare.looks import Spending
@@ -24,17 +23,18 @@ from kilter._engine.program_cache import shared_programs
 from kilter._engine.scheduling import Schedule
 from kilter._engine.training_spec import TrainingSpec
 from kilter._progress import Verbose, shown
-from kilter._records import Diagnosis, Finding, Measurements, ranked
+from kilter._records import Diagnosis, Measurements, ranked
+from kilter._treatment.deadline import Deadline
 from kilter._treatment.full_training import AsGiven, Trained, train_as_given, train_in_full
-from kilter._treatment.plan import RemedySet, sound_variants
+from kilter._treatment.plan import RemedySet, sound_variants, symptom
 from kilter._treatment.policy import Policy
 from kilter._treatment.proof import proven
 from kilter._treatment.remedies import REMEDIES, Remedy
 from kilter._treatment.request import check_numbers, kept, readable, subject_of
-from kilter._treatment.result import IN_FULL, Evaluation, Treatment, Trial, Trials
+from kilter._treatment.result import Evaluation, Treatment, Trial, Trials
 from kilter._treatment.safeguard import Returned, safest
 from kilter._treatment.scoring import Scoring, scoring_of
-from kilter._treatment.search import Choice, Search, Tools, fewest, further_changes, persist, remedies_of
+from kilter._treatment.search import Choice, Search, Tools, fewest, further_changes, persist
 from kilter._treatment.subject import Subject
 from kilter.errors import KilterError
 from kilter.schedules import Performance
@@ -60,6 +60,7 @@ def treat(
     keep: Collection[str] = (),
     remedies: Mapping[str, Remedy] = REMEDIES,
     policy: Policy | None = None,
+    max_seconds: float | None = None,
     verbose: Verbose = "auto",
 ) -> Treatment:
     """Find what is wrong with a model, change it, prove the changes, and train the result.
@@ -79,7 +80,8 @@ def treat(
     groups of rows), the original model is returned, and ``.kept`` says why. A model that has learnt
     something already is returned untrained if more training makes it worse.
 
-    No clock decides anything: the same call with the same seed gives the same result on the same machine.
+    Unless ``max_seconds`` is given, no clock decides anything: the same call with the same seed gives the
+    same result on the same machine.
 
     Args:
         model: compiled; it is not changed, the treated model is a copy.
@@ -95,15 +97,18 @@ def treat(
         keep: codes of remedies that are not used, and names of layers that are not changed.
         remedies: the remedies to choose from, by code.
         policy: every number that decides, see :class:`kilter.Policy`.
+        max_seconds: when to stop early: after the epoch, short trial or part of the proof that is running
+            then. Changes that are not proven by then are dropped; ``.stopped`` says what was left out.
         verbose: as for :func:`kilter.diagnose`.
 
     Raises what :func:`kilter.diagnose` raises, and :class:`~kilter.errors.OptionError` for pairs below 6, a
-    negative budget, options that :func:`kilter.fit` refuses, and names in ``keep`` that are neither a remedy
-    nor a layer.
+    negative budget, a max_seconds that is not above 0, options that :func:`kilter.fit` refuses, and names in
+    ``keep`` that are neither a remedy nor a layer.
     """
     began = time.perf_counter()  # for the report; nothing depends on it
     policy = Policy() if policy is None else policy
-    check_numbers(pairs, budget, policy.search.level)
+    check_numbers(pairs, budget, policy.search.level, max_seconds)
+    deadline = Deadline(max_seconds)
     spec = TrainingSpec(
         epochs=epochs,
         batch_size=batch_size,
@@ -123,13 +128,13 @@ def treat(
         original = readable(asked)
         remedy_set = RemedySet(remedies, kept(model, keep, remedies))
         progress.stage("Treating: measuring what nearest neighbours and ridge regression reach")
-        tools = Tools(remedy_set, scoring_of(original), budget, progress)
-        given = train_as_given(original, tools.scoring, progress)
+        tools = Tools(remedy_set, scoring_of(original), budget, progress, deadline)
+        given = train_as_given(original, tools)
         best = course(original, diagnosis, given, tools, Spending(pairs, policy.search.level))
         treated = None if best.subject is original else best.trained
         returned = safest(original, treated, given, tools.scoring)
         progress.stage("Diagnosing the trained model")
-        return _result(original, diagnosis, best.trials, returned, remedy_set, began)
+        return _result(original, diagnosis, best.trials, returned, tools, began)
 
 
 @dataclass(frozen=True, eq=False)
@@ -152,137 +157,131 @@ class Steps:
     prove: Callable[..., Trials] = proven
 
 
-STEPS = Steps()
-
-
 def course(
     original: Subject,
     diagnosis: Diagnosis,
     given: AsGiven,
     tools: Tools,
     spending: Spending,
-    steps: Steps = STEPS,
+    steps: Steps | None = None,
 ) -> Round:
     """The best subject, trained: of one round, or of two if the first falls short of the baselines.
 
     The second round goes on from what the first one proved, with longer trials, and takes warnings as severe.
     """
     unchanged = Round(original, given.best, Trials(tools.scoring.measure, 0, 0))
-    first = unchanged if diagnosis.ok else _first_round(unchanged, diagnosis, tools, spending, steps)
-    done = _trained(first, tools, steps)
-    # A network with warnings is expected to reach as much as others.
-    sound = not diagnosis.codes("severe") and not diagnosis.codes("warning")
-    if not tools.scoring.falls_short(done.score, sound=sound):
+    return _Course(unchanged, diagnosis, tools, spending, steps or Steps()).run()
+
+
+@dataclass(frozen=True, eq=False)
+class _Course:
+    unchanged: Round
+    diagnosis: Diagnosis
+    tools: Tools
+    spending: Spending
+    steps: Steps
+
+    def run(self) -> Round:
+        diagnosis, scoring = self.diagnosis, self.tools.scoring
+        first = self.unchanged if diagnosis.ok else self._first_round()
+        done = self._trained(first)
+        # A network with warnings is expected to reach as much as others.
+        sound = not diagnosis.codes("severe") and not diagnosis.codes("warning")
+        if not scoring.falls_short(done.score, sound=sound) or self._stops("a second search"):
+            return Round(first.subject, done, first.trials)
+        found = _shortfall(diagnosis, done.diagnosis)
+        choice = self.steps.further_changes(first.subject, found, self.tools)
+        if choice.search is None:
+            return Round(first.subject, done, first.trials)
+        # Without a first round, sound variants have not been trained yet.
+        second = self._settled(choice, found if diagnosis.ok else None)
+        if not second.trials.proven:
+            return Round(first.subject, done, second.trials if first.trials.proof is None else first.trials)
+        again = self._trained(second)
+        if scoring.better_by(again.score, done.score) > 0:
+            return Round(second.subject, again, second.trials)
         return Round(first.subject, done, first.trials)
-    found = _shortfall(diagnosis, done.diagnosis)
-    choice = steps.further_changes(first.subject, found, tools)
-    if choice.search is None:
-        return Round(first.subject, done, first.trials)
-    # Without a first round, sound variants have not been trained yet.
-    second = _settled(unchanged, choice, found if diagnosis.ok else None, tools, spending, steps)
-    if not second.trials.proven:
-        return Round(first.subject, done, second.trials if first.trials.proof is None else first.trials)
-    again = _trained(second, tools, steps)
-    if tools.scoring.better_by(again.score, done.score) > 0:
-        return Round(second.subject, again, second.trials)
-    return Round(first.subject, done, first.trials)
 
+    def _first_round(self) -> Round:
+        """The fewest changes that suffice, or a sound variant that gets further."""
+        if self._stops("the search for changes"):
+            return self.unchanged
+        choice = self.steps.fewest(self.unchanged.subject, self.diagnosis, self.tools)
+        if choice.search is None:
+            return self.unchanged
+        if _is_long(choice.search):  # there will be one full training: of what is proven
+            choice = self.steps.persist(choice, self.diagnosis, self.tools.remedy_set)
+        return self._settled(choice, self.diagnosis)
 
-def _first_round(
-    unchanged: Round, diagnosis: Diagnosis, tools: Tools, spending: Spending, steps: Steps
-) -> Round:
-    """The fewest changes that suffice, or a sound variant that gets further."""
-    choice = steps.fewest(unchanged.subject, diagnosis, tools)
-    if choice.search is None:
-        return unchanged
-    if _is_long(choice.search):  # there will be one full training: of what is proven
-        choice = steps.persist(choice, diagnosis, tools.remedy_set)
-    return _settled(unchanged, choice, diagnosis, tools, spending, steps)
+    def _settled(self, choice: Choice, varied: Diagnosis | None) -> Round:
+        """The chosen subject, or a sound variant that gets clearly further; unchanged if neither is proven.
 
+        ``varied``: what variants treat; None for no variants. A choice that has learnt nothing in its short
+        trial is trained in full only if there is no variant. If a training is long, there are no variants,
+        and nothing is trained here.
+        """
+        search, scoring = choice.search, self.tools.scoring
+        assert search is not None
+        if _is_long(search):
+            return self._proven(choice.subject, None, self._tested(choice.subject, search))
+        trained: list[Trained] = []
+        if varied is None or not scoring.learnt_nothing(choice.score):
+            trained = [self.steps.train(choice.subject, self.tools)]
+        if varied is not None and not (trained and scoring.leaves_little(trained[0].score)):
+            made = list(self._variants(choice.subject, search, varied))
+            search.tried += map(_trial, made)
+            trained += made
+        if not trained:
+            choice = self.steps.persist(choice, varied or Diagnosis(()), self.tools.remedy_set)
+            trained = [self.steps.train(choice.subject, self.tools)]
+        one, *others = _ranked(trained, scoring)
+        trials = self._tested(one.subject, search)
+        if others and not trials.proven:
+            (one,) = others
+            trials = self._tested(one.subject, search, before=trials)
+        return self._proven(one.subject, one, trials)
 
-def _settled(
-    unchanged: Round,
-    choice: Choice,
-    varied: Diagnosis | None,
-    tools: Tools,
-    spending: Spending,
-    steps: Steps,
-) -> Round:
-    """The chosen subject, or a sound variant that gets clearly further; ``unchanged`` if neither is proven.
+    def _proven(self, subject: Subject, trained: Trained | None, trials: Trials) -> Round:
+        if trials.proven:
+            return Round(subject, trained, trials)
+        return Round(self.unchanged.subject, self.unchanged.trained, trials)
 
-    ``varied``: what variants treat; None for no variants. A choice that has learnt nothing in its short
-    trial is trained in full only if there is no variant. If a training is long, there are no variants, and
-    nothing is trained here.
-    """
-    search, scoring, original = choice.search, tools.scoring, unchanged.subject
-    assert search is not None
-    if _is_long(search):
-        trials = _tested(original, choice.subject, search, spending, steps)
-        return Round(choice.subject, None, trials) if trials.proven else _dropped(unchanged, trials)
-    trained: list[Trained] = []
-    if varied is None or not scoring.learnt_nothing(choice.score):
-        trained = [steps.train(choice.subject, scoring, tools.progress)]
-    if varied is not None and not (trained and scoring.leaves_little(trained[0].score)):
-        made = list(_variants(original, choice.subject, search, varied, tools, steps))
-        search.tried += map(_trial, made)
-        trained += made
-    if not trained:
-        choice = steps.persist(choice, varied or Diagnosis(()), tools.remedy_set)
-        trained = [steps.train(choice.subject, scoring, tools.progress)]
-    one, *others = _ranked(trained, scoring)
-    trials = _tested(original, one.subject, search, spending, steps)
-    if others and not trials.proven:
-        (one,) = others
-        trials = _tested(original, one.subject, search, spending, steps, before=trials)
-    return Round(one.subject, one, trials) if trials.proven else _dropped(unchanged, trials)
+    def _trained(self, best: Round) -> Trained:
+        return self.steps.train(best.subject, self.tools) if best.trained is None else best.trained
 
+    def _tested(self, chosen: Subject, search: Search, *, before: Trials | None = None) -> Trials:
+        """The trials, with the next test of the plan; a test that proves something gives its level back."""
+        if self._stops("the proof of the changes"):
+            return before or Trials(search.scoring.measure, search.epochs, search.rows, tuple(search.tried))
+        test = self.spending.take()
+        trials = self.steps.prove(self.unchanged.subject, chosen, search, test, before=before)
+        if trials.proven:
+            self.spending.give_back(test)
+        return trials
 
-def _dropped(unchanged: Round, trials: Trials) -> Round:
-    return Round(unchanged.subject, unchanged.trained, trials)
+    def _variants(self, chosen: Subject, search: Search, found: Diagnosis) -> Iterator[Trained]:
+        """Sound variants, trained, until one leaves little to learn or the next would exceed the budget."""
+        # Regression benefits from a high learning rate to the end, classification from one that falls to 0.
+        cycled = self.tools.scoring.measure == "val_accuracy"
+        policy, each = search.policy, search.full + search.cost.compilation
+        allowed = policy.variant_work + policy.variant_share * self.tools.budget * search.full
+        original, remedy_set = self.unchanged.subject, self.tools.remedy_set
+        variants = sound_variants(original, chosen, found, remedy_set, cycled=cycled)
+        for one in islice(variants, int(allowed // each)):
+            if self._stops("sound variants"):
+                return
+            trained = self.steps.train(one, self.tools)
+            yield trained
+            if self.tools.scoring.leaves_little(trained.score):
+                return
+
+    def _stops(self, step: str) -> bool:
+        return self.tools.deadline.stops(step)
 
 
 def _is_long(search: Search) -> bool:
     """Whether a full training is more work than all variants together may be."""
     return search.full > search.policy.variant_work
-
-
-def _trained(best: Round, tools: Tools, steps: Steps) -> Trained:
-    if best.trained is not None:
-        return best.trained
-    return steps.train(best.subject, tools.scoring, tools.progress)
-
-
-def _tested(
-    original: Subject,
-    chosen: Subject,
-    search: Search,
-    spending: Spending,
-    steps: Steps,
-    *,
-    before: Trials | None = None,
-) -> Trials:
-    """The trials, with the next test of the plan; a test that proves something gives its level back."""
-    test = spending.take()
-    trials = steps.prove(original, chosen, search, test, before=before)
-    if trials.proven:
-        spending.give_back(test)
-    return trials
-
-
-def _variants(
-    original: Subject, chosen: Subject, search: Search, found: Diagnosis, tools: Tools, steps: Steps
-) -> Iterator[Trained]:
-    """Sound variants, trained, until one leaves little to learn or the next would exceed the budget."""
-    # Regression benefits from a high learning rate to the end, classification from one that falls to zero.
-    cycled = tools.scoring.measure == "val_accuracy"
-    policy, each = search.policy, search.full + search.cost.compilation
-    allowed = policy.variant_work + policy.variant_share * tools.budget * search.full
-    variants = sound_variants(original, chosen, found, tools.remedy_set, cycled=cycled)
-    for one in islice(variants, int(allowed // each)):
-        trained = steps.train(one, tools.scoring, tools.progress)
-        yield trained
-        if tools.scoring.leaves_little(trained.score):
-            return
 
 
 def _ranked(trained: Sequence[Trained], scoring: Scoring) -> list[Trained]:
@@ -297,34 +296,24 @@ def _ranked(trained: Sequence[Trained], scoring: Scoring) -> list[Trained]:
 
 def _trial(trained: Trained) -> Trial:
     seconds = trained.history.seconds
-    return Trial(remedies_of(trained.subject), trained.score, sum(seconds) / max(len(seconds), 1), IN_FULL)
+    each = sum(seconds) / max(len(seconds), 1)
+    return Trial(trained.subject.remedies, trained.score, each, "full training: sound variant")
 
 
 def _shortfall(found: Diagnosis, trained: Diagnosis) -> Diagnosis:
     """The findings before and after the training, and a severe one for its falling short."""
-    short = Finding(
-        "loss-not-moving",
-        "severe",
-        ("training",),
-        (),
-        "After all epochs the model is no better than a constant answer, or clearly worse than a baseline.",
-        ("find-learning-rate",),
-        "",
+    reached = (
+        "After all epochs the model is no better than a constant answer, or clearly worse than a baseline."
     )
+    short = symptom(("training",), reached, "find-learning-rate")
     return Diagnosis(ranked([*found.findings, *trained.findings, short])).raised()
 
 
 def _result(
-    original: Subject,
-    diagnosis: Diagnosis,
-    trials: Trials,
-    returned: Returned,
-    remedy_set: RemedySet,
-    began: float,
+    original: Subject, diagnosis: Diagnosis, trials: Trials, returned: Returned, tools: Tools, began: float
 ) -> Treatment:
     """Everything that the report shows, measured now; neither the original model nor the data are kept."""
     done, best = returned.trained, returned.trained.subject
-    used = {change.remedy for change in best.changes}
     tried = dict.fromkeys(code for one in trials.tried for code in one.remedies)
     before = _measured(original)
     score, curves = _first_trial(trials)
@@ -332,15 +321,18 @@ def _result(
     return Treatment(
         model=done.restored(),
         changes=best.changes,
-        dropped=tuple(code for code in tried if code not in used),
+        dropped=tuple(code for code in tried if code not in best.remedies),
         trials=trials,
         before=Evaluation(diagnosis, score, curves, returned.before, before),
         after=Evaluation(done.diagnosis, done.score, done.history.history, returned.after, after),
         seconds=time.perf_counter() - began,
         name=original.model.name,
-        skipped={code: reason for code, reason in remedy_set.skipped.items() if code not in used},
+        skipped={
+            code: reason for code, reason in tools.remedy_set.skipped.items() if code not in best.remedies
+        },
         checks=returned.checks,
         kept=returned.kept,
+        stopped=str(tools.deadline),
     )
 
 
@@ -356,7 +348,7 @@ def _first_trial(trials: Trials) -> tuple[float, dict[str, list[float]]]:
     """The original model's median score in the proof and the curves of its first run; NaN without a proof."""
     if trials.proof is None:
         return math.nan, {}
-    runs = trials.proof.baseline.runs
-    names = dict.fromkeys(name for line in runs[0].history for name in line)
-    curves = {name: [line[name] for line in runs[0].history if name in line] for name in names}
-    return float(np.median([run.score for run in runs])), curves
+    original = trials.proof.baseline
+    history = original.runs[0].history
+    names = dict.fromkeys(name for line in history for name in line)
+    return original.median, {name: [line[name] for line in history if name in line] for name in names}

@@ -80,23 +80,23 @@ class TrialRunner:
         epochs. ``begin`` is called before each run.
         """
         if len(seeds) < 2 or not _on_accelerator() or not self._is_plain:
-            return [self._begun(seed, epochs, begin) for seed in seeds]
+            made = []
+            for seed in seeds:
+                begin()
+                made.append(self.run(seed, epochs, own=True))
+            return made
         for _ in seeds:
             begin()
         try:
             trained = self._together(seeds, epochs)
         except KilterError:
-            return [PairedRun(seed, math.nan, None, 0.0, (), "") for seed in seeds]
+            return [_run(seed, math.nan) for seed in seeds]
         model, made = self._copy[0], []
         for seed, (state, logs) in zip(seeds, trained, strict=True):
             push(state, model)
             scores = self.scoring.score(self.subject, model), self.scoring.own(self.subject, model)
             made.append(_run(seed, *scores, 0.0, logs))
         return made
-
-    def _begun(self, seed: int, epochs: int, begin: Callable[[], object]) -> PairedRun:
-        begin()
-        return self.run(seed, epochs, own=True)
 
     @property
     def _is_plain(self) -> bool:
@@ -130,7 +130,7 @@ class TrialRunner:
                 score = self.scoring.score(self.subject, model)
                 measures = self.scoring.own(self.subject, model) if own else {}
         except KilterError:
-            return PairedRun(seed, math.nan, None, 0.0, (), "")
+            return _run(seed, math.nan)
         lines = zip(*history.history.values(), strict=True)
         logs = tuple(dict(zip(history.history, map(float, line), strict=True)) for line in lines)
         return _run(seed, score, measures, sum(history.seconds) / max(len(logs), 1), logs)
@@ -153,9 +153,16 @@ def _on_accelerator() -> bool:
     return jax.default_backend() != "cpu"
 
 
-def _run(seed: int, score: float, own: Mapping[str, OwnMeasure], seconds: float, logs: Logs) -> PairedRun:
+def _run(
+    seed: int,
+    score: float,
+    own: Mapping[str, OwnMeasure] | None = None,
+    seconds: float = 0.0,
+    logs: Logs = (),
+) -> PairedRun:
+    """The run as a record; without logs one that could not be trained."""
     last = len(logs) - 1 if math.isfinite(score) else None
-    return PairedRun(seed, score, last, seconds, logs, "", own)
+    return PairedRun(seed, score, last, seconds, logs, "", own or {})
 
 
 def _part(subject: Subject, rows: int) -> Subject:

@@ -112,9 +112,7 @@ def epoch_seconds(history: Sequence[EpochRecord]) -> Chart:
         "hovertemplate": "%{y:.3g} s",
     }
     compiling = sum(record.compile_seconds for record in history)
-    note = (
-        f"with validation; without {duration(compiling)} of compilation" if compiling else "with validation"
-    )
+    note = "with validation" + (f"; without {duration(compiling)} of compilation" if compiling else "")
     return Chart("Seconds per epoch", note, [bars], {"yaxis": {"ticksuffix": " s", "rangemode": "tozero"}})
 
 
@@ -122,20 +120,18 @@ def scheduled(history: Sequence[EpochRecord]) -> list[Chart]:
     """Learning rate and momentum by epoch, if they change."""
     rates = [record.learning_rate for record in history]
     momenta = [record.logs.get("momentum") for record in history]
-    charts = []
+    epochs = [record.epoch + 1 for record in history]
+    found: list[tuple[str, Sequence[float | None], dict[str, Any]]] = []
     if len(set(rates)) > 1 and any(rates):
-        charts.append(_learning_rates(history, rates))
+        ticks = _round_numbers([rate for rate in rates if rate])
+        axis = {"type": "log", "tickvals": ticks, "ticktext": [f"{tick:g}" for tick in ticks]}
+        found.append(("learning rate", rates, {"yaxis": axis}))
     if len(set(momenta)) > 1:
-        line = _line("momentum", [record.epoch + 1 for record in history], momenta, "--train")
-        charts.append(Chart("Momentum", "at the end of each epoch", [line], {}))
-    return charts
-
-
-def _learning_rates(history: Sequence[EpochRecord], rates: Sequence[float | None]) -> Chart:
-    line = _line("learning rate", [record.epoch + 1 for record in history], rates, "--train")
-    ticks = _round_numbers([rate for rate in rates if rate])
-    axis = {"type": "log", "tickvals": ticks, "ticktext": [f"{tick:g}" for tick in ticks]}
-    return Chart("Learning rate", "at the end of each epoch", [line], {"yaxis": axis})
+        found.append(("momentum", momenta, {}))
+    return [
+        Chart(name.capitalize(), "at the end of each epoch", [line(name, epochs, values, "--train")], layout)
+        for name, values, layout in found
+    ]
 
 
 def confusion(name: str, evaluation: Evaluation, classes: Sequence[str]) -> Chart:
@@ -195,32 +191,35 @@ def _curve(name: str, history: Sequence[EpochRecord], best_epoch: int | None) ->
         seen = [record for record in history if prefix + name in record.logs]
         if seen:
             values = [record.logs[prefix + name] for record in seen]
-            traces.append(_line(label, [record.epoch + 1 for record in seen], values, color, dash))
+            traces.append(line(label, [record.epoch + 1 for record in seen], values, color, dash))
     if best_epoch is not None:
         layout = _mark(best_epoch + 1)
     return Chart(html.escape(name).capitalize(), "by epoch", traces, layout)
 
 
 def _mark(epoch: int) -> dict[str, Any]:
-    line = {"color": "--muted", "width": 1, "dash": "dot"}
     place = {"x": epoch, "xref": "x", "yref": "paper"}
     return {
-        "shapes": [
-            {"type": "line", "x0": epoch, "x1": epoch, "y0": 0, "y1": 1, "yref": "paper", "line": line}
-        ],
+        "shapes": [vertical_line(epoch, width=1, dash="dot")],
         "annotations": [{**place, "y": 1, "yanchor": "bottom", "text": f"best: {epoch}", "showarrow": False}],
     }
 
 
-def _line(
-    name: str, epochs: list[int], values: Sequence[float | None], color: str, dash: str = "solid"
+def vertical_line(x: float, **style: Any) -> dict[str, Any]:
+    """A line over the whole height of a plot."""
+    ends = {"x0": x, "x1": x, "y0": 0, "y1": 1, "yref": "paper"}
+    return {"type": "line", **ends, "line": {"color": "--muted", **style}}
+
+
+def line(
+    name: str, x: Sequence[int], values: Sequence[float | None], color: str, dash: str = "solid"
 ) -> dict[str, Any]:
+    """A curve, with markers if it is short: a single point has no line."""
     return {
         "type": "scatter",
-        # A single point has no line.
-        "mode": "lines+markers" if len(epochs) <= 30 else "lines",
+        "mode": "lines+markers" if len(x) <= 30 else "lines",
         "name": name,
-        "x": epochs,
+        "x": list(x),
         "y": [_plotted(value) for value in values],
         "line": {"color": color, "width": 2, "dash": dash},
         "marker": {"color": color, "size": 5},

@@ -9,12 +9,12 @@ from typing import Any
 from kilter._compare.comparison import Comparison, verdicts
 from kilter._text import duration
 from kilter.report import words
-from kilter.report.charts import Chart
-from kilter.report.html import fill
+from kilter.report.charts import Chart, vertical_line
+from kilter.report.page import fill
 from kilter.runs.atomic import write_text
 
 REPORT = "report.html"
-
+_OF_RUNS = ("lowest", "highest", "diverged", "time")
 _METHOD = (
     "“Better by” is the mean difference from the baseline over the pairs, positive for better. Its interval "
     "is a percentile bootstrap, too narrow for few pairs. p is from the exact two-sided sign-flip test on "
@@ -38,25 +38,13 @@ def _content(comparison: Comparison) -> dict[str, Any]:
     names = [candidate.name for candidate in comparison.candidates]
     metric, level = comparison.metric, comparison.level
     runs = zip(*(candidate.runs for candidate in comparison.candidates), strict=True)
-    interval = f"{1 - level:.0%} interval"
     return {
         "title": f"{metric} of {', '.join(names)}",
         "sentences": verdicts(comparison),
         "baseline": comparison.baseline.name,
         "pairs": f"{len(comparison.baseline.runs)}, each with the same seed and rows for all candidates",
         "folder": comparison.path,
-        "columns": [
-            "",
-            metric,
-            "lowest",
-            "highest",
-            "diverged",
-            "time",
-            "better by",
-            interval,
-            "p",
-            "verdict",
-        ],
+        "columns": ["", metric, *_OF_RUNS, "better by", f"{1 - level:.0%} interval", "p", "verdict"],
         "rows": [(row["name"], _cells(row, metric)) for row in comparison.table()],
         "method": _METHOD,
         "charts": [_curves(comparison), _differences(comparison)],
@@ -103,16 +91,6 @@ def _differences(comparison: Comparison) -> Chart:
         "showlegend": False,
         "xaxis": {"title": {"text": f"better than {comparison.baseline.name} by ({comparison.metric})"}},
         "yaxis": {"type": "category", "autorange": "reversed"},
-        "shapes": [
-            {
-                "type": "line",
-                "x0": 0,
-                "x1": 0,
-                "y0": 0,
-                "y1": 1,
-                "yref": "paper",
-                "line": {"color": "--muted"},
-            }
-        ],
+        "shapes": [vertical_line(0)],
     }
     return Chart("Differences", "one point per pair; better to the right of the line", traces, layout)

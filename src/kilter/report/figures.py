@@ -6,7 +6,7 @@ Nothing is computed or trained here. Every function returns a plotly figure.
 from __future__ import annotations
 
 import statistics
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -45,16 +45,10 @@ def history(
         for key, dash in ((name, "solid"), (f"train_{name}", "dot"), (f"val_{name}", "dash")):
             if key in record.history:
                 line = {"color": _color(index), "dash": dash}
-                figure.add_scatter(
-                    x=record.epoch, y=record.history[key], name=key, line=line, mode="lines+markers"
-                )
+                _line(figure, key, record.epoch, record.history[key], "lines+markers", **line)
     for epoch, name in (stages or {}).items():
-        figure.add_vline(
-            x=epoch,
-            line={"dash": "dot", "color": "gray"},
-            annotation_text=name,
-            annotation_position="top right",
-        )
+        line = {"dash": "dot", "color": "gray"}
+        figure.add_vline(x=epoch, line=line, annotation_text=name, annotation_position="top right")
     for name, level in (levels or {}).items():
         figure.add_hline(y=level, line_dash="dot", line_color=_GREY, annotation_text=name)
     return figure
@@ -198,8 +192,7 @@ def reuse_search(record: ReuseSearch) -> Figure:
     marker = {"color": _color(0), "opacity": 0.4}
     figure.add_scatter(x=keeps, y=scores, mode="markers", marker=marker, name="runs")
     means = [statistics.fmean(scores) for scores in record.scores.values()]
-    line = {"color": _color(0)}
-    figure.add_scatter(x=list(record.kept), y=means, mode="lines+markers", line=line, name="mean")
+    _line(figure, "mean", list(record.kept), means, "lines+markers", color=_color(0))
     scratch = statistics.fmean(record.comparison.baseline.scores)
     return figure.add_hline(y=scratch, line_dash="dash", line_color=_GREY, annotation_text="new weights")
 
@@ -212,36 +205,24 @@ def _color(index: int) -> str:
     return qualitative.D3[index % len(qualitative.D3)]
 
 
-def _line(figure: Figure, name: str, x: Any, y: Any, **line: Any) -> None:
-    figure.add_scatter(x=x, y=y, name=name, mode="lines", line=line)
+def _line(figure: Figure, name: str, x: Any, y: Any, mode: str = "lines", **line: Any) -> None:
+    figure.add_scatter(x=x, y=y, name=name, mode=mode, line=line)
 
 
 def _add_curve(figure: Figure, candidate: Candidate, name: str, color: str) -> None:
     """The median over the runs as a line, and their range as an area; only epochs with finite values."""
     longest = max((len(run.history) for run in candidate.runs), default=0)
-    columns = {epoch + 1: _finite(candidate, name, epoch) for epoch in range(longest)}
-    columns = {epoch: values for epoch, values in columns.items() if values}
+    columns = {at + 1: values for at in range(longest) if (values := _finite(candidate, name, at))}
     epochs, mode = list(columns), "lines+markers" if longest <= _SHORT else "lines"
     same: dict[str, Any] = {"legendgroup": candidate.name}
     medians = [statistics.median(values) for values in columns.values()]
     figure.add_scatter(x=epochs, y=medians, name=candidate.name, line={"color": color}, mode=mode, **same)
     highest, lowest = [max(of) for of in columns.values()], [min(of) for of in columns.values()]
-    figure.add_scatter(
-        x=[*epochs, *reversed(epochs)],
-        y=[*highest, *reversed(lowest)],
-        fill="toself",
-        fillcolor=color,
-        opacity=0.15,
-        line={"width": 0},
-        mode="lines",
-        hoverinfo="skip",
-        showlegend=False,
-        **same,
-    )
+    area = {"fill": "toself", "fillcolor": color, "opacity": 0.15, "line": {"width": 0}, "mode": "lines"}
+    around, values = [*epochs, *reversed(epochs)], [*highest, *reversed(lowest)]
+    figure.add_scatter(x=around, y=values, **area, hoverinfo="skip", showlegend=False, **same)
 
 
 def _finite(candidate: Candidate, name: str, epoch: int) -> list[float]:
-    logs: Iterable[Mapping[str, float]] = (
-        run.history[epoch] for run in candidate.runs if epoch < len(run.history)
-    )
+    logs = (run.history[epoch] for run in candidate.runs if epoch < len(run.history))
     return [value for line in logs if np.isfinite(value := line.get(name, np.nan))]

@@ -8,10 +8,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from plotly.offline import get_plotlyjs
+
 from kilter._text import duration
 from kilter.nn.zeros import NEAR_ZERO
 from kilter.report import charts, words
-from kilter.report.html import fill
 from kilter.runs.atomic import write_text
 from kilter.runs.reading import RunRecords, open_run
 from kilter.runs.records import EpochRecord, best_epoch, default_monitor
@@ -41,8 +43,8 @@ def render(records: RunRecords) -> str:
 
 
 def _content(records: RunRecords) -> dict[str, Any]:
-    best = _best(records)
     history = records.history
+    best = best_epoch(history, *_monitor(records))
     return {
         "name": records.recipe.get("name") or records.path.name,
         "folder": records.path.name,
@@ -57,17 +59,15 @@ def _content(records: RunRecords) -> dict[str, Any]:
         "curves": charts.learning_curves(history, best.epoch if best else None),
         "found": charts.searches(records),
         "confusions": _confusions(records),
-        "l1_zeros": records.result.l1_zeros if records.result else (),
+        "l1_zeros": [
+            (one.path, [f"{one.count:,}", f"{one.zeros:.2%}", f"{one.near_zeros:.2%}"])
+            for one in (records.result.l1_zeros if records.result else ())
+        ],
         "near_zero": NEAR_ZERO,
         "timings": [charts.epoch_seconds(history), *charts.scheduled(history)] if history else [],
         "recipe": records.recipe_text,
         "environment": _environment(records.environment),
     }
-
-
-def _best(records: RunRecords) -> EpochRecord | None:
-    monitor, direction = _monitor(records)
-    return best_epoch(records.history, monitor, direction)
 
 
 def _monitor(records: RunRecords) -> tuple[str, Any]:
@@ -130,17 +130,30 @@ def _confusions(records: RunRecords) -> list[dict[str, Any]]:
     return [
         {
             "chart": charts.confusion(part, evaluation, classes),
-            "mistakes": charts.worst_confusions(evaluation, classes),
+            "mistakes": [
+                (true, [answer, f"{rows:,}"])
+                for true, answer, rows in charts.worst_confusions(evaluation, classes)
+            ],
         }
         for part, evaluation in evaluations.items()
         if evaluation.confusion and len(classes) == len(evaluation.confusion)
     ]
 
 
-def _environment(environment: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """environment.json flattened to (name, value) rows."""
+def _environment(environment: Mapping[str, Any]) -> list[tuple[str, list[str]]]:
+    """environment.json as the flat rows of a table."""
     rows = []
     for name, value in environment.items():
         nested = value.items() if isinstance(value, Mapping) else [(name.replace("_", " "), value)]
-        rows += [(str(key), str(item)) for key, item in nested]
+        rows += [(str(key), [str(item)]) for key, item in nested]
     return rows
+
+
+def fill(template: str, *, drawn: bool, **content: Any) -> str:
+    """The page from a template of this package; `drawn` says whether it has plots, which need a script."""
+    # Autoescaping is on for every template, whatever its name.
+    environment = Environment(
+        loader=PackageLoader("kilter.report"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
+    )
+    # Only plotly's script is not escaped: it comes from the package, not from the run.
+    return environment.get_template(template).render(plotly=get_plotlyjs(), drawn=drawn, **content)

@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 
-from kilter._compare.comparison import proof_in_words
 from kilter._diagnosis.catalogue import CATALOGUE
 from kilter._records import Finding
 from kilter._text import duration
 from kilter._treatment.result import Evaluation, Treatment
 from kilter.report import words
-from kilter.report.charts import Chart
-from kilter.report.html import fill
+from kilter.report.charts import LEGEND_ABOVE, Chart, line
+from kilter.report.page import fill
 from kilter.runs.atomic import write_text
 
 _METHOD: Final = (
@@ -29,12 +27,6 @@ _THROUGH_DEPTH: Final = (
     ("std", "Signal through depth", "standard deviation of each layer's output, at the first step"),
     ("gradient_std", "Gradient through depth", "standard deviation of the gradient by each layer's output"),
 )
-# Above the plot, since the title of the axis is below it.
-_LEGEND: Final = {
-    "legend": {"orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom"},
-    "margin": {"l": 8, "r": 12, "t": 60, "b": 8},
-    "height": 320,
-}
 
 
 def write_treatment(treatment: Treatment, path: Path | str) -> Path:
@@ -62,13 +54,13 @@ def _content(treatment: Treatment) -> dict[str, Any]:
         "snippet": treatment.snippet(),
         "measure": trials.measure,
         "tried": [
-            (", ".join(one.remedies) or "none", words.measure(trials.measure, one.score), one.outcome)
+            (", ".join(one.remedies) or "none", [words.measure(trials.measure, one.score), one.outcome])
             for one in trials.tried
         ],
-        "length": f"{words.count(trials.epochs, 'epoch')} on {words.count(trials.rows, 'row')}",
+        "length": trials.length,
         "pairs": _pairs(treatment),
         "checks": [
-            (one.measure, f"{one.given:.4g}", f"{one.other:.4g}", f"{one.error:.2g}", one.verdict)
+            (one.measure, [f"{one.given:.4g}", f"{one.other:.4g}", f"{one.error:.2g}", one.verdict])
             for one in treatment.checks
         ],
         "method": _METHOD,
@@ -79,24 +71,31 @@ def _content(treatment: Treatment) -> dict[str, Any]:
 def _sentences(treatment: Treatment) -> list[str]:
     severe = treatment.diagnosis.codes("severe")
     found = f"{words.count(len(severe), 'severe finding')}." if severe else "Nothing severe was found."
+    stopped = [f"Stopped early: {treatment.stopped}."] if treatment.stopped else []
     if not treatment.changes:
         kept = f"Kept the given model: {treatment.kept}." if treatment.kept else "Trained without changes."
-        return [found, f"Nothing was changed. {kept}"]
-    proof = treatment.trials.proof
-    sure = f"Proof: {proof_in_words(proof)}." if proof is not None else ""
-    return [found, f"{words.count(len(treatment.changes), 'change')}. {sure}".strip()]
+        return [found, f"Nothing was changed. {kept}", *stopped]
+    sure = f"Proof: {treatment.trials.in_words}." if treatment.trials.proof is not None else ""
+    return [found, f"{words.count(len(treatment.changes), 'change')}. {sure}".strip(), *stopped]
 
 
 def _tiles(treatment: Treatment) -> list[tuple[str, str, str]]:
     """(label, value, small print)."""
-    measure, before = treatment.trials.measure, treatment.before.score
-    tiles = [(f"{measure} after", words.measure(measure, treatment.after.score), "fully trained")]
-    if math.isfinite(before):
-        tiles.insert(0, (f"{measure} before", words.measure(measure, before), "in short trials"))
+    trials, proof = treatment.trials, treatment.trials.proof
+    tiles = []
+    if proof is not None:
+        medians = [
+            "a run diverged" if math.isnan(one.median) else words.measure(trials.measure, one.median)
+            for one in proof.candidates
+        ]
+        tiles.append((f"{trials.measure} in short trainings", " → ".join(medians), "medians of the proof"))
+    full = "trained" if treatment.stopped else "fully trained"
+    trained = full if treatment.after.history else "not trained"
+    score = words.measure(trials.measure, treatment.after.score)
+    tiles.append((f"{trials.measure} of the returned model", score, trained))
     remaining = len(treatment.after.diagnosis.codes("severe"))
     tiles.append(("severe findings", f"{len(treatment.diagnosis.codes('severe'))} → {remaining}", ""))
-    tiles.append(("time", duration(treatment.seconds), "all trials and the training"))
-    return tiles
+    return [*tiles, ("time", duration(treatment.seconds), "all trials and the training")]
 
 
 def _finding(finding: Finding) -> dict[str, Any]:
@@ -123,13 +122,12 @@ def _pairs(treatment: Treatment) -> dict[str, Any] | None:
     pairs = zip(*(candidate.runs for candidate in proof.candidates), strict=True)
     interval = f"{one.low:+.4g} to {one.high:+.4g}" if math.isfinite(one.low) else "–"
     return {
-        "names": [candidate.name for candidate in proof.candidates],
+        "columns": ["seed", *(candidate.name for candidate in proof.candidates), "better by"],
         "rows": [
-            (pair[0].seed, [words.measure(measure, run.score) for run in pair], f"{value:+.4g}")
+            (pair[0].seed, [*(words.measure(measure, run.score) for run in pair), f"{value:+.4g}"])
             for pair, value in zip(pairs, one.differences, strict=True)
         ],
-        "told": f"{proof_in_words(proof)}; interval {interval}"
-        + (f"; refused: {treatment.trials.refused}" if treatment.trials.refused else ""),
+        "words": f"{treatment.trials.in_words}; interval {interval}",
     }
 
 
@@ -140,18 +138,16 @@ def _curves(treatment: Treatment) -> list[Chart]:
     charts = []
     for name in sorted(names, key=lambda one: (one != "loss", one)):
         traces = [
-            _line(label, range(1, len(values) + 1), values, color, dash)
+            line(label, range(1, len(values) + 1), values, color, dash)
             for label, values, color, dash in (
-                ("original", before.get(name, ()), "--bad", "solid"),
-                ("treated", after[name], "--train", "solid"),
-                ("treated, validation", after.get(f"val_{name}", ()), "--train", "dot"),
+                ("original model, short training", before.get(name, ()), "--bad", "solid"),
+                ("returned model, full training", after[name], "--train", "solid"),
+                ("returned model, validation", after.get(f"val_{name}", ()), "--train", "dot"),
             )
             if len(values)
         ]
-        layout = {"xaxis": {"title": {"text": "epoch"}}, **_LEGEND}
-        charts.append(
-            Chart(name.capitalize(), "by epoch; the original model in a short trial", traces, layout)
-        )
+        layout = {"xaxis": {"title": {"text": "epoch"}}, **LEGEND_ABOVE}
+        charts.append(Chart(name.capitalize(), "by epoch", traces, layout))
     return charts
 
 
@@ -168,25 +164,12 @@ def _depth(before: Evaluation, after: Evaluation) -> list[Chart]:
                 continue
             places = np.flatnonzero(np.isfinite(found.values["weight_norm"][0]))
             values = found.values[name][0, places]
-            traces.append(_line(label, range(1, len(values) + 1), values.tolist(), color, "solid"))
+            traces.append(line(label, range(1, len(values) + 1), values.tolist(), color))
         layout = {
             "xaxis": {"title": {"text": "layer with weights"}},
             "yaxis": {"type": "log", "exponentformat": "power"},
-            **_LEGEND,
+            **LEGEND_ABOVE,
         }
         if traces:
             charts.append(Chart(title, note, traces, layout))
     return charts
-
-
-def _line(name: str, x: Sequence[int], y: Sequence[float], color: str, dash: str) -> dict[str, Any]:
-    return {
-        "type": "scatter",
-        "mode": "lines+markers" if len(x) <= 30 else "lines",
-        "name": name,
-        "x": list(x),
-        "y": [float(value) if math.isfinite(value) else None for value in y],
-        "line": {"color": color, "width": 2, "dash": dash},
-        "marker": {"color": color, "size": 5},
-        "hovertemplate": "%{y:.4g}",
-    }

@@ -28,12 +28,7 @@ def measure(name: str, value: float | None) -> str:
 
 
 def count(number: int, one: str, many: str | None = None) -> str:
-    """A number with its noun.
-
-    Example:
-        >>> count(1, "class", "classes"), count(12345, "row")
-        ('1 class', '12,345 rows')
-    """
+    """A number with its noun."""
     return f"{number:,} {one if number == 1 else many or one + 's'}"
 
 

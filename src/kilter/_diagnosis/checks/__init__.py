@@ -14,7 +14,6 @@ from kilter._diagnosis.checks import (
     optimizer,
     output,
     probe,
-    regularization,
     training,
 )
 from kilter._diagnosis.context import Check
@@ -25,7 +24,6 @@ CHECKS: Final[Mapping[str, tuple[Check, ...]]] = {
         *output.CHECKS,
         *initializers.CHECKS,
         *architecture.CHECKS,
-        *regularization.CHECKS,
         *normalization.CHECKS,
         *optimizer.CHECKS,
     ),

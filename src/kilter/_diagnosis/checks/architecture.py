@@ -1,23 +1,23 @@
-"""Checks of the architecture: activations, and the conditions of self-normalisation (SELU)."""
+"""Checks of the architecture: activations, self-normalisation (SELU), dropout rates and kernel penalties."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import keras
 import numpy as np
 
 from kilter._diagnosis.catalogue import finding
 from kilter._diagnosis.context import Context
-from kilter._diagnosis.thresholds import seen
+from kilter._diagnosis.thresholds import Thresholds, band, seen
 from kilter._models.keras_internals import BaseDepthwiseConv
-from kilter._models.layers import NORMALIZATIONS, LayerFacts
+from kilter._models.layers import DROPOUTS, NORMALIZATIONS, LayerFacts
 from kilter._records import Evidence, Finding, Severity
 from kilter.nn.gain import weight_moment
 
 _SIGMOIDS = ("sigmoid", "hard_sigmoid")
 _TANHS = ("tanh", "softsign", "hard_tanh")
-_EXPONENTIALS = ("exponential",)
 _DROPOUT = keras.layers.Dropout  # SpatialDropout1D, 2D and 3D are subclasses
 
 
@@ -25,35 +25,30 @@ def check_saturating(context: Context) -> list[Finding]:
     """Many hidden layers with sigmoid or tanh and no normalisation around them."""
     limits = context.thresholds
     bare = [one for one in context.hidden if not _normalized(context, one)]
-    sigmoids = [one for one in bare if one.activation in _SIGMOIDS]
-    tanhs = [one for one in bare if one.activation in _TANHS]
-    severity: Severity | None = None
-    if len(sigmoids) >= limits.sigmoid_depth_severe or len(tanhs) >= limits.tanh_depth_severe:
-        severity = "severe"
-    elif len(sigmoids) >= limits.sigmoid_depth_warning or len(tanhs) >= limits.tanh_depth_warning:
-        severity = "warning"
-    if severity is None:
-        return []
-    layers = [one for one in bare if one in sigmoids or one in tanhs]
-    limit = "sigmoid_depth_" if len(sigmoids) >= limits.sigmoid_depth_warning else "tanh_depth_"
-    number = len(sigmoids) if limit == "sigmoid_depth_" else len(tanhs)
-    evidence = [seen(limits, limit + severity, "hidden layers of this kind", number)]
-    names = " and ".join(sorted({str(one.activation) for one in layers}))
-    places = [one.path for one in layers]
-    return [finding("saturating-deep", severity, places, evidence, layers=len(layers), names=names)]
+    kinds = {"sigmoid_depth": _SIGMOIDS, "tanh_depth": _TANHS}
+    count = {limit: sum(one.activation in names for one in bare) for limit, names in kinds.items()}
+    levels: tuple[Severity, ...] = ("severe", "warning")
+    for severity in levels:
+        if any(count[limit] >= getattr(limits, f"{limit}_{severity}") for limit in kinds):
+            named = count["sigmoid_depth"] >= limits.sigmoid_depth_warning
+            limit = "sigmoid_depth" if named else "tanh_depth"
+            layers = [one for one in bare if one.activation in (*_SIGMOIDS, *_TANHS)]
+            evidence = [seen(limits, f"{limit}_{severity}", "hidden layers of this kind", count[limit])]
+            names = " and ".join(sorted({str(one.activation) for one in layers}))
+            places = [one.path for one in layers]
+            return [finding("saturating-deep", severity, places, evidence, layers=len(layers), names=names)]
+    return []
 
 
 def _normalized(context: Context, layer: LayerFacts) -> bool:
     """Whether a normalisation comes directly before or after the layer."""
-    near = [*layer.consumers, *layer.sources]
-    end = next(one for one in context.layers[layer.index :] if one.path == layer.activation_layer)
-    near.extend(end.consumers)
+    near = [*layer.consumers, *layer.sources, *context.activation_of(layer).consumers]
     return any(isinstance(context.layers[index].layer, NORMALIZATIONS) for index in near)
 
 
 def check_exponential(context: Context) -> list[Finding]:
     """Hidden layers with an exponential activation."""
-    found = [one.path for one in context.hidden if one.activation in _EXPONENTIALS]
+    found = [one.path for one in context.hidden if one.activation == "exponential"]
     if not found:
         return []
     evidence = [seen(context.thresholds, "exponential_layers", "exponential hidden layers", len(found))]
@@ -66,16 +61,18 @@ def check_softmax(context: Context) -> list[Finding]:
     found = [
         one.path for one in context.hidden if one.activation == "softmax" and _feeds_kernel(context, one)
     ]
-    if not found:
-        return []
-    evidence = [Evidence("hidden layers with a softmax", len(found)), _of_all(context)]
-    severity: Severity = "severe" if len(found) > 1 or len(found) == len(context.hidden) else "warning"
-    return [finding("softmax-hidden", severity, found, evidence)]
+    severe = len(found) > 1 or len(found) == len(context.hidden)
+    return _of_hidden(context, "softmax-hidden", severe, found, "hidden layers with a softmax")
+
+
+def _of_hidden(context: Context, code: str, severe: bool, found: list[str], name: str) -> list[Finding]:
+    evidence = [Evidence(name, len(found)), Evidence("hidden layers", len(context.hidden))]
+    return [finding(code, "severe" if severe else "warning", found, evidence)] if found else []
 
 
 def _feeds_kernel(context: Context, layer: LayerFacts) -> bool:
     """Whether the activation feeds another kernel, directly or through layers such as dropout."""
-    at = next(one for one in context.layers[layer.index :] if one.path == layer.activation_layer)
+    at = context.activation_of(layer)
     while len(at.consumers) == 1:
         at = context.layers[at.consumers[0]]
         if at.is_weighted:
@@ -91,15 +88,8 @@ def check_linear(context: Context) -> list[Finding]:
     Severe if no hidden layer has one: the whole network is then a linear map.
     """
     found = [one.path for one in context.hidden if one.activation == "linear" and not _narrow(context, one)]
-    if not found:
-        return []
-    evidence = [Evidence("hidden layers without activation", len(found)), _of_all(context)]
-    severity: Severity = "severe" if len(found) == len(context.hidden) else "warning"
-    return [finding("linear-hidden", severity, found, evidence)]
-
-
-def _of_all(context: Context) -> Evidence:
-    return Evidence("hidden layers", len(context.hidden))
+    severe = len(found) == len(context.hidden)
+    return _of_hidden(context, "linear-hidden", severe, found, "hidden layers without activation")
 
 
 def _narrow(context: Context, layer: LayerFacts) -> bool:
@@ -170,22 +160,21 @@ def check_self_normalization(context: Context) -> list[Finding]:
 
 
 def _broken(context: Context, selu: list[LayerFacts]) -> Iterator[tuple[Evidence, list[str]]]:
-    source = "Klambauer et al. 2017"
-    layers = context.layers
-
-    def of(name: str, places: list[str]) -> tuple[Evidence, list[str]]:
-        return Evidence(name, len(places), 0, source), places
-
+    layers, restraints = context.layers, ("kernel_regularizer", "kernel_constraint")
+    restrained = [
+        one.path for one in selu if any(getattr(one.layer, name, None) is not None for name in restraints)
+    ]
     for name, places in (
         ("layers without LeCun normal initialisation", [one.path for one in selu if not _lecun(one)]),
         ("hidden layers without SELU", [one.path for one in context.hidden if one.activation != "selu"]),
         ("layers with several inputs", [one.path for one in layers if len(one.sources) > 1]),
         ("plain dropout", [one.path for one in layers if isinstance(one.layer, _DROPOUT)]),
         ("normalisation layers", [one.path for one in layers if isinstance(one.layer, NORMALIZATIONS)]),
-        ("penalties or constraints on kernels", [one.path for one in selu if _restrained(one)]),
+        ("penalties or constraints on kernels", restrained),
     ):
-        if places:
-            yield of(name, list(dict.fromkeys(places)))
+        unique = list(dict.fromkeys(places))
+        if unique:
+            yield Evidence(name, len(unique), 0, "Klambauer et al. 2017"), unique
     yield from _off_standard(context)
 
 
@@ -200,10 +189,8 @@ def _off_standard(context: Context) -> Iterator[tuple[Evidence, list[str]]]:
     if abs(mean) > limits.selu_mean:
         yield seen(limits, "selu_mean", "mean of the inputs far from 0", mean), ["data"]
     if not 1 / limits.selu_deviation <= deviation <= limits.selu_deviation:
-        yield (
-            seen(limits, "selu_deviation", "standard deviation of the inputs far from 1", deviation),
-            ["data"],
-        )
+        name = "standard deviation of the inputs far from 1"
+        yield seen(limits, "selu_deviation", name, deviation), ["data"]
 
 
 def _lecun(layer: LayerFacts) -> bool:
@@ -215,9 +202,38 @@ def _lecun(layer: LayerFacts) -> bool:
     return drawn is not None and wanted is not None and abs(drawn / wanted - 1) < 0.05
 
 
-def _restrained(layer: LayerFacts) -> bool:
-    names = ("kernel_regularizer", "kernel_constraint")
-    return any(getattr(layer.layer, name, None) is not None for name in names)
+def check_dropout(context: Context) -> list[Finding]:
+    """Layers that drop most of their inputs."""
+    rates = {one.path: float(one.layer.rate) for one in context.layers if isinstance(one.layer, DROPOUTS)}
+    return _above(context.thresholds, rates, "dropout", "excessive-dropout", "dropout rate", "rate")
+
+
+def check_penalty(context: Context) -> list[Finding]:
+    """Kernels with large L1 or L2 penalties; custom regularisers are skipped."""
+    factors = {one.path: penalty_factor(one.layer) for one in context.weighted}
+    return _above(context.thresholds, factors, "penalty", "excessive-penalty", "penalty factor", "factor")
+
+
+def penalty_factor(layer: Any) -> float:
+    """The largest factor of a kernel's penalty; 0 without a penalty, and for custom regularisers."""
+    penalty = getattr(layer, "kernel_regularizer", None)
+    known = penalty is not None and type(penalty).__module__.startswith("keras.")
+    factors = [getattr(penalty, name, 0.0) for name in ("l1", "l2")] if known else []
+    return max((float(np.max(np.asarray(one))) for one in factors), default=0.0)
+
+
+def _above(
+    limits: Thresholds, values: dict[str, float], limit: str, code: str, name: str, word: str
+) -> list[Finding]:
+    """A finding about the layers above the limit, severe or a warning; none if all are below."""
+    largest = max(values.values(), default=0.0)
+    reached = band(limits, limit, largest)
+    if reached is None:
+        return []
+    severity, passed = reached
+    where = [path for path, value in values.items() if value > getattr(limits, passed)]
+    words: dict[str, Any] = {word: largest}
+    return [finding(code, severity, where, [seen(limits, passed, name, largest)], **words)]
 
 
 CHECKS = (
@@ -228,4 +244,6 @@ CHECKS = (
     check_leaky_slope,
     check_self_normalization,
     check_selu_dropout,
+    check_dropout,
+    check_penalty,
 )

@@ -14,7 +14,7 @@ from kilter._diagnosis.catalogue import finding
 from kilter._diagnosis.checks.output import SQUARES
 from kilter._diagnosis.context import Context
 from kilter._diagnosis.targets import labels, target_facts
-from kilter._diagnosis.thresholds import seen
+from kilter._diagnosis.thresholds import band, seen
 from kilter._models.layers import LOOKUPS, NORMALIZATIONS, SCALINGS, OutputFacts
 from kilter._records import Evidence, Finding, Severity
 from kilter.data.checks import find_nonfinite
@@ -45,15 +45,11 @@ def check_finite(context: Context) -> list[Finding]:
 
 def check_scale(context: Context) -> list[Finding]:
     """Inputs far from mean 0 and standard deviation 1, or with very unequal scales, and no scaling layer."""
-    found = []
+    first = [one.layer for one in context.layers if one.takes_input]
     # If no layer reads the input directly, an operation before the first layer may scale it.
-    if not any(one.takes_input for one in context.layers):
-        return found
-    if any(one.takes_input and isinstance(one.layer, _SCALING) for one in context.layers):
-        return found
-    for array in context.inputs:
-        found.extend(_scale(context, array))
-    return found[:1]
+    if not first or any(isinstance(layer, _SCALING) for layer in first):
+        return []
+    return [found for array in context.inputs for found in _scale(context, array)][:1]
 
 
 def _scale(context: Context, array: np.ndarray) -> Iterator[Finding]:
@@ -111,25 +107,23 @@ def check_amounts(context: Context) -> list[Finding]:
     for output in context.outputs:
         facts = target_facts(output.targets)
         loss = None if output.loss is None else output.loss.name
-        if facts is None or facts.classes or facts.shares or loss not in SQUARES:
-            continue
-        if _rescaled(context, output):
+        if (
+            facts is None
+            or facts.classes
+            or facts.shares
+            or loss not in SQUARES
+            or _rescaled(context, output)
+        ):
             continue
         values = np.asarray(output.targets, dtype=np.float64)
         mean, deviation, limits = float(values.mean()), float(values.std()), context.thresholds
         size = max(abs(mean), deviation)
-        for limit, severity in _AMOUNTS:
-            if size > getattr(limits, limit):
-                detail = f"The targets have mean {mean:.3g} and standard deviation {deviation:.3g}"
-                evidence = [seen(limits, limit, "mean or standard deviation of the targets", size)]
-                return [finding("unscaled-targets", severity, ["targets"], evidence, detail=detail)]
+        if reached := band(limits, "amount_scale", size):
+            severity, limit = reached
+            detail = f"The targets have mean {mean:.3g} and standard deviation {deviation:.3g}"
+            evidence = [seen(limits, limit, "mean or standard deviation of the targets", size)]
+            return [finding("unscaled-targets", severity, ["targets"], evidence, detail=detail)]
     return []
-
-
-_AMOUNTS: Final[tuple[tuple[str, Severity], ...]] = (
-    ("amount_scale", "severe"),
-    ("amount_scale_warning", "warning"),
-)
 
 
 def _rescaled(context: Context, output: OutputFacts) -> bool:
@@ -184,26 +178,25 @@ def check_classes(context: Context) -> list[Finding]:
     """Imbalanced classes, or only one class."""
     found = []
     for output in context.outputs:
-        if output.targets is not None and _one_label(output.targets) and _is_classifier(context):
+        targets = output.targets
+        same = targets is not None and len(targets) > 1 and bool(np.all(targets == targets[0]))
+        if targets is not None and same and _is_classifier(context):
             evidence = [Evidence("classes in the targets", 1, 2, "at least two are needed")]
-            label = output.targets.reshape(len(output.targets), -1)[0].tolist()
+            label = targets.reshape(len(targets), -1)[0].tolist()
             found.append(finding("one-class", "severe", ["targets"], evidence, label=label))
             continue
-        classes = labels(output.targets)
+        classes = labels(targets)
         if classes is None:
             continue
-        counts = np.bincount(classes)
+        weights = context.row_weights if np.size(context.row_weights) == len(classes) else None
+        counts = np.bincount(classes, None if weights is None else np.ravel(weights))
         counts = counts[counts > 0]
-        ratio = float(counts.max() / counts.min())
+        ratio = float(counts.max() / counts.min()) if len(counts) else 1.0  # all weights may be 0
         if ratio > context.thresholds.class_ratio and _is_classifier(context):
             evidence = [seen(context.thresholds, "class_ratio", "most common over rarest class", ratio)]
-            detail = f"The most common class has {counts.max()} rows, the rarest {counts.min()}"
+            detail = f"The most common class has {counts.max():.0f} rows, the rarest {counts.min():.0f}"
             found.append(finding("class-imbalance", "warning", ["targets"], evidence, detail=detail))
     return found
-
-
-def _one_label(targets: np.ndarray) -> bool:
-    return len(targets) > 1 and bool(np.all(targets == targets[0]))
 
 
 def _is_classifier(context: Context) -> bool:
@@ -268,14 +261,8 @@ def check_labels(context: Context) -> list[Finding]:
     score = _neighbour_score(context.inputs[0][chosen], classes[chosen])
     if not np.isfinite(score) or score >= limits.neighbour_score:
         return []
-    evidence = [
-        seen(
-            limits,
-            "neighbour_score",
-            "neighbours with the same label, in standard deviations above chance",
-            score,
-        )
-    ]
+    name = "neighbours with the same label, in standard deviations above chance"
+    evidence = [seen(limits, "neighbour_score", name, score)]
     detail = f"{score:.1f} standard deviations above chance, on {rows} rows"
     return [finding("shuffled-labels", "warning", ["targets"], evidence, detail=detail)]
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import keras
 import numpy as np
@@ -35,8 +34,8 @@ def check_pairing(context: Context) -> list[Finding]:
     vanishes or explodes, or weights are so large that units saturate. Output layers only in the last case.
     """
     limits = context.thresholds
-    unpaired = [_unpaired(layer, limits) for layer in context.weighted]
-    found = [one for one in unpaired if one is not None and _counts(one, limits)]
+    unpaired = [one for layer in context.weighted if (one := _unpaired(layer, limits)) is not None]
+    found = [one for one in unpaired if not one.layer.is_output or one.excess > limits.weight_variance_excess]
     if not found:
         return []
     ratio = predicted_ratio(context)
@@ -46,21 +45,12 @@ def check_pairing(context: Context) -> list[Finding]:
         seen(limits, "weight_variance_excess", "weight variance over suitable variance", worst.excess),
     ]
     if ratio is not None:
-        evidence.append(
-            seen(
-                limits, "variance_ratio", "predicted variance of the last over the first hidden layer", ratio
-            )
-        )
+        name = "predicted variance of the last over the first hidden layer"
+        evidence.append(seen(limits, "variance_ratio", name, ratio))
     activation = str(worst.layer.activation)
     detail = f"{worst.initializer} with {activation}, which needs {pairing_of(activation).default}"
-    severity = _pairing_severity(context, found, ratio)
-    return [
-        finding("unpaired-initializer", severity, [one.layer.path for one in found], evidence, detail=detail)
-    ]
-
-
-def _counts(one: _Unpaired, limits: Thresholds) -> bool:
-    return not one.layer.is_output or one.excess > limits.weight_variance_excess
+    severity, where = _pairing_severity(context, found, ratio), [one.layer.path for one in found]
+    return [finding("unpaired-initializer", severity, where, evidence, detail=detail)]
 
 
 def _pairing_severity(context: Context, found: list[_Unpaired], ratio: float | None) -> Severity:
@@ -77,7 +67,8 @@ def _unpaired(layer: LayerFacts, limits: Thresholds) -> _Unpaired | None:
     kernel, initializer, activation = layer.kernel, layer.initializer, layer.activation
     if kernel is None or kernel.size == 0 or activation not in PAIRINGS:
         return None
-    power = weight_moment(initializer, kernel.shape) if _is_keras(initializer) else None
+    known = isinstance(initializer, keras.initializers.Initializer)
+    power = weight_moment(initializer, kernel.shape) if known else None
     if power is None:
         power = _power(kernel)
     if power == 0 or not np.isfinite(power) or _identical_units(layer):
@@ -91,10 +82,6 @@ def _unpaired(layer: LayerFacts, limits: Thresholds) -> _Unpaired | None:
     if abs(np.log(excess)) <= np.log(limits.weight_variance_tolerance):
         return None
     return _Unpaired(layer, type(initializer).__name__, float(excess))
-
-
-def _is_keras(initializer: Any) -> bool:
-    return isinstance(initializer, keras.initializers.Initializer)
 
 
 def _power(kernel: np.ndarray) -> float:
@@ -144,15 +131,10 @@ def predicted_ratio(context: Context) -> float | None:
     if len(hidden) < 2:
         return None
     signals = _signals(context)
-    first, last = (signals[_activated(context, layer)] for layer in (hidden[0], hidden[-1]))
+    first, last = (signals[context.activation_of(layer).index] for layer in (hidden[0], hidden[-1]))
     if first is None or last is None or not first.deviation > 0:
         return None
     return (last.deviation / first.deviation) ** 2 if np.isfinite(last.second) else np.inf
-
-
-def _activated(context: Context, layer: LayerFacts) -> int:
-    """The index of the call that applies the layer's activation."""
-    return next(one.index for one in context.layers[layer.index :] if one.path == layer.activation_layer)
 
 
 def _signals(context: Context) -> list[Signal | None]:

@@ -52,14 +52,11 @@ def check_rate(context: Context) -> list[Finding]:
     (name, usual), rate = usual_rates(facts), facts.learning_rate
     if usual is None or rate is None:
         return []
-    severity: Severity | None = None
-    if not usual.least <= rate <= usual.most:
-        severity = "severe"
-    elif not usual.low <= rate <= usual.high:
-        severity = "warning"
-    if severity is None:
+    severe = not usual.least <= rate <= usual.most
+    if not severe and usual.low <= rate <= usual.high:
         return []
-    low, high = (usual.least, usual.most) if severity == "severe" else (usual.low, usual.high)
+    severity: Severity = "severe" if severe else "warning"
+    high, low = (usual.most, usual.least) if severe else (usual.high, usual.low)
     evidence = [Evidence("learning rate", rate, high if rate > high else low, _SOURCE)]
     shown = "SGD with momentum" if name == "momentum" else type(facts.optimizer).__name__
     words = {"optimizer": shown, "low": usual.low, "high": usual.high, "rate": rate}

@@ -49,42 +49,33 @@ _NEARLY_FREE: Final = ("linear", "leaky_relu", "prelu", "rrelu", "gelu", "silu",
 
 def check_output(context: Context) -> list[Finding]:
     """Whether each output's activation fits its loss."""
-    return [
-        found
-        for output in context.outputs
-        if output.loss is not None
-        for found in _findings("output-activation-loss", output, _output_complaints)
-    ]
+    return list(_findings(context, "output-activation-loss", _output_complaints))
 
 
 def check_targets(context: Context) -> list[Finding]:
     """Whether each output's targets fit its loss and activation."""
-    return [
-        found
-        for output in context.outputs
-        if output.loss is not None
-        for found in _findings("targets-loss", output, _target_complaints)
-    ]
+    return list(_findings(context, "targets-loss", _target_complaints))
 
 
 def _findings(
+    context: Context,
     code: str,
-    output: OutputFacts,
     complaints: Callable[[OutputFacts, LossFacts, TargetFacts | None], Iterator[Complaint]],
 ) -> Iterator[Finding]:
-    """The most severe complaint about an output, as a finding: its remedy fixes the others too."""
-    loss = output.loss
-    assert loss is not None  # the callers' condition
-    targets = target_facts(output.targets)
-    evidence = [
-        Evidence("output activation", output.activation or "unknown"),
-        Evidence("output units", output.units),
-        Evidence("loss", f"{loss.name or 'custom'}{', from_logits=True' if loss.from_logits else ''}"),
-        Evidence("targets", "unknown" if targets is None else targets.kind),
-    ]
-    for severity, detail in sorted(complaints(output, loss, targets), key=lambda one: one[0] != "severe"):
+    """The most severe complaint about each output, as a finding: its remedy fixes the others too."""
+    for output in context.outputs:
+        loss, targets = output.loss, target_facts(output.targets)
+        found = [] if loss is None else list(complaints(output, loss, targets))
+        if loss is None or not found:
+            continue
+        severity, detail = min(found, key=lambda one: one[0] != "severe")
+        evidence = [
+            Evidence("output activation", output.activation or "unknown"),
+            Evidence("output units", output.units),
+            Evidence("loss", f"{loss.name or 'custom'}{', from_logits=True' if loss.from_logits else ''}"),
+            Evidence("targets", "unknown" if targets is None else targets.kind),
+        ]
         yield finding(code, severity, [output.where], evidence, detail=detail)
-        return
 
 
 def _output_complaints(
@@ -123,12 +114,10 @@ def _crossentropy_complaints(
             f"{loss.name} expects class probabilities that sum to 1 (softmax); the outputs of {activation} "
             "do not",
         )
-    elif loss.name in BINARY and units > 1 and activation == "softmax" and not _many_labels(targets):
+    elif loss.name in BINARY and units > 1 and activation == "softmax":
+        if targets is not None and not targets.shares:
+            return  # several labels a row
         yield "warning", f"{loss.name} treats {units} classes as independent, but softmax makes them compete"
-
-
-def _many_labels(targets: TargetFacts | None) -> bool:
-    return targets is not None and not targets.shares
 
 
 def _distance_complaints(
@@ -193,10 +182,8 @@ def _categorical_complaints(
     if len(output.shape) != 2:
         return
     if targets.width != output.units:
-        yield (
-            "severe",
-            f"{loss.name} expects {output.units} numbers per row, one per class; {_have(targets)}",
-        )
+        detail = f"{loss.name} expects {output.units} numbers per row, one per class; {_have(targets)}"
+        yield "severe", detail
     elif not targets.shares and targets.width > 1:
         severity: Severity = "severe" if targets.low < 0 else "warning"
         yield severity, f"{loss.name} expects rows that sum to 1; the targets are {targets.kind}"

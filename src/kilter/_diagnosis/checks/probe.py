@@ -8,7 +8,7 @@ import numpy as np
 
 from kilter._diagnosis.catalogue import finding
 from kilter._diagnosis.context import Check, Context
-from kilter._diagnosis.thresholds import Thresholds, seen
+from kilter._diagnosis.thresholds import band, seen
 from kilter._records import Evidence, Finding, Measurements, Severity
 
 
@@ -56,29 +56,23 @@ def _through_depth(context: Context, name: str, code: str, *, backward: bool) ->
         return []
     first, last = float(deviations[0]), float(deviations[-1])
     begin, end = (last, first) if backward else (first, last)
-    ratio = end / begin if begin > 0 else math.inf
-    severity = _ratio_severity(ratio, limits)
-    if not backward and 0 <= last < limits.deviation_least <= first:
-        severity = "severe"
-    if severity is None or begin == 0:
+    if begin == 0:
         return []
-    rate = ratio ** (1 / (len(deviations) - 1)) if ratio > 0 else 0.0
-    limit = "deviation_ratio" if severity == "severe" else "deviation_ratio_warning"
+    ratio = end / begin
     spread = max(ratio, 1 / ratio) if ratio > 0 else math.inf
+    reached = band(limits, "deviation_ratio", spread)
+    if not backward and last < limits.deviation_least <= first:
+        reached = "severe", "deviation_ratio"
+    if reached is None:
+        return []
+    severity, limit = reached
+    rate = ratio ** (1 / (len(deviations) - 1))
     evidence = [
         seen(limits, limit, "ratio of the standard deviations", spread),
         Evidence("factor per layer", rate),
     ]
-    where = [context.hidden[-1 if not backward else 0].path]
+    where = [context.hidden[0 if backward else -1].path]
     return [finding(code, severity, where, evidence, first=first, last=last, rate=rate)]
-
-
-def _ratio_severity(ratio: float, limits: Thresholds) -> Severity | None:
-    if not 1 / limits.deviation_ratio <= ratio <= limits.deviation_ratio:
-        return "severe"
-    if not 1 / limits.deviation_ratio_warning <= ratio <= limits.deviation_ratio_warning:
-        return "warning"
-    return None
 
 
 def check_saturated(context: Context) -> list[Finding]:
@@ -95,19 +89,16 @@ def _share(context: Context, name: str, code: str) -> list[Finding]:
     found, limits = context.probe, context.thresholds
     if found is None or not len(found):
         return []
-    places = hidden_positions(context, found)
-    shares = {found.layers[place]: float(found.values[name][0][place]) for place in places}
-    bands: tuple[tuple[Severity, str, float, float], ...] = (
-        ("severe", "unit_share", limits.unit_share, math.inf),
-        ("warning", "unit_share_warning", limits.unit_share_warning, limits.unit_share),
-    )
+    bands: dict[tuple[Severity, str], dict[str, float]] = {}
+    for place in hidden_positions(context, found):
+        share = float(found.values[name][0][place])
+        if reached := band(limits, "unit_share", share):
+            bands.setdefault(reached, {})[found.layers[place]] = share
     results = []
-    for severity, limit, least, most in bands:
-        layers = [path for path, share in shares.items() if least < share <= most]
-        if layers:
-            share = max(shares[path] for path in layers)
-            evidence = [seen(limits, limit, f"largest share among {len(layers)} layers", share)]
-            results.append(finding(code, severity, layers, evidence, share=share))
+    for (severity, limit), layers in sorted(bands.items()):  # severe ones first
+        share = max(layers.values())
+        evidence = [seen(limits, limit, f"largest share among {len(layers)} layers", share)]
+        results.append(finding(code, severity, layers, evidence, share=share))
     return results
 
 

@@ -15,10 +15,7 @@ from kilter._diagnosis.context import Check, Context
 from kilter._diagnosis.thresholds import seen
 from kilter._records import Finding, Measurements, Severity
 
-_TOO_LOW: tuple[tuple[str, Severity], ...] = (
-    ("update_ratio_low", "severe"),
-    ("update_ratio_low_warning", "warning"),
-)
+_TOO_LOW: dict[str, Severity] = {"update_ratio_low": "severe", "update_ratio_low_warning": "warning"}
 
 
 def _readings(context: Context) -> Measurements | None:
@@ -130,7 +127,7 @@ def check_movement(context: Context) -> list[Finding]:
     if found is None or found.steps[-1] + 1 < limits.least_steps or check_rate(context):
         return []
     steps = np.nanmedian(_sizes(context, found), axis=0)
-    moved = _movement(found)
+    moved = float((found.loss[0] - np.min(_after(found))) / max(abs(found.loss[0]), 1e-12))
     if moved >= limits.movement:
         return []
     count = found.steps[-1] + 1
@@ -144,7 +141,7 @@ def check_movement(context: Context) -> list[Finding]:
         detail = f"{change}: no weight gets a gradient"
         return [finding("loss-not-moving", "severe", ("training",), evidence, detail=detail)]
     usual = float(np.nanmedian(steps)) if len(steps) else np.nan
-    for limit, severity in _TOO_LOW:
+    for limit, severity in _TOO_LOW.items():
         if usual < getattr(limits, limit):
             evidence.insert(0, seen(limits, limit, "update relative to the weights", usual))
             detail = f"A step changes the weights by {usual:.1e} of their size. {change}"
@@ -158,11 +155,6 @@ def _sizes(context: Context, found: Measurements) -> np.ndarray:
     kernels = [found.layers.index(one.path) for one in context.weighted if one.path in found.layers]
     ratios = found.values["update_ratio"][:, kernels]
     return ratios[:, ~np.isnan(ratios).all(axis=0)]
-
-
-def _movement(found: Measurements) -> float:
-    """The decrease of the loss relative to its first value; negative if it grew."""
-    return float((found.loss[0] - np.min(_after(found))) / max(abs(found.loss[0]), 1e-12))
 
 
 def _lost_at_first(context: Context) -> Finding | None:
@@ -182,10 +174,4 @@ def _without_gradient(context: Context, found: Measurements) -> bool:
     return bool(np.nanmax(np.nan_to_num(np.median(norms, axis=0))) < context.thresholds.gradient_least)
 
 
-CHECKS: tuple[Check, ...] = (
-    check_finite,
-    check_gradients,
-    check_rate,
-    check_units,
-    check_movement,
-)
+CHECKS: tuple[Check, ...] = (check_finite, check_gradients, check_rate, check_units, check_movement)

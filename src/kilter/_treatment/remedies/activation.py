@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import Any
 
 import keras
@@ -10,7 +10,15 @@ import keras
 from kilter._models.editing import Cut, can_be_cut, cut, linear_chain, open_layers
 from kilter._models.layers import LayerFacts
 from kilter._records import Change, Finding
-from kilter._treatment.remedies.base import chosen, counted, hidden_layers, operated, paths, replaceable
+from kilter._treatment.remedies.base import (
+    chosen,
+    counted,
+    hidden_layers,
+    operated,
+    paths,
+    remedies,
+    replaceable,
+)
 from kilter._treatment.remedies.initialization import reinitialize
 from kilter._treatment.subject import Subject, compiled_like
 
@@ -98,7 +106,8 @@ def self_normalize(subject: Subject, finding: Finding) -> Subject | None:
     for layer in chain[first:]:
         if isinstance(layer, keras.layers.BatchNormalization | keras.layers.LayerNormalization):
             cuts[layer] = lambda config: None
-    cuts |= dropout_cuts(subject)
+    free = {id(layer) for layer in open_layers(subject.model)}
+    cuts |= _as_alpha(subject, (one.layer for one in _plain_dropouts(subject) if id(one.layer) in free))
     if all(_is_self_normalizing(one) for one in hidden) and set(cuts) == {one.layer for one in hidden}:
         return None
     change = Change(
@@ -129,21 +138,18 @@ def _is_self_normalizing(one: LayerFacts) -> bool:
     return one.activation == "selu" and one.activation_layer == one.path and lecun and not penalised
 
 
-def dropout_cuts(subject: Subject) -> Mapping[Any, Cut]:
-    """Cuts that replace every Dropout with AlphaDropout of the same rate."""
-    free = {id(layer) for layer in open_layers(subject.model)}
-    drops = [one.layer for one in subject.layers if type(one.layer) is keras.layers.Dropout]
-    return _as_alpha(subject, [layer for layer in drops if id(layer) in free])
+def _plain_dropouts(subject: Subject) -> list[LayerFacts]:
+    return [one for one in subject.layers if type(one.layer) is keras.layers.Dropout]
 
 
 def _as_alpha(subject: Subject, drops: Iterable[Any]) -> dict[Any, Cut]:
+    """Cuts that replace these layers with AlphaDropout of the same rate."""
+
     def cut_with(seed: int) -> Cut:
         def make(config: dict[str, Any]) -> list[Any]:
-            kept = {
-                key: config[key] for key in ("name", "trainable", "dtype", "rate", "seed") if key in config
-            }
-            drawn = seed if kept.get("seed") is None else kept["seed"]
-            return [keras.layers.AlphaDropout.from_config({**kept, "seed": drawn})]
+            keys = ("name", "trainable", "dtype", "rate", "seed")
+            kept = {key: config[key] for key in keys if config.get(key) is not None}
+            return [keras.layers.AlphaDropout.from_config({"seed": seed, **kept})]
 
         return make
 
@@ -152,8 +158,7 @@ def _as_alpha(subject: Subject, drops: Iterable[Any]) -> dict[Any, Cut]:
 
 def alpha_dropout(subject: Subject, finding: Finding) -> Subject | None:
     """AlphaDropout instead of the Dropout layers named, or of all."""
-    drops = [one for one in subject.layers if type(one.layer) is keras.layers.Dropout]
-    drops = list(chosen(finding, drops))
+    drops = chosen(finding, _plain_dropouts(subject))
     if not drops or not can_be_cut(subject.model):
         return None
     drops = replaceable(subject, drops)
@@ -166,3 +171,6 @@ def alpha_dropout(subject: Subject, finding: Finding) -> Subject | None:
         recipe=("model.preset=self-normalizing",),
     )
     return operated(subject, change, _as_alpha(subject, (one.layer for one in drops)))
+
+
+REMEDIES = remedies(replace_activation, self_normalize, alpha_dropout, needs_surgery=True)

@@ -17,22 +17,21 @@ Apply = Callable[[Subject, Finding], Subject | None]
 
 @dataclass(frozen=True)
 class Remedy:
-    """A way to treat a finding.
+    """A way to treat a finding; ``needs_surgery``: whether it replaces, inserts or removes layers.
 
-    Attributes:
-        code: stable; findings refer to it.
-        title: a few words.
-        apply: returns the treated subject, a new one; None if there is nothing to change, or if layers would
-            have to be replaced in a model class with its own ``call``. Raises
-            :class:`~kilter.errors.KilterError` if the change is not possible, for instance for a layer that
-            cannot be made from its configuration or that is inside another layer.
-        needs_surgery: whether layers are replaced, inserted or removed.
+    ``apply`` returns the treated subject, a new one; None if there is nothing to change, or if layers would
+    have to be replaced in a model class with its own ``call``. It raises
+    :class:`~kilter.errors.KilterError` if the change is not possible, for instance for a layer that is inside
+    another layer.
     """
 
-    code: str
-    title: str
     apply: Apply
-    needs_surgery: bool
+    needs_surgery: bool = False
+
+
+def remedies(*functions: Callable[..., Subject | None], needs_surgery: bool = False) -> dict[str, Remedy]:
+    """The remedies by their codes, which are the functions' names with hyphens."""
+    return {one.__name__.replace("_", "-"): Remedy(one, needs_surgery) for one in functions}
 
 
 def chosen(finding: Finding, among: Iterable[LayerFacts]) -> tuple[LayerFacts, ...]:
@@ -59,11 +58,10 @@ def replaceable(
     if len(found) == len(given) or (found and not every):
         return found
     inside = [one.path for one in given if one not in found]
+    where = "which is inside another layer" if len(inside) == 1 else "which are inside other layers"
     raise ModelError(
         expected="layers of the model itself",
-        received=f"{', '.join(inside)}, which is inside another layer"
-        if len(inside) == 1
-        else f"{', '.join(inside)}, which are inside other layers",
+        received=f"{', '.join(inside)}, {where}",
         remedy="change them in the code of the layer that holds them",
     )
 
@@ -82,12 +80,7 @@ def paths(layers: Iterable[LayerFacts]) -> tuple[str, ...]:
 
 
 def counted(words: Iterable[str]) -> str:
-    """Distinct words in the order of their first use, with a count if it is above 1.
-
-    Example:
-        >>> counted(["tanh", "relu", "tanh"])
-        '2 × tanh, relu'
-    """
+    """Distinct words in the order of their first use, with a count if it is above 1."""
     listed = list(words)
     number = {word: listed.count(word) for word in listed}
     return ", ".join(word if count == 1 else f"{count} × {word}" for word, count in number.items())

@@ -12,7 +12,7 @@ from kilter._models.layers import LayerFacts
 from kilter._models.variables import assign, draw
 from kilter._records import Change, Finding
 from kilter._treatment.policy import RemedyPolicy
-from kilter._treatment.remedies.base import chosen, counted, paths
+from kilter._treatment.remedies.base import chosen, counted, paths, remedies
 from kilter._treatment.subject import Subject, compiled_like, copied_with_layers, copy_of
 from kilter.errors import KilterError
 from kilter.nn.gain import weight_moment
@@ -26,7 +26,8 @@ def reinitialize_paired(subject: Subject, finding: Finding) -> Subject | None:
     Other untrained layers are drawn too, since a signal fades in all of them. Biases become zeros. Kernels
     that this initialiser could have drawn are kept.
     """
-    initialized, policy = _initialized(subject), subject.policy.remedies
+    policy = subject.policy.remedies
+    initialized = [one for one in subject.layers if one.is_weighted and one.trainable]
     named = paths(chosen(finding, initialized))
     layers = [
         one
@@ -82,8 +83,7 @@ def reinitialize(layer: Any, initializer: str, seed: int) -> None:
     for variable in layer.weights:
         if variable.name in _KERNELS:
             assign([(variable, draw(initializer, variable.shape, seed))])
-            attribute = _KERNELS[variable.name]
-            setattr(layer, attribute, keras.initializers.get(initializer))
+            setattr(layer, _KERNELS[variable.name], keras.initializers.get(initializer))
         elif variable.name == "bias":
             assign([(variable, np.zeros(variable.shape))])
             layer.bias_initializer = keras.initializers.get("zeros")
@@ -96,26 +96,24 @@ _KERNELS = {
 }
 
 
-def _initialized(subject: Subject) -> tuple[LayerFacts, ...]:
-    """Trainable layers with kernels."""
-    return tuple(one for one in subject.layers if one.is_weighted and one.trainable)
-
-
 def _is_drawn_as_paired(one: LayerFacts, policy: RemedyPolicy) -> bool:
     """Whether the paired initialiser could have drawn the kernels and the bias."""
-    known = [w for w in one.layer.weights if w.name in _KERNELS]
     bias = getattr(one.layer, "bias", None)
     if bias is not None and not np.mean(np.abs(np.asarray(bias))) <= policy.large_bias:  # nor where it is NaN
         return False
-    return all(
-        _could_be_drawn(np.asarray(kernel), paired_initializer(one.activation), policy) for kernel in known
-    )
+    initializer = paired_initializer(one.activation)
+    return all(_could_be_drawn(kernel, initializer, policy) for kernel in _kernels(one))
 
 
 def _is_untrained(one: LayerFacts, policy: RemedyPolicy) -> bool:
     """Whether the layer's own initialiser could have drawn the kernels."""
-    kernels = [np.asarray(w) for w in one.layer.weights if w.name in _KERNELS]
-    return all(np.ptp(kernel) == 0 or _could_be_drawn(kernel, one.initializer, policy) for kernel in kernels)
+    return all(
+        np.ptp(kernel) == 0 or _could_be_drawn(kernel, one.initializer, policy) for kernel in _kernels(one)
+    )
+
+
+def _kernels(one: LayerFacts) -> list[np.ndarray]:
+    return [np.asarray(weight) for weight in one.layer.weights if weight.name in _KERNELS]
 
 
 def _could_be_drawn(kernel: np.ndarray, initializer: Any, policy: RemedyPolicy) -> bool:
@@ -137,11 +135,10 @@ def _initializer_name(initializer: Any) -> str:
     if initializer is None:
         return "its own initialisers"
     config = initializer.get_config() if hasattr(initializer, "get_config") else {}
-    shown = {
-        name: value
-        for name, value in config.items()
-        if name in ("mean", "stddev", "minval", "maxval", "value")
-    }
-    name = keras.saving.get_registered_name(type(initializer))
+    shown = {key: config[key] for key in config if key in ("mean", "stddev", "minval", "maxval", "value")}
+    name = keras.saving.get_registered_name(type(initializer)).rpartition(">")[2]
     options = ", ".join(f"{key}={value:g}" for key, value in shown.items() if isinstance(value, int | float))
-    return f"{name.rpartition('>')[2]}({options})" if options else name.rpartition(">")[2]
+    return f"{name}({options})" if options else name
+
+
+REMEDIES = remedies(reinitialize_paired, reinitialize_lsuv)

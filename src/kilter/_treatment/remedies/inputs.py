@@ -14,7 +14,7 @@ from kilter._models.editing import can_be_cut, open_layers
 from kilter._models.layers import LOOKUPS
 from kilter._records import Change, Finding
 from kilter._treatment.policy import RemedyPolicy
-from kilter._treatment.remedies.base import operated
+from kilter._treatment.remedies.base import operated, remedies
 from kilter._treatment.subject import Subject
 from kilter.data.scaling import moments
 
@@ -120,3 +120,6 @@ def _finite_rows(*parts: Any) -> tuple[Any, int]:
         if array.dtype.kind == "f":
             finite &= np.isfinite(array).reshape(len(array), -1).all(axis=1)
     return (parts, 0) if finite.all() else (pick(parts, finite), int(np.sum(~finite)))
+
+
+REMEDIES = remedies(standardize_inputs, needs_surgery=True) | remedies(clean_data)

@@ -12,8 +12,10 @@ from kilter._models.layers import CONVOLUTIONS, NORMALIZATIONS, LayerFacts, own_
 from kilter._models.variables import assign
 from kilter._records import Change, Finding
 from kilter._treatment.policy import RemedyPolicy
-from kilter._treatment.remedies.base import chosen, hidden_layers, operated, paths, replaceable
+from kilter._treatment.remedies.base import chosen, hidden_layers, operated, paths, remedies, replaceable
 from kilter._treatment.subject import Subject, compiled_like
+
+_POLICY = RemedyPolicy()
 
 
 def insert_batch_norm(subject: Subject, finding: Finding) -> Subject | None:
@@ -21,10 +23,8 @@ def insert_batch_norm(subject: Subject, finding: Finding) -> Subject | None:
 
     Shared layers stay. None if batches are too small.
     """
-    if (
-        not can_be_cut(subject.model)
-        or subject.training.batch_size < subject.policy.remedies.least_norm_batch
-    ):
+    small = subject.training.batch_size < subject.policy.remedies.least_norm_batch
+    if small or not can_be_cut(subject.model):
         return None
     shared = {id(one.layer) for one in subject.facts[0] if one.repeated}
     layers = [
@@ -50,16 +50,11 @@ def insert_batch_norm(subject: Subject, finding: Finding) -> Subject | None:
     return operated(subject, change, cuts)
 
 
-def fitting_momentum(steps: int, policy: RemedyPolicy | None = None) -> float:
+def fitting_momentum(steps: int, policy: RemedyPolicy = _POLICY) -> float:
     """The largest usual momentum whose moving averages adapt within half an epoch of ``steps`` steps.
 
     Within two epochs if these are short. Averages that lag cost most in short trainings.
-
-    Example:
-        >>> fitting_momentum(1000), fitting_momentum(20)
-        (0.99, 0.8)
     """
-    policy = RemedyPolicy() if policy is None else policy
     fitting = (one for one, epochs in policy.momenta if one ** (epochs * steps) <= policy.average_left)
     return next(fitting, policy.momenta[-1][0])
 
@@ -102,12 +97,11 @@ def remove_redundant_bias(subject: Subject, finding: Finding) -> Subject | None:
     """
     calls = subject.facts[0]
     pairs = {
-        one: calls[one.consumers[0]]
+        one: after
         for one in chosen(finding, (one for one in subject.layers if one.is_weighted))
         if one.use_bias and len(one.consumers) == 1 and own_activation(one.layer) == "linear"
-    }
-    pairs = {
-        one: after for one, after in pairs.items() if type(after.layer) is keras.layers.BatchNormalization
+        for after in [calls[one.consumers[0]]]
+        if type(after.layer) is keras.layers.BatchNormalization
     }
     if not can_be_cut(subject.model) or not pairs:
         return None
@@ -136,14 +130,13 @@ def repair_batch_norm(subject: Subject, finding: Finding) -> Subject | None:
         return None
     wrong = {one: wrong[one] for one in replaceable(subject, wrong)}
     first, config = next(iter(wrong.items()))
+    options = ", ".join(f"{key}={value!r}" for key, value in config.items())
     change = Change(
         remedy="repair-batch-norm",
         where=paths(wrong),
         before=", ".join(f"{key} {getattr(first.layer, key)}" for key in config),
         after=", ".join(f"{key} {value}" for key, value in config.items()),
-        snippet="keras.layers.BatchNormalization("
-        + ", ".join(f"{key}={value!r}" for key, value in config.items())
-        + ")",
+        snippet=f"keras.layers.BatchNormalization({options})",
         recipe=(f"model.batch_norm_momentum={momentum:g}",) if "momentum" in config else (),
     )
     return operated(subject, change, {one.layer: _updated(changes) for one, changes in wrong.items()})
@@ -208,3 +201,8 @@ def _reaches_norm(calls: tuple[LayerFacts, ...], one: LayerFacts) -> bool:
             seen.add(index)
             waiting.extend(calls[index].consumers)
     return False
+
+
+REMEDIES = remedies(
+    insert_batch_norm, repair_batch_norm, remove_redundant_bias, reorder_dropout, needs_surgery=True
+)

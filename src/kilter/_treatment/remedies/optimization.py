@@ -11,6 +11,7 @@ import keras
 from kilter._diagnosis.checks.optimizer import usual_rates
 from kilter._models.variables import pull
 from kilter._records import Change, Finding
+from kilter._treatment.remedies.base import remedies
 from kilter._treatment.subject import Subject, compiled_like, copy_of, fresh_optimizer
 from kilter._tuning.clip_threshold import clip_threshold
 from kilter._tuning.find_lr import find_lr, find_lr_by_steps
@@ -31,11 +32,9 @@ def find_learning_rate(subject: Subject, finding: Finding) -> Subject | None:
     facts = subject.optimizer
     if subject.cycle is not None:
         return None
-    usual = DEFAULT_RATES.get(facts.name)
-    rate = _found_rate(subject)
-    origin = "found by a learning rate search"
+    rate, origin = _found_rate(subject), "found by a learning rate search"
     if rate is None:
-        rate, origin = usual, "the usual one, since the search found none"
+        rate, origin = DEFAULT_RATES.get(facts.name), "the usual one, since the search found none"
     if rate is None:
         return None
     used = usual_rates(facts)[1]
@@ -121,7 +120,6 @@ def change_optimizer(subject: Subject, finding: Finding) -> Subject | None:
     facts = subject.optimizer
     if facts.name in _AS_GOOD:
         return None
-    kept: dict[str, Any] = {name: getattr(facts.optimizer, name, None) for name in _CLIPPING}
     rate = DEFAULT_RATES["nadam"]
     now = "" if facts.learning_rate is None else f", learning rate {facts.learning_rate:.3g}"
     change = Change(
@@ -132,21 +130,16 @@ def change_optimizer(subject: Subject, finding: Finding) -> Subject | None:
         snippet=f"optimizer = keras.optimizers.Nadam(learning_rate={rate:g})",
         recipe=("optimizer.name=nadam", f"optimizer.learning_rate={rate:g}", "optimizer.momentum=none"),
     )
-    optimizer = keras.optimizers.Nadam(learning_rate=rate, **kept)
-    return _with_optimizer(subject, change, optimizer)
+    kept: dict[str, Any] = {name: getattr(facts.optimizer, name, None) for name in _CLIPPING}
+    return _with_optimizer(subject, change, keras.optimizers.Nadam(learning_rate=rate, **kept))
 
 
 def one_cycle(subject: Subject, finding: Finding) -> Subject | None:
     """1cycle over all epochs with the present rate as its peak; None if there is a schedule already."""
-    facts = subject.optimizer
-    if (
-        subject.training.schedule is not None
-        or subject.cycle is not None
-        or facts.scheduled
-        or facts.learning_rate is None
-    ):
+    peak = subject.optimizer.learning_rate
+    scheduled = subject.optimizer.scheduled or subject.training.schedule is not None
+    if scheduled or subject.cycle is not None or peak is None:
         return None
-    peak = facts.learning_rate
     change = Change(
         remedy="one-cycle",
         where=("optimizer",),
@@ -163,6 +156,8 @@ def _with_optimizer(
 ) -> Subject:
     """The subject with another optimiser; ``scheduled``: its learning rate follows the schedule as before."""
     model = compiled_like(subject.model, copy_of(subject.model), optimizer=optimizer)
-    if scheduled:
-        return subject.changed(change, model=model)
-    return subject.changed(change, model=model, training={"schedule": None}, cycle=None)
+    fields: dict[str, Any] = {} if scheduled else {"training": {"schedule": None}, "cycle": None}
+    return subject.changed(change, model=model, **fields)
+
+
+REMEDIES = remedies(find_learning_rate, clip_gradients, change_optimizer, one_cycle)

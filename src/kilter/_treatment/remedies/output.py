@@ -1,20 +1,117 @@
-"""The remedy for an output that does not fit its targets: last activation, units, loss and metrics."""
+"""Remedies for outputs that do not fit their targets: activation, units, loss, metrics and scale."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any, Final
 
 import keras
+import numpy as np
 
+from kilter._diagnosis.checks.output import BINARY, CATEGORICAL, LOGARITHMIC, SPARSE, SQUARES
+from kilter._diagnosis.targets import TargetFacts, target_facts
+from kilter._models.copying import fresh_name
 from kilter._models.editing import Cut, can_be_cut, cut
 from kilter._models.layers import LayerFacts, OutputFacts, own_activation
 from kilter._records import Change, Finding
-from kilter._treatment.remedies.base import replaceable
+from kilter._treatment.policy import RemedyPolicy
+from kilter._treatment.remedies.base import remedies, replaceable
 from kilter._treatment.remedies.initialization import paired_initializer, reinitialize
-from kilter._treatment.remedies.targets import Wanted, wanted_output
 from kilter._treatment.subject import Subject, compiled_like
+from kilter.data.scaling import moments
 
 _ERRORS: Final = ("mae", "mse", "mean_absolute_error", "mean_squared_error")
+_DISTANCES: Final = (*SQUARES, *LOGARITHMIC)
+_HINGES: Final = ("hinge", "squared_hinge")
+_KNOWN: Final = (*SPARSE, *CATEGORICAL, *BINARY, *_DISTANCES, *_HINGES)
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """The output that fits the targets: activation, loss and units of the last layer.
+
+    ``losses``: all that fit this activation. ``also``: other pairs of an activation and losses that fit.
+    ``of_classes``: whether accuracy is meaningful.
+    """
+
+    activation: str
+    loss: str
+    units: int
+    losses: tuple[str, ...]
+    also: tuple[tuple[str, tuple[str, ...]], ...] = ()
+    of_classes: bool = True
+
+    def keeps_loss(self, output: OutputFacts) -> bool:
+        """Whether the output's loss can stay."""
+        loss = output.loss
+        return loss is not None and loss.name in self.losses and not loss.from_logits
+
+    def keeps_model(self, output: OutputFacts) -> bool:
+        """Whether the last activation and the number of units can stay."""
+        return output.activation == self.activation and output.units == self.units
+
+    def is_met(self, output: OutputFacts) -> bool:
+        """Whether the output fits, in this or another way, from logits included."""
+        loss = output.loss
+        if loss is None or output.units != self.units:
+            return False
+        pairs = ((self.activation, self.losses), *self.also)
+        if loss.from_logits:
+            return output.activation == "linear" and any(loss.name in losses for _, losses in pairs)
+        return any(output.activation == one and loss.name in losses for one, losses in pairs)
+
+
+def wanted_output(output: OutputFacts, most_classes: int = RemedyPolicy.most_classes) -> Wanted | None:
+    """The output for its targets of shape [n], [n, 1] or [n, k]; None if it cannot be known.
+
+    Whole numbers from 0 are classes, unless there are more than two and a single unit learns them by a
+    distance. With a cross-entropy they are classes even with gaps; class numbers from ``most_classes`` on
+    are taken for identifiers. -1 and 1 are two classes for a hinge loss. None for custom losses.
+    """
+    targets = target_facts(output.targets)
+    if targets is None or output.targets is None or output.targets.ndim > 2 or len(output.shape) != 2:
+        return None
+    loss = None if output.loss is None else output.loss.name
+    if output.loss is None or loss not in _KNOWN or output.loss.options.get("ignore_class") is not None:
+        return None
+    if targets.width > 1:
+        return _of_rows(targets)
+    if (targets.low, targets.high) == (-1, 1) and targets.whole and loss not in _DISTANCES:
+        return Wanted("tanh", "hinge", 1, _HINGES, (("linear", _HINGES),))
+    amounts = targets.classes > 2 and output.units == 1 and loss in _DISTANCES
+    numbered = targets.whole and targets.low >= 0 and loss in (*SPARSE, *CATEGORICAL, *BINARY)
+    if (targets.classes and not amounts) or numbered:
+        return _of_classes(int(targets.high) + 1, output, most_classes)
+    return _of_numbers(targets)
+
+
+def _of_classes(classes: int, output: OutputFacts, most: int) -> Wanted | None:
+    if classes <= 2 and output.units == 1:
+        return Wanted("sigmoid", "binary_crossentropy", 1, BINARY)
+    units = max(classes, output.units, 2)
+    if units > most and units != output.units:
+        return None
+    return Wanted("softmax", "sparse_categorical_crossentropy", units, SPARSE)
+
+
+def _of_rows(targets: TargetFacts) -> Wanted:
+    if targets.shares:
+        alone = (("sigmoid", BINARY),)
+        return Wanted("softmax", "categorical_crossentropy", targets.width, CATEGORICAL, alone)
+    if targets.whole and targets.low >= 0 and targets.high <= 1:
+        return Wanted("sigmoid", "binary_crossentropy", targets.width, BINARY)
+    return _of_numbers(targets)
+
+
+def _of_numbers(targets: TargetFacts) -> Wanted:
+    also: list[tuple[str, tuple[str, ...]]] = []
+    if targets.low >= 0:
+        also += [("exponential", LOGARITHMIC), ("softplus", _DISTANCES)]
+    if targets.low >= 0 and targets.high <= 1:
+        also += [("sigmoid", (*BINARY, *SQUARES))]
+    if targets.low >= -1 and targets.high <= 1:
+        also += [("tanh", SQUARES)]
+    return Wanted("linear", "mean_squared_error", targets.width, _DISTANCES, tuple(also), of_classes=False)
 
 
 def repair_output(subject: Subject, finding: Finding) -> Subject | None:
@@ -66,24 +163,20 @@ def _with_head(subject: Subject, output: OutputFacts, wanted: Wanted) -> keras.M
     head = next((one for one in subject.layers if one.path == output.where), None)
     if head is None or not can_be_cut(subject.model):
         return None
-    tail = tail_of(subject, head)
+    tail = _tail_of(subject, head)
     width = next((key for key in ("units", "filters") if hasattr(head.layer, key)), None)
     resized = output.units != wanted.units
     if tail is None or (resized and width is None):
         return None
     replaceable(subject, [head, *tail], every=True)
-    own: dict[str, Any] = {width: wanted.units} if resized and width else {}
-    cuts: dict[Any, Cut] = {}
-    last = tail[-1] if tail else head
     activation = wanted.activation
-    for one in tail:
-        if own_activation(one.layer) is not None:
-            cuts[one.layer] = _left_out
-    if last is head:
-        own["activation"] = activation
-    else:
-        own["activation"] = "linear"
-        cuts[last.layer] = _ending(last.layer, activation)
+    own: dict[str, Any] = {width: wanted.units} if resized and width else {}
+    own["activation"] = "linear" if tail else activation
+    cuts: dict[Any, Cut] = {
+        one.layer: lambda config: None for one in tail if own_activation(one.layer) is not None
+    }
+    if tail:
+        cuts[tail[-1].layer] = _ending(tail[-1].layer, activation)
     cuts[head.layer] = lambda config: {**config, **own}
     copied = cut(subject.model, cuts)
     if resized:
@@ -91,21 +184,14 @@ def _with_head(subject: Subject, output: OutputFacts, wanted: Wanted) -> keras.M
     return copied.model
 
 
-def _left_out(config: dict[str, Any]) -> None:
-    return None
-
-
 def _ending(layer: Any, activation: str) -> Cut:
     """The last layer with an activation after it; an activation layer is replaced."""
     if own_activation(layer) is not None:
         return lambda config: [keras.layers.Activation(activation, name=config["name"])]
-    return lambda config: [
-        config,
-        keras.layers.Activation(activation, name=f"{config['name']}_activation"),
-    ]
+    return lambda config: [config, keras.layers.Activation(activation, name=f"{config['name']}_activation")]
 
 
-def tail_of(subject: Subject, head: LayerFacts) -> list[LayerFacts] | None:
+def _tail_of(subject: Subject, head: LayerFacts) -> list[LayerFacts] | None:
     """The layers after the last one with weights; None if they are not a plain sequence."""
     calls, at = subject.facts[0], head
     tail: list[LayerFacts] = []
@@ -120,3 +206,68 @@ def _metrics(given: Any, wanted: Wanted) -> Any:
     listed = keras.tree.flatten(given) if given is not None else []
     others = [metric for metric in listed if metric in _ERRORS]
     return ["accuracy"] if wanted.of_classes else others or None
+
+
+def rescale_outputs(subject: Subject, finding: Finding) -> Subject | None:
+    """A layer at the end that multiplies by the targets' deviation and adds their mean.
+
+    The network before it learns numbers of mean 0 and deviation 1, and the model still predicts in the
+    targets' units. The loss is weighted by 1 / variance (1 / deviation if it is not squared), so that its
+    gradient is that of scaled targets and usual learning rates fit. None for several outputs, for an output
+    with an activation, and if no target is finite.
+    """
+    outputs = subject.facts[1]
+    if len(outputs) != 1 or not can_be_cut(subject.model) or outputs[0].activation != "linear":
+        return None
+    (output,) = outputs
+    head = next((one for one in subject.layers if one.path == output.where), None)
+    tail = None if head is None else _tail_of(subject, head)
+    found = _statistics(output)
+    if head is None or tail is None or found is None or output.loss is None:
+        return None
+    if any(isinstance(one.layer, keras.layers.Normalization) for one in tail):
+        return None  # scaled already
+    mean, variance = found[:2]
+    axis: Any = found[2]  # Keras says int and takes None
+    last = replaceable(subject, tail[-1:] or [head])[0].layer
+    name = fresh_name(subject.model, "target_scale")
+    copied = cut(
+        subject.model,
+        {
+            last: lambda config: [
+                config,
+                keras.layers.Normalization(axis=axis, mean=mean, variance=variance, invert=True, name=name),
+            ]
+        },
+    )
+    whole = float(np.mean(variance))
+    weight = 1 / whole if output.loss.name == "mean_squared_error" else 1 / whole**0.5
+    change = Change(
+        remedy="rescale-outputs",
+        where=(output.where, "targets"),
+        before=f"targets with mean {np.mean(mean):.3g}, deviation {whole**0.5:.3g}",
+        after="outputs scaled to the targets' mean and deviation by a layer in the model",
+        snippet="scale = keras.layers.Normalization(axis=None, mean=y_train.mean(), variance=y_train.var(), "
+        "invert=True)  # last in the model\n"
+        f"model.compile(..., loss_weights={weight:.3g})",
+    )
+    model = compiled_like(subject.model, copied.model, loss_weights=[weight])
+    return subject.changed(change, model=model)
+
+
+def _statistics(output: OutputFacts) -> tuple[np.ndarray, np.ndarray, int | None] | None:
+    """Mean and variance of the targets, by column if there are several, and the axis of the columns."""
+    targets = output.targets
+    if targets is None or targets.dtype.kind not in "fiu":
+        return None
+    rows = targets.reshape(len(targets), -1)
+    rows = rows[np.isfinite(rows).all(axis=1)]
+    if not len(rows):
+        return None
+    axis = -1 if len(output.shape) == 2 and output.units == rows.shape[1] > 1 else None
+    found = moments(rows, axis=axis)
+    variance = np.where(found.variance > 0, found.variance, 1.0).astype("float32")
+    return np.asarray(found.mean), variance, axis
+
+
+REMEDIES = remedies(repair_output, rescale_outputs, needs_surgery=True)

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from functools import partial
+from collections.abc import Callable
 from typing import Any
 
 import jax
 import keras
 import numpy as np
 
-from kilter._diagnosis.checks.regularization import penalty_factor
+from kilter._diagnosis.checks.architecture import penalty_factor
 from kilter._models.editing import Cut, can_be_cut
 from kilter._models.layers import CONVOLUTIONS, DROPOUTS, LayerFacts
 from kilter._records import Change, Finding
-from kilter._treatment.remedies.base import chosen, hidden_layers, operated, paths, replaceable
+from kilter._treatment.remedies.base import chosen, hidden_layers, operated, paths, remedies, replaceable
 from kilter._treatment.subject import Subject
 from kilter.data.augmentation import Augmentation, Flip, Shift
 
@@ -57,42 +57,39 @@ def _followed_by(kind: Any, rate: float, seed: int) -> Cut:
 
 def add_l2(subject: Subject, finding: Finding) -> Subject | None:
     """A penalty of 1e-4 · Σ weight² on the kernels of hidden layers that have none."""
-    policy = subject.policy.remedies
-    change = Change(
-        remedy="add-l2",
-        where=(),
-        before="no penalty on weights",
-        after=f"{policy.l2:g} times the sum of squared weights is added to the loss",
-        snippet=f"keras.layers.Dense(..., kernel_regularizer=keras.regularizers.L2({policy.l2:g}))",
-        recipe=(f"regularize.l2={policy.l2:g}",),
-    )
+    factor = subject.policy.remedies.l2
     return _on_kernels(
-        subject, finding, change, "kernel_regularizer", lambda one: keras.regularizers.L2(policy.l2)
+        subject,
+        finding,
+        key="kernel_regularizer",
+        make=lambda one: keras.regularizers.L2(factor),
+        remedy="add-l2",
+        before="no penalty on weights",
+        after=f"{factor:g} times the sum of squared weights is added to the loss",
+        snippet=f"keras.layers.Dense(..., kernel_regularizer=keras.regularizers.L2({factor:g}))",
+        recipe=(f"regularize.l2={factor:g}",),
     )
 
 
 def add_max_norm(subject: Subject, finding: Finding) -> Subject | None:
     """A max-norm constraint of 3 on the kernels of hidden layers without a constraint."""
-    policy = subject.policy.remedies
-    change = Change(
-        remedy="add-max-norm",
-        where=(),
-        before="no constraint on weights",
-        after=f"each unit's incoming weights have a norm of at most {policy.max_norm:g}",
-        snippet=f"keras.layers.Dense(..., kernel_constraint=keras.constraints.MaxNorm({policy.max_norm:g}))",
-        recipe=(f"regularize.max_norm={policy.max_norm:g}",),
-    )
-    return _on_kernels(subject, finding, change, "kernel_constraint", partial(_limit, norm=policy.max_norm))
+    norm = subject.policy.remedies.max_norm
+
+    def limit(one: LayerFacts) -> Any:
+        assert one.kernel is not None
+        axes: Any = list(range(one.kernel.ndim - 1))  # all but the units; Keras says int and takes lists
+        return keras.constraints.MaxNorm(max_value=norm, axis=axes)  # pyright: ignore[reportArgumentType]
+
+    after = f"each unit's incoming weights have a norm of at most {norm:g}"
+    snippet = f"keras.layers.Dense(..., kernel_constraint=keras.constraints.MaxNorm({norm:g}))"
+    words = {"remedy": "add-max-norm", "before": "no constraint on weights", "after": after}
+    recipe = (f"regularize.max_norm={norm:g}",)
+    return _on_kernels(subject, finding, "kernel_constraint", limit, **words, snippet=snippet, recipe=recipe)
 
 
-def _limit(one: LayerFacts, norm: float) -> Any:
-    kernel = one.kernel
-    assert kernel is not None
-    axes: Any = list(range(kernel.ndim - 1))  # all but the units; Keras says int and takes lists
-    return keras.constraints.MaxNorm(max_value=norm, axis=axes)  # pyright: ignore[reportArgumentType]
-
-
-def _on_kernels(subject: Subject, finding: Finding, change: Change, key: str, make: Any) -> Subject | None:
+def _on_kernels(
+    subject: Subject, finding: Finding, key: str, make: Callable[[LayerFacts], Any], **words: Any
+) -> Subject | None:
     """``make(layer)`` as ``key`` of each hidden layer with a kernel and without ``key``; SELU allows none."""
     layers = [
         one
@@ -103,8 +100,7 @@ def _on_kernels(subject: Subject, finding: Finding, change: Change, key: str, ma
         return None
     layers = replaceable(subject, layers)
     cuts = {one.layer: _with(key, keras.saving.serialize_keras_object(make(one))) for one in layers}
-    placed = Change(change.remedy, paths(layers), change.before, change.after, change.snippet, change.recipe)
-    return operated(subject, placed, cuts)
+    return operated(subject, Change(where=paths(layers), **words), cuts)
 
 
 def _with(key: str, value: Any) -> Cut:
@@ -132,19 +128,16 @@ def ease_regularization(subject: Subject, finding: Finding) -> Subject | None:
     plain = keras.saving.serialize_keras_object(keras.regularizers.L2(policy.l2))
     cuts = {one.layer: _with("rate", policy.dropout) for one in drops}
     cuts |= {one.layer: _with("kernel_regularizer", plain) for one in penalised}
-    rates = [f"dropout of {one.layer.rate:g}" for one in drops]  # type: ignore[attr-defined]
+    before = list(dict.fromkeys(f"dropout of {one.layer.rate:g}" for one in drops))  # type: ignore[attr-defined]
+    after = [f"dropout of {policy.dropout:g}"] if drops else []
+    if penalised:
+        before.append(f"penalties above {policy.most_penalty:g}")
+        after.append(f"L2 of {policy.l2:g}")
     change = Change(
         remedy="ease-regularization",
         where=paths([*drops, *penalised]),
-        before=", ".join(
-            [*dict.fromkeys(rates), *([f"penalties above {policy.most_penalty:g}"] if penalised else [])]
-        ),
-        after=" and ".join(
-            [
-                *([f"dropout of {policy.dropout:g}"] if drops else []),
-                *([f"L2 of {policy.l2:g}"] if penalised else []),
-            ]
-        ),
+        before=", ".join(before),
+        after=" and ".join(after),
         snippet=f"keras.layers.Dropout({policy.dropout:g})\n"
         f"keras.layers.Dense(..., kernel_regularizer=keras.regularizers.L2({policy.l2:g}))",
     )
@@ -154,18 +147,12 @@ def ease_regularization(subject: Subject, finding: Finding) -> Subject | None:
 def augment(subject: Subject, finding: Finding) -> Subject | None:
     """Random shifts (and flips of colour images), for models of images with a channel axis."""
     policy = subject.policy.remedies
-    x = subject.x
     convolves = any(isinstance(one.layer, CONVOLUTIONS) for one in subject.layers)
-    if (
-        subject.training.augment is not None
-        or len(jax.tree.leaves(x)) != 1
-        or np.ndim(x) != 4
-        or not convolves
-    ):
+    shape = np.shape(subject.x) if len(jax.tree.leaves(subject.x)) == 1 else ()
+    channels = shape[3] if len(shape) == 4 else 0
+    if subject.training.augment is not None or channels not in (1, 3) or not convolves:
         return None
-    colour = np.shape(x)[-1] == 3
-    if np.shape(x)[-1] not in (1, 3):
-        return None
+    colour = channels == 3
     transforms = (Flip("horizontal"), Shift(policy.shift)) if colour else (Shift(policy.shift),)
     change = Change(
         remedy="augment",
@@ -176,3 +163,8 @@ def augment(subject: Subject, finding: Finding) -> Subject | None:
         recipe=(*(("augment.flip=horizontal",) if colour else ()), f"augment.shift={policy.shift:g}"),
     )
     return subject.changed(change, training={"augment": Augmentation(transforms)})
+
+
+REMEDIES = remedies(ease_regularization, add_dropout, add_l2, add_max_norm, needs_surgery=True) | remedies(
+    augment
+)

@@ -9,7 +9,7 @@ import keras
 from kilter._models.copying import input_like
 from kilter._models.editing import cut, linear_chain
 from kilter._records import Change, Finding
-from kilter._treatment.remedies.base import hidden_layers, replaceable
+from kilter._treatment.remedies.base import hidden_layers, remedies, replaceable
 from kilter._treatment.subject import Subject, compiled_like
 
 
@@ -46,11 +46,9 @@ def add_residuals(subject: Subject, finding: Finding) -> Subject | None:
 def _blocks(chain: list[Any], dense: list[Any], span: int) -> list[tuple[int, int]]:
     """The index of each block's first layer in the chain, and of the dense layer after it."""
     places = [chain.index(layer) for layer in dense]
-    after = next(
-        (i for i in range(places[-1] + 1, len(chain)) if chain[i].count_params() and _is_dense(chain[i])),
-        None,
-    )
-    ends = [*places[1:], len(chain) if after is None else after]
+    later = range(places[-1] + 1, len(chain))
+    dense_after = (i for i in later if chain[i].count_params() and isinstance(chain[i], keras.layers.Dense))
+    ends = [*places[1:], next(dense_after, len(chain))]
     blocks, at = [], 1
     while at + span <= len(dense):
         widths = {dense[i].units for i in range(at - 1, at + span)}
@@ -60,10 +58,6 @@ def _blocks(chain: list[Any], dense: list[Any], span: int) -> list[tuple[int, in
         else:
             at += 1
     return blocks
-
-
-def _is_dense(layer: Any) -> bool:
-    return isinstance(layer, keras.layers.Dense)
 
 
 def _connected(like: keras.Model, layers: list[Any], blocks: list[tuple[int, int]]) -> keras.Model:
@@ -81,3 +75,6 @@ def _connected(like: keras.Model, layers: list[Any], blocks: list[tuple[int, int
         if layer is not None:
             value = layer(value)
     return keras.Model(inputs, value, name=like.name)
+
+
+REMEDIES = remedies(add_residuals, needs_surgery=True)

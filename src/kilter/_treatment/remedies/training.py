@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import keras
@@ -11,6 +12,7 @@ from kilter._diagnosis.targets import labels
 from kilter._engine.training_spec import EarlyStopping
 from kilter._models.tracing import fixed_batch_size
 from kilter._records import Change, Finding
+from kilter._treatment.remedies.base import remedies
 from kilter._treatment.subject import Subject, compiled_like, copy_of
 from kilter.errors import ModelError
 
@@ -29,30 +31,16 @@ def change_batch_size(subject: Subject, finding: Finding) -> Subject | None:
             received=f"one that is made for batches of {fixed} rows",
             remedy="build it with keras.Input(shape) without a batch size, and without stateful layers",
         )
-    change = Change(
-        remedy="change-batch-size",
-        where=("training",),
-        before=f"batches of {now}",
-        after=f"batches of {size}",
-        snippet=f"model.fit(..., batch_size={size})",
-        recipe=(f"train.batch_size={size}",),
-    )
-    return subject.changed(change, training={"batch_size": size})
+    words = f"batches of {now}", f"batches of {size}"
+    return _fitted(subject, "change-batch-size", "training", "batch_size", size, *words)
 
 
 def shuffle(subject: Subject, finding: Finding) -> Subject | None:
     """Shuffle the rows in every epoch."""
     if subject.training.shuffle:
         return None
-    change = Change(
-        remedy="shuffle",
-        where=("data",),
-        before="rows in the given order",
-        after="a new order in every epoch",
-        snippet="model.fit(..., shuffle=True)",
-        recipe=("train.shuffle=true",),
-    )
-    return subject.changed(change, training={"shuffle": True})
+    words = "rows in the given order", "a new order in every epoch"
+    return _fitted(subject, "shuffle", "data", "shuffle", True, *words)
 
 
 def stop_early(subject: Subject, finding: Finding) -> Subject | None:
@@ -76,16 +64,18 @@ def stop_early(subject: Subject, finding: Finding) -> Subject | None:
 
 def train_longer(subject: Subject, finding: Finding) -> Subject | None:
     """Twice as many epochs."""
-    epochs = 2 * subject.training.epochs
-    change = Change(
-        remedy="train-longer",
-        where=("training",),
-        before=f"{subject.training.epochs} epochs",
-        after=f"{epochs} epochs",
-        snippet=f"model.fit(..., epochs={epochs})",
-        recipe=(f"train.epochs={epochs}",),
-    )
-    return subject.changed(change, training={"epochs": epochs})
+    now, wanted = subject.training.epochs, 2 * subject.training.epochs
+    words = f"{now} epochs", f"{wanted} epochs"
+    return _fitted(subject, "train-longer", "training", "epochs", wanted, *words)
+
+
+def _fitted(
+    subject: Subject, remedy: str, where: str, key: str, value: int, before: str, after: str
+) -> Subject:
+    """Another ``value`` of the argument ``key`` of fit."""
+    snippet, recipe = f"model.fit(..., {key}={value})", f"train.{key}={json.dumps(value)}"
+    change = Change(remedy, (where,), before, after, snippet, (recipe,))
+    return subject.changed(change, training={key: value})
 
 
 def class_weights(subject: Subject, finding: Finding) -> Subject | None:
@@ -98,9 +88,7 @@ def class_weights(subject: Subject, finding: Finding) -> Subject | None:
     classes, counts = np.unique(found, return_counts=True)
     if len(classes) < 2 or counts.min() == counts.max():
         return None
-    weights = {
-        int(one): float(len(found) / (len(classes) * n)) for one, n in zip(classes, counts, strict=True)
-    }
+    weights = dict(zip(classes.tolist(), (len(found) / (len(classes) * counts)).tolist(), strict=True))
     change = Change(
         remedy="class-weights",
         where=("data",),
@@ -144,3 +132,6 @@ def recompile(subject: Subject, finding: Finding) -> Subject | None:
         snippet="model.compile(...)  # after each change of layer.trainable",
     )
     return subject.changed(change, model=subject.copy())
+
+
+REMEDIES = remedies(change_batch_size, shuffle, stop_early, train_longer, class_weights, unfreeze, recompile)

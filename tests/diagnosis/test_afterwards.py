@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import keras
 import numpy as np
-from tests.health.programs import blobs, dense, program
+from tests.diagnosis.programs import blobs, dense, program
 
 import kilter
 from kilter._engine.history import History

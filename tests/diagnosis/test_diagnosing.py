@@ -5,12 +5,13 @@ from __future__ import annotations
 import keras
 import numpy as np
 import pytest
-from tests.health.programs import blobs, dense, one_hot, program
-from tests.health.test_before_training import findings
+from tests.diagnosis.programs import blobs, dense, images, one_hot, program
+from tests.diagnosis.test_before_training import findings
 
 import kilter
 from kilter._records import SEVERITIES, Diagnosis, Finding
-from kilter.errors import DataError, ModelError, OptionError
+from kilter.data.augmentation import Mixup, Shift
+from kilter.errors import DataError, KilterError, ModelError, OptionError
 
 DEPTHS = (2, 5, 10, 20, 40)
 WIDTHS = (8, 24)
@@ -85,6 +86,68 @@ def test_what_cannot_be_diagnosed_is_refused():
         kilter.diagnose(case.model, case.x, case.y[:-1])
     with pytest.raises(OptionError, match="steps"):
         kilter.diagnose(case.model, case.x, case.y, steps=-1)
+
+
+def test_the_steps_are_those_of_the_training_that_is_asked_for():
+    case, ones = program(), {0: 1.0, 1: 1.0, 2: 1.0}
+    plain = kilter.diagnose(case.model, case.x, case.y, steps=32)
+    assert plain.ok
+    same = {"class_weight": ones}, {"sample_weight": np.ones(len(case.y))}, {"schedule": lambda step: 1e-3}
+    for options in same:
+        assert kilter.diagnose(case.model, case.x, case.y, steps=32, **options) == plain, options
+    slow = kilter.diagnose(case.model, case.x, case.y, steps=32, schedule=lambda step: 1e-9)
+    assert {"learning-rate-range", "rate-too-low"} <= set(slow.codes("severe"))
+    still = kilter.diagnose(case.model, case.x, case.y, steps=32, sample_weight=np.zeros(len(case.y)))
+    assert "loss-not-moving" in still.codes()
+
+
+def test_the_steps_see_augmented_rows():
+    x, y = images()
+    model = keras.Sequential(
+        [keras.Input((8, 8, 3)), keras.layers.Flatten(), keras.layers.Dense(4, "softmax")]
+    )
+    model.compile("adam", "sparse_categorical_crossentropy")
+    losses = {
+        name: kilter.measured_steps(model, x, y, steps=8, augment=augment).loss
+        for name, augment in {"plain": None, "shifted": Shift(0.5)}.items()
+    }
+    assert losses["plain"][0] == losses["shifted"][0]  # before the first step
+    assert losses["plain"][-1] != losses["shifted"][-1]
+    assert kilter.diagnose(model, x, y, steps=32, augment=Shift(0.1)).ok
+    fresh = keras.models.clone_model(model)
+    fresh.compile("adam", "sparse_categorical_crossentropy")  # whose loss is not built yet
+    cycle = kilter.schedules.one_cycle(1e-3, length=200, momentum=None)
+    assert kilter.diagnose(fresh, x, y, steps=32, augment=Mixup(0.2), schedule=cycle).ok
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"schedule": 0.1},
+        {"augment": "flip"},
+        {"augment": Shift(0.1)},
+        {"sample_weight": np.ones(3)},
+        {"sample_weight": np.ones(400), "class_weight": {0: 1.0, 1: 2.0, 2: 1.0}},
+        {"class_weight": {0: 1.0}},
+        {"seed": -1},
+    ],
+    ids=["schedule", "augment", "augment of rows", "weights", "two weights", "classes", "seed"],
+)
+def test_options_that_fit_refuses_are_refused(options):
+    case = program()
+    with pytest.raises(KilterError):
+        kilter.diagnose(case.model, case.x, case.y, **options)
+
+
+def test_classes_that_weights_balance_are_not_imbalanced():
+    x, y = blobs()
+    rows = np.concatenate([np.flatnonzero(y > 0), np.flatnonzero(y == 0)[:5]])
+    case = program(data=(x[rows], y[rows]))
+    weights = np.where(y[rows] == 0, 25.0, 1.0)
+    assert "class-imbalance" in kilter.diagnose(case.model, case.x, case.y, steps=0).codes()
+    for options in {"sample_weight": weights}, {"class_weight": {0: 25.0, 1: 1.0, 2: 1.0}}:
+        found = kilter.diagnose(case.model, case.x, case.y, steps=0, **options)
+        assert "class-imbalance" not in found.codes(), options
 
 
 def test_raised_warnings_are_severe_and_nothing_else_changes():

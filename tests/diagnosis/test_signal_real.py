@@ -1,5 +1,7 @@
 """The signal's checks on networks that are read and trained: sound ones pass, each fault has its name."""
 
+from dataclasses import replace
+
 import keras
 import numpy as np
 import pytest
@@ -8,6 +10,7 @@ from kilter._diagnosis.checks import probe as probe_checks
 from kilter._diagnosis.checks import training
 from kilter._diagnosis.diagnose import read_context
 from kilter._engine.measuring import measured_steps, probe
+from kilter._engine.training_spec import TrainingSpec
 
 from .programs import blobs, dense
 
@@ -45,9 +48,8 @@ def findings(options, optimizer):
     keras.utils.set_random_seed(1)
     model, (x, y) = dense(**options), blobs()
     model.compile(optimizer, "sparse_categorical_crossentropy")
-    context = read_context(
-        model, x, y, probe=probe(model, x, y), training=measured_steps(model, x, y, steps=48)
-    )
+    read = {"probe": probe(model, x, y), "training": measured_steps(model, x, y, steps=48)}
+    context = replace(read_context(model, x, y, TrainingSpec()), **read)
     checks = (*probe_checks.CHECKS, *training.CHECKS)
     with np.errstate(all="ignore"):
         return [one for check in checks for one in check(context)]

@@ -8,11 +8,12 @@ from typing import Any
 import keras
 import numpy as np
 import pytest
-from tests.health.programs import Program, blobs, dense, images, layers, one_hot, program, table
+from tests.diagnosis.programs import Program, blobs, dense, images, layers, one_hot, program, table
 
 from kilter._diagnosis.catalogue import CATALOGUE
 from kilter._diagnosis.checks import CHECKS
 from kilter._diagnosis.diagnose import read_context, run_checks
+from kilter._engine.training_spec import TrainingSpec
 from kilter._records import Finding
 
 X, Y = blobs()
@@ -26,7 +27,7 @@ Input, Dense, BN = keras.Input, layers.Dense, layers.BatchNormalization
 
 
 def findings(case: Program) -> list[Finding]:
-    context = read_context(case.model, case.x, case.y, **case.options)
+    context = read_context(case.model, case.x, case.y, TrainingSpec(**case.options))
     return run_checks((*CHECKS["data"], *CHECKS["model"]), context)
 
 
