@@ -40,7 +40,8 @@ class Names(dict[str, Any]):
     """The names that a function's annotations may use; unknown ones (under TYPE_CHECKING) are Any."""
 
     def __init__(self, function: Callable[..., Any]) -> None:
-        super().__init__(vars(_array_types) | vars(builtins) | inspect.unwrap(function).__globals__)
+        modules = {"keras": keras, "np": np, "jax": jax}
+        super().__init__(modules | vars(_array_types) | vars(builtins) | inspect.unwrap(function).__globals__)
 
     def __missing__(self, name: str) -> Any:
         if name.startswith("__"):  # pytest looks into the locals of a frame

@@ -153,7 +153,7 @@ def _kept(
     """The training, kept in a run directory if there is to be one."""
     if run is None:
         return train(callbacks)
-    from kilter.runs.keeping import keep
+    from kilter.runs.training import keep
 
     return keep(model, Path(run), seed, callbacks, train, validated=validated)
 

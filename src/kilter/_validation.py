@@ -110,6 +110,19 @@ def one_of(name: str, value: object, allowed: Sequence[object], *, owner: str = 
     )
 
 
+def whole_sizes(name: str, value: Any, axes: Sequence[str]) -> None:
+    """Raise :class:`OptionError` unless ``value`` is None or a tuple of whole numbers, one for each axis."""
+    if value is None or (
+        isinstance(value, tuple) and len(value) == len(axes) and all(is_whole(side, 1) for side in value)
+    ):
+        return
+    raise OptionError(
+        expected=f"{name}=({', '.join(axes)}), whole numbers from 1",
+        received=f"{name}={value!r}",
+        remedy=f"for example {name}={(32, 32, 3)[: len(axes)]}",
+    )
+
+
 @contextmanager
 def errors_as(
     kind: type[KilterError],

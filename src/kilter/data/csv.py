@@ -12,10 +12,9 @@ import polars as pl
 
 from kilter._validation import errors_as
 from kilter.data.assembling import About
-from kilter.data.dataset import Source
+from kilter.data.dataset import LoadOptions, Source
 from kilter.data.encoding import Column
 from kilter.data.number_formats import UNITS, mostly_numbers
-from kilter.data.options import LoadOptions
 from kilter.data.paths import first_named, quote, require_file
 from kilter.data.tables import UNREADABLE, table_source
 from kilter.errors import DataError
@@ -133,16 +132,15 @@ def recognises(path: Path) -> bool:
 def read(path: Path, options: LoadOptions) -> Source:
     """Read a CSV file with a header line.
 
-    The separator is comma, semicolon or tab: the most frequent in the header, outside quotes. Blank lines are
-    skipped and not counted in row numbers. Between semicolons a comma is a decimal mark. Raises DataError for
-    a missing, empty or damaged file, a missing header line or two decimal marks, and as
-    :func:`table_source` does.
+    The separator (comma, semicolon or tab) is the most frequent in the header. Blank lines are skipped and
+    not counted. Between semicolons a comma is a decimal mark.
     """
     require_file(path)
     with errors_as(
         DataError,
         *UNREADABLE,
         expected=f"a CSV table {path} in UTF-8 with a header line",
+        received="one that cannot be read",
         remedy="check the quotes and the number of fields in each line, or write the file again",
     ):
         frame, notes = _read(_lines(path), options)

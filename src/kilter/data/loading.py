@@ -10,10 +10,9 @@ from typing import Literal
 from kilter._system import at_home
 from kilter._validation import errors_as
 from kilter.data import csv, folders, idx, npz, parquet
-from kilter.data.dataset import Source
+from kilter.data.dataset import LoadOptions, Source
 from kilter.data.encoding import Column, TableEncoding
 from kilter.data.named import NAMED_SETS, read_named
-from kilter.data.options import LoadOptions
 from kilter.data.paths import nearest_name, quote, sibling_names
 from kilter.data.precision import Shift
 from kilter.errors import DataError, OptionError

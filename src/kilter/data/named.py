@@ -14,16 +14,12 @@ import numpy as np
 from kilter._validation import errors_as
 from kilter.data import idx, parquet
 from kilter.data.assembling import About, Part, assemble
-from kilter.data.dataset import Source
-from kilter.data.options import LoadOptions
+from kilter.data.dataset import LoadOptions, Source
 from kilter.errors import DataError
 
 
 def digits() -> tuple[Part, None]:
-    """scikit-learn's 1,797 handwritten digits, uint8 ``[1797, 8, 8, 1]`` with values 0 to 16.
-
-    From the UCI repository's "Optical Recognition of Handwritten Digits" (Alpaydin and Kaynak 1998).
-    """
+    """scikit-learn's 1,797 handwritten digits, uint8 ``[1797, 8, 8, 1]`` with values 0 to 16."""
     bunch = _function("sklearn.datasets:load_digits")()
     return Part(bunch.images.astype(np.uint8)[..., np.newaxis], bunch.target), None
 
@@ -49,12 +45,7 @@ def _function(reference: str) -> Callable[..., Any]:
 
 @dataclass(frozen=True)
 class NamedSet:
-    """A named set: its classes, and where it comes from.
-
-    Attributes:
-        folder_reader: reads ``$KILTER_DATA/<name>``; None if the set is never in a folder.
-        library: returns the training and test part from the library called ``library_name``.
-    """
+    """A named set: its classes, the reader of ``$KILTER_DATA/<name>`` if any, and the library that has it."""
 
     classes: tuple[str, ...]
     folder_reader: Callable[[Path, LoadOptions], Source] | None

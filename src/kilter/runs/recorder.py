@@ -33,10 +33,7 @@ _GROUPS = ("trainable", "non_trainable", "optimizer")
 
 @dataclass(frozen=True, eq=False)
 class Finished:
-    """The checkpoint of the last finished epoch, kept until it is saved or the next epoch ends.
-
-    `tree` refers to the model's arrays, which are immutable. `history`: the lines of history.jsonl so far.
-    """
+    """The checkpoint of the last finished epoch, kept until it is saved or the next epoch ends."""
 
     epoch: int
     tree: dict[str, Any]
@@ -177,10 +174,7 @@ def average_in(callbacks: Iterable[keras.callbacks.Callback]) -> WeightAverage |
 def restore(
     model: keras.Model, checkpoint: checkpoints.Checkpoint, average: WeightAverage | None = None
 ) -> Weights | None:
-    """Put a checkpoint's state into a built, compiled model and into ``average``.
-
-    Returns the best weights so far, if any. Raises :class:`RunError` if the saved model was another one.
-    """
+    """Put a checkpoint's state into a built, compiled model and into ``average``."""
     groups = _groups(model)
     for name, group in groups.items():
         saved = checkpoint.tree[name]

@@ -82,11 +82,7 @@ class Termination:
 def saving_what_is_done(
     recorder: Recorder, finish: Callable[[Status, str], object], how_to_go_on: Callable[[], str]
 ) -> Iterator[None]:
-    """If the training in the body ends early, save the last finished epoch and call `finish`.
-
-    Ctrl-C, SIGTERM and SIGHUP become :class:`Interrupted`. A :class:`RunError` is passed on at once: nothing
-    more can be written, and the run can be resumed as it is.
-    """
+    """If the training in the body ends early, save the last finished epoch and call `finish`."""
     path = recorder.run.path
     with Termination() as termination:
         try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import ClassVar, Literal, NamedTuple, Protocol, runtime_checkable
 
 from kilter._array_types import ImageBatch, Masks, Matrices, Offsets, RandomKey, Shares
@@ -67,6 +68,17 @@ class Mixing(Protocol):
 
 
 Transform = Geometric | Pixelwise | Mixing
+
+
+@dataclass(frozen=True)
+class Share:
+    """A transform with a strength, the ``share`` from 0 to ``most``."""
+
+    share: float
+    most: ClassVar[float] = 1.0
+
+    def __post_init__(self) -> None:
+        check_number(self, 0.0, self.most, share=self.share)
 
 
 def check_number(record: object, least: float, most: float, **named: float) -> None:

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from kilter._array_types import Arrays, RandomKey
-from kilter._validation import is_whole
+from kilter._validation import one_of, whole_sizes
 from kilter.data.augmentation.base import Fill, Geometric, Mixing, Pixelwise, Transform
 from kilter.data.augmentation.geometry import move
 from kilter.data.augmentation.mixing import Mixture, draw_mixture, mix_rows
@@ -195,20 +195,8 @@ def _check_transforms(transforms: tuple[Transform, ...]) -> None:
 
 
 def _check_options(shape: Any, span: Any, fill: Any) -> None:
-    if fill not in ("reflect", "edge", "zero"):
-        raise OptionError(
-            expected='fill as "reflect", "edge" or "zero"',
-            received=f"fill={fill!r}",
-            remedy="choose one of these",
-        )
-    if shape is not None and not (
-        isinstance(shape, tuple) and len(shape) == 3 and all(is_whole(side, 1) for side in shape)
-    ):
-        raise OptionError(
-            expected="image_shape as (height, width, channels), whole numbers",
-            received=f"image_shape={shape!r}",
-            remedy="for example (32, 32, 3)",
-        )
+    one_of("fill", fill, ("reflect", "edge", "zero"))
+    whole_sizes("image_shape", shape, ("height", "width", "channels"))
     if span is not None and not (
         isinstance(span, tuple) and len(span) == 2 and np.isfinite(span).all() and span[0] < span[1]
     ):
