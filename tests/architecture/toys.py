@@ -273,7 +273,7 @@ def toy(name: str) -> None:
     typer.echo(f"hello {name}")
 """,
     ),
-    insert("_cli/main.py", "from kilter._signals import", "from kilter._cli.toy import toy\n{}"),
+    insert("_cli/main.py", "from kilter._system import", "from kilter._cli.toy import toy\n{}"),
     insert("_cli/main.py", "        transfer,\n", "{}        toy,\n"),
 ]
 

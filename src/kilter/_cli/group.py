@@ -21,7 +21,7 @@ from typer.models import CommandInfo
 
 from kilter._cli.output import say
 from kilter._layout import wrapped
-from kilter._signals import BY_SIGNAL
+from kilter._system import BY_SIGNAL
 from kilter._text import cause
 from kilter.errors import KilterError, RunWarning
 

@@ -32,7 +32,7 @@ from kilter._cli.commands import (
     treat,
 )
 from kilter._cli.group import KilterGroup
-from kilter._signals import BY_SIGNAL, STOPPING, leave
+from kilter._system import BY_SIGNAL, STOPPING, leave
 
 
 class Commands(KilterGroup):

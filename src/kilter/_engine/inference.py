@@ -12,6 +12,7 @@ import keras
 import numpy as np
 from jax import lax
 
+from kilter._array_types import Arrays
 from kilter._engine.arrays import Rows, check_batch_size, is_array, row_count
 from kilter._engine.batch_feed import BatchFeed
 from kilter._engine.checks import check_inputs
@@ -32,10 +33,10 @@ _WIDEST = 8  # bytes of the widest dtype
 
 def evaluate(
     model: keras.Model,
-    x: Any,
-    y: Any = None,
+    x: Arrays,
+    y: Arrays | None = None,
     *,
-    sample_weight: Any = None,
+    sample_weight: Arrays | None = None,
     batch_size: int = 256,
     steps: int | None = None,
     rewrite: bool = True,
@@ -72,7 +73,12 @@ def evaluate(
 
 
 def predict(
-    model: keras.Model, x: Any, *, batch_size: int = 256, steps: int | None = None, verbose: Verbose = "auto"
+    model: keras.Model,
+    x: Arrays,
+    *,
+    batch_size: int = 256,
+    steps: int | None = None,
+    verbose: Verbose = "auto",
 ) -> Any:
     """The outputs of the model's ``predict_step`` as NumPy arrays, rows first, in the same structure.
 

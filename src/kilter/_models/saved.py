@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import keras
 
-from kilter._files import at_home
+from kilter._system import at_home
 from kilter._text import cause
 from kilter._validation import errors_as
 from kilter.errors import ModelError
@@ -27,8 +27,6 @@ def load_model(path: str | Path, *, allow_code: bool = False, compiled: bool = F
     """Load a .keras file. Code stored in it is refused unless ``allow_code``.
 
     The model is uncompiled, or with ``compiled`` has the loss and optimiser it was saved with.
-
-    Raises :class:`ModelError` if the file is missing or damaged, or if Keras cannot load it.
     """
     path = at_home(path)
     _require_archive(path)

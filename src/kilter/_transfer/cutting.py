@@ -13,7 +13,7 @@ from typing import Any
 import keras
 
 from kilter._models.copying import check_graph
-from kilter._models.graph import Graph, read_graph
+from kilter._models.editing import Graph, read_graph
 from kilter._models.layers import NORMALIZATIONS
 from kilter._models.tracing import LayerCall
 from kilter._text import did_you_mean
@@ -23,12 +23,7 @@ from kilter.errors import OptionError
 ALL = "all"
 _layers = keras.layers
 # Layers with weights that belong to the layer before them.
-_FOLLOWERS = (
-    *NORMALIZATIONS,
-    _layers.Normalization,
-    _layers.PReLU,
-    _layers.UnitNormalization,
-)
+_FOLLOWERS = (*NORMALIZATIONS, _layers.Normalization, _layers.PReLU, _layers.UnitNormalization)
 _SHOWN = 12
 
 
@@ -73,11 +68,7 @@ def cuts(model: keras.Model) -> tuple[Cut, ...]:
 
 
 def find_cut(model: keras.Model, keep: int | str) -> Cut:
-    """The cut at ``keep``: a count (negative: of layers to leave out), a layer's name, or "all".
-
-    Raises :class:`~kilter.errors.OptionError` that lists the possible cuts if there is none there;
-    :class:`~kilter.errors.ModelError` as :func:`cuts` does.
-    """
+    """The cut at ``keep``: a count (negative: of layers to leave out), a layer's name, or "all"."""
     check_graph(model)
     if isinstance(keep, str) and keep != ALL:
         return _cut_by_name(model, keep)

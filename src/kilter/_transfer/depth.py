@@ -12,7 +12,7 @@ import optax
 
 from kilter._engine.optax_optimizer import OptaxOptimizer
 from kilter._models.copying import is_graph
-from kilter._models.graph import read_graph
+from kilter._models.editing import read_graph
 from kilter._text import did_you_mean, first_line
 from kilter._transfer.cutting import is_counted
 from kilter._validation import is_whole, whole_number
@@ -108,10 +108,7 @@ EVERY = "all"
 def depth_groups(model: keras.Model) -> tuple[tuple[Any, ...], ...]:
     """The layers with weights from the bottom up, each with the normalisations and slopes after it.
 
-    Those before the first counted layer belong to it. A layer that is called twice counts at its first call.
-    Layers of nested Sequential and Functional models count separately; any other model is one layer.
-
-    Raises :class:`~kilter.errors.ModelError` for a model without weights.
+    A layer that is called twice counts at its first call. Layers of nested graphs count separately.
     """
     groups: list[list[Any]] = []
     leading: list[Any] = []
@@ -141,10 +138,7 @@ def head_of(model: keras.Model) -> tuple[Any, ...]:
 
 
 def chosen_layers(model: keras.Model, train: Train, head: Sequence[Any]) -> tuple[Any, ...]:
-    """The layers with weights that ``train`` selects; ``head``: those of the head.
-
-    Raises :class:`~kilter.errors.OptionError` for a name or a number that the model does not have.
-    """
+    """The layers with weights that ``train`` selects; ``head``: those of the head."""
     groups = depth_groups(model)
     if train == HEAD:
         return tuple(head)

@@ -13,8 +13,8 @@ from typing import Any, Final
 
 import keras
 
-from kilter._files import at_home, sha256_of
 from kilter._models.saved import load_model
+from kilter._system import at_home, sha256_of
 from kilter._text import did_you_mean, first_line
 from kilter._validation import errors_as
 from kilter.errors import ModelError, OptionError

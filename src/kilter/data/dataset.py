@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
@@ -12,6 +12,9 @@ from kilter._validation import one_of, whole_sizes
 from kilter.data.encoding import Column, TableEncoding
 from kilter.data.precision import Shift
 from kilter.errors import OptionError
+
+if TYPE_CHECKING:
+    from kilter._array_types import Chosen, HostRows
 
 Task = Literal["classification", "regression"]
 KINDS = ("number", "category", "date", "ignore")
@@ -35,8 +38,8 @@ class Dataset:
         skipped: a line for each bad row or file that ``skip_bad=True`` left out.
     """
 
-    x: np.ndarray
-    y: np.ndarray | None
+    x: HostRows
+    y: HostRows | None
     task: Task
     classes: tuple[str, ...] = ()
     features: tuple[str, ...] = ()
@@ -58,7 +61,7 @@ class Dataset:
             return len(self.classes)
         return 1 if self.y is None or self.y.ndim == 1 else int(self.y.shape[1])
 
-    def take(self, indices: np.ndarray) -> Dataset:
+    def take(self, indices: Chosen) -> Dataset:
         """The rows at ``indices`` (int ``[m]``, 0-based), in that order.
 
         Consecutive ascending indices give a view, anything else a copy.

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image
 
-from kilter._memory import require_memory
+from kilter._system import require_memory
 from kilter.data.paths import DAMAGE, first_named, quote
 from kilter.errors import DataError
 

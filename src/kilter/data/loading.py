@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from kilter._files import at_home
+from kilter._system import at_home
 from kilter._validation import errors_as
 from kilter.data import csv, folders, idx, npz, parquet
 from kilter.data.dataset import LoadOptions, Source

@@ -130,14 +130,7 @@ def _by_quadrature(activation: str | Callable[[Any], Any], variance: float) -> M
 
 
 def weight_moment(initializer: Any, shape: Sequence[int]) -> float | None:
-    """The variance of weights of ``shape`` from ``initializer``; None if unknown, or if the mean is not 0.
-
-    ``initializer`` is one of Keras's, its name, or a :class:`~kilter.nn.VarianceScaling`. Zeros have variance
-    0.
-
-    Raises:
-        OptionError: for an unknown name.
-    """
+    """The variance of weights of ``shape`` from ``initializer``; None if unknown, or if the mean is not 0."""
     known = _keras_initializer(initializer)
     law = type(known).__name__
     if isinstance(known, keras.initializers.VarianceScaling):

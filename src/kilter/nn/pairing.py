@@ -1,9 +1,7 @@
 """Which initialiser preserves the variance of signals under which activation.
 
-A kernel with variance ``scale / fan`` multiplies the variance of the signal by ``scale`` times the second
-moment of the activation. The pairs below keep the product near 1, so neither activations nor gradients vanish
-or explode. Sources: Glorot & Bengio 2010 (tanh, sigmoid), He et al. 2015 (the ReLU family, which cuts half of
-the signal, hence twice the variance), LeCun et al. 1998 with Klambauer et al. 2017 (SELU).
+Sources: Glorot & Bengio 2010 (tanh, sigmoid), He et al. 2015 (the ReLU family, which cuts half of the signal,
+hence twice the variance), LeCun et al. 1998 with Klambauer et al. 2017 (SELU).
 """
 
 from __future__ import annotations

@@ -25,10 +25,9 @@ from kilter._engine.checks import check_inputs
 from kilter._engine.objective_for import Objective, objective_for
 from kilter._engine.scheduling import check_schedule
 from kilter._engine.training_spec import EarlyStopping, TrainingSpec
-from kilter._files import at_home
-from kilter._memory import require_memory
 from kilter._models.variables import build
 from kilter._progress import SILENT, Progress
+from kilter._system import at_home, require_memory
 from kilter._text import did_you_mean, printable
 from kilter._transfer.sources import checksum
 from kilter._transfer.stages import Phase

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from kilter._files import sha256_of
+from kilter._system import sha256_of
 from kilter._validation import errors_as
 from kilter.errors import RunError
 from kilter.runs.atomic import errors_named, fsync_path, write_text

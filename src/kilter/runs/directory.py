@@ -17,7 +17,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from kilter import __version__
-from kilter._files import sha256_of
+from kilter._system import sha256_of
 from kilter._validation import errors_as
 from kilter.errors import KilterError, RunError
 from kilter.runs import lock

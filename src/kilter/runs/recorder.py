@@ -14,6 +14,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from kilter._array_types import Host
 from kilter._engine.averaging import WeightAverage
 from kilter._engine.program_cache import shelf
 from kilter._models.variables import assign, values_kept, variables
@@ -24,7 +25,7 @@ from kilter.runs.directory import Run
 from kilter.runs.reading import read_history
 from kilter.runs.records import EpochRecord, Result, Status
 
-Weights = list[np.ndarray]
+Weights = list[Host]
 
 # The groups of variables in a checkpoint; metrics are reset every epoch.
 _GROUPS = ("trainable", "non_trainable", "optimizer")

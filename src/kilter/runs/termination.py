@@ -10,7 +10,7 @@ from pathlib import Path
 from types import FrameType, TracebackType
 from typing import Any, Self
 
-from kilter._signals import BY_SIGNAL, STOPPING, leave
+from kilter._system import BY_SIGNAL, STOPPING, leave
 from kilter.errors import RunError
 from kilter.runs.recorder import Recorder
 from kilter.runs.records import Status

@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from kilter._array_types import Arrays, RandomKey
 from kilter._validation import one_of, whole_sizes
 from kilter.data.augmentation.base import Fill, Geometric, Mixing, Pixelwise, Transform
 from kilter.data.augmentation.geometry import move
@@ -69,7 +70,7 @@ class Augmentation:
         """Whether any transform is for images only."""
         return any(not isinstance(one, Mixing) or one.whole_images for one in self.transforms)
 
-    def check(self, x: Any) -> None:
+    def check(self, x: Arrays) -> None:
         """Raise :class:`DataError` or :class:`OptionError` unless the inputs, arrays [n, ...], fit."""
         leaves = jax.tree.leaves(x)
         place = self._image_place(leaves)
@@ -79,7 +80,7 @@ class Augmentation:
         if self.mixes:
             _check_mixable(others, whole_images=any(one.whole_images for one in self.mixers))
 
-    def __call__(self, key: jax.Array, x: Any) -> tuple[Any, Mixture | None]:
+    def __call__(self, key: RandomKey, x: Arrays) -> tuple[Any, Mixture | None]:
         """The transformed inputs and the mixture of rows (None without mixing). Pure and traceable.
 
         The same key gives the same draws; ``x`` is an array [n, ...] or a nest of arrays.

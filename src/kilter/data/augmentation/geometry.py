@@ -15,6 +15,7 @@ from typing import ClassVar, Literal
 import jax
 import jax.numpy as jnp
 
+from kilter._array_types import ImageBatch, Matrices, Offsets, RandomKey
 from kilter._validation import one_of
 from kilter.data.augmentation.base import Fill, Geometric, Images, Map, Share, check_number
 
@@ -35,7 +36,7 @@ class Flip:
     def __post_init__(self) -> None:
         one_of("direction", self.direction, ("horizontal", "vertical", "both"), owner="Flip")
 
-    def draw_map(self, key: jax.Array, images: Images) -> Map:
+    def draw_map(self, key: RandomKey, images: Images) -> Map:
         """A mirror or the identity for each image."""
         heads = jax.random.bernoulli(key, 0.5, (images.rows, 2))
         allowed = jnp.array([self.direction != "horizontal", self.direction != "vertical"])
@@ -53,7 +54,7 @@ class Shift(Share):
 
     whole: ClassVar[bool] = True
 
-    def draw_map(self, key: jax.Array, images: Images) -> Map:
+    def draw_map(self, key: RandomKey, images: Images) -> Map:
         """A shift for each image."""
         most = jnp.array([round(self.share * images.height), round(self.share * images.width)])
         pixels = jax.random.randint(key, (images.rows, 2), -most, most + 1).astype(jnp.float32)
@@ -70,7 +71,7 @@ class Rotate:
     def __post_init__(self) -> None:
         check_number(self, 0.0, 180.0, degrees=self.degrees)
 
-    def draw_map(self, key: jax.Array, images: Images) -> Map:
+    def draw_map(self, key: RandomKey, images: Images) -> Map:
         """A rotation for each image."""
         most = math.radians(self.degrees)
         angle = jax.random.uniform(key, (images.rows,), minval=-most, maxval=most)
@@ -89,7 +90,7 @@ class Zoom(Share):
     whole: ClassVar[bool] = False
     most: ClassVar[float] = 0.9
 
-    def draw_map(self, key: jax.Array, images: Images) -> Map:
+    def draw_map(self, key: RandomKey, images: Images) -> Map:
         """A scaling for each image, the same along both sides."""
         factor = jax.random.uniform(key, (images.rows, 1), minval=1 - self.share, maxval=1 + self.share)
         return _diagonal(jnp.broadcast_to(1.0 / factor, (images.rows, 2)), jnp.zeros((images.rows, 2)))
@@ -113,7 +114,7 @@ def move(images: jax.Array, transforms: Sequence[tuple[jax.Array, Geometric]], f
     return _blank(moved, rows, columns, sides) if fill == "zero" else moved
 
 
-def warp(images: jax.Array, matrix: jax.Array, offset: jax.Array, fill: Fill) -> jax.Array:
+def warp(images: ImageBatch, matrix: Matrices, offset: Offsets, fill: Fill) -> ImageBatch:
     """Images fetched bilinearly from ``matrix`` · position + ``offset``; float32 unless they are floats.
 
     Args:

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from scipy.special import betaincinv
 
+from kilter._array_types import Batch, Index, Masks, RandomKey, Shares
 from kilter.data.augmentation.base import Mixing, check_number
 from kilter.data.augmentation.pixelwise import box
 
@@ -23,20 +24,20 @@ class Mixture(NamedTuple):
     ``offset``: int, shape (), cyclic; ``share``: float32 [n].
     """
 
-    offset: jax.Array
-    share: jax.Array
+    offset: Index
+    share: Shares
 
-    def others(self, rows: jax.Array) -> jax.Array:
+    def others(self, rows: Batch) -> Batch:
         """Each row's partner."""
         # Rolling copies two pieces; fetching rows one by one costs several times as much.
         return jnp.roll(rows, -self.offset, axis=0)
 
-    def blend(self, rows: jax.Array) -> jax.Array:
+    def blend(self, rows: Batch) -> Batch:
         """share · own + (1 - share) · partner's, for floats [n, ...]."""
         share = self.share.reshape(-1, *[1] * (rows.ndim - 1)).astype(rows.dtype)
         return share * rows + (1 - share) * self.others(rows)
 
-    def dominant(self, rows: jax.Array) -> jax.Array:
+    def dominant(self, rows: Batch) -> Batch:
         """Each row's own value if its share is at least 1/2, else its partner's."""
         own = (self.share >= 0.5).reshape(-1, *[1] * (rows.ndim - 1))
         return jnp.where(own, rows, self.others(rows))
@@ -73,7 +74,7 @@ class Mixup(_BetaMix):
     alpha: float = 0.2
     whole_images: ClassVar[bool] = False
 
-    def draw_shares(self, key: jax.Array, count: int, sides: tuple[int, int]) -> tuple[jax.Array, jax.Array]:
+    def draw_shares(self, key: RandomKey, count: int, sides: tuple[int, int]) -> tuple[Masks, Shares]:
         """λ, constant over each row."""
         share = self._weights(key, count)
         return share[:, None, None], share
@@ -91,7 +92,7 @@ class Cutmix(_BetaMix):
     alpha: float = 1.0
     whole_images: ClassVar[bool] = True
 
-    def draw_shares(self, key: jax.Array, count: int, sides: tuple[int, int]) -> tuple[jax.Array, jax.Array]:
+    def draw_shares(self, key: RandomKey, count: int, sides: tuple[int, int]) -> tuple[Masks, Shares]:
         """0 inside the box, 1 outside, and the share outside."""
         key_share, key_place = jax.random.split(key)
         share = self._weights(key_share, count)

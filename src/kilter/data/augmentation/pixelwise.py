@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from kilter._array_types import ImageBatch, RandomKey
 from kilter._validation import whole_number
 from kilter.data.augmentation.base import Share, check_number
 
@@ -31,7 +32,7 @@ class Brightness(Share):
 
     colour: ClassVar[bool] = True
 
-    def change(self, key: jax.Array, images: jax.Array, span: float) -> jax.Array:
+    def change(self, key: RandomKey, images: ImageBatch, span: float) -> ImageBatch:
         """x + δ, δ from ±share · span."""
         return images + span * _draws(key, images, -self.share, self.share)
 
@@ -45,7 +46,7 @@ class Contrast(Share):
 
     colour: ClassVar[bool] = True
 
-    def change(self, key: jax.Array, images: jax.Array, span: float) -> jax.Array:
+    def change(self, key: RandomKey, images: ImageBatch, span: float) -> ImageBatch:
         """mean + f · (x - mean)."""
         mean = images.mean(axis=(1, 2), keepdims=True)
         return mean + _draws(key, images, 1 - self.share, 1 + self.share) * (images - mean)
@@ -61,7 +62,7 @@ class Saturation(Share):
     colour: ClassVar[bool] = True
     channels: ClassVar[int] = 3
 
-    def change(self, key: jax.Array, images: jax.Array, span: float) -> jax.Array:
+    def change(self, key: RandomKey, images: ImageBatch, span: float) -> ImageBatch:
         """grey + f · (x - grey)."""
         red, green, blue = (weight * images[..., k, None] for k, weight in enumerate(LUMA))
         grey = red + green + blue
@@ -79,7 +80,7 @@ class Hue(Share):
     channels: ClassVar[int] = 3
     most: ClassVar[float] = 0.5
 
-    def change(self, key: jax.Array, images: jax.Array, span: float) -> jax.Array:
+    def change(self, key: RandomKey, images: ImageBatch, span: float) -> ImageBatch:
         """RGB → YIQ, (I, Q) turned by θ, → RGB: one 3 × 3 matrix an image, L + cos θ · C + sin θ · S."""
         angle = 2 * math.pi * _draws(key, images, -self.share, self.share)[..., 0]
         luma, same, turned = (np.linalg.inv(TO_YIQ) @ part @ TO_YIQ for part in _PARTS)
@@ -117,7 +118,7 @@ class Cutout:
         if self.value is not None:
             check_number(self, -1e9, 1e9, value=self.value)
 
-    def change(self, key: jax.Array, images: jax.Array, span: float) -> jax.Array:
+    def change(self, key: RandomKey, images: ImageBatch, span: float) -> ImageBatch:
         """The images with the square filled."""
         inside = box(key, jnp.full((images.shape[0], 2), self.size), images.shape[1:3])
         masked = images.mean(axis=(1, 2), keepdims=True) if self.value is None else self.value
