@@ -18,9 +18,8 @@ from kilter._engine.feed import Order, must_stream
 from kilter._engine.fit import fit
 from kilter._engine.parallel import Logs, fit_together
 from kilter._engine.program_cache import StepCost, for_short_training, shelf
-from kilter._models.reinitialize import draw_weights
 from kilter._models.tracing import fixed_batch_size
-from kilter._models.variables import State, pull, push
+from kilter._models.variables import State, draw_weights, pull, push
 from kilter._treatment.own_measures import judged_in
 from kilter._treatment.scoring import Scoring
 from kilter._treatment.subject import Subject
