@@ -12,6 +12,7 @@ from pathlib import Path
 
 from kilter._treatment.policy import Policy, listed
 from kilter.recipe import schedule_section
+from kilter.recipe.base import keys_of
 from kilter.schedules.registry import SCHEDULES, schedule_kind
 
 PAGES = Path(__file__).parent
@@ -21,7 +22,7 @@ def recipe_keys(section: type) -> str:
     """The keys of a recipe section as a table: key, default, and what its value must be."""
     rows = [
         f"| `{key}` | {_default(field)} | {field.description} |"
-        for key, field in section.model_fields.items()
+        for key, field in keys_of(section).items()
         if key != "name"
     ]
     return "\n".join(["| Key | Default | Value |", "|---|---|---|", *rows])

@@ -19,14 +19,13 @@ FUNCTIONS = ast.FunctionDef | ast.AsyncFunctionDef
 # What stands on which floor (docs/architecture.md); an import goes to the same floor's own part, or down.
 FLOORS = {
     "errors": 0,
+    "_array_types": 0,
     "_records": 0,
-    "_signals": 0,
     "_text": 0,
     "_toml": 0,
     "_plotting": 0,  # loads report when a picture is asked for
-    "_files": 0,
     "_layout": 0.25,  # above the text that it lays out
-    "_memory": 0.5,  # raises errors
+    "_system": 0.5,  # raises errors
     "_validation": 0.5,
     "_progress": 0.5,  # above the errors, text and layout that it uses
     "_backend": 0.5,  # on the ground floor too, above the errors it raises
@@ -65,7 +64,7 @@ LAZY = {
     "kilter/_models/keras_internals.py": "each symbol by its name, so that all that are missing can be named",
     "kilter/_plotting.py": "pictures are drawn above the records, and training loads no plotly",
     "kilter/report/__init__.py": "a picture of one record does not load the pages of all others",
-    "kilter/pretrain/tasks/registry.py": "a task loads when it is used: one line adds it",
+    "kilter/pretrain/tasks/base.py": "a task loads when it is used: one line adds it",
     "kilter/_fit.py": "a training that keeps no run loads neither checkpoints nor event files",
     "kilter/_engine/feed.py": "grain, which loads orbax, is for data that do not fit",
     "kilter/data/named.py": "scikit-learn and Keras are loaded only for the named sets that need them",

@@ -28,6 +28,7 @@ from kilter.recipe import (
     parse_recipe,
     schedule_section,
 )
+from kilter.recipe.base import keys_of
 from kilter.recipe.optimizer import DEFAULT_RATES
 from kilter.schedules.registry import SCHEDULES
 
@@ -55,7 +56,7 @@ SECTIONS = [
 KEYS = [
     (section.__name__, key, field)
     for section in SECTIONS
-    for key, field in section.model_fields.items()
+    for key, field in keys_of(section).items()
     if field.description
 ]
 # Defaults that are computed from other keys are told in words; test_recipe.py holds them to their values.

@@ -5,8 +5,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from kilter._validation import number, whole_number
-from kilter.errors import OptionError
+from kilter._validation import errors_as, number, one_of, whole_number
+from kilter.errors import DataError, OptionError
 
 WHOLE = [
     # value, low, high, passes
@@ -73,3 +73,31 @@ def test_the_error_states_the_bounds_or_the_words_of_the_caller():
         whole_number("steps", 10, 1, 9)
     with pytest.raises(OptionError, match=r"Expected steps or None\. Received steps=0\. To fix: take 10"):
         whole_number("steps", 0, 1, expected="steps or None", remedy="take 10")
+
+
+def test_a_name_that_is_not_allowed_gets_the_nearest_one():
+    one_of("fill", "edge", ("edge", "zero", False))
+    one_of("fill", False, ("edge", "zero", False))
+    with pytest.raises(OptionError, match=r"fill of Shift out of edge, zero. Received fill='edgy'.*'edge'"):
+        one_of("fill", "edgy", ("edge", "zero"), owner="Shift")
+    with pytest.raises(OptionError, match="To fix: choose one of these"):
+        one_of("fill", 0, ("edge", False))  # equal to False, but another value
+
+
+def test_an_error_of_a_library_becomes_one_of_kilter_that_names_it():
+    with (
+        pytest.raises(DataError, match=r"Received data.csv: ValueError: bad\. To fix: mend") as caught,
+        errors_as(DataError, ValueError, expected="data", received="data.csv", remedy="mend it"),
+    ):
+        raise ValueError("bad\nand more")
+    assert isinstance(caught.value.__cause__, ValueError)
+
+
+def test_other_errors_and_those_of_kilter_pass_unchanged():
+    for error in (KeyError("x"), OptionError(expected="a", received="b", remedy="c")):
+        with (
+            pytest.raises(type(error)) as caught,
+            errors_as(DataError, ValueError, expected="data", remedy="mend it"),
+        ):
+            raise error
+        assert caught.value is error

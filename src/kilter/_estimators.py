@@ -13,6 +13,7 @@ from sklearn.utils import check_random_state, compute_class_weight
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
+from kilter._array_types import Arrays, ClassShares, HostRows
 from kilter._engine.inference import predict
 from kilter._fit import fit
 from kilter._progress import Verbose
@@ -200,13 +201,14 @@ class KilterClassifier(ClassifierMixin, _Network):
         )
         self.class_weight = class_weight
 
-    def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
+    def fit(self, X: Arrays, y: Arrays, sample_weight: Arrays | None = None) -> Self:
         """Train on rows ``X`` (2-D, finite numbers) and class labels ``y`` (1-D); returns the estimator.
 
         ``sample_weight``: a weight for each row. Raises ValueError where scikit-learn would, and for a single
         class.
         """
-        checked: Any = validate_data(self, X, y, dtype=[np.float64, np.float32])
+        given: tuple[Any, Any] = X, y  # scikit-learn's annotations take no arrays
+        checked: Any = validate_data(self, *given, dtype=[np.float64, np.float32])
         rows, labels = checked
         check_classification_targets(labels)
         self.classes_, numbers = np.unique(labels, return_inverse=True)
@@ -224,13 +226,13 @@ class KilterClassifier(ClassifierMixin, _Network):
         self._train(rows, numbers.astype("int32"), len(self.classes_), loss, weights, classes=numbers)
         return self
 
-    def predict_proba(self, X: Any) -> np.ndarray:
+    def predict_proba(self, X: Arrays) -> ClassShares:
         """Probabilities of the classes, in the order of ``classes_``: shape (rows, classes), float32."""
         logits = self._outputs(X)
         shifted = np.exp(logits - logits.max(axis=1, keepdims=True))
         return shifted / shifted.sum(axis=1, keepdims=True)
 
-    def predict(self, X: Any) -> np.ndarray:
+    def predict(self, X: Arrays) -> HostRows:
         """The most probable class of each row: shape (rows,), of the labels' dtype."""
         best = self._outputs(X).argmax(axis=1)
         return self.classes_[best]
@@ -255,14 +257,16 @@ class KilterRegressor(RegressorMixin, _Network):
         tags.target_tags.multi_output = True
         return tags
 
-    def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
+    def fit(self, X: Arrays, y: Arrays, sample_weight: Arrays | None = None) -> Self:
         """Train on rows ``X`` (2-D, finite numbers) and targets ``y`` (1-D or 2-D); returns the estimator.
 
         ``sample_weight``: a weight for each row. Raises ValueError where scikit-learn would.
         """
-        rows, numbers = validate_data(
-            self, X, y, dtype=[np.float64, np.float32], multi_output=True, y_numeric=True
+        given: tuple[Any, Any] = X, y  # as in the classifier
+        checked: Any = validate_data(
+            self, *given, dtype=[np.float64, np.float32], multi_output=True, y_numeric=True
         )
+        rows, numbers = checked
         weights = None if sample_weight is None else _check_sample_weight(sample_weight, rows)
         targets = np.asarray(numbers, "float64")
         self._is_vector = targets.ndim == 1
@@ -274,7 +278,7 @@ class KilterRegressor(RegressorMixin, _Network):
         self._train(rows, scaled.astype("float32"), targets.shape[1], "mse", weights)
         return self
 
-    def predict(self, X: Any) -> np.ndarray:
+    def predict(self, X: Arrays) -> HostRows:
         """The targets of each row: shape (rows,) for a 1-D ``y``, else (rows, targets); float64."""
         outputs = self._outputs(X)
         found = outputs.reshape(len(outputs), -1) * self._scale + self._center

@@ -9,6 +9,7 @@ from typing import Any, Literal
 import keras
 import numpy as np
 
+from kilter._array_types import Arrays, ValidationData
 from kilter._diagnosis.diagnose import training_findings, two_rows
 from kilter._engine import fit as engine
 from kilter._engine.augmenting import Augment
@@ -24,16 +25,16 @@ Train = Callable[[Sequence[keras.callbacks.Callback]], History]
 
 def fit(
     model: keras.Model,
-    x: Any,
-    y: Any = None,
+    x: Arrays,
+    y: Arrays | None = None,
     *,
-    validation_data: Any = None,
+    validation_data: ValidationData | None = None,
     validation_split: float = 0.0,
     batch_size: int | None = 32,
     epochs: int = 1,
     shuffle: bool = True,
     class_weight: Mapping[int, float] | None = None,
-    sample_weight: Any = None,
+    sample_weight: Arrays | None = None,
     callbacks: Sequence[keras.callbacks.Callback] | keras.callbacks.Callback | None = (),
     schedule: Schedule | Performance | None = None,
     augment: Augment | None = None,
@@ -157,7 +158,7 @@ def _kept(
     """The training, kept in a run directory if there is to be one."""
     if run is None:
         return train(callbacks)
-    from kilter.runs.keeping import keep
+    from kilter.runs.training import keep
 
     return keep(model, Path(run), seed, callbacks, train, validated=validated)
 

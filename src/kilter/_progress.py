@@ -43,12 +43,12 @@ class Progress(Protocol):
         ``seconds_left``: an estimate from timed steps without compilation; None if there is none.
         """
 
+    def print(self, line: str) -> None:
+        """Print a permanent line, such as an epoch's metrics."""
+
 
 class Display(Progress, Protocol):
-    """A progress for people; it also prints permanent lines, such as an epoch's metrics."""
-
-    def print(self, line: str) -> None:
-        """Print a permanent line."""
+    """A progress for people, which ends."""
 
     def close(self) -> None:
         """Remove the temporary line; the next stage shows it again."""
@@ -73,6 +73,22 @@ class Silent:
 SILENT: Final = Silent()
 
 
+class _Throttle:
+    """Lets a stage pass that is new, or was not shown for ``seconds``."""
+
+    def __init__(self, seconds: float, clock: Callable[[], float]) -> None:
+        self._seconds = seconds
+        self._clock = clock
+        self.last: tuple[str, float] | None = None
+
+    def passes(self, name: str) -> bool:
+        now = self._clock()
+        if self.last is not None and self.last[0] == name and now - self.last[1] < self._seconds:
+            return False
+        self.last = name, now
+        return True
+
+
 class Lines:
     """A plain line for each new stage, for pipes and logs; at most one every ten seconds within a stage."""
 
@@ -81,20 +97,16 @@ class Lines:
     ) -> None:
         self._stream = stream
         self._kept = stream if kept is None else kept
-        self._clock = clock
-        self._last: tuple[str, float] | None = None
+        self._throttle = _Throttle(_REPEAT_SECONDS, clock)
 
     def stage(self, name: str, done: int = 0, total: int = 0, **details: Any) -> None:
         """Print the stage, unless it was printed a moment ago."""
-        now = self._clock()
-        if self._last is not None and self._last[0] == name and now - self._last[1] < _REPEAT_SECONDS:
-            return
-        self._last = name, now
-        _write(self._stream, "".join(_parts(name, done, total, **details)) + "...\n")
+        if self._throttle.passes(name):
+            _write(self._stream, "".join(_parts(name, done, total, **details)) + "...\n")
 
     def print(self, line: str) -> None:
         """Print a permanent line."""
-        _write(self._kept, "\n".join(wrapped(line, columns(self._kept), indent="    ")) + "\n")
+        _write_lasting(self._kept, line)
 
     def close(self) -> None:
         """Nothing to remove."""
@@ -118,28 +130,24 @@ class UpdatingLine:
         self._stream = stream
         self._kept = kept
         self._columns = columns
-        self._clock = clock
+        self._throttle = _Throttle(_REDRAW_SECONDS, clock)
         self._shown = ""
         self._lasting = ""
-        self._last: tuple[str, float] | None = None
 
     def stage(self, name: str, done: int = 0, total: int = 0, **details: Any) -> None:
         """Replace the line with this stage."""
-        now = self._clock()
-        if self._last is not None and self._last[0] == name and now - self._last[1] < _REDRAW_SECONDS:
-            return
-        self._last = name, now
-        self._show(_fitting(_parts(name, done, total, **details), self._columns() - 1))
+        if self._throttle.passes(name):
+            self._show(_fitting(_parts(name, done, total, **details), self._columns() - 1))
 
     def print(self, line: str) -> None:
         """Print a permanent line; in a notebook it stays until the next one."""
         if self._kept is None:
-            self._lasting, self._last = line, None
+            self._lasting = line
+            self._throttle.last = None
             self._show(line)
             return
         self._erase()
-        width = columns(self._kept)
-        _write(self._kept, "\n".join(wrapped(line, width, indent="    ")) + "\n")
+        _write_lasting(self._kept, line)
 
     def close(self) -> None:
         """Erase the line; a notebook keeps the last permanent one."""
@@ -151,7 +159,7 @@ class UpdatingLine:
     def _erase(self) -> None:
         if self._shown:
             self._show("")
-            self._last = None
+            self._throttle.last = None
 
     def _show(self, text: str) -> None:
         # Spaces instead of control sequences: notebooks support only the carriage return.
@@ -178,6 +186,11 @@ class Later:
                 self._display.stage(name, done, total, **details)
             else:
                 self._waiting = {"name": name, "done": done, "total": total, **details}
+
+    def print(self, line: str) -> None:
+        """Print a permanent line at once."""
+        with self._lock:
+            self._display.print(line)
 
     def close(self) -> None:
         """Stop showing."""
@@ -314,3 +327,7 @@ def _fitting(parts: Sequence[str], columns: int) -> str:
 def _write(stream: TextIO, text: str) -> None:
     stream.write(text)
     stream.flush()
+
+
+def _write_lasting(stream: TextIO, line: str) -> None:
+    _write(stream, "\n".join(wrapped(line, columns(stream), indent="    ")) + "\n")

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import difflib
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Final
 
 _LONGEST_LINE = 200
@@ -25,6 +26,28 @@ def first_line(error: BaseException) -> str:
     lines = [_BOLD.sub("", line).strip() for line in str(error).splitlines()]
     telling = [line for line in lines if line and not line.startswith(_WRAPPER)]
     return (telling or [type(error).__name__])[0][:_LONGEST_LINE]
+
+
+def cause(error: BaseException) -> str:
+    """What went wrong: the system's words for an OSError, else the type and the first line of the text.
+
+    Example:
+        >>> cause(PermissionError(13, "Permission denied", "data.csv")), cause(KeyError("x"))
+        ('Permission denied', "KeyError: 'x'")
+    """
+    spoken = error.strerror if isinstance(error, OSError) else None
+    return spoken or f"{type(error).__name__}: {first_line(error)}"
+
+
+def did_you_mean(name: object, known: Iterable[object], otherwise: str, *, cutoff: float = 0.6) -> str:
+    """The remedy for an unknown name: the nearest of the ``known`` ones, or ``otherwise`` if none is near.
+
+    Example:
+        >>> did_you_mean("adma", ["sgd", "adam"], "choose one of these")
+        "did you mean 'adam'?"
+    """
+    near = difflib.get_close_matches(str(name), [str(one) for one in known], n=1, cutoff=cutoff)
+    return f"did you mean {near[0]!r}?" if near else otherwise
 
 
 def duration(seconds: float) -> str:

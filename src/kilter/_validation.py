@@ -1,12 +1,15 @@
-"""The checks of numeric arguments: one for whole numbers, one for all others."""
+"""Checks of arguments (whole numbers, other numbers, names), and errors of libraries as errors of kilter."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from numbers import Integral, Real
 from typing import Any, TypeGuard
 
-from kilter.errors import OptionError
+from kilter._text import cause, did_you_mean
+from kilter.errors import KilterError, OptionError
 
 
 def whole_number(
@@ -91,6 +94,54 @@ def is_whole(value: Any, low: int | None = None, high: int | None = None) -> Typ
     if not isinstance(value, Integral) or isinstance(value, bool):
         return False
     return (low is None or int(value) >= low) and (high is None or int(value) <= high)
+
+
+def one_of(name: str, value: object, allowed: Sequence[object], *, owner: str = "") -> None:
+    """Raise :class:`OptionError` unless ``value`` is one of ``allowed``, with the nearest name.
+
+    ``owner``: what has the option, where its name alone does not say so.
+    """
+    if any(value is one or (isinstance(one, str) and value == one) for one in allowed):
+        return
+    raise OptionError(
+        expected=f"{name}{owner and f' of {owner}'} out of {', '.join(map(str, allowed))}",
+        received=f"{name}={value!r}",
+        remedy=did_you_mean(value, allowed, "choose one of these"),
+    )
+
+
+def whole_sizes(name: str, value: Any, axes: Sequence[str]) -> None:
+    """Raise :class:`OptionError` unless ``value`` is None or a tuple of whole numbers, one for each axis."""
+    if value is None or (
+        isinstance(value, tuple) and len(value) == len(axes) and all(is_whole(side, 1) for side in value)
+    ):
+        return
+    raise OptionError(
+        expected=f"{name}=({', '.join(axes)}), whole numbers from 1",
+        received=f"{name}={value!r}",
+        remedy=f"for example {name}={(32, 32, 3)[: len(axes)]}",
+    )
+
+
+@contextmanager
+def errors_as(
+    kind: type[KilterError],
+    *causes: type[BaseException],
+    expected: str,
+    remedy: str,
+    received: str | Callable[[Any], str] = "",
+) -> Iterator[None]:
+    """Turn errors of the types ``causes`` in the body into one of ``kind``; errors of kilter pass unchanged.
+
+    The error names what happened: after ``received`` and a colon, or as ``received(error)`` if callable.
+    """
+    try:
+        yield
+    except KilterError:
+        raise
+    except causes as error:
+        what = received(error) if callable(received) else f"{received}: {cause(error)}".removeprefix(": ")
+        raise kind(expected=expected, received=what, remedy=remedy) from error
 
 
 def _as_float(value: Any) -> float:

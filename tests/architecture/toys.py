@@ -110,7 +110,7 @@ import numpy as np
 
 from kilter.data.assembling import About, Part, assemble
 from kilter.data.dataset import Source
-from kilter.data.options import LoadOptions
+from kilter.data.dataset import LoadOptions
 
 
 def recognises(path: Path) -> bool:
@@ -125,7 +125,7 @@ def read(path: Path, options: LoadOptions) -> Source:
     return assemble(Part(images.astype(np.uint8), classes), None, options, About("toy", str(path), path.stem))
 """,
     ),
-    insert("data/loading.py", "from kilter.data.options import", "from kilter.data import toy\n{}"),
+    insert("data/loading.py", "from kilter.data.dataset import", "from kilter.data import toy\n{}"),
     insert(
         "data/loading.py",
         "FORMATS = (\n",
@@ -163,7 +163,7 @@ class Darker:
         "from kilter.data.augmentation.preview",
         "from kilter.data.augmentation.toy import Darker\n{}",
     ),
-    insert("recipe/augment.py", "    zoom: Strength", "    darker: Strength = None\n{}"),
+    insert("recipe/augment.py", "    zoom: Number", "    darker: Number = None\n{}"),
 ]
 
 PRETEXT = [
@@ -273,7 +273,7 @@ def toy(name: str) -> None:
     typer.echo(f"hello {name}")
 """,
     ),
-    insert("_cli/main.py", "from kilter._text import", "from kilter._cli.toy import toy\n{}"),
+    insert("_cli/main.py", "from kilter._system import", "from kilter._cli.toy import toy\n{}"),
     insert("_cli/main.py", "        transfer,\n", "{}        toy,\n"),
 ]
 

@@ -13,7 +13,7 @@ import pytest
 from kilter.data import TableEncoding
 from kilter.recipe import recipe_for, with_overrides
 from kilter.runs.build import read_parts
-from kilter.runs.model_data import data_of, load_for
+from kilter.runs.trained import data_of, load_for
 
 from .conftest import trained
 

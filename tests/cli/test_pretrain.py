@@ -9,7 +9,7 @@ import pytest
 
 import kilter as library
 from kilter.pretrain.autoencoder import KINDS
-from kilter.pretrain.tasks.registry import TASKS
+from kilter.pretrain.tasks.base import TASKS
 from kilter.recipe import PretrainSection, load_recipe, parse_recipe
 
 RECIPES = sorted((Path(__file__).parents[2] / "recipes/pretrain").glob("*.toml"))

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from sklearn.datasets import load_digits
 
-from kilter._cli.subject import of_recipe, of_saved_model
+from kilter._cli.diagnosing import of_recipe, of_saved_model
 from kilter._diagnosis.diagnose import diagnose
 from kilter._engine.averaging import ExponentialMovingAverage, StochasticWeightAverage
 from kilter._engine.training_spec import EarlyStopping, TrainingSpec

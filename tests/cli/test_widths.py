@@ -9,7 +9,7 @@ import pytest
 from kilter._cli import comparison as printing
 from kilter._cli import treating
 from kilter._cli.diagnosing import say_findings
-from kilter._cli.options import say
+from kilter._cli.output import say
 from kilter._compare.comparison import Candidate, PairedRun, judge, verdicts
 from kilter._progress import display
 from kilter._records import Change, Diagnosis, Evidence, Finding

@@ -119,7 +119,7 @@ def test_what_cannot_be_copied():
     with pytest.raises(ModelError, match="not built"):
         copy_model(keras.Sequential([layers.Dense(2)]))
     x = keras.Input((4,))
-    with pytest.raises(ModelError, match="NoConfig: no configuration"):
+    with pytest.raises(ModelError, match=r"NoConfig: .*no configuration"):
         copy_model(
             keras.Model(x, NoConfig(3)(x)), lambda layer: lambda config: {**config, "trainable": False}
         )

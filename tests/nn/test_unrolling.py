@@ -8,7 +8,7 @@ import keras
 import numpy as np
 import pytest
 
-from kilter._models.graph import as_graph
+from kilter._models.editing import as_graph
 
 layers = keras.layers
 X = np.random.default_rng(0).normal(size=(8, 4)).astype("float32")

@@ -12,8 +12,9 @@ from kilter.pretrain.decoder import (
     as_model,
     decoder_layers,
     hidden_activation,
+    links,
+    stages,
 )
-from kilter.pretrain.encoder_chain import links, stages
 
 from .models import conv_encoder, dense_encoder
 

@@ -7,20 +7,7 @@ import numpy as np
 import pytest
 
 from kilter.data import Dataset
-from kilter.data.augmentation import (
-    Augmentation,
-    Brightness,
-    Contrast,
-    Cutmix,
-    Cutout,
-    Flip,
-    Hue,
-    Mixup,
-    Rotate,
-    Saturation,
-    Shift,
-    Zoom,
-)
+from kilter.data import augmentation as aug
 from kilter.errors import DataError, KilterError, ModelError, RecipeError
 from kilter.recipe import AugmentSection, dump_recipe, parse_recipe
 from kilter.runs import Interrupted, checkpoints, open_run, resume, train
@@ -30,17 +17,17 @@ from kilter.runs.from_recipe import make_augmentation
 from .interrupting import InterruptIn
 
 EVERY: dict[str, tuple[Any, Any]] = {
-    "flip": ("both", Flip("both")),
-    "rotate": (15.0, Rotate(15.0)),
-    "zoom": (0.1, Zoom(0.1)),
-    "shift": (0.125, Shift(0.125)),
-    "brightness": (0.1, Brightness(0.1)),
-    "contrast": (0.2, Contrast(0.2)),
-    "saturation": (0.3, Saturation(0.3)),
-    "hue": (0.05, Hue(0.05)),
-    "cutout": (8, Cutout(8)),
-    "mixup": (0.2, Mixup(0.2)),
-    "cutmix": (1.0, Cutmix(1.0)),
+    "flip": ("both", aug.Flip("both")),
+    "rotate": (15.0, aug.Rotate(15.0)),
+    "zoom": (0.1, aug.Zoom(0.1)),
+    "shift": (0.125, aug.Shift(0.125)),
+    "brightness": (0.1, aug.Brightness(0.1)),
+    "contrast": (0.2, aug.Contrast(0.2)),
+    "saturation": (0.3, aug.Saturation(0.3)),
+    "hue": (0.05, aug.Hue(0.05)),
+    "cutout": (8, aug.Cutout(8)),
+    "mixup": (0.2, aug.Mixup(0.2)),
+    "cutmix": (1.0, aug.Cutmix(1.0)),
 }
 COLOUR = Dataset(np.zeros((4, 16, 16, 3), "uint8"), np.zeros(4, "int32"), "classification", ("a", "b"))
 TABLE = Dataset(np.zeros((4, 5), "float32"), np.zeros(4, "int32"), "classification", ("a", "b"))
@@ -60,14 +47,14 @@ def recipe(augment: dict[str, Any], **sections: Any) -> Any:
 @pytest.mark.parametrize("key", EVERY)
 def test_every_key_makes_its_transformation(key):
     value, expected = EVERY[key]
-    assert make_augmentation(AugmentSection(**{key: value}), COLOUR) == Augmentation((expected,))
+    assert make_augmentation(AugmentSection(**{key: value}), COLOUR) == aug.Augmentation((expected,))
 
 
 def test_together_they_come_in_the_order_of_the_keys_with_mixing_last():
     keys = {key: value for key, (value, _) in reversed(EVERY.items())}
     made = make_augmentation(AugmentSection(**keys, fill="zero", value_range=(0.0, 200.0)), COLOUR)
     transforms = tuple(expected for _, expected in EVERY.values())
-    assert made == Augmentation(transforms, fill="zero", value_range=(0.0, 200.0))
+    assert made == aug.Augmentation(transforms, fill="zero", value_range=(0.0, 200.0))
     described = [key for key in AugmentSection.model_fields if key in EVERY]
     assert described == list(EVERY)
 
@@ -83,7 +70,7 @@ def test_every_key_is_in_the_table():
 
 
 def test_tables_can_only_be_mixed_up():
-    assert make_augmentation(AugmentSection(mixup=0.2), TABLE) == Augmentation((Mixup(0.2),))
+    assert make_augmentation(AugmentSection(mixup=0.2), TABLE) == aug.Augmentation((aug.Mixup(0.2),))
     for key in set(EVERY) - {"mixup"}:
         with pytest.raises(RecipeError, match=rf"augment\.{key}.*\(4, 5\)"):
             make_augmentation(AugmentSection(**{key: EVERY[key][0]}), TABLE)

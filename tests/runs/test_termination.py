@@ -12,7 +12,7 @@ import pytest
 
 import kilter
 from kilter._engine.interrupt import Interrupt, interruptible
-from kilter._signals import leave
+from kilter._system import leave
 from kilter.runs import Interrupted, checkpoints, open_run, resume, train
 from kilter.runs.termination import Terminated, Termination
 

@@ -11,7 +11,7 @@ from kilter._tuning.find_lr import find_lr
 from kilter.errors import ModelError, RunError
 from kilter.recipe import load_recipe, parse_recipe, with_overrides
 from kilter.report import write_report
-from kilter.runs import Interrupted, from_recipe, open_run, resume, train
+from kilter.runs import Interrupted, build, open_run, resume, train
 from kilter.runs.build import prepare
 
 from .conftest import SMALL
@@ -35,8 +35,8 @@ def no_search(monkeypatch):
     def searched(*_, **__):
         raise AssertionError("a recipe of numbers was searched")
 
-    monkeypatch.setattr(from_recipe, "find_lr", searched)
-    monkeypatch.setattr(from_recipe, "clip_threshold", searched)
+    monkeypatch.setattr(build, "find_lr", searched)
+    monkeypatch.setattr(build, "clip_threshold", searched)
 
 
 def test_the_run_keeps_the_numbers_and_what_they_were_read_from(tuned):
@@ -79,7 +79,7 @@ def test_a_resumed_run_searches_no_more_and_gives_the_same_bits(
 ):
     with pytest.raises(Interrupted) as caught:
         train(recipe, parent=tmp_path, callbacks=[InterruptIn(2)], verbose=0)
-    monkeypatch.setattr(from_recipe, "find_lr", None)
+    monkeypatch.setattr(build, "find_lr", None)
     resumed = resume(caught.value.path, verbose=0)
     assert _same_bits(_weights(resumed.path), _weights(tuned.path))
     assert _state(resumed.path) == _state(tuned.path)
@@ -126,7 +126,7 @@ def test_a_search_that_fails_leaves_no_directory(recipe, tmp_path, monkeypatch):
     def find_below(*data, **how):
         return find_lr(*data, **how, high=1e-6)
 
-    monkeypatch.setattr(from_recipe, "find_lr", find_below)
+    monkeypatch.setattr(build, "find_lr", find_below)
     with pytest.raises(ModelError, match="by chance"):
         train(recipe, parent=tmp_path)
     assert not list(tmp_path.iterdir())

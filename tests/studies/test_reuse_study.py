@@ -8,9 +8,8 @@ import pytest
 
 import kilter
 from kilter._studies import reuse_study as module
-from kilter._studies.encoders import READY, Pretraining, Way, from_model, ready, small_encoder
+from kilter._studies.encoders import READY, Plan, Pretraining, Way, ready, small_encoder
 from kilter._studies.reuse_study import class_numbers, labelled_first
-from kilter._studies.students import Plan
 from kilter.errors import DataError, KilterError, OptionError
 
 CLASSES, FEATURES = 3, 40
@@ -197,12 +196,6 @@ def test_a_search_finds_that_a_model_of_the_task_is_worth_keeping(source):
     assert found.plot().data[1].x == (1, 2)
     for one, value in zip(before, source.variables, strict=True):
         np.testing.assert_array_equal(one, value.numpy())
-
-
-def test_a_model_from_elsewhere_is_a_way(source):
-    way = from_model(source)
-    assert way.source(X, 0) is source
-    assert way.keep == -1
 
 
 def study_of(**options):

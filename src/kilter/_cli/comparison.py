@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import warnings
 from collections import Counter
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import Any
 
 import typer
 
-from kilter._cli.options import say, say_table
+from kilter._cli.output import say, say_table
 from kilter._cli.training import recipe_from
 from kilter._compare import compare as comparing
 from kilter._compare.comparison import Comparison, verdicts
@@ -24,41 +24,35 @@ from kilter.report import write_comparison
 
 
 def compare(
-    sources: Sequence[Path],
-    settings: Sequence[str],
-    options: Mapping[str, Any],
+    recipes: Sequence[Path],
+    settings: Sequence[str] | None,
     *,
     as_json: bool,
     progress: Display,
+    **options: Any,
 ) -> None:
-    """Compare the recipes in files and folders; the first one is the baseline.
-
-    ``options`` are those of :func:`kilter.compare`. With ``as_json`` progress goes to stderr.
-    """
-    recipes = recipes_from(sources, settings)
-    _show(lambda **more: comparing.compare(recipes, **options, **more), recipes, as_json, progress)
+    """Compare the recipes in files and folders, with the options of :func:`kilter.compare`."""
+    named = recipes_from(recipes, settings or ())
+    _show(lambda **more: comparing.compare(named, **options, **more), named, as_json, progress)
 
 
 def sweep(
     source: str,
     ranges: Sequence[str],
-    settings: Sequence[str],
-    options: Mapping[str, Any],
+    settings: Sequence[str] | None,
     *,
     as_json: bool,
     progress: Display,
+    **options: Any,
 ) -> None:
     """Compare the recipe ``source``, or the default one for data, with each combination of values."""
-    base, over = recipe_from(source, settings, {}), values_from(ranges)
+    base, over = recipe_from(source, settings), values_from(ranges)
     names = comparing.variants(base, over)
     _show(lambda **more: comparing.sweep(base, over, **options, **more), names, as_json, progress)
 
 
 def recipes_from(sources: Sequence[Path], settings: Sequence[str]) -> dict[str, Recipe]:
-    """The recipes by file name, with ``--set`` applied; a folder stands for its .toml files, sorted by name.
-
-    If several folders have a file of the same name, the folder's name goes in front.
-    """
+    """The recipes by file name, with ``--set`` applied; a folder stands for its .toml files."""
     paths = [path for source in sources for path in _files(source)]
     stems = Counter(path.stem for path in paths)
     named: dict[str, Recipe] = {}

@@ -1,30 +1,39 @@
-"""``kilter diagnose``: faults of a model, its data and its training."""
+"""``kilter diagnose``, and what it and ``kilter treat`` work on: a recipe, or a compiled model with data."""
 
 from __future__ import annotations
 
-import json
 import re
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+import keras
 import typer
 
-from kilter._cli.options import say
-from kilter._cli.subject import of_recipe, of_saved_model
-from kilter._cli.training import recipe_from
+from kilter._cli.output import say, say_json
+from kilter._cli.training import recipe_from, without_search
 from kilter._diagnosis.diagnose import diagnose as find
 from kilter._layout import columns, table
+from kilter._models.saved import load_model
 from kilter._progress import Display
 from kilter._records import SEVERITIES, Diagnosis, Evidence, Finding
 from kilter._text import number, printable
+from kilter.data import Source, Splits, load
+from kilter.errors import DataError, ModelError, OptionError
+from kilter.recipe import Recipe
+from kilter.runs.build import prepare, with_absolute_paths
+from kilter.runs.records import DataRecord
+from kilter.runs.trained import data_of, load_for
+from kilter.runs.training import data_record
 
 _STYLES: Final[dict[str, dict[str, Any]]] = {
     "severe": {"fg": "red", "bold": True},
     "warning": {"fg": "yellow"},
     "note": {"dim": True},
 }
+SEVERE: Final = 1  # the exit code after severe findings
 _MOST_PLACES: Final = 4  # layers that a row names
 
 
@@ -99,14 +108,88 @@ def _seen(evidence: Evidence) -> str:
     return printable(f"{evidence.name}: {value}" + ("" if limit is None else f" (limit {limit})"))
 
 
-SEVERE: Final = 1  # the exit code after severe findings
+@dataclass(frozen=True, eq=False)
+class Subject:
+    """The arguments of :func:`kilter.diagnose` or :func:`kilter.treat`, and their recipe and data."""
+
+    arguments: dict[str, Any]
+    recipe: Recipe
+    record: DataRecord
+
+
+def of_recipe(
+    recipe: Recipe, function: Callable[..., Any], *, allow_code: bool, progress: Display
+) -> Subject:
+    """The recipe's model, data and training as the arguments of ``function``, without a search for "auto"."""
+    prepared = prepare(without_search(recipe), allow_code=allow_code, progress=progress)
+    train, options = prepared.parts.train, prepared.spec.arguments_for(function)
+    arguments = {"model": prepared.model, "x": train.x, "y": train.y, **options}
+    return Subject(arguments, prepared.recipe, data_record(prepared.source, prepared.parts))
+
+
+def of_saved_model(
+    path: Path,
+    source: str,
+    settings: Sequence[str] | None,
+    options: Mapping[str, Any],
+    *,
+    allow_code: bool,
+    progress: Display,
+) -> Subject:
+    """The compiled model in ``path`` with the data ``source``; ``options``: values of recipe keys."""
+    progress.stage(f"Reading {printable(source)}")
+    target = options.get("data.target")
+    model, data = _compiled_with_data(path, source, settings, target=target, allow_code=allow_code)
+    whole = {"data.validation": "none", "train.early_stopping": "none"}
+    given = {"model.file": str(path), **whole, **options}
+    recipe = with_absolute_paths(recipe_from(source, None, given))
+    arguments = {"model": model, "x": data.train.x, "y": data.train.y}
+    return Subject(arguments, recipe, data_record(data, Splits(data.train, None, data.test)))
+
+
+def _compiled_with_data(
+    path: Path, source: str, settings: Sequence[str] | None, *, target: str | None, allow_code: bool
+) -> tuple[keras.Model, Source]:
+    """The compiled model in a .keras file, and ``source`` with labels to train it on.
+
+    Columns are matched by name if the file has a data record; else they keep their order, and a note says so.
+    """
+    if settings:
+        raise OptionError(
+            expected="--set for a recipe, or --model for a file",
+            received=f"--set {settings[0]} and --model {path}",
+            remedy="leave --set out: a saved model has its own loss and optimiser",
+        )
+    model = load_model(path, allow_code=allow_code, compiled=True)
+    if not model.compiled:
+        raise ModelError(
+            expected=f"a model that was saved after compile(): {path}",
+            received="one without loss and optimiser",
+            remedy="compile it as in training and save it again, or pass its recipe",
+        )
+    record = data_of(path)
+    if record is None:
+        data = load(source, target=target)
+        if data.train.features:
+            typer.echo(
+                f"note: {path} does not name its columns; they are taken in the order of {source}", err=True
+            )
+    else:
+        data = load_for(record, source, model=str(path), target=target, unlabelled=False)
+    if data.train.y is None:
+        raise DataError(
+            expected="data with labels, to train the model on",
+            received=f"{data.train.name}, which has none",
+            remedy="name the column with --target",
+        )
+    return model, data
 
 
 def diagnose(
     source: str,
-    settings: Sequence[str],
-    model: Path | None,
+    settings: Sequence[str] | None,
     *,
+    model: Path | None,
     target: str | None,
     steps: int,
     allow_code: bool,
@@ -114,7 +197,7 @@ def diagnose(
     progress: Display,
 ) -> None:
     """Diagnose a recipe, or the compiled ``model`` with the data ``source``; exit code 1 if severe."""
-    options = {} if target is None else {"data.target": target}
+    options = {"data.target": target}
     how: dict[str, Any] = {"allow_code": allow_code, "progress": progress}
     if model is None:
         subject = of_recipe(recipe_from(source, settings, options), find, **how)
@@ -123,7 +206,7 @@ def diagnose(
     diagnosis = find(**subject.arguments, steps=steps, verbose=progress)
     progress.close()
     if as_json:
-        typer.echo(json.dumps(diagnosis.to_json(), indent=2, ensure_ascii=False, allow_nan=False))
+        say_json(diagnosis.to_json())
     else:
         _show(diagnosis)
     if not diagnosis.ok:

@@ -1,12 +1,15 @@
-"""``kilter runs`` and ``kilter data``, without Keras or JAX."""
+"""``kilter runs``, ``kilter report`` and ``kilter data``, without Keras or JAX."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
-from kilter._cli.options import say, say_table
+import typer
+
+from kilter import report as reports
+from kilter._cli.output import say, say_table
 from kilter._progress import Display
 from kilter._text import duration, number
 from kilter.data import ColumnSummary, SourceSummary, describe, load
@@ -17,7 +20,7 @@ from kilter.runs.records import RunSummary
 SHOWN: Final = 40
 
 
-def print_runs(parent: Path) -> None:
+def runs(parent: Path) -> None:
     """A line for each run below ``parent``, the oldest first."""
     if not parent.is_dir():
         raise RunError(
@@ -33,9 +36,18 @@ def print_runs(parent: Path) -> None:
     say_table(headings, [_run_row(run) for run in found], right=(2, 3, 5, 6))
 
 
-def print_source(source: str, *, target: str | None, skip_bad: bool, progress: Display) -> None:
+def report(run: Path, *, progress: Display) -> None:
+    """Write the report of a run again."""
+    page = reports.write_report(run)
+    progress.close()
+    typer.echo(page)
+
+
+def data(
+    source: str, *, target: str | None, skip_bad: bool, columns: dict[str, Any], progress: Display
+) -> None:
     """The content of ``source``: parts, classes, columns, notes, and likely problems."""
-    read = load(source, target=target, skip_bad=skip_bad)
+    read = load(source, target=target, skip_bad=skip_bad, **columns)
     progress.stage("Summarising the data")
     summary = describe(read)
     progress.close()

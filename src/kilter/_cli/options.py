@@ -1,108 +1,61 @@
-"""Arguments and options of several commands, and how commands print."""
+"""The arguments and options that several commands share."""
 
 from __future__ import annotations
 
-import contextlib
-import sys
-from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from kilter import _layout
-from kilter._text import printable
-from kilter.errors import OptionError, RunError
-
-
-def say(text: str = "", *, indent: str = "", err: bool = False) -> None:
-    """Print ``text`` without control characters, broken between words where the terminal is narrow."""
-    width = _layout.columns(sys.stderr if err else sys.stdout)
-    for line in _layout.wrapped(printable(text), width, indent=indent):
-        typer.echo(line, err=err)
-
-
-def say_table(
-    headings: Sequence[str],
-    rows: Sequence[Sequence[_layout.Cell]],
-    *,
-    right: Sequence[int] = (),
-    most: int | None = None,
-    err: bool = False,
-) -> None:
-    """Print a table that fits the terminal; at most ``most`` rows, and the number of others."""
-    width = _layout.columns(sys.stderr if err else sys.stdout)
-    for line in _layout.table(headings, rows[:most], right=right, width=width):
-        typer.echo(line, err=err)
-    if most is not None and len(rows) > most:
-        typer.echo(f"… and {len(rows) - most} more", err=err)
-
-
-def check_out(out: Path, suffixes: Collection[str]) -> None:
-    """Raise :class:`OptionError` before the work if ``out`` has another suffix or no folder."""
-    if out.suffix not in suffixes:
-        raise OptionError(
-            expected=f"--out with one of {', '.join(suffixes)}",
-            received=f"--out {out}",
-            remedy=f"for example --out {out.stem or 'result'}{next(iter(suffixes))}",
-        )
-    if not out.parent.is_dir():
-        raise OptionError(
-            expected="--out in a folder that exists",
-            received=f"--out {out}",
-            remedy=f"create {out.parent} first",
-        )
-
-
-@contextlib.contextmanager
-def made(out: Path) -> Iterator[None]:
-    """Create the folder ``out`` before the work, and remove it if the work fails and leaves it empty.
-
-    Raises :class:`RunError` if it cannot be created.
-    """
-    existed = out.exists()
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise RunError(
-            expected="--out as a folder that can be created",
-            received=f"{out}: {error.strerror}",
-            remedy="choose another folder",
-        ) from error
-    try:
-        yield
-    except BaseException:
-        if not existed:
-            with contextlib.suppress(OSError):  # not empty
-                out.rmdir()
-        raise
-
-
 Source = Annotated[
     str,
-    typer.Argument(metavar="RECIPE.TOML|DATA", help="A recipe, or data: a file, a folder or a named set."),
+    typer.Argument(metavar="RECIPE.TOML|DATA", help="A recipe, or data: file, folder or name."),
 ]
-Settings = Annotated[
-    list[str] | None,
-    typer.Option("--set", metavar="SECTION.KEY=VALUE", help="Override a key of the recipe."),
-]
-Target = Annotated[
-    str | None, typer.Option("--target", metavar="COLUMN", help="The column of a table to predict.")
-]
-Epochs = Annotated[int | None, typer.Option("--epochs", help="Passes over the training data, at most.")]
-Runs = Annotated[Path, typer.Option("--runs", metavar="DIR", help="Where the run directory goes.")]
-Name = Annotated[str | None, typer.Option("--name", help="The run's name.")]
-SavedModel = Annotated[
-    Path | None,
-    typer.Option("--model", metavar="FILE.KERAS", help="A compiled model, saved by Keras, for the data."),
-]
-AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
+Data = Annotated[str, typer.Argument(metavar="DATA", help="A file, a folder or a named data set.")]
 Run = Annotated[Path, typer.Argument(metavar="RUN", help="A run directory.")]
 Model = Annotated[
     Path, typer.Argument(metavar="RUN|MODEL.KERAS", help="A run directory, or a model saved by Keras.")
 ]
-AllowCode = Annotated[
-    bool, typer.Option("--allow-code", help="Run code that comes with a model, if you trust its author.")
+Settings = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="SECTION.KEY=VALUE", help="Override a recipe key; repeatable."),
 ]
-Quiet = Annotated[bool, typer.Option("--quiet", help="Print the result and no progress.")]
-QuietRun = Annotated[bool, typer.Option("--quiet", help="Print the run directory and nothing else.")]
+SavedModel = Annotated[
+    Path | None,
+    typer.Option("--model", metavar="FILE.KERAS", help="A compiled model saved by Keras, for the data."),
+]
+Target = Annotated[
+    str | None, typer.Option("--target", metavar="COLUMN", help="The column of a table to predict.")
+]
+Ignore = Annotated[
+    list[str] | None,
+    typer.Option("--ignore", metavar="COLUMN", help="A column of a table that is no feature; repeatable."),
+]
+Only = Annotated[
+    list[str] | None,
+    typer.Option("--only", metavar="COLUMN", help="Use only this column as a feature; repeatable."),
+]
+Kinds = Annotated[
+    list[str] | None,
+    typer.Option("--as", metavar="COLUMN=KIND", help="Kind: number, category, date, ignore; repeatable."),
+]
+Epochs = Annotated[int | None, typer.Option("--epochs", help="Maximum number of epochs.")]
+Runs = Annotated[Path, typer.Option("--runs", metavar="DIR", help="Parent folder of the run directory.")]
+Name = Annotated[str | None, typer.Option("--name", help="Name of the run.")]
+AllowCode = Annotated[
+    bool, typer.Option("--allow-code", help="Run a model's own code, if you trust its author.")
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
+Quiet = Annotated[bool, typer.Option("--quiet", help="Print the result without progress.")]
+PathOnly = Annotated[bool, typer.Option("--quiet", help="Print only the run directory.")]
+Pairs = Annotated[
+    int | None, typer.Option("--pairs", max=10_000, help="Runs per recipe; default 6, or more if needed.")
+]
+Metric = Annotated[
+    str | None, typer.Option("--metric", help="Such as val_accuracy, the default for classes.")
+]
+FirstSeed = Annotated[int, typer.Option("--seed", help="Seed of the first pair and of the split.")]
+ComparisonFolder = Annotated[
+    Path | None, typer.Option("--out", metavar="DIR", help="Folder for the runs; finished ones are reused.")
+]
+Workers = Annotated[int | None, typer.Option("--workers", help="Parallel processes; default: one per core.")]

@@ -1,4 +1,4 @@
-"""``kilter evaluate`` and ``kilter predict``."""
+"""``kilter evaluate``, ``kilter predict`` and ``kilter fold-bn``: what is done with a trained model."""
 
 from __future__ import annotations
 
@@ -9,13 +9,14 @@ from typing import Any, Final
 import numpy as np
 import typer
 
-from kilter._cli.options import check_out, say, say_table
+from kilter._cli.output import check_out, say, say_table
 from kilter._engine import inference
 from kilter._engine.objective_for import objective_for
 from kilter._infer.calibration import calibration
+from kilter._infer.folding import FoldRecord, fold_batch_norm
 from kilter._progress import Display
 from kilter._text import measures, number, printable
-from kilter.data import Dataset
+from kilter.data import Dataset, Source
 from kilter.errors import DataError, OptionError
 from kilter.recipe import load_recipe
 from kilter.runs.atomic import write_with
@@ -23,9 +24,16 @@ from kilter.runs.build import compile_for, read_parts
 from kilter.runs.checksums import require_same_recipe
 from kilter.runs.predictions import Predictions, joined, predictions, uncertain
 from kilter.runs.reading import RECIPE
-from kilter.runs.trained import Trained, open_trained, read_for
+from kilter.runs.trained import Trained, open_trained, read_for, write_model
 from kilter.runs.training import require_same_data
 
+BATCH: Final = 1024  # rows at once; affects only memory and speed
+CHECKED_ROWS: Final = 10_000  # enough to see typical and rare values of every channel
+WRITERS: Final[dict[str, Callable[[Predictions, Path], Any]]] = {
+    ".csv": lambda found, path: found.frame().write_csv(path),
+    ".npz": lambda found, path: np.savez(path, allow_pickle=False, **found.arrays()),
+    ".parquet": lambda found, path: found.frame().write_parquet(path),
+}
 COMPARED: Final = ("", "accuracy", "negative log-likelihood", "Brier score", "expected calibration error")
 
 
@@ -50,31 +58,17 @@ def compared(
     return rows
 
 
-WRITERS: Final[dict[str, Callable[[Predictions, Path], Any]]] = {
-    ".csv": lambda found, path: found.frame().write_csv(path),
-    ".npz": lambda found, path: np.savez(path, allow_pickle=False, **found.arrays()),
-    ".parquet": lambda found, path: found.frame().write_parquet(path),
-}
-
-
-def write(found: Predictions, out: Path) -> None:
-    """Write a file in the format of its suffix, whole or not at all."""
-    write_with(out, lambda temporary: WRITERS[out.suffix](found, temporary))
-
-
-BATCH: Final = 1024  # rows at once; affects only memory and speed
-
-
 def evaluate(
-    path: Path, source: str | None, *, target: str | None, allow_code: bool, progress: Display
+    model: Path, data: str | None, *, target: str | None, allow_code: bool, progress: Display
 ) -> None:
-    """Print loss and metrics of the model at ``path``, part by part of the data."""
-    trained = open_trained(path, allow_code=allow_code)
-    if source is None:
+    """Print loss and metrics of a trained model, part by part of the data."""
+    trained = open_trained(model, allow_code=allow_code)
+    if data is None:
         _evaluate_own(trained, progress)
         return
-    progress.stage(f"Reading {printable(source)}")
-    read = read_for(trained, source, target=target, unlabelled=False)
+    progress.stage(f"Reading {printable(data)}")
+    read = read_for(trained, data, target=target, unlabelled=False)
+    _show_notes(read, progress)
     parts = {"data": read.train} if read.test is None else {"train": read.train, "test": read.test}
     for name, part in parts.items():
         _require_labels(part)
@@ -84,25 +78,22 @@ def evaluate(
 
 
 def predict(
-    path: Path,
-    source: str,
-    out: Path | None,
+    model: Path,
+    data: str,
     *,
+    out: Path | None,
     samples: int | None,
     seed: int | None,
     allow_code: bool,
     progress: Display,
 ) -> None:
-    """Write the predictions of the model at ``path`` for each row of ``source``, in order.
-
-    With ``samples``: the mean of this many predictions with dropout, and their spread.
-    """
+    """Write the predictions of a trained model for each row of ``data``, in order."""
     _check_seed(samples, seed)
-    if out is not None:
-        check_out(out, WRITERS)
-    trained = open_trained(path, allow_code=allow_code)
-    progress.stage(f"Reading {printable(source)}")
-    read = read_for(trained, source, unlabelled=True)
+    check_out(out, WRITERS)
+    trained = open_trained(model, allow_code=allow_code)
+    progress.stage(f"Reading {printable(data)}")
+    read = read_for(trained, data, unlabelled=True)
+    _show_notes(read, progress)
     parts = [part for part in (read.train, read.test) if part is not None]
     outputs = joined(
         [inference.predict(trained.model, part.x, batch_size=BATCH, verbose=progress) for part in parts]
@@ -115,10 +106,17 @@ def predict(
     if out is None:
         typer.echo(found.frame().write_csv(), nl=False)
     else:
-        write(found, out)
+        write_with(out, lambda temporary: WRITERS[out.suffix](found, temporary))
         say(f"{len(outputs)} rows: {out}")
     if comparison:  # apart from the table of predictions
         say_table(COMPARED, comparison, right=range(1, len(COMPARED)), err=out is None)
+
+
+def _show_notes(read: Source, progress: Display) -> None:
+    """What was filled or unknown in the data, apart from the answers on standard output."""
+    progress.close()
+    for note in read.notes:
+        say(f"Note: {note}", err=True)
 
 
 def _evaluate_own(trained: Trained, progress: Display) -> None:
@@ -168,3 +166,27 @@ def _check_seed(samples: int | None, seed: int | None) -> None:
             received=f"only --seed {seed}, which has no effect: only samples are drawn",
             remedy="add --mc 100, or leave --seed out",
         )
+
+
+def fold_bn(model: Path, check: str, out: Path, *, timings: int, allow_code: bool, progress: Display) -> None:
+    """Fold the batch normalisations of a model, check it on rows of ``check``, and write it to ``out``."""
+    check_out(out, [".keras"])
+    trained = open_trained(model, allow_code=allow_code)
+    progress.stage(f"Reading {printable(check)}")
+    rows = read_for(trained, check, unlabelled=True).train.x[:CHECKED_ROWS]
+    progress.stage(f"Folding, and comparing the outputs on {len(rows)} rows")
+    folded, record = fold_batch_norm(trained.model, rows, timings=timings)
+    write_model(folded, out, trained.data)
+    progress.close()
+    _print_folding(record, len(rows))
+    typer.echo(out)
+
+
+def _print_folding(record: FoldRecord, count: int) -> None:
+    rows = [(norm.layer, norm.into or "-", norm.reason) for norm in record.layers]
+    say_table(("batch normalisation", "folded into", "why not"), rows)
+    before, after = record.parameters
+    say(f"parameters: {before}, then {after}")
+    say(f"largest relative difference of the outputs: {record.difference:.2g} on {count} rows")
+    if record.speed is not None:
+        say(f"predicting: {record.speed}")

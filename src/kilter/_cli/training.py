@@ -9,7 +9,7 @@ from typing import Any
 
 import typer
 
-from kilter._cli.options import say
+from kilter._cli.output import say
 from kilter._progress import Display
 from kilter._text import duration, measures
 from kilter.nn.zeros import NEAR_ZERO, PenalizedWeights
@@ -20,36 +20,39 @@ from kilter.runs import training as job
 
 def train(
     source: str,
-    settings: Sequence[str],
-    options: Mapping[str, Any],
-    parent: Path,
-    quiet: bool,
+    settings: Sequence[str] | None,
     *,
-    allow_code: bool,
-    progress: Display,
+    name: str | None,
+    target: str | None,
+    epochs: int | None,
+    seed: int | None,
+    **how: Any,
 ) -> None:
-    """Train a recipe, or data with the default recipe; ``options``: values of its keys."""
-    recipe = recipe_from(source, settings, options)
-    train_recipe(recipe, parent, quiet, allow_code=allow_code, progress=progress)
+    """Train a recipe, or data with the default recipe."""
+    options = {"name": name, "data.target": target, "train.epochs": epochs, "seed": seed}
+    train_recipe(recipe_from(source, settings, options), **how)
 
 
-def train_recipe(recipe: Recipe, parent: Path, quiet: bool, *, allow_code: bool, progress: Display) -> None:
+def train_recipe(recipe: Recipe, *, runs: Path, allow_code: bool, path_only: bool, progress: Display) -> None:
     """Train a recipe and print the result."""
-    result = job.train(recipe, parent=parent, verbose=progress, allow_code=allow_code)
-    _conclude(result, quiet, progress)
+    result = job.train(recipe, parent=runs, verbose=progress, allow_code=allow_code)
+    _conclude(result, path_only, progress)
 
 
-def resume(path: Path, quiet: bool, *, allow_code: bool, progress: Display) -> None:
+def resume(run: Path, *, allow_code: bool, path_only: bool, progress: Display) -> None:
     """Continue an interrupted run."""
-    _conclude(job.resume(path, verbose=progress, allow_code=allow_code), quiet, progress)
+    _conclude(job.resume(run, verbose=progress, allow_code=allow_code), path_only, progress)
 
 
-def recipe_from(source: str, settings: Sequence[str], options: Mapping[str, Any]) -> Recipe:
-    """The recipe in the file ``source``, or the default for data, with ``--set`` and the options put in."""
+def recipe_from(
+    source: str, settings: Sequence[str] | None, options: Mapping[str, Any] | None = None
+) -> Recipe:
+    """The recipe ``source``, or the default for data, with ``--set`` and the options that are not None."""
     recipe = load_recipe(source) if source.endswith(".toml") else recipe_for(source)
+    given = {key: value for key, value in (options or {}).items() if value is not None}
     # JSON's strings and numbers are valid TOML: an option's text stays text, even if it looks like a number.
-    written = [f"{key}={json.dumps(value, ensure_ascii=False)}" for key, value in options.items()]
-    return with_overrides(recipe, [*settings, *written])
+    written = [f"{key}={json.dumps(value, ensure_ascii=False)}" for key, value in given.items()]
+    return with_overrides(recipe, [*(settings or ()), *written])
 
 
 def without_search(recipe: Recipe) -> Recipe:
@@ -58,12 +61,12 @@ def without_search(recipe: Recipe) -> Recipe:
     return recipe.model_copy(update={"optimizer": numbers})
 
 
-def _conclude(result: job.TrainResult, quiet: bool, progress: Display) -> None:
+def _conclude(result: job.TrainResult, path_only: bool, progress: Display) -> None:
     """Write the report, and print the result of the run."""
     progress.stage("Writing the report")
     page = write_report(result.path)
     progress.close()
-    if quiet:
+    if path_only:
         typer.echo(result.path)
         return
     ended = result.result

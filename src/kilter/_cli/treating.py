@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
-import typer
-
-from kilter._cli.diagnosing import say_findings
-from kilter._cli.options import made, say, say_table
-from kilter._cli.subject import Subject, of_recipe, of_saved_model
+from kilter._cli.diagnosing import Subject, of_recipe, of_saved_model, say_findings
+from kilter._cli.output import made, say, say_json, say_table
 from kilter._cli.training import recipe_from
 from kilter._progress import Display
 from kilter._text import duration, number
@@ -23,10 +19,10 @@ from kilter.recipe import Recipe, dump_recipe
 from kilter.report import write_treatment
 from kilter.runs.atomic import errors_named, write_text
 from kilter.runs.best_epoch import direction_of
-from kilter.runs.environment import describe_environment
-from kilter.runs.model_data import write_model
+from kilter.runs.directory import describe_environment
 from kilter.runs.reading import DATA, ENVIRONMENT, HISTORY, MODEL, RECIPE, RESULT
 from kilter.runs.records import Result, to_json
+from kilter.runs.trained import write_model
 from kilter.runs.training import device_name
 
 REPORT: Final = "report.html"
@@ -35,20 +31,19 @@ EPOCHS: Final = 10  # of a model without a recipe
 
 def treat(
     source: str,
-    settings: Sequence[str],
+    settings: Sequence[str] | None,
+    *,
     model: Path | None,
     out: Path,
-    *,
     target: str | None,
     epochs: int | None,
-    keep: Sequence[str],
+    keep: Sequence[str] | None,
     allow_code: bool,
     as_json: bool,
     progress: Display,
 ) -> None:
     """Treat a recipe, or the compiled ``model`` with the data ``source``; write the result to ``out``."""
-    given = {"data.target": target, "train.epochs": epochs if model is None else epochs or EPOCHS}
-    options = {key: value for key, value in given.items() if value is not None}
+    options = {"data.target": target, "train.epochs": epochs if model is None else epochs or EPOCHS}
     how: dict[str, Any] = {"allow_code": allow_code, "progress": progress}
     if model is None:
         recipe = recipe_from(source, settings, options)
@@ -59,13 +54,13 @@ def treat(
         subject.arguments["epochs"] = subject.recipe.train.epochs
     _refuse_training_run(out)
     with made(out):
-        treatment = treat_model(**subject.arguments, keep=keep, verbose=progress)
+        treatment = treat_model(**subject.arguments, keep=keep or (), verbose=progress)
     progress.stage("Writing the model and the report")
     _keep(treatment, subject, out)
     page = write_treatment(treatment, out / REPORT)
     progress.close()
     if as_json:
-        typer.echo(json.dumps(treatment.to_json(), indent=2, ensure_ascii=False, allow_nan=False))
+        say_json(treatment.to_json())
         return
     show_treatment(treatment)
     say(f"model: {out / MODEL}")
@@ -91,10 +86,7 @@ def _refuse_training_run(out: Path) -> None:
 
 
 def _keep(treatment: Treatment, subject: Subject, out: Path) -> None:
-    """Make ``out`` a run directory of the treated model, for evaluate and predict.
-
-    The files of an earlier treatment are removed first: a new model must never be beside an old data record.
-    """
+    """Make ``out`` a run directory of the treated model, for evaluate and predict."""
     measure = treatment.trials.measure
     result = Result(
         status="finished",

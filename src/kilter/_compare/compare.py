@@ -45,7 +45,7 @@ from kilter.recipe.text import run_name
 from kilter.runs import lock
 from kilter.runs.atomic import write_text
 from kilter.runs.reading import RunRecords
-from kilter.runs.training import Interrupted
+from kilter.runs.termination import Interrupted
 
 BASELINE: Final = "as-it-is"  # of a sweep
 _LAST_SEED: Final = 2**31 - 1  # as in a recipe

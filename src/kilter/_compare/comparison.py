@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import math
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
@@ -15,7 +14,7 @@ import numpy as np
 from kilter._compare.looks import can_decide, too_few_pairs
 from kilter._compare.statistics import bootstrap_interval, comparable, holm, paired_differences, sign_flip_p
 from kilter._plotting import Figure, drawn
-from kilter.errors import OptionError
+from kilter._validation import one_of
 from kilter.runs.best_epoch import direction_of
 from kilter.runs.reading import RunRecords
 from kilter.runs.records import Direction, to_json
@@ -97,14 +96,8 @@ def choose_metric(asked: str | None, known: Sequence[str]) -> str:
     if asked is None:
         higher = [name for name in known if name.startswith("val_") and direction_of(name) == "max"]
         return next((name for name in [*higher, "val_rmse"] if name in known), "val_loss")
-    if asked in known:
-        return asked
-    near = difflib.get_close_matches(asked, known, n=1)
-    raise OptionError(
-        expected=f"one of the metrics {', '.join(known)}",
-        received=f"metric={asked!r}",
-        remedy=f"did you mean {near[0]!r}?" if near else "choose one of them",
-    )
+    one_of("metric", asked, known)
+    return asked
 
 
 def paired_run(records: RunRecords, seed: int, metric: str) -> PairedRun:

@@ -7,6 +7,7 @@ from typing import Any
 
 import keras
 
+from kilter._array_types import Arrays
 from kilter._diagnosis.diagnose import diagnose
 from kilter._layout import columns, wrapped
 from kilter._models.keras_internals import io_utils
@@ -31,8 +32,8 @@ class Doctor(keras.callbacks.Callback):
 
     def __init__(
         self,
-        x: Any,
-        y: Any,
+        x: Arrays,
+        y: Arrays,
         *,
         validation_data: tuple[Any, Any] | None = None,
         batch_size: int = 32,

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import keras
 import numpy as np
 
+from kilter._array_types import Arrays, HeldOut
 from kilter._diagnosis.checks import CHECKS
 from kilter._diagnosis.context import Check, Context
 from kilter._diagnosis.thresholds import Thresholds
@@ -75,14 +76,14 @@ _BLOCKING = ("data-not-finite", "targets-loss", "stale-compile", "all-frozen", "
 
 def diagnose(
     model: keras.Model,
-    x: Any,
-    y: Any,
+    x: Arrays,
+    y: Arrays,
     *,
-    validation_data: tuple[Any, ...] | None = None,
+    validation_data: tuple[HeldOut, ...] | None = None,
     batch_size: int = 32,
     shuffle: bool = True,
     class_weight: Mapping[int, float] | None = None,
-    sample_weight: Any = None,
+    sample_weight: Arrays | None = None,
     schedule: Schedule | Performance | None = None,
     augment: Augment | None = None,
     steps: int = 64,

@@ -217,10 +217,10 @@ def warn_of_losses(x: Any) -> None:
     """Warn about input columns whose differences float32 cannot represent, such as unix times."""
     if keras.config.floatx() != "float32":
         return
-    arrays = (leaf for leaf in keras.tree.flatten(x) if isinstance(leaf, np.ndarray))
-    for array in arrays:
-        loss = loss_note("input column", lossy_columns(array), SUBTRACT)
-        if loss is not None:
+    for leaf in keras.tree.flatten(x):
+        array = leaf if isinstance(leaf, np.ndarray) else None
+        columns = () if array is None else lossy_columns(array)
+        for loss in loss_note("input column", columns, SUBTRACT):
             warnings.warn(loss, stacklevel=4)
 
 

@@ -16,6 +16,7 @@ import jax.numpy as jnp
 import keras
 import numpy as np
 
+from kilter._array_types import Arrays, Host
 from kilter._engine.batch_statistics import refresh_batch_norm
 from kilter._models.optimizers import inner_optimizer
 from kilter._models.variables import assign, variables
@@ -31,7 +32,7 @@ class WeightAverage(keras.callbacks.Callback, ABC):
     ``refresh``: None, or inputs from which to recompute the statistics of batch normalisation.
     """
 
-    def __init__(self, refresh: Any = None) -> None:
+    def __init__(self, refresh: Arrays | None = None) -> None:
         super().__init__()
         self._refresh = refresh
         self._epoch: int | None = None
@@ -44,11 +45,11 @@ class WeightAverage(keras.callbacks.Callback, ABC):
     def end_of_epoch(self, epoch: int) -> None:
         """Called when the model has the training weights at the end of ``epoch``."""
 
-    def state(self) -> list[np.ndarray]:
+    def state(self) -> list[Host]:
         """What a checkpoint needs to continue this average; [] if the optimiser's slots are enough."""
         return []
 
-    def restore(self, state: Sequence[np.ndarray]) -> None:
+    def restore(self, state: Sequence[Host]) -> None:
         """Continue the average of :meth:`state` in the next training."""
 
     def on_train_begin(self, logs: Any = None) -> None:
@@ -165,7 +166,7 @@ class StochasticWeightAverage(WeightAverage):
             no ``refresh``.
     """
 
-    def __init__(self, start: float = 0.75, every: int = 1, refresh: Any = None) -> None:
+    def __init__(self, start: float = 0.75, every: int = 1, refresh: Arrays | None = None) -> None:
         super().__init__(refresh)
         share = isinstance(start, float) and 0 <= start < 1
         if not share and (isinstance(start, bool | float) or start < 0):
@@ -184,19 +185,19 @@ class StochasticWeightAverage(WeightAverage):
         self._start = start
         self._every = every
         self._count = 0
-        self._means: list[np.ndarray] = []
-        self._restored: Sequence[np.ndarray] = ()
+        self._means: list[Host] = []
+        self._restored: Sequence[Host] = ()
 
     @property
     def count(self) -> int:
         """The number of epochs averaged so far."""
         return self._count
 
-    def state(self) -> list[np.ndarray]:
+    def state(self) -> list[Host]:
         """The number of epochs averaged, then the means; [] before there are any."""
         return [np.array([self._count]), *self._means] if self._count else []
 
-    def restore(self, state: Sequence[np.ndarray]) -> None:
+    def restore(self, state: Sequence[Host]) -> None:
         """Continue this average in the next training."""
         self._restored = state
 

@@ -12,6 +12,7 @@ import keras
 import numpy as np
 from jax import lax
 
+from kilter._array_types import Arrays
 from kilter._engine.arrays import check_batch_size, collect
 from kilter._engine.checks import check_inputs
 from kilter._engine.feed import Order, ResidentFeed
@@ -52,7 +53,7 @@ class RefreshRecord:
     rows: int
 
 
-def refresh_batch_norm(model: keras.Model, x: Any, *, batch_size: int = 256) -> RefreshRecord:
+def refresh_batch_norm(model: keras.Model, x: Arrays, *, batch_size: int = 256) -> RefreshRecord:
     """Set every batch normalisation's mean and variance to those of its inputs over all of ``x``, in place.
 
     In training Keras keeps moving averages over batches, which lag behind the weights: with a momentum of

@@ -12,6 +12,7 @@ import keras
 import numpy as np
 from jax import lax
 
+from kilter._array_types import Arrays
 from kilter._engine.arrays import Rows, is_array, row_count
 from kilter._engine.batch_feed import BatchFeed
 from kilter._engine.batch_hooks import BatchHooks, callback_list
@@ -44,10 +45,10 @@ Callbacks = Sequence[keras.callbacks.Callback] | keras.callbacks.Callback | None
 
 def evaluate(
     model: keras.Model,
-    x: Any,
-    y: Any = None,
+    x: Arrays,
+    y: Arrays | None = None,
     *,
-    sample_weight: Any = None,
+    sample_weight: Arrays | None = None,
     batch_size: int | None = 256,
     steps: int | None = None,
     callbacks: Callbacks = (),
@@ -94,7 +95,7 @@ def evaluate(
 
 def predict(
     model: keras.Model,
-    x: Any,
+    x: Arrays,
     *,
     batch_size: int | None = 256,
     steps: int | None = None,

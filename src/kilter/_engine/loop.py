@@ -244,7 +244,7 @@ class Session:
     chunk: str
     guard: RateGuard
 
-    def run(self) -> None:
+    def run(self) -> History:
         """Run the epochs. After KeyboardInterrupt the model has the state of the last chunk."""
         model, callbacks = self.model, self.callbacks
         hooks, told = self._hooks("train"), self._hooks("test")
@@ -265,6 +265,7 @@ class Session:
         if isinstance(model.optimizer, keras.optimizers.Optimizer) and self.epochs > first:
             model.optimizer.finalize_variable_values(model.trainable_weights)
         callbacks.on_train_end(logs)
+        return self.history
 
     def _hooks(self, mode: Mode) -> BatchHooks:
         return BatchHooks.of(self.model, self.callbacks, mode, self.chunk, self.guard)

@@ -17,6 +17,7 @@ import jax.numpy as jnp
 import keras
 import numpy as np
 
+from kilter._array_types import Arrays
 from kilter._engine.arrays import collect
 from kilter._engine.augmenting import Augment, as_augmentation
 from kilter._engine.checks import check_inputs, check_targets
@@ -122,10 +123,10 @@ class Reader:
 
 def probe(
     model: keras.Model,
-    x: Any,
-    y: Any,
+    x: Arrays,
+    y: Arrays,
     *,
-    sample_weight: Any = None,
+    sample_weight: Arrays | None = None,
     rows: int = 256,
     seed: int = 0,
     reader: Reader | None = None,
@@ -142,14 +143,14 @@ def probe(
 
 def measured_steps(
     model: keras.Model,
-    x: Any,
-    y: Any,
+    x: Arrays,
+    y: Arrays,
     *,
     steps: int = 64,
     readings: int = 8,
     batch_size: int = 32,
     shuffle: bool = True,
-    sample_weight: Any = None,
+    sample_weight: Arrays | None = None,
     schedule: Schedule | None = None,
     augment: Augment | None = None,
     rows: int = 256,

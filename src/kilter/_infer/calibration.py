@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from kilter._array_types import Labels, Probabilities
 from kilter._plotting import Figure, drawn
 from kilter._validation import whole_number
 from kilter.errors import DataError
@@ -49,7 +50,7 @@ class Calibration:
         return drawn("reliability", self)
 
 
-def calibration(probabilities: Any, y: Any, *, bins: int = 15) -> Calibration:
+def calibration(probabilities: Probabilities, y: Labels, *, bins: int = 15) -> Calibration:
     """Measure how well predicted probabilities fit the true classes.
 
     Args:

@@ -11,7 +11,7 @@ import keras
 import numpy as np
 
 from kilter._infer.kernels import KINDS, ChannelMap, Weights, channel_map, read_weights
-from kilter._models.graph import Graph, Tensor, read_graph
+from kilter._models.editing import Graph, Tensor, read_graph
 from kilter._models.tracing import LayerCall
 
 _LINEAR = (None, keras.activations.linear)

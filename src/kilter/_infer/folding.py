@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import keras
 import numpy as np
 
+from kilter._array_types import Arrays
 from kilter._engine.inference import predict_unchanged
 from kilter._infer.fold_plan import FoldPlan, NormFold, plan_folds
 from kilter._infer.kernels import write_weights
@@ -47,7 +48,7 @@ class Speed:
         )
 
 
-def largest_difference(before: keras.Model, after: keras.Model, x: Any, *, batch_size: int = 256) -> float:
+def largest_difference(before: keras.Model, after: keras.Model, x: Arrays, *, batch_size: int = 256) -> float:
     """max |a − b| / max |a| over the rows of ``x``, with outputs a of ``before`` and b of ``after``.
 
     The largest over several outputs. 0.0 if both are zero everywhere, infinity if only a is.
@@ -133,7 +134,7 @@ class FoldRecord:
 
 def fold_batch_norm(
     model: keras.Model,
-    x_check: Any,
+    x_check: Arrays,
     *,
     tolerance: float | None = None,
     timings: int = 0,

@@ -7,7 +7,7 @@ from typing import Any, Final, Literal, get_args
 import keras
 
 from kilter._models.copying import Config, Cut, copy_model
-from kilter._models.graph import Graph, read_graph
+from kilter._models.editing import Graph, read_graph
 from kilter._models.layers import NORMALIZATIONS, SCALINGS
 from kilter.errors import OptionError
 

@@ -19,6 +19,7 @@ import keras
 import numpy as np
 from jax import lax
 
+from kilter._array_types import Arrays
 from kilter._engine.arrays import check_batch_size, collect
 from kilter._engine.checks import check_inputs
 from kilter._engine.program_cache import shelf, take
@@ -67,7 +68,7 @@ class _Moments(NamedTuple):
 
 def predict_mc(
     model: keras.Model,
-    x: Any,
+    x: Arrays,
     *,
     samples: int = 100,
     seed: int = 0,

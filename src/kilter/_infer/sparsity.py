@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, Literal, get_args
+from typing import Final, Literal, get_args
 
 import keras
 import numpy as np
 
+from kilter._array_types import Arrays
 from kilter._engine.arrays import check_batch_size, collect
 from kilter._engine.feed import Order, ResidentFeed
 from kilter._engine.fit import prepare
@@ -77,8 +78,8 @@ class SparsityCurve:
 
 def zero_small_weights(
     model: keras.Model,
-    x: Any,
-    y: Any = None,
+    x: Arrays,
+    y: Arrays | None = None,
     *,
     shares: Sequence[float] = SHARES,
     thresholds: Sequence[float] | None = None,

@@ -16,9 +16,6 @@ def plain_array(leaf: Any) -> Any:
     """``leaf`` as a numeric array that JAX can read; an array on a device stays there.
 
     Big-endian numbers become native, and floats wider than 64 bits become float64.
-
-    Raises:
-        DataError: if the dtype is not numeric, or complex.
     """
     array = leaf if isinstance(leaf, jax.Array) else np.asarray(leaf)
     if not (jnp.issubdtype(array.dtype, jnp.number) or array.dtype == bool) or np.iscomplexobj(array):
@@ -33,12 +30,7 @@ def plain_array(leaf: Any) -> Any:
 
 
 def some_rows(x: Any, rows: int, seed: int) -> Any:
-    """At most ``rows`` rows of the arrays in ``x``, sampled without replacement and kept in order.
-
-    Raises:
-        OptionError: if ``rows`` is below 1.
-        DataError: if the arrays are empty or differ in length.
-    """
+    """At most ``rows`` rows of the arrays in ``x``, sampled without replacement and kept in order."""
     whole_number("rows", rows, 1, remedy="a few hundred are enough")
     arrays = jax.tree.map(plain_array, x)
     shapes = [array.shape for array in jax.tree.leaves(arrays)]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,8 +12,8 @@ import keras
 from kilter._models.duplicate import Duplicator
 from kilter._models.keras_internals import Functional, SafeModeScope, Trainer, functional_like_constructor
 from kilter._models.variables import assign_copies
-from kilter._text import first_line
-from kilter.errors import KilterError, ModelError
+from kilter._validation import errors_as
+from kilter.errors import ModelError
 
 Config = dict[str, Any]
 Cut = Callable[[Config], Config | list[Any] | None]
@@ -40,7 +40,6 @@ FOREIGN_ERRORS = (
     AttributeError,
     LookupError,
     NameError,
-    NotImplementedError,
     RuntimeError,
     TypeError,
     ValueError,
@@ -59,11 +58,7 @@ class ModelCopy:
     layers: tuple[tuple[Any, Any], ...]
 
     def twin(self, layer: keras.layers.Layer) -> Any:
-        """The copy of ``layer``.
-
-        Raises:
-            ModelError: if no attribute of the model holds the layer.
-        """
+        """The copy of ``layer``."""
         for original, copy in self.layers:
             if original is layer:
                 return copy
@@ -77,21 +72,10 @@ class ModelCopy:
 def copy_model(model: keras.Model, change: Change = lambda _: None, front: Sequence[Any] = ()) -> ModelCopy:
     """A copy of a built Sequential or Functional model with layers changed or left out, in nested models too.
 
-    Args:
-        model: the original.
-        change: ``change(layer)`` returns None for an exact copy, or a function of the layer's configuration.
-            That function returns the configuration of the copy, a list of layers that replace it one after
-            the other, or None to leave the layer out (its input becomes its output).
-        front: for each input of the model a new layer that it passes through first, or None.
-
-    Unchanged layers are duplicated with their weights, seeds and inner layers (see
-    :class:`~kilter._models.duplicate.Duplicator`), so they need no configuration. Shared layers stay shared.
-    A layer with a changed configuration keeps its weights if their shapes stay; otherwise it is initialised
-    again.
-
-    Raises:
-        ModelError: if the model is not built or has its own ``call``; if a layer cannot be copied, cannot be
-            made from its configuration, or does not fit its new input.
+    ``change(layer)`` returns None for an exact copy, or a :data:`Cut`. ``front``: for each input of the model
+    a new layer that it passes through first, or None. Unchanged layers are duplicated with their weights,
+    seeds and inner layers, so they need no configuration; shared layers stay shared. A layer with a changed
+    configuration keeps its weights if their shapes stay; otherwise it is initialised again.
     """
     copier = _Copier(change)
     with _copying(model):
@@ -100,11 +84,7 @@ def copy_model(model: keras.Model, change: Change = lambda _: None, front: Seque
 
 
 def copy_written(model: keras.Model) -> ModelCopy:
-    """A copy of a built model with its own ``call``.
-
-    Raises:
-        ModelError: if an attribute of the model cannot be duplicated.
-    """
+    """A copy of a built model with its own ``call``."""
     copier = _Copier(lambda _: None)
     with _copying(model):
         copy = copier.leaf(model)
@@ -116,9 +96,8 @@ def copy_onto(
 ) -> tuple[Any, tuple[tuple[Any, Any], ...]]:
     """Copies of the layers of a Functional model, called on ``entering``: a tensor for each of its inputs.
 
-    A nested model whose ``id`` is in ``parts`` is replaced by a copy of that part. Returns the outputs, in
-    the structure of the model's outputs, and the pairs (original, copy) of all layers but models, with their
-    weights. Raises as :func:`copy_model` does.
+    A nested model whose ``id`` is in ``parts`` is replaced by a copy of that part. Returns the outputs, and
+    the pairs (original, copy) of all layers but models.
     """
     copier = _Copier(lambda _: None, parts)
     with _copying(model):
@@ -165,23 +144,20 @@ def _made_anew(layer: Any, config: Config) -> Any:
     """A layer of the class of ``layer`` from ``config``, which is the layer's own with some changes.
 
     Functions that the configuration only names, such as a custom activation, are taken from ``layer``.
-
-    Raises:
-        ModelError: if its class cannot make one.
     """
-    try:
+    with errors_as(
+        ModelError,
+        *FOREIGN_ERRORS,
+        expected=f"a layer {layer.name!r} that can be made from its configuration",
+        received=type(layer).__name__,
+        remedy="give its class get_config, and register it with keras.saving.register_keras_serializable",
+    ):
         own = layer.get_config()
         given = {key: _live(layer, key, value, own) for key, value in config.items()}
         if isinstance(layer, keras.layers.Lambda):  # its from_config takes no functions
             return type(layer)(**given)
         with SafeModeScope(safe_mode=False):  # the layer's code runs in this process already
             return type(layer).from_config(given)
-    except FOREIGN_ERRORS as problem:
-        raise ModelError(
-            expected=f"a layer {layer.name!r} that can be made from its configuration",
-            received=f"{type(layer).__name__}: {first_line(problem)}",
-            remedy="give its class get_config, and register it with keras.saving.register_keras_serializable",
-        ) from problem
 
 
 def _live(layer: Any, key: str, value: Any, own: Config) -> Any:
@@ -193,19 +169,14 @@ def _live(layer: Any, key: str, value: Any, own: Config) -> Any:
     return value if plain or not described or key in ("name", "dtype") else live
 
 
-@contextlib.contextmanager
-def _copying(model: keras.Model) -> Iterator[None]:
+def _copying(model: keras.Model) -> contextlib.AbstractContextManager[None]:
     """While active, errors of foreign code become a :class:`ModelError`."""
-    try:
-        yield
-    except KilterError:
-        raise
-    except FOREIGN_ERRORS as problem:
-        raise ModelError(
-            expected=f"a model that can be copied: {model.name!r}",
-            received=f"{type(problem).__name__}: {first_line(problem)}",
-            remedy="keep layers and variables in attributes of layers, and let __new__ take no arguments",
-        ) from problem
+    return errors_as(
+        ModelError,
+        *FOREIGN_ERRORS,
+        expected=f"a model that can be copied: {model.name!r}",
+        remedy="keep layers and variables in attributes of layers, and let __new__ take no arguments",
+    )
 
 
 class _Copier:

@@ -1,6 +1,6 @@
-"""Duplicates of Keras layers and metrics, made attribute by attribute, so that no configuration is needed.
+"""Duplicates of Keras layers and metrics, made attribute by attribute.
 
-Keras rebuilds a layer from its configuration. That fails for functions that are not registered, loses the
+Rebuilding from the configuration, as Keras does, fails for functions that are not registered, loses the
 globals of a lambda, and does not say which inner layer of the copy belongs to which of the original.
 """
 
@@ -49,10 +49,9 @@ _STATEFUL: Final = (KerasSaveable, keras.Variable)
 
 
 class Duplicator:
-    """Duplicates objects with all the variables and layers in them, each once.
+    """Duplicates objects with all the variables and layers in them, each once; the rest is shared.
 
-    Functions, initialisers, regularisers, policies and arrays are shared with the original. ``layer`` makes
-    the duplicate of an inner layer.
+    ``layer`` makes the duplicate of an inner layer.
     """
 
     def __init__(self, layer: Callable[[Any], Any] | None = None) -> None:

@@ -1,7 +1,6 @@
-"""The parts of Keras that are not public, imported here and nowhere else, each with the reason.
+"""The private parts of Keras that kilter uses, imported here and nowhere else, each with the reason.
 
-They were checked against Keras 3.15.1. If a later Keras moves one, importing this module raises an error that
-names every symbol that is missing.
+If a later Keras moves one, importing this module raises an error that names every missing symbol.
 """
 
 from __future__ import annotations
@@ -14,88 +13,42 @@ from kilter.errors import BackendError
 
 CHECKED_WITH: Final = "3.15.1"
 
-# name -> (module of Keras, why the public API does not do)
+# Symbol: module below keras.src: why the public API does not do.
+_TABLE: Final = """
+BaseConv: layers.convolutional.base_conv: all Conv1D/2D/3D; keras.layers has no common class
+BaseConvTranspose: layers.convolutional.base_conv_transpose: all Conv*Transpose
+BaseDepthwiseConv: layers.convolutional.base_depthwise_conv: all DepthwiseConv*
+BaseGlobalPooling: layers.pooling.base_global_pooling: all global pooling layers
+BasePooling: layers.pooling.base_pooling: all pooling layers
+BaseSeparableConv: layers.convolutional.base_separable_conv: all SeparableConv*
+DropoutRNNCell: layers.rnn.dropout_rnn_cell: recurrent cells with dropout
+Functional: models.functional: the class of a model with a graph; keras.Model does not say
+KerasSaveable: saving.keras_saveable: the base of layers, optimizers, losses and metrics
+LossFunctionWrapper: losses.losses: the function behind a loss, to compute it from logits
+Merge: layers.merging.base_merge: all merging layers (Add, Concatenate, ...)
+Node: ops.node: a call in a functional model's graph
+Operation: ops.operation: its __new__ makes layers; copies must use it
+SafeModeScope: saving.serialization_lib: a copy in memory may hold the user's own Lambda; a file may not
+TrackedDict: utils.tracking: a layer's dict of tracked parts; a copy needs its own
+TrackedList: utils.tracking: as TrackedDict, a list
+TrackedOrderedDict: utils.tracking: as TrackedDict, in order
+TrackedSet: utils.tracking: as TrackedDict, a set
+Tracker: utils.tracking: tracks a layer's variables; a copy needs its own
+Trainer: models.model: compiles and trains a model; a copy starts its own
+compute_fans: initializers.random_initializers: fans as Keras's initialisers count them
+compute_output_spec: backend: shapes and dtypes of a call without computing it
+data_adapter_utils: trainers.data_adapters: unpacks and checks (x, y, sample_weight) as Keras does
+functional_like_constructor: models.functional: whether inputs and outputs suffice to remake a subclass
+get_keras_mask: backend: the mask of an output, used by Keras's losses
+get_stateless_scope: backend.common.stateless_scope: the scope of a stateless call
+io_utils: utils: prints as Keras does: respects disable_interactive_logging
+is_default: utils.python_utils: whether a model overrides a method
+pythonify_logs: utils.python_utils: the order and types of the results of evaluate
+"""
+
 INTERNALS: Final = {
-    "BaseConv": (
-        "keras.src.layers.convolutional.base_conv",
-        "all Conv1D/2D/3D at once; keras.layers has no common class",
-    ),
-    "BaseConvTranspose": ("keras.src.layers.convolutional.base_conv_transpose", "all Conv*Transpose at once"),
-    "BaseDepthwiseConv": ("keras.src.layers.convolutional.base_depthwise_conv", "all DepthwiseConv* at once"),
-    "BaseGlobalPooling": (
-        "keras.src.layers.pooling.base_global_pooling",
-        "all global pooling layers at once",
-    ),
-    "BasePooling": ("keras.src.layers.pooling.base_pooling", "all pooling layers at once"),
-    "BaseSeparableConv": ("keras.src.layers.convolutional.base_separable_conv", "all SeparableConv* at once"),
-    "DropoutRNNCell": (
-        "keras.src.layers.rnn.dropout_rnn_cell",
-        "recurrent cells with dropout, which keras.layers does not mark",
-    ),
-    "Functional": (
-        "keras.src.models.functional",
-        "copies keep the graph of a functional model; keras.Model does not say which kind it is",
-    ),
-    "KerasSaveable": (
-        "keras.src.saving.keras_saveable",
-        "the common base of what Keras saves: layers, optimizers, losses, metrics",
-    ),
-    "LossFunctionWrapper": (
-        "keras.src.losses.losses",
-        "the function behind a loss object, to compute it from logits",
-    ),
-    "Merge": ("keras.src.layers.merging.base_merge", "all merging layers (Add, Concatenate, ...) at once"),
-    "Node": ("keras.src.ops.node", "a call in a functional model's graph, to rebuild the graph of a copy"),
-    "Operation": (
-        "keras.src.ops.operation",
-        "layers and operations are made by its own __new__, which copies must use",
-    ),
-    "SafeModeScope": (
-        "keras.src.saving.serialization_lib",
-        "a copy in memory may hold the person's own Lambda; a file may not",
-    ),
-    "TrackedDict": (
-        "keras.src.utils.tracking",
-        "the dict in which a layer keeps tracked parts; a copy needs its own",
-    ),
-    "TrackedList": (
-        "keras.src.utils.tracking",
-        "the list in which a layer keeps tracked parts; a copy needs its own",
-    ),
-    "TrackedOrderedDict": ("keras.src.utils.tracking", "as TrackedDict, in order"),
-    "TrackedSet": ("keras.src.utils.tracking", "as TrackedDict, for sets"),
-    "Tracker": (
-        "keras.src.utils.tracking",
-        "what a layer tracks its variables and layers with; a copy needs its own",
-    ),
-    "Trainer": (
-        "keras.src.models.model",
-        "the part of keras.Model that compiles and trains, initialised anew in a copy",
-    ),
-    "compute_fans": (
-        "keras.src.initializers.random_initializers",
-        "fan-in and fan-out exactly as Keras's initialisers count them",
-    ),
-    "compute_output_spec": ("keras.src.backend", "shapes and dtypes of a call without computing it"),
-    "data_adapter_utils": (
-        "keras.src.trainers.data_adapters",
-        "unpacks and checks (x, y, sample_weight) as Keras's trainers do",
-    ),
-    "functional_like_constructor": (
-        "keras.src.models.functional",
-        "whether a subclass of Functional can be rebuilt from its inputs and outputs",
-    ),
-    "get_keras_mask": ("keras.src.backend", "the mask that Keras attaches to an output, used by its losses"),
-    "get_stateless_scope": (
-        "keras.src.backend.common.stateless_scope",
-        "the scope of a stateless call, in which variables are read and written",
-    ),
-    "io_utils": (
-        "keras.src.utils",
-        "prints where Keras prints: respects keras.config.disable_interactive_logging",
-    ),
-    "is_default": ("keras.src.utils.python_utils", "whether a model overrides a method or keeps Keras's own"),
-    "pythonify_logs": ("keras.src.utils.python_utils", "the order and types of the results of evaluate"),
+    name: (f"keras.src.{module}", reason)
+    for name, module, reason in (line.split(": ", 2) for line in _TABLE.strip().splitlines())
 }
 
 

@@ -151,8 +151,8 @@ class Saturation(NamedTuple):
 def saturation(layer: keras.layers.Layer) -> Saturation | None:
     """Where outputs of ``layer`` are saturated; None if its activation is unknown, or flat only at 0.
 
-    Known are tanh, sigmoid, hard_sigmoid, softsign, elu and selu. ReLU's flat side shows as zeros and dead
-    units; a softmax is flat where it is confident, which is no fault.
+    ReLU's flat side shows as zeros and dead units; a softmax is flat where it is confident, which is no
+    fault.
     """
     name = activation_name(layer)
     if name in ("tanh", "softsign"):
@@ -171,18 +171,12 @@ class LayerFacts:
     """One call of a leaf layer.
 
     Attributes:
-        index: position in the order of the calls.
-        path: the layer's path, such as ``"block/dense_1"``; kind: its class name.
-        layer: the layer itself.
-        activation: what is applied to the output before the next layer with weights, by Keras's name: the
-            layer's own, or that of a later layer ("linear" for none). None for a custom function.
-        activation_layer: path of the layer that applies it; ``path`` itself for the layer's own.
-        sources: indices of the calls that its inputs come from; () if they come from no layer directly.
+        activation: what is applied to the output before the next layer with weights, by Keras's name
+            ("linear" for none); None for a custom function. activation_layer: the path of what applies it.
+        sources: indices of the calls that its inputs come from. consumers: of those its output goes to.
         takes_input: whether one of its inputs is an input of the model, reshaped at most.
-        consumers: indices of the calls that its output goes to.
         is_output: whether nothing with weights comes after it.
-        repeated: whether the same layer was called before.
-        shape: of the output, rows first.
+        repeated: whether the same layer was called before. shape: of the output, rows first.
     """
 
     index: int
@@ -241,14 +235,10 @@ class LossFacts:
 
 @dataclass(frozen=True, eq=False)
 class OutputFacts:
-    """One output of the model, with the loss it is compiled with and its targets.
+    """One output of the model, with the loss it is compiled with (None without) and its targets.
 
-    Attributes:
-        where: path of the last layer with weights before it.
-        activation: by Keras's name, "linear" for none, None if unknown.
-        units: size of its last axis; shape: of a batch.
-        loss: None for an output without a loss.
-        targets: rows first; None if there are none.
+    ``where``: path of the last layer with weights before it. ``activation``: by Keras's name, "linear" for
+    none, None if unknown. ``shape``: of a batch.
     """
 
     where: str

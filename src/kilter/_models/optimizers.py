@@ -29,14 +29,10 @@ _SAMPLED_STEPS: Final = (0, 10, 100, 1_000, 10_000)
 
 @dataclass(frozen=True, eq=False)
 class OptimizerSlot:
-    """Where an optimiser keeps one of its numbers.
+    """Where an optimiser keeps one of its numbers: in ``attribute`` of the inner ``optimizer``.
 
-    Attributes:
-        optimizer: the optimiser that makes the update, without its loss-scaling wrapper.
-        attribute: the attribute that holds the number, such as ``"_learning_rate"`` or ``"beta_1"``.
-        value: what it holds: a Keras variable, a float, a ``LearningRateSchedule`` or a function.
-        index: position among the variables of the compiled optimiser, the wrapper's included; None if the
-            value is not one of them.
+    ``value``: a Keras variable, a float, a ``LearningRateSchedule`` or a function. ``index``: position among
+    the variables of the compiled optimiser, the wrapper's included; None if the value is not one of them.
     """
 
     optimizer: Any
@@ -85,11 +81,7 @@ def optimizer_slot(model_or_optimizer: Any, name: SlotName) -> OptimizerSlot | N
 
 
 def slot_index(model: keras.Model, name: SlotName) -> int:
-    """The position of the variable ``name`` among the optimiser's variables, as in ``State.optimizer``.
-
-    Raises:
-        ModelError: if the optimiser has no such variable.
-    """
+    """The position of the variable ``name`` among the optimiser's variables, as in ``State.optimizer``."""
     slot = optimizer_slot(model, name)
     if slot is None or slot.index is None:
         raise ModelError(
@@ -108,12 +100,8 @@ def _momentum_attribute(optimizer: Any) -> str | None:
 class OptimizerFacts:
     """The compiled optimiser, without its loss-scaling wrapper.
 
-    Attributes:
-        name: its class in lower case, such as "adam"; "" without an optimiser.
-        learning_rate: the largest sampled value if a schedule sets it; None if unknown.
-        scheduled: whether a schedule of Keras sets the learning rate.
-        momentum: 0 for none.
-        iterations: how many steps it has taken.
+    ``name``: its class in lower case, "" without an optimiser. ``learning_rate``: the largest sampled value
+    if a schedule sets it; None if unknown.
     """
 
     name: str

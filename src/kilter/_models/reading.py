@@ -1,7 +1,6 @@
 """Reading a compiled model into facts: one abstract forward pass shows which layer feeds which.
 
-Works on any model, nested and subclassed ones too, because layers are found by being called. What happens
-between layers (such as an addition in a subclassed ``call``) shows as an unknown source.
+What happens between layers (such as an addition in a subclassed ``call``) shows as an unknown source.
 """
 
 from __future__ import annotations
@@ -45,9 +44,6 @@ def read_model(
     """The calls of a built model's layers on rows like those of ``x``, and its outputs.
 
     ``targets`` are paired with the outputs if their numbers agree. Nothing is computed and nothing changes.
-
-    Raises:
-        DataError: if the inputs do not fit the model.
     """
     calls, starts, ends = _trace(model, x)
     sources = [_sources(calls, index) for index in range(len(calls))]

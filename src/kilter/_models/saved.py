@@ -10,8 +10,9 @@ from typing import Any, Final
 
 import keras
 
-from kilter._files import at_home
-from kilter._text import first_line
+from kilter._system import at_home
+from kilter._text import cause
+from kilter._validation import errors_as
 from kilter.errors import ModelError
 
 TRUST: Final = "add --allow-code (in Python: allow_code=True) if you trust whoever wrote it"
@@ -26,8 +27,6 @@ def load_model(path: str | Path, *, allow_code: bool = False, compiled: bool = F
     """Load a .keras file. Code stored in it is refused unless ``allow_code``.
 
     The model is uncompiled, or with ``compiled`` has the loss and optimiser it was saved with.
-
-    Raises :class:`ModelError` if the file is missing or damaged, or if Keras cannot load it.
     """
     path = at_home(path)
     _require_archive(path)
@@ -39,10 +38,10 @@ def load_model(path: str | Path, *, allow_code: bool = False, compiled: bool = F
         raise
     except Exception as error:
         if "unsafe" in str(error) or "safe_mode" in str(error):
-            raise _code_refused(path, f"{type(error).__name__}: {first_line(error)}") from error
+            raise _code_refused(path, cause(error)) from error
         raise ModelError(
             expected=f"a whole .keras file: {path}",
-            received=f"{type(error).__name__}: {first_line(error)}",
+            received=cause(error),
             remedy="save it again with model.save('....keras'), under the same Keras version",
         ) from error
     if not isinstance(model, keras.Model):
@@ -58,16 +57,11 @@ def _require_archive(path: Path) -> None:
         raise ModelError(
             expected="a saved Keras model", received=f"{path}, which is no file", remedy="correct the path"
         )
-    try:
+    expected, remedy = "a saved Keras model that can be read", "check the permissions of the file"
+    with errors_as(ModelError, OSError, expected=expected, received=str(path), remedy=remedy):
         with path.open("rb") as file:
             start = file.read(len(_HDF5))
-            whole = zipfile.is_zipfile(file)
-    except OSError as error:
-        raise ModelError(
-            expected="a saved Keras model that can be read",
-            received=f"{path}: {error.strerror}",
-            remedy="check the permissions of the file",
-        ) from error
+        whole = zipfile.is_zipfile(path)
     if not whole:
         kind = "an HDF5 file" if start == _HDF5 else "no zip archive" if start else "an empty file"
         raise ModelError(

@@ -1,13 +1,12 @@
-"""Looking inside a model while it is traced.
+"""Looking inside a model while it is traced: the ``call`` of each layer is replaced, then put back.
 
-Works on any model, because it does not ask how layers are connected, only that they are called. For the
-length of a trace the ``call`` of each layer is replaced (:func:`intercept_calls`), then put back.
+Works on any model, because it does not ask how layers are connected.
 """
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,12 +22,9 @@ from kilter._models.layers import RECURRENT
 class LayerCall:
     """One call of a layer or operation.
 
-    Attributes:
-        path: names of the layer and of the models around it, such as ``"block/dense_1"``.
-        layer: the layer or operation.
-        inputs: all arrays (or symbolic tensors) that it is given, in the order of its arguments.
-        outputs: all arrays that it returns. Keeping them alive means that no identity is used twice.
-        training: whether the model itself passes ``training=True``, also at inference.
+    ``path`` names the layer and the models around it. ``inputs`` and ``outputs`` are all its arrays (or
+    symbolic tensors); keeping them alive means that no identity is used twice. ``training``: whether the
+    model itself passes ``training=True``, also at inference.
     """
 
     path: str
@@ -43,7 +39,7 @@ Around = Callable[..., Any]
 
 
 @contextlib.contextmanager
-def intercept_calls(layers: Iterable[Any], around: Around) -> Iterator[None]:
+def intercept_calls(layers: Iterable[Any], around: Around) -> Generator[None]:
     """While active, ``around(layer, call, *arguments, **options)`` runs in place of each layer's ``call``.
 
     Use it around tracing only. The calls are put back on exit, also after an error.
@@ -64,11 +60,10 @@ def _intercepted(layer: Any, around: Around) -> Callable[..., Any]:
 
 
 @contextlib.contextmanager
-def watch_calls(model: keras.Model, see: Callable[[LayerCall, Any], Any]) -> Iterator[None]:
-    """While active, ``see(call, output)`` gets every call of a leaf layer, and returns the output to go on
-    with.
+def watch_calls(model: keras.Model, see: Callable[[LayerCall, Any], Any]) -> Generator[None]:
+    """While active, ``see(call, output)`` gets each call of a leaf layer, and returns the output to use.
 
-    Calls inside a traced loop or under ``jax.vmap`` are left out (:func:`in_same_trace`).
+    Calls inside a traced loop or under ``jax.vmap`` are left out.
     """
     layers = list(leaf_layers(model))
     paths = {id(layer): path for path, layer in layers}
@@ -130,8 +125,8 @@ def leaf_layers(model: keras.Model) -> Iterator[tuple[str, keras.layers.Layer]]:
 def in_same_trace() -> Callable[[], bool]:
     """A function that says whether it is called in the same trace as this one.
 
-    Inside a traced loop such as ``jax.lax.scan``, or under ``jax.vmap``, another trace is active. Values
-    computed there cannot be read from outside.
+    Values computed in a traced loop or under ``jax.vmap``, where another trace is active, cannot be read
+    outside.
     """
     begun = get_opaque_trace_state(convention="flax")
     return lambda: get_opaque_trace_state(convention="flax") == begun
@@ -140,8 +135,7 @@ def in_same_trace() -> Callable[[], bool]:
 def fixed_batch_size(model: keras.Model, batch_size: int | None = None) -> int | None:
     """The batch size that ``model`` requires; None if it takes any.
 
-    Inputs can have a fixed batch size, and so do the states of stateful recurrent layers. If those states are
-    not created yet, the answer is ``batch_size``.
+    Stateful recurrent layers fix it; if their states are not created yet, the answer is ``batch_size``.
     """
     layers = [layer for layer in model._flatten_layers() if getattr(layer, "stateful", False)]
     states = keras.tree.flatten([getattr(layer, "states", None) for layer in layers])

@@ -1,21 +1,22 @@
 """The one place where Keras's variables and the pure engine meet.
 
-:func:`pull` reads a model's variables into a :class:`State`, :func:`push` writes a state back, and
-:func:`assign` writes single variables. Nothing else in kilter assigns to a Keras variable.
+Nothing else in kilter assigns to a Keras variable.
 """
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Sequence
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import keras
+import numpy as np
 
 from kilter._models.keras_internals import compute_output_spec
 from kilter._text import first_line
+from kilter._xla.compilation import fast_compilation
 from kilter.errors import DataError, KilterError, ModelError
 
 
@@ -52,11 +53,7 @@ def values(model: keras.Model) -> tuple[list[Any], list[Any]]:
 
 
 def pull(model: keras.Model) -> State:
-    """Copy the model's variables into a state that the engine may donate to XLA.
-
-    A copy, because a compiled step reuses the memory of the state it is given, and the model must stay
-    readable if the step is interrupted.
-    """
+    """Copy the model's variables into a state that may be donated to XLA; the model stays readable."""
     return copied(view(model))
 
 
@@ -76,11 +73,6 @@ def push(state: State, model: keras.Model) -> None:
         assign(zip(group, new, strict=True))
 
 
-def share_weights(model: keras.Model, other: keras.Model) -> None:
-    """Give ``other``, which has the same variables, the values of ``model``; the arrays are shared."""
-    push(view(model), other)
-
-
 def assign(pairs: Iterable[tuple[Any, Any]]) -> None:
     """Write each value of ``pairs`` = (variable, value) into its variable; an array on a device is shared."""
     for variable, value in pairs:
@@ -95,8 +87,35 @@ def assign_copies(pairs: Iterable[tuple[Any, Any]]) -> None:
     assign((variable, jnp.array(source.value, copy=True)) for variable, source in pairs)
 
 
+def draw(initializer: Any, shape: Sequence[int], seed: int) -> np.ndarray:
+    """Weights of ``shape`` from ``initializer`` (or its name), with ``seed`` if it is random."""
+    known: Any = keras.initializers.get(initializer)
+    config = known.get_config() if isinstance(known, keras.initializers.Initializer) else {}
+    if "seed" in config:
+        known = type(known).from_config({**config, "seed": seed})
+    with fast_compilation():
+        return np.asarray(known(tuple(shape), dtype=keras.config.floatx()))
+
+
+def draw_weights(layers: Iterable[Any], seed: int) -> None:
+    """Initialise ``layers`` again, in place, with ``seed``; statistics start again too.
+
+    Variables without an initialiser of their own, and adapted normalisation layers, do not change.
+    """
+    number = 0
+    for layer in layers:
+        own = getattr(layer, "_trainable_variables", []) + getattr(layer, "_non_trainable_variables", [])
+        for variable in own:
+            number += 1
+            kind = variable.name.removesuffix("_kernel") if variable.name != "kernel" else "kernel"
+            initializer = getattr(layer, f"{kind}_initializer", None)
+            if initializer is not None:
+                value = draw(initializer, variable.shape, (seed * 1_000_003 + number) % (2**31 - 1))
+                assign([(variable, value)])
+
+
 @contextlib.contextmanager
-def values_kept(kept: Iterable[Any]) -> Iterator[None]:
+def values_kept(kept: Iterable[Any]) -> Generator[None]:
     """Restore the values of these variables at the end."""
     before = [(variable, variable.value) for variable in kept]
     try:
@@ -106,12 +125,7 @@ def values_kept(kept: Iterable[Any]) -> Iterator[None]:
 
 
 def build(model: keras.Model, batch: Sequence[Any], *, training: bool = True) -> None:
-    """Create the variables of model, loss, metrics and optimiser from one ``(x, y, sample_weight)``.
-
-    Raises:
-        ModelError: if the model is not compiled.
-        DataError: if the batch does not fit.
-    """
+    """Create the variables of model, loss, metrics and optimiser from one ``(x, y, sample_weight)``."""
     check_compiled(model, training=training)
     with fitting(model, batch):
         model._symbolic_build(data_batch=tuple(batch))
@@ -141,11 +155,8 @@ def check_compiled(model: keras.Model, *, training: bool = True) -> None:
 
 
 @contextlib.contextmanager
-def fitting(model: keras.Model, batch: Sequence[Any] | None = None) -> Iterator[None]:
-    """While active, Keras's complaints about ``batch`` become a :class:`DataError`.
-
-    Without a batch they are about inputs, and a value that leaks out of a loop is a :class:`ModelError`.
-    """
+def fitting(model: keras.Model, batch: Sequence[Any] | None = None) -> Generator[None]:
+    """While active, Keras's errors become a :class:`DataError` about ``batch``, else about inputs."""
     try:
         yield
     except (KilterError, jax.errors.JaxRuntimeError):  # the device's own errors, such as out of memory
@@ -172,10 +183,7 @@ def fitting(model: keras.Model, batch: Sequence[Any] | None = None) -> Iterator[
 
 
 def output_specs(model: keras.Model, x: Any) -> list[Any]:
-    """The outputs of a built model for inputs like ``x``, as a flat list of symbolic tensors.
-
-    Those that the model declares; otherwise found by a trace, which takes longer.
-    """
+    """The outputs of a built model for inputs like ``x``: those it declares, else found by a slower trace."""
     declared = keras.tree.flatten(getattr(model, "outputs", None) or [])
     return declared or keras.tree.flatten(compute_output_spec(model, _symbolic(x)))
 

@@ -1,21 +1,25 @@
-"""Where reused layers come from: pretraining of each kind, or a model trained for another task."""
+"""What studies train: encoders, by pretraining of each kind, and students on labels."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
 import keras
 import numpy as np
 
+from kilter._compare.comparison import PairedRun
+from kilter._engine.inference import predict
 from kilter._models.copying import copy_model
+from kilter._transfer.fine_tuning import fine_tune
 from kilter._transfer.stages import Stage
+from kilter._validation import one_of
 from kilter.data.scaling import moments
+from kilter.nn.blocks import Seeds
 from kilter.nn.builders import input_layers
-from kilter.nn.options import check_name
-from kilter.pretrain import autoencoder, auxiliary, gan
-from kilter.pretrain.decoder import Seeds
+from kilter.pretrain import Pretrained, autoencoder, auxiliary, gan
 from kilter.pretrain.gan import discriminator_of
 
 FILTERS: Final = (32, 64, 128)
@@ -81,44 +85,24 @@ class Pretraining:
     learning_rate: float = 1e-3
 
 
-def from_model(model: keras.Model, keep: int | str = -1) -> Way:
-    """The lower layers of a model trained for another task; by default all but its output."""
-    return Way(lambda unlabelled, seed: model, keep=keep)
-
-
 def ready(name: str, build: Build, how: Pretraining) -> Way:
     """The way of this name, one of :data:`READY`, for encoders from ``build``."""
-    check_name("ways", name, tuple(READY))
+    one_of("ways", name, tuple(READY))
     return Way(lambda unlabelled, seed: READY[name](build(seed), unlabelled, how, seed))
 
 
-def _autoencoder(kind: str) -> Any:
+Train = Callable[[keras.Model, np.ndarray, Pretraining, int], keras.Model]
+"""From an encoder, rows, settings and a seed to a trained copy of the encoder."""
+
+
+def _pretrained(pretrain: Callable[..., Pretrained], **options: str) -> Train:
     def train(encoder: keras.Model, x: np.ndarray, how: Pretraining, seed: int) -> keras.Model:
-        return autoencoder(
-            encoder,
-            x,
-            kind=kind,
-            epochs=how.epochs,
-            learning_rate=how.learning_rate,
-            seed=seed,
-            verbose=0,
-        ).encoder
-
-    return train
-
-
-def _auxiliary(task: str) -> Any:
-    def train(encoder: keras.Model, x: np.ndarray, how: Pretraining, seed: int) -> keras.Model:
-        return auxiliary(
-            encoder,
-            x,
-            task=task,
-            epochs=how.epochs,
-            batch_size=how.batch_size,
-            learning_rate=how.learning_rate,
-            seed=seed,
-            verbose=0,
-        ).encoder
+        size = {"batch_size": how.batch_size} if pretrain is auxiliary else {}
+        rate = how.learning_rate
+        done = pretrain(
+            encoder, x, **options, **size, epochs=how.epochs, learning_rate=rate, seed=seed, verbose=0
+        )
+        return done.encoder
 
     return train
 
@@ -132,12 +116,70 @@ def _gan(encoder: keras.Model, x: np.ndarray, how: Pretraining, seed: int) -> ke
     return copy
 
 
-READY: Final[dict[str, Callable[[keras.Model, np.ndarray, Pretraining, int], keras.Model]]] = {
-    "autoencoder": _autoencoder("plain"),
-    "denoising": _autoencoder("denoising"),
-    "rotation": _auxiliary("rotation"),
-    "masked-patch": _auxiliary("masked-patch"),
-    "jigsaw": _auxiliary("jigsaw"),
-    "contrastive": _auxiliary("contrastive"),
+READY: Final[dict[str, Train]] = {
+    "autoencoder": _pretrained(autoencoder, kind="plain"),
+    "denoising": _pretrained(autoencoder, kind="denoising"),
+    **{
+        task: _pretrained(auxiliary, task=task)
+        for task in ("rotation", "masked-patch", "jigsaw", "contrastive")
+    },
     "gan": _gan,
 }
+
+
+Labelled = tuple[Any, np.ndarray]
+
+# A quarter of the epochs trains the head alone; the rest trains all layers at a third of the rate.
+HEAD_START = 0.25
+TUNING_RATE = 1 / 3
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How students are trained on labels: for the same number of epochs, whatever they start from."""
+
+    classes: int
+    epochs: int
+    learning_rate: float
+    batch_size: int
+
+    def from_scratch(self, epochs: int | None = None) -> tuple[Stage, ...]:
+        """One stage that trains all layers, for ``epochs`` or the plan's."""
+        return (Stage(epochs or self.epochs, train="all", learning_rate=self.learning_rate),)
+
+    def of_reused(self) -> tuple[Stage, ...]:
+        """The head alone first, then all layers at a lower rate."""
+        start = max(1, round(HEAD_START * self.epochs))
+        stages = [Stage(start, train="head", learning_rate=self.learning_rate)]
+        if self.epochs > start:
+            rate = TUNING_RATE * self.learning_rate
+            stages.append(Stage(self.epochs - start, train="all", learning_rate=rate))
+        return tuple(stages)
+
+
+def trained(
+    student: keras.Model, stages: Sequence[Stage], plan: Plan, labelled: Labelled, tested: Labelled, seed: int
+) -> PairedRun:
+    """Fine-tune ``student`` on the ``labelled`` rows, and score it on the ``tested`` ones."""
+    began = time.perf_counter()
+    history = fine_tune(student, *labelled, stages=stages, batch_size=plan.batch_size, seed=seed, verbose=0)
+    logs = [
+        {name: values[epoch] for name, values in history.history.items()}
+        for epoch in range(len(history.epoch))
+    ]
+    return PairedRun(
+        seed=seed,
+        score=accuracy(student, tested),
+        best_epoch=len(logs) - 1,
+        seconds=time.perf_counter() - began,
+        history=tuple(logs),
+        path="",
+    )
+
+
+def accuracy(model: keras.Model, tested: Labelled) -> float:
+    """The share of rows whose class has the highest output; NaN if an output is not finite."""
+    outputs = predict(model, tested[0], verbose=0)
+    if not np.isfinite(outputs).all():
+        return float("nan")
+    return float((outputs.argmax(axis=1) == tested[1]).mean())

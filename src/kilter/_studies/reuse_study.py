@@ -13,14 +13,14 @@ from typing import Any
 import keras
 import numpy as np
 
+from kilter._array_types import Arrays, HeldLabels, HeldOut, Labels
 from kilter._compare.comparison import Candidate, Comparison, PairedRun, judge, verdicts
 from kilter._compare.looks import planned_pairs
 from kilter._engine.arrays import collect
 from kilter._engine.checks import check_inputs
 from kilter._plotting import Figure, drawn
 from kilter._progress import Verbose, shown
-from kilter._studies.encoders import Build, Pretraining, Way, ready, small_encoder
-from kilter._studies.students import Plan, trained
+from kilter._studies.encoders import Build, Plan, Pretraining, Way, ready, small_encoder, trained
 from kilter._transfer.reusing import reuse
 from kilter._transfer.stages import Stage
 from kilter._validation import whole_number
@@ -120,10 +120,10 @@ class StudyProgress:
 
 
 def reuse_study(
-    x: Any,
-    y: Any,
+    x: Arrays,
+    y: Labels,
     *,
-    test_data: tuple[Any, Any],
+    test_data: tuple[HeldOut, HeldLabels],
     encoder: Build | None = None,
     ways: Mapping[str, Way] | Sequence[str] = ("autoencoder", "contrastive"),
     labels: Sequence[int] = (100, 500, 2000),

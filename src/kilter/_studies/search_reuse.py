@@ -12,18 +12,18 @@ from typing import Any
 import keras
 import numpy as np
 
+from kilter._array_types import Arrays, HeldLabels, HeldOut, Labels
 from kilter._compare.comparison import Candidate, Comparison, Difference, PairedRun, judge, verdicts
 from kilter._compare.looks import planned_pairs
 from kilter._engine.arrays import collect
 from kilter._engine.checks import check_inputs
-from kilter._models.reinitialize import draw_weights
+from kilter._models.variables import draw_weights
 from kilter._plotting import Figure, drawn
 from kilter._progress import Verbose, shown
+from kilter._studies.encoders import Plan, trained
 from kilter._studies.reuse_study import class_numbers
-from kilter._studies.students import Plan, trained
 from kilter._transfer.cutting import cuts, find_cut
-from kilter._transfer.heads import Head
-from kilter._transfer.reusing import reuse
+from kilter._transfer.reusing import Head, reuse
 from kilter._transfer.stages import Stage
 from kilter._validation import whole_number
 from kilter.errors import DataError, OptionError
@@ -84,10 +84,10 @@ METRIC = "val_accuracy"
 
 def search_reuse(
     model: keras.Model,
-    x: Any,
-    y: Any,
+    x: Arrays,
+    y: Labels,
     *,
-    validation_data: tuple[Any, Any],
+    validation_data: tuple[HeldOut, HeldLabels],
     head: Head,
     keep: Sequence[int] | None = None,
     input_shape: Sequence[int | None] | None = None,

@@ -26,9 +26,7 @@ def adapted_inputs(
 ) -> tuple[Any, list[Any]]:
     """New inputs for rows of ``input_shape``, and the tensors to call ``part`` of ``model`` on.
 
-    Without ``input_shape``, or with the model's own, they are like the model's. Raises
-    :class:`~kilter.errors.OptionError` if it is no shape, :class:`~kilter.errors.ModelError` if it cannot be
-    adapted to the model's or the model has several inputs.
+    Without ``input_shape``, or with the model's own, they are like the model's.
     """
     like: Any = part.input
     if input_shape is None:

@@ -6,7 +6,6 @@ weights are counted, except normalisations and learned slopes, which belong to t
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -14,21 +13,17 @@ from typing import Any
 import keras
 
 from kilter._models.copying import check_graph
-from kilter._models.graph import Graph, read_graph
+from kilter._models.editing import Graph, read_graph
 from kilter._models.layers import NORMALIZATIONS
 from kilter._models.tracing import LayerCall
+from kilter._text import did_you_mean
 from kilter._validation import whole_number
 from kilter.errors import OptionError
 
 ALL = "all"
 _layers = keras.layers
 # Layers with weights that belong to the layer before them.
-_FOLLOWERS = (
-    *NORMALIZATIONS,
-    _layers.Normalization,
-    _layers.PReLU,
-    _layers.UnitNormalization,
-)
+_FOLLOWERS = (*NORMALIZATIONS, _layers.Normalization, _layers.PReLU, _layers.UnitNormalization)
 _SHOWN = 12
 
 
@@ -73,11 +68,7 @@ def cuts(model: keras.Model) -> tuple[Cut, ...]:
 
 
 def find_cut(model: keras.Model, keep: int | str) -> Cut:
-    """The cut at ``keep``: a count (negative: of layers to leave out), a layer's name, or "all".
-
-    Raises :class:`~kilter.errors.OptionError` that lists the possible cuts if there is none there;
-    :class:`~kilter.errors.ModelError` as :func:`cuts` does.
-    """
+    """The cut at ``keep``: a count (negative: of layers to leave out), a layer's name, or "all"."""
     check_graph(model)
     if isinstance(keep, str) and keep != ALL:
         return _cut_by_name(model, keep)
@@ -133,11 +124,11 @@ def _cut_by_name(model: keras.Model, name: str) -> Cut:
     if not found and inside:  # a nested model, whose last call makes its output
         found = [index for index in inside if paths[index] == paths[inside[-1]]]
     if not found:
-        near = difflib.get_close_matches(name, [*paths, *(path.rpartition("/")[2] for path in paths)], n=1)
+        names = [*paths, *(path.rpartition("/")[2] for path in paths)]
         raise OptionError(
             expected=f"the name of a layer of model {model.name!r}: {_listed(places)}",
             received=f"keep={name!r}",
-            remedy=f"did you mean {near[0]!r}?" if near else "take one of these",
+            remedy=did_you_mean(name, names, "choose one of these"),
         )
     obstacle = _obstacle(graph, found[0])
     if len(found) > 1:

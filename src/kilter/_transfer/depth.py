@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
@@ -13,8 +12,8 @@ import optax
 
 from kilter._engine.optax_optimizer import OptaxOptimizer
 from kilter._models.copying import is_graph
-from kilter._models.graph import read_graph
-from kilter._text import first_line
+from kilter._models.editing import read_graph
+from kilter._text import did_you_mean, first_line
 from kilter._transfer.cutting import is_counted
 from kilter._validation import is_whole, whole_number
 from kilter.errors import ModelError, OptionError
@@ -109,10 +108,7 @@ EVERY = "all"
 def depth_groups(model: keras.Model) -> tuple[tuple[Any, ...], ...]:
     """The layers with weights from the bottom up, each with the normalisations and slopes after it.
 
-    Those before the first counted layer belong to it. A layer that is called twice counts at its first call.
-    Layers of nested Sequential and Functional models count separately; any other model is one layer.
-
-    Raises :class:`~kilter.errors.ModelError` for a model without weights.
+    A layer that is called twice counts at its first call. Layers of nested graphs count separately.
     """
     groups: list[list[Any]] = []
     leading: list[Any] = []
@@ -142,10 +138,7 @@ def head_of(model: keras.Model) -> tuple[Any, ...]:
 
 
 def chosen_layers(model: keras.Model, train: Train, head: Sequence[Any]) -> tuple[Any, ...]:
-    """The layers with weights that ``train`` selects; ``head``: those of the head.
-
-    Raises :class:`~kilter.errors.OptionError` for a name or a number that the model does not have.
-    """
+    """The layers with weights that ``train`` selects; ``head``: those of the head."""
     groups = depth_groups(model)
     if train == HEAD:
         return tuple(head)
@@ -198,11 +191,11 @@ def _by_name(model: keras.Model, names: Sequence[str]) -> tuple[Any, ...]:
     for name in names:
         fitting = [layer for path, layer in known if f"/{name}/" in f"/{path}/"]
         if not fitting:
-            near = difflib.get_close_matches(str(name), [path for path, _ in known], n=1)
+            paths = [path for path, _ in known]
             raise OptionError(
-                expected="names of layers with weights: " + ", ".join(path for path, _ in known),
+                expected=f"names of layers with weights: {', '.join(paths)}",
                 received=f"train={list(names)!r}",
-                remedy=f"did you mean {near[0]!r}?" if near else "take some of these",
+                remedy=did_you_mean(name, paths, "choose some of these"),
             )
         found |= {id(layer): layer for layer in fitting}
     return tuple(found.values())

@@ -9,6 +9,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from kilter._array_types import Arrays, ValidationData
 from kilter._engine.arrays import check_batch_size, is_array, row_count, split
 from kilter._engine.augmenting import Augment
 from kilter._engine.fit import fit
@@ -62,17 +63,17 @@ Compile = Callable[[keras.optimizers.Optimizer], None]
 
 def fine_tune(
     model: keras.Model,
-    x: Any,
-    y: Any = None,
+    x: Arrays,
+    y: Arrays | None = None,
     *,
     stages: Sequence[Stage] | None = None,
     loss: Any = None,
     metrics: Any = None,
-    validation_data: Any = None,
+    validation_data: ValidationData | None = None,
     validation_split: float = 0.0,
     batch_size: int = 32,
     class_weight: Mapping[int, float] | None = None,
-    sample_weight: Any = None,
+    sample_weight: Arrays | None = None,
     augment: Augment | None = None,
     callbacks: Sequence[keras.callbacks.Callback] | keras.callbacks.Callback = (),
     freeze_batch_norm: bool = False,

@@ -5,7 +5,6 @@ Nothing is downloaded. Every file is identified by its SHA-256, so that a result
 
 from __future__ import annotations
 
-import difflib
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,9 +13,10 @@ from typing import Any, Final
 
 import keras
 
-from kilter._files import at_home, sha256_of
 from kilter._models.saved import load_model
-from kilter._text import first_line
+from kilter._system import at_home, sha256_of
+from kilter._text import did_you_mean, first_line
+from kilter._validation import errors_as
 from kilter.errors import ModelError, OptionError
 
 # In the names of Keras's files: weights of a network without its last layers.
@@ -71,11 +71,10 @@ def applications() -> tuple[str, ...]:
 
 def _application(name: str, weights: str | Path | None, sha256: str | None) -> SourceModel:
     if name not in applications():
-        near = difflib.get_close_matches(name, applications(), n=1, cutoff=0.4)
         raise OptionError(
             expected="a .keras file or a network of keras.applications, such as MobileNetV2",
             received=f"{name!r}",
-            remedy=f"did you mean {near[0]!r}?" if near else "correct the name",
+            remedy=did_you_mean(name, applications(), "correct the name", cutoff=0.4),
         )
     make = getattr(keras.applications, name)
     path = None if weights is None else at_home(weights)
@@ -87,14 +86,14 @@ def _application(name: str, weights: str | Path | None, sha256: str | None) -> S
             f"{_address(make)}; then pass its path as weights",
         )
     found = checksum(path, sha256)
-    try:
+    with errors_as(
+        ModelError,
+        *(ValueError, OSError, KeyError),
+        expected=f"a file with the weights of {name}",
+        received=str(path),
+        remedy="use Keras's file for this network; without the last layers it has notop in its name",
+    ):
         network = make(weights=str(path), include_top=not any(part in path.name for part in _WITHOUT_TOP))
-    except (ValueError, OSError, KeyError) as problem:
-        raise ModelError(
-            expected=f"a file with the weights of {name}",
-            received=f"{path}: {first_line(problem)}",
-            remedy="use Keras's file for this network; without the last layers it has notop in its name",
-        ) from problem
     pixels = keras.Input(network.input_shape[1:], name="pixels")
     prepare: Callable[[Any], Any] = sys.modules[make.__module__].preprocess_input  # type: ignore[attr-defined]
     model = keras.Model(pixels, network(prepare(pixels)), name=f"{network.name}_of_pixels")

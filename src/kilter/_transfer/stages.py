@@ -145,9 +145,6 @@ def phases_of(
     """The ``stages`` for ``model``, whose head are the layers that are trainable now.
 
     ``freeze_batch_norm``: no stage trains batch normalisations outside the head.
-
-    Raises :class:`~kilter.errors.OptionError` for a stage with unknown layers, with nothing to train, or with
-    patience but no validation data.
     """
     if not isinstance(stages, Sequence) or not stages or not all(isinstance(one, Stage) for one in stages):
         _refuse("stages as a list of kilter.Stage", f"stages={stages!r}")

@@ -13,7 +13,7 @@ from kilter._compare.statistics import least_pairs, smallest_p
 from kilter._diagnosis.diagnose import check_rows, checked_training, targets_of
 from kilter._engine.arrays import pick, row_count
 from kilter._engine.training_spec import TrainingSpec
-from kilter._models.graph import as_graph
+from kilter._models.editing import as_graph
 from kilter._models.optimizers import optimizer_facts
 from kilter._models.tracing import fixed_batch_size
 from kilter._treatment.policy import Policy

@@ -23,8 +23,8 @@ from kilter._models.optimizers import OptimizerFacts, inner_optimizer, optimizer
 from kilter._models.reading import paired_targets, read_model
 from kilter._models.variables import build
 from kilter._records import Change
-from kilter._text import first_line
 from kilter._treatment.policy import Policy
+from kilter._validation import errors_as
 from kilter.errors import ModelError
 from kilter.schedules import Performance
 
@@ -221,11 +221,11 @@ def fresh_optimizer(model: keras.Model, **changes: Any) -> keras.optimizers.Opti
     rate = optimizer_slot(model, "learning_rate")
     if rate is not None and rate.is_scheduled:
         changes = {"learning_rate": rate.value, **changes}
-    try:
+    with errors_as(
+        ModelError,
+        *FOREIGN_ERRORS,
+        expected="an optimiser that can be made from its configuration",
+        received=type(optimizer).__name__,
+        remedy="give its class get_config",
+    ):
         return type(optimizer).from_config({**optimizer.get_config(), **changes})
-    except FOREIGN_ERRORS as problem:
-        raise ModelError(
-            expected="an optimiser that can be made from its configuration",
-            received=f"{type(optimizer).__name__}: {first_line(problem)}",
-            remedy="give its class get_config",
-        ) from problem

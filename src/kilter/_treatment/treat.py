@@ -11,10 +11,10 @@ import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
-from typing import Any
 
 import keras
 
+from kilter._array_types import Arrays, HeldOut
 from kilter._compare.looks import Spending
 from kilter._diagnosis.diagnose import diagnose
 from kilter._engine.augmenting import Augment
@@ -42,15 +42,15 @@ from kilter.schedules import Performance
 
 def treat(
     model: keras.Model,
-    x: Any,
-    y: Any,
+    x: Arrays,
+    y: Arrays,
     *,
-    validation_data: tuple[Any, ...] | None = None,
+    validation_data: tuple[HeldOut, ...] | None = None,
     batch_size: int = 32,
     epochs: int = 10,
     shuffle: bool = True,
     class_weight: Mapping[int, float] | None = None,
-    sample_weight: Any = None,
+    sample_weight: Arrays | None = None,
     callbacks: Sequence[keras.callbacks.Callback] = (),
     schedule: Schedule | Performance | None = None,
     augment: Augment | None = None,

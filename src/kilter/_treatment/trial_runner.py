@@ -18,9 +18,8 @@ from kilter._engine.feed import Order, must_stream
 from kilter._engine.fit import fit
 from kilter._engine.parallel import Logs, fit_together
 from kilter._engine.program_cache import StepCost, for_short_training, shelf
-from kilter._models.reinitialize import draw_weights
 from kilter._models.tracing import fixed_batch_size
-from kilter._models.variables import State, pull, push
+from kilter._models.variables import State, draw_weights, pull, push
 from kilter._treatment.own_measures import judged_in
 from kilter._treatment.scoring import Scoring
 from kilter._treatment.subject import Subject
@@ -127,7 +126,8 @@ class TrialRunner:
                 model = self._start(seed)
                 options = {**self.subject.fit_arguments(epochs, validated=False), "seed": seed}
                 judged = judged_in(self.subject)
-                history = fit(model, **options, steps_per_epoch=self.steps, validation_batch_size=judged)
+                options |= {"steps_per_epoch": self.steps, "goes_on": False, "validation_batch_size": judged}
+                history = fit(model, **options)
                 score = self.scoring.score(self.subject, model)
                 measures = self.scoring.own(self.subject, model) if own else {}
         except KilterError:

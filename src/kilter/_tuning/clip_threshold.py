@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import keras
 import numpy as np
 
+from kilter._array_types import Arrays
 from kilter._engine.arrays import check_batch_size, is_array, row_count
 from kilter._engine.augmenting import Augment, as_augmentation
 from kilter._engine.step import Batch, global_norm, gradients
@@ -83,15 +84,15 @@ def read_norms(losses: np.ndarray, norms: np.ndarray, percentile: float) -> Foun
 
 def clip_threshold(
     model: keras.Model,
-    x: Any,
-    y: Any = None,
+    x: Arrays,
+    y: Arrays | None = None,
     *,
     percentile: float = PERCENTILE,
     steps: int = 200,
     batch_size: int = 32,
     seed: int = 0,
     shuffle: bool = True,
-    sample_weight: Any = None,
+    sample_weight: Arrays | None = None,
     class_weight: Mapping[int, float] | None = None,
     augment: Augment | None = None,
     verbose: Verbose = "auto",

@@ -5,13 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 import keras
 import numpy as np
 
+from kilter._array_types import Arrays
 from kilter._engine.program_cache import owners, shelf
 from kilter._engine.step import Batch, global_norm, inner_product, training_loss
 from kilter._models.variables import State, fitting, pull
@@ -59,14 +59,14 @@ class Curvature:
 
 def largest_curvature(
     model: keras.Model,
-    x: Any,
-    y: Any = None,
+    x: Arrays,
+    y: Arrays | None = None,
     *,
     rows: int = 512,
     products: int = 200,
     tolerance: float = 0.01,
     seed: int = 0,
-    sample_weight: Any = None,
+    sample_weight: Arrays | None = None,
     class_weight: Mapping[int, float] | None = None,
     verbose: Verbose = "auto",
 ) -> Curvature:

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import keras
 import numpy as np
 
+from kilter._array_types import Arrays
 from kilter._engine.augmenting import Augment, as_augmentation
 from kilter._engine.feed import Order, single_steps
 from kilter._engine.fit import prepare, training_feed
@@ -35,8 +36,8 @@ from kilter.errors import ModelError
 
 def find_lr(
     model: keras.Model,
-    x: Any,
-    y: Any = None,
+    x: Arrays,
+    y: Arrays | None = None,
     *,
     low: float = 1e-7,
     high: float = 10.0,
@@ -45,7 +46,7 @@ def find_lr(
     seed: int = 0,
     seeds: int = 1,
     shuffle: bool = True,
-    sample_weight: Any = None,
+    sample_weight: Arrays | None = None,
     class_weight: Mapping[int, float] | None = None,
     augment: Augment | None = None,
     verbose: Verbose = "auto",

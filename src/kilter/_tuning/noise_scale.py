@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import keras
 import numpy as np
 
+from kilter._array_types import Arrays
 from kilter._engine.arrays import check_batch_size
 from kilter._engine.program_cache import Programs, owners
 from kilter._engine.step import Batch, gradients, inner_product, like
@@ -48,13 +49,13 @@ class NoiseScale:
 
 def gradient_noise_scale(
     model: keras.Model,
-    x: Any,
-    y: Any = None,
+    x: Arrays,
+    y: Arrays | None = None,
     *,
     batch_size: int = 32,
     batches: int = 64,
     seed: int = 0,
-    sample_weight: Any = None,
+    sample_weight: Arrays | None = None,
     class_weight: Mapping[int, float] | None = None,
     verbose: Verbose = "auto",
 ) -> NoiseScale:

@@ -7,10 +7,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from kilter.data.checks import check, find_nonfinite
-from kilter.data.dataset import Dataset, Source, Task
+from kilter.data.dataset import Dataset, LoadOptions, Source, Task
 from kilter.data.encoding import TableEncoding
 from kilter.data.labels import class_indexes, class_names, decide_task, if_usable, lost_labels, task_note
-from kilter.data.options import LoadOptions
 from kilter.data.paths import LEAVE_ROWS_OUT, first_named, name_rows, quote
 from kilter.data.precision import (
     STANDARDIZE,
@@ -44,11 +43,7 @@ class Part:
 
 @dataclass(frozen=True)
 class About:
-    """What a reader knows about its source besides the arrays.
-
-    ``classes``: the class names in order, if the source declares them; else they come from the training
-    labels.
-    """
+    """What a reader knows about its source besides the arrays; ``classes`` if the source declares them."""
 
     kind: str
     origin: str
@@ -61,11 +56,7 @@ class About:
 
 
 def assemble(train: Part, test: Part | None, options: LoadOptions, about: About) -> Source:
-    """Turn the parts into a checked Source: compact types, labels as indexes, the same classes in both parts.
-
-    Raises DataError for a part with no rows, no labels, NaN or infinite values (unless ``skip_bad``, which
-    leaves these rows out), or unknown labels. Optional labels are ignored unless all of a part are usable.
-    """
+    """Turn the parts into a checked Source: compact types, labels as indexes, the same classes in both."""
     shifts, notes, lost = _shifts(train.x, options, about)
     train = _usable(train, options, about, options.rows, shifts)
     test = None if test is None else _usable(test, options, about, "test data", shifts)
@@ -115,10 +106,8 @@ def _shifts(
         return options.shifts, (), ()
     if options.center:
         found = find_shifts(x)
-        note = shift_note([(str(i), shift) for i, shift in enumerate(found)])
-        return found, (note,) if note else (), ()
-    lost = loss_note("column", lossy_columns(x), STANDARDIZE)
-    return (), (), (lost,) if lost else ()
+        return found, shift_note([(str(i), shift) for i, shift in enumerate(found)]), ()
+    return (), (), loss_note("column", lossy_columns(x), STANDARDIZE)
 
 
 def _lost_targets(train: Part, task: Task) -> tuple[str, ...]:
@@ -126,15 +115,13 @@ def _lost_targets(train: Part, task: Task) -> tuple[str, ...]:
     if task != "regression" or train.targets is None or train.targets.ndim != 1:
         return ()
     remedy = "subtract a number near them from all targets, and add it to the predictions"
-    lost = loss_note("the target", [("target", train.targets)], remedy)
-    return (lost,) if lost else ()
+    return loss_note("the target", [("target", train.targets)], remedy)
 
 
 def _task_notes(train: Part, task: Task, options: LoadOptions, about: About) -> tuple[str, ...]:
     """A note if the values of the targets decided the task."""
     given = about.encoding or options.classes or about.classes or options.task != "auto"
-    note = None if given or train.targets is None or train.x.ndim == 4 else task_note(train.targets, task)
-    return (note,) if note else ()
+    return () if given or train.targets is None or train.x.ndim == 4 else task_note(train.targets, task)
 
 
 def _task_and_classes(train: Part, options: LoadOptions, about: About) -> tuple[Task, tuple[str, ...]]:
@@ -232,11 +219,7 @@ def _refuse_lost_classes(lost: tuple[str, ...]) -> None:
 
 
 def compact_features(x: np.ndarray, origin: str, shifts: tuple[Shift, ...] = ()) -> np.ndarray:
-    """Features in kilter's types: uint8 stays, bool becomes uint8, any other number float32, shifted.
-
-    uint8 ``[n, h, w]`` are grey images and get a channel axis. Raises DataError for fewer than two axes and
-    for non-numbers.
-    """
+    """Features as uint8 or float32, shifted; grey images ``[n, h, w]`` of bytes get a channel axis."""
     if x.ndim < 2 or x.dtype.kind not in "biuf":
         raise DataError(
             expected=f"numeric features, [n, features] or [n, height, width, channels] ({origin})",

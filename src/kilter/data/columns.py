@@ -261,8 +261,7 @@ def _require_categories(text: pl.Series, column: Column) -> None:
 def as_numbers(series: pl.Series) -> tuple[np.ndarray, np.ndarray]:
     """The column's numbers ``[n]``, and which of them are missing.
 
-    Whole numbers keep their type and are 0 where missing; others are float64 and NaN where missing. Raises
-    DataError that names rows with text.
+    Whole numbers keep their type and are 0 where missing; others are float64 and NaN where missing.
     """
     missing = series.is_null().to_numpy() if series.null_count() else np.zeros(len(series), bool)
     if _is_number(series):

@@ -10,12 +10,11 @@ from pathlib import Path
 
 import polars as pl
 
-from kilter._text import first_line
+from kilter._validation import errors_as
 from kilter.data.assembling import About
-from kilter.data.dataset import Source
+from kilter.data.dataset import LoadOptions, Source
 from kilter.data.encoding import Column
 from kilter.data.number_formats import UNITS, mostly_numbers
-from kilter.data.options import LoadOptions
 from kilter.data.paths import first_named, quote, require_file
 from kilter.data.tables import UNREADABLE, table_source
 from kilter.errors import DataError
@@ -133,22 +132,18 @@ def recognises(path: Path) -> bool:
 def read(path: Path, options: LoadOptions) -> Source:
     """Read a CSV file with a header line.
 
-    The separator is comma, semicolon or tab: the most frequent in the header, outside quotes. Blank lines are
-    skipped and not counted in row numbers. Between semicolons a comma is a decimal mark. Raises DataError for
-    a missing, empty or damaged file, a missing header line or two decimal marks, and as
-    :func:`table_source` does.
+    The separator (comma, semicolon or tab) is the most frequent in the header. Blank lines are skipped and
+    not counted. Between semicolons a comma is a decimal mark.
     """
     require_file(path)
-    try:
+    with errors_as(
+        DataError,
+        *UNREADABLE,
+        expected=f"a CSV table {path} in UTF-8 with a header line",
+        received="one that cannot be read",
+        remedy="check the quotes and the number of fields in each line, or write the file again",
+    ):
         frame, notes = _read(_lines(path), options)
-    except DataError:
-        raise
-    except UNREADABLE as error:
-        raise DataError(
-            expected=f"a CSV table {path} in UTF-8 with a header line",
-            received=f"one that cannot be read ({type(error).__name__}: {first_line(error)})",
-            remedy="check the quotes and the number of fields in each line, or write the file again",
-        ) from error
     notes += require_header(frame, path, options.known_columns)
     return table_source(frame, None, options, About("csv table", str(path), path.stem, notes=notes))
 

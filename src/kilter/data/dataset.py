@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from typing import Literal
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from kilter.data.encoding import TableEncoding
+from kilter._validation import one_of, whole_sizes
+from kilter.data.encoding import Column, TableEncoding
 from kilter.data.precision import Shift
+from kilter.errors import OptionError
+
+if TYPE_CHECKING:
+    from kilter._array_types import Chosen, HostRows
 
 Task = Literal["classification", "regression"]
+KINDS = ("number", "category", "date", "ignore")
+"""The kinds of columns that a person may name."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,8 +38,8 @@ class Dataset:
         skipped: a line for each bad row or file that ``skip_bad=True`` left out.
     """
 
-    x: np.ndarray
-    y: np.ndarray | None
+    x: HostRows
+    y: HostRows | None
     task: Task
     classes: tuple[str, ...] = ()
     features: tuple[str, ...] = ()
@@ -53,7 +61,7 @@ class Dataset:
             return len(self.classes)
         return 1 if self.y is None or self.y.ndim == 1 else int(self.y.shape[1])
 
-    def take(self, indices: np.ndarray) -> Dataset:
+    def take(self, indices: Chosen) -> Dataset:
         """The rows at ``indices`` (int ``[m]``, 0-based), in that order.
 
         Consecutive ascending indices give a view, anything else a copy.
@@ -107,3 +115,54 @@ class Splits:
         """Validation and test part, if present, by name."""
         named = {"validation": self.validation, "test": self.test}
         return {name: part for name, part in named.items() if part is not None}
+
+
+@dataclass(frozen=True)
+class LoadOptions:
+    """The options of :func:`kilter.data.load`; see there for what each means."""
+
+    target: str | None = None
+    task: Literal["auto", "classification", "regression"] = "auto"
+    skip_bad: bool = False
+    encoding: TableEncoding | None = None
+    classes: tuple[str, ...] | None = None
+    image_size: tuple[int, int] | None = None
+    unlabelled: bool = False
+    center: bool = True
+    shifts: tuple[Shift, ...] = ()
+    columns: tuple[Column, ...] = ()
+    ignore: tuple[str, ...] = ()
+    only: tuple[str, ...] = ()
+    kinds: Mapping[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        one_of("task", self.task, ("auto", "classification", "regression"))
+        if self.encoding is not None and self.classes is not None:
+            raise OptionError(
+                expected="encoding (of a table) or classes (of other data), not both",
+                received=f"encoding with {len(self.encoding.classes)} classes and classes={self.classes!r}",
+                remedy="give the encoding alone: it holds the classes",
+            )
+        for name, kind in self.kinds.items():
+            one_of(f"kinds[{name!r}]", kind, KINDS)
+        whole_sizes("image_size", self.image_size, ("height", "width"))
+
+    @property
+    def known_columns(self) -> tuple[Column, ...]:
+        """The feature columns of an earlier training; () if the file's own are used."""
+        return self.columns if self.encoding is None else self.encoding.columns
+
+    @property
+    def labels_required(self) -> bool:
+        """Whether a file without labels is an error; not in prediction."""
+        return not self.unlabelled and self.encoding is None
+
+    @property
+    def rows(self) -> str:
+        """The name in messages of the rows outside the source's own test part."""
+        return "training data" if self.for_training else "data"
+
+    @property
+    def for_training(self) -> bool:
+        """Whether the data define the classes, of which there must be at least two."""
+        return not self.unlabelled and self.encoding is None and self.classes is None

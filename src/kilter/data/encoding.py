@@ -7,6 +7,7 @@ import math
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
+from kilter._validation import errors_as
 from kilter.data.precision import Shift, shift_from
 from kilter.errors import DataError
 
@@ -94,14 +95,13 @@ class TableEncoding:
             >>> TableEncoding.from_json(encoding.to_json()) == encoding
             True
         """
-        try:
+        with errors_as(
+            DataError,
+            *(ValueError, TypeError, KeyError, AttributeError, RecursionError),
+            expected="a table encoding as kilter wrote it in training",
+            remedy="use the encoding file of the run directory, unchanged",
+        ):
             return _from_mapping(json.loads(text))
-        except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
-            raise DataError(
-                expected="a table encoding as kilter wrote it in training",
-                received=f"other text ({type(error).__name__}: {error})",
-                remedy="use the encoding file of the run directory, unchanged",
-            ) from error
 
 
 def _from_mapping(content: dict[str, Any]) -> TableEncoding:

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import numpy as np
 
+from kilter._validation import errors_as
 from kilter.data.assembling import About, Part, assemble
-from kilter.data.dataset import Source
+from kilter.data.dataset import LoadOptions, Source
 from kilter.data.images import decode_images
 from kilter.data.labels import lost_labels
-from kilter.data.options import LoadOptions
 from kilter.data.paths import first_named, quote
 from kilter.errors import DataError
 
@@ -30,9 +30,8 @@ def recognises(path: Path) -> bool:
 def read(path: Path, options: LoadOptions) -> Source:
     """Read the images in the class folders, in order of class and file name (code points).
 
-    Only files directly in a class folder count; the notes count all other entries, which are ignored. With
-    ``unlabelled``, a folder without class folders is read as images without labels. Raises DataError for a
-    class folder without images, no images at all, and images that cannot be decoded or differ in size.
+    Only files directly in a class folder count. With ``unlabelled``, a folder without class folders is read
+    as images without labels.
     """
     subfolders = _subfolders(path)
     train_folder = next((subfolders[name] for name in TRAIN_NAMES if name in subfolders), None)
@@ -62,14 +61,9 @@ def _subfolders(path: Path) -> dict[str, Path]:
 
 def _entries(path: Path) -> list[Path]:
     """The entries of a folder in order, not recursive: a folder chosen by mistake may be a whole disk."""
-    try:
+    expected, remedy = f"a readable folder {path}", "check the path and its permissions"
+    with errors_as(DataError, OSError, expected=expected, remedy=remedy):
         return sorted(path.iterdir())
-    except OSError as error:
-        raise DataError(
-            expected=f"a readable folder {path}",
-            received=f"{type(error).__name__}: {error}",
-            remedy="check the path and its permissions",
-        ) from error
 
 
 def _part(folder: Path, options: LoadOptions) -> tuple[Part, tuple[str, ...], tuple[str, ...]]:

@@ -16,9 +16,9 @@ from typing import BinaryIO
 
 import numpy as np
 
+from kilter._validation import errors_as
 from kilter.data.assembling import About, Part, assemble
-from kilter.data.dataset import Source
-from kilter.data.options import LoadOptions
+from kilter.data.dataset import LoadOptions, Source
 from kilter.data.paths import quote, require_file
 from kilter.errors import DataError
 
@@ -38,11 +38,7 @@ def recognises(path: Path) -> bool:
 
 
 def read(path: Path, options: LoadOptions) -> Source:
-    """Read a folder with train-images-idx3-ubyte and its three companions, or one images file and its labels.
-
-    Images ``[n, h, w]`` become ``[n, h, w, 1]``; other values keep their axes. Raises DataError for a missing
-    companion, a wrong magic number, and a file shorter or longer than its header says.
-    """
+    """Read a folder of train-images-idx3-ubyte and its companions, or one images file and its labels."""
     about = About("idx", str(path), path.stem.split(".")[0])
     if not path.is_dir():
         return assemble(_part(path, options), None, options, about)
@@ -86,25 +82,18 @@ def _labels_file(images: Path) -> Path | None:
 
 
 def read_idx(path: Path) -> np.ndarray:
-    """One idx file, plain or gzipped, as an array in the machine's byte order.
-
-    Raises DataError for a missing, empty, truncated or overlong file, or a wrong magic number.
-    """
+    """One idx file, plain or gzipped, as an array in the machine's byte order."""
     size = require_file(path)
-    try:
-        with path.open("rb") as file:
-            zipped = file.read(2) == b"\x1f\x8b"
-            file.seek(0)
-            if not zipped:
-                return _read_values(file, path, limit=size)
-            with gzip.GzipFile(fileobj=file) as unzipped:
-                return _read_values(unzipped, path, limit=size * _GREATEST_RATIO)
-    except (OSError, EOFError, zlib.error, MemoryError) as error:
-        raise DataError(
-            expected=f"an intact idx file {path}",
-            received=f"{type(error).__name__}: {error} (file of {size} bytes)",
-            remedy="the file is truncated or damaged: download or copy it again",
-        ) from error
+    expected, remedy = f"an intact idx file {path}", "download or copy it again"
+    damage = (OSError, EOFError, zlib.error, MemoryError)
+    readable = errors_as(DataError, *damage, expected=expected, received=f"{size} bytes", remedy=remedy)
+    with readable, path.open("rb") as file:
+        zipped = file.read(2) == b"\x1f\x8b"
+        file.seek(0)
+        if not zipped:
+            return _read_values(file, path, limit=size)
+        with gzip.GzipFile(fileobj=file) as unzipped:
+            return _read_values(unzipped, path, limit=size * _GREATEST_RATIO)
 
 
 def _read_values(file: BinaryIO | gzip.GzipFile, path: Path, *, limit: int) -> np.ndarray:

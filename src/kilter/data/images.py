@@ -19,7 +19,7 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image
 
-from kilter._memory import require_memory
+from kilter._system import require_memory
 from kilter.data.paths import DAMAGE, first_named, quote
 from kilter.errors import DataError
 
@@ -59,10 +59,8 @@ def decode_images(
 ) -> Decoded:
     """Decode ``count`` images; ``read(i)`` returns the encoded bytes (or None), ``name(i)`` the name.
 
-    The result is grey (c = 1) if all images are, else colour. Transparency is dropped.
-    ``image_size=(height, width)`` resizes all with the bilinear filter; without it all must have one size.
-    Raises DataError that names the bad images (``skip_bad`` leaves them out and lists them) or the first one
-    of another size, or if no image is good.
+    The result is grey if all images are, else colour; transparency is dropped. ``image_size`` resizes all
+    (bilinear); without it all must have one size. ``skip_bad`` leaves out bad images and lists them.
     """
     with _bombs_are_counted():
         decoded = _decode_all(count, read, image_size)

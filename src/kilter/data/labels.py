@@ -16,8 +16,7 @@ from typing import Literal, TypeVar
 
 import numpy as np
 
-from kilter.data.dataset import Task
-from kilter.data.options import LoadOptions
+from kilter.data.dataset import LoadOptions, Task
 from kilter.data.paths import first_named, name_rows, nearest_name, quote
 from kilter.errors import DataError
 
@@ -29,10 +28,7 @@ Read = TypeVar("Read")
 def decide_task(
     targets: np.ndarray, wanted: Literal["auto", "classification", "regression"], *, images: bool
 ) -> Task:
-    """The task for raw targets (``[n]`` or ``[n, k]``, no missing values) by the rule of this module.
-
-    Raises DataError for an impossible task: regression on text, classification on fractions.
-    """
+    """The task for raw targets (``[n]`` or ``[n, k]``, no missing values) by the rule of this module."""
     text = targets.dtype.kind in "USOb"
     whole = not text and bool(np.all(targets == np.floor(targets)))
     if wanted == "regression" and targets.dtype.kind in "USO":
@@ -59,16 +55,16 @@ def decide_task(
     return "classification" if images or _are_few(targets) else "regression"
 
 
-def task_note(targets: np.ndarray, task: Task) -> str | None:
-    """A sentence on the task chosen for whole numbers; None for other targets."""
+def task_note(targets: np.ndarray, task: Task) -> tuple[str, ...]:
+    """A sentence on the task chosen for whole numbers; none for other targets."""
     if targets.dtype.kind not in "iuf" or targets.ndim == 2 or not np.all(targets == np.floor(targets)):
-        return None
+        return ()
     found = f"{len(np.unique(targets))} different whole numbers in {len(targets)} rows"
     if task == "classification":
-        return f"the task is classification: the targets are {found}; otherwise: task=regression"
+        return (f"the task is classification: the targets are {found}; otherwise: task=regression",)
     return (
         f"the task is regression: the targets are {found}, and classes are taken to be at most "
-        f"{MAX_CLASSES_AUTO}, each twice on average; otherwise: task=classification"
+        f"{MAX_CLASSES_AUTO}, each twice on average; otherwise: task=classification",
     )
 
 

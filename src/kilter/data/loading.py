@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from kilter._files import at_home
+from kilter._system import at_home
+from kilter._validation import errors_as
 from kilter.data import csv, folders, idx, npz, parquet
-from kilter.data.dataset import Source
+from kilter.data.dataset import LoadOptions, Source
 from kilter.data.encoding import Column, TableEncoding
 from kilter.data.named import NAMED_SETS, read_named
-from kilter.data.options import LoadOptions
 from kilter.data.paths import nearest_name, quote, sibling_names
 from kilter.data.precision import Shift
 from kilter.errors import DataError, OptionError
@@ -73,8 +73,8 @@ def load(
         target: a table's target column; else that of ``encoding``; else one called target, label, class or y;
             else the last one.
         task: "auto" decides by the rule in docs/data.md.
-        skip_bad: leave out rows with a missing target or an infinite value and images that cannot be decoded,
-            and list them in ``Dataset.skipped``. Otherwise they are errors.
+        skip_bad: leave out rows with a missing target or an infinite value (of arrays also NaN) and images
+            that cannot be decoded, and list them in ``Dataset.skipped``. Otherwise they are errors.
         encoding: of an earlier training: read a table exactly as then; the target column may be absent.
         classes: of an earlier training, for data other than tables: labels become its indexes.
         image_size: (height, width) to which encoded images are resized; without it they must have one size.
@@ -130,15 +130,15 @@ def is_table(source: str | Path) -> bool:
 
 
 def _format_of(path: Path) -> Format:
-    try:
+    with errors_as(
+        DataError,
+        *(OSError, ValueError),  # no permission, a name too long, a zero byte in it
+        expected="a readable file or folder",
+        received=quote(str(path)),
+        remedy="check the path and its permissions",
+    ):
         exists = path.exists()
         chosen = next((known for known in FORMATS if known.recognises(path)), None)
-    except (OSError, ValueError) as error:  # no permission, a name too long, a zero byte in it
-        raise DataError(
-            expected="a readable file or folder",
-            received=f"{quote(str(path))} ({type(error).__name__}: {error})",
-            remedy="check the path and its permissions",
-        ) from error
     if not exists:
         near = nearest_name(path.name, [*NAMED_SETS, *sibling_names(path)])
         raise DataError(

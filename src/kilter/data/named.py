@@ -11,18 +11,15 @@ from typing import Any
 
 import numpy as np
 
+from kilter._validation import errors_as
 from kilter.data import idx, parquet
 from kilter.data.assembling import About, Part, assemble
-from kilter.data.dataset import Source
-from kilter.data.options import LoadOptions
+from kilter.data.dataset import LoadOptions, Source
 from kilter.errors import DataError
 
 
 def digits() -> tuple[Part, None]:
-    """scikit-learn's 1,797 handwritten digits, uint8 ``[1797, 8, 8, 1]`` with values 0 to 16.
-
-    From the UCI repository's "Optical Recognition of Handwritten Digits" (Alpaydin and Kaynak 1998).
-    """
+    """scikit-learn's 1,797 handwritten digits, uint8 ``[1797, 8, 8, 1]`` with values 0 to 16."""
     bunch = _function("sklearn.datasets:load_digits")()
     return Part(bunch.images.astype(np.uint8)[..., np.newaxis], bunch.target), None
 
@@ -30,14 +27,13 @@ def digits() -> tuple[Part, None]:
 def keras_set(name: str) -> tuple[Part, Part]:
     """A set from ``keras.datasets``, cached or downloaded; DataError if that fails."""
     load_data = _function(f"keras.datasets.{name}:load_data")
-    try:
+    with errors_as(
+        DataError,
+        Exception,  # Keras raises a bare one if a download fails
+        expected=f"the data set {name} in $KILTER_DATA, in Keras's cache, or a network to download it",
+        remedy="set KILTER_DATA to a folder with the set, or connect to a network",
+    ):
         (x_train, y_train), (x_test, y_test) = load_data()
-    except Exception as error:  # Keras raises a bare Exception if a download fails
-        raise DataError(
-            expected=f"the data set {name} in $KILTER_DATA, in Keras's cache, or a network to download it",
-            received=f"{type(error).__name__}: {str(error)[:200]}",
-            remedy="set KILTER_DATA to a folder with the set, or connect to a network",
-        ) from error
     return Part(x_train, y_train), Part(x_test, y_test)
 
 
@@ -49,12 +45,7 @@ def _function(reference: str) -> Callable[..., Any]:
 
 @dataclass(frozen=True)
 class NamedSet:
-    """A named set: its classes, and where it comes from.
-
-    Attributes:
-        folder_reader: reads ``$KILTER_DATA/<name>``; None if the set is never in a folder.
-        library: returns the training and test part from the library called ``library_name``.
-    """
+    """A named set: its classes, the reader of ``$KILTER_DATA/<name>`` if any, and the library that has it."""
 
     classes: tuple[str, ...]
     folder_reader: Callable[[Path, LoadOptions], Source] | None

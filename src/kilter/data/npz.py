@@ -7,9 +7,9 @@ from pathlib import Path
 
 import numpy as np
 
+from kilter._validation import errors_as
 from kilter.data.assembling import About, Part, assemble
-from kilter.data.dataset import Source
-from kilter.data.options import LoadOptions
+from kilter.data.dataset import LoadOptions, Source
 from kilter.data.paths import DAMAGE, first_named, nearest_name, quote, require_file
 from kilter.errors import DataError
 
@@ -20,23 +20,19 @@ def recognises(path: Path) -> bool:
 
 
 def read(path: Path, options: LoadOptions) -> Source:
-    """Read an archive with x and y, or with x_train, y_train and optionally x_test, y_test, in any case.
-
-    uint8 stays, other numbers become float32. Raises DataError for missing keys, pickled objects and a
-    damaged archive.
-    """
+    """Read an archive with x and y, or with x_train, y_train and optionally x_test, y_test, in any case."""
     require_file(path)
-    try:
-        with np.load(path, allow_pickle=False) as archive:
-            return _read_archive(archive, path, options)
-    except DataError:
-        raise
-    except (*DAMAGE, zipfile.BadZipFile) as error:
-        raise DataError(
+    with (
+        errors_as(
+            DataError,
+            *(*DAMAGE, zipfile.BadZipFile),
             expected=f"an intact NumPy archive {path}",
-            received=f"one that cannot be read ({type(error).__name__}: {error})",
+            received="one that cannot be read",
             remedy="the file is truncated or damaged: write it again with numpy.savez",
-        ) from error
+        ),
+        np.load(path, allow_pickle=False) as archive,
+    ):
+        return _read_archive(archive, path, options)
 
 
 def _read_archive(archive: np.lib.npyio.NpzFile, path: Path, options: LoadOptions) -> Source:

@@ -34,24 +34,21 @@ def numbers_in(text: pl.Series) -> pl.Series:
 
 
 def mostly_numbers(text: pl.Series) -> bool:
-    """Whether more than half of the different texts are numbers with any decimal mark and any unit.
-
-    Such a column contains numbers, and its other entries are errors, not categories.
-    """
+    """Whether more than half of the different texts are numbers with any decimal mark and any unit."""
     texts = text.drop_nulls().str.strip_chars().unique()
     bare = texts.str.replace(rf"^([-+]?)\s*[{UNITS}]\s*|\s*[{UNITS}]$", "${1}")
     numbers = bare.str.contains(_BY_ANY_RULE) | texts.cast(pl.Float64, strict=False).is_not_null()
     return int(numbers.sum()) * 2 > len(texts)
 
 
-def reading_note(text: pl.Series) -> str | None:
-    """A sentence on how formatted numbers are read, with the first as an example; None if all are plain."""
+def reading_note(text: pl.Series) -> tuple[str, ...]:
+    """A sentence on how formatted numbers are read, with the first as an example; none if all are plain."""
     numbers = numbers_in(text)
     formatted = (text.cast(pl.Float64, strict=False).is_null() & numbers.is_not_null()).arg_true()
     if not len(formatted):
-        return None
+        return ()
     row = int(formatted[0])
-    return f"column {quote(text.name)} is read as numbers: {quote(text[row])} is {numbers[row]:g}"
+    return (f"column {quote(text.name)} is read as numbers: {quote(text[row])} is {numbers[row]:g}",)
 
 
 def _without_common_unit(text: pl.Series) -> pl.Series:

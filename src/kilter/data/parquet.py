@@ -8,14 +8,13 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from kilter._text import first_line
+from kilter._validation import errors_as
 from kilter.data.assembling import About, Part, assemble
 from kilter.data.columns import raw_targets
-from kilter.data.dataset import Source
+from kilter.data.dataset import LoadOptions, Source
 from kilter.data.folders import TEST_NAMES, TRAIN_NAMES
 from kilter.data.images import decode_images
 from kilter.data.labels import if_usable, label_name, lost_labels
-from kilter.data.options import LoadOptions
 from kilter.data.parquet_pages import require_sound_headers
 from kilter.data.paths import LEAVE_ROWS_OUT, first_named, name_rows, quote, require_file
 from kilter.data.tables import UNREADABLE, choose_target, table_source
@@ -34,9 +33,7 @@ def recognises(path: Path) -> bool:
 def read(path: Path, options: LoadOptions) -> Source:
     """Read a file, or a folder of shards whose names begin with train, test, val or validation.
 
-    Data with a column of ``{bytes, path}`` structs or plain bytes are images, else a table. Of images only
-    the image and the label column are read; the notes list the others. Raises DataError for a damaged file,
-    shards with different columns, and bad images.
+    A column of ``{bytes, path}`` structs or bytes makes the data images; else they are a table.
     """
     train_files, test_files, notes = _shards(path)
     train = _frame(train_files)
@@ -45,8 +42,8 @@ def read(path: Path, options: LoadOptions) -> Source:
     if not image_columns:
         return table_source(train, test, options, About("parquet table", str(path), path.stem, notes=notes))
     image = next((name for name in _IMAGE_NAMES if name in image_columns), image_columns[0])
-    label, note = _label_column(train, image, options, path)
-    notes += (note,) if note else ()
+    label, found = _label_column(train, image, options, path)
+    notes += found
     unread = [quote(name) for name in train.columns if name not in (image, label)]
     notes += (f"not read besides the images: column {first_named(unread)}",) if unread else ()
     classes = None if label is None else _declared_classes(train_files[0], label)
@@ -82,17 +79,17 @@ def _shards(path: Path) -> tuple[list[Path], list[Path], tuple[str, ...]]:
 def _frame(files: list[Path]) -> pl.DataFrame:
     for file in files:
         require_file(file)
-    try:
+    with errors_as(
+        DataError,
+        *UNREADABLE,
+        expected=f"intact Parquet files with the same columns: {first_named(files)}",
+        received="files that cannot be read",
+        remedy="the file is truncated, damaged or of another format: download or write it again",
+    ):
         for file in files:
             require_sound_headers(file)
         frames = [pl.read_parquet(file, hive_partitioning=False) for file in files]
         return frames[0] if len(frames) == 1 else pl.concat(frames, how="vertical_relaxed")
-    except UNREADABLE as error:
-        raise DataError(
-            expected=f"intact Parquet files with the same columns: {first_named(files)}",
-            received=f"files that cannot be read ({type(error).__name__}: {first_line(error)})",
-            remedy="the file is truncated, damaged or of another format: download or write it again",
-        ) from error
 
 
 def _is_image_type(dtype: pl.DataType) -> bool:
@@ -103,10 +100,10 @@ def _is_image_type(dtype: pl.DataType) -> bool:
 
 def _label_column(
     frame: pl.DataFrame, image: str, options: LoadOptions, path: Path
-) -> tuple[str | None, str | None]:
+) -> tuple[str | None, tuple[str, ...]]:
     columns = [name for name, dtype in frame.schema.items() if name != image and not _is_image_type(dtype)]
     if not columns and options.target is None:
-        return None, None
+        return None, ()
     return choose_target(columns, options.target, str(path))
 
 

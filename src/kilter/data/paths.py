@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
+from kilter._validation import errors_as
 from kilter.errors import DataError
 
 # What readers of binary files raise on damage; found by fuzzing, see tests/data.
@@ -25,15 +26,14 @@ LEAVE_ROWS_OUT = "leave these rows out of the data (in training with skip_bad=Tr
 
 def require_file(path: Path) -> int:
     """Size of the file in bytes. Raises DataError if it is missing, unreadable, no file or empty."""
-    try:
+    with errors_as(
+        DataError,
+        *(OSError, ValueError),  # ValueError: a zero byte in the name
+        expected=f"a readable file {path}",
+        remedy=f"check the path{nearest_name(path.name, sibling_names(path))}",
+    ):
         size = path.stat().st_size
         readable = path.is_file()
-    except (OSError, ValueError) as error:  # ValueError: a zero byte in the name
-        raise DataError(
-            expected=f"a readable file {path}",
-            received=f"{type(error).__name__}: {error}",
-            remedy=f"check the path{nearest_name(path.name, sibling_names(path))}",
-        ) from error
     if not readable or size == 0:
         raise DataError(
             expected=f"data in {path}",

@@ -80,10 +80,7 @@ def difference(values: np.ndarray, center: int | float) -> np.ndarray:
 
 
 def find_shift(values: np.ndarray) -> Shift:
-    """The shift that one column ``[n]`` needs; NO_SHIFT if float32 keeps its differences well enough.
-
-    The median and the median distance from it decide, so that a few zeros among unix times do not matter.
-    """
+    """The shift that one column ``[n]`` needs; NO_SHIFT if float32 keeps its differences well enough."""
     whole = values.dtype.kind in "iu"
     if not (whole or values.dtype.kind == "f") or values.dtype.itemsize < 4 or not len(values):
         return NO_SHIFT
@@ -151,29 +148,29 @@ def apply_shifts(x: np.ndarray, shifts: tuple[Shift, ...]) -> np.ndarray:
     return stored
 
 
-def shift_note(shifted: Sequence[tuple[str, Shift]]) -> str | None:
-    """A sentence on the columns, by name, that are shifted; None if none is."""
+def shift_note(shifted: Sequence[tuple[str, Shift]]) -> tuple[str, ...]:
+    """A sentence on the columns, by name, that are shifted; none if no column is."""
     moved = [(name, shift) for name, shift in shifted if not shift.is_none]
     if not moved:
-        return None
+        return ()
     named = first_named(
         f"{quote(name)} - {shift.center}" if shift.center else quote(name) for name, shift in moved
     )
     return (
         "centred or scaled in float64, because float32 would lose the differences: column "
-        f"{named}; new data are read the same way"
+        f"{named}; new data are read the same way",
     )
 
 
-def loss_note(what: str, named: Iterable[tuple[str, np.ndarray]], remedy: str) -> str | None:
-    """A sentence on the columns, by name, in which float32 makes different values equal; None if none."""
+def loss_note(what: str, named: Iterable[tuple[str, np.ndarray]], remedy: str) -> tuple[str, ...]:
+    """A sentence on the columns, by name, in which float32 makes different values equal, if any."""
     found = [(name, lost) for name, values in named if (lost := lost_values(values))]
     if not found:
-        return None
+        return ()
     counts = first_named(
         f"{quote(name)} ({before} different values become {after})" for name, (before, after) in found
     )
-    return f"float32 cannot represent the differences in {what} {counts}: {remedy}"
+    return (f"float32 cannot represent the differences in {what} {counts}: {remedy}",)
 
 
 def lossy_columns(x: np.ndarray) -> Iterator[tuple[str, np.ndarray]]:

@@ -5,10 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from kilter.errors import DataError, OptionError
+
+if TYPE_CHECKING:
+    from kilter._array_types import Kept, Numbers
 
 # Values converted to float64 at once: 8 million are 64 MB.
 CHUNK_VALUES = 8_000_000
@@ -18,11 +22,11 @@ CHUNK_VALUES = 8_000_000
 class Moments:
     """Mean and population variance, float32, with the shape of the kept axes."""
 
-    mean: np.ndarray
-    variance: np.ndarray
+    mean: Kept
+    variance: Kept
 
 
-def moments(x: np.ndarray, *, axis: int | Sequence[int] | None = -1) -> Moments:
+def moments(x: Numbers, *, axis: int | Sequence[int] | None = -1) -> Moments:
     """Mean and population variance of ``x`` over all axes but ``axis``.
 
     Args:

@@ -104,7 +104,7 @@ def split(source: Source | Dataset, *, validation: Part = 0.1, test: Part = None
     Raises:
         DataError: a part would have no rows; a class of validation or test is absent from training; a file
             does not fit the training data.
-        OptionError: a value of the wrong type or range; ``test`` where the source brings its own test part.
+        OptionError: a value of the wrong type or range; ``test`` where the source has its own test part.
     """
     whole = source.train if isinstance(source, Source) else source
     own_test = source.test if isinstance(source, Source) else None
@@ -240,7 +240,7 @@ def _require_options(validation: Part, test: Part, seed: int, own_test: Dataset 
     if own_test is not None and test not in (None, 0):
         raise OptionError(
             expected="one test part",
-            received=f"test={test!r}, and the source brings {len(own_test)} test rows of its own",
+            received=f"test={test!r}, and the source has {len(own_test)} test rows of its own",
             remedy="leave test out",
         )
 

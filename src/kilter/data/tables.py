@@ -20,11 +20,10 @@ from kilter.data.columns import (
     raw_targets,
     reason_to_set_aside,
 )
-from kilter.data.dataset import Source, Task
+from kilter.data.dataset import LoadOptions, Source, Task
 from kilter.data.encoding import Column, TableEncoding
 from kilter.data.labels import class_names, decide_task, if_usable, lost_labels, task_note
 from kilter.data.number_formats import mostly_numbers, reading_note
-from kilter.data.options import LoadOptions
 from kilter.data.paths import (
     LEAVE_ROWS_OUT,
     NAMED_IN_MESSAGES,
@@ -51,11 +50,7 @@ TARGET_NAMES = ("target", "label", "class", "y")
 def table_source(
     frame: pl.DataFrame, test: pl.DataFrame | None, options: LoadOptions, about: About
 ) -> Source:
-    """Encode the frames as ``options.encoding`` says, or as found in ``frame``, and assemble the source.
-
-    Categories and classes are those of the whole training frame. Raises DataError for an absent target or
-    feature column, missing, NaN or infinite values (unless ``skip_bad``), and as find_column does.
-    """
+    """Encode the frames as ``options.encoding`` says, or as found in ``frame``, and assemble the source."""
     if frame.height == 0:
         raise DataError(
             expected=f"rows in {about.origin}",
@@ -64,8 +59,8 @@ def table_source(
         )
     encoding, notes, losses = options.encoding, about.notes, about.losses
     if encoding is None:
-        target, note = choose_target(frame.columns, options.target, about.origin)
-        notes += (note,) if note else ()
+        target, found = choose_target(frame.columns, options.target, about.origin)
+        notes += found
         encoding, more = _fit_encoding(frame, target, options)
         notes += more
         losses += () if options.center else _losses(frame, encoding)
@@ -77,14 +72,11 @@ def table_source(
     return assemble(train_part, test_part, options, about)
 
 
-def choose_target(columns: list[str], wanted: str | None, origin: str) -> tuple[str, str | None]:
-    """The target column and, unless it is ``wanted``, a note that names it.
-
-    By default a column called target, label, class or y, else the last column.
-    """
+def choose_target(columns: list[str], wanted: str | None, origin: str) -> tuple[str, tuple[str, ...]]:
+    """The target column and, unless it is ``wanted``, a note that names it."""
     if wanted is not None:
         if wanted in columns:
-            return wanted, None
+            return wanted, ()
         raise DataError(
             expected=f"a target column among {first_named(map(quote, columns))} in {origin}",
             received=f"target={wanted!r}",
@@ -94,7 +86,7 @@ def choose_target(columns: list[str], wanted: str | None, origin: str) -> tuple[
     named = next((by_name[name] for name in TARGET_NAMES if name in by_name), None)
     target = columns[-1] if named is None else named
     why = "the last column" if named is None else "by its name"
-    return target, f"the target is column {quote(target)} ({why}); another one: target=NAME"
+    return target, (f"the target is column {quote(target)} ({why}); another one: target=NAME",)
 
 
 def _with_target(encoding: TableEncoding, columns: list[str], target: str, origin: str) -> TableEncoding:
@@ -149,9 +141,9 @@ def _fit_encoding(
         classes = options.classes or class_names(targets[~missing])
     numbers = [one for one, column in zip(features, columns, strict=False) if column.kind == "number"]
     notes = _reading_notes([*numbers, frame[target]] if task == "regression" else numbers)
-    notes += [task_note(targets[~missing], task)] if options.task == "auto" else []
-    notes += [shift_note([(one.name, one.shift) for one in columns if one.kind == "number"]), *aside]
-    return TableEncoding(columns, target, task, classes), tuple(note for note in notes if note)
+    notes += task_note(targets[~missing], task) if options.task == "auto" else ()
+    notes += (*shift_note([(one.name, one.shift) for one in columns if one.kind == "number"]), *aside)
+    return TableEncoding(columns, target, task, classes), notes
 
 
 def _usable_columns(
@@ -186,23 +178,22 @@ def _losses(frame: pl.DataFrame, encoding: TableEncoding) -> tuple[str, ...]:
     """A sentence on the columns in which float32, without centring, makes different numbers equal."""
     wanted = {column.name for column in encoding.columns if column.kind == "number"}
     numbers = ((one.name, known_numbers(one)) for one in frame.get_columns() if one.name in wanted)
-    lost = loss_note("column", numbers, STANDARDIZE)
-    return (lost,) if lost else ()
+    return loss_note("column", numbers, STANDARDIZE)
 
 
-def _reading_notes(columns: list[pl.Series]) -> list[str | None]:
+def _reading_notes(columns: list[pl.Series]) -> tuple[str, ...]:
     """Notes on numbers written as text, for the first columns that have any."""
-    notes = [reading_note(plain_text(one)) for one in columns if is_text(one)]
-    formatted = [note for note in notes if note]
-    more = len(formatted) - NAMED_IN_MESSAGES
-    return [*formatted[:NAMED_IN_MESSAGES], f"and {more} more columns are read so" if more > 0 else None]
+    notes = [note for one in columns if is_text(one) for note in reading_note(plain_text(one))]
+    more = len(notes) - NAMED_IN_MESSAGES
+    rest = (f"and {more} more columns are read so",) if more > 0 else ()
+    return (*notes[:NAMED_IN_MESSAGES], *rest)
 
 
 def _targets(series: pl.Series, task: Literal["auto", Task]) -> tuple[np.ndarray, np.ndarray]:
     """Raw targets and which are missing.
 
-    Text becomes numbers in regression and, with "auto", for fractions, percentages and the like; whole
-    numbers as text may be names and stay text. Raises DataError if most, but not all, of it is numbers.
+    Text becomes numbers in regression and, with "auto", for fractions and percentages; whole numbers as text
+    may be names and stay text.
     """
     if task != "classification" and is_text(series):
         text = plain_text(series)

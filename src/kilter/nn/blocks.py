@@ -15,17 +15,34 @@ from kilter.nn.rrelu import RReLU
 Layers = list[keras.layers.Layer]
 
 
-class Blocks:
-    """Makes the blocks of one network, each with its own seeds.
+class Seeds:
+    """Independent seeds for a sequence of layers, all derived from one seed (NumPy's SeedSequence)."""
 
-    The seeds are independent streams (NumPy's SeedSequence), so no two layers of one shape start equal, and
-    neither other models nor global seeds change the result.
-    """
+    def __init__(self, seed: int) -> None:
+        self._sequence = np.random.SeedSequence(seed)
+
+    def next(self) -> int:
+        """The next seed."""
+        return int(self._sequence.spawn(1)[0].generate_state(1, np.uint32)[0] >> 1)
+
+    def seeded(self, name: str) -> Any:
+        """Keras's initialiser ``name``, with the next seed if it draws."""
+        known: Any = keras.initializers.get(name)
+        config = known.get_config()
+        return type(known)(**config | ({"seed": self.next()} if "seed" in config else {}))
+
+    def initializer(self, activation: str | None) -> Any:
+        """The initialiser paired with ``activation``, with the next seed."""
+        return self.seeded(default_initializer(activation or "linear"))
+
+
+class Blocks:
+    """Makes the blocks of one network, each with its own seeds from independent streams (SeedSequence)."""
 
     def __init__(self, common: HiddenOptions, *, dtype: str | None, seed: int) -> None:
         self._common = common
         self._dtype = dtype
-        self._seeds = np.random.SeedSequence(seed)
+        self._seeds = Seeds(seed)
 
     def input_norm(self) -> Layers:
         """The batch normalisation in front of the network, if requested."""
@@ -78,22 +95,17 @@ class Blocks:
         return keras.layers.Dense(
             outputs,
             activation=activation,
-            kernel_initializer=self._initializer(default_initializer("linear")),
+            kernel_initializer=self._seeds.initializer(None),
             kernel_regularizer=_penalty(self._common),
             kernel_constraint=_limit(self._common, axis=[0]),
             dtype="float32" if self._dtype and self._dtype.startswith("mixed") else self._dtype,
             name="output",
         )
 
-    def _seed(self) -> int:
-        return int(self._seeds.spawn(1)[0].generate_state(1, np.uint32)[0] >> 1)
-
     def _initializer(self, which: str | VarianceScaling) -> Any:
         if isinstance(which, VarianceScaling):
-            return keras.initializers.VarianceScaling(**dataclasses.asdict(which), seed=self._seed())
-        known: Any = keras.initializers.get(which)
-        config = known.get_config()
-        return type(known)(**config | ({"seed": self._seed()} if "seed" in config else {}))
+            return keras.initializers.VarianceScaling(**dataclasses.asdict(which), seed=self._seeds.next())
+        return self._seeds.seeded(which)
 
     def _after_kernel(self, options: HiddenOptions, name: str, *, rank: int) -> Layers:
         """Batch normalisation and activation that are layers of their own, in order.
@@ -113,7 +125,7 @@ class Blocks:
             case "elu" if options.elu_alpha != 1:
                 return keras.layers.ELU(**named, alpha=options.elu_alpha or 1.0)
             case "rrelu":
-                return RReLU(seed=self._seed(), **named)
+                return RReLU(seed=self._seeds.next(), **named)
             case "prelu":
                 shared: dict[Any, Any] = {"element": None, "layer": list(range(1, rank + 1))}
                 axes = shared.get(options.prelu_slopes, list(range(1, rank)) or None)
@@ -132,7 +144,7 @@ class Blocks:
         if not options.dropout:
             return []
         kind = keras.layers.AlphaDropout if options.self_normalizing else keras.layers.Dropout
-        return [kind(options.dropout, seed=self._seed(), dtype=self._dtype, name=name)]
+        return [kind(options.dropout, seed=self._seeds.next(), dtype=self._dtype, name=name)]
 
 
 def _penalty(options: HiddenOptions) -> keras.regularizers.Regularizer | None:

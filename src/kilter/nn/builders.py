@@ -13,9 +13,9 @@ from typing import Any, Final, Unpack
 
 import keras
 import numpy as np
-from numpy.typing import ArrayLike
 
-from kilter._memory import require_memory
+from kilter._array_types import Moment
+from kilter._system import require_memory
 from kilter.errors import ModelError, OptionError
 from kilter.nn.blocks import Blocks
 from kilter.nn.hidden import network_options
@@ -26,15 +26,11 @@ from kilter.nn.options import LayerKeywords
 CONSTANT: Final = 1e-12
 
 
-def input_layers(shape: tuple[int, ...], normalization: tuple[ArrayLike, ArrayLike] | None) -> list[Any]:
+def input_layers(shape: tuple[int, ...], normalization: tuple[Moment, Moment] | None) -> list[Any]:
     """The input, and if statistics are given the layer that computes ``(x - mean) / sqrt(variance)``.
 
     A constant feature is centred and not scaled. The layer computes in float32 under every dtype policy:
     bfloat16 cannot resolve a column such as a year.
-
-    Raises:
-        OptionError: for statistics of another shape than ``shape``, its last axis or a number, that are not
-            finite, or that have a negative variance.
     """
     layers: list[Any] = [keras.Input(shape, name="input")]
     if normalization is None:
@@ -77,7 +73,7 @@ def mlp(
     outputs: int,
     *,
     hidden: Sequence[int] = (100, 100),
-    normalization: tuple[ArrayLike, ArrayLike] | None = None,
+    normalization: tuple[Moment, Moment] | None = None,
     output_activation: str | None = None,
     dtype: str | None = None,
     seed: int = 0,
@@ -134,7 +130,7 @@ def cnn(
     filters: Sequence[int] = (32, 64),
     kernel_size: int = 3,
     hidden: Sequence[int] = (128,),
-    normalization: tuple[ArrayLike, ArrayLike] | None = None,
+    normalization: tuple[Moment, Moment] | None = None,
     output_activation: str | None = None,
     dtype: str | None = None,
     seed: int = 0,

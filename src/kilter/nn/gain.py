@@ -21,6 +21,7 @@ import keras
 import numpy as np
 
 from kilter._models.keras_internals import compute_fans
+from kilter._validation import errors_as
 from kilter.errors import OptionError
 from kilter.nn.options import LEAKY_SLOPE, PRELU_SLOPE
 from kilter.nn.pairing import VarianceScaling, pairing_of
@@ -129,14 +130,7 @@ def _by_quadrature(activation: str | Callable[[Any], Any], variance: float) -> M
 
 
 def weight_moment(initializer: Any, shape: Sequence[int]) -> float | None:
-    """The variance of weights of ``shape`` from ``initializer``; None if unknown, or if the mean is not 0.
-
-    ``initializer`` is one of Keras's, its name, or a :class:`~kilter.nn.VarianceScaling`. Zeros have variance
-    0.
-
-    Raises:
-        OptionError: for an unknown name.
-    """
+    """The variance of weights of ``shape`` from ``initializer``; None if unknown, or if the mean is not 0."""
     known = _keras_initializer(initializer)
     law = type(known).__name__
     if isinstance(known, keras.initializers.VarianceScaling):
@@ -157,14 +151,14 @@ def weight_moment(initializer: Any, shape: Sequence[int]) -> float | None:
 def _keras_initializer(initializer: Any) -> Any:
     if isinstance(initializer, VarianceScaling):
         return keras.initializers.VarianceScaling(**dataclasses.asdict(initializer))
-    try:
+    with errors_as(
+        OptionError,
+        ValueError,
+        expected="one of Keras's initialisers, or a VarianceScaling",
+        received=lambda _: f"initializer={initializer!r}",
+        remedy="use pairing_of(activation).default",
+    ):
         return keras.initializers.get(initializer)
-    except ValueError as unknown:
-        raise OptionError(
-            expected="one of Keras's initialisers, or a VarianceScaling",
-            received=f"initializer={initializer!r}",
-            remedy="use pairing_of(activation).default",
-        ) from unknown
 
 
 def variance_gain(

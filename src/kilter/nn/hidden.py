@@ -7,23 +7,19 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from kilter._validation import number
+from kilter._validation import number, one_of
 from kilter.errors import OptionError
 from kilter.nn.options import (
     ACTIVATIONS,
     BATCH_NORM,
-    BATCH_NORM_EPSILON,
-    BATCH_NORM_MOMENTUM,
+    BATCH_NORM_DEFAULTS,
+    DEFAULTS,
     EACH_LAYER,
     INITIALIZERS,
-    LEAKY_SLOPE,
     OWN_OPTIONS,
     PRELU_SLOPES,
-    BatchNorm,
     HiddenOptions,
     NetworkOptions,
-    PreluSlopes,
-    check_name,
     default_activation,
     default_initializer,
 )
@@ -37,9 +33,6 @@ def network_options(layers: int, **keywords: Any) -> NetworkOptions:
 
     ``activation``, ``initializer`` and ``dropout`` may be sequences with one value per layer. Options of one
     activation (such as ``negative_slope``) go to the layers that have it.
-
-    Raises:
-        OptionError: for sequences of another length, and as :func:`hidden_options`.
 
     Example:
         >>> [one.dropout for one in network_options(2, dropout=(0.1, 0.5)).hidden]
@@ -71,71 +64,21 @@ def _without_others(keywords: dict[str, Any], activations: set[str]) -> dict[str
     return {key: value for key, value in keywords.items() if key not in theirs}
 
 
-def hidden_options(
-    *,
-    preset: str = "standard",
-    activation: str | None = None,
-    negative_slope: float | None = None,
-    elu_alpha: float | None = None,
-    prelu_slopes: PreluSlopes | None = None,
-    initializer: str | VarianceScaling | None = None,
-    batch_norm: BatchNorm = False,
-    batch_norm_momentum: float | None = None,
-    batch_norm_epsilon: float | None = None,
-    dropout: float = 0.0,
-    l1: float = 0.0,
-    l2: float = 0.0,
-    max_norm: float | None = None,
-    unchecked: bool = False,
-) -> HiddenOptions:
-    """The options of a hidden layer, with defaults from the preset filled in, and checked.
+def hidden_options(*, unchecked: bool = False, **keywords: Any) -> HiddenOptions:
+    """The options of a hidden layer, checked; what is not given, or None, has its default.
 
-    Args:
-        preset: ``"standard"`` (ELU, He) or ``"self-normalizing"`` (SELU, LeCun normal, alpha dropout).
-        activation: one of :data:`ACTIVATIONS`; the preset's if None.
-        negative_slope: of ``leaky_relu``, 0 to below 1; 0.2 if None.
-        elu_alpha: of ``elu``, above 0: ``alpha·(exp(x) - 1)`` below zero; 1 if None.
-        prelu_slopes: ``prelu`` learns a slope for each ``"channel"`` (a unit of a dense layer), each
-            ``"element"`` (each pixel of each channel), or one for the ``"layer"``; ``"channel"`` if None.
-            Slopes start at 0.25.
-        initializer: of the hidden kernels; the one paired with the activation if None.
-        batch_norm: ``"before"`` or ``"after"`` each activation, ``"input"`` for a single one in front, or
-            False. A layer normalised before the activation has no bias: beta replaces it.
-        batch_norm_momentum: of the moving averages, above 0 and below 1; 0.99 if None. Larger for larger data
-            and smaller batches.
-        batch_norm_epsilon: added to the variance, above 0; 0.001 if None.
-        dropout: the dropout rate, after the activation (and after batch normalisation); alpha dropout if
-            self-normalizing. The output layer has none.
-        l1, l2, max_norm: penalties and maximum norm for every kernel, the output's included.
-        unchecked: allow combinations that contradict theory, for experiments.
-
-    Raises:
-        OptionError: for an unknown name or a value out of range; and, unless ``unchecked``, for combinations
-            that contradict theory: a slope of 1 or more (the layer is linear); zeros or ones as initialiser
-            (equal units stay equal); SELU outside the self-normalizing preset; and in that preset anything
-            but SELU, LeCun normal, no batch normalisation and no penalty or norm limit, since
-            self-normalisation holds only then (Klambauer et al. 2017).
+    ``unchecked`` allows combinations that contradict theory, for experiments: a slope of 1 or more, zeros or
+    ones as initialiser, SELU outside the self-normalizing preset, and anything but its conditions inside.
     """
-    activation = default_activation(preset) if activation is None else activation
-    check_name("activation", activation, ACTIVATIONS)
-    own = {"negative_slope": negative_slope, "elu_alpha": elu_alpha, "prelu_slopes": prelu_slopes}
-    momentum, epsilon = batch_norm_momentum, batch_norm_epsilon
-    if batch_norm:
-        momentum = BATCH_NORM_MOMENTUM if momentum is None else momentum
-        epsilon = BATCH_NORM_EPSILON if epsilon is None else epsilon
-    options = HiddenOptions(
-        preset=preset,
-        activation=activation,
-        **_with_defaults(activation, own),
-        initializer=default_initializer(activation) if initializer is None else initializer,
-        batch_norm=batch_norm,
-        batch_norm_momentum=momentum,
-        batch_norm_epsilon=epsilon,
-        dropout=dropout,
-        l1=l1,
-        l2=l2,
-        max_norm=max_norm,
-    )
+    given = {key: value for key, value in keywords.items() if value is not None}
+    default = default_activation(given.get("preset", "standard"))
+    activation = given.setdefault("activation", default)
+    one_of("activation", activation, ACTIVATIONS)
+    given.setdefault("initializer", default_initializer(activation))
+    own = {key: DEFAULTS[key] for key, owner in OWN_OPTIONS.items() if owner == activation}
+    norm = BATCH_NORM_DEFAULTS if given.get("batch_norm") else {}
+    filled: dict[str, Any] = own | norm | given
+    options = HiddenOptions(**filled)
     _check_ranges(options)
     if not unchecked:
         _check_slope(options)
@@ -144,19 +87,12 @@ def hidden_options(
     return options
 
 
-def _with_defaults(activation: str, own: dict[str, Any]) -> dict[str, Any]:
-    """The options of single activations, with defaults for the activation that is used."""
-    defaults = {"negative_slope": LEAKY_SLOPE, "elu_alpha": 1.0, "prelu_slopes": "channel"}
-    theirs = {key: OWN_OPTIONS[key] == activation and value is None for key, value in own.items()}
-    return {key: defaults[key] if theirs[key] else value for key, value in own.items()}
-
-
 def _check_ranges(options: HiddenOptions) -> None:
-    check_name("batch_norm", options.batch_norm, BATCH_NORM)
+    one_of("batch_norm", options.batch_norm, BATCH_NORM)
     if isinstance(options.initializer, VarianceScaling):
         number("the scale of an initializer", options.initializer.scale, above=0, remedy="usual is 1 or 2")
     else:
-        check_name("initializer", options.initializer, INITIALIZERS)
+        one_of("initializer", options.initializer, INITIALIZERS)
     _check_own(options)
     for name in ("batch_norm_momentum", "batch_norm_epsilon"):
         if options.batch_norm is False and getattr(options, name) is not None:
@@ -195,7 +131,7 @@ def _check_own(options: HiddenOptions) -> None:
                 remedy=f"leave {name} out, or take activation={owner!r}",
             )
     if options.prelu_slopes is not None:
-        check_name("prelu_slopes", options.prelu_slopes, PRELU_SLOPES)
+        one_of("prelu_slopes", options.prelu_slopes, PRELU_SLOPES)
 
 
 def _check_slope(options: HiddenOptions) -> None:

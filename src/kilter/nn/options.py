@@ -5,12 +5,11 @@ Imports neither Keras nor JAX, so that recipes are checked quickly.
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, Literal, TypedDict
 
-from kilter.errors import OptionError
+from kilter._validation import one_of
 from kilter.nn.pairing import PAIRINGS, VarianceScaling, pairing_of
 
 Preset = Literal["standard", "self-normalizing"]
@@ -25,8 +24,7 @@ LEAKY_SLOPE: Final = 0.2
 PRELU_SLOPE: Final = 0.25
 PRELU_SLOPES: Final = ("channel", "element", "layer")
 # Keras's defaults, here so that they can be shown and recorded.
-BATCH_NORM_MOMENTUM: Final = 0.99
-BATCH_NORM_EPSILON: Final = 1e-3
+BATCH_NORM_DEFAULTS: Final = {"batch_norm_momentum": 0.99, "batch_norm_epsilon": 1e-3}
 # Softmax couples the units of a layer: for outputs only.
 ACTIVATIONS: Final = tuple(name for name in PAIRINGS if name != "softmax")
 INITIALIZERS: Final = (
@@ -42,6 +40,7 @@ INITIALIZERS: Final = (
 )
 # Options of a single activation, with its name.
 OWN_OPTIONS: Final = {"negative_slope": "leaky_relu", "elu_alpha": "elu", "prelu_slopes": "prelu"}
+DEFAULTS: Final = {"negative_slope": LEAKY_SLOPE, "elu_alpha": 1.0, "prelu_slopes": "channel"}
 # Options that may differ from layer to layer.
 EACH_LAYER: Final = ("activation", "initializer", "dropout")
 
@@ -65,25 +64,9 @@ class LayerKeywords(TypedDict, total=False):
     unchecked: bool
 
 
-def check_name(name: str, value: object, allowed: tuple[object, ...]) -> None:
-    """Raise :class:`OptionError` unless ``value`` is one of ``allowed``, with the nearest name."""
-    if any(value is one or (isinstance(one, str) and value == one) for one in allowed):
-        return
-    near = difflib.get_close_matches(str(value), [str(one) for one in allowed], n=1)
-    raise OptionError(
-        expected=f"{name} out of " + ", ".join(str(one) for one in allowed),
-        received=f"{name}={value!r}",
-        remedy=f"did you mean {near[0]!r}?" if near else "take one of these",
-    )
-
-
 def default_activation(preset: str) -> str:
-    """The activation of a preset: ELU for ``"standard"``, SELU for ``"self-normalizing"``.
-
-    Raises:
-        OptionError: for another preset.
-    """
-    check_name("preset", preset, tuple(PRESETS))
+    """The activation of a preset: ELU for ``"standard"``, SELU for ``"self-normalizing"``."""
+    one_of("preset", preset, tuple(PRESETS))
     return PRESETS[preset]
 
 
@@ -97,32 +80,33 @@ class HiddenOptions:
     """The options of a hidden layer, made and checked by :func:`kilter.nn.hidden.hidden_options`.
 
     Attributes:
-        preset: ``"standard"`` or ``"self-normalizing"``.
-        activation: one of :data:`ACTIVATIONS`.
-        negative_slope: the slope of ``leaky_relu`` below zero; None for every other activation.
-        elu_alpha: ``elu`` saturates at ``-elu_alpha``; None for every other activation.
-        prelu_slopes: what ``prelu`` learns a slope for; None for every other activation.
-        initializer: one of :data:`INITIALIZERS`, or a :class:`VarianceScaling`.
+        preset: ``"standard"`` (ELU, He) or ``"self-normalizing"`` (SELU, LeCun normal, alpha dropout).
+        activation: one of :data:`ACTIVATIONS`; by default the preset's.
+        initializer: of the hidden kernels, one of :data:`INITIALIZERS` or a :class:`VarianceScaling`; by
+            default the one paired with the activation.
+        negative_slope: of ``leaky_relu``, 0 to below 1. elu_alpha: ``elu`` saturates at ``-elu_alpha``.
+        prelu_slopes: ``prelu`` learns a slope for each ``"channel"`` (a unit of a dense layer), each
+            ``"element"`` (each pixel of each channel), or one for the ``"layer"``, from 0.25.
         batch_norm: ``"before"`` or ``"after"`` each activation, ``"input"`` for one layer in front, or False.
-        batch_norm_momentum, batch_norm_epsilon: of batch normalisation; None without it.
-        dropout: the share of the layer's outputs that is dropped in training.
-        l1, l2: factors of the penalties on every kernel.
-        max_norm: the largest norm of a unit's incoming weights, or None.
+            A layer normalised before the activation has no bias: beta replaces it.
+        batch_norm_momentum: of the moving averages; larger for larger data and smaller batches.
+        dropout: the rate after the activation (and after batch normalisation); the output layer has none.
+        l1, l2, max_norm: penalties and maximum norm for every kernel, the output's included.
     """
 
-    preset: str
-    activation: str
-    negative_slope: float | None
-    elu_alpha: float | None
-    prelu_slopes: PreluSlopes | None
-    initializer: str | VarianceScaling
-    batch_norm: BatchNorm
-    batch_norm_momentum: float | None
-    batch_norm_epsilon: float | None
-    dropout: float
-    l1: float
-    l2: float
-    max_norm: float | None
+    preset: str = "standard"
+    activation: str = "elu"
+    initializer: str | VarianceScaling = "he_normal"
+    negative_slope: float | None = None
+    elu_alpha: float | None = None
+    prelu_slopes: PreluSlopes | None = None
+    batch_norm: BatchNorm = False
+    batch_norm_momentum: float | None = None
+    batch_norm_epsilon: float | None = None
+    dropout: float = 0.0
+    l1: float = 0.0
+    l2: float = 0.0
+    max_norm: float | None = None
 
     @property
     def self_normalizing(self) -> bool:

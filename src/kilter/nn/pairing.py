@@ -1,18 +1,15 @@
 """Which initialiser preserves the variance of signals under which activation.
 
-A kernel with variance ``scale / fan`` multiplies the variance of the signal by ``scale`` times the second
-moment of the activation. The pairs below keep the product near 1, so neither activations nor gradients vanish
-or explode. Sources: Glorot & Bengio 2010 (tanh, sigmoid), He et al. 2015 (the ReLU family, which cuts half of
-the signal, hence twice the variance), LeCun et al. 1998 with Klambauer et al. 2017 (SELU).
+Sources: Glorot & Bengio 2010 (tanh, sigmoid), He et al. 2015 (the ReLU family, which cuts half of the signal,
+hence twice the variance), LeCun et al. 1998 with Klambauer et al. 2017 (SELU).
 """
 
 from __future__ import annotations
 
-import difflib
 from dataclasses import dataclass
 from typing import Final, Literal
 
-from kilter.errors import OptionError
+from kilter._validation import one_of
 
 
 @dataclass(frozen=True)
@@ -101,13 +98,7 @@ def pairing_of(activation: str) -> Pairing:
         >>> pairing_of("selu").default
         'lecun_normal'
     """
-    if activation not in PAIRINGS:
-        near = difflib.get_close_matches(str(activation), PAIRINGS, n=1)
-        raise OptionError(
-            expected="an activation out of " + ", ".join(PAIRINGS),
-            received=f"activation={activation!r}",
-            remedy=f"did you mean {near[0]!r}?" if near else "take one of these names",
-        )
+    one_of("activation", activation, tuple(PAIRINGS))
     return PAIRINGS[activation]
 
 

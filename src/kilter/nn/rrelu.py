@@ -6,6 +6,7 @@ from typing import Any, Final
 
 import keras
 
+from kilter._array_types import Elements
 from kilter._models.layers import activation_layer
 from kilter.errors import OptionError
 
@@ -59,14 +60,14 @@ class RReLU(keras.layers.Layer):
         self.supports_masking = True
         self.built = True
 
-    def call(self, inputs: Any, training: bool | None = False) -> Any:
+    def call(self, inputs: Elements, training: bool | None = False) -> Any:
         """The activation of ``inputs``, with random slopes if ``training``."""
         if not training:
             return keras.ops.leaky_relu(inputs, negative_slope=(self.lower + self.upper) / 2)
         drawn = keras.random.uniform(
             keras.ops.shape(inputs), self.lower, self.upper, dtype="float32", seed=self.seed_generator
         )
-        slopes = keras.ops.cast(drawn, inputs.dtype)
+        slopes: Any = keras.ops.cast(drawn, inputs.dtype)
         return keras.ops.where(inputs >= 0, inputs, slopes * inputs)
 
     def compute_output_shape(self, input_shape: Any) -> Any:

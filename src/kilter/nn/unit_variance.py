@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import keras
 import numpy as np
 
+from kilter._array_types import Arrays
 from kilter._models.arrays import some_rows
 from kilter._models.keras_internals import BaseDepthwiseConv, BaseSeparableConv
 from kilter._models.layers import KERNELS, WEIGHTED
@@ -85,7 +86,7 @@ class _Target:
 
 def lsuv(
     model: keras.Model,
-    x: Any,
+    x: Arrays,
     *,
     tolerance: float = 0.1,
     max_iterations: int = 10,
@@ -197,8 +198,8 @@ def _tap(layer: Any, look: Callable[[Any], Any], stack: contextlib.ExitStack) ->
 def _program(model: keras.Model, targets: list[_Target], batch: Any) -> Callable[..., np.ndarray]:
     """``(trainable, fixed, normalize) -> deviations``, one for each target, compiled once.
 
-    With ``normalize``, the output of every layer that is called once is divided by its deviation during the
-    pass, so that later layers see it as it will be.
+    With ``normalize``, outputs of layers called once are divided by their deviation, as later layers will see
+    them.
     """
 
     def run(trainable: Any, fixed: Any, inputs: Any, normalize: jax.Array) -> jax.Array:
@@ -255,10 +256,7 @@ def _scaled(start: list[Any], targets: list[_Target], scales: np.ndarray) -> lis
 
 
 def _scales(
-    deviations: Callable[[np.ndarray, bool], np.ndarray],
-    targets: list[_Target],
-    tolerance: float,
-    most: int,
+    deviations: Callable[[np.ndarray, bool], np.ndarray], targets: list[_Target], tolerance: float, most: int
 ) -> tuple[np.ndarray, np.ndarray, int]:
     """The factor of each kernel, the resulting deviations, and the number of iterations."""
     scales, iteration = np.ones(len(targets)), 0

@@ -5,22 +5,21 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from typing import Any, Final
+from typing import Any, Final, Unpack
 
 import keras
 import numpy as np
 
+from kilter._array_types import Arrays, HeldOut
 from kilter._engine.history import History
 from kilter._engine.inference import predict
 from kilter._models.arrays import some_rows
 from kilter._models.copying import check_graph, copy_model
-from kilter._progress import Verbose
-from kilter._validation import number
+from kilter._validation import number, one_of
 from kilter.errors import ModelError, OptionError
-from kilter.nn.options import check_name
-from kilter.pretrain.decoder import Layers, Seeds, as_model, decoder_layers, untied
-from kilter.pretrain.encoder_chain import Link, links, stages
-from kilter.pretrain.pretext import PretextModel, Training, joined
+from kilter.nn.blocks import Seeds
+from kilter.pretrain.decoder import Layers, Link, as_model, decoder_layers, links, stages, untied
+from kilter.pretrain.pretext import PretextModel, Training, TrainingKeywords, joined
 from kilter.pretrain.running import (
     Encoder,
     Pretrained,
@@ -47,7 +46,7 @@ _VARIANCE_ROWS = 1024  # enough to estimate the variance of a stage's codes
 
 def autoencoder(
     encoder: Encoder,
-    x: Any,
+    x: Arrays,
     *,
     kind: str | Sequence[str] = "plain",
     decoder: keras.Model | None = None,
@@ -59,14 +58,8 @@ def autoencoder(
     penalty_weight: float = 1e-3,
     greedy: bool = False,
     finish: bool = True,
-    validation_data: Any = None,
-    epochs: int = 20,
-    batch_size: int = 128,
-    optimizer: str | keras.optimizers.Optimizer = "adam",
-    learning_rate: float | None = None,
-    callbacks: Sequence[keras.callbacks.Callback] = (),
-    seed: int = 0,
-    verbose: Verbose = "auto",
+    validation_data: HeldOut | None = None,
+    **options: Unpack[TrainingKeywords],
 ) -> Pretrained:
     """Train a copy of ``encoder`` so that a decoder can reconstruct the rows from its codes.
 
@@ -87,10 +80,10 @@ def autoencoder(
         greedy: first train each dense layer or convolution with its mirror image, bottom up, on the codes of
             those below, for ``epochs`` each (Bengio et al. 2007); then, if ``finish``, all together.
         validation_data: rows like ``x``, measured after each epoch.
-        epochs, batch_size, callbacks, seed, verbose: as in :func:`kilter.fit`. ``seed`` also draws the
-            decoder's weights and the noise.
-        optimizer: a name or a Keras optimizer, whose configuration is copied. ``learning_rate`` replaces its
-            own.
+        epochs, batch_size, callbacks, seed, verbose: as in :func:`kilter.fit`; by default 20 epochs, batches
+            of 128 and seed 0. ``seed`` also draws the decoder's weights and the noise.
+        optimizer: "adam", another name or a Keras optimizer, whose configuration is copied;
+            ``learning_rate`` replaces its own.
 
     Returns a :class:`Pretrained` whose figures have ``error`` and ``baseline``, the error of the mean row.
 
@@ -106,7 +99,7 @@ def autoencoder(
         ((None, 3), (None, 6))
     """
     kinds = _checked_kinds(kind)
-    training = Training(epochs, batch_size, optimizer, learning_rate, seed, verbose, tuple(callbacks))
+    training = Training(**options)
     subject = subject_of(encoder, x, validation_data, training)
     targets = targets_for(subject.rows, loss)
     task = Reconstruction(
@@ -117,16 +110,18 @@ def autoencoder(
     line = _line(subject.encoder, kinds, decoder, greedy=greedy)
     if task.sparsity is not None and penalty == "kl":
         _check_codes(subject)
-    images = [] if decoder is not None else decoder_layers(line, seeds=Seeds(seed), tied="tied" in kinds)
+    images = (
+        [] if decoder is not None else decoder_layers(line, seeds=Seeds(training.seed), tied="tied" in kinds)
+    )
     head = subject.mirror(images) if decoder is None else _copied_decoder(decoder, subject)
     _check_output_shape(head, subject)
     histories = train_greedily(subject, line, images, task, training) if greedy else []
-    model = PretextModel(subject.encoder, head, task, seed=seed)
+    model = PretextModel(subject.encoder, head, task, seed=training.seed)
     if not greedy or finish:
         histories.append(training.run(model, subject.rows, subject.held_out))
     else:
         training.compile(model)
-    figures = _figures(model, task, subject, seed)
+    figures = _figures(model, task, subject, training.seed)
     notes = reconstruction_notes(figures)
     return Pretrained(
         task=_task_name(kinds, line, greedy=greedy),
@@ -142,10 +137,10 @@ def autoencoder(
 def train_greedily(
     subject: Subject, line: Sequence[Link], images: Sequence[Layers], task: Reconstruction, training: Training
 ) -> list[History]:
-    """Train each stage of the encoder with its mirror image on the codes below. Changes the layers' weights.
+    """Train each stage of the encoder with its mirror image on the codes below; changes the layers' weights.
 
-    The first stage has the given task. Higher stages reconstruct codes of any range, with squared error over
-    the codes' variance and the task's noise in units of their standard deviation. Frozen stages are skipped.
+    Higher stages reconstruct codes of any range: squared error over the codes' variance. Frozen stages are
+    skipped.
     """
     histories, lower = [], []
     for stage, image in zip(stages(line), images, strict=True):
@@ -194,7 +189,7 @@ def _figures(model: PretextModel, task: Reconstruction, subject: Subject, seed: 
 def _checked_kinds(kind: str | Sequence[str]) -> tuple[str, ...]:
     kinds = (kind,) if isinstance(kind, str) else tuple(kind)
     for one in kinds:
-        check_name("kind", one, KINDS)
+        one_of("kind", one, KINDS)
     if not kinds or ("plain" in kinds and len(kinds) > 1):
         raise OptionError(
             expected='kind as "plain", or one or several of ' + ", ".join(KINDS[1:]),
@@ -205,13 +200,13 @@ def _checked_kinds(kind: str | Sequence[str]) -> tuple[str, ...]:
 
 
 def _checked_noise(corruption: Corruption, strength: float) -> Noise:
-    check_name("corruption", corruption, CORRUPTIONS)
+    one_of("corruption", corruption, CORRUPTIONS)
     most = 1.0 if corruption == "masking" else 10.0
     return Noise(corruption, number("noise", strength, above=0, below=most, remedy="0.3 is usual"))
 
 
 def _checked_sparsity(penalty: Penalty, weight: float, activity: float) -> Sparsity:
-    check_name("penalty", penalty, PENALTIES)
+    one_of("penalty", penalty, PENALTIES)
     return Sparsity(
         penalty,
         number("penalty_weight", weight, above=0, remedy="start with 1e-3"),

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from typing import Any, Unpack
 
 import keras
 import numpy as np
 
+from kilter._array_types import Arrays, Labels, ValidationData
 from kilter._engine.augmenting import Augment, as_augmentation
 from kilter._engine.inference import evaluate
 from kilter._models.arrays import some_rows
-from kilter._progress import Verbose
+from kilter._validation import one_of
 from kilter.errors import DataError, OptionError
-from kilter.nn.options import check_name
-from kilter.pretrain.pretext import PretextModel, Training
+from kilter.pretrain.pretext import PretextModel, Training, TrainingKeywords
 from kilter.pretrain.running import (
     MEASURED_ROWS,
     Encoder,
@@ -24,8 +23,7 @@ from kilter.pretrain.running import (
     reconstruction_notes,
     subject_of,
 )
-from kilter.pretrain.tasks.base import Options
-from kilter.pretrain.tasks.registry import TASKS, task_setting
+from kilter.pretrain.tasks.base import TASKS, Options, task_setting
 
 # Pairs of one group that a batch needs on average, so that there is something to learn.
 _LEAST_PAIRS = 4
@@ -33,23 +31,17 @@ _LEAST_PAIRS = 4
 
 def auxiliary(
     encoder: Encoder,
-    x: Any,
+    x: Arrays,
     *,
     task: str = "rotation",
-    same: Any = None,
+    same: Labels | None = None,
     patch: int = 4,
     masked: float = 0.5,
     tiles: int = 2,
     views: Augment | None = None,
     temperature: float = 0.2,
-    validation_data: Any = None,
-    epochs: int = 20,
-    batch_size: int = 128,
-    optimizer: str | keras.optimizers.Optimizer = "adam",
-    learning_rate: float | None = None,
-    callbacks: Sequence[keras.callbacks.Callback] = (),
-    seed: int = 0,
-    verbose: Verbose = "auto",
+    validation_data: ValidationData | None = None,
+    **options: Unpack[TrainingKeywords],
 ) -> Pretrained:
     """Train a copy of ``encoder`` on a task whose answers are made from the rows, inside the compiled step.
 
@@ -66,10 +58,10 @@ def auxiliary(
             :func:`kilter.fit`. By default flips, zooms, rotations, shifts, colour changes and a cutout.
             ``Augmentation(..., image_shape=...)`` makes views of flattened images.
         validation_data: rows like ``x``, measured after each epoch; for "pairs" ``(rows, same)``.
-        epochs, batch_size, callbacks, seed, verbose: as in :func:`kilter.fit`. ``seed`` also draws the head's
-            weights and the task's questions.
-        optimizer: a name or a Keras optimizer, whose configuration is copied. ``learning_rate`` replaces its
-            own.
+        epochs, batch_size, callbacks, seed, verbose: as in :func:`kilter.fit`; by default 20 epochs, batches
+            of 128 and seed 0. ``seed`` also draws the head's weights and the task's questions.
+        optimizer: "adam", another name or a Keras optimizer, whose configuration is copied;
+            ``learning_rate`` replaces its own.
 
     Returns a :class:`Pretrained` whose figures have ``accuracy`` and ``chance``, or ``error`` and
     ``baseline`` for "masked-patch".
@@ -84,8 +76,9 @@ def auxiliary(
         >>> done.figures["chance"], done.encoder.output_shape
         (0.25, (None, 4))
     """
-    check_name("task", task, TASKS)
-    training = Training(epochs, batch_size, optimizer, learning_rate, seed, verbose, tuple(callbacks))
+    one_of("task", task, TASKS)
+    training = Training(**options)
+    batch_size, seed = training.batch_size, training.seed
     paired = task == "pairs"
     _check_same(same, validation_data, paired=paired)
     held_rows, held_same = validation_data, None
@@ -97,8 +90,9 @@ def auxiliary(
     if paired:
         given = _with_groups(subject.rows, same, batch_size)
         held = None if held is None else _with_groups(held, held_same, batch_size)
-    options = Options(patch, masked, tiles, as_augmentation(views), temperature, batch_size, seed)
-    setting = task_setting(task, subject, options)
+    views = as_augmentation(views)
+    of_task = Options(patch, masked, tiles, views, temperature, batch_size, seed)
+    setting = task_setting(task, subject, of_task)
     model = PretextModel(subject.encoder, setting.head, setting.task, seed=seed)
     history = training.run(model, given, held)
     if setting.task.measure == "error":

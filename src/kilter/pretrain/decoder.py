@@ -4,24 +4,102 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import keras
-import numpy as np
 
+from kilter._models.copying import check_graph, is_graph
 from kilter.errors import ModelError
-from kilter.nn.options import ACTIVATIONS, default_initializer
-from kilter.pretrain.encoder_chain import Link, Shape, stages
+from kilter.nn.blocks import Seeds
+from kilter.nn.options import ACTIVATIONS
+
+Shape = tuple[int, ...]
+
+# Layers that make a new representation: each starts a stage.
+_KERNELS = (
+    keras.layers.Dense,
+    keras.layers.Conv2D,
+    keras.layers.DepthwiseConv2D,
+    keras.layers.SeparableConv2D,
+)
 
 
-class TiedDense(keras.layers.Layer):
-    """activation(code · Wᵀ + b), with the kernel W, shape (inputs, units), of the dense layer ``source``."""
+class Link(NamedTuple):
+    """A layer, and the shapes of a row before and after."""
+
+    layer: Any
+    before: Shape
+    after: Shape
+
+    @property
+    def has_kernel(self) -> bool:
+        """Whether the layer is dense or a convolution."""
+        return isinstance(self.layer, _KERNELS)
+
+
+def links(model: keras.Model) -> list[Link]:
+    """The layers of a Sequential or Functional model from input to output, nested models flattened."""
+    found = _walk(model)
+    layers = [link.layer for link in found]
+    twice = [layer for number, layer in enumerate(layers) if any(layer is one for one in layers[:number])]
+    if twice:
+        raise ModelError(
+            expected="an encoder that uses each layer once",
+            received=f"layer {twice[0].name!r}, which is used twice",
+            remedy="pass decoder=, a model from codes to rows, without kind='tied' or greedy=True",
+        )
+    return found
+
+
+def _walk(model: Any) -> list[Link]:
+    tensor, found = model.outputs[0], []
+    while True:
+        operation, index, _ = tensor._keras_history
+        if isinstance(operation, keras.layers.InputLayer):
+            return found[::-1]
+        sources = operation._inbound_nodes[index].input_tensors
+        if len(sources) != 1:
+            raise ModelError(
+                expected="an encoder that is a chain of layers",
+                received=f"layer {operation.name!r} ({type(operation).__name__}) with {len(sources)} inputs",
+                remedy="pass decoder=, a model from codes to rows, without kind='tied' or greedy=True",
+            )
+        if is_graph(operation):
+            found += _walk(operation)[::-1]
+        else:
+            found.append(Link(operation, tuple(sources[0].shape[1:]), tuple(tensor.shape[1:])))
+        tensor = sources[0]
+
+
+def stages(line: Sequence[Link]) -> list[list[Link]]:
+    """The chain, cut before each dense layer and convolution but the first.
+
+    Layers before the first one, such as normalisation, belong to its stage.
+    """
+    found: list[list[Link]] = [[]]
+    for link in line:
+        if link.has_kernel and any(one.has_kernel for one in found[-1]):
+            found.append([])
+        found[-1].append(link)
+    return found
+
+
+class _Tied(keras.layers.Layer):
+    """A layer with the transposed kernel of ``source``, and its own bias."""
+
+    axis: int  # of the source's inputs, in its kernel
 
     def __init__(self, source: Any, activation: str | None) -> None:
         super().__init__(name=f"{source.name}_tied")
         self.source: Any = source
         self.activation = keras.activations.get(activation)
-        self.bias = self.add_weight(shape=(source.kernel.shape[0],), initializer="zeros", name="bias")
+        self.bias = self.add_weight(shape=(source.kernel.shape[self.axis],), initializer="zeros", name="bias")
+
+
+class TiedDense(_Tied):
+    """activation(code · Wᵀ + b), with the kernel W, shape (inputs, units), of the dense layer ``source``."""
+
+    axis = 0
 
     def call(self, code: Any) -> Any:
         """Codes (..., units) to rows (..., inputs)."""
@@ -40,17 +118,13 @@ class TiedDense(keras.layers.Layer):
         return layer
 
 
-class TiedConv2DTranspose(keras.layers.Layer):
+class TiedConv2DTranspose(_Tied):
     """activation(code *ᵀ W + b), with the kernel W, shape (h, w, channels, filters), of ``source``.
 
     The transposed convolution is the gradient of ``source`` with respect to its input.
     """
 
-    def __init__(self, source: Any, activation: str | None) -> None:
-        super().__init__(name=f"{source.name}_tied")
-        self.source: Any = source
-        self.activation = keras.activations.get(activation)
-        self.bias = self.add_weight(shape=(source.kernel.shape[2],), initializer="zeros", name="bias")
+    axis = 2
 
     def call(self, code: Any) -> Any:
         """Codes (n, h, w, filters) to images (n, h', w', channels)."""
@@ -95,23 +169,6 @@ _NAMES: Final = {
 }
 
 
-class Seeds:
-    """Independent seeds for a sequence of layers, all derived from one seed."""
-
-    def __init__(self, seed: int) -> None:
-        self._sequence = np.random.SeedSequence(seed)
-
-    def next(self) -> int:
-        """The next seed."""
-        return int(self._sequence.spawn(1)[0].generate_state(1, np.uint32)[0] >> 1)
-
-    def initializer(self, activation: str | None) -> Any:
-        """The initialiser paired with ``activation``, with the next seed."""
-        name = default_initializer(activation or "linear")
-        known: Any = keras.initializers.get(name)
-        return type(known)(seed=self.next())
-
-
 def decoder_layers(line: Sequence[Link], *, seeds: Seeds, tied: bool = False) -> list[Layers]:
     """For each stage of an encoder, the layers from its output back to its input.
 
@@ -120,8 +177,6 @@ def decoder_layers(line: Sequence[Link], *, seeds: Seeds, tied: bool = False) ->
     keep the shape (normalisation, dropout, activations) have no counterpart. Hidden layers get the encoder's
     first activation and its paired initialiser; the last layer is linear. ``tied`` uses the encoder's
     kernels, transposed.
-
-    Raises :class:`ModelError` for a layer that cannot be mirrored.
     """
     activation = hidden_activation(line)
     first = next((link for link in line if _is_weighted(link)), None)
@@ -240,3 +295,20 @@ def as_model(layers: Sequence[Any], shape: Shape, name: str) -> keras.Sequential
 def untied(layer: Any) -> Any:
     """The layer, with its own kernel if it is tied to an encoder's."""
     return layer.untied() if isinstance(layer, TiedDense | TiedConv2DTranspose) else layer
+
+
+def without_top(model: keras.Model, count: int) -> keras.Model:
+    """The model without its last ``count`` layers, which must form a chain. Layers are shared."""
+    check_graph(model)
+    tensor = model.outputs[0]
+    for _ in range(count):
+        operation, index, _ = tensor._keras_history
+        node = None if isinstance(operation, keras.layers.InputLayer) else operation._inbound_nodes[index]
+        if node is None or len(node.input_tensors) != 1 or len(model.outputs) != 1:
+            raise ModelError(
+                expected=f"a model that ends in a chain of {count} layers, with layers below",
+                received=f"model {model.name!r}, cut at {operation.name!r}",
+                remedy="drop fewer layers",
+            )
+        tensor = node.input_tensors[0]
+    return model if count == 0 else keras.Model(model.inputs, tensor, name=model.name)

@@ -16,7 +16,7 @@ from kilter.data.splitting import draw_rows
 from kilter.errors import DataError, RecipeError
 from kilter.pretrain.autoencoder import autoencoder
 from kilter.pretrain.auxiliary import auxiliary
-from kilter.pretrain.encoder_chain import without_top
+from kilter.pretrain.decoder import without_top
 from kilter.pretrain.gan import discriminator_of, gan
 from kilter.pretrain.running import Pretrained
 from kilter.recipe import PretrainSection, Recipe

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import keras
 import numpy as np
 
+from kilter._array_types import Arrays, Samples
 from kilter._engine.arrays import check_batch_size, collect
 from kilter._engine.epochs import epochs_told
 from kilter._engine.feed import Order, ResidentFeed
@@ -63,7 +64,7 @@ class Gan(Pretrained):
     generator: keras.Model
     discriminator: keras.Model
 
-    def sample(self, count: int, *, seed: int = 0) -> np.ndarray:
+    def sample(self, count: int, *, seed: int = 0) -> Samples:
         """``count`` new rows in the data's range, generated in inference mode."""
         return draw_samples(self.generator, count, seed=seed)
 
@@ -142,7 +143,7 @@ _BETA_1 = 0.5
 
 
 def gan(
-    x: Any,
+    x: Arrays,
     *,
     generator: keras.Model | None = None,
     discriminator: keras.Model | None = None,
@@ -216,10 +217,7 @@ def gan(
 
 
 def encoder_of(discriminator: keras.Model) -> keras.Model:
-    """A copy of the discriminator's layers below its last one with weights.
-
-    Raises :class:`~kilter.errors.ModelError` unless all paths to the output go through that layer.
-    """
+    """A copy of the discriminator's layers below its last one with weights."""
     copy = copy_model(discriminator).model
     weighted = [layer for layer in copy.layers if layer.weights]
     last = weighted[-1]
@@ -235,10 +233,7 @@ def encoder_of(discriminator: keras.Model) -> keras.Model:
 
 
 def discriminator_of(encoder: keras.Model, *, seed: int) -> keras.Model:
-    """A discriminator with a copy of ``encoder`` as its lower layers and one logit on the flattened codes.
-
-    Raises :class:`~kilter.errors.ModelError` if the encoder cannot be copied.
-    """
+    """A discriminator with a copy of ``encoder`` as its lower layers and one logit on the flattened codes."""
     copy = copy_model(encoder).model
     codes = copy.outputs[0]
     flat = codes if len(codes.shape) == 2 else keras.layers.Flatten(name="judged")(codes)

@@ -1,8 +1,6 @@
-"""The default generator and discriminator of :func:`kilter.pretrain.gan`, and the diversity of samples.
+"""The default networks of :func:`kilter.pretrain.gan`, after DCGAN (Radford et al. 2016), and diversity.
 
-After DCGAN (Radford et al. 2016): strided convolutions and leaky ReLU in the discriminator, batch
-normalisation in the generator only. Both work in the data's range: the generator's output is scaled to it,
-and the discriminator scales it to -1 to 1, so that its lower layers accept the data unchanged.
+Both work in the data's range, so that the discriminator's lower layers accept the data unchanged.
 """
 
 from __future__ import annotations
@@ -16,7 +14,7 @@ import keras
 import numpy as np
 from scipy.cluster.vq import kmeans2, vq
 
-from kilter.pretrain.decoder import Seeds
+from kilter.nn.blocks import Seeds
 
 CLUSTERS = 20
 _MOST_ROWS = 2_000

@@ -172,9 +172,8 @@ def begin_epoch(generator: State, discriminator: State, step: jax.Array) -> Adve
 def adversarial_step(generator: keras.Model, discriminator: keras.Model, objective: Objective) -> Any:
     """The step ``(state, (x, None, None), seed) -> (state, logs)`` of two compiled models.
 
-    ``seed``: uint32, shape (); with the step's number it determines the noise. Logs are means over the epoch
-    so far: both losses with penalties, the discriminator's accuracy on real rows and on fakes before its
-    update, and ``spread``, the summed variance of the fakes over that of the real rows.
+    ``seed`` (uint32, shape ()) and the step's number determine the noise. Logs are means over the epoch so
+    far.
     """
     width = int(generator.input_shape[-1])
 

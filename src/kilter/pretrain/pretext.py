@@ -1,15 +1,14 @@
 """The model that pretraining trains: an encoder, a head, and a task that makes questions and answers.
 
-A task turns each batch into a question (a corrupted, rotated or masked copy of its rows) with a known answer,
-inside the compiled step, so that the data are never copied. Random draws come from a seed generator of the
-model: the same seed gives the same bits.
+A task turns each batch into a question (a corrupted, rotated or masked copy) with a known answer, inside the
+compiled step. Random draws come from a seed generator of the model.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import Any, NamedTuple, Protocol
+from dataclasses import dataclass
+from typing import Any, NamedTuple, Protocol, TypedDict
 
 import jax
 import keras
@@ -97,17 +96,29 @@ class PretextModel(keras.Model):
         return self.get_metrics_result()
 
 
-@dataclass(frozen=True)
-class Training:
-    """The options of :func:`kilter.fit` that pretraining passes on."""
+class TrainingKeywords(TypedDict, total=False):
+    """The options of training that pretraining takes, with their defaults in :class:`Training`."""
 
     epochs: int
     batch_size: int
     optimizer: str | keras.optimizers.Optimizer
     learning_rate: float | None
+    callbacks: Sequence[keras.callbacks.Callback]
     seed: int
     verbose: Verbose
-    callbacks: Sequence[keras.callbacks.Callback] = field(default=())
+
+
+@dataclass(frozen=True)
+class Training:
+    """The options of :func:`kilter.fit` that pretraining passes on."""
+
+    epochs: int = 20
+    batch_size: int = 128
+    optimizer: str | keras.optimizers.Optimizer = "adam"
+    learning_rate: float | None = None
+    callbacks: Sequence[keras.callbacks.Callback] = ()
+    seed: int = 0
+    verbose: Verbose = "auto"
 
     def run(self, model: PretextModel, x: Any, validation: Any) -> History:
         """Train ``model`` on rows ``x`` with a new optimizer."""

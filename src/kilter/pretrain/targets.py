@@ -54,11 +54,7 @@ def check_encoder(encoder: Any) -> None:
 
 
 def checked_rows(x: Any, encoder: keras.Model, *, named: str = "x", least: int = LEAST_ROWS) -> np.ndarray:
-    """The rows as a NumPy array that the encoder accepts.
-
-    ``x``: an array or a :class:`kilter.data.Dataset`, whose labels are ignored. Raises :class:`DataError` for
-    anything else, for fewer than ``least`` rows, NaN, infinity, or the wrong shape.
-    """
+    """The rows of an array or :class:`kilter.data.Dataset` as a NumPy array that the encoder accepts."""
     rows = np.asarray(x.x if isinstance(x, Dataset) else x)
     if rows.dtype.kind not in "biuf" or rows.ndim < 2:
         raise DataError(
@@ -155,8 +151,6 @@ def targets_for(rows: np.ndarray, loss: str = "auto") -> Targets:
     "auto" is "bce" for bytes and for values from 0 to 1, else "mse". Bytes, and all rows with "bce", are
     scaled to 0 to 1 by :func:`value_range`. Other rows are standardised along their last axis: tables by
     column (constant columns are centred only), images by channel.
-
-    Raises :class:`OptionError` for an unknown loss.
     """
     if loss not in (*LOSSES, "auto"):
         raise OptionError(

@@ -4,77 +4,46 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Final, Literal
 
-from pydantic import Field, field_validator
+from pydantic import field_validator
 
-from kilter.recipe.base import LISTED, UNSET, Section, described, refuse
+from kilter.recipe.base import LISTED, UNSET, Number, Section, Whole, described, key, refuse, unset
 
-Strength = Annotated[float | None, UNSET]
 SHARE: Final = "a number above 0, at most 1: "
 _OPTIONS: Final = ("fill", "value_range")  # of all transforms
 
 
 class AugmentSection(Section):
-    """Transforms of training rows, applied in the order of the keys; none by default.
+    """Transforms of training rows, applied in the order of the keys; none by default."""
 
-    A key makes the class of its name in :mod:`kilter.data.augmentation`: ``rotate`` a ``Rotate``.
-    """
-
-    flip: Annotated[Literal["horizontal", "vertical", "both"] | None, UNSET] = Field(
-        default=None, description='"horizontal", "vertical" or "both": mirror every second image'
+    flip: Annotated[Literal["horizontal", "vertical", "both"] | None, UNSET] = unset(
+        '"horizontal", "vertical" or "both": mirror every second image'
     )
-    rotate: Strength = Field(
-        default=None,
-        gt=0,
-        le=180,
-        description="a number above 0, at most 180: rotate by up to ± that many degrees",
+    rotate: Number = unset("a number above 0, at most 180: rotate by up to ± that many degrees", gt=0, le=180)
+    zoom: Number = unset("a number above 0, at most 0.9: enlarge by a factor of 1 ± it", gt=0, le=0.9)
+    shift: Number = unset(SHARE + "move by whole pixels, up to ± that share of each side", gt=0, le=1)
+    fill: Literal["reflect", "edge", "zero"] = key(
+        "reflect", '"reflect", "edge" or "zero": the pixels from outside an image that is moved'
     )
-    zoom: Strength = Field(
-        default=None, gt=0, le=0.9, description="a number above 0, at most 0.9: enlarge by a factor of 1 ± it"
+    brightness: Number = unset(SHARE + "add up to ± that share of the value range", gt=0, le=1)
+    contrast: Number = unset(SHARE + "stretch values about their mean by 1 ± it", gt=0, le=1)
+    saturation: Number = unset(SHARE + "move colours from or to grey by 1 ± it", gt=0, le=1)
+    hue: Number = unset(
+        "a number above 0, at most 0.5: turn colours by up to ± that share of the colour circle", gt=0, le=0.5
     )
-    shift: Strength = Field(
-        default=None, gt=0, le=1, description=SHARE + "move by whole pixels, up to ± that share of each side"
+    value_range: Annotated[tuple[float, float] | None, LISTED, UNSET] = unset(
+        "[least, most] value of the images, for colours; [0, 255] for images of unsigned bytes"
     )
-    fill: Literal["reflect", "edge", "zero"] = Field(
-        default="reflect",
-        description='"reflect", "edge" or "zero": the pixels from outside an image that is moved',
+    cutout: Whole = unset(
+        "a whole number from 1: mask a square with sides of that many pixels", ge=1, le=4096
     )
-    brightness: Strength = Field(
-        default=None, gt=0, le=1, description=SHARE + "add up to ± that share of the value range"
+    mixup: Number = unset(
+        "a number from 0.001 to 1000, such as 0.2: mix rows and targets by Beta(it, it)", ge=0.001, le=1000
     )
-    contrast: Strength = Field(
-        default=None, gt=0, le=1, description=SHARE + "stretch values about their mean by 1 ± it"
-    )
-    saturation: Strength = Field(
-        default=None, gt=0, le=1, description=SHARE + "move colours from or to grey by 1 ± it"
-    )
-    hue: Strength = Field(
-        default=None,
-        gt=0,
-        le=0.5,
-        description="a number above 0, at most 0.5: turn colours by up to ± that share of the colour circle",
-    )
-    value_range: Annotated[tuple[float, float] | None, LISTED, UNSET] = Field(
-        default=None,
-        description="[least, most] value of the images, for colours; [0, 255] for images of unsigned bytes",
-    )
-    cutout: Annotated[int | None, UNSET] = Field(
-        default=None,
-        ge=1,
-        le=4096,
-        description="a whole number from 1: mask a square with sides of that many pixels",
-    )
-    mixup: Strength = Field(
-        default=None,
-        ge=0.001,
-        le=1000,
-        description="a number from 0.001 to 1000, such as 0.2: mix rows and targets by Beta(it, it)",
-    )
-    cutmix: Strength = Field(
-        default=None,
-        ge=0.001,
-        le=1000,
-        description="a number from 0.001 to 1000, such as 1: paste a box of another image; with mixup, each "
+    cutmix: Number = unset(
+        "a number from 0.001 to 1000, such as 1: paste a box of another image; with mixup, each "
         "row gets one of the two",
+        ge=0.001,
+        le=1000,
     )
 
     @field_validator("value_range")

@@ -6,9 +6,9 @@ and ``--set section.key=none`` removes a value.
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Annotated, Any, Final
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 from pydantic_core import PydanticCustomError
 
 NONE: Final = "none"
@@ -21,7 +21,9 @@ class Section(BaseModel):
     and of the row in ``docs/recipes.md``.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", strict=True, allow_inf_nan=False, serialize_by_alias=True
+    )
 
 
 def _none_from_word(value: Any) -> Any:
@@ -39,13 +41,29 @@ def _tuple_from_list(value: Any) -> Any:
 LISTED = BeforeValidator(_tuple_from_list)
 """Annotation for a tuple, from a list in TOML."""
 
+Number = Annotated[float | None, UNSET]
+Whole = Annotated[int | None, UNSET]
+Text = Annotated[str | None, UNSET]
+
+
+def key(default: Any, description: str, **limits: Any) -> Any:
+    """A key with a default. Its description states type, range and unit."""
+    return Field(default=default, description=description, **limits)
+
+
+def unset(description: str, **limits: Any) -> Any:
+    """A key that is unset by default."""
+    return key(None, description, **limits)
+
 
 def refuse(expected: str, received: str | None = None) -> PydanticCustomError:
-    """The error of a validator, with the first two parts of a kilter error.
-
-    ``received``: for keys that contradict each other; by default the value of the key.
-    """
+    """The error of a validator, with the first two parts of a kilter error."""
     return PydanticCustomError("kilter", "{expected}", {"expected": expected, "received": received})
+
+
+def keys_of(section: type[BaseModel]) -> dict[str, Any]:
+    """The keys of a section as a recipe writes them, with their fields."""
+    return {field.alias or name: field for name, field in section.model_fields.items()}
 
 
 def described(section: type[BaseModel], key: str) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final, get_args
@@ -10,7 +9,9 @@ from typing import Any, Final, get_args
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
+from kilter._text import did_you_mean
 from kilter.errors import KilterError, RecipeError
+from kilter.recipe.base import keys_of
 from kilter.recipe.model import BUILDERS, KINDS, MODEL_CLASSES, model_kind
 from kilter.recipe.schedule import NO_SUCH_SCHEDULE, schedule_section
 from kilter.recipe.sections import Recipe
@@ -52,9 +53,8 @@ def recipe_error(error: ValidationError, given: Mapping[Any, Any]) -> RecipeErro
 def _addressed(problem: Problem, *, alone: bool) -> str:
     """The remedy, with its key if there are several problems and it does not name the key."""
     key = problem.where.rpartition(".")[2]
-    return (
-        problem.remedy if alone or not key or key in problem.remedy else f"{problem.where}: {problem.remedy}"
-    )
+    clear = alone or not key or key in problem.remedy
+    return problem.remedy if clear else f"{problem.where}: {problem.remedy}"
 
 
 def shorten(value: Any) -> str:
@@ -75,10 +75,8 @@ def _problem(detail: ErrorDetails, given: Mapping[Any, Any]) -> Problem:
     if path == ("schedule",) and detail["type"] == NO_SUCH_SCHEDULE:
         return _no_one_schedule(given["schedule"])
     if detail["type"] == "missing" and _field(path, given) is not None:
-        expected = _description(path, given)
-        return Problem(
-            ".".join(path), expected, f"no {path[-1]}", f"add {path[-1]} to {_section_title(path[:-1])}"
-        )
+        remedy = f"add {path[-1]} to {_section_title(path[:-1])}"
+        return Problem(".".join(path), _description(path, given), f"no {path[-1]}", remedy)
     context = detail.get("ctx", {})
     cause = context.get("error")
     if isinstance(cause, KilterError):
@@ -104,19 +102,14 @@ def _bad_value(path: tuple[str, ...], detail: ErrorDetails, given: Mapping[Any, 
     said = detail.get("ctx", {}).get("expected") if detail["type"] == "kilter" else None
     expected = said or _description(path, given)
     value = _lookup(given, path, detail["input"])
-    near = _near_value(value, expected)
-    return Problem(
-        ".".join(path),
-        expected,
-        f"{'.'.join(path) or 'recipe'}={shorten(value)}",
-        f"did you mean {near!r}?" if near else f"correct {'.'.join(path) or 'the recipe'}",
-    )
+    key = ".".join(path)
+    remedy = _near_value(value, expected, f"correct {key or 'the recipe'}")
+    return Problem(key, expected, f"{key or 'recipe'}={shorten(value)}", remedy)
 
 
 def _unknown_key(path: tuple[str, ...], value: Any, given: Mapping[Any, Any]) -> Problem:
     section, key = path[:-1], path[-1]
     known = _keys(section, given)
-    near = difflib.get_close_matches(key, known, n=1)
     elsewhere = [
         name
         for name in Recipe.model_fields
@@ -125,18 +118,10 @@ def _unknown_key(path: tuple[str, ...], value: Any, given: Mapping[Any, Any]) ->
     elsewhere += [f"model with {kind}" for kind in _kinds_with(key) if section == ("model",)]
     if not elsewhere and section != ("model",) and _kinds_with(key):
         elsewhere = ["model"]
-    if near:
-        remedy = f"did you mean {near[0]!r}?"
-    elif elsewhere:
-        remedy = f"{key} belongs in {' or '.join(f'[{name}]' for name in elsewhere)}"
-    else:
-        remedy = f"leave {key} out"
-    return Problem(
-        ".".join(path),
-        f"a key of {_section_title(section)}: {', '.join(known)}",
-        f"{'.'.join(path)}={shorten(value)}",
-        remedy,
-    )
+    places = " or ".join(f"[{name}]" for name in elsewhere)
+    remedy = did_you_mean(key, known, f"{key} belongs in {places}" if elsewhere else f"leave {key} out")
+    expected = f"a key of {_section_title(section)}: {', '.join(known)}"
+    return Problem(".".join(path), expected, f"{'.'.join(path)}={shorten(value)}", remedy)
 
 
 def _no_one_model(value: Any) -> Problem:
@@ -150,11 +135,9 @@ def _no_one_model(value: Any) -> Problem:
         )
     named = [key for key in KINDS if key in value]
     if named == ["builder"]:
-        near = difflib.get_close_matches(str(value["builder"]), BUILDERS, n=1, cutoff=0.4)
-        remedy = f"did you mean {near[0]!r}?" if near else f"take one of {' and '.join(BUILDERS)}"
-        return Problem(
-            "model.builder", '"mlp" or "cnn"', f"model.builder={shorten(value['builder'])}", remedy
-        )
+        given = value["builder"]
+        remedy = did_you_mean(given, BUILDERS, f"choose {' or '.join(BUILDERS)}", cutoff=0.4)
+        return Problem("model.builder", '"mlp" or "cnn"', f"model.builder={shorten(given)}", remedy)
     if named:
         received = " and ".join(f"{key}={shorten(value[key])}" for key in named)
         return Problem("", expected, received, "keep one of them")
@@ -166,8 +149,7 @@ def _no_one_schedule(value: Mapping[Any, Any]) -> Problem:
     expected = "one of " + ", ".join(SCHEDULES)
     if "name" not in value:
         return Problem("schedule.name", expected, "no name", "add name to [schedule]")
-    near = _near_value(value["name"], expected)
-    remedy = f"did you mean {near!r}?" if near else "take one of these"
+    remedy = _near_value(value["name"], expected, "choose one of these")
     return Problem("schedule.name", expected, f"schedule.name={shorten(value['name'])}", remedy)
 
 
@@ -194,14 +176,13 @@ def _section_in(annotation: Any) -> type[BaseModel] | None:
     return next((found for part in get_args(annotation) if (found := _section_in(part))), None)
 
 
-def _keys(path: tuple[str, ...], given: Mapping[Any, Any]) -> list[str]:
+def _keys(path: tuple[str, ...], given: Mapping[Any, Any]) -> Mapping[str, Any]:
     section = _class_at(path, given)
-    return list(section.model_fields) if section else []
+    return keys_of(section) if section else {}
 
 
 def _field(path: tuple[str, ...], given: Mapping[Any, Any]) -> Any:
-    section = _class_at(path[:-1], given) if path else None
-    return section.model_fields.get(path[-1]) if section else None
+    return _keys(path[:-1], given).get(path[-1]) if path else None
 
 
 def _description(path: tuple[str, ...], given: Mapping[Any, Any]) -> str:
@@ -231,10 +212,9 @@ def _lookup(given: Any, path: tuple[str, ...], otherwise: Any) -> Any:
     return given
 
 
-def _near_value(value: Any, expected: str) -> str | None:
-    """The nearest of the words in ``expected``, if ``value`` is text."""
+def _near_value(value: Any, expected: str, otherwise: str) -> str:
+    """The remedy for a wrong value: the nearest of the words in ``expected``, if it is text."""
     if not isinstance(value, str):
-        return None
+        return otherwise
     words = [word.strip(' "') for word in expected.removeprefix("one of ").replace(" or ", ",").split(",")]
-    near = difflib.get_close_matches(value, [word for word in words if " " not in word], n=1)
-    return near[0] if near else None
+    return did_you_mean(value, [word for word in words if " " not in word], otherwise)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Final, Self
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import field_validator, model_validator
 
 from kilter._validation import is_whole
-from kilter.recipe.base import LISTED, UNSET, Section, described, refuse
+from kilter.recipe.base import LISTED, Section, Whole, described, key, refuse, unset
 from kilter.schedules.registry import schedules_for_stages
 
 # Optimisers that support a rate for each depth.
@@ -17,32 +17,27 @@ BY_DEPTH: Final = ("sgd", "adam", "nadam", "adamw", "adamax", "rmsprop", "adagra
 class StageSection(Section):
     """A stage: which layers are trained, for how long and at which rate. All others are frozen."""
 
-    train: int | str | tuple[str, ...] = Field(
-        default="all",
-        description='"head", "all", a number of layers with weights from the top, or a list of layer names',
+    train: int | str | tuple[str, ...] = key(
+        "all", '"head", "all", a number of layers with weights from the top, or a list of layer names'
     )
-    epochs: Annotated[int | None, UNSET] = Field(
-        default=None,
+    epochs: Whole = unset(
+        "a whole number from 1; the last stage needs none: it takes the rest of train.epochs",
         ge=1,
         le=1_000_000,
-        description="a whole number from 1; the last stage needs none: it takes the rest of train.epochs",
     )
-    rate: float = Field(
-        default=1.0,
+    rate: float = key(
+        1.0,
+        "the learning rate of the top layer, as a share of optimizer.learning_rate: above 0",
         gt=0,
         le=1000,
-        description="the learning rate of the top layer, as a share of optimizer.learning_rate: above 0",
     )
-    decay: float = Field(
-        default=1.0,
+    decay: float = key(
+        1.0,
+        "divides the rate from each layer to the next lower one: from 1; above 1 for " + ", ".join(BY_DEPTH),
         ge=1,
         le=1000,
-        description="divides the rate from each layer to the next lower one: from 1; above 1 for "
-        + ", ".join(BY_DEPTH),
     )
-    schedule: str = Field(
-        default="constant", description='of the rate over the stage: "constant", "cosine" or "one_cycle"'
-    )
+    schedule: str = key("constant", 'of the rate over the stage: "constant", "cosine" or "one_cycle"')
 
     @field_validator("train", mode="before")
     @classmethod
@@ -70,15 +65,14 @@ DEFAULT_STAGES: Final = (StageSection(train="head", epochs=5), StageSection(rate
 class FineTuneSection(Section):
     """How a model that reuses another is trained."""
 
-    stages: Annotated[tuple[StageSection, ...], LISTED] = Field(
-        default=DEFAULT_STAGES,
+    stages: Annotated[tuple[StageSection, ...], LISTED] = key(
+        DEFAULT_STAGES,
+        "a list of tables, in order: what each trains and for how long",
         min_length=1,
         max_length=100,
-        description="a list of tables, in order: what each trains and for how long",
     )
-    freeze_batch_norm: bool = Field(
-        default=False,
-        description="true or false: reused batch normalisations stay in inference mode in every stage",
+    freeze_batch_norm: bool = key(
+        False, "true or false: reused batch normalisations stay in inference mode in every stage"
     )
 
     @model_validator(mode="after")

@@ -10,7 +10,7 @@ from kilter._validation import is_whole
 from kilter.nn import hidden as nn_hidden
 from kilter.nn import options as nn_options
 from kilter.nn import pairing as nn_pairing
-from kilter.recipe.base import LISTED, UNSET, Section, described, refuse
+from kilter.recipe.base import LISTED, UNSET, Number, Section, Text, described, key, refuse, unset
 
 MAX_LAYERS: Final = 1000
 MAX_UNITS: Final = 1_000_000
@@ -20,12 +20,10 @@ WIDTHS: Final = f"up to {MAX_LAYERS} widths, each from 1 to {MAX_UNITS}, or {{ l
 class VarianceScaling(Section):
     """An initialiser by its formula, for those without a name (such as He with the mean of the fans)."""
 
-    scale: float = Field(default=1.0, gt=0, description="a number above 0: the variance is scale / fan")
-    mode: Literal["fan_in", "fan_out", "fan_avg"] = Field(
-        default="fan_in", description='"fan_in", "fan_out" or "fan_avg"'
-    )
-    distribution: Literal["truncated_normal", "untruncated_normal", "uniform"] = Field(
-        default="truncated_normal", description='"truncated_normal", "untruncated_normal" or "uniform"'
+    scale: float = key(1.0, "a number above 0: the variance is scale / fan", gt=0)
+    mode: Literal["fan_in", "fan_out", "fan_avg"] = key("fan_in", '"fan_in", "fan_out" or "fan_avg"')
+    distribution: Literal["truncated_normal", "untruncated_normal", "uniform"] = key(
+        "truncated_normal", '"truncated_normal", "untruncated_normal" or "uniform"'
     )
 
 
@@ -86,20 +84,16 @@ def _each(value: Any) -> tuple[Any, ...]:
 class BuilderSection(Section):
     """The keys of both builders, for every hidden layer."""
 
-    preset: nn_options.Preset = Field(default="standard", description='"standard" or "self-normalizing"')
+    preset: nn_options.Preset = key("standard", '"standard" or "self-normalizing"')
     activation: Annotated[Activation | tuple[Activation, ...], LISTED] = Field(  # pyright: ignore[reportInvalidTypeForm]
         default_factory=_default_activation, description="one of " + ", ".join(nn_options.ACTIVATIONS) + EACH
     )
     negative_slope: Annotated[float | None, UNSET] = Field(
         default_factory=_default_slope, description="a number from 0 to below 1, for leaky_relu only"
     )
-    elu_alpha: Annotated[float | None, UNSET] = Field(
-        default=None, gt=0, description="a number above 0, for elu only: 1 if none"
-    )
-    prelu_slopes: Annotated[nn_options.PreluSlopes | None, UNSET] = Field(
-        default=None,
-        description='"channel", "element" or "layer", for prelu only: one learned slope for each; '
-        '"channel" if none',
+    elu_alpha: Number = unset("a number above 0, for elu only: 1 if none", gt=0)
+    prelu_slopes: Annotated[nn_options.PreluSlopes | None, UNSET] = unset(
+        '"channel", "element" or "layer", for prelu only: one learned slope for each; "channel" if none'
     )
     initializer: Initializer = Field(  # pyright: ignore[reportInvalidTypeForm]
         default_factory=_default_initializer,
@@ -107,31 +101,23 @@ class BuilderSection(Section):
         '{ scale = 2.0, mode = "fan_avg", distribution = "uniform" }' + EACH + "; the default fits the "
         "activation",
     )
-    batch_norm: nn_options.BatchNorm = Field(
-        default=False,
-        description='false, "before" or "after" each activation, or "input" for one layer before all others',
+    batch_norm: nn_options.BatchNorm = key(
+        False, 'false, "before" or "after" each activation, or "input" for one layer before all others'
     )
-    batch_norm_momentum: Annotated[float | None, UNSET] = Field(
-        default=None,
+    batch_norm_momentum: Number = unset(
+        "a number above 0 and below 1, with batch_norm only: the decay of the moving averages "
+        "per step; 0.99 if none, more nines for larger data and smaller batches",
         gt=0,
         lt=1,
-        description="a number above 0 and below 1, with batch_norm only: the decay of the moving averages "
-        "per step; 0.99 if none, more nines for larger data and smaller batches",
     )
-    batch_norm_epsilon: Annotated[float | None, UNSET] = Field(
-        default=None,
-        gt=0,
-        description="a number above 0, with batch_norm only: added to the variance; 0.001 if none",
+    batch_norm_epsilon: Number = unset(
+        "a number above 0, with batch_norm only: added to the variance; 0.001 if none", gt=0
     )
-    dropout: Annotated[Rate | tuple[Rate, ...], LISTED] = Field(
-        default=0.0,
-        description="the share of outputs dropped in training, after the activation: 0 to below 1" + EACH,
+    dropout: Annotated[Rate | tuple[Rate, ...], LISTED] = key(
+        0.0, "the share of outputs dropped in training, after the activation: 0 to below 1" + EACH
     )
     lsuv: bool = LSUV
-    unchecked: bool = Field(
-        default=False,
-        description="true or false: allow settings that contradict the theory, for experiments",
-    )
+    unchecked: bool = key(False, "true or false: allow settings that contradict the theory, for experiments")
 
     @model_validator(mode="after")
     def _theory(self) -> Self:
@@ -163,7 +149,7 @@ class MlpSection(BuilderSection):
     """``builder = "mlp"``: dense layers."""
 
     builder: Literal["mlp"] = Field(description='"mlp" or "cnn"')
-    hidden: Widths = Field(default=(100, 100), description=WIDTHS)
+    hidden: Widths = key((100, 100), WIDTHS)
 
     @property
     def hidden_layers(self) -> int:
@@ -179,11 +165,9 @@ class CnnSection(BuilderSection):
     """``builder = "cnn"``: convolutions, then dense layers."""
 
     builder: Literal["cnn"] = Field(description='"mlp" or "cnn"')
-    filters: Widths = Field(default=(32, 64), description="as hidden: the filters of each convolution")
-    kernel_size: int = Field(
-        default=3, ge=1, le=31, description="the side of the convolutions' windows: 1 to 31"
-    )
-    hidden: Widths = Field(default=(128,), description=WIDTHS)
+    filters: Widths = key((32, 64), "as hidden: the filters of each convolution")
+    kernel_size: int = key(3, "the side of the convolutions' windows: 1 to 31", ge=1, le=31)
+    hidden: Widths = key((128,), WIDTHS)
 
     @property
     def hidden_layers(self) -> int:
@@ -230,21 +214,18 @@ class ReuseSection(Section):
         min_length=1,
         description="a .keras file, or a network of keras.applications such as MobileNetV2",
     )
-    weights: Annotated[str | None, UNSET] = Field(
-        default=None, min_length=1, description="the file with the weights of a network of keras.applications"
-    )
-    sha256: Annotated[str | None, UNSET] = Field(
-        default=None,
-        pattern=r"^[0-9a-f]{8,64}$",
-        description="the SHA-256 of the file with the weights, or at least its first 8 digits: any other "
+    weights: Text = unset("the file with the weights of a network of keras.applications", min_length=1)
+    sha256: Text = unset(
+        "the SHA-256 of the file with the weights, or at least its first 8 digits: any other "
         "file is an error",
+        pattern=r"^[0-9a-f]{8,64}$",
     )
-    keep: int | str = Field(
-        default=-1,
-        description="the number of layers with weights to keep, -1 for all but the output; or the name of "
+    keep: int | str = key(
+        -1,
+        "the number of layers with weights to keep, -1 for all but the output; or the name of "
         'the last one; or "all"',
     )
-    hidden: Widths = Field(default=(), description="of the new head: " + WIDTHS)
+    hidden: Widths = key((), "of the new head: " + WIDTHS)
     _old_key = model_validator(mode="before")(_without_allow_code)
 
     @field_validator("keep", mode="before")

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Final, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from kilter.recipe.base import UNSET, Section, described, refuse
+from kilter.recipe.base import UNSET, Number, Section, Whole, described, key, refuse, unset
 
 # The rates are the papers' or Keras's defaults; a wrong one by a factor of ten is the commonest reason for a
 # network that does not learn. Adadelta: Zeiler 2012 has no rate, i.e. 1.0; Keras's 0.001 hardly moves.
@@ -38,39 +38,25 @@ def _default_rate(earlier: dict[str, Any]) -> float:
 class OptimizerSection(Section):
     """Which optimizer, and how it steps."""
 
-    name: str = Field(default="nadam", description="one of " + ", ".join(DEFAULT_RATES))
+    name: str = key("nadam", "one of " + ", ".join(DEFAULT_RATES))
     learning_rate: Annotated[float, Field(gt=0, le=1000)] | Literal["auto"] = Field(
         default_factory=_default_rate,
         description='a number above 0, at most 1000, or "auto": found before training; the default depends '
         "on the optimizer",
     )
-    clipnorm: Annotated[float | None, UNSET] = Field(
-        default=None, gt=0, description="a number above 0: each gradient's norm is cut to it"
+    clipnorm: Number = unset("a number above 0: each gradient's norm is cut to it", gt=0)
+    clipvalue: Number = unset("a number above 0: each element of a gradient is cut to ± it", gt=0)
+    global_clipnorm: Number = unset("a number above 0: the norm of all gradients together is cut to it", gt=0)
+    clip: Annotated[Literal["auto"] | None, UNSET] = unset(
+        '"auto": global_clipnorm is measured before training'
     )
-    clipvalue: Annotated[float | None, UNSET] = Field(
-        default=None, gt=0, description="a number above 0: each element of a gradient is cut to ± it"
+    weight_decay: Number = unset(
+        "a number from 0 to below 1: the share of a weight taken off per unit of rate", ge=0, lt=1
     )
-    global_clipnorm: Annotated[float | None, UNSET] = Field(
-        default=None, gt=0, description="a number above 0: the norm of all gradients together is cut to it"
-    )
-    clip: Annotated[Literal["auto"] | None, UNSET] = Field(
-        default=None, description='"auto": global_clipnorm is measured before training'
-    )
-    weight_decay: Annotated[float | None, UNSET] = Field(
-        default=None,
-        ge=0,
-        lt=1,
-        description="a number from 0 to below 1: the share of a weight taken off per unit of rate",
-    )
-    momentum: Annotated[float | None, UNSET] = Field(
-        default=None, ge=0, lt=1, description="a number from 0 to below 1, for sgd and rmsprop only"
-    )
-    nesterov: bool = Field(default=False, description="true or false, for sgd with momentum only")
-    gradient_accumulation_steps: Annotated[int | None, UNSET] = Field(
-        default=None,
-        ge=2,
-        le=100_000,
-        description="a whole number from 2 to 100000: batches summed up before a step",
+    momentum: Number = unset("a number from 0 to below 1, for sgd and rmsprop only", ge=0, lt=1)
+    nesterov: bool = key(False, "true or false, for sgd with momentum only")
+    gradient_accumulation_steps: Whole = unset(
+        "a whole number from 2 to 100000: batches summed up before a step", ge=2, le=100_000
     )
     options: dict[str, bool | int | float | str] = Field(
         default_factory=dict,

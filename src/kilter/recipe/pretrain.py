@@ -6,7 +6,7 @@ from typing import Annotated, Any, Final, Literal, Self
 
 from pydantic import Field, model_validator
 
-from kilter.recipe.base import LISTED, UNSET, Section, refuse
+from kilter.recipe.base import LISTED, UNSET, Number, Section, Whole, key, refuse, unset
 
 Task = Literal["autoencoder", "rotation", "masked-patch", "jigsaw", "pairs", "contrastive", "gan"]
 Kind = Literal["plain", "tied", "denoising", "sparse", "convolutional"]
@@ -33,62 +33,40 @@ class PretrainSection(Section):
     task: Task = Field(
         description='"autoencoder", "rotation", "masked-patch", "jigsaw", "pairs", "contrastive" or "gan"'
     )
-    drop: int = Field(
-        default=1,
-        ge=0,
-        le=1000,
-        description="a whole number from 0: layers left out at the end of the model; 1 for its output",
+    drop: int = key(
+        1, "a whole number from 0: layers left out at the end of the model; 1 for its output", ge=0, le=1000
     )
-    kind: Annotated[tuple[Kind, ...] | None, LISTED, UNSET] = Field(
-        default=None,
+    kind: Annotated[tuple[Kind, ...] | None, LISTED, UNSET] = unset(
+        'a list out of "plain", "tied", "denoising", "sparse", "convolutional", for autoencoder',
         min_length=1,
         max_length=5,
-        description='a list out of "plain", "tied", "denoising", "sparse", "convolutional", for autoencoder',
     )
-    loss: Annotated[Literal["mse", "bce"] | None, UNSET] = Field(
-        default=None, description='"mse" or "bce", for autoencoder; by the data if none'
+    loss: Annotated[Literal["mse", "bce"] | None, UNSET] = unset(
+        '"mse" or "bce", for autoencoder; by the data if none'
     )
-    corruption: Annotated[Literal["gaussian", "masking"] | None, UNSET] = Field(
-        default=None, description='"gaussian" or "masking", for a denoising autoencoder; gaussian if none'
+    corruption: Annotated[Literal["gaussian", "masking"] | None, UNSET] = unset(
+        '"gaussian" or "masking", for a denoising autoencoder; gaussian if none'
     )
-    noise: Annotated[float | None, UNSET] = Field(
-        default=None,
-        gt=0,
-        lt=10,
-        description="a number above 0 and below 10, for a denoising autoencoder: deviation, or share masked",
+    noise: Number = unset(
+        "a number above 0 and below 10, for a denoising autoencoder: deviation, or share masked", gt=0, lt=10
     )
-    penalty: Annotated[Literal["kl", "l1"] | None, UNSET] = Field(
-        default=None, description='"kl" or "l1", for a sparse autoencoder; kl if none'
+    penalty: Annotated[Literal["kl", "l1"] | None, UNSET] = unset(
+        '"kl" or "l1", for a sparse autoencoder; kl if none'
     )
-    activity: Annotated[float | None, UNSET] = Field(
-        default=None,
-        gt=0,
-        lt=1,
-        description="a number above 0 and below 1, for a sparse autoencoder: the mean code wished for",
+    activity: Number = unset(
+        "a number above 0 and below 1, for a sparse autoencoder: the mean code wished for", gt=0, lt=1
     )
-    penalty_weight: Annotated[float | None, UNSET] = Field(
-        default=None, gt=0, description="a number above 0, for a sparse autoencoder: the penalty's factor"
+    penalty_weight: Number = unset("a number above 0, for a sparse autoencoder: the penalty's factor", gt=0)
+    greedy: Annotated[bool | None, UNSET] = unset(
+        "true or false, for autoencoder: layer after layer first, then all"
     )
-    greedy: Annotated[bool | None, UNSET] = Field(
-        default=None, description="true or false, for autoencoder: layer after layer first, then all"
+    patch: Whole = unset("a whole number from 1, for masked-patch: pixels a side", ge=1, le=4096)
+    masked: Number = unset(
+        "a number above 0 and below 1, for masked-patch: the share of the image that is masked", gt=0, lt=1
     )
-    patch: Annotated[int | None, UNSET] = Field(
-        default=None, ge=1, le=4096, description="a whole number from 1, for masked-patch: pixels a side"
-    )
-    masked: Annotated[float | None, UNSET] = Field(
-        default=None,
-        gt=0,
-        lt=1,
-        description="a number above 0 and below 1, for masked-patch: the share of the image that is masked",
-    )
-    tiles: Annotated[int | None, UNSET] = Field(
-        default=None, ge=2, le=64, description="a whole number from 2, for jigsaw: tiles a side"
-    )
-    temperature: Annotated[float | None, UNSET] = Field(
-        default=None,
-        ge=0.01,
-        le=10,
-        description="a number from 0.01 to 10, for contrastive: 0.1 to 0.5 are usual",
+    tiles: Whole = unset("a whole number from 2, for jigsaw: tiles a side", ge=2, le=64)
+    temperature: Number = unset(
+        "a number from 0.01 to 10, for contrastive: 0.1 to 0.5 are usual", ge=0.01, le=10
     )
 
     @model_validator(mode="after")

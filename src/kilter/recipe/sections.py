@@ -8,17 +8,9 @@ from pydantic import Field, field_validator, model_validator
 
 from kilter._validation import is_whole
 from kilter.recipe.augment import AugmentSection
-from kilter.recipe.base import LISTED, UNSET, Section, described, refuse
+from kilter.recipe.base import LISTED, UNSET, Number, Section, Text, Whole, described, key, refuse, unset
 from kilter.recipe.fine_tune import BY_DEPTH, FineTuneSection
-from kilter.recipe.model import (
-    CnnSection,
-    FactorySection,
-    FileSection,
-    MlpSection,
-    ModelSection,
-    ReuseSection,
-    model_kind,
-)
+from kilter.recipe.model import BuilderSection, ModelSection, ReuseSection, model_kind
 from kilter.recipe.optimizer import MOMENTUM, OptimizerSection
 from kilter.recipe.pretrain import PretrainSection
 from kilter.recipe.schedule import CONSTANT, CYCLED, AnySchedule
@@ -31,39 +23,42 @@ class DataSection(Section):
     """Where the data come from and how they are split."""
 
     source: str = Field(min_length=1, description="a named set, a file or a folder (see docs/data.md)")
-    target: Annotated[str | None, UNSET] = Field(
-        default=None, min_length=1, description="the name of the column to predict, for tables"
+    target: Text = unset("the name of the column to predict, for tables", min_length=1)
+    task: Literal["auto", "classification", "regression"] = key(
+        "auto", '"auto", "classification" or "regression"'
     )
-    task: Literal["auto", "classification", "regression"] = Field(
-        default="auto", description='"auto", "classification" or "regression"'
-    )
-    validation: Annotated[HeldOut | None, UNSET] = Field(
-        default=0.1,
-        description="rows from the front (a whole number, at least 1), a share above 0 and below 1 "
+    validation: Annotated[HeldOut | None, UNSET] = key(
+        0.1,
+        "rows from the front (a whole number, at least 1), a share above 0 and below 1 "
         "(drawn with the seed, class by class), or a file",
     )
-    test: Annotated[HeldOut | None, UNSET] = Field(
-        default=None, description="as validation; not for a source with its own test set"
-    )
-    split_seed: Annotated[int | None, UNSET] = Field(
-        default=None,
+    test: Annotated[HeldOut | None, UNSET] = unset("as validation; not for a source with its own test set")
+    split_seed: Whole = unset(
+        "a whole number from 0 to 2147483647: the seed of shares, for several seeds on one "
+        "split; by default the recipe's seed",
         ge=0,
         le=2**31 - 1,
-        description="a whole number from 0 to 2147483647: the seed of shares, for several seeds on one "
-        "split; by default the recipe's seed",
     )
-    standardize: bool = Field(
-        default=True,
-        description="true or false: the model begins with a layer that scales each input to mean 0 and "
+    standardize: bool = key(
+        True,
+        "true or false: the model begins with a layer that scales each input to mean 0 and "
         "variance 1, fitted on the training part only",
     )
-    skip_bad: bool = Field(
-        default=False,
-        description="true or false: leave out bad rows and images and count them, instead of stopping",
+    skip_bad: bool = key(
+        False, "true or false: leave out bad rows and images and count them, instead of stopping"
     )
-    image_size: Annotated[tuple[int, int] | None, LISTED, UNSET] = Field(
-        default=None,
-        description="[height, width], each from 1 to 4096 pixels: the images of a folder are resized to it",
+    ignore: Annotated[tuple[str, ...], LISTED] = key((), "a list of columns of a table that are not features")
+    only: Annotated[tuple[str, ...], LISTED] = key(
+        (), "a list of the only columns of a table that are features; [] for all"
+    )
+    kinds: dict[str, Literal["number", "category", "date", "ignore"]] = key(
+        {},
+        'a table column name = kind: "number", "category", "date" or "ignore"; kilter finds out the kinds of '
+        "the other columns",
+        alias="as",
+    )
+    image_size: Annotated[tuple[int, int] | None, LISTED, UNSET] = unset(
+        "[height, width], each from 1 to 4096 pixels: the images of a folder are resized to it"
     )
 
     @field_validator("validation", "test", mode="before")
@@ -90,31 +85,22 @@ class DataSection(Section):
 class EarlyStopping(Section):
     """When to stop before the last epoch; the best weights are restored."""
 
-    patience: int = Field(
-        default=10,
-        ge=1,
-        le=1_000_000,
-        description="epochs without improvement before stopping: a whole number from 1",
+    patience: int = key(
+        10, "epochs without improvement before stopping: a whole number from 1", ge=1, le=1_000_000
     )
-    monitor: str = Field(
-        default="val_loss", min_length=1, description="the name in the history of the measure to watch"
-    )
-    min_delta: float = Field(
-        default=0.0, ge=0, description="the least change that counts as improvement: 0 or more"
-    )
+    monitor: str = key("val_loss", "the name in the history of the measure to watch", min_length=1)
+    min_delta: float = key(0.0, "the least change that counts as improvement: 0 or more", ge=0)
 
 
 class WeightAveraging(Section):
     """Stochastic weight averaging: the epochs whose weights are averaged."""
 
-    start: int | float = Field(
-        default=0.75,
-        description="epochs before averaging begins: a whole number from 0, fewer than train.epochs, or a "
+    start: int | float = key(
+        0.75,
+        "epochs before averaging begins: a whole number from 0, fewer than train.epochs, or a "
         "share of them from 0.0 to below 1",
     )
-    every: int = Field(
-        default=1, ge=1, le=1_000_000, description="epochs between two averaged ones: a whole number from 1"
-    )
+    every: int = key(1, "epochs between two averaged ones: a whole number from 1", ge=1, le=1_000_000)
 
     @field_validator("start", mode="before")
     @classmethod
@@ -127,37 +113,30 @@ class WeightAveraging(Section):
 class TrainSection(Section):
     """How the model is trained."""
 
-    epochs: int = Field(
-        default=20, ge=1, le=1_000_000, description="passes over the training data: a whole number from 1"
+    epochs: int = key(20, "passes over the training data: a whole number from 1", ge=1, le=1_000_000)
+    batch_size: int = key(32, "rows per step: a whole number from 1", ge=1, le=10_000_000)
+    shuffle: bool = key(True, "true or false: a new order of the rows in every epoch")
+    early_stopping: Annotated[EarlyStopping | None, UNSET] = unset(
+        'a table such as { patience = 10, monitor = "val_loss", min_delta = 0.0 }'
     )
-    batch_size: int = Field(
-        default=32, ge=1, le=10_000_000, description="rows per step: a whole number from 1"
+    class_weight: Annotated[Literal["balanced"] | dict[str, float] | None, UNSET] = unset(
+        '"balanced", or a table class name = weight with weights of 0 or more'
     )
-    shuffle: bool = Field(default=True, description="true or false: a new order of the rows in every epoch")
-    early_stopping: Annotated[EarlyStopping | None, UNSET] = Field(
-        default=None, description='a table such as { patience = 10, monitor = "val_loss", min_delta = 0.0 }'
+    precision: Literal["float32", "mixed_bfloat16", "mixed_float16"] = key(
+        "float32", '"float32", "mixed_bfloat16" or "mixed_float16"'
     )
-    class_weight: Annotated[Literal["balanced"] | dict[str, float] | None, UNSET] = Field(
-        default=None, description='"balanced", or a table class name = weight with weights of 0 or more'
-    )
-    precision: Literal["float32", "mixed_bfloat16", "mixed_float16"] = Field(
-        default="float32", description='"float32", "mixed_bfloat16" or "mixed_float16"'
-    )
-    ema: Annotated[float | None, UNSET] = Field(
-        default=None,
+    ema: Number = unset(
+        "a number above 0 and below 1, such as 0.999: the momentum of a moving average of the "
+        "weights, which replaces them in validation and in the result",
         gt=0,
         lt=1,
-        description="a number above 0 and below 1, such as 0.999: the momentum of a moving average of the "
-        "weights, which replaces them in validation and in the result",
     )
-    swa: Annotated[WeightAveraging | None, UNSET] = Field(
-        default=None,
-        description="a table such as { start = 0.75, every = 1 }: the mean of the weights at the ends of "
-        "epochs, which replaces them in validation and in the result",
+    swa: Annotated[WeightAveraging | None, UNSET] = unset(
+        "a table such as { start = 0.75, every = 1 }: the mean of the weights at the ends of "
+        "epochs, which replaces them in validation and in the result"
     )
-    evaluate_training: bool = Field(
-        default=False,
-        description="true or false: evaluate the training rows after each epoch, without dropout",
+    evaluate_training: bool = key(
+        False, "true or false: evaluate the training rows after each epoch, without dropout"
     )
 
     @model_validator(mode="after")
@@ -181,22 +160,11 @@ class TrainSection(Section):
 class RegularizeSection(Section):
     """Penalties and limits on the kernels of a built model, and label smoothing."""
 
-    l1: float = Field(
-        default=0.0,
-        ge=0,
-        description="the factor of the sum of absolute weights added to the loss: 0 or more",
-    )
-    l2: float = Field(
-        default=0.0, ge=0, description="the factor of the sum of squared weights added to the loss: 0 or more"
-    )
-    max_norm: Annotated[float | None, UNSET] = Field(
-        default=None, gt=0, description="a number above 0: the largest norm of a unit's incoming weights"
-    )
-    label_smoothing: float = Field(
-        default=0.0,
-        ge=0,
-        lt=1,
-        description="the share of each label that is spread evenly over all classes: 0 to below 1",
+    l1: float = key(0.0, "the factor of the sum of absolute weights added to the loss: 0 or more", ge=0)
+    l2: float = key(0.0, "the factor of the sum of squared weights added to the loss: 0 or more", ge=0)
+    max_norm: Number = unset("a number above 0: the largest norm of a unit's incoming weights", gt=0)
+    label_smoothing: float = key(
+        0.0, "the share of each label that is spread evenly over all classes: 0 to below 1", ge=0, lt=1
     )
 
     @property
@@ -212,17 +180,14 @@ def _default_stages(earlier: dict[str, Any]) -> FineTuneSection | None:
 class Recipe(Section):
     """The whole description of a run. Two equal recipes describe the same run."""
 
-    name: str = Field(
-        default="run",
-        pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$",
-        description="the run's name: 1 to 100 letters, digits, points, hyphens and underscores, "
+    name: str = key(
+        "run",
+        "the run's name: 1 to 100 letters, digits, points, hyphens and underscores, "
         "beginning with a letter or digit",
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$",
     )
-    seed: int = Field(
-        default=42,
-        ge=0,
-        le=2**31 - 1,
-        description="a whole number from 0 to 2147483647: weights, order, dropout, splits",
+    seed: int = key(
+        42, "a whole number from 0 to 2147483647: weights, order, dropout, splits", ge=0, le=2**31 - 1
     )
     data: DataSection
     model: ModelSection
@@ -276,7 +241,7 @@ class Recipe(Section):
 
     @model_validator(mode="after")
     def _standardizes_what_normalizes_itself(self) -> Self:
-        if self.data.standardize or not isinstance(self.model, MlpSection | CnnSection):
+        if self.data.standardize or not isinstance(self.model, BuilderSection):
             return self
         if self.model.preset == "self-normalizing" and not self.model.unchecked:
             raise refuse(
@@ -330,11 +295,10 @@ class Recipe(Section):
     def _regularizes_what_it_builds(self) -> Self:
         if not self.regularize.active:
             return self
-        if isinstance(self.model, FileSection | FactorySection | ReuseSection):
+        if not isinstance(self.model, BuilderSection):
             raise refuse(
-                "[regularize] with a builder only: a model that is given brings its own regularizers",
+                "[regularize] with a builder only: a given model has its own regularizers",
                 f"[regularize] with model.{model_kind(self.model)}",
             )
-        assert isinstance(self.model, MlpSection | CnnSection)
         self.model.check(l1=self.regularize.l1, l2=self.regularize.l2, max_norm=self.regularize.max_norm)
         return self

@@ -11,6 +11,7 @@ import tomlkit
 from pydantic import ValidationError
 
 from kilter._toml import parse_toml
+from kilter._validation import errors_as
 from kilter.errors import RecipeError
 from kilter.recipe.base import NONE
 from kilter.recipe.errors import LONGEST, recipe_error, shorten
@@ -152,30 +153,24 @@ def load_recipe(path: str | Path) -> Recipe:
     a recipe.
     """
     path = Path(path)
-    try:
+    with errors_as(
+        RecipeError,
+        ValueError,
+        expected="a recipe in TOML",
+        received=lambda error: f"{path}: {error}",
+        remedy="correct it at the place named",
+    ):
         given = parse_toml(_content(path).decode("utf-8-sig"))
-    except ValueError as error:
-        raise RecipeError(
-            expected="a recipe in TOML", received=f"{path}: {error}", remedy="correct it at the place named"
-        ) from None
     return parse_recipe({"name": run_name(path.stem)} | given)
 
 
 def _content(path: Path) -> bytes:
     """The bytes of a recipe file; :class:`RecipeError` if it cannot be read or is too large."""
-    try:
-        with path.open("rb") as file:
-            content = file.read(MOST_BYTES + 1)
-    except (FileNotFoundError, ValueError):  # ValueError: a zero byte in the name
-        raise RecipeError(
-            expected="a recipe file", received=f"{path}, which does not exist", remedy="correct the path"
-        ) from None
-    except OSError as error:
-        raise RecipeError(
-            expected="a recipe file that can be read",
-            received=f"{path}: {error.strerror}",
-            remedy="correct the path or the permissions",
-        ) from None
+    expected, remedy = "a recipe file that can be read", "correct the path or the permissions"
+    unreadable = (OSError, ValueError)  # ValueError: a zero byte in the name
+    readable = errors_as(RecipeError, *unreadable, expected=expected, received=str(path), remedy=remedy)
+    with readable, path.open("rb") as file:
+        content = file.read(MOST_BYTES + 1)
     if len(content) > MOST_BYTES:
         raise RecipeError(
             expected=f"a recipe file of at most {MOST_BYTES} bytes",
@@ -205,14 +200,14 @@ def dump_recipe(recipe: Recipe) -> str:
         document.add(tomlkit.nl())
         document.add(title, table)
     text = tomlkit.dumps(document)
-    try:
+    with errors_as(
+        RecipeError,
+        UnicodeEncodeError,
+        expected="names and paths in UTF-8, for recipe.toml",
+        received=lambda error: f"…{text[max(0, error.start - LONGEST) : error.end]!a}",
+        remedy="rename the file or folder",
+    ):
         text.encode("utf-8")
-    except UnicodeEncodeError as error:
-        raise RecipeError(
-            expected="names and paths in UTF-8, for recipe.toml",
-            received=f"…{text[max(0, error.start - LONGEST) : error.end]!a}",
-            remedy="rename the file or folder",
-        ) from error
     return text
 
 

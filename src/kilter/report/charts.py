@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 from kilter._text import duration
 from kilter._tuning.clip_threshold import FoundClip
 from kilter._tuning.rate_curve import FoundRate
+from kilter._validation import errors_as
 from kilter.errors import RunError
 from kilter.runs.reading import FOUND_CLIP, FOUND_RATE, RunRecords
 from kilter.runs.records import EpochRecord, Evaluation
@@ -71,14 +72,13 @@ def searches(records: RunRecords) -> list[Chart]:
     read = {FOUND_RATE: _rate_search, FOUND_CLIP: _clip_search}
     drawn = []
     for name, fields in records.found.items():
-        try:
+        with errors_as(
+            RunError,
+            *(KeyError, TypeError, ValueError),
+            expected=f"{records.path / name} as kilter wrote it",
+            remedy="restore the file from a copy, or remove it: the run can be read without it",
+        ):
             drawn.append(read[name](fields))
-        except (KeyError, TypeError, ValueError) as error:
-            raise RunError(
-                expected=f"{records.path / name} as kilter wrote it",
-                received=f"{type(error).__name__}: {error}",
-                remedy="restore the file from a copy, or remove it: the run can be read without it",
-            ) from error
     return drawn
 
 

@@ -40,11 +40,7 @@ def write_text(path: Path, content: str) -> None:
 
 
 def write_with(path: Path, fill: Callable[[Path], object]) -> None:
-    """Let `fill` write a temporary file beside `path`, then rename it to `path`.
-
-    For libraries that open the file themselves. The temporary name keeps the suffix, by which Keras chooses
-    its format. An ``OSError`` from `fill` becomes a :class:`RunError`.
-    """
+    """Let `fill` write a temporary file beside `path` with its suffix, then rename it to `path`."""
     temporary = path.with_name(f".{path.stem}-{uuid.uuid4().hex}{path.suffix}")
     with errors_named(path):
         try:
@@ -60,8 +56,7 @@ def write_with(path: Path, fill: Callable[[Path], object]) -> None:
 def append_line(path: Path, line: str) -> None:
     """Append one line to a file and sync it to disk.
 
-    An incomplete last line, left by a crash, is cut off first. If the write fails, the file is cut back to
-    its old length. ``ValueError`` for a `line` with a line break in it.
+    An incomplete last line, left by a crash, is cut off first; a failed write leaves the old length.
     """
     if "\n" in line:
         raise ValueError(f"a line must not contain a line break: {line!r}")
@@ -85,10 +80,7 @@ def append_line(path: Path, line: str) -> None:
 
 
 def read_lines(path: Path) -> list[str]:
-    """The complete lines of a file that :func:`append_line` wrote; [] for no file.
-
-    Bytes that are not UTF-8, a sign of damage, become escapes such as ``\\xff``.
-    """
+    """The complete lines of a file that :func:`append_line` wrote; [] for no file."""
     if not path.exists():
         return []
     with errors_named(path, doing="read"):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import math
 import warnings
 from dataclasses import dataclass, replace
@@ -14,7 +13,7 @@ import jax.numpy as jnp
 import keras
 import numpy as np
 
-from kilter._engine.arrays import collect
+from kilter._engine.arrays import Rows, collect
 from kilter._engine.augmenting import as_augmentation, check_augmentation
 from kilter._engine.averaging import (
     ExponentialMovingAverage,
@@ -26,32 +25,32 @@ from kilter._engine.checks import check_inputs
 from kilter._engine.objective_for import Objective, objective_for
 from kilter._engine.scheduling import check_schedule
 from kilter._engine.training_spec import EarlyStopping, TrainingSpec
-from kilter._files import at_home
-from kilter._memory import require_memory
 from kilter._models.variables import build
 from kilter._progress import SILENT, Progress
-from kilter._text import first_line, printable
+from kilter._system import at_home, require_memory
+from kilter._text import did_you_mean, printable
 from kilter._transfer.sources import checksum
 from kilter._transfer.stages import Phase
-from kilter._tuning.clip_threshold import FoundClip
+from kilter._tuning.clip_threshold import FoundClip, clip_threshold
+from kilter._tuning.find_lr import find_lr
 from kilter._tuning.rate_curve import FoundRate
+from kilter._validation import errors_as
 from kilter.data import NAMED_SETS, Dataset, Source, Splits, load, split
 from kilter.errors import DataError, ModelError, RecipeError
 from kilter.nn.builders import BYTES_A_WEIGHT
 from kilter.recipe import FileSection, Recipe, ReuseSection
+from kilter.recipe.optimizer import AUTO
 from kilter.runs.best_epoch import Watch, direction_of
-from kilter.runs.from_recipe import make_augmentation, make_model, make_phases, make_schedule, tune
-from kilter.runs.model_data import data_of, require_names
+from kilter.runs.from_recipe import make_augmentation, make_model, make_phases, make_schedule
 from kilter.runs.records import DataRecord
+from kilter.runs.trained import data_of, require_names
 
 
 @dataclass(frozen=True, eq=False)
 class Prepared:
     """A recipe made ready to train: paths resolved, data read, model compiled and built.
 
-    `spec` is how the model is trained. A number that the recipe left to be measured ("auto") is in `recipe`
-    now; `found_rate` and `found_clip` are the measurements. `phases`: the stages of fine-tuning; () unless
-    the model reuses another.
+    Numbers that were measured ("auto") are in `recipe`. `phases`: the stages of fine-tuning, if any.
     """
 
     recipe: Recipe
@@ -79,11 +78,8 @@ class Prepared:
 def prepare(recipe: Recipe, *, allow_code: bool = False, progress: Progress = SILENT) -> Prepared:
     """Read the data, build and compile the model, and check that data, model and recipe fit each other.
 
-    Numbers that the recipe leaves to be measured ("auto") are measured last, on the training part.
-    ``allow_code`` lets the recipe run code: its factory, or code in its .keras file. Nothing in a recipe can
-    grant this.
-
-    Raises the :class:`~kilter.errors.KilterError` of the first check that fails; nothing is written.
+    Numbers left to be measured ("auto") are measured last, on the training part. ``allow_code`` lets the
+    recipe run code: its factory, or code in its .keras file; nothing in a recipe can grant this.
     """
     if recipe.pretrain is not None:
         raise RecipeError(
@@ -94,6 +90,8 @@ def prepare(recipe: Recipe, *, allow_code: bool = False, progress: Progress = SI
     recipe = with_absolute_paths(recipe)
     progress.stage(f"Reading {printable(recipe.data.source)}")
     source, parts = read_parts(recipe, given_record(recipe))
+    for note in source.notes:
+        progress.print(f"Note: {note}")
     _check_batch_size(recipe, parts.train)
     progress.stage("Building the model")
     model = make_model(recipe, parts.train, allow_code=allow_code)
@@ -104,7 +102,9 @@ def prepare(recipe: Recipe, *, allow_code: bool = False, progress: Progress = SI
     compile_for(model, optimizer, objective)
     _build(model, recipe, parts.train)
     spec = make_spec(recipe, parts, model, watch)
-    _check_augmentation(model, spec, parts.train)
+    augmentation = as_augmentation(spec.augment)
+    if augmentation is not None:
+        check_augmentation(model, augmentation, _example(parts.train, 1).data)
     check_schedule(model, spec.schedule, validated=parts.validation is not None)
     prepared = _tuned(Prepared(recipe, source, parts, model, objective, watch, spec), progress)
     tuned = prepared.recipe
@@ -113,11 +113,7 @@ def prepare(recipe: Recipe, *, allow_code: bool = False, progress: Progress = SI
 
 
 def make_spec(recipe: Recipe, parts: Splits, model: keras.Model, watch: Watch) -> TrainingSpec:
-    """How the recipe trains its compiled model on these data.
-
-    The learning rate, precision and ``train.ema`` are in the model; of ``train.ema`` and ``train.swa`` the
-    callback that puts the mean weights in place is the first of ``callbacks``.
-    """
+    """How the recipe trains its compiled model on these data."""
     options, train, validation = recipe.train, parts.train, parts.validation
     average = weight_average(recipe, train, model)
     stopping = None
@@ -163,12 +159,13 @@ def read_source(
 ) -> Source:
     """The recipe's data; warns if float32 makes different numbers equal.
 
-    ``record``: of a trained model for which the data are read. Its columns are matched by name and numbers
-    stored as in its training; with ``same_task`` its target and classes are used too.
+    ``record``: of a trained model; its columns and shifts are used, with ``same_task`` its target and classes
+    too.
     """
     section = recipe.data
     encoding = None if record is None else record.table_encoding
     shared: dict[str, Any] = {"skip_bad": section.skip_bad, "image_size": section.image_size}
+    chosen = {"ignore": section.ignore, "only": section.only, "kinds": section.kinds}
     if same_task and encoding is not None:
         return load(section.source, encoding=encoding, **shared)
     source = load(
@@ -180,6 +177,7 @@ def read_source(
         shifts=() if record is None else record.shifts,
         unlabelled=unlabelled,
         **shared,
+        **chosen,
     )
     for loss in source.losses:
         warnings.warn(loss, stacklevel=3)
@@ -187,11 +185,7 @@ def read_source(
 
 
 def given_record(recipe: Recipe) -> DataRecord | None:
-    """The data record of the trained model that the recipe starts from; None for a new model.
-
-    Raises :class:`DataError` if the data are a table and the model's columns, whose order matters, are
-    unknown. A model in ``model.file`` may be untrained and have no record.
-    """
+    """The data record of the trained model that the recipe starts from; None for a new model."""
     if isinstance(recipe.model, FileSection):
         record = data_of(Path(recipe.model.file))
         if record is not None:
@@ -205,10 +199,7 @@ def given_record(recipe: Recipe) -> DataRecord | None:
 
 
 def with_absolute_paths(recipe: Recipe) -> Recipe:
-    """The recipe with absolute paths, so that it can be replayed from any folder.
-
-    Names of data sets and paths that do not exist stay as they are.
-    """
+    """The recipe with absolute paths, so that it can be replayed from any folder."""
     data = recipe.data
     given = {"source": data.source, "validation": data.validation, "test": data.test}
     paths = {key: _absolute(value) for key, value in given.items() if isinstance(value, str)}
@@ -231,10 +222,7 @@ def _with_checksum(section: ReuseSection) -> ReuseSection:
 
 
 def make_optimizer(recipe: Recipe, rate: float | None = None) -> keras.optimizers.Optimizer:
-    """The Keras optimiser of ``[optimizer]`` with ``train.ema``, at ``rate`` if given.
-
-    Raises :class:`RecipeError` for an option that the optimiser does not have.
-    """
+    """The Keras optimiser of ``[optimizer]`` with ``train.ema``, at ``rate`` if given."""
     section = recipe.optimizer
     arguments = section.model_dump(exclude={"name", "options", "clip"}, exclude_none=True)
     arguments["learning_rate"] = section.rate if rate is None else rate
@@ -242,17 +230,17 @@ def make_optimizer(recipe: Recipe, rate: float | None = None) -> keras.optimizer
         arguments.pop("nesterov")
     if recipe.train.ema is not None:
         arguments |= {"use_ema": True, "ema_momentum": recipe.train.ema}
-    try:
+    with errors_as(
+        RecipeError,
+        *(TypeError, ValueError, OverflowError),
+        expected=f"options of keras's {section.name} in [optimizer]",
+        received=f"options={section.options}",
+        remedy="see the arguments of the optimiser in Keras's documentation",
+    ):
         optimizer = keras.optimizers.get({"class_name": section.name, "config": arguments | section.options})
         if section.options:
             _try_step(optimizer)
         return optimizer
-    except (TypeError, ValueError, OverflowError) as error:
-        raise RecipeError(
-            expected=f"options of keras's {section.name} in [optimizer]",
-            received=f"options={section.options} ({first_line(error)})",
-            remedy="see the arguments of the optimiser in Keras's documentation",
-        ) from error
 
 
 def _try_step(optimizer: keras.optimizers.Optimizer) -> None:
@@ -264,21 +252,28 @@ def _try_step(optimizer: keras.optimizers.Optimizer) -> None:
     jax.eval_shape(copy.stateless_apply, values, [jnp.zeros(1)], [weight.value for weight in weights])
 
 
-def _check_augmentation(model: keras.Model, spec: TrainingSpec, train: Dataset) -> None:
-    augmentation = as_augmentation(spec.augment)
-    if augmentation is not None:
-        check_augmentation(model, augmentation, collect(train.x[:1], train.y[:1]).data)  # type: ignore[index]
-
-
 def _tuned(prepared: Prepared, progress: Progress) -> Prepared:
-    """With a number for each "auto", and compiled with it, as a replay of the recipe will be."""
+    """With a number for each "auto", and compiled with it, as a replay of the recipe will be.
+
+    Gradients are measured at the final learning rate.
+    """
+    section, model, spec = prepared.recipe.optimizer, prepared.model, prepared.spec
     train = prepared.parts.train
-    tuned = tune(prepared.recipe, prepared.model, train, prepared.spec, progress)
-    if tuned.rate is None and tuned.clip is None:
+    changes: dict[str, float | None] = {}
+    rate = clip = None
+    if section.learning_rate == AUTO:
+        rate = find_lr(model, train.x, train.y, **spec.arguments_for(find_lr), verbose=progress)
+        changes["learning_rate"] = rate.suggestion
+        model.optimizer.learning_rate = rate.suggestion
+    if section.clip == AUTO:
+        clip = clip_threshold(model, train.x, train.y, **spec.arguments_for(clip_threshold), verbose=progress)
+        changes |= {"clip": None, "global_clipnorm": clip.threshold}
+    if not changes:
         return prepared
-    prepared.recompile(make_optimizer(tuned.recipe))
-    spec = replace(prepared.spec, schedule=make_schedule(tuned.recipe, prepared.batches))
-    return replace(prepared, recipe=tuned.recipe, spec=spec, found_rate=tuned.rate, found_clip=tuned.clip)
+    recipe = prepared.recipe.model_copy(update={"optimizer": section.model_copy(update=changes)})
+    prepared.recompile(make_optimizer(recipe))
+    spec = replace(spec, schedule=make_schedule(recipe, prepared.batches))
+    return replace(prepared, recipe=recipe, spec=spec, found_rate=rate, found_clip=clip)
 
 
 def _absolute(name: str) -> str:
@@ -304,11 +299,10 @@ def _watch(recipe: Recipe, objective: Objective, *, validated: bool) -> Watch:
     evaluated = (("train_", recipe.train.evaluate_training), ("val_", validated))
     known = measured + [f"{prefix}{name}" for prefix, is_done in evaluated if is_done for name in measured]
     if stopping.monitor not in known:
-        near = difflib.get_close_matches(stopping.monitor, known, n=1)
         raise RecipeError(
             expected=f"train.early_stopping.monitor to be one of {', '.join(known)}",
             received=f"monitor={stopping.monitor!r}",
-            remedy=f"did you mean {near[0]!r}?" if near else f"take {default!r}",
+            remedy=did_you_mean(stopping.monitor, known, f"choose {default!r}"),
         )
     return Watch(stopping.monitor, direction_of(stopping.monitor), stopping.patience, stopping.min_delta)
 
@@ -331,11 +325,10 @@ def _class_weight(recipe: Recipe, train: Dataset) -> dict[int, float] | None:
     assert isinstance(given, dict)
     unknown = sorted(set(given) - set(train.classes))
     if unknown:
-        near = difflib.get_close_matches(unknown[0], train.classes, n=1)
         raise RecipeError(
             expected=f"names of classes in train.class_weight: {', '.join(train.classes[:20])}",
             received=", ".join(repr(name) for name in unknown),
-            remedy=f"did you mean {near[0]!r}?" if near else "correct the names",
+            remedy=did_you_mean(unknown[0], train.classes, "correct the names"),
         )
     return {label: float(given.get(name, 1.0)) for label, name in enumerate(train.classes)}
 
@@ -369,16 +362,20 @@ def _require_training_room(model: keras.Model, optimizer: keras.optimizers.Optim
     )
 
 
+def _example(train: Dataset, rows: int) -> Rows:
+    return collect(train.x[:rows], train.y[:rows])  # type: ignore[index]
+
+
 def _build(model: keras.Model, recipe: Recipe, train: Dataset) -> None:
     rows = min(recipe.train.batch_size, len(train))
-    example = collect(train.x[:rows], train.y[:rows])  # type: ignore[index]
+    example = _example(train, rows)
     check_inputs(model, example)
     build(model, example.example(rows))
-    try:
+    with errors_as(
+        ModelError,
+        *(NotImplementedError, TypeError, ValueError),
+        expected="a model that Keras can save, to keep its best weights",
+        received=f"model {model.name!r}",
+        remedy="give its class a get_config(), registered by keras.saving.register_keras_serializable()",
+    ):
         keras.saving.serialize_keras_object(model)
-    except (NotImplementedError, TypeError, ValueError) as error:
-        raise ModelError(
-            expected="a model that Keras can save, to keep its best weights",
-            received=f"{type(error).__name__}: {first_line(error)} (model {model.name!r})",
-            remedy="give its class a get_config(), registered by keras.saving.register_keras_serializable()",
-        ) from error

@@ -22,7 +22,7 @@ import orbax.checkpoint as ocp
 from kilter._text import first_line
 from kilter.errors import RunError, RunWarning
 from kilter.runs.atomic import errors_named, fsync_path, fsync_tree, unwritable
-from kilter.runs.manifest import MANIFEST, damage, write_manifest
+from kilter.runs.checksums import MANIFEST, damage, write_manifest
 
 FOLDER = "checkpoints"
 KEEP_LAST = 2
@@ -39,11 +39,7 @@ _SYSTEM_ERROR = re.compile(r"os_error_code='(\d+)'")
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A checkpoint that was read: `tree` has the dicts, lists and array dtypes that were saved.
-
-    `epoch`, counted from 0, is the last one finished before the save. `verified` is False for a checkpoint of
-    kilter 0.1.0, which has no checksums. `passed_over`: which newer checkpoints are unusable, and why.
-    """
+    """A checkpoint that was read. `epoch` counts from 0; `passed_over`: the newer ones that are unusable."""
 
     epoch: int
     tree: Any
@@ -55,10 +51,8 @@ class Checkpoint:
 def save(run: Path, epoch: int, tree: Any, scalars: Mapping[str, Any], *, score: float = math.nan) -> Path:
     """Save `tree` (dicts and lists of arrays) and `scalars` (JSON values) as the state after `epoch`.
 
-    `tree` may hold empty lists but no arrays of size 0 (``ValueError`` from orbax). `score`: less is better,
-    NaN is worst. Afterwards the last :data:`KEEP_LAST` and the one with the best score are kept. Returns the
-    folder; one of the same epoch is replaced. Raises :class:`RunError` if the disk is full, whatever orbax
-    raises; the older checkpoints stay.
+    Of all checkpoints the last :data:`KEEP_LAST` and the one with the best `score` (less is better) are kept.
+    Raises :class:`RunError` if the disk is full, whatever orbax raises; the older checkpoints stay.
     """
     folder = run / FOLDER
     path, unfinished = folder / f"epoch-{epoch:06d}", folder / _UNFINISHED
@@ -91,10 +85,9 @@ def save(run: Path, epoch: int, tree: Any, scalars: Mapping[str, Any], *, score:
 
 
 def latest(run: Path, require: Callable[[Checkpoint], None] | None = None) -> Checkpoint | None:
-    """The newest usable checkpoint; None if there are no checkpoints.
+    """The newest usable checkpoint; None if there are none, :class:`RunError` if all are unusable.
 
-    A damaged one is skipped, with a :class:`~kilter.errors.RunWarning` that names the file and the damage; so
-    is one for which `require` raises :class:`RunError`. Raises :class:`RunError` if all are unusable.
+    Damaged ones, and those for which `require` raises :class:`RunError`, are skipped with a warning.
     """
     problems: list[str] = []
     for epoch, path in reversed(_saved(run / FOLDER)):

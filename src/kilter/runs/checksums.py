@@ -12,10 +12,12 @@ import tomllib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
-from kilter._files import sha256_of
+from kilter._system import sha256_of
+from kilter._validation import errors_as
 from kilter.errors import RunError
-from kilter.runs.atomic import errors_named, write_text
+from kilter.runs.atomic import errors_named, fsync_path, write_text
 
 CHECKSUMS = "checksums.json"
 # The entry for the content of a recipe, whatever its layout, without the keys that may change before a
@@ -55,10 +57,7 @@ def content_of(recipe_text: str) -> str:
 
 
 def require_unchanged(path: Path) -> None:
-    """Raise :class:`RunError` if a file of a run is missing or is not the one that kilter wrote.
-
-    An unlisted file passes: kilter 0.1.0 wrote it, or it does not belong to the run.
-    """
+    """Raise :class:`RunError` if a file of a run is not as kilter wrote it; an unlisted file passes."""
     wanted = _read(path.parent).get(path.name)
     if wanted is None:
         return
@@ -106,16 +105,63 @@ def _read(run: Path) -> dict[str, list[str]]:
         return {}
     with errors_named(path, doing="read"):
         content = path.read_bytes()
-    try:
-        found = json.loads(content)
-        return {name: list(map(str, values)) for name, values in found.items()}
-    except (ValueError, TypeError, AttributeError) as error:
-        raise RunError(
-            expected=f"{path} as kilter wrote it",
-            received=f"{type(error).__name__}: {error}",
-            remedy="restore it from a backup, or remove it: damage to the run's files then goes undetected",
-        ) from error
+    with errors_as(
+        RunError,
+        *(ValueError, TypeError, AttributeError),
+        expected=f"{path} as kilter wrote it",
+        remedy="restore it from a backup, or remove it: damage to the run's files then goes undetected",
+    ):
+        return {name: list(map(str, values)) for name, values in json.loads(content).items()}
 
 
 def _write(run: Path, checksums: dict[str, list[str]]) -> None:
     write_text(run / CHECKSUMS, json.dumps(checksums, indent=1) + "\n")
+
+
+MANIFEST = "manifest.json"
+
+
+def write_manifest(folder: Path) -> None:
+    """Write ``manifest.json`` into `folder`; files that change afterwards count as damaged."""
+    files = {name: {"bytes": path.stat().st_size, "sha256": sha256_of(path)} for name, path in _files(folder)}
+    write_text(folder / MANIFEST, json.dumps({"files": files}, indent=1) + "\n")
+    fsync_path(folder)
+
+
+def damage(folder: Path) -> str | None:
+    """What is wrong with the files in `folder`, as file and reason; None if all are as written."""
+    try:
+        wanted = json.loads((folder / MANIFEST).read_bytes())["files"]
+        names = sorted({*wanted, *(found := dict(_files(folder)))})
+    except OSError as error:
+        return f"{MANIFEST} is missing or cannot be read ({error.strerror})"
+    except (ValueError, KeyError, TypeError):
+        return f"{MANIFEST} is damaged"
+    for name in names:
+        try:
+            problem = _problem(found.get(name), wanted.get(name))
+        except OSError as error:
+            problem = f"cannot be read ({error.strerror})"
+        except (KeyError, TypeError, AttributeError):
+            return f"{MANIFEST} is damaged"
+        if problem is not None:
+            return f"{name} {problem}"
+    return None
+
+
+def _problem(path: Path | None, wanted: dict[str, Any] | None) -> str | None:
+    """What is wrong with one file."""
+    if wanted is None:
+        return f"is not listed in {MANIFEST}"
+    if path is None:
+        return "is missing"
+    size = path.stat().st_size
+    if size != wanted["bytes"]:
+        return f"has {size} bytes instead of {wanted['bytes']}"
+    return None if sha256_of(path) == wanted["sha256"] else "has changed (another SHA-256)"
+
+
+def _files(folder: Path) -> list[tuple[str, Path]]:
+    """Every file below `folder` except the manifest, by its name relative to `folder`."""
+    paths = sorted(path for path in folder.rglob("*") if not path.is_dir())
+    return [(path.relative_to(folder).as_posix(), path) for path in paths if path != folder / MANIFEST]

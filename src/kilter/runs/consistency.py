@@ -17,8 +17,7 @@ from kilter.runs.records import EpochRecord
 def newest_cut(path: Path) -> Checkpoint | None:
     """The newest checkpoint for which the run at `path` has the whole history; None if there is none.
 
-    Checkpoints of kilter 0.1.0 contain no history: history.jsonl must then reach as far. Raises
-    :class:`RunError` if no checkpoint is usable, or history.jsonl contradicts the checkpoint.
+    Checkpoints of kilter 0.1.0 contain no history: history.jsonl must then reach as far.
     """
     checkpoint = checkpoints.latest(path, lambda found: _require_history(path, found))
     if checkpoint is not None and checkpoints.HISTORY in checkpoint.scalars:
@@ -27,11 +26,7 @@ def newest_cut(path: Path) -> Checkpoint | None:
 
 
 def restore_history(run: Run, checkpoint: Checkpoint | None) -> tuple[str, ...]:
-    """Make history.jsonl end at the checkpoint's epoch, write its missing lines, and return all of them.
-
-    Epochs after the checkpoint are trained again. A :class:`~kilter.errors.RunWarning` and the run's journal
-    say what had to be restored.
-    """
+    """Make history.jsonl end at the checkpoint's epoch, write its missing lines, and return all of them."""
     found = read_lines(run.path / HISTORY)
     if checkpoint is None:
         if found:
@@ -74,10 +69,7 @@ def _require_history(path: Path, checkpoint: Checkpoint) -> None:
 
 
 def _require_no_contradiction(path: Path, checkpoint: Checkpoint) -> None:
-    """Raise :class:`RunError` if a line of history.jsonl was changed: a person has to decide.
-
-    Missing or incomplete lines and those of later epochs are no contradiction.
-    """
+    """Raise :class:`RunError` if a line of history.jsonl was changed: a person has to decide."""
     found, saved = read_lines(path), set(checkpoint.scalars[checkpoints.HISTORY])
     if saved <= set(found):
         return

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import hashlib
+import os
+import platform
 import re
 import shutil
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Protocol, Self
+from typing import TYPE_CHECKING, Any, Self
 
-from kilter._files import sha256_of
+from kilter import __version__
+from kilter._system import sha256_of
+from kilter._validation import errors_as
 from kilter.errors import KilterError, RunError
 from kilter.runs import lock
 from kilter.runs.atomic import append_line, errors_named, fsync_path, write_text, write_with
@@ -33,16 +38,11 @@ from kilter.runs.reading import (
 )
 from kilter.runs.records import DataRecord, EpochRecord, Result, to_json
 
+if TYPE_CHECKING:
+    import keras
+
 _LONGEST_NAME = 100  # file systems allow 255 bytes
 _PAUSE_SECONDS = 0.1  # between attempts to find a free name
-
-
-class Saveable(Protocol):
-    """What :meth:`Run.save_best` needs of a Keras model."""
-
-    def save(self, filepath: str, overwrite: bool = True, **kwargs: Any) -> None:
-        """Write the whole model to `filepath`."""
-        ...
 
 
 class Run:
@@ -110,7 +110,7 @@ class Run:
         line = {"time": datetime.now(UTC).isoformat(timespec="seconds"), "text": text}
         append_line(self.path / JOURNAL, to_json(line))
 
-    def save_best(self, model: Saveable) -> None:
+    def save_best(self, model: keras.Model) -> None:
         """model.keras: the model as it is now, architecture and weights."""
         with ExitStack() as replaced:
 
@@ -159,14 +159,14 @@ def create_run(
         path = _named(Path(parent), name, datetime.now(UTC))
     with errors_named(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        try:
+        with errors_as(
+            RunError,
+            FileExistsError,
+            expected="a run directory that does not exist yet",
+            received=str(path),
+            remedy="wait a second, or give the run another name",
+        ):
             path.mkdir()
-        except FileExistsError as error:
-            raise RunError(
-                expected="a run directory that does not exist yet",
-                received=f"{path}, which does",
-                remedy="wait a second, or give the run another name",
-            ) from error
         fsync_path(path.parent)
     try:
         run = Run(path, lock.acquire(path / LOCK))
@@ -181,10 +181,7 @@ def create_run(
 
 @contextmanager
 def discarded_unless_begun(run: Run) -> Iterator[None]:
-    """Remove the run directory if an error ends the run before its first epoch.
-
-    An interrupted run, or one that failed in training, has a result.json and stays.
-    """
+    """Remove the run directory if an error ends the run before its first epoch."""
     try:
         yield
     except BaseException as error:
@@ -210,3 +207,47 @@ def _named(parent: Path, name: str, moment: datetime) -> Path:
 def _safe(name: str) -> str:
     kept = re.sub(r"[^\w.-]+", "-", name, flags=re.ASCII).strip("-.")[:_LONGEST_NAME]
     return kept or "run"
+
+
+_PACKAGES = ("keras", "jax", "jaxlib", "numpy", "optax", "orbax-checkpoint")
+
+
+def describe_environment(*, device: str, seed: int) -> dict[str, Any]:
+    """Versions, platform, processors, device, seed, and the variables that change JAX's arithmetic."""
+    return {
+        "versions": {
+            "kilter": __version__,
+            "python": platform.python_version(),
+            **{name: _version(name) for name in _PACKAGES},
+        },
+        "platform": platform.platform(),
+        "processor": _processor(),
+        "cpu_count": os.cpu_count(),
+        "cpu_usable": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "device": device,
+        "seed": seed,
+        "variables": {
+            name: value
+            for name, value in sorted(os.environ.items())
+            if name in {"XLA_FLAGS", "KERAS_BACKEND"} or name.startswith("JAX_")
+        },
+    }
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "unknown"
+
+
+def _processor() -> str:
+    """The processor's model; platform.processor() is empty on most Linux systems."""
+    try:
+        with open("/proc/cpuinfo", encoding="utf-8") as lines:
+            for line in lines:
+                if line.startswith("model name"):
+                    return line.partition(":")[2].strip()
+    except OSError:
+        pass  # not Linux
+    return platform.processor() or platform.machine()

@@ -19,10 +19,8 @@ _GROUPS = {"val_": "validation", "train_": "train_in_inference"}
 class EventWriter:
     """Writes an epoch's scalars to ``events.out.tfevents.*`` in the run's folder and flushes them.
 
-    The file is created with the first epoch. TensorBoard skips an incomplete last record.
-
-    tensorboardX's ``SummaryWriter`` writes in a thread, and once that thread has died of a full disk its
-    queue of ten blocks the training for ever; its synchronous ``EventsWriter`` raises instead.
+    tensorboardX's ``SummaryWriter`` writes in a thread: once a full disk has ended it, its queue of ten
+    blocks the training for ever. Its synchronous ``EventsWriter`` raises instead.
     """
 
     def __init__(self, folder: Path) -> None:

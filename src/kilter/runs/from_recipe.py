@@ -7,23 +7,17 @@ import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import keras
 
 from kilter import schedules
-from kilter._engine.training_spec import TrainingSpec
 from kilter._models.saved import TRUST, load_model
-from kilter._progress import SILENT, Progress
-from kilter._text import first_line
 from kilter._transfer.reusing import reuse
 from kilter._transfer.sources import load_source
 from kilter._transfer.stages import Phase, Stage, phases_of
-from kilter._tuning.clip_threshold import FoundClip, clip_threshold
-from kilter._tuning.find_lr import find_lr
-from kilter._tuning.rate_curve import FoundRate
+from kilter._validation import errors_as
 from kilter.data import Dataset, augmentation, moments
 from kilter.data.augmentation import Augmentation, Mixing, Pixelwise, Transform
 from kilter.errors import ModelError, RecipeError
@@ -38,51 +32,12 @@ from kilter.recipe import (
     Recipe,
     ReuseSection,
 )
-from kilter.recipe.optimizer import AUTO
-
-
-@dataclass(frozen=True, eq=False)
-class Tuned:
-    """A recipe whose "auto" became numbers, and their measurements; None where the recipe gave a number."""
-
-    recipe: Recipe
-    rate: FoundRate | None
-    clip: FoundClip | None
-
-
-def tune(
-    recipe: Recipe,
-    model: keras.Model,
-    train: Dataset,
-    spec: TrainingSpec,
-    progress: Progress = SILENT,
-) -> Tuned:
-    """The recipe with a number for each ``"auto"`` in ``[optimizer]``, measured on the training part.
-
-    ``model`` is compiled with the recipe's optimiser at any rate; only that rate changes. Gradients are
-    measured at the final rate. Raises as :func:`kilter.find_lr` and :func:`kilter.clip_threshold`.
-    """
-    changes: dict[str, float | None] = {}
-    rate = clip = None
-    if recipe.optimizer.learning_rate == AUTO:
-        rate = find_lr(model, train.x, train.y, **spec.arguments_for(find_lr), verbose=progress)
-        changes["learning_rate"] = rate.suggestion
-        model.optimizer.learning_rate = rate.suggestion
-    if recipe.optimizer.clip == AUTO:
-        clip = clip_threshold(model, train.x, train.y, **spec.arguments_for(clip_threshold), verbose=progress)
-        changes |= {"clip": None, "global_clipnorm": clip.threshold}
-    optimizer = recipe.optimizer.model_copy(update=changes)
-    return Tuned(recipe.model_copy(update={"optimizer": optimizer}), rate, clip)
 
 
 def make_phases(
     recipe: Recipe, model: keras.Model, make_optimizer: Callable[[float], keras.optimizers.Optimizer]
 ) -> tuple[Phase, ...]:
-    """The phases of ``[fine_tune]`` for the recipe's model; () for a recipe that reuses nothing.
-
-    ``make_optimizer`` returns the recipe's optimiser with a given rate. Raises
-    :class:`~kilter.errors.OptionError` for a stage with layers that the model does not have.
-    """
+    """The phases of ``[fine_tune]`` for the recipe's model; () for a recipe that reuses nothing."""
     section = recipe.fine_tune
     if section is None:
         return ()
@@ -103,21 +58,13 @@ def make_phases(
 
 
 def make_schedule(recipe: Recipe, batches: int) -> schedules.Schedule | schedules.Performance | None:
-    """The schedule of ``[schedule]`` for epochs of ``batches`` batches; None for a constant rate.
-
-    Raises :class:`~kilter.errors.OptionError` if its settings contradict each other or the training is too
-    short.
-    """
+    """The schedule of ``[schedule]`` for epochs of ``batches`` batches; None for a constant rate."""
     section = recipe.schedule
     return section.kind.make(recipe.optimizer.rate, recipe.train.epochs, batches, **section.settings())
 
 
 def make_augmentation(section: AugmentSection, train: Dataset) -> Augmentation | None:
-    """The augmentation of ``[augment]`` for these data, if any.
-
-    Raises :class:`RecipeError` for image transforms of other data, and for colour transforms of images whose
-    value range is unknown.
-    """
+    """The augmentation of ``[augment]`` for these data, if any."""
     made: dict[str, Transform] = {
         key: getattr(augmentation, key.capitalize())(value) for key, value in section.transforms().items()
     }
@@ -144,11 +91,7 @@ def make_augmentation(section: AugmentSection, train: Dataset) -> Augmentation |
 
 
 def make_model(recipe: Recipe, train: Dataset, *, allow_code: bool = False) -> keras.Model:
-    """The uncompiled model of ``[model]`` for the training data.
-
-    ``allow_code`` lets the recipe run code: a factory, or code in a .keras file. Raises :class:`ModelError`
-    for code without it, and if there is no model.
-    """
+    """The uncompiled model of ``[model]`` for the training data."""
     section = recipe.model
     if isinstance(section, FileSection):
         return load_model(section.file, allow_code=allow_code)
@@ -156,7 +99,11 @@ def make_model(recipe: Recipe, train: Dataset, *, allow_code: bool = False) -> k
         return _reused(section, recipe, train, allow_code=allow_code)
     if isinstance(section, FactorySection):
         if not allow_code:
-            raise _factory_refused(section)
+            raise ModelError(
+                expected="a recipe that runs no code of its own",
+                received=f"model.factory={section.factory!r}, which imports and calls Python code",
+                remedy=TRUST,
+            )
         model = call_factory(section.factory, recipe, train)
     else:
         model = _built(section, recipe, train)
@@ -166,22 +113,17 @@ def make_model(recipe: Recipe, train: Dataset, *, allow_code: bool = False) -> k
 
 
 def call_factory(name: str, recipe: Recipe, train: Dataset) -> keras.Model:
-    """The model that ``module:function`` returns, called with ``input_shape=`` and ``outputs=``.
-
-    The module is searched for in the working directory first, as for a script. Keras's, NumPy's and Python's
-    generators are seeded with the recipe's seed, so that the function returns the same model again.
-    """
+    """The model that ``module:function`` returns, called with ``input_shape=`` and ``outputs=``."""
     function = import_function(name)
     keras.utils.set_random_seed(recipe.seed)
-    with _policy(recipe.train.precision):
-        try:
-            model = function(input_shape=train.input_shape, outputs=train.outputs)
-        except Exception as error:
-            raise ModelError(
-                expected=f"a model from {name}(input_shape={train.input_shape}, outputs={train.outputs})",
-                received=f"{type(error).__name__}: {first_line(error)}",
-                remedy="correct the function; it is called with these two keyword arguments",
-            ) from error
+    refused = errors_as(
+        ModelError,
+        Exception,
+        expected=f"a model from {name}(input_shape={train.input_shape}, outputs={train.outputs})",
+        remedy="correct the function; it is called with these two keyword arguments",
+    )
+    with _policy(recipe.train.precision), refused:
+        model = function(input_shape=train.input_shape, outputs=train.outputs)
     if not isinstance(model, keras.Model):
         raise ModelError(
             expected=f"a keras.Model from {name}",
@@ -189,14 +131,6 @@ def call_factory(name: str, recipe: Recipe, train: Dataset) -> keras.Model:
             remedy="return the model from the function",
         )
     return model
-
-
-def _factory_refused(section: FactorySection) -> ModelError:
-    return ModelError(
-        expected="a recipe that runs no code of its own",
-        received=f"model.factory={section.factory!r}, which imports and calls Python code",
-        remedy=TRUST,
-    )
 
 
 def _built(section: MlpSection | CnnSection, recipe: Recipe, train: Dataset) -> keras.Model:
@@ -251,15 +185,14 @@ def _in_target_units(train: Dataset) -> keras.layers.Layer:
 def import_function(name: str) -> Callable[..., Any]:
     """The function ``module:function``; :class:`ModelError` if there is none."""
     module_name, _, function_name = name.partition(":")
-    with _working_directory_first():
-        try:
-            module = importlib.import_module(module_name)
-        except Exception as error:
-            raise ModelError(
-                expected=f"a module {module_name!r} that can be imported from {Path.cwd()}",
-                received=f"{type(error).__name__}: {first_line(error)}",
-                remedy="correct model.factory, or start kilter in the folder of the module",
-            ) from error
+    refused = errors_as(
+        ModelError,
+        Exception,
+        expected=f"a module {module_name!r} that can be imported from {Path.cwd()}",
+        remedy="correct model.factory, or start kilter in the folder of the module",
+    )
+    with _working_directory_first(), refused:
+        module = importlib.import_module(module_name)
     function = getattr(module, function_name, None)
     if not callable(function):
         raise ModelError(

@@ -56,10 +56,7 @@ def acquire(path: Path) -> Lock:
 
 
 def held(path: Path) -> bool:
-    """Whether a living process has the lock at `path`; a file left by a crash does not count.
-
-    False also where the lock cannot be tried, in a folder that is not ours to write to.
-    """
+    """Whether a living process has the lock at `path`; False where it cannot be tried."""
     if not path.exists():
         return False
     probe = FileLock(path)

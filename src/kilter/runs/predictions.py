@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import polars
+from scipy.special import softmax
 
 from kilter._engine.objective_for import Objective, objective_for
 from kilter._infer.monte_carlo import predict_mc
@@ -33,15 +34,7 @@ class Uncertainty:
 
 @dataclass(frozen=True, eq=False)
 class Predictions:
-    """One answer per row.
-
-    Attributes:
-        answers: class names ``[n]`` of a classifier, else the outputs ``[n, k]``.
-        classes: class names by index; () for numbers.
-        probabilities: ``[n, classes]``; None for numbers.
-        column: the name of a column of numbers.
-        uncertainty: of the mean of many predictions; None for a single one.
-    """
+    """One answer per row: class names ``[n]`` with probabilities ``[n, classes]``, or numbers ``[n, k]``."""
 
     answers: np.ndarray
     classes: tuple[str, ...] = ()
@@ -50,11 +43,7 @@ class Predictions:
     uncertainty: Uncertainty | None = None
 
     def frame(self) -> polars.DataFrame:
-        """The table of answers: ``prediction`` and ``probability_CLASS`` for each class, or the numbers.
-
-        With an uncertainty also ``std_CLASS`` for each class, ``entropy`` and ``mutual_information``, or the
-        ``std`` of the numbers.
-        """
+        """The table of answers, with a column for each class or number."""
         if self.probabilities is not None:
             shares = self._columns("probability", self.probabilities)
             columns = {"prediction": self.answers.tolist(), **shares}
@@ -127,10 +116,7 @@ def joined(pieces: Sequence[Any]) -> np.ndarray:
 def predictions(
     trained: Trained, outputs: np.ndarray, rows: Dataset, *, averaged: bool = False
 ) -> Predictions:
-    """The predictions for ``rows`` from ``outputs`` [n, k]; ``averaged`` ones are probabilities, not logits.
-
-    A bare .keras file does not say what its outputs mean: they stay numbers, called ``output``.
-    """
+    """The predictions for ``rows`` from ``outputs`` [n, k]; ``averaged`` ones are probabilities."""
     outputs = outputs.reshape(len(outputs), -1)
     if trained.data is None:
         return Predictions(outputs, column="output")
@@ -153,11 +139,6 @@ def probabilities(objective: Objective, outputs: np.ndarray) -> np.ndarray:
     if objective.binary:
         # The softmax of (0, logit) is the sigmoid, without overflow.
         if objective.from_logits:
-            return _softmax(np.concatenate([np.zeros_like(outputs), outputs], axis=1))
+            return softmax(np.concatenate([np.zeros_like(outputs), outputs], axis=1), axis=1)
         return np.concatenate([1 - outputs, outputs], axis=1)
-    return _softmax(outputs) if objective.from_logits else outputs
-
-
-def _softmax(logits: np.ndarray) -> np.ndarray:
-    raised = np.exp(logits - logits.max(axis=1, keepdims=True))
-    return raised / raised.sum(axis=1, keepdims=True)
+    return softmax(outputs, axis=1) if objective.from_logits else outputs

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from kilter._toml import parse_toml
+from kilter._validation import errors_as
 from kilter.errors import RunError
 from kilter.runs import lock
 from kilter.runs.atomic import errors_named, read_lines
@@ -202,11 +203,6 @@ def _parsed(path: Path, parse: Callable[[str], Parsed]) -> Parsed | None:
         return None
     with errors_named(path, doing="read"):
         content = path.read_bytes()
-    try:
+    remedy = _REMEDIES.get(path.name, _REMEDY)
+    with errors_as(RunError, *UNREADABLE, expected=f"{path} as kilter wrote it", remedy=remedy):
         return parse(content.decode("utf-8"))
-    except UNREADABLE as error:
-        raise RunError(
-            expected=f"{path} as kilter wrote it",
-            received=f"{type(error).__name__}: {error}",
-            remedy=_REMEDIES.get(path.name, _REMEDY),
-        ) from error

@@ -14,6 +14,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from kilter._array_types import Host
 from kilter._engine.averaging import WeightAverage
 from kilter._engine.program_cache import shelf
 from kilter._models.variables import assign, values_kept, variables
@@ -24,7 +25,7 @@ from kilter.runs.directory import Run
 from kilter.runs.reading import read_history
 from kilter.runs.records import EpochRecord, Result, Status
 
-Weights = list[np.ndarray]
+Weights = list[Host]
 
 # The groups of variables in a checkpoint; metrics are reset every epoch.
 _GROUPS = ("trainable", "non_trainable", "optimizer")
@@ -32,10 +33,7 @@ _GROUPS = ("trainable", "non_trainable", "optimizer")
 
 @dataclass(frozen=True, eq=False)
 class Finished:
-    """The checkpoint of the last finished epoch, kept until it is saved or the next epoch ends.
-
-    `tree` refers to the model's arrays, which are immutable. `history`: the lines of history.jsonl so far.
-    """
+    """The checkpoint of the last finished epoch, kept until it is saved or the next epoch ends."""
 
     epoch: int
     tree: dict[str, Any]
@@ -176,10 +174,7 @@ def average_in(callbacks: Iterable[keras.callbacks.Callback]) -> WeightAverage |
 def restore(
     model: keras.Model, checkpoint: checkpoints.Checkpoint, average: WeightAverage | None = None
 ) -> Weights | None:
-    """Put a checkpoint's state into a built, compiled model and into ``average``.
-
-    Returns the best weights so far, if any. Raises :class:`RunError` if the saved model was another one.
-    """
+    """Put a checkpoint's state into a built, compiled model and into ``average``."""
     groups = _groups(model)
     for name, group in groups.items():
         saved = checkpoint.tree[name]

@@ -8,10 +8,14 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
+from functools import cache
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal, TypeVar
 
+from pydantic import TypeAdapter, ValidationError
+
+from kilter._validation import errors_as
 from kilter.data.encoding import TableEncoding
 from kilter.data.precision import Shift, shift_from
 from kilter.errors import RunError
@@ -22,6 +26,7 @@ UNREADABLE = (ValueError, KeyError, TypeError, AttributeError, OverflowError, Re
 
 Status = Literal["training", "finished", "interrupted", "failed"]
 Direction = Literal["min", "max"]
+Record = TypeVar("Record")
 
 
 @dataclass(frozen=True)
@@ -45,16 +50,8 @@ class EpochRecord:
 
     @staticmethod
     def from_json(line: str) -> EpochRecord:
-        """The record of one line; ``ValueError``, ``KeyError`` or ``TypeError`` for any other line."""
-        fields = json.loads(line)
-        rate = fields["learning_rate"]
-        return EpochRecord(
-            epoch=int(fields["epoch"]),
-            logs={name: float(value) for name, value in fields["logs"].items()},
-            seconds=float(fields["seconds"]),
-            compile_seconds=float(fields["compile_seconds"]),
-            learning_rate=None if rate is None else float(rate),
-        )
+        """The record of one line; ``ValueError`` for any other line."""
+        return _read(EpochRecord, line)
 
 
 @dataclass(frozen=True)
@@ -92,22 +89,11 @@ class DataRecord:
 
     @staticmethod
     def from_json(text: str) -> DataRecord:
-        """The record of a data.json; ``ValueError``, ``KeyError`` or ``TypeError`` for any other text."""
-        fields = json.loads(text)
-        size = fields["image_size"]
-        fields |= {
-            "classes": tuple(str(name) for name in fields["classes"]),
-            "input_shape": tuple(int(side) for side in fields["input_shape"]),
-            "outputs": int(fields["outputs"]),
-            "rows": {part: int(rows) for part, rows in fields["rows"].items()},
-            "image_size": None if size is None else tuple(size),
-            "shifts": tuple(map(shift_from, fields.get("shifts", ()))),
-            "sha256": str(fields["sha256"]),
-        }
-        record = DataRecord(**fields)
+        """The record of a data.json; ``ValueError`` for any other text."""
+        record = _read(DataRecord, text)
         if record.task == "classification" and len(record.classes) != record.outputs:
             raise ValueError(f"{record.outputs} outputs for {len(record.classes)} classes")
-        return record
+        return replace(record, shifts=tuple(shift_from(vars(shift)) for shift in record.shifts))
 
 
 @dataclass(frozen=True)
@@ -144,24 +130,8 @@ class Result:
 
     @staticmethod
     def from_json(text: str) -> Result:
-        """The record of a result.json; ``ValueError``, ``KeyError`` or ``TypeError`` for any other text."""
-        fields = json.loads(text)
-        if fields["status"] not in get_args(Status):
-            raise ValueError(f"status={fields['status']!r}")
-        evaluations = {
-            name: Evaluation(
-                rows=int(part["rows"]),
-                metrics={key: float(value) for key, value in part["metrics"].items()},
-                confusion=tuple(tuple(int(count) for count in row) for row in part["confusion"]),
-            )
-            for name, part in fields.pop("evaluations").items()
-        }
-        zeros = tuple(PenalizedWeights(**weights) for weights in fields.pop("l1_zeros", ()))
-        fields |= {name: str(fields[name]) for name in ("status", "reason", "monitor", "direction")}
-        fields |= {"epochs": int(fields["epochs"]), "seconds": float(fields["seconds"])}
-        for name in ("best_epoch", "parameters"):
-            fields[name] = None if fields.get(name) is None else int(fields[name])
-        return Result(**fields, evaluations=evaluations, l1_zeros=zeros)
+        """The record of a result.json; ``ValueError`` for any other text."""
+        return _read(Result, text)
 
 
 @dataclass(frozen=True)
@@ -178,6 +148,21 @@ class RunSummary:
     best: float | None
     seconds: float
     metrics: Mapping[str, float]
+
+
+@cache
+def _reader(kind: type[Any]) -> TypeAdapter[Any]:
+    return TypeAdapter(kind)
+
+
+def _read(kind: type[Record], text: str) -> Record:
+    """The record in a text of JSON; ``ValueError`` names the first problem."""
+    try:
+        return _reader(kind).validate_json(text)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_context=False)[0]
+        where = ".".join(map(str, first["loc"]))
+        raise ValueError(f"{where}: {first['msg']}".removeprefix(": ")) from None
 
 
 def to_json(value: Any, *, indent: int | None = None) -> str:
@@ -202,15 +187,15 @@ def parse_history(lines: list[str], path: Path) -> list[EpochRecord]:
     """The records of the lines of the history.jsonl at `path`; :class:`RunError` for a bad line."""
     records = []
     for number, line in enumerate(lines, start=1):
-        try:
+        with errors_as(
+            RunError,
+            *UNREADABLE,
+            expected=f"a JSON record of an epoch in each line of {path}",
+            received=f"line {number}: {line[:80]!r}",
+            remedy="restore the file from a backup, or remove that line: kilter resume restores missing "
+            "lines of an unfinished run from its checkpoint",
+        ):
             records.append(EpochRecord.from_json(line))
-        except UNREADABLE as error:
-            raise RunError(
-                expected=f"a JSON record of an epoch in each line of {path}",
-                received=f"line {number}: {line[:80]!r} ({type(error).__name__}: {error})",
-                remedy="restore the file from a backup, or remove that line: kilter resume restores missing "
-                "lines of an unfinished run from its checkpoint",
-            ) from error
     return records
 
 

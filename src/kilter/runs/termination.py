@@ -10,7 +10,7 @@ from pathlib import Path
 from types import FrameType, TracebackType
 from typing import Any, Self
 
-from kilter._signals import BY_SIGNAL, STOPPING, leave
+from kilter._system import BY_SIGNAL, STOPPING, leave
 from kilter.errors import RunError
 from kilter.runs.recorder import Recorder
 from kilter.runs.records import Status
@@ -82,11 +82,7 @@ class Termination:
 def saving_what_is_done(
     recorder: Recorder, finish: Callable[[Status, str], object], how_to_go_on: Callable[[], str]
 ) -> Iterator[None]:
-    """If the training in the body ends early, save the last finished epoch and call `finish`.
-
-    Ctrl-C, SIGTERM and SIGHUP become :class:`Interrupted`. A :class:`RunError` is passed on at once: nothing
-    more can be written, and the run can be resumed as it is.
-    """
+    """If the training in the body ends early, save the last finished epoch and call `finish`."""
     path = recorder.run.path
     with Termination() as termination:
         try:

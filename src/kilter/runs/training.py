@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -21,11 +21,11 @@ from kilter.errors import RunError
 from kilter.nn.zeros import l1_zeros
 from kilter.recipe import Recipe, dump_recipe, load_recipe
 from kilter.runs import checkpoints
+from kilter.runs.best_epoch import Watch
 from kilter.runs.build import Prepared, prepare
 from kilter.runs.checksums import require_same_recipe
 from kilter.runs.consistency import newest_cut, restore_history
-from kilter.runs.directory import Run, create_run, discarded_unless_begun, reopen_run
-from kilter.runs.environment import describe_environment
+from kilter.runs.directory import Run, create_run, describe_environment, discarded_unless_begun, reopen_run
 from kilter.runs.reading import (
     FOUND_CLIP,
     FOUND_RATE,
@@ -37,7 +37,6 @@ from kilter.runs.reading import (
 )
 from kilter.runs.recorder import Recorder, average_in, restore
 from kilter.runs.records import DataRecord, Evaluation, Result, Status
-from kilter.runs.termination import Interrupted as Interrupted  # this was its home
 from kilter.runs.termination import saving_what_is_done
 from kilter.schedules import Performance
 
@@ -263,3 +262,35 @@ def require_same_data(recipe: Recipe, source: Source, parts: Splits, record: Dat
                 received=f"other rows or targets from {file if isinstance(file, str) else source.origin}",
                 remedy="restore the data, or train the run's recipe.toml again",
             )
+
+
+def keep(
+    model: keras.Model,
+    parent: Path,
+    seed: int,
+    callbacks: list[keras.callbacks.Callback],
+    train: Callable[[list[keras.callbacks.Callback]], History],
+    *,
+    validated: bool,
+) -> History:
+    """Train with a recorder that fills a new run directory; an error before the first epoch leaves none."""
+    watch = Watch("val_loss" if validated else "loss", "min")
+    with create_run(parent, model.name) as directory, discarded_unless_begun(directory):
+        directory.write_environment(describe_environment(device=device_name(), seed=seed))
+        recorder = Recorder(directory, watch, average=average_in(callbacks))
+        recorder.set_model(model)
+
+        def finish(status: Status, reason: str) -> None:
+            directory.finish(recorder.result(status, reason))
+
+        with saving_what_is_done(recorder, finish, lambda: _where(recorder)):
+            history = train([*callbacks, recorder])
+            finish("finished", "a callback" if model.stop_training else "epochs")
+        return history
+
+
+def _where(recorder: Recorder) -> str:
+    """Where the state is; without a recipe ``kilter resume`` does not apply."""
+    if recorder.watch.last_epoch is None:
+        return f"Nothing was trained yet; the run directory is {recorder.run.path}"
+    return f"Its checkpoint and its best weights, which the model has now, are in {recorder.run.path}"

@@ -1,17 +1,19 @@
-"""What every schedule is: a pure function of the step that Keras can save, and that can be drawn."""
+"""The base of all schedules: a pure function of the step that Keras can save, and that can be drawn."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import jax
 import jax.numpy as jnp
 import keras
 import numpy as np
 
+from kilter._array_types import Rate, Step
 from kilter._plotting import Figure, drawn
-from kilter.schedules.settings import POSITIVE_WHOLE, check
+from kilter.schedules.settings import POSITIVE, POSITIVE_WHOLE, Rule, check, holding
 
 MOST_POINTS: Final = 2000  # of a curve in a picture: more than a screen is wide
 
@@ -32,11 +34,11 @@ class Schedule(keras.optimizers.schedules.LearningRateSchedule):
 
     hold: int = 1
 
-    def momentum(self, step: Any) -> jax.Array | None:
+    def momentum(self, step: Step) -> Rate | None:
         """The momentum (beta_1 for Adam's family) of a step; None where the optimiser keeps its own."""
         return None
 
-    def time(self, step: Any) -> jax.Array:
+    def time(self, step: Step) -> Rate:
         """The number of the step as a float, rounded down to where its value began to be held."""
         counted = jnp.asarray(step)
         return jnp.asarray(counted // self.hold * self.hold, float)
@@ -66,3 +68,21 @@ class Schedule(keras.optimizers.schedules.LearningRateSchedule):
         return drawn(
             "schedule", shown / (steps_per_epoch or 1), curves, "epoch" if steps_per_epoch else "step"
         )
+
+
+AnySchedule = TypeVar("AnySchedule", bound=Schedule)
+
+
+def decaying(
+    kind: Callable[..., AnySchedule],
+    learning_rate: float,
+    period: float,
+    steps_per_epoch: int | None,
+    staircase: bool,
+    **shape: tuple[float, Rule],
+) -> AnySchedule:
+    """A schedule with a ``period``; ``shape`` has the number that is its own, and the rule for it."""
+    unit, hold = holding(steps_per_epoch, staircase)
+    check(learning_rate=(learning_rate, POSITIVE), period=(period, POSITIVE), **shape)
+    own = {name: float(value) for name, (value, _) in shape.items()}
+    return kind(learning_rate=float(learning_rate), period=float(period * unit), hold=hold, **own)

@@ -1,7 +1,6 @@
 """The schedules by name. A new one is a file in ``kinds/`` and a line here.
 
-The names are known without Keras and JAX, so that recipes are validated quickly; a schedule's file loads when
-it is used.
+The names are known without Keras and JAX; a schedule's file loads when it is used.
 """
 
 from __future__ import annotations

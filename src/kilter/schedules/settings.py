@@ -1,7 +1,4 @@
-"""Rules for the arguments of schedules, and the record by which recipes and docs know a schedule.
-
-Nothing here loads Keras or JAX: recipes are validated without them.
-"""
+"""Rules for a schedule's arguments, and the record by which recipes know it. Loads neither Keras nor JAX."""
 
 from __future__ import annotations
 
@@ -50,10 +47,7 @@ def check(**given: tuple[Any, Rule]) -> None:
 
 
 def holding(steps_per_epoch: int | None, staircase: bool) -> tuple[int, int]:
-    """The steps in a unit of time (1 where time is counted in steps), and for how many steps a value holds.
-
-    Raises :class:`~kilter.errors.OptionError` for ``staircase`` without ``steps_per_epoch``.
-    """
+    """The steps in a unit of time (1 if time is counted in steps), and for how many steps a value holds."""
     if steps_per_epoch is None:
         if staircase:
             raise OptionError(
@@ -73,14 +67,9 @@ REQUIRED: Final = "required"
 class Setting:
     """A key of a recipe's ``[schedule]`` section.
 
-    Attributes:
-        name: the key.
-        kind: ``float``, ``int`` or ``bool``; ``tuple[float, ...]`` for a list of numbers (at least one),
-            ``tuple[float, float]`` for a pair.
-        description: type, range and unit. Errors and the docs table both show it.
-        default: its value where the recipe does not set it; :data:`REQUIRED` for none.
-        rule: what the number, or each number of a list, must be.
-        optional: whether the key may be ``"none"``.
+    ``kind``: ``float``, ``int``, ``bool``, ``tuple[float, ...]`` for a list of numbers (at least one) or
+    ``tuple[float, float]`` for a pair. ``rule``: for the number, or each number of a list. ``optional``:
+    whether the key may be ``"none"``. Errors and the docs table show the ``description``.
     """
 
     name: str
@@ -92,7 +81,7 @@ class Setting:
 
 
 STAIRCASE: Final = Setting(
-    "staircase", bool, "true or false: the rate changes once per epoch, not at every step", default=False
+    "staircase", bool, "true or false: the rate changes once per epoch, not at every step", False
 )
 
 
@@ -101,14 +90,11 @@ class ScheduleKind:
     """One schedule, as recipes, the command line and the docs see it.
 
     Attributes:
-        summary: the rate in one line, for the docs table.
-        settings: its keys in ``[schedule]``.
-        make: builds the schedule from ``(rate, epochs, steps_per_epoch, **settings)``; returns None where the
-            rate stays constant. Lengths in settings are epochs, rates are shares of ``rate``.
-        function: the public function ``kilter.schedules.<name>``; None for "constant".
+        make: builds it from ``(rate, epochs, steps_per_epoch, **settings)``; None where the rate stays
+            constant. Lengths in settings are epochs, rates are shares of ``rate``.
+        function: the public ``kilter.schedules.<name>``; None for "constant".
         per_stage: whether a fine-tuning stage can use it: it spans a given number of epochs by itself.
         cycles_momentum: whether it sets the optimiser's momentum where its ``momentum`` key is set.
-        needs_validation: whether it reads the validation loss.
     """
 
     summary: str
@@ -118,3 +104,13 @@ class ScheduleKind:
     per_stage: bool = False
     cycles_momentum: bool = False
     needs_validation: bool = False
+
+
+def from_rate(function: Callable[..., Any], *, spans: bool = False) -> Callable[..., Any]:
+    """The ``make`` of a schedule that starts from the rate; ``spans``: its ``length`` is all epochs."""
+
+    def make(rate: float, epochs: int, steps_per_epoch: int, **settings: Any) -> Any:
+        length = {"length": epochs} if spans else {}
+        return function(rate, **length, steps_per_epoch=steps_per_epoch, **settings)
+
+    return make

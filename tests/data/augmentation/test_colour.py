@@ -13,7 +13,7 @@ import keras
 import pytest
 
 from kilter.data.augmentation import Brightness, Contrast, Cutout, Hue, Saturation
-from kilter.data.augmentation.colour import LUMA
+from kilter.data.augmentation.pixelwise import LUMA
 
 from .cases import alone, applied, photographs
 

@@ -13,9 +13,9 @@ from kilter._diagnosis.thresholds import Thresholds, seen
 from kilter._models.keras_internals import BaseConvTranspose
 from kilter._models.layers import LayerFacts
 from kilter._records import Evidence, Finding, Severity
+from kilter.nn.depth import Signal, predict_layer
 from kilter.nn.gain import weight_moment
 from kilter.nn.pairing import PAIRINGS, VarianceScaling, pairing_of
-from kilter.nn.propagation import Signal, predict_layer
 
 
 @dataclass(frozen=True)

@@ -9,8 +9,7 @@ import keras
 import numpy as np
 
 from kilter._models.layers import LayerFacts
-from kilter._models.reinitialize import draw
-from kilter._models.variables import assign
+from kilter._models.variables import assign, draw
 from kilter._records import Change, Finding
 from kilter._treatment.policy import RemedyPolicy
 from kilter._treatment.remedies.base import chosen, counted, paths, remedies

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import ClassVar, Literal, NamedTuple, Protocol, runtime_checkable
 
-import jax
-
+from kilter._array_types import ImageBatch, Masks, Matrices, Offsets, RandomKey, Shares
 from kilter._validation import number
 
 Fill = Literal["reflect", "edge", "zero"]
@@ -18,8 +18,8 @@ class Map(NamedTuple):
     Positions are (row, column) in pixels from the image's centre. ``matrix``: [n, 2, 2]; ``offset``: [n, 2].
     """
 
-    matrix: jax.Array
-    offset: jax.Array
+    matrix: Matrices
+    offset: Offsets
 
 
 class Images(NamedTuple):
@@ -37,7 +37,7 @@ class Geometric(Protocol):
 
     whole: ClassVar[bool]
 
-    def draw_map(self, key: jax.Array, images: Images) -> Map:
+    def draw_map(self, key: RandomKey, images: Images) -> Map:
         """One map per image."""
         ...
 
@@ -48,7 +48,7 @@ class Pixelwise(Protocol):
 
     colour: ClassVar[bool]
 
-    def change(self, key: jax.Array, images: jax.Array, span: float) -> jax.Array:
+    def change(self, key: RandomKey, images: ImageBatch, span: float) -> ImageBatch:
         """The changed float images [n, h, w, c]; ``span``: the length of their value range."""
         ...
 
@@ -59,7 +59,7 @@ class Mixing(Protocol):
 
     whole_images: ClassVar[bool]
 
-    def draw_shares(self, key: jax.Array, count: int, sides: tuple[int, int]) -> tuple[jax.Array, jax.Array]:
+    def draw_shares(self, key: RandomKey, count: int, sides: tuple[int, int]) -> tuple[Masks, Shares]:
         """The weight of each row's own values: ``(mask, share)``.
 
         ``mask``: [n, h, w], or [n, 1, 1] if constant; ``share``: [n], its mean.
@@ -68,6 +68,17 @@ class Mixing(Protocol):
 
 
 Transform = Geometric | Pixelwise | Mixing
+
+
+@dataclass(frozen=True)
+class Share:
+    """A transform with a strength, the ``share`` from 0 to ``most``."""
+
+    share: float
+    most: ClassVar[float] = 1.0
+
+    def __post_init__(self) -> None:
+        check_number(self, 0.0, self.most, share=self.share)
 
 
 def check_number(record: object, least: float, most: float, **named: float) -> None:

@@ -12,7 +12,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from kilter._validation import is_whole
+from kilter._array_types import Arrays, RandomKey
+from kilter._validation import one_of, whole_sizes
 from kilter.data.augmentation.base import Fill, Geometric, Mixing, Pixelwise, Transform
 from kilter.data.augmentation.geometry import move
 from kilter.data.augmentation.mixing import Mixture, draw_mixture, mix_rows
@@ -69,7 +70,7 @@ class Augmentation:
         """Whether any transform is for images only."""
         return any(not isinstance(one, Mixing) or one.whole_images for one in self.transforms)
 
-    def check(self, x: Any) -> None:
+    def check(self, x: Arrays) -> None:
         """Raise :class:`DataError` or :class:`OptionError` unless the inputs, arrays [n, ...], fit."""
         leaves = jax.tree.leaves(x)
         place = self._image_place(leaves)
@@ -79,7 +80,7 @@ class Augmentation:
         if self.mixes:
             _check_mixable(others, whole_images=any(one.whole_images for one in self.mixers))
 
-    def __call__(self, key: jax.Array, x: Any) -> tuple[Any, Mixture | None]:
+    def __call__(self, key: RandomKey, x: Arrays) -> tuple[Any, Mixture | None]:
         """The transformed inputs and the mixture of rows (None without mixing). Pure and traceable.
 
         The same key gives the same draws; ``x`` is an array [n, ...] or a nest of arrays.
@@ -194,20 +195,8 @@ def _check_transforms(transforms: tuple[Transform, ...]) -> None:
 
 
 def _check_options(shape: Any, span: Any, fill: Any) -> None:
-    if fill not in ("reflect", "edge", "zero"):
-        raise OptionError(
-            expected='fill as "reflect", "edge" or "zero"',
-            received=f"fill={fill!r}",
-            remedy="choose one of these",
-        )
-    if shape is not None and not (
-        isinstance(shape, tuple) and len(shape) == 3 and all(is_whole(side, 1) for side in shape)
-    ):
-        raise OptionError(
-            expected="image_shape as (height, width, channels), whole numbers",
-            received=f"image_shape={shape!r}",
-            remedy="for example (32, 32, 3)",
-        )
+    one_of("fill", fill, ("reflect", "edge", "zero"))
+    whole_sizes("image_shape", shape, ("height", "width", "channels"))
     if span is not None and not (
         isinstance(span, tuple) and len(span) == 2 and np.isfinite(span).all() and span[0] < span[1]
     ):

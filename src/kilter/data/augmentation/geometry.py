@@ -15,8 +15,9 @@ from typing import ClassVar, Literal
 import jax
 import jax.numpy as jnp
 
-from kilter.data.augmentation.base import Fill, Geometric, Images, Map, check_number
-from kilter.errors import OptionError
+from kilter._array_types import ImageBatch, Matrices, Offsets, RandomKey
+from kilter._validation import one_of
+from kilter.data.augmentation.base import Fill, Geometric, Images, Map, Share, check_number
 
 # In pixels: a rotation by 90° must not blank a border because its sine is 1e-8 too large.
 _ROUNDING = 1e-3
@@ -33,14 +34,9 @@ class Flip:
     whole: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
-        if self.direction not in ("horizontal", "vertical", "both"):
-            raise OptionError(
-                expected='direction of Flip as "horizontal", "vertical" or "both"',
-                received=f"direction={self.direction!r}",
-                remedy="choose one of these",
-            )
+        one_of("direction", self.direction, ("horizontal", "vertical", "both"), owner="Flip")
 
-    def draw_map(self, key: jax.Array, images: Images) -> Map:
+    def draw_map(self, key: RandomKey, images: Images) -> Map:
         """A mirror or the identity for each image."""
         heads = jax.random.bernoulli(key, 0.5, (images.rows, 2))
         allowed = jnp.array([self.direction != "horizontal", self.direction != "vertical"])
@@ -49,20 +45,16 @@ class Flip:
 
 
 @dataclass(frozen=True)
-class Shift:
+class Shift(Share):
     """Moves an image by whole pixels, up to ± ``share`` of each side, uniformly drawn.
 
     The largest shift is ``round(share · side)`` pixels: ``Shift(0.125)`` of a 32 × 32 image is the usual
     padding by 4 pixels and random crop for CIFAR-10. ``share``: 0 to 1.
     """
 
-    share: float
     whole: ClassVar[bool] = True
 
-    def __post_init__(self) -> None:
-        check_number(self, 0.0, 1.0, share=self.share)
-
-    def draw_map(self, key: jax.Array, images: Images) -> Map:
+    def draw_map(self, key: RandomKey, images: Images) -> Map:
         """A shift for each image."""
         most = jnp.array([round(self.share * images.height), round(self.share * images.width)])
         pixels = jax.random.randint(key, (images.rows, 2), -most, most + 1).astype(jnp.float32)
@@ -79,7 +71,7 @@ class Rotate:
     def __post_init__(self) -> None:
         check_number(self, 0.0, 180.0, degrees=self.degrees)
 
-    def draw_map(self, key: jax.Array, images: Images) -> Map:
+    def draw_map(self, key: RandomKey, images: Images) -> Map:
         """A rotation for each image."""
         most = math.radians(self.degrees)
         angle = jax.random.uniform(key, (images.rows,), minval=-most, maxval=most)
@@ -89,29 +81,23 @@ class Rotate:
 
 
 @dataclass(frozen=True)
-class Zoom:
+class Zoom(Share):
     """Scales an image about its centre by a factor drawn uniformly from 1 - ``share`` to 1 + ``share``.
 
     ``share``: 0 to 0.9.
     """
 
-    share: float
     whole: ClassVar[bool] = False
+    most: ClassVar[float] = 0.9
 
-    def __post_init__(self) -> None:
-        check_number(self, 0.0, 0.9, share=self.share)
-
-    def draw_map(self, key: jax.Array, images: Images) -> Map:
+    def draw_map(self, key: RandomKey, images: Images) -> Map:
         """A scaling for each image, the same along both sides."""
         factor = jax.random.uniform(key, (images.rows, 1), minval=1 - self.share, maxval=1 + self.share)
         return _diagonal(jnp.broadcast_to(1.0 / factor, (images.rows, 2)), jnp.zeros((images.rows, 2)))
 
 
 def move(images: jax.Array, transforms: Sequence[tuple[jax.Array, Geometric]], fill: Fill) -> jax.Array:
-    """Apply geometric transforms, each with its key, in order and as one map.
-
-    Integer images keep their type if all transforms move by whole pixels; otherwise the result is float32.
-    """
+    """Apply geometric transforms, each with its key, in order and as one map."""
     measures = Images(*images.shape)
     drawn = reduce(_then, (transform.draw_map(key, measures) for key, transform in transforms))
     if not all(transform.whole for _, transform in transforms):
@@ -128,7 +114,7 @@ def move(images: jax.Array, transforms: Sequence[tuple[jax.Array, Geometric]], f
     return _blank(moved, rows, columns, sides) if fill == "zero" else moved
 
 
-def warp(images: jax.Array, matrix: jax.Array, offset: jax.Array, fill: Fill) -> jax.Array:
+def warp(images: ImageBatch, matrix: Matrices, offset: Offsets, fill: Fill) -> ImageBatch:
     """Images fetched bilinearly from ``matrix`` · position + ``offset``; float32 unless they are floats.
 
     Args:

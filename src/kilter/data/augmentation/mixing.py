@@ -11,8 +11,9 @@ import jax.numpy as jnp
 import numpy as np
 from scipy.special import betaincinv
 
+from kilter._array_types import Batch, Index, Masks, RandomKey, Shares
 from kilter.data.augmentation.base import Mixing, check_number
-from kilter.data.augmentation.cutout import box
+from kilter.data.augmentation.pixelwise import box
 
 _KNOTS = 4096  # of the tabulated distribution, which changes by 1/4096 between two of them
 
@@ -23,27 +24,47 @@ class Mixture(NamedTuple):
     ``offset``: int, shape (), cyclic; ``share``: float32 [n].
     """
 
-    offset: jax.Array
-    share: jax.Array
+    offset: Index
+    share: Shares
 
-    def others(self, rows: jax.Array) -> jax.Array:
+    def others(self, rows: Batch) -> Batch:
         """Each row's partner."""
         # Rolling copies two pieces; fetching rows one by one costs several times as much.
         return jnp.roll(rows, -self.offset, axis=0)
 
-    def blend(self, rows: jax.Array) -> jax.Array:
+    def blend(self, rows: Batch) -> Batch:
         """share · own + (1 - share) · partner's, for floats [n, ...]."""
         share = self.share.reshape(-1, *[1] * (rows.ndim - 1)).astype(rows.dtype)
         return share * rows + (1 - share) * self.others(rows)
 
-    def dominant(self, rows: jax.Array) -> jax.Array:
+    def dominant(self, rows: Batch) -> Batch:
         """Each row's own value if its share is at least 1/2, else its partner's."""
         own = (self.share >= 0.5).reshape(-1, *[1] * (rows.ndim - 1))
         return jnp.where(own, rows, self.others(rows))
 
 
 @dataclass(frozen=True)
-class Mixup:
+class _BetaMix:
+    """Mixes with a weight drawn from Beta(``alpha``, ``alpha``), a share ``probability`` of the rows."""
+
+    alpha: float
+    probability: float = 1.0
+
+    def __post_init__(self) -> None:
+        check_number(self, 1e-3, 1e3, alpha=self.alpha)
+        check_number(self, 0.0, 1.0, probability=self.probability)
+
+    def _weights(self, key: jax.Array, count: int) -> jax.Array:
+        """λ, float32 [count]; 1 for the rows that are not mixed."""
+        key_share, key_mixed = jax.random.split(key)
+        drawn = _beta(key_share, self.alpha, count)
+        if self.probability == 1.0:
+            return drawn
+        return jnp.where(jax.random.bernoulli(key_mixed, self.probability, (count,)), drawn, 1.0)
+
+
+@dataclass(frozen=True)
+class Mixup(_BetaMix):
     """λ x_i + (1 - λ) x_j and λ y_i + (1 - λ) y_j (Zhang et al. 2018, arXiv:1710.09412).
 
     λ is drawn for each row from Beta(``alpha``, ``alpha``); 0.2 is usual, 1 is uniform. ``probability``: the
@@ -51,21 +72,16 @@ class Mixup:
     """
 
     alpha: float = 0.2
-    probability: float = 1.0
     whole_images: ClassVar[bool] = False
 
-    def __post_init__(self) -> None:
-        check_number(self, 1e-3, 1e3, alpha=self.alpha)
-        check_number(self, 0.0, 1.0, probability=self.probability)
-
-    def draw_shares(self, key: jax.Array, count: int, sides: tuple[int, int]) -> tuple[jax.Array, jax.Array]:
+    def draw_shares(self, key: RandomKey, count: int, sides: tuple[int, int]) -> tuple[Masks, Shares]:
         """λ, constant over each row."""
-        share = _shares(key, self.alpha, self.probability, count)
+        share = self._weights(key, count)
         return share[:, None, None], share
 
 
 @dataclass(frozen=True)
-class Cutmix:
+class Cutmix(_BetaMix):
     """A box of another image in each image; targets by area (Yun et al. 2019, arXiv:1905.04899).
 
     λ is drawn from Beta(``alpha``, ``alpha``) for each image; the box has the image's proportions, 1 - λ of
@@ -74,17 +90,12 @@ class Cutmix:
     """
 
     alpha: float = 1.0
-    probability: float = 1.0
     whole_images: ClassVar[bool] = True
 
-    def __post_init__(self) -> None:
-        check_number(self, 1e-3, 1e3, alpha=self.alpha)
-        check_number(self, 0.0, 1.0, probability=self.probability)
-
-    def draw_shares(self, key: jax.Array, count: int, sides: tuple[int, int]) -> tuple[jax.Array, jax.Array]:
+    def draw_shares(self, key: RandomKey, count: int, sides: tuple[int, int]) -> tuple[Masks, Shares]:
         """0 inside the box, 1 outside, and the share outside."""
         key_share, key_place = jax.random.split(key)
-        share = _shares(key_share, self.alpha, self.probability, count)
+        share = self._weights(key_share, count)
         box_sides = jnp.floor(jnp.sqrt(1 - share)[:, None] * jnp.array(sides, jnp.float32))
         inside = box(key_place, box_sides.astype(jnp.int32), sides)
         mask = 1.0 - inside.astype(jnp.float32)
@@ -117,15 +128,6 @@ def mix_rows(rows: Any, mixture: Mixture, mask: jax.Array) -> Any:
         return mixture.blend(rows)
     weights = mask[..., None].astype(rows.dtype)
     return weights * rows + (1 - weights) * mixture.others(rows)
-
-
-def _shares(key: jax.Array, alpha: float, probability: float, count: int) -> jax.Array:
-    """λ from Beta(alpha, alpha), float32 [count]; 1 for the rows that are not mixed."""
-    key_share, key_mixed = jax.random.split(key)
-    drawn = _beta(key_share, alpha, count)
-    if probability == 1.0:
-        return drawn
-    return jnp.where(jax.random.bernoulli(key_mixed, probability, (count,)), drawn, 1.0)
 
 
 def _beta(key: jax.Array, alpha: float, count: int) -> jax.Array:

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from PIL import Image
 
+from kilter._array_types import Arrays
 from kilter._validation import whole_number
 from kilter.data.augmentation.composition import Augmentation
 from kilter.data.dataset import Dataset
@@ -19,7 +20,7 @@ _GAP = 2
 
 
 def preview(
-    images: Dataset | Any, augment: Augmentation, *, rows: int = 8, draws: int = 8, seed: int = 0
+    images: Arrays, augment: Augmentation, *, rows: int = 8, draws: int = 8, seed: int = 0
 ) -> Image.Image:
     """A grid of the first ``rows`` images: the image itself on the left, then ``draws`` augmentations of it.
 
@@ -34,7 +35,7 @@ def preview(
     """
     whole_number("rows", rows, 1, 64)
     whole_number("draws", draws, 1, 64)
-    given = images.x if isinstance(images, Dataset) else images
+    given: Any = images.x if isinstance(images, Dataset) else images
     x = jnp.asarray(given[:rows])
     augment.check(x)
     apply = jax.jit(augment)

@@ -1,8 +1,12 @@
-"""Shared by the auxiliary tasks: options, heads, the cross-entropy over answers, and checks of images."""
+"""The auxiliary tasks by name, and what they share: options, heads, cross-entropy, checks of images.
+
+A task is a file here, and its name in ``recipe/pretrain.py``.
+"""
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+import importlib
+from typing import Any, Final, NamedTuple, get_args
 
 import jax
 import jax.numpy as jnp
@@ -10,9 +14,11 @@ import keras
 
 from kilter.data.augmentation import Augmentation
 from kilter.errors import DataError, OptionError
-from kilter.pretrain.decoder import Seeds, as_model
+from kilter.nn.blocks import Seeds
+from kilter.pretrain.decoder import as_model
 from kilter.pretrain.pretext import Judged, Task
 from kilter.pretrain.running import Subject
+from kilter.recipe import pretrain as recipe
 
 
 class Options(NamedTuple):
@@ -84,3 +90,12 @@ def check_divides(name: str, number: int, sides: tuple[int, int], *, even: bool)
             received=f"{name}={number}",
             remedy="choose one of these, or crop the images",
         )
+
+
+TASKS: Final = tuple(name for name in get_args(recipe.Task) if name not in ("autoencoder", "gan"))
+
+
+def task_setting(name: str, subject: Subject, options: Options) -> Setting:
+    """The task ``name``, one of :data:`TASKS`, with its head: ``setting`` of the file of that name."""
+    module = importlib.import_module(f"kilter.pretrain.tasks.{name.replace('-', '_')}")
+    return module.setting(subject, options)

@@ -24,11 +24,12 @@ from kilter.data.augmentation import (
     Zoom,
 )
 from kilter.errors import OptionError
-from kilter.pretrain.decoder import Seeds, as_model
+from kilter.nn.blocks import Seeds
+from kilter.pretrain.decoder import as_model
 from kilter.pretrain.pretext import Judged
 from kilter.pretrain.running import Subject
 from kilter.pretrain.targets import value_range
-from kilter.pretrain.tasks.base import Options, Setting, flat, image_shape
+from kilter.pretrain.tasks.base import Options, Setting, classified, flat, image_shape
 
 # SimCLR's projection head, hidden layer and output; discarded after pretraining.
 PROJECTION: Final = (128, 64)
@@ -69,10 +70,8 @@ def nt_xent(first: jax.Array, second: jax.Array, temperature: float) -> tuple[ja
     similar = unit @ unit.T / temperature
     similar = jnp.where(jnp.eye(count, dtype=bool), _FAR, similar)
     partner = jnp.roll(jnp.arange(count), count // 2)
-    own = jnp.take_along_axis(similar, partner[:, None], axis=1)[:, 0]
-    loss = (jax.nn.logsumexp(similar, axis=1) - own).mean()
-    nearest = (similar.argmax(axis=1) == partner).astype(jnp.float32).mean()
-    return loss, nearest
+    judged = classified(similar, partner)
+    return judged.loss, judged.measure
 
 
 @dataclass(frozen=True)

@@ -14,14 +14,7 @@ import numpy as np
 from kilter._validation import whole_number
 from kilter.pretrain.pretext import Judged
 from kilter.pretrain.running import Subject
-from kilter.pretrain.tasks.base import (
-    Options,
-    Setting,
-    check_divides,
-    classified,
-    image_shape,
-    linear_head,
-)
+from kilter.pretrain.tasks.base import Options, Setting, check_divides, classified, image_shape, linear_head
 
 PERMUTATIONS: Final = 30
 _CANDIDATES = 2000

@@ -10,8 +10,8 @@ import jax.numpy as jnp
 
 from kilter._validation import number, whole_number
 from kilter.data.scaling import moments
-from kilter.pretrain.decoder import Seeds, decoder_layers
-from kilter.pretrain.encoder_chain import links
+from kilter.nn.blocks import Seeds
+from kilter.pretrain.decoder import decoder_layers, links
 from kilter.pretrain.pretext import Judged
 from kilter.pretrain.running import Subject, baseline_error
 from kilter.pretrain.targets import Targets, targets_for

@@ -10,17 +10,9 @@ import jax.numpy as jnp
 import keras
 
 from kilter.errors import OptionError
+from kilter.schedules import settings as rules
 from kilter.schedules.base import Schedule
-from kilter.schedules.settings import (
-    NOT_NEGATIVE,
-    POSITIVE,
-    SHARE_OR_NONE,
-    STAIRCASE,
-    ScheduleKind,
-    Setting,
-    check,
-    holding,
-)
+from kilter.schedules.settings import ScheduleKind, Setting, check, from_rate, holding
 
 
 @keras.saving.register_keras_serializable(package="kilter")
@@ -73,10 +65,10 @@ def cosine(
     """
     unit, hold = holding(steps_per_epoch, staircase)
     check(
-        learning_rate=(learning_rate, POSITIVE),
-        length=(length, POSITIVE),
-        warmup=(warmup, NOT_NEGATIVE),
-        end=(end, SHARE_OR_NONE),
+        learning_rate=(learning_rate, rules.POSITIVE),
+        length=(length, rules.POSITIVE),
+        warmup=(warmup, rules.NOT_NEGATIVE),
+        end=(end, rules.SHARE_OR_NONE),
     )
     if warmup >= length:
         raise OptionError(
@@ -97,21 +89,13 @@ def cosine(
 KIND = ScheduleKind(
     summary="straight up to rate over the warm-up, then half a cosine down to end * rate at the last step",
     function=cosine,
-    make=lambda rate, epochs, steps_per_epoch, **settings: cosine(
-        rate, length=epochs, steps_per_epoch=steps_per_epoch, **settings
-    ),
+    make=from_rate(cosine, spans=True),
     per_stage=True,
     settings=(
         Setting(
-            "warmup",
-            float,
-            "epochs of warm-up, fewer than train.epochs: 0 or more",
-            default=0.0,
-            rule=NOT_NEGATIVE,
+            "warmup", float, "epochs of warm-up, fewer than train.epochs: 0 or more", 0.0, rules.NOT_NEGATIVE
         ),
-        Setting(
-            "end", float, "the share of the rate at the end: 0 to below 1", default=0.0, rule=SHARE_OR_NONE
-        ),
-        STAIRCASE,
+        Setting("end", float, "the share of the rate at the end: 0 to below 1", 0.0, rules.SHARE_OR_NONE),
+        rules.STAIRCASE,
     ),
 )

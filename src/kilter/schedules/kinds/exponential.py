@@ -8,8 +8,8 @@ from typing import Any
 import jax
 import keras
 
-from kilter.schedules.base import Schedule
-from kilter.schedules.settings import POSITIVE, SHARE, STAIRCASE, ScheduleKind, Setting, check, holding
+from kilter.schedules.base import Schedule, decaying
+from kilter.schedules.settings import POSITIVE, SHARE, STAIRCASE, ScheduleKind, Setting, from_rate
 
 
 @keras.saving.register_keras_serializable(package="kilter")
@@ -47,28 +47,16 @@ def exponential(
         >>> [f"{rate(step):.5f}" for step in (0, 99, 100, 2000)]
         ['0.01000', '0.01000', '0.00891', '0.00100']
     """
-    unit, hold = holding(steps_per_epoch, staircase)
-    check(learning_rate=(learning_rate, POSITIVE), period=(period, POSITIVE), factor=(factor, SHARE))
-    return Exponential(
-        learning_rate=float(learning_rate), period=float(period * unit), factor=float(factor), hold=hold
-    )
+    return decaying(Exponential, learning_rate, period, steps_per_epoch, staircase, factor=(factor, SHARE))
 
 
 KIND = ScheduleKind(
     summary="rate * factor ** (t / period): a tenth after every period (factor 0.1)",
     function=exponential,
-    make=lambda rate, epochs, steps_per_epoch, **settings: exponential(
-        rate, steps_per_epoch=steps_per_epoch, **settings
-    ),
+    make=from_rate(exponential),
     settings=(
-        Setting(
-            "period",
-            float,
-            "epochs in which the rate is multiplied by factor: above 0",
-            default=20.0,
-            rule=POSITIVE,
-        ),
-        Setting("factor", float, "a number above 0 and below 1", default=0.1, rule=SHARE),
+        Setting("period", float, "epochs in which the rate is multiplied by factor: above 0", 20.0, POSITIVE),
+        Setting("factor", float, "a number above 0 and below 1", 0.1, SHARE),
         STAIRCASE,
     ),
 )

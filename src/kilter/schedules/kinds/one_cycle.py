@@ -10,8 +10,9 @@ import jax.numpy as jnp
 import keras
 
 from kilter.errors import OptionError
+from kilter.schedules import settings as rules
 from kilter.schedules.base import Schedule
-from kilter.schedules.settings import POSITIVE, SHARE, SHARE_OR_NONE, ScheduleKind, Setting, check, holding
+from kilter.schedules.settings import ScheduleKind, Setting, check, from_rate, holding
 
 
 @keras.saving.register_keras_serializable(package="kilter")
@@ -82,11 +83,11 @@ def one_cycle(
     """
     unit, _ = holding(steps_per_epoch, staircase=False)
     check(
-        learning_rate=(learning_rate, POSITIVE),
-        length=(length, POSITIVE),
-        start=(start, SHARE),
-        end=(end, SHARE),
-        tail=(tail, SHARE),
+        learning_rate=(learning_rate, rules.POSITIVE),
+        length=(length, rules.POSITIVE),
+        start=(start, rules.SHARE),
+        end=(end, rules.SHARE),
+        tail=(tail, rules.SHARE),
     )
     steps = round(length * unit)
     if steps < 3 or end > start:
@@ -116,7 +117,7 @@ def _momenta(momentum: tuple[float, float] | None) -> tuple[float, float] | None
             remedy="for example momentum=(0.95, 0.85)",
         )
     high, low = momentum
-    check(**{"momentum[0]": (high, SHARE_OR_NONE), "momentum[1]": (low, SHARE_OR_NONE)})
+    check(**{"momentum[0]": (high, rules.SHARE_OR_NONE), "momentum[1]": (low, rules.SHARE_OR_NONE)})
     return float(high), float(low)
 
 
@@ -124,39 +125,25 @@ KIND = ScheduleKind(
     summary="straight up from start to rate, straight back, then down to end; "
     "momentum goes the other way, 0.95, 0.85, 0.95",
     function=one_cycle,
-    make=lambda rate, epochs, steps_per_epoch, **settings: one_cycle(
-        rate, length=epochs, steps_per_epoch=steps_per_epoch, **settings
-    ),
+    make=from_rate(one_cycle, spans=True),
     per_stage=True,
     cycles_momentum=True,
     settings=(
         Setting(
-            "start",
-            float,
-            "the first rate, as a share of the peak: above 0 and below 1",
-            default=0.1,
-            rule=SHARE,
+            "start", float, "the first rate, as a share of the peak: above 0 and below 1", 0.1, rules.SHARE
         ),
         Setting(
-            "end",
-            float,
-            "the last rate, as a share of the peak: above 0, up to start",
-            default=1e-4,
-            rule=SHARE,
+            "end", float, "the last rate, as a share of the peak: above 0, up to start", 1e-4, rules.SHARE
         ),
         Setting(
-            "tail",
-            float,
-            "the share of the steps from start to end: above 0 and below 1",
-            default=0.1,
-            rule=SHARE,
+            "tail", float, "the share of the steps from start to end: above 0 and below 1", 0.1, rules.SHARE
         ),
         Setting(
             "momentum",
             tuple[float, float],
             "[high, low], each from 0 to below 1: momentum or beta_1",
-            default=(0.95, 0.85),
-            rule=SHARE_OR_NONE,
+            (0.95, 0.85),
+            rules.SHARE_OR_NONE,
             optional=True,
         ),
     ),

@@ -8,8 +8,8 @@ from typing import Any
 import jax
 import keras
 
-from kilter.schedules.base import Schedule
-from kilter.schedules.settings import POSITIVE, STAIRCASE, ScheduleKind, Setting, check, holding
+from kilter.schedules.base import Schedule, decaying
+from kilter.schedules.settings import POSITIVE, STAIRCASE, ScheduleKind, Setting, from_rate
 
 
 @keras.saving.register_keras_serializable(package="kilter")
@@ -47,28 +47,18 @@ def power(
         >>> [f"{rate(100 * epoch):.4f}" for epoch in (0, 20, 40)]
         ['0.0100', '0.0050', '0.0033']
     """
-    unit, hold = holding(steps_per_epoch, staircase)
-    check(learning_rate=(learning_rate, POSITIVE), period=(period, POSITIVE), exponent=(exponent, POSITIVE))
-    return Power(
-        learning_rate=float(learning_rate), period=float(period * unit), exponent=float(exponent), hold=hold
-    )
+    return decaying(Power, learning_rate, period, steps_per_epoch, staircase, exponent=(exponent, POSITIVE))
 
 
 KIND = ScheduleKind(
     summary="rate / (1 + t / period) ** exponent: half after one period, a third after two (exponent 1)",
     function=power,
-    make=lambda rate, epochs, steps_per_epoch, **settings: power(
-        rate, steps_per_epoch=steps_per_epoch, **settings
-    ),
+    make=from_rate(power),
     settings=(
         Setting(
-            "period",
-            float,
-            "epochs until the rate is divided by 2 ** exponent: above 0",
-            default=20.0,
-            rule=POSITIVE,
+            "period", float, "epochs until the rate is divided by 2 ** exponent: above 0", 20.0, POSITIVE
         ),
-        Setting("exponent", float, "the power: a number above 0", default=1.0, rule=POSITIVE),
+        Setting("exponent", float, "the power: a number above 0", 1.0, POSITIVE),
         STAIRCASE,
     ),
 )

@@ -1,15 +1,42 @@
-"""Free memory, and errors for allocations that exceed it."""
+"""The machine around kilter: the home folder, checksums of files, free memory, and signals to stop."""
 
 from __future__ import annotations
 
+import hashlib
+import signal
 from pathlib import Path
-from typing import Final
+from types import FrameType
+from typing import Final, NoReturn
 
 from kilter.errors import KilterError
 
 _MEMINFO: Final = Path("/proc/meminfo")
 _CGROUP: Final = Path("/sys/fs/cgroup")
 _UNITS: Final = ("B", "KiB", "MiB", "GiB", "TiB", "PiB")
+
+# Closing the terminal sends SIGHUP, which Windows does not have.
+STOPPING = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name))
+# The exit code after a signal is this plus its number, as in shells: 130 for Ctrl-C, 143 for SIGTERM.
+BY_SIGNAL = 128
+
+
+def leave(number: int, frame: FrameType | None) -> NoReturn:
+    """The command line's handler of :data:`STOPPING`: clean up and end with the signal's exit code."""
+    raise SystemExit(BY_SIGNAL + number)
+
+
+def at_home(path: str | Path) -> Path:
+    """The path with a leading ``~`` or ``~user`` replaced by the home directory, if the user exists."""
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:
+        return Path(path)
+
+
+def sha256_of(path: Path) -> str:
+    """The SHA-256 of a file's bytes, in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def require_memory(

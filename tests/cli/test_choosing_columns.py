@@ -1,0 +1,71 @@
+"""--ignore, --only and --as, on every command that reads a table, and what is said about the columns."""
+
+import json
+
+import polars as pl
+import pytest
+
+ROWS = 40
+
+
+@pytest.fixture(scope="module")
+def table(tmp_path_factory):
+    path = tmp_path_factory.mktemp("tables") / "people.csv"
+    frame = {
+        "id": range(1, ROWS + 1),
+        "zip.code": [i % 3 for i in range(ROWS)],
+        "age": [None if i % 5 == 0 else 20 + i % 30 for i in range(ROWS)],
+        "joined": [f"2024-0{1 + i % 9}-1{i % 10}" for i in range(ROWS)],
+        "kind": [("a", "b")[i % 2] for i in range(ROWS)],
+    }
+    pl.DataFrame(frame).write_csv(path)
+    return path
+
+
+COMMANDS = {
+    "train": ("--epochs", "1"),
+    "find-lr": (),
+    "diagnose": ("--steps", "0"),
+    "schedule": (),
+    "pretrain": ("--task", "autoencoder", "--epochs", "1"),
+    "data": (),
+}
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_takes_them_and_refuses_unknown_columns(command, kilter, table, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    ended = kilter(command, table, "--target", "kind", "--ignore", "agee", *COMMANDS[command])
+    assert ended.code == 2
+    assert 'did you mean "age"' in ended.err
+    wrong = kilter(command, table, "--as", "age=colour")
+    assert wrong.code == 2
+    assert "category" in wrong.err
+    assert kilter(command, table, "--as", "age").code == 2
+
+
+def test_the_run_keeps_the_choice_and_predicts_with_it(kilter, table, tmp_path):
+    chosen = ("--only", "zip.code", "--only", "age", "--as", "zip.code=category")
+    ended = kilter("train", table, "--target", "kind", "--epochs", "1", "--runs", tmp_path, *chosen)
+    assert ended.code == 0, ended.err
+    run = next(tmp_path.iterdir())
+    encoding = json.loads((run / "data.json").read_text())["encoding"]
+    text = encoding if isinstance(encoding, str) else json.dumps(encoding)
+    columns = {one["name"]: one["kind"] for one in json.loads(text)["columns"]}
+    assert columns == {"zip.code": "category", "age": "number"}
+    new = tmp_path / "new.csv"
+    new.write_text("zip.code,age\n1,\n7,30\n")
+    answered = kilter("predict", run, new)
+    assert answered.code == 0
+    assert len(answered.out.splitlines()) == 3
+    assert '"age": 1 missing' in answered.err
+    assert 'unknown to the model, such as "7"' in answered.err
+
+
+def test_training_says_what_it_did_with_the_columns(kilter, table, tmp_path):
+    ended = kilter("train", table, "--target", "kind", "--epochs", "1", "--runs", tmp_path)
+    said = " ".join((ended.out + ended.err).split())
+    assert 'not used as features: column "id" (a number for each row)' in said
+    assert 'column "age": 8 missing values become the median' in said
+    quiet = kilter("train", table, "--target", "kind", "--epochs", "1", "--runs", tmp_path, "--quiet")
+    assert quiet.out.split() == [line for line in quiet.out.split() if str(tmp_path) in line]
