@@ -74,6 +74,7 @@ def test_together_is_as_alone(name: str, rates: tuple, most: int | None, shuffle
                 shuffle=shuffle,
                 seed=seed,
                 steps_per_epoch=most,
+                goes_on=False,
                 class_weight={0: 1.0, 1: 2.0},
                 callbacks=[schedule],
                 verbose=0,

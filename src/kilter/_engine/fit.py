@@ -68,9 +68,10 @@ def fit(
     chunk: Literal["exact", "fast"] = "exact",
     seed: int = 0,
     verbose: Verbose = "auto",
+    goes_on: bool = True,
 ) -> History:
-    """Train a compiled Keras model; see :func:`kilter.fit` for the parameters."""
-    order = Order(checked_size(batch_size), shuffle, seed)
+    """Train a compiled Keras model; see :func:`kilter.fit` for the parameters, and Order for ``goes_on``."""
+    order = Order(checked_size(batch_size), shuffle, seed, goes_on=goes_on)
     _check_numbers(validation_batch_size, epochs=epochs, initial_epoch=initial_epoch, seed=seed)
     check_steps(steps_per_epoch=steps_per_epoch, validation_steps=validation_steps)
     epochs = _limited("epochs", epochs, keras.config.max_epochs())
@@ -78,7 +79,8 @@ def fit(
     augmentation = as_augmentation(augment)
     if validation_split and validation_data is None:
         (x, y, sample_weight), validation_data = split(x, y, sample_weight, validation_split)
-    steps = executed_steps(model, limit := limited_steps(steps_per_epoch))
+    limit = limited_steps(steps_per_epoch)
+    steps = executed_steps(model, limit) if goes_on else limit
     data, once = (x, y, sample_weight, class_weight), epochs - initial_epoch <= 1
     prepare(model, feed := training_feed(*data, order, steps=steps, once=once, check=check), augmentation)
     size = validation_batch_size or order.batch_size
@@ -87,7 +89,7 @@ def fit(
     with epochs_told(verbose) as shown:
         told = callback_list(model, [own, callbacks, shown, history], verbose, epochs, limit or feed.steps)
         say_price(told, chunk, validated=validation_data is not None)
-        Session(
+        return Session(
             model=model,
             feed=feed,
             callbacks=told,
@@ -102,7 +104,6 @@ def fit(
             chunk=chunk,
             guard=RateGuard(model, schedule, told.callbacks),
         ).run()
-    return history
 
 
 def training_feed(
@@ -135,7 +136,7 @@ def training_feed(
     if steps > feed.steps:
         warn_of_end(feed.steps, steps)
         return feed
-    return replace(feed, order=replace(order, most=steps, goes_on=True))
+    return replace(feed, order=replace(order, most=steps))
 
 
 def _check_alone(**others: Any) -> None:

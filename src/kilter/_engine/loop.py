@@ -109,7 +109,10 @@ class Runner:
             self._running = self._program(arguments, rare=block.rare)
         program = self._running
         began = time.perf_counter()
-        result = jax.block_until_ready(program(*arguments))  # host and device meet
+        result = program(*arguments)
+        if self.every is not None:  # whoever reads the logs waits for them
+            return result
+        jax.block_until_ready(result)  # host and device meet
         if not block.rare:
             rate = (stop - start) / max(time.perf_counter() - began, 1e-6)
             self.steps_a_chunk = max(1, int(rate * CHUNK_SECONDS))
@@ -245,7 +248,7 @@ class Session:
     chunk: str
     guard: RateGuard
 
-    def run(self) -> None:
+    def run(self) -> History:
         """Run the epochs. After KeyboardInterrupt the model has the state of the last chunk."""
         model, callbacks = self.model, self.callbacks
         hooks, told = self._hooks("train"), self._hooks("test")
@@ -266,6 +269,7 @@ class Session:
         if isinstance(model.optimizer, keras.optimizers.Optimizer) and self.epochs > first:
             model.optimizer.finalize_variable_values(model.trainable_weights)
         callbacks.on_train_end(logs)
+        return self.history
 
     def _hooks(self, mode: Mode) -> BatchHooks:
         return BatchHooks.of(self.model, self.callbacks, mode, self.chunk, self.guard)

@@ -43,7 +43,7 @@ get_keras_mask: backend: the mask of an output, used by Keras's losses
 get_stateless_scope: backend.common.stateless_scope: the scope of a stateless call
 io_utils: utils: prints as Keras does: respects disable_interactive_logging
 is_default: utils.python_utils: whether a model overrides a method
-pythonify_logs: utils.python_utils: the order and types of evaluate's results
+pythonify_logs: utils.python_utils: the order and types of the results of evaluate
 """
 
 INTERNALS: Final = {

@@ -126,7 +126,8 @@ class TrialRunner:
                 model = self._start(seed)
                 options = {**self.subject.fit_arguments(epochs, validated=False), "seed": seed}
                 judged = judged_in(self.subject)
-                history = fit(model, **options, steps_per_epoch=self.steps, validation_batch_size=judged)
+                options |= {"steps_per_epoch": self.steps, "goes_on": False, "validation_batch_size": judged}
+                history = fit(model, **options)
                 score = self.scoring.score(self.subject, model)
                 measures = self.scoring.own(self.subject, model) if own else {}
         except KilterError:
