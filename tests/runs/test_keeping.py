@@ -28,11 +28,13 @@ def test_the_result_says_why_the_training_ended(callbacks, reason, tmp_path):
     assert open_run(path).result.reason == reason
 
 
-@pytest.mark.parametrize("bad", [{"x": X * np.nan}, {"y": X[:5]}, {"x": 3.0}, {"x": [[1.0, 2.0, 3.0]]}])
+@pytest.mark.parametrize(
+    "bad", [{"x": X * np.nan, "check": "strict"}, {"y": X[:5]}, {"x": 3.0}, {"x": [[1.0, 2.0, 3.0]]}]
+)
 def test_what_is_refused_leaves_no_directory(bad, tmp_path):
     given = {"x": X, "y": X[:, :1]} | bad
     with pytest.raises(DataError):
-        kilter.fit(model(), given["x"], given["y"], run=tmp_path, verbose=0)
+        kilter.fit(model(), **given, run=tmp_path, verbose=0)
     assert list(tmp_path.iterdir()) == []
 
 

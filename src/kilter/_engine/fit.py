@@ -84,8 +84,7 @@ def fit(
     data, once = (x, y, sample_weight, class_weight), epochs - initial_epoch <= 1
     prepare(model, feed := training_feed(*data, order, steps=steps, once=once, check=check), augmentation)
     size = validation_batch_size or order.batch_size
-    keepers = [] if schedule is None else [RateKeeper(schedule)]
-    own = [*measuring(history := History(), feed, measure), *keepers]
+    own = [*measuring(history := History(), feed, measure), *([RateKeeper(schedule)] if schedule else [])]
     with epochs_told(verbose) as shown:
         told = callback_list(model, [own, callbacks, shown, history], verbose, epochs, limit or feed.steps)
         say_price(told, chunk, validated=validation_data is not None)
