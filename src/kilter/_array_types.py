@@ -19,7 +19,7 @@ else:
     class _Holds(type):
         def __instancecheck__(cls, value: Any) -> bool:
             holds = hasattr(value, "__iter__") or hasattr(value, "__len__")
-            is_sparse = hasattr(value, "tocsr") or hasattr(value, "nse")
+            is_sparse = any(hasattr(value, name) for name in ("tocsr", "nse", "dense_shape"))
             is_plain = hasattr(value, "dtype") and not is_sparse
             return holds and not is_plain and not isinstance(value, Mapping | str)
 

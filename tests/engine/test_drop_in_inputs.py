@@ -137,6 +137,24 @@ def test_sparse_rows_are_evaluated_predicted_and_put_into_batches(kind: str):
     assert held == fit(classifier(), SPARSE, Y, validation_split=0.25, verbose=0).history
 
 
+class LikeTensorFlow:
+    """The parts of a ``tf.SparseTensor`` that say what is in it; TensorFlow is no dependency."""
+
+    def __init__(self, dense):
+        self.indices = np.argwhere(dense)
+        self.values = dense[tuple(self.indices.T)]
+        self.dense_shape = dense.shape
+
+
+def test_sparse_rows_of_tensorflow_are_those_of_the_dense_array():
+    np.testing.assert_allclose(predict(classifier(), LikeTensorFlow(SPARSE)), predict(classifier(), SPARSE))
+    one, other = classifier(), classifier()
+    fit(one, LikeTensorFlow(SPARSE), Y, verbose=0)
+    fit(other, SPARSE, Y, verbose=0)
+    for a, b in zip(one.get_weights(), other.get_weights(), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
 def test_large_sparse_rows_are_read_block_by_block(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(arrays, "_DENSE_BYTES", 100)
     assert isinstance(arrays.with_sparse_rows(scipy.sparse.csc_matrix(SPARSE)), arrays.SparseRows)

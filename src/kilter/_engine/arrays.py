@@ -111,19 +111,29 @@ class SparseRows:
 
 
 def with_sparse_rows(x: Any) -> Any:
-    """``x`` with the sparse arrays of SciPy and JAX dense, or as :class:`SparseRows` where they are large."""
+    """``x`` with sparse arrays (SciPy, JAX, TensorFlow) dense; large ones of SciPy as :class:`SparseRows`."""
     return keras.tree.map_structure(lambda leaf: _rows_of(leaf) if _is_sparse(leaf) else leaf, x)
 
 
 def _rows_of(sparse: Any) -> Any:
     if isinstance(sparse, JAXSparse):
         return sparse.todense()
+    if hasattr(sparse, "dense_shape"):
+        return _dense_of_tensorflow(sparse)
     large = math.prod(sparse.shape) * sparse.dtype.itemsize > _DENSE_BYTES
     return SparseRows(sparse.tocsr()) if large else sparse.toarray()
 
 
+def _dense_of_tensorflow(sparse: Any) -> np.ndarray:
+    """The array of a ``tf.SparseTensor``, read without importing TensorFlow."""
+    values = np.asarray(sparse.values)
+    dense = np.zeros(np.asarray(sparse.dense_shape), values.dtype)
+    dense[tuple(np.asarray(sparse.indices).T)] = values
+    return dense
+
+
 def _is_sparse(value: Any) -> bool:
-    return isinstance(value, JAXSparse) or hasattr(value, "tocsr")
+    return isinstance(value, JAXSparse) or hasattr(value, "tocsr") or hasattr(value, "dense_shape")
 
 
 def is_array(value: Any) -> bool:
