@@ -10,7 +10,7 @@ import pytest
 import scipy.sparse
 from jax.experimental.sparse import BCOO
 
-from kilter._engine import arrays
+from kilter._engine import sparse as sparse_rows
 from kilter._engine.fit import fit
 from kilter._engine.inference import evaluate, predict
 from kilter.errors import OptionError
@@ -156,8 +156,8 @@ def test_sparse_rows_of_tensorflow_are_those_of_the_dense_array():
 
 
 def test_large_sparse_rows_are_read_block_by_block(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(arrays, "_DENSE_BYTES", 100)
-    assert isinstance(arrays.with_sparse_rows(scipy.sparse.csc_matrix(SPARSE)), arrays.SparseRows)
+    monkeypatch.setattr(sparse_rows, "_DENSE_BYTES", 100)
+    assert isinstance(sparse_rows.with_sparse_rows(scipy.sparse.csc_matrix(SPARSE)), sparse_rows.SparseRows)
     assert_parity(classifier, scipy.sparse.csc_matrix(SPARSE), Y)
     np.testing.assert_allclose(
         predict(classifier(), scipy.sparse.csr_matrix(SPARSE)), predict(classifier(), SPARSE)

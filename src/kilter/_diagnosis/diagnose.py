@@ -16,11 +16,12 @@ from kilter._array_types import Arrays, HeldOut
 from kilter._diagnosis.checks import CHECKS
 from kilter._diagnosis.context import Check, Context
 from kilter._diagnosis.thresholds import Thresholds
-from kilter._engine.arrays import check_batch_size, collect, is_array, pick, row_count, with_sparse_rows
+from kilter._engine.arrays import check_batch_size, collect, is_array, pick, row_count
 from kilter._engine.augmenting import Augment, as_augmentation, check_augmentation
 from kilter._engine.batch_hooks import check_callbacks
 from kilter._engine.measuring import Reader, measured_steps, probe
 from kilter._engine.scheduling import Schedule, check_schedule
+from kilter._engine.sparse import with_sparse_rows
 from kilter._engine.training_spec import TrainingSpec
 from kilter._models.layers import CONVOLUTIONS
 from kilter._models.optimizers import OptimizerFacts, optimizer_facts

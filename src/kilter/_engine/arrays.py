@@ -7,7 +7,6 @@ of the memory, and are cast in the step.
 
 from __future__ import annotations
 
-import math
 import numbers
 import warnings
 from collections.abc import Iterator, Mapping
@@ -18,8 +17,8 @@ import jax
 import jax.numpy as jnp
 import keras
 import numpy as np
-from jax.experimental.sparse import JAXSparse
 
+from kilter._engine.sparse import is_sparse, rows_of, with_sparse_rows
 from kilter._models.arrays import plain_array
 from kilter._models.keras_internals import data_adapter_utils
 from kilter._validation import number, whole_number
@@ -30,7 +29,6 @@ _SHOWN_ROWS = 5
 _CHECKED_VALUES = 1 << 20  # fits in the CPU cache
 _LARGE_BYTES = 1 << 22  # NumPy requests large pages from this size on
 _ALIGNMENT = 64  # bytes: JAX takes over an aligned buffer without a copy
-_DENSE_BYTES = 1 << 28  # sparse arrays that take more than this when dense are streamed
 
 Check = Literal["warn", "strict"]
 
@@ -80,62 +78,6 @@ class Rows:
         return jax.tree.map(lambda leaf: leaf[:size], self.data)
 
 
-@dataclass(frozen=True)
-class SparseRows:
-    """A sparse matrix whose rows are read dense, a block at a time."""
-
-    matrix: Any
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """Rows and columns."""
-        return self.matrix.shape
-
-    @property
-    def dtype(self) -> Any:
-        """Of the numbers."""
-        return self.matrix.dtype
-
-    @property
-    def nbytes(self) -> int:
-        """What the dense array would take."""
-        return math.prod(self.shape) * self.dtype.itemsize
-
-    def __getitem__(self, rows: Any) -> np.ndarray:
-        """The given rows, dense."""
-        return self.matrix[rows].toarray()
-
-    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
-        """All rows, dense."""
-        return self.matrix.toarray() if dtype is None else self.matrix.toarray().astype(dtype)
-
-
-def with_sparse_rows(x: Any) -> Any:
-    """``x`` with sparse arrays (SciPy, JAX, TensorFlow) dense; large ones of SciPy as :class:`SparseRows`."""
-    return keras.tree.map_structure(lambda leaf: _rows_of(leaf) if _is_sparse(leaf) else leaf, x)
-
-
-def _rows_of(sparse: Any) -> Any:
-    if isinstance(sparse, JAXSparse):
-        return sparse.todense()
-    if hasattr(sparse, "dense_shape"):
-        return _dense_of_tensorflow(sparse)
-    large = math.prod(sparse.shape) * sparse.dtype.itemsize > _DENSE_BYTES
-    return SparseRows(sparse.tocsr()) if large else sparse.toarray()
-
-
-def _dense_of_tensorflow(sparse: Any) -> np.ndarray:
-    """The array of a ``tf.SparseTensor``, read without importing TensorFlow."""
-    values = np.asarray(sparse.values)
-    dense = np.zeros(np.asarray(sparse.dense_shape), values.dtype)
-    dense[tuple(np.asarray(sparse.indices).T)] = values
-    return dense
-
-
-def _is_sparse(value: Any) -> bool:
-    return isinstance(value, JAXSparse) or hasattr(value, "tocsr") or hasattr(value, "dense_shape")
-
-
 def is_array(value: Any) -> bool:
     """Whether ``value`` is an array or nest of arrays; a list of tuples or of lists of arrays is batches."""
     is_batches = isinstance(value, list) and all(map(_is_batch, value))
@@ -151,7 +93,7 @@ def _is_batch(value: Any) -> bool:
 def _is_nest(value: Any) -> bool:
     leaves = keras.tree.flatten(value)
     return bool(leaves) and all(
-        leaf is None or hasattr(leaf, "__array__") or np.isscalar(leaf) or _is_sparse(leaf) for leaf in leaves
+        leaf is None or hasattr(leaf, "__array__") or np.isscalar(leaf) or is_sparse(leaf) for leaf in leaves
     )
 
 
@@ -306,7 +248,7 @@ def _lengths(name: str, value: Any) -> list[int]:
             received=f"{type(value).__name__}",
             remedy="pass NumPy or JAX arrays, or lists or dicts of them; a list of numbers needs np.asarray",
         )
-    leaves = [_rows_of(leaf) if _is_sparse(leaf) else leaf for leaf in keras.tree.flatten(value)]
+    leaves = [rows_of(leaf) if is_sparse(leaf) else leaf for leaf in keras.tree.flatten(value)]
     leaves = [leaf for leaf in leaves if leaf is not None]
     scalars = [leaf for leaf in leaves if np.ndim(leaf) == 0]
     if scalars:

@@ -19,9 +19,9 @@ from kilter._engine.arrays import (
     class_weights,
     collect,
     row_count,
-    with_sparse_rows,
 )
 from kilter._engine.feed import BLOCK_BYTES, Block, Order, block_of, mapped_ahead, warn_of_end
+from kilter._engine.sparse import with_sparse_rows
 from kilter._engine.step import Yielded, with_parts
 from kilter.errors import DataError, OptionError
 

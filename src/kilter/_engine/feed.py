@@ -19,7 +19,8 @@ import jax.numpy as jnp
 import keras
 import numpy as np
 
-from kilter._engine.arrays import FiniteCheck, Rows, SparseRows, collect, on_device
+from kilter._engine.arrays import FiniteCheck, Rows, collect, on_device
+from kilter._engine.sparse import SparseRows
 
 # With so many whole batches per epoch, the partial one is rare.
 _MANY = 16

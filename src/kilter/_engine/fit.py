@@ -17,7 +17,6 @@ from kilter._engine.arrays import (
     is_array,
     split,
     warn_of_losses,
-    with_sparse_rows,
 )
 from kilter._engine.augmenting import Augment, as_augmentation, check_augmentation
 from kilter._engine.batch_feed import BatchFeed, Replayed
@@ -31,6 +30,7 @@ from kilter._engine.loop import Session
 from kilter._engine.measuring_callback import measuring
 from kilter._engine.overrides import check_loop
 from kilter._engine.scheduling import RateGuard, RateKeeper, Schedule, check_schedule
+from kilter._engine.sparse import with_sparse_rows
 from kilter._models.variables import build
 from kilter._progress import Verbose
 from kilter._validation import whole_number
