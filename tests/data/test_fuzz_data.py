@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from kilter.data import Source, TableEncoding, load
@@ -179,6 +179,7 @@ def test_fuzz_nonfinite_positions(places, value, kind, tmp_path):
     shape=st.lists(st.integers(0, 2**32 - 1), max_size=9),
     body=st.binary(max_size=64),
 )
+@example(code=14, shape=[0, 7685, 369396, 406128699], body=b"")  # no rows, of more values than NumPy counts
 def test_fuzz_idx_headers(code, shape, body, tmp_path):
     """Sizes that a header promises and the file does not hold, up to 2**32 in eight axes."""
     path = tmp_path / "a-images-idx3-ubyte"

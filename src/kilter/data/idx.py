@@ -10,6 +10,7 @@ import gzip
 import math
 import re
 import struct
+import sys
 import zlib
 from pathlib import Path
 from typing import BinaryIO
@@ -110,6 +111,8 @@ def _read_values(file: BinaryIO | gzip.GzipFile, path: Path, *, limit: int) -> n
         raise EOFError(f"{axes} axes announced, {len(sizes) // 4} given")
     shape = struct.unpack(f">{axes}I", sizes)
     promised = math.prod(shape) * dtype.itemsize
+    if math.prod(filter(None, shape)) * dtype.itemsize > sys.maxsize:  # NumPy refuses it even with 0 rows
+        raise EOFError(f"its header says {shape}, more than any file holds")
     content = _read_exactly(file, promised) if promised <= limit else b""
     if len(content) != promised or file.read(1):
         raise EOFError(
