@@ -127,6 +127,11 @@ def test_columns_that_may_tell_something_are_kept(name, write):
     assert len(source.train.features) > 1
 
 
+def test_a_column_of_nan_has_no_values(write):
+    source = load(write(table(a=[1.0, 2.0, 3.0], gone=[float("nan")] * 3), "table.parquet"))
+    assert source.train.features == ("a",)
+
+
 def test_the_only_column_is_kept_whatever_it_is(write):
     assert load(write(table(id=list(MANY)))).train.features == ("id",)
 

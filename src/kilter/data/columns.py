@@ -73,13 +73,16 @@ def reason_to_set_aside(series: pl.Series) -> str | None:
     if not _is_number(series) and not is_text(series) and not is_date(series):
         return f"values of type {series.dtype}"
     values = plain_text(series) if is_text(series) else series
-    count, distinct = len(values) - values.null_count(), values.drop_nulls().n_unique()
-    if not count:
+    known = values.drop_nulls() if values.null_count() else values
+    if not len(known) or (known.dtype.is_float() and known.is_nan().all()):
         return "no values"
     if len(values) < _FEWEST_NAMED_ROWS:
         return None
-    if distinct == 1 and count == len(values):
+    if len(known) == len(values) and _is_constant(known):
         return "the same value in every row"
+    if not is_text(series) and not series.dtype.is_integer():
+        return None
+    count, distinct = len(known), known.n_unique()
     if is_text(series):
         return _reason_of_text(values, count, distinct)
     if series.dtype.is_integer() and distinct == len(values):
@@ -88,6 +91,13 @@ def reason_to_set_aside(series: pl.Series) -> str | None:
         if consecutive or _NAMES_ROWS.fullmatch(series.name):
             return "a number for each row"
     return None
+
+
+def _is_constant(values: pl.Series) -> bool:
+    # By the extremes: counting different values takes ten times as long.
+    if values.min() != values.max():
+        return False
+    return not (values.dtype.is_float() and values.is_nan().any())
 
 
 def _reason_of_text(text: pl.Series, count: int, distinct: int) -> str | None:
