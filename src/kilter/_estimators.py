@@ -7,6 +7,7 @@ from typing import Any, Literal, Self
 
 import keras
 import numpy as np
+from scipy.special import softmax
 from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
 from sklearn.model_selection import train_test_split
 from sklearn.utils import check_random_state, compute_class_weight
@@ -228,9 +229,7 @@ class KilterClassifier(ClassifierMixin, _Network):
 
     def predict_proba(self, X: Arrays) -> ClassShares:
         """Probabilities of the classes, in the order of ``classes_``: shape (rows, classes), float32."""
-        logits = self._outputs(X)
-        shifted = np.exp(logits - logits.max(axis=1, keepdims=True))
-        return shifted / shifted.sum(axis=1, keepdims=True)
+        return softmax(self._outputs(X), axis=1)
 
     def predict(self, X: Arrays) -> HostRows:
         """The most probable class of each row: shape (rows,), of the labels' dtype."""

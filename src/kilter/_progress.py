@@ -74,7 +74,7 @@ SILENT: Final = Silent()
 
 
 class _Throttle:
-    """Lets a stage pass that is new, or was not shown for ``seconds``."""
+    """Passes on a stage if it is new, or was last shown more than ``seconds`` ago."""
 
     def __init__(self, seconds: float, clock: Callable[[], float]) -> None:
         self._seconds = seconds

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import difflib
+import functools
 import math
 import re
+import warnings
 from collections.abc import Iterable, Mapping
 from typing import Final
 
@@ -48,6 +50,12 @@ def did_you_mean(name: object, known: Iterable[object], otherwise: str, *, cutof
     """
     near = difflib.get_close_matches(str(name), [str(one) for one in known], n=1, cutoff=cutoff)
     return f"did you mean {near[0]!r}?" if near else otherwise
+
+
+@functools.cache
+def warn_once(text: str) -> None:
+    """Warn with this text, once in a process, whatever the warning filters forget."""
+    warnings.warn(text, stacklevel=3)
 
 
 def duration(seconds: float) -> str:

@@ -79,7 +79,12 @@ def test_a_new_file_is_filled_as_the_training_was_and_that_is_said(write):
     assert named["c=u"] == named["c=v"] == [0, 0]
     assert named["when days"] == [0, 31]
     text = " ".join(source.notes)
-    for words in ('"a": 1 missing', '"b": 1 missing', '"c": 1 missing', 'unknown to the model, such as "w"'):
+    for words in (
+        '"a": 1 missing',
+        '"b": 1 missing',
+        '"c": 1 missing',
+        'did not occur in training, such as "w"',
+    ):
         assert words in text
 
 
@@ -93,9 +98,9 @@ def test_encodings_of_earlier_versions_still_refuse_what_they_cannot_fill(write)
 
 MANY = range(40)
 ASIDE = {
-    "Unnamed: 0": ([7 * i for i in MANY], "a number for each row"),
-    "PassengerId": ([i + 1 for i in MANY], "a number for each row"),
-    "code": ([100 + i for i in MANY], "a number for each row"),
+    "Unnamed: 0": ([7 * i for i in MANY], "a unique number in every row"),
+    "PassengerId": ([i + 1 for i in MANY], "a unique number in every row"),
+    "code": ([100 + i for i in MANY], "a unique number in every row"),
     "name": ([f"person {i}" for i in MANY], "text with 40 different values in 40 rows"),
     "one": ([3] * 40, "the same value in every row"),
     "word": (["same"] * 40, "the same value in every row"),

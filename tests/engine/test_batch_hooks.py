@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 import kilter
-from kilter._engine import batch_hooks
 from kilter._engine.loop import Runner
+from kilter._text import warn_once
 
 from .cases import BATCH, classifier, difference, rows
 
@@ -271,10 +271,10 @@ def test_a_callback_that_only_reads_costs_no_calls(
     assert calls == [64 // BATCH]
 
 
-def test_the_price_is_said_once(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(batch_hooks, "_said", set())
+def test_the_price_is_said_once():
+    warn_once.cache_clear()
     x, y = rows()
-    with pytest.warns(UserWarning, match='Finder and WarmUp act on batches.*schedule=.*chunk="fast"'):
+    with pytest.warns(UserWarning, match='WarmUp acts on batches.*schedule=.*chunk="fast"'):
         kilter.fit(model(), x, y, callbacks=[Finder(), WarmUp()], **HOW)
     with warnings.catch_warnings():
         warnings.simplefilter("error", UserWarning)

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 import kilter
-from kilter._xla import rewrite
+from kilter._text import warn_once
 from kilter._xla.rules import RULES
 from kilter._xla.values import Value, written
 
@@ -68,9 +68,9 @@ def plain(name: str = "dense") -> list[np.ndarray]:
 
 @pytest.fixture(autouse=True)
 def _warnings_are_new() -> Iterator[None]:
-    rewrite._warn_once.cache_clear()
+    warn_once.cache_clear()
     yield
-    rewrite._warn_once.cache_clear()
+    warn_once.cache_clear()
 
 
 def raises(*_: Any) -> Value:

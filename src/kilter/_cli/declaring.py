@@ -40,7 +40,10 @@ def done_in(module: str, stage: str = LOADING) -> Callable[[Command], Command]:
 
 
 def _choose_columns(arguments: dict[str, Any]) -> None:
-    """Turn --ignore, --only and --as into settings of the recipe, or for ``data`` into options of load()."""
+    """Turn --ignore, --only and --as into settings of the recipe, or for ``data`` into options of load().
+
+    ``only_target`` is --target of a command whose work takes it from the recipe alone.
+    """
     chosen = {name: arguments.pop(name) or [] for name in ("ignore", "only", "kinds")}
     named = dict(_column_and_kind(text) for text in chosen["kinds"])
     if "settings" not in arguments:

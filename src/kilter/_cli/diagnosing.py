@@ -165,7 +165,7 @@ def _compiled_with_data(
         raise ModelError(
             expected=f"a model that was saved after compile(): {path}",
             received="one without loss and optimiser",
-            remedy="compile it as in training and save it again, or pass its recipe",
+            remedy="compile it as you did for training, save it again, or pass its recipe",
         )
     record = data_of(path)
     if record is None:

@@ -29,15 +29,15 @@ Target = Annotated[
 ]
 Ignore = Annotated[
     list[str] | None,
-    typer.Option("--ignore", metavar="COLUMN", help="A column of a table that is no feature; repeatable."),
+    typer.Option("--ignore", metavar="COLUMN", help="Do not use this column; repeatable."),
 ]
 Only = Annotated[
     list[str] | None,
-    typer.Option("--only", metavar="COLUMN", help="Use only this column as a feature; repeatable."),
+    typer.Option("--only", metavar="COLUMN", help="Use only this column; repeatable."),
 ]
 Kinds = Annotated[
     list[str] | None,
-    typer.Option("--as", metavar="COLUMN=KIND", help="Kind: number, category, date, ignore; repeatable."),
+    typer.Option("--as", metavar="COLUMN=KIND", help="Type: number, category, date or ignore; repeatable."),
 ]
 Epochs = Annotated[int | None, typer.Option("--epochs", help="Maximum number of epochs.")]
 Runs = Annotated[Path, typer.Option("--runs", metavar="DIR", help="Parent folder of the run directory.")]

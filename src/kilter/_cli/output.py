@@ -19,7 +19,7 @@ from kilter.errors import OptionError, RunError
 
 
 def say(text: str = "", *, indent: str = "", err: bool = False) -> None:
-    """Print ``text`` without control characters, broken between words where the terminal is narrow."""
+    """Print ``text`` without control characters, wrapped at word boundaries to the terminal's width."""
     width = _layout.columns(sys.stderr if err else sys.stdout)
     for line in _layout.wrapped(printable(text), width, indent=indent):
         typer.echo(line, err=err)

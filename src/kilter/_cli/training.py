@@ -28,7 +28,7 @@ def train(
     seed: int | None,
     **how: Any,
 ) -> None:
-    """Train a recipe, or data with the default recipe."""
+    """Train a model from a recipe, or from data with the default recipe."""
     options = {"name": name, "data.target": target, "train.epochs": epochs, "seed": seed}
     train_recipe(recipe_from(source, settings, options), **how)
 

@@ -271,7 +271,7 @@ def judge(
     path: Path,
     direction: Direction | None = None,
 ) -> Comparison:
-    """The runs of each candidate against those of the first one, paired by position.
+    """Compare each candidate's runs with the first candidate's, paired by position.
 
     ``direction``: whether a higher ("max") or lower ``metric`` is better; None takes it from the name.
     """

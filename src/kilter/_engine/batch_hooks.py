@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-import warnings
 from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal
@@ -20,6 +19,7 @@ import keras
 from kilter._engine.scheduling import RateGuard
 from kilter._models.keras_internals import is_default
 from kilter._models.variables import State, copied, pull, push, variables, view
+from kilter._text import warn_once
 from kilter.errors import OptionError
 
 Mode = Literal["train", "test", "predict"]
@@ -200,9 +200,6 @@ def check_callbacks(callbacks: Sequence[Any]) -> None:
         )
 
 
-_said: set[str] = set()
-
-
 def say_price(callbacks: keras.callbacks.CallbackList, chunk: str, *, validated: bool) -> None:
     """Warn, once for each kind of callback, that training runs at Keras's speed, and how to be faster.
 
@@ -214,17 +211,14 @@ def say_price(callbacks: keras.callbacks.CallbackList, chunk: str, *, validated:
             received=f"chunk={chunk!r}",
             remedy="leave it out: callbacks then act on batches as in Keras",
         )
-    names = acting(callbacks, "train") + (acting(callbacks, "test") if validated else [])
-    new = [name for name in dict.fromkeys(names) if name not in _said]
-    if chunk == "fast" or not new:
+    if chunk == "fast":
         return
-    _said.update(new)
-    warnings.warn(
-        f"{' and '.join(new)} {'acts' if len(new) == 1 else 'act'} on batches, so each step is a call of its "
-        "own, as in model.fit and about as slow. Faster: schedule= or kilter.find_lr for learning rates; "
-        'chunk="fast" to call batch hooks every 2 s; kilter_chunked = True in a callback that only reads.',
-        stacklevel=4,
-    )
+    for name in dict.fromkeys(acting(callbacks, "train") + (acting(callbacks, "test") if validated else [])):
+        warn_once(
+            f"{name} acts on batches, so each step is a call of its own, as in model.fit and about as slow. "
+            'Faster: schedule= or kilter.find_lr for learning rates; chunk="fast" to call batch hooks every '
+            "2 s; kilter_chunked = True in a callback that only reads."
+        )
 
 
 def _flat(callbacks: Any) -> list[Any]:

@@ -12,9 +12,7 @@ tested with, and after any error while rewriting, the plain step is used, with o
 from __future__ import annotations
 
 import contextlib
-import functools
 import os
-import warnings
 from collections.abc import Callable, Generator, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -23,7 +21,7 @@ from typing import Any, Final, TypeVar
 import jax
 from jax.extend import core
 
-from kilter._text import first_line
+from kilter._text import first_line, warn_once
 from kilter._xla.compilation import is_quick
 from kilter._xla.rules import rule_for
 from kilter._xla.values import Pass, Stored, Value, array_of, stored, stored_transposed, written
@@ -78,9 +76,10 @@ def is_rewritten() -> bool:
         return False
     if not _is_tested(jax.__version__):
         low, high = TESTED_JAX
-        _warn_once(
+        warn_once(
             f"kilter's rewriting of steps for CPUs was tested with JAX {low} to below {high}, not with "
-            f"{jax.__version__}: steps are not rewritten, and may be slower."
+            f"{jax.__version__}: steps are not rewritten, and may be slower. "
+            f"{_SILENCE}"
         )
         return False
     return True
@@ -92,9 +91,7 @@ def _is_tested(version: str) -> bool:
     return low <= tuple(parts) < high
 
 
-@functools.cache  # each text once in a process
-def _warn_once(text: str) -> None:
-    warnings.warn(f"{text} Set KILTER_REWRITE=off to silence this.", stacklevel=2)
+_SILENCE: Final = "Set KILTER_REWRITE=off to silence this."
 
 
 def rewritten(
@@ -112,9 +109,10 @@ def rewritten(
         layout = carry_layout(traced, batch_size=batch_size) if carries else ()
         return use(rewrite(traced, batch_size=batch_size, layout=layout), layout)
     except Exception as problem:  # noqa: BLE001  (whatever a rule raises, training goes on)
-        _warn_once(
+        warn_once(
             f"A step could not be rewritten for the CPU, so the plain one is used, which may be slower. "
-            f"JAX {jax.__version__}; {type(problem).__name__}: {first_line(problem)}."
+            f"JAX {jax.__version__}; {type(problem).__name__}: {first_line(problem)}. "
+            f"{_SILENCE}"
         )
     return use(traced, plain)
 

@@ -51,15 +51,15 @@ class Values:
         """Sentences on what was filled and what was unknown."""
         name = quote(column.name)
         if self.filled and column.kind == "category":
-            what = "a category of their own" if column.indicator else "none of its categories"
+            what = "treated as their own category" if column.indicator else "in none of its categories"
             yield f"column {name}: {self.filled} missing values are {what}"
         elif self.filled:
             value = f"{column.fill:g}" if column.kind == "number" else str(_day(column.fill or 0.0))
-            marked = ", and a feature marks them" if column.indicator else ""
-            yield f"column {name}: {self.filled} missing values become the median {value}{marked}"
+            marked = ", and marked by an indicator feature" if column.indicator else ""
+            yield f"column {name}: {self.filled} missing values are replaced by the median, {value}{marked}"
         if self.unknown:
             example = quote(self.example)
-            yield f"column {name}: {self.unknown} values are unknown to the model, such as {example}"
+            yield f"column {name}: {self.unknown} values did not occur in training, such as {example}"
 
     def describe(self, name: str) -> str:
         """A clause with column, counts and first rows."""
@@ -74,7 +74,7 @@ def reason_to_set_aside(series: pl.Series) -> str | None:
         return f"values of type {series.dtype}"
     values = plain_text(series) if is_text(series) else series
     known = values.drop_nulls() if values.null_count() else values
-    if not len(known) or (known.dtype.is_float() and known.is_nan().all()):
+    if not len(known) or (least := known.min()) != least:  # polars: NaN only if all are
         return "no values"
     if len(values) < _FEWEST_NAMED_ROWS:
         return None
@@ -89,7 +89,7 @@ def reason_to_set_aside(series: pl.Series) -> str | None:
         steps = series.cast(pl.Float64).diff().drop_nulls()
         consecutive = bool((steps == 1).all()) and not _COUNTS_TIME.fullmatch(series.name)
         if consecutive or _NAMES_ROWS.fullmatch(series.name):
-            return "a number for each row"
+            return "a unique number in every row"
     return None
 
 

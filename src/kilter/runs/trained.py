@@ -105,7 +105,7 @@ def _nameless(source: str, model: str, *, trained_on: str | None) -> DataError:
 
 @dataclass(frozen=True, eq=False)
 class Trained:
-    """A model with its weights and the record of its data."""
+    """A trained model and its data record."""
 
     model: keras.Model
     path: Path
