@@ -1,7 +1,7 @@
 """Candidates: which remedies, in which order, for the findings of a diagnosis.
 
-Short trials show which changes make a network learn, but not how good it becomes. So *sound variants* are tried
-too: the network with the same depth and widths, built the way a textbook would.
+Short trials show which changes make a network learn, but not how good it becomes. So *sound variants*
+are tried too: the network with the same depth and widths, built the way a textbook would.
 """
 
 from __future__ import annotations
