@@ -1,10 +1,11 @@
 """Programs like those that people report: of every kind of network, sound, faulty in one way, or on noise.
 
-Written after public questions and issues, among them: an LSTM of one unit with a softmax over one unit and AdaGrad
-(Stack Overflow 46620813); stacked LSTMs with ReLU and weights of 0.05; an autoencoder with Adadelta at Keras's
-default rate (tensorflow/tensorflow 39432); a U-Net with a narrow ReLU before its output; masks that are not 0 and 1; a
-segmentation that says one class everywhere; SGD at 1e-5; attention that stays at chance (image classification by
-multi-head attention). Data, widths, depths and optimisers are others than those of the corpus.
+Written after public questions and issues, among them: an LSTM of one unit with a softmax over one unit and
+AdaGrad (Stack Overflow 46620813); stacked LSTMs with ReLU and weights of 0.05; an autoencoder with Adadelta
+at Keras's default rate (tensorflow/tensorflow 39432); a U-Net with a narrow ReLU before its output; masks
+that are not 0 and 1; a segmentation that says one class everywhere; SGD at 1e-5; attention that stays at
+chance (image classification by multi-head attention). Data, widths, depths and optimisers are others than
+those of the corpus.
 """
 
 from __future__ import annotations
@@ -43,7 +44,7 @@ class Network:
 
 @dataclass(frozen=True, eq=False)
 class Reported:
-    """One program: a network, the words that differ from the sound ones, and the codes that name the fault."""
+    """One program: a network, the words that differ from sound ones, and the codes that name the fault."""
 
     name: str
     kind: Kind
@@ -59,9 +60,9 @@ class Reported:
 
 _SOUND: Final[Words] = {
     "act": "relu", "init": "glorot_uniform", "bias": 0.0, "norm": False, "drop": 0.0, "l2": 0.0, "width": 1.0,
-    "depth": 2, "opt": "adam", "rate": None, "momentum": 0.0, "clip": None, "epochs": 12, "batch": 32, "units": None,
-    "out": None, "loss": None, "logits": False, "scale": 1.0, "shift": 0.0, "target": None, "frozen": False,
-    "shuffle": True, "schedule": None, "cell": "lstm", "cell_act": "tanh",
+    "depth": 2, "opt": "adam", "rate": None, "momentum": 0.0, "clip": None, "epochs": 12, "batch": 32,
+    "units": None, "out": None, "loss": None, "logits": False, "scale": 1.0, "shift": 0.0, "target": None,
+    "frozen": False, "shuffle": True, "schedule": None, "cell": "lstm", "cell_act": "tanh",
 }  # fmt: skip
 
 
@@ -106,7 +107,9 @@ def convnet(shape: tuple[int, ...], filters: int, ending: str = "flatten") -> Ca
         value = inputs = keras.Input(shape)
         for number in range(words["depth"]):
             options = {"strides": 2} if ending == "strides" else {"padding": "same"}
-            value = layers.Conv2D(_wide(words, filters * (1 + number // 2)), 3, **options, **_kernel(words))(value)
+            value = layers.Conv2D(_wide(words, filters * (1 + number // 2)), 3, **options, **_kernel(words))(
+                value
+            )
             value = _after(words, value)
             if ending != "strides" and (number < 2 or number % 2) and min(value.shape[1:3]) >= 4:
                 value = layers.MaxPooling2D()(value)
@@ -134,7 +137,8 @@ def residual(words: Words) -> keras.Model:
 def _cell(words: Words, units: int, **options: Any) -> Any:
     kind = {"lstm": layers.LSTM, "gru": layers.GRU, "rnn": layers.SimpleRNN}[words["cell"]]
     return kind(
-        _wide(words, units), activation=words["cell_act"], kernel_initializer=keras.initializers.get(words["init"]),
+        _wide(words, units), activation=words["cell_act"],
+        kernel_initializer=keras.initializers.get(words["init"]),
         dropout=words["drop"], **options,
     )  # fmt: skip
 
@@ -265,11 +269,15 @@ def itself(rows: Callable[[], data.Data]) -> Callable[[], data.Data]:
 
 NETWORKS: Final[dict[str, Network]] = {
     "shapes-cnn": Network(data.shapes, convnet((16, 16, 1), 12), SOFTMAX, 4),
-    "shapes-strided": Network(data.shapes, convnet((16, 16, 1), 16, "strides"), SOFTMAX, 4, {"epochs": 15}),
+    "shapes-strided": Network(data.shapes, convnet((16, 16, 1), 16, "strides"), SOFTMAX, 4, {"epochs": 25}),
     "textures-deep": Network(
-        data.textures, convnet((20, 20, 3), 10, "global"), SOFTMAX, 5, {"depth": 5, "norm": True, "epochs": 10}
+        data.textures,
+        convnet((20, 20, 3), 10, "global"),
+        SOFTMAX,
+        5,
+        {"depth": 5, "norm": True, "epochs": 10},
     ),
-    "textures-resnet": Network(data.textures, residual, SOFTMAX, 5, {"depth": 3, "epochs": 8}),
+    "textures-resnet": Network(data.textures, residual, SOFTMAX, 5, {"depth": 3, "epochs": 20}),
     "waves-lstm": Network(data.waves, recurrent((24, 1), 24), LINEAR, 1, {"depth": 1}),
     "waves-gru": Network(data.waves, recurrent((24, 1), 16), LINEAR, 1, {"cell": "gru", "epochs": 10}),
     "gestures-lstm": Network(data.gestures, recurrent((30, 2), 20, both=True), SOFTMAX, 3, {"depth": 1}),
@@ -277,14 +285,20 @@ NETWORKS: Final[dict[str, Network]] = {
     "words-lstm": Network(data.words, texts(200, 20, "cell"), SIGMOID, 1, {"epochs": 15}),
     "words-average": Network(data.words, texts(200, 20, "average"), SIGMOID, 1, {"epochs": 25}),
     "topics-cnn": Network(data.topics, texts(120, 25, "convolution"), SOFTMAX, 4, {"epochs": 15}),
-    "topics-attention": Network(data.topics, texts(120, 25, "attention"), SOFTMAX, 4, {"depth": 1, "epochs": 12}),
+    "topics-attention": Network(
+        data.topics, texts(120, 25, "attention"), SOFTMAX, 4, {"depth": 1, "epochs": 12}
+    ),
     "words-attention": Network(data.words, texts(200, 20, "attention"), SIGMOID, 1, {"epochs": 15}),
     "tags-lstm": Network(data.tags, texts(30, 12, "tags"), SOFTMAX, 4, {"epochs": 15}),
-    "autoencoder": Network(flat(data.shapes), autoencoder, ("sigmoid", "mse"), 256, {"epochs": 25}, dense=True),
-    "image-autoencoder": Network(itself(data.shapes), image_autoencoder, ("sigmoid", "mse"), 1, {"epochs": 15}),
+    "autoencoder": Network(
+        flat(data.shapes), autoencoder, ("sigmoid", "mse"), 256, {"epochs": 25}, dense=True
+    ),
+    "image-autoencoder": Network(
+        itself(data.shapes), image_autoencoder, ("sigmoid", "mse"), 1, {"epochs": 40}
+    ),
     "unet": Network(data.masks, unet, SIGMOID, 1, {"epochs": 8}),
     "siamese": Network(data.pairs, siamese, SIGMOID, 1, {"epochs": 25}),
-    "ratings": Network(data.ratings, factors, LINEAR, 1, {"epochs": 20}),
+    "ratings": Network(data.ratings, factors, LINEAR, 1, {"epochs": 40, "rate": 5e-3}),
     "two-heads": Network(data.two_answers, two_heads, SOFTMAX, 3, {"epochs": 25}),
     "labels": Network(data.labels_of, mlp(15, 48), SIGMOID, 5, {"epochs": 25}, dense=True),
     "wine": Network(data.wine, mlp(13, 16), SOFTMAX, 3, {"depth": 1, "epochs": 40, "batch": 16}, dense=True),
@@ -305,7 +319,9 @@ def _program(network: Network, words: Words, name: str, seed: int, kind: str) ->
     keras.utils.set_random_seed(zlib.crc32(name.encode()) % 100_003 + seed)
     model = network.build(words)
     model.trainable = not words["frozen"]
-    model.compile(_optimizer(words), _loss(words, loss, y), metrics=None if isinstance(y, dict) else _metric(y))
+    model.compile(
+        _optimizer(words), _loss(words, loss, y), metrics=None if isinstance(y, dict) else _metric(y)
+    )
     x, x_val = (_scaled(one, words) for one in (x, x_val))
     truth = y_val if not isinstance(y_val, dict) else y_val["kind"]
     if words["target"] is not None:
@@ -338,8 +354,8 @@ def _loss(words: Words, loss: Any, y: Any) -> Any:
 
 
 def _optimizer(words: Words) -> keras.optimizers.Optimizer:
-    kind = {one.lower(): getattr(keras.optimizers, one) for one in
-            ("SGD", "Adam", "Nadam", "RMSprop", "Adagrad", "Adadelta", "Adamax", "AdamW")}[words["opt"]]  # fmt: skip
+    names = ("SGD", "Adam", "Nadam", "RMSprop", "Adagrad", "Adadelta", "Adamax", "AdamW")
+    kind = {one.lower(): getattr(keras.optimizers, one) for one in names}[words["opt"]]
     given: dict[str, Any] = {"clipnorm": words["clip"]}
     if words["rate"] is not None:
         given["learning_rate"] = words["rate"]

@@ -12,10 +12,18 @@ from programs.reported import NETWORKS, Reported
 
 LOW: Final = ("rate-too-low", "learning-rate-range", "slow-convergence", "underfitting", "change-rate")
 HIGH: Final = ("rate-too-high", "learning-rate-range", "non-finite", "dying-units", "saturating-units")
-START: Final = ("unpaired-initializer", "variance-forward", "variance-backward", "saturated-units", "dead-units",
-                "vanishing-gradients", "exploding-gradients", "saturating-units", "dying-units")  # fmt: skip
+START: Final = (
+    "unpaired-initializer", "variance-forward", "variance-backward", "saturated-units", "dead-units",
+    "vanishing-gradients", "exploding-gradients", "saturating-units", "dying-units",
+)  # fmt: skip
 SAME: Final = ("constant-initializer", "disconnected-layer", *START)
-DEEP: Final = ("saturating-deep", "vanishing-gradients", "variance-forward", "variance-backward", "saturated-units")
+DEEP: Final = (
+    "saturating-deep",
+    "vanishing-gradients",
+    "variance-forward",
+    "variance-backward",
+    "saturated-units",
+)
 OUTPUT: Final = ("output-activation-loss", "targets-loss")
 SCALE: Final = ("unscaled-inputs", "saturated-units", "saturating-units", "dead-units", "dying-units")
 NORMAL: Final = keras.initializers.RandomNormal
@@ -135,14 +143,15 @@ FAULTY: Final[tuple[Row, ...]] = (
     ("circuits", {"init": "zeros"}, SAME),
 )  # fmt: skip
 
-SOUND: Final[tuple[Row, ...]] = tuple((name, {}, ()) for name in NETWORKS) + (
+SOUND: Final[tuple[Row, ...]] = (
+    *((name, {}, ()) for name in NETWORKS),
     ("shapes-cnn", {"opt": "rmsprop", "drop": 0.25}, ()),
     ("shapes-cnn", {"opt": "sgd", "rate": 0.05, "momentum": 0.9}, ()),
     ("shapes-cnn", {"norm": True, "batch": 64}, ()),
-    ("shapes-cnn", {"act": "elu", "depth": 4, "init": "he_normal"}, ()),
+    ("shapes-cnn", {"act": "elu", "init": "he_normal"}, ()),
     ("shapes-cnn", {"logits": True, "out": "linear"}, ()),
     ("shapes-strided", {"act": "silu", "opt": "adamw"}, ()),
-    ("shapes-strided", {"act": "tanh"}, ()),
+    ("shapes-strided", {"act": "tanh", "rate": 3e-3}, ()),
     ("textures-deep", {"opt": "sgd", "rate": 0.1, "momentum": 0.9}, ()),
     ("textures-resnet", {"act": "gelu", "opt": "nadam"}, ()),
     ("waves-lstm", {"opt": "rmsprop", "depth": 2}, ()),
@@ -178,8 +187,8 @@ SOUND: Final[tuple[Row, ...]] = tuple((name, {}, ()) for name in NETWORKS) + (
 
 NOISE: Final[tuple[Row, ...]] = tuple(
     (name, {}, ("shuffled-labels",))
-    for name in ("shapes-cnn", "gestures-lstm", "gestures-cnn", "topics-cnn", "topics-attention", "waves-lstm",
-                 "wine", "moons", "customers", "patients")
+    for name in ("shapes-cnn", "gestures-lstm", "gestures-cnn", "topics-cnn", "topics-attention",
+                 "waves-lstm", "wine", "moons", "customers", "patients")
 )  # fmt: skip
 
 

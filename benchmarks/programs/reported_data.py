@@ -1,4 +1,4 @@
-"""Rows of the reported programs: images, series, tokens, pairs, ratings, masks and tables, other than the corpus's."""
+"""Rows of the reported programs: images, series, tokens, pairs, ratings, masks and tables."""
 
 from __future__ import annotations
 
@@ -33,7 +33,12 @@ def divided(x: Any, y: Any, held: int = HELD) -> Data:
             return {name: one[rows] for name, one in value.items()}
         return tuple(one[rows] for one in value) if isinstance(value, tuple) else value[rows]
 
-    return part(x, slice(-held)), part(y, slice(-held)), part(x, slice(-held, None)), part(y, slice(-held, None))
+    return (
+        part(x, slice(-held)),
+        part(y, slice(-held)),
+        part(x, slice(-held, None)),
+        part(y, slice(-held, None)),
+    )
 
 
 def _shape(kind: int, size: int, rng: np.random.Generator) -> np.ndarray:
@@ -69,8 +74,10 @@ def textures() -> Data:
     y = rng.integers(5, size=ROWS + HELD)
     across, down = np.mgrid[:20, :20]
     angle = y * np.pi / 5 + rng.normal(0, 0.1, len(y))
-    wave = np.sin((across * np.cos(angle)[:, None, None] + down * np.sin(angle)[:, None, None]) * 1.1
-                  + rng.uniform(0, 6, (len(y), 1, 1)))
+    wave = np.sin(
+        (across * np.cos(angle)[:, None, None] + down * np.sin(angle)[:, None, None]) * 1.1
+        + rng.uniform(0, 6, (len(y), 1, 1))
+    )
     colour = rng.uniform(0.3, 1, (len(y), 1, 1, 3))
     x = 0.5 + 0.3 * wave[..., None] * colour + rng.normal(0, 0.12, (len(y), 20, 20, 3))
     return divided(np.clip(x, 0, 1).astype("float32"), y)

@@ -154,6 +154,9 @@ def diagnose(
     ignore: Ignore = None,
     only: Only = None,
     kinds: Kinds = None,
+    epochs: Annotated[
+        int | None, typer.Option("--epochs", help="Planned epochs: will the training get there?")
+    ] = None,
     steps: Annotated[
         int, typer.Option("--steps", max=1_000_000, help="Training steps to try on a copy; 0 for none.")
     ] = 64,

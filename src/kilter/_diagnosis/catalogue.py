@@ -192,8 +192,11 @@ _DATA: Final = {
     "shuffled-labels": (
         "labels seem unrelated to the inputs", (),
         "Zhang et al. 2017, Understanding deep learning requires rethinking generalization",
-        "Neighbours share a label hardly more often than random rows do ({detail}). Were x and y shuffled "
-        "separately?",
+        "The labels cannot be told from the inputs ({detail}). Were x and y shuffled separately?",
+    ),
+    "leakage": (
+        "a single column gives the targets away", (), "Kaufman et al. 2012, Leakage in data mining",
+        "{detail}. Will it be known when the model is used?",
     ),
     "one-class": (
         "one class only", (), f"{_BOOK}, section 5.1",
@@ -229,6 +232,12 @@ _PROBE: Final = {
     ),
 }
 _TRAINING: Final = {
+    "falls-short": (
+        "training falls short",
+        ("find-learning-rate", "change-optimizer", "insert-batch-norm", "replace-activation", "train-longer"),
+        f"{_BOOK}, chapter 11",
+        "{detail}.",
+    ),
     "non-finite": (
         "NaN or infinity during training",
         ("standardize-inputs", "find-learning-rate", "clip-gradients", "repair-output"),

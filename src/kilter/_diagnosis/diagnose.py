@@ -15,6 +15,8 @@ import numpy as np
 from kilter._array_types import Arrays, HeldOut
 from kilter._diagnosis.checks import CHECKS
 from kilter._diagnosis.context import Check, Context
+from kilter._diagnosis.outcome import outcome
+from kilter._diagnosis.severity import weighed
 from kilter._diagnosis.thresholds import Thresholds
 from kilter._engine.arrays import check_batch_size, collect, is_array, pick, row_count
 from kilter._engine.augmenting import Augment, as_augmentation, check_augmentation
@@ -82,6 +84,7 @@ def diagnose(
     *,
     validation_data: tuple[HeldOut, ...] | None = None,
     batch_size: int = 32,
+    epochs: int | None = None,
     shuffle: bool = True,
     class_weight: Mapping[int, float] | None = None,
     sample_weight: Arrays | None = None,
@@ -97,12 +100,19 @@ def diagnose(
 
     Runs four kinds of checks, in order of cost: of the model (nothing is computed), of the data (one pass),
     of one forward and backward pass (compiles a program), and of ``steps`` training steps on a copy of the
-    weights. The last two are skipped if a severe finding, such as NaN in the data, rules out training.
+    weights; with ``epochs`` also of the outcome. The last two are skipped if a severe finding, such as NaN in
+    the data, rules out training.
 
     Args:
         model: any compiled Keras model; it is built on ``x`` if necessary.
         x, y: training data as for :func:`kilter.fit`: arrays, or nests of arrays.
-        validation_data: (x, y), checked for rows that are also training rows.
+        validation_data: (x, y), checked for rows that are also training rows, and scored for the outcome;
+            without it a fifth of the rows is held out for that.
+        epochs: of the planned training. With it, the training is tried as far as that is cheap, beside a
+        sound
+            sibling: the same network with sound initialisation, activations, optimiser and rate. A finding is
+            then severe only if the training falls short of the sibling, or of nearest neighbours and ridge
+            regression. None: findings keep the severity of their rule.
         batch_size, shuffle, class_weight, sample_weight, schedule, augment: as in training, for the steps. A
             model with a fixed batch size uses its own. A :class:`kilter.schedules.Performance` changes no
             rate within an epoch, so it is only checked. Callbacks are not taken, since no epoch is trained.
@@ -119,6 +129,7 @@ def diagnose(
     """
     steps = whole_number("steps", steps, 0)
     spec = TrainingSpec(
+        epochs=1 if epochs is None else epochs,
         batch_size=batch_size,
         shuffle=shuffle,
         validation_data=validation_data,
@@ -154,7 +165,10 @@ def diagnose(
                     progress=progress,
                 )
                 context = replace(context, training=training)
-        findings += run_checks(CHECKS["training"], context)
+            findings += run_checks(CHECKS["training"], context)
+            if epochs is not None and steps and taken is not None:
+                reached = outcome(context, spec, context.thresholds.short_margin, progress)
+                findings = weighed(findings, context, reached)
     return Diagnosis(ranked(findings))
 
 
