@@ -3,7 +3,7 @@
     .venv/bin/python benchmarks/corpus.py diagnose            every program, diagnosed
     .venv/bin/python benchmarks/corpus.py treat --sample 30   faulty ones, treated beside sound references
     .venv/bin/python benchmarks/corpus.py null 200            identical programs: how often an effect is seen
-    .venv/bin/python benchmarks/corpus.py reported            programs as people report them, and the calibration
+    .venv/bin/python benchmarks/corpus.py reported            programs of other kinds, and the calibration
     .venv/bin/python benchmarks/corpus.py odd                 valid programs of every other kind: no exception
 
 ``--held-out SEED`` draws other depths, widths and weights. Results go to benchmarks/results/.

@@ -14,6 +14,7 @@ from kilter._engine.training_spec import TrainingSpec
 
 layers = keras.layers
 SGD = keras.optimizers.SGD
+X, Y = blobs()
 
 
 @pytest.fixture(autouse=True)
@@ -49,7 +50,7 @@ OUTCOMES = {
         ("constant-initializer", "falls-short"),
     ),
     "a sigmoid under a categorical cross-entropy that learns": (
-        lambda: program(dense(output="sigmoid"), "categorical_crossentropy", data=(blobs()[0], one_hot(blobs()[1]))),
+        lambda: program(dense(output="sigmoid"), "categorical_crossentropy", data=(X, one_hot(Y))),
         (),
     ),
     "raw inputs that do no harm": (lambda: program(data=(blobs()[0] * 5, blobs()[1])), ()),

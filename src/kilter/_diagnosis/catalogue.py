@@ -17,7 +17,7 @@ class Entry:
     """What all findings of one code have in common.
 
     The ``explanation`` has ``{words}`` that the check fills in; ``{where}`` is the layers or data. The
-    ``family`` is what the check looks at: "model", "data", "probe" or "training".
+    ``family`` is what the check looks at: "model", "data", "probe", "training" or "outcome".
     """
 
     title: str
@@ -232,12 +232,6 @@ _PROBE: Final = {
     ),
 }
 _TRAINING: Final = {
-    "falls-short": (
-        "training falls short",
-        ("find-learning-rate", "change-optimizer", "insert-batch-norm", "replace-activation", "train-longer"),
-        f"{_BOOK}, chapter 11",
-        "{detail}.",
-    ),
     "non-finite": (
         "NaN or infinity during training",
         ("standardize-inputs", "find-learning-rate", "clip-gradients", "repair-output"),
@@ -284,11 +278,25 @@ _TRAINING: Final = {
     ),
     "collapsed-output": ("same class predicted for every row", _STUCK, f"{_BOOK}, chapter 8", "{detail}."),
 }
+_OUTCOME: Final = {
+    "falls-short": (
+        "training falls short",
+        ("find-learning-rate", "change-optimizer", "insert-batch-norm", "replace-activation", "train-longer"),
+        f"{_BOOK}, chapter 11",
+        "{detail}.",
+    ),
+}
 # fmt: on
 
 CATALOGUE: Final[dict[str, Entry]] = {
     code: Entry(title, explanation, remedies, reference, family)
-    for family, entries in (("model", _MODEL), ("data", _DATA), ("probe", _PROBE), ("training", _TRAINING))
+    for family, entries in (
+        ("model", _MODEL),
+        ("data", _DATA),
+        ("probe", _PROBE),
+        ("training", _TRAINING),
+        ("outcome", _OUTCOME),
+    )
     for code, (title, remedies, reference, explanation) in entries.items()
 }
 """Entries by code, in the order of the checks."""

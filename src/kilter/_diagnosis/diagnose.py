@@ -30,7 +30,7 @@ from kilter._models.optimizers import OptimizerFacts, optimizer_facts
 from kilter._models.reading import paired_targets, read_model
 from kilter._models.tracing import fixed_batch_size
 from kilter._models.variables import build, build_forward, check_compiled, fitting
-from kilter._progress import Verbose, shown
+from kilter._progress import Progress, Verbose, shown
 from kilter._records import Diagnosis, Finding, Measurements, ranked
 from kilter._validation import whole_number
 from kilter._xla.compilation import quick_compilation
@@ -150,26 +150,33 @@ def diagnose(
             context = replace(context, probe=taken)
             findings += run_checks(CHECKS["probe"], context)
             if steps and taken is not None and not blocking:
-                training = measured_steps(
-                    model,
-                    context.x,
-                    context.y,
-                    steps=steps,
-                    batch_size=context.batch_size,
-                    shuffle=shuffle,
-                    sample_weight=context.row_weights,
-                    schedule=None if isinstance(schedule, Performance) else schedule,
-                    augment=augment,
-                    seed=seed,
-                    reader=reader,
-                    progress=progress,
-                )
+                training = _stepped(context, spec, steps, reader, progress)
                 context = replace(context, training=training)
             findings += run_checks(CHECKS["training"], context)
             if epochs is not None and steps and taken is not None:
                 reached = outcome(context, spec, context.thresholds.short_margin, progress)
                 findings = weighed(findings, context, reached)
     return Diagnosis(ranked(findings))
+
+
+def _stepped(
+    context: Context, spec: TrainingSpec, steps: int, reader: Reader | None, progress: Progress
+) -> Measurements:
+    """Measurements of the first steps of the training."""
+    return measured_steps(
+        context.model,
+        context.x,
+        context.y,
+        steps=steps,
+        batch_size=context.batch_size,
+        shuffle=spec.shuffle,
+        sample_weight=context.row_weights,
+        schedule=None if isinstance(spec.schedule, Performance) else spec.schedule,
+        augment=spec.augment,
+        seed=spec.seed,
+        reader=reader,
+        progress=progress,
+    )
 
 
 def read_context(
