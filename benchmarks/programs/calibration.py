@@ -76,7 +76,7 @@ def judged(one: Reported) -> Judged:
 
 
 def trained(one: Reported, *, reference: bool = False) -> float:
-    """The quality after the planned training, of the program or of its sound network; 0 if it cannot train."""
+    """The quality after the planned training, of the program or its sound network; 0 if it cannot train."""
     made = one.program(reference=reference)
     try:
         kilter.fit(made.model, made.x, made.y, verbose=0, **made.options)
