@@ -130,11 +130,13 @@ def figures(rows: Iterable[Mapping[str, Any]]) -> list[str]:
         sound = [row for row in chosen if row["kind"] == "sound" and row["score"] > row["reference"] - MEANT]
         noise = [row for row in chosen if row["kind"] == "noise"]
         told = sum("shuffled-labels" in (*row["severe"], *row["warnings"]) for row in noise)
+        severe = {kind: sum(bool(row["severe"]) for row in rows) for kind, rows in
+                  (("short", short), ("faulty", faulty), ("sound", sound))}  # fmt: skip
         lines.append(
-            f"{name}: detected {sum(bool(row['severe']) for row in short)} of {len(short)} that fall short, "
-            f"{sum(bool(row['severe']) for row in faulty)} of {len(faulty)} faulty; named "
-            f"{sum(row['named'] for row in faulty)}; severe on {sum(bool(row['severe']) for row in sound)} of "
-            f"{len(sound)} sound; noise told {told} of {len(noise)}; "
+            f"{name}: detected {severe['short']} of {len(short)} that fall short, "
+            f"{severe['faulty']} of {len(faulty)} faulty; "
+            f"named {sum(row['named'] for row in faulty)}; "
+            f"severe on {severe['sound']} of {len(sound)} sound; noise told {told} of {len(noise)}; "
             f"exceptions {sum(bool(row['error']) for row in chosen)}"
         )
     seconds = np.array([row["seconds"] for row in listed])
