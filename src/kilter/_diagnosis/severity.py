@@ -1,8 +1,8 @@
 """Severity from the outcome: severe is what makes a training fall short, and only where it does.
 
 A rule alone can be wrong: where the tried training gets as far as a sound sibling, its severe findings become
-warnings. Where the training falls short, the finding that explains it best is severe, and consequences name
-it.
+warnings, and its warnings notes. Where the training falls short, the finding that explains it best is severe,
+and consequences name it.
 """
 
 from __future__ import annotations
@@ -80,7 +80,7 @@ def weighed(found: list[Finding], context: Context, outcome: Outcome | None) -> 
             limits.learnt_least
         ):  # nor does anything else learn: rules are all there is
             return found
-        return [_at_most_warning(one) for one in found]
+        return [_one_less(one) for one in found]
     rate = _is_rate(outcome, limits.rate_share)
     if rate:
         found = _with_rate(found, context)
@@ -146,6 +146,13 @@ def _explained(one: Finding, root: Finding) -> Finding:
 
 def _at_most_warning(one: Finding) -> Finding:
     return replace(one, severity="warning") if one.severity == "severe" and one.code not in _CERTAIN else one
+
+
+def _one_less(one: Finding) -> Finding:
+    """A finding that predicts a shortfall where there is none: a warning if it was severe, else a note."""
+    if one.severity == "warning" and one.code in (*_ROOTS, *_RATES, *_CONSEQUENCES):
+        return replace(one, severity="note")
+    return _at_most_warning(one)
 
 
 def _with_rate(found: list[Finding], context: Context) -> list[Finding]:

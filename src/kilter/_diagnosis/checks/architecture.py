@@ -12,7 +12,7 @@ from kilter._diagnosis.catalogue import finding
 from kilter._diagnosis.context import Context, normalized, within
 from kilter._diagnosis.thresholds import Thresholds, band, seen
 from kilter._models.keras_internals import BaseDepthwiseConv
-from kilter._models.layers import ATTENTION, DROPOUTS, NORMALIZATIONS, RECURRENT, LayerFacts
+from kilter._models.layers import ATTENTION, NORMALIZATIONS, RECURRENT, LayerFacts, drop_rates
 from kilter._records import Evidence, Finding, Severity
 from kilter.nn.gain import weight_moment
 
@@ -218,8 +218,8 @@ def _lecun(layer: LayerFacts) -> bool:
 
 
 def check_dropout(context: Context) -> list[Finding]:
-    """Layers that drop most of their inputs."""
-    rates = {one.path: float(one.layer.rate) for one in context.layers if isinstance(one.layer, DROPOUTS)}
+    """Layers that drop most of their inputs: dropout, recurrent layers and attention."""
+    rates = {one.path: max(drop_rates(one.layer), default=0.0) for one in context.layers}
     return _above(context.thresholds, rates, "dropout", "excessive-dropout", "dropout rate", "rate")
 
 

@@ -7,15 +7,20 @@ import math
 import numpy as np
 
 from kilter._diagnosis.catalogue import finding
-from kilter._diagnosis.context import Check, Context
+from kilter._diagnosis.context import Check, Context, within
 from kilter._diagnosis.thresholds import band, seen
+from kilter._models.layers import ATTENTION
 from kilter._records import Evidence, Finding, Measurements, Severity
 
 
 def hidden_positions(context: Context, found: Measurements) -> list[int]:
-    """Indices of the hidden layers, after their activations, among the measured layers; in order."""
+    """Indices of the hidden layers, after their activations, among the measured layers; in order.
+
+    The projections of an attention are not among them: its softmax scales their signals and gradients.
+    """
     places = {path: index for index, path in enumerate(found.layers)}
-    paths = [one.activation_layer for one in context.hidden]
+    inner = within(context, ATTENTION)
+    paths = [one.activation_layer for one in context.hidden if one.path not in inner]
     return [places[path] for path in paths if path in places]
 
 
@@ -71,7 +76,9 @@ def _through_depth(context: Context, name: str, code: str, *, backward: bool) ->
         seen(limits, limit, "ratio of the standard deviations", spread),
         Evidence("factor per layer", rate),
     ]
-    where = [context.hidden[0 if backward else -1].path]
+    inner = within(context, ATTENTION)
+    ends = [one.path for one in context.hidden if one.path not in inner]
+    where = [ends[0 if backward else -1]]
     return [finding(code, severity, where, evidence, first=first, last=last, rate=rate)]
 
 
