@@ -21,6 +21,8 @@ SHORT: Final = 0.02
 MEANT: Final = 0.05
 SEVERE_SHARE: Final = 0.9
 WARNING_SHARE: Final = 0.3
+# These warn of a score that misleads, not of a training that falls short.
+OF_SCORES: Final = ("shared-rows", "class-imbalance", "leakage")
 
 
 @dataclass(frozen=True)
@@ -114,7 +116,7 @@ def table(rows: Iterable[Mapping[str, Any]]) -> list[tuple[str, str, int, int]]:
     for row in rows:
         short = row["kind"] == "noise" or row["score"] < row["reference"] - SHORT
         for severity, codes in (("severe", row["severe"]), ("warning", row["warnings"])):
-            for code in codes:
+            for code in set(codes) - {*OF_SCORES}:
                 counts.setdefault((severity, code), []).append(short)
     return [(*key, len(found), sum(found)) for key, found in sorted(counts.items())]
 

@@ -30,6 +30,7 @@ _CERTAIN: Final = (
     "one-class",
     "shuffled-labels",
 )
+_BY_CONSTRUCTION: Final = ("output-activation-loss", "constant-initializer")
 # What can explain a training that falls short, causes before their consequences.
 _ROOTS: Final = (
     *_CERTAIN,
@@ -80,7 +81,11 @@ def weighed(found: list[Finding], context: Context, outcome: Outcome | None) -> 
             limits.learnt_least
         ):  # nor does anything else learn: rules are all there is
             return found
-        return [_one_less(one) for one in found]
+        # Where only an extrapolation gets there, what is wrong by construction stays.
+        measured = replace(outcome, expected=outcome.reached)
+        open_end = measured.falls_short(limits.short_margin, limits.short_margin)
+        kept = _BY_CONSTRUCTION if open_end else ()
+        return [one if one.code in kept else _one_less(one) for one in found]
     rate = _is_rate(outcome, limits.rate_share)
     if rate:
         found = _with_rate(found, context)

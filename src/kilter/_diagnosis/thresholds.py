@@ -42,7 +42,7 @@ class Thresholds:
     least_steps: float = sourced(32, OWN)
     update_ratio_usual: float = sourced(0.02, "20 times the usual 1e-3 (Karpathy, CS231n notes)")
     # the outcome, in skill: 0 is a constant answer, 1 is perfect
-    short_margin: float = sourced(0.12, "kilter: chosen on half of the reported programs")
+    short_margin: float = sourced(0.12, OWN)
     learnt_least: float = sourced(0.05, OWN)
     rate_share: float = sourced(0.6, "of the gap to the sibling; limit by kilter")
     # curves
