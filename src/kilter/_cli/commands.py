@@ -18,6 +18,7 @@ from kilter._cli.options import (
     Ignore,
     Kinds,
     Metric,
+    Missing,
     Model,
     Name,
     Only,
@@ -44,6 +45,7 @@ def train(
     ignore: Ignore = None,
     only: Only = None,
     kinds: Kinds = None,
+    missing: Missing = None,
     epochs: Epochs = None,
     seed: Annotated[
         int | None, typer.Option("--seed", help="Seed for weights, shuffling, dropout and splits.")
@@ -98,6 +100,7 @@ def transfer(
     ignore: Ignore = None,
     only: Only = None,
     kinds: Kinds = None,
+    missing: Missing = None,
     epochs: Epochs = None,
     seed: Annotated[
         int | None, typer.Option("--seed", help="Seed for the head, shuffling, dropout and splits.")
@@ -129,6 +132,7 @@ def pretrain(
     ignore: Ignore = None,
     only: Only = None,
     kinds: Kinds = None,
+    missing: Missing = None,
     epochs: Epochs = None,
     seed: Annotated[
         int | None, typer.Option("--seed", help="Seed for weights, shuffling and the task.")
@@ -154,6 +158,7 @@ def diagnose(
     ignore: Ignore = None,
     only: Only = None,
     kinds: Kinds = None,
+    missing: Missing = None,
     steps: Annotated[
         int, typer.Option("--steps", max=1_000_000, help="Training steps to try on a copy; 0 for none.")
     ] = 64,
@@ -178,6 +183,7 @@ def treat(
     ignore: Ignore = None,
     only: Only = None,
     kinds: Kinds = None,
+    missing: Missing = None,
     epochs: Epochs = None,
     keep: Annotated[
         list[str] | None,
@@ -202,6 +208,7 @@ def find_lr(
     ignore: Ignore = None,
     only: Only = None,
     kinds: Kinds = None,
+    missing: Missing = None,
     seeds: Annotated[
         int, typer.Option("--seeds", max=1000, help="Number of searches; the median is used.")
     ] = 1,
@@ -225,6 +232,7 @@ def schedule(
     ignore: Ignore = None,
     only: Only = None,
     kinds: Kinds = None,
+    missing: Missing = None,
     out: Annotated[
         Path | None, typer.Option("--out", metavar="FILE", help="Plot the curves in this .html file.")
     ] = None,
@@ -340,6 +348,7 @@ def sweep(
     ignore: Ignore = None,
     only: Only = None,
     kinds: Kinds = None,
+    missing: Missing = None,
     pairs: Pairs = None,
     metric: Metric = None,
     seed: FirstSeed = 0,
@@ -377,6 +386,7 @@ def data(
     ignore: Ignore = None,
     only: Only = None,
     kinds: Kinds = None,
+    missing: Missing = None,
     skip_bad: Annotated[
         bool, typer.Option("--skip-bad", help="Leave out bad rows and images, and count them.")
     ] = False,

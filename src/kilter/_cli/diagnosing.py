@@ -203,7 +203,9 @@ def diagnose(
         subject = of_recipe(recipe_from(source, settings, options), find, **how)
     else:
         subject = of_saved_model(model, source, settings, options, **how)
-    diagnosis = find(**subject.arguments, steps=steps, verbose=progress)
+    encoding = subject.record.table_encoding
+    features = () if encoding is None else encoding.features
+    diagnosis = find(**subject.arguments, steps=steps, features=features, verbose=progress)
     progress.close()
     if as_json:
         say_json(diagnosis.to_json())

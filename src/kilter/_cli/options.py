@@ -37,7 +37,15 @@ Only = Annotated[
 ]
 Kinds = Annotated[
     list[str] | None,
-    typer.Option("--as", metavar="COLUMN=KIND", help="Type: number, category, date or ignore; repeatable."),
+    typer.Option(
+        "--as", metavar="COLUMN=KIND", help="Type: number, category, date, text or ignore; repeatable."
+    ),
+]
+Missing = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--missing", metavar="[COLUMN=]ENTRY", help="Entry that means missing, such as -999; repeatable."
+    ),
 ]
 Epochs = Annotated[int | None, typer.Option("--epochs", help="Maximum number of epochs.")]
 Runs = Annotated[Path, typer.Option("--runs", metavar="DIR", help="Parent folder of the run directory.")]

@@ -45,10 +45,14 @@ def resume(run: Path, *, allow_code: bool, path_only: bool, progress: Display) -
 
 
 def recipe_from(
-    source: str, settings: Sequence[str] | None, options: Mapping[str, Any] | None = None
+    source: str,
+    settings: Sequence[str] | None,
+    options: Mapping[str, Any] | None = None,
+    *,
+    average: bool = True,
 ) -> Recipe:
     """The recipe ``source``, or the default for data, with ``--set`` and the options that are not None."""
-    recipe = load_recipe(source) if source.endswith(".toml") else recipe_for(source)
+    recipe = load_recipe(source) if source.endswith(".toml") else recipe_for(source, average=average)
     given = {key: value for key, value in (options or {}).items() if value is not None}
     # JSON's strings and numbers are valid TOML: an option's text stays text, even if it looks like a number.
     written = [f"{key}={json.dumps(value, ensure_ascii=False)}" for key, value in given.items()]

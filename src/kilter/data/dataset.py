@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from kilter._array_types import Chosen, HostRows
 
 Task = Literal["classification", "regression"]
-KINDS = ("number", "category", "date", "ignore")
+KINDS = ("number", "category", "date", "text", "ignore")
+TEXTS = ("ignore", "hash", "bag")
 """The kinds of columns that a person may name."""
 
 
@@ -104,11 +105,15 @@ class Source:
 
 @dataclass(frozen=True, eq=False)
 class Splits:
-    """Training, validation and test part; the last two may be None."""
+    """Training, validation and test part; the last two may be None.
+
+    ``encoding``: of a table, as in the source, with the medians of the training part for missing values.
+    """
 
     train: Dataset
     validation: Dataset | None
     test: Dataset | None
+    encoding: TableEncoding | None = None
 
     @property
     def evaluated(self) -> dict[str, Dataset]:
@@ -134,6 +139,8 @@ class LoadOptions:
     ignore: tuple[str, ...] = ()
     only: tuple[str, ...] = ()
     kinds: Mapping[str, str] = field(default_factory=dict)
+    text: Literal["ignore", "hash", "bag"] = "ignore"
+    missing: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         one_of("task", self.task, ("auto", "classification", "regression"))
@@ -143,6 +150,7 @@ class LoadOptions:
                 received=f"encoding with {len(self.encoding.classes)} classes and classes={self.classes!r}",
                 remedy="give the encoding alone: it holds the classes",
             )
+        one_of("text", self.text, TEXTS)
         for name, kind in self.kinds.items():
             one_of(f"kinds[{name!r}]", kind, KINDS)
         whole_sizes("image_size", self.image_size, ("height", "width"))

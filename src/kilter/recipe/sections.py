@@ -51,11 +51,29 @@ class DataSection(Section):
     only: Annotated[tuple[str, ...], LISTED] = key(
         (), "a list of the only columns of a table that are features; [] for all"
     )
-    kinds: dict[str, Literal["number", "category", "date", "ignore"]] = key(
+    kinds: dict[str, Literal["number", "category", "date", "text", "ignore"]] = key(
         {},
-        'a table column name = kind: "number", "category", "date" or "ignore"; kilter finds out the kinds of '
-        "the other columns",
+        'a table column name = kind: "number", "category", "date", "text" or "ignore"; kilter finds out the '
+        "kinds of the other columns",
         alias="as",
+    )
+    text: Literal["ignore", "hash", "bag"] = key(
+        "ignore",
+        '"ignore", "hash" or "bag": what becomes of table columns of free text: nothing, features that their '
+        "words are hashed into, or counts of their most frequent words",
+    )
+    missing: Annotated[tuple[str, ...], LISTED] = key(
+        (),
+        'a list of entries of a table that mean "missing", such as "-999", or "age=0" for one column',
+    )
+    select: Literal["auto", "all", "related"] = key(
+        "auto",
+        '"all" features of a table, or only those "related" to the target in the training part (F-test, '
+        'false discovery rate 10 %); "auto" is "related" for more features than rows',
+    )
+    split: Literal["random", "time"] = key(
+        "random",
+        '"random" or "time": shares held out are drawn, or are the latest rows by the first date column',
     )
     image_size: Annotated[tuple[int, int] | None, LISTED, UNSET] = unset(
         "[height, width], each from 1 to 4096 pixels: the images of a folder are resized to it"
@@ -114,7 +132,11 @@ class TrainSection(Section):
     """How the model is trained."""
 
     epochs: int = key(20, "passes over the training data: a whole number from 1", ge=1, le=1_000_000)
-    batch_size: int = key(32, "rows per step: a whole number from 1", ge=1, le=10_000_000)
+    batch_size: Annotated[int, Field(ge=1, le=10_000_000)] | Literal["auto"] = key(
+        32,
+        'rows per step: a whole number from 1, or "auto": the power of two nearest to the square root of the '
+        "training rows, from 8 to 1024",
+    )
     shuffle: bool = key(True, "true or false: a new order of the rows in every epoch")
     early_stopping: Annotated[EarlyStopping | None, UNSET] = unset(
         'a table such as { patience = 10, monitor = "val_loss", min_delta = 0.0 }'
@@ -138,6 +160,11 @@ class TrainSection(Section):
     evaluate_training: bool = key(
         False, "true or false: evaluate the training rows after each epoch, without dropout"
     )
+
+    @property
+    def batch(self) -> int:
+        """The rows per step: 32 for "auto" before the data are known."""
+        return 32 if isinstance(self.batch_size, str) else self.batch_size
 
     @model_validator(mode="after")
     def _one_average(self) -> Self:

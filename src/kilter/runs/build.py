@@ -41,6 +41,7 @@ from kilter.nn.builders import BYTES_A_WEIGHT
 from kilter.recipe import FileSection, Recipe, ReuseSection
 from kilter.recipe.optimizer import AUTO
 from kilter.runs.best_epoch import Watch, direction_of
+from kilter.runs.fitting import fitted
 from kilter.runs.from_recipe import make_augmentation, make_model, make_phases, make_schedule
 from kilter.runs.records import DataRecord
 from kilter.runs.trained import data_of, require_names
@@ -92,6 +93,7 @@ def prepare(recipe: Recipe, *, allow_code: bool = False, progress: Progress = SI
     source, parts = read_parts(recipe, given_record(recipe))
     for note in source.notes:
         progress.print(f"Note: {note}")
+    recipe = fitted(recipe, parts.train)
     _check_batch_size(recipe, parts.train)
     progress.stage("Building the model")
     model = make_model(recipe, parts.train, allow_code=allow_code)
@@ -122,11 +124,11 @@ def make_spec(recipe: Recipe, parts: Splits, model: keras.Model, watch: Watch) -
         stopping = EarlyStopping(watch.monitor, watch.direction, *limits)
     return TrainingSpec(
         epochs=options.epochs,
-        batch_size=options.batch_size,
+        batch_size=options.batch,
         shuffle=options.shuffle,
         validation_data=None if validation is None else (validation.x, validation.y),
         class_weight=_class_weight(recipe, train),
-        schedule=make_schedule(recipe, math.ceil(len(train) / options.batch_size)),
+        schedule=make_schedule(recipe, math.ceil(len(train) / options.batch)),
         augment=make_augmentation(recipe.augment, train),
         early_stopping=stopping,
         callbacks=() if average is None else (average,),
@@ -151,7 +153,8 @@ def read_parts(
     """The recipe's data as :func:`read_source` reads them, and their split."""
     source, section = read_source(recipe, record, same_task=same_task), recipe.data
     seed = recipe.seed if section.split_seed is None else section.split_seed
-    return source, split(source, validation=section.validation, test=section.test, seed=seed)
+    parts = split(source, validation=section.validation, test=section.test, seed=seed, by=section.split)
+    return replace(source, encoding=parts.encoding), parts
 
 
 def read_source(
@@ -165,7 +168,8 @@ def read_source(
     section = recipe.data
     encoding = None if record is None else record.table_encoding
     shared: dict[str, Any] = {"skip_bad": section.skip_bad, "image_size": section.image_size}
-    chosen = {"ignore": section.ignore, "only": section.only, "kinds": section.kinds}
+    names = ("ignore", "only", "kinds", "text", "missing")
+    chosen = {name: getattr(section, name) for name in names}
     if same_task and encoding is not None:
         return load(section.source, encoding=encoding, **shared)
     source = load(
@@ -282,7 +286,7 @@ def _absolute(name: str) -> str:
 
 
 def _check_batch_size(recipe: Recipe, train: Dataset) -> None:
-    if recipe.train.batch_size > len(train):
+    if recipe.train.batch > len(train):
         raise DataError(
             expected="a batch no larger than the training data",
             received=f"train.batch_size={recipe.train.batch_size} for {len(train)} training rows",
@@ -367,7 +371,7 @@ def _example(train: Dataset, rows: int) -> Rows:
 
 
 def _build(model: keras.Model, recipe: Recipe, train: Dataset) -> None:
-    rows = min(recipe.train.batch_size, len(train))
+    rows = min(recipe.train.batch, len(train))
     example = _example(train, rows)
     check_inputs(model, example)
     build(model, example.example(rows))
