@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -18,8 +18,9 @@ if TYPE_CHECKING:
 
 Task = Literal["classification", "regression"]
 KINDS = ("number", "category", "date", "text", "ignore")
-TEXTS = ("ignore", "hash", "bag")
 """The kinds of columns that a person may name."""
+TEXTS = ("ignore", "hash", "bag")
+"""What may become of free text."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -141,6 +142,7 @@ class LoadOptions:
     kinds: Mapping[str, str] = field(default_factory=dict)
     text: Literal["ignore", "hash", "bag"] = "ignore"
     missing: tuple[str, ...] = ()
+    seen: Callable[[Any], None] | None = None  # called with a table's frame before anything is refused
 
     def __post_init__(self) -> None:
         one_of("task", self.task, ("auto", "classification", "regression"))

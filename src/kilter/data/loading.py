@@ -119,6 +119,11 @@ def load(
         text,
         tuple(missing),
     )
+    return read(source, options)
+
+
+def read(source: str | Path, options: LoadOptions) -> Source:
+    """Read a data set as :func:`load` does."""
     if str(source) in NAMED_SETS:
         _require_fitting_options(f"the named set {source}", options, is_table=False, resizes=False)
         return read_named(str(source), options)

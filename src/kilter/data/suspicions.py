@@ -16,7 +16,7 @@ from kilter.data.paths import first_named, quote
 # One entry is no code, and beside very few other values nothing is far away.
 _FEWEST, _FEWEST_OTHERS = 2, 5
 # A zero this many standard deviations below the mean of the other values, which are positive, and this many
-# below the least of them, is hardly a measurement.
+# below the least of them, is hardly a measurement, unless most are.
 _IMPOSSIBLE, _GAP = 3.0, 0.5
 
 
@@ -57,7 +57,7 @@ def _codes(values: np.ndarray, *, numbers: bool) -> list[tuple[float, int]]:
         only_negative = numbers and code == least and code < 0 <= low
         spread = others.std()
         unlikely = low > _GAP * spread and others.mean() > _IMPOSSIBLE * spread
-        impossible = numbers and code == least == 0 < low and unlikely
+        impossible = numbers and code == least == 0 < low and unlikely and 2 * count <= len(known)
         if (far or only_negative or impossible) and len(np.unique(others)) >= _FEWEST_OTHERS:
             found.append((float(code), count))
     return found

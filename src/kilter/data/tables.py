@@ -44,6 +44,8 @@ def table_source(
     frame: pl.DataFrame, test: pl.DataFrame | None, options: LoadOptions, about: About
 ) -> Source:
     """Encode the frames as ``options.encoding`` says, or as found in ``frame``, and assemble the source."""
+    if options.seen is not None:
+        options.seen(frame)
     if frame.height == 0:
         raise DataError(
             expected=f"rows in {about.origin}",

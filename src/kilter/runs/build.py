@@ -36,6 +36,7 @@ from kilter._tuning.find_lr import find_lr
 from kilter._tuning.rate_curve import FoundRate
 from kilter._validation import errors_as
 from kilter.data import NAMED_SETS, Dataset, Source, Splits, load, split
+from kilter.data.leaks import leak_notes
 from kilter.errors import DataError, ModelError, RecipeError
 from kilter.nn.builders import BYTES_A_WEIGHT
 from kilter.recipe import FileSection, Recipe, ReuseSection
@@ -91,7 +92,7 @@ def prepare(recipe: Recipe, *, allow_code: bool = False, progress: Progress = SI
     recipe = with_absolute_paths(recipe)
     progress.stage(f"Reading {printable(recipe.data.source)}")
     source, parts = read_parts(recipe, given_record(recipe))
-    for note in source.notes:
+    for note in (*source.notes, *leak_notes(parts.train, source.encoding)):
         progress.print(f"Note: {note}")
     recipe = fitted(recipe, parts.train)
     _check_batch_size(recipe, parts.train)
