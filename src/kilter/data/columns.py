@@ -14,7 +14,7 @@ from kilter.data.encoding import Column
 from kilter.data.entries import as_numbers, as_whole, is_number, is_text, plain_text, without_markers
 from kilter.data.number_formats import mostly_numbers, numbers_in
 from kilter.data.paths import quote
-from kilter.data.precision import NO_SHIFT, find_compression, find_shift
+from kilter.data.precision import NO_SHIFT, find_compression, find_shift, median
 from kilter.data.texts import frequent_words
 from kilter.errors import DataError
 
@@ -180,9 +180,7 @@ def _number_column(series: pl.Series, precise: bool) -> Column:
     tail = find_compression(known) if precise and shift.is_none else None
     shift = tail or shift
     absent = bool(missing.any() or (values.dtype.kind == "f" and np.isnan(values).any()))
-    fill, low, high = (
-        (float(np.median(known)), float(known.min()), float(known.max())) if len(known) else 3 * (None,)
-    )
+    fill, low, high = (median(known), float(known.min()), float(known.max())) if len(known) else 3 * (None,)
     return Column(
         series.name,
         "number",

@@ -81,17 +81,27 @@ def find_compression(values: np.ndarray) -> Shift | None:
     if len(known) < _FEWEST_OF_A_TAIL:
         return None
     sample = known[:: len(known) // _SAMPLE | 1]
-    center = np.partition(sample, (len(sample) - 1) // 2)[(len(sample) - 1) // 2].item()
+    half = (len(sample) - 1) // 2
+    center = np.partition(sample, half)[half].item()
     distances = np.abs(difference(sample, center))
-    typical = float(np.median(distances[distances > 0])) if distances.any() else 0.0
+    distances = distances[distances > 0]
+    typical = median(distances) if len(distances) else 0.0
     least, most = float(known.min()), float(known.max())
-    if not typical > 0 or max(abs(least), abs(most)) > _FLOAT32_MAX:
+    if typical == 0 or max(abs(least), abs(most)) > _FLOAT32_MAX:
         return None
     if max(most - center, center - least) <= _LONG_TAIL * typical:
         return None
     if least >= 0 and center <= _WHOLE_RATIO * typical:
         return Shift(0, float(np.quantile(sample[sample > 0], 0.1)))
     return Shift(center, typical)
+
+
+def median(values: np.ndarray) -> float:
+    """The median of ``[n]``, n of 1 or more; for 40 values several times as fast as NumPy's."""
+    half = len(values) // 2
+    ordered = np.partition(values, half)
+    middle = float(ordered[half])
+    return middle if len(values) % 2 else (middle + float(ordered[:half].max())) / 2
 
 
 def difference(values: np.ndarray, center: int | float) -> np.ndarray:

@@ -10,7 +10,7 @@ import polars as pl
 
 from kilter.data.dataset import LoadOptions, Source
 from kilter.data.encoding import Column
-from kilter.data.entries import is_text, plain_text
+from kilter.data.entries import is_number, is_text, plain_text
 from kilter.data.leaks import leak_notes
 from kilter.data.loading import read
 from kilter.data.tables import TARGET_NAMES
@@ -102,7 +102,7 @@ def _column(
     known = values.drop_nulls()
     if known.dtype.is_float():
         known = known.filter(known.is_not_nan())
-    simple = not known.dtype.is_nested() and known.dtype not in (pl.Binary, pl.Object)
+    simple = is_text(known) or is_number(known) or known.dtype.is_temporal()
     distinct = known.n_unique() if simple else 0
     use = "target" if series.name == target else "not used" if used is None else used.kind
     if source is None and use != "target":

@@ -39,25 +39,22 @@ def _entries(series: pl.Series, column: Column) -> list[tuple[str, int]]:
     if column.kind == "text" or column.low is None or column.low == column.high:
         return []
     values = days_of(series, column.pattern) if column.kind == "date" else as_numbers(series)[0]
-    return [(shown(one, column), count) for one, count in _codes(values, numbers=column.kind == "number")]
+    codes = [code for code in (column.low, column.high) if np.count_nonzero(values == code) >= _FEWEST]
+    return [(shown(code or 0.0, column), count) for code in codes if (count := _rows(values, code, column))]
 
 
-def _codes(values: np.ndarray, *, numbers: bool) -> list[tuple[float, int]]:
-    """Repeated extremes that are further from the other values than these are from each other."""
+def _rows(values: np.ndarray, code: float | None, column: Column) -> int:
+    """The rows with an extreme that is far from the others or impossible; 0 for any other extreme."""
     known = values[np.isfinite(values)].astype(np.float64)
-    least, most = known.min(), known.max()
-    found = []
-    for code in (least, most):
-        count = int((known == code).sum())
-        if count < _FEWEST or count == len(known):
-            continue
-        others = known[known != code]
-        low, high = others.min(), others.max()
-        far = max(low - code, code - high) > high - low > 0
-        only_negative = numbers and code == least and code < 0 <= low
+    others = known[known != code]
+    if not len(others) or code is None:
+        return 0
+    count, low, high = len(known) - len(others), others.min(), others.max()
+    far = max(low - code, code - high) > high - low > 0
+    number, least = column.kind == "number", code < low
+    only_negative = number and least and code < 0 <= low
+    with np.errstate(over="ignore", invalid="ignore"):  # infinity compares as it should
         spread = others.std()
-        unlikely = low > _GAP * spread and others.mean() > _IMPOSSIBLE * spread
-        impossible = numbers and code == least == 0 < low and unlikely and 2 * count <= len(known)
-        if (far or only_negative or impossible) and len(np.unique(others)) >= _FEWEST_OTHERS:
-            found.append((float(code), count))
-    return found
+    unlikely = low > _GAP * spread and others.mean() > _IMPOSSIBLE * spread
+    impossible = number and least and code == 0 and unlikely and 2 * count <= len(known)
+    return count if (far or only_negative or impossible) and len(np.unique(others)) >= _FEWEST_OTHERS else 0

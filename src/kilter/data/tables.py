@@ -116,12 +116,10 @@ def _fit_encoding(
         features = [with_signs(one, signs.get(one.name, ())) for one in features]
         how: Literal["hash", "bag"] = "hash" if options.text == "hash" else "bag"
         columns = tuple(
-            replace(
-                find_column(one, precise=options.center, kind=kinds.get(one.name), text=how),
-                signs=signs.get(one.name, ()),
-            )
-            for one in features
+            find_column(one, precise=options.center, kind=kinds.get(one.name), text=how) for one in features
         )
+        if signs:
+            columns = tuple(replace(one, signs=signs.get(one.name, ())) for one in columns)
     if not columns:
         raise DataError(
             expected="feature columns besides the target",
