@@ -62,6 +62,8 @@ def _put(given: dict[str, Any], path: list[str], value: Any) -> None:
         kept = given.get("model", {})
         if not (isinstance(kept, dict) and path[1] in kept):
             given["model"] = {}
+        elif value != kept[path[1]] and kept.get("hidden") == AUTO:
+            del kept["hidden"]  # widths by rows are for tables alone
     if path == ["schedule", "name"]:
         kept = given.get("schedule")
         if not (isinstance(kept, dict) and kept.get("name") == value):
