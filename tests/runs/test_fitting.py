@@ -29,6 +29,7 @@ def test_batch_width_and_features_follow_the_size_of_the_table(size):
     found = fitted(recipe_for("table.csv"), train)
     batch, width, select = SIZES[size]
     assert (found.train.batch_size, found.model.hidden, found.data.select) == (batch, (width, width), select)
+    assert found.model.dropout == (0.15 if rows < 2000 else 0)
     assert fitted(found, train) == found
     given = with_overrides(
         recipe_for("table.csv"), ["train.batch_size=4", "model.hidden=[7]", "data.select=all"]

@@ -155,7 +155,7 @@ class MlpSection(BuilderSection):
             (100, 100),
             WIDTHS
             + ', or "auto": two layers of the power of two nearest to the square root of the training rows, '
-            "from 32 to 256",
+            "from 32 to 256, below 2,000 rows with a dropout of 0.15 if none is given",
         )
     )
 

@@ -115,7 +115,7 @@ def recipe_for(source: str, *, average: bool = True) -> Recipe:
     }
     if Path(source).suffix.lower() not in NO_TABLES:
         given["data"]["validation"] = 0.2
-        given["model"] |= {"hidden": AUTO, "dropout": 0.15}
+        given["model"]["hidden"] = AUTO
         given["optimizer"] = {"name": "adamw", "learning_rate": 0.003, "weight_decay": 0.1}
         given["train"] |= {"epochs": 300, "batch_size": AUTO} | ({"ema": 0.99} if average else {})
     try:

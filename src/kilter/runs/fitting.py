@@ -12,6 +12,8 @@ from kilter.recipe.optimizer import AUTO
 _BATCHES = (8, 1024)
 # Wider layers overfit few rows: 2 layers of 100 lose up to 0.02 of accuracy on tables of 500 to 1,000 rows.
 _WIDTHS = (32, 256)
+# Without dropout, tables of 130 to 580 rows lose 0.01 to 0.03; with it, one of 4,500 rows loses 0.015 of R2.
+_DROPOUT, _MANY_ROWS = 0.15, 2000
 
 
 def fitted(recipe: Recipe, train: Dataset) -> Recipe:
@@ -23,7 +25,10 @@ def fitted(recipe: Recipe, train: Dataset) -> Recipe:
         changes["train"] = recipe.train.model_copy(update={"batch_size": batch})
     if isinstance(recipe.model, MlpSection) and recipe.model.hidden == AUTO:
         width = min(max(root, _WIDTHS[0]), _WIDTHS[1])
-        changes["model"] = recipe.model.model_copy(update={"hidden": (width, width)})
+        update: dict[str, object] = {"hidden": (width, width)}
+        if "dropout" not in recipe.model.model_fields_set and len(train) < _MANY_ROWS:
+            update["dropout"] = _DROPOUT
+        changes["model"] = recipe.model.model_copy(update=update)
     if recipe.data.select == AUTO:
         wide = train.y is not None and len(train.features) > len(train)
         changes["data"] = recipe.data.model_copy(update={"select": "related" if wide else "all"})
