@@ -57,7 +57,7 @@ class Survey:
 def survey(path: str | Path, **how: Any) -> Survey:
     """Describe any readable source; ``how``: options of :func:`kilter.data.load`.
 
-    Raises DataError only for a source that cannot be read at all.
+    Raises DataError only for a source that cannot be read at all, or without a column that ``how`` names.
     """
     frames: list[pl.DataFrame] = []
     options = LoadOptions(**{name: _frozen(value) for name, value in how.items()}, seen=frames.append)
@@ -65,7 +65,8 @@ def survey(path: str | Path, **how: Any) -> Survey:
     try:
         source = read(path, options)
     except DataError as error:
-        if not frames:
+        named = {how.get("target"), *options.ignore, *options.only, *options.kinds} - {None}
+        if not frames or not named <= set(frames[0].columns):
             raise
         problems.append(
             f"cannot be trained on as it is: {error.received} (expected: {error.expected}); {error.remedy}"
