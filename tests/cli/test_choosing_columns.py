@@ -1,4 +1,4 @@
-"""--ignore, --only, --as and --missing, on every command that reads a table, and what is said of the columns."""
+"""--ignore, --only, --as and --missing, on every command that reads a table; what is said of the columns."""
 
 import json
 
