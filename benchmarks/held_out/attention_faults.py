@@ -1,4 +1,4 @@
-"""Attention networks and embeddings that do not learn."""
+"""Attention networks that do not learn."""
 
 import keras
 from keras import layers, ops
@@ -33,12 +33,12 @@ class Positions(layers.Layer):
 
 
 class HandMade(layers.Layer):
-    """Attention written by hand: the axis of its softmax and the scale of its scores are free."""
+    """Attention written by hand, with any scale of its scores."""
 
-    def __init__(self, width, axis=-1, scale=None, **kwargs):
+    def __init__(self, width, scale=None, **kwargs):
         super().__init__(**kwargs)
         self.query, self.key, self.value = Dense(width), Dense(width), Dense(width)
-        self.axis, self.scale = axis, width**-0.5 if scale is None else scale
+        self.scale = width**-0.5 if scale is None else scale
 
     def build(self, shape):
         """Build the three maps."""
@@ -48,7 +48,7 @@ class HandMade(layers.Layer):
     def call(self, x):
         """Mix the positions."""
         scores = ops.matmul(self.query(x), ops.transpose(self.key(x), (0, 2, 1))) * self.scale
-        return ops.matmul(ops.softmax(scores, axis=self.axis), self.value(x))
+        return ops.matmul(ops.softmax(scores, axis=-1), self.value(x))
 
 
 def _block(x, width=24, heads=2, drop=0.0, residual=True, mask=None, causal=False, reg=None):
@@ -134,20 +134,6 @@ def _transformer_dropout(fixed):
 )
 def _blocks_without_shortcuts(fixed):
     return _order_case(_order(blocks=2 if fixed else 5, residual=fixed), Adam(0.003), 15)
-
-
-@faulty(
-    "attention",
-    "kind: attention by hand, softmax over axis 0 or 1",
-    "the softmax of the scores runs over the rows of the batch",
-)
-def _softmax_over_the_batch(fixed):
-    inputs = keras.Input((12,), dtype="int32")
-    x = Positions()(Embed(12, 24)(inputs))
-    x = x + HandMade(24, axis=-1 if fixed else 0)(x)
-    x = Dense(24, activation="relu")(Norm()(x))
-    x = layers.GlobalMaxPooling1D()(x)
-    return _order_case(keras.Model(inputs, Dense(1, activation="sigmoid")(x)), Adam(0.003))
 
 
 @faulty(

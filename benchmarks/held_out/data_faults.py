@@ -52,7 +52,7 @@ def _one_row_off(fixed):
 @faulty(
     "data",
     "kind: validation images not scaled",
-    "training images are divided by 255, validation images are not",
+    "training images are divided by 255, validation images are not, and are black on white",
     repairable=False,
 )
 def _held_out_not_scaled(fixed):

@@ -284,7 +284,6 @@ def _raw_wine(fixed):
 
 @faulty("dense", "kind: raw features into sigmoid units", "raw columns to 4000 saturate the sigmoid units")
 def _raw_into_sigmoid(fixed):
-    x, y = bundled("diabetes")
     x, y = table(1500)
     x = x * np.array([900, 4000, 3, 50, 800, 1, 30, 2000], "float32") + 500
     model = stack((8,), Dense(32, activation="sigmoid"), Dense(16, activation="sigmoid"), Dense(1))

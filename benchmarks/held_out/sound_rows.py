@@ -59,7 +59,7 @@ def _digits_tanh_momentum():
 def _fashion_logits():
     x, y = fashion(4000, size=14)
     model = stack((14, 14, 1), layers.Flatten(), Dense(96, activation="relu"), Drop(0.2), Dense(10))
-    return case(model, "adam", CCE(from_logits=True), split(x / 255, y), 20, metrics=["accuracy"])
+    return case(model, "adam", CCE(from_logits=True), split(x / 255, y), 40, metrics=["accuracy"])
 
 
 @sound("dense", "kind: two spirals by relu layers")
