@@ -93,33 +93,8 @@ def _norm_of_two_images(fixed):
         layers.LeakyReLU(negative_slope=0.2),
         Dense(10, activation="softmax"),
     )
-    return case(model, Adam(0.01), CCE(), _clothes(1200), 4, 32 if fixed else 2)
-
-
-@faulty(
-    "conv",
-    "kind: images left channels-first",
-    "images are (3, 16, 16), but layers take the last axis as channels",
-)
-def _channels_first_images(fixed):
-    x, y = _coloured()
-    if not fixed:
-        x = np.ascontiguousarray(x.transpose(0, 3, 1, 2))
-    model = stack(
-        x.shape[1:],
-        Conv(16, 3, padding="same", activation="relu"),
-        Conv(32, 3, padding="same", activation="relu"),
-        layers.GlobalAveragePooling2D(),
-        Dense(8, activation="softmax"),
-    )
-    return case(model, Adam(0.003), CCE(), split(x, y), 10)
-
-
-def _coloured():
-    x, kind, _mask = shapes(1600, blur=0.15)
-    tint = rng(5).integers(0, 2, len(x))
-    colour = np.where(tint[:, None], [1.0, 0.3, 0.1], [0.1, 0.3, 1.0])[:, None, None]
-    return (x * (0.3 + colour)).astype("float32"), kind * 2 + tint
+    epochs, batch = (15, 32) if fixed else (4, 2)
+    return case(model, Adam(0.01), CCE(), _clothes(1200), epochs, batch)
 
 
 @faulty(
@@ -353,11 +328,11 @@ def _shrunk_to_one_pixel(fixed):
 @faulty(
     "conv",
     "kind: labels as floats 0, 0.5, 1 with accuracy in mind",
-    "classes are put as one number and fitted by MSE with a sigmoid of huge start weights",
+    "a sigmoid output starts saturated by huge weights, and MSE gives it no gradient",
 )
 def _saturated_output(fixed):
     x, kind, _ = shapes(1600)
-    keep = kind < 2
+    keep = kind % 2 == 0
     last = {} if fixed else {"kernel_initializer": keras.initializers.RandomNormal(0, 8, seed=1)}
     model = stack(
         (16, 16, 1),
@@ -367,5 +342,5 @@ def _saturated_output(fixed):
         layers.Flatten(),
         Dense(1, activation="sigmoid", **last),
     )
-    rows = split(x[keep], kind[keep].astype("float32"))
+    rows = split(x[keep], (kind[keep] / 2).astype("float32"))
     return case(model, "adam", "binary_crossentropy" if fixed else "mse", rows, 12)

@@ -77,10 +77,8 @@ def _treat(program: Program, seed: int) -> dict[str, Any]:
 
 
 def _words(change: Any) -> str:
-    for name in ("words", "text", "description", "what"):
-        if getattr(change, name, None):
-            return str(getattr(change, name))
-    return str(change)
+    where = ", ".join(change.where) if isinstance(change.where, tuple | list) else change.where
+    return f"{change.remedy} ({where}): {change.before} -> {change.after}"
 
 
 def judge_one(name: str, only: str, seed: int) -> dict[str, Any]:
@@ -122,6 +120,7 @@ def verdict(program: Program, found: dict[str, Any], known: dict[str, Any]) -> d
         result["warned"] = sorted({f["code"] for f in found["findings"] if f["severity"] == "warning"})
     if "treated" in found:
         result["harmed"] = found["treated"] < found["plain"] - 0.01
+        result["harmed_by_changes"] = result["harmed"] and bool(found["changes"])
         fixed = [run["fixed"]["score"] for run in known.get("runs", []) if "fixed" in run]
         if fixed:
             result["fixed"] = round(sum(fixed) / len(fixed), 4)

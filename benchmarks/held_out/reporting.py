@@ -37,6 +37,7 @@ def _row(label: str, results: list[Result]) -> str:
         _share(mendable, "repaired"),
         _share(results, "repaired"),
         _share(results, "harmed"),
+        _share(results, "harmed_by_changes"),
         _share(results, "claimed"),
         sum(bool(r.get("problems")) for r in results),
         _changes(results),
@@ -48,8 +49,8 @@ def _row(label: str, results: list[Result]) -> str:
 def _counts(results: list[Result]) -> list[str]:
     lines = [
         "| Programs | Number | Severe finding | Repaired, of the repairable | Repaired, of all | Harmed"
-        " | Claimed on noise | Exceptions | Median changes | Median cost, times plain training |",
-        "|---|---|---|---|---|---|---|---|---|---|",
+        " | Harmed with changes | Claimed on noise | Exceptions | Median changes | Median cost, times plain training |",
+        "|---|---|---|---|---|---|---|---|---|---|---|",
     ]
     for sort in ("faulty", "sound", "noise"):
         of = [r for r in results if r["sort"] == sort]

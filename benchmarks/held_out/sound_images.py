@@ -38,7 +38,9 @@ def _simple_convnet():
         layers.Dropout(0.5),
         Dense(10, activation="softmax"),
     )
-    return case(model, "adam", "sparse_categorical_crossentropy", _clothes(), 15, 64, metrics=["accuracy"])
+    return case(
+        model, Adam(0.003), "sparse_categorical_crossentropy", _clothes(), 30, 64, metrics=["accuracy"]
+    )
 
 
 @sound("conv", "kind: LeNet with tanh and average pooling")
@@ -46,7 +48,7 @@ def _lenet():
     model = stack(
         (14, 14, 1),
         Conv(8, 5, padding="same", activation="tanh"),
-        layers.AveragePooling2D(),
+        layers.AveragePooling2D(2),
         Conv(16, 3, activation="tanh"),
         layers.Flatten(),
         Dense(64, activation="tanh"),
@@ -67,7 +69,7 @@ def _rescaled_inside():
         layers.Dropout(0.3),
         Dense(10, activation="softmax"),
     )
-    return case(model, "adam", CCE(), _clothes(scale=1), 15)
+    return case(model, Adam(0.002), CCE(), _clothes(scale=1), 35)
 
 
 @sound("conv", "kind: convolution, batch normalisation, relu")
@@ -81,7 +83,7 @@ def _conv_batch_norm():
             Pool(),
         ]
     model = stack((14, 14, 1), *body, layers.Flatten(), layers.Dropout(0.3), Dense(10, activation="softmax"))
-    return case(model, Adam(0.002), CCE(), _clothes(), 12, 64)
+    return case(model, Adam(0.003), CCE(), _clothes(), 25, 64)
 
 
 @sound("conv", "kind: small residual network")

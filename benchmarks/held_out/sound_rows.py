@@ -223,7 +223,7 @@ def _residual_rows():
     for _ in range(3):
         x = x + Dense(48)(layers.Activation("relu")(Dense(48)(layers.LayerNormalization()(x))))
     model = keras.Model(inputs, Dense(1)(x))
-    return case(model, Adam(0.002), "mse", _regression(1800, 9), 40, measure="rmse")
+    return case(model, Adam(0.003), "mse", _regression(3000, 9), 50, 64, measure="rmse")
 
 
 @sound("table", "kind: several labels at once, sigmoid outputs")
@@ -256,7 +256,8 @@ def _large_batches():
 def _digit_autoencoder():
     a, _, b, _ = _digits()
     model = stack((64,), Dense(32, activation="relu"), Dense(64, activation="sigmoid"))
-    return case(model, Adam(0.003), "binary_crossentropy", (a, a, b, b), 80, measure="rmse")
+    rate = keras.optimizers.schedules.CosineDecay(0.005, 120 * 43)
+    return case(model, Adam(rate), "binary_crossentropy", (a, a, b, b), 120, measure="rmse")
 
 
 @sound("autoencoder", "kind: variational autoencoder with a small divergence weight")
@@ -277,14 +278,15 @@ def _contrastive():
 
 @sound("several outputs", "kind: class and number from one body, both scaled")
 def _class_and_number():
-    x, y = table(2000, 10, 0.1)
+    x, y = table(3000, 10, 0.1)
     label = (x[:, 5] + x[:, 6] > 0).astype("float32")
     a, t, b, v = split(x, np.stack([label, scaled(y)], 1).astype("float32"))
     inputs = keras.Input((8,))
     h = Dense(64, activation="relu")(Dense(64, activation="relu")(inputs))
     model = keras.Model(inputs, [Dense(1, activation="sigmoid")(h), Dense(1)(h)])
     rows = (a, [t[:, :1], t[:, 1:]], b, [v[:, :1], v[:, 1:]])
-    return case(model, Adam(0.004), ["binary_crossentropy", "mse"], rows, 50, measure=("accuracy", "rmse"))
+    rate = keras.optimizers.schedules.CosineDecay(0.006, 60 * 71)
+    return case(model, Adam(rate), ["binary_crossentropy", "mse"], rows, 60, measure=("accuracy", "rmse"))
 
 
 @sound("embedding", "kind: matrix factorisation with biases")

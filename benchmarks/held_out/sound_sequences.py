@@ -43,7 +43,8 @@ def _forecast_simple():
 def _forecast_end():
     x, y = series(2000)
     rows = (x[:1500], y[:1500], x[1500:], y[1500:])
-    return case(stack((24, 1), GRU(24), Dense(1)), Adam(0.005), "mse", rows, 30, measure="rmse", shuffle=True)
+    rate = keras.optimizers.schedules.CosineDecay(0.01, 50 * 47)
+    return case(stack((24, 1), GRU(24), Dense(1)), Adam(rate), "mse", rows, 50, measure="rmse")
 
 
 @sound("recurrent", "https://keras.io/examples/nlp/bidirectional_lstm_imdb/")
@@ -119,8 +120,8 @@ def _first_of_twelve():
 
 @sound("recurrent", "kind: gradient clipping with SGD and momentum")
 def _clipped_sgd():
-    opt = SGD(0.1, momentum=0.9, clipnorm=1.0)
-    return case(stack((24, 1), GRU(24), Dense(1)), opt, "mse", split(*series(2000)), 30, measure="rmse")
+    opt = SGD(keras.optimizers.schedules.CosineDecay(0.2, 60 * 47), momentum=0.9, clipnorm=1.0)
+    return case(stack((24, 1), GRU(24), Dense(1)), opt, "mse", split(*series(2000)), 60, measure="rmse")
 
 
 @sound("attention", "https://keras.io/examples/nlp/text_classification_with_transformer/")
@@ -145,7 +146,8 @@ def _set_without_positions():
     inputs = keras.Input((10, 3))
     h = _block(Dense(24)(inputs))
     model = keras.Model(inputs, Dense(1)(layers.GlobalAveragePooling1D()(h)))
-    return case(model, Adam(0.003), "mse", split(x, scaled_target(y)), 40, measure="rmse")
+    rate = keras.optimizers.schedules.CosineDecay(0.005, 80 * 57)
+    return case(model, Adam(rate), "mse", split(x, scaled_target(y)), 80, measure="rmse")
 
 
 def scaled_target(y):
