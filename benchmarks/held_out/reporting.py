@@ -49,7 +49,8 @@ def _row(label: str, results: list[Result]) -> str:
 def _counts(results: list[Result]) -> list[str]:
     lines = [
         "| Programs | Number | Severe finding | Repaired, of the repairable | Repaired, of all | Harmed"
-        " | Harmed with changes | Claimed on noise | Exceptions | Median changes | Median cost, times plain training |",
+        " | Harmed with changes | Claimed on noise | Exceptions | Median changes"
+        " | Median cost, times plain training |",
         "|---|---|---|---|---|---|---|---|---|---|---|",
     ]
     for sort in ("faulty", "sound", "noise"):

@@ -238,7 +238,7 @@ def _frozen_trained_base():
     whole.fit(x / 255, y, epochs=8, batch_size=64, verbose=0)
     base.trainable = False
     model = stack((14, 14, 1), base, Dense(10, activation="softmax"))
-    return case(model, Adam(0.001), CCE(), _clothes(2400), 12)
+    return case(model, Adam(0.002), CCE(), _clothes(2400), 40)
 
 
 @sound("conv", "kind: relu6 and small leaks, RMSprop")
