@@ -71,19 +71,6 @@ def _zeros_masked_away(fixed):
 
 @faulty(
     "recurrent",
-    "https://github.com/tensorflow/tensorflow/issues/40067 'stateful, but the batches are shuffled'",
-    "the state is kept from one shuffled batch to the next",
-)
-def _state_of_strangers(fixed):
-    x = rng(2).normal(0, 1, (1280, 8, 1)).astype("float32")
-    y = x[..., 0].sum(1) / 3
-    inputs = keras.Input((8, 1), batch_size=32)
-    model = keras.Model(inputs, Dense(1)(GRU(16, stateful=not fixed)(inputs)))
-    return case(model, Adam(0.01), "mse", split(x, y), 15, measure="rmse")
-
-
-@faulty(
-    "recurrent",
     "kind: RandomNormal recurrent weights",
     "recurrent weights of deviation 1.5 saturate the state",
 )

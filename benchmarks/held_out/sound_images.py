@@ -5,7 +5,7 @@ import numpy as np
 from keras import layers, ops
 
 from held_out.case import case, sound, stack
-from held_out.data import cifar, dots, fashion, places, rng, shapes, split, waves
+from held_out.data import cifar, fashion, places, rng, shapes, split, waves
 
 Conv, Dense, Pool, BN = layers.Conv2D, layers.Dense, layers.MaxPooling2D, layers.BatchNormalization
 CCE = keras.losses.SparseCategoricalCrossentropy
@@ -82,8 +82,9 @@ def _conv_batch_norm():
             layers.Activation("relu"),
             Pool(),
         ]
-    model = stack((14, 14, 1), *body, layers.Flatten(), layers.Dropout(0.3), Dense(10, activation="softmax"))
-    return case(model, Adam(0.003), CCE(), _clothes(), 25, 64)
+    model = stack((14, 14, 1), *body, layers.Flatten(), layers.Dropout(0.5), Dense(10, activation="softmax"))
+    rate = keras.optimizers.schedules.CosineDecay(0.003, 25 * 35)
+    return case(model, Adam(rate), CCE(), _clothes(), 25, 64)
 
 
 @sound("conv", "kind: small residual network")
@@ -114,7 +115,7 @@ def _separable():
 
 @sound("conv", "kind: a hard task: few colour images, small network with dropout")
 def _hard_colours():
-    x, y = cifar(2400, 16)
+    x, y = cifar(7000, 16)
     keep = np.isin(y, (0, 1))
     model = stack(
         (16, 16, 3),
@@ -125,7 +126,8 @@ def _hard_colours():
         layers.Dropout(0.5),
         Dense(2, activation="softmax"),
     )
-    return case(model, Adam(0.002), CCE(), split(x[keep] / 255, y[keep]), 20, 16)
+    rate = keras.optimizers.schedules.CosineDecay(0.003, 40 * 33)
+    return case(model, Adam(rate), CCE(), split(x[keep] / 255, y[keep]), 40)
 
 
 @sound("conv", "kind: flips as layers of the network")
@@ -151,21 +153,6 @@ def _signal_classes():
         body += [layers.Conv1D(32, 5, padding="same"), BN(momentum=0.9), layers.ReLU()]
     model = stack((32, 1), *body, layers.GlobalAveragePooling1D(), Dense(3, activation="softmax"))
     return case(model, Adam(0.003), CCE(), split(*waves(1600)), 15)
-
-
-@sound("conv", "kind: counting with a linear output")
-def _counting():
-    x, y = dots(1800)
-    model = stack(
-        (20, 20, 1),
-        Conv(12, 3, activation="relu"),
-        Pool(),
-        Conv(16, 3, activation="relu"),
-        layers.GlobalAveragePooling2D(),
-        Dense(16, activation="relu"),
-        Dense(1),
-    )
-    return case(model, Adam(0.004), "mse", split(x, (y - 5) / 2.6), 30, measure="rmse")
 
 
 @sound("conv", "kind: coordinates of a spot, scaled to 1")
@@ -253,7 +240,8 @@ def _leaky_rmsprop():
         layers.GlobalMaxPooling2D(),
         Dense(4, activation="softmax"),
     )
-    return case(model, keras.optimizers.RMSprop(0.002), CCE(), _figures(), 20)
+    rate = keras.optimizers.schedules.CosineDecay(0.004, 45 * 57)
+    return case(model, keras.optimizers.RMSprop(rate), CCE(), _figures(), 45)
 
 
 @sound("conv", "kind: SGD with Nesterov momentum and weight decay")
@@ -268,17 +256,3 @@ def _nesterov():
         Dense(10, activation="softmax"),
     )
     return case(model, SGD(0.03, momentum=0.9, nesterov=True, weight_decay=1e-4), CCE(), _clothes(), 15)
-
-
-@sound("conv", "kind: two image branches joined")
-def _two_views():
-    x, y, _ = shapes(1800, blur=0.5)
-    z = x[:, ::-1] + rng(1).normal(0, 0.4, x.shape)
-    a, b = keras.Input((16, 16, 1)), keras.Input((16, 16, 1))
-    towers = []
-    for i in (a, b):
-        h = Conv(16, 3, activation="relu")(i)
-        towers.append(layers.GlobalMaxPooling2D()(Conv(24, 3, activation="relu")(Pool()(h))))
-    h = Dense(32, activation="relu")(layers.Concatenate()(towers))
-    model = keras.Model([a, b], Dense(4, activation="softmax")(h))
-    return case(model, Adam(0.003), CCE(), split([x, z.astype("float32")], y), 30)

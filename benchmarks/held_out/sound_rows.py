@@ -223,7 +223,8 @@ def _residual_rows():
     for _ in range(3):
         x = x + Dense(48)(layers.Activation("relu")(Dense(48)(layers.LayerNormalization()(x))))
     model = keras.Model(inputs, Dense(1)(x))
-    return case(model, Adam(0.003), "mse", _regression(3000, 9), 50, 64, measure="rmse")
+    rate = keras.optimizers.schedules.CosineDecay(0.004, 50 * 71)
+    return case(model, Adam(rate), "mse", _regression(3000, 9), 50, measure="rmse")
 
 
 @sound("table", "kind: several labels at once, sigmoid outputs")
@@ -256,8 +257,8 @@ def _large_batches():
 def _digit_autoencoder():
     a, _, b, _ = _digits()
     model = stack((64,), Dense(32, activation="relu"), Dense(64, activation="sigmoid"))
-    rate = keras.optimizers.schedules.CosineDecay(0.005, 120 * 43)
-    return case(model, Adam(rate), "binary_crossentropy", (a, a, b, b), 120, measure="rmse")
+    rate = keras.optimizers.schedules.CosineDecay(0.002, 200 * 43)
+    return case(model, Adam(rate), "binary_crossentropy", (a, a, b, b), 200, measure="rmse")
 
 
 @sound("autoencoder", "kind: variational autoencoder with a small divergence weight")
