@@ -58,7 +58,7 @@ def test_no_measure_is_without_a_case():
 
 
 def test_outputs_that_are_not_finite_have_no_measure():
-    broken = Answers("numbers", NUMBERS, np.where(NUMBERS == NUMBERS.max(), np.nan, GIVEN))
+    broken = Answers("numbers", NUMBERS, np.where(NUMBERS.max() == NUMBERS, np.nan, GIVEN))
     assert all(np.isnan(value) for value in _measures.measured(broken).values())
 
 
