@@ -50,7 +50,12 @@ def train(
     seed: Annotated[
         int | None, typer.Option("--seed", help="Seed for weights, shuffling, dropout and splits.")
     ] = None,
+    metric: Annotated[
+        str | None,
+        typer.Option("--metric", help="Measure that chooses the best epoch, such as roc_auc; default: auto."),
+    ] = None,
     allow_code: AllowCode = False,
+    as_json: AsJson = False,
     path_only: PathOnly = False,
 ) -> None:
     """Train a model in a new run directory.
@@ -254,6 +259,7 @@ def evaluate(
         str | None, typer.Option("--target", metavar="COLUMN", help="The column with the true values.")
     ] = None,
     allow_code: AllowCode = False,
+    as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
     """Evaluate a trained model on data.

@@ -177,13 +177,14 @@ def _stopping(recipe: Recipe, measure: str) -> Sequence[keras.callbacks.Callback
         return []
     prefixes = ("", "val_") if recipe.data.validation is not None else ("",)
     known = [f"{prefix}{name}" for prefix in prefixes for name in ("loss", measure)]
-    if stopping.monitor not in known:
+    monitor = stopping.monitor or known[-2]
+    if monitor not in known:
         raise RecipeError(
             expected=f"train.early_stopping.monitor to be one of {', '.join(known)}",
-            received=f"monitor={stopping.monitor!r}",
+            received=f"monitor={monitor!r}",
             remedy=f"use {known[-2]!r}",
         )
     # A dict, because Keras annotates min_delta as an int.
     options: dict[str, Any] = {"patience": stopping.patience, "min_delta": stopping.min_delta}
-    mode = "max" if stopping.monitor.endswith("accuracy") else "min"
-    return [keras.callbacks.EarlyStopping(stopping.monitor, mode=mode, restore_best_weights=True, **options)]
+    mode = "max" if monitor.endswith("accuracy") else "min"
+    return [keras.callbacks.EarlyStopping(monitor, mode=mode, restore_best_weights=True, **options)]

@@ -106,7 +106,10 @@ class EarlyStopping(Section):
     patience: int = key(
         10, "epochs without improvement before stopping: a whole number from 1", ge=1, le=1_000_000
     )
-    monitor: str = key("val_loss", "the name in the history of the measure to watch", min_length=1)
+    monitor: Text = unset(
+        "the name in the history of the measure to watch, such as val_loss; by default train.metric's",
+        min_length=1,
+    )
     min_delta: float = key(0.0, "the least change that counts as improvement: 0 or more", ge=0)
 
 
@@ -139,7 +142,7 @@ class TrainSection(Section):
     )
     shuffle: bool = key(True, "true or false: a new order of the rows in every epoch")
     early_stopping: Annotated[EarlyStopping | None, UNSET] = unset(
-        'a table such as { patience = 10, monitor = "val_loss", min_delta = 0.0 }'
+        'a table such as { patience = 10, monitor = "val_accuracy", min_delta = 0.0 }'
     )
     class_weight: Annotated[Literal["balanced"] | dict[str, float] | None, UNSET] = unset(
         '"balanced", or a table class name = weight with weights of 0 or more'
@@ -160,6 +163,35 @@ class TrainSection(Section):
     evaluate_training: bool = key(
         False, "true or false: evaluate the training rows after each epoch, without dropout"
     )
+
+    metric: str = key(
+        "auto",
+        "the validation measure that decides which epoch is the best and when to stop: loss, or one of "
+        'docs/measures.md, such as roc_auc; "auto" is the loss, with a rare class average_precision (of two '
+        "classes) or balanced_accuracy",
+        min_length=1,
+    )
+    threshold: Annotated[float | Literal["auto"] | None, UNSET] = key(
+        "auto",
+        "of two classes, the probability above 0 and below 1 from which the rarer one is answered; "
+        '"auto" chooses it on the validation rows if that class is rare',
+    )
+
+    @field_validator("threshold", mode="before")
+    @classmethod
+    def _probability(cls, value: Any) -> Any:
+        if not (value in (None, "none", "auto") or (isinstance(value, float) and 0 < value < 1)):
+            raise refuse(described(cls, "threshold"))
+        return value
+
+    @model_validator(mode="after")
+    def _one_measure(self) -> Self:
+        monitor = None if self.early_stopping is None else self.early_stopping.monitor
+        if monitor is not None and self.metric != "auto":
+            raise refuse(
+                "train.metric or train.early_stopping.monitor, not both", f"{self.metric}, {monitor}"
+            )
+        return self
 
     @property
     def batch(self) -> int:
@@ -229,10 +261,11 @@ class Recipe(Section):
     @model_validator(mode="after")
     def _watches_what_is_measured(self) -> Self:
         stopping = self.train.early_stopping
-        if stopping is not None and stopping.monitor.startswith("val_") and self.data.validation is None:
-            raise refuse(
-                f"validation data for early stopping on {stopping.monitor}", "validation = none in [data]"
-            )
+        if stopping is None or self.data.validation is not None:
+            return self
+        if stopping.monitor is None or stopping.monitor.startswith("val_"):
+            watched = stopping.monitor or "val_loss"
+            raise refuse(f"validation data for early stopping on {watched}", "validation = none in [data]")
         return self
 
     @model_validator(mode="after")

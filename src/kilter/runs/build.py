@@ -41,7 +41,8 @@ from kilter.errors import DataError, ModelError, RecipeError
 from kilter.nn.builders import BYTES_A_WEIGHT
 from kilter.recipe import FileSection, Recipe, ReuseSection
 from kilter.recipe.optimizer import AUTO
-from kilter.runs.best_epoch import Watch, direction_of
+from kilter.runs.best_epoch import Watch
+from kilter.runs.evaluating import ValidationMeasure, positive_of, watch_for
 from kilter.runs.fitting import fitted
 from kilter.runs.from_recipe import make_augmentation, make_model, make_phases, make_schedule
 from kilter.runs.records import DataRecord
@@ -99,7 +100,7 @@ def prepare(recipe: Recipe, *, allow_code: bool = False, progress: Progress = SI
     progress.stage("Building the model")
     model = make_model(recipe, parts.train, allow_code=allow_code)
     objective = objective_for(model, parts.train, recipe.regularize.label_smoothing)
-    watch = _watch(recipe, objective, validated=parts.validation is not None)
+    watch = watch_for(recipe, objective, parts)
     optimizer = make_optimizer(recipe)
     _require_training_room(model, optimizer)
     compile_for(model, optimizer, objective)
@@ -118,7 +119,6 @@ def prepare(recipe: Recipe, *, allow_code: bool = False, progress: Progress = SI
 def make_spec(recipe: Recipe, parts: Splits, model: keras.Model, watch: Watch) -> TrainingSpec:
     """How the recipe trains its compiled model on these data."""
     options, train, validation = recipe.train, parts.train, parts.validation
-    average = weight_average(recipe, train, model)
     stopping = None
     if options.early_stopping is not None:
         limits = options.early_stopping.patience, options.early_stopping.min_delta
@@ -132,7 +132,7 @@ def make_spec(recipe: Recipe, parts: Splits, model: keras.Model, watch: Watch) -
         schedule=make_schedule(recipe, math.ceil(len(train) / options.batch)),
         augment=make_augmentation(recipe.augment, train),
         early_stopping=stopping,
-        callbacks=() if average is None else (average,),
+        callbacks=_callbacks(recipe, parts, model, watch),
         evaluate_training=options.evaluate_training,
         seed=recipe.seed,
     )
@@ -295,21 +295,18 @@ def _check_batch_size(recipe: Recipe, train: Dataset) -> None:
         )
 
 
-def _watch(recipe: Recipe, objective: Objective, *, validated: bool) -> Watch:
-    stopping = recipe.train.early_stopping
-    default = "val_loss" if validated else "loss"
-    if stopping is None:
-        return Watch(default, direction_of(default))
-    measured = ["loss", *objective.metrics]
-    evaluated = (("train_", recipe.train.evaluate_training), ("val_", validated))
-    known = measured + [f"{prefix}{name}" for prefix, is_done in evaluated if is_done for name in measured]
-    if stopping.monitor not in known:
-        raise RecipeError(
-            expected=f"train.early_stopping.monitor to be one of {', '.join(known)}",
-            received=f"monitor={stopping.monitor!r}",
-            remedy=did_you_mean(stopping.monitor, known, f"choose {default!r}"),
-        )
-    return Watch(stopping.monitor, direction_of(stopping.monitor), stopping.patience, stopping.min_delta)
+def _callbacks(
+    recipe: Recipe, parts: Splits, model: keras.Model, watch: Watch
+) -> tuple[keras.callbacks.Callback, ...]:
+    """The weight average, if any, then the validation measure that ``watch`` needs beside the model's own."""
+    found: list[keras.callbacks.Callback] = []
+    average = weight_average(recipe, parts.train, model)
+    found += [] if average is None else [average]
+    name = watch.monitor.removeprefix("val_")
+    logged = ("loss", *objective_for(model, parts.train).metrics)
+    if parts.validation is not None and watch.monitor.startswith("val_") and name not in logged:
+        found.append(ValidationMeasure(name, parts.validation, positive_of(parts.train)))
+    return tuple(found)
 
 
 def _class_weight(recipe: Recipe, train: Dataset) -> dict[int, float] | None:
