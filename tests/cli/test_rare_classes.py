@@ -1,6 +1,7 @@
 """A class of few rows, from training to prediction: the measure, the threshold, and what is said."""
 
 import json
+import re
 
 import numpy as np
 import polars
@@ -85,7 +86,7 @@ def test_a_class_that_is_never_found_is_said(kilter, leavers, tmp_path):
     options = ["--epochs", 3, "--metric", "loss", "--set", "train.threshold=none"]
     weights = ["--set", "train.class_weight={goes = 0.0, stays = 1.0}"]
     ended = kilter("train", leavers, "--runs", tmp_path, *options, *weights)
-    assert 'finds 0 of 5 rows of class "goes"' in " ".join(ended.out.split())
+    assert re.search('finds 0 of \\d+ rows of class "goes"', " ".join(ended.out.split()))
 
 
 def test_a_model_no_better_than_the_median_is_said():

@@ -50,10 +50,7 @@ def train(
     seed: Annotated[
         int | None, typer.Option("--seed", help="Seed for weights, shuffling, dropout and splits.")
     ] = None,
-    metric: Annotated[
-        str | None,
-        typer.Option("--metric", help="Measure that chooses the best epoch, such as roc_auc; default: auto."),
-    ] = None,
+    metric: Metric = None,
     allow_code: AllowCode = False,
     as_json: AsJson = False,
     path_only: PathOnly = False,
