@@ -31,6 +31,7 @@ from kilter._engine.fit import (
 from kilter._engine.loop import Chunk, evaluate_feed, testing
 from kilter._engine.overrides import check_loop, overrides
 from kilter._engine.program_cache import Programs, owners, take
+from kilter._engine.stable_losses import from_logits
 from kilter._engine.step import PredictStep, predict_step
 from kilter._models.variables import assign, build_forward, fitting, values, values_kept
 from kilter._progress import QUICK, Verbose, shown
@@ -53,6 +54,7 @@ def evaluate(
     steps: int | None = None,
     callbacks: Callbacks = (),
     return_dict: bool = True,
+    stable_loss: bool = True,
     rewrite: bool = True,
     verbose: Verbose = "auto",
 ) -> Any:
@@ -62,8 +64,8 @@ def evaluate(
     ``steps``: use only the first so many batches; None uses all. Metrics are exact means over the rows, also
     when the last batch is smaller. ``batch_size=None`` is 32, as in Keras. ``callbacks``: Keras's, with
     ``on_test_`` hooks, called as in Keras; ``model.stop_evaluating`` ends the call. ``return_dict=False``
-    returns a list in Keras's order. ``rewrite`` and ``verbose``: as in :func:`kilter.fit`; by default a call
-    shows what it does if it takes long.
+    returns a list in Keras's order. ``stable_loss``, ``rewrite`` and ``verbose``: as in :func:`kilter.fit`;
+    by default a call shows what it does if it takes long.
 
     Weights and batch-normalisation statistics do not change. As in Keras, the state that inference changes
     (random seeds, the states of a stateful recurrent layer) is carried from batch to batch and stays in the
@@ -82,7 +84,7 @@ def evaluate(
     prepare(model, feed, training=False)
     told = callback_list(model, callbacks, verbose, 1, limit or feed.steps)
     hooks = BatchHooks.of(model, told, "test")
-    with rewriting(rewrite), shown(verbose, after=QUICK) as progress:
+    with from_logits(stable_loss), rewriting(rewrite), shown(verbose, after=QUICK) as progress:
         progress.stage("Evaluating")
 
         def between(chunk: Chunk) -> None:

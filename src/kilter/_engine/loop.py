@@ -268,6 +268,7 @@ class Session:
                     break
         if isinstance(model.optimizer, keras.optimizers.Optimizer) and self.epochs > first:
             model.optimizer.finalize_variable_values(model.trainable_weights)
+        self.history.stable_loss = shelf(model).uses_logits("train")
         callbacks.on_train_end(logs)
         return self.history
 
