@@ -219,17 +219,23 @@ class _Predictor:
         """How many batches' outputs fit in memory at once."""
         # One by one if a block is not full: neither the padding nor a program of its own is worth it.
         count, size = block.order.shape
-        if block.steps < count:
+        if block.steps < count or self._model.run_eagerly:
             return 1
         return max(1, _OUTPUT_BYTES // max(self._output_bytes(block.data, size), 1))
 
     def outputs(self, data: Any, order: np.ndarray) -> Any:
         """The outputs of some batches of a block."""
         arguments = (self._trainable, self._non_trainable, data, jnp.asarray(order))
-        with fitting(self._model, data):
-            program = self._programs.get(
-                "predict", owners(self._model), lambda: _predict_program(predict_step(self._model)), arguments
-            )
+        if self._model.run_eagerly:
+            program = _eager_predictions(predict_step(self._model))
+        else:
+            with fitting(self._model, data):
+                program = self._programs.get(
+                    "predict",
+                    owners(self._model),
+                    lambda: _predict_program(predict_step(self._model)),
+                    arguments,
+                )
         outputs, self._non_trainable = program(*arguments)
         return jax.tree.map(lambda leaf: np.asarray(leaf).reshape(-1, *leaf.shape[2:]), outputs)
 
@@ -246,6 +252,17 @@ class _Predictor:
                 )
             )
         return sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(outputs))
+
+
+def _eager_predictions(step: PredictStep) -> Callable[..., Any]:
+    def run(trainable: Any, state: Any, data: Any, order: jax.Array) -> Any:
+        parts = []
+        for rows in order:
+            outputs, state = step(trainable, state, take(data, rows))
+            parts.append(outputs)
+        return jax.tree.map(lambda *leaves: jnp.stack(leaves), *parts), state
+
+    return run
 
 
 def _predict_program(step: PredictStep) -> Callable[..., Any]:

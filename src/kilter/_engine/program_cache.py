@@ -148,6 +148,18 @@ def steps_program(step: Step) -> Chunk:
     return run
 
 
+def eager_steps(step: Step) -> Chunk:
+    """:func:`steps_program` without compilation, for ``run_eagerly``: each step runs as Python reads it."""
+
+    def run(state: State, data: Any, order: jax.Array, start: int, stop: int, *given: jax.Array) -> Any:
+        logs = None
+        for index in range(int(start), int(stop)):
+            state, logs = step(state, take(data, order[index]), *given)
+        return state, logs
+
+    return run
+
+
 class _Shared:
     """Programs by structure. Keeps objects alive that its keys identify by ``id``."""
 
