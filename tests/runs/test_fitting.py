@@ -35,6 +35,8 @@ def test_batch_width_and_features_follow_the_size_of_the_table(size):
         recipe_for("table.csv"), ["train.batch_size=4", "model.hidden=[7]", "data.select=all"]
     )
     assert fitted(given, train) == given
+    large = fitted(with_overrides(given, [f"train.batch_size={rows + 1}"]), train)
+    assert large.train.batch_size == rows
 
 
 @pytest.mark.parametrize("source", ["digits", "cifar10", "data.npz", "folder"])

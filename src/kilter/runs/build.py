@@ -37,7 +37,7 @@ from kilter._tuning.rate_curve import FoundRate
 from kilter._validation import errors_as
 from kilter.data import NAMED_SETS, Dataset, Source, Splits, load, split
 from kilter.data.leaks import leak_notes
-from kilter.errors import DataError, ModelError, RecipeError
+from kilter.errors import ModelError, RecipeError
 from kilter.nn.builders import BYTES_A_WEIGHT
 from kilter.recipe import FileSection, Recipe, ReuseSection
 from kilter.recipe.optimizer import AUTO
@@ -95,8 +95,9 @@ def prepare(recipe: Recipe, *, allow_code: bool = False, progress: Progress = SI
     source, parts = read_parts(recipe, given_record(recipe))
     for note in (*source.notes, *leak_notes(parts.train, source.encoding)):
         progress.print(f"Note: {note}")
+    if isinstance(recipe.train.batch_size, int) and recipe.train.batch_size > len(parts.train):
+        progress.print(f"Note: train.batch_size is {len(parts.train)}, the number of training rows")
     recipe = fitted(recipe, parts.train)
-    _check_batch_size(recipe, parts.train)
     progress.stage("Building the model")
     model = make_model(recipe, parts.train, allow_code=allow_code)
     objective = objective_for(model, parts.train, recipe.regularize.label_smoothing)
@@ -284,15 +285,6 @@ def _tuned(prepared: Prepared, progress: Progress) -> Prepared:
 def _absolute(name: str) -> str:
     path = at_home(name)
     return str(path.resolve()) if name not in NAMED_SETS and path.exists() else name
-
-
-def _check_batch_size(recipe: Recipe, train: Dataset) -> None:
-    if recipe.train.batch > len(train):
-        raise DataError(
-            expected="a batch no larger than the training data",
-            received=f"train.batch_size={recipe.train.batch_size} for {len(train)} training rows",
-            remedy=f"set train.batch_size to {len(train)} or less, or use more data",
-        )
 
 
 def _callbacks(

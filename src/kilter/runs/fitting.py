@@ -18,11 +18,13 @@ _DROPOUT, _MANY_ROWS = 0.15, 2000
 
 
 def fitted(recipe: Recipe, train: Dataset) -> Recipe:
-    """The recipe with a value for each "auto" that the size of the training part decides."""
+    """The recipe with a value for each "auto" that the training part decides, and no batch larger than that."""
     changes: dict[str, object] = {}
     root = 2 ** round(math.log2(max(1, len(train))) / 2)
-    if recipe.train.batch_size == AUTO:
-        batch = min(max(root, _BATCHES[0]), _BATCHES[1], len(train))
+    asked = recipe.train.batch_size
+    wanted = min(max(root, _BATCHES[0]), _BATCHES[1]) if isinstance(asked, str) else asked
+    batch = max(1, min(wanted, len(train)))
+    if batch != asked:
         changes["train"] = recipe.train.model_copy(update={"batch_size": batch})
     if isinstance(recipe.model, MlpSection) and recipe.model.hidden == AUTO:
         width = min(max(root, _WIDTHS[0]), _WIDTHS[1])
