@@ -68,11 +68,8 @@ def diagnosed(case: Case, seed: int = 0) -> Diagnosed:
     """Diagnose one case."""
     one = program(case.sketch, seed)
     began, error, severe, warnings = time.perf_counter(), "", (), ()
-    shuffle, batch_size = one.options["shuffle"], one.options["batch_size"]
     try:
-        found = kilter.diagnose(
-            one.model, one.x, one.y, validation_data=one.validation, batch_size=batch_size, shuffle=shuffle
-        )
+        found = kilter.diagnose(one.model, one.x, one.y, validation_data=one.validation, **one.options)
         severe, warnings = found.codes("severe"), found.codes("warning")
     except Exception:  # noqa: BLE001  (an exception is what is measured)
         error = traceback.format_exc().strip().splitlines()[-1]

@@ -44,6 +44,7 @@ class Finding:
     ``code`` is stable, for programs; all prose is presentation. ``severity``: "severe" if training is or will
     be broken, "warning" if it is likely to suffer, "note" otherwise. ``where``: layer names, or one of
     "data", "targets", "loss", "optimizer", "training". ``remedies``: codes, in the order to try them.
+    ``explained_by``: the code of the finding that this one follows from, "" for none.
     """
 
     code: str
@@ -53,6 +54,7 @@ class Finding:
     explanation: str
     remedies: tuple[str, ...]
     reference: str
+    explained_by: str = ""
 
     def to_json(self) -> dict[str, Any]:
         """The finding as a JSON object."""
@@ -115,10 +117,10 @@ def _raised(finding: Finding) -> Finding:
 
 
 def ranked(findings: list[Finding]) -> tuple[Finding, ...]:
-    """Findings by severity, otherwise in the given order; of equal ones only the first."""
+    """Findings by severity, causes before consequences, otherwise in the given order; equal ones once."""
     unique = {(one.code, one.where): one for one in reversed(findings)}
     kept = [one for one in findings if unique[one.code, one.where] is one]
-    return tuple(sorted(kept, key=lambda one: SEVERITIES.index(one.severity)))
+    return tuple(sorted(kept, key=lambda one: (SEVERITIES.index(one.severity), bool(one.explained_by))))
 
 
 @dataclass(frozen=True)

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import collections
+import json
+from pathlib import Path
 
 import pytest
 
 import kilter
+from programs.calibration import SEVERE_SHARE, WARNING_SHARE, table
 from programs.cases import cases
 from programs.judging import quality
 from programs.measuring import diagnosed, held_out
 from programs.sketch import program
 
+RESULTS = Path(__file__).resolve().parents[2] / "benchmarks" / "results"
 CASES = {case.name: case for case in cases()}
 SMALL = (
     "zero-init/blobs/0",
@@ -64,3 +68,13 @@ def test_held_out_programs_are_other_ones_of_the_same_kind():
     assert (other.family, other.causes) == (case.family, case.causes)
     assert (other.sketch.depth, other.sketch.units) != (case.sketch.depth, case.sketch.units)
     assert held_out(case, 3) == other
+
+
+def test_every_code_is_calibrated():
+    rows = json.loads((RESULTS / "2026-11-29-corpus-reported.json").read_text())["rows"]
+    assert len(rows) >= 150
+    least = {"severe": SEVERE_SHARE, "warning": WARNING_SHARE}
+    enough = [one for one in table(rows) if one[2] >= 3]
+    assert len(enough) >= 10
+    wrong = [one for one in enough if one[3] < least[one[0]] * one[2]]
+    assert not wrong

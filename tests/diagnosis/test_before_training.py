@@ -229,6 +229,7 @@ FAULTY: list[tuple[str, str, Callable[[], Program]]] = [
     ("shuffled-labels", WARNING, lambda: program(data=(X, np.random.default_rng(1).permutation(Y)))),
     ("one-class", SEVERE, lambda: program(data=(X, np.zeros_like(Y)))),
     ("one-class", SEVERE, lambda: binary(y=np.ones(len(XB)))),
+    ("leakage", WARNING, lambda: with_column(Y * 2.0)),
 ]
 
 

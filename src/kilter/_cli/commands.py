@@ -28,6 +28,7 @@ from kilter._cli.options import (
     Run,
     Runs,
     SavedModel,
+    Seed,
     Settings,
     Source,
     Target,
@@ -47,9 +48,7 @@ def train(
     kinds: Kinds = None,
     missing: Missing = None,
     epochs: Epochs = None,
-    seed: Annotated[
-        int | None, typer.Option("--seed", help="Seed for weights, shuffling, dropout and splits.")
-    ] = None,
+    seed: Seed = None,
     metric: Metric = None,
     allow_code: AllowCode = False,
     as_json: AsJson = False,
@@ -104,9 +103,7 @@ def transfer(
     kinds: Kinds = None,
     missing: Missing = None,
     epochs: Epochs = None,
-    seed: Annotated[
-        int | None, typer.Option("--seed", help="Seed for the head, shuffling, dropout and splits.")
-    ] = None,
+    seed: Seed = None,
     allow_code: AllowCode = False,
     path_only: PathOnly = False,
 ) -> None:
@@ -161,6 +158,7 @@ def diagnose(
     only: Only = None,
     kinds: Kinds = None,
     missing: Missing = None,
+    epochs: Epochs = None,
     steps: Annotated[
         int, typer.Option("--steps", max=1_000_000, help="Training steps to try on a copy; 0 for none.")
     ] = 64,

@@ -42,7 +42,7 @@ def findings_table(findings: Sequence[Finding], width: int | None = None) -> lis
     rows = [
         (
             one.severity,
-            one.code,
+            one.code + (f" (from {one.explained_by})" if one.explained_by else ""),
             _places(one.where),
             [_seen(evidence) for evidence in one.evidence] or "-",
             one.remedies or "-",
@@ -191,19 +191,22 @@ def diagnose(
     *,
     model: Path | None,
     target: str | None,
+    epochs: int | None,
     steps: int,
     allow_code: bool,
     as_json: bool,
     progress: Display,
 ) -> None:
     """Diagnose a recipe, or the compiled ``model`` with the data ``source``; exit code 1 if severe."""
-    options = {"data.target": target}
+    options = {"data.target": target, "train.epochs": epochs}
     how: dict[str, Any] = {"allow_code": allow_code, "progress": progress}
     if model is None:
         subject = of_recipe(recipe_from(source, settings, options), find, **how)
     else:
         subject = of_saved_model(model, source, settings, options, **how)
     encoding = subject.record.table_encoding
+    if epochs is not None:
+        subject.arguments["epochs"] = epochs
     features = () if encoding is None else encoding.features
     diagnosis = find(**subject.arguments, steps=steps, features=features, verbose=progress)
     progress.close()

@@ -62,6 +62,7 @@ Pairs = Annotated[
 Metric = Annotated[
     str | None, typer.Option("--metric", help="Measure that decides, such as roc_auc; default: what fits.")
 ]
+Seed = Annotated[int | None, typer.Option("--seed", help="Seed for weights, shuffling, dropout and splits.")]
 FirstSeed = Annotated[int, typer.Option("--seed", help="Seed of the first pair and of the split.")]
 ComparisonFolder = Annotated[
     Path | None, typer.Option("--out", metavar="DIR", help="Folder for the runs; finished ones are reused.")

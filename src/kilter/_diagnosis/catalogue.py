@@ -17,7 +17,7 @@ class Entry:
     """What all findings of one code have in common.
 
     The ``explanation`` has ``{words}`` that the check fills in; ``{where}`` is the layers or data. The
-    ``family`` is what the check looks at: "model", "data", "probe" or "training".
+    ``family`` is what the check looks at: "model", "data", "probe", "training" or "outcome".
     """
 
     title: str
@@ -192,8 +192,11 @@ _DATA: Final = {
     "shuffled-labels": (
         "labels seem unrelated to the inputs", (),
         "Zhang et al. 2017, Understanding deep learning requires rethinking generalization",
-        "Neighbours share a label hardly more often than random rows do ({detail}). Were x and y shuffled "
-        "separately?",
+        "The labels cannot be told from the inputs ({detail}). Were x and y shuffled separately?",
+    ),
+    "leakage": (
+        "a single column gives the targets away", (), "Kaufman et al. 2012, Leakage in data mining",
+        "{detail}. Will it be known when the model is used?",
     ),
     "one-class": (
         "one class only", (), f"{_BOOK}, section 5.1",
@@ -275,11 +278,25 @@ _TRAINING: Final = {
     ),
     "collapsed-output": ("same class predicted for every row", _STUCK, f"{_BOOK}, chapter 8", "{detail}."),
 }
+_OUTCOME: Final = {
+    "falls-short": (
+        "training falls short",
+        ("find-learning-rate", "change-optimizer", "insert-batch-norm", "replace-activation", "train-longer"),
+        f"{_BOOK}, chapter 11",
+        "{detail}.",
+    ),
+}
 # fmt: on
 
 CATALOGUE: Final[dict[str, Entry]] = {
     code: Entry(title, explanation, remedies, reference, family)
-    for family, entries in (("model", _MODEL), ("data", _DATA), ("probe", _PROBE), ("training", _TRAINING))
+    for family, entries in (
+        ("model", _MODEL),
+        ("data", _DATA),
+        ("probe", _PROBE),
+        ("training", _TRAINING),
+        ("outcome", _OUTCOME),
+    )
     for code, (title, remedies, reference, explanation) in entries.items()
 }
 """Entries by code, in the order of the checks."""

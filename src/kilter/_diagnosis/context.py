@@ -10,7 +10,7 @@ import keras
 import numpy as np
 
 from kilter._diagnosis.thresholds import Thresholds
-from kilter._models.layers import LayerFacts, OutputFacts
+from kilter._models.layers import NORMALIZATIONS, PASSING, LayerFacts, OutputFacts
 from kilter._models.optimizers import OptimizerFacts
 from kilter._records import Finding, Measurements
 
@@ -84,6 +84,34 @@ class Context:
         """The facts of the layer at ``path``, None if unknown; "name#2" is the second call of "name"."""
         bare = path.partition("#")[0]
         return next((one for one in self.layers if one.path == bare), None)
+
+
+def within(context: Context, kinds: tuple[type, ...]) -> set[str]:
+    """The paths of layers inside a layer of one of ``kinds``, such as the projections of an attention."""
+    inner = {
+        id(layer)
+        for holder in context.model._flatten_layers()
+        if isinstance(holder, kinds)
+        for layer in holder._flatten_layers(include_self=False)
+    }
+    return {one.path for one in context.layers if id(one.layer) in inner}
+
+
+def normalized(context: Context, layer: LayerFacts) -> bool:
+    """Whether a normalisation comes before or after the layer, with at most dropout or reshaping between."""
+    calls = context.layers
+
+    def reached(at: LayerFacts, way: str) -> bool:
+        for index in getattr(at, way):
+            near = calls[index]
+            if isinstance(near.layer, NORMALIZATIONS):
+                return True
+            if isinstance(near.layer, PASSING) and reached(near, way):
+                return True
+        return False
+
+    after = context.activation_of(layer)
+    return any((reached(layer, "sources"), reached(layer, "consumers"), reached(after, "consumers")))
 
 
 Check = Callable[[Context], list[Finding]]

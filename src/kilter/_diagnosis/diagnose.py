@@ -15,6 +15,8 @@ import numpy as np
 from kilter._array_types import Arrays, HeldOut
 from kilter._diagnosis.checks import CHECKS
 from kilter._diagnosis.context import Check, Context
+from kilter._diagnosis.outcome import outcome
+from kilter._diagnosis.severity import weighed
 from kilter._diagnosis.thresholds import Thresholds
 from kilter._engine.arrays import check_batch_size, collect, is_array, pick, row_count
 from kilter._engine.augmenting import Augment, as_augmentation, check_augmentation
@@ -28,7 +30,7 @@ from kilter._models.optimizers import OptimizerFacts, optimizer_facts
 from kilter._models.reading import paired_targets, read_model
 from kilter._models.tracing import fixed_batch_size
 from kilter._models.variables import build, build_forward, check_compiled, fitting
-from kilter._progress import Verbose, shown
+from kilter._progress import Progress, Verbose, shown
 from kilter._records import Diagnosis, Finding, Measurements, ranked
 from kilter._validation import whole_number
 from kilter._xla.compilation import quick_compilation
@@ -82,6 +84,7 @@ def diagnose(
     *,
     validation_data: tuple[HeldOut, ...] | None = None,
     batch_size: int = 32,
+    epochs: int | None = None,
     shuffle: bool = True,
     class_weight: Mapping[int, float] | None = None,
     sample_weight: Arrays | None = None,
@@ -98,12 +101,19 @@ def diagnose(
 
     Runs four kinds of checks, in order of cost: of the model (nothing is computed), of the data (one pass),
     of one forward and backward pass (compiles a program), and of ``steps`` training steps on a copy of the
-    weights. The last two are skipped if a severe finding, such as NaN in the data, rules out training.
+    weights; with ``epochs`` also of the outcome. The last two are skipped if a severe finding, such as NaN in
+    the data, rules out training.
 
     Args:
         model: any compiled Keras model; it is built on ``x`` if necessary.
         x, y: training data as for :func:`kilter.fit`: arrays, or nests of arrays.
-        validation_data: (x, y), checked for rows that are also training rows.
+        validation_data: (x, y), checked for rows that are also training rows, and scored for the outcome;
+            without it a fifth of the rows is held out for that.
+        epochs: of the planned training. With it, the training is tried as far as that is cheap, beside a
+        sound
+            sibling: the same network with sound initialisation, activations, optimiser and rate. A finding is
+            then severe only if the training falls short of the sibling, or of nearest neighbours and ridge
+            regression. None: findings keep the severity of their rule.
         batch_size, shuffle, class_weight, sample_weight, schedule, augment: as in training, for the steps. A
             model with a fixed batch size uses its own. A :class:`kilter.schedules.Performance` changes no
             rate within an epoch, so it is only checked. Callbacks are not taken, since no epoch is trained.
@@ -121,6 +131,7 @@ def diagnose(
     """
     steps = whole_number("steps", steps, 0)
     spec = TrainingSpec(
+        epochs=1 if epochs is None else epochs,
         batch_size=batch_size,
         shuffle=shuffle,
         validation_data=validation_data,
@@ -142,23 +153,33 @@ def diagnose(
             context = replace(context, probe=taken)
             findings += run_checks(CHECKS["probe"], context)
             if steps and taken is not None and not blocking:
-                training = measured_steps(
-                    model,
-                    context.x,
-                    context.y,
-                    steps=steps,
-                    batch_size=context.batch_size,
-                    shuffle=shuffle,
-                    sample_weight=context.row_weights,
-                    schedule=None if isinstance(schedule, Performance) else schedule,
-                    augment=augment,
-                    seed=seed,
-                    reader=reader,
-                    progress=progress,
-                )
+                training = _stepped(context, spec, steps, reader, progress)
                 context = replace(context, training=training)
-        findings += run_checks(CHECKS["training"], context)
+            findings += run_checks(CHECKS["training"], context)
+            if epochs is not None and steps and taken is not None:
+                reached = outcome(context, spec, context.thresholds.short_margin, progress)
+                findings = weighed(findings, context, reached)
     return Diagnosis(ranked(findings))
+
+
+def _stepped(
+    context: Context, spec: TrainingSpec, steps: int, reader: Reader | None, progress: Progress
+) -> Measurements:
+    """Measurements of the first steps of the training."""
+    return measured_steps(
+        context.model,
+        context.x,
+        context.y,
+        steps=steps,
+        batch_size=context.batch_size,
+        shuffle=spec.shuffle,
+        sample_weight=context.row_weights,
+        schedule=None if isinstance(spec.schedule, Performance) else spec.schedule,
+        augment=spec.augment,
+        seed=spec.seed,
+        reader=reader,
+        progress=progress,
+    )
 
 
 def read_context(

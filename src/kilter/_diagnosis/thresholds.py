@@ -40,6 +40,11 @@ class Thresholds:
     worse_size: float = sourced(0.02, OWN)
     gradient_least: float = sourced(1e-12, "below float32 rounding of weights near 1")
     least_steps: float = sourced(32, OWN)
+    update_ratio_usual: float = sourced(0.02, "20 times the usual 1e-3 (Karpathy, CS231n notes)")
+    # the outcome, in skill: 0 is a constant answer, 1 is perfect
+    short_margin: float = sourced(0.12, "kilter: chosen on half of the reported programs")
+    learnt_least: float = sourced(0.05, OWN)
+    rate_share: float = sourced(0.6, "of the gap to the sibling; limit by kilter")
     # curves
     least_epochs: float = sourced(5, OWN)
     overfit_ratio: float = sourced(1.1, "Prechelt 1998, Early stopping: 5 % above the best; doubled")
@@ -82,6 +87,7 @@ class Thresholds:
     amount_scale: float = sourced(100.0, "Adam at 1e-3 moves a bias by 1 in 1000 steps; limit by kilter")
     amount_scale_warning: float = sourced(10.0, "Bishop 1995, section 8.2; limit by kilter")
     class_ratio: float = sourced(10.0, "He & Garcia 2009: imbalance of 10:1 hides the rare class")
+    leakage: float = sourced(0.99, "Kaufman et al. 2012; limit by kilter")
     neighbour_rows: float = sourced(200, "fewer rows cannot tell chance from a weak relation")
     neighbour_score: float = sourced(2.0, "normal approximation: 2.3 % of shuffled labels exceed it")
 

@@ -9,14 +9,22 @@ import keras
 import numpy as np
 
 from kilter._diagnosis.catalogue import finding
-from kilter._diagnosis.context import Context
+from kilter._diagnosis.context import Context, normalized, within
 from kilter._diagnosis.thresholds import Thresholds, band, seen
 from kilter._models.keras_internals import BaseDepthwiseConv
-from kilter._models.layers import DROPOUTS, NORMALIZATIONS, LayerFacts
+from kilter._models.layers import ATTENTION, DROPOUTS, NORMALIZATIONS, RECURRENT, LayerFacts
 from kilter._records import Evidence, Finding, Severity
 from kilter.nn.gain import weight_moment
 
 _SIGMOIDS = ("sigmoid", "hard_sigmoid")
+# Layers after which a linear map is one no more; batch normalisation is linear at inference.
+_NON_LINEAR = (
+    keras.layers.LayerNormalization,
+    keras.layers.GroupNormalization,
+    keras.layers.RMSNormalization,
+    *ATTENTION,
+    *RECURRENT,
+)
 _TANHS = ("tanh", "softsign", "hard_tanh")
 _DROPOUT = keras.layers.Dropout  # SpatialDropout1D, 2D and 3D are subclasses
 
@@ -24,7 +32,7 @@ _DROPOUT = keras.layers.Dropout  # SpatialDropout1D, 2D and 3D are subclasses
 def check_saturating(context: Context) -> list[Finding]:
     """Many hidden layers with sigmoid or tanh and no normalisation around them."""
     limits = context.thresholds
-    bare = [one for one in context.hidden if not _normalized(context, one)]
+    bare = [one for one in context.hidden if not normalized(context, one)]
     kinds = {"sigmoid_depth": _SIGMOIDS, "tanh_depth": _TANHS}
     count = {limit: sum(one.activation in names for one in bare) for limit, names in kinds.items()}
     levels: tuple[Severity, ...] = ("severe", "warning")
@@ -40,12 +48,6 @@ def check_saturating(context: Context) -> list[Finding]:
     return []
 
 
-def _normalized(context: Context, layer: LayerFacts) -> bool:
-    """Whether a normalisation comes directly before or after the layer."""
-    near = [*layer.consumers, *layer.sources, *context.activation_of(layer).consumers]
-    return any(isinstance(context.layers[index].layer, NORMALIZATIONS) for index in near)
-
-
 def check_exponential(context: Context) -> list[Finding]:
     """Hidden layers with an exponential activation."""
     found = [one.path for one in context.hidden if one.activation == "exponential"]
@@ -58,9 +60,7 @@ def check_exponential(context: Context) -> list[Finding]:
 
 def check_softmax(context: Context) -> list[Finding]:
     """Hidden layers with a softmax that feeds another kernel; a softmax used as weights is fine."""
-    found = [
-        one.path for one in context.hidden if one.activation == "softmax" and _feeds_kernel(context, one)
-    ]
+    found = [one.path for one in context.hidden if one.activation == "softmax" and feeds_kernel(context, one)]
     severe = len(found) > 1 or len(found) == len(context.hidden)
     return _of_hidden(context, "softmax-hidden", severe, found, "hidden layers with a softmax")
 
@@ -70,14 +70,16 @@ def _of_hidden(context: Context, code: str, severe: bool, found: list[str], name
     return [finding(code, "severe" if severe else "warning", found, evidence)] if found else []
 
 
-def _feeds_kernel(context: Context, layer: LayerFacts) -> bool:
+def feeds_kernel(context: Context, layer: LayerFacts) -> bool:
     """Whether the activation feeds another kernel, directly or through layers such as dropout."""
-    at = context.activation_of(layer)
+    at, inner = context.activation_of(layer), within(context, ATTENTION)
+    if layer.path in inner:
+        return False
     while len(at.consumers) == 1:
         at = context.layers[at.consumers[0]]
         if at.is_weighted:
-            return True
-        if len(at.sources) != 1:
+            return at.path not in inner
+        if len(at.sources) != 1 or isinstance(at.layer, _NON_LINEAR):
             return False
     return False
 
@@ -87,9 +89,22 @@ def check_linear(context: Context) -> list[Finding]:
 
     Severe if no hidden layer has one: the whole network is then a linear map.
     """
-    found = [one.path for one in context.hidden if one.activation == "linear" and not _narrow(context, one)]
+    found = linear_layers(context)
     severe = len(found) == len(context.hidden)
     return _of_hidden(context, "linear-hidden", severe, found, "hidden layers without activation")
+
+
+def linear_layers(context: Context) -> list[str]:
+    """The hidden layers without activation that feed another kernel, with nothing non-linear between.
+
+    The projections of an attention, and layers that end in a sum, a recurrent layer or a layer normalisation,
+    are not among them.
+    """
+    return [
+        one.path
+        for one in context.hidden
+        if one.activation == "linear" and feeds_kernel(context, one) and not _narrow(context, one)
+    ]
 
 
 def _narrow(context: Context, layer: LayerFacts) -> bool:

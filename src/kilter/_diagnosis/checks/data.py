@@ -24,6 +24,7 @@ from kilter.data.precision import lossy_columns, lost_values
 _SCALING: Final = (*NORMALIZATIONS, *SCALINGS, *LOOKUPS)
 _SAMPLE: Final = 20_000
 _NEIGHBOURS: Final = 5
+_LEAST_COLUMNS: Final = 2
 _NEIGHBOUR_SAMPLE: Final = 1_000
 _NEIGHBOUR_FEATURES: Final = 512
 
@@ -289,6 +290,44 @@ def _neighbour_score(inputs: np.ndarray, classes: np.ndarray) -> float:
     return (shared - chance) / deviation if deviation > 0 else float("nan")
 
 
+def check_leakage(context: Context) -> list[Finding]:
+    """A single column of several that nearly decides the target."""
+    if len(context.inputs) != 1 or len(context.outputs) != 1 or context.inputs[0].ndim != 2:
+        return []
+    rows, targets = context.inputs[0][:_SAMPLE], context.outputs[0].targets
+    if targets is None or rows.dtype.kind not in "fiub" or rows.shape[1] < _LEAST_COLUMNS or len(rows) < 100:
+        return []
+    targets, classes = targets[:_SAMPLE], labels(targets)
+    if classes is None and (targets.size != len(targets) or targets.dtype.kind != "f"):
+        return []
+    for index, column in enumerate(rows.T[:_NEIGHBOUR_FEATURES].astype(np.float64)):
+        given = _told_by(
+            column, classes[:_SAMPLE] if classes is not None else targets.ravel(), classes is not None
+        )
+        if given >= context.thresholds.leakage:
+            name = "share of the targets that one column tells"
+            evidence = [seen(context.thresholds, "leakage", name, given)]
+            detail = f"Column {index} alone tells {given:.1%} of the targets"
+            return [finding("leakage", "warning", ["data"], evidence, detail=detail)]
+    return []
+
+
+def _told_by(column: np.ndarray, targets: np.ndarray, of_classes: bool) -> float:
+    """R² of a line through the column; or the share of rows in runs of one class, sorted by the column."""
+    if not np.isfinite(column).all() or np.ptp(column) == 0:
+        return 0.0
+    if not of_classes:
+        spread = np.ptp(targets)
+        return float(np.corrcoef(column, targets)[0, 1] ** 2) if spread > 0 else 0.0
+    values, counted = np.unique(column, return_inverse=True)
+    table = np.zeros((len(values), int(targets.max()) + 1))
+    np.add.at(table, (counted, targets), 1)
+    if len(values) <= 2 * table.shape[1]:  # a code of the classes
+        return float(table.max(axis=1).sum() / len(targets))
+    order = targets[np.argsort(column, kind="stable")]
+    return 1 - max(0, int(np.count_nonzero(np.diff(order))) - table.shape[1] + 1) / len(order)
+
+
 CHECKS = (
     check_finite,
     check_scale,
@@ -296,6 +335,7 @@ CHECKS = (
     check_classes,
     check_order,
     check_labels,
+    check_leakage,
     check_shared_rows,
     check_columns,
     check_precision,

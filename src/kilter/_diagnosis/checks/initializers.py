@@ -8,10 +8,10 @@ import keras
 import numpy as np
 
 from kilter._diagnosis.catalogue import finding
-from kilter._diagnosis.context import Context
+from kilter._diagnosis.context import Context, normalized, within
 from kilter._diagnosis.thresholds import Thresholds, seen
 from kilter._models.keras_internals import BaseConvTranspose
-from kilter._models.layers import LayerFacts
+from kilter._models.layers import ATTENTION, LayerFacts
 from kilter._records import Evidence, Finding, Severity
 from kilter.nn.depth import Signal, predict_layer
 from kilter.nn.gain import weight_moment
@@ -34,8 +34,19 @@ def check_pairing(context: Context) -> list[Finding]:
     vanishes or explodes, or weights are so large that units saturate. Output layers only in the last case.
     """
     limits = context.thresholds
-    unpaired = [one for layer in context.weighted if (one := _unpaired(layer, limits)) is not None]
-    found = [one for one in unpaired if not one.layer.is_output or one.excess > limits.weight_variance_excess]
+    inner = within(context, ATTENTION)  # its projections are scaled by its softmax
+    unpaired = [
+        one
+        for layer in context.weighted
+        if layer.path not in inner and (one := _unpaired(layer, limits)) is not None
+    ]
+    # A normalisation undoes the scale of a kernel, but for weights so large that they hardly change.
+    found = [
+        one
+        for one in unpaired
+        if one.excess > limits.weight_variance_excess
+        or not (one.layer.is_output or normalized(context, one.layer))
+    ]
     if not found:
         return []
     ratio = predicted_ratio(context)

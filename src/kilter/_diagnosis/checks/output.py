@@ -57,15 +57,23 @@ def check_targets(context: Context) -> list[Finding]:
     return list(_findings(context, "targets-loss", _target_complaints))
 
 
+def complaints(output: OutputFacts) -> Iterator[Complaint]:
+    """What does not fit between an output's activation, its loss and its targets."""
+    targets = target_facts(output.targets)
+    if output.loss is not None:
+        yield from _output_complaints(output, output.loss, targets)
+        yield from _target_complaints(output, output.loss, targets)
+
+
 def _findings(
     context: Context,
     code: str,
-    complaints: Callable[[OutputFacts, LossFacts, TargetFacts | None], Iterator[Complaint]],
+    said: Callable[[OutputFacts, LossFacts, TargetFacts | None], Iterator[Complaint]],
 ) -> Iterator[Finding]:
     """The most severe complaint about each output, as a finding: its remedy fixes the others too."""
     for output in context.outputs:
         loss, targets = output.loss, target_facts(output.targets)
-        found = [] if loss is None else list(complaints(output, loss, targets))
+        found = [] if loss is None else list(said(output, loss, targets))
         if loss is None or not found:
             continue
         severity, detail = min(found, key=lambda one: one[0] != "severe")

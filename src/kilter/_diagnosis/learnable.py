@@ -1,0 +1,114 @@
+"""Whether targets can be told from inputs at all: an exact label-permutation test with cheap learners."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from sklearn.ensemble import RandomTreesEmbedding
+from sklearn.neighbors import NearestNeighbors
+
+from kilter._diagnosis.context import Context
+from kilter._diagnosis.skill import features
+from kilter._diagnosis.targets import labels
+
+LEVEL: Final = 0.05
+SURE: Final = 0.01
+_ROWS: Final = 600
+_LEAST_ROWS: Final = 40
+_PERMUTATIONS: Final = 199
+_MOST_CLASSES: Final = 50
+
+
+@dataclass(frozen=True)
+class Learnable:
+    """The answer of :func:`learnable`.
+
+    Attributes:
+        learnable: True if the targets depend on the inputs (p at most 0.01); False if nothing shows that they
+        do
+            (p above 0.05); None in between, and where it could not be tested.
+        p: of the permutation test; NaN without one.
+        tested: what was tested, in words.
+    """
+
+    learnable: bool | None
+    p: float
+    tested: str
+
+
+def learnable(context: Context, seed: int = 0) -> Learnable:
+    """Test whether rows with like inputs have like targets, against the same with the targets permuted.
+
+    Three smoothers that do not look at the targets (nearest neighbours, a ridge regression, random trees) say
+    how far the targets of a row agree with those of its like. The statistic is the largest of the three, each
+    in deviations over permutations; p is exact, since under noise every permutation is equally likely. False
+    does not exclude a dependence that none of the three can see, such as a parity of many columns.
+    """
+    if len(context.outputs) != 1 or context.outputs[0].targets is None:
+        return Learnable(None, float("nan"), "nothing: the model has no single output with targets")
+    rows = features(context, context.x)
+    targets = _centred(np.asarray(context.outputs[0].targets))
+    if rows is None or targets is None or len(rows) < _LEAST_ROWS:
+        return Learnable(None, float("nan"), "nothing: inputs or targets are no numbers, or too few")
+    random = np.random.default_rng(seed)
+    chosen = random.permutation(len(rows))[:_ROWS]
+    rows, targets = rows[chosen], targets[chosen]
+    spread = rows.std(axis=0)
+    if not (spread > 0).any() or not np.any(targets.std(axis=0) > 0):
+        return Learnable(None, float("nan"), "nothing: inputs or targets are constant")
+    rows = (rows - rows.mean(axis=0))[:, spread > 0] / spread[spread > 0]
+    smoothers = [_near(rows), _ridge(rows), _trees(rows, seed)]
+    orders = [np.arange(len(rows)), *(random.permutation(len(rows)) for _ in range(_PERMUTATIONS))]
+    agreement = np.array(
+        [[float(np.sum(targets[order] * (one @ targets[order]))) for one in smoothers] for order in orders]
+    )
+    deviation = np.maximum(agreement.std(axis=0), 1e-12)
+    largest = ((agreement - agreement.mean(axis=0)) / deviation).max(axis=1)
+    p = float(np.mean(largest >= largest[0]))
+    answer = True if p <= SURE else False if p > LEVEL else None
+    return Learnable(answer, p, f"neighbours, ridge and random trees on {len(rows)} rows")
+
+
+def _centred(targets: np.ndarray) -> np.ndarray | None:
+    """Targets as columns of mean 0 and variance 1: one for each class, or the ranks of numbers."""
+    if targets.dtype.kind not in "fiub" or not np.isfinite(targets).all():
+        return None
+    classes = labels(targets)
+    if classes is not None and classes.max() < _MOST_CLASSES:
+        columns = np.eye(int(classes.max()) + 1)[classes]
+    else:
+        columns = targets.reshape(len(targets), -1)[:, :_MOST_CLASSES].astype(np.float64)
+        columns = columns.argsort(axis=0).argsort(axis=0).astype(np.float64)
+    columns = columns - columns.mean(axis=0)
+    deviation = columns.std(axis=0)
+    return columns[:, deviation > 0] / deviation[deviation > 0]
+
+
+def _near(rows: np.ndarray) -> np.ndarray:
+    """1 for each of the ten nearest neighbours of a row."""
+    found = NearestNeighbors(n_neighbors=min(10, len(rows) - 1)).fit(rows).kneighbors(return_distance=False)
+    weights = np.zeros((len(rows), len(rows)))
+    np.put_along_axis(weights, found, 1.0, axis=1)
+    return weights
+
+
+def _ridge(rows: np.ndarray) -> np.ndarray:
+    """The hat matrix of a ridge regression, without its diagonal."""
+    gram = rows @ rows.T
+    penalty = max(float(np.trace(gram)) / len(rows), 1e-9)
+    return _without_self(np.linalg.solve(gram + penalty * np.eye(len(rows)), gram))
+
+
+def _trees(rows: np.ndarray, seed: int) -> np.ndarray:
+    """How often two rows share a leaf of trees split at random."""
+    made = RandomTreesEmbedding(n_estimators=60, max_depth=5, random_state=seed)
+    leaves = np.asarray(made.fit_transform(rows).todense())
+    return _without_self((leaves / np.maximum(leaves.sum(axis=0), 1)) @ leaves.T)
+
+
+def _without_self(weights: np.ndarray) -> np.ndarray:
+    weights = weights.copy()
+    np.fill_diagonal(weights, 0.0)
+    return weights

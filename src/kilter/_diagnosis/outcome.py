@@ -1,0 +1,269 @@
+"""Whether a training will get there: the planned training, as far as it is cheap, beside a sound sibling's.
+
+Both train the same number of steps on the same rows and are scored on held-out rows. If the plan is longer
+than what is tried, the person's own network may still gain what its last doubling of steps gained, for each
+doubling that is left; the sibling counts as it is.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any, Final
+
+import jax
+import keras
+import numpy as np
+
+from kilter._diagnosis.context import Context
+from kilter._diagnosis.learnable import Learnable, learnable
+from kilter._diagnosis.sibling import own_network, sibling
+from kilter._diagnosis.skill import LEAST, baseline, row_skill
+from kilter._engine.arrays import collect, pick, row_count
+from kilter._engine.augmenting import as_augmentation
+from kilter._engine.feed import Order, ResidentFeed
+from kilter._engine.inference import predict_unchanged
+from kilter._engine.loop import training
+from kilter._engine.program_cache import shelf
+from kilter._engine.training_spec import TrainingSpec
+from kilter._models.copying import FOREIGN_ERRORS
+from kilter._models.reading import paired_targets
+from kilter._models.tracing import fixed_batch_size
+from kilter._models.variables import assign, build, copied, pull, push
+from kilter._progress import Progress
+from kilter.errors import KilterError
+from kilter.schedules import Performance
+
+# Multiply-adds of one training: about 4 seconds on two cores.
+_WORK: Final = 4e10
+_LEAST_STEPS: Final = 192
+_MOST_STEPS: Final = 4_000
+# Skill that each doubling of the steps may gain, whatever the last one did: networks may stay on a plateau.
+_LEAST_GAIN: Final = 0.05
+_HELD: Final = 0.2
+_MOST_HELD: Final = 1_000
+
+
+@dataclass(frozen=True, eq=False)
+class Run:
+    """One training: skill of each held-out row at its end, and the mean skill after half of its steps."""
+
+    rows: np.ndarray
+    half: float
+
+    @property
+    def skill(self) -> float:
+        """The mean at the end."""
+        return float(self.rows.mean())
+
+
+@dataclass(frozen=True, eq=False)
+class Outcome:
+    """What the training will reach, and what it could; skills are 0 for a constant answer, 1 for perfection.
+
+    Attributes:
+        planned, steps: of the training, and of what was tried.
+        reached: the skill after those steps. expected: at the end of the plan, at best.
+        sibling: of the sound sibling after the same steps; NaN without one.
+        baseline: of nearest neighbours or ridge regression.
+        tuned: of the network as it is, under the sibling's optimiser; NaN if that was not tried.
+        error: standard error of the difference to the sibling. chance: of the skill of a guess.
+        learnable: of the label-permutation test; None if there was no need of one.
+    """
+
+    planned: int
+    steps: int
+    reached: float
+    expected: float
+    sibling: float = math.nan
+    baseline: float = math.nan
+    tuned: float = math.nan
+    error: float = 0.0
+    chance: float = 0.0
+    learnable: Learnable | None = None
+
+    @property
+    def reference(self) -> float:
+        """The better of the sibling and of the baselines."""
+        known = [one for one in (self.sibling, self.baseline) if not math.isnan(one)]
+        return max(known, default=math.nan)
+
+    def falls_short(self, margin: float, slack: float) -> bool:
+        """Whether it ends ``margin`` behind the sibling, or ``margin + slack`` behind the baselines."""
+        sibling = self.sibling - self.expected - self.error
+        simple = self.baseline - self.expected - self.error - slack
+        return any(not math.isnan(one) and one > margin for one in (sibling, simple))
+
+    def least(self, least: float) -> float:
+        """The skill from which on something was learnt: ``least``, or two standard errors of a guess."""
+        return max(least, 2 * self.chance)
+
+    def is_noise(self, least: float) -> bool:
+        """Whether nothing learnt anything, and the permutation test sees nothing to learn either."""
+        tried = [one for one in (self.reached, self.sibling) if not math.isnan(one)]
+        return (
+            self.learnable is not None
+            and self.learnable.learnable is False
+            and max(tried) < self.least(least)
+        )
+
+
+def outcome(context: Context, spec: TrainingSpec, margin: float, progress: Progress) -> Outcome | None:
+    """The outcome of ``spec``; None if it cannot be measured: no targets, custom losses, too few rows."""
+    parts = _divided(context, spec)
+    if parts is None or any(one.loss is None for one in context.outputs):
+        return None
+    (x, y, weights), (x_val, y_val) = parts
+    held = replace(context, x=x, y=y, row_weights=weights, inputs=tuple(map(np.asarray, jax.tree.leaves(x))))
+    if held.rows < 2 * context.batch_size and held.rows < 16:
+        return None
+    trial = _Trial(held, spec, x_val, paired_targets(context.model, y_val), progress)
+    try:
+        own = trial.run(lambda _: context.model, given=True)
+    except KilterError:
+        return None
+    if own is None:
+        return None
+    expected = _expected(own, trial.planned, trial.steps)
+    known = _guarded(lambda: baseline(_with_targets(held), x_val, trial.wanted), math.nan)
+    chance = float(own.rows.std() / math.sqrt(len(own.rows)))
+    found = Outcome(trial.planned, trial.steps, own.skill, expected, baseline=known, chance=chance)
+    if expected >= 1 - margin:
+        return found
+    made = _guarded(lambda: trial.run(lambda steps: sibling(held, steps, spec.seed)), None)
+    if made is not None:
+        gap = made.rows - own.rows
+        found = replace(found, sibling=made.skill, error=float(gap.std() / math.sqrt(len(gap))))
+    if max(found.reached, found.sibling if made else found.reached) < max(margin, 2 * chance):
+        found = replace(found, learnable=learnable(_with_targets(held), spec.seed))
+    if found.falls_short(margin, margin):
+        tuned = _guarded(lambda: trial.run(lambda steps: own_network(held, steps)), None)
+        found = replace(found, tuned=math.nan if tuned is None else tuned.skill)
+    return found
+
+
+def _guarded(make: Callable[[], Any], otherwise: Any) -> Any:
+    """What ``make`` gives; ``otherwise`` if the person's own code, or Keras, does not allow it."""
+    try:
+        return make()
+    except (KilterError, *FOREIGN_ERRORS):
+        return otherwise
+
+
+def _expected(own: Run, planned: int, steps: int) -> float:
+    doublings = math.log2(max(planned / steps, 1.0))
+    return min(1.0, own.skill + max(_LEAST_GAIN, own.skill - own.half) * doublings)
+
+
+def _with_targets(context: Context) -> Context:
+    """The outputs with the targets of the context's own rows."""
+    targets = paired_targets(context.model, context.y)
+    outputs = [replace(one, targets=own) for one, own in zip(context.outputs, targets, strict=True)]
+    return replace(context, outputs=tuple(outputs))
+
+
+def _catch_up(model: keras.Model, done: int, planned: int) -> None:
+    """Give the moving averages of batch normalisation the share of their start that they have after the plan.
+
+    After k steps they hold momentum^k of their start (mean 0, variance 1): that is no fault of the training.
+    """
+    for layer in model._flatten_layers():
+        if not isinstance(layer, keras.layers.BatchNormalization) or not layer.trainable or done >= planned:
+            continue
+        left, end = (float(layer.momentum) ** steps for steps in (done, planned))
+        for variable, start in ((layer.moving_mean, 0.0), (layer.moving_variance, 1.0)):
+            recent = (np.asarray(variable) - left * start) / max(1 - left, 1e-6)
+            least = 0.0 if start else -np.inf
+            assign([(variable, np.maximum((1 - end) * recent + end * start, least))])
+
+
+def _divided(context: Context, spec: TrainingSpec) -> tuple[Any, Any] | None:
+    """Rows to train on with their weights, and held-out rows; None for what cannot be scored."""
+    whole = (context.x, context.y, context.row_weights)
+    unit = fixed_batch_size(context.model) or 1
+    if context.y is None or context.rows < 10:
+        return None
+    if spec.validation_data is None:
+        order = np.random.default_rng(spec.seed).permutation(context.rows)
+        count = min(_MOST_HELD, max(unit, int(_HELD * context.rows) // unit * unit))
+        if context.rows - count < unit:
+            return None
+        return pick(whole, np.sort(order[count:])), pick(whole[:2], np.sort(order[:count]))
+    held = tuple(spec.validation_data[:2])
+    count = min(row_count(x=held[0]), _MOST_HELD) // unit * unit
+    order = np.random.default_rng(spec.seed).permutation(row_count(x=held[0]))[:count]
+    return (whole, pick(held, np.sort(order))) if count else None
+
+
+class _Trial:
+    """Trains models on the context's rows, each for the same steps, and scores them on held-out rows."""
+
+    def __init__(
+        self, context: Context, spec: TrainingSpec, x_val: Any, wanted: list[np.ndarray], progress: Progress
+    ) -> None:
+        self.context, self.spec, self.x_val, self.wanted = context, spec, x_val, wanted
+        self.progress = progress
+        self.planned = max(1, spec.epochs * context.steps_per_epoch)
+        self.steps = self.planned
+        self._rows = collect(context.x, context.y, context.row_weights)
+
+    def run(self, make: Callable[[int], keras.Model], *, given: bool = False) -> Run | None:
+        """The run of ``make(steps)``, put back after it; the ``given`` model decides how many steps."""
+        model, spec = make(self.steps), self.spec
+        before = pull(model)
+        if not given:
+            build(model, self._rows.example(self.context.batch_size))
+            before = pull(model)
+        schedule = spec.schedule if given and not isinstance(spec.schedule, Performance) else None
+        runner = training(model, schedule, as_augmentation(spec.augment), spec.seed)
+        batch = fixed_batch_size(model) or self.context.batch_size
+        feed = ResidentFeed(self._rows, Order(batch, spec.shuffle, spec.seed))
+        try:
+            return self._trained(model, runner, feed, copied(before), given=given)
+        finally:
+            push(before, model)
+
+    def _trained(self, model: Any, runner: Any, feed: Any, state: Any, *, given: bool) -> Run | None:
+        done, epoch, half, begun = 0, 0, None, False
+        while done < self.steps:
+            for block in feed.blocks(epoch):
+                start = 0
+                while start < block.steps and done < self.steps:
+                    first = given and not begun
+                    stop = block.steps if not first else start + 1
+                    middle = self.steps // 2
+                    limit = middle if half is None and done < middle else self.steps
+                    stop = min(stop, start + limit - done)
+                    state, _ = runner.call(state, block, start, stop)
+                    done, start = done + stop - start, stop
+                    if first:
+                        begun = True
+                        self.steps = self._affordable(model)
+                    if half is None and done >= self.steps // 2:
+                        half = self._skill(model, state, done)
+                    self.progress.stage("Diagnosing: trying the training: step", done, self.steps)
+            epoch += 1
+        rows = self._skill(model, state, done)
+        if rows is None or half is None:
+            return None
+        return Run(rows, float(half.mean()))
+
+    def _affordable(self, model: Any) -> int:
+        cost = shelf(model).cost("train")
+        most = _MOST_STEPS if cost is None else int(_WORK / max(cost.work, 1.0))
+        return min(self.planned, max(_LEAST_STEPS, min(most, _MOST_STEPS)))
+
+    def _skill(self, model: Any, state: Any, done: int) -> np.ndarray | None:
+        """The mean over the outputs of each row's skill, on the held-out rows, after ``done`` steps."""
+        push(copied(state), model)
+        _catch_up(model, done, self.planned)
+        size = fixed_batch_size(model) or 256
+        given = [
+            np.asarray(one) for one in jax.tree.leaves(predict_unchanged(model, self.x_val, batch_size=size))
+        ]
+        if not len(given) == len(self.wanted) == len(self.context.outputs):
+            return None
+        found = [row_skill(*one) for one in zip(self.context.outputs, given, self.wanted, strict=True)]
+        known = [one for one in found if one is not None]
+        return np.maximum(np.mean(known, axis=0), LEAST) if known else None

@@ -1,0 +1,189 @@
+"""Severity from the outcome: severe is what makes a training fall short, and only where it does.
+
+A rule alone can be wrong: where the tried training gets as far as a sound sibling, its severe findings become
+warnings. Where the training falls short, the finding that explains it best is severe, and consequences name
+it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import replace
+from typing import Final
+
+import numpy as np
+
+from kilter._diagnosis.catalogue import finding
+from kilter._diagnosis.checks.optimizer import usual_rates
+from kilter._diagnosis.context import Context
+from kilter._diagnosis.outcome import Outcome
+from kilter._diagnosis.thresholds import seen
+from kilter._records import Evidence, Finding
+
+# Severe whatever a short training shows: it cannot run as asked, or has nothing to learn from.
+_CERTAIN: Final = (
+    "data-not-finite",
+    "targets-loss",
+    "stale-compile",
+    "all-frozen",
+    "one-class",
+    "shuffled-labels",
+)
+# What can explain a training that falls short, causes before their consequences.
+_ROOTS: Final = (
+    *_CERTAIN,
+    "output-activation-loss",
+    "constant-initializer",
+    "not-shuffled",
+    "unscaled-targets",
+    "softmax-hidden",
+    "exponential-hidden",
+    "leaky-slope",
+    "excessive-penalty",
+    "excessive-dropout",
+    "batch-norm-axis",
+    "batch-norm-small-batch",
+    "linear-hidden",
+    "saturating-deep",
+    "unpaired-initializer",
+    "unscaled-inputs",
+    "dead-units",
+    "saturated-units",
+    "variance-forward",
+    "variance-backward",
+    "disconnected-layer",
+)
+_RATES: Final = ("learning-rate-range", "rate-too-high", "rate-too-low", "adagrad-deep")
+_CONSEQUENCES: Final = (
+    "non-finite",
+    "vanishing-gradients",
+    "exploding-gradients",
+    "dying-units",
+    "saturating-units",
+    "loss-not-moving",
+    "collapsed-output",
+    "slow-convergence",
+    "underfitting",
+)
+
+
+def weighed(found: list[Finding], context: Context, outcome: Outcome | None) -> list[Finding]:
+    """The findings with the severities that the outcome bears out; as they are without one."""
+    limits = context.thresholds
+    if outcome is None:
+        return found
+    if outcome.is_noise(limits.learnt_least):
+        return [_noise(outcome), *(_at_most_warning(one) for one in found if one.code != "shuffled-labels")]
+    if not outcome.falls_short(limits.short_margin, limits.short_margin):
+        if outcome.reached < outcome.least(
+            limits.learnt_least
+        ):  # nor does anything else learn: rules are all there is
+            return found
+        return [_at_most_warning(one) for one in found]
+    rate = _is_rate(outcome, limits.rate_share)
+    if rate:
+        found = _with_rate(found, context)
+    else:
+        found = [_at_most_warning(one) if one.code in _RATES and _knows(outcome) else one for one in found]
+    root = _root(found, context, rate=rate)
+    if root is None:
+        return [_short(outcome, context, ""), *found]
+    explained = [_explained(one, root) for one in found]
+    return [replace(root, severity="severe"), _short(outcome, context, root.code), *explained]
+
+
+def _knows(outcome: Outcome) -> bool:
+    """Whether it was tried with another optimiser, and that did not help."""
+    return not math.isnan(outcome.tuned)
+
+
+def _is_rate(outcome: Outcome, share: float) -> bool:
+    """Whether the sibling's optimiser alone closes most of the gap."""
+    gap = outcome.reference - outcome.reached
+    return _knows(outcome) and outcome.tuned - outcome.reached > share * gap
+
+
+def _root(found: list[Finding], context: Context, *, rate: bool) -> Finding | None:
+    """The finding that explains the shortfall best: a severe one, then the first in the order of causes.
+
+    Where another optimiser helps, that is the rate, unless it is a usual one on data of an unusual scale.
+    """
+    usual, given = usual_rates(context.optimizer)[1], context.optimizer.learning_rate
+    fits = usual is not None and given is not None and usual.low <= given <= usual.high
+    scale = ("unscaled-targets", "unscaled-inputs") if fits else ()
+    order = (*_CERTAIN, "output-activation-loss", *scale, *_RATES, *_ROOTS) if rate else (*_ROOTS, *_RATES)
+    known = [one for one in found if one.code in order and one.severity != "note"]
+    return min(
+        known, key=lambda one: (not rate and one.severity != "severe", order.index(one.code)), default=None
+    )
+
+
+def _explained(one: Finding, root: Finding) -> Finding:
+    if one.code in _CONSEQUENCES and one.code != root.code:
+        return replace(_at_most_warning(one), explained_by=root.code)
+    return one
+
+
+def _at_most_warning(one: Finding) -> Finding:
+    return replace(one, severity="warning") if one.severity == "severe" and one.code not in _CERTAIN else one
+
+
+def _with_rate(found: list[Finding], context: Context) -> list[Finding]:
+    """The findings with one that says in which direction the rate is wrong; those about it are severe."""
+    high = _is_too_high(context, found)
+    code = "rate-too-high" if high else "rate-too-low"
+    raised = [
+        replace(one, severity="severe") if one.code in (code, "learning-rate-range") else one for one in found
+    ]
+    others = [one for one in raised if one.code not in ("rate-too-high", "rate-too-low") or one.code == code]
+    if any(one.code == code for one in others):
+        return others
+    rate = context.optimizer.learning_rate
+    name = type(context.optimizer.optimizer).__name__
+    given = name if rate is None else f"{name} at {rate:g}"
+    detail = (
+        f"With another optimiser and rate than {given}, the same network gets much further in as many steps"
+    )
+    return [*others, finding(code, "severe", ("optimizer",), (), detail=detail)]
+
+
+def _is_too_high(context: Context, found: Iterable[Finding]) -> bool:
+    codes, known = {one.code for one in found}, usual_rates(context.optimizer)[1]
+    rate = context.optimizer.learning_rate
+    if known is not None and rate is not None and not known.low <= rate <= known.high:
+        return rate > known.high
+    if codes & {"rate-too-high", "non-finite"}:
+        return True
+    measured = context.training
+    if measured is None or "rate-too-low" in codes:
+        return False
+    ratios = measured.values["update_ratio"]
+    usual = float(np.nanmedian(ratios)) if np.isfinite(ratios).any() else 0.0
+    return bool(measured.loss[-1] > measured.loss[0]) or usual > context.thresholds.update_ratio_usual
+
+
+def _short(outcome: Outcome, context: Context, root: str) -> Finding:
+    limits = context.thresholds
+    evidence = [seen(limits, "short_margin", "skill expected below that of a sound network",
+                     outcome.reference - outcome.expected)]  # fmt: skip
+    named = {"sound sibling": outcome.sibling, "nearest neighbours or ridge": outcome.baseline}
+    evidence += [
+        Evidence(f"skill of {name}", value) for name, value in named.items() if not math.isnan(value)
+    ]
+    others = " and ".join(f"{name} {value:.2f}" for name, value in named.items() if not math.isnan(value))
+    part = "" if outcome.steps == outcome.planned else f" (from {outcome.steps} steps)"
+    detail = (
+        f"After {outcome.planned} steps it will reach a skill of {outcome.expected:.2f}{part}. "
+        f"Others reach: {others}. Skill is 0 for a constant answer and 1 for perfection"
+    )
+    made = finding("falls-short", "severe", ("training",), evidence, detail=detail)
+    return replace(made, explained_by=root)
+
+
+def _noise(outcome: Outcome) -> Finding:
+    assert outcome.learnable is not None
+    evidence = [Evidence("p of a label-permutation test", outcome.learnable.p, 0.05, "Fisher 1935")]
+    detail = f"a permutation test of {outcome.learnable.tested} gives p = {outcome.learnable.p:.2f}"
+    detail += ", and neither the model nor a sound one learns anything that holds for other rows"
+    return finding("shuffled-labels", "severe", ["targets"], evidence, detail=detail)

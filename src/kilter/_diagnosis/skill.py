@@ -1,0 +1,153 @@
+"""How good predictions are, row by row: 0 is the best constant answer, 1 is perfect."""
+
+from __future__ import annotations
+
+import math
+from typing import Any, Final
+
+import jax
+import keras
+import numpy as np
+from sklearn.linear_model import Ridge, RidgeClassifier
+from sklearn.neighbors import KNeighborsClassifier, KNeighborsRegressor
+
+from kilter._diagnosis.context import Context
+from kilter._diagnosis.targets import labels
+from kilter._models.layers import OutputFacts
+
+# A row's skill is no lower: one row of a diverged model must not outweigh all others.
+LEAST: Final = -3.0
+_RARE: Final = 0.2  # of an equal share of the rows; below it classes count equally
+_ROWS: Final = 1_000
+_FEATURES: Final = 512
+_NEIGHBOURS: Final = 5
+_MOST_TARGETS: Final = 100
+
+
+def row_skill(output: OutputFacts, predicted: np.ndarray, targets: np.ndarray) -> np.ndarray | None:
+    """The skill of each row, float64 [n]; their mean is that of all. None if it cannot be measured.
+
+    Classes: accuracy over that of the most common class (balanced if a class is rare). Binary elements:
+    balanced accuracy over one half. Numbers: 1 - squared error / variance (R²).
+    """
+    count = len(targets)
+    if count == 0 or targets.dtype.kind not in "fiub" or len(predicted) != count:
+        return None
+    predicted = predicted.astype(np.float64)
+    if not np.isfinite(predicted).all():
+        return np.full(count, LEAST)
+    classes = _classes(output, predicted, targets)
+    if classes is not None:
+        answers, wanted = classes
+        return _of_classes(answers.reshape(count, -1), wanted.reshape(count, -1))
+    if predicted.size != targets.size:
+        return None
+    wanted, given = targets.reshape(count, -1).astype(np.float64), predicted.reshape(count, -1)
+    if _binary(output, targets):
+        middle = 0.5 if given.min() >= 0 else 0.0
+        return _of_classes((given > middle).astype(int), (wanted > 0.5).astype(int))
+    error = np.square(given - wanted).mean(axis=1)
+    variance = float(np.square(wanted - wanted.mean(axis=0)).mean())
+    return np.maximum(1 - error / variance, LEAST) if variance > 0 else None
+
+
+def _classes(
+    output: OutputFacts, predicted: np.ndarray, targets: np.ndarray
+) -> tuple[np.ndarray, np.ndarray] | None:
+    """Class numbers answered and wanted, of rows or of their elements; None if there are no classes."""
+    name = "" if output.loss is None else output.loss.name or ""
+    wide = predicted.ndim > 1 and predicted.shape[-1] > 1
+    whole = bool(np.all(targets == np.round(targets)))
+    if (
+        "sparse_categorical" in name
+        and whole
+        and wide
+        and targets.size * predicted.shape[-1] == predicted.size
+    ):
+        return predicted.argmax(-1), targets.astype(int)
+    numbers = labels(targets)
+    if numbers is not None and numbers.max() < 2 and predicted.size == len(targets):
+        return (predicted.ravel() > (0.5 if predicted.min() >= 0 else 0.0)).astype(int), numbers
+    if numbers is not None and predicted.ndim == 2 and predicted.shape[1] > numbers.max():
+        return predicted.argmax(-1), numbers
+    shares = "categorical" in name and targets.shape == predicted.shape and wide
+    return (predicted.argmax(-1), targets.argmax(-1)) if shares else None
+
+
+def _binary(output: OutputFacts, targets: np.ndarray) -> bool:
+    name = "" if output.loss is None else output.loss.name or ""
+    return "squared" not in name and "absolute" not in name and len(np.unique(targets)) == 2
+
+
+def _of_classes(answers: np.ndarray, wanted: np.ndarray) -> np.ndarray:
+    """Skill of class numbers [n, elements]."""
+    kinds, counts = np.unique(wanted, return_counts=True)
+    right = (answers == wanted).astype(np.float64)
+    if len(kinds) < 2:
+        return right.mean(axis=1)
+    weights, chance = np.ones(wanted.shape), counts.max() / counts.sum()
+    if counts.min() < _RARE * counts.mean():
+        share = dict(zip(kinds.tolist(), counts.sum() / (len(kinds) * counts), strict=True))
+        weights, chance = np.vectorize(share.get)(wanted).astype(np.float64), 1 / len(kinds)
+    return ((weights * right).mean(axis=1) - chance) / (1 - chance)
+
+
+def features(context: Context, x: Any) -> np.ndarray | None:
+    """Numbers for cheap learners, float64 [n, k]: columns, pixels, values of a series, counts of tokens.
+
+    Inputs of one shape also give their distance, element by element. None if an input is not made of numbers.
+    """
+    arrays = [np.asarray(leaf) for leaf in jax.tree.leaves(x)]
+    if not arrays or any(one.dtype.kind not in "fiub" for one in arrays):
+        return None
+    tokens = any(isinstance(one.layer, keras.layers.Embedding) for one in context.layers)
+    parts: list[np.ndarray] = []
+    for one in arrays:
+        flat = one.reshape(len(one), -1).astype(np.float64)
+        whole = tokens and bool(np.all(flat == np.round(flat))) and flat.min(initial=0) >= 0
+        parts.append(_counted(flat.astype(int)) if whole and flat.max(initial=0) < 50_000 else flat)
+    if len(arrays) == 2 and arrays[0].shape == arrays[1].shape and parts[0].shape == parts[1].shape:
+        parts.append(np.abs(parts[0] - parts[1]))
+    found = np.concatenate([part[:, :: max(1, part.shape[1] // _FEATURES)] for part in parts], axis=1)
+    return found if np.isfinite(found).all() else None
+
+
+def _counted(ids: np.ndarray) -> np.ndarray:
+    """How often each of the most common ids comes in a row, and which is the first and the last."""
+    kinds, counts = np.unique(ids, return_counts=True)
+    known = kinds[np.argsort(-counts, kind="stable")[: _FEATURES // 2]]
+    bags = np.stack([(ids == one).sum(1) for one in known], axis=1)
+    return np.concatenate([bags, ids[:, :1], ids[:, -1:]], axis=1).astype(np.float64)
+
+
+def baseline(context: Context, x_val: Any, y_val: list[np.ndarray]) -> float:
+    """The better skill of nearest neighbours and ridge regression on the output; NaN where it is unknown."""
+    if len(context.outputs) != 1 or len(y_val) != 1 or context.outputs[0].targets is None:
+        return math.nan
+    output, wanted = context.outputs[0], y_val[0]
+    rows, held = features(context, context.x), features(context, x_val)
+    targets = np.asarray(output.targets)
+    if rows is None or held is None or rows.shape[1] != held.shape[1] or targets[:1].size > _MOST_TARGETS:
+        return math.nan
+    chosen = np.random.default_rng(0).permutation(len(rows))[:_ROWS]
+    rows, targets = rows[chosen], targets[chosen]
+    mean, deviation = rows.mean(axis=0), rows.std(axis=0)
+    deviation[deviation == 0] = 1.0
+    rows, held = (rows - mean) / deviation, (held - mean) / deviation
+    numbers, near = labels(np.asarray(output.targets)), min(_NEIGHBOURS, len(rows))
+    if numbers is not None:
+        known, right = numbers[chosen], labels(wanted)
+        right = wanted.reshape(len(wanted), -1)[:, 0].astype(int) if right is None else right
+        if len(np.unique(known)) < 2:
+            return math.nan
+        made = [KNeighborsClassifier(near), RidgeClassifier()]
+        return max(
+            float(_of_classes(one.fit(rows, known).predict(held)[:, None], right[:, None]).mean())
+            for one in made
+        )
+    flat = targets.reshape(len(targets), -1).astype(np.float64)
+    skills = [
+        row_skill(output, one.fit(rows, flat).predict(held).reshape(wanted.shape), wanted)
+        for one in (KNeighborsRegressor(near), Ridge())
+    ]
+    return max((float(one.mean()) for one in skills if one is not None), default=math.nan)

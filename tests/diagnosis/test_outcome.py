@@ -1,0 +1,107 @@
+"""Severity follows from the outcome: what falls short of a sound sibling, and what only looks wrong."""
+
+from __future__ import annotations
+
+import keras
+import numpy as np
+import pytest
+from tests.diagnosis.programs import blobs, dense, one_hot, program
+
+import kilter
+from kilter._diagnosis.diagnose import read_context
+from kilter._diagnosis.learnable import learnable
+from kilter._engine.training_spec import TrainingSpec
+
+layers = keras.layers
+SGD = keras.optimizers.SGD
+X, Y = blobs()
+
+
+@pytest.fixture(autouse=True)
+def same_weights():
+    keras.utils.set_random_seed(0)
+
+
+def diagnosed(case, epochs: int = 60):
+    return kilter.diagnose(case.model, case.x, case.y, epochs=epochs, steps=16, verbose=0)
+
+
+def attention() -> keras.Model:
+    """A transformer in Keras's own defaults."""
+    inputs = keras.Input((6,), dtype="int32")
+    value = layers.Embedding(20, 8)(inputs)
+    value = layers.LayerNormalization()(value + layers.MultiHeadAttention(2, 4)(value, value))
+    value = layers.LayerNormalization()(value + layers.Dense(8)(layers.Dense(16, "relu")(value)))
+    return keras.Model(inputs, layers.Dense(2, "softmax")(layers.GlobalAveragePooling1D()(value)))
+
+
+def tokens() -> tuple[np.ndarray, np.ndarray]:
+    x = np.random.default_rng(0).integers(1, 20, (300, 6))
+    return x, ((x < 8).sum(1) > 2).astype("int64")
+
+
+# A program, and what is severe of it: all of these, or nothing.
+OUTCOMES = {
+    "sound": (lambda: program(), ()),
+    "a rate too low": (lambda: program(optimizer=SGD(1e-5)), ("rate-too-low", "falls-short")),
+    "a rate too high": (lambda: program(optimizer=SGD(1e3)), ("falls-short",)),
+    "identical units": (
+        lambda: program(dense(init="zeros")),
+        ("constant-initializer", "falls-short"),
+    ),
+    "a sigmoid under a categorical cross-entropy that learns": (
+        lambda: program(dense(output="sigmoid"), "categorical_crossentropy", data=(X, one_hot(Y))),
+        (),
+    ),
+    "raw inputs that do no harm": (lambda: program(data=(blobs()[0] * 5, blobs()[1])), ()),
+    "a transformer": (lambda: program(attention(), data=tokens()), ()),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", OUTCOMES)
+def test_severe_is_what_falls_short(name: str):
+    make, severe = OUTCOMES[name]
+    case = make()
+    before = [np.array(one) for one in case.model.variables]
+    found = diagnosed(case)
+    assert set(severe) <= set(found.codes("severe")), found.codes()
+    assert found.ok == (not severe), [(one.code, one.explanation) for one in found.findings]
+    assert all(np.array_equal(one, other) for one, other in zip(before, case.model.variables, strict=True))
+    if name == "a transformer":
+        assert not {"linear-hidden", "unpaired-initializer"} & set(found.codes())
+
+
+def test_a_shortfall_names_its_cause_and_comes_after_it():
+    found = diagnosed(program(optimizer=SGD(1e-5)))
+    (short,) = [one for one in found.findings if one.code == "falls-short"]
+    assert short.explained_by in found.codes("severe")
+    assert found.codes("severe").index(short.explained_by) < found.codes("severe").index("falls-short")
+
+
+def test_on_noise_the_labels_are_named_and_nothing_else_is_severe():
+    x, y = blobs()
+    found = diagnosed(program(data=(x, np.random.default_rng(1).permutation(y))))
+    assert found.codes("severe") == ("shuffled-labels",)
+
+
+def test_the_same_call_gives_the_same_diagnosis():
+    case = program(optimizer=SGD(1e-3))
+    assert diagnosed(case) == diagnosed(case)
+
+
+def told(x: np.ndarray, y: np.ndarray, seed: int = 0):
+    model = keras.Sequential([keras.Input(x.shape[1:]), layers.Flatten(), layers.Dense(int(y.max()) + 1)])
+    model.compile("sgd", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    return learnable(read_context(model, x, y, TrainingSpec()), seed)
+
+
+def test_what_can_be_learnt_is_told_from_noise():
+    random = np.random.default_rng(0)
+    flat = random.normal(size=(300, 4)).astype("float32")
+    ring = (np.square(flat[:, :2]).sum(1) > 1.4).astype("int64")
+    crossed = ((flat[:, 0] > 0) ^ (flat[:, 1] > 0)).astype("int64")
+    for y in ((flat[:, 0] > 0).astype("int64"), ring, crossed):
+        assert told(flat, y).learnable is True
+    # An exact test rejects noise as often as its level says: 5 of 100 at 0.05.
+    wrong = [told(flat, random.permutation(ring), seed).p <= 0.05 for seed in range(12)]
+    assert sum(wrong) <= 3
