@@ -134,8 +134,8 @@ def figures(rows: Iterable[Mapping[str, Any]]) -> list[str]:
             f"{name}: detected {sum(bool(row['severe']) for row in short)} of {len(short)} that fall short, "
             f"{sum(bool(row['severe']) for row in faulty)} of {len(faulty)} faulty; named "
             f"{sum(row['named'] for row in faulty)}; severe on "
-            f"{sum(bool(row['severe']) for row in sound)} of {len(sound)} sound; noise told {told} of {len(noise)}; "
-            f"exceptions {sum(bool(row['error']) for row in chosen)}"
+            f"{sum(bool(row['severe']) for row in sound)} of {len(sound)} sound; "
+            f"noise told {told} of {len(noise)}; exceptions {sum(bool(row['error']) for row in chosen)}"
         )
     seconds = np.array([row["seconds"] for row in listed])
     lines.append(
