@@ -43,7 +43,7 @@ def tokens() -> tuple[np.ndarray, np.ndarray]:
 # A program, and what is severe of it: all of these, or nothing.
 OUTCOMES = {
     "sound": (lambda: program(), ()),
-    "a rate too low": (lambda: program(optimizer=SGD(1e-5)), ("rate-too-low", "falls-short")),
+    "a rate too low": (lambda: program(optimizer=SGD(1e-5)), ("learning-rate-range", "falls-short")),
     "a rate too high": (lambda: program(optimizer=SGD(1e3)), ("falls-short",)),
     "identical units": (
         lambda: program(dense(init="zeros")),

@@ -157,7 +157,9 @@ def diagnose(
                 context = replace(context, training=training)
             findings += run_checks(CHECKS["training"], context)
             if epochs is not None and steps and taken is not None:
-                reached = outcome(context, spec, context.thresholds.short_margin, progress)
+                severe = any(one.severity == "severe" for one in findings)
+                margin = context.thresholds.short_margin
+                reached = outcome(context, spec, margin, progress, explained=severe)
                 findings = weighed(findings, context, reached)
     return Diagnosis(ranked(findings))
 

@@ -109,8 +109,14 @@ class Outcome:
         )
 
 
-def outcome(context: Context, spec: TrainingSpec, margin: float, progress: Progress) -> Outcome | None:
-    """The outcome of ``spec``; None if it cannot be measured: no targets, custom losses, too few rows."""
+def outcome(
+    context: Context, spec: TrainingSpec, margin: float, progress: Progress, *, explained: bool = False
+) -> Outcome | None:
+    """The outcome of ``spec``; None if it cannot be measured: no targets, custom losses, too few rows.
+
+    ``explained``: whether a severe finding says why it may fall short. No sibling is trained then if the
+    baselines show that it does.
+    """
     parts = _divided(context, spec)
     if parts is None or any(one.loss is None for one in context.outputs):
         return None
@@ -129,7 +135,7 @@ def outcome(context: Context, spec: TrainingSpec, margin: float, progress: Progr
     known = _guarded(lambda: baseline(_with_targets(held), x_val, trial.wanted), math.nan)
     chance = float(own.rows.std() / math.sqrt(len(own.rows)))
     found = Outcome(trial.planned, trial.steps, own.skill, expected, baseline=known, chance=chance)
-    if expected >= 1 - margin:
+    if expected >= 1 - margin or (explained and found.falls_short(margin, margin)):
         return found
     made = _guarded(lambda: trial.run(lambda steps: sibling(held, steps, spec.seed)), None)
     if made is not None:

@@ -86,6 +86,9 @@ def weighed(found: list[Finding], context: Context, outcome: Outcome | None) -> 
         found = _with_rate(found, context)
     else:
         found = [_at_most_warning(one) if one.code in _RATES and _knows(outcome) else one for one in found]
+    severe = any(one.severity == "severe" for one in found)
+    if not severe and _is_too_short(outcome, limits.short_margin):
+        found = [_too_short(outcome), *found]
     root = _root(found, context, rate=rate)
     if root is None:
         return [_short(outcome, context, ""), *found]
@@ -104,6 +107,20 @@ def _is_rate(outcome: Outcome, share: float) -> bool:
     return _knows(outcome) and outcome.tuned - outcome.reached > share * gap
 
 
+def _is_too_short(outcome: Outcome, margin: float) -> bool:
+    """Whether a sound network falls short of simple learners too: there are too few steps."""
+    return not math.isnan(outcome.sibling) and outcome.baseline - outcome.sibling > 2 * margin
+
+
+def _too_short(outcome: Outcome) -> Finding:
+    evidence = [Evidence("skill of a sound network", outcome.sibling, outcome.baseline, "simple learners")]
+    detail = (
+        f"{outcome.planned} steps are too few: a sound network gets to a skill of {outcome.sibling:.2f}, "
+    )
+    detail += f"nearest neighbours or ridge regression to {outcome.baseline:.2f}"
+    return finding("underfitting", "severe", ("training",), evidence, detail=detail)
+
+
 def _root(found: list[Finding], context: Context, *, rate: bool) -> Finding | None:
     """The finding that explains the shortfall best: a severe one, then the first in the order of causes.
 
@@ -112,7 +129,9 @@ def _root(found: list[Finding], context: Context, *, rate: bool) -> Finding | No
     usual, given = usual_rates(context.optimizer)[1], context.optimizer.learning_rate
     fits = usual is not None and given is not None and usual.low <= given <= usual.high
     scale = ("unscaled-targets", "unscaled-inputs") if fits else ()
-    order = (*_CERTAIN, "output-activation-loss", *scale, *_RATES, *_ROOTS) if rate else (*_ROOTS, *_RATES)
+    order = (*_ROOTS, *_RATES, "underfitting")
+    if rate:
+        order = (*_CERTAIN, "output-activation-loss", *scale, *_RATES, *_ROOTS)
     known = [one for one in found if one.code in order and one.severity != "note"]
     return min(
         known, key=lambda one: (not rate and one.severity != "severe", order.index(one.code)), default=None
