@@ -48,7 +48,7 @@ def _diagnose(program: Program, seed: int) -> dict[str, Any]:
     case = program.build(seed)
     arguments, options = _given(case)
     start = time.perf_counter()
-    diagnosis = kilter.diagnose(*arguments, **options)
+    diagnosis = kilter.diagnose(*arguments, epochs=case.epochs, **options)
     seconds = time.perf_counter() - start
     found = [{"code": f.code, "severity": _level(f), "where": str(f.where)} for f in diagnosis.findings]
     return {"ok": bool(diagnosis.ok), "findings": found, "diagnose_seconds": round(seconds, 2)}
