@@ -27,6 +27,7 @@ FLOORS = {
     "_layout": 0.25,  # above the text that it lays out
     "_system": 0.5,  # raises errors
     "_validation": 0.5,
+    "_measures": 0.5,
     "_progress": 0.5,  # above the errors, text and layout that it uses
     "_backend": 0.5,  # on the ground floor too, above the errors it raises
     "_xla": 0.7,

@@ -14,6 +14,7 @@ import numpy as np
 
 from kilter._engine import inference
 from kilter._engine.overrides import loop_called_by_model
+from kilter._engine.stable_losses import from_logits
 from kilter._fit import fit
 from kilter.errors import KilterError, ModelError
 
@@ -22,12 +23,14 @@ AnyModel = TypeVar("AnyModel", bound=keras.Model)
 _METHODS: Final = ("fit", "evaluate", "predict")
 
 
-def accelerate(model: AnyModel) -> AnyModel:
+def accelerate(model: AnyModel, *, stable_loss: bool = True) -> AnyModel:
     """Make ``model.fit``, ``model.evaluate`` and ``model.predict`` run on kilter's engine; returns the model.
 
     The methods keep Keras's parameters, defaults and results. Where kilter refuses a call before training
     starts, Keras's own method runs instead and a warning gives the reason. NumPy's global generator shuffles
     the rows, so that ``keras.utils.set_random_seed`` decides their order, as in Keras.
+
+    ``stable_loss``: as in :func:`kilter.fit`; False gives Keras's clipped cross-entropy.
 
     The change is to this object alone: copies, clones and saved files of the model are as Keras makes them.
     Undo it with :func:`restore`. For models that other code creates, use :func:`engine`.
@@ -46,7 +49,8 @@ def accelerate(model: AnyModel) -> AnyModel:
     _check(model)
     for name in _METHODS:
         if name not in vars(model):
-            setattr(model, name, MethodType(_replaced(getattr(type(model), name)), model))
+            method = _replaced(getattr(type(model), name), stable_loss)
+            setattr(model, name, MethodType(method, model))
     return model
 
 
@@ -64,12 +68,12 @@ def restore(model: AnyModel) -> AnyModel:
 
 
 @contextlib.contextmanager
-def engine() -> Iterator[None]:
+def engine(*, stable_loss: bool = True) -> Iterator[None]:
     """Within it, every Keras model's ``fit``, ``evaluate`` and ``predict`` run on kilter's engine.
 
     For code that creates its own models: tuners, wrappers, tasks. A model whose class overrides one of these
     methods keeps its own, and gets the engine where that calls ``super()``. See :func:`accelerate` for what
-    the methods do. May be nested.
+    the methods and ``stable_loss`` do. May be nested.
 
     Example:
         >>> import keras, kilter, numpy as np
@@ -82,7 +86,7 @@ def engine() -> Iterator[None]:
     """
     before = {name: vars(keras.Model).get(name) for name in _METHODS}
     for name in _METHODS:
-        setattr(keras.Model, name, _replaced(getattr(keras.Model, name)))
+        setattr(keras.Model, name, _replaced(getattr(keras.Model, name), stable_loss))
     try:
         yield
     finally:
@@ -106,7 +110,7 @@ def _is_ours(method: Any) -> bool:
     return hasattr(method, "keras_method")
 
 
-def _replaced(method: Callable[..., Any]) -> Callable[..., Any]:
+def _replaced(method: Callable[..., Any], stable_loss: bool) -> Callable[..., Any]:
     """One of Keras's own methods as one that runs on the engine; an override, with its ``super()`` on it."""
     if _is_ours(method):
         return method
@@ -116,8 +120,9 @@ def _replaced(method: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(method)
     def run(model: keras.Model, *args: Any, **options: Any) -> Any:
         if is_stock:
-            return on_engine(method, model, *args, **options)
-        with engine():
+            with from_logits(stable_loss):
+                return on_engine(method, model, *args, **options)
+        with engine(stable_loss=stable_loss):
             return method(model, *args, **options)
 
     run.keras_method = method  # type: ignore[attr-defined]

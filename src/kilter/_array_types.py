@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import jax
 import numpy as np
-from jaxtyping import Float, Integer, Key, Num, Shaped, UInt32
+from jaxtyping import Bool, Float, Integer, Key, Num, Shaped, UInt32
 
 if TYPE_CHECKING:
     Nested = Any
@@ -57,6 +57,7 @@ Batch = Shaped[jax.Array, "rows ..."]
 Elements = Float[jax.Array, "*shape"]
 Samples = Shaped[np.ndarray, "count ..."]
 Host = Shaped[np.ndarray, "..."]
+Mask = Bool[np.ndarray, "features"]
 HostRows = Shaped[np.ndarray, "rows ..."]
 Numbers = Num[np.ndarray, "rows ..."]
 Chosen = Integer[np.ndarray, "chosen"]

@@ -15,6 +15,7 @@ from kilter._engine import fit as engine
 from kilter._engine.augmenting import Augment
 from kilter._engine.history import History
 from kilter._engine.scheduling import Schedule
+from kilter._engine.stable_losses import from_logits
 from kilter._progress import Verbose
 from kilter._validation import is_whole
 from kilter._xla.rewrite import rewriting
@@ -48,6 +49,7 @@ def fit(
     measure: int | str | None = "auto",
     check: Literal["warn", "strict"] = "warn",
     chunk: Literal["exact", "fast"] = "exact",
+    stable_loss: bool = True,
     rewrite: bool = True,
     seed: int = 0,
     verbose: Verbose = "auto",
@@ -96,16 +98,19 @@ def fit(
             ``model.steps_per_execution`` steps (1 by default), as in Keras, unless it only reads: Keras's own
             that act by epoch, and those with ``kilter_chunked = True`` in their class. "fast": all are called
             at the ends of chunks of up to 2 s, with the number of the last batch.
+        stable_loss: compute a cross-entropy after a softmax or sigmoid from the logits, so that saturated
+            outputs learn. False: from probabilities clipped to [1e-7, 1 - 1e-7], as Keras does.
         rewrite: rewrite the step for XLA on CPUs, which is faster. False, or ``KILTER_REWRITE=off``, runs the
             step as Keras wrote it; the numbers agree to rounding.
         verbose: 0 silent, 1 a bar, 2 a line an epoch, "auto" a bar on a terminal and in a notebook, lines
             elsewhere. In a notebook the bar is one line that changes in place.
 
-    Returns Keras's history with ``.seconds``, ``.compile_seconds``, ``.measurements``, ``.findings`` (faults
-    of the training, computed on access) and ``.plot()``. Raises :class:`~kilter.errors.DataError`,
-    :class:`~kilter.errors.ModelError` or :class:`~kilter.errors.OptionError` before training starts. Ctrl-C
-    raises KeyboardInterrupt after the running chunk, with its weights in the model. With ``run``, Ctrl-C,
-    SIGTERM and SIGHUP raise :class:`~kilter.runs.Interrupted` after a checkpoint of the last finished epoch.
+    Returns Keras's history with ``.seconds``, ``.compile_seconds``, ``.stable_loss`` (whether that acted),
+    ``.measurements``, ``.findings`` (faults of the training, computed on access) and ``.plot()``. Raises
+    :class:`~kilter.errors.DataError`, :class:`~kilter.errors.ModelError` or
+    :class:`~kilter.errors.OptionError` before training starts. Ctrl-C raises KeyboardInterrupt after the
+    running chunk, with its weights in the model. With ``run``, Ctrl-C, SIGTERM and SIGHUP raise
+    :class:`~kilter.runs.Interrupted` after a checkpoint of the last finished epoch.
 
     Example:
         >>> import keras, kilter, numpy as np
@@ -118,8 +123,7 @@ def fit(
 
     def train(told: Sequence[keras.callbacks.Callback]) -> History:
         history = engine.fit(
-            model,
-            *(x, y),
+            *(model, x, y),
             validation_data=validation_data,
             validation_split=validation_split,
             batch_size=batch_size,
@@ -144,7 +148,7 @@ def fit(
         )
         return _examined(history, model, two_rows(x), batch_size or 32)
 
-    with rewriting(rewrite):
+    with from_logits(stable_loss), rewriting(rewrite):
         return _kept(model, run, seed, _listed(callbacks), train, (validation_data, validation_split))
 
 

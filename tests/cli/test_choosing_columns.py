@@ -1,4 +1,4 @@
-"""--ignore, --only and --as, on every command that reads a table, and what is said about the columns."""
+"""--ignore, --only, --as and --missing, on every command that reads a table; what is said of the columns."""
 
 import json
 
@@ -45,7 +45,7 @@ def test_every_command_takes_them_and_refuses_unknown_columns(command, kilter, t
 
 
 def test_the_run_keeps_the_choice_and_predicts_with_it(kilter, table, tmp_path):
-    chosen = ("--only", "zip.code", "--only", "age", "--as", "zip.code=category")
+    chosen = ("--only", "zip.code", "--only", "age", "--as", "zip.code=category", "--missing", "age=21")
     ended = kilter("train", table, "--target", "kind", "--epochs", "1", "--runs", tmp_path, *chosen)
     assert ended.code == 0, ended.err
     run = next(tmp_path.iterdir())
@@ -53,8 +53,12 @@ def test_the_run_keeps_the_choice_and_predicts_with_it(kilter, table, tmp_path):
     text = encoding if isinstance(encoding, str) else json.dumps(encoding)
     columns = {one["name"]: one["kind"] for one in json.loads(text)["columns"]}
     assert columns == {"zip.code": "category", "age": "number"}
+    assert {one["name"]: one["signs"] for one in json.loads(text)["columns"]} == {
+        "zip.code": [],
+        "age": ["21"],
+    }
     new = tmp_path / "new.csv"
-    new.write_text("zip.code,age\n1,\n7,30\n")
+    new.write_text("zip.code,age\n1,21\n7,30\n")
     answered = kilter("predict", run, new)
     assert answered.code == 0
     assert len(answered.out.splitlines()) == 3

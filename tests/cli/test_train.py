@@ -92,6 +92,9 @@ def test_a_fault_of_our_own_keeps_its_traceback(kilter, asked):
         kilter("train", "digits")
 
 
+CLASSES = ["class", "rows", "found", "precision", "recall"]
+
+
 def test_a_whole_run_and_what_is_printed(kilter, tmp_path):
     ended = kilter("train", "digits", "--epochs", 2, "--set", "model.hidden=[8]", "--runs", tmp_path)
     assert (ended.code, ended.err) == (0, "")
@@ -100,7 +103,9 @@ def test_a_whole_run_and_what_is_printed(kilter, tmp_path):
     assert [line.split("  ")[0] for line in lines[:2]] == ["epoch 1/2", "epoch 2/2"]
     assert lines[2].startswith("2 epochs in ")
     assert lines[3].startswith("validation: 180 rows  loss ")
-    assert lines[4:] == [f"run: {run}", f"report: {run / 'report.html'}"]
+    assert lines[-2:] == [f"run: {run}", f"report: {run / 'report.html'}"]
+    (heading,) = [place for place, line in enumerate(lines) if line.split() == CLASSES]
+    assert [line.split()[0] for line in lines[heading + 1 : -2]] == [str(digit) for digit in range(10)]
     assert all(line.isprintable() for line in lines)
     for name in ("recipe.toml", "model.keras", "history.jsonl", "result.json", "report.html"):
         assert (run / name).stat().st_size > 0

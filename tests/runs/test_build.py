@@ -76,7 +76,6 @@ def _factory(name):
 
 
 REFUSED = {
-    "batch larger than the data": ({"train": {"batch_size": 1700}}, DataError, "1617"),
     "monitor of nothing": (
         {"train": {"early_stopping": {"monitor": "val_acuracy"}}},
         RecipeError,

@@ -18,6 +18,7 @@ from kilter._cli.options import (
     Ignore,
     Kinds,
     Metric,
+    Missing,
     Model,
     Name,
     Only,
@@ -27,6 +28,7 @@ from kilter._cli.options import (
     Run,
     Runs,
     SavedModel,
+    Seed,
     Settings,
     Source,
     Target,
@@ -44,11 +46,12 @@ def train(
     ignore: Ignore = None,
     only: Only = None,
     kinds: Kinds = None,
+    missing: Missing = None,
     epochs: Epochs = None,
-    seed: Annotated[
-        int | None, typer.Option("--seed", help="Seed for weights, shuffling, dropout and splits.")
-    ] = None,
+    seed: Seed = None,
+    metric: Metric = None,
     allow_code: AllowCode = False,
+    as_json: AsJson = False,
     path_only: PathOnly = False,
 ) -> None:
     """Train a model in a new run directory.
@@ -98,10 +101,9 @@ def transfer(
     ignore: Ignore = None,
     only: Only = None,
     kinds: Kinds = None,
+    missing: Missing = None,
     epochs: Epochs = None,
-    seed: Annotated[
-        int | None, typer.Option("--seed", help="Seed for the head, shuffling, dropout and splits.")
-    ] = None,
+    seed: Seed = None,
     allow_code: AllowCode = False,
     path_only: PathOnly = False,
 ) -> None:
@@ -129,6 +131,7 @@ def pretrain(
     ignore: Ignore = None,
     only: Only = None,
     kinds: Kinds = None,
+    missing: Missing = None,
     epochs: Epochs = None,
     seed: Annotated[
         int | None, typer.Option("--seed", help="Seed for weights, shuffling and the task.")
@@ -154,9 +157,8 @@ def diagnose(
     ignore: Ignore = None,
     only: Only = None,
     kinds: Kinds = None,
-    epochs: Annotated[
-        int | None, typer.Option("--epochs", help="Planned epochs: will the training get there?")
-    ] = None,
+    missing: Missing = None,
+    epochs: Epochs = None,
     steps: Annotated[
         int, typer.Option("--steps", max=1_000_000, help="Training steps to try on a copy; 0 for none.")
     ] = 64,
@@ -181,6 +183,7 @@ def treat(
     ignore: Ignore = None,
     only: Only = None,
     kinds: Kinds = None,
+    missing: Missing = None,
     epochs: Epochs = None,
     keep: Annotated[
         list[str] | None,
@@ -205,6 +208,7 @@ def find_lr(
     ignore: Ignore = None,
     only: Only = None,
     kinds: Kinds = None,
+    missing: Missing = None,
     seeds: Annotated[
         int, typer.Option("--seeds", max=1000, help="Number of searches; the median is used.")
     ] = 1,
@@ -228,6 +232,7 @@ def schedule(
     ignore: Ignore = None,
     only: Only = None,
     kinds: Kinds = None,
+    missing: Missing = None,
     out: Annotated[
         Path | None, typer.Option("--out", metavar="FILE", help="Plot the curves in this .html file.")
     ] = None,
@@ -249,6 +254,7 @@ def evaluate(
         str | None, typer.Option("--target", metavar="COLUMN", help="The column with the true values.")
     ] = None,
     allow_code: AllowCode = False,
+    as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
     """Evaluate a trained model on data.
@@ -343,6 +349,7 @@ def sweep(
     ignore: Ignore = None,
     only: Only = None,
     kinds: Kinds = None,
+    missing: Missing = None,
     pairs: Pairs = None,
     metric: Metric = None,
     seed: FirstSeed = 0,
@@ -380,6 +387,7 @@ def data(
     ignore: Ignore = None,
     only: Only = None,
     kinds: Kinds = None,
+    missing: Missing = None,
     skip_bad: Annotated[
         bool, typer.Option("--skip-bad", help="Leave out bad rows and images, and count them.")
     ] = False,

@@ -40,16 +40,16 @@ def done_in(module: str, stage: str = LOADING) -> Callable[[Command], Command]:
 
 
 def _choose_columns(arguments: dict[str, Any]) -> None:
-    """Turn --ignore, --only and --as into settings of the recipe, or for ``data`` into options of load().
+    """Turn --ignore, --only, --as and --missing into settings of the recipe, or for ``data`` of load().
 
     ``only_target`` is --target of a command whose work takes it from the recipe alone.
     """
-    chosen = {name: arguments.pop(name) or [] for name in ("ignore", "only", "kinds")}
+    chosen = {name: arguments.pop(name) or [] for name in ("ignore", "only", "kinds", "missing")}
     named = dict(_column_and_kind(text) for text in chosen["kinds"])
     if "settings" not in arguments:
         arguments["columns"] = {**chosen, "kinds": named}
         return
-    written = {key: _toml(chosen[key]) for key in ("ignore", "only") if chosen[key]}
+    written = {key: _toml(chosen[key]) for key in ("ignore", "only", "missing") if chosen[key]}
     if named:  # as one table: a column's name may contain dots
         written["as"] = f"{{{', '.join(f'{_toml(name)} = {_toml(kind)}' for name, kind in named.items())}}}"
     if (target := arguments.pop("only_target", None)) is not None:

@@ -204,9 +204,11 @@ def diagnose(
         subject = of_recipe(recipe_from(source, settings, options), find, **how)
     else:
         subject = of_saved_model(model, source, settings, options, **how)
+    encoding = subject.record.table_encoding
     if epochs is not None:
         subject.arguments["epochs"] = epochs
-    diagnosis = find(**subject.arguments, steps=steps, verbose=progress)
+    features = () if encoding is None else encoding.features
+    diagnosis = find(**subject.arguments, steps=steps, features=features, verbose=progress)
     progress.close()
     if as_json:
         say_json(diagnosis.to_json())

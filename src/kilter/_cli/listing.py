@@ -12,7 +12,8 @@ from kilter import report as reports
 from kilter._cli.output import say, say_table
 from kilter._progress import Display
 from kilter._text import duration, number
-from kilter.data import ColumnSummary, SourceSummary, describe, load
+from kilter.data import ColumnSummary, SourceSummary, describe
+from kilter.data.survey import survey
 from kilter.errors import RunError
 from kilter.runs.reading import list_runs
 from kilter.runs.records import RunSummary
@@ -46,17 +47,31 @@ def report(run: Path, *, progress: Display) -> None:
 def data(
     source: str, *, target: str | None, skip_bad: bool, columns: dict[str, Any], progress: Display
 ) -> None:
-    """The content of ``source``: parts, classes, columns, notes, and likely problems."""
-    read = load(source, target=target, skip_bad=skip_bad, **columns)
+    """The content of ``source``: parts, classes, columns, notes, and all likely problems at once."""
+    found = survey(source, target=target, skip_bad=skip_bad, **columns)
     progress.stage("Summarising the data")
-    summary = describe(read)
+    summary = None if found.source is None else describe(found.source)
     progress.close()
-    say(f"{summary.name}: {summary.kind}, {summary.task}, from {summary.origin}")
-    _print_parts(summary)
-    _print_classes(summary)
-    _print_columns("column", summary.columns)
-    _print_columns("target", summary.targets)
-    for title, lines in (("note", summary.notes), ("problem", summary.problems)):
+    if summary is not None:
+        say(f"{summary.name}: {summary.kind}, {summary.task}, from {summary.origin}")
+        _print_parts(summary)
+        _print_classes(summary)
+    else:
+        say(f"{source}: {found.rows} rows")
+    if found.columns:
+        rows = [
+            (one.name, one.type, str(one.missing), str(one.distinct), one.shown, one.use)
+            for one in found.columns
+        ]
+        _print_table(("column", "type", "missing", "distinct", "values", "used as"), rows, right=(2, 3))
+    elif summary is not None:
+        _print_columns("column", summary.columns)
+    if summary is not None:
+        _print_columns("target", summary.targets)
+    if found.candidates:
+        say(f"the target could be: {', '.join(found.candidates)}")
+    notes, problems = ((), ()) if summary is None else (summary.notes, summary.problems)
+    for title, lines in (("note", notes), ("problem", (*found.problems, *problems))):
         for line in lines:
             say(f"{title}: {line}")
 

@@ -37,7 +37,15 @@ Only = Annotated[
 ]
 Kinds = Annotated[
     list[str] | None,
-    typer.Option("--as", metavar="COLUMN=KIND", help="Type: number, category, date or ignore; repeatable."),
+    typer.Option(
+        "--as", metavar="COLUMN=KIND", help="Type: number, category, date, text or ignore; repeatable."
+    ),
+]
+Missing = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--missing", metavar="[COLUMN=]ENTRY", help="Entry that means missing, such as -999; repeatable."
+    ),
 ]
 Epochs = Annotated[int | None, typer.Option("--epochs", help="Maximum number of epochs.")]
 Runs = Annotated[Path, typer.Option("--runs", metavar="DIR", help="Parent folder of the run directory.")]
@@ -52,8 +60,9 @@ Pairs = Annotated[
     int | None, typer.Option("--pairs", max=10_000, help="Runs per recipe; default 6, or more if needed.")
 ]
 Metric = Annotated[
-    str | None, typer.Option("--metric", help="Such as val_accuracy, the default for classes.")
+    str | None, typer.Option("--metric", help="Measure that decides, such as roc_auc; default: what fits.")
 ]
+Seed = Annotated[int | None, typer.Option("--seed", help="Seed for weights, shuffling, dropout and splits.")]
 FirstSeed = Annotated[int, typer.Option("--seed", help="Seed of the first pair and of the split.")]
 ComparisonFolder = Annotated[
     Path | None, typer.Option("--out", metavar="DIR", help="Folder for the runs; finished ones are reused.")

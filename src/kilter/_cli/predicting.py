@@ -3,31 +3,34 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 import typer
 
+from kilter._cli.evaluation import say_evaluation
 from kilter._cli.output import check_out, say, say_table
 from kilter._engine import inference
 from kilter._engine.objective_for import objective_for
 from kilter._infer.calibration import calibration
 from kilter._infer.folding import FoldRecord, fold_batch_norm
 from kilter._progress import Display
-from kilter._text import measures, number, printable
+from kilter._text import number, printable
 from kilter.data import Dataset, Source
 from kilter.errors import DataError, OptionError
 from kilter.recipe import load_recipe
 from kilter.runs.atomic import write_with
 from kilter.runs.build import compile_for, read_parts
 from kilter.runs.checksums import require_same_recipe
+from kilter.runs.evaluating import BATCH, evaluate_part, fitting_measure
 from kilter.runs.predictions import Predictions, joined, predictions, uncertain
 from kilter.runs.reading import RECIPE
+from kilter.runs.records import Evaluation, to_json
 from kilter.runs.trained import Trained, open_trained, read_for, write_model
 from kilter.runs.training import require_same_data
 
-BATCH: Final = 1024  # rows at once; affects only memory and speed
 CHECKED_ROWS: Final = 10_000  # enough to see typical and rare values of every channel
 WRITERS: Final[dict[str, Callable[[Predictions, Path], Any]]] = {
     ".csv": lambda found, path: found.frame().write_csv(path),
@@ -59,22 +62,38 @@ def compared(
 
 
 def evaluate(
-    model: Path, data: str | None, *, target: str | None, allow_code: bool, progress: Display
+    model: Path, data: str | None, *, target: str | None, allow_code: bool, as_json: bool, progress: Display
 ) -> None:
-    """Print loss and metrics of a trained model, part by part of the data."""
+    """Print loss and measures of a trained model, part by part of the data."""
     trained = open_trained(model, allow_code=allow_code)
-    if data is None:
-        _evaluate_own(trained, progress)
+    found = _of_own_data(trained, progress) if data is None else _of(trained, data, target, progress)
+    progress.close()
+    if as_json:
+        typer.echo(to_json({name: asdict(one) for name, one in found.items()}, indent=2))
         return
+    for name, one in found.items():
+        say_evaluation(name, one)
+
+
+def _of(trained: Trained, data: str, target: str | None, progress: Display) -> dict[str, Evaluation]:
     progress.stage(f"Reading {printable(data)}")
     read = read_for(trained, data, target=target, unlabelled=False)
     _show_notes(read, progress)
     parts = {"data": read.train} if read.test is None else {"train": read.train, "test": read.test}
+    found = {}
     for name, part in parts.items():
         _require_labels(part)
         objective = objective_for(trained.model, part)
         trained.model.compile(loss=objective.loss, metrics=objective.make_metrics())
-        _print_metrics(name, trained, part, progress)
+        found[name] = evaluate_part(
+            trained.model,
+            objective,
+            part,
+            first=fitting_measure(part),
+            record=trained.data,
+            verbose=progress,
+        )
+    return found
 
 
 def predict(
@@ -119,7 +138,7 @@ def _show_notes(read: Source, progress: Display) -> None:
         say(f"Note: {note}", err=True)
 
 
-def _evaluate_own(trained: Trained, progress: Display) -> None:
+def _of_own_data(trained: Trained, progress: Display) -> dict[str, Evaluation]:
     if trained.run is None:
         raise OptionError(
             expected="data to evaluate the model on",
@@ -140,14 +159,10 @@ def _evaluate_own(trained: Trained, progress: Display) -> None:
     # The saved model is evaluated: no code of the recipe runs.
     objective = objective_for(trained.model, parts.train, recipe.regularize.label_smoothing)
     compile_for(trained.model, "sgd", objective)
-    for name, part in parts.evaluated.items():
-        _print_metrics(name, trained, part, progress)
-
-
-def _print_metrics(name: str, trained: Trained, part: Dataset, progress: Display) -> None:
-    metrics = inference.evaluate(trained.model, part.x, part.y, batch_size=BATCH, verbose=progress)
-    progress.close()
-    say(f"{name}: {len(part)} rows  {measures(metrics)}")
+    how: dict[str, Any] = {"first": fitting_measure(parts.train), "record": trained.data, "verbose": progress}
+    return {
+        name: evaluate_part(trained.model, objective, part, **how) for name, part in parts.evaluated.items()
+    }
 
 
 def _require_labels(part: Dataset) -> None:

@@ -48,7 +48,7 @@ def transfer(
         require_unchanged(model)
         source = str(model)
     stages = [] if head_epochs is None else [_stages(head_epochs)]
-    recipe = recipe_from(data, [f"model.reuse={source}", *stages, *(settings or ())], options)
+    recipe = recipe_from(data, [f"model.reuse={source}", *stages, *(settings or ())], options, average=False)
     if not path_only:
         _tell(recipe, allow_code=allow_code, progress=progress)
     train_recipe(recipe, runs=runs, allow_code=allow_code, path_only=path_only, progress=progress)
@@ -96,7 +96,9 @@ def pretrain(
     check_out(curve, [".html"], option="--curve")
     if epochs is None and not source.endswith(".toml"):
         epochs = EPOCHS
-    recipe = recipe_from(source, settings, {"pretrain.task": task, "train.epochs": epochs, "seed": seed})
+    recipe = recipe_from(
+        source, settings, {"pretrain.task": task, "train.epochs": epochs, "seed": seed}, average=False
+    )
     done = pretrain_recipe(recipe, verbose=progress, allow_code=allow_code)
     progress.close()
     write_model(done.encoder, out, done.data)

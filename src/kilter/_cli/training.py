@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import typer
 
+from kilter._cli.evaluation import say_evaluation
 from kilter._cli.output import say
 from kilter._progress import Display
-from kilter._text import duration, measures
+from kilter._text import duration
 from kilter.nn.zeros import NEAR_ZERO, PenalizedWeights
 from kilter.recipe import Recipe, load_recipe, recipe_for, with_overrides
 from kilter.report import write_report
 from kilter.runs import training as job
+from kilter.runs.reading import read_data
+from kilter.runs.records import to_json
 
 
 def train(
@@ -26,17 +30,21 @@ def train(
     target: str | None,
     epochs: int | None,
     seed: int | None,
+    metric: str | None,
     **how: Any,
 ) -> None:
     """Train a model from a recipe, or from data with the default recipe."""
     options = {"name": name, "data.target": target, "train.epochs": epochs, "seed": seed}
+    options["train.metric"] = metric
     train_recipe(recipe_from(source, settings, options), **how)
 
 
-def train_recipe(recipe: Recipe, *, runs: Path, allow_code: bool, path_only: bool, progress: Display) -> None:
+def train_recipe(
+    recipe: Recipe, *, runs: Path, allow_code: bool, path_only: bool, as_json: bool = False, progress: Display
+) -> None:
     """Train a recipe and print the result."""
     result = job.train(recipe, parent=runs, verbose=progress, allow_code=allow_code)
-    _conclude(result, path_only, progress)
+    _conclude(result, path_only, progress, as_json=as_json)
 
 
 def resume(run: Path, *, allow_code: bool, path_only: bool, progress: Display) -> None:
@@ -45,10 +53,14 @@ def resume(run: Path, *, allow_code: bool, path_only: bool, progress: Display) -
 
 
 def recipe_from(
-    source: str, settings: Sequence[str] | None, options: Mapping[str, Any] | None = None
+    source: str,
+    settings: Sequence[str] | None,
+    options: Mapping[str, Any] | None = None,
+    *,
+    average: bool = True,
 ) -> Recipe:
     """The recipe ``source``, or the default for data, with ``--set`` and the options that are not None."""
-    recipe = load_recipe(source) if source.endswith(".toml") else recipe_for(source)
+    recipe = load_recipe(source) if source.endswith(".toml") else recipe_for(source, average=average)
     given = {key: value for key, value in (options or {}).items() if value is not None}
     # JSON's strings and numbers are valid TOML: an option's text stays text, even if it looks like a number.
     written = [f"{key}={json.dumps(value, ensure_ascii=False)}" for key, value in given.items()]
@@ -61,21 +73,29 @@ def without_search(recipe: Recipe) -> Recipe:
     return recipe.model_copy(update={"optimizer": numbers})
 
 
-def _conclude(result: job.TrainResult, path_only: bool, progress: Display) -> None:
+def _conclude(result: job.TrainResult, path_only: bool, progress: Display, *, as_json: bool = False) -> None:
     """Write the report, and print the result of the run."""
     progress.stage("Writing the report")
     page = write_report(result.path)
     progress.close()
+    ended = result.result
+    if as_json:
+        typer.echo(to_json(asdict(ended) | {"run": str(result.path)}, indent=2))
+        return
     if path_only:
         typer.echo(result.path)
         return
-    ended = result.result
     best = ""
     if ended.best_epoch is not None:
         best = f", the best was {ended.best_epoch + 1} by {ended.monitor}"
     say(f"{ended.epochs} epochs in {duration(ended.seconds)}{best}")
     for name, evaluation in ended.evaluations.items():
-        say(f"{name}: {evaluation.rows} rows  {measures(evaluation.metrics)}")
+        say_evaluation(name, evaluation)
+    data = read_data(result.path)
+    if data is not None and data.threshold is not None:
+        say(
+            f'class "{data.classes[data.positive]}" is answered from a probability of {data.threshold:.3g} on'
+        )
     if ended.l1_zeros:
         say(_zeros(ended.l1_zeros))
     say(f"run: {result.path}")

@@ -86,8 +86,9 @@ def measures_of(records: RunRecords) -> list[str]:
 def choose_metric(asked: str | None, known: Sequence[str]) -> str:
     """The metric that was asked for, or the default if `asked` is None.
 
-    The default is the first validation metric that is better when higher, such as the accuracy, else
-    val_rmse, else val_loss. Raises :class:`OptionError` for a metric that is not `known`.
+    The default is the first validation metric that is better when higher (but for R²), such as the accuracy,
+    else val_rmse, else val_loss. ``val_`` may be left out. Raises :class:`OptionError` for a metric that is
+    not `known`.
 
     Example:
         >>> choose_metric(None, ["val_loss", "val_accuracy"]), choose_metric(None, ["val_loss", "val_mae"])
@@ -95,7 +96,9 @@ def choose_metric(asked: str | None, known: Sequence[str]) -> str:
     """
     if asked is None:
         higher = [name for name in known if name.startswith("val_") and direction_of(name) == "max"]
+        higher = [name for name in higher if name != "val_r2"]
         return next((name for name in [*higher, "val_rmse"] if name in known), "val_loss")
+    asked = asked if asked in known or f"val_{asked}" not in known else f"val_{asked}"
     one_of("metric", asked, known)
     return asked
 

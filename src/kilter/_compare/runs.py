@@ -26,6 +26,7 @@ from kilter.errors import RunError
 from kilter.recipe import Recipe
 from kilter.runs.atomic import errors_named, write_text
 from kilter.runs.build import prepare
+from kilter.runs.evaluating import measure_names
 from kilter.runs.reading import DATA, RunRecords, is_run, open_run
 from kilter.runs.training import resume, train
 
@@ -129,7 +130,8 @@ def _task(trial: Trial, arrays: Path, allow_code: bool) -> Callable[[], None]:
 
 def _measures(recipe: Recipe, allow_code: bool) -> list[str]:
     prepared = prepare(recipe, allow_code=allow_code)
-    return measures({part: ["loss", *prepared.objective.metrics] for part in prepared.parts.evaluated})
+    names = ["loss", *measure_names(prepared.parts.train)]
+    return measures(dict.fromkeys(prepared.parts.evaluated, names))
 
 
 def _train_recipe(recipe: Recipe, parent: Path, allow_code: bool) -> None:

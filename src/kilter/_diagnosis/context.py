@@ -31,6 +31,7 @@ class Context:
         training: measurements of some training steps of a copy; None without them.
         history: the numbers of each epoch by log name ("loss", "val_loss", metrics); None if unknown.
         thresholds: the limits of the checks.
+        features: names of a table's features, in the order of the input's columns; () if they have none.
     """
 
     model: keras.Model
@@ -49,6 +50,11 @@ class Context:
     training: Measurements | None = None
     history: Mapping[str, Sequence[float]] | None = None
     thresholds: Thresholds = field(default_factory=Thresholds)
+    features: tuple[str, ...] = ()
+
+    def column(self, index: int) -> str:
+        """A column of the input by its name, or by its number."""
+        return self.features[index] if index < len(self.features) else str(index)
 
     @property
     def rows(self) -> int:

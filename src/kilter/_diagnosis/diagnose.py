@@ -94,6 +94,7 @@ def diagnose(
     history: Mapping[str, Sequence[float]] | None = None,
     seed: int = 0,
     thresholds: Thresholds | None = None,
+    features: Sequence[str] = (),
     verbose: Verbose = "auto",
 ) -> Diagnosis:
     """Find what is wrong with a compiled model, its data and its training. Neither model nor data change.
@@ -120,6 +121,7 @@ def diagnose(
         history: the numbers of each epoch of an earlier training by name, such as ``History.history``.
         seed: selects the rows of the forward and backward pass and the order of the steps.
         thresholds: the limits of the checks.
+        features: names of the columns of ``x``, for the findings; by default they are numbered.
         verbose: 0 shows nothing, 1 one updating line, 2 plain lines; "auto" is 1 on a terminal and in a
             notebook, otherwise 2.
 
@@ -142,6 +144,7 @@ def diagnose(
     with shown(verbose) as progress:
         progress.stage("Diagnosing: checking the model and the data")
         context = read_context(model, x, y, spec, history=history, thresholds=thresholds)
+        context = replace(context, features=tuple(features))
         findings = run_checks((*CHECKS["data"], *CHECKS["model"]), context)
         blocking = [one for one in findings if one.severity == "severe" and one.code in _BLOCKING]
         with _compilation(context):

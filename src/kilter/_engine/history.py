@@ -18,6 +18,7 @@ class History(keras.callbacks.History):
     Attributes:
         seconds: one float per epoch, with validation and without compilation.
         compile_seconds: tracing and compiling, or loading from the cache; 0.0 if all programs existed.
+        stable_loss: True if a cross-entropy was computed from logits where Keras would clip probabilities.
         measurements: of the layers after some of the epochs; None if there are none.
         examine: makes the findings from measurements and curves; called once.
 
@@ -30,6 +31,7 @@ class History(keras.callbacks.History):
         self.epoch: list[int] = []
         self.seconds: list[float] = []
         self.compile_seconds = 0.0
+        self.stable_loss = False
         self.measurements: Measurements | None = None
         self.examine: Callable[[], tuple[Finding, ...]] = tuple
 

@@ -31,6 +31,7 @@ from kilter._engine.fit import (
 from kilter._engine.loop import Chunk, evaluate_feed, testing
 from kilter._engine.overrides import check_loop, overrides
 from kilter._engine.program_cache import Programs, owners, take
+from kilter._engine.stable_losses import from_logits
 from kilter._engine.step import PredictStep, predict_step
 from kilter._models.variables import assign, build_forward, fitting, values, values_kept
 from kilter._progress import QUICK, Verbose, shown
@@ -53,6 +54,7 @@ def evaluate(
     steps: int | None = None,
     callbacks: Callbacks = (),
     return_dict: bool = True,
+    stable_loss: bool = True,
     rewrite: bool = True,
     verbose: Verbose = "auto",
 ) -> Any:
@@ -62,8 +64,8 @@ def evaluate(
     ``steps``: use only the first so many batches; None uses all. Metrics are exact means over the rows, also
     when the last batch is smaller. ``batch_size=None`` is 32, as in Keras. ``callbacks``: Keras's, with
     ``on_test_`` hooks, called as in Keras; ``model.stop_evaluating`` ends the call. ``return_dict=False``
-    returns a list in Keras's order. ``rewrite`` and ``verbose``: as in :func:`kilter.fit`; by default a call
-    shows what it does if it takes long.
+    returns a list in Keras's order. ``stable_loss``, ``rewrite`` and ``verbose``: as in :func:`kilter.fit`;
+    by default a call shows what it does if it takes long.
 
     Weights and batch-normalisation statistics do not change. As in Keras, the state that inference changes
     (random seeds, the states of a stateful recurrent layer) is carried from batch to batch and stays in the
@@ -82,7 +84,7 @@ def evaluate(
     prepare(model, feed, training=False)
     told = callback_list(model, callbacks, verbose, 1, limit or feed.steps)
     hooks = BatchHooks.of(model, told, "test")
-    with rewriting(rewrite), shown(verbose, after=QUICK) as progress:
+    with from_logits(stable_loss), rewriting(rewrite), shown(verbose, after=QUICK) as progress:
         progress.stage("Evaluating")
 
         def between(chunk: Chunk) -> None:
@@ -217,17 +219,23 @@ class _Predictor:
         """How many batches' outputs fit in memory at once."""
         # One by one if a block is not full: neither the padding nor a program of its own is worth it.
         count, size = block.order.shape
-        if block.steps < count:
+        if block.steps < count or self._model.run_eagerly:
             return 1
         return max(1, _OUTPUT_BYTES // max(self._output_bytes(block.data, size), 1))
 
     def outputs(self, data: Any, order: np.ndarray) -> Any:
         """The outputs of some batches of a block."""
         arguments = (self._trainable, self._non_trainable, data, jnp.asarray(order))
-        with fitting(self._model, data):
-            program = self._programs.get(
-                "predict", owners(self._model), lambda: _predict_program(predict_step(self._model)), arguments
-            )
+        if self._model.run_eagerly:
+            program = _eager_predictions(predict_step(self._model))
+        else:
+            with fitting(self._model, data):
+                program = self._programs.get(
+                    "predict",
+                    owners(self._model),
+                    lambda: _predict_program(predict_step(self._model)),
+                    arguments,
+                )
         outputs, self._non_trainable = program(*arguments)
         return jax.tree.map(lambda leaf: np.asarray(leaf).reshape(-1, *leaf.shape[2:]), outputs)
 
@@ -244,6 +252,17 @@ class _Predictor:
                 )
             )
         return sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(outputs))
+
+
+def _eager_predictions(step: PredictStep) -> Callable[..., Any]:
+    def run(trainable: Any, state: Any, data: Any, order: jax.Array) -> Any:
+        parts = []
+        for rows in order:
+            outputs, state = step(trainable, state, take(data, rows))
+            parts.append(outputs)
+        return jax.tree.map(lambda *leaves: jnp.stack(leaves), *parts), state
+
+    return run
 
 
 def _predict_program(step: PredictStep) -> Callable[..., Any]:

@@ -21,8 +21,9 @@ from kilter._engine.batch_hooks import BatchHooks, Mode
 from kilter._engine.feed import Block, Feed
 from kilter._engine.history import History
 from kilter._engine.interrupt import Interrupt
-from kilter._engine.program_cache import Programs, owners, shelf, steps_program
+from kilter._engine.program_cache import Programs, eager_steps, owners, shelf, steps_program
 from kilter._engine.scheduling import RateGuard, Schedule
+from kilter._engine.stable_losses import losses_used
 from kilter._engine.step import Logs, Step, test_step, train_step
 from kilter._models.keras_internals import pythonify_logs
 from kilter._models.variables import State, assign, fitting, push
@@ -119,6 +120,8 @@ class Runner:
         return result
 
     def _program(self, arguments: tuple[Any, ...], *, rare: bool) -> Any:
+        if self.model.run_eagerly:
+            return eager_steps(self.step())
         with fitting(self.model, arguments[1]):
             return self._programs.get(
                 self.name,
@@ -258,7 +261,7 @@ class Session:
         logs: dict[str, Any] = {}
         callbacks.on_train_begin()
         first = model._initial_epoch or self.initial_epoch  # keras.callbacks.BackupAndRestore sets it
-        with Interrupt() as interrupt:
+        with Interrupt() as interrupt, losses_used() as losses:
             for epoch in range(first, self.epochs):
                 self.guard.seen()
                 logs = self._epoch(epoch, (trainer, hooks), (tester, told), interrupt)
@@ -268,6 +271,7 @@ class Session:
                     break
         if isinstance(model.optimizer, keras.optimizers.Optimizer) and self.epochs > first:
             model.optimizer.finalize_variable_values(model.trainable_weights)
+        self.history.stable_loss = bool(losses) or shelf(model).uses_logits("train")
         callbacks.on_train_end(logs)
         return self.history
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import keras
 import numpy as np
+from scipy.special import softmax
 
 from kilter.data import Dataset, Task
 from kilter.errors import ModelError, OptionError
@@ -35,11 +36,29 @@ class Objective:
             return [keras.metrics.BinaryAccuracy(name="accuracy", threshold=0.0 if self.from_logits else 0.5)]
         return [keras.metrics.SparseCategoricalAccuracy(name="accuracy")]
 
-    def classes_of(self, outputs: np.ndarray) -> np.ndarray:
-        """Class indexes (int64 [n]) of a classifier's outputs [n, classes], or [n, 1] of a binary one."""
+    def classes_of(
+        self, outputs: np.ndarray, *, positive: int = 1, threshold: float | None = None
+    ) -> np.ndarray:
+        """Class indexes (int64 [n]) of a classifier's outputs [n, classes], or [n, 1] of a binary one.
+
+        ``threshold``: of two classes, ``positive`` is answered from this probability on.
+        """
+        if threshold is not None:
+            chosen = self.probabilities(outputs)[:, positive] >= threshold
+            return np.where(chosen, positive, 1 - positive).astype(np.int64)
         if self.binary:
             return (outputs.reshape(len(outputs)) > (0.0 if self.from_logits else 0.5)).astype(np.int64)
         return outputs.argmax(axis=-1)
+
+    def probabilities(self, outputs: np.ndarray) -> np.ndarray:
+        """Class probabilities, float64 [n, classes], from outputs [n, classes], or [n, 1] if binary."""
+        outputs = outputs.astype(np.float64)
+        if self.binary:
+            # The softmax of (0, logit) is the sigmoid, without overflow.
+            if self.from_logits:
+                return softmax(np.concatenate([np.zeros_like(outputs), outputs], axis=1), axis=1)
+            return np.concatenate([1 - outputs, outputs], axis=1)
+        return softmax(outputs, axis=1) if self.from_logits else outputs
 
 
 def objective_for(model: keras.Model, train: Dataset, label_smoothing: float = 0.0) -> Objective:

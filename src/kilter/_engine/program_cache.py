@@ -23,6 +23,7 @@ from jax import lax
 
 from kilter._engine.fingerprint import Fingerprints, reference_to, structure
 from kilter._engine.interrupt import interruptible
+from kilter._engine.stable_losses import is_from_logits, losses_used
 from kilter._engine.step import Step
 from kilter._models.layers import CONVOLUTIONS
 from kilter._models.variables import State
@@ -97,10 +98,11 @@ _MOST_READINGS = 4
 
 
 class Program(NamedTuple):
-    """A compiled function, and what one pass of its loop costs."""
+    """A compiled function, what one pass of its loop costs, and whether a loss is computed from logits."""
 
     run: Callable[..., Any]
     cost: StepCost
+    from_logits: bool
 
 
 class Key(NamedTuple):
@@ -111,6 +113,7 @@ class Key(NamedTuple):
     owners: tuple[int, ...]
     quick: bool
     rewritten: bool
+    from_logits: bool
     rare: bool
     read: int
 
@@ -141,6 +144,18 @@ def steps_program(step: Step) -> Chunk:
             return turn(held, layout), logs
 
         return rewritten(traced, loop, batch_size=order.shape[1])
+
+    return run
+
+
+def eager_steps(step: Step) -> Chunk:
+    """:func:`steps_program` without compilation, for ``run_eagerly``: each step runs as Python reads it."""
+
+    def run(state: State, data: Any, order: jax.Array, start: int, stop: int, *given: jax.Array) -> Any:
+        logs = None
+        for index in range(int(start), int(stop)):
+            state, logs = step(state, take(data, order[index]), *given)
+        return state, logs
 
     return run
 
@@ -205,6 +220,7 @@ class Shelf:
             tuple(id(owner) for owner in owners),
             is_quick(),
             is_rewritten(),
+            is_from_logits(),
             rare,
             self._fingerprints.number(entries),
         )
@@ -229,9 +245,19 @@ class Shelf:
 
     def cost(self, name: str) -> StepCost | None:
         """The cost of a step of the last program ``name``, or (``name``, ...); None without one."""
+        program = self._last(name)
+        return None if program is None else program.cost
+
+    def uses_logits(self, name: str) -> bool:
+        """Whether that program computes a cross-entropy from logits where Keras would clip probabilities."""
+        program = self._last(name)
+        return program is not None and program.from_logits
+
+    def _last(self, name: str) -> Program | None:
         for key, (program, _) in reversed(self.programs.items()):
-            if (key.name[0] if isinstance(key.name, tuple) else key.name) == name:
-                return program.cost
+            kind = key.name[0] if isinstance(key.name, tuple) else key.name
+            if kind == name and key.from_logits == is_from_logits():
+                return program
         return None
 
     def _shared_key(self, key: Key, owned: tuple[Any, ...]) -> Hashable:
@@ -261,9 +287,11 @@ class Shelf:
 def _compiled(
     make: Callable[[], Chunk], arguments: tuple[Any, ...], donate: tuple[int, ...], *, rare: bool
 ) -> Program:
-    traced = jax.jit(make(), donate_argnums=donate).trace(*arguments)
+    with losses_used() as losses:
+        traced = jax.jit(make(), donate_argnums=donate).trace(*arguments)
     lowered, options = traced.lower(), compile_options(soon=rare) or None
-    return Program(interruptible(lambda: lowered.compile(compiler_options=options)), cost_of(traced.jaxpr))
+    run = interruptible(lambda: lowered.compile(compiler_options=options))
+    return Program(run, cost_of(traced.jaxpr), bool(losses))
 
 
 def signature(arguments: Any) -> Hashable:
@@ -300,7 +328,7 @@ class Programs:
     ) -> Any:
         """The program as :meth:`Shelf.get` gives it."""
         programs = shelf(self._model)
-        modes = (is_quick(), is_rewritten(), *how.items())
+        modes = (is_quick(), is_rewritten(), is_from_logits(), *how.items())
         key = (name, signature(arguments), *modes, id(programs), *map(id, owners))
         if key not in self._held:
             # Keeps the shelf and the owners alive, so that their identities stay unique.

@@ -5,7 +5,7 @@ has a gradient of exactly zero and training stalls silently. If a model's output
 its loss is the cross-entropy of that activation, the two together are one well-conditioned function of the
 logits. While a step is traced, :func:`stable_losses` makes the loss use it.
 
-The values agree with Keras's wherever Keras does not clip.
+The values agree with Keras's wherever Keras does not clip. ``stable_loss=False`` keeps Keras's.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from __future__ import annotations
 import contextlib
 import copy
 from collections.abc import Callable, Generator
+from contextvars import ContextVar
 from typing import Any
 
 import keras
@@ -33,6 +34,33 @@ _PARTNERS: dict[Any, Any] = {
 }
 Record = dict[int, tuple[Any, Any, Any]]
 """(output, activation, logits) by the identity of the traced output, which is kept so that none is reused."""
+_enabled: ContextVar[bool] = ContextVar("kilter_stable_losses", default=True)
+_uses: ContextVar[list[str] | None] = ContextVar("kilter_stable_loss_uses", default=None)
+
+
+@contextlib.contextmanager
+def from_logits(enabled: bool) -> Generator[None]:
+    """Within it cross-entropies are computed from logits only if ``enabled``."""
+    token = _enabled.set(_enabled.get() and enabled)
+    try:
+        yield
+    finally:
+        _enabled.reset(token)
+
+
+def is_from_logits() -> bool:
+    """Whether cross-entropies are computed from logits where these are known."""
+    return _enabled.get()
+
+
+@contextlib.contextmanager
+def losses_used() -> Generator[list[str]]:
+    """The names of the losses that a trace within it computes from logits."""
+    token = _uses.set(names := [])
+    try:
+        yield names
+    finally:
+        _uses.reset(token)
 
 
 class _FromLogits:
@@ -52,6 +80,8 @@ class _FromLogits:
         _, activation, logits = self._record.get(id(y_pred), (None, None, None))
         if activation is not self._activation or get_keras_mask(y_pred) is not None:
             return self._loss(y_true, y_pred, sample_weight)
+        if (names := _uses.get()) is not None:
+            names.append(self._loss.name)
         return self._from_logits(y_true, logits, sample_weight)
 
 
@@ -88,7 +118,7 @@ def stable_losses(model: keras.Model) -> Generator[None]:
     """
     compiled: Any = getattr(model, "_compile_loss", None)
     entries = [] if compiled is None or not compiled.built else compiled._flat_losses
-    if not any(is_clipped(entry.loss) for entry in entries):
+    if not (is_from_logits() and any(is_clipped(entry.loss) for entry in entries)):
         yield
         return
     record: Record = {}

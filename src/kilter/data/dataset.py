@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -17,8 +17,10 @@ if TYPE_CHECKING:
     from kilter._array_types import Chosen, HostRows
 
 Task = Literal["classification", "regression"]
-KINDS = ("number", "category", "date", "ignore")
+KINDS = ("number", "category", "date", "text", "ignore")
 """The kinds of columns that a person may name."""
+TEXTS = ("ignore", "hash", "bag")
+"""What may become of free text."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -104,11 +106,15 @@ class Source:
 
 @dataclass(frozen=True, eq=False)
 class Splits:
-    """Training, validation and test part; the last two may be None."""
+    """Training, validation and test part; the last two may be None.
+
+    ``encoding``: of a table, as in the source, with the medians of the training part for missing values.
+    """
 
     train: Dataset
     validation: Dataset | None
     test: Dataset | None
+    encoding: TableEncoding | None = None
 
     @property
     def evaluated(self) -> dict[str, Dataset]:
@@ -134,6 +140,9 @@ class LoadOptions:
     ignore: tuple[str, ...] = ()
     only: tuple[str, ...] = ()
     kinds: Mapping[str, str] = field(default_factory=dict)
+    text: Literal["ignore", "hash", "bag"] = "ignore"
+    missing: tuple[str, ...] = ()
+    seen: Callable[[Any], None] | None = None  # called with a table's frame before anything is refused
 
     def __post_init__(self) -> None:
         one_of("task", self.task, ("auto", "classification", "regression"))
@@ -143,6 +152,7 @@ class LoadOptions:
                 received=f"encoding with {len(self.encoding.classes)} classes and classes={self.classes!r}",
                 remedy="give the encoding alone: it holds the classes",
             )
+        one_of("text", self.text, TEXTS)
         for name, kind in self.kinds.items():
             one_of(f"kinds[{name!r}]", kind, KINDS)
         whole_sizes("image_size", self.image_size, ("height", "width"))

@@ -19,6 +19,9 @@ PATTERNS: Final = (
     *(f"%Y-%m-%dT{time}%#z" for time in _TIMES[1:]),
 )
 
+# Columns of unix times: units in a day, by the pattern.
+UNIX: Final = {"unix seconds": 86_400.0, "unix milliseconds": 86_400_000.0}
+
 _LIKE_A_DATE: Final = r"^(?:\d{4}[-/.]\d{1,2}[-/.]\d{1,2}|\d{1,2}[-/.]\d{1,2}[-/.]\d{4})(?:[ T]\d|$)"
 
 
@@ -45,6 +48,9 @@ def days_of(series: pl.Series, pattern: str) -> np.ndarray:
 
     Texts that do not fit ``pattern`` are missing.
     """
+    if pattern in UNIX:
+        plain = series.cast(pl.Float64, strict=False).fill_null(float("nan")).to_numpy()
+        return plain / UNIX[pattern]
     moments = series if is_date(series) else _parsed(series, pattern)
     whole = moments.cast(pl.Datetime("us")).to_physical().cast(pl.Float64)
     return (whole / _MICROSECONDS_A_DAY).fill_null(float("nan")).to_numpy()

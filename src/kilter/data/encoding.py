@@ -5,29 +5,41 @@ from __future__ import annotations
 import json
 import math
 from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
 
 from kilter._validation import errors_as
 from kilter.data.precision import Shift, shift_from
 from kilter.errors import DataError
 
-FORMAT_VERSION = 3
-# Version 1 had no center and no scale; version 2 no dates, and missing values were errors.
-_READABLE = (1, 2, 3)
-Kind = Literal["number", "category", "date"]
+if TYPE_CHECKING:
+    from kilter._array_types import Numbers
+
+FORMAT_VERSION = 4
+# Version 1 had no center and no scale; version 2 no dates, and missing values were errors; version 3 no
+# compressed numbers, groups, texts and ranges.
+_READABLE = (1, 2, 3, 4)
+Kind = Literal["number", "category", "date", "text"]
 
 
 @dataclass(frozen=True)
 class Column:
-    """One column of a table: a number, a category that becomes one-hot, or a date that becomes numbers.
+    """One column of a table: a number, a category that becomes one-hot, a date or a text of several numbers.
 
     Attributes:
+        categories: of a category; of a text the words that are counted, () if words are hashed.
         center, scale: a number is stored as ``(value - center) / scale``: unchanged unless float32 would lose
             differences. A date counts days from the day ``center``, itself counted from 1970-01-01.
         fill: what stands for a missing number: the median of training; days for a date. None: an error.
         indicator: whether a further feature is 1 where the value is missing, as some were in training.
         pattern: of a date written as text, in strftime's terms; "" for a column of dates or times.
         has_time: whether a date has a time of day.
+        compressed: whether a number is stored as the inverse hyperbolic sine of the above, like a logarithm.
+        rare: categories that share one feature, as do those that training did not have.
+        low, high: the range of a number or date (days) in training. None: not known.
+        signs: entries that the person declared to mean "missing".
+        buckets: the number of features that the words of a text are hashed into; 0: they are counted.
     """
 
     name: str
@@ -39,21 +51,40 @@ class Column:
     indicator: bool = False
     pattern: str = ""
     has_time: bool = False
+    compressed: bool = False
+    rare: tuple[str, ...] = ()
+    low: float | None = None
+    high: float | None = None
+    signs: tuple[str, ...] = ()
+    buckets: int = 0
 
     @property
     def shift(self) -> Shift:
-        """How the column's numbers are stored."""
+        """How the column's numbers are stored, before they are compressed."""
         return Shift(self.center, self.scale)
+
+    def stored(self, values: Numbers) -> Numbers:
+        """The feature, float64, of a column's numbers; NaN where they are."""
+        shifted = self.shift.apply(values)
+        return np.arcsinh(shifted) if self.compressed else shifted
+
+    def restored(self, stored: float) -> float:
+        """The number that is stored as ``stored``."""
+        return self.shift.undo(math.sinh(stored) if self.compressed else stored)
 
     @property
     def features(self) -> tuple[str, ...]:
-        """Names of the column's features: its own, ``name=category`` for each, or the parts of a date."""
+        """Names of the column's features: its own, ``name=category`` for each, the parts of a date, words."""
         if self.kind == "number":
             names = (self.name,)
         elif self.kind == "date":
             names = tuple(f"{self.name} {part}" for part in date_parts(has_time=self.has_time))
+        elif self.kind == "text":
+            words = self.categories or range(1, self.buckets + 1)
+            names = tuple(f"{self.name}: {word}" for word in words)
         else:
             names = tuple(f"{self.name}={category}" for category in self.categories)
+            names += (f"{self.name} other",) if self.rare else ()
         return (*names, f"{self.name} missing") if self.indicator else names
 
 
@@ -68,8 +99,8 @@ class TableEncoding:
     """Column order, categories, target, classes and task of a table, as found in training.
 
     A new file read with it has the same features in the same order: extra columns are ignored, an absent
-    column is an error, missing values are filled as in training, and an unknown category has only zeros in
-    the one-hot columns.
+    column counts as missing, missing values are filled as in training, and an unknown category is among the
+    rare ones, or has only zeros in the one-hot columns.
     """
 
     columns: tuple[Column, ...]
@@ -113,10 +144,8 @@ def _from_mapping(content: dict[str, Any]) -> TableEncoding:
 
 
 def _column(entry: dict[str, Any]) -> Column:
-    kind, shift = _one_of(entry["kind"], "number", "category", "date"), shift_from(entry)
-    fill = entry.get("fill")
-    if fill is not None and not (isinstance(fill, int | float) and math.isfinite(fill)):
-        raise ValueError(f"fill={fill!r} is not a finite number")
+    kind, shift = _one_of(entry["kind"], "number", "category", "date", "text"), shift_from(entry)
+    fill, low, high = (_finite(entry.get(key)) for key in ("fill", "low", "high"))
     return Column(
         _text(entry["name"]),
         kind,
@@ -127,7 +156,19 @@ def _column(entry: dict[str, Any]) -> Column:
         bool(entry.get("indicator", False)),
         _text(entry.get("pattern", "")),
         bool(entry.get("has_time", False)),
+        bool(entry.get("compressed", False)),
+        _texts(entry.get("rare", [])),
+        low,
+        high,
+        _texts(entry.get("signs", [])),
+        int(entry.get("buckets", 0)),
     )
+
+
+def _finite(value: Any) -> float | None:
+    if value is not None and not (isinstance(value, int | float) and math.isfinite(value)):
+        raise ValueError(f"{value!r} is not a finite number")
+    return value
 
 
 def _text(value: Any) -> str:

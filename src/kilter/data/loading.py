@@ -63,6 +63,8 @@ def load(
     ignore: Sequence[str] = (),
     only: Sequence[str] = (),
     kinds: Mapping[str, str] | None = None,
+    text: Literal["ignore", "hash", "bag"] = "ignore",
+    missing: Sequence[str] = (),
 ) -> Source:
     """Read a data set: a file, a folder, or a name (digits, fashion-mnist, cifar10).
 
@@ -85,12 +87,16 @@ def load(
         columns: of an earlier training: a table's features are these columns, matched by name; the target
             and the classes are those of the file.
         ignore: columns of a table that are not features; ``only``: the columns that are, no others.
-        kinds: of columns, by name: "number", "category", "date" or "ignore"; others are found out.
+        kinds: of columns, by name: "number", "category", "date", "text" or "ignore"; others are found out.
+        text: what becomes of the words of texts that differ in nearly every row: nothing, features that the
+            words are hashed into ("hash"), or counts of the most frequent words ("bag").
+        missing: entries that mean "missing", such as "-999", or "age=0" for one column.
 
     A table's missing numbers become the median of their column, and a further feature says which were
-    missing; missing categories have a feature of their own. Dates become elapsed days, the year, and month,
-    weekday and hour as sine and cosine. Columns that tell nothing are no features, and the notes say so:
-    row numbers and ids, one value in all rows, a text for each row.
+    missing; missing categories have a feature of their own, and rare ones share one. Long tails of numbers
+    are compressed. Dates become elapsed days, the year, and month, weekday and hour as sine and cosine.
+    Columns that tell nothing are no features, and the notes say so: row numbers and ids, one value in all
+    rows, a text for each row.
 
     Raises:
         DataError: the source is missing, empty, damaged, of unknown kind, or cannot be trained on.
@@ -110,7 +116,14 @@ def load(
         tuple(ignore),
         tuple(only),
         dict(kinds or {}),
+        text,
+        tuple(missing),
     )
+    return read(source, options)
+
+
+def read(source: str | Path, options: LoadOptions) -> Source:
+    """Read a data set as :func:`load` does."""
     if str(source) in NAMED_SETS:
         _require_fitting_options(f"the named set {source}", options, is_table=False, resizes=False)
         return read_named(str(source), options)
@@ -170,6 +183,8 @@ def _require_fitting_options(what: str, options: LoadOptions, *, is_table: bool,
         "ignore": bool(options.ignore) and not is_table,
         "only": bool(options.only) and not is_table,
         "kinds": bool(options.kinds) and not is_table,
+        "text": options.text != "ignore" and not is_table,
+        "missing": bool(options.missing) and not is_table,
     }
     names = [name for name, wrong in unused.items() if wrong]
     if names:

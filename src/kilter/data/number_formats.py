@@ -36,9 +36,13 @@ def numbers_in(text: pl.Series) -> pl.Series:
 def mostly_numbers(text: pl.Series) -> bool:
     """Whether more than half of the different texts are numbers with any decimal mark and any unit."""
     texts = text.drop_nulls().str.strip_chars().unique()
+    return int(like_numbers(texts).sum()) * 2 > len(texts)
+
+
+def like_numbers(texts: pl.Series) -> pl.Series:
+    """Which of the stripped texts are numbers with any decimal mark and any unit."""
     bare = texts.str.replace(rf"^([-+]?)\s*[{UNITS}]\s*|\s*[{UNITS}]$", "${1}")
-    numbers = bare.str.contains(_BY_ANY_RULE) | texts.cast(pl.Float64, strict=False).is_not_null()
-    return int(numbers.sum()) * 2 > len(texts)
+    return bare.str.contains(_BY_ANY_RULE) | texts.cast(pl.Float64, strict=False).is_not_null()
 
 
 def reading_note(text: pl.Series) -> tuple[str, ...]:

@@ -10,8 +10,8 @@ import polars as pl
 
 from kilter._validation import errors_as
 from kilter.data.assembling import About, Part, assemble
-from kilter.data.columns import raw_targets
 from kilter.data.dataset import LoadOptions, Source
+from kilter.data.entries import raw_targets
 from kilter.data.folders import TEST_NAMES, TRAIN_NAMES
 from kilter.data.images import decode_images
 from kilter.data.labels import if_usable, label_name, lost_labels

@@ -64,6 +64,46 @@ class Shift:
 NO_SHIFT: Final = Shift()
 
 
+# From so many typical distances on, the extremes of a column would decide its mean and variance: a normal
+# column of a million rows has 7, an exponential one of a thousand about 14, a log-normal one 40.
+_LONG_TAIL: Final = 20.0
+_FEWEST_OF_A_TAIL: Final = 20  # values; fewer do not show a tail
+
+
+def find_compression(values: np.ndarray) -> Shift | None:
+    """The shift before ``asinh`` of a column with a long tail; None for others.
+
+    ``asinh`` is linear near 0 and a logarithm far away. Columns from 0 upwards keep their 0 and are scaled by
+    a small value (their 10 % quantile); others are centred and scaled by their typical distance from the
+    median.
+    """
+    known = values[np.isfinite(values)] if values.dtype.kind == "f" else values
+    if len(known) < _FEWEST_OF_A_TAIL:
+        return None
+    sample = known[:: len(known) // _SAMPLE | 1]
+    half = (len(sample) - 1) // 2
+    center = np.partition(sample, half)[half].item()
+    distances = np.abs(difference(sample, center))
+    distances = distances[distances > 0]
+    typical = median(distances) if len(distances) else 0.0
+    least, most = float(known.min()), float(known.max())
+    if typical == 0 or max(abs(least), abs(most)) > _FLOAT32_MAX:
+        return None
+    if max(most - center, center - least) <= _LONG_TAIL * typical:
+        return None
+    if least >= 0 and center <= _WHOLE_RATIO * typical:
+        return Shift(0, float(np.quantile(sample[sample > 0], 0.1)))
+    return Shift(center, typical)
+
+
+def median(values: np.ndarray) -> float:
+    """The median of ``[n]``, n of 1 or more; for 40 values several times as fast as NumPy's."""
+    half = len(values) // 2
+    ordered = np.partition(values, half)
+    middle = float(ordered[half])
+    return middle if len(values) % 2 else (middle + float(ordered[:half].max())) / 2
+
+
 def difference(values: np.ndarray, center: int | float) -> np.ndarray:
     """``values - center`` as float64; exact for whole numbers before the one rounding of the result."""
     if center == 0:

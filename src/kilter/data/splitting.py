@@ -14,13 +14,14 @@ from __future__ import annotations
 
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
-from kilter._validation import is_whole
+from kilter._validation import is_whole, one_of
 from kilter.data.checks import check
 from kilter.data.dataset import Dataset, Source, Splits
+from kilter.data.filling import filled_by
 from kilter.data.loading import load
 from kilter.data.paths import first_named, quote
 from kilter.errors import DataError, OptionError
@@ -87,7 +88,14 @@ def _round_half_up(value: Fraction) -> int:
 Part = int | float | str | Path | None
 
 
-def split(source: Source | Dataset, *, validation: Part = 0.1, test: Part = None, seed: int = 0) -> Splits:
+def split(
+    source: Source | Dataset,
+    *,
+    validation: Part = 0.1,
+    test: Part = None,
+    seed: int = 0,
+    by: Literal["random", "time"] = "random",
+) -> Splits:
     """Divide the training rows of ``source`` into training, validation and test part.
 
     Args:
@@ -97,9 +105,12 @@ def split(source: Source | Dataset, *, validation: Part = 0.1, test: Part = None
             encoding; None, 0 or 0.0: none.
         test: likewise, but a whole number takes rows from the end. None keeps the source's own test part.
         seed: a whole number from 0, for shares.
+        by: "time" takes the latest rows, by the table's first column of dates, instead of drawing them or
+            counting from the front: the very last ones for the test part, those before for validation.
 
-    Both shares are shares of all the rows of ``source.train``. Rows keep their order in every part. A test
-    part does not depend on the validation share.
+    Missing values of a table are filled with the medians of the training part. Both shares are shares of all
+    the rows of ``source.train``. Rows keep their order in every part. A test part does not depend on the
+    validation share.
 
     Raises:
         DataError: a part would have no rows; a class of validation or test is absent from training; a file
@@ -110,30 +121,75 @@ def split(source: Source | Dataset, *, validation: Part = 0.1, test: Part = None
     own_test = source.test if isinstance(source, Source) else None
     validation, test, seed = map(_plain, (validation, test, seed))
     _require_options(validation, test, seed, own_test)
+    one_of("by", by, ("random", "time"))
+    if by == "time":
+        rows, taken = _latest(source, validation, test)
+    else:
+        rows, taken = _drawn(whole, validation, test, seed)
+    parts = {
+        "validation": _loaded(source, validation, "validation"),
+        "test": _loaded(source, test, "test") or own_test,
+    }
+    for name, positions in taken.items():
+        if len(positions):
+            parts[name] = whole.take(positions)
+    train = whole.take(rows) if len(rows) < len(whole) else whole
+    check(train, part="training data after the split")
+    for name, part in parts.items():
+        if part is not None:
+            _require_known_classes(train, part, name)
+    encoding = source.encoding if isinstance(source, Source) else None
+    if encoding is not None and train is not whole:
+        known = {name: part for name, part in parts.items() if part is not None}
+        (train, *others), encoding = filled_by(train, (train, *known.values()), encoding)
+        parts |= dict(zip(known, others, strict=True))
+    return Splits(train, parts["validation"], parts["test"], encoding)
+
+
+def _drawn(
+    whole: Dataset, validation: Part, test: Part, seed: int
+) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    """(rows left, rows taken by name) for numbers of rows and shares."""
     rows = np.arange(len(whole))
     rows, front = _cut(rows, validation, "validation", front=True)
     rows, end = _cut(rows, test, "test", front=False)
     keys = row_keys(len(whole), seed)
     rows, drawn_test = _draw(rows, whole, keys, test, "test")
     rows, drawn_validation = _draw(rows, whole, keys, validation, "validation")
-    parts = {
-        "validation": _loaded(source, validation, "validation"),
-        "test": _loaded(source, test, "test") or own_test,
+    return rows, {
+        "validation": front if len(front) else drawn_validation,
+        "test": end if len(end) else drawn_test,
     }
-    for name, taken in (
-        ("validation", front),
-        ("validation", drawn_validation),
-        ("test", end),
-        ("test", drawn_test),
-    ):
-        if len(taken):
-            parts[name] = whole.take(taken)
-    train = whole.take(rows) if len(rows) < len(whole) else whole
-    check(train, part="training data after the split")
-    for name, part in parts.items():
-        if part is not None:
-            _require_known_classes(train, part, name)
-    return Splits(train, parts["validation"], parts["test"])
+
+
+def _latest(
+    source: Source | Dataset, validation: Part, test: Part
+) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    """(rows left, rows taken by name): the latest by the first column of dates."""
+    encoding = source.encoding if isinstance(source, Source) else None
+    dates = [one.features[0] for one in encoding.columns if one.kind == "date"] if encoding else []
+    if not isinstance(source, Source) or not dates:
+        raise OptionError(
+            expected="a table with a column of dates, to split it by time",
+            received="data without one",
+            remedy='leave split = "random", or name the column: as={"COLUMN": "date"}',
+        )
+    whole = source.train
+    rows = np.argsort(whole.x[:, whole.features.index(dates[0])], kind="stable")
+    taken = {}
+    for name, part in (("test", test), ("validation", validation)):
+        count = part if isinstance(part, int) else 0
+        if isinstance(part, float) and part > 0:
+            count = max(1, _round_half_up(Fraction(repr(part)) * len(whole)))
+        if count >= len(rows):
+            raise DataError(
+                expected=f"rows left to train on after {name}={part}",
+                received=f"{len(rows)} rows",
+                remedy="use smaller parts, or more data",
+            )
+        cut = len(rows) - count
+        rows, taken[name] = rows[:cut], np.sort(rows[cut:])
+    return np.sort(rows), taken
 
 
 def _plain(value: Any) -> Any:

@@ -7,12 +7,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from kilter.data.dataset import Dataset, Source
+from kilter.data.encoding import Column
 from kilter.data.paths import first_named, quote
-from kilter.data.precision import NO_SHIFT
 
 # A class this many times rarer than the most frequent is reported: accuracy hides its errors.
 IMBALANCE = 10.0
 _ROWS = 8192  # read at once for the ranges
+_AS_IT_IS = Column("", "number")
 
 
 @dataclass(frozen=True)
@@ -134,14 +135,12 @@ def _ranges(x: np.ndarray, names: tuple[str, ...]) -> tuple[ColumnSummary, ...]:
 
 def _in_own_units(columns: tuple[ColumnSummary, ...], source: Source) -> tuple[ColumnSummary, ...]:
     """The ranges of a table's columns in the units of the file."""
-    encoding = source.encoding
-    shifts = (
-        {} if encoding is None else {one.name: one.shift for one in encoding.columns if one.kind == "number"}
-    )
+    known = () if source.encoding is None else source.encoding.columns
+    numbers = {one.name: one for one in known if one.kind == "number"}
 
     def restored(column: ColumnSummary) -> ColumnSummary:
-        shift = shifts.get(column.name, NO_SHIFT)
-        return ColumnSummary(column.name, *map(shift.undo, (column.minimum, column.maximum, column.mean)))
+        how = numbers.get(column.name, _AS_IT_IS)
+        return ColumnSummary(column.name, *map(how.restored, (column.minimum, column.maximum, column.mean)))
 
     return tuple(map(restored, columns))
 

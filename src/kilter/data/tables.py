@@ -9,19 +9,11 @@ import numpy as np
 import polars as pl
 
 from kilter.data.assembling import About, Part, assemble
-from kilter.data.columns import (
-    Values,
-    as_numbers,
-    column_values,
-    find_column,
-    is_text,
-    known_numbers,
-    plain_text,
-    raw_targets,
-    reason_to_set_aside,
-)
+from kilter.data.columns import NO_VALUES, find_column, reason_to_set_aside
 from kilter.data.dataset import LoadOptions, Source, Task
 from kilter.data.encoding import Column, TableEncoding
+from kilter.data.entries import as_numbers, is_text, known_numbers, plain_text, raw_targets, with_signs
+from kilter.data.features import Values, column_values
 from kilter.data.labels import class_names, decide_task, if_usable, lost_labels, task_note
 from kilter.data.number_formats import mostly_numbers, reading_note
 from kilter.data.paths import (
@@ -33,6 +25,7 @@ from kilter.data.paths import (
     quote,
 )
 from kilter.data.precision import STANDARDIZE, loss_note, shift_note
+from kilter.data.suspicions import suspicions
 from kilter.errors import DataError
 
 # The errors of polars for a file that is damaged or of another kind.
@@ -51,6 +44,8 @@ def table_source(
     frame: pl.DataFrame, test: pl.DataFrame | None, options: LoadOptions, about: About
 ) -> Source:
     """Encode the frames as ``options.encoding`` says, or as found in ``frame``, and assemble the source."""
+    if options.seen is not None:
+        options.seen(frame)
     if frame.height == 0:
         raise DataError(
             expected=f"rows in {about.origin}",
@@ -116,11 +111,15 @@ def _fit_encoding(
         _require_hidden(target, options.columns, target)
         columns, features, aside = options.columns, [], ()
     else:
-        features, aside = _usable_columns(features, options)
+        features, kinds, aside = _usable_columns(features, options)
+        signs = _signs(options.missing, frame.columns)
+        features = [with_signs(one, signs.get(one.name, ())) for one in features]
+        how: Literal["hash", "bag"] = "hash" if options.text == "hash" else "bag"
         columns = tuple(
-            find_column(series, precise=options.center, kind=options.kinds.get(series.name))
-            for series in features
+            find_column(one, precise=options.center, kind=kinds.get(one.name), text=how) for one in features
         )
+        if signs:
+            columns = tuple(replace(one, signs=signs.get(one.name, ())) for one in columns)
     if not columns:
         raise DataError(
             expected="feature columns besides the target",
@@ -142,14 +141,16 @@ def _fit_encoding(
     numbers = [one for one, column in zip(features, columns, strict=False) if column.kind == "number"]
     notes = _reading_notes([*numbers, frame[target]] if task == "regression" else numbers)
     notes += task_note(targets[~missing], task) if options.task == "auto" else ()
-    notes += (*shift_note([(one.name, one.shift) for one in columns if one.kind == "number"]), *aside)
+    exact = [(one.name, one.shift) for one in columns if one.kind == "number" and not one.compressed]
+    notes += (*shift_note(exact), *_shape_notes(columns), *aside)
+    notes += suspicions(zip(features, columns, strict=False))
     return TableEncoding(columns, target, task, classes), notes
 
 
 def _usable_columns(
     features: list[pl.Series], options: LoadOptions
-) -> tuple[list[pl.Series], tuple[str, ...]]:
-    """The columns that become features, and a note on those that are set aside.
+) -> tuple[list[pl.Series], dict[str, str], tuple[str, ...]]:
+    """The columns that become features, the kinds that are wanted, and a note on columns set aside.
 
     Columns that the person names are never set aside, and the only ones left are kept.
     """
@@ -164,14 +165,57 @@ def _usable_columns(
     wanted = [
         one for one in wanted if one.name not in options.ignore and options.kinds.get(one.name) != "ignore"
     ]
-    named = {*options.only, *options.kinds}
+    kinds = dict(options.kinds)
+    named = {*options.only, *kinds}
     reasons = {one.name: None if one.name in named else reason_to_set_aside(one) for one in wanted}
+    if options.text != "ignore":
+        texts = [name for name, aside in reasons.items() if aside and aside.is_text]
+        kinds |= dict.fromkeys(texts, "text")
+        reasons |= dict.fromkeys(texts, None)
     kept = [one for one in wanted if reasons[one.name] is None]
     if not kept:
-        kept = [one for one in wanted if reasons[one.name] not in (None, "no values")]
-        reasons = {name: reason for name, reason in reasons.items() if reason == "no values"}
-    aside = [f"{quote(name)} ({reason})" for name, reason in reasons.items() if reason]
-    return kept, (f"not used as features: column {first_named(aside)}",) if aside else ()
+        kept = [one for one in wanted if reasons[one.name] not in (None, NO_VALUES)]
+        reasons = {name: aside for name, aside in reasons.items() if aside == NO_VALUES}
+    aside = [f"{quote(name)} ({found.why})" for name, found in reasons.items() if found]
+    more = (
+        "; text=bag counts the words of texts" if any(one and one.is_text for one in reasons.values()) else ""
+    )
+    return kept, kinds, (f"not used as features: column {first_named(aside)}{more}",) if aside else ()
+
+
+def _signs(given: tuple[str, ...], columns: list[str]) -> dict[str, tuple[str, ...]]:
+    """Entries that mean "missing", by column: ``COLUMN=ENTRY`` is for one, ``ENTRY`` for all."""
+    found: dict[str, tuple[str, ...]] = {}
+    for one in given:
+        name, equals, entry = one.partition("=")
+        for column in [name] if equals and name in columns else columns:
+            found[column] = (*found.get(column, ()), entry if equals and name in columns else one)
+    return found
+
+
+def _shape_notes(columns: tuple[Column, ...]) -> tuple[str, ...]:
+    """What was done to long tails, rare categories and texts."""
+    tails = [quote(one.name) for one in columns if one.compressed]
+    rare = [
+        f"{quote(one.name)} ({len(one.rare)} of {len(one.rare) + len(one.categories)})"
+        for one in columns
+        if one.rare
+    ]
+    texts = [
+        f"{quote(one.name)} ({one.buckets or len(one.categories)})" for one in columns if one.kind == "text"
+    ]
+    dates = [quote(one.name) for one in columns if one.kind == "date"]
+    found = (
+        (tails, "long tails are compressed like by a logarithm (asinh): column {}"),
+        (rare, "rare categories share a feature: column {}"),
+        (texts, "texts become counts of words: column {}"),
+        (
+            dates[:1],
+            "the rows have dates, in column {}: split=time holds out the latest rows, which tells more "
+            "about the future than rows drawn at random",
+        ),
+    )
+    return tuple(text.format(first_named(names)) for names, text in found if names)
 
 
 def _losses(frame: pl.DataFrame, encoding: TableEncoding) -> tuple[str, ...]:
@@ -199,7 +243,7 @@ def _targets(series: pl.Series, task: Literal["auto", Task]) -> tuple[np.ndarray
         text = plain_text(series)
         decisive = text if task == "regression" else text.filter(~text.str.contains(r"^[-+]?\d+$"))
         if mostly_numbers(decisive):
-            return raw_targets(pl.Series(series.name, as_numbers(series)[0]))
+            return raw_targets(pl.Series(series.name, as_numbers(series, targets=True)[0]))
     return raw_targets(series)
 
 
@@ -207,14 +251,17 @@ def _encode(frame: pl.DataFrame, encoding: TableEncoding, options: LoadOptions, 
     """Float32 features and raw targets of one frame; bad rows raise or are left out."""
     # Built once: a lookup by name in polars takes time in proportion to the columns.
     series = {one.name: one for one in frame.get_columns()}
-    absent = [column.name for column in encoding.columns if column.name not in series]
-    if absent:
-        raise DataError(
-            expected=f"the columns the model was trained on in the {words}",
-            received=f"no column {first_named(map(quote, absent))}",
-            remedy=f"add the columns{nearest_name(absent[0], list(series))}",
+    absent = [column for column in encoding.columns if column.name not in series]
+    _require_enough(absent, encoding, list(series), options, words)
+    values = {
+        column.name: column_values(
+            series[column.name]
+            if column.name in series
+            else pl.Series(column.name, [None] * frame.height, pl.String),
+            column,
         )
-    values = {column.name: column_values(series[column.name], column) for column in encoding.columns}
+        for column in encoding.columns
+    }
     problems = [found.describe(name) for name, found in values.items() if found.bad.any()]
     bad = np.zeros(frame.height, bool)
     for found in values.values():
@@ -234,11 +281,43 @@ def _encode(frame: pl.DataFrame, encoding: TableEncoding, options: LoadOptions, 
     skipped = (f"{int(bad.sum())} rows left out, {name_rows(np.flatnonzero(bad))}",) if bad.any() else ()
     kept = ~bad
     x = _features(encoding, values, kept)
-    said = tuple(note for column in encoding.columns for note in values[column.name].notes(column))
+    training = options.encoding is None and not options.columns
+    said = tuple(
+        note
+        for column in encoding.columns
+        if column not in absent
+        for note in values[column.name].notes(column, training=training)
+    )
+    if absent:
+        names = first_named(quote(one.name) for one in absent)
+        said = (f"absent, so missing in every row: column {names}; do not rely on the answers", *said)
     notes = (*said[:NAMED_IN_MESSAGES], *_more(len(said) - NAMED_IN_MESSAGES))
     if targets is None:
         return Part(x, None, skipped, notes=notes)
     return Part(x, targets[kept], skipped, lost_labels(targets[~without], kept[~without]), notes)
+
+
+def _require_enough(
+    absent: list[Column], encoding: TableEncoding, given: list[str], options: LoadOptions, words: str
+) -> None:
+    """Raise DataError if columns are absent, unless in prediction a few, not misspelt, that can be filled."""
+    if not absent:
+        return
+    spare = [name for name in given if all(name != column.name for column in encoding.columns)]
+    near = next((found for one in absent if (found := nearest_name(one.name, spare))), "")
+    fillable = all(one.fill is not None or one.kind in ("category", "text") for one in absent)
+    if (
+        options.encoding is None
+        or not options.unlabelled
+        or near
+        or not fillable
+        or 2 * len(absent) >= len(encoding.columns)
+    ):
+        raise DataError(
+            expected=f"the columns the model was trained on in the {words}",
+            received=f"no column {first_named(quote(one.name) for one in absent)}",
+            remedy=f"add the columns{near or nearest_name(absent[0].name, given)}",
+        )
 
 
 def _more(count: int) -> tuple[str, ...]:
@@ -262,7 +341,7 @@ def _features(encoding: TableEncoding, values: dict[str, Values], kept: np.ndarr
     for column in encoding.columns:
         chosen = values[column.name].values[kept]
         width = len(column.features)
-        if column.kind == "category":
+        if chosen.ndim == 1:
             seen = np.flatnonzero(chosen >= 0)
             x[seen, position + chosen[seen]] = 1.0
         else:

@@ -14,7 +14,7 @@ from typing import Any, Final, Unpack
 import keras
 import numpy as np
 
-from kilter._array_types import Moment
+from kilter._array_types import Mask, Moment
 from kilter._system import require_memory
 from kilter.errors import ModelError, OptionError
 from kilter.nn.blocks import Blocks
@@ -75,6 +75,7 @@ def mlp(
     hidden: Sequence[int] = (100, 100),
     normalization: tuple[Moment, Moment] | None = None,
     output_activation: str | None = None,
+    kept: Mask | None = None,
     dtype: str | None = None,
     seed: int = 0,
     **every_layer: Unpack[LayerKeywords],
@@ -88,6 +89,7 @@ def mlp(
         normalization: mean and variance of the inputs, each of shape ``input_shape``, of the last axis, or a
             number. The first layer then standardises the inputs.
         output_activation: None for logits.
+        kept: the features that the network sees; the others are multiplied by 0. None: all.
         dtype: a Keras dtype policy such as ``"mixed_bfloat16"``; normalisation and output stay in float32.
         seed: of the initial weights and of dropout. The same seed gives the same bits, whatever Keras's
             global seed is.
@@ -114,6 +116,9 @@ def mlp(
     options = network_options(len(hidden), **every_layer)
     blocks = Blocks(options.common, dtype=dtype, seed=seed)
     layers = input_layers(shape, normalization)
+    if kept is not None:
+        mask: Any = np.asarray(kept, "float32").tolist()  # Keras takes a list, though its annotation does not
+        layers.append(keras.layers.Rescaling(mask, dtype="float32", name="kept_features"))
     if len(shape) > 1:
         layers.append(keras.layers.Flatten(name="flatten"))
     layers += blocks.input_norm()

@@ -21,6 +21,7 @@ from kilter.pretrain.gan import discriminator_of, gan
 from kilter.pretrain.running import Pretrained
 from kilter.recipe import PretrainSection, Recipe
 from kilter.runs.build import given_record, make_optimizer, read_source
+from kilter.runs.fitting import fitted
 from kilter.runs.from_recipe import make_augmentation, make_model
 from kilter.runs.training import data_record
 
@@ -46,6 +47,7 @@ def pretrain(
         source = read_source(recipe, given_record(recipe), unlabelled=True)
     train, validation = _parts(recipe, source)
     # Builders need classes: one is enough, since the output is dropped.
+    recipe = fitted(recipe, train)
     unlabelled = replace(train, y=None, task="classification", classes=("row",))
     encoder = without_top(make_model(recipe, unlabelled, allow_code=allow_code), section.drop)
     done = _trained(recipe, section, encoder, train, validation, callbacks, verbose)
@@ -66,7 +68,7 @@ def _trained(
     measure = "error" if section.task in ("autoencoder", "masked-patch") else "accuracy"
     options: dict[str, Any] = section.options() | {
         "epochs": recipe.train.epochs,
-        "batch_size": recipe.train.batch_size,
+        "batch_size": recipe.train.batch,
         "optimizer": make_optimizer(recipe),
         "callbacks": [*callbacks, *_stopping(recipe, measure)],
         "seed": recipe.seed,
@@ -99,7 +101,7 @@ def _gan(
         discriminator=discriminator_of(encoder, seed=recipe.seed),
         discriminator_optimizer=make_optimizer(recipe),
         epochs=recipe.train.epochs,
-        batch_size=recipe.train.batch_size,
+        batch_size=recipe.train.batch,
         callbacks=callbacks,
         seed=recipe.seed,
         verbose=verbose,
@@ -175,13 +177,14 @@ def _stopping(recipe: Recipe, measure: str) -> Sequence[keras.callbacks.Callback
         return []
     prefixes = ("", "val_") if recipe.data.validation is not None else ("",)
     known = [f"{prefix}{name}" for prefix in prefixes for name in ("loss", measure)]
-    if stopping.monitor not in known:
+    monitor = stopping.monitor or known[-2]
+    if monitor not in known:
         raise RecipeError(
             expected=f"train.early_stopping.monitor to be one of {', '.join(known)}",
-            received=f"monitor={stopping.monitor!r}",
+            received=f"monitor={monitor!r}",
             remedy=f"use {known[-2]!r}",
         )
     # A dict, because Keras annotates min_delta as an int.
     options: dict[str, Any] = {"patience": stopping.patience, "min_delta": stopping.min_delta}
-    mode = "max" if stopping.monitor.endswith("accuracy") else "min"
-    return [keras.callbacks.EarlyStopping(stopping.monitor, mode=mode, restore_best_weights=True, **options)]
+    mode = "max" if monitor.endswith("accuracy") else "min"
+    return [keras.callbacks.EarlyStopping(monitor, mode=mode, restore_best_weights=True, **options)]

@@ -42,6 +42,7 @@ def _widths(value: Any) -> Any:
 
 
 Widths = Annotated[tuple[int, ...], BeforeValidator(_widths)]
+BY_ROWS: Final = Discriminator(lambda value: "auto" if value == "auto" else "widths")
 
 
 def _name_or_formula(value: Any) -> str:
@@ -149,12 +150,19 @@ class MlpSection(BuilderSection):
     """``builder = "mlp"``: dense layers."""
 
     builder: Literal["mlp"] = Field(description='"mlp" or "cnn"')
-    hidden: Widths = key((100, 100), WIDTHS)
+    hidden: Annotated[Annotated[Widths, Tag("widths")] | Annotated[Literal["auto"], Tag("auto")], BY_ROWS] = (
+        key(
+            (100, 100),
+            WIDTHS
+            + ', or "auto": two layers of the power of two nearest to the square root of the training rows, '
+            "from 32 to 256, below 2,000 rows with a dropout of 0.15 if none is given",
+        )
+    )
 
     @property
     def hidden_layers(self) -> int:
         """The number of hidden layers."""
-        return len(self.hidden)
+        return 2 if self.hidden == "auto" else len(self.hidden)
 
     def arguments(self) -> dict[str, Any]:
         """The keyword arguments of :func:`kilter.nn.mlp`."""

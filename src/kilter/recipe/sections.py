@@ -51,11 +51,29 @@ class DataSection(Section):
     only: Annotated[tuple[str, ...], LISTED] = key(
         (), "a list of the only columns of a table that are features; [] for all"
     )
-    kinds: dict[str, Literal["number", "category", "date", "ignore"]] = key(
+    kinds: dict[str, Literal["number", "category", "date", "text", "ignore"]] = key(
         {},
-        'a table column name = kind: "number", "category", "date" or "ignore"; kilter finds out the kinds of '
-        "the other columns",
+        'a table column name = kind: "number", "category", "date", "text" or "ignore"; kilter finds out the '
+        "kinds of the other columns",
         alias="as",
+    )
+    text: Literal["ignore", "hash", "bag"] = key(
+        "ignore",
+        '"ignore", "hash" or "bag": what becomes of table columns of free text: nothing, features that their '
+        "words are hashed into, or counts of their most frequent words",
+    )
+    missing: Annotated[tuple[str, ...], LISTED] = key(
+        (),
+        'a list of entries of a table that mean "missing", such as "-999", or "age=0" for one column',
+    )
+    select: Literal["auto", "all", "related"] = key(
+        "auto",
+        '"all" features of a table, or only those "related" to the target in the training part (F-test, '
+        'false discovery rate 10 %); "auto" is "related" for more features than rows',
+    )
+    split: Literal["random", "time"] = key(
+        "random",
+        '"random" or "time": shares held out are drawn, or are the latest rows by the first date column',
     )
     image_size: Annotated[tuple[int, int] | None, LISTED, UNSET] = unset(
         "[height, width], each from 1 to 4096 pixels: the images of a folder are resized to it"
@@ -88,7 +106,10 @@ class EarlyStopping(Section):
     patience: int = key(
         10, "epochs without improvement before stopping: a whole number from 1", ge=1, le=1_000_000
     )
-    monitor: str = key("val_loss", "the name in the history of the measure to watch", min_length=1)
+    monitor: Text = unset(
+        "the name in the history of the measure to watch, such as val_loss; by default train.metric's",
+        min_length=1,
+    )
     min_delta: float = key(0.0, "the least change that counts as improvement: 0 or more", ge=0)
 
 
@@ -114,10 +135,14 @@ class TrainSection(Section):
     """How the model is trained."""
 
     epochs: int = key(20, "passes over the training data: a whole number from 1", ge=1, le=1_000_000)
-    batch_size: int = key(32, "rows per step: a whole number from 1", ge=1, le=10_000_000)
+    batch_size: Annotated[int, Field(ge=1, le=10_000_000)] | Literal["auto"] = key(
+        32,
+        'rows per step: a whole number from 1, or "auto": the power of two nearest to the square root of the '
+        "training rows, from 8 to 1024",
+    )
     shuffle: bool = key(True, "true or false: a new order of the rows in every epoch")
     early_stopping: Annotated[EarlyStopping | None, UNSET] = unset(
-        'a table such as { patience = 10, monitor = "val_loss", min_delta = 0.0 }'
+        'a table such as { patience = 10, monitor = "val_accuracy", min_delta = 0.0 }'
     )
     class_weight: Annotated[Literal["balanced"] | dict[str, float] | None, UNSET] = unset(
         '"balanced", or a table class name = weight with weights of 0 or more'
@@ -138,6 +163,40 @@ class TrainSection(Section):
     evaluate_training: bool = key(
         False, "true or false: evaluate the training rows after each epoch, without dropout"
     )
+
+    metric: str = key(
+        "auto",
+        "the validation measure that decides which epoch is the best and when to stop: loss, or one of "
+        'docs/measures.md, such as roc_auc; "auto" is the loss, with a rare class average_precision (of two '
+        "classes) or balanced_accuracy",
+        min_length=1,
+    )
+    threshold: Annotated[float | Literal["auto"] | None, UNSET] = key(
+        "auto",
+        "of two classes, the probability above 0 and below 1 from which the rarer one is answered; "
+        '"auto" chooses it on the validation rows if that class is rare',
+    )
+
+    @field_validator("threshold", mode="before")
+    @classmethod
+    def _probability(cls, value: Any) -> Any:
+        if not (value in (None, "none", "auto") or (isinstance(value, float) and 0 < value < 1)):
+            raise refuse(described(cls, "threshold"))
+        return value
+
+    @model_validator(mode="after")
+    def _one_measure(self) -> Self:
+        monitor = None if self.early_stopping is None else self.early_stopping.monitor
+        if monitor is not None and self.metric != "auto":
+            raise refuse(
+                "train.metric or train.early_stopping.monitor, not both", f"{self.metric}, {monitor}"
+            )
+        return self
+
+    @property
+    def batch(self) -> int:
+        """The rows per step: 32 for "auto" before the data are known."""
+        return 32 if isinstance(self.batch_size, str) else self.batch_size
 
     @model_validator(mode="after")
     def _one_average(self) -> Self:
@@ -202,10 +261,11 @@ class Recipe(Section):
     @model_validator(mode="after")
     def _watches_what_is_measured(self) -> Self:
         stopping = self.train.early_stopping
-        if stopping is not None and stopping.monitor.startswith("val_") and self.data.validation is None:
-            raise refuse(
-                f"validation data for early stopping on {stopping.monitor}", "validation = none in [data]"
-            )
+        if stopping is None or self.data.validation is not None:
+            return self
+        if stopping.monitor is None or stopping.monitor.startswith("val_"):
+            watched = stopping.monitor or "val_loss"
+            raise refuse(f"validation data for early stopping on {watched}", "validation = none in [data]")
         return self
 
     @model_validator(mode="after")

@@ -16,6 +16,7 @@ from kilter.errors import RecipeError
 from kilter.recipe.base import NONE
 from kilter.recipe.errors import LONGEST, recipe_error, shorten
 from kilter.recipe.model import KINDS
+from kilter.recipe.optimizer import AUTO
 from kilter.recipe.sections import Recipe
 
 
@@ -61,6 +62,8 @@ def _put(given: dict[str, Any], path: list[str], value: Any) -> None:
         kept = given.get("model", {})
         if not (isinstance(kept, dict) and path[1] in kept):
             given["model"] = {}
+        elif value != kept[path[1]] and kept.get("hidden") == AUTO:
+            del kept["hidden"]  # widths by rows are for tables alone
     if path == ["schedule", "name"]:
         kept = given.get("schedule")
         if not (isinstance(kept, dict) and kept.get("name") == value):
@@ -81,6 +84,8 @@ def _put(given: dict[str, Any], path: list[str], value: Any) -> None:
 
 
 IMAGE_SETS: Final = ("cifar10", "fashion-mnist")
+NO_TABLES: Final = ("", ".npz", ".idx", ".gz")
+"""Endings of sources that are no files of tables; folders and named sets have none."""
 
 
 def run_name(text: str) -> str:
@@ -89,22 +94,30 @@ def run_name(text: str) -> str:
     return kept or "run"
 
 
-def recipe_for(source: str) -> Recipe:
+def recipe_for(source: str, *, average: bool = True) -> Recipe:
     """The default recipe for a named data set, a file or a folder; only file names are inspected.
 
     Two dense layers of 100 units (ELU, He), or a small convolutional network for the named image sets and
     for folders of images; Nadam; at most 100 epochs, stopped 10 epochs after the best validation loss.
-    Parquet may contain a table or images and gets the dense layers, which take both.
+    Parquet may contain a table or images and gets the dense layers, which take both. Files of tables are
+    trained with dropout, decaying weights, a moving average of the weights and batches that fit their rows
+    (docs/decisions/044);
+    ``average=False`` leaves the average out, which transfer and pretraining do not have.
 
     Raises :class:`~kilter.errors.RecipeError` for a name that is empty or not UTF-8.
     """
     images = source in IMAGE_SETS or _is_image_folder(Path(source))
-    given = {
+    given: dict[str, Any] = {
         "name": run_name(Path(source).stem),
         "data": {"source": source},
         "model": {"builder": "cnn" if images else "mlp"},
         "train": {"epochs": 100, "early_stopping": {"patience": 10}},
     }
+    if Path(source).suffix.lower() not in NO_TABLES:
+        given["data"]["validation"] = 0.2
+        given["model"]["hidden"] = AUTO
+        given["optimizer"] = {"name": "adamw", "learning_rate": 0.003, "weight_decay": 0.1}
+        given["train"] |= {"epochs": 300, "batch_size": AUTO} | ({"ema": 0.99} if average else {})
     try:
         return Recipe.model_validate(given)
     except ValidationError as error:

@@ -81,7 +81,7 @@ def _tiles(records: RunRecords, best: EpochRecord | None) -> list[tuple[str, str
     for part, evaluation in (records.result.evaluations if records.result else {}).items():
         name = next((name for name in evaluation.metrics if name != "loss"), "loss")
         value = words.measure(name, evaluation.metrics.get(name))
-        tiles.append((f"{part} {name}", value, f"{evaluation.rows:,} rows"))
+        tiles.append((f"{part} {name}", value, "; ".join([f"{evaluation.rows:,} rows", *evaluation.remarks])))
     monitor, _ = _monitor(records)
     if best is not None:
         tiles.append(

@@ -6,7 +6,8 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from kilter.runs.records import Direction
+from kilter import _measures
+from kilter._measures import Direction
 
 # How Keras's names of measures end where more is better; every other measure is minimised.
 _MORE_IS_BETTER = ("accuracy", "acc", "auc", "precision", "recall", "score", "iou", "similarity")
@@ -16,10 +17,11 @@ def direction_of(monitor: str) -> Direction:
     """Whether less or more of a measure is better, by its Keras name.
 
     Example:
-        >>> direction_of("val_loss"), direction_of("val_binary_accuracy"), direction_of("f1_score")
+        >>> direction_of("val_loss"), direction_of("val_binary_accuracy"), direction_of("val_r2")
         ('min', 'max', 'max')
     """
-    return "max" if monitor.lower().endswith(_MORE_IS_BETTER) else "min"
+    known = _measures.direction_of(monitor.removeprefix("val_").removeprefix("test_"))
+    return known or ("max" if monitor.lower().endswith(_MORE_IS_BETTER) else "min")
 
 
 @dataclass(frozen=True)

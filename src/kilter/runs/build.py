@@ -36,11 +36,14 @@ from kilter._tuning.find_lr import find_lr
 from kilter._tuning.rate_curve import FoundRate
 from kilter._validation import errors_as
 from kilter.data import NAMED_SETS, Dataset, Source, Splits, load, split
-from kilter.errors import DataError, ModelError, RecipeError
+from kilter.data.leaks import leak_notes
+from kilter.errors import ModelError, RecipeError
 from kilter.nn.builders import BYTES_A_WEIGHT
 from kilter.recipe import FileSection, Recipe, ReuseSection
 from kilter.recipe.optimizer import AUTO
-from kilter.runs.best_epoch import Watch, direction_of
+from kilter.runs.best_epoch import Watch
+from kilter.runs.evaluating import ValidationMeasure, positive_of, watch_for
+from kilter.runs.fitting import fitted
 from kilter.runs.from_recipe import make_augmentation, make_model, make_phases, make_schedule
 from kilter.runs.records import DataRecord
 from kilter.runs.trained import data_of, require_names
@@ -90,13 +93,15 @@ def prepare(recipe: Recipe, *, allow_code: bool = False, progress: Progress = SI
     recipe = with_absolute_paths(recipe)
     progress.stage(f"Reading {printable(recipe.data.source)}")
     source, parts = read_parts(recipe, given_record(recipe))
-    for note in source.notes:
+    for note in (*source.notes, *leak_notes(parts.train, source.encoding)):
         progress.print(f"Note: {note}")
-    _check_batch_size(recipe, parts.train)
+    if isinstance(recipe.train.batch_size, int) and recipe.train.batch_size > len(parts.train):
+        progress.print(f"Note: train.batch_size is {len(parts.train)}, the number of training rows")
+    recipe = fitted(recipe, parts.train)
     progress.stage("Building the model")
     model = make_model(recipe, parts.train, allow_code=allow_code)
     objective = objective_for(model, parts.train, recipe.regularize.label_smoothing)
-    watch = _watch(recipe, objective, validated=parts.validation is not None)
+    watch = watch_for(recipe, objective, parts)
     optimizer = make_optimizer(recipe)
     _require_training_room(model, optimizer)
     compile_for(model, optimizer, objective)
@@ -115,21 +120,20 @@ def prepare(recipe: Recipe, *, allow_code: bool = False, progress: Progress = SI
 def make_spec(recipe: Recipe, parts: Splits, model: keras.Model, watch: Watch) -> TrainingSpec:
     """How the recipe trains its compiled model on these data."""
     options, train, validation = recipe.train, parts.train, parts.validation
-    average = weight_average(recipe, train, model)
     stopping = None
     if options.early_stopping is not None:
         limits = options.early_stopping.patience, options.early_stopping.min_delta
         stopping = EarlyStopping(watch.monitor, watch.direction, *limits)
     return TrainingSpec(
         epochs=options.epochs,
-        batch_size=options.batch_size,
+        batch_size=options.batch,
         shuffle=options.shuffle,
         validation_data=None if validation is None else (validation.x, validation.y),
         class_weight=_class_weight(recipe, train),
-        schedule=make_schedule(recipe, math.ceil(len(train) / options.batch_size)),
+        schedule=make_schedule(recipe, math.ceil(len(train) / options.batch)),
         augment=make_augmentation(recipe.augment, train),
         early_stopping=stopping,
-        callbacks=() if average is None else (average,),
+        callbacks=_callbacks(recipe, parts, model, watch),
         evaluate_training=options.evaluate_training,
         seed=recipe.seed,
     )
@@ -151,7 +155,8 @@ def read_parts(
     """The recipe's data as :func:`read_source` reads them, and their split."""
     source, section = read_source(recipe, record, same_task=same_task), recipe.data
     seed = recipe.seed if section.split_seed is None else section.split_seed
-    return source, split(source, validation=section.validation, test=section.test, seed=seed)
+    parts = split(source, validation=section.validation, test=section.test, seed=seed, by=section.split)
+    return replace(source, encoding=parts.encoding), parts
 
 
 def read_source(
@@ -165,7 +170,8 @@ def read_source(
     section = recipe.data
     encoding = None if record is None else record.table_encoding
     shared: dict[str, Any] = {"skip_bad": section.skip_bad, "image_size": section.image_size}
-    chosen = {"ignore": section.ignore, "only": section.only, "kinds": section.kinds}
+    names = ("ignore", "only", "kinds", "text", "missing")
+    chosen = {name: getattr(section, name) for name in names}
     if same_task and encoding is not None:
         return load(section.source, encoding=encoding, **shared)
     source = load(
@@ -281,30 +287,18 @@ def _absolute(name: str) -> str:
     return str(path.resolve()) if name not in NAMED_SETS and path.exists() else name
 
 
-def _check_batch_size(recipe: Recipe, train: Dataset) -> None:
-    if recipe.train.batch_size > len(train):
-        raise DataError(
-            expected="a batch no larger than the training data",
-            received=f"train.batch_size={recipe.train.batch_size} for {len(train)} training rows",
-            remedy=f"set train.batch_size to {len(train)} or less, or use more data",
-        )
-
-
-def _watch(recipe: Recipe, objective: Objective, *, validated: bool) -> Watch:
-    stopping = recipe.train.early_stopping
-    default = "val_loss" if validated else "loss"
-    if stopping is None:
-        return Watch(default, direction_of(default))
-    measured = ["loss", *objective.metrics]
-    evaluated = (("train_", recipe.train.evaluate_training), ("val_", validated))
-    known = measured + [f"{prefix}{name}" for prefix, is_done in evaluated if is_done for name in measured]
-    if stopping.monitor not in known:
-        raise RecipeError(
-            expected=f"train.early_stopping.monitor to be one of {', '.join(known)}",
-            received=f"monitor={stopping.monitor!r}",
-            remedy=did_you_mean(stopping.monitor, known, f"choose {default!r}"),
-        )
-    return Watch(stopping.monitor, direction_of(stopping.monitor), stopping.patience, stopping.min_delta)
+def _callbacks(
+    recipe: Recipe, parts: Splits, model: keras.Model, watch: Watch
+) -> tuple[keras.callbacks.Callback, ...]:
+    """The weight average, if any, then the validation measure that ``watch`` needs beside the model's own."""
+    found: list[keras.callbacks.Callback] = []
+    average = weight_average(recipe, parts.train, model)
+    found += [] if average is None else [average]
+    name = watch.monitor.removeprefix("val_")
+    logged = ("loss", *objective_for(model, parts.train).metrics)
+    if parts.validation is not None and watch.monitor.startswith("val_") and name not in logged:
+        found.append(ValidationMeasure(name, parts.validation, positive_of(parts.train)))
+    return tuple(found)
 
 
 def _class_weight(recipe: Recipe, train: Dataset) -> dict[int, float] | None:
@@ -367,7 +361,7 @@ def _example(train: Dataset, rows: int) -> Rows:
 
 
 def _build(model: keras.Model, recipe: Recipe, train: Dataset) -> None:
-    rows = min(recipe.train.batch_size, len(train))
+    rows = min(recipe.train.batch, len(train))
     example = _example(train, rows)
     check_inputs(model, example)
     build(model, example.example(rows))

@@ -20,6 +20,7 @@ from kilter._transfer.stages import Phase, Stage, phases_of
 from kilter._validation import errors_as
 from kilter.data import Dataset, augmentation, moments
 from kilter.data.augmentation import Augmentation, Mixing, Pixelwise, Transform
+from kilter.data.selection import related_features
 from kilter.errors import ModelError, RecipeError
 from kilter.nn import cnn, lsuv, mlp
 from kilter.nn.builders import dense_weights, require_room
@@ -137,10 +138,14 @@ def _built(section: MlpSection | CnnSection, recipe: Recipe, train: Dataset) -> 
     build: Callable[..., keras.Sequential] = cnn if isinstance(section, CnnSection) else mlp
     inputs = moments(train.x) if recipe.data.standardize else None
     penalties = recipe.regularize
+    chosen = recipe.data.select == "related" and train.features and train.y is not None
+    kept = related_features(train) if chosen else None
+    mask = {} if kept is None or kept.all() else {"kept": kept}
     model = build(
         train.input_shape,
         train.outputs,
         **section.arguments(),
+        **mask,
         l1=penalties.l1,
         l2=penalties.l2,
         max_norm=penalties.max_norm,

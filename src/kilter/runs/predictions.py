@@ -8,9 +8,8 @@ from typing import Any
 
 import numpy as np
 import polars
-from scipy.special import softmax
 
-from kilter._engine.objective_for import Objective, objective_for
+from kilter._engine.objective_for import objective_for
 from kilter._infer.monte_carlo import predict_mc
 from kilter._infer.outputs import Outputs
 from kilter._progress import Progress
@@ -127,18 +126,9 @@ def predictions(
         objective = replace(objective, from_logits=False)
     names = np.array(trained.data.classes, dtype=np.str_)
     return Predictions(
-        answers=names[objective.classes_of(outputs)],
+        answers=names[
+            objective.classes_of(outputs, positive=trained.data.positive, threshold=trained.data.threshold)
+        ],
         classes=trained.data.classes,
-        probabilities=probabilities(objective, outputs),
+        probabilities=objective.probabilities(outputs),
     )
-
-
-def probabilities(objective: Objective, outputs: np.ndarray) -> np.ndarray:
-    """Class probabilities, float64 [n, classes], from outputs [n, classes], or [n, 1] if binary."""
-    outputs = outputs.astype(np.float64)
-    if objective.binary:
-        # The softmax of (0, logit) is the sigmoid, without overflow.
-        if objective.from_logits:
-            return softmax(np.concatenate([np.zeros_like(outputs), outputs], axis=1), axis=1)
-        return np.concatenate([1 - outputs, outputs], axis=1)
-    return softmax(outputs, axis=1) if objective.from_logits else outputs

@@ -15,6 +15,8 @@ from typing import Any, Literal, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 
+from kilter._measures import ClassFigures, Direction, direction_of
+from kilter._text import number
 from kilter._validation import errors_as
 from kilter.data.encoding import TableEncoding
 from kilter.data.precision import Shift, shift_from
@@ -24,8 +26,9 @@ from kilter.nn.zeros import PenalizedWeights
 # The errors that reading a damaged or foreign JSON or TOML file can raise.
 UNREADABLE = (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError)
 
+_SAID = 5  # classes that a remark names
+
 Status = Literal["training", "finished", "interrupted", "failed"]
-Direction = Literal["min", "max"]
 Record = TypeVar("Record")
 
 
@@ -60,7 +63,8 @@ class DataRecord:
 
     `rows`: of each part, by name. `encoding`: a table's ``TableEncoding`` as JSON text, None for other data.
     `sha256`: of the training rows and targets in order; `parts_sha256`: of the other parts, {} in a run of
-    kilter 0.1.0. `shifts`: how arrays are stored.
+    kilter 0.1.0. `shifts`: how arrays are stored. Of two classes, `positive` is the index of the rarer one in
+    training, and `threshold` its probability from which it is answered; None for the more probable class.
     """
 
     name: str
@@ -77,6 +81,8 @@ class DataRecord:
     sha256: str
     parts_sha256: Mapping[str, str] = field(default_factory=dict)
     shifts: tuple[Shift, ...] = ()
+    positive: int = 1
+    threshold: float | None = None
 
     @property
     def table_encoding(self) -> TableEncoding | None:
@@ -98,11 +104,34 @@ class DataRecord:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """The best weights on one part of the data. `confusion[true][predicted]` counts rows."""
+    """The best weights on one part of the data. `confusion[true][predicted]` counts rows.
+
+    `metrics`: the loss, then every measure of :mod:`kilter._measures`, the one to judge by first. `constant`:
+    what the best constant answer reaches: the commonest class, or the median. `per_class`: the figures of
+    each class.
+    """
 
     rows: int
     metrics: Mapping[str, float]
     confusion: tuple[tuple[int, ...], ...] = ()
+    constant: Mapping[str, float] = field(default_factory=dict)
+    per_class: tuple[ClassFigures, ...] = ()
+
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        """Sentences on classes that are never found, and on answers no better than a constant one."""
+        unfound = [one for one in self.per_class if one.rows and not one.found]
+        found = [f'finds 0 of {one.rows} rows of class "{one.name}"' for one in unfound[:_SAID]]
+        found += [f"and of {len(unfound) - _SAID} more classes none"] if len(unfound) > _SAID else []
+        name = next((name for name in self.metrics if name in self.constant), "")
+        value, constant = self.metrics.get(name, math.nan), self.constant.get(name, math.nan)
+        worse = value >= constant if direction_of(name) == "min" else value <= constant
+        if worse:
+            answer = "the commonest class" if self.per_class else "the median"
+            found.append(
+                f"{name} {number(value)} is no better than {answer} for every row ({number(constant)})"
+            )
+        return tuple(found)
 
 
 @dataclass(frozen=True)
@@ -186,12 +215,12 @@ def default_monitor(history: Sequence[EpochRecord]) -> tuple[str, Direction]:
 def parse_history(lines: list[str], path: Path) -> list[EpochRecord]:
     """The records of the lines of the history.jsonl at `path`; :class:`RunError` for a bad line."""
     records = []
-    for number, line in enumerate(lines, start=1):
+    for place, line in enumerate(lines, start=1):
         with errors_as(
             RunError,
             *UNREADABLE,
             expected=f"a JSON record of an epoch in each line of {path}",
-            received=f"line {number}: {line[:80]!r}",
+            received=f"line {place}: {line[:80]!r}",
             remedy="restore the file from a backup, or remove that line: kilter resume restores missing "
             "lines of an unfinished run from its checkpoint",
         ):

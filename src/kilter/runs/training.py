@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import jax
 import keras
@@ -13,19 +14,26 @@ import numpy as np
 
 from kilter._engine.fit import fit
 from kilter._engine.history import History
-from kilter._engine.inference import evaluate, predict
 from kilter._progress import Verbose, shown
 from kilter._transfer.fine_tuning import enter, train_in_phases
 from kilter.data import Dataset, Source, Splits
-from kilter.errors import RunError
+from kilter.errors import RecipeError, RunError
 from kilter.nn.zeros import l1_zeros
 from kilter.recipe import Recipe, dump_recipe, load_recipe
+from kilter.recipe.optimizer import AUTO
 from kilter.runs import checkpoints
 from kilter.runs.best_epoch import Watch
 from kilter.runs.build import Prepared, prepare
 from kilter.runs.checksums import require_same_recipe
 from kilter.runs.consistency import newest_cut, restore_history
 from kilter.runs.directory import Run, create_run, describe_environment, discarded_unless_begun, reopen_run
+from kilter.runs.evaluating import (
+    BATCH,
+    chosen_threshold,
+    evaluate_part,
+    fitting_measure,
+    positive_of,
+)
 from kilter.runs.reading import (
     FOUND_CLIP,
     FOUND_RATE,
@@ -39,8 +47,6 @@ from kilter.runs.recorder import Recorder, average_in, restore
 from kilter.runs.records import DataRecord, Evaluation, Result, Status
 from kilter.runs.termination import saving_what_is_done
 from kilter.schedules import Performance
-
-_PREDICTION_BATCH = 1024  # rows at once in evaluation; enough to keep a GPU busy
 
 
 @dataclass(frozen=True, eq=False)
@@ -146,7 +152,10 @@ def _run(
         history = _fit(prepared, recorder, callbacks, verbose)
         recorder.keep_best()
         reason = "patience" if recorder.watch.has_waited_enough else "epochs"
-        result = finish("finished", reason, _evaluations(prepared))
+        record = _with_threshold(prepared, data_record(prepared.source, prepared.parts))
+        if record.threshold is not None:
+            run.write_data(record)
+        result = finish("finished", reason, _evaluations(prepared, record))
     return TrainResult(run.path, prepared.model, history, result)
 
 
@@ -166,7 +175,7 @@ def _fit(
     spec = replace(spec, early_stopping=None, callbacks=(*spec.callbacks, *callbacks, recorder))
     arguments = spec.arguments() | {
         "initial_epoch": next_epoch,
-        "validation_batch_size": _PREDICTION_BATCH,
+        "validation_batch_size": BATCH,
         "verbose": verbose,
     }
     if not prepared.phases:
@@ -198,23 +207,28 @@ def _recorder_from_checkpoint(prepared: Prepared, run: Run) -> Recorder:
     return Recorder(run, watch, best=best, average=average, history=history)
 
 
-def _evaluations(prepared: Prepared) -> dict[str, Evaluation]:
-    """The model's metrics on validation and test data."""
-    found = {}
-    for name, part in prepared.parts.evaluated.items():
-        metrics = evaluate(prepared.model, part.x, part.y, batch_size=_PREDICTION_BATCH, verbose=0)
-        found[name] = Evaluation(len(part), metrics, _confusion(prepared, part))
-    return found
+def _evaluations(prepared: Prepared, record: DataRecord) -> dict[str, Evaluation]:
+    """The model's measures on validation and test data."""
+    how: dict[str, Any] = {"first": fitting_measure(prepared.parts.train), "record": record}
+    return {
+        name: evaluate_part(prepared.model, prepared.objective, part, **how)
+        for name, part in prepared.parts.evaluated.items()
+    }
 
 
-def _confusion(prepared: Prepared, part: Dataset) -> tuple[tuple[int, ...], ...]:
-    """Counts of true class (row) by predicted class (column); () for regression."""
-    if prepared.objective.task == "regression" or part.y is None:
-        return ()
-    outputs = predict(prepared.model, part.x, batch_size=_PREDICTION_BATCH, verbose=0)
-    counts = np.zeros((part.outputs, part.outputs), dtype=np.int64)
-    np.add.at(counts, (part.y, prepared.objective.classes_of(outputs)), 1)
-    return tuple(tuple(int(count) for count in row) for row in counts)
+def _with_threshold(prepared: Prepared, record: DataRecord) -> DataRecord:
+    """The record with the threshold of the recipe, or the one chosen on the validation rows."""
+    threshold = prepared.recipe.train.threshold
+    if threshold == AUTO:
+        parts = prepared.parts
+        threshold = chosen_threshold(prepared.model, prepared.objective, parts.train, parts.validation)
+    elif threshold is not None and len(record.classes) != 2:
+        raise RecipeError(
+            expected="train.threshold for two classes",
+            received=f"threshold={threshold} and {len(record.classes) or 'no'} classes",
+            remedy="leave train.threshold out",
+        )
+    return replace(record, threshold=None if threshold is None else float(threshold))
 
 
 def data_record(source: Source, parts: Splits) -> DataRecord:
@@ -235,6 +249,7 @@ def data_record(source: Source, parts: Splits) -> DataRecord:
         sha256=_fingerprint(train),
         parts_sha256={name: _fingerprint(part) for name, part in parts.evaluated.items()},
         shifts=source.shifts,
+        positive=positive_of(train),
     )
 
 

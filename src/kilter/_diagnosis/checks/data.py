@@ -153,7 +153,11 @@ def check_columns(context: Context) -> list[Finding]:
                 repeated.append(index)
         for code, columns in (("constant-columns", constant), ("duplicated-columns", repeated)):
             if columns:
-                detail = "Columns " + ", ".join(map(str, columns[:8])) + (", …" if len(columns) > 8 else "")
+                detail = (
+                    "Columns "
+                    + ", ".join(map(context.column, columns[:8]))
+                    + (", …" if len(columns) > 8 else "")
+                )
                 evidence = [Evidence("columns", len(columns), 0, "they carry no information")]
                 found.append(finding(code, "note", ["data"], evidence, detail=detail))
     return found

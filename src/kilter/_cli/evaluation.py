@@ -1,0 +1,37 @@
+"""How a model's measures on a part of the data are printed."""
+
+from __future__ import annotations
+
+import math
+from typing import Final
+
+from kilter._cli.output import say, say_table
+from kilter._text import measures, number
+from kilter.runs.records import Evaluation
+
+CLASSES: Final = 10  # of more, those with the lowest recall are shown
+
+
+def say_evaluation(name: str, found: Evaluation) -> None:
+    """Loss and measures in a line, what goes wrong, a constant answer, and the figures of each class."""
+    say(f"{name}: {found.rows} rows  {measures(found.metrics)}")
+    for remark in found.remarks:
+        say(f"{name}: {remark}")
+    if found.constant:
+        answer = "commonest class" if found.per_class else "median"
+        say(f"  always the {answer}: {measures(found.constant)}")
+    shown = found.per_class
+    if len(shown) > CLASSES:
+        shown = sorted(shown, key=lambda one: (math.isnan(one.recall), one.recall))[:CLASSES]
+    rows = [
+        ("  " + one.name, str(one.rows), str(one.found), _share(one.precision), _share(one.recall))
+        for one in shown
+    ]
+    if rows:
+        say_table(("  class", "rows", "found", "precision", "recall"), rows, right=(1, 2, 3, 4))
+    if len(shown) < len(found.per_class):
+        say(f"  and {len(found.per_class) - len(shown)} more classes, with higher recall")
+
+
+def _share(value: float) -> str:
+    return "-" if math.isnan(value) else number(value)

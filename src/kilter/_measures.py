@@ -1,0 +1,256 @@
+"""Measures of a model's answers, one registry for classes, numbers and masks; scikit-learn's definitions.
+
+Training, evaluation, comparison and treatment take their measures from here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Final, Literal
+
+import numpy as np
+from sklearn import metrics as sk
+
+Kind = Literal["classes", "numbers", "masks"]
+Direction = Literal["min", "max"]
+
+
+@dataclass(frozen=True)
+class MeasurePolicy:
+    """When accuracy misleads, and when a threshold can be chosen."""
+
+    rare_share: float = 0.2
+    """Share of the rows, of two classes: below it accuracy hides that a class is never answered. Of k classes
+    2/k of it, so that ten equal classes are not rare."""
+    fewest_rows: int = 5
+    """Rows of each class, in validation: from fewer, a threshold would fit chance."""
+
+
+POLICY: Final = MeasurePolicy()
+
+
+@dataclass(frozen=True, eq=False)
+class Answers:
+    """True values and a model's answers.
+
+    Attributes:
+        kind: "classes", "numbers" or "masks".
+        true: class indexes int ``[n]``; numbers float ``[n, k]``; mask elements bool ``[n, elements]``.
+        given: the answers, in the form of ``true``.
+        shares: of classes: probabilities float64 ``[n, classes]``.
+        positive: of two classes: the index of the one that precision, recall and average precision are about.
+    """
+
+    kind: Kind
+    true: np.ndarray
+    given: np.ndarray
+    shares: np.ndarray = field(default_factory=lambda: np.zeros((0, 0)))
+    positive: int = 1
+
+    @property
+    def finite(self) -> bool:
+        """Whether all outputs are finite; no measure is taken of others."""
+        return bool(np.isfinite(self.shares if self.kind == "classes" else self.given).all())
+
+
+@dataclass(frozen=True)
+class Measure:
+    """A measure: its name, which direction is better, and how it is computed."""
+
+    name: str
+    kind: Kind
+    direction: Direction
+    of: Callable[[Answers], float] = field(repr=False)
+
+
+def _recalls(answers: Answers) -> float:
+    # scikit-learn's balanced_accuracy_score warns of answers that are no true class of these rows.
+    present = np.unique(answers.true)
+    return float(sk.recall_score(answers.true, answers.given, labels=present, average="macro"))
+
+
+def _by_class(score: Callable[..., Any]) -> Callable[[Answers], float]:
+    """Precision, recall or F1: of the positive one of two classes, else the mean over the classes."""
+
+    def of(answers: Answers) -> float:
+        labels = [answers.positive] if answers.shares.shape[1] == 2 else np.unique(answers.true)
+        return float(score(answers.true, answers.given, labels=labels, average="macro", zero_division=0))
+
+    return of
+
+
+def _by_share(score: Callable[..., Any]) -> Callable[[Answers], float]:
+    """A ranking by probability: of the positive one of two classes, else the mean over all classes."""
+
+    def of(answers: Answers) -> float:
+        count = answers.shares.shape[1]
+        chosen = [answers.positive] if count == 2 else range(count)
+        found = [
+            score(answers.true == one, answers.shares[:, one])
+            for one in chosen
+            if 0 < np.count_nonzero(answers.true == one) < len(answers.true)
+        ]
+        return float(np.mean(found)) if found else float("nan")
+
+    return of
+
+
+def _r2(answers: Answers) -> float:
+    if len(answers.true) < 2:
+        return float("nan")
+    return float(sk.r2_score(answers.true, answers.given))
+
+
+def _overlap(answers: Answers, weight: int) -> float:
+    """Intersection over union (weight 1) or Dice (weight 2) of all elements; 1 where both masks are empty."""
+    both = np.count_nonzero(answers.true & answers.given)
+    either = np.count_nonzero(answers.true | answers.given)
+    return weight * both / (either + (weight - 1) * both) if either else 1.0
+
+
+REGISTRY: Final = (
+    Measure("accuracy", "classes", "max", lambda a: float(np.mean(a.true == a.given))),
+    Measure("balanced_accuracy", "classes", "max", _recalls),
+    Measure("average_precision", "classes", "max", _by_share(sk.average_precision_score)),
+    Measure("roc_auc", "classes", "max", _by_share(sk.roc_auc_score)),
+    Measure("precision", "classes", "max", _by_class(sk.precision_score)),
+    Measure("recall", "classes", "max", _by_class(sk.recall_score)),
+    Measure("f1", "classes", "max", _by_class(sk.f1_score)),
+    Measure("rmse", "numbers", "min", lambda a: float(sk.mean_squared_error(a.true, a.given)) ** 0.5),
+    Measure("mae", "numbers", "min", lambda a: float(sk.mean_absolute_error(a.true, a.given))),
+    Measure("r2", "numbers", "max", _r2),
+    Measure("iou", "masks", "max", lambda a: _overlap(a, 1)),
+    Measure("dice", "masks", "max", lambda a: _overlap(a, 2)),
+    Measure("pixel_accuracy", "masks", "max", lambda a: float(np.mean(a.true == a.given))),
+)
+
+
+def value(name: str, answers: Answers) -> float:
+    """The measure of this name; NaN where an output is not finite, or without rows."""
+    if not answers.finite or not len(answers.true):
+        return float("nan")
+    return next(one for one in REGISTRY if one.name == name).of(answers)
+
+
+def measured(answers: Answers, *, first: str | None = None) -> dict[str, float]:
+    """Every measure of this kind of answers by name, ``first`` first."""
+    return {name: value(name, answers) for name in names_of(answers.kind, first=first)}
+
+
+def names_of(kind: Kind, *, first: str | None = None) -> list[str]:
+    """The names of the measures of this kind, ``first`` first.
+
+    Example:
+        >>> names_of("numbers", first="mae")
+        ['mae', 'rmse', 'r2']
+    """
+    return sorted((one.name for one in REGISTRY if one.kind == kind), key=lambda name: name != first)
+
+
+def direction_of(name: str) -> Direction | None:
+    """Whether less or more of a measure is better; None if the registry has none of this name."""
+    return next((one.direction for one in REGISTRY if one.name == name), None)
+
+
+def rare_class(counts: np.ndarray, policy: MeasurePolicy = POLICY) -> int | None:
+    """The index of the rarest class if it is too rare for accuracy; classes without rows do not count.
+
+    Example:
+        >>> rare_class(np.array([93, 7])), rare_class(np.array([60, 40])), rare_class(np.full(10, 50))
+        (1, None, None)
+    """
+    present = np.flatnonzero(counts)
+    if len(present) < 2:
+        return None
+    rarest = int(present[np.argmin(counts[present])])
+    limit = policy.rare_share * 2 / len(present)
+    return rarest if counts[rarest] < limit * counts.sum() else None
+
+
+def fitting(kind: Kind, counts: np.ndarray | None = None) -> str:
+    """The measure to judge by: for a rare class (``counts``: rows by class) never the accuracy.
+
+    Example:
+        >>> fitting("classes", np.array([93, 7])), fitting("classes", np.array([50, 40, 2]))
+        ('average_precision', 'balanced_accuracy')
+    """
+    if kind != "classes":
+        return "rmse" if kind == "numbers" else "iou"
+    if counts is None or rare_class(counts) is None:
+        return "accuracy"
+    return "average_precision" if len(counts) == 2 else "balanced_accuracy"
+
+
+def of_constant(answers: Answers) -> dict[str, float]:
+    """What one answer for all rows reaches: the commonest class or the median; {} without rows."""
+    if not len(answers.true):
+        return {}
+    if answers.kind == "classes":
+        shares = np.bincount(answers.true, minlength=answers.shares.shape[1]) / len(answers.true)
+        present = shares[(shares > 0) & (shares < 1)]
+        ranked = {"roc_auc": 0.5, "average_precision": float(present.mean())} if len(present) else {}
+        if len(shares) == 2 and ranked:
+            ranked["average_precision"] = float(shares[answers.positive])
+        balanced = 1 / np.count_nonzero(shares)
+        return {"accuracy": float(shares.max()), "balanced_accuracy": balanced} | ranked
+    if answers.kind == "masks":
+        share = float(answers.true.mean())
+        return {"pixel_accuracy": max(share, 1 - share), "iou": share, "dice": 2 * share / (1 + share)}
+    median = np.broadcast_to(np.median(answers.true, axis=0), answers.true.shape)
+    constant = Answers("numbers", answers.true, median)
+    return {name: value for name, value in measured(constant).items() if name != "r2"}
+
+
+def best_threshold(
+    true: np.ndarray, shares: np.ndarray, share: float, policy: MeasurePolicy = POLICY
+) -> float | None:
+    """The probability from which the positive class is answered, for a good balanced accuracy.
+
+    ``true``: bool ``[n]``, whether a row is positive; ``shares``: its probability, float ``[n]``. Of all
+    thresholds within a standard error of the best, the nearest to ``share``, that of the class in training,
+    which is the best one for exact probabilities: few rows cannot tell more. None if a class has too few rows
+    or the probabilities are not finite.
+    """
+    rows = np.count_nonzero(true), np.count_nonzero(~true)
+    if min(rows) < policy.fewest_rows or not np.isfinite(shares).all():
+        return None
+    wrong, right, steps = sk.roc_curve(true, shares, drop_intermediate=False)
+    gain = right - wrong
+    best = int(np.argmax(gain))
+    # Laplace's rule: a share of 1 in five rows is not certain.
+    found = [(part[best] * n + 1) / (n + 2) for part, n in zip((right, wrong), rows, strict=True)]
+    good = gain >= gain[best] - np.sqrt(sum(p * (1 - p) / n for p, n in zip(found, rows, strict=True)))
+    # A row is positive from its own probability on: the threshold may be anywhere above the next lower one.
+    lower = np.append(np.maximum(steps[1:], 0.0), 0.0)
+    middle = np.clip((np.minimum(steps, 1.0) + lower) / 2, 0.0, 1.0)[good]
+    return float(middle[np.argmin(np.abs(middle - share))])
+
+
+@dataclass(frozen=True)
+class ClassFigures:
+    """One class in an evaluation: its rows, and how well it is found.
+
+    ``precision``: right ones among the answers of this class, NaN without any; ``recall``: found ones among
+    its rows, NaN without any; ``found``: their number.
+    """
+
+    name: str
+    rows: int
+    found: int
+    precision: float
+    recall: float
+
+
+def confusion_of(true: np.ndarray, given: np.ndarray, classes: int) -> np.ndarray:
+    """Counts of true class (row) by answer (column), int ``[classes, classes]``, from indexes int ``[n]``."""
+    return sk.confusion_matrix(true, given, labels=range(classes))
+
+
+def by_class(confusion: np.ndarray, classes: tuple[str, ...]) -> tuple[ClassFigures, ...]:
+    """The figures of each class, from counts of true class (row) by answer (column)."""
+    rows, answers, found = confusion.sum(axis=1), confusion.sum(axis=0), np.diag(confusion)
+    with np.errstate(invalid="ignore"):
+        precision, recall = found / answers, found / rows
+    columns = zip(rows.tolist(), found.tolist(), precision.tolist(), recall.tolist(), strict=True)
+    return tuple(ClassFigures(name, *row) for name, row in zip(classes, columns, strict=True))

@@ -1,0 +1,136 @@
+"""The entries of a table's column as they are: text, numbers, targets; which of them are missing."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NoReturn
+
+import numpy as np
+import polars as pl
+
+from kilter.data.number_formats import like_numbers, numbers_in
+from kilter.data.paths import LEAVE_ROWS_OUT, first_named, name_rows, quote
+from kilter.errors import DataError
+
+_WHOLE = (pl.Int8, pl.Int16, pl.Int32, pl.Int64, pl.UInt8, pl.UInt16, pl.UInt32, pl.UInt64)
+# Entries of a column of numbers that say "missing", in any case.
+MARKERS = ("", "?", "-", "--", ".", "na", "n/a", "#n/a", "nan", "nil", "none", "null", "missing", "unknown")
+
+
+def without_markers(text: pl.Series) -> pl.Series:
+    """The text, missing where it only says so."""
+    return text.set(text.str.to_lowercase().is_in(MARKERS), None)
+
+
+def known_numbers(series: pl.Series) -> np.ndarray:
+    """The column's numbers without missing ones."""
+    values, missing = as_numbers(series)
+    return values[~missing] if missing.any() else values
+
+
+def as_whole(series: pl.Series) -> pl.Series:
+    """A column of floats, which missing values turn whole numbers into, as whole numbers if all are."""
+    if not series.dtype.is_float() or not (series.drop_nulls() % 1 == 0).all():
+        return series
+    return series.cast(pl.Int64, strict=False)
+
+
+def as_numbers(series: pl.Series, *, targets: bool = False) -> tuple[np.ndarray, np.ndarray]:
+    """The column's numbers ``[n]``, and which of them are missing.
+
+    Whole numbers keep their type and are 0 where missing; others are float64 and NaN where missing. Other
+    text is missing, unless all is: DataError, as for numbers that are ambiguous and for ``targets``.
+    """
+    missing = series.is_null().to_numpy() if series.null_count() else np.zeros(len(series), bool)
+    if is_number(series):
+        series = _narrowed(series)
+        whole = isinstance(series.dtype, _WHOLE)
+        plain = series if whole else series.cast(pl.Float64)
+        return (plain.fill_null(0 if whole else float("nan")) if missing.any() else plain).to_numpy(), missing
+    text = without_markers(plain_text(series))
+    numbers = numbers_in(text)
+    strays = text.filter(numbers.is_null() & text.is_not_null())
+    if len(strays) and (
+        targets or like_numbers(strays).any() or len(strays) == len(text) - text.null_count()
+    ):
+        refuse_text_among_numbers(text)
+    values = numbers.fill_null(float("nan")).to_numpy()
+    return values, np.isnan(values)
+
+
+def _narrowed(series: pl.Series) -> pl.Series:
+    """128-bit whole numbers, which NumPy does not have, as 64-bit ones if all fit."""
+    if not series.dtype.is_integer() or isinstance(series.dtype, _WHOLE):
+        return series
+    fitting = (series.cast(dtype, strict=False) for dtype in (pl.Int64, pl.UInt64))
+    return next((one for one in fitting if one.null_count() == series.null_count()), series)
+
+
+def raw_targets(series: pl.Series) -> tuple[np.ndarray, np.ndarray]:
+    """Targets as NumPy text, bool or numbers, and which rows are missing (filled with any value)."""
+    missing = series.is_null().to_numpy()
+    if series.dtype == pl.Boolean:
+        return series.fill_null(False).to_numpy(), missing
+    if series.dtype.is_integer():
+        whole = _narrowed(series)
+        whole = whole if isinstance(whole.dtype, _WHOLE) else whole.cast(pl.Float64)
+        return whole.fill_null(0).to_numpy(), missing
+    if is_number(series):
+        values, _ = as_numbers(series)
+        return values, ~np.isfinite(values)
+    if is_text(series):
+        text = plain_text(series)
+        missing = text.is_null().to_numpy()
+        return np.array(text.fill_null("").to_list(), dtype=str), missing
+    raise DataError(
+        expected=f"numbers or text in the target column {quote(series.name)}",
+        received=f"values of type {series.dtype}",
+        remedy="name another column with target=",
+    )
+
+
+def is_number(series: pl.Series) -> bool:
+    """Whether the column has a type of numbers, or of true and false."""
+    return series.dtype.is_numeric() or series.dtype == pl.Boolean
+
+
+def is_text(series: pl.Series) -> bool:
+    """Whether the column contains text, plain or categorical."""
+    return isinstance(series.dtype, (pl.String, pl.Categorical, pl.Enum, pl.Null))
+
+
+def plain_text(series: pl.Series) -> pl.Series:
+    """The column as stripped text; empty text is missing."""
+    text = series.cast(pl.String).str.strip_chars()
+    return text.set(text == "", None)
+
+
+def refuse_text_among_numbers(text: pl.Series) -> NoReturn:
+    """Raise DataError that counts and names the entries of ``text`` that are not numbers."""
+    bad = np.flatnonzero((numbers_in(text).is_null() & text.is_not_null()).to_numpy())
+    shown = first_named(quote(text[int(row)]) for row in bad[:3])
+    raise DataError(
+        expected=f"numbers in column {quote(text.name)}",
+        received=f"{len(bad)} other entries, such as {shown}, {name_rows(bad)} (rows count from 0)",
+        remedy="write plain numbers (a decimal point, at most one unit in the whole column), or "
+        f"{LEAVE_ROWS_OUT}",
+    )
+
+
+def with_signs(series: pl.Series, signs: Sequence[str]) -> pl.Series:
+    """The column, missing where its entry is one of ``signs``; numbers and dates are compared by value.
+
+    Example:
+        >>> with_signs(pl.Series([1.0, -999.0]), ["-999"]).to_list()
+        [1.0, None]
+    """
+    if not signs:
+        return series
+    numbers = numbers_in(pl.Series(signs, dtype=pl.String)).drop_nulls()
+    if is_number(series) and series.dtype != pl.Boolean:
+        return series.set(series.cast(pl.Float64).is_in(numbers.to_list()).fill_null(False), None)
+    text = plain_text(series)
+    named = text.is_in(list(signs)).fill_null(False)
+    if len(numbers) and is_text(series):
+        named = named | numbers_in(text).is_in(numbers.to_list()).fill_null(False)
+    return series.set(named, None)

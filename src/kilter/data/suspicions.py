@@ -1,0 +1,60 @@
+"""Entries of a table that may stand for a missing value: -999, 9999, 1900-01-01, "unknown", 0."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import numpy as np
+import polars as pl
+
+from kilter.data.dates import days_of
+from kilter.data.encoding import Column
+from kilter.data.entries import MARKERS, as_numbers
+from kilter.data.features import shown
+from kilter.data.paths import first_named, quote
+
+# One entry is no code, and beside very few other values nothing is far away.
+_FEWEST, _FEWEST_OTHERS = 2, 5
+# A zero this many standard deviations below the mean of the other values, which are positive, and this many
+# below the least of them, is hardly a measurement, unless most are.
+_IMPOSSIBLE, _GAP = 3.0, 0.5
+
+
+def suspicions(columns: Iterable[tuple[pl.Series, Column]]) -> tuple[str, ...]:
+    """A sentence on each entry that occurs in columns where it may stand for a missing value."""
+    found: dict[str, list[str]] = {}
+    for series, column in columns:
+        for entry, count in _entries(series, column):
+            found.setdefault(entry, []).append(f"{quote(column.name)} ({count} rows)")
+    return tuple(
+        f"{entry} may stand for missing in column {first_named(names)}; if so: missing={entry}"
+        for entry, names in found.items()
+    )
+
+
+def _entries(series: pl.Series, column: Column) -> list[tuple[str, int]]:
+    if column.kind == "category":
+        signs = [one for one in (*column.categories, *column.rare) if one.lower() in MARKERS]
+        return [(one, int((series.cast(pl.String).str.strip_chars() == one).sum())) for one in signs]
+    if column.kind == "text" or column.low is None or column.low == column.high:
+        return []
+    values = days_of(series, column.pattern) if column.kind == "date" else as_numbers(series)[0]
+    codes = [code for code in (column.low, column.high) if np.count_nonzero(values == code) >= _FEWEST]
+    return [(shown(code or 0.0, column), count) for code in codes if (count := _rows(values, code, column))]
+
+
+def _rows(values: np.ndarray, code: float | None, column: Column) -> int:
+    """The rows with an extreme that is far from the others or impossible; 0 for any other extreme."""
+    known = values[np.isfinite(values)].astype(np.float64)
+    others = known[known != code]
+    if not len(others) or code is None:
+        return 0
+    count, low, high = len(known) - len(others), others.min(), others.max()
+    far = max(low - code, code - high) > high - low > 0
+    number, least = column.kind == "number", code < low
+    only_negative = number and least and code < 0 <= low
+    with np.errstate(over="ignore", invalid="ignore"):  # infinity compares as it should
+        spread = others.std()
+    unlikely = low > _GAP * spread and others.mean() > _IMPOSSIBLE * spread
+    impossible = number and least and code == 0 and unlikely and 2 * count <= len(known)
+    return count if (far or only_negative or impossible) and len(np.unique(others)) >= _FEWEST_OTHERS else 0
