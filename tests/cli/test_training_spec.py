@@ -79,9 +79,9 @@ def test_fit_takes_all_of_a_spec_and_the_searches_what_concerns_a_step():
     assert set(spec.arguments_for(fit)) == set(spec.arguments())
     of_steps = {"batch_size", "shuffle", "class_weight", "sample_weight", "augment", "seed"}
     assert set(spec.arguments_for(find_lr)) == set(spec.arguments_for(clip_threshold)) == of_steps
-    # A treatment evaluates the training rows itself; a diagnosis takes a few steps, and no epoch.
+    # A treatment evaluates the training rows itself; a diagnosis takes a few steps, and plans epochs.
     assert set(spec.arguments()) - set(spec.arguments_for(treat)) == {"evaluate_training"}
-    assert set(spec.arguments_for(diagnose)) == of_steps | {"validation_data", "schedule"}
+    assert set(spec.arguments_for(diagnose)) == of_steps | {"validation_data", "schedule", "epochs"}
 
 
 def test_early_stopping_becomes_a_callback_that_sees_the_others_work():

@@ -12,7 +12,7 @@ import pytest
 from kilter._compare.compare import compare
 from kilter._compare.workers import cores
 from kilter._fit import fit
-from kilter.errors import DataError, ModelError, OptionError, RunError
+from kilter.errors import ModelError, OptionError, RecipeError, RunError
 from kilter.recipe import load_recipe
 from kilter.runs import Interrupted, train
 from kilter.runs.reading import open_run
@@ -146,8 +146,8 @@ def test_other_rows_than_before_are_found_out(pair, alone, tmp_path):
 
 
 def test_a_recipe_that_cannot_be_trained_is_refused_before_anything_is_written(recipe_of, tmp_path):
-    bad = {"plain": recipe_of(), "large": recipe_of(train={"batch_size": 5000})}
-    with pytest.raises(DataError, match=r"train\.batch_size=5000"):
+    bad = {"plain": recipe_of(), "misspelt": recipe_of(train={"early_stopping": {"monitor": "val_acuracy"}})}
+    with pytest.raises(RecipeError, match="did you mean 'val_accuracy'"):
         compare(bad, out=tmp_path / "new", workers=1)
     assert list(tmp_path.iterdir()) == []
 
