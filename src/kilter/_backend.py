@@ -23,7 +23,9 @@ def require_jax() -> None:
     loaded = keras.backend.backend() if keras is not None and hasattr(keras, "backend") else chosen
     if loaded != "jax":
         where = (
-            "Keras is already imported with it" if keras is not None else "the environment variable says so"
+            "Keras is already imported with this backend"
+            if keras is not None
+            else "from the environment variable"
         )
         raise BackendError(
             expected="Keras on the JAX backend",

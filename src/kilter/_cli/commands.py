@@ -77,7 +77,9 @@ def transfer(
     ],
     data: Annotated[
         str,
-        typer.Argument(metavar="DATA|RECIPE.TOML", help="Training data, or a recipe for all but the model."),
+        typer.Argument(
+            metavar="DATA|RECIPE.TOML", help="Training data, or a recipe (its model is replaced)."
+        ),
     ],
     keep: Annotated[
         str | None,
@@ -160,7 +162,7 @@ def diagnose(
     missing: Missing = None,
     epochs: Epochs = None,
     steps: Annotated[
-        int, typer.Option("--steps", max=1_000_000, help="Training steps to try on a copy; 0 for none.")
+        int, typer.Option("--steps", max=1_000_000, help="Training steps to run on a copy; 0 for none.")
     ] = 64,
     allow_code: AllowCode = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the findings as JSON.")] = False,

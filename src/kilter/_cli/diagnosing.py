@@ -164,7 +164,7 @@ def _compiled_with_data(
     if not model.compiled:
         raise ModelError(
             expected=f"a model that was saved after compile(): {path}",
-            received="one without loss and optimiser",
+            received="a model without loss and optimiser",
             remedy="compile it as you did for training, save it again, or pass its recipe",
         )
     record = data_of(path)
@@ -172,7 +172,7 @@ def _compiled_with_data(
         data = load(source, target=target)
         if data.train.features:
             typer.echo(
-                f"note: {path} does not name its columns; they are taken in the order of {source}", err=True
+                f"note: {path} does not name its columns; columns are used in the order of {source}", err=True
             )
     else:
         data = load_for(record, source, model=str(path), target=target, unlabelled=False)

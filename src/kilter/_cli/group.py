@@ -153,7 +153,7 @@ class KilterGroup(TyperGroup):
             where = f" at {error.filename}" if error.filename else ""
             if error.errno in UNREACHABLE:
                 fail(
-                    "files and folders that can be reached",
+                    "files and folders that can be accessed",
                     f"{error.strerror}{where}"[:LONGEST],
                     "correct the path, or its permissions",
                 )

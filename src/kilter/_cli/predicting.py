@@ -170,7 +170,7 @@ def _require_labels(part: Dataset) -> None:
         raise DataError(
             expected="data with labels, to compare the predictions with",
             received=f"{part.name}, which has none",
-            remedy="name the column with the right answers with --target, or use kilter predict",
+            remedy="name the column with the true values with --target, or use kilter predict",
         )
 
 
@@ -178,7 +178,7 @@ def _check_seed(samples: int | None, seed: int | None) -> None:
     if samples is None and seed is not None:
         raise OptionError(
             expected="--seed together with --mc",
-            received=f"only --seed {seed}, which has no effect: only samples are drawn",
+            received=f"only --seed {seed}, which has no effect without --mc",
             remedy="add --mc 100, or leave --seed out",
         )
 

@@ -51,7 +51,9 @@ def learnable(context: Context, seed: int = 0) -> Learnable:
     rows = features(context, context.x)
     targets = _centred(np.asarray(context.outputs[0].targets))
     if rows is None or targets is None or len(rows) < _LEAST_ROWS:
-        return Learnable(None, float("nan"), "nothing: inputs or targets are no numbers, or too few")
+        return Learnable(
+            None, float("nan"), "nothing: inputs or targets are not numbers, or there are too few rows"
+        )
     random = np.random.default_rng(seed)
     chosen = random.permutation(len(rows))[:_ROWS]
     rows, targets = rows[chosen], targets[chosen]

@@ -60,7 +60,7 @@ class Run:
 
 @dataclass(frozen=True, eq=False)
 class Outcome:
-    """What the training will reach, and what it could; skills are 0 for a constant answer, 1 for perfection.
+    """What the training will reach, and what it could. Skill is 0 for a constant prediction, 1 if perfect.
 
     Attributes:
         planned, steps: of the training, and of what was tried.

@@ -206,7 +206,7 @@ def _short(outcome: Outcome, context: Context, root: str) -> Finding:
     part = "" if outcome.steps == outcome.planned else f" (from {outcome.steps} steps)"
     detail = (
         f"After {outcome.planned} steps it will reach a skill of {outcome.expected:.2f}{part}. "
-        f"Others reach: {others}. Skill is 0 for a constant answer and 1 for perfection"
+        f"Others reach: {others}. Skill is 0 for a constant prediction and 1 for perfection"
     )
     made = finding("falls-short", "severe", ("training",), evidence, detail=detail)
     return replace(made, explained_by=root)

@@ -1,4 +1,4 @@
-"""How good predictions are, row by row: 0 is the best constant answer, 1 is perfect."""
+"""How good predictions are, row by row: 0 is the best constant prediction, 1 is perfect."""
 
 from __future__ import annotations
 

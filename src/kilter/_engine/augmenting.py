@@ -91,7 +91,7 @@ def check_mixed_targets(model: keras.Model, y: Any) -> None:
         raise ModelError(
             expected="one target and one compiled loss, for Mixup or Cutmix",
             received=f"{len(leaves)} targets and {losses} losses",
-            remedy="leave them out, or mix rows in a train_step of your own",
+            remedy="leave them out, or mix rows in your own train_step",
         )
     loss, (labels,) = _loss(model), leaves
     if getattr(loss, "fn", None) in SPARSE:

@@ -300,7 +300,7 @@ class BatchFeed:
         if batch.sample_weight is not None:
             raise OptionError(
                 expected="class_weight or sample_weight",
-                received="class_weight beside batches (x, y, sample_weight)",
+                received="class_weight with batches (x, y, sample_weight)",
                 remedy="multiply the class weights into the sample weights",
             )
         weights = class_weights(batch.y, self.class_weight, all_rows=False)

@@ -103,7 +103,7 @@ def refresh_batch_norm(model: keras.Model, x: Arrays, *, batch_size: int = 256) 
         raise ModelError(
             expected=f"finite inputs to every batch normalisation of model {model.name!r}",
             received=f"NaN or infinite statistics in {', '.join(bad[:5])}",
-            remedy="look at the weights before these layers; masks that leave nothing do it too",
+            remedy="check the weights before these layers, and masks that leave no values",
         )
     for path, layer in live:
         if path in found:

@@ -143,7 +143,7 @@ def _check_alone(**others: Any) -> None:
     if given:
         raise OptionError(
             expected="batches that carry their own targets and weights",
-            received=f"an iterable of batches beside {', '.join(given)}",
+            received=f"an iterable of batches together with {', '.join(given)}",
             remedy="make the batches (x, y) or (x, y, sample_weight)",
         )
 

@@ -64,7 +64,7 @@ def check_schedule(model: keras.Model, schedule: Any, *, validated: bool) -> Non
     optimizer = getattr(model, "optimizer", None)
     if isinstance(optimizer, keras.optimizers.MultiOptimizer):
         raise OptionError(
-            expected="schedule= beside an optimiser with one learning rate",
+            expected="schedule= with an optimiser that has one learning rate",
             received="a MultiOptimizer, each part of which has its own rate",
             remedy="give each part a keras.optimizers.schedules.LearningRateSchedule of its own",
         )

@@ -71,7 +71,7 @@ def _near(name: str, names: list[str]) -> str:
 def _named(module: Any, kind: str) -> Callable[[Trouble, re.Match[str]], str]:
     return lambda trouble, match: (
         f"use a name from keras.{module.__name__.rsplit('.', 1)[-1]}"
-        f"{_near(match[1], dir(module))} pass the {kind} itself; a name of your own needs "
+        f"{_near(match[1], dir(module))} pass the {kind} itself; a custom name needs "
         "keras.saving.register_keras_serializable"
     )
 
@@ -235,7 +235,7 @@ CAUSES: Final = (
     Cause(r"of layer '(.*?)' is incompatible with the layer: expected (?:min_|max_)?ndim=(\d+)", _axes),
     Cause(
         r"of layer '(.*?)' is incompatible with the layer: expected axis .* to have value (\d+)",
-        "pass rows with {1} features to layer {0!r}, which is built for them, or build the model anew",
+        "pass rows with {1} features to layer {0!r}, which is built for them, or rebuild the model",
     ),
     Cause(r"expects \d+ (?:named )?input|[Mm]issing data for input|Expected \d+ inputs", _inputs),
     Cause(
@@ -248,7 +248,7 @@ CAUSES: Final = (
     ),
     Cause(
         r"`?Concatenate`? layer requires|Cannot concatenate|concatenate arrays with",
-        "give the layer arrays that agree in all axes but the one that it joins",
+        "give the layer arrays that agree in all axes except the one it concatenates",
     ),
     Cause(r".", _own_code, when=lambda trouble: bool(trouble.line), expected=CODE),
     Cause(

@@ -99,7 +99,7 @@ else:
         import keras
 
         raise BackendError(
-            expected=f"a Keras whose internals are those of {CHECKED_WITH}",
+            expected=f"a Keras with the internals of {CHECKED_WITH}",
             received=f"Keras {keras.__version__} without {', '.join(gone)}",
             remedy="install the Keras that kilter was tested with, or a newer kilter",
         )

@@ -55,7 +55,7 @@ def _require_archive(path: Path) -> None:
     """Raise :class:`ModelError` unless ``path`` is a zip archive, as every .keras file is."""
     if not path.is_file():
         raise ModelError(
-            expected="a saved Keras model", received=f"{path}, which is no file", remedy="correct the path"
+            expected="a saved Keras model", received=f"{path}, which is not a file", remedy="correct the path"
         )
     expected, remedy = "a saved Keras model that can be read", "check the permissions of the file"
     with errors_as(ModelError, OSError, expected=expected, received=str(path), remedy=remedy):
@@ -63,7 +63,7 @@ def _require_archive(path: Path) -> None:
             start = file.read(len(_HDF5))
         whole = zipfile.is_zipfile(path)
     if not whole:
-        kind = "an HDF5 file" if start == _HDF5 else "no zip archive" if start else "an empty file"
+        kind = "an HDF5 file" if start == _HDF5 else "not a zip archive" if start else "an empty file"
         raise ModelError(
             expected=f"a whole .keras file: {path}",
             received=kind,

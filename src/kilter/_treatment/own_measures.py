@@ -35,7 +35,7 @@ _MOST_AT_ONCE: Final = 512
 class Measured:
     """A measure of one model: on all validation rows, and without each group of them, [groups].
 
-    ``learnt``: whether it beats a constant answer; None where that is unknown.
+    ``learnt``: whether it beats a constant prediction; None where that is unknown.
     """
 
     name: str
@@ -51,7 +51,8 @@ class RowMeasure:
     """A measure as a function of the mean of per-row statistics.
 
     ``output``: its name, "" for a single one. ``rows``: float64 [n, k]. ``of_mean``: from their mean, [k], to
-    the measure. ``chance``: what a constant answer reaches, with its noise for an accuracy; NaN if unknown.
+    the measure. ``chance``: what a constant prediction reaches, with its noise for an accuracy; NaN if
+    unknown.
     """
 
     measure: str

@@ -102,7 +102,7 @@ def _learnt_nothing(treated: Trained, given: AsGiven, scoring: Scoring) -> str:
     rescued = math.isfinite(treated.score) and not math.isfinite(given.last.score)
     if rescued or not scoring.learnt_nothing(treated.score):
         return ""
-    return f"the model still does no better than a constant answer ({scoring.measure} {treated.score:.4g})"
+    return f"the model is still no better than a constant prediction ({scoring.measure} {treated.score:.4g})"
 
 
 def _measured(original: Subject, rows: Subject, one: Trained) -> list[Measured]:

@@ -37,7 +37,8 @@ class Scoring:
 
     Attributes:
         measure: "val_accuracy" for classes, "val_rmse" for numbers, "val_loss" for several outputs.
-        chance: what a constant answer reaches; no better than that has learnt nothing. Infinite for a loss.
+        chance: what a constant prediction reaches; a model that is no better has learnt nothing. Infinite for
+            a loss.
         baseline: what nearest neighbours and ridge regression reach; NaN where it is unknown.
         slack: how much worse than that (see :meth:`better_by`) a trained network may be.
         original: the subject before treatment, which says what each output is to learn.
@@ -56,7 +57,7 @@ class Scoring:
         return 1.0 if self.measure == "val_accuracy" else -1.0
 
     def learnt_nothing(self, score: float) -> bool:
-        """Whether a score is not finite, or no better than a constant answer's."""
+        """Whether a score is not finite, or no better than a constant prediction's."""
         return not math.isfinite(score) or self.sign * score <= self.sign * self.chance
 
     @property
@@ -76,7 +77,7 @@ class Scoring:
         )
 
     def falls_short(self, score: float, *, sound: bool = False) -> bool:
-        """Whether a score is no better than a constant answer's, or clearly worse than the baselines'.
+        """Whether a score is no better than a constant prediction's, or clearly worse than the baselines'.
 
         A network without findings (``sound``) may be several times further behind: how long to train it is
         its owner's choice.

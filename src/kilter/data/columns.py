@@ -133,9 +133,9 @@ def _text_column(text: pl.Series, precise: bool, kind: str | None, how: Literal[
         return _date_column(text, pattern)
     if kind == "date":
         raise DataError(
-            expected=f"dates in column {quote(name)}, all written alike, such as 2025-12-31",
+            expected=f"dates in column {quote(name)}, all in one format, such as 2025-12-31",
             received=f"texts such as {quote(str(different.min()))}",
-            remedy="write the dates in one of the forms of docs/data.md",
+            remedy="write the dates in one of the formats of docs/data.md",
         )
     if kind is None and (_are_numbers(different) or _are_nearly_numbers(text)):
         return _number_column(text, precise)

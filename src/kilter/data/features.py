@@ -68,7 +68,7 @@ class Values:
             known = " to ".join(shown(one or 0.0, column) for one in (column.low, column.high))
             yield (
                 f"column {name}: {self.beyond} values are {where} the range of training, {known}, such as "
-                f"{self.example}: do not rely on answers there"
+                f"{self.example}: predictions there are unreliable"
             )
 
     def describe(self, name: str) -> str:

@@ -99,7 +99,7 @@ def _check_ranges(options: HiddenOptions) -> None:
             raise OptionError(
                 expected=f"{name} with batch_norm only",
                 received=f"{name}={getattr(options, name)} with batch_norm=False",
-                remedy=f"take batch_norm='before', or leave {name} out",
+                remedy=f"use batch_norm='before', or leave {name} out",
             )
     for name, bounds, usual in _RANGES:
         value = getattr(options, name)
@@ -158,7 +158,7 @@ def _check_self_normalization(options: HiddenOptions) -> None:
             expected="SELU in a self-normalizing network: with plain dropout or batch normalisation "
             "it has no advantage over ELU",
             received=f"activation='selu' with preset={options.preset!r}",
-            remedy=f"take preset='self-normalizing', or activation='elu'; {ALLOW}",
+            remedy=f"use preset='self-normalizing', or activation='elu'; {ALLOW}",
         )
     if not options.self_normalizing:
         return

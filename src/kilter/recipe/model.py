@@ -92,7 +92,7 @@ class BuilderSection(Section):
     negative_slope: Annotated[float | None, UNSET] = Field(
         default_factory=_default_slope, description="a number from 0 to below 1, for leaky_relu only"
     )
-    elu_alpha: Number = unset("a number above 0, for elu only: 1 if none", gt=0)
+    elu_alpha: Number = unset("a number above 0, for elu only; 1 if none", gt=0)
     prelu_slopes: Annotated[nn_options.PreluSlopes | None, UNSET] = unset(
         '"channel", "element" or "layer", for prelu only: one learned slope for each; "channel" if none'
     )

@@ -171,7 +171,7 @@ def load_recipe(path: str | Path) -> Recipe:
         ValueError,
         expected="a recipe in TOML",
         received=lambda error: f"{path}: {error}",
-        remedy="correct it at the place named",
+        remedy="correct the file at that position",
     ):
         given = parse_toml(_content(path).decode("utf-8-sig"))
     return parse_recipe({"name": run_name(path.stem)} | given)

@@ -352,7 +352,7 @@ def _require_training_room(model: keras.Model, optimizer: keras.optimizers.Optim
         ModelError,
         expected="a model that can be trained in memory",
         received=f"{weights:.3g} weights, for each a gradient and {slots} numbers of {optimizer.name}",
-        remedy="use fewer or narrower layers, or another optimiser (sgd keeps the least)",
+        remedy="use fewer or narrower layers, or another optimiser (sgd needs the least memory)",
     )
 
 

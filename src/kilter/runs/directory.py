@@ -139,7 +139,7 @@ def _check_utf8(parent: Path) -> None:
         raise RunError(
             expected="a folder for runs whose path is UTF-8",
             received=ascii(str(parent)),
-            remedy="rename the folder, or choose another place for runs",
+            remedy="rename the folder, or choose another folder for runs",
         ) from None
 
 

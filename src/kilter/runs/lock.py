@@ -45,7 +45,7 @@ def acquire(path: Path) -> Lock:
             lock.acquire(timeout=_PATIENCE_SECONDS, poll_interval=0.02)
         except Timeout:
             raise RunError(
-                expected=f"no other process to write to {path.parent}",
+                expected=f"no other process writing to {path.parent}",
                 received=f"a lock held by {_owner(path)}",
                 remedy="wait until that process is done, or stop it",
             ) from None

@@ -107,7 +107,7 @@ class Evaluation:
     """The best weights on one part of the data. `confusion[true][predicted]` counts rows.
 
     `metrics`: the loss, then every measure of :mod:`kilter._measures`, the one to judge by first. `constant`:
-    what the best constant answer reaches: the commonest class, or the median. `per_class`: the figures of
+    the best constant prediction: the most frequent class, or the median. `per_class`: the results for
     each class.
     """
 
@@ -119,15 +119,15 @@ class Evaluation:
 
     @property
     def remarks(self) -> tuple[str, ...]:
-        """Sentences on classes that are never found, and on answers no better than a constant one."""
+        """Sentences on classes that are never found, and on predictions no better than a constant one."""
         unfound = [one for one in self.per_class if one.rows and not one.found]
         found = [f'finds 0 of {one.rows} rows of class "{one.name}"' for one in unfound[:_SAID]]
-        found += [f"and of {len(unfound) - _SAID} more classes none"] if len(unfound) > _SAID else []
+        found += [f"and 0 rows of {len(unfound) - _SAID} more classes"] if len(unfound) > _SAID else []
         name = next((name for name in self.metrics if name in self.constant), "")
         value, constant = self.metrics.get(name, math.nan), self.constant.get(name, math.nan)
         worse = value >= constant if direction_of(name) == "min" else value <= constant
         if worse:
-            answer = "the commonest class" if self.per_class else "the median"
+            answer = "the most frequent class" if self.per_class else "the median"
             found.append(
                 f"{name} {number(value)} is no better than {answer} for every row ({number(constant)})"
             )

@@ -96,7 +96,7 @@ def _nameless(source: str, model: str, *, trained_on: str | None) -> DataError:
             remedy="save its columns in the order of training, as x in an .npz file",
         )
     return DataError(
-        expected="a model that knows the names of its columns, to read a table",
+        expected="a model with column names, to read a table",
         received=f"{model} without a {DATA} in it or beside it, so columns could only go by position",
         remedy=f"name the run directory that kilter train or kilter treat wrote ({MODEL} and {DATA} are in "
         f"it), copy its {DATA} beside the model, or save the rows as x in an .npz file",

@@ -51,7 +51,7 @@ def holding(steps_per_epoch: int | None, staircase: bool) -> tuple[int, int]:
     if steps_per_epoch is None:
         if staircase:
             raise OptionError(
-                expected="steps_per_epoch beside staircase=True",
+                expected="steps_per_epoch with staircase=True",
                 received="steps_per_epoch=None",
                 remedy="pass the number of batches per epoch, and give lengths in epochs",
             )

@@ -87,7 +87,7 @@ def cosine(
 
 
 KIND = ScheduleKind(
-    summary="straight up to rate over the warm-up, then half a cosine down to end * rate at the last step",
+    summary="linear up to rate over the warm-up, then half a cosine down to end * rate at the last step",
     function=cosine,
     make=from_rate(cosine, spans=True),
     per_stage=True,

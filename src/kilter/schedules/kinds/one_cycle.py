@@ -122,7 +122,7 @@ def _momenta(momentum: tuple[float, float] | None) -> tuple[float, float] | None
 
 
 KIND = ScheduleKind(
-    summary="straight up from start to rate, straight back, then down to end; "
+    summary="linear up from start to rate, linear back, then down to end; "
     "momentum goes the other way, 0.95, 0.85, 0.95",
     function=one_cycle,
     make=from_rate(one_cycle, spans=True),
