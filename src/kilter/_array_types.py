@@ -24,7 +24,7 @@ else:
             return holds and not is_plain and not isinstance(value, Mapping | str)
 
     class Nested(metaclass=_Holds):
-        """What holds arrays without being one or a dict: lists, a Dataset, batches; and sparse arrays."""
+        """Containers of arrays other than dicts (lists, a Dataset, batches), and sparse arrays."""
 
 
 RowArray = Shaped[np.ndarray, "rows ..."] | Shaped[jax.Array, "rows ..."]

@@ -1,7 +1,7 @@
 """Selects the JAX backend before Keras loads.
 
-Every package that uses Keras imports this first. Keras fixes its backend on import, so the choice cannot be
-made later; if another backend is already loaded, an error says so.
+Every package that uses Keras imports this module first. Keras fixes its backend on import, so it cannot be
+changed later. If another backend is already loaded, an error says so.
 """
 
 from __future__ import annotations

@@ -147,7 +147,7 @@ def pretrain(
 ) -> None:
     """Pretrain an encoder without labels.
 
-    The task makes its targets from the rows; reuse the encoder where labels are few."""
+    The task makes its targets from the rows. Reuse the encoder when labels are few."""
 
 
 @done_in("diagnosing")
@@ -168,7 +168,7 @@ def diagnose(
     as_json: Annotated[bool, typer.Option("--json", help="Print the findings as JSON.")] = False,
     quiet: Quiet = False,
 ) -> None:
-    """Check a model and its data for faults before training.
+    """Check a model and its data for problems before training.
 
     Tries one pass and the first steps on a copy. Exit code 1 for severe findings."""
 
@@ -197,7 +197,7 @@ def treat(
     as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
-    """Repair a network that does not learn, and prove it.
+    """Fix a network that does not learn, and prove it.
 
     Tries changes in short trials, trains with the best, and tests the result against the original."""
 
@@ -336,7 +336,7 @@ def compare(
 ) -> None:
     """Compare recipes on paired seeds.
 
-    Trains each with the same seeds on the same rows. Exact tests say which differences are proven."""
+    Trains each with the same seeds on the same rows. Exact tests show which differences are significant."""
 
 
 @done_in("comparison", "Reading recipes")
@@ -363,7 +363,8 @@ def sweep(
 ) -> None:
     """Try values of a recipe's keys on paired seeds.
 
-    Compares every combination with the unchanged recipe. Exact tests say which gains are proven."""
+    Compares every combination with the unchanged recipe. Exact tests show which differences are
+    significant."""
 
 
 def runs(

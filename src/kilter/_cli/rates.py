@@ -32,10 +32,10 @@ def find_lr(
     allow_code: bool,
     progress: Display,
 ) -> None:
-    """Search as the recipe trains, print the suggestion, and write the curve."""
+    """Search with the recipe's training settings, print the suggestion, and write the curve."""
     check_out(out, (".html", ".json"))
     recipe = recipe_from(source, settings)
-    # This is the search that "auto" asks for: any rate will do before.
+    # This is the search that "auto" asks for, so any rate will do until then.
     prepared = prepare(without_search(recipe), allow_code=allow_code, progress=progress)
     train, options = prepared.parts.train, prepared.spec.arguments_for(search)
     found = search(prepared.model, train.x, train.y, **options, seeds=seeds, verbose=progress)

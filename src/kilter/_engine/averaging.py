@@ -157,13 +157,12 @@ class StochasticWeightAverage(WeightAverage):
     Args:
         start: epochs before averaging begins: a whole number, or a share (0 to below 1) of all epochs.
         every: average after every so many epochs.
-        refresh: as in :class:`ExponentialMovingAverage`; required with batch normalisation, whose statistics
-            do not fit the average.
+        refresh: as in :class:`ExponentialMovingAverage`; required with batch normalisation, because its
+            statistics do not fit the average.
 
     Raises:
-        OptionError: for values out of range, and when training begins for a model with batch normalisation
-        and
-            no ``refresh``.
+        OptionError: for values out of range, and at the start of training if the model has batch
+            normalisation and there is no ``refresh``.
     """
 
     def __init__(self, start: float = 0.75, every: int = 1, refresh: Arrays | None = None) -> None:

@@ -94,8 +94,8 @@ def predict_mc(
         samples: predictions per row, at least 2.
         seed: of the dropout masks, from 0 to 2³² - 1.
         batch_size: rows per batch at most; larger is faster, as far as memory allows.
-        outputs: "logits", "probabilities", "numbers", or "auto", which uses the loss, then the last
-        activation.
+        outputs: "logits", "probabilities", "numbers", or "auto", which decides by the loss, then by the last
+            activation.
         keep_samples: also return each sample.
         verbose: as in :func:`kilter.fit`; by default a long call shows its progress.
 

@@ -95,9 +95,8 @@ def mlp(
             global seed is.
         every_layer: ``preset``, ``activation`` with its ``negative_slope``, ``elu_alpha`` or
             ``prelu_slopes``, ``initializer``, ``batch_norm`` with its ``batch_norm_momentum`` and
-            ``batch_norm_epsilon``, ``dropout``, ``l1``, ``l2``, ``max_norm``, ``unchecked``: see
-            docs/nn.md. ``activation``, ``initializer`` and ``dropout`` may be
-            lists with one entry per hidden layer.
+            ``batch_norm_epsilon``, ``dropout``, ``l1``, ``l2``, ``max_norm``, ``unchecked``: see docs/nn.md.
+            ``activation``, ``initializer`` and ``dropout`` may be lists with one entry per hidden layer.
 
     Each hidden layer is, in order: kernel and bias, batch normalisation (if before), activation, batch
     normalisation (if after), dropout.
@@ -149,9 +148,8 @@ def cnn(
     mean and variance in dense layers, and in convolutions away from the padded border.
 
     Raises:
-        OptionError: as :func:`mlp`, for inputs that are not images, and for more convolutions than the image
-        can
-            be halved.
+        OptionError: as :func:`mlp`, for inputs that are not images, and if there are more convolutions than
+            times the image can be halved.
 
     Example:
         >>> cnn((28, 28, 1), 10, filters=(8,), hidden=()).count_params()

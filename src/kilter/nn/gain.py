@@ -76,8 +76,7 @@ def activation_moments(activation: str | Callable[[Any], Any], variance: float =
     function. A variance of 0 gives the values at 0.
 
     Raises:
-        OptionError: for an unknown name, a softmax (which couples the units of a layer), and a variance that
-        is
+        OptionError: for an unknown name, a softmax (it couples the units of a layer), and a variance that is
             negative or not finite.
 
     Example:

@@ -119,8 +119,7 @@ def lsuv(
 
     Raises:
         ModelError: if the model has no such layer, an output is constant or not finite, or the variances do
-        not
-            converge. The model does not change.
+            not converge. The model then stays unchanged.
         OptionError: for options out of range.
         DataError: if the data do not fit.
     """

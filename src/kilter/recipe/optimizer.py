@@ -1,4 +1,4 @@
-"""The ``[optimizer]`` section: any Keras optimizer by name, with what Keras lets one set on it."""
+"""The ``[optimizer]`` section: any Keras optimizer by name, with its arguments."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from pydantic import Field, field_validator, model_validator
 
 from kilter.recipe.base import UNSET, Number, Section, Whole, described, key, refuse, unset
 
-# The rates are the papers' or Keras's defaults; a wrong one by a factor of ten is the commonest reason for a
-# network that does not learn. Adadelta: Zeiler 2012 has no rate, i.e. 1.0; Keras's 0.001 hardly moves.
-# Lion: Chen et al. 2023 use a third to a tenth of Adam's rate.
+# The rates are the papers' or Keras's defaults. A rate that is off by a factor of ten is the most frequent
+# reason for a network that does not learn. Adadelta: Zeiler 2012 has no rate, which means 1.0; Keras's 0.001
+# hardly moves. Lion: Chen et al. 2023 use a third to a tenth of Adam's rate.
 DEFAULT_RATES: Final[dict[str, float]] = {
     "adadelta": 1.0,
     "adafactor": 0.001,

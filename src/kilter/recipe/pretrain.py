@@ -1,4 +1,5 @@
-"""The ``[pretrain]`` section: what an encoder is to learn from rows without labels (docs/pretraining.md)."""
+"""The ``[pretrain]`` section: the task that an encoder learns from rows without labels
+(docs/pretraining.md)."""
 
 from __future__ import annotations
 
@@ -28,7 +29,7 @@ KEYS_OF: Final[dict[str, str]] = {
 
 
 class PretrainSection(Section):
-    """What the encoder is trained for, by ``kilter pretrain``: the model of the recipe without its output."""
+    """The task for which ``kilter pretrain`` trains the encoder, the recipe's model without its output."""
 
     task: Task = Field(
         description='"autoencoder", "rotation", "masked-patch", "jigsaw", "pairs", "contrastive" or "gan"'

@@ -114,7 +114,7 @@ class EarlyStopping(Section):
 
 
 class WeightAveraging(Section):
-    """Stochastic weight averaging: the epochs whose weights are averaged."""
+    """Stochastic weight averaging: the weights of which epochs are averaged."""
 
     start: int | float = key(
         0.75,
@@ -342,7 +342,7 @@ class Recipe(Section):
         return self
 
     def _check_rates_by_depth(self) -> None:
-        """Rates by depth need an optimiser with default settings."""
+        """Layer-wise learning rates need an optimiser with default settings."""
         given = sorted(self.optimizer.model_fields_set - {"name", "learning_rate"})
         set_keys = [key for key in given if getattr(self.optimizer, key) not in (None, False, {})]
         if self.optimizer.name not in BY_DEPTH or set_keys:

@@ -25,8 +25,8 @@ def with_overrides(recipe: Recipe, overrides: Iterable[str]) -> Recipe:
 
     A value is read as TOML, or else as a string: ``train.epochs=5``, ``optimizer.name=sgd``,
     ``model.hidden=[50, 50]``, ``train.early_stopping=none``. Defaults that depend on another key (a learning
-    rate on the optimizer) follow it unless they were given. Another kind of model (builder, file or factory)
-    or another schedule resets its section.
+    rate on the optimizer) follow it unless they were given. Changing the kind of model (builder, file or
+    factory) or the schedule resets its section.
 
     Raises :class:`RecipeError` as :func:`parse_recipe` does, and for an override without ``=``.
 
@@ -85,7 +85,7 @@ def _put(given: dict[str, Any], path: list[str], value: Any) -> None:
 
 IMAGE_SETS: Final = ("cifar10", "fashion-mnist")
 NO_TABLES: Final = ("", ".npz", ".idx", ".gz")
-"""Endings of sources that are no files of tables; folders and named sets have none."""
+"""Suffixes of sources that are not tables; folders and named sets have none."""
 
 
 def run_name(text: str) -> str:
@@ -97,12 +97,12 @@ def run_name(text: str) -> str:
 def recipe_for(source: str, *, average: bool = True) -> Recipe:
     """The default recipe for a named data set, a file or a folder; only file names are inspected.
 
-    Two dense layers of 100 units (ELU, He), or a small convolutional network for the named image sets and
-    for folders of images; Nadam; at most 100 epochs, stopped 10 epochs after the best validation loss.
-    Parquet may contain a table or images and gets the dense layers, which take both. Files of tables are
-    trained with dropout, decaying weights, a moving average of the weights and batches that fit their rows
-    (docs/decisions/044);
-    ``average=False`` leaves the average out, which transfer and pretraining do not have.
+    Two dense layers of 100 units (ELU, He), or a small convolutional network for the named image sets and for
+    folders of images; Nadam; at most 100 epochs, stopped 10 epochs after the best validation loss. Parquet
+    may contain a table or images and gets the dense layers, which take both. Files of tables are trained with
+    dropout, decaying weights, a moving average of the weights and batches that fit their rows
+    (docs/decisions/044); ``average=False`` leaves the moving average out, because transfer and pretraining do
+    not support it.
 
     Raises :class:`~kilter.errors.RecipeError` for a name that is empty or not UTF-8.
     """

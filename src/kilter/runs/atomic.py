@@ -1,7 +1,7 @@
 """Atomic writes: temporary file, fsync, rename, fsync the folder.
 
-A reader sees the old file or the new one, whenever the writer is killed and whatever the disk does. A failed
-write raises a :class:`~kilter.errors.RunError` that names file and cause, and leaves the old file.
+A reader sees either the old file or the new one, no matter when the writer is killed. A failed write raises a
+:class:`~kilter.errors.RunError` that names file and cause, and leaves the old file.
 """
 
 from __future__ import annotations

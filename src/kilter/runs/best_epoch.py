@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from kilter import _measures
 from kilter._measures import Direction
 
-# How Keras's names of measures end where more is better; every other measure is minimised.
+# Endings of Keras's metric names for which more is better; every other measure is minimised.
 _MORE_IS_BETTER = ("accuracy", "acc", "auc", "precision", "recall", "score", "iou", "similarity")
 
 

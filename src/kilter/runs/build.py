@@ -1,4 +1,5 @@
-"""From a recipe to data, a compiled model and a TrainingSpec, all checked before a step is traced."""
+"""From a recipe to data, a compiled model and a TrainingSpec. Everything is checked before a step is
+traced."""
 
 from __future__ import annotations
 
@@ -51,7 +52,7 @@ from kilter.runs.trained import data_of, require_names
 
 @dataclass(frozen=True, eq=False)
 class Prepared:
-    """A recipe made ready to train: paths resolved, data read, model compiled and built.
+    """A recipe that is ready to train: paths resolved, data read, model compiled and built.
 
     Numbers that were measured ("auto") are in `recipe`. `phases`: the stages of fine-tuning, if any.
     """
@@ -290,7 +291,8 @@ def _absolute(name: str) -> str:
 def _callbacks(
     recipe: Recipe, parts: Splits, model: keras.Model, watch: Watch
 ) -> tuple[keras.callbacks.Callback, ...]:
-    """The weight average, if any, then the validation measure that ``watch`` needs beside the model's own."""
+    """The weight average, if any, then the validation measure that ``watch`` needs in addition to the model's
+    own."""
     found: list[keras.callbacks.Callback] = []
     average = weight_average(recipe, parts.train, model)
     found += [] if average is None else [average]

@@ -57,7 +57,8 @@ def content_of(recipe_text: str) -> str:
 
 
 def require_unchanged(path: Path) -> None:
-    """Raise :class:`RunError` if a file of a run is not as kilter wrote it; an unlisted file passes."""
+    """Raise :class:`RunError` if a file of a run has changed since kilter wrote it; an unlisted file
+    passes."""
     wanted = _read(path.parent).get(path.name)
     if wanted is None:
         return
@@ -129,7 +130,7 @@ def write_manifest(folder: Path) -> None:
 
 
 def damage(folder: Path) -> str | None:
-    """What is wrong with the files in `folder`, as file and reason; None if all are as written."""
+    """What is wrong with the files in `folder`, as file and reason; None if all are unchanged."""
     try:
         wanted = json.loads((folder / MANIFEST).read_bytes())["files"]
         names = sorted({*wanted, *(found := dict(_files(folder)))})

@@ -66,7 +66,7 @@ class Run:
         self.close()
 
     def discard(self) -> None:
-        """Close, and remove the whole directory, of a run that did not begin."""
+        """Close a run that did not start, and remove its directory."""
         self.close()
         shutil.rmtree(self.path)
 
@@ -106,7 +106,7 @@ class Run:
         write_text(self.path / HISTORY, "".join(f"{line}\n" for line in lines))
 
     def note(self, text: str) -> None:
-        """Add a line to journal.jsonl: an event that the user should know of."""
+        """Add a line to journal.jsonl: an event that the user should know about."""
         line = {"time": datetime.now(UTC).isoformat(timespec="seconds"), "text": text}
         append_line(self.path / JOURNAL, to_json(line))
 
@@ -125,7 +125,7 @@ class Run:
         write_text(self.path / RESULT, result.to_json() + "\n")
 
     def write_recipe(self, text: str) -> None:
-        """recipe.toml: what is trained."""
+        """Write recipe.toml."""
         write_text(self.path / RECIPE, text)
         with replacing(self.path, RECIPE_CONTENT, content_of(text)):
             pass
@@ -194,7 +194,7 @@ def discarded_unless_begun(run: Run) -> Iterator[None]:
 def reopen_run(path: Path) -> Run:
     """Take the lock of an interrupted run, to continue it; a lock left by a crash is taken over.
 
-    Raises :class:`RunError` if `path` is no run directory or another process is writing to it.
+    Raises :class:`RunError` if `path` is not a run directory or another process is writing to it.
     """
     require_run(path)
     return Run(path, lock.acquire(path / LOCK))

@@ -42,7 +42,8 @@ class Finished:
 
 
 class Recorder(keras.callbacks.Callback):
-    """Writes each epoch's line and scalars; model.keras and a checkpoint when they are due, and at the end.
+    """Writes a line and scalars for each epoch, and model.keras and a checkpoint when they are due and at the
+    end.
 
     `watch` decides which epoch is best and when to stop; a resumed run passes its state with the `best`
     weights and the lines of its `history`. `average`: the callback that puts averaged weights into the model
@@ -104,13 +105,14 @@ class Recorder(keras.callbacks.Callback):
             self._save_all()
 
     def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
-        """Save what another callback's stop left unsaved, and put the best weights into the model."""
+        """Save what is still unsaved if another callback stopped the training, and put the best weights into
+        the model."""
         if self._checkpointed != self.watch.last_epoch:
             self._save_all()
         self.keep_best()
 
     def result(self, status: Status, reason: str, **more: Any) -> Result:
-        """How the run ended, so far; ``more`` fields of :class:`Result`."""
+        """The result of the run so far; ``more``: other fields of :class:`Result`."""
         watch, history = self.watch, read_history(self.run.path)
         return Result(
             status=status,
@@ -155,7 +157,8 @@ class Recorder(keras.callbacks.Callback):
         return Finished(epoch, tree, self._history, self.watch.score)
 
     def _save_model(self) -> None:
-        """Write model.keras with the best weights, if it has others; the model's weights do not change."""
+        """Write model.keras with the best weights, unless it already has them; the model's weights do not
+        change."""
         if self._model_epoch is not None and self._model_epoch == self.watch.best_epoch:
             return
         model = _model(self)

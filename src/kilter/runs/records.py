@@ -63,8 +63,9 @@ class DataRecord:
 
     `rows`: of each part, by name. `encoding`: a table's ``TableEncoding`` as JSON text, None for other data.
     `sha256`: of the training rows and targets in order; `parts_sha256`: of the other parts, {} in a run of
-    kilter 0.1.0. `shifts`: how arrays are stored. Of two classes, `positive` is the index of the rarer one in
-    training, and `threshold` its probability from which it is answered; None for the more probable class.
+    kilter 0.1.0. `shifts`: how arrays are stored. For two classes, `positive` is the index of the one that is
+    rarer in training, and `threshold` the probability from which it is predicted; None predicts the more
+    probable class.
     """
 
     name: str
@@ -90,7 +91,7 @@ class DataRecord:
         return None if self.encoding is None else TableEncoding.from_json(self.encoding)
 
     def to_json(self) -> str:
-        """Indented JSON, for people too."""
+        """Indented JSON."""
         return to_json(asdict(self), indent=2)
 
     @staticmethod
@@ -106,9 +107,9 @@ class DataRecord:
 class Evaluation:
     """The best weights on one part of the data. `confusion[true][predicted]` counts rows.
 
-    `metrics`: the loss, then every measure of :mod:`kilter._measures`, the one to judge by first. `constant`:
-    the best constant prediction: the most frequent class, or the median. `per_class`: the results for
-    each class.
+    `metrics`: the loss, then every measure of :mod:`kilter._measures`, with the one to judge by first.
+    `constant`: the measures of the best constant prediction, the most frequent class or the median.
+    `per_class`: the results for each class.
     """
 
     rows: int
@@ -154,7 +155,7 @@ class Result:
     l1_zeros: tuple[PenalizedWeights, ...] = ()
 
     def to_json(self) -> str:
-        """Indented JSON, for people too."""
+        """Indented JSON."""
         return to_json(asdict(self), indent=2)
 
     @staticmethod
