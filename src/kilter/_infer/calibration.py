@@ -60,7 +60,7 @@ def calibration(probabilities: Probabilities, y: Labels, *, bins: int = 15) -> C
         bins: number of equal bins of confidence from 0 to 1.
 
     Raises:
-        DataError: if the shapes do not match, or the rows are no probabilities.
+        DataError: if the shapes do not match, or the rows are not probabilities.
         OptionError: for fewer than one bin.
 
     Example:

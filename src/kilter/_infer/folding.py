@@ -69,7 +69,7 @@ def measure_speed(
 ) -> Speed:
     """Time :func:`kilter.predict` of both models on ``x``, ``timings`` times each.
 
-    Alternately, so that both see the same load. Compilation is not timed: each model predicts once before.
+    They alternate, so that both see the same load. Compilation is not timed: each model predicts once before.
     """
     turns = [[_seconds(model, x, batch_size) for model in (before, after)] for _ in range(timings + 1)]
     first, second = zip(*turns[1:], strict=True)

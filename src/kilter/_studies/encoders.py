@@ -1,4 +1,4 @@
-"""What studies train: encoders, by pretraining of each kind, and students on labels."""
+"""The networks that studies train: pretrained encoders of each kind, and students on labels."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ Source = Callable[[np.ndarray, int], keras.Model]
 class Way:
     """Where a network's lower layers come from, how many are kept, and how it is fine-tuned.
 
-    ``keep`` and ``stages`` are those of :func:`kilter.reuse` and :func:`kilter.fine_tune`. None takes the
+    ``keep`` and ``stages`` are those of :func:`kilter.reuse` and :func:`kilter.fine_tune`. None uses the
     study's: all layers of the encoder, and first the head alone.
     """
 
@@ -78,7 +78,7 @@ class Way:
 
 @dataclass(frozen=True)
 class Pretraining:
-    """How the ready ways train an encoder without labels; ``batch_size`` is for the auxiliary tasks."""
+    """How the built-in ways train an encoder without labels; ``batch_size`` is for the auxiliary tasks."""
 
     epochs: int = 20
     batch_size: int = 128
@@ -111,7 +111,7 @@ def _gan(encoder: keras.Model, x: np.ndarray, how: Pretraining, seed: int) -> ke
     judge = discriminator_of(encoder, seed=seed)
     found = gan(x, discriminator=judge, epochs=how.epochs, seed=seed, verbose=0)
     copy = copy_model(encoder).model
-    # Without the flattening of the GAN's encoder, so that the codes are like those of other ways.
+    # Without the Flatten layer of the GAN's encoder, so that its codes are like those of other ways.
     copy.set_weights(found.encoder.get_weights())
     return copy
 

@@ -22,14 +22,13 @@ from kilter.nn.hidden import network_options
 from kilter.nn.options import LayerKeywords
 
 # The computed variance of a constant is at most about (eps·mean)² in float64. Variances below this share of
-# the squared mean are rounding; dividing by them would turn the first other value into 1e7.
+# the squared mean are rounding errors; dividing by them would turn the first different value into 1e7.
 CONSTANT: Final = 1e-12
 
 
 def input_layers(shape: tuple[int, ...], normalization: tuple[Moment, Moment] | None) -> list[Any]:
-    """The input, and if statistics are given the layer that computes ``(x - mean) / sqrt(variance)``.
-
-    A constant feature is centred and not scaled. The layer computes in float32 under every dtype policy:
+    """The input and, if statistics are given, the layer that computes ``(x - mean) / sqrt(variance)``. A
+    constant feature is centred but not scaled. The layer computes in float32 under every dtype policy:
     bfloat16 cannot resolve a column such as a year.
     """
     layers: list[Any] = [keras.Input(shape, name="input")]
@@ -142,9 +141,9 @@ def cnn(
 ) -> keras.Sequential:
     """A convolutional network from ``input_shape`` = (height, width, channels) to ``outputs`` numbers.
 
-    Each of ``filters`` is a square convolution of ``kernel_size`` that halves the image: by max pooling, or,
-    if self-normalizing, by a stride of 2, since max pooling shifts the mean. Dense layers of the widths
-    ``hidden`` follow. Everything else is as in :func:`mlp`; lists name the convolutions first. SELU preserves
+    Each of ``filters`` is a square convolution of ``kernel_size`` that halves the image: by max pooling, or
+    by a stride of 2 if self-normalizing, because max pooling shifts the mean. Dense layers of the widths
+    ``hidden`` follow. Everything else is as in :func:`mlp`. Lists have the convolutions first. SELU preserves
     mean and variance in dense layers, and in convolutions away from the padded border.
 
     Raises:

@@ -27,7 +27,7 @@ from kilter.nn.options import LEAKY_SLOPE, PRELU_SLOPE
 from kilter.nn.pairing import VarianceScaling, pairing_of
 from kilter.nn.rrelu import LOWER, UPPER
 
-# Gauss-Legendre on either side of zero, where most activations have a kink, which costs Gauss-Hermite 1e-3.
+# Gauss-Legendre on either side of zero: most activations have a kink there, which costs Gauss-Hermite 1e-3.
 # The share of a normal beyond ±12 is 1e-32.
 _REACH: Final = 12.0
 _HALF, _HALF_WEIGHTS = np.polynomial.legendre.leggauss(128)

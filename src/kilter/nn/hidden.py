@@ -65,7 +65,7 @@ def _without_others(keywords: dict[str, Any], activations: set[str]) -> dict[str
 
 
 def hidden_options(*, unchecked: bool = False, **keywords: Any) -> HiddenOptions:
-    """The options of a hidden layer, checked; what is not given, or None, has its default.
+    """The checked options of a hidden layer; options that are missing or None get their default.
 
     ``unchecked`` allows combinations that contradict theory, for experiments: a slope of 1 or more, zeros or
     ones as initialiser, SELU outside the self-normalizing preset, and anything but its conditions inside.

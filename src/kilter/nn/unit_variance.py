@@ -48,7 +48,7 @@ class LayerScaling:
         before: the standard deviation before :func:`lsuv`.
         after: the standard deviation now.
         scale: the factor that the orthonormal kernel was multiplied by.
-        iterations: how often it was scaled.
+        iterations: the number of times it was scaled.
     """
 
     layer: str
@@ -105,14 +105,14 @@ def lsuv(
     exactly. Only layers that are called more than once need further iterations. The pass runs in inference
     mode; batch normalisation statistics, seeds and all other variables do not change.
 
-    Works on any model. Frozen layers, and layers that the pass does not call, are not changed; the record
-    names them.
+    Works on any model. Frozen layers, and layers that the pass does not call, do not change; the record lists
+    them.
 
     Args:
         model: sequential, functional, nested or subclassed; built on ``x`` if needed.
         x: inputs as the model takes them: an array, or a list or dict of arrays.
         tolerance: the allowed deviation of the variances from 1, above 0 and below 1.
-        max_iterations: how often kernels may be scaled.
+        max_iterations: how many times kernels may be scaled.
         rows: use at most this many rows of ``x``, sampled with ``seed``; one batch if the model has a fixed
             batch size.
         seed: of the orthonormal kernels and of the rows.

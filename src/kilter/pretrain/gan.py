@@ -57,7 +57,7 @@ class Gan(Pretrained):
     ``history`` has epoch means: ``discriminator_loss``, ``generator_loss``, the discriminator's
     ``accuracy_on_real`` and ``accuracy_on_fake`` before each update (near 0.5 if it cannot tell them apart),
     and ``spread`` (the summed variance of a batch of fakes over that of the rows). ``figures`` has the last
-    epoch's accuracies, and from as many samples as rows at the end: ``spread``; ``modes`` and ``data_modes``,
+    epoch's accuracies and, from as many samples as rows at the end, ``spread``, ``modes`` and ``data_modes``,
     the effective number of the data's 20 k-means clusters that samples and rows fall into.
     """
 
@@ -71,7 +71,7 @@ class Gan(Pretrained):
     def plot(self) -> Figure:
         """64 samples as images, from the darkest to the brightest of all their pixels.
 
-        The history instead, if samples are not images of one or three channels.
+        If samples are not images of one or three channels, the history.
         """
         samples = self.sample(_GRID * _GRID)
         if samples.ndim != 4 or samples.shape[-1] not in (1, 3):
@@ -205,7 +205,7 @@ def gan(
     encoder_of(discriminator)  # raises now rather than after training
     _give_optimizer(generator, generator_optimizer)
     _give_optimizer(discriminator, discriminator_optimizer)
-    # A partial batch would have other statistics and unbalance the networks.
+    # A partial batch would have different statistics and unbalance the networks.
     order = Order(batch_size, shuffle=True, seed=seed, most=len(data) // batch_size)
     feed = ResidentFeed(rows, order)
     with epochs_told(verbose) as shown:

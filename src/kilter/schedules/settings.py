@@ -1,4 +1,5 @@
-"""Rules for a schedule's arguments, and the record by which recipes know it. Loads neither Keras nor JAX."""
+"""Rules for a schedule's arguments, and the record that describes it to recipes. Loads neither Keras nor
+JAX."""
 
 from __future__ import annotations
 
@@ -47,7 +48,7 @@ def check(**given: tuple[Any, Rule]) -> None:
 
 
 def holding(steps_per_epoch: int | None, staircase: bool) -> tuple[int, int]:
-    """The steps in a unit of time (1 if time is counted in steps), and for how many steps a value holds."""
+    """The steps in a unit of time (1 if time is counted in steps), and how many steps a value lasts."""
     if steps_per_epoch is None:
         if staircase:
             raise OptionError(
@@ -87,14 +88,14 @@ STAIRCASE: Final = Setting(
 
 @dataclass(frozen=True)
 class ScheduleKind:
-    """One schedule, as recipes, the command line and the docs see it.
+    """One schedule, as recipes, the command line and the docs use it.
 
     Attributes:
-        make: builds it from ``(rate, epochs, steps_per_epoch, **settings)``; None where the rate stays
-            constant. Lengths in settings are epochs, rates are shares of ``rate``.
+        make: builds it from ``(rate, epochs, steps_per_epoch, **settings)``; None if the rate stays constant.
+            Lengths in settings are epochs, rates are shares of ``rate``.
         function: the public ``kilter.schedules.<name>``; None for "constant".
         per_stage: whether a fine-tuning stage can use it: it spans a given number of epochs by itself.
-        cycles_momentum: whether it sets the optimiser's momentum where its ``momentum`` key is set.
+        cycles_momentum: whether it sets the optimiser's momentum if its ``momentum`` key is set.
     """
 
     summary: str
