@@ -1,8 +1,8 @@
-"""Weight averaging as callbacks: the averages are validated and kept, the weights themselves are trained.
+"""Weight averaging as callbacks: the weights are trained, and their averages are validated and kept.
 
 From the validation of an epoch to the beginning of the next one the model holds the averages. Validation,
 early stopping and callbacks that save the model see them, if they come later in the list. Then the training
-weights come back, and training continues with the same bits as without averaging.
+weights return, and training continues with the same bits as without averaging.
 """
 
 from __future__ import annotations
@@ -46,7 +46,8 @@ class WeightAverage(keras.callbacks.Callback, ABC):
         """Called when the model has the training weights at the end of ``epoch``."""
 
     def state(self) -> list[Host]:
-        """What a checkpoint needs to continue this average; [] if the optimiser's slots are enough."""
+        """The state that a checkpoint needs to continue this average; [] if the optimiser's slots are
+        enough."""
         return []
 
     def restore(self, state: Sequence[Host]) -> None:

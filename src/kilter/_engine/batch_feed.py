@@ -46,7 +46,7 @@ def _source_of(source: Any, order: Order) -> _Numbered | _Iterated:
 
 
 def _length(source: Any) -> int | None:
-    """How many batches a source says it has; None if it does not know, or is endless."""
+    """The number of batches that a source reports; None if it does not know it, or is endless."""
     try:
         found = source.num_batches if isinstance(source, keras.utils.PyDataset) else len(source)
     except (TypeError, NotImplementedError):  # no length, or one that raises, as in tf.data and torch
@@ -204,7 +204,7 @@ class BatchFeed:
     """An iterable of batches ``x``, ``(x, y)`` or ``(x, y, sample_weight)``, one pass per epoch.
 
     A grain data set, a ``keras.utils.PyDataset``, a list, a data loader of another library. The source
-    shuffles itself; only a PyDataset's batches come in ``order``.
+    shuffles itself; only a PyDataset's batches are reordered by ``order``.
 
     Attributes:
         most: batches in an epoch; the next epoch continues where it ended.

@@ -65,11 +65,9 @@ def evaluate(
     when the last batch is smaller. ``batch_size=None`` is 32, as in Keras. ``callbacks``: Keras's, with
     ``on_test_`` hooks, called as in Keras; ``model.stop_evaluating`` ends the call. ``return_dict=False``
     returns a list in Keras's order. ``stable_loss``, ``rewrite`` and ``verbose``: as in :func:`kilter.fit`;
-    by default a call shows what it does if it takes long.
-
-    Weights and batch-normalisation statistics do not change. As in Keras, the state that inference changes
-    (random seeds, the states of a stateful recurrent layer) is carried from batch to batch and stays in the
-    model.
+    by default a long call shows its progress. Weights and batch-normalisation statistics do not change. As in
+    Keras, the state that inference changes (random seeds, the states of a stateful recurrent layer) is
+    carried from batch to batch and stays in the model.
 
     Raises:
         DataError: if the data do not fit.
@@ -146,7 +144,7 @@ def predict(
 
 
 def predict_unchanged(model: keras.Model, x: Any, *, batch_size: int = 256) -> Any:
-    """:func:`predict`, after which the model is bit for bit as it was, its random seeds included."""
+    """Like :func:`predict`, but the model keeps every bit, including its random seeds."""
     with values_kept(model.non_trainable_variables):
         return predict(model, x, batch_size=batch_size, verbose=0)
 

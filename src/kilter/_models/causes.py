@@ -1,4 +1,4 @@
-"""What usual errors of Keras and JAX while a model is traced mean, and what to do about each."""
+"""Frequent errors of Keras and JAX while a model is traced: what each one means and how to fix it."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ class Trouble:
 
     Attributes:
         text: of all errors of the chain.
-        place: the loss or metric in which it came up, such as "metric 'precision'"; "" for neither.
-        line: the deepest line of code that belongs to no library; "" if there is none.
+        place: the loss or metric in which it occurred, such as "metric 'precision'"; "" for neither.
+        line: the deepest line of code outside libraries; "" if there is none.
     """
 
     text: str
@@ -323,7 +323,7 @@ def _place(error: BaseException) -> str:
 
 
 def _line(error: BaseException) -> str:
-    """The deepest line of the traceback in code of the user's own that a model calls."""
+    """The deepest line of the traceback in user code that a model calls."""
     found = ""
     entered = False
     for frame, number in traceback.walk_tb(error.__traceback__):

@@ -13,7 +13,7 @@ from kilter.errors import BackendError
 
 CHECKED_WITH: Final = "3.15.1"
 
-# Symbol: module below keras.src: why the public API does not do.
+# Symbol: module below keras.src: why the public API is not enough.
 _TABLE: Final = """
 BaseConv: layers.convolutional.base_conv: all Conv1D/2D/3D; keras.layers has no common class
 BaseConvTranspose: layers.convolutional.base_conv_transpose: all Conv*Transpose

@@ -1,4 +1,4 @@
-"""Models in .keras files, without running the code they may hold."""
+"""Models in .keras files, without running code that they may contain."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from kilter._validation import errors_as
 from kilter.errors import ModelError
 
 TRUST: Final = "add --allow-code (in Python: allow_code=True) if you trust whoever wrote it"
-"""The remedy where code was refused. Only the person who runs kilter can grant this, never a file."""
+"""The remedy if code was refused. Only the user who runs kilter can grant permission, never a file."""
 
-# Where the functions that layers name may come from. Others of Keras's functions read and write files.
+# The packages from which layers may use functions. Other functions of Keras read and write files.
 _MODELLING: Final = ("activations", "constraints", "initializers", "losses", "metrics", "ops", "random")
 _HDF5: Final = b"\x89HDF\r\n\x1a\n"
 

@@ -1,7 +1,7 @@
 """Threefry, the generator behind ``jax.random``, with its rounds written out: the same bits, faster on a CPU.
 
 JAX compiles the twenty rounds for a CPU as a loop, which sends every number through memory five times.
-Written out, they are one pass in registers. Dropout draws a number for each unit, so this counts.
+Written out, they are one pass in registers. Dropout draws a number for each unit, so this matters.
 
 Example in one dimension: two rounds on the words (a, b) are ``a += b; b = rotate(b, 13) ^ a`` and
 ``a += b; b = rotate(b, 15) ^ a``, in one expression for the whole array instead of a loop over an array of
@@ -73,7 +73,7 @@ _WRITTEN_OUT: Any = define_prng_impl(
 
 
 def quick(key: jax.Array) -> jax.Array:
-    """A threefry ``key`` that draws the same bits in the way that is fastest on this device."""
+    """A threefry ``key`` that draws the same bits, by the fastest method on this device."""
     if jax.default_backend() != "cpu":
         return key
     return jax.random.wrap_key_data(jax.random.key_data(key), impl=_WRITTEN_OUT)

@@ -1,4 +1,5 @@
-"""The columns of a table as training finds them: the kind of each, its categories, what stands for a hole."""
+"""The columns of a table, determined in training: the kind of each, its categories, and what replaces missing
+values."""
 
 from __future__ import annotations
 
@@ -97,9 +98,9 @@ def find_column(
 
     Numbers, true/false and text of mostly numbers (also "1,000", "10%" and signs for missing ones) are
     numbers; dates and text of only dates are dates; other text is a category. ``precise`` centres numbers
-    whose differences float32 would lose, and compresses long tails. ``kind``: the kind that the person wants;
-    ``text``: how the words of a text become features. Raises DataError for other types, an empty column, and
-    numbers that are ambiguous.
+    whose differences float32 would lose, and compresses long tails. ``kind``: the kind that the user
+    requests; ``text``: how the words of a text become features. Raises DataError for other types, an empty
+    column, and numbers that are ambiguous.
     """
     name = series.name
     if kind in ("category", "text") and not is_text(series):

@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 
 Task = Literal["classification", "regression"]
 KINDS = ("number", "category", "date", "text", "ignore")
-"""The kinds of columns that a person may name."""
+"""The kinds of columns that a user may set."""
 TEXTS = ("ignore", "hash", "bag")
-"""What may become of free text."""
+"""How free text may be used."""
 
 
 @dataclass(frozen=True, eq=False)

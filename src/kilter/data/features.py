@@ -1,4 +1,4 @@
-"""The features of a table's columns, read as training encoded them; what was filled, unknown or far off."""
+"""The features of a table's columns, encoded as in training, and what was filled, unknown or out of range."""
 
 from __future__ import annotations
 

@@ -17,7 +17,7 @@ def filled_by(
 ) -> tuple[tuple[Dataset, ...], TableEncoding]:
     """The ``parts`` with the medians of ``train`` where a value was missing, and the encoding that says so.
 
-    A median over held-out rows would tell the training part of them.
+    A median over held-out rows would leak information about them into the training part.
     """
     columns, fills, position = [], [], 0
     for column in encoding.columns:

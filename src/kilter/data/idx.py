@@ -1,4 +1,4 @@
-"""idx files (LeCun's MNIST layout), gzipped or not: a folder of them, or an images file beside its labels.
+"""idx files (LeCun's MNIST layout), gzipped or not: a folder of them, or an images file next to its labels.
 
 Format: two zero bytes, a type code, the number of axes, each axis as a big-endian uint32, then the values,
 big-endian, last axis fastest. http://yann.lecun.com/exdb/mnist/

@@ -88,15 +88,15 @@ def load(
             and the classes are those of the file.
         ignore: columns of a table that are not features; ``only``: the columns that are, no others.
         kinds: of columns, by name: "number", "category", "date", "text" or "ignore"; others are found out.
-        text: what becomes of the words of texts that differ in nearly every row: nothing, features that the
-            words are hashed into ("hash"), or counts of the most frequent words ("bag").
+        text: how texts that differ in nearly every row are used: not at all, as features that their words are
+            hashed into ("hash"), or as counts of the most frequent words ("bag").
         missing: entries that mean "missing", such as "-999", or "age=0" for one column.
 
     A table's missing numbers become the median of their column, and a further feature says which were
     missing; missing categories have a feature of their own, and rare ones share one. Long tails of numbers
     are compressed. Dates become elapsed days, the year, and month, weekday and hour as sine and cosine.
-    Columns that tell nothing are no features, and the notes say so: row numbers and ids, one value in all
-    rows, a text for each row.
+    Columns without information do not become features, and the notes say so: row numbers and ids, one value
+    in all rows, a text for each row.
 
     Raises:
         DataError: the source is missing, empty, damaged, of unknown kind, or cannot be trained on.

@@ -152,7 +152,7 @@ def _usable_columns(
 ) -> tuple[list[pl.Series], dict[str, str], tuple[str, ...]]:
     """The columns that become features, the kinds that are wanted, and a note on columns set aside.
 
-    Columns that the person names are never set aside, and the only ones left are kept.
+    Columns that the user names are never set aside, and neither are the only ones left.
     """
     unknown = {*options.ignore, *options.only, *options.kinds} - {one.name for one in features}
     if unknown:
