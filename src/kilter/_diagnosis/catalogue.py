@@ -1,6 +1,6 @@
 """Every finding by its code: title, explanation, remedies to try, and reference.
 
-Codes are stable: programs match on them. The words are for people and may change.
+Codes are stable: programs match on them. The texts may change.
 """
 
 from __future__ import annotations

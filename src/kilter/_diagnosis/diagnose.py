@@ -235,7 +235,7 @@ def targets_of(y: Any) -> Any:
 def checked_training(model: keras.Model, x: Any, y: Any, spec: TrainingSpec) -> TrainingSpec:
     """The spec, with the batch size of a model that is made for one.
 
-    Raises what would make every training fail, so that it is not taken for a fault of the model.
+    Raises the errors that would make every training fail, so that they do not count as faults of the model.
     """
     check_compiled(model)
     check_batch_size(spec.batch_size)
@@ -265,7 +265,7 @@ def row_weights(y: Any, spec: TrainingSpec) -> Any:
 
 
 def _scheduled(facts: OptimizerFacts, schedule: Schedule | Performance | None) -> OptimizerFacts:
-    """The optimiser with the largest rate of the schedule, as if it were one of the optimiser's own."""
+    """The optimiser with the largest rate of the schedule, as if the schedule were the optimiser's own."""
     if schedule is None or isinstance(schedule, Performance):
         return facts
     rate = max(float(np.asarray(schedule(jnp.asarray(step)))) for step in _SAMPLED_STEPS)

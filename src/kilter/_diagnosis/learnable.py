@@ -1,4 +1,4 @@
-"""Whether targets can be told from inputs at all: an exact label-permutation test with cheap learners."""
+"""Whether the inputs predict the targets at all: an exact label-permutation test with cheap learners."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _MOST_CLASSES: Final = 50
 
 @dataclass(frozen=True)
 class Learnable:
-    """The answer of :func:`learnable`.
+    """The result of :func:`learnable`.
 
     Attributes:
         learnable: True if the targets depend on the inputs (p at most 0.01); False if there is no evidence
@@ -38,12 +38,13 @@ class Learnable:
 
 
 def learnable(context: Context, seed: int = 0) -> Learnable:
-    """Test whether rows with like inputs have like targets, against the same with the targets permuted.
+    """Test whether rows with similar inputs have similar targets, compared with permuted targets.
 
-    Three smoothers that do not look at the targets (nearest neighbours, a ridge regression, random trees) say
-    how far the targets of a row agree with those of its like. The statistic is the largest of the three, each
-    in deviations over permutations; p is exact, since under noise every permutation is equally likely. False
-    does not exclude a dependence that none of the three can see, such as a parity of many columns.
+    Three smoothers that do not look at the targets (nearest neighbours, a ridge regression, random trees)
+    measure how far the targets of a row agree with those of similar rows. The statistic is the largest of the
+    three, each in deviations over permutations; p is exact, since under noise every permutation is equally
+    likely. False does not exclude a dependence that none of the three can see, such as a parity of many
+    columns.
     """
     if len(context.outputs) != 1 or context.outputs[0].targets is None:
         return Learnable(None, float("nan"), "nothing: the model has no single output with targets")

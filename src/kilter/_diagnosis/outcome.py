@@ -1,8 +1,9 @@
-"""Whether a training will get there: the planned training, as far as it is cheap, beside a sound sibling's.
+"""Whether a training will reach a good result: the planned training, as far as it is cheap, compared with a
+sibling's.
 
 Both train the same number of steps on the same rows and are scored on held-out rows. If the plan is longer
-than what is tried, the person's own network may still gain what its last doubling of steps gained, for each
-doubling that is left; the sibling counts as it is.
+than what is tried, the given network may still gain what its last doubling of steps gained, for each doubling
+that is left. The sibling's score is not extrapolated.
 """
 
 from __future__ import annotations
@@ -65,11 +66,11 @@ class Outcome:
     Attributes:
         planned, steps: of the training, and of what was tried.
         reached: the skill after those steps. expected: at the end of the plan, at best.
-        sibling: of the sound sibling after the same steps; NaN without one.
+        sibling: of the sibling after the same steps; NaN without one.
         baseline: of nearest neighbours or ridge regression.
-        tuned: of the network as it is, under the sibling's optimiser; NaN if that was not tried.
+        tuned: of the unchanged network with the sibling's optimiser; NaN if that was not tried.
         error: standard error of the difference to the sibling. chance: of the skill of a guess.
-        learnable: of the label-permutation test; None if there was no need of one.
+        learnable: of the label-permutation test; None if it was not needed.
     """
 
     planned: int
@@ -150,7 +151,7 @@ def outcome(
 
 
 def _guarded(make: Callable[[], Any], otherwise: Any) -> Any:
-    """What ``make`` gives; ``otherwise`` if the person's own code, or Keras, does not allow it."""
+    """The result of ``make``; ``otherwise`` if the user's code, or Keras, does not allow it."""
     try:
         return make()
     except (KilterError, *FOREIGN_ERRORS):

@@ -1,8 +1,6 @@
-"""Severity from the outcome: severe is what makes a training fall short, and only where it does.
-
-A rule alone can be wrong: where the tried training gets as far as a sound sibling, its severe findings become
-warnings, and its warnings notes. Where the training falls short, the finding that explains it best is severe,
-and consequences name it.
+"""Severity from the outcome: a finding is severe only if it makes a training fall short. A rule alone can be
+wrong: if the tried training gets as far as the sibling, severe findings become warnings, and warnings become
+notes. If the training falls short, the finding that explains it best is severe, and its consequences name it.
 """
 
 from __future__ import annotations
@@ -21,7 +19,7 @@ from kilter._diagnosis.outcome import Outcome
 from kilter._diagnosis.thresholds import seen
 from kilter._records import Evidence, Finding
 
-# Severe whatever a short training shows: it cannot run as asked, or has nothing to learn from.
+# Severe regardless of a short training: the training cannot run as requested, or has nothing to learn from.
 _CERTAIN: Final = (
     "data-not-finite",
     "targets-loss",
@@ -70,7 +68,7 @@ _CONSEQUENCES: Final = (
 
 
 def weighed(found: list[Finding], context: Context, outcome: Outcome | None) -> list[Finding]:
-    """The findings with the severities that the outcome bears out; as they are without one."""
+    """The findings with the severities that the outcome supports; unchanged without an outcome."""
     limits = context.thresholds
     if outcome is None:
         return found
@@ -81,7 +79,7 @@ def weighed(found: list[Finding], context: Context, outcome: Outcome | None) -> 
             limits.learnt_least
         ):  # nor does anything else learn: rules are all there is
             return found
-        # Where only an extrapolation gets there, what is wrong by construction stays.
+        # If only an extrapolation reaches the reference, faults of the construction stay severe.
         measured = replace(outcome, expected=outcome.reached)
         open_end = measured.falls_short(limits.short_margin, limits.short_margin)
         kept = _BY_CONSTRUCTION if open_end else ()
@@ -113,7 +111,7 @@ def _is_rate(outcome: Outcome, share: float) -> bool:
 
 
 def _is_too_short(outcome: Outcome, margin: float) -> bool:
-    """Whether a sound network falls short of simple learners too: there are too few steps."""
+    """Whether the sibling falls short of simple learners too, which means that there are too few steps."""
     return not math.isnan(outcome.sibling) and outcome.baseline - outcome.sibling > 2 * margin
 
 

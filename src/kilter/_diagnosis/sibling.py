@@ -1,9 +1,8 @@
-"""The sound sibling: a person's own network (kind, depth and widths), begun, activated and optimised soundly.
-
-A copy whose configurations are cleaned: initialisers that fit, live activations, moderate dropout and
-penalties, standardised inputs, an output that fits the targets, batch normalisation in deep stacks without
-any, and Adam with a warm-up and a cosine decay. A class with its own ``call`` gets new weights and the
-optimiser only.
+"""The sibling: a network with the kind, depth and widths of the given one, but with suitable initialisation,
+activations and optimiser. It is a copy with corrected configurations: initialisers that fit, live
+activations, moderate dropout and penalties, standardised inputs, an output that fits the targets, batch
+normalisation in deep stacks without any, and Adam with a warm-up and a cosine decay. A class with its own
+``call`` gets only new weights and the optimiser.
 """
 
 from __future__ import annotations
@@ -62,7 +61,7 @@ def sibling(context: Context, steps: int, seed: int) -> keras.Model:
 
 
 def own_network(context: Context, steps: int) -> keras.Model:
-    """The network as it is, with its own weights, under the sibling's optimiser."""
+    """The unchanged network, with its own weights and the sibling's optimiser."""
     model = context.model
     copied = copy_model(model) if is_graph(model) and can_be_cut(model) else copy_written(model)
     return compiled_soundly(context, copied.model, steps)
@@ -88,7 +87,7 @@ def compiled_soundly(
 
 
 def _cleaned(context: Context, graph: keras.Model) -> tuple[keras.Model, Any, float | None]:
-    """The copy with clean configurations, its loss (None: the original's) and the weight of that loss."""
+    """The copy with corrected configurations, its loss (None: the original's) and the weight of that loss."""
     facts: dict[int, LayerFacts] = {}
     for one in context.layers:
         facts.setdefault(id(one.layer), one)
@@ -112,7 +111,7 @@ def _cleaned(context: Context, graph: keras.Model) -> tuple[keras.Model, Any, fl
 
 
 def _cleaner(facts: LayerFacts | None, poor: set[int], *, insert: bool = False) -> Cut:
-    """A layer's configuration with what harms a training replaced; inner configurations too."""
+    """A layer's configuration with harmful values replaced, in inner configurations too."""
 
     def clean(config: Config) -> Any:
         found = _clean(config)
@@ -143,7 +142,7 @@ def _cleaner(facts: LayerFacts | None, poor: set[int], *, insert: bool = False) 
 
 
 def _clean(config: Any) -> Any:
-    """The configuration with sound initialisers, rates and penalties; other values as they are."""
+    """The configuration with suitable initialisers, rates and penalties; other values unchanged."""
     found = dict(config)
     for key, value in config.items():
         if key.endswith("_regularizer"):

@@ -31,7 +31,7 @@ class SparseRows:
 
     @property
     def nbytes(self) -> int:
-        """What the dense array would take."""
+        """The size of the dense array."""
         return math.prod(self.shape) * self.dtype.itemsize
 
     def __getitem__(self, rows: Any) -> np.ndarray:

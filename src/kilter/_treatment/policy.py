@@ -1,4 +1,4 @@
-"""``Policy``: every number that a treatment decides by, with its unit, its reason and where it comes from."""
+"""``Policy``: every number that a treatment's decisions depend on, with its unit, reason and source."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def _work(default: float, reason: str, seconds: str) -> Any:
 
 @dataclass(frozen=True)
 class SearchPolicy:
-    """How long trials, searches and full trainings may be.
+    """The lengths of trials, searches and full trainings.
 
     *Work* is counted from the traced training step, in multiply-adds: about 1e10 a second on two cores.
     """
@@ -95,7 +95,7 @@ class ScoringPolicy:
 
 @dataclass(frozen=True)
 class RemedyPolicy:
-    """The values that remedies set, and where they see a need."""
+    """The values that remedies set, and the limits that trigger them."""
 
     rate_search_steps: tuple[int, ...] = _number(
         (100, 300), "steps", "the next search where one finds nothing",
@@ -147,7 +147,8 @@ class RemedyPolicy:
 
 @dataclass(frozen=True)
 class Policy:
-    """Every number that :func:`kilter.treat` decides by, in ``search``, ``scoring`` and ``remedies``.
+    """Every number that decisions of :func:`kilter.treat` depend on, in ``search``, ``scoring`` and
+    ``remedies``.
 
     ``dataclasses.fields`` of each group has ``metadata`` with the ``unit``, ``reason`` and ``source``.
 

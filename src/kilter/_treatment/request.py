@@ -1,4 +1,4 @@
-"""What ``treat`` is asked for, checked, as one :class:`~kilter._treatment.subject.Subject`."""
+"""The checked arguments of ``treat``, as one :class:`~kilter._treatment.subject.Subject`."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def readable(subject: Subject) -> Subject:
 
 
 def check_numbers(pairs: int, budget: float, level: float, max_seconds: float | None) -> None:
-    """Raise :class:`OptionError` for numbers that make no sense, and fewer pairs than a proof needs."""
+    """Raise :class:`OptionError` for invalid numbers, and for fewer pairs than a proof needs."""
     whole_number("pairs", pairs)
     least = least_pairs(1, level)
     if pairs < least:

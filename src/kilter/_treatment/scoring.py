@@ -79,8 +79,8 @@ class Scoring:
     def falls_short(self, score: float, *, sound: bool = False) -> bool:
         """Whether a score is no better than a constant prediction's, or clearly worse than the baselines'.
 
-        A network without findings (``sound``) may be several times further behind: how long to train it is
-        its owner's choice.
+        A network without findings (``sound``) may be several times further behind, because how long to train
+        it is the user's choice.
         """
         if self.learnt_nothing(score) or math.isnan(self.baseline):
             return self.learnt_nothing(score)

@@ -1,6 +1,6 @@
 """``treat``: find what is wrong with a model, change it, prove the changes, and train the result.
 
-The course, from top to bottom: diagnosis → candidates and short trials (:mod:`search`) → full training
+The steps, from top to bottom: diagnosis → candidates and short trials (:mod:`search`) → full training
 (:mod:`full_training`) → proof (:mod:`proof`) → result. Each step is a function of the records before it.
 """
 
@@ -66,11 +66,11 @@ def treat(
     """Find what is wrong with a model, change it, prove the changes, and train the result.
 
     The model is diagnosed (:func:`kilter.diagnose`). Sets of remedies for its severe findings are tried in
-    short trainings, causes before symptoms. The smallest set that suffices is trained for ``epochs``,
-    stopped early at the best validation loss. If much is left to learn and the budget allows, variants that
-    are sound throughout are trained too. The best result is tested on paired seeds against the original
-    model; changes that are not proven, or that make any output's own measure worse, are dropped. A model
-    without severe findings is trained as it is; it is treated only if it then falls short of the baselines.
+    short trainings, causes before symptoms. The smallest set that suffices is trained for ``epochs``, stopped
+    early at the best validation loss. If much is left to learn and the budget allows it, soundly configured
+    variants are trained too. The best result is tested on paired seeds against the original model; changes
+    that are not proven, or that make any output's own measure worse, are dropped. A model without severe
+    findings is trained unchanged, and is treated only if it then falls short of the baselines.
 
     The returned model is not worse than the original one. The original model is trained too, with exactly the
     training given here, and both are scored on the same validation rows, by every measure of every output:
@@ -96,7 +96,7 @@ def treat(
         seed: of weights, orders and searches.
         keep: codes of remedies that are not used, and names of layers that are not changed.
         remedies: the remedies to choose from, by code.
-        policy: every number that decides, see :class:`kilter.Policy`.
+        policy: all numbers that decisions depend on, see :class:`kilter.Policy`.
         max_seconds: when to stop early: after the epoch, short trial or part of the proof that is running
             then. Changes that are not proven by then are dropped; ``.stopped`` says what was left out.
         verbose: as for :func:`kilter.diagnose`.

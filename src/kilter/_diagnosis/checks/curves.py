@@ -142,4 +142,4 @@ CHECKS: tuple[Check, ...] = (
     check_end,
     check_statistics,
 )
-"""What is asked of the curves; each gives nothing without them, or where they are too short."""
+"""The checks of curves; each returns nothing without curves, or if they are too short."""

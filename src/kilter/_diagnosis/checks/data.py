@@ -20,7 +20,7 @@ from kilter._records import Evidence, Finding, Severity
 from kilter.data.checks import find_nonfinite
 from kilter.data.precision import lossy_columns, lost_values
 
-# Layers behind which the scale of the inputs no longer matters, or that read no amounts.
+# Layers after which the scale of the inputs no longer matters, or that do not read quantities.
 _SCALING: Final = (*NORMALIZATIONS, *SCALINGS, *LOOKUPS)
 _SAMPLE: Final = 20_000
 _NEIGHBOURS: Final = 5
