@@ -363,8 +363,7 @@ def sweep(
 ) -> None:
     """Try values of a recipe's keys on paired seeds.
 
-    Compares every combination with the unchanged recipe. Exact tests show which differences are
-    significant."""
+    Compares every combination with the unchanged recipe. Exact tests show which gains are significant."""
 
 
 def runs(
