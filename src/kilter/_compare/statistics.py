@@ -136,7 +136,7 @@ def least_pairs(challengers: int, level: float = 0.05) -> int:
             return pairs
     raise OptionError(
         expected=f"a level of at least {challengers * smallest_p(most):.2g}, the smallest that the test can "
-        f"reach with {challengers} candidates beside the baseline",
+        f"reach with {challengers} candidates and the baseline",
         received=f"level={level:g}",
         remedy="raise the level, or compare fewer candidates",
     )

@@ -173,7 +173,8 @@ def _with_targets(context: Context) -> Context:
 def _catch_up(model: keras.Model, done: int, planned: int) -> None:
     """Give the moving averages of batch normalisation the share of their start that they have after the plan.
 
-    After k steps they hold momentum^k of their start (mean 0, variance 1): that is no fault of the training.
+    After k steps they hold momentum^k of their start (mean 0, variance 1): that is not a fault of the
+    training.
     """
     for layer in model._flatten_layers():
         if not isinstance(layer, keras.layers.BatchNormalization) or not layer.trainable or done >= planned:

@@ -15,7 +15,7 @@ from kilter._diagnosis.context import Context
 from kilter._diagnosis.targets import labels
 from kilter._models.layers import OutputFacts
 
-# A row's skill is no lower: one row of a diverged model must not outweigh all others.
+# The lowest skill of a row: one row of a diverged model must not outweigh all others.
 LEAST: Final = -3.0
 _RARE: Final = 0.2  # of an equal share of the rows; below it classes count equally
 _ROWS: Final = 1_000

@@ -115,7 +115,7 @@ def _check_class_numbers(loss: Any, labels: jax.Array) -> None:
         raise DataError(
             expected="one class number a row, for Mixup or Cutmix",
             received=f"y of shape {labels.shape}",
-            remedy="they do not mix images whose pixels have labels of their own",
+            remedy="they cannot mix images with a label for each pixel",
         )
 
 

@@ -63,7 +63,7 @@ def _batch_of(item: Any) -> Batch:
         raise DataError(
             expected="batches x, (x, y) or (x, y, sample_weight)",
             received=f"a {type(item).__name__} of {len(parts)} parts",
-            remedy="put several inputs into a tuple or dict of their own: ((a, b), y)",
+            remedy="put several inputs into their own tuple or dict: ((a, b), y)",
         )
     x, y, sample_weight = jax.tree.map(_own, with_sparse_rows((*parts, None, None)[:3]))
     return Yielded(x, y, sample_weight, len(parts) if isinstance(item, tuple | list) else 0)

@@ -215,7 +215,7 @@ class _Predictor:
 
     def room(self, block: Block) -> int:
         """How many batches' outputs fit in memory at once."""
-        # One by one if a block is not full: neither the padding nor a program of its own is worth it.
+        # One by one if a block is not full: neither padding nor a separate program is worth it.
         count, size = block.order.shape
         if block.steps < count or self._model.run_eagerly:
             return 1

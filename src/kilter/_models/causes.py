@@ -83,8 +83,7 @@ def _optimizer(trouble: Trouble, match: re.Match[str]) -> str:
     if built and all(id(variable) in own for variable in built):
         return "call model.compile again, as after every change of trainable: layers were frozen or unfrozen"
     return (
-        "give each model an optimizer of its own: this one was built for another model, or before layers "
-        "were added"
+        "give each model its own optimizer: this one was built for another model, or before layers were added"
     )
 
 

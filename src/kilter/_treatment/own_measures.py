@@ -199,7 +199,7 @@ def _measures(
         return _of_elements(outputs, targets, output, finite, policy)
     units = outputs.shape[-1] if outputs.ndim > 1 else 1
     given = answers(outputs.reshape(-1, units), output).reshape(len(outputs), -1)
-    # Each position of a sequence or an image has a class of its own.
+    # Each position of a sequence or an image has its own class.
     places = targets.reshape(given.size, -1) if targets.size % given.size == 0 else targets
     wanted = class_numbers(places)
     return _of_classes(given, wanted.reshape(len(outputs), -1), finite, policy)

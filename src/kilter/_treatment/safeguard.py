@@ -176,7 +176,7 @@ def _jackknife_error(without: np.ndarray) -> float:
 
 
 def _compiled(subject: Subject, model: keras.Model, predicted: Any, groups: int) -> list[Measured]:
-    """Compiled metrics that no own measure stands for, from the predictions."""
+    """Compiled metrics that no own measure covers, from the predictions."""
     metrics: Any = getattr(model, "_compile_metrics", None)
     if metrics is None or not metrics.built:
         return []

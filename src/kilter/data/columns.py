@@ -37,7 +37,7 @@ _UNIX_DAYS = (11_323, 25_568)  # from 2001 to 2040
 
 @dataclass(frozen=True)
 class Aside:
-    """Why a training column is no feature, as a clause; ``is_text``: its words could be features."""
+    """Why a training column is not a feature, as a clause; ``is_text``: its words could be features."""
 
     why: str
     is_text: bool = False
@@ -47,7 +47,7 @@ NO_VALUES = Aside("no values")
 
 
 def reason_to_set_aside(series: pl.Series) -> Aside | None:
-    """Why a training column is no feature; None if it is one."""
+    """Why a training column is not a feature; None if it is one."""
     if not is_number(series) and not is_text(series) and not is_date(series):
         return Aside(f"values of type {series.dtype}")
     values = plain_text(series) if is_text(series) else series
@@ -232,7 +232,7 @@ def _unix_unit(series: pl.Series, *, asked: bool) -> str | None:
 
 
 def _are_numbers(texts: pl.Series) -> bool:
-    """Whether all of these different texts are numbers, or signs for missing ones beside numbers."""
+    """Whether all of these different texts are numbers, or signs for missing ones among numbers."""
     known = without_markers(texts).drop_nulls()
     return len(known) > 0 and numbers_in(known).null_count() == 0
 

@@ -35,7 +35,7 @@ def filled_by(
 
 
 def _fill(column: Column, median: float) -> tuple[float, np.ndarray]:
-    """What stands for a missing value of the column, and its features."""
+    """The value that replaces a missing one in the column, and its features."""
     if column.kind == "number":
         return column.restored(median), np.array([median])
     days = median + float(column.center)

@@ -142,7 +142,7 @@ def _with_groups(rows: np.ndarray, same: Any, batch_size: int) -> dict[str, np.n
         raise DataError(
             expected=f"same as {len(rows)} integers, one per row",
             received=f"same of dtype {given.dtype}, shape {given.shape}",
-            remedy="number the groups; give a row without a group a number of its own",
+            remedy="number the groups; give a row without a group its own number",
         )
     _, groups, sizes = np.unique(given, return_inverse=True, return_counts=True)
     count, size = len(rows), min(batch_size, len(rows))

@@ -101,7 +101,7 @@ def make_model(recipe: Recipe, train: Dataset, *, allow_code: bool = False) -> k
     if isinstance(section, FactorySection):
         if not allow_code:
             raise ModelError(
-                expected="a recipe that runs no code of its own",
+                expected="a recipe that does not run its own code",
                 received=f"model.factory={section.factory!r}, which imports and calls Python code",
                 remedy=TRUST,
             )

@@ -97,9 +97,10 @@ def _nameless(source: str, model: str, *, trained_on: str | None) -> DataError:
         )
     return DataError(
         expected="a model with column names, to read a table",
-        received=f"{model} without a {DATA} in it or beside it, so columns could only go by position",
+        received=f"{model} without a {DATA} inside or next to it, so columns could be matched only by "
+        "position",
         remedy=f"name the run directory that kilter train or kilter treat wrote ({MODEL} and {DATA} are in "
-        f"it), copy its {DATA} beside the model, or save the rows as x in an .npz file",
+        f"it), copy its {DATA} next to the model, or save the rows as x in an .npz file",
     )
 
 

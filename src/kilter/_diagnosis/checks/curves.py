@@ -77,7 +77,7 @@ def check_oscillation(context: Context) -> list[Finding]:
         return []
     changes = np.diff(loss)
     turns = float(np.mean(np.sign(changes[1:]) != np.sign(changes[:-1])))
-    # Of the first loss: near its floor a loss turns too, by much of its own value.
+    # Relative to the first loss: near its minimum a loss fluctuates too, by much of its own value.
     size = float(np.median(np.abs(changes)) / loss[0])
     if turns <= limits.oscillation_share or size <= limits.oscillation_size:
         return []
