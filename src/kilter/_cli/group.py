@@ -45,7 +45,7 @@ FULL: Final = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _WIDEST: Final = 80
 _LEAST_TEXT: Final = 24  # with less room beside an option, its text begins below it
 
-# Typer carries a copy of click, whose classes have no public name.
+# Typer includes a copy of click; its classes have no public name.
 _Context: Any = TyperGroup.context_class
 _Formatter: Any = _Context.formatter_class
 

@@ -75,7 +75,7 @@ def schedule(
         _show_schedule(planned, prepared, out)
     elif out is not None:
         raise OptionError(
-            expected="a schedule whose curve is known before training",
+            expected="a schedule with a curve that is known before training",
             received=f"schedule.name={prepared.recipe.schedule.name}",
             remedy="leave --out out, or set another schedule.name",
         )

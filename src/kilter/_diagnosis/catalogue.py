@@ -122,7 +122,7 @@ _MODEL: Final = {
     ),
     "saturating-deep": (
         "deep stack of saturating activations", ("replace-activation", "insert-batch-norm"), _GLOROT,
-        "{layers} hidden layers use {names}, whose slope is at most 1. Each shrinks the gradient, so the "
+        "{layers} hidden layers use {names} with slopes of at most 1. Each shrinks the gradient, so the "
         "first layers get almost none.",
     ),
     "exponential-hidden": (

@@ -19,7 +19,7 @@ _AUTOTRAINER = "AUTOTRAINER (Zhang et al. 2021)"
 
 @dataclass(frozen=True)
 class Thresholds:
-    """Limits by name; ``metadata["source"]`` of each field says where it comes from."""
+    """Limits by name; ``metadata["source"]`` of each field gives its source."""
 
     # a probe
     deviation_ratio: float = sourced(1e3, "float32 has 7 digits: 1000 times smaller keeps 4 of them")

@@ -77,7 +77,7 @@ def mixed_losses(model: keras.Model, y: jax.Array, mixture: Mixture) -> Generato
     if not mixed.used:
         raise ModelError(
             expected="a train_step that uses the compiled loss, for Mixup or Cutmix",
-            received=f"model {model.name!r}, whose own train_step computes another one",
+            received=f"model {model.name!r}, with its own train_step that computes another one",
             remedy="call self.compute_loss() in it, or mix rows there",
         )
 

@@ -37,7 +37,7 @@ OF_OUTPUTS = ("mean", "std", "zeros", "saturated", "dead")
 OF_GRADIENTS = ("gradient_norm", "gradient_std")
 OF_WEIGHTS = ("weight_norm", "weight_gradient_norm", "update_ratio")
 VALUES = (*OF_OUTPUTS, *OF_GRADIENTS, *OF_WEIGHTS)
-# For outputs whose saturation is unknown.
+# For outputs with unknown saturation.
 _NOWHERE = Saturation(math.nan, math.nan)
 # Copying an array of more numbers costs more than compiling one more operation.
 _LARGE = 1 << 18

@@ -213,7 +213,7 @@ def _momentum_slot(model_or_optimizer: Any) -> OptimizerSlot:
     if slot is None or not slot.value:
         has = "without" if slot is None else f"with {slot.attribute}={slot.value}, so without"
         raise OptionError(
-            expected="an optimiser whose momentum (SGD, RMSprop) or beta_1 (Adam's family) can be cycled",
+            expected="an optimiser with a momentum (SGD, RMSprop) or beta_1 (Adam's family) to cycle",
             received=f"{_class_name(model_or_optimizer)} {has} a momentum",
             remedy="take SGD(momentum=0.9) or another that has one, or make the schedule with momentum=None",
         )

@@ -86,7 +86,7 @@ def _relative(before: np.ndarray, after: np.ndarray) -> float:
     before, after = before.astype(np.float64), after.astype(np.float64)
     if not np.isfinite(before).all():
         raise ModelError(
-            expected="a model whose outputs are finite on the data to check with",
+            expected="a model with finite outputs on the data to check with",
             received=f"{np.count_nonzero(~np.isfinite(before))} of {before.size} outputs that are not finite",
             remedy="check its weights, or use other data",
         )

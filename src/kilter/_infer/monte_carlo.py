@@ -241,8 +241,8 @@ def dropout_layers(model: keras.Model) -> list[Layer]:
     raise ModelError(
         expected="a model with dropout at a rate above zero, in any of its layers",
         received=f"model {model.name!r}, "
-        + (f"whose dropout layers all have rate 0: {idle}" if idle else "which has no dropout layer"),
-        remedy="train a model with dropout, or use kilter.predict: this one answers the same every time",
+        + (f"in which all dropout layers have rate 0: {idle}" if idle else "which has no dropout layer"),
+        remedy="train a model with dropout, or use kilter.predict: this one gives the same prediction every time",
     )
 
 
@@ -259,7 +259,8 @@ def dropping(model: keras.Model, layers: Sequence[Layer], key: jax.Array) -> Gen
 
 
 def _in_training(_: Any, call: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
-    """``call`` with ``training=True``, whatever it is given; a call without that argument is not changed."""
+    """``call`` with ``training=True`` in place of any given value; a call without that argument is not
+    changed."""
     bound = inspect.signature(call).bind(*arguments, **options)
     bound.arguments["training"] = True
     return call(*bound.args, **bound.kwargs)

@@ -310,7 +310,7 @@ def _text(error: BaseException) -> str:
 
 
 def _place(error: BaseException) -> str:
-    """The loss or metric whose method raised the error."""
+    """The loss or metric with the method that raised the error."""
     found = ""
     for frame, _ in traceback.walk_tb(error.__traceback__):
         owner = frame.f_locals.get("self")

@@ -72,7 +72,7 @@ def _require_archive(path: Path) -> None:
 
 
 def _check_functions(path: Path) -> None:
-    """Refuse a file whose layers call functions of Keras that are not part of a model.
+    """Reject a file with layers that call functions of Keras that are not part of a model.
 
     Keras's safe mode lets a layer call any function that Keras exports, apart from a list of known dangers.
     """

@@ -60,7 +60,7 @@ Build = Callable[[int], keras.Model]
 """From a seed to a new, untrained encoder; the same seed gives the same weights."""
 
 Source = Callable[[np.ndarray, int], keras.Model]
-"""From unlabelled rows and a seed to a model whose lower layers are reused."""
+"""From unlabelled rows and a seed to a model; its lower layers are reused."""
 
 
 @dataclass(frozen=True)
@@ -136,7 +136,8 @@ TUNING_RATE = 1 / 3
 
 @dataclass(frozen=True)
 class Plan:
-    """How students are trained on labels: for the same number of epochs, whatever they start from."""
+    """How students are trained on labels: for the same number of epochs, regardless of what they start
+    from."""
 
     classes: int
     epochs: int
@@ -178,7 +179,7 @@ def trained(
 
 
 def accuracy(model: keras.Model, tested: Labelled) -> float:
-    """The share of rows whose class has the highest output; NaN if an output is not finite."""
+    """The share of rows for which the true class has the highest output; NaN if an output is not finite."""
     outputs = predict(model, tested[0], verbose=0)
     if not np.isfinite(outputs).all():
         return float("nan")

@@ -84,7 +84,8 @@ def one_rate(name: str, learning_rate: float) -> keras.optimizers.Optimizer:
 def many_rates(
     name: str, learning_rate: float, decay: float, depths: Mapping[str, int], variables: Any
 ) -> OptaxOptimizer:
-    """An optimiser whose rate is ``learning_rate / decay ** depth``, by the ``depths`` of paths of variables.
+    """An optimiser with a rate of ``learning_rate / decay ** depth``, by the ``depths`` of paths of
+    variables.
 
     The direction of a step is that of ``name`` in :data:`RULES`. Keras's ``learning_rate`` is the rate at
     depth 0: callbacks and schedules move all rates together.

@@ -62,7 +62,7 @@ def check_numbers(pairs: int, budget: float, level: float, max_seconds: float | 
     if pairs < least:
         raise OptionError(
             expected=f"at least {least} pairs: fewer cannot prove anything at level {level:g}",
-            received=f"pairs={pairs}, whose smallest p is {smallest_p(int(pairs)):.2g}",
+            received=f"pairs={pairs}, with a smallest p of {smallest_p(int(pairs)):.2g}",
             remedy=f"use {least} pairs or more",
         )
     number("budget", budget, 0, remedy="1.0 is usual")

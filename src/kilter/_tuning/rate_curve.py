@@ -167,7 +167,7 @@ def _beta(steps: int) -> float:
 
 
 def _window(steps: int) -> int:
-    """The number of steps whose mean is the first loss."""
+    """The number of steps that are averaged for the first loss."""
     return max(5, round(2 * _memory(steps)))
 
 

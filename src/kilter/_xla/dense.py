@@ -1,11 +1,11 @@
 """Dense layers: activations feature-major, kernels transposed ahead.
 
-A product whose left operand is contracted on its first axis has no fast kernel on a CPU. So the (batch,
-units) arrays of dense layers are stored as (units, batch). Then no product of the backward pass needs both
-operands transposed, and elementwise operations and reductions follow that layout (:mod:`kilter._xla.layout`).
-Kernels are transposed for the forward pass at the start of the step, while another core is idle. The kernel
-that sees the data is carried transposed by the loop, with its optimiser slots, so that both of its products
-have a fast kernel.
+A product that contracts the first axis of its left operand has no fast kernel on a CPU. So the (batch, units)
+arrays of dense layers are stored as (units, batch). Then no product of the backward pass needs both operands
+transposed, and elementwise operations and reductions follow that layout (:mod:`kilter._xla.layout`). Kernels
+are transposed for the forward pass at the start of the step, while another core is idle. The kernel that sees
+the data is carried transposed by the loop, with its optimiser slots, so that both of its products have a fast
+kernel.
 
 Gradients of weights wait for the end of the backward pass: its operations are short, and XLA wakes another
 core, which takes 20 to 50 µs, only for several that are ready at once. A factor of one, computed from the
@@ -13,8 +13,8 @@ last product of the pass, makes them wait.
 
 Example in one dimension, for a batch of two and one unit: x = (x0, x1) as a column, w a number. Stored
 feature-major, x is the row (x0, x1); y = w·x is a row too, and so is dy. The gradient dw = dy·xᵀ is a row
-times a column, which needs no transpose; as columns it would be dyᵀ·x, whose left operand is contracted on
-its first axis. The gradient dw = x·dh of a layer before it becomes (x·one)·dh, where ``one`` is made from dy.
+times a column, which needs no transpose; as columns it would be dyᵀ·x, which contracts the first axis of its
+left operand. The gradient dw = x·dh of a layer before it becomes (x·one)·dh, where ``one`` is made from dy.
 
 Gain (medians, 2 cores): 17 µs against 8 µs for 32×100 by 32×100; 1,990 instead of 2,364 µs a step of the
 20×100 network at batch 32, and 15.0 instead of 17.4 ms at 512. Transposed kernels: an epoch of 0.69 instead
@@ -140,7 +140,7 @@ def _operands(equation: core.JaxprEqn, values: list[Value], passing: Pass, since
 
 
 def _is_gradient_of_rows(equation: core.JaxprEqn, values: list[Value], batch_size: int) -> bool:
-    """Whether this is gradientᵀ · rows, summed over the batch, for a layer whose input is as written."""
+    """Whether this is gradientᵀ · rows, summed over the batch, for a layer with its input as written."""
     (axes, _) = equation.params["dimension_numbers"]
     rows = [array_of(atom).shape[axis[0]] for atom, axis in zip(equation.invars, axes, strict=True)]
     first = [axis[0] for axis in axes] == [0, 0] and rows[0] == batch_size

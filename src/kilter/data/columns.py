@@ -24,9 +24,10 @@ MAX_CATEGORIES = 256
 # Categories of fewer rows than both of these share a feature, unless that would be most of the rows: a
 # standardised one-hot column of a few ones has values above 10 in them, and its weight is hardly trained.
 RARE_ROWS, RARE_SHARE = 10, 0.01
-# Words are hashed into so many features, or so many of the most frequent ones are counted.
+# Words are hashed into this many features, or this many of the most frequent ones are counted.
 WORD_FEATURES = 256
-# From so many rows on, one value in all rows tells nothing, and a text or number for each row names the row.
+# From this many rows on, a constant column has no information, and a unique text or number in each row is an
+# identifier.
 _FEWEST_NAMED_ROWS = 20
 _NAMING_SHARE = 0.9
 _NAMES_ROWS = re.compile(r"|#|id|.*[_ ]id|.*[a-z]Id|index|row|no|nr|number|unnamed.*", re.IGNORECASE)
@@ -97,8 +98,8 @@ def find_column(
     """How a training column becomes features, with its categories in order of code points.
 
     Numbers, true/false and text of mostly numbers (also "1,000", "10%" and signs for missing ones) are
-    numbers; dates and text of only dates are dates; other text is a category. ``precise`` centres numbers
-    whose differences float32 would lose, and compresses long tails. ``kind``: the kind that the user
+    numbers; dates and text of only dates are dates; other text is a category. ``precise`` centres numbers if
+    float32 would lose their differences, and compresses long tails. ``kind``: the kind that the user
     requests; ``text``: how the words of a text become features. Raises DataError for other types, an empty
     column, and numbers that are ambiguous.
     """

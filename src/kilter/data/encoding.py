@@ -64,7 +64,7 @@ class Column:
         return Shift(self.center, self.scale)
 
     def stored(self, values: Numbers) -> Numbers:
-        """The feature, float64, of a column's numbers; NaN where they are."""
+        """The feature, float64, of a column's numbers; NaN stays NaN."""
         shifted = self.shift.apply(values)
         return np.arcsinh(shifted) if self.compressed else shifted
 

@@ -16,7 +16,8 @@ from kilter.data.paths import first_named, name_rows, quote
 from kilter.data.texts import word_features
 from kilter.errors import DataError
 
-# Values further beyond the range of training than so many times its width are reported; of dates, all.
+# Values that exceed the range of training by more than this many times its width are reported; for dates, all
+# that exceed it.
 FAR: float = 1.0
 
 

@@ -81,8 +81,8 @@ def load(
         classes: of an earlier training, for data other than tables: labels become its indexes.
         image_size: (height, width) to which encoded images are resized; without it they must have one size.
         unlabelled: labels are optional (prediction): unless all are present and known, the data have none.
-        center: centre and scale the columns whose differences float32 would lose; the notes name them. False
-            keeps the numbers, and the notes count the losses.
+        center: centre and scale the columns in which float32 would lose differences; the notes name them.
+            False keeps the numbers, and the notes count the losses.
         shifts: of an earlier training, for arrays: ``Source.shifts``. A table's are in its encoding.
         columns: of an earlier training: a table's features are these columns, matched by name; the target
             and the classes are those of the file.

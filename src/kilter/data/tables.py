@@ -85,7 +85,7 @@ def choose_target(columns: list[str], wanted: str | None, origin: str) -> tuple[
 
 
 def _with_target(encoding: TableEncoding, columns: list[str], target: str, origin: str) -> TableEncoding:
-    """The encoding for a file whose target has another name than in training."""
+    """The encoding for a file with a target that has another name than in training."""
     choose_target(columns, target, origin)
     _require_hidden(target, encoding.columns, encoding.target)
     return replace(encoding, target=target)

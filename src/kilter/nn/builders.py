@@ -199,7 +199,7 @@ def require_room(weights: Sequence[tuple[int, int]]) -> None:
     require_memory(
         total * BYTES_A_WEIGHT,
         ModelError,
-        expected="a model whose weights fit into memory",
+        expected="a model with weights that fit into memory",
         received=f"{total:.3g} weights, the largest kernel having {rows} × {columns}",
         remedy="use fewer or narrower layers",
     )

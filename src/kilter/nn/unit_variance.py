@@ -24,7 +24,8 @@ from kilter.errors import ModelError
 
 
 def orthonormal(shape: tuple[int, ...], generator: np.random.Generator, *, each_channel: bool) -> np.ndarray:
-    """A kernel whose matrix (all axes but the last, the last) has orthonormal columns, or rows if it is wide.
+    """A kernel with a matrix (all axes but the last, the last) that has orthonormal columns, or rows if it is
+    wide.
 
     Drawn uniformly (Haar). With ``each_channel``, every channel of a depthwise kernel (…, channels,
     multiplier) is such a matrix.
@@ -282,12 +283,12 @@ def _check(found: np.ndarray, targets: list[_Target]) -> None:
         if not np.isfinite(deviation):
             raise ModelError(
                 expected="finite outputs of every layer",
-                received=f"layer {target.path!r}, whose output on this batch is not finite",
+                received=f"layer {target.path!r}, with an output that is not finite on this batch",
                 remedy="check x for NaN, infinity and very large numbers; standardise it",
             )
         if deviation == 0:
             raise ModelError(
                 expected="outputs that vary over the batch",
-                received=f"layer {target.path!r}, whose output is constant",
+                received=f"layer {target.path!r}, with a constant output",
                 remedy="pass rows that differ; if the layers before it are dead, freeze it to skip it",
             )

@@ -224,7 +224,7 @@ def encoder_of(discriminator: keras.Model) -> keras.Model:
     inputs = keras.tree.flatten(last.input)
     if len(weighted) < 2 or len(inputs) != 1 or len(last._inbound_nodes) != 1:
         raise ModelError(
-            expected="a discriminator whose last layer with weights has one input, from the layer below",
+            expected="a last discriminator layer with weights that has one input, from the layer below",
             received=f"{discriminator.name!r}, where {last.name!r} has {len(inputs)} inputs and "
             f"{len(weighted) - 1} layers with weights below",
             remedy="end the discriminator with one dense layer",

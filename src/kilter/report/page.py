@@ -151,7 +151,7 @@ def _environment(environment: Mapping[str, Any]) -> list[tuple[str, list[str]]]:
 
 def fill(template: str, *, drawn: bool, **content: Any) -> str:
     """The page from a template of this package; `drawn` says whether it has plots, which need a script."""
-    # Autoescaping is on for every template, whatever its name.
+    # Autoescaping is on for every template, regardless of its name.
     environment = Environment(
         loader=PackageLoader("kilter.report"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
     )

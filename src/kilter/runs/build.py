@@ -251,7 +251,7 @@ def make_optimizer(recipe: Recipe, rate: float | None = None) -> keras.optimizer
 
 
 def _try_step(optimizer: keras.optimizers.Optimizer) -> None:
-    """Trace one step of a copy of the optimiser, since Keras checks few of its arguments earlier."""
+    """Trace one step of a copy of the optimiser, because Keras checks few of its arguments earlier."""
     copy: Any = type(optimizer).from_config(optimizer.get_config())
     weights = [keras.Variable([0.0])]
     copy.build(weights)

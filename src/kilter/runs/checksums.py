@@ -20,7 +20,7 @@ from kilter.errors import RunError
 from kilter.runs.atomic import errors_named, fsync_path, write_text
 
 CHECKSUMS = "checksums.json"
-# The entry for the content of a recipe, whatever its layout, without the keys that may change before a
+# The entry for the content of a recipe, regardless of its layout, without the keys that may change before a
 # resume: how long to train, and where the data are (data.json has their checksums).
 RECIPE_CONTENT = "recipe"
 _MAY_CHANGE = {

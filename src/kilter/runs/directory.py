@@ -48,7 +48,7 @@ _PAUSE_SECONDS = 0.1  # between attempts to find a free name
 class Run:
     """A run directory that this process writes to; a context manager that releases the lock.
 
-    Made by :func:`create_run`, or :func:`reopen_run` for an interrupted run. A method whose write fails
+    Made by :func:`create_run`, or :func:`reopen_run` for an interrupted run. A method with a failing write
     raises :class:`RunError` and leaves the old file intact.
     """
 
@@ -132,12 +132,12 @@ class Run:
 
 
 def _check_utf8(parent: Path) -> None:
-    """Checkpoints cannot be written below a folder whose name is not UTF-8."""
+    """Checkpoints cannot be written below a folder with a name that is not UTF-8."""
     try:
         str(parent.absolute()).encode("utf-8")
     except UnicodeEncodeError:
         raise RunError(
-            expected="a folder for runs whose path is UTF-8",
+            expected="a folder for runs with a UTF-8 path",
             received=ascii(str(parent)),
             remedy="rename the folder, or choose another folder for runs",
         ) from None

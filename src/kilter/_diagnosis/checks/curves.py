@@ -120,7 +120,7 @@ def check_end(context: Context) -> list[Finding]:
 
 
 def check_statistics(context: Context) -> list[Finding]:
-    """Batch normalisation whose moving statistics disagree with the batches' own on the same rows."""
+    """Batch normalisation with moving statistics that disagree with the batch statistics on the same rows."""
     loss, evaluated = _curve(context, "loss"), _curve(context, "train_loss")
     normalised = any(one.kind == "BatchNormalization" for one in context.layers)
     if loss is None or evaluated is None or not normalised or loss[-1] <= 0:
