@@ -241,8 +241,8 @@ def dropout_layers(model: keras.Model) -> list[Layer]:
     raise ModelError(
         expected="a model with dropout at a rate above zero, in any of its layers",
         received=f"model {model.name!r}, "
-        + (f"in which all dropout layers have rate 0: {idle}" if idle else "which has no dropout layer"),
-        remedy="train a model with dropout, or use kilter.predict: this one gives the same prediction every time",
+        + (f"with dropout layers that all have rate 0: {idle}" if idle else "which has no dropout layer"),
+        remedy="train a model with dropout, or use kilter.predict: this one always predicts the same",
     )
 
 
