@@ -116,11 +116,11 @@ def _is_too_short(outcome: Outcome, margin: float) -> bool:
 
 
 def _too_short(outcome: Outcome) -> Finding:
-    evidence = [Evidence("skill of a sound network", outcome.sibling, outcome.baseline, "simple learners")]
+    evidence = [Evidence("skill of the sibling", outcome.sibling, outcome.baseline, "simple learners")]
     detail = (
-        f"{outcome.planned} steps are too few: a sound network gets to a skill of {outcome.sibling:.2f}, "
+        f"{outcome.planned} steps are too few: even its sibling reaches only a skill of "
+        f"{outcome.sibling:.2f}, nearest neighbours or ridge regression {outcome.baseline:.2f}"
     )
-    detail += f"nearest neighbours or ridge regression to {outcome.baseline:.2f}"
     return finding("underfitting", "severe", ("training",), evidence, detail=detail)
 
 
@@ -172,7 +172,7 @@ def _with_rate(found: list[Finding], context: Context) -> list[Finding]:
     name = type(context.optimizer.optimizer).__name__
     given = name if rate is None else f"{name} at {rate:g}"
     detail = (
-        f"With another optimiser and rate than {given}, the same network gets much further in as many steps"
+        f"With another optimiser and rate than {given}, the same network learns much more in as many steps"
     )
     return [*others, finding(code, "severe", ("optimizer",), (), detail=detail)]
 
@@ -194,17 +194,18 @@ def _is_too_high(context: Context, found: Iterable[Finding]) -> bool:
 
 def _short(outcome: Outcome, context: Context, root: str) -> Finding:
     limits = context.thresholds
-    evidence = [seen(limits, "short_margin", "skill expected below that of a sound network",
+    evidence = [seen(limits, "short_margin", "expected skill below that of the sibling",
                      outcome.reference - outcome.expected)]  # fmt: skip
-    named = {"sound sibling": outcome.sibling, "nearest neighbours or ridge": outcome.baseline}
+    named = {"its sibling": outcome.sibling, "nearest neighbours or ridge": outcome.baseline}
     evidence += [
         Evidence(f"skill of {name}", value) for name, value in named.items() if not math.isnan(value)
     ]
     others = " and ".join(f"{name} {value:.2f}" for name, value in named.items() if not math.isnan(value))
     part = "" if outcome.steps == outcome.planned else f" (from {outcome.steps} steps)"
     detail = (
-        f"After {outcome.planned} steps it will reach a skill of {outcome.expected:.2f}{part}. "
-        f"Others reach: {others}. Skill is 0 for a constant prediction and 1 for perfection"
+        f"After {outcome.planned} steps the model will reach a skill of {outcome.expected:.2f}{part}. "
+        f"For comparison: {others}. The sibling is the same network, well configured. "
+        "Skill is 0 for a constant prediction, 1 if perfect"
     )
     made = finding("falls-short", "severe", ("training",), evidence, detail=detail)
     return replace(made, explained_by=root)
@@ -214,5 +215,5 @@ def _noise(outcome: Outcome) -> Finding:
     assert outcome.learnable is not None
     evidence = [Evidence("p of a label-permutation test", outcome.learnable.p, 0.05, "Fisher 1935")]
     detail = f"a permutation test of {outcome.learnable.tested} gives p = {outcome.learnable.p:.2f}"
-    detail += ", and neither the model nor a sound one learns anything that holds for other rows"
+    detail += ", and neither the model nor its sibling learns anything that generalises"
     return finding("shuffled-labels", "severe", ["targets"], evidence, detail=detail)
