@@ -111,8 +111,7 @@ def _is_ours(method: Any) -> bool:
 
 
 def _replaced(method: Callable[..., Any], stable_loss: bool) -> Callable[..., Any]:
-    """A version of one of Keras's methods that runs on the engine; in an override, ``super()`` runs on the
-    engine."""
+    """One of Keras's methods on the engine; in an override, ``super()`` runs on the engine."""
     if _is_ours(method):
         return method
     on_engine = {"fit": _fit, "evaluate": _evaluate, "predict": _predict}[method.__name__]

@@ -104,8 +104,7 @@ class _Network(BaseEstimator):
         classes: np.ndarray | None,
         seed: int,
     ) -> tuple[tuple[Any, ...], tuple[Any, ...] | None]:
-        """Training and validation rows, ``(X, targets, weights)``; without ``patience`` no rows are held
-        out."""
+        """Training and validation rows, ``(X, targets, weights)``; no validation without ``patience``."""
         if self.patience is None or len(X) < _FEWEST_FOR_STOPPING:
             return (X, targets, weights), None
         whole_number("patience", self.patience, 0)

@@ -1,5 +1,4 @@
-"""Measures of a model's predictions: one registry for classes, numbers and masks, with scikit-learn's
-definitions.
+"""Measures of predictions: one registry for classes, numbers and masks, as scikit-learn defines them.
 
 Training, evaluation, comparison and treatment take their measures from here.
 """
@@ -72,8 +71,7 @@ def _recalls(answers: Answers) -> float:
 
 
 def _by_class(score: Callable[..., Any]) -> Callable[[Answers], float]:
-    """Precision, recall or F1: of the positive class if there are two, otherwise the mean over the
-    classes."""
+    """Precision, recall or F1: of the positive class if there are two, otherwise the mean."""
 
     def of(answers: Answers) -> float:
         labels = [answers.positive] if answers.shares.shape[1] == 2 else np.unique(answers.true)
@@ -245,8 +243,7 @@ class ClassFigures:
 
 
 def confusion_of(true: np.ndarray, given: np.ndarray, classes: int) -> np.ndarray:
-    """Counts by true class (row) and predicted class (column), int ``[classes, classes]``, from indexes int
-    ``[n]``."""
+    """Counts by true (row) and predicted class (column), int ``[classes, classes]``, from int ``[n]``."""
     return sk.confusion_matrix(true, given, labels=range(classes))
 
 

@@ -1,6 +1,7 @@
-"""Connects a record's ``plot()`` to its figure. Figures are drawn in :mod:`kilter.report`, the only package
-that uses plotly. It is above the records, so it loads only when a figure is requested: training loads no
-plotly.
+"""Connects a record's ``plot()`` to its figure.
+
+Figures are drawn in :mod:`kilter.report`, the only package that uses plotly. It is above the records, so it
+loads only when a figure is requested: training loads no plotly.
 """
 
 from __future__ import annotations

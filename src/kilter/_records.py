@@ -39,10 +39,12 @@ class Evidence:
 
 @dataclass(frozen=True)
 class Finding:
-    """A problem, or a likely one. ``code`` is stable, for programs; texts may change. ``severity``: "severe"
-    if training is or will be broken, "warning" if it is likely to suffer, "note" otherwise. ``where``: layer
-    names, or one of "data", "targets", "loss", "optimizer", "training". ``remedies``: codes, in the order to
-    try them. ``explained_by``: the code of the finding that causes this one, "" for none.
+    """A problem, or a likely one.
+
+    ``code`` is stable, for programs; texts may change. ``severity``: "severe" if training is or will be
+    broken, "warning" if it is likely to suffer, "note" otherwise. ``where``: layer names, or one of "data",
+    "targets", "loss", "optimizer", "training". ``remedies``: codes, in the order to try them.
+    ``explained_by``: the code of the finding that causes this one, "" for none.
     """
 
     code: str

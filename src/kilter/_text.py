@@ -31,8 +31,7 @@ def first_line(error: BaseException) -> str:
 
 
 def cause(error: BaseException) -> str:
-    """What went wrong: the system's message for an OSError, otherwise the type and the first line of the
-    text.
+    """What went wrong: the system's message for an OSError, otherwise type and first line of the text.
 
     Example:
         >>> cause(PermissionError(13, "Permission denied", "data.csv")), cause(KeyError("x"))

@@ -1,5 +1,4 @@
-"""Checks of arguments (whole numbers, other numbers, names), and conversion of libraries' errors to
-kilter's."""
+"""Checks of arguments (whole numbers, other numbers, names), and conversion of libraries' errors."""
 
 from __future__ import annotations
 
@@ -132,8 +131,7 @@ def errors_as(
     remedy: str,
     received: str | Callable[[Any], str] = "",
 ) -> Iterator[None]:
-    """Convert errors of the types ``causes`` in the body into one of ``kind``; kilter's own errors pass
-    unchanged.
+    """Convert errors of the types ``causes`` in the body into ``kind``; kilter's own errors pass.
 
     The new error describes the cause after ``received`` and a colon, or as ``received(error)`` if callable.
     """

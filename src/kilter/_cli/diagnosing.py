@@ -1,5 +1,4 @@
-"""``kilter diagnose``, and the subject of it and of ``kilter treat``: a recipe, or a compiled model with
-data."""
+"""``kilter diagnose``, and the subject of it and of ``kilter treat``: a recipe, or a model with data."""
 
 from __future__ import annotations
 
@@ -121,8 +120,7 @@ class Subject:
 def of_recipe(
     recipe: Recipe, function: Callable[..., Any], *, allow_code: bool, progress: Display
 ) -> Subject:
-    """The recipe's model, data and training as the arguments of ``function``; values of "auto" are not
-    searched for."""
+    """The recipe's model, data and training as arguments of ``function``; "auto" is not searched for."""
     prepared = prepare(without_search(recipe), allow_code=allow_code, progress=progress)
     train, options = prepared.parts.train, prepared.spec.arguments_for(function)
     arguments = {"model": prepared.model, "x": train.x, "y": train.y, **options}

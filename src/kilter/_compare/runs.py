@@ -1,5 +1,4 @@
-"""The runs of a comparison: their folder, which of them are missing, and their training, in workers or in
-this process."""
+"""The runs of a comparison: their folder, which ones are missing, and how they are trained."""
 
 from __future__ import annotations
 

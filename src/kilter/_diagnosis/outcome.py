@@ -1,5 +1,4 @@
-"""Whether a training will reach a good result: the planned training, as far as it is cheap, compared with a
-sibling's.
+"""Whether a training will reach a good result: the planned training compared with a sibling's.
 
 Both train the same number of steps on the same rows and are scored on held-out rows. If the plan is longer
 than what is tried, the given network may still gain what its last doubling of steps gained, for each doubling

@@ -1,6 +1,8 @@
-"""Severity from the outcome: a finding is severe only if it makes a training fall short. A rule alone can be
-wrong: if the tried training gets as far as the sibling, severe findings become warnings, and warnings become
-notes. If the training falls short, the finding that explains it best is severe, and its consequences name it.
+"""Severity from the outcome: a finding is severe only if it makes a training fall short.
+
+A rule alone can be wrong: if the tried training gets as far as the sibling, severe findings become warnings,
+and warnings become notes. If the training falls short, the finding that explains it best is severe, and its
+consequences name it.
 """
 
 from __future__ import annotations

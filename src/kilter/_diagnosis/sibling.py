@@ -1,8 +1,9 @@
-"""The sibling: a network with the kind, depth and widths of the given one, but with suitable initialisation,
-activations and optimiser. It is a copy with corrected configurations: initialisers that fit, live
-activations, moderate dropout and penalties, standardised inputs, an output that fits the targets, batch
-normalisation in deep stacks without any, and Adam with a warm-up and a cosine decay. A class with its own
-``call`` gets only new weights and the optimiser.
+"""The sibling: the given network with suitable initialisation, activations and optimiser.
+
+It has the kind, depth and widths of the given network. It is a copy with corrected configurations:
+initialisers that fit, live activations, moderate dropout and penalties, standardised inputs, an output that
+fits the targets, batch normalisation in deep stacks without any, and Adam with a warm-up and a cosine decay.
+A class with its own ``call`` gets only new weights and the optimiser.
 """
 
 from __future__ import annotations

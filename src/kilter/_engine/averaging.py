@@ -46,8 +46,7 @@ class WeightAverage(keras.callbacks.Callback, ABC):
         """Called when the model has the training weights at the end of ``epoch``."""
 
     def state(self) -> list[Host]:
-        """The state that a checkpoint needs to continue this average; [] if the optimiser's slots are
-        enough."""
+        """What a checkpoint needs to continue this average; [] if the optimiser's slots are enough."""
         return []
 
     def restore(self, state: Sequence[Host]) -> None:

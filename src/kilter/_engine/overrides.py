@@ -25,8 +25,7 @@ _by_model: ContextVar[bool] = ContextVar("kilter_loop_called_by_model", default=
 
 @contextlib.contextmanager
 def loop_called_by_model() -> Generator[None, None, None]:
-    """Context in which the model's own ``fit``, ``evaluate`` or ``predict`` calls the engine, so the override
-    is used."""
+    """Context in which a model's own ``fit``, ``evaluate`` or ``predict`` calls the engine."""
     token = _by_model.set(True)
     try:
         yield

@@ -174,8 +174,7 @@ _shared: ContextVar[_Shared | None] = ContextVar("kilter_shared_programs", defau
 
 @contextlib.contextmanager
 def shared_programs() -> Generator[None]:
-    """Context in which models of the same :func:`~kilter._engine.fingerprint.structure` share compiled
-    programs."""
+    """Context in which models of equal :func:`~kilter._engine.fingerprint.structure` share programs."""
     token = _shared.set(_Shared())
     try:
         yield

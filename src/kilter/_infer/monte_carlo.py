@@ -259,8 +259,7 @@ def dropping(model: keras.Model, layers: Sequence[Layer], key: jax.Array) -> Gen
 
 
 def _in_training(_: Any, call: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
-    """``call`` with ``training=True`` in place of any given value; a call without that argument is not
-    changed."""
+    """``call`` with ``training=True`` in place of any given value, if it has that argument."""
     bound = inspect.signature(call).bind(*arguments, **options)
     bound.arguments["training"] = True
     return call(*bound.args, **bound.kwargs)

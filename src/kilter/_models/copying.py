@@ -160,8 +160,7 @@ def _made_anew(layer: Any, config: Config) -> Any:
 
 
 def _live(layer: Any, key: str, value: Any, own: Config) -> Any:
-    """The attribute ``key`` of ``layer``, if it is a function or object and its description did not
-    change."""
+    """The attribute ``key`` of ``layer`` if it is a function or object with an unchanged description."""
     attribute = "_output_shape" if key == "output_shape" else key
     live = getattr(layer, attribute, None)
     described = isinstance(own.get(key), dict | str) and value == own[key]

@@ -60,8 +60,7 @@ def open_layers(model: keras.Model) -> Iterator[Any]:
 
 
 def linear_chain(model: keras.Model) -> list[Any] | None:
-    """The layers of a model in which each layer feeds only the next, with nested chains expanded; otherwise
-    None."""
+    """The layers of a model if each feeds only the next, with nested chains expanded; otherwise None."""
     if not can_be_cut(model) or len(model.inputs) != 1 or len(model.outputs) != 1:
         return None
     if not isinstance(model, keras.Sequential):

@@ -47,8 +47,7 @@ class OptimizerSlot:
 
 
 def inner_optimizer(model_or_optimizer: Any) -> Any:
-    """The optimiser that makes the update, without any ``LossScaleOptimizer`` around it; None if there is
-    none."""
+    """The optimiser that makes the update, inside any ``LossScaleOptimizer``; None without one."""
     optimizer = model_or_optimizer
     if isinstance(optimizer, keras.Model):
         optimizer = getattr(optimizer, "optimizer", None)

@@ -136,8 +136,7 @@ TUNING_RATE = 1 / 3
 
 @dataclass(frozen=True)
 class Plan:
-    """How students are trained on labels: for the same number of epochs, regardless of what they start
-    from."""
+    """How students are trained on labels: for the same number of epochs, whatever their start."""
 
     classes: int
     epochs: int

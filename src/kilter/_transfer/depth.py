@@ -69,8 +69,7 @@ RULES: Final[dict[str, Callable[[], optax.GradientTransformation]]] = {
 
 
 def one_rate(name: str, learning_rate: float) -> keras.optimizers.Optimizer:
-    """The Keras optimiser ``name`` with that rate; :class:`~kilter.errors.OptionError` for an unknown
-    name."""
+    """The Keras optimiser ``name`` with that rate; OptionError for an unknown name."""
     try:
         return keras.optimizers.get({"class_name": name, "config": {"learning_rate": learning_rate}})
     except (TypeError, ValueError) as problem:
@@ -84,8 +83,7 @@ def one_rate(name: str, learning_rate: float) -> keras.optimizers.Optimizer:
 def many_rates(
     name: str, learning_rate: float, decay: float, depths: Mapping[str, int], variables: Any
 ) -> OptaxOptimizer:
-    """An optimiser with a rate of ``learning_rate / decay ** depth``, by the ``depths`` of paths of
-    variables.
+    """An optimiser with the rate ``learning_rate / decay ** depth``, by the ``depths`` of variable paths.
 
     The direction of a step is that of ``name`` in :data:`RULES`. Keras's ``learning_rate`` is the rate at
     depth 0: callbacks and schedules move all rates together.

@@ -147,8 +147,7 @@ class RemedyPolicy:
 
 @dataclass(frozen=True)
 class Policy:
-    """Every number that decisions of :func:`kilter.treat` depend on, in ``search``, ``scoring`` and
-    ``remedies``.
+    """Every number that :func:`kilter.treat` uses in decisions, in ``search``, ``scoring``, ``remedies``.
 
     ``dataclasses.fields`` of each group has ``metadata`` with the ``unit``, ``reason`` and ``source``.
 

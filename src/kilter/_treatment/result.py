@@ -170,8 +170,7 @@ class Treatment:
         return kilter.report.write_treatment(self, path)
 
     def summary(self, width: int | None = None) -> list[str]:
-        """A few sentences: what was wrong, what was changed, how certain the gain is, and what the model
-        reaches.
+        """A few sentences: the problems, the changes, how certain the gain is, and the model's score.
 
         Every score says which training it comes from. Lines are wrapped at ``width``, by default that of the
         terminal, if there is one.

@@ -69,8 +69,7 @@ class FoundRate:
 
     @staticmethod
     def from_dict(fields: Mapping[str, Any]) -> FoundRate:
-        """The record from :meth:`to_dict`, in which infinities may be text; TypeError or ValueError for other
-        mappings."""
+        """The record from :meth:`to_dict`, in which infinities may be text; else TypeError or ValueError."""
         arrays = ("lrs", "losses", "smoothed", "curves")
         read: Any = {
             name: np.asarray(value, float) if name in arrays else None if value is None else float(value)

@@ -1,5 +1,6 @@
-"""Trial steps: a recorded training of a copy of the model's variables. Nothing is written back, so the model
-is unchanged even if an error or Ctrl-C ends the trial.
+"""Trial steps: a recorded training of a copy of the model's variables.
+
+Nothing is written back, so the model is unchanged even if an error or Ctrl-C ends the trial.
 """
 
 from __future__ import annotations

@@ -42,8 +42,7 @@ _MOST_NUMBERS = 1 << 14
 
 
 def late(passing: Pass, value: Value, since: Any) -> Value:
-    """The value, computed after :attr:`Pass.latest` if that has changed ``since``; large arrays do not
-    wait."""
+    """The value, computed after :attr:`Pass.latest` if that changed ``since``; large arrays do not wait."""
     array = value.get(value.transposed)
     small = array.size <= _MOST_NUMBERS and jnp.issubdtype(array.dtype, jnp.floating)
     if not small or passing.latest is None or passing.latest is since:
@@ -119,8 +118,7 @@ def _dot(equation: core.JaxprEqn, values: list[Value], *, flipped: bool) -> Any:
 
 
 def _ahead(value: Value, axis: int, passing: Pass) -> Value:
-    """A given kernel, transposed by an idle core at the start of the step, if that is needed and saves
-    time."""
+    """A given kernel, transposed by an idle core at the start of the step if that saves time."""
     pays = value.given and (passing.batch_size <= _SMALL_BATCH or value.get().size >= _LARGE_KERNEL)
     if axis == 0 and not value.transposed and pays:
         return stored_transposed(lax.optimization_barrier(value.get(True)))

@@ -1,5 +1,4 @@
-"""The columns of a table, determined in training: the kind of each, its categories, and what replaces missing
-values."""
+"""The columns of a table as found in training: kind, categories, and replacements for missing values."""
 
 from __future__ import annotations
 

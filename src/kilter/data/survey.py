@@ -1,5 +1,4 @@
-"""survey(): what a file contains, column by column, and everything that may be wrong with it; nothing is
-rejected."""
+"""survey(): what a file contains, column by column, and everything that may be wrong with it."""
 
 from __future__ import annotations
 

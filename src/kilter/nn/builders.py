@@ -27,8 +27,9 @@ CONSTANT: Final = 1e-12
 
 
 def input_layers(shape: tuple[int, ...], normalization: tuple[Moment, Moment] | None) -> list[Any]:
-    """The input and, if statistics are given, the layer that computes ``(x - mean) / sqrt(variance)``. A
-    constant feature is centred but not scaled. The layer computes in float32 under every dtype policy:
+    """The input and, if statistics are given, the layer for ``(x - mean) / sqrt(variance)``.
+
+    A constant feature is centred but not scaled. The layer computes in float32 under every dtype policy:
     bfloat16 cannot resolve a column such as a year.
     """
     layers: list[Any] = [keras.Input(shape, name="input")]

@@ -24,8 +24,7 @@ from kilter.errors import ModelError
 
 
 def orthonormal(shape: tuple[int, ...], generator: np.random.Generator, *, each_channel: bool) -> np.ndarray:
-    """A kernel with a matrix (all axes but the last, the last) that has orthonormal columns, or rows if it is
-    wide.
+    """A kernel as a matrix (all axes but the last, the last) with orthonormal columns, or rows if wide.
 
     Drawn uniformly (Haar). With ``each_channel``, every channel of a depthwise kernel (…, channels,
     multiplier) is such a matrix.

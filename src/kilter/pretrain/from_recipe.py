@@ -1,5 +1,4 @@
-"""Pretraining from a recipe: the model of ``[model]`` without its output, trained on the task of
-``[pretrain]``."""
+"""Pretraining from a recipe: the model of ``[model]`` without its output, on the task of ``[pretrain]``."""
 
 from __future__ import annotations
 

@@ -1,5 +1,4 @@
-"""The ``[pretrain]`` section: the task that an encoder learns from rows without labels
-(docs/pretraining.md)."""
+"""The ``[pretrain]`` section: the task that an encoder learns without labels (docs/pretraining.md)."""
 
 from __future__ import annotations
 

@@ -30,9 +30,12 @@ _THROUGH_DEPTH: Final = (
 
 
 def write_treatment(treatment: Treatment, path: Path | str) -> Path:
-    """Write the page of a treatment; returns its path. It is one file of about 5 MB, mostly plotly's script,
-    that loads nothing else. Nothing is computed: the record has all the numbers. Raises
-    :class:`~kilter.errors.RunError` if it cannot be written.
+    """Write the page of a treatment; returns its path.
+
+    It is one file of about 5 MB, mostly plotly's script, that loads nothing else. Nothing is computed: the
+    record has all the numbers.
+
+    Raises :class:`~kilter.errors.RunError` if it cannot be written.
     """
     place = Path(path)
     write_text(place, fill("treatment.html", drawn=True, **_content(treatment)))

@@ -1,5 +1,4 @@
-"""From a recipe to data, a compiled model and a TrainingSpec. Everything is checked before a step is
-traced."""
+"""From a recipe to data, a compiled model and a TrainingSpec, all checked before a step is traced."""
 
 from __future__ import annotations
 
@@ -291,8 +290,7 @@ def _absolute(name: str) -> str:
 def _callbacks(
     recipe: Recipe, parts: Splits, model: keras.Model, watch: Watch
 ) -> tuple[keras.callbacks.Callback, ...]:
-    """The weight average, if any, then the validation measure that ``watch`` needs in addition to the model's
-    own."""
+    """The weight average, if any, then the validation measure that ``watch`` needs."""
     found: list[keras.callbacks.Callback] = []
     average = weight_average(recipe, parts.train, model)
     found += [] if average is None else [average]

@@ -57,8 +57,7 @@ def content_of(recipe_text: str) -> str:
 
 
 def require_unchanged(path: Path) -> None:
-    """Raise :class:`RunError` if a file of a run has changed since kilter wrote it; an unlisted file
-    passes."""
+    """Raise :class:`RunError` if a file has changed since kilter wrote it; an unlisted file passes."""
     wanted = _read(path.parent).get(path.name)
     if wanted is None:
         return

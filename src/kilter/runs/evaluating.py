@@ -1,5 +1,4 @@
-"""A model's predictions and measures on a part of the data, and the measure that decides which epoch is
-best."""
+"""A model's predictions and measures on a part of the data, and the measure for the best epoch."""
 
 from __future__ import annotations
 

@@ -1,5 +1,4 @@
-"""TensorBoard scalars of a run: tags ``train/loss`` and ``validation/loss``, so that both curves share a
-chart."""
+"""TensorBoard scalars of a run: ``train/loss`` and ``validation/loss`` share a chart."""
 
 from __future__ import annotations
 

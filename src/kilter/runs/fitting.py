@@ -18,8 +18,7 @@ _DROPOUT, _MANY_ROWS = 0.15, 2000
 
 
 def fitted(recipe: Recipe, train: Dataset) -> Recipe:
-    """The recipe with a value for each "auto" that depends on the training part; a batch is at most that
-    large."""
+    """The recipe with a value for each "auto" that depends on the training part; no batch is larger."""
     changes: dict[str, object] = {}
     root = 2 ** round(math.log2(max(1, len(train))) / 2)
     asked = recipe.train.batch_size

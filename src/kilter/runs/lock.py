@@ -23,16 +23,17 @@ _PATIENCE_SECONDS = 0.5
 
 
 class Lock:
-    """A lock that this process holds. Made by :func:`acquire`; :meth:`release` may be called more than
-    once."""
+    """A lock that this process holds.
+
+    Made by :func:`acquire`; :meth:`release` may be called more than once.
+    """
 
     def __init__(self, path: Path, lock: BaseFileLock) -> None:
         self.path = path
         self._lock = lock
 
     def release(self) -> None:
-        """Remove the file and free the lock. The file is removed first, so that nobody locks a file that is
-        about to disappear."""
+        """Remove the file, then free the lock, so that nobody locks a file that is about to disappear."""
         if self._lock.is_locked:
             with suppress(OSError):  # Windows does not remove an open file
                 self.path.unlink(missing_ok=True)

@@ -33,8 +33,7 @@ class Uncertainty:
 
 @dataclass(frozen=True, eq=False)
 class Predictions:
-    """One prediction per row: class names ``[n]`` with probabilities ``[n, classes]``, or numbers ``[n,
-    k]``."""
+    """One prediction per row: classes ``[n]`` with probabilities ``[n, classes]``, or numbers ``[n, k]``."""
 
     answers: np.ndarray
     classes: tuple[str, ...] = ()
@@ -116,8 +115,7 @@ def joined(pieces: Sequence[Any]) -> np.ndarray:
 def predictions(
     trained: Trained, outputs: np.ndarray, rows: Dataset, *, averaged: bool = False
 ) -> Predictions:
-    """The predictions for ``rows`` from ``outputs`` [n, k]; averaged outputs (``averaged``) are
-    probabilities."""
+    """The predictions for ``rows`` from ``outputs`` [n, k]; ``averaged`` outputs are probabilities."""
     outputs = outputs.reshape(len(outputs), -1)
     if trained.data is None:
         return Predictions(outputs, column="output")

@@ -73,8 +73,7 @@ class RunRecords:
 
 
 def open_run(path: Path) -> RunRecords:
-    """Read the run directory at `path`; :class:`RunError` if it is not a run directory or a file in it is
-    damaged."""
+    """Read the run directory at `path`; :class:`RunError` if it is not one, or a file in it is damaged."""
     path = Path(path)
     require_run(path)
     result = read_result(path)

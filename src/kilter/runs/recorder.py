@@ -42,8 +42,7 @@ class Finished:
 
 
 class Recorder(keras.callbacks.Callback):
-    """Writes a line and scalars for each epoch, and model.keras and a checkpoint when they are due and at the
-    end.
+    """Writes a line and scalars for each epoch; model.keras and a checkpoint when due, and at the end.
 
     `watch` decides which epoch is best and when to stop; a resumed run passes its state with the `best`
     weights and the lines of its `history`. `average`: the callback that puts averaged weights into the model
@@ -105,8 +104,7 @@ class Recorder(keras.callbacks.Callback):
             self._save_all()
 
     def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
-        """Save what is still unsaved if another callback stopped the training, and put the best weights into
-        the model."""
+        """Save what is still unsaved after a stop, and put the best weights into the model."""
         if self._checkpointed != self.watch.last_epoch:
             self._save_all()
         self.keep_best()
@@ -157,8 +155,7 @@ class Recorder(keras.callbacks.Callback):
         return Finished(epoch, tree, self._history, self.watch.score)
 
     def _save_model(self) -> None:
-        """Write model.keras with the best weights, unless it already has them; the model's weights do not
-        change."""
+        """Write model.keras with the best weights, unless it has them; the model's weights do not change."""
         if self._model_epoch is not None and self._model_epoch == self.watch.best_epoch:
             return
         model = _model(self)

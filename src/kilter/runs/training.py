@@ -288,8 +288,7 @@ def keep(
     *,
     validated: bool,
 ) -> History:
-    """Train with a recorder that fills a new run directory; an error before the first epoch removes the
-    directory."""
+    """Train with a recorder that fills a new run directory; an error before the first epoch removes it."""
     watch = Watch("val_loss" if validated else "loss", "min")
     with create_run(parent, model.name) as directory, discarded_unless_begun(directory):
         directory.write_environment(describe_environment(device=device_name(), seed=seed))

@@ -1,5 +1,4 @@
-"""Rules for a schedule's arguments, and the record that describes it to recipes. Loads neither Keras nor
-JAX."""
+"""Rules for a schedule's arguments, and its description for recipes. Loads neither Keras nor JAX."""
 
 from __future__ import annotations
 

@@ -1,5 +1,6 @@
-"""The auxiliary tasks by name, and their common parts: options, heads, cross-entropy, checks of images. A
-task is a file here and its name in ``recipe/pretrain.py``.
+"""The auxiliary tasks by name, and their common parts: options, heads, cross-entropy, image checks.
+
+A task is a file here and its name in ``recipe/pretrain.py``.
 """
 
 from __future__ import annotations
