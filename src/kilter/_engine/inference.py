@@ -61,9 +61,9 @@ def evaluate(
     """Loss and metrics of a compiled model by name, as ``model.evaluate(..., return_dict=True)``.
 
     ``x`` may also be an iterable of batches ``(x, y)`` or ``(x, y, sample_weight)``, or a generator of them.
-    ``steps``: use only the first ``steps`` batches; None uses all. Metrics are exact means over the rows, even
-    if the last batch is smaller. ``batch_size=None`` is 32, as in Keras. ``callbacks``: Keras callbacks; their
-    ``on_test_`` hooks are called as in Keras, and ``model.stop_evaluating`` ends the call.
+    ``steps``: use only the first ``steps`` batches; None uses all. Metrics are exact means over the rows,
+    even if the last batch is smaller. ``batch_size=None`` is 32, as in Keras. ``callbacks``: Keras callbacks;
+    their ``on_test_`` hooks are called as in Keras, and ``model.stop_evaluating`` ends the call.
     ``return_dict=False`` returns a list in Keras's order. ``stable_loss``, ``rewrite`` and ``verbose``: as in
     :func:`kilter.fit`; by default a long call shows its progress.
 
