@@ -150,10 +150,10 @@ class KilterClassifier(ClassifierMixin, _Network):
 
     Args:
         model: a function (shape of a row, number of classes) -> Keras model with one logit for each class. If
-            the model is compiled, its own optimizer and loss are used. None: a network of dense layers that
+            the model is compiled, its own optimiser and loss are used. None: a network of dense layers that
             standardises its inputs.
         hidden: the widths of the hidden layers, if ``model`` is None.
-        optimizer: a Keras optimizer or its name; ``learning_rate`` replaces its rate unless None.
+        optimizer: a Keras optimiser or its name; ``learning_rate`` replaces its rate unless None.
         epochs: passes over the training rows, at most.
         batch_size: rows per step.
         patience: stop after this many epochs without a better loss on ``validation_fraction`` of the rows,

@@ -82,7 +82,7 @@ def autoencoder(
         validation_data: rows like ``x``, measured after each epoch.
         epochs, batch_size, callbacks, seed, verbose: as in :func:`kilter.fit`; by default 20 epochs, batches
             of 128 and seed 0. ``seed`` also draws the decoder's weights and the noise.
-        optimizer: "adam", another name, or a Keras optimizer, which is copied from its configuration;
+        optimizer: "adam", another name, or a Keras optimiser, which is copied from its configuration;
             ``learning_rate`` replaces its own.
 
     Returns a :class:`Pretrained` with the figures ``error`` and ``baseline``, the error of the mean row.

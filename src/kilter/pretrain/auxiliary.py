@@ -60,7 +60,7 @@ def auxiliary(
         validation_data: rows like ``x``, measured after each epoch; for "pairs" ``(rows, same)``.
         epochs, batch_size, callbacks, seed, verbose: as in :func:`kilter.fit`; by default 20 epochs, batches
             of 128 and seed 0. ``seed`` also draws the head's weights and the task's inputs and targets.
-        optimizer: "adam", another name, or a Keras optimizer, which is copied from its configuration;
+        optimizer: "adam", another name, or a Keras optimiser, which is copied from its configuration;
             ``learning_rate`` replaces its own.
 
     Returns a :class:`Pretrained` with the figures ``accuracy`` and ``chance``, or ``error`` and ``baseline``

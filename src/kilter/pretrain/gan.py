@@ -174,7 +174,7 @@ def gan(
         latent: the size of the generator's input; 64, or that of the given generator.
         loss: "logistic" (Goodfellow et al. 2014, non-saturating) or "hinge" (Lim and Ye 2017).
         label_smoothing: for "logistic": real rows get the label 1 - label_smoothing; 0.1 by default.
-        generator_optimizer, discriminator_optimizer: a Keras optimizer, which is copied, or the learning rate
+        generator_optimizer, discriminator_optimizer: a Keras optimiser, which is copied, or the learning rate
             of an Adam with ``beta_1=0.5``.
         callbacks: called after each epoch, with the discriminator as their model.
         verbose: as in :func:`kilter.fit`.
@@ -292,7 +292,7 @@ def _train(
 
 
 def _give_optimizer(model: keras.Model, given: keras.optimizers.Optimizer | float) -> None:
-    """Compile the model with a copy of the optimizer, or with Adam at that rate."""
+    """Compile the model with a copy of the optimiser, or with Adam at that rate."""
     if isinstance(given, keras.optimizers.Optimizer):
         optimizer = type(given).from_config(given.get_config())
     elif isinstance(given, int | float) and given > 0:

@@ -141,7 +141,7 @@ class Training:
         model.compile(optimizer=optimizer)
 
     def make_optimizer(self) -> keras.optimizers.Optimizer:
-        """A new optimizer with the configured settings and fresh slots."""
+        """A new optimiser with the configured settings and fresh slots."""
         rate = self.learning_rate
         if rate is not None:
             remedy = "leave it out for the optimizer's own, or pass a number such as 1e-3"

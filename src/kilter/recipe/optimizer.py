@@ -1,4 +1,4 @@
-"""The ``[optimizer]`` section: any Keras optimizer by name, with its arguments."""
+"""The ``[optimizer]`` section: any Keras optimiser by name, with its arguments."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def _default_rate(earlier: dict[str, Any]) -> float:
 
 
 class OptimizerSection(Section):
-    """Which optimizer, and how it steps."""
+    """Which optimiser, and how it steps."""
 
     name: str = key("nadam", "one of " + ", ".join(DEFAULT_RATES))
     learning_rate: Annotated[float, Field(gt=0, le=1000)] | Literal["auto"] = Field(
@@ -67,7 +67,7 @@ class OptimizerSection(Section):
 
     @property
     def rate(self) -> float:
-        """The learning rate as a number: the optimizer's default for "auto"."""
+        """The learning rate as a number: the optimiser's default for "auto"."""
         return DEFAULT_RATES[self.name] if isinstance(self.learning_rate, str) else self.learning_rate
 
     @field_validator("name", mode="before")

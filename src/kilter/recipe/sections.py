@@ -1,4 +1,4 @@
-"""The sections of a recipe other than the model and the optimizer, and the recipe itself."""
+"""The sections of a recipe other than the model and the optimiser, and the recipe itself."""
 
 from __future__ import annotations
 

@@ -25,7 +25,7 @@ def with_overrides(recipe: Recipe, overrides: Iterable[str]) -> Recipe:
 
     A value is read as TOML, or else as a string: ``train.epochs=5``, ``optimizer.name=sgd``,
     ``model.hidden=[50, 50]``, ``train.early_stopping=none``. Defaults that depend on another key (a learning
-    rate on the optimizer) follow it unless they were given. Changing the kind of model (builder, file or
+    rate on the optimiser) follow it unless they were given. Changing the kind of model (builder, file or
     factory) or the schedule resets its section.
 
     Raises :class:`RecipeError` as :func:`parse_recipe` does, and for an override without ``=``.
