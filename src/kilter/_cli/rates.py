@@ -66,7 +66,7 @@ def _show_curve(found: FoundRate) -> None:
 def schedule(
     source: str, settings: Sequence[str] | None, *, out: Path | None, allow_code: bool, progress: Display
 ) -> None:
-    """Print the schedule of a recipe for its data, epoch by epoch; write its picture."""
+    """Print the schedule of a recipe for its data, epoch by epoch; write its plot."""
     check_out(out, (".html",))
     prepared = prepare(recipe_from(source, settings), allow_code=allow_code, progress=progress)
     progress.close()
@@ -101,4 +101,4 @@ def _show_schedule(schedule: Schedule, prepared: Prepared, out: Path | None) -> 
     if out is not None:
         figure = schedule.plot(options.epochs * batches, steps_per_epoch=batches)
         write_text(out, figure.to_html())
-        say(f"picture: {out}")
+        say(f"plot: {out}")

@@ -249,7 +249,7 @@ class _Trial:
                         self.steps = self._affordable(model)
                     if half is None and done >= self.steps // 2:
                         half = self._skill(model, state, done)
-                    self.progress.stage("Diagnosing: trying the training: step", done, self.steps)
+                    self.progress.stage("Diagnosing: trying the planned training: step", done, self.steps)
             epoch += 1
         rows = self._skill(model, state, done)
         if rows is None or half is None:

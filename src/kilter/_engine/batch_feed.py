@@ -55,7 +55,7 @@ def _length(source: Any) -> int | None:
 
 
 def _batch_of(item: Any) -> Batch:
-    """A source's item, in which a list counts as a tuple, copied, because a source may reuse its memory."""
+    """A copy of a source's item, because a source may reuse its memory; a list counts as a tuple."""
     if isinstance(item, Yielded):  # the first of a generator, read before
         return item
     parts = tuple(item) if isinstance(item, tuple | list) else (item,)

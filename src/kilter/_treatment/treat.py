@@ -203,7 +203,7 @@ class _Course:
         return Round(first.subject, done, first.trials)
 
     def _first_round(self) -> Round:
-        """The fewest changes that suffice, or a sound variant that gets further."""
+        """The fewest changes that suffice, or a sound variant that is better."""
         if self._stops("the search for changes"):
             return self.unchanged
         choice = self.steps.fewest(self.unchanged.subject, self.diagnosis, self.tools)

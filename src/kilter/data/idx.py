@@ -66,7 +66,7 @@ def _part(images: Path, options: LoadOptions) -> Part:
     labels = _labels_file(images)
     if labels is None and options.labels_required:
         raise DataError(
-            expected=f"a labels file next to {images}, named like it with labels-idx1 for images-idx3",
+            expected=f"a labels file next to {images}, with the same name except labels-idx1 for images-idx3",
             received="no such file",
             remedy="put the labels next to the images; to predict, load with unlabelled=True",
         )

@@ -211,8 +211,8 @@ def _shape_notes(columns: tuple[Column, ...]) -> tuple[str, ...]:
         (texts, "texts become counts of words: column {}"),
         (
             dates[:1],
-            "the rows have dates, in column {}: split=time holds out the latest rows, which tells more "
-            "about the future than rows drawn at random",
+            "the rows have dates, in column {}: split=time holds out the latest rows, which predicts future "
+            "performance better than random rows",
         ),
     )
     return tuple(text.format(first_named(names)) for names, text in found if names)

@@ -128,7 +128,7 @@ def _check_own(options: HiddenOptions) -> None:
             raise OptionError(
                 expected=f"{name} with {owner} only",
                 received=f"{name}={value!r} with activation={options.activation!r}",
-                remedy=f"leave {name} out, or take activation={owner!r}",
+                remedy=f"leave {name} out, or use activation={owner!r}",
             )
     if options.prelu_slopes is not None:
         one_of("prelu_slopes", options.prelu_slopes, PRELU_SLOPES)

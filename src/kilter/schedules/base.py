@@ -15,7 +15,7 @@ from kilter._array_types import Rate, Step
 from kilter._plotting import Figure, drawn
 from kilter.schedules.settings import POSITIVE, POSITIVE_WHOLE, Rule, check, holding
 
-MOST_POINTS: Final = 2000  # of a curve in a picture: more than a screen is wide
+MOST_POINTS: Final = 2000  # of a curve in a plot: more than the width of a screen
 
 
 @dataclass(frozen=True, kw_only=True)
