@@ -82,21 +82,19 @@ def fit(
             training batches inside the compiled step; drawn from ``seed`` for every row of every step.
         run: a folder in which to create a run directory: history, TensorBoard events, checkpoints, the best
             weights. The model then ends with its best weights, by validation loss if there is one.
-        steps_per_epoch: batches per epoch, None for all. The next epoch continues where this one ended, so an
-            iterable of batches may be a generator or infinite; each new pass over arrays uses a new order.
+        steps_per_epoch: batches per epoch, None for all. The next epoch continues where this one ended, so
+            an iterable of batches may be a generator or infinite; a new pass over arrays has a new order.
         validation_steps: validate on this many batches; None for all.
         validation_batch_size: ``batch_size`` if None.
         validation_freq: validate every this many epochs, or after the epochs of a list, counted from 1.
         evaluate_training: evaluate the training rows like validation data: in inference mode, at the end of
             the epoch, without ``class_weight``. The history then has ``train_loss`` and the like, which are
             comparable with ``val_loss``; ``loss`` is the mean over the epoch's steps, with dropout and
-            changing weights. This costs a forward pass over the rows and does not change the training. For
-            arrays only.
-        measure: measure signals and gradients of the layers every this many epochs. "auto": as often as
-            possible in at most 3 % of the time, and never in trainings of less than 20 s. None: never. The
-            history then has ``.measurements``. This does not change the training. For arrays that fit on the
-            device.
-        check: how to handle NaN and infinity in ``x`` or ``y``: "warn" warns, "strict" raises an error.
+            changing weights. Costs a forward pass over the rows; the training is unchanged. For arrays only.
+        measure: measure signals and gradients of the layers every this many epochs; "auto": as often as
+            costs at most 3 % of the time, and never in trainings of less than 20 s; None: never. The history
+            then has ``.measurements``. The training is unchanged. For arrays that fit on the device.
+        check: what NaN and infinity in ``x`` or ``y`` do: a warning, or with "strict" an error.
         chunk: "exact": a callback with batch hooks is called before and after every
             ``model.steps_per_execution`` steps (1 by default), as in Keras, unless it only reads: Keras's own
             that act by epoch, and those with ``kilter_chunked = True`` in their class. "fast": all are called
@@ -163,7 +161,7 @@ def _kept(
     train: Train,
     validation: tuple[Any, float],
 ) -> History:
-    """Train, and record the training in a run directory if ``run`` is given."""
+    """The training, kept in a run directory if there is to be one."""
     if run is None:
         return train(callbacks)
     from kilter.runs.training import keep

@@ -184,7 +184,7 @@ def test_a_metric_in_call_that_a_custom_step_would_lose_is_refused():
 
     model = Lost()
     model.compile("sgd", "mse")
-    with pytest.raises(ModelError, match="call updates a metric"):
+    with pytest.raises(ModelError, match="updated in call"):
         fit(model, X, Y, verbose=0)
 
 

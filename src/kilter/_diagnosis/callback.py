@@ -17,7 +17,7 @@ from kilter._records import Diagnosis
 class Doctor(keras.callbacks.Callback):
     """Diagnoses a model before and after training, and prints severe findings.
 
-    Works with ``model.fit`` and :func:`kilter.fit`, and does not change a bit of the training.
+    Works with ``model.fit`` and :func:`kilter.fit`, and does not change the training by a single bit.
 
     Args:
         x, y: training rows, as for :func:`kilter.diagnose`.

@@ -88,7 +88,7 @@ def compiled_soundly(
 
 
 def _cleaned(context: Context, graph: keras.Model) -> tuple[keras.Model, Any, float | None]:
-    """The copy with corrected configurations, its loss (None: the original's) and the weight of that loss."""
+    """The copy with clean configurations, its loss (None: the original's) and the weight of that loss."""
     facts: dict[int, LayerFacts] = {}
     for one in context.layers:
         facts.setdefault(id(one.layer), one)
@@ -112,7 +112,7 @@ def _cleaned(context: Context, graph: keras.Model) -> tuple[keras.Model, Any, fl
 
 
 def _cleaner(facts: LayerFacts | None, poor: set[int], *, insert: bool = False) -> Cut:
-    """A layer's configuration with harmful values replaced, in inner configurations too."""
+    """A layer's configuration with what harms a training replaced; inner configurations too."""
 
     def clean(config: Config) -> Any:
         found = _clean(config)
@@ -143,7 +143,7 @@ def _cleaner(facts: LayerFacts | None, poor: set[int], *, insert: bool = False) 
 
 
 def _clean(config: Any) -> Any:
-    """The configuration with suitable initialisers, rates and penalties; other values unchanged."""
+    """The configuration with sound initialisers, rates and penalties; other values as they are."""
     found = dict(config)
     for key, value in config.items():
         if key.endswith("_regularizer"):

@@ -84,7 +84,7 @@ class IdCheck:
         shown = order[:_SHOWN_ROWS]
         raise DataError(
             expected=f"ids from 0 to {int(size) - 1} for the Embedding layer {path!r} "
-            f"of model {self._model.name!r}, with input_dim={size}",
+            f"of model {self._model.name!r}, whose input_dim is {size}",
             received=f"ids outside in {len(order)} rows of x; first rows {rows[shown].tolist()} "
             f"with ids {ids[shown].tolist()}",
             remedy="correct the ids, or make input_dim larger than the largest id",

@@ -226,9 +226,9 @@ class _Carried:
     def check(self, model: keras.Model) -> None:
         if self._waiting or self._passes > 1:
             raise ModelError(
-                expected="a step that calls the model at most once and computes its loss with "
-                "stateless_compute_loss or compute_loss_and_updates, because call updates a metric",
-                received=f"a custom step of model {model.name!r} that works differently, so Keras would drop "
+                expected="at most one pass through the model in a step, whose loss stateless_compute_loss or "
+                "compute_loss_and_updates computes, for a metric that is updated in call",
+                received=f"a custom step of model {model.name!r} that works differently, so that Keras drops "
                 "the metric's update",
                 remedy="update the metric in compute_metrics, in compute_loss or in the step itself",
             )

@@ -35,7 +35,7 @@ _MOST_AT_ONCE: Final = 512
 class Measured:
     """A measure of one model: on all validation rows, and without each group of them, [groups].
 
-    ``learnt``: whether it beats a constant prediction; None where that is unknown.
+    ``learnt``: whether it beats a constant answer; None where that is unknown.
     """
 
     name: str
@@ -51,8 +51,7 @@ class RowMeasure:
     """A measure as a function of the mean of per-row statistics.
 
     ``output``: its name, "" for a single one. ``rows``: float64 [n, k]. ``of_mean``: from their mean, [k], to
-    the measure. ``chance``: what a constant prediction reaches, with its noise for an accuracy; NaN if
-    unknown.
+    the measure. ``chance``: what a constant answer reaches, with its noise for an accuracy; NaN if unknown.
     """
 
     measure: str
@@ -199,7 +198,7 @@ def _measures(
         return _of_elements(outputs, targets, output, finite, policy)
     units = outputs.shape[-1] if outputs.ndim > 1 else 1
     given = answers(outputs.reshape(-1, units), output).reshape(len(outputs), -1)
-    # Each position of a sequence or an image has its own class.
+    # Each position of a sequence or an image has a class of its own.
     places = targets.reshape(given.size, -1) if targets.size % given.size == 0 else targets
     wanted = class_numbers(places)
     return _of_classes(given, wanted.reshape(len(outputs), -1), finite, policy)

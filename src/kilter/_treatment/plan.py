@@ -1,7 +1,7 @@
 """Candidates: which remedies, in which order, for the findings of a diagnosis.
 
-Short trials show which changes make a network learn, but not how good it becomes. So *sound variants* are
-tried too: networks with the same depth and widths, built as textbooks recommend.
+Short trials show which changes make a network learn, but not how good it becomes. So *sound variants*
+are tried too: the network with the same depth and widths, built the way a textbook would.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ _SOUND: Final = ("replace-activation", "change-optimizer")
 _RATED: Final = (*_SOUND, "find-learning-rate")
 # Activations that hidden layers of a variant may keep: alive on both sides.
 _SMOOTH: Final = ("elu", "selu", "gelu", "silu", "mish", "linear")
-# A symptom of most other faults. Its remedy is a rate search of hundreds of steps.
+# A symptom of most other faults; its remedy is a search for the rate, hundreds of steps.
 _SYMPTOM: Final = "loss-not-moving"
 # Tried beyond the findings' own remedies: the optimiser, frozen layers, the rate, then larger changes.
 FURTHER: Final = (

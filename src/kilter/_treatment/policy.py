@@ -32,10 +32,8 @@ class SearchPolicy:
     trial_validation_rows: int = _number(4096, "rows", "one standard error of an accuracy is below 0.8 %")
     search_share: float = _number(0.3, "share of the full training", "all trials of a search")
     search_work: float = _work(6e10, "a search may always do this much", "6 s")
-    longer: int = _number(5, "times", "longer trials and search while the model has learnt nothing")
-    somewhat_longer: int = _number(
-        2, "times", "a longer search while the model is still behind the baselines"
-    )
+    longer: int = _number(5, "times", "trials and search, while nothing has been learnt")
+    somewhat_longer: int = _number(2, "times", "a search that is still behind the baselines")
     variant_share: float = _number(0.3, "share of the full training", "all variants, trained in full")
     variant_work: float = _work(2e11, "full trainings beyond the first", "20 s")
     short_training_steps: int = _number(
@@ -79,9 +77,9 @@ class ScoringPolicy:
     )
     chance_rmse: float = _number(0.97, "of the targets' deviation", "an error must be below this share")
     rare_class: float = _number(
-        0.2, "share of rows", "below it, accuracy hides that a class is never predicted"
+        0.2, "share of rows", "below it accuracy hides that a class is never answered"
     )
-    most_columns: int = _number(16, "columns", "up to this number, each column has its own error")
+    most_columns: int = _number(16, "columns", "up to here each column of numbers has an error of its own")
     jackknife_groups: int = _number(
         20, "groups of rows", "for the standard error of a difference",
         "Efron & Tibshirani 1993, An Introduction to the Bootstrap, ch. 11",
@@ -106,14 +104,12 @@ class RemedyPolicy:
     clip_norm: float = _number(
         1.0, "norm", "threshold where none can be measured", "Géron, Hands-On ML, ch. 11"
     )
-    leaky_slope: float = _number(0.2, "slope", "replaces a leaky slope of 1 or more")
+    leaky_slope: float = _number(0.2, "slope", "in place of a leaky slope of 1 or more")
     deep: int = _number(
-        6, "hidden layers", "from this depth on, variants have batch normalisation",
-        "without it, one of six deep stacks reached the same score",
+        6, "hidden layers", "from here on variants have batch normalisation",
+        "without, one of six deep stacks got as far",
     )  # fmt: skip
-    drawn_factor: float = _number(
-        2.0, "factor", "a kernel with a mean square this far off was not drawn this way"
-    )
+    drawn_factor: float = _number(2.0, "factor", "a kernel's mean square this far off was not drawn so")
     drawn_deviations: float = _number(5.0, "deviations", "allowed to the mean square of small kernels")
     large_bias: float = _number(1.0, "mean size", "biases this large silence units or hold them open")
     least_feature_deviation: float = _number(

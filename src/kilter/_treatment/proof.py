@@ -98,7 +98,7 @@ def refusal(proof: Comparison, scoring: Scoring) -> str:
     """Why changes that the test calls better are still refused; "" if they are not.
 
     Either one of an output's own measures got worse, by the same test on the same pairs at the same level. Or
-    the treated model still does no better than a constant prediction, and gains next to nothing.
+    the treated model still does no better than a constant answer, and gains next to nothing.
     """
     if proof.differences[0].verdict != "better":
         return ""
@@ -119,7 +119,7 @@ def refusal(proof: Comparison, scoring: Scoring) -> str:
     idle = sum(scoring.learnt_nothing(run.score) for run in after) > len(after) / 2
     gains = [scoring.better_by(new.score, old.score) for old, new in zip(before, after, strict=True)]
     if idle and statistics.fmean(gains) < scoring.policy.tolerance:
-        return "the gain is negligible, and the model is no better than a constant prediction"
+        return "the gain is next to nothing, and no better than a constant answer"
     return ""
 
 

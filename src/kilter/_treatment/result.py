@@ -60,7 +60,7 @@ class Trials:
         epochs, rows: the length of a short trial, and its number of training rows.
         tried: the sets of changes in the order in which they were tried; the first is the original model.
         proof: the paired comparison of the chosen set with the original model; None if none was chosen.
-        refused: why the chosen set is refused although the proof calls it better; "" if it is not refused.
+        refused: why the chosen set is refused although the proof calls it better; "" if it is not.
     """
 
     measure: str

@@ -37,8 +37,7 @@ class Scoring:
 
     Attributes:
         measure: "val_accuracy" for classes, "val_rmse" for numbers, "val_loss" for several outputs.
-        chance: what a constant prediction reaches; a model that is no better has learnt nothing. Infinite for
-            a loss.
+        chance: what a constant answer reaches; no better than that has learnt nothing. Infinite for a loss.
         baseline: what nearest neighbours and ridge regression reach; NaN where it is unknown.
         slack: how much worse than that (see :meth:`better_by`) a trained network may be.
         original: the subject before treatment, which says what each output is to learn.
@@ -77,10 +76,10 @@ class Scoring:
         )
 
     def falls_short(self, score: float, *, sound: bool = False) -> bool:
-        """Whether a score is no better than a constant prediction's, or clearly worse than the baselines'.
+        """Whether a score is no better than a constant answer's, or clearly worse than the baselines'.
 
-        A network without findings (``sound``) may be several times further behind, because how long to train
-        it is the user's choice.
+        A network without findings (``sound``) may be several times further behind: how long to train it is
+        its owner's choice.
         """
         if self.learnt_nothing(score) or math.isnan(self.baseline):
             return self.learnt_nothing(score)

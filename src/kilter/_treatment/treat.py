@@ -96,7 +96,7 @@ def treat(
         seed: of weights, orders and searches.
         keep: codes of remedies that are not used, and names of layers that are not changed.
         remedies: the remedies to choose from, by code.
-        policy: all numbers that decisions depend on, see :class:`kilter.Policy`.
+        policy: every number that decides, see :class:`kilter.Policy`.
         max_seconds: when to stop early: after the epoch, short trial or part of the proof that is running
             then. Changes that are not proven by then are dropped; ``.stopped`` says what was left out.
         verbose: as for :func:`kilter.diagnose`.
@@ -203,7 +203,7 @@ class _Course:
         return Round(first.subject, done, first.trials)
 
     def _first_round(self) -> Round:
-        """The fewest changes that suffice, or a sound variant that is better."""
+        """The fewest changes that suffice, or a sound variant that gets further."""
         if self._stops("the search for changes"):
             return self.unchanged
         choice = self.steps.fewest(self.unchanged.subject, self.diagnosis, self.tools)
@@ -303,8 +303,7 @@ def _trial(trained: Trained) -> Trial:
 def _shortfall(found: Diagnosis, trained: Diagnosis) -> Diagnosis:
     """The findings before and after the training, and a severe one for its falling short."""
     reached = (
-        "After all epochs the model is no better than a constant prediction, "
-        "or clearly worse than a baseline."
+        "After all epochs the model is no better than a constant answer, or clearly worse than a baseline."
     )
     short = symptom(("training",), reached, "find-learning-rate")
     return Diagnosis(ranked([*found.findings, *trained.findings, short])).raised()

@@ -37,7 +37,7 @@ _UNIX_DAYS = (11_323, 25_568)  # from 2001 to 2040
 
 @dataclass(frozen=True)
 class Aside:
-    """Why a training column is not a feature, as a clause; ``is_text``: its words could be features."""
+    """Why a training column is no feature, as a clause; ``is_text``: its words could be features."""
 
     why: str
     is_text: bool = False

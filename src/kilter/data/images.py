@@ -86,7 +86,7 @@ def _decode_all(
     def decode_range(chunk: range) -> list[np.ndarray | _Bad]:
         return [decode_image(read(i), image_size) for i in chunk]
 
-    # The first image decides whether threads are worth it; it also fills Pillow's lazy tables of decoders.
+    # The first image decides whether threads pay; it also fills Pillow's lazy tables of decoders.
     first = decode_range(range(min(1, count)))
     chunks = [range(start, min(start + _CHUNK, count)) for start in range(1, count, _CHUNK)]
     pixels = first[0].shape[0] * first[0].shape[1] if first and isinstance(first[0], np.ndarray) else 0

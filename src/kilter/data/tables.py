@@ -152,7 +152,7 @@ def _usable_columns(
 ) -> tuple[list[pl.Series], dict[str, str], tuple[str, ...]]:
     """The columns that become features, the kinds that are wanted, and a note on columns set aside.
 
-    Columns that the user names are never set aside, and neither are the only ones left.
+    Columns that the person names are never set aside, and the only ones left are kept.
     """
     unknown = {*options.ignore, *options.only, *options.kinds} - {one.name for one in features}
     if unknown:
@@ -206,13 +206,13 @@ def _shape_notes(columns: tuple[Column, ...]) -> tuple[str, ...]:
     ]
     dates = [quote(one.name) for one in columns if one.kind == "date"]
     found = (
-        (tails, "long tails are compressed with asinh, which acts like a logarithm: column {}"),
+        (tails, "long tails are compressed like by a logarithm (asinh): column {}"),
         (rare, "rare categories share a feature: column {}"),
         (texts, "texts become counts of words: column {}"),
         (
             dates[:1],
-            "the rows have dates, in column {}: split=time holds out the latest rows, which predicts future "
-            "performance better than random rows",
+            "the rows have dates, in column {}: split=time holds out the latest rows, which tells more "
+            "about the future than rows drawn at random",
         ),
     )
     return tuple(text.format(first_named(names)) for names, text in found if names)

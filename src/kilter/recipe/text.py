@@ -97,12 +97,12 @@ def run_name(text: str) -> str:
 def recipe_for(source: str, *, average: bool = True) -> Recipe:
     """The default recipe for a named data set, a file or a folder; only file names are inspected.
 
-    Two dense layers of 100 units (ELU, He), or a small convolutional network for the named image sets and for
-    folders of images; Nadam; at most 100 epochs, stopped 10 epochs after the best validation loss. Parquet
-    may contain a table or images and gets the dense layers, which take both. Files of tables are trained with
-    dropout, decaying weights, a moving average of the weights and batches that fit their rows
-    (docs/decisions/044); ``average=False`` leaves the moving average out, because transfer and pretraining do
-    not support it.
+    Two dense layers of 100 units (ELU, He), or a small convolutional network for the named image sets and
+    for folders of images; Nadam; at most 100 epochs, stopped 10 epochs after the best validation loss.
+    Parquet may contain a table or images and gets the dense layers, which take both. Files of tables are
+    trained with dropout, decaying weights, a moving average of the weights and batches that fit their rows
+    (docs/decisions/044);
+    ``average=False`` leaves the average out, which transfer and pretraining do not have.
 
     Raises :class:`~kilter.errors.RecipeError` for a name that is empty or not UTF-8.
     """

@@ -33,7 +33,7 @@ HISTORY = "history"
 _FORMAT = 2
 _UNFINISHED = ".unfinished"
 _NAME = re.compile(r"epoch-(\d{6,})")
-# tensorstore raises ValueError with the system's error number in the text.
+# tensorstore raises ValueError with the system's number in the text.
 _SYSTEM_ERROR = re.compile(r"os_error_code='(\d+)'")
 
 
@@ -137,7 +137,7 @@ class Throttle:
         return time.monotonic() >= self._due
 
     def saved(self, seconds: float) -> None:
-        """Record a save that took `seconds`."""
+        """Note a save that took `seconds`."""
         self._due = time.monotonic() + seconds / self._share
 
 

@@ -194,7 +194,7 @@ def discarded_unless_begun(run: Run) -> Iterator[None]:
 def reopen_run(path: Path) -> Run:
     """Take the lock of an interrupted run, to continue it; a lock left by a crash is taken over.
 
-    Raises :class:`RunError` if `path` is not a run directory or another process is writing to it.
+    Raises :class:`RunError` if `path` is no run directory or another process is writing to it.
     """
     require_run(path)
     return Run(path, lock.acquire(path / LOCK))

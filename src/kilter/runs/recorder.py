@@ -104,7 +104,7 @@ class Recorder(keras.callbacks.Callback):
             self._save_all()
 
     def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
-        """Save what is still unsaved after a stop, and put the best weights into the model."""
+        """Save what another callback's stop left unsaved, and put the best weights into the model."""
         if self._checkpointed != self.watch.last_epoch:
             self._save_all()
         self.keep_best()
@@ -155,7 +155,7 @@ class Recorder(keras.callbacks.Callback):
         return Finished(epoch, tree, self._history, self.watch.score)
 
     def _save_model(self) -> None:
-        """Write model.keras with the best weights, unless it has them; the model's weights do not change."""
+        """Write model.keras with the best weights, if it has others; the model's weights do not change."""
         if self._model_epoch is not None and self._model_epoch == self.watch.best_epoch:
             return
         model = _model(self)

@@ -100,7 +100,7 @@ def resume(
 ) -> TrainResult:
     """Continue an interrupted run from its newest checkpoint: the same bits as without the interruption.
 
-    Epochs after the checkpoint are trained again. If a checkpoint is damaged, the previous one is used, and
+    Epochs after the checkpoint are trained again. A damaged checkpoint is skipped for the previous one, and
     missing lines of history.jsonl are restored from the checkpoint, with a
     :class:`~kilter.errors.RunWarning`. Raises :class:`RunError` if the run is finished, another process
     writes to it, no checkpoint is usable, or the data or history.jsonl have changed. `allow_code`: see
@@ -288,7 +288,7 @@ def keep(
     *,
     validated: bool,
 ) -> History:
-    """Train with a recorder that fills a new run directory; an error before the first epoch removes it."""
+    """Train with a recorder that fills a new run directory; an error before the first epoch leaves none."""
     watch = Watch("val_loss" if validated else "loss", "min")
     with create_run(parent, model.name) as directory, discarded_unless_begun(directory):
         directory.write_environment(describe_environment(device=device_name(), seed=seed))
@@ -305,7 +305,7 @@ def keep(
 
 
 def _where(recorder: Recorder) -> str:
-    """Where the state is saved; without a recipe, ``kilter resume`` does not apply."""
+    """Where the state is; without a recipe ``kilter resume`` does not apply."""
     if recorder.watch.last_epoch is None:
         return f"Nothing was trained yet; the run directory is {recorder.run.path}"
     return f"Its checkpoint and its best weights, which the model has now, are in {recorder.run.path}"
