@@ -103,8 +103,8 @@ def fit(
             outputs still learn. False: from probabilities clipped to [1e-7, 1 - 1e-7], as Keras does.
         rewrite: rewrite the step for XLA on CPUs, which is faster. False, or ``KILTER_REWRITE=off``, runs the
             step as Keras wrote it; the numbers agree to rounding.
-        verbose: 0 shows nothing, 1 a progress bar, 2 a line per epoch; "auto" shows a bar on a terminal and
-            in a notebook, lines elsewhere. In a notebook the bar is one line that is updated in place.
+        verbose: 0 silent, 1 a bar, 2 a line an epoch, "auto" a bar on a terminal and in a notebook, lines
+            elsewhere. In a notebook the bar is one line that changes in place.
 
     Returns Keras's history with ``.seconds``, ``.compile_seconds``, ``.stable_loss`` (whether a loss was
     computed from logits), ``.measurements``, ``.findings`` (problems in the training, computed on access) and

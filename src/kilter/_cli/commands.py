@@ -336,7 +336,7 @@ def compare(
 ) -> None:
     """Compare recipes on paired seeds.
 
-    Trains each with the same seeds on the same rows. Exact tests show which differences are significant."""
+    Trains each with the same seeds on the same rows. Exact tests say which differences are proven."""
 
 
 @done_in("comparison", "Reading recipes")
@@ -363,7 +363,7 @@ def sweep(
 ) -> None:
     """Try values of a recipe's keys on paired seeds.
 
-    Compares every combination with the unchanged recipe. Exact tests show which gains are significant."""
+    Compares every combination with the unchanged recipe. Exact tests say which gains are proven."""
 
 
 def runs(

@@ -61,11 +61,11 @@ def evaluate(
     """Loss and metrics of a compiled model by name, as ``model.evaluate(..., return_dict=True)``.
 
     ``x`` may also be an iterable of batches ``(x, y)`` or ``(x, y, sample_weight)``, or a generator of them.
-    ``steps``: use only the first ``steps`` batches; None uses all. Metrics are exact means over the rows,
-    even if the last batch is smaller. ``batch_size=None`` is 32, as in Keras. ``callbacks``: Keras callbacks;
-    their ``on_test_`` hooks are called as in Keras, and ``model.stop_evaluating`` ends the call.
-    ``return_dict=False`` returns a list in Keras's order. ``stable_loss``, ``rewrite`` and ``verbose``: as in
-    :func:`kilter.fit`; by default a long call shows its progress.
+    ``steps``: use only the first so many batches; None uses all. Metrics are exact means over the rows, also
+    when the last batch is smaller. ``batch_size=None`` is 32, as in Keras. ``callbacks``: Keras's, with
+    ``on_test_`` hooks, called as in Keras; ``model.stop_evaluating`` ends the call. ``return_dict=False``
+    returns a list in Keras's order. ``stable_loss``, ``rewrite`` and ``verbose``: as in :func:`kilter.fit`;
+    by default a call shows what it does if it takes long.
 
     Weights and batch-normalisation statistics do not change. As in Keras, the state that inference changes
     (random seeds, the states of a stateful recurrent layer) is carried from batch to batch and stays in the
@@ -107,11 +107,11 @@ def predict(
 ) -> Any:
     """The outputs of the model's ``predict_step`` as NumPy arrays, rows first, in the same structure.
 
-    ``x`` may also be an iterable of batches; only the first part of each batch, the inputs, is used unless
-    the model overrides ``predict_step``. ``steps``: use only the first ``steps`` batches; None uses all. The
-    model need not be compiled. ``batch_size=None`` is 32, as in Keras. ``callbacks``: Keras callbacks; their
-    ``on_predict_`` hooks are called as in Keras, and ``model.stop_predicting`` ends the call. ``verbose``: as
-    in :func:`kilter.fit`; by default a long call shows its progress.
+    ``x`` may also be an iterable of batches; only their first part is used, unless the model overrides
+    ``predict_step``. ``steps``: use only the first so many batches; None uses all. The model need not be
+    compiled. ``batch_size=None`` is 32, as in Keras. ``callbacks``: Keras's, with ``on_predict_`` hooks,
+    called as in Keras; ``model.stop_predicting`` ends the call. ``verbose``: as in :func:`kilter.fit`; by
+    default a call shows what it does if it takes long.
 
     As in Keras, the state that inference changes (random seeds, the states of a stateful recurrent layer) is
     carried from batch to batch and stays in the model. Random numbers equal Keras's for the same
