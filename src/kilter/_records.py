@@ -90,7 +90,7 @@ class Measurements:
 
 @dataclass(frozen=True)
 class Diagnosis:
-    """The findings in a model, its data and its training, most severe first."""
+    """The findings in a model, its data and its training, the most severe first."""
 
     findings: tuple[Finding, ...]
 

@@ -113,7 +113,7 @@ def features(context: Context, x: Any) -> np.ndarray | None:
 
 
 def _counted(ids: np.ndarray) -> np.ndarray:
-    """How often each of the most frequent ids occurs in a row, and which id is the first and the last."""
+    """How often each of the most common ids comes in a row, and which is the first and the last."""
     kinds, counts = np.unique(ids, return_counts=True)
     known = kinds[np.argsort(-counts, kind="stable")[: _FEATURES // 2]]
     bags = np.stack([(ids == one).sum(1) for one in known], axis=1)

@@ -85,7 +85,7 @@ def _put(given: dict[str, Any], path: list[str], value: Any) -> None:
 
 IMAGE_SETS: Final = ("cifar10", "fashion-mnist")
 NO_TABLES: Final = ("", ".npz", ".idx", ".gz")
-"""Suffixes of sources that are not tables; folders and named sets have none."""
+"""Endings of sources that are no files of tables; folders and named sets have none."""
 
 
 def run_name(text: str) -> str:
