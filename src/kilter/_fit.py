@@ -60,19 +60,20 @@ def fit(
         model: any compiled Keras model; its weights change in place.
         x: arrays, or lists, tuples or dicts of arrays, rows first; or an iterable of batches ``(x, y)`` or
             ``(x, y, sample_weight)``: a list, a grain data set, a ``keras.utils.PyDataset``. A
-            ``numpy.memmap`` is streamed, sparse arrays become dense. Integers keep their type until the step
-            casts them.
+            ``numpy.memmap`` is streamed, sparse arrays become dense. Integers keep their type until the
+            training step casts them.
         y: targets, as the loss expects them.
         validation_data: ``(x, y)``, ``(x, y, sample_weight)`` or an iterable of batches.
         validation_split: the share of the rows at the end to hold out for validation, before any shuffling.
         batch_size: rows per step, 32 if None; the last step of an epoch takes the rest.
-        epochs: the epoch to stop before; ``initial_epoch``: the one to begin with.
-        shuffle: a new order each epoch, of rows or of the batches of a ``keras.utils.PyDataset``, drawn from
-            ``seed`` and the epoch; and from the optimiser's step count, if a call begins at epoch 0 with a
-            trained model. Dropout and the like draw from Keras's seed generators in the model.
-        class_weight: a weight for each class's rows; or ``sample_weight``: one for each row.
-        callbacks: Keras callbacks; they work as in Keras. One that acts on batches makes each step a call of
-            its own, about as slow as ``model.fit``, which a warning says once: see ``chunk``.
+        epochs: the index of the epoch to stop before; ``initial_epoch``: the index of the first epoch.
+        shuffle: draw a new order of the rows (or of the batches of a ``keras.utils.PyDataset``) in each
+            epoch. It depends on ``seed`` and the epoch, and on the optimiser's step count if a call starts at
+            epoch 0 with a trained model. Dropout and similar layers draw from the model's own seed
+            generators.
+        class_weight: a weight for the rows of each class; or ``sample_weight``: a weight for each row.
+        callbacks: Keras callbacks; they work as in Keras. With a callback that acts on batches, each step is
+            a separate call, about as slow as ``model.fit``, and a warning says so once: see ``chunk``.
         schedule: one of :mod:`kilter.schedules`, a Keras ``LearningRateSchedule`` or a function iteration
             (int array of shape ()) -> learning rate, traced into the step; for an optimiser without a
             schedule. ``one_cycle`` also cycles momentum (SGD, RMSprop) or beta_1 (Adam's family). The history
@@ -99,15 +100,15 @@ def fit(
             that act by epoch, and those with ``kilter_chunked = True`` in their class. "fast": all are called
             at the ends of chunks of up to 2 s, with the number of the last batch.
         stable_loss: compute a cross-entropy after a softmax or sigmoid from the logits, so that saturated
-            outputs learn. False: from probabilities clipped to [1e-7, 1 - 1e-7], as Keras does.
+            outputs still learn. False: from probabilities clipped to [1e-7, 1 - 1e-7], as Keras does.
         rewrite: rewrite the step for XLA on CPUs, which is faster. False, or ``KILTER_REWRITE=off``, runs the
             step as Keras wrote it; the numbers agree to rounding.
         verbose: 0 silent, 1 a bar, 2 a line an epoch, "auto" a bar on a terminal and in a notebook, lines
             elsewhere. In a notebook the bar is one line that changes in place.
 
-    Returns Keras's history with ``.seconds``, ``.compile_seconds``, ``.stable_loss`` (whether that acted),
-    ``.measurements``, ``.findings`` (faults of the training, computed on access) and ``.plot()``. Raises
-    :class:`~kilter.errors.DataError`, :class:`~kilter.errors.ModelError` or
+    Returns Keras's history with ``.seconds``, ``.compile_seconds``, ``.stable_loss`` (whether a loss was
+    computed from logits), ``.measurements``, ``.findings`` (problems in the training, computed on access) and
+    ``.plot()``. Raises :class:`~kilter.errors.DataError`, :class:`~kilter.errors.ModelError` or
     :class:`~kilter.errors.OptionError` before training starts. Ctrl-C raises KeyboardInterrupt after the
     running chunk, with its weights in the model. With ``run``, Ctrl-C, SIGTERM and SIGHUP raise
     :class:`~kilter.runs.Interrupted` after a checkpoint of the last finished epoch.
@@ -185,7 +186,7 @@ def _listed(callbacks: Any) -> list[Any]:
 
 
 def _examined(history: History, model: keras.Model, rows: Any, batch_size: int) -> History:
-    """The history, with the function that computes its findings on access."""
+    """The history, with a function that computes its findings on access."""
     history.examine = lambda: training_findings(
         model, rows, history=history.history, measurements=history.measurements, batch_size=batch_size
     )

@@ -77,7 +77,9 @@ def transfer(
     ],
     data: Annotated[
         str,
-        typer.Argument(metavar="DATA|RECIPE.TOML", help="Training data, or a recipe for all but the model."),
+        typer.Argument(
+            metavar="DATA|RECIPE.TOML", help="Training data, or a recipe (its model is replaced)."
+        ),
     ],
     keep: Annotated[
         str | None,
@@ -145,7 +147,7 @@ def pretrain(
 ) -> None:
     """Pretrain an encoder without labels.
 
-    The task makes its targets from the rows; reuse the encoder where labels are few."""
+    The task makes its targets from the rows. Reuse the encoder when labels are few."""
 
 
 @done_in("diagnosing")
@@ -160,13 +162,13 @@ def diagnose(
     missing: Missing = None,
     epochs: Epochs = None,
     steps: Annotated[
-        int, typer.Option("--steps", max=1_000_000, help="Training steps to try on a copy; 0 for none.")
+        int, typer.Option("--steps", max=1_000_000, help="Training steps to run on a copy; 0 for none.")
     ] = 64,
     allow_code: AllowCode = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the findings as JSON.")] = False,
     quiet: Quiet = False,
 ) -> None:
-    """Check a model and its data for faults before training.
+    """Check a model and its data for problems before training.
 
     Tries one pass and the first steps on a copy. Exit code 1 for severe findings."""
 
@@ -195,7 +197,7 @@ def treat(
     as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
-    """Repair a network that does not learn, and prove it.
+    """Fix a network that does not learn, and prove it.
 
     Tries changes in short trials, trains with the best, and tests the result against the original."""
 

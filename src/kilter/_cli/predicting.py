@@ -1,4 +1,4 @@
-"""``kilter evaluate``, ``kilter predict`` and ``kilter fold-bn``: what is done with a trained model."""
+"""``kilter evaluate``, ``kilter predict`` and ``kilter fold-bn``: commands for a trained model."""
 
 from __future__ import annotations
 
@@ -132,7 +132,7 @@ def predict(
 
 
 def _show_notes(read: Source, progress: Display) -> None:
-    """What was filled or unknown in the data, apart from the answers on standard output."""
+    """Print what was filled or unknown in the data, separately from the predictions on standard output."""
     progress.close()
     for note in read.notes:
         say(f"Note: {note}", err=True)
@@ -156,7 +156,7 @@ def _of_own_data(trained: Trained, progress: Display) -> dict[str, Evaluation]:
             received='validation = "none" and no test part',
             remedy="name the data to evaluate on after the run",
         )
-    # The saved model is evaluated: no code of the recipe runs.
+    # The saved model is evaluated, so no code of the recipe runs.
     objective = objective_for(trained.model, parts.train, recipe.regularize.label_smoothing)
     compile_for(trained.model, "sgd", objective)
     how: dict[str, Any] = {"first": fitting_measure(parts.train), "record": trained.data, "verbose": progress}
@@ -170,7 +170,7 @@ def _require_labels(part: Dataset) -> None:
         raise DataError(
             expected="data with labels, to compare the predictions with",
             received=f"{part.name}, which has none",
-            remedy="name the column with the right answers with --target, or use kilter predict",
+            remedy="name the column with the true values with --target, or use kilter predict",
         )
 
 
@@ -178,7 +178,7 @@ def _check_seed(samples: int | None, seed: int | None) -> None:
     if samples is None and seed is not None:
         raise OptionError(
             expected="--seed together with --mc",
-            received=f"only --seed {seed}, which has no effect: only samples are drawn",
+            received=f"only --seed {seed}, which has no effect without --mc",
             remedy="add --mc 100, or leave --seed out",
         )
 

@@ -93,9 +93,7 @@ def _conclude(result: job.TrainResult, path_only: bool, progress: Display, *, as
         say_evaluation(name, evaluation)
     data = read_data(result.path)
     if data is not None and data.threshold is not None:
-        say(
-            f'class "{data.classes[data.positive]}" is answered from a probability of {data.threshold:.3g} on'
-        )
+        say(f'class "{data.classes[data.positive]}" is predicted from a probability of {data.threshold:.3g}')
     if ended.l1_zeros:
         say(_zeros(ended.l1_zeros))
     say(f"run: {result.path}")

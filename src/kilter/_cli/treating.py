@@ -1,4 +1,4 @@
-"""``kilter treat``: repair a network that does not learn, prove the repair, and train it."""
+"""``kilter treat``: fix a network that does not learn, prove the changes, and train it."""
 
 from __future__ import annotations
 

@@ -97,7 +97,7 @@ def diagnose(
     features: Sequence[str] = (),
     verbose: Verbose = "auto",
 ) -> Diagnosis:
-    """Find what is wrong with a compiled model, its data and its training. Neither model nor data change.
+    """Find what is wrong with a compiled model, its data and its training. Changes neither model nor data.
 
     Runs four kinds of checks, in order of cost: of the model (nothing is computed), of the data (one pass),
     of one forward and backward pass (compiles a program), and of ``steps`` training steps on a copy of the
@@ -109,14 +109,15 @@ def diagnose(
         x, y: training data as for :func:`kilter.fit`: arrays, or nests of arrays.
         validation_data: (x, y), checked for rows that are also training rows, and scored for the outcome;
             without it a fifth of the rows is held out for that.
-        epochs: of the planned training. With it, the training is tried as far as that is cheap, beside a
-        sound
-            sibling: the same network with sound initialisation, activations, optimiser and rate. A finding is
-            then severe only if the training falls short of the sibling, or of nearest neighbours and ridge
-            regression. None: findings keep the severity of their rule.
+        epochs: the number of epochs of the planned training. kilter then tries this training, as far as that
+            is cheap, and compares it with a sibling: the same network with suitable initialisation,
+            activations, optimiser and learning rate. A finding is severe only if the training falls short of
+            the sibling, or of nearest neighbours and ridge regression. None: the severity of a finding
+            depends on its rule alone.
         batch_size, shuffle, class_weight, sample_weight, schedule, augment: as in training, for the steps. A
             model with a fixed batch size uses its own. A :class:`kilter.schedules.Performance` changes no
-            rate within an epoch, so it is only checked. Callbacks are not taken, since no epoch is trained.
+            rate within an epoch, so it is only checked. There are no callbacks, because no whole epoch is
+            trained.
         steps: the number of training steps to try; 0 skips them.
         history: the numbers of each epoch of an earlier training by name, such as ``History.history``.
         seed: selects the rows of the forward and backward pass and the order of the steps.
@@ -234,7 +235,7 @@ def targets_of(y: Any) -> Any:
 def checked_training(model: keras.Model, x: Any, y: Any, spec: TrainingSpec) -> TrainingSpec:
     """The spec, with the batch size of a model that is made for one.
 
-    Raises what would make every training fail, so that it is not taken for a fault of the model.
+    Raises the errors that would make every training fail, so that they do not count as faults of the model.
     """
     check_compiled(model)
     check_batch_size(spec.batch_size)
@@ -264,7 +265,7 @@ def row_weights(y: Any, spec: TrainingSpec) -> Any:
 
 
 def _scheduled(facts: OptimizerFacts, schedule: Schedule | Performance | None) -> OptimizerFacts:
-    """The optimiser with the largest rate of the schedule, as if it were one of the optimiser's own."""
+    """The optimiser with the largest rate of the schedule, as if the schedule were the optimiser's own."""
     if schedule is None or isinstance(schedule, Performance):
         return facts
     rate = max(float(np.asarray(schedule(jnp.asarray(step)))) for step in _SAMPLED_STEPS)

@@ -1,9 +1,9 @@
-"""The sound sibling: a person's own network (kind, depth and widths), begun, activated and optimised soundly.
+"""The sibling: the given network with suitable initialisation, activations and optimiser.
 
-A copy whose configurations are cleaned: initialisers that fit, live activations, moderate dropout and
-penalties, standardised inputs, an output that fits the targets, batch normalisation in deep stacks without
-any, and Adam with a warm-up and a cosine decay. A class with its own ``call`` gets new weights and the
-optimiser only.
+It has the kind, depth and widths of the given network. It is a copy with corrected configurations:
+initialisers that fit, live activations, moderate dropout and penalties, standardised inputs, an output that
+fits the targets, batch normalisation in deep stacks without any, and Adam with a warm-up and a cosine decay.
+A class with its own ``call`` gets only new weights and the optimiser.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ def sibling(context: Context, steps: int, seed: int) -> keras.Model:
 
 
 def own_network(context: Context, steps: int) -> keras.Model:
-    """The network as it is, with its own weights, under the sibling's optimiser."""
+    """The unchanged network, with its own weights and the sibling's optimiser."""
     model = context.model
     copied = copy_model(model) if is_graph(model) and can_be_cut(model) else copy_written(model)
     return compiled_soundly(context, copied.model, steps)

@@ -141,7 +141,7 @@ def collect(
 def on_device(array: Any) -> Any:
     """A copy of the array on the device.
 
-    JAX puts it into small pages on a CPU, whose first access is slow; NumPy asks for large ones.
+    On a CPU, JAX puts it into small pages with a slow first access; NumPy requests large ones.
     """
     if jax.default_backend() != "cpu" or not isinstance(array, np.ndarray) or array.nbytes < _LARGE_BYTES:
         return jax.device_put(array)
@@ -289,7 +289,7 @@ def check_unmasked(leaf: Any) -> None:
 
 
 def warn_of_losses(x: Any) -> None:
-    """Warn about input columns whose differences float32 cannot represent, such as unix times."""
+    """Warn about input columns with differences that float32 cannot represent, such as unix times."""
     if keras.config.floatx() != "float32":
         return
     for leaf in keras.tree.flatten(x):

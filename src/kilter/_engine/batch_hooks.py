@@ -215,7 +215,7 @@ def say_price(callbacks: keras.callbacks.CallbackList, chunk: str, *, validated:
         return
     for name in dict.fromkeys(acting(callbacks, "train") + (acting(callbacks, "test") if validated else [])):
         warn_once(
-            f"{name} acts on batches, so each step is a call of its own, as in model.fit and about as slow. "
+            f"{name} acts on batches, so each step is a separate call, about as slow as in model.fit. "
             'Faster: schedule= or kilter.find_lr for learning rates; chunk="fast" to call batch hooks every '
             "2 s; kilter_chunked = True in a callback that only reads."
         )

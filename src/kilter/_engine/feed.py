@@ -22,9 +22,9 @@ import numpy as np
 from kilter._engine.arrays import FiniteCheck, Rows, collect, on_device
 from kilter._engine.sparse import SparseRows
 
-# With so many whole batches per epoch, the partial one is rare.
+# With this many whole batches per epoch, the partial one is rare.
 _MANY = 16
-# Rows of so many bytes go to the device after their programs are compiled.
+# Rows of at least this many bytes go to the device after their programs are compiled.
 _LARGE = 16 * 2**20
 
 

@@ -277,7 +277,7 @@ Structure = tuple[Any, ...]
 
 
 def structure(model: keras.Model) -> Structure | None:
-    """A key that is equal for compiled models whose programs are the same; None where that is unknown.
+    """A key that is equal for compiled models with the same programs; None if that is unknown.
 
     Values of variables, initialisers and a constant learning rate make no difference. Losses and metrics that
     are not Keras's count by identity: keep them alive as long as the key.

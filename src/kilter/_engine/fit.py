@@ -143,7 +143,7 @@ def _check_alone(**others: Any) -> None:
     if given:
         raise OptionError(
             expected="batches that carry their own targets and weights",
-            received=f"an iterable of batches beside {', '.join(given)}",
+            received=f"an iterable of batches together with {', '.join(given)}",
             remedy="make the batches (x, y) or (x, y, sample_weight)",
         )
 
@@ -245,7 +245,7 @@ def _limited(name: str, value: Any, most: int | None) -> Any:
 
 
 def executed_steps(model: keras.Model, steps: int | None) -> int | None:
-    """As in Keras, an epoch is of whole executions of ``steps_per_execution`` steps."""
+    """As in Keras, an epoch consists of whole executions of ``steps_per_execution`` steps."""
     every = int(getattr(model, "steps_per_execution", 1) or 1)
     return None if steps is None else -(-steps // every) * every
 

@@ -226,7 +226,7 @@ def metric_logs(model: keras.Model, logs: Logs) -> dict[str, Any]:
 
 
 def _logs(model: keras.Model, chunk: Chunk) -> Any:
-    """What a hook is told after a chunk: the step's own logs, if the program returns them."""
+    """The logs that a hook gets after a chunk: the step's own logs, if the program returns them."""
     return metric_logs(model, None) if chunk.logs is None else chunk.logs
 
 

@@ -1,4 +1,4 @@
-"""Measurements: what passes forward and backward through each layer, read without changing the model.
+"""Measurements of signals and gradients in each layer, without changing the model.
 
 A reader uses a fixed sample of rows. While its program is traced, each layer's output is recorded and a zero
 array is added to it; the gradient with respect to that zero is the gradient with respect to the output.
@@ -37,7 +37,7 @@ OF_OUTPUTS = ("mean", "std", "zeros", "saturated", "dead")
 OF_GRADIENTS = ("gradient_norm", "gradient_std")
 OF_WEIGHTS = ("weight_norm", "weight_gradient_norm", "update_ratio")
 VALUES = (*OF_OUTPUTS, *OF_GRADIENTS, *OF_WEIGHTS)
-# For outputs whose saturation is unknown.
+# For outputs with unknown saturation.
 _NOWHERE = Saturation(math.nan, math.nan)
 # Copying an array of more numbers costs more than compiling one more operation.
 _LARGE = 1 << 18
@@ -131,10 +131,10 @@ def probe(
     seed: int = 0,
     reader: Reader | None = None,
 ) -> Measurements:
-    """Read a compiled model as it stands, on at most ``rows`` rows drawn with ``seed``; no step is taken.
+    """Measure a compiled model on at most ``rows`` rows drawn with ``seed``, without a training step.
 
-    The forward pass is that of training (dropout, batch statistics); the loss is the training loss with its
-    penalties. The model does not change by a bit. Raises what :func:`kilter.fit` raises for data that do not
+    The forward pass is that of training (dropout, batch statistics), and the loss is the training loss with
+    its penalties. No bit of the model changes. Raises what :func:`kilter.fit` raises for data that do not
     fit. ``reader``: one made from the same arguments, to save its compilation.
     """
     reader = Reader(model, x, y, sample_weight, rows=rows, seed=seed, once=True) if reader is None else reader
@@ -162,7 +162,7 @@ def measured_steps(
 
     The steps are those of :func:`kilter.fit`, in its compiled program, without partial batches. ``loss`` and
     ``loss_after`` are on the reader's rows, not augmented, before and after the one step that follows a
-    reading. The model does not change by a bit. ``reader`` as for :func:`probe`; ``progress`` shows steps.
+    reading. No bit of the model changes. ``reader`` as for :func:`probe`; ``progress`` shows steps.
     """
     reader = Reader(model, x, y, sample_weight, rows=rows, seed=seed) if reader is None else reader
     feed = ResidentFeed(collect(x, y, sample_weight), Order(batch_size, shuffle, seed, most=steps))

@@ -79,7 +79,7 @@ def measuring(history: History, feed: Any, measure: int | str | None) -> list[ke
         return []
     if not isinstance(feed, ResidentFeed):
         raise OptionError(
-            expected="arrays that fit on the device, beside measure",
+            expected="arrays that fit on the device, for measure",
             received=f"measure={measure!r} and data that are streamed",
             remedy="leave measure out, or call kilter.diagnose on a part of the data given as arrays",
         )

@@ -25,7 +25,7 @@ _by_model: ContextVar[bool] = ContextVar("kilter_loop_called_by_model", default=
 
 @contextlib.contextmanager
 def loop_called_by_model() -> Generator[None, None, None]:
-    """Within it the model's ``fit``, ``evaluate`` or ``predict`` itself calls the engine: it is honoured."""
+    """Context in which a model's own ``fit``, ``evaluate`` or ``predict`` calls the engine."""
     token = _by_model.set(True)
     try:
         yield

@@ -3,8 +3,8 @@
 They call the model's own ``train_step`` and ``test_step``, so that everything in Keras (regularisers,
 constraints, clipping, loss scaling, gradient accumulation, EMA, custom losses and metrics, overridden steps)
 works as it does there. Inside the engine a batch is always ``(x, y, sample_weight)``; a step gets as many
-parts as Keras would pass. Metrics that a model updates in its own ``call``, whose update Keras on JAX loses,
-are carried along with the others.
+parts as Keras would pass. Keras on JAX loses the update of metrics that a model updates in its own ``call``;
+here they are carried along with the others.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ Logs = dict[str, Any] | None
 Step = Callable[..., tuple[State, Logs]]  # (state, batch), and further arrays of the program
 PredictStep = Callable[[list[Any], list[Any], Batch], tuple[Any, list[Any]]]
 
-# What makes a step's logs from the metrics.
+# The methods that make a step's logs from the metrics.
 _LOGGING = ("compute_metrics", "get_metrics_result", "_update_metrics_variables")
 
 

@@ -21,7 +21,7 @@ from kilter.errors import KilterError, ModelError
 
 
 class State(NamedTuple):
-    """All that a training step changes, as lists of arrays in Keras's own order.
+    """Everything that a training step changes, as lists of arrays in Keras's order.
 
     ``non_trainable`` holds the statistics of batch normalisation and the seed generators; ``optimizer`` holds
     the iteration count, the learning rate and the slots.
@@ -58,7 +58,7 @@ def pull(model: keras.Model) -> State:
 
 
 def copied(state: State) -> State:
-    """The same values in memory of their own, so that they may be donated."""
+    """A copy of the values in separate memory, so that they may be donated."""
     return jax.device_put(state, may_alias=False)
 
 
@@ -80,7 +80,7 @@ def assign(pairs: Iterable[tuple[Any, Any]]) -> None:
 
 
 def assign_copies(pairs: Iterable[tuple[Any, Any]]) -> None:
-    """Write the value of each second variable into the first, in memory of its own.
+    """Write the value of each second variable into the first, in separate memory.
 
     Keras donates the memory of a model's state when it predicts, which must not take another model's with it.
     """
@@ -100,7 +100,7 @@ def draw(initializer: Any, shape: Sequence[int], seed: int) -> np.ndarray:
 def draw_weights(layers: Iterable[Any], seed: int) -> None:
     """Initialise ``layers`` again, in place, with ``seed``; statistics start again too.
 
-    Variables without an initialiser of their own, and adapted normalisation layers, do not change.
+    Variables without an initialiser, and adapted normalisation layers, do not change.
     """
     number = 0
     for layer in layers:

@@ -95,7 +95,7 @@ def prove(
 
 
 def refusal(proof: Comparison, scoring: Scoring) -> str:
-    """Why changes that the test calls better are refused all the same; "" if they are not.
+    """Why changes that the test calls better are still refused; "" if they are not.
 
     Either one of an output's own measures got worse, by the same test on the same pairs at the same level. Or
     the treated model still does no better than a constant answer, and gains next to nothing.
@@ -124,7 +124,7 @@ def refusal(proof: Comparison, scoring: Scoring) -> str:
 
 
 def _counter(progress: Progress, name: str, total: int) -> Callable[[], None]:
-    """To be called as each of ``total`` trainings begins."""
+    """A function to call at the start of each of ``total`` trainings."""
     numbers = count(1)
     return lambda: progress.stage(name, next(numbers), total)
 

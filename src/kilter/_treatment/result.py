@@ -56,7 +56,7 @@ class Trials:
     """All sets of changes that were tried, and the proof of the chosen one.
 
     Attributes:
-        measure: what they are scored by, such as "val_accuracy".
+        measure: the measure of their scores, such as "val_accuracy".
         epochs, rows: the length of a short trial, and its number of training rows.
         tried: the sets of changes in the order in which they were tried; the first is the original model.
         proof: the paired comparison of the chosen set with the original model; None if none was chosen.
@@ -132,7 +132,7 @@ class Treatment:
         before: the original model. Its score and curves are those of a short trial, if there was one; its
             measures are those after its own full training.
         after: the returned model, with the score, the curves and the measures of its training.
-        seconds: the time all of it took.
+        seconds: the total time.
         name: of the model.
     """
 
@@ -170,7 +170,7 @@ class Treatment:
         return kilter.report.write_treatment(self, path)
 
     def summary(self, width: int | None = None) -> list[str]:
-        """A few sentences: what was wrong, what was changed, how sure that is, and what the model reaches.
+        """A few sentences: the problems, the changes, how certain the gain is, and the model's score.
 
         Every score says which training it comes from. Lines are wrapped at ``width``, by default that of the
         terminal, if there is one.
@@ -201,7 +201,7 @@ class Treatment:
         return [line for sentence in lines for line in wrapped(sentence, width, indent="    ")]
 
     def to_json(self) -> dict[str, Any]:
-        """Findings, changes, trials and scores as a JSON object; the proof as JSON text of its own."""
+        """Findings, changes, trials and scores as a JSON object; the proof is a JSON text inside it."""
         return {
             "diagnosis": self.diagnosis.to_json(),
             "after": self.after.diagnosis.to_json(),

@@ -1,9 +1,9 @@
 """The returned model is never worse than the original one, on any measure of any output.
 
-The treated model is returned unless it is worse than the original model after its owner's own training.
-Otherwise the latter is returned: with the weights of its best validation loss, or with its last weights if
-those are better. A model that has learnt something already never comes back worse than it was: if more
-training makes it worse, it is returned without.
+The treated model is returned unless it is worse than the original model after the user's own training. In
+that case the original model is returned, with the weights of its best validation loss, or with its last
+weights if those are better. A model that has already learnt something is never returned worse than it was: if
+more training makes it worse, it is returned untrained.
 
 A model is worse if a measure is worse by more than one standard error of the paired difference. The standard
 error is that of a delete-a-group jackknife over 20 groups of rows, left out of both models' measures.
@@ -86,7 +86,7 @@ def safest(original: Subject, treated: Trained | None, given: AsGiven, scoring: 
 def _against(
     found: Sequence[Measured], references: Sequence[Sequence[Measured]], policy: ScoringPolicy
 ) -> str:
-    """What is worse than in one of the references, in words; "" for nothing."""
+    """What is worse than in one of the references, in words; "" if nothing is."""
     for reference in references:
         if reference and not found:
             return "the model cannot be evaluated on the validation rows"
@@ -98,11 +98,11 @@ def _against(
 
 
 def _learnt_nothing(treated: Trained, given: AsGiven, scoring: Scoring) -> str:
-    """Why the changes are not worth it; "" where they are, as when the given training diverged."""
+    """Why the changes are not worth keeping; "" if they are, as when the given training diverged."""
     rescued = math.isfinite(treated.score) and not math.isfinite(given.last.score)
     if rescued or not scoring.learnt_nothing(treated.score):
         return ""
-    return f"the model still does no better than a constant answer ({scoring.measure} {treated.score:.4g})"
+    return f"the model is still no better than a constant prediction ({scoring.measure} {treated.score:.4g})"
 
 
 def _measured(original: Subject, rows: Subject, one: Trained) -> list[Measured]:
@@ -176,7 +176,7 @@ def _jackknife_error(without: np.ndarray) -> float:
 
 
 def _compiled(subject: Subject, model: keras.Model, predicted: Any, groups: int) -> list[Measured]:
-    """Compiled metrics that no own measure stands for, from the predictions."""
+    """Compiled metrics that no own measure covers, from the predictions."""
     metrics: Any = getattr(model, "_compile_metrics", None)
     if metrics is None or not metrics.built:
         return []

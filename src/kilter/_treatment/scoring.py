@@ -56,7 +56,7 @@ class Scoring:
         return 1.0 if self.measure == "val_accuracy" else -1.0
 
     def learnt_nothing(self, score: float) -> bool:
-        """Whether a score is not finite, or no better than a constant answer's."""
+        """Whether a score is not finite, or no better than a constant prediction's."""
         return not math.isfinite(score) or self.sign * score <= self.sign * self.chance
 
     @property

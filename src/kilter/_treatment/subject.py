@@ -1,4 +1,4 @@
-"""The subject: a compiled model, its data and its training; what remedies take and return."""
+"""The subject: a compiled model, its data and its training. Remedies take a subject and return one."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ _PARTS = 100
 
 @dataclass(frozen=True, eq=False)
 class Subject:
-    """A model with all that it takes to train it. Remedies make new ones; none is ever changed.
+    """A model with everything needed to train it. Remedies make new subjects; no subject ever changes.
 
     Attributes:
         model: compiled and built. Its variables are never written: train :meth:`copy`.

@@ -1,6 +1,6 @@
 """``treat``: find what is wrong with a model, change it, prove the changes, and train the result.
 
-The course, from top to bottom: diagnosis → candidates and short trials (:mod:`search`) → full training
+The steps, from top to bottom: diagnosis → candidates and short trials (:mod:`search`) → full training
 (:mod:`full_training`) → proof (:mod:`proof`) → result. Each step is a function of the records before it.
 """
 
@@ -66,11 +66,11 @@ def treat(
     """Find what is wrong with a model, change it, prove the changes, and train the result.
 
     The model is diagnosed (:func:`kilter.diagnose`). Sets of remedies for its severe findings are tried in
-    short trainings, causes before symptoms. The smallest set that suffices is trained for ``epochs``,
-    stopped early at the best validation loss. If much is left to learn and the budget allows, variants that
-    are sound throughout are trained too. The best result is tested on paired seeds against the original
-    model; changes that are not proven, or that make any output's own measure worse, are dropped. A model
-    without severe findings is trained as it is; it is treated only if it then falls short of the baselines.
+    short trainings, causes before symptoms. The smallest set that suffices is trained for ``epochs``, stopped
+    early at the best validation loss. If much is left to learn and the budget allows it, soundly configured
+    variants are trained too. The best result is tested on paired seeds against the original model; changes
+    that are not proven, or that make any output's own measure worse, are dropped. A model without severe
+    findings is trained unchanged, and is treated only if it then falls short of the baselines.
 
     The returned model is not worse than the original one. The original model is trained too, with exactly the
     training given here, and both are scored on the same validation rows, by every measure of every output:

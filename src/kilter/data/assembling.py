@@ -209,7 +209,7 @@ def _without_nonfinite(part: Part, options: LoadOptions, about: About, words: st
 
 
 def _refuse_lost_classes(lost: tuple[str, ...]) -> None:
-    """Raise DataError for classes whose rows are all left out."""
+    """Raise DataError for classes of which all rows are left out."""
     if lost:
         raise DataError(
             expected="a good row of every class after leaving out bad rows",

@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 
 Task = Literal["classification", "regression"]
 KINDS = ("number", "category", "date", "text", "ignore")
-"""The kinds of columns that a person may name."""
+"""The kinds of columns that a user may set."""
 TEXTS = ("ignore", "hash", "bag")
-"""What may become of free text."""
+"""How free text may be used."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,9 +28,9 @@ class Dataset:
     """Rows to train on or to predict for.
 
     Attributes:
-        x: rows first, in a compact type: uint8 images ``[n, h, w, c]`` (grey: c = 1), float32 tables
-            ``[n, f]``. Not standardised, see :func:`kilter.data.moments`; columns whose differences float32
-            would lose are centred.
+        x: rows first, in a compact type: uint8 images ``[n, h, w, c]`` (grey: c = 1), float32 tables ``[n,
+            f]``. Not standardised, see :func:`kilter.data.moments`; columns in which float32 would lose
+            differences are centred.
         y: classification: int32 ``[n]``, indexes into ``classes``; regression: float32 ``[n]`` or ``[n, k]``;
             None: unlabelled.
         task: "classification" or "regression".
@@ -89,7 +89,7 @@ class Source:
         notes: what was decided by default, a sentence each, such as which column is the target.
         image_size: (height, width) that images were resized to on request, or None.
         shifts: of arrays for which float32 would lose differences, one per entry of the last axis; () if
-            unchanged, and for tables, whose encoding has them.
+            unchanged, and for tables, because their encoding has them.
         losses: a sentence for each column in which float32 makes different values equal.
     """
 

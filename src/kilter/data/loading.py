@@ -81,22 +81,22 @@ def load(
         classes: of an earlier training, for data other than tables: labels become its indexes.
         image_size: (height, width) to which encoded images are resized; without it they must have one size.
         unlabelled: labels are optional (prediction): unless all are present and known, the data have none.
-        center: centre and scale the columns whose differences float32 would lose; the notes name them. False
-            keeps the numbers, and the notes count the losses.
+        center: centre and scale the columns in which float32 would lose differences; the notes name them.
+            False keeps the numbers, and the notes count the losses.
         shifts: of an earlier training, for arrays: ``Source.shifts``. A table's are in its encoding.
         columns: of an earlier training: a table's features are these columns, matched by name; the target
             and the classes are those of the file.
         ignore: columns of a table that are not features; ``only``: the columns that are, no others.
         kinds: of columns, by name: "number", "category", "date", "text" or "ignore"; others are found out.
-        text: what becomes of the words of texts that differ in nearly every row: nothing, features that the
-            words are hashed into ("hash"), or counts of the most frequent words ("bag").
+        text: how texts that differ in nearly every row are used: not at all, as features that their words are
+            hashed into ("hash"), or as counts of the most frequent words ("bag").
         missing: entries that mean "missing", such as "-999", or "age=0" for one column.
 
     A table's missing numbers become the median of their column, and a further feature says which were
     missing; missing categories have a feature of their own, and rare ones share one. Long tails of numbers
     are compressed. Dates become elapsed days, the year, and month, weekday and hour as sine and cosine.
-    Columns that tell nothing are no features, and the notes say so: row numbers and ids, one value in all
-    rows, a text for each row.
+    Columns without information do not become features, and the notes say so: row numbers and ids, one value
+    in all rows, a text for each row.
 
     Raises:
         DataError: the source is missing, empty, damaged, of unknown kind, or cannot be trained on.

@@ -239,7 +239,7 @@ def _draw(
 
 
 def _loaded(source: Source | Dataset, part: Part, name: str) -> Dataset | None:
-    """The part read from a path as the training data were; None if it is no path."""
+    """The part read from a path like the training data; None if it is not a path."""
     if not isinstance(part, (str, Path)):
         return None
     whole = source.train if isinstance(source, Source) else source

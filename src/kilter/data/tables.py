@@ -85,7 +85,7 @@ def choose_target(columns: list[str], wanted: str | None, origin: str) -> tuple[
 
 
 def _with_target(encoding: TableEncoding, columns: list[str], target: str, origin: str) -> TableEncoding:
-    """The encoding for a file whose target has another name than in training."""
+    """The encoding for a file with a target that has another name than in training."""
     choose_target(columns, target, origin)
     _require_hidden(target, encoding.columns, encoding.target)
     return replace(encoding, target=target)
@@ -97,7 +97,7 @@ def _require_hidden(target: str, columns: tuple[Column, ...], trained_on: str) -
         raise DataError(
             expected="a target column that is not one of the model's inputs",
             received=f"target={target!r}, one of the {len(columns)} columns it was trained on",
-            remedy="name the column with the right answers"
+            remedy="name the column with the true values"
             + ("" if trained_on == target else f" (in training: {quote(trained_on)})"),
         )
 
@@ -229,7 +229,7 @@ def _reading_notes(columns: list[pl.Series]) -> tuple[str, ...]:
     """Notes on numbers written as text, for the first columns that have any."""
     notes = [note for one in columns if is_text(one) for note in reading_note(plain_text(one))]
     more = len(notes) - NAMED_IN_MESSAGES
-    rest = (f"and {more} more columns are read so",) if more > 0 else ()
+    rest = (f"and {more} more columns are read the same way",) if more > 0 else ()
     return (*notes[:NAMED_IN_MESSAGES], *rest)
 
 
@@ -290,7 +290,7 @@ def _encode(frame: pl.DataFrame, encoding: TableEncoding, options: LoadOptions, 
     )
     if absent:
         names = first_named(quote(one.name) for one in absent)
-        said = (f"absent, so missing in every row: column {names}; do not rely on the answers", *said)
+        said = (f"absent, so missing in every row: column {names}; predictions may be unreliable", *said)
     notes = (*said[:NAMED_IN_MESSAGES], *_more(len(said) - NAMED_IN_MESSAGES))
     if targets is None:
         return Part(x, None, skipped, notes=notes)

@@ -25,8 +25,8 @@ def with_overrides(recipe: Recipe, overrides: Iterable[str]) -> Recipe:
 
     A value is read as TOML, or else as a string: ``train.epochs=5``, ``optimizer.name=sgd``,
     ``model.hidden=[50, 50]``, ``train.early_stopping=none``. Defaults that depend on another key (a learning
-    rate on the optimizer) follow it unless they were given. Another kind of model (builder, file or factory)
-    or another schedule resets its section.
+    rate on the optimiser) follow it unless they were given. Changing the kind of model (builder, file or
+    factory) or the schedule resets its section.
 
     Raises :class:`RecipeError` as :func:`parse_recipe` does, and for an override without ``=``.
 
@@ -171,7 +171,7 @@ def load_recipe(path: str | Path) -> Recipe:
         ValueError,
         expected="a recipe in TOML",
         received=lambda error: f"{path}: {error}",
-        remedy="correct it at the place named",
+        remedy="correct the file at that position",
     ):
         given = parse_toml(_content(path).decode("utf-8-sig"))
     return parse_recipe({"name": run_name(path.stem)} | given)

@@ -1,4 +1,4 @@
-"""The page of a treatment: what was found, what was changed, how sure that is, before and after."""
+"""The page of a treatment: what was found, what was changed, how certain the gain is, before and after."""
 
 from __future__ import annotations
 
@@ -30,10 +30,12 @@ _THROUGH_DEPTH: Final = (
 
 
 def write_treatment(treatment: Treatment, path: Path | str) -> Path:
-    """Write the page of a treatment; returns where it is.
+    """Write the page of a treatment; returns its path.
 
-    One file of about 5 MB, most of it plotly's script; it loads nothing from anywhere. Nothing is computed:
-    the record has all the numbers. Raises :class:`~kilter.errors.RunError` if it cannot be written.
+    It is one file of about 5 MB, mostly plotly's script, that loads nothing else. Nothing is computed: the
+    record has all the numbers.
+
+    Raises :class:`~kilter.errors.RunError` if it cannot be written.
     """
     place = Path(path)
     write_text(place, fill("treatment.html", drawn=True, **_content(treatment)))

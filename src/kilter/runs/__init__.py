@@ -1,4 +1,4 @@
-"""Run directories: made, filled while a model trains, read back, resumed; and the main job that does it all.
+"""Run directories: creating, filling, reading and resuming them, and training from a recipe.
 
 Names load on first use (PEP 562), so that reading runs (``kilter runs``) needs neither Keras nor JAX.
 """

@@ -51,7 +51,7 @@ from kilter.runs.trained import data_of, require_names
 
 @dataclass(frozen=True, eq=False)
 class Prepared:
-    """A recipe made ready to train: paths resolved, data read, model compiled and built.
+    """A recipe that is ready to train: paths resolved, data read, model compiled and built.
 
     Numbers that were measured ("auto") are in `recipe`. `phases`: the stages of fine-tuning, if any.
     """
@@ -250,7 +250,7 @@ def make_optimizer(recipe: Recipe, rate: float | None = None) -> keras.optimizer
 
 
 def _try_step(optimizer: keras.optimizers.Optimizer) -> None:
-    """Trace one step of a copy of the optimiser, since Keras checks few of its arguments earlier."""
+    """Trace one step of a copy of the optimiser, because Keras checks few of its arguments earlier."""
     copy: Any = type(optimizer).from_config(optimizer.get_config())
     weights = [keras.Variable([0.0])]
     copy.build(weights)
@@ -290,7 +290,7 @@ def _absolute(name: str) -> str:
 def _callbacks(
     recipe: Recipe, parts: Splits, model: keras.Model, watch: Watch
 ) -> tuple[keras.callbacks.Callback, ...]:
-    """The weight average, if any, then the validation measure that ``watch`` needs beside the model's own."""
+    """The weight average, if any, then the validation measure that ``watch`` needs."""
     found: list[keras.callbacks.Callback] = []
     average = weight_average(recipe, parts.train, model)
     found += [] if average is None else [average]
@@ -352,7 +352,7 @@ def _require_training_room(model: keras.Model, optimizer: keras.optimizers.Optim
         ModelError,
         expected="a model that can be trained in memory",
         received=f"{weights:.3g} weights, for each a gradient and {slots} numbers of {optimizer.name}",
-        remedy="use fewer or narrower layers, or another optimiser (sgd keeps the least)",
+        remedy="use fewer or narrower layers, or another optimiser (sgd needs the least memory)",
     )
 
 

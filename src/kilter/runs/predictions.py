@@ -33,7 +33,7 @@ class Uncertainty:
 
 @dataclass(frozen=True, eq=False)
 class Predictions:
-    """One answer per row: class names ``[n]`` with probabilities ``[n, classes]``, or numbers ``[n, k]``."""
+    """One prediction per row: classes ``[n]`` with probabilities ``[n, classes]``, or numbers ``[n, k]``."""
 
     answers: np.ndarray
     classes: tuple[str, ...] = ()
@@ -42,7 +42,7 @@ class Predictions:
     uncertainty: Uncertainty | None = None
 
     def frame(self) -> polars.DataFrame:
-        """The table of answers, with a column for each class or number."""
+        """The table of predictions, with a column for each class or number."""
         if self.probabilities is not None:
             shares = self._columns("probability", self.probabilities)
             columns = {"prediction": self.answers.tolist(), **shares}
@@ -94,7 +94,7 @@ def uncertain(
 
 
 def _outputs(trained: Trained, rows: Dataset) -> Outputs:
-    # A bare .keras file does not say what its outputs mean: they are averaged unchanged.
+    # A bare .keras file does not say what its outputs mean, so they are averaged unchanged.
     if trained.data is None or trained.data.task == "regression":
         return "numbers"
     return "logits" if objective_for(trained.model, rows).from_logits else "probabilities"
@@ -115,7 +115,7 @@ def joined(pieces: Sequence[Any]) -> np.ndarray:
 def predictions(
     trained: Trained, outputs: np.ndarray, rows: Dataset, *, averaged: bool = False
 ) -> Predictions:
-    """The predictions for ``rows`` from ``outputs`` [n, k]; ``averaged`` ones are probabilities."""
+    """The predictions for ``rows`` from ``outputs`` [n, k]; ``averaged`` outputs are probabilities."""
     outputs = outputs.reshape(len(outputs), -1)
     if trained.data is None:
         return Predictions(outputs, column="output")

@@ -20,7 +20,7 @@ from kilter._records import Evidence, Finding, Severity
 from kilter.data.checks import find_nonfinite
 from kilter.data.precision import lossy_columns, lost_values
 
-# Layers behind which the scale of the inputs no longer matters, or that read no amounts.
+# Layers after which the scale of the inputs no longer matters, or that do not read quantities.
 _SCALING: Final = (*NORMALIZATIONS, *SCALINGS, *LOOKUPS)
 _SAMPLE: Final = 20_000
 _NEIGHBOURS: Final = 5
@@ -305,9 +305,9 @@ def check_leakage(context: Context) -> list[Finding]:
             column, classes[:_SAMPLE] if classes is not None else targets.ravel(), classes is not None
         )
         if given >= context.thresholds.leakage:
-            name = "share of the targets that one column tells"
+            name = "share of the targets that one column predicts"
             evidence = [seen(context.thresholds, "leakage", name, given)]
-            detail = f"Column {index} alone tells {given:.1%} of the targets"
+            detail = f"Column {index} alone predicts {given:.1%} of the targets"
             return [finding("leakage", "warning", ["data"], evidence, detail=detail)]
     return []
 
