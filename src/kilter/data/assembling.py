@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
@@ -32,6 +33,7 @@ class Part:
         skipped: a line for each bad row, file or kind of row that was left out.
         lost: labels that occur only in the rows left out.
         notes: a sentence for each column with missing or unknown values.
+        inputs: the rows as they are in the source, a polars DataFrame, if they are to be kept.
     """
 
     x: np.ndarray
@@ -39,6 +41,7 @@ class Part:
     skipped: tuple[str, ...] = ()
     lost: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    inputs: Any = None
 
 
 @dataclass(frozen=True)
@@ -67,7 +70,7 @@ def assemble(train: Part, test: Part | None, options: LoadOptions, about: About)
     def finish(part: Part, words: str, *, training: bool) -> Dataset:
         targets = part.targets
         y = None if targets is None else if_usable(lambda: _encode(targets, task, classes, words), options)
-        dataset = Dataset(part.x, y, task, classes, about.features, about.name, part.skipped)
+        dataset = Dataset(part.x, y, task, classes, about.features, about.name, part.skipped, part.inputs)
         check(dataset, part=words, training=training)
         return dataset
 
@@ -199,13 +202,15 @@ def _without_nonfinite(part: Part, options: LoadOptions, about: About, words: st
         )
     line = f"{words}: {bad.sum()} rows left out, {name_rows(np.flatnonzero(bad))}: NaN or infinite values"
     skipped = (*part.skipped, line)
+    inputs = None if part.inputs is None else part.inputs.filter(~bad)
+    part = replace(part, x=part.x[~bad], skipped=skipped, inputs=inputs)
     if part.targets is None:
-        return replace(part, x=part.x[~bad], skipped=skipped)
+        return part
     labelled = np.isin(
         np.arange(len(bad)), [] if found["targets"] is None else found["targets"].rows, invert=True
     )
     lost = part.lost + lost_labels(part.targets[labelled], ~bad[labelled])
-    return Part(part.x[~bad], part.targets[~bad], skipped, lost, part.notes)
+    return replace(part, targets=part.targets[~bad], lost=lost)
 
 
 def _refuse_lost_classes(lost: tuple[str, ...]) -> None:

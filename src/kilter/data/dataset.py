@@ -37,7 +37,9 @@ class Dataset:
         classes: class names by index; () for regression.
         features: names of a table's features, in the order of x's columns; () for images and bare arrays.
         name: of the data, for messages.
-        skipped: a line for each bad row or file that ``skip_bad=True`` left out.
+        skipped: a line for each bad row or file that was left out.
+        inputs: with ``keep_inputs=True``, the rows as they are in the source, a polars DataFrame: a table's
+            columns; of images the column "file". None for arrays, whose rows have no names.
     """
 
     x: HostRows
@@ -47,6 +49,7 @@ class Dataset:
     features: tuple[str, ...] = ()
     name: str = "data"
     skipped: tuple[str, ...] = ()
+    inputs: Any = None
 
     def __len__(self) -> int:
         return len(self.x)
@@ -73,7 +76,12 @@ class Dataset:
         if len(indices) and indices[0] >= 0 and np.all(np.diff(indices) == 1):
             # A cut from the front of 50,000 images should not double the memory they take.
             chosen = slice(int(indices[0]), int(indices[-1]) + 1)
-        return replace(self, x=self.x[chosen], y=None if self.y is None else self.y[chosen])
+        return replace(
+            self,
+            x=self.x[chosen],
+            y=None if self.y is None else self.y[chosen],
+            inputs=None if self.inputs is None else self.inputs[chosen],
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -142,6 +150,7 @@ class LoadOptions:
     kinds: Mapping[str, str] = field(default_factory=dict)
     text: Literal["ignore", "hash", "bag"] = "ignore"
     missing: tuple[str, ...] = ()
+    keep_inputs: bool = False
     seen: Callable[[Any], None] | None = None  # called with a table's frame before anything is refused
 
     def __post_init__(self) -> None:

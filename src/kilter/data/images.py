@@ -25,6 +25,8 @@ from kilter.errors import DataError
 
 # The only decoders used on untrusted files: some of Pillow's others start programs (EPS).
 FORMATS = ("JPEG", "PNG", "BMP", "GIF", "WEBP", "TIFF", "PPM")
+# The column of file names beside the answers for images.
+FILE = "file"
 _GREY_MODES = ("1", "L", "LA", "La")
 _COLOUR_MODES = ("RGB", "RGBA", "RGBa", "RGBX", "P", "PA", "CMYK", "YCbCr", "HSV", "LAB")
 # Decoding a small image is mostly Python, under the GIL: two threads took 1.3 times as long as one for 32×32

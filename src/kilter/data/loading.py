@@ -65,6 +65,7 @@ def load(
     kinds: Mapping[str, str] | None = None,
     text: Literal["ignore", "hash", "bag"] = "ignore",
     missing: Sequence[str] = (),
+    keep_inputs: bool = False,
 ) -> Source:
     """Read a data set: a file, a folder, or a name (digits, fashion-mnist, cifar10).
 
@@ -91,6 +92,7 @@ def load(
         text: what becomes of the words of texts that differ in nearly every row: nothing, features that the
             words are hashed into ("hash"), or counts of the most frequent words ("bag").
         missing: entries that mean "missing", such as "-999", or "age=0" for one column.
+        keep_inputs: keep the rows as they are in the source, in ``Dataset.inputs``.
 
     A table's missing numbers become the median of their column, and a further feature says which were
     missing; missing categories have a feature of their own, and rare ones share one. Long tails of numbers
@@ -118,6 +120,7 @@ def load(
         dict(kinds or {}),
         text,
         tuple(missing),
+        keep_inputs,
     )
     return read(source, options)
 

@@ -54,23 +54,23 @@ def write_model(model: Any, path: Path, record: DataRecord | None = None) -> Non
 
 
 def load_for(
-    record: DataRecord | None, source: str, *, model: str, target: str | None = None, unlabelled: bool
+    record: DataRecord | None,
+    source: str,
+    *,
+    model: str,
+    target: str | None = None,
+    unlabelled: bool,
+    keep_inputs: bool = False,
 ) -> Source:
     """``source``, read as the model's training data: columns by name, categories, classes, image size."""
     require_names(record, source, model)
+    how: dict[str, Any] = {"target": target, "unlabelled": unlabelled, "keep_inputs": keep_inputs}
     if record is None:
-        return load(source, target=target, unlabelled=unlabelled)
+        return load(source, **how)
     if record.encoding is not None:
-        return load(source, target=target, encoding=record.table_encoding, unlabelled=unlabelled)
-    return load(
-        source,
-        target=target,
-        task=record.task,
-        classes=record.classes or None,
-        image_size=record.image_size,
-        unlabelled=unlabelled,
-        shifts=record.shifts,
-    )
+        return load(source, encoding=record.table_encoding, **how)
+    how |= {"task": record.task, "classes": record.classes or None}
+    return load(source, image_size=record.image_size, shifts=record.shifts, **how)
 
 
 def require_names(record: DataRecord | None, source: str, model: str) -> None:
@@ -160,6 +160,6 @@ def _misfit(model: keras.Model, record: DataRecord) -> DataError | ModelError | 
     return None
 
 
-def read_for(trained: Trained, source: str, *, target: str | None = None, unlabelled: bool) -> Source:
-    """``source`` read as the training data were: the same columns, categories, classes and image size."""
-    return load_for(trained.data, source, model=str(trained.path), target=target, unlabelled=unlabelled)
+def read_for(trained: Trained, source: str, **how: Any) -> Source:
+    """``source`` read as the training data were, as :func:`load_for` does."""
+    return load_for(trained.data, source, model=str(trained.path), **how)
