@@ -48,8 +48,10 @@ def test_the_file_tells_how_uncertain_each_answer_is(kilter, dropping_run, expec
         frame = polars.read_csv(out) if suffix == ".csv" else polars.read_parquet(out)
         classes = range(10)
         assert frame.columns == [
-            "row", "prediction", "probability", *(f"probability_{i}" for i in classes), *(f"std_{i}" for i in classes), *names
-        ]  # fmt: skip
+            *("row", "prediction", "probability"),
+            *(f"{name}_{i}" for name in ("probability", "std") for i in classes),
+            *names,
+        ]
         shares, std = (frame.select(f"^{name}_.*$").to_numpy() for name in ("probability", "std"))
         assert [int(answer) for answer in frame["prediction"]] == expected.mean.argmax(axis=1).tolist()
         doubts = [frame[name].to_numpy() for name in names]

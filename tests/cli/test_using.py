@@ -10,7 +10,6 @@ from sklearn.datasets import load_digits
 
 from kilter._engine.objective_for import Objective
 
-
 SHARES = [f"probability_{i}" for i in range(10)]
 
 
@@ -114,7 +113,9 @@ def test_a_bare_file_gives_its_outputs_as_they_are(kilter, digits_run, digits, t
     frame = polars.read_csv(kilter("predict", bare, "digits").out.encode())
     assert frame.columns == ["row", *(f"output_{i}" for i in range(1, 11))]
     model = keras.saving.load_model(bare, compile=False)
-    np.testing.assert_allclose(frame[:, 1:].to_numpy(), model.predict(digits[0], verbose=0), rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(
+        frame[:, 1:].to_numpy(), model.predict(digits[0], verbose=0), rtol=1e-4, atol=1e-5
+    )
 
 
 LOGITS = np.array([[1000.0, 0.0, -1000.0], [0.0, 0.0, 0.0]], "float32")

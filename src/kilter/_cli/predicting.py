@@ -83,9 +83,8 @@ def _of(trained: Trained, data: str, target: str | None, progress: Display) -> d
     progress.stage(f"Reading {printable(data)}")
     read = read_for(trained, data, target=target, unlabelled=False)
     _show_notes(read, progress)
-    parts = {"data": read.train} if read.test is None else {"train": read.train, "test": read.test}
     found = {}
-    for name, part in parts.items():
+    for name, part in read.parts.items():
         _require_labels(part)
         objective = objective_for(trained.model, part)
         trained.model.compile(loss=objective.loss, metrics=objective.make_metrics())
@@ -119,8 +118,7 @@ def predict(
     progress.stage(f"Reading {printable(data)}")
     read = read_for(trained, data, target=target, unlabelled=True, keep_inputs=True)
     _show_notes(read, progress)
-    named = {"data": read.train} if read.test is None else {"train": read.train, "test": read.test}
-    parts = list(named.values())
+    parts = list(read.parts.values())
     outputs = joined(
         [inference.predict(trained.model, part.x, batch_size=BATCH, verbose=progress) for part in parts]
     )
@@ -129,7 +127,7 @@ def predict(
         mean = uncertain(trained, parts, samples=samples, seed=seed or 0, progress=progress)
         found, comparison = mean, compared(found, mean, samples, parts)
     ids = IMAGE_IDS if read.encoding is None else read.encoding.ids
-    table = found.table(named, ids=ids, with_inputs=with_inputs)
+    table = found.table(read.parts, ids=ids, with_inputs=with_inputs)
     progress.close()
     if out is None:
         typer.echo(csv_text(table), nl=False)

@@ -56,13 +56,15 @@ class About:
     encoding: TableEncoding | None = None
     notes: tuple[str, ...] = ()
     losses: tuple[str, ...] = ()
+    image_size: tuple[int, int] | None = None
 
 
-def assemble(train: Part, test: Part | None, options: LoadOptions, about: About) -> Source:
-    """Turn the parts into a checked Source: compact types, labels as indexes, the same classes in both."""
+def assemble(
+    train: Part, test: Part | None, options: LoadOptions, about: About, validation: Part | None = None
+) -> Source:
+    """Turn the parts into a checked Source: compact types, labels as indexes, the same classes in all."""
     shifts, notes, lost = _shifts(train.x, options, about)
     train = _usable(train, options, about, options.rows, shifts)
-    test = None if test is None else _usable(test, options, about, "test data", shifts)
     task, classes = _task_and_classes(train, options, about)
     if options.for_training and task == "classification":
         _refuse_lost_classes(train.lost)
@@ -75,23 +77,31 @@ def assemble(train: Part, test: Part | None, options: LoadOptions, about: About)
         return dataset
 
     data = finish(train, options.rows, training=options.for_training)
-    held_out = None if test is None else finish(test, "test data", training=False)
-    if held_out is not None and held_out.input_shape != data.input_shape:
-        raise DataError(
-            expected=f"test rows of the same shape as the training rows, {data.input_shape}",
-            received=f"test rows of shape {held_out.input_shape}",
-            remedy="give both the same shape (images: image_size=(height, width))",
-        )
+
+    def held_out(part: Part | None, name: str) -> Dataset | None:
+        if part is None:
+            return None
+        words = f"{name} data"
+        found = finish(_usable(part, options, about, words, shifts), words, training=False)
+        if found.input_shape != data.input_shape:
+            raise DataError(
+                expected=f"{name} rows of the same shape as the training rows, {data.input_shape}",
+                received=f"{name} rows of shape {found.input_shape}",
+                remedy="give both the same shape (images: image_size=(height, width))",
+            )
+        return found
+
     return Source(
         data,
-        held_out,
+        held_out(test, "test"),
         about.encoding,
         about.kind,
         about.origin,
         about.notes + notes + _task_notes(train, task, options, about) + train.notes,
-        options.image_size,
+        about.image_size or options.image_size,
         shifts,
         about.losses + lost + _lost_targets(train, task),
+        held_out(validation, "validation"),
     )
 
 

@@ -86,19 +86,20 @@ class Dataset:
 
 @dataclass(frozen=True, eq=False)
 class Source:
-    """The result of :func:`kilter.data.load`: the training rows and the source's own test part, if any.
+    """The result of :func:`kilter.data.load`: the training rows and the source's own other parts, if any.
 
     Attributes:
-        train: all rows outside the source's own test part, for :func:`kilter.data.split` to divide.
+        train: all rows outside the source's own other parts, for :func:`kilter.data.split` to divide.
         test: the source's own test part, or None.
         encoding: how a table's columns became numbers; None for other data.
         kind: the format, such as "csv table" or "idx".
         origin: the path or the library it came from.
         notes: what was decided by default, a sentence each, such as which column is the target.
-        image_size: (height, width) that images were resized to on request, or None.
+        image_size: (height, width) that images were resized to, or None.
         shifts: of arrays for which float32 would lose differences, one per entry of the last axis; () if
             unchanged, and for tables, whose encoding has them.
         losses: a sentence for each column in which float32 makes different values equal.
+        validation: the source's own validation part, or None.
     """
 
     train: Dataset
@@ -110,6 +111,14 @@ class Source:
     image_size: tuple[int, int] | None = None
     shifts: tuple[Shift, ...] = ()
     losses: tuple[str, ...] = ()
+    validation: Dataset | None = None
+
+    @property
+    def parts(self) -> dict[str, Dataset]:
+        """The parts that the source has, by name; "data" if it is not divided."""
+        held_out = {"validation": self.validation, "test": self.test}
+        known = {name: part for name, part in held_out.items() if part is not None}
+        return {"train": self.train, **known} if known else {"data": self.train}
 
 
 @dataclass(frozen=True, eq=False)
@@ -151,6 +160,7 @@ class LoadOptions:
     text: Literal["ignore", "hash", "bag"] = "ignore"
     missing: tuple[str, ...] = ()
     keep_inputs: bool = False
+    channels: int | None = None
     seen: Callable[[Any], None] | None = None  # called with a table's frame before anything is refused
 
     def __post_init__(self) -> None:
@@ -165,6 +175,8 @@ class LoadOptions:
         for name, kind in self.kinds.items():
             one_of(f"kinds[{name!r}]", kind, KINDS)
         whole_sizes("image_size", self.image_size, ("height", "width"))
+        if self.channels is not None:
+            one_of("channels", self.channels, (1, 3))
 
     @property
     def known_columns(self) -> tuple[Column, ...]:

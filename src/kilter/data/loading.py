@@ -9,7 +9,7 @@ from typing import Literal
 
 from kilter._system import at_home
 from kilter._validation import errors_as
-from kilter.data import csv, folders, idx, npz, parquet
+from kilter.data import csv, folders, idx, npz, parquet, picture_file
 from kilter.data.dataset import LoadOptions, Source
 from kilter.data.encoding import Column, TableEncoding
 from kilter.data.named import NAMED_SETS, read_named
@@ -43,8 +43,12 @@ FORMATS = (
     Format("parquet", "a .parquet table or set of images", parquet.recognises, parquet.read, resizes=True),
     Format("npz", "an .npz archive", npz.recognises, npz.read),
     Format("idx", "idx files (…-images-idx3-ubyte, plain or .gz)", idx.recognises, idx.read),
+    Format("picture", "a picture", picture_file.recognises, picture_file.read, resizes=True),
     Format("images", "a folder of images in class folders", folders.recognises, folders.read, resizes=True),
 )
+
+# The formats of tables with named columns; Parquet may hold images instead.
+TABLES = ("csv", "parquet")
 
 
 def load(
@@ -66,6 +70,7 @@ def load(
     text: Literal["ignore", "hash", "bag"] = "ignore",
     missing: Sequence[str] = (),
     keep_inputs: bool = False,
+    channels: int | None = None,
 ) -> Source:
     """Read a data set: a file, a folder, or a name (digits, fashion-mnist, cifar10).
 
@@ -76,11 +81,13 @@ def load(
         target: a table's target column; else that of ``encoding``; else one called target, label, class or y;
             else the last one.
         task: "auto" decides by the rule in docs/data.md.
-        skip_bad: leave out rows with a missing target or an infinite value (of arrays also NaN) and images
-            that cannot be decoded, and list them in ``Dataset.skipped``. Otherwise they are errors.
+        skip_bad: leave out rows with a missing target or an infinite value (of arrays also NaN) and list them
+            in ``Dataset.skipped``. Otherwise they are errors. Images that cannot be decoded are left out
+            anyway, unless they are more than half.
         encoding: of an earlier training: read a table exactly as then; the target column may be absent.
         classes: of an earlier training, for data other than tables: labels become its indexes.
-        image_size: (height, width) to which encoded images are resized; without it they must have one size.
+        image_size: (height, width) to which encoded images are resized, with their aspect kept and black
+            bars. Without it images of one size stay as they are, up to 512 pixels; others get a common one.
         unlabelled: labels are optional (prediction): unless all are present and known, the data have none.
         center: centre and scale the columns whose differences float32 would lose; the notes name them. False
             keeps the numbers, and the notes count the losses.
@@ -93,6 +100,7 @@ def load(
             words are hashed into ("hash"), or counts of the most frequent words ("bag").
         missing: entries that mean "missing", such as "-999", or "age=0" for one column.
         keep_inputs: keep the rows as they are in the source, in ``Dataset.inputs``.
+        channels: of an earlier training: images become grey (1) or colour (3).
 
     A table's missing numbers become the median of their column, and a further feature says which were
     missing; missing categories have a feature of their own, and rare ones share one. Long tails of numbers
@@ -121,6 +129,7 @@ def load(
         text,
         tuple(missing),
         keep_inputs,
+        channels,
     )
     return read(source, options)
 
@@ -132,17 +141,33 @@ def read(source: str | Path, options: LoadOptions) -> Source:
         return read_named(str(source), options)
     path = at_home(source)
     chosen = _format_of(path)
-    is_table = chosen.name in ("csv", "parquet")
+    is_table = chosen.name in TABLES
     _require_fitting_options(chosen.looks_like, options, is_table=is_table, resizes=chosen.resizes)
     return chosen.read(path, options)
 
 
-def is_table(source: str | Path) -> bool:
-    """Whether the source is a table with named columns; False if it is missing or of unknown kind."""
+def contents(source: str | Path) -> Literal["table", "images"] | None:
+    """Whether the source is a table with named columns or encoded images, which can be resized.
+
+    None for arrays and named sets, and if it is missing or of unknown kind.
+    """
+    chosen = _known_format(source)
+    if chosen is not None and chosen.name == "parquet":
+        return parquet.contents(Path(source).expanduser())
+    if chosen is None or (chosen.name not in TABLES and not chosen.resizes):
+        return None
+    return "images" if chosen.resizes else "table"
+
+
+def _known_format(source: str | Path) -> Format | None:
+    """The format of a source that exists; None for a named set, and where that cannot be found out."""
     path = Path(source).expanduser()
-    if str(source) in NAMED_SETS or not path.exists():
-        return False
-    return csv.recognises(path) or (parquet.recognises(path) and parquet.holds_table(path))
+    try:
+        if str(source) in NAMED_SETS or not path.exists():
+            return None
+        return next((known for known in FORMATS if known.recognises(path)), None)
+    except (OSError, ValueError):  # unreadable: reported when the data are read
+        return None
 
 
 def _format_of(path: Path) -> Format:
@@ -179,6 +204,7 @@ def _require_fitting_options(what: str, options: LoadOptions, *, is_table: bool,
     """Raise OptionError for options that would have no effect."""
     unused = {
         "image_size": options.image_size is not None and not resizes,
+        "channels": options.channels is not None and not resizes,
         "target": options.target is not None and not is_table,
         "encoding": options.encoding is not None and not is_table,
         "shifts": bool(options.shifts) and is_table,

@@ -42,7 +42,11 @@ TARGET_NAMES = ("target", "label", "class", "y")
 
 
 def table_source(
-    frame: pl.DataFrame, test: pl.DataFrame | None, options: LoadOptions, about: About
+    frame: pl.DataFrame,
+    test: pl.DataFrame | None,
+    options: LoadOptions,
+    about: About,
+    validation: pl.DataFrame | None = None,
 ) -> Source:
     """Encode the frames as ``options.encoding`` says, or as found in ``frame``, and assemble the source."""
     if options.seen is not None:
@@ -64,8 +68,11 @@ def table_source(
         encoding = _with_target(encoding, frame.columns, options.target, about.origin)
     about = replace(about, features=encoding.features, encoding=encoding, notes=notes, losses=losses)
     train_part = _encode(frame, encoding, options, f"{options.rows} {about.origin}")
-    test_part = None if test is None else _encode(test, encoding, options, f"test data {about.origin}")
-    return assemble(train_part, test_part, options, about)
+    held_out = (
+        None if one is None else _encode(one, encoding, options, f"{name} data {about.origin}")
+        for name, one in (("test", test), ("validation", validation))
+    )
+    return assemble(train_part, next(held_out), options, about, next(held_out))
 
 
 def choose_target(columns: list[str], wanted: str | None, origin: str) -> tuple[str, tuple[str, ...]]:

@@ -46,7 +46,7 @@ from kilter.runs.evaluating import ValidationMeasure, positive_of, watch_for
 from kilter.runs.fitting import fitted
 from kilter.runs.from_recipe import make_augmentation, make_model, make_phases, make_schedule
 from kilter.runs.records import DataRecord
-from kilter.runs.trained import data_of, require_names
+from kilter.runs.trained import data_of, image_form, require_names
 
 
 @dataclass(frozen=True, eq=False)
@@ -170,6 +170,7 @@ def read_source(
     section = recipe.data
     encoding = None if record is None else record.table_encoding
     shared: dict[str, Any] = {"skip_bad": section.skip_bad, "image_size": section.image_size}
+    shared |= image_form(record, section.source)
     names = ("ignore", "only", "kinds", "text", "missing")
     chosen = {name: getattr(section, name) for name in names}
     if same_task and encoding is not None:

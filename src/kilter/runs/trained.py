@@ -17,7 +17,7 @@ from kilter._engine.objective_for import check_outputs
 from kilter._models.saved import load_model
 from kilter._validation import errors_as
 from kilter.data import Source, load
-from kilter.data.loading import is_table
+from kilter.data.loading import contents
 from kilter.errors import DataError, ModelError, RunError
 from kilter.runs.atomic import write_with
 from kilter.runs.checksums import require_unchanged
@@ -69,8 +69,16 @@ def load_for(
         return load(source, **how)
     if record.encoding is not None:
         return load(source, encoding=record.table_encoding, **how)
-    how |= {"task": record.task, "classes": record.classes or None}
-    return load(source, image_size=record.image_size, shifts=record.shifts, **how)
+    how |= {"task": record.task, "classes": record.classes or None, "shifts": record.shifts}
+    return load(source, **how, **image_form(record, source))
+
+
+def image_form(record: DataRecord | None, source: str) -> dict[str, Any]:
+    """The options of load() for encoded images of the size and channels of the training; {} for others."""
+    if record is None or len(record.input_shape) != 3 or contents(source) != "images":
+        return {}
+    height, width, channels = record.input_shape
+    return {"image_size": (height, width), "channels": channels if channels in (1, 3) else None}
 
 
 def require_names(record: DataRecord | None, source: str, model: str) -> None:
@@ -84,7 +92,7 @@ def require_names(record: DataRecord | None, source: str, model: str) -> None:
         )
     # Rows of images have another shape than a table's: that is reported elsewhere.
     flat = record is None or len(record.input_shape) == 1
-    if not named and flat and is_table(source):
+    if not named and flat and contents(source) == "table":
         raise _nameless(source, model, trained_on=None if record is None else record.origin)
 
 
