@@ -48,6 +48,12 @@ def train(
     kinds: Kinds = None,
     missing: Missing = None,
     epochs: Epochs = None,
+    folds: Annotated[
+        int | None,
+        typer.Option(
+            "--folds", metavar="N", help="Cross-validate: train N times, each without a part of the rows."
+        ),
+    ] = None,
     seed: Seed = None,
     metric: Metric = None,
     allow_code: AllowCode = False,

@@ -21,14 +21,13 @@ from kilter._progress import Display
 from kilter._text import number, printable
 from kilter.data import Dataset, Source
 from kilter.data.csv_output import csv_text
-from kilter.data.images import FILE
 from kilter.errors import DataError, OptionError
 from kilter.recipe import load_recipe
 from kilter.runs.atomic import write_with
 from kilter.runs.build import compile_for, read_parts
 from kilter.runs.checksums import require_same_recipe
 from kilter.runs.evaluating import BATCH, evaluate_part, fitting_measure
-from kilter.runs.predictions import Predictions, joined, predictions, uncertain
+from kilter.runs.predictions import Predictions, joined, name_columns, predictions, uncertain
 from kilter.runs.reading import RECIPE
 from kilter.runs.records import Evaluation, to_json
 from kilter.runs.trained import Trained, open_trained, read_for, write_model
@@ -40,7 +39,6 @@ WRITERS: Final[dict[str, Callable[[Predictions, polars.DataFrame, Path], Any]]] 
     ".npz": lambda found, table, path: np.savez(path, allow_pickle=False, **found.arrays()),
     ".parquet": lambda found, table, path: table.write_parquet(path),
 }
-IMAGE_IDS: Final = (FILE,)
 COMPARED: Final = ("", "accuracy", "negative log-likelihood", "Brier score", "expected calibration error")
 
 
@@ -126,8 +124,7 @@ def predict(
     if samples is not None:
         mean = uncertain(trained, parts, samples=samples, seed=seed or 0, progress=progress)
         found, comparison = mean, compared(found, mean, samples, parts)
-    ids = IMAGE_IDS if read.encoding is None else read.encoding.ids
-    table = found.table(read.parts, ids=ids, with_inputs=with_inputs)
+    table = found.table(read.parts, ids=name_columns(read.encoding), with_inputs=with_inputs)
     progress.close()
     if out is None:
         typer.echo(csv_text(table), nl=False)

@@ -35,7 +35,7 @@ from kilter._tuning.clip_threshold import FoundClip, clip_threshold
 from kilter._tuning.find_lr import find_lr
 from kilter._tuning.rate_curve import FoundRate
 from kilter._validation import errors_as
-from kilter.data import NAMED_SETS, Dataset, Source, Splits, load, split
+from kilter.data import NAMED_SETS, Dataset, Source, Splits, fold, load, split
 from kilter.data.leaks import leak_notes
 from kilter.errors import ModelError, RecipeError
 from kilter.nn.builders import BYTES_A_WEIGHT
@@ -155,12 +155,25 @@ def read_parts(
     """The recipe's data as :func:`read_source` reads them, and their split."""
     source, section = read_source(recipe, record, same_task=same_task), recipe.data
     seed = recipe.seed if section.split_seed is None else section.split_seed
+    if section.folds is not None:
+        if section.fold is None:
+            raise RecipeError(
+                expected="data.fold, the one of data.folds to hold out",
+                received=f"data.folds={section.folds} alone, which is for kilter train and cross_validate",
+                remedy="leave data.folds out, or add data.fold",
+            )
+        source = fold(source, folds=section.folds, number=section.fold, seed=seed)
     parts = split(source, validation=section.validation, test=section.test, seed=seed, by=section.split)
     return replace(source, encoding=parts.encoding), parts
 
 
 def read_source(
-    recipe: Recipe, record: DataRecord | None, *, same_task: bool = False, unlabelled: bool = False
+    recipe: Recipe,
+    record: DataRecord | None,
+    *,
+    same_task: bool = False,
+    unlabelled: bool = False,
+    keep_inputs: bool = False,
 ) -> Source:
     """The recipe's data; warns if float32 makes different numbers equal.
 
@@ -170,7 +183,7 @@ def read_source(
     section = recipe.data
     encoding = None if record is None else record.table_encoding
     shared: dict[str, Any] = {"skip_bad": section.skip_bad, "image_size": section.image_size}
-    shared |= image_form(record, section.source)
+    shared |= image_form(record, section.source) | {"keep_inputs": keep_inputs}
     names = ("ignore", "only", "kinds", "text", "missing")
     chosen = {name: getattr(section, name) for name in names}
     if same_task and encoding is not None:

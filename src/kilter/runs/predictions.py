@@ -13,7 +13,8 @@ from kilter._engine.objective_for import objective_for
 from kilter._infer.monte_carlo import predict_mc
 from kilter._infer.outputs import Outputs
 from kilter._progress import Progress
-from kilter.data import Dataset
+from kilter.data import Dataset, TableEncoding
+from kilter.data.images import FILE
 from kilter.errors import ModelError, OptionError
 from kilter.runs.trained import Trained
 
@@ -77,7 +78,7 @@ class Predictions:
         of the source that name its rows; without any, rows are named by their number, from 0.
         """
         answers = self.frame()
-        named = [_named(part, ids, with_inputs) for part in parts.values()]
+        named = [_inputs(part) if with_inputs else row_names(part, ids) for part in parts.values()]
         rows = polars.concat(named, how="diagonal_relaxed")
         if len(parts) > 1:
             names = np.repeat(list(parts), [len(part) for part in parts.values()])
@@ -105,16 +106,23 @@ class Predictions:
         }
 
 
-def _named(part: Dataset, ids: Sequence[str], with_inputs: bool) -> polars.DataFrame:
-    """The columns of the source, or those that name its rows, or the numbers of the rows."""
-    if with_inputs:
-        if part.inputs is None:
-            raise OptionError(
-                expected="--with-inputs for a table or a folder of pictures",
-                received=f"{part.name}, whose rows have no names",
-                remedy="leave --with-inputs out",
-            )
-        return part.inputs
+def _inputs(part: Dataset) -> polars.DataFrame:
+    if part.inputs is None:
+        raise OptionError(
+            expected="--with-inputs for a table or a folder of pictures",
+            received=f"{part.name}, whose rows have no names",
+            remedy="leave --with-inputs out",
+        )
+    return part.inputs
+
+
+def name_columns(encoding: TableEncoding | None) -> tuple[str, ...]:
+    """The columns that name the rows of a table, or else of images."""
+    return (FILE,) if encoding is None else encoding.ids
+
+
+def row_names(part: Dataset, ids: Sequence[str]) -> polars.DataFrame:
+    """The columns ``ids`` of the source, or the numbers of its rows."""
     known = [] if part.inputs is None else [one for one in ids if one in part.inputs.columns]
     if known:
         return part.inputs.select(known)
