@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Literal
 
 import polars as pl
 
@@ -12,7 +11,7 @@ from kilter._validation import errors_as
 from kilter.data.assembling import About
 from kilter.data.dataset import LoadOptions, Source
 from kilter.data.folders import TEST_NAMES, TRAIN_NAMES, VALIDATION_NAMES
-from kilter.data.frames import frames_source, is_image_type
+from kilter.data.frames import frames_source
 from kilter.data.parquet_pages import require_sound_headers
 from kilter.data.paths import first_named, require_file
 from kilter.data.tables import UNREADABLE
@@ -35,13 +34,14 @@ def read(path: Path, options: LoadOptions) -> Source:
     return frames_source(frames, options, about, lambda label: _declared_classes(first, label))
 
 
-def contents(path: Path) -> Literal["table", "images"] | None:
-    """What the file or folder contains; None if it cannot be read."""
-    try:
-        schema = pl.read_parquet_schema(_shards(path)[0]["train"][0])
-    except (*UNREADABLE, IndexError):
-        return None
-    return "images" if any(map(is_image_type, schema.values())) else "table"
+def first_schema(path: Path) -> pl.Schema:
+    """The columns of the first file of the training part."""
+    return pl.Schema(pl.read_parquet_schema(_shards(path)[0]["train"][0]))
+
+
+def frame(path: Path, options: LoadOptions) -> tuple[pl.DataFrame, tuple[str, ...]]:
+    """The table of one file."""
+    return _frame([path]), ()
 
 
 def _shards(path: Path) -> tuple[dict[str, list[Path]], tuple[str, ...]]:

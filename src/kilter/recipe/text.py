@@ -85,7 +85,7 @@ def _put(given: dict[str, Any], path: list[str], value: Any) -> None:
 
 IMAGE_SETS: Final = ("cifar10", "fashion-mnist")
 NO_TABLES: Final = ("", ".npz", ".idx", ".gz")
-"""Endings of sources that are no files of tables; folders and named sets have none."""
+"""Endings of sources that are no files of tables unless they exist and say otherwise."""
 
 
 def run_name(text: str) -> str:
@@ -106,14 +106,14 @@ def recipe_for(source: str, *, average: bool = True) -> Recipe:
 
     Raises :class:`~kilter.errors.RecipeError` for a name that is empty or not UTF-8.
     """
-    images = source in IMAGE_SETS or _holds_images(source)
+    found = _contents(source)
     given: dict[str, Any] = {
         "name": run_name(Path(source).stem),
         "data": {"source": source},
-        "model": {"builder": "cnn" if images else "mlp"},
+        "model": {"builder": "cnn" if found == "images" else "mlp"},
         "train": {"epochs": 100, "early_stopping": {"patience": 10}},
     }
-    if not images and Path(source).suffix.lower() not in NO_TABLES:
+    if found == "table" or (found is None and Path(source).suffix.lower() not in NO_TABLES):
         given["data"]["validation"] = 0.2
         given["model"]["hidden"] = AUTO
         given["optimizer"] = {"name": "adamw", "learning_rate": 0.003, "weight_decay": 0.1}
@@ -124,13 +124,14 @@ def recipe_for(source: str, *, average: bool = True) -> Recipe:
         raise recipe_error(error, given) from None
 
 
-def _holds_images(source: str) -> bool:
-    """Whether the source contains encoded images, or is a folder of arrays, which are images."""
-    if not Path(source).exists():
-        return False
+def _contents(source: str) -> str | None:
+    """ "table", "images", also for a folder of arrays, or None for other arrays and what does not exist."""
+    if source in IMAGE_SETS:
+        return "images"
     from kilter.data.loading import contents
 
-    return contents(source) == "images" or (Path(source).is_dir() and contents(source) is None)
+    found = contents(source)
+    return "images" if found is None and Path(source).is_dir() else found
 
 
 HEADING: Final = "A kilter recipe, every key resolved. Train it again: kilter train THIS_FILE"
