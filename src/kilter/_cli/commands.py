@@ -48,6 +48,12 @@ def train(
     kinds: Kinds = None,
     missing: Missing = None,
     epochs: Epochs = None,
+    folds: Annotated[
+        int | None,
+        typer.Option(
+            "--folds", metavar="N", help="Cross-validate: train N times, each without a part of the rows."
+        ),
+    ] = None,
     seed: Seed = None,
     metric: Metric = None,
     allow_code: AllowCode = False,
@@ -271,12 +277,19 @@ def predict(
         str,
         typer.Argument(metavar="DATA", help="A file, a folder or a named data set; labels are optional."),
     ],
+    target: Annotated[
+        str | None,
+        typer.Option("--target", metavar="COLUMN", help="The column with the true values, if any."),
+    ] = None,
     out: Annotated[
         Path | None,
         typer.Option(
             "--out", metavar="FILE", help="Write a .csv, .npz or .parquet file; default: CSV on stdout."
         ),
     ] = None,
+    with_inputs: Annotated[
+        bool, typer.Option("--with-inputs", help="Put the answers beside all columns of the data.")
+    ] = False,
     samples: Annotated[
         int | None,
         typer.Option(
@@ -293,7 +306,8 @@ def predict(
 ) -> None:
     """Predict a class or numbers for each row.
 
-    Includes the probability of each class; with --mc also the uncertainty."""
+    Beside the ids, file names or numbers of the rows; with the probability of each class, or with --mc the
+    uncertainty."""
 
 
 @done_in("predicting")

@@ -29,7 +29,11 @@ WORD_FEATURES = 256
 # identifier.
 _FEWEST_NAMED_ROWS = 20
 _NAMING_SHARE = 0.9
-_NAMES_ROWS = re.compile(r"|#|id|.*[_ ]id|.*[a-z]Id|index|row|no|nr|number|unnamed.*", re.IGNORECASE)
+_NAMES_ROWS = re.compile(
+    r"(?i:|#|id|.*[_ ]id|(?:user|row|customer|client|order|item|gu|uu)id|index|row|no|nr|number|unnamed.*)"
+    r"|.*[a-z]I[Dd]"  # customerID, but not "paid"
+)
+_NAMES_SOMEONE = re.compile(r".*name", re.IGNORECASE)
 _COUNTS_TIME = re.compile(r".*(time|date|day|week|month|year|hour|step|age).*|t|x", re.IGNORECASE)
 _NAMES_A_MOMENT = re.compile(r".*(time|date|stamp|moment|created|updated)s?|ts|.*_(at|ts)", re.IGNORECASE)
 _UNIX_DAYS = (11_323, 25_568)  # from 2001 to 2040
@@ -37,10 +41,14 @@ _UNIX_DAYS = (11_323, 25_568)  # from 2001 to 2040
 
 @dataclass(frozen=True)
 class Aside:
-    """Why a training column is no feature, as a clause; ``is_text``: its words could be features."""
+    """Why a training column is no feature, as a clause.
+
+    ``is_text``: its words could be features; ``is_id``: it names the rows.
+    """
 
     why: str
     is_text: bool = False
+    is_id: bool = False
 
 
 NO_VALUES = Aside("no values")
@@ -67,7 +75,7 @@ def reason_to_set_aside(series: pl.Series) -> Aside | None:
         steps = series.cast(pl.Float64).diff().drop_nulls()
         consecutive = bool((steps == 1).all()) and not _COUNTS_TIME.fullmatch(series.name)
         if consecutive or _NAMES_ROWS.fullmatch(series.name):
-            return Aside("a unique number in every row")
+            return Aside("a unique number in every row", is_id=True)
     return None
 
 
@@ -84,7 +92,9 @@ def _reason_of_text(text: pl.Series, count: int, distinct: int) -> Aside | None:
     different = text.drop_nulls().unique()
     if find_pattern(different) or _are_numbers(different) or mostly_numbers(different):
         return None
-    return Aside(f"text with {distinct} different values in {count} rows", is_text=True)
+    one_word = distinct == count == len(text) and not different.str.contains(r"\s").any()
+    is_id = one_word or bool(_NAMES_ROWS.fullmatch(text.name) or _NAMES_SOMEONE.fullmatch(text.name))
+    return Aside(f"text with {distinct} different values in {count} rows", is_text=True, is_id=is_id)
 
 
 def find_column(

@@ -100,13 +100,15 @@ class TableEncoding:
 
     A new file read with it has the same features in the same order: extra columns are ignored, an absent
     column counts as missing, missing values are filled as in training, and an unknown category is among the
-    rare ones, or has only zeros in the one-hot columns.
+    rare ones, or has only zeros in the one-hot columns. ``ids``: columns that name the rows, which are no
+    features but stand beside the answers.
     """
 
     columns: tuple[Column, ...]
     target: str
     task: Literal["classification", "regression"]
     classes: tuple[str, ...] = ()
+    ids: tuple[str, ...] = ()
 
     @property
     def features(self) -> tuple[str, ...]:
@@ -140,7 +142,8 @@ def _from_mapping(content: dict[str, Any]) -> TableEncoding:
         raise ValueError(f"version={content['version']}, this kilter reads version {FORMAT_VERSION}")
     columns = tuple(map(_column, content["columns"]))
     task = _one_of(content["task"], "classification", "regression")
-    return TableEncoding(columns, _text(content["target"]), task, _texts(content["classes"]))
+    classes, ids = _texts(content["classes"]), _texts(content.get("ids", []))
+    return TableEncoding(columns, _text(content["target"]), task, classes, ids)
 
 
 def _column(entry: dict[str, Any]) -> Column:

@@ -39,6 +39,15 @@ class DataSection(Section):
         ge=0,
         le=2**31 - 1,
     )
+    folds: Whole = unset(
+        "a whole number from 2: cross-validation, which trains once for each of so many parts of the rows "
+        "and tests on that part",
+        ge=2,
+        le=10_000,
+    )
+    fold: Whole = unset(
+        "a whole number from 1 to data.folds: train only without this part, and test on it", ge=1, le=10_000
+    )
     standardize: bool = key(
         True,
         "true or false: the model begins with a layer that scales each input to mean 0 and "
@@ -91,6 +100,14 @@ class DataSection(Section):
         if not fits:
             raise refuse(described(cls, "validation"))
         return value
+
+    @model_validator(mode="after")
+    def _one_of_the_folds(self) -> Self:
+        if self.fold is not None and not (self.folds and self.fold <= self.folds):
+            raise refuse("a fold from 1 to data.folds", f"fold={self.fold} of folds={self.folds}")
+        if self.folds is not None and (self.test is not None or self.split == "time"):
+            raise refuse("data.folds without data.test, on rows drawn at random", f"folds={self.folds}")
+        return self
 
     @field_validator("image_size")
     @classmethod

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from kilter import _backend  # noqa: F401  (chooses JAX before Keras loads)
 
 if TYPE_CHECKING:
+    from kilter.runs.cross_validation import CrossValidation, cross_validate
     from kilter.runs.directory import Run, create_run, reopen_run
     from kilter.runs.reading import RunRecords, list_runs, open_run
     from kilter.runs.recorder import Recorder
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
     from kilter.runs.training import TrainResult, resume, train
 
 _HOMES = {
+    "CrossValidation": "kilter.runs.cross_validation",
+    "cross_validate": "kilter.runs.cross_validation",
     "Interrupted": "kilter.runs.termination",
     "Recorder": "kilter.runs.recorder",
     "Run": "kilter.runs.directory",
@@ -34,6 +37,7 @@ _HOMES = {
 }
 
 __all__ = [
+    "CrossValidation",
     "Interrupted",
     "Recorder",
     "Run",
@@ -41,6 +45,7 @@ __all__ = [
     "RunSummary",
     "TrainResult",
     "create_run",
+    "cross_validate",
     "list_runs",
     "open_run",
     "reopen_run",

@@ -17,7 +17,7 @@ from kilter._engine.objective_for import check_outputs
 from kilter._models.saved import load_model
 from kilter._validation import errors_as
 from kilter.data import Source, load
-from kilter.data.loading import is_table
+from kilter.data.loading import contents
 from kilter.errors import DataError, ModelError, RunError
 from kilter.runs.atomic import write_with
 from kilter.runs.checksums import require_unchanged
@@ -54,23 +54,31 @@ def write_model(model: Any, path: Path, record: DataRecord | None = None) -> Non
 
 
 def load_for(
-    record: DataRecord | None, source: str, *, model: str, target: str | None = None, unlabelled: bool
+    record: DataRecord | None,
+    source: str,
+    *,
+    model: str,
+    target: str | None = None,
+    unlabelled: bool,
+    keep_inputs: bool = False,
 ) -> Source:
     """``source``, read as the model's training data: columns by name, categories, classes, image size."""
     require_names(record, source, model)
+    how: dict[str, Any] = {"target": target, "unlabelled": unlabelled, "keep_inputs": keep_inputs}
     if record is None:
-        return load(source, target=target, unlabelled=unlabelled)
+        return load(source, **how)
     if record.encoding is not None:
-        return load(source, target=target, encoding=record.table_encoding, unlabelled=unlabelled)
-    return load(
-        source,
-        target=target,
-        task=record.task,
-        classes=record.classes or None,
-        image_size=record.image_size,
-        unlabelled=unlabelled,
-        shifts=record.shifts,
-    )
+        return load(source, encoding=record.table_encoding, **how)
+    how |= {"task": record.task, "classes": record.classes or None, "shifts": record.shifts}
+    return load(source, **how, **image_form(record, source))
+
+
+def image_form(record: DataRecord | None, source: str) -> dict[str, Any]:
+    """The options of load() for encoded images of the size and channels of the training; {} for others."""
+    if record is None or len(record.input_shape) != 3 or contents(source) != "images":
+        return {}
+    height, width, channels = record.input_shape
+    return {"image_size": (height, width), "channels": channels if channels in (1, 3) else None}
 
 
 def require_names(record: DataRecord | None, source: str, model: str) -> None:
@@ -84,7 +92,7 @@ def require_names(record: DataRecord | None, source: str, model: str) -> None:
         )
     # Images do not have the shape of a table's rows; that is reported elsewhere.
     flat = record is None or len(record.input_shape) == 1
-    if not named and flat and is_table(source):
+    if not named and flat and contents(source) == "table":
         raise _nameless(source, model, trained_on=None if record is None else record.origin)
 
 
@@ -161,6 +169,6 @@ def _misfit(model: keras.Model, record: DataRecord) -> DataError | ModelError | 
     return None
 
 
-def read_for(trained: Trained, source: str, *, target: str | None = None, unlabelled: bool) -> Source:
-    """``source`` read as the training data were: the same columns, categories, classes and image size."""
-    return load_for(trained.data, source, model=str(trained.path), target=target, unlabelled=unlabelled)
+def read_for(trained: Trained, source: str, **how: Any) -> Source:
+    """``source`` read as the training data were, as :func:`load_for` does."""
+    return load_for(trained.data, source, model=str(trained.path), **how)
