@@ -128,6 +128,7 @@ class Treatment:
             same validation rows; () if nothing was changed.
         kept: why the original model was returned, if changes or more training would have harmed it; ""
             otherwise.
+        noise: why no remedy was tried: nothing says that the targets depend on the inputs; "" otherwise.
         stopped: what was left out because ``max_seconds`` had passed; "" if it had not, or was not given.
         before: the original model. Its score and curves are those of a short trial, if there was one; its
             measures are those after its own full training.
@@ -147,6 +148,7 @@ class Treatment:
     skipped: Mapping[str, str] = field(default_factory=dict)
     checks: tuple[MeasureCheck, ...] = ()
     kept: str = ""
+    noise: str = ""
     stopped: str = ""
 
     @property
@@ -182,6 +184,8 @@ class Treatment:
         trained = full if self.after.history else "not trained"
         if not self.changes:
             lines.append(f"changed: nothing; {'trained without changes' if self.after.history else trained}")
+        if self.noise:
+            lines.append(f"nothing to learn here, so no remedy was tried: {self.noise}")
         lines += [f"not possible: {code}: {reason}" for code, reason in self.skipped.items()]
         if trials.proof is not None:
             lines.append(f"proof in short trainings ({trials.length}): {trials.in_words}")
@@ -212,6 +216,7 @@ class Treatment:
             "verdict": self.trials.verdict,
             "refused": self.trials.refused,
             "kept": self.kept,
+            "noise": self.noise,
             "stopped": self.stopped,
             "checks": [
                 {key: value if isinstance(value, str) else str(value) for key, value in vars(one).items()}

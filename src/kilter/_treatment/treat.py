@@ -9,14 +9,14 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 
 import keras
 
 from kilter._array_types import Arrays, HeldOut
 from kilter._compare.looks import Spending
-from kilter._diagnosis.diagnose import diagnose
+from kilter._diagnosis.diagnose import examined
 from kilter._engine.augmenting import Augment
 from kilter._engine.measuring import probe
 from kilter._engine.program_cache import shared_programs
@@ -123,18 +123,28 @@ def treat(
     )
     asked = subject_of(model, x, y, spec, policy)
     with shown(verbose) as progress, shared_programs():
-        options = asked.training.arguments("validation_data", "batch_size", "shuffle", "seed")
-        diagnosis = diagnose(model, asked.x, asked.y, **options, verbose=progress)
+        found = examined(model, asked.x, asked.y, asked.training, progress)
         original = readable(asked)
         remedy_set = RemedySet(remedies, kept(model, keep, remedies))
         progress.stage("Treating: measuring what nearest neighbours and ridge regression reach")
         tools = Tools(remedy_set, scoring_of(original), budget, progress, deadline)
         given = train_as_given(original, tools)
-        best = course(original, diagnosis, given, tools, Spending(pairs, policy.search.level))
+        spending = Spending(pairs, policy.search.level)
+        noise = found.noise and tools.scoring.learnt_nothing(given.best.score)
+        if noise:
+            best = unchanged(original, given, tools)
+        else:
+            best = course(original, found.diagnosis, given, tools, spending)
         treated = None if best.subject is original else best.trained
         returned = safest(original, treated, given, tools.scoring)
         progress.stage("Diagnosing the trained model")
-        return _result(original, diagnosis, best.trials, returned, tools, began)
+        result = _result(original, found.diagnosis, best.trials, returned, tools, began)
+        return replace(result, noise=_noise(found.diagnosis)) if noise else result
+
+
+def _noise(diagnosis: Diagnosis) -> str:
+    """The finding that says that there is nothing to learn, in words."""
+    return next(one.explanation for one in diagnosis.findings if one.code == "shuffled-labels")
 
 
 @dataclass(frozen=True, eq=False)
@@ -169,8 +179,12 @@ def course(
 
     The second round goes on from what the first one proved, with longer trials, and takes warnings as severe.
     """
-    unchanged = Round(original, given.best, Trials(tools.scoring.measure, 0, 0))
-    return _Course(unchanged, diagnosis, tools, spending, steps or Steps()).run()
+    return _Course(unchanged(original, given, tools), diagnosis, tools, spending, steps or Steps()).run()
+
+
+def unchanged(original: Subject, given: AsGiven, tools: Tools) -> Round:
+    """The original model, trained as it came, and no trials."""
+    return Round(original, given.best, Trials(tools.scoring.measure, 0, 0))
 
 
 @dataclass(frozen=True, eq=False)

@@ -72,6 +72,8 @@ def _sentences(treatment: Treatment) -> list[str]:
     severe = treatment.diagnosis.codes("severe")
     found = f"{words.count(len(severe), 'severe finding')}." if severe else "Nothing severe was found."
     stopped = [f"Stopped early: {treatment.stopped}."] if treatment.stopped else []
+    if treatment.noise:
+        return [found, f"Nothing to learn here, so no remedy was tried. {treatment.noise}", *stopped]
     if not treatment.changes:
         kept = f"Kept the given model: {treatment.kept}." if treatment.kept else "Trained without changes."
         return [found, f"Nothing was changed. {kept}", *stopped]
