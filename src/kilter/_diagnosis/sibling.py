@@ -9,7 +9,8 @@ optimiser only.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Final
 
 import keras
@@ -19,7 +20,7 @@ from kilter._diagnosis.checks.architecture import feeds_kernel, linear_layers
 from kilter._diagnosis.checks.output import BINARY, CATEGORICAL, SPARSE, SQUARES, complaints
 from kilter._diagnosis.context import Context
 from kilter._diagnosis.targets import target_facts
-from kilter._models.copying import Cut, copy_model, copy_written, is_graph
+from kilter._models.copying import FOREIGN_ERRORS, Cut, copy_model, copy_written, is_graph
 from kilter._models.editing import as_graph, can_be_cut, cut, open_layers
 from kilter._models.layers import (
     ATTENTION,
@@ -35,6 +36,17 @@ from kilter.data.scaling import moments
 from kilter.nn.pairing import PAIRINGS, pairing_of
 
 Config = dict[str, Any]
+# What may differ between a network and its sibling, by the remedies' codes.
+PARTS: Final = (
+    "standardize-inputs",
+    "repair-output",
+    "rescale-outputs",
+    "reinitialize-paired",
+    "replace-activation",
+    "ease-regularization",
+    "repair-batch-norm",
+    "insert-batch-norm",
+)
 RATE: Final = 4e-3
 ATTENTION_RATE: Final = 2e-3
 _CLIP: Final = 1.0
@@ -54,7 +66,8 @@ def sibling(context: Context, steps: int, seed: int) -> keras.Model:
     if graph is None or not can_be_cut(graph):
         model, loss, weight = copy_written(context.model).model, None, None
     else:
-        model, loss, weight = _cleaned(context, graph)
+        cleaning = cleaning_of(context, graph)
+        model, loss, weight = cleaning.model(), cleaning.loss, cleaning.weight
     model.trainable = model.trainable or not context.model.trainable_variables
     free = [one for one in model._flatten_layers(include_self=False) if one.trainable]
     draw_weights(free, seed)
@@ -87,47 +100,90 @@ def compiled_soundly(
     return model
 
 
-def _cleaned(context: Context, graph: keras.Model) -> tuple[keras.Model, Any, float | None]:
-    """The copy with clean configurations, its loss (None: the original's) and the weight of that loss."""
+@dataclass(frozen=True, eq=False)
+class Cleaning:
+    """How a graph of layers becomes its sibling.
+
+    ``cuts``: how the configuration of each layer that changes does. ``front``: layers before the inputs, ()
+    for none. ``loss``, ``weight``: the new loss and its weight; None for the original's.
+    """
+
+    graph: keras.Model
+    cuts: Mapping[Any, Cut]
+    front: Sequence[Any]
+    loss: Any
+    weight: float | None
+
+    def model(self) -> keras.Model:
+        """The sibling, uncompiled, with the weights of layers that keep their shapes."""
+        return cut(self.graph, self.cuts, self.front).model
+
+
+def cleaning_of(context: Context, graph: keras.Model, parts: Collection[str] = PARTS) -> Cleaning:
+    """The cleaning that changes these ``parts``."""
     facts: dict[int, LayerFacts] = {}
     for one in context.layers:
         facts.setdefault(id(one.layer), one)
-    poor = _poor_activations(context)
-    insert = _lacks_normalization(context)
+    poor = _poor_activations(context) if "replace-activation" in parts else set()
+    insert = "insert-batch-norm" in parts and _lacks_normalization(context)
     cuts: dict[Any, Cut] = {}
     for layer in open_layers(graph):
         if layer.trainable_variables and not isinstance(layer, keras.Model):
-            cuts[layer] = _cleaner(facts.get(id(layer)), poor, insert=insert)
+            cuts[layer] = _cleaner(facts.get(id(layer)), poor, parts, insert=insert)
         elif id(layer) in poor or isinstance(layer, keras.layers.Dropout | keras.layers.LeakyReLU):
-            cuts[layer] = _cleaner(None, poor | {id(layer)} if id(layer) in poor else poor)
-    ending = _ending(context)
+            cuts[layer] = _cleaner(None, poor, parts, sound=id(layer) in poor)
+    ending = _ending(context, parts)
     loss = weight = None
     if ending is not None:
         head, change, loss, weight = ending
         clean = cuts.get(head, lambda config: config)
         cuts[head] = lambda config: change(clean(config))
-    front = [_normalization(context, array) for array in context.inputs]
+    front = [_normalization(context, array) for array in context.inputs] if PARTS[0] in parts else []
     listed = front if len(front) == len(graph.inputs) and any(front) else ()
-    return cut(graph, cuts, listed).model, loss, weight
+    changed = {layer: make for layer, make in cuts.items() if _changes(layer, make)}
+    return Cleaning(graph, changed, listed, loss, weight)
 
 
-def _cleaner(facts: LayerFacts | None, poor: set[int], *, insert: bool = False) -> Cut:
-    """A layer's configuration with what harms a training replaced; inner configurations too."""
+def configuration(layer: Any) -> Config | None:
+    """A layer's configuration, of plain values; None where it has none."""
+    try:
+        return dict(layer.get_config())
+    except FOREIGN_ERRORS:
+        return None
+
+
+def _changes(layer: Any, make: Cut) -> bool:
+    """Whether the cut changes the layer; one without a configuration cannot be changed."""
+    config = configuration(layer)
+    return config is not None and make(dict(config)) != config
+
+
+def _cleaner(
+    facts: LayerFacts | None,
+    poor: set[int],
+    parts: Collection[str],
+    *,
+    insert: bool = False,
+    sound: bool = False,
+) -> Cut:
+    """A layer's configuration with what harms a training replaced; inner configurations too.
+
+    ``sound``: whether a layer without facts gets a sound activation.
+    """
 
     def clean(config: Config) -> Any:
-        found = _clean(config)
+        found = _clean(config, parts)
         hidden = facts is not None and facts.is_weighted and not facts.is_output
         if facts is None:
-            return {**found, "activation": _SOUND} if "activation" in found else found
+            return {**found, "activation": _SOUND} if sound and "activation" in found else found
         named = facts.activation_layer == facts.path
         if named and id(facts.layer) in poor:
             found["activation"] = _SOUND
-        if hidden and "kernel_initializer" in found:
+        if hidden and "kernel_initializer" in found and "reinitialize-paired" in parts:
             lively = facts.activation if id(facts.layer) not in poor else _SOUND
-            found["kernel_initializer"] = (
-                pairing_of(lively).default if lively in PAIRINGS else "glorot_uniform"
-            )
-        if isinstance(facts.layer, keras.layers.BatchNormalization):
+            wanted = pairing_of(lively).default if lively in PAIRINGS else "glorot_uniform"
+            found["kernel_initializer"] = _unless_same(config["kernel_initializer"], wanted)
+        if isinstance(facts.layer, keras.layers.BatchNormalization) and "repair-batch-norm" in parts:
             first = keras.config.image_data_format() == "channels_first"
             found["axis"] = found["axis"] if first else -1
         if not insert or not hidden or found.get("activation") is None:
@@ -142,25 +198,33 @@ def _cleaner(facts: LayerFacts | None, poor: set[int], *, insert: bool = False) 
     return clean
 
 
-def _clean(config: Any) -> Any:
+def _unless_same(config: Any, wanted: str) -> Any:
+    """The name of an initialiser; its configuration as it is, if that is the same."""
+    now, then = keras.initializers.get(config), keras.initializers.get(wanted)
+    return config if type(now) is type(then) else wanted
+
+
+def _clean(config: Any, parts: Collection[str]) -> Any:
     """The configuration with sound initialisers, rates and penalties; other values as they are."""
+    drawn, eased = "reinitialize-paired" in parts, "ease-regularization" in parts
+    active = "replace-activation" in parts
     found = dict(config)
     for key, value in config.items():
-        if key.endswith("_regularizer"):
+        if key.endswith("_regularizer") and eased:
             found[key] = None
-        elif key.endswith("_initializer") and key in _STARTS:
-            found[key] = _STARTS[key]
-        elif key in ("kernel_initializer", "depthwise_initializer", "pointwise_initializer"):
-            found[key] = "glorot_uniform"
-        elif key in ("rate", "dropout", "recurrent_dropout") and isinstance(value, float) and value > 0.5:
-            found[key] = 0.2
-        elif key == "momentum" and isinstance(value, float):  # of batch normalisation
+        elif key.endswith("_initializer") and key in _STARTS and drawn:
+            found[key] = _unless_same(value, _STARTS[key])
+        elif key in ("kernel_initializer", "depthwise_initializer", "pointwise_initializer") and drawn:
+            found[key] = _unless_same(value, "glorot_uniform")
+        elif key in ("rate", "dropout", "recurrent_dropout") and isinstance(value, float) and eased:
+            found[key] = 0.2 if value > 0.5 else value
+        elif key == "momentum" and isinstance(value, float) and "repair-batch-norm" in parts:
             found[key] = min(value, 0.9)
-        elif key == "negative_slope" and isinstance(value, float) and value >= 1:
+        elif key == "negative_slope" and isinstance(value, float) and value >= 1 and active:
             found[key] = 0.2
         elif key in ("layer", "backward_layer", "cell") and isinstance(value, dict) and "config" in value:
-            found[key] = {**value, "config": _clean(value["config"])}
-    if "recurrent_initializer" in config and config.get("activation") != "tanh":
+            found[key] = {**value, "config": _clean(value["config"], parts)}
+    if active and "recurrent_initializer" in config and config.get("activation") != "tanh":
         found["activation"] = "tanh"
     return found
 
@@ -178,7 +242,9 @@ def _lacks_normalization(context: Context) -> bool:
     return len(context.hidden) >= _DEEP and not normal and context.batch_size >= context.thresholds.norm_batch
 
 
-def _ending(context: Context) -> tuple[Any, Callable[[Any], Any], Any, float | None] | None:
+def _ending(
+    context: Context, parts: Collection[str]
+) -> tuple[Any, Callable[[Any], Any], Any, float | None] | None:
     """How the last layer and the loss change to fit the targets; None if they fit, or cannot be changed."""
     if len(context.outputs) != 1:
         return None
@@ -189,8 +255,8 @@ def _ending(context: Context) -> tuple[Any, Callable[[Any], Any], Any, float | N
         return None
     tail = bool(head.consumers)
     if output.loss.name in SQUARES and output.activation == "linear" and not tail:
-        return _rescaled(head, output)
-    if not list(complaints(output)) or tail:
+        return _rescaled(head, output) if "rescale-outputs" in parts else None
+    if "repair-output" not in parts or not list(complaints(output)) or tail:
         return None
     wanted = _wanted(output, facts)
     if wanted is None:
