@@ -9,7 +9,7 @@ optimiser only.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -30,6 +30,7 @@ from kilter._models.layers import (
     WEIGHTED,
     LayerFacts,
     OutputFacts,
+    output_names,
 )
 from kilter._models.variables import draw_weights
 from kilter.data.scaling import moments
@@ -64,14 +65,14 @@ def sibling(context: Context, steps: int, seed: int) -> keras.Model:
     """The sibling, compiled for a training of ``steps`` steps. Raises as a copy of the model does."""
     graph = as_graph(context.model, context.x)
     if graph is None or not can_be_cut(graph):
-        model, loss, weight = copy_written(context.model).model, None, None
+        model, changed = copy_written(context.model).model, {}
     else:
         cleaning = cleaning_of(context, graph)
-        model, loss, weight = cleaning.model(), cleaning.loss, cleaning.weight
+        model, changed = cleaning.model(), cleaning.compiled
     model.trainable = model.trainable or not context.model.trainable_variables
     free = [one for one in model._flatten_layers(include_self=False) if one.trainable]
     draw_weights(free, seed)
-    return compiled_soundly(context, model, steps, loss=loss, weight=weight)
+    return compiled_soundly(context, model, steps, **changed)
 
 
 def own_network(context: Context, steps: int) -> keras.Model:
@@ -81,10 +82,8 @@ def own_network(context: Context, steps: int) -> keras.Model:
     return compiled_soundly(context, copied.model, steps)
 
 
-def compiled_soundly(
-    context: Context, model: keras.Model, steps: int, *, loss: Any = None, weight: float | None = None
-) -> keras.Model:
-    """``model`` with the given loss, or the original's, and Adam: a tenth of the steps warm it up."""
+def compiled_soundly(context: Context, model: keras.Model, steps: int, **changed: Any) -> keras.Model:
+    """``model`` compiled as the original, but for ``changed``, with Adam: a tenth of the steps warm it up."""
     attends = any(isinstance(one, ATTENTION) for one in model._flatten_layers())
     warm = max(1, steps // 10)
     rate = keras.optimizers.schedules.CosineDecay(
@@ -94,8 +93,7 @@ def compiled_soundly(
     keras.Model.compile(
         model,
         optimizer=keras.optimizers.Adam(rate, clipnorm=_CLIP),  # type: ignore[arg-type]
-        loss=given["loss"] if loss is None else loss,
-        loss_weights=given["loss_weights"] if weight is None else [weight],
+        **{"loss": given["loss"], "loss_weights": given["loss_weights"], **changed},
     )
     return model
 
@@ -105,18 +103,25 @@ class Cleaning:
     """How a graph of layers becomes its sibling.
 
     ``cuts``: how the configuration of each layer that changes does. ``front``: layers before the inputs, ()
-    for none. ``loss``, ``weight``: the new loss and its weight; None for the original's.
+    for none. ``loss``: the new one; None for the original's. ``weights``: what the loss of each output is
+    multiplied by; () for nothing.
     """
 
     graph: keras.Model
     cuts: Mapping[Any, Cut]
     front: Sequence[Any]
     loss: Any
-    weight: float | None
+    weights: tuple[float, ...]
 
     def model(self) -> keras.Model:
         """The sibling, uncompiled, with the weights of layers that keep their shapes."""
         return cut(self.graph, self.cuts, self.front).model
+
+    @property
+    def compiled(self) -> Config:
+        """The arguments of compile() that change."""
+        given = {} if self.loss is None else {"loss": self.loss}
+        return given | ({"loss_weights": _weighted(self.graph, self.weights)} if self.weights else {})
 
 
 def cleaning_of(context: Context, graph: keras.Model, parts: Collection[str] = PARTS) -> Cleaning:
@@ -132,16 +137,13 @@ def cleaning_of(context: Context, graph: keras.Model, parts: Collection[str] = P
             cuts[layer] = _cleaner(facts.get(id(layer)), poor, parts, insert=insert)
         elif id(layer) in poor or isinstance(layer, keras.layers.Dropout | keras.layers.LeakyReLU):
             cuts[layer] = _cleaner(None, poor, parts, sound=id(layer) in poor)
-    ending = _ending(context, parts)
-    loss = weight = None
-    if ending is not None:
-        head, change, loss, weight = ending
-        clean = cuts.get(head, lambda config: config)
-        cuts[head] = lambda config: change(clean(config))
+    heads, loss, weights = _endings(context, parts)
+    for head, change in heads:
+        cuts[head] = _after(cuts.get(head), change)
     front = [_normalization(context, array) for array in context.inputs] if PARTS[0] in parts else []
     listed = front if len(front) == len(graph.inputs) and any(front) else ()
     changed = {layer: make for layer, make in cuts.items() if _changes(layer, make)}
-    return Cleaning(graph, changed, listed, loss, weight)
+    return Cleaning(graph, changed, listed, loss, weights)
 
 
 def configuration(layer: Any) -> Config | None:
@@ -242,30 +244,37 @@ def _lacks_normalization(context: Context) -> bool:
     return len(context.hidden) >= _DEEP and not normal and context.batch_size >= context.thresholds.norm_batch
 
 
-def _ending(
+def _after(clean: Cut | None, change: Cut) -> Cut:
+    """One cut after another."""
+    return change if clean is None else lambda config: change(clean(config))
+
+
+def _endings(
     context: Context, parts: Collection[str]
-) -> tuple[Any, Callable[[Any], Any], Any, float | None] | None:
-    """How the last layer and the loss change to fit the targets; None if they fit, or cannot be changed."""
-    if len(context.outputs) != 1:
-        return None
+) -> tuple[list[tuple[Any, Cut]], Any, tuple[float, ...]]:
+    """How the last layers change to fit the targets, the new loss, and what losses are multiplied by.
+
+    Outputs of quantities far from 0 and 1 are scaled; of a single output that does not fit, width, activation
+    and loss change.
+    """
+    rescaled = [_rescaled(context, one) if "rescale-outputs" in parts else None for one in context.outputs]
+    if any(rescaled):
+        weights = tuple(1.0 if one is None else one[2] for one in rescaled)
+        return [one[:2] for one in rescaled if one is not None], None, weights
+    if len(context.outputs) != 1 or "repair-output" not in parts:
+        return [], None, ()
     (output,) = context.outputs
     head = context.layer(output.where)
     facts = target_facts(output.targets)
     if head is None or facts is None or output.loss is None or not isinstance(head.layer, WEIGHTED):
-        return None
-    tail = bool(head.consumers)
-    if output.loss.name in SQUARES and output.activation == "linear" and not tail:
-        return _rescaled(head, output) if "rescale-outputs" in parts else None
-    if "repair-output" not in parts or not list(complaints(output)) or tail:
-        return None
-    wanted = _wanted(output, facts)
-    if wanted is None:
-        return None
-    units, activation, loss = wanted
+        return [], None, ()
+    quantities = output.loss.name in SQUARES and output.activation == "linear"
+    wanted = None if quantities or head.consumers or not list(complaints(output)) else _wanted(output, facts)
     width = next((key for key in ("units", "filters") if hasattr(head.layer, key)), None)
-    if width is None:
-        return None
-    return head.layer, lambda config: {**config, width: units, "activation": activation}, loss, None
+    if wanted is None or width is None:
+        return [], None, ()
+    units, activation, loss = wanted
+    return [(head.layer, lambda config: {**config, width: units, "activation": activation})], loss, ()
 
 
 def _wanted(output: OutputFacts, facts: Any) -> tuple[int, str, str] | None:
@@ -287,20 +296,41 @@ def _wanted(output: OutputFacts, facts: Any) -> tuple[int, str, str] | None:
     return output.units, "linear", "mse"
 
 
-def _rescaled(head: LayerFacts, output: OutputFacts) -> tuple[Any, Callable[[Any], Any], Any, float] | None:
-    """A layer that scales the output to the targets' mean and deviation, where they are far from 0 and 1."""
+def _rescaled(context: Context, output: OutputFacts) -> tuple[Any, Cut, float] | None:
+    """A layer that scales the output to the targets' mean and deviation, where they are far from 0 and 1.
+
+    With what the loss is then multiplied by; None for other outputs.
+    """
+    head = context.layer(output.where)
+    if head is None or head.consumers or output.loss is None or output.loss.name not in SQUARES:
+        return None
+    fits = target_facts(output.targets) is not None and isinstance(head.layer, WEIGHTED)
+    if not fits or output.activation != "linear":
+        return None
     targets = np.asarray(output.targets, dtype=np.float64)
     mean, deviation = float(targets.mean()), float(targets.std())
-    whole: Any = None  # Keras says int and takes None
     if deviation == 0 or not (abs(mean) > 3 or deviation > 3 or deviation < 0.1):
         return None
+    whole: Any = None  # Keras says int and takes None
     scale = keras.layers.Normalization(axis=whole, mean=mean, variance=deviation**2, invert=True)
-    weight = 1 / deviation**2 if output.loss and output.loss.name == "mean_squared_error" else 1 / deviation
+    weight = 1 / deviation**2 if output.loss.name == "mean_squared_error" else 1 / deviation
 
     def change(config: Any) -> Any:
         return [*(config if isinstance(config, list) else [config]), scale]
 
-    return head.layer, change, None, weight
+    return head.layer, change, weight
+
+
+def _weighted(model: keras.Model, factors: Sequence[float]) -> Any:
+    """The compiled loss weights, each multiplied by a factor, in the structure of the losses."""
+    given: Any = model._compile_config.config if model.compiled else {}  # type: ignore[attr-defined]
+    own = given.get("loss_weights")
+    if isinstance(given.get("loss"), dict):
+        names = output_names(model) or sorted(given["loss"])
+        known = own if isinstance(own, dict) else {}
+        return {name: known.get(name, 1.0) * factor for name, factor in zip(names, factors, strict=True)}
+    known = own if isinstance(own, list | tuple) else [1.0] * len(factors)
+    return [one * factor for one, factor in zip(known, factors, strict=True)]
 
 
 def _normalization(context: Context, array: np.ndarray) -> Any:

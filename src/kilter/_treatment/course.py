@@ -192,8 +192,8 @@ class _Course:
         if found.trained is None:
             return Round(made.subject, None, fewer)
         trained = self.steps.train(made.subject, tools)
-        least = tools.scoring.policy.least_gain
-        if tools.scoring.gain(found.trained.score, trained.score) > least:
+        lost = tools.scoring.better_by(found.trained.score, trained.score)
+        if lost > tools.scoring.clear + tools.scoring.noise:
             kept = tuple(replace(one, kept=True) for one in made.parts)
             return Round(found.subject, found.trained, replace(found.trials, parts=kept))
         return Round(made.subject, trained, fewer)

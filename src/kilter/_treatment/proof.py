@@ -100,7 +100,10 @@ def prove(
         runs[0] += [*ready, *baseline.runs(seeds[len(ready) :], epochs, begin)]
         runs[1] += chosen.runs(seeds, epochs, begin)
         candidates = [Candidate(_ORIGINAL, tuple(runs[0])), Candidate("treated", tuple(runs[1]))]
-        judged = judge(candidates, baseline.scoring.measure, level=look.level, path=Path())
+        scoring = baseline.scoring
+        judged = judge(
+            candidates, scoring.measure, level=look.level, path=Path(), direction=scoring.direction
+        )
         if judged.differences[0].verdict == "worse" or _is_settled(judged, baseline.scoring):
             break
         if not _is_promising(runs, baseline.scoring):

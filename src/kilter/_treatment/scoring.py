@@ -35,7 +35,7 @@ from kilter.errors import OptionError
 
 _POLICY: Final = Policy().scoring
 # The mean over several outputs, each on the way from a constant answer (0) to perfection (1).
-SKILL: Final = "val_skill"
+SKILL: Final = "val_skill_score"
 LOSS: Final = "val_loss"
 # A constant answer can have a perfect one.
 _ONE_SIDED: Final = ("precision", "recall")
@@ -46,8 +46,8 @@ class Scoring:
     """The measure of a treatment, and the scores that results are compared with.
 
     Attributes:
-        measure: "val_" and the registry's name of it; "val_skill" for several outputs, "val_loss" where an
-            output cannot be measured.
+        measure: "val_" and the registry's name of it; "val_skill_score" for several outputs, "val_loss" where
+            an output cannot be measured.
         chance: what a constant answer reaches; no better than that has learnt nothing. Infinite for a loss.
         baseline: what nearest neighbours and ridge regression reach; NaN where it is unknown.
         slack: how much worse than that (see :meth:`better_by`) a trained network may be.
@@ -80,6 +80,17 @@ class Scoring:
     def learnt_nothing(self, score: float) -> bool:
         """Whether a score is not finite, or no better than a constant answer's."""
         return not math.isfinite(score) or self.sign * score <= self.sign * self.chance
+
+    @property
+    def noise(self) -> float:
+        """The standard error of a score, as a difference (see :meth:`better_by`)."""
+        short = self.policy.short_accuracy if self.of_shares else self.policy.short_error
+        return max(0.0, self.slack - short)
+
+    @property
+    def direction(self) -> _measures.Direction:
+        """Whether more or less is better."""
+        return "max" if self.of_shares else "min"
 
     @property
     def clear(self) -> float:
@@ -297,7 +308,7 @@ def baseline_of_classes(
         shares[:, learner.classes_] = value
         positive = _measures.rare_class(np.bincount(wanted, minlength=2))
         answers = Answers(
-            "classes", wanted, learner.predict(held), shares, 1 if positive is None else positive
+            "classes", wanted, np.asarray(learner.predict(held)), shares, 1 if positive is None else positive
         )
         found.append(_measures.value(measure, answers))
     return float(np.nanmax(found)) if np.isfinite(found).any() else math.nan

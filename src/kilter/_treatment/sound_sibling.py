@@ -59,7 +59,7 @@ def _sibling(subject: Subject, keep: Collection[str], codes: Sequence[str]) -> S
         described = [_change(context, cleaning_of(context, graph, [code]), code) for code in parts]
         changes = [one for one in described if one is not None and not set(one.where) & set(keep)]
         cleaning = cleaning_of(context, graph, [one.remedy for one in changes])
-        model, options = cleaning.model(), _compiled(cleaning)
+        model, options = cleaning.model(), cleaning.compiled
         if "reinitialize-paired" in [one.remedy for one in changes]:
             free = [one for one in model._flatten_layers(include_self=False) if one.trainable]
             draw_weights(free, subject.seed)
@@ -78,11 +78,6 @@ def _sibling(subject: Subject, keep: Collection[str], codes: Sequence[str]) -> S
         changes=(*subject.changes, *changes),
         steps=(*subject.steps, *steps),
     )
-
-
-def _compiled(cleaning: Cleaning) -> dict[str, Any]:
-    weighted = {} if cleaning.weight is None else {"loss_weights": [cleaning.weight]}
-    return weighted if cleaning.loss is None else {"loss": cleaning.loss, **weighted}
 
 
 def _attends(model: keras.Model) -> bool:
