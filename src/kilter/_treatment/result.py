@@ -72,6 +72,12 @@ class Part:
     pairs: int
 
 
+def said(part: Part) -> str:
+    """A change's own effect in words: what is lost without it, and whether it stayed."""
+    found = f"{-100 * part.loss:+.2g} % of the way without it"
+    return f"{found} ({part.pairs} pairs)" + ("" if part.kept else "; taken out")
+
+
 @dataclass(frozen=True)
 class Trials:
     """All sets of changes that were tried, and the proof of the chosen one.
@@ -228,6 +234,7 @@ class Treatment:
                 for one in trials.proof.candidates
             )
             lines.append(f"{median}: original model {before}, with the changes {after}")
+        lines += [f"by itself: {one.remedy}: {said(one)}" for one in trials.parts if one.kept]
         if self.kept:
             lines.append(f"kept the given model: {self.kept}")
         if self.stopped:

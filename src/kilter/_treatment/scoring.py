@@ -164,10 +164,12 @@ class Scoring:
             with values_kept(model.non_trainable_variables):
                 size = judged_in(subject)
                 return evaluate(model, subject.x_val, subject.y_val, batch_size=size, verbose=0)["loss"]
-        answered = {one.output: one for one in self._answered(subject, model)}
-        values = [answered[output].value(measure) for output, measure, _ in self.outputs]
+        found = self._answered(subject, model)
         if self.measure != SKILL:
-            return values[0]
+            name = self.outputs[0][0] if self.outputs else found[0].output
+            return next(one for one in found if one.output == name).value(self.measure.removeprefix("val_"))
+        answered = {one.output: one for one in found}
+        values = [answered[output].value(measure) for output, measure, _ in self.outputs]
         signs = [1 if _direction(measure) == "max" else -1 for _, measure, _ in self.outputs]
         ways = [constant for *_, constant in self.outputs]
         parts = zip(values, signs, ways, strict=True)

@@ -98,12 +98,13 @@ def _change(context: Context, cleaning: Cleaning, code: str) -> Change | None:
     if not cleaning.cuts:
         return None
     before, after, where = [], [], []
+    paths = {id(one.layer): one.path for one in context.layers}
     for layer, make in cleaning.cuts.items():
         given = configuration(layer)
         made = None if given is None else make(dict(given))
         if given is None or made is None:
             continue
-        where.append(layer.path)
+        where.append(paths.get(id(layer), layer.path))
         now, then = _differences(given, made)
         before += now
         after += then
