@@ -199,6 +199,7 @@ def treat(
             "--keep", metavar="REMEDY|LAYER", help="Remedy not to use, or layer not to change; repeatable."
         ),
     ] = None,
+    metric: Metric = None,
     allow_code: AllowCode = False,
     as_json: AsJson = False,
     quiet: Quiet = False,

@@ -132,10 +132,14 @@ Verdict = Literal["better", "worse", "no evidence", "too few pairs"]
 
 
 class OwnMeasure(NamedTuple):
-    """One measure of one output of a trained model, and whether higher ("max") or lower is better."""
+    """One measure of one output of a trained model, and whether higher ("max") or lower is better.
+
+    ``way``: from a constant answer's measure to the perfect one; NaN where it is unknown.
+    """
 
     value: float
     direction: Direction
+    way: float = math.nan
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import jax
@@ -15,7 +15,7 @@ import numpy as np
 from kilter._array_types import Arrays, HeldOut
 from kilter._diagnosis.checks import CHECKS
 from kilter._diagnosis.context import Check, Context
-from kilter._diagnosis.outcome import outcome
+from kilter._diagnosis.outcome import Outcome, outcome
 from kilter._diagnosis.severity import weighed
 from kilter._diagnosis.thresholds import Thresholds
 from kilter._engine.arrays import check_batch_size, collect, is_array, pick, row_count
@@ -143,26 +143,62 @@ def diagnose(
         seed=seed,
     )
     with shown(verbose) as progress:
-        progress.stage("Diagnosing: checking the model and the data")
-        context = read_context(model, x, y, spec, history=history, thresholds=thresholds)
-        context = replace(context, features=tuple(features))
-        findings = run_checks((*CHECKS["data"], *CHECKS["model"]), context)
-        blocking = [one for one in findings if one.severity == "severe" and one.code in _BLOCKING]
-        with _compilation(context):
-            progress.stage("Diagnosing: compiling a forward and a backward pass")
-            reader, taken = _probed(context, seed, blocking, once=steps == 0)
-            context = replace(context, probe=taken)
-            findings += run_checks(CHECKS["probe"], context)
-            if steps and taken is not None and not blocking:
-                training = _stepped(context, spec, steps, reader, progress)
-                context = replace(context, training=training)
-            findings += run_checks(CHECKS["training"], context)
-            if epochs is not None and steps and taken is not None:
-                severe = any(one.severity == "severe" for one in findings)
-                margin = context.thresholds.short_margin
-                reached = outcome(context, spec, margin, progress, explained=severe)
-                findings = weighed(findings, context, reached)
-    return Diagnosis(ranked(findings))
+        asked = Asked(epochs is not None, steps, history, thresholds, tuple(features))
+        return examined(model, x, y, spec, progress, asked).diagnosis
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What an examination is asked for beside the training itself: see :func:`diagnose`.
+
+    ``outcome``: whether to say if the training, of ``epochs``, will get there.
+    """
+
+    outcome: bool = True
+    steps: int = 64
+    history: Mapping[str, Sequence[float]] | None = None
+    thresholds: Thresholds | None = None
+    features: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, eq=False)
+class Examined:
+    """A diagnosis, and the outcome that its severities were weighed with; None if it was not tried.
+
+    ``noise``: whether nothing can be learnt from these rows, see :meth:`Outcome.is_noise`.
+    """
+
+    diagnosis: Diagnosis
+    outcome: Outcome | None = None
+    noise: bool = False
+
+
+def examined(
+    model: keras.Model, x: Any, y: Any, spec: TrainingSpec, progress: Progress, asked: Asked | None = None
+) -> Examined:
+    """All checks in order; raises as :func:`diagnose`."""
+    asked = Asked() if asked is None else asked
+    progress.stage("Diagnosing: checking the model and the data")
+    context = read_context(model, x, y, spec, history=asked.history, thresholds=asked.thresholds)
+    context = replace(context, features=asked.features)
+    findings = run_checks((*CHECKS["data"], *CHECKS["model"]), context)
+    blocking = [one for one in findings if one.severity == "severe" and one.code in _BLOCKING]
+    with _compilation(context):
+        progress.stage("Diagnosing: compiling a forward and a backward pass")
+        reader, taken = _probed(context, spec.seed, blocking, once=asked.steps == 0)
+        context = replace(context, probe=taken)
+        findings += run_checks(CHECKS["probe"], context)
+        if asked.steps and taken is not None and not blocking:
+            training = _stepped(context, spec, asked.steps, reader, progress)
+            context = replace(context, training=training)
+        findings += run_checks(CHECKS["training"], context)
+        if not (asked.outcome and asked.steps and taken is not None):
+            return Examined(Diagnosis(ranked(findings)))
+        severe = any(one.severity == "severe" for one in findings)
+        limits = context.thresholds
+        reached = outcome(context, spec, limits.short_margin, progress, explained=severe)
+        noise = reached is not None and reached.is_noise(limits.learnt_least)
+        return Examined(Diagnosis(ranked(weighed(findings, context, reached))), reached, noise)
 
 
 def _stepped(

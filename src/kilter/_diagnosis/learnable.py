@@ -46,10 +46,8 @@ def learnable(context: Context, seed: int = 0) -> Learnable:
     likely. False does not exclude a dependence that none of the three can see, such as a parity of many
     columns.
     """
-    if len(context.outputs) != 1 or context.outputs[0].targets is None:
-        return Learnable(None, float("nan"), "nothing: the model has no single output with targets")
     rows = features(context, context.x)
-    targets = _centred(np.asarray(context.outputs[0].targets))
+    targets = _targets(context)
     if rows is None or targets is None or len(rows) < _LEAST_ROWS:
         return Learnable(
             None, float("nan"), "nothing: inputs or targets are not numbers, or there are too few rows"
@@ -71,6 +69,13 @@ def learnable(context: Context, seed: int = 0) -> Learnable:
     p = float(np.mean(largest >= largest[0]))
     answer = True if p <= SURE else False if p > LEVEL else None
     return Learnable(answer, p, f"neighbours, ridge and random trees on {len(rows)} rows")
+
+
+def _targets(context: Context) -> np.ndarray | None:
+    """The targets of all outputs as columns; None where an output has none that are numbers."""
+    made = [None if one.targets is None else _centred(np.asarray(one.targets)) for one in context.outputs]
+    known = [one for one in made if one is not None]
+    return np.concatenate(known, axis=1) if known and len(known) == len(made) else None
 
 
 def _centred(targets: np.ndarray) -> np.ndarray | None:

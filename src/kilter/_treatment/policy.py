@@ -34,8 +34,10 @@ class SearchPolicy:
     search_work: float = _work(6e10, "a search may always do this much", "6 s")
     longer: int = _number(5, "times", "trials and search, while nothing has been learnt")
     somewhat_longer: int = _number(2, "times", "a search that is still behind the baselines")
-    variant_share: float = _number(0.3, "share of the full training", "all variants, trained in full")
-    variant_work: float = _work(2e11, "full trainings beyond the first", "20 s")
+    sibling_work: float = _work(2e11, "trainings of a longer one are proven first and made once", "20 s")
+    part_pairs: int = _number(3, "paired seeds", "for each change that is taken out")
+    part_share: float = _number(0.3, "share of the full training", "trainings without one of the changes")
+    part_work: float = _work(6e10, "trainings without one of the changes may always do this much", "6 s")
     short_training_steps: int = _number(
         4_000,
         "steps",
@@ -67,7 +69,14 @@ class ScoringPolicy:
         0.02, "accuracy", "a model this far behind the baselines, beyond 1 standard error, falls short"
     )
     short_error: float = _number(0.05, "share of the error", "the same for errors")
-    sound_factor: float = _number(5.0, "times", "a network without findings may be this much further behind")
+    sound_margin: float = _number(
+        0.1,
+        "of the way from a constant answer to perfect",
+        "a network without findings may be this far behind",
+    )
+    least_gain: float = _number(
+        0.01, "of the way from a constant answer to perfect", "a smaller gain is no difference that matters"
+    )
     little_left: float = _number(
         0.14, "of a constant prediction's error", "2 % of the variance is left to explain"
     )
@@ -76,9 +85,6 @@ class ScoringPolicy:
         3.0, "standard errors", "an accuracy must be this far above a constant prediction"
     )
     chance_rmse: float = _number(0.97, "of the targets' deviation", "an error must be below this share")
-    rare_class: float = _number(
-        0.2, "share of rows", "below it accuracy hides that a class is never answered"
-    )
     most_columns: int = _number(16, "columns", "up to here each column of numbers has an error of its own")
     jackknife_groups: int = _number(
         20, "groups of rows", "for the standard error of a difference",
@@ -105,10 +111,6 @@ class RemedyPolicy:
         1.0, "norm", "threshold where none can be measured", "Géron, Hands-On ML, ch. 11"
     )
     leaky_slope: float = _number(0.2, "slope", "in place of a leaky slope of 1 or more")
-    deep: int = _number(
-        6, "hidden layers", "from here on variants have batch normalisation",
-        "without, one of six deep stacks got as far",
-    )  # fmt: skip
     drawn_factor: float = _number(2.0, "factor", "a kernel's mean square this far off was not drawn so")
     drawn_deviations: float = _number(5.0, "deviations", "allowed to the mean square of small kernels")
     large_bias: float = _number(1.0, "mean size", "biases this large silence units or hold them open")

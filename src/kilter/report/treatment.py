@@ -11,7 +11,7 @@ import numpy as np
 from kilter._diagnosis.catalogue import CATALOGUE
 from kilter._records import Finding
 from kilter._text import duration
-from kilter._treatment.result import Evaluation, Treatment
+from kilter._treatment.result import Evaluation, Treatment, said
 from kilter.report import words
 from kilter.report.charts import LEGEND_ABOVE, Chart, line
 from kilter.report.page import fill
@@ -20,7 +20,8 @@ from kilter.runs.atomic import write_text
 _METHOD: Final = (
     "Short trainings on the same rows chose the changes. The proof trained the chosen set and the original "
     "model on paired seeds that the search did not use. p is that of the exact two-sided sign-flip test; the "
-    "interval is a percentile bootstrap interval, too narrow for few pairs."
+    "interval of the effect is a BCa bootstrap interval. After the proof each change was taken out in turn, "
+    "on some of these seeds."
 )
 # Charts through depth: the measurement, its title, and what it shows.
 _THROUGH_DEPTH: Final = (
@@ -59,6 +60,17 @@ def _content(treatment: Treatment) -> dict[str, Any]:
             (", ".join(one.remedies) or "none", [words.measure(trials.measure, one.score), one.outcome])
             for one in trials.tried
         ],
+        "parts": [
+            (
+                one.remedy,
+                [
+                    said(one),
+                    words.measure(trials.measure, one.without),
+                    "not tried" if math.isnan(one.alone) else words.measure(trials.measure, one.alone),
+                ],
+            )
+            for one in trials.parts
+        ],
         "length": trials.length,
         "pairs": _pairs(treatment),
         "checks": [
@@ -74,6 +86,8 @@ def _sentences(treatment: Treatment) -> list[str]:
     severe = treatment.diagnosis.codes("severe")
     found = f"{words.count(len(severe), 'severe finding')}." if severe else "Nothing severe was found."
     stopped = [f"Stopped early: {treatment.stopped}."] if treatment.stopped else []
+    if treatment.noise:
+        return [found, f"Nothing to learn here, so no remedy was tried. {treatment.noise}", *stopped]
     if not treatment.changes:
         kept = f"Kept the given model: {treatment.kept}." if treatment.kept else "Trained without changes."
         return [found, f"Nothing was changed. {kept}", *stopped]
@@ -122,14 +136,13 @@ def _pairs(treatment: Treatment) -> dict[str, Any] | None:
         return None
     one, measure = proof.differences[0], proof.metric
     pairs = zip(*(candidate.runs for candidate in proof.candidates), strict=True)
-    interval = f"{one.low:+.4g} to {one.high:+.4g}" if math.isfinite(one.low) else "–"
     return {
         "columns": ["seed", *(candidate.name for candidate in proof.candidates), "better by"],
         "rows": [
             (pair[0].seed, [*(words.measure(measure, run.score) for run in pair), f"{value:+.4g}"])
             for pair, value in zip(pairs, one.differences, strict=True)
         ],
-        "words": f"{treatment.trials.in_words}; interval {interval}",
+        "words": treatment.trials.in_words,
     }
 
 
