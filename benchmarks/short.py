@@ -1,8 +1,8 @@
 """Short trainings: the cost to the end of the first epoch, peak memory and steady epochs, against Keras.
 
-Each training runs in a process of its own, kilter's and Keras's in turns, on the same model and data. Costs are
-CPU seconds (user and system of the process), which other work on the machine changes little; wall times are kept
-beside them. Compilation caches are off, unless ``--cache`` fills one first.
+Each training runs in a process of its own, kilter's and Keras's in turns, on the same model and data. Costs
+are CPU seconds (user and system of the process), which other work on the machine changes little; wall times
+are kept beside them. Compilation caches are off, unless ``--cache`` fills one first.
 
 Example: ``.venv/bin/python benchmarks/short.py --workloads dense-512 lstm --pairs 3``
 """
@@ -10,6 +10,7 @@ Example: ``.venv/bin/python benchmarks/short.py --workloads dense-512 lstm --pai
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import os
 import resource
@@ -106,11 +107,16 @@ def train(way: str, name: str, epochs: int) -> dict[str, Any]:
 
     before = peak()
     times.append(now())
-    options: dict[str, Any] = {"epochs": epochs, "batch_size": batch_size, "verbose": 0, "callbacks": [Clock()]}
+    options: dict[str, Any] = {
+        "epochs": epochs,
+        "batch_size": batch_size,
+        "verbose": 0,
+        "callbacks": [Clock()],
+    }
     history = model.fit(x, y, **options) if way == "keras" else kilter.fit(model, x, y, **options)
     parts = [
         tuple(after - start for after, start in zip(one, other, strict=True))
-        for other, one in zip(times, times[1:], strict=False)
+        for other, one in itertools.pairwise(times)
     ]
     fitted = peak()
     return {

@@ -48,7 +48,11 @@ def cnn() -> Workload:
     """Two convolutions on 28×28 images."""
     model = keras.Sequential(
         [keras.Input((28, 28, 1))]
-        + [part for width in (16, 32) for part in (layers.Conv2D(width, 3, activation="relu"), layers.MaxPooling2D())]
+        + [
+            part
+            for width in (16, 32)
+            for part in (layers.Conv2D(width, 3, activation="relu"), layers.MaxPooling2D())
+        ]
         + [layers.Flatten(), layers.Dense(64, "relu"), layers.Dense(10, "softmax")]
     )
     return _compiled(model), *_rows(2010, 28, 28, 1), 32

@@ -91,8 +91,9 @@ def fit(
             comparable with ``val_loss``; ``loss`` is the mean over the epoch's steps, with dropout and
             changing weights. Costs a forward pass over the rows; the training is unchanged. For arrays only.
         measure: measure signals and gradients of the layers every this many epochs; "auto": as often as
-            costs at most 3 % of the time, and never in trainings of less than 20 s; None: never. The history
-            then has ``.measurements``. The training is unchanged. For arrays that fit on the device.
+            costs at most 3 % of the estimated work, and never in short trainings (less than 2e11
+            multiply-adds, about 20 s on two cores); None: never. The history then has ``.measurements``. The
+            training is unchanged. For arrays that fit on the device.
         check: what NaN and infinity in ``x`` or ``y`` do: a warning, or with "strict" an error.
         chunk: "exact": a callback with batch hooks is called before and after every
             ``model.steps_per_execution`` steps (1 by default), as in Keras, unless it only reads: Keras's own

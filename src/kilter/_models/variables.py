@@ -6,6 +6,7 @@ Nothing else in kilter assigns to a Keras variable.
 from __future__ import annotations
 
 import contextlib
+import sys
 from collections.abc import Generator, Iterable, Sequence
 from typing import Any, NamedTuple
 
@@ -57,6 +58,44 @@ def pull(model: keras.Model) -> State:
     return copied(view(model))
 
 
+# A smaller state is copied: the model then has its own whatever happens to the program.
+LENT_BYTES = 1 << 25
+
+
+def lend(model: keras.Model, *, references: int = 0) -> State:
+    """The model's values as a state that may be donated; a large one without a copy, as Keras does.
+
+    Until :func:`push` a large model has values that programs may have taken. Arrays that anything besides the
+    model's variable refers to are copied all the same; ``references``: of the caller, who does without them.
+    """
+    groups = variables(model)
+    if sum(variable._value.nbytes for group in groups for variable in group) < LENT_BYTES:
+        return pull(model)
+    most = _references(_Alone()) + references
+    return State(*([_lent(variable, most) for variable in group] for group in groups))
+
+
+class _Alone:
+    """Like a variable whose value nothing else refers to; Python versions count references differently."""
+
+    def __init__(self) -> None:
+        self._value = object()
+
+
+def _references(variable: Any) -> int:
+    return sys.getrefcount(variable._value)
+
+
+def _lent(variable: Any, most: int) -> Any:
+    alone = _references(variable) <= most
+    return variable._value if alone else jax.device_put(variable._value, may_alias=False)
+
+
+def is_lent(model: keras.Model) -> bool:
+    """Whether programs have taken values of the model, which it does not have any more."""
+    return any(variable._value.is_deleted() for group in variables(model) for variable in group)
+
+
 def copied(state: State) -> State:
     """The same values in memory of their own, so that they may be donated."""
     return jax.device_put(state, may_alias=False)
@@ -76,7 +115,8 @@ def push(state: State, model: keras.Model) -> None:
 def assign(pairs: Iterable[tuple[Any, Any]]) -> None:
     """Write each value of ``pairs`` = (variable, value) into its variable; an array on a device is shared."""
     for variable, value in pairs:
-        variable.assign(value)
+        if variable._value is not value:  # assigning takes longer than a step of a small network
+            variable.assign(value)
 
 
 def assign_copies(pairs: Iterable[tuple[Any, Any]]) -> None:
