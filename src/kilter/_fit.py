@@ -188,6 +188,10 @@ def _listed(callbacks: Any) -> list[Any]:
 def _examined(history: History, model: keras.Model, rows: Any, batch_size: int) -> History:
     """The history, with the function that computes its findings on access."""
     history.examine = lambda: training_findings(
-        model, rows, history=history.history, measurements=history.measurements, batch_size=batch_size
+        *(model, rows),
+        history=history.history,
+        measurements=history.measurements,
+        batch_size=batch_size,
+        not_finite=history.not_finite,
     )
     return history

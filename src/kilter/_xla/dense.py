@@ -62,10 +62,6 @@ def _one_after(array: Any) -> Any:
 # Kernels to transpose: a smaller one takes as long to transpose as it gains, except at small batches.
 _LARGE_KERNEL = 1 << 15
 _SMALL_BATCH = 32
-# A kernel beyond the processor's cache is read from memory once more to transpose it, for every step; only a
-# large batch repays that.
-_KERNEL_IN_MEMORY = 1 << 18
-_REPAYING_BATCH = 128
 
 
 def is_plain_product(equation: core.JaxprEqn, values: list[Value], passing: Pass) -> bool:
@@ -123,15 +119,10 @@ def _dot(equation: core.JaxprEqn, values: list[Value], *, flipped: bool) -> Any:
 
 def _ahead(value: Value, axis: int, passing: Pass) -> Value:
     """A given kernel, transposed by an idle core as the step begins, if it needs to be and that pays."""
-    if axis == 0 and not value.transposed and value.given and _repays(value.get().size, passing.batch_size):
+    pays = value.given and (passing.batch_size <= _SMALL_BATCH or value.get().size >= _LARGE_KERNEL)
+    if axis == 0 and not value.transposed and pays:
         return stored_transposed(lax.optimization_barrier(value.get(True)))
     return value
-
-
-def _repays(size: int, batch_size: int) -> bool:
-    if size >= _KERNEL_IN_MEMORY:
-        return batch_size >= _REPAYING_BATCH
-    return batch_size <= _SMALL_BATCH or size >= _LARGE_KERNEL
 
 
 def _operands(equation: core.JaxprEqn, values: list[Value], passing: Pass, since: Any) -> list[Value]:
