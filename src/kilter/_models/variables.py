@@ -58,21 +58,14 @@ def pull(model: keras.Model) -> State:
     return copied(view(model))
 
 
-# A smaller state is copied: the model then has its own whatever happens to the program.
-LENT_BYTES = 1 << 25
-
-
 def lend(model: keras.Model, *, references: int = 0) -> State:
-    """The model's values as a state that may be donated; a large one without a copy, as Keras does.
+    """The model's values as a state that may be donated, without a copy, as Keras does.
 
-    Until :func:`push` a large model has values that programs may have taken. Arrays that anything besides the
+    Until :func:`push` the model has values that programs may have taken. Arrays that anything besides the
     model's variable refers to are copied all the same; ``references``: of the caller, who does without them.
     """
-    groups = variables(model)
-    if sum(variable._value.nbytes for group in groups for variable in group) < LENT_BYTES:
-        return pull(model)
     most = _references(_Alone()) + references
-    return State(*([_lent(variable, most) for variable in group] for group in groups))
+    return State(*([_lent(variable, most) for variable in group] for group in variables(model)))
 
 
 class _Alone:
@@ -109,7 +102,12 @@ def view(model: keras.Model) -> State:
 def push(state: State, model: keras.Model) -> None:
     """Write a state into the model's variables. The arrays are shared: do not donate the state afterwards."""
     for group, new in zip(variables(model), state, strict=True):
-        assign(zip(group, new, strict=True))
+        for variable, value in zip(group, new, strict=True):
+            held = variable._value
+            if held.dtype == value.dtype and held.shape == value.shape:
+                variable._direct_assign(value)  # what assign() ends with; its checks take longer than a step
+            else:
+                variable.assign(value)
 
 
 def assign(pairs: Iterable[tuple[Any, Any]]) -> None:
