@@ -92,8 +92,9 @@ def fit(
             comparable with ``val_loss``; ``loss`` is the mean over the epoch's steps, with dropout and
             changing weights. Costs a forward pass over the rows; the training is unchanged. For arrays only.
         measure: measure signals and gradients of the layers every this many epochs; "auto": as often as
-            costs at most 3 % of the time, and never in trainings of less than 20 s; None: never. The history
-            then has ``.measurements``. The training is unchanged. For arrays that fit on the device.
+            costs at most 3 % of the estimated work, and never in short trainings (less than 2e11
+            multiply-adds, about 20 s on two cores); None: never. The history then has ``.measurements``. The
+            training is unchanged. For arrays that fit on the device.
         check: what NaN and infinity in ``x`` or ``y`` do: a warning, or with "strict" an error.
         chunk: "exact": a callback with batch hooks is called before and after every
             ``model.steps_per_execution`` steps (1 by default), as in Keras, unless it only reads: Keras's own
@@ -188,6 +189,10 @@ def _listed(callbacks: Any) -> list[Any]:
 def _examined(history: History, model: keras.Model, rows: Any, batch_size: int) -> History:
     """The history, with a function that computes its findings on access."""
     history.examine = lambda: training_findings(
-        model, rows, history=history.history, measurements=history.measurements, batch_size=batch_size
+        *(model, rows),
+        history=history.history,
+        measurements=history.measurements,
+        batch_size=batch_size,
+        not_finite=history.not_finite,
     )
     return history

@@ -151,7 +151,7 @@ _MODEL: Final = {
 _DATA: Final = {
     "data-not-finite": (
         "NaN or infinite values", ("clean-data",), _BENGIO,
-        "{detail}. A single such value turns every weight into NaN.",
+        "{detail}. Unless model or loss masks it, a single such value turns every weight into NaN.",
     ),
     "unscaled-inputs": (
         "inputs not standardised", ("standardize-inputs",), f"{_LECUN}, section 4.3",

@@ -14,6 +14,7 @@ import numpy as np
 
 from kilter._array_types import Arrays, HeldOut
 from kilter._diagnosis.checks import CHECKS
+from kilter._diagnosis.checks.data import found_not_finite
 from kilter._diagnosis.context import Check, Context
 from kilter._diagnosis.outcome import Outcome, outcome
 from kilter._diagnosis.severity import weighed
@@ -50,10 +51,12 @@ def training_findings(
     history: Mapping[str, Sequence[float]],
     measurements: Measurements | None,
     batch_size: int,
+    not_finite: Mapping[str, Mapping[str, str]] | None = None,
 ) -> tuple[Finding, ...]:
     """The findings in the learning curves and measurements of a training; nothing is computed.
 
     ``rows``: a few rows of the training data; None if the model was trained on a generator of batches.
+    ``not_finite``: what the training found of NaN and infinity in its data, as its history has it.
     """
     layers, outputs = ((), ()) if rows is None else read_model(model, rows, ())
     context = Context(
@@ -68,7 +71,7 @@ def training_findings(
         training=measurements,
         history=history,
     )
-    return ranked(run_checks(CHECKS["training"], context))
+    return ranked([*found_not_finite(not_finite or {}, history), *run_checks(CHECKS["training"], context)])
 
 
 # Steps at which a schedule is evaluated: its warm-up is over by then, its decay has not ended.

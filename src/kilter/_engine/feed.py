@@ -184,7 +184,7 @@ class ResidentFeed:
         """All whole batches, then the last partial one, if any."""
         numbers = self.order.rows(self.rows.count, epoch)
         for block in self._blocks(self.place.put(self.rows.data), numbers, epoch):
-            yield block._replace(order=jnp.asarray(block.order))
+            yield block._replace(order=jax.device_put(block.order))
         self.order.say_end(self.rows.count, epoch)
 
     def _blocks(self, data: Any, numbers: np.ndarray, epoch: int = 0) -> list[Block]:

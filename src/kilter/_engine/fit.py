@@ -82,9 +82,12 @@ def fit(
     limit = limited_steps(steps_per_epoch)
     steps = executed_steps(model, limit) if goes_on else limit
     data, once = (x, y, sample_weight, class_weight), epochs - initial_epoch <= 1
-    prepare(model, feed := training_feed(*data, order, steps=steps, once=once, check=check), augmentation)
+    finite, of_validation = FiniteCheck(check), FiniteCheck(check)
+    prepare(model, feed := training_feed(*data, order, steps=steps, once=once, check=finite), augmentation)
     size = validation_batch_size or order.batch_size
-    own = [*measuring(history := History(), feed, measure), *([RateKeeper(schedule)] if schedule else [])]
+    history = History()
+    history.not_finite = {"data": finite.found, "validation data": of_validation.found}
+    own = [*measuring(history, feed, measure), *([RateKeeper(schedule)] if schedule else [])]
     with epochs_told(verbose) as shown:
         told = callback_list(model, [own, callbacks, shown, history], verbose, epochs, limit or feed.steps)
         say_price(told, chunk, validated=validation_data is not None)
@@ -96,7 +99,7 @@ def fit(
             epochs=epochs,
             initial_epoch=initial_epoch,
             training_rows=_as_validated(feed, size, class_weight) if evaluate_training else None,
-            validation=_validation(model, validation_data, size, validation_steps, check),
+            validation=_validation(model, validation_data, size, validation_steps, of_validation),
             validates=_validates(validation_freq),
             augmentation=augmentation,
             seed=seed,
@@ -114,13 +117,13 @@ def training_feed(
     *,
     steps: int | None = None,
     once: bool = False,
-    check: Check = "strict",
+    check: Check | FiniteCheck = "strict",
 ) -> AnyFeed:
     """The feed for this kind of data: arrays on the device, arrays too large for it, or batches.
 
     ``steps``: batches per epoch. ``once``: there will be one epoch. ``check``: what NaN and infinity do.
     """
-    finite = FiniteCheck(check)
+    finite = check if isinstance(check, FiniteCheck) else FiniteCheck(check)
     if not is_array(x):
         _check_alone(y=y, sample_weight=sample_weight)
         return BatchFeed(x, order, most=steps, once=once, class_weight=class_weight, finite=finite)
@@ -161,7 +164,9 @@ def _as_validated(feed: AnyFeed, batch_size: int, class_weight: Mapping[int, flo
     return replace(feed, rows=rows, order=Order(batch_size, shuffle=False, seed=0))
 
 
-def validation_feed(data: Any, batch_size: int, steps: int | None = None, check: Check = "strict") -> AnyFeed:
+def validation_feed(
+    data: Any, batch_size: int, steps: int | None = None, check: Check | FiniteCheck = "strict"
+) -> AnyFeed:
     """The feed of ``validation_data`` as :func:`kilter.fit` takes it, of at most ``steps`` batches.
 
     The batches of a generator are kept for later epochs, unless ``steps`` are given.
@@ -190,7 +195,7 @@ def prepare(
 
 
 def _validation(
-    model: keras.Model, data: Any, batch_size: int, steps: int | None, check: Check
+    model: keras.Model, data: Any, batch_size: int, steps: int | None, check: FiniteCheck
 ) -> AnyFeed | None:
     if data is None:
         return None

@@ -19,6 +19,7 @@ class History(keras.callbacks.History):
         seconds: one float per epoch, with validation and without compilation.
         compile_seconds: tracing and compiling, or loading from the cache; 0.0 if all programs existed.
         stable_loss: True if a cross-entropy was computed from logits where Keras would clip probabilities.
+        not_finite: NaN and infinity found in the data, by input, for "data" and "validation data".
         measurements: of the layers after some of the epochs; None if there are none.
         examine: makes the findings from measurements and curves; called once.
 
@@ -32,6 +33,7 @@ class History(keras.callbacks.History):
         self.seconds: list[float] = []
         self.compile_seconds = 0.0
         self.stable_loss = False
+        self.not_finite: dict[str, dict[str, str]] = {}
         self.measurements: Measurements | None = None
         self.examine: Callable[[], tuple[Finding, ...]] = tuple
 

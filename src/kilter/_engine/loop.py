@@ -6,8 +6,9 @@ Host and device meet once per chunk. A chunk is a whole block unless that takes 
 
 from __future__ import annotations
 
+import contextlib
 import time
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Generator, Hashable
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -21,12 +22,13 @@ from kilter._engine.batch_hooks import BatchHooks, Mode
 from kilter._engine.feed import Block, Feed
 from kilter._engine.history import History
 from kilter._engine.interrupt import Interrupt
+from kilter._engine.overrides import overrides
 from kilter._engine.program_cache import Programs, eager_steps, owners, shelf, steps_program
 from kilter._engine.scheduling import RateGuard, Schedule
 from kilter._engine.stable_losses import losses_used
 from kilter._engine.step import Logs, Step, test_step, train_step
 from kilter._models.keras_internals import pythonify_logs
-from kilter._models.variables import State, assign, fitting, push
+from kilter._models.variables import State, assign, fitting, is_lent, push
 from kilter._xla.compilation import give_back
 from kilter.data.augmentation import Augmentation
 from kilter.errors import about
@@ -54,8 +56,9 @@ class Runner:
     """Runs a step of a model over a feed, one chunk at a time; ``steps_a_chunk`` adapts to the speed.
 
     ``name`` identifies the step among the model's, ``dependencies`` are objects that its trace depends on,
-    ``given`` arrays beside the batch. If it ``donates``, it consumes the state that it is given. A chunk ends
-    at least after ``every`` steps of the epoch.
+    ``given`` arrays beside the batch. If it ``donates``, it consumes the state that it is given. If it
+    ``reads``, the step gets the weights beside the batch and leaves them out of the state that it returns.
+    A chunk ends at least after ``every`` steps of the epoch.
     """
 
     model: keras.Model
@@ -64,8 +67,10 @@ class Runner:
     dependencies: tuple[Any, ...] = ()
     given: tuple[Any, ...] = ()
     donates: bool = True
+    reads: bool = False
     steps_a_chunk: int = _FIRST_CHUNK
     every: int | None = None
+    last: State | None = field(default=None, init=False)  # the state after the last call
     _programs: Programs = field(init=False)
     _running: Any = field(default=None, init=False)  # of the block, since a look-up costs as much as a step
 
@@ -105,12 +110,15 @@ class Runner:
 
     def call(self, state: State, block: Block, start: int, stop: int) -> tuple[State, Logs]:
         """The state after steps ``start`` to ``stop`` of ``block``, and the last logs."""
-        arguments = (state, block.data, block.order, np.int32(start), np.int32(stop), *self.given)
+        arguments = self._arguments(state, block, np.int32(start), np.int32(stop))
         if start == 0 or self.every is None:
             self._running = self._program(arguments, rare=block.rare)
         program = self._running
         began = time.perf_counter()
         result = program(*arguments)
+        if self.reads:
+            result = result[0]._replace(trainable=state.trainable, optimizer=state.optimizer), result[1]
+        self.last = result[0]
         if self.every is not None:  # whoever reads the logs waits for them
             return result
         jax.block_until_ready(result)  # host and device meet
@@ -118,6 +126,12 @@ class Runner:
             rate = (stop - start) / max(time.perf_counter() - began, 1e-6)
             self.steps_a_chunk = max(1, int(rate * CHUNK_SECONDS))
         return result
+
+    def _arguments(self, state: State, block: Block, start: Any, stop: Any) -> tuple[Any, ...]:
+        given = self.given
+        if self.reads:
+            state, given = State([], state.non_trainable, [], state.metrics), (state.trainable, *given)
+        return state, block.data, block.order, start, stop, *given
 
     def _program(self, arguments: tuple[Any, ...], *, rare: bool) -> Any:
         if self.model.run_eagerly:
@@ -136,7 +150,7 @@ class Runner:
         """Compile before large rows go to the device, and return free memory to the system first."""
         awaited, bound = list(feed.awaited()), jax.ShapeDtypeStruct((), jnp.int32)
         for block in awaited:
-            self._program((state, block.data, block.order, bound, bound, *self.given), rare=block.rare)
+            self._program(self._arguments(state, block, bound, bound), rare=block.rare)
         if awaited:
             give_back()
 
@@ -172,8 +186,21 @@ def training(
 def testing(model: keras.Model, every: int | None) -> Runner:
     """A runner of the model's evaluation step; ``every``: as in :func:`training`."""
     logged = every is not None
-    name = ("test", "logged") if logged else ("test",)
-    return Runner(model, name, lambda: test_step(model, logged=logged), donates=logged, every=every)
+    if logged or overrides(model, "test_step"):  # a step may return other weights
+        name = ("test", "logged") if logged else ("test",)
+        return Runner(model, name, lambda: test_step(model, logged=logged), donates=logged, every=every)
+    return Runner(model, ("test",), lambda: _reading(model), donates=False, reads=True)
+
+
+def _reading(model: keras.Model) -> Step:
+    """Keras's own evaluation step, which does not change weights: a loop would copy what it carries."""
+    evaluated = test_step(model, logged=False)
+
+    def step(state: State, batch: Any, trainable: list[Any]) -> tuple[State, Logs]:
+        new, logs = evaluated(state._replace(trainable=trainable), batch)
+        return new._replace(trainable=[]), logs
+
+    return step
 
 
 def evaluate_feed(
@@ -210,13 +237,27 @@ def evaluate_feed(
 
 def _pass(runner: Runner, feed: Feed, epoch: int, between: Between, hooks: BatchHooks) -> Chunk | None:
     """Run one epoch with hooks, after which the model has its state; returns the last chunk."""
-    with hooks.running() as state:
+    with hooks.running() as state, _state_returned(runner):
         chunk = runner.run(feed, epoch, state, between, hooks.before)
         if chunk is not None and hooks.told:
             hooks.finish(chunk.last, chunk.state, chunk.logs)
     if chunk is not None and not hooks.told:
         push(chunk.state, runner.model)
     return chunk
+
+
+@contextlib.contextmanager
+def _state_returned(runner: Runner) -> Generator[None]:
+    """After an error, give the model the state after the last call if a program has taken its own."""
+    runner.last = None
+    try:
+        yield
+    except BaseException:
+        if runner.last is not None and is_lent(runner.model):
+            push(runner.last, runner.model)
+        raise
+    finally:
+        runner.last = None
 
 
 def metric_logs(model: keras.Model, logs: Logs) -> dict[str, Any]:

@@ -23,11 +23,12 @@ from kilter._engine.augmenting import Augment, as_augmentation
 from kilter._engine.checks import check_inputs, check_targets
 from kilter._engine.feed import Order, ResidentFeed, single_steps
 from kilter._engine.loop import training
+from kilter._engine.program_cache import cost_of
 from kilter._engine.step import Schedule, training_loss
 from kilter._models.arrays import some_rows
 from kilter._models.layers import Saturation, saturation
 from kilter._models.tracing import LayerCall, fixed_batch_size, floats_in, watch_calls
-from kilter._models.variables import State, build, fitting, pull
+from kilter._models.variables import State, build, fitting, pull, view
 from kilter._progress import SILENT, Progress
 from kilter._records import Measurements
 from kilter._xla.compilation import compile_options
@@ -89,15 +90,17 @@ class Reader:
         self.batch = chosen.data
         self.rows = chosen.count
         self.once = once
+        self.work = 0.0  # of one reading, in multiply-adds, once there is its program
         self._read: Any = None
         with fitting(model, self.batch):
-            self.outputs = _outputs(model, pull(model), self.batch)
+            self.outputs = _outputs(model, view(model), self.batch)
 
     def read(self, state: State) -> dict[str, np.ndarray]:
         """``loss``, shape (), and the values of :class:`~kilter._records.Measurements`, shape (l,)."""
         if self._read is None:
             reading = _reading(self.model, self.outputs)
             traced = trace(reading, state, self.batch)
+            self.work = cost_of(traced.equations.jaxpr).work
             lowered = rewritten(
                 traced,
                 lambda fast, _: jax.jit(fast).lower(state, self.batch),
@@ -138,7 +141,7 @@ def probe(
     fit. ``reader``: one made from the same arguments, to save its compilation.
     """
     reader = Reader(model, x, y, sample_weight, rows=rows, seed=seed, once=True) if reader is None else reader
-    return measurements(reader, [0], [reader.read(pull(model))], [np.nan], [None])
+    return measurements(reader, [0], [reader.read(view(model))], [np.nan], [None])
 
 
 def measured_steps(

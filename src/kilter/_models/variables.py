@@ -6,6 +6,7 @@ Nothing else in kilter assigns to a Keras variable.
 from __future__ import annotations
 
 import contextlib
+import sys
 from collections.abc import Generator, Iterable, Sequence
 from typing import Any, NamedTuple
 
@@ -57,6 +58,37 @@ def pull(model: keras.Model) -> State:
     return copied(view(model))
 
 
+def lend(model: keras.Model, *, references: int = 0) -> State:
+    """The model's values as a state that may be donated, without a copy, as Keras does.
+
+    Until :func:`push` the model has values that programs may have taken. Arrays that anything besides the
+    model's variable refers to are copied all the same; ``references``: of the caller, who does without them.
+    """
+    most = _references(_Alone()) + references
+    return State(*([_lent(variable, most) for variable in group] for group in variables(model)))
+
+
+class _Alone:
+    """Like a variable whose value nothing else refers to; Python versions count references differently."""
+
+    def __init__(self) -> None:
+        self._value = object()
+
+
+def _references(variable: Any) -> int:
+    return sys.getrefcount(variable._value)
+
+
+def _lent(variable: Any, most: int) -> Any:
+    alone = _references(variable) <= most
+    return variable._value if alone else jax.device_put(variable._value, may_alias=False)
+
+
+def is_lent(model: keras.Model) -> bool:
+    """Whether programs have taken values of the model, which it does not have any more."""
+    return any(variable._value.is_deleted() for group in variables(model) for variable in group)
+
+
 def copied(state: State) -> State:
     """A copy of the values in separate memory, so that they may be donated."""
     return jax.device_put(state, may_alias=False)
@@ -70,13 +102,19 @@ def view(model: keras.Model) -> State:
 def push(state: State, model: keras.Model) -> None:
     """Write a state into the model's variables. The arrays are shared: do not donate the state afterwards."""
     for group, new in zip(variables(model), state, strict=True):
-        assign(zip(group, new, strict=True))
+        for variable, value in zip(group, new, strict=True):
+            held = variable._value
+            if held.dtype == value.dtype and held.shape == value.shape:
+                variable._direct_assign(value)  # what assign() ends with; its checks take longer than a step
+            else:
+                variable.assign(value)
 
 
 def assign(pairs: Iterable[tuple[Any, Any]]) -> None:
     """Write each value of ``pairs`` = (variable, value) into its variable; an array on a device is shared."""
     for variable, value in pairs:
-        variable.assign(value)
+        if variable._value is not value:  # assigning takes longer than a step of a small network
+            variable.assign(value)
 
 
 def assign_copies(pairs: Iterable[tuple[Any, Any]]) -> None:

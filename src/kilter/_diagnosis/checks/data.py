@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
 
 import jax
@@ -42,6 +42,19 @@ def check_finite(context: Context) -> list[Finding]:
             places.append(place)
     where = dict.fromkeys(places)
     return [finding("data-not-finite", "severe", where, evidence, detail="; ".join(found))] if found else []
+
+
+def found_not_finite(
+    found: Mapping[str, Mapping[str, str]], history: Mapping[str, Sequence[float]]
+) -> list[Finding]:
+    """NaN and infinite values that a training met: severe if a curve is not finite, else a warning."""
+    said = [f"{name} ({kind}): {what}" for kind, each in found.items() for name, what in each.items()]
+    if not said:
+        return []
+    curves = [np.asarray(curve, np.float64) for curve in history.values()]
+    survived = all(np.isfinite(curve).all() for curve in curves)
+    where = [kind for kind, each in found.items() if each]
+    return [finding("data-not-finite", "warning" if survived else "severe", where, detail="; ".join(said))]
 
 
 def check_scale(context: Context) -> list[Finding]:
