@@ -60,10 +60,13 @@ def train(
 
 
 @done_in("training")
-def resume(run: Run, allow_code: AllowCode = False, path_only: PathOnly = False) -> None:
+def resume(
+    run: Run, epochs: Epochs = None, allow_code: AllowCode = False, path_only: PathOnly = False
+) -> None:
     """Continue an interrupted run.
 
-    Starts from the newest checkpoint; the result is the same as without the interruption."""
+    Starts from the newest checkpoint; the result is the same as without the interruption. With --epochs also
+    a finished run is trained for longer."""
 
 
 @done_in("reuse")

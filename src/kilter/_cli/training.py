@@ -47,9 +47,10 @@ def train_recipe(
     _conclude(result, path_only, progress, as_json=as_json)
 
 
-def resume(run: Path, *, allow_code: bool, path_only: bool, progress: Display) -> None:
-    """Continue an interrupted run."""
-    _conclude(job.resume(run, verbose=progress, allow_code=allow_code), path_only, progress)
+def resume(run: Path, *, epochs: int | None, allow_code: bool, path_only: bool, progress: Display) -> None:
+    """Continue an interrupted run, or train a finished one for longer."""
+    result = job.resume(run, epochs=epochs, verbose=progress, allow_code=allow_code)
+    _conclude(result, path_only, progress)
 
 
 def recipe_from(

@@ -22,6 +22,7 @@ from kilter._engine.augmenting import Augment, as_augmentation, check_augmentati
 from kilter._engine.batch_feed import BatchFeed, Replayed
 from kilter._engine.batch_hooks import callback_list, say_price
 from kilter._engine.checks import TargetCheck, check_inputs, check_targets
+from kilter._engine.cuts import Start
 from kilter._engine.embedding_ids import IdCheck, Kind
 from kilter._engine.epochs import epochs_told
 from kilter._engine.feed import Order, ResidentFeed, StreamFeed, must_stream, warn_of_end
@@ -69,8 +70,12 @@ def fit(
     seed: int = 0,
     verbose: Verbose = "auto",
     goes_on: bool = True,
+    start: Start | None = None,
 ) -> History:
-    """Train a compiled Keras model; see :func:`kilter.fit` for the parameters, and Order for ``goes_on``."""
+    """Train a compiled Keras model; see :func:`kilter.fit` for the parameters, and Order for ``goes_on``.
+
+    ``start``: where ``initial_epoch`` begins, for a training that was interrupted within it.
+    """
     order = Order(checked_size(batch_size), shuffle, seed, goes_on=goes_on)
     _check_numbers(validation_batch_size, epochs=epochs, initial_epoch=initial_epoch, seed=seed)
     check_steps(steps_per_epoch=steps_per_epoch, validation_steps=validation_steps)
@@ -85,6 +90,11 @@ def fit(
     prepare(model, feed := training_feed(*data, order, steps=steps, once=once, check=check), augmentation)
     size = validation_batch_size or order.batch_size
     own = [*measuring(history := History(), feed, measure), *([RateKeeper(schedule)] if schedule else [])]
+    validation = _validation(model, validation_data, size, validation_steps, check)
+    validates = _validates(validation_freq)
+    if start is not None:
+        forward(feed, range(initial_epoch))
+        forward(validation, filter(validates, range(initial_epoch)))
     with epochs_told(verbose) as shown:
         told = callback_list(model, [own, callbacks, shown, history], verbose, epochs, limit or feed.steps)
         say_price(told, chunk, validated=validation_data is not None)
@@ -96,13 +106,21 @@ def fit(
             epochs=epochs,
             initial_epoch=initial_epoch,
             training_rows=_as_validated(feed, size, class_weight) if evaluate_training else None,
-            validation=_validation(model, validation_data, size, validation_steps, check),
-            validates=_validates(validation_freq),
+            validation=validation,
+            validates=validates,
             augmentation=augmentation,
             seed=seed,
             chunk=chunk,
             guard=RateGuard(model, schedule, told.callbacks),
+            start=start,
         ).run()
+
+
+def forward(feed: AnyFeed | None, epochs: Iterable[int]) -> None:
+    """Bring a source of batches to where it was after these epochs; others know by the number of an epoch."""
+    if isinstance(feed, BatchFeed):
+        for epoch in epochs:
+            feed.pass_over(epoch)
 
 
 def training_feed(

@@ -18,6 +18,7 @@ import numpy as np
 
 from kilter._engine.augmenting import augmented
 from kilter._engine.batch_hooks import BatchHooks, Mode
+from kilter._engine.cuts import Cut, Start, tell
 from kilter._engine.feed import Block, Feed
 from kilter._engine.history import History
 from kilter._engine.interrupt import Interrupt
@@ -26,7 +27,7 @@ from kilter._engine.scheduling import RateGuard, Schedule
 from kilter._engine.stable_losses import losses_used
 from kilter._engine.step import Logs, Step, test_step, train_step
 from kilter._models.keras_internals import pythonify_logs
-from kilter._models.variables import State, assign, fitting, push
+from kilter._models.variables import State, assign, fitting, push, view
 from kilter._xla.compilation import give_back
 from kilter.data.augmentation import Augmentation
 from kilter.errors import about
@@ -79,8 +80,9 @@ class Runner:
         state: State,
         between: Between,
         before: Before = lambda first, state: state,
+        first: int = 0,
     ) -> Chunk | None:
-        """Run one epoch; returns its last chunk, None if the feed is empty.
+        """Run one epoch from step ``first`` on; returns its last chunk, None if there is none.
 
         ``between`` gets each chunk and returns the state to go on with, or None to stop. ``before`` gets the
         first step of each chunk and the state, and returns the state to begin with.
@@ -88,7 +90,7 @@ class Runner:
         done, chunk = 0, None
         self._compile_for(feed, state)
         for block in feed.blocks(epoch):
-            steps, start = block.steps, 0
+            steps, start = block.steps, max(0, min(first - done, block.steps))
             while start < steps:
                 stop = min(start + self._steps_from(done + start), steps)
                 after, logs = self.call(before(done + start, state), block, start, stop)
@@ -106,7 +108,7 @@ class Runner:
     def call(self, state: State, block: Block, start: int, stop: int) -> tuple[State, Logs]:
         """The state after steps ``start`` to ``stop`` of ``block``, and the last logs."""
         arguments = (state, block.data, block.order, np.int32(start), np.int32(stop), *self.given)
-        if start == 0 or self.every is None:
+        if start == 0 or self.every is None or self._running is None:
             self._running = self._program(arguments, rare=block.rare)
         program = self._running
         began = time.perf_counter()
@@ -208,10 +210,12 @@ def evaluate_feed(
     return metric_logs(model, chunk.logs)
 
 
-def _pass(runner: Runner, feed: Feed, epoch: int, between: Between, hooks: BatchHooks) -> Chunk | None:
+def _pass(
+    runner: Runner, feed: Feed, epoch: int, between: Between, hooks: BatchHooks, first: int = 0
+) -> Chunk | None:
     """Run one epoch with hooks, after which the model has its state; returns the last chunk."""
     with hooks.running() as state:
-        chunk = runner.run(feed, epoch, state, between, hooks.before)
+        chunk = runner.run(feed, epoch, state, between, hooks.before, first)
         if chunk is not None and hooks.told:
             hooks.finish(chunk.last, chunk.state, chunk.logs)
     if chunk is not None and not hooks.told:
@@ -250,6 +254,7 @@ class Session:
     seed: int
     chunk: str
     guard: RateGuard
+    start: Start | None = None
 
     def run(self) -> History:
         """Run the epochs. After KeyboardInterrupt the model has the state of the last chunk."""
@@ -283,8 +288,10 @@ class Session:
         began, compiled = time.perf_counter(), shelf(model).seconds
         model.reset_metrics()
         self.callbacks.on_epoch_begin(epoch)
-        chunk = self._train(epoch, *train, interrupt)
-        logs = {} if chunk is None else metric_logs(model, chunk.logs)
+        start = self._start_of(epoch)
+        chunk = self._train(epoch, start, *train, interrupt)
+        last = start if chunk is None else chunk
+        logs = {} if last is None else metric_logs(model, last.logs)
         if self.validates(epoch):
             for prefix, feed in (("train_", self.training_rows), ("val_", self.validation)):
                 with about("validation_data" if prefix == "val_" else "the training rows"):
@@ -296,15 +303,29 @@ class Session:
         self.callbacks.on_epoch_end(epoch, logs)
         return logs
 
-    def _train(self, epoch: int, trainer: Runner, hooks: BatchHooks, interrupt: Interrupt) -> Chunk | None:
+    def _start_of(self, epoch: int) -> Start | None:
+        """Where the epoch begins, if it is the one that a resumed training goes on in."""
+        if self.start is None or self.start.metrics is None or epoch != self.initial_epoch:
+            return None
+        self.start.enter(self.model)
+        return self.start
+
+    def _train(
+        self, epoch: int, start: Start | None, trainer: Runner, hooks: BatchHooks, interrupt: Interrupt
+    ) -> Chunk | None:
         model = self.model
         self.guard.check()
 
         def between(chunk: Chunk) -> State | None:
             state = hooks.after(chunk.last, chunk.state, lambda: _logs(model, chunk))
-            return None if interrupt.pending or model.stop_training else state
+            if interrupt.pending or model.stop_training:
+                return None
+            tell(self.callbacks, Cut(epoch, chunk.last + 1, state, chunk.logs, taken=True))
+            return state
 
-        chunk = _pass(trainer, self.feed, epoch, between, hooks)
+        chunk = _pass(trainer, self.feed, epoch, between, hooks, 0 if start is None else start.step)
+        if chunk is not None:
+            tell(self.callbacks, Cut(epoch, chunk.last + 1, view(model), chunk.logs))
         self.guard.seen()
         interrupt.check()
         return chunk
