@@ -41,6 +41,7 @@ def fit(
     augment: Augment | None = None,
     run: str | Path | None = None,
     resume: bool = False,
+    guard: bool | None = None,
     initial_epoch: int = 0,
     steps_per_epoch: int | None = None,
     validation_steps: int | None = None,
@@ -86,6 +87,10 @@ def fit(
             (or of ``run``, if that is a run directory), bit for bit; begin a new run if there is none. Data
             and options must be the same; more ``epochs`` lengthen a finished run. A generator is read anew
             up to where it was. The history has all epochs.
+        guard: go back to the last good state, at a tenth of the learning rate, when the loss or a weight is
+            not finite or the mean loss jumps; :class:`~kilter.errors.ModelError` after three times. A run
+            directory keeps the step for ``kilter replay``. None: with ``run``. A healthy training is
+            unchanged. Has no effect with callbacks that act on batches.
         steps_per_epoch: batches per epoch, None for all. The next epoch continues where this one ended, so
             an iterable of batches may be a generator or infinite; a new pass over arrays has a new order.
         validation_steps: validate on this many batches; None for all.
@@ -143,6 +148,7 @@ def fit(
             augment=augment,
             initial_epoch=first,
             start=start,
+            guard=run is not None if guard is None else guard,
             steps_per_epoch=steps_per_epoch,
             validation_steps=validation_steps,
             validation_batch_size=validation_batch_size,

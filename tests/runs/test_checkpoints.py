@@ -224,7 +224,7 @@ def test_a_full_disk_keeps_the_older_checkpoint(tmp_path):
 def test_the_throttle_keeps_saving_below_its_share(monkeypatch):
     now = [100.0]
     monkeypatch.setattr(checkpoints.time, "monotonic", lambda: now[0])
-    throttle = checkpoints.Throttle(share=0.05, patience=10.0)
+    throttle = checkpoints.Throttle(share=0.05, interval=10.0)
     assert not throttle.due()
     saving = 0.0
     while now[0] < 1100.0:

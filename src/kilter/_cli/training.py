@@ -17,6 +17,7 @@ from kilter._text import duration
 from kilter.nn.zeros import NEAR_ZERO, PenalizedWeights
 from kilter.recipe import Recipe, load_recipe, recipe_for, with_overrides
 from kilter.report import write_report
+from kilter.runs import replaying as repeated
 from kilter.runs import training as job
 from kilter.runs.reading import read_data
 from kilter.runs.records import to_json
@@ -51,6 +52,14 @@ def resume(run: Path, *, epochs: int | None, allow_code: bool, path_only: bool, 
     """Continue an interrupted run, or train a finished one for longer."""
     result = job.resume(run, epochs=epochs, verbose=progress, allow_code=allow_code)
     _conclude(result, path_only, progress)
+
+
+def replay(run: Path, *, step: int | None, allow_code: bool, progress: Display) -> None:
+    """Print where the first number that is not finite was born."""
+    found = repeated.replay(run, step, allow_code=allow_code)
+    progress.close()
+    for sentence in found.sentences:
+        say(sentence)
 
 
 def recipe_from(

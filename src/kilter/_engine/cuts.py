@@ -19,7 +19,7 @@ class Cut:
     """The training after ``step`` batches of ``epoch``.
 
     ``taken``: the next chunk takes the memory of ``state``, so whoever keeps it needs a copy. ``logs``: of a
-    step that returns its own, else None.
+    step that returns its own, else None. ``divergence``: the numbers of the divergence guard.
     """
 
     epoch: int
@@ -27,18 +27,20 @@ class Cut:
     state: State
     logs: Any = None
     taken: bool = False
+    divergence: dict[str, Any] | None = None
 
 
 @dataclass(frozen=True, eq=False)
 class Start:
     """Where the first epoch of a resumed training begins: after ``step`` batches, with these ``metrics``.
 
-    ``metrics``: None for the beginning of an epoch.
+    ``metrics``: None for the beginning of an epoch. ``divergence``: the numbers of the divergence guard.
     """
 
     step: int = 0
     metrics: Sequence[Any] | None = None
     logs: Any = None
+    divergence: dict[str, Any] | None = None
 
     def enter(self, model: keras.Model) -> None:
         """Give the metrics the values that they had."""

@@ -23,6 +23,7 @@ from kilter._engine.batch_feed import BatchFeed, Replayed
 from kilter._engine.batch_hooks import callback_list, say_price
 from kilter._engine.checks import TargetCheck, check_inputs, check_targets
 from kilter._engine.cuts import Start
+from kilter._engine.divergence import Broken, DivergenceGuard
 from kilter._engine.embedding_ids import IdCheck, Kind
 from kilter._engine.epochs import epochs_told
 from kilter._engine.feed import Order, ResidentFeed, StreamFeed, must_stream, warn_of_end
@@ -71,10 +72,12 @@ def fit(
     verbose: Verbose = "auto",
     goes_on: bool = True,
     start: Start | None = None,
+    guard: bool = False,
 ) -> History:
     """Train a compiled Keras model; see :func:`kilter.fit` for the parameters, and Order for ``goes_on``.
 
-    ``start``: where ``initial_epoch`` begins, for a training that was interrupted within it.
+    ``start``: where ``initial_epoch`` begins, for a training that was interrupted within it. ``guard``: go
+    back to the last good state if the training breaks.
     """
     order = Order(checked_size(batch_size), shuffle, seed, goes_on=goes_on)
     _check_numbers(validation_batch_size, epochs=epochs, initial_epoch=initial_epoch, seed=seed)
@@ -113,7 +116,29 @@ def fit(
             chunk=chunk,
             guard=RateGuard(model, schedule, told.callbacks),
             start=start,
+            divergence=watching(model, schedule, feed, told, start) if guard else None,
         ).run()
+
+
+def watching(
+    model: keras.Model,
+    schedule: Any,
+    feed: AnyFeed,
+    callbacks: keras.callbacks.CallbackList,
+    start: Start | None,
+) -> DivergenceGuard:
+    """The divergence guard of a training; callbacks with a method ``kilter_broken`` get what it finds."""
+
+    def report(broken: Broken) -> None:
+        for callback in callbacks.callbacks:
+            hears = getattr(callback, "kilter_broken", None)
+            if hears is not None:
+                hears(broken)
+
+    scheduled = schedule is not None and not isinstance(schedule, Performance)
+    made = DivergenceGuard(model, scheduled, isinstance(feed, ResidentFeed), report)
+    made.restore(None if start is None else start.divergence)
+    return made
 
 
 def forward(feed: AnyFeed | None, epochs: Iterable[int]) -> None:

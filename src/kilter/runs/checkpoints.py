@@ -21,6 +21,7 @@ from typing import Any
 import orbax.checkpoint as ocp
 
 from kilter._text import first_line
+from kilter._validation import errors_as
 from kilter.errors import RunError, RunWarning
 from kilter.runs.atomic import errors_named, fsync_path, fsync_tree, unwritable
 from kilter.runs.checksums import MANIFEST, damage, write_manifest
@@ -81,13 +82,20 @@ def save(
     :data:`KEEP_LAST` and the one with the best `score` (less is better) are kept. Raises :class:`RunError` if
     the disk is full, whatever orbax raises; the older checkpoints stay.
     """
-    folder = run / FOLDER
     within = "" if step is None else f"-step-{step:08d}"
-    path, unfinished = folder / f"epoch-{epoch:06d}{within}", folder / _UNFINISHED
-    own = {"epoch": epoch, "score": score, "format": _FORMAT} | ({} if step is None else {"step": step})
+    own = {"epoch": epoch, "score": score} | ({} if step is None else {"step": step})
+    path = write(run / FOLDER, f"epoch-{epoch:06d}{within}", tree, {**scalars, **own})
+    with errors_named(path):
+        _retire(run / FOLDER)
+    return path
+
+
+def write(folder: Path, name: str, tree: Any, scalars: Mapping[str, Any]) -> Path:
+    """Write `tree` and `scalars` as ``folder/name/``, with a manifest, whole or not at all."""
+    path, unfinished = folder / name, folder / _UNFINISHED
     content = ocp.args.Composite(
         state=ocp.args.StandardSave(tree),
-        scalars=ocp.args.JsonSave({**scalars, **own}),
+        scalars=ocp.args.JsonSave({**scalars, "format": _FORMAT}),
     )
     with errors_named(path):
         folder.mkdir(exist_ok=True)
@@ -108,8 +116,18 @@ def save(
         finally:
             _sweep(folder)
         fsync_path(folder)
-        _retire(folder)
     return path
+
+
+def read(path: Path) -> tuple[Any, dict[str, Any]]:
+    """What :func:`write` wrote; :class:`RunError` if it is damaged."""
+    found = damage(path)
+    if found is not None:
+        raise _unusable(path, found)
+    with errors_as(
+        RunError, Exception, expected=f"{path} as kilter wrote it", remedy="restore it from a backup"
+    ):
+        return _restored(path)
 
 
 def latest(run: Path, require: Callable[[Checkpoint], None] | None = None) -> Checkpoint | None:
@@ -216,11 +234,15 @@ def _unusable(path: Path, why: str) -> RunError:
 
 
 def _restore(path: Path) -> Checkpoint:
+    tree, scalars = _restored(path)
+    return Checkpoint(int(scalars["epoch"]), tree, scalars, step=scalars.get("step"))
+
+
+def _restored(path: Path) -> tuple[Any, dict[str, Any]]:
     content = ocp.args.Composite(state=ocp.args.StandardRestore(), scalars=ocp.args.JsonRestore())
     with _checkpointer() as checkpointer:
         restored = checkpointer.restore(path.absolute(), args=content)
-    scalars = restored["scalars"]
-    return Checkpoint(int(scalars["epoch"]), restored["state"], scalars, step=scalars.get("step"))
+    return restored["state"], restored["scalars"]
 
 
 def _score(path: Path) -> float:
@@ -247,12 +269,12 @@ def _saved(folder: Path) -> list[tuple[Moment, Path]]:
 
 
 def _retire(folder: Path) -> None:
-    """Remove all but the last :data:`KEEP_LAST` and, of whole epochs, the first with the best score."""
+    """Remove all but the last :data:`KEEP_LAST` and, of whole epochs, the last and the first best one."""
     saved = _saved(folder)
     whole = [path for (_, step), path in saved if step == math.inf]
-    best = min(whole, key=_score, default=None)
+    kept = {*whole[-1:], *([min(whole, key=_score)] if whole else [])}
     for _, path in saved[:-KEEP_LAST]:
-        if path != best:
+        if path not in kept:
             _remove(path)
 
 

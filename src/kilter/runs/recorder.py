@@ -18,6 +18,7 @@ import numpy as np
 from kilter._array_types import Host
 from kilter._engine.averaging import WeightAverage
 from kilter._engine.cuts import Cut, Start
+from kilter._engine.divergence import Broken
 from kilter._engine.program_cache import shelf
 from kilter._models.variables import State, assign, copied, values_kept, variables
 from kilter.errors import RunError
@@ -25,6 +26,7 @@ from kilter.runs import checkpoints
 from kilter.runs.best_epoch import Watch
 from kilter.runs.callback_states import states_of
 from kilter.runs.directory import Run
+from kilter.runs.flights import write_flight
 from kilter.runs.reading import read_history
 from kilter.runs.records import EpochRecord, Result, Status
 from kilter.runs.saver import Saver
@@ -90,6 +92,7 @@ class Recorder(keras.callbacks.Callback):
         self._throttle = checkpoints.Throttle()
         self._model_epoch: int | None = None
         self._within: int | None = None
+        self._divergence: dict[str, Any] | None = None
         self._began = 0.0
         self._compiled = 0.0
 
@@ -133,6 +136,10 @@ class Recorder(keras.callbacks.Callback):
             self._save_model()
             self._save_beside(self._newest)
 
+    def kilter_broken(self, broken: Broken) -> None:
+        """Keep what a replay of a step that broke the training needs, and note it."""
+        write_flight(self.run, broken)
+
     def kilter_cut(self, cut: Cut) -> None:
         """Save within an epoch, if that is due; keep what can be kept without a copy."""
         if cut.taken and not (self._saver.is_free() and self._throttle.due()):
@@ -142,6 +149,7 @@ class Recorder(keras.callbacks.Callback):
         names = _names(cut.logs)
         if names:
             tree["logs"] = [cut.logs[name] for name in names]
+        self._divergence = cut.divergence
         self._newest = self._unsaved(cut.epoch, cut.step, tree, {"logs": names})
         if cut.taken:
             self._save_beside(self._newest)
@@ -219,6 +227,7 @@ class Recorder(keras.callbacks.Callback):
         scalars = {
             "monitor": self.watch.monitor,
             "callbacks": states_of(self.beside),
+            "divergence": self._divergence,
             checkpoints.RUN: self.run.identity,
             checkpoints.HISTORY: list(self._history),
             **(more or {}),
@@ -275,11 +284,12 @@ def best_of(checkpoint: checkpoints.Checkpoint) -> Best | None:
 
 def start_of(checkpoint: checkpoints.Checkpoint) -> Start:
     """Where the engine goes on after a checkpoint."""
+    divergence = checkpoint.scalars.get("divergence")
     if checkpoint.step is None:
-        return Start()
+        return Start(divergence=divergence)
     names = checkpoint.scalars.get("logs")
     logs = dict(zip(names, checkpoint.tree["logs"], strict=True)) if names else None
-    return Start(checkpoint.step, checkpoint.tree["metrics"], logs)
+    return Start(checkpoint.step, checkpoint.tree["metrics"], logs, divergence)
 
 
 def learning_rate(model: keras.Model) -> float | None:

@@ -218,6 +218,7 @@ def _fit(
     arguments = spec.arguments() | {
         "initial_epoch": next_epoch,
         "validation_batch_size": BATCH,
+        "guard": True,
         "verbose": verbose,
     }
     if not prepared.phases:
