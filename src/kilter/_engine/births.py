@@ -99,9 +99,9 @@ class _Interpreter:
             if len(body.invars) == len(given):
                 return self.run(body, [self.value(one) for one in constants], given, stack)
         made = _Made(equation, stack, given)
-        functions, options = equation.primitive.get_bind_params(equation.params)
-        found = equation.primitive.bind(*functions, *(one.array for one in given), **options)
-        return [self.value(one, made) for one in (found if equation.primitive.multiple_results else [found])]
+        primitive = equation.primitive
+        found = primitive.bind(*(one.array for one in given), **equation.params)
+        return [self.value(one, made) for one in (found if primitive.multiple_results else [found])]
 
 
 def first_birth(step: Any, *arguments: Any) -> tuple[Birth | None, bool]:

@@ -31,6 +31,7 @@ from kilter.runs.reading import (
     CALL,
     DATA,
     ENVIRONMENT,
+    FLIGHT,
     HISTORY,
     JOURNAL,
     LOCK,
@@ -204,7 +205,8 @@ def discarded_unless_begun(run: Run) -> Iterator[None]:
         yield
     except BaseException as error:
         refused = isinstance(error, KilterError) and not isinstance(error, RunError)
-        if not (run.path / HISTORY).exists() and (refused or not (run.path / RESULT).exists()):
+        begun = (run.path / HISTORY).exists() or (run.path / FLIGHT).exists()
+        if not begun and (refused or not (run.path / RESULT).exists()):
             run.discard()
         raise
 

@@ -21,8 +21,8 @@ from kilter._models.variables import State
 from kilter.errors import RunError
 from kilter.runs import checkpoints
 from kilter.runs.directory import Run
+from kilter.runs.reading import FLIGHT
 
-FOLDER: Final = "flight"
 _NAME: Final = re.compile(r"step-(\d{8,})")
 
 
@@ -59,13 +59,13 @@ def write_flight(run: Run, broken: Broken) -> None:
         "after": bits(jax.tree.leaves(broken.after)),
         checkpoints.RUN: run.identity,
     }
-    checkpoints.write(run.path / FOLDER, f"step-{event.iteration:08d}", tree, scalars)
+    checkpoints.write(run.path / FLIGHT, f"step-{event.iteration:08d}", tree, scalars)
     run.note(f"{event.sentence}; kilter replay {run.path} --step {event.iteration}")
 
 
 def flights(path: Path) -> list[int]:
     """The recorded steps of a run, by the optimiser's iteration."""
-    folder = path / FOLDER
+    folder = path / FLIGHT
     names = (_NAME.fullmatch(one.name) for one in folder.iterdir()) if folder.is_dir() else ()
     return sorted(int(found.group(1)) for found in names if found)
 
@@ -80,7 +80,7 @@ def read_flight(path: Path, step: int | None) -> Flight:
             remedy="a step is recorded when a loss or a weight is not finite, or the loss jumps",
         )
     step = known[-1] if step is None else step
-    tree, scalars = checkpoints.read(path / FOLDER / f"step-{step:08d}")
+    tree, scalars = checkpoints.read(path / FLIGHT / f"step-{step:08d}")
     found = dict(scalars["event"])
     event = Event(**{**found, "rows": None if found["rows"] is None else tuple(found["rows"])})
     state = State(*([np.asarray(one) for one in tree[name]] for name in State._fields))
