@@ -19,7 +19,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from tests.runs.crashing import SUBJECTS, plan, trial  # noqa: E402
+from tests.runs.crashing import SUBJECTS, plan, trial
 
 KILLS_A_TRIAL = 4
 

@@ -71,7 +71,7 @@ def outcome(folder: Path) -> dict[str, str]:
     assert found is not None
     parts: dict[str, Any] = {name: list(map(np.asarray, group)) for name, group in found.tree.items()}
     model = keras.saving.load_model(path / "model.keras")
-    parts["model.keras"] = [np.asarray(one.value) for one in model.variables + model.optimizer.variables]
+    parts["model.keras"] = [np.asarray(one.value) for one in model.weights + model.optimizer.variables]
     sums = {}
     for name, arrays in parts.items():
         sums[name] = hashlib.sha256(b"".join(array.tobytes() for array in arrays)).hexdigest()

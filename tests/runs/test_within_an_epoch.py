@@ -145,7 +145,7 @@ def test_it_goes_on_at_the_very_step_with_the_same_bits(case, moment, tmp_path):
     assert _bits(stopped)[0] == _bits(wanted)[0]
     assert _logs(stopped) == _logs(wanted)
     models = [keras.models.load_model(path / "model.keras") for path in (stopped, wanted)]
-    for one, other in zip(*(model.variables + model.optimizer.variables for model in models), strict=True):
+    for one, other in zip(*(model.weights + model.optimizer.variables for model in models), strict=True):
         assert np.asarray(one.value).tobytes() == np.asarray(other.value).tobytes()
 
 

@@ -97,8 +97,9 @@ class Recorder(keras.callbacks.Callback):
         self._compiled = 0.0
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
-        """Put a restored state into the model."""
-        self._restored(self)
+        """Put a restored state into the model and the other callbacks, once."""
+        restored, self._restored = self._restored, lambda recorder: None
+        restored(self)
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Start the clock."""

@@ -25,6 +25,7 @@ from kilter.recipe import Recipe, dump_recipe, load_recipe, with_overrides
 from kilter.recipe.optimizer import AUTO
 from kilter.runs import checkpoints
 from kilter.runs.build import Prepared, prepare
+from kilter.runs.callback_states import restore_states
 from kilter.runs.checksums import require_same_recipe
 from kilter.runs.consistency import newest_cut, restore_history
 from kilter.runs.directory import Run, create_run, discarded_unless_begun, reopen_run
@@ -177,6 +178,7 @@ def _run(
 ) -> TrainResult:
     """Train the remaining epochs and evaluate the best weights; result.json says how it ended."""
     recorder.set_model(prepared.model)
+    recorder.beside = callbacks
 
     def finish(status: Status, reason: str, evaluations: Mapping[str, Evaluation] | None = None) -> Result:
         model = prepared.model
@@ -251,7 +253,16 @@ def _recorder_from_checkpoint(prepared: Prepared, run: Run) -> tuple[Recorder, S
     for line in read_history(run.path):
         watch = watch.saw(line.epoch, line.logs)
     start = None if checkpoint is None else start_of(checkpoint)
-    return Recorder(run, watch, best=best, average=average, history=history), start
+    counts = [] if checkpoint is None else checkpoint.scalars.get("callbacks", [])
+    recorder = Recorder(
+        run,
+        watch,
+        best=best,
+        average=average,
+        history=history,
+        restored=lambda recorder: restore_states(recorder.beside, counts),
+    )
+    return recorder, start
 
 
 def _evaluations(prepared: Prepared, record: DataRecord) -> dict[str, Evaluation]:
