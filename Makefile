@@ -6,7 +6,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constr
 
 FRESH := build/fresh
 
-.PHONY: install demo test lint bench exercise fuzz long docs dist clean
+.PHONY: install demo test lint bench crash exercise fuzz long docs dist clean
 
 $(VENV)/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -34,6 +34,9 @@ lint: $(VENV)/.installed-dev
 
 bench: $(VENV)/.installed
 	$(BIN)/python benchmarks/run.py
+
+crash: $(VENV)/.installed-dev
+	$(BIN)/python benchmarks/crash.py
 
 exercise: $(VENV)/.installed
 	$(BIN)/python benchmarks/exercise.py

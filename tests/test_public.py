@@ -44,8 +44,8 @@ PUBLIC = {
         parse_recipe recipe_for schedule_section with_overrides""",
     "kilter.report": "write_comparison write_report write_treatment",
     "kilter.runs": """
-        Interrupted Recorder Run RunRecords RunSummary TrainResult create_run list_runs open_run reopen_run
-        resume train""",
+        Interrupted Recorder Replay Run RunRecords RunSummary TrainResult create_run list_runs open_run
+        reopen_run replay replay_with resume train""",
     "kilter.schedules": "Performance Schedule cosine exponential one_cycle performance piecewise power",
 }
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -13,15 +13,15 @@ from kilter._array_types import Arrays, ValidationData
 from kilter._diagnosis.diagnose import training_findings, two_rows
 from kilter._engine import fit as engine
 from kilter._engine.augmenting import Augment
+from kilter._engine.cuts import Start
 from kilter._engine.history import History
 from kilter._engine.scheduling import Schedule
 from kilter._engine.stable_losses import from_logits
 from kilter._progress import Verbose
 from kilter._validation import is_whole
 from kilter._xla.rewrite import rewriting
+from kilter.errors import OptionError
 from kilter.schedules import Performance
-
-Train = Callable[[Sequence[keras.callbacks.Callback]], History]
 
 
 def fit(
@@ -40,6 +40,8 @@ def fit(
     schedule: Schedule | Performance | None = None,
     augment: Augment | None = None,
     run: str | Path | None = None,
+    resume: bool = False,
+    guard: bool | None = None,
     initial_epoch: int = 0,
     steps_per_epoch: int | None = None,
     validation_steps: int | None = None,
@@ -82,6 +84,14 @@ def fit(
             training batches inside the compiled step; drawn from ``seed`` for every row of every step.
         run: a folder in which to create a run directory: history, TensorBoard events, checkpoints, the best
             weights. The model then ends with its best weights, by validation loss if there is one.
+        resume: with ``run``: go on after the newest checkpoint of the newest run of this model in the folder
+            (or of ``run``, if that is a run directory), bit for bit; begin a new run if there is none. Data
+            and options must be the same; more ``epochs`` lengthen a finished run. A generator is read anew
+            up to where it was. The history has all epochs.
+        guard: go back to the last good state, at a tenth of the learning rate, when the loss or a weight is
+            not finite or the mean loss jumps; :class:`~kilter.errors.ModelError` after three times. A run
+            directory keeps the step for ``kilter replay``. None: with ``run``. A healthy training is
+            unchanged. Has no effect with callbacks that act on batches.
         steps_per_epoch: batches per epoch, None for all. The next epoch continues where this one ended, so
             an iterable of batches may be a generator or infinite; a new pass over arrays has a new order.
         validation_steps: validate on this many batches; None for all.
@@ -112,7 +122,7 @@ def fit(
     ``.plot()``. Raises :class:`~kilter.errors.DataError`, :class:`~kilter.errors.ModelError` or
     :class:`~kilter.errors.OptionError` before training starts. Ctrl-C raises KeyboardInterrupt after the
     running chunk, with its weights in the model. With ``run``, Ctrl-C, SIGTERM and SIGHUP raise
-    :class:`~kilter.runs.Interrupted` after a checkpoint of the last finished epoch.
+    :class:`~kilter.runs.Interrupted` after a checkpoint of the last batch trained.
 
     Example:
         >>> import keras, kilter, numpy as np
@@ -123,7 +133,9 @@ def fit(
         3
     """
 
-    def train(told: Sequence[keras.callbacks.Callback]) -> History:
+    def train(
+        told: Sequence[keras.callbacks.Callback], first: int, start: Start | None, seed: int
+    ) -> History:
         history = engine.fit(
             *(model, x, y),
             validation_data=validation_data,
@@ -136,7 +148,9 @@ def fit(
             callbacks=told,
             schedule=schedule,
             augment=augment,
-            initial_epoch=initial_epoch,
+            initial_epoch=first,
+            start=start,
+            guard=run is not None if guard is None else guard,
             steps_per_epoch=steps_per_epoch,
             validation_steps=validation_steps,
             validation_batch_size=validation_batch_size,
@@ -145,30 +159,41 @@ def fit(
             measure=measure,
             check=check,
             chunk=chunk,
-            seed=_seed_of_call(model, seed, initial_epoch),
+            seed=seed,
             verbose=verbose,
         )
         return _examined(history, model, two_rows(x), batch_size or 32)
 
     with from_logits(stable_loss), rewriting(rewrite):
-        return _kept(model, run, seed, _listed(callbacks), train, (validation_data, validation_split))
+        given, seed = _listed(callbacks), _seed_of_call(model, seed, initial_epoch)
+        if run is None:
+            if resume:
+                raise OptionError(
+                    expected="resume=True together with run=",
+                    received="run=None",
+                    remedy="pass the folder of the runs, or the run directory, as run=",
+                )
+            return train(given, initial_epoch, None, seed)
+        from kilter.runs.keeping import Call, keep
 
-
-def _kept(
-    model: keras.Model,
-    run: str | Path | None,
-    seed: int,
-    callbacks: list[Any],
-    train: Train,
-    validation: tuple[Any, float],
-) -> History:
-    """The training, kept in a run directory if there is to be one."""
-    if run is None:
-        return train(callbacks)
-    from kilter.runs.training import keep
-
-    data, share = validation
-    return keep(model, Path(run), seed, callbacks, train, validated=data is not None or bool(share))
+        weights = None if class_weight is None else {str(key): one for key, one in class_weight.items()}
+        call = Call(
+            seed=seed,
+            epochs=epochs,
+            initial_epoch=initial_epoch,
+            validated=validation_data is not None or bool(validation_split),
+            data={"x": x, "y": y, "sample_weight": sample_weight, "validation_data": validation_data},
+            options={
+                "batch_size": batch_size,
+                "shuffle": shuffle,
+                "validation_split": validation_split,
+                "class_weight": weights,
+                "steps_per_epoch": steps_per_epoch,
+                "validation_steps": validation_steps,
+            },
+            callbacks=given,
+        )
+        return keep(model, Path(run), call, train, resumes=resume)
 
 
 def _seed_of_call(model: keras.Model, seed: Any, initial_epoch: int) -> Any:

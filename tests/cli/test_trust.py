@@ -22,6 +22,7 @@ COMMANDS = {
     "treat": ["treat {recipe}", "treat digits --model {model}"],
     "schedule": ["schedule {recipe}"],
     "resume": ["resume {run}"],
+    "replay": ["replay {run}"],
     "evaluate": ["evaluate {run}", "evaluate {run} digits", "evaluate {model} digits"],
     "predict": ["predict {run} digits", "predict {model} digits"],
     "fold-bn": ["fold-bn {run} --check digits --out f.keras", "fold-bn {model} --check digits --out f.keras"],

@@ -64,6 +64,18 @@ def test_without_a_best_the_last_two_stay_and_the_first_of_equals(tmp_path):
     assert _epochs(tmp_path) == ["epoch-000000", "epoch-000002", "epoch-000003"]
 
 
+def test_within_an_epoch_the_last_two_the_last_whole_and_the_best_stay(tmp_path):
+    for epoch, step, score in ((0, None, 1.0), (1, None, 2.0), (2, 3, 0.0), (2, 7, 0.0), (2, 12, 0.0)):
+        checkpoints.save(tmp_path, epoch, {"a": [np.ones(2)]}, {}, step=step, score=score)
+    names = ["epoch-000000", "epoch-000001", "epoch-000002-step-00000007", "epoch-000002-step-00000012"]
+    assert _epochs(tmp_path) == names
+    found = checkpoints.latest(tmp_path)
+    assert found is not None
+    assert (found.epoch, found.step, found.finished) == (2, 12, 2)
+    checkpoints.drop_newer(tmp_path, checkpoints.Checkpoint(2, {}, {}, step=7))
+    assert _epochs(tmp_path) == names[:3]
+
+
 def test_an_epoch_saved_again_is_replaced(tmp_path):
     checkpoints.save(tmp_path, 0, _tree(1.0), {})
     checkpoints.save(tmp_path, 0, _tree(2.0), {})
@@ -133,7 +145,7 @@ def test_the_checkpoint_before_a_damaged_one_is_used_and_it_is_said(damage, two_
 def test_a_checkpoint_under_the_name_of_another_epoch_is_not_used(two_epochs, tmp_path):
     shutil.copytree(two_epochs, tmp_path, dirs_exist_ok=True)
     (tmp_path / "checkpoints" / "epoch-000001").rename(tmp_path / "checkpoints" / "epoch-000007")
-    with pytest.warns(RunWarning, match="it contains epoch 1"):
+    with pytest.warns(RunWarning, match="it contains epoch 2"):
         found = checkpoints.latest(tmp_path)
     assert found is not None
     assert found.epoch == 0
@@ -172,7 +184,7 @@ def test_a_damaged_older_checkpoint_does_not_stop_the_next_save(two_epochs, tmp_
 
 def test_what_is_newer_than_the_epoch_gone_back_to_is_dropped(two_epochs, tmp_path):
     shutil.copytree(two_epochs, tmp_path, dirs_exist_ok=True)
-    checkpoints.drop_newer(tmp_path, 0)
+    checkpoints.drop_newer(tmp_path, checkpoints.Checkpoint(0, {}, {}))
     assert _epochs(tmp_path) == ["epoch-000000"]
 
 
@@ -224,7 +236,7 @@ def test_a_full_disk_keeps_the_older_checkpoint(tmp_path):
 def test_the_throttle_keeps_saving_below_its_share(monkeypatch):
     now = [100.0]
     monkeypatch.setattr(checkpoints.time, "monotonic", lambda: now[0])
-    throttle = checkpoints.Throttle(share=0.05, patience=10.0)
+    throttle = checkpoints.Throttle(share=0.05, interval=10.0)
     assert not throttle.due()
     saving = 0.0
     while now[0] < 1100.0:

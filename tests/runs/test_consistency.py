@@ -148,7 +148,8 @@ def _tear_history(path):
 
 def _lose_history_and_cut_the_checkpoint(path):
     (path / "history.jsonl").unlink()
-    file = path / "checkpoints" / "epoch-000001" / "state" / "_METADATA"
+    newest = max((path / "checkpoints").iterdir())
+    file = newest / "state" / "_METADATA"
     file.write_bytes(file.read_bytes()[:100])
 
 

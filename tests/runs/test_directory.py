@@ -8,7 +8,8 @@ from datetime import UTC, datetime
 import pytest
 
 from kilter.errors import RunError
-from kilter.runs.directory import create_run, describe_environment, reopen_run
+from kilter.runs.directory import create_run, reopen_run
+from kilter.runs.environment import describe_environment
 from kilter.runs.events import scalars
 from kilter.runs.reading import list_runs, open_run, read_history
 from kilter.runs.records import DataRecord, EpochRecord, Evaluation, Result, best_epoch, default_monitor

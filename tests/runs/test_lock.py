@@ -81,13 +81,13 @@ for name in ("fcntl", "resource"):
 for module, name in ((os, "fork"), (signal, "SIGHUP"), (os, "sched_getaffinity")):
     vars(module).pop(name, None)
 from pathlib import Path
-from kilter.runs import atomic, directory, lock, reading, termination
+from kilter.runs import atomic, directory, environment, lock, reading, termination
 path = Path(sys.argv[1]) / "lock"
 mine = lock.acquire(path)
 assert lock.held(path)
 mine.release()
 assert not lock.held(path)
-directory.describe_environment(device="cpu", seed=0)
+environment.describe_environment(device="cpu", seed=0)
 with termination.Termination() as ended:
     assert ended.name == "Ctrl-C"
 """

@@ -100,7 +100,7 @@ def test_the_last_finished_epoch_is_saved_however_a_run_ends(case, recipe, tmp_p
     (path,) = tmp_path.iterdir()
     found = checkpoints.latest(path)
     records = open_run(path)
-    assert (None if found is None else found.epoch) == epoch
+    assert (0 if found is None else found.finished) == (0 if epoch is None else epoch + 1)
     assert len(records.history) == (0 if epoch is None else epoch + 1)
     assert records.status == status
     if error is Interrupted:
@@ -133,7 +133,7 @@ def test_fit_with_a_run_directory_saves_the_last_finished_epoch_too(number, tmp_
     assert caught.value.signal == number
     found = checkpoints.latest(caught.value.path)
     assert found is not None
-    assert (found.epoch, int(found.tree["optimizer"][0])) == (2, 6)
+    assert (found.finished, int(found.tree["optimizer"][0])) == (3, 6 + (found.step or 0))
     assert open_run(caught.value.path).status == "interrupted"
 
 

@@ -1,4 +1,7 @@
-"""Every command: its options and help. The work is done in other modules, which load when a command runs."""
+"""The commands on data and models: options and help; ``run_commands.py`` has those on runs.
+
+The work is done in other modules, which load when a command runs.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +28,6 @@ from kilter._cli.options import (
     Pairs,
     PathOnly,
     Quiet,
-    Run,
     Runs,
     SavedModel,
     Seed,
@@ -63,13 +65,6 @@ def train(
     """Train a model in a new run directory.
 
     Keeps the best weights, the history, and the recipe to repeat the run."""
-
-
-@done_in("training")
-def resume(run: Run, allow_code: AllowCode = False, path_only: PathOnly = False) -> None:
-    """Continue an interrupted run.
-
-    Starts from the newest checkpoint; the result is the same as without the interruption."""
 
 
 @done_in("reuse")
@@ -379,22 +374,6 @@ def sweep(
     """Try values of a recipe's keys on paired seeds.
 
     Compares every combination with the unchanged recipe. Exact tests say which gains are proven."""
-
-
-def runs(
-    parent: Annotated[Path, typer.Argument(metavar="DIR", help="The folder of run directories.")] = Path(
-        "runs"
-    ),
-) -> None:
-    """List runs and their results."""
-    from kilter._cli import listing
-
-    listing.runs(parent)
-
-
-@done_in("listing", "Reading {run}")
-def report(run: Run) -> None:
-    """Write the report of a run again."""
 
 
 @done_in("listing", "Reading {source}")

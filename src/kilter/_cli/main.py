@@ -22,9 +22,6 @@ from kilter._cli.commands import (
     fold_bn,
     predict,
     pretrain,
-    report,
-    resume,
-    runs,
     schedule,
     sweep,
     train,
@@ -32,6 +29,7 @@ from kilter._cli.commands import (
     treat,
 )
 from kilter._cli.group import KilterGroup
+from kilter._cli.run_commands import replay, report, resume, runs
 from kilter._system import BY_SIGNAL, STOPPING, leave
 
 
@@ -46,6 +44,7 @@ class Commands(KilterGroup):
         treat,
         schedule,
         resume,
+        replay,
         evaluate,
         predict,
         fold_bn,

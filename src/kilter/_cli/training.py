@@ -17,6 +17,7 @@ from kilter._text import duration, number
 from kilter.nn.zeros import NEAR_ZERO, PenalizedWeights
 from kilter.recipe import Recipe, load_recipe, recipe_for, with_overrides
 from kilter.report import write_report
+from kilter.runs import replaying as repeated
 from kilter.runs import training as job
 from kilter.runs.cross_validation import ANSWERS, cross_validate
 from kilter.runs.reading import read_data
@@ -76,9 +77,18 @@ def train_recipe(
     _conclude(result, path_only, progress, as_json=as_json)
 
 
-def resume(run: Path, *, allow_code: bool, path_only: bool, progress: Display) -> None:
-    """Continue an interrupted run."""
-    _conclude(job.resume(run, verbose=progress, allow_code=allow_code), path_only, progress)
+def resume(run: Path, *, epochs: int | None, allow_code: bool, path_only: bool, progress: Display) -> None:
+    """Continue an interrupted run, or train a finished one for longer."""
+    result = job.resume(run, epochs=epochs, verbose=progress, allow_code=allow_code)
+    _conclude(result, path_only, progress)
+
+
+def replay(run: Path, *, step: int | None, allow_code: bool, progress: Display) -> None:
+    """Print where the first number that is not finite was born."""
+    found = repeated.replay(run, step, allow_code=allow_code)
+    progress.close()
+    for sentence in found.sentences:
+        say(sentence)
 
 
 def recipe_from(

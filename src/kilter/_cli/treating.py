@@ -19,7 +19,7 @@ from kilter.recipe import Recipe, dump_recipe
 from kilter.report import write_treatment
 from kilter.runs.atomic import errors_named, write_text
 from kilter.runs.best_epoch import direction_of
-from kilter.runs.directory import describe_environment
+from kilter.runs.environment import describe_environment
 from kilter.runs.reading import DATA, ENVIRONMENT, HISTORY, MODEL, RECIPE, RESULT
 from kilter.runs.records import Result, to_json
 from kilter.runs.trained import write_model

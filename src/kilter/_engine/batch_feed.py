@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import itertools
 import math
 import sys
@@ -123,6 +124,11 @@ class _Numbered:
                 break
         self._tell("on_epoch_end")
 
+    def pass_over(self, epoch: int, most: int | None) -> None:
+        """Call the epoch's hooks, by which a PyDataset may shuffle itself; nothing is read."""
+        self._tell("on_epoch_begin")
+        self._tell("on_epoch_end")
+
     def _numbers(self, epoch: int, most: int | None) -> Sequence[int]:
         count = _length(self.source)
         if count is None:
@@ -186,6 +192,11 @@ class _Iterated:
             yield _batch_of(item)
         if most is not None and taken < most and not self.is_one_shot:
             self._running = None
+
+    def pass_over(self, epoch: int, most: int | None) -> None:
+        """Read the batches of an epoch where the next one goes on after them; nothing for whole passes."""
+        if most is not None:
+            collections.deque(self.epoch(epoch, most, room), maxlen=0)
 
     def _batches(self, *, anew: bool) -> Iterator[Any]:
         if self._running is not None and (self.is_one_shot or not anew):
@@ -263,6 +274,10 @@ class BatchFeed:
     def awaited(self) -> Iterator[Block]:
         """Empty: the batches to come are unknown."""
         return iter(())
+
+    def pass_over(self, epoch: int) -> None:
+        """Leave the source as it is after an epoch, for a training that begins with a later one."""
+        self._source.pass_over(epoch, self.most)
 
     def blocks(self, epoch: int) -> Iterator[Block]:
         """Groups of consecutive batches of one shape, padded to the same number of batches.

@@ -22,6 +22,8 @@ from kilter._engine.augmenting import Augment, as_augmentation, check_augmentati
 from kilter._engine.batch_feed import BatchFeed, Replayed
 from kilter._engine.batch_hooks import callback_list, say_price
 from kilter._engine.checks import TargetCheck, check_inputs, check_targets
+from kilter._engine.cuts import Start
+from kilter._engine.divergence import Broken, DivergenceGuard
 from kilter._engine.embedding_ids import IdCheck, Kind
 from kilter._engine.epochs import epochs_told
 from kilter._engine.feed import Order, ResidentFeed, StreamFeed, must_stream, warn_of_end
@@ -69,8 +71,14 @@ def fit(
     seed: int = 0,
     verbose: Verbose = "auto",
     goes_on: bool = True,
+    start: Start | None = None,
+    guard: bool = False,
 ) -> History:
-    """Train a compiled Keras model; see :func:`kilter.fit` for the parameters, and Order for ``goes_on``."""
+    """Train a compiled Keras model; see :func:`kilter.fit` for the parameters, and Order for ``goes_on``.
+
+    ``start``: where ``initial_epoch`` begins, for a training that was interrupted within it. ``guard``: go
+    back to the last good state if the training breaks.
+    """
     order = Order(checked_size(batch_size), shuffle, seed, goes_on=goes_on)
     _check_numbers(validation_batch_size, epochs=epochs, initial_epoch=initial_epoch, seed=seed)
     check_steps(steps_per_epoch=steps_per_epoch, validation_steps=validation_steps)
@@ -88,6 +96,11 @@ def fit(
     history = History()
     history.not_finite = {"data": finite.found, "validation data": of_validation.found}
     own = [*measuring(history, feed, measure), *([RateKeeper(schedule)] if schedule else [])]
+    validation = _validation(model, validation_data, size, validation_steps, of_validation)
+    validates = _validates(validation_freq)
+    if start is not None:
+        forward(feed, range(initial_epoch))
+        forward(validation, filter(validates, range(initial_epoch)))
     with epochs_told(verbose) as shown:
         told = callback_list(model, [own, callbacks, shown, history], verbose, epochs, limit or feed.steps)
         say_price(told, chunk, validated=validation_data is not None)
@@ -99,13 +112,43 @@ def fit(
             epochs=epochs,
             initial_epoch=initial_epoch,
             training_rows=_as_validated(feed, size, class_weight) if evaluate_training else None,
-            validation=_validation(model, validation_data, size, validation_steps, of_validation),
-            validates=_validates(validation_freq),
+            validation=validation,
+            validates=validates,
             augmentation=augmentation,
             seed=seed,
             chunk=chunk,
             guard=RateGuard(model, schedule, told.callbacks),
+            start=start,
+            divergence=watching(model, schedule, feed, told, start) if guard else None,
         ).run()
+
+
+def watching(
+    model: keras.Model,
+    schedule: Any,
+    feed: AnyFeed,
+    callbacks: keras.callbacks.CallbackList,
+    start: Start | None,
+) -> DivergenceGuard:
+    """The divergence guard of a training; callbacks with a method ``kilter_broken`` get what it finds."""
+
+    def report(broken: Broken) -> None:
+        for callback in callbacks.callbacks:
+            hears = getattr(callback, "kilter_broken", None)
+            if hears is not None:
+                hears(broken)
+
+    scheduled = schedule is not None and not isinstance(schedule, Performance)
+    made = DivergenceGuard(model, scheduled, isinstance(feed, ResidentFeed), report)
+    made.restore(None if start is None else start.divergence)
+    return made
+
+
+def forward(feed: AnyFeed | None, epochs: Iterable[int]) -> None:
+    """Bring a source of batches to where it was after these epochs; others know by the number of an epoch."""
+    if isinstance(feed, BatchFeed):
+        for epoch in epochs:
+            feed.pass_over(epoch)
 
 
 def training_feed(

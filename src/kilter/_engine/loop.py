@@ -19,16 +19,18 @@ import numpy as np
 
 from kilter._engine.augmenting import augmented
 from kilter._engine.batch_hooks import BatchHooks, Mode
+from kilter._engine.cuts import Cut, Start, tell
+from kilter._engine.divergence import DivergenceGuard
 from kilter._engine.feed import Block, Feed
 from kilter._engine.history import History
 from kilter._engine.interrupt import Interrupt
 from kilter._engine.overrides import overrides
 from kilter._engine.program_cache import Programs, eager_steps, owners, shelf, steps_program
-from kilter._engine.scheduling import RateGuard, Schedule
+from kilter._engine.scheduling import RateGuard, Schedule, scaled
 from kilter._engine.stable_losses import losses_used
 from kilter._engine.step import Logs, Step, test_step, train_step
 from kilter._models.keras_internals import pythonify_logs
-from kilter._models.variables import State, assign, fitting, is_lent, push
+from kilter._models.variables import State, assign, copied, fitting, is_lent, push, view
 from kilter._xla.compilation import give_back
 from kilter.data.augmentation import Augmentation
 from kilter.errors import about
@@ -58,7 +60,8 @@ class Runner:
     ``name`` identifies the step among the model's, ``dependencies`` are objects that its trace depends on,
     ``given`` arrays beside the batch. If it ``donates``, it consumes the state that it is given. If it
     ``reads``, the step gets the weights beside the batch and leaves them out of the state that it returns.
-    A chunk ends at least after ``every`` steps of the epoch.
+    A chunk ends at least after ``every`` steps of the epoch. ``divergence`` watches the chunks, and lowers
+    the learning rate of a schedule.
     """
 
     model: keras.Model
@@ -70,6 +73,7 @@ class Runner:
     reads: bool = False
     steps_a_chunk: int = _FIRST_CHUNK
     every: int | None = None
+    divergence: DivergenceGuard | None = None
     last: State | None = field(default=None, init=False)  # the state after the last call
     _programs: Programs = field(init=False)
     _running: Any = field(default=None, init=False)  # of the block, since a look-up costs as much as a step
@@ -84,8 +88,9 @@ class Runner:
         state: State,
         between: Between,
         before: Before = lambda first, state: state,
+        first: int = 0,
     ) -> Chunk | None:
-        """Run one epoch; returns its last chunk, None if the feed is empty.
+        """Run one epoch from step ``first`` on; returns its last chunk, None if there is none.
 
         ``between`` gets each chunk and returns the state to go on with, or None to stop. ``before`` gets the
         first step of each chunk and the state, and returns the state to begin with.
@@ -93,10 +98,16 @@ class Runner:
         done, chunk = 0, None
         self._compile_for(feed, state)
         for block in feed.blocks(epoch):
-            steps, start = block.steps, 0
+            steps, start = block.steps, max(0, min(first - done, block.steps))
             while start < steps:
-                stop = min(start + self._steps_from(done + start), steps)
-                after, logs = self.call(before(done + start, state), block, start, stop)
+                state = before(done + start, state)
+                stop = min(
+                    start + self._steps_from(done + start), self._limit(block, epoch, done, start, state)
+                )
+                after, logs = self.call(state, block, start, stop)
+                if (again := self._recovered(block, after, stop)) is not None:
+                    state, start = again
+                    continue
                 chunk = Chunk(done + start, done + stop - 1, after, logs)
                 goes_on = between(chunk)
                 if goes_on is None:
@@ -105,13 +116,27 @@ class Runner:
             done += steps
         return chunk
 
+    def _limit(self, block: Block, epoch: int, done: int, start: int, state: State) -> int:
+        """The last step that a chunk of the block may reach."""
+        guard = self.divergence
+        return block.steps if guard is None else guard.enter(block, (epoch, done), start, state)
+
+    def _recovered(self, block: Block, state: State, stop: int) -> tuple[State, int] | None:
+        """The state and step to go back to, if the training broke before step ``stop`` of the block."""
+        guard = self.divergence
+        if guard is None or (broke := guard.broke(state, stop)) is None:
+            return None
+        state, start = guard.recover(broke, stop, self.call, self.given)
+        push(copied(state), self.model)  # for callbacks
+        return state, start
+
     def _steps_from(self, step: int) -> int:
         return self.steps_a_chunk if self.every is None else self.every - step % self.every
 
     def call(self, state: State, block: Block, start: int, stop: int) -> tuple[State, Logs]:
         """The state after steps ``start`` to ``stop`` of ``block``, and the last logs."""
         arguments = self._arguments(state, block, np.int32(start), np.int32(stop))
-        if start == 0 or self.every is None:
+        if start == 0 or self.every is None or self._running is None:
             self._running = self._program(arguments, rare=block.rare)
         program = self._running
         began = time.perf_counter()
@@ -138,13 +163,20 @@ class Runner:
             return eager_steps(self.step())
         with fitting(self.model, arguments[1]):
             return self._programs.get(
-                self.name,
+                self._key,
                 owners(self.model, *self.dependencies),
                 lambda: steps_program(self.step()),
                 arguments,
                 donate=(0,) if self.donates else (),
                 rare=rare,
             )
+
+    @property
+    def _key(self) -> Hashable:
+        """The name, and the factor of the learning rate in it."""
+        rate = 1.0 if self.divergence is None else self.divergence.rate
+        parts = self.name if isinstance(self.name, tuple) else (self.name,)
+        return self.name if rate == 1 else (*parts, rate)
 
     def _compile_for(self, feed: Feed, state: State) -> None:
         """Compile before large rows go to the device, and return free memory to the system first."""
@@ -161,26 +193,31 @@ def training(
     augmentation: Augmentation | None = None,
     seed: int = 0,
     every: int | None = None,
+    divergence: DivergenceGuard | None = None,
 ) -> Runner:
     """A runner of the model's training step; ``seed`` is for the augmentation.
 
     ``every``: a chunk is so many steps, with the logs of its last one.
     """
     logged = every is not None
+
+    def lowered() -> Schedule | None:
+        return schedule if schedule is None or divergence is None else scaled(schedule, divergence.rate)
+
     kind = ("train", "logged") if logged else ("train",)
     if augmentation is None:
         name, given = kind, ()
 
         def step() -> Step:
-            return train_step(model, schedule, logged=logged)
+            return train_step(model, lowered(), logged=logged)
     else:
         # The seed is an argument of the program, so another seed needs no compilation.
         name, given = (*kind, augmentation), (np.uint32(seed % 2**32),)
 
         def step() -> Step:
-            return augmented(model, train_step(model, schedule, logged=logged), augmentation)
+            return augmented(model, train_step(model, lowered(), logged=logged), augmentation)
 
-    return Runner(model, name, step, (schedule,), given, every=every)
+    return Runner(model, name, step, (schedule,), given, every=every, divergence=divergence)
 
 
 def testing(model: keras.Model, every: int | None) -> Runner:
@@ -235,10 +272,12 @@ def evaluate_feed(
     return metric_logs(model, chunk.logs)
 
 
-def _pass(runner: Runner, feed: Feed, epoch: int, between: Between, hooks: BatchHooks) -> Chunk | None:
+def _pass(
+    runner: Runner, feed: Feed, epoch: int, between: Between, hooks: BatchHooks, first: int = 0
+) -> Chunk | None:
     """Run one epoch with hooks, after which the model has its state; returns the last chunk."""
     with hooks.running() as state, _state_returned(runner):
-        chunk = runner.run(feed, epoch, state, between, hooks.before)
+        chunk = runner.run(feed, epoch, state, between, hooks.before, first)
         if chunk is not None and hooks.told:
             hooks.finish(chunk.last, chunk.state, chunk.logs)
     if chunk is not None and not hooks.told:
@@ -291,12 +330,17 @@ class Session:
     seed: int
     chunk: str
     guard: RateGuard
+    start: Start | None = None
+    divergence: DivergenceGuard | None = None
 
     def run(self) -> History:
         """Run the epochs. After KeyboardInterrupt the model has the state of the last chunk."""
         model, callbacks = self.model, self.callbacks
         hooks, told = self._hooks("train"), self._hooks("test")
-        trainer = training(model, self.guard.schedule, self.augmentation, self.seed, hooks.every)
+        watch = (
+            self.divergence if hooks.every is None else None
+        )  # callbacks change the state between two steps
+        trainer = training(model, self.guard.schedule, self.augmentation, self.seed, hooks.every, watch)
         tester = testing(model, told.every)
         model.stop_training = False
         logs: dict[str, Any] = {}
@@ -324,8 +368,10 @@ class Session:
         began, compiled = time.perf_counter(), shelf(model).seconds
         model.reset_metrics()
         self.callbacks.on_epoch_begin(epoch)
-        chunk = self._train(epoch, *train, interrupt)
-        logs = {} if chunk is None else metric_logs(model, chunk.logs)
+        start = self._start_of(epoch)
+        chunk = self._train(epoch, start, *train, interrupt)
+        last = start if chunk is None else chunk
+        logs = {} if last is None else metric_logs(model, last.logs)
         if self.validates(epoch):
             for prefix, feed in (("train_", self.training_rows), ("val_", self.validation)):
                 with about("validation_data" if prefix == "val_" else "the training rows"):
@@ -337,15 +383,33 @@ class Session:
         self.callbacks.on_epoch_end(epoch, logs)
         return logs
 
-    def _train(self, epoch: int, trainer: Runner, hooks: BatchHooks, interrupt: Interrupt) -> Chunk | None:
+    @property
+    def _watched(self) -> dict[str, Any] | None:
+        return None if self.divergence is None else self.divergence.record()
+
+    def _start_of(self, epoch: int) -> Start | None:
+        """Where the epoch begins, if it is the one that a resumed training goes on in."""
+        if self.start is None or self.start.metrics is None or epoch != self.initial_epoch:
+            return None
+        self.start.enter(self.model)
+        return self.start
+
+    def _train(
+        self, epoch: int, start: Start | None, trainer: Runner, hooks: BatchHooks, interrupt: Interrupt
+    ) -> Chunk | None:
         model = self.model
         self.guard.check()
 
         def between(chunk: Chunk) -> State | None:
             state = hooks.after(chunk.last, chunk.state, lambda: _logs(model, chunk))
-            return None if interrupt.pending or model.stop_training else state
+            if interrupt.pending or model.stop_training:
+                return None
+            tell(self.callbacks, Cut(epoch, chunk.last + 1, state, chunk.logs, True, self._watched))
+            return state
 
-        chunk = _pass(trainer, self.feed, epoch, between, hooks)
+        chunk = _pass(trainer, self.feed, epoch, between, hooks, 0 if start is None else start.step)
+        if chunk is not None:
+            tell(self.callbacks, Cut(epoch, chunk.last + 1, view(model), chunk.logs, False, self._watched))
         self.guard.seen()
         interrupt.check()
         return chunk

@@ -116,6 +116,19 @@ def momentum_set(model: keras.Model, value: jax.Array | None) -> Generator[None]
         setattr(slot.optimizer, slot.attribute, slot.value)
 
 
+def scaled(schedule: Schedule, factor: float) -> Schedule:
+    """The schedule with its learning rates times ``factor``, and its momentum."""
+
+    class Scaled(schedules.Schedule):
+        def __call__(self, step: Any) -> Any:
+            return schedule(step) * factor
+
+        def momentum(self, step: Any) -> Any:
+            return _momentum(schedule, step)
+
+    return schedule if factor == 1 else Scaled()
+
+
 class RateKeeper(keras.callbacks.Callback):
     """Logs an epoch's last learning rate, and its momentum if scheduled; applies a performance schedule.
 

@@ -10,6 +10,7 @@ from typing import Any, Final
 
 import keras
 
+from kilter._models.saved_size import require_room
 from kilter._system import at_home
 from kilter._text import cause
 from kilter._validation import errors_as
@@ -33,6 +34,7 @@ def load_model(path: str | Path, *, allow_code: bool = False, compiled: bool = F
     try:
         if not allow_code:
             _check_functions(path)
+        require_room(path, compiled=compiled, safe=not allow_code)
         model = keras.saving.load_model(path, compile=compiled, safe_mode=not allow_code)
     except ModelError:
         raise

@@ -12,6 +12,7 @@ import numpy as np
 from kilter._array_types import Arrays, ValidationData
 from kilter._engine.arrays import check_batch_size, is_array, row_count, split
 from kilter._engine.augmenting import Augment
+from kilter._engine.cuts import Start
 from kilter._engine.fit import fit
 from kilter._engine.history import History
 from kilter._engine.objective_for import last_activation, objective_for
@@ -149,17 +150,19 @@ def train_in_phases(
     batch_size: int,
     callbacks: Sequence[keras.callbacks.Callback] = (),
     initial_epoch: int = 0,
+    start: Start | None = None,
     **options: Any,
 ) -> StagedHistory:
     """Train ``model`` through ``phases`` from ``initial_epoch`` on, with ``options`` of the engine's fit.
 
-    If ``initial_epoch`` is within a phase, call :func:`enter` for that phase first.
+    If ``initial_epoch`` is within a phase, or a ``start`` is within that epoch, call :func:`enter` for that
+    phase first.
     """
     history = StagedHistory()
     for phase in phases:
         if phase.end <= initial_epoch:
             continue
-        if phase.begin >= initial_epoch:
+        if phase.begin >= initial_epoch and start is None:
             enter(model, phase, compile_for)
         stopping = _stopping(phase.stage)
         batches = _batches(data[0], batch_size)
@@ -172,7 +175,9 @@ def train_in_phases(
             schedule=None if batches is None else phase.schedule(batches),
             initial_epoch=max(initial_epoch, phase.begin),
             epochs=phase.end,
+            start=start,
         )
+        start = None
         history.add(phase.number, found)
         if model.stop_training and not any(one.stopped_epoch for one in stopping):
             break

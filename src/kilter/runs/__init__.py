@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from kilter.runs.reading import RunRecords, list_runs, open_run
     from kilter.runs.recorder import Recorder
     from kilter.runs.records import RunSummary
+    from kilter.runs.replaying import Replay, replay, replay_with
     from kilter.runs.termination import Interrupted
     from kilter.runs.training import TrainResult, resume, train
 
@@ -24,6 +25,7 @@ _HOMES = {
     "cross_validate": "kilter.runs.cross_validation",
     "Interrupted": "kilter.runs.termination",
     "Recorder": "kilter.runs.recorder",
+    "Replay": "kilter.runs.replaying",
     "Run": "kilter.runs.directory",
     "RunRecords": "kilter.runs.reading",
     "RunSummary": "kilter.runs.records",
@@ -32,6 +34,8 @@ _HOMES = {
     "list_runs": "kilter.runs.reading",
     "open_run": "kilter.runs.reading",
     "reopen_run": "kilter.runs.directory",
+    "replay": "kilter.runs.replaying",
+    "replay_with": "kilter.runs.replaying",
     "resume": "kilter.runs.training",
     "train": "kilter.runs.training",
 }
@@ -40,6 +44,7 @@ __all__ = [
     "CrossValidation",
     "Interrupted",
     "Recorder",
+    "Replay",
     "Run",
     "RunRecords",
     "RunSummary",
@@ -49,6 +54,8 @@ __all__ = [
     "list_runs",
     "open_run",
     "reopen_run",
+    "replay",
+    "replay_with",
     "resume",
     "train",
 ]

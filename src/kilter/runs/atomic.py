@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -51,6 +52,17 @@ def write_with(path: Path, fill: Callable[[Path], object]) -> None:
             temporary.unlink(missing_ok=True)
             raise
         fsync_path(path.parent)
+
+
+_TEMPORARY = re.compile(r"\..+-[0-9a-f]{32}(\.\w+)?")
+
+
+def remove_temporary(folder: Path) -> None:
+    """Remove the temporary files that a killed writer left in `folder`."""
+    with errors_named(folder, doing="cleared of temporary files"):
+        for path in folder.iterdir():
+            if _TEMPORARY.fullmatch(path.name) and path.is_file():
+                path.unlink(missing_ok=True)
 
 
 def append_line(path: Path, line: str) -> None:

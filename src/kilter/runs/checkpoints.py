@@ -1,8 +1,9 @@
 """Checkpoints of a run: a tree of arrays and a few numbers. Training resumes from them bit for bit.
 
-Orbax writes ``checkpoints/epoch-000007/`` under a temporary name; it gets a manifest with the SHA-256 of
-every file, is synced to disk and renamed. The last two and the best are kept. Checksums are verified before a
-checkpoint is read; if it is damaged, the previous one is used, with a :class:`~kilter.errors.RunWarning`.
+Orbax writes ``checkpoints/epoch-000007/`` (after that epoch) or ``epoch-000007-step-00000120/`` (within it)
+under a temporary name; it gets a manifest with the SHA-256 of every file, is synced to disk and renamed. The
+last two and the best are kept. Checksums are verified before a checkpoint is read; if it is damaged, the
+previous one is used, with a :class:`~kilter.errors.RunWarning`.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from typing import Any
 import orbax.checkpoint as ocp
 
 from kilter._text import first_line
+from kilter._validation import errors_as
 from kilter.errors import RunError, RunWarning
 from kilter.runs.atomic import errors_named, fsync_path, fsync_tree, unwritable
 from kilter.runs.checksums import MANIFEST, damage, write_manifest
@@ -28,38 +30,72 @@ FOLDER = "checkpoints"
 KEEP_LAST = 2
 # The scalar with the lines of history.jsonl up to the checkpoint's epoch, to restore a lost file.
 HISTORY = "history"
+# The scalar with the identity of the run, so that no checkpoint of another run is taken for its own.
+RUN = "run"
 
 # 1: kilter 0.1.0, which wrote neither this number nor a manifest. 2: with a manifest.
 _FORMAT = 2
 _UNFINISHED = ".unfinished"
-_NAME = re.compile(r"epoch-(\d{6,})")
+_NAME = re.compile(r"epoch-(\d{6,})(?:-step-(\d{8,}))?")
 # tensorstore raises ValueError with the system's number in the text.
 _SYSTEM_ERROR = re.compile(r"os_error_code='(\d+)'")
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A checkpoint that was read. `epoch` counts from 0; `passed_over`: the newer ones that are unusable."""
+    """A checkpoint that was read.
+
+    `epoch` counts from 0. `step`: batches trained in it; None after the whole epoch. `passed_over`: the newer
+    checkpoints that are unusable.
+    """
 
     epoch: int
     tree: Any
     scalars: dict[str, Any]
     verified: bool = True
     passed_over: tuple[str, ...] = ()
+    step: int | None = None
+
+    @property
+    def finished(self) -> int:
+        """The number of whole epochs that it contains, and the epoch in which training goes on."""
+        return self.epoch + (self.step is None)
+
+    @property
+    def where(self) -> str:
+        """The moment in words, counted from 1."""
+        return f"epoch {self.epoch + 1}" + ("" if self.step is None else f", batch {self.step}")
 
 
-def save(run: Path, epoch: int, tree: Any, scalars: Mapping[str, Any], *, score: float = math.nan) -> Path:
+def save(
+    run: Path,
+    epoch: int,
+    tree: Any,
+    scalars: Mapping[str, Any],
+    *,
+    step: int | None = None,
+    score: float = math.nan,
+) -> Path:
     """Save `tree` (dicts and lists of arrays) and `scalars` (JSON values) as the state after `epoch`.
 
-    Of all checkpoints the last :data:`KEEP_LAST` and the one with the best `score` (less is better) are kept.
-    Raises :class:`RunError` if the disk is full, whatever orbax raises; the older checkpoints stay.
+    With `step`: the state within the epoch, after so many batches. Of all checkpoints the last
+    :data:`KEEP_LAST` and the one with the best `score` (less is better) are kept. Raises :class:`RunError` if
+    the disk is full, whatever orbax raises; the older checkpoints stay.
     """
-    folder = run / FOLDER
-    path, unfinished = folder / f"epoch-{epoch:06d}", folder / _UNFINISHED
-    own = {"epoch": epoch, "score": score, "format": _FORMAT}
+    within = "" if step is None else f"-step-{step:08d}"
+    own = {"epoch": epoch, "score": score} | ({} if step is None else {"step": step})
+    path = write(run / FOLDER, f"epoch-{epoch:06d}{within}", tree, {**scalars, **own})
+    with errors_named(path):
+        _retire(run / FOLDER)
+    return path
+
+
+def write(folder: Path, name: str, tree: Any, scalars: Mapping[str, Any]) -> Path:
+    """Write `tree` and `scalars` as ``folder/name/``, with a manifest, whole or not at all."""
+    path, unfinished = folder / name, folder / _UNFINISHED
     content = ocp.args.Composite(
         state=ocp.args.StandardSave(tree),
-        scalars=ocp.args.JsonSave({**scalars, **own}),
+        scalars=ocp.args.JsonSave({**scalars, "format": _FORMAT}),
     )
     with errors_named(path):
         folder.mkdir(exist_ok=True)
@@ -80,8 +116,18 @@ def save(run: Path, epoch: int, tree: Any, scalars: Mapping[str, Any], *, score:
         finally:
             _sweep(folder)
         fsync_path(folder)
-        _retire(folder)
     return path
+
+
+def read(path: Path) -> tuple[Any, dict[str, Any]]:
+    """What :func:`write` wrote; :class:`RunError` if it is damaged."""
+    found = damage(path)
+    if found is not None:
+        raise _unusable(path, found)
+    with errors_as(
+        RunError, Exception, expected=f"{path} as kilter wrote it", remedy="restore it from a backup"
+    ):
+        return _restored(path)
 
 
 def latest(run: Path, require: Callable[[Checkpoint], None] | None = None) -> Checkpoint | None:
@@ -90,16 +136,16 @@ def latest(run: Path, require: Callable[[Checkpoint], None] | None = None) -> Ch
     Damaged ones, and those for which `require` raises :class:`RunError`, are skipped with a warning.
     """
     problems: list[str] = []
-    for epoch, path in reversed(_saved(run / FOLDER)):
+    for moment, path in reversed(_saved(run / FOLDER)):
         try:
-            found = _read(epoch, path)
+            found = _read(moment, path)
             if require is not None:
                 require(found)
         except RunError as error:
             problems.append(error.received)
             continue
         if problems:
-            _warn(f"{'; '.join(problems)}. Using the checkpoint of epoch {epoch + 1} ({path.name}) instead")
+            _warn(f"{'; '.join(problems)}. Using the checkpoint of {found.where} ({path.name}) instead")
         if not found.verified:
             _warn(f"{path} has no checksums (kilter 0.1.0 wrote none): damage cannot be detected")
         return replace(found, passed_over=tuple(problems))
@@ -113,24 +159,26 @@ def latest(run: Path, require: Callable[[Checkpoint], None] | None = None) -> Ch
     return None
 
 
-def drop_newer(run: Path, epoch: int) -> None:
-    """Remove the checkpoints after `epoch`, from which training resumes."""
+def drop_newer(run: Path, checkpoint: Checkpoint) -> None:
+    """Remove the checkpoints after the one from which training resumes."""
+    kept = _moment(checkpoint.epoch, checkpoint.step)
     for saved, path in _saved(run / FOLDER):
-        if saved > epoch:
+        if saved > kept:
             with errors_named(path):
                 _remove(path)
 
 
 class Throttle:
-    """Limits saves to `share` of the time; the first is due after `patience` seconds.
+    """Says when a save is due: every `interval` seconds, and at most `share` of the time.
 
     A save of 0.5 million parameters with two slots each takes 0.2 to 0.4 s on 2 cores, an epoch of a small
     model a hundredth of that.
     """
 
-    def __init__(self, *, share: float = 0.05, patience: float = 10.0) -> None:
+    def __init__(self, *, share: float = 0.02, interval: float = 30.0) -> None:
         self._share = share
-        self._due = time.monotonic() + patience
+        self._interval = interval
+        self._due = time.monotonic() + interval
 
     def due(self) -> bool:
         """Whether enough time has passed since the last save."""
@@ -138,7 +186,7 @@ class Throttle:
 
     def saved(self, seconds: float) -> None:
         """Note a save that took `seconds`."""
-        self._due = time.monotonic() + seconds / self._share
+        self._due = time.monotonic() + max(self._interval, seconds / self._share)
 
 
 def _checkpointer() -> ocp.Checkpointer:
@@ -149,7 +197,14 @@ def _warn(text: str) -> None:
     warnings.warn(text, RunWarning, stacklevel=3)
 
 
-def _read(epoch: int, path: Path) -> Checkpoint:
+Moment = tuple[int, float]  # the epoch, and the batches trained in it: infinity after the whole epoch
+
+
+def _moment(epoch: int, step: int | None) -> Moment:
+    return epoch, math.inf if step is None else step
+
+
+def _read(moment: Moment, path: Path) -> Checkpoint:
     """The checkpoint in `path`; :class:`RunError` if it is damaged or orbax cannot read it."""
     found = damage(path)
     # Only kilter 0.1.0 wrote no manifest; whether the checkpoint is that old is known only after reading it.
@@ -157,16 +212,16 @@ def _read(epoch: int, path: Path) -> Checkpoint:
     if found is not None and not is_old:
         raise _unusable(path, found)
     try:
-        checkpoint = _restore(epoch, path)
-        saved_epoch, is_new = checkpoint.scalars["epoch"], "format" in checkpoint.scalars
+        checkpoint = _restore(path)
+        is_new = "format" in checkpoint.scalars
     except MemoryError:  # says nothing about the checkpoint
         raise
     except Exception as error:
         raise _unusable(path, f"{type(error).__name__}: {first_line(error)}") from error
     if is_old and is_new:
         raise _unusable(path, f"{MANIFEST} is missing")
-    if saved_epoch != epoch:
-        raise _unusable(path, f"it contains epoch {saved_epoch}, counted from 0, not {epoch}")
+    if _moment(checkpoint.epoch, checkpoint.step) != moment:
+        raise _unusable(path, f"it contains {checkpoint.where}, not the moment of its name")
     return replace(checkpoint, verified=not is_old)
 
 
@@ -178,11 +233,16 @@ def _unusable(path: Path, why: str) -> RunError:
     )
 
 
-def _restore(epoch: int, path: Path) -> Checkpoint:
+def _restore(path: Path) -> Checkpoint:
+    tree, scalars = _restored(path)
+    return Checkpoint(int(scalars["epoch"]), tree, scalars, step=scalars.get("step"))
+
+
+def _restored(path: Path) -> tuple[Any, dict[str, Any]]:
     content = ocp.args.Composite(state=ocp.args.StandardRestore(), scalars=ocp.args.JsonRestore())
     with _checkpointer() as checkpointer:
         restored = checkpointer.restore(path.absolute(), args=content)
-    return Checkpoint(epoch, restored["state"], restored["scalars"])
+    return restored["state"], restored["scalars"]
 
 
 def _score(path: Path) -> float:
@@ -196,21 +256,32 @@ def _score(path: Path) -> float:
     return math.inf if math.isnan(score) else score
 
 
-def _saved(folder: Path) -> list[tuple[int, Path]]:
-    """The checkpoints in `folder` with their epochs, oldest first."""
+def _saved(folder: Path) -> list[tuple[Moment, Path]]:
+    """The checkpoints in `folder` with their moments, oldest first."""
     if not folder.is_dir():
         return []
     named = ((_NAME.fullmatch(path.name), path) for path in folder.iterdir())
-    return sorted((int(found.group(1)), path) for found, path in named if found)
+    return sorted(
+        (_moment(int(found.group(1)), int(found.group(2)) if found.group(2) else None), path)
+        for found, path in named
+        if found
+    )
 
 
 def _retire(folder: Path) -> None:
-    """Remove all but the last :data:`KEEP_LAST` and, of all of them, the first with the best score."""
-    saved = [path for _, path in _saved(folder)]
-    best = min(saved, key=_score)
-    for path in saved[:-KEEP_LAST]:
-        if path != best:
+    """Remove all but the last :data:`KEEP_LAST` and, of whole epochs, the last and the first best one."""
+    saved = _saved(folder)
+    whole = [path for (_, step), path in saved if step == math.inf]
+    kept = {*whole[-1:], *([min(whole, key=_score)] if whole else [])}
+    for _, path in saved[:-KEEP_LAST]:
+        if path not in kept:
             _remove(path)
+
+
+def sweep(run: Path) -> None:
+    """Remove what a killed writer left behind in the folder of checkpoints."""
+    if (run / FOLDER).is_dir():
+        _sweep(run / FOLDER)
 
 
 def _remove(path: Path) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import tomllib
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -23,6 +24,7 @@ CHECKSUMS = "checksums.json"
 # The entry for the content of a recipe, regardless of its layout, without the keys that may change before a
 # resume: how long to train, and where the data are (data.json has their checksums).
 RECIPE_CONTENT = "recipe"
+IDENTITY = "run"
 _MAY_CHANGE = {
     "": ("name",),
     "train": ("epochs", "early_stopping"),
@@ -40,6 +42,16 @@ def replacing(run: Path, name: str, sha256: str) -> Iterator[None]:
     yield
     if old not in ([], [sha256]):
         _write(run, {**before, name: [sha256]})
+
+
+def give_identity(run: Path) -> None:
+    """Give a new run an identity, by which its checkpoints are known."""
+    _write(run, {**_read(run), IDENTITY: [uuid.uuid4().hex]})
+
+
+def identity_of(run: Path) -> str | None:
+    """The identity of a run; None if it has none, as those of kilter 0.1.0."""
+    return next(iter(_read(run).get(IDENTITY, [])), None)
 
 
 def content_of(recipe_text: str) -> str:

@@ -9,6 +9,7 @@ from kilter.errors import RunError, RunWarning
 from kilter.runs import checkpoints
 from kilter.runs.atomic import read_lines
 from kilter.runs.checkpoints import Checkpoint
+from kilter.runs.checksums import identity_of
 from kilter.runs.directory import Run
 from kilter.runs.reading import HISTORY, read_history
 from kilter.runs.records import EpochRecord
@@ -19,7 +20,13 @@ def newest_cut(path: Path) -> Checkpoint | None:
 
     Checkpoints of kilter 0.1.0 contain no history: history.jsonl must then reach as far.
     """
-    checkpoint = checkpoints.latest(path, lambda found: _require_history(path, found))
+    identity = identity_of(path)
+
+    def require(found: Checkpoint) -> None:
+        _require_own(found, identity)
+        _require_history(path, found)
+
+    checkpoint = checkpoints.latest(path, require)
     if checkpoint is not None and checkpoints.HISTORY in checkpoint.scalars:
         _require_no_contradiction(path / HISTORY, checkpoint)
     return checkpoint
@@ -34,9 +41,9 @@ def restore_history(run: Run, checkpoint: Checkpoint | None) -> tuple[str, ...]:
         run.restore_history(())
         return ()
     for problem in checkpoint.passed_over:
-        run.note(f"{problem}; resumed from epoch {checkpoint.epoch + 1}")
+        run.note(f"{problem}; resumed from {checkpoint.where}")
     if checkpoints.HISTORY not in checkpoint.scalars:
-        run.keep_history(checkpoint.epoch + 1)
+        run.keep_history(checkpoint.finished)
         return tuple(read_lines(run.path / HISTORY))
     saved = tuple(checkpoint.scalars[checkpoints.HISTORY])
     missing = len(set(saved) - set(found))
@@ -52,6 +59,16 @@ def restore_history(run: Run, checkpoint: Checkpoint | None) -> tuple[str, ...]:
 def _tell(run: Run, text: str) -> None:
     warnings.warn(text, RunWarning, stacklevel=3)
     run.note(text)
+
+
+def _require_own(checkpoint: Checkpoint, identity: str | None) -> None:
+    """Raise :class:`RunError` for a checkpoint of another run, which may be whole."""
+    if checkpoint.scalars.get(checkpoints.RUN, identity) != identity:
+        raise RunError(
+            expected="a checkpoint of this run",
+            received=f"the checkpoint of {checkpoint.where} is of another run",
+            remedy="put the run's own back",
+        )
 
 
 def _require_history(path: Path, checkpoint: Checkpoint) -> None:
@@ -74,16 +91,16 @@ def _require_no_contradiction(path: Path, checkpoint: Checkpoint) -> None:
     if saved <= set(found):
         return
     for number, line in enumerate(found, start=1):
-        if line not in saved and not _is_after(line, checkpoint.epoch):
+        if line not in saved and not _is_after(line, checkpoint.finished):
             raise RunError(
-                expected=f"{path} as kilter wrote it, up to epoch {checkpoint.epoch + 1}",
+                expected=f"{path} as kilter wrote it, up to epoch {checkpoint.finished}",
                 received=f"another line {number} than in the checkpoint: {line[:80]!r}",
                 remedy="remove that line, or the file, and resume again: the checkpoint has what is missing",
             )
 
 
-def _is_after(line: str, epoch: int) -> bool:
+def _is_after(line: str, finished: int) -> bool:
     try:
-        return EpochRecord.from_json(line).epoch > epoch
+        return EpochRecord.from_json(line).epoch >= finished
     except (ValueError, KeyError, TypeError, AttributeError):
         return False

@@ -3,30 +3,35 @@
 from __future__ import annotations
 
 import hashlib
-import os
-import platform
 import re
 import shutil
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
-from kilter import __version__
 from kilter._system import sha256_of
 from kilter._validation import errors_as
 from kilter.errors import KilterError, RunError
 from kilter.runs import lock
-from kilter.runs.atomic import append_line, errors_named, fsync_path, write_text, write_with
-from kilter.runs.checksums import RECIPE_CONTENT, content_of, replacing
+from kilter.runs.atomic import (
+    append_line,
+    errors_named,
+    fsync_path,
+    remove_temporary,
+    write_text,
+    write_with,
+)
+from kilter.runs.checksums import RECIPE_CONTENT, content_of, give_identity, identity_of, replacing
 from kilter.runs.events import EventWriter
 from kilter.runs.reading import (
+    CALL,
     DATA,
     ENVIRONMENT,
+    FLIGHT,
     HISTORY,
     JOURNAL,
     LOCK,
@@ -56,6 +61,7 @@ class Run:
         self.path = path
         self._lock = held
         self._events = EventWriter(path)
+        self.identity = identity_of(path)
 
     def __enter__(self) -> Self:
         return self
@@ -86,6 +92,11 @@ class Run:
         text = data.to_json() + "\n"
         with replacing(self.path, DATA, hashlib.sha256(text.encode("utf-8")).hexdigest()):
             write_text(self.path / DATA, text)
+
+    def write_call(self, text: str) -> None:
+        """call.json: what a call of ``kilter.fit`` was given."""
+        with replacing(self.path, CALL, hashlib.sha256(text.encode("utf-8")).hexdigest()):
+            write_text(self.path / CALL, text)
 
     def write_found(self, name: str, found: Mapping[str, Any]) -> None:
         """find_lr.json or clip_threshold.json: what the recipe's numbers were derived from."""
@@ -123,6 +134,12 @@ class Run:
     def finish(self, result: Result) -> None:
         """result.json: how the run ended."""
         write_text(self.path / RESULT, result.to_json() + "\n")
+
+    def remove_result(self) -> None:
+        """Remove result.json, of a finished run that is trained for longer."""
+        with errors_named(self.path / RESULT):
+            (self.path / RESULT).unlink(missing_ok=True)
+            fsync_path(self.path)
 
     def write_recipe(self, text: str) -> None:
         """Write recipe.toml."""
@@ -169,7 +186,9 @@ def create_run(
             path.mkdir()
         fsync_path(path.parent)
     try:
-        run = Run(path, lock.acquire(path / LOCK))
+        held = lock.acquire(path / LOCK)
+        give_identity(path)
+        run = Run(path, held)
     except BaseException:
         shutil.rmtree(path)
         raise
@@ -186,7 +205,8 @@ def discarded_unless_begun(run: Run) -> Iterator[None]:
         yield
     except BaseException as error:
         refused = isinstance(error, KilterError) and not isinstance(error, RunError)
-        if not (run.path / HISTORY).exists() and (refused or not (run.path / RESULT).exists()):
+        begun = (run.path / HISTORY).exists() or (run.path / FLIGHT).exists()
+        if not begun and (refused or not (run.path / RESULT).exists()):
             run.discard()
         raise
 
@@ -194,60 +214,25 @@ def discarded_unless_begun(run: Run) -> Iterator[None]:
 def reopen_run(path: Path) -> Run:
     """Take the lock of an interrupted run, to continue it; a lock left by a crash is taken over.
 
+    Temporary files of a writer that was killed are removed.
+
     Raises :class:`RunError` if `path` is no run directory or another process is writing to it.
     """
     require_run(path)
-    return Run(path, lock.acquire(path / LOCK))
+    run = Run(path, lock.acquire(path / LOCK))
+    try:
+        remove_temporary(path)
+    except BaseException:
+        run.close()
+        raise
+    return run
 
 
 def _named(parent: Path, name: str, moment: datetime) -> Path:
-    return parent / f"{moment.astimezone(UTC):%Y%m%d-%H%M%S}-{_safe(name)}"
+    return parent / f"{moment.astimezone(UTC):%Y%m%d-%H%M%S}-{safe_name(name)}"
 
 
-def _safe(name: str) -> str:
+def safe_name(name: str) -> str:
+    """The name as a part of the directory's name."""
     kept = re.sub(r"[^\w.-]+", "-", name, flags=re.ASCII).strip("-.")[:_LONGEST_NAME]
     return kept or "run"
-
-
-_PACKAGES = ("keras", "jax", "jaxlib", "numpy", "optax", "orbax-checkpoint")
-
-
-def describe_environment(*, device: str, seed: int) -> dict[str, Any]:
-    """Versions, platform, processors, device, seed, and the variables that change JAX's arithmetic."""
-    return {
-        "versions": {
-            "kilter": __version__,
-            "python": platform.python_version(),
-            **{name: _version(name) for name in _PACKAGES},
-        },
-        "platform": platform.platform(),
-        "processor": _processor(),
-        "cpu_count": os.cpu_count(),
-        "cpu_usable": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
-        "device": device,
-        "seed": seed,
-        "variables": {
-            name: value
-            for name, value in sorted(os.environ.items())
-            if name in {"XLA_FLAGS", "KERAS_BACKEND"} or name.startswith("JAX_")
-        },
-    }
-
-
-def _version(package: str) -> str:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return "unknown"
-
-
-def _processor() -> str:
-    """The processor's model; platform.processor() is empty on most Linux systems."""
-    try:
-        with open("/proc/cpuinfo", encoding="utf-8") as lines:
-            for line in lines:
-                if line.startswith("model name"):
-                    return line.partition(":")[2].strip()
-    except OSError:
-        pass  # not Linux
-    return platform.processor() or platform.machine()

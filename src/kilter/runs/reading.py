@@ -34,6 +34,8 @@ JOURNAL = "journal.jsonl"
 MODEL = "model.keras"
 RESULT = "result.json"
 DATA = "data.json"
+CALL = "call.json"
+FLIGHT = "flight"
 FOUND_RATE = "find_lr.json"
 FOUND_CLIP = "clip_threshold.json"
 LOCK = "lock"
@@ -84,7 +86,7 @@ def open_run(path: Path) -> RunRecords:
         status=_status(path, result),
         recipe_text=recipe_text,
         recipe=_parsed(path / RECIPE, _sections) or {},
-        environment=_parsed(path / ENVIRONMENT, _json_object) or {},
+        environment=read_environment(path),
         history=tuple(read_history(path)),
         data=read_data(path),
         result=result,
@@ -108,6 +110,23 @@ def read_result(path: Path) -> Result | None:
 def read_data(path: Path) -> DataRecord | None:
     """The data record in a folder, if any. :class:`RunError` for a damaged file."""
     return _parsed(path / DATA, DataRecord.from_json)
+
+
+def read_environment(path: Path) -> dict[str, Any]:
+    """What the run was started with; {} if it is not recorded. :class:`RunError` for a damaged file."""
+    return _parsed(path / ENVIRONMENT, _json_object) or {}
+
+
+def read_call(path: Path) -> dict[str, Any]:
+    """What :func:`kilter.fit` was given; :class:`RunError` for a run that it did not write."""
+    found = _parsed(path / CALL, _json_object)
+    if found is None:
+        raise RunError(
+            expected=f"a run of kilter.fit(run=...) in {path}",
+            received=f"one without {CALL}",
+            remedy="use kilter resume for a run of kilter train",
+        )
+    return found
 
 
 def read_history(path: Path) -> list[EpochRecord]:
@@ -198,7 +217,7 @@ def _json_object(text: str) -> dict[str, Any]:
 
 def _parsed(path: Path, parse: Callable[[str], Parsed]) -> Parsed | None:
     """The parsed text of a file, None if it does not exist; :class:`RunError` for a damaged one."""
-    if path.name == DATA:  # new data would otherwise be read in another way
+    if path.name in (DATA, CALL):  # data would otherwise be read in another way
         require_unchanged(path)
     if not path.is_file():
         return None

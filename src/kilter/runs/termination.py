@@ -1,4 +1,4 @@
-"""Ctrl-C, SIGTERM and SIGHUP during a run: the finished epochs are saved."""
+"""Ctrl-C, SIGTERM and SIGHUP during a run: what was trained is saved."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from kilter.runs.records import Status
 class Interrupted(KeyboardInterrupt):
     """Ctrl-C, SIGTERM or SIGHUP (`signal`) during a run. The message says how to continue.
 
-    The run directory at `path` has the best weights and a checkpoint of the last finished epoch.
+    The run directory at `path` has the best weights and a checkpoint of the last batch trained.
     """
 
     def __init__(self, path: Path, message: str, number: int = signal.SIGINT) -> None:
@@ -82,14 +82,14 @@ class Termination:
 def saving_what_is_done(
     recorder: Recorder, finish: Callable[[Status, str], object], how_to_go_on: Callable[[], str]
 ) -> Iterator[None]:
-    """If the training in the body ends early, save the last finished epoch and call `finish`."""
+    """If the training in the body ends early, save the newest state that is known and call `finish`."""
     path = recorder.run.path
     with Termination() as termination:
         try:
             yield
         except KeyboardInterrupt:
             try:
-                recorder.save_finished()
+                recorder.save_newest()
                 recorder.keep_best()
                 finish("interrupted", termination.name)
             except KeyboardInterrupt:  # a second one: do not wait
@@ -98,7 +98,7 @@ def saving_what_is_done(
             message = f"Stopped {_when(recorder)} {how_to_go_on()}"
             raise _interrupted(path, message, termination.signal) from None
         except SystemExit:  # sys.exit() in a callback or in a handler of SIGTERM that the caller set
-            recorder.save_finished()
+            recorder.save_newest()
             recorder.keep_best()
             finish("interrupted", "sys.exit()")
             raise
@@ -106,7 +106,7 @@ def saving_what_is_done(
             raise
         except Exception as error:
             try:
-                recorder.save_finished()
+                recorder.save_newest()
                 finish("failed", f"{type(error).__name__}: {error}")
             except RunError as unsaved:
                 error.add_note(f"The run in {path} could not be saved either: {unsaved}")
@@ -114,10 +114,11 @@ def saving_what_is_done(
 
 
 def _when(recorder: Recorder) -> str:
-    watch = recorder.watch
+    watch, within = recorder.watch, recorder.within
+    saved = "" if within is None else f" The checkpoint is after batch {within} of the next epoch."
     if watch.last_epoch is None:
-        return "before the first epoch ended."
+        return f"before the first epoch ended.{saved.replace('the next', 'this')}"
     best = (
         "" if watch.best_epoch is None else f" The best weights, of epoch {watch.best_epoch + 1}, are saved."
     )
-    return f"after epoch {watch.last_epoch + 1}.{best}"
+    return f"after epoch {watch.last_epoch + 1}.{saved}{best}"

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+import warnings
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -12,21 +13,23 @@ import jax
 import keras
 import numpy as np
 
+from kilter._engine.cuts import Start
 from kilter._engine.fit import fit
 from kilter._engine.history import History
 from kilter._progress import Verbose, shown
 from kilter._transfer.fine_tuning import enter, train_in_phases
 from kilter.data import Dataset, Source, Splits
-from kilter.errors import RecipeError, RunError
+from kilter.errors import RecipeError, RunError, RunWarning
 from kilter.nn.zeros import l1_zeros
-from kilter.recipe import Recipe, dump_recipe, load_recipe
+from kilter.recipe import Recipe, dump_recipe, load_recipe, with_overrides
 from kilter.recipe.optimizer import AUTO
 from kilter.runs import checkpoints
-from kilter.runs.best_epoch import Watch
 from kilter.runs.build import Prepared, prepare
+from kilter.runs.callback_states import restore_states
 from kilter.runs.checksums import require_same_recipe
 from kilter.runs.consistency import newest_cut, restore_history
-from kilter.runs.directory import Run, create_run, describe_environment, discarded_unless_begun, reopen_run
+from kilter.runs.directory import Run, create_run, discarded_unless_begun, reopen_run
+from kilter.runs.environment import describe_environment, differences
 from kilter.runs.evaluating import (
     BATCH,
     chosen_threshold,
@@ -39,11 +42,12 @@ from kilter.runs.reading import (
     FOUND_RATE,
     RECIPE,
     read_data,
+    read_environment,
     read_history,
     read_result,
     require_run,
 )
-from kilter.runs.recorder import Recorder, average_in, restore
+from kilter.runs.recorder import Recorder, average_in, restore, start_of
 from kilter.runs.records import DataRecord, Evaluation, Result, Status
 from kilter.runs.termination import saving_what_is_done
 from kilter.schedules import Performance
@@ -94,13 +98,15 @@ def train(
 def resume(
     path: Path | str,
     *,
+    epochs: int | None = None,
     callbacks: Sequence[keras.callbacks.Callback] = (),
     verbose: Verbose = "auto",
     allow_code: bool = False,
 ) -> TrainResult:
     """Continue an interrupted run from its newest checkpoint: the same bits as without the interruption.
 
-    Epochs after the checkpoint are trained again. A damaged checkpoint is skipped for the previous one, and
+    What came after the checkpoint is trained again. With `epochs` the run, also a finished one, is trained up
+    to so many. A damaged checkpoint is skipped for the previous one, and
     missing lines of history.jsonl are restored from the checkpoint, with a
     :class:`~kilter.errors.RunWarning`. Raises :class:`RunError` if the run is finished, another process
     writes to it, no checkpoint is usable, or the data or history.jsonl have changed. `allow_code`: see
@@ -109,19 +115,50 @@ def resume(
     path = Path(path)
     require_run(path)
     with reopen_run(path) as run:
-        result = read_result(path)
-        if result is not None and result.status == "finished":
-            raise RunError(
-                expected=f"an interrupted run in {path}",
-                received="one that is finished",
-                remedy="for a longer run, train its recipe.toml again with a higher train.epochs",
-            )
+        require_unfinished(path, epochs)
+        checkpoints.sweep(path)
         require_same_recipe(path / RECIPE)
+        recipe = load_recipe(path / RECIPE)
+        if epochs is not None:
+            recipe = with_overrides(recipe, [f"train.epochs={epochs}"])
         with shown(verbose) as progress:
-            prepared = prepare(load_recipe(path / RECIPE), allow_code=allow_code, progress=progress)
+            prepared = prepare(recipe, allow_code=allow_code, progress=progress)
         require_same_data(prepared.recipe, prepared.source, prepared.parts, read_data(path))
-        recorder = _recorder_from_checkpoint(prepared, run)
-        return _run(prepared, run, recorder, callbacks, verbose)
+        recorder, start = _recorder_from_checkpoint(prepared, run)
+        tell_differences(run, recipe.seed)
+        if epochs is not None:
+            run.write_recipe(dump_recipe(prepared.recipe))
+            run.remove_result()
+        return _run(prepared, run, recorder, callbacks, verbose, start)
+
+
+def require_unfinished(path: Path, epochs: int | None) -> None:
+    """Raise :class:`RunError` if the run is finished and `epochs` does not make it longer."""
+    result = read_result(path)
+    if result is None or result.status != "finished":
+        return
+    if epochs is None or epochs <= result.epochs:
+        raise RunError(
+            expected=f"an interrupted run in {path}, or more epochs than it has",
+            received=f"one that is finished, with {result.epochs} epochs",
+            remedy=f"add --epochs {2 * result.epochs} (in Python: epochs=) to train it for longer",
+        )
+    if result.reason == "patience":
+        raise RunError(
+            expected=f"in {path} a run that ended with its last epoch",
+            received="one that early stopping ended, and would end again",
+            remedy="set a higher patience for train.early_stopping in its recipe.toml first",
+        )
+
+
+def tell_differences(run: Run, seed: int) -> None:
+    """Warn of another version, device or processor than the run was started with, and note it."""
+    before = read_environment(run.path)
+    found = differences(before, describe_environment(device=device_name(), seed=seed)) if before else []
+    if found:
+        text = f"{'; '.join(found)}: the last bits of the results may differ from those of an unbroken run"
+        warnings.warn(text, RunWarning, stacklevel=3)
+        run.note(f"resumed with {text}")
 
 
 def device_name() -> str:
@@ -137,9 +174,11 @@ def _run(
     recorder: Recorder,
     callbacks: Sequence[keras.callbacks.Callback],
     verbose: Verbose,
+    start: Start | None = None,
 ) -> TrainResult:
     """Train the remaining epochs and evaluate the best weights; result.json says how it ended."""
     recorder.set_model(prepared.model)
+    recorder.beside = callbacks
 
     def finish(status: Status, reason: str, evaluations: Mapping[str, Evaluation] | None = None) -> Result:
         model = prepared.model
@@ -149,7 +188,8 @@ def _run(
         return result
 
     with saving_what_is_done(recorder, finish, lambda: f"To continue: kilter resume {run.path}"):
-        history = _fit(prepared, recorder, callbacks, verbose)
+        recorder.save_model()  # a resumed run's, which may be of an epoch after the checkpoint
+        history = _fit(prepared, recorder, callbacks, verbose, start)
         recorder.keep_best()
         reason = "patience" if recorder.watch.has_waited_enough else "epochs"
         record = _with_threshold(prepared, data_record(prepared.source, prepared.parts))
@@ -160,7 +200,11 @@ def _run(
 
 
 def _fit(
-    prepared: Prepared, recorder: Recorder, callbacks: Sequence[keras.callbacks.Callback], verbose: Verbose
+    prepared: Prepared,
+    recorder: Recorder,
+    callbacks: Sequence[keras.callbacks.Callback],
+    verbose: Verbose,
+    start: Start | None,
 ) -> History:
     """Train the epochs after the last one; none if a resumed run had finished them all."""
     spec, watch, train = prepared.spec, recorder.watch, prepared.parts.train
@@ -176,21 +220,25 @@ def _fit(
     arguments = spec.arguments() | {
         "initial_epoch": next_epoch,
         "validation_batch_size": BATCH,
+        "guard": True,
         "verbose": verbose,
     }
     if not prepared.phases:
-        return fit(prepared.model, train.x, train.y, **arguments)
-    if next_epoch in [phase.begin for phase in prepared.phases[1:]]:
+        return fit(prepared.model, train.x, train.y, start=start, **arguments)
+    within = start is not None and start.metrics is not None
+    if not within and next_epoch in [phase.begin for phase in prepared.phases[1:]]:
         recorder.keep_best()  # as at the end of the previous stage
     for name in ("epochs", "schedule"):  # each stage has its own
         del arguments[name]
     return train_in_phases(
-        prepared.model, prepared.phases, prepared.recompile, (train.x, train.y), **arguments
+        *(prepared.model, prepared.phases, prepared.recompile, (train.x, train.y)),
+        start=start if within else None,
+        **arguments,
     )
 
 
-def _recorder_from_checkpoint(prepared: Prepared, run: Run) -> Recorder:
-    """The recorder as it was at the newest checkpoint, or at the start if there is none."""
+def _recorder_from_checkpoint(prepared: Prepared, run: Run) -> tuple[Recorder, Start | None]:
+    """The recorder as it was at the newest checkpoint, and where that is; or as at the start."""
     checkpoint = newest_cut(run.path)
     average = average_in(prepared.spec.callbacks)
     for phase in prepared.phases:
@@ -200,11 +248,21 @@ def _recorder_from_checkpoint(prepared: Prepared, run: Run) -> Recorder:
     # Only drop anything once the checkpoint is known to fit.
     history = restore_history(run, checkpoint)
     if checkpoint is not None:
-        checkpoints.drop_newer(run.path, checkpoint.epoch)
+        checkpoints.drop_newer(run.path, checkpoint)
     watch = prepared.watch
     for line in read_history(run.path):
         watch = watch.saw(line.epoch, line.logs)
-    return Recorder(run, watch, best=best, average=average, history=history)
+    start = None if checkpoint is None else start_of(checkpoint)
+    counts = [] if checkpoint is None else checkpoint.scalars.get("callbacks", [])
+    recorder = Recorder(
+        run,
+        watch,
+        best=best,
+        average=average,
+        history=history,
+        restored=lambda recorder: restore_states(recorder.beside, counts),
+    )
+    return recorder, start
 
 
 def _evaluations(prepared: Prepared, record: DataRecord) -> dict[str, Evaluation]:
@@ -277,35 +335,3 @@ def require_same_data(recipe: Recipe, source: Source, parts: Splits, record: Dat
                 received=f"other rows or targets from {file if isinstance(file, str) else source.origin}",
                 remedy="restore the data, or train the run's recipe.toml again",
             )
-
-
-def keep(
-    model: keras.Model,
-    parent: Path,
-    seed: int,
-    callbacks: list[keras.callbacks.Callback],
-    train: Callable[[list[keras.callbacks.Callback]], History],
-    *,
-    validated: bool,
-) -> History:
-    """Train with a recorder that fills a new run directory; an error before the first epoch leaves none."""
-    watch = Watch("val_loss" if validated else "loss", "min")
-    with create_run(parent, model.name) as directory, discarded_unless_begun(directory):
-        directory.write_environment(describe_environment(device=device_name(), seed=seed))
-        recorder = Recorder(directory, watch, average=average_in(callbacks))
-        recorder.set_model(model)
-
-        def finish(status: Status, reason: str) -> None:
-            directory.finish(recorder.result(status, reason))
-
-        with saving_what_is_done(recorder, finish, lambda: _where(recorder)):
-            history = train([*callbacks, recorder])
-            finish("finished", "a callback" if model.stop_training else "epochs")
-        return history
-
-
-def _where(recorder: Recorder) -> str:
-    """Where the state is; without a recipe ``kilter resume`` does not apply."""
-    if recorder.watch.last_epoch is None:
-        return f"Nothing was trained yet; the run directory is {recorder.run.path}"
-    return f"Its checkpoint and its best weights, which the model has now, are in {recorder.run.path}"

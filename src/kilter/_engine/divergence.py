@@ -1,0 +1,274 @@
+"""The divergence guard: a training that breaks goes back to its last good state, at a lower rate.
+
+A segment is a block of the feed, or :data:`SEGMENT_STEPS` steps of a longer one. After every chunk the guard
+looks whether the loss and the weights are finite, and after every segment whether its mean loss has jumped.
+If not, the first bad step is found by running the segment again in parts, kept for
+:func:`kilter.runs.replay`, and the segment begins anew at a tenth of the learning rate. Where chunks are cut
+depends on the speed of the machine, segments do not: the same training breaks and recovers in the same way.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from statistics import median
+from typing import Any, Final, Literal
+
+import jax
+import jax.numpy as jnp
+import keras
+import numpy as np
+
+from kilter._engine.feed import Block
+from kilter._engine.program_cache import take
+from kilter._models.optimizers import optimizer_slot, slot_index
+from kilter._models.variables import State, copied
+from kilter.errors import ModelError
+
+SEGMENT_STEPS: Final = 1000
+ATTEMPTS: Final = 3
+LOWER: Final = 0.1
+# A jump: above the worst of the start, and above the median of the last losses by so many deviations. A loss
+# that varies little would otherwise jump by rounding, so a deviation is at least this share of the median.
+DEVIATIONS: Final = 10.0
+LEAST_SHARE: Final = 0.5
+REMEMBERED: Final = 20
+ENOUGH: Final = 5
+
+
+@dataclass(frozen=True)
+class Event:
+    """A step at which a training broke. `epoch` and `step` count from 0, `iteration` is the optimiser's.
+
+    ``rows``: the numbers of the batch's rows, None for a source of batches. ``rate_before``, ``rate``: the
+    factor of the learning rate in the step, and from now on.
+    """
+
+    kind: Literal["not finite", "spike"]
+    epoch: int
+    step: int
+    iteration: int
+    rows: tuple[int, ...] | None
+    rate_before: float
+    rate: float
+
+    @property
+    def sentence(self) -> str:
+        """What happened, for people, counted from 1."""
+        what = "the loss or a weight was not finite" if self.kind == "not finite" else "the loss jumped"
+        return (
+            f"{what} after step {self.step + 1} of epoch {self.epoch + 1} (iteration {self.iteration}); "
+            f"training went back and continued with {self.rate:g} times the learning rate"
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class Broken:
+    """What a replay of the step needs: the state before it, its batch, and bits of the state after it."""
+
+    event: Event
+    before: State
+    batch: Any
+    after: State
+    given: tuple[Any, ...]
+
+
+@dataclass
+class Segment:
+    """Where the running segment began, and the state there."""
+
+    block: Block
+    epoch: int
+    place: int  # of the block in the epoch, in steps
+    start: int
+    stop: int
+    state: State
+
+
+@dataclass
+class DivergenceGuard:
+    """Watches the chunks of a training of ``model``; ``report`` gets every :class:`Broken` step.
+
+    ``scheduled``: a schedule sets the learning rate, of which ``rate`` is a factor; else it is a number in
+    the state. ``numbered``: blocks know the numbers of their rows.
+    """
+
+    model: keras.Model
+    scheduled: bool
+    numbered: bool
+    report: Callable[[Broken], None]
+    rate: float = 1.0
+    attempts: int = 0
+    losses: list[float] = field(default_factory=list)
+    first: float = math.nan
+    _segment: Segment | None = field(default=None, init=False)
+
+    def __post_init__(self) -> None:
+        self._is_finite = jax.jit(_all_finite)
+
+    def record(self) -> dict[str, Any]:
+        """What a checkpoint needs: numbers."""
+        losses = [str(one) for one in self.losses]
+        return {"rate": self.rate, "attempts": self.attempts, "losses": losses, "first": str(self.first)}
+
+    def restore(self, record: dict[str, Any] | None) -> None:
+        """Go on with the numbers of :meth:`record`."""
+        if record:
+            self.rate, self.attempts = float(record["rate"]), int(record["attempts"])
+            self.losses, self.first = list(map(float, record["losses"])), float(record["first"])
+
+    def enter(self, block: Block, place: tuple[int, int], start: int, state: State) -> int:
+        """The end of the segment that step ``start`` of ``block`` is in; remembers the state at its start.
+
+        ``place``: the epoch, and the steps in it before the block.
+        """
+        held = self._segment
+        if held is None or held.block is not block or not held.start <= start < held.stop:
+            stop = min(block.steps, (start // SEGMENT_STEPS + 1) * SEGMENT_STEPS)
+            self._segment = held = Segment(block, *place, start, stop, copied(state))
+        return held.stop
+
+    def broke(self, state: State, stop: int) -> Literal["not finite", "spike"] | None:
+        """What is wrong with the state after step ``stop`` - 1 of the segment's block, if anything."""
+        held, loss = self._held, self._loss(state)
+        if not bool(self._is_finite([*state.trainable, *loss])):  # host and device meet
+            return "not finite"
+        if stop < held.stop:
+            return None
+        mean = _mean(self._loss(held.state), loss, fresh=held.place + held.start == 0)
+        if self._jumped(mean):
+            return "spike"
+        self._remember(mean)
+        self._segment = None
+        return None
+
+    def recover(
+        self,
+        kind: Literal["not finite", "spike"],
+        stop: int,
+        call: Callable[[State, Block, int, int], tuple[State, Any]],
+        given: tuple[Any, ...],
+    ) -> tuple[State, int]:
+        """The state and step to go on with, at a lower rate. ``call`` runs steps of a block.
+
+        Raises :class:`ModelError` after :data:`ATTEMPTS` times, or if the rate cannot be lowered.
+        """
+        held = self._held
+        step, before = (self._first_bad if kind == "not finite" else self._worst)(held, stop, call)
+        after, _ = call(copied(before), held.block, step, step + 1)
+        rows = np.asarray(held.block.order[step])
+        index = slot_index(self.model, "iterations")
+        can_lower = self._can_lower()
+        self.attempts += 1
+        rate_before, self.rate = self.rate, self.rate * LOWER
+        event = Event(
+            kind,
+            held.epoch,
+            held.place + step,
+            int(before.optimizer[index]),
+            tuple(rows.tolist()) if self.numbered else None,
+            rate_before,
+            self.rate,
+        )
+        self.report(Broken(event, before, take(held.block.data, jnp.asarray(rows)), after, given))
+        if self.attempts > ATTEMPTS or not can_lower:
+            raise _given_up(event, self.attempts, can_lower=can_lower)
+        state = copied(held.state)
+        if not self.scheduled:
+            index = slot_index(self.model, "learning_rate")
+            lowered = jnp.asarray(state.optimizer[index] * LOWER, state.optimizer[index].dtype)
+            held.state = state._replace(optimizer=_with(state.optimizer, index, lowered))
+            state = copied(held.state)
+        return state, held.start
+
+    def _can_lower(self) -> bool:
+        slot = optimizer_slot(self.model, "learning_rate")
+        return self.scheduled or (slot is not None and slot.index is not None)
+
+    @property
+    def _held(self) -> Segment:
+        if self._segment is None:
+            raise RuntimeError("no segment was entered")
+        return self._segment
+
+    def _first_bad(self, held: Segment, stop: int, call: Any) -> tuple[int, State]:
+        """The first step after which a number is not finite, and the state before it."""
+        low, high, before = held.start, stop, held.state  # good before ``low``, bad after ``high`` - 1
+        while high - low > 1:
+            middle = (low + high) // 2
+            state, _ = call(copied(before), held.block, low, middle)
+            if bool(self._is_finite([*state.trainable, *self._loss(state)])):
+                low, before = middle, state
+            else:
+                high = middle
+        return low, before
+
+    def _worst(self, held: Segment, stop: int, call: Any) -> tuple[int, State]:
+        """The step of the segment with the highest loss, and the state before it."""
+        state, worst = held.state, (-math.inf, held.start, held.state)
+        for step in range(held.start, stop):
+            after, _ = call(copied(state), held.block, step, step + 1)
+            loss = _mean(self._loss(state), self._loss(after), fresh=held.place + step == 0)
+            if loss > worst[0]:
+                worst = loss, step, state
+            state = after
+        return worst[1], worst[2]
+
+    def _loss(self, state: State) -> list[Any]:
+        """The sum and the weight of the mean loss so far, in the state."""
+        tracker = getattr(self.model, "_loss_tracker", None)
+        wanted = {id(one) for one in tracker.variables} if tracker is not None else set()
+        pairs = zip(self.model.metrics_variables, state.metrics, strict=True)
+        return [value for variable, value in pairs if id(variable) in wanted]
+
+    def _jumped(self, mean: float) -> bool:
+        if len(self.losses) < ENOUGH or not math.isfinite(mean):
+            return False
+        middle = median(self.losses)
+        deviation = 1.4826 * median(abs(one - middle) for one in self.losses)
+        limit = middle + DEVIATIONS * max(deviation, LEAST_SHARE * abs(middle))
+        return mean > limit and mean > self.first
+
+    def _remember(self, mean: float) -> None:
+        if math.isfinite(mean):
+            self.first = mean if math.isnan(self.first) else max(self.first, mean)
+            self.losses = [*self.losses, mean][-REMEMBERED:]
+
+
+def as_record(event: Event) -> dict[str, Any]:
+    """The event as JSON values."""
+    return asdict(event)
+
+
+def _with(values: list[Any], index: int, value: Any) -> list[Any]:
+    return [value if place == index else one for place, one in enumerate(values)]
+
+
+def _all_finite(arrays: list[Any]) -> jax.Array:
+    floats = [one for one in arrays if jnp.issubdtype(one.dtype, jnp.floating)]
+    return jnp.all(jnp.stack([jnp.all(jnp.isfinite(one)) for one in floats])) if floats else jnp.array(True)
+
+
+def _mean(before: list[Any], after: list[Any], *, fresh: bool) -> float:
+    """The mean loss between two moments of an epoch; NaN for a model that keeps no mean."""
+    if len(before) != 2 or len(after) != 2:
+        return math.nan
+    pairs = zip(before, after, strict=True)
+    total, count = (float(new) - (0.0 if fresh else float(old)) for old, new in pairs)
+    return total / count if count else math.nan
+
+
+def _given_up(event: Event, attempts: int, *, can_lower: bool) -> ModelError:
+    why = (
+        f"{attempts} times, with the learning rate lowered to {event.rate_before:g} of what it was"
+        if can_lower
+        else "with an optimiser whose learning rate cannot be lowered"
+    )
+    what = "a loss or weights that are not finite" if event.kind == "not finite" else "a loss that jumps"
+    return ModelError(
+        expected="a training that does not diverge",
+        received=f"{what} after step {event.step + 1} of epoch {event.epoch + 1}, {why}",
+        remedy=f"kilter replay RUN --step {event.iteration} names the layer and operation; check the data "
+        "of that batch, lower the learning rate or clip the gradients",
+    )

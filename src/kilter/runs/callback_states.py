@@ -1,0 +1,39 @@
+"""The counts of Keras's own callbacks in a checkpoint, so that patience goes on where it was."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+import keras
+
+# By class: what it counts. Weights that they keep are those of the run's best epoch, which has them.
+_COUNTED: Final[dict[type[Any], tuple[str, ...]]] = {
+    keras.callbacks.EarlyStopping: ("wait", "best", "best_epoch", "stopped_epoch"),
+    keras.callbacks.ReduceLROnPlateau: ("wait", "best", "cooldown_counter"),
+    keras.callbacks.ModelCheckpoint: ("best",),
+}
+
+
+def states_of(callbacks: Sequence[keras.callbacks.Callback]) -> list[dict[str, Any]]:
+    """The counts of each callback, {} for one that has none, as JSON values."""
+    return [
+        {name: _plain(getattr(one, name, None)) for name in _COUNTED.get(type(one), ())} for one in callbacks
+    ]
+
+
+def restore_states(callbacks: Sequence[keras.callbacks.Callback], states: Sequence[dict[str, Any]]) -> None:
+    """Give the callbacks their counts, if they are those that the states are of."""
+    if [set(state) for state in states] != [set(_COUNTED.get(type(one), ())) for one in callbacks]:
+        return
+    for one, state in zip(callbacks, states, strict=True):
+        for name, value in state.items():
+            setattr(one, name, float(value) if isinstance(value, str) else value)
+
+
+def _plain(value: Any) -> Any:
+    """A number as JSON has it; infinity and NaN become text."""
+    if value is None or isinstance(value, bool | int):
+        return value
+    number = float(value)
+    return number if number - number == 0 else str(number)

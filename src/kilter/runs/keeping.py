@@ -1,0 +1,225 @@
+"""``kilter.fit(run=...)``: a run directory of a training that has no recipe, and how it is resumed.
+
+``call.json`` has what decides about the numbers of the training: the seed, the options, and SHA-256 sums of
+the data.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+import keras
+import numpy as np
+
+from kilter._engine.cuts import Start
+from kilter._engine.history import History
+from kilter.errors import RunError
+from kilter.runs import checkpoints
+from kilter.runs.best_epoch import Watch
+from kilter.runs.callback_states import restore_states
+from kilter.runs.checkpoints import Checkpoint
+from kilter.runs.consistency import newest_cut, restore_history
+from kilter.runs.directory import Run, create_run, discarded_unless_begun, reopen_run, safe_name
+from kilter.runs.environment import describe_environment
+from kilter.runs.reading import CALL, is_run, read_call, read_history, read_result
+from kilter.runs.recorder import Recorder, average_in, best_of, restore, start_of
+from kilter.runs.records import Status, to_json
+from kilter.runs.termination import saving_what_is_done
+from kilter.runs.training import device_name, tell_differences
+
+# Of larger arrays, evenly spaced pieces are hashed: reading all of a file of 100 GB would take minutes.
+_HASHED: Final = 1 << 30
+_PIECES: Final = 1024
+
+Train = Callable[[list[keras.callbacks.Callback], int, Start | None, int], History]
+
+
+@dataclass(frozen=True, eq=False)
+class Call:
+    """A call of :func:`kilter.fit`: what must be the same when it is resumed, and what may be another.
+
+    ``data``: training and validation data by name. ``options``: JSON values.
+    """
+
+    seed: int
+    epochs: int
+    initial_epoch: int
+    validated: bool
+    data: Mapping[str, Any]
+    options: Mapping[str, Any]
+    callbacks: list[keras.callbacks.Callback] = field(default_factory=list)
+
+    def record(self) -> dict[str, Any]:
+        """The content of call.json."""
+        sums = {name: fingerprint(value) for name, value in self.data.items()}
+        return {"seed": self.seed, "epochs": self.epochs, "options": dict(self.options), "data": sums}
+
+
+def fingerprint(data: Any) -> str:
+    """SHA-256 of the arrays in ``data``; of what is no array, only what it is."""
+    digest = hashlib.sha256()
+    for leaf in keras.tree.flatten(data):
+        is_array = hasattr(leaf, "__array__") or isinstance(leaf, list | int | float)
+        if not is_array:
+            digest.update(type(leaf).__name__.encode())
+            continue
+        array = np.asarray(leaf)
+        digest.update(f"{array.dtype}{array.shape}".encode())
+        for piece in _pieces(array):
+            digest.update(
+                np.ascontiguousarray(piece).tobytes() if array.dtype != object else str(piece).encode()
+            )
+    return digest.hexdigest()
+
+
+def _pieces(array: np.ndarray) -> Iterable[np.ndarray]:
+    if array.nbytes <= _HASHED or array.ndim == 0:
+        return [array]
+    rows = max(1, int(_HASHED / array.nbytes * len(array) / _PIECES))
+    starts = np.linspace(0, len(array) - rows, _PIECES, dtype=np.int64)
+    return (array[start : start + rows] for start in starts)
+
+
+def keep(model: keras.Model, folder: Path, call: Call, train: Train, *, resumes: bool) -> History:
+    """Train with a recorder that fills a run directory; an error before the first epoch leaves none.
+
+    ``resumes``: go on with the newest run of this model in ``folder``, or with ``folder`` if it is a run; a
+    new one begins if there is none.
+    """
+    found = _to_resume(folder, model.name) if resumes else None
+    if found is not None:
+        with reopen_run(found) as run:
+            return _resumed(model, run, call, train)
+    with create_run(folder, model.name) as run, discarded_unless_begun(run):
+        run.write_environment(describe_environment(device=device_name(), seed=call.seed))
+        run.write_call(to_json(call.record()))
+        recorder = Recorder(run, _watch(call), average=average_in(call.callbacks), beside=call.callbacks)
+        return _kept(
+            model,
+            run,
+            recorder,
+            lambda: train([*call.callbacks, recorder], call.initial_epoch, None, call.seed),
+        )
+
+
+def _watch(call: Call) -> Watch:
+    return Watch("val_loss" if call.validated else "loss", "min")
+
+
+def _kept(model: keras.Model, run: Run, recorder: Recorder, train: Callable[[], History]) -> History:
+    recorder.set_model(model)
+
+    def finish(status: Status, reason: str) -> None:
+        run.finish(recorder.result(status, reason))
+
+    with saving_what_is_done(recorder, finish, lambda: _where(recorder)):
+        history = train()
+        finish("finished", "a callback" if model.stop_training else "epochs")
+    return history
+
+
+def _resumed(model: keras.Model, run: Run, call: Call, train: Train) -> History:
+    """Go on with a run after its newest checkpoint; nothing is trained if it has all its epochs."""
+    before = read_call(run.path)
+    _require_same(run.path, before, call)
+    checkpoints.sweep(run.path)
+    checkpoint, average = newest_cut(run.path), average_in(call.callbacks)
+    history = restore_history(run, checkpoint)
+    tell_differences(run, call.seed)
+    result, watch = read_result(run.path), _watch(call)
+    for line in read_history(run.path):
+        watch = watch.saw(line.epoch, line.logs)
+    if checkpoint is None:
+        first, start = call.initial_epoch, None
+    else:
+        checkpoints.drop_newer(run.path, checkpoint)
+        first, start = checkpoint.finished, start_of(checkpoint)
+        if average is not None:
+            average.restore(checkpoint.tree["average"])
+    if result is not None and result.status == "finished":
+        if call.epochs <= before["epochs"]:
+            first, start = max(first, call.epochs), Start()  # a callback may have ended it before
+        run.remove_result()
+    run.write_call(to_json({**call.record(), "seed": before["seed"]}))
+    recorder = Recorder(
+        run,
+        watch,
+        best=None if checkpoint is None else best_of(checkpoint),
+        average=average,
+        history=history,
+        beside=call.callbacks,
+        restored=lambda recorder: _restore(recorder, checkpoint),
+    )
+    told = [*call.callbacks, recorder]
+    trained = _kept(model, run, recorder, lambda: train(told, first, start, int(before["seed"])))
+    return _with_earlier(trained, run, first)
+
+
+def _restore(recorder: Recorder, checkpoint: Checkpoint | None) -> None:
+    """When training begins, and the model is built: its state, and the counts of the callbacks."""
+    if checkpoint is None or recorder.model is None:
+        return
+    restore(recorder.model, checkpoint)
+    restore_states(recorder.beside, checkpoint.scalars.get("callbacks", []))
+    recorder.save_model()
+
+
+def _with_earlier(history: History, run: Run, first: int) -> History:
+    """The history with the epochs before this call."""
+    lines = [
+        line for line in read_history(run.path) if line.epoch < first and line.epoch not in history.epoch
+    ]
+    names = dict.fromkeys([*(name for line in lines for name in line.logs), *history.history])
+    history.history = {
+        name: [line.logs.get(name, float("nan")) for line in lines] + history.history.get(name, [])
+        for name in names
+    }
+    history.epoch = [line.epoch for line in lines] + history.epoch
+    history.seconds = [line.seconds for line in lines] + history.seconds
+    return history
+
+
+def _to_resume(folder: Path, name: str) -> Path | None:
+    """The run to go on with: ``folder`` itself, or the newest run of the model in it."""
+    if is_run(folder):
+        return folder
+    runs = [path for path in folder.iterdir() if (path / CALL).is_file()] if folder.is_dir() else []
+    named = [path for path in runs if _family(path.name.split("-", 2)[-1]) == _family(safe_name(name))]
+    return max(named, default=None)
+
+
+def _family(name: str) -> str:
+    """The name without the number that Keras appends to those of a process's later models."""
+    return re.sub(r"_\d+$", "", name)
+
+
+def _require_same(path: Path, before: Mapping[str, Any], call: Call) -> None:
+    """Raise :class:`RunError` unless data and options are those that the run was started with."""
+    now = json.loads(to_json(call.record()))
+    for kind, word in (("options", "argument"), ("data", "data of argument")):
+        for name in dict.fromkeys([*before[kind], *now[kind]]):
+            old, new = before[kind].get(name), now[kind].get(name)
+            if old != new:
+                raise RunError(
+                    expected=f"the {word} {name} that the run in {path} was started with"
+                    + (f" ({name}={old!r})" if kind == "options" else f" (SHA-256 {str(old)[:12]}…)"),
+                    received=f"{name}={new!r}" if kind == "options" else "other values",
+                    remedy="pass the same, or leave out resume=True to begin a new run",
+                )
+
+
+def _where(recorder: Recorder) -> str:
+    """How to go on; without a recipe ``kilter resume`` does not apply."""
+    path = recorder.run.path
+    if recorder.watch.last_epoch is None and recorder.within is None:
+        return f"Nothing was trained yet; the run directory is {path}"
+    return (
+        f"Its checkpoint and its best weights, which the model has now, are in {path}; to continue: "
+        "the same call with resume=True"
+    )

@@ -1,0 +1,144 @@
+"""``kilter replay``: the step that broke a training, run again alone."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import keras
+import numpy as np
+
+from kilter._engine.augmenting import Augment, as_augmentation
+from kilter._engine.births import Birth, first_birth
+from kilter._engine.divergence import Event
+from kilter._engine.feed import Block
+from kilter._engine.loop import training
+from kilter._engine.scheduling import Schedule, scaled
+from kilter._models.variables import State, build, copied, push, variables
+from kilter._transfer.fine_tuning import enter
+from kilter.errors import RunError
+from kilter.recipe import load_recipe
+from kilter.runs.build import prepare
+from kilter.runs.checksums import require_same_recipe
+from kilter.runs.flights import Flight, batch_of, bits, read_flight
+from kilter.runs.reading import RECIPE, require_run
+from kilter.schedules import Performance
+
+
+@dataclass(frozen=True)
+class Replay:
+    """A recorded step, run again.
+
+    ``same_bits``: whether it gave the same numbers as in the training. ``birth``: the operation that made the
+    first number that is not finite, in ``layer``; None if none was made. ``in_data``: the batch has one.
+    """
+
+    event: Event
+    same_bits: bool
+    birth: Birth | None
+    layer: str
+    in_data: bool
+
+    @property
+    def sentences(self) -> list[str]:
+        """The result for people."""
+        event = self.event
+        found = [
+            f"Step {event.iteration}: step {event.step + 1} of epoch {event.epoch + 1}, "
+            + ("the loss or a weight was not finite." if event.kind == "not finite" else "the loss jumped."),
+            "The replay gave the same bits as the training."
+            if self.same_bits
+            else "The replay gave other bits than the training: another machine, device or version.",
+        ]
+        if event.rows is not None:
+            shown = ", ".join(map(str, event.rows[:20]))
+            found.append(f"Rows of the batch: {shown}{', …' if len(event.rows) > 20 else ''}.")
+        if self.in_data:
+            found.append("The batch itself has numbers that are not finite.")
+        elif self.birth is None:
+            found.append("Every number of the step is finite.")
+        else:
+            birth = self.birth
+            ranges = " and ".join(f"{low:.3g} to {high:.3g}" for low, high in birth.inputs)
+            found.append(
+                f"The first {birth.made} was born in {self.layer or 'the step'}, "
+                f"in the {birth.direction} pass: operation {birth.operation} of values from {ranges}."
+            )
+        return found
+
+
+def replay(path: Path | str, step: int | None = None, *, allow_code: bool = False) -> Replay:
+    """Run the recorded ``step`` (the optimiser's iteration; by default the last one) of a run alone.
+
+    ``allow_code``: see :func:`kilter.runs.train`. Raises :class:`RunError` if no such step was recorded, or
+    for a run of :func:`kilter.fit`, whose model only its caller has: see :func:`replay_with`.
+    """
+    path = Path(path)
+    require_run(path)
+    flight = read_flight(path, step)
+    if not (path / RECIPE).is_file():
+        raise RunError(
+            expected=f"a run of a recipe in {path}",
+            received="one of kilter.fit, whose model is not in it",
+            remedy="use kilter.runs.replay_with(run, model), with the compiled model",
+        )
+    require_same_recipe(path / RECIPE)
+    prepared = prepare(load_recipe(path / RECIPE), allow_code=allow_code)
+    schedule: Any = prepared.spec.schedule
+    for phase in prepared.phases:
+        if phase.begin <= flight.event.epoch < phase.end:
+            enter(prepared.model, phase, prepared.recompile)
+            schedule = phase.schedule(prepared.batches)
+    return _run(flight, prepared.model, schedule, prepared.spec.augment)
+
+
+def replay_with(
+    path: Path | str,
+    model: keras.Model,
+    step: int | None = None,
+    *,
+    schedule: Schedule | Performance | None = None,
+    augment: Augment | None = None,
+) -> Replay:
+    """:func:`replay` for a run of :func:`kilter.fit`, with the arguments that it was given."""
+    return _run(read_flight(Path(path), step), model, schedule, augment)
+
+
+def _run(flight: Flight, model: keras.Model, schedule: Any, augment: Augment | None) -> Replay:
+    batch = jax.tree.map(jnp.asarray, batch_of(flight))
+    state = _fitting(flight, model, batch)
+    driven = None if isinstance(schedule, Performance) else schedule
+    driven = None if driven is None else scaled(driven, flight.event.rate_before)
+    runner = training(model, driven, as_augmentation(augment), 0)
+    runner.given = tuple(flight.given)
+    rows = len(jax.tree.leaves(batch)[0])
+    block = Block(batch, jnp.arange(rows, dtype=jnp.int32).reshape(1, -1), 1)
+    after, _ = runner.call(copied(state), block, 0, 1)
+    birth, in_data = first_birth(runner.step(), state, batch, *map(jnp.asarray, flight.given))
+    names = [layer.name for layer in model._flatten_layers() if layer is not model]
+    return Replay(
+        flight.event,
+        bits(jax.tree.leaves(after)) == flight.after_sha256,
+        birth,
+        "" if birth is None else birth.layer(names),
+        in_data,
+    )
+
+
+def _fitting(flight: Flight, model: keras.Model, batch: Any) -> State:
+    """The recorded state, put into the model too; :class:`RunError` if the model is another one."""
+    build(model, tuple(batch))
+    wanted = [tuple(one.shape) for group in variables(model) for one in group]
+    found = [np.shape(one) for group in flight.before for one in group]
+    if wanted != found:
+        raise RunError(
+            expected="the model that was trained, compiled as it was",
+            received="one whose variables have other shapes",
+            remedy="pass the same model",
+        )
+    state = State(*([jnp.asarray(one) for one in group] for group in flight.before))
+    push(copied(state), model)
+    return state

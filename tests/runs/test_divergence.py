@@ -1,0 +1,176 @@
+"""A training that breaks goes back, is recorded, and the broken step is found again."""
+
+import keras
+import numpy as np
+import pytest
+
+import kilter
+from kilter._engine import divergence, loop
+from kilter.errors import ModelError, RunError
+from kilter.recipe import parse_recipe
+from kilter.runs import Interrupted, checkpoints, open_run, replay, replay_with, train
+from kilter.runs.flights import flights
+
+from .test_within_an_epoch import Press
+
+X = np.random.default_rng(0).normal(size=(200, 3)).astype("float32")
+Y = X[:, :1] * 2
+
+
+@keras.saving.register_keras_serializable("kilter-tests")
+class Log(keras.layers.Layer):
+    """Undefined below zero."""
+
+    def call(self, inputs):
+        return keras.ops.log(inputs)
+
+
+def _model(rate=5.0, *more, optimizer=keras.optimizers.SGD, **options):
+    keras.utils.set_random_seed(1)
+    hidden = keras.layers.Dense(8, "relu", name="first")
+    model = keras.Sequential(
+        [keras.Input((3,)), hidden, keras.layers.Dense(1, name="second"), *more], name="net"
+    )
+    model.compile(optimizer(rate), "mse", **options)
+    return model
+
+
+def _fit(model, run, **more):
+    given = {"epochs": 8, "batch_size": 16, "run": run, "verbose": 0, "seed": 0} | more
+    return kilter.fit(model, given.pop("x", X), given.pop("y", Y), **given)
+
+
+COSINE = kilter.schedules.cosine(5.0, length=8, steps_per_epoch=13)
+
+
+@pytest.mark.parametrize("schedule", [None, COSINE])
+def test_it_goes_back_and_ends_with_a_model_that_has_learnt(schedule, tmp_path):
+    history = _fit(_model(), tmp_path, schedule=schedule)
+    assert np.isfinite(history.history["loss"]).all()
+    assert history.history["loss"][-1] < 1
+    (run,) = tmp_path.iterdir()
+    assert flights(run)
+    assert "0.1 times the learning rate" in open_run(run).journal[0]
+    assert np.isnan(_fit(_model(), None, schedule=schedule).history["loss"]).any(), "without the guard"
+
+
+@pytest.mark.parametrize("schedule", [None, COSINE])
+def test_the_step_is_repeated_bit_for_bit_and_the_operation_named(schedule, tmp_path):
+    _fit(_model(), tmp_path, schedule=schedule)
+    (run,) = tmp_path.iterdir()
+    for step in flights(run):
+        found = replay_with(run, _model(), step, schedule=schedule)
+        assert found.same_bits
+        assert found.birth is not None
+        assert (found.birth.operation, found.layer) == ("dot_general", "second")
+        assert len(found.event.rows) == 16
+
+
+@pytest.mark.parametrize("chunk", [1, 5])
+def test_where_chunks_are_cut_changes_nothing(chunk, monkeypatch, tmp_path):
+    wanted = _fit(_model(), tmp_path / "wanted").history
+    monkeypatch.setattr(loop, "_FIRST_CHUNK", chunk)
+    monkeypatch.setattr(loop, "CHUNK_SECONDS", 1e-9)
+    assert _fit(_model(), tmp_path / "cut").history == wanted
+
+
+@pytest.mark.parametrize("source", ["batches", "memmap"])
+def test_streams_too(source, tmp_path):
+    data = {"x": [(X[i : i + 16], Y[i : i + 16]) for i in range(0, 192, 16)], "y": None}
+    if source == "memmap":
+        x = np.lib.format.open_memmap(tmp_path / "x.npy", mode="w+", dtype="float32", shape=X.shape)
+        x[:] = X
+        data = {"x": x}
+    assert np.isfinite(_fit(_model(), tmp_path / "runs", **data).history["loss"]).all()
+    (run,) = (tmp_path / "runs").iterdir()
+    found = replay_with(run, _model())
+    assert found.same_bits
+    assert found.event.rows is None
+
+
+def test_a_layer_that_makes_nan_is_named_and_the_run_ends_clearly(tmp_path):
+    with pytest.raises(ModelError, match=r"step 1 of epoch 1, 4 times.*kilter replay RUN --step 0"):
+        _fit(_model(0.01, Log(name="bad_log")), tmp_path)
+    (run,) = tmp_path.iterdir()
+    found = replay_with(run, _model(0.01, Log(name="bad_log")))
+    assert (found.birth.operation, found.layer, found.birth.made) == ("log", "bad_log", "NaN")
+    assert "bad_log, in the forward pass" in "\n".join(found.sentences)
+
+
+def test_a_batch_that_is_not_finite_is_named(tmp_path):
+    x = X.copy()
+    x[17] = np.nan
+    with pytest.raises(ModelError, match="diverge"), pytest.warns(UserWarning, match="NaN"):
+        _fit(_model(0.01), tmp_path, x=x)
+    (run,) = tmp_path.iterdir()
+    found = replay_with(run, _model(0.01))
+    assert found.in_data
+    assert 17 in found.event.rows
+
+
+def test_a_gradient_that_is_not_finite_is_found(tmp_path):
+    """√0 is finite, its derivative is not."""
+
+    class Root(keras.layers.Layer):
+        def call(self, inputs):
+            return keras.ops.sqrt(inputs * 0.0)
+
+    with pytest.raises(ModelError, match="diverge"):
+        _fit(_model(0.01, Root(name="root")), tmp_path)
+    (run,) = tmp_path.iterdir()
+    found = replay_with(run, _model(0.01, Root(name="root")))
+    assert (found.layer, found.birth.direction) == ("root", "backward")
+
+
+def test_a_jump_of_the_loss_goes_back_too(monkeypatch, tmp_path):
+    rows = np.concatenate([X] * 8)
+    targets = np.concatenate([Y] * 8)
+    targets[-200:] += 1e4
+    monkeypatch.setattr(divergence, "SEGMENT_STEPS", 12)
+    with pytest.raises(ModelError, match="a loss that jumps"):
+        _fit(_model(0.01), tmp_path, x=rows, y=targets, shuffle=False, batch_size=16, epochs=1)
+    (run,) = tmp_path.iterdir()
+    assert "the loss jumped" in open_run(run).journal[0]
+    assert replay_with(run, _model(0.01)).same_bits
+
+
+@pytest.mark.parametrize("guard", [True, False])
+def test_a_healthy_training_has_the_same_bits(guard, tmp_path):
+    model = _model(0.01)
+    _fit(model, None, guard=guard)
+    wanted = _model(0.01)
+    _fit(wanted, None, guard=False)
+    for one, other in zip(model.get_weights(), wanted.get_weights(), strict=True):
+        assert one.tobytes() == other.tobytes()
+
+
+def test_a_rate_that_cannot_be_lowered_ends_at_once(tmp_path):
+    fixed = keras.optimizers.schedules.ExponentialDecay(5.0, 10**6, 0.9)
+    with pytest.raises(ModelError, match="cannot be lowered"):
+        _fit(_model(fixed), tmp_path)
+
+
+def test_the_lowered_rate_comes_back_with_a_checkpoint(tmp_path):
+    wanted = _fit(_model(), tmp_path / "whole", schedule=COSINE)
+    with pytest.raises(Interrupted):
+        _fit(_model(), tmp_path / "stopped", schedule=COSINE, callbacks=[Press(3)])
+    (run,) = (tmp_path / "stopped").iterdir()
+    assert checkpoints.latest(run).scalars["divergence"]["attempts"] == 1
+    assert _fit(_model(), tmp_path / "stopped", schedule=COSINE, resume=True).history == wanted.history
+
+
+def test_a_recipe_is_replayed_from_its_run(tmp_path):
+    given = {
+        "data": {"source": "digits", "validation": 0.2},
+        "model": {"builder": "mlp", "hidden": [16]},
+        "optimizer": {"name": "sgd", "learning_rate": 1e30},
+        "train": {"epochs": 1, "batch_size": 256},
+    }
+    with pytest.raises(ModelError, match="diverge"):
+        train(parse_recipe(given), parent=tmp_path, verbose=0)
+    (run,) = tmp_path.iterdir()
+    found = replay(run)
+    assert found.same_bits
+    assert found.birth is not None
+    with pytest.raises(RunError, match="recorded are"):
+        replay(run, 10**6)
