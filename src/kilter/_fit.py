@@ -13,6 +13,7 @@ from kilter._array_types import Arrays, ValidationData
 from kilter._diagnosis.diagnose import training_findings, two_rows
 from kilter._engine import fit as engine
 from kilter._engine.augmenting import Augment
+from kilter._engine.devices import Devices, on_devices
 from kilter._engine.history import History
 from kilter._engine.scheduling import Schedule
 from kilter._engine.stable_losses import from_logits
@@ -51,6 +52,7 @@ def fit(
     chunk: Literal["exact", "fast"] = "exact",
     stable_loss: bool = True,
     rewrite: bool = True,
+    devices: Devices = None,
     seed: int = 0,
     verbose: Verbose = "auto",
 ) -> History:
@@ -102,6 +104,9 @@ def fit(
             outputs learn. False: from probabilities clipped to [1e-7, 1 - 1e-7], as Keras does.
         rewrite: rewrite the step for XLA on CPUs, which is faster. False, or ``KILTER_REWRITE=off``, runs the
             step as Keras wrote it; the numbers agree to rounding.
+        devices: how many of ``jax.devices()`` to train on, "all", or a list of them. Each takes its share of
+            every batch; the numbers are those of one device, to rounding. By default one, unless
+            ``keras.distribution.set_distribution`` or ``jax.distributed`` says otherwise.
         verbose: 0 silent, 1 a bar, 2 a line an epoch, "auto" a bar on a terminal and in a notebook, lines
             elsewhere. In a notebook the bar is one line that changes in place.
 
@@ -121,6 +126,8 @@ def fit(
         3
     """
 
+    how: Any = {"evaluate_training": evaluate_training, "measure": measure, "check": check, "chunk": chunk}
+
     def train(told: Sequence[keras.callbacks.Callback]) -> History:
         history = engine.fit(
             *(model, x, y),
@@ -139,16 +146,13 @@ def fit(
             validation_steps=validation_steps,
             validation_batch_size=validation_batch_size,
             validation_freq=validation_freq,
-            evaluate_training=evaluate_training,
-            measure=measure,
-            check=check,
-            chunk=chunk,
+            **how,
             seed=_seed_of_call(model, seed, initial_epoch),
             verbose=verbose,
         )
         return _examined(history, model, two_rows(x), batch_size or 32)
 
-    with from_logits(stable_loss), rewriting(rewrite):
+    with from_logits(stable_loss), rewriting(rewrite), on_devices(model, devices):
         return _kept(model, run, seed, _listed(callbacks), train, (validation_data, validation_split))
 
 

@@ -1,4 +1,7 @@
-"""Every command: its options and help. The work is done in other modules, which load when a command runs."""
+"""The commands on one model or data set: their options and help.
+
+The work is done in other modules, which load when a command runs.
+"""
 
 from __future__ import annotations
 
@@ -11,10 +14,9 @@ from kilter._cli.declaring import done_in
 from kilter._cli.options import (
     AllowCode,
     AsJson,
-    ComparisonFolder,
     Data,
+    Devices,
     Epochs,
-    FirstSeed,
     Ignore,
     Kinds,
     Metric,
@@ -22,7 +24,6 @@ from kilter._cli.options import (
     Model,
     Name,
     Only,
-    Pairs,
     PathOnly,
     Quiet,
     Run,
@@ -32,7 +33,6 @@ from kilter._cli.options import (
     Settings,
     Source,
     Target,
-    Workers,
 )
 
 
@@ -50,6 +50,7 @@ def train(
     epochs: Epochs = None,
     seed: Seed = None,
     metric: Metric = None,
+    devices: Devices = None,
     allow_code: AllowCode = False,
     as_json: AsJson = False,
     path_only: PathOnly = False,
@@ -60,7 +61,9 @@ def train(
 
 
 @done_in("training")
-def resume(run: Run, allow_code: AllowCode = False, path_only: PathOnly = False) -> None:
+def resume(
+    run: Run, devices: Devices = None, allow_code: AllowCode = False, path_only: PathOnly = False
+) -> None:
     """Continue an interrupted run.
 
     Starts from the newest checkpoint; the result is the same as without the interruption."""
@@ -253,6 +256,7 @@ def evaluate(
     target: Annotated[
         str | None, typer.Option("--target", metavar="COLUMN", help="The column with the true values.")
     ] = None,
+    devices: Devices = None,
     allow_code: AllowCode = False,
     as_json: AsJson = False,
     quiet: Quiet = False,
@@ -286,6 +290,7 @@ def predict(
         ),
     ] = None,
     seed: Annotated[int | None, typer.Option("--seed", help="Seed for --mc; default 0.")] = None,
+    devices: Devices = None,
     allow_code: AllowCode = False,
     quiet: Quiet = False,
 ) -> None:
@@ -311,57 +316,6 @@ def fold_bn(
     """Fold batch normalisations into adjacent layers.
 
     Same predictions, fewer operations; checked on data before the file is written."""
-
-
-@done_in("comparison", "Reading recipes")
-def compare(
-    recipes: Annotated[
-        list[Path],
-        typer.Argument(metavar="RECIPE.TOML|FOLDER", help="Recipes; the first one is the baseline."),
-    ],
-    settings: Annotated[
-        list[str] | None,
-        typer.Option("--set", metavar="SECTION.KEY=VALUE", help="Override a key in all recipes; repeatable."),
-    ] = None,
-    pairs: Pairs = None,
-    metric: Metric = None,
-    seed: FirstSeed = 0,
-    out: ComparisonFolder = None,
-    workers: Workers = None,
-    allow_code: AllowCode = False,
-    as_json: AsJson = False,
-    quiet: Quiet = False,
-) -> None:
-    """Compare recipes on paired seeds.
-
-    Trains each with the same seeds on the same rows. Exact tests say which differences are proven."""
-
-
-@done_in("comparison", "Reading recipes")
-def sweep(
-    source: Source,
-    ranges: Annotated[
-        list[str],
-        typer.Option("--vary", metavar="SECTION.KEY=[A, B, ...]", help="Values to try; repeat to combine."),
-    ],
-    settings: Settings = None,
-    only_target: Target = None,
-    ignore: Ignore = None,
-    only: Only = None,
-    kinds: Kinds = None,
-    missing: Missing = None,
-    pairs: Pairs = None,
-    metric: Metric = None,
-    seed: FirstSeed = 0,
-    out: ComparisonFolder = None,
-    workers: Workers = None,
-    allow_code: AllowCode = False,
-    as_json: AsJson = False,
-    quiet: Quiet = False,
-) -> None:
-    """Try values of a recipe's keys on paired seeds.
-
-    Compares every combination with the unchanged recipe. Exact tests say which gains are proven."""
 
 
 def runs(

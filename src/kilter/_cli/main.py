@@ -14,7 +14,6 @@ import typer
 
 from kilter import __version__
 from kilter._cli.commands import (
-    compare,
     data,
     diagnose,
     evaluate,
@@ -26,12 +25,12 @@ from kilter._cli.commands import (
     resume,
     runs,
     schedule,
-    sweep,
     train,
     transfer,
     treat,
 )
 from kilter._cli.group import KilterGroup
+from kilter._cli.search_commands import compare, sweep
 from kilter._system import BY_SIGNAL, STOPPING, leave
 
 

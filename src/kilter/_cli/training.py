@@ -11,6 +11,7 @@ from typing import Any
 import typer
 
 from kilter._cli.evaluation import say_evaluation
+from kilter._cli.options import devices_from
 from kilter._cli.output import say
 from kilter._progress import Display
 from kilter._text import duration
@@ -31,11 +32,12 @@ def train(
     epochs: int | None,
     seed: int | None,
     metric: str | None,
+    devices: str | None,
     **how: Any,
 ) -> None:
     """Train a model from a recipe, or from data with the default recipe."""
     options = {"name": name, "data.target": target, "train.epochs": epochs, "seed": seed}
-    options["train.metric"] = metric
+    options |= {"train.metric": metric, "train.devices": devices_from(devices)}
     train_recipe(recipe_from(source, settings, options), **how)
 
 
@@ -47,9 +49,10 @@ def train_recipe(
     _conclude(result, path_only, progress, as_json=as_json)
 
 
-def resume(run: Path, *, allow_code: bool, path_only: bool, progress: Display) -> None:
+def resume(run: Path, *, devices: str | None, allow_code: bool, path_only: bool, progress: Display) -> None:
     """Continue an interrupted run."""
-    _conclude(job.resume(run, verbose=progress, allow_code=allow_code), path_only, progress)
+    how: Any = {"devices": devices_from(devices), "allow_code": allow_code}
+    _conclude(job.resume(run, verbose=progress, **how), path_only, progress)
 
 
 def recipe_from(

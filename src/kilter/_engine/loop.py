@@ -18,6 +18,7 @@ import numpy as np
 
 from kilter._engine.augmenting import augmented
 from kilter._engine.batch_hooks import BatchHooks, Mode
+from kilter._engine.devices import Kept, placement
 from kilter._engine.feed import Block, Feed
 from kilter._engine.history import History
 from kilter._engine.interrupt import Interrupt
@@ -85,9 +86,10 @@ class Runner:
         ``between`` gets each chunk and returns the state to go on with, or None to stop. ``before`` gets the
         first step of each chunk and the state, and returns the state to begin with.
         """
-        done, chunk = 0, None
+        done, chunk, placed = 0, None, placement()
         self._compile_for(feed, state)
-        for block in feed.blocks(epoch):
+        for given in feed.blocks(epoch):
+            block = given if placed is None else placed.block(given)
             steps, start = block.steps, 0
             while start < steps:
                 stop = min(start + self._steps_from(done + start), steps)
@@ -105,9 +107,11 @@ class Runner:
 
     def call(self, state: State, block: Block, start: int, stop: int) -> tuple[State, Logs]:
         """The state after steps ``start`` to ``stop`` of ``block``, and the last logs."""
+        if (placed := placement()) is not None:
+            state = placed.state(self.model, state)
         arguments = (state, block.data, block.order, np.int32(start), np.int32(stop), *self.given)
         if start == 0 or self.every is None:
-            self._running = self._program(arguments, rare=block.rare)
+            self._running = self._program(arguments, rare=block.rare, split=block.split)
         program = self._running
         began = time.perf_counter()
         result = program(*arguments)
@@ -119,14 +123,15 @@ class Runner:
             self.steps_a_chunk = max(1, int(rate * CHUNK_SECONDS))
         return result
 
-    def _program(self, arguments: tuple[Any, ...], *, rare: bool) -> Any:
+    def _program(self, arguments: tuple[Any, ...], *, rare: bool, split: bool = False) -> Any:
         if self.model.run_eagerly:
             return eager_steps(self.step())
+        kept = Kept.of(placement(), arguments[0])
         with fitting(self.model, arguments[1]):
             return self._programs.get(
-                self.name,
+                self.name if kept is None else kept.named(self.name, split),
                 owners(self.model, *self.dependencies),
-                lambda: steps_program(self.step()),
+                lambda: steps_program(self.step(), kept, split=split),
                 arguments,
                 donate=(0,) if self.donates else (),
                 rare=rare,
@@ -135,6 +140,8 @@ class Runner:
     def _compile_for(self, feed: Feed, state: State) -> None:
         """Compile before large rows go to the device, and return free memory to the system first."""
         awaited, bound = list(feed.awaited()), jax.ShapeDtypeStruct((), jnp.int32)
+        if awaited and (placed := placement()) is not None:
+            state = placed.state(self.model, state)
         for block in awaited:
             self._program((state, block.data, block.order, bound, bound, *self.given), rare=block.rare)
         if awaited:
