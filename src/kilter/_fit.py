@@ -14,6 +14,7 @@ from kilter._diagnosis.diagnose import training_findings, two_rows
 from kilter._engine import fit as engine
 from kilter._engine.augmenting import Augment
 from kilter._engine.cuts import Start
+from kilter._engine.devices import Devices, on_devices
 from kilter._engine.history import History
 from kilter._engine.scheduling import Schedule
 from kilter._engine.stable_losses import from_logits
@@ -53,6 +54,7 @@ def fit(
     chunk: Literal["exact", "fast"] = "exact",
     stable_loss: bool = True,
     rewrite: bool = True,
+    devices: Devices = None,
     seed: int = 0,
     verbose: Verbose = "auto",
 ) -> History:
@@ -114,6 +116,9 @@ def fit(
             outputs still learn. False: from probabilities clipped to [1e-7, 1 - 1e-7], as Keras does.
         rewrite: rewrite the step for XLA on CPUs, which is faster. False, or ``KILTER_REWRITE=off``, runs the
             step as Keras wrote it; the numbers agree to rounding.
+        devices: how many of ``jax.devices()`` to train on, "all", or a list of them. Each takes its share of
+            every batch; the numbers are those of one device, to rounding. By default one, unless
+            ``keras.distribution.set_distribution`` or ``jax.distributed`` says otherwise.
         verbose: 0 silent, 1 a bar, 2 a line an epoch, "auto" a bar on a terminal and in a notebook, lines
             elsewhere. In a notebook the bar is one line that changes in place.
 
@@ -132,6 +137,8 @@ def fit(
         >>> len(history.history["loss"])
         3
     """
+
+    how: Any = {"evaluate_training": evaluate_training, "measure": measure, "check": check, "chunk": chunk}
 
     def train(
         told: Sequence[keras.callbacks.Callback], first: int, start: Start | None, seed: int
@@ -155,16 +162,13 @@ def fit(
             validation_steps=validation_steps,
             validation_batch_size=validation_batch_size,
             validation_freq=validation_freq,
-            evaluate_training=evaluate_training,
-            measure=measure,
-            check=check,
-            chunk=chunk,
+            **how,
             seed=seed,
             verbose=verbose,
         )
         return _examined(history, model, two_rows(x), batch_size or 32)
 
-    with from_logits(stable_loss), rewriting(rewrite):
+    with from_logits(stable_loss), rewriting(rewrite), on_devices(model, devices):
         given, seed = _listed(callbacks), _seed_of_call(model, seed, initial_epoch)
         if run is None:
             if resume:

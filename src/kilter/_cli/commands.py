@@ -1,4 +1,4 @@
-"""The commands on data and models: options and help; ``run_commands.py`` has those on runs.
+"""The commands on data and models: options and help; those on runs and recipes have modules of their own.
 
 The work is done in other modules, which load when a command runs.
 """
@@ -14,10 +14,9 @@ from kilter._cli.declaring import done_in
 from kilter._cli.options import (
     AllowCode,
     AsJson,
-    ComparisonFolder,
     Data,
+    Devices,
     Epochs,
-    FirstSeed,
     Ignore,
     Kinds,
     Metric,
@@ -25,7 +24,6 @@ from kilter._cli.options import (
     Model,
     Name,
     Only,
-    Pairs,
     PathOnly,
     Quiet,
     Runs,
@@ -34,7 +32,6 @@ from kilter._cli.options import (
     Settings,
     Source,
     Target,
-    Workers,
 )
 
 
@@ -58,6 +55,7 @@ def train(
     ] = None,
     seed: Seed = None,
     metric: Metric = None,
+    devices: Devices = None,
     allow_code: AllowCode = False,
     as_json: AsJson = False,
     path_only: PathOnly = False,
@@ -257,6 +255,7 @@ def evaluate(
     target: Annotated[
         str | None, typer.Option("--target", metavar="COLUMN", help="The column with the true values.")
     ] = None,
+    devices: Devices = None,
     allow_code: AllowCode = False,
     as_json: AsJson = False,
     quiet: Quiet = False,
@@ -297,6 +296,7 @@ def predict(
         ),
     ] = None,
     seed: Annotated[int | None, typer.Option("--seed", help="Seed for --mc; default 0.")] = None,
+    devices: Devices = None,
     allow_code: AllowCode = False,
     quiet: Quiet = False,
 ) -> None:
@@ -323,57 +323,6 @@ def fold_bn(
     """Fold batch normalisations into adjacent layers.
 
     Same predictions, fewer operations; checked on data before the file is written."""
-
-
-@done_in("comparison", "Reading recipes")
-def compare(
-    recipes: Annotated[
-        list[Path],
-        typer.Argument(metavar="RECIPE.TOML|FOLDER", help="Recipes; the first one is the baseline."),
-    ],
-    settings: Annotated[
-        list[str] | None,
-        typer.Option("--set", metavar="SECTION.KEY=VALUE", help="Override a key in all recipes; repeatable."),
-    ] = None,
-    pairs: Pairs = None,
-    metric: Metric = None,
-    seed: FirstSeed = 0,
-    out: ComparisonFolder = None,
-    workers: Workers = None,
-    allow_code: AllowCode = False,
-    as_json: AsJson = False,
-    quiet: Quiet = False,
-) -> None:
-    """Compare recipes on paired seeds.
-
-    Trains each with the same seeds on the same rows. Exact tests say which differences are proven."""
-
-
-@done_in("comparison", "Reading recipes")
-def sweep(
-    source: Source,
-    ranges: Annotated[
-        list[str],
-        typer.Option("--vary", metavar="SECTION.KEY=[A, B, ...]", help="Values to try; repeat to combine."),
-    ],
-    settings: Settings = None,
-    only_target: Target = None,
-    ignore: Ignore = None,
-    only: Only = None,
-    kinds: Kinds = None,
-    missing: Missing = None,
-    pairs: Pairs = None,
-    metric: Metric = None,
-    seed: FirstSeed = 0,
-    out: ComparisonFolder = None,
-    workers: Workers = None,
-    allow_code: AllowCode = False,
-    as_json: AsJson = False,
-    quiet: Quiet = False,
-) -> None:
-    """Try values of a recipe's keys on paired seeds.
-
-    Compares every combination with the unchanged recipe. Exact tests say which gains are proven."""
 
 
 @done_in("listing", "Reading {source}")

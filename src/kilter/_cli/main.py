@@ -14,7 +14,6 @@ import typer
 
 from kilter import __version__
 from kilter._cli.commands import (
-    compare,
     data,
     diagnose,
     evaluate,
@@ -23,13 +22,13 @@ from kilter._cli.commands import (
     predict,
     pretrain,
     schedule,
-    sweep,
     train,
     transfer,
     treat,
 )
 from kilter._cli.group import KilterGroup
 from kilter._cli.run_commands import replay, report, resume, runs
+from kilter._cli.search_commands import compare, sweep
 from kilter._system import BY_SIGNAL, STOPPING, leave
 
 

@@ -48,6 +48,12 @@ Missing = Annotated[
     ),
 ]
 Epochs = Annotated[int | None, typer.Option("--epochs", help="Maximum number of epochs.")]
+Devices = Annotated[
+    str | None,
+    typer.Option(
+        "--devices", metavar="all|N", help="Devices (GPUs) to use; each gets a share of every batch."
+    ),
+]
 Runs = Annotated[Path, typer.Option("--runs", metavar="DIR", help="Parent folder of the run directory.")]
 Name = Annotated[str | None, typer.Option("--name", help="Name of the run.")]
 AllowCode = Annotated[
@@ -68,3 +74,8 @@ ComparisonFolder = Annotated[
     Path | None, typer.Option("--out", metavar="DIR", help="Folder for the runs; finished ones are reused.")
 ]
 Workers = Annotated[int | None, typer.Option("--workers", help="Parallel processes; default: one per core.")]
+
+
+def devices_from(text: str | None) -> int | str | None:
+    """The value of --devices: a number, or the text, which the engine checks."""
+    return int(text) if text is not None and text.isdecimal() else text

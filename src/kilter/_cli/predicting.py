@@ -12,8 +12,10 @@ import polars
 import typer
 
 from kilter._cli.evaluation import say_evaluation
+from kilter._cli.options import devices_from
 from kilter._cli.output import check_out, say, say_table
 from kilter._engine import inference
+from kilter._engine.devices import on_devices
 from kilter._engine.objective_for import objective_for
 from kilter._infer.calibration import calibration
 from kilter._infer.folding import FoldRecord, fold_batch_norm
@@ -64,11 +66,19 @@ def compared(
 
 
 def evaluate(
-    model: Path, data: str | None, *, target: str | None, allow_code: bool, as_json: bool, progress: Display
+    model: Path,
+    data: str | None,
+    *,
+    target: str | None,
+    devices: str | None,
+    allow_code: bool,
+    as_json: bool,
+    progress: Display,
 ) -> None:
     """Print loss and measures of a trained model, part by part of the data."""
     trained = open_trained(model, allow_code=allow_code)
-    found = _of_own_data(trained, progress) if data is None else _of(trained, data, target, progress)
+    with on_devices(trained.model, devices_from(devices)):
+        found = _of_own_data(trained, progress) if data is None else _of(trained, data, target, progress)
     progress.close()
     if as_json:
         typer.echo(to_json({name: asdict(one) for name, one in found.items()}, indent=2))
@@ -106,6 +116,7 @@ def predict(
     with_inputs: bool,
     samples: int | None,
     seed: int | None,
+    devices: str | None,
     allow_code: bool,
     progress: Display,
 ) -> None:
@@ -116,10 +127,9 @@ def predict(
     progress.stage(f"Reading {printable(data)}")
     read = read_for(trained, data, target=target, unlabelled=True, keep_inputs=True)
     _show_notes(read, progress)
-    parts = list(read.parts.values())
-    outputs = joined(
-        [inference.predict(trained.model, part.x, batch_size=BATCH, verbose=progress) for part in parts]
-    )
+    parts, how = list(read.parts.values()), {"batch_size": BATCH, "verbose": progress}
+    given: Any = how | {"devices": devices_from(devices)}
+    outputs = joined([inference.predict(trained.model, part.x, **given) for part in parts])
     found, comparison = predictions(trained, outputs, parts[0]), []
     if samples is not None:
         mean = uncertain(trained, parts, samples=samples, seed=seed or 0, progress=progress)

@@ -11,6 +11,7 @@ from typing import Any
 import typer
 
 from kilter._cli.evaluation import say_evaluation
+from kilter._cli.options import devices_from
 from kilter._cli.output import say, say_table
 from kilter._progress import Display
 from kilter._text import duration, number
@@ -34,11 +35,12 @@ def train(
     seed: int | None,
     metric: str | None,
     folds: int | None,
+    devices: str | None,
     **how: Any,
 ) -> None:
     """Train a model from a recipe, or from data with the default recipe; or one for each fold."""
     options = {"name": name, "data.target": target, "train.epochs": epochs, "seed": seed}
-    options |= {"train.metric": metric, "data.folds": folds}
+    options |= {"train.metric": metric, "data.folds": folds, "train.devices": devices_from(devices)}
     recipe = recipe_from(source, settings, options)
     if recipe.data.folds is not None and recipe.data.fold is None:
         _cross_validate(recipe, **how)
@@ -65,7 +67,7 @@ def _cross_validate(
     ]
     say_table((f"{len(found.runs)} folds", "mean", "spread", "folds"), rows, right=(1, 2))
     say("spread: the standard deviation of the folds")
-    say(f"answers out of fold: {found.path / ANSWERS}")
+    say(f"out-of-fold predictions: {found.path / ANSWERS}")
     say(f"run: {found.path}")
 
 
@@ -77,10 +79,18 @@ def train_recipe(
     _conclude(result, path_only, progress, as_json=as_json)
 
 
-def resume(run: Path, *, epochs: int | None, allow_code: bool, path_only: bool, progress: Display) -> None:
+def resume(
+    run: Path,
+    *,
+    epochs: int | None,
+    devices: str | None,
+    allow_code: bool,
+    path_only: bool,
+    progress: Display,
+) -> None:
     """Continue an interrupted run, or train a finished one for longer."""
-    result = job.resume(run, epochs=epochs, verbose=progress, allow_code=allow_code)
-    _conclude(result, path_only, progress)
+    how: Any = {"epochs": epochs, "devices": devices_from(devices), "allow_code": allow_code}
+    _conclude(job.resume(run, verbose=progress, **how), path_only, progress)
 
 
 def replay(run: Path, *, step: int | None, allow_code: bool, progress: Display) -> None:

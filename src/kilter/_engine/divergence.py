@@ -21,7 +21,7 @@ import keras
 import numpy as np
 
 from kilter._engine.feed import Block
-from kilter._engine.program_cache import take
+from kilter._engine.program_cache import batch_at
 from kilter._models.optimizers import optimizer_slot, slot_index
 from kilter._models.variables import State, copied
 from kilter.errors import ModelError
@@ -171,7 +171,8 @@ class DivergenceGuard:
             rate_before,
             self.rate,
         )
-        self.report(Broken(event, before, take(held.block.data, jnp.asarray(rows)), after, given))
+        batch = batch_at(held.block.data, held.block.order, step, split=held.block.split)
+        self.report(Broken(event, before, batch, after, given))
         if self.attempts > ATTEMPTS or not can_lower:
             raise _given_up(event, self.attempts, can_lower=can_lower)
         state = copied(held.state)

@@ -20,6 +20,7 @@ import keras
 import numpy as np
 
 from kilter._engine.arrays import FiniteCheck, Rows, collect, on_device
+from kilter._engine.devices import placement
 from kilter._engine.sparse import SparseRows
 
 # With this many whole batches per epoch, the partial one is rare.
@@ -32,12 +33,14 @@ class Block(NamedTuple):
     """Rows on the device and ``order`` (int32, shape (batches, batch size)), the row numbers of each batch.
 
     Batches after the first ``steps`` are padding. ``rare``: used once per epoch, unlike those before it.
+    ``split``: the data are batches already, shape (batches, batch size, ...), each over several devices.
     """
 
     data: Any
     order: jax.Array | np.ndarray
     steps: int
     rare: bool = False
+    split: bool = False
 
 
 class Feed(Protocol):
@@ -143,9 +146,12 @@ class Place:
     def put(self, data: Any) -> Any:
         """The arrays of ``data`` on the device. The originals stay alive, so that identities stay unique."""
 
+        placed = placement()
+        move = on_device if placed is None else placed.put
+
         def one(leaf: Any) -> Any:
             if id(leaf) not in self._arrays:
-                self._arrays[id(leaf)] = leaf, on_device(leaf)
+                self._arrays[id(leaf)] = leaf, move(leaf)
             return self._arrays[id(leaf)][1]
 
         return jax.tree.map(one, data)
@@ -173,9 +179,13 @@ class ResidentFeed:
         size = sum(leaf.nbytes for leaf in jax.tree.leaves(self.rows.data))
         if size >= _LARGE and not self.place.holds(self.rows.data):
             numbers = np.arange(self.rows.count, dtype=np.int32)
+            placed = placement()
+            where = None if placed is None else placed.everywhere
             for block in self._blocks(self.rows.data, numbers):
                 data, order = jax.tree.map(
-                    lambda leaf: jax.ShapeDtypeStruct(leaf.shape, jax.dtypes.canonicalize_dtype(leaf.dtype)),
+                    lambda leaf: jax.ShapeDtypeStruct(
+                        leaf.shape, jax.dtypes.canonicalize_dtype(leaf.dtype), sharding=where
+                    ),
                     (block.data, block.order),
                 )
                 yield block._replace(data=data, order=order)

@@ -17,6 +17,7 @@ from kilter._engine.arrays import FiniteCheck, Rows, is_array, row_count
 from kilter._engine.batch_feed import BatchFeed
 from kilter._engine.batch_hooks import BatchHooks, callback_list
 from kilter._engine.checks import check_inputs
+from kilter._engine.devices import Devices, Placement, on_devices, placement
 from kilter._engine.feed import Block, Order
 from kilter._engine.fit import (
     AnyFeed,
@@ -56,6 +57,7 @@ def evaluate(
     return_dict: bool = True,
     stable_loss: bool = True,
     rewrite: bool = True,
+    devices: Devices = None,
     verbose: Verbose = "auto",
 ) -> Any:
     """Loss and metrics of a compiled model by name, as ``model.evaluate(..., return_dict=True)``.
@@ -64,8 +66,8 @@ def evaluate(
     ``steps``: use only the first so many batches; None uses all. Metrics are exact means over the rows, also
     when the last batch is smaller. ``batch_size=None`` is 32, as in Keras. ``callbacks``: Keras's, with
     ``on_test_`` hooks, called as in Keras; ``model.stop_evaluating`` ends the call. ``return_dict=False``
-    returns a list in Keras's order. ``stable_loss``, ``rewrite`` and ``verbose``: as in :func:`kilter.fit`;
-    by default a call shows what it does if it takes long.
+    returns a list in Keras's order. ``stable_loss``, ``rewrite``, ``devices`` and ``verbose``: as in
+    :func:`kilter.fit`; by default a call shows what it does if it takes long.
 
     Weights and batch-normalisation statistics do not change. As in Keras, the state that inference changes
     (random seeds, the states of a stateful recurrent layer) is carried from batch to batch and stays in the
@@ -84,7 +86,8 @@ def evaluate(
     prepare(model, feed, training=False)
     told = callback_list(model, callbacks, verbose, 1, limit or feed.steps)
     hooks = BatchHooks.of(model, told, "test")
-    with from_logits(stable_loss), rewriting(rewrite), shown(verbose, after=QUICK) as progress:
+    placed = on_devices(model, devices)
+    with placed, from_logits(stable_loss), rewriting(rewrite), shown(verbose, after=QUICK) as progress:
         progress.stage("Evaluating")
 
         def between(chunk: Chunk) -> None:
@@ -103,6 +106,7 @@ def predict(
     batch_size: int | None = 256,
     steps: int | None = None,
     callbacks: Callbacks = (),
+    devices: Devices = None,
     verbose: Verbose = "auto",
 ) -> Any:
     """The outputs of the model's ``predict_step`` as NumPy arrays, rows first, in the same structure.
@@ -110,8 +114,8 @@ def predict(
     ``x`` may also be an iterable of batches; only their first part is used, unless the model overrides
     ``predict_step``. ``steps``: use only the first so many batches; None uses all. The model need not be
     compiled. ``batch_size=None`` is 32, as in Keras. ``callbacks``: Keras's, with ``on_predict_`` hooks,
-    called as in Keras; ``model.stop_predicting`` ends the call. ``verbose``: as in :func:`kilter.fit`; by
-    default a call shows what it does if it takes long.
+    called as in Keras; ``model.stop_predicting`` ends the call. ``devices`` and ``verbose``: as in
+    :func:`kilter.fit`; by default a call shows what it does if it takes long.
 
     As in Keras, the state that inference changes (random seeds, the states of a stateful recurrent layer) is
     carried from batch to batch and stays in the model. Random numbers equal Keras's for the same
@@ -135,7 +139,7 @@ def predict(
     hooks = BatchHooks.of(model, told, "predict")
     model.stop_predicting = False
     parts: list[Any] = []
-    with shown(verbose, after=QUICK) as progress:
+    with on_devices(model, devices), shown(verbose, after=QUICK) as progress:
         progress.stage("Predicting")
         told.on_predict_begin()
         for part in _parts(model, feed, hooks):
@@ -225,15 +229,18 @@ class _Predictor:
 
     def outputs(self, data: Any, order: np.ndarray) -> Any:
         """The outputs of some batches of a block."""
+        placed = placement()
         arguments = (self._trainable, self._non_trainable, data, jnp.asarray(order))
+        if placed is not None:
+            arguments = placed.missing(arguments)
         if self._model.run_eagerly:
             program = _eager_predictions(predict_step(self._model))
         else:
             with fitting(self._model, data):
                 program = self._programs.get(
-                    "predict",
+                    "predict" if placed is None else ("predict", placed),
                     owners(self._model),
-                    lambda: _predict_program(predict_step(self._model)),
+                    lambda: _predict_program(predict_step(self._model), placed),
                     arguments,
                 )
         outputs, self._non_trainable = program(*arguments)
@@ -265,13 +272,17 @@ def _eager_predictions(step: PredictStep) -> Callable[..., Any]:
     return run
 
 
-def _predict_program(step: PredictStep) -> Callable[..., Any]:
+def _predict_program(step: PredictStep, placed: Placement | None = None) -> Callable[..., Any]:
+    split, joined = (
+        (lambda tree: tree, lambda tree: tree) if placed is None else (placed.split, placed.joined)
+    )
+
     def run(trainable: Any, non_trainable: Any, data: Any, order: jax.Array) -> Any:
         def one(state: Any, rows: jax.Array) -> Any:
-            outputs, new = step(trainable, state, take(data, rows))
-            return new, outputs
+            outputs, new = step(trainable, state, split(take(data, rows)))
+            return joined(new), outputs
 
         state, outputs = lax.scan(one, non_trainable, order)
-        return outputs, state
+        return joined(outputs), state
 
     return run

@@ -20,6 +20,7 @@ import numpy as np
 from kilter._engine.augmenting import augmented
 from kilter._engine.batch_hooks import BatchHooks, Mode
 from kilter._engine.cuts import Cut, Start, tell
+from kilter._engine.devices import Kept, placement
 from kilter._engine.divergence import DivergenceGuard
 from kilter._engine.feed import Block, Feed
 from kilter._engine.history import History
@@ -95,9 +96,10 @@ class Runner:
         ``between`` gets each chunk and returns the state to go on with, or None to stop. ``before`` gets the
         first step of each chunk and the state, and returns the state to begin with.
         """
-        done, chunk = 0, None
+        done, chunk, placed = 0, None, placement()
         self._compile_for(feed, state)
-        for block in feed.blocks(epoch):
+        for given in feed.blocks(epoch):
+            block = given if placed is None else placed.block(given)
             steps, start = block.steps, max(0, min(first - done, block.steps))
             while start < steps:
                 state = before(done + start, state)
@@ -135,9 +137,11 @@ class Runner:
 
     def call(self, state: State, block: Block, start: int, stop: int) -> tuple[State, Logs]:
         """The state after steps ``start`` to ``stop`` of ``block``, and the last logs."""
+        if (placed := placement()) is not None:
+            state = placed.state(self.model, state)
         arguments = self._arguments(state, block, np.int32(start), np.int32(stop))
         if start == 0 or self.every is None or self._running is None:
-            self._running = self._program(arguments, rare=block.rare)
+            self._running = self._program(arguments, rare=block.rare, split=block.split)
         program = self._running
         began = time.perf_counter()
         result = program(*arguments)
@@ -158,14 +162,15 @@ class Runner:
             state, given = State([], state.non_trainable, [], state.metrics), (state.trainable, *given)
         return state, block.data, block.order, start, stop, *given
 
-    def _program(self, arguments: tuple[Any, ...], *, rare: bool) -> Any:
+    def _program(self, arguments: tuple[Any, ...], *, rare: bool, split: bool = False) -> Any:
         if self.model.run_eagerly:
             return eager_steps(self.step())
+        kept = Kept.of(placement(), arguments[0])
         with fitting(self.model, arguments[1]):
             return self._programs.get(
-                self._key,
+                self._key if kept is None else kept.named(self._key, split),
                 owners(self.model, *self.dependencies),
-                lambda: steps_program(self.step()),
+                lambda: steps_program(self.step(), kept, split=split),
                 arguments,
                 donate=(0,) if self.donates else (),
                 rare=rare,
@@ -181,6 +186,8 @@ class Runner:
     def _compile_for(self, feed: Feed, state: State) -> None:
         """Compile before large rows go to the device, and return free memory to the system first."""
         awaited, bound = list(feed.awaited()), jax.ShapeDtypeStruct((), jnp.int32)
+        if awaited and (placed := placement()) is not None:
+            state = placed.state(self.model, state)
         for block in awaited:
             self._program(self._arguments(state, block, bound, bound), rare=block.rare)
         if awaited:

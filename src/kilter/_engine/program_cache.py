@@ -21,6 +21,7 @@ import jax.numpy as jnp
 import keras
 from jax import lax
 
+from kilter._engine.devices import Kept, kept_in_place
 from kilter._engine.fingerprint import Fingerprints, reference_to, structure
 from kilter._engine.interrupt import interruptible
 from kilter._engine.stable_losses import is_from_logits, losses_used
@@ -124,22 +125,32 @@ def take(data: Any, rows: jax.Array) -> Any:
     return jax.tree.map(lambda array: array.at[rows].get(mode="promise_in_bounds"), data)
 
 
-def steps_program(step: Step) -> Chunk:
+def batch_at(data: Any, order: Any, index: Any, *, split: bool) -> Any:
+    """Batch ``index``: the rows of its order; or, of data already ``split`` into batches, that one."""
+    if split:
+        return jax.tree.map(lambda array: lax.dynamic_index_in_dim(array, index, keepdims=False), data)
+    return take(data, order[index])
+
+
+def steps_program(step: Step, kept: Kept | None = None, *, split: bool = False) -> Chunk:
     """``(state, data, order, start, stop, *given) -> (state, last step's logs)`` over ``order[start:stop]``.
 
     ``order``: row numbers, shape (steps, batch). ``given``: arrays that every step gets beside its batch.
+    ``kept``: where state and batch are, on several devices. ``split``: the data are batches, not rows.
     """
 
     def run(
         state: State, data: Any, order: jax.Array, start: jax.Array, stop: jax.Array, *given: jax.Array
     ) -> Any:
-        batch = jax.eval_shape(take, data, order[0])
+        batch = jax.eval_shape(lambda: batch_at(data, order, 0, split=split))
         traced = trace(step, state, batch, *given)
         zeros = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), traced.result[1])
 
         def loop(fast: Callable[..., Any], layout: Layout) -> Any:
+            placed = kept_in_place(fast, kept, layout)
+
             def body(index: jax.Array, carry: Any) -> Any:
-                return fast(carry[0], take(data, order[index]), *given)
+                return placed(carry[0], batch_at(data, order, index, split=split), *given)
 
             held, logs = lax.fori_loop(start, stop, body, (turn(state, layout), zeros))
             return turn(held, layout), logs

@@ -167,6 +167,10 @@ class TrainSection(Section):
     precision: Literal["float32", "mixed_bfloat16", "mixed_float16"] = key(
         "float32", '"float32", "mixed_bfloat16" or "mixed_float16"'
     )
+    devices: Annotated[int | Literal["all"] | None, UNSET] = unset(
+        'how many devices (GPUs) of this machine to train on: a whole number from 1, or "all"; each takes '
+        "its share of every batch",
+    )
     ema: Number = unset(
         "a number above 0 and below 1, such as 0.999: the momentum of a moving average of the "
         "weights, which replaces them in validation and in the result",
@@ -193,6 +197,13 @@ class TrainSection(Section):
         "of two classes, the probability above 0 and below 1 from which the rarer one is answered; "
         '"auto" chooses it on the validation rows if that class is rare',
     )
+
+    @field_validator("devices", mode="before")
+    @classmethod
+    def _some_devices(cls, value: Any) -> Any:
+        if not (value in (None, "none", "all") or is_whole(value, 1)):
+            raise refuse(described(cls, "devices"))
+        return value
 
     @field_validator("threshold", mode="before")
     @classmethod

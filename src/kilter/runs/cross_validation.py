@@ -19,7 +19,8 @@ from kilter.errors import RecipeError
 from kilter.recipe import Recipe, dump_recipe
 from kilter.runs.atomic import write_text
 from kilter.runs.build import read_parts, read_source, with_absolute_paths
-from kilter.runs.directory import Run, create_run, describe_environment
+from kilter.runs.directory import Run, create_run
+from kilter.runs.environment import describe_environment
 from kilter.runs.evaluating import BATCH
 from kilter.runs.predictions import Predictions, name_columns, predictions, row_names
 from kilter.runs.reading import read_data

@@ -14,6 +14,7 @@ import keras
 import numpy as np
 
 from kilter._engine.cuts import Start
+from kilter._engine.devices import Devices, chosen, on_devices
 from kilter._engine.fit import fit
 from kilter._engine.history import History
 from kilter._progress import Verbose, shown
@@ -84,6 +85,7 @@ def train(
     """
     with shown(verbose) as progress:
         prepared = prepare(recipe, allow_code=allow_code, progress=progress)
+    _require_devices(recipe.train.devices)
     text = dump_recipe(prepared.recipe)
     with create_run(Path(parent), recipe.name, recipe_text=text) as run, discarded_unless_begun(run):
         run.write_environment(describe_environment(device=device_name(), seed=recipe.seed))
@@ -92,7 +94,8 @@ def train(
             if found is not None:
                 run.write_found(name, found.to_dict())
         recorder = Recorder(run, prepared.watch, average=average_in(prepared.spec.callbacks))
-        return _run(prepared, run, recorder, callbacks, verbose)
+        with on_devices(prepared.model, recipe.train.devices):
+            return _run(prepared, run, recorder, callbacks, verbose)
 
 
 def resume(
@@ -102,6 +105,7 @@ def resume(
     callbacks: Sequence[keras.callbacks.Callback] = (),
     verbose: Verbose = "auto",
     allow_code: bool = False,
+    devices: Devices = None,
 ) -> TrainResult:
     """Continue an interrupted run from its newest checkpoint: the same bits as without the interruption.
 
@@ -110,7 +114,8 @@ def resume(
     missing lines of history.jsonl are restored from the checkpoint, with a
     :class:`~kilter.errors.RunWarning`. Raises :class:`RunError` if the run is finished, another process
     writes to it, no checkpoint is usable, or the data or history.jsonl have changed. `allow_code`: see
-    :func:`prepare`.
+    :func:`prepare`. `devices`: as in :func:`kilter.fit`, in place of the recipe's; the bits are then those
+    of other devices.
     """
     path = Path(path)
     require_run(path)
@@ -124,12 +129,14 @@ def resume(
         with shown(verbose) as progress:
             prepared = prepare(recipe, allow_code=allow_code, progress=progress)
         require_same_data(prepared.recipe, prepared.source, prepared.parts, read_data(path))
+        _require_devices(devices := devices or prepared.recipe.train.devices)
         recorder, start = _recorder_from_checkpoint(prepared, run)
         tell_differences(run, recipe.seed)
         if epochs is not None:
             run.write_recipe(dump_recipe(prepared.recipe))
             run.remove_result()
-        return _run(prepared, run, recorder, callbacks, verbose, start)
+        with on_devices(prepared.model, devices):
+            return _run(prepared, run, recorder, callbacks, verbose, start)
 
 
 def require_unfinished(path: Path, epochs: int | None) -> None:
@@ -159,6 +166,12 @@ def tell_differences(run: Run, seed: int) -> None:
         text = f"{'; '.join(found)}: the last bits of the results may differ from those of an unbroken run"
         warnings.warn(text, RunWarning, stacklevel=3)
         run.note(f"resumed with {text}")
+
+
+def _require_devices(devices: Devices) -> None:
+    """Raise :class:`OptionError` before anything is written if there are not so many."""
+    if devices is not None:
+        chosen(devices)
 
 
 def device_name() -> str:
