@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
 
+from kilter._diagnosis.entries import compiled, fit_to_data, pictures, splits
 from kilter._records import Evidence, Finding, Severity
 
 
@@ -291,9 +292,9 @@ _OUTCOME: Final = {
 CATALOGUE: Final[dict[str, Entry]] = {
     code: Entry(title, explanation, remedies, reference, family)
     for family, entries in (
-        ("model", _MODEL),
-        ("data", _DATA),
-        ("probe", _PROBE),
+        ("model", _MODEL | fit_to_data.MODEL | compiled.MODEL | pictures.MODEL),
+        ("data", _DATA | fit_to_data.DATA | splits.DATA),
+        ("probe", _PROBE | fit_to_data.PROBE | compiled.PROBE),
         ("training", _TRAINING),
         ("outcome", _OUTCOME),
     )

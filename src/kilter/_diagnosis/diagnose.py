@@ -14,6 +14,7 @@ import numpy as np
 
 from kilter._array_types import Arrays, HeldOut
 from kilter._diagnosis.checks import CHECKS
+from kilter._diagnosis.checks.splits import SHIFTS
 from kilter._diagnosis.context import Check, Context
 from kilter._diagnosis.outcome import outcome
 from kilter._diagnosis.severity import weighed
@@ -74,7 +75,14 @@ def training_findings(
 # Steps at which a schedule is evaluated: its warm-up is over by then, its decay has not ended.
 _SAMPLED_STEPS = (0, 10, 100, 1_000, 10_000)
 # Severe findings that make a training step fail, or measure nothing but the same fault again.
-_BLOCKING = ("data-not-finite", "targets-loss", "stale-compile", "all-frozen", "output-activation-loss")
+_BLOCKING = (
+    "data-not-finite",
+    "targets-loss",
+    "stale-compile",
+    "foreign-optimizer",
+    "all-frozen",
+    "output-activation-loss",
+)
 
 
 def diagnose(
@@ -156,6 +164,7 @@ def diagnose(
                 training = _stepped(context, spec, steps, reader, progress)
                 context = replace(context, training=training)
             findings += run_checks(CHECKS["training"], context)
+            findings = without_overfitting(findings)
             if epochs is not None and steps and taken is not None:
                 severe = any(one.severity == "severe" for one in findings)
                 margin = context.thresholds.short_margin
@@ -220,6 +229,7 @@ def read_context(
         y_val=y_val,
         batch_size=spec.batch_size,
         shuffle=spec.shuffle,
+        epochs=spec.epochs,
         row_weights=row_weights(y, spec),
         history=history,
         thresholds=Thresholds() if thresholds is None else thresholds,
@@ -285,6 +295,17 @@ def check_rows(model: keras.Model, rows: int, batch_size: int) -> None:
 def run_checks(checks: Sequence[Check], context: Context) -> list[Finding]:
     """The findings of all checks in order."""
     return [found for check in checks for found in check(context)]
+
+
+def without_overfitting(findings: list[Finding]) -> list[Finding]:
+    """The findings with a note in place of overfitting where validation rows are unlike training rows."""
+    shift = next((one.code for one in findings if one.code in SHIFTS and one.severity != "note"), "")
+    if not shift:
+        return findings
+    return [
+        replace(one, severity="note", explained_by=shift) if one.code == "overfitting" else one
+        for one in findings
+    ]
 
 
 def _probed(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Final
+from typing import Any, Final
 
 import jax
 import keras
@@ -46,17 +46,41 @@ def check_finite(context: Context) -> list[Finding]:
 
 def check_scale(context: Context) -> list[Finding]:
     """Inputs far from mean 0 and standard deviation 1, or with very unequal scales, and no scaling layer."""
-    first = [one.layer for one in context.layers if one.takes_input]
-    # If no layer reads the input directly, an operation before the first layer may scale it.
-    if not first or any(isinstance(layer, _SCALING) for layer in first):
-        return []
-    return [found for array in context.inputs for found in _scale(context, array)][:1]
+    found = []
+    for index, array in enumerate(context.inputs):
+        first = [one.layer for one in context.readers(index)]
+        # If no layer reads the input directly, an operation before the first layer may scale it.
+        if first and not any(isinstance(layer, _SCALING) for layer in first):
+            named = "inputs" if len(context.inputs) == 1 else f"values of input {_input_name(context, index)}"
+            found += _scale(context, array, masked_values(first), named)
+    return sorted(found, key=lambda one: one.severity != "severe")[:1]
 
 
-def _scale(context: Context, array: np.ndarray) -> Iterator[Finding]:
+def masked_values(first: list[Any]) -> list[float]:
+    """What the Masking layers among the ``first`` layers leave out."""
+    return [float(one.mask_value) for one in first if isinstance(one, keras.layers.Masking)]
+
+
+def _input_name(context: Context, index: int) -> str:
+    names = [one.name for one in getattr(context.model, "inputs", None) or ()]
+    return repr(names[index]) if len(names) == len(context.inputs) else str(index)
+
+
+def unmasked(array: np.ndarray, masked: list[float]) -> np.ndarray:
+    """The values of a sequence without its padding, flat; the array itself if nothing is masked."""
+    if not masked or array.ndim < 3:
+        return array
+    padding = np.zeros(array.shape[:2], dtype=bool)
+    for value in masked:
+        padding |= np.all(array == value, axis=tuple(range(2, array.ndim)))
+    return array[~padding].reshape(-1, 1) if not padding.all() else array
+
+
+def _scale(context: Context, array: np.ndarray, masked: list[float], named: str) -> Iterator[Finding]:
     if array.dtype.kind not in "fiu" or not len(array):
         return
-    rows = _sample(array, _SAMPLE).reshape(min(len(array), _SAMPLE), -1).astype(np.float64)
+    rows = unmasked(_sample(array, _SAMPLE), masked)
+    rows = rows.reshape(len(rows), -1).astype(np.float64)
     if not np.all(np.isfinite(rows)):
         return
     limits = context.thresholds
@@ -78,7 +102,7 @@ def _scale(context: Context, array: np.ndarray) -> Iterator[Finding]:
         "input_scale_least": "standard deviation of the inputs",
         "feature_scales": "largest over smallest standard deviation of a feature",
     }.get(limit, "mean or standard deviation of the inputs")
-    detail = f"The inputs have mean {mean:.3g} and standard deviation {deviation:.3g}"
+    detail = f"The {named} have mean {mean:.3g} and standard deviation {deviation:.3g}"
     if array.ndim == 2 and unequal > limits.feature_scales:
         detail += f", and those of the features differ by a factor of {unequal:.3g}"
     yield finding("unscaled-inputs", severity, ["data"], [seen(limits, limit, name, value)], detail=detail)
@@ -105,6 +129,8 @@ def check_amounts(context: Context) -> list[Finding]:
 
     Skipped if a layer after the last kernel rescales, and for losses that do not measure distances.
     """
+    several = len(context.outputs) > 1
+    found = []
     for output in context.outputs:
         facts = target_facts(output.targets)
         loss = None if output.loss is None else output.loss.name
@@ -121,10 +147,13 @@ def check_amounts(context: Context) -> list[Finding]:
         size = max(abs(mean), deviation)
         if reached := band(limits, "amount_scale", size):
             severity, limit = reached
-            detail = f"The targets have mean {mean:.3g} and standard deviation {deviation:.3g}"
+            of_output = f" of {output.where}" if several else ""
+            detail = f"The targets{of_output} have mean {mean:.3g} and standard deviation {deviation:.3g}"
             evidence = [seen(limits, limit, "mean or standard deviation of the targets", size)]
-            return [finding("unscaled-targets", severity, ["targets"], evidence, detail=detail)]
-    return []
+            where = ["targets", output.where] if several else ["targets"]
+            remedies = ("rescale-each-output",) if several else None
+            found.append(finding("unscaled-targets", severity, where, evidence, remedies, detail=detail))
+    return found
 
 
 def _rescaled(context: Context, output: OutputFacts) -> bool:
