@@ -152,7 +152,7 @@ def diagnose(
     with shown(verbose) as progress:
         progress.stage("Diagnosing: checking the model and the data")
         context = read_context(model, x, y, spec, history=history, thresholds=thresholds)
-        context = replace(context, features=tuple(features))
+        context = replace(context, features=tuple(features), epochs=epochs)
         findings = run_checks((*CHECKS["data"], *CHECKS["model"]), context)
         blocking = [one for one in findings if one.severity == "severe" and one.code in _BLOCKING]
         with _compilation(context):
@@ -229,7 +229,6 @@ def read_context(
         y_val=y_val,
         batch_size=spec.batch_size,
         shuffle=spec.shuffle,
-        epochs=spec.epochs,
         row_weights=row_weights(y, spec),
         history=history,
         thresholds=Thresholds() if thresholds is None else thresholds,

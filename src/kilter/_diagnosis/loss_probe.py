@@ -17,6 +17,7 @@ import numpy as np
 
 from kilter._diagnosis.targets import target_facts
 from kilter._models.copying import FOREIGN_ERRORS
+from kilter._models.keras_internals import LossFunctionWrapper
 from kilter._models.layers import OutputFacts
 
 ROWS: Final = 7  # a prime: no usual number of classes or features
@@ -62,7 +63,7 @@ def as_loss(given: Any) -> keras.losses.Loss:
     made = made() if isinstance(made, type) else made
     if isinstance(made, keras.losses.Loss):
         return made
-    return keras.losses.LossFunctionWrapper(made, name=getattr(made, "__name__", "loss"))  # type: ignore[attr-defined]
+    return LossFunctionWrapper(made, name=getattr(made, "__name__", "loss"))
 
 
 def probed(given: Any, output: OutputFacts, answers: np.ndarray | None) -> Probed | None:

@@ -29,15 +29,46 @@ _CERTAIN: Final = (
     "all-frozen",
     "one-class",
     "shuffled-labels",
+    "foreign-optimizer",
+    "ids-outside-table",
+    "loss-ignores-prediction",
+    "loss-not-differentiable",
+    "loss-sign",
+    "loss-axis",
+    "validation-classes",
+    "validation-class-order",
+    "validation-scale",
+    "validation-unlike-training",
 )
-_BY_CONSTRUCTION: Final = ("output-activation-loss", "constant-initializer")
+_BY_CONSTRUCTION: Final = (
+    "output-activation-loss",
+    "constant-initializer",
+    "output-softmax-axis",
+    "from-logits",
+    "softmax-many-labels",
+    "accumulation-too-long",
+)
 # What can explain a training that falls short, causes before their consequences.
 _ROOTS: Final = (
     *_CERTAIN,
-    "output-activation-loss",
-    "constant-initializer",
+    *_BY_CONSTRUCTION,
     "not-shuffled",
+    "loss-not-finite",
+    "loss-scale",
+    "frozen-random",
+    "channels-order",
+    "sentinel-values",
+    "scaled-twice",
     "unscaled-targets",
+    "drowned-output",
+    "activation-before-softmax",
+    "padding-unmasked",
+    "excessive-decay",
+    "penalty-outweighs-loss",
+    "batch-norm-one-image",
+    "rare-pixels",
+    "receptive-field",
+    "kernel-larger-than-map",
     "softmax-hidden",
     "exponential-hidden",
     "leaky-slope",
@@ -54,8 +85,9 @@ _ROOTS: Final = (
     "variance-forward",
     "variance-backward",
     "disconnected-layer",
+    "padding-diluted",
 )
-_RATES: Final = ("learning-rate-range", "rate-too-high", "rate-too-low", "adagrad-deep")
+_RATES: Final = ("clipping-too-strong", "learning-rate-range", "rate-too-high", "rate-too-low", "adagrad-deep")
 _CONSEQUENCES: Final = (
     "non-finite",
     "vanishing-gradients",
@@ -136,7 +168,7 @@ def _root(found: list[Finding], context: Context, *, rate: bool) -> Finding | No
     scale = ("unscaled-targets", "unscaled-inputs") if fits else ()
     order = (*_ROOTS, *_RATES, "underfitting")
     if rate:
-        order = (*_CERTAIN, "output-activation-loss", *scale, *_RATES, *_ROOTS)
+        order = (*_CERTAIN, *_BY_CONSTRUCTION, *scale, "loss-scale", "excessive-decay", *_RATES, *_ROOTS)
     known = [one for one in found if one.code in order and one.severity != "note"]
     return min(
         known, key=lambda one: (not rate and one.severity != "severe", order.index(one.code)), default=None

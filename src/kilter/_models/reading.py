@@ -141,20 +141,22 @@ def _entrances(calls: list[LayerCall], starts: list[Any], sources: list[list[int
     """The calls that take inputs of the model, reshaped at most, and the positions of those inputs."""
     found: dict[int, Entered] = {}
     for index, call in enumerate(calls):
-        if sources[index]:
-            shaped = [one for one in sources[index] if isinstance(calls[one].layer, SHAPING)]
-            through = {place for one in shaped for place in found.get(one, ())}
-        else:
-            through = {place for place, start in enumerate(starts) if _enters(start, call.inputs)}
+        shaped = [one for one in sources[index] if isinstance(calls[one].layer, SHAPING)]
+        through = {place for one in shaped for place in found.get(one, ())}
+        alone = not sources[index]
+        through |= {place for place, start in enumerate(starts) if _enters(start, call.inputs, alone=alone)}
         if through:
             found[index] = tuple(sorted(through))
     return found
 
 
-def _enters(start: Any, given: Sequence[Any]) -> bool:
-    """Whether the input ``start`` is among ``given``; integers are cast first, so their shape decides."""
+def _enters(start: Any, given: Sequence[Any], *, alone: bool) -> bool:
+    """Whether the input ``start`` is among ``given``.
+
+    Integers are cast before, so their shape decides, for a call that gets nothing of other calls (``alone``).
+    """
     if jnp.issubdtype(start.dtype, jnp.integer):
-        return any(array.shape == start.shape for array in given)
+        return alone and any(array.shape == start.shape for array in given)
     return _shared([start], given)
 
 

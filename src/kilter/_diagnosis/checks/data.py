@@ -15,6 +15,7 @@ from kilter._diagnosis.checks.output import SQUARES
 from kilter._diagnosis.context import Context
 from kilter._diagnosis.targets import labels, target_facts
 from kilter._diagnosis.thresholds import band, seen
+from kilter._models.keras_internals import Merge
 from kilter._models.layers import LOOKUPS, NORMALIZATIONS, SCALINGS, OutputFacts
 from kilter._records import Evidence, Finding, Severity
 from kilter.data.checks import find_nonfinite
@@ -48,12 +49,21 @@ def check_scale(context: Context) -> list[Finding]:
     """Inputs far from mean 0 and standard deviation 1, or with very unequal scales, and no scaling layer."""
     found = []
     for index, array in enumerate(context.inputs):
-        first = [one.layer for one in context.readers(index)]
+        first = _first_layers(context, index)
         # If no layer reads the input directly, an operation before the first layer may scale it.
         if first and not any(isinstance(layer, _SCALING) for layer in first):
             named = "inputs" if len(context.inputs) == 1 else f"values of input {_input_name(context, index)}"
             found += _scale(context, array, masked_values(first), named)
     return sorted(found, key=lambda one: one.severity != "severe")[:1]
+
+
+def _first_layers(context: Context, index: int) -> list[Any]:
+    """The layers that read an input, and those after a merge of it with others."""
+    found = []
+    for one in context.readers(index):
+        after = [context.layers[place] for place in one.consumers]
+        found += [each.layer for each in (after if isinstance(one.layer, Merge) and after else [one])]
+    return found
 
 
 def masked_values(first: list[Any]) -> list[float]:
@@ -63,7 +73,8 @@ def masked_values(first: list[Any]) -> list[float]:
 
 def _input_name(context: Context, index: int) -> str:
     names = [one.name for one in getattr(context.model, "inputs", None) or ()]
-    return repr(names[index]) if len(names) == len(context.inputs) else str(index)
+    named = len(names) == len(context.inputs) and not names[index].startswith("keras_tensor")
+    return repr(names[index]) if named else str(index)
 
 
 def unmasked(array: np.ndarray, masked: list[float]) -> np.ndarray:

@@ -46,15 +46,15 @@ def _findings(context: Context, name: str, seen: Probed, *, alone: bool) -> Iter
         usual = seen.bad.startswith("usual")
         value = "NaN" if math.isnan(seen.value) else "not finite"
         evidence = [Evidence("loss", seen.value)]
-        words = {"where": name, "value": value, "detail": seen.bad}
+        words = {"name": name, "value": value, "detail": seen.bad}
         yield finding("loss-not-finite", severity if usual else "warning", ["loss"], evidence, **words)
         if usual:
             return
     evidence = [Evidence("loss for one prediction", seen.value)]
     if not seen.varies:
-        yield finding("loss-ignores-prediction", severity, ["loss"], evidence, where=name, value=seen.value)
+        yield finding("loss-ignores-prediction", severity, ["loss"], evidence, name=name, value=seen.value)
     elif not seen.slopes:
-        yield finding("loss-not-differentiable", severity, ["loss"], evidence, where=name)
+        yield finding("loss-not-differentiable", severity, ["loss"], evidence, name=name)
     else:
         yield from _meaning(context, name, seen)
         yield from _per_row(context, name, seen)
@@ -65,17 +65,17 @@ def _meaning(context: Context, name: str, seen: Probed) -> Iterator[Finding]:
         detail = "it does not change when a constant is added to one class for all rows, as if the rows of a "
         detail += "batch were the classes. Take softmax and sums over the last axis"
         evidence = [Evidence("axis that is normalised", 0, -1, "the classes are the last axis")]
-        yield finding("loss-axis", "severe", ["loss"], evidence, where=name, detail=detail)
+        yield finding("loss-axis", "severe", ["loss"], evidence, name=name, detail=detail)
     elif seen.mixes:
         detail = "it compares each prediction with the targets of all rows (shapes (n, 1) and (n,) make "
         detail += "(n, n)), so that the mean is the best answer. Give both the same shape"
         evidence = [Evidence("rows that decide one row's loss", ROWS, 1)]
-        yield finding("loss-axis", "severe", ["loss"], evidence, where=name, detail=detail)
+        yield finding("loss-axis", "severe", ["loss"], evidence, name=name, detail=detail)
     elif _is_reversed(seen) and not _compares(context):
         assert seen.right is not None
         assert seen.wrong is not None
         evidence = [Evidence("loss of right predictions", seen.right, seen.wrong, "that of wrong ones")]
-        words = {"where": name, "right": seen.right, "wrong": seen.wrong}
+        words = {"name": name, "right": seen.right, "wrong": seen.wrong}
         yield finding("loss-sign", "severe", ["loss"], evidence, **words)
 
 
@@ -99,7 +99,7 @@ def _per_row(context: Context, name: str, seen: Probed) -> Iterator[Finding]:
     severity: Severity = "warning" if weighted else "note"
     detail = ": weights of rows and classes have no effect on single rows" if weighted else ""
     evidence = [Evidence("shape of the loss", str(seen.shape), f"({ROWS}, ...)")]
-    words = {"where": name, "rows": ROWS, "shape": str(seen.shape), "detail": detail}
+    words = {"name": name, "rows": ROWS, "shape": str(seen.shape), "detail": detail}
     yield finding("loss-not-per-row", severity, ["loss"], evidence, **words)
 
 

@@ -9,7 +9,7 @@ import keras
 import numpy as np
 
 from kilter._diagnosis.catalogue import finding
-from kilter._diagnosis.context import Context
+from kilter._diagnosis.context import Context, within
 from kilter._diagnosis.thresholds import seen
 from kilter._models.layers import RECURRENT, LayerFacts
 from kilter._records import Evidence, Finding
@@ -71,7 +71,8 @@ def check_padding(context: Context) -> list[Finding]:
         padding = padding_of(array) if _is_sequence(context, index, array) else None
         if padding is None or _masked(context, index, padding.value):
             continue
-        last = _reached(context, index, _is_last_state)
+        both = within(context, (keras.layers.Bidirectional,))
+        last = [path for path in _reached(context, index, _is_last_state) if path not in both]
         if last and padding.after > context.thresholds.padding:
             found.append(_finding(context, "padding-unmasked", last, padding, padding.after))
             continue
@@ -125,11 +126,10 @@ def _reached(context: Context, index: int, wanted: Any) -> list[str]:
 
 
 def _is_last_state(one: LayerFacts) -> bool:
-    """Whether it returns a state after the last step; a Bidirectional layer also reads from the end."""
+    """Whether it returns its state after the last step."""
     layer: Any = one.layer
     return (
         isinstance(layer, RECURRENT)
-        and not isinstance(layer, keras.layers.Bidirectional)
         and not layer.return_sequences
         and not layer.go_backwards
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+import warnings
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any, Final
@@ -80,14 +81,15 @@ def check_scale(context: Context) -> list[Finding]:
     found = []
     for named, array, other in _pairs(context):
         mine, theirs = _spread(array), _spread(other)
-        ratios, shifts = _changes(mine, theirs)
+        ratios, shifts, places = _changes(mine, theirs)
         if not len(ratios):
             continue
         factor, shift = float(np.exp(np.median(ratios))), float(np.median(shifts))
         limits = context.thresholds
         wide = max(factor, 1 / factor)
+        sure = _sureness(array, ratios, np.abs(shifts) > limits.split_shift)
         where = ["targets"] if named == "targets" else ["data"]
-        if wide > limits.split_scale or abs(shift) > limits.split_shift:
+        if wide > limits.split_scale * sure or abs(shift) > limits.split_shift * sure:
             evidence = [
                 seen(limits, "split_scale", "spread in validation over that in training", wide),
                 seen(limits, "split_shift", "shift in spreads of the training rows", abs(shift)),
@@ -96,47 +98,72 @@ def check_scale(context: Context) -> list[Finding]:
             detail = f"The {named} of training are around {middle[0]:.3g} with a spread of {_mid(mine):.3g}, "
             detail += f"those of validation around {middle[1]:.3g} with {_mid(theirs):.3g}"
             found.append(finding("validation-scale", "severe", where, evidence, detail=detail))
-        elif array.ndim == 2 and array.shape[1] > 1 and named != "targets":
-            far = np.flatnonzero((np.abs(shifts) > limits.split_shift) | (np.abs(ratios) > math.log(10)))
-            if len(far):
-                columns = ", ".join(context.column(int(mine[2][one])) for one in far[:6])
-                evidence = [
-                    seen(
-                        limits,
-                        "split_shift",
-                        "largest shift of a column, in spreads",
-                        float(np.abs(shifts).max()),
-                    )
-                ]
-                detail = f"Columns {columns} have other values in validation than in training"
-                found.append(finding("validation-range", "warning", where, evidence, detail=detail))
+        elif named != "targets":
+            found += _columns(context, array, places, ratios, shifts)
     return found
 
 
-def _mid(part: tuple[np.ndarray, np.ndarray, np.ndarray]) -> float:
+def _sureness(array: np.ndarray, ratios: np.ndarray, moved: np.ndarray) -> float:
+    """By how much limits are raised: series and single columns drift with time.
+
+    1 for pictures, and for tables of several columns that all changed alike; lags of a series are no such
+    columns.
+    """
+    wider = np.abs(ratios) > math.log(3)
+    alike = max(float(np.mean(wider & (np.sign(ratios) == way))) for way in (-1, 1))
+    most = len(ratios) > 3 and max(alike, float(np.mean(moved))) > 0.9
+    return 1.0 if array.ndim > 3 or (most and not are_windows(array)) else 3.5
+
+
+def _columns(
+    context: Context, array: np.ndarray, places: np.ndarray, ratios: np.ndarray, shifts: np.ndarray
+) -> Iterator[Finding]:
+    """Single columns of a table with other values."""
+    limits = context.thresholds
+    far = np.flatnonzero((np.abs(shifts) > limits.split_shift) | (np.abs(ratios) > math.log(10)))
+    if array.ndim != 2 or array.shape[1] < 2 or not len(far):
+        return
+    columns = ", ".join(context.column(int(places[one])) for one in far[:6])
+    name = "largest shift of a column, in spreads"
+    evidence = [seen(limits, "split_shift", name, float(np.abs(shifts).max()))]
+    detail = f"Columns {columns} have other values in validation than in training"
+    yield finding("validation-range", "warning", ["data"], evidence, detail=detail)
+
+
+def are_windows(array: np.ndarray) -> bool:
+    """Whether rows are windows of a series: many continue another row by one step."""
+    if array.ndim not in (2, 3) or array.shape[1] < 4 or len(array) < _LEAST_ROWS:
+        return False
+    starts = set(_key_rows(array[:, :-1]))
+    return float(np.mean([key in starts for key in _key_rows(array[:, 1:])])) > 0.2
+
+
+def _mid(part: tuple[np.ndarray, np.ndarray]) -> float:
     return float(np.median(part[0]))
 
 
-def _spread(array: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Spread (5 % to 95 %) and median of each column of a table, of the whole of anything else; and which."""
+def _spread(array: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Spread (5 % to 95 %) and median of each column of a table, of the whole of anything else."""
     rows = array[np.sort(np.random.default_rng(0).permutation(len(array))[:_SAMPLE])].astype(np.float64)
     flat = rows.reshape(len(rows), -1) if rows.ndim == 2 else rows.reshape(-1, 1)
-    with np.errstate(invalid="ignore"):
-        low, middle, high = np.nanquantile(
-            np.where(np.isfinite(flat), flat, np.nan), [0.05, 0.5, 0.95], axis=0
-        )
-    return high - low, middle, np.arange(flat.shape[1])
+    flat = np.where(np.isfinite(flat), flat, np.nan)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # of columns without a number
+        low, middle, high = np.nanquantile(flat, [0.05, 0.5, 0.95], axis=0)
+    return high - low, middle
 
 
 def _changes(
-    mine: tuple[np.ndarray, np.ndarray, np.ndarray], theirs: tuple[np.ndarray, np.ndarray, np.ndarray]
-) -> tuple[np.ndarray, np.ndarray]:
-    """Logarithm of the ratio of the spreads, and shift of the medians, of columns that vary in both."""
+    mine: tuple[np.ndarray, np.ndarray], theirs: tuple[np.ndarray, np.ndarray]
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Logarithm of the ratio of the spreads and shift of the medians, of columns that vary; and which."""
     with np.errstate(divide="ignore", invalid="ignore"):
         ratios = np.log(theirs[0] / mine[0])
         shifts = (theirs[1] - mine[1]) / np.maximum(mine[0], theirs[0])
-    kept = np.isfinite(ratios) & np.isfinite(shifts)
-    return (ratios[kept], shifts[kept]) if kept.mean() > 0.5 else (ratios[:0], shifts[:0])
+    places = np.flatnonzero(np.isfinite(ratios) & np.isfinite(shifts))
+    if 2 * len(places) < len(ratios):  # most columns hardly vary
+        places = places[:0]
+    return ratios[places], shifts[places], places
 
 
 def check_classes(context: Context) -> list[Finding]:
@@ -273,7 +300,7 @@ def check_windows(context: Context) -> list[Finding]:
     theirs, steps = held[0], mine.shape[1]
     if theirs.shape[1:] != mine.shape[1:] or steps < 4 or min(len(mine), len(theirs)) < _LEAST_ROWS:
         return []
-    starts, ends = _keys(mine[:, :-1]), _keys(mine[:, 1:])
+    starts, ends = set(_key_rows(mine[:, :-1])), set(_key_rows(mine[:, 1:]))
     chosen = theirs[np.random.default_rng(0).permutation(len(theirs))[:_WINDOWS]]
     pairs = zip(_key_rows(chosen[:, 1:]), _key_rows(chosen[:, :-1]), chosen, strict=True)
     moving = [(after in starts or before in ends) and np.ptp(row) > 0 for after, before, row in pairs]
@@ -284,10 +311,6 @@ def check_windows(context: Context) -> list[Finding]:
     evidence = [seen(context.thresholds, "window_share", name, share)]
     detail = f"{share:.0%} of the validation windows are training windows moved by one step"
     return [finding("overlapping-windows", "warning", ["data"], evidence, detail=detail)]
-
-
-def _keys(rows: np.ndarray) -> set[int]:
-    return set(_key_rows(rows))
 
 
 def _key_rows(rows: np.ndarray) -> list[int]:

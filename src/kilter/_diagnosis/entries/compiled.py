@@ -41,29 +41,29 @@ MODEL: Final[dict[str, Text]] = {
 PROBE: Final[dict[str, Text]] = {
     "loss-ignores-prediction": (
         "loss does not depend on the prediction", (), f"{_BOOK}, section 6.2.1",
-        "{where}: the loss stays {value:.4g} whatever the prediction, so there is no gradient.",
+        "{name}: the loss stays {value:.4g} whatever the prediction, so there is no gradient.",
     ),
     "loss-not-differentiable": (
         "loss without gradient", (), f"{_BOOK}, section 6.2.1",
-        "{where}: the loss depends on the prediction only through steps (such as round, argmax or a "
+        "{name}: the loss depends on the prediction only through steps (such as round, argmax or a "
         "comparison), whose gradient is 0.",
     ),
     "loss-sign": (
         "sign of the loss is wrong", (), f"{_BOOK}, section 8.1",
-        "{where}: the loss is {right:.4g} for right predictions and {wrong:.4g} for wrong ones. Training "
+        "{name}: the loss is {right:.4g} for right predictions and {wrong:.4g} for wrong ones. Training "
         "makes it small, and so the predictions wrong. Negate it.",
     ),
     "loss-axis": (
         "loss over the wrong axis", (), f"{_BOOK}, section 6.2.2",
-        "{where}: {detail}.",
+        "{name}: {detail}.",
     ),
     "loss-not-per-row": (
         "loss is not computed per row", (), "Keras, keras.io/api/losses",
-        "{where}: the loss of {rows} rows has the shape {shape}, not one number per row{detail}.",
+        "{name}: the loss of {rows} rows has the shape {shape}, not one number per row{detail}.",
     ),
     "loss-not-finite": (
         "loss is NaN or infinite for a possible prediction", (), f"{_BOOK}, section 8.2.4",
-        "{where}: the loss is {value} for {detail}. Clip the prediction away from it.",
+        "{name}: the loss is {value} for {detail}. Clip the prediction away from it.",
     ),
     "clipping-too-strong": (
         "gradients clipped to almost nothing", ("ease-clipping",),
