@@ -1,4 +1,4 @@
-"""Causes beyond dense layers: each code comes out where it should, and sound programs of the kind give nothing."""
+"""Causes beyond dense layers: each code comes out where it should; sound programs of the kind give none."""
 
 from __future__ import annotations
 
@@ -283,22 +283,27 @@ FAULTY: list[tuple[str, str, Callable[[], Program]]] = [
      lambda: ending(Dense(64, "relu", kernel_regularizer=keras.regularizers.L1(0.9)), Dense(3, "softmax"))),
     ("penalty-outweighs-loss", "warning",
      lambda: ending(Dense(64, "relu", activity_regularizer=keras.regularizers.L1(9.0)), Dense(3, "softmax"))),
-    ("loss-ignores-prediction", "severe", lambda: own(lambda y, p: ops.mean(ops.square(y - y + 0 * p), axis=-1))),
-    ("loss-not-differentiable", "severe", lambda: own(lambda y, p: ops.mean(ops.abs(y - ops.round(p)), axis=-1))),
+    ("loss-ignores-prediction", "severe",
+     lambda: own(lambda y, p: ops.mean(ops.square(y - y + 0 * p), axis=-1))),
+    ("loss-not-differentiable", "severe",
+     lambda: own(lambda y, p: ops.mean(ops.abs(y - ops.round(p)), axis=-1))),
     ("loss-sign", "severe", lambda: own(lambda y, p: ops.sum(y * ops.log(p + 1e-7), axis=-1))),
     ("loss-sign", "severe", lambda: own(lambda y, p: 1 - dice(y, p), "sigmoid", ODD)),
     ("loss-sign", "severe", lambda: amounts(lambda y, p: -ops.mean(ops.square(y - p), axis=-1))),
     ("loss-axis", "severe", lambda: own(log_of(0), None)),
     ("loss-axis", "severe", lambda: amounts(Broadcast())),
-    ("loss-axis", "severe", lambda: own(keras.losses.CategoricalCrossentropy(from_logits=True, axis=0), None)),
+    ("loss-axis", "severe",
+     lambda: own(keras.losses.CategoricalCrossentropy(from_logits=True, axis=0), None)),
     ("loss-not-per-row", "note", lambda: own(dice, "sigmoid", ODD)),
     ("loss-not-per-row", "warning",
      lambda: own(lambda y, p: ops.mean(ops.square(y - p)), sample_weight=np.ones(len(X)))),
-    ("loss-not-finite", "warning", lambda: own(lambda y, p: -ops.sum(y * ops.log(p), axis=-1), "sigmoid", ODD)),
+    ("loss-not-finite", "warning",
+     lambda: own(lambda y, p: -ops.sum(y * ops.log(p), axis=-1), "sigmoid", ODD)),
     ("receptive-field", "warning", lambda: masks_of(same(4, 1), Conv(1, 1, activation="sigmoid"))),
     ("kernel-larger-than-map", "warning",
      lambda: pictures_of(Conv(4, 8, activation="relu"), same(4), same(4))),
-    ("rare-pixels", "warning", lambda: masks_of(same(4), same(4), Conv(1, 1, activation="sigmoid"), y=POINTS)),
+    ("rare-pixels", "warning",
+     lambda: masks_of(same(4), same(4), Conv(1, 1, activation="sigmoid"), y=POINTS)),
     ("batch-norm-one-image", "warning",
      lambda: pictures_of(Conv(4, 3), layers.BatchNormalization(), layers.ReLU(), batch_size=1)),
     ("uneven-upsampling", "note",
@@ -338,7 +343,9 @@ SOUND: dict[str, Callable[[], Program]] = {
     "softmax as a layer": lambda: ending(Dense(3), layers.Softmax()),
     "relu before the last kernel": lambda: ending(relu(6), Dense(3, "softmax")),
     "several labels": lambda: ending(Dense(3, "sigmoid"), loss=BINARY, y=ODD),
-    "soft labels": lambda: ending(Dense(3, "softmax"), loss="categorical_crossentropy", y=HOT * 0.9 + 0.1 / 3),
+    "soft labels": lambda: ending(
+        Dense(3, "softmax"), loss="categorical_crossentropy", y=HOT * 0.9 + 0.1 / 3
+    ),
     "ids in the table": lambda: lookup(IDS),
     "ids shifted by the model": lambda: lookup_shifted(),
     "ids as floats": lambda: lookup(IDS.astype("float32")),
@@ -355,7 +362,10 @@ SOUND: dict[str, Callable[[], Program]] = {
         PADDED, layers.Embedding(40, 4), cell=layers.Bidirectional(layers.LSTM(4))
     ),
     "padding, the largest": lambda: recurrent(
-        PADDED, layers.Embedding(40, 4), layers.LSTM(4, return_sequences=True), cell=layers.GlobalMaxPooling1D()
+        PADDED,
+        layers.Embedding(40, 4),
+        layers.LSTM(4, return_sequences=True),
+        cell=layers.GlobalMaxPooling1D(),
     ),
     "no padding": lambda: recurrent(IDS, layers.Embedding(40, 4)),
     "masked sequences far from the pad": lambda: recurrent(_far_padding(), layers.Masking(-99.0)),
@@ -392,12 +402,24 @@ SOUND: dict[str, Callable[[], Program]] = {
     "focal": lambda: own(lambda y, p: -ops.mean(y * (1 - p) ** 2 * ops.log(p + 1e-7), axis=-1)),
     "negative log likelihood": lambda: amounts(lambda y, p: 0.5 * ops.square(y - p) / 4 + 1.4),
     "segmentation": lambda: masks_of(
-        same(4), layers.MaxPooling2D(), same(8), layers.UpSampling2D(), same(4), Conv(1, 1, activation="sigmoid")
+        same(4),
+        layers.MaxPooling2D(),
+        same(8),
+        layers.UpSampling2D(),
+        same(4),
+        Conv(1, 1, activation="sigmoid"),
     ),
     "segmentation, classes": lambda: masks_of(
-        same(4), same(4), same(4), Conv(2, 1, activation="softmax"), y=DOTS[..., 0].astype("int32"), loss=SPARSE
+        same(4),
+        same(4),
+        same(4),
+        Conv(2, 1, activation="softmax"),
+        y=DOTS[..., 0].astype("int32"),
+        loss=SPARSE,
     ),
-    "batches of images": lambda: pictures_of(Conv(4, 3), layers.BatchNormalization(momentum=0.8), layers.ReLU()),
+    "batches of images": lambda: pictures_of(
+        Conv(4, 3), layers.BatchNormalization(momentum=0.8), layers.ReLU()
+    ),
     "autoencoder": lambda: autoencoder(3),
     "denoising autoencoder": lambda: autoencoder(12, layers.GaussianNoise(0.1)),
 }

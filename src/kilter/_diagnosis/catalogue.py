@@ -62,7 +62,8 @@ _MODEL: Final = {
         "{detail}.",
     ),
     "targets-loss": (
-        "targets do not fit the loss", ("repair-output",), "Keras, keras.io/api/losses",
+        "targets do not fit the loss", ("repair-output", "rescale-targets", "stretch-output"),
+        "Keras, keras.io/api/losses",
         "{detail}.",
     ),
     "self-normalization": (
@@ -83,7 +84,7 @@ _MODEL: Final = {
         "{detail}. It computes statistics of positions or rows instead of features.",
     ),
     "batch-norm-small-batch": (
-        "batches too small for batch normalisation", ("change-batch-size",),
+        "batches too small for batch normalisation", ("change-batch-size", "group-normalization"),
         "Wu & He 2018, Group normalization",
         "A mean and variance of only {rows} numbers are very noisy: the output for a row depends on which "
         "rows share its batch.",
@@ -160,7 +161,7 @@ _DATA: Final = {
         "weights.",
     ),
     "unscaled-targets": (
-        "targets not standardised", ("rescale-outputs",),
+        "targets not standardised", ("rescale-outputs", "rescale-each-output"),
         "Bishop 1995, Neural networks for pattern recognition, section 8.2",
         "{detail}. Outputs start near 0, so the first errors are very large, and so are their gradients: no "
         "usual learning rate works.",
@@ -179,7 +180,8 @@ _DATA: Final = {
         "{detail} repeat other columns.",
     ),
     "class-imbalance": (
-        "imbalanced classes", ("class-weights",), "He & Garcia 2009, Learning from imbalanced data",
+        "imbalanced classes", ("class-weights", "output-bias-prior"),
+        "He & Garcia 2009, Learning from imbalanced data",
         "{detail}. Accuracy hides errors on the rare class.",
     ),
     "shared-rows": (

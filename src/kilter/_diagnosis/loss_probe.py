@@ -28,7 +28,7 @@ _NEAR: Final = 1e-4
 _PROBABILITIES: Final = ("sigmoid", "softmax", "hard_sigmoid")
 _POSITIVE: Final = ("relu", "relu6", "softplus", "exponential")
 
-Loss = Callable[[Any, Any], Any]
+Total = Callable[[Any], Any]
 
 
 @dataclass(frozen=True)
@@ -182,7 +182,7 @@ def _scores(truth: np.ndarray, *, logits: bool) -> tuple[np.ndarray, np.ndarray,
     return right, np.full_like(truth, 1 / classes), wrong
 
 
-def _is_by_columns(total: Loss, p: Any, output: OutputFacts) -> bool:
+def _is_by_columns(total: Total, p: Any, output: OutputFacts) -> bool:
     """Whether a constant added to a column (or a factor of it) changes nothing, while one of a row does."""
     if p.ndim != 2 or p.shape[1] < 2:
         return False
@@ -227,7 +227,7 @@ def _bad_end(total: Any, shape: Any, output: OutputFacts) -> str:
     return ""
 
 
-def _away(total: Loss, y: np.ndarray, shape: Any) -> list[float] | None:
+def _away(total: Total, y: np.ndarray, shape: Any) -> list[float] | None:
     """The loss at amounts, near them and far away, in a direction where it changes; the largest of the ways.
 
     Where every way from the targets makes it fall, its sign is wrong.

@@ -87,7 +87,13 @@ _ROOTS: Final = (
     "disconnected-layer",
     "padding-diluted",
 )
-_RATES: Final = ("clipping-too-strong", "learning-rate-range", "rate-too-high", "rate-too-low", "adagrad-deep")
+_RATES: Final = (
+    "clipping-too-strong",
+    "learning-rate-range",
+    "rate-too-high",
+    "rate-too-low",
+    "adagrad-deep",
+)
 _CONSEQUENCES: Final = (
     "non-finite",
     "vanishing-gradients",

@@ -1,12 +1,12 @@
 """Checks of how the outputs end: activations before the last one, softmax and its axis, logits, metrics.
 
-Where the last activation is unknown (an operation, a Lambda, a function of one's own), the outputs of the model
-for the first rows say what they are.
+Where the last activation is unknown (an operation, a Lambda, a function of one's own), the outputs of the
+model for the first rows say what they are.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any, Final
 
@@ -39,7 +39,7 @@ def check_first_activation(context: Context) -> list[Finding]:
     """An activation before the softmax or sigmoid (or the logits) of an output, with no kernel between."""
     found = []
     for output in context.outputs:
-        last, first = _last_two(context, output)
+        last, first = last_two(context.layers, output)
         if first is None:
             continue
         doubled = first.activation in _SHARES
@@ -56,12 +56,12 @@ def check_first_activation(context: Context) -> list[Finding]:
     return found
 
 
-def _last_two(context: Context, output: OutputFacts) -> tuple[str, LayerFacts | None]:
+def last_two(layers: Sequence[LayerFacts], output: OutputFacts) -> tuple[str, LayerFacts | None]:
     """The output's softmax or sigmoid, and the call whose bounded activation it gets; None for neither."""
-    head = context.layer(output.where)
+    head = next((one for one in layers if one.path == output.where), None)
     if head is None or output.activation not in _SHARES:
         return "", None
-    chain = _chain_after(context, head)
+    chain = _chain_after(layers, head)
     calls = [one for one in chain if _activation(one) is not None]
     if len(calls) < 2:
         return "", None
@@ -79,11 +79,11 @@ def _activation(call: LayerFacts) -> str | None:
     return None if name in (None, "linear") else name
 
 
-def _chain_after(context: Context, head: LayerFacts) -> list[LayerFacts]:
+def _chain_after(layers: Sequence[LayerFacts], head: LayerFacts) -> list[LayerFacts]:
     """The last call with a kernel and those after it, while only activations and passing layers follow."""
     chain = [head]
     while len(chain[-1].consumers) == 1:
-        after = context.layers[chain[-1].consumers[0]]
+        after = layers[chain[-1].consumers[0]]
         if not isinstance(after.layer, (*activation_layers(), *PASSING)) or isinstance(after.layer, SCALINGS):
             return []
         chain.append(after)
@@ -136,16 +136,15 @@ def _of_values(output: OutputFacts, values: np.ndarray) -> Iterator[Finding]:
         return
     assert output.loss is not None
     categorical = output.loss.name not in BINARY
-    sums_to_one = values.ndim > 1 and values.shape[-1] > 1 and _sums(values, -1)
     inside = bool(values.min() >= -1e-6 and values.max() <= 1 + 1e-6)
-    if inside and categorical and not sums_to_one and not output.loss.from_logits:
+    probabilities = are_probabilities(values, categorical=categorical)
+    if inside and categorical and not probabilities and not output.loss.from_logits:
         axes = [axis for axis in range(values.ndim - 1) if values.shape[axis] > 1 and _sums(values, axis)]
         if axes:
             yield _wrong_axis(output, values, axes[0])
             return
     if output.activation is not None:
         return
-    probabilities = inside and (sums_to_one or not categorical)
     if output.loss.from_logits and probabilities:
         detail = "The outputs are probabilities already, and from_logits=True applies a second activation"
     elif not output.loss.from_logits and not inside:
@@ -159,6 +158,12 @@ def _of_values(output: OutputFacts, values: np.ndarray) -> Iterator[Finding]:
         Evidence("from_logits", str(output.loss.from_logits), str(not output.loss.from_logits)),
     ]
     yield finding("from-logits", "severe", [output.where], evidence, detail=detail)
+
+
+def are_probabilities(values: np.ndarray, *, categorical: bool) -> bool:
+    """Whether outputs are from 0 to 1, and, for classes, sum to 1."""
+    sums = not categorical or (values.ndim > 1 and values.shape[-1] > 1 and _sums(values, -1))
+    return sums and bool(values.min() >= -1e-6 and values.max() <= 1 + 1e-6)
 
 
 def _sums(values: np.ndarray, axis: int) -> bool:
@@ -182,10 +187,10 @@ def check_shapes(context: Context) -> list[Finding]:
     found = []
     for output in context.outputs:
         detail = _shape_complaint(output)
-        if detail:
+        if detail and output.targets is not None:
             evidence = [
                 Evidence("shape of the outputs", str(output.shape[1:])),
-                Evidence("shape of the targets", str(np.shape(output.targets)[1:])),
+                Evidence("shape of the targets", str(output.targets.shape[1:])),
             ]
             found.append(finding("targets-loss", "severe", [output.where], evidence, detail=detail))
     return found

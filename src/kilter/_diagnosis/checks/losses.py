@@ -46,8 +46,8 @@ def _findings(context: Context, name: str, seen: Probed, *, alone: bool) -> Iter
         usual = seen.bad.startswith("usual")
         value = "NaN" if math.isnan(seen.value) else "not finite"
         evidence = [Evidence("loss", seen.value)]
-        words = {"name": name, "value": value, "detail": seen.bad}
-        yield finding("loss-not-finite", severity if usual else "warning", ["loss"], evidence, **words)
+        level = severity if usual else "warning"
+        yield finding("loss-not-finite", level, ["loss"], evidence, name=name, value=value, detail=seen.bad)
         if usual:
             return
     evidence = [Evidence("loss for one prediction", seen.value)]

@@ -128,11 +128,7 @@ def _reached(context: Context, index: int, wanted: Any) -> list[str]:
 def _is_last_state(one: LayerFacts) -> bool:
     """Whether it returns its state after the last step."""
     layer: Any = one.layer
-    return (
-        isinstance(layer, RECURRENT)
-        and not layer.return_sequences
-        and not layer.go_backwards
-    )
+    return isinstance(layer, RECURRENT) and not layer.return_sequences and not layer.go_backwards
 
 
 def _is_average(one: LayerFacts) -> bool:

@@ -125,8 +125,9 @@ def check_field(context: Context) -> list[Finding]:
             evidence = [
                 seen(context.thresholds, "field_share", "receptive field over the size of objects", share)
             ]
-            words = {"seen": field, "size": round(size)}
-            found.append(finding("receptive-field", "warning", [output.where], evidence, **words))
+            found.append(
+                finding("receptive-field", "warning", [output.where], evidence, seen=field, size=round(size))
+            )
     return found
 
 
@@ -137,7 +138,8 @@ def _object_size(output: OutputFacts) -> float | None:
         return None
     sizes = []
     for mask in masks[:_SAMPLE]:
-        for region in ndimage.find_objects(ndimage.label(mask)[0]):
+        labelled: Any = ndimage.label(mask)
+        for region in ndimage.find_objects(labelled[0]):
             sizes.append(max(part.stop - part.start for part in region))
     return float(np.median(sizes)) if sizes else None
 
@@ -248,8 +250,8 @@ def check_bottleneck(context: Context) -> list[Finding]:
         return []
     narrowest = min(width, key=width.__getitem__)
     evidence = [Evidence("numbers of the narrowest layer", width[narrowest], inputs, "the input")]
-    words = {"units": width[narrowest], "inputs": inputs}
-    return [finding("wide-bottleneck", "warning", [narrowest], evidence, **words)]
+    units = width[narrowest]
+    return [finding("wide-bottleneck", "warning", [narrowest], evidence, units=units, inputs=inputs)]
 
 
 def _restrains(layer: Any) -> bool:

@@ -276,7 +276,7 @@ def _permuted(context: Context, x: Any, y: np.ndarray, held: np.ndarray) -> tupl
     deviation[deviation == 0] = 1.0
     kinds, best = int(max(known.max(), wanted.max())) + 1, None
     for learner in (KNeighborsClassifier(5), RidgeClassifier()):
-        given = learner.fit((rows - mean) / deviation, known).predict((others - mean) / deviation)
+        given: Any = learner.fit((rows - mean) / deviation, known).predict((others - mean) / deviation)
         table = np.zeros((kinds, kinds))
         np.add.at(table, (given, wanted), 1)
         mine, theirs = linear_sum_assignment(-table)

@@ -118,7 +118,8 @@ def is_random(context: Context, one: LayerFacts) -> bool:
     random = np.random.default_rng(0)
     some, others = (random.choice(part, min(len(part), _SAMPLE), replace=False) for part in (values, fresh))
     wide = np.abs(values).max() > 1.5 * np.abs(fresh).max()
-    return bool(stats.ks_2samp(some, others).pvalue > 0.01) and not wide
+    test: Any = stats.ks_2samp(some, others)
+    return bool(test.pvalue > 0.01) and not wide
 
 
 def _initializer(one: LayerFacts) -> Any:
