@@ -64,6 +64,10 @@ def normed(**options: Any) -> Subject:
     return masks(layers.BatchNormalization(name="norm"), batch_size=1, **options)
 
 
+def _is_linear(layer: Any) -> bool:
+    return layer.activation is keras.activations.linear
+
+
 def _layer(treated: Subject, kind: str) -> Any:
     return next(one for one in treated.model._flatten_layers() if type(one).__name__ == kind)
 
@@ -96,7 +100,7 @@ CAUSES: dict[str, tuple[Callable[[], Subject], Callable[[Subject], object]]] = {
     "mask-padding": (lambda: lookup(PADDED, size=30), lambda p: _layer(p, "Embedding").mask_zero),
     "remove-first-activation": (
         lambda: ending(layers.Dense(3, "relu"), layers.Softmax()),
-        lambda p: p.facts[1][0].activation == "softmax" and p.model.layers[1].activation is keras.activations.linear,
+        lambda p: p.facts[1][0].activation == "softmax" and _is_linear(p.model.layers[1]),
     ),
     "softmax-last-axis": (
         lambda: ending(layers.Dense(3), layers.Softmax(axis=0)),
@@ -112,7 +116,7 @@ CAUSES: dict[str, tuple[Callable[[], Subject], Callable[[Subject], object]]] = {
     ),
     "clip-sentinels": (
         lambda: subject(dense(), SENTINEL),
-        lambda p: 0 <= np.asarray(p.model.layers[0](p.x)).min() and np.asarray(p.model.layers[0](p.x)).max() <= 1,
+        lambda p: np.ptp(np.asarray(p.model.layers[0](p.x))) <= 1,
     ),
     "refit-scaling": (
         lambda: subject(chain(layers.Rescaling(1 / 255), layers.Dense(1, "sigmoid"))),
@@ -149,7 +153,7 @@ CAUSES: dict[str, tuple[Callable[[], Subject], Callable[[Subject], object]]] = {
         and float(p.model.get_layer("last").bias[0]) < -2,
     ),
     "ease-penalties": (
-        lambda: subject(chain(layers.Dense(6, "relu", activity_regularizer="l1"), layers.Dense(1, "sigmoid"))),
+        lambda: subject(chain(layers.Dense(6, activity_regularizer="l1"), layers.Dense(1, "sigmoid"))),
         lambda p: p.model.layers[0].activity_regularizer is None,
     ),
     "ease-decay": (
@@ -165,7 +169,9 @@ CAUSES: dict[str, tuple[Callable[[], Subject], Callable[[Subject], object]]] = {
         lambda p: (_optimizer(p).global_clipnorm, _optimizer(p).clipnorm) == (1.0, None),
     ),
     "drop-loss-scale": (
-        lambda: optimized(keras.optimizers.LossScaleOptimizer(keras.optimizers.SGD(0.1), initial_scale=2.0**60)),
+        lambda: optimized(
+            keras.optimizers.LossScaleOptimizer(keras.optimizers.SGD(0.1), initial_scale=2.0**60)
+        ),
         lambda p: not isinstance(p.model.optimizer, keras.optimizers.LossScaleOptimizer),
     ),
 }  # fmt: skip

@@ -145,10 +145,13 @@ def move_channels(subject: Subject, finding: Finding) -> Subject | None:
         after=f"moved to {tuple(array.shape[i] for i in order)} by a layer in the model",
         snippet=f"x = np.transpose(x, (0, {', '.join(map(str, order))}))",
     )
-    cuts: dict[Any, Cut] = {
-        one: lambda config: config | {} for one in open_layers(subject.model) if one.weights
-    }
+    cuts = {one: _anew(type(one)) for one in open_layers(subject.model) if one.weights}
     return operated(subject, change, cuts, front=[keras.layers.Permute(order, name=name)])
+
+
+def _anew(kind: Any) -> Cut:
+    """A layer for another input shape: made from its configuration, not duplicated."""
+    return lambda config: [kind.from_config(config)]
 
 
 def stretch_output(subject: Subject, finding: Finding) -> Subject | None:
