@@ -94,6 +94,7 @@ _RATES: Final = (
     "rate-too-low",
     "adagrad-deep",
 )
+_OWN_RATES: Final = ("learning-rate-range", "rate-too-high", "rate-too-low", "adagrad-deep", "falls-short")
 _CONSEQUENCES: Final = (
     "non-finite",
     "vanishing-gradients",
@@ -182,7 +183,9 @@ def _root(found: list[Finding], context: Context, *, rate: bool) -> Finding | No
 
 
 def _explained(one: Finding, root: Finding) -> Finding:
-    if one.code in _CONSEQUENCES and one.code != root.code:
+    """A consequence names the root; a rate is one too, where the root is something else than a rate."""
+    rate = one.code in ("rate-too-high", "rate-too-low") and root.code not in _OWN_RATES
+    if (one.code in _CONSEQUENCES or rate) and one.code != root.code:
         return replace(_at_most_warning(one), explained_by=root.code)
     return one
 
