@@ -15,6 +15,7 @@ from kilter._diagnosis.checks.output import SQUARES
 from kilter._diagnosis.context import Context
 from kilter._diagnosis.targets import labels, target_facts
 from kilter._diagnosis.thresholds import band, seen
+from kilter._diagnosis.values import masked_values, unmasked, without_sentinels
 from kilter._models.keras_internals import Merge
 from kilter._models.layers import LOOKUPS, NORMALIZATIONS, SCALINGS, OutputFacts
 from kilter._records import Evidence, Finding, Severity
@@ -66,31 +67,16 @@ def _first_layers(context: Context, index: int) -> list[Any]:
     return found
 
 
-def masked_values(first: list[Any]) -> list[float]:
-    """What the Masking layers among the ``first`` layers leave out."""
-    return [float(one.mask_value) for one in first if isinstance(one, keras.layers.Masking)]
-
-
 def _input_name(context: Context, index: int) -> str:
     names = [one.name for one in getattr(context.model, "inputs", None) or ()]
     named = len(names) == len(context.inputs) and not names[index].startswith("keras_tensor")
     return repr(names[index]) if named else str(index)
 
 
-def unmasked(array: np.ndarray, masked: list[float]) -> np.ndarray:
-    """The values of a sequence without its padding, flat; the array itself if nothing is masked."""
-    if not masked or array.ndim < 3:
-        return array
-    padding = np.zeros(array.shape[:2], dtype=bool)
-    for value in masked:
-        padding |= np.all(array == value, axis=tuple(range(2, array.ndim)))
-    return array[~padding].reshape(-1, 1) if not padding.all() else array
-
-
 def _scale(context: Context, array: np.ndarray, masked: list[float], named: str) -> Iterator[Finding]:
     if array.dtype.kind not in "fiu" or not len(array):
         return
-    rows = unmasked(_sample(array, _SAMPLE), masked)
+    rows = without_sentinels(unmasked(_sample(array, _SAMPLE), masked))
     rows = rows.reshape(len(rows), -1).astype(np.float64)
     if not np.all(np.isfinite(rows)):
         return

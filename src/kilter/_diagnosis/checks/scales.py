@@ -9,44 +9,17 @@ import jax.numpy as jnp
 import numpy as np
 
 from kilter._diagnosis.catalogue import finding
-from kilter._diagnosis.checks.data import masked_values, unmasked
 from kilter._diagnosis.checks.output import BINARY, CATEGORICAL, SPARSE
 from kilter._diagnosis.context import Context
 from kilter._diagnosis.targets import target_facts
 from kilter._diagnosis.thresholds import seen
+from kilter._diagnosis.values import masked_values, sentinels, unmasked
 from kilter._models.copying import FOREIGN_ERRORS
 from kilter._models.layers import LOOKUPS, SCALINGS, LayerFacts, OutputFacts, loss_weights
 from kilter._records import Evidence, Finding, Severity
 
 _SAMPLE: Final = 5_000
-_DISTINCT: Final = 10
 _LEAST_ROWS: Final = 20
-
-
-def sentinels(array: np.ndarray) -> dict[int, float]:
-    """The columns with one isolated, repeated value far outside of all others, and that value.
-
-    Far: away from the others by more than twice their range. Repeated: in at least three rows and 0.2 % of
-    them; a single far value is an outlier.
-    """
-    if array.ndim != 2 or array.dtype.kind not in "fiu" or len(array) < _LEAST_ROWS:
-        return {}
-    found = {}
-    for index, column in enumerate(array.T):
-        values, counts = np.unique(column[np.isfinite(column)], return_counts=True)
-        if len(values) <= _DISTINCT:
-            continue
-        # The outermost value on each side, its count, and its neighbour; then the far end of the others.
-        ends = (
-            (values[0], counts[0], values[1], values[-1]),
-            (values[-1], counts[-1], values[-2], values[0]),
-        )
-        for value, count, near, other in ends:
-            span = abs(float(other) - float(near))
-            far = abs(float(near) - float(value)) > 2 * span > 0
-            if far and max(3, 0.002 * len(column)) <= count < 0.9 * len(column):
-                found[index] = float(value)
-    return found
 
 
 def check_sentinels(context: Context) -> list[Finding]:
@@ -60,13 +33,25 @@ def check_sentinels(context: Context) -> list[Finding]:
             shares = {one: float(np.mean(array[:, one] == value)) for one, value in columns.items()}
             listed = [f"{context.column(one)} ({columns[one]:g} in {shares[one]:.1%})" for one in columns]
             more = f" and {len(listed) - 5} more" if len(listed) > 5 else ""
+            far, limits = (
+                max(_distance(array[:, one], value) for one, value in columns.items()),
+                context.thresholds,
+            )
+            severity: Severity = "severe" if far > limits.input_scale else "warning"
             evidence = [
+                seen(limits, "input_scale", "distance from the other values, in their deviations", far),
                 Evidence("columns with an isolated, repeated value", len(columns), 0),
                 Evidence("largest share of rows with it", max(shares.values())),
             ]
             detail = f"Isolated values in columns {', '.join(listed[:5])}{more}"
-            found.append(finding("sentinel-values", "warning", ["data"], evidence, detail=detail))
+            found.append(finding("sentinel-values", severity, ["data"], evidence, detail=detail))
     return found
+
+
+def _distance(column: np.ndarray, value: float) -> float:
+    """How many deviations of the other values a value is away from their mean."""
+    others = column[np.isfinite(column) & (column != value)].astype(np.float64)
+    return abs(value - float(others.mean())) / max(float(others.std()), 1e-12)
 
 
 def check_scaling_layers(context: Context) -> list[Finding]:

@@ -9,8 +9,9 @@ import keras
 import numpy as np
 
 from kilter._diagnosis.checks.output import BINARY, SQUARES
-from kilter._diagnosis.checks.scales import sentinels, untrained_loss
+from kilter._diagnosis.checks.scales import untrained_loss
 from kilter._diagnosis.targets import target_facts
+from kilter._diagnosis.values import sentinels, without_sentinels
 from kilter._models.copying import fresh_name
 from kilter._models.editing import Cut, can_be_cut, cut, open_layers
 from kilter._models.layers import LOOKUPS, SCALINGS, OutputFacts, loss_weights
@@ -24,9 +25,9 @@ _MARGIN: Final = 0.1
 
 
 def clip_sentinels(subject: Subject, finding: Finding) -> Subject | None:
-    """Layers that scale each column to 0 to 1 and clip it just outside of its other values.
+    """Layers that clip each column just outside of its other values, and standardise it.
 
-    A sentinel then differs from all other values by a tenth of their range, no longer by many times of it.
+    A sentinel then differs from the other values by a tenth of their range, no longer by many times of it.
     """
     if not can_be_cut(subject.model):
         return None
@@ -37,7 +38,7 @@ def clip_sentinels(subject: Subject, finding: Finding) -> Subject | None:
     if not any(found) or _has(subject, "clip"):
         return None
     front = [
-        _clipping(subject, array, columns, index) if columns else None
+        _clipping(subject, array, index) if columns else None
         for index, (array, columns) in enumerate(zip(arrays, found, strict=True))
     ]
     count = sum(map(len, found))
@@ -45,26 +46,30 @@ def clip_sentinels(subject: Subject, finding: Finding) -> Subject | None:
         remedy="clip-sentinels",
         where=("data",),
         before=f"{count} columns with values that stand for missing ones",
-        after="columns from 0 to 1, clipped just outside of their other values",
+        after="columns clipped just outside of their other values, and standardised",
         snippet="x = np.where(x == sentinel, np.nan, x)  # then fill in the median and mark such rows",
     )
     return operated(subject, change, {}, front=front)
 
 
-def _clipping(subject: Subject, array: np.ndarray, columns: dict[int, float], index: int) -> Any:
-    """A model of two layers: columns scaled so that a sentinel falls outside of 0 to 1, then clipped."""
-    low, high = np.zeros(array.shape[1]), np.ones(array.shape[1])
-    for place in range(array.shape[1]):
-        values = array[:, place][np.isfinite(array[:, place])].astype(np.float64)
-        own = values[values != columns[place]] if place in columns else values
-        low[place], high[place] = own.min(), max(own.max(), own.min() + 1e-6)
-    room = _MARGIN * (high - low)
-    below, span = low - room, (high - low) + 2 * room
-    name = fresh_name(subject.model, f"clip_{index}")
-    scale = keras.layers.Normalization(axis=-1, mean=below, variance=np.square(span), dtype="float32")
-    return keras.Sequential(
-        [keras.Input(array.shape[1:]), scale, keras.layers.ReLU(max_value=1.0)], name=name
-    )
+def _clipping(subject: Subject, array: np.ndarray, index: int) -> Any:
+    """A model of three layers: columns scaled so that a sentinel falls outside of 0 to 1, clipped, scaled."""
+    own = without_sentinels(array)
+    finite = np.where(np.isfinite(own), own, np.nan)
+    low, high = np.nanmin(finite, axis=0), np.nanmax(finite, axis=0)
+    span = np.where(high > low, high - low, 1.0)
+    below, whole = low - _MARGIN * span, (1 + 2 * _MARGIN) * span
+    scaled = (finite - below) / whole
+    mean, deviation = np.nanmean(scaled, axis=0), np.nanstd(scaled, axis=0)
+    variance = np.square(np.where(deviation > 0, deviation, 1.0))
+    named = fresh_name(subject.model, f"clip_{index}")
+    options: dict[str, Any] = {"axis": -1, "dtype": "float32"}
+    stack = [
+        keras.layers.Normalization(mean=below, variance=np.square(whole), **options),
+        keras.layers.ReLU(max_value=1.0),
+        keras.layers.Normalization(mean=mean, variance=variance, **options),
+    ]
+    return keras.Sequential([keras.Input(array.shape[1:]), *stack], name=named)
 
 
 def _is_looked_up(subject: Subject, index: int) -> bool:
