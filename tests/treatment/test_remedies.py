@@ -15,6 +15,7 @@ from kilter import _backend  # noqa: F401
 # isort: split
 import keras
 from keras import layers
+from tests.treatment.cause_cases import CAUSES
 from tests.treatment.subjects import (
     IMAGES,
     LABELS,
@@ -195,6 +196,7 @@ CASES: dict[str, tuple[Callable[[], Subject], Callable[[Subject], object]]] = {
         lambda p: p.fit_arguments()["callbacks"][0].patience == 10,
     ),
     "train-longer": (lambda: subject(dense()), lambda p: p.training.epochs == 4),
+    **CAUSES,
 }
 # What changes again when it is applied again, as it says.
 REPEATED = {"change-batch-size", "train-longer"}

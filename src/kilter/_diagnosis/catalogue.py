@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
 
+from kilter._diagnosis.entries import compiled, fit_to_data, pictures, splits
 from kilter._records import Evidence, Finding, Severity
 
 
@@ -61,7 +62,8 @@ _MODEL: Final = {
         "{detail}.",
     ),
     "targets-loss": (
-        "targets do not fit the loss", ("repair-output",), "Keras, keras.io/api/losses",
+        "targets do not fit the loss", ("repair-output", "rescale-targets", "stretch-output"),
+        "Keras, keras.io/api/losses",
         "{detail}.",
     ),
     "self-normalization": (
@@ -82,7 +84,7 @@ _MODEL: Final = {
         "{detail}. It computes statistics of positions or rows instead of features.",
     ),
     "batch-norm-small-batch": (
-        "batches too small for batch normalisation", ("change-batch-size",),
+        "batches too small for batch normalisation", ("change-batch-size", "group-normalization"),
         "Wu & He 2018, Group normalization",
         "A mean and variance of only {rows} numbers are very noisy: the output for a row depends on which "
         "rows share its batch.",
@@ -159,7 +161,7 @@ _DATA: Final = {
         "weights.",
     ),
     "unscaled-targets": (
-        "targets not standardised", ("rescale-outputs",),
+        "targets not standardised", ("rescale-outputs", "rescale-each-output"),
         "Bishop 1995, Neural networks for pattern recognition, section 8.2",
         "{detail}. Outputs start near 0, so the first errors are very large, and so are their gradients: no "
         "usual learning rate works.",
@@ -178,7 +180,8 @@ _DATA: Final = {
         "{detail} repeat other columns.",
     ),
     "class-imbalance": (
-        "imbalanced classes", ("class-weights",), "He & Garcia 2009, Learning from imbalanced data",
+        "imbalanced classes", ("class-weights", "output-bias-prior"),
+        "He & Garcia 2009, Learning from imbalanced data",
         "{detail}. Accuracy hides errors on the rare class.",
     ),
     "shared-rows": (
@@ -291,9 +294,9 @@ _OUTCOME: Final = {
 CATALOGUE: Final[dict[str, Entry]] = {
     code: Entry(title, explanation, remedies, reference, family)
     for family, entries in (
-        ("model", _MODEL),
-        ("data", _DATA),
-        ("probe", _PROBE),
+        ("model", _MODEL | fit_to_data.MODEL | compiled.MODEL | pictures.MODEL),
+        ("data", _DATA | fit_to_data.DATA | splits.DATA),
+        ("probe", _PROBE | fit_to_data.PROBE | compiled.PROBE),
         ("training", _TRAINING),
         ("outcome", _OUTCOME),
     )

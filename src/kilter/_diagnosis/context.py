@@ -4,15 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from functools import cached_property
+from typing import Any, Final
 
+import jax
 import keras
 import numpy as np
 
 from kilter._diagnosis.thresholds import Thresholds
+from kilter._engine.arrays import pick
+from kilter._engine.inference import predict_unchanged
+from kilter._models.copying import FOREIGN_ERRORS
 from kilter._models.layers import NORMALIZATIONS, PASSING, LayerFacts, OutputFacts
 from kilter._models.optimizers import OptimizerFacts
+from kilter._models.tracing import fixed_batch_size
 from kilter._records import Finding, Measurements
+from kilter.errors import KilterError
+
+_ANSWERED: Final = 64
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,7 +35,8 @@ class Context:
         optimizer: the compiled optimiser.
         inputs: the training inputs, one array for each input of the model, rows first.
         x, y, x_val, y_val: the data as given; None without validation data.
-        batch_size, shuffle: as in training; row_weights: of the rows, class weights included, or None.
+        batch_size, shuffle, epochs: as in training, None if unknown.
+        row_weights: of the rows, class weights included, or None.
         probe: measurements of one forward and backward pass (length 1); None if they failed.
         training: measurements of some training steps of a copy; None without them.
         history: the numbers of each epoch by log name ("loss", "val_loss", metrics); None if unknown.
@@ -45,6 +55,7 @@ class Context:
     y_val: Any = None
     batch_size: int = 32
     shuffle: bool = True
+    epochs: int | None = None
     row_weights: Any = None
     probe: Measurements | None = None
     training: Measurements | None = None
@@ -60,6 +71,21 @@ class Context:
     def rows(self) -> int:
         """The number of training rows."""
         return len(self.inputs[0])
+
+    @cached_property
+    def answers(self) -> tuple[np.ndarray, ...] | None:
+        """What the model as given predicts for the first rows, by output; None if it cannot."""
+        count = fixed_batch_size(self.model) or min(_ANSWERED, self.rows)
+        try:
+            given = predict_unchanged(self.model, pick(self.x, slice(count)), batch_size=count)
+        except (KilterError, *FOREIGN_ERRORS):
+            return None
+        found = tuple(np.asarray(one) for one in jax.tree.leaves(given))
+        return found if len(found) == len(self.outputs) else None
+
+    def readers(self, index: int) -> tuple[LayerFacts, ...]:
+        """The calls that take the model's input of that position, reshaped at most."""
+        return tuple(one for one in self.layers if index in one.enters)
 
     @property
     def steps_per_epoch(self) -> int:

@@ -15,6 +15,7 @@ import numpy as np
 from kilter._array_types import Arrays, HeldOut
 from kilter._diagnosis.checks import CHECKS
 from kilter._diagnosis.checks.data import found_not_finite
+from kilter._diagnosis.checks.splits import SHIFTS
 from kilter._diagnosis.context import Check, Context
 from kilter._diagnosis.outcome import Outcome, outcome
 from kilter._diagnosis.severity import weighed
@@ -77,7 +78,14 @@ def training_findings(
 # Steps at which a schedule is evaluated: its warm-up is over by then, its decay has not ended.
 _SAMPLED_STEPS = (0, 10, 100, 1_000, 10_000)
 # Severe findings that make a training step fail, or measure nothing but the same fault again.
-_BLOCKING = ("data-not-finite", "targets-loss", "stale-compile", "all-frozen", "output-activation-loss")
+_BLOCKING = (
+    "data-not-finite",
+    "targets-loss",
+    "stale-compile",
+    "foreign-optimizer",
+    "all-frozen",
+    "output-activation-loss",
+)
 
 
 def diagnose(
@@ -183,7 +191,8 @@ def examined(
     asked = Asked() if asked is None else asked
     progress.stage("Diagnosing: checking the model and the data")
     context = read_context(model, x, y, spec, history=asked.history, thresholds=asked.thresholds)
-    context = replace(context, features=asked.features)
+    epochs = spec.epochs if asked.outcome else None
+    context = replace(context, features=asked.features, epochs=epochs)
     findings = run_checks((*CHECKS["data"], *CHECKS["model"]), context)
     blocking = [one for one in findings if one.severity == "severe" and one.code in _BLOCKING]
     with _compilation(context):
@@ -195,6 +204,7 @@ def examined(
             training = _stepped(context, spec, asked.steps, reader, progress)
             context = replace(context, training=training)
         findings += run_checks(CHECKS["training"], context)
+        findings = without_overfitting(findings)
         if not (asked.outcome and asked.steps and taken is not None):
             return Examined(Diagnosis(ranked(findings)))
         severe = any(one.severity == "severe" for one in findings)
@@ -325,6 +335,17 @@ def check_rows(model: keras.Model, rows: int, batch_size: int) -> None:
 def run_checks(checks: Sequence[Check], context: Context) -> list[Finding]:
     """The findings of all checks in order."""
     return [found for check in checks for found in check(context)]
+
+
+def without_overfitting(findings: list[Finding]) -> list[Finding]:
+    """The findings with a note in place of overfitting where validation rows are unlike training rows."""
+    shift = next((one.code for one in findings if one.code in SHIFTS and one.severity != "note"), "")
+    if not shift:
+        return findings
+    return [
+        replace(one, severity="note", explained_by=shift) if one.code == "overfitting" else one
+        for one in findings
+    ]
 
 
 def _probed(

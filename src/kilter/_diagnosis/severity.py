@@ -29,15 +29,46 @@ _CERTAIN: Final = (
     "all-frozen",
     "one-class",
     "shuffled-labels",
+    "foreign-optimizer",
+    "ids-outside-table",
+    "loss-ignores-prediction",
+    "loss-not-differentiable",
+    "loss-sign",
+    "loss-axis",
+    "validation-classes",
+    "validation-class-order",
+    "validation-scale",
+    "validation-unlike-training",
 )
-_BY_CONSTRUCTION: Final = ("output-activation-loss", "constant-initializer")
+_BY_CONSTRUCTION: Final = (
+    "output-activation-loss",
+    "constant-initializer",
+    "output-softmax-axis",
+    "from-logits",
+    "softmax-many-labels",
+    "accumulation-too-long",
+)
 # What can explain a training that falls short, causes before their consequences.
 _ROOTS: Final = (
     *_CERTAIN,
-    "output-activation-loss",
-    "constant-initializer",
+    *_BY_CONSTRUCTION,
     "not-shuffled",
+    "loss-not-finite",
+    "loss-scale",
+    "frozen-random",
+    "channels-order",
+    "sentinel-values",
+    "scaled-twice",
     "unscaled-targets",
+    "drowned-output",
+    "activation-before-softmax",
+    "padding-unmasked",
+    "excessive-decay",
+    "penalty-outweighs-loss",
+    "batch-norm-one-image",
+    "rare-pixels",
+    "receptive-field",
+    "kernel-larger-than-map",
     "softmax-hidden",
     "exponential-hidden",
     "leaky-slope",
@@ -54,8 +85,16 @@ _ROOTS: Final = (
     "variance-forward",
     "variance-backward",
     "disconnected-layer",
+    "padding-diluted",
 )
-_RATES: Final = ("learning-rate-range", "rate-too-high", "rate-too-low", "adagrad-deep")
+_RATES: Final = (
+    "clipping-too-strong",
+    "learning-rate-range",
+    "rate-too-high",
+    "rate-too-low",
+    "adagrad-deep",
+)
+_OWN_RATES: Final = ("learning-rate-range", "rate-too-high", "rate-too-low", "adagrad-deep", "falls-short")
 _CONSEQUENCES: Final = (
     "non-finite",
     "vanishing-gradients",
@@ -136,7 +175,7 @@ def _root(found: list[Finding], context: Context, *, rate: bool) -> Finding | No
     scale = ("unscaled-targets", "unscaled-inputs") if fits else ()
     order = (*_ROOTS, *_RATES, "underfitting")
     if rate:
-        order = (*_CERTAIN, "output-activation-loss", *scale, *_RATES, *_ROOTS)
+        order = (*_CERTAIN, *_BY_CONSTRUCTION, *scale, "loss-scale", "excessive-decay", *_RATES, *_ROOTS)
     known = [one for one in found if one.code in order and one.severity != "note"]
     return min(
         known, key=lambda one: (not rate and one.severity != "severe", order.index(one.code)), default=None
@@ -144,7 +183,9 @@ def _root(found: list[Finding], context: Context, *, rate: bool) -> Finding | No
 
 
 def _explained(one: Finding, root: Finding) -> Finding:
-    if one.code in _CONSEQUENCES and one.code != root.code:
+    """A consequence names the root; a rate is one too, where the root is something else than a rate."""
+    rate = one.code in ("rate-too-high", "rate-too-low") and root.code not in _OWN_RATES
+    if (one.code in _CONSEQUENCES or rate) and one.code != root.code:
         return replace(_at_most_warning(one), explained_by=root.code)
     return one
 

@@ -9,6 +9,7 @@ that override ``call``.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import jax
@@ -32,6 +33,16 @@ _SHOWN_ROWS = 5
 _PIECE_BYTES = 1 << 24
 
 
+@dataclass(frozen=True, eq=False)
+class WrongIds:
+    """The rows with an id outside the table of the Embedding at ``path``, and the first such id of each."""
+
+    path: str
+    size: int
+    rows: np.ndarray
+    ids: np.ndarray
+
+
 class IdCheck:
     """Checks batches of one model against its Embedding layers, before a ``kind`` of step sees them."""
 
@@ -43,6 +54,18 @@ class IdCheck:
 
     def rows(self, data: Any, batch_size: int, count: int) -> None:
         """Check ``count`` rows of arrays, a few megabytes at a time. Raises :class:`DataError`."""
+        for piece, order, numbers in self._pieces(data, batch_size, count):
+            self.block(piece, order, numbers)
+
+    def found(self, data: Any, batch_size: int, count: int) -> list[WrongIds]:
+        """The wrong ids in ``count`` rows of arrays, one record for each Embedding that has any."""
+        parts: dict[str, list[WrongIds]] = {}
+        for piece, order, numbers in self._pieces(data, batch_size, count):
+            for place, one in self._wrong(piece, order, numbers):
+                parts.setdefault(place, []).append(one)
+        return [_joined(several) for several in parts.values()]
+
+    def _pieces(self, data: Any, batch_size: int, count: int) -> Iterator[tuple[Any, Any, np.ndarray]]:
         if not self.needed:
             return
         size = min(batch_size, count)
@@ -52,10 +75,15 @@ class IdCheck:
             # The last piece is padded with its last row, so that one program serves all pieces.
             numbers = np.minimum(np.arange(start, start + step), count - 1)
             piece = jax.tree.map(lambda leaf, rows=numbers: jnp.asarray(leaf[rows]), data)
-            self.block(piece, np.arange(step, dtype=np.int32).reshape(-1, size), numbers)
+            yield piece, np.arange(step, dtype=np.int32).reshape(-1, size), numbers
 
     def block(self, data: Any, order: Any, numbers: np.ndarray) -> None:
         """Check the batches ``order`` of rows on the device; rows beyond ``numbers`` are padding."""
+        for _, wrong in self._wrong(data, order, numbers):
+            self._refuse(wrong)
+
+    def _wrong(self, data: Any, order: Any, numbers: np.ndarray) -> Iterator[tuple[str, WrongIds]]:
+        """The place and the wrong ids of each Embedding that gets some."""
         if not self.needed:
             return
         # Prediction needs no optimiser and no metrics.
@@ -76,19 +104,26 @@ class IdCheck:
         for place, (wrong, first) in program(*arguments).items():
             bad = np.flatnonzero(np.asarray(wrong).reshape(-1)[: len(numbers)])
             if len(bad):
-                self._refuse(place, numbers[bad], np.asarray(first).reshape(-1)[bad])
+                path, size = place.split("\n")[1:]
+                yield place, WrongIds(path, int(size), numbers[bad], np.asarray(first).reshape(-1)[bad])
 
-    def _refuse(self, place: str, rows: np.ndarray, ids: np.ndarray) -> None:
-        path, size = place.split("\n")[1:]
-        order = np.unique(rows, return_index=True)[1]
+    def _refuse(self, wrong: WrongIds) -> None:
+        order = np.unique(wrong.rows, return_index=True)[1]
         shown = order[:_SHOWN_ROWS]
         raise DataError(
-            expected=f"ids from 0 to {int(size) - 1} for the Embedding layer {path!r} "
-            f"of model {self._model.name!r}, whose input_dim is {size}",
-            received=f"ids outside in {len(order)} rows of x; first rows {rows[shown].tolist()} "
-            f"with ids {ids[shown].tolist()}",
+            expected=f"ids from 0 to {wrong.size - 1} for the Embedding layer {wrong.path!r} "
+            f"of model {self._model.name!r}, whose input_dim is {wrong.size}",
+            received=f"ids outside in {len(order)} rows of x; first rows {wrong.rows[shown].tolist()} "
+            f"with ids {wrong.ids[shown].tolist()}",
             remedy="correct the ids, or make input_dim larger than the largest id",
         )
+
+
+def _joined(parts: list[WrongIds]) -> WrongIds:
+    """One record of several pieces' rows, each row once."""
+    rows, ids = (np.concatenate([getattr(one, name) for one in parts]) for name in ("rows", "ids"))
+    rows, first = np.unique(rows, return_index=True)
+    return WrongIds(parts[0].path, parts[0].size, rows, ids[first])
 
 
 def _tables(model: keras.Model) -> Iterator[tuple[str, Any]]:

@@ -174,7 +174,8 @@ class LayerFacts:
         activation: what is applied to the output before the next layer with weights, by Keras's name
             ("linear" for none); None for a custom function. activation_layer: the path of what applies it.
         sources: indices of the calls that its inputs come from. consumers: of those its output goes to.
-        takes_input: whether one of its inputs is an input of the model, reshaped at most.
+        takes_input: whether one of its inputs is an input of the model, reshaped at most. enters: the
+            positions of those inputs.
         is_output: whether nothing with weights comes after it.
         repeated: whether the same layer was called before. shape: of the output, rows first.
     """
@@ -191,6 +192,7 @@ class LayerFacts:
     is_output: bool
     repeated: bool
     shape: tuple[int, ...]
+    enters: tuple[int, ...] = ()
 
     @property
     def is_weighted(self) -> bool:
@@ -269,6 +271,11 @@ def loss_facts(loss: Any) -> LossFacts | None:
 
 def compiled_losses(model: keras.Model, outputs: int) -> list[LossFacts | None]:
     """The facts of the loss of each output; None if it cannot be found."""
+    return [loss_facts(one) for one in given_losses(model, outputs)]
+
+
+def given_losses(model: keras.Model, outputs: int) -> list[Any]:
+    """The loss of each output as passed to compile(); None if it cannot be found, or there is none."""
     compiled: Any = getattr(model, "_compile_loss", None)
     given = None if compiled is None else compiled._user_loss
     if isinstance(given, dict):
@@ -278,7 +285,24 @@ def compiled_losses(model: keras.Model, outputs: int) -> list[LossFacts | None]:
         listed = list(given)
     else:
         listed = [given] * outputs  # Keras takes a single loss for every output
-    return [loss_facts(one) for one in listed] if len(listed) == outputs else [None] * outputs
+    return listed if len(listed) == outputs else [None] * outputs
+
+
+def loss_weights(model: keras.Model, outputs: int) -> list[float]:
+    """The weight of each output's loss; 1 where none is given."""
+    compiled: Any = getattr(model, "_compile_loss", None)
+    given = None if compiled is None else compiled._user_loss_weights
+    if isinstance(given, dict):
+        given = [given.get(name, 1.0) for name in output_names(model)]
+    listed = [given] if isinstance(given, int | float) else list(given or [])
+    known = [1.0 if one is None else float(one) for one in listed]
+    return known if len(known) == outputs else [1.0] * outputs
+
+
+def compiled_metrics(model: keras.Model) -> list[Any]:
+    """The metrics as passed to compile(), of all outputs."""
+    compiled: Any = getattr(model, "_compile_metrics", None)
+    return keras.tree.flatten(compiled._user_metrics) if compiled is not None else []
 
 
 def output_names(model: keras.Model) -> list[str]:

@@ -34,6 +34,8 @@ from kilter._models.variables import fitting, values
 # Layers allowed between a kernel and the activation that belongs to it.
 _BETWEEN: Final = (*PASSING, *SCALINGS, *NORMALIZATIONS, *POOLINGS, Merge)
 
+Entered = tuple[int, ...]
+
 # Batch size of the trace, if the model takes any.
 _ROWS: Final = 2
 
@@ -68,6 +70,7 @@ def read_model(
                 activation_layer=calls[holder].path,
                 sources=tuple(sources[index]),
                 takes_input=index in entrances,
+                enters=entrances.get(index, ()),
                 consumers=tuple(consumers[index]),
                 is_output=index in heads,
                 repeated=id(call.layer) in seen,
@@ -134,18 +137,27 @@ def _sources(calls: list[LayerCall], index: int) -> list[int]:
     return found
 
 
-def _entrances(calls: list[LayerCall], starts: list[Any], sources: list[list[int]]) -> set[int]:
-    """The calls that take an input of the model, reshaped at most."""
-    # Integers are cast before the layer sees them, so they are recognised by their shape.
-    shapes = [start.shape for start in starts if jnp.issubdtype(start.dtype, jnp.integer)]
-    found: set[int] = set()
+def _entrances(calls: list[LayerCall], starts: list[Any], sources: list[list[int]]) -> dict[int, Entered]:
+    """The calls that take inputs of the model, reshaped at most, and the positions of those inputs."""
+    found: dict[int, Entered] = {}
     for index, call in enumerate(calls):
-        if sources[index]:
-            if any(one in found and isinstance(calls[one].layer, SHAPING) for one in sources[index]):
-                found.add(index)
-        elif _shared(call.inputs, starts) or any(array.shape in shapes for array in call.inputs):
-            found.add(index)
+        shaped = [one for one in sources[index] if isinstance(calls[one].layer, SHAPING)]
+        through = {place for one in shaped for place in found.get(one, ())}
+        alone = not sources[index]
+        through |= {place for place, start in enumerate(starts) if _enters(start, call.inputs, alone=alone)}
+        if through:
+            found[index] = tuple(sorted(through))
     return found
+
+
+def _enters(start: Any, given: Sequence[Any], *, alone: bool) -> bool:
+    """Whether the input ``start`` is among ``given``.
+
+    Integers are cast before, so their shape decides, for a call that gets nothing of other calls (``alone``).
+    """
+    if jnp.issubdtype(start.dtype, jnp.integer):
+        return alone and any(array.shape == start.shape for array in given)
+    return _shared([start], given)
 
 
 def _after(consumers: list[list[int]], index: int) -> Iterator[int]:

@@ -7,27 +7,40 @@ from typing import Final
 
 from kilter._diagnosis.checks import (
     architecture,
+    coverage,
     curves,
     data,
+    endings,
+    ids,
     initializers,
+    losses,
     normalization,
     optimizer,
     output,
+    padding,
+    pictures,
     probe,
+    scales,
+    splits,
     training,
+    updates,
 )
 from kilter._diagnosis.context import Check
 
 CHECKS: Final[Mapping[str, tuple[Check, ...]]] = {
-    "data": data.CHECKS,
+    "data": (*data.CHECKS, *ids.CHECKS, *scales.CHECKS, *padding.CHECKS, *splits.CHECKS),
     "model": (
         *output.CHECKS,
         *initializers.CHECKS,
         *architecture.CHECKS,
         *normalization.CHECKS,
         *optimizer.CHECKS,
+        *endings.MODEL,
+        *updates.MODEL,
+        *pictures.CHECKS,
+        *coverage.CHECKS,
     ),
-    "probe": probe.CHECKS,
+    "probe": (*probe.CHECKS, *endings.PROBE, *losses.CHECKS, *updates.PROBE),
     "training": (*training.CHECKS, *curves.CHECKS),
 }
 """The checks by what they look at, in the order in which they run."""

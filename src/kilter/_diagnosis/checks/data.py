@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Final
+from typing import Any, Final
 
 import jax
 import keras
@@ -15,6 +15,8 @@ from kilter._diagnosis.checks.output import SQUARES
 from kilter._diagnosis.context import Context
 from kilter._diagnosis.targets import labels, target_facts
 from kilter._diagnosis.thresholds import band, seen
+from kilter._diagnosis.values import masked_values, unmasked, without_sentinels
+from kilter._models.keras_internals import Merge
 from kilter._models.layers import LOOKUPS, NORMALIZATIONS, SCALINGS, OutputFacts
 from kilter._records import Evidence, Finding, Severity
 from kilter.data.checks import find_nonfinite
@@ -59,17 +61,36 @@ def found_not_finite(
 
 def check_scale(context: Context) -> list[Finding]:
     """Inputs far from mean 0 and standard deviation 1, or with very unequal scales, and no scaling layer."""
-    first = [one.layer for one in context.layers if one.takes_input]
-    # If no layer reads the input directly, an operation before the first layer may scale it.
-    if not first or any(isinstance(layer, _SCALING) for layer in first):
-        return []
-    return [found for array in context.inputs for found in _scale(context, array)][:1]
+    found = []
+    for index, array in enumerate(context.inputs):
+        first = _first_layers(context, index)
+        # If no layer reads the input directly, an operation before the first layer may scale it.
+        if first and not any(isinstance(layer, _SCALING) for layer in first):
+            named = "inputs" if len(context.inputs) == 1 else f"values of input {_input_name(context, index)}"
+            found += _scale(context, array, masked_values(first), named)
+    return sorted(found, key=lambda one: one.severity != "severe")[:1]
 
 
-def _scale(context: Context, array: np.ndarray) -> Iterator[Finding]:
+def _first_layers(context: Context, index: int) -> list[Any]:
+    """The layers that read an input, and those after a merge of it with others."""
+    found = []
+    for one in context.readers(index):
+        after = [context.layers[place] for place in one.consumers]
+        found += [each.layer for each in (after if isinstance(one.layer, Merge) and after else [one])]
+    return found
+
+
+def _input_name(context: Context, index: int) -> str:
+    names = [one.name for one in getattr(context.model, "inputs", None) or ()]
+    named = len(names) == len(context.inputs) and not names[index].startswith("keras_tensor")
+    return repr(names[index]) if named else str(index)
+
+
+def _scale(context: Context, array: np.ndarray, masked: list[float], named: str) -> Iterator[Finding]:
     if array.dtype.kind not in "fiu" or not len(array):
         return
-    rows = _sample(array, _SAMPLE).reshape(min(len(array), _SAMPLE), -1).astype(np.float64)
+    rows = without_sentinels(unmasked(_sample(array, _SAMPLE), masked))
+    rows = rows.reshape(len(rows), -1).astype(np.float64)
     if not np.all(np.isfinite(rows)):
         return
     limits = context.thresholds
@@ -91,7 +112,7 @@ def _scale(context: Context, array: np.ndarray) -> Iterator[Finding]:
         "input_scale_least": "standard deviation of the inputs",
         "feature_scales": "largest over smallest standard deviation of a feature",
     }.get(limit, "mean or standard deviation of the inputs")
-    detail = f"The inputs have mean {mean:.3g} and standard deviation {deviation:.3g}"
+    detail = f"The {named} have mean {mean:.3g} and standard deviation {deviation:.3g}"
     if array.ndim == 2 and unequal > limits.feature_scales:
         detail += f", and those of the features differ by a factor of {unequal:.3g}"
     yield finding("unscaled-inputs", severity, ["data"], [seen(limits, limit, name, value)], detail=detail)
@@ -118,6 +139,8 @@ def check_amounts(context: Context) -> list[Finding]:
 
     Skipped if a layer after the last kernel rescales, and for losses that do not measure distances.
     """
+    several = len(context.outputs) > 1
+    found = []
     for output in context.outputs:
         facts = target_facts(output.targets)
         loss = None if output.loss is None else output.loss.name
@@ -134,10 +157,13 @@ def check_amounts(context: Context) -> list[Finding]:
         size = max(abs(mean), deviation)
         if reached := band(limits, "amount_scale", size):
             severity, limit = reached
-            detail = f"The targets have mean {mean:.3g} and standard deviation {deviation:.3g}"
+            of_output = f" of {output.where}" if several else ""
+            detail = f"The targets{of_output} have mean {mean:.3g} and standard deviation {deviation:.3g}"
             evidence = [seen(limits, limit, "mean or standard deviation of the targets", size)]
-            return [finding("unscaled-targets", severity, ["targets"], evidence, detail=detail)]
-    return []
+            where = ["targets", output.where] if several else ["targets"]
+            remedies = ("rescale-each-output",) if several else None
+            found.append(finding("unscaled-targets", severity, where, evidence, remedies, detail=detail))
+    return found
 
 
 def _rescaled(context: Context, output: OutputFacts) -> bool:

@@ -83,7 +83,20 @@ def _findings(
             Evidence("loss", f"{loss.name or 'custom'}{', from_logits=True' if loss.from_logits else ''}"),
             Evidence("targets", "unknown" if targets is None else targets.kind),
         ]
-        yield finding(code, severity, [output.where], evidence, detail=detail)
+        yield finding(
+            code, severity, [output.where], evidence, _remedies(code, output, targets), detail=detail
+        )
+
+
+def _remedies(code: str, output: OutputFacts, targets: TargetFacts | None) -> tuple[str, ...] | None:
+    """For pictures out of the output's range: scale masks, or stretch the output; else the usual ones."""
+    if code != "targets-loss" or targets is None or output.loss is None or len(output.shape) < 3:
+        return None
+    low, high = _RANGES.get(output.activation or "", (-float("inf"), float("inf")))
+    if output.loss.name in BINARY and targets.high > 1:
+        return ("rescale-targets", "repair-output")
+    outside = targets.low < low or targets.high > high
+    return ("stretch-output", "repair-output") if output.loss.name in SQUARES and outside else None
 
 
 def _output_complaints(

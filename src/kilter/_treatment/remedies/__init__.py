@@ -6,14 +6,19 @@ from typing import Final
 
 from kilter._treatment.remedies import (
     activation,
+    embeddings,
+    endings,
     initialization,
     inputs,
     normalization,
     optimization,
     output,
+    pictures,
     regularization,
     residuals,
+    scales,
     training,
+    updates,
 )
 from kilter._treatment.remedies.base import Remedy
 
@@ -27,6 +32,11 @@ REMEDIES: Final[dict[str, Remedy]] = {
     **regularization.REMEDIES,
     **optimization.REMEDIES,
     **training.REMEDIES,
+    **embeddings.REMEDIES,
+    **endings.REMEDIES,
+    **scales.REMEDIES,
+    **pictures.REMEDIES,
+    **updates.REMEDIES,
 }
 """Every remedy that a finding can name."""
 

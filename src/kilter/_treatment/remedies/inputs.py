@@ -8,9 +8,10 @@ import jax
 import keras
 import numpy as np
 
+from kilter._diagnosis.values import masked_values, unmasked
 from kilter._engine.arrays import pick
 from kilter._models.copying import fresh_name
-from kilter._models.editing import can_be_cut, open_layers
+from kilter._models.editing import Cut, can_be_cut, open_layers
 from kilter._models.layers import LOOKUPS
 from kilter._records import Change, Finding
 from kilter._treatment.policy import RemedyPolicy
@@ -35,7 +36,13 @@ def standardize_inputs(subject: Subject, finding: Finding) -> Subject | None:
     firsts = [one for one in subject.layers if one.takes_input]
     if any(isinstance(one.layer, (*LOOKUPS, keras.layers.Normalization)) for one in firsts):
         return None
-    front = [_normalization(subject, array, firsts, index) for index, array in enumerate(arrays)]
+    masks = [one for one in firsts if isinstance(one.layer, keras.layers.Masking)]
+    if masks and len(arrays) > 1:
+        return None
+    # Padding must reach its Masking layer as it is: what follows that layer is standardised.
+    steps = [unmasked(array, masked_values([one.layer for one in masks])) for array in arrays]
+    made = [_normalization(subject, array, firsts, index) for index, array in enumerate(steps)]
+    front = made if not masks else [None]
     free = {id(layer) for layer in open_layers(subject.model)}
     scaled = [one.layer for one in firsts if isinstance(one.layer, keras.layers.Rescaling)]
     rescaling = [layer for layer in scaled if id(layer) in free]
@@ -48,7 +55,9 @@ def standardize_inputs(subject: Subject, finding: Finding) -> Subject | None:
         "normalization.adapt(x_train)  # then put it first in the model",
         recipe=("data.standardize=true",),
     )
-    return operated(subject, change, {layer: lambda config: None for layer in rescaling}, front=front)
+    cuts: dict[Any, Cut] = {layer: lambda config: None for layer in rescaling}
+    cuts |= {one.layer: lambda config: [config, made[0]] for one in masks}
+    return operated(subject, change, cuts, front=front)
 
 
 def _normalization(subject: Subject, array: np.ndarray, firsts: list[Any], index: int) -> Any:

@@ -1,0 +1,74 @@
+"""What no check can judge: losses, metrics, activations, layers and steps of one's own."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from kilter._diagnosis.catalogue import finding
+from kilter._diagnosis.context import Context
+from kilter._models.copying import trains_itself
+from kilter._models.layers import activation_layers, compiled_metrics, given_losses, own_activation
+from kilter._records import Evidence, Finding
+
+_SHOWN = 4
+
+
+def check_coverage(context: Context) -> list[Finding]:
+    """A note of all parts whose meaning is unknown."""
+    parts = list(_unknown(context))
+    if not parts:
+        return []
+    evidence = [Evidence("unknown parts", sum(len(names) for _, names in parts))]
+    detail = "; ".join(f"{kind} ({_listed(names)})" for kind, names in parts)
+    where = dict.fromkeys(name for _, names in parts for name in names)
+    return [finding("not-checked", "note", where, evidence, detail=detail)]
+
+
+def _unknown(context: Context) -> Iterator[tuple[str, list[str]]]:
+    model = context.model
+    losses = given_losses(model, len(context.outputs))
+    pairs = zip(losses, context.outputs, strict=True)
+    own_losses = [
+        _name(loss) for loss, output in pairs if output.loss is not None and output.loss.name is None
+    ]
+    if own_losses:
+        yield "own losses, which are only probed", own_losses
+    metrics = [_name(one) for one in compiled_metrics(model) if one is not None and _is_own(one)]
+    if metrics:
+        yield "own metrics", metrics
+    layers = [one.path for one in context.layers if not one.repeated and _is_own(one.layer)]
+    if layers:
+        yield "own layers", layers
+    functions = [one.path for one in context.layers if not one.repeated and _has_own_activation(one.layer)]
+    if functions:
+        yield "own activations", functions
+    if trains_itself(model):
+        yield "an own training step", [type(model).__name__]
+
+
+def _is_own(one: Any) -> bool:
+    """Whether its class (or the function) is neither Keras's nor kilter's; a Lambda holds own code too."""
+    if isinstance(one, str):
+        return False
+    kind = one if callable(one) and hasattr(one, "__name__") else type(one)
+    module = (getattr(kind, "__module__", "") or "").split(".")[0]
+    return module not in ("keras", "kilter") or type(one).__name__ == "Lambda"
+
+
+def _has_own_activation(layer: Any) -> bool:
+    given = getattr(layer, "activation", None)
+    known = isinstance(layer, activation_layers()) and given is None
+    return given is not None and not known and own_activation(layer) is None
+
+
+def _name(one: Any) -> str:
+    return getattr(one, "__name__", None) or getattr(one, "name", None) or type(one).__name__
+
+
+def _listed(names: list[str]) -> str:
+    shown = list(dict.fromkeys(names))
+    return ", ".join(shown[:_SHOWN]) + (f" and {len(shown) - _SHOWN} more" if len(shown) > _SHOWN else "")
+
+
+CHECKS = (check_coverage,)

@@ -1,0 +1,154 @@
+"""Checks of scales that the eye misses: sentinel values, scaling layers that do not fit, drowned outputs."""
+
+from __future__ import annotations
+
+import math
+from typing import Any, Final
+
+import jax.numpy as jnp
+import numpy as np
+
+from kilter._diagnosis.catalogue import finding
+from kilter._diagnosis.checks.output import BINARY, CATEGORICAL, SPARSE
+from kilter._diagnosis.context import Context
+from kilter._diagnosis.targets import target_facts
+from kilter._diagnosis.thresholds import seen
+from kilter._diagnosis.values import masked_values, sentinels, unmasked
+from kilter._models.copying import FOREIGN_ERRORS
+from kilter._models.layers import LOOKUPS, SCALINGS, LayerFacts, OutputFacts, loss_weights
+from kilter._records import Evidence, Finding, Severity
+
+_SAMPLE: Final = 5_000
+_LEAST_ROWS: Final = 20
+
+
+def check_sentinels(context: Context) -> list[Finding]:
+    """Columns of a table in which a number such as -999 stands for a missing value."""
+    found = []
+    for index, array in enumerate(context.inputs):
+        if any(isinstance(one.layer, LOOKUPS) for one in context.readers(index)):
+            continue
+        columns = sentinels(array)
+        if columns:
+            shares = {one: float(np.mean(array[:, one] == value)) for one, value in columns.items()}
+            listed = [f"{context.column(one)} ({columns[one]:g} in {shares[one]:.1%})" for one in columns]
+            more = f" and {len(listed) - 5} more" if len(listed) > 5 else ""
+            far, limits = (
+                max(_distance(array[:, one], value) for one, value in columns.items()),
+                context.thresholds,
+            )
+            severity: Severity = "severe" if far > limits.input_scale else "warning"
+            evidence = [
+                seen(limits, "input_scale", "distance from the other values, in their deviations", far),
+                Evidence("columns with an isolated, repeated value", len(columns), 0),
+                Evidence("largest share of rows with it", max(shares.values())),
+            ]
+            detail = f"Isolated values in columns {', '.join(listed[:5])}{more}"
+            found.append(finding("sentinel-values", severity, ["data"], evidence, detail=detail))
+    return found
+
+
+def _distance(column: np.ndarray, value: float) -> float:
+    """How many deviations of the other values a value is away from their mean."""
+    others = column[np.isfinite(column) & (column != value)].astype(np.float64)
+    return abs(value - float(others.mean())) / max(float(others.std()), 1e-12)
+
+
+def check_scaling_layers(context: Context) -> list[Finding]:
+    """Rescaling and Normalization layers at the inputs after which the scale is worse than before."""
+    found = []
+    for index, array in enumerate(context.inputs):
+        first = [one for one in context.readers(index) if isinstance(one.layer, SCALINGS)]
+        if not first or array.dtype.kind not in "fiu" or len(array) < _LEAST_ROWS or len(first) > 1:
+            continue
+        chain = _scaling_chain(context, first[0])
+        rows = unmasked(array[:_SAMPLE], masked_values([one.layer for one in context.readers(index)]))
+        before, after = rows.astype(np.float64), _through(chain, array[:_SAMPLE])
+        if after is None or not (np.isfinite(before).all() and np.isfinite(after).all()):
+            continue
+        limits = context.thresholds
+        deviation, size = float(after.std()), max(abs(float(after.mean())), float(after.std()))
+        flat = deviation < 0.02 and before.std() > 2 * deviation
+        if not (flat or size > limits.input_scale_warning):
+            continue
+        severity: Severity = "severe" if size > limits.input_scale or flat else "warning"
+        names = ", then ".join(one.path for one in chain)
+        detail = f"The inputs have mean {before.mean():.3g} and deviation {before.std():.3g}; after {names} "
+        detail += f"mean {after.mean():.3g} and deviation {deviation:.3g}"
+        if flat and max(abs(before.mean()), before.std()) < limits.input_scale_warning:
+            detail += ": they were scaled before"
+        evidence = [
+            Evidence("standard deviation after the scaling layers", deviation, 0.02, "1 is usual"),
+            seen(limits, "input_scale_warning", "mean or standard deviation after them", size),
+        ]
+        found.append(finding("scaled-twice", severity, [one.path for one in chain], evidence, detail=detail))
+    return found
+
+
+def _scaling_chain(context: Context, first: LayerFacts) -> list[LayerFacts]:
+    """The scaling layers from the input on, one after the other."""
+    chain = [first]
+    while len(chain[-1].consumers) == 1:
+        after = context.layers[chain[-1].consumers[0]]
+        if not isinstance(after.layer, SCALINGS):
+            break
+        chain.append(after)
+    return chain
+
+
+def _through(chain: list[LayerFacts], rows: np.ndarray) -> np.ndarray | None:
+    """What the layers make of the rows; None if they cannot take them as they are."""
+    value: Any = jnp.asarray(rows, jnp.float32)
+    try:
+        for one in chain:
+            value = one.layer(value)
+    except FOREIGN_ERRORS:
+        return None
+    return np.asarray(value, dtype=np.float64)
+
+
+def check_drowned(context: Context) -> list[Finding]:
+    """Outputs whose weighted loss, before training, is about a hundredth of another's."""
+    sizes = [untrained_loss(one) for one in context.outputs]
+    weights = loss_weights(context.model, len(sizes))
+    weighted = {
+        place: weight * size
+        for place, (weight, size) in enumerate(zip(weights, sizes, strict=True))
+        if size is not None and size > 0
+    }
+    known = {place: value for place, value in weighted.items() if value > 0 and math.isfinite(value)}
+    if len(known) < 2:
+        return []
+    large, small = max(known, key=known.__getitem__), min(known, key=known.__getitem__)
+    ratio, limits = known[large] / known[small], context.thresholds
+    if ratio <= limits.loss_ratio:
+        return []
+    names = [_output_name(context, place) for place in (large, small)]
+    evidence = [seen(limits, "loss_ratio", "largest over smallest weighted loss before training", ratio)]
+    detail = f"Before training the weighted loss of {names[0]} is {ratio:.3g} times that of {names[1]}"
+    where = [context.outputs[place].where for place in (small, large)]
+    return [finding("drowned-output", "warning", where, evidence, detail=detail)]
+
+
+def _output_name(context: Context, place: int) -> str:
+    names = list(getattr(context.model, "output_names", None) or [])
+    return repr(names[place]) if len(names) == len(context.outputs) else f"output {place}"
+
+
+def untrained_loss(output: OutputFacts) -> float | None:
+    """About what an untrained output's loss is: that of the answer 0, or of equal shares; None if unknown."""
+    facts = target_facts(output.targets)
+    name = None if output.loss is None else output.loss.name
+    if facts is None or output.targets is None or name is None:
+        return None
+    values = np.asarray(output.targets, dtype=np.float64)
+    if name == "mean_squared_error":
+        return float(values.var(axis=0).mean() + np.square(values.mean(axis=0)).mean())
+    if name in ("mean_absolute_error", "huber", "log_cosh"):
+        return float(np.abs(values).mean())
+    if name in BINARY:
+        return math.log(2)
+    return math.log(max(output.units, 2)) if name in (*SPARSE, *CATEGORICAL) else None
+
+
+CHECKS = (check_sentinels, check_scaling_layers, check_drowned)

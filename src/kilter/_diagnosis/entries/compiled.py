@@ -1,0 +1,79 @@
+"""Findings about what was compiled: own losses, decay, clipping, accumulation and frozen layers."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from kilter._diagnosis.entries import Text
+
+_BOOK: Final = "Goodfellow, Bengio & Courville 2016, Deep learning"
+_OPTIMIZERS: Final = "Keras, keras.io/api/optimizers"
+
+# fmt: off
+MODEL: Final[dict[str, Text]] = {
+    "excessive-decay": (
+        "weight decay too strong", ("ease-decay",),
+        "Loshchilov & Hutter 2019, Decoupled weight decay regularization",
+        "A weight decay of {decay:g} pulls every weight to 0 faster than gradients can move it away: "
+        "{optimizer} cannot hold a weight above about {most:.2g}.",
+    ),
+    "accumulation-too-long": (
+        "gradients accumulated over too many batches", ("drop-accumulation",), _OPTIMIZERS,
+        "The weights change once in {steps} batches, and {detail}.",
+    ),
+    "loss-scale": (
+        "loss scale too large", ("drop-loss-scale",),
+        "Micikevicius et al. 2018, Mixed precision training",
+        "Gradients overflow at a loss scale of {scale:g}; each such step is skipped and halves the scale, so "
+        "about {lost} steps change nothing.",
+    ),
+    "frozen-random": (
+        "frozen layers with random weights", ("unfreeze",), "Keras, keras.io/guides/transfer_learning",
+        "{where} cannot learn, and the weights are as the initialiser drew them. Freeze only layers that "
+        "were trained or loaded.",
+    ),
+    "foreign-optimizer": (
+        "optimiser of another model", ("recompile",), _OPTIMIZERS,
+        "The optimiser was built for the {count} weights of another model, and for none of this one. Make an "
+        "optimiser for each model.",
+    ),
+}
+PROBE: Final[dict[str, Text]] = {
+    "loss-ignores-prediction": (
+        "loss does not depend on the prediction", (), f"{_BOOK}, section 6.2.1",
+        "{name}: the loss stays {value:.4g} whatever the prediction, so there is no gradient.",
+    ),
+    "loss-not-differentiable": (
+        "loss without gradient", (), f"{_BOOK}, section 6.2.1",
+        "{name}: the loss depends on the prediction only through steps (such as round, argmax or a "
+        "comparison), whose gradient is 0.",
+    ),
+    "loss-sign": (
+        "sign of the loss is wrong", (), f"{_BOOK}, section 8.1",
+        "{name}: the loss is {right:.4g} for right predictions and {wrong:.4g} for wrong ones. Training "
+        "makes it small, and so the predictions wrong. Negate it.",
+    ),
+    "loss-axis": (
+        "loss over the wrong axis", (), f"{_BOOK}, section 6.2.2",
+        "{name}: {detail}.",
+    ),
+    "loss-not-per-row": (
+        "loss is not computed per row", (), "Keras, keras.io/api/losses",
+        "{name}: the loss of {rows} rows has the shape {shape}, not one number per row{detail}.",
+    ),
+    "loss-not-finite": (
+        "loss is NaN or infinite for a possible prediction", (), f"{_BOOK}, section 8.2.4",
+        "{name}: the loss is {value} for {detail}. Clip the prediction away from it.",
+    ),
+    "clipping-too-strong": (
+        "gradients clipped to almost nothing", ("ease-clipping",),
+        "Pascanu et al. 2013, On the difficulty of training recurrent neural networks",
+        "{option}={limit:g} keeps {share:.2g} of the gradient's norm of {norm:.3g}{detail}.",
+    ),
+    "penalty-outweighs-loss": (
+        "penalties outweigh the loss", ("ease-penalties",), f"{_BOOK}, section 7.1",
+        "The penalties of {where} are {share:.3g} times the loss of the predictions. Training makes weights "
+        "or outputs 0 before it fits the data.",
+    ),
+}
+# fmt: on

@@ -1,0 +1,83 @@
+"""Findings about data that do not fit the model: ids, scales, padding, labels and the last activations."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from kilter._diagnosis.entries import Text
+
+_BOOK: Final = "Goodfellow, Bengio & Courville 2016, Deep learning"
+_LECUN: Final = "LeCun et al. 1998, Efficient backprop, section 4.3"
+
+# fmt: off
+MODEL: Final[dict[str, Text]] = {
+    "activation-before-softmax": (
+        "activation before the output's own activation", ("remove-first-activation",),
+        f"{_BOOK}, section 6.2.2",
+        "{where}: {first} comes before the output's {last}. {why}.",
+    ),
+    "softmax-many-labels": (
+        "softmax for rows with several labels", ("repair-output",), f"{_BOOK}, section 6.2.2",
+        "{share:.0%} of the rows do not have exactly one label, but the outputs of a softmax sum to 1: they "
+        "cannot say yes twice, or no to all. Use a sigmoid with binary_crossentropy.",
+    ),
+    "not-checked": (
+        "parts that kilter cannot judge", (), "kilter, docs/diagnosis.md",
+        "Not looked at: {detail}. No finding about them does not mean that they are right.",
+    ),
+    "metric-misfit": (
+        "metric does not fit the targets", (), "Keras, keras.io/api/metrics",
+        "{detail}.",
+    ),
+}
+DATA: Final[dict[str, Text]] = {
+    "ids-outside-table": (
+        "ids outside the table of an Embedding", ("fit-embedding", "project-numbers"),
+        "Keras, keras.io/api/layers/core_layers/embedding",
+        "{detail}. JAX reads NaN for an id that is too large, counts negative ids from the end of the table, "
+        "and cuts off fractions.",
+    ),
+    "sentinel-values": (
+        "numbers that stand for missing values", ("clip-sentinels",),
+        "Kuhn & Johnson 2013, Applied predictive modeling, section 3.4",
+        "{detail}. Such a number dominates mean and deviation, and the network takes it for an amount.",
+    ),
+    "scaled-twice": (
+        "scaling layer does not fit the inputs", ("refit-scaling",), _LECUN,
+        "{detail}. The first layer with weights sees inputs far from mean 0 and standard deviation 1.",
+    ),
+    "padding-unmasked": (
+        "padded sequences without a mask", ("mask-padding",),
+        "Keras, keras.io/guides/understanding_masking_and_padding",
+        "On average {share:.0%} of a sequence is padding at its end ({value:g}), and {where} returns its "
+        "state after the padding. What it read before is forgotten.",
+    ),
+    "padding-diluted": (
+        "average over padding", ("mask-padding",),
+        "Keras, keras.io/guides/understanding_masking_and_padding",
+        "On average {share:.0%} of a sequence is padding ({value:g}), and {where} averages over it.",
+    ),
+    "channels-order": (
+        "channels where the layer expects rows or columns", ("move-channels",),
+        "Keras, keras.io/api/layers/convolution_layers/convolution2d",
+        "{where} reads images of shape {shape} as {format}: it would have {taken} channels. The axis of size "
+        "{size} looks like the channels.",
+    ),
+    "drowned-output": (
+        "one output's loss drowns another's", ("balance-losses",),
+        "Kendall et al. 2018, Multi-task learning using uncertainty",
+        "{detail}. Shared layers learn for the larger one only.",
+    ),
+}
+PROBE: Final[dict[str, Text]] = {
+    "output-softmax-axis": (
+        "softmax over the wrong axis", ("softmax-last-axis",), f"{_BOOK}, section 6.2.2",
+        "The outputs of {where} sum to 1 along axis {axis}, not along the classes (axis {last}). {meaning}.",
+    ),
+    "from-logits": (
+        "from_logits does not fit the outputs", ("fix-from-logits", "repair-output"),
+        "Keras, keras.io/api/losses/probabilistic_losses",
+        "{detail}.",
+    ),
+}
+# fmt: on

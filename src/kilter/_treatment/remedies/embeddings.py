@@ -1,0 +1,167 @@
+"""Remedies for ids and padding: a table that holds every id, numbers projected, padding masked."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import keras
+import numpy as np
+
+from kilter._diagnosis.checks.padding import padding_of
+from kilter._engine.arrays import collect
+from kilter._engine.embedding_ids import IdCheck, WrongIds
+from kilter._models.editing import Cut, can_be_cut
+from kilter._models.layers import RECURRENT, LayerFacts
+from kilter._records import Change, Finding
+from kilter._treatment.remedies.base import operated, remedies, replaceable
+from kilter._treatment.subject import Subject
+
+_MOST_IDS = 1_000_000
+
+
+def fit_embedding(subject: Subject, finding: Finding) -> Subject | None:
+    """A table as large as the largest id, behind a shift by the smallest id if that is negative.
+
+    None for real numbers, for more than a million ids, and if all ids are in the table.
+    """
+    found = [(one, layer) for one, layer in _wrong(subject) if _are_whole(one)]
+    if not found or not can_be_cut(subject.model):
+        return None
+    cuts: dict[Any, Cut] = {}
+    before, after, paths = [], [], []
+    for one, layer in found:
+        low, high = _range(subject, layer)
+        shift, size = max(0, -low), high + max(0, -low) + 1
+        if size > _MOST_IDS or not replaceable(subject, [layer]):
+            return None
+        cuts[layer.layer] = _fitted(max(size, one.size), shift)
+        before.append(f"{one.size} rows for ids from {low} to {high}")
+        after.append(f"{max(size, one.size)} rows" + (f", ids shifted by {shift}" if shift else ""))
+        paths.append(one.path)
+    change = Change(
+        remedy="fit-embedding",
+        where=tuple(paths),
+        before="; ".join(before),
+        after="; ".join(after),
+        snippet="keras.layers.Embedding(input_dim=int(x_train.max()) + 1, ...)",
+    )
+    return operated(subject, change, cuts)
+
+
+def _fitted(size: int, shift: int) -> Cut:
+    def change(config: Any) -> Any:
+        table = {**config, "input_dim": size}
+        # A scaling layer computes in float32, which holds whole numbers up to 16 million.
+        return [keras.layers.Rescaling(1.0, offset=float(shift), dtype="float32"), table] if shift else table
+
+    return change
+
+
+def project_numbers(subject: Subject, finding: Finding) -> Subject | None:
+    """A dense layer of the table's width on each number, in place of the lookup of real numbers."""
+    found = [(one, layer) for one, layer in _wrong(subject) if not _are_whole(one)]
+    if not found or not can_be_cut(subject.model):
+        return None
+    cuts: dict[Any, Cut] = {}
+    for _, layer in found:
+        replaceable(subject, [layer])
+        width = layer.layer.output_dim
+        shape = layer.shape[1:-1]
+        cuts[layer.layer] = _projected(_numbers(subject, layer), shape, width)
+    change = Change(
+        remedy="project-numbers",
+        where=tuple(one.path for one, _ in found),
+        before="numbers taken for the rows of a table",
+        after="a dense layer on each number",
+        snippet="keras.layers.Reshape((*shape, 1)), keras.layers.Dense(width)  # in place of the Embedding",
+    )
+    return operated(subject, change, cuts)
+
+
+def _projected(values: np.ndarray, shape: tuple[int, ...], width: int) -> Cut:
+    whole: Any = None  # Keras says int and takes None
+    mean, variance = float(values.mean()), float(values.var()) or 1.0
+
+    def change(config: Any) -> Any:
+        name = config["name"]
+        return [
+            keras.layers.Normalization(axis=whole, mean=mean, variance=variance, name=f"{name}_scale"),
+            keras.layers.Reshape((*shape, 1), name=f"{name}_numbers"),
+            keras.layers.Dense(width, name=f"{name}_projection"),
+        ]
+
+    return change
+
+
+def _wrong(subject: Subject) -> list[tuple[WrongIds, LayerFacts]]:
+    check = IdCheck(subject.model, "predict")
+    if not check.needed:
+        return []
+    found = check.found(collect(subject.x).data, subject.training.batch_size, subject.rows)
+    layers = {one.path: one for one in subject.layers}
+    return [(one, layers[one.path]) for one in found if one.path in layers]
+
+
+def _are_whole(one: WrongIds) -> bool:
+    return bool(np.mean(one.ids != np.floor(one.ids)) <= 0.5)
+
+
+def _numbers(subject: Subject, layer: LayerFacts) -> np.ndarray:
+    """The values of the inputs that the layer reads; of all inputs if these are unknown."""
+    arrays = [np.asarray(one) for one in jax.tree.leaves(subject.x)]
+    read = [arrays[place] for place in layer.enters] or arrays
+    return np.concatenate([one.ravel().astype(np.float64) for one in read])
+
+
+def _range(subject: Subject, layer: LayerFacts) -> tuple[int, int]:
+    """The smallest and largest id, of the validation rows too."""
+    held = [] if subject.training.validation_data is None else jax.tree.leaves(subject.x_val)
+    values = [_numbers(subject, layer)]
+    values += [np.asarray(held[place]).ravel() for place in layer.enters if place < len(held)]
+    joined = np.concatenate(values)
+    return int(np.floor(joined.min())), int(np.ceil(joined.max()))
+
+
+def mask_padding(subject: Subject, finding: Finding) -> Subject | None:
+    """Padding is masked: by the Embedding for ids of 0, by a Masking layer for sequences of numbers."""
+    if not can_be_cut(subject.model):
+        return None
+    arrays = [np.asarray(one) for one in jax.tree.leaves(subject.x)]
+    cuts: dict[Any, Cut] = {}
+    words, paths = [], []
+    for index, array in enumerate(arrays):
+        padding = padding_of(array)
+        readers = [one for one in subject.layers if index in one.enters]
+        if padding is None or not readers:
+            continue
+        for one in replaceable(subject, readers):
+            cut = _masking(one, padding.value)
+            if cut is not None:
+                cuts[one.layer] = cut
+                paths.append(one.path)
+                words.append(f"{padding.value:g} at {one.path}")
+    if not cuts:
+        return None
+    change = Change(
+        remedy="mask-padding",
+        where=tuple(paths),
+        before="padding is read like any other step",
+        after=f"masked: {', '.join(words)}",
+        snippet="keras.layers.Embedding(..., mask_zero=True)  # or keras.layers.Masking(mask_value) first",
+    )
+    return operated(subject, change, cuts)
+
+
+def _masking(one: LayerFacts, value: float) -> Cut | None:
+    layer: Any = one.layer
+    if isinstance(layer, keras.layers.Embedding):
+        return None if layer.mask_zero or value != 0 else lambda config: {**config, "mask_zero": True}
+    if isinstance(layer, keras.layers.Masking):
+        masked = float(layer.mask_value) == value
+        return None if masked else lambda config: {**config, "mask_value": value}
+    recurrent = isinstance(layer, (*RECURRENT, keras.layers.Bidirectional))
+    return (lambda config: [keras.layers.Masking(value), config]) if recurrent else None
+
+
+REMEDIES = remedies(fit_embedding, project_numbers, mask_padding, needs_surgery=True)

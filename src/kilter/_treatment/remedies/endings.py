@@ -1,0 +1,110 @@
+"""Remedies for how outputs end: the first activation removed, softmax over the classes, ``from_logits``."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import keras
+import numpy as np
+
+from kilter._diagnosis.checks.endings import are_probabilities, last_two
+from kilter._diagnosis.checks.output import BINARY
+from kilter._engine.arrays import pick
+from kilter._engine.inference import predict_unchanged
+from kilter._models.editing import Cut, can_be_cut
+from kilter._models.layers import WEIGHTED
+from kilter._records import Change, Finding
+from kilter._treatment.remedies.base import operated, remedies, replaceable
+from kilter._treatment.subject import Subject, compiled_like
+
+_ROWS = 64
+
+
+def remove_first_activation(subject: Subject, finding: Finding) -> Subject | None:
+    """The activation before the output's softmax or sigmoid is left out."""
+    if not can_be_cut(subject.model):
+        return None
+    cuts: dict[Any, Cut] = {}
+    names, paths = [], []
+    for output in subject.facts[1]:
+        last, first = last_two(subject.facts[0], output)
+        if first is None:
+            continue
+        replaceable(subject, [first])
+        weighted = isinstance(first.layer, WEIGHTED)
+        cuts[first.layer] = (
+            (lambda config: {**config, "activation": "linear"}) if weighted else lambda _: None
+        )
+        names.append(f"{first.activation}, then {last}")
+        paths.append(first.path)
+    if not cuts:
+        return None
+    change = Change(
+        remedy="remove-first-activation",
+        where=tuple(paths),
+        before="; ".join(names),
+        after="only the last activation",
+        snippet="keras.layers.Dense(units)  # without an activation before the softmax",
+    )
+    return operated(subject, change, cuts)
+
+
+def softmax_last_axis(subject: Subject, finding: Finding) -> Subject | None:
+    """Softmax layers over another axis than the last normalise the classes; None for a function's axis."""
+    wrong = [
+        one
+        for one in subject.layers
+        if isinstance(one.layer, keras.layers.Softmax) and one.layer.axis not in (-1, len(one.shape) - 1)
+    ]
+    if not wrong or not can_be_cut(subject.model):
+        return None
+    free = replaceable(subject, wrong)
+    axes: list[Any] = [getattr(one.layer, "axis", None) for one in free]
+    change = Change(
+        remedy="softmax-last-axis",
+        where=tuple(one.path for one in free),
+        before=f"softmax over axis {', '.join(map(str, axes))}",
+        after="softmax over the last axis",
+        snippet="keras.layers.Softmax(axis=-1)",
+    )
+    cuts: dict[Any, Cut] = {one.layer: lambda config: {**config, "axis": -1} for one in free}
+    return operated(subject, change, cuts)
+
+
+def fix_from_logits(subject: Subject, finding: Finding) -> Subject | None:
+    """``from_logits`` that fits what a single output of unknown activation gives for the first rows.
+
+    None for a known activation, which the remedy repair-output treats.
+    """
+    outputs = subject.facts[1]
+    if len(outputs) != 1 or outputs[0].activation is not None or outputs[0].loss is None:
+        return None
+    loss = outputs[0].loss
+    kinds = {
+        "sparse_categorical_crossentropy": keras.losses.SparseCategoricalCrossentropy,
+        "categorical_crossentropy": keras.losses.CategoricalCrossentropy,
+        "binary_crossentropy": keras.losses.BinaryCrossentropy,
+    }
+    if loss.name not in kinds:
+        return None
+    given: Any = predict_unchanged(subject.model, pick(subject.x, slice(_ROWS)), batch_size=_ROWS)
+    values = np.asarray(jax.tree.leaves(given)[0])
+    kind, wanted = kinds[loss.name], not are_probabilities(values, categorical=loss.name not in BINARY)
+    if wanted == loss.from_logits or not np.isfinite(values).all():
+        return None
+    kept = {key: value for key, value in loss.options.items() if key in ("label_smoothing", "ignore_class")}
+    change = Change(
+        remedy="fix-from-logits",
+        where=("loss",),
+        before=f"from_logits={loss.from_logits}",
+        after=f"from_logits={wanted}",
+        snippet=f"model.compile(..., loss=keras.losses.{kind.__name__}(from_logits={wanted}))",
+    )
+    model = compiled_like(subject.model, subject.copy(), loss=kind(from_logits=wanted, **kept))
+    return subject.changed(change, model=model)
+
+
+REMEDIES = remedies(remove_first_activation, softmax_last_axis, needs_surgery=True) | remedies(
+    fix_from_logits
+)

@@ -1,0 +1,142 @@
+"""Remedies for pictures: losses for rare pixels, normalisation of single images, a bias for the prior."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import keras
+import numpy as np
+
+from kilter._diagnosis.checks.output import BINARY, CATEGORICAL, SPARSE
+from kilter._diagnosis.targets import target_facts
+from kilter._models.editing import Cut, can_be_cut
+from kilter._models.layers import OutputFacts
+from kilter._models.variables import assign
+from kilter._records import Change, Finding
+from kilter._treatment.remedies.base import chosen, operated, paths, remedies, replaceable
+from kilter._treatment.subject import Subject, compiled_like, copied_with_layers
+
+_MOST_GROUPS: Final = 32
+_LEAST_SHARE: Final = 1e-4
+
+
+def focal_loss(subject: Subject, finding: Finding) -> Subject | None:
+    """Focal cross-entropy, in which sure and right answers count little; rare answers weigh more."""
+    loss = _loss_of(subject)
+    if loss == "binary_crossentropy":
+        made: Any = keras.losses.BinaryFocalCrossentropy(apply_class_balancing=True, alpha=_alpha(subject))
+    elif loss == "categorical_crossentropy":
+        made = keras.losses.CategoricalFocalCrossentropy()
+    else:
+        return None
+    return _with_loss(subject, "focal-loss", made, loss, "focal cross-entropy")
+
+
+def dice_loss(subject: Subject, finding: Finding) -> Subject | None:
+    """1 - Dice: how far answers and masks overlap, however small these are."""
+    loss = _loss_of(subject)
+    if loss not in (*BINARY, "categorical_crossentropy", "categorical_focal_crossentropy"):
+        return None
+    return _with_loss(subject, "dice-loss", keras.losses.Dice(), loss, "1 - Dice")
+
+
+def _loss_of(subject: Subject) -> str | None:
+    """The loss of a single output of probabilities; None for others."""
+    outputs = subject.facts[1]
+    if len(outputs) != 1 or outputs[0].loss is None or outputs[0].loss.from_logits:
+        return None
+    return outputs[0].loss.name if outputs[0].activation in ("sigmoid", "softmax") else None
+
+
+def _alpha(subject: Subject) -> float:
+    """The weight of ones: the share of zeros, at most 0.95."""
+    targets = subject.facts[1][0].targets
+    share = 0.5 if targets is None else float(np.mean(targets))
+    return round(min(max(1 - share, 0.25), 0.95), 2)
+
+
+def _with_loss(subject: Subject, code: str, loss: Any, before: str, after: str) -> Subject:
+    name = type(loss).__name__
+    change = Change(
+        remedy=code,
+        where=("loss",),
+        before=before,
+        after=after,
+        snippet=f"model.compile(..., loss=keras.losses.{name}(...))",
+    )
+    return subject.changed(change, model=compiled_like(subject.model, subject.copy(), loss=loss))
+
+
+def group_normalization(subject: Subject, finding: Finding) -> Subject | None:
+    """Group normalisation in place of batch normalisation: it looks at each row by itself."""
+    norms = [one for one in subject.layers if isinstance(one.layer, keras.layers.BatchNormalization)]
+    if not norms or not can_be_cut(subject.model):
+        return None
+    layers = replaceable(subject, chosen(finding, norms))
+    cuts: dict[Any, Cut] = {one.layer: _grouped(one.shape[-1]) for one in layers}
+    change = Change(
+        remedy="group-normalization",
+        where=paths(layers),
+        before="batch normalisation",
+        after="group normalisation",
+        snippet="keras.layers.GroupNormalization(groups=8)",
+    )
+    return operated(subject, change, cuts)
+
+
+def _grouped(channels: int) -> Cut:
+    most = min(_MOST_GROUPS, max(channels // 2, 1))
+    groups = max(count for count in range(1, most + 1) if channels % count == 0)
+    return lambda config: [keras.layers.GroupNormalization(groups, name=config["name"])]
+
+
+def output_bias_prior(subject: Subject, finding: Finding) -> Subject | None:
+    """The last bias such that the untrained output is the share of each class, or the mean of amounts."""
+    biases: dict[Any, np.ndarray] = {}
+    for output in subject.facts[1]:
+        head = next((one for one in subject.layers if one.path == output.where), None)
+        bias = getattr(getattr(head, "layer", None), "bias", None)
+        wanted = None if head is None or bias is None else prior_of(output, int(bias.shape[-1]))
+        if head is not None and bias is not None and wanted is not None:
+            if np.any(np.asarray(bias) != 0) or not np.any(np.abs(wanted) > 0.1):
+                continue
+            biases[head.layer] = wanted
+    if not biases or subject.trained:
+        return None
+    copied = copied_with_layers(subject.model)
+    for layer, wanted in biases.items():
+        assign([(copied.twin(layer).bias, wanted)])
+    shown = ", ".join(f"{one:.3g}" for one in next(iter(biases.values()))[:4])
+    change = Change(
+        remedy="output-bias-prior",
+        where=tuple(layer.name for layer in biases),
+        before="an output bias of 0",
+        after=f"an output bias of {shown}: the answer that fits the shares of the classes",
+        snippet=f"keras.layers.Dense(..., bias_initializer=keras.initializers.Constant({shown}))",
+    )
+    return subject.changed(change, model=compiled_like(subject.model, copied.model))
+
+
+def prior_of(output: OutputFacts, units: int) -> np.ndarray | None:
+    """The logits of the classes' shares, or of the ones in each column; None for other outputs."""
+    facts, name = target_facts(output.targets), None if output.loss is None else output.loss.name
+    if facts is None or output.targets is None or output.loss is None:
+        return None
+    targets = np.asarray(output.targets)
+    if name in SPARSE and facts.whole and facts.low >= 0 and facts.high < units:
+        shares = np.bincount(targets.ravel().astype(int), minlength=units) / targets.size
+    elif name in CATEGORICAL and targets.shape[-1] == units:
+        shares = targets.reshape(-1, units).mean(axis=0)
+    elif name in BINARY and facts.low >= 0 and facts.high <= 1:
+        columns = targets.reshape(-1, units) if targets.size % units == 0 else targets.reshape(-1, 1)
+        shares = np.clip(columns.mean(axis=0), _LEAST_SHARE, 1 - _LEAST_SHARE)
+        return np.log(shares / (1 - shares)).astype("float32")
+    else:
+        return None
+    logits = np.log(np.maximum(shares, _LEAST_SHARE))
+    return (logits - logits.mean()).astype("float32")
+
+
+REMEDIES = remedies(group_normalization, needs_surgery=True) | remedies(
+    focal_loss, dice_loss, output_bias_prior
+)

@@ -1,0 +1,317 @@
+"""Remedies for scales: sentinels, scaling layers, channels, outputs and losses of several outputs."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import jax
+import keras
+import numpy as np
+
+from kilter._diagnosis.checks.output import BINARY, SQUARES
+from kilter._diagnosis.checks.scales import untrained_loss
+from kilter._diagnosis.targets import target_facts
+from kilter._diagnosis.values import sentinels, without_sentinels
+from kilter._models.copying import fresh_name
+from kilter._models.editing import Cut, can_be_cut, cut, open_layers
+from kilter._models.layers import LOOKUPS, SCALINGS, OutputFacts, loss_weights
+from kilter._records import Change, Finding
+from kilter._treatment.remedies.base import operated, remedies, replaceable
+from kilter._treatment.remedies.inputs import statistics
+from kilter._treatment.subject import Subject, compiled_like
+
+_RANGES: Final = {"sigmoid": (0.0, 1.0), "hard_sigmoid": (0.0, 1.0), "tanh": (-1.0, 1.0)}
+_MARGIN: Final = 0.1
+
+
+def clip_sentinels(subject: Subject, finding: Finding) -> Subject | None:
+    """Layers that clip each column just outside of its other values, and standardise it.
+
+    A sentinel then differs from the other values by a tenth of their range, no longer by many times of it.
+    """
+    if not can_be_cut(subject.model):
+        return None
+    arrays = [np.asarray(one) for one in jax.tree.leaves(subject.x)]
+    if len(arrays) != len(subject.model.inputs):
+        return None
+    found = [{} if _is_looked_up(subject, i) else sentinels(one) for i, one in enumerate(arrays)]
+    if not any(found) or _has(subject, "clip"):
+        return None
+    front = [
+        _clipping(subject, array, index) if columns else None
+        for index, (array, columns) in enumerate(zip(arrays, found, strict=True))
+    ]
+    count = sum(map(len, found))
+    change = Change(
+        remedy="clip-sentinels",
+        where=("data",),
+        before=f"{count} columns with values that stand for missing ones",
+        after="columns clipped just outside of their other values, and standardised",
+        snippet="x = np.where(x == sentinel, np.nan, x)  # then fill in the median and mark such rows",
+    )
+    return operated(subject, change, {}, front=front)
+
+
+def _clipping(subject: Subject, array: np.ndarray, index: int) -> Any:
+    """A model of three layers: columns scaled so that a sentinel falls outside of 0 to 1, clipped, scaled."""
+    own = without_sentinels(array)
+    finite = np.where(np.isfinite(own), own, np.nan)
+    low, high = np.nanmin(finite, axis=0), np.nanmax(finite, axis=0)
+    span = np.where(high > low, high - low, 1.0)
+    below, whole = low - _MARGIN * span, (1 + 2 * _MARGIN) * span
+    scaled = (finite - below) / whole
+    mean, deviation = np.nanmean(scaled, axis=0), np.nanstd(scaled, axis=0)
+    variance = np.square(np.where(deviation > 0, deviation, 1.0))
+    named = fresh_name(subject.model, f"clip_{index}")
+    options: dict[str, Any] = {"axis": -1, "dtype": "float32"}
+    stack = [
+        keras.layers.Normalization(mean=below, variance=np.square(whole), **options),
+        keras.layers.ReLU(max_value=1.0),
+        keras.layers.Normalization(mean=mean, variance=variance, **options),
+    ]
+    return keras.Sequential([keras.Input(array.shape[1:]), *stack], name=named)
+
+
+def _is_looked_up(subject: Subject, index: int) -> bool:
+    return any(isinstance(one.layer, LOOKUPS) for one in subject.layers if index in one.enters)
+
+
+def _has(subject: Subject, name: str) -> bool:
+    return any(layer.name.startswith(f"{name}_") for layer in subject.model.layers)
+
+
+def refit_scaling(subject: Subject, finding: Finding) -> Subject | None:
+    """Scaling layers at the inputs give way to one that fits the training rows."""
+    if not can_be_cut(subject.model):
+        return None
+    calls = subject.facts[0]
+    chain, waiting = [], [one for one in calls if one.takes_input and isinstance(one.layer, SCALINGS)]
+    while waiting:
+        one = waiting.pop()
+        chain.append(one)
+        waiting += [calls[i] for i in one.consumers if isinstance(calls[i].layer, SCALINGS)]
+    arrays = [np.asarray(one) for one in jax.tree.leaves(subject.x)]
+    if not chain or len(arrays) != len(subject.model.inputs) or _fits(subject, arrays):
+        return None
+    free = {id(layer) for layer in open_layers(subject.model)}
+    if any(id(one.layer) not in free for one in chain):
+        replaceable(subject, chain, every=True)
+    scaled = {place for one in chain for place in one.enters}
+    front = [_normalization(subject, array, i) if i in scaled else None for i, array in enumerate(arrays)]
+    change = Change(
+        remedy="refit-scaling",
+        where=tuple(dict.fromkeys(one.path for one in chain)),
+        before=", then ".join(one.path for one in chain),
+        after="one layer that gives the training rows mean 0 and variance 1",
+        snippet="normalization = keras.layers.Normalization()\nnormalization.adapt(x_train)",
+    )
+    cuts: dict[Any, Cut] = {one.layer: lambda config: None for one in chain}
+    return operated(subject, change, cuts, front=front)
+
+
+def _fits(subject: Subject, arrays: list[np.ndarray]) -> bool:
+    """Whether the first layers are Normalization layers that fit the rows."""
+    firsts = [one for one in subject.layers if one.takes_input and isinstance(one.layer, SCALINGS)]
+    for one in firsts:
+        for place in one.enters:
+            made = np.asarray(one.layer(arrays[place][:2000].astype("float32")))
+            if not (abs(float(made.mean())) < 0.5 and 0.3 < float(made.std()) < 2):
+                return False
+    return True
+
+
+def _normalization(subject: Subject, array: np.ndarray, index: int) -> Any:
+    axis: Any = -1 if array.ndim > 1 else None
+    mean, variance = statistics(array, axis, subject.policy.remedies.least_feature_deviation)
+    name = fresh_name(subject.model, f"refitted_{index}")
+    return keras.layers.Normalization(axis=axis, mean=mean, variance=variance, dtype="float32", name=name)
+
+
+def move_channels(subject: Subject, finding: Finding) -> Subject | None:
+    """A layer in front moves the channels to where the convolutions expect them.
+
+    The layers are built anew for the new shape; weights whose shape stays are kept.
+    """
+    if not can_be_cut(subject.model) or len(subject.model.inputs) != 1 or _has(subject, "channels"):
+        return None
+    array = np.asarray(jax.tree.leaves(subject.x)[0])
+    first = next((one for one in subject.layers if one.takes_input), None)
+    if array.ndim != 4 or first is None or not hasattr(first.layer, "data_format"):
+        return None
+    to_first = first.layer.data_format == "channels_first"
+    order = (3, 1, 2) if to_first else (2, 3, 1)
+    if array.shape[3 if to_first else 1] > 4:
+        return None
+    name = fresh_name(subject.model, "channels_moved")
+    change = Change(
+        remedy="move-channels",
+        where=("data",),
+        before=f"images of shape {array.shape[1:]}",
+        after=f"moved to {tuple(array.shape[i] for i in order)} by a layer in the model",
+        snippet=f"x = np.transpose(x, (0, {', '.join(map(str, order))}))",
+    )
+    cuts = {one: _anew(type(one)) for one in open_layers(subject.model) if one.weights}
+    return operated(subject, change, cuts, front=[keras.layers.Permute(order, name=name)])
+
+
+def _anew(kind: Any) -> Cut:
+    """A layer for another input shape: made from its configuration, not duplicated."""
+    return lambda config: [kind.from_config(config)]
+
+
+def stretch_output(subject: Subject, finding: Finding) -> Subject | None:
+    """A layer after a bounded output stretches it to the range of the targets, which stay as they are.
+
+    For distances as losses; the loss is weighted so that its gradient is that of targets in the old range.
+    """
+    outputs = subject.facts[1]
+    if len(outputs) != 1 or not can_be_cut(subject.model):
+        return None
+    (output,) = outputs
+    facts, bounds = target_facts(output.targets), _RANGES.get(output.activation or "")
+    name = None if output.loss is None else output.loss.name
+    if facts is None or bounds is None or name not in SQUARES or facts.high == facts.low:
+        return None
+    if facts.low >= bounds[0] and facts.high <= bounds[1]:
+        return None
+    factor = (facts.high - facts.low) / (bounds[1] - bounds[0])
+    offset = facts.low - factor * bounds[0]
+    last = subject.model.layers[-1]
+    named = fresh_name(subject.model, "output_range")
+    copied = cut(
+        subject.model, {last: lambda config: [config, keras.layers.Rescaling(factor, offset, name=named)]}
+    )
+    weight = 1 / factor**2 if name == "mean_squared_error" else 1 / factor
+    change = Change(
+        remedy="stretch-output",
+        where=(output.where, "targets"),
+        before=f"{output.activation} for targets from {facts.low:g} to {facts.high:g}",
+        after="its range stretched to that of the targets, by a layer in the model",
+        snippet=f"keras.layers.Rescaling({factor:g}, {offset:g})  # last in the model, or scale the targets",
+    )
+    model = compiled_like(subject.model, copied.model, loss_weights=[weight])
+    return subject.changed(change, model=model)
+
+
+def rescale_targets(subject: Subject, finding: Finding) -> Subject | None:
+    """Masks of two values, such as 0 and 255, become 0 and 1; the model then predicts shares.
+
+    None for other targets, which keep their units.
+    """
+    outputs = subject.facts[1]
+    if len(outputs) != 1 or outputs[0].targets is None:
+        return None
+    (output,) = outputs
+    targets = np.asarray(output.targets)
+    name = None if output.loss is None else output.loss.name
+    values = np.unique(targets)
+    if name not in BINARY or len(values) != 2 or (values[0], values[1]) == (0, 1):
+        return None
+
+    def scaled(y: Any) -> Any:
+        return jax.tree.map(lambda one: (np.asarray(one) == values[1]).astype("float32"), y)
+
+    held = subject.training.validation_data
+    if held is not None:
+        held = (held[0], scaled(held[1]), *held[2:])
+    change = Change(
+        remedy="rescale-targets",
+        where=("targets",),
+        before=f"masks of {values[0]:g} and {values[1]:g}",
+        after="masks of 0 and 1",
+        snippet=f"y_train = (y_train == {values[1]:g}).astype('float32')",
+    )
+    return subject.changed(change, y=scaled(subject.y), training={"validation_data": held})
+
+
+def rescale_each_output(subject: Subject, finding: Finding) -> Subject | None:
+    """Each output of amounts far from 0 and 1 gets a layer that scales it to its targets, and a loss weight.
+
+    The network before it learns numbers of mean 0 and deviation 1; the model predicts in the targets' units.
+    """
+    outputs, model = subject.facts[1], subject.model
+    if len(outputs) < 2 or not can_be_cut(model) or isinstance(model, keras.Sequential):
+        return None
+    weights = loss_weights(model, len(outputs))
+    cuts: dict[Any, Cut] = {}
+    words = []
+    for place, output in enumerate(outputs):
+        head = next((one for one in subject.layers if one.path == output.where), None)
+        moments = _moments(output)
+        if head is None or moments is None or head.consumers or output.activation != "linear":
+            continue
+        replaceable(subject, [head])
+        mean, deviation = moments
+        cuts[head.layer] = _scaled_back(mean, deviation, fresh_name(model, f"target_scale_{place}"))
+        squared = output.loss is not None and output.loss.name == "mean_squared_error"
+        weights[place] /= deviation**2 if squared else deviation
+        words.append(f"{output.where}: mean {mean:.3g}, deviation {deviation:.3g}")
+    if not cuts:
+        return None
+    change = Change(
+        remedy="rescale-each-output",
+        where=("targets", *(layer.name for layer in cuts)),
+        before="; ".join(words),
+        after="outputs scaled to their targets by layers in the model, and losses weighted alike",
+        snippet="keras.layers.Normalization(axis=None, mean=mean, variance=variance, invert=True)",
+    )
+    given: Any = model._compile_config.config  # type: ignore[attr-defined]
+    kept = _like(given["loss"], weights, model)
+    return operated(subject, change, cuts, loss_weights=kept)
+
+
+def _scaled_back(mean: float, deviation: float, name: str) -> Cut:
+    whole: Any = None  # Keras says int and takes None
+    return lambda config: [
+        config,
+        keras.layers.Normalization(axis=whole, mean=mean, variance=deviation**2, invert=True, name=name),
+    ]
+
+
+def _moments(output: OutputFacts) -> tuple[float, float] | None:
+    """Mean and deviation of amounts that are far from 0 and 1; None for others."""
+    facts, name = target_facts(output.targets), None if output.loss is None else output.loss.name
+    if facts is None or output.targets is None or facts.classes or facts.shares or name not in SQUARES:
+        return None
+    values = np.asarray(output.targets, dtype=np.float64)
+    mean, deviation = float(values.mean()), float(values.std())
+    return (mean, deviation) if deviation > 0 and max(abs(mean), deviation) > 3 else None
+
+
+def _like(losses: Any, weights: list[float], model: Any) -> Any:
+    """The weights in the structure of the losses."""
+    names = list(getattr(model, "output_names", None) or [])
+    return dict(zip(names, weights, strict=True)) if isinstance(losses, dict) and names else list(weights)
+
+
+def balance_losses(subject: Subject, finding: Finding) -> Subject | None:
+    """Loss weights with which every output's loss is 1 before training."""
+    outputs = subject.facts[1]
+    sizes = [untrained_loss(one) for one in outputs]
+    if len(outputs) < 2 or any(size is None or size <= 0 for size in sizes):
+        return None
+    now = loss_weights(subject.model, len(outputs))
+    wanted = [1 / size for size in sizes if size is not None]
+    shares = [weight * size for weight, size in zip(now, sizes, strict=True) if size is not None]
+    if min(shares) > 0 and max(shares) / min(shares) < 2:
+        return None
+    given: Any = subject.model._compile_config.config  # type: ignore[attr-defined]
+    change = Change(
+        remedy="balance-losses",
+        where=("loss",),
+        before=f"loss weights {', '.join(f'{one:.3g}' for one in now)}",
+        after=f"loss weights {', '.join(f'{one:.3g}' for one in wanted)}: every loss begins at about 1",
+        snippet=f"model.compile(..., loss_weights={[float(f'{one:.3g}') for one in wanted]})",
+    )
+    kept = _like(given["loss"], wanted, subject.model)
+    return subject.changed(change, model=compiled_like(subject.model, subject.copy(), loss_weights=kept))
+
+
+REMEDIES = remedies(
+    clip_sentinels,
+    refit_scaling,
+    move_channels,
+    stretch_output,
+    rescale_each_output,
+    needs_surgery=True,
+) | remedies(rescale_targets, balance_losses)

@@ -1,0 +1,104 @@
+"""Remedies for updates that decay, clipping, accumulation, a loss scale or penalties make useless."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import keras
+
+from kilter._diagnosis.checks.updates import penalties
+from kilter._models.editing import Cut, can_be_cut
+from kilter._records import Change, Finding
+from kilter._treatment.remedies.base import chosen, operated, paths, remedies, replaceable
+from kilter._treatment.subject import Subject, compiled_like, copy_of, fresh_optimizer
+
+_CLIPS: Final = ("clipnorm", "global_clipnorm", "clipvalue")
+_DECAY: Final = 4e-3  # AdamW's default in Keras
+
+
+def ease_decay(subject: Subject, finding: Finding) -> Subject | None:
+    """A weight decay above 0.1 becomes 0.004."""
+    decay = getattr(subject.optimizer.optimizer, "weight_decay", None)
+    if not isinstance(decay, int | float) or decay <= 0.1:
+        return None
+    words = f"weight decay {decay:g}", f"weight decay {_DECAY:g}"
+    return _optimized(subject, "ease-decay", words, weight_decay=_DECAY)
+
+
+def drop_accumulation(subject: Subject, finding: Finding) -> Subject | None:
+    """An update for each batch."""
+    steps = getattr(subject.optimizer.optimizer, "gradient_accumulation_steps", None) or 1
+    if steps == 1:
+        return None
+    words = f"an update each {steps} batches", "an update each batch"
+    return _optimized(subject, "drop-accumulation", words, gradient_accumulation_steps=None)
+
+
+def ease_clipping(subject: Subject, finding: Finding) -> Subject | None:
+    """Clipping of the whole gradient at a norm of 1."""
+    optimizer = subject.optimizer.optimizer
+    given = {name: value for name in _CLIPS if (value := getattr(optimizer, name, None))}
+    if not given or given.get("global_clipnorm", 0) >= 1:
+        return None
+    words = ", ".join(f"{name}={value:g}" for name, value in given.items()), "global_clipnorm=1"
+    wanted = {**dict.fromkeys(_CLIPS), "global_clipnorm": 1.0}
+    return _optimized(subject, "ease-clipping", words, **wanted)
+
+
+def drop_loss_scale(subject: Subject, finding: Finding) -> Subject | None:
+    """The optimiser without its loss scale; Keras adds a usual one where half precision needs it."""
+    wrapped: Any = subject.model.optimizer
+    if not isinstance(wrapped, keras.optimizers.LossScaleOptimizer) or wrapped.initial_scale <= 2**20:
+        return None
+    words = f"a loss scale of {wrapped.initial_scale:g}", "Keras's own loss scale, if one is needed"
+    return _optimized(subject, "drop-loss-scale", words)
+
+
+def _optimized(subject: Subject, code: str, words: tuple[str, str], **options: Any) -> Subject:
+    name = type(subject.optimizer.optimizer).__name__
+    shown = ", ".join(f"{key}={value}" for key, value in options.items() if value is not None)
+    change = Change(
+        remedy=code,
+        where=("optimizer",),
+        before=words[0],
+        after=words[1],
+        snippet=f"optimizer = keras.optimizers.{name}({shown or 'learning_rate'})",
+    )
+    optimizer = fresh_optimizer(subject.model, **options)
+    model = compiled_like(subject.model, copy_of(subject.model), optimizer=optimizer)
+    return subject.changed(change, model=model)
+
+
+def ease_penalties(subject: Subject, finding: Finding) -> Subject | None:
+    """L2 of 1e-4 on kernels in place of every penalty on weights and outputs."""
+    factor = subject.policy.remedies.l2
+    held = [one for one in subject.layers if penalties(one.layer) and not _is_mild(one.layer, factor)]
+    if not held or not can_be_cut(subject.model):
+        return None
+    layers = replaceable(subject, chosen(finding, held))
+    cuts: dict[Any, Cut] = {one.layer: _eased(penalties(one.layer), factor) for one in layers}
+    change = Change(
+        remedy="ease-penalties",
+        where=paths(layers),
+        before="penalties larger than the loss",
+        after=f"L2 of {factor:g} on kernels",
+        snippet=f"keras.layers.Dense(..., kernel_regularizer=keras.regularizers.L2({factor:g}))",
+    )
+    return operated(subject, change, cuts)
+
+
+def _is_mild(layer: Any, factor: float) -> bool:
+    own = getattr(layer, "kernel_regularizer", None)
+    return penalties(layer) == ["kernel_regularizer"] and getattr(own, "l2", 1) <= factor * 1.001
+
+
+def _eased(names: list[str], factor: float) -> Cut:
+    plain = keras.saving.serialize_keras_object(keras.regularizers.L2(factor))
+    return lambda config: {
+        **config, **{name: plain if name == "kernel_regularizer" else None for name in names}
+    }  # fmt: skip
+
+
+REMEDIES = remedies(ease_penalties, needs_surgery=True) | remedies(
+    ease_decay, drop_accumulation, ease_clipping, drop_loss_scale
+)

@@ -1,0 +1,182 @@
+"""A subject for each remedy of data, outputs, losses and pictures, and what the treated one must have."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import keras
+import numpy as np
+from keras import layers
+from tests.treatment.subjects import IMAGES, LABELS, THREE, X, dense, subject
+
+from kilter._treatment.subject import Subject
+
+RNG = np.random.default_rng(5)
+IDS = RNG.integers(0, 30, size=(96, 8))
+LENGTHS = RNG.integers(2, 6, size=96)
+PADDED = np.where(np.arange(8) < LENGTHS[:, None], RNG.integers(1, 30, size=(96, 8)), 0)
+WAVES = np.where((np.arange(8) < LENGTHS[:, None])[..., None], 0.3, -1.0).astype("float32")
+SENTINEL = np.where(RNG.random((96, 6)) < 0.1, -999.0, X).astype("float32")
+MASKS = np.zeros((64, 8, 8, 1), "float32")
+MASKS[:, 3:5, 3:5] = 1.0
+PICTURES = IMAGES[..., :1] / 255
+MANY = (X[:, :3] > 0.4).astype("float32")
+
+
+def chain(*members: Any, features: Any = (6,)) -> keras.Sequential:
+    keras.utils.set_random_seed(1)
+    return keras.Sequential([keras.Input(features), *members])
+
+
+def lookup(x: np.ndarray, size: int = 20, **options: Any) -> Subject:
+    table = layers.Embedding(size, 3, name="table", **options)
+    return subject(chain(table, layers.LSTM(3), layers.Dense(1, "sigmoid"), features=x.shape[1:]), x)
+
+
+def ending(*members: Any, **options: Any) -> Subject:
+    loss = options.pop("loss", "sparse_categorical_crossentropy")
+    return subject(chain(layers.Dense(6, "relu"), *members), y=THREE, loss=loss, **options)
+
+
+def masks(*members: Any, y: np.ndarray = MASKS, loss: Any = "binary_crossentropy", **options: Any) -> Subject:
+    last = layers.Conv2D(1, 1, activation="sigmoid", name="last")
+    model = chain(layers.Conv2D(4, 3, padding="same", name="first"), *members, last, features=(8, 8, 1))
+    return subject(model, PICTURES, y, loss=loss, metrics=(), **options)
+
+
+def optimized(optimizer: Any) -> Subject:
+    return subject(dense(), optimizer=optimizer)
+
+
+def two_outputs(factor: float) -> Subject:
+    keras.utils.set_random_seed(1)
+    inputs = keras.Input((6,))
+    value = layers.Dense(6, "relu")(inputs)
+    ends = [layers.Dense(1, name="amount")(value), layers.Dense(1, "sigmoid", name="large")(value)]
+    y = [factor * X[:, :1], LABELS[:, None].astype("float32")]
+    held = (X[:32], [one[:32] for one in y])
+    losses = ["mse", "binary_crossentropy"]
+    return subject(keras.Model(inputs, ends), X, y, loss=losses, metrics=(), validation_data=held)
+
+
+def normed(**options: Any) -> Subject:
+    return masks(layers.BatchNormalization(name="norm"), batch_size=1, **options)
+
+
+def _is_linear(layer: Any) -> bool:
+    return layer.activation is keras.activations.linear
+
+
+def _layer(treated: Subject, kind: str) -> Any:
+    return next(one for one in treated.model._flatten_layers() if type(one).__name__ == kind)
+
+
+def _kinds(treated: Subject) -> list[str]:
+    return [type(one).__name__ for one in treated.model.layers if type(one).__name__ != "InputLayer"]
+
+
+def _loss(treated: Subject) -> Any:
+    return treated.model._compile_config.config["loss"]  # type: ignore[attr-defined]
+
+
+def _optimizer(treated: Subject) -> Any:
+    return treated.optimizer.optimizer
+
+
+def _answers(treated: Subject) -> np.ndarray:
+    return np.asarray(treated.model.predict(treated.x, verbose=0))
+
+
+CAUSES: dict[str, tuple[Callable[[], Subject], Callable[[Subject], object]]] = {
+    "fit-embedding": (
+        lambda: lookup(IDS - 3),
+        lambda p: _layer(p, "Embedding").input_dim == 30 and np.isfinite(_answers(p)).all(),
+    ),
+    "project-numbers": (
+        lambda: lookup((IDS / 7).astype("float32"), size=30),
+        lambda p: _kinds(p)[:3] == ["Normalization", "Reshape", "Dense"],
+    ),
+    "mask-padding": (lambda: lookup(PADDED, size=30), lambda p: _layer(p, "Embedding").mask_zero),
+    "remove-first-activation": (
+        lambda: ending(layers.Dense(3, "relu"), layers.Softmax()),
+        lambda p: p.facts[1][0].activation == "softmax" and _is_linear(p.model.layers[1]),
+    ),
+    "softmax-last-axis": (
+        lambda: ending(layers.Dense(3), layers.Softmax(axis=0)),
+        lambda p: np.allclose(_answers(p).sum(axis=-1), 1, atol=1e-5),
+    ),
+    "fix-from-logits": (
+        lambda: ending(
+            layers.Dense(3),
+            layers.Activation(_softmax),
+            loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+        ),
+        lambda p: not p.facts[1][0].loss.from_logits,
+    ),
+    "clip-sentinels": (
+        lambda: subject(dense(), SENTINEL),
+        lambda p: np.abs(np.asarray(p.model.layers[0](p.x))).max() < 6,
+    ),
+    "refit-scaling": (
+        lambda: subject(chain(layers.Rescaling(1 / 255), layers.Dense(1, "sigmoid"))),
+        lambda p: _kinds(p) == ["Normalization", "Dense"]
+        and np.allclose(np.std(np.asarray(p.model.layers[0](p.x)), axis=0), 1, atol=0.02),
+    ),
+    "move-channels": (
+        lambda: subject(
+            chain(layers.Conv2D(4, 3), layers.Flatten(), layers.Dense(1, "sigmoid"), features=(3, 8, 8)),
+            np.moveaxis(IMAGES, 3, 1) / 255,
+            LABELS[:64],
+        ),
+        lambda p: _layer(p, "Conv2D").kernel.shape == (3, 3, 3, 4),
+    ),
+    "stretch-output": (
+        lambda: masks(y=PICTURES * 255, loss="mse"),
+        lambda p: _answers(p).max() > 50 and p.facts[1][0].activation is None,
+    ),
+    "rescale-targets": (lambda: masks(y=MASKS * 255), lambda p: set(np.unique(p.y)) == {0.0, 1.0}),
+    "rescale-each-output": (
+        lambda: two_outputs(900.0),
+        lambda p: _kinds(p).count("Normalization") == 1 and np.std(p.model.predict(X, verbose=0)[0]) > 50,
+    ),
+    "balance-losses": (
+        lambda: two_outputs(90.0),
+        lambda p: p.model._compile_config.config["loss_weights"][0] < 1e-3,  # type: ignore[attr-defined]
+    ),
+    "focal-loss": (masks, lambda p: isinstance(_loss(p), keras.losses.BinaryFocalCrossentropy)),
+    "dice-loss": (masks, lambda p: isinstance(_loss(p), keras.losses.Dice)),
+    "group-normalization": (normed, lambda p: _kinds(p)[1] == "GroupNormalization"),
+    "output-bias-prior": (
+        masks,
+        lambda p: abs(float(_layer(p, "Conv2D").bias[0])) == 0
+        and float(p.model.get_layer("last").bias[0]) < -2,
+    ),
+    "ease-penalties": (
+        lambda: subject(chain(layers.Dense(6, activity_regularizer="l1"), layers.Dense(1, "sigmoid"))),
+        lambda p: p.model.layers[0].activity_regularizer is None,
+    ),
+    "ease-decay": (
+        lambda: optimized(keras.optimizers.AdamW(1e-3, weight_decay=30.0)),
+        lambda p: _optimizer(p).weight_decay < 0.01,
+    ),
+    "drop-accumulation": (
+        lambda: optimized(keras.optimizers.Adam(1e-3, gradient_accumulation_steps=50)),
+        lambda p: not _optimizer(p).gradient_accumulation_steps,
+    ),
+    "ease-clipping": (
+        lambda: optimized(keras.optimizers.SGD(0.1, clipnorm=1e-6)),
+        lambda p: (_optimizer(p).global_clipnorm, _optimizer(p).clipnorm) == (1.0, None),
+    ),
+    "drop-loss-scale": (
+        lambda: optimized(
+            keras.optimizers.LossScaleOptimizer(keras.optimizers.SGD(0.1), initial_scale=2.0**60)
+        ),
+        lambda p: not isinstance(p.model.optimizer, keras.optimizers.LossScaleOptimizer),
+    ),
+}  # fmt: skip
+
+
+@keras.saving.register_keras_serializable(package="tests")
+def _softmax(value: Any) -> Any:
+    return keras.ops.softmax(value, axis=-1)
