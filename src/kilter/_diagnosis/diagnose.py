@@ -16,6 +16,7 @@ from kilter._array_types import Arrays, HeldOut
 from kilter._diagnosis.checks import CHECKS
 from kilter._diagnosis.context import Check, Context
 from kilter._diagnosis.outcome import outcome
+from kilter._diagnosis.sequences import read_sequences
 from kilter._diagnosis.severity import weighed
 from kilter._diagnosis.thresholds import Thresholds
 from kilter._engine.arrays import check_batch_size, collect, is_array, pick, row_count
@@ -150,7 +151,8 @@ def diagnose(
         with _compilation(context):
             progress.stage("Diagnosing: compiling a forward and a backward pass")
             reader, taken = _probed(context, seed, blocking, once=steps == 0)
-            context = replace(context, probe=taken)
+            steps_read = None if taken is None or blocking else read_sequences(context, seed)
+            context = replace(context, probe=taken, sequences=steps_read)
             findings += run_checks(CHECKS["probe"], context)
             if steps and taken is not None and not blocking:
                 training = _stepped(context, spec, steps, reader, progress)

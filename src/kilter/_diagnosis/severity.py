@@ -30,12 +30,29 @@ _CERTAIN: Final = (
     "one-class",
     "shuffled-labels",
 )
+# A sound sibling has the same structure, so that it cannot disprove these: severe while skill is missing.
+_STRUCTURAL: Final = (
+    "softmax-axis",
+    "inverted-mask",
+    "unread-steps",
+    "missing-positions",
+    "missing-causal-mask",
+    "steps-against-one-target",
+    "attention-uniform",
+)
+_ENOUGH: Final = 0.9
 _BY_CONSTRUCTION: Final = ("output-activation-loss", "constant-initializer")
 # What can explain a training that falls short, causes before their consequences.
 _ROOTS: Final = (
     *_CERTAIN,
     "output-activation-loss",
     "constant-initializer",
+    *_STRUCTURAL,
+    "stateful-unrelated",
+    "recurrent-initializer",
+    "recurrent-activation",
+    "exploding-through-time",
+    "attention-collapsed",
     "not-shuffled",
     "unscaled-targets",
     "softmax-hidden",
@@ -54,8 +71,13 @@ _ROOTS: Final = (
     "variance-forward",
     "variance-backward",
     "disconnected-layer",
+    "rank-collapse",
+    "embedding-scale",
+    "narrow-heads",
+    "forget-bias",
+    "vanishing-through-time",
 )
-_RATES: Final = ("learning-rate-range", "rate-too-high", "rate-too-low", "adagrad-deep")
+_RATES: Final = ("rate-without-warm-up", "post-norm-depth", "learning-rate-range", "rate-too-high", "rate-too-low", "adagrad-deep")
 _CONSEQUENCES: Final = (
     "non-finite",
     "vanishing-gradients",
@@ -85,6 +107,7 @@ def weighed(found: list[Finding], context: Context, outcome: Outcome | None) -> 
         measured = replace(outcome, expected=outcome.reached)
         open_end = measured.falls_short(limits.short_margin, limits.short_margin)
         kept = _BY_CONSTRUCTION if open_end else ()
+        kept = (*kept, *(_STRUCTURAL if outcome.reached < _ENOUGH else ()))
         return [one if one.code in kept else _one_less(one) for one in found]
     rate = _is_rate(outcome, limits.rate_share)
     if rate:

@@ -7,6 +7,7 @@ from typing import Final
 
 from kilter._diagnosis.checks import (
     architecture,
+    attention,
     curves,
     data,
     initializers,
@@ -14,6 +15,8 @@ from kilter._diagnosis.checks import (
     optimizer,
     output,
     probe,
+    recurrent,
+    steps,
     training,
 )
 from kilter._diagnosis.context import Check
@@ -26,8 +29,10 @@ CHECKS: Final[Mapping[str, tuple[Check, ...]]] = {
         *architecture.CHECKS,
         *normalization.CHECKS,
         *optimizer.CHECKS,
+        *recurrent.CHECKS,
+        *attention.MODEL_CHECKS,
     ),
-    "probe": probe.CHECKS,
+    "probe": (*probe.CHECKS, *steps.CHECKS, *attention.CHECKS),
     "training": (*training.CHECKS, *curves.CHECKS),
 }
 """The checks by what they look at, in the order in which they run."""

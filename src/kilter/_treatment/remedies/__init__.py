@@ -13,6 +13,7 @@ from kilter._treatment.remedies import (
     output,
     regularization,
     residuals,
+    sequences,
     training,
 )
 from kilter._treatment.remedies.base import Remedy
@@ -24,6 +25,7 @@ REMEDIES: Final[dict[str, Remedy]] = {
     **initialization.REMEDIES,
     **normalization.REMEDIES,
     **residuals.REMEDIES,
+    **sequences.REMEDIES,
     **regularization.REMEDIES,
     **optimization.REMEDIES,
     **training.REMEDIES,
