@@ -216,7 +216,8 @@ def _reordered(model: keras.Model, entry: _Entry, state: State, x: Any, order: n
     far, later = [], []
     for one, two, three in zip(plain, moved, changed, strict=True):
         stepped = one.ndim > 2 and one.shape[1] == steps
-        scale = jnp.maximum(jnp.std(one, axis=0).mean(), 1e-12)
+        scale = jnp.std(one, axis=0).mean()
+        scale = jnp.where(scale > 1e-6 * jnp.abs(one).max(), scale, jnp.nan)  # else: all rows get one answer
         far.append(jnp.abs(one - (two[:, back] if stepped else two)).max() / scale)
         if stepped:
             later.append(jnp.abs(one - three)[:, :-1].max() / scale)
@@ -230,4 +231,3 @@ def _content(array: np.ndarray, *, ids: bool) -> np.ndarray:
     ahead = np.maximum.accumulate(used, axis=1)
     behind = np.maximum.accumulate(used[:, ::-1], axis=1)[:, ::-1]
     return ahead & behind
-

@@ -77,7 +77,14 @@ _ROOTS: Final = (
     "forget-bias",
     "vanishing-through-time",
 )
-_RATES: Final = ("rate-without-warm-up", "post-norm-depth", "learning-rate-range", "rate-too-high", "rate-too-low", "adagrad-deep")
+_RATES: Final = (
+    "rate-without-warm-up",
+    "post-norm-depth",
+    "learning-rate-range",
+    "rate-too-high",
+    "rate-too-low",
+    "adagrad-deep",
+)
 _CONSEQUENCES: Final = (
     "non-finite",
     "vanishing-gradients",

@@ -79,7 +79,9 @@ class Thresholds:
     norm_lag_warning: float = sourced(0.9, "momentum^steps: initial statistics left after two epochs")
     # sequences
     recurrent_scale: float = sourced(4.0, "Saxe et al. 2014: orthogonal kernels keep norms; limit by kilter")
-    recurrent_scale_least: float = sourced(0.02, "Saxe et al. 2014: orthogonal kernels keep norms; limit by kilter")
+    recurrent_scale_least: float = sourced(
+        0.02, "Saxe et al. 2014: orthogonal kernels keep norms; limit by kilter"
+    )
     forget_kept: float = sourced(0.6, "Jozefowicz et al. 2015: a forget bias of 1 keeps 73 % a step")
     forget_steps: float = sourced(30, OWN)
     continued: float = sourced(0.5, "rows that continue each other differ less than unrelated ones")
@@ -97,6 +99,7 @@ class Thresholds:
     attention_entropy: float = sourced(0.15, "Zhai et al. 2023: entropy collapse; limit by kilter")
     token_share: float = sourced(0.01, OWN)
     token_likeness: float = sourced(0.995, "Dong et al. 2021: rank 1 is a likeness of 1")
+    spike: float = sourced(8.0, "of the median of 50 batches; limit by kilter")
     # the data
     input_scale: float = sourced(30.0, "LeCun et al. 1998, section 4.3; limit by kilter")
     input_scale_warning: float = sourced(3.0, "LeCun et al. 1998, section 4.3; limit by kilter")

@@ -70,14 +70,10 @@ def _walk(jaxpr: Any, known: dict[Any, Any], rows: int, found: list[tuple[Proble
         if inner is not None:
             inner = getattr(inner, "jaxpr", inner)
             if len(inner.invars) == len(given):
-                entering = {
-                    var: one for var, one in zip(inner.invars, given, strict=True) if one is not None
-                }
+                entering = {var: one for var, one in zip(inner.invars, given, strict=True) if one is not None}
                 results = _walk(inner, entering, rows, found)
                 known |= {
-                    var: one
-                    for var, one in zip(equation.outvars, results, strict=True)
-                    if one is not None
+                    var: one for var, one in zip(equation.outvars, results, strict=True) if one is not None
                 }
             continue
         made = _after(equation, given, rows, found)

@@ -58,7 +58,9 @@ def check_rate(context: Context) -> list[Finding]:
     if rate <= limits.attention_rate:
         return []
     evidence = [seen(limits, "attention_rate", "learning rate at the first step", rate)]
-    return [finding("rate-without-warm-up", "warning", ["optimizer"], evidence, rate=rate, blocks=len(layers))]
+    return [
+        finding("rate-without-warm-up", "warning", ["optimizer"], evidence, rate=rate, blocks=len(layers))
+    ]
 
 
 def check_post_norm(context: Context) -> list[Finding]:
@@ -105,7 +107,9 @@ def check_spread(context: Context) -> list[Finding]:
     low = {name: value for name, value in sharp.items() if value < limits.attention_entropy}
     if low:
         least = min(low.values())
-        evidence = [seen(limits, "attention_entropy", "entropy of the weights over that of uniform ones", least)]
+        evidence = [
+            seen(limits, "attention_entropy", "entropy of the weights over that of uniform ones", least)
+        ]
         return [finding("attention-collapsed", "warning", low, evidence, entropy=least)]
     flat = [name for name, value in sharp.items() if value > 1 - 1e-7]
     if not flat or len(flat) < len(sharp):

@@ -103,7 +103,9 @@ def check_start(context: Context) -> list[Finding]:
                             ("orthogonal-recurrent",)))  # fmt: skip
     if poor:
         worst = max(poor.values(), key=lambda size: abs(np.log(max(size, 1e-12))))
-        evidence = [seen(limits, "recurrent_scale", "scale of a kernel over that of an orthogonal one", worst)]
+        evidence = [
+            seen(limits, "recurrent_scale", "scale of a kernel over that of an orthogonal one", worst)
+        ]
         severity: Severity = "severe" if worst > 3 * limits.recurrent_scale else "warning"
         made.append(finding("recurrent-initializer", severity, poor, evidence, scale=worst))
     return made

@@ -26,7 +26,9 @@ def check_read(context: Context) -> list[Finding]:
     padding = ~content
     ignored = float((content & ~read).sum() / max(content.sum(), 1))
     if padding.mean() > 0.05 and ignored > context.thresholds.unread and (padding & read).any():
-        evidence = [seen(context.thresholds, "unread", "share of the steps with content that are not read", ignored)]
+        evidence = [
+            seen(context.thresholds, "unread", "share of the steps with content that are not read", ignored)
+        ]
         return [finding("inverted-mask", "severe", ["data"], evidence, share=ignored)]
     steps = read.any(axis=0)
     unread = float((~steps & content.any(axis=0)).sum() / len(steps))
@@ -36,7 +38,9 @@ def check_read(context: Context) -> list[Finding]:
     lost = bool(gain > context.thresholds.order_gain)
     evidence = [seen(context.thresholds, "unread", "share of the steps that are not read", unread)]
     if np.isfinite(gain):
-        evidence.append(seen(context.thresholds, "order_gain", "skill of trees that is lost without them", gain))
+        evidence.append(
+            seen(context.thresholds, "order_gain", "skill of trees that is lost without them", gain)
+        )
     where = [one.path for one in context.layers if isinstance(one.layer, (*RECURRENT, *ATTENTION))][-1:]
     detail = f"Of {len(steps)} steps the loss depends on {int(steps.sum())}: {_places(steps)}"
     severity: Severity = "severe" if lost else "warning"
@@ -78,14 +82,21 @@ def check_time(context: Context) -> list[Finding]:
     profile = through_time(reading)
     known = profile[~np.isnan(profile)]
     if not np.isfinite(reading.by_step).all():
-        evidence = [Evidence("steps with a gradient that is not finite", int((~np.isfinite(reading.by_step)).sum()))]
+        evidence = [
+            Evidence("steps with a gradient that is not finite", int((~np.isfinite(reading.by_step)).sum()))
+        ]
         return [finding("exploding-through-time", "severe", layers, evidence,
                         detail="The gradient by the first steps is NaN or infinite")]  # fmt: skip
     if len(known) < limits.time_steps or known.max() <= 0:
         return []
-    near, far = float(np.median(known[: max(1, len(known) // 8)])), float(np.median(known[-max(1, len(known) // 8) :]))
+    near, far = (
+        float(np.median(known[: max(1, len(known) // 8)])),
+        float(np.median(known[-max(1, len(known) // 8) :])),
+    )
     if near > 0 and far / near > limits.time_growth:
-        evidence = [seen(limits, "time_growth", "gradient by the first steps over that by the last", far / near)]
+        evidence = [
+            seen(limits, "time_growth", "gradient by the first steps over that by the last", far / near)
+        ]
         detail = f"It is {far / near:.3g} times as large at the first steps as at the last"
         return [finding("exploding-through-time", "warning", layers, evidence, detail=detail)]
     horizon = int(np.flatnonzero(known >= _FAR * known.max()).max()) + 1

@@ -56,9 +56,7 @@ def _reconfigured(
     if not holders:
         return None
     held = [one for ones in holders.values() for one in ones]
-    cuts: dict[Any, Cut] = {
-        layer: lambda config: _with(config, values) for layer in holders
-    }
+    cuts: dict[Any, Cut] = {layer: lambda config: _with(config, values) for layer in holders}
     options = ", ".join(f"{key}={value!r}" for key, value in values.items())
     change = Change(code, paths(held), before, after, f"keras.layers.{held[0].kind}(..., {options})")
     return operated(subject, change, cuts)
@@ -69,12 +67,16 @@ def recurrent_tanh(subject: Subject, finding: Finding) -> Subject | None:
     wanted = {"activation": "tanh", "recurrent_activation": "sigmoid"}
     cells = [inner for one in chosen(finding, _recurrent(subject)) for inner in _cells(one.layer)]
     names = [
-        getattr(getattr(cell, key, None), "__name__", sound) for cell in cells for key, sound in wanted.items()
+        getattr(getattr(cell, key, None), "__name__", sound)
+        for cell in cells
+        for key, sound in wanted.items()
     ]
     others = [name for name in names if name not in wanted.values()]
     if not others:
         return None
-    return _reconfigured(subject, finding, "recurrent-tanh", wanted, counted(others), "tanh, gates with sigmoid")
+    return _reconfigured(
+        subject, finding, "recurrent-tanh", wanted, counted(others), "tanh, gates with sigmoid"
+    )
 
 
 def _cells(layer: Any) -> list[Any]:
@@ -236,7 +238,9 @@ def repair_softmax_axis(subject: Subject, finding: Finding) -> Subject | None:
     named = {place.partition("#")[0] for place in finding.where}
     free = {id(layer) for layer in open_layers(subject.model)}
     cuts: dict[Any, Cut] = {}
-    layers = [one for one in subject.layers if one.path in named and len(one.shape) == 3 and id(one.layer) in free]
+    layers = [
+        one for one in subject.layers if one.path in named and len(one.shape) == 3 and id(one.layer) in free
+    ]
     for one in layers:
         if isinstance(one.layer, keras.layers.Softmax):
             axis = 1 if one.shape[-1] == 1 else -1
@@ -245,7 +249,10 @@ def repair_softmax_axis(subject: Subject, finding: Finding) -> Subject | None:
             if isinstance(one.layer, keras.layers.Activation):
                 cuts[one.layer] = lambda config: [keras.layers.Softmax(axis=1, name=config["name"])]
             else:
-                cuts[one.layer] = lambda config: [{**config, "activation": "linear"}, keras.layers.Softmax(axis=1)]
+                cuts[one.layer] = lambda config: [
+                    {**config, "activation": "linear"},
+                    keras.layers.Softmax(axis=1),
+                ]
     if not cuts:
         return None
     change = Change("repair-softmax-axis", paths(layers), "softmax over the wrong axis", "softmax over the steps",
@@ -269,7 +276,9 @@ def warm_up(subject: Subject, finding: Finding) -> Subject | None:
     rate: Any = keras.optimizers.schedules.CosineDecay(
         peak / 100, max(1, steps - warm), warmup_target=peak, warmup_steps=warm
     )
-    clipped = any(getattr(facts.optimizer, name, None) for name in ("clipnorm", "clipvalue", "global_clipnorm"))
+    clipped = any(
+        getattr(facts.optimizer, name, None) for name in ("clipnorm", "clipvalue", "global_clipnorm")
+    )
     extra = {} if clipped else {"global_clipnorm": _CLIP}
     optimizer = fresh_optimizer(subject.model, learning_rate=rate, **extra)
     kind = type(facts.optimizer).__name__
