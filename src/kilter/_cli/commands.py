@@ -31,6 +31,7 @@ from kilter._cli.options import (
     Seed,
     Settings,
     Source,
+    SourceOrScript,
     Target,
     Workers,
 )
@@ -150,7 +151,7 @@ def pretrain(
 
 @done_in("diagnosing")
 def diagnose(
-    source: Source,
+    source: SourceOrScript,
     settings: Settings = None,
     model: SavedModel = None,
     target: Target = None,
@@ -173,7 +174,7 @@ def diagnose(
 
 @done_in("treating")
 def treat(
-    source: Source,
+    source: SourceOrScript,
     settings: Settings = None,
     model: SavedModel = None,
     out: Annotated[

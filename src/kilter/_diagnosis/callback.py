@@ -118,7 +118,7 @@ class Doctor(keras.callbacks.Callback):
         self.diagnosis = Diagnosis(ranked([*(one for _, one in self.events), *known]))
 
     def restart(self) -> keras.Model:
-        """Put back the weights from before the training, and return the model: what :func:`kilter.treat` needs.
+        """Put back the weights from before the training, and return the model, for :func:`kilter.treat`.
 
         Raises :class:`~kilter.errors.ModelError` without ``stop=True``, and before any training.
         """
@@ -166,9 +166,7 @@ class Doctor(keras.callbacks.Callback):
         self.stopped = found
         model.stop_training = True
         if self._verbose:
-            io_utils.print_msg(
-                f"kilter: training stopped by {found.code}; see Doctor.restart() and kilter.treat"
-            )
+            io_utils.print_msg(f"kilter: training stopped by {found.code}; see Doctor.restart()")
 
     def _diagnose(self, **options: Any) -> None:
         model: Any = self.model

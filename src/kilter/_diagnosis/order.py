@@ -53,8 +53,9 @@ def _gain(context: Context, without: list[np.ndarray], given: list[np.ndarray]) 
     if numbers is None and (targets[:1].size != 1 or targets.dtype.kind not in "fiub"):
         return float("nan")
     wanted = targets[chosen].reshape(-1).astype(float) if numbers is None else numbers[chosen]
-    poor, rich = (_skill(np.concatenate(part, axis=1), wanted, classes=numbers is not None)
-                  for part in (without, given))  # fmt: skip
+    poor, rich = (
+        _skill(np.concatenate(part, axis=1), wanted, classes=numbers is not None) for part in (without, given)
+    )
     return rich - max(poor, 0.0)
 
 

@@ -87,7 +87,7 @@ class Thresholds:
     continued: float = sourced(0.5, "rows that continue each other differ less than unrelated ones")
     unread: float = sourced(0.3, OWN)
     order_gain: float = sourced(0.15, OWN)
-    order_change: float = sourced(1e-3, "float32 sums in another order differ by less")
+    order_change: float = sourced(5e-5, "float32 sums in another order differ by less")
     shifted: float = sourced(0.95, OWN)
     time_steps: float = sourced(12, OWN)
     time_horizon: float = sourced(4, OWN)

@@ -53,7 +53,7 @@ class BatchLosses:
         self._sum, self._count, self._batch = 0.0, 0, -1
 
     def see(self, place: Place, mean: float) -> Finding | None:
-        """The finding about the batches since the last call, whose running mean is now ``mean``; None if fine."""
+        """The finding about the batches since the last call, given the running mean; None if all is well."""
         count = place.batch + 1
         first, self._batch = self._batch + 1, place.batch
         loss = (mean * count - self._sum) / max(count - self._count, 1)

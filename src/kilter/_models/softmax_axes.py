@@ -52,8 +52,13 @@ def misused_softmaxes(program: Any, rows: int) -> tuple[Misused, ...]:
     found: list[tuple[Problem, Softmax]] = []
     ends = _walk(program.jaxpr, {}, rows, found)
     last = [one.shape for one in ends if isinstance(one, Softmax)]
-    used = [(problem, one) for problem, one in found if problem == "other" or one.shape not in last]
-    return tuple(dict.fromkeys(Misused(problem, one.axes, one.shape) for problem, one in used))
+    used: list[tuple[Problem, Softmax]] = [
+        (problem, one) for problem, one in found if problem == "other" or one.shape not in last
+    ]
+    listed: dict[Misused, None] = {}
+    for problem, one in used:
+        listed[Misused(problem, one.axes, one.shape)] = None
+    return tuple(listed)
 
 
 def _walk(jaxpr: Any, known: dict[Any, Any], rows: int, found: list[tuple[Problem, Softmax]]) -> list[Any]:
@@ -128,6 +133,7 @@ def _contracted(equation: Any, given: Sequence[Any]) -> Iterator[tuple[Problem, 
     """A softmax over an axis that is not summed over where its weights are multiplied with values."""
     (contracted, batched) = equation.params["dimension_numbers"]
     for index, one in enumerate(given[:2]):
-        if isinstance(one, Softmax) and batched[index] and not {*contracted[index]} & {*one.now}:
-            if 0 not in one.axes:
-                yield "other", one
+        if not isinstance(one, Softmax) or not batched[index] or 0 in one.axes:
+            continue
+        if not {*contracted[index]} & {*one.now}:
+            yield "other", one

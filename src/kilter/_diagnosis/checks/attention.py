@@ -20,10 +20,10 @@ from kilter._records import Evidence, Finding, Severity
 _ADAPTIVE: Final = ("adam", "adamw", "nadam", "adamax", "rmsprop", "lamb")
 _NORMS: Final = (keras.layers.LayerNormalization, keras.layers.RMSNormalization)
 _PROBLEMS: Final = {
-    "rows": "A softmax over an array of shape {shape} runs over its rows: each row's weights depend on the batch",
+    "rows": "A softmax over an array of shape {shape} runs over its rows: rows change each other's weights",
     "single": "A softmax over an array of shape {shape} runs over an axis of length 1, so every weight is 1",
-    "other": "A softmax over an array of shape {shape} runs over axis {axis}, but its weights are summed over "
-    "another axis",
+    "other": "A softmax over an array of shape {shape} runs over axis {axis}, but its weights are summed "
+    "over another axis",
 }
 
 
@@ -150,8 +150,11 @@ def check_softmax_axis(context: Context) -> list[Finding]:
     """Softmaxes over the rows of the batch, over an axis of length 1, or over an axis that is not summed."""
     made = []
     for one in () if context.sequences is None else context.sequences.misused:
-        layers = [facts.path for facts in context.layers
-                  if facts.activation == "softmax" and facts.shape[1:] == one.shape[1:]]  # fmt: skip
+        layers = [
+            facts.path
+            for facts in context.layers
+            if facts.activation == "softmax" and facts.shape[1:] == one.shape[1:]
+        ]
         shape = ("rows", *one.shape[1:])
         text = _PROBLEMS[one.problem].format(shape=str(shape).replace("'", ""), axis=one.axes[0])
         evidence = [Evidence("length of the axis", math.prod(one.shape[axis] for axis in one.axes))]

@@ -1,4 +1,4 @@
-"""Checks of how a network reads the steps of a sequence: gradients through time, unread steps, their order."""
+"""Checks of how a network reads the steps of a sequence: gradients through time, unread steps, order."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def check_read(context: Context) -> list[Finding]:
             seen(context.thresholds, "unread", "share of the steps with content that are not read", ignored)
         ]
         return [finding("inverted-mask", "severe", ["data"], evidence, share=ignored)]
-    steps = read.any(axis=0)
+    steps: np.ndarray = np.asarray(read.any(axis=0))
     unread = float((~steps & content.any(axis=0)).sum() / len(steps))
     if unread <= context.thresholds.unread or not _sequential(context):
         return []
@@ -59,7 +59,7 @@ def _places(steps: np.ndarray) -> str:
 
 
 def through_time(reading: SequenceReading) -> np.ndarray:
-    """Median gradient by the steps before a row's last one, over the largest: [steps back], NaN if unknown."""
+    """Median gradient by the steps before a row's last one, [steps back]; NaN if unknown."""
     rows, steps = reading.by_step.shape
     back = np.full((rows, steps), np.nan)
     for row in range(rows):
@@ -85,8 +85,15 @@ def check_time(context: Context) -> list[Finding]:
         evidence = [
             Evidence("steps with a gradient that is not finite", int((~np.isfinite(reading.by_step)).sum()))
         ]
-        return [finding("exploding-through-time", "severe", layers, evidence,
-                        detail="The gradient by the first steps is NaN or infinite")]  # fmt: skip
+        return [
+            finding(
+                "exploding-through-time",
+                "severe",
+                layers,
+                evidence,
+                detail="The gradient by the first steps is NaN or infinite",
+            )
+        ]
     if len(known) < limits.time_steps or known.max() <= 0:
         return []
     near, far = (

@@ -24,7 +24,8 @@ MODEL: Final[dict[str, Text]] = {
     "forget-bias": (
         "forget gates start closed", ("unit-forget-bias",),
         "Jozefowicz et al. 2015, An empirical exploration of recurrent network architectures",
-        "A step of {where} keeps only {kept:.0%} of the state, so it forgets before it can learn to remember.",
+        "A step of {where} keeps only {kept:.0%} of the state, so it forgets before it can learn to "
+        "remember.",
     ),
     "stateful-unrelated": (
         "states kept between unrelated rows", ("stateless",), "Keras, keras.io/guides/working_with_rnns",
@@ -38,19 +39,20 @@ MODEL: Final[dict[str, Text]] = {
     "narrow-heads": (
         "attention heads too narrow", (),
         "Bhojanapalli et al. 2020, Low-rank bottleneck in multi-head attention models",
-        "The heads of {where} have {size} dimensions each. They can hardly tell tokens apart: use fewer heads "
-        "with a larger key_dim.",
+        "The heads of {where} have {size} dimensions each. They can hardly tell tokens apart: use "
+        "fewer heads with a larger key_dim.",
     ),
     "rate-without-warm-up": (
         "attention at a high rate without warm-up", ("warm-up", "find-learning-rate"),
         "Liu et al. 2020, On the variance of the adaptive learning rate",
-        "A rate of {rate:g} from the first step saturates attention. Use 1e-3 or less, reached over a warm-up.",
+        "A rate of {rate:g} from the first step saturates attention. Use 1e-3 or less, reached over a "
+        "warm-up.",
     ),
     "post-norm-depth": (
         "many blocks with normalisation after the sum", ("warm-up",),
         "Xiong et al. 2020, On layer normalization in the transformer architecture",
-        "{count} normalisations come after a residual sum, so gradients grow towards the last block. Normalise "
-        "the inputs of each block instead (pre-norm), or warm the rate up.",
+        "{count} normalisations come after a residual sum, so gradients grow towards the last block. "
+        "Normalise the inputs of each block instead (pre-norm), or warm the rate up.",
     ),
 }
 PROBE: Final[dict[str, Text]] = {
@@ -76,7 +78,8 @@ PROBE: Final[dict[str, Text]] = {
     "rank-collapse": (
         "all tokens alike", ("add-residuals",),
         "Dong et al. 2021, Attention is not all you need",
-        "The mean cosine between the tokens of a row goes from {first:.2f} to {last:.3f} at {where}: attention "
+        "The mean cosine between the tokens of a row goes from {first:.2f} to {last:.3f} at {where}: "
+        "attention "
         "without residual sums averages them.",
     ),
     "inverted-mask": (
@@ -92,11 +95,12 @@ PROBE: Final[dict[str, Text]] = {
         "gradient vanishes through time", ("unit-forget-bias", "orthogonal-recurrent", "recurrent-tanh"),
         _PASCANU,
         "A gradient arrives from the last {horizon} of {steps} steps only (1 % of the largest): what comes "
-        "earlier is learnt slowly. Shorten the sequences, read them in both directions, or pool over all steps.",
+        "earlier is learnt slowly. Shorten the sequences, read them in both directions, or pool over all "
+        "steps.",
     ),
     "exploding-through-time": (
-        "gradient explodes through time", ("recurrent-tanh", "orthogonal-recurrent", "clip-gradients"), _PASCANU,
-        "{detail}.",
+        "gradient explodes through time", ("recurrent-tanh", "orthogonal-recurrent", "clip-gradients"),
+        _PASCANU, "{detail}.",
     ),
     "missing-positions": (
         "network blind to the order of steps", ("add-positions",), f"{_VASWANI}, section 3.5",

@@ -88,18 +88,30 @@ def stateless(subject: Subject, finding: Finding) -> Subject | None:
     """Recurrent layers that start every row from zeros."""
     if not any(getattr(one.layer, "stateful", False) for one in _recurrent(subject)):
         return None
-    return _reconfigured(subject, finding, "stateless", {"stateful": False}, "states kept between batches",
-                         "a new state for every row")  # fmt: skip
+    return _reconfigured(
+        subject,
+        finding,
+        "stateless",
+        {"stateful": False},
+        "states kept between batches",
+        "a new state for every row",
+    )
 
 
 def read_last_step(subject: Subject, finding: Finding) -> Subject | None:
-    """The last recurrent layer returns its last step instead of all; None if layers after it need them all."""
+    """The last recurrent layer returns its last step instead of all; not under attention."""
     layers = [one for one in _recurrent(subject) if getattr(one.layer, "return_sequences", False)]
     if not layers or any(isinstance(one.layer, ATTENTION) for one in subject.layers):
         return None
     last = Finding(finding.code, finding.severity, (layers[-1].path,), (), "", (), "")
-    return _reconfigured(subject, last, "read-last-step", {"return_sequences": False}, "an answer for every step",
-                         "an answer after the last step")  # fmt: skip
+    return _reconfigured(
+        subject,
+        last,
+        "read-last-step",
+        {"return_sequences": False},
+        "an answer for every step",
+        "an answer after the last step",
+    )
 
 
 def orthogonal_recurrent(subject: Subject, finding: Finding) -> Subject | None:
@@ -201,8 +213,13 @@ def mask_padding(subject: Subject, finding: Finding) -> Subject | None:
     inputs = subject.model.inputs
     if masked or len(inputs) != 1 or len(inputs[0].shape) != 3 or not _recurrent(subject):
         return None
-    change = Change("mask-padding", ("data",), "padding read like data", "padding masked",
-                    "keras.layers.Masking()  # before the first recurrent layer")  # fmt: skip
+    change = Change(
+        "mask-padding",
+        ("data",),
+        "padding read like data",
+        "padding masked",
+        "keras.layers.Masking()  # before the first recurrent layer",
+    )
     return operated(subject, change, {}, front=[keras.layers.Masking()])
 
 
@@ -232,7 +249,7 @@ def add_positions(subject: Subject, finding: Finding) -> Subject | None:
 
 
 def repair_softmax_axis(subject: Subject, finding: Finding) -> Subject | None:
-    """A softmax over the steps where it runs over an axis of length 1; None if no layer of its own does it."""
+    """A softmax over the steps where it runs over an axis of length 1, in a layer of its own."""
     if not can_be_cut(subject.model):
         return None
     named = {place.partition("#")[0] for place in finding.where}
@@ -255,8 +272,13 @@ def repair_softmax_axis(subject: Subject, finding: Finding) -> Subject | None:
                 ]
     if not cuts:
         return None
-    change = Change("repair-softmax-axis", paths(layers), "softmax over the wrong axis", "softmax over the steps",
-                    "keras.layers.Softmax(axis=1)")  # fmt: skip
+    change = Change(
+        "repair-softmax-axis",
+        paths(layers),
+        "softmax over the wrong axis",
+        "softmax over the steps",
+        "keras.layers.Softmax(axis=1)",
+    )
     return operated(subject, change, cuts)
 
 
