@@ -130,7 +130,15 @@ def _arrays(x: Any, y: Any) -> tuple[Any, Any]:
                 remedy="collect a few thousand rows into arrays for this",
             )
         return x, y
-    parts = [x[index][:2] for index in range(len(x))]
+    count = x.num_batches
+    given: Any = x
+    parts = [given[index][:2] for index in range(count or 0)]
+    if not parts:
+        raise DataError(
+            expected="a keras.utils.PyDataset with a number of batches",
+            received="one without an end",
+            remedy="collect a few thousand rows into arrays for this",
+        )
     joined = keras.tree.map_structure(lambda *some: np.concatenate([np.asarray(one) for one in some]), *parts)
     return joined[0], joined[1]
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import inspect
+import json
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
@@ -103,7 +105,7 @@ def _plain_arguments(layer: Any) -> str:
         if name in _IGNORED or name not in config or parameter.kind is parameter.VAR_KEYWORD:
             continue
         if isinstance(value, _PLAIN) and value != parameter.default:
-            found.append(f"{name}={value!r}")
+            found.append(f"{name}={_literal(value)}")
     return ", ".join(found)
 
 
@@ -122,23 +124,35 @@ def _arguments(layer: Any, twin: Any, prefix: str) -> dict[str, str]:
 def _code(value: Any, prefix: str) -> str | None:
     """A value of a configuration as code; None if it cannot be said."""
     if isinstance(value, _PLAIN):
-        return repr(value)
+        return _literal(value)
     if isinstance(value, list | tuple) and all(isinstance(one, _PLAIN) for one in value):
         return repr(value)
     if not isinstance(value, dict) or "class_name" not in value:
         return None
     module, name, config = str(value.get("module") or ""), value["class_name"], value.get("config") or {}
-    if name in ("Orthogonal", "GlorotUniform", "HeNormal", "LecunNormal", "Zeros") and set(config) <= {
-        "seed",
-        "gain",
-    }:
-        return repr({"Orthogonal": "orthogonal", "GlorotUniform": "glorot_uniform", "HeNormal": "he_normal",
-                     "LecunNormal": "lecun_normal", "Zeros": "zeros"}[name])  # fmt: skip
+    if module == "keras.initializers" and (short := _initializer_name(name, config)) is not None:
+        return _literal(short)
     if not module.startswith("keras."):
         return None
     plain = {key: one for key, one in config.items() if isinstance(one, _PLAIN) and one is not None}
-    inner = ", ".join(f"{key}={one!r}" for key, one in plain.items() if key not in _IGNORED)
+    inner = ", ".join(f"{key}={_literal(one)}" for key, one in plain.items() if key not in _IGNORED)
     return f"{prefix}.{module.removeprefix('keras.')}.{name}({inner})"
+
+
+def _literal(value: Any) -> str:
+    """A plain value as code, text in double quotes."""
+    return json.dumps(value) if isinstance(value, str) else repr(value)
+
+
+def _initializer_name(name: str, config: Mapping[str, Any]) -> str | None:
+    """Keras's short name of an initialiser with its default options; None for others."""
+    short = re.sub(r"(?<!^)(?=[A-Z])", "_", name).lower()
+    try:
+        usual = keras.initializers.get(short).get_config()  # type: ignore[union-attr]
+    except ValueError:
+        return None
+    alike = {key: one for key, one in usual.items() if key != "seed"}
+    return short if alike == {key: one for key, one in config.items() if key != "seed"} else None
 
 
 def _said_compile(script: Script, before: keras.Model, after: keras.Model, prefix: str) -> set[str]:
@@ -175,7 +189,7 @@ def _optimizer_code(optimizer: Any, prefix: str) -> str | None:
 
 def _loss_code(loss: Any, prefix: str) -> str | None:
     if isinstance(loss, str):
-        return repr(loss)
+        return _literal(loss)
     if isinstance(loss, keras.losses.Loss):
         return _code(keras.saving.serialize_keras_object(loss), prefix)
     return None

@@ -43,6 +43,26 @@ class SequenceReading:
     misused: tuple[Misused, ...] = ()
 
 
+@dataclass(frozen=True)
+class Timing:
+    """Where the time of a training went, by epoch, in seconds.
+
+    ``computing``: all but compiling; ``compiling``; ``waiting``: for data, a part of the first. ``steps``: of
+    an epoch. ``work``: multiply-adds of a step, 0 if unknown.
+    """
+
+    computing: tuple[float, ...]
+    compiling: tuple[float, ...]
+    waiting: tuple[float, ...]
+    steps: int = 0
+    work: float = 0.0
+
+    @property
+    def total(self) -> float:
+        """All of it."""
+        return sum(self.computing) + sum(self.compiling)
+
+
 @dataclass(frozen=True, eq=False)
 class Context:
     """Everything that a check may read; checks change nothing.
@@ -61,6 +81,7 @@ class Context:
         thresholds: the limits of the checks.
         features: names of a table's features, in the order of the input's columns; () if they have none.
         sequences: what the model does with the steps of sequences; None without any.
+        timing: where the time of an earlier training went; None if unknown.
     """
 
     model: keras.Model
@@ -81,6 +102,7 @@ class Context:
     thresholds: Thresholds = field(default_factory=Thresholds)
     features: tuple[str, ...] = ()
     sequences: SequenceReading | None = None
+    timing: Timing | None = None
 
     def column(self, index: int) -> str:
         """A column of the input by its name, or by its number."""

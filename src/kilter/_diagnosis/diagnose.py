@@ -14,7 +14,7 @@ import numpy as np
 
 from kilter._array_types import Arrays, HeldOut
 from kilter._diagnosis.checks import CHECKS
-from kilter._diagnosis.context import Check, Context
+from kilter._diagnosis.context import Check, Context, Timing
 from kilter._diagnosis.outcome import outcome
 from kilter._diagnosis.sequences import read_sequences
 from kilter._diagnosis.severity import weighed
@@ -51,6 +51,7 @@ def training_findings(
     history: Mapping[str, Sequence[float]],
     measurements: Measurements | None,
     batch_size: int,
+    timing: Timing | None = None,
 ) -> tuple[Finding, ...]:
     """The findings in the learning curves and measurements of a training; nothing is computed.
 
@@ -68,6 +69,7 @@ def training_findings(
         batch_size=batch_size,
         training=measurements,
         history=history,
+        timing=timing,
     )
     return ranked(run_checks(CHECKS["training"], context))
 

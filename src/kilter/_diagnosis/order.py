@@ -33,6 +33,7 @@ def gain_of_steps(context: Context, read: np.ndarray) -> float:
     if series is None or len(read) != series.shape[1]:
         return float("nan")
     kept = series[:, read] if read.any() else np.zeros_like(series[:, :1])
+    kept = np.repeat(kept, 2, axis=1) if kept.shape[1] == 1 else kept  # for differences between steps
     return _gain(context, [_bag(kept), _ordered(kept)], [_bag(series), _ordered(series)])
 
 

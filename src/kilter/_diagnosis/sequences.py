@@ -57,7 +57,8 @@ def read_sequences(context: Context, seed: int) -> SequenceReading | None:
 
 def _entry(context: Context) -> _Entry | None:
     """The first input of steps: a series, or ids that an embedding looks up."""
-    first = [one for one in context.layers if one.takes_input and not isinstance(one.layer, SHAPING)]
+    first = [one for one in context.layers if not isinstance(one.layer, SHAPING)]
+    pictures = any(len(one.shape) > 3 for one in first)
     for leaf, array in enumerate(context.inputs):
         steps = array.shape[1] if array.ndim > 1 else 0
         if not _LEAST_STEPS <= steps <= _MOST_STEPS or array.dtype.kind not in "fiub":
@@ -66,7 +67,8 @@ def _entry(context: Context) -> _Entry | None:
             stepped = len(one.shape) == 3 and one.shape[1] == steps
             if array.ndim == 2 and isinstance(one.layer, keras.layers.Embedding) and stepped:
                 return _Entry(leaf, steps, one.index)
-            if array.ndim == 3 and array.dtype.kind == "f" and (stepped or isinstance(one.layer, RECURRENT)):
+            reads = array.ndim == 3 and array.dtype.kind == "f" and not pictures
+            if reads and (stepped or isinstance(one.layer, RECURRENT)):
                 return _Entry(leaf, steps)
     return None
 

@@ -76,6 +76,9 @@ _ROOTS: Final = (
     "narrow-heads",
     "forget-bias",
     "vanishing-through-time",
+    "signal-collapse",
+    "weights-growing",
+    "edge-of-stability",
 )
 _RATES: Final = (
     "rate-without-warm-up",

@@ -45,6 +45,17 @@ class Thresholds:
     short_margin: float = sourced(0.12, OWN)
     learnt_least: float = sourced(0.05, OWN)
     rate_share: float = sourced(0.6, "of the gap to the sibling; limit by kilter")
+    update_ratio_sustained: float = sourced(0.05, "50 times the usual 1e-3 (Karpathy, CS231n notes)")
+    weight_growth: float = sourced(5.0, OWN)
+    stability: float = sourced(2.0, "Cohen et al. 2021: gradient descent is stable below 2")
+    signal_left: float = sourced(0.02, OWN)
+    # speed
+    slow_seconds: float = sourced(20.0, "shorter trainings are not worth a change")
+    waiting: float = sourced(0.3, OWN)
+    compiling: float = sourced(0.5, OWN)
+    recompiling: float = sourced(0.1, OWN)
+    computing: float = sourced(0.1, OWN)
+    device_speed: float = sourced(5e9, "multiply-adds a second of a slow CPU core")
     # curves
     least_epochs: float = sourced(5, OWN)
     overfit_ratio: float = sourced(1.1, "Prechelt 1998, Early stopping: 5 % above the best; doubled")

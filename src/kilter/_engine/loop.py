@@ -7,7 +7,7 @@ Host and device meet once per chunk. A chunk is a whole block unless that takes 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -66,6 +66,7 @@ class Runner:
     donates: bool = True
     steps_a_chunk: int = _FIRST_CHUNK
     every: int | None = None
+    waited: float = field(default=0.0, init=False)  # seconds of the last run in which data were awaited
     _programs: Programs = field(init=False)
     _running: Any = field(default=None, init=False)  # of the block, since a look-up costs as much as a step
 
@@ -87,7 +88,7 @@ class Runner:
         """
         done, chunk = 0, None
         self._compile_for(feed, state)
-        for block in feed.blocks(epoch):
+        for block in self._awaited(feed.blocks(epoch)):
             steps, start = block.steps, 0
             while start < steps:
                 stop = min(start + self._steps_from(done + start), steps)
@@ -99,6 +100,17 @@ class Runner:
                 state, start = goes_on, stop
             done += steps
         return chunk
+
+    def _awaited(self, blocks: Iterable[Block]) -> Iterator[Block]:
+        """The blocks; the time until each is there is kept, and decides nothing."""
+        waiting, self.waited = iter(blocks), 0.0
+        while True:
+            began = time.perf_counter()
+            block = next(waiting, None)
+            self.waited += time.perf_counter() - began
+            if block is None:
+                return
+            yield block
 
     def _steps_from(self, step: int) -> int:
         return self.steps_a_chunk if self.every is None else self.every - step % self.every
@@ -292,6 +304,8 @@ class Session:
                 logs |= {f"{prefix}{name}": value for name, value in found.items()}
         compiling = shelf(model).seconds - compiled
         self.history.compile_seconds += compiling
+        self.history.compiling.append(compiling)
+        self.history.waiting.append(train[0].waited)
         self.history.seconds.append(time.perf_counter() - began - compiling)
         self.callbacks.on_epoch_end(epoch, logs)
         return logs

@@ -10,12 +10,14 @@ from kilter._diagnosis.checks import (
     attention,
     curves,
     data,
+    dynamics,
     initializers,
     normalization,
     optimizer,
     output,
     probe,
     recurrent,
+    speed,
     steps,
     training,
 )
@@ -33,6 +35,6 @@ CHECKS: Final[Mapping[str, tuple[Check, ...]]] = {
         *attention.MODEL_CHECKS,
     ),
     "probe": (*probe.CHECKS, *steps.CHECKS, *attention.CHECKS),
-    "training": (*training.CHECKS, *curves.CHECKS),
+    "training": (*training.CHECKS, *dynamics.CHECKS, *curves.CHECKS, *speed.CHECKS),
 }
 """The checks by what they look at, in the order in which they run."""
