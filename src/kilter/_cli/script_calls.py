@@ -140,7 +140,8 @@ def _arrays(x: Any, y: Any) -> tuple[Any, Any]:
             remedy="collect a few thousand rows into arrays for this",
         )
     joined = keras.tree.map_structure(lambda *some: np.concatenate([np.asarray(one) for one in some]), *parts)
-    return joined[0], joined[1]
+    x, y = joined  # type: ignore[misc]
+    return x, y
 
 
 def _divided(x: Any, y: Any, options: dict[str, Any], share: float) -> tuple[Any, Any, dict[str, Any]]:
