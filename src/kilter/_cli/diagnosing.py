@@ -232,4 +232,6 @@ def _show(diagnosis: Diagnosis, lines: Sequence[str] = ()) -> None:
         say_findings(diagnosis.findings)
     for line in lines:
         say(line)
+    for gap in diagnosis.unchecked:
+        say(f"not checked: {gap}")
     say(verdict(diagnosis))

@@ -98,7 +98,7 @@ def diagnosis_of(found: Mapping[str, Any]) -> Diagnosis:
         evidence = tuple(Evidence(**each) for each in one["evidence"])
         fixed = {name: tuple(one[name]) for name in ("where", "remedies")}
         listed.append(Finding(**{**one, **fixed, "evidence": evidence}))
-    return Diagnosis(tuple(listed))
+    return Diagnosis(tuple(listed), tuple(found["unchecked"]))
 
 
 def lines_of(found: Mapping[str, Any], source: str) -> list[str]:

@@ -114,8 +114,9 @@ class Doctor(keras.callbacks.Callback):
         """Diagnose the trained model and its learning curves."""
         if self.stopped is None:
             self._diagnose(steps=0, history=self._history)
-        known = [] if self.diagnosis is None else list(self.diagnosis.findings)
-        self.diagnosis = Diagnosis(ranked([*(one for _, one in self.events), *known]))
+        known = Diagnosis(()) if self.diagnosis is None else self.diagnosis
+        happened = [one for _, one in self.events]
+        self.diagnosis = Diagnosis(ranked([*happened, *known.findings]), known.unchecked)
 
     def restart(self) -> keras.Model:
         """Put back the weights from before the training, and return the model, for :func:`kilter.treat`.

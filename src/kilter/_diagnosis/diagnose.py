@@ -19,6 +19,7 @@ from kilter._diagnosis.outcome import outcome
 from kilter._diagnosis.sequences import read_sequences
 from kilter._diagnosis.severity import weighed
 from kilter._diagnosis.thresholds import Thresholds
+from kilter._diagnosis.unchecked import unchecked
 from kilter._engine.arrays import check_batch_size, collect, is_array, pick, row_count
 from kilter._engine.augmenting import Augment, as_augmentation, check_augmentation
 from kilter._engine.batch_hooks import check_callbacks
@@ -165,7 +166,7 @@ def diagnose(
                 margin = context.thresholds.short_margin
                 reached = outcome(context, spec, margin, progress, explained=severe)
                 findings = weighed(findings, context, reached)
-    return Diagnosis(ranked(findings))
+    return Diagnosis(ranked(findings), unchecked(context, planned=epochs is not None))
 
 
 def _stepped(
