@@ -59,7 +59,7 @@ def leading() -> Data:
 
 @cache
 def padded() -> Data:
-    """Texts of 3 to 30 tokens of 40, ending in zeros; whether more of them are from the first ten than not."""
+    """Texts of 3 to 13 tokens, ending in zeros; whether more than a third are from the first 13 of 39."""
     rng = _rng(66)
     x, length = rng.integers(1, 40, (_ROWS + _HELD, 30)), rng.integers(3, 14, _ROWS + _HELD)
     x[np.arange(30) >= length[:, None]] = 0

@@ -119,7 +119,7 @@ def orthogonal_recurrent(subject: Subject, finding: Finding) -> Subject | None:
 
     Forget gates start at 1.
     """
-    layers = [one for one in chosen(finding, _recurrent(subject)) if any(map(_is_known, _cells(one.layer)))]
+    layers = [one for one in chosen(finding, _recurrent(subject)) if any(map(_to_draw, _cells(one.layer)))]
     if not layers:
         return None
     copied = copied_with_layers(subject.model)
@@ -146,6 +146,16 @@ def orthogonal_recurrent(subject: Subject, finding: Finding) -> Subject | None:
 
 def _is_known(cell: Any) -> bool:
     return isinstance(cell, (keras.layers.LSTMCell, keras.layers.GRUCell, keras.layers.SimpleRNNCell))
+
+
+def _to_draw(cell: Any) -> bool:
+    """Whether a cell is known, and its kernels are not as they would be drawn."""
+    if not _is_known(cell):
+        return False
+    recurrent, kernel = np.asarray(cell.recurrent_kernel, float), np.asarray(cell.kernel, float)
+    turned = np.allclose(recurrent @ recurrent.T, np.eye(len(recurrent)), atol=1e-3)
+    scale = float(np.sqrt(np.square(kernel).mean() * sum(kernel.shape) / 2))
+    return not (turned and 0.5 < scale < 2.0)
 
 
 def _open_gates(cell: Any) -> None:
@@ -252,24 +262,19 @@ def repair_softmax_axis(subject: Subject, finding: Finding) -> Subject | None:
     """A softmax over the steps where it runs over an axis of length 1, in a layer of its own."""
     if not can_be_cut(subject.model):
         return None
-    named = {place.partition("#")[0] for place in finding.where}
     free = {id(layer) for layer in open_layers(subject.model)}
+    layers = [one for one in subject.layers if _runs_over_one(one) and id(one.layer) in free]
     cuts: dict[Any, Cut] = {}
-    layers = [
-        one for one in subject.layers if one.path in named and len(one.shape) == 3 and id(one.layer) in free
-    ]
     for one in layers:
         if isinstance(one.layer, keras.layers.Softmax):
-            axis = 1 if one.shape[-1] == 1 else -1
-            cuts[one.layer] = lambda config, axis=axis: {**config, "axis": axis}
-        elif one.shape[-1] == 1 and getattr(one.layer, "activation", None) is keras.activations.softmax:
-            if isinstance(one.layer, keras.layers.Activation):
-                cuts[one.layer] = lambda config: [keras.layers.Softmax(axis=1, name=config["name"])]
-            else:
-                cuts[one.layer] = lambda config: [
-                    {**config, "activation": "linear"},
-                    keras.layers.Softmax(axis=1),
-                ]
+            cuts[one.layer] = lambda config: {**config, "axis": 1}
+        elif isinstance(one.layer, keras.layers.Activation):
+            cuts[one.layer] = lambda config: [keras.layers.Softmax(axis=1, name=config["name"])]
+        else:
+            cuts[one.layer] = lambda config: [
+                {**config, "activation": "linear"},
+                keras.layers.Softmax(axis=1),
+            ]
     if not cuts:
         return None
     change = Change(
@@ -280,6 +285,13 @@ def repair_softmax_axis(subject: Subject, finding: Finding) -> Subject | None:
         "keras.layers.Softmax(axis=1)",
     )
     return operated(subject, change, cuts)
+
+
+def _runs_over_one(one: LayerFacts) -> bool:
+    """Whether the layer is a softmax over the last axis of [rows, steps, 1], and no output of the model."""
+    own = isinstance(one.layer, keras.layers.Softmax) and one.layer.axis in (-1, 2)
+    given = getattr(one.layer, "activation", None) is keras.activations.softmax
+    return (own or given) and len(one.shape) == 3 and one.shape[-1] == 1 and not one.is_output
 
 
 def warm_up(subject: Subject, finding: Finding) -> Subject | None:
