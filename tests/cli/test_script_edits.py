@@ -33,13 +33,16 @@ def edited(part: str, change) -> list[str]:
     return [line.strip() for line in after if line not in SOURCE.splitlines()]
 
 
+DENSE = ("units", "activation")
 EDITS = {
     "a positional argument": (
-        'keras.layers.Dense(8', lambda s, c: s.set_arguments(c, {"activation": '"elu"'}, ("units", "activation")),
+        "keras.layers.Dense(8",
+        lambda s, c: s.set_arguments(c, {"activation": '"elu"'}, DENSE),
         ['keras.layers.Dense(8, "elu"),  # é'],
     ),
     "a named argument": (
-        'keras.layers.Dense(1', lambda s, c: s.set_arguments(c, {"activation": '"sigmoid"'}, ("units", "activation")),
+        "keras.layers.Dense(1",
+        lambda s, c: s.set_arguments(c, {"activation": '"sigmoid"'}, DENSE),
         ['net.add(keras.layers.Dense(1, activation="sigmoid"))'],
     ),
     "a new argument": (

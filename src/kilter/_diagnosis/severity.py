@@ -41,6 +41,13 @@ _STRUCTURAL: Final = (
     "attention-uniform",
 )
 _ENOUGH: Final = 0.9
+# Under a usual rate these are why the updates are too large; the sibling's clipping only hides them.
+_SPREADING: Final = (
+    "recurrent-initializer",
+    "recurrent-activation",
+    "exploding-through-time",
+    "attention-collapsed",
+)
 _BY_CONSTRUCTION: Final = ("output-activation-loss", "constant-initializer")
 # What can explain a training that falls short, causes before their consequences.
 _ROOTS: Final = (
@@ -162,11 +169,12 @@ def _too_short(outcome: Outcome) -> Finding:
 def _root(found: list[Finding], context: Context, *, rate: bool) -> Finding | None:
     """The finding that explains the shortfall best: a severe one, then the first in the order of causes.
 
-    Where another optimiser helps, that is the rate, unless it is a usual one on data of an unusual scale.
+    Where another optimiser helps, that is the rate, unless it is a usual one on data of an unusual scale, or
+    in a network whose signal grows from step to step.
     """
     usual, given = usual_rates(context.optimizer)[1], context.optimizer.learning_rate
     fits = usual is not None and given is not None and usual.low <= given <= usual.high
-    scale = ("unscaled-targets", "unscaled-inputs") if fits else ()
+    scale = ("unscaled-targets", "unscaled-inputs", *_SPREADING) if fits else ()
     order = (*_ROOTS, *_RATES, "underfitting")
     if rate:
         order = (*_CERTAIN, "output-activation-loss", *scale, *_RATES, *_ROOTS)
