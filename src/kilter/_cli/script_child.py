@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import sys
 import traceback
 from pathlib import Path
@@ -27,6 +28,7 @@ from kilter.runs.trained import write_model
 def main() -> None:
     """Run the script of the options, and write the result, or the error, to their ``result`` file."""
     options = json.loads(sys.argv[1])
+    os.dup2(2, 1)  # what the script prints must not mix with the result
     script = Path(options["script"])
     sites = Sites(script)
     try:

@@ -103,16 +103,19 @@ class Script:
 
     def keras(self) -> str:
         """What the script calls Keras; "keras" if it does not import it."""
+        named = self._imported()
+        return next((name for name, origin in named.items() if origin.rpartition(".")[2] == "keras"), "keras")
+
+    def _imported(self) -> dict[str, str]:
+        """The names that imports bind, with what they stand for."""
+        found: dict[str, str] = {}
         for node in ast.walk(self._tree):
             if isinstance(node, ast.Import):
                 for one in node.names:
-                    if one.name == "keras":
-                        return one.asname or "keras"
-            if isinstance(node, ast.ImportFrom) and node.module == "tensorflow":
-                for one in node.names:
-                    if one.name == "keras":
-                        return one.asname or "keras"
-        return "keras"
+                    found[one.asname or one.name.partition(".")[0]] = one.name
+            elif isinstance(node, ast.ImportFrom):
+                found |= {one.asname or one.name: f"{node.module}.{one.name}" for one in node.names}
+        return found
 
     def edited(self) -> str:
         """The source with all edits."""
@@ -120,12 +123,9 @@ class Script:
         for (start, end), code in sorted(self._edits.items(), reverse=True):
             made = made[:start] + code.encode() + made[end:]
         text = made.decode()
-        imported = any(
-            line.split()[:2] in (["import", "keras"], ["import", "kilter"]) for line in self._lines
-        )
-        if self._edits and "keras." in text and self.keras() == "keras" and not imported:
+        if self._edits and "keras." in text and "keras" not in self._imported():
             text = _with_import(text, "import keras")
-        if "kilter." in text and "import kilter" not in text:
+        if self._edits and "kilter." in text and "kilter" not in self._imported():
             text = _with_import(text, "import kilter  # before keras: it chooses the JAX backend")
         ast.parse(text)  # an edit that breaks the script must not be shown
         return text

@@ -75,10 +75,7 @@ def _run(source: str, options: dict[str, Any], progress: Display) -> dict[str, A
         result = Path(folder) / "result.json"
         given = {**options, "script": str(script), "result": str(result), "quiet": progress is SILENT}
         command = [sys.executable, "-m", "kilter._cli.script_child", json.dumps(given)]
-        # What the script prints must not mix with the result.
-        subprocess.run(
-            command, check=False, stdout=sys.stderr.fileno(), env={**os.environ, "KERAS_BACKEND": "jax"}
-        )
+        subprocess.run(command, check=False, env={**os.environ, "KERAS_BACKEND": "jax"})
         if not result.exists():
             raise RunError(
                 expected=f"a result from {source}",
