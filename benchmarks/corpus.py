@@ -5,6 +5,7 @@
     .venv/bin/python benchmarks/corpus.py null 200            identical programs: how often an effect is seen
     .venv/bin/python benchmarks/corpus.py reported            programs of other kinds, and the calibration
     .venv/bin/python benchmarks/corpus.py repairs             a sample of all kinds of programs, treated
+    .venv/bin/python benchmarks/corpus.py sequences           recurrent networks and attention, the same way
     .venv/bin/python benchmarks/corpus.py odd                 valid programs of every other kind: no exception
 
 ``--held-out SEED`` draws other depths, widths and weights. Results go to benchmarks/results/.
@@ -29,6 +30,7 @@ from programs import calibration, measuring, odd, repairs
 from programs.cases import cases
 from programs.families import Case
 from programs.reported_cases import reported
+from programs.sequence_cases import sequences
 from programs.summary import of_diagnoses, of_treatments, page
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -41,10 +43,9 @@ def main() -> int:
         found = measuring.claims(options.number, lambda line: print(line, flush=True))
         lines = [f"{found['claimed']} of {found['trials']} trials of identical programs claim an effect"]
         rows: list[dict[str, Any]] = [found]
-    elif options.what == "reported":
-        chosen = [
-            one for one in reported() if not options.only or any(part in one.name for part in options.only)
-        ]
+    elif options.what in ("reported", "sequences"):
+        known: Any = reported() if options.what == "reported" else sequences()
+        chosen = [one for one in known if not options.only or any(part in one.name for part in options.only)]
         found = measuring.each(chosen, calibration.judged, lambda name, one: print(name, one, flush=True))
         rows = measuring.to_rows(found)
         lines = calibration.figures(rows)
@@ -119,7 +120,8 @@ def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("what", choices=("diagnose", "treat", "reported", "repairs", "null", "odd"))
+    kinds = ("diagnose", "treat", "reported", "repairs", "sequences", "null", "odd")
+    parser.add_argument("what", choices=kinds)
     parser.add_argument("number", nargs="?", type=int, default=200, help="trials of null")
     parser.add_argument("--sample", type=int, default=0, help="so many cases, drawn with --seed")
     parser.add_argument("--seed", type=int, default=0)

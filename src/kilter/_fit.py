@@ -10,12 +10,14 @@ import keras
 import numpy as np
 
 from kilter._array_types import Arrays, ValidationData
+from kilter._diagnosis.context import Timing
 from kilter._diagnosis.diagnose import training_findings, two_rows
 from kilter._engine import fit as engine
 from kilter._engine.augmenting import Augment
 from kilter._engine.cuts import Start
 from kilter._engine.devices import Devices, on_devices
 from kilter._engine.history import History
+from kilter._engine.program_cache import shelf
 from kilter._engine.scheduling import Schedule
 from kilter._engine.stable_losses import from_logits
 from kilter._progress import Verbose
@@ -215,6 +217,14 @@ def _listed(callbacks: Any) -> list[Any]:
     return list(callbacks or ()) if isinstance(callbacks, Sequence | None) else [callbacks]
 
 
+def _timing(history: History, model: keras.Model) -> Timing:
+    cost = shelf(model).cost("train")
+    steps = (history.params or {}).get("steps") or 0
+    work = 0.0 if cost is None else float(cost.work)
+    parts = (history.seconds, history.compiling, history.waiting)
+    return Timing(*map(tuple, parts), steps=int(steps), work=work)
+
+
 def _examined(history: History, model: keras.Model, rows: Any, batch_size: int) -> History:
     """The history, with a function that computes its findings on access."""
     history.examine = lambda: training_findings(
@@ -223,5 +233,6 @@ def _examined(history: History, model: keras.Model, rows: Any, batch_size: int) 
         measurements=history.measurements,
         batch_size=batch_size,
         not_finite=history.not_finite,
+        timing=_timing(history, model),
     )
     return history

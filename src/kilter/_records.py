@@ -14,6 +14,8 @@ from typing import Any, Literal
 import numpy as np
 
 Severity = Literal["severe", "warning", "note"]
+SCHEMA = 1
+"""Of a diagnosis as JSON; it changes if a key changes its meaning or goes."""
 SEVERITIES: tuple[Severity, ...] = ("severe", "warning", "note")
 
 
@@ -90,9 +92,13 @@ class Measurements:
 
 @dataclass(frozen=True)
 class Diagnosis:
-    """The findings in a model, its data and its training, the most severe first."""
+    """The findings in a model, its data and its training, the most severe first.
+
+    ``unchecked``: what was not looked at, or could not be, in words.
+    """
 
     findings: tuple[Finding, ...]
+    unchecked: tuple[str, ...] = ()
 
     @property
     def ok(self) -> bool:
@@ -105,11 +111,23 @@ class Diagnosis:
 
     def raised(self) -> Diagnosis:
         """The diagnosis with warnings as severe findings."""
-        return Diagnosis(tuple(map(_raised, self.findings)))
+        return Diagnosis(tuple(map(_raised, self.findings)), self.unchecked)
+
+    @property
+    def root(self) -> str:
+        """The code of the severe finding that no other explains, the first one; "" without any."""
+        severe = [one for one in self.findings if one.severity == "severe" and not one.explained_by]
+        return severe[0].code if severe else ""
 
     def to_json(self) -> dict[str, Any]:
-        """The diagnosis as a JSON object."""
-        return {"ok": self.ok, "findings": [finding.to_json() for finding in self.findings]}
+        """The diagnosis as a JSON object, as docs/diagnosis.md describes it."""
+        return {
+            "schema": SCHEMA,
+            "ok": self.ok,
+            "root": self.root,
+            "findings": [finding.to_json() for finding in self.findings],
+            "unchecked": list(self.unchecked),
+        }
 
 
 def _raised(finding: Finding) -> Finding:

@@ -16,6 +16,7 @@ from kilter import _backend  # noqa: F401
 import keras
 from keras import layers
 from tests.treatment.cause_cases import CAUSES
+from tests.treatment.sequence_remedies import SEQUENCES
 from tests.treatment.subjects import (
     IMAGES,
     LABELS,
@@ -95,6 +96,7 @@ def _rate(treated: Subject) -> float:
 
 # code: a subject that needs it, and whether the treated one has what the remedy promises
 CASES: dict[str, tuple[Callable[[], Subject], Callable[[Subject], object]]] = {
+    **SEQUENCES,
     "standardize-inputs": (lambda: subject(dense(), RAW), _standardized),
     "rescale-outputs": (
         lambda: subject(dense(output=None), y=5_000 + 300 * X[:, 1], loss="mse"),

@@ -31,6 +31,7 @@ from kilter._cli.options import (
     Seed,
     Settings,
     Source,
+    SourceOrScript,
     Target,
 )
 
@@ -151,7 +152,7 @@ def pretrain(
 
 @done_in("diagnosing")
 def diagnose(
-    source: Source,
+    source: SourceOrScript,
     settings: Settings = None,
     model: SavedModel = None,
     target: Target = None,
@@ -174,7 +175,7 @@ def diagnose(
 
 @done_in("treating")
 def treat(
-    source: Source,
+    source: SourceOrScript,
     settings: Settings = None,
     model: SavedModel = None,
     out: Annotated[

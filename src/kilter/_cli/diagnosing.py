@@ -12,6 +12,7 @@ from typing import Any, Final
 import keras
 import typer
 
+from kilter._cli import scripts
 from kilter._cli.output import say, say_json
 from kilter._cli.training import recipe_from, without_search
 from kilter._diagnosis.diagnose import diagnose as find
@@ -197,7 +198,15 @@ def diagnose(
     as_json: bool,
     progress: Display,
 ) -> None:
-    """Diagnose a recipe, or the compiled ``model`` with the data ``source``; exit code 1 if severe."""
+    """Diagnose a recipe, a script, or the compiled ``model`` with data; exit code 1 if severe."""
+    if scripts.is_script(source):
+        scripts.check_alone(source, {"--set": settings, "--model": model, "--target": target})
+        found = scripts.diagnosed(source, epochs=epochs, steps=steps, progress=progress)
+        diagnosis, lines = scripts.diagnosis_of(found), scripts.lines_of(found, source)
+        _show(diagnosis, lines) if not as_json else say_json(found)
+        if not diagnosis.ok:
+            raise typer.Exit(SEVERE)
+        return
     options = {"data.target": target, "train.epochs": epochs}
     how: dict[str, Any] = {"allow_code": allow_code, "progress": progress}
     if model is None:
@@ -218,7 +227,11 @@ def diagnose(
         raise typer.Exit(SEVERE)
 
 
-def _show(diagnosis: Diagnosis) -> None:
+def _show(diagnosis: Diagnosis, lines: Sequence[str] = ()) -> None:
     if diagnosis.findings:
         say_findings(diagnosis.findings)
+    for line in lines:
+        say(line)
+    for gap in diagnosis.unchecked:
+        say(f"not checked: {gap}")
     say(verdict(diagnosis))

@@ -11,6 +11,13 @@ Source = Annotated[
     str,
     typer.Argument(metavar="RECIPE.TOML|DATA", help="A recipe, or data: file, folder or name."),
 ]
+SourceOrScript = Annotated[
+    str,
+    typer.Argument(
+        metavar="RECIPE.TOML|DATA|SCRIPT.PY",
+        help="A recipe, data, or your script; it runs up to its first training.",
+    ),
+]
 Data = Annotated[str, typer.Argument(metavar="DATA", help="A file, a folder or a named data set.")]
 Run = Annotated[Path, typer.Argument(metavar="RUN", help="A run directory.")]
 Model = Annotated[

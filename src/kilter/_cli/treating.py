@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
+from kilter._cli import scripts
 from kilter._cli.diagnosing import Subject, of_recipe, of_saved_model, say_findings
 from kilter._cli.output import made, say, say_json, say_table
 from kilter._cli.training import recipe_from
@@ -43,7 +44,13 @@ def treat(
     as_json: bool,
     progress: Display,
 ) -> None:
-    """Treat a recipe, or the compiled ``model`` with the data ``source``; write the result to ``out``."""
+    """Treat a recipe, a script, or the compiled ``model`` with data; write the result to ``out``."""
+    if scripts.is_script(source):
+        scripts.check_alone(source, {"--set": settings, "--model": model, "--target": target})
+        _refuse_training_run(out)
+        found = scripts.treated(source, out=out, epochs=epochs, keep=keep or (), progress=progress)
+        say_json(found) if as_json else _show_script(found, source, out)
+        return
     options = {"data.target": target, "train.epochs": epochs if model is None else epochs or EPOCHS}
     how: dict[str, Any] = {"allow_code": allow_code, "progress": progress}
     if model is None:
@@ -66,6 +73,16 @@ def treat(
     show_treatment(treatment)
     say(f"model: {out / MODEL}")
     say(f"report: {page}")
+
+
+def _show_script(found: dict[str, Any], source: str, out: Path) -> None:
+    findings = scripts.diagnosis_of(found["diagnosis"]).findings
+    if findings:
+        say_findings(findings)
+    for sentence in (*scripts.lines_of(found, source), *found["summary"]):
+        say(sentence)
+    say()
+    scripts.show_changes(found, source, out)
 
 
 def _require_one_stage(recipe: Recipe) -> None:

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
 
-from kilter._diagnosis.entries import compiled, fit_to_data, pictures, splits
+from kilter._diagnosis.entries import compiled, dynamics, fit_to_data, pictures, sequences, splits
 from kilter._records import Evidence, Finding, Severity
 
 
@@ -294,10 +294,10 @@ _OUTCOME: Final = {
 CATALOGUE: Final[dict[str, Entry]] = {
     code: Entry(title, explanation, remedies, reference, family)
     for family, entries in (
-        ("model", _MODEL | fit_to_data.MODEL | compiled.MODEL | pictures.MODEL),
+        ("model", _MODEL | fit_to_data.MODEL | compiled.MODEL | pictures.MODEL | sequences.MODEL),
         ("data", _DATA | fit_to_data.DATA | splits.DATA),
-        ("probe", _PROBE | fit_to_data.PROBE | compiled.PROBE),
-        ("training", _TRAINING),
+        ("probe", _PROBE | fit_to_data.PROBE | compiled.PROBE | sequences.PROBE),
+        ("training", _TRAINING | dynamics.TRAINING),
         ("outcome", _OUTCOME),
     )
     for code, (title, remedies, reference, explanation) in entries.items()

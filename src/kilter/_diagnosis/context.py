@@ -17,11 +17,59 @@ from kilter._engine.inference import predict_unchanged
 from kilter._models.copying import FOREIGN_ERRORS
 from kilter._models.layers import NORMALIZATIONS, PASSING, LayerFacts, OutputFacts
 from kilter._models.optimizers import OptimizerFacts
+from kilter._models.softmax_axes import Misused
 from kilter._models.tracing import fixed_batch_size
 from kilter._records import Finding, Measurements
 from kilter.errors import KilterError
 
 _ANSWERED: Final = 64
+
+
+@dataclass(frozen=True, eq=False)
+class SequenceReading:
+    """What a network does with the steps of a batch of sequences; nothing is trained.
+
+    Attributes:
+        inputs: the batch's ids [rows, steps], or its series [rows, steps, columns].
+        content: which steps are no padding, bool [rows, steps].
+        by_step: norm of the gradient of the loss by each step, [rows, steps].
+        heads: for each attention ("head:name") the entropy of each head over that of uniform weights.
+        tokens: for each attention ("tokens:name") the mean cosine between two of a row's tokens, and the
+            share of the tokens' variance that differences between rows make.
+        order_change: how far outputs change if the steps are permuted; later_change: how far an output that
+            comes before it changes with the last step. Both relative to the differences between rows; NaN if
+            not measured.
+        misused: softmaxes along a wrong axis.
+    """
+
+    inputs: np.ndarray
+    content: np.ndarray
+    by_step: np.ndarray
+    heads: Mapping[str, np.ndarray]
+    tokens: Mapping[str, np.ndarray]
+    order_change: float
+    later_change: float
+    misused: tuple[Misused, ...] = ()
+
+
+@dataclass(frozen=True)
+class Timing:
+    """Where the time of a training went, by epoch, in seconds.
+
+    ``computing``: all but compiling; ``compiling``; ``waiting``: for data, a part of the first. ``steps``: of
+    an epoch. ``work``: multiply-adds of a step, 0 if unknown.
+    """
+
+    computing: tuple[float, ...]
+    compiling: tuple[float, ...]
+    waiting: tuple[float, ...]
+    steps: int = 0
+    work: float = 0.0
+
+    @property
+    def total(self) -> float:
+        """All of it."""
+        return sum(self.computing) + sum(self.compiling)
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,6 +90,8 @@ class Context:
         history: the numbers of each epoch by log name ("loss", "val_loss", metrics); None if unknown.
         thresholds: the limits of the checks.
         features: names of a table's features, in the order of the input's columns; () if they have none.
+        sequences: what the model does with the steps of sequences; None without any.
+        timing: where the time of an earlier training went; None if unknown.
     """
 
     model: keras.Model
@@ -62,6 +112,8 @@ class Context:
     history: Mapping[str, Sequence[float]] | None = None
     thresholds: Thresholds = field(default_factory=Thresholds)
     features: tuple[str, ...] = ()
+    sequences: SequenceReading | None = None
+    timing: Timing | None = None
 
     def column(self, index: int) -> str:
         """A column of the input by its name, or by its number."""

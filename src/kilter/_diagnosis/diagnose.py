@@ -16,10 +16,12 @@ from kilter._array_types import Arrays, HeldOut
 from kilter._diagnosis.checks import CHECKS
 from kilter._diagnosis.checks.data import found_not_finite
 from kilter._diagnosis.checks.splits import SHIFTS
-from kilter._diagnosis.context import Check, Context
+from kilter._diagnosis.context import Check, Context, Timing
 from kilter._diagnosis.outcome import Outcome, outcome
+from kilter._diagnosis.sequences import read_sequences
 from kilter._diagnosis.severity import weighed
 from kilter._diagnosis.thresholds import Thresholds
+from kilter._diagnosis.unchecked import unchecked
 from kilter._engine.arrays import check_batch_size, collect, is_array, pick, row_count
 from kilter._engine.augmenting import Augment, as_augmentation, check_augmentation
 from kilter._engine.batch_hooks import check_callbacks
@@ -53,6 +55,7 @@ def training_findings(
     measurements: Measurements | None,
     batch_size: int,
     not_finite: Mapping[str, Mapping[str, str]] | None = None,
+    timing: Timing | None = None,
 ) -> tuple[Finding, ...]:
     """The findings in the learning curves and measurements of a training; nothing is computed.
 
@@ -71,6 +74,7 @@ def training_findings(
         batch_size=batch_size,
         training=measurements,
         history=history,
+        timing=timing,
     )
     return ranked([*found_not_finite(not_finite or {}, history), *run_checks(CHECKS["training"], context)])
 
@@ -198,20 +202,22 @@ def examined(
     with _compilation(context):
         progress.stage("Diagnosing: compiling a forward and a backward pass")
         reader, taken = _probed(context, spec.seed, blocking, once=asked.steps == 0)
-        context = replace(context, probe=taken)
+        read = None if taken is None or blocking else read_sequences(context, spec.seed)
+        context = replace(context, probe=taken, sequences=read)
         findings += run_checks(CHECKS["probe"], context)
         if asked.steps and taken is not None and not blocking:
             training = _stepped(context, spec, asked.steps, reader, progress)
             context = replace(context, training=training)
         findings += run_checks(CHECKS["training"], context)
         findings = without_overfitting(findings)
+        unseen = unchecked(context, planned=asked.outcome)
         if not (asked.outcome and asked.steps and taken is not None):
-            return Examined(Diagnosis(ranked(findings)))
+            return Examined(Diagnosis(ranked(findings), unseen))
         severe = any(one.severity == "severe" for one in findings)
         limits = context.thresholds
         reached = outcome(context, spec, limits.short_margin, progress, explained=severe)
         noise = reached is not None and reached.is_noise(limits.learnt_least)
-        return Examined(Diagnosis(ranked(weighed(findings, context, reached))), reached, noise)
+        return Examined(Diagnosis(ranked(weighed(findings, context, reached)), unseen), reached, noise)
 
 
 def _stepped(

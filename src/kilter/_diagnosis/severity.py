@@ -48,10 +48,34 @@ _BY_CONSTRUCTION: Final = (
     "softmax-many-labels",
     "accumulation-too-long",
 )
+# A sound sibling has the same structure, so that it cannot disprove these: severe while skill is missing.
+_STRUCTURAL: Final = (
+    "softmax-axis",
+    "inverted-mask",
+    "unread-steps",
+    "missing-positions",
+    "missing-causal-mask",
+    "steps-against-one-target",
+    "attention-uniform",
+)
+_ENOUGH: Final = 0.9
+# Under a usual rate these are why the updates are too large; the sibling's clipping only hides them.
+_SPREADING: Final = (
+    "recurrent-initializer",
+    "recurrent-activation",
+    "exploding-through-time",
+    "attention-collapsed",
+)
 # What can explain a training that falls short, causes before their consequences.
 _ROOTS: Final = (
     *_CERTAIN,
     *_BY_CONSTRUCTION,
+    *_STRUCTURAL,
+    "stateful-unrelated",
+    "recurrent-initializer",
+    "recurrent-activation",
+    "exploding-through-time",
+    "attention-collapsed",
     "not-shuffled",
     "loss-not-finite",
     "loss-scale",
@@ -86,8 +110,18 @@ _ROOTS: Final = (
     "variance-backward",
     "disconnected-layer",
     "padding-diluted",
+    "rank-collapse",
+    "embedding-scale",
+    "narrow-heads",
+    "forget-bias",
+    "vanishing-through-time",
+    "signal-collapse",
+    "weights-growing",
+    "edge-of-stability",
 )
 _RATES: Final = (
+    "rate-without-warm-up",
+    "post-norm-depth",
     "clipping-too-strong",
     "learning-rate-range",
     "rate-too-high",
@@ -124,6 +158,7 @@ def weighed(found: list[Finding], context: Context, outcome: Outcome | None) -> 
         measured = replace(outcome, expected=outcome.reached)
         open_end = measured.falls_short(limits.short_margin, limits.short_margin)
         kept = _BY_CONSTRUCTION if open_end else ()
+        kept = (*kept, *(_STRUCTURAL if outcome.reached < _ENOUGH else ()))
         return [one if one.code in kept else _one_less(one) for one in found]
     rate = _is_rate(outcome, limits.rate_share)
     if rate:
@@ -168,11 +203,12 @@ def _too_short(outcome: Outcome) -> Finding:
 def _root(found: list[Finding], context: Context, *, rate: bool) -> Finding | None:
     """The finding that explains the shortfall best: a severe one, then the first in the order of causes.
 
-    Where another optimiser helps, that is the rate, unless it is a usual one on data of an unusual scale.
+    Where another optimiser helps, that is the rate, unless it is a usual one on data of an unusual scale, or
+    in a network whose signal grows from step to step.
     """
     usual, given = usual_rates(context.optimizer)[1], context.optimizer.learning_rate
     fits = usual is not None and given is not None and usual.low <= given <= usual.high
-    scale = ("unscaled-targets", "unscaled-inputs") if fits else ()
+    scale = ("unscaled-targets", "unscaled-inputs", *_SPREADING) if fits else ()
     order = (*_ROOTS, *_RATES, "underfitting")
     if rate:
         order = (*_CERTAIN, *_BY_CONSTRUCTION, *scale, "loss-scale", "excessive-decay", *_RATES, *_ROOTS)

@@ -57,6 +57,12 @@ _STARTS: Final = {
     "embeddings_initializer": "uniform",
     "bias_initializer": "zeros",
 }
+_CELL: Final = {
+    "activation": "tanh",
+    "recurrent_activation": "sigmoid",
+    "unit_forget_bias": True,
+    "stateful": False,
+}
 _SOUND: Final = "relu"
 _POOR: Final = ("sigmoid", "hard_sigmoid", "softmax", "exponential")
 
@@ -226,8 +232,8 @@ def _clean(config: Any, parts: Collection[str]) -> Any:
             found[key] = 0.2
         elif key in ("layer", "backward_layer", "cell") and isinstance(value, dict) and "config" in value:
             found[key] = {**value, "config": _clean(value["config"], parts)}
-    if active and "recurrent_initializer" in config and config.get("activation") != "tanh":
-        found["activation"] = "tanh"
+    if active and "recurrent_initializer" in config:
+        found |= {key: sound for key, sound in _CELL.items() if key in config}
     return found
 
 

@@ -22,6 +22,7 @@ _ROWS: Final = 1_000
 _FEATURES: Final = 512
 _NEIGHBOURS: Final = 5
 _MOST_TARGETS: Final = 100
+_ENDS: Final = 2  # tokens at each end whose ids count
 
 
 def row_skill(output: OutputFacts, predicted: np.ndarray, targets: np.ndarray) -> np.ndarray | None:
@@ -95,6 +96,8 @@ def _of_classes(answers: np.ndarray, wanted: np.ndarray) -> np.ndarray:
 def features(context: Context, x: Any) -> np.ndarray | None:
     """Numbers for cheap learners, float64 [n, k]: columns, pixels, values of a series, counts of tokens.
 
+    A series is pooled too (mean, deviation, first and last step), and tokens count at both ends.
+
     Inputs of one shape also give their distance, element by element. None if an input is not made of numbers.
     """
     arrays = [np.asarray(leaf) for leaf in jax.tree.leaves(x)]
@@ -106,6 +109,7 @@ def features(context: Context, x: Any) -> np.ndarray | None:
         flat = one.reshape(len(one), -1).astype(np.float64)
         whole = tokens and bool(np.all(flat == np.round(flat))) and flat.min(initial=0) >= 0
         parts.append(_counted(flat.astype(int)) if whole and flat.max(initial=0) < 50_000 else flat)
+    parts += [_pooled(one.astype(np.float64)) for one in arrays if one.ndim == 3 and one.shape[1] > 2]
     if len(arrays) == 2 and arrays[0].shape == arrays[1].shape and parts[0].shape == parts[1].shape:
         parts.append(np.abs(parts[0] - parts[1]))
     found = np.concatenate([part[:, :: max(1, part.shape[1] // _FEATURES)] for part in parts], axis=1)
@@ -113,11 +117,17 @@ def features(context: Context, x: Any) -> np.ndarray | None:
 
 
 def _counted(ids: np.ndarray) -> np.ndarray:
-    """How often each of the most common ids comes in a row, and which is the first and the last."""
+    """How often each of the most common ids comes in a row, and which are the first and the last."""
     kinds, counts = np.unique(ids, return_counts=True)
     known = kinds[np.argsort(-counts, kind="stable")[: _FEATURES // 2]]
     bags = np.stack([(ids == one).sum(1) for one in known], axis=1)
-    return np.concatenate([bags, ids[:, :1], ids[:, -1:]], axis=1).astype(np.float64)
+    return np.concatenate([bags, ids[:, :_ENDS], ids[:, -_ENDS:]], axis=1).astype(np.float64)
+
+
+def _pooled(series: np.ndarray) -> np.ndarray:
+    """Of a series [rows, steps, columns]: its mean, deviation, first and last step, and mean change."""
+    change = np.abs(np.diff(series, axis=1)).mean(axis=1)
+    return np.concatenate([series.mean(1), series.std(1), series[:, 0], series[:, -1], change], axis=1)
 
 
 def baseline(context: Context, x_val: Any, y_val: list[np.ndarray]) -> float:

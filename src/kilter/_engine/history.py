@@ -17,6 +17,7 @@ class History(keras.callbacks.History):
 
     Attributes:
         seconds: one float per epoch, with validation and without compilation.
+        compiling, waiting: seconds of each epoch that went into compiling, and into waiting for data.
         compile_seconds: tracing and compiling, or loading from the cache; 0.0 if all programs existed.
         stable_loss: True if a cross-entropy was computed from logits where Keras would clip probabilities.
         not_finite: NaN and infinity found in the data, by input, for "data" and "validation data".
@@ -31,6 +32,8 @@ class History(keras.callbacks.History):
         self.history: dict[str, list[Any]] = {}
         self.epoch: list[int] = []
         self.seconds: list[float] = []
+        self.compiling: list[float] = []
+        self.waiting: list[float] = []
         self.compile_seconds = 0.0
         self.stable_loss = False
         self.not_finite: dict[str, dict[str, str]] = {}

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Generator, Hashable
+from collections.abc import Callable, Generator, Hashable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -76,6 +76,7 @@ class Runner:
     every: int | None = None
     divergence: DivergenceGuard | None = None
     last: State | None = field(default=None, init=False)  # the state after the last call
+    waited: float = field(default=0.0, init=False)  # seconds of the last run in which data were awaited
     _programs: Programs = field(init=False)
     _running: Any = field(default=None, init=False)  # of the block, since a look-up costs as much as a step
 
@@ -98,7 +99,7 @@ class Runner:
         """
         done, chunk, placed = 0, None, placement()
         self._compile_for(feed, state)
-        for given in feed.blocks(epoch):
+        for given in self._awaited(feed.blocks(epoch)):
             block = given if placed is None else placed.block(given)
             steps, start = block.steps, max(0, min(first - done, block.steps))
             while start < steps:
@@ -131,6 +132,17 @@ class Runner:
         state, start = guard.recover(broke, stop, self.call, self.given)
         push(copied(state), self.model)  # for callbacks
         return state, start
+
+    def _awaited(self, blocks: Iterable[Block]) -> Iterator[Block]:
+        """The blocks; the time until each is there is kept, and decides nothing."""
+        waiting, self.waited = iter(blocks), 0.0
+        while True:
+            began = time.perf_counter()
+            block = next(waiting, None)
+            self.waited += time.perf_counter() - began
+            if block is None:
+                return
+            yield block
 
     def _steps_from(self, step: int) -> int:
         return self.steps_a_chunk if self.every is None else self.every - step % self.every
@@ -386,6 +398,8 @@ class Session:
                 logs |= {f"{prefix}{name}": value for name, value in found.items()}
         compiling = shelf(model).seconds - compiled
         self.history.compile_seconds += compiling
+        self.history.compiling.append(compiling)
+        self.history.waiting.append(train[0].waited)
         self.history.seconds.append(time.perf_counter() - began - compiling)
         self.callbacks.on_epoch_end(epoch, logs)
         return logs

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from kilter.nn.gain import Gain, Moments, activation_moments, variance_gain
     from kilter.nn.losses import SmoothedSparseCategoricalCrossentropy
     from kilter.nn.pairing import PAIRINGS, Pairing, VarianceScaling, is_paired, pairing_of
+    from kilter.nn.positions import PositionEmbedding
     from kilter.nn.rrelu import RReLU
     from kilter.nn.unit_variance import LayerScaling, LsuvRecord, lsuv
     from kilter.nn.zeros import PenalizedWeights, l1_zeros
@@ -27,6 +28,7 @@ _NAMES = {
     "kilter.nn.gain": ("Gain", "Moments", "activation_moments", "variance_gain"),
     "kilter.nn.losses": ("SmoothedSparseCategoricalCrossentropy",),
     "kilter.nn.pairing": ("PAIRINGS", "Pairing", "VarianceScaling", "is_paired", "pairing_of"),
+    "kilter.nn.positions": ("PositionEmbedding",),
     "kilter.nn.rrelu": ("RReLU",),
     "kilter.nn.unit_variance": ("LayerScaling", "LsuvRecord", "lsuv"),
     "kilter.nn.zeros": ("PenalizedWeights", "l1_zeros"),
@@ -43,6 +45,7 @@ __all__ = [
     "Moments",
     "Pairing",
     "PenalizedWeights",
+    "PositionEmbedding",
     "RReLU",
     "SmoothedSparseCategoricalCrossentropy",
     "VarianceScaling",

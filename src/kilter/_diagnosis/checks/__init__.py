@@ -7,9 +7,11 @@ from typing import Final
 
 from kilter._diagnosis.checks import (
     architecture,
+    attention,
     coverage,
     curves,
     data,
+    dynamics,
     endings,
     ids,
     initializers,
@@ -20,8 +22,11 @@ from kilter._diagnosis.checks import (
     padding,
     pictures,
     probe,
+    recurrent,
     scales,
+    speed,
     splits,
+    steps,
     training,
     updates,
 )
@@ -38,9 +43,18 @@ CHECKS: Final[Mapping[str, tuple[Check, ...]]] = {
         *endings.MODEL,
         *updates.MODEL,
         *pictures.CHECKS,
+        *recurrent.CHECKS,
+        *attention.MODEL_CHECKS,
         *coverage.CHECKS,
     ),
-    "probe": (*probe.CHECKS, *endings.PROBE, *losses.CHECKS, *updates.PROBE),
-    "training": (*training.CHECKS, *curves.CHECKS),
+    "probe": (
+        *probe.CHECKS,
+        *endings.PROBE,
+        *losses.CHECKS,
+        *updates.PROBE,
+        *steps.CHECKS,
+        *attention.CHECKS,
+    ),
+    "training": (*training.CHECKS, *dynamics.CHECKS, *curves.CHECKS, *speed.CHECKS),
 }
 """The checks by what they look at, in the order in which they run."""

@@ -70,7 +70,7 @@ def _pairing_severity(context: Context, found: list[_Unpaired], ratio: float | N
     large = max((one.excess for one in found if not one.layer.is_output), default=0.0)
     if change > limits.variance_ratio or large > limits.weight_variance_excess:
         return "severe"
-    deep = len(context.hidden) >= limits.unpaired_depth
+    deep = len(found) >= limits.unpaired_depth  # the error grows with each such layer, not with the others
     return "warning" if deep or change > limits.variance_ratio_warning or large == 0 else "note"
 
 

@@ -17,6 +17,7 @@ from kilter._treatment.remedies import (
     regularization,
     residuals,
     scales,
+    sequences,
     training,
     updates,
 )
@@ -29,6 +30,7 @@ REMEDIES: Final[dict[str, Remedy]] = {
     **initialization.REMEDIES,
     **normalization.REMEDIES,
     **residuals.REMEDIES,
+    **sequences.REMEDIES,
     **regularization.REMEDIES,
     **optimization.REMEDIES,
     **training.REMEDIES,

@@ -1,0 +1,211 @@
+"""The changes of a treatment in the calls of a script: layers, what the model is compiled with, and fit."""
+
+from __future__ import annotations
+
+import inspect
+import json
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any, Final
+
+import keras
+import numpy as np
+
+from kilter._cli.script_calls import Sites, Training
+from kilter._cli.script_edits import COMPILE, FIT, LayerEdit, Position, Script, arguments_of
+from kilter._models.optimizers import inner_optimizer
+from kilter._treatment.result import Treatment
+
+_IGNORED: Final = ("name", "dtype", "trainable", "build_config", "batch_shape", "batch_input_shape")
+_OPTIMIZER: Final = ("learning_rate", "momentum", "clipnorm", "clipvalue", "global_clipnorm", "weight_decay")
+_COMPILE: Final = ("optimizer", "loss")
+_PLAIN: Final = (str, bool, int, float, type(None))
+
+
+def rewritten(script: Script, training: Training, treatment: Treatment, sites: Sites) -> list[str]:
+    """Make the treatment's changes in the script; the codes of the remedies that code cannot express."""
+    if not treatment.changes:
+        return []
+    prefix = script.keras()
+    said = _said_layers(script, training.model, treatment.model, sites, prefix)
+    said |= _said_compile(script, training.model, treatment.model, prefix)
+    said |= _said_fit(script, training, treatment)
+    return [one.remedy for one in treatment.changes if not _covered(one, said)]
+
+
+def _covered(change: Any, said: set[str]) -> bool:
+    places = {place.partition("#")[0].rpartition("/")[2] for place in change.where}
+    return bool(places & said) or change.remedy in said
+
+
+def _said_layers(
+    script: Script, before: keras.Model, after: keras.Model, sites: Sites, prefix: str
+) -> set[str]:
+    """The names of the layers whose change is said."""
+    edits: dict[Position, list[tuple[str, LayerEdit]]] = {}
+    count: dict[Position, int] = {}
+    for layer, edit in _changed(before, after, prefix):
+        place = sites.of(layer)
+        if place is not None:
+            edits.setdefault(place, []).append((layer.name, edit))
+    for layer in before._flatten_layers():
+        place = sites.of(layer)
+        if place is not None:
+            count[place] = count.get(place, 0) + 1
+    said: set[str] = set()
+    for place, found in edits.items():
+        call = script.at(place)
+        alike = all(edit == found[0][1] for _, edit in found)
+        if call is None or not alike or len(found) < count.get(place, 0):
+            continue  # one call makes several layers, and not all of them change alike
+        edit = found[0][1]
+        if not script.set_arguments(call, edit.arguments, edit.order):
+            continue
+        if edit.kind:
+            script.rename(call, edit.kind)
+        if not edit.after or script.insert_after(call, edit.after):
+            said |= {name for name, _ in found}
+    return said
+
+
+def _changed(before: keras.Model, after: keras.Model, prefix: str) -> Iterator[tuple[Any, LayerEdit]]:
+    """The original layers that a call must make otherwise, by the names that copies keep."""
+    twins = {layer.name: layer for layer in after._flatten_layers(include_self=False)}
+    own = {layer.name for layer in before._flatten_layers(include_self=False)}
+    order = [
+        layer for layer in getattr(after, "layers", ()) if not isinstance(layer, keras.layers.InputLayer)
+    ]
+    for layer in before._flatten_layers(include_self=False):
+        twin = twins.get(layer.name)
+        if twin is None:
+            continue
+        arguments = _arguments(layer, twin, prefix)
+        names = list(inspect.signature(type(layer).__init__).parameters)[1:]
+        kind = type(twin).__name__ if type(twin) is not type(layer) else ""
+        added = tuple(_inserted(order, twin, own, prefix))
+        if arguments or kind or added:
+            yield layer, LayerEdit(arguments, names, kind, added)
+
+
+def _inserted(order: list[Any], twin: Any, own: set[str], prefix: str) -> Iterator[str]:
+    """The code of the new layers that follow ``twin``."""
+    places = [index for index, one in enumerate(order) if one is twin]
+    for layer in order[places[0] + 1 :] if places else ():
+        if layer.name in own:
+            return
+        module = f"{prefix}.layers" if type(layer).__module__.startswith("keras.") else "kilter.nn"
+        yield f"{module}.{type(layer).__name__}({_plain_arguments(layer)})"
+
+
+def _plain_arguments(layer: Any) -> str:
+    """The arguments that differ from the defaults of the class, where code can say them."""
+    config, found = layer.get_config(), []
+    for name, parameter in list(inspect.signature(type(layer).__init__).parameters.items())[1:]:
+        value = config.get(name, parameter.default)
+        if name in _IGNORED or name not in config or parameter.kind is parameter.VAR_KEYWORD:
+            continue
+        if isinstance(value, _PLAIN) and value != parameter.default:
+            found.append(f"{name}={_literal(value)}")
+    return ", ".join(found)
+
+
+def _arguments(layer: Any, twin: Any, prefix: str) -> dict[str, str]:
+    old, new = layer.get_config(), twin.get_config()
+    found = {}
+    for name, value in new.items():
+        if name in _IGNORED or name not in old or value == old[name]:
+            continue
+        code = _code(value, prefix)
+        if code is not None:
+            found[name] = code
+    return found
+
+
+def _code(value: Any, prefix: str) -> str | None:
+    """A value of a configuration as code; None if it cannot be said."""
+    if isinstance(value, _PLAIN):
+        return _literal(value)
+    if isinstance(value, list | tuple) and all(isinstance(one, _PLAIN) for one in value):
+        return repr(value)
+    if not isinstance(value, dict) or "class_name" not in value:
+        return None
+    module, name, config = str(value.get("module") or ""), value["class_name"], value.get("config") or {}
+    if module == "keras.initializers" and (short := _initializer_name(name, config)) is not None:
+        return _literal(short)
+    if not module.startswith("keras."):
+        return None
+    plain = {key: one for key, one in config.items() if isinstance(one, _PLAIN) and one is not None}
+    inner = ", ".join(f"{key}={_literal(one)}" for key, one in plain.items() if key not in _IGNORED)
+    return f"{prefix}.{module.removeprefix('keras.')}.{name}({inner})"
+
+
+def _literal(value: Any) -> str:
+    """A plain value as code, text in double quotes."""
+    return json.dumps(value) if isinstance(value, str) else repr(value)
+
+
+def _initializer_name(name: str, config: Mapping[str, Any]) -> str | None:
+    """Keras's short name of an initialiser with its default options; None for others."""
+    short = re.sub(r"(?<!^)(?=[A-Z])", "_", name).lower()
+    try:
+        usual = keras.initializers.get(short).get_config()  # type: ignore[union-attr]
+    except ValueError:
+        return None
+    alike = {key: one for key, one in usual.items() if key != "seed"}
+    return short if alike == {key: one for key, one in config.items() if key != "seed"} else None
+
+
+def _said_compile(script: Script, before: keras.Model, after: keras.Model, prefix: str) -> set[str]:
+    call = script.method(COMPILE)
+    values: dict[str, str] = {}
+    optimizer = _optimizer_code(inner_optimizer(after), prefix)
+    if optimizer is not None and optimizer != _optimizer_code(inner_optimizer(before), prefix):
+        values["optimizer"] = optimizer
+    losses = [one._compile_config.config.get("loss") for one in (before, after)]  # type: ignore[attr-defined]
+    if _loss_code(losses[0], prefix) != (new := _loss_code(losses[1], prefix)) and new is not None:
+        values["loss"] = new
+    if call is None or not values or not script.set_arguments(call, values, _COMPILE):
+        return set()
+    return set(values)
+
+
+def _optimizer_code(optimizer: Any, prefix: str) -> str | None:
+    if optimizer is None or not type(optimizer).__module__.startswith("keras."):
+        return None
+    config: Mapping[str, Any] = optimizer.get_config()
+    defaults = inspect.signature(type(optimizer).__init__).parameters
+    found = []
+    for name in _OPTIMIZER:
+        value = config.get(name)
+        if value is None or name not in defaults:
+            continue
+        if isinstance(value, float | int | np.floating):
+            if name == "learning_rate" or value != defaults[name].default:
+                found.append(f"{name}={float(f'{float(value):.6g}')!r}")
+        elif isinstance(value, dict) and (code := _code(value, prefix)) is not None:
+            found.append(f"{name}={code}")
+    return f"{prefix}.optimizers.{type(optimizer).__name__}({', '.join(found)})"
+
+
+def _loss_code(loss: Any, prefix: str) -> str | None:
+    if isinstance(loss, str):
+        return _literal(loss)
+    if isinstance(loss, keras.losses.Loss):
+        return _code(keras.saving.serialize_keras_object(loss), prefix)
+    return None
+
+
+def _said_fit(script: Script, training: Training, treatment: Treatment) -> set[str]:
+    """The remedies that change an argument of the call of fit."""
+    call = script.method(FIT, training.line)
+    said: set[str] = set()
+    for change in treatment.changes:
+        values = arguments_of(change.snippet)
+        plain = {name: code for name, code in values.items() if name in ("batch_size", "shuffle", "epochs")}
+        if (
+            call is not None
+            and plain
+            and script.set_arguments(call, plain, ("x", "y", "batch_size", "epochs"))
+        ):
+            said.add(change.remedy)
+    return said

@@ -1,0 +1,189 @@
+"""Changes of a model said in the code of the script that made it: edits of calls, and their diff."""
+
+from __future__ import annotations
+
+import ast
+import difflib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+Position = tuple[int, int, int, int]
+"""First line, first column, last line and last column of a call; lines from 1, columns in bytes from 0."""
+
+FIT: Final = "fit"
+COMPILE: Final = "compile"
+
+
+@dataclass(frozen=True)
+class LayerEdit:
+    """New arguments of the call that makes a layer, as code, and layers to put ``after`` it.
+
+    ``order``: names of the arguments that may be given by position. ``kind``: another class, "" for the same.
+    """
+
+    arguments: Mapping[str, str]
+    order: Sequence[str] = ()
+    kind: str = ""
+    after: tuple[str, ...] = ()
+
+
+@dataclass(eq=False)
+class Script:
+    """The source of a script, and the edits that are to be made in it."""
+
+    source: str
+    _edits: dict[tuple[int, int], str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self._lines = self.source.splitlines(keepends=True)
+        self._starts = [0]
+        for line in self._lines:
+            self._starts.append(self._starts[-1] + len(line.encode()))
+        self._bytes = self.source.encode()
+        self._tree = ast.parse(self.source)
+
+    def at(self, position: Position) -> ast.Call | None:
+        """The call at a position; None if there is none."""
+        return next((one for one in self._calls() if _place(one) == position), None)
+
+    def method(self, name: str, line: int | None = None) -> ast.Call | None:
+        """The call of a method (or function) ``name``: the one on ``line``, else the only one."""
+        found = [one for one in self._calls() if _name(one) == name]
+        on_line = [one for one in found if line is not None and one.lineno <= line <= (one.end_lineno or 0)]
+        return on_line[0] if on_line else found[0] if len(found) == 1 else None
+
+    def set_arguments(self, call: ast.Call, values: Mapping[str, str], order: Sequence[str] = ()) -> bool:
+        """Replace or add arguments; False if one is hidden in ``*arguments`` or ``**options``."""
+        if any(isinstance(one, ast.Starred) for one in call.args) or any(
+            one.arg is None for one in call.keywords
+        ):
+            return False
+        named = {one.arg: one.value for one in call.keywords}
+        added: list[str] = []
+        for name, code in values.items():
+            place = list(order).index(name) if name in order else len(call.args)
+            node = named.get(name) or (call.args[place] if place < len(call.args) else None)
+            if node is not None:
+                self._edits[self._span(node)] = code
+            else:
+                added.append(f"{name}={code}")
+        if added:
+            end = self._span(call)[1] - 1
+            before = self._bytes[:end].rstrip()
+            empty = before.endswith((b"(", b","))
+            self._edits[end, end] = self._edits.get((end, end), "" if empty else ", ") + ", ".join(added)
+        return True
+
+    def rename(self, call: ast.Call, kind: str) -> None:
+        """Call another class of the same module."""
+        node = call.func
+        end = self._span(node)[1]
+        old = node.attr if isinstance(node, ast.Attribute) else getattr(node, "id", "")
+        self._edits[end - len(old.encode()), end] = kind
+
+    def insert_after(self, call: ast.Call, codes: Sequence[str]) -> bool:
+        """Put layers after one: in the list that holds it, or in calls of ``add`` after its own."""
+        for node in ast.walk(self._tree):
+            if isinstance(node, ast.List) and call in node.elts:
+                end = self._span(call)[1]
+                self._edits[end, end] = self._edits.get((end, end), "") + "".join(f", {one}" for one in codes)
+                return True
+            added = (
+                isinstance(node, ast.Expr) and isinstance(node.value, ast.Call) and call in node.value.args
+            )
+            if added and isinstance(node.value.func, ast.Attribute) and node.value.func.attr == "add":  # type: ignore[union-attr]
+                holder = self._text(node.value.func.value)  # type: ignore[union-attr]
+                indent = " " * node.col_offset  # type: ignore[union-attr]
+                end = self._span(node)[1]
+                lines = "".join(f"\n{indent}{holder}.add({one})" for one in codes)
+                self._edits[end, end] = self._edits.get((end, end), "") + lines
+                return True
+        return False
+
+    def keras(self) -> str:
+        """What the script calls Keras; "keras" if it does not import it."""
+        named = self._imported()
+        return next((name for name, origin in named.items() if origin.rpartition(".")[2] == "keras"), "keras")
+
+    def _imported(self) -> dict[str, str]:
+        """The names that imports bind, with what they stand for."""
+        found: dict[str, str] = {}
+        for node in ast.walk(self._tree):
+            if isinstance(node, ast.Import):
+                for one in node.names:
+                    found[one.asname or one.name.partition(".")[0]] = one.name
+            elif isinstance(node, ast.ImportFrom):
+                found |= {one.asname or one.name: f"{node.module}.{one.name}" for one in node.names}
+        return found
+
+    def edited(self) -> str:
+        """The source with all edits."""
+        made = self._bytes
+        for (start, end), code in sorted(self._edits.items(), reverse=True):
+            made = made[:start] + code.encode() + made[end:]
+        text = made.decode()
+        if self._edits and "keras." in text and "keras" not in self._imported():
+            text = _with_import(text, "import keras")
+        if self._edits and "kilter." in text and "kilter" not in self._imported():
+            text = _with_import(text, "import kilter  # before keras: it chooses the JAX backend")
+        ast.parse(text)  # an edit that breaks the script must not be shown
+        return text
+
+    def diff(self, name: str) -> str:
+        """The edits as a unified diff; "" for none."""
+        after = self.edited().splitlines(keepends=True)
+        return "".join(difflib.unified_diff(self._lines, after, f"a/{name}", f"b/{name}"))
+
+    def _calls(self) -> Iterator[ast.Call]:
+        return (one for one in ast.walk(self._tree) if isinstance(one, ast.Call))
+
+    def _span(self, node: Any) -> tuple[int, int]:
+        first = self._starts[node.lineno - 1] + node.col_offset
+        return first, self._starts[node.end_lineno - 1] + node.end_col_offset
+
+    def _text(self, node: Any) -> str:
+        start, end = self._span(node)
+        return self._bytes[start:end].decode()
+
+
+def _place(node: Any) -> Position:
+    return node.lineno, node.col_offset, node.end_lineno, node.end_col_offset
+
+
+def _name(call: ast.Call) -> str:
+    function = call.func
+    return function.attr if isinstance(function, ast.Attribute) else getattr(function, "id", "")
+
+
+def _with_import(text: str, line: str) -> str:
+    """The text with an import before its first one, after a docstring and imports from __future__."""
+    body = ast.parse(text).body
+    first = next(
+        (
+            one
+            for one in body
+            if isinstance(one, ast.Import | ast.ImportFrom) and getattr(one, "module", "") != "__future__"
+        ),
+        body[0] if body else None,
+    )
+    lines = text.splitlines(keepends=True)
+    lines.insert(0 if first is None else first.lineno - 1, f"{line}\n")
+    return "".join(lines)
+
+
+def arguments_of(snippet: str, function: str = FIT) -> dict[str, str]:
+    """The named arguments of the call of ``function`` in a snippet of code; {} without one.
+
+    Example:
+        >>> arguments_of("model.fit(..., batch_size=32)")
+        {'batch_size': '32'}
+    """
+    try:
+        tree = ast.parse(snippet)
+    except SyntaxError:
+        return {}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Call) and _name(node) == function:
+            return {one.arg: ast.unparse(one.value) for one in node.keywords if one.arg is not None}
+    return {}

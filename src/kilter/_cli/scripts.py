@@ -1,0 +1,110 @@
+"""``kilter diagnose`` and ``kilter treat`` on a person's own script, which runs in a process of its own."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import typer
+
+from kilter._cli.output import say
+from kilter._progress import SILENT, Display
+from kilter._records import Diagnosis, Evidence, Finding
+from kilter._text import printable
+from kilter.errors import OptionError, RunError
+
+SUFFIX: Final = ".py"
+
+
+def is_script(source: str) -> bool:
+    """Whether the source is a Python script."""
+    return source.endswith(SUFFIX)
+
+
+def check_alone(source: str, others: Mapping[str, Any]) -> None:
+    """Raise :class:`OptionError` for options that are for recipes and data."""
+    given = [name for name, value in others.items() if value]
+    if given:
+        raise OptionError(
+            expected=f"{source} without options for recipes and data",
+            received=", ".join(given),
+            remedy="leave them out: the script says what is trained, and on what",
+        )
+
+
+def diagnosed(source: str, *, epochs: int | None, steps: int, progress: Display) -> dict[str, Any]:
+    """The diagnosis of the first model that the script trains, as JSON, with the ``lines`` of its layers."""
+    return _run(source, {"what": "diagnose", "epochs": epochs, "steps": steps}, progress)
+
+
+def treated(
+    source: str, *, out: Path, epochs: int | None, keep: Sequence[str], progress: Display
+) -> dict[str, Any]:
+    """The treatment of the first model that the script trains, as JSON, with the ``diff`` of the script."""
+    options = {"what": "treat", "epochs": epochs, "out": str(out.resolve()), "keep": list(keep)}
+    return _run(source, options, progress)
+
+
+def show_changes(found: Mapping[str, Any], source: str, out: Path) -> None:
+    """The diff of the script, the changes that it cannot express, and where the results are."""
+    if found["diff"]:
+        typer.echo(found["diff"], nl=False)
+        say()
+        say(f"to apply it: patch {source} {out / 'script.diff'}")
+    for one in found["not_in_diff"]:
+        say(f"not in the diff: {one['remedy']}")
+        for line in one["snippet"].splitlines():
+            typer.echo(f"    {printable(line)}")
+    say(f"model: {found['model']}")
+    say(f"report: {found['report']}")
+
+
+def _run(source: str, options: dict[str, Any], progress: Display) -> dict[str, Any]:
+    """What the process with the script found. Raises :class:`RunError` if it failed."""
+    script = Path(source).resolve()
+    if not script.is_file():
+        raise RunError(expected="a script that exists", received=source, remedy="check the path")
+    progress.close()
+    with tempfile.TemporaryDirectory() as folder:
+        result = Path(folder) / "result.json"
+        given = {**options, "script": str(script), "result": str(result), "quiet": progress is SILENT}
+        command = [sys.executable, "-m", "kilter._cli.script_child", json.dumps(given)]
+        subprocess.run(command, check=False, env={**os.environ, "KERAS_BACKEND": "jax"})
+        if not result.exists():
+            raise RunError(
+                expected=f"a result from {source}",
+                received="its process ended without one",
+                remedy="run it with Python first; it may have ended the process or used too much memory",
+            )
+        found = json.loads(result.read_text(encoding="utf-8"))
+    if "error" in found:
+        raise RunError(**found["error"])
+    return found
+
+
+def diagnosis_of(found: Mapping[str, Any]) -> Diagnosis:
+    """The findings of a result."""
+    listed = []
+    for one in found["findings"]:
+        evidence = tuple(Evidence(**each) for each in one["evidence"])
+        fixed = {name: tuple(one[name]) for name in ("where", "remedies")}
+        listed.append(Finding(**{**one, **fixed, "evidence": evidence}))
+    return Diagnosis(tuple(listed), tuple(found["unchecked"]))
+
+
+def lines_of(found: Mapping[str, Any], source: str) -> list[str]:
+    """For each finding about layers, the lines of the script that make them."""
+    diagnosis, lines = found.get("diagnosis", found), found["lines"]
+    said = []
+    for one in diagnosis["findings"]:
+        names = [place.partition("#")[0].rpartition("/")[2] for place in one["where"]]
+        places = sorted({lines[name] for name in names if name in lines})
+        if places:
+            said.append(f"{one['code']}: {source}, line {', '.join(map(str, places))}")
+    return said

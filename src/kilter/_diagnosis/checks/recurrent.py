@@ -1,0 +1,201 @@
+"""Checks of recurrent layers: activations of cells, initial weights, forget gates, states, and outputs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Final
+
+import keras
+import numpy as np
+
+from kilter._diagnosis.catalogue import finding
+from kilter._diagnosis.context import Check, Context
+from kilter._diagnosis.thresholds import seen
+from kilter._models.layers import RECURRENT, LayerFacts, activation_name
+from kilter._records import Evidence, Finding, Severity
+
+# Bounded activations keep a state that is fed back within bounds.
+_BOUNDED: Final = ("tanh", "hard_tanh", "softsign", "sigmoid", "hard_sigmoid")
+_GATES: Final = ("sigmoid", "hard_sigmoid")
+_GATE_COUNTS: Final = {keras.layers.LSTMCell: 4, keras.layers.GRUCell: 3, keras.layers.SimpleRNNCell: 1}
+
+
+@dataclass(frozen=True, eq=False)
+class Cell:
+    """A cell of a recurrent layer; ``gates``: how many blocks of units its kernels hold."""
+
+    facts: LayerFacts
+    cell: Any
+    gates: int
+
+    @property
+    def steps(self) -> int:
+        """How many steps the layer reads; 0 if unknown."""
+        shape = getattr(self.facts.layer, "input_spec", None)
+        spec = shape[0] if isinstance(shape, list | tuple) and shape else shape
+        found = getattr(spec, "shape", None)
+        return int(found[1]) if found is not None and len(found) > 1 and found[1] else 0
+
+
+def cells(context: Context) -> Iterator[Cell]:
+    """The LSTM, GRU and simple cells of the recurrent layers, each once; other cells are skipped."""
+    for one in context.layers:
+        if not isinstance(one.layer, RECURRENT) or one.repeated:
+            continue
+        cell: Any = one.layer.cell
+        for inner in getattr(cell, "cells", [cell]):
+            for kind, gates in _GATE_COUNTS.items():
+                if isinstance(inner, kind) and getattr(inner, "recurrent_kernel", None) is not None:
+                    yield Cell(one, inner, gates)
+
+
+def check_activation(context: Context) -> list[Finding]:
+    """Cells whose state is unbounded (ReLU, linear, exponential), and gates that are no sigmoid.
+
+    A recurrent kernel that starts as the identity is meant for ReLU (Le et al. 2015).
+    """
+    found = {}
+    for one in cells(context):
+        name = activation_name(one.cell)
+        gate = activation_name(_Gate(one.cell)) if one.gates > 1 else "sigmoid"
+        identity = isinstance(one.cell.recurrent_initializer, keras.initializers.Identity)
+        if name is not None and name not in _BOUNDED and not identity:
+            found[one.facts.path] = f"{name} in {one.facts.path}"
+        elif gate is not None and gate not in _GATES:
+            found[one.facts.path] = f"{gate} as a gate of {one.facts.path}"
+    if not found:
+        return []
+    evidence = [Evidence("recurrent layers of this kind", len(found))]
+    detail = ", ".join(found.values())
+    return [finding("recurrent-activation", "warning", found, evidence, detail=detail)]
+
+
+class _Gate:
+    """A cell as a holder of the activation of its gates."""
+
+    def __init__(self, cell: Any) -> None:
+        self.activation = cell.recurrent_activation
+
+
+def check_start(context: Context) -> list[Finding]:
+    """Kernels of cells that start as constants, or far too large or small for their gates."""
+    limits = context.thresholds
+    same, poor = [], {}
+    for one in cells(context):
+        kernel, recurrent = np.asarray(one.cell.kernel, float), np.asarray(one.cell.recurrent_kernel, float)
+        if not (np.isfinite(kernel).all() and np.isfinite(recurrent).all()):
+            continue
+        units = recurrent.shape[0]
+        if units > 1 and np.ptp(kernel, axis=1).max() == 0 and np.ptp(recurrent) == 0:
+            same.append(one.facts.path)
+            continue
+        # Of an orthogonal kernel the root mean square of the singular values is 1.
+        turn = float(np.sqrt(np.square(recurrent).sum() / (units * one.gates)))
+        fan = kernel.shape[0] + units
+        entry = float(np.sqrt(np.square(kernel).mean() * fan / 2))
+        for size in (turn, entry):
+            if size > limits.recurrent_scale or size < limits.recurrent_scale_least:
+                poor[one.facts.path] = max(size, poor.get(one.facts.path, 0.0))
+    made: list[Finding] = []
+    if same:
+        made.append(
+            finding(
+                "constant-initializer",
+                "severe",
+                same,
+                [Evidence("identical units", 1)],
+                ("orthogonal-recurrent",),
+            )
+        )
+    if poor:
+        worst = max(poor.values(), key=lambda size: abs(np.log(max(size, 1e-12))))
+        evidence = [
+            seen(limits, "recurrent_scale", "scale of a kernel over that of an orthogonal one", worst)
+        ]
+        severity: Severity = "severe" if worst > 3 * limits.recurrent_scale else "warning"
+        made.append(finding("recurrent-initializer", severity, poor, evidence, scale=worst))
+    return made
+
+
+def check_forget(context: Context) -> list[Finding]:
+    """LSTMs whose forget gates start closed, so that the state fades within a step or two."""
+    limits, found = context.thresholds, {}
+    steps = 0
+    for one in cells(context):
+        bias = getattr(one.cell, "bias", None)
+        if not isinstance(one.cell, keras.layers.LSTMCell):
+            continue
+        units = int(one.cell.units)
+        forget = 0.0 if bias is None else float(np.mean(np.asarray(bias)[units : 2 * units]))
+        kept = float(1 / (1 + np.exp(-forget)))
+        if kept < limits.forget_kept:
+            found[one.facts.path] = kept
+            steps = max(steps, one.steps)
+    if not found:
+        return []
+    least = min(found.values())
+    faded = least < limits.forget_kept / 2 or steps >= limits.forget_steps
+    evidence = [seen(limits, "forget_kept", "share of the state that a step keeps", least)]
+    severity: Severity = "warning" if faded else "note"
+    return [finding("forget-bias", severity, found, evidence, kept=least)]
+
+
+def check_stateful(context: Context) -> list[Finding]:
+    """States that are kept from batch to batch although the batches' rows do not continue each other."""
+    layers = [one.path for one in context.layers if getattr(one.layer, "stateful", False)]
+    if not layers:
+        return []
+    if context.shuffle:
+        detail = "the rows are shuffled"
+    elif (jump := _jump(context)) is not None and jump > context.thresholds.continued:
+        detail = "no row continues the one that had its place in the batch before"
+    else:
+        return []
+    return [
+        finding(
+            "stateful-unrelated", "warning", layers, [Evidence("stateful layers", len(layers))], detail=detail
+        )
+    ]
+
+
+def _jump(context: Context) -> float | None:
+    """The typical change from a row's last step to the first of the row that continues it.
+
+    Over the change between steps of unrelated rows; None for anything but series, and for one batch.
+    """
+    series, size = context.inputs[0], context.batch_size
+    if series.ndim != 3 or series.dtype.kind != "f" or len(series) < 2 * size:
+        return None
+    ends, starts = series[:-size, -1].astype(float), series[size:, 0].astype(float)
+    other = np.random.default_rng(0).permutation(len(ends))
+    usual = float(np.abs(ends[other] - starts).mean())
+    return float(np.abs(ends - starts).mean()) / usual if usual > 0 else None
+
+
+def check_outputs(context: Context) -> list[Finding]:
+    """An answer for every step, against one target a row."""
+    made = []
+    for output in context.outputs:
+        targets, shape = output.targets, output.shape
+        if targets is None or len(shape) < 3 or targets.size == 0:
+            continue
+        one = int(np.prod(targets.shape[1:])) <= shape[-1]
+        stepped = [one for one in context.layers if getattr(one.layer, "return_sequences", False)]
+        if one and targets.ndim < len(shape) and stepped and shape[1] > 1:
+            evidence = [Evidence("answers for each row", int(shape[1]), 1, "one target a row")]
+            given, wanted = (("rows", *one[1:]) for one in (shape, targets.shape))
+            detail = f"The output has shape {given}, the targets have {wanted}"
+            made.append(
+                finding(
+                    "steps-against-one-target",
+                    "severe",
+                    [stepped[-1].path],
+                    evidence,
+                    detail=detail.replace("'", ""),
+                )
+            )
+    return made
+
+
+CHECKS: tuple[Check, ...] = (check_activation, check_start, check_forget, check_stateful, check_outputs)

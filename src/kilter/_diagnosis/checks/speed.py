@@ -1,0 +1,74 @@
+"""Checks of what makes a training slow, each with the measured share. They change no result."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from kilter._diagnosis.catalogue import finding
+from kilter._diagnosis.context import Check, Context
+from kilter._diagnosis.thresholds import seen
+from kilter._records import Evidence, Finding
+
+_ADVICE = "Load arrays into memory, prepare batches in more workers, or cache what is computed for each row."
+_COMPILED = 0.05  # seconds in an epoch that count as a compilation
+
+
+def check_waiting(context: Context) -> list[Finding]:
+    """A training that waits for its data."""
+    timing, limits = context.timing, context.thresholds
+    if timing is None or timing.total < limits.slow_seconds:
+        return []
+    share = float(sum(timing.waiting) / timing.total)
+    if share <= limits.waiting:
+        return []
+    evidence = [seen(limits, "waiting", "share of the time that waits for data", share)]
+    words = {"share": share, "what": "waiting for the next batches", "advice": _ADVICE}
+    return [finding("input-bound", "warning", ("data",), evidence, **words)]
+
+
+def check_compiling(context: Context) -> list[Finding]:
+    """Compilation that takes most of the time, or goes on after the first epoch."""
+    timing, limits = context.timing, context.thresholds
+    if timing is None or timing.total < limits.slow_seconds:
+        return []
+    later = np.asarray(timing.compiling[1:])
+    again = float(later.sum() / timing.total)
+    if again > limits.recompiling and (later > _COMPILED).sum() >= 3:
+        evidence = [
+            seen(limits, "recompiling", "share of the time that compiles after the first epoch", again),
+            Evidence("epochs after the first that compiled", int((later > _COMPILED).sum())),
+        ]
+        return [finding("recompiling", "warning", ("training",), evidence, share=again, seconds=timing.total)]
+    share = float(sum(timing.compiling) / timing.total)
+    if share <= limits.compiling:
+        return []
+    evidence = [seen(limits, "compiling", "share of the time that compiles", share)]
+    return [finding("compile-bound", "note", ("training",), evidence, share=share, seconds=timing.total)]
+
+
+def check_precision(context: Context) -> list[Finding]:
+    """Weights in float64."""
+    kinds = [str(one.dtype) for one in context.model.trainable_variables] if context.layers else []
+    count = kinds.count("float64")
+    if not count:
+        return []
+    evidence = [Evidence("float64 weights", count, 0, "float32 is enough to train")]
+    return [finding("double-precision", "warning", ("training",), evidence, count=count, all=len(kinds))]
+
+
+def check_batches(context: Context) -> list[Finding]:
+    """Steps so short that starting them takes most of their time."""
+    timing, limits = context.timing, context.thresholds
+    if timing is None or not timing.work or timing.total < limits.slow_seconds or not timing.steps:
+        return []
+    seconds = float(np.median(timing.computing))
+    each = seconds / timing.steps
+    share = timing.work / limits.device_speed / max(each, 1e-9)
+    if share >= limits.computing or context.batch_size >= 256 or timing.steps < 64:
+        return []
+    evidence = [seen(limits, "computing", "share of a step that computes", share)]
+    words = {"steps": timing.steps, "seconds": seconds, "each": 1e3 * each, "share": share}
+    return [finding("small-batches", "note", ("training",), evidence, **words)]
+
+
+CHECKS: tuple[Check, ...] = (check_waiting, check_compiling, check_precision, check_batches)

@@ -1,0 +1,153 @@
+"""Checks of how a network reads the steps of a sequence: gradients through time, unread steps, order."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from kilter._diagnosis.catalogue import finding
+from kilter._diagnosis.context import Check, Context, SequenceReading
+from kilter._diagnosis.order import gain_of_order, gain_of_steps
+from kilter._diagnosis.thresholds import seen
+from kilter._models.layers import ATTENTION, CONVOLUTIONS, RECURRENT
+from kilter._records import Evidence, Finding, Severity
+
+_FADED = 1e-8
+_FAR = 0.01  # of the largest gradient by a step: what comes through with less is not learnt from
+
+
+def check_read(context: Context) -> list[Finding]:
+    """Steps that the loss does not depend on: only padding is read, or a part of the steps never is."""
+    reading = context.sequences
+    if reading is None or not np.isfinite(reading.by_step).all() or not reading.by_step.any():
+        return []
+    read, content = reading.by_step > 0, reading.content
+    if reading.by_step[read].min() < _FADED * reading.by_step.max():
+        return []  # it fades out: further steps may be read, but their gradient underflows
+    padding = ~content
+    ignored = float((content & ~read).sum() / max(content.sum(), 1))
+    if padding.mean() > 0.05 and ignored > context.thresholds.unread and (padding & read).any():
+        evidence = [
+            seen(context.thresholds, "unread", "share of the steps with content that are not read", ignored)
+        ]
+        return [finding("inverted-mask", "severe", ["data"], evidence, share=ignored)]
+    steps: np.ndarray = np.asarray(read.any(axis=0))
+    unread = float((~steps & content.any(axis=0)).sum() / len(steps))
+    if unread <= context.thresholds.unread or not _sequential(context):
+        return []
+    gain = gain_of_steps(context, steps)
+    lost = bool(gain > context.thresholds.order_gain)
+    evidence = [seen(context.thresholds, "unread", "share of the steps that are not read", unread)]
+    if np.isfinite(gain):
+        evidence.append(
+            seen(context.thresholds, "order_gain", "skill of trees that is lost without them", gain)
+        )
+    where = [one.path for one in context.layers if isinstance(one.layer, (*RECURRENT, *ATTENTION))][-1:]
+    detail = f"Of {len(steps)} steps the loss depends on {int(steps.sum())}: {_places(steps)}"
+    severity: Severity = "severe" if lost else "warning"
+    return [finding("unread-steps", severity, where or ["data"], evidence, detail=detail)]
+
+
+def _sequential(context: Context) -> bool:
+    return any(isinstance(one.layer, (*RECURRENT, *ATTENTION, *CONVOLUTIONS)) for one in context.layers)
+
+
+def _places(steps: np.ndarray) -> str:
+    at = np.flatnonzero(steps)
+    if len(at) == 1:
+        return f"number {at[0] + 1}"
+    return f"numbers {at[0] + 1} to {at[-1] + 1}" if len(at) else "none"
+
+
+def through_time(reading: SequenceReading) -> np.ndarray:
+    """Median gradient by the steps before a row's last one, [steps back]; NaN if unknown."""
+    rows, steps = reading.by_step.shape
+    back = np.full((rows, steps), np.nan)
+    for row in range(rows):
+        at = np.flatnonzero(reading.content[row])
+        if len(at):
+            values = reading.by_step[row, at[0] : at[-1] + 1][::-1]
+            back[row, : len(values)] = values
+    known = ~np.isnan(back).all(axis=0)
+    profile = np.full(steps, np.nan)
+    profile[known] = np.nanmedian(back[:, known], axis=0)
+    return profile
+
+
+def check_time(context: Context) -> list[Finding]:
+    """Gradients that explode or vanish on their way back through the steps of a recurrent layer."""
+    reading, limits = context.sequences, context.thresholds
+    layers = [one.path for one in context.layers if isinstance(one.layer, RECURRENT) and not one.repeated]
+    if reading is None or not layers or any(len(one.shape) > 2 for one in context.outputs):
+        return []
+    profile = through_time(reading)
+    known = profile[~np.isnan(profile)]
+    if not np.isfinite(reading.by_step).all():
+        evidence = [
+            Evidence("steps with a gradient that is not finite", int((~np.isfinite(reading.by_step)).sum()))
+        ]
+        return [
+            finding(
+                "exploding-through-time",
+                "severe",
+                layers,
+                evidence,
+                detail="The gradient by the first steps is NaN or infinite",
+            )
+        ]
+    if len(known) < limits.time_steps or known.max() <= 0:
+        return []
+    near, far = (
+        float(np.median(known[: max(1, len(known) // 8)])),
+        float(np.median(known[-max(1, len(known) // 8) :])),
+    )
+    if near > 0 and far / near > limits.time_growth:
+        evidence = [
+            seen(limits, "time_growth", "gradient by the first steps over that by the last", far / near)
+        ]
+        detail = f"It is {far / near:.3g} times as large at the first steps as at the last"
+        return [finding("exploding-through-time", "warning", layers, evidence, detail=detail)]
+    horizon = int(np.flatnonzero(known >= _FAR * known.max()).max()) + 1
+    if horizon >= limits.time_horizon and (horizon >= len(known) / 5 or len(known) < limits.long_sequence):
+        return []
+    evidence = [seen(limits, "time_horizon", "steps back from which a gradient arrives", horizon)]
+    severity: Severity = "warning" if horizon < limits.time_horizon else "note"
+    return [finding("vanishing-through-time", severity, layers, evidence, horizon=horizon, steps=len(known))]
+
+
+def check_order(context: Context) -> list[Finding]:
+    """A network that cannot see the order of steps, where the order tells something about the targets."""
+    reading, limits = context.sequences, context.thresholds
+    if reading is None or not reading.order_change < limits.order_change:
+        return []
+    places = [one.path for one in context.layers if isinstance(one.layer, ATTENTION)]
+    gain = gain_of_order(context)
+    if not gain > limits.order_gain:
+        return []
+    inner = [one.path for one in context.layers if one.takes_input]
+    evidence = [
+        seen(limits, "order_change", "change of the outputs if the steps are permuted", reading.order_change),
+        seen(limits, "order_gain", "skill that trees gain from the order of the steps", gain),
+    ]
+    return [finding("missing-positions", "severe", places[:1] or inner[:1] or ["data"], evidence, gain=gain)]
+
+
+def check_future(context: Context) -> list[Finding]:
+    """Next-step targets, and outputs that see the step they are to predict."""
+    reading, limits = context.sequences, context.thresholds
+    if reading is None or not reading.later_change > limits.order_change or len(context.outputs) != 1:
+        return []
+    targets, inputs = context.outputs[0].targets, context.inputs[0]
+    if targets is None or targets.ndim < 2 or targets.shape[1] != inputs.shape[1]:
+        return []
+    wanted, given = (array.reshape(*array.shape[:2], -1) for array in (targets, inputs))
+    if wanted.shape != given.shape:
+        return []
+    same = float(np.mean(np.isclose(wanted[:, :-1].astype(float), given[:, 1:].astype(float))))
+    if same < limits.shifted:
+        return []
+    layers = [one.path for one in context.layers if isinstance(one.layer, (*ATTENTION, *RECURRENT))]
+    evidence = [seen(limits, "shifted", "share of targets that are the next input", same)]
+    return [finding("missing-causal-mask", "severe", layers[:1] or ["data"], evidence)]
+
+
+CHECKS: tuple[Check, ...] = (check_read, check_time, check_order, check_future)

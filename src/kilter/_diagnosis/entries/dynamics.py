@@ -1,0 +1,67 @@
+"""Findings about how a training goes: its losses, its updates, and what makes it slow."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from kilter._diagnosis.entries import Text
+
+_PASCANU: Final = "Pascanu et al. 2013, On the difficulty of training recurrent neural networks"
+_BENGIO: Final = "Bengio 2012, Practical recommendations for gradient-based training of deep architectures"
+
+# fmt: off
+TRAINING: Final[dict[str, Text]] = {
+    "loss-spike": (
+        "a batch with a far higher loss", ("clip-gradients", "find-learning-rate"), _PASCANU,
+        "{detail}. Look at the rows of this batch; clipped gradients limit what it can do.",
+    ),
+    "weights-not-moving": (
+        "no weight changes", ("recompile", "unfreeze", "find-learning-rate"), _BENGIO,
+        "After {steps} steps every trainable weight is what it was at the start: the updates are 0, or lost.",
+    ),
+    "edge-of-stability": (
+        "rate at the edge of stability", ("find-learning-rate",),
+        "Cohen et al. 2021, Gradient descent on neural networks typically occurs at the edge of stability",
+        "Curvature times rate is {product:.2g} along the gradient: above 2, a step of plain gradient descent "
+        "overshoots, and the loss rises.",
+    ),
+    "update-ratio": (
+        "updates of an unusual size", ("find-learning-rate",), _BENGIO,
+        "A step changes the weights of {where} by {ratio:.1e} of their size, step after step; from 1e-4 to "
+        "1e-2 is usual.",
+    ),
+    "weights-growing": (
+        "weights grow quickly", ("find-learning-rate", "clip-gradients"), _BENGIO,
+        "In {steps} steps the weights of {where} grew to {factor:.2g} times their size.",
+    ),
+    "signal-collapse": (
+        "rows become alike", ("reinitialize-paired", "insert-batch-norm", "find-learning-rate"),
+        "Daneshmand et al. 2020, Batch normalization provably avoids rank collapse",
+        "The outputs of {where} vary {share:.1e} times as much between rows and units as before training: "
+        "what tells rows apart is lost.",
+    ),
+    "input-bound": (
+        "training waits for data", (), "Keras, keras.io/guides/distributed_training_with_jax",
+        "{share:.0%} of the time goes into {what}. {advice}",
+    ),
+    "compile-bound": (
+        "compilation takes most of the time", (), "JAX, docs.jax.dev/en/latest/persistent_compilation_cache",
+        "Compiling took {share:.0%} of the {seconds:.0f} s. Train longer in one call, or use fewer different "
+        "shapes; kilter keeps its programs from run to run.",
+    ),
+    "recompiling": (
+        "the step is compiled again and again", (), "JAX, docs.jax.dev/en/latest/jit-compilation",
+        "Compilation went on after the first epoch, for {share:.0%} of the {seconds:.0f} s: shapes or types "
+        "of the batches change.",
+    ),
+    "double-precision": (
+        "computing in float64", (), "JAX, docs.jax.dev/en/latest/notebooks/Common_Gotchas_in_JAX",
+        "{count} of {all} weights are float64, which takes at least twice the time and memory of float32.",
+    ),
+    "small-batches": (
+        "batches too small for the device", ("change-batch-size",), "Smith et al. 2018, Don't decay the rate",
+        "An epoch of {steps} steps takes {seconds:.2g} s, {each:.2g} ms a step, of which computing is "
+        "{share:.0%}. Larger batches use the device better.",
+    ),
+}
+# fmt: on

@@ -1,0 +1,116 @@
+"""Findings about networks of sequences: recurrent layers, attention, and how they read the steps."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from kilter._diagnosis.entries import Text
+
+_PASCANU: Final = "Pascanu et al. 2013, On the difficulty of training recurrent neural networks"
+_VASWANI: Final = "Vaswani et al. 2017, Attention is all you need"
+
+# fmt: off
+MODEL: Final[dict[str, Text]] = {
+    "recurrent-activation": (
+        "activation of a recurrent cell", ("recurrent-tanh", "clip-gradients"), _PASCANU,
+        "{detail}. A state that is fed back at every step without a bound grows, or dies, over the steps.",
+    ),
+    "recurrent-initializer": (
+        "recurrent weights start at a wrong scale", ("orthogonal-recurrent",),
+        "Saxe et al. 2014, Exact solutions to the nonlinear dynamics of learning",
+        "The kernels of {where} start {scale:.3g} times as large as suitable ones: the state saturates or "
+        "fades within a few steps.",
+    ),
+    "forget-bias": (
+        "forget gates start closed", ("unit-forget-bias",),
+        "Jozefowicz et al. 2015, An empirical exploration of recurrent network architectures",
+        "A step of {where} keeps only {kept:.0%} of the state, so it forgets before it can learn to "
+        "remember.",
+    ),
+    "stateful-unrelated": (
+        "states kept between unrelated rows", ("stateless",), "Keras, keras.io/guides/working_with_rnns",
+        "{where} keeps its state from batch to batch, but {detail}: each row starts from the end of another.",
+    ),
+    "steps-against-one-target": (
+        "an answer for every step, one target a row", ("read-last-step",),
+        "Keras, keras.io/guides/working_with_rnns",
+        "{detail}. Every step must give the answer, the first ones before they have read the row.",
+    ),
+    "narrow-heads": (
+        "attention heads too narrow", (),
+        "Bhojanapalli et al. 2020, Low-rank bottleneck in multi-head attention models",
+        "The heads of {where} have {size} dimensions each. They can hardly tell tokens apart: use "
+        "fewer heads with a larger key_dim.",
+    ),
+    "rate-without-warm-up": (
+        "attention at a high rate without warm-up", ("warm-up", "find-learning-rate"),
+        "Liu et al. 2020, On the variance of the adaptive learning rate",
+        "A rate of {rate:g} from the first step saturates attention. Use 1e-3 or less, reached over a "
+        "warm-up.",
+    ),
+    "post-norm-depth": (
+        "many blocks with normalisation after the sum", ("warm-up",),
+        "Xiong et al. 2020, On layer normalization in the transformer architecture",
+        "{count} normalisations come after a residual sum, so gradients grow towards the last block. "
+        "Normalise the inputs of each block instead (pre-norm), or warm the rate up.",
+    ),
+}
+PROBE: Final[dict[str, Text]] = {
+    "softmax-axis": (
+        "softmax over the wrong axis", ("repair-softmax-axis",), f"{_VASWANI}, section 3.2",
+        "{detail}.",
+    ),
+    "attention-collapsed": (
+        "attention on one token", ("warm-up", "reinitialize-paired"),
+        "Zhai et al. 2023, Stabilizing transformer training by preventing attention entropy collapse",
+        "The weights of {where} have {entropy:.0%} of the entropy of uniform ones: their logits are so large "
+        "that almost no gradient passes. Scale them by 1/√key_dim, or normalise the inputs.",
+    ),
+    "attention-uniform": (
+        "attention blind to its inputs", ("reinitialize-paired",), f"{_VASWANI}, section 3.2",
+        "The queries or keys of {where} are 0 for every token, so all tokens get the same weight.",
+    ),
+    "embedding-scale": (
+        "tokens drowned by their positions", (), f"{_VASWANI}, section 3.4",
+        "Only {share:.1%} of the variance that enters {where} comes from the tokens. Scale the embedding by "
+        "√width, or use smaller positions.",
+    ),
+    "rank-collapse": (
+        "all tokens alike", ("add-residuals",),
+        "Dong et al. 2021, Attention is not all you need",
+        "The mean cosine between the tokens of a row goes from {first:.2f} to {last:.3f} at {where}: "
+        "attention "
+        "without residual sums averages them.",
+    ),
+    "inverted-mask": (
+        "mask that keeps the padding", (), "Keras, keras.io/guides/understanding_masking_and_padding",
+        "{share:.0%} of the steps with content do not reach the loss, but padding does. A Keras mask is True "
+        "for what is used.",
+    ),
+    "unread-steps": (
+        "steps that are never read", ("read-last-step",), "Keras, keras.io/guides/working_with_rnns",
+        "{detail}.",
+    ),
+    "vanishing-through-time": (
+        "gradient vanishes through time", ("unit-forget-bias", "orthogonal-recurrent", "recurrent-tanh"),
+        _PASCANU,
+        "A gradient arrives from the last {horizon} of {steps} steps only (1 % of the largest): what comes "
+        "earlier is learnt slowly. Shorten the sequences, read them in both directions, or pool over all "
+        "steps.",
+    ),
+    "exploding-through-time": (
+        "gradient explodes through time", ("recurrent-tanh", "orthogonal-recurrent", "clip-gradients"),
+        _PASCANU, "{detail}.",
+    ),
+    "missing-positions": (
+        "network blind to the order of steps", ("add-positions",), f"{_VASWANI}, section 3.5",
+        "Its outputs stay the same if the steps of a row are permuted, but the order tells something: trees "
+        "gain {gain:.2f} of skill from it.",
+    ),
+    "missing-causal-mask": (
+        "outputs see the step that they predict", (), f"{_VASWANI}, section 3.2.3",
+        "The targets are the next inputs, and {where} reads them. Pass use_causal_mask=True, or read in one "
+        "direction only.",
+    ),
+}
+# fmt: on

@@ -1,0 +1,96 @@
+"""Whether the order of steps, or a part of them, tells something about the targets: cheap learners say."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import numpy as np
+from sklearn.ensemble import ExtraTreesClassifier, ExtraTreesRegressor
+from sklearn.model_selection import cross_val_score
+
+from kilter._diagnosis.context import Context
+from kilter._diagnosis.targets import labels
+
+_ROWS: Final = 600
+_COLUMNS: Final = 400
+_TREES: Final = 60
+
+
+def gain_of_order(context: Context) -> float:
+    """How much better trees tell the targets with the order of steps than without, in skill; NaN if unknown.
+
+    Skill is 0 for a constant answer and 1 for perfection, out of fold.
+    """
+    series = _series(context)
+    if series is None:
+        return float("nan")
+    return _gain(context, [_bag(series)], [_bag(series), _ordered(series)])
+
+
+def gain_of_steps(context: Context, read: np.ndarray) -> float:
+    """How much better trees tell the targets from all steps than from those ``read`` [steps], in skill."""
+    series = _series(context)
+    if series is None or len(read) != series.shape[1]:
+        return float("nan")
+    kept = series[:, read] if read.any() else np.zeros_like(series[:, :1])
+    kept = np.repeat(kept, 2, axis=1) if kept.shape[1] == 1 else kept  # for differences between steps
+    return _gain(context, [_bag(kept), _ordered(kept)], [_bag(series), _ordered(series)])
+
+
+def _series(context: Context) -> np.ndarray | None:
+    """The only input's rows of steps: ids [rows, steps], or numbers [rows, steps, columns]."""
+    if len(context.inputs) != 1 or len(context.outputs) != 1 or context.outputs[0].targets is None:
+        return None
+    array = context.inputs[0]
+    finite = array.dtype.kind in "iub" or (array.dtype.kind == "f" and np.isfinite(array).all())
+    chosen = np.random.default_rng(0).permutation(len(array))[:_ROWS]
+    return array[chosen] if array.ndim in (2, 3) and finite else None
+
+
+def _gain(context: Context, without: list[np.ndarray], given: list[np.ndarray]) -> float:
+    targets = np.asarray(context.outputs[0].targets)
+    chosen = np.random.default_rng(0).permutation(len(targets))[:_ROWS]
+    numbers = labels(targets)
+    if numbers is None and (targets[:1].size != 1 or targets.dtype.kind not in "fiub"):
+        return float("nan")
+    wanted = targets[chosen].reshape(-1).astype(float) if numbers is None else numbers[chosen]
+    poor, rich = (
+        _skill(np.concatenate(part, axis=1), wanted, classes=numbers is not None) for part in (without, given)
+    )
+    return rich - max(poor, 0.0)
+
+
+def _skill(rows: np.ndarray, wanted: np.ndarray, *, classes: bool) -> float:
+    if len(wanted) < 30:
+        return float("nan")
+    if classes:
+        counts = np.bincount(wanted)
+        chance = counts.max() / counts.sum()
+        if counts[counts > 0].min() < 3 or chance == 1:
+            return float("nan")
+        trees = ExtraTreesClassifier(_TREES, random_state=0, min_samples_leaf=2)
+        found = float(cross_val_score(trees, rows, wanted, cv=3).mean())
+        return (found - chance) / (1 - chance)
+    trees = ExtraTreesRegressor(_TREES, random_state=0, min_samples_leaf=2)
+    return float(cross_val_score(trees, rows, wanted, cv=3).mean())
+
+
+def _thinned(rows: np.ndarray) -> np.ndarray:
+    flat = rows.reshape(len(rows), -1).astype(float)
+    return flat[:, :: max(1, flat.shape[1] // _COLUMNS)]
+
+
+def _bag(series: np.ndarray) -> np.ndarray:
+    """What stays the same if the steps of a row are permuted."""
+    if series.ndim == 3:
+        return _thinned(np.sort(series, axis=1))
+    kinds, counts = np.unique(series, return_counts=True)
+    known = kinds[np.argsort(-counts, kind="stable")[:_COLUMNS]]
+    return np.stack([(series == one).sum(axis=1) for one in known], axis=1).astype(float)
+
+
+def _ordered(series: np.ndarray) -> np.ndarray:
+    """The steps in their order, and how each follows the one before."""
+    steps = series[..., None] if series.ndim == 2 else series
+    rises = (np.diff(steps.astype(float), axis=1) > 0).mean(axis=1)
+    return np.concatenate([_thinned(series), _thinned(np.diff(steps.astype(float), axis=1)), rises], axis=1)

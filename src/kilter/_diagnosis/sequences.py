@@ -1,0 +1,235 @@
+"""What a network does with the steps of a sequence: gradients by step, attention, and the order of steps.
+
+One compiled program reads a batch: which steps the loss depends on and how strongly, how attention spreads
+its weights, whether the outputs change if the steps are permuted, and whether an output sees later steps.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Final
+
+import jax
+import jax.numpy as jnp
+import keras
+import numpy as np
+
+from kilter._diagnosis.context import Context, SequenceReading
+from kilter._engine.arrays import collect
+from kilter._engine.step import training_loss
+from kilter._models.arrays import some_rows
+from kilter._models.copying import FOREIGN_ERRORS
+from kilter._models.layers import ATTENTION, RECURRENT, SHAPING
+from kilter._models.softmax_axes import misused_softmaxes
+from kilter._models.tracing import fixed_batch_size, forward, intercept_calls, watch_calls
+from kilter._models.variables import State, fitting, pull, values
+from kilter._xla.compilation import quick_compilation
+from kilter.errors import KilterError
+
+_ROWS: Final = 48
+_LEAST_STEPS: Final = 3
+_MOST_STEPS: Final = 4_096
+_MOST_SCORES: Final = 1 << 24  # numbers of attention that a reading may hold
+
+
+@dataclass(frozen=True, eq=False)
+class _Entry:
+    """Where the steps enter: ``call`` is the embedding's place among the calls of leaf layers; None: x."""
+
+    leaf: int
+    steps: int
+    call: int | None = None
+
+
+def read_sequences(context: Context, seed: int) -> SequenceReading | None:
+    """The reading of a model that takes sequences; None for any other, or if it cannot be read."""
+    entry = _entry(context)
+    if entry is None:
+        return None
+    try:
+        batch, rows = _batch(context, seed)
+        with fitting(context.model, batch):
+            return _read(context, entry, batch, rows)
+    except (KilterError, *FOREIGN_ERRORS):
+        return None  # a custom layer that does not allow it: nothing is known of its steps
+
+
+def _entry(context: Context) -> _Entry | None:
+    """The first input of steps: a series, or ids that an embedding looks up."""
+    first = [one for one in context.layers if not isinstance(one.layer, SHAPING)]
+    pictures = any(len(one.shape) > 3 for one in first)
+    for leaf, array in enumerate(context.inputs):
+        steps = array.shape[1] if array.ndim > 1 else 0
+        if not _LEAST_STEPS <= steps <= _MOST_STEPS or array.dtype.kind not in "fiub":
+            continue
+        for one in first:
+            stepped = len(one.shape) == 3 and one.shape[1] == steps
+            if array.ndim == 2 and isinstance(one.layer, keras.layers.Embedding) and stepped:
+                return _Entry(leaf, steps, one.index)
+            reads = array.ndim == 3 and array.dtype.kind == "f" and not pictures
+            if reads and (stepped or isinstance(one.layer, RECURRENT)):
+                return _Entry(leaf, steps)
+    return None
+
+
+def _batch(context: Context, seed: int) -> tuple[Any, int]:
+    data = {"x": context.x, "y": context.y, "w": context.row_weights}
+    count = fixed_batch_size(context.model) or min(_ROWS, context.rows)
+    given = {name: value for name, value in data.items() if value is not None}
+    sample = some_rows(given, count, seed)
+    chosen = collect(sample["x"], sample.get("y"), sample.get("w"))
+    return chosen.data, chosen.count
+
+
+def _read(context: Context, entry: _Entry, batch: Any, rows: int) -> SequenceReading:
+    model, state = context.model, pull(context.model)
+    inputs = [np.asarray(leaf) for leaf in jax.tree.leaves(batch[0])]
+    order = np.random.default_rng(1).permutation(entry.steps)
+    single = len(inputs) == 1
+
+    def compute(state: State, batch: Any) -> dict[str, Any]:
+        found = {"by_step": _by_step(model, entry, state, batch), **_attended(context, state, batch)}
+        return found | (_reordered(model, entry, state, batch[0], order) if single else {})
+
+    with quick_compilation():
+        found = jax.tree.map(np.asarray, jax.jit(compute)(state, batch))
+    program = jax.make_jaxpr(
+        lambda variables, x: jax.tree.leaves(forward(model, variables, x, training=False))
+    )(values(model), batch[0])
+    content = _content(inputs[entry.leaf], ids=entry.call is not None)
+    return SequenceReading(
+        inputs=inputs[entry.leaf],
+        content=content,
+        by_step=found["by_step"],
+        heads={name: found[name] for name in found if name.startswith("head:")},
+        tokens={name: found[name] for name in found if name.startswith("tokens:")},
+        order_change=float(found["order"]) if single else float("nan"),
+        later_change=float(found["later"]) if single else float("nan"),
+        misused=misused_softmaxes(program, rows),
+    )
+
+
+def _by_step(model: keras.Model, entry: _Entry, state: State, batch: Any) -> jax.Array:
+    """The norm of the loss's gradient by each step of each row [rows, steps]."""
+    leaves, structure = jax.tree.flatten(batch[0])
+    entering = leaves[entry.leaf]
+
+    def loss_of(added: jax.Array) -> jax.Array:
+        calls = [0]
+
+        def see(call: Any, output: Any) -> Any:
+            if not any(jnp.issubdtype(one.dtype, jnp.floating) and one.ndim for one in call.outputs):
+                return output
+            calls[0] += 1
+            return output + added.astype(output.dtype) if calls[0] - 1 == entry.call else output
+
+        given = list(leaves)
+        if entry.call is None:
+            given[entry.leaf] = entering + added.astype(entering.dtype)
+        with watch_calls(model, see):
+            loss, _ = training_loss(model, state, (structure.unflatten(given), *batch[1:]))
+        return jnp.asarray(loss, jnp.float32)
+
+    shape = entering.shape if entry.call is None else (*entering.shape, _width(model, entry, state, batch))
+    gradient = jax.grad(loss_of)(jnp.zeros(shape, jnp.float32))
+    return jnp.sqrt(jnp.sum(jnp.square(gradient), axis=tuple(range(2, gradient.ndim))))
+
+
+def _width(model: keras.Model, entry: _Entry, state: State, batch: Any) -> int:
+    """The size of an embedding's vectors."""
+    seen: list[tuple[int, ...]] = []
+
+    def see(call: Any, output: Any) -> Any:
+        if any(jnp.issubdtype(one.dtype, jnp.floating) and one.ndim for one in call.outputs):
+            seen.append(call.outputs[0].shape)
+        return output
+
+    def run(state: State) -> tuple[()]:
+        with watch_calls(model, see):
+            training_loss(model, state, batch)
+        return ()
+
+    jax.eval_shape(run, state)
+    assert entry.call is not None
+    return int(seen[entry.call][-1])
+
+
+def _attended(context: Context, state: State, batch: Any) -> dict[str, jax.Array]:
+    """Of each attention of a sequence to itself or another: entropy by head, likeness of its tokens."""
+    model, found = context.model, {}
+    layers = [one for one in model._flatten_layers() if isinstance(one, ATTENTION)]
+    if not layers:
+        return {}
+
+    def around(layer: Any, call: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
+        if options.get("return_attention_scores"):
+            return call(*arguments, **options)
+        output, scores = call(*arguments, **options, return_attention_scores=True)
+        query = jax.tree.leaves(arguments)[0]
+        if scores.size <= _MOST_SCORES and query.ndim == 3:
+            number = sum(name.startswith("head:") for name in found)
+            name = f"{layer.name}" + (f"#{number}" if f"head:{layer.name}" in found else "")
+            found[f"head:{name}"] = _entropies(scores)
+            found[f"tokens:{name}"] = _likeness(query)
+        return output
+
+    with intercept_calls(layers, around):
+        forward(model, (state.trainable, state.non_trainable), batch[0], training=False)
+    return found
+
+
+def _entropies(scores: jax.Array) -> jax.Array:
+    """Entropy of each head, median over queries and rows, over that of uniform weights [heads]."""
+    scores = scores.astype(jnp.float32)
+    scores = scores[:, None] if scores.ndim == 3 else scores  # one head
+    entropy = -jnp.sum(scores * jnp.log(jnp.maximum(scores, 1e-30)), axis=-1)
+    allowed = jnp.sum(scores > 1e-20, axis=-1)
+    share = jnp.where(allowed > 1, entropy / jnp.log(jnp.maximum(scores.shape[-1], 2)), jnp.nan)
+    return jnp.nanmedian(jnp.moveaxis(share, 1, 0).reshape(share.shape[1], -1), axis=1)
+
+
+def _likeness(tokens: jax.Array) -> jax.Array:
+    """Mean cosine between two tokens of a row, and the share of variance that rows make at one step [2]."""
+    tokens = tokens.astype(jnp.float32)
+    steps = tokens.shape[1]
+    units = tokens / jnp.maximum(jnp.linalg.norm(tokens, axis=-1, keepdims=True), 1e-12)
+    square = jnp.sum(jnp.square(jnp.sum(units, axis=1)), axis=-1)
+    cosine = jnp.mean((square - steps) / max(steps * (steps - 1), 1))
+    return jnp.stack([cosine, jnp.mean(jnp.var(tokens, axis=0)) / jnp.maximum(jnp.var(tokens), 1e-30)])
+
+
+def _reordered(model: keras.Model, entry: _Entry, state: State, x: Any, order: np.ndarray) -> dict[str, Any]:
+    """How far the outputs change if the steps are permuted, and earlier outputs if the last step changes.
+
+    Relative to how far outputs differ between rows.
+    """
+    leaves, structure = jax.tree.flatten(x)
+    steps, variables = entry.steps, (state.trainable, state.non_trainable)
+
+    def outputs(given: jax.Array) -> list[jax.Array]:
+        return jax.tree.leaves(forward(model, variables, structure.unflatten([given]), training=False))
+
+    plain, moved = outputs(leaves[0]), outputs(leaves[0][:, order])
+    back = np.argsort(order)
+    # The last step of each row becomes that of another row.
+    other = leaves[0].at[:, -1].set(jnp.roll(leaves[0][:, -1], 1, axis=0))
+    changed = outputs(other)
+    far, later = [], []
+    for one, two, three in zip(plain, moved, changed, strict=True):
+        stepped = one.ndim > 2 and one.shape[1] == steps
+        scale = jnp.std(one, axis=0).mean()
+        scale = jnp.where(scale > 1e-6 * jnp.abs(one).max(), scale, jnp.nan)  # else: all rows get one answer
+        far.append(jnp.abs(one - (two[:, back] if stepped else two)).max() / scale)
+        if stepped:
+            later.append(jnp.abs(one - three)[:, :-1].max() / scale)
+    unknown = jnp.asarray(jnp.nan)
+    return {"order": jnp.stack(far).max(), "later": jnp.stack(later).max() if later else unknown}
+
+
+def _content(array: np.ndarray, *, ids: bool) -> np.ndarray:
+    """Which steps hold content [rows, steps]: all but runs of zeros at the start or the end of a row."""
+    used = array != 0 if ids else np.any(array != 0, axis=tuple(range(2, array.ndim)))
+    ahead = np.maximum.accumulate(used, axis=1)
+    behind = np.maximum.accumulate(used[:, ::-1], axis=1)[:, ::-1]
+    return ahead & behind

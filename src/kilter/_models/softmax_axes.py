@@ -1,0 +1,139 @@
+"""Along which axis a model's softmaxes run, and how their weights are used: read from the traced program."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Final, Literal
+
+Problem = Literal["rows", "single", "other"]
+
+# Operations that keep the meaning of each axis.
+_ELEMENTWISE: Final = ("convert_element_type", "mul", "select_n", "stop_gradient", "copy", "max")
+_INNER: Final = ("jaxpr", "call_jaxpr")
+_LOOPS: Final = ("scan", "while", "cond")
+
+
+@dataclass(frozen=True, eq=False)
+class Softmax:
+    """A softmax over ``axes`` of an array of ``shape``; ``now`` are those axes after transpositions."""
+
+    axes: tuple[int, ...]
+    shape: tuple[int, ...]
+    now: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Misused:
+    """A softmax whose weights do not do what weights are for.
+
+    ``problem``: "rows" if it runs over the rows of the batch, "single" over an axis of length 1 (all weights
+    are then 1), "other" over another axis than the one that its weights are summed over.
+    """
+
+    problem: Problem
+    axes: tuple[int, ...]
+    shape: tuple[int, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class _Part:
+    """A step on the way to a softmax: the exponentials, or their sum over ``axes``."""
+
+    origin: Any
+    axes: tuple[int, ...] | None = None
+
+
+def misused_softmaxes(program: Any, rows: int) -> tuple[Misused, ...]:
+    """The misused softmaxes in a traced forward pass of ``rows`` rows (a closed jaxpr), each once.
+
+    A softmax that is an output of the model is left out, and so is whatever runs in a loop.
+    """
+    found: list[tuple[Problem, Softmax]] = []
+    ends = _walk(program.jaxpr, {}, rows, found)
+    last = [one.shape for one in ends if isinstance(one, Softmax)]
+    used: list[tuple[Problem, Softmax]] = [
+        (problem, one) for problem, one in found if problem == "other" or one.shape not in last
+    ]
+    listed: dict[Misused, None] = {}
+    for problem, one in used:
+        listed[Misused(problem, one.axes, one.shape)] = None
+    return tuple(listed)
+
+
+def _walk(jaxpr: Any, known: dict[Any, Any], rows: int, found: list[tuple[Problem, Softmax]]) -> list[Any]:
+    """What is known of the outputs, given what is ``known`` of the inputs."""
+
+    def of(variable: Any) -> Any:
+        return None if hasattr(variable, "val") else known.get(variable)
+
+    for equation in jaxpr.eqns:
+        given = [of(one) for one in equation.invars]
+        inner = next((equation.params[name] for name in _INNER if name in equation.params), None)
+        if equation.primitive.name in _LOOPS:
+            continue
+        if inner is not None:
+            inner = getattr(inner, "jaxpr", inner)
+            if len(inner.invars) == len(given):
+                entering = {var: one for var, one in zip(inner.invars, given, strict=True) if one is not None}
+                results = _walk(inner, entering, rows, found)
+                known |= {
+                    var: one for var, one in zip(equation.outvars, results, strict=True) if one is not None
+                }
+            continue
+        made = _after(equation, given, rows, found)
+        if made is not None:
+            known[equation.outvars[0]] = made
+    return [of(one) for one in jaxpr.outvars]
+
+
+def _after(
+    equation: Any, given: Sequence[Any], rows: int, found: list[tuple[Problem, Softmax]]
+) -> Softmax | _Part | None:
+    """What is known of the equation's first output."""
+    name, shape = equation.primitive.name, tuple(equation.outvars[0].aval.shape)
+    if name == "exp":
+        return _Part(equation.outvars[0])
+    first = next((one for one in given if one is not None), None)
+    if first is None:
+        return None
+    if isinstance(first, _Part):
+        return _toward(equation, given, first, rows, found)
+    if name == "dot_general":
+        found.extend(_contracted(equation, given))
+        return None
+    if name == "transpose":
+        order = list(equation.params["permutation"])
+        return replace(first, now=tuple(order.index(axis) for axis in first.now))
+    same = shape == tuple(equation.invars[given.index(first)].aval.shape)
+    return first if same and name in _ELEMENTWISE else None
+
+
+def _toward(
+    equation: Any, given: Sequence[Any], part: _Part, rows: int, found: list[tuple[Problem, Softmax]]
+) -> Softmax | _Part | None:
+    name, shape = equation.primitive.name, tuple(equation.outvars[0].aval.shape)
+    if name == "reduce_sum" and part.axes is None:
+        return replace(part, axes=tuple(equation.params["axes"]))
+    if name == "div" and len(given) == 2 and all(isinstance(one, _Part) for one in given):
+        top, bottom = given
+        if top.axes is None and bottom.axes is not None and top.origin is bottom.origin:
+            made = Softmax(bottom.axes, shape, bottom.axes)
+            if len(shape) > 1 and 0 in bottom.axes and shape[0] == rows:
+                found.append(("rows", made))
+            elif len(shape) > 2 and all(shape[axis] == 1 for axis in bottom.axes):
+                found.append(("single", made))
+            return made
+    if name in ("broadcast_in_dim", "reshape", "convert_element_type", "stop_gradient", "copy", "exp"):
+        return part
+    return None
+
+
+def _contracted(equation: Any, given: Sequence[Any]) -> Iterator[tuple[Problem, Softmax]]:
+    """A softmax over an axis that is not summed over where its weights are multiplied with values."""
+    (contracted, batched) = equation.params["dimension_numbers"]
+    for index, one in enumerate(given[:2]):
+        if not isinstance(one, Softmax) or not batched[index] or 0 in one.axes:
+            continue
+        if not {*contracted[index]} & {*one.now}:
+            yield "other", one

@@ -1,0 +1,311 @@
+"""Remedies for networks of sequences: cells, states, masks, positions, and warm-up under attention."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, Final
+
+import keras
+import numpy as np
+
+from kilter._models.editing import Cut, can_be_cut, open_layers
+from kilter._models.layers import ATTENTION, RECURRENT, LayerFacts
+from kilter._models.variables import assign, draw
+from kilter._records import Change, Finding
+from kilter._treatment.remedies.base import chosen, counted, operated, paths, remedies
+from kilter._treatment.subject import Subject, compiled_like, copied_with_layers, copy_of, fresh_optimizer
+from kilter.nn.positions import PositionEmbedding
+
+_INNER: Final = ("layer", "backward_layer", "cell")
+_KERNELS: Final = {"kernel": "glorot_uniform", "recurrent_kernel": "orthogonal"}
+_WARM_RATE: Final = 1e-3
+_WARM_SHARE: Final = 10  # a tenth of the steps
+_CLIP: Final = 1.0
+
+
+def _recurrent(subject: Subject) -> list[LayerFacts]:
+    return [one for one in subject.layers if isinstance(one.layer, RECURRENT)]
+
+
+def _holders(subject: Subject, layers: Iterable[LayerFacts]) -> dict[Any, list[LayerFacts]]:
+    """The layers that can be replaced, such as a Bidirectional, by what they hold of ``layers``."""
+    named, found = list(layers), {}
+    for layer in open_layers(subject.model):
+        inner = {id(layer), *(id(one) for one in layer._flatten_layers())}
+        held = [one for one in named if id(one.layer) in inner]
+        if held:
+            found[layer] = held
+    return found
+
+
+def _with(config: dict[str, Any], values: dict[str, Any]) -> dict[str, Any]:
+    """The configuration with ``values`` where it has such keys, those of inner layers and cells too."""
+    found = {key: values.get(key, value) for key, value in config.items()}
+    for key in _INNER:
+        if isinstance(found.get(key), dict) and "config" in found[key]:
+            found[key] = {**found[key], "config": _with(found[key]["config"], values)}
+    return found
+
+
+def _reconfigured(
+    subject: Subject, finding: Finding, code: str, values: dict[str, Any], before: str, after: str
+) -> Subject | None:
+    """The recurrent layers named with ``values`` in their configuration."""
+    layers = chosen(finding, _recurrent(subject))
+    holders = _holders(subject, layers) if can_be_cut(subject.model) else {}
+    if not holders:
+        return None
+    held = [one for ones in holders.values() for one in ones]
+    cuts: dict[Any, Cut] = {layer: lambda config: _with(config, values) for layer in holders}
+    options = ", ".join(f"{key}={value!r}" for key, value in values.items())
+    change = Change(code, paths(held), before, after, f"keras.layers.{held[0].kind}(..., {options})")
+    return operated(subject, change, cuts)
+
+
+def recurrent_tanh(subject: Subject, finding: Finding) -> Subject | None:
+    """Keras's own activations in recurrent layers: tanh for the state, sigmoid for the gates."""
+    wanted = {"activation": "tanh", "recurrent_activation": "sigmoid"}
+    cells = [inner for one in chosen(finding, _recurrent(subject)) for inner in _cells(one.layer)]
+    names = [
+        getattr(getattr(cell, key, None), "__name__", sound)
+        for cell in cells
+        for key, sound in wanted.items()
+    ]
+    others = [name for name in names if name not in wanted.values()]
+    if not others:
+        return None
+    return _reconfigured(
+        subject, finding, "recurrent-tanh", wanted, counted(others), "tanh, gates with sigmoid"
+    )
+
+
+def _cells(layer: Any) -> list[Any]:
+    cell = getattr(layer, "cell", None)
+    return [] if cell is None else list(getattr(cell, "cells", [cell]))
+
+
+def stateless(subject: Subject, finding: Finding) -> Subject | None:
+    """Recurrent layers that start every row from zeros."""
+    if not any(getattr(one.layer, "stateful", False) for one in _recurrent(subject)):
+        return None
+    return _reconfigured(
+        subject,
+        finding,
+        "stateless",
+        {"stateful": False},
+        "states kept between batches",
+        "a new state for every row",
+    )
+
+
+def read_last_step(subject: Subject, finding: Finding) -> Subject | None:
+    """The last recurrent layer returns its last step instead of all; not under attention."""
+    layers = [one for one in _recurrent(subject) if getattr(one.layer, "return_sequences", False)]
+    if not layers or any(isinstance(one.layer, ATTENTION) for one in subject.layers):
+        return None
+    last = Finding(finding.code, finding.severity, (layers[-1].path,), (), "", (), "")
+    return _reconfigured(
+        subject,
+        last,
+        "read-last-step",
+        {"return_sequences": False},
+        "an answer for every step",
+        "an answer after the last step",
+    )
+
+
+def orthogonal_recurrent(subject: Subject, finding: Finding) -> Subject | None:
+    """Recurrent layers drawn anew: orthogonal from step to step, Glorot uniform for the inputs, zero biases.
+
+    Forget gates start at 1.
+    """
+    layers = [one for one in chosen(finding, _recurrent(subject)) if any(map(_to_draw, _cells(one.layer)))]
+    if not layers:
+        return None
+    copied = copied_with_layers(subject.model)
+    number = 0
+    for one in layers:
+        for cell in filter(_is_known, _cells(copied.twin(one.layer))):
+            for variable in cell.weights:
+                if variable.name in _KERNELS:
+                    number += 1
+                    seed = subject.seed * 10_007 + number
+                    assign([(variable, draw(_KERNELS[variable.name], variable.shape, seed))])
+            cell.kernel_initializer = keras.initializers.get("glorot_uniform")
+            cell.recurrent_initializer = keras.initializers.get("orthogonal")
+            _open_gates(cell)
+    change = Change(
+        remedy="orthogonal-recurrent",
+        where=paths(layers),
+        before=counted(type(_cells(one.layer)[0].recurrent_initializer).__name__ for one in layers),
+        after="orthogonal recurrent kernels, Glorot uniform kernels",
+        snippet=f"keras.layers.{layers[0].kind}(..., recurrent_initializer='orthogonal')",
+    )
+    return subject.changed(change, model=compiled_like(subject.model, copied.model))
+
+
+def _is_known(cell: Any) -> bool:
+    return isinstance(cell, (keras.layers.LSTMCell, keras.layers.GRUCell, keras.layers.SimpleRNNCell))
+
+
+def _to_draw(cell: Any) -> bool:
+    """Whether a cell is known, and its kernels are not as they would be drawn."""
+    if not _is_known(cell):
+        return False
+    recurrent, kernel = np.asarray(cell.recurrent_kernel, float), np.asarray(cell.kernel, float)
+    turned = np.allclose(recurrent @ recurrent.T, np.eye(len(recurrent)), atol=1e-3)
+    scale = float(np.sqrt(np.square(kernel).mean() * sum(kernel.shape) / 2))
+    return not (turned and 0.5 < scale < 2.0)
+
+
+def _open_gates(cell: Any) -> None:
+    """Biases 0, those of forget gates 1."""
+    bias = getattr(cell, "bias", None)
+    if bias is None:
+        return
+    values = np.zeros(bias.shape)
+    if isinstance(cell, keras.layers.LSTMCell):
+        values[cell.units : 2 * cell.units] = 1.0
+        cell.unit_forget_bias = True
+    cell.bias_initializer = keras.initializers.get("zeros")
+    assign([(bias, values)])
+
+
+def unit_forget_bias(subject: Subject, finding: Finding) -> Subject | None:
+    """Biases of LSTMs that open the forget gates: 1 there, 0 elsewhere."""
+    layers = [
+        one
+        for one in chosen(finding, _recurrent(subject))
+        if any(isinstance(cell, keras.layers.LSTMCell) and cell.use_bias for cell in _cells(one.layer))
+    ]
+    if not layers or all(_are_open(cell) for one in layers for cell in _cells(one.layer)):
+        return None
+    copied = copied_with_layers(subject.model)
+    for one in layers:
+        for cell in _cells(copied.twin(one.layer)):
+            if isinstance(cell, keras.layers.LSTMCell):
+                _open_gates(cell)
+    change = Change(
+        remedy="unit-forget-bias",
+        where=paths(layers),
+        before="forget gates closed",
+        after="a forget bias of 1",
+        snippet="keras.layers.LSTM(..., unit_forget_bias=True)",
+    )
+    return subject.changed(change, model=compiled_like(subject.model, copied.model))
+
+
+def _are_open(cell: Any) -> bool:
+    bias = getattr(cell, "bias", None)
+    if not isinstance(cell, keras.layers.LSTMCell) or bias is None:
+        return True
+    return float(np.asarray(bias)[cell.units : 2 * cell.units].mean()) >= 0.5
+
+
+def add_positions(subject: Subject, finding: Finding) -> Subject | None:
+    """A trained vector for each step, added to the embedded tokens, or to what the first attention reads."""
+    if not can_be_cut(subject.model):
+        return None
+    if any(isinstance(one, PositionEmbedding) for one in subject.model._flatten_layers()):
+        return None
+    free = {id(layer) for layer in open_layers(subject.model)}
+    entering = [
+        one
+        for one in subject.layers
+        if one.takes_input and len(one.shape) == 3 and id(one.layer) in free and one.layer.weights
+    ]
+    if not entering:
+        return None
+    first = entering[0]
+    change = Change(
+        remedy="add-positions",
+        where=(first.path,),
+        before="no positions",
+        after="a trained vector for each step, added",
+        snippet="x = kilter.nn.PositionEmbedding()(x)  # after the embedding",
+    )
+    return operated(subject, change, {first.layer: lambda config: [config, PositionEmbedding()]})
+
+
+def repair_softmax_axis(subject: Subject, finding: Finding) -> Subject | None:
+    """A softmax over the steps where it runs over an axis of length 1, in a layer of its own."""
+    if not can_be_cut(subject.model):
+        return None
+    free = {id(layer) for layer in open_layers(subject.model)}
+    layers = [one for one in subject.layers if _runs_over_one(one) and id(one.layer) in free]
+    cuts: dict[Any, Cut] = {}
+    for one in layers:
+        if isinstance(one.layer, keras.layers.Softmax):
+            cuts[one.layer] = lambda config: {**config, "axis": 1}
+        elif isinstance(one.layer, keras.layers.Activation):
+            cuts[one.layer] = lambda config: [keras.layers.Softmax(axis=1, name=config["name"])]
+        else:
+            cuts[one.layer] = lambda config: [
+                {**config, "activation": "linear"},
+                keras.layers.Softmax(axis=1),
+            ]
+    if not cuts:
+        return None
+    change = Change(
+        "repair-softmax-axis",
+        paths(layers),
+        "softmax over the wrong axis",
+        "softmax over the steps",
+        "keras.layers.Softmax(axis=1)",
+    )
+    return operated(subject, change, cuts)
+
+
+def _runs_over_one(one: LayerFacts) -> bool:
+    """Whether the layer is a softmax over the last axis of [rows, steps, 1], and no output of the model."""
+    own = isinstance(one.layer, keras.layers.Softmax) and one.layer.axis in (-1, 2)
+    given = getattr(one.layer, "activation", None) is keras.activations.softmax
+    return (own or given) and len(one.shape) == 3 and one.shape[-1] == 1 and not one.is_output
+
+
+def warm_up(subject: Subject, finding: Finding) -> Subject | None:
+    """A rate of at most 1e-3, reached over a tenth of the steps and lowered to 0 along a cosine; clipped.
+
+    None for an optimiser whose rate is scheduled, or unknown.
+    """
+    facts = subject.optimizer
+    if facts.learning_rate is None or facts.scheduled or subject.cycle is not None:
+        return None
+    if subject.training.schedule is not None:
+        return None
+    peak = min(facts.learning_rate, _WARM_RATE)
+    steps = max(_WARM_SHARE, subject.training.epochs * subject.steps_per_epoch)
+    warm = steps // _WARM_SHARE
+    rate: Any = keras.optimizers.schedules.CosineDecay(
+        peak / 100, max(1, steps - warm), warmup_target=peak, warmup_steps=warm
+    )
+    clipped = any(
+        getattr(facts.optimizer, name, None) for name in ("clipnorm", "clipvalue", "global_clipnorm")
+    )
+    extra = {} if clipped else {"global_clipnorm": _CLIP}
+    optimizer = fresh_optimizer(subject.model, learning_rate=rate, **extra)
+    kind = type(facts.optimizer).__name__
+    change = Change(
+        remedy="warm-up",
+        where=("optimizer",),
+        before=f"learning rate {facts.learning_rate:.3g} from the first step",
+        after=f"up to {peak:g} over {warm} steps, then down along a cosine",
+        snippet=f"rate = keras.optimizers.schedules.CosineDecay({peak / 100:g}, {steps - warm}, "
+        f"warmup_target={peak:g}, warmup_steps={warm})\n"
+        f"optimizer = keras.optimizers.{kind}(learning_rate=rate)",
+    )
+    model = compiled_like(subject.model, copy_of(subject.model), optimizer=optimizer)
+    return subject.changed(change, model=model)
+
+
+REMEDIES = {
+    **remedies(
+        recurrent_tanh,
+        stateless,
+        read_last_step,
+        add_positions,
+        repair_softmax_axis,
+        needs_surgery=True,
+    ),
+    **remedies(orthogonal_recurrent, unit_forget_bias, warm_up),
+}

@@ -1,0 +1,122 @@
+"""Scripts: edits of calls and their diff, and ``kilter diagnose`` on one that a person wrote."""
+
+import ast
+import json
+
+import pytest
+
+from kilter._cli.script_edits import Script, arguments_of
+
+SOURCE = '''"""A network."""
+from tensorflow import keras
+
+net = keras.Sequential([
+    keras.layers.Dense(8, "relu"),  # é
+    keras.layers.Dropout(0.9),
+])
+net.add(keras.layers.Dense(1, activation="softmax"))
+net.compile("sgd", loss="mse")
+net.fit(x, y, epochs=3)
+'''
+
+
+def call(script: Script, part: str) -> ast.Call:
+    found = [one for one in script._calls() if script._text(one).startswith(part)]
+    return min(found, key=lambda one: len(script._text(one)))
+
+
+def edited(part: str, change) -> list[str]:
+    """The lines that an edit of one call gives in place of others."""
+    script = Script(SOURCE)
+    change(script, call(script, part))
+    after = script.edited().splitlines()
+    return [line.strip() for line in after if line not in SOURCE.splitlines()]
+
+
+DENSE = ("units", "activation")
+EDITS = {
+    "a positional argument": (
+        "keras.layers.Dense(8",
+        lambda s, c: s.set_arguments(c, {"activation": '"elu"'}, DENSE),
+        ['keras.layers.Dense(8, "elu"),  # é'],
+    ),
+    "a named argument": (
+        "keras.layers.Dense(1",
+        lambda s, c: s.set_arguments(c, {"activation": '"sigmoid"'}, DENSE),
+        ['net.add(keras.layers.Dense(1, activation="sigmoid"))'],
+    ),
+    "a new argument": (
+        "keras.layers.Dense(8", lambda s, c: s.set_arguments(c, {"use_bias": "False"}),
+        ['keras.layers.Dense(8, "relu", use_bias=False),  # é'],
+    ),
+    "another class": (
+        "keras.layers.Dropout", lambda s, c: s.rename(c, "AlphaDropout"), ["keras.layers.AlphaDropout(0.9),"],
+    ),
+    "a layer in a list": (
+        "keras.layers.Dense(8", lambda s, c: s.insert_after(c, ["keras.layers.BatchNormalization()"]),
+        ['keras.layers.Dense(8, "relu"), keras.layers.BatchNormalization(),  # é'],
+    ),
+    "a layer after add": (
+        "keras.layers.Dense(1", lambda s, c: s.insert_after(c, ["keras.layers.Softmax()"]),
+        ["net.add(keras.layers.Softmax())"],
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", EDITS)
+def test_an_edit_changes_its_call_alone(name: str):
+    part, change, lines = EDITS[name]
+    assert edited(part, change) == lines
+
+
+def test_arguments_that_are_hidden_are_left():
+    script = Script("net.fit(*data, **options)\n")
+    assert not script.set_arguments(script.method("fit"), {"epochs": "2"})
+    assert script.diff("train.py") == ""
+
+
+def test_a_diff_names_the_script_and_a_missing_import_is_added():
+    script = Script("from keras import layers\n\nlayer = layers.Dense(1)\nnet.compile('sgd')\n")
+    script.set_arguments(script.method("compile"), {"optimizer": "keras.optimizers.Adam()"}, ("optimizer",))
+    assert "+import keras\n" in script.diff("train.py")
+    assert "b/train.py" in script.diff("train.py")
+
+
+def test_arguments_of_a_snippet():
+    assert arguments_of("kilter.fit(..., shuffle=True)") == {"shuffle": "True"}
+    assert arguments_of("no code") == arguments_of("x = 1") == {}
+
+
+SCRIPT = """
+import keras, numpy as np
+x = np.random.default_rng(0).normal(size=(120, 4)).astype("float32")
+y = (x[:, 0] > 0).astype("int64")
+def made(units):
+    return keras.layers.Dense(units, activation="relu", kernel_initializer="zeros")
+model = keras.Sequential([keras.Input((4,)), made(6), keras.layers.Dense(1, activation="softmax")])
+model.compile("sgd", "binary_crossentropy")
+print("trains now")
+model.fit(x, y, validation_split=0.25, batch_size=16)
+raise SystemExit("never reached")
+"""
+
+
+def test_a_script_is_diagnosed_up_to_its_first_training(kilter, tmp_path):
+    path = tmp_path / "train.py"
+    path.write_text(SCRIPT)
+    found = kilter("diagnose", path, "--steps", 0, "--json", "--quiet")
+    assert found.code == 1
+    told = json.loads(found.out)
+    assert told["schema"] == 1
+    assert told["root"] in {one["code"] for one in told["findings"]}
+    assert {"output-activation-loss", "constant-initializer"} <= {one["code"] for one in told["findings"]}
+    assert 6 in told["lines"].values()
+    assert told["fit"] == 10
+
+
+def test_a_script_takes_no_options_of_recipes(kilter, tmp_path):
+    path = tmp_path / "train.py"
+    path.write_text("pass")
+    found = kilter("diagnose", path, "--target", "price")
+    assert found.code == 2
+    assert "the script says what is trained" in found.err
