@@ -5,7 +5,7 @@ Training, evaluation, comparison and treatment take their measures from here.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
@@ -25,6 +25,9 @@ class MeasurePolicy:
     classes the limit is 2/k of it, so that ten equal classes are not rare."""
     fewest_rows: int = 5
     """Rows of each class, in validation: with fewer, a threshold would fit noise."""
+    fewest_to_judge: int = 10
+    """Rows needed to say that a model is no better than a constant prediction: with fewer, that is often chance.
+    The standard error of a root mean square of 10 rows is about a fifth of it."""
 
 
 POLICY: Final = MeasurePolicy()
@@ -182,8 +185,40 @@ def fitting(kind: Kind, counts: np.ndarray | None = None) -> str:
     return "average_precision" if len(counts) == 2 else "balanced_accuracy"
 
 
-def of_constant(answers: Answers) -> dict[str, float]:
-    """The measures of one prediction for all rows, the most frequent class or the median; {} without rows."""
+def constant_for(kind: Kind, true: np.ndarray, classes: int = 0) -> tuple[float, ...]:
+    """The best constant prediction to the training part: the index of its most frequent class, or its medians.
+
+    Example:
+        >>> constant_for("classes", np.array([0, 2, 2]), 3), constant_for("numbers", np.array([[1.0], [5.0]]))
+        ((2.0,), (3.0,))
+    """
+    if kind == "classes":
+        return (float(np.argmax(np.bincount(true, minlength=classes))),)
+    return tuple(np.atleast_1d(np.median(true, axis=0)).tolist())
+
+
+def can_tell(kind: Kind, rows: int, constant: Mapping[str, float], policy: MeasurePolicy = POLICY) -> bool:
+    """Whether so many rows can tell a model from a constant prediction, of which ``constant`` are the measures.
+
+    Not fewer than ``policy.fewest_to_judge`` rows; nor, of classes, so few that the accuracy of a perfect
+    model is within two standard errors (binomial) of that of the constant prediction.
+
+    Example:
+        >>> [can_tell("classes", rows, {"accuracy": 2 / 3}) for rows in (3, 30)]
+        [False, True]
+    """
+    if rows < policy.fewest_to_judge:
+        return False
+    share = constant.get("accuracy")
+    return kind != "classes" or share is None or share + 2 * (share * (1 - share) / rows) ** 0.5 < 1
+
+
+def of_constant(answers: Answers, constant: tuple[float, ...] = ()) -> dict[str, float]:
+    """The measures of one prediction for all rows; {} without rows.
+
+    ``constant``: that prediction, as :func:`constant_for` gives it; else the most frequent class or median of these
+    rows.
+    """
     if not len(answers.true):
         return {}
     if answers.kind == "classes":
@@ -193,13 +228,14 @@ def of_constant(answers: Answers) -> dict[str, float]:
         if len(shares) == 2 and ranked:
             ranked["average_precision"] = float(shares[answers.positive])
         balanced = 1 / np.count_nonzero(shares)
-        return {"accuracy": float(shares.max()), "balanced_accuracy": balanced} | ranked
+        given = int(constant[0]) if constant else int(shares.argmax())
+        return {"accuracy": float(shares[given]), "balanced_accuracy": balanced} | ranked
     if answers.kind == "masks":
         share = float(answers.true.mean())
         return {"pixel_accuracy": max(share, 1 - share), "iou": share, "dice": 2 * share / (1 + share)}
-    median = np.broadcast_to(np.median(answers.true, axis=0), answers.true.shape)
-    constant = Answers("numbers", answers.true, median)
-    return {name: value for name, value in measured(constant).items() if name != "r2"}
+    middle = np.array(constant) if constant else np.median(answers.true, axis=0)
+    always = Answers("numbers", answers.true, np.broadcast_to(middle, answers.true.shape))
+    return {name: value for name, value in measured(always).items() if name != "r2"}
 
 
 def best_threshold(

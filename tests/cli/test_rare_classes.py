@@ -8,6 +8,8 @@ import polars
 import pytest
 from tests.cli.conftest import trained
 
+from kilter import _measures
+from kilter._measures import Answers, ClassFigures
 from kilter.runs.records import Evaluation, Result
 
 
@@ -90,10 +92,35 @@ def test_a_class_that_is_never_found_is_said(kilter, leavers, tmp_path):
 
 
 def test_a_model_no_better_than_the_median_is_said():
-    poor = Evaluation(9, {"loss": 1.0, "rmse": 3.0, "mae": 2.0}, constant={"rmse": 2.5, "mae": 2.0})
+    poor = Evaluation(10, {"loss": 1.0, "rmse": 3.0, "mae": 2.0}, constant={"rmse": 2.5, "mae": 2.0})
     assert poor.remarks == ("rmse 3 is no better than the median for every row (2.5)",)
-    good = Evaluation(9, {"loss": 1.0, "rmse": 1.0, "mae": 1.0}, constant={"rmse": 2.5, "mae": 2.0})
+    good = Evaluation(10, {"loss": 1.0, "rmse": 1.0, "mae": 1.0}, constant={"rmse": 2.5, "mae": 2.0})
     assert good.remarks == ()
+
+
+@pytest.mark.parametrize(
+    ("rows", "share", "said"),
+    [(3, 2 / 3, False), (9, 2 / 3, False), (12, 2 / 3, True), (40, 0.95, False), (400, 0.95, True)],
+)
+def test_few_rows_tell_nothing(rows, share, said):
+    """12 rows of two thirds: 0.67 + 2 standard errors is 0.94; 40 rows of 95 %: 1.02; 400: 0.97."""
+    figures = ClassFigures("a", rows, rows, share, 1.0)
+    found = Evaluation(rows, {"loss": 1.0, "accuracy": share}, (), {"accuracy": share}, (figures,))
+    assert bool(found.remarks) == said
+
+
+def test_a_class_of_few_rows_may_be_missed_in_silence():
+    missed = [ClassFigures("rare", rows, 0, float("nan"), 0.0) for rows in (3, 4)]
+    found = [Evaluation(100, {"loss": 1.0}, per_class=(one,)).remarks for one in missed]
+    assert found == [(), ('finds 0 of 4 rows of class "rare"',)]
+
+
+def test_the_constant_answer_is_that_of_the_training_part():
+    answers = Answers("numbers", np.array([[1.0], [3.0]]), np.array([[1.0], [1.0]]))
+    assert _measures.of_constant(answers, (5.0,))["mae"] == 3.0
+    assert _measures.of_constant(answers)["mae"] == 1.0
+    of_classes = Answers("classes", np.array([0, 0, 1]), np.array([0, 0, 0]), np.full((3, 2), 0.5))
+    assert _measures.of_constant(of_classes, (1.0,))["accuracy"] == pytest.approx(1 / 3)
 
 
 def test_the_figures_survive_the_file():

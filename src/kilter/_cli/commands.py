@@ -315,6 +315,10 @@ def fold_bn(
         typer.Option("--check", metavar="DATA", help="Rows to compare the outputs on; labels are optional."),
     ],
     out: Annotated[Path, typer.Option("--out", metavar="FILE", help="The .keras file to write.")],
+    target: Annotated[
+        str | None,
+        typer.Option("--target", metavar="COLUMN", help="The column with the true values, if any."),
+    ] = None,
     timings: Annotated[
         int, typer.Option("--timings", metavar="N", max=10_000, help="Time both models N times, alternating.")
     ] = 0,

@@ -197,12 +197,21 @@ def _check_seed(samples: int | None, seed: int | None) -> None:
         )
 
 
-def fold_bn(model: Path, check: str, out: Path, *, timings: int, allow_code: bool, progress: Display) -> None:
+def fold_bn(
+    model: Path,
+    check: str,
+    out: Path,
+    *,
+    target: str | None,
+    timings: int,
+    allow_code: bool,
+    progress: Display,
+) -> None:
     """Fold the batch normalisations of a model, check it on rows of ``check``, and write it to ``out``."""
     check_out(out, [".keras"])
     trained = open_trained(model, allow_code=allow_code)
     progress.stage(f"Reading {printable(check)}")
-    rows = read_for(trained, check, unlabelled=True).train.x[:CHECKED_ROWS]
+    rows = read_for(trained, check, target=target, unlabelled=True).train.x[:CHECKED_ROWS]
     progress.stage(f"Folding, and comparing the outputs on {len(rows)} rows")
     folded, record = fold_batch_norm(trained.model, rows, timings=timings)
     write_model(folded, out, trained.data)

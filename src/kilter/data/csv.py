@@ -18,6 +18,7 @@ from kilter.data.encoding import Column
 from kilter.data.number_formats import UNITS, mostly_numbers
 from kilter.data.paths import first_named, quote, require_file
 from kilter.data.tables import UNREADABLE, table_source
+from kilter.data.usage import signs_by_column
 from kilter.errors import DataError
 
 # What polars adds to a repeated name.
@@ -178,22 +179,69 @@ def _read(content: Path | bytes, options: LoadOptions) -> tuple[pl.DataFrame, tu
     if encoding is not None and encoding.target in present and not all(map(_is_plain, encoding.classes)):
         texts.add(encoding.target)
 
+    kept = _kept_values(names, options)
+
     def read(*, decimal_comma: bool = False) -> pl.DataFrame:
-        return pl.read_csv(
+        table = pl.read_csv(
             content,
             separator=separator,
             infer_schema_length=None,
-            null_values=NULL_VALUES,
+            null_values=[one for one in NULL_VALUES if all(one not in values for values in kept.values())],
             schema_overrides=dict.fromkeys(texts, pl.String),
             decimal_comma=decimal_comma,
         )
+        return _without_nulls_but(table, kept) if kept else table
 
     if separator != ";":
-        return read(), ()
+        table = read()
+        return table, () if known else _ambiguous(table, content, separator)
     target = options.target or (encoding and encoding.target)
     used = {*(column.name for column in known), target} if known else present
     numeric = [name for name in names if name in used and name not in texts]
     return with_points(read(), lambda: read(decimal_comma=True), numeric)
+
+
+def _kept_values(names: list[str], options: LoadOptions) -> dict[str, set[str]]:
+    """By column: the null values that are values, as the person says or as they were in training."""
+    kept = {
+        name: set(given) & set(NULL_VALUES) for name, given in signs_by_column(options.values, names).items()
+    }
+    for column in options.known_columns:
+        found = {*column.categories, *column.rare} & set(NULL_VALUES)
+        if found:
+            kept[column.name] = kept.get(column.name, set()) | found
+    return {name: values for name, values in kept.items() if values}
+
+
+def _without_nulls_but(table: pl.DataFrame, kept: dict[str, set[str]]) -> pl.DataFrame:
+    """The table without the null values in columns of text, but for those that are values there."""
+    every = set().union(*kept.values())
+    return table.with_columns(
+        one.set(one.is_in(sorted(every - kept.get(one.name, set()))), None)
+        for one in table.get_columns()
+        if one.dtype == pl.String
+    )
+
+
+def _ambiguous(table: pl.DataFrame, content: Path | bytes, separator: str) -> tuple[str, ...]:
+    """A sentence for each null value beside empty fields in a column of text: it may be a value."""
+    names = [one.name for one in table.get_columns() if one.dtype == pl.String and one.null_count()]
+    if not names:
+        return ()
+    raw = pl.read_csv(content, separator=separator, columns=names, infer_schema=False)
+    found: dict[str, list[str]] = {}
+    for one in raw.get_columns():
+        empty = one.null_count()
+        for entry in NULL_VALUES:
+            count = int((one == entry).sum())
+            if count and empty and not mostly_numbers(one):
+                found.setdefault(entry, []).append(
+                    f"{quote(one.name)} ({count} rows, and {empty} empty ones)"
+                )
+    return tuple(
+        f"{entry} counts as missing in column {first_named(places)}; if it is a value: values={entry}"
+        for entry, places in found.items()
+    )
 
 
 def _is_plain(name: str) -> bool:

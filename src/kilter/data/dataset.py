@@ -159,6 +159,7 @@ class LoadOptions:
     kinds: Mapping[str, str] = field(default_factory=dict)
     text: Literal["ignore", "hash", "bag"] = "ignore"
     missing: tuple[str, ...] = ()
+    values: tuple[str, ...] = ()
     keep_inputs: bool = False
     channels: int | None = None
     seen: Callable[[Any], None] | None = None  # called with a table's frame before anything is refused

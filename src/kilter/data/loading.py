@@ -150,6 +150,7 @@ def load(
     kinds: Mapping[str, str] | None = None,
     text: Literal["ignore", "hash", "bag"] = "ignore",
     missing: Sequence[str] = (),
+    values: Sequence[str] = (),
     keep_inputs: bool = False,
     channels: int | None = None,
 ) -> Source:
@@ -181,6 +182,8 @@ def load(
         text: how texts that differ in nearly every row are used: not at all, as features that their words are
             hashed into ("hash"), or as counts of the most frequent words ("bag").
         missing: entries that mean "missing", such as "-999", or "age=0" for one column.
+        values: entries of a text file that are values though they look missing, such as "NA", or "region=NA"
+            for one column.
         keep_inputs: keep the rows as they are in the source, in ``Dataset.inputs``.
         channels: of an earlier training: images become grey (1) or colour (3).
 
@@ -210,6 +213,7 @@ def load(
         dict(kinds or {}),
         text,
         tuple(missing),
+        tuple(values),
         keep_inputs,
         channels,
     )
@@ -322,6 +326,7 @@ def _require_fitting_options(what: str, options: LoadOptions, *, is_table: bool,
         "kinds": bool(options.kinds) and not is_table,
         "text": options.text != "ignore" and not is_table,
         "missing": bool(options.missing) and not is_table,
+        "values": bool(options.values) and not is_table,
     }
     names = [name for name, wrong in unused.items() if wrong]
     if names:

@@ -75,6 +75,11 @@ class DataSection(Section):
         (),
         'a list of entries of a table that mean "missing", such as "-999", or "age=0" for one column',
     )
+    values: Annotated[tuple[str, ...], LISTED] = key(
+        (),
+        'a list of entries of a text file that are values though they look missing, such as "NA", or '
+        '"region=NA" for one column',
+    )
     select: Literal["auto", "all", "related"] = key(
         "auto",
         '"all" features of a table, or only those "related" to the target in the training part (F-test, '

@@ -185,7 +185,7 @@ def read_source(
     encoding = None if record is None else record.table_encoding
     shared: dict[str, Any] = {"skip_bad": section.skip_bad, "image_size": section.image_size}
     shared |= image_form(record, section.source) | {"keep_inputs": keep_inputs}
-    names = ("ignore", "only", "kinds", "text", "missing")
+    names = ("ignore", "only", "kinds", "text", "missing", "values")
     chosen = {name: getattr(section, name) for name in names}
     if same_task and encoding is not None:
         return load(section.source, encoding=encoding, **shared)

@@ -48,6 +48,14 @@ def positive_of(part: Dataset) -> int:
     return 0 if counts[0] < counts[1] else 1
 
 
+def constant_of(train: Dataset) -> tuple[float, ...]:
+    """The best constant answer to the training part, for its measures beside a model's."""
+    if train.y is None:
+        return ()
+    kind = "numbers" if train.task == "regression" else "classes"
+    return _measures.constant_for(kind, np.asarray(train.y), len(train.classes))
+
+
 def fitting_measure(part: Dataset) -> str:
     """The measure to judge by for the training part: never the accuracy if a class is rare."""
     if part.task == "regression" or part.y is None:
@@ -96,7 +104,7 @@ def evaluate_part(
         how = {"positive": record.positive, "threshold": record.threshold}
     answers = answers_of(objective, outputs, part, **how)
     metrics = {"loss": loss, **_measures.measured(answers, first=first)}
-    constant = _measures.of_constant(answers)
+    constant = _measures.of_constant(answers, () if record is None else record.constant)
     if answers.kind == "numbers":
         return Evaluation(len(part), metrics, constant=constant)
     counts = _measures.confusion_of(answers.true, answers.given, len(part.classes))

@@ -15,6 +15,7 @@ from typing import Any, Literal, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 
+from kilter import _measures
 from kilter._measures import ClassFigures, Direction, direction_of
 from kilter._text import number
 from kilter._validation import errors_as
@@ -27,6 +28,7 @@ from kilter.nn.zeros import PenalizedWeights
 UNREADABLE = (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError)
 
 _SAID = 5  # classes that a remark names
+_FEWEST = 4  # rows of a class: to find none of fewer is often chance
 
 Status = Literal["training", "finished", "interrupted", "failed"]
 Record = TypeVar("Record")
@@ -65,7 +67,8 @@ class DataRecord:
     `sha256`: of the training rows and targets in order; `parts_sha256`: of the other parts, {} in a run of
     kilter 0.1.0. `shifts`: how arrays are stored. For two classes, `positive` is the index of the one that is
     rarer in training, and `threshold` the probability from which it is predicted; None predicts the more
-    probable class.
+    probable class. `constant`: the best constant prediction for the training part: its most frequent class, by
+    index, or its medians.
     """
 
     name: str
@@ -84,6 +87,7 @@ class DataRecord:
     shifts: tuple[Shift, ...] = ()
     positive: int = 1
     threshold: float | None = None
+    constant: tuple[float, ...] = ()
 
     @property
     def table_encoding(self) -> TableEncoding | None:
@@ -108,7 +112,7 @@ class Evaluation:
     """The best weights on one part of the data. `confusion[true][predicted]` counts rows.
 
     `metrics`: the loss, then every measure of :mod:`kilter._measures`, with the one to judge by first.
-    `constant`: the measures of the best constant prediction, the most frequent class or the median.
+    `constant`: the measures of the training part's best constant prediction, its most frequent class or median.
     `per_class`: the results for each class.
     """
 
@@ -121,13 +125,14 @@ class Evaluation:
     @property
     def remarks(self) -> tuple[str, ...]:
         """Sentences on classes that are never found, and on predictions no better than a constant one."""
-        unfound = [one for one in self.per_class if one.rows and not one.found]
+        unfound = [one for one in self.per_class if one.rows >= _FEWEST and not one.found]
         found = [f'finds 0 of {one.rows} rows of class "{one.name}"' for one in unfound[:_SAID]]
         found += [f"and 0 rows of {len(unfound) - _SAID} more classes"] if len(unfound) > _SAID else []
         name = next((name for name in self.metrics if name in self.constant), "")
         value, constant = self.metrics.get(name, math.nan), self.constant.get(name, math.nan)
         worse = value >= constant if direction_of(name) == "min" else value <= constant
-        if worse:
+        kind: _measures.Kind = "classes" if self.per_class else "numbers"
+        if worse and _measures.can_tell(kind, self.rows, self.constant):
             answer = "the most frequent class" if self.per_class else "the median"
             found.append(
                 f"{name} {number(value)} is no better than {answer} for every row ({number(constant)})"

@@ -34,6 +34,7 @@ from kilter.runs.environment import describe_environment, differences
 from kilter.runs.evaluating import (
     BATCH,
     chosen_threshold,
+    constant_of,
     evaluate_part,
     fitting_measure,
     positive_of,
@@ -321,6 +322,7 @@ def data_record(source: Source, parts: Splits) -> DataRecord:
         parts_sha256={name: _fingerprint(part) for name, part in parts.evaluated.items()},
         shifts=source.shifts,
         positive=positive_of(train),
+        constant=constant_of(train),
     )
 
 
