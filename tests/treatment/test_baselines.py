@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from kilter._treatment.scoring import Scoring, baseline_of_classes, baseline_error
+from kilter._treatment.scoring import Scoring, baseline_error, baseline_of_classes
 
 RANDOM = np.random.default_rng(0)
 X = RANDOM.normal(size=(600, 3))
