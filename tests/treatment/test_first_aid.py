@@ -14,6 +14,7 @@ from sklearn.metrics import balanced_accuracy_score
 
 import kilter
 from kilter._compare.looks import can_decide
+from kilter._treatment.result import Treatment
 
 Case = tuple[keras.Model, Any, Any, Callable[[Any], bool]]
 long = pytest.mark.long
@@ -104,7 +105,7 @@ def transformer() -> Case:
     return model, x, y, lambda outputs: np.mean((outputs[:, 0] > 0.5) == y[450:]) > 0.7
 
 
-def treated(make: Callable[[], Case], epochs: int) -> tuple[kilter.Treatment, bool]:
+def treated(make: Callable[[], Case], epochs: int) -> tuple[Treatment, bool]:
     """The treatment of a case whose last quarter is held out, and whether its answers there are right."""
     keras.utils.set_random_seed(0)
     model, x, y, right = make()

@@ -80,8 +80,8 @@ def treat(
     accuracy for classes (balanced accuracy and average precision if one is rare), IoU and pixel accuracy for
     binary elements, root mean squared error for numbers, and compiled metrics. If the treated model is worse
     on any of them by more than chance explains (one standard error of the paired difference from a jackknife
-    over 20 groups of rows, more for several measures), the original one is returned; ``.kept`` says why. A model that has learnt
-    something already is returned untrained if more training makes it worse.
+    over 20 groups of rows, more for several measures), the original one is returned; ``.kept`` says why. A
+    model that has learnt something already is returned untrained if more training makes it worse.
 
     Unless ``max_seconds`` is given, no clock decides anything: the same call with the same seed gives the
     same result on the same machine.
