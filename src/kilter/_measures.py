@@ -26,8 +26,8 @@ class MeasurePolicy:
     fewest_rows: int = 5
     """Rows of each class, in validation: with fewer, a threshold would fit noise."""
     fewest_to_judge: int = 10
-    """Rows needed to say that a model is no better than a constant prediction: with fewer, that is often chance.
-    The standard error of a root mean square of 10 rows is about a fifth of it."""
+    """Rows needed to say that a model is no better than a constant prediction: with fewer, that is often
+    chance. The standard error of a root mean square of 10 rows is about a fifth of it."""
 
 
 POLICY: Final = MeasurePolicy()
@@ -186,7 +186,7 @@ def fitting(kind: Kind, counts: np.ndarray | None = None) -> str:
 
 
 def constant_for(kind: Kind, true: np.ndarray, classes: int = 0) -> tuple[float, ...]:
-    """The best constant prediction to the training part: the index of its most frequent class, or its medians.
+    """The best constant prediction of the training part: its most frequent class, by index, or its medians.
 
     Example:
         >>> constant_for("classes", np.array([0, 2, 2]), 3), constant_for("numbers", np.array([[1.0], [5.0]]))
@@ -198,7 +198,7 @@ def constant_for(kind: Kind, true: np.ndarray, classes: int = 0) -> tuple[float,
 
 
 def can_tell(kind: Kind, rows: int, constant: Mapping[str, float], policy: MeasurePolicy = POLICY) -> bool:
-    """Whether so many rows can tell a model from a constant prediction, of which ``constant`` are the measures.
+    """Whether so many rows can tell a model from a constant prediction with the measures ``constant``.
 
     Not fewer than ``policy.fewest_to_judge`` rows; nor, of classes, so few that the accuracy of a perfect
     model is within two standard errors (binomial) of that of the constant prediction.
@@ -216,8 +216,8 @@ def can_tell(kind: Kind, rows: int, constant: Mapping[str, float], policy: Measu
 def of_constant(answers: Answers, constant: tuple[float, ...] = ()) -> dict[str, float]:
     """The measures of one prediction for all rows; {} without rows.
 
-    ``constant``: that prediction, as :func:`constant_for` gives it; else the most frequent class or median of these
-    rows.
+    ``constant``: that prediction, as :func:`constant_for` gives it; else the most frequent class or median of
+    these rows.
     """
     if not len(answers.true):
         return {}

@@ -14,13 +14,13 @@ from kilter._treatment.course import Steps, course
 from kilter._treatment.full_training import AsGiven, Trained
 from kilter._treatment.minimal import Minimal
 from kilter._treatment.plan import RemedySet
-from kilter._treatment.remedies import REMEDIES
+from kilter._treatment.remedies import REMEDIES, Remedy
 from kilter._treatment.result import Part, Trials
 from kilter._treatment.scoring import Scoring
 from kilter._treatment.search import Choice, Search, Tools
 from kilter._treatment.subject import Subject
 
-from .subjects import dense, subject
+from .subjects import LABELS, X, dense, subject
 
 SEVERE = Diagnosis((Finding("vanishing-gradients", "severe", ("training",), (), "", (), ""),))
 
@@ -43,6 +43,7 @@ def run(
     baseline: float = np.nan,
     plain: float = 0.1,
     tried: bool = False,
+    rows: int = 96,
     fewer: float | None = None,
 ):
     """The last subject's remedies, the scores of all full trainings, and the trials.
@@ -52,7 +53,8 @@ def run(
     baselines reach; ``plain``: what the original does. ``fewer``: the score of the chosen one after a change
     was taken out.
     """
-    original = subject(dense(5, activation="relu"))
+    original = subject(dense(5, activation="relu"), X[:rows], LABELS[:rows])
+    mended = original.changed(Change("repair-output", ("output",), "", "", ""))
     best = original.changed(Change("shuffle", ("training",), "", "", ""))
     sound, less = original.changed(SIBLING), original.changed(Change("unfreeze", ("model",), "", "", ""))
     scoring = Scoring("val_accuracy", 0.1, baseline, slack=0.02)
@@ -62,7 +64,7 @@ def run(
         return Trained(one, one.model, pull(one.model), History(), score)
 
     def train(one: Subject, tools: Tools) -> Trained:
-        known = {id(best): chosen, id(sound): sibling, id(less): fewer}[id(one)]
+        known = {id(best): chosen, id(sound): sibling, id(less): fewer}.get(id(one), 0.5)
         assert known is not None
         scores.append(known)
         return trained(one, known)
@@ -87,7 +89,8 @@ def run(
         planned=lambda *_: search,
     )
     given = trained(original, plain)
-    tools = Tools(RemedySet(REMEDIES, KEPT), scoring)
+    repair = Remedy(lambda *_: mended)
+    tools = Tools(RemedySet({**REMEDIES, "repair-output": repair}, KEPT), scoring)
     last = course(original, found, AsGiven(given, given, given), tools, Spending(12), steps, tried=tried)
     assert last.trained is not None
     assert last.trained.subject is last.subject
@@ -146,3 +149,11 @@ def test_what_learnt_nothing_in_its_trial_is_trained_in_full_only_without_a_sibl
 def test_changes_that_do_not_earn_their_place_go_unless_the_full_training_loses_by_it():
     assert run(0.98, None, fewer=0.975) == (["unfreeze"], [0.98, 0.975], [])
     assert run(0.98, None, fewer=0.95) == (CHOSEN, [0.98, 0.95], [])
+
+
+def test_an_output_that_cannot_fit_is_repaired_by_reason_where_rows_are_too_few_for_a_proof():
+    wrong = Finding("output-activation-loss", "severe", ("output",), (), "", ("repair-output",), "")
+    found = Diagnosis((wrong,))
+    assert run(0.9, 0.9, "chosen", "sibling", found=found, rows=30)[0] == ["repair-output"]
+    assert run(0.9, 0.9, "chosen", "sibling", found=found, rows=31)[0] == []
+    assert run(0.9, 0.9, "chosen", "sibling", rows=30)[0] == []  # another finding

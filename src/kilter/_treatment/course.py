@@ -9,6 +9,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Final
 
 from kilter._compare.looks import Spending
 from kilter._records import Diagnosis, ranked
@@ -28,6 +29,9 @@ from kilter._treatment.search import (
     planned_search,
 )
 from kilter._treatment.subject import Subject
+
+# Findings that an output cannot fit its targets, whatever the training.
+STRUCTURAL: Final = ("output-activation-loss", "targets-loss")
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,6 +96,8 @@ class _Course:
         done = self._trained(first)
         # A network with warnings is expected to reach as much as others.
         sound = not self.diagnosis.codes("severe") and not self.diagnosis.codes("warning")
+        if first.trials.reason:
+            return Round(first.subject, done, first.trials)
         if not self._falls_short(done, sound=sound) or self._stops("a second search"):
             return Round(first.subject, done, first.trials)
         found = _shortfall(self.diagnosis, done.diagnosis)
@@ -182,13 +188,14 @@ class _Course:
         The fewer changes are trained in full; if that loses, all of them stay.
         """
         if not found.trials.proven:
-            return Round(self.unchanged.subject, self.unchanged.trained, found.trials)
+            unchanged = Round(self.unchanged.subject, self.unchanged.trained, found.trials)
+            return self._by_reason(found.trials) or unchanged
         original, tools = self.unchanged.subject, self.tools
         made = self.steps.minimal(original, found.subject, search, found.trials, tools.remedy_set)
         trials = replace(found.trials, parts=made.parts)
         if not made.dropped:
             return Round(found.subject, found.trained, trials)
-        fewer = replace(trials, tried=_moved(trials.tried, made.subject))
+        fewer = replace(trials, tried=_moved(trials.tried, made))
         if found.trained is None:
             return Round(made.subject, None, fewer)
         trained = self.steps.train(made.subject, tools)
@@ -197,6 +204,23 @@ class _Course:
             kept = tuple(replace(one, kept=True) for one in made.parts)
             return Round(found.subject, found.trained, replace(found.trials, parts=kept))
         return Round(made.subject, trained, fewer)
+
+    def _by_reason(self, trials: Trials) -> Round | None:
+        """The original with an output that can fit the targets, where there are too few rows to prove it.
+
+        None where there are enough rows, or the output fits.
+        """
+        original, remedy_set = self.unchanged.subject, self.tools.remedy_set
+        wrong = [
+            one for one in self.diagnosis.findings if one.code in STRUCTURAL and one.severity == "severe"
+        ]
+        if not wrong or original.rows > original.policy.search.few_rows:
+            return None
+        treated = remedy_set.give("repair-output", original, wrong[0])
+        if treated is None:
+            return None
+        reason = f"{original.rows} rows prove nothing, but {wrong[0].code} keeps the network from fitting any"
+        return Round(treated, None, replace(trials, reason=reason))
 
     def _trained(self, best: Round) -> Trained:
         return self.steps.train(best.subject, self.tools) if best.trained is None else best.trained
@@ -233,9 +257,10 @@ def _ranked(trained: Sequence[Trained], scoring: Scoring) -> list[Trained]:
     return [best, first] if best is not first and further else [first]
 
 
-def _moved(tried: Sequence[Trial], fewer: Subject) -> tuple[Trial, ...]:
+def _moved(tried: Sequence[Trial], made: Minimal) -> tuple[Trial, ...]:
     """The trials, with a line for the changes that are left of the chosen ones."""
-    line = Trial(fewer.remedies, math.nan, 0.0, "short trials: what is left after taking changes out, chosen")
+    outcome = "short trials: mean of what is left after taking changes out, chosen"
+    line = Trial(made.subject.remedies, made.score, 0.0, outcome)
     return (*(replace(one, outcome=one.outcome.removesuffix(", chosen")) for one in tried), line)
 
 

@@ -22,6 +22,8 @@ class Minimal:
 
     subject: Subject
     parts: tuple[Part, ...] = ()
+    score: float = math.nan
+    """The mean of its short trainings."""
 
     @property
     def dropped(self) -> bool:
@@ -59,7 +61,7 @@ class _Removal:
             self._try_without(step)
         if len(self.now.changes) > 1:
             self.parts = [self._alone(one) for one in self.parts]
-        return Minimal(self.now, tuple(reversed(self.parts)))
+        return Minimal(self.now, tuple(reversed(self.parts)), _mean(self.runs))
 
     def _try_without(self, step: Step) -> None:
         rest = [one for one in self.now.steps if one.code != step.code]

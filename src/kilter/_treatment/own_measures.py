@@ -115,7 +115,9 @@ class OwnAnswers:
             known = {"rmse": deviation, "mae": _absolute(self.wanted), "r2": 0.0}.get(measure, math.nan)
             chance = 1 - policy.chance_rmse**2 if measure == "r2" else policy.chance_rmse * known
         else:
-            known = _measures.of_constant(self._answers(slice(None))).get(measure, math.nan)
+            answers = self._answers(slice(None))
+            constant = _measures.of_constant(answers)
+            known = _constant_f1(answers) if measure == "f1" else constant.get(measure, math.nan)
             plain = measure.endswith("accuracy") and measure != "balanced_accuracy"
             chance = chance_accuracy(known, float(self.wanted.size), policy) if plain else known
         way = abs(perfect - known)
@@ -143,6 +145,14 @@ class OwnAnswers:
             )
             for one in range(count)
         )
+
+
+def _constant_f1(answers: Answers) -> float:
+    """The F1 of always answering the positive one of two classes, or the commonest of more."""
+    shares = np.bincount(answers.true, minlength=answers.shares.shape[1]) / len(answers.true)
+    if len(shares) == 2:
+        return float(2 * shares[answers.positive] / (1 + shares[answers.positive]))
+    return float(2 * shares.max() / (1 + shares.max()) / np.count_nonzero(shares))
 
 
 def _absolute(numbers: np.ndarray) -> float:

@@ -34,7 +34,10 @@ class SearchPolicy:
     search_work: float = _work(6e10, "a search may always do this much", "6 s")
     longer: int = _number(5, "times", "trials and search, while nothing has been learnt")
     somewhat_longer: int = _number(2, "times", "a search that is still behind the baselines")
-    sibling_work: float = _work(2e11, "trainings of a longer one are proven first and made once", "20 s")
+    sibling_work: float = _work(2e11, "a longer full training is made once, of what is proven", "20 s")
+    few_rows: int = _number(
+        30, "rows", "so few prove nothing: an output that cannot fit is repaired by reason"
+    )
     part_pairs: int = _number(3, "paired seeds", "for each change that is taken out")
     part_share: float = _number(0.3, "share of the full training", "trainings without one of the changes")
     part_work: float = _work(6e10, "trainings without one of the changes may always do this much", "6 s")

@@ -91,6 +91,8 @@ class Trials:
         effect: of the chosen set, in shares of the way from a constant answer to perfection; None without a
             proof.
         parts: what each of the changes does by itself, where there were several.
+        reason: why changes are made without a proof: there are too few rows for one, and the output cannot
+            fit the targets; "" otherwise.
     """
 
     measure: str
@@ -101,6 +103,7 @@ class Trials:
     refused: str = ""
     effect: Effect | None = None
     parts: tuple[Part, ...] = ()
+    reason: str = ""
 
     @property
     def length(self) -> str:
@@ -118,8 +121,8 @@ class Trials:
 
     @property
     def proven(self) -> bool:
-        """Whether the chosen changes are better and not refused."""
-        return self.verdict == "better" and not self.refused
+        """Whether the chosen changes are better and not refused, or made for a ``reason``."""
+        return bool(self.reason) or (self.verdict == "better" and not self.refused)
 
     @property
     def in_words(self) -> str:
@@ -235,6 +238,8 @@ class Treatment:
             )
             lines.append(f"{median}: original model {before}, with the changes {after}")
         lines += [f"by itself: {one.remedy}: {said(one)}" for one in trials.parts if one.kept]
+        if trials.reason:
+            lines.append(f"changed by reason, without a proof: {trials.reason}")
         if self.kept:
             lines.append(f"kept the given model: {self.kept}")
         if self.stopped:
@@ -260,6 +265,7 @@ class Treatment:
                 for one in self.trials.parts
             ],
             "refused": self.trials.refused,
+            "reason": self.trials.reason,
             "kept": self.kept,
             "noise": self.noise,
             "stopped": self.stopped,

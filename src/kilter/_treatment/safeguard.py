@@ -60,8 +60,13 @@ class Returned:
     after: dict[str, float]
 
 
-def safest(original: Subject, treated: Trained | None, given: AsGiven, scoring: Scoring) -> Returned:
-    """What to return: the ``treated`` model (None if nothing was changed), or the ``given`` one."""
+def safest(
+    original: Subject, treated: Trained | None, given: AsGiven, scoring: Scoring, *, by_reason: bool = False
+) -> Returned:
+    """What to return: the ``treated`` model (None if nothing was changed), or the ``given`` one.
+
+    ``by_reason``: whether the changes need not show that they learn something, as on a few rows they cannot.
+    """
     policy = original.policy.scoring
     rows = original if treated is None else treated.subject
     also = [measure for _, measure, _ in scoring.outputs]
@@ -73,7 +78,8 @@ def safest(original: Subject, treated: Trained | None, given: AsGiven, scoring: 
     if treated is not None:
         own = _measured(original, treated.subject, treated, *also)
         checks = compared(last, own, policy)
-        kept = _against(own, references, policy) or _learnt_nothing(treated, given, scoring)
+        kept = _against(own, references, policy)
+        kept = kept or ("" if by_reason else _learnt_nothing(treated, given, scoring))
         if not kept:
             return Returned(treated, "", checks, _values(last), _values(own))
         kept = f"with the changes, {kept}"

@@ -271,9 +271,9 @@ def baseline(subject: Subject, one: OwnAnswers, measure: str) -> float:
     On samples of the rows. NaN if the inputs are not one array of numbers, for masks, and for too many
     targets a row.
     """
-    y, y_val = np.asarray(subject.y), np.asarray(subject.y_val)
     if one.output or one.kind == "masks" or one.wanted.shape[1] > subject.policy.scoring.baseline_targets:
         return math.nan
+    y, y_val = np.asarray(subject.y), np.asarray(subject.y_val)
     if one.kind == "classes":
         if one.wanted.shape[1] > 1:
             return math.nan

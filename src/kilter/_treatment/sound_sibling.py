@@ -26,6 +26,7 @@ from kilter._models.editing import can_be_cut
 from kilter._models.layers import ATTENTION
 from kilter._models.variables import draw_weights
 from kilter._records import Change
+from kilter._treatment.own_measures import kind_of
 from kilter._treatment.remedies.base import counted
 from kilter._treatment.subject import Step, Subject, compiled_like, copy_of
 from kilter.errors import KilterError
@@ -66,9 +67,11 @@ def _sibling(subject: Subject, keep: Collection[str], codes: Sequence[str]) -> S
     treated = subject
     if OPTIMIZER in codes and "optimizer" not in keep:
         rate = ATTENTION_RATE if _attends(model) else RATE
-        changes.append(_optimizer_change(subject, rate))
+        # Regression benefits from a high learning rate to the end, classification from one that falls to 0.
+        cycled = any(kind_of(one) != "numbers" for one in subject.facts[1])
+        changes.append(_optimizer_change(subject, rate, cycled=cycled))
         options["optimizer"] = keras.optimizers.Adam(rate, clipnorm=_CLIP)
-        treated = replace(subject.with_training(schedule=None), cycle=rate)
+        treated = replace(subject.with_training(schedule=None), cycle=rate if cycled else None)
     if not changes:
         return None
     steps = tuple(Step(one.remedy) for one in changes)
@@ -142,23 +145,23 @@ def _snippet(code: str, after: str) -> str:
     return f"{made[code]}  # {after}" if code in made else f"# {after}"
 
 
-def _optimizer_change(subject: Subject, rate: float) -> Change:
+def _optimizer_change(subject: Subject, rate: float, *, cycled: bool) -> Change:
     facts = subject.optimizer
     now = "" if facts.learning_rate is None else f", learning rate {facts.learning_rate:.3g}"
+    course = f"up to a rate of {rate:g} and down again (1cycle)" if cycled else f"learning rate {rate:g}"
+    cycle = f"\nkilter.fit(..., schedule=kilter.schedules.one_cycle({rate:g}, length=steps))"
     return Change(
         remedy=OPTIMIZER,
         where=("optimizer",),
         before=f"{facts.name}{now}",
-        after=f"adam, gradient norm at most {_CLIP:g}, up to a rate of {rate:g} and down again (1cycle)",
-        snippet=(
-            f"optimizer = keras.optimizers.Adam({rate:g}, clipnorm={_CLIP:g})\n"
-            f"kilter.fit(..., schedule=kilter.schedules.one_cycle({rate:g}, length=steps))"
-        ),
+        after=f"adam, gradient norm at most {_CLIP:g}, {course}",
+        snippet=f"optimizer = keras.optimizers.Adam({rate:g}, clipnorm={_CLIP:g})"
+        + (cycle if cycled else ""),
         recipe=(
             "optimizer.name=adam",
             "optimizer.momentum=none",
             f"optimizer.learning_rate={rate:g}",
             f"optimizer.clipnorm={_CLIP:g}",
-            "schedule.name=one_cycle",
+            *(("schedule.name=one_cycle",) if cycled else ()),
         ),
     )

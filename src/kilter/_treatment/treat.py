@@ -65,20 +65,23 @@ def treat(
 ) -> Treatment:
     """Find what is wrong with a model, change it, prove the changes, and train the result.
 
-    The model is diagnosed (:func:`kilter.diagnose`). Sets of remedies for its severe findings are tried in
-    short trainings, causes before symptoms. The smallest set that suffices is trained for ``epochs``, stopped
-    early at the best validation loss. If much is left to learn and the budget allows it, soundly configured
-    variants are trained too. The best result is tested on paired seeds against the original model; changes
-    that are not proven, or that make any output's own measure worse, are dropped. A model without severe
-    findings is trained unchanged, and is treated only if it then falls short of the baselines.
+    The model and its planned training are diagnosed (:func:`kilter.diagnose`). If nothing can be learnt from
+    the rows, no remedy is tried. Sets of remedies for the severe findings are tried in short trainings,
+    causes before symptoms. The smallest set that suffices is trained for ``epochs``, stopped early at the
+    best validation loss. If much is left to learn, so is the sound sibling: the same network with everything
+    sound. The better one is tested on paired seeds against the original model, and has to be better by a
+    difference that matters. Then each change is taken out in turn, and what does not earn its place goes.
+    Changes that are not proven, or that make any output's own measure worse, are dropped. A model without
+    severe findings is trained as it is; it is treated only if it then falls short of its sibling or of the
+    baselines.
 
     The returned model is not worse than the original one. The original model is trained too, with exactly the
     training given here, and both are scored on the same validation rows, by every measure of every output:
-    accuracy for classes (balanced accuracy too if a class has less than a fifth of the rows), accuracy and
-    IoU for binary elements, root mean squared error for numbers, and compiled metrics. If the treated model
-    is worse on any of them by more than one standard error of the paired difference (a jackknife over 20
-    groups of rows), the original model is returned, and ``.kept`` says why. A model that has learnt
-    something already is returned untrained if more training makes it worse.
+    accuracy for classes (balanced accuracy and average precision if one is rare), IoU and pixel accuracy for
+    binary elements, root mean squared error for numbers, and compiled metrics. If the treated model is worse
+    on any of them by more than chance explains (one standard error of the paired difference from a jackknife
+    over 20 groups of rows, more for several measures), the original one is returned; ``.kept`` says why. A
+    model that has learnt something already is returned untrained if more training makes it worse.
 
     Unless ``max_seconds`` is given, no clock decides anything: the same call with the same seed gives the
     same result on the same machine.
@@ -139,7 +142,8 @@ def treat(
         else:
             best = course(original, found.diagnosis, given, tools, spending, tried=_was_tried(found))
         treated = None if best.subject is original else best.trained
-        returned = safest(original, treated, given, tools.scoring)
+        reasoned = bool(best.trials.reason)
+        returned = safest(original, treated, given, tools.scoring, by_reason=reasoned)
         progress.stage("Diagnosing the trained model")
         result = _result(original, found.diagnosis, best.trials, returned, tools, began)
         return replace(result, noise=_noise(found.diagnosis)) if noise else result

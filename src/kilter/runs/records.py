@@ -67,8 +67,8 @@ class DataRecord:
     `sha256`: of the training rows and targets in order; `parts_sha256`: of the other parts, {} in a run of
     kilter 0.1.0. `shifts`: how arrays are stored. For two classes, `positive` is the index of the one that is
     rarer in training, and `threshold` the probability from which it is predicted; None predicts the more
-    probable class. `constant`: the best constant prediction for the training part: its most frequent class, by
-    index, or its medians.
+    probable class. `constant`: the best constant prediction for the training part: the index of its most
+    frequent class, or its medians.
     """
 
     name: str
@@ -112,8 +112,8 @@ class Evaluation:
     """The best weights on one part of the data. `confusion[true][predicted]` counts rows.
 
     `metrics`: the loss, then every measure of :mod:`kilter._measures`, with the one to judge by first.
-    `constant`: the measures of the training part's best constant prediction, its most frequent class or median.
-    `per_class`: the results for each class.
+    `constant`: the measures of the training part's best constant prediction, its most frequent class or
+    median. `per_class`: the results for each class.
     """
 
     rows: int
