@@ -1,7 +1,7 @@
 """Known architectures: how far weights after two epochs of kilter are from Keras's.
 
-The yardstick is Keras from itself, begun with weights changed by one part in 1e7. One model trains each way from
-the same weights; float32 and float64 each in a process of their own.
+The yardstick is Keras from itself, begun with weights changed by one part in 1e7. One model trains each way
+from the same weights; float32 and float64 each in a process of their own.
 
 Example: ``.venv/bin/python benchmarks/architectures.py --names MobileNetV2 gan``
 """
@@ -54,7 +54,7 @@ def child(name: str, kind: str) -> dict[str, float]:
 
 
 def distances(name: str, kind: str) -> dict[str, float]:
-    """Relative distances from Keras: of Keras perturbed, of kilter with Keras's clipped loss, of kilter's own."""
+    """Relative distances from Keras: Keras perturbed, kilter with Keras's clipped loss, kilter by default."""
     import kilter  # isort: skip  (before keras: it chooses the backend)
     import keras
     import numpy as np
@@ -91,7 +91,8 @@ def kilter_batch(x: Any, y: Any) -> tuple[Any, Any, None]:
     """The first rows, to create all variables from."""
     import keras
 
-    return (*(keras.tree.map_structure(lambda rows: rows[:8], one) for one in (x, y)), None)
+    parts = (one if one is None else keras.tree.map_structure(lambda rows: rows[:8], one) for one in (x, y))
+    return (*parts, None)
 
 
 if __name__ == "__main__":
