@@ -67,7 +67,7 @@ def distances(name: str, kind: str) -> dict[str, float]:
     options: dict[str, Any] = {"batch_size": 8, "epochs": 2, "shuffle": False, "verbose": 0}
     model._symbolic_build(data_batch=kilter_batch(x, y))
     variables = [*model.variables, *(model.optimizer.variables if model.optimizer else [])]
-    start = [np.array(variable) for variable in variables]
+    start = [np.array(variable.value) for variable in variables]
     drawn = np.random.default_rng(3)
 
     def trained(fit: Any, *, perturbed: bool = False) -> np.ndarray:
@@ -75,7 +75,7 @@ def distances(name: str, kind: str) -> dict[str, float]:
             moved = perturbed and variable.trainable and value.dtype.kind == "f"
             variable.assign(value * (1 + 1e-7 * drawn.standard_normal(value.shape)) if moved else value)
         fit()
-        return np.concatenate([np.array(one, "float64").ravel() for one in model.weights])
+        return np.concatenate([np.array(one.value, "float64").ravel() for one in model.weights])
 
     keras_weights = trained(lambda: model.fit(x, y, **options))
     ways = {
