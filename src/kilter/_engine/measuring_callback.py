@@ -57,7 +57,8 @@ class Measuring(keras.callbacks.Callback):
     def _is_time(self, epoch: int) -> bool:
         if isinstance(self._measure, int):
             return (epoch + 1) % self._measure == 0
-        cost = shelf(self.model).cost("train")
+        model: Any = self.model
+        cost = shelf(model).cost("train")
         if cost is None:  # each step runs as Python
             return False
         if self._reader is None:
