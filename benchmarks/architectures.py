@@ -1,7 +1,7 @@
 """Known architectures: how far weights after two epochs of kilter are from Keras's.
 
-The yardstick is Keras from itself, begun with weights changed by one part in 1e7. One model trains each way from
-the same weights; float32 and float64 each in a process of their own.
+The yardstick is Keras from itself, begun with weights changed by one part in 1e7. One model trains each way
+from the same weights; float32 and float64 each in a process of their own.
 
 Example: ``.venv/bin/python benchmarks/architectures.py --names MobileNetV2 gan``
 """
@@ -54,7 +54,7 @@ def child(name: str, kind: str) -> dict[str, float]:
 
 
 def distances(name: str, kind: str) -> dict[str, float]:
-    """Relative distances from Keras: of Keras perturbed, of kilter with Keras's clipped loss, of kilter's own."""
+    """Relative distances from Keras: Keras perturbed, kilter with Keras's clipped loss, kilter by default."""
     import kilter  # isort: skip  (before keras: it chooses the backend)
     import keras
     import numpy as np
@@ -67,7 +67,7 @@ def distances(name: str, kind: str) -> dict[str, float]:
     options: dict[str, Any] = {"batch_size": 8, "epochs": 2, "shuffle": False, "verbose": 0}
     model._symbolic_build(data_batch=kilter_batch(x, y))
     variables = [*model.variables, *(model.optimizer.variables if model.optimizer else [])]
-    start = [np.array(variable) for variable in variables]
+    start = [np.array(variable.value) for variable in variables]
     drawn = np.random.default_rng(3)
 
     def trained(fit: Any, *, perturbed: bool = False) -> np.ndarray:
@@ -75,7 +75,7 @@ def distances(name: str, kind: str) -> dict[str, float]:
             moved = perturbed and variable.trainable and value.dtype.kind == "f"
             variable.assign(value * (1 + 1e-7 * drawn.standard_normal(value.shape)) if moved else value)
         fit()
-        return np.concatenate([np.array(one, "float64").ravel() for one in model.weights])
+        return np.concatenate([np.array(one.value, "float64").ravel() for one in model.weights])
 
     keras_weights = trained(lambda: model.fit(x, y, **options))
     ways = {
@@ -91,7 +91,8 @@ def kilter_batch(x: Any, y: Any) -> tuple[Any, Any, None]:
     """The first rows, to create all variables from."""
     import keras
 
-    return (*(keras.tree.map_structure(lambda rows: rows[:8], one) for one in (x, y)), None)
+    parts = (one if one is None else keras.tree.map_structure(lambda rows: rows[:8], one) for one in (x, y))
+    return (*parts, None)
 
 
 if __name__ == "__main__":

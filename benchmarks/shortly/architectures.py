@@ -129,7 +129,7 @@ class GAN(keras.Model):
     def train_step(self, state: Any, data: Any) -> Any:
         """One step of each."""
         weights, fixed, slots, metrics = state
-        x = data[0]
+        x = data
         noise = ops.convert_to_tensor(self.noise[: x.shape[0]])
         count = len(self.maker.trainable_variables)
         maker, critic = weights[:count], weights[count:]

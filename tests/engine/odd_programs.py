@@ -46,7 +46,7 @@ def loss_of(model: Any, state: Any, data: Any, scale: Any = 1.0) -> Any:
 
 
 class Gan(keras.Model):
-    """Two networks with an optimiser each (one has its slots among the weights), trackers, a seed generator."""
+    """Two networks with an optimiser each, of which one has its slots among the weights; trackers, a seed."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -70,7 +70,7 @@ class Gan(keras.Model):
 
     def train_step(self, state: Any, data: Any) -> Any:
         weights, fixed, slots, metrics = state
-        x, count = data[0], len(self.maker.trainable_variables)
+        x, count = data, len(self.maker.trainable_variables)
         maker, critic = weights[:count], weights[count:]
         with keras.StatelessScope(list(zip(self.non_trainable_variables, fixed, strict=True))) as scope:
             noise = keras.random.normal(x.shape, seed=self.seeds)
@@ -166,10 +166,11 @@ class Sharpness(keras.Model):
         weights, fixed, slots, metrics = state
         both = jax.value_and_grad(self.compute_loss_and_updates, has_aux=True)
         given = (fixed, metrics, *data, None)
-        _, gradient = both(weights, *given, training=True)
+        how = {"training": True, "optimizer_variables": slots}
+        _, gradient = both(weights, *given, **how)
         norm = jnp.sqrt(sum(jnp.sum(one * one) for one in gradient)) + 1e-12
         up = [weight + 0.05 * one / norm for weight, one in zip(weights, gradient, strict=True)]
-        (_, (loss, outputs, fixed, metrics)), gradient = both(up, *given, training=True)
+        (_, (loss, outputs, fixed, metrics)), gradient = both(up, *given, **how)
         weights, slots = self.optimizer.stateless_apply(slots, gradient, weights)
         logs, metrics = self._update_metrics_variables(metrics, loss, *data, outputs, None)
         return logs, (weights, fixed, slots, metrics)
@@ -237,7 +238,7 @@ def loss_and_call_of_the_instance(way: Any) -> Any:
     call, layer_call = model.call, model.layers[1].call
     model.call = lambda x, training=None, mask=None: call(x) * 2.0
     model.layers[1].call = lambda x, **named: layer_call(x, **named) * 3.0
-    model.compute_loss = lambda x=None, y=None, y_pred=None, **_: ops.mean(ops.abs(y - y_pred))
+    model.compute_loss = lambda x=None, y=None, y_pred=None, *_, **__: ops.mean(ops.abs(y - y_pred))
     return way.fit(model, X, Y), way.evaluate(model, X, Y), way.predict(model, X), model.get_weights()
 
 
@@ -403,7 +404,7 @@ def a_metric_with_several_results(way: Any) -> Any:
             self.high.assign(ops.maximum(self.high, ops.max(y_pred)))
 
         def result(self) -> Any:
-            return {"high": self.high, "twice": self.high * 2}
+            return {"high": self.high + 0, "twice": self.high * 2}
 
     model = small()
     model.compile("adam", "mse", metrics=[Range()])

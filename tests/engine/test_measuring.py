@@ -232,6 +232,18 @@ def test_no_flat_end(layer):
     assert saturation(layer) is None
 
 
+def test_the_work_of_a_training_decides_whether_it_is_measured(monkeypatch):
+    model, module = dropping(), "kilter._engine.measuring_callback"
+    kilter.fit(model, *data(), epochs=1, verbose=0)
+    readings = []
+    for least, share in ((2e11, 1e9), (0.0, 1e9), (0.0, 0.0)):
+        monkeypatch.setattr(f"{module}.LEAST_WORK", least)
+        monkeypatch.setattr(f"{module}.SHARE", share)
+        found = kilter.fit(model, *data(), epochs=3, verbose=0).measurements
+        readings.append(0 if found is None else len(found.steps))
+    assert readings == [0, 3, 1]  # too short; after each epoch; once, since another would cost too much
+
+
 def test_measure_is_checked(relu_model):
     x, _ = data()
     for wrong in ("often", 0, True, 1.5):

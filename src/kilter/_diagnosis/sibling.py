@@ -250,7 +250,7 @@ def _lacks_normalization(context: Context) -> bool:
     return len(context.hidden) >= _DEEP and not normal and context.batch_size >= context.thresholds.norm_batch
 
 
-def _after(clean: Cut | None, change: Cut) -> Cut:
+def _after(clean: Cut | None, change: Any) -> Cut:
     """One cut after another."""
     return change if clean is None else lambda config: change(clean(config))
 
