@@ -14,7 +14,7 @@ from tests.diagnosis.programs import Program, blobs, dense, images, one_hot, pro
 
 from kilter._diagnosis.catalogue import CATALOGUE
 from kilter._diagnosis.checks import CHECKS
-from kilter._diagnosis.diagnose import read_context, run_checks
+from kilter._diagnosis.diagnose import diagnose, read_context, run_checks
 from kilter._diagnosis.entries import compiled, fit_to_data, pictures, splits
 from kilter._engine.measuring import probe
 from kilter._engine.training_spec import TrainingSpec
@@ -469,3 +469,14 @@ def test_sound_programs_of_the_kind_are_let_pass(make: Callable[[], Program]):
 def test_every_code_has_a_faulty_case():
     assert {*CODES} - {code for code, _, _ in FAULTY} == {"shared-groups"}
     assert {*CODES} <= {*CATALOGUE}
+
+
+def test_overfitting_is_no_answer_where_validation_rows_are_scaled_otherwise():
+    falling, rising = np.linspace(1.0, 0.1, 12), [1.0, 0.8, 0.7, *np.linspace(0.8, 3.0, 9)]
+    history = {"loss": falling.tolist(), "val_loss": rising}
+    case = split(VAL_X * 255, VAL_Y)
+    found = diagnose(case.model, case.x, case.y, history=history, steps=0, verbose=0, **case.options)
+    own = diagnose(case.model, case.x, case.y, history=history, steps=0, verbose=0)
+    (one,) = [each for each in found.findings if each.code == "overfitting"]
+    assert (one.severity, one.explained_by) == ("note", "validation-scale")
+    assert [each.severity for each in own.findings if each.code == "overfitting"] == ["warning"]

@@ -21,6 +21,7 @@ from kilter._diagnosis.context import Context
 from kilter._diagnosis.skill import baseline, features
 from kilter._diagnosis.targets import labels
 from kilter._diagnosis.thresholds import seen
+from kilter._diagnosis.values import without_sentinels
 from kilter._engine.arrays import pick
 from kilter._models.copying import FOREIGN_ERRORS
 from kilter._models.layers import LOOKUPS, OutputFacts
@@ -80,7 +81,7 @@ def check_scale(context: Context) -> list[Finding]:
         return []
     found = []
     for named, array, other in _pairs(context):
-        mine, theirs = _spread(array), _spread(other)
+        mine, theirs = _spread(without_sentinels(array)), _spread(without_sentinels(other))
         ratios, shifts, places = _changes(mine, theirs)
         if not len(ratios):
             continue
