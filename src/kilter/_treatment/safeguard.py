@@ -170,7 +170,7 @@ def errors_allowed(measures: int, alone: float) -> float:
 
     Example:
         >>> [round(errors_allowed(count, 1.0), 2) for count in (1, 3, 10)]
-        [1.0, 1.59, 2.11]
+        [1.0, 1.59, 2.12]
     """
     return float(stats.norm.ppf(stats.norm.cdf(alone) ** (1 / max(measures, 1))))
 

@@ -23,9 +23,9 @@ from kilter._engine.scheduling import Schedule
 from kilter._engine.training_spec import TrainingSpec
 from kilter._progress import Verbose, shown
 from kilter._records import Diagnosis, Measurements
-from kilter._treatment.course import course, unchanged
+from kilter._treatment.course import Round, course, unchanged
 from kilter._treatment.deadline import Deadline
-from kilter._treatment.full_training import train_as_given
+from kilter._treatment.full_training import AsGiven, train_as_given
 from kilter._treatment.plan import RemedySet
 from kilter._treatment.policy import Policy
 from kilter._treatment.remedies import REMEDIES, Remedy
@@ -135,18 +135,21 @@ def treat(
         progress.stage("Treating: measuring what nearest neighbours and ridge regression reach")
         tools = Tools(remedy_set, scoring, budget, progress, deadline)
         given = train_as_given(original, tools)
-        spending = Spending(pairs, policy.search.level)
-        noise = found.noise and tools.scoring.learnt_nothing(given.best.score)
-        if noise:
-            best = unchanged(original, given, tools)
-        else:
-            best = course(original, found.diagnosis, given, tools, spending, tried=_was_tried(found))
-        treated = None if best.subject is original else best.trained
-        reasoned = bool(best.trials.reason)
-        returned = safest(original, treated, given, tools.scoring, by_reason=reasoned)
+        best, noise = _best(original, found, given, tools, Spending(pairs, policy.search.level))
+        treated, reason = None if best.subject is original else best.trained, best.trials.reason
+        returned = safest(original, treated, given, tools.scoring, by_reason=bool(reason))
         progress.stage("Diagnosing the trained model")
         result = _result(original, found.diagnosis, best.trials, returned, tools, began)
-        return replace(result, noise=_noise(found.diagnosis)) if noise else result
+        return replace(result, noise=noise)
+
+
+def _best(
+    original: Subject, found: Examined, given: AsGiven, tools: Tools, spending: Spending
+) -> tuple[Round, str]:
+    """The best subject; on noise the original one, with the finding that says so in words, else ""."""
+    if found.noise and tools.scoring.learnt_nothing(given.best.score):
+        return unchanged(original, given, tools), _noise(found.diagnosis)
+    return course(original, found.diagnosis, given, tools, spending, tried=_was_tried(found)), ""
 
 
 def _was_tried(found: Examined) -> bool:
