@@ -10,14 +10,17 @@ import keras
 import numpy as np
 
 from kilter._array_types import Arrays, ValidationData
+from kilter._diagnosis.catalogue import finding
 from kilter._diagnosis.diagnose import training_findings, two_rows
 from kilter._engine import fit as engine
 from kilter._engine.augmenting import Augment
 from kilter._engine.cuts import Start
+from kilter._engine.divergence import Event
 from kilter._engine.history import History
 from kilter._engine.scheduling import Schedule
 from kilter._engine.stable_losses import from_logits
 from kilter._progress import Verbose
+from kilter._records import Finding
 from kilter._validation import is_whole
 from kilter._xla.rewrite import rewriting
 from kilter.errors import OptionError
@@ -209,9 +212,18 @@ def _listed(callbacks: Any) -> list[Any]:
     return list(callbacks or ()) if isinstance(callbacks, Sequence | None) else [callbacks]
 
 
+def _broken(event: Event) -> Finding:
+    """The finding of a training that broke and went back."""
+    code = "non-finite" if event.kind == "not finite" else "rate-too-high"
+    return finding(code, "warning", ("training",), detail=event.sentence.capitalize())
+
+
 def _examined(history: History, model: keras.Model, rows: Any, batch_size: int) -> History:
     """The history, with the function that computes its findings on access."""
-    history.examine = lambda: training_findings(
-        model, rows, history=history.history, measurements=history.measurements, batch_size=batch_size
+    history.examine = lambda: (
+        *map(_broken, history.events),
+        *training_findings(
+            model, rows, history=history.history, measurements=history.measurements, batch_size=batch_size
+        ),
     )
     return history

@@ -49,7 +49,8 @@ def test_it_goes_back_and_ends_with_a_model_that_has_learnt(schedule, tmp_path):
     assert np.isfinite(history.history["loss"]).all()
     assert history.history["loss"][-1] < 1
     (run,) = tmp_path.iterdir()
-    assert flights(run)
+    assert flights(run) == [one.iteration for one in history.events]
+    assert "non-finite" in [one.code for one in history.findings]
     assert "0.1 times the learning rate" in open_run(run).journal[0]
     assert np.isnan(_fit(_model(), None, schedule=schedule).history["loss"]).any(), "without the guard"
 

@@ -116,7 +116,7 @@ def fit(
             chunk=chunk,
             guard=RateGuard(model, schedule, told.callbacks),
             start=start,
-            divergence=watching(model, schedule, feed, told, start) if guard else None,
+            divergence=watching(model, schedule, feed, told, history, start) if guard else None,
         ).run()
 
 
@@ -125,11 +125,13 @@ def watching(
     schedule: Any,
     feed: AnyFeed,
     callbacks: keras.callbacks.CallbackList,
+    history: History,
     start: Start | None,
 ) -> DivergenceGuard:
-    """The divergence guard of a training; callbacks with a method ``kilter_broken`` get what it finds."""
+    """The divergence guard of a training; ``history`` and callbacks with ``kilter_broken`` get its finds."""
 
     def report(broken: Broken) -> None:
+        history.events.append(broken.event)
         for callback in callbacks.callbacks:
             hears = getattr(callback, "kilter_broken", None)
             if hears is not None:

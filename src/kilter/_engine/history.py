@@ -8,6 +8,7 @@ from typing import Any
 
 import keras
 
+from kilter._engine.divergence import Event
 from kilter._plotting import Figure, drawn
 from kilter._records import Finding, Measurements
 
@@ -19,6 +20,7 @@ class History(keras.callbacks.History):
         seconds: one float per epoch, with validation and without compilation.
         compile_seconds: tracing and compiling, or loading from the cache; 0.0 if all programs existed.
         stable_loss: True if a cross-entropy was computed from logits where Keras would clip probabilities.
+        events: where the training broke and went back, see ``guard`` of :func:`kilter.fit`.
         measurements: of the layers after some of the epochs; None if there are none.
         examine: makes the findings from measurements and curves; called once.
 
@@ -32,6 +34,7 @@ class History(keras.callbacks.History):
         self.seconds: list[float] = []
         self.compile_seconds = 0.0
         self.stable_loss = False
+        self.events: list[Event] = []
         self.measurements: Measurements | None = None
         self.examine: Callable[[], tuple[Finding, ...]] = tuple
 
