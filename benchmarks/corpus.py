@@ -4,6 +4,7 @@
     .venv/bin/python benchmarks/corpus.py treat --sample 30   faulty ones, treated beside sound references
     .venv/bin/python benchmarks/corpus.py null 200            identical programs: how often an effect is seen
     .venv/bin/python benchmarks/corpus.py reported            programs of other kinds, and the calibration
+    .venv/bin/python benchmarks/corpus.py repairs             a sample of all kinds of programs, treated
     .venv/bin/python benchmarks/corpus.py odd                 valid programs of every other kind: no exception
 
 ``--held-out SEED`` draws other depths, widths and weights. Results go to benchmarks/results/.
@@ -24,7 +25,7 @@ os.environ.setdefault("KERAS_BACKEND", "jax")
 import numpy as np
 
 from bench import machine
-from programs import calibration, measuring, odd
+from programs import calibration, measuring, odd, repairs
 from programs.cases import cases
 from programs.families import Case
 from programs.reported_cases import reported
@@ -47,6 +48,16 @@ def main() -> int:
         found = measuring.each(chosen, calibration.judged, lambda name, one: print(name, one, flush=True))
         rows = measuring.to_rows(found)
         lines = calibration.figures(rows)
+    elif options.what == "repairs":
+        sample = [
+            one
+            for one in repairs.sample(options.seed)
+            if not options.only or any(part in one.name for part in options.only)
+        ]
+        rows = measuring.to_rows(
+            measuring.each(sample, repairs.repaired, lambda name, one: print(name, one, flush=True))
+        )
+        lines = repairs.figures(rows)
     elif options.what == "odd":
         rows = odd.tried(options.only, lambda line: print(line, flush=True))
         bad = [row for row in rows if row["error"]]
@@ -108,7 +119,7 @@ def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("what", choices=("diagnose", "treat", "reported", "null", "odd"))
+    parser.add_argument("what", choices=("diagnose", "treat", "reported", "repairs", "null", "odd"))
     parser.add_argument("number", nargs="?", type=int, default=200, help="trials of null")
     parser.add_argument("--sample", type=int, default=0, help="so many cases, drawn with --seed")
     parser.add_argument("--seed", type=int, default=0)

@@ -34,7 +34,7 @@ import kilter._backend
     done = python(code)
     assert done.returncode == 1
     assert "BackendError" in done.stderr
-    assert "KERAS_BACKEND=tensorflow (Keras is already imported with it)" in done.stderr
+    assert "KERAS_BACKEND=tensorflow (Keras is already imported with this backend)" in done.stderr
 
 
 def test_jax_is_chosen_where_nothing_is():

@@ -69,6 +69,7 @@ LAZY = {
     "kilter/_fit.py": "a training that keeps no run loads neither checkpoints nor event files",
     "kilter/_engine/feed.py": "grain, which loads orbax, is for data that do not fit",
     "kilter/data/named.py": "scikit-learn and Keras are loaded only for the named sets that need them",
+    "kilter/recipe/text.py": "the default recipe looks into data; recipes are checked without NumPy",
     "kilter/runs/from_recipe.py": "the module:function that a recipe names is the user's",
 }
 

@@ -4,6 +4,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import polars as pl
 import pytest
 
 from kilter.errors import RecipeError
@@ -420,8 +421,11 @@ def test_default_recipe(source, kind, name):
 def test_a_folder_of_parquet_files_may_hold_a_table(tmp_path):
     (tmp_path / "cats").mkdir()
     assert isinstance(recipe_for(str(tmp_path)).model, CnnSection)
-    (tmp_path / "train-0.PARQUET").touch()
-    assert isinstance(recipe_for(str(tmp_path)).model, MlpSection)
+    file = tmp_path / "train-0.PARQUET"
+    for column, section in (([1, 2], MlpSection), ([b"x", b"y"], CnnSection)):
+        pl.DataFrame({"image": column, "label": [0, 1]}).write_parquet(file)
+        for source in (tmp_path, file):
+            assert isinstance(recipe_for(str(source)).model, section)
 
 
 @pytest.mark.parametrize("path", sorted(ROOT.glob("recipes/*.toml")), ids=lambda path: path.stem)

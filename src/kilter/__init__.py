@@ -9,7 +9,7 @@ import importlib
 import os
 from typing import Any
 
-# Keras fixes its backend at import; whoever imports kilter first gets the right one.
+# Keras fixes its backend at import, so importing kilter first selects the right one.
 os.environ.setdefault("KERAS_BACKEND", "jax")
 
 __version__ = "0.1.0"

@@ -26,14 +26,14 @@ _METHODS: Final = ("fit", "evaluate", "predict")
 def accelerate(model: AnyModel, *, stable_loss: bool = True) -> AnyModel:
     """Make ``model.fit``, ``model.evaluate`` and ``model.predict`` run on kilter's engine; returns the model.
 
-    The methods keep Keras's parameters, defaults and results. Where kilter refuses a call before training
-    starts, Keras's own method runs instead and a warning gives the reason. NumPy's global generator shuffles
-    the rows, so that ``keras.utils.set_random_seed`` decides their order, as in Keras.
+    The methods keep Keras's parameters, defaults and results. If kilter rejects a call before training
+    starts, Keras's own method runs instead and a warning gives the reason. As in Keras, NumPy's global
+    generator shuffles the rows, so ``keras.utils.set_random_seed`` determines their order.
 
     ``stable_loss``: as in :func:`kilter.fit`; False gives Keras's clipped cross-entropy.
 
-    The change is to this object alone: copies, clones and saved files of the model are as Keras makes them.
-    Undo it with :func:`restore`. For models that other code creates, use :func:`engine`.
+    Only this object changes: copies, clones and saved files of the model are as Keras makes them. Undo it
+    with :func:`restore`. For models that other code creates, use :func:`engine`.
 
     Raises:
         ModelError: if ``model`` is not a Keras model.
@@ -69,11 +69,11 @@ def restore(model: AnyModel) -> AnyModel:
 
 @contextlib.contextmanager
 def engine(*, stable_loss: bool = True) -> Iterator[None]:
-    """Within it, every Keras model's ``fit``, ``evaluate`` and ``predict`` run on kilter's engine.
+    """Context in which ``fit``, ``evaluate`` and ``predict`` of every Keras model run on kilter's engine.
 
-    For code that creates its own models: tuners, wrappers, tasks. A model whose class overrides one of these
-    methods keeps its own, and gets the engine where that calls ``super()``. See :func:`accelerate` for what
-    the methods and ``stable_loss`` do. May be nested.
+    For code that creates its own models: tuners, wrappers, tasks. A model class that overrides one of these
+    methods keeps its own; a call to ``super()`` in it runs on the engine. See :func:`accelerate` for what the
+    methods and ``stable_loss`` do. May be nested.
 
     Example:
         >>> import keras, kilter, numpy as np
@@ -111,7 +111,7 @@ def _is_ours(method: Any) -> bool:
 
 
 def _replaced(method: Callable[..., Any], stable_loss: bool) -> Callable[..., Any]:
-    """One of Keras's own methods as one that runs on the engine; an override, with its ``super()`` on it."""
+    """One of Keras's methods on the engine; in an override, ``super()`` runs on the engine."""
     if _is_ours(method):
         return method
     on_engine = {"fit": _fit, "evaluate": _evaluate, "predict": _predict}[method.__name__]
@@ -130,7 +130,7 @@ def _replaced(method: Callable[..., Any], stable_loss: bool) -> Callable[..., An
 
 
 class _Begun(keras.callbacks.Callback):
-    """Knows whether callbacks have been called: from then on an error is the caller's."""
+    """Records whether callbacks have been called; from then on, errors are raised to the caller."""
 
     begun = False
 

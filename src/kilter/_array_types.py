@@ -24,14 +24,14 @@ else:
             return holds and not is_plain and not isinstance(value, Mapping | str)
 
     class Nested(metaclass=_Holds):
-        """What holds arrays without being one or a dict: lists, a Dataset, batches; and sparse arrays."""
+        """Containers of arrays other than dicts (lists, a Dataset, batches), and sparse arrays."""
 
 
 RowArray = Shaped[np.ndarray, "rows ..."] | Shaped[jax.Array, "rows ..."]
 Arrays = RowArray | Mapping[str, RowArray] | Nested
 """Inputs, targets or weights as Keras takes them: arrays with rows first, nests of them, or batches."""
 HeldOut = Shaped[np.ndarray, "held ..."] | Shaped[jax.Array, "held ..."] | Mapping[str, Any] | Nested
-"""As :data:`Arrays`, with rows of their own."""
+"""Like :data:`Arrays`, with a different number of rows."""
 ValidationData = tuple[HeldOut, ...] | Nested
 """``(x, y)``, ``(x, y, sample_weight)``, a dataset or batches."""
 HeldLabels = Integer[np.ndarray, "held"] | Integer[np.ndarray, "held 1"] | Integer[jax.Array, "held"] | Nested

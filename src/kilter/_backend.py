@@ -1,7 +1,7 @@
 """Selects the JAX backend before Keras loads.
 
-Every package that uses Keras imports this first. Keras fixes its backend on import, so the choice cannot be
-made later; if another backend is already loaded, an error says so.
+Every package that uses Keras imports this module first. Keras fixes its backend on import, so it cannot be
+changed later. If another backend is already loaded, an error says so.
 """
 
 from __future__ import annotations
@@ -23,7 +23,9 @@ def require_jax() -> None:
     loaded = keras.backend.backend() if keras is not None and hasattr(keras, "backend") else chosen
     if loaded != "jax":
         where = (
-            "Keras is already imported with it" if keras is not None else "the environment variable says so"
+            "Keras is already imported with this backend"
+            if keras is not None
+            else "from the environment variable"
         )
         raise BackendError(
             expected="Keras on the JAX backend",

@@ -24,13 +24,13 @@ from kilter.nn.builders import mlp
 
 Builder = Callable[[tuple[int, ...], int], keras.Model]
 
-# With fewer rows, a held-out part is too small to stop by: all rows are trained on, for all epochs.
+# With fewer rows, a held-out part is too small for early stopping: train on all rows for all epochs.
 _FEWEST_FOR_STOPPING = 50
 _PREDICTED_TOGETHER = 64
 
 
 class _Network(BaseEstimator):
-    """What both estimators share; see :class:`KilterClassifier` for the parameters."""
+    """The base of both estimators; see :class:`KilterClassifier` for the parameters."""
 
     model_: keras.Model
     history_: dict[str, list[float]]
@@ -104,7 +104,7 @@ class _Network(BaseEstimator):
         classes: np.ndarray | None,
         seed: int,
     ) -> tuple[tuple[Any, ...], tuple[Any, ...] | None]:
-        """Training and validation rows, ``(X, targets, weights)``; without ``patience`` none held out."""
+        """Training and validation rows, ``(X, targets, weights)``; no validation without ``patience``."""
         if self.patience is None or len(X) < _FEWEST_FOR_STOPPING:
             return (X, targets, weights), None
         whole_number("patience", self.patience, 0)
@@ -138,7 +138,8 @@ class _Network(BaseEstimator):
     def _outputs(self, X: Any) -> np.ndarray:
         check_is_fitted(self)
         rows = validate_data(self, X, dtype=[np.float64, np.float32], reset=False)
-        # Whole batches: one program for every number of rows, and a row's result whatever stands beside it.
+        # Whole batches: one program serves every number of rows, and a row's result does not depend on the
+        # others.
         filled = np.pad(rows, ((0, -len(rows) % _PREDICTED_TOGETHER), (0, 0)))
         outputs = predict(self.model_, filled, batch_size=_PREDICTED_TOGETHER, verbose=0)
         return np.asarray(outputs)[: len(rows)]
@@ -149,16 +150,16 @@ class KilterClassifier(ClassifierMixin, _Network):
 
     Args:
         model: a function (shape of a row, number of classes) -> Keras model with one logit for each class. If
-            the model is compiled, its own optimizer and loss are used. None: a network of dense layers that
+            the model is compiled, its own optimiser and loss are used. None: a network of dense layers that
             standardises its inputs.
-        hidden: the widths of the hidden layers, where ``model`` is None.
-        optimizer: a Keras optimizer or its name; ``learning_rate`` replaces its rate unless None.
+        hidden: the widths of the hidden layers, if ``model`` is None.
+        optimizer: a Keras optimiser or its name; ``learning_rate`` replaces its rate unless None.
         epochs: passes over the training rows, at most.
         batch_size: rows per step.
         patience: stop after this many epochs without a better loss on ``validation_fraction`` of the rows,
             and keep the best weights. None, or fewer than 50 rows: train on all rows for all epochs.
         class_weight: "balanced", a weight for each class, or None.
-        random_state: decides initial weights, held-out rows and the order of rows.
+        random_state: seed for initial weights, held-out rows and the order of rows.
         verbose: as in :func:`kilter.fit`.
 
     Attributes after ``fit``: ``model_`` (the Keras model), ``history_`` (losses by epoch), ``n_iter_``

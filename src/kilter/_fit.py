@@ -65,19 +65,20 @@ def fit(
         model: any compiled Keras model; its weights change in place.
         x: arrays, or lists, tuples or dicts of arrays, rows first; or an iterable of batches ``(x, y)`` or
             ``(x, y, sample_weight)``: a list, a grain data set, a ``keras.utils.PyDataset``. A
-            ``numpy.memmap`` is streamed, sparse arrays become dense. Integers keep their type until the step
-            casts them.
+            ``numpy.memmap`` is streamed, sparse arrays become dense. Integers keep their type until the
+            training step casts them.
         y: targets, as the loss expects them.
         validation_data: ``(x, y)``, ``(x, y, sample_weight)`` or an iterable of batches.
         validation_split: the share of the rows at the end to hold out for validation, before any shuffling.
         batch_size: rows per step, 32 if None; the last step of an epoch takes the rest.
-        epochs: the epoch to stop before; ``initial_epoch``: the one to begin with.
-        shuffle: a new order each epoch, of rows or of the batches of a ``keras.utils.PyDataset``, drawn from
-            ``seed`` and the epoch; and from the optimiser's step count, if a call begins at epoch 0 with a
-            trained model. Dropout and the like draw from Keras's seed generators in the model.
-        class_weight: a weight for each class's rows; or ``sample_weight``: one for each row.
-        callbacks: Keras callbacks; they work as in Keras. One that acts on batches makes each step a call of
-            its own, about as slow as ``model.fit``, which a warning says once: see ``chunk``.
+        epochs: the index of the epoch to stop before; ``initial_epoch``: the index of the first epoch.
+        shuffle: draw a new order of the rows (or of the batches of a ``keras.utils.PyDataset``) in each
+            epoch. It depends on ``seed`` and the epoch, and on the optimiser's step count if a call starts at
+            epoch 0 with a trained model. Dropout and similar layers draw from the model's own seed
+            generators.
+        class_weight: a weight for the rows of each class; or ``sample_weight``: a weight for each row.
+        callbacks: Keras callbacks; they work as in Keras. With a callback that acts on batches, each step is
+            a separate call, about as slow as ``model.fit``, and a warning says so once: see ``chunk``.
         schedule: one of :mod:`kilter.schedules`, a Keras ``LearningRateSchedule`` or a function iteration
             (int array of shape ()) -> learning rate, traced into the step; for an optimiser without a
             schedule. ``one_cycle`` also cycles momentum (SGD, RMSprop) or beta_1 (Adam's family). The history
@@ -104,23 +105,24 @@ def fit(
             comparable with ``val_loss``; ``loss`` is the mean over the epoch's steps, with dropout and
             changing weights. Costs a forward pass over the rows; the training is unchanged. For arrays only.
         measure: measure signals and gradients of the layers every this many epochs; "auto": as often as
-            costs at most 3 % of the time, and never in trainings of less than 20 s; None: never. The history
-            then has ``.measurements``. The training is unchanged. For arrays that fit on the device.
+            costs at most 3 % of the estimated work, and never in short trainings (less than 2e11
+            multiply-adds, about 20 s on two cores); None: never. The history then has ``.measurements``. The
+            training is unchanged. For arrays that fit on the device.
         check: what NaN and infinity in ``x`` or ``y`` do: a warning, or with "strict" an error.
         chunk: "exact": a callback with batch hooks is called before and after every
             ``model.steps_per_execution`` steps (1 by default), as in Keras, unless it only reads: Keras's own
             that act by epoch, and those with ``kilter_chunked = True`` in their class. "fast": all are called
             at the ends of chunks of up to 2 s, with the number of the last batch.
         stable_loss: compute a cross-entropy after a softmax or sigmoid from the logits, so that saturated
-            outputs learn. False: from probabilities clipped to [1e-7, 1 - 1e-7], as Keras does.
+            outputs still learn. False: from probabilities clipped to [1e-7, 1 - 1e-7], as Keras does.
         rewrite: rewrite the step for XLA on CPUs, which is faster. False, or ``KILTER_REWRITE=off``, runs the
             step as Keras wrote it; the numbers agree to rounding.
         verbose: 0 silent, 1 a bar, 2 a line an epoch, "auto" a bar on a terminal and in a notebook, lines
             elsewhere. In a notebook the bar is one line that changes in place.
 
-    Returns Keras's history with ``.seconds``, ``.compile_seconds``, ``.stable_loss`` (whether that acted),
-    ``.measurements``, ``.findings`` (faults of the training, computed on access) and ``.plot()``. Raises
-    :class:`~kilter.errors.DataError`, :class:`~kilter.errors.ModelError` or
+    Returns Keras's history with ``.seconds``, ``.compile_seconds``, ``.stable_loss`` (whether a loss was
+    computed from logits), ``.measurements``, ``.findings`` (problems in the training, computed on access) and
+    ``.plot()``. Raises :class:`~kilter.errors.DataError`, :class:`~kilter.errors.ModelError` or
     :class:`~kilter.errors.OptionError` before training starts. Ctrl-C raises KeyboardInterrupt after the
     running chunk, with its weights in the model. With ``run``, Ctrl-C, SIGTERM and SIGHUP raise
     :class:`~kilter.runs.Interrupted` after a checkpoint of the last batch trained.
@@ -134,67 +136,64 @@ def fit(
         3
     """
 
+    arguments = {
+        "validation_data": validation_data,
+        "validation_split": validation_split,
+        "batch_size": batch_size,
+        "epochs": epochs,
+        "shuffle": shuffle,
+        "class_weight": class_weight,
+        "sample_weight": sample_weight,
+        "schedule": schedule,
+        "augment": augment,
+        "steps_per_epoch": steps_per_epoch,
+        "validation_steps": validation_steps,
+        "validation_batch_size": validation_batch_size,
+        "validation_freq": validation_freq,
+        "evaluate_training": evaluate_training,
+        "measure": measure,
+        "check": check,
+        "chunk": chunk,
+        "verbose": verbose,
+        "guard": run is not None if guard is None else guard,
+    }
+    seed = _seed_of_call(model, seed, initial_epoch)
+    with from_logits(stable_loss), rewriting(rewrite):
+        return _kept((model, x, y), arguments, _listed(callbacks), (seed, initial_epoch), run, resume=resume)
+
+
+def _kept(
+    data: tuple[keras.Model, Any, Any],
+    arguments: dict[str, Any],
+    callbacks: list[Any],
+    beginning: tuple[Any, int],
+    run: str | Path | None,
+    *,
+    resume: bool,
+) -> History:
+    """The training, kept in a run directory if there is to be one. ``beginning``: seed and first epoch."""
+    model, x, y = data
+    seed, initial_epoch = beginning
+
     def train(
         told: Sequence[keras.callbacks.Callback], first: int, start: Start | None, seed: int
     ) -> History:
-        history = engine.fit(
-            *(model, x, y),
-            validation_data=validation_data,
-            validation_split=validation_split,
-            batch_size=batch_size,
-            epochs=epochs,
-            shuffle=shuffle,
-            class_weight=class_weight,
-            sample_weight=sample_weight,
-            callbacks=told,
-            schedule=schedule,
-            augment=augment,
-            initial_epoch=first,
-            start=start,
-            guard=run is not None if guard is None else guard,
-            steps_per_epoch=steps_per_epoch,
-            validation_steps=validation_steps,
-            validation_batch_size=validation_batch_size,
-            validation_freq=validation_freq,
-            evaluate_training=evaluate_training,
-            measure=measure,
-            check=check,
-            chunk=chunk,
-            seed=seed,
-            verbose=verbose,
-        )
-        return _examined(history, model, two_rows(x), batch_size or 32)
+        place: dict[str, Any] = {"callbacks": told, "initial_epoch": first, "start": start, "seed": seed}
+        history = engine.fit(model, x, y, **arguments, **place)
+        return _examined(history, model, two_rows(x), arguments["batch_size"] or 32)
 
-    with from_logits(stable_loss), rewriting(rewrite):
-        given, seed = _listed(callbacks), _seed_of_call(model, seed, initial_epoch)
-        if run is None:
-            if resume:
-                raise OptionError(
-                    expected="resume=True together with run=",
-                    received="run=None",
-                    remedy="pass the folder of the runs, or the run directory, as run=",
-                )
-            return train(given, initial_epoch, None, seed)
-        from kilter.runs.keeping import Call, keep
+    if run is None:
+        if resume:
+            raise OptionError(
+                expected="resume=True together with run=",
+                received="run=None",
+                remedy="pass the folder of the runs, or the run directory, as run=",
+            )
+        return train(callbacks, initial_epoch, None, seed)
+    from kilter.runs.keeping import Call, keep
 
-        weights = None if class_weight is None else {str(key): one for key, one in class_weight.items()}
-        call = Call(
-            seed=seed,
-            epochs=epochs,
-            initial_epoch=initial_epoch,
-            validated=validation_data is not None or bool(validation_split),
-            data={"x": x, "y": y, "sample_weight": sample_weight, "validation_data": validation_data},
-            options={
-                "batch_size": batch_size,
-                "shuffle": shuffle,
-                "validation_split": validation_split,
-                "class_weight": weights,
-                "steps_per_epoch": steps_per_epoch,
-                "validation_steps": validation_steps,
-            },
-            callbacks=given,
-        )
-        return keep(model, Path(run), call, train, resumes=resume)
+    call = Call(seed, initial_epoch, {"x": x, "y": y}, arguments, callbacks)
+    return keep(model, Path(run), call, train, resumes=resume)
 
 
 def _seed_of_call(model: keras.Model, seed: Any, initial_epoch: int) -> Any:
@@ -219,11 +218,15 @@ def _broken(event: Event) -> Finding:
 
 
 def _examined(history: History, model: keras.Model, rows: Any, batch_size: int) -> History:
-    """The history, with the function that computes its findings on access."""
+    """The history, with a function that computes its findings on access."""
     history.examine = lambda: (
         *map(_broken, history.events),
         *training_findings(
-            model, rows, history=history.history, measurements=history.measurements, batch_size=batch_size
+            *(model, rows),
+            history=history.history,
+            measurements=history.measurements,
+            batch_size=batch_size,
+            not_finite=history.not_finite,
         ),
     )
     return history

@@ -27,8 +27,8 @@ def columns(stream: TextIO) -> int | None:
 def wrapped(text: str, width: int | None, *, indent: str = "") -> list[str]:
     """``text`` in lines of at most ``width``, later ones indented by ``indent``; None keeps a single line.
 
-    Lines break at double spaces if there are any, which keeps a name beside its value, otherwise between
-    words. A word wider than a line gets its own line.
+    Lines break at double spaces if there are any, which keeps a name next to its value; otherwise they break
+    between words. A word wider than a line gets its own line.
 
     Example:
         >>> wrapped("epoch 1/2  loss 0.2500  val_loss 0.5000", 24, indent="    ")

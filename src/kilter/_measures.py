@@ -1,4 +1,4 @@
-"""Measures of a model's answers, one registry for classes, numbers and masks; scikit-learn's definitions.
+"""Measures of predictions: one registry for classes, numbers and masks, as scikit-learn defines them.
 
 Training, evaluation, comparison and treatment take their measures from here.
 """
@@ -21,10 +21,10 @@ class MeasurePolicy:
     """When accuracy misleads, and when a threshold can be chosen."""
 
     rare_share: float = 0.2
-    """Share of the rows, of two classes: below it accuracy hides that a class is never answered. Of k classes
-    2/k of it, so that ten equal classes are not rare."""
+    """Share of the rows, for two classes: below it, accuracy hides that a class is never predicted. For k
+    classes the limit is 2/k of it, so that ten equal classes are not rare."""
     fewest_rows: int = 5
-    """Rows of each class, in validation: from fewer, a threshold would fit chance."""
+    """Rows of each class, in validation: with fewer, a threshold would fit noise."""
 
 
 POLICY: Final = MeasurePolicy()
@@ -32,14 +32,14 @@ POLICY: Final = MeasurePolicy()
 
 @dataclass(frozen=True, eq=False)
 class Answers:
-    """True values and a model's answers.
+    """True values and a model's predictions.
 
     Attributes:
         kind: "classes", "numbers" or "masks".
         true: class indexes int ``[n]``; numbers float ``[n, k]``; mask elements bool ``[n, elements]``.
-        given: the answers, in the form of ``true``.
-        shares: of classes: probabilities float64 ``[n, classes]``.
-        positive: of two classes: the index of the one that precision, recall and average precision are about.
+        given: the predictions, in the form of ``true``.
+        shares: for classes, their probabilities, float64 ``[n, classes]``.
+        positive: for two classes, the index of the one that precision, recall and average precision refer to.
     """
 
     kind: Kind
@@ -50,7 +50,7 @@ class Answers:
 
     @property
     def finite(self) -> bool:
-        """Whether all outputs are finite; no measure is taken of others."""
+        """Whether all outputs are finite; otherwise no measure is computed."""
         return bool(np.isfinite(self.shares if self.kind == "classes" else self.given).all())
 
 
@@ -65,13 +65,13 @@ class Measure:
 
 
 def _recalls(answers: Answers) -> float:
-    # scikit-learn's balanced_accuracy_score warns of answers that are no true class of these rows.
+    # scikit-learn's balanced_accuracy_score warns about predicted classes that none of these rows has.
     present = np.unique(answers.true)
     return float(sk.recall_score(answers.true, answers.given, labels=present, average="macro"))
 
 
 def _by_class(score: Callable[..., Any]) -> Callable[[Answers], float]:
-    """Precision, recall or F1: of the positive one of two classes, else the mean over the classes."""
+    """Precision, recall or F1: of the positive class if there are two, otherwise the mean."""
 
     def of(answers: Answers) -> float:
         labels = [answers.positive] if answers.shares.shape[1] == 2 else np.unique(answers.true)
@@ -81,7 +81,7 @@ def _by_class(score: Callable[..., Any]) -> Callable[[Answers], float]:
 
 
 def _by_share(score: Callable[..., Any]) -> Callable[[Answers], float]:
-    """A ranking by probability: of the positive one of two classes, else the mean over all classes."""
+    """A ranking measure: of the positive class if there are two, otherwise the mean over all classes."""
 
     def of(answers: Answers) -> float:
         count = answers.shares.shape[1]
@@ -103,7 +103,7 @@ def _r2(answers: Answers) -> float:
 
 
 def _overlap(answers: Answers, weight: int) -> float:
-    """Intersection over union (weight 1) or Dice (weight 2) of all elements; 1 where both masks are empty."""
+    """Intersection over union (weight 1) or Dice (weight 2) of all elements; 1 if both masks are empty."""
     both = np.count_nonzero(answers.true & answers.given)
     either = np.count_nonzero(answers.true | answers.given)
     return weight * both / (either + (weight - 1) * both) if either else 1.0
@@ -127,19 +127,19 @@ REGISTRY: Final = (
 
 
 def value(name: str, answers: Answers) -> float:
-    """The measure of this name; NaN where an output is not finite, or without rows."""
+    """The measure of this name; NaN if an output is not finite or there are no rows."""
     if not answers.finite or not len(answers.true):
         return float("nan")
     return next(one for one in REGISTRY if one.name == name).of(answers)
 
 
 def measured(answers: Answers, *, first: str | None = None) -> dict[str, float]:
-    """Every measure of this kind of answers by name, ``first`` first."""
+    """Every measure for this kind of predictions by name, with ``first`` first."""
     return {name: value(name, answers) for name in names_of(answers.kind, first=first)}
 
 
 def names_of(kind: Kind, *, first: str | None = None) -> list[str]:
-    """The names of the measures of this kind, ``first`` first.
+    """The names of the measures of this kind, with ``first`` first.
 
     Example:
         >>> names_of("numbers", first="mae")
@@ -183,7 +183,7 @@ def fitting(kind: Kind, counts: np.ndarray | None = None) -> str:
 
 
 def of_constant(answers: Answers) -> dict[str, float]:
-    """What one answer for all rows reaches: the commonest class or the median; {} without rows."""
+    """The measures of one prediction for all rows, the most frequent class or the median; {} without rows."""
     if not len(answers.true):
         return {}
     if answers.kind == "classes":
@@ -205,12 +205,12 @@ def of_constant(answers: Answers) -> dict[str, float]:
 def best_threshold(
     true: np.ndarray, shares: np.ndarray, share: float, policy: MeasurePolicy = POLICY
 ) -> float | None:
-    """The probability from which the positive class is answered, for a good balanced accuracy.
+    """The probability from which the positive class is predicted, for a good balanced accuracy.
 
     ``true``: bool ``[n]``, whether a row is positive; ``shares``: its probability, float ``[n]``. Of all
-    thresholds within a standard error of the best, the nearest to ``share``, that of the class in training,
-    which is the best one for exact probabilities: few rows cannot tell more. None if a class has too few rows
-    or the probabilities are not finite.
+    thresholds within a standard error of the best, the one nearest to ``share``, the class's share of the
+    training rows, which is best for exact probabilities; few rows cannot determine it more precisely. None if
+    a class has too few rows or the probabilities are not finite.
     """
     rows = np.count_nonzero(true), np.count_nonzero(~true)
     if min(rows) < policy.fewest_rows or not np.isfinite(shares).all():
@@ -221,7 +221,7 @@ def best_threshold(
     # Laplace's rule: a share of 1 in five rows is not certain.
     found = [(part[best] * n + 1) / (n + 2) for part, n in zip((right, wrong), rows, strict=True)]
     good = gain >= gain[best] - np.sqrt(sum(p * (1 - p) / n for p, n in zip(found, rows, strict=True)))
-    # A row is positive from its own probability on: the threshold may be anywhere above the next lower one.
+    # A row is positive at its own probability: the threshold may be anywhere above the next lower one.
     lower = np.append(np.maximum(steps[1:], 0.0), 0.0)
     middle = np.clip((np.minimum(steps, 1.0) + lower) / 2, 0.0, 1.0)[good]
     return float(middle[np.argmin(np.abs(middle - share))])
@@ -229,10 +229,10 @@ def best_threshold(
 
 @dataclass(frozen=True)
 class ClassFigures:
-    """One class in an evaluation: its rows, and how well it is found.
+    """One class in an evaluation: its rows, and how well they are predicted.
 
-    ``precision``: right ones among the answers of this class, NaN without any; ``recall``: found ones among
-    its rows, NaN without any; ``found``: their number.
+    ``precision``: the share of correct ones among predictions of this class, NaN without any; ``recall``: the
+    share of its rows that are predicted correctly, NaN without rows; ``found``: their number.
     """
 
     name: str
@@ -243,12 +243,12 @@ class ClassFigures:
 
 
 def confusion_of(true: np.ndarray, given: np.ndarray, classes: int) -> np.ndarray:
-    """Counts of true class (row) by answer (column), int ``[classes, classes]``, from indexes int ``[n]``."""
+    """Counts by true (row) and predicted class (column), int ``[classes, classes]``, from int ``[n]``."""
     return sk.confusion_matrix(true, given, labels=range(classes))
 
 
 def by_class(confusion: np.ndarray, classes: tuple[str, ...]) -> tuple[ClassFigures, ...]:
-    """The figures of each class, from counts of true class (row) by answer (column)."""
+    """The results for each class, from counts by true class (row) and predicted class (column)."""
     rows, answers, found = confusion.sum(axis=1), confusion.sum(axis=0), np.diag(confusion)
     with np.errstate(invalid="ignore"):
         precision, recall = found / answers, found / rows

@@ -1,7 +1,7 @@
-"""The way from a record's ``plot()`` to its picture.
+"""Connects a record's ``plot()`` to its figure.
 
-Pictures are drawn in :mod:`kilter.report`, the only package that uses plotly. It stands above the records, so
-it is loaded when a picture is asked for: training loads no plotly.
+Figures are drawn in :mod:`kilter.report`, the only package that uses plotly. It is above the records, so it
+loads only when a figure is requested: training loads no plotly.
 """
 
 from __future__ import annotations
@@ -16,5 +16,5 @@ else:
 
 
 def drawn(picture: str, *data: Any, **options: Any) -> Figure:
-    """The figure that the function `picture` of ``kilter.report.figures`` makes of the data."""
+    """The figure that the function `picture` of ``kilter.report.figures`` draws from the data."""
     return getattr(importlib.import_module("kilter.report.figures"), picture)(*data, **options)

@@ -74,7 +74,7 @@ SILENT: Final = Silent()
 
 
 class _Throttle:
-    """Passes on a stage if it is new, or was last shown more than ``seconds`` ago."""
+    """Passes a stage on if it is new, or was last shown more than ``seconds`` ago."""
 
     def __init__(self, seconds: float, clock: Callable[[], float]) -> None:
         self._seconds = seconds
@@ -113,7 +113,7 @@ class Lines:
 
 
 class UpdatingLine:
-    """One line that changes in place; parts that do not fit into ``columns`` are left out.
+    """One line that is updated in place; parts that do not fit into ``columns`` are left out.
 
     Permanent lines go to ``kept``. Without it, as in a notebook, the updating line shows them, and the last
     one stays when the display closes.
@@ -217,11 +217,11 @@ class Pace:
         self._began: tuple[float, float] | None = None
 
     def begin(self, steps: float) -> None:
-        """Start timing, with so many steps done."""
+        """Start timing after this many steps."""
         self._began = steps, self._clock()
 
     def rate(self, steps: float) -> float | None:
-        """Steps per second, with so many steps done; None before enough are timed."""
+        """Steps per second after this many steps; None before enough are timed."""
         seconds = 0.0 if self._began is None else self._clock() - self._began[1]
         if self._began is None or steps <= self._began[0] or seconds < _TIMED_SECONDS:
             return None
@@ -265,7 +265,7 @@ def display(verbose: str | int, stream: TextIO | None = None, *, kept: TextIO | 
 def shown(verbose: Verbose, *, after: float = 0.0) -> Iterator[Progress]:
     """The progress that ``verbose`` selects, for the duration of a call: a display, or the listener itself.
 
-    ``after``: a display starts only after so many seconds.
+    ``after``: a display starts only after this many seconds.
     """
     check_verbose(verbose)
     if not isinstance(verbose, str | int):

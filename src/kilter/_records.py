@@ -1,7 +1,7 @@
 """The records shared by measurements, diagnosis, treatment and report: frozen, plain, no JAX or Keras.
 
-measurement (numbers taken in training) → finding (a fault, with evidence) → remedy (what to do) → change
-(what was done) → trial (a paired comparison) → treatment (the whole).
+measurement (numbers from a training) → finding (a problem, with evidence) → remedy (what to do) → change
+(what was done) → trial (a paired comparison) → treatment (everything together).
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class Evidence:
     source: str = ""
 
     def to_json(self) -> dict[str, Any]:
-        """As a JSON object; a non-finite number becomes text ("nan", "inf", "-inf")."""
+        """The evidence as a JSON object; a non-finite number becomes text ("nan", "inf", "-inf")."""
         value = self.value
         if isinstance(value, float) and not math.isfinite(value):
             value = str(value)
@@ -39,12 +39,12 @@ class Evidence:
 
 @dataclass(frozen=True)
 class Finding:
-    """A fault, or a likely one.
+    """A problem, or a likely one.
 
-    ``code`` is stable, for programs; all prose is presentation. ``severity``: "severe" if training is or will
-    be broken, "warning" if it is likely to suffer, "note" otherwise. ``where``: layer names, or one of
-    "data", "targets", "loss", "optimizer", "training". ``remedies``: codes, in the order to try them.
-    ``explained_by``: the code of the finding that this one follows from, "" for none.
+    ``code`` is stable, for programs; texts may change. ``severity``: "severe" if training is or will be
+    broken, "warning" if it is likely to suffer, "note" otherwise. ``where``: layer names, or one of "data",
+    "targets", "loss", "optimizer", "training". ``remedies``: codes, in the order to try them.
+    ``explained_by``: the code of the finding that causes this one, "" for none.
     """
 
     code: str
@@ -63,7 +63,7 @@ class Finding:
 
 @dataclass(frozen=True, eq=False)
 class Measurements:
-    """Numbers measured at some steps of a training, or in a probe without a step.
+    """Numbers measured at some steps of a training, or in a probe without training steps.
 
     ``steps``: int [s], the optimiser's step count before each reading. ``loss``: float [s], of the batch
     before its step; ``loss_after``: of the same batch after it, NaN without a step. ``layers``: paths in call
@@ -117,7 +117,7 @@ def _raised(finding: Finding) -> Finding:
 
 
 def ranked(findings: list[Finding]) -> tuple[Finding, ...]:
-    """Findings by severity, causes before consequences, otherwise in the given order; equal ones once."""
+    """Findings by severity, causes before consequences, otherwise in the given order, without duplicates."""
     unique = {(one.code, one.where): one for one in reversed(findings)}
     kept = [one for one in findings if unique[one.code, one.where] is one]
     return tuple(sorted(kept, key=lambda one: (SEVERITIES.index(one.severity), bool(one.explained_by))))

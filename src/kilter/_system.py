@@ -14,9 +14,10 @@ _MEMINFO: Final = Path("/proc/meminfo")
 _CGROUP: Final = Path("/sys/fs/cgroup")
 _UNITS: Final = ("B", "KiB", "MiB", "GiB", "TiB", "PiB")
 
-# Closing the terminal sends SIGHUP, which Windows does not have.
+# Closing the terminal sends SIGHUP. Windows does not have this signal.
 STOPPING = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name))
-# The exit code after a signal is this plus its number, as in shells: 130 for Ctrl-C, 143 for SIGTERM.
+# The exit code after a signal is this number plus the signal's, as in shells: 130 for Ctrl-C, 143 for
+# SIGTERM.
 BY_SIGNAL = 128
 
 
@@ -87,7 +88,7 @@ def _of_container() -> int | None:
 
 
 def _fields(path: Path) -> dict[str, int]:
-    """The numbers of a file of lines ``name number ...``; {} if it cannot be read."""
+    """The numbers in a file with lines ``name number ...``; {} if it cannot be read."""
     lines = [line.split() for line in _text(path).splitlines()]
     return {words[0]: int(words[1]) for words in lines if len(words) > 1 and words[1].isdecimal()}
 

@@ -31,7 +31,7 @@ def first_line(error: BaseException) -> str:
 
 
 def cause(error: BaseException) -> str:
-    """What went wrong: the system's words for an OSError, else the type and the first line of the text.
+    """What went wrong: the system's message for an OSError, otherwise type and first line of the text.
 
     Example:
         >>> cause(PermissionError(13, "Permission denied", "data.csv")), cause(KeyError("x"))
@@ -54,7 +54,7 @@ def did_you_mean(name: object, known: Iterable[object], otherwise: str, *, cutof
 
 @functools.cache
 def warn_once(text: str) -> None:
-    """Warn with this text, once in a process, whatever the warning filters forget."""
+    """Warn with this text once in a process, regardless of the warning filters."""
     warnings.warn(text, stacklevel=3)
 
 
@@ -99,7 +99,7 @@ def number(value: float) -> str:
 
 
 def measures(logs: Mapping[str, float]) -> str:
-    """The measures of an epoch in a line: of training, of training rows in inference mode, of validation.
+    """The measures of an epoch in a line: training, training rows in inference mode, validation.
 
     The loss comes first in each group.
 

@@ -1,4 +1,4 @@
-"""A parser for untrusted TOML whose only error is ``ValueError``."""
+"""A parser for untrusted TOML that raises only ``ValueError``."""
 
 from __future__ import annotations
 

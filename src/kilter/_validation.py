@@ -1,4 +1,4 @@
-"""Checks of arguments (whole numbers, other numbers, names), and errors of libraries as errors of kilter."""
+"""Checks of arguments (whole numbers, other numbers, names), and conversion of libraries' errors."""
 
 from __future__ import annotations
 
@@ -99,7 +99,7 @@ def is_whole(value: Any, low: int | None = None, high: int | None = None) -> Typ
 def one_of(name: str, value: object, allowed: Sequence[object], *, owner: str = "") -> None:
     """Raise :class:`OptionError` unless ``value`` is one of ``allowed``, with the nearest name.
 
-    ``owner``: what has the option, where its name alone does not say so.
+    ``owner``: what has the option, if its name alone is not clear.
     """
     if any(value is one or (isinstance(one, str) and value == one) for one in allowed):
         return
@@ -131,9 +131,9 @@ def errors_as(
     remedy: str,
     received: str | Callable[[Any], str] = "",
 ) -> Iterator[None]:
-    """Turn errors of the types ``causes`` in the body into one of ``kind``; errors of kilter pass unchanged.
+    """Convert errors of the types ``causes`` in the body into ``kind``; kilter's own errors pass.
 
-    The error names what happened: after ``received`` and a colon, or as ``received(error)`` if callable.
+    The new error describes the cause after ``received`` and a colon, or as ``received(error)`` if callable.
     """
     try:
         yield
@@ -145,7 +145,7 @@ def errors_as(
 
 
 def _as_float(value: Any) -> float:
-    """The value as a float; NaN for what is no number, and for an int beyond the range of floats."""
+    """The value as a float; NaN if it is not a number, or an int beyond the range of floats."""
     try:
         return float(value) if isinstance(value, Real) and not isinstance(value, bool) else math.nan
     except OverflowError:
@@ -155,7 +155,7 @@ def _as_float(value: Any) -> float:
 def _bounds(
     low: float | None, high: float | None, above: float | None = None, below: float | None = None
 ) -> str:
-    """The bounds in words, with a comma before them; "" where there are none."""
+    """The bounds in words, with a comma before them; "" without bounds."""
     if low is not None and high is not None:
         return f" from {low} to {high}"
     pairs = (("at least", low), ("above", above), ("at most", high), ("below", below))

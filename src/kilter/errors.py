@@ -1,7 +1,7 @@
 """The errors of kilter: what was expected, what was received, how to fix it.
 
-Every error that a user can cause derives from :class:`KilterError` and the fitting builtin, so that
-``except ValueError`` keeps working. The command line prints the three parts and exits with code 2.
+Every error that a user can cause derives from :class:`KilterError` and the matching builtin, so that ``except
+ValueError`` keeps working. The command line prints the three parts and exits with code 2.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class KilterError(Exception):
     """Root of all errors that kilter raises on purpose.
 
     Parameters are sentences or fragments without a final full stop. ``said``: the text of another library's
-    error, which then comes first.
+    error, which is then shown first.
 
     Example:
         >>> str(DataError(expected="labels 0 to 9", received="label=12 in row 3", remedy="correct the row"))
@@ -70,7 +70,7 @@ def about(what: str) -> Iterator[None]:
 
 
 class BackendError(KilterError, RuntimeError):
-    """Keras runs on another backend than JAX."""
+    """Keras runs on a backend other than JAX."""
 
 
 class DataError(KilterError, ValueError):

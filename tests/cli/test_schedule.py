@@ -21,7 +21,7 @@ def test_the_table_is_the_schedule_of_the_recipe(kilter, tmp_path):
         assert [float(word) for word in row.split()] == pytest.approx(
             [epoch + 1, *map(float, expected)], rel=1e-3
         )
-    assert where == f"picture: {picture}"
+    assert where == f"plot: {picture}"
     page = picture.read_text(encoding="utf-8")
     assert "learning rate" in page
     assert "<script src" not in page

@@ -48,8 +48,10 @@ def test_the_file_tells_how_uncertain_each_answer_is(kilter, dropping_run, expec
         frame = polars.read_csv(out) if suffix == ".csv" else polars.read_parquet(out)
         classes = range(10)
         assert frame.columns == [
-            "prediction", *(f"probability_{i}" for i in classes), *(f"std_{i}" for i in classes), *names
-        ]  # fmt: skip
+            *("row", "prediction", "probability"),
+            *(f"{name}_{i}" for name in ("probability", "std") for i in classes),
+            *names,
+        ]
         shares, std = (frame.select(f"^{name}_.*$").to_numpy() for name in ("probability", "std"))
         assert [int(answer) for answer in frame["prediction"]] == expected.mean.argmax(axis=1).tolist()
         doubts = [frame[name].to_numpy() for name in names]
@@ -88,8 +90,11 @@ def test_numbers_have_a_deviation_and_no_entropy(kilter, prices, tmp_path):
     run = trained(kilter, prices, tmp_path, *options)
     ended = kilter("predict", run, prices, "--mc", SAMPLES)
     frame = polars.read_csv(ended.out.encode())
-    assert frame.columns == ["prediction", "std"]
+    assert frame.columns == ["row", "prediction", "std", "low", "high"]
     assert (frame["std"] > 0).all()
+    middle, half = (frame["high"] + frame["low"]) / 2, (frame["high"] - frame["low"]) / 2
+    np.testing.assert_allclose(middle, frame["prediction"], rtol=1e-3, atol=0.1)
+    np.testing.assert_allclose(half, 1.96 * frame["std"], rtol=1e-3, atol=0.1)
     assert ended.err == ""
 
 
@@ -98,7 +103,7 @@ def test_a_bare_file_gives_the_spread_of_its_outputs(kilter, dropping_run, tmp_p
     bare.write_bytes((dropping_run / "model.keras").read_bytes())
     ended = kilter("predict", bare, "digits", "--mc", SAMPLES)
     frame = polars.read_csv(ended.out.encode())
-    assert frame.columns == [f"{name}_{i}" for name in ("output", "std") for i in range(1, 11)]
+    assert frame.columns == ["row", *(f"{name}_{i}" for name in ("output", "std") for i in range(1, 11))]
     assert ended.err == ""
 
 

@@ -10,6 +10,8 @@ from sklearn.datasets import load_digits
 
 from kilter._engine.objective_for import Objective
 
+SHARES = [f"probability_{i}" for i in range(10)]
+
 
 @pytest.fixture(scope="module")
 def digits():
@@ -73,9 +75,11 @@ def test_evaluate_names_the_column_with_the_right_answers(kilter, prices_run, pr
 def test_predict_on_the_screen_is_csv(kilter, digits_run, expected, model):
     path = digits_run if model == "run" else digits_run / "model.keras"
     frame = polars.read_csv(kilter("predict", path, "digits").out.encode())
-    assert frame.columns == ["prediction", *(f"probability_{i}" for i in range(10))]
+    assert frame.columns == ["row", "prediction", "probability", *SHARES]
+    assert frame["row"].to_list() == list(range(len(expected)))
     assert frame["prediction"].to_list() == expected.argmax(axis=1).tolist()
-    np.testing.assert_allclose(frame[:, 1:].to_numpy(), expected, rtol=1e-4, atol=1e-7)
+    np.testing.assert_allclose(frame.select(SHARES).to_numpy(), expected, rtol=1e-4, atol=1e-7)
+    np.testing.assert_allclose(frame["probability"], expected.max(axis=1), rtol=1e-4, atol=1e-7)
 
 
 @pytest.mark.parametrize("suffix", [".csv", ".parquet", ".npz"])
@@ -88,7 +92,7 @@ def test_predict_into_a_file(kilter, digits_run, expected, tmp_path, suffix):
             assert arrays["classes"].tolist() == [str(i) for i in range(10)]
     else:
         frame = polars.read_csv(out) if suffix == ".csv" else polars.read_parquet(out)
-        answers, shares = frame["prediction"].to_numpy(), frame[:, 1:].to_numpy()
+        answers, shares = frame["prediction"].to_numpy(), frame.select(SHARES).to_numpy()
     assert [int(answer) for answer in answers] == expected.argmax(axis=1).tolist()
     np.testing.assert_allclose(shares, expected, rtol=1e-4, atol=1e-7)
     assert [path.name for path in tmp_path.iterdir()] == [out.name]
@@ -107,9 +111,11 @@ def test_a_bare_file_gives_its_outputs_as_they_are(kilter, digits_run, digits, t
     bare = tmp_path / "bare.keras"
     bare.write_bytes((digits_run / "model.keras").read_bytes())
     frame = polars.read_csv(kilter("predict", bare, "digits").out.encode())
-    assert frame.columns == [f"output_{i}" for i in range(1, 11)]
+    assert frame.columns == ["row", *(f"output_{i}" for i in range(1, 11))]
     model = keras.saving.load_model(bare, compile=False)
-    np.testing.assert_allclose(frame.to_numpy(), model.predict(digits[0], verbose=0), rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(
+        frame[:, 1:].to_numpy(), model.predict(digits[0], verbose=0), rtol=1e-4, atol=1e-5
+    )
 
 
 LOGITS = np.array([[1000.0, 0.0, -1000.0], [0.0, 0.0, 0.0]], "float32")

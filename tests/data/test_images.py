@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 
 import numpy as np
 import polars as pl
@@ -50,20 +51,25 @@ def good():
         (None, "no bytes"),
         (png(pictures()[0])[:60], "cannot be decoded"),
         (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 5 6\n", "UnidentifiedImageError"),
-        (encode(np.full((6, 5), 70_000, np.int32), "TIFF"), "of more than 8 bits"),
+        (encode(np.full((6, 5), 70_000, np.int32), "TIFF"), "of more than 16 bits"),
     ],
 )
-def test_a_bad_image_is_named_or_skipped(bad, reason, good, write):
+def test_a_bad_image_is_left_out_counted_and_named(bad, reason, good, write):
     good[4], good[7] = bad, bad
-    with pytest.raises(DataError) as caught:
-        load(write(good))
-    assert caught.value.received.startswith("2 that are not: image in row 4")
-    assert reason in caught.value.received
-    data = load(write(good), skip_bad=True).train
+    source = load(write(good))
     kept = [i for i in range(len(good)) if i not in (4, 7)]
-    np.testing.assert_array_equal(data.x, pictures()[kept])
-    np.testing.assert_array_equal(data.y, np.arange(len(good))[kept] % 3)
-    assert [line.split(":")[0] for line in data.skipped] == ["image in row 4", "image in row 7"]
+    np.testing.assert_array_equal(source.train.x, pictures()[kept])
+    np.testing.assert_array_equal(source.train.y, np.arange(len(good))[kept] % 3)
+    assert [line.split(":")[0] for line in source.train.skipped] == ["image in row 4", "image in row 7"]
+    assert all(reason in line for line in source.train.skipped)
+    assert "2 of 18 images cannot be used and are left out: image in row 4, image in row 7" in source.notes
+
+
+def test_more_bad_images_than_good_ones_are_an_error(good, write):
+    good[:10] = [b"x"] * 10
+    with pytest.raises(DataError, match="10 that are not: image in row 0"):
+        load(write(good))
+    assert len(load(write(good), skip_bad=True).train) == 8
 
 
 @pytest.mark.parametrize("times", [1.5, 3])
@@ -72,9 +78,9 @@ def test_pillows_limit_is_an_error_not_a_warning(times, good, write, monkeypatch
     side = 40
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", int(side * side / times))
     good[2] = encode(np.zeros((side, side, 3), np.uint8))
-    with pytest.raises(DataError, match="image in row 2"):
-        load(write(good))
-    assert len(load(write(good), skip_bad=True).train) == len(good) - 1
+    data = load(write(good)).train
+    assert len(data) == len(good) - 1
+    assert "limit of" in data.skipped[0]
 
 
 def test_nothing_good_is_an_error_even_when_skipping(write):
@@ -108,12 +114,24 @@ def test_a_declared_class_that_never_had_an_image_may_stay(good, tmp_path):
     assert load(path, skip_bad=True).train.classes[3] == "unicorn"
 
 
-def test_the_first_odd_size_is_named(good, write):
-    good[5] = png(np.zeros((3, 4, 3), np.uint8))
-    with pytest.raises(DataError) as caught:
-        load(write(good), skip_bad=True)
-    assert '"image in row 5" with 3×4' in caught.value.received
-    assert "image_size=(6, 5)" in caught.value.remedy
+def test_images_of_several_sizes_get_the_commonest_or_the_median(good, write):
+    good[5] = png(np.full((3, 5, 3), 200, np.uint8))
+    source = load(write(good))
+    assert source.image_size == (6, 5)
+    np.testing.assert_array_equal(np.delete(source.train.x, 5, axis=0), np.delete(pictures(), 5, axis=0))
+    odd = source.train.x[5]  # as wide as the others and half as high: bars above and below
+    assert (odd[2:4] == 200).all()
+    assert not odd[[0, 5]].any()
+    assert "2 sizes (6×5, 3×5)" in source.notes[-1]
+    several = [png(np.zeros((10 + i, 20 + i, 3), np.uint8)) for i in range(9)]
+    assert load(write(several)).train.x.shape == (9, 14, 24, 3)
+
+
+@pytest.mark.parametrize(("shape", "size"), [((600, 300), (128, 64)), ((512, 100), None)])
+def test_large_images_of_one_size_are_resized(shape, size, write):
+    source = load(write([png(np.zeros((*shape, 3), np.uint8))] * 6))
+    assert source.image_size == size
+    assert source.train.input_shape == (*(size or shape), 3)
 
 
 def test_image_size_resizes_all(good, write):
@@ -135,12 +153,74 @@ def test_grey_stays_grey_until_one_has_colour(good, write):
     np.testing.assert_array_equal(load(write(mixed)).train.x, expected)
 
 
-@pytest.mark.parametrize("mode", ["RGBA", "P", "1", "LA", "CMYK"])
-def test_other_modes_become_grey_or_colour(mode, write):
-    picture = Image.fromarray(np.full((4, 4, 3), 255, np.uint8)).convert(mode)
-    x = load(write([encode(picture, "TIFF" if mode == "CMYK" else "PNG")] * 6)).train.x
-    assert x.shape == (6, 4, 4, 1 if mode in ("1", "LA") else 3)
-    assert (x == 255).all()
+def as_gif(second: Image.Image) -> bytes:
+    first = Image.new("RGB", (2, 1), "white")
+    return encode(first, "GIF", save_all=True, append_images=[second])
+
+
+def sideways() -> bytes:
+    """A picture of 2 × 1 pixels, stored lying on its side, as cameras do."""
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    stored = Image.fromarray(np.array([[[255, 255, 255], [0, 0, 0]]], np.uint8))
+    return encode(stored, "PNG", exif=exif)
+
+
+WHITE = np.full((4, 4, 3), 255, np.uint8)
+FORMS = {
+    "alpha": (encode(Image.new("RGBA", (4, 4), (0, 0, 0, 0))), WHITE),
+    "alpha of grey": (encode(Image.new("LA", (4, 4), (0, 0))), WHITE[..., :1]),
+    "opaque alpha": (encode(Image.fromarray(WHITE).convert("RGBA")), WHITE),
+    "palette": (encode(Image.fromarray(WHITE).convert("P")), WHITE),
+    "one bit": (encode(Image.fromarray(WHITE).convert("1")), WHITE[..., :1]),
+    "grey": (encode(Image.fromarray(WHITE[..., 0])), WHITE[..., :1]),
+    "CMYK": (encode(Image.fromarray(WHITE).convert("CMYK"), "TIFF"), WHITE),
+    "CMYK of a JPEG": (encode(Image.fromarray(WHITE).convert("CMYK"), "JPEG"), WHITE),
+    "16 bit": (encode(Image.fromarray(np.full((4, 4), 65535, np.uint16))), WHITE[..., :1]),
+    "16 bit TIFF": (encode(Image.fromarray(np.full((4, 4), 65535, np.int32)), "TIFF"), WHITE[..., :1]),
+    "animation": (as_gif(Image.new("RGB", (2, 1), "black")), WHITE[:1, :2]),
+    "on its side": (sideways(), np.array([[[255] * 3], [[0] * 3]], np.uint8)),
+}
+
+
+@pytest.mark.parametrize(("content", "expected"), FORMS.values(), ids=FORMS)
+def test_every_form_of_picture_becomes_upright_bytes(content, expected, write):
+    x = load(write([content] * 6)).train.x
+    assert x.shape == (6, *expected.shape)
+    np.testing.assert_array_equal(x[0], expected)
+
+
+@pytest.mark.parametrize("name", ["photo", "photo.txt", "photo.png", "photo.JPG"])
+def test_pictures_are_known_by_their_first_bytes(name, tmp_path):
+    for label in ("a", "b"):
+        (tmp_path / "set" / label).mkdir(parents=True)
+        for i in range(3):
+            (tmp_path / "set" / label / f"{i}{name}").write_bytes(encode(WHITE, "JPEG"))
+        (tmp_path / "set" / label / "notes.txt").write_text("no picture")
+    assert load(tmp_path / "set").train.x.shape == (6, 4, 4, 3)
+
+
+def test_names_that_are_not_utf_8_are_written_with_their_bytes(tmp_path):
+    for label in (b"caf\xe9", b"tea"):
+        folder = os.path.join(os.fsencode(tmp_path), b"set", label)
+        os.makedirs(folder)
+        for i in range(3):
+            with open(os.path.join(folder, b"\xff%d.png" % i), "wb") as file:
+                file.write(png(pictures()[i]))
+    source = load(tmp_path / "set", keep_inputs=True)
+    assert source.train.classes == ("caf\\xe9", "tea")
+    assert source.train.inputs["file"][0] == "caf\\xe9/\\xff0.png"
+
+
+def test_a_single_picture_is_a_row_without_a_label(tmp_path):
+    (tmp_path / "photo.jpg").write_bytes(png(np.full((12, 10, 3), 9, np.uint8)))
+    known = {"unlabelled": True, "classes": CLASSES, "image_size": (6, 5), "keep_inputs": True}
+    for channels in (1, 3):
+        data = load(tmp_path / "photo.jpg", channels=channels, **known).train
+        np.testing.assert_array_equal(data.x, np.full((1, 6, 5, channels), 9))
+    assert data.inputs["file"].to_list() == ["photo.jpg"]
+    with pytest.raises(DataError, match=r"the picture photo\.jpg"):
+        load(tmp_path / "photo.jpg")
 
 
 def test_threads_give_the_same_images_in_the_same_order(write):
@@ -193,19 +273,27 @@ def test_a_folder_with_parts(tmp_path):
     source = load(tmp_path)
     assert source.test is not None
     np.testing.assert_array_equal(source.test.x, pictures())
-    assert '"val" is not read' in " ".join(source.notes)
-    parts = split(source, validation=tmp_path / "val")
-    assert parts.validation is not None
-    np.testing.assert_array_equal(parts.validation.y, labels())
+    for validation in (0.1, tmp_path / "val"):
+        parts = split(source, validation=validation)
+        assert parts.validation is not None
+        np.testing.assert_array_equal(parts.validation.y, labels())
+        assert len(parts.train) == len(pictures())
+    assert split(source, validation=None).validation is None
+    assert len(split(source, validation=3).validation) == 3
 
 
-def test_validation_folder_is_the_test_part_where_there_is_no_other(tmp_path):
+@pytest.mark.parametrize("name", ["val", "Valid", "validation", "dev"])
+def test_a_validation_folder_without_a_test_folder(name, tmp_path):
+    """Pictures of another size and without colour are read as those of training."""
     written = write_image_folder(tmp_path)
-    written.path.rename(tmp_path / "train")
     (tmp_path / "set").mkdir()
-    (tmp_path / "train").rename(tmp_path / "set" / "train")
-    write_image_folder(tmp_path).path.rename(tmp_path / "set" / "val")
-    assert load(tmp_path / "set").test is not None
+    written.path.rename(tmp_path / "set" / "train")
+    write_image_folder(tmp_path).path.rename(tmp_path / "set" / name)
+    for file in (tmp_path / "set" / name).glob("*/*.png"):
+        file.write_bytes(png(np.full((12, 10, 1), 7, np.uint8)))
+    source = load(tmp_path / "set")
+    assert source.test is None
+    np.testing.assert_array_equal(source.validation.x, np.full((len(pictures()), 6, 5, 3), 7))
 
 
 def test_other_files_are_counted_and_an_empty_class_is_refused(tmp_path):

@@ -48,6 +48,7 @@ class Written:
     file: Path
     x: np.ndarray
     classes: tuple[str, ...]
+    is_one_of_many: bool = False  # a damaged file is left out
     cut: int | None = None  # bytes to keep where half the file would still be a good one
 
 
@@ -130,7 +131,7 @@ def write_image_folder(folder: Path) -> Written:
     for i, (image, name) in enumerate(zip(pictures(), names(), strict=True)):
         (place / name).mkdir(parents=True, exist_ok=True)
         (place / name / f"{i:03}.png").write_bytes(png(image))
-    return Written(place, place / "dog" / "007.png", pictures(), CLASSES)
+    return Written(place, place / "dog" / "007.png", pictures(), CLASSES, is_one_of_many=True)
 
 
 # (format of kilter.data.FORMATS, variant): a test says that every format has a row here.

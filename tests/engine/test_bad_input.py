@@ -139,7 +139,7 @@ def test_a_model_that_is_not_compiled_or_has_no_optimizer():
 
 def test_a_second_schedule_is_refused():
     decay = keras.optimizers.schedules.ExponentialDecay(0.1, 10, 0.9)
-    with pytest.raises(OptionError, match="schedule of its own"):
+    with pytest.raises(OptionError, match="with its own schedule"):
         fit(classifier(keras.optimizers.SGD(decay)), X, Y, schedule=lambda step: 0.1, verbose=0)
 
 

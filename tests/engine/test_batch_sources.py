@@ -62,7 +62,7 @@ def test_what_cannot_be_evaluated_or_predicted_is_refused():
         predict(classifier(), [(np.where(np.arange(64 * 12).reshape(64, 12) == 3, np.nan, X),)])
     with pytest.raises(DataError, match="shape"):
         predict(classifier(), [(X[:, :5], Y)])
-    with pytest.raises(OptionError, match="beside y"):
+    with pytest.raises(OptionError, match="together with y"):
         evaluate(classifier(), BATCHES, Y)
 
 

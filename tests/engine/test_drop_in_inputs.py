@@ -10,6 +10,7 @@ import pytest
 import scipy.sparse
 from jax.experimental.sparse import BCOO
 
+import kilter
 from kilter._engine import sparse as sparse_rows
 from kilter._engine.fit import fit
 from kilter._engine.inference import evaluate, predict
@@ -174,6 +175,24 @@ def test_nan_in_x_is_warned_of_once(source: Callable[[], Any]):
     with pytest.warns(UserWarning, match=r"x has 1 NaN and 0 infinite values in 1 rows; first rows") as told:
         fit(masking(), x, y, epochs=2, verbose=0)
     assert len([one for one in told if "NaN" in str(one.message)]) == 1
+
+
+@pytest.mark.filterwarnings("ignore:.* NaN and")
+@pytest.mark.parametrize(
+    ("make", "severity"),
+    [(masking, "warning"), (lambda: keras.Sequential([keras.layers.Dense(3, "softmax")]), "severe")],
+    ids=["masked", "not masked"],
+)
+@pytest.mark.parametrize("batches", [False, True])
+def test_nan_in_x_is_a_finding(make: Callable[[], Any], severity: str, batches: bool):
+    model = make()
+    model.compile("sgd", "sparse_categorical_crossentropy")
+    data = ([(NAN, Y), BATCHES[0]],) if batches else (NAN, Y)
+    history = kilter.fit(model, *data, validation_data=(NAN, Y), epochs=1, verbose=0)
+    (found,) = [one for one in history.findings if one.code == "data-not-finite"]
+    assert found.severity == severity
+    assert found.where == ("data", "validation data")
+    assert "x (data): 1 NaN and 0 infinite values in 1 rows" in found.explanation
 
 
 def test_nan_in_y_ends_a_training_with_terminate_on_nan_as_in_keras():

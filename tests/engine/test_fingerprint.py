@@ -17,11 +17,33 @@ layers, ops = keras.layers, keras.ops
 X = np.random.default_rng(0).normal(size=(16, 3)).astype("float32")
 Y = X[:, :1]
 SCALE = 1.0
+OPTIONS = {"parts": [1.0, 2.0]}
+TABLE = np.ones(3)
+SETTINGS = types.ModuleType("settings")
+
+
+class Constants:
+    """Read by its name."""
+
+    table = np.ones(2)
+
+
+HELD = types.SimpleNamespace(inner=types.SimpleNamespace(scale=1.0))
+
+
+def start() -> None:
+    """The globals as they are at first."""
+    globals()["SCALE"] = SETTINGS.scale = HELD.inner.scale = 1.0
+    OPTIONS["parts"][0] = TABLE[0] = Constants.table[0] = 1.0
+
+
+start()
 
 
 def helper(x: Any) -> Any:
-    """What the model's own methods call; it reads a global."""
-    return x * SCALE
+    """What the model's own methods call; it reads globals."""
+    x = x * SCALE * OPTIONS["parts"][0] * float(TABLE[0])
+    return x * SETTINGS.scale * float(Constants.table[0]) * HELD.inner.scale
 
 
 def _scaled(factor: float) -> Callable[[Any], Any]:
@@ -96,6 +118,11 @@ CHANGES: dict[str, Callable[[Any], Any]] = {
     "an attribute of the class": lambda m: _reset(Own, "slope", 2.0),
     "a method of the model": lambda m: _reset(m, "compute_metrics", lambda *parts, **named: {}),
     "a global that a helper reads": lambda m: _globally("SCALE", 2.0),
+    "a global dict": lambda m: OPTIONS["parts"].__setitem__(0, 2.0),
+    "a global array": lambda m: TABLE.__setitem__(0, 2.0),
+    "a value in a module": lambda m: _reset(SETTINGS, "scale", 2.0),
+    "an array of another class": lambda m: Constants.table.__setitem__(0, 2.0),
+    "an attribute of a global object": lambda m: _reset(HELD.inner, "scale", 2.0),
     "a new attribute": lambda m: _reset(m, "extra", 1),
     "a layer's rate": lambda m: _reset(m.drop, "rate", 0.1),
     "a layer's activation": lambda m: _reset(m.dense, "activation", keras.activations.tanh),
@@ -121,7 +148,7 @@ def restored():
     """Put back what changes of the class and of globals leave."""
     yield
     Own.slope = 1.0
-    _globally("SCALE", 1.0)
+    start()
 
 
 @pytest.mark.parametrize("name", CHANGES)

@@ -144,7 +144,7 @@ MISTAKES: dict[str, Mistake] = {
         trained(frozen_since),
         ("optimizer_variables", "call model.compile again"),
     ),
-    "optimizer of another model": (trained(optimizer_of_another), ("an optimizer of its own",)),
+    "optimizer of another model": (trained(optimizer_of_another), ("its own optimizer",)),
     "loss without reduction": (
         trained(lambda: model(keras.losses.MeanSquaredError(reduction=None))),
         ("scalar-output", "one number", "reduction"),

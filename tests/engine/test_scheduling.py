@@ -265,11 +265,11 @@ REFUSED: dict[str, tuple[Any, Any, str]] = {
     "momentum of another kind": (optimizers.Muon, cycle(), "Muon without"),
     "no validation data": (optimizers.SGD, schedules.performance(), "validation data"),
     "a measure there is not": (optimizers.SGD, schedules.performance(monitor="f1"), "watches one of"),
-    "a rate of its own": (lambda: optimizers.SGD(cycle()), cycle(momentum=None), "schedule of its own"),
+    "a rate of its own": (lambda: optimizers.SGD(cycle()), cycle(momentum=None), "own schedule"),
     "performance beside it": (
         lambda: optimizers.SGD(cycle()),
         schedules.performance(monitor="loss"),
-        "schedule of its own",
+        "own schedule",
     ),
 }
 

@@ -250,7 +250,7 @@ def dead():
 @pytest.mark.parametrize(
     ("make", "x", "options", "error", "why"),
     [
-        (dead, ROWS, {}, ModelError, "'dense_[0-9]+', whose output is constant"),
+        (dead, ROWS, {}, ModelError, "'dense_[0-9]+', with a constant output"),
         (dense, ROWS * 0, {}, ModelError, "outputs that vary"),
         (dense, ROWS * np.nan, {}, ModelError, "finite outputs"),
         (dense, ROWS * 1e30, {}, ModelError, "finite outputs"),

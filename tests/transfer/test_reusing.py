@@ -160,7 +160,7 @@ BAD = {
     "forgets its input": (
         lambda: (models.stack(), {"head": lambda x: layers.Dense(1)(keras.Input((2,)))}),
         ModelError,
-        "whose only input is the reused layers",
+        "reused layers as its only input",
     ),
     "the source's layer": (own_layer, ModelError, "part of model 'stack'"),
     "the source's layer in a function": (own_layer_in_a_function, ModelError, "part of model 'stack'"),

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from kilter._treatment.scoring import Scoring, baseline_accuracy, baseline_error
+from kilter._treatment.scoring import Scoring, baseline_error, baseline_of_classes
 
 RANDOM = np.random.default_rng(0)
 X = RANDOM.normal(size=(600, 3))
@@ -11,10 +11,10 @@ X = RANDOM.normal(size=(600, 3))
 
 def test_what_can_be_learnt_is_learnt_and_chance_stays_chance():
     apart, alike = (X[:, 0] > 0).astype(int), RANDOM.integers(2, size=600)
-    assert baseline_accuracy(X[:400], apart[:400], X[400:], apart[400:]) > 0.9
-    assert 0.35 < baseline_accuracy(X[:400], alike[:400], X[400:], alike[400:]) < 0.65
+    assert baseline_of_classes(X[:400], apart[:400], X[400:], apart[400:]) > 0.9
+    assert 0.35 < baseline_of_classes(X[:400], alike[:400], X[400:], alike[400:]) < 0.65
     circle = (np.square(X[:, :2]).sum(axis=1) > 1.4).astype(int)  # no straight line tells these apart
-    assert baseline_accuracy(X[:400], circle[:400], X[400:], circle[400:]) > 0.8
+    assert baseline_of_classes(X[:400], circle[:400], X[400:], circle[400:]) > 0.8
 
 
 def test_an_error_is_in_the_units_of_the_targets():
@@ -25,16 +25,16 @@ def test_an_error_is_in_the_units_of_the_targets():
 
 def test_what_is_not_known_is_nan():
     y = (X[:, 0] > 0).astype(int)
-    assert np.isnan(baseline_accuracy([X, X], y, [X, X], y))
-    assert np.isnan(baseline_accuracy(X, np.zeros(600, int), X, y))
-    assert np.isnan(baseline_accuracy(np.full((9, 2), np.nan), y[:9], X[:9], y[:9]))
+    assert np.isnan(baseline_of_classes([X, X], y, [X, X], y))
+    assert np.isnan(baseline_of_classes(X, np.zeros(600, int), X, y))
+    assert np.isnan(baseline_of_classes(np.full((9, 2), np.nan), y[:9], X[:9], y[:9]))
     assert np.isnan(baseline_error(X, np.full(600, np.inf), X, X[:, 0]))
 
 
 def test_rows_with_nan_are_left_out():
     x, y = X.copy(), (X[:, 0] > 0).astype(int)
     x[::7] = np.nan
-    assert baseline_accuracy(x[:400], y[:400], x[400:], y[400:]) > 0.9
+    assert baseline_of_classes(x[:400], y[:400], x[400:], y[400:]) > 0.9
 
 
 @pytest.mark.parametrize(

@@ -225,8 +225,9 @@ CASES = {
     "the other output loses in all pairs": (UP, {"accuracy of b": DOWN}, 0.5, "b got worse: worse in 6 of 6"),
     "the other output's runs diverge": (UP, {"accuracy of b": [np.nan] * 6}, 0.5, "b got worse"),
     "the other output loses in some": (UP, {"accuracy of b": [0.4, 0.6, 0.6, 0.4, 0.6, 0.6]}, 0.5, ""),
-    "a gain of next to nothing by chance": ([0.551] * 6, {}, 0.9, "next to nothing"),
-    "a small gain of a model that has learnt": ([0.551] * 6, {}, 0.5, ""),
+    "a gain of next to nothing": ([0.551] * 6, {}, 0.9, "no difference that matters"),
+    "next to nothing, once it has learnt": ([0.551] * 6, {}, 0.5, "no difference that matters"),
+    "a small gain that matters": ([0.57] * 6, {}, 0.5, ""),
     "a large gain below chance": (UP, {}, 0.9, ""),
 }  # fmt: skip
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from sklearn.metrics import balanced_accuracy_score
+from sklearn.metrics import average_precision_score, balanced_accuracy_score
 
 from kilter import _backend  # noqa: F401
 
@@ -18,7 +18,7 @@ from kilter._engine.history import History
 from kilter._engine.training_spec import TrainingSpec
 from kilter._models.variables import pull
 from kilter._treatment.full_training import AsGiven, Trained
-from kilter._treatment.own_measures import kind_of, row_measures
+from kilter._treatment.own_measures import kind_of, own_answers, own_measures
 from kilter._treatment.safeguard import _direction, compared, measured, safest
 from kilter._treatment.scoring import scoring_of
 from kilter._treatment.subject import Subject
@@ -46,7 +46,8 @@ def echo(outputs: Any, y: Any, loss: Any, metrics: Any = None, scale: float = 1.
 def found(outputs: Any, y: Any, loss: Any) -> dict[str, float]:
     one = echo(outputs, y, loss)
     given = keras.tree.flatten(keras.tree.map_structure(np.asarray, outputs))
-    return {each.name: each.value for each in row_measures(one, one, given)}
+    judged = own_measures(own_answers(one, one, given))
+    return {each.named(measure): each.value(measure) for each, measure in judged}
 
 
 HALF = np.where(np.arange(ROWS) % 2, 0.9, 0.1)
@@ -60,8 +61,8 @@ MEASURES = {
     "a rare class": (
         HALF[:, None], RARE, "binary_crossentropy",
         {
-            "accuracy": np.mean((HALF > 0.5) == RARE),
-            "balanced accuracy": balanced_accuracy_score(RARE, HALF > 0.5),
+            "balanced_accuracy": balanced_accuracy_score(RARE, HALF > 0.5),
+            "average_precision": average_precision_score(RARE, HALF),
         },
     ),
     "logits": (
@@ -73,10 +74,10 @@ MEASURES = {
         ROWWISE, keras.utils.to_categorical(SEQUENCE, 3), "categorical_crossentropy", {"accuracy": 0.75},
     ),
     "a mask": (
-        np.ones_like(MASK), MASK, "binary_crossentropy", {"accuracy": MASK.mean(), "IoU": MASK.mean()},
+        np.ones_like(MASK), MASK, "binary_crossentropy", {"pixel_accuracy": MASK.mean(), "iou": MASK.mean()},
     ),
     "a mask of bytes": (
-        np.where(MASK > 0, 200.0, 90.0), 255 * MASK, "poisson", {"accuracy": 1.0, "IoU": 1.0},
+        np.where(MASK > 0, 200.0, 90.0), 255 * MASK, "poisson", {"pixel_accuracy": 1.0, "iou": 1.0},
     ),
     "numbers": (
         NOISY, NUMBERS, "mse",
@@ -155,7 +156,7 @@ def test_a_rare_class_that_is_no_longer_answered_is_harm_though_the_accuracy_gai
     alarms = flipped(RARE, np.arange(1, 12) * 10 + 1)  # every rare row found, with false alarms
     none = np.zeros((ROWS, 1))
     verdicts = checks(alarms, none, RARE, BCE)
-    assert verdicts["balanced accuracy"] == "worse"
+    assert verdicts["balanced_accuracy"] == "worse"
 
 
 def test_the_recall_of_a_constant_answer_is_not_to_be_kept():

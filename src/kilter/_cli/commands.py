@@ -50,6 +50,12 @@ def train(
     kinds: Kinds = None,
     missing: Missing = None,
     epochs: Epochs = None,
+    folds: Annotated[
+        int | None,
+        typer.Option(
+            "--folds", metavar="N", help="Cross-validate: train N times, each without a part of the rows."
+        ),
+    ] = None,
     seed: Seed = None,
     metric: Metric = None,
     allow_code: AllowCode = False,
@@ -72,7 +78,9 @@ def transfer(
     ],
     data: Annotated[
         str,
-        typer.Argument(metavar="DATA|RECIPE.TOML", help="Training data, or a recipe for all but the model."),
+        typer.Argument(
+            metavar="DATA|RECIPE.TOML", help="Training data, or a recipe (its model is replaced)."
+        ),
     ],
     keep: Annotated[
         str | None,
@@ -140,7 +148,7 @@ def pretrain(
 ) -> None:
     """Pretrain an encoder without labels.
 
-    The task makes its targets from the rows; reuse the encoder where labels are few."""
+    The task makes its targets from the rows. Reuse the encoder when labels are few."""
 
 
 @done_in("diagnosing")
@@ -155,13 +163,13 @@ def diagnose(
     missing: Missing = None,
     epochs: Epochs = None,
     steps: Annotated[
-        int, typer.Option("--steps", max=1_000_000, help="Training steps to try on a copy; 0 for none.")
+        int, typer.Option("--steps", max=1_000_000, help="Training steps to run on a copy; 0 for none.")
     ] = 64,
     allow_code: AllowCode = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the findings as JSON.")] = False,
     quiet: Quiet = False,
 ) -> None:
-    """Check a model and its data for faults before training.
+    """Check a model and its data for problems before training.
 
     Tries one pass and the first steps on a copy. Exit code 1 for severe findings."""
 
@@ -186,11 +194,12 @@ def treat(
             "--keep", metavar="REMEDY|LAYER", help="Remedy not to use, or layer not to change; repeatable."
         ),
     ] = None,
+    metric: Metric = None,
     allow_code: AllowCode = False,
     as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
-    """Repair a network that does not learn, and prove it.
+    """Fix a network that does not learn, and prove it.
 
     Tries changes in short trials, trains with the best, and tests the result against the original."""
 
@@ -264,12 +273,19 @@ def predict(
         str,
         typer.Argument(metavar="DATA", help="A file, a folder or a named data set; labels are optional."),
     ],
+    target: Annotated[
+        str | None,
+        typer.Option("--target", metavar="COLUMN", help="The column with the true values, if any."),
+    ] = None,
     out: Annotated[
         Path | None,
         typer.Option(
             "--out", metavar="FILE", help="Write a .csv, .npz or .parquet file; default: CSV on stdout."
         ),
     ] = None,
+    with_inputs: Annotated[
+        bool, typer.Option("--with-inputs", help="Put the answers beside all columns of the data.")
+    ] = False,
     samples: Annotated[
         int | None,
         typer.Option(
@@ -286,7 +302,8 @@ def predict(
 ) -> None:
     """Predict a class or numbers for each row.
 
-    Includes the probability of each class; with --mc also the uncertainty."""
+    Beside the ids, file names or numbers of the rows; with the probability of each class, or with --mc the
+    uncertainty."""
 
 
 @done_in("predicting")

@@ -52,7 +52,7 @@ def sweep(
 
 
 def recipes_from(sources: Sequence[Path], settings: Sequence[str]) -> dict[str, Recipe]:
-    """The recipes by file name, with ``--set`` applied; a folder stands for its .toml files."""
+    """The recipes by file name, with ``--set`` applied; a folder means its .toml files."""
     paths = [path for source in sources for path in _files(source)]
     stems = Counter(path.stem for path in paths)
     named: dict[str, Recipe] = {}

@@ -1,4 +1,4 @@
-"""How a command is declared: its options here, its work in a module that loads when the command runs."""
+"""How a command is declared. Its work is in a module that loads when the command runs."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ LOADING: Final = "Loading JAX and Keras"
 def done_in(module: str, stage: str = LOADING) -> Callable[[Command], Command]:
     """Let the function of the same name in ``kilter._cli.<module>`` do the command's work.
 
-    It gets the command's arguments by name, except ``quiet``, and the ``progress``, which first shows
-    ``stage`` with the arguments put in.
+    It gets the command's arguments by name, except ``quiet``, and ``progress``, which first shows ``stage``
+    formatted with the arguments.
     """
 
     def declared(command: Command) -> Command:

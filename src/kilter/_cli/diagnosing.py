@@ -1,4 +1,4 @@
-"""``kilter diagnose``, and what it and ``kilter treat`` work on: a recipe, or a compiled model with data."""
+"""``kilter diagnose``, and the subject of it and of ``kilter treat``: a recipe, or a model with data."""
 
 from __future__ import annotations
 
@@ -120,7 +120,7 @@ class Subject:
 def of_recipe(
     recipe: Recipe, function: Callable[..., Any], *, allow_code: bool, progress: Display
 ) -> Subject:
-    """The recipe's model, data and training as the arguments of ``function``, without a search for "auto"."""
+    """The recipe's model, data and training as arguments of ``function``; "auto" is not searched for."""
     prepared = prepare(without_search(recipe), allow_code=allow_code, progress=progress)
     train, options = prepared.parts.train, prepared.spec.arguments_for(function)
     arguments = {"model": prepared.model, "x": train.x, "y": train.y, **options}
@@ -164,7 +164,7 @@ def _compiled_with_data(
     if not model.compiled:
         raise ModelError(
             expected=f"a model that was saved after compile(): {path}",
-            received="one without loss and optimiser",
+            received="a model without loss and optimiser",
             remedy="compile it as you did for training, save it again, or pass its recipe",
         )
     record = data_of(path)
@@ -172,7 +172,7 @@ def _compiled_with_data(
         data = load(source, target=target)
         if data.train.features:
             typer.echo(
-                f"note: {path} does not name its columns; they are taken in the order of {source}", err=True
+                f"note: {path} does not name its columns; columns are used in the order of {source}", err=True
             )
     else:
         data = load_for(record, source, model=str(path), target=target, unlabelled=False)

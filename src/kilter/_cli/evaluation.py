@@ -13,12 +13,12 @@ CLASSES: Final = 10  # of more, those with the lowest recall are shown
 
 
 def say_evaluation(name: str, found: Evaluation) -> None:
-    """Loss and measures in a line, what goes wrong, a constant answer, and the figures of each class."""
+    """Print loss and measures, remarks, a constant prediction's measures, and the results of each class."""
     say(f"{name}: {found.rows} rows  {measures(found.metrics)}")
     for remark in found.remarks:
         say(f"{name}: {remark}")
     if found.constant:
-        answer = "commonest class" if found.per_class else "median"
+        answer = "most frequent class" if found.per_class else "median"
         say(f"  always the {answer}: {measures(found.constant)}")
     shown = found.per_class
     if len(shown) > CLASSES:

@@ -45,20 +45,20 @@ FULL: Final = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _WIDEST: Final = 80
 _LEAST_TEXT: Final = 24  # with less room beside an option, its text begins below it
 
-# Typer carries a copy of click, whose classes have no public name.
+# Typer includes a copy of click; its classes have no public name.
 _Context: Any = TyperGroup.context_class
 _Formatter: Any = _Context.formatter_class
 
 
 class HelpPage(_Formatter):
-    """What typer writes a help page into."""
+    """The formatter that typer writes a help page to."""
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
         self.width = min(shutil.get_terminal_size().columns, _WIDEST)
 
     def write_usage(self, prog: str, args: str = "", prefix: str | None = None) -> None:
-        """The line that says how the command is called."""
+        """The usage line."""
         start = f"{'Usage: ' if prefix is None else prefix}{prog} "
         indent = " " * (len(start) if len(start) + _LEAST_TEXT <= self.width else 4)
         self._write_lines(wrapped(start + args, self.width, indent=indent))
@@ -71,7 +71,7 @@ class HelpPage(_Formatter):
             self._write_lines(wrapped(indent + " ".join(paragraph.split()), self.width, indent=indent))
 
     def write_dl(self, rows: Sequence[tuple[str, str]], col_max: int = 30, col_spacing: int = 2) -> None:
-        """Options or commands with their texts beside them, or below if there is no room."""
+        """Options or commands with their texts next to them, or below if there is no room."""
         start = min(max(len(name) for name, _ in rows), col_max) + col_spacing
         if self.width - self.current_indent - start < _LEAST_TEXT:
             start = 2 * self.indent_increment
@@ -91,7 +91,7 @@ class HelpPage(_Formatter):
 
 
 class HelpContext(_Context):
-    """A command's context, whose help is a :class:`HelpPage`."""
+    """A command's context; its help is a :class:`HelpPage`."""
 
     formatter_class = HelpPage
 
@@ -153,7 +153,7 @@ class KilterGroup(TyperGroup):
             where = f" at {error.filename}" if error.filename else ""
             if error.errno in UNREACHABLE:
                 fail(
-                    "files and folders that can be reached",
+                    "files and folders that can be accessed",
                     f"{error.strerror}{where}"[:LONGEST],
                     "correct the path, or its permissions",
                 )

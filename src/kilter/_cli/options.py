@@ -60,7 +60,7 @@ Pairs = Annotated[
     int | None, typer.Option("--pairs", max=10_000, help="Runs per recipe; default 6, or more if needed.")
 ]
 Metric = Annotated[
-    str | None, typer.Option("--metric", help="Measure that decides, such as roc_auc; default: what fits.")
+    str | None, typer.Option("--metric", help="Measure to judge by, such as roc_auc; default: by the data.")
 ]
 Seed = Annotated[int | None, typer.Option("--seed", help="Seed for weights, shuffling, dropout and splits.")]
 FirstSeed = Annotated[int, typer.Option("--seed", help="Seed of the first pair and of the split.")]

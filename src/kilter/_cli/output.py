@@ -62,7 +62,7 @@ def opened(first: str, *, quiet: bool, as_json: bool) -> Iterator[Display]:
 
 
 def check_out(out: Path | None, suffixes: Collection[str], *, option: str = "--out") -> None:
-    """Raise :class:`OptionError` before the work if ``out`` has another suffix or no folder."""
+    """Raise :class:`OptionError` early if ``out`` has another suffix or its folder is missing."""
     if out is None:
         return
     if out.suffix not in suffixes:

@@ -1,4 +1,4 @@
-"""``kilter evaluate``, ``kilter predict`` and ``kilter fold-bn``: what is done with a trained model."""
+"""``kilter evaluate``, ``kilter predict`` and ``kilter fold-bn``: commands for a trained model."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
+import polars
 import typer
 
 from kilter._cli.evaluation import say_evaluation
@@ -19,23 +20,24 @@ from kilter._infer.folding import FoldRecord, fold_batch_norm
 from kilter._progress import Display
 from kilter._text import number, printable
 from kilter.data import Dataset, Source
+from kilter.data.csv_output import csv_text
 from kilter.errors import DataError, OptionError
 from kilter.recipe import load_recipe
 from kilter.runs.atomic import write_with
 from kilter.runs.build import compile_for, read_parts
 from kilter.runs.checksums import require_same_recipe
 from kilter.runs.evaluating import BATCH, evaluate_part, fitting_measure
-from kilter.runs.predictions import Predictions, joined, predictions, uncertain
+from kilter.runs.predictions import Predictions, joined, name_columns, predictions, uncertain
 from kilter.runs.reading import RECIPE
 from kilter.runs.records import Evaluation, to_json
 from kilter.runs.trained import Trained, open_trained, read_for, write_model
 from kilter.runs.training import require_same_data
 
 CHECKED_ROWS: Final = 10_000  # enough to see typical and rare values of every channel
-WRITERS: Final[dict[str, Callable[[Predictions, Path], Any]]] = {
-    ".csv": lambda found, path: found.frame().write_csv(path),
-    ".npz": lambda found, path: np.savez(path, allow_pickle=False, **found.arrays()),
-    ".parquet": lambda found, path: found.frame().write_parquet(path),
+WRITERS: Final[dict[str, Callable[[Predictions, polars.DataFrame, Path], Any]]] = {
+    ".csv": lambda found, table, path: path.write_text(csv_text(table), encoding="utf-8", newline=""),
+    ".npz": lambda found, table, path: np.savez(path, allow_pickle=False, **found.arrays()),
+    ".parquet": lambda found, table, path: table.write_parquet(path),
 }
 COMPARED: Final = ("", "accuracy", "negative log-likelihood", "Brier score", "expected calibration error")
 
@@ -79,9 +81,8 @@ def _of(trained: Trained, data: str, target: str | None, progress: Display) -> d
     progress.stage(f"Reading {printable(data)}")
     read = read_for(trained, data, target=target, unlabelled=False)
     _show_notes(read, progress)
-    parts = {"data": read.train} if read.test is None else {"train": read.train, "test": read.test}
     found = {}
-    for name, part in parts.items():
+    for name, part in read.parts.items():
         _require_labels(part)
         objective = objective_for(trained.model, part)
         trained.model.compile(loss=objective.loss, metrics=objective.make_metrics())
@@ -100,7 +101,9 @@ def predict(
     model: Path,
     data: str,
     *,
+    target: str | None,
     out: Path | None,
+    with_inputs: bool,
     samples: int | None,
     seed: int | None,
     allow_code: bool,
@@ -111,9 +114,9 @@ def predict(
     check_out(out, WRITERS)
     trained = open_trained(model, allow_code=allow_code)
     progress.stage(f"Reading {printable(data)}")
-    read = read_for(trained, data, unlabelled=True)
+    read = read_for(trained, data, target=target, unlabelled=True, keep_inputs=True)
     _show_notes(read, progress)
-    parts = [part for part in (read.train, read.test) if part is not None]
+    parts = list(read.parts.values())
     outputs = joined(
         [inference.predict(trained.model, part.x, batch_size=BATCH, verbose=progress) for part in parts]
     )
@@ -121,18 +124,19 @@ def predict(
     if samples is not None:
         mean = uncertain(trained, parts, samples=samples, seed=seed or 0, progress=progress)
         found, comparison = mean, compared(found, mean, samples, parts)
+    table = found.table(read.parts, ids=name_columns(read.encoding), with_inputs=with_inputs)
     progress.close()
     if out is None:
-        typer.echo(found.frame().write_csv(), nl=False)
+        typer.echo(csv_text(table), nl=False)
     else:
-        write_with(out, lambda temporary: WRITERS[out.suffix](found, temporary))
+        write_with(out, lambda temporary: WRITERS[out.suffix](found, table, temporary))
         say(f"{len(outputs)} rows: {out}")
     if comparison:  # apart from the table of predictions
         say_table(COMPARED, comparison, right=range(1, len(COMPARED)), err=out is None)
 
 
 def _show_notes(read: Source, progress: Display) -> None:
-    """What was filled or unknown in the data, apart from the answers on standard output."""
+    """Print what was filled or unknown in the data, separately from the predictions on standard output."""
     progress.close()
     for note in read.notes:
         say(f"Note: {note}", err=True)
@@ -156,7 +160,7 @@ def _of_own_data(trained: Trained, progress: Display) -> dict[str, Evaluation]:
             received='validation = "none" and no test part',
             remedy="name the data to evaluate on after the run",
         )
-    # The saved model is evaluated: no code of the recipe runs.
+    # The saved model is evaluated, so no code of the recipe runs.
     objective = objective_for(trained.model, parts.train, recipe.regularize.label_smoothing)
     compile_for(trained.model, "sgd", objective)
     how: dict[str, Any] = {"first": fitting_measure(parts.train), "record": trained.data, "verbose": progress}
@@ -170,7 +174,7 @@ def _require_labels(part: Dataset) -> None:
         raise DataError(
             expected="data with labels, to compare the predictions with",
             received=f"{part.name}, which has none",
-            remedy="name the column with the right answers with --target, or use kilter predict",
+            remedy="name the column with the true values with --target, or use kilter predict",
         )
 
 
@@ -178,7 +182,7 @@ def _check_seed(samples: int | None, seed: int | None) -> None:
     if samples is None and seed is not None:
         raise OptionError(
             expected="--seed together with --mc",
-            received=f"only --seed {seed}, which has no effect: only samples are drawn",
+            received=f"only --seed {seed}, which has no effect without --mc",
             remedy="add --mc 100, or leave --seed out",
         )
 

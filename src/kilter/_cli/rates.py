@@ -32,10 +32,10 @@ def find_lr(
     allow_code: bool,
     progress: Display,
 ) -> None:
-    """Search as the recipe trains, print the suggestion, and write the curve."""
+    """Search with the recipe's training settings, print the suggestion, and write the curve."""
     check_out(out, (".html", ".json"))
     recipe = recipe_from(source, settings)
-    # This is the search that "auto" asks for: any rate will do before.
+    # This is the search that "auto" asks for, so any rate will do until then.
     prepared = prepare(without_search(recipe), allow_code=allow_code, progress=progress)
     train, options = prepared.parts.train, prepared.spec.arguments_for(search)
     found = search(prepared.model, train.x, train.y, **options, seeds=seeds, verbose=progress)
@@ -66,7 +66,7 @@ def _show_curve(found: FoundRate) -> None:
 def schedule(
     source: str, settings: Sequence[str] | None, *, out: Path | None, allow_code: bool, progress: Display
 ) -> None:
-    """Print the schedule of a recipe for its data, epoch by epoch; write its picture."""
+    """Print the schedule of a recipe for its data, epoch by epoch; write its plot."""
     check_out(out, (".html",))
     prepared = prepare(recipe_from(source, settings), allow_code=allow_code, progress=progress)
     progress.close()
@@ -75,7 +75,7 @@ def schedule(
         _show_schedule(planned, prepared, out)
     elif out is not None:
         raise OptionError(
-            expected="a schedule whose curve is known before training",
+            expected="a schedule with a curve that is known before training",
             received=f"schedule.name={prepared.recipe.schedule.name}",
             remedy="leave --out out, or set another schedule.name",
         )
@@ -101,4 +101,4 @@ def _show_schedule(schedule: Schedule, prepared: Prepared, out: Path | None) -> 
     if out is not None:
         figure = schedule.plot(options.epochs * batches, steps_per_epoch=batches)
         write_text(out, figure.to_html())
-        say(f"picture: {out}")
+        say(f"plot: {out}")

@@ -11,14 +11,15 @@ from typing import Any
 import typer
 
 from kilter._cli.evaluation import say_evaluation
-from kilter._cli.output import say
+from kilter._cli.output import say, say_table
 from kilter._progress import Display
-from kilter._text import duration
+from kilter._text import duration, number
 from kilter.nn.zeros import NEAR_ZERO, PenalizedWeights
 from kilter.recipe import Recipe, load_recipe, recipe_for, with_overrides
 from kilter.report import write_report
 from kilter.runs import replaying as repeated
 from kilter.runs import training as job
+from kilter.runs.cross_validation import ANSWERS, cross_validate
 from kilter.runs.reading import read_data
 from kilter.runs.records import to_json
 
@@ -32,12 +33,40 @@ def train(
     epochs: int | None,
     seed: int | None,
     metric: str | None,
+    folds: int | None,
     **how: Any,
 ) -> None:
-    """Train a model from a recipe, or from data with the default recipe."""
+    """Train a model from a recipe, or from data with the default recipe; or one for each fold."""
     options = {"name": name, "data.target": target, "train.epochs": epochs, "seed": seed}
-    options["train.metric"] = metric
-    train_recipe(recipe_from(source, settings, options), **how)
+    options |= {"train.metric": metric, "data.folds": folds}
+    recipe = recipe_from(source, settings, options)
+    if recipe.data.folds is not None and recipe.data.fold is None:
+        _cross_validate(recipe, **how)
+    else:
+        train_recipe(recipe, **how)
+
+
+def _cross_validate(
+    recipe: Recipe, *, runs: Path, allow_code: bool, path_only: bool, as_json: bool, progress: Display
+) -> None:
+    """Train once for each fold, and print the measures of the held-out rows."""
+    found = cross_validate(recipe, parent=runs, verbose=progress, allow_code=allow_code)
+    progress.close()
+    if as_json:
+        measures = {name: asdict(one) for name, one in found.measures.items()}
+        typer.echo(to_json({"measures": measures, "run": str(found.path)}, indent=2))
+        return
+    if path_only:
+        typer.echo(found.path)
+        return
+    rows = [
+        (name, number(one.mean), number(one.std), f"{number(min(one.folds))} to {number(max(one.folds))}")
+        for name, one in found.measures.items()
+    ]
+    say_table((f"{len(found.runs)} folds", "mean", "spread", "folds"), rows, right=(1, 2))
+    say("spread: the standard deviation of the folds")
+    say(f"answers out of fold: {found.path / ANSWERS}")
+    say(f"run: {found.path}")
 
 
 def train_recipe(
@@ -103,9 +132,7 @@ def _conclude(result: job.TrainResult, path_only: bool, progress: Display, *, as
         say_evaluation(name, evaluation)
     data = read_data(result.path)
     if data is not None and data.threshold is not None:
-        say(
-            f'class "{data.classes[data.positive]}" is answered from a probability of {data.threshold:.3g} on'
-        )
+        say(f'class "{data.classes[data.positive]}" is predicted from a probability of {data.threshold:.3g}')
     if ended.l1_zeros:
         say(_zeros(ended.l1_zeros))
     say(f"run: {result.path}")

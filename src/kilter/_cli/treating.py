@@ -1,4 +1,4 @@
-"""``kilter treat``: repair a network that does not learn, prove the repair, and train it."""
+"""``kilter treat``: fix a network that does not learn, prove the changes, and train it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from kilter._cli.output import made, say, say_json, say_table
 from kilter._cli.training import recipe_from
 from kilter._progress import Display
 from kilter._text import duration, number
-from kilter._treatment.result import Treatment
+from kilter._treatment.result import Treatment, said
 from kilter._treatment.treat import treat as treat_model
 from kilter.errors import RecipeError, RunError
 from kilter.recipe import Recipe, dump_recipe
@@ -38,6 +38,7 @@ def treat(
     target: str | None,
     epochs: int | None,
     keep: Sequence[str] | None,
+    metric: str | None,
     allow_code: bool,
     as_json: bool,
     progress: Display,
@@ -54,7 +55,7 @@ def treat(
         subject.arguments["epochs"] = subject.recipe.train.epochs
     _refuse_training_run(out)
     with made(out):
-        treatment = treat_model(**subject.arguments, keep=keep or (), verbose=progress)
+        treatment = treat_model(**subject.arguments, keep=keep or (), metric=metric, verbose=progress)
     progress.stage("Writing the model and the report")
     _keep(treatment, subject, out)
     page = write_treatment(treatment, out / REPORT)
@@ -118,6 +119,10 @@ def show_treatment(treatment: Treatment) -> None:
         say_table(("change", "before", "after"), rows)
         say()
     trials = treatment.trials
+    if trials.parts:
+        listed = [(one.remedy, *map(number, (one.without, one.alone)), said(one)) for one in trials.parts]
+        say_table(("change", f"{trials.measure} without it", "alone", "its own effect"), listed, right=(1, 2))
+        say()
     if trials.tried:
         tried = [(", ".join(one.remedies) or "none", number(one.score), one.outcome) for one in trials.tried]
         say_table(("changes tried", trials.measure, "outcome"), tried, right=(1,))

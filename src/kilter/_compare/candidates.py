@@ -64,7 +64,7 @@ class FunctionCandidate:
 
     @property
     def text(self) -> str:
-        """The function's name, its options and the checksum of its data; not what the function does."""
+        """The function's name, its options and the checksum of its data, but not its code."""
         options = {name: repr(value) for name, value in sorted(self.options.items())}
         content = {"function": _described(self.function), "fit": options, "data": self.sha256}
         return json.dumps(content, indent=2, default=repr)

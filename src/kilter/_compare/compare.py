@@ -49,16 +49,16 @@ from kilter.runs.termination import Interrupted
 
 BASELINE: Final = "as-it-is"  # of a sweep
 _LAST_SEED: Final = 2**31 - 1  # as in a recipe
-# Each candidate takes another full set of runs, and raises what all of them have to prove.
+# Each candidate needs another full set of runs, and raises the evidence that each one needs.
 _MOST: Final = 64
 
 
 @dataclass(frozen=True)
 class Progress:
-    """How far a comparison is: the run that ended last, and how many of how many are done.
+    """The progress of a comparison: the run that ended last, and how many of all runs are done.
 
     `seconds_left` is an estimate from the runs that ended after every worker had finished one, so that it
-    counts no compilation. None until then, and after the last run.
+    excludes compilation. None until then, and after the last run.
     """
 
     done: int
@@ -93,7 +93,7 @@ def compare(
     Args:
         candidates: by name, the baseline first: recipes (or their paths) with the same ``[data]``, or
             functions ``seed -> compiled Keras model``, trained by :func:`kilter.fit`. Functions that another
-            process can import by name are trained in workers, as recipes are. All others are trained in this
+            process can import by name are trained in workers, like recipes. All others are trained in this
             process, one run after the other.
         data: ``(x, y, x_val, y_val)`` for functions; recipes name their own.
         fit: options of :func:`kilter.fit` for functions, such as ``{"epochs": 10}``.
@@ -113,7 +113,7 @@ def compare(
             candidates need no permission.
         verbose: as of :func:`kilter.diagnose`.
 
-    Raises a :class:`~kilter.errors.KilterError` for anything that cannot be compared, if possible before the
+    Raises a :class:`~kilter.errors.KilterError` if candidates cannot be compared, if possible before the
     first run. Ctrl-C ends the workers and raises :class:`~kilter.runs.Interrupted`; finished runs are kept.
 
     Example::
@@ -167,7 +167,7 @@ def _train_missing(
     _require_same_rows(found)
     with ExitStack() as stack:
         runs = train_in_this_process(missing)
-        # All in workers or none: a run on one core and one on all cores differ by rounding.
+        # Train all in workers or none: a run on one core and one on all cores differ by rounding.
         if missing and not any(isinstance(o, FunctionCandidate) and not o.trains_in_workers for o in chosen):
             listener.stage(f"Comparing: starting {len(cores[: len(missing)])} workers, checking the recipes")
             workers = stack.enter_context(Workers(cores[: len(missing)]))

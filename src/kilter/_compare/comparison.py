@@ -21,13 +21,13 @@ from kilter.runs.records import Direction, to_json
 
 
 def verdicts(comparison: Comparison) -> list[str]:
-    """A sentence for each candidate but the baseline, and one if there were too few pairs for a proof."""
+    """A sentence for each candidate except the baseline, and one if there were too few pairs for a proof."""
     note = too_few_pairs(len(comparison.baseline.runs), len(comparison.differences), comparison.level)
     return [*(_verdict(comparison, one) for one in comparison.differences), *([note] if note else [])]
 
 
 def in_how_many(one: Difference) -> str:
-    """In how many pairs a candidate is better or worse than the baseline, whichever is more."""
+    """The number of pairs in which a candidate is better or worse than the baseline, whichever is larger."""
     better, worse = one.counts
     word, count = ("worse", worse) if worse > better else ("better", better)
     return f"{word} in {count} of {len(one.differences)} pairs"
@@ -84,7 +84,7 @@ def measures_of(records: RunRecords) -> list[str]:
 
 
 def choose_metric(asked: str | None, known: Sequence[str]) -> str:
-    """The metric that was asked for, or the default if `asked` is None.
+    """The requested metric, or the default if `asked` is None.
 
     The default is the first validation metric that is better when higher (but for R²), such as the accuracy,
     else val_rmse, else val_loss. ``val_`` may be left out. Raises :class:`OptionError` for a metric that is
@@ -132,10 +132,14 @@ Verdict = Literal["better", "worse", "no evidence", "too few pairs"]
 
 
 class OwnMeasure(NamedTuple):
-    """One measure of one output of a trained model, and whether higher ("max") or lower is better."""
+    """One measure of one output of a trained model, and whether higher ("max") or lower is better.
+
+    ``way``: from a constant answer's measure to the perfect one; NaN where it is unknown.
+    """
 
     value: float
     direction: Direction
+    way: float = math.nan
 
 
 @dataclass(frozen=True)
@@ -202,7 +206,7 @@ class Difference:
 
     @property
     def counts(self) -> tuple[int, int]:
-        """In how many pairs the candidate is better than the baseline, and in how many it is worse."""
+        """The numbers of pairs in which the candidate is better and worse than the baseline."""
         better = sum(value > 0 for value in self.differences)
         return better, sum(value < 0 for value in self.differences)
 

@@ -1,4 +1,4 @@
-"""Looks at paired runs, planned before training: how many pairs, and at which level they are tested."""
+"""Looks at paired runs, planned before training: the number of pairs, and the level of the test."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ USUAL_PAIRS: Final = 6
 # Bonferroni the probability of any false claim in a treatment is at most LEVEL. The first look gets what six
 # pairs need: 2/2^6 is 0.625 of 0.05.
 _SHARES: Final = ((0.64, 0.12), (0.08, 0.04), (0.04, 0.03), (0.03, 0.02))
-# The second look of a test has this many times the pairs that were asked for.
+# The second look of a test has this many times the requested pairs.
 _SECOND_PAIRS: Final = 3
 
 
@@ -70,7 +70,7 @@ class Spending:
 
 
 def can_decide(pairs: int, challengers: int, level: float) -> bool:
-    """Whether this many pairs can prove a difference of this many challengers, corrected, at the level."""
+    """Whether this many pairs can prove a difference at the level, corrected for this many challengers."""
     return challengers * smallest_p(pairs) <= level
 
 

@@ -1,4 +1,4 @@
-"""The runs of a comparison: their folder, which are missing, and their training, in workers or here."""
+"""The runs of a comparison: their folder, which ones are missing, and how they are trained."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def require_same(folder: Path, candidates: Sequence[AnyCandidate]) -> None:
 
 
 def make_folder(folder: Path, candidates: Sequence[AnyCandidate]) -> None:
-    """Create the folder, and write down what its candidates are."""
+    """Create the folder, and record its candidates."""
     with errors_named(folder):
         for candidate in candidates:
             (folder / candidate.name).mkdir(parents=True, exist_ok=True)
@@ -121,7 +121,7 @@ def check_recipes(
 
 
 def _task(trial: Trial, arrays: Path, allow_code: bool) -> Callable[[], None]:
-    """What a worker runs, with what it needs to know; arrays go through a file, not with each task."""
+    """The task of a worker with its arguments; arrays go through a file, not with each task."""
     one = trial.candidate
     if isinstance(one, RecipeCandidate):
         return partial(_train_recipe, one.recipe_for(trial.seed), trial.parent, allow_code)

@@ -44,7 +44,7 @@ def sign_flip_p(differences: Sequence[float] | np.ndarray) -> float:
     """The two-sided p-value of the paired sign-flip permutation test.
 
     If candidate and baseline do not differ, the sign of each difference is a coin toss. p is the share of the
-    ``2^n`` sign patterns whose mean is at least as high as the observed one, or at most as low, whichever is
+    ``2^n`` sign patterns with a mean at least as high as the observed one, or at most as low, whichever is
     smaller, doubled, and at most 1. It is exact up to 16 pairs; above, 65,536 patterns are drawn with a fixed
     seed. The smallest p is ``2 / 2^n``: 0.031 with 6 pairs, the fewest that can get below 0.05.
 
@@ -136,7 +136,7 @@ def least_pairs(challengers: int, level: float = 0.05) -> int:
             return pairs
     raise OptionError(
         expected=f"a level of at least {challengers * smallest_p(most):.2g}, the smallest that the test can "
-        f"reach with {challengers} candidates beside the baseline",
+        f"reach with {challengers} candidates and the baseline",
         received=f"level={level:g}",
         remedy="raise the level, or compare fewer candidates",
     )

@@ -1,7 +1,7 @@
 """Worker processes that train runs, one to a core.
 
 Two workers on a core each finish more runs than one that uses both cores. The processes are joblib's (loky):
-unlike the standard library's they do not import the user's script, which may have no ``__main__`` guard.
+unlike the standard library's, they do not import the user's script, which may lack a ``__main__`` guard.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ class Workers:
 
     def __init__(self, places: Sequence[int | None]) -> None:
         context = get_context("loky")
-        # Python would put the working directory first on sys.path, where any file may lie.
+        # Python would put the working directory first on sys.path, and it may contain any file.
         environment = {
             "PYTHONSAFEPATH": "1",
             "PYTHONPATH": os.pathsep.join(entry or os.getcwd() for entry in sys.path),
@@ -72,7 +72,7 @@ class Workers:
         self._folder = tempfile.TemporaryDirectory()
         self._log = Path(self._folder.name, "log.txt")
         self._log.touch()
-        # A new process waits at the lifeline, whose other end is closed when this process ends.
+        # A new process waits at the lifeline. Its other end is closed when this process ends.
         lifeline, self._alive = context.Pipe(duplex=False)
         with _environment(environment):  # for loky's own helper process, too
             free = context.SimpleQueue()
@@ -131,7 +131,8 @@ def _begin(free: SimpleQueue[int | None], lifeline: Connection, log: str) -> Non
     descriptor = os.open(log, os.O_WRONLY | os.O_APPEND)
     for standard in (1, 2):
         os.dup2(descriptor, standard)
-    # loky replaces a worker that grows by 300 MB, as JAX's programs do; each replacement would compile anew.
+    # loky replaces a worker that grows by 300 MB, which JAX's programs do; each replacement would compile
+    # again.
     process_executor._USE_PSUTIL = False
     core = free.get()
     multiprocessing.util.Finalize(None, free.put, args=(core,), exitpriority=0)  # should it be replaced
@@ -142,7 +143,7 @@ def _begin(free: SimpleQueue[int | None], lifeline: Connection, log: str) -> Non
 
 
 def _end_with(lifeline: Connection) -> None:
-    """End this process as soon as the one that compares has ended."""
+    """End this process as soon as the comparing process has ended."""
     with contextlib.suppress(EOFError, OSError):
         lifeline.recv_bytes()
     os._exit(0)
@@ -163,7 +164,7 @@ def _environment(changes: dict[str, str]) -> Iterator[None]:
 
 
 def _may_be_accelerated() -> bool:
-    """Whether JAX has a plugin for a device other than the CPU, and is free to use it.
+    """Whether JAX has a plugin for a device other than the CPU, and may use it.
 
     Decided without starting JAX, which would reserve the accelerator's memory.
     """

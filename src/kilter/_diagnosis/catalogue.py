@@ -1,6 +1,6 @@
 """Every finding by its code: title, explanation, remedies to try, and reference.
 
-Codes are stable: programs match on them. The words are for people and may change.
+Codes are stable: programs match on them. The texts may change.
 """
 
 from __future__ import annotations
@@ -105,7 +105,7 @@ _MODEL: Final = {
     ),
     "adagrad-deep": (
         "AdaGrad on a deep network", ("change-optimizer",), f"{_BOOK}, section 8.5.1",
-        "AdaGrad's steps shrink all the time; with {layers} hidden layers training slows down too early.",
+        "AdaGrad's steps keep shrinking: with {layers} hidden layers training slows down too early.",
     ),
     "learning-rate-range": (
         "unusual learning rate", ("find-learning-rate",), _BENGIO,
@@ -114,7 +114,7 @@ _MODEL: Final = {
     "stale-compile": (
         "layers frozen or unfrozen after compile()", ("recompile",),
         "Keras, keras.io/guides/transfer_learning",
-        "The optimiser was built for other weights than those that are trainable now ({detail}).",
+        "The optimiser was built for weights other than those that are trainable now ({detail}).",
     ),
     "all-frozen": (
         "no trainable weights", ("unfreeze",), "Keras, keras.io/guides/transfer_learning",
@@ -122,7 +122,7 @@ _MODEL: Final = {
     ),
     "saturating-deep": (
         "deep stack of saturating activations", ("replace-activation", "insert-batch-norm"), _GLOROT,
-        "{layers} hidden layers use {names}, whose slope is at most 1. Each shrinks the gradient, so the "
+        "{layers} hidden layers use {names} with slopes of at most 1. Each shrinks the gradient, so the "
         "first layers get almost none.",
     ),
     "exponential-hidden": (
@@ -151,7 +151,7 @@ _MODEL: Final = {
 _DATA: Final = {
     "data-not-finite": (
         "NaN or infinite values", ("clean-data",), _BENGIO,
-        "{detail}. A single such value turns every weight into NaN.",
+        "{detail}. Unless model or loss masks it, a single such value turns every weight into NaN.",
     ),
     "unscaled-inputs": (
         "inputs not standardised", ("standardize-inputs",), f"{_LECUN}, section 4.3",
@@ -192,7 +192,7 @@ _DATA: Final = {
     "shuffled-labels": (
         "labels seem unrelated to the inputs", (),
         "Zhang et al. 2017, Understanding deep learning requires rethinking generalization",
-        "The labels cannot be told from the inputs ({detail}). Were x and y shuffled separately?",
+        "The inputs do not predict the labels ({detail}). Were x and y shuffled separately?",
     ),
     "leakage": (
         "a single column gives the targets away", (), "Kaufman et al. 2012, Leakage in data mining",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import jax
@@ -14,8 +14,9 @@ import numpy as np
 
 from kilter._array_types import Arrays, HeldOut
 from kilter._diagnosis.checks import CHECKS
+from kilter._diagnosis.checks.data import found_not_finite
 from kilter._diagnosis.context import Check, Context
-from kilter._diagnosis.outcome import outcome
+from kilter._diagnosis.outcome import Outcome, outcome
 from kilter._diagnosis.severity import weighed
 from kilter._diagnosis.thresholds import Thresholds
 from kilter._engine.arrays import check_batch_size, collect, is_array, pick, row_count
@@ -50,10 +51,12 @@ def training_findings(
     history: Mapping[str, Sequence[float]],
     measurements: Measurements | None,
     batch_size: int,
+    not_finite: Mapping[str, Mapping[str, str]] | None = None,
 ) -> tuple[Finding, ...]:
     """The findings in the learning curves and measurements of a training; nothing is computed.
 
     ``rows``: a few rows of the training data; None if the model was trained on a generator of batches.
+    ``not_finite``: what the training found of NaN and infinity in its data, as its history has it.
     """
     layers, outputs = ((), ()) if rows is None else read_model(model, rows, ())
     context = Context(
@@ -68,7 +71,7 @@ def training_findings(
         training=measurements,
         history=history,
     )
-    return ranked(run_checks(CHECKS["training"], context))
+    return ranked([*found_not_finite(not_finite or {}, history), *run_checks(CHECKS["training"], context)])
 
 
 # Steps at which a schedule is evaluated: its warm-up is over by then, its decay has not ended.
@@ -97,7 +100,7 @@ def diagnose(
     features: Sequence[str] = (),
     verbose: Verbose = "auto",
 ) -> Diagnosis:
-    """Find what is wrong with a compiled model, its data and its training. Neither model nor data change.
+    """Find what is wrong with a compiled model, its data and its training. Changes neither model nor data.
 
     Runs four kinds of checks, in order of cost: of the model (nothing is computed), of the data (one pass),
     of one forward and backward pass (compiles a program), and of ``steps`` training steps on a copy of the
@@ -109,14 +112,15 @@ def diagnose(
         x, y: training data as for :func:`kilter.fit`: arrays, or nests of arrays.
         validation_data: (x, y), checked for rows that are also training rows, and scored for the outcome;
             without it a fifth of the rows is held out for that.
-        epochs: of the planned training. With it, the training is tried as far as that is cheap, beside a
-        sound
-            sibling: the same network with sound initialisation, activations, optimiser and rate. A finding is
-            then severe only if the training falls short of the sibling, or of nearest neighbours and ridge
-            regression. None: findings keep the severity of their rule.
+        epochs: the number of epochs of the planned training. kilter then tries this training, as far as that
+            is cheap, and compares it with a sibling: the same network with suitable initialisation,
+            activations, optimiser and learning rate. A finding is severe only if the training falls short of
+            the sibling, or of nearest neighbours and ridge regression. None: the severity of a finding
+            depends on its rule alone.
         batch_size, shuffle, class_weight, sample_weight, schedule, augment: as in training, for the steps. A
             model with a fixed batch size uses its own. A :class:`kilter.schedules.Performance` changes no
-            rate within an epoch, so it is only checked. Callbacks are not taken, since no epoch is trained.
+            rate within an epoch, so it is only checked. There are no callbacks, because no whole epoch is
+            trained.
         steps: the number of training steps to try; 0 skips them.
         history: the numbers of each epoch of an earlier training by name, such as ``History.history``.
         seed: selects the rows of the forward and backward pass and the order of the steps.
@@ -142,26 +146,62 @@ def diagnose(
         seed=seed,
     )
     with shown(verbose) as progress:
-        progress.stage("Diagnosing: checking the model and the data")
-        context = read_context(model, x, y, spec, history=history, thresholds=thresholds)
-        context = replace(context, features=tuple(features))
-        findings = run_checks((*CHECKS["data"], *CHECKS["model"]), context)
-        blocking = [one for one in findings if one.severity == "severe" and one.code in _BLOCKING]
-        with _compilation(context):
-            progress.stage("Diagnosing: compiling a forward and a backward pass")
-            reader, taken = _probed(context, seed, blocking, once=steps == 0)
-            context = replace(context, probe=taken)
-            findings += run_checks(CHECKS["probe"], context)
-            if steps and taken is not None and not blocking:
-                training = _stepped(context, spec, steps, reader, progress)
-                context = replace(context, training=training)
-            findings += run_checks(CHECKS["training"], context)
-            if epochs is not None and steps and taken is not None:
-                severe = any(one.severity == "severe" for one in findings)
-                margin = context.thresholds.short_margin
-                reached = outcome(context, spec, margin, progress, explained=severe)
-                findings = weighed(findings, context, reached)
-    return Diagnosis(ranked(findings))
+        asked = Asked(epochs is not None, steps, history, thresholds, tuple(features))
+        return examined(model, x, y, spec, progress, asked).diagnosis
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What an examination is asked for beside the training itself: see :func:`diagnose`.
+
+    ``outcome``: whether to say if the training, of ``epochs``, will get there.
+    """
+
+    outcome: bool = True
+    steps: int = 64
+    history: Mapping[str, Sequence[float]] | None = None
+    thresholds: Thresholds | None = None
+    features: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, eq=False)
+class Examined:
+    """A diagnosis, and the outcome that its severities were weighed with; None if it was not tried.
+
+    ``noise``: whether nothing can be learnt from these rows, see :meth:`Outcome.is_noise`.
+    """
+
+    diagnosis: Diagnosis
+    outcome: Outcome | None = None
+    noise: bool = False
+
+
+def examined(
+    model: keras.Model, x: Any, y: Any, spec: TrainingSpec, progress: Progress, asked: Asked | None = None
+) -> Examined:
+    """All checks in order; raises as :func:`diagnose`."""
+    asked = Asked() if asked is None else asked
+    progress.stage("Diagnosing: checking the model and the data")
+    context = read_context(model, x, y, spec, history=asked.history, thresholds=asked.thresholds)
+    context = replace(context, features=asked.features)
+    findings = run_checks((*CHECKS["data"], *CHECKS["model"]), context)
+    blocking = [one for one in findings if one.severity == "severe" and one.code in _BLOCKING]
+    with _compilation(context):
+        progress.stage("Diagnosing: compiling a forward and a backward pass")
+        reader, taken = _probed(context, spec.seed, blocking, once=asked.steps == 0)
+        context = replace(context, probe=taken)
+        findings += run_checks(CHECKS["probe"], context)
+        if asked.steps and taken is not None and not blocking:
+            training = _stepped(context, spec, asked.steps, reader, progress)
+            context = replace(context, training=training)
+        findings += run_checks(CHECKS["training"], context)
+        if not (asked.outcome and asked.steps and taken is not None):
+            return Examined(Diagnosis(ranked(findings)))
+        severe = any(one.severity == "severe" for one in findings)
+        limits = context.thresholds
+        reached = outcome(context, spec, limits.short_margin, progress, explained=severe)
+        noise = reached is not None and reached.is_noise(limits.learnt_least)
+        return Examined(Diagnosis(ranked(weighed(findings, context, reached))), reached, noise)
 
 
 def _stepped(
@@ -234,7 +274,7 @@ def targets_of(y: Any) -> Any:
 def checked_training(model: keras.Model, x: Any, y: Any, spec: TrainingSpec) -> TrainingSpec:
     """The spec, with the batch size of a model that is made for one.
 
-    Raises what would make every training fail, so that it is not taken for a fault of the model.
+    Raises the errors that would make every training fail, so that they do not count as faults of the model.
     """
     check_compiled(model)
     check_batch_size(spec.batch_size)
@@ -264,7 +304,7 @@ def row_weights(y: Any, spec: TrainingSpec) -> Any:
 
 
 def _scheduled(facts: OptimizerFacts, schedule: Schedule | Performance | None) -> OptimizerFacts:
-    """The optimiser with the largest rate of the schedule, as if it were one of the optimiser's own."""
+    """The optimiser with the largest rate of the schedule, as if the schedule were the optimiser's own."""
     if schedule is None or isinstance(schedule, Performance):
         return facts
     rate = max(float(np.asarray(schedule(jnp.asarray(step)))) for step in _SAMPLED_STEPS)

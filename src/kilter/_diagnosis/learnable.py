@@ -1,4 +1,4 @@
-"""Whether targets can be told from inputs at all: an exact label-permutation test with cheap learners."""
+"""Whether the inputs predict the targets at all: an exact label-permutation test with cheap learners."""
 
 from __future__ import annotations
 
@@ -23,12 +23,11 @@ _MOST_CLASSES: Final = 50
 
 @dataclass(frozen=True)
 class Learnable:
-    """The answer of :func:`learnable`.
+    """The result of :func:`learnable`.
 
     Attributes:
-        learnable: True if the targets depend on the inputs (p at most 0.01); False if nothing shows that they
-        do
-            (p above 0.05); None in between, and where it could not be tested.
+        learnable: True if the targets depend on the inputs (p at most 0.01); False if there is no evidence
+            that they do (p above 0.05); None in between, and if it could not be tested.
         p: of the permutation test; NaN without one.
         tested: what was tested, in words.
     """
@@ -39,19 +38,20 @@ class Learnable:
 
 
 def learnable(context: Context, seed: int = 0) -> Learnable:
-    """Test whether rows with like inputs have like targets, against the same with the targets permuted.
+    """Test whether rows with similar inputs have similar targets, compared with permuted targets.
 
-    Three smoothers that do not look at the targets (nearest neighbours, a ridge regression, random trees) say
-    how far the targets of a row agree with those of its like. The statistic is the largest of the three, each
-    in deviations over permutations; p is exact, since under noise every permutation is equally likely. False
-    does not exclude a dependence that none of the three can see, such as a parity of many columns.
+    Three smoothers that do not look at the targets (nearest neighbours, a ridge regression, random trees)
+    measure how far the targets of a row agree with those of similar rows. The statistic is the largest of the
+    three, each in deviations over permutations; p is exact, since under noise every permutation is equally
+    likely. False does not exclude a dependence that none of the three can see, such as a parity of many
+    columns.
     """
-    if len(context.outputs) != 1 or context.outputs[0].targets is None:
-        return Learnable(None, float("nan"), "nothing: the model has no single output with targets")
     rows = features(context, context.x)
-    targets = _centred(np.asarray(context.outputs[0].targets))
+    targets = _targets(context)
     if rows is None or targets is None or len(rows) < _LEAST_ROWS:
-        return Learnable(None, float("nan"), "nothing: inputs or targets are no numbers, or too few")
+        return Learnable(
+            None, float("nan"), "nothing: inputs or targets are not numbers, or there are too few rows"
+        )
     random = np.random.default_rng(seed)
     chosen = random.permutation(len(rows))[:_ROWS]
     rows, targets = rows[chosen], targets[chosen]
@@ -69,6 +69,13 @@ def learnable(context: Context, seed: int = 0) -> Learnable:
     p = float(np.mean(largest >= largest[0]))
     answer = True if p <= SURE else False if p > LEVEL else None
     return Learnable(answer, p, f"neighbours, ridge and random trees on {len(rows)} rows")
+
+
+def _targets(context: Context) -> np.ndarray | None:
+    """The targets of all outputs as columns; None where an output has none that are numbers."""
+    made = [None if one.targets is None else _centred(np.asarray(one.targets)) for one in context.outputs]
+    known = [one for one in made if one is not None]
+    return np.concatenate(known, axis=1) if known and len(known) == len(made) else None
 
 
 def _centred(targets: np.ndarray) -> np.ndarray | None:

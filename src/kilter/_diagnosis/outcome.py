@@ -1,8 +1,8 @@
-"""Whether a training will get there: the planned training, as far as it is cheap, beside a sound sibling's.
+"""Whether a training will reach a good result: the planned training compared with a sibling's.
 
 Both train the same number of steps on the same rows and are scored on held-out rows. If the plan is longer
-than what is tried, the person's own network may still gain what its last doubling of steps gained, for each
-doubling that is left; the sibling counts as it is.
+than what is tried, the given network may still gain what its last doubling of steps gained, for each doubling
+that is left. The sibling's score is not extrapolated.
 """
 
 from __future__ import annotations
@@ -60,16 +60,16 @@ class Run:
 
 @dataclass(frozen=True, eq=False)
 class Outcome:
-    """What the training will reach, and what it could; skills are 0 for a constant answer, 1 for perfection.
+    """What the training will reach, and what it could. Skill is 0 for a constant prediction, 1 if perfect.
 
     Attributes:
         planned, steps: of the training, and of what was tried.
         reached: the skill after those steps. expected: at the end of the plan, at best.
-        sibling: of the sound sibling after the same steps; NaN without one.
+        sibling: of the sibling after the same steps; NaN without one.
         baseline: of nearest neighbours or ridge regression.
-        tuned: of the network as it is, under the sibling's optimiser; NaN if that was not tried.
+        tuned: of the unchanged network with the sibling's optimiser; NaN if that was not tried.
         error: standard error of the difference to the sibling. chance: of the skill of a guess.
-        learnable: of the label-permutation test; None if there was no need of one.
+        learnable: of the label-permutation test; None if it was not needed.
     """
 
     planned: int
@@ -150,7 +150,7 @@ def outcome(
 
 
 def _guarded(make: Callable[[], Any], otherwise: Any) -> Any:
-    """What ``make`` gives; ``otherwise`` if the person's own code, or Keras, does not allow it."""
+    """The result of ``make``; ``otherwise`` if the user's code, or Keras, does not allow it."""
     try:
         return make()
     except (KilterError, *FOREIGN_ERRORS):
@@ -172,7 +172,8 @@ def _with_targets(context: Context) -> Context:
 def _catch_up(model: keras.Model, done: int, planned: int) -> None:
     """Give the moving averages of batch normalisation the share of their start that they have after the plan.
 
-    After k steps they hold momentum^k of their start (mean 0, variance 1): that is no fault of the training.
+    After k steps they hold momentum^k of their start (mean 0, variance 1): that is not a fault of the
+    training.
     """
     for layer in model._flatten_layers():
         if not isinstance(layer, keras.layers.BatchNormalization) or not layer.trainable or done >= planned:
@@ -248,7 +249,7 @@ class _Trial:
                         self.steps = self._affordable(model)
                     if half is None and done >= self.steps // 2:
                         half = self._skill(model, state, done)
-                    self.progress.stage("Diagnosing: trying the training: step", done, self.steps)
+                    self.progress.stage("Diagnosing: trying the planned training: step", done, self.steps)
             epoch += 1
         rows = self._skill(model, state, done)
         if rows is None or half is None:

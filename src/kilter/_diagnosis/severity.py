@@ -1,8 +1,8 @@
-"""Severity from the outcome: severe is what makes a training fall short, and only where it does.
+"""Severity from the outcome: a finding is severe only if it makes a training fall short.
 
-A rule alone can be wrong: where the tried training gets as far as a sound sibling, its severe findings become
-warnings, and its warnings notes. Where the training falls short, the finding that explains it best is severe,
-and consequences name it.
+A rule alone can be wrong: if the tried training gets as far as the sibling, severe findings become warnings,
+and warnings become notes. If the training falls short, the finding that explains it best is severe, and its
+consequences name it.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from kilter._diagnosis.outcome import Outcome
 from kilter._diagnosis.thresholds import seen
 from kilter._records import Evidence, Finding
 
-# Severe whatever a short training shows: it cannot run as asked, or has nothing to learn from.
+# Severe regardless of a short training: the training cannot run as requested, or has nothing to learn from.
 _CERTAIN: Final = (
     "data-not-finite",
     "targets-loss",
@@ -70,7 +70,7 @@ _CONSEQUENCES: Final = (
 
 
 def weighed(found: list[Finding], context: Context, outcome: Outcome | None) -> list[Finding]:
-    """The findings with the severities that the outcome bears out; as they are without one."""
+    """The findings with the severities that the outcome supports; unchanged without an outcome."""
     limits = context.thresholds
     if outcome is None:
         return found
@@ -81,7 +81,7 @@ def weighed(found: list[Finding], context: Context, outcome: Outcome | None) -> 
             limits.learnt_least
         ):  # nor does anything else learn: rules are all there is
             return found
-        # Where only an extrapolation gets there, what is wrong by construction stays.
+        # If only an extrapolation reaches the reference, faults of the construction stay severe.
         measured = replace(outcome, expected=outcome.reached)
         open_end = measured.falls_short(limits.short_margin, limits.short_margin)
         kept = _BY_CONSTRUCTION if open_end else ()
@@ -113,16 +113,16 @@ def _is_rate(outcome: Outcome, share: float) -> bool:
 
 
 def _is_too_short(outcome: Outcome, margin: float) -> bool:
-    """Whether a sound network falls short of simple learners too: there are too few steps."""
+    """Whether the sibling falls short of simple learners too, which means that there are too few steps."""
     return not math.isnan(outcome.sibling) and outcome.baseline - outcome.sibling > 2 * margin
 
 
 def _too_short(outcome: Outcome) -> Finding:
-    evidence = [Evidence("skill of a sound network", outcome.sibling, outcome.baseline, "simple learners")]
+    evidence = [Evidence("skill of the sibling", outcome.sibling, outcome.baseline, "simple learners")]
     detail = (
-        f"{outcome.planned} steps are too few: a sound network gets to a skill of {outcome.sibling:.2f}, "
+        f"{outcome.planned} steps are too few: even its sibling reaches only a skill of "
+        f"{outcome.sibling:.2f}, nearest neighbours or ridge regression {outcome.baseline:.2f}"
     )
-    detail += f"nearest neighbours or ridge regression to {outcome.baseline:.2f}"
     return finding("underfitting", "severe", ("training",), evidence, detail=detail)
 
 
@@ -174,7 +174,7 @@ def _with_rate(found: list[Finding], context: Context) -> list[Finding]:
     name = type(context.optimizer.optimizer).__name__
     given = name if rate is None else f"{name} at {rate:g}"
     detail = (
-        f"With another optimiser and rate than {given}, the same network gets much further in as many steps"
+        f"With another optimiser and rate than {given}, the same network learns much more in as many steps"
     )
     return [*others, finding(code, "severe", ("optimizer",), (), detail=detail)]
 
@@ -196,17 +196,18 @@ def _is_too_high(context: Context, found: Iterable[Finding]) -> bool:
 
 def _short(outcome: Outcome, context: Context, root: str) -> Finding:
     limits = context.thresholds
-    evidence = [seen(limits, "short_margin", "skill expected below that of a sound network",
+    evidence = [seen(limits, "short_margin", "expected skill below that of the sibling",
                      outcome.reference - outcome.expected)]  # fmt: skip
-    named = {"sound sibling": outcome.sibling, "nearest neighbours or ridge": outcome.baseline}
+    named = {"its sibling": outcome.sibling, "nearest neighbours or ridge": outcome.baseline}
     evidence += [
         Evidence(f"skill of {name}", value) for name, value in named.items() if not math.isnan(value)
     ]
     others = " and ".join(f"{name} {value:.2f}" for name, value in named.items() if not math.isnan(value))
     part = "" if outcome.steps == outcome.planned else f" (from {outcome.steps} steps)"
     detail = (
-        f"After {outcome.planned} steps it will reach a skill of {outcome.expected:.2f}{part}. "
-        f"Others reach: {others}. Skill is 0 for a constant answer and 1 for perfection"
+        f"After {outcome.planned} steps the model will reach a skill of {outcome.expected:.2f}{part}. "
+        f"For comparison: {others}. The sibling is the same network, well configured. "
+        "Skill is 0 for a constant prediction, 1 if perfect"
     )
     made = finding("falls-short", "severe", ("training",), evidence, detail=detail)
     return replace(made, explained_by=root)
@@ -216,5 +217,5 @@ def _noise(outcome: Outcome) -> Finding:
     assert outcome.learnable is not None
     evidence = [Evidence("p of a label-permutation test", outcome.learnable.p, 0.05, "Fisher 1935")]
     detail = f"a permutation test of {outcome.learnable.tested} gives p = {outcome.learnable.p:.2f}"
-    detail += ", and neither the model nor a sound one learns anything that holds for other rows"
+    detail += ", and neither the model nor its sibling learns anything that generalises"
     return finding("shuffled-labels", "severe", ["targets"], evidence, detail=detail)

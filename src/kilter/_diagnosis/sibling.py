@@ -1,15 +1,16 @@
-"""The sound sibling: a person's own network (kind, depth and widths), begun, activated and optimised soundly.
+"""The sibling: the given network with suitable initialisation, activations and optimiser.
 
-A copy whose configurations are cleaned: initialisers that fit, live activations, moderate dropout and
-penalties, standardised inputs, an output that fits the targets, batch normalisation in deep stacks without
-any, and Adam with a warm-up and a cosine decay. A class with its own ``call`` gets new weights and the
-optimiser only.
+It has the kind, depth and widths of the given network. It is a copy with corrected configurations:
+initialisers that fit, live activations, moderate dropout and penalties, standardised inputs, an output that
+fits the targets, batch normalisation in deep stacks without any, and Adam with a warm-up and a cosine decay.
+A class with its own ``call`` gets only new weights and the optimiser.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Final
 
 import keras
@@ -19,7 +20,7 @@ from kilter._diagnosis.checks.architecture import feeds_kernel, linear_layers
 from kilter._diagnosis.checks.output import BINARY, CATEGORICAL, SPARSE, SQUARES, complaints
 from kilter._diagnosis.context import Context
 from kilter._diagnosis.targets import target_facts
-from kilter._models.copying import Cut, copy_model, copy_written, is_graph
+from kilter._models.copying import FOREIGN_ERRORS, Cut, copy_model, copy_written, is_graph
 from kilter._models.editing import as_graph, can_be_cut, cut, open_layers
 from kilter._models.layers import (
     ATTENTION,
@@ -29,12 +30,24 @@ from kilter._models.layers import (
     WEIGHTED,
     LayerFacts,
     OutputFacts,
+    output_names,
 )
 from kilter._models.variables import draw_weights
 from kilter.data.scaling import moments
 from kilter.nn.pairing import PAIRINGS, pairing_of
 
 Config = dict[str, Any]
+# What may differ between a network and its sibling, by the remedies' codes.
+PARTS: Final = (
+    "standardize-inputs",
+    "repair-output",
+    "rescale-outputs",
+    "reinitialize-paired",
+    "replace-activation",
+    "ease-regularization",
+    "repair-batch-norm",
+    "insert-batch-norm",
+)
 RATE: Final = 4e-3
 ATTENTION_RATE: Final = 2e-3
 _CLIP: Final = 1.0
@@ -52,26 +65,25 @@ def sibling(context: Context, steps: int, seed: int) -> keras.Model:
     """The sibling, compiled for a training of ``steps`` steps. Raises as a copy of the model does."""
     graph = as_graph(context.model, context.x)
     if graph is None or not can_be_cut(graph):
-        model, loss, weight = copy_written(context.model).model, None, None
+        model, changed = copy_written(context.model).model, {}
     else:
-        model, loss, weight = _cleaned(context, graph)
+        cleaning = cleaning_of(context, graph)
+        model, changed = cleaning.model(), cleaning.compiled
     model.trainable = model.trainable or not context.model.trainable_variables
     free = [one for one in model._flatten_layers(include_self=False) if one.trainable]
     draw_weights(free, seed)
-    return compiled_soundly(context, model, steps, loss=loss, weight=weight)
+    return compiled_soundly(context, model, steps, **changed)
 
 
 def own_network(context: Context, steps: int) -> keras.Model:
-    """The network as it is, with its own weights, under the sibling's optimiser."""
+    """The unchanged network, with its own weights and the sibling's optimiser."""
     model = context.model
     copied = copy_model(model) if is_graph(model) and can_be_cut(model) else copy_written(model)
     return compiled_soundly(context, copied.model, steps)
 
 
-def compiled_soundly(
-    context: Context, model: keras.Model, steps: int, *, loss: Any = None, weight: float | None = None
-) -> keras.Model:
-    """``model`` with the given loss, or the original's, and Adam: a tenth of the steps warm it up."""
+def compiled_soundly(context: Context, model: keras.Model, steps: int, **changed: Any) -> keras.Model:
+    """``model`` compiled as the original, but for ``changed``, with Adam: a tenth of the steps warm it up."""
     attends = any(isinstance(one, ATTENTION) for one in model._flatten_layers())
     warm = max(1, steps // 10)
     rate = keras.optimizers.schedules.CosineDecay(
@@ -81,53 +93,99 @@ def compiled_soundly(
     keras.Model.compile(
         model,
         optimizer=keras.optimizers.Adam(rate, clipnorm=_CLIP),  # type: ignore[arg-type]
-        loss=given["loss"] if loss is None else loss,
-        loss_weights=given["loss_weights"] if weight is None else [weight],
+        **{"loss": given["loss"], "loss_weights": given["loss_weights"], **changed},
     )
     return model
 
 
-def _cleaned(context: Context, graph: keras.Model) -> tuple[keras.Model, Any, float | None]:
-    """The copy with clean configurations, its loss (None: the original's) and the weight of that loss."""
+@dataclass(frozen=True, eq=False)
+class Cleaning:
+    """How a graph of layers becomes its sibling.
+
+    ``cuts``: how the configuration of each layer that changes does. ``front``: layers before the inputs, ()
+    for none. ``loss``: the new one; None for the original's. ``weights``: what the loss of each output is
+    multiplied by; () for nothing.
+    """
+
+    graph: keras.Model
+    cuts: Mapping[Any, Cut]
+    front: Sequence[Any]
+    loss: Any
+    weights: tuple[float, ...]
+
+    def model(self) -> keras.Model:
+        """The sibling, uncompiled, with the weights of layers that keep their shapes."""
+        return cut(self.graph, self.cuts, self.front).model
+
+    @property
+    def compiled(self) -> Config:
+        """The arguments of compile() that change."""
+        given = {} if self.loss is None else {"loss": self.loss}
+        return given | ({"loss_weights": _weighted(self.graph, self.weights)} if self.weights else {})
+
+
+def cleaning_of(context: Context, graph: keras.Model, parts: Collection[str] = PARTS) -> Cleaning:
+    """The cleaning that changes these ``parts``."""
     facts: dict[int, LayerFacts] = {}
     for one in context.layers:
         facts.setdefault(id(one.layer), one)
-    poor = _poor_activations(context)
-    insert = _lacks_normalization(context)
+    poor = _poor_activations(context) if "replace-activation" in parts else set()
+    insert = "insert-batch-norm" in parts and _lacks_normalization(context)
     cuts: dict[Any, Cut] = {}
     for layer in open_layers(graph):
         if layer.trainable_variables and not isinstance(layer, keras.Model):
-            cuts[layer] = _cleaner(facts.get(id(layer)), poor, insert=insert)
+            cuts[layer] = _cleaner(facts.get(id(layer)), poor, parts, insert=insert)
         elif id(layer) in poor or isinstance(layer, keras.layers.Dropout | keras.layers.LeakyReLU):
-            cuts[layer] = _cleaner(None, poor | {id(layer)} if id(layer) in poor else poor)
-    ending = _ending(context)
-    loss = weight = None
-    if ending is not None:
-        head, change, loss, weight = ending
-        clean = cuts.get(head, lambda config: config)
-        cuts[head] = lambda config: change(clean(config))
-    front = [_normalization(context, array) for array in context.inputs]
+            cuts[layer] = _cleaner(None, poor, parts, sound=id(layer) in poor)
+    heads, loss, weights = _endings(context, parts)
+    for head, change in heads:
+        cuts[head] = _after(cuts.get(head), change)
+    front = [_normalization(context, array) for array in context.inputs] if PARTS[0] in parts else []
     listed = front if len(front) == len(graph.inputs) and any(front) else ()
-    return cut(graph, cuts, listed).model, loss, weight
+    changed = {layer: make for layer, make in cuts.items() if _changes(layer, make)}
+    return Cleaning(graph, changed, listed, loss, weights)
 
 
-def _cleaner(facts: LayerFacts | None, poor: set[int], *, insert: bool = False) -> Cut:
-    """A layer's configuration with what harms a training replaced; inner configurations too."""
+def configuration(layer: Any) -> Config | None:
+    """A layer's configuration, of plain values; None where it has none."""
+    try:
+        return dict(layer.get_config())
+    except FOREIGN_ERRORS:
+        return None
+
+
+def _changes(layer: Any, make: Cut) -> bool:
+    """Whether the cut changes the layer; one without a configuration cannot be changed."""
+    config = configuration(layer)
+    return config is not None and make(dict(config)) != config
+
+
+def _cleaner(
+    facts: LayerFacts | None,
+    poor: set[int],
+    parts: Collection[str],
+    *,
+    insert: bool = False,
+    sound: bool = False,
+) -> Cut:
+    """A layer's configuration with what harms a training replaced; inner configurations too.
+
+    ``sound``: whether a layer without facts gets a sound activation.
+    """
 
     def clean(config: Config) -> Any:
-        found = _clean(config)
+        found = _clean(config, parts)
         hidden = facts is not None and facts.is_weighted and not facts.is_output
         if facts is None:
-            return {**found, "activation": _SOUND} if "activation" in found else found
+            return {**found, "activation": _SOUND} if sound and "activation" in found else found
         named = facts.activation_layer == facts.path
         if named and id(facts.layer) in poor:
             found["activation"] = _SOUND
-        if hidden and "kernel_initializer" in found:
+        if hidden and "kernel_initializer" in found and "reinitialize-paired" in parts:
             lively = facts.activation if id(facts.layer) not in poor else _SOUND
-            found["kernel_initializer"] = (
-                pairing_of(lively).default if lively in PAIRINGS else "glorot_uniform"
-            )
-        if isinstance(facts.layer, keras.layers.BatchNormalization):
+            wanted = pairing_of(lively).default if lively in PAIRINGS else "glorot_uniform"
+            found["kernel_initializer"] = _unless_same(config["kernel_initializer"], wanted)
+        if isinstance(facts.layer, keras.layers.BatchNormalization) and "repair-batch-norm" in parts:
             first = keras.config.image_data_format() == "channels_first"
             found["axis"] = found["axis"] if first else -1
         if not insert or not hidden or found.get("activation") is None:
@@ -142,25 +200,33 @@ def _cleaner(facts: LayerFacts | None, poor: set[int], *, insert: bool = False) 
     return clean
 
 
-def _clean(config: Any) -> Any:
+def _unless_same(config: Any, wanted: str) -> Any:
+    """The name of an initialiser; its configuration as it is, if that is the same."""
+    now, then = keras.initializers.get(config), keras.initializers.get(wanted)
+    return config if type(now) is type(then) else wanted
+
+
+def _clean(config: Any, parts: Collection[str]) -> Any:
     """The configuration with sound initialisers, rates and penalties; other values as they are."""
+    drawn, eased = "reinitialize-paired" in parts, "ease-regularization" in parts
+    active = "replace-activation" in parts
     found = dict(config)
     for key, value in config.items():
-        if key.endswith("_regularizer"):
+        if key.endswith("_regularizer") and eased:
             found[key] = None
-        elif key.endswith("_initializer") and key in _STARTS:
-            found[key] = _STARTS[key]
-        elif key in ("kernel_initializer", "depthwise_initializer", "pointwise_initializer"):
-            found[key] = "glorot_uniform"
-        elif key in ("rate", "dropout", "recurrent_dropout") and isinstance(value, float) and value > 0.5:
-            found[key] = 0.2
-        elif key == "momentum" and isinstance(value, float):  # of batch normalisation
+        elif key.endswith("_initializer") and key in _STARTS and drawn:
+            found[key] = _unless_same(value, _STARTS[key])
+        elif key in ("kernel_initializer", "depthwise_initializer", "pointwise_initializer") and drawn:
+            found[key] = _unless_same(value, "glorot_uniform")
+        elif key in ("rate", "dropout", "recurrent_dropout") and isinstance(value, float) and eased:
+            found[key] = 0.2 if value > 0.5 else value
+        elif key == "momentum" and isinstance(value, float) and "repair-batch-norm" in parts:
             found[key] = min(value, 0.9)
-        elif key == "negative_slope" and isinstance(value, float) and value >= 1:
+        elif key == "negative_slope" and isinstance(value, float) and value >= 1 and active:
             found[key] = 0.2
         elif key in ("layer", "backward_layer", "cell") and isinstance(value, dict) and "config" in value:
-            found[key] = {**value, "config": _clean(value["config"])}
-    if "recurrent_initializer" in config and config.get("activation") != "tanh":
+            found[key] = {**value, "config": _clean(value["config"], parts)}
+    if active and "recurrent_initializer" in config and config.get("activation") != "tanh":
         found["activation"] = "tanh"
     return found
 
@@ -178,28 +244,37 @@ def _lacks_normalization(context: Context) -> bool:
     return len(context.hidden) >= _DEEP and not normal and context.batch_size >= context.thresholds.norm_batch
 
 
-def _ending(context: Context) -> tuple[Any, Callable[[Any], Any], Any, float | None] | None:
-    """How the last layer and the loss change to fit the targets; None if they fit, or cannot be changed."""
-    if len(context.outputs) != 1:
-        return None
+def _after(clean: Cut | None, change: Cut) -> Cut:
+    """One cut after another."""
+    return change if clean is None else lambda config: change(clean(config))
+
+
+def _endings(
+    context: Context, parts: Collection[str]
+) -> tuple[list[tuple[Any, Cut]], Any, tuple[float, ...]]:
+    """How the last layers change to fit the targets, the new loss, and what losses are multiplied by.
+
+    Outputs of quantities far from 0 and 1 are scaled; of a single output that does not fit, width, activation
+    and loss change.
+    """
+    rescaled = [_rescaled(context, one) if "rescale-outputs" in parts else None for one in context.outputs]
+    if any(rescaled):
+        weights = tuple(1.0 if one is None else one[2] for one in rescaled)
+        return [one[:2] for one in rescaled if one is not None], None, weights
+    if len(context.outputs) != 1 or "repair-output" not in parts:
+        return [], None, ()
     (output,) = context.outputs
     head = context.layer(output.where)
     facts = target_facts(output.targets)
     if head is None or facts is None or output.loss is None or not isinstance(head.layer, WEIGHTED):
-        return None
-    tail = bool(head.consumers)
-    if output.loss.name in SQUARES and output.activation == "linear" and not tail:
-        return _rescaled(head, output)
-    if not list(complaints(output)) or tail:
-        return None
-    wanted = _wanted(output, facts)
-    if wanted is None:
-        return None
-    units, activation, loss = wanted
+        return [], None, ()
+    quantities = output.loss.name in SQUARES and output.activation == "linear"
+    wanted = None if quantities or head.consumers or not list(complaints(output)) else _wanted(output, facts)
     width = next((key for key in ("units", "filters") if hasattr(head.layer, key)), None)
-    if width is None:
-        return None
-    return head.layer, lambda config: {**config, width: units, "activation": activation}, loss, None
+    if wanted is None or width is None:
+        return [], None, ()
+    units, activation, loss = wanted
+    return [(head.layer, lambda config: {**config, width: units, "activation": activation})], loss, ()
 
 
 def _wanted(output: OutputFacts, facts: Any) -> tuple[int, str, str] | None:
@@ -221,20 +296,41 @@ def _wanted(output: OutputFacts, facts: Any) -> tuple[int, str, str] | None:
     return output.units, "linear", "mse"
 
 
-def _rescaled(head: LayerFacts, output: OutputFacts) -> tuple[Any, Callable[[Any], Any], Any, float] | None:
-    """A layer that scales the output to the targets' mean and deviation, where they are far from 0 and 1."""
+def _rescaled(context: Context, output: OutputFacts) -> tuple[Any, Cut, float] | None:
+    """A layer that scales the output to the targets' mean and deviation, where they are far from 0 and 1.
+
+    With what the loss is then multiplied by; None for other outputs.
+    """
+    head = context.layer(output.where)
+    if head is None or head.consumers or output.loss is None or output.loss.name not in SQUARES:
+        return None
+    fits = target_facts(output.targets) is not None and isinstance(head.layer, WEIGHTED)
+    if not fits or output.activation != "linear":
+        return None
     targets = np.asarray(output.targets, dtype=np.float64)
     mean, deviation = float(targets.mean()), float(targets.std())
-    whole: Any = None  # Keras says int and takes None
     if deviation == 0 or not (abs(mean) > 3 or deviation > 3 or deviation < 0.1):
         return None
+    whole: Any = None  # Keras says int and takes None
     scale = keras.layers.Normalization(axis=whole, mean=mean, variance=deviation**2, invert=True)
-    weight = 1 / deviation**2 if output.loss and output.loss.name == "mean_squared_error" else 1 / deviation
+    weight = 1 / deviation**2 if output.loss.name == "mean_squared_error" else 1 / deviation
 
     def change(config: Any) -> Any:
         return [*(config if isinstance(config, list) else [config]), scale]
 
-    return head.layer, change, None, weight
+    return head.layer, change, weight
+
+
+def _weighted(model: keras.Model, factors: Sequence[float]) -> Any:
+    """The compiled loss weights, each multiplied by a factor, in the structure of the losses."""
+    given: Any = model._compile_config.config if model.compiled else {}  # type: ignore[attr-defined]
+    own = given.get("loss_weights")
+    if isinstance(given.get("loss"), dict):
+        names = output_names(model) or sorted(given["loss"])
+        known = own if isinstance(own, dict) else {}
+        return {name: known.get(name, 1.0) * factor for name, factor in zip(names, factors, strict=True)}
+    known = own if isinstance(own, list | tuple) else [1.0] * len(factors)
+    return [one * factor for one, factor in zip(known, factors, strict=True)]
 
 
 def _normalization(context: Context, array: np.ndarray) -> Any:

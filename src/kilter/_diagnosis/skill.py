@@ -1,4 +1,4 @@
-"""How good predictions are, row by row: 0 is the best constant answer, 1 is perfect."""
+"""How good predictions are, row by row: 0 is the best constant prediction, 1 is perfect."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from kilter._diagnosis.context import Context
 from kilter._diagnosis.targets import labels
 from kilter._models.layers import OutputFacts
 
-# A row's skill is no lower: one row of a diverged model must not outweigh all others.
+# The lowest skill of a row: one row of a diverged model must not outweigh all others.
 LEAST: Final = -3.0
 _RARE: Final = 0.2  # of an equal share of the rows; below it classes count equally
 _ROWS: Final = 1_000
@@ -54,7 +54,7 @@ def row_skill(output: OutputFacts, predicted: np.ndarray, targets: np.ndarray) -
 def _classes(
     output: OutputFacts, predicted: np.ndarray, targets: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray] | None:
-    """Class numbers answered and wanted, of rows or of their elements; None if there are no classes."""
+    """Predicted and true class numbers, of rows or of their elements; None if there are no classes."""
     name = "" if output.loss is None else output.loss.name or ""
     wide = predicted.ndim > 1 and predicted.shape[-1] > 1
     whole = bool(np.all(targets == np.round(targets)))

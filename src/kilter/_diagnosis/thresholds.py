@@ -19,7 +19,7 @@ _AUTOTRAINER = "AUTOTRAINER (Zhang et al. 2021)"
 
 @dataclass(frozen=True)
 class Thresholds:
-    """Limits by name; ``metadata["source"]`` of each field says where it comes from."""
+    """Limits by name; ``metadata["source"]`` of each field gives its source."""
 
     # a probe
     deviation_ratio: float = sourced(1e3, "float32 has 7 digits: 1000 times smaller keeps 4 of them")
@@ -41,7 +41,7 @@ class Thresholds:
     gradient_least: float = sourced(1e-12, "below float32 rounding of weights near 1")
     least_steps: float = sourced(32, OWN)
     update_ratio_usual: float = sourced(0.02, "20 times the usual 1e-3 (Karpathy, CS231n notes)")
-    # the outcome, in skill: 0 is a constant answer, 1 is perfect
+    # the outcome, in skill: 0 is a constant prediction, 1 is perfect
     short_margin: float = sourced(0.12, OWN)
     learnt_least: float = sourced(0.05, OWN)
     rate_share: float = sourced(0.6, "of the gap to the sibling; limit by kilter")

@@ -37,11 +37,11 @@ Check = Literal["warn", "strict"]
 class FiniteCheck:
     """What NaN and infinity in data do: an error, or one warning for each input.
 
-    They are always an error in weights.
+    They are always an error in weights. ``found``: what was warned of, by input.
     """
 
     mode: Check = "strict"
-    _told: set[str] = field(default_factory=set)
+    found: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.mode not in get_args(Check):
@@ -57,8 +57,8 @@ class FiniteCheck:
             raise DataError(
                 expected=f"finite numbers in {name}", received=found, remedy="fill or drop these rows"
             )
-        if name not in self._told:
-            self._told.add(name)
+        if name not in self.found:
+            self.found[name] = found
             warnings.warn(
                 f"{name} has {found}. What is computed from them becomes NaN, unless model or loss masks "
                 'them: fill or drop these rows. check="strict" makes this an error.',
@@ -141,7 +141,7 @@ def collect(
 def on_device(array: Any) -> Any:
     """A copy of the array on the device.
 
-    JAX puts it into small pages on a CPU, whose first access is slow; NumPy asks for large ones.
+    On a CPU, JAX puts it into small pages with a slow first access; NumPy requests large ones.
     """
     if jax.default_backend() != "cpu" or not isinstance(array, np.ndarray) or array.nbytes < _LARGE_BYTES:
         return jax.device_put(array)
@@ -289,7 +289,7 @@ def check_unmasked(leaf: Any) -> None:
 
 
 def warn_of_losses(x: Any) -> None:
-    """Warn about input columns whose differences float32 cannot represent, such as unix times."""
+    """Warn about input columns with differences that float32 cannot represent, such as unix times."""
     if keras.config.floatx() != "float32":
         return
     for leaf in keras.tree.flatten(x):

@@ -77,7 +77,7 @@ def mixed_losses(model: keras.Model, y: jax.Array, mixture: Mixture) -> Generato
     if not mixed.used:
         raise ModelError(
             expected="a train_step that uses the compiled loss, for Mixup or Cutmix",
-            received=f"model {model.name!r}, whose own train_step computes another one",
+            received=f"model {model.name!r}, with its own train_step that computes another one",
             remedy="call self.compute_loss() in it, or mix rows there",
         )
 
@@ -91,7 +91,7 @@ def check_mixed_targets(model: keras.Model, y: Any) -> None:
         raise ModelError(
             expected="one target and one compiled loss, for Mixup or Cutmix",
             received=f"{len(leaves)} targets and {losses} losses",
-            remedy="leave them out, or mix rows in a train_step of your own",
+            remedy="leave them out, or mix rows in your own train_step",
         )
     loss, (labels,) = _loss(model), leaves
     if getattr(loss, "fn", None) in SPARSE:
@@ -115,7 +115,7 @@ def _check_class_numbers(loss: Any, labels: jax.Array) -> None:
         raise DataError(
             expected="one class number a row, for Mixup or Cutmix",
             received=f"y of shape {labels.shape}",
-            remedy="they do not mix images whose pixels have labels of their own",
+            remedy="they cannot mix images with a label for each pixel",
         )
 
 

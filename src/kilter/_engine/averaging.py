@@ -1,8 +1,8 @@
-"""Weight averaging as callbacks: the averages are validated and kept, the weights themselves are trained.
+"""Weight averaging as callbacks: the weights are trained, and their averages are validated and kept.
 
 From the validation of an epoch to the beginning of the next one the model holds the averages. Validation,
 early stopping and callbacks that save the model see them, if they come later in the list. Then the training
-weights come back, and training continues with the same bits as without averaging.
+weights return, and training continues with the same bits as without averaging.
 """
 
 from __future__ import annotations
@@ -157,13 +157,12 @@ class StochasticWeightAverage(WeightAverage):
     Args:
         start: epochs before averaging begins: a whole number, or a share (0 to below 1) of all epochs.
         every: average after every so many epochs.
-        refresh: as in :class:`ExponentialMovingAverage`; required with batch normalisation, whose statistics
-            do not fit the average.
+        refresh: as in :class:`ExponentialMovingAverage`; required with batch normalisation, because its
+            statistics do not fit the average.
 
     Raises:
-        OptionError: for values out of range, and when training begins for a model with batch normalisation
-        and
-            no ``refresh``.
+        OptionError: for values out of range, and at the start of training if the model has batch
+            normalisation and there is no ``refresh``.
     """
 
     def __init__(self, start: float = 0.75, every: int = 1, refresh: Arrays | None = None) -> None:

@@ -47,7 +47,7 @@ def _source_of(source: Any, order: Order) -> _Numbered | _Iterated:
 
 
 def _length(source: Any) -> int | None:
-    """How many batches a source says it has; None if it does not know, or is endless."""
+    """The number of batches that a source reports; None if it does not know it, or is endless."""
     try:
         found = source.num_batches if isinstance(source, keras.utils.PyDataset) else len(source)
     except (TypeError, NotImplementedError):  # no length, or one that raises, as in tf.data and torch
@@ -56,7 +56,7 @@ def _length(source: Any) -> int | None:
 
 
 def _batch_of(item: Any) -> Batch:
-    """A source's item, in which a list counts as a tuple, copied, because a source may reuse its memory."""
+    """A copy of a source's item, because a source may reuse its memory; a list counts as a tuple."""
     if isinstance(item, Yielded):  # the first of a generator, read before
         return item
     parts = tuple(item) if isinstance(item, tuple | list) else (item,)
@@ -64,7 +64,7 @@ def _batch_of(item: Any) -> Batch:
         raise DataError(
             expected="batches x, (x, y) or (x, y, sample_weight)",
             received=f"a {type(item).__name__} of {len(parts)} parts",
-            remedy="put several inputs into a tuple or dict of their own: ((a, b), y)",
+            remedy="put several inputs into their own tuple or dict: ((a, b), y)",
         )
     x, y, sample_weight = jax.tree.map(_own, with_sparse_rows((*parts, None, None)[:3]))
     return Yielded(x, y, sample_weight, len(parts) if isinstance(item, tuple | list) else 0)
@@ -215,7 +215,7 @@ class BatchFeed:
     """An iterable of batches ``x``, ``(x, y)`` or ``(x, y, sample_weight)``, one pass per epoch.
 
     A grain data set, a ``keras.utils.PyDataset``, a list, a data loader of another library. The source
-    shuffles itself; only a PyDataset's batches come in ``order``.
+    shuffles itself; only a PyDataset's batches are reordered by ``order``.
 
     Attributes:
         most: batches in an epoch; the next epoch continues where it ended.
@@ -315,7 +315,7 @@ class BatchFeed:
         if batch.sample_weight is not None:
             raise OptionError(
                 expected="class_weight or sample_weight",
-                received="class_weight beside batches (x, y, sample_weight)",
+                received="class_weight with batches (x, y, sample_weight)",
                 remedy="multiply the class weights into the sample weights",
             )
         weights = class_weights(batch.y, self.class_weight, all_rows=False)

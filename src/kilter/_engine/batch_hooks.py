@@ -18,7 +18,7 @@ import keras
 
 from kilter._engine.scheduling import RateGuard
 from kilter._models.keras_internals import is_default
-from kilter._models.variables import State, copied, pull, push, variables, view
+from kilter._models.variables import State, copied, lend, push, variables, view
 from kilter._text import warn_once
 from kilter.errors import OptionError
 
@@ -69,7 +69,7 @@ class BatchHooks:
         model: Any = self.model
         self.changed = set()
         if self.every is None:
-            yield pull(model) if self.mode == "train" and not self.told else view(model)
+            yield lend(model) if self.mode == "train" and not self.told else view(model)
             return
         self._variables = variables(model)
         first = _values(self._variables)
@@ -89,7 +89,9 @@ class BatchHooks:
         if not self.told or (self.every is not None and first % self.every):
             return state
         state = self._called("begin", first, state)
-        return pull(self.model) if self.every is None else state
+        if self.every is not None:
+            return state
+        return lend(self.model, references=1) if self.mode == "train" else view(self.model)
 
     def after(self, last: int, state: State, logs: Callable[[], Any]) -> State:
         """Call the end hooks if step ``last`` ends an execution or chunk; returns the state then."""
@@ -215,7 +217,7 @@ def say_price(callbacks: keras.callbacks.CallbackList, chunk: str, *, validated:
         return
     for name in dict.fromkeys(acting(callbacks, "train") + (acting(callbacks, "test") if validated else [])):
         warn_once(
-            f"{name} acts on batches, so each step is a call of its own, as in model.fit and about as slow. "
+            f"{name} acts on batches, so each step is a separate call, about as slow as in model.fit. "
             'Faster: schedule= or kilter.find_lr for learning rates; chunk="fast" to call batch hooks every '
             "2 s; kilter_chunked = True in a callback that only reads."
         )

@@ -27,7 +27,7 @@ Moments = tuple[Any, Any, Any]
 
 @dataclass(frozen=True)
 class RefreshedNorm:
-    """How far the statistics of one layer were from the truth.
+    """How far off the statistics of one layer were.
 
     Attributes:
         layer: its path, such as ``"block/norm_1"``.
@@ -57,9 +57,9 @@ def refresh_batch_norm(model: keras.Model, x: Arrays, *, batch_size: int = 256) 
     """Set every batch normalisation's mean and variance to those of its inputs over all of ``x``, in place.
 
     In training Keras keeps moving averages over batches, which lag behind the weights: with a momentum of
-    0.99 half of what they hold is older than 69 steps. What inference is meant to use are the mean and the
-    variance over the training set (Ioffe & Szegedy 2015, algorithm 2; here with 1/N, as in training), every
-    row counted once, the rows of a smaller last batch too, and masked positions not at all.
+    0.99 half of what they hold is older than 69 steps. Inference should use the mean and the variance over
+    the training set (Ioffe & Szegedy 2015, algorithm 2; here with 1/N, as in training), every row counted
+    once, the rows of a smaller last batch too, and masked positions not at all.
 
     A layer's input depends on the statistics of the layers before it. So all are measured, set and measured
     again, until nothing changes: after k passes the layers with fewer than k others before them are exact.
@@ -103,7 +103,7 @@ def refresh_batch_norm(model: keras.Model, x: Arrays, *, batch_size: int = 256) 
         raise ModelError(
             expected=f"finite inputs to every batch normalisation of model {model.name!r}",
             received=f"NaN or infinite statistics in {', '.join(bad[:5])}",
-            remedy="look at the weights before these layers; masks that leave nothing do it too",
+            remedy="check the weights before these layers, and masks that leave no values",
         )
     for path, layer in live:
         if path in found:

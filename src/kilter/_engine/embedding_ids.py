@@ -149,7 +149,7 @@ def _step(model: Any, kind: Kind) -> Callable[[State, Any], Any]:
 
 
 def _wrong(ids: jax.Array, size: int, rows: int) -> tuple[jax.Array, jax.Array]:
-    """Which rows have an id that is no row of the table, and the first such id of each."""
+    """Which rows have an id outside the table, and the first such id of each."""
     by_row = ids.reshape(rows, -1) if ids.ndim and ids.shape[0] == rows else ids.reshape(1, -1)
     wrong = ~((by_row >= 0) & (by_row < size) & (by_row == jnp.floor(by_row)))
     first = jnp.take_along_axis(by_row, jnp.argmax(wrong, axis=1)[:, None], axis=1)[:, 0]

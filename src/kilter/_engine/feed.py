@@ -22,9 +22,9 @@ import numpy as np
 from kilter._engine.arrays import FiniteCheck, Rows, collect, on_device
 from kilter._engine.sparse import SparseRows
 
-# With so many whole batches per epoch, the partial one is rare.
+# With this many whole batches per epoch, the partial one is rare.
 _MANY = 16
-# Rows of so many bytes go to the device after their programs are compiled.
+# Rows of at least this many bytes go to the device after their programs are compiled.
 _LARGE = 16 * 2**20
 
 
@@ -184,7 +184,7 @@ class ResidentFeed:
         """All whole batches, then the last partial one, if any."""
         numbers = self.order.rows(self.rows.count, epoch)
         for block in self._blocks(self.place.put(self.rows.data), numbers, epoch):
-            yield block._replace(order=jnp.asarray(block.order))
+            yield block._replace(order=jax.device_put(block.order))
         self.order.say_end(self.rows.count, epoch)
 
     def _blocks(self, data: Any, numbers: np.ndarray, epoch: int = 0) -> list[Block]:

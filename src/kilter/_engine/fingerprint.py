@@ -2,7 +2,7 @@
 
 A compiled program holds such values as constants, so its key holds them too: numbers, strings and small NumPy
 arrays by value, everything else by identity. They are found by walking from the model, its layers and what it
-was compiled with, through attributes, containers, closures and the globals that user functions read.
+was compiled with, through attributes, containers, closures and what user functions read of their globals.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _SIMPLE = (type(None), bool, int, str, bytes, complex)
 # What is read of a user's class; the rest is found where it is used.
 _OF_CLASSES = (*_SIMPLE, float, list, tuple, dict, types.FunctionType)
 # Larger arrays and containers are compared by identity and length.
-_MOST_BYTES = 1 << 20
+_MOST_BYTES = 1 << 24
 _MOST_ITEMS = 1000
 _DEEPEST = 8
 
@@ -171,7 +171,7 @@ class _Walk:
 
     def _array(self, array: Any) -> Any:
         if array.nbytes > _MOST_BYTES:
-            return "array", self._number(array)
+            return "array", self._number(array), array.shape
         digest = hashlib.blake2b(np.ascontiguousarray(array).tobytes(), digest_size=16).digest()
         return "array", array.shape, array.dtype.str, digest
 
@@ -242,14 +242,27 @@ def _of_class(kind: type) -> Iterator[tuple[str, Any]]:
 
 
 def _of_function(function: types.FunctionType) -> Iterator[tuple[str, Any]]:
-    """A user's function: code, defaults, closure, and the constants and functions among its globals."""
+    """A user's function: code, defaults, closure, and what it reads of its globals."""
     yield "code", function.__code__
     yield "defaults", (function.__defaults__, function.__kwdefaults__)
     yield "closure", [_content(cell) for cell in function.__closure__ or ()]
-    for name in _global_names(function.__code__):
-        value = function.__globals__.get(name)
-        if isinstance(value, (*_SIMPLE, float, types.FunctionType, type)):
-            yield f"global {name}", value
+    for chain in _global_reads(function.__code__):
+        if chain[0] in function.__globals__:
+            yield f"global {'.'.join(chain)}", _reached(function.__globals__[chain[0]], chain[1:])
+
+
+def _reached(value: Any, names: Sequence[str]) -> Any:
+    """What ``value.a.b`` is, for the first names that exist; None of what a library has."""
+    for name in names:
+        if isinstance(value, types.ModuleType) and _root(value.__name__) in _LIBRARIES:
+            return None
+        if isinstance(getattr(type(value), name, None), property | functools.cached_property):
+            return value  # reading it would run code
+        try:
+            value = getattr(value, name)
+        except FOREIGN_ERRORS:
+            break
+    return value
 
 
 def _content(cell: Any) -> Any:
@@ -260,15 +273,28 @@ def _content(cell: Any) -> Any:
 
 
 @functools.lru_cache(maxsize=4096)
-def _global_names(code: types.CodeType) -> tuple[str, ...]:
-    own = {step.argval for step in dis.get_instructions(code) if step.opname == "LOAD_GLOBAL"}
-    inner = (_global_names(one) for one in code.co_consts if isinstance(one, types.CodeType))
-    return tuple(sorted(own.union(*inner)))
+def _global_reads(code: types.CodeType) -> tuple[tuple[str, ...], ...]:
+    """The globals that code reads, each with the attributes that it reads of them: ``(settings, scale)``."""
+    found: set[tuple[str, ...]] = set()
+    chain: tuple[str, ...] = ()
+    for step in dis.get_instructions(code):
+        if step.opname == "LOAD_GLOBAL":
+            found, chain = found | {chain}, (step.argval,)
+        elif chain and step.opname in ("LOAD_ATTR", "LOAD_METHOD"):
+            chain = (*chain, step.argval)
+        elif step.opname not in ("CACHE", "EXTENDED_ARG", "PRECALL"):
+            found, chain = found | {chain}, ()
+    inner = (_global_reads(one) for one in code.co_consts if isinstance(one, types.CodeType))
+    return tuple(sorted(found.union({chain}, *inner) - {()}))
+
+
+def _root(module: str | None) -> str:
+    return (module or "").partition(".")[0]
 
 
 def _is_foreign(thing: Any) -> bool:
     """Whether a function or class is the user's own; a library's does not change."""
-    return (thing.__module__ or "").partition(".")[0] not in _LIBRARIES
+    return _root(thing.__module__) not in _LIBRARIES
 
 
 # The configurations of classes from these packages say everything about them.
@@ -277,7 +303,7 @@ Structure = tuple[Any, ...]
 
 
 def structure(model: keras.Model) -> Structure | None:
-    """A key that is equal for compiled models whose programs are the same; None where that is unknown.
+    """A key that is equal for compiled models with the same programs; None if that is unknown.
 
     Values of variables, initialisers and a constant learning rate make no difference. Losses and metrics that
     are not Keras's count by identity: keep them alive as long as the key.

@@ -28,10 +28,10 @@ from kilter._engine.embedding_ids import IdCheck, Kind
 from kilter._engine.epochs import epochs_told
 from kilter._engine.feed import Order, ResidentFeed, StreamFeed, must_stream, warn_of_end
 from kilter._engine.history import History
-from kilter._engine.loop import Session
 from kilter._engine.measuring_callback import measuring
 from kilter._engine.overrides import check_loop
 from kilter._engine.scheduling import RateGuard, RateKeeper, Schedule, check_schedule
+from kilter._engine.session import Session
 from kilter._engine.sparse import with_sparse_rows
 from kilter._models.variables import build
 from kilter._progress import Verbose
@@ -84,36 +84,28 @@ def fit(
     check_steps(steps_per_epoch=steps_per_epoch, validation_steps=validation_steps)
     epochs = _limited("epochs", epochs, keras.config.max_epochs())
     check_schedule(model, schedule, validated=validation_data is not None or bool(validation_split))
-    augmentation = as_augmentation(augment)
     if validation_split and validation_data is None:
         (x, y, sample_weight), validation_data = split(x, y, sample_weight, validation_split)
     limit = limited_steps(steps_per_epoch)
     steps = executed_steps(model, limit) if goes_on else limit
     data, once = (x, y, sample_weight, class_weight), epochs - initial_epoch <= 1
-    prepare(model, feed := training_feed(*data, order, steps=steps, once=once, check=check), augmentation)
+    finite, of_validation = FiniteCheck(check), FiniteCheck(check)
+    feed = training_feed(*data, order, steps=steps, once=once, check=finite)
+    prepare(model, feed, augmentation := as_augmentation(augment))
     size = validation_batch_size or order.batch_size
-    own = [*measuring(history := History(), feed, measure), *([RateKeeper(schedule)] if schedule else [])]
-    validation = _validation(model, validation_data, size, validation_steps, check)
+    history = History({"data": finite.found, "validation data": of_validation.found})
+    own = [*measuring(history, feed, measure), *([RateKeeper(schedule)] if schedule else [])]
+    validation = _validation(model, validation_data, size, validation_steps, of_validation)
     validates = _validates(validation_freq)
-    if start is not None:
-        forward(feed, range(initial_epoch))
-        forward(validation, filter(validates, range(initial_epoch)))
+    forward(feed, range(initial_epoch if start else 0))
+    forward(validation, filter(validates, range(initial_epoch if start else 0)))
     with epochs_told(verbose) as shown:
         told = callback_list(model, [own, callbacks, shown, history], verbose, epochs, limit or feed.steps)
         say_price(told, chunk, validated=validation_data is not None)
+        rows = _as_validated(feed, size, class_weight) if evaluate_training else None
         return Session(
-            model=model,
-            feed=feed,
-            callbacks=told,
-            history=history,
-            epochs=epochs,
-            initial_epoch=initial_epoch,
-            training_rows=_as_validated(feed, size, class_weight) if evaluate_training else None,
-            validation=validation,
-            validates=validates,
-            augmentation=augmentation,
-            seed=seed,
-            chunk=chunk,
+            *(model, feed, told, history, epochs, initial_epoch),
+            *(rows, validation, validates, augmentation, seed, chunk),
             guard=RateGuard(model, schedule, told.callbacks),
             start=start,
             divergence=watching(model, schedule, feed, told, history, start) if guard else None,
@@ -159,13 +151,13 @@ def training_feed(
     *,
     steps: int | None = None,
     once: bool = False,
-    check: Check = "strict",
+    check: Check | FiniteCheck = "strict",
 ) -> AnyFeed:
     """The feed for this kind of data: arrays on the device, arrays too large for it, or batches.
 
     ``steps``: batches per epoch. ``once``: there will be one epoch. ``check``: what NaN and infinity do.
     """
-    finite = FiniteCheck(check)
+    finite = check if isinstance(check, FiniteCheck) else FiniteCheck(check)
     if not is_array(x):
         _check_alone(y=y, sample_weight=sample_weight)
         return BatchFeed(x, order, most=steps, once=once, class_weight=class_weight, finite=finite)
@@ -188,7 +180,7 @@ def _check_alone(**others: Any) -> None:
     if given:
         raise OptionError(
             expected="batches that carry their own targets and weights",
-            received=f"an iterable of batches beside {', '.join(given)}",
+            received=f"an iterable of batches together with {', '.join(given)}",
             remedy="make the batches (x, y) or (x, y, sample_weight)",
         )
 
@@ -206,7 +198,9 @@ def _as_validated(feed: AnyFeed, batch_size: int, class_weight: Mapping[int, flo
     return replace(feed, rows=rows, order=Order(batch_size, shuffle=False, seed=0))
 
 
-def validation_feed(data: Any, batch_size: int, steps: int | None = None, check: Check = "strict") -> AnyFeed:
+def validation_feed(
+    data: Any, batch_size: int, steps: int | None = None, check: Check | FiniteCheck = "strict"
+) -> AnyFeed:
     """The feed of ``validation_data`` as :func:`kilter.fit` takes it, of at most ``steps`` batches.
 
     The batches of a generator are kept for later epochs, unless ``steps`` are given.
@@ -235,7 +229,7 @@ def prepare(
 
 
 def _validation(
-    model: keras.Model, data: Any, batch_size: int, steps: int | None, check: Check
+    model: keras.Model, data: Any, batch_size: int, steps: int | None, check: FiniteCheck
 ) -> AnyFeed | None:
     if data is None:
         return None
@@ -290,7 +284,7 @@ def _limited(name: str, value: Any, most: int | None) -> Any:
 
 
 def executed_steps(model: keras.Model, steps: int | None) -> int | None:
-    """As in Keras, an epoch is of whole executions of ``steps_per_execution`` steps."""
+    """As in Keras, an epoch consists of whole executions of ``steps_per_execution`` steps."""
     every = int(getattr(model, "steps_per_execution", 1) or 1)
     return None if steps is None else -(-steps // every) * every
 

@@ -21,13 +21,14 @@ class History(keras.callbacks.History):
         compile_seconds: tracing and compiling, or loading from the cache; 0.0 if all programs existed.
         stable_loss: True if a cross-entropy was computed from logits where Keras would clip probabilities.
         events: where the training broke and went back, see ``guard`` of :func:`kilter.fit`.
+        not_finite: NaN and infinity found in the data, by input, for "data" and "validation data".
         measurements: of the layers after some of the epochs; None if there are none.
         examine: makes the findings from measurements and curves; called once.
 
     A pickle or copy holds the numbers and the findings, but not the model.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, not_finite: dict[str, dict[str, str]] | None = None) -> None:
         super().__init__()
         self.history: dict[str, list[Any]] = {}
         self.epoch: list[int] = []
@@ -35,6 +36,7 @@ class History(keras.callbacks.History):
         self.compile_seconds = 0.0
         self.stable_loss = False
         self.events: list[Event] = []
+        self.not_finite = not_finite or {}
         self.measurements: Measurements | None = None
         self.examine: Callable[[], tuple[Finding, ...]] = tuple
 

@@ -146,7 +146,7 @@ def predict(
 
 
 def predict_unchanged(model: keras.Model, x: Any, *, batch_size: int = 256) -> Any:
-    """:func:`predict`, after which the model is bit for bit as it was, its random seeds included."""
+    """Like :func:`predict`, but the model keeps every bit, including its random seeds."""
     with values_kept(model.non_trainable_variables):
         return predict(model, x, batch_size=batch_size, verbose=0)
 
@@ -217,7 +217,7 @@ class _Predictor:
 
     def room(self, block: Block) -> int:
         """How many batches' outputs fit in memory at once."""
-        # One by one if a block is not full: neither the padding nor a program of its own is worth it.
+        # One by one if a block is not full: neither padding nor a separate program is worth it.
         count, size = block.order.shape
         if block.steps < count or self._model.run_eagerly:
             return 1

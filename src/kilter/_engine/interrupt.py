@@ -50,7 +50,8 @@ def interruptible(work: Callable[[], Made]) -> Made:
     """The result of ``work``; KeyboardInterrupt as soon as Ctrl-C is pressed.
 
     For long work outside of Python without side effects, such as a compilation. It runs in another thread,
-    since Python handles signals between two instructions of the main one, and finishes there unheeded.
+    because Python handles signals between two instructions of the main thread. After Ctrl-C it finishes there
+    and its result is dropped.
     """
     if threading.current_thread() is not threading.main_thread():
         return work()

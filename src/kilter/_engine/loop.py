@@ -1,4 +1,4 @@
-"""The training loop: run the compiled program block by block, call the callbacks, stop on request.
+"""The loop: run the compiled program block by block; :mod:`kilter._engine.session` runs the epochs.
 
 Host and device meet once per chunk. A chunk is a whole block unless that takes longer than about
 :data:`CHUNK_SECONDS`, or a callback acts on batches; where a block is cut changes no number.
@@ -6,8 +6,9 @@ Host and device meet once per chunk. A chunk is a whole block unless that takes 
 
 from __future__ import annotations
 
+import contextlib
 import time
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Generator, Hashable
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -17,21 +18,17 @@ import keras
 import numpy as np
 
 from kilter._engine.augmenting import augmented
-from kilter._engine.batch_hooks import BatchHooks, Mode
-from kilter._engine.cuts import Cut, Start, tell
+from kilter._engine.batch_hooks import BatchHooks
 from kilter._engine.divergence import DivergenceGuard
 from kilter._engine.feed import Block, Feed
-from kilter._engine.history import History
-from kilter._engine.interrupt import Interrupt
-from kilter._engine.program_cache import Programs, eager_steps, owners, shelf, steps_program
-from kilter._engine.scheduling import RateGuard, Schedule, scaled
-from kilter._engine.stable_losses import losses_used
+from kilter._engine.overrides import overrides
+from kilter._engine.program_cache import Programs, eager_steps, owners, steps_program
+from kilter._engine.scheduling import Schedule, scaled
 from kilter._engine.step import Logs, Step, test_step, train_step
 from kilter._models.keras_internals import pythonify_logs
-from kilter._models.variables import State, assign, copied, fitting, push, view
+from kilter._models.variables import State, assign, copied, fitting, is_lent, push
 from kilter._xla.compilation import give_back
 from kilter.data.augmentation import Augmentation
-from kilter.errors import about
 
 CHUNK_SECONDS = 2.0
 # Few: the speed is unknown yet, and Ctrl-C waits for the end of a chunk.
@@ -56,9 +53,10 @@ class Runner:
     """Runs a step of a model over a feed, one chunk at a time; ``steps_a_chunk`` adapts to the speed.
 
     ``name`` identifies the step among the model's, ``dependencies`` are objects that its trace depends on,
-    ``given`` arrays beside the batch. If it ``donates``, it consumes the state that it is given. A chunk ends
-    at least after ``every`` steps of the epoch. ``divergence`` watches the chunks, and lowers the
-    learning rate of a schedule.
+    ``given`` arrays beside the batch. If it ``donates``, it consumes the state that it is given. If it
+    ``reads``, the step gets the weights beside the batch and leaves them out of the state that it returns.
+    A chunk ends at least after ``every`` steps of the epoch. ``divergence`` watches the chunks, and lowers
+    the learning rate of a schedule.
     """
 
     model: keras.Model
@@ -67,9 +65,11 @@ class Runner:
     dependencies: tuple[Any, ...] = ()
     given: tuple[Any, ...] = ()
     donates: bool = True
+    reads: bool = False
     steps_a_chunk: int = _FIRST_CHUNK
     every: int | None = None
     divergence: DivergenceGuard | None = None
+    last: State | None = field(default=None, init=False)  # the state after the last call
     _programs: Programs = field(init=False)
     _running: Any = field(default=None, init=False)  # of the block, since a look-up costs as much as a step
 
@@ -130,12 +130,15 @@ class Runner:
 
     def call(self, state: State, block: Block, start: int, stop: int) -> tuple[State, Logs]:
         """The state after steps ``start`` to ``stop`` of ``block``, and the last logs."""
-        arguments = (state, block.data, block.order, np.int32(start), np.int32(stop), *self.given)
+        arguments = self._arguments(state, block, np.int32(start), np.int32(stop))
         if start == 0 or self.every is None or self._running is None:
             self._running = self._program(arguments, rare=block.rare)
         program = self._running
         began = time.perf_counter()
         result = program(*arguments)
+        if self.reads:
+            result = result[0]._replace(trainable=state.trainable, optimizer=state.optimizer), result[1]
+        self.last = result[0]
         if self.every is not None:  # whoever reads the logs waits for them
             return result
         jax.block_until_ready(result)  # host and device meet
@@ -143,6 +146,12 @@ class Runner:
             rate = (stop - start) / max(time.perf_counter() - began, 1e-6)
             self.steps_a_chunk = max(1, int(rate * CHUNK_SECONDS))
         return result
+
+    def _arguments(self, state: State, block: Block, start: Any, stop: Any) -> tuple[Any, ...]:
+        given = self.given
+        if self.reads:
+            state, given = State([], state.non_trainable, [], state.metrics), (state.trainable, *given)
+        return state, block.data, block.order, start, stop, *given
 
     def _program(self, arguments: tuple[Any, ...], *, rare: bool) -> Any:
         if self.model.run_eagerly:
@@ -168,7 +177,7 @@ class Runner:
         """Compile before large rows go to the device, and return free memory to the system first."""
         awaited, bound = list(feed.awaited()), jax.ShapeDtypeStruct((), jnp.int32)
         for block in awaited:
-            self._program((state, block.data, block.order, bound, bound, *self.given), rare=block.rare)
+            self._program(self._arguments(state, block, bound, bound), rare=block.rare)
         if awaited:
             give_back()
 
@@ -209,8 +218,21 @@ def training(
 def testing(model: keras.Model, every: int | None) -> Runner:
     """A runner of the model's evaluation step; ``every``: as in :func:`training`."""
     logged = every is not None
-    name = ("test", "logged") if logged else ("test",)
-    return Runner(model, name, lambda: test_step(model, logged=logged), donates=logged, every=every)
+    if logged or overrides(model, "test_step"):  # a step may return other weights
+        name = ("test", "logged") if logged else ("test",)
+        return Runner(model, name, lambda: test_step(model, logged=logged), donates=logged, every=every)
+    return Runner(model, ("test",), lambda: _reading(model), donates=False, reads=True)
+
+
+def _reading(model: keras.Model) -> Step:
+    """Keras's own evaluation step, which does not change weights: a loop would copy what it carries."""
+    evaluated = test_step(model, logged=False)
+
+    def step(state: State, batch: Any, trainable: list[Any]) -> tuple[State, Logs]:
+        new, logs = evaluated(state._replace(trainable=trainable), batch)
+        return new._replace(trainable=[]), logs
+
+    return step
 
 
 def evaluate_feed(
@@ -234,10 +256,10 @@ def evaluate_feed(
 
     def after(chunk: Chunk) -> State | None:
         between(chunk)
-        state = hooks.after(chunk.last, chunk.state, lambda: _logs(model, chunk))
+        state = hooks.after(chunk.last, chunk.state, lambda: hook_logs(model, chunk))
         return None if model.stop_evaluating else state
 
-    chunk = _pass(runner, feed, 0, after, hooks)
+    chunk = one_pass(runner, feed, 0, after, hooks)
     if chunk is None:
         return {}
     if restores:
@@ -245,11 +267,11 @@ def evaluate_feed(
     return metric_logs(model, chunk.logs)
 
 
-def _pass(
+def one_pass(
     runner: Runner, feed: Feed, epoch: int, between: Between, hooks: BatchHooks, first: int = 0
 ) -> Chunk | None:
     """Run one epoch with hooks, after which the model has its state; returns the last chunk."""
-    with hooks.running() as state:
+    with hooks.running() as state, _state_returned(runner):
         chunk = runner.run(feed, epoch, state, between, hooks.before, first)
         if chunk is not None and hooks.told:
             hooks.finish(chunk.last, chunk.state, chunk.logs)
@@ -258,126 +280,26 @@ def _pass(
     return chunk
 
 
+@contextlib.contextmanager
+def _state_returned(runner: Runner) -> Generator[None]:
+    """After an error, give the model the state after the last call if a program has taken its own."""
+    runner.last = None
+    try:
+        yield
+    except BaseException:
+        if runner.last is not None and is_lent(runner.model):
+            push(runner.last, runner.model)
+        raise
+    finally:
+        runner.last = None
+
+
 def metric_logs(model: keras.Model, logs: Logs) -> dict[str, Any]:
     """The results of the model's metrics, or the ``logs`` of a step that returns its own, as in Keras."""
     found = model.get_metrics_result() if logs is None else model._get_metrics_result_or_logs(logs)
     return pythonify_logs(found)
 
 
-def _logs(model: keras.Model, chunk: Chunk) -> Any:
-    """What a hook is told after a chunk: the step's own logs, if the program returns them."""
+def hook_logs(model: keras.Model, chunk: Chunk) -> Any:
+    """The logs that a hook gets after a chunk: the step's own logs, if the program returns them."""
     return metric_logs(model, None) if chunk.logs is None else chunk.logs
-
-
-Pass = tuple[Runner, BatchHooks]
-
-
-@dataclass(frozen=True)
-class Session:
-    """One call of fit."""
-
-    model: keras.Model
-    feed: Feed
-    callbacks: keras.callbacks.CallbackList
-    history: History
-    epochs: int
-    initial_epoch: int
-    training_rows: Feed | None
-    validation: Feed | None
-    validates: Callable[[int], bool]
-    augmentation: Augmentation | None
-    seed: int
-    chunk: str
-    guard: RateGuard
-    start: Start | None = None
-    divergence: DivergenceGuard | None = None
-
-    def run(self) -> History:
-        """Run the epochs. After KeyboardInterrupt the model has the state of the last chunk."""
-        model, callbacks = self.model, self.callbacks
-        hooks, told = self._hooks("train"), self._hooks("test")
-        watch = (
-            self.divergence if hooks.every is None else None
-        )  # callbacks change the state between two steps
-        trainer = training(model, self.guard.schedule, self.augmentation, self.seed, hooks.every, watch)
-        tester = testing(model, told.every)
-        model.stop_training = False
-        logs: dict[str, Any] = {}
-        callbacks.on_train_begin()
-        first = model._initial_epoch or self.initial_epoch  # keras.callbacks.BackupAndRestore sets it
-        with Interrupt() as interrupt, losses_used() as losses:
-            for epoch in range(first, self.epochs):
-                self.guard.seen()
-                logs = self._epoch(epoch, (trainer, hooks), (tester, told), interrupt)
-                self.guard.check()
-                interrupt.check()
-                if model.stop_training:
-                    break
-        if isinstance(model.optimizer, keras.optimizers.Optimizer) and self.epochs > first:
-            model.optimizer.finalize_variable_values(model.trainable_weights)
-        self.history.stable_loss = bool(losses) or shelf(model).uses_logits("train")
-        callbacks.on_train_end(logs)
-        return self.history
-
-    def _hooks(self, mode: Mode) -> BatchHooks:
-        return BatchHooks.of(self.model, self.callbacks, mode, self.chunk, self.guard)
-
-    def _epoch(self, epoch: int, train: Pass, test: Pass, interrupt: Interrupt) -> dict[str, Any]:
-        model = self.model
-        began, compiled = time.perf_counter(), shelf(model).seconds
-        model.reset_metrics()
-        self.callbacks.on_epoch_begin(epoch)
-        start = self._start_of(epoch)
-        chunk = self._train(epoch, start, *train, interrupt)
-        last = start if chunk is None else chunk
-        logs = {} if last is None else metric_logs(model, last.logs)
-        if self.validates(epoch):
-            for prefix, feed in (("train_", self.training_rows), ("val_", self.validation)):
-                with about("validation_data" if prefix == "val_" else "the training rows"):
-                    found = {} if feed is None else self._evaluate(feed, *test, interrupt)
-                logs |= {f"{prefix}{name}": value for name, value in found.items()}
-        compiling = shelf(model).seconds - compiled
-        self.history.compile_seconds += compiling
-        self.history.seconds.append(time.perf_counter() - began - compiling)
-        self.callbacks.on_epoch_end(epoch, logs)
-        return logs
-
-    @property
-    def _watched(self) -> dict[str, Any] | None:
-        return None if self.divergence is None else self.divergence.record()
-
-    def _start_of(self, epoch: int) -> Start | None:
-        """Where the epoch begins, if it is the one that a resumed training goes on in."""
-        if self.start is None or self.start.metrics is None or epoch != self.initial_epoch:
-            return None
-        self.start.enter(self.model)
-        return self.start
-
-    def _train(
-        self, epoch: int, start: Start | None, trainer: Runner, hooks: BatchHooks, interrupt: Interrupt
-    ) -> Chunk | None:
-        model = self.model
-        self.guard.check()
-
-        def between(chunk: Chunk) -> State | None:
-            state = hooks.after(chunk.last, chunk.state, lambda: _logs(model, chunk))
-            if interrupt.pending or model.stop_training:
-                return None
-            tell(self.callbacks, Cut(epoch, chunk.last + 1, state, chunk.logs, True, self._watched))
-            return state
-
-        chunk = _pass(trainer, self.feed, epoch, between, hooks, 0 if start is None else start.step)
-        if chunk is not None:
-            tell(self.callbacks, Cut(epoch, chunk.last + 1, view(model), chunk.logs, False, self._watched))
-        self.guard.seen()
-        interrupt.check()
-        return chunk
-
-    def _evaluate(
-        self, feed: Feed, tester: Runner, hooks: BatchHooks, interrupt: Interrupt
-    ) -> dict[str, float]:
-        self.callbacks.on_test_begin()
-        # After an interrupt the model has the training state.
-        found = evaluate_feed(self.model, tester, feed, lambda chunk: interrupt.check(), hooks, restores=True)
-        self.callbacks.on_test_end(found)
-        return found

@@ -1,4 +1,4 @@
-"""Measurements: what passes forward and backward through each layer, read without changing the model.
+"""Measurements of signals and gradients in each layer, without changing the model.
 
 A reader uses a fixed sample of rows. While its program is traced, each layer's output is recorded and a zero
 array is added to it; the gradient with respect to that zero is the gradient with respect to the output.
@@ -23,11 +23,12 @@ from kilter._engine.augmenting import Augment, as_augmentation
 from kilter._engine.checks import check_inputs, check_targets
 from kilter._engine.feed import Order, ResidentFeed, single_steps
 from kilter._engine.loop import training
+from kilter._engine.program_cache import cost_of
 from kilter._engine.step import Schedule, training_loss
 from kilter._models.arrays import some_rows
 from kilter._models.layers import Saturation, saturation
 from kilter._models.tracing import LayerCall, fixed_batch_size, floats_in, watch_calls
-from kilter._models.variables import State, build, fitting, pull
+from kilter._models.variables import State, build, fitting, pull, view
 from kilter._progress import SILENT, Progress
 from kilter._records import Measurements
 from kilter._xla.compilation import compile_options
@@ -37,7 +38,7 @@ OF_OUTPUTS = ("mean", "std", "zeros", "saturated", "dead")
 OF_GRADIENTS = ("gradient_norm", "gradient_std")
 OF_WEIGHTS = ("weight_norm", "weight_gradient_norm", "update_ratio")
 VALUES = (*OF_OUTPUTS, *OF_GRADIENTS, *OF_WEIGHTS)
-# For outputs whose saturation is unknown.
+# For outputs with unknown saturation.
 _NOWHERE = Saturation(math.nan, math.nan)
 # Copying an array of more numbers costs more than compiling one more operation.
 _LARGE = 1 << 18
@@ -89,15 +90,17 @@ class Reader:
         self.batch = chosen.data
         self.rows = chosen.count
         self.once = once
+        self.work = 0.0  # of one reading, in multiply-adds, once there is its program
         self._read: Any = None
         with fitting(model, self.batch):
-            self.outputs = _outputs(model, pull(model), self.batch)
+            self.outputs = _outputs(model, view(model), self.batch)
 
     def read(self, state: State) -> dict[str, np.ndarray]:
         """``loss``, shape (), and the values of :class:`~kilter._records.Measurements`, shape (l,)."""
         if self._read is None:
             reading = _reading(self.model, self.outputs)
             traced = trace(reading, state, self.batch)
+            self.work = cost_of(traced.equations.jaxpr).work
             lowered = rewritten(
                 traced,
                 lambda fast, _: jax.jit(fast).lower(state, self.batch),
@@ -131,14 +134,14 @@ def probe(
     seed: int = 0,
     reader: Reader | None = None,
 ) -> Measurements:
-    """Read a compiled model as it stands, on at most ``rows`` rows drawn with ``seed``; no step is taken.
+    """Measure a compiled model on at most ``rows`` rows drawn with ``seed``, without a training step.
 
-    The forward pass is that of training (dropout, batch statistics); the loss is the training loss with its
-    penalties. The model does not change by a bit. Raises what :func:`kilter.fit` raises for data that do not
+    The forward pass is that of training (dropout, batch statistics), and the loss is the training loss with
+    its penalties. No bit of the model changes. Raises what :func:`kilter.fit` raises for data that do not
     fit. ``reader``: one made from the same arguments, to save its compilation.
     """
     reader = Reader(model, x, y, sample_weight, rows=rows, seed=seed, once=True) if reader is None else reader
-    return measurements(reader, [0], [reader.read(pull(model))], [np.nan], [None])
+    return measurements(reader, [0], [reader.read(view(model))], [np.nan], [None])
 
 
 def measured_steps(
@@ -162,7 +165,7 @@ def measured_steps(
 
     The steps are those of :func:`kilter.fit`, in its compiled program, without partial batches. ``loss`` and
     ``loss_after`` are on the reader's rows, not augmented, before and after the one step that follows a
-    reading. The model does not change by a bit. ``reader`` as for :func:`probe`; ``progress`` shows steps.
+    reading. No bit of the model changes. ``reader`` as for :func:`probe`; ``progress`` shows steps.
     """
     reader = Reader(model, x, y, sample_weight, rows=rows, seed=seed) if reader is None else reader
     feed = ResidentFeed(collect(x, y, sample_weight), Order(batch_size, shuffle, seed, most=steps))

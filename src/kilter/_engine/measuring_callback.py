@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from typing import Any
 
 import keras
@@ -11,14 +10,16 @@ import numpy as np
 from kilter._engine.feed import ResidentFeed
 from kilter._engine.history import History
 from kilter._engine.measuring import Reader, measurements
-from kilter._models.variables import pull
+from kilter._engine.program_cache import shelf
+from kilter._models.variables import view
 from kilter._validation import is_whole
 from kilter.errors import OptionError
 
-# "auto" spends at most this share of the training time on readings.
+# "auto" spends at most this share of the training's work on readings.
 SHARE = 0.03
-# "auto" reads nothing in shorter trainings: compiling the reader's program would take most of the time.
-LEAST_SECONDS = 20.0
+# "auto" reads nothing in shorter trainings (multiply-adds, about 20 s on two cores): compiling the reader's
+# program would take most of the time.
+LEAST_WORK = 2e11
 
 
 class Measuring(keras.callbacks.Callback):
@@ -30,25 +31,21 @@ class Measuring(keras.callbacks.Callback):
         self._feed = feed
         self._measure = measure
         self._reader: Reader | None = None
-        self._spent = 0.0
+        self._trained = 0
         self._steps: list[int] = []
         self._read: list[dict[str, np.ndarray]] = []
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Read, if it is due."""
         model: Any = self.model
+        self._trained += self._feed.steps
         if not self._is_time(epoch):
             return
         if self._reader is None:
             x, y, sample_weight = self._feed.rows.data
             self._reader = Reader(model, x, y, sample_weight)
-        state = pull(model)
-        compiled = bool(self._read)
-        began = time.perf_counter()
-        self._read.append(self._reader.read(state))
+        self._read.append(self._reader.read(view(model)))
         self._steps.append(int(model.optimizer.iterations))
-        if compiled:  # the first reading includes compilation
-            self._spent += time.perf_counter() - began
 
     def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
         """Store the readings in the history."""
@@ -60,11 +57,13 @@ class Measuring(keras.callbacks.Callback):
     def _is_time(self, epoch: int) -> bool:
         if isinstance(self._measure, int):
             return (epoch + 1) % self._measure == 0
-        trained = sum(self._history.seconds)
+        cost = shelf(self.model).cost("train")
+        if cost is None:  # each step runs as Python
+            return False
         if self._reader is None:
-            expected = trained / max(1, len(self._history.seconds)) * (self.params or {}).get("epochs", 1)
-            return expected >= LEAST_SECONDS
-        return self._spent <= SHARE * trained
+            epochs = (self.params or {}).get("epochs", 1)
+            return cost.work * self._feed.steps * epochs >= LEAST_WORK
+        return len(self._read) * self._reader.work <= SHARE * cost.work * self._trained
 
 
 def measuring(history: History, feed: Any, measure: int | str | None) -> list[keras.callbacks.Callback]:
@@ -79,7 +78,7 @@ def measuring(history: History, feed: Any, measure: int | str | None) -> list[ke
         return []
     if not isinstance(feed, ResidentFeed):
         raise OptionError(
-            expected="arrays that fit on the device, beside measure",
+            expected="arrays that fit on the device, for measure",
             received=f"measure={measure!r} and data that are streamed",
             remedy="leave measure out, or call kilter.diagnose on a part of the data given as arrays",
         )

@@ -41,7 +41,7 @@ class Objective:
     ) -> np.ndarray:
         """Class indexes (int64 [n]) of a classifier's outputs [n, classes], or [n, 1] of a binary one.
 
-        ``threshold``: of two classes, ``positive`` is answered from this probability on.
+        ``threshold``: for two classes, ``positive`` is predicted from this probability on.
         """
         if threshold is not None:
             chosen = self.probabilities(outputs)[:, positive] >= threshold

@@ -20,7 +20,7 @@ from kilter.errors import ModelError, OptionError
 
 @keras.saving.register_keras_serializable(package="kilter")
 class OptaxOptimizer(keras.optimizers.Optimizer):
-    """A Keras optimiser whose update is that of ``transformation``.
+    """A Keras optimiser with the update of ``transformation``.
 
     The transformation gets the parameters as a dict from each variable's ``path`` ("sequential/dense/kernel")
     to its value, so masks and ``optax.multi_transform`` can select layers by name.
@@ -30,8 +30,8 @@ class OptaxOptimizer(keras.optimizers.Optimizer):
     Otherwise Keras's ``learning_rate`` is a factor on the update, initially 1.0.
 
     Args:
-        transformation: an ``optax.GradientTransformation`` whose update needs only gradients, state and
-            parameters. Line searches and others that need the loss do not work in Keras's train step.
+        transformation: an ``optax.GradientTransformation`` that needs only gradients, state and parameters
+            for its update. Line searches and others that need the loss do not work in Keras's train step.
         name: the optimiser's name.
         options: Keras's ``clipnorm``, ``clipvalue``, ``global_clipnorm``, ``use_ema``, ``ema_momentum``,
             ``ema_overwrite_frequency``, ``loss_scale_factor``, ``gradient_accumulation_steps``.
@@ -134,7 +134,7 @@ class OptaxOptimizer(keras.optimizers.Optimizer):
         """Always raises :class:`~kilter.errors.ModelError`: see the class."""
         raise ModelError(
             expected="an optimiser that can be read from a file",
-            received=f"OptaxOptimizer {config.get('name')!r}, whose transformation consists of functions",
+            received=f"OptaxOptimizer {config.get('name')!r}, with a transformation made of functions",
             remedy="load the model with compile=False, then compile it with a new optimiser",
         )
 

@@ -12,11 +12,17 @@ import keras
 from kilter.errors import ModelError
 
 # The loop itself, which the engine replaces. The step, and all that it calls, is the model's own.
-_LOOPS: Final = {
-    "train": ("fit", "make_train_function"),
-    "test": ("evaluate", "make_test_function"),
-    "predict": ("predict", "make_predict_function"),
+_LOOPS: Final = {"train": "fit", "test": "evaluate", "predict": "predict"}
+_PRIVATE: Final = ("_make_function", "_get_jax_state", "_should_eval")
+REFUSED: Final = {kind: (loop, f"make_{kind}_function", *_PRIVATE) for kind, loop in _LOOPS.items()}
+"""What a model may not override, first the loop; the private parts are of Keras's loop on JAX."""
+NOT_CALLED: Final = {
+    "jit_compile": "each epoch is compiled, whatever it says",
+    "_purge_model_variables": "the model stays readable while it trains, or lends its arrays",
+    "_assert_compile_called": "kilter has a check of its own, with another message",
+    "_flatten_metrics_in_order": "only for return_dict=False",
 }
+"""What Keras's loop reads or calls of a model and the engine does not, or not always, and why."""
 _STEPS: Final = {"train": "train_step", "test": "test_step", "predict": "predict_step"}
 
 
@@ -25,7 +31,7 @@ _by_model: ContextVar[bool] = ContextVar("kilter_loop_called_by_model", default=
 
 @contextlib.contextmanager
 def loop_called_by_model() -> Generator[None, None, None]:
-    """Within it the model's ``fit``, ``evaluate`` or ``predict`` itself calls the engine: it is honoured."""
+    """Context in which a model's own ``fit``, ``evaluate`` or ``predict`` calls the engine."""
     token = _by_model.set(True)
     try:
         yield
@@ -44,10 +50,10 @@ def check_loop(model: keras.Model, *kinds: str) -> None:
     ``kinds`` are ``"train"``, ``"test"`` and ``"predict"``.
     """
     for kind in kinds:
-        parts = (*_LOOPS[kind], "_make_function")[1 if _by_model.get() else 0 :]
+        parts = REFUSED[kind][1 if _by_model.get() else 0 :]
         found = [name for name in parts if _overridden(model, name)]
         if found:
-            step, call = _STEPS[kind], _LOOPS[kind][0]
+            step, call = _STEPS[kind], _LOOPS[kind]
             raise ModelError(
                 expected=f"a model that does not override Keras's loop: kilter calls its {step}, but "
                 "runs the loop itself",

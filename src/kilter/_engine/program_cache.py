@@ -30,10 +30,10 @@ from kilter._models.variables import State
 from kilter._xla.compilation import compile_options, is_quick, quick_compilation
 from kilter._xla.rewrite import Layout, is_rewritten, rewritten, trace, turn
 
-# Decisions about how long to train must not depend on how busy a machine is, so they are made in work: the
-# multiply-adds of products and convolutions, and a fixed amount for each operation.
-# In multiply-adds, 1e10 of which take about a second on two cores. Fitted roughly to four networks of 150 to
-# 5,400 operations: 0.7 to 1.4 µs an operation and step, 0.5 to 5.2 s a compilation.
+# Decisions about how long to train must not depend on how busy a machine is, so they count work: the
+# multiply-adds of products and convolutions, and a fixed amount for each operation. In multiply-adds, 1e10 of
+# which take about a second on two cores. Fitted roughly to four networks of 150 to 5,400 operations: 0.7 to
+# 1.4 µs an operation and step, 0.5 to 5.2 s a compilation.
 OPERATION: Final = 1e4
 COMPILED_OPERATION: Final = 1e7
 COMPILATION: Final = 4e9
@@ -93,7 +93,8 @@ def _products(equation: Any) -> float:
 
 Chunk = Callable[..., Any]
 _SHELF = "_kilter_programs"
-# Programs kept that differ only in values their traces read, for values that change to and fro.
+# Number of programs that are kept although they differ only in values their traces read, for values that
+# change back and forth.
 _MOST_READINGS = 4
 
 
@@ -173,7 +174,7 @@ _shared: ContextVar[_Shared | None] = ContextVar("kilter_shared_programs", defau
 
 @contextlib.contextmanager
 def shared_programs() -> Generator[None]:
-    """Within it, models of the same :func:`~kilter._engine.fingerprint.structure` share compiled programs."""
+    """Context in which models of equal :func:`~kilter._engine.fingerprint.structure` share programs."""
     token = _shared.set(_Shared())
     try:
         yield

@@ -64,9 +64,9 @@ def check_schedule(model: keras.Model, schedule: Any, *, validated: bool) -> Non
     optimizer = getattr(model, "optimizer", None)
     if isinstance(optimizer, keras.optimizers.MultiOptimizer):
         raise OptionError(
-            expected="schedule= beside an optimiser with one learning rate",
+            expected="schedule= with an optimiser that has one learning rate",
             received="a MultiOptimizer, each part of which has its own rate",
-            remedy="give each part a keras.optimizers.schedules.LearningRateSchedule of its own",
+            remedy="give each part its own keras.optimizers.schedules.LearningRateSchedule",
         )
     if optimizer is None:  # _models.variables.build has a better message
         return
@@ -214,7 +214,7 @@ def _rate(model_or_optimizer: Any) -> OptimizerSlot:
     if slot is None or slot.index is None:
         raise OptionError(
             expected="an optimiser with a constant learning rate, which schedule= then sets",
-            received=f"{_class_name(model_or_optimizer)} with a schedule of its own, and schedule=",
+            received=f"{_class_name(model_or_optimizer)} with its own schedule, and schedule=",
             remedy="give the schedule once, either to the optimiser or to kilter.fit",
         )
     return slot
@@ -226,7 +226,7 @@ def _momentum_slot(model_or_optimizer: Any) -> OptimizerSlot:
     if slot is None or not slot.value:
         has = "without" if slot is None else f"with {slot.attribute}={slot.value}, so without"
         raise OptionError(
-            expected="an optimiser whose momentum (SGD, RMSprop) or beta_1 (Adam's family) can be cycled",
+            expected="an optimiser with a momentum (SGD, RMSprop) or beta_1 (Adam's family) to cycle",
             received=f"{_class_name(model_or_optimizer)} {has} a momentum",
             remedy="take SGD(momentum=0.9) or another that has one, or make the schedule with momentum=None",
         )

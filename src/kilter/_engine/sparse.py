@@ -15,7 +15,7 @@ _DENSE_BYTES = 1 << 28  # sparse matrices that take more than this when dense ar
 
 @dataclass(frozen=True)
 class SparseRows:
-    """A sparse matrix whose rows are read dense, a block at a time."""
+    """A sparse matrix with rows that are read dense, a block at a time."""
 
     matrix: Any
 
@@ -31,7 +31,7 @@ class SparseRows:
 
     @property
     def nbytes(self) -> int:
-        """What the dense array would take."""
+        """The size of the dense array."""
         return math.prod(self.shape) * self.dtype.itemsize
 
     def __getitem__(self, rows: Any) -> np.ndarray:

@@ -40,7 +40,7 @@ _uses: ContextVar[list[str] | None] = ContextVar("kilter_stable_loss_uses", defa
 
 @contextlib.contextmanager
 def from_logits(enabled: bool) -> Generator[None]:
-    """Within it cross-entropies are computed from logits only if ``enabled``."""
+    """Context in which cross-entropies are computed from logits only if ``enabled``."""
     token = _enabled.set(_enabled.get() and enabled)
     try:
         yield

@@ -3,8 +3,8 @@
 They call the model's own ``train_step`` and ``test_step``, so that everything in Keras (regularisers,
 constraints, clipping, loss scaling, gradient accumulation, EMA, custom losses and metrics, overridden steps)
 works as it does there. Inside the engine a batch is always ``(x, y, sample_weight)``; a step gets as many
-parts as Keras would pass. Metrics that a model updates in its own ``call``, whose update Keras on JAX loses,
-are carried along with the others.
+parts as Keras would pass. Keras on JAX loses the update of metrics that a model updates in its own ``call``;
+here they are carried along with the others.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ from kilter._engine.stable_losses import stable_losses
 from kilter._models.keras_internals import get_stateless_scope
 from kilter._models.tracing import intercept_calls, replace_attribute
 from kilter._models.variables import State
-from kilter.errors import ModelError
+from kilter._text import warn_once
 
 Batch = Any
 Logs = dict[str, Any] | None
 Step = Callable[..., tuple[State, Logs]]  # (state, batch), and further arrays of the program
 PredictStep = Callable[[list[Any], list[Any], Batch], tuple[Any, list[Any]]]
 
-# What makes a step's logs from the metrics.
+# The methods that make a step's logs from the metrics.
 _LOGGING = ("compute_metrics", "get_metrics_result", "_update_metrics_variables")
 
 
@@ -168,7 +168,7 @@ def _loss_scale(model: keras.Model, state: State) -> Any:
 def metrics_in_call(model: keras.Model, values: Sequence[Any]) -> Generator[None]:
     """While a step is traced within it, metrics that ``model.call`` updates are part of its result.
 
-    They start at ``values``. Raises :class:`ModelError` if the step does not compute the loss as Keras does.
+    They start at ``values``. Warns if the step does not compute the loss as Keras does: it then loses them.
     """
     given: Any = model
     # Keras updates these outside of ``call``.
@@ -225,12 +225,10 @@ class _Carried:
 
     def check(self, model: keras.Model) -> None:
         if self._waiting or self._passes > 1:
-            raise ModelError(
-                expected="at most one pass through the model in a step, whose loss stateless_compute_loss or "
-                "compute_loss_and_updates computes, for a metric that is updated in call",
-                received=f"a custom step of model {model.name!r} that works differently, so that Keras drops "
-                "the metric's update",
-                remedy="update the metric in compute_metrics, in compute_loss or in the step itself",
+            warn_once(
+                f"Model {model.name!r} updates a metric in call, and its own step passes more than once "
+                "through the model or computes the loss itself, so updates of the metric are lost, as in "
+                "Keras on JAX: make them in compute_metrics, in compute_loss or in the step."
             )
 
 

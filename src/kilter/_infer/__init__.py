@@ -1,3 +1,3 @@
-"""Models as they are used after training: folded, refreshed, sparse, in half precision, with uncertainty."""
+"""Models after training: folded, refreshed, sparse, in half precision, with uncertainty."""
 
 from kilter import _backend  # noqa: F401  (chooses JAX before Keras loads)

@@ -27,7 +27,7 @@ class Calibration:
             one class.
         expected_calibration_error: Σ_b n_b / n · abs(accuracy_b - confidence_b) over the bins (Guo et al.
             2017, who take 15).
-        accuracy: the share of rows whose most probable class is the true one.
+        accuracy: the share of rows for which the most probable class is the true one.
         confidence: mean probability of the most probable class; above the accuracy means overconfident.
         edges: ``[bins + 1]``, edges of the confidence bins; a bin includes its upper edge.
         counts: ``[bins]``, rows in each bin.
@@ -60,7 +60,7 @@ def calibration(probabilities: Probabilities, y: Labels, *, bins: int = 15) -> C
         bins: number of equal bins of confidence from 0 to 1.
 
     Raises:
-        DataError: if the shapes do not match, or the rows are no probabilities.
+        DataError: if the shapes do not match, or the rows are not probabilities.
         OptionError: for fewer than one bin.
 
     Example:

@@ -69,7 +69,7 @@ def measure_speed(
 ) -> Speed:
     """Time :func:`kilter.predict` of both models on ``x``, ``timings`` times each.
 
-    Alternately, so that both see the same load. Compilation is not timed: each model predicts once before.
+    They alternate, so that both see the same load. Compilation is not timed: each model predicts once before.
     """
     turns = [[_seconds(model, x, batch_size) for model in (before, after)] for _ in range(timings + 1)]
     first, second = zip(*turns[1:], strict=True)
@@ -86,7 +86,7 @@ def _relative(before: np.ndarray, after: np.ndarray) -> float:
     before, after = before.astype(np.float64), after.astype(np.float64)
     if not np.isfinite(before).all():
         raise ModelError(
-            expected="a model whose outputs are finite on the data to check with",
+            expected="a model with finite outputs on the data to check with",
             received=f"{np.count_nonzero(~np.isfinite(before))} of {before.size} outputs that are not finite",
             remedy="check its weights, or use other data",
         )

@@ -19,7 +19,7 @@ _UNKNOWN_IN_HALF: Final = ("Orthogonal", "OrthogonalInitializer")
 
 
 def to_half(model: keras.Model, dtype: HalfType = "bfloat16") -> keras.Model:
-    """A copy of the model, uncompiled, whose weights and arithmetic are in half precision.
+    """An uncompiled copy of the model with weights and arithmetic in half precision.
 
     Half the memory, and faster on hardware that supports it (GPUs, TPUs, some CPUs), slower on other
     hardware. bfloat16 has float32's range and 8 bits of precision; float16 has 11 bits and overflows above
@@ -54,8 +54,7 @@ def to_half(model: keras.Model, dtype: HalfType = "bfloat16") -> keras.Model:
         # Inputs are scaled before they are rounded: in half precision a price of 100,003 is 100,000.
         if layer in whole or isinstance(layer, SCALINGS) or not _computes_in_floats(layer):
             return None
-        # Normalisations compute in float32 whatever their policy, and their few weights are worth keeping
-        # whole.
+        # Normalisations compute in float32 under every policy, and their few weights are worth keeping whole.
         policy = f"mixed_{dtype}" if isinstance(layer, NORMALIZATIONS) else dtype
         return lambda config: _with_policy(config, policy)
 

@@ -101,7 +101,7 @@ def _convolution_in_front(layer: Any, weights: Weights, channels: ChannelMap) ->
     kernel = weights.kernels["kernel"]  # (*space, channels of a group, filters)
     taken, filters = kernel.shape[-2:]
     group = np.arange(filters) // (filters // layer.groups)
-    channel = group * taken + np.arange(taken)[:, None]  # the input channel each weight stands for
+    channel = group * taken + np.arange(taken)[:, None]  # the input channel of each weight
     space = tuple(range(kernel.ndim - 2))
     shift = (kernel.sum(axis=space) * channels.shift[channel]).sum(axis=0)
     return Weights({"kernel": kernel * channels.scale[channel]}, weights.bias + shift)

@@ -94,8 +94,8 @@ def predict_mc(
         samples: predictions per row, at least 2.
         seed: of the dropout masks, from 0 to 2³² - 1.
         batch_size: rows per batch at most; larger is faster, as far as memory allows.
-        outputs: "logits", "probabilities", "numbers", or "auto", which uses the loss, then the last
-        activation.
+        outputs: "logits", "probabilities", "numbers", or "auto", which decides by the loss, then by the last
+            activation.
         keep_samples: also return each sample.
         verbose: as in :func:`kilter.fit`; by default a long call shows its progress.
 
@@ -241,8 +241,8 @@ def dropout_layers(model: keras.Model) -> list[Layer]:
     raise ModelError(
         expected="a model with dropout at a rate above zero, in any of its layers",
         received=f"model {model.name!r}, "
-        + (f"whose dropout layers all have rate 0: {idle}" if idle else "which has no dropout layer"),
-        remedy="train a model with dropout, or use kilter.predict: this one answers the same every time",
+        + (f"with dropout layers that all have rate 0: {idle}" if idle else "which has no dropout layer"),
+        remedy="train a model with dropout, or use kilter.predict: this one always predicts the same",
     )
 
 
@@ -259,7 +259,7 @@ def dropping(model: keras.Model, layers: Sequence[Layer], key: jax.Array) -> Gen
 
 
 def _in_training(_: Any, call: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
-    """``call`` with ``training=True``, whatever it is given; a call without that argument is not changed."""
+    """``call`` with ``training=True`` in place of any given value, if it has that argument."""
     bound = inspect.signature(call).bind(*arguments, **options)
     bound.arguments["training"] = True
     return call(*bound.args, **bound.kwargs)

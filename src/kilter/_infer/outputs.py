@@ -63,7 +63,7 @@ def meanings(model: keras.Model, outputs: Any, asked: Outputs = "auto") -> list[
     """What each leaf of ``outputs`` (arrays or shapes, in the structure that the model returns) means.
 
     ``"auto"`` uses the compiled loss, then the last activation; :class:`ModelError` if both are unknown. With
-    "probabilities" or "logits", outputs whose last axis has length 1 are labels, others classes.
+    "probabilities" or "logits", outputs with a last axis of length 1 are labels, others classes.
     """
     leaves, _ = jax.tree_util.tree_flatten_with_path(outputs)
     if asked == "auto":
@@ -98,7 +98,7 @@ def _found(model: keras.Model, index: int, path: tuple[Any, ...]) -> Meaning:
     if activation == "sigmoid":
         return Meaning("labels")
     raise ModelError(
-        expected="a model whose loss or last activation says whether its outputs are probabilities",
+        expected="a loss or last activation that says whether outputs are probabilities",
         received=f"model {model.name!r}, "
         + (
             "not compiled"

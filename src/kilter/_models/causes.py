@@ -1,4 +1,4 @@
-"""What usual errors of Keras and JAX while a model is traced mean, and what to do about each."""
+"""Frequent errors of Keras and JAX while a model is traced: what each one means and how to fix it."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ class Trouble:
 
     Attributes:
         text: of all errors of the chain.
-        place: the loss or metric in which it came up, such as "metric 'precision'"; "" for neither.
-        line: the deepest line of code that belongs to no library; "" if there is none.
+        place: the loss or metric in which it occurred, such as "metric 'precision'"; "" for neither.
+        line: the deepest line of code outside libraries; "" if there is none.
     """
 
     text: str
@@ -71,7 +71,7 @@ def _near(name: str, names: list[str]) -> str:
 def _named(module: Any, kind: str) -> Callable[[Trouble, re.Match[str]], str]:
     return lambda trouble, match: (
         f"use a name from keras.{module.__name__.rsplit('.', 1)[-1]}"
-        f"{_near(match[1], dir(module))} pass the {kind} itself; a name of your own needs "
+        f"{_near(match[1], dir(module))} pass the {kind} itself; a custom name needs "
         "keras.saving.register_keras_serializable"
     )
 
@@ -83,8 +83,7 @@ def _optimizer(trouble: Trouble, match: re.Match[str]) -> str:
     if built and all(id(variable) in own for variable in built):
         return "call model.compile again, as after every change of trainable: layers were frozen or unfrozen"
     return (
-        "give each model an optimizer of its own: this one was built for another model, or before layers "
-        "were added"
+        "give each model its own optimizer: this one was built for another model, or before layers were added"
     )
 
 
@@ -235,7 +234,7 @@ CAUSES: Final = (
     Cause(r"of layer '(.*?)' is incompatible with the layer: expected (?:min_|max_)?ndim=(\d+)", _axes),
     Cause(
         r"of layer '(.*?)' is incompatible with the layer: expected axis .* to have value (\d+)",
-        "pass rows with {1} features to layer {0!r}, which is built for them, or build the model anew",
+        "pass rows with {1} features to layer {0!r}, which is built for them, or rebuild the model",
     ),
     Cause(r"expects \d+ (?:named )?input|[Mm]issing data for input|Expected \d+ inputs", _inputs),
     Cause(
@@ -248,7 +247,7 @@ CAUSES: Final = (
     ),
     Cause(
         r"`?Concatenate`? layer requires|Cannot concatenate|concatenate arrays with",
-        "give the layer arrays that agree in all axes but the one that it joins",
+        "give the layer arrays that agree in all axes except the one it concatenates",
     ),
     Cause(r".", _own_code, when=lambda trouble: bool(trouble.line), expected=CODE),
     Cause(
@@ -311,7 +310,7 @@ def _text(error: BaseException) -> str:
 
 
 def _place(error: BaseException) -> str:
-    """The loss or metric whose method raised the error."""
+    """The loss or metric with the method that raised the error."""
     found = ""
     for frame, _ in traceback.walk_tb(error.__traceback__):
         owner = frame.f_locals.get("self")
@@ -323,7 +322,7 @@ def _place(error: BaseException) -> str:
 
 
 def _line(error: BaseException) -> str:
-    """The deepest line of the traceback in code of the user's own that a model calls."""
+    """The deepest line of the traceback in user code that a model calls."""
     found = ""
     entered = False
     for frame, number in traceback.walk_tb(error.__traceback__):

@@ -17,12 +17,11 @@ from kilter.errors import ModelError
 
 Config = dict[str, Any]
 Cut = Callable[[Config], Config | list[Any] | None]
-"""A layer's configuration to that of its copy, to a list that replaces the layer, or to None to leave it out.
-
-Such a list holds new layers, and configurations that stand for the layer itself.
+"""Maps a layer's configuration to that of its copy, to a list that replaces the layer, or to None to leave it
+out. Such a list holds new layers, and configurations for the layer itself.
 """
 Change = Callable[[Any], Cut | None]
-"""A layer to what to do with it; None for an exact copy."""
+"""Maps a layer to what to do with it; None for an exact copy."""
 
 # Methods with which a model can change how it is trained and evaluated.
 _HOOKS = (
@@ -84,7 +83,7 @@ def copy_model(model: keras.Model, change: Change = lambda _: None, front: Seque
 
 
 def copy_written(model: keras.Model) -> ModelCopy:
-    """A copy of a built model with its own ``call``."""
+    """A copy of a built model that overrides ``call``."""
     copier = _Copier(lambda _: None)
     with _copying(model):
         copy = copier.leaf(model)
@@ -143,7 +142,7 @@ def trains_itself(model: keras.Model) -> bool:
 def _made_anew(layer: Any, config: Config) -> Any:
     """A layer of the class of ``layer`` from ``config``, which is the layer's own with some changes.
 
-    Functions that the configuration only names, such as a custom activation, are taken from ``layer``.
+    Functions that the configuration only names, such as a custom activation, come from ``layer``.
     """
     with errors_as(
         ModelError,
@@ -161,7 +160,7 @@ def _made_anew(layer: Any, config: Config) -> Any:
 
 
 def _live(layer: Any, key: str, value: Any, own: Config) -> Any:
-    """The attribute ``key`` of ``layer``, if it is a function or object whose description did not change."""
+    """The attribute ``key`` of ``layer`` if it is a function or object with an unchanged description."""
     attribute = "_output_shape" if key == "output_shape" else key
     live = getattr(layer, attribute, None)
     described = isinstance(own.get(key), dict | str) and value == own[key]
@@ -170,7 +169,7 @@ def _live(layer: Any, key: str, value: Any, own: Config) -> Any:
 
 
 def _copying(model: keras.Model) -> contextlib.AbstractContextManager[None]:
-    """While active, errors of foreign code become a :class:`ModelError`."""
+    """Context in which errors of other code become a :class:`ModelError`."""
     return errors_as(
         ModelError,
         *FOREIGN_ERRORS,

@@ -60,7 +60,7 @@ def open_layers(model: keras.Model) -> Iterator[Any]:
 
 
 def linear_chain(model: keras.Model) -> list[Any] | None:
-    """The layers of a model in which each feeds only the next, with nested chains expanded; else None."""
+    """The layers of a model if each feeds only the next, with nested chains expanded; otherwise None."""
     if not can_be_cut(model) or len(model.inputs) != 1 or len(model.outputs) != 1:
         return None
     if not isinstance(model, keras.Sequential):
@@ -84,7 +84,7 @@ def as_graph(model: keras.Model, x: Any) -> keras.Model | None:
     """An uncompiled Functional model made of the layers of ``model``, which is built, for rows like ``x``.
 
     None if the call cannot be followed (it computes with something other than layers and ``keras.ops``,
-    branches on values, or has weights of its own), and for a class that overrides training.
+    branches on values, or has its own weights), and for a class that overrides training.
     """
     if is_graph(model):
         return model

@@ -13,7 +13,7 @@ from kilter.errors import BackendError
 
 CHECKED_WITH: Final = "3.15.1"
 
-# Symbol: module below keras.src: why the public API does not do.
+# Symbol: module below keras.src: why the public API is not enough.
 _TABLE: Final = """
 BaseConv: layers.convolutional.base_conv: all Conv1D/2D/3D; keras.layers has no common class
 BaseConvTranspose: layers.convolutional.base_conv_transpose: all Conv*Transpose
@@ -99,7 +99,7 @@ else:
         import keras
 
         raise BackendError(
-            expected=f"a Keras whose internals are those of {CHECKED_WITH}",
+            expected=f"a Keras with the internals of {CHECKED_WITH}",
             received=f"Keras {keras.__version__} without {', '.join(gone)}",
             remedy="install the Keras that kilter was tested with, or a newer kilter",
         )

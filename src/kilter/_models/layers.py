@@ -22,7 +22,7 @@ from kilter._models.keras_internals import (
     DropoutRNNCell,
 )
 
-# Kinds of layers. Subclasses count; whoever needs an exact type says so.
+# Kinds of layers. Subclasses count, unless code asks for an exact type.
 CONVOLUTIONS: Final = (BaseConv, BaseConvTranspose, BaseDepthwiseConv, BaseSeparableConv)
 WEIGHTED: Final = (kinds.Dense, kinds.EinsumDense, *CONVOLUTIONS)
 """Layers that multiply by a kernel."""
@@ -51,8 +51,8 @@ LOOKUPS: Final = (
 )
 """Layers that read numbers as ids or bins, so that their scale does not matter."""
 
-# The rates of layers that drop. GaussianNoise drops nothing. LSTM and GRU are listed beside their cells,
-# because on a GPU they may run without calling the cell.
+# The rates of layers that drop units. GaussianNoise drops nothing. LSTM and GRU are listed as well as their
+# cells, because on a GPU they may run without calling the cell.
 DROP_RATES: Final[Mapping[type, tuple[str, ...]]] = {
     kinds.Dropout: ("rate",),  # SpatialDropout1D, 2D and 3D are subclasses
     kinds.AlphaDropout: ("rate",),
@@ -69,7 +69,7 @@ DROPOUTS: Final = tuple(kind for kind, rates in DROP_RATES.items() if rates == (
 SHAPING: Final = (kinds.Flatten, kinds.Reshape, kinds.Permute, kinds.RepeatVector, kinds.Identity)
 """Layers that change at most the shape."""
 PASSING: Final = (*SHAPING, kinds.ActivityRegularization, *DROPOUTS, kinds.GaussianNoise)
-"""Layers that leave the values as they are at inference, but for their shape."""
+"""Layers that do not change values at inference, except their shape."""
 
 # Layers that are an activation and nothing else, with Keras's name for it; None: read it from the layer.
 _ACTIVATIONS: Final[dict[type, str | None]] = {
@@ -151,8 +151,8 @@ class Saturation(NamedTuple):
 def saturation(layer: keras.layers.Layer) -> Saturation | None:
     """Where outputs of ``layer`` are saturated; None if its activation is unknown, or flat only at 0.
 
-    ReLU's flat side shows as zeros and dead units; a softmax is flat where it is confident, which is no
-    fault.
+    ReLU's flat side shows as zeros and dead units; a softmax is flat where it is confident, which is not a
+    problem.
     """
     name = activation_name(layer)
     if name in ("tanh", "softsign"):

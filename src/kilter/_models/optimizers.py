@@ -47,7 +47,7 @@ class OptimizerSlot:
 
 
 def inner_optimizer(model_or_optimizer: Any) -> Any:
-    """The optimiser that makes the update, out of any ``LossScaleOptimizer``; None if there is none."""
+    """The optimiser that makes the update, inside any ``LossScaleOptimizer``; None without one."""
     optimizer = model_or_optimizer
     if isinstance(optimizer, keras.Model):
         optimizer = getattr(optimizer, "optimizer", None)
@@ -59,9 +59,9 @@ def inner_optimizer(model_or_optimizer: Any) -> Any:
 def optimizer_slot(model_or_optimizer: Any, name: SlotName) -> OptimizerSlot | None:
     """The slot ``name`` of a model's optimiser, or of an optimiser; None if it has no such slot.
 
-    ``"iterations"`` is the counter of batches, also with gradient accumulation (Keras's ``.iterations``
-    stands still between two updates). ``"momentum"`` is ``beta_1`` in Adam's family. A ``MultiOptimizer`` has
-    no rate and no momentum of its own.
+    ``"iterations"`` is the counter of batches, also with gradient accumulation (Keras's ``.iterations`` does
+    not change between two updates). ``"momentum"`` is ``beta_1`` in Adam's family. A ``MultiOptimizer``
+    itself has no rate and no momentum.
 
     Example:
         >>> slot = optimizer_slot(keras.optimizers.LossScaleOptimizer(keras.optimizers.Adam()), "momentum")

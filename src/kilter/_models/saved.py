@@ -1,4 +1,4 @@
-"""Models in .keras files, without running the code they may hold."""
+"""Models in .keras files, without running code that they may contain."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from kilter._validation import errors_as
 from kilter.errors import ModelError
 
 TRUST: Final = "add --allow-code (in Python: allow_code=True) if you trust whoever wrote it"
-"""The remedy where code was refused. Only the person who runs kilter can grant this, never a file."""
+"""The remedy if code was refused. Only the user who runs kilter can grant permission, never a file."""
 
-# Where the functions that layers name may come from. Others of Keras's functions read and write files.
+# The packages from which layers may use functions. Other functions of Keras read and write files.
 _MODELLING: Final = ("activations", "constraints", "initializers", "losses", "metrics", "ops", "random")
 _HDF5: Final = b"\x89HDF\r\n\x1a\n"
 
@@ -57,7 +57,7 @@ def _require_archive(path: Path) -> None:
     """Raise :class:`ModelError` unless ``path`` is a zip archive, as every .keras file is."""
     if not path.is_file():
         raise ModelError(
-            expected="a saved Keras model", received=f"{path}, which is no file", remedy="correct the path"
+            expected="a saved Keras model", received=f"{path}, which is not a file", remedy="correct the path"
         )
     expected, remedy = "a saved Keras model that can be read", "check the permissions of the file"
     with errors_as(ModelError, OSError, expected=expected, received=str(path), remedy=remedy):
@@ -65,7 +65,7 @@ def _require_archive(path: Path) -> None:
             start = file.read(len(_HDF5))
         whole = zipfile.is_zipfile(path)
     if not whole:
-        kind = "an HDF5 file" if start == _HDF5 else "no zip archive" if start else "an empty file"
+        kind = "an HDF5 file" if start == _HDF5 else "not a zip archive" if start else "an empty file"
         raise ModelError(
             expected=f"a whole .keras file: {path}",
             received=kind,
@@ -74,7 +74,7 @@ def _require_archive(path: Path) -> None:
 
 
 def _check_functions(path: Path) -> None:
-    """Refuse a file whose layers call functions of Keras that are not part of a model.
+    """Reject a file with layers that call functions of Keras that are not part of a model.
 
     Keras's safe mode lets a layer call any function that Keras exports, apart from a list of known dangers.
     """

@@ -6,6 +6,7 @@ Nothing else in kilter assigns to a Keras variable.
 from __future__ import annotations
 
 import contextlib
+import sys
 from collections.abc import Generator, Iterable, Sequence
 from typing import Any, NamedTuple
 
@@ -21,7 +22,7 @@ from kilter.errors import KilterError, ModelError
 
 
 class State(NamedTuple):
-    """All that a training step changes, as lists of arrays in Keras's own order.
+    """Everything that a training step changes, as lists of arrays in Keras's order.
 
     ``non_trainable`` holds the statistics of batch normalisation and the seed generators; ``optimizer`` holds
     the iteration count, the learning rate and the slots.
@@ -57,8 +58,39 @@ def pull(model: keras.Model) -> State:
     return copied(view(model))
 
 
+def lend(model: keras.Model, *, references: int = 0) -> State:
+    """The model's values as a state that may be donated, without a copy, as Keras does.
+
+    Until :func:`push` the model has values that programs may have taken. Arrays that anything besides the
+    model's variable refers to are copied all the same; ``references``: of the caller, who does without them.
+    """
+    most = _references(_Alone()) + references
+    return State(*([_lent(variable, most) for variable in group] for group in variables(model)))
+
+
+class _Alone:
+    """Like a variable whose value nothing else refers to; Python versions count references differently."""
+
+    def __init__(self) -> None:
+        self._value = object()
+
+
+def _references(variable: Any) -> int:
+    return sys.getrefcount(variable._value)
+
+
+def _lent(variable: Any, most: int) -> Any:
+    alone = _references(variable) <= most
+    return variable._value if alone else jax.device_put(variable._value, may_alias=False)
+
+
+def is_lent(model: keras.Model) -> bool:
+    """Whether programs have taken values of the model, which it does not have any more."""
+    return any(variable._value.is_deleted() for group in variables(model) for variable in group)
+
+
 def copied(state: State) -> State:
-    """The same values in memory of their own, so that they may be donated."""
+    """A copy of the values in separate memory, so that they may be donated."""
     return jax.device_put(state, may_alias=False)
 
 
@@ -70,17 +102,23 @@ def view(model: keras.Model) -> State:
 def push(state: State, model: keras.Model) -> None:
     """Write a state into the model's variables. The arrays are shared: do not donate the state afterwards."""
     for group, new in zip(variables(model), state, strict=True):
-        assign(zip(group, new, strict=True))
+        for variable, value in zip(group, new, strict=True):
+            held = variable._value
+            if held.dtype == value.dtype and held.shape == value.shape:
+                variable._direct_assign(value)  # what assign() ends with; its checks take longer than a step
+            else:
+                variable.assign(value)
 
 
 def assign(pairs: Iterable[tuple[Any, Any]]) -> None:
     """Write each value of ``pairs`` = (variable, value) into its variable; an array on a device is shared."""
     for variable, value in pairs:
-        variable.assign(value)
+        if variable._value is not value:  # assigning takes longer than a step of a small network
+            variable.assign(value)
 
 
 def assign_copies(pairs: Iterable[tuple[Any, Any]]) -> None:
-    """Write the value of each second variable into the first, in memory of its own.
+    """Write the value of each second variable into the first, in separate memory.
 
     Keras donates the memory of a model's state when it predicts, which must not take another model's with it.
     """
@@ -100,7 +138,7 @@ def draw(initializer: Any, shape: Sequence[int], seed: int) -> np.ndarray:
 def draw_weights(layers: Iterable[Any], seed: int) -> None:
     """Initialise ``layers`` again, in place, with ``seed``; statistics start again too.
 
-    Variables without an initialiser of their own, and adapted normalisation layers, do not change.
+    Variables without an initialiser, and adapted normalisation layers, do not change.
     """
     number = 0
     for layer in layers:

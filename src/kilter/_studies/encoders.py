@@ -1,4 +1,4 @@
-"""What studies train: encoders, by pretraining of each kind, and students on labels."""
+"""The networks that studies train: pretrained encoders of each kind, and students on labels."""
 
 from __future__ import annotations
 
@@ -60,14 +60,14 @@ Build = Callable[[int], keras.Model]
 """From a seed to a new, untrained encoder; the same seed gives the same weights."""
 
 Source = Callable[[np.ndarray, int], keras.Model]
-"""From unlabelled rows and a seed to a model whose lower layers are reused."""
+"""From unlabelled rows and a seed to a model; its lower layers are reused."""
 
 
 @dataclass(frozen=True)
 class Way:
     """Where a network's lower layers come from, how many are kept, and how it is fine-tuned.
 
-    ``keep`` and ``stages`` are those of :func:`kilter.reuse` and :func:`kilter.fine_tune`. None takes the
+    ``keep`` and ``stages`` are those of :func:`kilter.reuse` and :func:`kilter.fine_tune`. None uses the
     study's: all layers of the encoder, and first the head alone.
     """
 
@@ -78,7 +78,7 @@ class Way:
 
 @dataclass(frozen=True)
 class Pretraining:
-    """How the ready ways train an encoder without labels; ``batch_size`` is for the auxiliary tasks."""
+    """How the built-in ways train an encoder without labels; ``batch_size`` is for the auxiliary tasks."""
 
     epochs: int = 20
     batch_size: int = 128
@@ -111,7 +111,7 @@ def _gan(encoder: keras.Model, x: np.ndarray, how: Pretraining, seed: int) -> ke
     judge = discriminator_of(encoder, seed=seed)
     found = gan(x, discriminator=judge, epochs=how.epochs, seed=seed, verbose=0)
     copy = copy_model(encoder).model
-    # Without the flattening of the GAN's encoder, so that the codes are like those of other ways.
+    # Without the Flatten layer of the GAN's encoder, so that its codes are like those of other ways.
     copy.set_weights(found.encoder.get_weights())
     return copy
 
@@ -136,7 +136,7 @@ TUNING_RATE = 1 / 3
 
 @dataclass(frozen=True)
 class Plan:
-    """How students are trained on labels: for the same number of epochs, whatever they start from."""
+    """How students are trained on labels: for the same number of epochs, whatever their start."""
 
     classes: int
     epochs: int
@@ -178,7 +178,7 @@ def trained(
 
 
 def accuracy(model: keras.Model, tested: Labelled) -> float:
-    """The share of rows whose class has the highest output; NaN if an output is not finite."""
+    """The share of rows for which the true class has the highest output; NaN if an output is not finite."""
     outputs = predict(model, tested[0], verbose=0)
     if not np.isfinite(outputs).all():
         return float("nan")

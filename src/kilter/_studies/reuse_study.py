@@ -74,7 +74,7 @@ class ReuseStudy:
 
     ``comparisons`` has one comparison for each number of ``labels``. Its baseline is training from scratch,
     its scores are the accuracy on ``tested`` rows after the last epoch. Each way got ``unlabelled`` rows;
-    ``pretraining`` has the seconds it spent on them, the median over the pairs.
+    ``pretraining`` has the seconds that it needed for them, the median over the pairs.
     """
 
     labels: tuple[int, ...]
@@ -142,26 +142,26 @@ def reuse_study(
     """Train on few labels, from scratch and from reused layers, on paired seeds, and test the differences.
 
     Pair k of n uses seed ``seed + k`` for the choice of labelled rows (stratified; the rows of 100 labels are
-    among those of 500), initial weights and shuffling, the same for all ways. In each pair, a way gets the
-    remaining rows without labels once. Its model is then reused and fine-tuned for each number of labels, for
-    as many epochs as training from scratch.
+    among those of 500), initial weights and shuffling, the same for all ways. In each pair, a way pretrains
+    once on the remaining rows, without labels. Its model is then reused and fine-tuned for each number of
+    labels, for as many epochs as training from scratch.
 
     Args:
         x, y: rows and class numbers; each pair uses some with labels and the others without.
         test_data: ``(x, y)`` to score each network on, after its last epoch.
         encoder: a function seed -> new, untrained, uncompiled encoder, used by all ways and from scratch; by
             default a small one, convolutional for images and dense for tables.
-        ways: names of the ready ways ("autoencoder", "denoising", "rotation", "masked-patch", "jigsaw",
+        ways: names of built-in ways ("autoencoder", "denoising", "rotation", "masked-patch", "jigsaw",
             "contrastive", "gan"), or ``kilter.Way`` records by name.
         labels: the numbers of labelled rows.
-        unlabelled: the most rows to use without labels; None for all.
+        unlabelled: the maximum number of rows to use without labels; None for all.
         pairs: at least 2; by default 10, or more if a verdict needs them. Warns if there are fewer than a
             verdict needs (6 for one way, 7 for two or three).
         stages: of :func:`kilter.fine_tune` for reused layers; by default a quarter of ``epochs`` for the head
             alone, then all layers at a third of ``learning_rate``. From scratch all layers are trained for
             as many epochs at ``learning_rate``.
         epochs, learning_rate, batch_size: of the training on labels.
-        pretraining: how the ready ways train.
+        pretraining: how the built-in ways train.
         level: the probability of any false claim, over all ways with the same number of labels.
         progress: called after each training on labels.
         verbose: as of :func:`kilter.diagnose`.

@@ -105,14 +105,14 @@ def search_reuse(
 
     Pair k of n uses seed ``seed + k`` for the head's weights and for shuffling. All students train for the
     same number of epochs. The baseline is the student with the most layers and new weights: it shows whether
-    what the model has learnt helps at all.
+    the learnt weights help at all.
 
     Args:
         model: a trained model, as for :func:`kilter.reuse`; it does not change.
         x, y: rows and class numbers of the new task.
         validation_data: ``(x, y)`` to score students on, after their last epoch.
         head, input_shape: as for :func:`kilter.reuse`. ``head`` is a number of classes or a function that
-            makes new layers; layers themselves are refused.
+            makes new layers; a layer raises an error, because students would share it.
         keep: numbers of layers with weights to try; by default all at which the model can be cut below its
             output.
         stages: of :func:`kilter.fine_tune`; by default a quarter of ``epochs`` for the head alone, then all
@@ -169,7 +169,7 @@ def _name(kept: int) -> str:
 
 
 def _check_fresh(head: Head) -> None:
-    """Refuse layers as head: each student needs a head of its own."""
+    """Reject layers as head: each student needs its own head."""
     given = head if isinstance(head, list | tuple) else [head]
     if any(isinstance(one, keras.layers.Layer) for one in given):
         raise OptionError(

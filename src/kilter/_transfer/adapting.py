@@ -1,4 +1,4 @@
-"""Adapters for inputs of another shape than the model was trained on.
+"""Adapters for inputs with a shape that the model was not trained on.
 
 Images are resized, one channel is repeated, several are averaged into one, flat rows are reshaped to images.
 The value range is unchanged: a model trained on pixels from 0 to 1 needs pixels from 0 to 1.

@@ -40,7 +40,7 @@ class Cut:
 
 
 def is_counted(layer: Any) -> bool:
-    """Whether ``layer`` has weights and is no normalisation or learned slope."""
+    """Whether ``layer`` has weights and is not a normalisation or learned slope."""
     return bool(getattr(layer, "weights", ())) and not isinstance(layer, _FOLLOWERS)
 
 
@@ -52,9 +52,9 @@ def counted_layers(model: keras.Model) -> int:
 def cuts(model: keras.Model) -> tuple[Cut, ...]:
     """The places where a built Sequential or Functional model can be cut, from the bottom up, one per count.
 
-    Of the places with the same count, the last: activation, normalisation, pooling and dropout after a layer
-    stay with it. There is none within parallel branches, nor where a layer would be called on both sides.
-    Layers of nested models count where they are called.
+    If several places have the same count, the last one: activation, normalisation, pooling and dropout after
+    a layer stay with it. Parallel branches have no place to cut, and neither do places where a layer would be
+    called on both sides. Layers of nested models count where they are called.
 
     Raises :class:`~kilter.errors.ModelError` for a model that is not built or not a graph of layers.
     """
@@ -111,7 +111,7 @@ def _part(model: Any, path: Sequence[str], number: int, parts: dict[int, keras.M
     node = called[number if len(path) == 1 else 0]
     if len(path) > 1:
         parts[id(node.operation)] = _part(node.operation, path[1:], number, parts)
-    # No layer is called: a model of connected layers leaves them unchanged.
+    # No layer is called: making a model of connected layers leaves them unchanged.
     return keras.Model(graph.input, node.outputs[0], name=model.name)
 
 

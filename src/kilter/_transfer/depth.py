@@ -1,4 +1,4 @@
-"""The layers of a model by depth: which a stage of fine-tuning trains, and how deep each of them lies."""
+"""The layers of a model by depth: which ones a stage of fine-tuning trains, and how deep each one is."""
 
 from __future__ import annotations
 
@@ -65,11 +65,11 @@ RULES: Final[dict[str, Callable[[], optax.GradientTransformation]]] = {
     "adagrad": lambda: optax.scale_by_rss(initial_accumulator_value=0.1, eps=_EPSILON),
     "lion": lambda: optax.scale_by_lion(b1=0.9, b2=0.99),
 }
-"""The direction of a step, before its rate, of the optimisers that support a rate for each depth."""
+"""The update direction, before the learning rate, of the optimisers that support a rate for each depth."""
 
 
 def one_rate(name: str, learning_rate: float) -> keras.optimizers.Optimizer:
-    """The Keras optimiser ``name`` with that rate; :class:`~kilter.errors.OptionError` for no name."""
+    """The Keras optimiser ``name`` with that rate; OptionError for an unknown name."""
     try:
         return keras.optimizers.get({"class_name": name, "config": {"learning_rate": learning_rate}})
     except (TypeError, ValueError) as problem:
@@ -83,7 +83,7 @@ def one_rate(name: str, learning_rate: float) -> keras.optimizers.Optimizer:
 def many_rates(
     name: str, learning_rate: float, decay: float, depths: Mapping[str, int], variables: Any
 ) -> OptaxOptimizer:
-    """An optimiser whose rate is ``learning_rate / decay ** depth``, by the ``depths`` of paths of variables.
+    """An optimiser with the rate ``learning_rate / decay ** depth``, by the ``depths`` of variable paths.
 
     The direction of a step is that of ``name`` in :data:`RULES`. Keras's ``learning_rate`` is the rate at
     depth 0: callbacks and schedules move all rates together.

@@ -84,9 +84,9 @@ def fine_tune(
 ) -> StagedHistory:
     """Train a model in stages, in place: one from :func:`kilter.reuse`, or any other.
 
-    Each stage defines which layers it trains, at which rates and for how long; the model is compiled again
-    for it. Afterwards the last stage's layers are trainable. The head is the set of trainable layers when
-    fine-tuning begins, or the last layer if none is frozen.
+    Each stage defines which layers it trains, at which rates and for how long. The model is compiled again
+    for each stage. Afterwards the last stage's layers are trainable. The head is the set of trainable layers
+    when fine-tuning begins, or the last layer if none is frozen.
 
     Args:
         model: built; it need not be compiled, see ``loss``.
@@ -94,15 +94,15 @@ def fine_tune(
             for :func:`kilter.fit`.
         stages: see :class:`kilter.Stage`. By default only the head for 5 epochs, then all layers for up to 20
             at a tenth of the rate, stopped after 5 epochs without a lower validation loss.
-        loss: by default that of a compiled model, with its metrics. For another model it follows from the
-            targets, whatever their dtype, and the last layer: cross-entropy and accuracy for class numbers
-            and one-hot rows; binary cross-entropy for columns of 0 and 1, one or several (multi-label);
-            mean squared error for other numbers. Outputs are logits unless they end in a softmax or sigmoid.
+        loss: by default that of a compiled model, with its metrics. For an uncompiled model it follows from
+            the targets, of any dtype, and the last layer: cross-entropy and accuracy for class numbers and
+            one-hot rows; binary cross-entropy for columns of 0 and 1, one or several (multi-label); mean
+            squared error for other numbers. Outputs are logits unless they end in a softmax or sigmoid.
         metrics: as for ``compile``, with a ``loss`` or for a compiled model.
         callbacks: called for each stage as for a training, with consecutive epochs. One that stops the
             training stops all stages.
         freeze_batch_norm: keep reused batch normalisations in inference mode in all stages, for batches that
-            are small or unlike those of the original training.
+            are small or differ from those of the original training.
         seed: of the order of the rows and the augmentation.
 
     Returns one history of all stages. Raises :class:`~kilter.errors.OptionError`,
@@ -228,7 +228,7 @@ def _are_classes(y: np.ndarray, width: int | None) -> bool:
 
 
 def _compiler_for_columns(model: keras.Model, y: np.ndarray, metrics: Any) -> Compile:
-    """For a column of 0 and 1 for each output: one-hot, or several labels a row."""
+    """For a column of 0 and 1 for each output: one-hot, or several labels per row."""
     activation = last_activation(model)
     from_logits = activation not in ("softmax", "sigmoid")
     loss: keras.losses.Loss

@@ -91,7 +91,7 @@ def _connected(inputs: Any, answer: Any, model: keras.Model) -> keras.Model:
     with errors_as(
         ModelError,
         ValueError,
-        expected="a head whose only input is the reused layers, with unique layer names",
+        expected="a head with the reused layers as its only input, and with unique layer names",
         received="a head that Keras refuses",
         remedy="give its layers other names, and no other inputs",
     ):

@@ -81,7 +81,7 @@ def _application(name: str, weights: str | Path | None, sha256: str | None) -> S
     if path is None or not path.is_file():
         raise ModelError(
             expected=f"a file with the weights of {name}: kilter downloads nothing",
-            received="none" if path is None else f"weights={str(path)!r}, which is no file",
+            received="none" if path is None else f"weights={str(path)!r}, which is not a file",
             remedy=f"let python -c 'import keras; keras.applications.{name}()' put one into ~/.keras/models"
             f"{_address(make)}; then pass its path as weights",
         )

@@ -142,7 +142,7 @@ class Phase:
 def phases_of(
     model: keras.Model, stages: Sequence[Stage], *, freeze_batch_norm: bool = False, validated: bool = True
 ) -> tuple[Phase, ...]:
-    """The ``stages`` for ``model``, whose head are the layers that are trainable now.
+    """The ``stages`` for ``model``. Its head is the layers that are trainable now.
 
     ``freeze_batch_norm``: no stage trains batch normalisations outside the head.
     """

@@ -1,3 +1,3 @@
-"""Treatment: remedies, short trials, full training, proof and result. Begin reading at ``treat.py``."""
+"""Treatment: remedies, short trials, full training, proof and result. Start reading at ``treat.py``."""
 
 from kilter import _backend  # noqa: F401  (chooses JAX before Keras loads)

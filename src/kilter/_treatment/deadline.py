@@ -12,7 +12,7 @@ import keras
 
 @dataclass
 class Deadline:
-    """The limit, counted from when this is made, and what was left out because it had passed."""
+    """The limit, counted from the creation of this object, and what was left out because it had passed."""
 
     seconds: float | None = None
     left_out: list[str] = field(default_factory=list)
@@ -31,7 +31,7 @@ class Deadline:
         return True
 
     def callbacks(self) -> tuple[keras.callbacks.Callback, ...]:
-        """What ends a training after the epoch in which the limit passes; () without a limit."""
+        """The callbacks that end a training after the epoch in which the limit passes; () without a limit."""
         return () if self.seconds is None else (_Stop(self),)
 
     def __str__(self) -> str:

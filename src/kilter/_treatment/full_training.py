@@ -1,4 +1,4 @@
-"""Trainings for all epochs: of a treated model, and of the original one as its owner would train it."""
+"""Trainings for all epochs: of a treated model, and of the original one as the user would train it."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ def train_in_full(subject: Subject, tools: Tools) -> Trained:
 
 
 def train_as_given(original: Subject, tools: Tools) -> AsGiven:
-    """The original model, trained with its owner's own options for all epochs."""
+    """The original model, trained with the user's own options for all epochs."""
     last, best = _train(original, tools, "Training the given model without changes: epoch")
     try:
         model = original.built_copy()

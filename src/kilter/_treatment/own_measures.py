@@ -1,33 +1,34 @@
-"""Each output's own measures, chosen by the kind of its targets, whatever the compiled loss.
+"""Each output's own measures, from the registry (:mod:`kilter._measures`), whatever the compiled loss.
 
-Accuracy for classes, and balanced accuracy if a class is rare; accuracy and intersection over union for
-binary elements such as masks; root mean squared error for numbers.
+What an output learns is read from its targets: classes, masks (binary elements), or numbers.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Final, Literal
+from functools import cached_property
+from typing import Any, Final, NamedTuple
 
 import keras
 import numpy as np
+from scipy.special import expit, softmax
 
+from kilter import _measures
 from kilter._diagnosis.checks.output import SQUARES
 from kilter._diagnosis.targets import labels, target_facts
 from kilter._engine.inference import predict_unchanged
+from kilter._measures import Answers, Direction, Kind
 from kilter._models.layers import OutputFacts, output_names
 from kilter._models.reading import paired_targets
 from kilter._models.tracing import fixed_batch_size
 from kilter._treatment.policy import Policy, ScoringPolicy
 from kilter._treatment.subject import Subject
-from kilter.runs.records import Direction
 
 _POLICY: Final = Policy().scoring
-Kind = Literal["classes", "binary", "numbers"]
-
 DISTANCES: Final = (*SQUARES, "mean_squared_logarithmic_error")
+_BOUNDED: Final = ("sigmoid", "hard_sigmoid", "softmax")
 _MOST_AT_ONCE: Final = 512
 
 
@@ -35,7 +36,8 @@ _MOST_AT_ONCE: Final = 512
 class Measured:
     """A measure of one model: on all validation rows, and without each group of them, [groups].
 
-    ``learnt``: whether it beats a constant answer; None where that is unknown.
+    ``learnt``: whether it beats a constant answer; None where that is unknown. ``way``: from a constant
+    answer's measure to the perfect one; NaN where that is unknown.
     """
 
     name: str
@@ -44,43 +46,108 @@ class Measured:
     value: float
     without: np.ndarray
     learnt: bool | None
+    way: float = math.nan
+
+
+class Constant(NamedTuple):
+    """What a constant answer reaches by a measure, what is no better than that, and the way to perfection."""
+
+    value: float
+    chance: float
+    way: float
 
 
 @dataclass(frozen=True, eq=False)
-class RowMeasure:
-    """A measure as a function of the mean of per-row statistics.
+class OwnAnswers:
+    """The answers of one output on the validation rows, row by row.
 
-    ``output``: its name, "" for a single one. ``rows``: float64 [n, k]. ``of_mean``: from their mean, [k], to
-    the measure. ``chance``: what a constant answer reaches, with its noise for an accuracy; NaN if unknown.
+    Attributes:
+        output: its name, "" for a single one; suffix: what is added to the measures' names.
+        kind: what it learns.
+        wanted, given: class indexes, numbers or mask elements, [n, places].
+        shares: of classes: what the probabilities or their order are, [n, places, classes].
+        finite: whether all outputs of a row are, [n].
+        rare: whether a class is too rare for accuracy.
     """
 
-    measure: str
-    direction: Direction
-    rows: np.ndarray
-    of_mean: Callable[[np.ndarray], float]
-    chance: float = math.nan
-    output: str = ""
+    output: str
+    kind: Kind
+    wanted: np.ndarray
+    given: np.ndarray
+    shares: np.ndarray
+    finite: np.ndarray
+    rare: bool = False
+    suffix: str = ""
 
     @property
-    def name(self) -> str:
-        """The measure, and the output's name if there are several."""
-        return f"{self.measure} of {self.output}" if self.output else self.measure
+    def measures(self) -> tuple[str, ...]:
+        """The registry's names of the measures that fit, the first one to choose by.
 
-    @property
-    def value(self) -> float:
-        """The measure on all rows; NaN if an output is not finite."""
-        return self.of_mean(self.rows.mean(axis=0))
+        Answers for a rare class are chosen by balanced accuracy: the model answers at its own threshold.
+        """
+        if self.kind == "classes":
+            return ("balanced_accuracy", "average_precision") if self.rare else ("accuracy",)
+        return ("rmse",) if self.kind == "numbers" else ("iou", "pixel_accuracy")
 
-    def measured(self, groups: int) -> Measured:
+    def named(self, measure: str) -> str:
+        """A measure's name with the column's and the output's, where there are several."""
+        return f"{measure}{self.suffix}" + (f" of {self.output}" if self.output else "")
+
+    def value(self, measure: str, rows: Any = slice(None)) -> float:
+        """The measure on some rows; NaN if an output is not finite."""
+        if not self.finite[rows].all() or not len(self.wanted[rows]):
+            return math.nan
+        return _measures.value(measure, self._answers(rows))
+
+    def _answers(self, rows: Any) -> Answers:
+        wanted, given, shares = self.wanted[rows], self.given[rows], self.shares[rows]
+        if self.kind != "classes":
+            return Answers(self.kind, wanted, given)
+        flat = shares.reshape(-1, shares.shape[-1])
+        positive = _measures.rare_class(np.bincount(self.wanted.ravel(), minlength=2))
+        return Answers("classes", wanted.ravel(), given.ravel(), flat, 1 if positive is None else positive)
+
+    def constant(self, measure: str, policy: ScoringPolicy = _POLICY) -> Constant:
+        """A constant answer's measure; NaN where it is unknown or could not be better."""
+        perfect = 0.0 if _measures.direction_of(measure) == "min" else 1.0
+        if self.kind == "numbers":
+            deviation = float(np.std(self.wanted))
+            known = {"rmse": deviation, "mae": _absolute(self.wanted), "r2": 0.0}.get(measure, math.nan)
+            chance = 1 - policy.chance_rmse**2 if measure == "r2" else policy.chance_rmse * known
+        else:
+            known = _measures.of_constant(self._answers(slice(None))).get(measure, math.nan)
+            plain = measure.endswith("accuracy") and measure != "balanced_accuracy"
+            chance = chance_accuracy(known, float(self.wanted.size), policy) if plain else known
+        way = abs(perfect - known)
+        return Constant(known, chance, way) if way > 0 else Constant(known, chance, math.nan)
+
+    def measured(self, measure: str, groups: int, policy: ScoringPolicy = _POLICY) -> Measured:
         """The measure with and without each group of rows: row i is in group i mod ``groups``."""
-        total, count = self.rows.sum(axis=0), len(self.rows)
-        parts = (self.rows[group::groups] for group in range(groups))
-        without = [self.of_mean((total - part.sum(axis=0)) / (count - len(part))) for part in parts]
-        learnt = None
-        if math.isfinite(self.chance):
-            gain = self.value - self.chance if self.direction == "max" else self.chance - self.value
-            learnt = gain > 0
-        return Measured(self.name, self.output, self.direction, self.value, np.array(without), learnt)
+        sign = 1.0 if _measures.direction_of(measure) == "max" else -1.0
+        value, constant = self.value(measure), self.constant(measure, policy)
+        number = np.arange(len(self.wanted))
+        without = [self.value(measure, number % groups != group) for group in range(groups)]
+        learnt = None if math.isnan(constant.chance) else sign * (value - constant.chance) > 0
+        return Measured(self.named(measure), self.output, "max" if sign > 0 else "min", value,
+                        np.array(without), learnt, constant.way)  # fmt: skip
+
+    @cached_property
+    def columns(self) -> tuple[OwnAnswers, ...]:
+        """The columns of numbers, where there are a few; () otherwise."""
+        count = self.wanted.shape[1] if self.kind == "numbers" else 0
+        if not 1 < count <= _POLICY.most_columns:
+            return ()
+        return tuple(
+            replace(
+                self, wanted=self.wanted[:, [one]], given=self.given[:, [one]], suffix=f" of column {one}"
+            )
+            for one in range(count)
+        )
+
+
+def _absolute(numbers: np.ndarray) -> float:
+    """The mean absolute error of the median."""
+    return float(np.mean(np.abs(numbers - np.median(numbers, axis=0))))
 
 
 def predictions(subject: Subject, model: keras.Model) -> Any:
@@ -88,23 +155,31 @@ def predictions(subject: Subject, model: keras.Model) -> Any:
     return predict_unchanged(model, subject.x_val, batch_size=judged_in(subject))
 
 
-def row_measures(original: Subject, subject: Subject, outputs: Sequence[np.ndarray]) -> list[RowMeasure]:
-    """The own measures of every output with a loss and targets, on the validation rows of ``subject``.
+def own_answers(original: Subject, subject: Subject, outputs: Sequence[np.ndarray]) -> list[OwnAnswers]:
+    """The answers of every output with a loss and targets, on the validation rows of ``subject``.
 
     What an output is to learn is read from the ``original`` model: the treated one may have another loss.
     """
     targets = paired_targets(original.model, subject.y_val)
     if not len(original.facts[1]) == len(subject.facts[1]) == len(outputs) == len(targets):
         return []
-    found: list[RowMeasure] = []
+    found: list[OwnAnswers] = []
     for index, name in enumerate(names_of(original.model, len(outputs))):
-        kind = kind_of(original.facts[1][index])
+        came = original.facts[1][index]
+        kind = kind_of(came)
         if kind is not None:
-            one = _measures(
-                kind, outputs[index], targets[index], subject.facts[1][index], subject.policy.scoring
-            )
-            found += [replace(measure, output=name) for measure in one]
+            given = np.asarray(outputs[index], dtype=np.float64)
+            found.append(_answered(kind, name, came, given, targets[index], subject.facts[1][index]))
     return found
+
+
+def own_measures(answered: Sequence[OwnAnswers], *also: str) -> Iterator[tuple[OwnAnswers, str]]:
+    """Every answer with each measure that fits it, those of columns and ``also`` included."""
+    for one in answered:
+        asked = [name for name in also if name in _measures.names_of(one.kind)]
+        for part in (one, *one.columns):
+            for measure in dict.fromkeys((*part.measures, *asked)):
+                yield part, measure
 
 
 def names_of(model: keras.Model, count: int) -> list[str]:
@@ -129,7 +204,7 @@ def kind_of(output: OutputFacts) -> Kind | None:
         return "classes"
     if targets[:1].size != elements:
         return None
-    return "binary" if loss not in DISTANCES and len(np.unique(targets)) == 2 else "numbers"
+    return "masks" if loss not in DISTANCES and len(np.unique(targets)) == 2 else "numbers"
 
 
 def are_classes(targets: np.ndarray, loss: str | None, units: int) -> bool:
@@ -152,13 +227,6 @@ def class_numbers(targets: np.ndarray) -> np.ndarray:
     if rows.shape[1] > 1:
         return rows.argmax(axis=1)
     return np.where(rows[:, 0] < 0, 0, np.round(rows[:, 0])).astype(np.int64)
-
-
-def answers(outputs: np.ndarray, output: OutputFacts) -> np.ndarray:
-    """The class of each row of outputs [n, units], by the loss that the ``output`` is compiled with."""
-    if outputs.shape[1] > 1:
-        return outputs.argmax(axis=1)
-    return (outputs[:, 0] > (0.0 if _are_logits(output) else 0.5)).astype(np.int64)
 
 
 def chance_accuracy(share: float, rows: float, policy: ScoringPolicy = _POLICY) -> float:
@@ -187,82 +255,42 @@ def _are_logits(output: OutputFacts) -> bool:
     return loss is not None and (loss.from_logits or "hinge" in (loss.name or ""))
 
 
-def _measures(
-    kind: Kind, outputs: np.ndarray, targets: np.ndarray, output: OutputFacts, policy: ScoringPolicy
-) -> Iterator[RowMeasure]:
-    outputs = outputs.astype(np.float64)
+def _answered(
+    kind: Kind, name: str, came: OutputFacts, outputs: np.ndarray, targets: np.ndarray, now: OutputFacts
+) -> OwnAnswers:
+    """``came``: the output of the original model; ``now``: of the one that answers ``outputs``."""
+    count = len(outputs)
+    finite = np.asarray(np.isfinite(outputs).reshape(count, -1).all(axis=1))
+    none = np.zeros((count, 0))
+    if kind == "classes":
+        units = outputs.shape[-1] if outputs.ndim > 1 else 1
+        shares = _shares(outputs.reshape(-1, units), now)
+        # Each position of a sequence or an image has a class of its own.
+        places = targets.reshape(len(shares), -1) if targets.size % len(shares) == 0 else targets
+        wanted, given = class_numbers(places), shares.argmax(axis=1)
+        known = class_numbers(_places(np.asarray(came.targets), len(shares) // count))
+        rare = _measures.rare_class(np.bincount(known)) is not None
+        return OwnAnswers(name, kind, wanted.reshape(count, -1), given.reshape(count, -1),
+                          shares.reshape(count, -1, shares.shape[-1]), finite, rare)  # fmt: skip
+    flat, wanted = outputs.reshape(count, -1), targets.reshape(count, -1)
     if kind == "numbers":
-        return _of_numbers(outputs, targets.astype(np.float64), policy)
-    finite = np.asarray(np.isfinite(outputs).reshape(len(outputs), -1).all(axis=1))
-    if kind == "binary":
-        return _of_elements(outputs, targets, output, finite, policy)
-    units = outputs.shape[-1] if outputs.ndim > 1 else 1
-    given = answers(outputs.reshape(-1, units), output).reshape(len(outputs), -1)
-    # Each position of a sequence or an image has a class of its own.
-    places = targets.reshape(given.size, -1) if targets.size % given.size == 0 else targets
-    wanted = class_numbers(places)
-    return _of_classes(given, wanted.reshape(len(outputs), -1), finite, policy)
-
-
-def _of_classes(
-    given: np.ndarray, wanted: np.ndarray, finite: np.ndarray, policy: ScoringPolicy
-) -> Iterator[RowMeasure]:
-    """Accuracy, and the mean accuracy over classes if one is rare; classes [n, places]."""
-    right = (given == wanted).astype(np.float64)
-    right[~finite] = np.nan
-    classes, counts = np.unique(wanted, return_counts=True)
-    shares = counts / counts.sum()
-    chance = chance_accuracy(float(shares.max()), float(counts.sum()), policy)
-    yield RowMeasure("accuracy", "max", right.mean(axis=1, keepdims=True), _first, chance)
-    if len(classes) > 1 and shares.min() < policy.rare_class:
-        of_class = [wanted == one for one in classes]
-        rows = [np.where(mine, right, 0.0).sum(axis=1) for mine in of_class]
-        rows += [mine.sum(axis=1) for mine in of_class]
-        yield RowMeasure("balanced accuracy", "max", np.stack(rows, axis=1), _mean_share, 1 / len(classes))
-
-
-def _of_elements(
-    outputs: np.ndarray, targets: np.ndarray, output: OutputFacts, finite: np.ndarray, policy: ScoringPolicy
-) -> Iterator[RowMeasure]:
-    """Accuracy of the elements [n, k], and intersection over union of those with the higher target."""
+        return OwnAnswers(name, kind, wanted.astype(np.float64), flat, none, finite)
     low, high = float(targets.min()), float(targets.max())
-    bounded = output.activation in ("sigmoid", "hard_sigmoid", "softmax")
-    threshold = 0.0 if _are_logits(output) else 0.5 if bounded else (low + high) / 2
-    given, wanted = outputs.reshape(len(outputs), -1) > threshold, targets.reshape(len(targets), -1) > low
-    right = (given == wanted).mean(axis=1, keepdims=True)
-    both, any_ = (given & wanted).sum(axis=1), (given | wanted).sum(axis=1)
-    overlap = np.stack([both, any_], axis=1).astype(np.float64)
-    right[~finite], overlap[~finite] = np.nan, np.nan
-    share = float(wanted.mean())
-    chance = chance_accuracy(max(share, 1 - share), float(wanted.size), policy)
-    yield RowMeasure("accuracy", "max", right, _first, chance)
-    yield RowMeasure("IoU", "max", overlap, _mean_share, share)
+    threshold = 0.0 if _are_logits(now) else 0.5 if now.activation in _BOUNDED else (low + high) / 2
+    return OwnAnswers(name, kind, wanted > low, flat > threshold, none, finite)
 
 
-def _of_numbers(outputs: np.ndarray, targets: np.ndarray, policy: ScoringPolicy) -> Iterator[RowMeasure]:
-    """The root mean squared error, and that of each column if there are a few; numbers [n, columns]."""
-    outputs, targets = (part.reshape(len(part), -1) for part in (outputs, targets))
-    errors = np.where(np.isfinite(outputs), (outputs - targets) ** 2, np.nan)
-    chance = policy.chance_rmse * float(np.std(targets))
-    yield RowMeasure("rmse", "min", errors.mean(axis=1, keepdims=True), _root, chance)
-    if 1 < errors.shape[1] <= policy.most_columns:
-        for column in range(errors.shape[1]):
-            chance = policy.chance_rmse * float(np.std(targets[:, column]))
-            own = errors[:, column : column + 1]
-            yield RowMeasure(f"rmse of column {column}", "min", own, _root, chance)
+def _places(targets: np.ndarray, places: int) -> np.ndarray:
+    """Training targets as rows of one class each: one-hot or numbers."""
+    count = len(targets) * places
+    return targets.reshape(count, -1) if targets.size % count == 0 else targets
 
 
-def _first(mean: np.ndarray) -> float:
-    return float(mean[0])
-
-
-def _root(mean: np.ndarray) -> float:
-    return math.sqrt(max(mean[0], 0.0)) if math.isfinite(mean[0]) else math.nan
-
-
-def _mean_share(mean: np.ndarray) -> float:
-    """The mean of ratios, [k] numerators, then [k] denominators; ratios with denominator 0 are left out."""
-    part, whole = np.split(mean, 2)
-    if not np.isfinite(mean).all():
-        return math.nan
-    return float(np.mean(part[whole > 0] / whole[whole > 0])) if (whole > 0).any() else 1.0
+def _shares(outputs: np.ndarray, output: OutputFacts) -> np.ndarray:
+    """Probabilities of the classes from outputs [n, units]; of one unit those of two classes."""
+    logits = _are_logits(output)
+    if outputs.shape[1] == 1:
+        one = expit(outputs[:, 0]) if logits else outputs[:, 0]
+        # A tie is the first class, as for any number of units.
+        return np.stack([1 - one, one], axis=1)
+    return softmax(outputs, axis=1) if logits else outputs

@@ -1,13 +1,13 @@
 """Candidates: which remedies, in which order, for the findings of a diagnosis.
 
-Short trials show which changes make a network learn, but not how good it becomes. So *sound variants*
-are tried too: the network with the same depth and widths, built the way a textbook would.
+Short trials show which changes make a network learn, but not how good it becomes. So the *sound sibling*
+is trained too: the network with the same depth and widths, built the way a textbook would.
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from kilter._engine.program_cache import for_short_training
@@ -16,8 +16,8 @@ from kilter._models.editing import can_be_cut
 from kilter._records import Diagnosis, Finding
 from kilter._text import first_line
 from kilter._treatment.remedies import Remedy
-from kilter._treatment.remedies.base import hidden_layers, paths
-from kilter._treatment.subject import Subject
+from kilter._treatment.sound_sibling import CODES, sound_sibling
+from kilter._treatment.subject import Step, Subject
 from kilter.errors import KilterError
 
 # Data, output and loss, trainable layers, initialisation, activation, normalisation, optimiser, rate.
@@ -48,12 +48,11 @@ ORDER: Final = (
     "one-cycle",
 )
 _WRITTEN: Final = "it is a class with its own call()"
-_SOUND: Final = ("replace-activation", "change-optimizer")
-_RATED: Final = (*_SOUND, "find-learning-rate")
-# Activations that hidden layers of a variant may keep: alive on both sides.
-_SMOOTH: Final = ("elu", "selu", "gelu", "silu", "mish", "linear")
-# A symptom of most other faults; its remedy is a search for the rate, hundreds of steps.
+# Of data and training alone: the sound sibling is made on top of these.
+GROUNDWORK: Final = ("clean-data", "shuffle", "recompile", "unfreeze", "change-batch-size", "class-weights")
+# Symptoms of other faults; their first remedy is a search for the rate, hundreds of steps.
 _SYMPTOM: Final = "loss-not-moving"
+_SYMPTOMS: Final = (_SYMPTOM, "falls-short")
 # Tried beyond the findings' own remedies: the optimiser, frozen layers, the rate, then larger changes.
 FURTHER: Final = (
     "change-optimizer",
@@ -98,7 +97,23 @@ class RemedySet:
             self.skipped[code] = f"layers of {type(subject.model).__name__} cannot be replaced: {_WRITTEN}"
         if treated is None or any(set(change.where) & set(self.keep) for change in treated.changes):
             return None
-        return treated
+        return replace(treated, steps=(*subject.steps, Step(code, finding)))
+
+    def again(self, original: Subject, steps: Sequence[Step]) -> Subject | None:
+        """The original subject after these steps; None if none of them applies."""
+        parts = [one.code for one in steps if one.finding is None]
+        made: Subject | None = None
+        for one in steps:
+            begin = original if made is None else made
+            if one.finding is not None:
+                made = self.give(one.code, begin, one.finding) or made
+            elif parts:
+                made, parts = sound_sibling(begin, self.keep, parts) or made, []
+        return made
+
+    def parts(self) -> tuple[str, ...]:
+        """The parts of the sound sibling that may be used."""
+        return tuple(code for code in CODES if code in self.remedies)
 
 
 def symptom(where: tuple[str, ...] = ("training",), explanation: str = "", *remedies: str) -> Finding:
@@ -110,10 +125,11 @@ def wanted(diagnosis: Diagnosis, *, symptoms: bool = True) -> list[tuple[str, Fi
     """For each severe finding its first remedy, each remedy once, in :data:`ORDER`.
 
     A remedy that several findings name gets the first of them; remedies that are not in the order come last.
-    Without ``symptoms`` a loss that does not move counts only if there is no other severe finding.
+    Without ``symptoms`` a loss that does not move, or falls short, counts only if there is no other severe
+    finding.
     """
     severe = [one for one in diagnosis.findings if one.severity == "severe" and one.remedies]
-    causes = [one for one in severe if one.code != _SYMPTOM]
+    causes = [one for one in severe if one.code not in _SYMPTOMS]
     first: dict[str, Finding] = {}
     for finding in severe if symptoms else causes or severe:
         first.setdefault(finding.remedies[0], finding)
@@ -156,29 +172,10 @@ def _place(code: str) -> int:
     return ORDER.index(code) if code in ORDER else len(ORDER)
 
 
-def sound_variants(
-    original: Subject, best: Subject, diagnosis: Diagnosis, remedy_set: RemedySet, *, cycled: bool
-) -> Iterator[Subject]:
-    """Variants of the original subject with all findings treated, warnings too, and with ELU and Nadam.
-
-    Then the same at a learning rate from a search, the peak of a 1cycle if ``cycled``. Deep networks have the
-    latter only, with batch normalisation: without, one of six deep stacks got as far. A variant with the same
-    changes as ``best`` is left out.
-    """
-    seen = [set(best.remedies)]
-    deep = len(hidden_layers(original)) >= original.policy.remedies.deep
+def sibling_of(original: Subject, diagnosis: Diagnosis, remedy_set: RemedySet) -> Subject | None:
+    """The original's sound sibling, on data and with a training that are treated for all findings."""
     own = dict(wanted(diagnosis.raised(), symptoms=False))
-    rated = (*_RATED, *(("one-cycle",) if cycled else ()))
-    for sound in (("insert-batch-norm", *rated),) if deep else (_SOUND, rated):
-        general = {code: _hidden_layers_finding(original, own.get(code)) for code in sound}
-        sets = cumulative(original, in_order({**own, **general}), remedy_set)
-        if sets and set(sets[-1].remedies) not in seen:
-            seen.append(set(sets[-1].remedies))
-            yield sets[-1]
-
-
-def _hidden_layers_finding(subject: Subject, own: Finding | None) -> Finding:
-    """A finding for hidden layers that may saturate or die, and for those of the remedy's ``own`` finding."""
-    poor = [one for one in hidden_layers(subject) if one.activation not in _SMOOTH]
-    where = dict.fromkeys((*paths(poor), *(() if own is None else own.where)))
-    return symptom(tuple(where) or ("training",))
+    ground = cumulative(
+        original, in_order({code: own[code] for code in GROUNDWORK if code in own}), remedy_set
+    )
+    return sound_sibling(ground[-1] if ground else original, remedy_set.keep, remedy_set.parts())

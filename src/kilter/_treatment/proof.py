@@ -10,10 +10,21 @@ from itertools import count
 from pathlib import Path
 from typing import Final
 
-from kilter._compare.comparison import Candidate, Comparison, OwnMeasure, PairedRun, in_how_many, judge
-from kilter._compare.looks import Test
+from kilter._compare.comparison import (
+    Candidate,
+    Comparison,
+    Difference,
+    OwnMeasure,
+    PairedRun,
+    in_how_many,
+    judge,
+)
+from kilter._compare.looks import Test, can_decide
+from kilter._compare.statistics import holm
 from kilter._progress import SILENT, Progress
 from kilter._treatment.deadline import Deadline
+from kilter._treatment.effect import Effect, effect
+from kilter._treatment.policy import ScoringPolicy
 from kilter._treatment.result import Trial, Trials
 from kilter._treatment.scoring import Scoring
 from kilter._treatment.search import Search
@@ -55,6 +66,7 @@ def proven(
         (_median(proof.baseline), *_marked(search.tried, chosen.remedies)),
         proof,
         refusal(proof, search.scoring),
+        effect=effect_of(proof, search.scoring),
     )
 
 
@@ -78,6 +90,7 @@ def prove(
     runs: list[list[PairedRun]] = [[], []]
     judged: Comparison | None = None
     for look in test:
+        assert can_decide(look.pairs, 1, look.level), "a look that can reach no verdict"
         if judged is not None and deadline is not None and deadline.stops("more pairs of the proof"):
             break
         seeds = range(seed + len(runs[0]), seed + look.pairs)
@@ -87,44 +100,76 @@ def prove(
         runs[0] += [*ready, *baseline.runs(seeds[len(ready) :], epochs, begin)]
         runs[1] += chosen.runs(seeds, epochs, begin)
         candidates = [Candidate(_ORIGINAL, tuple(runs[0])), Candidate("treated", tuple(runs[1]))]
-        judged = judge(candidates, baseline.scoring.measure, level=look.level, path=Path())
-        if judged.differences[0].verdict != "no evidence" or not _is_promising(runs, baseline.scoring):
+        scoring = baseline.scoring
+        judged = judge(
+            candidates, scoring.measure, level=look.level, path=Path(), direction=scoring.direction
+        )
+        if judged.differences[0].verdict == "worse" or _is_settled(judged, baseline.scoring):
+            break
+        if not _is_promising(runs, baseline.scoring):
             break
     assert judged is not None, "a test has at least one look"
     return judged
 
 
 def refusal(proof: Comparison, scoring: Scoring) -> str:
-    """Why changes that the test calls better are refused all the same; "" if they are not.
+    """Why changes that the test calls better are still refused; "" if they are not.
 
-    Either one of an output's own measures got worse, by the same test on the same pairs at the same level. Or
-    the treated model still does no better than a constant answer, and gains next to nothing.
+    The gain is none that matters, or one of an output's own measures got worse, by the same test on the same
+    pairs, corrected for the number of measures.
     """
     if proof.differences[0].verdict != "better":
         return ""
+    worse = _worse(proof, scoring.policy)
+    if worse:
+        return worse
+    found = effect_of(proof, scoring)
+    return "" if found.matters else f"no difference that matters: {found}"
+
+
+def effect_of(proof: Comparison, scoring: Scoring) -> Effect:
+    """The effect of the changes in a proof, on the way from a constant answer to perfection."""
     before, after = (one.runs for one in proof.candidates)
-    directions: dict[str, Direction] = {
-        name: own.direction for run in (*before, *after) for name, own in run.own.items()
-    }
-    for name, direction in directions.items():
-        # the same runs, scored by one of their own measures
-        unknown, sides = OwnMeasure(math.nan, direction), []
-        for one in proof.candidates:
-            runs = tuple(replace(run, score=run.own.get(name, unknown).value) for run in one.runs)
-            sides.append(Candidate(one.name, runs))
-        judged = judge(sides, name, level=proof.level, path=Path(), direction=direction)
-        one = judged.differences[0]
-        if one.verdict == "worse":
+    gains = [scoring.gain(new.score, old.score) for old, new in zip(before, after, strict=True)]
+    return effect(gains, scoring.policy.least_gain, proof.level)
+
+
+def _worse(proof: Comparison, policy: ScoringPolicy) -> str:
+    """The first of the own measures that got worse by a difference that matters, in words; "" for none."""
+    before, after = (one.runs for one in proof.candidates)
+    known: dict[str, OwnMeasure] = {name: own for run in (*before, *after) for name, own in run.own.items()}
+    judged = {name: _judged(proof, name, own.direction) for name, own in known.items()}
+    corrected = holm([one.p for one in judged.values()]) if judged else ()
+    for (name, one), p in zip(judged.items(), corrected, strict=True):
+        # Few pairs cannot reach a level that is corrected for many measures: then it counts if all agree.
+        every = one.counts[1] == len(one.differences)
+        found = one.mean < 0 or not math.isfinite(one.mean)
+        if (
+            found
+            and one.verdict == "worse"
+            and (p <= proof.level or every)
+            and _is_harm(one, known[name], policy)
+        ):
             return f"{name} got worse: {in_how_many(one)}, p = {one.p:.2g}"
-    idle = sum(scoring.learnt_nothing(run.score) for run in after) > len(after) / 2
-    gains = [scoring.better_by(new.score, old.score) for old, new in zip(before, after, strict=True)]
-    if idle and statistics.fmean(gains) < scoring.policy.tolerance:
-        return "the gain is next to nothing, and no better than a constant answer"
     return ""
 
 
+def _judged(proof: Comparison, name: str, direction: Direction) -> Difference:
+    """The difference of the same runs, scored by one of their own measures."""
+    unknown, sides = OwnMeasure(math.nan, direction), []
+    for one in proof.candidates:
+        runs = tuple(replace(run, score=run.own.get(name, unknown).value) for run in one.runs)
+        sides.append(Candidate(one.name, runs))
+    return judge(sides, name, level=proof.level, path=Path(), direction=direction).differences[0]
+
+
+def _is_harm(one: Difference, own: OwnMeasure, policy: ScoringPolicy) -> bool:
+    """Whether the loss is one that matters; any is where the way to perfection is unknown."""
+    return not (math.isfinite(own.way) and math.isfinite(one.mean)) or -one.mean > policy.least_gain * own.way
+
+
 def _counter(progress: Progress, name: str, total: int) -> Callable[[], None]:
-    """To be called as each of ``total`` trainings begins."""
+    """A function to call at the start of each of ``total`` trainings."""
     numbers = count(1)
     return lambda: progress.stage(name, next(numbers), total)
 
@@ -134,6 +179,14 @@ def _is_promising(runs: Sequence[Sequence[PairedRun]], scoring: Scoring) -> bool
     worth = scoring.policy.worth
     gains = [scoring.better_by(after.score, before.score) for before, after in zip(*runs, strict=True)]
     return sum(gain > worth for gain in gains) > sum(gain < -worth for gain in gains)
+
+
+def _is_settled(judged: Comparison, scoring: Scoring) -> bool:
+    """Whether more pairs are of no use: a gain that matters, or one so small that it does not."""
+    if judged.differences[0].verdict != "better":
+        return False
+    found = effect_of(judged, scoring)
+    return found.matters or found.mean <= scoring.policy.least_gain
 
 
 def _median(original: Candidate) -> Trial:

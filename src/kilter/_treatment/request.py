@@ -1,4 +1,4 @@
-"""What ``treat`` is asked for, checked, as one :class:`~kilter._treatment.subject.Subject`."""
+"""The checked arguments of ``treat``, as one :class:`~kilter._treatment.subject.Subject`."""
 
 from __future__ import annotations
 
@@ -56,13 +56,13 @@ def readable(subject: Subject) -> Subject:
 
 
 def check_numbers(pairs: int, budget: float, level: float, max_seconds: float | None) -> None:
-    """Raise :class:`OptionError` for numbers that make no sense, and fewer pairs than a proof needs."""
+    """Raise :class:`OptionError` for invalid numbers, and for fewer pairs than a proof needs."""
     whole_number("pairs", pairs)
     least = least_pairs(1, level)
     if pairs < least:
         raise OptionError(
             expected=f"at least {least} pairs: fewer cannot prove anything at level {level:g}",
-            received=f"pairs={pairs}, whose smallest p is {smallest_p(int(pairs)):.2g}",
+            received=f"pairs={pairs}, with a smallest p of {smallest_p(int(pairs)):.2g}",
             remedy=f"use {least} pairs or more",
         )
     number("budget", budget, 0, remedy="1.0 is usual")

@@ -15,6 +15,7 @@ import kilter
 from kilter._compare.comparison import Comparison, proof_in_words
 from kilter._layout import columns, wrapped
 from kilter._records import Change, Diagnosis, Measurements
+from kilter._treatment.effect import Effect
 from kilter.recipe import Recipe, with_overrides
 
 
@@ -52,15 +53,44 @@ class Trial:
 
 
 @dataclass(frozen=True)
+class Part:
+    """One of several changes, in short paired trainings.
+
+    Attributes:
+        remedy: its code; kept: whether it earned its place.
+        loss: what is lost without it, in shares of the way from a constant answer to perfection.
+        without: the mean score of all changes but this one.
+        alone: the mean score with this change only; NaN if that was not tried.
+        pairs: the number of trainings of each.
+    """
+
+    remedy: str
+    kept: bool
+    loss: float
+    without: float
+    alone: float
+    pairs: int
+
+
+def said(part: Part) -> str:
+    """A change's own effect in words: what is lost without it, and whether it stayed."""
+    found = f"{-100 * part.loss:+.2g} % of the way without it"
+    return f"{found} ({part.pairs} pairs)" + ("" if part.kept else "; taken out")
+
+
+@dataclass(frozen=True)
 class Trials:
     """All sets of changes that were tried, and the proof of the chosen one.
 
     Attributes:
-        measure: what they are scored by, such as "val_accuracy".
+        measure: the measure of their scores, such as "val_accuracy".
         epochs, rows: the length of a short trial, and its number of training rows.
         tried: the sets of changes in the order in which they were tried; the first is the original model.
         proof: the paired comparison of the chosen set with the original model; None if none was chosen.
         refused: why the chosen set is refused although the proof calls it better; "" if it is not.
+        effect: of the chosen set, in shares of the way from a constant answer to perfection; None without a
+            proof.
+        parts: what each of the changes does by itself, where there were several.
     """
 
     measure: str
@@ -69,6 +99,8 @@ class Trials:
     tried: tuple[Trial, ...] = ()
     proof: Comparison | None = None
     refused: str = ""
+    effect: Effect | None = None
+    parts: tuple[Part, ...] = ()
 
     @property
     def length(self) -> str:
@@ -77,8 +109,12 @@ class Trials:
 
     @property
     def verdict(self) -> str:
-        """The proof's verdict on the chosen changes: "better", "worse" or "no evidence"."""
-        return "no evidence" if self.proof is None else self.proof.differences[0].verdict
+        """On the chosen changes: "better", "worse", "no evidence" or "no difference that matters"."""
+        if self.proof is None:
+            return "no evidence"
+        verdict = self.proof.differences[0].verdict
+        small = verdict == "better" and self.effect is not None and not self.effect.matters
+        return "no difference that matters" if small else verdict
 
     @property
     def proven(self) -> bool:
@@ -89,7 +125,10 @@ class Trials:
     def in_words(self) -> str:
         """Pairs won, mean difference and p of the proof, and why it was refused if it was; "" without one."""
         refused = f"; refused: {self.refused}" if self.refused else ""
-        return "" if self.proof is None else proof_in_words(self.proof) + refused
+        if self.proof is None:
+            return ""
+        found = f"; {self.effect}" if self.effect is not None and not self.refused else ""
+        return proof_in_words(self.proof) + found + refused
 
 
 @dataclass(frozen=True)
@@ -128,11 +167,12 @@ class Treatment:
             same validation rows; () if nothing was changed.
         kept: why the original model was returned, if changes or more training would have harmed it; ""
             otherwise.
+        noise: why no remedy was tried: nothing says that the targets depend on the inputs; "" otherwise.
         stopped: what was left out because ``max_seconds`` had passed; "" if it had not, or was not given.
         before: the original model. Its score and curves are those of a short trial, if there was one; its
             measures are those after its own full training.
         after: the returned model, with the score, the curves and the measures of its training.
-        seconds: the time all of it took.
+        seconds: the total time.
         name: of the model.
     """
 
@@ -147,6 +187,7 @@ class Treatment:
     skipped: Mapping[str, str] = field(default_factory=dict)
     checks: tuple[MeasureCheck, ...] = ()
     kept: str = ""
+    noise: str = ""
     stopped: str = ""
 
     @property
@@ -170,7 +211,7 @@ class Treatment:
         return kilter.report.write_treatment(self, path)
 
     def summary(self, width: int | None = None) -> list[str]:
-        """A few sentences: what was wrong, what was changed, how sure that is, and what the model reaches.
+        """A few sentences: the problems, the changes, how certain the gain is, and the model's score.
 
         Every score says which training it comes from. Lines are wrapped at ``width``, by default that of the
         terminal, if there is one.
@@ -182,6 +223,8 @@ class Treatment:
         trained = full if self.after.history else "not trained"
         if not self.changes:
             lines.append(f"changed: nothing; {'trained without changes' if self.after.history else trained}")
+        if self.noise:
+            lines.append(f"nothing to learn here, so no remedy was tried: {self.noise}")
         lines += [f"not possible: {code}: {reason}" for code, reason in self.skipped.items()]
         if trials.proof is not None:
             lines.append(f"proof in short trainings ({trials.length}): {trials.in_words}")
@@ -191,6 +234,7 @@ class Treatment:
                 for one in trials.proof.candidates
             )
             lines.append(f"{median}: original model {before}, with the changes {after}")
+        lines += [f"by itself: {one.remedy}: {said(one)}" for one in trials.parts if one.kept]
         if self.kept:
             lines.append(f"kept the given model: {self.kept}")
         if self.stopped:
@@ -201,7 +245,7 @@ class Treatment:
         return [line for sentence in lines for line in wrapped(sentence, width, indent="    ")]
 
     def to_json(self) -> dict[str, Any]:
-        """Findings, changes, trials and scores as a JSON object; the proof as JSON text of its own."""
+        """Findings, changes, trials and scores as a JSON object; the proof is a JSON text inside it."""
         return {
             "diagnosis": self.diagnosis.to_json(),
             "after": self.after.diagnosis.to_json(),
@@ -210,8 +254,14 @@ class Treatment:
             "skipped": dict(self.skipped),
             "tried": [{**vars(one), "score": str(one.score)} for one in self.trials.tried],
             "verdict": self.trials.verdict,
+            "effect": None if self.trials.effect is None else vars(self.trials.effect),
+            "parts": [
+                {**vars(one), "alone": str(one.alone), "without": str(one.without)}
+                for one in self.trials.parts
+            ],
             "refused": self.trials.refused,
             "kept": self.kept,
+            "noise": self.noise,
             "stopped": self.stopped,
             "checks": [
                 {key: value if isinstance(value, str) else str(value) for key, value in vars(one).items()}

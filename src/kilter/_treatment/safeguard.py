@@ -1,12 +1,13 @@
 """The returned model is never worse than the original one, on any measure of any output.
 
-The treated model is returned unless it is worse than the original model after its owner's own training.
-Otherwise the latter is returned: with the weights of its best validation loss, or with its last weights if
-those are better. A model that has learnt something already never comes back worse than it was: if more
-training makes it worse, it is returned without.
+The treated model is returned unless it is worse than the original model after the user's own training. In
+that case the original model is returned, with the weights of its best validation loss, or with its last
+weights if those are better. A model that has already learnt something is never returned worse than it was: if
+more training makes it worse, it is returned untrained.
 
-A model is worse if a measure is worse by more than one standard error of the paired difference. The standard
-error is that of a delete-a-group jackknife over 20 groups of rows, left out of both models' measures.
+A model is worse if a measure is worse by more than one standard error of the paired difference, or by as many
+more as several measures need (:func:`errors_allowed`). The standard error is that of a delete-a-group
+jackknife over 20 groups of rows, left out of both models' measures.
 """
 
 from __future__ import annotations
@@ -20,11 +21,12 @@ from typing import Any, Final
 import jax
 import keras
 import numpy as np
+from scipy import stats
 
 from kilter._engine.arrays import collect
 from kilter._engine.inference import evaluate
 from kilter._treatment.full_training import AsGiven, Trained
-from kilter._treatment.own_measures import Measured, names_of, predictions, row_measures
+from kilter._treatment.own_measures import Measured, names_of, own_answers, own_measures, predictions
 from kilter._treatment.policy import Policy, ScoringPolicy
 from kilter._treatment.result import MeasureCheck
 from kilter._treatment.scoring import Scoring
@@ -33,7 +35,7 @@ from kilter.errors import KilterError
 from kilter.runs.best_epoch import direction_of
 from kilter.runs.records import Direction
 
-# Compiled metrics, by Keras's names, that repeat an own measure.
+# Compiled metrics, by Keras's names, that repeat an own measure, or mislead where a class is rare.
 _OWN: Final = ("accuracy", "acc", "root_mean_squared_error", "mean_squared_error", "mse", "rmse")
 # Metrics where less is better. Metrics of any other name are not compared: their direction is unknown.
 _LESS_IS_BETTER: Final = (
@@ -62,19 +64,20 @@ def safest(original: Subject, treated: Trained | None, given: AsGiven, scoring: 
     """What to return: the ``treated`` model (None if nothing was changed), or the ``given`` one."""
     policy = original.policy.scoring
     rows = original if treated is None else treated.subject
-    last, before = (_measured(original, rows, one) for one in (given.last, given.before))
+    also = [measure for _, measure, _ in scoring.outputs]
+    last, before = (_measured(original, rows, one, *also) for one in (given.last, given.before))
     references = [last]
     if original.trained or any(one.learnt for one in before):
         references.append(before)
     kept, checks = "", ()
     if treated is not None:
-        own = _measured(original, treated.subject, treated)
+        own = _measured(original, treated.subject, treated, *also)
         checks = compared(last, own, policy)
         kept = _against(own, references, policy) or _learnt_nothing(treated, given, scoring)
         if not kept:
             return Returned(treated, "", checks, _values(last), _values(own))
         kept = f"with the changes, {kept}"
-    best = _measured(original, rows, given.best)
+    best = _measured(original, rows, given.best, *also)
     for one, found in ((given.best, best), (given.last, last)):
         worse = _against(found, references, policy)
         if not worse:
@@ -86,32 +89,32 @@ def safest(original: Subject, treated: Trained | None, given: AsGiven, scoring: 
 def _against(
     found: Sequence[Measured], references: Sequence[Sequence[Measured]], policy: ScoringPolicy
 ) -> str:
-    """What is worse than in one of the references, in words; "" for nothing."""
+    """What is worse than in one of the references, in words; "" if nothing is."""
     for reference in references:
         if reference and not found:
             return "the model cannot be evaluated on the validation rows"
         worse = [one for one in compared(reference, found, policy) if one.verdict == "worse"]
         if worse:
             listed = "; ".join(map(str, worse))
-            return f"this got worse by more than {policy.harm_errors:g} standard error: {listed}"
+            return f"this got worse by more than chance explains: {listed}"
     return ""
 
 
 def _learnt_nothing(treated: Trained, given: AsGiven, scoring: Scoring) -> str:
-    """Why the changes are not worth it; "" where they are, as when the given training diverged."""
+    """Why the changes are not worth keeping; "" if they are, as when the given training diverged."""
     rescued = math.isfinite(treated.score) and not math.isfinite(given.last.score)
     if rescued or not scoring.learnt_nothing(treated.score):
         return ""
-    return f"the model still does no better than a constant answer ({scoring.measure} {treated.score:.4g})"
+    return f"the model is still no better than a constant prediction ({scoring.measure} {treated.score:.4g})"
 
 
-def _measured(original: Subject, rows: Subject, one: Trained) -> list[Measured]:
+def _measured(original: Subject, rows: Subject, one: Trained, *also: str) -> list[Measured]:
     """The measures of a trained model on the validation rows of ``rows``; [] if it cannot take them."""
     own = one.subject.with_training(validation_data=rows.training.validation_data)
     if one.failed:
         return []
     try:
-        return measured(original, own, one.restored())
+        return measured(original, own, one.restored(), *also)
     except KilterError:
         return []
 
@@ -120,17 +123,20 @@ def _values(of: Sequence[Measured]) -> dict[str, float]:
     return {one.name: one.value for one in of}
 
 
-def measured(original: Subject, subject: Subject, model: keras.Model) -> list[Measured]:
+def measured(original: Subject, subject: Subject, model: keras.Model, *also: str) -> list[Measured]:
     """All measures of ``model``, a trained model of ``subject``, on the subject's validation rows.
 
     The own measures of each output (see ``own_measures``), and compiled metrics that add to them. If an
     output has no measure of its own, its loss is used, provided the subject still has its original loss.
+    ``also``: further measures of the registry.
     """
     structured = predictions(subject, model)
     outputs = [np.asarray(one) for one in jax.tree.leaves(structured)]
     count = subject.validation_rows
     groups = min(subject.policy.scoring.jackknife_groups, count) if count > 1 else 0
-    own = [one.measured(groups) for one in row_measures(original, subject, outputs)]
+    policy = subject.policy.scoring
+    judged = own_measures(own_answers(original, subject, outputs), *also)
+    own = [one.measured(measure, groups, policy) for one, measure in judged]
     unmeasured = len({one.output for one in own}) < len(outputs)
     losses = _loss(subject, model, groups) if unmeasured and _same_loss(original, subject) else []
     return own + losses + _compiled(subject, model, structured, groups)
@@ -146,20 +152,30 @@ def compared(
     """
     theirs = {one.name: one for one in other}
     idle = {one.output for one in given if one.learnt is False} - {one.output for one in given if one.learnt}
-    return tuple(
-        _check(one, theirs[one.name], policy)
-        for one in given
-        if one.name in theirs and not (one.learnt is None and one.output in idle)
-    )
+    chosen = [one for one in given if one.name in theirs and not (one.learnt is None and one.output in idle)]
+    errors = errors_allowed(len(chosen), policy.harm_errors)
+    return tuple(_check(one, theirs[one.name], errors) for one in chosen)
 
 
-def _check(given: Measured, other: Measured, policy: ScoringPolicy) -> MeasureCheck:
+def errors_allowed(measures: int, alone: float) -> float:
+    """The standard errors by which one of several measures may be worse, if one alone may be by ``alone``.
+
+    By Šidák, so that models that do not differ are called worse as often with many measures as with one.
+
+    Example:
+        >>> [round(errors_allowed(count, 1.0), 2) for count in (1, 3, 10)]
+        [1.0, 1.59, 2.11]
+    """
+    return float(stats.norm.ppf(stats.norm.cdf(alone) ** (1 / max(measures, 1))))
+
+
+def _check(given: Measured, other: Measured, errors: float) -> MeasureCheck:
     sign = 1.0 if given.direction == "max" else -1.0
     gain = sign * (other.value - given.value)
     error = _jackknife_error(other.without - given.without)
     if not math.isfinite(given.value) or not math.isfinite(other.value):
         gain, error = float(math.isfinite(other.value)) - float(math.isfinite(given.value)), math.nan
-    allowed = policy.harm_errors * error if math.isfinite(error) else 0.0
+    allowed = errors * error if math.isfinite(error) else 0.0
     verdict = "better" if gain > allowed else "worse" if gain < -allowed else "alike"
     return MeasureCheck(given.name, given.value, other.value, error, verdict)
 
@@ -176,7 +192,7 @@ def _jackknife_error(without: np.ndarray) -> float:
 
 
 def _compiled(subject: Subject, model: keras.Model, predicted: Any, groups: int) -> list[Measured]:
-    """Compiled metrics that no own measure stands for, from the predictions."""
+    """Compiled metrics that no own measure covers, from the predictions."""
     metrics: Any = getattr(model, "_compile_metrics", None)
     if metrics is None or not metrics.built:
         return []

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 import jax
 import keras
@@ -12,23 +13,32 @@ import numpy as np
 from sklearn.linear_model import Ridge, RidgeClassifier
 from sklearn.neighbors import KNeighborsClassifier, KNeighborsRegressor
 
+from kilter import _measures
 from kilter._compare.comparison import OwnMeasure
 from kilter._engine.inference import evaluate
+from kilter._measures import Answers
+from kilter._models.layers import OutputFacts
+from kilter._models.reading import paired_targets
 from kilter._models.variables import values_kept
 from kilter._treatment.own_measures import (
-    answers,
-    are_classes,
-    chance_accuracy,
+    Constant,
+    OwnAnswers,
     class_numbers,
     judged_in,
+    own_answers,
+    own_measures,
     predictions,
-    row_measures,
 )
 from kilter._treatment.policy import Policy, ScoringPolicy
 from kilter._treatment.subject import Subject
+from kilter.errors import OptionError
 
 _POLICY: Final = Policy().scoring
-Measure = Literal["val_accuracy", "val_rmse", "val_loss"]
+# The mean over several outputs, each on the way from a constant answer (0) to perfection (1).
+SKILL: Final = "val_skill_score"
+LOSS: Final = "val_loss"
+# A constant answer can have a perfect one.
+_ONE_SIDED: Final = ("precision", "recall")
 
 
 @dataclass(frozen=True)
@@ -36,38 +46,60 @@ class Scoring:
     """The measure of a treatment, and the scores that results are compared with.
 
     Attributes:
-        measure: "val_accuracy" for classes, "val_rmse" for numbers, "val_loss" for several outputs.
+        measure: "val_" and the registry's name of it; "val_skill_score" for several outputs, "val_loss" where
+            an output cannot be measured.
         chance: what a constant answer reaches; no better than that has learnt nothing. Infinite for a loss.
         baseline: what nearest neighbours and ridge regression reach; NaN where it is unknown.
         slack: how much worse than that (see :meth:`better_by`) a trained network may be.
         original: the subject before treatment, which says what each output is to learn.
+        constant: a constant answer's score, without the noise that ``chance`` allows for; NaN if unknown.
+        sibling: what the sound sibling reaches in the same training; NaN where it was not trained.
+        outputs: a constant answer's measure for each output, by name, with the measure's name.
     """
 
-    measure: Measure
+    measure: str
     chance: float
     baseline: float = math.nan
     slack: float = ScoringPolicy.short_error
     original: Subject | None = field(default=None, repr=False)
     policy: ScoringPolicy = field(default=_POLICY, repr=False)
+    constant: float = math.nan
+    sibling: float = math.nan
+    outputs: tuple[tuple[str, str, Constant], ...] = ()
+
+    @property
+    def of_shares(self) -> bool:
+        """Whether more is better, up to 1; otherwise it is an error."""
+        return self.measure != LOSS and _direction(self.measure) == "max"
 
     @property
     def sign(self) -> float:
         """1 where more is better, -1 where less is."""
-        return 1.0 if self.measure == "val_accuracy" else -1.0
+        return 1.0 if self.of_shares else -1.0
 
     def learnt_nothing(self, score: float) -> bool:
-        """Whether a score is not finite, or no better than a constant answer's."""
+        """Whether a score is not finite, or no better than a constant prediction's."""
         return not math.isfinite(score) or self.sign * score <= self.sign * self.chance
+
+    @property
+    def noise(self) -> float:
+        """The standard error of a score, as a difference (see :meth:`better_by`)."""
+        short = self.policy.short_accuracy if self.of_shares else self.policy.short_error
+        return max(0.0, self.slack - short)
+
+    @property
+    def direction(self) -> _measures.Direction:
+        """Whether more or less is better."""
+        return "max" if self.of_shares else "min"
 
     @property
     def clear(self) -> float:
         """A difference (see :meth:`better_by`) that is worth more changes than are needed to learn."""
-        accuracy = self.measure == "val_accuracy"
-        return self.policy.clear_accuracy if accuracy else self.policy.clear_error
+        return self.policy.clear_accuracy if self.of_shares else self.policy.clear_error
 
     def leaves_little(self, score: float) -> bool:
         """Whether a score can hardly be improved."""
-        if self.measure == "val_accuracy":
+        if self.of_shares:
             return score >= 1 - self.policy.short_accuracy
         return (
             score <= self.policy.little_left * self.chance
@@ -75,23 +107,29 @@ class Scoring:
             else math.isfinite(score)
         )
 
-    def falls_short(self, score: float, *, sound: bool = False) -> bool:
-        """Whether a score is no better than a constant answer's, or clearly worse than the baselines'.
+    @property
+    def reference(self) -> float:
+        """The best of the sibling and of the baselines; NaN if neither is known."""
+        known = [one for one in (self.sibling, self.baseline) if math.isfinite(one)]
+        return max(known, key=lambda one: self.sign * one, default=math.nan)
 
-        A network without findings (``sound``) may be several times further behind: how long to train it is
-        its owner's choice.
+    def falls_short(self, score: float, *, sound: bool = False) -> bool:
+        """Whether a score is no better than a constant answer's, or clearly worse than the reference.
+
+        A network without findings (``sound``) may be further behind: how long to train it is its owner's
+        choice.
         """
-        if self.learnt_nothing(score) or math.isnan(self.baseline):
+        if self.learnt_nothing(score) or math.isnan(self.reference):
             return self.learnt_nothing(score)
-        negligible = self.policy.negligible * self.chance
-        if self.measure != "val_accuracy" and abs(score - self.baseline) <= negligible:
+        if not self.of_shares and abs(score - self.reference) <= self.policy.negligible * self.chance:
             return False
-        factor = self.policy.sound_factor if sound else 1
-        return self.better_by(self.baseline, score) > self.slack * factor
+        if sound:
+            return self.gain(self.reference, score) > self.policy.sound_margin
+        return self.better_by(self.reference, score) > self.slack
 
     def is_behind(self, score: float) -> bool:
-        """Whether a baseline is better than a score; False where no baseline is known."""
-        return not math.isnan(self.baseline) and self.better_by(self.baseline, score) > 0
+        """Whether the reference is better than a score; False where none is known."""
+        return not math.isnan(self.reference) and self.better_by(self.reference, score) > 0
 
     def better_by(self, score: float, other: float) -> float:
         """How much better than ``other``: the difference of accuracies, the share of the error saved.
@@ -100,65 +138,160 @@ class Scoring:
         """
         if not (math.isfinite(score) and math.isfinite(other)):
             return (math.isfinite(score) - math.isfinite(other)) * math.inf if score != other else 0.0
-        if self.measure == "val_accuracy":
+        if self.of_shares:
             return score - other
         return (other - score) / max(abs(other), abs(score), 1e-12)
 
+    def gain(self, score: float, other: float) -> float:
+        """How much further than ``other`` on the way from a constant answer (0) to perfection (1).
+
+        A training that diverged is as far below a constant answer as perfection is above it. Without a known
+        constant answer, the share of the error saved.
+        """
+        constant = self.constant if math.isfinite(self.constant) else self.chance
+        if not math.isfinite(constant):
+            return max(-2.0, min(2.0, self.better_by(score, other)))
+        way = abs((1.0 if self.of_shares else 0.0) - constant)
+        first, second = (
+            max(-1.0, self.sign * (one - constant) / max(way, 1e-12)) if math.isfinite(one) else -1.0
+            for one in (score, other)
+        )
+        return first - second
+
     def score(self, subject: Subject, model: keras.Model) -> float:
         """The score of ``model`` on the subject's validation rows; NaN where an output is not finite."""
-        if self.measure == "val_loss":
+        if self.measure == LOSS:
             with values_kept(model.non_trainable_variables):
                 size = judged_in(subject)
                 return evaluate(model, subject.x_val, subject.y_val, batch_size=size, verbose=0)["loss"]
-        (outputs,) = jax.tree.leaves(predictions(subject, model))
-        outputs = outputs.astype(np.float64).reshape(len(outputs), -1)
-        if not np.isfinite(outputs).all():
-            return math.nan
-        targets = np.asarray(subject.y_val)
-        if self.measure == "val_rmse":
-            return float(np.sqrt(np.mean((outputs - targets.reshape(len(targets), -1)) ** 2)))
-        return float(np.mean(answers(outputs, subject.facts[1][0]) == class_numbers(targets)))
+        found = self._answered(subject, model)
+        if self.measure != SKILL:
+            name = self.outputs[0][0] if self.outputs else found[0].output
+            return next(one for one in found if one.output == name).value(self.measure.removeprefix("val_"))
+        answered = {one.output: one for one in found}
+        values = [answered[output].value(measure) for output, measure, _ in self.outputs]
+        signs = [1 if _direction(measure) == "max" else -1 for _, measure, _ in self.outputs]
+        ways = [constant for *_, constant in self.outputs]
+        parts = zip(values, signs, ways, strict=True)
+        skills = [sign * (value - one.value) / one.way for value, sign, one in parts]
+        return float(np.mean(np.maximum(skills, -1.0))) if np.isfinite(skills).all() else math.nan
 
     def own(self, subject: Subject, model: keras.Model) -> dict[str, OwnMeasure]:
         """The own measures of every output of ``model``, by name, on the subject's validation rows."""
         if self.original is None:
             return {}
+        found = {}
+        also = [measure for _, measure, _ in self.outputs]
+        for one, measure in own_measures(self._answered(subject, model), *also):
+            way = one.constant(measure, self.policy).way
+            known = OwnMeasure(one.value(measure), _direction(measure), way)
+            found[one.named(measure)] = known
+        return found
+
+    def _answered(self, subject: Subject, model: keras.Model) -> list[OwnAnswers]:
         outputs = [np.asarray(one) for one in jax.tree.leaves(predictions(subject, model))]
-        found = row_measures(self.original, subject, outputs)
-        return {one.name: OwnMeasure(one.value, one.direction) for one in found}
+        return own_answers(self.original or subject, subject, outputs)
 
 
-def scoring_of(subject: Subject) -> Scoring:
-    """The measure that fits what the subject is to learn, from its validation targets and its loss."""
-    return replace(
-        _scoring_of(subject, subject.policy.scoring), original=subject, policy=subject.policy.scoring
-    )
+def _direction(measure: str) -> _measures.Direction:
+    """Whether less or more of a measure of the registry is better; more of a skill."""
+    return _measures.direction_of(measure.removeprefix("val_")) or "max"
 
 
-def _scoring_of(subject: Subject, policy: ScoringPolicy) -> Scoring:
-    outputs = subject.facts[1]
-    if len(outputs) != 1 or outputs[0].loss is None:
-        return Scoring("val_loss", math.inf)
-    targets = np.asarray(subject.y_val)
-    if are_classes(np.asarray(subject.y), outputs[0].loss.name, outputs[0].units):
-        counts = np.unique(class_numbers(targets), return_counts=True)[1]
-        share = float(counts.max() / counts.sum())
-        chance = chance_accuracy(share, len(targets), policy)
-        numbers = class_numbers(np.asarray(subject.y)), class_numbers(targets)
-        known = baseline_accuracy(subject.x, numbers[0], subject.x_val, numbers[1], policy)
-        error = 0.0 if math.isnan(known) else math.sqrt(known * (1 - known) / len(targets))
-        return Scoring("val_accuracy", chance, known, policy.short_accuracy + error)
-    if targets[:1].size == math.prod(outputs[0].shape[1:]):
-        chance = policy.chance_rmse * float(np.std(targets.astype(np.float64)))
-        known = baseline_error(subject.x, np.asarray(subject.y), subject.x_val, targets, policy)
-        return Scoring("val_rmse", chance, known, policy.short_error)
-    return Scoring("val_loss", math.inf)
+def scoring_of(subject: Subject, metric: str | None = None) -> Scoring:
+    """The measure that fits what the subject is to learn, from its validation targets and its loss.
+
+    ``metric``: the measure that is asked for. Raises :class:`OptionError` if it fits no output.
+    """
+    policy, model = subject.policy.scoring, subject.model
+    targets = [np.asarray(one) for one in paired_targets(model, subject.y_val)]
+    answered = own_answers(subject, subject, list(map(_blank, subject.facts[1], targets)))
+    complete = len(answered) == len(subject.facts[1])
+    if metric is not None:
+        answered = _asked(metric, answered)
+        complete = True
+    chosen = [(one, _measure_of(one, metric)) for one in answered]
+    known = [(one.output, name, one.constant(name, policy)) for one, name in chosen]
+    if not complete or not known or any(math.isnan(constant.way) for *_, constant in known):
+        return Scoring(LOSS, math.inf, original=subject, policy=policy)
+    if len(known) > 1:
+        chances = [abs(one.chance - one.value) / one.way for *_, one in known]
+        made = Scoring(SKILL, float(np.mean(chances)), slack=policy.short_accuracy, constant=0.0)
+    else:
+        made = _of_one(subject, *chosen[0], known[0][2])
+    return replace(made, original=subject, policy=policy, outputs=tuple(known))
 
 
-def baseline_accuracy(
-    x: Any, classes: np.ndarray, x_val: Any, classes_val: np.ndarray, policy: ScoringPolicy = _POLICY
+def _blank(output: OutputFacts, targets: np.ndarray) -> np.ndarray:
+    """Outputs of zeros for the rows of these targets."""
+    return np.zeros((len(targets), *output.shape[1:]))
+
+
+def _asked(metric: str, answered: Sequence[OwnAnswers]) -> list[OwnAnswers]:
+    """The outputs that are judged by the metric: by "rmse" all that have one, by "rmse of price" that one."""
+    name, _, output = metric.removeprefix("val_").partition(" of ")
+    known = [
+        (measure, one)
+        for one in answered
+        for measure in _measures.names_of(one.kind)
+        if measure not in _ONE_SIDED
+    ]
+    found = [one for measure, one in known if measure == name and output in ("", one.output)]
+    if not found:
+        names = ", ".join(dict.fromkeys(one.named(measure) for measure, one in known))
+        raise OptionError(
+            expected="metric as a measure that fits an output",
+            received=f"metric={metric!r}",
+            remedy=f"use one of: {names}" if names else "leave it out: no output can be measured",
+        )
+    return found
+
+
+def _measure_of(one: OwnAnswers, metric: str | None) -> str:
+    return one.measures[0] if metric is None else metric.removeprefix("val_").partition(" of ")[0]
+
+
+def _of_one(subject: Subject, one: OwnAnswers, measure: str, constant: Constant) -> Scoring:
+    """The scoring of a single output, with what simple learners reach."""
+    policy = subject.policy.scoring
+    known = baseline(subject, one, measure)
+    slack = policy.short_error
+    if _direction(measure) == "max":
+        rows = len(one.wanted) if not one.rare else max(1, int(np.bincount(one.wanted.ravel()).min()))
+        inside = min(max(known, 0.0), 1.0)
+        slack = policy.short_accuracy + (
+            0.0 if math.isnan(known) else math.sqrt(inside * (1 - inside) / rows)
+        )
+    return Scoring(f"val_{measure}", constant.chance, known, slack, constant=constant.value)
+
+
+def baseline(subject: Subject, one: OwnAnswers, measure: str) -> float:
+    """What the better of nearest neighbours and ridge regression reaches by a measure of a single output.
+
+    On samples of the rows. NaN if the inputs are not one array of numbers, for masks, and for too many
+    targets a row.
+    """
+    y, y_val = np.asarray(subject.y), np.asarray(subject.y_val)
+    if one.output or one.kind == "masks" or one.wanted.shape[1] > subject.policy.scoring.baseline_targets:
+        return math.nan
+    if one.kind == "classes":
+        if one.wanted.shape[1] > 1:
+            return math.nan
+        return baseline_of_classes(
+            subject.x, class_numbers(y), subject.x_val, class_numbers(y_val), measure, subject.policy.scoring
+        )
+    return baseline_error(subject.x, y, subject.x_val, y_val, measure, subject.policy.scoring)
+
+
+def baseline_of_classes(
+    x: Any,
+    classes: np.ndarray,
+    x_val: Any,
+    classes_val: np.ndarray,
+    measure: str = "accuracy",
+    policy: ScoringPolicy = _POLICY,
 ) -> float:
-    """The better accuracy of nearest neighbours and ridge regression, on samples of the rows.
+    """The better measure of nearest neighbours and ridge regression, on samples of the rows.
 
     NaN if the inputs are not one array of numbers, or if fewer than two classes are left.
     """
@@ -166,27 +299,44 @@ def baseline_accuracy(
     if parts is None or len(np.unique(parts[1])) < 2:
         return math.nan
     rows, known, held, wanted = parts
-    count = min(policy.neighbours, len(rows))
-    return max(
-        float(np.mean(method.fit(rows, known).predict(held) == wanted))
-        for method in (KNeighborsClassifier(count), RidgeClassifier())
-    )
+    kinds = int(max(known.max(), wanted.max())) + 1
+    near = KNeighborsClassifier(min(policy.neighbours, len(rows))).fit(rows, known)
+    ridge = RidgeClassifier().fit(rows, known)
+    decided = ridge.decision_function(held)
+    values = [near.predict_proba(held), np.stack([-decided, decided], 1) if decided.ndim == 1 else decided]
+    found = []
+    for learner, value in zip((near, ridge), values, strict=True):
+        shares = np.full((len(held), kinds), value.min() - 1)
+        shares[:, learner.classes_] = value
+        positive = _measures.rare_class(np.bincount(wanted, minlength=2))
+        answers = Answers(
+            "classes", wanted, np.asarray(learner.predict(held)), shares, 1 if positive is None else positive
+        )
+        found.append(_measures.value(measure, answers))
+    return float(np.nanmax(found)) if np.isfinite(found).any() else math.nan
 
 
 def baseline_error(
-    x: Any, y: np.ndarray, x_val: Any, y_val: np.ndarray, policy: ScoringPolicy = _POLICY
+    x: Any,
+    y: np.ndarray,
+    x_val: Any,
+    y_val: np.ndarray,
+    measure: str = "rmse",
+    policy: ScoringPolicy = _POLICY,
 ) -> float:
-    """The smaller root mean squared error of the two; NaN also for more than 100 numbers a row."""
+    """The better of the two for numbers; NaN also for more than 100 numbers a row."""
     if y[:1].size > policy.baseline_targets:
         return math.nan
     parts = _parts(x, y.reshape(len(y), -1), x_val, y_val.reshape(len(y_val), -1), policy)
     if parts is None or not np.isfinite(parts[1]).all():
         return math.nan
     rows, known, held, wanted = parts
-    count = min(policy.neighbours, len(rows))
-    return min(
-        float(np.sqrt(np.mean((method.fit(rows, known).predict(held).reshape(wanted.shape) - wanted) ** 2)))
-        for method in (KNeighborsRegressor(count), Ridge())
+    best = max if _direction(measure) == "max" else min
+    return best(
+        _measures.value(
+            measure, Answers("numbers", wanted, method.fit(rows, known).predict(held).reshape(wanted.shape))
+        )
+        for method in (KNeighborsRegressor(min(policy.neighbours, len(rows))), Ridge())
     )
 
 

@@ -209,7 +209,7 @@ def persist(choice: Choice, diagnosis: Diagnosis, remedy_set: RemedySet) -> Choi
 def _more(
     best: Subject, score: float, diagnosis: Diagnosis, remedy_set: RemedySet, search: Search
 ) -> tuple[Subject, float]:
-    """With each further change that pays: the optimiser and the rate, and more while nothing is learnt.
+    """Adds each further change that helps: the optimiser and the rate, and more while nothing is learnt.
 
     A subject that reaches the baselines after so short a training is tried with another optimiser only. One
     that still falls short of them in a thorough search is tried with everything.

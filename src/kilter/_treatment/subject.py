@@ -1,4 +1,4 @@
-"""The subject: a compiled model, its data and its training; what remedies take and return."""
+"""The subject: a compiled model, its data and its training. Remedies take a subject and return one."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from kilter._models.layers import LayerFacts, OutputFacts
 from kilter._models.optimizers import OptimizerFacts, inner_optimizer, optimizer_facts, optimizer_slot
 from kilter._models.reading import paired_targets, read_model
 from kilter._models.variables import build
-from kilter._records import Change
+from kilter._records import Change, Finding
 from kilter._treatment.policy import Policy
 from kilter._validation import errors_as
 from kilter.errors import ModelError
@@ -33,16 +33,27 @@ _TRAINING, _POLICY = TrainingSpec(), Policy()
 _PARTS = 100
 
 
+@dataclass(frozen=True)
+class Step:
+    """One step from the original subject to a treated one: a remedy's code, and the finding it was given.
+
+    ``finding`` is None for a part of the sound sibling.
+    """
+
+    code: str
+    finding: Finding | None = None
+
+
 @dataclass(frozen=True, eq=False)
 class Subject:
-    """A model with all that it takes to train it. Remedies make new ones; none is ever changed.
+    """A model with everything needed to train it. Remedies make new subjects; no subject ever changes.
 
     Attributes:
         model: compiled and built. Its variables are never written: train :meth:`copy`.
         training: how it is trained, with the validation data and sample weights; its ``seed`` draws weights
             and searches too.
         cycle: the peak rate of a 1cycle schedule over all epochs, however many; None for none.
-        changes: what remedies did so far, in order.
+        changes, steps: what remedies did so far, in order, and how to do it again.
         unit_variance: whether drawn weights are scaled to the data (:func:`kilter.nn.lsuv`).
         trained: whether the original model was trained already; then only remedies draw new weights.
     """
@@ -53,6 +64,7 @@ class Subject:
     training: TrainingSpec = _TRAINING
     cycle: float | None = None
     changes: tuple[Change, ...] = ()
+    steps: tuple[Step, ...] = ()
     unit_variance: bool = False
     trained: bool = False
     policy: Policy = _POLICY

@@ -1,6 +1,6 @@
 """``treat``: find what is wrong with a model, change it, prove the changes, and train the result.
 
-The course, from top to bottom: diagnosis → candidates and short trials (:mod:`search`) → full training
+The steps, from top to bottom: diagnosis → candidates and short trials (:mod:`search`) → full training
 (:mod:`full_training`) → proof (:mod:`proof`) → result. Each step is a function of the records before it.
 """
 
@@ -8,33 +8,32 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from itertools import islice
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 
 import keras
 
 from kilter._array_types import Arrays, HeldOut
 from kilter._compare.looks import Spending
-from kilter._diagnosis.diagnose import diagnose
+from kilter._diagnosis.diagnose import Examined, examined
 from kilter._engine.augmenting import Augment
 from kilter._engine.measuring import probe
 from kilter._engine.program_cache import shared_programs
 from kilter._engine.scheduling import Schedule
 from kilter._engine.training_spec import TrainingSpec
 from kilter._progress import Verbose, shown
-from kilter._records import Diagnosis, Measurements, ranked
+from kilter._records import Diagnosis, Measurements
+from kilter._treatment.course import course, unchanged
 from kilter._treatment.deadline import Deadline
-from kilter._treatment.full_training import AsGiven, Trained, train_as_given, train_in_full
-from kilter._treatment.plan import RemedySet, sound_variants, symptom
+from kilter._treatment.full_training import train_as_given
+from kilter._treatment.plan import RemedySet
 from kilter._treatment.policy import Policy
-from kilter._treatment.proof import proven
 from kilter._treatment.remedies import REMEDIES, Remedy
 from kilter._treatment.request import check_numbers, kept, readable, subject_of
-from kilter._treatment.result import Evaluation, Treatment, Trial, Trials
+from kilter._treatment.result import Evaluation, Treatment, Trials
 from kilter._treatment.safeguard import Returned, safest
-from kilter._treatment.scoring import Scoring, scoring_of
-from kilter._treatment.search import Choice, Search, Tools, fewest, further_changes, persist
+from kilter._treatment.scoring import scoring_of
+from kilter._treatment.search import Tools
 from kilter._treatment.subject import Subject
 from kilter.errors import KilterError
 from kilter.schedules import Performance
@@ -59,6 +58,7 @@ def treat(
     seed: int = 0,
     keep: Collection[str] = (),
     remedies: Mapping[str, Remedy] = REMEDIES,
+    metric: str | None = None,
     policy: Policy | None = None,
     max_seconds: float | None = None,
     verbose: Verbose = "auto",
@@ -66,11 +66,11 @@ def treat(
     """Find what is wrong with a model, change it, prove the changes, and train the result.
 
     The model is diagnosed (:func:`kilter.diagnose`). Sets of remedies for its severe findings are tried in
-    short trainings, causes before symptoms. The smallest set that suffices is trained for ``epochs``,
-    stopped early at the best validation loss. If much is left to learn and the budget allows, variants that
-    are sound throughout are trained too. The best result is tested on paired seeds against the original
-    model; changes that are not proven, or that make any output's own measure worse, are dropped. A model
-    without severe findings is trained as it is; it is treated only if it then falls short of the baselines.
+    short trainings, causes before symptoms. The smallest set that suffices is trained for ``epochs``, stopped
+    early at the best validation loss. If much is left to learn and the budget allows it, soundly configured
+    variants are trained too. The best result is tested on paired seeds against the original model; changes
+    that are not proven, or that make any output's own measure worse, are dropped. A model without severe
+    findings is trained unchanged, and is treated only if it then falls short of the baselines.
 
     The returned model is not worse than the original one. The original model is trained too, with exactly the
     training given here, and both are scored on the same validation rows, by every measure of every output:
@@ -96,6 +96,8 @@ def treat(
         seed: of weights, orders and searches.
         keep: codes of remedies that are not used, and names of layers that are not changed.
         remedies: the remedies to choose from, by code.
+        metric: the measure that decides, such as "f1", "iou", "r2", or "rmse of price" for one of several
+            outputs; by default what fits the targets (balanced accuracy if a class is rare).
         policy: every number that decides, see :class:`kilter.Policy`.
         max_seconds: when to stop early: after the epoch, short trial or part of the proof that is running
             then. Changes that are not proven by then are dropped; ``.stopped`` says what was left out.
@@ -123,190 +125,34 @@ def treat(
     )
     asked = subject_of(model, x, y, spec, policy)
     with shown(verbose) as progress, shared_programs():
-        options = asked.training.arguments("validation_data", "batch_size", "shuffle", "seed")
-        diagnosis = diagnose(model, asked.x, asked.y, **options, verbose=progress)
+        found = examined(model, asked.x, asked.y, asked.training, progress)
         original = readable(asked)
+        scoring = scoring_of(original, metric)
         remedy_set = RemedySet(remedies, kept(model, keep, remedies))
         progress.stage("Treating: measuring what nearest neighbours and ridge regression reach")
-        tools = Tools(remedy_set, scoring_of(original), budget, progress, deadline)
+        tools = Tools(remedy_set, scoring, budget, progress, deadline)
         given = train_as_given(original, tools)
-        best = course(original, diagnosis, given, tools, Spending(pairs, policy.search.level))
+        spending = Spending(pairs, policy.search.level)
+        noise = found.noise and tools.scoring.learnt_nothing(given.best.score)
+        if noise:
+            best = unchanged(original, given, tools)
+        else:
+            best = course(original, found.diagnosis, given, tools, spending, tried=_was_tried(found))
         treated = None if best.subject is original else best.trained
         returned = safest(original, treated, given, tools.scoring)
         progress.stage("Diagnosing the trained model")
-        return _result(original, diagnosis, best.trials, returned, tools, began)
+        result = _result(original, found.diagnosis, best.trials, returned, tools, began)
+        return replace(result, noise=_noise(found.diagnosis)) if noise else result
 
 
-@dataclass(frozen=True, eq=False)
-class Round:
-    """The best subject so far, its full training if there was one, and the trials that chose its changes."""
-
-    subject: Subject
-    trained: Trained | None
-    trials: Trials
+def _was_tried(found: Examined) -> bool:
+    """Whether the diagnosis has tried the whole training."""
+    return found.outcome is not None and found.outcome.steps >= found.outcome.planned
 
 
-@dataclass(frozen=True)
-class Steps:
-    """The functions that search, train and prove; others in tests of the course itself."""
-
-    fewest: Callable[..., Choice] = fewest
-    further_changes: Callable[..., Choice] = further_changes
-    persist: Callable[..., Choice] = persist
-    train: Callable[..., Trained] = train_in_full
-    prove: Callable[..., Trials] = proven
-
-
-def course(
-    original: Subject,
-    diagnosis: Diagnosis,
-    given: AsGiven,
-    tools: Tools,
-    spending: Spending,
-    steps: Steps | None = None,
-) -> Round:
-    """The best subject, trained: of one round, or of two if the first falls short of the baselines.
-
-    The second round goes on from what the first one proved, with longer trials, and takes warnings as severe.
-    """
-    unchanged = Round(original, given.best, Trials(tools.scoring.measure, 0, 0))
-    return _Course(unchanged, diagnosis, tools, spending, steps or Steps()).run()
-
-
-@dataclass(frozen=True, eq=False)
-class _Course:
-    unchanged: Round
-    diagnosis: Diagnosis
-    tools: Tools
-    spending: Spending
-    steps: Steps
-
-    def run(self) -> Round:
-        diagnosis, scoring = self.diagnosis, self.tools.scoring
-        first = self.unchanged if diagnosis.ok else self._first_round()
-        done = self._trained(first)
-        # A network with warnings is expected to reach as much as others.
-        sound = not diagnosis.codes("severe") and not diagnosis.codes("warning")
-        if not scoring.falls_short(done.score, sound=sound) or self._stops("a second search"):
-            return Round(first.subject, done, first.trials)
-        found = _shortfall(diagnosis, done.diagnosis)
-        choice = self.steps.further_changes(first.subject, found, self.tools)
-        if choice.search is None:
-            return Round(first.subject, done, first.trials)
-        # Without a first round, sound variants have not been trained yet.
-        second = self._settled(choice, found if diagnosis.ok else None)
-        if not second.trials.proven:
-            return Round(first.subject, done, second.trials if first.trials.proof is None else first.trials)
-        again = self._trained(second)
-        if scoring.better_by(again.score, done.score) > 0:
-            return Round(second.subject, again, second.trials)
-        return Round(first.subject, done, first.trials)
-
-    def _first_round(self) -> Round:
-        """The fewest changes that suffice, or a sound variant that gets further."""
-        if self._stops("the search for changes"):
-            return self.unchanged
-        choice = self.steps.fewest(self.unchanged.subject, self.diagnosis, self.tools)
-        if choice.search is None:
-            return self.unchanged
-        if _is_long(choice.search):  # there will be one full training: of what is proven
-            choice = self.steps.persist(choice, self.diagnosis, self.tools.remedy_set)
-        return self._settled(choice, self.diagnosis)
-
-    def _settled(self, choice: Choice, varied: Diagnosis | None) -> Round:
-        """The chosen subject, or a sound variant that gets clearly further; unchanged if neither is proven.
-
-        ``varied``: what variants treat; None for no variants. A choice that has learnt nothing in its short
-        trial is trained in full only if there is no variant. If a training is long, there are no variants,
-        and nothing is trained here.
-        """
-        search, scoring = choice.search, self.tools.scoring
-        assert search is not None
-        if _is_long(search):
-            return self._proven(choice.subject, None, self._tested(choice.subject, search))
-        trained: list[Trained] = []
-        if varied is None or not scoring.learnt_nothing(choice.score):
-            trained = [self.steps.train(choice.subject, self.tools)]
-        if varied is not None and not (trained and scoring.leaves_little(trained[0].score)):
-            made = list(self._variants(choice.subject, search, varied))
-            search.tried += map(_trial, made)
-            trained += made
-        if not trained:
-            choice = self.steps.persist(choice, varied or Diagnosis(()), self.tools.remedy_set)
-            trained = [self.steps.train(choice.subject, self.tools)]
-        one, *others = _ranked(trained, scoring)
-        trials = self._tested(one.subject, search)
-        if others and not trials.proven:
-            (one,) = others
-            trials = self._tested(one.subject, search, before=trials)
-        return self._proven(one.subject, one, trials)
-
-    def _proven(self, subject: Subject, trained: Trained | None, trials: Trials) -> Round:
-        if trials.proven:
-            return Round(subject, trained, trials)
-        return Round(self.unchanged.subject, self.unchanged.trained, trials)
-
-    def _trained(self, best: Round) -> Trained:
-        return self.steps.train(best.subject, self.tools) if best.trained is None else best.trained
-
-    def _tested(self, chosen: Subject, search: Search, *, before: Trials | None = None) -> Trials:
-        """The trials, with the next test of the plan; a test that proves something gives its level back."""
-        if self._stops("the proof of the changes"):
-            return before or Trials(search.scoring.measure, search.epochs, search.rows, tuple(search.tried))
-        test = self.spending.take()
-        trials = self.steps.prove(self.unchanged.subject, chosen, search, test, before=before)
-        if trials.proven:
-            self.spending.give_back(test)
-        return trials
-
-    def _variants(self, chosen: Subject, search: Search, found: Diagnosis) -> Iterator[Trained]:
-        """Sound variants, trained, until one leaves little to learn or the next would exceed the budget."""
-        # Regression benefits from a high learning rate to the end, classification from one that falls to 0.
-        cycled = self.tools.scoring.measure == "val_accuracy"
-        policy, each = search.policy, search.full + search.cost.compilation
-        allowed = policy.variant_work + policy.variant_share * self.tools.budget * search.full
-        original, remedy_set = self.unchanged.subject, self.tools.remedy_set
-        variants = sound_variants(original, chosen, found, remedy_set, cycled=cycled)
-        for one in islice(variants, int(allowed // each)):
-            if self._stops("sound variants"):
-                return
-            trained = self.steps.train(one, self.tools)
-            yield trained
-            if self.tools.scoring.leaves_little(trained.score):
-                return
-
-    def _stops(self, step: str) -> bool:
-        return self.tools.deadline.stops(step)
-
-
-def _is_long(search: Search) -> bool:
-    """Whether a full training is more work than all variants together may be."""
-    return search.full > search.policy.variant_work
-
-
-def _ranked(trained: Sequence[Trained], scoring: Scoring) -> list[Trained]:
-    """The best one and the fewest changes; these alone if no other training got clearly further."""
-    first = trained[0]
-    best = max(trained, key=lambda one: scoring.sign * one.score if math.isfinite(one.score) else -math.inf)
-    gain = scoring.better_by(best.score, first.score)
-    # Where the fewest changes do not reach the baselines, any gain counts.
-    further = gain > (0 if scoring.is_behind(first.score) else scoring.clear)
-    return [best, first] if best is not first and further else [first]
-
-
-def _trial(trained: Trained) -> Trial:
-    seconds = trained.history.seconds
-    each = sum(seconds) / max(len(seconds), 1)
-    return Trial(trained.subject.remedies, trained.score, each, "full training: sound variant")
-
-
-def _shortfall(found: Diagnosis, trained: Diagnosis) -> Diagnosis:
-    """The findings before and after the training, and a severe one for its falling short."""
-    reached = (
-        "After all epochs the model is no better than a constant answer, or clearly worse than a baseline."
-    )
-    short = symptom(("training",), reached, "find-learning-rate")
-    return Diagnosis(ranked([*found.findings, *trained.findings, short])).raised()
+def _noise(diagnosis: Diagnosis) -> str:
+    """The finding that says that there is nothing to learn, in words."""
+    return next(one.explanation for one in diagnosis.findings if one.code == "shuffled-labels")
 
 
 def _result(

@@ -145,7 +145,7 @@ def _iterate(
         value, residual, length, image_length = (float(number) for number in numbers)
         if not math.isfinite(length):
             raise ModelError(
-                expected="a loss whose second derivatives are finite",
+                expected="a loss with finite second derivatives",
                 received=f"a Hessian-vector product of norm {length}",
                 remedy="look at the weights and the loss first: kilter.diagnose(model, x, y)",
             )

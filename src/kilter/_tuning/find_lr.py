@@ -53,20 +53,20 @@ def find_lr(
 ) -> FoundRate:
     """Find the learning rate to train a compiled model with; the model does not change.
 
-    A copy is trained for ``steps`` steps whose rate grows exponentially from ``low`` to ``high``:
-    rate_i = low · (high / low)^(i / (steps - 1)); it stops when the loss diverges. The suggestion is a tenth
-    of the rate of divergence, but no further right than where nine tenths of the fall of the smoothed loss
-    are done (Smith 2015, Cyclical Learning Rates; Géron, Hands-On Machine Learning, ch. 11).
+    kilter trains a copy for ``steps`` steps. The rate grows exponentially from ``low`` to ``high``: rate_i =
+    low · (high / low)^(i / (steps - 1)); the search stops when the loss diverges. The suggestion is a tenth
+    of the rate of divergence, or the rate at which nine tenths of the fall of the smoothed loss are done if
+    that is lower (Smith 2015, Cyclical Learning Rates; Géron, Hands-On Machine Learning, ch. 11).
 
     Args:
         model: compiled, with a Keras optimiser that has a single learning rate.
         x, y: as for :func:`kilter.fit`. Only the rows used are copied.
         low: the first rate, which should change nothing yet.
-        high: the last rate, unless the loss diverges before.
+        high: the last rate, unless the loss diverges earlier.
         steps: from ``low`` to ``high``, at least 20.
         batch_size: rows per step; the suggestion is for this size.
         seed: draws the order of the rows and the augmentation, as in :func:`kilter.fit`.
-        seeds: the number of searches, each in another order of the rows; their median loss is read.
+        seeds: the number of searches, each with another row order; the result uses their median loss.
         shuffle, augment: as of :func:`kilter.fit`.
         sample_weight: a weight for each row; or ``class_weight``: one for each class's rows.
         verbose: as of :func:`kilter.fit`; by default only a long search shows its steps.
@@ -134,7 +134,7 @@ def find_lr_by_steps(
 ) -> FoundRate:
     """:func:`find_lr` from ``state``, step by step in the program that trains ``model`` on these data.
 
-    Slower, but nothing is compiled if the model is trained on them anyway.
+    Slower, but compiles nothing if the model is trained on these data anyway.
     """
     _check_options(low, high, steps, 1)
     _check_optimizer(model)

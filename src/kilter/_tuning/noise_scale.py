@@ -180,7 +180,7 @@ def _adding(model: keras.Model) -> Callable[..., Any]:
     def run(state: State, sums: list[Any], mean: list[Any], batch: Batch) -> Any:
         found = gradients_of(state, batch)
         values = [value.astype(jnp.float32) for value in found.values]
-        # The next batch draws other dropout masks: they are part of the noise.
+        # The next batch draws different dropout masks: they are part of the noise.
         moved = like(found.non_trainable, state.non_trainable)
         numbers = jnp.stack([inner_product(values, values), inner_product(values, mean)])
         added = [one + other for one, other in zip(sums, values, strict=True)]

@@ -23,13 +23,14 @@ MEMORY_SHARE = 1 / 30
 DIVERGED_FACTOR = 4.0
 # The distance from the rate of divergence (Géron, Hands-On Machine Learning, ch. 11).
 SAFETY = 10.0
-# The suggestion is no further right than where this share of the fall is done: the bottom is flat, and its
-# lowest point is chance.
+# The suggestion is at most the rate at which this share of the fall is done: the bottom is flat, and its
+# lowest point is random.
 FALL_SHARE = 0.9
 # The lowest of many noisy values is about this many standard errors below their mean.
 BOTTOM_ERRORS = 2.0
-# The least fall in standard errors. Of 20,000 simulated searches of 300 steps over pure noise, one in 10,000
-# reached 5 with normal noise, and 6.5 with heavy tails (Student's t with 3 degrees of freedom).
+# The smallest fall that counts, in standard errors. Of 20,000 simulated searches of 300 steps over pure
+# noise, one in 10,000 reached 5 with normal noise, and 6.5 with heavy tails (Student's t with 3 degrees of
+# freedom).
 FALL_ERRORS = 6.0
 LEAST_STEPS = 20
 
@@ -68,7 +69,7 @@ class FoundRate:
 
     @staticmethod
     def from_dict(fields: Mapping[str, Any]) -> FoundRate:
-        """The record from :meth:`to_dict`, in which infinities may be text; TypeError or ValueError."""
+        """The record from :meth:`to_dict`, in which infinities may be text; else TypeError or ValueError."""
         arrays = ("lrs", "losses", "smoothed", "curves")
         read: Any = {
             name: np.asarray(value, float) if name in arrays else None if value is None else float(value)
@@ -84,10 +85,10 @@ def read_curves(lrs: np.ndarray, curves: np.ndarray) -> FoundRate:
     infinite. The median over the seeds is smoothed and read:
 
     - it *diverges* at the first step that is not finite, or where the smoothed loss exceeds its best by three
-      times the best, or by three times the fall so far if that is more: at 4 · best for a positive loss,
-      while one near zero may fluctuate;
-    - the *suggestion* is a tenth of the rate of divergence, but no further right than where nine tenths of
-      the fall are done.
+      times the best, or by three times the fall so far if that is more: that is 4 · best for a positive loss,
+      and a loss near zero may fluctuate;
+    - the *suggestion* is a tenth of the rate of divergence, or the rate at which nine tenths of the fall are
+      done if that is lower.
 
     Raises :class:`ModelError` if the loss is not finite at the start, or never falls by more than chance.
     """
@@ -165,7 +166,7 @@ def _beta(steps: int) -> float:
 
 
 def _window(steps: int) -> int:
-    """The number of steps whose mean is the first loss."""
+    """The number of steps that are averaged for the first loss."""
     return max(5, round(2 * _memory(steps)))
 
 

@@ -1,6 +1,6 @@
 """Trial steps: a recorded training of a copy of the model's variables.
 
-Nothing is written back: however a trial ends, by an error or by Ctrl-C, the model is unchanged.
+Nothing is written back, so the model is unchanged even if an error or Ctrl-C ends the trial.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from kilter._validation import whole_number
 from kilter.data.augmentation import Augmentation
 from kilter.errors import ModelError, OptionError
 
-# A trial can stop between chunks. The first is short, to time the steps.
+# A trial can stop between chunks. The first chunk is short, to time the steps.
 _FIRST_CHUNK = 25
 
 LossStep = Callable[[State, Batch], tuple[State, Any]]

@@ -1,1 +1,1 @@
-"""Compilation by XLA, and rewriting of traced steps for it: one rule family a file."""
+"""Compilation by XLA, and rewriting of traced steps for it: one rule family per file."""

@@ -24,9 +24,10 @@ _OPTION = "jax_disable_most_optimizations"
 
 @contextlib.contextmanager
 def fast_compilation() -> Generator[None]:
-    """Within it JAX compiles for a CPU without optimisation, in all threads. No effect on other devices.
+    """Context in which JAX compiles for a CPU without optimisation, in all threads.
 
-    Initialising weights of one more shape and distribution compiles in 0.2 to 0.5 s instead of 0.3 to 1.5.
+    No effect on other devices. An initialiser for a new shape and distribution then compiles in 0.2 to 0.5 s
+    instead of 0.3 to 1.5.
     """
     before = jax.config.values[_OPTION]
     jax.config.update(_OPTION, before or jax.default_backend() == "cpu")
@@ -73,7 +74,7 @@ _quick: ContextVar[bool] = ContextVar("kilter_quick_compilation", default=False)
 
 @contextlib.contextmanager
 def quick_compilation() -> Generator[None]:
-    """Within it programs for a CPU compile faster, to slower code. No effect on other devices.
+    """Context in which programs for a CPU compile faster, to slower code. No effect on other devices.
 
     For programs of dense layers that run a few hundred steps; unoptimised convolutions are too slow.
     """

@@ -1,12 +1,12 @@
 """Convolutions in the form that XLA's CPU kernel computes fastest.
 
 That kernel is good at a small window over large images, in the order batch, space, channel, with the kernel
-in the order space, in, out. The convolutions that differentiation and transposed layers produce are brought
-into that form:
+in the order space, in, out. Convolutions from differentiation and transposed layers are converted to that
+form:
 
 - gradients of kernels become one product (:mod:`kilter._xla.kernel_gradients`);
 - spread images are convolved without the zeros (:mod:`kilter._xla.spread_images`);
-- images with an odd number of channels get one more channel of zeros, if the kernel is slow without.
+- images with an odd number of channels get one more channel of zeros, if the kernel is slow without it.
 
 Example in one dimension: images (n, c, t) with a kernel (m, c, p) are transposed to (n, t, c) and (p, c, m),
 convolved, and the result (n, t, m) is transposed back to (n, m, t). With c = 3 and m = 32, a channel of zeros
@@ -16,8 +16,8 @@ Gain of the order: the backward convolutions run 20 to 30 times slower inside a 
 cleans up loop bodies less; in this order they run at full speed. Gain of the even channels: the kernel is 1.4
 to 13 times slower with an odd number of channels from 3 on and 17 to 32 filters (medians of 5, 2 cores).
 
-Depends on: jaxlib 0.10.2, CPU. Remove when a convolution's gradient runs as fast in ``lax.scan`` as outside
-of it.
+Depends on: jaxlib 0.10.2, CPU. Remove when a convolution's gradient runs as fast inside ``lax.scan`` as
+outside.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ from kilter._xla.values import Pass, Value, written
 Form = Callable[[Any, Any, Any, Parameters], Any]
 """From the primitive, images (n, space, c), kernel (space, c, m) and parameters to results (n, space, m)."""
 
-# For so many filters XLA's kernel is 1.4 to 13 times slower with an odd number of channels than with one
+# For this many filters XLA's kernel is 1.4 to 13 times slower with an odd number of channels than with one
 # more.
 _SLOW_FOR_ODD = range(17, 33)
 _FEWEST_ODD = 3

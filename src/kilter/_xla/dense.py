@@ -1,11 +1,11 @@
 """Dense layers: activations feature-major, kernels transposed ahead.
 
-A product whose left operand is contracted on its first axis has no fast kernel on a CPU. So the (batch,
-units) arrays of dense layers are stored as (units, batch). Then no product of the backward pass needs both
-operands transposed, and elementwise operations and reductions follow that layout (:mod:`kilter._xla.layout`).
-Kernels are transposed for the forward pass as the step begins, while another core is idle. The kernel that
-sees the data is carried transposed by the loop, with its optimiser slots, so that both of its products have a
-fast kernel.
+A product that contracts the first axis of its left operand has no fast kernel on a CPU. So the (batch, units)
+arrays of dense layers are stored as (units, batch). Then no product of the backward pass needs both operands
+transposed, and elementwise operations and reductions follow that layout (:mod:`kilter._xla.layout`). Kernels
+are transposed for the forward pass at the start of the step, while another core is idle. The kernel that sees
+the data is carried transposed by the loop, with its optimiser slots, so that both of its products have a fast
+kernel.
 
 Gradients of weights wait for the end of the backward pass: its operations are short, and XLA wakes another
 core, which takes 20 to 50 µs, only for several that are ready at once. A factor of one, computed from the
@@ -13,8 +13,8 @@ last product of the pass, makes them wait.
 
 Example in one dimension, for a batch of two and one unit: x = (x0, x1) as a column, w a number. Stored
 feature-major, x is the row (x0, x1); y = w·x is a row too, and so is dy. The gradient dw = dy·xᵀ is a row
-times a column, which needs no transpose; as columns it would be dyᵀ·x, whose left operand is contracted on
-its first axis. The gradient dw = x·dh of a layer before it becomes (x·one)·dh, where ``one`` is made from dy.
+times a column, which needs no transpose; as columns it would be dyᵀ·x, which contracts the first axis of its
+left operand. The gradient dw = x·dh of a layer before it becomes (x·one)·dh, where ``one`` is made from dy.
 
 Gain (medians, 2 cores): 17 µs against 8 µs for 32×100 by 32×100; 1,990 instead of 2,364 µs a step of the
 20×100 network at batch 32, and 15.0 instead of 17.4 ms at 512. Transposed kernels: an epoch of 0.69 instead
@@ -42,7 +42,7 @@ _MOST_NUMBERS = 1 << 14
 
 
 def late(passing: Pass, value: Value, since: Any) -> Value:
-    """The value, made after :attr:`Pass.latest` if that has changed ``since``; large arrays do not wait."""
+    """The value, computed after :attr:`Pass.latest` if that changed ``since``; large arrays do not wait."""
     array = value.get(value.transposed)
     small = array.size <= _MOST_NUMBERS and jnp.issubdtype(array.dtype, jnp.floating)
     if not small or passing.latest is None or passing.latest is since:
@@ -54,12 +54,12 @@ def late(passing: Pass, value: Value, since: Any) -> Value:
 
 
 def _one_after(array: Any) -> Any:
-    """1 for any ``array``, computed from its first number in a way that XLA does not see through."""
+    """1 for any ``array``, computed from its first number in a way that XLA cannot simplify."""
     number = lax.slice(array, (0,) * array.ndim, (1,) * array.ndim).reshape(())
     return jnp.logical_or(number <= 0, jnp.logical_not(number <= 0))
 
 
-# Kernels to transpose: a smaller one takes as long to transpose as it gains, except at small batches.
+# Kernels to transpose: transposing a smaller one takes as long as it saves, except at small batches.
 _LARGE_KERNEL = 1 << 15
 _SMALL_BATCH = 32
 
@@ -118,7 +118,7 @@ def _dot(equation: core.JaxprEqn, values: list[Value], *, flipped: bool) -> Any:
 
 
 def _ahead(value: Value, axis: int, passing: Pass) -> Value:
-    """A given kernel, transposed by an idle core as the step begins, if it needs to be and that pays."""
+    """A given kernel, transposed by an idle core at the start of the step if that saves time."""
     pays = value.given and (passing.batch_size <= _SMALL_BATCH or value.get().size >= _LARGE_KERNEL)
     if axis == 0 and not value.transposed and pays:
         return stored_transposed(lax.optimization_barrier(value.get(True)))
@@ -138,7 +138,7 @@ def _operands(equation: core.JaxprEqn, values: list[Value], passing: Pass, since
 
 
 def _is_gradient_of_rows(equation: core.JaxprEqn, values: list[Value], batch_size: int) -> bool:
-    """Whether this is gradientᵀ · rows, summed over the batch, for a layer whose input is as written."""
+    """Whether this is gradientᵀ · rows, summed over the batch, for a layer with its input as written."""
     (axes, _) = equation.params["dimension_numbers"]
     rows = [array_of(atom).shape[axis[0]] for atom, axis in zip(equation.invars, axes, strict=True)]
     first = [axis[0] for axis in axes] == [0, 0] and rows[0] == batch_size
@@ -164,7 +164,7 @@ def sum_of_rows(equation: core.JaxprEqn, values: list[Value], passing: Pass) -> 
 
 
 def is_vector_broadcast(equation: core.JaxprEqn, values: list[Value], passing: Pass) -> bool:
-    """Whether the equation makes a matrix of a vector or a number, as for a bias."""
+    """Whether the equation broadcasts a vector or a number to a matrix, as for a bias."""
     source, result = array_of(equation.invars[0]), array_of(equation.outvars[0])
     return len(equation.invars) == 1 and source.ndim < 2 and result.ndim == 2
 

@@ -1,9 +1,9 @@
 """The gradient of a convolution's kernel as one matrix product.
 
-XLA computes it as a convolution whose window is as large as the image, and is 2 to 9 times slower at that
-than at the forward pass. But it has few results: one for each tap of the kernel. So it is written as a
-product of the layer's inputs with the gradient of its outputs, summed over rows and places, one of them
-shifted for each tap.
+XLA computes it as a convolution with a window as large as the image, which is 2 to 9 times slower than the
+forward pass. But there are few results: one for each tap of the kernel. So it is written as a product of the
+layer's inputs with the gradient of its outputs, summed over rows and places, one of them shifted for each
+tap.
 
 Example in one dimension, for a kernel of two taps, inputs x of three places and output gradients g of two:
 dy(0) = x(0)·g(0) + x(1)·g(1) and dy(1) = x(1)·g(0) + x(2)·g(1). Either the images are shifted,

@@ -6,7 +6,7 @@ on the transpose too, instead of writing the array out in its own layout and bac
 Example in one dimension: for a column y = (y0, y1) stored as a row, tanh(y) is computed on the row and stored
 as a row, and the sum over its first axis becomes a sum over the row's second axis.
 
-Gain: part of that of :mod:`kilter._xla.dense`, which it makes possible. Remove together with that.
+Gain: part of that of :mod:`kilter._xla.dense`, which it makes possible. Remove it together with that module.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def has_transposed_operand(equation: core.JaxprEqn, values: list[Value], passing
 
 
 def like_first(equation: core.JaxprEqn, values: list[Value], passing: Pass) -> Stored:
-    """Stored as the first operand is."""
+    """Stored like the first operand."""
     return Stored(transposed=values[0].transposed)
 
 
@@ -62,5 +62,5 @@ def transpose(equation: core.JaxprEqn, values: list[Value], passing: Pass) -> Va
 
 
 def turned(equation: core.JaxprEqn, values: list[Value], passing: Pass) -> Stored:
-    """Stored transposed if a transpose of the operand counts as that."""
+    """Stored transposed if a transpose of the operand counts as stored transposed."""
     return Stored(transposed=values[0].turns)

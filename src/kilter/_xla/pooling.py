@@ -1,9 +1,9 @@
 """The gradient of max pooling, written with whole arrays; the same numbers.
 
-XLA's CPU kernel goes through the windows one number at a time. Written with whole arrays, each window first
-notes which of its places holds the largest number (the first of several); then each place adds the gradients
-of the windows that chose it. If windows do not overlap these are the same bits; otherwise a place's gradients
-are added in another order.
+XLA's CPU kernel goes through the windows one number at a time. With whole arrays, each window first records
+which of its places holds the largest number (the first of several). Then each place adds the gradients of the
+windows that chose it. If windows do not overlap these are the same bits; otherwise a place's gradients are
+added in another order.
 
 Example in one dimension: x = (1, 3, 2, 0) in windows of two has the choices (1, 0). With gradients (g0, g1),
 place 0 of the windows gets (0, g1) and place 1 gets (g0, 0), which interleaved is (0, g0, g1, 0).
@@ -28,7 +28,7 @@ from jax.extend import core
 
 from kilter._xla.values import Pass, Value, written
 
-# XLA handles larger windows, since each place is an operation of its own. 3×3×3 places are 27.
+# XLA handles larger windows, because each place is a separate operation. 3×3×3 places are 27.
 _MOST_PLACES = 32
 
 
@@ -55,7 +55,7 @@ def is_max_pooling(equation: core.JaxprEqn, *_: Any) -> bool:
 def pooled_gradient(equation: core.JaxprEqn, values: list[Value], passing: Pass) -> Value:
     """The gradient by the images, from that by the maxima of their windows.
 
-    A window of -inf alone passes its gradient to its first place, which may lie in the padding.
+    A window of only -inf passes its gradient to its first place, which may be in the padding.
     """
     gradient, images = (value.get() for value in values)
     parameters = equation.params

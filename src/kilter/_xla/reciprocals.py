@@ -1,6 +1,6 @@
 """Division of an array by one number, as a multiplication.
 
-The bias corrections of Adam and its kin divide whole arrays by a number that changes with the step. XLA takes
+The bias corrections of the Adam family divide whole arrays by a number that changes with the step. XLA takes
 the reciprocal of constants itself, but not of a traced number.
 
 Example in one dimension: (a0, a1) / c becomes (a0, a1) · (1 / c): one division instead of two. The result has

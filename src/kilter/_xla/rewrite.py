@@ -27,9 +27,10 @@ from kilter._xla.rules import rule_for
 from kilter._xla.values import Pass, Stored, Value, array_of, stored, stored_transposed, written
 
 TESTED_JAX: Final = ("0.10.0", "0.11")
-"""The first version of JAX that the rules were tested with, and the first that they were not."""
+"""The first version of JAX that the rules were tested with, and the first one that they were not tested
+with."""
 
-# Calls whose equations are read as if they stood in place; after differentiation their custom rules are done.
+# Calls that are inlined; after differentiation, their custom rules have been applied.
 _CALLS: Final = ("jit", "pjit", "closed_call", "custom_jvp_call", "custom_vjp_call")
 _enabled: ContextVar[bool] = ContextVar("kilter_rewrite", default=True)
 
@@ -61,7 +62,7 @@ Run = Callable[[core.JaxprEqn, list[Value], Pass], list[Value]]
 
 @contextlib.contextmanager
 def rewriting(enabled: bool) -> Generator[None]:
-    """Within it steps are rewritten only if ``enabled``."""
+    """Context in which steps are rewritten only if ``enabled``."""
     token = _enabled.set(_enabled.get() and enabled)
     try:
         yield
@@ -99,8 +100,8 @@ def rewritten(
 ) -> T:
     """``use(function, layout)`` for the traced function as XLA runs it fastest; ``use`` traces that.
 
-    It gets the given one, with nothing transposed, if steps are not rewritten or a rule fails. ``carries``: a
-    loop carries the first argument, so it may be stored in ``layout``.
+    It gets the original one, with nothing transposed, if steps are not rewritten or a rule fails.
+    ``carries``: a loop carries the first argument, so it may be stored in ``layout``.
     """
     plain = (False,) * len(jax.tree.leaves(traced.result[0])) if carries else ()
     if not is_rewritten():
@@ -128,7 +129,7 @@ def carry_layout(traced: Traced, *, batch_size: int) -> Layout:
 
 
 def turn(carry: Any, layout: Layout) -> Any:
-    """A carry as written, brought into ``layout``; and back, which is the same operation."""
+    """A carry as written, converted to ``layout``; and back, which is the same operation."""
     leaves, structure = jax.tree.flatten(carry)
     turned = [leaf.T if one else leaf for leaf, one in zip(leaves, layout, strict=True)]
     return jax.tree.unflatten(structure, turned)
@@ -137,7 +138,7 @@ def turn(carry: Any, layout: Layout) -> Any:
 def rewrite(traced: Traced, *, batch_size: int, layout: Layout = ()) -> Callable[..., Any]:
     """The traced function with its equations rewritten; its first leaves come and go in ``layout``.
 
-    Products of matrices with ``batch_size`` rows are stored feature-major; a wrong guess costs speed alone.
+    Products of matrices with ``batch_size`` rows are stored feature-major; a wrong guess costs only speed.
     """
 
     def function(*arguments: Any) -> Any:

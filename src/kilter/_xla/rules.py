@@ -1,6 +1,6 @@
 """The registry of rules: which equations of a traced step are rewritten, and how.
 
-One module a rule family; its docstring has a worked example, the measured gain and when to remove it. The
+One module per rule family; its docstring has a worked example, the measured gain and when to remove it. The
 first rule that applies to an equation rewrites it; an equation without a rule stays as it is.
 """
 

@@ -30,7 +30,7 @@ from kilter._xla.axis import Axis, Parameters, axes_of
 
 # With fewer filters XLA's kernel is slow, and one convolution for all kinds is faster.
 _FEW_FILTERS = 16
-# With more kinds too, since each convolution takes time to compile.
+# The same holds for more kinds, because each convolution takes time to compile.
 _MANY_KINDS = 16
 
 

@@ -23,12 +23,12 @@ from jax.extend import core
 
 from kilter._xla.values import Pass, Value, array_of, bind, written
 
-# XLA hands sums of at least so many numbers to the library.
+# XLA passes sums of at least this many numbers to the library.
 _LEAST_NUMBERS = 32 * 1024
 
 
 def sums_one_channel(equation: core.JaxprEqn, values: list[Value], passing: Pass) -> bool:
-    """Whether a large array of floats, whose last axis has length 1, is summed."""
+    """Whether a large array of floats is summed that has a last axis of length 1."""
     array = array_of(equation.invars[0])
     large = array.size >= _LEAST_NUMBERS
     return large and array.ndim > 1 and array.shape[-1] == 1 and jnp.issubdtype(array.dtype, jnp.floating)

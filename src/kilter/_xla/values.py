@@ -48,7 +48,7 @@ def written(array: Any, *, given: bool = False) -> Value:
 
 
 def stored_transposed(array: Any) -> Value:
-    """A value whose transpose is ``array``."""
+    """The transpose of ``array``, as a value."""
     return Value(lambda transposed: array if transposed else array.T, transposed=True)
 
 

@@ -7,10 +7,10 @@
 (1617, 180, (8, 8, 1))
 
 ``load`` reads any of ``FORMATS`` or ``NAMED_SETS`` into a ``Source``; ``split`` divides it, the same way on
-every machine; ``moments`` computes the statistics for standardisation; ``describe`` summarises a source;
-``check`` raises for data that cannot be trained on. Bad data raise ``kilter.errors.DataError``, which counts
-and names them. Nothing here imports Keras or JAX, unless a named set comes from Keras. ``augmentation``,
-which needs JAX, and the readers of files load on first use.
+every machine, and ``fold`` for cross-validation; ``moments`` computes the statistics for standardisation;
+``describe`` summarises a source; ``check`` raises for data that cannot be trained on. Bad data raise
+``kilter.errors.DataError``, which counts and names them. Nothing here imports Keras or JAX, unless a named
+set comes from Keras. ``augmentation``, which needs JAX, and the readers of files load on first use.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from kilter.data.summary import ClassCount, ColumnSummary, PartSummary, SourceSu
 
 if TYPE_CHECKING:
     from kilter.data import augmentation
+    from kilter.data.folds import fold
     from kilter.data.loading import FORMATS, Format, load
     from kilter.data.named import NAMED_SETS
     from kilter.data.splitting import split
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "FORMATS": "kilter.data.loading",
     "Format": "kilter.data.loading",
+    "fold": "kilter.data.folds",
     "load": "kilter.data.loading",
     "NAMED_SETS": "kilter.data.named",
     "split": "kilter.data.splitting",
@@ -56,6 +58,7 @@ __all__ = [
     "augmentation",
     "check",
     "describe",
+    "fold",
     "load",
     "moments",
     "split",

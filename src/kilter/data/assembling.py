@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
@@ -32,6 +33,7 @@ class Part:
         skipped: a line for each bad row, file or kind of row that was left out.
         lost: labels that occur only in the rows left out.
         notes: a sentence for each column with missing or unknown values.
+        inputs: the rows as they are in the source, a polars DataFrame, if they are to be kept.
     """
 
     x: np.ndarray
@@ -39,6 +41,7 @@ class Part:
     skipped: tuple[str, ...] = ()
     lost: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    inputs: Any = None
 
 
 @dataclass(frozen=True)
@@ -53,13 +56,15 @@ class About:
     encoding: TableEncoding | None = None
     notes: tuple[str, ...] = ()
     losses: tuple[str, ...] = ()
+    image_size: tuple[int, int] | None = None
 
 
-def assemble(train: Part, test: Part | None, options: LoadOptions, about: About) -> Source:
-    """Turn the parts into a checked Source: compact types, labels as indexes, the same classes in both."""
+def assemble(
+    train: Part, test: Part | None, options: LoadOptions, about: About, validation: Part | None = None
+) -> Source:
+    """Turn the parts into a checked Source: compact types, labels as indexes, the same classes in all."""
     shifts, notes, lost = _shifts(train.x, options, about)
     train = _usable(train, options, about, options.rows, shifts)
-    test = None if test is None else _usable(test, options, about, "test data", shifts)
     task, classes = _task_and_classes(train, options, about)
     if options.for_training and task == "classification":
         _refuse_lost_classes(train.lost)
@@ -67,28 +72,36 @@ def assemble(train: Part, test: Part | None, options: LoadOptions, about: About)
     def finish(part: Part, words: str, *, training: bool) -> Dataset:
         targets = part.targets
         y = None if targets is None else if_usable(lambda: _encode(targets, task, classes, words), options)
-        dataset = Dataset(part.x, y, task, classes, about.features, about.name, part.skipped)
+        dataset = Dataset(part.x, y, task, classes, about.features, about.name, part.skipped, part.inputs)
         check(dataset, part=words, training=training)
         return dataset
 
     data = finish(train, options.rows, training=options.for_training)
-    held_out = None if test is None else finish(test, "test data", training=False)
-    if held_out is not None and held_out.input_shape != data.input_shape:
-        raise DataError(
-            expected=f"test rows of the same shape as the training rows, {data.input_shape}",
-            received=f"test rows of shape {held_out.input_shape}",
-            remedy="give both the same shape (images: image_size=(height, width))",
-        )
+
+    def held_out(part: Part | None, name: str) -> Dataset | None:
+        if part is None:
+            return None
+        words = f"{name} data"
+        found = finish(_usable(part, options, about, words, shifts), words, training=False)
+        if found.input_shape != data.input_shape:
+            raise DataError(
+                expected=f"{name} rows of the same shape as the training rows, {data.input_shape}",
+                received=f"{name} rows of shape {found.input_shape}",
+                remedy="give both the same shape (images: image_size=(height, width))",
+            )
+        return found
+
     return Source(
         data,
-        held_out,
+        held_out(test, "test"),
         about.encoding,
         about.kind,
         about.origin,
         about.notes + notes + _task_notes(train, task, options, about) + train.notes,
-        options.image_size,
+        about.image_size or options.image_size,
         shifts,
         about.losses + lost + _lost_targets(train, task),
+        held_out(validation, "validation"),
     )
 
 
@@ -199,17 +212,19 @@ def _without_nonfinite(part: Part, options: LoadOptions, about: About, words: st
         )
     line = f"{words}: {bad.sum()} rows left out, {name_rows(np.flatnonzero(bad))}: NaN or infinite values"
     skipped = (*part.skipped, line)
+    inputs = None if part.inputs is None else part.inputs.filter(~bad)
+    part = replace(part, x=part.x[~bad], skipped=skipped, inputs=inputs)
     if part.targets is None:
-        return replace(part, x=part.x[~bad], skipped=skipped)
+        return part
     labelled = np.isin(
         np.arange(len(bad)), [] if found["targets"] is None else found["targets"].rows, invert=True
     )
     lost = part.lost + lost_labels(part.targets[labelled], ~bad[labelled])
-    return Part(part.x[~bad], part.targets[~bad], skipped, lost, part.notes)
+    return replace(part, targets=part.targets[~bad], lost=lost)
 
 
 def _refuse_lost_classes(lost: tuple[str, ...]) -> None:
-    """Raise DataError for classes whose rows are all left out."""
+    """Raise DataError for classes of which all rows are left out."""
     if lost:
         raise DataError(
             expected="a good row of every class after leaving out bad rows",

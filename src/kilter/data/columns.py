@@ -1,4 +1,4 @@
-"""The columns of a table as training finds them: the kind of each, its categories, what stands for a hole."""
+"""The columns of a table as found in training: kind, categories, and replacements for missing values."""
 
 from __future__ import annotations
 
@@ -23,12 +23,17 @@ MAX_CATEGORIES = 256
 # Categories of fewer rows than both of these share a feature, unless that would be most of the rows: a
 # standardised one-hot column of a few ones has values above 10 in them, and its weight is hardly trained.
 RARE_ROWS, RARE_SHARE = 10, 0.01
-# Words are hashed into so many features, or so many of the most frequent ones are counted.
+# Words are hashed into this many features, or this many of the most frequent ones are counted.
 WORD_FEATURES = 256
-# From so many rows on, one value in all rows tells nothing, and a text or number for each row names the row.
+# From this many rows on, a constant column has no information, and a unique text or number in each row is an
+# identifier.
 _FEWEST_NAMED_ROWS = 20
 _NAMING_SHARE = 0.9
-_NAMES_ROWS = re.compile(r"|#|id|.*[_ ]id|.*[a-z]Id|index|row|no|nr|number|unnamed.*", re.IGNORECASE)
+_NAMES_ROWS = re.compile(
+    r"(?i:|#|id|.*[_ ]id|(?:user|row|customer|client|order|item|gu|uu)id|index|row|no|nr|number|unnamed.*)"
+    r"|.*[a-z]I[Dd]"  # customerID, but not "paid"
+)
+_NAMES_SOMEONE = re.compile(r".*name", re.IGNORECASE)
 _COUNTS_TIME = re.compile(r".*(time|date|day|week|month|year|hour|step|age).*|t|x", re.IGNORECASE)
 _NAMES_A_MOMENT = re.compile(r".*(time|date|stamp|moment|created|updated)s?|ts|.*_(at|ts)", re.IGNORECASE)
 _UNIX_DAYS = (11_323, 25_568)  # from 2001 to 2040
@@ -36,17 +41,21 @@ _UNIX_DAYS = (11_323, 25_568)  # from 2001 to 2040
 
 @dataclass(frozen=True)
 class Aside:
-    """Why a training column is no feature, as a clause; ``is_text``: its words could be features."""
+    """Why a training column is no feature, as a clause.
+
+    ``is_text``: its words could be features; ``is_id``: it names the rows.
+    """
 
     why: str
     is_text: bool = False
+    is_id: bool = False
 
 
 NO_VALUES = Aside("no values")
 
 
 def reason_to_set_aside(series: pl.Series) -> Aside | None:
-    """Why a training column is no feature; None if it is one."""
+    """Why a training column is not a feature; None if it is one."""
     if not is_number(series) and not is_text(series) and not is_date(series):
         return Aside(f"values of type {series.dtype}")
     values = plain_text(series) if is_text(series) else series
@@ -66,7 +75,7 @@ def reason_to_set_aside(series: pl.Series) -> Aside | None:
         steps = series.cast(pl.Float64).diff().drop_nulls()
         consecutive = bool((steps == 1).all()) and not _COUNTS_TIME.fullmatch(series.name)
         if consecutive or _NAMES_ROWS.fullmatch(series.name):
-            return Aside("a unique number in every row")
+            return Aside("a unique number in every row", is_id=True)
     return None
 
 
@@ -83,7 +92,9 @@ def _reason_of_text(text: pl.Series, count: int, distinct: int) -> Aside | None:
     different = text.drop_nulls().unique()
     if find_pattern(different) or _are_numbers(different) or mostly_numbers(different):
         return None
-    return Aside(f"text with {distinct} different values in {count} rows", is_text=True)
+    one_word = distinct == count == len(text) and not different.str.contains(r"\s").any()
+    is_id = one_word or bool(_NAMES_ROWS.fullmatch(text.name) or _NAMES_SOMEONE.fullmatch(text.name))
+    return Aside(f"text with {distinct} different values in {count} rows", is_text=True, is_id=is_id)
 
 
 def find_column(
@@ -96,10 +107,10 @@ def find_column(
     """How a training column becomes features, with its categories in order of code points.
 
     Numbers, true/false and text of mostly numbers (also "1,000", "10%" and signs for missing ones) are
-    numbers; dates and text of only dates are dates; other text is a category. ``precise`` centres numbers
-    whose differences float32 would lose, and compresses long tails. ``kind``: the kind that the person wants;
-    ``text``: how the words of a text become features. Raises DataError for other types, an empty column, and
-    numbers that are ambiguous.
+    numbers; dates and text of only dates are dates; other text is a category. ``precise`` centres numbers if
+    float32 would lose their differences, and compresses long tails. ``kind``: the kind that the user
+    requests; ``text``: how the words of a text become features. Raises DataError for other types, an empty
+    column, and numbers that are ambiguous.
     """
     name = series.name
     if kind in ("category", "text") and not is_text(series):
@@ -133,9 +144,9 @@ def _text_column(text: pl.Series, precise: bool, kind: str | None, how: Literal[
         return _date_column(text, pattern)
     if kind == "date":
         raise DataError(
-            expected=f"dates in column {quote(name)}, all written alike, such as 2025-12-31",
+            expected=f"dates in column {quote(name)}, all in one format, such as 2025-12-31",
             received=f"texts such as {quote(str(different.min()))}",
-            remedy="write the dates in one of the forms of docs/data.md",
+            remedy="write the dates in one of the formats of docs/data.md",
         )
     if kind is None and (_are_numbers(different) or _are_nearly_numbers(text)):
         return _number_column(text, precise)
@@ -231,7 +242,7 @@ def _unix_unit(series: pl.Series, *, asked: bool) -> str | None:
 
 
 def _are_numbers(texts: pl.Series) -> bool:
-    """Whether all of these different texts are numbers, or signs for missing ones beside numbers."""
+    """Whether all of these different texts are numbers, or signs for missing ones among numbers."""
     known = without_markers(texts).drop_nulls()
     return len(known) > 0 and numbers_in(known).null_count() == 0
 

@@ -12,6 +12,7 @@ import polars as pl
 
 from kilter._validation import errors_as
 from kilter.data.assembling import About
+from kilter.data.charsets import utf8, western
 from kilter.data.dataset import LoadOptions, Source
 from kilter.data.encoding import Column
 from kilter.data.number_formats import UNITS, mostly_numbers
@@ -124,28 +125,45 @@ _BLANK_BEGINS = (b"\n", b"\r", b" ")
 _QUOTED = re.compile(r'"[^"]*(?:"|$)')
 
 
+ENDINGS = (".csv", ".tsv", ".tab", ".csv.gz", ".tsv.gz")
+
+
 def recognises(path: Path) -> bool:
-    """Whether the path ends in .csv."""
-    return path.suffix.lower() == ".csv"
+    """Whether the path ends in one of ENDINGS."""
+    return path.name.lower().endswith(ENDINGS)
 
 
-def read(path: Path, options: LoadOptions) -> Source:
-    """Read a CSV file with a header line.
+def frame(path: Path, options: LoadOptions) -> tuple[pl.DataFrame, tuple[str, ...]]:
+    """The table of a CSV file with a header line, and notes.
 
     The separator (comma, semicolon or tab) is the most frequent in the header. Blank lines are skipped and
-    not counted. Between semicolons a comma is a decimal mark.
+    not counted. Between semicolons a comma is a decimal mark. The text may be UTF-8, UTF-16 or Windows-1252.
     """
     require_file(path)
     with errors_as(
         DataError,
         *UNREADABLE,
-        expected=f"a CSV table {path} in UTF-8 with a header line",
+        expected=f"a CSV table {path} with a header line",
         received="one that cannot be read",
         remedy="check the quotes and the number of fields in each line, or write the file again",
     ):
-        frame, notes = _read(_lines(path), options)
-    notes += require_header(frame, path, options.known_columns)
-    return table_source(frame, None, options, About("csv table", str(path), path.stem, notes=notes))
+        content, notes = utf8(path)
+        try:
+            table, found = _read(_lines(content), options)
+        except (pl.exceptions.ComputeError, UnicodeDecodeError) as error:
+            if "utf" not in str(error).lower():
+                raise
+            content, found = western(content)
+            notes += found
+            table, found = _read(_lines(content), options)
+    notes += found
+    return table, (*notes, *require_header(table, path, options.known_columns))
+
+
+def read(path: Path, options: LoadOptions) -> Source:
+    """Read a CSV file as :func:`frame` does."""
+    table, notes = frame(path, options)
+    return table_source(table, None, options, About("csv table", str(path), path.stem, notes=notes))
 
 
 def _read(content: Path | bytes, options: LoadOptions) -> tuple[pl.DataFrame, tuple[str, ...]]:
@@ -183,12 +201,18 @@ def _is_plain(name: str) -> bool:
     return name in ("true", "false") or (name.lstrip("-").isdecimal() and str(int(name)) == name)
 
 
-def _lines(path: Path) -> Path | bytes:
-    """The path itself, or the file's content without blank lines if it has any."""
-    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
-        # Finding bytes is three times as fast as the pattern, which would nearly double the reading time.
-        perhaps = content[:1] in _BLANK_BEGINS or any(content.find(b"\n" + one) >= 0 for one in _BLANK_BEGINS)
-        return _without_blank_lines(content[:]) if perhaps and _BLANK_LINE.search(content) else path
+def _lines(content: Path | bytes) -> Path | bytes:
+    """The path or content itself, or the content without blank lines if it has any."""
+    if isinstance(content, bytes):
+        return _without_blank_lines(content) if _has_blank_lines(content) else content
+    with content.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as whole:
+        return _without_blank_lines(whole[:]) if _has_blank_lines(whole) else content
+
+
+def _has_blank_lines(content: mmap.mmap | bytes) -> bool:
+    # Finding bytes is three times as fast as the pattern, which would nearly double the reading time.
+    perhaps = content[:1] in _BLANK_BEGINS or any(content.find(b"\n" + one) >= 0 for one in _BLANK_BEGINS)
+    return perhaps and _BLANK_LINE.search(content) is not None
 
 
 def _without_blank_lines(content: bytes) -> bytes:

@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 
 Task = Literal["classification", "regression"]
 KINDS = ("number", "category", "date", "text", "ignore")
-"""The kinds of columns that a person may name."""
+"""The kinds of columns that a user may set."""
 TEXTS = ("ignore", "hash", "bag")
-"""What may become of free text."""
+"""How free text may be used."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,16 +28,18 @@ class Dataset:
     """Rows to train on or to predict for.
 
     Attributes:
-        x: rows first, in a compact type: uint8 images ``[n, h, w, c]`` (grey: c = 1), float32 tables
-            ``[n, f]``. Not standardised, see :func:`kilter.data.moments`; columns whose differences float32
-            would lose are centred.
+        x: rows first, in a compact type: uint8 images ``[n, h, w, c]`` (grey: c = 1), float32 tables ``[n,
+            f]``. Not standardised, see :func:`kilter.data.moments`; columns in which float32 would lose
+            differences are centred.
         y: classification: int32 ``[n]``, indexes into ``classes``; regression: float32 ``[n]`` or ``[n, k]``;
             None: unlabelled.
         task: "classification" or "regression".
         classes: class names by index; () for regression.
         features: names of a table's features, in the order of x's columns; () for images and bare arrays.
         name: of the data, for messages.
-        skipped: a line for each bad row or file that ``skip_bad=True`` left out.
+        skipped: a line for each bad row or file that was left out.
+        inputs: with ``keep_inputs=True``, the rows as they are in the source, a polars DataFrame: a table's
+            columns; of images the column "file". None for arrays, whose rows have no names.
     """
 
     x: HostRows
@@ -47,6 +49,7 @@ class Dataset:
     features: tuple[str, ...] = ()
     name: str = "data"
     skipped: tuple[str, ...] = ()
+    inputs: Any = None
 
     def __len__(self) -> int:
         return len(self.x)
@@ -73,24 +76,30 @@ class Dataset:
         if len(indices) and indices[0] >= 0 and np.all(np.diff(indices) == 1):
             # A cut from the front of 50,000 images should not double the memory they take.
             chosen = slice(int(indices[0]), int(indices[-1]) + 1)
-        return replace(self, x=self.x[chosen], y=None if self.y is None else self.y[chosen])
+        return replace(
+            self,
+            x=self.x[chosen],
+            y=None if self.y is None else self.y[chosen],
+            inputs=None if self.inputs is None else self.inputs[chosen],
+        )
 
 
 @dataclass(frozen=True, eq=False)
 class Source:
-    """The result of :func:`kilter.data.load`: the training rows and the source's own test part, if any.
+    """The result of :func:`kilter.data.load`: the training rows and the source's own other parts, if any.
 
     Attributes:
-        train: all rows outside the source's own test part, for :func:`kilter.data.split` to divide.
+        train: all rows outside the source's own other parts, for :func:`kilter.data.split` to divide.
         test: the source's own test part, or None.
         encoding: how a table's columns became numbers; None for other data.
         kind: the format, such as "csv table" or "idx".
         origin: the path or the library it came from.
         notes: what was decided by default, a sentence each, such as which column is the target.
-        image_size: (height, width) that images were resized to on request, or None.
+        image_size: (height, width) that images were resized to, or None.
         shifts: of arrays for which float32 would lose differences, one per entry of the last axis; () if
-            unchanged, and for tables, whose encoding has them.
+            unchanged, and for tables, because their encoding has them.
         losses: a sentence for each column in which float32 makes different values equal.
+        validation: the source's own validation part, or None.
     """
 
     train: Dataset
@@ -102,6 +111,14 @@ class Source:
     image_size: tuple[int, int] | None = None
     shifts: tuple[Shift, ...] = ()
     losses: tuple[str, ...] = ()
+    validation: Dataset | None = None
+
+    @property
+    def parts(self) -> dict[str, Dataset]:
+        """The parts that the source has, by name; "data" if it is not divided."""
+        held_out = {"validation": self.validation, "test": self.test}
+        known = {name: part for name, part in held_out.items() if part is not None}
+        return {"train": self.train, **known} if known else {"data": self.train}
 
 
 @dataclass(frozen=True, eq=False)
@@ -142,6 +159,8 @@ class LoadOptions:
     kinds: Mapping[str, str] = field(default_factory=dict)
     text: Literal["ignore", "hash", "bag"] = "ignore"
     missing: tuple[str, ...] = ()
+    keep_inputs: bool = False
+    channels: int | None = None
     seen: Callable[[Any], None] | None = None  # called with a table's frame before anything is refused
 
     def __post_init__(self) -> None:
@@ -156,6 +175,8 @@ class LoadOptions:
         for name, kind in self.kinds.items():
             one_of(f"kinds[{name!r}]", kind, KINDS)
         whole_sizes("image_size", self.image_size, ("height", "width"))
+        if self.channels is not None:
+            one_of("channels", self.channels, (1, 3))
 
     @property
     def known_columns(self) -> tuple[Column, ...]:

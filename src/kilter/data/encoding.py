@@ -31,14 +31,14 @@ class Column:
         categories: of a category; of a text the words that are counted, () if words are hashed.
         center, scale: a number is stored as ``(value - center) / scale``: unchanged unless float32 would lose
             differences. A date counts days from the day ``center``, itself counted from 1970-01-01.
-        fill: what stands for a missing number: the median of training; days for a date. None: an error.
+        fill: what replaces a missing number: the median of training; days for a date. None: an error.
         indicator: whether a further feature is 1 where the value is missing, as some were in training.
         pattern: of a date written as text, in strftime's terms; "" for a column of dates or times.
         has_time: whether a date has a time of day.
         compressed: whether a number is stored as the inverse hyperbolic sine of the above, like a logarithm.
         rare: categories that share one feature, as do those that training did not have.
         low, high: the range of a number or date (days) in training. None: not known.
-        signs: entries that the person declared to mean "missing".
+        signs: entries that the user declared to mean "missing".
         buckets: the number of features that the words of a text are hashed into; 0: they are counted.
     """
 
@@ -64,7 +64,7 @@ class Column:
         return Shift(self.center, self.scale)
 
     def stored(self, values: Numbers) -> Numbers:
-        """The feature, float64, of a column's numbers; NaN where they are."""
+        """The feature, float64, of a column's numbers; NaN stays NaN."""
         shifted = self.shift.apply(values)
         return np.arcsinh(shifted) if self.compressed else shifted
 
@@ -100,13 +100,15 @@ class TableEncoding:
 
     A new file read with it has the same features in the same order: extra columns are ignored, an absent
     column counts as missing, missing values are filled as in training, and an unknown category is among the
-    rare ones, or has only zeros in the one-hot columns.
+    rare ones, or has only zeros in the one-hot columns. ``ids``: columns that name the rows, which are no
+    features but stand beside the answers.
     """
 
     columns: tuple[Column, ...]
     target: str
     task: Literal["classification", "regression"]
     classes: tuple[str, ...] = ()
+    ids: tuple[str, ...] = ()
 
     @property
     def features(self) -> tuple[str, ...]:
@@ -140,7 +142,8 @@ def _from_mapping(content: dict[str, Any]) -> TableEncoding:
         raise ValueError(f"version={content['version']}, this kilter reads version {FORMAT_VERSION}")
     columns = tuple(map(_column, content["columns"]))
     task = _one_of(content["task"], "classification", "regression")
-    return TableEncoding(columns, _text(content["target"]), task, _texts(content["classes"]))
+    classes, ids = _texts(content["classes"]), _texts(content.get("ids", []))
+    return TableEncoding(columns, _text(content["target"]), task, classes, ids)
 
 
 def _column(entry: dict[str, Any]) -> Column:

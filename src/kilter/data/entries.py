@@ -1,4 +1,4 @@
-"""The entries of a table's column as they are: text, numbers, targets; which of them are missing."""
+"""The raw entries of a table's column: text, numbers, targets, and which of them are missing."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from kilter.data.paths import LEAVE_ROWS_OUT, first_named, name_rows, quote
 from kilter.errors import DataError
 
 _WHOLE = (pl.Int8, pl.Int16, pl.Int32, pl.Int64, pl.UInt8, pl.UInt16, pl.UInt32, pl.UInt64)
-# Entries of a column of numbers that say "missing", in any case.
+# Entries of a column of numbers that mean "missing", in any case.
 MARKERS = ("", "?", "-", "--", ".", "na", "n/a", "#n/a", "nan", "nil", "none", "null", "missing", "unknown")
 
 

@@ -1,4 +1,4 @@
-"""The features of a table's columns, read as training encoded them; what was filled, unknown or far off."""
+"""The features of a table's columns, encoded as in training, and what was filled, unknown or out of range."""
 
 from __future__ import annotations
 
@@ -16,7 +16,8 @@ from kilter.data.paths import first_named, name_rows, quote
 from kilter.data.texts import word_features
 from kilter.errors import DataError
 
-# Values further beyond the range of training than so many times its width are reported; of dates, all.
+# Values that exceed the range of training by more than this many times its width are reported; for dates, all
+# that exceed it.
 FAR: float = 1.0
 
 
@@ -68,7 +69,7 @@ class Values:
             known = " to ".join(shown(one or 0.0, column) for one in (column.low, column.high))
             yield (
                 f"column {name}: {self.beyond} values are {where} the range of training, {known}, such as "
-                f"{self.example}: do not rely on answers there"
+                f"{self.example}: predictions there are unreliable"
             )
 
     def describe(self, name: str) -> str:

@@ -17,7 +17,7 @@ def filled_by(
 ) -> tuple[tuple[Dataset, ...], TableEncoding]:
     """The ``parts`` with the medians of ``train`` where a value was missing, and the encoding that says so.
 
-    A median over held-out rows would tell the training part of them.
+    A median over held-out rows would leak information about them into the training part.
     """
     columns, fills, position = [], [], 0
     for column in encoding.columns:
@@ -35,7 +35,7 @@ def filled_by(
 
 
 def _fill(column: Column, median: float) -> tuple[float, np.ndarray]:
-    """What stands for a missing value of the column, and its features."""
+    """The value that replaces a missing one in the column, and its features."""
     if column.kind == "number":
         return column.restored(median), np.array([median])
     days = median + float(column.center)

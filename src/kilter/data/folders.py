@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
+import polars as pl
 
 from kilter._validation import errors_as
 from kilter.data.assembling import About, Part, assemble
 from kilter.data.dataset import LoadOptions, Source
-from kilter.data.images import decode_images
+from kilter.data.images import FILE, Decoded, Encoded, decode_images
 from kilter.data.labels import lost_labels
-from kilter.data.paths import first_named, quote
+from kilter.data.paths import first_named, in_utf8, quote
 from kilter.errors import DataError
 
 EXTENSIONS = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm")
 TRAIN_NAMES = ("train", "training")
-VALIDATION_NAMES = ("val", "valid", "validation")
-# The first of these that exists is the test part.
-TEST_NAMES = ("test", *VALIDATION_NAMES)
+VALIDATION_NAMES = ("val", "valid", "validation", "dev")
+TEST_NAMES = ("test", "testing")
+# How files of the formats that are decoded begin.
+_BEGINNINGS = (b"\xff\xd8\xff", b"\x89PNG\r\n", b"GIF8", b"BM", b"II*\0", b"MM\0*", b"P5", b"P6")
 
 
 def recognises(path: Path) -> bool:
@@ -27,32 +28,53 @@ def recognises(path: Path) -> bool:
     return path.is_dir()
 
 
+def is_picture(path: Path) -> bool:
+    """Whether the file is a picture by its ending or, with another or no ending, by its first bytes."""
+    if path.name.startswith("."):
+        return False
+    if path.suffix.lower() in EXTENSIONS:
+        return True
+    try:
+        with path.open("rb") as file:
+            first = file.read(12)
+    except OSError:
+        return False
+    return first.startswith(_BEGINNINGS[:6]) or (first[:4] == b"RIFF" and first[8:] == b"WEBP")
+
+
 def read(path: Path, options: LoadOptions) -> Source:
     """Read the images in the class folders, in order of class and file name (code points).
 
-    Only files directly in a class folder count. With ``unlabelled``, a folder without class folders is read
+    Only files directly in a class folder count. Folders called train, val and test (or TRAIN_NAMES,
+    VALIDATION_NAMES, TEST_NAMES) are these parts. With ``unlabelled``, a folder without class folders is read
     as images without labels.
     """
-    subfolders = _subfolders(path)
-    train_folder = next((subfolders[name] for name in TRAIN_NAMES if name in subfolders), None)
+    inside = _subfolders(path)
+    by_name = {name.lower(): folder for name, folder in inside.items()}
+    train_folder = next((by_name[name] for name in TRAIN_NAMES if name in by_name), None)
     if train_folder is None:
-        train, classes, notes = _part(path, options)
-        return assemble(train, None, options, _about(path, classes, notes))
-    train, classes, notes = _part(train_folder, options)
-    held_out = [subfolders[name] for name in TEST_NAMES if name in subfolders]
-    if len(held_out) > 1:
-        notes += tuple(
-            f"{quote(folder.name)} is not read: pass it as the validation data" for folder in held_out[1:]
-        )
-    test = None
-    if held_out:
-        test, _, test_notes = _part(held_out[0], options)
-        notes += (f"the test part is the folder {quote(held_out[0].name)}", *test_notes)
-    return assemble(train, test, options, _about(path, classes, notes))
+        train, decoded, classes, notes = _part(path, options)
+        return assemble(train, None, options, _about(path, classes, notes, decoded))
+    train, decoded, classes, notes = _part(train_folder, options)
+    parts: dict[str, Part] = {}
+    read = [train_folder]
+    for part, names in (("validation", VALIDATION_NAMES), ("test", TEST_NAMES)):
+        folder = next((by_name[name] for name in names if name in by_name), None)
+        if folder is not None:
+            parts[part], _, _, more = _part(folder, options, like=decoded.x)
+            notes += (f"the {part} part is the folder {quote(in_utf8(folder.name))}", *more)
+            read.append(folder)
+    rest = [quote(in_utf8(folder.name)) for folder in inside.values() if folder not in read]
+    notes += (f"not read beside the parts: folder {first_named(rest)}",) if rest else ()
+    about = _about(path, classes, notes, decoded)
+    return assemble(train, parts.get("test"), options, about, parts.get("validation"))
 
 
-def _about(path: Path, classes: tuple[str, ...], notes: tuple[str, ...]) -> About:
-    return About("image folder", str(path), path.resolve().name, classes=classes or None, notes=notes)
+def _about(path: Path, classes: tuple[str, ...], notes: tuple[str, ...], decoded: Decoded) -> About:
+    name = in_utf8(path.resolve().name)
+    return About(
+        "image folder", str(path), name, classes=classes or None, notes=notes, image_size=decoded.size
+    )
 
 
 def _subfolders(path: Path) -> dict[str, Path]:
@@ -66,8 +88,10 @@ def _entries(path: Path) -> list[Path]:
         return sorted(path.iterdir())
 
 
-def _part(folder: Path, options: LoadOptions) -> tuple[Part, tuple[str, ...], tuple[str, ...]]:
-    """Images and labels (text) of one part, the classes, and notes."""
+def _part(
+    folder: Path, options: LoadOptions, *, like: np.ndarray | None = None
+) -> tuple[Part, Decoded, tuple[str, ...], tuple[str, ...]]:
+    """Images and labels (text) of one part, the images as decoded, the classes, and notes."""
     classes = _subfolders(folder)
     if not classes and options.unlabelled:
         classes = {"": folder}
@@ -75,46 +99,34 @@ def _part(folder: Path, options: LoadOptions) -> tuple[Part, tuple[str, ...], tu
     labels: list[str] = []
     others = 0
     empty: list[str] = []
-    _require_text(classes)
     for class_name, class_folder in classes.items():
         inside = _entries(class_folder)
-        images = [entry for entry in inside if entry.suffix.lower() in EXTENSIONS and entry.name[0] != "."]
+        images = [entry for entry in inside if is_picture(entry)]
         others += len(inside) - len(images)
         files += images
-        labels += [class_name] * len(images)
-        empty += [] if images else [quote(class_name)]
+        labels += [in_utf8(class_name)] * len(images)
+        empty += [] if images else [quote(in_utf8(class_name))]
     if empty or not files:
         raise DataError(
             expected=f"folders named for the classes in {folder}, each with images ({', '.join(EXTENSIONS)})",
             received=f"no images in {first_named(empty)}" if empty else f"no class folders in {folder}",
             remedy="put each class's images into its own folder, and remove other folders",
         )
-    decoded = decode_images(
-        len(files),
-        lambda i: _content(files[i]),
-        lambda i: str(files[i]),
-        image_size=options.image_size,
-        skip_bad=options.skip_bad,
-    )
-    labelled = classes.keys() != {""}
+    names = [in_utf8(str(file.relative_to(folder))) for file in files]
+    encoded = Encoded(len(files), lambda i: _content(files[i]), lambda i: in_utf8(str(files[i])))
+    decoded = decode_images(encoded, options, like)
     notes = (f"{others} entries of the folders in {folder} are not images and are ignored",) if others else ()
-    if not labelled:
-        return Part(decoded.x, None, decoded.skipped), (), notes
+    notes += decoded.notes
+    inputs = None
+    if options.keep_inputs:
+        inputs = pl.DataFrame({FILE: [names[i] for i in decoded.positions]})
+    if classes.keys() == {""}:
+        return Part(decoded.x, None, decoded.skipped, inputs=inputs), decoded, (), notes
     targets, good = np.array(labels), np.zeros(len(labels), bool)
     good[decoded.positions] = True
-    part = Part(decoded.x, targets[good], decoded.skipped, lost_labels(targets, good))
-    return part, tuple(classes), notes
-
-
-def _require_text(classes: Iterable[str]) -> None:
-    """Raise DataError for names that are not UTF-8, which the files of a run cannot contain."""
-    bad = [ascii(name) for name in classes if name.encode("utf-8", errors="ignore").decode() != name]
-    if bad:
-        raise DataError(
-            expected="class folders with names in UTF-8",
-            received=f"the folder name{'s' if len(bad) > 1 else ''} {first_named(bad)}",
-            remedy="rename these folders",
-        )
+    lost = lost_labels(targets, good)
+    part = Part(decoded.x, targets[good], decoded.skipped, lost, inputs=inputs)
+    return part, decoded, tuple(map(in_utf8, classes)), notes
 
 
 def _content(path: Path) -> bytes | None:

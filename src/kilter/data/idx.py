@@ -1,4 +1,4 @@
-"""idx files (LeCun's MNIST layout), gzipped or not: a folder of them, or an images file beside its labels.
+"""idx files (LeCun's MNIST layout), gzipped or not: a folder of them, or an images file next to its labels.
 
 Format: two zero bytes, a type code, the number of axes, each axis as a big-endian uint32, then the values,
 big-endian, last axis fastest. http://yann.lecun.com/exdb/mnist/
@@ -66,9 +66,9 @@ def _part(images: Path, options: LoadOptions) -> Part:
     labels = _labels_file(images)
     if labels is None and options.labels_required:
         raise DataError(
-            expected=f"a labels file beside {images}, named like it with labels-idx1 for images-idx3",
+            expected=f"a labels file next to {images}, with the same name except labels-idx1 for images-idx3",
             received="no such file",
-            remedy="put the labels beside the images; to predict, load with unlabelled=True",
+            remedy="put the labels next to the images; to predict, load with unlabelled=True",
         )
     return Part(read_idx(images), None if labels is None else read_idx(labels))
 

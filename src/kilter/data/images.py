@@ -1,146 +1,182 @@
-"""Encoded images (JPEG, PNG and other common formats) to one uint8 array.
-
-Pillow's guard against decompression bombs is a limit here, not a warning: an image of more than
-``PIL.Image.MAX_IMAGE_PIXELS`` pixels is bad and is not decoded.
-"""
+"""Encoded images (JPEG, PNG and other common formats) to one uint8 array, of one size."""
 
 from __future__ import annotations
 
-import io
 import math
 import os
-import warnings
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
-from PIL import Image
 
 from kilter._system import require_memory
-from kilter.data.paths import DAMAGE, first_named, quote
+from kilter.data.dataset import LoadOptions
+from kilter.data.paths import first_named
+from kilter.data.picture import Bad, Size, bombs_are_counted, decode_image, size_of
 from kilter.errors import DataError
 
-# The only decoders used on untrusted files: some of Pillow's others start programs (EPS).
-FORMATS = ("JPEG", "PNG", "BMP", "GIF", "WEBP", "TIFF", "PPM")
-_GREY_MODES = ("1", "L", "LA", "La")
-_COLOUR_MODES = ("RGB", "RGBA", "RGBa", "RGBX", "P", "PA", "CMYK", "YCbCr", "HSV", "LAB")
+# The column of file names beside the answers for images.
+FILE: Final = "file"
+# Images of several sizes are resized to one whose longer side has at most so many pixels; so are images of
+# one size that is larger than the second number.
+LONGEST, LARGEST = 128, 512
 # Decoding a small image is mostly Python, under the GIL: two threads took 1.3 times as long as one for 32×32
 # pixels, 0.6 times for 64×64.
 _THREADS_FROM_PIXELS = 64 * 64
 _CHUNK = 256
 
 
+@dataclass(frozen=True)
+class Encoded:
+    """Encoded images: ``read(i)`` returns the bytes of one (or None), ``name(i)`` its name for people."""
+
+    count: int
+    read: Callable[[int], bytes | None]
+    name: Callable[[int], str]
+
+
 @dataclass(frozen=True, eq=False)
 class Decoded:
-    """Images uint8 ``[m, h, w, c]``, c = 1 (all grey) or 3, their positions among all, and the bad ones."""
+    """Images uint8 ``[m, h, w, c]``, their positions among all, and lines on the bad ones.
+
+    ``size``: that they were resized to; None if they are as they were. ``notes``: sentences on what was
+    resized and left out.
+    """
 
     x: np.ndarray
     positions: np.ndarray
     skipped: tuple[str, ...]
+    size: Size | None
+    notes: tuple[str, ...]
 
 
-@dataclass(frozen=True)
-class _Bad:
-    """Why one image cannot be used."""
+def decode_images(encoded: Encoded, options: LoadOptions, like: np.ndarray | None = None) -> Decoded:
+    """Decode images to one size and number of channels.
 
-    reason: str
-
-
-def decode_images(
-    count: int,
-    read: Callable[[int], bytes | None],
-    name: Callable[[int], str],
-    *,
-    image_size: tuple[int, int] | None = None,
-    skip_bad: bool = False,
-) -> Decoded:
-    """Decode ``count`` images; ``read(i)`` returns the encoded bytes (or None), ``name(i)`` the name.
-
-    The result is grey if all images are, else colour; transparency is dropped. ``image_size`` resizes all
-    (bilinear); without it all must have one size. ``skip_bad`` leaves out bad images and lists them.
+    These are those of ``like``, images of another part, or ``options.image_size`` and ``options.channels``;
+    else their own size if all have the same one of at most LARGEST, or :func:`common_size`, and one channel
+    if all are grey, else three. Bad
+    images are left out and listed; DataError if more than half are bad, unless ``options.skip_bad``, or all.
     """
-    with _bombs_are_counted():
-        decoded = _decode_all(count, read, image_size)
-    bad = [(i, result.reason) for i, result in enumerate(decoded) if isinstance(result, _Bad)]
-    lines = tuple(f"{name(i)}: {reason}" for i, reason in bad)
-    if bad and (not skip_bad or len(bad) == count):
-        raise DataError(
-            expected=f"{count} readable images",
-            received=f"{len(bad)} that are not: {first_named(lines[:3], total=len(bad))}",
-            remedy="replace or remove these images"
-            + (", or load with skip_bad=True to leave them out" if len(bad) < count else ""),
+    size, channels = options.image_size, options.channels
+    if like is not None:
+        size, channels = (like.shape[1], like.shape[2]), like.shape[3]
+    notes: list[str] = []
+    with bombs_are_counted():
+        decoded = None if size is None and _is_large(encoded) else _decode_all(encoded, size)
+        if decoded is None:
+            sizes = _sizes(encoded)
+            size = common_size(sizes)
+            notes.append(_resized(sizes, size))
+            decoded = _decode_all(encoded, size)
+    assert decoded is not None
+    bad = [(i, result.reason) for i, result in enumerate(decoded) if isinstance(result, Bad)]
+    lines = tuple(f"{encoded.name(i)}: {reason}" for i, reason in bad)
+    _require_good(encoded, lines, options)
+    if bad:
+        notes.append(
+            f"{len(bad)} of {encoded.count} images cannot be used and are left out: "
+            f"{first_named(encoded.name(i) for i, _ in bad)}"
         )
     good = [(i, result) for i, result in enumerate(decoded) if isinstance(result, np.ndarray)]
     decoded.clear()
-    _require_one_size(good, name)
     positions = np.array([i for i, _ in good], dtype=np.int64)
-    return Decoded(_stack([image for _, image in good]), positions, lines)
+    x = _with_channels(_stack([image for _, image in good]), channels)
+    return Decoded(x, positions, lines, size, tuple(notes))
 
 
-def _decode_all(
-    count: int, read: Callable[[int], bytes | None], image_size: tuple[int, int] | None
-) -> list[np.ndarray | _Bad]:
-    def decode_range(chunk: range) -> list[np.ndarray | _Bad]:
-        return [decode_image(read(i), image_size) for i in chunk]
+def common_size(sizes: Counter[Size]) -> Size:
+    """The size for images of several sizes: the one of at least half of them, else the medians.
+
+    Its longer side has at most LONGEST pixels.
+
+    Example:
+        >>> common_size(Counter({(60, 80): 2, (600, 900): 1})), common_size(Counter({(480, 640): 1}))
+        ((60, 80), (96, 128))
+    """
+    commonest, times = sizes.most_common(1)[0]
+    if 2 * times >= sizes.total():
+        height, width = commonest
+    else:
+        every = np.array(list(sizes.elements()))
+        height, width = (round(float(side)) for side in np.median(every, axis=0))
+    scale = min(1.0, LONGEST / max(height, width))
+    return max(1, round(height * scale)), max(1, round(width * scale))
+
+
+def _is_large(encoded: Encoded) -> bool:
+    """Whether the first image is too large to keep as it is."""
+    first = size_of(encoded.read(0)) if encoded.count else None
+    return first is not None and max(first) > LARGEST
+
+
+def _sizes(encoded: Encoded) -> Counter[Size]:
+    found = (size_of(encoded.read(i)) for i in range(encoded.count))
+    return Counter(size for size in found if size is not None)
+
+
+def _resized(sizes: Counter[Size], size: Size) -> str:
+    few = ", ".join(f"{height}×{width}" for (height, width), _ in sizes.most_common(3))
+    many = f"of {len(sizes)} sizes ({few}{' and others' if len(sizes) > 3 else ''})"
+    return (
+        f"the images are {many if len(sizes) > 1 else few}: they are resized to {size[0]}×{size[1]}, height "
+        "× width, with black bars where their shape differs; another size: image_size=[HEIGHT, WIDTH]"
+    )
+
+
+def _require_good(encoded: Encoded, lines: tuple[str, ...], options: LoadOptions) -> None:
+    few_are_bad = 2 * len(lines) <= encoded.count or options.skip_bad
+    if lines and (len(lines) == encoded.count or not few_are_bad):
+        more = ", or load with skip_bad=True to leave them out" if len(lines) < encoded.count else ""
+        raise DataError(
+            expected=f"{encoded.count} readable images",
+            received=f"{len(lines)} that are not: {first_named(lines[:3], total=len(lines))}",
+            remedy=f"replace or remove these images{more}",
+        )
+
+
+def _decode_all(encoded: Encoded, size: Size | None) -> list[np.ndarray | Bad] | None:
+    """All images, or None as soon as two have different sizes."""
+
+    def decode_range(chunk: range) -> list[np.ndarray | Bad]:
+        return [decode_image(encoded.read(i), size) for i in chunk]
 
     # The first image decides whether threads pay; it also fills Pillow's lazy tables of decoders.
-    first = decode_range(range(min(1, count)))
-    chunks = [range(start, min(start + _CHUNK, count)) for start in range(1, count, _CHUNK)]
+    first = decode_range(range(min(1, encoded.count)))
+    chunks = [range(start, min(start + _CHUNK, encoded.count)) for start in range(1, encoded.count, _CHUNK)]
     pixels = first[0].shape[0] * first[0].shape[1] if first and isinstance(first[0], np.ndarray) else 0
     if pixels < _THREADS_FROM_PIXELS:
-        return first + [result for chunk in chunks for result in decode_range(chunk)]
+        return _while_alike(first, map(decode_range, chunks))
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        return first + [result for results in pool.map(decode_range, chunks) for result in results]
+        found = _while_alike(first, pool.map(decode_range, chunks))
+        pool.shutdown(cancel_futures=True)
+        return found
 
 
-def decode_image(content: bytes | None, image_size: tuple[int, int] | None = None) -> np.ndarray | _Bad:
-    """One image as uint8 ``[h, w, 1]`` (grey) or ``[h, w, 3]``, or the reason why it is bad."""
-    if not content:
-        return _Bad("no bytes")
-    try:
-        image = Image.open(io.BytesIO(content), formats=FORMATS)
-        limit = Image.MAX_IMAGE_PIXELS
-        if limit is not None and image.width * image.height > limit:
-            return _Bad(f"{image.width}×{image.height} pixels, more than the limit of {limit}")
-        if image.mode not in (*_GREY_MODES, *_COLOUR_MODES):
-            return _Bad(f"{image.mode} pixels, of more than 8 bits; convert it to 8 bits a channel")
-        channels = 1 if image.mode in _GREY_MODES else 3
-        image.load()
-        wanted = "L" if channels == 1 else "RGB"
-        if image.mode != wanted:
-            image = image.convert(wanted)
-        if image_size is not None and (image.height, image.width) != image_size:
-            image = image.resize((image_size[1], image_size[0]), Image.Resampling.BILINEAR)
-        # tobytes() is a third faster than np.asarray(image) on small images.
-        return np.frombuffer(image.tobytes(), np.uint8).reshape(image.height, image.width, channels)
-    except (*DAMAGE, Image.DecompressionBombError) as error:
-        return _Bad(f"cannot be decoded ({type(error).__name__}: {str(error)[:120]})")
+def _while_alike(
+    first: list[np.ndarray | Bad], more: Iterator[list[np.ndarray | Bad]]
+) -> list[np.ndarray | Bad] | None:
+    found, sizes = list(first), {one.shape[:2] for one in first if isinstance(one, np.ndarray)}
+    for results in more:
+        found += results
+        sizes |= {one.shape[:2] for one in results if isinstance(one, np.ndarray)}
+        if len(sizes) > 1:
+            return None
+    return found
 
 
-@contextmanager
-def _bombs_are_counted() -> Iterator[None]:
-    """Silence Pillow's warnings: :func:`decode_image` rejects what they warn of."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-        warnings.filterwarnings("ignore", module="PIL")
-        yield
-
-
-def _require_one_size(images: Sequence[tuple[int, np.ndarray]], name: Callable[[int], str]) -> None:
-    sizes = Counter(image.shape[:2] for _, image in images)
-    if len(sizes) <= 1:
-        return
-    usual = sizes.most_common(1)[0][0]
-    odd, size = next((i, image.shape[:2]) for i, image in images if image.shape[:2] != usual)
-    raise DataError(
-        expected=f"images of one size (most have {usual[0]}×{usual[1]}, height × width)",
-        received=f"{len(sizes)} sizes ({first_named(f'{h}×{w}' for h, w in sorted(sizes))}); "
-        f"the first other one is {quote(name(odd))} with {size[0]}×{size[1]}",
-        remedy=f"load with image_size=({usual[0]}, {usual[1]}) to resize all, or remove the others",
-    )
+def _with_channels(x: np.ndarray, channels: int | None) -> np.ndarray:
+    """The images with the channels of an earlier training: grey repeated, or colour as its brightness."""
+    if channels is None or x.shape[-1] == channels:
+        return x
+    if channels == 3:
+        return np.repeat(x, 3, axis=-1)
+    # As Pillow converts to "L" (ITU-R 601-2).
+    weights = np.array([0.299, 0.587, 0.114])
+    return np.rint(x @ weights).astype(np.uint8)[..., np.newaxis]
 
 
 def _stack(images: list[np.ndarray]) -> np.ndarray:

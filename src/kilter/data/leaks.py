@@ -48,7 +48,7 @@ def leak_notes(train: Dataset, encoding: TableEncoding | None) -> tuple[str, ...
 def _strongest(
     x: np.ndarray, y: np.ndarray, encoding: TableEncoding, classes: bool
 ) -> list[tuple[Column, np.ndarray]]:
-    """The columns whose best feature has the largest F, with their features."""
+    """The columns with the largest F of their best feature, and their features."""
     with warnings.catch_warnings(), np.errstate(all="ignore"):  # constant features have no F
         warnings.simplefilter("ignore")
         strength = np.nan_to_num((f_classif if classes else f_regression)(x, y)[0], nan=0.0, posinf=np.inf)

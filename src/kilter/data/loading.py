@@ -5,16 +5,33 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from kilter._system import at_home
 from kilter._validation import errors_as
-from kilter.data import csv, folders, idx, npz, parquet
+from kilter.data import (
+    arrow,
+    csv,
+    excel,
+    folders,
+    idx,
+    json_lines,
+    memory,
+    npz,
+    parquet,
+    picture_file,
+    several,
+    sqlite,
+    standard_input,
+)
+from kilter.data.assembling import About
 from kilter.data.dataset import LoadOptions, Source
 from kilter.data.encoding import Column, TableEncoding
+from kilter.data.frames import frames_source, is_image_type
 from kilter.data.named import NAMED_SETS, read_named
 from kilter.data.paths import nearest_name, quote, sibling_names
 from kilter.data.precision import Shift
+from kilter.data.tables import UNREADABLE
 from kilter.errors import DataError, OptionError
 
 
@@ -26,29 +43,97 @@ class Format:
         name: stable short name.
         looks_like: a description for messages.
         recognises: whether a path is of this kind, by its name or, for a folder, by its content.
-        read: reads such a path; raises DataError and nothing else for bad data.
+        read: reads such a path or text; raises DataError and nothing else for bad data.
         resizes: whether it uses ``image_size``.
+        frame: of a file of one table: the frame and notes; None for other kinds.
+        is_table: whether it is always a table with named columns; Parquet and Arrow may contain images.
+        names: whether a text that is no path names such a source.
     """
 
     name: str
     looks_like: str
     recognises: Callable[[Path], bool]
-    read: Callable[[Path, LoadOptions], Source]
+    read: Callable[[Any, LoadOptions], Source]
     resizes: bool = False
+    frame: several.Reader | None = None
+    is_table: bool = False
+    names: Callable[[str], bool] = lambda text: False
+
+
+def _table_file(name: str, looks_like: str, reader: Any) -> Format:
+    """A format whose files are one table each, or encoded images in a column of it."""
+
+    def read(path: Path, options: LoadOptions) -> Source:
+        table, notes = reader.frame(path, options)
+        return frames_source(
+            {"train": table}, options, About(f"{name} table", str(path), path.stem, notes=notes)
+        )
+
+    return Format(name, looks_like, reader.recognises, read, frame=reader.frame, is_table=True)
+
+
+def _never(path: Path) -> bool:
+    return False
 
 
 # In order of precedence: any other folder is an image folder.
 FORMATS = (
-    Format("csv", "a .csv table", csv.recognises, csv.read),
-    Format("parquet", "a .parquet table or set of images", parquet.recognises, parquet.read, resizes=True),
+    Format(
+        "standard input",
+        "- for standard input",
+        _never,
+        lambda text, options: standard_input.read(
+            text, options, lambda path, how: _format_of(path).read(path, how)
+        ),
+        is_table=True,
+        names=standard_input.recognises,
+    ),
+    Format(
+        "sqlite",
+        "an SQLite database, sqlite:///file.db?table=NAME",
+        lambda path: sqlite.recognises(path.name),
+        lambda source, options: sqlite.read(str(source), options),
+        is_table=True,
+        names=sqlite.recognises,
+    ),
+    Format(
+        "several",
+        "a pattern of files of one table, such as 'data/*.csv'",
+        _never,
+        lambda text, options: several.read(text, options, _frame_reader),
+        is_table=True,
+        names=several.recognises,
+    ),
+    Format("csv", "a .csv or .tsv table", csv.recognises, csv.read, frame=csv.frame, is_table=True),
+    _table_file("json", "a .jsonl or .json table", json_lines),
+    _table_file("excel", "an .xlsx spreadsheet", excel),
+    _table_file("arrow", "a .feather or .arrow table", arrow),
+    Format(
+        "parquet",
+        "a .parquet table or set of images",
+        parquet.recognises,
+        parquet.read,
+        resizes=True,
+        frame=parquet.frame,
+    ),
     Format("npz", "an .npz archive", npz.recognises, npz.read),
     Format("idx", "idx files (…-images-idx3-ubyte, plain or .gz)", idx.recognises, idx.read),
+    Format(
+        "datasets",
+        "a folder saved by Hugging Face's datasets",
+        arrow.recognises_folder,
+        arrow.read_folder,
+        resizes=True,
+    ),
+    Format("picture", "a picture", picture_file.recognises, picture_file.read, resizes=True),
     Format("images", "a folder of images in class folders", folders.recognises, folders.read, resizes=True),
 )
+# Formats that contain a table or images: which, a look at the columns tells.
+_EITHER = {"parquet": parquet.first_schema, "datasets": arrow.first_schema}
 
 
 def load(
-    source: str | Path,
+    source: Any,
     *,
     target: str | None = None,
     task: Literal["auto", "classification", "regression"] = "auto",
@@ -65,38 +150,45 @@ def load(
     kinds: Mapping[str, str] | None = None,
     text: Literal["ignore", "hash", "bag"] = "ignore",
     missing: Sequence[str] = (),
+    keep_inputs: bool = False,
+    channels: int | None = None,
 ) -> Source:
-    """Read a data set: a file, a folder, or a name (digits, fashion-mnist, cifar10).
+    """Read a data set: a file, a folder, a name (digits, fashion-mnist, cifar10), or data in memory.
 
     A name wins over a file of the same name: write ``./digits`` for the file.
 
     Args:
-        source: path or name. Formats: :data:`kilter.data.FORMATS`.
+        source: path or name. Formats: :data:`kilter.data.FORMATS`. Also a frame of polars, pandas or pyarrow,
+            a mapping of columns by name, or ``(x, y)``, where x may be a sparse matrix of scipy.
         target: a table's target column; else that of ``encoding``; else one called target, label, class or y;
             else the last one.
         task: "auto" decides by the rule in docs/data.md.
-        skip_bad: leave out rows with a missing target or an infinite value (of arrays also NaN) and images
-            that cannot be decoded, and list them in ``Dataset.skipped``. Otherwise they are errors.
+        skip_bad: leave out rows with a missing target or an infinite value (of arrays also NaN) and list them
+            in ``Dataset.skipped``. Otherwise they are errors. Images that cannot be decoded are left out
+            anyway, unless they are more than half.
         encoding: of an earlier training: read a table exactly as then; the target column may be absent.
         classes: of an earlier training, for data other than tables: labels become its indexes.
-        image_size: (height, width) to which encoded images are resized; without it they must have one size.
+        image_size: (height, width) to which encoded images are resized, with their aspect kept and black
+            bars. Without it images of one size stay as they are, up to 512 pixels; others get a common one.
         unlabelled: labels are optional (prediction): unless all are present and known, the data have none.
-        center: centre and scale the columns whose differences float32 would lose; the notes name them. False
-            keeps the numbers, and the notes count the losses.
+        center: centre and scale the columns in which float32 would lose differences; the notes name them.
+            False keeps the numbers, and the notes count the losses.
         shifts: of an earlier training, for arrays: ``Source.shifts``. A table's are in its encoding.
         columns: of an earlier training: a table's features are these columns, matched by name; the target
             and the classes are those of the file.
         ignore: columns of a table that are not features; ``only``: the columns that are, no others.
         kinds: of columns, by name: "number", "category", "date", "text" or "ignore"; others are found out.
-        text: what becomes of the words of texts that differ in nearly every row: nothing, features that the
-            words are hashed into ("hash"), or counts of the most frequent words ("bag").
+        text: how texts that differ in nearly every row are used: not at all, as features that their words are
+            hashed into ("hash"), or as counts of the most frequent words ("bag").
         missing: entries that mean "missing", such as "-999", or "age=0" for one column.
+        keep_inputs: keep the rows as they are in the source, in ``Dataset.inputs``.
+        channels: of an earlier training: images become grey (1) or colour (3).
 
     A table's missing numbers become the median of their column, and a further feature says which were
     missing; missing categories have a feature of their own, and rare ones share one. Long tails of numbers
     are compressed. Dates become elapsed days, the year, and month, weekday and hour as sine and cosine.
-    Columns that tell nothing are no features, and the notes say so: row numbers and ids, one value in all
-    rows, a text for each row.
+    Columns without information do not become features, and the notes say so: row numbers and ids, one value
+    in all rows, a text for each row.
 
     Raises:
         DataError: the source is missing, empty, damaged, of unknown kind, or cannot be trained on.
@@ -118,31 +210,72 @@ def load(
         dict(kinds or {}),
         text,
         tuple(missing),
+        keep_inputs,
+        channels,
     )
     return read(source, options)
 
 
-def read(source: str | Path, options: LoadOptions) -> Source:
+def read(source: Any, options: LoadOptions) -> Source:
     """Read a data set as :func:`load` does."""
+    if not isinstance(source, str | Path):
+        table = memory.is_frame(source)
+        _require_fitting_options("data in memory", options, is_table=table, resizes=False)
+        return memory.read(source, options)
     if str(source) in NAMED_SETS:
         _require_fitting_options(f"the named set {source}", options, is_table=False, resizes=False)
         return read_named(str(source), options)
+    chosen = _format_of(source)
+    may_be_table = chosen.is_table or chosen.name in _EITHER
+    may_be_images = chosen.resizes or chosen.name in ("standard input", "arrow")
+    _require_fitting_options(chosen.looks_like, options, is_table=may_be_table, resizes=may_be_images)
+    return chosen.read(str(source) if chosen.names(str(source)) else at_home(source), options)
+
+
+def contents(source: str | Path) -> Literal["table", "images"] | None:
+    """Whether the source is a table with named columns or encoded images, which can be resized.
+
+    None for arrays and named sets, and if it is missing or of unknown kind.
+    """
+    try:
+        chosen = None if str(source) in NAMED_SETS else _known_format(source)
+        if chosen is not None and chosen.name in _EITHER:
+            schema = _EITHER[chosen.name](Path(source).expanduser())
+            return "images" if any(map(is_image_type, schema.values())) else "table"
+    except (*UNREADABLE, DataError, IndexError, KeyError, TypeError):  # reported when the data are read
+        return None
+    if chosen is None or not (chosen.is_table or chosen.resizes):
+        return None
+    return "images" if chosen.resizes else "table"
+
+
+def absolute(source: str) -> str:
+    """The source as it is known from any folder: a file by its absolute path."""
+    if source in NAMED_SETS or standard_input.recognises(source):
+        return source
+    if source.startswith(sqlite.SCHEME):
+        return sqlite.absolute(source)
     path = at_home(source)
-    chosen = _format_of(path)
-    is_table = chosen.name in ("csv", "parquet")
-    _require_fitting_options(chosen.looks_like, options, is_table=is_table, resizes=chosen.resizes)
-    return chosen.read(path, options)
+    if several.recognises(source):
+        return str(path.absolute())
+    return str(path.resolve()) if path.exists() else source
 
 
-def is_table(source: str | Path) -> bool:
-    """Whether the source is a table with named columns; False if it is missing or of unknown kind."""
-    path = Path(source).expanduser()
-    if str(source) in NAMED_SETS or not path.exists():
-        return False
-    return csv.recognises(path) or (parquet.recognises(path) and parquet.holds_table(path))
+def _known_format(source: str | Path) -> Format | None:
+    """The format of a source, None if it is missing or unknown."""
+    named = next((known for known in FORMATS if known.names(str(source))), None)
+    if named is not None:
+        return named
+    path = at_home(source)
+    return next((known for known in FORMATS if known.recognises(path)), None) if path.exists() else None
 
 
-def _format_of(path: Path) -> Format:
+def _frame_reader(path: Path) -> several.Reader | None:
+    return next((known.frame for known in FORMATS if known.recognises(path)), None)
+
+
+def _format_of(source: str | Path) -> Format:
+    path = at_home(source)
     with errors_as(
         DataError,
         *(OSError, ValueError),  # no permission, a name too long, a zero byte in it
@@ -150,8 +283,9 @@ def _format_of(path: Path) -> Format:
         received=quote(str(path)),
         remedy="check the path and its permissions",
     ):
-        exists = path.exists()
-        chosen = next((known for known in FORMATS if known.recognises(path)), None)
+        chosen, exists = _known_format(source), path.exists()
+    if chosen is not None:
+        return chosen
     if not exists:
         near = nearest_name(path.name, [*NAMED_SETS, *sibling_names(path)])
         raise DataError(
@@ -159,23 +293,26 @@ def _format_of(path: Path) -> Format:
             received=f"{quote(str(path))}, which does not exist",
             remedy=f"check the name{near}",
         )
-    if chosen is None:
-        raise DataError(
-            expected=f"one of: {'; '.join(known.looks_like for known in FORMATS)}",
-            received=f"{quote(str(path))}, of unknown kind (extension {path.suffix or 'none'})",
-            remedy=f"convert it, or correct its name{_near_extension(path)}",
-        )
-    return chosen
+    raise DataError(
+        expected=f"one of: {'; '.join(known.looks_like for known in FORMATS)}",
+        received=f"{quote(str(path))}, of unknown kind (extension {path.suffix or 'none'})",
+        remedy=f"convert it, or correct its name{_near_extension(path)}",
+    )
 
 
 def _near_extension(path: Path) -> str:
-    return nearest_name(path.suffix.lower(), (".csv", ".parquet", ".npz", ".idx")) if path.suffix else ""
+    return (
+        nearest_name(path.suffix.lower(), (".csv", ".parquet", ".xlsx", ".jsonl", ".npz", ".idx"))
+        if path.suffix
+        else ""
+    )
 
 
 def _require_fitting_options(what: str, options: LoadOptions, *, is_table: bool, resizes: bool) -> None:
     """Raise OptionError for options that would have no effect."""
     unused = {
         "image_size": options.image_size is not None and not resizes,
+        "channels": options.channels is not None and not resizes,
         "target": options.target is not None and not is_table,
         "encoding": options.encoding is not None and not is_table,
         "shifts": bool(options.shifts) and is_table,

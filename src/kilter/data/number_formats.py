@@ -19,7 +19,7 @@ _BY_ANY_RULE = r"^[-+]?(?:\d*[.,]?\d+(?:[eE][-+]?\d+)?|\d{1,3}(?:[., '\u{a0}\u{2
 
 
 def numbers_in(text: pl.Series) -> pl.Series:
-    """Float64 values of stripped texts; null for text that is no number or is ambiguous.
+    """Float64 values of stripped texts; null for text that is not a number or is ambiguous.
 
     Example:
         >>> numbers_in(pl.Series(["1,000", "12", "1,5"])).to_list()

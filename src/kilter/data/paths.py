@@ -43,6 +43,16 @@ def require_file(path: Path) -> int:
     return size
 
 
+def in_utf8(name: str) -> str:
+    """The name of a file as text that UTF-8 can contain: other bytes are written as \\xNN.
+
+    Example:
+        >>> in_utf8("caf\\udce9"), in_utf8("café")
+        ('caf\\\\xe9', 'café')
+    """
+    return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+
+
 def sibling_names(path: Path) -> list[str]:
     """Names in the parent folder of ``path``; [] if there is no such folder."""
     try:

@@ -1,4 +1,4 @@
-"""Columns whose differences float32 would lose, such as unix times: centred and scaled in float64 first.
+"""Columns in which float32 would lose differences, such as unix times: centred and scaled in float64 first.
 
 float32 has 24 binary digits: near 1,700,000,000 it represents only every 128th whole number. A column of unix
 times would lose its differences before any standardisation. Such a column is stored as
@@ -64,8 +64,8 @@ class Shift:
 NO_SHIFT: Final = Shift()
 
 
-# From so many typical distances on, the extremes of a column would decide its mean and variance: a normal
-# column of a million rows has 7, an exponential one of a thousand about 14, a log-normal one 40.
+# From this many typical distances on, the extremes of a column would determine its mean and variance: a
+# normal column of a million rows has 7, an exponential one of a thousand about 14, a log-normal one 40.
 _LONG_TAIL: Final = 20.0
 _FEWEST_OF_A_TAIL: Final = 20  # values; fewer do not show a tail
 
@@ -112,7 +112,7 @@ def difference(values: np.ndarray, center: int | float) -> np.ndarray:
     if values.dtype.kind not in "iu" or not isinstance(center, int) or not low <= center <= high:
         return values.astype(np.float64) - float(center)
     wide = values.astype(np.uint64 if low == 0 else np.int64)
-    # Unsigned arithmetic wraps around, so larger minus smaller is right whatever their signs.
+    # Unsigned arithmetic wraps around, so larger minus smaller is right regardless of their signs.
     unsigned, least = wide.astype(np.uint64), np.uint64(center % 2**64)
     return np.where(
         wide >= center, (unsigned - least).astype(np.float64), -(least - unsigned).astype(np.float64)

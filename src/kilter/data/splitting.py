@@ -22,7 +22,7 @@ from kilter._validation import is_whole, one_of
 from kilter.data.checks import check
 from kilter.data.dataset import Dataset, Source, Splits
 from kilter.data.filling import filled_by
-from kilter.data.loading import load
+from kilter.data.loading import contents, load
 from kilter.data.paths import first_named, quote
 from kilter.errors import DataError, OptionError
 
@@ -108,9 +108,10 @@ def split(
         by: "time" takes the latest rows, by the table's first column of dates, instead of drawing them or
             counting from the front: the very last ones for the test part, those before for validation.
 
-    Missing values of a table are filled with the medians of the training part. Both shares are shares of all
-    the rows of ``source.train``. Rows keep their order in every part. A test part does not depend on the
-    validation share.
+    A source with its own validation part keeps it instead of a share; for a number of rows, a file or None it
+    is left out. Missing values of a table are filled with the medians of the training part. Both shares are
+    shares of all the rows of ``source.train``. Rows keep their order in every part. A test part does not
+    depend on the validation share.
 
     Raises:
         DataError: a part would have no rows; a class of validation or test is absent from training; a file
@@ -119,15 +120,20 @@ def split(
     """
     whole = source.train if isinstance(source, Source) else source
     own_test = source.test if isinstance(source, Source) else None
+    own_validation = source.validation if isinstance(source, Source) else None
     validation, test, seed = map(_plain, (validation, test, seed))
     _require_options(validation, test, seed, own_test)
     one_of("by", by, ("random", "time"))
+    if own_validation is not None and _is_share(validation):
+        validation = None
+    else:
+        own_validation = None
     if by == "time":
         rows, taken = _latest(source, validation, test)
     else:
         rows, taken = _drawn(whole, validation, test, seed)
     parts = {
-        "validation": _loaded(source, validation, "validation"),
+        "validation": _loaded(source, validation, "validation") or own_validation,
         "test": _loaded(source, test, "test") or own_test,
     }
     for name, positions in taken.items():
@@ -239,7 +245,7 @@ def _draw(
 
 
 def _loaded(source: Source | Dataset, part: Part, name: str) -> Dataset | None:
-    """The part read from a path as the training data were; None if it is no path."""
+    """The part read from a path like the training data; None if it is not a path."""
     if not isinstance(part, (str, Path)):
         return None
     whole = source.train if isinstance(source, Source) else source
@@ -250,12 +256,13 @@ def _loaded(source: Source | Dataset, part: Part, name: str) -> Dataset | None:
             received="a Dataset, which has no encoding of its columns",
             remedy="pass the Source to split()",
         )
-    size = source.image_size if isinstance(source, Source) else None
+    of_images = {}
+    if whole.x.ndim == 4 and contents(part) == "images":
+        height, width, channels = whole.input_shape
+        of_images = {"image_size": (height, width), "channels": channels}
     classes = whole.classes if whole.task == "classification" and encoding is None else None
     shifts = source.shifts if isinstance(source, Source) else ()
-    loaded = load(
-        part, task=whole.task, encoding=encoding, classes=classes, image_size=size, shifts=shifts
-    ).train
+    loaded = load(part, task=whole.task, encoding=encoding, classes=classes, shifts=shifts, **of_images).train
     if loaded.y is None or loaded.input_shape != whole.input_shape or loaded.outputs != whole.outputs:
         raise DataError(
             expected=f"{name} rows {whole.input_shape}, {whole.outputs} outputs, labelled, as in training",

@@ -78,7 +78,7 @@ def describe(source: Source) -> SourceSummary:
     Reads every value once. NaN, which load() never returns, shows as a NaN range.
     """
     train, test = source.train, source.test
-    parts = [_part("train", train)] + ([] if test is None else [_part("test", test)])
+    parts = [_part("train" if name == "data" else name, part) for name, part in source.parts.items()]
     columns = _ranges(train.x, train.features)
     targets = ()
     if train.task == "regression" and train.y is not None:

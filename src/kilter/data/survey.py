@@ -1,4 +1,4 @@
-"""survey(): what a file contains, column by column, and all that may be wrong with it; nothing is refused."""
+"""survey(): what a file contains, column by column, and everything that may be wrong with it."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class Survey:
         columns: of a table; () for other data.
         candidates: columns that could be the target, the likeliest first; () if one was chosen.
         source: as :func:`kilter.data.load` reads it; None if it cannot be trained on as it is.
-        problems: a sentence for each reason why not, and for each column that gives the target away.
+        problems: a sentence for each reason why not, and for each column that leaks the target.
     """
 
     rows: int | None
@@ -119,7 +119,7 @@ def _column(
 
 
 def _shown(known: pl.Series) -> str:
-    """The range of numbers and dates, or the commonest texts."""
+    """The range of numbers and dates, or the most frequent texts."""
     if known.dtype == pl.String or known.dtype == pl.Boolean:
         counts = known.cast(pl.String).value_counts(sort=True)
         return ", ".join(

@@ -13,7 +13,7 @@ from kilter.data.entries import MARKERS, as_numbers
 from kilter.data.features import shown
 from kilter.data.paths import first_named, quote
 
-# One entry is no code, and beside very few other values nothing is far away.
+# A single entry is not a code for missing, and among very few values nothing is an outlier.
 _FEWEST, _FEWEST_OTHERS = 2, 5
 # A zero this many standard deviations below the mean of the other values, which are positive, and this many
 # below the least of them, is hardly a measurement, unless most are.

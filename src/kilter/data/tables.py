@@ -9,7 +9,7 @@ import numpy as np
 import polars as pl
 
 from kilter.data.assembling import About, Part, assemble
-from kilter.data.columns import NO_VALUES, find_column, reason_to_set_aside
+from kilter.data.columns import find_column
 from kilter.data.dataset import LoadOptions, Source, Task
 from kilter.data.encoding import Column, TableEncoding
 from kilter.data.entries import as_numbers, is_text, known_numbers, plain_text, raw_targets, with_signs
@@ -26,6 +26,7 @@ from kilter.data.paths import (
 )
 from kilter.data.precision import STANDARDIZE, loss_note, shift_note
 from kilter.data.suspicions import suspicions
+from kilter.data.usage import shape_notes, signs_by_column, usable_columns
 from kilter.errors import DataError
 
 # The errors of polars for a file that is damaged or of another kind.
@@ -41,7 +42,11 @@ TARGET_NAMES = ("target", "label", "class", "y")
 
 
 def table_source(
-    frame: pl.DataFrame, test: pl.DataFrame | None, options: LoadOptions, about: About
+    frame: pl.DataFrame,
+    test: pl.DataFrame | None,
+    options: LoadOptions,
+    about: About,
+    validation: pl.DataFrame | None = None,
 ) -> Source:
     """Encode the frames as ``options.encoding`` says, or as found in ``frame``, and assemble the source."""
     if options.seen is not None:
@@ -63,8 +68,11 @@ def table_source(
         encoding = _with_target(encoding, frame.columns, options.target, about.origin)
     about = replace(about, features=encoding.features, encoding=encoding, notes=notes, losses=losses)
     train_part = _encode(frame, encoding, options, f"{options.rows} {about.origin}")
-    test_part = None if test is None else _encode(test, encoding, options, f"test data {about.origin}")
-    return assemble(train_part, test_part, options, about)
+    held_out = (
+        None if one is None else _encode(one, encoding, options, f"{name} data {about.origin}")
+        for name, one in (("test", test), ("validation", validation))
+    )
+    return assemble(train_part, next(held_out), options, about, next(held_out))
 
 
 def choose_target(columns: list[str], wanted: str | None, origin: str) -> tuple[str, tuple[str, ...]]:
@@ -85,7 +93,7 @@ def choose_target(columns: list[str], wanted: str | None, origin: str) -> tuple[
 
 
 def _with_target(encoding: TableEncoding, columns: list[str], target: str, origin: str) -> TableEncoding:
-    """The encoding for a file whose target has another name than in training."""
+    """The encoding for a file with a target that has another name than in training."""
     choose_target(columns, target, origin)
     _require_hidden(target, encoding.columns, encoding.target)
     return replace(encoding, target=target)
@@ -97,7 +105,7 @@ def _require_hidden(target: str, columns: tuple[Column, ...], trained_on: str) -
         raise DataError(
             expected="a target column that is not one of the model's inputs",
             received=f"target={target!r}, one of the {len(columns)} columns it was trained on",
-            remedy="name the column with the right answers"
+            remedy="name the column with the true values"
             + ("" if trained_on == target else f" (in training: {quote(trained_on)})"),
         )
 
@@ -109,11 +117,12 @@ def _fit_encoding(
     features = [series for series in frame.get_columns() if series.name != target]
     if options.columns:
         _require_hidden(target, options.columns, target)
-        columns, features, aside = options.columns, [], ()
+        columns, features, ids, aside = options.columns, [], (), ()
     else:
-        features, kinds, aside = _usable_columns(features, options)
-        signs = _signs(options.missing, frame.columns)
-        features = [with_signs(one, signs.get(one.name, ())) for one in features]
+        usage = usable_columns(features, options)
+        kinds, ids, aside = usage.kinds, usage.ids, usage.notes
+        signs = signs_by_column(options.missing, frame.columns)
+        features = [with_signs(one, signs.get(one.name, ())) for one in usage.kept]
         how: Literal["hash", "bag"] = "hash" if options.text == "hash" else "bag"
         columns = tuple(
             find_column(one, precise=options.center, kind=kinds.get(one.name), text=how) for one in features
@@ -142,80 +151,9 @@ def _fit_encoding(
     notes = _reading_notes([*numbers, frame[target]] if task == "regression" else numbers)
     notes += task_note(targets[~missing], task) if options.task == "auto" else ()
     exact = [(one.name, one.shift) for one in columns if one.kind == "number" and not one.compressed]
-    notes += (*shift_note(exact), *_shape_notes(columns), *aside)
+    notes += (*shift_note(exact), *shape_notes(columns), *aside)
     notes += suspicions(zip(features, columns, strict=False))
-    return TableEncoding(columns, target, task, classes), notes
-
-
-def _usable_columns(
-    features: list[pl.Series], options: LoadOptions
-) -> tuple[list[pl.Series], dict[str, str], tuple[str, ...]]:
-    """The columns that become features, the kinds that are wanted, and a note on columns set aside.
-
-    Columns that the person names are never set aside, and the only ones left are kept.
-    """
-    unknown = {*options.ignore, *options.only, *options.kinds} - {one.name for one in features}
-    if unknown:
-        raise DataError(
-            expected=f"names of feature columns ({first_named(quote(one.name) for one in features)})",
-            received=first_named(map(quote, sorted(unknown))),
-            remedy=f"correct the name{nearest_name(min(unknown), [one.name for one in features])}",
-        )
-    wanted = [one for one in features if not options.only or one.name in options.only]
-    wanted = [
-        one for one in wanted if one.name not in options.ignore and options.kinds.get(one.name) != "ignore"
-    ]
-    kinds = dict(options.kinds)
-    named = {*options.only, *kinds}
-    reasons = {one.name: None if one.name in named else reason_to_set_aside(one) for one in wanted}
-    if options.text != "ignore":
-        texts = [name for name, aside in reasons.items() if aside and aside.is_text]
-        kinds |= dict.fromkeys(texts, "text")
-        reasons |= dict.fromkeys(texts, None)
-    kept = [one for one in wanted if reasons[one.name] is None]
-    if not kept:
-        kept = [one for one in wanted if reasons[one.name] not in (None, NO_VALUES)]
-        reasons = {name: aside for name, aside in reasons.items() if aside == NO_VALUES}
-    aside = [f"{quote(name)} ({found.why})" for name, found in reasons.items() if found]
-    more = (
-        "; text=bag counts the words of texts" if any(one and one.is_text for one in reasons.values()) else ""
-    )
-    return kept, kinds, (f"not used as features: column {first_named(aside)}{more}",) if aside else ()
-
-
-def _signs(given: tuple[str, ...], columns: list[str]) -> dict[str, tuple[str, ...]]:
-    """Entries that mean "missing", by column: ``COLUMN=ENTRY`` is for one, ``ENTRY`` for all."""
-    found: dict[str, tuple[str, ...]] = {}
-    for one in given:
-        name, equals, entry = one.partition("=")
-        for column in [name] if equals and name in columns else columns:
-            found[column] = (*found.get(column, ()), entry if equals and name in columns else one)
-    return found
-
-
-def _shape_notes(columns: tuple[Column, ...]) -> tuple[str, ...]:
-    """What was done to long tails, rare categories and texts."""
-    tails = [quote(one.name) for one in columns if one.compressed]
-    rare = [
-        f"{quote(one.name)} ({len(one.rare)} of {len(one.rare) + len(one.categories)})"
-        for one in columns
-        if one.rare
-    ]
-    texts = [
-        f"{quote(one.name)} ({one.buckets or len(one.categories)})" for one in columns if one.kind == "text"
-    ]
-    dates = [quote(one.name) for one in columns if one.kind == "date"]
-    found = (
-        (tails, "long tails are compressed like by a logarithm (asinh): column {}"),
-        (rare, "rare categories share a feature: column {}"),
-        (texts, "texts become counts of words: column {}"),
-        (
-            dates[:1],
-            "the rows have dates, in column {}: split=time holds out the latest rows, which tells more "
-            "about the future than rows drawn at random",
-        ),
-    )
-    return tuple(text.format(first_named(names)) for names, text in found if names)
+    return TableEncoding(columns, target, task, classes, ids), notes
 
 
 def _losses(frame: pl.DataFrame, encoding: TableEncoding) -> tuple[str, ...]:
@@ -229,7 +167,7 @@ def _reading_notes(columns: list[pl.Series]) -> tuple[str, ...]:
     """Notes on numbers written as text, for the first columns that have any."""
     notes = [note for one in columns if is_text(one) for note in reading_note(plain_text(one))]
     more = len(notes) - NAMED_IN_MESSAGES
-    rest = (f"and {more} more columns are read so",) if more > 0 else ()
+    rest = (f"and {more} more columns are read the same way",) if more > 0 else ()
     return (*notes[:NAMED_IN_MESSAGES], *rest)
 
 
@@ -290,11 +228,15 @@ def _encode(frame: pl.DataFrame, encoding: TableEncoding, options: LoadOptions, 
     )
     if absent:
         names = first_named(quote(one.name) for one in absent)
-        said = (f"absent, so missing in every row: column {names}; do not rely on the answers", *said)
+        said = (f"absent, so missing in every row: column {names}; predictions may be unreliable", *said)
     notes = (*said[:NAMED_IN_MESSAGES], *_more(len(said) - NAMED_IN_MESSAGES))
+    inputs = None
+    if options.keep_inputs:
+        inputs = frame if kept.all() else frame.filter(kept)
     if targets is None:
-        return Part(x, None, skipped, notes=notes)
-    return Part(x, targets[kept], skipped, lost_labels(targets[~without], kept[~without]), notes)
+        return Part(x, None, skipped, notes=notes, inputs=inputs)
+    lost = lost_labels(targets[~without], kept[~without])
+    return Part(x, targets[kept], skipped, lost, notes, inputs)
 
 
 def _require_enough(

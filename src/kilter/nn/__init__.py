@@ -1,6 +1,6 @@
 """What Keras lacks: builders with good defaults, initialisation, activations, signal propagation.
 
-Names load on first use (PEP 562): recipes check their options without Keras.
+Names load on first use (PEP 562), so that recipes check their options without Keras.
 """
 
 from __future__ import annotations

@@ -26,7 +26,7 @@ class Seeds:
         return int(self._sequence.spawn(1)[0].generate_state(1, np.uint32)[0] >> 1)
 
     def seeded(self, name: str) -> Any:
-        """Keras's initialiser ``name``, with the next seed if it draws."""
+        """Keras's initialiser ``name``, with the next seed if it is random."""
         known: Any = keras.initializers.get(name)
         config = known.get_config()
         return type(known)(**config | ({"seed": self.next()} if "seed" in config else {}))
@@ -108,7 +108,7 @@ class Blocks:
         return self._seeds.seeded(which)
 
     def _after_kernel(self, options: HiddenOptions, name: str, *, rank: int) -> Layers:
-        """Batch normalisation and activation that are layers of their own, in order.
+        """Batch normalisation and activation that are separate layers, in order.
 
         ``rank``: of a row of the layer's output, 1 or 3.
         """

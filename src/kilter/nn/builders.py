@@ -22,14 +22,14 @@ from kilter.nn.hidden import network_options
 from kilter.nn.options import LayerKeywords
 
 # The computed variance of a constant is at most about (eps·mean)² in float64. Variances below this share of
-# the squared mean are rounding; dividing by them would turn the first other value into 1e7.
+# the squared mean are rounding errors; dividing by them would turn the first different value into 1e7.
 CONSTANT: Final = 1e-12
 
 
 def input_layers(shape: tuple[int, ...], normalization: tuple[Moment, Moment] | None) -> list[Any]:
-    """The input, and if statistics are given the layer that computes ``(x - mean) / sqrt(variance)``.
+    """The input and, if statistics are given, the layer for ``(x - mean) / sqrt(variance)``.
 
-    A constant feature is centred and not scaled. The layer computes in float32 under every dtype policy:
+    A constant feature is centred but not scaled. The layer computes in float32 under every dtype policy:
     bfloat16 cannot resolve a column such as a year.
     """
     layers: list[Any] = [keras.Input(shape, name="input")]
@@ -95,9 +95,8 @@ def mlp(
             global seed is.
         every_layer: ``preset``, ``activation`` with its ``negative_slope``, ``elu_alpha`` or
             ``prelu_slopes``, ``initializer``, ``batch_norm`` with its ``batch_norm_momentum`` and
-            ``batch_norm_epsilon``, ``dropout``, ``l1``, ``l2``, ``max_norm``, ``unchecked``: see
-            docs/nn.md. ``activation``, ``initializer`` and ``dropout`` may be
-            lists with one entry per hidden layer.
+            ``batch_norm_epsilon``, ``dropout``, ``l1``, ``l2``, ``max_norm``, ``unchecked``: see docs/nn.md.
+            ``activation``, ``initializer`` and ``dropout`` may be lists with one entry per hidden layer.
 
     Each hidden layer is, in order: kernel and bias, batch normalisation (if before), activation, batch
     normalisation (if after), dropout.
@@ -143,15 +142,14 @@ def cnn(
 ) -> keras.Sequential:
     """A convolutional network from ``input_shape`` = (height, width, channels) to ``outputs`` numbers.
 
-    Each of ``filters`` is a square convolution of ``kernel_size`` that halves the image: by max pooling, or,
-    if self-normalizing, by a stride of 2, since max pooling shifts the mean. Dense layers of the widths
-    ``hidden`` follow. Everything else is as in :func:`mlp`; lists name the convolutions first. SELU preserves
+    Each of ``filters`` is a square convolution of ``kernel_size`` that halves the image: by max pooling, or
+    by a stride of 2 if self-normalizing, because max pooling shifts the mean. Dense layers of the widths
+    ``hidden`` follow. Everything else is as in :func:`mlp`. Lists have the convolutions first. SELU preserves
     mean and variance in dense layers, and in convolutions away from the padded border.
 
     Raises:
-        OptionError: as :func:`mlp`, for inputs that are not images, and for more convolutions than the image
-        can
-            be halved.
+        OptionError: as :func:`mlp`, for inputs that are not images, and if there are more convolutions than
+            times the image can be halved.
 
     Example:
         >>> cnn((28, 28, 1), 10, filters=(8,), hidden=()).count_params()
@@ -202,7 +200,7 @@ def require_room(weights: Sequence[tuple[int, int]]) -> None:
     require_memory(
         total * BYTES_A_WEIGHT,
         ModelError,
-        expected="a model whose weights fit into memory",
+        expected="a model with weights that fit into memory",
         received=f"{total:.3g} weights, the largest kernel having {rows} × {columns}",
         remedy="use fewer or narrower layers",
     )

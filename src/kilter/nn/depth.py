@@ -61,10 +61,10 @@ def variance_through_depth(
     """Mean and standard deviation of each layer's output for the inputs ``x``.
 
     One compiled forward pass measures every layer that holds no other layers, in the order of the calls. A
-    layer that is called twice has two entries; of several outputs the first counts. Calls inside a traced
-    loop are left out. The prediction follows the signal through initialisers and activations, so it holds
-    before the first training step. It starts from the model's inputs, and restarts from the measured numbers
-    after a layer that it cannot predict.
+    layer that is called twice has two entries. For several outputs, the first one is used. Calls inside a
+    traced loop are left out. The prediction follows the signal through initialisers and activations, so it
+    holds before the first training step. It starts from the model's inputs, and restarts from the measured
+    numbers after a layer that it cannot predict.
 
     Args:
         model: any model; built on ``x`` if needed, otherwise unchanged.
@@ -110,12 +110,12 @@ def _statistics(array: Any | None) -> Any:
 
 
 def _with_predictions(calls: list[LayerCall], measured: list[Any], training: bool) -> tuple[LayerSignal, ...]:
-    """The measured numbers beside the predicted ones."""
+    """The measured and the predicted numbers."""
     first = [tuple(map(_first_float, (call.inputs, call.outputs))) for call in calls]
     signals: list[Signal] = []
     layers = []
     for index, (call, (entering, leaving)) in enumerate(zip(calls, measured, strict=True)):
-        # By identity: an output that is changed on its way to the next layer comes from no layer.
+        # By identity: an output that is changed on its way to the next layer does not count as a layer's.
         earlier = (i for i in range(index) if first[i][1] is first[index][0])
         source = next(earlier, None)
         before = Signal(float(entering[0]), float(entering[1])) if source is None else signals[source]

@@ -27,7 +27,7 @@ from kilter.nn.options import LEAKY_SLOPE, PRELU_SLOPE
 from kilter.nn.pairing import VarianceScaling, pairing_of
 from kilter.nn.rrelu import LOWER, UPPER
 
-# Gauss-Legendre on either side of zero, where most activations have a kink, which costs Gauss-Hermite 1e-3.
+# Gauss-Legendre on either side of zero: most activations have a kink there, which costs Gauss-Hermite 1e-3.
 # The share of a normal beyond ±12 is 1e-32.
 _REACH: Final = 12.0
 _HALF, _HALF_WEIGHTS = np.polynomial.legendre.leggauss(128)
@@ -76,8 +76,7 @@ def activation_moments(activation: str | Callable[[Any], Any], variance: float =
     function. A variance of 0 gives the values at 0.
 
     Raises:
-        OptionError: for an unknown name, a softmax (which couples the units of a layer), and a variance that
-        is
+        OptionError: for an unknown name, a softmax (it couples the units of a layer), and a variance that is
             negative or not finite.
 
     Example:

@@ -65,7 +65,7 @@ def _without_others(keywords: dict[str, Any], activations: set[str]) -> dict[str
 
 
 def hidden_options(*, unchecked: bool = False, **keywords: Any) -> HiddenOptions:
-    """The options of a hidden layer, checked; what is not given, or None, has its default.
+    """The checked options of a hidden layer; options that are missing or None get their default.
 
     ``unchecked`` allows combinations that contradict theory, for experiments: a slope of 1 or more, zeros or
     ones as initialiser, SELU outside the self-normalizing preset, and anything but its conditions inside.
@@ -99,7 +99,7 @@ def _check_ranges(options: HiddenOptions) -> None:
             raise OptionError(
                 expected=f"{name} with batch_norm only",
                 received=f"{name}={getattr(options, name)} with batch_norm=False",
-                remedy=f"take batch_norm='before', or leave {name} out",
+                remedy=f"use batch_norm='before', or leave {name} out",
             )
     for name, bounds, usual in _RANGES:
         value = getattr(options, name)
@@ -128,7 +128,7 @@ def _check_own(options: HiddenOptions) -> None:
             raise OptionError(
                 expected=f"{name} with {owner} only",
                 received=f"{name}={value!r} with activation={options.activation!r}",
-                remedy=f"leave {name} out, or take activation={owner!r}",
+                remedy=f"leave {name} out, or use activation={owner!r}",
             )
     if options.prelu_slopes is not None:
         one_of("prelu_slopes", options.prelu_slopes, PRELU_SLOPES)
@@ -158,7 +158,7 @@ def _check_self_normalization(options: HiddenOptions) -> None:
             expected="SELU in a self-normalizing network: with plain dropout or batch normalisation "
             "it has no advantage over ELU",
             received=f"activation='selu' with preset={options.preset!r}",
-            remedy=f"take preset='self-normalizing', or activation='elu'; {ALLOW}",
+            remedy=f"use preset='self-normalizing', or activation='elu'; {ALLOW}",
         )
     if not options.self_normalizing:
         return

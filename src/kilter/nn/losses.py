@@ -1,4 +1,4 @@
-"""Label smoothing for class numbers; Keras has it only for one-hot and binary labels."""
+"""Label smoothing for class numbers; Keras supports it only for one-hot and binary labels."""
 
 from __future__ import annotations
 
@@ -74,5 +74,5 @@ class SmoothedSparseCategoricalCrossentropy(LossFunctionWrapper):
         )
 
     def get_config(self) -> dict[str, Any]:
-        """What Keras needs to make the loss again."""
+        """The configuration from which Keras recreates the loss."""
         return {"name": self.name, "reduction": self.reduction, **self._fn_kwargs}

@@ -24,7 +24,7 @@ from kilter.errors import ModelError
 
 
 def orthonormal(shape: tuple[int, ...], generator: np.random.Generator, *, each_channel: bool) -> np.ndarray:
-    """A kernel whose matrix (all axes but the last, the last) has orthonormal columns, or rows if it is wide.
+    """A kernel as a matrix (all axes but the last, the last) with orthonormal columns, or rows if wide.
 
     Drawn uniformly (Haar). With ``each_channel``, every channel of a depthwise kernel (…, channels,
     multiplier) is such a matrix.
@@ -48,7 +48,7 @@ class LayerScaling:
         before: the standard deviation before :func:`lsuv`.
         after: the standard deviation now.
         scale: the factor that the orthonormal kernel was multiplied by.
-        iterations: how often it was scaled.
+        iterations: the number of times it was scaled.
     """
 
     layer: str
@@ -105,22 +105,21 @@ def lsuv(
     exactly. Only layers that are called more than once need further iterations. The pass runs in inference
     mode; batch normalisation statistics, seeds and all other variables do not change.
 
-    Works on any model. Frozen layers, and layers that the pass does not call, are not changed; the record
-    names them.
+    Works on any model. Frozen layers, and layers that the pass does not call, do not change; the record lists
+    them.
 
     Args:
         model: sequential, functional, nested or subclassed; built on ``x`` if needed.
         x: inputs as the model takes them: an array, or a list or dict of arrays.
         tolerance: the allowed deviation of the variances from 1, above 0 and below 1.
-        max_iterations: how often kernels may be scaled.
+        max_iterations: how many times kernels may be scaled.
         rows: use at most this many rows of ``x``, sampled with ``seed``; one batch if the model has a fixed
             batch size.
         seed: of the orthonormal kernels and of the rows.
 
     Raises:
         ModelError: if the model has no such layer, an output is constant or not finite, or the variances do
-        not
-            converge. The model does not change.
+            not converge. The model then stays unchanged.
         OptionError: for options out of range.
         DataError: if the data do not fit.
     """
@@ -283,12 +282,12 @@ def _check(found: np.ndarray, targets: list[_Target]) -> None:
         if not np.isfinite(deviation):
             raise ModelError(
                 expected="finite outputs of every layer",
-                received=f"layer {target.path!r}, whose output on this batch is not finite",
+                received=f"layer {target.path!r}, with an output that is not finite on this batch",
                 remedy="check x for NaN, infinity and very large numbers; standardise it",
             )
         if deviation == 0:
             raise ModelError(
                 expected="outputs that vary over the batch",
-                received=f"layer {target.path!r}, whose output is constant",
+                received=f"layer {target.path!r}, with a constant output",
                 remedy="pass rows that differ; if the layers before it are dead, freeze it to skip it",
             )

@@ -1,11 +1,11 @@
 """Pretraining: encoders trained without labels, ready for ``kilter.reuse``.
 
 - :func:`autoencoder`: reconstruct the rows; plain, tied, denoising, sparse, convolutional, greedy.
-- :func:`auxiliary`: a task whose answers are made from the rows: rotation, masked patches, jigsaw, pairs of
-  the same group, contrastive views (SimCLR).
+- :func:`auxiliary`: a task with targets made from the rows: rotation, masked patches, jigsaw, pairs of the
+  same group, contrastive views (SimCLR).
 - :func:`gan`: the lower layers of a discriminator trained against a generator.
 
-Each trains a copy of the given encoder and reports figures that show whether it learnt anything.
+Each trains a copy of the given encoder and reports measures that show whether it learnt anything.
 """
 
 from kilter import _backend  # noqa: F401  (chooses JAX before Keras loads)

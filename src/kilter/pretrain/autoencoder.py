@@ -70,8 +70,8 @@ def autoencoder(
         kind: one or several of: "plain"; "tied" (the decoder uses the encoder's kernels, transposed);
             "denoising" (rows are corrupted in training); "sparse" (active codes are penalised);
             "convolutional" (raises unless the encoder has convolutions, and changes nothing else).
-        decoder: a model from codes to rows; by default the encoder's mirror image. A copy is trained. It
-            outputs logits if targets lie from 0 to 1 (see ``loss``), otherwise standardised rows.
+        decoder: a model from codes to rows; by default one that mirrors the encoder. kilter trains a copy.
+            Its outputs are logits if targets are from 0 to 1 (see ``loss``), otherwise standardised rows.
         loss: "bce" (targets from 0 to 1), "mse", or "auto": "bce" for bytes and for values from 0 to 1.
         corruption: for "denoising": "gaussian" noise with standard deviation ``noise`` in units of the
             targets, or "masking", which sets each value to zero with probability ``noise``.
@@ -82,10 +82,10 @@ def autoencoder(
         validation_data: rows like ``x``, measured after each epoch.
         epochs, batch_size, callbacks, seed, verbose: as in :func:`kilter.fit`; by default 20 epochs, batches
             of 128 and seed 0. ``seed`` also draws the decoder's weights and the noise.
-        optimizer: "adam", another name or a Keras optimizer, whose configuration is copied;
+        optimizer: "adam", another name, or a Keras optimiser, which is copied from its configuration;
             ``learning_rate`` replaces its own.
 
-    Returns a :class:`Pretrained` whose figures have ``error`` and ``baseline``, the error of the mean row.
+    Returns a :class:`Pretrained` with the figures ``error`` and ``baseline``, the error of the mean row.
 
     Raises :class:`~kilter.errors.ModelError`, :class:`~kilter.errors.DataError` or
     :class:`~kilter.errors.OptionError` before training starts.

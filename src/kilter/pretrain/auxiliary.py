@@ -1,4 +1,4 @@
-"""``kilter.pretrain.auxiliary``: an encoder trained on a task whose answers are made from the rows."""
+"""``kilter.pretrain.auxiliary``: an encoder trained on a task with targets made from the rows."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def auxiliary(
     validation_data: ValidationData | None = None,
     **options: Unpack[TrainingKeywords],
 ) -> Pretrained:
-    """Train a copy of ``encoder`` on a task whose answers are made from the rows, inside the compiled step.
+    """Train a copy of ``encoder`` on a task with targets made from the rows, inside the compiled step.
 
     Args:
         encoder: a built Sequential or Functional model from rows to codes, or a function without arguments
@@ -59,12 +59,12 @@ def auxiliary(
             ``Augmentation(..., image_shape=...)`` makes views of flattened images.
         validation_data: rows like ``x``, measured after each epoch; for "pairs" ``(rows, same)``.
         epochs, batch_size, callbacks, seed, verbose: as in :func:`kilter.fit`; by default 20 epochs, batches
-            of 128 and seed 0. ``seed`` also draws the head's weights and the task's questions.
-        optimizer: "adam", another name or a Keras optimizer, whose configuration is copied;
+            of 128 and seed 0. ``seed`` also draws the head's weights and the task's inputs and targets.
+        optimizer: "adam", another name, or a Keras optimiser, which is copied from its configuration;
             ``learning_rate`` replaces its own.
 
-    Returns a :class:`Pretrained` whose figures have ``accuracy`` and ``chance``, or ``error`` and
-    ``baseline`` for "masked-patch".
+    Returns a :class:`Pretrained` with the figures ``accuracy`` and ``chance``, or ``error`` and ``baseline``
+    for "masked-patch".
 
     Raises :class:`~kilter.errors.ModelError`, :class:`~kilter.errors.DataError` or
     :class:`~kilter.errors.OptionError` before training starts.
@@ -142,7 +142,7 @@ def _with_groups(rows: np.ndarray, same: Any, batch_size: int) -> dict[str, np.n
         raise DataError(
             expected=f"same as {len(rows)} integers, one per row",
             received=f"same of dtype {given.dtype}, shape {given.shape}",
-            remedy="number the groups; give a row without a group a number of its own",
+            remedy="number the groups; give a row without a group its own number",
         )
     _, groups, sizes = np.unique(given, return_inverse=True, return_counts=True)
     count, size = len(rows), min(batch_size, len(rows))

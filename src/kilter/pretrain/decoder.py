@@ -1,4 +1,4 @@
-"""The mirror image of an encoder: layers from its codes back to its rows."""
+"""Decoders that mirror an encoder: layers from its codes back to its rows."""
 
 from __future__ import annotations
 

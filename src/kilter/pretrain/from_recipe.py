@@ -1,4 +1,4 @@
-"""Pretraining from a recipe: the model of ``[model]`` without its output, trained for ``[pretrain]``."""
+"""Pretraining from a recipe: the model of ``[model]`` without its output, on the task of ``[pretrain]``."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def pretrain(
         progress.stage(f"Reading {printable(recipe.data.source)}")
         source = read_source(recipe, given_record(recipe), unlabelled=True)
     train, validation = _parts(recipe, source)
-    # Builders need classes: one is enough, since the output is dropped.
+    # Builders need classes. One is enough, because the output is dropped.
     recipe = fitted(recipe, train)
     unlabelled = replace(train, y=None, task="classification", classes=("row",))
     encoder = without_top(make_model(recipe, unlabelled, allow_code=allow_code), section.drop)

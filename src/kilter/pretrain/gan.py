@@ -57,7 +57,7 @@ class Gan(Pretrained):
     ``history`` has epoch means: ``discriminator_loss``, ``generator_loss``, the discriminator's
     ``accuracy_on_real`` and ``accuracy_on_fake`` before each update (near 0.5 if it cannot tell them apart),
     and ``spread`` (the summed variance of a batch of fakes over that of the rows). ``figures`` has the last
-    epoch's accuracies, and from as many samples as rows at the end: ``spread``; ``modes`` and ``data_modes``,
+    epoch's accuracies and, from as many samples as rows at the end, ``spread``, ``modes`` and ``data_modes``,
     the effective number of the data's 20 k-means clusters that samples and rows fall into.
     """
 
@@ -71,7 +71,7 @@ class Gan(Pretrained):
     def plot(self) -> Figure:
         """64 samples as images, from the darkest to the brightest of all their pixels.
 
-        The history instead, if samples are not images of one or three channels.
+        If samples are not images of one or three channels, the history.
         """
         samples = self.sample(_GRID * _GRID)
         if samples.ndim != 4 or samples.shape[-1] not in (1, 3):
@@ -174,7 +174,7 @@ def gan(
         latent: the size of the generator's input; 64, or that of the given generator.
         loss: "logistic" (Goodfellow et al. 2014, non-saturating) or "hinge" (Lim and Ye 2017).
         label_smoothing: for "logistic": real rows get the label 1 - label_smoothing; 0.1 by default.
-        generator_optimizer, discriminator_optimizer: a Keras optimizer, which is copied, or the learning rate
+        generator_optimizer, discriminator_optimizer: a Keras optimiser, which is copied, or the learning rate
             of an Adam with ``beta_1=0.5``.
         callbacks: called after each epoch, with the discriminator as their model.
         verbose: as in :func:`kilter.fit`.
@@ -205,7 +205,7 @@ def gan(
     encoder_of(discriminator)  # raises now rather than after training
     _give_optimizer(generator, generator_optimizer)
     _give_optimizer(discriminator, discriminator_optimizer)
-    # A partial batch would have other statistics and unbalance the networks.
+    # A partial batch would have different statistics and unbalance the networks.
     order = Order(batch_size, shuffle=True, seed=seed, most=len(data) // batch_size)
     feed = ResidentFeed(rows, order)
     with epochs_told(verbose) as shown:
@@ -224,7 +224,7 @@ def encoder_of(discriminator: keras.Model) -> keras.Model:
     inputs = keras.tree.flatten(last.input)
     if len(weighted) < 2 or len(inputs) != 1 or len(last._inbound_nodes) != 1:
         raise ModelError(
-            expected="a discriminator whose last layer with weights has one input, from the layer below",
+            expected="a last discriminator layer with weights that has one input, from the layer below",
             received=f"{discriminator.name!r}, where {last.name!r} has {len(inputs)} inputs and "
             f"{len(weighted) - 1} layers with weights below",
             remedy="end the discriminator with one dense layer",
@@ -292,7 +292,7 @@ def _train(
 
 
 def _give_optimizer(model: keras.Model, given: keras.optimizers.Optimizer | float) -> None:
-    """Compile the model with a copy of the optimizer, or with Adam at that rate."""
+    """Compile the model with a copy of the optimiser, or with Adam at that rate."""
     if isinstance(given, keras.optimizers.Optimizer):
         optimizer = type(given).from_config(given.get_config())
     elif isinstance(given, int | float) and given > 0:

@@ -126,7 +126,7 @@ LOGGED: Final = ("discriminator_loss", "generator_loss", "accuracy_on_real", "ac
 
 
 class Adversaries(NamedTuple):
-    """Both networks' states, the number of steps, and the sums of the epoch's logs.
+    """The states of both networks, the number of steps, and the sums of the epoch's logs.
 
     ``sums``: float32 [len(LOGGED) + 1]; the last element counts the steps.
     """

@@ -1,7 +1,7 @@
-"""The model that pretraining trains: an encoder, a head, and a task that makes questions and answers.
+"""The model that pretraining trains: an encoder, a head, and a task that makes inputs and targets.
 
-A task turns each batch into a question (a corrupted, rotated or masked copy) with a known answer, inside the
-compiled step. Random draws come from a seed generator of the model.
+Inside the compiled step, a task turns each batch into an input (a corrupted, rotated or masked copy) with a
+known target. Random draws come from a seed generator of the model.
 """
 
 from __future__ import annotations
@@ -38,16 +38,16 @@ class Task(Protocol):
         ...
 
     def pose(self, key: jax.Array, x: Any, *, training: bool) -> tuple[Any, Any]:
-        """The encoder's input for a batch ``x``, and the answer."""
+        """The encoder's input for a batch ``x``, and the target."""
         ...
 
     def judge(self, head: Any, codes: jax.Array, answer: Any) -> Judged:
-        """The loss of ``head(codes)`` against the answer."""
+        """The loss of ``head(codes)`` against the target."""
         ...
 
 
 class PretextModel(keras.Model):
-    """Judges ``head(encoder(question))`` against the answer. Takes rows and no targets.
+    """Compares ``head(encoder(input))`` with the target. Takes rows and no targets.
 
     ``below``: a frozen model applied to the rows first, in inference mode; the task is then about its
     outputs. Layers are shared with the given models, so training changes those.
@@ -141,7 +141,7 @@ class Training:
         model.compile(optimizer=optimizer)
 
     def make_optimizer(self) -> keras.optimizers.Optimizer:
-        """A new optimizer with the configured settings and fresh slots."""
+        """A new optimiser with the configured settings and fresh slots."""
         rate = self.learning_rate
         if rate is not None:
             remedy = "leave it out for the optimizer's own, or pass a number such as 1e-3"

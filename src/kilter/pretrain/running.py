@@ -28,7 +28,7 @@ class Pretrained:
     """A pretrained encoder.
 
     Attributes:
-        task: what it was trained for, such as "denoising autoencoder" or "rotation".
+        task: the task it was trained on, such as "denoising autoencoder" or "rotation".
         encoder: the trained copy of the given encoder, uncompiled, ready for :func:`kilter.reuse`.
         decoder: from codes to rows in the data's units, for tasks that reconstruct; otherwise None.
         history: the epochs; for a greedy stack those of all stages in order.
@@ -155,7 +155,7 @@ def reconstruction_notes(figures: dict[str, float]) -> tuple[str, ...]:
 
 
 def choice_notes(figures: dict[str, float]) -> tuple[str, ...]:
-    """What is wrong with a model that chooses an answer: its accuracy could be chance."""
+    """What is wrong with a model that chooses a class: its accuracy could be chance."""
     accuracy, chance = figures["accuracy"], figures["chance"]
     deviation = math.sqrt(chance * (1 - chance) / figures["rows"])
     if accuracy > chance + SURE * deviation:

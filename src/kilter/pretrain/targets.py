@@ -156,7 +156,7 @@ def targets_for(rows: np.ndarray, loss: str = "auto") -> Targets:
         raise OptionError(
             expected='loss as "auto", "mse" or "bce"',
             received=f"loss={loss!r}",
-            remedy="leave it out: the data decide",
+            remedy="leave it out to choose it from the data",
         )
     low, high = value_range(rows)
     unit = rows.dtype == np.uint8 or (low >= 0 and high <= 1)

@@ -19,16 +19,16 @@ class AugmentSection(Section):
         '"horizontal", "vertical" or "both": mirror every second image'
     )
     rotate: Number = unset("a number above 0, at most 180: rotate by up to ± that many degrees", gt=0, le=180)
-    zoom: Number = unset("a number above 0, at most 0.9: enlarge by a factor of 1 ± it", gt=0, le=0.9)
+    zoom: Number = unset("a number above 0, at most 0.9: zoom by a factor of 1 ± it", gt=0, le=0.9)
     shift: Number = unset(SHARE + "move by whole pixels, up to ± that share of each side", gt=0, le=1)
     fill: Literal["reflect", "edge", "zero"] = key(
-        "reflect", '"reflect", "edge" or "zero": the pixels from outside an image that is moved'
+        "reflect", '"reflect", "edge" or "zero": how to fill pixels from outside the image'
     )
     brightness: Number = unset(SHARE + "add up to ± that share of the value range", gt=0, le=1)
-    contrast: Number = unset(SHARE + "stretch values about their mean by 1 ± it", gt=0, le=1)
-    saturation: Number = unset(SHARE + "move colours from or to grey by 1 ± it", gt=0, le=1)
+    contrast: Number = unset(SHARE + "scale the distance from the mean by 1 ± it", gt=0, le=1)
+    saturation: Number = unset(SHARE + "scale the distance from grey by 1 ± it", gt=0, le=1)
     hue: Number = unset(
-        "a number above 0, at most 0.5: turn colours by up to ± that share of the colour circle", gt=0, le=0.5
+        "a number above 0, at most 0.5: rotate hues by up to ± that share of the colour circle", gt=0, le=0.5
     )
     value_range: Annotated[tuple[float, float] | None, LISTED, UNSET] = unset(
         "[least, most] value of the images, for colours; [0, 255] for images of unsigned bytes"
@@ -37,7 +37,9 @@ class AugmentSection(Section):
         "a whole number from 1: mask a square with sides of that many pixels", ge=1, le=4096
     )
     mixup: Number = unset(
-        "a number from 0.001 to 1000, such as 0.2: mix rows and targets by Beta(it, it)", ge=0.001, le=1000
+        "a number from 0.001 to 1000, such as 0.2: mix rows and targets in a ratio from Beta(it, it)",
+        ge=0.001,
+        le=1000,
     )
     cutmix: Number = unset(
         "a number from 0.001 to 1000, such as 1: paste a box of another image; with mixup, each "

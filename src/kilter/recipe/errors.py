@@ -19,7 +19,7 @@ from kilter.schedules.registry import SCHEDULES
 
 SHOWN: Final = 8
 LONGEST: Final = 100
-# A default that was not computed because of another key, which has its own error.
+# A default that was not computed because of an error in another key.
 SILENT: Final = "default_factory_not_called"
 
 

@@ -21,7 +21,7 @@ class StageSection(Section):
         "all", '"head", "all", a number of layers with weights from the top, or a list of layer names'
     )
     epochs: Whole = unset(
-        "a whole number from 1; the last stage needs none: it takes the rest of train.epochs",
+        "a whole number from 1; the last stage needs none and takes the rest of train.epochs",
         ge=1,
         le=1_000_000,
     )
@@ -37,7 +37,7 @@ class StageSection(Section):
         ge=1,
         le=1000,
     )
-    schedule: str = key("constant", 'of the rate over the stage: "constant", "cosine" or "one_cycle"')
+    schedule: str = key("constant", 'the learning rate over the stage: "constant", "cosine" or "one_cycle"')
 
     @field_validator("train", mode="before")
     @classmethod

@@ -92,7 +92,7 @@ class BuilderSection(Section):
     negative_slope: Annotated[float | None, UNSET] = Field(
         default_factory=_default_slope, description="a number from 0 to below 1, for leaky_relu only"
     )
-    elu_alpha: Number = unset("a number above 0, for elu only: 1 if none", gt=0)
+    elu_alpha: Number = unset("a number above 0, for elu only; 1 if none", gt=0)
     prelu_slopes: Annotated[nn_options.PreluSlopes | None, UNSET] = unset(
         '"channel", "element" or "layer", for prelu only: one learned slope for each; "channel" if none'
     )
@@ -192,7 +192,7 @@ class CnnSection(BuilderSection):
 
 
 def _without_allow_code(given: Any) -> Any:
-    """Drop the key ``allow_code`` of kilter 0.1.0: a recipe cannot vouch for its own code."""
+    """Drop the key ``allow_code`` of kilter 0.1.0: a recipe cannot grant permission to run its own code."""
     if isinstance(given, dict):
         return {key: value for key, value in given.items() if key != "allow_code"}
     return given
@@ -249,7 +249,7 @@ BUILDERS: Final = ("mlp", "cnn")
 
 
 def model_kind(value: Any) -> str | None:
-    """The kind of section of ``value``; None if it names none or several."""
+    """The kind of section that ``value`` defines; None if it defines none or several."""
     if isinstance(value, Section):
         value = {key: getattr(value, key) for key in KINDS if hasattr(value, key)}
     if not isinstance(value, dict):

@@ -1,4 +1,4 @@
-"""The ``[optimizer]`` section: any Keras optimizer by name, with what Keras lets one set on it."""
+"""The ``[optimizer]`` section: any Keras optimiser by name, with its arguments."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from pydantic import Field, field_validator, model_validator
 
 from kilter.recipe.base import UNSET, Number, Section, Whole, described, key, refuse, unset
 
-# The rates are the papers' or Keras's defaults; a wrong one by a factor of ten is the commonest reason for a
-# network that does not learn. Adadelta: Zeiler 2012 has no rate, i.e. 1.0; Keras's 0.001 hardly moves.
-# Lion: Chen et al. 2023 use a third to a tenth of Adam's rate.
+# The rates are the papers' or Keras's defaults. A rate that is off by a factor of ten is the most frequent
+# reason for a network that does not learn. Adadelta: Zeiler 2012 has no rate, which means 1.0; Keras's 0.001
+# hardly moves. Lion: Chen et al. 2023 use a third to a tenth of Adam's rate.
 DEFAULT_RATES: Final[dict[str, float]] = {
     "adadelta": 1.0,
     "adafactor": 0.001,
@@ -36,7 +36,7 @@ def _default_rate(earlier: dict[str, Any]) -> float:
 
 
 class OptimizerSection(Section):
-    """Which optimizer, and how it steps."""
+    """Which optimiser, and how it steps."""
 
     name: str = key("nadam", "one of " + ", ".join(DEFAULT_RATES))
     learning_rate: Annotated[float, Field(gt=0, le=1000)] | Literal["auto"] = Field(
@@ -44,19 +44,21 @@ class OptimizerSection(Section):
         description='a number above 0, at most 1000, or "auto": found before training; the default depends '
         "on the optimizer",
     )
-    clipnorm: Number = unset("a number above 0: each gradient's norm is cut to it", gt=0)
-    clipvalue: Number = unset("a number above 0: each element of a gradient is cut to ± it", gt=0)
-    global_clipnorm: Number = unset("a number above 0: the norm of all gradients together is cut to it", gt=0)
+    clipnorm: Number = unset("a number above 0: each gradient's norm is clipped to it", gt=0)
+    clipvalue: Number = unset("a number above 0: each element of a gradient is clipped to ± it", gt=0)
+    global_clipnorm: Number = unset(
+        "a number above 0: the norm of all gradients together is clipped to it", gt=0
+    )
     clip: Annotated[Literal["auto"] | None, UNSET] = unset(
         '"auto": global_clipnorm is measured before training'
     )
     weight_decay: Number = unset(
-        "a number from 0 to below 1: the share of a weight taken off per unit of rate", ge=0, lt=1
+        "a number from 0 to below 1: the share of a weight subtracted per unit of learning rate", ge=0, lt=1
     )
     momentum: Number = unset("a number from 0 to below 1, for sgd and rmsprop only", ge=0, lt=1)
     nesterov: bool = key(False, "true or false, for sgd with momentum only")
     gradient_accumulation_steps: Whole = unset(
-        "a whole number from 2 to 100000: batches summed up before a step", ge=2, le=100_000
+        "a whole number from 2 to 100000: batches accumulated before an update", ge=2, le=100_000
     )
     options: dict[str, bool | int | float | str] = Field(
         default_factory=dict,
@@ -65,7 +67,7 @@ class OptimizerSection(Section):
 
     @property
     def rate(self) -> float:
-        """The learning rate as a number: the optimizer's default for "auto"."""
+        """The learning rate as a number: the optimiser's default for "auto"."""
         return DEFAULT_RATES[self.name] if isinstance(self.learning_rate, str) else self.learning_rate
 
     @field_validator("name", mode="before")
@@ -81,9 +83,7 @@ class OptimizerSection(Section):
     def _further_only(cls, options: dict[str, Any]) -> dict[str, Any]:
         doubled = sorted(set(options) & set(cls.model_fields))
         if doubled:
-            raise refuse(
-                "arguments that [optimizer] has no key of its own for", f"{', '.join(doubled)} in options"
-            )
+            raise refuse("arguments that have no key in [optimizer]", f"{', '.join(doubled)} in options")
         return options
 
     @model_validator(mode="after")

@@ -1,4 +1,4 @@
-"""The ``[pretrain]`` section: what an encoder is to learn from rows without labels (docs/pretraining.md)."""
+"""The ``[pretrain]`` section: the task that an encoder learns without labels (docs/pretraining.md)."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ KEYS_OF: Final[dict[str, str]] = {
 
 
 class PretrainSection(Section):
-    """What the encoder is trained for, by ``kilter pretrain``: the model of the recipe without its output."""
+    """The task for which ``kilter pretrain`` trains the encoder, the recipe's model without its output."""
 
     task: Task = Field(
         description='"autoencoder", "rotation", "masked-patch", "jigsaw", "pairs", "contrastive" or "gan"'
@@ -42,7 +42,7 @@ class PretrainSection(Section):
         max_length=5,
     )
     loss: Annotated[Literal["mse", "bce"] | None, UNSET] = unset(
-        '"mse" or "bce", for autoencoder; by the data if none'
+        '"mse" or "bce", for autoencoder; chosen from the data if none'
     )
     corruption: Annotated[Literal["gaussian", "masking"] | None, UNSET] = unset(
         '"gaussian" or "masking", for a denoising autoencoder; gaussian if none'
@@ -54,17 +54,17 @@ class PretrainSection(Section):
         '"kl" or "l1", for a sparse autoencoder; kl if none'
     )
     activity: Number = unset(
-        "a number above 0 and below 1, for a sparse autoencoder: the mean code wished for", gt=0, lt=1
+        "a number above 0 and below 1, for a sparse autoencoder: the target mean of the codes", gt=0, lt=1
     )
     penalty_weight: Number = unset("a number above 0, for a sparse autoencoder: the penalty's factor", gt=0)
     greedy: Annotated[bool | None, UNSET] = unset(
-        "true or false, for autoencoder: layer after layer first, then all"
+        "true or false, for autoencoder: first layer by layer, then all layers together"
     )
-    patch: Whole = unset("a whole number from 1, for masked-patch: pixels a side", ge=1, le=4096)
+    patch: Whole = unset("a whole number from 1, for masked-patch: side in pixels", ge=1, le=4096)
     masked: Number = unset(
         "a number above 0 and below 1, for masked-patch: the share of the image that is masked", gt=0, lt=1
     )
-    tiles: Whole = unset("a whole number from 2, for jigsaw: tiles a side", ge=2, le=64)
+    tiles: Whole = unset("a whole number from 2, for jigsaw: tiles per side", ge=2, le=64)
     temperature: Number = unset(
         "a number from 0.01 to 10, for contrastive: 0.1 to 0.5 are usual", ge=0.01, le=10
     )

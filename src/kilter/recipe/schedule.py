@@ -16,7 +16,7 @@ from kilter.recipe.base import LISTED, UNSET, Section, refuse
 from kilter.schedules.registry import SCHEDULES, schedule_kind
 from kilter.schedules.settings import REQUIRED, ScheduleKind, Setting
 
-# Optimisers whose momentum or beta_1 can be cycled; sgd and rmsprop need a momentum of their own.
+# Optimisers with a momentum or beta_1 that can be cycled; sgd and rmsprop need a momentum setting.
 CYCLED: Final = ("sgd", "rmsprop", "adam", "adamw", "nadam", "adamax", "lion", "lamb")
 NO_SUCH_SCHEDULE: Final = "no_such_schedule"
 _NAME: Final = "one of " + ", ".join(SCHEDULES)
@@ -29,7 +29,7 @@ class ScheduleSection(Section):
 
     @property
     def kind(self) -> ScheduleKind:
-        """The schedule that is named."""
+        """The schedule of this name."""
         return schedule_kind(self.name)
 
     def settings(self) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""The sections of a recipe other than the model and the optimizer, and the recipe itself."""
+"""The sections of a recipe other than the model and the optimiser, and the recipe itself."""
 
 from __future__ import annotations
 
@@ -32,12 +32,21 @@ class DataSection(Section):
         "rows from the front (a whole number, at least 1), a share above 0 and below 1 "
         "(drawn with the seed, class by class), or a file",
     )
-    test: Annotated[HeldOut | None, UNSET] = unset("as validation; not for a source with its own test set")
+    test: Annotated[HeldOut | None, UNSET] = unset("like validation; not for a source with its own test set")
     split_seed: Whole = unset(
         "a whole number from 0 to 2147483647: the seed of shares, for several seeds on one "
         "split; by default the recipe's seed",
         ge=0,
         le=2**31 - 1,
+    )
+    folds: Whole = unset(
+        "a whole number from 2: cross-validation, which trains once for each of so many parts of the rows "
+        "and tests on that part",
+        ge=2,
+        le=10_000,
+    )
+    fold: Whole = unset(
+        "a whole number from 1 to data.folds: train only without this part, and test on it", ge=1, le=10_000
     )
     standardize: bool = key(
         True,
@@ -59,8 +68,8 @@ class DataSection(Section):
     )
     text: Literal["ignore", "hash", "bag"] = key(
         "ignore",
-        '"ignore", "hash" or "bag": what becomes of table columns of free text: nothing, features that their '
-        "words are hashed into, or counts of their most frequent words",
+        '"ignore", "hash" or "bag": how free-text columns are used: not at all, as features that their '
+        "words are hashed into, or as counts of their most frequent words",
     )
     missing: Annotated[tuple[str, ...], LISTED] = key(
         (),
@@ -73,7 +82,7 @@ class DataSection(Section):
     )
     split: Literal["random", "time"] = key(
         "random",
-        '"random" or "time": shares held out are drawn, or are the latest rows by the first date column',
+        '"random" or "time": held-out shares are random rows, or the latest rows by the first date column',
     )
     image_size: Annotated[tuple[int, int] | None, LISTED, UNSET] = unset(
         "[height, width], each from 1 to 4096 pixels: the images of a folder are resized to it"
@@ -91,6 +100,14 @@ class DataSection(Section):
         if not fits:
             raise refuse(described(cls, "validation"))
         return value
+
+    @model_validator(mode="after")
+    def _one_of_the_folds(self) -> Self:
+        if self.fold is not None and not (self.folds and self.fold <= self.folds):
+            raise refuse("a fold from 1 to data.folds", f"fold={self.fold} of folds={self.folds}")
+        if self.folds is not None and (self.test is not None or self.split == "time"):
+            raise refuse("data.folds without data.test, on rows drawn at random", f"folds={self.folds}")
+        return self
 
     @field_validator("image_size")
     @classmethod
@@ -110,11 +127,11 @@ class EarlyStopping(Section):
         "the name in the history of the measure to watch, such as val_loss; by default train.metric's",
         min_length=1,
     )
-    min_delta: float = key(0.0, "the least change that counts as improvement: 0 or more", ge=0)
+    min_delta: float = key(0.0, "the smallest change that counts as improvement: 0 or more", ge=0)
 
 
 class WeightAveraging(Section):
-    """Stochastic weight averaging: the epochs whose weights are averaged."""
+    """Stochastic weight averaging: the weights of which epochs are averaged."""
 
     start: int | float = key(
         0.75,
@@ -295,7 +312,7 @@ class Recipe(Section):
         if doubled and (self.train.ema is not None or self.train.swa is not None):
             raise refuse(
                 "one average of the weights: train.ema, train.swa or use_ema in optimizer.options",
-                f"{', '.join(doubled)} in optimizer.options beside train",
+                f"{', '.join(doubled)} in optimizer.options and in train",
             )
         return self
 
@@ -342,7 +359,7 @@ class Recipe(Section):
         return self
 
     def _check_rates_by_depth(self) -> None:
-        """Rates by depth need an optimiser with default settings."""
+        """Layer-wise learning rates need an optimiser with default settings."""
         given = sorted(self.optimizer.model_fields_set - {"name", "learning_rate"})
         set_keys = [key for key in given if getattr(self.optimizer, key) not in (None, False, {})]
         if self.optimizer.name not in BY_DEPTH or set_keys:

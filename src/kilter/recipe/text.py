@@ -25,8 +25,8 @@ def with_overrides(recipe: Recipe, overrides: Iterable[str]) -> Recipe:
 
     A value is read as TOML, or else as a string: ``train.epochs=5``, ``optimizer.name=sgd``,
     ``model.hidden=[50, 50]``, ``train.early_stopping=none``. Defaults that depend on another key (a learning
-    rate on the optimizer) follow it unless they were given. Another kind of model (builder, file or factory)
-    or another schedule resets its section.
+    rate on the optimiser) follow it unless they were given. Changing the kind of model (builder, file or
+    factory) or the schedule resets its section.
 
     Raises :class:`RecipeError` as :func:`parse_recipe` does, and for an override without ``=``.
 
@@ -85,7 +85,7 @@ def _put(given: dict[str, Any], path: list[str], value: Any) -> None:
 
 IMAGE_SETS: Final = ("cifar10", "fashion-mnist")
 NO_TABLES: Final = ("", ".npz", ".idx", ".gz")
-"""Endings of sources that are no files of tables; folders and named sets have none."""
+"""Endings of sources that are no files of tables unless they exist and say otherwise."""
 
 
 def run_name(text: str) -> str:
@@ -95,25 +95,25 @@ def run_name(text: str) -> str:
 
 
 def recipe_for(source: str, *, average: bool = True) -> Recipe:
-    """The default recipe for a named data set, a file or a folder; only file names are inspected.
+    """The default recipe for a named data set, a file or a folder; inspects names and column types only.
 
     Two dense layers of 100 units (ELU, He), or a small convolutional network for the named image sets and
-    for folders of images; Nadam; at most 100 epochs, stopped 10 epochs after the best validation loss.
-    Parquet may contain a table or images and gets the dense layers, which take both. Files of tables are
+    for encoded images; Nadam; at most 100 epochs, stopped 10 epochs after the best validation loss. Files of
+    tables are
     trained with dropout, decaying weights, a moving average of the weights and batches that fit their rows
     (docs/decisions/044);
     ``average=False`` leaves the average out, which transfer and pretraining do not have.
 
     Raises :class:`~kilter.errors.RecipeError` for a name that is empty or not UTF-8.
     """
-    images = source in IMAGE_SETS or _is_image_folder(Path(source))
+    found = _contents(source)
     given: dict[str, Any] = {
         "name": run_name(Path(source).stem),
         "data": {"source": source},
-        "model": {"builder": "cnn" if images else "mlp"},
+        "model": {"builder": "cnn" if found == "images" else "mlp"},
         "train": {"epochs": 100, "early_stopping": {"patience": 10}},
     }
-    if Path(source).suffix.lower() not in NO_TABLES:
+    if found == "table" or (found is None and Path(source).suffix.lower() not in NO_TABLES):
         given["data"]["validation"] = 0.2
         given["model"]["hidden"] = AUTO
         given["optimizer"] = {"name": "adamw", "learning_rate": 0.003, "weight_decay": 0.1}
@@ -124,12 +124,14 @@ def recipe_for(source: str, *, average: bool = True) -> Recipe:
         raise recipe_error(error, given) from None
 
 
-def _is_image_folder(path: Path) -> bool:
-    """Whether the path is a folder without Parquet files."""
-    try:
-        return path.is_dir() and not any(file.suffix.lower() == ".parquet" for file in path.iterdir())
-    except OSError:  # unreadable: reported when the data are read
-        return False
+def _contents(source: str) -> str | None:
+    """ "table", "images", also for a folder of arrays, or None for other arrays and what does not exist."""
+    if source in IMAGE_SETS:
+        return "images"
+    from kilter.data.loading import contents
+
+    found = contents(source)
+    return "images" if found is None and Path(source).is_dir() else found
 
 
 HEADING: Final = "A kilter recipe, every key resolved. Train it again: kilter train THIS_FILE"
@@ -171,7 +173,7 @@ def load_recipe(path: str | Path) -> Recipe:
         ValueError,
         expected="a recipe in TOML",
         received=lambda error: f"{path}: {error}",
-        remedy="correct it at the place named",
+        remedy="correct the file at that position",
     ):
         given = parse_toml(_content(path).decode("utf-8-sig"))
     return parse_recipe({"name": run_name(path.stem)} | given)

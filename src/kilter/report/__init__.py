@@ -1,6 +1,6 @@
 """Reports of runs, comparisons and treatments: one self-contained HTML file each.
 
-Names load on first use, so that a picture of one record does not load the pages of all others.
+Names load on first use, so that a figure of one record does not load the pages of all others.
 """
 
 from __future__ import annotations

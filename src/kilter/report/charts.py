@@ -39,7 +39,7 @@ _CURVES = (
 SCHEDULED = frozenset({"learning_rate", "momentum"})
 
 
-# For charts whose axis title would otherwise collide with the legend.
+# For charts with an axis title that would otherwise collide with the legend.
 LEGEND_ABOVE: Final[dict[str, Any]] = {
     "legend": {"orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom"},
     "margin": {"l": 8, "r": 12, "t": 60, "b": 8},

@@ -26,7 +26,7 @@ _METHOD = (
 def write_comparison(comparison: Comparison, path: Path | str | None = None) -> Path:
     """Write the page of a comparison, by default ``report.html`` in its folder; returns its path.
 
-    A single file of about 5 MB, mostly plotly's script, which loads nothing else. Raises
+    It is a single file of about 5 MB, mostly plotly's script, that loads nothing else. Raises
     :class:`~kilter.errors.RunError` if it cannot be written.
     """
     place = Path(comparison.path) / REPORT if path is None else Path(path)

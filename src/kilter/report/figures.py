@@ -1,4 +1,4 @@
-"""The pictures behind the records' ``plot()``: one function for each kind of record, called through `drawn`.
+"""The figures behind the records' ``plot()``: one function for each kind of record, called through `drawn`.
 
 Nothing is computed or trained here. Every function returns a plotly figure.
 """
@@ -90,7 +90,7 @@ def learning_rate_search(found: FoundRate) -> Figure:
         name = "batch" if len(found.curves) == 1 else f"batch, search {number + 1}"
         _line(figure, name, found.lrs, curve, color=_PALE, width=1)
     _line(figure, "smoothed", found.lrs, found.smoothed, color=_BLUE, width=2.5)
-    # From the lowest loss to as far above the first one as the lowest lies below it.
+    # From the lowest loss to as far above the first loss as the lowest is below it.
     lowest = float(np.min(found.smoothed))
     fall = found.first_loss - lowest
     shown = (lowest - 0.25 * fall, found.first_loss + fall)

@@ -26,8 +26,8 @@ _PARTS = {"": "training", "train_": "training, in inference mode", "val_": "vali
 def write_report(run_path: Path | str) -> Path:
     """Write ``report.html`` into a run directory, from its other files; returns its path.
 
-    It can be written during training, and again later. A single file of about 5 MB, mostly plotly's script,
-    which loads nothing else. Names from recipe and data are escaped.
+    It can be written during training, and again later. It is a single file of about 5 MB, mostly plotly's
+    script, that loads nothing else. Names from recipe and data are escaped.
 
     Raises :class:`~kilter.errors.RunError` if `run_path` is not a run directory, or the disk is full.
     """
@@ -151,7 +151,7 @@ def _environment(environment: Mapping[str, Any]) -> list[tuple[str, list[str]]]:
 
 def fill(template: str, *, drawn: bool, **content: Any) -> str:
     """The page from a template of this package; `drawn` says whether it has plots, which need a script."""
-    # Autoescaping is on for every template, whatever its name.
+    # Autoescaping is on for every template, regardless of its name.
     environment = Environment(
         loader=PackageLoader("kilter.report"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
     )

@@ -1,4 +1,4 @@
-"""The page of a treatment: what was found, what was changed, how sure that is, before and after."""
+"""The page of a treatment: what was found, what was changed, how certain the gain is, before and after."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 from kilter._diagnosis.catalogue import CATALOGUE
 from kilter._records import Finding
 from kilter._text import duration
-from kilter._treatment.result import Evaluation, Treatment
+from kilter._treatment.result import Evaluation, Treatment, said
 from kilter.report import words
 from kilter.report.charts import LEGEND_ABOVE, Chart, line
 from kilter.report.page import fill
@@ -20,7 +20,8 @@ from kilter.runs.atomic import write_text
 _METHOD: Final = (
     "Short trainings on the same rows chose the changes. The proof trained the chosen set and the original "
     "model on paired seeds that the search did not use. p is that of the exact two-sided sign-flip test; the "
-    "interval is a percentile bootstrap interval, too narrow for few pairs."
+    "interval of the effect is a BCa bootstrap interval. After the proof each change was taken out in turn, "
+    "on some of these seeds."
 )
 # Charts through depth: the measurement, its title, and what it shows.
 _THROUGH_DEPTH: Final = (
@@ -30,10 +31,12 @@ _THROUGH_DEPTH: Final = (
 
 
 def write_treatment(treatment: Treatment, path: Path | str) -> Path:
-    """Write the page of a treatment; returns where it is.
+    """Write the page of a treatment; returns its path.
 
-    One file of about 5 MB, most of it plotly's script; it loads nothing from anywhere. Nothing is computed:
-    the record has all the numbers. Raises :class:`~kilter.errors.RunError` if it cannot be written.
+    It is one file of about 5 MB, mostly plotly's script, that loads nothing else. Nothing is computed: the
+    record has all the numbers.
+
+    Raises :class:`~kilter.errors.RunError` if it cannot be written.
     """
     place = Path(path)
     write_text(place, fill("treatment.html", drawn=True, **_content(treatment)))
@@ -57,6 +60,17 @@ def _content(treatment: Treatment) -> dict[str, Any]:
             (", ".join(one.remedies) or "none", [words.measure(trials.measure, one.score), one.outcome])
             for one in trials.tried
         ],
+        "parts": [
+            (
+                one.remedy,
+                [
+                    said(one),
+                    words.measure(trials.measure, one.without),
+                    "not tried" if math.isnan(one.alone) else words.measure(trials.measure, one.alone),
+                ],
+            )
+            for one in trials.parts
+        ],
         "length": trials.length,
         "pairs": _pairs(treatment),
         "checks": [
@@ -72,6 +86,8 @@ def _sentences(treatment: Treatment) -> list[str]:
     severe = treatment.diagnosis.codes("severe")
     found = f"{words.count(len(severe), 'severe finding')}." if severe else "Nothing severe was found."
     stopped = [f"Stopped early: {treatment.stopped}."] if treatment.stopped else []
+    if treatment.noise:
+        return [found, f"Nothing to learn here, so no remedy was tried. {treatment.noise}", *stopped]
     if not treatment.changes:
         kept = f"Kept the given model: {treatment.kept}." if treatment.kept else "Trained without changes."
         return [found, f"Nothing was changed. {kept}", *stopped]
@@ -120,14 +136,13 @@ def _pairs(treatment: Treatment) -> dict[str, Any] | None:
         return None
     one, measure = proof.differences[0], proof.metric
     pairs = zip(*(candidate.runs for candidate in proof.candidates), strict=True)
-    interval = f"{one.low:+.4g} to {one.high:+.4g}" if math.isfinite(one.low) else "–"
     return {
         "columns": ["seed", *(candidate.name for candidate in proof.candidates), "better by"],
         "rows": [
             (pair[0].seed, [*(words.measure(measure, run.score) for run in pair), f"{value:+.4g}"])
             for pair, value in zip(pairs, one.differences, strict=True)
         ],
-        "words": f"{treatment.trials.in_words}; interval {interval}",
+        "words": treatment.trials.in_words,
     }
 
 

@@ -1,4 +1,4 @@
-"""Run directories: made, filled while a model trains, read back, resumed; and the main job that does it all.
+"""Run directories: creating, filling, reading and resuming them, and training from a recipe.
 
 Names load on first use (PEP 562), so that reading runs (``kilter runs``) needs neither Keras nor JAX.
 """
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from kilter import _backend  # noqa: F401  (chooses JAX before Keras loads)
 
 if TYPE_CHECKING:
+    from kilter.runs.cross_validation import CrossValidation, cross_validate
     from kilter.runs.directory import Run, create_run, reopen_run
     from kilter.runs.reading import RunRecords, list_runs, open_run
     from kilter.runs.recorder import Recorder
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
     from kilter.runs.training import TrainResult, resume, train
 
 _HOMES = {
+    "CrossValidation": "kilter.runs.cross_validation",
+    "cross_validate": "kilter.runs.cross_validation",
     "Interrupted": "kilter.runs.termination",
     "Recorder": "kilter.runs.recorder",
     "Replay": "kilter.runs.replaying",
@@ -38,6 +41,7 @@ _HOMES = {
 }
 
 __all__ = [
+    "CrossValidation",
     "Interrupted",
     "Recorder",
     "Replay",
@@ -46,6 +50,7 @@ __all__ = [
     "RunSummary",
     "TrainResult",
     "create_run",
+    "cross_validate",
     "list_runs",
     "open_run",
     "reopen_run",

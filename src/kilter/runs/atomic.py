@@ -1,7 +1,7 @@
 """Atomic writes: temporary file, fsync, rename, fsync the folder.
 
-A reader sees the old file or the new one, whenever the writer is killed and whatever the disk does. A failed
-write raises a :class:`~kilter.errors.RunError` that names file and cause, and leaves the old file.
+A reader sees either the old file or the new one, no matter when the writer is killed. A failed write raises a
+:class:`~kilter.errors.RunError` that names file and cause, and leaves the old file.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _BINARY = getattr(os, "O_BINARY", 0)  # on Windows: no translation of line break
 
 
 def write_bytes(path: Path, content: bytes) -> None:
-    """Write `content` to `path`, whole or not at all; :class:`RunError` leaves `path` as it was."""
+    """Write `content` to `path`, whole or not at all; :class:`RunError` leaves `path` unchanged."""
 
     def fill(temporary: Path) -> None:
         descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | _BINARY, 0o666)
@@ -41,7 +41,7 @@ def write_text(path: Path, content: str) -> None:
 
 
 def write_with(path: Path, fill: Callable[[Path], object]) -> None:
-    """Let `fill` write a temporary file beside `path` with its suffix, then rename it to `path`."""
+    """Let `fill` write a temporary file next to `path` with its suffix, then rename it to `path`."""
     temporary = path.with_name(f".{path.stem}-{uuid.uuid4().hex}{path.suffix}")
     with errors_named(path):
         try:

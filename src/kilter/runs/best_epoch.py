@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from kilter import _measures
 from kilter._measures import Direction
 
-# How Keras's names of measures end where more is better; every other measure is minimised.
+# Endings of Keras's metric names for which more is better; every other measure is minimised.
 _MORE_IS_BETTER = ("accuracy", "acc", "auc", "precision", "recall", "score", "iou", "similarity")
 
 
@@ -31,7 +31,7 @@ class Watch:
     The best epoch is the first with the best finite value. Patience follows Keras's EarlyStopping: `waited`
     counts the epochs since the value improved on `reference` by more than `min_delta`, and training stops
     when `waited` reaches `patience`, but never after the first epoch; None never stops. A non-finite value is
-    no improvement (Keras keeps a NaN of the first epoch as the best for ever).
+    no improvement (Keras keeps a NaN of the first epoch as the best forever).
     """
 
     monitor: str

@@ -27,7 +27,7 @@ from kilter._engine.scheduling import check_schedule
 from kilter._engine.training_spec import EarlyStopping, TrainingSpec
 from kilter._models.variables import build
 from kilter._progress import SILENT, Progress
-from kilter._system import at_home, require_memory
+from kilter._system import require_memory
 from kilter._text import did_you_mean, printable
 from kilter._transfer.sources import checksum
 from kilter._transfer.stages import Phase
@@ -35,8 +35,9 @@ from kilter._tuning.clip_threshold import FoundClip, clip_threshold
 from kilter._tuning.find_lr import find_lr
 from kilter._tuning.rate_curve import FoundRate
 from kilter._validation import errors_as
-from kilter.data import NAMED_SETS, Dataset, Source, Splits, load, split
+from kilter.data import Dataset, Source, Splits, fold, load, split
 from kilter.data.leaks import leak_notes
+from kilter.data.loading import absolute
 from kilter.errors import ModelError, RecipeError
 from kilter.nn.builders import BYTES_A_WEIGHT
 from kilter.recipe import FileSection, Recipe, ReuseSection
@@ -46,12 +47,12 @@ from kilter.runs.evaluating import ValidationMeasure, positive_of, watch_for
 from kilter.runs.fitting import fitted
 from kilter.runs.from_recipe import make_augmentation, make_model, make_phases, make_schedule
 from kilter.runs.records import DataRecord
-from kilter.runs.trained import data_of, require_names
+from kilter.runs.trained import data_of, image_form, require_names
 
 
 @dataclass(frozen=True, eq=False)
 class Prepared:
-    """A recipe made ready to train: paths resolved, data read, model compiled and built.
+    """A recipe that is ready to train: paths resolved, data read, model compiled and built.
 
     Numbers that were measured ("auto") are in `recipe`. `phases`: the stages of fine-tuning, if any.
     """
@@ -155,12 +156,25 @@ def read_parts(
     """The recipe's data as :func:`read_source` reads them, and their split."""
     source, section = read_source(recipe, record, same_task=same_task), recipe.data
     seed = recipe.seed if section.split_seed is None else section.split_seed
+    if section.folds is not None:
+        if section.fold is None:
+            raise RecipeError(
+                expected="data.fold, the one of data.folds to hold out",
+                received=f"data.folds={section.folds} alone, which is for kilter train and cross_validate",
+                remedy="leave data.folds out, or add data.fold",
+            )
+        source = fold(source, folds=section.folds, number=section.fold, seed=seed)
     parts = split(source, validation=section.validation, test=section.test, seed=seed, by=section.split)
     return replace(source, encoding=parts.encoding), parts
 
 
 def read_source(
-    recipe: Recipe, record: DataRecord | None, *, same_task: bool = False, unlabelled: bool = False
+    recipe: Recipe,
+    record: DataRecord | None,
+    *,
+    same_task: bool = False,
+    unlabelled: bool = False,
+    keep_inputs: bool = False,
 ) -> Source:
     """The recipe's data; warns if float32 makes different numbers equal.
 
@@ -170,6 +184,7 @@ def read_source(
     section = recipe.data
     encoding = None if record is None else record.table_encoding
     shared: dict[str, Any] = {"skip_bad": section.skip_bad, "image_size": section.image_size}
+    shared |= image_form(record, section.source) | {"keep_inputs": keep_inputs}
     names = ("ignore", "only", "kinds", "text", "missing")
     chosen = {name: getattr(section, name) for name in names}
     if same_task and encoding is not None:
@@ -208,10 +223,10 @@ def with_absolute_paths(recipe: Recipe) -> Recipe:
     """The recipe with absolute paths, so that it can be replayed from any folder."""
     data = recipe.data
     given = {"source": data.source, "validation": data.validation, "test": data.test}
-    paths = {key: _absolute(value) for key, value in given.items() if isinstance(value, str)}
+    paths = {key: absolute(value) for key, value in given.items() if isinstance(value, str)}
     changes: dict[str, object] = {"data": data.model_copy(update=paths)}
     if isinstance(recipe.model, FileSection):
-        changes["model"] = recipe.model.model_copy(update={"file": _absolute(recipe.model.file)})
+        changes["model"] = recipe.model.model_copy(update={"file": absolute(recipe.model.file)})
     if isinstance(recipe.model, ReuseSection):
         changes["model"] = _with_checksum(recipe.model)
     return recipe.model_copy(update=changes)
@@ -220,7 +235,7 @@ def with_absolute_paths(recipe: Recipe) -> Recipe:
 def _with_checksum(section: ReuseSection) -> ReuseSection:
     """With absolute paths and the SHA-256 of the weights, so that a replay reuses the same ones."""
     given = {"reuse": section.reuse, "weights": section.weights}
-    paths = {key: _absolute(value) for key, value in given.items() if value is not None}
+    paths = {key: absolute(value) for key, value in given.items() if value is not None}
     file = Path(paths.get("weights", paths["reuse"]))
     if section.sha256 is None and file.is_file():
         paths["sha256"] = checksum(file)
@@ -250,7 +265,7 @@ def make_optimizer(recipe: Recipe, rate: float | None = None) -> keras.optimizer
 
 
 def _try_step(optimizer: keras.optimizers.Optimizer) -> None:
-    """Trace one step of a copy of the optimiser, since Keras checks few of its arguments earlier."""
+    """Trace one step of a copy of the optimiser, because Keras checks few of its arguments earlier."""
     copy: Any = type(optimizer).from_config(optimizer.get_config())
     weights = [keras.Variable([0.0])]
     copy.build(weights)
@@ -282,15 +297,10 @@ def _tuned(prepared: Prepared, progress: Progress) -> Prepared:
     return replace(prepared, recipe=recipe, spec=spec, found_rate=rate, found_clip=clip)
 
 
-def _absolute(name: str) -> str:
-    path = at_home(name)
-    return str(path.resolve()) if name not in NAMED_SETS and path.exists() else name
-
-
 def _callbacks(
     recipe: Recipe, parts: Splits, model: keras.Model, watch: Watch
 ) -> tuple[keras.callbacks.Callback, ...]:
-    """The weight average, if any, then the validation measure that ``watch`` needs beside the model's own."""
+    """The weight average, if any, then the validation measure that ``watch`` needs."""
     found: list[keras.callbacks.Callback] = []
     average = weight_average(recipe, parts.train, model)
     found += [] if average is None else [average]
@@ -352,7 +362,7 @@ def _require_training_room(model: keras.Model, optimizer: keras.optimizers.Optim
         ModelError,
         expected="a model that can be trained in memory",
         received=f"{weights:.3g} weights, for each a gradient and {slots} numbers of {optimizer.name}",
-        remedy="use fewer or narrower layers, or another optimiser (sgd keeps the least)",
+        remedy="use fewer or narrower layers, or another optimiser (sgd needs the least memory)",
     )
 
 

@@ -1,4 +1,4 @@
-"""Checkpoints of a run: a tree of arrays and a few numbers, from which training resumes bit for bit.
+"""Checkpoints of a run: a tree of arrays and a few numbers. Training resumes from them bit for bit.
 
 Orbax writes ``checkpoints/epoch-000007/`` (after that epoch) or ``epoch-000007-step-00000120/`` (within it)
 under a temporary name; it gets a manifest with the SHA-256 of every file, is synced to disk and renamed. The
@@ -207,7 +207,7 @@ def _moment(epoch: int, step: int | None) -> Moment:
 def _read(moment: Moment, path: Path) -> Checkpoint:
     """The checkpoint in `path`; :class:`RunError` if it is damaged or orbax cannot read it."""
     found = damage(path)
-    # Only kilter 0.1.0 wrote none; whether the checkpoint is that old is known once it has been read.
+    # Only kilter 0.1.0 wrote no manifest; whether the checkpoint is that old is known only after reading it.
     is_old = found is not None and not (path / MANIFEST).exists()
     if found is not None and not is_old:
         raise _unusable(path, found)

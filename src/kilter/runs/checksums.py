@@ -21,7 +21,7 @@ from kilter.errors import RunError
 from kilter.runs.atomic import errors_named, fsync_path, write_text
 
 CHECKSUMS = "checksums.json"
-# The entry for the content of a recipe, whatever its layout, without the keys that may change before a
+# The entry for the content of a recipe, regardless of its layout, without the keys that may change before a
 # resume: how long to train, and where the data are (data.json has their checksums).
 RECIPE_CONTENT = "recipe"
 IDENTITY = "run"
@@ -69,7 +69,7 @@ def content_of(recipe_text: str) -> str:
 
 
 def require_unchanged(path: Path) -> None:
-    """Raise :class:`RunError` if a file of a run is not as kilter wrote it; an unlisted file passes."""
+    """Raise :class:`RunError` if a file has changed since kilter wrote it; an unlisted file passes."""
     wanted = _read(path.parent).get(path.name)
     if wanted is None:
         return
@@ -141,7 +141,7 @@ def write_manifest(folder: Path) -> None:
 
 
 def damage(folder: Path) -> str | None:
-    """What is wrong with the files in `folder`, as file and reason; None if all are as written."""
+    """What is wrong with the files in `folder`, as file and reason; None if all are unchanged."""
     try:
         wanted = json.loads((folder / MANIFEST).read_bytes())["files"]
         names = sorted({*wanted, *(found := dict(_files(folder)))})

@@ -1,4 +1,4 @@
-"""Checkpoint and history of a resumed run, brought to the newest epoch that both of them have."""
+"""Brings checkpoint and history of a resumed run to the newest epoch that both of them have."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ def _require_history(path: Path, checkpoint: Checkpoint) -> None:
 
 
 def _require_no_contradiction(path: Path, checkpoint: Checkpoint) -> None:
-    """Raise :class:`RunError` if a line of history.jsonl was changed: a person has to decide."""
+    """Raise :class:`RunError` if a line of history.jsonl was changed: the user has to decide."""
     found, saved = read_lines(path), set(checkpoint.scalars[checkpoints.HISTORY])
     if saved <= set(found):
         return

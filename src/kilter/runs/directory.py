@@ -53,7 +53,7 @@ _PAUSE_SECONDS = 0.1  # between attempts to find a free name
 class Run:
     """A run directory that this process writes to; a context manager that releases the lock.
 
-    Made by :func:`create_run`, or :func:`reopen_run` for an interrupted run. A method whose write fails
+    Made by :func:`create_run`, or :func:`reopen_run` for an interrupted run. A method with a failing write
     raises :class:`RunError` and leaves the old file intact.
     """
 
@@ -72,7 +72,7 @@ class Run:
         self.close()
 
     def discard(self) -> None:
-        """Close, and remove the whole directory, of a run that did not begin."""
+        """Close a run that did not start, and remove its directory."""
         self.close()
         shutil.rmtree(self.path)
 
@@ -117,7 +117,7 @@ class Run:
         write_text(self.path / HISTORY, "".join(f"{line}\n" for line in lines))
 
     def note(self, text: str) -> None:
-        """Add a line to journal.jsonl: an event that the user should know of."""
+        """Add a line to journal.jsonl: an event that the user should know about."""
         line = {"time": datetime.now(UTC).isoformat(timespec="seconds"), "text": text}
         append_line(self.path / JOURNAL, to_json(line))
 
@@ -142,21 +142,21 @@ class Run:
             fsync_path(self.path)
 
     def write_recipe(self, text: str) -> None:
-        """recipe.toml: what is trained."""
+        """Write recipe.toml."""
         write_text(self.path / RECIPE, text)
         with replacing(self.path, RECIPE_CONTENT, content_of(text)):
             pass
 
 
 def _check_utf8(parent: Path) -> None:
-    """Checkpoints cannot be written below a folder whose name is not UTF-8."""
+    """Checkpoints cannot be written below a folder with a name that is not UTF-8."""
     try:
         str(parent.absolute()).encode("utf-8")
     except UnicodeEncodeError:
         raise RunError(
-            expected="a folder for runs whose path is UTF-8",
+            expected="a folder for runs with a UTF-8 path",
             received=ascii(str(parent)),
-            remedy="rename the folder, or choose another place for runs",
+            remedy="rename the folder, or choose another folder for runs",
         ) from None
 
 

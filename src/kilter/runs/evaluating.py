@@ -1,4 +1,4 @@
-"""A model's answers and measures on a part of the data, and the measure that decides which epoch is best."""
+"""A model's predictions and measures on a part of the data, and the measure for the best epoch."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def answers_of(
     positive: int = 1,
     threshold: float | None = None,
 ) -> Answers:
-    """The model's answers for a labelled part, from its outputs ``[n, k]``."""
+    """The model's predictions for a labelled part, from its outputs ``[n, k]``."""
     outputs, y = outputs.reshape(len(outputs), -1).astype(np.float64), np.asarray(part.y)
     if objective.task == "regression":
         return Answers("numbers", y.reshape(len(y), -1).astype(np.float64), outputs)
@@ -41,7 +41,7 @@ def answers_of(
 
 
 def positive_of(part: Dataset) -> int:
-    """The rarer of two classes, the second if both have as many rows or there are others."""
+    """The rarer of two classes; the second if both have equally many rows or there are more classes."""
     if part.y is None or len(part.classes) != 2:
         return 1
     counts = np.bincount(part.y, minlength=2)
@@ -49,14 +49,14 @@ def positive_of(part: Dataset) -> int:
 
 
 def fitting_measure(part: Dataset) -> str:
-    """The measure that fits the training part: never the accuracy if a class is rare."""
+    """The measure to judge by for the training part: never the accuracy if a class is rare."""
     if part.task == "regression" or part.y is None:
         return _measures.fitting("numbers")
     return _measures.fitting("classes", np.bincount(part.y, minlength=len(part.classes)))
 
 
 def measure_names(train: Dataset) -> list[str]:
-    """The names of all measures of a model for these data, the one to judge by first."""
+    """The names of all measures of a model for these data, with the one to judge by first."""
     kind = "numbers" if train.task == "regression" else "classes"
     return _measures.names_of(kind, first=fitting_measure(train))
 
@@ -64,7 +64,7 @@ def measure_names(train: Dataset) -> list[str]:
 def chosen_threshold(
     model: keras.Model, objective: Objective, train: Dataset, validation: Dataset | None
 ) -> float | None:
-    """For a rare class of two: the probability from which it is answered, by the validation rows."""
+    """For a rare class of two: the probability from which it is predicted, chosen on the validation rows."""
     if objective.task == "regression" or validation is None or len(train.classes) != 2:
         return None
     if fitting_measure(train) == "accuracy":
@@ -145,7 +145,7 @@ class ValidationMeasure(keras.callbacks.Callback):
         self._positive = positive
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        """Measure the validation rows; nothing without logs to add to."""
+        """Measure the validation rows; does nothing if there are no logs to add to."""
         if logs is None or self.model is None:
             return
         outputs = predict(self.model, self._validation.x, batch_size=BATCH, verbose=0)

@@ -1,4 +1,4 @@
-"""TensorBoard scalars of a run: tags ``train/loss`` and ``validation/loss``, so that curves lie together."""
+"""TensorBoard scalars of a run: ``train/loss`` and ``validation/loss`` share a chart."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ _GROUPS = {"val_": "validation", "train_": "train_in_inference"}
 class EventWriter:
     """Writes an epoch's scalars to ``events.out.tfevents.*`` in the run's folder and flushes them.
 
-    tensorboardX's ``SummaryWriter`` writes in a thread: once a full disk has ended it, its queue of ten
-    blocks the training for ever. Its synchronous ``EventsWriter`` raises instead.
+    tensorboardX's ``SummaryWriter`` writes in a thread: if a full disk ends the thread, its queue of ten
+    blocks the training forever. Its synchronous ``EventsWriter`` raises instead.
     """
 
     def __init__(self, folder: Path) -> None:

@@ -8,7 +8,7 @@ from kilter.data import Dataset
 from kilter.recipe import MlpSection, Recipe
 from kilter.recipe.optimizer import AUTO
 
-# Fewer rows give gradients of noise, more give few steps.
+# Smaller batches give noisy gradients, larger ones give too few steps.
 _BATCHES = (8, 1024)
 # Wider layers overfit few rows: two of 100 units lose 0.004 to 0.007 on tables of 460 and 880 training rows.
 _WIDTHS = (32, 256)
@@ -18,7 +18,7 @@ _DROPOUT, _MANY_ROWS = 0.15, 2000
 
 
 def fitted(recipe: Recipe, train: Dataset) -> Recipe:
-    """The recipe with a value for each "auto" that the training part decides; no batch is larger."""
+    """The recipe with a value for each "auto" that depends on the training part; no batch is larger."""
     changes: dict[str, object] = {}
     root = 2 ** round(math.log2(max(1, len(train))) / 2)
     asked = recipe.train.batch_size

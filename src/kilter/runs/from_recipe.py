@@ -49,7 +49,7 @@ def make_phases(
             train=stage.train,
             learning_rate=stage.rate * recipe.optimizer.rate,
             decay=stage.decay,
-            # Rates by depth need an optimiser given by name.
+            # Layer-wise rates need an optimiser given by name.
             optimizer=make_optimizer if stage.decay == 1 else recipe.optimizer.name,
             schedule=stage.schedule,
         )
@@ -101,7 +101,7 @@ def make_model(recipe: Recipe, train: Dataset, *, allow_code: bool = False) -> k
     if isinstance(section, FactorySection):
         if not allow_code:
             raise ModelError(
-                expected="a recipe that runs no code of its own",
+                expected="a recipe that does not run its own code",
                 received=f"model.factory={section.factory!r}, which imports and calls Python code",
                 remedy=TRUST,
             )
@@ -182,7 +182,7 @@ def _in_target_units(train: Dataset) -> keras.layers.Layer:
     targets = moments(train.y if train.y.ndim == 2 else train.y[:, None])  # type: ignore[union-attr,index]
     deviation = [float(variance) ** 0.5 or 1.0 for variance in targets.variance]
     mean = [float(value) for value in targets.mean]
-    # Keras takes a list, though its annotation says one number.
+    # Keras accepts a list, although its annotation says one number.
     offset: Any = mean
     return keras.layers.Rescaling(deviation, offset=offset, dtype="float32", name="target_units")
 

@@ -1,7 +1,7 @@
 """One writer per run directory: an advisory lock that a crash releases.
 
 The operating system drops the lock when the process ends, however it ends. The next writer takes over the
-stale file; its text is for people.
+stale file; its text is only for users.
 """
 
 from __future__ import annotations
@@ -18,19 +18,22 @@ from filelock import BaseFileLock, FileLock, Timeout
 from kilter.errors import RunError
 from kilter.runs.atomic import errors_named
 
-# `kilter runs` takes the lock for an instant to see whether it is free; a writer waits for that.
+# `kilter runs` takes the lock for an instant to see whether it is free; a writer waits that long.
 _PATIENCE_SECONDS = 0.5
 
 
 class Lock:
-    """A lock that is taken. Made by :func:`acquire`; :meth:`release` may be called more than once."""
+    """A lock that this process holds.
+
+    Made by :func:`acquire`; :meth:`release` may be called more than once.
+    """
 
     def __init__(self, path: Path, lock: BaseFileLock) -> None:
         self.path = path
         self._lock = lock
 
     def release(self) -> None:
-        """Remove the file and free the lock. Removed first, so that nobody locks a file about to vanish."""
+        """Remove the file, then free the lock, so that nobody locks a file that is about to disappear."""
         if self._lock.is_locked:
             with suppress(OSError):  # Windows does not remove an open file
                 self.path.unlink(missing_ok=True)
@@ -45,7 +48,7 @@ def acquire(path: Path) -> Lock:
             lock.acquire(timeout=_PATIENCE_SECONDS, poll_interval=0.02)
         except Timeout:
             raise RunError(
-                expected=f"no other process to write to {path.parent}",
+                expected=f"no other process writing to {path.parent}",
                 received=f"a lock held by {_owner(path)}",
                 remedy="wait until that process is done, or stop it",
             ) from None
@@ -56,7 +59,7 @@ def acquire(path: Path) -> Lock:
 
 
 def held(path: Path) -> bool:
-    """Whether a living process has the lock at `path`; False where it cannot be tried."""
+    """Whether a running process has the lock at `path`; False if this cannot be tested."""
     if not path.exists():
         return False
     probe = FileLock(path)

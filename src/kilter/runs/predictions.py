@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import polars
@@ -13,9 +13,13 @@ from kilter._engine.objective_for import objective_for
 from kilter._infer.monte_carlo import predict_mc
 from kilter._infer.outputs import Outputs
 from kilter._progress import Progress
-from kilter.data import Dataset
-from kilter.errors import ModelError
+from kilter.data import Dataset, TableEncoding
+from kilter.data.images import FILE
+from kilter.errors import ModelError, OptionError
 from kilter.runs.trained import Trained
+
+# Standard deviations of a normal distribution within which 95 % of it lie.
+INTERVAL: Final = 1.96
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,7 +37,7 @@ class Uncertainty:
 
 @dataclass(frozen=True, eq=False)
 class Predictions:
-    """One answer per row: class names ``[n]`` with probabilities ``[n, classes]``, or numbers ``[n, k]``."""
+    """One prediction per row: classes ``[n]`` with probabilities ``[n, classes]``, or numbers ``[n, k]``."""
 
     answers: np.ndarray
     classes: tuple[str, ...] = ()
@@ -41,17 +45,46 @@ class Predictions:
     column: str = "prediction"
     uncertainty: Uncertainty | None = None
 
+    @property
+    def chosen(self) -> np.ndarray:
+        """The probability of the class that is answered, ``[n]``; only with probabilities."""
+        assert self.probabilities is not None
+        place = {name: index for index, name in enumerate(self.classes)}
+        codes = np.array([place[name] for name in self.answers.tolist()], np.int64)
+        return self.probabilities[np.arange(len(codes)), codes]
+
     def frame(self) -> polars.DataFrame:
-        """The table of answers, with a column for each class or number."""
+        """The table of predictions, with a column for each class or number."""
         if self.probabilities is not None:
             shares = self._columns("probability", self.probabilities)
-            columns = {"prediction": self.answers.tolist(), **shares}
+            columns = {"prediction": self.answers.tolist(), "probability": self.chosen, **shares}
         else:
             columns = self._columns(self.column, self.answers)
         if self.uncertainty is not None:
             spread = self.uncertainty.arrays()
-            columns |= self._columns("std", spread.pop("std")) | spread
+            std = spread.pop("std")
+            columns |= self._columns("std", std) | spread
+            if self.probabilities is None and self.column == "prediction":
+                columns |= self._columns("low", self.answers - INTERVAL * std)
+                columns |= self._columns("high", self.answers + INTERVAL * std)
         return polars.DataFrame(columns)
+
+    def table(
+        self, parts: Mapping[str, Dataset], *, ids: Sequence[str], with_inputs: bool
+    ) -> polars.DataFrame:
+        """The answers beside what names their rows, or beside all columns of the source.
+
+        ``parts``: the rows, by the name of the part, which is a column if there are several. ``ids``: columns
+        of the source that name its rows; without any, rows are named by their number, from 0.
+        """
+        answers = self.frame()
+        named = [_inputs(part) if with_inputs else row_names(part, ids) for part in parts.values()]
+        rows = polars.concat(named, how="diagonal_relaxed")
+        if len(parts) > 1:
+            names = np.repeat(list(parts), [len(part) for part in parts.values()])
+            rows.insert_column(0, polars.Series("part", names.tolist()))
+        taken = {one: f"{one} (input)" for one in rows.columns if one in answers.columns}
+        return polars.concat([rows.rename(taken), answers], how="horizontal")
 
     def _columns(self, name: str, values: np.ndarray) -> dict[str, Any]:
         """Columns of values [n, k] by name, each with its class or, if there are several, its number."""
@@ -71,6 +104,29 @@ class Predictions:
             "classes": np.array(self.classes, dtype=np.str_),
             **spread,
         }
+
+
+def _inputs(part: Dataset) -> polars.DataFrame:
+    if part.inputs is None:
+        raise OptionError(
+            expected="--with-inputs for a table or a folder of pictures",
+            received=f"{part.name}, whose rows have no names",
+            remedy="leave --with-inputs out",
+        )
+    return part.inputs
+
+
+def name_columns(encoding: TableEncoding | None) -> tuple[str, ...]:
+    """The columns that name the rows of a table, or else of images."""
+    return (FILE,) if encoding is None else encoding.ids
+
+
+def row_names(part: Dataset, ids: Sequence[str]) -> polars.DataFrame:
+    """The columns ``ids`` of the source, or the numbers of its rows."""
+    known = [] if part.inputs is None else [one for one in ids if one in part.inputs.columns]
+    if known:
+        return part.inputs.select(known)
+    return polars.DataFrame({"row": np.arange(len(part))})
 
 
 def uncertain(
@@ -94,7 +150,7 @@ def uncertain(
 
 
 def _outputs(trained: Trained, rows: Dataset) -> Outputs:
-    # A bare .keras file does not say what its outputs mean: they are averaged unchanged.
+    # A bare .keras file does not say what its outputs mean, so they are averaged unchanged.
     if trained.data is None or trained.data.task == "regression":
         return "numbers"
     return "logits" if objective_for(trained.model, rows).from_logits else "probabilities"
@@ -115,7 +171,7 @@ def joined(pieces: Sequence[Any]) -> np.ndarray:
 def predictions(
     trained: Trained, outputs: np.ndarray, rows: Dataset, *, averaged: bool = False
 ) -> Predictions:
-    """The predictions for ``rows`` from ``outputs`` [n, k]; ``averaged`` ones are probabilities."""
+    """The predictions for ``rows`` from ``outputs`` [n, k]; ``averaged`` outputs are probabilities."""
     outputs = outputs.reshape(len(outputs), -1)
     if trained.data is None:
         return Predictions(outputs, column="output")

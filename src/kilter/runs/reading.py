@@ -40,7 +40,8 @@ FOUND_RATE = "find_lr.json"
 FOUND_CLIP = "clip_threshold.json"
 LOCK = "lock"
 
-# The remedy for a damaged file, and for those that the run needs or can write again.
+# The remedies for a damaged file: the first for any, the others for files that a run needs or can write
+# again.
 _REMEDY = "restore it from a backup, or remove it: a run can be read without it"
 _REMEDIES = {
     DATA: "restore it from a backup, or train the run's recipe.toml again",
@@ -74,7 +75,7 @@ class RunRecords:
 
 
 def open_run(path: Path) -> RunRecords:
-    """Read the run directory at `path`; :class:`RunError` if it is none, or a file in it is damaged."""
+    """Read the run directory at `path`; :class:`RunError` if it is not one, or a file in it is damaged."""
     path = Path(path)
     require_run(path)
     result = read_result(path)
@@ -102,7 +103,7 @@ def list_runs(parent: Path) -> tuple[RunSummary, ...]:
 
 
 def read_result(path: Path) -> Result | None:
-    """How the run ended; None before that. :class:`RunError` for a damaged file."""
+    """How the run ended; None while it has not. :class:`RunError` for a damaged file."""
     return _parsed(path / RESULT, Result.from_json)
 
 
@@ -188,7 +189,7 @@ def _started_and_name(path: Path) -> tuple[str, str]:
 
 
 def _journal(path: Path) -> tuple[str, ...]:
-    """The sentences of journal.jsonl; a damaged line is shown as it is."""
+    """The sentences of journal.jsonl; a damaged line is shown unchanged."""
     texts = []
     for line in read_lines(path):
         try:

@@ -56,7 +56,7 @@ class Unsaved:
 
 
 class Recorder(keras.callbacks.Callback):
-    """Writes each epoch's line and scalars; model.keras and a checkpoint when they are due, and at the end.
+    """Writes a line and scalars for each epoch; model.keras and a checkpoint when due, and at the end.
 
     `watch` decides which epoch is best and when to stop; a resumed run passes its state with the `best`
     weights and the lines of its `history`. `average`: the callback that puts averaged weights into the model
@@ -164,7 +164,7 @@ class Recorder(keras.callbacks.Callback):
         self.keep_best()
 
     def result(self, status: Status, reason: str, **more: Any) -> Result:
-        """How the run ended, so far; ``more`` fields of :class:`Result`."""
+        """The result of the run so far; ``more``: other fields of :class:`Result`."""
         watch, history = self.watch, read_history(self.run.path)
         return Result(
             status=status,

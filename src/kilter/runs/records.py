@@ -63,8 +63,9 @@ class DataRecord:
 
     `rows`: of each part, by name. `encoding`: a table's ``TableEncoding`` as JSON text, None for other data.
     `sha256`: of the training rows and targets in order; `parts_sha256`: of the other parts, {} in a run of
-    kilter 0.1.0. `shifts`: how arrays are stored. Of two classes, `positive` is the index of the rarer one in
-    training, and `threshold` its probability from which it is answered; None for the more probable class.
+    kilter 0.1.0. `shifts`: how arrays are stored. For two classes, `positive` is the index of the one that is
+    rarer in training, and `threshold` the probability from which it is predicted; None predicts the more
+    probable class.
     """
 
     name: str
@@ -90,7 +91,7 @@ class DataRecord:
         return None if self.encoding is None else TableEncoding.from_json(self.encoding)
 
     def to_json(self) -> str:
-        """Indented JSON, for people too."""
+        """Indented JSON."""
         return to_json(asdict(self), indent=2)
 
     @staticmethod
@@ -106,9 +107,9 @@ class DataRecord:
 class Evaluation:
     """The best weights on one part of the data. `confusion[true][predicted]` counts rows.
 
-    `metrics`: the loss, then every measure of :mod:`kilter._measures`, the one to judge by first. `constant`:
-    what the best constant answer reaches: the commonest class, or the median. `per_class`: the figures of
-    each class.
+    `metrics`: the loss, then every measure of :mod:`kilter._measures`, with the one to judge by first.
+    `constant`: the measures of the best constant prediction, the most frequent class or the median.
+    `per_class`: the results for each class.
     """
 
     rows: int
@@ -119,15 +120,15 @@ class Evaluation:
 
     @property
     def remarks(self) -> tuple[str, ...]:
-        """Sentences on classes that are never found, and on answers no better than a constant one."""
+        """Sentences on classes that are never found, and on predictions no better than a constant one."""
         unfound = [one for one in self.per_class if one.rows and not one.found]
         found = [f'finds 0 of {one.rows} rows of class "{one.name}"' for one in unfound[:_SAID]]
-        found += [f"and of {len(unfound) - _SAID} more classes none"] if len(unfound) > _SAID else []
+        found += [f"and 0 rows of {len(unfound) - _SAID} more classes"] if len(unfound) > _SAID else []
         name = next((name for name in self.metrics if name in self.constant), "")
         value, constant = self.metrics.get(name, math.nan), self.constant.get(name, math.nan)
         worse = value >= constant if direction_of(name) == "min" else value <= constant
         if worse:
-            answer = "the commonest class" if self.per_class else "the median"
+            answer = "the most frequent class" if self.per_class else "the median"
             found.append(
                 f"{name} {number(value)} is no better than {answer} for every row ({number(constant)})"
             )
@@ -154,7 +155,7 @@ class Result:
     l1_zeros: tuple[PenalizedWeights, ...] = ()
 
     def to_json(self) -> str:
-        """Indented JSON, for people too."""
+        """Indented JSON."""
         return to_json(asdict(self), indent=2)
 
     @staticmethod

@@ -93,7 +93,7 @@ def saving_what_is_done(
                 recorder.keep_best()
                 finish("interrupted", termination.name)
             except KeyboardInterrupt:  # a second one: do not wait
-                message = f"Stopped at once, before all was saved. {how_to_go_on()}"
+                message = f"Stopped at once, before everything was saved. {how_to_go_on()}"
                 raise _interrupted(path, message, termination.signal) from None
             message = f"Stopped {_when(recorder)} {how_to_go_on()}"
             raise _interrupted(path, message, termination.signal) from None

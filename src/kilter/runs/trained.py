@@ -17,20 +17,20 @@ from kilter._engine.objective_for import check_outputs
 from kilter._models.saved import load_model
 from kilter._validation import errors_as
 from kilter.data import Source, load
-from kilter.data.loading import is_table
+from kilter.data.loading import contents
 from kilter.errors import DataError, ModelError, RunError
 from kilter.runs.atomic import write_with
 from kilter.runs.checksums import require_unchanged
 from kilter.runs.reading import DATA, MODEL, is_run, read_data
 from kilter.runs.records import DataRecord
 
-# In the .keras file, a zip archive; Keras ignores foreign entries.
+# The name of the record's entry in the .keras file, a zip archive; Keras ignores unknown entries.
 _ENTRY: Final = f"kilter/{DATA}"
 _DAMAGE: Final = (ValueError, KeyError, TypeError, AttributeError, OSError, zipfile.BadZipFile, zlib.error)
 
 
 def data_of(model_file: Path) -> DataRecord | None:
-    """The record in the .keras file, else the data.json beside it, else None; RunError for a damaged one."""
+    """The record in the .keras file, else the data.json next to it, else None; RunError for a damaged one."""
     expected = f"{_ENTRY} in {model_file} as kilter wrote it"
     remedy = "restore the file from a backup, or write it again"
     with errors_as(RunError, *_DAMAGE, expected=expected, remedy=remedy):
@@ -54,27 +54,35 @@ def write_model(model: Any, path: Path, record: DataRecord | None = None) -> Non
 
 
 def load_for(
-    record: DataRecord | None, source: str, *, model: str, target: str | None = None, unlabelled: bool
+    record: DataRecord | None,
+    source: str,
+    *,
+    model: str,
+    target: str | None = None,
+    unlabelled: bool,
+    keep_inputs: bool = False,
 ) -> Source:
     """``source``, read as the model's training data: columns by name, categories, classes, image size."""
     require_names(record, source, model)
+    how: dict[str, Any] = {"target": target, "unlabelled": unlabelled, "keep_inputs": keep_inputs}
     if record is None:
-        return load(source, target=target, unlabelled=unlabelled)
+        return load(source, **how)
     if record.encoding is not None:
-        return load(source, target=target, encoding=record.table_encoding, unlabelled=unlabelled)
-    return load(
-        source,
-        target=target,
-        task=record.task,
-        classes=record.classes or None,
-        image_size=record.image_size,
-        unlabelled=unlabelled,
-        shifts=record.shifts,
-    )
+        return load(source, encoding=record.table_encoding, **how)
+    how |= {"task": record.task, "classes": record.classes or None, "shifts": record.shifts}
+    return load(source, **how, **image_form(record, source))
+
+
+def image_form(record: DataRecord | None, source: str) -> dict[str, Any]:
+    """The options of load() for encoded images of the size and channels of the training; {} for others."""
+    if record is None or len(record.input_shape) != 3 or contents(source) != "images":
+        return {}
+    height, width, channels = record.input_shape
+    return {"image_size": (height, width), "channels": channels if channels in (1, 3) else None}
 
 
 def require_names(record: DataRecord | None, source: str, model: str) -> None:
-    """Raise DataError for data whose columns the model would have to take by position."""
+    """Raise DataError for data with columns that could be matched to the model only by position."""
     named = record is not None and record.encoding is not None
     if named and Path(source).suffix == ".npz":
         raise DataError(
@@ -82,9 +90,9 @@ def require_names(record: DataRecord | None, source: str, model: str) -> None:
             received=f"{source}, which does not name its columns",
             remedy="write the rows to a table with a header",
         )
-    # Rows of images have another shape than a table's: that is reported elsewhere.
+    # Images do not have the shape of a table's rows; that is reported elsewhere.
     flat = record is None or len(record.input_shape) == 1
-    if not named and flat and is_table(source):
+    if not named and flat and contents(source) == "table":
         raise _nameless(source, model, trained_on=None if record is None else record.origin)
 
 
@@ -96,10 +104,11 @@ def _nameless(source: str, model: str, *, trained_on: str | None) -> DataError:
             remedy="save its columns in the order of training, as x in an .npz file",
         )
     return DataError(
-        expected="a model that knows the names of its columns, to read a table",
-        received=f"{model} without a {DATA} in it or beside it, so columns could only go by position",
+        expected="a model with column names, to read a table",
+        received=f"{model} without a {DATA} inside or next to it, so columns could be matched only by "
+        "position",
         remedy=f"name the run directory that kilter train or kilter treat wrote ({MODEL} and {DATA} are in "
-        f"it), copy its {DATA} beside the model, or save the rows as x in an .npz file",
+        f"it), copy its {DATA} next to the model, or save the rows as x in an .npz file",
     )
 
 
@@ -119,7 +128,7 @@ def open_trained(path: Path, *, allow_code: bool) -> Trained:
     if path.suffix == ".keras" and not of_run:
         run = path.parent if is_run(path.parent) else None
         model, record = load_model(path, allow_code=allow_code), data_of(path)
-        # The file may be another model beside a run, to which the run's data record does not apply.
+        # The file may be another model in a run's folder, and the run's data record does not apply to it.
         fits = record is not None and _misfit(model, record) is None
         return Trained(model, path, run, record if fits else None)
     run = path.parent if of_run else path
@@ -160,6 +169,6 @@ def _misfit(model: keras.Model, record: DataRecord) -> DataError | ModelError | 
     return None
 
 
-def read_for(trained: Trained, source: str, *, target: str | None = None, unlabelled: bool) -> Source:
-    """``source`` read as the training data were: the same columns, categories, classes and image size."""
-    return load_for(trained.data, source, model=str(trained.path), target=target, unlabelled=unlabelled)
+def read_for(trained: Trained, source: str, **how: Any) -> Source:
+    """``source`` read as the training data were, as :func:`load_for` does."""
+    return load_for(trained.data, source, model=str(trained.path), **how)

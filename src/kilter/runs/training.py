@@ -78,8 +78,8 @@ def train(
     """Train `recipe` in a new run directory below `parent`.
 
     The same recipe on the same machine gives the same bits. Recipe, data and model are checked first; an
-    error then leaves no directory behind. Ctrl-C, SIGTERM and SIGHUP raise :class:`Interrupted` after the
-    last finished epoch and the best weights are saved. `allow_code` lets the recipe run code (see
+    error then leaves no directory behind. Ctrl-C, SIGTERM and SIGHUP raise :class:`Interrupted` once the last
+    finished epoch and the best weights are saved. `allow_code` lets the recipe run code (see
     :func:`prepare`).
     """
     with shown(verbose) as progress:

@@ -1,4 +1,4 @@
-"""The base of all schedules: a pure function of the step that Keras can save, and that can be drawn."""
+"""The base of all schedules: a pure function of the step that Keras can save and that can be plotted."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from kilter._array_types import Rate, Step
 from kilter._plotting import Figure, drawn
 from kilter.schedules.settings import POSITIVE, POSITIVE_WHOLE, Rule, check, holding
 
-MOST_POINTS: Final = 2000  # of a curve in a picture: more than a screen is wide
+MOST_POINTS: Final = 2000  # of a curve in a plot: more than the width of a screen
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,9 +23,8 @@ class Schedule(keras.optimizers.schedules.LearningRateSchedule):
     """Step -> learning rate, and in :meth:`momentum` step -> momentum.
 
     A Keras ``LearningRateSchedule``: it may be an optimiser's ``learning_rate``, in ``model.fit`` too, and is
-    saved with the model. Keras then uses the rate alone: momentum is cycled by ``kilter.fit(schedule=...)``.
-
-    Lengths are held in steps. A value is held for ``hold`` steps: 1, or an epoch's.
+    saved with the model. Keras then uses only the rate; ``kilter.fit(schedule=...)`` also cycles the
+    momentum. Lengths are stored in steps. A value is constant for ``hold`` steps: 1, or those of an epoch.
 
     Subclasses are frozen dataclasses, registered with Keras, that define ``__call__`` (and ``momentum``) in
     ``jax.numpy``; ``step`` is an integer of shape (), traced or not. Results are float32 (float64 where JAX
@@ -35,11 +34,11 @@ class Schedule(keras.optimizers.schedules.LearningRateSchedule):
     hold: int = 1
 
     def momentum(self, step: Step) -> Rate | None:
-        """The momentum (beta_1 for Adam's family) of a step; None where the optimiser keeps its own."""
+        """The momentum (beta_1 for Adam's family) of a step; None if the optimiser keeps its own."""
         return None
 
     def time(self, step: Step) -> Rate:
-        """The number of the step as a float, rounded down to where its value began to be held."""
+        """The number of the step as a float, rounded down to the step at which its value started."""
         counted = jnp.asarray(step)
         return jnp.asarray(counted // self.hold * self.hold, float)
 
@@ -49,7 +48,7 @@ class Schedule(keras.optimizers.schedules.LearningRateSchedule):
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> Schedule:
-        """The schedule whose ``get_config`` gave ``config``; JSON has made lists of its tuples."""
+        """The schedule for a ``config`` from ``get_config``; JSON has turned its tuples into lists."""
         fields: dict[str, Any] = {
             key: tuple(value) if isinstance(value, list) else value for key, value in config.items()
         }
@@ -58,7 +57,7 @@ class Schedule(keras.optimizers.schedules.LearningRateSchedule):
     def plot(self, steps: int, *, steps_per_epoch: int | None = None) -> Figure:
         """The learning rate of steps 0 to ``steps - 1``, and below it the momentum if it is cycled.
 
-        With ``steps_per_epoch`` the axis counts epochs. Of more than 2,000 steps, 2,000 are drawn.
+        With ``steps_per_epoch`` the axis counts epochs. At most 2,000 steps are drawn.
         """
         check(steps=(steps, POSITIVE_WHOLE), steps_per_epoch=(steps_per_epoch or 1, POSITIVE_WHOLE))
         shown = np.unique(np.linspace(0, steps - 1, min(steps, MOST_POINTS)).round().astype("int32"))
@@ -81,7 +80,7 @@ def decaying(
     staircase: bool,
     **shape: tuple[float, Rule],
 ) -> AnySchedule:
-    """A schedule with a ``period``; ``shape`` has the number that is its own, and the rule for it."""
+    """A schedule with a ``period``; ``shape`` has its other number and the rule for it."""
     unit, hold = holding(steps_per_epoch, staircase)
     check(learning_rate=(learning_rate, POSITIVE), period=(period, POSITIVE), **shape)
     own = {name: float(value) for name, (value, _) in shape.items()}

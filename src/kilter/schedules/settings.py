@@ -1,4 +1,4 @@
-"""Rules for a schedule's arguments, and the record by which recipes know it. Loads neither Keras nor JAX."""
+"""Rules for a schedule's arguments, and its description for recipes. Loads neither Keras nor JAX."""
 
 from __future__ import annotations
 
@@ -47,11 +47,11 @@ def check(**given: tuple[Any, Rule]) -> None:
 
 
 def holding(steps_per_epoch: int | None, staircase: bool) -> tuple[int, int]:
-    """The steps in a unit of time (1 if time is counted in steps), and for how many steps a value holds."""
+    """The steps in a unit of time (1 if time is counted in steps), and how many steps a value lasts."""
     if steps_per_epoch is None:
         if staircase:
             raise OptionError(
-                expected="steps_per_epoch beside staircase=True",
+                expected="steps_per_epoch with staircase=True",
                 received="steps_per_epoch=None",
                 remedy="pass the number of batches per epoch, and give lengths in epochs",
             )
@@ -87,14 +87,14 @@ STAIRCASE: Final = Setting(
 
 @dataclass(frozen=True)
 class ScheduleKind:
-    """One schedule, as recipes, the command line and the docs see it.
+    """One schedule, as recipes, the command line and the docs use it.
 
     Attributes:
-        make: builds it from ``(rate, epochs, steps_per_epoch, **settings)``; None where the rate stays
-            constant. Lengths in settings are epochs, rates are shares of ``rate``.
+        make: builds it from ``(rate, epochs, steps_per_epoch, **settings)``; None if the rate stays constant.
+            Lengths in settings are epochs, rates are shares of ``rate``.
         function: the public ``kilter.schedules.<name>``; None for "constant".
         per_stage: whether a fine-tuning stage can use it: it spans a given number of epochs by itself.
-        cycles_momentum: whether it sets the optimiser's momentum where its ``momentum`` key is set.
+        cycles_momentum: whether it sets the optimiser's momentum if its ``momentum`` key is set.
     """
 
     summary: str

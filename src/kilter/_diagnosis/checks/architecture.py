@@ -17,7 +17,7 @@ from kilter._records import Evidence, Finding, Severity
 from kilter.nn.gain import weight_moment
 
 _SIGMOIDS = ("sigmoid", "hard_sigmoid")
-# Layers after which a linear map is one no more; batch normalisation is linear at inference.
+# Layers after which a linear map is no longer linear; batch normalisation is linear at inference.
 _NON_LINEAR = (
     keras.layers.LayerNormalization,
     keras.layers.GroupNormalization,

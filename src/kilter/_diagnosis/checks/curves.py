@@ -77,7 +77,7 @@ def check_oscillation(context: Context) -> list[Finding]:
         return []
     changes = np.diff(loss)
     turns = float(np.mean(np.sign(changes[1:]) != np.sign(changes[:-1])))
-    # Of the first loss: near its floor a loss turns too, by much of its own value.
+    # Relative to the first loss: near its minimum a loss fluctuates too, by much of its own value.
     size = float(np.median(np.abs(changes)) / loss[0])
     if turns <= limits.oscillation_share or size <= limits.oscillation_size:
         return []
@@ -120,7 +120,7 @@ def check_end(context: Context) -> list[Finding]:
 
 
 def check_statistics(context: Context) -> list[Finding]:
-    """Batch normalisation whose moving statistics disagree with the batches' own on the same rows."""
+    """Batch normalisation with moving statistics that disagree with the batch statistics on the same rows."""
     loss, evaluated = _curve(context, "loss"), _curve(context, "train_loss")
     normalised = any(one.kind == "BatchNormalization" for one in context.layers)
     if loss is None or evaluated is None or not normalised or loss[-1] <= 0:
@@ -142,4 +142,4 @@ CHECKS: tuple[Check, ...] = (
     check_end,
     check_statistics,
 )
-"""What is asked of the curves; each gives nothing without them, or where they are too short."""
+"""The checks of curves; each returns nothing without curves, or if they are too short."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
 
 import jax
@@ -20,7 +20,7 @@ from kilter._records import Evidence, Finding, Severity
 from kilter.data.checks import find_nonfinite
 from kilter.data.precision import lossy_columns, lost_values
 
-# Layers behind which the scale of the inputs no longer matters, or that read no amounts.
+# Layers after which the scale of the inputs no longer matters, or that do not read quantities.
 _SCALING: Final = (*NORMALIZATIONS, *SCALINGS, *LOOKUPS)
 _SAMPLE: Final = 20_000
 _NEIGHBOURS: Final = 5
@@ -42,6 +42,19 @@ def check_finite(context: Context) -> list[Finding]:
             places.append(place)
     where = dict.fromkeys(places)
     return [finding("data-not-finite", "severe", where, evidence, detail="; ".join(found))] if found else []
+
+
+def found_not_finite(
+    found: Mapping[str, Mapping[str, str]], history: Mapping[str, Sequence[float]]
+) -> list[Finding]:
+    """NaN and infinite values that a training met: severe if a curve is not finite, else a warning."""
+    said = [f"{name} ({kind}): {what}" for kind, each in found.items() for name, what in each.items()]
+    if not said:
+        return []
+    curves = [np.asarray(curve, np.float64) for curve in history.values()]
+    survived = all(np.isfinite(curve).all() for curve in curves)
+    where = [kind for kind, each in found.items() if each]
+    return [finding("data-not-finite", "warning" if survived else "severe", where, detail="; ".join(said))]
 
 
 def check_scale(context: Context) -> list[Finding]:
@@ -305,9 +318,9 @@ def check_leakage(context: Context) -> list[Finding]:
             column, classes[:_SAMPLE] if classes is not None else targets.ravel(), classes is not None
         )
         if given >= context.thresholds.leakage:
-            name = "share of the targets that one column tells"
+            name = "share of the targets that one column predicts"
             evidence = [seen(context.thresholds, "leakage", name, given)]
-            detail = f"Column {index} alone tells {given:.1%} of the targets"
+            detail = f"Column {index} alone predicts {given:.1%} of the targets"
             return [finding("leakage", "warning", ["data"], evidence, detail=detail)]
     return []
 

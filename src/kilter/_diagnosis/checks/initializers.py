@@ -20,7 +20,7 @@ from kilter.nn.pairing import PAIRINGS, VarianceScaling, pairing_of
 
 @dataclass(frozen=True)
 class _Unpaired:
-    """A layer whose weights have ``excess`` times the variance that suits its activation."""
+    """A layer with weights that have ``excess`` times the variance that suits its activation."""
 
     layer: LayerFacts
     initializer: str
@@ -28,7 +28,7 @@ class _Unpaired:
 
 
 def check_pairing(context: Context) -> list[Finding]:
-    """Layers whose initialiser does not suit their activation, as one finding.
+    """Layers with an initialiser that does not suit their activation, as one finding.
 
     A note if the network is shallow and the predicted variance stays within bounds; severe if the signal
     vanishes or explodes, or weights are so large that units saturate. Output layers only in the last case.
@@ -109,7 +109,7 @@ def _power(kernel: np.ndarray) -> float:
 
 
 def check_identical_units(context: Context) -> list[Finding]:
-    """Hidden layers whose units all have the same incoming weights."""
+    """Hidden layers in which all units have the same incoming weights."""
     same = [layer for layer in context.hidden if _identical_units(layer)]
     if not same:
         return []

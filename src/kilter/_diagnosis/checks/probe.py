@@ -43,12 +43,12 @@ def check_finite(context: Context) -> list[Finding]:
 
 
 def check_forward(context: Context) -> list[Finding]:
-    """Activations whose standard deviation shrinks or grows with depth."""
+    """Activations with a standard deviation that shrinks or grows with depth."""
     return _through_depth(context, "std", "variance-forward", backward=False)
 
 
 def check_backward(context: Context) -> list[Finding]:
-    """Gradients whose standard deviation shrinks or grows on the way back."""
+    """Gradients with a standard deviation that shrinks or grows on the way back."""
     return _through_depth(context, "gradient_std", "variance-backward", backward=True)
 
 

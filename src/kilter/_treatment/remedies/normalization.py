@@ -51,7 +51,7 @@ def insert_batch_norm(subject: Subject, finding: Finding) -> Subject | None:
 
 
 def fitting_momentum(steps: int, policy: RemedyPolicy = _POLICY) -> float:
-    """The largest usual momentum whose moving averages adapt within half an epoch of ``steps`` steps.
+    """The largest usual momentum with moving averages that adapt within half an epoch of ``steps`` steps.
 
     Within two epochs if these are short. Averages that lag cost most in short trainings.
     """
@@ -91,7 +91,7 @@ def _is_normalized(subject: Subject, one: LayerFacts) -> bool:
 
 
 def remove_redundant_bias(subject: Subject, finding: Finding) -> Subject | None:
-    """Remove the bias of layers (those named, or all) whose output goes into batch normalisation only.
+    """Remove the bias of layers (those named, or all) with an output that goes only into batch normalisation.
 
     The bias is subtracted from the moving mean, so that the model computes the same.
     """

@@ -34,7 +34,7 @@ def find_learning_rate(subject: Subject, finding: Finding) -> Subject | None:
         return None
     rate, origin = _found_rate(subject), "found by a learning rate search"
     if rate is None:
-        rate, origin = DEFAULT_RATES.get(facts.name), "the usual one, since the search found none"
+        rate, origin = DEFAULT_RATES.get(facts.name), "the default rate, because the search found none"
     if rate is None:
         return None
     used = usual_rates(facts)[1]
@@ -100,7 +100,7 @@ def clip_gradients(subject: Subject, finding: Finding) -> Subject | None:
         )
         threshold, origin = found.threshold, f"the {found.percentile:g}th percentile over a trial"
     except KilterError:
-        threshold, origin = subject.policy.remedies.clip_norm, "no healthy stretch could be measured"
+        threshold, origin = subject.policy.remedies.clip_norm, "no steps with finite norms could be measured"
     threshold, kind = float(f"{threshold:.2g}"), type(optimizer).__name__
     change = Change(
         remedy="clip-gradients",
@@ -144,7 +144,7 @@ def one_cycle(subject: Subject, finding: Finding) -> Subject | None:
         remedy="one-cycle",
         where=("optimizer",),
         before=f"learning rate {peak:.3g} throughout",
-        after=f"up to {peak:.3g} and down again over all epochs (1cycle)",
+        after=f"rising to {peak:.3g} and down again over all epochs (1cycle)",
         snippet=f"kilter.fit(..., schedule=kilter.schedules.one_cycle({peak:g}, length=steps))",
         recipe=("schedule.name=one_cycle", f"optimizer.learning_rate={peak:g}"),
     )

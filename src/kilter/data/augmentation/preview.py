@@ -1,4 +1,4 @@
-"""``preview``: an augmentation as a picture."""
+"""``preview``: an augmentation as an image."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""The auxiliary tasks by name, and what they share: options, heads, cross-entropy, checks of images.
+"""The auxiliary tasks by name, and their common parts: options, heads, cross-entropy, image checks.
 
-A task is a file here, and its name in ``recipe/pretrain.py``.
+A task is a file here and its name in ``recipe/pretrain.py``.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class Options(NamedTuple):
 
 
 class Setting(NamedTuple):
-    """A task, the head that solves it, and the score of a trivial answer.
+    """A task, the head that solves it, and the score of a trivial prediction.
 
     ``guessing``: the accuracy of guessing, or the error of the mean row for a task measured by an error.
     """

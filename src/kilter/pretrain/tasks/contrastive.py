@@ -88,7 +88,7 @@ class Contrastive:
         return jnp.concatenate([first, second]), None
 
     def judge(self, head: Any, codes: jax.Array, answer: None) -> Judged:
-        """NT-Xent of the projections, and the share of views whose partner is the nearest."""
+        """NT-Xent of the projections, and the share of views for which the partner is the nearest view."""
         first, second = jnp.split(head(codes), 2)
         loss, accuracy = nt_xent(first, second, self.temperature)
         return Judged(loss, accuracy, jnp.float32(codes.shape[0]))

@@ -23,8 +23,8 @@ class MaskedPatch:
     """Predict what is under the masked patches (He et al. 2022, arXiv:2111.06377; Pathak et al. 2016).
 
     Of the ``patch`` × ``patch`` squares of each image, the share ``masked`` is set to the data's mean, drawn
-    anew at every step: rounded to whole squares, at least one and not all. Loss and error count masked pixels
-    only.
+    again at every step: rounded to whole squares, at least one and not all. Loss and error count masked
+    pixels only.
     """
 
     targets: Targets

@@ -43,14 +43,14 @@ def cosine(
     steps_per_epoch: int | None = None,
     staircase: bool = False,
 ) -> Cosine:
-    """Half a cosine from ``learning_rate`` down to ``end * learning_rate``, after a straight warm-up.
+    """Half a cosine from ``learning_rate`` down to ``end * learning_rate``, after a linear warm-up.
 
-    For ``t >= warmup`` the rate is ``learning_rate * (end + (1 - end) * (1 + cos(pi * p)) / 2)`` with
-    ``p = min((t - warmup) / (length - warmup), 1)``: exactly ``end * learning_rate`` from ``t = length`` on,
-    which is the step after the last one. Before, it is ``learning_rate * (t + 1) / (warmup + 1)`` with ``t``
-    in steps (in epochs with ``staircase``), so that no step is made with a rate of 0. ``t``,
-    ``steps_per_epoch`` and ``staircase`` are as in :func:`power`; ``length`` and ``warmup`` are counted as
-    ``t`` is. Without a warm-up it is Keras's ``CosineDecay``.
+    For ``t >= warmup`` the rate is ``learning_rate * (end + (1 - end) * (1 + cos(pi * p)) / 2)`` with ``p =
+    min((t - warmup) / (length - warmup), 1)``: exactly ``end * learning_rate`` from ``t = length`` on, which
+    is the step after the last one. Before, it is ``learning_rate * (t + 1) / (warmup + 1)`` with ``t`` in
+    steps (in epochs with ``staircase``), so that no step has a rate of 0. ``t``, ``steps_per_epoch`` and
+    ``staircase`` are as in :func:`power`; ``length`` and ``warmup`` are counted as ``t`` is. Without a
+    warm-up it is Keras's ``CosineDecay``.
 
     Raises :class:`~kilter.errors.OptionError` unless ``learning_rate`` and ``length`` are finite and above 0,
     ``warmup`` is from 0 to below ``length`` and ``end`` from 0 to below 1.
@@ -87,7 +87,7 @@ def cosine(
 
 
 KIND = ScheduleKind(
-    summary="straight up to rate over the warm-up, then half a cosine down to end * rate at the last step",
+    summary="linear up to rate over the warm-up, then half a cosine down to end * rate at the last step",
     function=cosine,
     make=from_rate(cosine, spans=True),
     per_stage=True,

@@ -36,8 +36,8 @@ def exponential(
 ) -> Exponential:
     """``learning_rate * factor ** (t / period)``: a tenth after every period.
 
-    ``t``, ``steps_per_epoch`` and ``staircase`` are as in :func:`power`. It begins at ``learning_rate`` and
-    tends to 0, which float32 reaches some 40 decades down.
+    ``t``, ``steps_per_epoch`` and ``staircase`` are as in :func:`power`. It starts at ``learning_rate`` and
+    tends to 0.
 
     Raises :class:`~kilter.errors.OptionError` unless ``learning_rate`` and ``period`` are finite and above 0
     and ``factor`` is above 0 and below 1.

@@ -35,7 +35,7 @@ class OneCycle(Schedule):
         return jnp.where(time >= end, self.last, jnp.interp(time, times, rates))
 
     def momentum(self, step: Any) -> jax.Array | None:
-        """The momentum of a step; None where it is not cycled."""
+        """The momentum of a step; None if it is not cycled."""
         if self.momenta is None:
             return None
         high, low = self.momenta
@@ -44,7 +44,7 @@ class OneCycle(Schedule):
 
     @property
     def _half(self) -> float:
-        """Steps up, and as many down."""
+        """The number of steps up, and of steps down."""
         return (self.steps - 1) * (1.0 - self.tail) / 2.0
 
 
@@ -58,16 +58,16 @@ def one_cycle(
     momentum: tuple[float, float] | None = (0.95, 0.85),
     steps_per_epoch: int | None = None,
 ) -> OneCycle:
-    """1cycle: the rate goes up, down again and almost out, while momentum goes down and up again.
+    """1cycle: the rate goes up, back down and then almost to 0, while momentum goes down and back up.
 
     Of the steps 0 to ``last = length - 1``, the first ``h = (1 - tail) * last / 2`` take the rate from
     ``start * learning_rate`` up to ``learning_rate``, the next ``h`` back, the rest down to ``end *
     learning_rate``: exactly that at step ``last`` and after it. Momentum goes from the first of ``momentum``
-    to the second and back in the same two halves, and stays. All straight lines.
+    to the second and back in the same two halves, then stays constant. All changes are linear.
 
     With ``steps_per_epoch``, ``length`` counts epochs. The peak is found with a learning-rate range test.
     ``kilter.fit(schedule=...)`` sets momentum on SGD and RMSprop, ``beta_1`` on Adam's family; as the
-    ``learning_rate`` of an optimiser the rate alone cycles. ``momentum=None`` leaves it to the optimiser.
+    ``learning_rate`` of an optimiser, only the rate cycles. ``momentum=None`` leaves it to the optimiser.
 
     Raises :class:`~kilter.errors.OptionError` for fewer than 3 steps, ``tail`` or ``start`` not above 0 and
     below 1, ``end`` not above 0 and at most ``start``, a momentum not from 0 to below 1.
@@ -122,7 +122,7 @@ def _momenta(momentum: tuple[float, float] | None) -> tuple[float, float] | None
 
 
 KIND = ScheduleKind(
-    summary="straight up from start to rate, straight back, then down to end; "
+    summary="linear up from start to rate, linear back, then down to end; "
     "momentum goes the other way, 0.95, 0.85, 0.95",
     function=one_cycle,
     make=from_rate(one_cycle, spans=True),

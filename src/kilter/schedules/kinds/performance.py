@@ -17,8 +17,8 @@ from kilter.schedules.settings import NOT_NEGATIVE, POSITIVE_WHOLE, SHARE, WHOLE
 class Performance:
     """What :func:`performance` gives: the rule and what it has seen; pure, so that it can be replayed.
 
-    ``waited`` counts the epochs since the monitored value improved on ``best``; ``resting`` those still to
-    come of the cool-down.
+    ``waited`` counts the epochs since the monitored value improved on ``best``; ``resting`` is the number of
+    epochs left in the cool-down.
     """
 
     factor: float
@@ -35,8 +35,8 @@ class Performance:
     def saw(self, logs: Mapping[str, Any], rate: float) -> tuple[Performance, float]:
         """The rule after an epoch with ``rate`` that gave ``logs``, and the next epoch's rate.
 
-        An epoch without the monitored value (validation every k epochs) changes nothing; one that is not
-        finite improves nothing.
+        An epoch without the monitored value (validation every k epochs) changes nothing; a value that is not
+        finite is no improvement.
         """
         if self.monitor not in logs:
             return self, rate
@@ -47,7 +47,7 @@ class Performance:
         if resting:
             return replace(self, waited=0, resting=resting), rate
         waited = (0 if self.resting else self.waited) + 1
-        # The optimiser holds float32: a floor of 1e-5 must not be above itself.
+        # The optimiser stores float32: a floor of 1e-5 must not be above itself after rounding.
         if waited < self.patience or rate <= float(np.float32(self.min_rate)):
             return replace(self, waited=waited, resting=0), rate
         return replace(self, waited=0, resting=self.cooldown), max(rate * self.factor, self.min_rate)
@@ -81,9 +81,10 @@ def performance(
     """Multiply the rate by ``factor`` when ``monitor`` has not improved for ``patience`` epochs.
 
     The semantics of ``keras.callbacks.ReduceLROnPlateau``: less than ``min_delta`` is no improvement, after a
-    reduction ``cooldown`` epochs pass before it waits again, and the rate never falls below ``min_rate``. One
-    difference: a NaN in the first epoch is not kept as the best value for ever. It begins with the
-    optimiser's rate, which ``kilter.fit`` sets after an epoch; a resumed run knows what was seen before.
+    reduction, it waits for ``cooldown`` epochs before it counts again, and the rate never falls below
+    ``min_rate``. One difference: a NaN in the first epoch is not kept as the best value forever. It starts
+    from the optimiser's rate, and ``kilter.fit`` sets the rate after each epoch. A resumed run restores the
+    state from its history.
 
     Raises :class:`~kilter.errors.OptionError` unless ``factor`` is above 0 and below 1, ``patience`` a whole
     number from 1, the others 0 or more.

@@ -36,10 +36,10 @@ def piecewise(
 
     Times are steps, or epochs with ``steps_per_epoch``. The new rate is that of the step *at* the boundary:
     ``boundaries=[5, 15]`` in epochs means 5 epochs, 10 epochs and the rest. (Keras's
-    ``PiecewiseConstantDecay`` changes one step later.) It ends at the last rate.
+    ``PiecewiseConstantDecay`` changes one step later.) The last rate stays.
 
-    Raises :class:`~kilter.errors.OptionError` unless there is one rate more than boundaries, all are finite
-    and above 0, and the boundaries rise.
+    Raises :class:`~kilter.errors.OptionError` unless there is one more rate than boundaries, all are finite
+    and above 0, and the boundaries increase.
 
     Example:
         >>> rate = piecewise([0.01, 0.005, 0.001], boundaries=[5, 15], steps_per_epoch=100)

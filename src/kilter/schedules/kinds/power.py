@@ -37,7 +37,7 @@ def power(
     """``learning_rate / (1 + t / period) ** exponent``: falls fast, then ever more slowly.
 
     ``t`` is the number of the step. With ``steps_per_epoch`` it counts epochs, and so does ``period``; with
-    ``staircase`` too it is their whole number, so that the rate changes once an epoch. It begins at
+    ``staircase`` too, it is rounded down, so that the rate changes once per epoch. It starts at
     ``learning_rate``, is half of it after one period, a third after two (exponent 1), and tends to 0.
 
     Raises :class:`~kilter.errors.OptionError` unless all numbers are finite and above 0.

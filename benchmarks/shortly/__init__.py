@@ -1,0 +1,1 @@
+"""What benchmarks/short.py trains."""

@@ -1,0 +1,254 @@
+"""The course of a treatment: candidates, full trainings, proof, fewest changes, and a second round.
+
+Every step is a function of the records before it; :class:`Steps` has those that train.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+from kilter._compare.looks import Spending
+from kilter._records import Diagnosis, ranked
+from kilter._treatment.full_training import AsGiven, Trained, train_in_full
+from kilter._treatment.minimal import Minimal, minimal
+from kilter._treatment.plan import sibling_of, symptom
+from kilter._treatment.proof import proven
+from kilter._treatment.result import Trial, Trials
+from kilter._treatment.scoring import Scoring
+from kilter._treatment.search import (
+    Choice,
+    Search,
+    Tools,
+    fewest,
+    further_changes,
+    persist,
+    planned_search,
+)
+from kilter._treatment.subject import Subject
+
+
+@dataclass(frozen=True, eq=False)
+class Round:
+    """The best subject so far, its full training if there was one, and the trials that chose its changes."""
+
+    subject: Subject
+    trained: Trained | None
+    trials: Trials
+
+
+@dataclass(frozen=True)
+class Steps:
+    """The functions that search, train and prove; others in tests of the course itself."""
+
+    fewest: Callable[..., Choice] = fewest
+    further_changes: Callable[..., Choice] = further_changes
+    persist: Callable[..., Choice] = persist
+    train: Callable[..., Trained] = train_in_full
+    prove: Callable[..., Trials] = proven
+    minimal: Callable[..., Minimal] = minimal
+    sibling: Callable[..., Subject | None] = sibling_of
+    planned: Callable[..., Search] = planned_search
+
+
+def unchanged(original: Subject, given: AsGiven, tools: Tools) -> Round:
+    """The original model, trained as it came, and no trials."""
+    return Round(original, given.best, Trials(tools.scoring.measure, 0, 0))
+
+
+def course(
+    original: Subject,
+    diagnosis: Diagnosis,
+    given: AsGiven,
+    tools: Tools,
+    spending: Spending,
+    steps: Steps | None = None,
+    *,
+    tried: bool = False,
+) -> Round:
+    """The best subject, trained: of one round, or of two if the first falls short of the sound sibling.
+
+    The second round goes on from what the first one proved, with longer trials, and takes warnings as severe.
+    ``tried``: whether the diagnosis has tried the whole training beside the sibling's; then a network without
+    any finding is not held against it again.
+    """
+    begin = unchanged(original, given, tools)
+    return _Course(begin, diagnosis, tools, spending, steps or Steps(), tried).run()
+
+
+@dataclass(eq=False)
+class _Course:
+    unchanged: Round
+    diagnosis: Diagnosis
+    tools: Tools
+    spending: Spending
+    steps: Steps
+    tried: bool = False
+
+    def run(self) -> Round:
+        first = self.unchanged if self.diagnosis.ok else self._first_round()
+        done = self._trained(first)
+        # A network with warnings is expected to reach as much as others.
+        sound = not self.diagnosis.codes("severe") and not self.diagnosis.codes("warning")
+        if not self._falls_short(done, sound=sound) or self._stops("a second search"):
+            return Round(first.subject, done, first.trials)
+        found = _shortfall(self.diagnosis, done.diagnosis)
+        choice = self.steps.further_changes(first.subject, found, self.tools)
+        if choice.search is None and self._sibling is None:
+            return Round(first.subject, done, first.trials)
+        second = self._settled(choice)
+        if not second.trials.proven:
+            return Round(first.subject, done, second.trials if first.trials.proof is None else first.trials)
+        again = self._trained(second)
+        if self._scoring.better_by(again.score, done.score) > 0:
+            return Round(second.subject, again, second.trials)
+        return Round(first.subject, done, first.trials)
+
+    @cached_property
+    def _sibling(self) -> Trained | None:
+        """The sound sibling, trained in full; None if there is none, or no time for it."""
+        if self._stops("the sound sibling"):
+            return None
+        subject = self.steps.sibling(self.unchanged.subject, self.diagnosis, self.tools.remedy_set)
+        return None if subject is None else self.steps.train(subject, self.tools)
+
+    @property
+    def _scoring(self) -> Scoring:
+        """The scoring, with the sibling's score as a reference once that is known."""
+        known = self.__dict__.get("_sibling")
+        scoring = self.tools.scoring
+        return scoring if known is None else replace(scoring, sibling=known.score)
+
+    def _falls_short(self, done: Trained, *, sound: bool) -> bool:
+        """Whether a training ends a margin behind the baselines or the sibling, which is trained for that."""
+        if self._scoring.falls_short(done.score, sound=sound):
+            return True
+        if self._scoring.leaves_little(done.score) or (sound and self.tried) or self._is_long(done.subject):
+            return False
+        return self._sibling is not None and self._scoring.falls_short(done.score, sound=sound)
+
+    def _first_round(self) -> Round:
+        """The fewest changes that suffice, or the sound sibling if that gets further."""
+        if self._stops("the search for changes"):
+            return self.unchanged
+        choice = self.steps.fewest(self.unchanged.subject, self.diagnosis, self.tools)
+        if choice.search is not None and _is_long(choice.search):  # one full training: of what is proven
+            choice = self.steps.persist(choice, self.diagnosis, self.tools.remedy_set)
+        if choice.search is None and self._sibling is None:
+            return self.unchanged
+        return self._settled(choice)
+
+    def _settled(self, choice: Choice) -> Round:
+        """The chosen subject, or the sibling if that gets clearly further; unchanged if neither is proven.
+
+        A choice that has learnt nothing in its short trial is trained in full only if there is no sibling.
+        If a training is long, both are held against each other in short trials, and nothing is trained here.
+        """
+        search, scoring = choice.search, self.tools.scoring
+        if search is not None and _is_long(search):
+            return self._settled_by_trials(choice, search)
+        trained: list[Trained] = []
+        if search is not None and not scoring.learnt_nothing(choice.score):
+            trained = [self.steps.train(choice.subject, self.tools)]
+        if not (trained and scoring.leaves_little(trained[0].score)) and self._sibling is not None:
+            search = search or self.steps.planned(self._sibling.subject, self.tools)
+            search.tried.append(_trial(self._sibling))
+            trained.append(self._sibling)
+        assert search is not None
+        if not trained:
+            choice = self.steps.persist(choice, self.diagnosis, self.tools.remedy_set)
+            trained = [self.steps.train(choice.subject, self.tools)]
+        one, *others = _ranked(trained, self._scoring)
+        trials = self._tested(one.subject, search)
+        if others and not trials.proven:
+            (one,) = others
+            trials = self._tested(one.subject, search, before=trials)
+        return self._fewest(Round(one.subject, one, trials), search)
+
+    def _settled_by_trials(self, choice: Choice, search: Search) -> Round:
+        best = choice.subject
+        sibling = self.steps.sibling(self.unchanged.subject, self.diagnosis, self.tools.remedy_set)
+        if sibling is not None and not self._stops("the sound sibling"):
+            reached = search.run(sibling, "sound sibling")
+            if search.scoring.better_by(reached, choice.score) > search.scoring.clear:
+                best = sibling
+        return self._fewest(Round(best, None, self._tested(best, search)), search)
+
+    def _fewest(self, found: Round, search: Search) -> Round:
+        """What is proven, without the changes that do not earn their places; unchanged if nothing is proven.
+
+        The fewer changes are trained in full; if that loses, all of them stay.
+        """
+        if not found.trials.proven:
+            return Round(self.unchanged.subject, self.unchanged.trained, found.trials)
+        original, tools = self.unchanged.subject, self.tools
+        made = self.steps.minimal(original, found.subject, search, found.trials, tools.remedy_set)
+        trials = replace(found.trials, parts=made.parts)
+        if not made.dropped:
+            return Round(found.subject, found.trained, trials)
+        fewer = replace(trials, tried=_moved(trials.tried, made.subject))
+        if found.trained is None:
+            return Round(made.subject, None, fewer)
+        trained = self.steps.train(made.subject, tools)
+        lost = tools.scoring.better_by(found.trained.score, trained.score)
+        if lost > tools.scoring.clear + tools.scoring.noise:
+            kept = tuple(replace(one, kept=True) for one in made.parts)
+            return Round(found.subject, found.trained, replace(found.trials, parts=kept))
+        return Round(made.subject, trained, fewer)
+
+    def _trained(self, best: Round) -> Trained:
+        return self.steps.train(best.subject, self.tools) if best.trained is None else best.trained
+
+    def _tested(self, chosen: Subject, search: Search, *, before: Trials | None = None) -> Trials:
+        """The trials, with the next test of the plan; a test that proves something gives its level back."""
+        if self._stops("the proof of the changes"):
+            return before or Trials(search.scoring.measure, search.epochs, search.rows, tuple(search.tried))
+        test = self.spending.take()
+        trials = self.steps.prove(self.unchanged.subject, chosen, search, test, before=before)
+        if trials.proven:
+            self.spending.give_back(test)
+        return trials
+
+    def _is_long(self, subject: Subject) -> bool:
+        return _is_long(self.steps.planned(subject, self.tools))
+
+    def _stops(self, step: str) -> bool:
+        return self.tools.deadline.stops(step)
+
+
+def _is_long(search: Search) -> bool:
+    """Whether a full training is so much work that it is made once only."""
+    return search.full > search.policy.sibling_work
+
+
+def _ranked(trained: Sequence[Trained], scoring: Scoring) -> list[Trained]:
+    """The best one and the fewest changes; these alone if no other training got clearly further."""
+    first = trained[0]
+    best = max(trained, key=lambda one: scoring.sign * one.score if math.isfinite(one.score) else -math.inf)
+    gain = scoring.better_by(best.score, first.score)
+    # Where the fewest changes do not reach the reference, any gain counts.
+    further = gain > (0 if scoring.is_behind(first.score) else scoring.clear)
+    return [best, first] if best is not first and further else [first]
+
+
+def _moved(tried: Sequence[Trial], fewer: Subject) -> tuple[Trial, ...]:
+    """The trials, with a line for the changes that are left of the chosen ones."""
+    line = Trial(fewer.remedies, math.nan, 0.0, "short trials: what is left after taking changes out, chosen")
+    return (*(replace(one, outcome=one.outcome.removesuffix(", chosen")) for one in tried), line)
+
+
+def _trial(trained: Trained) -> Trial:
+    seconds = trained.history.seconds
+    each = sum(seconds) / max(len(seconds), 1)
+    return Trial(trained.subject.remedies, trained.score, each, "full training: sound sibling")
+
+
+def _shortfall(found: Diagnosis, trained: Diagnosis) -> Diagnosis:
+    """The findings before and after the training, and a severe one for its falling short."""
+    reached = (
+        "After all epochs the model is no better than a constant answer, or clearly worse than a sound one."
+    )
+    short = symptom(("training",), reached, "find-learning-rate")
+    return Diagnosis(ranked([*found.findings, *trained.findings, short])).raised()

@@ -1,0 +1,110 @@
+"""The fewest changes: after the proof each is taken out in turn, and what does not earn its place goes.
+
+In short trainings, paired with those of the proof: the same seeds, rows and length.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from kilter._compare.comparison import PairedRun
+from kilter._treatment.plan import RemedySet
+from kilter._treatment.result import Part, Trials
+from kilter._treatment.search import Search
+from kilter._treatment.subject import Step, Subject
+
+
+@dataclass(frozen=True, eq=False)
+class Minimal:
+    """A subject with the changes that earn their places, and what each of those tried does by itself."""
+
+    subject: Subject
+    parts: tuple[Part, ...] = ()
+
+    @property
+    def dropped(self) -> bool:
+        """Whether a change went."""
+        return any(not one.kept for one in self.parts)
+
+
+def minimal(
+    original: Subject, chosen: Subject, search: Search, trials: Trials, remedy_set: RemedySet
+) -> Minimal:
+    """The changes of ``chosen``, proven in ``trials``, without those that gain less than what matters.
+
+    The last change is tried first. Within the work that the policy allows; changes that were not tried stay.
+    """
+    if trials.proof is None or len(chosen.changes) < 2:
+        return Minimal(chosen)
+    runs = trials.proof.candidates[1].runs[: search.policy.part_pairs]
+    return _Removal(original, search, remedy_set, chosen, runs).run()
+
+
+@dataclass(eq=False)
+class _Removal:
+    original: Subject
+    search: Search
+    remedy_set: RemedySet
+    now: Subject
+    runs: Sequence[PairedRun]
+    spent: float = 0.0
+    parts: list[Part] = field(default_factory=list)
+
+    def run(self) -> Minimal:
+        for step in reversed(self.now.steps):
+            if len(self.now.changes) < 2 or self._is_over():
+                break
+            self._try_without(step)
+        if len(self.now.changes) > 1:
+            self.parts = [self._alone(one) for one in self.parts]
+        return Minimal(self.now, tuple(reversed(self.parts)))
+
+    def _try_without(self, step: Step) -> None:
+        rest = [one for one in self.now.steps if one.code != step.code]
+        fewer = self.remedy_set.again(self.original, rest)
+        if fewer is None:
+            return
+        runs = self._trained(fewer, f"without {step.code}")
+        loss, without = self._loss(runs), _mean(runs)
+        kept = loss > self.search.scoring.policy.least_gain
+        count = len(runs)
+        self.parts.append(Part(step.code, kept, loss, without, math.nan, count))
+        if not kept:
+            self.now, self.runs = fewer, runs
+
+    def _loss(self, runs: Sequence[PairedRun]) -> float:
+        gains = [
+            self.search.scoring.gain(full.score, fewer.score)
+            for full, fewer in zip(self.runs, runs, strict=True)
+        ]
+        return sum(gains) / len(gains)
+
+    def _alone(self, part: Part) -> Part:
+        """The part with the score of the original with this change only."""
+        step = next((one for one in self.now.steps if one.code == part.remedy), None)
+        if step is None or self._is_over():
+            return part
+        only = self.remedy_set.again(self.original, [step])
+        if only is None:
+            return part
+        runs = self._trained(only, f"{part.remedy} alone")
+        return Part(part.remedy, part.kept, part.loss, part.without, _mean(runs), part.pairs)
+
+    def _trained(self, subject: Subject, name: str) -> list[PairedRun]:
+        self.search.progress.stage(f"Taking changes out: {name}")
+        runner = self.search.runner(subject)
+        self.spent += self.search.cost.compilation
+        self.spent += len(self.runs) * self.search.epochs * runner.steps * self.search.cost.work
+        return [runner.run(one.seed, self.search.epochs) for one in self.runs]
+
+    def _is_over(self) -> bool:
+        policy = self.search.policy
+        allowed = policy.part_work + policy.part_share * self.search.full
+        return self.spent > allowed or self.search.deadline.stops("taking changes out one by one")
+
+
+def _mean(runs: Sequence[PairedRun]) -> float:
+    """The mean score; NaN if a training diverged."""
+    return sum(one.score for one in runs) / len(runs)

@@ -1,0 +1,164 @@
+"""The sound sibling as a repair: a subject's own network with everything sound, as a list of changes.
+
+:mod:`kilter._diagnosis.sibling` says what is sound. Each of its parts is a change that can be left out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import replace
+from typing import Any, Final
+
+import keras
+
+from kilter._diagnosis.context import Context
+from kilter._diagnosis.diagnose import read_context
+from kilter._diagnosis.sibling import (
+    ATTENTION_RATE,
+    PARTS,
+    RATE,
+    Cleaning,
+    cleaning_of,
+    configuration,
+)
+from kilter._models.copying import FOREIGN_ERRORS
+from kilter._models.editing import can_be_cut
+from kilter._models.layers import ATTENTION
+from kilter._models.variables import draw_weights
+from kilter._records import Change
+from kilter._treatment.remedies.base import counted
+from kilter._treatment.subject import Step, Subject, compiled_like, copy_of
+from kilter.errors import KilterError
+
+OPTIMIZER: Final = "change-optimizer"
+CODES: Final = (*PARTS, OPTIMIZER)
+_CLIP: Final = 1.0
+_NAMES: Final = {"units": "width", "filters": "width", "negative_slope": "slope"}
+
+
+def sound_sibling(
+    subject: Subject, keep: Collection[str] = (), codes: Sequence[str] = CODES
+) -> Subject | None:
+    """The subject's sibling in these parts, a change for each that changes something.
+
+    None if nothing changes, or if the model cannot be copied. ``keep``: parts that are left out, and layers:
+    a part that changes one of them is left out.
+    """
+    try:
+        return _sibling(subject, keep, [code for code in codes if code not in keep])
+    except (KilterError, *FOREIGN_ERRORS):
+        return None
+
+
+def _sibling(subject: Subject, keep: Collection[str], codes: Sequence[str]) -> Subject | None:
+    context = read_context(subject.model, subject.x, subject.y, subject.training)
+    model, changes, options = copy_of(subject.model), [], {}
+    graph = subject.model
+    if can_be_cut(graph):
+        parts = [code for code in codes if code in PARTS]
+        described = [_change(context, cleaning_of(context, graph, [code]), code) for code in parts]
+        changes = [one for one in described if one is not None and not set(one.where) & set(keep)]
+        cleaning = cleaning_of(context, graph, [one.remedy for one in changes])
+        model, options = cleaning.model(), cleaning.compiled
+        if "reinitialize-paired" in [one.remedy for one in changes]:
+            free = [one for one in model._flatten_layers(include_self=False) if one.trainable]
+            draw_weights(free, subject.seed)
+    treated = subject
+    if OPTIMIZER in codes and "optimizer" not in keep:
+        rate = ATTENTION_RATE if _attends(model) else RATE
+        changes.append(_optimizer_change(subject, rate))
+        options["optimizer"] = keras.optimizers.Adam(rate, clipnorm=_CLIP)
+        treated = replace(subject.with_training(schedule=None), cycle=rate)
+    if not changes:
+        return None
+    steps = tuple(Step(one.remedy) for one in changes)
+    return replace(
+        treated,
+        model=compiled_like(subject.model, model, **options),
+        changes=(*subject.changes, *changes),
+        steps=(*subject.steps, *steps),
+    )
+
+
+def _attends(model: keras.Model) -> bool:
+    return any(isinstance(one, ATTENTION) for one in model._flatten_layers())
+
+
+def _change(context: Context, cleaning: Cleaning, code: str) -> Change | None:
+    """What one part changes, in words; None for nothing."""
+    if cleaning.front:
+        return Change(
+            code,
+            ("inputs",),
+            "inputs as they are",
+            "inputs standardised",
+            "x = keras.layers.Normalization(mean=mean, variance=variance)(inputs)  # of the training rows",
+            ("data.standardize=true",),
+        )
+    if not cleaning.cuts:
+        return None
+    before, after, where = [], [], []
+    paths = {id(one.layer): one.path for one in context.layers}
+    for layer, make in cleaning.cuts.items():
+        given = configuration(layer)
+        made = None if given is None else make(dict(given))
+        if given is None or made is None:
+            continue
+        where.append(paths.get(id(layer), layer.path))
+        now, then = _differences(given, made)
+        before += now
+        after += then
+    loss = context.outputs[0].loss
+    if cleaning.loss is not None and loss is not None:
+        before.append(f"loss {loss.name}")
+        after.append(f"loss {cleaning.loss}")
+    return Change(code, tuple(where), counted(before), counted(after), _snippet(code, counted(after)))
+
+
+def _differences(given: dict[str, Any], made: Any) -> tuple[list[str], list[str]]:
+    """The values that a layer's cut changes, in words, before and after."""
+    if isinstance(made, list):
+        kinds = [type(one).__name__ for one in made if not isinstance(one, dict)]
+        return ["none"], [" + ".join(kind for kind in kinds if kind != "Activation")]
+    keys = [key for key in made if made[key] != given.get(key)]
+    before = [f"{_NAMES.get(key, key)} {_word(given.get(key))}" for key in keys]
+    return before, [f"{_NAMES.get(key, key)} {_word(made[key])}" for key in keys]
+
+
+def _word(value: Any) -> str:
+    """A configuration's value in a word."""
+    if isinstance(value, dict):
+        return str(value.get("class_name", "of its own"))
+    return "none" if value is None else str(value)
+
+
+def _snippet(code: str, after: str) -> str:
+    made = {
+        "reinitialize-paired": "keras.layers.Dense(..., kernel_initializer=..., bias_initializer='zeros')",
+        "replace-activation": "keras.layers.Dense(..., activation='relu')",
+        "insert-batch-norm": "x = keras.layers.BatchNormalization(momentum=0.9)(x)",
+        "rescale-outputs": "outputs = keras.layers.Normalization(mean=..., variance=..., invert=True)(x)",
+    }
+    return f"{made[code]}  # {after}" if code in made else f"# {after}"
+
+
+def _optimizer_change(subject: Subject, rate: float) -> Change:
+    facts = subject.optimizer
+    now = "" if facts.learning_rate is None else f", learning rate {facts.learning_rate:.3g}"
+    return Change(
+        remedy=OPTIMIZER,
+        where=("optimizer",),
+        before=f"{facts.name}{now}",
+        after=f"adam, gradient norm at most {_CLIP:g}, up to a rate of {rate:g} and down again (1cycle)",
+        snippet=(
+            f"optimizer = keras.optimizers.Adam({rate:g}, clipnorm={_CLIP:g})\n"
+            f"kilter.fit(..., schedule=kilter.schedules.one_cycle({rate:g}, length=steps))"
+        ),
+        recipe=(
+            "optimizer.name=adam",
+            "optimizer.momentum=none",
+            f"optimizer.learning_rate={rate:g}",
+            f"optimizer.clipnorm={_CLIP:g}",
+            "schedule.name=one_cycle",
+        ),
+    )

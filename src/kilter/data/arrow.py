@@ -1,0 +1,111 @@
+"""Arrow: .feather, .arrow and .ipc files, and folders that Hugging Face's datasets saved to disk."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any, Final
+
+import polars as pl
+
+from kilter._validation import errors_as
+from kilter.data.assembling import About
+from kilter.data.dataset import LoadOptions, Source
+from kilter.data.folders import TEST_NAMES, TRAIN_NAMES, VALIDATION_NAMES
+from kilter.data.frames import frames_source
+from kilter.data.paths import first_named, quote, require_file
+from kilter.data.tables import UNREADABLE
+from kilter.errors import DataError
+
+ENDINGS: Final = (".feather", ".arrow", ".ipc")
+# What datasets.save_to_disk writes: several parts, or one.
+_PARTS, _INFO, _STATE = "dataset_dict.json", "dataset_info.json", "state.json"
+_FILE_MAGIC: Final = b"ARROW1"
+
+
+def recognises(path: Path) -> bool:
+    """Whether the path ends in one of ENDINGS."""
+    return path.suffix.lower() in ENDINGS
+
+
+def frame(path: Path, options: LoadOptions) -> tuple[pl.DataFrame, tuple[str, ...]]:
+    """The table of an Arrow file, in the file or the stream format."""
+    return _frame([path]), ()
+
+
+def recognises_folder(path: Path) -> bool:
+    """Whether the path is a folder that ``datasets.save_to_disk`` wrote."""
+    return path.is_dir() and ((path / _PARTS).is_file() or (path / _STATE).is_file())
+
+
+def read_folder(path: Path, options: LoadOptions) -> Source:
+    """Read the parts train, validation and test of a folder, or the only one."""
+    folders, notes = {"train": path}, ()
+    if (path / _PARTS).is_file():
+        names = [str(name) for name in _json(path / _PARTS)["splits"]]
+        known = {"train": TRAIN_NAMES, "validation": VALIDATION_NAMES, "test": TEST_NAMES}
+        chosen = {
+            part: next((name for name in names if name.lower() in begins), None)
+            for part, begins in known.items()
+        }
+        if chosen["train"] is None and names:
+            chosen = {"train": names[0]}
+        folders = {part: path / name for part, name in chosen.items() if name is not None}
+        rest = [quote(name) for name in names if path / name not in folders.values()]
+        notes = (f"not read: {first_named(rest)}",) if rest else ()
+    frames = {part: _frame(_files(folder)) for part, folder in folders.items()}
+    about = About("arrow table", str(path), path.resolve().name, notes=notes)
+    return frames_source(frames, options, about, lambda label: _classes(folders["train"], label))
+
+
+def first_schema(path: Path) -> pl.Schema:
+    """The columns of the training part of a folder."""
+    folder = path
+    if (path / _PARTS).is_file():
+        names = [str(name) for name in _json(path / _PARTS)["splits"]]
+        folder = path / next((name for name in names if name.lower() in TRAIN_NAMES), names[0])
+    return _frame(_files(folder)[:1]).schema
+
+
+def _files(folder: Path) -> list[Path]:
+    return [folder / str(entry["filename"]) for entry in _json(folder / _STATE)["_data_files"]]
+
+
+def _classes(folder: Path, label: str) -> tuple[str, ...] | None:
+    """The names of the classes of a label column, as the folder says them."""
+    try:
+        names = json.loads((folder / _INFO).read_text("utf-8"))["features"][label]["names"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return tuple(map(str, names)) or None
+
+
+def _json(path: Path) -> Any:
+    with errors_as(
+        DataError,
+        *(OSError, ValueError),
+        expected=f"a folder that datasets.save_to_disk wrote, with {path.name}",
+        received=f"{path}, which cannot be read",
+        remedy="save the data set again",
+    ):
+        return json.loads(path.read_text("utf-8"))
+
+
+def _frame(files: list[Path]) -> pl.DataFrame:
+    for file in files:
+        require_file(file)
+    with errors_as(
+        DataError,
+        *UNREADABLE,
+        expected=f"intact Arrow files with the same columns: {first_named(files)}",
+        received="files that cannot be read",
+        remedy="the file is truncated, damaged or of another format: write it again",
+    ):
+        frames = [_one(file) for file in files]
+        return frames[0] if len(frames) == 1 else pl.concat(frames, how="vertical_relaxed")
+
+
+def _one(file: Path) -> pl.DataFrame:
+    with file.open("rb") as opened:
+        is_file_format = opened.read(len(_FILE_MAGIC)) == _FILE_MAGIC
+    return pl.read_ipc(file) if is_file_format else pl.read_ipc_stream(file)

@@ -1,0 +1,59 @@
+"""Text files in UTF-8, UTF-16 or Windows-1252, plain or gzipped, as UTF-8."""
+
+from __future__ import annotations
+
+import gzip
+from pathlib import Path
+from typing import Final
+
+_UTF_8_MARK: Final = b"\xef\xbb\xbf"
+_UTF_16_MARKS: Final = (b"\xff\xfe", b"\xfe\xff")
+_GZIP: Final = b"\x1f\x8b"
+_LOOKED_AT: Final = 200  # bytes, for the zeros of UTF-16 without a mark
+
+
+def utf8(path: Path) -> tuple[Path | bytes, tuple[str, ...]]:
+    """The file, or its text as UTF-8 if its first bytes say that it is encoded otherwise; and a note."""
+    with path.open("rb") as file:
+        first = file.read(_LOOKED_AT)
+    packed = first.startswith(_GZIP)
+    if packed:
+        content = gzip.decompress(path.read_bytes())
+        first = content[:_LOOKED_AT]
+    encoding = _by_first_bytes(first)
+    if encoding is None:
+        return (content if packed else path), ()
+    whole = content if packed else path.read_bytes()
+    if encoding == "utf-8-sig":
+        return whole.removeprefix(_UTF_8_MARK), ()
+    return whole.decode(encoding).encode(), (f"the file is read as {encoding.upper()}",)
+
+
+def western(content: Path | bytes) -> tuple[bytes, tuple[str, ...]]:
+    """Text that is not UTF-8, read as Windows-1252, and a note; ValueError if it is UTF-8."""
+    whole = content if isinstance(content, bytes) else content.read_bytes()
+    try:
+        whole.decode()
+    except UnicodeDecodeError:
+        pass
+    else:
+        raise ValueError("the text is UTF-8")
+    try:
+        text, name = whole.decode("cp1252"), "Windows-1252"
+    except UnicodeDecodeError:
+        text, name = whole.decode("latin-1"), "Latin-1"
+    note = f"the file is not UTF-8 and is read as {name} (Western European)"
+    return text.encode(), (f"{note}; if letters are wrong, save it as UTF-8",)
+
+
+def _by_first_bytes(first: bytes) -> str | None:
+    if first.startswith(_UTF_8_MARK):
+        return "utf-8-sig"
+    if first.startswith(_UTF_16_MARKS):
+        return "utf-16"
+    # Latin letters in UTF-16 have a zero byte each.
+    for start, encoding in ((1, "utf-16-le"), (0, "utf-16-be")):
+        zeros, others = first[start::2], first[1 - start :: 2]
+        if len(zeros) > 1 and 2 * zeros.count(0) > len(zeros) and not others.count(0):
+            return encoding
+    return None

@@ -1,0 +1,126 @@
+"""Frames that are a table, or encoded images in a column, from whichever format they were read."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+
+import numpy as np
+import polars as pl
+
+from kilter.data.assembling import About, Part, assemble
+from kilter.data.dataset import LoadOptions, Source
+from kilter.data.entries import raw_targets
+from kilter.data.images import FILE, Encoded, Size, decode_images
+from kilter.data.labels import if_usable, label_name, lost_labels
+from kilter.data.paths import LEAVE_ROWS_OUT, first_named, name_rows, quote
+from kilter.data.tables import choose_target, table_source
+from kilter.errors import DataError
+
+_IMAGE_NAMES = ("image", "img", "picture", "x")
+
+
+def frames_source(
+    frames: Mapping[str, pl.DataFrame],
+    options: LoadOptions,
+    about: About,
+    declared: Callable[[str], tuple[str, ...] | None] = lambda label: None,
+) -> Source:
+    """The source of the frames of the parts "train", "validation" and "test".
+
+    A column of ``{bytes, path}`` structs or bytes makes the data images; else they are a table.
+    ``declared(label)``: the names of the classes of a label column, if the source says them.
+    """
+    train = frames["train"]
+    image_columns = [name for name, dtype in train.schema.items() if is_image_type(dtype)]
+    if not image_columns:
+        return table_source(train, frames.get("test"), options, about, frames.get("validation"))
+    image = next((name for name in _IMAGE_NAMES if name in image_columns), image_columns[0])
+    label, notes = _label_column(train, image, options, about.origin)
+    unread = [quote(name) for name in train.columns if name not in (image, label)]
+    notes += (f"not read besides the images: column {first_named(unread)}",) if unread else ()
+    classes = None if label is None else declared(label)
+    part, size, found = _image_part(train, image, label, classes, options)
+    others = {
+        name: _image_part(frame, image, label, classes, options, part.x)
+        for name, frame in frames.items()
+        if name != "train"
+    }
+    notes = (*about.notes, *notes, *found, *(note for other in others.values() for note in other[2]))
+    kind = about.kind.replace("table", "images")
+    about = replace(about, kind=kind, classes=classes, notes=notes, image_size=size)
+    test, validation = (others[name][0] if name in others else None for name in ("test", "validation"))
+    return assemble(part, test, options, about, validation)
+
+
+def is_image_type(dtype: pl.DataType) -> bool:
+    """Whether a column of this type contains encoded images."""
+    if isinstance(dtype, pl.Struct):
+        return any(field.name == "bytes" and field.dtype == pl.Binary for field in dtype.fields)
+    return dtype == pl.Binary
+
+
+def _label_column(
+    frame: pl.DataFrame, image: str, options: LoadOptions, origin: str
+) -> tuple[str | None, tuple[str, ...]]:
+    columns = [name for name, dtype in frame.schema.items() if name != image and not is_image_type(dtype)]
+    if not columns and options.target is None:
+        return None, ()
+    return choose_target(columns, options.target, origin)
+
+
+def _image_part(
+    frame: pl.DataFrame,
+    image: str,
+    label: str | None,
+    classes: tuple[str, ...] | None,
+    options: LoadOptions,
+    like: np.ndarray | None = None,
+) -> tuple[Part, Size | None, tuple[str, ...]]:
+    """One part, the size that its images were resized to, and notes."""
+    column = frame[image]
+    content = column.struct.field("bytes") if isinstance(column.dtype, pl.Struct) else column
+    encoded = Encoded(frame.height, lambda i: content[i], lambda i: f"image in row {i}")
+    decoded = decode_images(encoded, options, like)
+    kept = decoded.positions
+    part = Part(decoded.x, None, decoded.skipped)
+    usable = None
+    if label is not None and label in frame.columns:
+        usable = if_usable(lambda: raw_targets(frame[label]), options)
+    if usable is not None and not (options.unlabelled and usable[1].any()):
+        targets, missing = usable
+        bare, skipped = kept[missing[kept]], decoded.skipped
+        if len(bare):
+            if not options.skip_bad:
+                raise DataError(
+                    expected=f"a label in column {quote(label or '')} for every image",
+                    received=f"{len(bare)} missing {name_rows(bare)} (rows count from 0)",
+                    remedy=f"fill the labels, or {LEAVE_ROWS_OUT}",
+                )
+            skipped += (f"{len(bare)} rows without a label left out, {name_rows(bare)}",)
+        targets = targets if classes is None else _by_name(targets, classes)
+        labelled = ~missing[kept]
+        good = np.zeros(frame.height, bool)
+        good[kept[labelled]] = True
+        x, kept = decoded.x if labelled.all() else decoded.x[labelled], kept[labelled]
+        part = Part(x, targets[good], skipped, lost_labels(targets[~missing], good[~missing]))
+    inputs = _names(frame, image, kept) if options.keep_inputs else None
+    return replace(part, inputs=inputs), decoded.size, decoded.notes
+
+
+def _names(frame: pl.DataFrame, image: str, kept: np.ndarray) -> pl.DataFrame:
+    """What stands beside the images of the rows ``kept``, with the names of their files or their numbers."""
+    column, others = frame[image], frame.drop(image)
+    name = pl.Series(FILE, [f"row {i}" for i in range(frame.height)])
+    if isinstance(column.dtype, pl.Struct) and "path" in column.struct.fields:
+        name = column.struct.field("path").fill_null(name).alias(FILE)
+    others = others.drop(FILE, strict=False)
+    return others.insert_column(0, name)[kept]
+
+
+def _by_name(targets: np.ndarray, classes: tuple[str, ...]) -> np.ndarray:
+    """Whole-number labels as class names; numbers out of range stay and are reported later."""
+    values, inverse = np.unique(targets, return_inverse=True)
+    numbered = values.dtype.kind in "iu"
+    names = [classes[v] if numbered and 0 <= v < len(classes) else f"{label_name(v)}" for v in values]
+    return np.array(names, dtype=str)[inverse]

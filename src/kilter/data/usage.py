@@ -1,0 +1,100 @@
+"""Which columns of a table become features, as which kind, and what was decided about them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import polars as pl
+
+from kilter.data.columns import NO_VALUES, reason_to_set_aside
+from kilter.data.dataset import LoadOptions
+from kilter.data.encoding import Column
+from kilter.data.paths import first_named, nearest_name, quote
+from kilter.errors import DataError
+
+
+@dataclass(frozen=True)
+class Usage:
+    """The columns that become features, the kinds that the person wants, by name, columns that name the rows
+    and are no features, and a note on columns set aside.
+    """
+
+    kept: list[pl.Series]
+    kinds: dict[str, str]
+    ids: tuple[str, ...]
+    notes: tuple[str, ...]
+
+
+def usable_columns(features: list[pl.Series], options: LoadOptions) -> Usage:
+    """Which of the columns besides the target become features.
+
+    Columns that the person names are never set aside, and the only ones left are kept.
+    """
+    unknown = {*options.ignore, *options.only, *options.kinds} - {one.name for one in features}
+    if unknown:
+        raise DataError(
+            expected=f"names of feature columns ({first_named(quote(one.name) for one in features)})",
+            received=first_named(map(quote, sorted(unknown))),
+            remedy=f"correct the name{nearest_name(min(unknown), [one.name for one in features])}",
+        )
+    wanted = [one for one in features if not options.only or one.name in options.only]
+    wanted = [
+        one for one in wanted if one.name not in options.ignore and options.kinds.get(one.name) != "ignore"
+    ]
+    kinds = dict(options.kinds)
+    named = {*options.only, *kinds}
+    reasons = {one.name: None if one.name in named else reason_to_set_aside(one) for one in wanted}
+    found = dict(reasons)
+    if options.text != "ignore":
+        texts = [name for name, aside in reasons.items() if aside and aside.is_text]
+        kinds |= dict.fromkeys(texts, "text")
+        reasons |= dict.fromkeys(texts, None)
+    kept = [one for one in wanted if reasons[one.name] is None]
+    if not kept:
+        kept = [one for one in wanted if reasons[one.name] not in (None, NO_VALUES)]
+        reasons = {name: aside for name, aside in reasons.items() if aside == NO_VALUES}
+    aside = [f"{quote(name)} ({one.why})" for name, one in reasons.items() if one]
+    more = (
+        "; text=bag counts the words of texts" if any(one and one.is_text for one in reasons.values()) else ""
+    )
+    names = {one.name for one in kept}
+    left = [one for one in features if one.name not in names]
+    found |= {one.name: reason_to_set_aside(one) for one in left if found.get(one.name) is None}
+    ids = tuple(one.name for one in left if (reason := found[one.name]) is not None and reason.is_id)
+    note = (f"not used as features: column {first_named(aside)}{more}",) if aside else ()
+    return Usage(kept, kinds, ids, note)
+
+
+def signs_by_column(given: tuple[str, ...], columns: list[str]) -> dict[str, tuple[str, ...]]:
+    """Entries that mean "missing", by column: ``COLUMN=ENTRY`` is for one, ``ENTRY`` for all."""
+    found: dict[str, tuple[str, ...]] = {}
+    for one in given:
+        name, equals, entry = one.partition("=")
+        for column in [name] if equals and name in columns else columns:
+            found[column] = (*found.get(column, ()), entry if equals and name in columns else one)
+    return found
+
+
+def shape_notes(columns: tuple[Column, ...]) -> tuple[str, ...]:
+    """What was done to long tails, rare categories and texts."""
+    tails = [quote(one.name) for one in columns if one.compressed]
+    rare = [
+        f"{quote(one.name)} ({len(one.rare)} of {len(one.rare) + len(one.categories)})"
+        for one in columns
+        if one.rare
+    ]
+    texts = [
+        f"{quote(one.name)} ({one.buckets or len(one.categories)})" for one in columns if one.kind == "text"
+    ]
+    dates = [quote(one.name) for one in columns if one.kind == "date"]
+    found = (
+        (tails, "long tails are compressed like by a logarithm (asinh): column {}"),
+        (rare, "rare categories share a feature: column {}"),
+        (texts, "texts become counts of words: column {}"),
+        (
+            dates[:1],
+            "the rows have dates, in column {}: split=time holds out the latest rows, which tells more "
+            "about the future than rows drawn at random",
+        ),
+    )
+    return tuple(text.format(first_named(names)) for names, text in found if names)

@@ -1,0 +1,156 @@
+"""cross_validate(): a run for each fold of the rows, in one run directory, and the answers out of fold."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import polars
+
+from kilter._engine import inference
+from kilter._progress import Verbose, shown
+from kilter.data import Source
+from kilter.data.csv_output import csv_text
+from kilter.data.folds import fold_numbers
+from kilter.errors import RecipeError
+from kilter.recipe import Recipe, dump_recipe
+from kilter.runs.atomic import write_text
+from kilter.runs.build import read_parts, read_source, with_absolute_paths
+from kilter.runs.directory import Run, create_run
+from kilter.runs.environment import describe_environment
+from kilter.runs.evaluating import BATCH
+from kilter.runs.predictions import Predictions, name_columns, predictions, row_names
+from kilter.runs.reading import read_data
+from kilter.runs.records import Result, to_json
+from kilter.runs.trained import Trained
+from kilter.runs.training import TrainResult, device_name, train
+
+FOLDS: Final = "folds.json"
+ANSWERS: Final = "out-of-fold.csv"
+
+
+@dataclass(frozen=True)
+class Spread:
+    """A measure over the folds: its mean, its standard deviation (n - 1), and its value in each fold."""
+
+    mean: float
+    std: float
+    folds: tuple[float, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class CrossValidation:
+    """What :func:`cross_validate` returns.
+
+    `path`: the run directory, with a run directory for each fold, folds.json and out-of-fold.csv. `runs`:
+    those of the folds. `measures`: of the held-out rows, by name. `answers`: of every row, by the model that
+    was trained without it; a row that was never held out has none.
+    """
+
+    path: Path
+    runs: tuple[Path, ...]
+    measures: Mapping[str, Spread]
+    answers: polars.DataFrame
+
+
+def cross_validate(
+    recipe: Recipe,
+    *,
+    folds: int | None = None,
+    parent: Path | str = Path("runs"),
+    verbose: Verbose = "auto",
+    allow_code: bool = False,
+) -> CrossValidation:
+    """Train `recipe` once for each of `folds` parts of its rows, and test each model on the part left out.
+
+    `folds`: by default the recipe's data.folds, or 5. In each fold the recipe's validation rows, which decide
+    when to stop, come from the rows that are trained on, so the measures are not chosen on the rows that they
+    are of. The runs of the folds are ordinary ones, with ``data.fold`` in their recipes. Raises as
+    :func:`kilter.runs.train`, and :class:`RecipeError` for a recipe of one fold.
+    """
+    if recipe.data.fold is not None:
+        raise RecipeError(
+            expected="a recipe of all folds",
+            received=f"data.fold={recipe.data.fold}",
+            remedy="leave data.fold out, or train this fold alone with kilter train",
+        )
+    count = folds or recipe.data.folds or 5
+    recipe = with_absolute_paths(_with(recipe, folds=count))
+    with shown(verbose) as progress:
+        progress.stage("Reading the data")
+        source = read_source(recipe, None, keep_inputs=True)
+        read_parts(_with(recipe, fold=1))  # problems of the data before there is a directory
+    with create_run(Path(parent), recipe.name, recipe_text=dump_recipe(recipe)) as run:
+        run.write_environment(describe_environment(device=device_name(), seed=recipe.seed))
+        results: list[TrainResult] = []
+        answers: list[Predictions] = []
+        try:
+            for number in range(1, count + 1):
+                part = _with(recipe, fold=number).model_copy(update={"name": f"fold-{number}"})
+                results.append(train(part, parent=run.path, verbose=verbose, allow_code=allow_code))
+                answers.append(_answers(results[-1], part))
+        except BaseException:
+            if not results and not any(path.is_dir() for path in run.path.iterdir()):
+                run.discard()
+            raise
+        return _concluded(run, recipe, source, results, answers)
+
+
+def _with(recipe: Recipe, **data: Any) -> Recipe:
+    given = recipe.model_dump(exclude_unset=True)
+    given["data"] = recipe.data.model_dump(exclude_unset=True) | data
+    return Recipe.model_validate(given)
+
+
+def _answers(result: TrainResult, recipe: Recipe) -> Predictions:
+    """The answers of a fold's model for the rows that it was tested on."""
+    _, parts = read_parts(recipe)
+    assert parts.test is not None
+    outputs = inference.predict(result.model, parts.test.x, batch_size=BATCH, verbose=0)
+    trained = Trained(result.model, result.path, result.path, read_data(result.path))
+    return predictions(trained, outputs, parts.test)
+
+
+def _concluded(
+    run: Run, recipe: Recipe, source: Source, results: list[TrainResult], answers: list[Predictions]
+) -> CrossValidation:
+    """Write what the folds have in common."""
+    seed = recipe.seed if recipe.data.split_seed is None else recipe.data.split_seed
+    table = _table(source, fold_numbers(source.train, len(results), seed), answers)
+    found = [result.result.evaluations["test"].metrics for result in results]
+    measures = {name: _spread([one[name] for one in found]) for name in found[0]}
+    content = {
+        "folds": [result.path.name for result in results],
+        "measures": {name: asdict(one) for name, one in measures.items()},
+    }
+    write_text(run.path / FOLDS, to_json(content, indent=2) + "\n")
+    write_text(run.path / ANSWERS, csv_text(table))
+    ended = results[0].result
+    total = sum(result.result.seconds for result in results)
+    epochs = sum(result.result.epochs for result in results)
+    run.finish(Result("finished", "folds", ended.monitor, ended.direction, None, epochs, total))
+    return CrossValidation(run.path, tuple(result.path for result in results), measures, table)
+
+
+def _spread(values: list[float]) -> Spread:
+    known = np.array(values)
+    return Spread(float(known.mean()), float(known.std(ddof=1)), tuple(values))
+
+
+def _table(source: Source, numbers: np.ndarray, answers: list[Predictions]) -> polars.DataFrame:
+    """Every row of the source in order: its names, its fold, its true value and its answer."""
+    rows = source.train
+    assert rows.y is not None
+    places = np.concatenate([np.flatnonzero(numbers == fold) for fold in range(1, len(answers) + 1)])
+    found = polars.concat([one.frame() for one in answers])
+    found = found.with_columns(polars.Series("place", places))
+    true = np.array(rows.classes)[rows.y].tolist() if rows.classes else rows.y.reshape(len(rows), -1)[:, 0]
+    every = row_names(rows, name_columns(source.encoding)).with_columns(
+        polars.Series("place", np.arange(len(rows))),
+        polars.Series("fold", numbers),
+        polars.Series("true", true),
+    )
+    return every.join(found, on="place", how="left", maintain_order="left").drop("place")

@@ -1,0 +1,40 @@
+"""kilter train --folds: a run for each fold, mean and spread, answers out of fold."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+
+
+def test_cross_validation_from_the_command_line(kilter, tmp_path):
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=60).round(3)
+    frame = pl.DataFrame({"id": [f"p{i}" for i in range(60)], "x": x, "left": np.where(x > 0, "yes", "no")})
+    frame.write_csv(tmp_path / "rows.csv")
+    settings = ("--set", "model.hidden=[4]", "--epochs", 2)
+    ended = kilter("train", tmp_path / "rows.csv", "--folds", 2, "--runs", tmp_path, *settings)
+    assert ended.code == 0, ended.err
+    run = Path(ended.out.splitlines()[-1].removeprefix("run: "))
+    found = json.loads((run / "folds.json").read_text())
+    accuracy = found["measures"]["accuracy"]
+    np.testing.assert_allclose(accuracy["mean"], np.mean(accuracy["folds"]))
+    np.testing.assert_allclose(accuracy["std"], np.std(accuracy["folds"], ddof=1))
+    answers = pl.read_csv(run / "out-of-fold.csv")
+    assert answers.columns[:5] == ["id", "fold", "true", "prediction", "probability"]
+    assert answers["id"].to_list() == frame["id"].to_list()
+    assert answers["true"].to_list() == frame["left"].to_list()
+    right = answers.with_columns(right=pl.col("true") == pl.col("prediction"))
+    by_fold = right.group_by("fold").agg(pl.col("right").mean()).sort("fold")["right"]
+    np.testing.assert_allclose(by_fold, accuracy["folds"])
+    # A fold is an ordinary run: evaluate reads its own rows again.
+    evaluated = kilter("evaluate", run / found["folds"][0])
+    assert "test: 30 rows" in evaluated.out
+
+
+def test_a_fold_that_does_not_exist_is_refused(kilter, prices):
+    for wrong in (("data.fold=3",), ("data.folds=2", "data.fold=3"), ("data.folds=2", "data.split=time")):
+        settings = [word for one in wrong for word in ("--set", one)]
+        assert kilter("train", prices, *settings).code == 2
+    assert kilter("train", prices, "--folds", 1).code == 2
+    assert "data.folds" in kilter("find-lr", prices, "--set", "data.folds=2").err
