@@ -97,8 +97,7 @@ def fit(
     own = [*measuring(history, feed, measure), *([RateKeeper(schedule)] if schedule else [])]
     validation = _validation(model, validation_data, size, validation_steps, of_validation)
     validates = _validates(validation_freq)
-    forward(feed, range(initial_epoch if start else 0))
-    forward(validation, filter(validates, range(initial_epoch if start else 0)))
+    forward(feed, validation, validates, initial_epoch if start else 0)
     with epochs_told(verbose) as shown:
         told = callback_list(model, [own, callbacks, shown, history], verbose, epochs, limit or feed.steps)
         say_price(told, chunk, validated=validation_data is not None)
@@ -135,11 +134,13 @@ def watching(
     return made
 
 
-def forward(feed: AnyFeed | None, epochs: Iterable[int]) -> None:
-    """Bring a source of batches to where it was after these epochs; others know by the number of an epoch."""
-    if isinstance(feed, BatchFeed):
-        for epoch in epochs:
+def forward(feed: AnyFeed, validation: AnyFeed | None, validates: Callable[[int], bool], epochs: int) -> None:
+    """Bring sources of batches to where they were after so many epochs; others know by an epoch's number."""
+    for epoch in range(epochs):
+        if isinstance(feed, BatchFeed):
             feed.pass_over(epoch)
+        if isinstance(validation, BatchFeed) and validates(epoch):
+            validation.pass_over(epoch)
 
 
 def training_feed(
