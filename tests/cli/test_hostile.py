@@ -294,9 +294,9 @@ def described(path, units):
         for member in given.namelist():
             content = given.read(member)
             if member == "config.json":
+                content = content.replace(b'"units": 10', b'"units": %d' % units)
                 content = content.replace(b'"units": 7', b'"units": %d' % units)
                 content = content.replace(b"[null, 7]", b"[null, %d]" % units)
-                content = content.replace(b'"units": 10', b'"units": %d' % units)
             changed.writestr(member, content)
 
 

