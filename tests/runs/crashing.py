@@ -56,7 +56,7 @@ def trial(subject: str, folder: Path, kills: list[Kill]) -> tuple[list[int | Non
     """Train with kills, then without until the end: the exit codes, and what is left."""
     codes = [train_killed(subject, folder, kill) for kill in kills]
     codes.append(train_killed(subject, folder, None))
-    return codes, outcome(folder)
+    return codes, outcome(folder) if codes[-1] == 0 else {}
 
 
 def outcome(folder: Path) -> dict[str, str]:
