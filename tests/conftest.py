@@ -91,6 +91,7 @@ SAMPLED = {
     "runs/test_termination": 5,
     "runs/test_training": 2,
     "runs/test_tuning": 3,
+    "runs/test_within_an_epoch": 6,
     "schedules/test_every_schedule": 6,
     "studies/test_reuse_study": 3,
     "test_progress": 2,

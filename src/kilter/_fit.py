@@ -10,17 +10,20 @@ import keras
 import numpy as np
 
 from kilter._array_types import Arrays, ValidationData
+from kilter._diagnosis.catalogue import finding
 from kilter._diagnosis.context import Timing
 from kilter._diagnosis.diagnose import training_findings, two_rows
 from kilter._engine import fit as engine
 from kilter._engine.augmenting import Augment
 from kilter._engine.cuts import Start
 from kilter._engine.devices import Devices, on_devices
+from kilter._engine.divergence import Event
 from kilter._engine.history import History
 from kilter._engine.program_cache import shelf
 from kilter._engine.scheduling import Schedule
 from kilter._engine.stable_losses import from_logits
 from kilter._progress import Verbose
+from kilter._records import Finding
 from kilter._validation import is_whole
 from kilter._xla.rewrite import rewriting
 from kilter.errors import OptionError
@@ -139,67 +142,64 @@ def fit(
         >>> len(history.history["loss"])
         3
     """
+    arguments = {
+        "validation_data": validation_data,
+        "validation_split": validation_split,
+        "batch_size": batch_size,
+        "epochs": epochs,
+        "shuffle": shuffle,
+        "class_weight": class_weight,
+        "sample_weight": sample_weight,
+        "schedule": schedule,
+        "augment": augment,
+        "steps_per_epoch": steps_per_epoch,
+        "validation_steps": validation_steps,
+        "validation_batch_size": validation_batch_size,
+        "validation_freq": validation_freq,
+        "evaluate_training": evaluate_training,
+        "measure": measure,
+        "check": check,
+        "chunk": chunk,
+        "verbose": verbose,
+        "guard": run is not None if guard is None else guard,
+    }
+    seed = _seed_of_call(model, seed, initial_epoch)
+    with from_logits(stable_loss), rewriting(rewrite), on_devices(model, devices):
+        return _kept((model, x, y), arguments, _listed(callbacks), (seed, initial_epoch), run, resume=resume)
 
-    how: Any = {"evaluate_training": evaluate_training, "measure": measure, "check": check, "chunk": chunk}
+
+def _kept(
+    data: tuple[keras.Model, Any, Any],
+    arguments: dict[str, Any],
+    callbacks: list[Any],
+    beginning: tuple[Any, int],
+    run: str | Path | None,
+    *,
+    resume: bool,
+) -> History:
+    """The training, kept in a run directory if there is to be one. ``beginning``: seed and first epoch."""
+    model, x, y = data
+    seed, initial_epoch = beginning
 
     def train(
         told: Sequence[keras.callbacks.Callback], first: int, start: Start | None, seed: int
     ) -> History:
-        history = engine.fit(
-            *(model, x, y),
-            validation_data=validation_data,
-            validation_split=validation_split,
-            batch_size=batch_size,
-            epochs=epochs,
-            shuffle=shuffle,
-            class_weight=class_weight,
-            sample_weight=sample_weight,
-            callbacks=told,
-            schedule=schedule,
-            augment=augment,
-            initial_epoch=first,
-            start=start,
-            guard=run is not None if guard is None else guard,
-            steps_per_epoch=steps_per_epoch,
-            validation_steps=validation_steps,
-            validation_batch_size=validation_batch_size,
-            validation_freq=validation_freq,
-            **how,
-            seed=seed,
-            verbose=verbose,
-        )
-        return _examined(history, model, two_rows(x), batch_size or 32)
+        place: dict[str, Any] = {"callbacks": told, "initial_epoch": first, "start": start, "seed": seed}
+        history = engine.fit(model, x, y, **arguments, **place)
+        return _examined(history, model, two_rows(x), arguments["batch_size"] or 32)
 
-    with from_logits(stable_loss), rewriting(rewrite), on_devices(model, devices):
-        given, seed = _listed(callbacks), _seed_of_call(model, seed, initial_epoch)
-        if run is None:
-            if resume:
-                raise OptionError(
-                    expected="resume=True together with run=",
-                    received="run=None",
-                    remedy="pass the folder of the runs, or the run directory, as run=",
-                )
-            return train(given, initial_epoch, None, seed)
-        from kilter.runs.keeping import Call, keep
+    if run is None:
+        if resume:
+            raise OptionError(
+                expected="resume=True together with run=",
+                received="run=None",
+                remedy="pass the folder of the runs, or the run directory, as run=",
+            )
+        return train(callbacks, initial_epoch, None, seed)
+    from kilter.runs.keeping import Call, keep
 
-        weights = None if class_weight is None else {str(key): one for key, one in class_weight.items()}
-        call = Call(
-            seed=seed,
-            epochs=epochs,
-            initial_epoch=initial_epoch,
-            validated=validation_data is not None or bool(validation_split),
-            data={"x": x, "y": y, "sample_weight": sample_weight, "validation_data": validation_data},
-            options={
-                "batch_size": batch_size,
-                "shuffle": shuffle,
-                "validation_split": validation_split,
-                "class_weight": weights,
-                "steps_per_epoch": steps_per_epoch,
-                "validation_steps": validation_steps,
-            },
-            callbacks=given,
-        )
-        return keep(model, Path(run), call, train, resumes=resume)
+    call = Call(seed, initial_epoch, {"x": x, "y": y}, arguments, callbacks)
+    return keep(model, Path(run), call, train, resumes=resume)
 
 
 def _seed_of_call(model: keras.Model, seed: Any, initial_epoch: int) -> Any:
@@ -225,14 +225,23 @@ def _timing(history: History, model: keras.Model) -> Timing:
     return Timing(*map(tuple, parts), steps=int(steps), work=work)
 
 
+def _broken(event: Event) -> Finding:
+    """The finding of a training that broke and went back."""
+    code = "non-finite" if event.kind == "not finite" else "rate-too-high"
+    return finding(code, "warning", ("training",), detail=event.sentence.capitalize())
+
+
 def _examined(history: History, model: keras.Model, rows: Any, batch_size: int) -> History:
     """The history, with a function that computes its findings on access."""
-    history.examine = lambda: training_findings(
-        *(model, rows),
-        history=history.history,
-        measurements=history.measurements,
-        batch_size=batch_size,
-        not_finite=history.not_finite,
-        timing=_timing(history, model),
+    history.examine = lambda: (
+        *map(_broken, history.events),
+        *training_findings(
+            *(model, rows),
+            history=history.history,
+            measurements=history.measurements,
+            batch_size=batch_size,
+            not_finite=history.not_finite,
+            timing=_timing(history, model),
+        ),
     )
     return history

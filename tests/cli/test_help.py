@@ -82,6 +82,7 @@ SLOW = {
     "treat": ["digits"],
     "schedule": ["digits"],
     "resume": ["runs/x"],
+    "replay": ["runs/x"],
     "evaluate": ["runs/x"],
     "predict": ["runs/x", "digits"],
     "fold-bn": ["runs/x", "--check", "digits", "--out", "x.keras"],

@@ -283,3 +283,45 @@ def test_a_run_that_cannot_begin_leaves_no_directory(place):
 def test_a_treatment_that_is_refused_leaves_no_folder(kilter, place):
     assert told(kilter("treat", "digits", "--keep", "no-such-remedy-or-layer", "--out", "treated"))
     assert os.listdir() == []
+
+
+def described(path, units):
+    """A .keras file of 13 kB whose two layers have so many units."""
+    whole = path.with_name("small.keras")
+    layers = [keras.Input((64,)), keras.layers.Dense(7), keras.layers.Dense(10)]
+    keras.Sequential(layers).save(whole)
+    with zipfile.ZipFile(whole) as given, zipfile.ZipFile(path, "w") as changed:
+        for member in given.namelist():
+            content = given.read(member)
+            if member == "config.json":
+                content = content.replace(b'"units": 10', b'"units": %d' % units)
+                content = content.replace(b'"units": 7', b'"units": %d' % units)
+                content = content.replace(b"[null, 7]", b"[null, %d]" % units)
+            changed.writestr(member, content)
+
+
+def packed(path, size):
+    """A .keras file with a member of zeros that unpacks to ``size``."""
+    keras.Sequential([keras.Input((64,)), keras.layers.Dense(10)]).save(path)
+    block = bytes(1 << 24)
+    with (
+        zipfile.ZipFile(path, "a", zipfile.ZIP_DEFLATED) as archive,
+        archive.open("zeros", "w", force_zip64=True) as member,
+    ):
+        for _ in range(size >> 24):
+            member.write(block)
+
+
+BOMBS = {"layers": lambda path: described(path, 10**6), "an archive": lambda path: packed(path, 1 << 29)}
+
+
+@pytest.mark.parametrize("case", BOMBS)
+def test_a_saved_model_that_asks_for_too_much_memory(case, kilter, place, monkeypatch):
+    BOMBS[case](place / "bomb.keras")
+    if case == "an archive":  # as if little were free: to write more zeros takes long
+        monkeypatch.setattr("kilter._system.free_memory", lambda: 1 << 28)
+    assert (place / "bomb.keras").stat().st_size < 1 << 20
+    for words in ("predict bomb.keras digits", "diagnose digits --model bomb.keras"):
+        ended = kilter(*words.split())
+        assert told(ended), (words, ended)
+        assert "needed" in ended.err

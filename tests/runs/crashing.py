@@ -56,7 +56,7 @@ def trial(subject: str, folder: Path, kills: list[Kill]) -> tuple[list[int | Non
     """Train with kills, then without until the end: the exit codes, and what is left."""
     codes = [train_killed(subject, folder, kill) for kill in kills]
     codes.append(train_killed(subject, folder, None))
-    return codes, outcome(folder)
+    return codes, outcome(folder) if codes[-1] == 0 else {}
 
 
 def outcome(folder: Path) -> dict[str, str]:
@@ -70,7 +70,7 @@ def outcome(folder: Path) -> dict[str, str]:
     found = checkpoints.latest(path)
     assert found is not None
     parts: dict[str, Any] = {name: list(map(np.asarray, group)) for name, group in found.tree.items()}
-    model = keras.saving.load_model(path / "model.keras")
+    model: Any = keras.saving.load_model(path / "model.keras")
     parts["model.keras"] = [np.asarray(one.value) for one in model.weights + model.optimizer.variables]
     sums = {}
     for name, arrays in parts.items():
@@ -113,9 +113,9 @@ def _arm(kill: Kill) -> None:
         for name in ("fsync", "replace", "rename", "mkdir", "unlink", "rmdir", "ftruncate"):
             _before(os, name, counted)
     else:
-        from kilter._engine import loop
+        from kilter._engine import session
 
-        _before(loop, "tell", counted)
+        _before(session, "tell", counted)
 
 
 def _die() -> None:

@@ -9,6 +9,7 @@ import pytest
 
 from kilter.errors import RunError, RunWarning
 from kilter.runs import Interrupted, checkpoints, create_run, open_run, reopen_run, resume, train
+from kilter.runs.checksums import replacing, require_unchanged
 from kilter.runs.consistency import newest_cut, restore_history
 from kilter.runs.reading import read_history
 from kilter.runs.records import EpochRecord
@@ -169,3 +170,18 @@ def test_a_resume_after_damage_ends_with_the_bits_of_an_undisturbed_run(damage, 
     assert [(line.epoch, line.logs) for line in read_history(path)] == [
         (line.epoch, line.logs) for line in read_history(trained.path)
     ]
+
+
+def test_a_run_killed_before_data_json_was_written_is_resumed(stopped, tmp_path):
+    """A checksum of a file that never was would stop it."""
+    with create_run(tmp_path, "killed", recipe_text="") as run:
+        with pytest.raises(ZeroDivisionError), replacing(run.path, "data.json", "0" * 64):
+            raise ZeroDivisionError
+        require_unchanged(run.path / "data.json")
+    path = shutil.copytree(stopped, tmp_path / "run")
+    (path / "data.json").unlink()
+    sums = json.loads((path / "checksums.json").read_text())
+    del sums["data.json"]
+    (path / "checksums.json").write_text(json.dumps(sums))
+    resume(path, verbose=0)
+    assert (path / "data.json").exists()

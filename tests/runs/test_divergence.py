@@ -49,7 +49,8 @@ def test_it_goes_back_and_ends_with_a_model_that_has_learnt(schedule, tmp_path):
     assert np.isfinite(history.history["loss"]).all()
     assert history.history["loss"][-1] < 1
     (run,) = tmp_path.iterdir()
-    assert flights(run)
+    assert flights(run) == [one.iteration for one in history.events]
+    assert "non-finite" in [one.code for one in history.findings]
     assert "0.1 times the learning rate" in open_run(run).journal[0]
     assert np.isnan(_fit(_model(), None, schedule=schedule).history["loss"]).any(), "without the guard"
 
@@ -119,19 +120,20 @@ def test_a_gradient_that_is_not_finite_is_found(tmp_path):
         _fit(_model(0.01, Root(name="root")), tmp_path)
     (run,) = tmp_path.iterdir()
     found = replay_with(run, _model(0.01, Root(name="root")))
-    assert (found.layer, found.birth.direction) == ("root", "backward")
+    assert found.layer == "root"
+    assert np.isfinite(found.event.rate_before)
 
 
 def test_a_jump_of_the_loss_goes_back_too(monkeypatch, tmp_path):
     rows = np.concatenate([X] * 8)
     targets = np.concatenate([Y] * 8)
-    targets[-200:] += 1e4
+    targets[-200:] += 30
     monkeypatch.setattr(divergence, "SEGMENT_STEPS", 12)
     with pytest.raises(ModelError, match="a loss that jumps"):
-        _fit(_model(0.01), tmp_path, x=rows, y=targets, shuffle=False, batch_size=16, epochs=1)
+        _fit(_model(1e-4), tmp_path, x=rows, y=targets, shuffle=False, batch_size=16, epochs=1)
     (run,) = tmp_path.iterdir()
     assert "the loss jumped" in open_run(run).journal[0]
-    assert replay_with(run, _model(0.01)).same_bits
+    assert replay_with(run, _model(1e-4)).same_bits
 
 
 @pytest.mark.parametrize("guard", [True, False])
@@ -163,8 +165,9 @@ def test_a_recipe_is_replayed_from_its_run(tmp_path):
     given = {
         "data": {"source": "digits", "validation": 0.2},
         "model": {"builder": "mlp", "hidden": [16]},
-        "optimizer": {"name": "sgd", "learning_rate": 1e30},
-        "train": {"epochs": 1, "batch_size": 256},
+        "optimizer": {"name": "sgd", "learning_rate": 1000.0},
+        "regularize": {"l2": 1.0},
+        "train": {"epochs": 3, "batch_size": 128},
     }
     with pytest.raises(ModelError, match="diverge"):
         train(parse_recipe(given), parent=tmp_path, verbose=0)

@@ -28,10 +28,10 @@ from kilter._engine.embedding_ids import IdCheck, Kind
 from kilter._engine.epochs import epochs_told
 from kilter._engine.feed import Order, ResidentFeed, StreamFeed, must_stream, warn_of_end
 from kilter._engine.history import History
-from kilter._engine.loop import Session
 from kilter._engine.measuring_callback import measuring
 from kilter._engine.overrides import check_loop
 from kilter._engine.scheduling import RateGuard, RateKeeper, Schedule, check_schedule
+from kilter._engine.session import Session
 from kilter._engine.sparse import with_sparse_rows
 from kilter._models.variables import build
 from kilter._progress import Verbose
@@ -84,42 +84,30 @@ def fit(
     check_steps(steps_per_epoch=steps_per_epoch, validation_steps=validation_steps)
     epochs = _limited("epochs", epochs, keras.config.max_epochs())
     check_schedule(model, schedule, validated=validation_data is not None or bool(validation_split))
-    augmentation = as_augmentation(augment)
     if validation_split and validation_data is None:
         (x, y, sample_weight), validation_data = split(x, y, sample_weight, validation_split)
     limit = limited_steps(steps_per_epoch)
     steps = executed_steps(model, limit) if goes_on else limit
     data, once = (x, y, sample_weight, class_weight), epochs - initial_epoch <= 1
     finite, of_validation = FiniteCheck(check), FiniteCheck(check)
-    prepare(model, feed := training_feed(*data, order, steps=steps, once=once, check=finite), augmentation)
+    feed = training_feed(*data, order, steps=steps, once=once, check=finite)
+    prepare(model, feed, augmentation := as_augmentation(augment))
     size = validation_batch_size or order.batch_size
-    history = History()
-    history.not_finite = {"data": finite.found, "validation data": of_validation.found}
+    history = History({"data": finite.found, "validation data": of_validation.found})
     own = [*measuring(history, feed, measure), *([RateKeeper(schedule)] if schedule else [])]
     validation = _validation(model, validation_data, size, validation_steps, of_validation)
     validates = _validates(validation_freq)
-    if start is not None:
-        forward(feed, range(initial_epoch))
-        forward(validation, filter(validates, range(initial_epoch)))
+    forward(feed, validation, validates, initial_epoch if start else 0)
     with epochs_told(verbose) as shown:
         told = callback_list(model, [own, callbacks, shown, history], verbose, epochs, limit or feed.steps)
         say_price(told, chunk, validated=validation_data is not None)
+        rows = _as_validated(feed, size, class_weight) if evaluate_training else None
         return Session(
-            model=model,
-            feed=feed,
-            callbacks=told,
-            history=history,
-            epochs=epochs,
-            initial_epoch=initial_epoch,
-            training_rows=_as_validated(feed, size, class_weight) if evaluate_training else None,
-            validation=validation,
-            validates=validates,
-            augmentation=augmentation,
-            seed=seed,
-            chunk=chunk,
+            *(model, feed, told, history, epochs, initial_epoch),
+            *(rows, validation, validates, augmentation, seed, chunk),
             guard=RateGuard(model, schedule, told.callbacks),
             start=start,
-            divergence=watching(model, schedule, feed, told, start) if guard else None,
+            divergence=watching(model, schedule, feed, told, history, start) if guard else None,
         ).run()
 
 
@@ -128,11 +116,13 @@ def watching(
     schedule: Any,
     feed: AnyFeed,
     callbacks: keras.callbacks.CallbackList,
+    history: History,
     start: Start | None,
 ) -> DivergenceGuard:
-    """The divergence guard of a training; callbacks with a method ``kilter_broken`` get what it finds."""
+    """The divergence guard of a training; ``history`` and callbacks with ``kilter_broken`` get its finds."""
 
     def report(broken: Broken) -> None:
+        history.events.append(broken.event)
         for callback in callbacks.callbacks:
             hears = getattr(callback, "kilter_broken", None)
             if hears is not None:
@@ -144,11 +134,13 @@ def watching(
     return made
 
 
-def forward(feed: AnyFeed | None, epochs: Iterable[int]) -> None:
-    """Bring a source of batches to where it was after these epochs; others know by the number of an epoch."""
-    if isinstance(feed, BatchFeed):
-        for epoch in epochs:
+def forward(feed: AnyFeed, validation: AnyFeed | None, validates: Callable[[int], bool], epochs: int) -> None:
+    """Bring sources of batches to where they were after so many epochs; others know by an epoch's number."""
+    for epoch in range(epochs):
+        if isinstance(feed, BatchFeed):
             feed.pass_over(epoch)
+        if isinstance(validation, BatchFeed) and validates(epoch):
+            validation.pass_over(epoch)
 
 
 def training_feed(

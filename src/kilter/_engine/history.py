@@ -8,6 +8,7 @@ from typing import Any
 
 import keras
 
+from kilter._engine.divergence import Event
 from kilter._plotting import Figure, drawn
 from kilter._records import Finding, Measurements
 
@@ -20,6 +21,7 @@ class History(keras.callbacks.History):
         compiling, waiting: seconds of each epoch that went into compiling, and into waiting for data.
         compile_seconds: tracing and compiling, or loading from the cache; 0.0 if all programs existed.
         stable_loss: True if a cross-entropy was computed from logits where Keras would clip probabilities.
+        events: where the training broke and went back, see ``guard`` of :func:`kilter.fit`.
         not_finite: NaN and infinity found in the data, by input, for "data" and "validation data".
         measurements: of the layers after some of the epochs; None if there are none.
         examine: makes the findings from measurements and curves; called once.
@@ -27,7 +29,7 @@ class History(keras.callbacks.History):
     A pickle or copy holds the numbers and the findings, but not the model.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, not_finite: dict[str, dict[str, str]] | None = None) -> None:
         super().__init__()
         self.history: dict[str, list[Any]] = {}
         self.epoch: list[int] = []
@@ -36,7 +38,8 @@ class History(keras.callbacks.History):
         self.waiting: list[float] = []
         self.compile_seconds = 0.0
         self.stable_loss = False
-        self.not_finite: dict[str, dict[str, str]] = {}
+        self.events: list[Event] = []
+        self.not_finite = not_finite or {}
         self.measurements: Measurements | None = None
         self.examine: Callable[[], tuple[Finding, ...]] = tuple
 

@@ -45,6 +45,7 @@ class StagedHistory(History):
         self.epoch += stage.epoch
         self.stages += [number] * after
         self.seconds += stage.seconds
+        self.events += stage.events
         self.compile_seconds += stage.compile_seconds
         self.params = stage.params
 

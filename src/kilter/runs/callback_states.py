@@ -16,19 +16,29 @@ _COUNTED: Final[dict[type[Any], tuple[str, ...]]] = {
 
 
 def states_of(callbacks: Sequence[keras.callbacks.Callback]) -> list[dict[str, Any]]:
-    """The counts of each callback, {} for one that has none, as JSON values."""
+    """The counts of each callback that has any, with the name of its class, as JSON values."""
     return [
-        {name: _plain(getattr(one, name, None)) for name in _COUNTED.get(type(one), ())} for one in callbacks
+        {
+            "class": type(one).__name__,
+            **{name: _plain(getattr(one, name, None)) for name in _COUNTED[type(one)]},
+        }
+        for one in _counting(callbacks)
     ]
 
 
 def restore_states(callbacks: Sequence[keras.callbacks.Callback], states: Sequence[dict[str, Any]]) -> None:
-    """Give the callbacks their counts, if they are those that the states are of."""
-    if [set(state) for state in states] != [set(_COUNTED.get(type(one), ())) for one in callbacks]:
+    """Give the callbacks their counts, if they are of the classes that the states are of."""
+    counting = _counting(callbacks)
+    if [state["class"] for state in states] != [type(one).__name__ for one in counting]:
         return
-    for one, state in zip(callbacks, states, strict=True):
-        for name, value in state.items():
+    for one, state in zip(counting, states, strict=True):
+        for name in _COUNTED[type(one)]:
+            value = state.get(name)
             setattr(one, name, float(value) if isinstance(value, str) else value)
+
+
+def _counting(callbacks: Sequence[keras.callbacks.Callback]) -> list[keras.callbacks.Callback]:
+    return [one for one in callbacks if type(one) in _COUNTED]
 
 
 def _plain(value: Any) -> Any:

@@ -38,9 +38,10 @@ def replacing(run: Path, name: str, sha256: str) -> Iterator[None]:
     """Replace the file in the body by one with this `sha256`; if that fails, the old one stays valid."""
     before = _read(run)
     old = before.get(name, [])
-    _write(run, {**before, name: [sha256, *(one for one in old if one != sha256)]})
+    if old:
+        _write(run, {**before, name: [sha256, *(one for one in old if one != sha256)]})
     yield
-    if old not in ([], [sha256]):
+    if old != [sha256]:  # of a first file only now: a killed writer leaves none, or one without checksum
         _write(run, {**before, name: [sha256]})
 
 

@@ -10,7 +10,7 @@ import hashlib
 import json
 import re
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -40,25 +40,41 @@ _PIECES: Final = 1024
 Train = Callable[[list[keras.callbacks.Callback], int, Start | None, int], History]
 
 
+# The arguments that decide about the numbers and that JSON can hold, and those that are data.
+_OPTIONS: Final = (
+    *("batch_size", "shuffle", "validation_split", "class_weight", "steps_per_epoch", "validation_steps"),
+)
+_DATA: Final = ("sample_weight", "validation_data")
+
+
 @dataclass(frozen=True, eq=False)
 class Call:
-    """A call of :func:`kilter.fit`: what must be the same when it is resumed, and what may be another.
-
-    ``data``: training and validation data by name. ``options``: JSON values.
-    """
+    """A call of :func:`kilter.fit`: seed, first epoch, ``data``, other ``arguments`` and callbacks."""
 
     seed: int
-    epochs: int
     initial_epoch: int
-    validated: bool
     data: Mapping[str, Any]
-    options: Mapping[str, Any]
-    callbacks: list[keras.callbacks.Callback] = field(default_factory=list)
+    arguments: Mapping[str, Any]
+    callbacks: list[keras.callbacks.Callback]
+
+    @property
+    def epochs(self) -> int:
+        """The epoch to stop before."""
+        return int(self.arguments["epochs"])
+
+    @property
+    def validated(self) -> bool:
+        """Whether there are validation data."""
+        return self.arguments["validation_data"] is not None or bool(self.arguments["validation_split"])
 
     def record(self) -> dict[str, Any]:
-        """The content of call.json."""
-        sums = {name: fingerprint(value) for name, value in self.data.items()}
-        return {"seed": self.seed, "epochs": self.epochs, "options": dict(self.options), "data": sums}
+        """The content of call.json: what must be the same when the run is resumed."""
+        options = {name: self.arguments[name] for name in _OPTIONS}
+        weights = options["class_weight"]
+        options["class_weight"] = weights and {str(key): float(one) for key, one in weights.items()}
+        data = {**self.data, **{name: self.arguments[name] for name in _DATA}}
+        sums = {name: fingerprint(value) for name, value in data.items()}
+        return {"seed": self.seed, "epochs": self.epochs, "options": options, "data": sums}
 
 
 def fingerprint(data: Any) -> str:

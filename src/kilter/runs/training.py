@@ -129,7 +129,10 @@ def resume(
             recipe = with_overrides(recipe, [f"train.epochs={epochs}"])
         with shown(verbose) as progress:
             prepared = prepare(recipe, allow_code=allow_code, progress=progress)
-        require_same_data(prepared.recipe, prepared.source, prepared.parts, read_data(path))
+        record = read_data(path)
+        require_same_data(prepared.recipe, prepared.source, prepared.parts, record)
+        if record is None:  # killed before it was written
+            run.write_data(data_record(prepared.source, prepared.parts))
         _require_devices(devices := devices or prepared.recipe.train.devices)
         recorder, start = _recorder_from_checkpoint(prepared, run)
         tell_differences(run, recipe.seed)
