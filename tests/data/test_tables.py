@@ -182,7 +182,7 @@ def test_nothing_left_after_skipping_is_an_error(write):
 def test_a_few_words_among_numbers_are_missing_and_that_is_said(write):
     source = load(write("a,y\n1,0\n2,1\n3,0\nfour,1\n5,0\n"))
     assert source.train.x.tolist() == [[1, 0], [2, 0], [3, 0], [2.5, 1], [5, 0]]
-    assert any('1 entries are not numbers, such as "four"' in note for note in source.notes)
+    assert any('1 entry is not a number, such as "four"' in note for note in source.notes)
 
 
 def test_many_categories_are_no_feature_unless_asked_for(write):
