@@ -16,14 +16,11 @@ def utf8(path: Path) -> tuple[Path | bytes, tuple[str, ...]]:
     """The file, or its text as UTF-8 if its first bytes say that it is encoded otherwise; and a note."""
     with path.open("rb") as file:
         first = file.read(_LOOKED_AT)
-    packed = first.startswith(_GZIP)
-    if packed:
-        content = gzip.decompress(path.read_bytes())
-        first = content[:_LOOKED_AT]
-    encoding = _by_first_bytes(first)
+    unpacked = gzip.decompress(path.read_bytes()) if first.startswith(_GZIP) else None
+    encoding = _by_first_bytes(first if unpacked is None else unpacked[:_LOOKED_AT])
     if encoding is None:
-        return (content if packed else path), ()
-    whole = content if packed else path.read_bytes()
+        return (path if unpacked is None else unpacked), ()
+    whole = path.read_bytes() if unpacked is None else unpacked
     if encoding == "utf-8-sig":
         return whole.removeprefix(_UTF_8_MARK), ()
     return whole.decode(encoding).encode(), (f"the file is read as {encoding.upper()}",)

@@ -37,7 +37,7 @@ def _flat(series: pl.Series) -> pl.Series:
         texts = [None if one is None else f"{len(one)} bytes" for one in series.to_list()]
     elif series.dtype.is_nested() or series.dtype == pl.Object:
         texts = [None if one is None else json.dumps(one, default=_shown) for one in series.to_list()]
-    elif series.dtype in (pl.Categorical, pl.Enum):
+    elif isinstance(series.dtype, pl.Categorical | pl.Enum):
         return series.cast(pl.String)
     else:
         return series

@@ -123,8 +123,8 @@ def name_columns(encoding: TableEncoding | None) -> tuple[str, ...]:
 
 def row_names(part: Dataset, ids: Sequence[str]) -> polars.DataFrame:
     """The columns ``ids`` of the source, or the numbers of its rows."""
-    known = [] if part.inputs is None else [one for one in ids if one in part.inputs.columns]
-    if known:
+    known = [one for one in ids if part.inputs is not None and one in part.inputs.columns]
+    if part.inputs is not None and known:
         return part.inputs.select(known)
     return polars.DataFrame({"row": np.arange(len(part))})
 
