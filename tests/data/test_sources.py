@@ -242,3 +242,7 @@ def test_a_spreadsheet_without_a_library_says_what_to_install(tmp_path, monkeypa
     monkeypatch.setattr("kilter.data.excel.find_spec", lambda name: None)
     with pytest.raises(DataError, match=r"kilter\[excel\]"):
         load(tmp_path / "t.xlsx")
+
+
+def test_ids_are_known_for_the_columns_of_another_training(reference):
+    assert load(table(), target="paid", columns=reference.encoding.columns).encoding.ids == ("id",)

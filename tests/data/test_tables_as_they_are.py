@@ -94,7 +94,7 @@ def test_rare_categories_share_a_feature_with_those_that_are_new(tmp_path):
     assert encoding.features == ("c=u", "c=v", "c other", "c missing")
     new = load(written(tmp_path / "n.csv", c=["u", "s", "w", None]), encoding=encoding)
     assert new.train.x.argmax(axis=1).tolist() == [0, 2, 2, 3]
-    assert [note for note in new.notes if "1 values did not occur in training, such as" in note]
+    assert [note for note in new.notes if "1 value did not occur in training, such as" in note]
 
 
 @pytest.mark.parametrize("how", ["hash", "bag"])
@@ -139,11 +139,11 @@ def test_the_latest_rows_are_held_out_by_time(tmp_path):
 
 TRAINING = {"n": NORMAL.tolist(), "m": NORMAL.tolist(), "c": ["u", "v"] * 100, "d": DAYS}
 NEW = {
-    "a number far outside": ({"n": [500.0]}, 'column "n": 1 values are far outside'),
+    "a number far outside": ({"n": [500.0]}, 'column "n": 1 value is far outside'),
     "a number near the range": ({"n": [float(NORMAL.max()) + 1]}, None),
     "a later day": ({"d": ["2026-01-01"]}, "outside the range of training, 2024-01-01 to 2024-07-18"),
-    "an unknown category": ({"c": ["w"]}, 'column "c": 1 values did not occur in training, such as "w"'),
-    "words in a column of numbers": ({"n": [1.5, "high"]}, 'entries are not numbers, such as "high"'),
+    "an unknown category": ({"c": ["w"]}, 'column "c": 1 value did not occur in training, such as "w"'),
+    "words in a column of numbers": ({"n": [1.5, "high"]}, 'entry is not a number, such as "high"'),
     "days written otherwise": ({"d": ["31.01.2024"]}, None),
     "a column that is not there": ({"m": None}, 'absent, so missing in every row: column "m"'),
     "a column of numbers as text": ({"n": ["45.5 "]}, None),

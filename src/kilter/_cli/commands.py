@@ -17,6 +17,7 @@ from kilter._cli.options import (
     Data,
     Devices,
     Epochs,
+    Folds,
     Ignore,
     Kinds,
     Metric,
@@ -27,12 +28,15 @@ from kilter._cli.options import (
     PathOnly,
     Quiet,
     Runs,
+    Samples,
     SavedModel,
     Seed,
     Settings,
     Source,
     SourceOrScript,
     Target,
+    TrueValues,
+    WithInputs,
 )
 
 
@@ -48,12 +52,7 @@ def train(
     kinds: Kinds = None,
     missing: Missing = None,
     epochs: Epochs = None,
-    folds: Annotated[
-        int | None,
-        typer.Option(
-            "--folds", metavar="N", help="Cross-validate: train N times, each without a part of the rows."
-        ),
-    ] = None,
+    folds: Folds = None,
     seed: Seed = None,
     metric: Metric = None,
     devices: Devices = None,
@@ -253,9 +252,7 @@ def evaluate(
     data: Annotated[
         str | None, typer.Argument(metavar="DATA", help="Data to evaluate on; default: the run's own.")
     ] = None,
-    target: Annotated[
-        str | None, typer.Option("--target", metavar="COLUMN", help="The column with the true values.")
-    ] = None,
+    target: TrueValues = None,
     devices: Devices = None,
     allow_code: AllowCode = False,
     as_json: AsJson = False,
@@ -273,29 +270,15 @@ def predict(
         str,
         typer.Argument(metavar="DATA", help="A file, a folder or a named data set; labels are optional."),
     ],
-    target: Annotated[
-        str | None,
-        typer.Option("--target", metavar="COLUMN", help="The column with the true values, if any."),
-    ] = None,
+    target: TrueValues = None,
     out: Annotated[
         Path | None,
         typer.Option(
             "--out", metavar="FILE", help="Write a .csv, .npz or .parquet file; default: CSV on stdout."
         ),
     ] = None,
-    with_inputs: Annotated[
-        bool, typer.Option("--with-inputs", help="Put the answers beside all columns of the data.")
-    ] = False,
-    samples: Annotated[
-        int | None,
-        typer.Option(
-            "--mc",
-            metavar="SAMPLES",
-            min=1,
-            max=1_000_000,
-            help="Average this many predictions with dropout on.",
-        ),
-    ] = None,
+    with_inputs: WithInputs = False,
+    samples: Samples = None,
     seed: Annotated[int | None, typer.Option("--seed", help="Seed for --mc; default 0.")] = None,
     devices: Devices = None,
     allow_code: AllowCode = False,
@@ -315,10 +298,7 @@ def fold_bn(
         typer.Option("--check", metavar="DATA", help="Rows to compare the outputs on; labels are optional."),
     ],
     out: Annotated[Path, typer.Option("--out", metavar="FILE", help="The .keras file to write.")],
-    target: Annotated[
-        str | None,
-        typer.Option("--target", metavar="COLUMN", help="The column with the true values, if any."),
-    ] = None,
+    target: TrueValues = None,
     timings: Annotated[
         int, typer.Option("--timings", metavar="N", max=10_000, help="Time both models N times, alternating.")
     ] = 0,

@@ -34,6 +34,28 @@ SavedModel = Annotated[
 Target = Annotated[
     str | None, typer.Option("--target", metavar="COLUMN", help="The column of a table to predict.")
 ]
+TrueValues = Annotated[
+    str | None, typer.Option("--target", metavar="COLUMN", help="The column with the true values, if any.")
+]
+Folds = Annotated[
+    int | None,
+    typer.Option(
+        "--folds", metavar="N", help="Cross-validate: train N times, each without a part of the rows."
+    ),
+]
+WithInputs = Annotated[
+    bool, typer.Option("--with-inputs", help="Put the answers beside all columns of the data.")
+]
+Samples = Annotated[
+    int | None,
+    typer.Option(
+        "--mc",
+        metavar="SAMPLES",
+        min=1,
+        max=1_000_000,
+        help="Average this many predictions with dropout on.",
+    ),
+]
 Ignore = Annotated[
     list[str] | None,
     typer.Option("--ignore", metavar="COLUMN", help="Do not use this column; repeatable."),

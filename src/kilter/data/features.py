@@ -44,32 +44,30 @@ class Values:
         """Sentences on what was filled, unknown or far from the values of training."""
         name = quote(column.name)
         if self.strays:
-            kind = {"number": "numbers", "date": "dates"}[column.kind]
-            yield (
-                f"column {name}: {self.strays} entries are not {kind}, such as {quote(self.example)}: they "
-                "count as missing"
-            )
+            kind = {"number": ("a number", "numbers"), "date": ("a date", "dates")}[column.kind]
+            were = counted(self.strays, f"entry is not {kind[0]}", f"entries are not {kind[1]}")
+            count = "it counts" if self.strays == 1 else "they count"
+            yield f"column {name}: {were}, such as {quote(self.example)}: {count} as missing"
         if self.filled and column.kind == "text":
-            yield f"column {name}: {self.filled} missing texts have no words"
+            yield f"column {name}: {counted(self.filled, 'missing text has', 'missing texts have')} no words"
         elif self.filled and column.kind == "category":
             what = "treated as their own category" if column.indicator else "in none of its categories"
-            yield f"column {name}: {self.filled} missing values are {what}"
+            yield f"column {name}: {counted(self.filled, 'missing value is', 'missing values are')} {what}"
         elif self.filled:
             value = "" if training else f", {shown(column.fill or 0.0, column)}"
             marked = ", and marked by an indicator feature" if column.indicator else ""
-            yield f"column {name}: {self.filled} missing values are replaced by the median{value}{marked}"
+            were = counted(self.filled, "missing value is", "missing values are")
+            yield f"column {name}: {were} replaced by the median{value}{marked}"
         if self.unknown and not training:
-            where = ", and count as rare ones" if column.rare else ""
-            yield (
-                f"column {name}: {self.unknown} values did not occur in training, such as "
-                f"{quote(self.example)}{where}"
-            )
+            where = f", and {'counts' if self.unknown == 1 else 'count'} as rare" if column.rare else ""
+            were = counted(self.unknown, "value", "values")
+            yield f"column {name}: {were} did not occur in training, such as {quote(self.example)}{where}"
         if self.beyond and not training:
             where = "outside" if column.kind == "date" else "far outside"
             known = " to ".join(shown(one or 0.0, column) for one in (column.low, column.high))
             yield (
-                f"column {name}: {self.beyond} values are {where} the range of training, {known}, such as "
-                f"{self.example}: predictions there are unreliable"
+                f"column {name}: {counted(self.beyond, 'value is', 'values are')} {where} the range of "
+                f"training, {known}, such as {self.example}: predictions there are unreliable"
             )
 
     def describe(self, name: str) -> str:
@@ -77,6 +75,16 @@ class Values:
         counts = ((self.missing, "missing or NaN"), (self.infinite, "infinite"))
         text = " and ".join(f"{count} {word}" for count, word in counts if count)
         return f"column {quote(name)}: {text} {name_rows(np.flatnonzero(self.bad))}"
+
+
+def counted(count: int, one: str, several: str) -> str:
+    """A number with its words.
+
+    Example:
+        >>> counted(1, "row", "rows"), counted(2, "row", "rows")
+        ('1 row', '2 rows')
+    """
+    return f"{count} {one if count == 1 else several}"
 
 
 def column_values(series: pl.Series, column: Column) -> Values:

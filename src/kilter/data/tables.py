@@ -26,7 +26,7 @@ from kilter.data.paths import (
 )
 from kilter.data.precision import STANDARDIZE, loss_note, shift_note
 from kilter.data.suspicions import suspicions
-from kilter.data.usage import shape_notes, signs_by_column, usable_columns
+from kilter.data.usage import ids_among, shape_notes, signs_by_column, usable_columns
 from kilter.errors import DataError
 
 # The errors of polars for a file that is damaged or of another kind.
@@ -117,7 +117,9 @@ def _fit_encoding(
     features = [series for series in frame.get_columns() if series.name != target]
     if options.columns:
         _require_hidden(target, options.columns, target)
-        columns, features, ids, aside = options.columns, [], (), ()
+        known = {one.name for one in options.columns}
+        ids = ids_among([one for one in features if one.name not in known])
+        columns, features, aside = options.columns, [], ()
     else:
         usage = usable_columns(features, options)
         kinds, ids, aside = usage.kinds, usage.ids, usage.notes

@@ -65,6 +65,11 @@ def usable_columns(features: list[pl.Series], options: LoadOptions) -> Usage:
     return Usage(kept, kinds, ids, note)
 
 
+def ids_among(columns: list[pl.Series]) -> tuple[str, ...]:
+    """Those of the columns that name the rows."""
+    return tuple(one.name for one in columns if (found := reason_to_set_aside(one)) and found.is_id)
+
+
 def signs_by_column(given: tuple[str, ...], columns: list[str]) -> dict[str, tuple[str, ...]]:
     """Entries that mean "missing", by column: ``COLUMN=ENTRY`` is for one, ``ENTRY`` for all."""
     found: dict[str, tuple[str, ...]] = {}
