@@ -74,6 +74,9 @@ ComparisonFolder = Annotated[
     Path | None, typer.Option("--out", metavar="DIR", help="Folder for the runs; finished ones are reused.")
 ]
 Workers = Annotated[int | None, typer.Option("--workers", help="Parallel processes; default: one per core.")]
+Ray = Annotated[
+    str | None, typer.Option("--ray", metavar="ADDRESS", help="Train on the nodes of this Ray cluster.")
+]
 
 
 def devices_from(text: str | None) -> int | str | None:

@@ -90,6 +90,8 @@ class Runner:
         self._compile_for(feed, state)
         for given in feed.blocks(epoch):
             block = given if placed is None else placed.block(given)
+            if placed is not None and given.steps > 1:
+                placed.say_undivided(given.order.shape[1])
             steps, start = block.steps, 0
             while start < steps:
                 stop = min(start + self._steps_from(done + start), steps)
