@@ -14,6 +14,7 @@ from kilter._cli.declaring import done_in
 from kilter._cli.options import (
     AllowCode,
     AsJson,
+    Coordinator,
     Data,
     Devices,
     Epochs,
@@ -25,7 +26,9 @@ from kilter._cli.options import (
     Name,
     Only,
     PathOnly,
+    Processes,
     Quiet,
+    Rank,
     Run,
     Runs,
     SavedModel,
@@ -51,6 +54,9 @@ def train(
     seed: Seed = None,
     metric: Metric = None,
     devices: Devices = None,
+    coordinator: Coordinator = None,
+    processes: Processes = None,
+    rank: Rank = None,
     allow_code: AllowCode = False,
     as_json: AsJson = False,
     path_only: PathOnly = False,
@@ -62,7 +68,13 @@ def train(
 
 @done_in("training")
 def resume(
-    run: Run, devices: Devices = None, allow_code: AllowCode = False, path_only: PathOnly = False
+    run: Run,
+    devices: Devices = None,
+    coordinator: Coordinator = None,
+    processes: Processes = None,
+    rank: Rank = None,
+    allow_code: AllowCode = False,
+    path_only: PathOnly = False,
 ) -> None:
     """Continue an interrupted run.
 

@@ -49,7 +49,7 @@ def sweep(
     progress: Display,
     **options: Any,
 ) -> None:
-    """Compare the recipe ``source`` with each combination of values; or, with ``over``, search for the best."""
+    """Compare the recipe ``source`` with each combination of values; with ``over``, search for the best."""
     if bool(ranges) == bool(over) or (ranges and (trials or sampler)):
         raise OptionError(
             expected="--vary for a proof on paired seeds, or --over (with --trials, --sampler) for a search",

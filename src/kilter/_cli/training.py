@@ -13,6 +13,7 @@ import typer
 from kilter._cli.evaluation import say_evaluation
 from kilter._cli.options import devices_from
 from kilter._cli.output import say
+from kilter._engine.processes import is_first, together
 from kilter._progress import Display
 from kilter._text import duration
 from kilter.nn.zeros import NEAR_ZERO, PenalizedWeights
@@ -33,26 +34,43 @@ def train(
     seed: int | None,
     metric: str | None,
     devices: str | None,
+    coordinator: str | None,
+    processes: int | None,
+    rank: int | None,
     **how: Any,
 ) -> None:
     """Train a model from a recipe, or from data with the default recipe."""
     options = {"name": name, "data.target": target, "train.epochs": epochs, "seed": seed}
     options |= {"train.metric": metric, "train.devices": devices_from(devices)}
-    train_recipe(recipe_from(source, settings, options), **how)
+    with together(coordinator, processes, rank):
+        train_recipe(recipe_from(source, settings, options), **how)
 
 
 def train_recipe(
     recipe: Recipe, *, runs: Path, allow_code: bool, path_only: bool, as_json: bool = False, progress: Display
 ) -> None:
     """Train a recipe and print the result."""
-    result = job.train(recipe, parent=runs, verbose=progress, allow_code=allow_code)
+    verbose = progress if is_first() else 0
+    result = job.train(recipe, parent=runs, verbose=verbose, allow_code=allow_code)
     _conclude(result, path_only, progress, as_json=as_json)
 
 
-def resume(run: Path, *, devices: str | None, allow_code: bool, path_only: bool, progress: Display) -> None:
+def resume(
+    run: Path,
+    *,
+    devices: str | None,
+    coordinator: str | None,
+    processes: int | None,
+    rank: int | None,
+    allow_code: bool,
+    path_only: bool,
+    progress: Display,
+) -> None:
     """Continue an interrupted run."""
     how: Any = {"devices": devices_from(devices), "allow_code": allow_code}
-    _conclude(job.resume(run, verbose=progress, **how), path_only, progress)
+    with together(coordinator, processes, rank):
+        result = job.resume(run, verbose=progress if is_first() else 0, **how)
+        _conclude(result, path_only, progress)
 
 
 def recipe_from(
@@ -77,7 +95,9 @@ def without_search(recipe: Recipe) -> Recipe:
 
 
 def _conclude(result: job.TrainResult, path_only: bool, progress: Display, *, as_json: bool = False) -> None:
-    """Write the report, and print the result of the run."""
+    """Write the report, and print the result of the run; of several processes the first one does."""
+    if not is_first():
+        return
     progress.stage("Writing the report")
     page = write_report(result.path)
     progress.close()

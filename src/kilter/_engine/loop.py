@@ -22,6 +22,7 @@ from kilter._engine.devices import Kept, placement
 from kilter._engine.feed import Block, Feed
 from kilter._engine.history import History
 from kilter._engine.interrupt import Interrupt
+from kilter._engine.processes import agreed, count, lost
 from kilter._engine.program_cache import Programs, eager_steps, owners, shelf, steps_program
 from kilter._engine.scheduling import RateGuard, Schedule
 from kilter._engine.stable_losses import losses_used
@@ -116,13 +117,16 @@ class Runner:
             self._running = self._program(arguments, rare=block.rare, split=block.split)
         program = self._running
         began = time.perf_counter()
-        result = program(*arguments)
-        if self.every is not None:  # whoever reads the logs waits for them
-            return result
-        jax.block_until_ready(result)  # host and device meet
+        with lost():
+            result = program(*arguments)
+            if self.every is not None:  # whoever reads the logs waits for them
+                return result
+            jax.block_until_ready(result)  # host and device meet
         if not block.rare:
             rate = (stop - start) / max(time.perf_counter() - began, 1e-6)
             self.steps_a_chunk = max(1, int(rate * CHUNK_SECONDS))
+        if count() > 1:  # each has its own clock, and all must run the same steps
+            self.steps_a_chunk = int(agreed(self.steps_a_chunk).min())
         return result
 
     def _program(self, arguments: tuple[Any, ...], *, rare: bool, split: bool = False) -> Any:
@@ -311,6 +315,8 @@ class Session:
 
         def between(chunk: Chunk) -> State | None:
             state = hooks.after(chunk.last, chunk.state, lambda: _logs(model, chunk))
+            if count() > 1:
+                interrupt.pending = bool(agreed(interrupt.pending).any())
             return None if interrupt.pending or model.stop_training else state
 
         chunk = _pass(trainer, self.feed, epoch, between, hooks)

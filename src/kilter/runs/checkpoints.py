@@ -17,8 +17,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import jax
 import orbax.checkpoint as ocp
 
+from kilter._engine.processes import local
 from kilter._text import first_line
 from kilter.errors import RunError, RunWarning
 from kilter.runs.atomic import errors_named, fsync_path, fsync_tree, unwritable
@@ -58,7 +60,7 @@ def save(run: Path, epoch: int, tree: Any, scalars: Mapping[str, Any], *, score:
     path, unfinished = folder / f"epoch-{epoch:06d}", folder / _UNFINISHED
     own = {"epoch": epoch, "score": score, "format": _FORMAT}
     content = ocp.args.Composite(
-        state=ocp.args.StandardSave(tree),
+        state=ocp.args.StandardSave(local(tree)),
         scalars=ocp.args.JsonSave({**scalars, **own}),
     )
     with errors_named(path):
@@ -142,7 +144,9 @@ class Throttle:
 
 
 def _checkpointer() -> ocp.Checkpointer:
-    return ocp.Checkpointer(ocp.CompositeCheckpointHandler())
+    # Process 0 alone reads and writes the run, and the others their copy.
+    alone = ocp.options.MultiprocessingOptions(primary_host=None, active_processes={jax.process_index()})
+    return ocp.Checkpointer(ocp.CompositeCheckpointHandler(), multiprocessing_options=alone)
 
 
 def _warn(text: str) -> None:

@@ -35,6 +35,7 @@ from kilter.runs.evaluating import (
     fitting_measure,
     positive_of,
 )
+from kilter.runs.processes import copied_from_first, written_by_first
 from kilter.runs.reading import (
     FOUND_CLIP,
     FOUND_RATE,
@@ -42,7 +43,6 @@ from kilter.runs.reading import (
     read_data,
     read_history,
     read_result,
-    require_run,
 )
 from kilter.runs.recorder import Recorder, average_in, restore
 from kilter.runs.records import DataRecord, Evaluation, Result, Status
@@ -83,7 +83,11 @@ def train(
         prepared = prepare(recipe, allow_code=allow_code, progress=progress)
     _require_devices(recipe.train.devices)
     text = dump_recipe(prepared.recipe)
-    with create_run(Path(parent), recipe.name, recipe_text=text) as run, discarded_unless_begun(run):
+    with (
+        written_by_first(Path(parent)) as folder,
+        create_run(folder, recipe.name, recipe_text=text) as run,
+        discarded_unless_begun(run),
+    ):
         run.write_environment(describe_environment(device=device_name(), seed=recipe.seed))
         run.write_data(data_record(prepared.source, prepared.parts))
         for name, found in ((FOUND_RATE, prepared.found_rate), (FOUND_CLIP, prepared.found_clip)):
@@ -111,9 +115,7 @@ def resume(
     :func:`prepare`. `devices`: as in :func:`kilter.fit`, in place of the recipe's; the bits are then those
     of other devices.
     """
-    path = Path(path)
-    require_run(path)
-    with reopen_run(path) as run:
+    with copied_from_first(Path(path)) as path, reopen_run(path) as run:
         result = read_result(path)
         if result is not None and result.status == "finished":
             raise RunError(
