@@ -147,14 +147,13 @@ def on_devices(model: keras.Model, devices: Any = None) -> Generator[None]:
     ``devices``: how many, "all", or a list of them; None: those that Keras's distribution or
     ``jax.distributed`` says. Raises :class:`OptionError` for more than there are.
     """
-    outer = _chosen.get()
     token = _chosen.set(_of_all_processes() if devices is None else _placement_of(chosen(devices)))
     placed = _chosen.get()
     try:
         yield
     finally:
         _chosen.reset(token)
-        if placed is not None and outer is None:
+        if placed is not None:
             _gather(model)
 
 

@@ -22,7 +22,7 @@ from kilter._engine.devices import Kept, placement
 from kilter._engine.feed import Block, Feed
 from kilter._engine.history import History
 from kilter._engine.interrupt import Interrupt
-from kilter._engine.processes import agreed, count, lost
+from kilter._engine.processes import agreed, count, lost, meet
 from kilter._engine.program_cache import Programs, eager_steps, owners, shelf, steps_program
 from kilter._engine.scheduling import RateGuard, Schedule
 from kilter._engine.stable_losses import losses_used
@@ -116,6 +116,8 @@ class Runner:
         if start == 0 or self.every is None:
             self._running = self._program(arguments, rare=block.rare, split=block.split)
         program = self._running
+        if count() > 1:
+            meet()
         began = time.perf_counter()
         with lost():
             result = program(*arguments)

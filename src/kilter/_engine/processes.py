@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import itertools
 import os
 import sys
 from collections.abc import Generator
@@ -22,7 +23,9 @@ from kilter.errors import OptionError, RunError
 
 AUTO: Final = "auto"
 _LOST_SECONDS: Final = 10  # without a sign of life from a process
+_MEETING_MILLISECONDS: Final = 900_000
 _FAILED: Final = 1  # the exit code
+_meetings = itertools.count()
 
 
 @contextlib.contextmanager
@@ -87,10 +90,19 @@ def is_first() -> bool:
     return jax.process_index() == 0
 
 
+def meet() -> None:
+    """Wait for all processes, which may compile for longer than a collective waits. All must call it."""
+    from orbax.checkpoint.multihost import get_barrier_sync_fn
+
+    with lost():
+        get_barrier_sync_fn()(key=f"kilter-{next(_meetings)}", timeout_ms=_MEETING_MILLISECONDS)
+
+
 def agreed(*values: int) -> np.ndarray:
     """These numbers of every process, shape (processes, values). All must call it at the same point."""
     from jax.experimental import multihost_utils
 
+    meet()
     with lost():
         return np.asarray(multihost_utils.process_allgather(np.array(values, np.int32))).reshape(count(), -1)
 
@@ -99,6 +111,7 @@ def from_first(content: bytes) -> bytes:
     """The bytes of process 0, on every process. All must call it at the same point."""
     from jax.experimental import multihost_utils
 
+    meet()
     with lost():
         size = int(agreed(len(content))[0, 0])
         room = np.frombuffer(content, np.uint8) if is_first() else np.zeros(size, np.uint8)

@@ -164,7 +164,8 @@ def _run(
         return result
 
     with saving_what_is_done(recorder, finish, lambda: f"To continue: kilter resume {run.path}"):
-        history = _fit(prepared, recorder, callbacks, verbose)
+        with on_devices(prepared.model):  # what comes after it needs the weights on one again
+            history = _fit(prepared, recorder, callbacks, verbose)
         recorder.keep_best()
         reason = "patience" if recorder.watch.has_waited_enough else "epochs"
         record = _with_threshold(prepared, data_record(prepared.source, prepared.parts))
