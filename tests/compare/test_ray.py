@@ -5,9 +5,9 @@ import threading
 import time
 
 import pytest
+from tests.compare.test_search import OVER, small
 
 import kilter
-from tests.compare.test_search import OVER, small
 
 ray = pytest.importorskip("ray")
 pytestmark = pytest.mark.long

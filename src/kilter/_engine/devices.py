@@ -149,6 +149,8 @@ def on_devices(model: keras.Model, devices: Any = None) -> Generator[None]:
     """
     token = _chosen.set(_of_all_processes() if devices is None else _placement_of(chosen(devices)))
     placed = _chosen.get()
+    if placed is not None and spans_processes():  # a callback's call: Keras cannot build on others' arrays
+        _gather(model)
     try:
         yield
     finally:

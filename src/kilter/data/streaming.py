@@ -1,7 +1,7 @@
 """``kilter.data.stream``: data larger than memory, for ``kilter.fit``.
 
-The inputs stay on the disk, the targets are an array in memory. The rows are shuffled block by block, so that a
-block is read once in an epoch.
+The inputs stay on the disk, the targets are an array in memory. The rows are shuffled block by block, so
+that a block is read once in an epoch.
 """
 
 from __future__ import annotations
@@ -31,9 +31,9 @@ def stream(
 ) -> tuple[Any, np.ndarray | None]:
     """Inputs on the disk and targets in memory: ``x, y`` for ``kilter.fit``.
 
-    A ``.npz`` with ``x`` and ``y`` (saved by ``numpy.savez``, not compressed), a ``.npy`` (without targets), a
-    ``.parquet`` or ``.csv`` of numbers, a folder of such Parquet files, or a folder of images in class folders,
-    which are decoded as they are read (``image_size``: height and width; by default that of the first). Text
+    A ``.npz`` with ``x`` and ``y`` (saved by ``numpy.savez``, not compressed), a ``.npy`` (without targets),
+    a ``.parquet`` or ``.csv`` of numbers, a folder of such Parquet files, or images in class folders, which
+    are decoded as they are read (``image_size``: height and width; by default that of the first). Text
     targets become class numbers in order. Everything else about a table is up to you: nothing is scaled or
     filled. Raises :class:`DataError` for a source that cannot be read so.
 
