@@ -9,7 +9,8 @@
 ``load`` reads any of ``FORMATS`` or ``NAMED_SETS`` into a ``Source``; ``split`` divides it, the same way on
 every machine; ``moments`` computes the statistics for standardisation; ``describe`` summarises a source;
 ``check`` raises for data that cannot be trained on. Bad data raise ``kilter.errors.DataError``, which counts
-and names them. Nothing here imports Keras or JAX, unless a named set comes from Keras. ``stream`` is for data larger than memory. ``augmentation``,
+and names them. ``stream`` is for data larger than memory. Nothing here imports Keras or JAX, unless a named
+set comes from Keras. ``augmentation``,
 which needs JAX, and the readers of files load on first use.
 """
 
