@@ -68,6 +68,9 @@ LAZY = {
     "kilter/pretrain/tasks/base.py": "a task loads when it is used: one line adds it",
     "kilter/_fit.py": "a training that keeps no run loads neither checkpoints nor event files",
     "kilter/_engine/feed.py": "grain, which loads orbax, is for data that do not fit",
+    "kilter/_engine/processes.py": "orbax and JAX's experimental parts are for several processes only",
+    "kilter/_compare/samplers.py": "Optuna is an extra",
+    "kilter/_compare/ray_workers.py": "Ray is an extra",
     "kilter/data/named.py": "scikit-learn and Keras are loaded only for the named sets that need them",
     "kilter/runs/from_recipe.py": "the module:function that a recipe names is the user's",
 }
