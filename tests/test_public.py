@@ -23,10 +23,10 @@ PUBLIC = {
         compare cuts data diagnose engine errors evaluate find_lr fine_tune fit fold_batch_norm
         gradient_noise_scale largest_curvature largest_difference load_source measured_steps nn predict
         predict_mc pretrain probe recipe refresh_batch_norm report restore reuse reuse_study runs schedules
-        search_reuse sweep to_half treat zero_small_weights""",
+        search search_reuse sweep to_half treat zero_small_weights""",
     "kilter.data": """
         ClassCount Column ColumnSummary Dataset FORMATS Format Moments NAMED_SETS PartSummary Source
-        SourceSummary Splits TableEncoding Task augmentation check describe load moments split""",
+        SourceSummary Splits TableEncoding Task augmentation check describe load moments split stream""",
     "kilter.data.augmentation": """
         Augmentation Brightness Contrast Cutmix Cutout Fill Flip Geometric Hue Images Mixing Mixture Mixup
         Pixelwise Rotate Saturation Shift Transform Zoom preview warp""",

@@ -18,6 +18,7 @@ _NAMES = {
     "fit": "kilter._fit",
     "evaluate": "kilter._engine.inference",
     "predict": "kilter._engine.inference",
+    "search": "kilter._compare.search",
     "accelerate": "kilter._accelerate",
     "restore": "kilter._accelerate",
     "engine": "kilter._accelerate",

@@ -5,8 +5,12 @@ import json
 import pytest
 
 import kilter as library
+from kilter._cli.comparison import sweep as sweep_command
 from kilter._cli.comparison import values_from
+from kilter._cli.searching import space_from
 from kilter._compare.compare import variants
+from kilter._compare.spaces import Choice, Range, space_of
+from kilter._progress import SILENT
 from kilter.errors import KilterError, OptionError
 from kilter.recipe import recipe_for, with_overrides
 
@@ -93,3 +97,23 @@ def test_the_command_gives_what_python_gives(kilter, tmp_path):
     )
     assert json.loads(again.to_json()) == found
     assert trained == [], "the same recipes: their runs are there already"
+
+
+@pytest.mark.parametrize(
+    ("ranges", "over", "trials"),
+    [(None, None, None), (["a.b=[1]"], ["a.b=[1]"], None), (["a.b=[1]"], None, 3)],
+)
+def test_a_sweep_either_proves_or_searches(ranges, over, trials):
+    with pytest.raises(OptionError, match="--over"):
+        sweep_command(
+            "digits", ranges, None, over=over, trials=trials, sampler=None, as_json=False, progress=SILENT
+        )
+
+
+def test_ranges_are_read_from_toml():
+    found = space_from(
+        ["optimizer.learning_rate={ low = 1e-4, high = 0.1, log = true }", "model.dropout=[0.0]"]
+    )
+    assert list(space_of(found).values()) == [Range(1e-4, 0.1, log=True), Choice((0.0,))]
+    with pytest.raises(OptionError):
+        space_of(space_from(["model.dropout"]))

@@ -5,16 +5,20 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from unittest import mock
 
+import jax
+import numpy as np
 import pytest
+from jax.sharding import Mesh
 from tests.engine.cases import classifier, rows, same_bits
 
 import kilter
-from kilter._engine.devices import chosen
+from kilter._engine.devices import Placement, chosen
 from kilter.errors import OptionError
 
 PROGRAM = Path(__file__).with_name("two_devices.py")
-FLAGS = "--xla_force_host_platform_device_count=2 --xla_backend_optimization_level=0"
+FLAGS = "--xla_force_host_platform_device_count=2"
 # Sums over two halves are rounded otherwise than over the whole; the bound for three epochs.
 CLOSE = 1e-5
 
@@ -29,20 +33,20 @@ def found():
     return json.loads(run.stdout.splitlines()[-1])
 
 
-@pytest.mark.parametrize("case", ["arrays", "stream", "batches", "uneven shares", "ModelParallel"])
+@pytest.mark.parametrize("case", ["arrays", "stream", "batches", "images", "ModelParallel"])
 def test_same_numbers_as_one_device(found, case):
     assert found[case]["curve"] < CLOSE
     assert found[case]["weights"] < CLOSE
 
 
-@pytest.mark.parametrize("case", ["arrays", "stream", "batches", "uneven shares", "ModelParallel"])
-def test_every_program_reduces_over_the_devices(found, case):
+@pytest.mark.parametrize("case", ["arrays", "stream", "batches", "images", "ModelParallel"])
+def test_the_program_reduces_over_the_devices(found, case):
     assert found[case]["reduced"] >= 1
 
 
 def test_variables_are_where_they_were(found):
     assert [found[case]["devices"] for case in ("arrays", "stream", "batches")] == [1, 1, 1]
-    assert found["uneven shares"]["devices"] == found["ModelParallel"]["devices"] == 2
+    assert found["images"]["devices"] == found["ModelParallel"]["devices"] == 2
     assert found["ModelParallel"]["split weights"] == 1
 
 
@@ -54,6 +58,12 @@ def test_inference(found):
 def test_devices_that_there_are_not(devices):
     with pytest.raises(OptionError, match="devices"):
         chosen(devices)
+
+
+def test_a_batch_that_does_not_divide_is_said():
+    mesh = Mesh(np.array(jax.devices()[:1]), ("batch",))
+    with pytest.warns(UserWarning, match="multiple of 2"), mock.patch.object(Placement, "shares", 2):
+        Placement(mesh, "batch").say_undivided(15)
 
 
 def test_one_device_is_the_default():

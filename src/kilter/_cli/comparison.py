@@ -10,6 +10,7 @@ from typing import Any
 
 import typer
 
+from kilter._cli import searching
 from kilter._cli.output import say, say_table
 from kilter._cli.training import recipe_from
 from kilter._compare import compare as comparing
@@ -38,17 +39,30 @@ def compare(
 
 def sweep(
     source: str,
-    ranges: Sequence[str],
+    ranges: Sequence[str] | None,
     settings: Sequence[str] | None,
     *,
+    over: Sequence[str] | None,
+    trials: int | None,
+    sampler: str | None,
     as_json: bool,
     progress: Display,
     **options: Any,
 ) -> None:
-    """Compare the recipe ``source``, or the default one for data, with each combination of values."""
-    base, over = recipe_from(source, settings), values_from(ranges)
-    names = comparing.variants(base, over)
-    _show(lambda **more: comparing.sweep(base, over, **options, **more), names, as_json, progress)
+    """Compare the recipe ``source`` with each combination of values; with ``over``, search for the best."""
+    if bool(ranges) == bool(over) or (ranges and (trials or sampler)):
+        raise OptionError(
+            expected="--vary for a proof on paired seeds, or --over (with --trials, --sampler) for a search",
+            received="both" if ranges else "neither",
+            remedy='for example --over "optimizer.learning_rate={ low = 1e-4, high = 0.1, log = true }"',
+        )
+    base = recipe_from(source, settings)
+    if over:
+        searching.search(base, over, {**options, "trials": trials, "sampler": sampler}, as_json, progress)
+        return
+    varied = values_from(ranges or ())
+    names = comparing.variants(base, varied)
+    _show(lambda **more: comparing.sweep(base, varied, **options, **more), names, as_json, progress)
 
 
 def recipes_from(sources: Sequence[Path], settings: Sequence[str]) -> dict[str, Recipe]:

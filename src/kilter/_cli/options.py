@@ -103,6 +103,19 @@ ComparisonFolder = Annotated[
     Path | None, typer.Option("--out", metavar="DIR", help="Folder for the runs; finished ones are reused.")
 ]
 Workers = Annotated[int | None, typer.Option("--workers", help="Parallel processes; default: one per core.")]
+Coordinator = Annotated[
+    str | None,
+    typer.Option(
+        "--coordinator",
+        metavar="HOST:PORT|auto",
+        help="Train with other processes: the address of process 0; auto: found by JAX.",
+    ),
+]
+Processes = Annotated[int | None, typer.Option("--processes", min=1, help="How many processes train.")]
+Rank = Annotated[int | None, typer.Option("--rank", min=0, help="The number of this process, from 0.")]
+Ray = Annotated[
+    str | None, typer.Option("--ray", metavar="ADDRESS", help="Train on the nodes of this Ray cluster.")
+]
 
 
 def devices_from(text: str | None) -> int | str | None:

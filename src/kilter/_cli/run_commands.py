@@ -8,12 +8,29 @@ from typing import Annotated
 import typer
 
 from kilter._cli.declaring import done_in
-from kilter._cli.options import AllowCode, Epochs, PathOnly, Quiet, Run
+from kilter._cli.options import (
+    AllowCode,
+    Coordinator,
+    Devices,
+    Epochs,
+    PathOnly,
+    Processes,
+    Quiet,
+    Rank,
+    Run,
+)
 
 
 @done_in("training")
 def resume(
-    run: Run, epochs: Epochs = None, allow_code: AllowCode = False, path_only: PathOnly = False
+    run: Run,
+    epochs: Epochs = None,
+    devices: Devices = None,
+    coordinator: Coordinator = None,
+    processes: Processes = None,
+    rank: Rank = None,
+    allow_code: AllowCode = False,
+    path_only: PathOnly = False,
 ) -> None:
     """Continue an interrupted run.
 

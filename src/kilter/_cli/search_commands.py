@@ -20,6 +20,7 @@ from kilter._cli.options import (
     Only,
     Pairs,
     Quiet,
+    Ray,
     Settings,
     Source,
     Target,
@@ -42,6 +43,7 @@ def compare(
     seed: FirstSeed = 0,
     out: ComparisonFolder = None,
     workers: Workers = None,
+    ray: Ray = None,
     allow_code: AllowCode = False,
     as_json: AsJson = False,
     quiet: Quiet = False,
@@ -55,9 +57,25 @@ def compare(
 def sweep(
     source: Source,
     ranges: Annotated[
-        list[str],
+        list[str] | None,
         typer.Option("--vary", metavar="SECTION.KEY=[A, B, ...]", help="Values to try; repeat to combine."),
-    ],
+    ] = None,
+    over: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--over",
+            metavar="SECTION.KEY=VALUES",
+            help="Values, or { low = 1e-4, high = 0.1, log = true }, to search for the best.",
+        ),
+    ] = None,
+    trials: Annotated[
+        int | None,
+        typer.Option("--trials", help="With --over: how many to try; default 20, or a whole grid."),
+    ] = None,
+    sampler: Annotated[
+        str | None,
+        typer.Option("--sampler", metavar="grid|random|tpe", help="With --over: what to try next."),
+    ] = None,
     settings: Settings = None,
     only_target: Target = None,
     ignore: Ignore = None,
@@ -69,10 +87,12 @@ def sweep(
     seed: FirstSeed = 0,
     out: ComparisonFolder = None,
     workers: Workers = None,
+    ray: Ray = None,
     allow_code: AllowCode = False,
     as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
-    """Try values of a recipe's keys on paired seeds.
+    """Try values of a recipe's keys.
 
-    Compares every combination with the unchanged recipe. Exact tests say which gains are proven."""
+    --vary compares every combination with the unchanged recipe on paired seeds; exact tests say which gains
+    are proven. --over searches: many trials on one seed, the bad ones stopped early."""

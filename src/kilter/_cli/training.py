@@ -13,6 +13,7 @@ import typer
 from kilter._cli.evaluation import say_evaluation
 from kilter._cli.options import devices_from
 from kilter._cli.output import say, say_table
+from kilter._engine.processes import is_first, together
 from kilter._progress import Display
 from kilter._text import duration, number
 from kilter.nn.zeros import NEAR_ZERO, PenalizedWeights
@@ -36,16 +37,20 @@ def train(
     metric: str | None,
     folds: int | None,
     devices: str | None,
+    coordinator: str | None,
+    processes: int | None,
+    rank: int | None,
     **how: Any,
 ) -> None:
     """Train a model from a recipe, or from data with the default recipe; or one for each fold."""
     options = {"name": name, "data.target": target, "train.epochs": epochs, "seed": seed}
     options |= {"train.metric": metric, "data.folds": folds, "train.devices": devices_from(devices)}
-    recipe = recipe_from(source, settings, options)
-    if recipe.data.folds is not None and recipe.data.fold is None:
-        _cross_validate(recipe, **how)
-    else:
-        train_recipe(recipe, **how)
+    with together(coordinator, processes, rank):
+        recipe = recipe_from(source, settings, options)
+        if recipe.data.folds is not None and recipe.data.fold is None:
+            _cross_validate(recipe, **how)
+        else:
+            train_recipe(recipe, **how)
 
 
 def _cross_validate(
@@ -75,7 +80,8 @@ def train_recipe(
     recipe: Recipe, *, runs: Path, allow_code: bool, path_only: bool, as_json: bool = False, progress: Display
 ) -> None:
     """Train a recipe and print the result."""
-    result = job.train(recipe, parent=runs, verbose=progress, allow_code=allow_code)
+    verbose = progress if is_first() else 0
+    result = job.train(recipe, parent=runs, verbose=verbose, allow_code=allow_code)
     _conclude(result, path_only, progress, as_json=as_json)
 
 
@@ -84,13 +90,18 @@ def resume(
     *,
     epochs: int | None,
     devices: str | None,
+    coordinator: str | None,
+    processes: int | None,
+    rank: int | None,
     allow_code: bool,
     path_only: bool,
     progress: Display,
 ) -> None:
     """Continue an interrupted run, or train a finished one for longer."""
     how: Any = {"epochs": epochs, "devices": devices_from(devices), "allow_code": allow_code}
-    _conclude(job.resume(run, verbose=progress, **how), path_only, progress)
+    with together(coordinator, processes, rank):
+        result = job.resume(run, verbose=progress if is_first() else 0, **how)
+        _conclude(result, path_only, progress)
 
 
 def replay(run: Path, *, step: int | None, allow_code: bool, progress: Display) -> None:
@@ -123,7 +134,9 @@ def without_search(recipe: Recipe) -> Recipe:
 
 
 def _conclude(result: job.TrainResult, path_only: bool, progress: Display, *, as_json: bool = False) -> None:
-    """Write the report, and print the result of the run."""
+    """Write the report, and print the result of the run; of several processes the first one does."""
+    if not is_first():
+        return
     progress.stage("Writing the report")
     page = write_report(result.path)
     progress.close()

@@ -22,6 +22,7 @@ from kilter._compare.comparison import (
     paired_run,
 )
 from kilter._compare.looks import planned_pairs
+from kilter._compare.ray_workers import RayWorkers
 from kilter._compare.runs import (
     LOCK,
     RESULT,
@@ -79,6 +80,7 @@ def compare(
     metric: str | None = None,
     out: str | Path | None = None,
     workers: int | None = None,
+    ray: str | None = None,
     level: float = 0.05,
     progress: Callable[[Progress], object] | None = None,
     allow_code: bool = False,
@@ -107,6 +109,7 @@ def compare(
             resumed. :class:`RunError` if it holds another candidate of the same name.
         workers: the number of processes, each on its own core; by default one per core, on an accelerator
             one in all. Scores do not depend on it.
+        ray: the address of a Ray cluster whose nodes train the recipes instead, as in :func:`kilter.search`.
         level: the probability of any false claim, over all candidates together.
         progress: called after each run.
         allow_code: let recipes run code: their factories, or code in their .keras files. Functions given as
@@ -125,13 +128,16 @@ def compare(
     seed = whole_number("seed", seed, 0, _LAST_SEED - number)
     chosen = gather(candidates, data, fit, split_seed=seed)
     cores = places(workers)
+    pool = RayWorkers(ray) if ray is not None else None
     folder = new_folder(chosen[0].name) if out is None else Path(out)
     require_same(folder, chosen)
     trials = plan(folder, chosen, range(seed, seed + number))
     found = finished_runs(trials)
     with shown(verbose) as listener:
         try:
-            metric = _train_missing(trials, found, folder, cores, metric, progress, listener, allow_code)
+            metric = _train_missing(
+                trials, found, folder, cores, metric, progress, listener, allow_code, pool
+            )
         except KeyboardInterrupt:
             raise Interrupted(
                 folder,
@@ -156,6 +162,7 @@ def _train_missing(
     progress: Callable[[Progress], object] | None,
     listener: Listener,
     allow_code: bool,
+    pool: RayWorkers | None,
 ) -> str:
     """Train the trials that are not in `found`, add them to it, and return the metric.
 
@@ -170,7 +177,7 @@ def _train_missing(
         # Train all in workers or none: a run on one core and one on all cores differ by rounding.
         if missing and not any(isinstance(o, FunctionCandidate) and not o.trains_in_workers for o in chosen):
             listener.stage(f"Comparing: starting {len(cores[: len(missing)])} workers, checking the recipes")
-            workers = stack.enter_context(Workers(cores[: len(missing)]))
+            workers = stack.enter_context(pool or Workers(cores[: len(missing)]))
             known += check_recipes(chosen, workers, allow_code=allow_code)
             runs = train_in_workers(missing, workers, allow_code=allow_code)
         for names in known:
@@ -215,7 +222,7 @@ def sweep(recipe: Recipe | str | Path, over: Mapping[str, Sequence[Any]], **opti
             recipe.
         over: the values to try, by key: ``{"optimizer.learning_rate": [1e-4, 1e-3]}``. None means "none".
             Combinations that equal the recipe are left out; at most 64 are allowed.
-        options: pairs, seed, metric, out, workers, level, progress, allow_code and verbose of
+        options: pairs, seed, metric, out, workers, ray, level, progress, allow_code and verbose of
             :func:`kilter.compare`.
 
     Returns the comparison; its baseline is called "as-it-is", the others are named for their values. Raises

@@ -21,13 +21,14 @@ from kilter._compare.candidates import (
     train_function,
 )
 from kilter._compare.comparison import measures
-from kilter._compare.workers import Workers
-from kilter.errors import RunError
+from kilter._compare.workers import AnyWorkers
+from kilter.errors import OptionError, RunError
 from kilter.recipe import Recipe
 from kilter.runs.atomic import errors_named, write_text
 from kilter.runs.build import prepare
 from kilter.runs.evaluating import measure_names
-from kilter.runs.reading import DATA, RunRecords, is_run, open_run
+from kilter.runs.packing import pack
+from kilter.runs.reading import DATA, RunRecords, is_run, open_run, read_history
 from kilter.runs.training import resume, train
 
 ASKED: Final = "asked.txt"
@@ -87,7 +88,7 @@ def make_folder(folder: Path, candidates: Sequence[AnyCandidate]) -> None:
 
 def finished_runs(trials: Sequence[Trial]) -> dict[Trial, RunRecords]:
     """The trials that are trained to the end, each with its run."""
-    return {trial: run for trial in trials if (run := _finished_run(trial.parent)) is not None}
+    return {trial: run for trial in trials if (run := finished_run(trial.parent)) is not None}
 
 
 def train_in_this_process(trials: Sequence[Trial]) -> Iterator[tuple[Trial, RunRecords]]:
@@ -100,19 +101,27 @@ def train_in_this_process(trials: Sequence[Trial]) -> Iterator[tuple[Trial, RunR
 
 
 def train_in_workers(
-    trials: Sequence[Trial], workers: Workers, *, allow_code: bool
+    trials: Sequence[Trial], workers: AnyWorkers, *, allow_code: bool
 ) -> Iterator[tuple[Trial, RunRecords]]:
     """Train in worker processes; each trial with its run, in the order in which they are done."""
+    if workers.ships and not isinstance(trials[0].candidate, RecipeCandidate):
+        raise OptionError(
+            expected="recipes, to train on a Ray cluster",
+            received="functions and arrays",
+            remedy="write recipes with a factory, or leave --ray out",
+        )
     with tempfile.TemporaryDirectory() as folder:
         arrays = Path(folder, "data.npz")
         if isinstance(one := trials[0].candidate, FunctionCandidate):
             np.savez(arrays, allow_pickle=False, **{part: np.asarray(one.data[part]) for part in PARTS})
-        for number, _ in workers.results([_task(trial, arrays, allow_code) for trial in trials]):
+        tasks = [_task(trial, arrays, allow_code, ships=workers.ships) for trial in trials]
+        for number, packed in workers.results(tasks):
+            workers.unpack(packed, trials[number].parent)
             yield trials[number], _run_of(trials[number])
 
 
 def check_recipes(
-    candidates: Sequence[AnyCandidate], workers: Workers, *, allow_code: bool
+    candidates: Sequence[AnyCandidate], workers: AnyWorkers, *, allow_code: bool
 ) -> list[list[str]]:
     """The measures of each recipe; raises the error of a recipe that cannot be trained."""
     recipes = [one.recipe for one in candidates if isinstance(one, RecipeCandidate)]
@@ -120,11 +129,11 @@ def check_recipes(
     return [names[number] for number in range(len(recipes))]
 
 
-def _task(trial: Trial, arrays: Path, allow_code: bool) -> Callable[[], None]:
+def _task(trial: Trial, arrays: Path, allow_code: bool, *, ships: bool) -> Callable[[], Any]:
     """The task of a worker with its arguments; arrays go through a file, not with each task."""
     one = trial.candidate
     if isinstance(one, RecipeCandidate):
-        return partial(_train_recipe, one.recipe_for(trial.seed), trial.parent, allow_code)
+        return training(one.recipe_for(trial.seed), trial.parent, allow_code, ships=ships)
     return partial(_train_on_file, one.function, trial.seed, arrays, dict(one.options), trial.parent)
 
 
@@ -134,14 +143,43 @@ def _measures(recipe: Recipe, allow_code: bool) -> list[str]:
     return measures(dict.fromkeys(prepared.parts.evaluated, names))
 
 
-def _train_recipe(recipe: Recipe, parent: Path, allow_code: bool) -> None:
+MakeCallback = Callable[[Sequence[Mapping[str, float]]], Any]
+"""A Keras callback for a training that has epochs with these logs behind it."""
+
+
+def checking(recipe: Recipe, allow_code: bool) -> Callable[[], list[str]]:
+    """A task that returns the measures of a recipe, or raises the error of one that cannot be trained."""
+    return partial(_measures, recipe, allow_code)
+
+
+def training(
+    recipe: Recipe, parent: Path, allow_code: bool, callbacks: Sequence[MakeCallback] = (), *, ships: bool
+) -> Callable[[], bytes | None]:
+    """A task that trains a recipe below ``parent``; or elsewhere, if it ``ships`` the run back packed."""
+    if ships:
+        return partial(_train_packed, recipe, allow_code, tuple(callbacks))
+    return partial(_train_recipe, recipe, parent, allow_code, tuple(callbacks))
+
+
+def _train_packed(recipe: Recipe, allow_code: bool, callbacks: Sequence[MakeCallback]) -> bytes:
+    with tempfile.TemporaryDirectory() as folder:
+        _train_recipe(recipe, Path(folder), allow_code, callbacks)
+        (run,) = _runs(Path(folder))
+        return pack(run)
+
+
+def _train_recipe(
+    recipe: Recipe, parent: Path, allow_code: bool, callbacks: Sequence[MakeCallback] = ()
+) -> None:
     """Train the recipe, or resume its interrupted run: the same bits."""
     begun = [path for path in _runs(parent) if (path / DATA).is_file()]
     unfinished = next((path for path in begun if open_run(path).status != "finished"), None)
     if unfinished is not None:
-        resume(unfinished, verbose=0, allow_code=allow_code)
+        made = [make([line.logs for line in read_history(unfinished)]) for make in callbacks]
+        resume(unfinished, callbacks=made, verbose=0, allow_code=allow_code)
     else:
-        train(recipe, parent=parent, verbose=0, allow_code=allow_code)
+        made = [make(()) for make in callbacks]
+        train(recipe, parent=parent, callbacks=made, verbose=0, allow_code=allow_code)
 
 
 def _train_on_file(
@@ -152,7 +190,7 @@ def _train_on_file(
 
 
 def _run_of(trial: Trial) -> RunRecords:
-    records = _finished_run(trial.parent)
+    records = finished_run(trial.parent)
     if records is None:
         raise RunError(
             expected=f"a finished run in {trial.parent}",
@@ -162,7 +200,8 @@ def _run_of(trial: Trial) -> RunRecords:
     return records
 
 
-def _finished_run(parent: Path) -> RunRecords | None:
+def finished_run(parent: Path) -> RunRecords | None:
+    """The run below ``parent`` that is trained to the end, if any."""
     opened = (open_run(path) for path in _runs(parent))
     return next((records for records in opened if records.status == "finished"), None)
 

@@ -20,7 +20,7 @@ from multiprocessing.connection import Connection
 from multiprocessing.queues import SimpleQueue
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Final, Self, TypeVar
+from typing import Any, ClassVar, Final, Protocol, Self, TypeVar
 
 from joblib.externals.loky import ProcessPoolExecutor, process_executor
 from joblib.externals.loky.backend.context import get_context
@@ -56,11 +56,31 @@ def places(workers: int | None) -> list[int | None]:
     return usable[:count] if bound else [None] * count
 
 
+class AnyWorkers(Protocol):
+    """Processes that run tasks, here or on other machines.
+
+    Attributes:
+        ships: tasks train elsewhere, and return their run packed.
+    """
+
+    ships: ClassVar[bool]
+
+    def results(self, tasks: Sequence[Callable[[], Result]]) -> Iterator[tuple[int, Result]]:
+        """The number of each task with its result, in the order in which they are done."""
+        ...
+
+    def unpack(self, packed: bytes | None, parent: Path) -> None:
+        """Put the run that a task returned below ``parent``."""
+        ...
+
+
 class Workers:
     """Processes that run tasks, one at each place. A context manager: leaving it kills them, busy or not.
 
     Run directories are never half-written, so a worker may be killed at any moment.
     """
+
+    ships: ClassVar[bool] = False
 
     def __init__(self, places: Sequence[int | None]) -> None:
         context = get_context("loky")
@@ -111,6 +131,9 @@ class Workers:
             if error is not None:
                 raise self._failure(error) from error
             yield futures[future], future.result()
+
+    def unpack(self, packed: bytes | None, parent: Path) -> None:
+        """Nothing to do: the run is there."""
 
     def _failure(self, error: BaseException) -> RunError:
         """What went wrong in a worker: the end of its traceback, or of what it printed before it died."""

@@ -22,6 +22,7 @@ from jax import lax
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from kilter._models.variables import State, assign, variables
+from kilter._text import warn_once
 from kilter._validation import is_whole
 from kilter.errors import OptionError
 
@@ -82,8 +83,14 @@ class Placement:
         return jax.tree.map(lambda leaf: leaf if self._holds(leaf) else self.put(leaf), tree)
 
     def split(self, batch: Any) -> Any:
-        """In a program: the batch split by rows; XLA pads and masks an uneven share."""
-        return jax.tree.map(lambda leaf: lax.with_sharding_constraint(leaf, self.rows), batch)
+        """In a program: the batch split by rows; each device computes all of one that does not divide."""
+
+        def one(leaf: Any) -> Any:
+            # XLA could pad uneven shares, but compiled without optimisation it lets the padding in (0.10.2).
+            where = self.everywhere if leaf.shape[0] % self.shares else self.rows
+            return lax.with_sharding_constraint(leaf, where)
+
+        return jax.tree.map(one, batch)
 
     def joined(self, tree: Any) -> Any:
         """In a program: the arrays whole on every device."""
@@ -104,6 +111,14 @@ class Placement:
             return self._placed(stacked, self.everywhere if shape[1] % self.shares else self.batches)
 
         return jax.tree.map(one, data)
+
+    def say_undivided(self, size: int) -> None:
+        """Warn if whole batches of ``size`` rows do not divide, so that more devices are of no use."""
+        if size % self.shares:
+            warn_once(
+                f"Batches of {size} rows cannot be split over {self.shares} devices, so each computes all of "
+                f"them: take a multiple of {self.shares}."
+            )
 
     def _placed(self, leaf: Any, sharding: Any) -> Any:
         if not spans_processes():
@@ -132,14 +147,15 @@ def on_devices(model: keras.Model, devices: Any = None) -> Generator[None]:
     ``devices``: how many, "all", or a list of them; None: those that Keras's distribution or
     ``jax.distributed`` says. Raises :class:`OptionError` for more than there are.
     """
-    outer = _chosen.get()
     token = _chosen.set(_of_all_processes() if devices is None else _placement_of(chosen(devices)))
     placed = _chosen.get()
+    if placed is not None and spans_processes():  # a callback's call: Keras cannot build on others' arrays
+        _gather(model)
     try:
         yield
     finally:
         _chosen.reset(token)
-        if placed is not None and outer is None:
+        if placed is not None:
             _gather(model)
 
 

@@ -11,7 +11,7 @@ import itertools
 import math
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple, Protocol, TypeVar
 
 import jax
@@ -22,6 +22,7 @@ import numpy as np
 from kilter._engine.arrays import FiniteCheck, Rows, collect, on_device
 from kilter._engine.devices import placement
 from kilter._engine.sparse import SparseRows
+from kilter.data.stored import KEPT_BLOCKS, StoredRows
 
 # With this many whole batches per epoch, the partial one is rare.
 _MANY = 16
@@ -71,6 +72,7 @@ class Order:
     ``most``: batches of an epoch at most, and only whole ones if there are any. The order has all rows in
     any case, so short epochs run in the program of long ones. ``goes_on``: the next epoch takes the next
     batches of the same pass, the partial one too, and a pass begins after the end of the last one.
+    ``block_rows``: rows that are read together; few blocks at a time are then shuffled with each other.
     """
 
     batch_size: int
@@ -78,6 +80,7 @@ class Order:
     seed: int
     most: int | None = None
     goes_on: bool = False
+    block_rows: int | None = None
 
     def rows(self, count: int, epoch: int) -> np.ndarray:
         """The row numbers (int32, shape (count,)), first those of the epoch: by it and the seed alone."""
@@ -86,7 +89,7 @@ class Order:
             order = np.arange(count, dtype=np.int32)
         else:
             drawn = np.random.Generator(np.random.PCG64([self.seed, passed]))
-            order = drawn.permutation(count).astype(np.int32)
+            order = _permuted(drawn, count, self.block_rows)
         whole = count - count % self.batch_size
         order[:whole] = np.roll(order[:whole], -first * self.batch_size)
         return order
@@ -122,6 +125,26 @@ class Order:
     def is_rare_tail(self, count: int) -> bool:
         """Whether the last partial batch is one step among so many that its speed hardly matters."""
         return count // self.batch_size >= _MANY
+
+
+def _permuted(drawn: np.random.Generator, count: int, block_rows: int | None) -> np.ndarray:
+    """All row numbers in a random order (int32); of ``block_rows``, shuffled in groups of random blocks.
+
+    Example:
+        >>> order = _permuted(np.random.default_rng(0), 100, 2)
+        >>> sorted(order.tolist()) == list(range(100)), len(set(order[: 2 * KEPT_BLOCKS // 2] // 2))
+        (True, 13)
+    """
+    if block_rows is None or count <= block_rows:
+        return drawn.permutation(count).astype(np.int32)
+    blocks = drawn.permutation(-(-count // block_rows))
+    group = KEPT_BLOCKS // 2  # two groups meet in a block of batches
+    parts = []
+    for first in range(0, len(blocks), group):
+        starts = blocks[first : first + group] * block_rows
+        rows = np.concatenate([np.arange(start, min(start + block_rows, count)) for start in starts])
+        parts.append(drawn.permutation(rows))
+    return np.concatenate(parts).astype(np.int32)
 
 
 def warn_of_end(found: int, asked: int) -> None:
@@ -238,7 +261,7 @@ PREFETCHED_BLOCKS = 2
 def must_stream(x: Any) -> bool:
     """Whether arrays are in a file, large and sparse, or would fill the device; a CPU takes all in memory."""
     leaves = [leaf for leaf in keras.tree.flatten(x) if leaf is not None]
-    if any(isinstance(leaf, np.memmap | SparseRows) for leaf in leaves):
+    if any(isinstance(leaf, np.memmap | SparseRows | StoredRows) for leaf in leaves):
         return True
     statistics = jax.local_devices()[0].memory_stats() or {}
     limit = statistics.get("bytes_limit", 0) - statistics.get("bytes_in_use", 0)
@@ -270,6 +293,9 @@ class StreamFeed:
         lengths = jax.tree.map(lambda leaf: np.zeros(np.shape(leaf)[:1], np.bool_), x)
         checked = collect(lengths, y, sample_weight, class_weight, finite=finite)
         _, targets, weights = jax.tree.map(np.asarray, checked.data)
+        stored = [leaf.block_rows for leaf in jax.tree.leaves(x) if isinstance(leaf, StoredRows)]
+        if stored:
+            order = replace(order, block_rows=min(stored))
         return cls(Rows((x, targets, weights), checked.count), order, finite or FiniteCheck())
 
     @property

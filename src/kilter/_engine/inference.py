@@ -82,20 +82,20 @@ def evaluate(
     order = Order(batch_size, shuffle=False, seed=0)
     limit = limited_steps(steps)
     counted = executed_steps(model, limit)
-    feed = training_feed(x, y, sample_weight, None, order, steps=counted, once=True, check="warn")
-    prepare(model, feed, training=False)
-    told = callback_list(model, callbacks, verbose, 1, limit or feed.steps)
-    hooks = BatchHooks.of(model, told, "test")
-    placed = on_devices(model, devices)
-    with placed, from_logits(stable_loss), rewriting(rewrite), shown(verbose, after=QUICK) as progress:
-        progress.stage("Evaluating")
+    with on_devices(model, devices):
+        feed = training_feed(x, y, sample_weight, None, order, steps=counted, once=True, check="warn")
+        prepare(model, feed, training=False)
+        told = callback_list(model, callbacks, verbose, 1, limit or feed.steps)
+        hooks = BatchHooks.of(model, told, "test")
+        with from_logits(stable_loss), rewriting(rewrite), shown(verbose, after=QUICK) as progress:
+            progress.stage("Evaluating")
 
-        def between(chunk: Chunk) -> None:
-            progress.stage("Evaluating: batch", chunk.last + 1, feed.steps or 0)
+            def between(chunk: Chunk) -> None:
+                progress.stage("Evaluating: batch", chunk.last + 1, feed.steps or 0)
 
-        told.on_test_begin()
-        found = evaluate_feed(model, testing(model, hooks.every), feed, between, hooks, restores=False)
-        told.on_test_end(found)
+            told.on_test_begin()
+            found = evaluate_feed(model, testing(model, hooks.every), feed, between, hooks, restores=False)
+            told.on_test_end(found)
     return found if return_dict else model._flatten_metrics_in_order(found)
 
 
@@ -129,23 +129,24 @@ def predict(
     check_steps(steps=steps)
     check_loop(model, "predict")
     limit = limited_steps(steps)
-    feed = _inputs_feed(model, x, batch_size, executed_steps(model, limit))
-    example, _, _ = feed.example()
-    size = row_count(x=example)
-    check_inputs(model, Rows((example, None, None), size))
-    build_forward(model, jax.tree.map(lambda leaf: leaf[:1], example))
-    check_ids(model, feed, "predict")
-    told = callback_list(model, callbacks, verbose, 1, limit or feed.steps)
-    hooks = BatchHooks.of(model, told, "predict")
-    model.stop_predicting = False
-    parts: list[Any] = []
-    with on_devices(model, devices), shown(verbose, after=QUICK) as progress:
-        progress.stage("Predicting")
-        told.on_predict_begin()
-        for part in _parts(model, feed, hooks):
-            parts.append(part)
-            progress.stage("Predicting: part", len(parts))
-        told.on_predict_end()
+    with on_devices(model, devices):
+        feed = _inputs_feed(model, x, batch_size, executed_steps(model, limit))
+        example, _, _ = feed.example()
+        size = row_count(x=example)
+        check_inputs(model, Rows((example, None, None), size))
+        build_forward(model, jax.tree.map(lambda leaf: leaf[:1], example))
+        check_ids(model, feed, "predict")
+        told = callback_list(model, callbacks, verbose, 1, limit or feed.steps)
+        hooks = BatchHooks.of(model, told, "predict")
+        model.stop_predicting = False
+        parts: list[Any] = []
+        with shown(verbose, after=QUICK) as progress:
+            progress.stage("Predicting")
+            told.on_predict_begin()
+            for part in _parts(model, feed, hooks):
+                parts.append(part)
+                progress.stage("Predicting: part", len(parts))
+            told.on_predict_end()
     return _joined(parts)
 
 

@@ -23,6 +23,7 @@ from kilter._engine.devices import Kept, placement
 from kilter._engine.divergence import DivergenceGuard
 from kilter._engine.feed import Block, Feed
 from kilter._engine.overrides import overrides
+from kilter._engine.processes import agreed, count, lost, meet
 from kilter._engine.program_cache import Programs, eager_steps, owners, steps_program
 from kilter._engine.scheduling import Schedule, scaled
 from kilter._engine.step import Logs, Step, test_step, train_step
@@ -96,6 +97,8 @@ class Runner:
         self._compile_for(feed, state)
         for given in self._awaited(feed.blocks(epoch)):
             block = given if placed is None else placed.block(given)
+            if placed is not None and given.steps > 1:
+                placed.say_undivided(given.order.shape[1])
             steps, start = block.steps, max(0, min(first - done, block.steps))
             while start < steps:
                 state = before(done + start, state)
@@ -150,17 +153,23 @@ class Runner:
         if start == 0 or self.every is None or self._running is None:
             self._running = self._program(arguments, rare=block.rare, split=block.split)
         program = self._running
+        if count() > 1:
+            meet()
         began = time.perf_counter()
-        result = program(*arguments)
-        if self.reads:
-            result = result[0]._replace(trainable=state.trainable, optimizer=state.optimizer), result[1]
-        self.last = result[0]
-        if self.every is not None:  # whoever reads the logs waits for them
-            return result
-        jax.block_until_ready(result)  # host and device meet
+        with lost():
+            result = program(*arguments)
+            if self.reads:
+                kept = {"trainable": state.trainable, "optimizer": state.optimizer}
+                result = result[0]._replace(**kept), result[1]
+            self.last = result[0]
+            if self.every is not None:  # whoever reads the logs waits for them
+                return result
+            jax.block_until_ready(result)  # host and device meet
         if not block.rare:
             rate = (stop - start) / max(time.perf_counter() - began, 1e-6)
             self.steps_a_chunk = max(1, int(rate * CHUNK_SECONDS))
+        if count() > 1:  # each has its own clock, and all must run the same steps
+            self.steps_a_chunk = int(agreed(self.steps_a_chunk).min())
         return result
 
     def _arguments(self, state: State, block: Block, start: Any, stop: Any) -> tuple[Any, ...]:

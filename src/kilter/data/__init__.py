@@ -8,9 +8,10 @@
 
 ``load`` reads any of ``FORMATS`` or ``NAMED_SETS`` into a ``Source``; ``split`` divides it, the same way on
 every machine, and ``fold`` for cross-validation; ``moments`` computes the statistics for standardisation;
-``describe`` summarises a source; ``check`` raises for data that cannot be trained on. Bad data raise
-``kilter.errors.DataError``, which counts and names them. Nothing here imports Keras or JAX, unless a named
-set comes from Keras. ``augmentation``, which needs JAX, and the readers of files load on first use.
+``describe`` summarises a source; ``check`` raises for data that cannot be trained on. ``stream`` is for data
+larger than memory. Bad data raise ``kilter.errors.DataError``, which counts and names them. Nothing here
+imports Keras or JAX, unless a named set comes from Keras. ``augmentation``, which needs JAX, and the readers
+of files load on first use.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from kilter.data.loading import FORMATS, Format, load
     from kilter.data.named import NAMED_SETS
     from kilter.data.splitting import split
+    from kilter.data.streaming import stream
 
 _HOMES = {
     "FORMATS": "kilter.data.loading",
@@ -38,6 +40,7 @@ _HOMES = {
     "load": "kilter.data.loading",
     "NAMED_SETS": "kilter.data.named",
     "split": "kilter.data.splitting",
+    "stream": "kilter.data.streaming",
 }
 
 __all__ = [
@@ -62,6 +65,7 @@ __all__ = [
     "load",
     "moments",
     "split",
+    "stream",
 ]
 
 

@@ -84,7 +84,7 @@ def decode_images(encoded: Encoded, options: LoadOptions, like: np.ndarray | Non
     good = [(i, result) for i, result in enumerate(decoded) if isinstance(result, np.ndarray)]
     decoded.clear()
     positions = np.array([i for i, _ in good], dtype=np.int64)
-    x = _with_channels(_stack([image for _, image in good]), channels)
+    x = with_channels(_stack([image for _, image in good]), channels)
     return Decoded(x, positions, lines, size, tuple(notes))
 
 
@@ -168,7 +168,7 @@ def _while_alike(
     return found
 
 
-def _with_channels(x: np.ndarray, channels: int | None) -> np.ndarray:
+def with_channels(x: np.ndarray, channels: int | None) -> np.ndarray:
     """The images with the channels of an earlier training: grey repeated, or colour as its brightness."""
     if channels is None or x.shape[-1] == channels:
         return x

@@ -18,8 +18,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import jax
 import orbax.checkpoint as ocp
 
+from kilter._engine.processes import local
 from kilter._text import first_line
 from kilter._validation import errors_as
 from kilter.errors import RunError, RunWarning
@@ -94,7 +96,7 @@ def write(folder: Path, name: str, tree: Any, scalars: Mapping[str, Any]) -> Pat
     """Write `tree` and `scalars` as ``folder/name/``, with a manifest, whole or not at all."""
     path, unfinished = folder / name, folder / _UNFINISHED
     content = ocp.args.Composite(
-        state=ocp.args.StandardSave(tree),
+        state=ocp.args.StandardSave(local(tree)),
         scalars=ocp.args.JsonSave({**scalars, "format": _FORMAT}),
     )
     with errors_named(path):
@@ -190,7 +192,9 @@ class Throttle:
 
 
 def _checkpointer() -> ocp.Checkpointer:
-    return ocp.Checkpointer(ocp.CompositeCheckpointHandler())
+    # Process 0 alone reads and writes the run, and the others their copy.
+    alone = ocp.options.MultiprocessingOptions(primary_host=None, active_processes={jax.process_index()})
+    return ocp.Checkpointer(ocp.CompositeCheckpointHandler(), multiprocessing_options=alone)
 
 
 def _warn(text: str) -> None:

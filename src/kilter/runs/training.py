@@ -39,6 +39,7 @@ from kilter.runs.evaluating import (
     fitting_measure,
     positive_of,
 )
+from kilter.runs.processes import copied_from_first, written_by_first
 from kilter.runs.reading import (
     FOUND_CLIP,
     FOUND_RATE,
@@ -47,7 +48,6 @@ from kilter.runs.reading import (
     read_environment,
     read_history,
     read_result,
-    require_run,
 )
 from kilter.runs.recorder import Recorder, average_in, restore, start_of
 from kilter.runs.records import DataRecord, Evaluation, Result, Status
@@ -88,7 +88,11 @@ def train(
         prepared = prepare(recipe, allow_code=allow_code, progress=progress)
     _require_devices(recipe.train.devices)
     text = dump_recipe(prepared.recipe)
-    with create_run(Path(parent), recipe.name, recipe_text=text) as run, discarded_unless_begun(run):
+    with (
+        written_by_first(Path(parent)) as folder,
+        create_run(folder, recipe.name, recipe_text=text) as run,
+        discarded_unless_begun(run),
+    ):
         run.write_environment(describe_environment(device=device_name(), seed=recipe.seed))
         run.write_data(data_record(prepared.source, prepared.parts))
         for name, found in ((FOUND_RATE, prepared.found_rate), (FOUND_CLIP, prepared.found_clip)):
@@ -118,9 +122,7 @@ def resume(
     :func:`prepare`. `devices`: as in :func:`kilter.fit`, in place of the recipe's; the bits are then those
     of other devices.
     """
-    path = Path(path)
-    require_run(path)
-    with reopen_run(path) as run:
+    with copied_from_first(Path(path)) as path, reopen_run(path) as run:
         require_unfinished(path, epochs)
         checkpoints.sweep(path)
         require_same_recipe(path / RECIPE)
@@ -206,7 +208,8 @@ def _run(
 
     with saving_what_is_done(recorder, finish, lambda: f"To continue: kilter resume {run.path}"):
         recorder.save_model()  # a resumed run's, which may be of an epoch after the checkpoint
-        history = _fit(prepared, recorder, callbacks, verbose, start)
+        with on_devices(prepared.model):  # what comes after it needs the weights on one again
+            history = _fit(prepared, recorder, callbacks, verbose, start)
         recorder.keep_best()
         reason = "patience" if recorder.watch.has_waited_enough else "epochs"
         record = _with_threshold(prepared, data_record(prepared.source, prepared.parts))
