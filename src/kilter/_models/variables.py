@@ -59,7 +59,13 @@ def pull(model: keras.Model) -> State:
 
 def copied(state: State) -> State:
     """The same values in memory of their own, so that they may be donated."""
-    return jax.device_put(state, may_alias=False)
+    return jax.device_put(jax.tree.map(_of_this_process, state), may_alias=False)
+
+
+def _of_this_process(leaf: Any) -> Any:
+    """The copy that this process has of an array on the devices of several."""
+    others = isinstance(leaf, jax.Array) and not leaf.is_fully_addressable
+    return leaf.addressable_data(0) if others else leaf
 
 
 def view(model: keras.Model) -> State:
