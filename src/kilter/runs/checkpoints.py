@@ -20,7 +20,7 @@ from typing import Any
 import jax
 import orbax.checkpoint as ocp
 
-from kilter._engine.processes import local
+from kilter._engine.processes import is_first, local
 from kilter._text import first_line
 from kilter.errors import RunError, RunWarning
 from kilter.runs.atomic import errors_named, fsync_path, fsync_tree, unwritable
@@ -58,6 +58,8 @@ def save(run: Path, epoch: int, tree: Any, scalars: Mapping[str, Any], *, score:
     """
     folder = run / FOLDER
     path, unfinished = folder / f"epoch-{epoch:06d}", folder / _UNFINISHED
+    if not is_first():  # of several processes, the first has the run
+        return path
     own = {"epoch": epoch, "score": score, "format": _FORMAT}
     content = ocp.args.Composite(
         state=ocp.args.StandardSave(local(tree)),
@@ -144,7 +146,7 @@ class Throttle:
 
 
 def _checkpointer() -> ocp.Checkpointer:
-    # Process 0 alone reads and writes the run, and the others their copy.
+    # Without waiting for the other processes: the first writes its run, the others read their copy.
     alone = ocp.options.MultiprocessingOptions(primary_host=None, active_processes={jax.process_index()})
     return ocp.Checkpointer(ocp.CompositeCheckpointHandler(), multiprocessing_options=alone)
 
