@@ -91,9 +91,9 @@ def fit(
             training batches inside the compiled step; drawn from ``seed`` for every row of every step.
         run: a folder in which to create a run directory: history, TensorBoard events, checkpoints, the best
             weights. The model then ends with its best weights, by validation loss if there is one.
-        resume: with ``run``: go on after the newest checkpoint of the newest run of this model in the folder
+        resume: with ``run``: resume from the newest checkpoint of the newest run of this model in the folder
             (or of ``run``, if that is a run directory), bit for bit; begin a new run if there is none. Data
-            and options must be the same; more ``epochs`` lengthen a finished run. A generator is read anew
+            and options must be the same; more ``epochs`` lengthen a finished run. A generator is read again
             up to where it was. The history has all epochs.
         guard: go back to the last good state, at a tenth of the learning rate, when the loss or a weight is
             not finite or the mean loss jumps; :class:`~kilter.errors.ModelError` after three times. A run

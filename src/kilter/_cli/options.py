@@ -15,7 +15,7 @@ SourceOrScript = Annotated[
     str,
     typer.Argument(
         metavar="RECIPE.TOML|DATA|SCRIPT.PY",
-        help="A recipe, data, or your script; it runs up to its first training.",
+        help="A recipe, data, or your script, which runs up to its first training.",
     ),
 ]
 Data = Annotated[str, typer.Argument(metavar="DATA", help="A file, a folder or a named data set.")]

@@ -49,7 +49,7 @@ def replay(
 ) -> None:
     """Repeat the step that broke a training.
 
-    Names the layer and the operation where the first number that is not finite was born."""
+    Names the layer and the operation that produced the first non-finite number."""
 
 
 def runs(

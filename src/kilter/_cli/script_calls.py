@@ -1,4 +1,4 @@
-"""Running a person's own script up to its first training, with ``fit`` intercepted and layers located.
+"""Runs a user's script up to its first training, with ``fit`` intercepted and layers located.
 
 Runs in a process of its own, which :mod:`kilter._cli.scripts` starts.
 """

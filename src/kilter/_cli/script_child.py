@@ -1,4 +1,4 @@
-"""The process in which a person's script runs up to its first training, to be diagnosed or treated there.
+"""The process in which a user's script runs up to its first training, where it is diagnosed or treated.
 
 Started by :mod:`kilter._cli.scripts` with one argument, the options as JSON; the result goes to a file.
 """

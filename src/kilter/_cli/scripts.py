@@ -1,4 +1,4 @@
-"""``kilter diagnose`` and ``kilter treat`` on a person's own script, which runs in a process of its own."""
+"""``kilter diagnose`` and ``kilter treat`` on a user's script, which runs in a separate process."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def _run(source: str, options: dict[str, Any], progress: Display) -> dict[str, A
         if not result.exists():
             raise RunError(
                 expected=f"a result from {source}",
-                received="its process ended without one",
+                received="its process ended without a result",
                 remedy="run it with Python first; it may have ended the process or used too much memory",
             )
         found = json.loads(result.read_text(encoding="utf-8"))

@@ -105,7 +105,7 @@ def resume(
 
 
 def replay(run: Path, *, step: int | None, allow_code: bool, progress: Display) -> None:
-    """Print where the first number that is not finite was born."""
+    """Print which operation produced the first non-finite number."""
     found = repeated.replay(run, step, allow_code=allow_code)
     progress.close()
     for sentence in found.sentences:

@@ -134,7 +134,7 @@ Verdict = Literal["better", "worse", "no evidence", "too few pairs"]
 class OwnMeasure(NamedTuple):
     """One measure of one output of a trained model, and whether higher ("max") or lower is better.
 
-    ``way``: from a constant answer's measure to the perfect one; NaN where it is unknown.
+    ``way``: from a constant prediction's measure to the perfect one; NaN where it is unknown.
     """
 
     value: float

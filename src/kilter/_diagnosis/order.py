@@ -19,7 +19,7 @@ _TREES: Final = 60
 def gain_of_order(context: Context) -> float:
     """How much better trees tell the targets with the order of steps than without, in skill; NaN if unknown.
 
-    Skill is 0 for a constant answer and 1 for perfection, out of fold.
+    Skill is 0 for a constant prediction and 1 for perfection, out of fold.
     """
     series = _series(context)
     if series is None:

@@ -262,7 +262,7 @@ def _mean(before: list[Any], after: list[Any], *, fresh: bool) -> float:
 
 def _given_up(event: Event, attempts: int, *, can_lower: bool) -> ModelError:
     why = (
-        f"{attempts} times, with the learning rate lowered to {event.rate_before:g} of what it was"
+        f"{attempts} times, with the learning rate lowered to {event.rate_before:g} of its value"
         if can_lower
         else "with an optimiser whose learning rate cannot be lowered"
     )

@@ -112,7 +112,7 @@ class IdCheck:
         shown = order[:_SHOWN_ROWS]
         raise DataError(
             expected=f"ids from 0 to {wrong.size - 1} for the Embedding layer {wrong.path!r} "
-            f"of model {self._model.name!r}, whose input_dim is {wrong.size}",
+            f"of model {self._model.name!r}, with input_dim={wrong.size}",
             received=f"ids outside in {len(order)} rows of x; first rows {wrong.rows[shown].tolist()} "
             f"with ids {wrong.ids[shown].tolist()}",
             remedy="correct the ids, or make input_dim larger than the largest id",

@@ -273,7 +273,7 @@ def _trial(trained: Trained) -> Trial:
 def _shortfall(found: Diagnosis, trained: Diagnosis) -> Diagnosis:
     """The findings before and after the training, and a severe one for its falling short."""
     reached = (
-        "After all epochs the model is no better than a constant answer, or clearly worse than a sound one."
+        "After training the model is no better than a constant prediction, or clearly worse than its sibling."
     )
     short = symptom(("training",), reached, "find-learning-rate")
     return Diagnosis(ranked([*found.findings, *trained.findings, short])).raised()

@@ -16,7 +16,7 @@ _RESAMPLES: Final = 9_999
 
 @dataclass(frozen=True)
 class Effect:
-    """A mean gain with its interval, in shares of the way from a constant answer to perfection.
+    """A mean gain with its interval, in shares of the way from a constant prediction to perfection.
 
     ``least``: the smallest gain that matters. ``gains``: of each pair.
     """
@@ -33,9 +33,9 @@ class Effect:
         return self.low > self.least
 
     def __str__(self) -> str:
-        """In words, such as "gains 12 % (5 to 16 %) of the way from a constant answer to perfect"."""
+        """In words, such as "gains 12 % (5 to 16 %) of the way from a constant prediction to perfect"."""
         inside = f"{100 * self.low:.3g} to {100 * self.high:.3g} %"
-        found = f"gains {100 * self.mean:.3g} % ({inside}) of the way from a constant answer to perfect"
+        found = f"gains {100 * self.mean:.3g} % ({inside}) of the way from a constant prediction to perfect"
         return found if self.matters else f"{found}, more than {100 * self.least:g} % needed"
 
 

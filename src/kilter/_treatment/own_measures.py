@@ -36,7 +36,7 @@ _MOST_AT_ONCE: Final = 512
 class Measured:
     """A measure of one model: on all validation rows, and without each group of them, [groups].
 
-    ``learnt``: whether it beats a constant answer; None where that is unknown. ``way``: from a constant
+    ``learnt``: whether it beats a constant prediction; None where that is unknown. ``way``: from a constant
     answer's measure to the perfect one; NaN where that is unknown.
     """
 
@@ -50,7 +50,7 @@ class Measured:
 
 
 class Constant(NamedTuple):
-    """What a constant answer reaches by a measure, what is no better than that, and the way to perfection."""
+    """What a constant prediction reaches by a measure, what is no better, and the way to perfection."""
 
     value: float
     chance: float
@@ -108,7 +108,7 @@ class OwnAnswers:
         return Answers("classes", wanted.ravel(), given.ravel(), flat, 1 if positive is None else positive)
 
     def constant(self, measure: str, policy: ScoringPolicy = _POLICY) -> Constant:
-        """A constant answer's measure; NaN where it is unknown or could not be better."""
+        """A constant prediction's measure; NaN where it is unknown or could not be better."""
         perfect = 0.0 if _measures.direction_of(measure) == "min" else 1.0
         if self.kind == "numbers":
             deviation = float(np.std(self.wanted))

@@ -74,11 +74,11 @@ class ScoringPolicy:
     short_error: float = _number(0.05, "share of the error", "the same for errors")
     sound_margin: float = _number(
         0.1,
-        "of the way from a constant answer to perfect",
+        "of the way from a constant prediction to perfect",
         "a network without findings may be this far behind",
     )
     least_gain: float = _number(
-        0.01, "of the way from a constant answer to perfect", "a smaller gain is no difference that matters"
+        0.01, "of the way from a constant prediction to perfect", "a smaller gain does not matter"
     )
     little_left: float = _number(
         0.14, "of a constant prediction's error", "2 % of the variance is left to explain"

@@ -128,7 +128,7 @@ def refusal(proof: Comparison, scoring: Scoring) -> str:
 
 
 def effect_of(proof: Comparison, scoring: Scoring) -> Effect:
-    """The effect of the changes in a proof, on the way from a constant answer to perfection."""
+    """The effect of the changes in a proof, on the way from a constant prediction to perfection."""
     before, after = (one.runs for one in proof.candidates)
     gains = [scoring.gain(new.score, old.score) for old, new in zip(before, after, strict=True)]
     return effect(gains, scoring.policy.least_gain, proof.level)

@@ -58,7 +58,7 @@ class Part:
 
     Attributes:
         remedy: its code; kept: whether it earned its place.
-        loss: what is lost without it, in shares of the way from a constant answer to perfection.
+        loss: what is lost without it, in shares of the way from a constant prediction to perfection.
         without: the mean score of all changes but this one.
         alone: the mean score with this change only; NaN if that was not tried.
         pairs: the number of trainings of each.
@@ -88,8 +88,8 @@ class Trials:
         tried: the sets of changes in the order in which they were tried; the first is the original model.
         proof: the paired comparison of the chosen set with the original model; None if none was chosen.
         refused: why the chosen set is refused although the proof calls it better; "" if it is not.
-        effect: of the chosen set, in shares of the way from a constant answer to perfection; None without a
-            proof.
+        effect: of the chosen set, in shares of the way from a constant prediction to perfection; None without
+            a proof.
         parts: what each of the changes does by itself, where there were several.
         reason: why changes are made without a proof: there are too few rows for one, and the output cannot
             fit the targets; "" otherwise.

@@ -102,7 +102,7 @@ def _against(
         worse = [one for one in compared(reference, found, policy) if one.verdict == "worse"]
         if worse:
             listed = "; ".join(map(str, worse))
-            return f"this got worse by more than chance explains: {listed}"
+            return f"this got worse by more than chance: {listed}"
     return ""
 
 

@@ -34,10 +34,10 @@ from kilter._treatment.subject import Subject
 from kilter.errors import OptionError
 
 _POLICY: Final = Policy().scoring
-# The mean over several outputs, each on the way from a constant answer (0) to perfection (1).
+# The mean over several outputs, each on the way from a constant prediction (0) to perfection (1).
 SKILL: Final = "val_skill_score"
 LOSS: Final = "val_loss"
-# A constant answer can have a perfect one.
+# A constant prediction can have a perfect one.
 _ONE_SIDED: Final = ("precision", "recall")
 
 
@@ -48,13 +48,13 @@ class Scoring:
     Attributes:
         measure: "val_" and the registry's name of it; "val_skill_score" for several outputs, "val_loss" where
             an output cannot be measured.
-        chance: what a constant answer reaches; no better than that has learnt nothing. Infinite for a loss.
+        chance: what a constant prediction reaches; no better is to have learnt nothing. Infinite for a loss.
         baseline: what nearest neighbours and ridge regression reach; NaN where it is unknown.
         slack: how much worse than that (see :meth:`better_by`) a trained network may be.
         original: the subject before treatment, which says what each output is to learn.
-        constant: a constant answer's score, without the noise that ``chance`` allows for; NaN if unknown.
+        constant: a constant prediction's score, without the noise that ``chance`` allows for; NaN if unknown.
         sibling: what the sound sibling reaches in the same training; NaN where it was not trained.
-        outputs: a constant answer's measure for each output, by name, with the measure's name.
+        outputs: a constant prediction's measure for each output, by name, with the measure's name.
     """
 
     measure: str
@@ -114,7 +114,7 @@ class Scoring:
         return max(known, key=lambda one: self.sign * one, default=math.nan)
 
     def falls_short(self, score: float, *, sound: bool = False) -> bool:
-        """Whether a score is no better than a constant answer's, or clearly worse than the reference.
+        """Whether a score is no better than a constant prediction's, or clearly worse than the reference.
 
         A network without findings (``sound``) may be further behind: how long to train it is its owner's
         choice.
@@ -143,10 +143,10 @@ class Scoring:
         return (other - score) / max(abs(other), abs(score), 1e-12)
 
     def gain(self, score: float, other: float) -> float:
-        """How much further than ``other`` on the way from a constant answer (0) to perfection (1).
+        """How much further than ``other`` on the way from a constant prediction (0) to perfection (1).
 
-        A training that diverged is as far below a constant answer as perfection is above it. Without a known
-        constant answer, the share of the error saved.
+        A training that diverged is as far below a constant prediction as perfection is above it. The share of
+        the error saved if the constant prediction's measure is unknown.
         """
         constant = self.constant if math.isfinite(self.constant) else self.chance
         if not math.isfinite(constant):

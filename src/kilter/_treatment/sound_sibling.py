@@ -93,7 +93,7 @@ def _change(context: Context, cleaning: Cleaning, code: str) -> Change | None:
         return Change(
             code,
             ("inputs",),
-            "inputs as they are",
+            "unscaled inputs",
             "inputs standardised",
             "x = keras.layers.Normalization(mean=mean, variance=variance)(inputs)  # of the training rows",
             ("data.standardize=true",),

@@ -65,7 +65,7 @@ def read(path: Path, options: LoadOptions) -> Source:
             notes += (f"the {part} part is the folder {quote(in_utf8(folder.name))}", *more)
             read.append(folder)
     rest = [quote(in_utf8(folder.name)) for folder in inside.values() if folder not in read]
-    notes += (f"not read beside the parts: folder {first_named(rest)}",) if rest else ()
+    notes += (f"not read, besides the parts: folder {first_named(rest)}",) if rest else ()
     about = _about(path, classes, notes, decoded)
     return assemble(train, parts.get("test"), options, about, parts.get("validation"))
 

@@ -21,7 +21,7 @@ from typing import Any
 import jax
 import orbax.checkpoint as ocp
 
-from kilter._engine.processes import local
+from kilter._engine.processes import is_first, local
 from kilter._text import first_line
 from kilter._validation import errors_as
 from kilter.errors import RunError, RunWarning
@@ -85,8 +85,11 @@ def save(
     the disk is full, whatever orbax raises; the older checkpoints stay.
     """
     within = "" if step is None else f"-step-{step:08d}"
+    name = f"epoch-{epoch:06d}{within}"
+    if not is_first():  # of several processes, only the first writes
+        return run / FOLDER / name
     own = {"epoch": epoch, "score": score} | ({} if step is None else {"step": step})
-    path = write(run / FOLDER, f"epoch-{epoch:06d}{within}", tree, {**scalars, **own})
+    path = write(run / FOLDER, name, tree, {**scalars, **own})
     with errors_named(path):
         _retire(run / FOLDER)
     return path
@@ -192,7 +195,7 @@ class Throttle:
 
 
 def _checkpointer() -> ocp.Checkpointer:
-    # Process 0 alone reads and writes the run, and the others their copy.
+    # Without waiting for the other processes: the first writes its run, the others read their copy.
     alone = ocp.options.MultiprocessingOptions(primary_host=None, active_processes={jax.process_index()})
     return ocp.Checkpointer(ocp.CompositeCheckpointHandler(), multiprocessing_options=alone)
 

@@ -67,7 +67,7 @@ def _require_own(checkpoint: Checkpoint, identity: str | None) -> None:
         raise RunError(
             expected="a checkpoint of this run",
             received=f"the checkpoint of {checkpoint.where} is of another run",
-            remedy="put the run's own back",
+            remedy="restore the run's own checkpoint",
         )
 
 

@@ -49,7 +49,7 @@ def positive_of(part: Dataset) -> int:
 
 
 def constant_of(train: Dataset) -> tuple[float, ...]:
-    """The best constant answer to the training part, for its measures beside a model's."""
+    """The best constant prediction to the training part, for its measures beside a model's."""
     if train.y is None:
         return ()
     kind = "numbers" if train.task == "regression" else "classes"

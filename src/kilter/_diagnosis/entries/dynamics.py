@@ -17,7 +17,7 @@ TRAINING: Final[dict[str, Text]] = {
     ),
     "weights-not-moving": (
         "no weight changes", ("recompile", "unfreeze", "find-learning-rate"), _BENGIO,
-        "After {steps} steps every trainable weight is what it was at the start: the updates are 0, or lost.",
+        "After {steps} steps every trainable weight still has its initial value: the updates are 0, or lost.",
     ),
     "edge-of-stability": (
         "rate at the edge of stability", ("find-learning-rate",),
@@ -32,7 +32,7 @@ TRAINING: Final[dict[str, Text]] = {
     ),
     "weights-growing": (
         "weights grow quickly", ("find-learning-rate", "clip-gradients"), _BENGIO,
-        "In {steps} steps the weights of {where} grew to {factor:.2g} times their size.",
+        "In {steps} steps the weights of {where} grew to {factor:.2g} times their initial size.",
     ),
     "signal-collapse": (
         "rows become alike", ("reinitialize-paired", "insert-batch-norm", "find-learning-rate"),

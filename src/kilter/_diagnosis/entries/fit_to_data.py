@@ -22,8 +22,8 @@ MODEL: Final[dict[str, Text]] = {
         "cannot say yes twice, or no to all. Use a sigmoid with binary_crossentropy.",
     ),
     "not-checked": (
-        "parts that kilter cannot judge", (), "kilter, docs/diagnosis.md",
-        "Not looked at: {detail}. No finding about them does not mean that they are right.",
+        "parts that kilter cannot check", (), "kilter, docs/diagnosis.md",
+        "Not checked: {detail}. That there is no finding about them does not mean that they are right.",
     ),
     "metric-misfit": (
         "metric does not fit the targets", (), "Keras, keras.io/api/metrics",
@@ -38,9 +38,9 @@ DATA: Final[dict[str, Text]] = {
         "and cuts off fractions.",
     ),
     "sentinel-values": (
-        "numbers that stand for missing values", ("clip-sentinels",),
+        'numbers that mean "missing"', ("clip-sentinels",),
         "Kuhn & Johnson 2013, Applied predictive modeling, section 3.4",
-        "{detail}. Such a number dominates mean and deviation, and the network takes it for an amount.",
+        "{detail}. Such a number dominates mean and deviation, and the network treats it as a quantity.",
     ),
     "scaled-twice": (
         "scaling layer does not fit the inputs", ("refit-scaling",), _LECUN,
@@ -66,7 +66,7 @@ DATA: Final[dict[str, Text]] = {
     "drowned-output": (
         "one output's loss drowns another's", ("balance-losses",),
         "Kendall et al. 2018, Multi-task learning using uncertainty",
-        "{detail}. Shared layers learn for the larger one only.",
+        "{detail}. Shared layers learn only for the larger one.",
     ),
 }
 PROBE: Final[dict[str, Text]] = {

@@ -27,7 +27,7 @@ MODEL: Final[dict[str, Text]] = {
         "small loss.",
     ),
     "batch-norm-one-image": (
-        "batch normalisation with one image a batch", ("group-normalization", "change-batch-size"),
+        "batch normalisation with one image per batch", ("group-normalization", "change-batch-size"),
         "Wu & He 2018, Group normalization",
         "With batches of {rows} {where} normalises each image by itself in training, but by the averages of "
         "all images at inference.",

@@ -32,9 +32,9 @@ MODEL: Final[dict[str, Text]] = {
         "{where} keeps its state from batch to batch, but {detail}: each row starts from the end of another.",
     ),
     "steps-against-one-target": (
-        "an answer for every step, one target a row", ("read-last-step",),
+        "one prediction per step, one target per row", ("read-last-step",),
         "Keras, keras.io/guides/working_with_rnns",
-        "{detail}. Every step must give the answer, the first ones before they have read the row.",
+        "{detail}. Every step must predict, even the first ones, before they have read the row.",
     ),
     "narrow-heads": (
         "attention heads too narrow", (),
@@ -43,7 +43,7 @@ MODEL: Final[dict[str, Text]] = {
         "fewer heads with a larger key_dim.",
     ),
     "rate-without-warm-up": (
-        "attention at a high rate without warm-up", ("warm-up", "find-learning-rate"),
+        "attention with a high learning rate and no warm-up", ("warm-up", "find-learning-rate"),
         "Liu et al. 2020, On the variance of the adaptive learning rate",
         "A rate of {rate:g} from the first step saturates attention. Use 1e-3 or less, reached over a "
         "warm-up.",

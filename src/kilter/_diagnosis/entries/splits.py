@@ -12,11 +12,11 @@ _LEAK: Final = "Kaufman et al. 2012, Leakage in data mining"
 # fmt: off
 DATA: Final[dict[str, Text]] = {
     "validation-scale": (
-        "validation data scaled otherwise than training data", (), _SHIFT,
+        "validation data scaled differently from training data", (), _SHIFT,
         "{detail}. Apply one transformation, with the numbers of the training rows, to both.",
     ),
     "validation-range": (
-        "validation data of another range", (), _SHIFT,
+        "validation data in another range", (), _SHIFT,
         "{detail}. The network never saw such values.",
     ),
     "validation-classes": (
@@ -24,7 +24,7 @@ DATA: Final[dict[str, Text]] = {
         "{detail}. No training can learn them; split the rows by class.",
     ),
     "validation-class-mix": (
-        "classes are mixed otherwise in the validation data", (), _SHIFT,
+        "different class proportions in the validation data", (), _SHIFT,
         "{detail}. Shuffle the rows before splitting them, or split by class.",
     ),
     "validation-class-order": (
@@ -32,8 +32,8 @@ DATA: Final[dict[str, Text]] = {
         "{detail}. The names of the classes were numbered in another order.",
     ),
     "validation-unlike-training": (
-        "what holds for training rows does not hold for validation rows", (), _SHIFT,
-        "{detail}. Rows, labels or their order differ between the two: this is no overfitting.",
+        "relations in the training rows do not hold in the validation rows", (), _SHIFT,
+        "{detail}. Rows, labels or their order differ between the two: this is not overfitting.",
     ),
     "overlapping-windows": (
         "windows of one series on both sides of the split", (), _LEAK,

@@ -72,7 +72,7 @@ def project_numbers(subject: Subject, finding: Finding) -> Subject | None:
     change = Change(
         remedy="project-numbers",
         where=tuple(one.path for one, _ in found),
-        before="numbers taken for the rows of a table",
+        before="numbers used as rows of an embedding table",
         after="a dense layer on each number",
         snippet="keras.layers.Reshape((*shape, 1)), keras.layers.Dense(width)  # in place of the Embedding",
     )

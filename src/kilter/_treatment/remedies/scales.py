@@ -45,7 +45,7 @@ def clip_sentinels(subject: Subject, finding: Finding) -> Subject | None:
     change = Change(
         remedy="clip-sentinels",
         where=("data",),
-        before=f"{count} columns with values that stand for missing ones",
+        before=f'{count} columns with values that mean "missing"',
         after="columns clipped just outside of their other values, and standardised",
         snippet="x = np.where(x == sentinel, np.nan, x)  # then fill in the median and mark such rows",
     )
