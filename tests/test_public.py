@@ -26,7 +26,7 @@ PUBLIC = {
         search search_reuse sweep to_half treat zero_small_weights""",
     "kilter.data": """
         ClassCount Column ColumnSummary Dataset FORMATS Format Moments NAMED_SETS PartSummary Source
-        SourceSummary Splits TableEncoding Task augmentation check describe load moments split stream""",
+        SourceSummary Splits TableEncoding Task augmentation check describe fold load moments split stream""",
     "kilter.data.augmentation": """
         Augmentation Brightness Contrast Cutmix Cutout Fill Flip Geometric Hue Images Mixing Mixture Mixup
         Pixelwise Rotate Saturation Shift Transform Zoom preview warp""",
@@ -45,8 +45,8 @@ PUBLIC = {
         parse_recipe recipe_for schedule_section with_overrides""",
     "kilter.report": "write_comparison write_report write_treatment",
     "kilter.runs": """
-        Interrupted Recorder Replay Run RunRecords RunSummary TrainResult create_run list_runs open_run
-        reopen_run replay replay_with resume train""",
+        CrossValidation Interrupted Recorder Replay Run RunRecords RunSummary TrainResult create_run
+        cross_validate list_runs open_run reopen_run replay replay_with resume train""",
     "kilter.schedules": "Performance Schedule cosine exponential one_cycle performance piecewise power",
 }
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
