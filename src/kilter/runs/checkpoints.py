@@ -197,7 +197,9 @@ class Throttle:
 def _checkpointer() -> ocp.Checkpointer:
     # Without waiting for the other processes: the first writes its run, the others read their copy.
     alone = ocp.options.MultiprocessingOptions(primary_host=None, active_processes={jax.process_index()})
-    return ocp.Checkpointer(ocp.CompositeCheckpointHandler(), multiprocessing_options=alone)
+    parts = ocp.CompositeOptions(multiprocessing_options=alone)
+    handler = ocp.CompositeCheckpointHandler(composite_options=parts)
+    return ocp.Checkpointer(handler, multiprocessing_options=alone)
 
 
 def _warn(text: str) -> None:
