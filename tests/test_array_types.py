@@ -22,9 +22,11 @@ from kilter import _array_types
 # Parameters annotated with Any that are no arrays.
 NOT_ARRAYS = {
     "data": "what a source is read from",
+    "source": "what a source is read from",
     "dtype": "a policy",
     "initializer": "one of Keras's",
     "input_shape": "a shape",
+    "inputs": "a polars frame",
     "logs": "numbers by name",
     "loss": "one of Keras's",
     "metrics": "Keras's",

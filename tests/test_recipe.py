@@ -49,10 +49,10 @@ BAD = {
     "unknown section": (recipe(trian={}), "trian", "trian={}", "'train'"),
     "unknown key": (recipe(train={"epoch": 3}), "train.epoch", "train.epoch=3", "'epochs'"),
     "unknown key of a later section": (
-        recipe(devices={"count": 2}),
-        "devices",
-        "devices",
-        "leave devices out",
+        recipe(cluster={"count": 2}),
+        "cluster",
+        "cluster",
+        "leave cluster out",
     ),
     "key in the wrong section": (
         recipe(data=DATA | {"epochs": 3}),

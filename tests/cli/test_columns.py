@@ -123,7 +123,7 @@ def test_the_loss_is_the_same_with_the_columns_in_another_order(name, model, kil
     assert measured(kilter("evaluate", model[name], path).out) == expected
     bare = write(SAME["columns reversed"](frame).drop("y"), tmp_path / "new.parquet")
     found = pl.read_csv(kilter("predict", model[name], bare).out.encode())
-    assert found.columns == ["prediction", "probability_early", "probability_late"]
+    assert found.columns == ["row", "prediction", "probability", "probability_early", "probability_late"]
     assert (found["prediction"] == frame["y"]).mean() == pytest.approx(expected["accuracy"], abs=1e-4)
 
 

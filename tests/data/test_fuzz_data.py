@@ -18,7 +18,8 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from kilter.data import Source, TableEncoding, load
-from kilter.data.images import decode_images
+from kilter.data.dataset import LoadOptions
+from kilter.data.images import Encoded, decode_images
 from kilter.errors import DataError
 
 from .test_images import encode
@@ -201,7 +202,8 @@ def test_fuzz_damaged_images_are_named_or_decoded(kind, data):
         content[place] = data.draw(st.integers(0, 255))
     content = bytes(content[: data.draw(st.integers(0, len(content)))])
     good = _ENCODED["PNG"]
-    decoded = decode_images(3, [good, content, good].__getitem__, str, image_size=(6, 5), skip_bad=True)
+    encoded = Encoded(3, [good, content, good].__getitem__, str)
+    decoded = decode_images(encoded, LoadOptions(image_size=(6, 5), skip_bad=True))
     assert len(decoded.x) + len(decoded.skipped) == 3
     assert all(line.startswith("1: ") for line in decoded.skipped)
     np.testing.assert_array_equal(decoded.x[0], pictures()[0])

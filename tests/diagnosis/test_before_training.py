@@ -13,7 +13,7 @@ from tests.diagnosis.programs import Program, blobs, dense, images, layers, one_
 from kilter._diagnosis.catalogue import CATALOGUE
 from kilter._diagnosis.checks import CHECKS
 from kilter._diagnosis.diagnose import read_context, run_checks
-from kilter._diagnosis.entries import compiled, fit_to_data, pictures, splits
+from kilter._diagnosis.entries import compiled, fit_to_data, pictures, sequences, splits
 from kilter._engine.training_spec import TrainingSpec
 from kilter._records import Finding
 
@@ -366,8 +366,9 @@ def test_sound_programs_are_let_pass(make: Callable[[], Program]):
 def test_every_code_of_these_families_has_a_faulty_case():
     covered = {code for code, _, _ in FAULTY}
     elsewhere = {*fit_to_data.MODEL, *fit_to_data.DATA, *splits.DATA, *compiled.MODEL, *pictures.MODEL}
+    elsewhere |= set(sequences.MODEL)
     families = {code for code, entry in CATALOGUE.items() if entry.family in ("model", "data")}
-    assert covered == families - elsewhere  # test_causes has the others
+    assert covered == families - elsewhere  # test_causes and test_sequences have the others
 
 
 def test_targets_of_a_dict_go_to_the_outputs_of_their_names():

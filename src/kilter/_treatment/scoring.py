@@ -145,15 +145,17 @@ class Scoring:
     def gain(self, score: float, other: float) -> float:
         """How much further than ``other`` on the way from a constant prediction (0) to perfection (1).
 
-        A training that diverged is as far below a constant prediction as perfection is above it. The share of
-        the error saved if the constant prediction's measure is unknown.
+        A training that diverged counts as an error as far below a constant prediction as perfection is above
+        it, or as a share of 0. The share of the error saved if the constant prediction's measure is unknown.
         """
         constant = self.constant if math.isfinite(self.constant) else self.chance
         if not math.isfinite(constant):
             return max(-2.0, min(2.0, self.better_by(score, other)))
         way = abs((1.0 if self.of_shares else 0.0) - constant)
+        # Shares have a smallest value of their own; errors may be as large as they like.
+        worst = min(-1.0, -constant / max(way, 1e-12)) if self.of_shares else -1.0
         first, second = (
-            max(-1.0, self.sign * (one - constant) / max(way, 1e-12)) if math.isfinite(one) else -1.0
+            max(worst, self.sign * (one - constant) / max(way, 1e-12)) if math.isfinite(one) else worst
             for one in (score, other)
         )
         return first - second

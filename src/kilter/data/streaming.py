@@ -14,6 +14,7 @@ from typing import Any, Final
 import numpy as np
 import polars as pl
 
+from kilter._array_types import HostRows
 from kilter._validation import errors_as
 from kilter.data.images import with_channels
 from kilter.data.paths import first_named, nearest_name, quote, require_file
@@ -27,7 +28,7 @@ _IMAGES: Final = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".ti
 
 def stream(
     source: str | Path, *, target: str | None = None, image_size: tuple[int, int] | None = None
-) -> tuple[Any, np.ndarray | None]:
+) -> tuple[Any, HostRows | None]:
     """Inputs on the disk and targets in memory: ``x, y`` for ``kilter.fit``.
 
     A ``.npz`` with ``x`` and ``y`` (saved by ``numpy.savez``, not compressed), a ``.npy`` (without targets),

@@ -6,6 +6,7 @@ from typing import Any
 
 import keras
 
+from kilter._array_types import Elements
 from kilter.errors import OptionError
 
 
@@ -46,7 +47,7 @@ class PositionEmbedding(keras.layers.Layer):
             shape=tuple(input_shape[1:]), initializer=self.initializer, name="positions"
         )
 
-    def call(self, inputs: Any) -> Any:
+    def call(self, inputs: Elements) -> Elements:
         """Add the vectors."""
         return inputs + keras.ops.cast(self.positions, inputs.dtype)
 

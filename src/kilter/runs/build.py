@@ -54,7 +54,8 @@ from kilter.runs.trained import data_of, image_form, require_names
 class Prepared:
     """A recipe that is ready to train: paths resolved, data read, model compiled and built.
 
-    Numbers that were measured ("auto") are in `recipe`. `phases`: the stages of fine-tuning, if any.
+    Numbers that were measured ("auto") are in `recipe`. `phases`: the stages of fine-tuning, if any. `guard`:
+    whether a training that diverges goes back and continues at a lower rate.
     """
 
     recipe: Recipe
@@ -67,6 +68,7 @@ class Prepared:
     found_rate: FoundRate | None = None
     found_clip: FoundClip | None = None
     phases: tuple[Phase, ...] = ()
+    guard: bool = True
 
     @property
     def batches(self) -> int:

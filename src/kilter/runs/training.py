@@ -76,16 +76,17 @@ def train(
     callbacks: Sequence[keras.callbacks.Callback] = (),
     verbose: Verbose = "auto",
     allow_code: bool = False,
+    guard: bool = True,
 ) -> TrainResult:
     """Train `recipe` in a new run directory below `parent`.
 
     The same recipe on the same machine gives the same bits. Recipe, data and model are checked first; an
     error then leaves no directory behind. Ctrl-C, SIGTERM and SIGHUP raise :class:`Interrupted` once the last
     finished epoch and the best weights are saved. `allow_code` lets the recipe run code (see
-    :func:`prepare`).
+    :func:`prepare`). `guard=False`: a training that diverges goes on as it is.
     """
     with shown(verbose) as progress:
-        prepared = prepare(recipe, allow_code=allow_code, progress=progress)
+        prepared = replace(prepare(recipe, allow_code=allow_code, progress=progress), guard=guard)
     _require_devices(recipe.train.devices)
     text = dump_recipe(prepared.recipe)
     with (
@@ -111,6 +112,7 @@ def resume(
     verbose: Verbose = "auto",
     allow_code: bool = False,
     devices: Devices = None,
+    guard: bool = True,
 ) -> TrainResult:
     """Continue an interrupted run from its newest checkpoint: the same bits as without the interruption.
 
@@ -120,7 +122,7 @@ def resume(
     :class:`~kilter.errors.RunWarning`. Raises :class:`RunError` if the run is finished, another process
     writes to it, no checkpoint is usable, or the data or history.jsonl have changed. `allow_code`: see
     :func:`prepare`. `devices`: as in :func:`kilter.fit`, in place of the recipe's; the bits are then those
-    of other devices.
+    of other devices. `guard`: as in :func:`train`.
     """
     with copied_from_first(Path(path)) as path, reopen_run(path) as run:
         require_unfinished(path, epochs)
@@ -130,7 +132,7 @@ def resume(
         if epochs is not None:
             recipe = with_overrides(recipe, [f"train.epochs={epochs}"])
         with shown(verbose) as progress:
-            prepared = prepare(recipe, allow_code=allow_code, progress=progress)
+            prepared = replace(prepare(recipe, allow_code=allow_code, progress=progress), guard=guard)
         record = read_data(path)
         require_same_data(prepared.recipe, prepared.source, prepared.parts, record)
         if record is None:  # killed before it was written
@@ -240,7 +242,7 @@ def _fit(
     arguments = spec.arguments() | {
         "initial_epoch": next_epoch,
         "validation_batch_size": BATCH,
-        "guard": True,
+        "guard": prepared.guard,
         "verbose": verbose,
     }
     if not prepared.phases:
