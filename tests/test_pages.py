@@ -37,6 +37,7 @@ LONG = {
     "augmentation.md": ("for augment in",),
     "compare.md": ("kilter compare plain", 'kilter.compare({"plain"', "def wide", "kilter.sweep("),
     "command-line.md": ("kilter sweep digits",),
+    "diagnosis.md": ("doctor.restart()",),
     "pretraining.md": ("kilter.pretrain.gan(", "kilter.pretrain.auxiliary("),
     "reuse-studies.md": ("kilter.search_reuse(", "kilter.reuse_study("),
     "transfer.md": ("MobileNetV2", "Stage.gradual"),
