@@ -110,6 +110,7 @@ def test_the_median_stops_what_is_worse_and_nothing_before_four_trials():
     assert not resumed.model.stop_training
 
 
+@pytest.mark.long
 def test_a_search_goes_on_and_workers_do_not_matter(tmp_path):
     options = {"sampler": "random", "verbose": 0}
     one = kilter.search(small(), OVER, trials=3, workers=1, out=tmp_path / "one", **options)

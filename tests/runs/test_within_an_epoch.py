@@ -223,6 +223,7 @@ def test_a_saver_raises_what_its_thread_raised():
     assert saver.is_free()
 
 
+@pytest.mark.long
 def test_a_finished_run_is_lengthened(recipe, trained, tmp_path):
     longer = recipe.model_copy(update={"train": recipe.train.model_copy(update={"epochs": 6})})
     wanted = train(longer, parent=tmp_path / "whole", verbose=0)
@@ -288,6 +289,7 @@ def test_temporary_files_of_a_killed_writer_are_removed(tmp_path):
     assert not any(Path(one).exists() for one in left)
 
 
+@pytest.mark.long
 def test_a_checkpoint_of_another_run_is_not_used(tmp_path):
     for name in ("one", "other"):
         kilter.fit(_model(), X, Y, run=tmp_path / name, verbose=0)
