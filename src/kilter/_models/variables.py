@@ -81,7 +81,7 @@ def _references(variable: Any) -> int:
 
 def _lent(variable: Any, most: int) -> Any:
     alone = _references(variable) <= most
-    return variable._value if alone else jax.device_put(variable._value, may_alias=False)
+    return variable._value if alone else jax.device_put(_of_this_process(variable._value), may_alias=False)
 
 
 def is_lent(model: keras.Model) -> bool:
