@@ -63,7 +63,7 @@ def test_a_change_of_a_row_or_label_is_noticed_in_every_part(case, tmp_path):
     assert resume(path, verbose=0).result.status == "finished"
     _write(files[changed], [_other_label(ROWS[0]), *ROWS[1:]])
     with pytest.raises(RunError, match=f"the {part} data"):
-        evaluate(path, None, target=None, allow_code=False, as_json=False, progress=SILENT)
+        evaluate(path, None, target=None, devices=None, allow_code=False, as_json=False, progress=SILENT)
 
 
 def test_data_json_has_a_checksum_of_each_part(trained):
