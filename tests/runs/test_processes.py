@@ -68,6 +68,7 @@ def folder(tmp_path):
     return tmp_path
 
 
+@pytest.mark.long
 def test_two_processes_are_as_one(folder):
     both = started(folder, "train", "recipe.toml", "--runs", "two")
     one = start(folder, "train", "recipe.toml", "--runs", "one")

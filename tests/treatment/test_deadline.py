@@ -34,6 +34,7 @@ def test_a_tiny_limit_returns_the_given_model_and_says_so(tmp_path):
     assert accuracies[1] >= accuracies[0]
 
 
+@pytest.mark.long
 def test_without_a_limit_and_with_a_distant_one_nothing_is_left_out():
     usual, _ = treated()
     distant, _ = treated(max_seconds=3600)

@@ -49,7 +49,8 @@ class PositionEmbedding(keras.layers.Layer):
 
     def call(self, inputs: Elements) -> Elements:
         """Add the vectors."""
-        return inputs + keras.ops.cast(self.positions, inputs.dtype)
+        added: Any = keras.ops.cast(self.positions, inputs.dtype)
+        return inputs + added
 
     def compute_output_shape(self, input_shape: Any) -> Any:
         """That of the input."""
