@@ -70,7 +70,10 @@ def test_models_of_strangers_are_diagnosed(make):
 
 @pytest.mark.parametrize(
     "make",
-    programs(strangers.attention, strangers.siamese, strangers.stateful),
+    [
+        pytest.param(strangers.attention, id="attention", marks=pytest.mark.long),
+        *programs(strangers.siamese, strangers.stateful),
+    ],
 )
 def test_models_of_strangers_are_treated(make):
     model, x, y, batch_size = make()
