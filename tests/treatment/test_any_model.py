@@ -70,10 +70,7 @@ def test_models_of_strangers_are_diagnosed(make):
 
 @pytest.mark.parametrize(
     "make",
-    [
-        pytest.param(strangers.attention, id="attention", marks=pytest.mark.long),
-        *programs(strangers.siamese, strangers.stateful),
-    ],
+    programs(strangers.siamese, strangers.stateful),
 )
 def test_models_of_strangers_are_treated(make):
     model, x, y, batch_size = make()
