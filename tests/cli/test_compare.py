@@ -74,7 +74,7 @@ def test_options_and_settings_reach_the_comparison(kilter, asked, folder, tmp_pa
     ((recipes, options),) = asked
     assert list(recipes) == ["b-wide", "a-narrow"]
     assert [recipe.train.epochs for recipe in recipes.values()] == [5, 5]
-    given = {"pairs": 9, "metric": "val_loss", "seed": 4, "out": tmp_path, "workers": 1}
+    given = {"pairs": 9, "metric": "val_loss", "seed": 4, "out": tmp_path, "workers": 1, "ray": None}
     assert options == given | {"allow_code": True}
 
 
@@ -85,7 +85,7 @@ def test_a_folder_gives_its_recipes_in_order_and_names_are_told_apart(kilter, as
     kilter("compare", folder, other / "b-wide.toml")
     ((recipes, options),) = asked
     assert list(recipes) == ["a-narrow", "recipes-b-wide", "other-b-wide"]
-    default = {"pairs": None, "metric": None, "seed": 0, "out": None, "workers": None}
+    default = {"pairs": None, "metric": None, "seed": 0, "out": None, "workers": None, "ray": None}
     assert options == default | {"allow_code": False}
 
 

@@ -246,3 +246,11 @@ def test_a_spreadsheet_without_a_library_says_what_to_install(tmp_path, monkeypa
 
 def test_ids_are_known_for_the_columns_of_another_training(reference):
     assert load(table(), target="paid", columns=reference.encoding.columns).encoding.ids == ("id",)
+
+
+@pytest.mark.parametrize("content", [b"\x1f\x8b", b"\x1f\x8b\x08\x00" + b"\x00" * 20, b"\x1f\x8b\x08\x00abc"])
+@pytest.mark.parametrize("name", ["table.csv", "table.csv.gz", "table.jsonl"])
+def test_a_damaged_gzip_file_is_a_data_error(name, content, tmp_path):
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(DataError):
+        load(tmp_path / name)

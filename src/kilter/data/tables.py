@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from dataclasses import replace
 from typing import Literal
 
@@ -36,6 +37,8 @@ UNREADABLE = (
     OSError,
     ValueError,
     MemoryError,
+    EOFError,  # of gzip
+    zlib.error,
 )
 # Names of the default target, in order of preference, in any case.
 TARGET_NAMES = ("target", "label", "class", "y")
