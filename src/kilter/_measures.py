@@ -137,7 +137,7 @@ def value(name: str, answers: Answers) -> float:
 
 
 def measured(answers: Answers, *, first: str | None = None) -> dict[str, float]:
-    """Every measure for this kind of predictions by name, with ``first`` first."""
+    """All measures that fit this kind of prediction, by name; ``first`` comes first."""
     return {name: value(name, answers) for name in names_of(answers.kind, first=first)}
 
 

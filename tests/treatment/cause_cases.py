@@ -103,8 +103,11 @@ CAUSES: dict[str, tuple[Callable[[], Subject], Callable[[Subject], object]]] = {
         lambda p: p.facts[1][0].activation == "softmax" and _is_linear(p.model.layers[1]),
     ),
     "softmax-last-axis": (
-        lambda: ending(layers.Dense(3), layers.Softmax(axis=0)),
-        lambda p: np.allclose(_answers(p).sum(axis=-1), 1, atol=1e-5),
+        lambda: ending(layers.Softmax(axis=0), layers.Dense(3), layers.Softmax(axis=0)),
+        lambda p: (
+            np.allclose(_answers(p).sum(axis=-1), 1, atol=1e-5)
+            and [one.axis for one in p.model.layers if isinstance(one, layers.Softmax)] == [0, -1]
+        ),
     ),
     "fix-from-logits": (
         lambda: ending(

@@ -21,7 +21,7 @@ from kilter.recipe import Recipe, load_recipe, recipe_for, with_overrides
 from kilter.report import write_report
 from kilter.runs import replaying as repeated
 from kilter.runs import training as job
-from kilter.runs.cross_validation import ANSWERS, cross_validate
+from kilter.runs.cross_validation import OUT_OF_FOLD, cross_validate
 from kilter.runs.reading import read_data
 from kilter.runs.records import to_json
 
@@ -72,7 +72,7 @@ def _cross_validate(
     ]
     say_table((f"{len(found.runs)} folds", "mean", "spread", "folds"), rows, right=(1, 2))
     say("spread: the standard deviation of the folds")
-    say(f"out-of-fold predictions: {found.path / ANSWERS}")
+    say(f"out-of-fold predictions: {found.path / OUT_OF_FOLD}")
     say(f"run: {found.path}")
 
 

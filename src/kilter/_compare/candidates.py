@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import inspect
 import json
 import re
@@ -19,6 +18,7 @@ from kilter._fit import fit as kilter_fit
 from kilter.errors import DataError, ModelError, OptionError, RecipeError
 from kilter.recipe import Recipe, dump_recipe, load_recipe
 from kilter.runs.build import with_absolute_paths
+from kilter.runs.checksums import sha256_of_arrays
 
 Factory = Callable[[int], keras.Model]
 
@@ -164,13 +164,8 @@ def _functions(
             received="no data" if data is None else f"data of type {type(data).__name__}",
             remedy="split the data once, so that all candidates see the same rows",
         )
-    digest = hashlib.sha256()
-    for leaf in keras.tree.flatten(list(data)):
-        array = np.ascontiguousarray(leaf)
-        digest.update(f"{array.dtype}{array.shape}".encode())
-        digest.update(array.tobytes())
     parts: dict[str, Any] = dict(zip(PARTS, data, strict=True))
-    sha256 = digest.hexdigest()
+    sha256 = sha256_of_arrays(keras.tree.flatten(list(data)))
     return tuple(FunctionCandidate(name, one, parts, options, sha256) for name, one in values.items())
 
 

@@ -83,7 +83,7 @@ class IdCheck:
             self._refuse(wrong)
 
     def _wrong(self, data: Any, order: Any, numbers: np.ndarray) -> Iterator[tuple[str, WrongIds]]:
-        """The place and the wrong ids of each Embedding that gets some."""
+        """For each Embedding with ids outside its table: where it is in the model, and those ids."""
         if not self.needed:
             return
         # Prediction needs no optimiser and no metrics.

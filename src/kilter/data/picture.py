@@ -79,7 +79,7 @@ def size_of(content: bytes | None) -> Size | None:
 
 
 def _opened(content: bytes | None) -> Image.Image | Bad:
-    """The image, its header read."""
+    """Open an image: only its header is read."""
     if not content:
         return Bad("no bytes")
     try:

@@ -42,7 +42,7 @@ class Task(Protocol):
         ...
 
     def judge(self, head: Any, codes: jax.Array, answer: Any) -> Judged:
-        """The loss of ``head(codes)`` against the target."""
+        """The loss between ``head(codes)`` and the target."""
         ...
 
 

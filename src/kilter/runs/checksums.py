@@ -10,10 +10,12 @@ import hashlib
 import json
 import tomllib
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from kilter._system import sha256_of
 from kilter._validation import errors_as
@@ -31,6 +33,28 @@ _MAY_CHANGE = {
     "data": ("source", "validation", "test"),
     "model": ("file",),
 }
+
+
+def bytes_of(array: np.ndarray) -> memoryview:
+    """The bytes of an array in C order, for a checksum; copied only if they lie in memory in another order.
+
+    The array must not hold Python objects.
+    """
+    return np.ascontiguousarray(array).reshape(-1).view(np.uint8).data
+
+
+def sha256_of_arrays(arrays: Iterable[Any]) -> str:
+    """SHA-256 of arrays with their types and shapes, in hexadecimal.
+
+    Example:
+        >>> sha256_of_arrays([np.zeros(2)]) == sha256_of_arrays([np.zeros((2, 1))])
+        False
+    """
+    digest = hashlib.sha256()
+    for one in map(np.asarray, arrays):
+        digest.update(f"{one.dtype}{one.shape}".encode())
+        digest.update(bytes_of(one))
+    return digest.hexdigest()
 
 
 @contextmanager

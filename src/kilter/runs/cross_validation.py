@@ -1,4 +1,4 @@
-"""cross_validate(): a run for each fold of the rows, in one run directory, and the answers out of fold."""
+"""cross_validate(): a run for each fold of the rows in one run directory, and out-of-fold predictions."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from kilter.runs.trained import Trained
 from kilter.runs.training import TrainResult, device_name, train
 
 FOLDS: Final = "folds.json"
-ANSWERS: Final = "out-of-fold.csv"
+OUT_OF_FOLD: Final = "out-of-fold.csv"
 
 
 @dataclass(frozen=True)
@@ -46,14 +46,14 @@ class CrossValidation:
     """What :func:`cross_validate` returns.
 
     `path`: the run directory, with a run directory for each fold, folds.json and out-of-fold.csv. `runs`:
-    those of the folds. `measures`: of the held-out rows, by name. `answers`: of every row, by the model that
-    was trained without it; a row that was never held out has none.
+    those of the folds. `measures`: of the held-out rows, by name. `predictions`: for every row, by the model
+    that was trained without it; a row that was never held out has none.
     """
 
     path: Path
     runs: tuple[Path, ...]
     measures: Mapping[str, Spread]
-    answers: polars.DataFrame
+    predictions: polars.DataFrame
 
 
 def cross_validate(
@@ -106,7 +106,7 @@ def _with(recipe: Recipe, **data: Any) -> Recipe:
 
 
 def _answers(result: TrainResult, recipe: Recipe) -> Predictions:
-    """The answers of a fold's model for the rows that it was tested on."""
+    """The predictions of a fold's model for the rows that it was tested on."""
     _, parts = read_parts(recipe)
     assert parts.test is not None
     outputs = inference.predict(result.model, parts.test.x, batch_size=BATCH, verbose=0)
@@ -127,7 +127,7 @@ def _concluded(
         "measures": {name: asdict(one) for name, one in measures.items()},
     }
     write_text(run.path / FOLDS, to_json(content, indent=2) + "\n")
-    write_text(run.path / ANSWERS, csv_text(table))
+    write_text(run.path / OUT_OF_FOLD, csv_text(table))
     ended = results[0].result
     total = sum(result.result.seconds for result in results)
     epochs = sum(result.result.epochs for result in results)
@@ -141,7 +141,7 @@ def _spread(values: list[float]) -> Spread:
 
 
 def _table(source: Source, numbers: np.ndarray, answers: list[Predictions]) -> polars.DataFrame:
-    """Every row of the source in order: its names, its fold, its true value and its answer."""
+    """Every row of the source in order: its names, its fold, its true value and its prediction."""
     rows = source.train
     assert rows.y is not None
     places = np.concatenate([np.flatnonzero(numbers == fold) for fold in range(1, len(answers) + 1)])

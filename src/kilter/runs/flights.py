@@ -5,9 +5,8 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -20,6 +19,7 @@ from kilter._engine.step import Yielded
 from kilter._models.variables import State
 from kilter.errors import RunError
 from kilter.runs import checkpoints
+from kilter.runs.checksums import sha256_of_arrays
 from kilter.runs.directory import Run
 from kilter.runs.reading import FLIGHT
 
@@ -38,15 +38,6 @@ class Flight:
     structure: Any
 
 
-def bits(arrays: Iterable[Any]) -> str:
-    """SHA-256 of arrays, with their types and shapes."""
-    digest = hashlib.sha256()
-    for one in map(np.asarray, arrays):
-        digest.update(f"{one.dtype}{one.shape}".encode())
-        digest.update(np.ascontiguousarray(one).tobytes())
-    return digest.hexdigest()
-
-
 def write_flight(run: Run, broken: Broken) -> None:
     """Keep the step in the run directory, and note the event in its journal."""
     event = broken.event
@@ -56,7 +47,7 @@ def write_flight(run: Run, broken: Broken) -> None:
     scalars = {
         "structure": _structure(broken.batch, leaf),
         "event": asdict(event) | {"rows": None if event.rows is None else list(event.rows)},
-        "after": bits(jax.tree.leaves(broken.after)),
+        "after": sha256_of_arrays(jax.tree.leaves(broken.after)),
         checkpoints.RUN: run.identity,
     }
     checkpoints.write(run.path / FLIGHT, f"step-{event.iteration:08d}", tree, scalars)

@@ -24,6 +24,7 @@ from kilter.runs import checkpoints
 from kilter.runs.best_epoch import Watch
 from kilter.runs.callback_states import restore_states
 from kilter.runs.checkpoints import Checkpoint
+from kilter.runs.checksums import bytes_of
 from kilter.runs.consistency import newest_cut, restore_history
 from kilter.runs.directory import Run, create_run, discarded_unless_begun, reopen_run, safe_name
 from kilter.runs.environment import describe_environment
@@ -88,9 +89,7 @@ def fingerprint(data: Any) -> str:
         array = np.asarray(leaf)
         digest.update(f"{array.dtype}{array.shape}".encode())
         for piece in _pieces(array):
-            digest.update(
-                np.ascontiguousarray(piece).tobytes() if array.dtype != object else str(piece).encode()
-            )
+            digest.update(str(piece).encode() if array.dtype == object else bytes_of(piece))
     return digest.hexdigest()
 
 

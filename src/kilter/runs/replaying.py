@@ -22,8 +22,8 @@ from kilter._transfer.fine_tuning import enter
 from kilter.errors import RunError
 from kilter.recipe import load_recipe
 from kilter.runs.build import prepare
-from kilter.runs.checksums import require_same_recipe
-from kilter.runs.flights import Flight, batch_of, bits, read_flight
+from kilter.runs.checksums import require_same_recipe, sha256_of_arrays
+from kilter.runs.flights import Flight, batch_of, read_flight
 from kilter.runs.reading import RECIPE, require_run
 from kilter.schedules import Performance
 
@@ -121,7 +121,7 @@ def _run(flight: Flight, model: keras.Model, schedule: Any, augment: Augment | N
     names = [layer.name for layer in model._flatten_layers() if layer is not model]
     return Replay(
         flight.event,
-        bits(jax.tree.leaves(after)) == flight.after_sha256,
+        sha256_of_arrays(jax.tree.leaves(after)) == flight.after_sha256,
         birth,
         "" if birth is None else birth.layer(names),
         in_data,

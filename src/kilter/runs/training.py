@@ -11,7 +11,6 @@ from typing import Any
 
 import jax
 import keras
-import numpy as np
 
 from kilter._engine.cuts import Start
 from kilter._engine.devices import Devices, chosen, on_devices
@@ -27,7 +26,7 @@ from kilter.recipe.optimizer import AUTO
 from kilter.runs import checkpoints
 from kilter.runs.build import Prepared, prepare
 from kilter.runs.callback_states import restore_states
-from kilter.runs.checksums import require_same_recipe
+from kilter.runs.checksums import bytes_of, require_same_recipe
 from kilter.runs.consistency import newest_cut, restore_history
 from kilter.runs.directory import Run, create_run, discarded_unless_begun, reopen_run
 from kilter.runs.environment import describe_environment, differences
@@ -339,7 +338,7 @@ def _fingerprint(part: Dataset) -> str:
     digest = hashlib.sha256()
     for array in (part.x, part.y):
         if array is not None:
-            digest.update(np.ascontiguousarray(array).data.cast("B"))
+            digest.update(bytes_of(array))
     return digest.hexdigest()
 
 

@@ -51,10 +51,12 @@ def remove_first_activation(subject: Subject, finding: Finding) -> Subject | Non
 
 
 def softmax_last_axis(subject: Subject, finding: Finding) -> Subject | None:
-    """Softmax layers over another axis than the last normalise the classes; None for a function's axis."""
+    """An output's Softmax layer runs over the last axis, the classes; None for a function's axis."""
+    # One before the last weights, such as a softmax over the steps of a series, may well run over another axis.
+    last = max((place for place, one in enumerate(subject.layers) if one.is_weighted), default=-1)
     wrong = [
         one
-        for one in subject.layers
+        for one in subject.layers[last + 1 :]
         if isinstance(one.layer, keras.layers.Softmax) and one.layer.axis not in (-1, len(one.shape) - 1)
     ]
     if not wrong or not can_be_cut(subject.model):
