@@ -273,7 +273,7 @@ def _is_too_high(context: Context, found: Iterable[Finding]) -> bool:
 
 def _short(outcome: Outcome, context: Context, root: str) -> Finding:
     limits = context.thresholds
-    evidence = [seen(limits, "short_margin", "expected skill below that of the sibling",
+    evidence = [seen(limits, "short_margin", "expected skill below the best of the others",
                      outcome.reference - outcome.expected)]  # fmt: skip
     named = {"its sibling": outcome.sibling, "nearest neighbours or ridge": outcome.baseline}
     evidence += [
@@ -281,10 +281,10 @@ def _short(outcome: Outcome, context: Context, root: str) -> Finding:
     ]
     others = " and ".join(f"{name} {value:.2f}" for name, value in named.items() if not math.isnan(value))
     part = "" if outcome.steps == outcome.planned else f" (from {outcome.steps} steps)"
+    sibling = "" if math.isnan(outcome.sibling) else "The sibling is the same network, well configured. "
     detail = (
-        f"After {outcome.planned} steps the model will reach a skill of {outcome.expected:.2f}{part}. "
-        f"For comparison: {others}. The sibling is the same network, well configured. "
-        "Skill is 0 for a constant prediction, 1 if perfect"
+        f"After {outcome.planned} steps the model will reach a skill of {outcome.expected:z.2f}{part}. "
+        f"For comparison: {others}. {sibling}Skill is 0 for a constant prediction, 1 if perfect"
     )
     made = finding("falls-short", "severe", ("training",), evidence, detail=detail)
     return replace(made, explained_by=root)

@@ -52,7 +52,7 @@ def remove_first_activation(subject: Subject, finding: Finding) -> Subject | Non
 
 def softmax_last_axis(subject: Subject, finding: Finding) -> Subject | None:
     """An output's Softmax layer runs over the last axis, the classes; None for a function's axis."""
-    # One before the last weights, such as a softmax over the steps of a series, may well run over another axis.
+    # Before the last weights, a softmax such as one over the steps of a series may run over another axis.
     last = max((place for place, one in enumerate(subject.layers) if one.is_weighted), default=-1)
     wrong = [
         one
