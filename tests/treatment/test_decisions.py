@@ -147,6 +147,16 @@ def test_the_training_as_it_came_is_the_persons_own():
     assert given.last.history.history["learning_rate"] == pytest.approx(history.history["learning_rate"])
 
 
+def test_every_epoch_of_a_full_training_takes_all_whole_batches():
+    """16 whole batches and a part of one: the part is left out, and is no epoch of its own."""
+    x, y = np.resize(X, (131, X.shape[1])), np.resize(LABELS, 131)
+    model = dense(1)
+    model.compile("sgd", "binary_crossentropy")
+    asked = subject_of(model, x, y, TrainingSpec(3, 8, validation_data=(x[:16], y[:16])), Policy())
+    given = train_as_given(asked, Tools(RemedySet({}), scoring_of(asked)))
+    assert int(given.last.restored().optimizer.iterations) == 3 * 16
+
+
 @pytest.mark.parametrize(
     "options",
     [
