@@ -237,6 +237,30 @@ def test_what_comes_back_is_never_worse(case, two):
     assert bool(returned.checks) == (treated is not None)
 
 
+def answering(answers: np.ndarray) -> Trained:
+    """A model that gives these answers to EVEN."""
+    one = echo(answers, EVEN, BCE)
+    return Trained(one, one.model, pull(one.model), History(), scoring_of(one).score(one, one.model))
+
+
+@pytest.mark.parametrize(("wrong", "kept"), [(6, True), (5, False), (4, False)])
+def test_changes_that_lose_within_chance_on_what_decides_are_not_kept(wrong, kept):
+    came = echo(flipped(EVEN, np.arange(5)), EVEN, BCE)
+    last, changed = answering(flipped(EVEN, np.arange(5))), answering(flipped(EVEN, np.arange(wrong) + 60))
+    returned = safest(came, changed, AsGiven(last, last, last), scoring_of(came))
+    assert (returned.trained is last) == kept
+    assert ("val_accuracy" in returned.kept) == kept
+
+
+@pytest.mark.parametrize(("wrong", "expected"), [(6, "last"), (5, "best"), (4, "best")])
+def test_of_the_given_training_those_weights_come_back_that_decide_better(wrong, expected):
+    came = echo(flipped(EVEN, np.arange(5)), EVEN, BCE)
+    last, best = answering(flipped(EVEN, np.arange(5))), answering(flipped(EVEN, np.arange(wrong) + 60))
+    sides = {"last": last, "best": best}
+    given = AsGiven(sides["last"], sides["best"], answering(np.full((ROWS, 1), 0.5)))
+    assert safest(came, None, given, scoring_of(came)).trained is sides[expected]
+
+
 @pytest.mark.parametrize(("given", "treated", "kept"), [(LOST, HARMED, True), (HARMED, HARMED, False)])
 def test_finite_answers_that_learnt_nothing_replace_only_a_training_that_diverged(given, treated, kept, two):
     nothing = replace(scoring_of(two), chance=0.0)  # no loss is below it

@@ -5,8 +5,9 @@ that case the original model is returned, with the weights of its best validatio
 weights if those are better. A model that has already learnt something is never returned worse than it was: if
 more training makes it worse, it is returned untrained.
 
-A model is worse if a measure is worse by more than one standard error of the paired difference, or by as many
-more as several measures need (:func:`errors_allowed`). The standard error is that of a delete-a-group
+A model is worse if the measure that decides is worse at all: what gains nothing there is not worth a change.
+It is worse too if any other measure is worse by more than one standard error of the paired difference, or by as
+many more as several measures need (:func:`errors_allowed`). The standard error is that of a delete-a-group
 jackknife over 20 groups of rows, left out of both models' measures.
 """
 
@@ -29,7 +30,7 @@ from kilter._treatment.full_training import AsGiven, Trained
 from kilter._treatment.own_measures import Measured, names_of, own_answers, own_measures, predictions
 from kilter._treatment.policy import Policy, ScoringPolicy
 from kilter._treatment.result import MeasureCheck
-from kilter._treatment.scoring import Scoring
+from kilter._treatment.scoring import LOSS, Scoring
 from kilter._treatment.subject import Subject
 from kilter.errors import KilterError
 from kilter.runs.best_epoch import direction_of
@@ -79,12 +80,14 @@ def safest(
         own = _measured(original, treated.subject, treated, *also)
         checks = compared(last, own, policy)
         kept = _against(own, references, policy)
-        kept = kept or ("" if by_reason else _learnt_nothing(treated, given, scoring))
+        kept = kept or ("" if by_reason else _gained_nothing(treated, given, scoring))
         if not kept:
             return Returned(treated, "", checks, _values(last), _values(own))
         kept = f"with the changes, {kept}"
-    best = _measured(original, rows, given.best, *also)
-    for one, found in ((given.best, best), (given.last, last)):
+    choices = [(given.best, _measured(original, rows, given.best, *also)), (given.last, last)]
+    if scoring.better_by(given.last.score, given.best.score) > 0:
+        choices.reverse()
+    for one, found in choices:
         worse = _against(found, references, policy)
         if not worse:
             return Returned(one, kept, checks, _values(last), _values(found))
@@ -106,12 +109,17 @@ def _against(
     return ""
 
 
-def _learnt_nothing(treated: Trained, given: AsGiven, scoring: Scoring) -> str:
+def _gained_nothing(treated: Trained, given: AsGiven, scoring: Scoring) -> str:
     """Why the changes are not worth keeping; "" if they are, as when the given training diverged."""
-    rescued = math.isfinite(treated.score) and not math.isfinite(given.last.score)
-    if rescued or not scoring.learnt_nothing(treated.score):
+    if math.isfinite(treated.score) and not math.isfinite(given.last.score):
         return ""
-    return f"the model is still no better than a constant prediction ({scoring.measure} {treated.score:.4g})"
+    if scoring.learnt_nothing(treated.score):
+        return (
+            f"the model is still no better than a constant prediction ({scoring.measure} {treated.score:.4g})"
+        )
+    if scoring.measure != LOSS and scoring.better_by(given.last.score, treated.score) > 0:
+        return f"{scoring.measure} is {treated.score:.4g}, without them {given.last.score:.4g}"
+    return ""
 
 
 def _measured(original: Subject, rows: Subject, one: Trained, *also: str) -> list[Measured]:
