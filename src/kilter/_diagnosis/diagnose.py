@@ -17,7 +17,7 @@ from kilter._diagnosis.checks import CHECKS
 from kilter._diagnosis.checks.data import found_not_finite
 from kilter._diagnosis.checks.splits import SHIFTS
 from kilter._diagnosis.context import Check, Context, Timing
-from kilter._diagnosis.outcome import Outcome, outcome
+from kilter._diagnosis.outcome import Outcome, divided, outcome
 from kilter._diagnosis.sequences import read_sequences
 from kilter._diagnosis.severity import weighed
 from kilter._diagnosis.thresholds import Thresholds
@@ -26,6 +26,7 @@ from kilter._engine.arrays import check_batch_size, collect, is_array, pick, row
 from kilter._engine.augmenting import Augment, as_augmentation, check_augmentation
 from kilter._engine.batch_hooks import check_callbacks
 from kilter._engine.measuring import Reader, measured_steps, probe
+from kilter._engine.program_cache import shared_programs
 from kilter._engine.scheduling import Schedule, check_schedule
 from kilter._engine.sparse import with_sparse_rows
 from kilter._engine.training_spec import TrainingSpec
@@ -157,7 +158,7 @@ def diagnose(
         augment=augment,
         seed=seed,
     )
-    with shown(verbose) as progress:
+    with shown(verbose) as progress, shared_programs():
         asked = Asked(epochs is not None, steps, history, thresholds, tuple(features))
         return examined(model, x, y, spec, progress, asked).diagnosis
 
@@ -205,17 +206,20 @@ def examined(
         read = None if taken is None or blocking else read_sequences(context, spec.seed)
         context = replace(context, probe=taken, sequences=read)
         findings += run_checks(CHECKS["probe"], context)
+        planned = asked.outcome and asked.steps and taken is not None
+        rows = divided(context, spec) if planned else None
         if asked.steps and taken is not None and not blocking:
-            training = _stepped(context, spec, asked.steps, reader, progress)
+            # On the rows of the outcome, in whose program these steps run.
+            training = _stepped(rows.context if rows else context, spec, asked.steps, reader, progress)
             context = replace(context, training=training)
         findings += run_checks(CHECKS["training"], context)
         findings = without_overfitting(findings)
         unseen = unchecked(context, planned=asked.outcome)
-        if not (asked.outcome and asked.steps and taken is not None):
+        if rows is None:
             return Examined(Diagnosis(ranked(findings), unseen))
         severe = any(one.severity == "severe" for one in findings)
         limits = context.thresholds
-        reached = outcome(context, spec, limits.short_margin, progress, explained=severe)
+        reached = outcome(rows, spec, limits.short_margin, progress, explained=severe)
         noise = reached is not None and reached.is_noise(limits.learnt_least)
         return Examined(Diagnosis(ranked(weighed(findings, context, reached)), unseen), reached, noise)
 

@@ -23,7 +23,7 @@ from kilter._diagnosis.skill import LEAST, baseline, row_skill
 from kilter._engine.arrays import collect, pick, row_count
 from kilter._engine.augmenting import as_augmentation
 from kilter._engine.feed import Order, ResidentFeed
-from kilter._engine.inference import predict_unchanged
+from kilter._engine.inference import predict_unchanged, whole_batches
 from kilter._engine.loop import training
 from kilter._engine.program_cache import shelf
 from kilter._engine.training_spec import TrainingSpec
@@ -109,24 +109,39 @@ class Outcome:
         )
 
 
+@dataclass(frozen=True, eq=False)
+class Divided:
+    """The rows that are trained on, as a context, and those that trainings are scored on."""
+
+    context: Context
+    x_val: Any
+    y_val: Any
+
+
+def divided(context: Context, spec: TrainingSpec) -> Divided | None:
+    """The rows of an outcome; None if none can be measured: no targets, custom losses, too few rows."""
+    parts = _parts(context, spec)
+    if parts is None or any(one.loss is None for one in context.outputs):
+        return None
+    (x, y, weights), held = parts
+    inputs = tuple(map(np.asarray, jax.tree.leaves(x)))
+    trained = replace(context, x=x, y=y, row_weights=weights, inputs=inputs)
+    few = trained.rows < 2 * context.batch_size and trained.rows < 16
+    return None if few else Divided(trained, *held)
+
+
 def outcome(
-    context: Context, spec: TrainingSpec, margin: float, progress: Progress, *, explained: bool = False
+    rows: Divided, spec: TrainingSpec, margin: float, progress: Progress, *, explained: bool = False
 ) -> Outcome | None:
-    """The outcome of ``spec``; None if it cannot be measured: no targets, custom losses, too few rows.
+    """The outcome of ``spec``; None if the given model cannot be trained or scored.
 
     ``explained``: whether a severe finding says why it may fall short. No sibling is trained then if the
     baselines show that it does.
     """
-    parts = _divided(context, spec)
-    if parts is None or any(one.loss is None for one in context.outputs):
-        return None
-    (x, y, weights), (x_val, y_val) = parts
-    held = replace(context, x=x, y=y, row_weights=weights, inputs=tuple(map(np.asarray, jax.tree.leaves(x))))
-    if held.rows < 2 * context.batch_size and held.rows < 16:
-        return None
-    trial = _Trial(held, spec, x_val, paired_targets(context.model, y_val), progress)
+    held, x_val, model = rows.context, rows.x_val, rows.context.model
+    trial = _Trial(held, spec, x_val, paired_targets(model, rows.y_val), progress)
     try:
-        own = trial.run(lambda _: context.model, given=True)
+        own = trial.run(lambda _: model, given=True)
     except KilterError:
         return None
     if own is None:
@@ -185,7 +200,7 @@ def _catch_up(model: keras.Model, done: int, planned: int) -> None:
             assign([(variable, np.maximum((1 - end) * recent + end * start, least))])
 
 
-def _divided(context: Context, spec: TrainingSpec) -> tuple[Any, Any] | None:
+def _parts(context: Context, spec: TrainingSpec) -> tuple[Any, Any] | None:
     """Rows to train on with their weights, and held-out rows; None for what cannot be scored."""
     whole = (context.x, context.y, context.row_weights)
     unit = fixed_batch_size(context.model) or 1
@@ -225,7 +240,9 @@ class _Trial:
         schedule = spec.schedule if given and not isinstance(spec.schedule, Performance) else None
         runner = training(model, schedule, as_augmentation(spec.augment), spec.seed)
         batch = fixed_batch_size(model) or self.context.batch_size
-        feed = ResidentFeed(self._rows, Order(batch, spec.shuffle, spec.seed))
+        # A program of its own for the last partial batch would take longer to compile than to run.
+        whole = self.context.rows // batch if spec.shuffle else 0
+        feed = ResidentFeed(self._rows, Order(batch, spec.shuffle, spec.seed, most=whole or None))
         try:
             return self._trained(model, runner, feed, copied(before), given=given)
         finally:
@@ -265,7 +282,7 @@ class _Trial:
         """The mean over the outputs of each row's skill, on the held-out rows, after ``done`` steps."""
         push(copied(state), model)
         _catch_up(model, done, self.planned)
-        size = fixed_batch_size(model) or 256
+        size = fixed_batch_size(model) or whole_batches(row_count(x=self.x_val))
         given = [
             np.asarray(one) for one in jax.tree.leaves(predict_unchanged(model, self.x_val, batch_size=size))
         ]

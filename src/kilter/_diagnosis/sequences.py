@@ -1,7 +1,8 @@
 """What a network does with the steps of a sequence: gradients by step, attention, and the order of steps.
 
-One compiled program reads a batch: which steps the loss depends on and how strongly, how attention spreads
-its weights, whether the outputs change if the steps are permuted, and whether an output sees later steps.
+One compiled program says which steps the loss depends on and how strongly. Another one is run three times: as
+it is, for how attention spreads its weights; with permuted steps; and with other last steps, to see whether an
+output sees later ones.
 """
 
 from __future__ import annotations
@@ -88,12 +89,21 @@ def _read(context: Context, entry: _Entry, batch: Any, rows: int) -> SequenceRea
     order = np.random.default_rng(1).permutation(entry.steps)
     single = len(inputs) == 1
 
-    def compute(state: State, batch: Any) -> dict[str, Any]:
-        found = {"by_step": _by_step(model, entry, state, batch), **_attended(context, state, batch)}
-        return found | (_reordered(model, entry, state, batch[0], order) if single else {})
+    def gradients(state: State, batch: Any) -> jax.Array:
+        return _by_step(model, entry, state, batch)
+
+    def answers(variables: Any, x: Any) -> tuple[list[jax.Array], dict[str, jax.Array]]:
+        return _attended(model, variables, x)
 
     with quick_compilation():
-        found = jax.tree.map(np.asarray, jax.jit(compute)(state, batch))
+        by_step = np.asarray(jax.jit(gradients)(state, batch))
+        forwards = jax.jit(answers)
+        outputs, attended = jax.tree.map(np.asarray, forwards(values(model), batch[0]))
+        moved = {}
+        if single:
+            structure = jax.tree.structure(batch[0])
+            run = lambda given: forwards(values(model), structure.unflatten([given]))[0]  # noqa: E731
+            moved = _reordered(run, outputs, inputs[0], order)
     program = jax.make_jaxpr(
         lambda variables, x: jax.tree.leaves(forward(model, variables, x, training=False))
     )(values(model), batch[0])
@@ -101,11 +111,11 @@ def _read(context: Context, entry: _Entry, batch: Any, rows: int) -> SequenceRea
     return SequenceReading(
         inputs=inputs[entry.leaf],
         content=content,
-        by_step=found["by_step"],
-        heads={name: found[name] for name in found if name.startswith("head:")},
-        tokens={name: found[name] for name in found if name.startswith("tokens:")},
-        order_change=float(found["order"]) if single else float("nan"),
-        later_change=float(found["later"]) if single else float("nan"),
+        by_step=by_step,
+        heads={name: attended[name] for name in attended if name.startswith("head:")},
+        tokens={name: attended[name] for name in attended if name.startswith("tokens:")},
+        order_change=moved.get("order", float("nan")),
+        later_change=moved.get("later", float("nan")),
         misused=misused_softmaxes(program, rows),
     )
 
@@ -155,12 +165,12 @@ def _width(model: keras.Model, entry: _Entry, state: State, batch: Any) -> int:
     return int(seen[entry.call][-1])
 
 
-def _attended(context: Context, state: State, batch: Any) -> dict[str, jax.Array]:
-    """Of each attention of a sequence to itself or another: entropy by head, likeness of its tokens."""
-    model, found = context.model, {}
+def _attended(
+    model: keras.Model, variables: Any, x: Any
+) -> tuple[list[jax.Array], dict[str, jax.Array]]:
+    """The outputs; and of each attention the entropy by head, and the likeness of its tokens."""
+    found: dict[str, jax.Array] = {}
     layers = [one for one in model._flatten_layers() if isinstance(one, ATTENTION)]
-    if not layers:
-        return {}
 
     def around(layer: Any, call: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
         if options.get("return_attention_scores"):
@@ -175,8 +185,8 @@ def _attended(context: Context, state: State, batch: Any) -> dict[str, jax.Array
         return output
 
     with intercept_calls(layers, around):
-        forward(model, (state.trainable, state.non_trainable), batch[0], training=False)
-    return found
+        outputs = forward(model, variables, x, training=False)
+    return jax.tree.leaves(outputs), found
 
 
 def _entropies(scores: jax.Array) -> jax.Array:
@@ -199,32 +209,26 @@ def _likeness(tokens: jax.Array) -> jax.Array:
     return jnp.stack([cosine, jnp.mean(jnp.var(tokens, axis=0)) / jnp.maximum(jnp.var(tokens), 1e-30)])
 
 
-def _reordered(model: keras.Model, entry: _Entry, state: State, x: Any, order: np.ndarray) -> dict[str, Any]:
+def _reordered(
+    run: Callable[[np.ndarray], list[jax.Array]], outputs: list[np.ndarray], x: np.ndarray, order: np.ndarray
+) -> dict[str, float]:
     """How far the outputs change if the steps are permuted, and earlier outputs if the last step changes.
 
     Relative to how far outputs differ between rows.
     """
-    leaves, structure = jax.tree.flatten(x)
-    steps, variables = entry.steps, (state.trainable, state.non_trainable)
-
-    def outputs(given: jax.Array) -> list[jax.Array]:
-        return jax.tree.leaves(forward(model, variables, structure.unflatten([given]), training=False))
-
-    plain, moved = outputs(leaves[0]), outputs(leaves[0][:, order])
+    other = x.copy()  # the last step of each row becomes that of another row
+    other[:, -1] = np.roll(x[:, -1], 1, axis=0)
+    moved, changed = (list(map(np.asarray, run(given))) for given in (x[:, order], other))
     back = np.argsort(order)
-    # The last step of each row becomes that of another row.
-    other = leaves[0].at[:, -1].set(jnp.roll(leaves[0][:, -1], 1, axis=0))
-    changed = outputs(other)
     far, later = [], []
-    for one, two, three in zip(plain, moved, changed, strict=True):
-        stepped = one.ndim > 2 and one.shape[1] == steps
-        scale = jnp.std(one, axis=0).mean()
-        scale = jnp.where(scale > 1e-6 * jnp.abs(one).max(), scale, jnp.nan)  # else: all rows get one answer
-        far.append(jnp.abs(one - (two[:, back] if stepped else two)).max() / scale)
+    for one, two, three in zip(outputs, moved, changed, strict=True):
+        stepped = one.ndim > 2 and one.shape[1] == len(order)
+        scale = one.std(axis=0).mean()
+        scale = scale if scale > 1e-6 * np.abs(one).max() else np.nan  # else: all rows get one answer
+        far.append(np.abs(one - (two[:, back] if stepped else two)).max() / scale)
         if stepped:
-            later.append(jnp.abs(one - three)[:, :-1].max() / scale)
-    unknown = jnp.asarray(jnp.nan)
-    return {"order": jnp.stack(far).max(), "later": jnp.stack(later).max() if later else unknown}
+            later.append(np.abs(one - three)[:, :-1].max() / scale)
+    return {"order": float(np.max(far)), "later": float(np.max(later)) if later else float("nan")}
 
 
 def _content(array: np.ndarray, *, ids: bool) -> np.ndarray:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from typing import Any, Final
 
 import jax
 import jax.numpy as jnp
@@ -41,6 +41,7 @@ from kilter._xla.rewrite import rewriting
 # Bytes of predictions on the device before they move to the host.
 _OUTPUT_BYTES = 1 << 28
 _WIDEST = 8  # bytes of the widest dtype
+_MOST_AT_ONCE: Final = 512  # rows
 
 Callbacks = Sequence[keras.callbacks.Callback] | keras.callbacks.Callback | None
 
@@ -154,6 +155,17 @@ def predict_unchanged(model: keras.Model, x: Any, *, batch_size: int = 256) -> A
     """Like :func:`predict`, but the model keeps every bit, including its random seeds."""
     with values_kept(model.non_trainable_variables):
         return predict(model, x, batch_size=batch_size, verbose=0)
+
+
+def whole_batches(rows: int) -> int:
+    """A batch size that divides the rows, so that one program serves them all; 512 if there is none.
+
+    Example:
+        >>> whole_batches(600), whole_batches(397), whole_batches(10_007)
+        (300, 397, 512)
+    """
+    divisors = (size for size in range(_MOST_AT_ONCE, _MOST_AT_ONCE // 4, -1) if rows % size == 0)
+    return next(divisors, rows if 0 < rows <= 2 * _MOST_AT_ONCE else _MOST_AT_ONCE)
 
 
 def _inputs_feed(model: keras.Model, x: Any, batch_size: int, steps: int | None) -> AnyFeed:

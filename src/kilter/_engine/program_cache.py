@@ -185,7 +185,13 @@ _shared: ContextVar[_Shared | None] = ContextVar("kilter_shared_programs", defau
 
 @contextlib.contextmanager
 def shared_programs() -> Generator[None]:
-    """Context in which models of equal :func:`~kilter._engine.fingerprint.structure` share programs."""
+    """Context in which models of equal :func:`~kilter._engine.fingerprint.structure` share programs.
+
+    Within another such context it is that one.
+    """
+    if _shared.get() is not None:
+        yield
+        return
     token = _shared.set(_Shared())
     try:
         yield

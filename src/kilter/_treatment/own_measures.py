@@ -18,7 +18,7 @@ from scipy.special import expit, softmax
 from kilter import _measures
 from kilter._diagnosis.checks.output import SQUARES
 from kilter._diagnosis.targets import labels, target_facts
-from kilter._engine.inference import predict_unchanged
+from kilter._engine.inference import predict_unchanged, whole_batches
 from kilter._measures import Answers, Direction, Kind
 from kilter._models.layers import OutputFacts, output_names
 from kilter._models.reading import paired_targets
@@ -29,7 +29,6 @@ from kilter._treatment.subject import Subject
 _POLICY: Final = Policy().scoring
 DISTANCES: Final = (*SQUARES, "mean_squared_logarithmic_error")
 _BOUNDED: Final = ("sigmoid", "hard_sigmoid", "softmax")
-_MOST_AT_ONCE: Final = 512
 
 
 @dataclass(frozen=True, eq=False)
@@ -247,17 +246,6 @@ def chance_accuracy(share: float, rows: float, policy: ScoringPolicy = _POLICY) 
 def judged_in(subject: Subject) -> int:
     """The batch size for the validation rows: the model's fixed one, or one that makes few whole batches."""
     return fixed_batch_size(subject.model) or whole_batches(subject.validation_rows)
-
-
-def whole_batches(rows: int) -> int:
-    """A batch size that divides the rows, so that one program serves them all; 512 if there is none.
-
-    Example:
-        >>> whole_batches(600), whole_batches(397), whole_batches(10_007)
-        (300, 397, 512)
-    """
-    divisors = (size for size in range(_MOST_AT_ONCE, _MOST_AT_ONCE // 4, -1) if rows % size == 0)
-    return next(divisors, rows if 0 < rows <= 2 * _MOST_AT_ONCE else _MOST_AT_ONCE)
 
 
 def _are_logits(output: OutputFacts) -> bool:
