@@ -18,6 +18,7 @@ import numpy as np
 
 from kilter._diagnosis.context import Context, SequenceReading
 from kilter._engine.arrays import collect
+from kilter._engine.program_cache import owners, shelf
 from kilter._engine.step import training_loss
 from kilter._models.arrays import some_rows
 from kilter._models.copying import FOREIGN_ERRORS
@@ -96,9 +97,12 @@ def _read(context: Context, entry: _Entry, batch: Any, rows: int) -> SequenceRea
         return _attended(model, variables, x)
 
     with quick_compilation():
-        by_step = np.asarray(jax.jit(gradients)(state, batch))
-        forwards = jax.jit(answers)
-        outputs, attended = jax.tree.map(np.asarray, forwards(values(model), batch[0]))
+        programs, compiled = shelf(model), owners(model)
+        graded = programs.get(f"gradients of {entry}", compiled, lambda: gradients, (state, batch))
+        by_step = np.asarray(graded(state, batch))
+        given = values(model), batch[0]
+        forwards = programs.get("answers to sequences", compiled, lambda: answers, given)
+        outputs, attended = jax.tree.map(np.asarray, forwards(*given))
         moved = {}
         if single:
             structure = jax.tree.structure(batch[0])

@@ -6,6 +6,7 @@ array is added to it; the gradient with respect to that zero is the gradient wit
 
 from __future__ import annotations
 
+import contextlib
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -23,7 +24,7 @@ from kilter._engine.augmenting import Augment, as_augmentation
 from kilter._engine.checks import check_inputs, check_targets
 from kilter._engine.feed import Order, ResidentFeed, single_steps
 from kilter._engine.loop import training
-from kilter._engine.program_cache import cost_of
+from kilter._engine.program_cache import owners, shelf
 from kilter._engine.step import Schedule, training_loss
 from kilter._models.arrays import some_rows
 from kilter._models.layers import Saturation, saturation
@@ -31,7 +32,7 @@ from kilter._models.tracing import LayerCall, fixed_batch_size, floats_in, watch
 from kilter._models.variables import State, build, fitting, pull, view
 from kilter._progress import SILENT, Progress
 from kilter._records import Measurements
-from kilter._xla.compilation import compile_options
+from kilter._xla.compilation import quick_compilation
 from kilter._xla.rewrite import rewritten, trace
 
 OF_OUTPUTS = ("mean", "std", "zeros", "saturated", "dead")
@@ -98,19 +99,31 @@ class Reader:
     def read(self, state: State) -> dict[str, np.ndarray]:
         """``loss``, shape (), and the values of :class:`~kilter._records.Measurements`, shape (l,)."""
         if self._read is None:
-            reading = _reading(self.model, self.outputs)
-            traced = trace(reading, state, self.batch)
-            self.work = cost_of(traced.equations.jaxpr).work
-            lowered = rewritten(
-                traced,
-                lambda fast, _: jax.jit(fast).lower(state, self.batch),
-                batch_size=self.rows,
-                carries=False,
-            )
-            self._read = lowered.compile(compiler_options=compile_options(soon=self.once) or None)
+            self._read = self._program(state)
         return {
             name: np.asarray(value, dtype=np.float64) for name, value in self._read(state, self.batch).items()
         }
+
+    def _program(self, state: State) -> Callable[..., Any]:
+        """The compiled reading, which models of one structure share."""
+        programs, name = shelf(self.model), f"reading of {self.rows} rows"
+
+        def make() -> Callable[..., Any]:
+            reading = _reading(self.model, self.outputs)
+
+            def run(state: State, batch: Any) -> dict[str, jax.Array]:
+                traced = trace(reading, state, batch)
+                return rewritten(
+                    traced, lambda fast, _: fast(state, batch), batch_size=self.rows, carries=False
+                )
+
+            return run
+
+        with quick_compilation() if self.once else contextlib.nullcontext():
+            found = programs.get(name, owners(self.model), make, (state, self.batch))
+        cost = programs.cost(name)
+        self.work = 0.0 if cost is None else cost.work
+        return found
 
     def update_ratio(self, before: State, after: State) -> np.ndarray:
         """‖step‖ / ‖weights before‖ of each layer, float64 (l,); NaN for layers without a nonzero weight."""
