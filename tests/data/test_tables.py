@@ -144,7 +144,7 @@ def test_a_task_that_is_asked_for_wins_where_it_is_possible(write):
         ("a,y\n,0\n,1\n", '"a" (no values)'),
         ("a,y\n0,\n1,\n", "all missing"),
         ("1,2\n3,4\n5,6\n", "only numbers"),
-        ("a,b,y\n1,2,3,4,5\n", "cannot be read"),
+        ("a,b,y\n1,2,3,4,5\n", "line 2 has 5 fields, the header 3"),
         ('a,b\n"open,1\n2,3\n', "cannot be read"),
         ("a,y\n1e300,0\n2,1\n", "1 infinite values in the features"),
         ("a,y\n1,1e300\n2,0.5\n", "1 infinite values in the targets"),

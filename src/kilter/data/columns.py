@@ -11,8 +11,8 @@ import polars as pl
 
 from kilter.data.dates import UNIX, days_of, find_pattern, is_date
 from kilter.data.encoding import Column
-from kilter.data.entries import as_numbers, as_whole, is_number, is_text, plain_text, without_markers
-from kilter.data.number_formats import mostly_numbers, numbers_in
+from kilter.data.entries import are_codes, as_numbers, as_whole, is_number, is_text, plain_text, without_markers
+from kilter.data.number_formats import Writing, mostly_numbers, numbers_in, writing_of
 from kilter.data.paths import quote
 from kilter.data.precision import NO_SHIFT, find_compression, find_shift, median
 from kilter.data.texts import frequent_words
@@ -90,7 +90,7 @@ def _reason_of_text(text: pl.Series, count: int, distinct: int) -> Aside | None:
     if distinct < _NAMING_SHARE * count and (distinct <= MAX_CATEGORIES or _mostly_common(text)):
         return None
     different = text.drop_nulls().unique()
-    if find_pattern(different) or _are_numbers(different) or mostly_numbers(different):
+    if find_pattern(different) or _are_numbers(different) or _are_nearly_numbers(different):
         return None
     one_word = distinct == count == len(text) and not different.str.contains(r"\s").any()
     is_id = one_word or bool(_NAMES_ROWS.fullmatch(text.name) or _NAMES_SOMEONE.fullmatch(text.name))
@@ -185,7 +185,8 @@ def _grouped(text: pl.Series) -> tuple[list[str], list[str]]:
 
 
 def _number_column(series: pl.Series, precise: bool) -> Column:
-    values, missing = as_numbers(series)
+    writing = writing_of(without_markers(plain_text(series))) if is_text(series) else Writing()
+    values, missing = as_numbers(series, writing=writing)
     known = values[~missing & np.isfinite(values)]
     shift = find_shift(values[~missing]) if precise else NO_SHIFT
     tail = find_compression(known) if precise and shift.is_none else None
@@ -202,6 +203,8 @@ def _number_column(series: pl.Series, precise: bool) -> Column:
         compressed=tail is not None,
         low=low,
         high=high,
+        mark=writing.mark,
+        unit=writing.unit,
     )
 
 
@@ -244,7 +247,7 @@ def _unix_unit(series: pl.Series, *, asked: bool) -> str | None:
 def _are_numbers(texts: pl.Series) -> bool:
     """Whether all of these different texts are numbers, or signs for missing ones among numbers."""
     known = without_markers(texts).drop_nulls()
-    return len(known) > 0 and numbers_in(known).null_count() == 0
+    return len(known) > 0 and not are_codes(known) and numbers_in(known).null_count() == 0
 
 
 def _are_nearly_numbers(text: pl.Series) -> bool:
@@ -252,4 +255,5 @@ def _are_nearly_numbers(text: pl.Series) -> bool:
 
     Other entries are missing then, but not those that are numbers by another rule, such as "1,5".
     """
-    return mostly_numbers(without_markers(text))
+    known = without_markers(text)
+    return mostly_numbers(known) and not are_codes(known)

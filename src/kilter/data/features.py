@@ -10,8 +10,8 @@ import polars as pl
 
 from kilter.data.dates import days_of, features_of, find_pattern
 from kilter.data.encoding import Column
-from kilter.data.entries import as_numbers, as_whole, is_text, plain_text, with_signs, without_markers
-from kilter.data.number_formats import numbers_in
+from kilter.data.entries import are_codes, as_numbers, is_number, as_whole, is_text, plain_text, with_signs, without_markers
+from kilter.data.number_formats import Writing, numbers_in
 from kilter.data.paths import first_named, name_rows, quote
 from kilter.data.texts import word_features
 from kilter.errors import DataError
@@ -105,7 +105,7 @@ def column_values(series: pl.Series, column: Column) -> Values:
 
 
 def _numbers(series: pl.Series, column: Column) -> Values:
-    values, missing = as_numbers(series)
+    values, missing = as_numbers(series, writing=Writing(column.mark, column.unit))
     stored = column.stored(values)
     missing = missing | np.isnan(stored)
     fill = None if column.fill is None else column.stored(np.array([column.fill]))[0]
@@ -165,7 +165,7 @@ def shown(value: float, column: Column) -> str:
 
 
 def _codes(series: pl.Series, column: Column) -> Values:
-    text = plain_text(as_whole(series))
+    text = _as_codes(plain_text(as_whole(series)), series, column)
     missing = text.is_null().to_numpy()
     _require_categories(text, column)
     # Rare categories come after the others: all of them are at one place.
@@ -181,6 +181,14 @@ def _codes(series: pl.Series, column: Column) -> Values:
         places[missing] = len(column.features) - 1
     bad = np.zeros(len(text), bool)
     return Values(places, bad, filled=int(missing.sum()), unknown=len(unknown), example=example)
+
+
+def _as_codes(text: pl.Series, series: pl.Series, column: Column) -> pl.Series:
+    """Whole numbers with the zeros that the codes of training began with."""
+    known = pl.Series([*column.categories, *column.rare], dtype=pl.String)
+    if is_number(series) and are_codes(known):
+        return text.str.zfill(len(known[0]))
+    return text
 
 
 def _filled(
