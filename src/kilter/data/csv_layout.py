@@ -211,7 +211,9 @@ def _agreement(records: list[_Record]) -> tuple[float, int]:
 def _cut(content: Path | bytes, separator: str, records: list[_Record]) -> Layout:
     """The content from the header on, with tidy names."""
     width = _width(records)
-    rows = [one.fields if len(one.fields) == width else [*one.fields, *[""] * width][:width] for one in records]
+    rows = [
+        one.fields if len(one.fields) == width else [*one.fields, *[""] * width][:width] for one in records
+    ]
     place = find_header(rows)
     header = [name.strip() for name in records[place].fields]
     below = [one.fields for one in records[place + 1 :] if len(one.fields) == width]

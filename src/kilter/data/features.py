@@ -10,7 +10,16 @@ import polars as pl
 
 from kilter.data.dates import days_of, features_of, find_pattern
 from kilter.data.encoding import Column
-from kilter.data.entries import are_codes, as_numbers, is_number, as_whole, is_text, plain_text, with_signs, without_markers
+from kilter.data.entries import (
+    are_codes,
+    as_numbers,
+    as_whole,
+    is_number,
+    is_text,
+    plain_text,
+    with_signs,
+    without_markers,
+)
 from kilter.data.number_formats import Writing, numbers_in
 from kilter.data.paths import first_named, name_rows, quote
 from kilter.data.texts import word_features
@@ -48,6 +57,11 @@ class Values:
             were = counted(self.strays, f"entry is not {kind[0]}", f"entries are not {kind[1]}")
             count = "it counts" if self.strays == 1 else "they count"
             yield f"column {name}: {were}, such as {quote(self.example)}: {count} as missing"
+        if self.infinite and column.fill is not None:
+            were = counted(
+                self.infinite, "value is infinite or too large", "values are infinite or too large"
+            )
+            yield f"column {name}: {were}: {'it counts' if self.infinite == 1 else 'they count'} as missing"
         if self.filled and column.kind == "text":
             yield f"column {name}: {counted(self.filled, 'missing text has', 'missing texts have')} no words"
         elif self.filled and column.kind == "category":
@@ -106,15 +120,21 @@ def column_values(series: pl.Series, column: Column) -> Values:
 
 def _numbers(series: pl.Series, column: Column) -> Values:
     values, missing = as_numbers(series, writing=Writing(column.mark, column.unit))
-    stored = column.stored(values)
+    with np.errstate(over="ignore"):  # what float32 cannot represent is infinite to the network
+        stored = column.stored(values)
+        infinite = ~missing & np.isinf(stored.astype(np.float32))
     missing = missing | np.isnan(stored)
+    if column.fill is not None:
+        missing = missing | infinite
     fill = None if column.fill is None else column.stored(np.array([column.fill]))[0]
     strays, example = 0, ""
     if is_text(series):
         text = without_markers(plain_text(series))
         odd = (text.is_not_null().to_numpy() & missing).nonzero()[0]
         strays, example = len(odd), str(text[int(odd[0])]) if len(odd) else ""
-    found = _filled(stored[:, np.newaxis], missing, np.isinf(stored), fill, column)
+    found = _filled(stored[:, np.newaxis], missing, infinite, fill, column)
+    if infinite.any():
+        found = replace(found, infinite=int(infinite.sum()))
     if strays:
         return replace(found, strays=strays, example=example)
     known = np.where(missing, np.nan, values)
@@ -197,6 +217,7 @@ def _filled(
     """Features ``[n, k]`` with ``fill`` in the first where missing, and the indicator."""
     if column.fill is None:
         return Values(values, missing | infinite, int(missing.sum()), int(infinite.sum()))
+    infinite = infinite & ~missing
     if fill is not None:
         values[missing, 0] = fill
     if column.indicator:

@@ -14,7 +14,9 @@ import polars as pl
 from kilter.data.paths import quote
 
 UNITS = "%$€£¥₹"
-_CURRENCIES = r"(?:(?:USD|EUR|GBP|CHF|JPY|INR|CAD|AUD|SEK|NOK|DKK|PLN|CZK|CNY|BRL|US\$|R\$|A\$|C\$|Rs\.?|kr\.?)\s*)"
+_CURRENCIES = (
+    r"(?:(?:USD|EUR|GBP|CHF|JPY|INR|CAD|AUD|SEK|NOK|DKK|PLN|CZK|CNY|BRL|US\$|R\$|A\$|C\$|Rs\.?|kr\.?)\s*)"
+)
 _GAPS = r"[ '\u{a0}\u{202f}\u{2019}]"
 # No grouped number begins with 0: "0,125" has a decimal comma.
 _GROUPED = r"^[-+]?[1-9]\d{0,2}(?:(?:,\d{3})+|(?:[ \u{a0}\u{202f}]\d{3})+|(?:['\u{2019}]\d{3})+)(?:\.\d*)?$"
@@ -22,12 +24,16 @@ _BY_ANY_RULE = (
     r"^[-+]?(?:\d*[.,]?\d+(?:[eE][-+]?\d+)?|\d{1,3}(?:[., '\u{a0}\u{202f}\u{2019}]\d{3})+(?:[.,]\d+)?)$"
 )
 # What can only be read with the comma, or with the point, as the decimal mark.
-_COMMA = r"^[-+]?(?:\d{1,3}(?:[. \u{a0}\u{202f}'\u{2019}]\d{3})+,\d+|\d{1,3}(?:\.\d{3}){2,}|0\d*,\d+|\d{4,},\d+"
+_COMMA = (
+    r"^[-+]?(?:\d{1,3}(?:[. \u{a0}\u{202f}'\u{2019}]\d{3})+,\d+|\d{1,3}(?:\.\d{3}){2,}|0\d*,\d+|\d{4,},\d+"
+)
 _COMMA += r"|\d*,(?:\d{1,2}|\d{4,})|,\d+|\d*,\d+[eE][-+]?\d+)$"
 _POINT = r"^[-+]?(?:\d{1,3}(?:,\d{3})+\.\d*|\d{1,3}(?:,\d{3}){2,}|0\d*\.\d+|\d{4,}\.\d+|\d*\.(?:\d{1,2}|\d{4,})|\.\d+"
 _POINT += r"|\d*\.\d+[eE][-+]?\d+)$"
 _GROUPED_BY_COMMA = r"[1-9]\d{0,2},\d{3}"
-_WITH_COMMA = r"^[-+]?(?:\d{1,3}(?:[. \u{a0}\u{202f}'\u{2019}]\d{3})+|\d*)(?:,\d+)?(?:[eE][-+]?\d+)?\s*[kKMB]?$"
+_WITH_COMMA = (
+    r"^[-+]?(?:\d{1,3}(?:[. \u{a0}\u{202f}'\u{2019}]\d{3})+|\d*)(?:,\d+)?(?:[eE][-+]?\d+)?\s*[kKMB]?$"
+)
 _SUFFIX = r"^[-+(]?\d[\d.,]*(?:[eE][-+]?\d+)?\s*([\p{L}°²³/\u{b5}+\"]{1,10}\.?)$"
 _MAGNITUDES = {"k": 1e3, "K": 1e3, "M": 1e6, "B": 1e9}
 _CLOCK = r"^([-+]?)(?:(\d+) days? )?(\d+):([0-5]\d)(?::([0-5]\d(?:\.\d+)?))?$"
@@ -89,7 +95,7 @@ def numbers_in(text: pl.Series, writing: Writing | None = None) -> pl.Series:
         writing = writing_of(text)
     bare = _bare(text, writing.unit)
     comma, point = (bool(bare.str.contains(pattern).any()) for pattern in (_COMMA, _POINT))
-    if comma and not point or (writing.mark == "," and not point):
+    if (comma and not point) or (writing.mark == "," and not point):
         bare = with_point(bare)
     elif not comma:
         grouped = bare.str.contains(_GROUPED).fill_null(False)
@@ -172,4 +178,6 @@ def _hours(text: pl.Series) -> pl.Series:
         part.cast(pl.Float64).fill_null(0.0) for part in (days, hours, minutes, seconds)
     )
     found = 24 * days + hours + minutes / 60 + seconds / 3600
-    return (found * pl.select(pl.when(sign == "-").then(-1.0).otherwise(1.0)).to_series()).set(text.is_null(), None)
+    return (found * pl.select(pl.when(sign == "-").then(-1.0).otherwise(1.0)).to_series()).set(
+        text.is_null(), None
+    )

@@ -60,7 +60,9 @@ def _stream(file: IO[bytes], first: bytes, path: Path) -> IO[bytes] | None:
 
 
 def _only_member(archive: zipfile.ZipFile, path: Path) -> IO[bytes]:
-    names = [one.filename for one in archive.infolist() if not one.is_dir() and "__MACOSX" not in one.filename]
+    names = [
+        one.filename for one in archive.infolist() if not one.is_dir() and "__MACOSX" not in one.filename
+    ]
     if len(names) != 1:
         raise DataError(
             expected=f"one file in {path}",
