@@ -38,8 +38,8 @@ def test_blank_lines_are_skipped(text, write):
 
 
 def test_rows_are_counted_without_blank_lines(write):
-    with pytest.raises(DataError, match='column "b": 1 infinite in row 1'):
-        load(write("a,b,y\n\n1,2,u\n\n2,inf,v\n3,4,u\n"))
+    with pytest.raises(DataError, match='target column "y": 1 missing or NaN in row 1'):
+        load(write("a,b,y\n\n1,2,u\n\n2,3,\n3,4,v\n"))
 
 
 def test_a_line_of_missing_values_is_no_blank_line(write):

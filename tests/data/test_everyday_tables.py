@@ -169,12 +169,13 @@ def test_every_form_of_a_date_is_read(pattern):
     series = pl.Series("when", written)
     column = find_column(series)
     assert column.kind == "date"
-    assert column.has_time == ("%H" in pattern)
+    has_time = "%H" in pattern or "%I" in pattern
+    assert column.has_time == has_time
     found = find_pattern(series)
     assert found is not None
-    whole = [one if "%H" in pattern else one.replace(hour=0, minute=0) for one in days]
-    kept = "%S" if "%S" in pattern else "%M"
-    whole = [one if kept == "%S" and "%H" in pattern else one.replace(second=0) for one in whole]
+    whole = [one if has_time else one.replace(hour=0, minute=0) for one in days]
+    whole = [one if "%S" in pattern else one.replace(second=0) for one in whole]
+    whole = [one if "%d" in pattern else one.replace(day=1) for one in whole]
     expected = [(one - datetime.datetime(1970, 1, 1)).total_seconds() / 86400 for one in whole]
     np.testing.assert_allclose(days_of(series, found), expected, rtol=0, atol=1e-8)
 

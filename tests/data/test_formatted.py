@@ -34,6 +34,28 @@ READ = [
     (";", ["1,5e3", "2", "nan"], [1500, 2, np.nan]),
     (";", ["10,5 %", "9%", "8,25 %"], [10.5, 9, 8.25]),
     (";", ["1.5", "2", "2.25"], [1.5, 2, 2.25]),
+    (";", ["1.234,5", "900,25", "1.000"], [1234.5, 900.25, 1000]),
+    (";", ["1,234.5", "2,000", "3"], [1234.5, 2000, 3]),
+    (";", ["1,234,567", "2,345", "3"], [1234567, 2345, 3]),
+    (";", ["1.234,50 €", "7 €", "2.000 €"], [1234.5, 7, 2000]),
+    (",", ['"1,5"', '"2,75"', "3"], [1.5, 2.75, 3]),
+    (",", ['"1,5"', '"2,500"', "3"], [1.5, 2.5, 3]),
+    ("\t", ["1.234,5", "2,5", "1 000"], [1234.5, 2.5, 1000]),
+    (",", ["12 kg", "7.5 kg", '"1,200 kg"'], [12, 7.5, 1200]),
+    (",", ["170cm", "9cm", "1e2cm"], [170, 9, 100]),
+    (",", ["21 °C", "-5 °C", "0.5 °C"], [21, -5, 0.5]),
+    (",", ["12 kg", "9 kg", "300 g"], [12, 9, np.nan]),
+    (",", ["USD 5", '"USD 1,000"', "USD 7.5"], [5, 1000, 7.5]),
+    (",", ['"(1,500)"', "20", "(3.5)"], [-1500, 20, -3.5]),
+    (",", ["($5)", "$7", "$(2)"], [-5, 7, -2]),
+    (",", ["100-", "5", "3-"], [-100, 5, -3]),
+    (",", ["\u22125", "3", "\u22120.5"], [-5, 3, -0.5]),
+    (",", ["19M", "14k", "2.5B"], [19e6, 14e3, 2.5e9]),
+    (",", ["€1.5M", "€565K", "€0"], [1.5e6, 565e3, 0]),
+    (",", ['"10,000+"', "500+", "50+"], [10000, 500, 50]),
+    (",", ["12:30", "00:45", "23:15"], [12.5, 0.75, 23.25]),
+    (",", ["00:58:30", "100:00:00", "01:00:00"], [0.975, 100, 1]),
+    (",", ["1 days 12:00:00", "0 days 00:30:00", "2 days 00:00:00"], [36, 0.5, 48]),
 ]
 
 
@@ -50,16 +72,11 @@ def test_a_column_of_formatted_numbers_is_one_of_numbers(separator, fields, numb
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ('a,y\n"1,5",0\n"2,5",1\n', 'column "a"'),  # a decimal comma, or two marks of one row?
-        ('a,y\n"1,5",0\n"2,500",1\n', '"1,5", in row 0'),
         ("a,y\n10%,0\n0.1,1\n20%,0\n", '"10%", "20%", in rows 0, 2'),
         ("a,y\n$5,0\n€6,1\n", '"$5", "€6"'),
-        ("a;b;y\n1,5;1.5;0\n2,5;2;1\n", 'other marks in column "b", decimal commas in column "a"'),
-        ("a;b;y\n1,5;1.000;0\n2,5;2.000;1\n", 'other marks in column "b", decimal commas in column "a"'),
-        ("a;b;y\n1,5;2;0\n2.5;3;1\n", 'other marks in column "a", decimal commas in column "a"'),
-        ("a;y\n1,234,567;0\n2,345,678;1\n", 'other marks in column "a"'),
-        ("a;y\n1,234.5;0\n2,345.5;1\n", 'other marks in column "a"'),
-        ("a;y\n1.000,5;0\n2.000,5;1\n", '"1.000,5", "2.000,5"'),
+        ('a,y\n"1,5",0\n2.5,1\n', '"1,5", in row 0'),
+        ("a;b;y\n1,5;2;0\n2.5;3;1\n", '"1,5", in row 0'),
+        ("a;y\n1.000,5;0\n1,000.5;1\n", '"1.000,5", "1,000.5"'),
         ("a,y\n1,10%\n2,few\n3,20%\n", 'column "y"'),
     ],
 )
@@ -69,7 +86,9 @@ def test_what_could_be_two_numbers_is_refused(text, words, write):
     assert words in refused.value.received or words in refused.value.expected
 
 
-@pytest.mark.parametrize("texts", [["2-3", "4-5"], ["1.2.3", "a"], ["10%", "low"]])
+@pytest.mark.parametrize(
+    "texts", [["2-3", "4-5"], ["1.2.3", "a"], ["10%", "low"], ["00501", "94110"], ["001A", "002A"], ["P1", "P2"]]
+)
 def test_other_texts_stay_categories(texts, write):
     rows = "".join(f"{text},{i}\n" for i, text in enumerate(texts))
     assert load(write("a,y\n" + rows)).train.features == tuple(f"a={text}" for text in sorted(texts))
@@ -83,6 +102,30 @@ def test_a_new_file_is_read_as_the_training_was(write):
     source = load(write("a;b;y\n1,25;1;u\n2,5;2;v\n"))
     new = load(write("a;b\n1,500;1\n", "new.csv"), encoding=source.encoding)
     assert new.train.x.tolist() == [[1.5, 1]]
+
+
+def test_each_column_has_its_own_decimal_mark(write):
+    source = load(write("a;b;c;y\n1,5;1.5;1.000;0\n2,5;2;2.500;1\n1,0;3;7;1\n"))
+    assert source.train.x.tolist() == [[1.5, 1.5, 1000], [2.5, 2, 2500], [1, 3, 7]]
+    assert any('mark of thousands in column "c": "1.000" is 1000' in note for note in source.notes)
+
+
+def test_new_numbers_are_written_as_in_training(write):
+    encoding = load(write('a,b,y\n"1,5",5 kg,u\n"2,25",7 kg,v\n')).encoding
+    new = load(write('a,b\n"1,500",6\n"2,000",9 lb\n', "new.csv"), encoding=encoding)
+    assert new.train.x[:, 0].tolist() == [1.5, 2]
+    assert new.train.x[0, 1] == 6
+    assert any('column "b": 1 entry is not a number, such as "9 lb"' in note for note in new.notes)
+    encoding = load(write('a;b;y\n"1,234.5";1;u\n"2,000.5";2;v\n')).encoding
+    new = load(write("a;b\n1,500;1\n", "new.csv"), encoding=encoding)
+    assert new.train.x.tolist() == [[1500, 1]]
+
+
+def test_a_code_of_training_may_have_lost_its_zeros(write):
+    encoding = load(write("zip,b,y\n00501,1,u\n94110,2,v\n")).encoding
+    assert encoding.columns[0].categories == ("00501", "94110")
+    new = load(pl.DataFrame({"zip": [501, 94110], "b": [1, 2]}), encoding=encoding)
+    assert new.train.x.tolist() == [[1, 0, 1], [0, 1, 2]]
 
 
 def test_a_column_that_training_did_not_have_says_nothing_about_decimal_marks(write):

@@ -1,14 +1,14 @@
-"""Text files in UTF-8, UTF-16 or Windows-1252, plain or gzipped, as UTF-8."""
+"""Text files in UTF-8, UTF-16 or a national encoding, plain or compressed, as UTF-8."""
 
 from __future__ import annotations
 
-import gzip
 from pathlib import Path
 from typing import Final
 
+from kilter.data.packed import unpacked
+
 _UTF_8_MARK: Final = b"\xef\xbb\xbf"
 _UTF_16_MARKS: Final = (b"\xff\xfe", b"\xfe\xff")
-_GZIP: Final = b"\x1f\x8b"
 _LOOKED_AT: Final = 200  # bytes, for the zeros of UTF-16 without a mark
 
 
@@ -16,11 +16,11 @@ def utf8(path: Path) -> tuple[Path | bytes, tuple[str, ...]]:
     """The file, or its text as UTF-8 if its first bytes say that it is encoded otherwise; and a note."""
     with path.open("rb") as file:
         first = file.read(_LOOKED_AT)
-    unpacked = gzip.decompress(path.read_bytes()) if first.startswith(_GZIP) else None
-    encoding = _by_first_bytes(first if unpacked is None else unpacked[:_LOOKED_AT])
+    content = unpacked(path, first)
+    encoding = _by_first_bytes(first if content is None else content[:_LOOKED_AT])
     if encoding is None:
-        return (path if unpacked is None else unpacked), ()
-    whole = path.read_bytes() if unpacked is None else unpacked
+        return (path if content is None else content), ()
+    whole = path.read_bytes() if content is None else content
     if encoding == "utf-8-sig":
         return whole.removeprefix(_UTF_8_MARK), ()
     return whole.decode(encoding).encode(), (f"the file is read as {encoding.upper()}",)

@@ -3,16 +3,24 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
 import polars as pl
 
-from kilter.data.dates import UNIX, days_of, find_pattern, is_date
+from kilter.data.dates import NUMBERS, YEAR_FIRST, days_of, find_pattern, is_date
 from kilter.data.encoding import Column
-from kilter.data.entries import as_numbers, as_whole, is_number, is_text, plain_text, without_markers
-from kilter.data.number_formats import mostly_numbers, numbers_in
+from kilter.data.entries import (
+    are_codes,
+    as_numbers,
+    as_whole,
+    is_number,
+    is_text,
+    plain_text,
+    without_markers,
+)
+from kilter.data.number_formats import Writing, mostly_numbers, numbers_in, writing_of
 from kilter.data.paths import quote
 from kilter.data.precision import NO_SHIFT, find_compression, find_shift, median
 from kilter.data.texts import frequent_words
@@ -36,7 +44,13 @@ _NAMES_ROWS = re.compile(
 _NAMES_SOMEONE = re.compile(r".*name", re.IGNORECASE)
 _COUNTS_TIME = re.compile(r".*(time|date|day|week|month|year|hour|step|age).*|t|x", re.IGNORECASE)
 _NAMES_A_MOMENT = re.compile(r".*(time|date|stamp|moment|created|updated)s?|ts|.*_(at|ts)", re.IGNORECASE)
-_UNIX_DAYS = (11_323, 25_568)  # from 2001 to 2040
+_NAMES_A_DATE = re.compile(r"(?i:(?:.*[_ -])?(?:date|datum|fecha|data|day|dt)(?:[_ -].*)?)|.*[a-z]Date")
+_UNIX = [name for name in NUMBERS if name.startswith("unix")]
+_RECENT = (11_323, 25_568)  # days, from 2001 to 2040
+_DATED = (-14_610, 25_568)  # from 1930: a smaller number of days is hardly a date
+
+
+_KINDS_OF_VALUES = {pl.List: "lists", pl.Array: "lists", pl.Struct: "objects", pl.Binary: "bytes"}
 
 
 @dataclass(frozen=True)
@@ -57,10 +71,10 @@ NO_VALUES = Aside("no values")
 def reason_to_set_aside(series: pl.Series) -> Aside | None:
     """Why a training column is not a feature; None if it is one."""
     if not is_number(series) and not is_text(series) and not is_date(series):
-        return Aside(f"values of type {series.dtype}")
+        return Aside(_KINDS_OF_VALUES.get(series.dtype.base_type(), f"values of type {series.dtype}"))
     values = plain_text(series) if is_text(series) else series
     known = values.drop_nulls() if values.null_count() else values
-    if not len(known) or (least := known.min()) != least:  # polars: NaN only if all are
+    if not len(known) or (known.dtype.is_float() and not known.is_finite().any()):
         return NO_VALUES
     if len(values) < _FEWEST_NAMED_ROWS:
         return None
@@ -90,7 +104,7 @@ def _reason_of_text(text: pl.Series, count: int, distinct: int) -> Aside | None:
     if distinct < _NAMING_SHARE * count and (distinct <= MAX_CATEGORIES or _mostly_common(text)):
         return None
     different = text.drop_nulls().unique()
-    if find_pattern(different) or _are_numbers(different) or mostly_numbers(different):
+    if find_pattern(different) or _are_numbers(different) or _are_nearly_numbers(different):
         return None
     one_word = distinct == count == len(text) and not different.str.contains(r"\s").any()
     is_id = one_word or bool(_NAMES_ROWS.fullmatch(text.name) or _NAMES_SOMEONE.fullmatch(text.name))
@@ -115,8 +129,12 @@ def find_column(
     name = series.name
     if kind in ("category", "text") and not is_text(series):
         series = as_whole(series).cast(pl.String)
-    if is_number(series) and kind in (None, "date") and (unit := _unix_unit(series, asked=kind == "date")):
-        return _date_column(series, unit)
+    if (
+        is_number(series)
+        and kind in (None, "date")
+        and (found := _date_in_numbers(series, asked=kind == "date"))
+    ):
+        return _date_column(series, found)
     if kind == "number" or (kind is None and is_number(series)):
         return _number_column(series, precise)
     if kind in (None, "date") and is_date(series):
@@ -185,24 +203,30 @@ def _grouped(text: pl.Series) -> tuple[list[str], list[str]]:
 
 
 def _number_column(series: pl.Series, precise: bool) -> Column:
-    values, missing = as_numbers(series)
+    writing = writing_of(without_markers(plain_text(series))) if is_text(series) else Writing()
+    values, missing = as_numbers(series, writing=writing)
     known = values[~missing & np.isfinite(values)]
     shift = find_shift(values[~missing]) if precise else NO_SHIFT
     tail = find_compression(known) if precise and shift.is_none else None
     shift = tail or shift
-    absent = bool(missing.any() or (values.dtype.kind == "f" and np.isnan(values).any()))
-    fill, low, high = (median(known), float(known.min()), float(known.max())) if len(known) else 3 * (None,)
-    return Column(
+    column = Column(
         series.name,
         "number",
         center=shift.center,
         scale=shift.scale,
-        fill=fill,
-        indicator=absent,
         compressed=tail is not None,
-        low=low,
-        high=high,
+        mark=writing.mark,
+        unit=writing.unit,
     )
+    usable = ~missing
+    if values.dtype.kind == "f":
+        with np.errstate(over="ignore"):
+            usable &= np.isfinite(column.stored(values).astype(np.float32))
+    known = values if usable.all() else values[usable]
+    if not len(known):
+        return replace(column, indicator=True)
+    low, high = float(known.min()), float(known.max())
+    return replace(column, fill=median(known), indicator=not usable.all(), low=low, high=high)
 
 
 def _date_column(series: pl.Series, pattern: str) -> Column:
@@ -223,28 +247,27 @@ def _date_column(series: pl.Series, pattern: str) -> Column:
     )
 
 
-def _unix_unit(series: pl.Series, *, asked: bool) -> str | None:
-    """The unit of a column of unix times, if it is one by its name and its values."""
+def _date_in_numbers(series: pl.Series, *, asked: bool) -> str | None:
+    """The pattern of a column of numbers that are dates or times, by its name and its values."""
     if series.dtype == pl.Boolean or not (asked or _NAMES_A_MOMENT.fullmatch(series.name)):
         return None
     values, missing = as_numbers(series)
     known = values[~missing].astype(np.float64)
-    for unit, in_a_day in UNIX.items():
-        days = known / in_a_day
-        if (
-            len(days)
-            and np.isfinite(days).all()
-            and _UNIX_DAYS[0] <= days.min()
-            and days.max() <= _UNIX_DAYS[1]
-        ):
-            return unit
+    if not len(known) or not np.isfinite(known).all():
+        return None
+    patterns = [*NUMBERS, YEAR_FIRST] if asked or _NAMES_A_DATE.fullmatch(series.name) else _UNIX
+    for pattern in patterns:
+        days = days_of(as_whole(series), pattern)[~missing]
+        low, high = _RECENT if pattern in _UNIX else _DATED
+        if low <= days.min() and days.max() <= high:
+            return pattern
     return None
 
 
 def _are_numbers(texts: pl.Series) -> bool:
     """Whether all of these different texts are numbers, or signs for missing ones among numbers."""
     known = without_markers(texts).drop_nulls()
-    return len(known) > 0 and numbers_in(known).null_count() == 0
+    return len(known) > 0 and not are_codes(known) and numbers_in(known).null_count() == 0
 
 
 def _are_nearly_numbers(text: pl.Series) -> bool:
@@ -252,4 +275,5 @@ def _are_nearly_numbers(text: pl.Series) -> bool:
 
     Other entries are missing then, but not those that are numbers by another rule, such as "1,5".
     """
-    return mostly_numbers(without_markers(text))
+    known = without_markers(text)
+    return mostly_numbers(known) and not are_codes(known)

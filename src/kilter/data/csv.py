@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-import io
 import mmap
 import re
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 
 from kilter._validation import errors_as
 from kilter.data.assembling import About
 from kilter.data.charsets import utf8, western
+from kilter.data.csv_layout import arranged, first_uneven, require_table, sample_of
 from kilter.data.dataset import LoadOptions, Source
 from kilter.data.encoding import Column
-from kilter.data.number_formats import UNITS, mostly_numbers
+from kilter.data.entries import are_codes, plain_text
+from kilter.data.number_formats import mark_of, mostly_numbers, with_point
+from kilter.data.packed import plain_name
 from kilter.data.paths import first_named, quote, require_file
 from kilter.data.tables import UNREADABLE, table_source
 from kilter.data.usage import signs_by_column
@@ -23,6 +26,8 @@ from kilter.errors import DataError
 
 # What polars adds to a repeated name.
 _REPEATED = re.compile(r"_duplicated_\d+$")
+_LEADING_ZERO = re.compile(rb"(?:^|[^\w.,:+-]|,)0\d\d")
+_THOUSANDS = r"^[-+]?\d{1,3}(?:\.\d{3})*$"
 # Columns may be called 0, 1, 2 or 2019; nobody calls one 5.1 or -3.
 _MEASURED = re.compile(r"-\d+|[-+]?\d*\.\d+|[-+]?\d+\.")
 
@@ -72,73 +77,77 @@ def _is_number(text: str) -> bool:
     return True
 
 
-_SIGN, _UNIT = rf"\s*[-+]?\s*[{UNITS}]?\s*", rf"\s*[{UNITS}]?\s*"
-_COMMA = rf"^({_SIGN}\d*),(\d+(?:[eE][-+]?\d+)?{_UNIT})$"
-_POINT = rf"^{_SIGN}\d*\.\d+(?:[eE][-+]?\d+)?{_UNIT}$"
-# "1,234,567" and "1,234.5": here the comma groups thousands.
-_GROUPS = rf"^{_SIGN}\d{{1,3}}(?:(?:,\d{{3}}){{2,}}|,\d{{3}}\.\d+){_UNIT}$"
-
-
 def with_points(
-    frame: pl.DataFrame, read_again: Callable[[], pl.DataFrame], columns: Collection[str]
+    frame: pl.DataFrame,
+    raw: Callable[[list[str]], pl.DataFrame],
+    columns: Collection[str],
+    known: Mapping[str, Column],
 ) -> tuple[pl.DataFrame, tuple[str, ...]]:
-    """The frame with its decimal commas read as such and a note about it, or unchanged if it has none.
+    """The frame of a file separated by semicolons, with its decimal commas read as such, and notes.
 
-    ``read_again`` reads the file with polars's ``decimal_comma``; only ``columns`` may contain numbers.
-    Raises DataError if other numbers have a decimal point or commas between thousands: "1,000" is then
-    ambiguous by a factor of 1000.
+    ``raw`` reads columns as text; only ``columns`` may contain numbers. A column in which some numbers can be read
+    in one way only is read so. In others "1,500" has a decimal comma, unless such numbers in other columns, or the
+    ``known`` columns of training, say that commas group thousands.
     """
     series = {one.name: one for one in frame.get_columns()}
     texts = [name for name in columns if series[name].dtype == pl.String and mostly_numbers(series[name])]
-    commas = [name for name in texts if _any(series[name], _COMMA)]
-    others = [name for name in texts if _any(series[name], _GROUPS)]
-    if not commas and not others:
+    marks = {name: mark_of(plain_text(series[name])) for name in texts}
+    marks |= {name: known[name].mark for name, mark in marks.items() if not mark and name in known}
+    grouping = "." in marks.values() and "," not in marks.values()
+    commas = [
+        name
+        for name, mark in marks.items()
+        if mark == "," or (not mark and not grouping and series[name].str.contains(",").any())
+    ]
+    if not commas:
         return frame, ()
-    again = read_again()
-    types = dict(again.schema)
-    with_comma = set(commas)
-    for name in columns:
-        turned_text = series[name].dtype.is_float() and types[name] == pl.String
-        if commas and (turned_text or (name in with_comma and _any(series[name], _POINT))):
-            others.append(name)
-    if others:
-        raise DataError(
-            expected="the comma as the only decimal mark in a table separated by semicolons",
-            received=f"other marks in column {first_named(map(quote, others))}"
-            + (f", decimal commas in column {first_named(map(quote, commas))}" if commas else ""),
-            remedy="write all numbers with a point or all with a comma, and thousands without marks",
+    turned = {name: with_point(plain_text(series[name])) for name in commas}
+    floats = [name for name in columns if series[name].dtype.is_float()]
+    grouped = [one for one in raw(floats).get_columns() if _groups_by_points(one)] if floats else []
+    turned |= {one.name: with_point(one.str.strip_chars()) for one in grouped}
+    notes = [f"the comma is read as the decimal mark, as in column {first_named(map(quote, commas))}"]
+    if grouped:
+        example = next(entry for entry in grouped[0].to_list() if entry and "." in entry)
+        notes.append(
+            f"the point is read as the mark of thousands in column {first_named(quote(x.name) for x in grouped)}: "
+            f"{quote(example.strip())} is {float(example.replace('.', '')):g}"
         )
-    # Columns that polars left as text have a unit, or entries that are not numbers and are reported later.
-    left = [name for name in commas if types[name] == pl.String]
-    again = again.with_columns(pl.col(left).str.replace(_COMMA, "${1}.${2}"))
-    return again, (f"the comma is read as the decimal mark, as in column {first_named(map(quote, commas))}",)
+    return frame.with_columns(_as_numbers(one) for one in turned.values()), tuple(notes)
 
 
-def _any(text: pl.Series, pattern: str) -> bool:
-    return bool(text.str.contains(pattern).any())
+def _groups_by_points(raw: pl.Series) -> bool:
+    """Whether all numbers look like thousands grouped by points, some with a point."""
+    known = raw.drop_nulls().str.strip_chars()
+    return bool(known.str.contains(_THOUSANDS).all() and known.str.contains(".", literal=True).any())
+
+
+def _as_numbers(text: pl.Series) -> pl.Series:
+    """The column as numbers if all entries are, else unchanged."""
+    numbers = text.cast(pl.Float64, strict=False)
+    return numbers if numbers.null_count() == text.null_count() else text
 
 
 # Common spellings of "missing", besides an empty field.
 NULL_VALUES = ["NA", "N/A", "null", "NULL", "?"]
-_SEPARATORS = ",;\t"
 _BLANK_LINE = re.compile(rb"(?:\A|\n)(?:[ \r]*\n|[ \r]+\Z)")
 _BLANK_BEGINS = (b"\n", b"\r", b" ")
-_QUOTED = re.compile(r'"[^"]*(?:"|$)')
 
 
-ENDINGS = (".csv", ".tsv", ".tab", ".csv.gz", ".tsv.gz")
+ENDINGS = (".csv", ".tsv", ".tab", ".txt", ".dat", ".data")
 
 
 def recognises(path: Path) -> bool:
-    """Whether the path ends in one of ENDINGS."""
-    return path.name.lower().endswith(ENDINGS)
+    """Whether the path ends in one of ENDINGS, or it is compressed and does without its last ending."""
+    name = plain_name(path)
+    return name.endswith(ENDINGS) or (path.name.lower().endswith(".zip") and "." not in name)
 
 
 def frame(path: Path, options: LoadOptions) -> tuple[pl.DataFrame, tuple[str, ...]]:
     """The table of a CSV file with a header line, and notes.
 
-    The separator (comma, semicolon or tab) is the most frequent in the header. Blank lines are skipped and
-    not counted. Between semicolons a comma is a decimal mark. The text may be UTF-8, UTF-16 or Windows-1252.
+    The separator (comma, semicolon, tab, bar or spaces) is the most frequent in the header. Blank lines are
+    skipped and not counted; titles above the header are left out. Between semicolons a comma is a decimal mark.
+    The text may be UTF-8, UTF-16 or Windows-1252.
     """
     require_file(path)
     with errors_as(
@@ -149,14 +158,15 @@ def frame(path: Path, options: LoadOptions) -> tuple[pl.DataFrame, tuple[str, ..
         remedy="check the quotes and the number of fields in each line, or write the file again",
     ):
         content, notes = utf8(path)
+        require_table(content, path)
         try:
-            table, found = _read(_lines(content), options)
+            table, found = _read(content, options)
         except (pl.exceptions.ComputeError, UnicodeDecodeError) as error:
             if "utf" not in str(error).lower():
                 raise
             content, found = western(content)
             notes += found
-            table, found = _read(_lines(content), options)
+            table, found = _read(content, options)
     notes += found
     return table, (*notes, *require_header(table, path, options.known_columns))
 
@@ -169,7 +179,8 @@ def read(path: Path, options: LoadOptions) -> Source:
 
 def _read(content: Path | bytes, options: LoadOptions) -> tuple[pl.DataFrame, tuple[str, ...]]:
     """The table, read as in the training of ``options.encoding``, and notes."""
-    separator = _separator(content)
+    layout = arranged(content)
+    content, separator = _lines(layout.content), layout.separator
     names = pl.read_csv(content, separator=separator, n_rows=0).columns
     encoding = options.encoding
     known = options.known_columns
@@ -181,24 +192,49 @@ def _read(content: Path | bytes, options: LoadOptions) -> tuple[pl.DataFrame, tu
 
     kept = _kept_values(names, options)
 
-    def read(*, decimal_comma: bool = False) -> pl.DataFrame:
-        table = pl.read_csv(
+    def read(columns: list[str] | None = None, **types: Any) -> pl.DataFrame:
+        return pl.read_csv(
             content,
             separator=separator,
+            columns=columns,
             infer_schema_length=None,
             null_values=[one for one in NULL_VALUES if all(one not in values for values in kept.values())],
-            schema_overrides=dict.fromkeys(texts, pl.String),
-            decimal_comma=decimal_comma,
+            **types,
         )
-        return _without_nulls_but(table, kept) if kept else table
 
+    try:
+        table = read(schema_overrides=dict.fromkeys(texts, pl.String))
+    except pl.exceptions.ComputeError as error:
+        uneven = first_uneven(content, separator) if "more fields" in str(error) else ""
+        if not uneven:
+            raise
+        raise DataError(
+            expected="as many fields in each line as in the header",
+            received=uneven,
+            remedy="correct the line: put quotes around a field with a separator in it",
+        ) from error
+    if not known:
+        codes = _codes(table, lambda columns: read(columns, infer_schema=False), content)
+        table = table.with_columns(codes)
+    table = _without_nulls_but(table, kept) if kept else table
     if separator != ";":
-        table = read()
-        return table, () if known else _ambiguous(table, content, separator)
+        return table, layout.notes + (() if known else _ambiguous(table, content, separator))
     target = options.target or (encoding and encoding.target)
     used = {*(column.name for column in known), target} if known else present
     numeric = [name for name in names if name in used and name not in texts]
-    return with_points(read(), lambda: read(decimal_comma=True), numeric)
+    by_name = {column.name: column for column in known}
+    table, notes = with_points(table, lambda columns: read(columns, infer_schema=False), numeric, by_name)
+    return table, layout.notes + notes
+
+
+def _codes(
+    table: pl.DataFrame, raw: Callable[[list[str]], pl.DataFrame], content: Path | bytes
+) -> list[pl.Series]:
+    """The columns of whole numbers that are codes, such as the postal code 00501, as text."""
+    whole = [one.name for one in table.get_columns() if one.dtype.is_integer()]
+    if not whole or not _LEADING_ZERO.search(sample_of(content)):
+        return []
+    return [one for one in raw(whole).get_columns() if are_codes(one.str.strip_chars())]
 
 
 def _kept_values(names: list[str], options: LoadOptions) -> dict[str, set[str]]:
@@ -272,9 +308,3 @@ def _without_blank_lines(content: bytes) -> bytes:
             kept.append(line)
         within_quotes ^= line.count(b'"') % 2 == 1
     return b"\n".join(kept)
-
-
-def _separator(content: Path | bytes) -> str:
-    with io.BytesIO(content) if isinstance(content, bytes) else content.open("rb") as file:
-        header = file.readline(1 << 20).decode("utf-8", errors="replace")
-    return max(_SEPARATORS, key=_QUOTED.sub("", header).count)

@@ -16,10 +16,10 @@ from kilter.errors import DataError
 if TYPE_CHECKING:
     from kilter._array_types import Numbers
 
-FORMAT_VERSION = 4
+FORMAT_VERSION = 5
 # Version 1 had no center and no scale; version 2 no dates, and missing values were errors; version 3 no
-# compressed numbers, groups, texts and ranges.
-_READABLE = (1, 2, 3, 4)
+# compressed numbers, groups, texts and ranges; version 4 no mark and unit.
+_READABLE = (1, 2, 3, 4, 5)
 Kind = Literal["number", "category", "date", "text"]
 
 
@@ -40,6 +40,7 @@ class Column:
         low, high: the range of a number or date (days) in training. None: not known.
         signs: entries that the user declared to mean "missing".
         buckets: the number of features that the words of a text are hashed into; 0: they are counted.
+        mark, unit: how numbers are written as text, see :class:`kilter.data.number_formats.Writing`.
     """
 
     name: str
@@ -57,6 +58,8 @@ class Column:
     high: float | None = None
     signs: tuple[str, ...] = ()
     buckets: int = 0
+    mark: str = ""
+    unit: str = ""
 
     @property
     def shift(self) -> Shift:
@@ -165,6 +168,8 @@ def _column(entry: dict[str, Any]) -> Column:
         high,
         _texts(entry.get("signs", [])),
         int(entry.get("buckets", 0)),
+        _text(entry.get("mark", "")),
+        _text(entry.get("unit", "")),
     )
 
 

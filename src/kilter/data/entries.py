@@ -8,11 +8,12 @@ from typing import NoReturn
 import numpy as np
 import polars as pl
 
-from kilter.data.number_formats import like_numbers, numbers_in
+from kilter.data.number_formats import Writing, like_numbers, numbers_in
 from kilter.data.paths import LEAVE_ROWS_OUT, first_named, name_rows, quote
 from kilter.errors import DataError
 
 _WHOLE = (pl.Int8, pl.Int16, pl.Int32, pl.Int64, pl.UInt8, pl.UInt16, pl.UInt32, pl.UInt64)
+_SHORTEST_CODE = 3  # "05" is a month as often as a code
 # Entries of a column of numbers that mean "missing", in any case.
 MARKERS = ("", "?", "-", "--", ".", "na", "n/a", "#n/a", "nan", "nil", "none", "null", "missing", "unknown")
 
@@ -20,6 +21,21 @@ MARKERS = ("", "?", "-", "--", ".", "na", "n/a", "#n/a", "nan", "nil", "none", "
 def without_markers(text: pl.Series) -> pl.Series:
     """The text, missing where it only says so."""
     return text.set(text.str.to_lowercase().is_in(MARKERS), None)
+
+
+def are_codes(text: pl.Series) -> bool:
+    """Whether stripped texts are digits of one length, of which some begin with 0: codes, not numbers.
+
+    Example:
+        >>> are_codes(pl.Series(["00501", "94110"])), are_codes(pl.Series(["05", "12"]))
+        (True, False)
+    """
+    known = text.drop_nulls()
+    return (
+        len(known) > 0
+        and known.str.len_bytes().min() == known.str.len_bytes().max() >= _SHORTEST_CODE
+        and bool(known.str.contains(r"^\d+$").all() and known.str.starts_with("0").any())
+    )
 
 
 def known_numbers(series: pl.Series) -> np.ndarray:
@@ -35,11 +51,14 @@ def as_whole(series: pl.Series) -> pl.Series:
     return series.cast(pl.Int64, strict=False)
 
 
-def as_numbers(series: pl.Series, *, targets: bool = False) -> tuple[np.ndarray, np.ndarray]:
+def as_numbers(
+    series: pl.Series, *, targets: bool = False, writing: Writing | None = None
+) -> tuple[np.ndarray, np.ndarray]:
     """The column's numbers ``[n]``, and which of them are missing.
 
     Whole numbers keep their type and are 0 where missing; others are float64 and NaN where missing. Other
     text is missing, unless all is: DataError, as for numbers that are ambiguous and for ``targets``.
+    ``writing``: of an earlier training.
     """
     missing = series.is_null().to_numpy() if series.null_count() else np.zeros(len(series), bool)
     if is_number(series):
@@ -48,7 +67,7 @@ def as_numbers(series: pl.Series, *, targets: bool = False) -> tuple[np.ndarray,
         plain = series if whole else series.cast(pl.Float64)
         return (plain.fill_null(0 if whole else float("nan")) if missing.any() else plain).to_numpy(), missing
     text = without_markers(plain_text(series))
-    numbers = numbers_in(text)
+    numbers = numbers_in(text, writing)
     strays = text.filter(numbers.is_null() & text.is_not_null())
     if len(strays) and (
         targets or like_numbers(strays).any() or len(strays) == len(text) - text.null_count()

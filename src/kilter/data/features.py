@@ -10,8 +10,17 @@ import polars as pl
 
 from kilter.data.dates import days_of, features_of, find_pattern
 from kilter.data.encoding import Column
-from kilter.data.entries import as_numbers, as_whole, is_text, plain_text, with_signs, without_markers
-from kilter.data.number_formats import numbers_in
+from kilter.data.entries import (
+    are_codes,
+    as_numbers,
+    as_whole,
+    is_number,
+    is_text,
+    plain_text,
+    with_signs,
+    without_markers,
+)
+from kilter.data.number_formats import Writing, numbers_in
 from kilter.data.paths import first_named, name_rows, quote
 from kilter.data.texts import word_features
 from kilter.errors import DataError
@@ -48,6 +57,11 @@ class Values:
             were = counted(self.strays, f"entry is not {kind[0]}", f"entries are not {kind[1]}")
             count = "it counts" if self.strays == 1 else "they count"
             yield f"column {name}: {were}, such as {quote(self.example)}: {count} as missing"
+        if self.infinite and column.fill is not None:
+            were = counted(
+                self.infinite, "value is infinite or too large", "values are infinite or too large"
+            )
+            yield f"column {name}: {were}: {'it counts' if self.infinite == 1 else 'they count'} as missing"
         if self.filled and column.kind == "text":
             yield f"column {name}: {counted(self.filled, 'missing text has', 'missing texts have')} no words"
         elif self.filled and column.kind == "category":
@@ -105,16 +119,22 @@ def column_values(series: pl.Series, column: Column) -> Values:
 
 
 def _numbers(series: pl.Series, column: Column) -> Values:
-    values, missing = as_numbers(series)
-    stored = column.stored(values)
+    values, missing = as_numbers(series, writing=Writing(column.mark, column.unit))
+    with np.errstate(over="ignore"):  # what float32 cannot represent is infinite to the network
+        stored = column.stored(values)
+        infinite = ~missing & np.isinf(stored.astype(np.float32))
     missing = missing | np.isnan(stored)
+    if column.fill is not None:
+        missing = missing | infinite
     fill = None if column.fill is None else column.stored(np.array([column.fill]))[0]
     strays, example = 0, ""
     if is_text(series):
         text = without_markers(plain_text(series))
         odd = (text.is_not_null().to_numpy() & missing).nonzero()[0]
         strays, example = len(odd), str(text[int(odd[0])]) if len(odd) else ""
-    found = _filled(stored[:, np.newaxis], missing, np.isinf(stored), fill, column)
+    found = _filled(stored[:, np.newaxis], missing, infinite, fill, column)
+    if infinite.any():
+        found = replace(found, infinite=int(infinite.sum()))
     if strays:
         return replace(found, strays=strays, example=example)
     known = np.where(missing, np.nan, values)
@@ -165,7 +185,7 @@ def shown(value: float, column: Column) -> str:
 
 
 def _codes(series: pl.Series, column: Column) -> Values:
-    text = plain_text(as_whole(series))
+    text = _as_codes(plain_text(as_whole(series)), series, column)
     missing = text.is_null().to_numpy()
     _require_categories(text, column)
     # Rare categories come after the others: all of them are at one place.
@@ -183,12 +203,21 @@ def _codes(series: pl.Series, column: Column) -> Values:
     return Values(places, bad, filled=int(missing.sum()), unknown=len(unknown), example=example)
 
 
+def _as_codes(text: pl.Series, series: pl.Series, column: Column) -> pl.Series:
+    """Whole numbers with the zeros that the codes of training began with."""
+    known = pl.Series([*column.categories, *column.rare], dtype=pl.String)
+    if is_number(series) and are_codes(known):
+        return text.str.zfill(len(known[0]))
+    return text
+
+
 def _filled(
     values: np.ndarray, missing: np.ndarray, infinite: np.ndarray, fill: float | None, column: Column
 ) -> Values:
     """Features ``[n, k]`` with ``fill`` in the first where missing, and the indicator."""
     if column.fill is None:
         return Values(values, missing | infinite, int(missing.sum()), int(infinite.sum()))
+    infinite = infinite & ~missing
     if fill is not None:
         values[missing, 0] = fill
     if column.indicator:

@@ -25,6 +25,7 @@ from kilter.data import (
     standard_input,
 )
 from kilter.data.assembling import About
+from kilter.data.csv_layout import is_table
 from kilter.data.dataset import LoadOptions, Source
 from kilter.data.encoding import Column, TableEncoding
 from kilter.data.frames import frames_source, is_image_type
@@ -271,7 +272,12 @@ def _known_format(source: str | Path) -> Format | None:
     if named is not None:
         return named
     path = at_home(source)
-    return next((known for known in FORMATS if known.recognises(path)), None) if path.exists() else None
+    if not path.exists():
+        return None
+    recognised = next((known for known in FORMATS if known.recognises(path)), None)
+    if recognised is None and path.is_file() and is_table(path):
+        return next(known for known in FORMATS if known.name == "csv")
+    return recognised
 
 
 def _frame_reader(path: Path) -> several.Reader | None:

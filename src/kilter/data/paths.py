@@ -21,7 +21,7 @@ DAMAGE = (
 # The most rows, files or columns that a message names; it counts the rest.
 NAMED_IN_MESSAGES = 5
 # The remedy for bad rows in training and in prediction, which has no skip_bad.
-LEAVE_ROWS_OUT = "leave these rows out of the data (in training with skip_bad=True)"
+LEAVE_ROWS_OUT = "leave these rows out of the data (in training with skip_bad=True, --set data.skip_bad=true)"
 
 
 def require_file(path: Path) -> int:

@@ -87,7 +87,7 @@ def find_compression(values: np.ndarray) -> Shift | None:
     distances = distances[distances > 0]
     typical = median(distances) if len(distances) else 0.0
     least, most = float(known.min()), float(known.max())
-    if typical == 0 or max(abs(least), abs(most)) > _FLOAT32_MAX:
+    if typical == 0 or max(abs(center), typical) > _FLOAT32_MAX:
         return None
     if max(most - center, center - least) <= _LONG_TAIL * typical:
         return None

@@ -89,7 +89,8 @@ def describe(source: Source) -> SourceSummary:
     problems = [
         *source.losses,
         *_class_problems(classes),
-        *_column_problems(train, columns),
+        *_target_problems(targets),
+        *_column_problems(train, columns, source),
         *_leaks(train, test),
     ]
     return SourceSummary(
@@ -177,16 +178,30 @@ def _class_problems(classes: tuple[ClassCount, ...]) -> list[str]:
     return problems
 
 
-def _column_problems(train: Dataset, columns: tuple[ColumnSummary, ...]) -> list[str]:
+def _target_problems(targets: tuple[ColumnSummary, ...]) -> list[str]:
+    constant = [quote(one.name) for one in targets if one.minimum == one.maximum]
+    return (
+        [f"the target is the same in every row, so nothing can be learnt: {first_named(constant)}"]
+        if constant
+        else []
+    )
+
+
+def _column_problems(train: Dataset, columns: tuple[ColumnSummary, ...], source: Source) -> list[str]:
+    """Problems of a table's numbers; what a date or a category becomes says nothing about its column."""
     if not train.features:
         return []
-    constant = [quote(column.name) for column in columns if column.minimum == column.maximum]
+    encoding = source.encoding
+    numbers = (
+        train.features if encoding is None else {one.name for one in encoding.columns if one.kind == "number"}
+    )
+    constant = [quote(one.name) for one in columns if one.minimum == one.maximum and one.name in numbers]
     problems = [f"constant, so without information: column {first_named(constant)}"] if constant else []
     steps = np.arange(len(train), dtype=np.float32)
     numbering = [
         quote(name)
         for i, name in enumerate(train.features)
-        if len(train) > 2 and np.array_equal(train.x[:, i] - train.x[0, i], steps)
+        if name in numbers and len(train) > 2 and np.array_equal(train.x[:, i] - train.x[0, i], steps)
     ]
     if numbering:
         problems.append(f"a row number, leave it out: column {first_named(numbering)}")

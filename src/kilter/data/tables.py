@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import lzma
+import zipfile
 import zlib
 from dataclasses import replace
 from typing import Literal
@@ -15,7 +17,15 @@ from kilter.data.dataset import LoadOptions, Source, Task
 from kilter.data.encoding import Column, TableEncoding
 from kilter.data.entries import as_numbers, is_text, known_numbers, plain_text, raw_targets, with_signs
 from kilter.data.features import Values, column_values
-from kilter.data.labels import class_names, decide_task, if_usable, lost_labels, task_note
+from kilter.data.labels import (
+    class_names,
+    decide_task,
+    if_usable,
+    in_one_spelling,
+    lost_labels,
+    require_repeated,
+    task_note,
+)
 from kilter.data.number_formats import mostly_numbers, reading_note
 from kilter.data.paths import (
     LEAVE_ROWS_OUT,
@@ -25,9 +35,10 @@ from kilter.data.paths import (
     nearest_name,
     quote,
 )
+from kilter.data.plain_frame import plain, without_totals
 from kilter.data.precision import STANDARDIZE, loss_note, shift_note
 from kilter.data.suspicions import suspicions
-from kilter.data.usage import ids_among, shape_notes, signs_by_column, usable_columns
+from kilter.data.usage import day_first_note, ids_among, shape_notes, signs_by_column, usable_columns
 from kilter.errors import DataError
 
 # The errors of polars for a file that is damaged or of another kind.
@@ -37,8 +48,8 @@ UNREADABLE = (
     OSError,
     ValueError,
     MemoryError,
-    EOFError,  # of gzip
-    zlib.error,
+    *(EOFError, zlib.error, zipfile.BadZipFile, lzma.LZMAError),  # of compressed files
+    *(RuntimeError, NotImplementedError),  # of zip files with a password or a rare method
 )
 # Names of the default target, in order of preference, in any case.
 TARGET_NAMES = ("target", "label", "class", "y")
@@ -52,6 +63,12 @@ def table_source(
     validation: pl.DataFrame | None = None,
 ) -> Source:
     """Encode the frames as ``options.encoding`` says, or as found in ``frame``, and assemble the source."""
+    frame, shaped = plain(frame)
+    if not options.unlabelled:
+        frame, left = without_totals(frame)
+        shaped += left
+    test, validation = (None if one is None else plain(one)[0] for one in (test, validation))
+    about = replace(about, notes=about.notes + shaped)
     if options.seen is not None:
         options.seen(frame)
     if frame.height == 0:
@@ -149,14 +166,19 @@ def _fit_encoding(
         )
     task = decide_task(targets[~missing], options.task, images=False)
     classes: tuple[str, ...] = ()
+    spelled: tuple[str, ...] = ()
     if task == "classification":  # classes keep the names of the file: "10%", not 10
         targets, missing = _targets(frame[target], task)
+        targets, spelled = in_one_spelling(targets, missing)
         classes = options.classes or class_names(targets[~missing])
+        require_repeated(targets[~missing], classes, target)
     numbers = [one for one, column in zip(features, columns, strict=False) if column.kind == "number"]
     notes = _reading_notes([*numbers, frame[target]] if task == "regression" else numbers)
+    notes += spelled
     notes += task_note(targets[~missing], task) if options.task == "auto" else ()
     exact = [(one.name, one.shift) for one in columns if one.kind == "number" and not one.compressed]
     notes += (*shift_note(exact), *shape_notes(columns), *aside)
+    notes += day_first_note(features, columns)
     notes += suspicions(zip(features, columns, strict=False))
     return TableEncoding(columns, target, task, classes, ids), notes
 
@@ -278,6 +300,8 @@ def _labels(
     if encoding.target not in frame.columns:
         return None
     found = if_usable(lambda: _targets(frame[encoding.target], encoding.task), options)
+    if found is not None and encoding.classes:
+        found = in_one_spelling(*found, encoding.classes)[0], found[1]
     return None if found is not None and options.unlabelled and found[1].any() else found
 
 

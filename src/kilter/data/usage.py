@@ -8,6 +8,7 @@ import polars as pl
 
 from kilter.data.columns import NO_VALUES, reason_to_set_aside
 from kilter.data.dataset import LoadOptions
+from kilter.data.dates import month_first_example
 from kilter.data.encoding import Column
 from kilter.data.paths import first_named, nearest_name, quote
 from kilter.errors import DataError
@@ -78,6 +79,21 @@ def signs_by_column(given: tuple[str, ...], columns: list[str]) -> dict[str, tup
         for column in [name] if equals and name in columns else columns:
             found[column] = (*found.get(column, ()), entry if equals and name in columns else one)
     return found
+
+
+def day_first_note(features: list[pl.Series], columns: tuple[Column, ...]) -> tuple[str, ...]:
+    """A sentence on the columns of dates that would also fit with the month first, with an example."""
+    found = []
+    for series, column in zip(features, columns, strict=False):
+        if (
+            column.kind == "date"
+            and column.pattern
+            and (example := month_first_example(series, column.pattern))
+        ):
+            found.append(f"{quote(column.name)} ({example})")
+    if not found:
+        return ()
+    return (f"dates are read with the day first, though the month could be: column {first_named(found)}",)
 
 
 def shape_notes(columns: tuple[Column, ...]) -> tuple[str, ...]:

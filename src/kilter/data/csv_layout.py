@@ -1,0 +1,249 @@
+"""Where the table in a text file begins: its separator, and the line that names the columns."""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from kilter.data.paths import quote
+from kilter.errors import DataError
+
+_SEPARATORS: Final = (",", ";", "\t", "|")
+_SAMPLE: Final = 1 << 16  # bytes; more in steps until the sample has _LINES
+_LARGEST_SAMPLE: Final = 1 << 22
+_LINES: Final = 6
+_PREAMBLE: Final = 30  # lines above the names of the columns, at most
+_QUOTED: Final = re.compile(r'"[^"]*(?:"|$)')
+_NUMBER: Final = re.compile(r"[-+(]?[$€£]?\s*[\d.,' ]*\d[\d.,]*\s*[%€)]?(?:[eE][-+]?\d+)?")
+_SEPARATOR_LINE: Final = re.compile(r"sep=(.)\r?\n", re.IGNORECASE)
+_AGREEING: Final = 0.8  # of the lines must have the same number of fields
+
+
+@dataclass(frozen=True)
+class Layout:
+    """A text as polars reads it: with its header in the first line."""
+
+    content: Path | bytes
+    separator: str
+    notes: tuple[str, ...] = ()
+
+
+def arranged(content: Path | bytes) -> Layout:
+    """The text from the line with the names of the columns on, in UTF-8, and its separator.
+
+    Titles and comments above the names are left out, with a note. So is a line such as ``sep=;``.
+    """
+    sample, is_whole = _sample(content)
+    if "\n" not in sample and "\r" in sample:  # of an old Macintosh
+        return arranged(_whole(content).replace(b"\r", b"\n"))
+    declared = _SEPARATOR_LINE.match(sample)
+    if declared:
+        rest = _whole(content).split(b"\n", 1)[1]
+        found = arranged(rest)
+        return found if found.separator == declared[1] else Layout(rest, declared[1])
+    lines = sample.splitlines(keepends=True)
+    lines = lines if is_whole or len(lines) < 2 else lines[:-1]
+    separator = _by_header(lines)
+    if separator and _is_plain(_records(lines[:_LINES], separator)):
+        return Layout(content, separator)
+    tables = {one: _records(lines, one) for one in _SEPARATORS}
+    separator = max(_SEPARATORS, key=lambda one: _agreement(tables[one]))
+    records = tables[separator]
+    if _agreement(records)[0] < _AGREEING or _width(records) < 2:
+        spaced = _spaced(lines)
+        if spaced is not None:
+            return arranged(_with_tabs(_whole(content)))
+        separator = _by_header(lines) or ","
+        return Layout(content, separator)
+    return _cut(content, separator, records)
+
+
+def require_table(content: Path | bytes, path: Path) -> None:
+    """Raise DataError for a web page or a pointer of Git LFS, which downloads often are instead of the table."""
+    first = _sample(content)[0].lstrip("\ufeff \t\r\n").lower()
+    if first.startswith(("<!doctype", "<html", "<?xml", "<head")):
+        raise DataError(
+            expected=f"a table in {path}",
+            received="a web page, such as a page to log in",
+            remedy="download the file itself",
+        )
+    if first.startswith("version https://git-lfs"):
+        raise DataError(
+            expected=f"a table in {path}",
+            received="a pointer of Git LFS instead of the file",
+            remedy="fetch the file with git lfs pull",
+        )
+
+
+def is_table(path: Path) -> bool:
+    """Whether a file of an unknown kind is a table: text of lines with the same number of fields."""
+    sample, is_whole = _sample(path)
+    if "\0" in sample or "\ufffd" in sample[:-1]:
+        return False
+    lines = sample.splitlines(keepends=True)
+    lines = lines if is_whole else lines[:-1]
+    counted = [_agreement(_records(lines, one)) for one in _SEPARATORS]
+    return any(share >= _AGREEING and width > 1 for share, width in counted) and len(lines) > 1
+
+
+def sample_of(content: Path | bytes) -> bytes:
+    """The first and the last bytes, up to a megabyte each."""
+    size = _LARGEST_SAMPLE // 4
+    if isinstance(content, bytes):
+        return content if len(content) <= 2 * size else content[:size] + content[-size:]
+    with content.open("rb") as file:
+        first = file.read(size)
+        file.seek(max(len(first), file.seek(0, 2) - size))
+        return first + file.read(size)
+
+
+def first_uneven(content: Path | bytes, separator: str) -> str:
+    """A clause on the first line with more fields than the header; "" if there is none."""
+    text = io.StringIO(_whole(content).decode("utf-8", errors="replace"), newline="")
+    reader = csv.reader(text, delimiter=separator)
+    try:
+        width, place = 0, 1
+        for fields in reader:
+            if width and len(fields) > width:
+                return f"line {place} has {len(fields)} fields, the header {width}"
+            width, place = width or len(fields), reader.line_num + 1
+    except csv.Error:
+        pass
+    return ""
+
+
+@dataclass(frozen=True)
+class _Record:
+    fields: list[str]
+    lines: int  # of the file, up to its end
+
+    @property
+    def filled(self) -> int:
+        return sum(bool(field.strip()) for field in self.fields)
+
+
+def find_header(rows: Sequence[Sequence[str]]) -> int:
+    """The row with the names of the columns: the first, or one below rows of titles with few entries.
+
+    Example:
+        >>> find_header([["Sales 2024", ""], ["", ""], ["price", "sold"], ["5", "yes"]])
+        2
+    """
+    width = max(Counter(map(len, rows)).items(), key=lambda pair: (pair[1], pair[0]))[0] if rows else 0
+    filled = [sum(bool(field.strip()) for field in row) for row in rows[:_PREAMBLE]]
+    if not filled or 2 * filled[0] > width:
+        return 0
+    for i, row in enumerate(rows[:_PREAMBLE]):
+        if 2 * filled[i] > width and len(row) == width:
+            # Below the names something is unlike them; a row of data is like the rows below it.
+            named = len(set(row)) == width and not any(_NUMBER.fullmatch(one.strip()) for one in row)
+            return i if (named and filled[i] == width) or filled[0] <= 1 else 0
+    return 0
+
+
+def _sample(content: Path | bytes) -> tuple[str, bool]:
+    """The beginning of the text, and whether it is all of it."""
+    size = _SAMPLE
+    while True:
+        if isinstance(content, bytes):
+            first = content[: size + 1]
+        else:
+            with content.open("rb") as file:
+                first = file.read(size + 1)
+        if len(first) <= size or size >= _LARGEST_SAMPLE or first.count(b"\n") >= _LINES:
+            return first[:size].decode("utf-8", errors="replace"), len(first) <= size
+        size *= 4
+
+
+def _whole(content: Path | bytes) -> bytes:
+    return content if isinstance(content, bytes) else content.read_bytes()
+
+
+def _by_header(lines: Sequence[str]) -> str:
+    """The most frequent separator of the first line that is not blank, outside quotes; "" without any."""
+    header = _QUOTED.sub("", next((line for line in lines if line.strip()), ""))
+    best = max(_SEPARATORS, key=header.count)
+    return best if best in header else ""
+
+
+def _records(lines: Sequence[str], separator: str) -> list[_Record]:
+    reader = csv.reader(iter(lines), delimiter=separator)
+    found: list[_Record] = []
+    try:
+        for fields in reader:
+            if any(field.strip() for field in fields) or len(fields) > 1:
+                found.append(_Record(fields, reader.line_num))
+    except csv.Error:  # a zero byte, or a field without end: polars says what is wrong
+        return []
+    return found
+
+
+def _is_plain(records: list[_Record]) -> bool:
+    """Whether the first line has a name for each column, and the others as many fields."""
+    if not records:
+        return False
+    header = records[0]
+    same = all(len(one.fields) == len(header.fields) for one in records)
+    tidy = all(field == field.strip() for field in header.fields) and header.fields[-1] != ""
+    return same and tidy and 2 * header.filled > len(header.fields)
+
+
+def _width(records: list[_Record]) -> int:
+    counts = Counter(len(one.fields) for one in records)
+    return max(counts.items(), key=lambda pair: (pair[1], pair[0]))[0] if counts else 0
+
+
+def _agreement(records: list[_Record]) -> tuple[float, int]:
+    """The share of the records that have the usual number of fields, titles apart, and that number."""
+    width = _width(records)
+    if width < 2:
+        return 0.0, width
+    table = [one for one in records if len(one.fields) > 1]
+    return sum(len(one.fields) == width for one in table) / len(table), width
+
+
+def _cut(content: Path | bytes, separator: str, records: list[_Record]) -> Layout:
+    """The content from the header on, with tidy names."""
+    width = _width(records)
+    rows = [
+        one.fields if len(one.fields) == width else [*one.fields, *[""] * width][:width] for one in records
+    ]
+    place = find_header(rows)
+    header = [name.strip() for name in records[place].fields]
+    below = [one.fields for one in records[place + 1 :] if len(one.fields) == width]
+    if len(header) == width - 1 and below:  # R leaves out the name of the column that names the rows
+        trailing = not any(fields[-1].strip() for fields in below)
+        header = [*header, ""] if trailing else ["", *header]
+    if not place and header == records[0].fields:
+        return Layout(content, separator)
+    first = io.StringIO()
+    csv.writer(first, delimiter=separator, lineterminator="\n").writerow(header)
+    lines = _whole(content).split(b"\n", records[place].lines)
+    rest = lines[-1] if len(lines) > records[place].lines else b""
+    notes = ()
+    if place:
+        shown = next(field.strip() for field in records[0].fields if field.strip())
+        were = "line" if place == 1 else "lines"
+        notes = (f"{place} {were} above the names of the columns left out, such as {quote(shown)}",)
+    return Layout(first.getvalue().encode() + rest, separator, notes)
+
+
+def _spaced(lines: Sequence[str]) -> int | None:
+    """The number of columns if they are separated by spaces, as many in every line; None if they are not."""
+    if any('"' in line for line in lines):
+        return None
+    counts = Counter(len(line.split()) for line in lines if line.strip())
+    if len(counts) != 1 or sum(counts.values()) < 3:
+        return None
+    width = next(iter(counts))
+    return width if width > 1 else None
+
+
+def _with_tabs(content: bytes) -> bytes:
+    return b"\n".join(b"\t".join(line.split()) for line in content.split(b"\n"))

@@ -1,0 +1,103 @@
+"""A frame as a plain table: nested columns as several, times as hours, and no rows of totals and sources."""
+
+from __future__ import annotations
+
+import re
+from typing import Any, Final
+
+import polars as pl
+
+from kilter.data.paths import first_named, quote
+
+_LONGEST_LIST: Final = 4096
+_DEEPEST: Final = 5
+_MICROSECONDS_AN_HOUR: Final = 3_600_000_000
+_NO_NAME: Final = re.compile(r"|_duplicated_\d+|__UNNAMED__\d+|Unnamed: \d+|column_\d+")
+_TOTAL: Final = re.compile(
+    r"(?:grand[ -]?|sub[ -]?)?(?:total|totals|sum|summe|gesamt|gesamtsumme|insgesamt|somme|suma|totale|average"
+    r"|mean|mittelwert|durchschnitt)[: ]*",
+    re.IGNORECASE,
+)
+_FEWEST_ROWS, _FEWEST_COLUMNS = 5, 3
+_MOST_FOOTERS: Final = 20
+
+
+def plain(frame: pl.DataFrame) -> tuple[pl.DataFrame, tuple[str, ...]]:
+    """The frame with a column for each field of objects and each entry of lists of numbers of one length, and notes.
+
+    Durations and times of the day become hours. Columns without a name and without values are left out.
+    """
+    nameless = [one.name for one in frame.get_columns() if _NO_NAME.fullmatch(one.name) and _is_empty(one)]
+    notes: list[str] = []
+    columns: list[pl.Series] = []
+    for series in frame.drop(nameless).get_columns() if len(nameless) < frame.width else frame.get_columns():
+        parts = _parts(series, _DEEPEST)
+        if len(parts) > 1 or parts[0].name != series.name:
+            notes.append(
+                f"column {quote(series.name)} becomes {first_named(quote(one.name) for one in parts)}"
+            )
+        columns.extend(parts)
+    names = [one.name for one in columns]
+    if len(set(names)) < len(names):  # "a.b" beside an "a" that has a "b"
+        return frame, ()
+    return (pl.DataFrame(columns), tuple(notes)) if notes or nameless or _has_times(frame) else (frame, ())
+
+
+def _is_empty(series: pl.Series) -> bool:
+    return series.null_count() == len(series) and len(series) > 0
+
+
+def _has_times(frame: pl.DataFrame) -> bool:
+    return any(isinstance(dtype, (pl.Duration, pl.Time)) for dtype in frame.dtypes)
+
+
+def _parts(series: pl.Series, depth: int) -> list[pl.Series]:
+    dtype: Any = series.dtype
+    if isinstance(dtype, pl.Struct) and depth and dtype.fields:
+        fields = (series.struct.field(one.name).alias(f"{series.name}.{one.name}") for one in dtype.fields)
+        return [part for field in fields for part in _parts(field, depth - 1)]
+    if isinstance(dtype, (pl.Duration, pl.Time)):
+        moments = series.cast(pl.Duration("us")).to_physical().cast(pl.Float64)
+        return [moments / _MICROSECONDS_AN_HOUR]
+    if isinstance(dtype, pl.Array) and len(dtype.shape) == 1:
+        series, dtype = series.arr.to_list(), pl.List(dtype.inner)
+    if isinstance(dtype, pl.List) and (dtype.inner.is_numeric() or dtype.inner == pl.Boolean):
+        lengths = series.list.len().drop_nulls()
+        if len(lengths) and 1 < lengths.min() == lengths.max() <= _LONGEST_LIST:  # type: ignore[operator]
+            return [
+                series.list.get(i, null_on_oob=True).alias(f"{series.name}[{i}]")
+                for i in range(int(lengths[0]))
+            ]
+    return [series]
+
+
+def without_totals(frame: pl.DataFrame) -> tuple[pl.DataFrame, tuple[str, ...]]:
+    """The frame without the last rows that are totals or remarks, and a note.
+
+    A row of totals says so in one of its first two columns, which no other row does; a remark is a text in a row without
+    any other entry.
+    """
+    if frame.height < _FEWEST_ROWS or frame.width < _FEWEST_COLUMNS:
+        return frame, ()
+    last = frame.tail(_MOST_FOOTERS)
+    count, shown = 0, ""
+    for row in reversed(last.rows()):
+        entries = [entry for entry in row if entry is not None and str(entry).strip()]
+        remark = len(entries) == 1 and isinstance(row[0], str) and entries[0] == row[0]
+        total = any(isinstance(one, str) and _TOTAL.fullmatch(one.strip()) for one in row[:2])
+        if not (remark or total):
+            break
+        count, shown = count + 1, str(entries[0])
+    kept = frame.head(frame.height - count)
+    if not count or count == len(last) or _has_totals(kept):
+        return frame, ()
+    were = "row is" if count == 1 else "rows are"
+    return kept, (
+        f"the last {'' if count == 1 else f'{count} '}{were} left out, beginning with {quote(shown)}",
+    )
+
+
+def _has_totals(frame: pl.DataFrame) -> bool:
+    texts = [one for one in frame.get_columns()[:2] if one.dtype == pl.String]
+    pattern = f"(?i)^(?:{_TOTAL.pattern})$"
+    return any(bool(one.str.strip_chars().str.contains(pattern).any()) for one in texts)
