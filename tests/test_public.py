@@ -35,8 +35,8 @@ PUBLIC = {
     "kilter.nn": """
         DepthRecord Gain LayerScaling LayerSignal LsuvRecord Moments PAIRINGS Pairing PenalizedWeights
         PositionEmbedding RReLU
-        SmoothedSparseCategoricalCrossentropy VarianceScaling activation_moments cnn is_paired l1_zeros lsuv
-        mlp pairing pairing_of variance_gain variance_through_depth""",
+        SmoothedSparseCategoricalCrossentropy SparseCategoricalFocalCrossentropy SparseDice VarianceScaling
+        activation_moments cnn is_paired l1_zeros lsuv mlp pairing pairing_of variance_gain variance_through_depth""",
     "kilter.pretrain": "Gan Pretrained autoencoder auxiliary gan",
     "kilter.recipe": """
         AugmentSection CnnSection DataSection EarlyStopping FactorySection FileSection FineTuneSection

@@ -222,7 +222,7 @@ def _timing(history: History, model: keras.Model) -> Timing:
     steps = (history.params or {}).get("steps") or 0
     work = 0.0 if cost is None else float(cost.work)
     parts = (history.seconds, history.compiling, history.waiting)
-    return Timing(*map(tuple, parts), steps=int(steps), work=work)
+    return Timing(*map(tuple, parts), steps=int(steps), work=work, memory=tuple(history.memory))
 
 
 def _broken(event: Event) -> Finding:

@@ -11,6 +11,7 @@ from typing import Final, NoReturn
 from kilter.errors import KilterError
 
 _MEMINFO: Final = Path("/proc/meminfo")
+_STATUS: Final = Path("/proc/self/status")
 _CGROUP: Final = Path("/sys/fs/cgroup")
 _UNITS: Final = ("B", "KiB", "MiB", "GiB", "TiB", "PiB")
 
@@ -60,6 +61,11 @@ def free_memory() -> int | None:
     """
     found = [free for free in (_of_machine(), _of_container()) if free is not None]
     return min(found, default=None)
+
+
+def resident_memory() -> int:
+    """Bytes of main memory that this process holds; 0 if the system does not report it (macOS, Windows)."""
+    return _fields(_STATUS).get("VmRSS:", 0) * 1024
 
 
 def in_bytes(count: int) -> str:

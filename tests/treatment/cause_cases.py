@@ -60,6 +60,26 @@ def two_outputs(factor: float) -> Subject:
     return subject(keras.Model(inputs, ends), X, y, loss=losses, metrics=(), validation_data=held)
 
 
+class Code(layers.Layer):
+    """A code and the KL term of its normal distribution."""
+
+    def call(self, mean: Any, log: Any) -> Any:
+        terms = 0.5 * (keras.ops.square(mean) + keras.ops.exp(log) - 1 - log)
+        self.add_loss(5.0 * keras.ops.mean(keras.ops.sum(terms, axis=-1)))
+        return mean
+
+
+def variational() -> Subject:
+    keras.utils.set_random_seed(1)
+    inputs = keras.Input((6,))
+    code = Code()(layers.Dense(2)(inputs), layers.Dense(2)(inputs))
+    return subject(keras.Model(inputs, layers.Dense(6)(code)), X, X, loss="mse", metrics=())
+
+
+def _saturating(truth: Any, answer: Any) -> Any:
+    return keras.ops.mean(keras.ops.log(1 - answer + 1e-7), axis=-1)
+
+
 def normed(**options: Any) -> Subject:
     return masks(layers.BatchNormalization(name="norm"), batch_size=1, **options)
 
@@ -149,6 +169,14 @@ CAUSES: dict[str, tuple[Callable[[], Subject], Callable[[Subject], object]]] = {
     ),
     "focal-loss": (masks, lambda p: isinstance(_loss(p), keras.losses.BinaryFocalCrossentropy)),
     "dice-loss": (masks, lambda p: isinstance(_loss(p), keras.losses.Dice)),
+    "weigh-reconstruction": (
+        lambda: variational(),
+        lambda p: p.model._compile_config.config["loss_weights"][0] > 50,  # type: ignore[attr-defined]
+    ),
+    "non-saturating-loss": (
+        lambda: subject(dense(), y=np.ones(96), loss=_saturating),
+        lambda p: isinstance(_loss(p), keras.losses.BinaryCrossentropy),
+    ),
     "group-normalization": (normed, lambda p: _kinds(p)[1] == "GroupNormalization"),
     "output-bias-prior": (
         masks,

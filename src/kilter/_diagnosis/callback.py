@@ -10,6 +10,7 @@ import keras
 import numpy as np
 
 from kilter._array_types import Arrays
+from kilter._diagnosis.checks.speed import memory_growth
 from kilter._diagnosis.diagnose import diagnose, read_context
 from kilter._diagnosis.watch import BatchLosses, Layers, Place, cadence
 from kilter._engine.training_spec import TrainingSpec
@@ -17,6 +18,7 @@ from kilter._layout import columns, wrapped
 from kilter._models.keras_internals import io_utils
 from kilter._models.variables import assign
 from kilter._records import Diagnosis, Finding, ranked
+from kilter._system import resident_memory
 from kilter._validation import whole_number
 from kilter.errors import ModelError
 
@@ -77,6 +79,7 @@ class Doctor(keras.callbacks.Callback):
         """Diagnose model and data, and if asked some training steps of a copy."""
         model: Any = self.model  # Keras has set it before any callback is called
         self._history, self.events, self.stopped = {}, [], None
+        self._memory: list[int] = []
         self._diagnose(steps=self._steps)
         self._start = [np.array(one) for one in model.variables] if self._stop else None
         spec = TrainingSpec(batch_size=self._options["batch_size"])
@@ -109,6 +112,7 @@ class Doctor(keras.callbacks.Callback):
         """Keep the numbers of the epoch."""
         for name, value in (logs or {}).items():
             self._history.setdefault(name, []).append(float(value))
+        self._memory.append(resident_memory())
 
     def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
         """Diagnose the trained model and its learning curves."""
@@ -116,6 +120,7 @@ class Doctor(keras.callbacks.Callback):
             self._diagnose(steps=0, history=self._history)
         known = Diagnosis(()) if self.diagnosis is None else self.diagnosis
         happened = [one for _, one in self.events]
+        happened += memory_growth(self._memory, self._context.thresholds)
         self.diagnosis = Diagnosis(ranked([*happened, *known.findings]), known.unchecked)
 
     def restart(self) -> keras.Model:

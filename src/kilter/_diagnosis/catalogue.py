@@ -295,8 +295,8 @@ CATALOGUE: Final[dict[str, Entry]] = {
     code: Entry(title, explanation, remedies, reference, family)
     for family, entries in (
         ("model", _MODEL | fit_to_data.MODEL | compiled.MODEL | pictures.MODEL | sequences.MODEL),
-        ("data", _DATA | fit_to_data.DATA | splits.DATA),
-        ("probe", _PROBE | fit_to_data.PROBE | compiled.PROBE | sequences.PROBE),
+        ("data", _DATA | fit_to_data.DATA | pictures.DATA | splits.DATA),
+        ("probe", _PROBE | fit_to_data.PROBE | pictures.PROBE | compiled.PROBE | sequences.PROBE),
         ("training", _TRAINING | dynamics.TRAINING),
         ("outcome", _OUTCOME),
     )

@@ -57,7 +57,7 @@ class Timing:
     """Where the time of a training went, by epoch, in seconds.
 
     ``computing``: all but compiling; ``compiling``; ``waiting``: for data, a part of the first. ``steps``: of
-    an epoch. ``work``: multiply-adds of a step, 0 if unknown.
+    an epoch. ``work``: multiply-adds of a step, 0 if unknown. ``memory``: bytes held after each epoch.
     """
 
     computing: tuple[float, ...]
@@ -65,6 +65,7 @@ class Timing:
     waiting: tuple[float, ...]
     steps: int = 0
     work: float = 0.0
+    memory: tuple[int, ...] = ()
 
     @property
     def total(self) -> float:

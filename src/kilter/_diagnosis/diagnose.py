@@ -19,7 +19,7 @@ from kilter._diagnosis.checks.splits import SHIFTS
 from kilter._diagnosis.context import Check, Context, Timing
 from kilter._diagnosis.outcome import Outcome, divided, outcome
 from kilter._diagnosis.sequences import read_sequences
-from kilter._diagnosis.severity import weighed
+from kilter._diagnosis.severity import is_noise, weighed
 from kilter._diagnosis.thresholds import Thresholds
 from kilter._diagnosis.unchecked import unchecked
 from kilter._engine.arrays import check_batch_size, collect, is_array, pick, row_count
@@ -220,7 +220,7 @@ def examined(
         severe = any(one.severity == "severe" for one in findings)
         limits = context.thresholds
         reached = outcome(rows, spec, limits.short_margin, progress, explained=severe)
-        noise = reached is not None and reached.is_noise(limits.learnt_least)
+        noise = reached is not None and is_noise(findings, context, reached)
         return Examined(Diagnosis(ranked(weighed(findings, context, reached)), unseen), reached, noise)
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
+from scipy.stats import rankdata
 from sklearn.ensemble import RandomTreesEmbedding
 from sklearn.neighbors import NearestNeighbors
 
@@ -19,6 +20,7 @@ _ROWS: Final = 600
 _LEAST_ROWS: Final = 40
 _PERMUTATIONS: Final = 199
 _MOST_CLASSES: Final = 50
+_AROUND: Final = 7  # pixels
 
 
 @dataclass(frozen=True)
@@ -46,8 +48,7 @@ def learnable(context: Context, seed: int = 0) -> Learnable:
     likely. False does not exclude a dependence that none of the three can see, such as a parity of many
     columns.
     """
-    rows = features(context, context.x)
-    targets = _targets(context)
+    rows, targets = _around_pixels(context, seed) or (features(context, context.x), _targets(context))
     if rows is None or targets is None or len(rows) < _LEAST_ROWS:
         return Learnable(
             None, float("nan"), "nothing: inputs or targets are not numbers, or there are too few rows"
@@ -71,6 +72,29 @@ def learnable(context: Context, seed: int = 0) -> Learnable:
     return Learnable(answer, p, f"neighbours, ridge and random trees on {len(rows)} rows")
 
 
+def _around_pixels(context: Context, seed: int) -> tuple[np.ndarray, np.ndarray] | None:
+    """For masks of the size of the images: what lies around a pixel of each row, and its target.
+
+    What a network learns from masks is the same everywhere, which whole images do not show.
+    """
+    if len(context.inputs) != 1 or len(context.outputs) != 1 or context.outputs[0].targets is None:
+        return None
+    images, masks = context.inputs[0], np.asarray(context.outputs[0].targets)
+    if images.ndim != 4 or masks.ndim < 3 or masks.shape[1:3] != images.shape[1:3]:
+        return None
+    if min(images.shape[1:3]) < _AROUND or images.dtype.kind not in "fiub":
+        return None
+    random, count = np.random.default_rng(seed), min(len(images), _ROWS)
+    windows = np.lib.stride_tricks.sliding_window_view(images, (_AROUND, _AROUND), (1, 2))
+    # Nothing beyond the edges, which would tell where a pixel lies: masks may depend on that alone.
+    rows, across = (random.integers(0, side, count) for side in windows.shape[1:3])
+    chosen, half = random.permutation(len(images))[:count], _AROUND // 2
+    targets = _centred(masks[chosen, rows + half, across + half].reshape(count, -1))
+    if targets is None:
+        return None
+    return windows[chosen, rows, across].reshape(count, -1).astype(np.float64), targets
+
+
 def _targets(context: Context) -> np.ndarray | None:
     """The targets of all outputs as columns; None where an output has none that are numbers."""
     made = [None if one.targets is None else _centred(np.asarray(one.targets)) for one in context.outputs]
@@ -86,8 +110,8 @@ def _centred(targets: np.ndarray) -> np.ndarray | None:
     if classes is not None and classes.max() < _MOST_CLASSES:
         columns = np.eye(int(classes.max()) + 1)[classes]
     else:
-        columns = targets.reshape(len(targets), -1)[:, :_MOST_CLASSES].astype(np.float64)
-        columns = columns.argsort(axis=0).argsort(axis=0).astype(np.float64)
+        flat = targets.reshape(len(targets), -1)
+        columns = rankdata(flat[:, :: -(-flat.shape[1] // _MOST_CLASSES)], axis=0)
     columns = columns - columns.mean(axis=0)
     deviation = columns.std(axis=0)
     return columns[:, deviation > 0] / deviation[deviation > 0]

@@ -35,6 +35,7 @@ _CERTAIN: Final = (
     "loss-not-differentiable",
     "loss-sign",
     "loss-axis",
+    "pairs-reversed",
     "validation-classes",
     "validation-class-order",
     "validation-scale",
@@ -57,8 +58,15 @@ _STRUCTURAL: Final = (
     "missing-causal-mask",
     "steps-against-one-target",
     "attention-uniform",
+    "masks-misplaced",
+    "kl-collapse",
+    "discriminator-won",
+    "receptive-field",
+    "batch-norm-one-image",
 )
 _ENOUGH: Final = 0.9
+# The sibling has these too: where it falls short of simple learners, they are why, not the number of steps.
+_SHARED: Final = (*_STRUCTURAL, "vanishing-through-time", "padding-unmasked", "rank-collapse", "narrow-heads")
 # Under a usual rate these are why the updates are too large; the sibling's clipping only hides them.
 _SPREADING: Final = (
     "recurrent-initializer",
@@ -81,6 +89,8 @@ _ROOTS: Final = (
     "loss-scale",
     "frozen-random",
     "channels-order",
+    "easy-pairs",
+    "margin-out-of-reach",
     "sentinel-values",
     "scaled-twice",
     "unscaled-targets",
@@ -93,6 +103,7 @@ _ROOTS: Final = (
     "rare-pixels",
     "receptive-field",
     "kernel-larger-than-map",
+    "output-offset",
     "softmax-hidden",
     "exponential-hidden",
     "leaky-slope",
@@ -142,12 +153,34 @@ _CONSEQUENCES: Final = (
 )
 
 
+# With these nothing can learn anything, whatever the data.
+_PREVENTING: Final = (
+    "data-not-finite",
+    "targets-loss",
+    "output-activation-loss",
+    "all-frozen",
+    "foreign-optimizer",
+    "ids-outside-table",
+    "loss-ignores-prediction",
+    "loss-not-differentiable",
+    "loss-sign",
+    "loss-axis",
+    "masks-misplaced",
+)
+
+
+def is_noise(found: Iterable[Finding], context: Context, outcome: Outcome) -> bool:
+    """Whether there is nothing to learn, and no fault that would hide what there is."""
+    hidden = any(one.severity == "severe" and one.code in _PREVENTING for one in found)
+    return not hidden and outcome.is_noise(context.thresholds.learnt_least)
+
+
 def weighed(found: list[Finding], context: Context, outcome: Outcome | None) -> list[Finding]:
     """The findings with the severities that the outcome supports; unchanged without an outcome."""
     limits = context.thresholds
     if outcome is None:
         return found
-    if outcome.is_noise(limits.learnt_least):
+    if is_noise(found, context, outcome):
         return [_noise(outcome), *(_at_most_warning(one) for one in found if one.code != "shuffled-labels")]
     if not outcome.falls_short(limits.short_margin, limits.short_margin):
         if outcome.reached < outcome.least(
@@ -165,8 +198,10 @@ def weighed(found: list[Finding], context: Context, outcome: Outcome | None) -> 
         found = _with_rate(found, context)
     else:
         found = [_at_most_warning(one) if one.code in _RATES and _knows(outcome) else one for one in found]
-    severe = any(one.severity == "severe" for one in found)
-    if not severe and _is_too_short(outcome, limits.short_margin):
+    known = any(
+        one.severity == "severe" or (one.severity == "warning" and one.code in _SHARED) for one in found
+    )
+    if not known and _is_too_short(outcome, limits.short_margin):
         found = [_too_short(outcome), *found]
     root = _root(found, context, rate=rate)
     if root is None:

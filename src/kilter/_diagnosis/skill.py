@@ -59,12 +59,7 @@ def _classes(
     name = "" if output.loss is None else output.loss.name or ""
     wide = predicted.ndim > 1 and predicted.shape[-1] > 1
     whole = bool(np.all(targets == np.round(targets)))
-    if (
-        "sparse_categorical" in name
-        and whole
-        and wide
-        and targets.size * predicted.shape[-1] == predicted.size
-    ):
+    if "sparse" in name and whole and wide and targets.size * predicted.shape[-1] == predicted.size:
         return predicted.argmax(-1), targets.astype(int)
     numbers = labels(targets)
     if numbers is not None and numbers.max() < 2 and predicted.size == len(targets):

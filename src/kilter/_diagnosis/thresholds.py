@@ -55,6 +55,7 @@ class Thresholds:
     compiling: float = sourced(0.5, OWN)
     recompiling: float = sourced(0.1, OWN)
     computing: float = sourced(0.1, OWN)
+    memory_growth: float = sourced(0.25, OWN)
     device_speed: float = sourced(5e9, "multiply-adds a second of a slow CPU core")
     # curves
     least_epochs: float = sourced(5, OWN)
@@ -92,6 +93,14 @@ class Thresholds:
     penalty_share: float = sourced(10.0, "a penalty is to be a small part of the loss; limit by kilter")
     rare_pixels: float = sourced(0.02, "Lin et al. 2017: imbalance of 1:50 and more; limit by kilter")
     field_share: float = sourced(0.5, "half of an object does not show what it is; limit by kilter")
+    kl_share: float = sourced(1.0, "Lucas et al. 2019: posteriors collapse where noise exceeds variance")
+    kl_share_warning: float = sourced(0.3, "Lucas et al. 2019: most directions vary less; limit by kilter")
+    slope_left: float = sourced(0.01, "of the slope of a cross-entropy that is wrong; limit by kilter")
+    margin_share: float = sourced(20.0, "distances of untrained networks are of the margin's order")
+    easy_pairs: float = sourced(0.995, "a distance without training orders nearly all pairs; limit by kilter")
+    nearer_pairs: float = sourced(0.6, "matching pairs are closer by nature; limit by kilter")
+    mask_fit: float = sourced(0.15, "chance gives below 0.05 for 100 images; limit by kilter")
+    offset: float = sourced(1.5, "pixels; even kernels move by half a pixel each; limit by kilter")
     norm_lag: float = sourced(0.05, "momentum^steps: initial statistics left after two epochs")
     norm_lag_warning: float = sourced(0.9, "momentum^steps: initial statistics left after two epochs")
     # sequences

@@ -20,6 +20,7 @@ class History(keras.callbacks.History):
         seconds: one float per epoch, with validation and without compilation.
         compiling, waiting: seconds of each epoch that went into compiling, and into waiting for data.
         compile_seconds: tracing and compiling, or loading from the cache; 0.0 if all programs existed.
+        memory: bytes that the process held after each epoch; 0 where the system does not say.
         stable_loss: True if a cross-entropy was computed from logits where Keras would clip probabilities.
         events: where the training broke and went back, see ``guard`` of :func:`kilter.fit`.
         not_finite: NaN and infinity found in the data, by input, for "data" and "validation data".
@@ -36,6 +37,7 @@ class History(keras.callbacks.History):
         self.seconds: list[float] = []
         self.compiling: list[float] = []
         self.waiting: list[float] = []
+        self.memory: list[int] = []
         self.compile_seconds = 0.0
         self.stable_loss = False
         self.events: list[Event] = []

@@ -30,6 +30,7 @@ from kilter._engine.program_cache import shelf
 from kilter._engine.scheduling import RateGuard
 from kilter._engine.stable_losses import losses_used
 from kilter._models.variables import State, view
+from kilter._system import resident_memory
 from kilter.data.augmentation import Augmentation
 from kilter.errors import about
 
@@ -104,6 +105,7 @@ class Session:
         self.history.compile_seconds += compiling
         self.history.compiling.append(compiling)
         self.history.waiting.append(train[0].waited)
+        self.history.memory.append(resident_memory())
         self.history.seconds.append(time.perf_counter() - began - compiling)
         self.callbacks.on_epoch_end(epoch, logs)
         return logs

@@ -251,6 +251,13 @@ class OutputFacts:
     targets: np.ndarray | None
 
 
+_OWN_LOSSES: Final = (
+    "smoothed_sparse_categorical_crossentropy",
+    "sparse_categorical_focal_crossentropy",
+    "sparse_dice",
+)
+
+
 def loss_facts(loss: Any) -> LossFacts | None:
     """The facts of one loss as passed to compile(): a name, a Keras loss, its class, or a function."""
     if loss is None:
@@ -262,10 +269,7 @@ def loss_facts(loss: Any) -> LossFacts | None:
     function = getattr(loss, "fn", loss)
     options = dict(getattr(loss, "_fn_kwargs", {}))
     name = getattr(function, "__name__", None)
-    known = name is not None and (
-        getattr(keras.losses, name, None) is function
-        or name == "smoothed_sparse_categorical_crossentropy"  # kilter's own
-    )
+    known = name is not None and (getattr(keras.losses, name, None) is function or name in _OWN_LOSSES)
     return LossFacts(name if known else None, bool(options.get("from_logits", False)), options)
 
 

@@ -42,6 +42,8 @@ ORDER: Final = (
     "rescale-outputs",
     "rescale-each-output",
     "balance-losses",
+    "weigh-reconstruction",
+    "non-saturating-loss",
     "focal-loss",
     "dice-loss",
     "output-bias-prior",

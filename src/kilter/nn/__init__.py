@@ -15,7 +15,11 @@ if TYPE_CHECKING:
     from kilter.nn.builders import cnn, mlp
     from kilter.nn.depth import DepthRecord, LayerSignal, variance_through_depth
     from kilter.nn.gain import Gain, Moments, activation_moments, variance_gain
-    from kilter.nn.losses import SmoothedSparseCategoricalCrossentropy
+    from kilter.nn.losses import (
+        SmoothedSparseCategoricalCrossentropy,
+        SparseCategoricalFocalCrossentropy,
+        SparseDice,
+    )
     from kilter.nn.pairing import PAIRINGS, Pairing, VarianceScaling, is_paired, pairing_of
     from kilter.nn.positions import PositionEmbedding
     from kilter.nn.rrelu import RReLU
@@ -26,7 +30,11 @@ _NAMES = {
     "kilter.nn.builders": ("cnn", "mlp"),
     "kilter.nn.depth": ("DepthRecord", "LayerSignal", "variance_through_depth"),
     "kilter.nn.gain": ("Gain", "Moments", "activation_moments", "variance_gain"),
-    "kilter.nn.losses": ("SmoothedSparseCategoricalCrossentropy",),
+    "kilter.nn.losses": (
+        "SmoothedSparseCategoricalCrossentropy",
+        "SparseCategoricalFocalCrossentropy",
+        "SparseDice",
+    ),
     "kilter.nn.pairing": ("PAIRINGS", "Pairing", "VarianceScaling", "is_paired", "pairing_of"),
     "kilter.nn.positions": ("PositionEmbedding",),
     "kilter.nn.rrelu": ("RReLU",),
@@ -48,6 +56,8 @@ __all__ = [
     "PositionEmbedding",
     "RReLU",
     "SmoothedSparseCategoricalCrossentropy",
+    "SparseCategoricalFocalCrossentropy",
+    "SparseDice",
     "VarianceScaling",
     "activation_moments",
     "cnn",

@@ -1,4 +1,4 @@
-"""Label smoothing for class numbers; Keras supports it only for one-hot and binary labels."""
+"""Losses of class numbers that Keras has for one-hot labels only: label smoothing, focal, Dice."""
 
 from __future__ import annotations
 
@@ -19,13 +19,33 @@ def smoothed_sparse_categorical_crossentropy(
     ``label_smoothing`` (Szegedy et al. 2016). ``y_true``: class numbers, shape (...) or (..., 1); a number
     outside the classes counts as no class.
     """
-    y_pred = keras.ops.convert_to_tensor(y_pred)
-    if len(y_true.shape) == len(y_pred.shape):
-        y_true = keras.ops.squeeze(y_true, axis=-1)
-    one_hot = keras.ops.one_hot(keras.ops.cast(y_true, "int32"), y_pred.shape[-1], dtype=y_pred.dtype)
+    one_hot, y_pred = _one_hot(y_true, y_pred)
     return keras.losses.categorical_crossentropy(
         one_hot, y_pred, from_logits=from_logits, label_smoothing=label_smoothing
     )
+
+
+def sparse_categorical_focal_crossentropy(
+    y_true: Any, y_pred: Any, alpha: Any = 0.25, gamma: float = 2.0, from_logits: bool = False
+) -> Any:
+    """Keras's ``categorical_focal_crossentropy`` for class numbers, shape (...) for (..., classes)."""
+    one_hot, y_pred = _one_hot(y_true, y_pred)
+    return keras.losses.categorical_focal_crossentropy(
+        one_hot, y_pred, alpha=alpha, gamma=gamma, from_logits=from_logits
+    )
+
+
+def sparse_dice(y_true: Any, y_pred: Any) -> Any:
+    """1 - Dice of each class over all other axes, shape (classes,), for class numbers."""
+    one_hot, y_pred = _one_hot(y_true, y_pred)
+    return keras.losses.dice(one_hot, y_pred, axis=tuple(range(len(y_pred.shape) - 1)))
+
+
+def _one_hot(y_true: Any, y_pred: Any) -> tuple[Any, Any]:
+    y_pred, y_true = keras.ops.convert_to_tensor(y_pred), keras.ops.convert_to_tensor(y_true)
+    if len(y_true.shape) == len(y_pred.shape):
+        y_true = keras.ops.squeeze(y_true, axis=-1)
+    return keras.ops.one_hot(keras.ops.cast(y_true, "int32"), y_pred.shape[-1], dtype=y_pred.dtype), y_pred
 
 
 @keras.saving.register_keras_serializable(package="kilter")
@@ -76,3 +96,77 @@ class SmoothedSparseCategoricalCrossentropy(LossFunctionWrapper):
     def get_config(self) -> dict[str, Any]:
         """The configuration from which Keras recreates the loss."""
         return {"name": self.name, "reduction": self.reduction, **self._fn_kwargs}
+
+
+@keras.saving.register_keras_serializable(package="kilter")
+class SparseCategoricalFocalCrossentropy(LossFunctionWrapper):
+    """Keras's ``CategoricalFocalCrossentropy`` for labels that are class numbers, such as masks.
+
+    Right and sure answers count little, rare classes as ``alpha`` says (Lin et al. 2017).
+
+    Args:
+        alpha: the weight of every class, or one for each.
+        gamma: how much less sure answers count; 0 for none.
+        from_logits: whether outputs are logits instead of probabilities.
+
+    Example:
+        >>> import numpy as np
+        >>> loss = SparseCategoricalFocalCrossentropy(alpha=1.0)
+        >>> round(float(loss(np.array([0]), np.array([[0.5, 0.5]]))), 4)  # 0.25 of the cross-entropy
+        0.1733
+    """
+
+    def __init__(
+        self,
+        alpha: Any = 0.25,
+        gamma: float = 2.0,
+        from_logits: bool = False,
+        reduction: str | None = "sum_over_batch_size",
+        name: str = "sparse_categorical_focal_crossentropy",
+        dtype: Any = None,
+    ) -> None:
+        super().__init__(
+            sparse_categorical_focal_crossentropy,
+            reduction=reduction,  # pyright: ignore[reportArgumentType]  (Keras takes None too)
+            name=name,
+            dtype=dtype,
+            alpha=alpha,
+            gamma=gamma,
+            from_logits=from_logits,
+        )
+
+    def get_config(self) -> dict[str, Any]:
+        """The configuration from which Keras recreates the loss."""
+        return {"name": self.name, "reduction": self.reduction, **self._fn_kwargs}
+
+
+@keras.saving.register_keras_serializable(package="kilter")
+class SparseDice(LossFunctionWrapper):
+    """1 - Dice, the mean over the classes, for masks of class numbers: how far answers and masks overlap.
+
+    Each class counts alike, however few pixels it has. It is computed over a whole batch, so that weights of
+    rows have no effect.
+
+    Example:
+        >>> import numpy as np
+        >>> masks, answers = np.array([[0, 1]]), np.array([[[1.0, 0.0], [0.0, 1.0]]])
+        >>> round(float(SparseDice()(masks, answers)), 4)
+        0.0
+    """
+
+    def __init__(
+        self,
+        reduction: str | None = "sum_over_batch_size",
+        name: str = "sparse_dice",
+        dtype: Any = None,
+    ) -> None:
+        super().__init__(
+            sparse_dice,
+            reduction=reduction,  # pyright: ignore[reportArgumentType]  (Keras takes None too)
+            name=name,
+            dtype=dtype,
+        )
+
+    def get_config(self) -> dict[str, Any]:
+        """The configuration from which Keras recreates the loss."""
+        return {"name": self.name, "reduction": self.reduction}

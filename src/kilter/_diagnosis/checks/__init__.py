@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from kilter._diagnosis.checks import (
+    alignment,
     architecture,
     attention,
     coverage,
@@ -13,6 +14,7 @@ from kilter._diagnosis.checks import (
     data,
     dynamics,
     endings,
+    generative,
     ids,
     initializers,
     losses,
@@ -20,6 +22,7 @@ from kilter._diagnosis.checks import (
     optimizer,
     output,
     padding,
+    pairs,
     pictures,
     probe,
     recurrent,
@@ -33,7 +36,15 @@ from kilter._diagnosis.checks import (
 from kilter._diagnosis.context import Check
 
 CHECKS: Final[Mapping[str, tuple[Check, ...]]] = {
-    "data": (*data.CHECKS, *ids.CHECKS, *scales.CHECKS, *padding.CHECKS, *splits.CHECKS),
+    "data": (
+        *data.CHECKS,
+        *ids.CHECKS,
+        *scales.CHECKS,
+        *padding.CHECKS,
+        *splits.CHECKS,
+        *pairs.DATA,
+        *alignment.DATA,
+    ),
     "model": (
         *output.CHECKS,
         *initializers.CHECKS,
@@ -43,6 +54,8 @@ CHECKS: Final[Mapping[str, tuple[Check, ...]]] = {
         *endings.MODEL,
         *updates.MODEL,
         *pictures.CHECKS,
+        *alignment.MODEL,
+        *generative.MODEL,
         *recurrent.CHECKS,
         *attention.MODEL_CHECKS,
         *coverage.CHECKS,
@@ -51,10 +64,12 @@ CHECKS: Final[Mapping[str, tuple[Check, ...]]] = {
         *probe.CHECKS,
         *endings.PROBE,
         *losses.CHECKS,
+        *pairs.CHECKS,
+        *generative.PROBE,
         *updates.PROBE,
         *steps.CHECKS,
         *attention.CHECKS,
     ),
-    "training": (*training.CHECKS, *dynamics.CHECKS, *curves.CHECKS, *speed.CHECKS),
+    "training": (*training.CHECKS, *dynamics.CHECKS, *curves.CHECKS, *generative.TRAINING, *speed.CHECKS),
 }
 """The checks by what they look at, in the order in which they run."""

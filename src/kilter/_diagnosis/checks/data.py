@@ -11,6 +11,7 @@ import numpy as np
 from sklearn.neighbors import NearestNeighbors
 
 from kilter._diagnosis.catalogue import finding
+from kilter._diagnosis.checks.generative import is_generator
 from kilter._diagnosis.checks.output import SQUARES
 from kilter._diagnosis.context import Context
 from kilter._diagnosis.targets import labels, target_facts
@@ -224,7 +225,7 @@ def check_classes(context: Context) -> list[Finding]:
     for output in context.outputs:
         targets = output.targets
         same = targets is not None and len(targets) > 1 and bool(np.all(targets == targets[0]))
-        if targets is not None and same and _is_classifier(context):
+        if targets is not None and same and _is_classifier(context) and not is_generator(context):
             evidence = [Evidence("classes in the targets", 1, 2, "at least two are needed")]
             label = targets.reshape(len(targets), -1)[0].tolist()
             found.append(finding("one-class", "severe", ["targets"], evidence, label=label))

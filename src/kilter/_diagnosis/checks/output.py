@@ -17,7 +17,11 @@ from kilter._records import Evidence, Finding, Severity
 
 Complaint = tuple[Severity, str]
 
-SPARSE: Final = ("sparse_categorical_crossentropy", "smoothed_sparse_categorical_crossentropy")
+SPARSE: Final = (
+    "sparse_categorical_crossentropy",
+    "smoothed_sparse_categorical_crossentropy",
+    "sparse_categorical_focal_crossentropy",
+)
 CATEGORICAL: Final = (
     "categorical_crossentropy",
     "categorical_focal_crossentropy",

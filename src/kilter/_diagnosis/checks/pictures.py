@@ -15,7 +15,7 @@ from kilter._diagnosis.context import Context
 from kilter._diagnosis.thresholds import seen
 from kilter._models.keras_internals import BaseConvTranspose
 from kilter._models.layers import CONVOLUTIONS, DROPOUTS, POOLINGS, LayerFacts, OutputFacts
-from kilter._records import Evidence, Finding
+from kilter._records import Evidence, Finding, Severity
 
 _CHANNELS: Final = (1, 2, 3, 4)
 _LEAST_SIDE: Final = 8
@@ -125,9 +125,10 @@ def check_field(context: Context) -> list[Finding]:
             evidence = [
                 seen(context.thresholds, "field_share", "receptive field over the size of objects", share)
             ]
-            found.append(
-                finding("receptive-field", "warning", [output.where], evidence, seen=field, size=round(size))
-            )
+            # Colour or texture may be enough; what a pixel sees is a structural fault while skill is missing.
+            level: Severity = "severe" if share < context.thresholds.field_share / 2 else "warning"
+            words = {"seen": field, "size": round(size)}
+            found.append(finding("receptive-field", level, [output.where], evidence, **words))
     return found
 
 
@@ -210,7 +211,7 @@ def check_one_image(context: Context) -> list[Finding]:
     if batch > 2 or not norms:
         return []
     evidence = [Evidence("images a batch", batch, 2, "Wu & He 2018, figure 1")]
-    severity = "warning"
+    severity: Severity = "severe" if batch == 1 else "warning"
     return [
         finding("batch-norm-one-image", severity, norms, evidence, rows=f"{batch} image{'s' * (batch > 1)}")
     ]

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from kilter._diagnosis.catalogue import finding
 from kilter._diagnosis.context import Check, Context
-from kilter._diagnosis.thresholds import seen
+from kilter._diagnosis.thresholds import Thresholds, seen
 from kilter._records import Evidence, Finding
+from kilter._system import in_bytes
 
 _ADVICE = "Load arrays into memory, prepare batches in more workers, or cache what is computed for each row."
 _COMPILED = 0.05  # seconds in an epoch that count as a compilation
@@ -71,4 +74,27 @@ def check_batches(context: Context) -> list[Finding]:
     return [finding("small-batches", "note", ("training",), evidence, **words)]
 
 
-CHECKS: tuple[Check, ...] = (check_waiting, check_compiling, check_precision, check_batches)
+def check_memory(context: Context) -> list[Finding]:
+    """Memory that grows from epoch to epoch."""
+    return [] if context.timing is None else memory_growth(context.timing.memory, context.thresholds)
+
+
+def memory_growth(memory: Sequence[int], limits: Thresholds) -> list[Finding]:
+    """The finding for bytes held after each epoch; the first two, which compile, do not count."""
+    later = np.asarray(memory[1:], dtype=np.float64)
+    if len(later) < limits.least_epochs or later.min() <= 0:
+        return []
+    growth, rises = float(later[-1] - later[0]), float(np.mean(np.diff(later) > 0))
+    half = float(later[-1] - later[len(later) // 2])
+    # Caches fill early and then stay: a leak goes on.
+    if growth < limits.memory_growth * later[0] or rises < 0.8 or half < 0.3 * growth:
+        return []
+    evidence = [
+        seen(limits, "memory_growth", "growth over what was held after two epochs", growth / later[0]),
+        Evidence("share of epochs in which it grew", rises, 0.8),
+    ]
+    words = {"before": in_bytes(int(later[0])), "after": in_bytes(int(later[-1])), "epochs": len(memory)}
+    return [finding("memory-growth", "warning", ("training",), evidence, **words)]
+
+
+CHECKS: tuple[Check, ...] = (check_waiting, check_compiling, check_precision, check_batches, check_memory)

@@ -16,6 +16,7 @@ from sklearn.linear_model import RidgeClassifier
 from sklearn.neighbors import KNeighborsClassifier
 
 from kilter._diagnosis.catalogue import finding
+from kilter._diagnosis.checks.alignment import TURNS
 from kilter._diagnosis.checks.output import BINARY, CATEGORICAL, SPARSE
 from kilter._diagnosis.context import Context
 from kilter._diagnosis.skill import baseline, features
@@ -263,8 +264,22 @@ def _relation(context: Context, held: np.ndarray) -> Iterator[Finding]:
         f"Nearest neighbours or ridge regression reach a skill of {inside:.2f} on training rows that they "
     )
     detail += f"did not see, and {outside:.2f} on validation rows"
+    turn = _turned(context, part, held, inside)
+    detail += f"; {turn[1]:.2f} if the validation images are {turn[0]} first" if turn else ""
     severity: Severity = "severe" if outside < 0.1 * inside else "warning"
     yield finding("validation-unlike-training", severity, ["data"], evidence, detail=detail)
+
+
+def _turned(context: Context, part: Context, held: np.ndarray, inside: float) -> tuple[str, float] | None:
+    """What was done to validation images, in words, and the skill of simple learners after undoing it."""
+    images = [np.asarray(leaf) for leaf in jax.tree.leaves(context.x_val)]
+    if len(images) != 1 or images[0].ndim != 4:
+        return None
+    turned = {name: turn(images[0]) for name, turn in TURNS.items() if name != "as they are"}
+    fits = {name: one for name, one in turned.items() if one.shape[1:] == context.inputs[0].shape[1:]}
+    skills = {name: baseline(part, one, [held]) for name, one in fits.items()}
+    best = max(skills, key=lambda name: skills[name], default="")
+    return (best, skills[best]) if best and skills[best] > 0.8 * inside else None
 
 
 def _permuted(context: Context, x: Any, y: np.ndarray, held: np.ndarray) -> tuple[float, float, str] | None:

@@ -110,7 +110,8 @@ def check_time(context: Context) -> list[Finding]:
     if horizon >= limits.time_horizon and (horizon >= len(known) / 5 or len(known) < limits.long_sequence):
         return []
     evidence = [seen(limits, "time_horizon", "steps back from which a gradient arrives", horizon)]
-    severity: Severity = "warning" if horizon < limits.time_horizon else "note"
+    far = horizon < limits.time_horizon or len(known) >= limits.long_sequence
+    severity: Severity = "warning" if far else "note"
     return [finding("vanishing-through-time", severity, layers, evidence, horizon=horizon, steps=len(known))]
 
 

@@ -63,5 +63,10 @@ TRAINING: Final[dict[str, Text]] = {
         "An epoch of {steps} steps takes {seconds:.2g} s, {each:.2g} ms a step, of which computing is "
         "{share:.0%}. Larger batches use the device better.",
     ),
+    "memory-growth": (
+        "memory grows from epoch to epoch", (), "JAX, docs.jax.dev/en/latest/gpu_memory_allocation",
+        "The process held {before} after two epochs and {after} after {epochs}. Look for arrays that a "
+        "callback or generator keeps, such as losses that were never made numbers.",
+    ),
 }
 # fmt: on

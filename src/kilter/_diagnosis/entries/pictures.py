@@ -1,4 +1,4 @@
-"""Findings about convolutions, segmentation and autoencoders."""
+"""Findings about convolutions, segmentation, autoencoders, adversaries and pairs."""
 
 from __future__ import annotations
 
@@ -38,11 +38,54 @@ MODEL: Final[dict[str, Text]] = {
         "Kernels of {where} are no multiple of their strides, so that pixels get unequal sums: a pattern "
         "like a checkerboard.",
     ),
+    "output-offset": (
+        "outputs beside what they are computed from", (),
+        "Araujo et al. 2019, Computing receptive fields of convolutional neural networks",
+        "Each pixel of {where} lies {offset:.2g} pixels beside the centre of what it sees: padding on "
+        "one side only, or strides without it. Use padding='same', or crop the masks likewise.",
+    ),
+    "kl-collapse": (
+        "KL term outweighs the reconstruction", ("weigh-reconstruction",),
+        "Lucas et al. 2019, Don't blame the ELBO!",
+        "The KL term of {where} stands for {share:.2g} times the variance that a code could explain, so the "
+        "network does best to ignore its code. Give it a weight of at most {most:.2g}, or sum the "
+        "reconstruction loss over a row instead of averaging it.",
+    ),
     "wide-bottleneck": (
         "narrowest layer as wide as the input", (),
         "Goodfellow, Bengio & Courville 2016, Deep learning, section 14.1",
         "The targets are the inputs, and the narrowest layer ({where}) has {units} numbers for {inputs}. "
         "Such an autoencoder can copy its input and learn nothing else.",
+    ),
+}
+DATA: Final[dict[str, Text]] = {
+    "masks-misplaced": (
+        "masks do not lie on their images", (), "Ronneberger et al. 2015, U-Net",
+        "The masks fit the images best {detail}: both must get the same axes, flips and crops.",
+    ),
+    "easy-pairs": (
+        "pairs that are too easy", (), "Schroff et al. 2015, FaceNet, section 3.2",
+        "{detail}. Such pairs soon have no gradient. Choose hard ones: other rows of the same class, and "
+        "rows of other classes that lie close.",
+    ),
+}
+PROBE: Final[dict[str, Text]] = {
+    "margin-out-of-reach": (
+        "margin that no pair reaches", (),
+        "Hadsell et al. 2006, Dimensionality reduction by learning an invariant mapping",
+        "The loss pushes pairs apart up to a distance of {margin:.3g}, but {detail}. All of them are pushed "
+        "for ever, which outweighs the matching ones. Use a margin of the order of the distances.",
+    ),
+    "pairs-reversed": (
+        "loss pushes matching pairs apart", (),
+        "Hadsell et al. 2006, Dimensionality reduction by learning an invariant mapping",
+        "The loss pushes pairs with the label {label} apart, but these are the closer ones: the inputs' "
+        "distance orders {area:.0%} of the pairs so. Swap the labels, or the terms of the loss.",
+    ),
+    "discriminator-won": (
+        "discriminator has won", ("non-saturating-loss",),
+        "Goodfellow et al. 2014, Generative adversarial nets",
+        "It is too sure: {detail}.",
     ),
 }
 # fmt: on

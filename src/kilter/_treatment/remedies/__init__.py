@@ -8,6 +8,7 @@ from kilter._treatment.remedies import (
     activation,
     embeddings,
     endings,
+    generative,
     initialization,
     inputs,
     normalization,
@@ -39,6 +40,7 @@ REMEDIES: Final[dict[str, Remedy]] = {
     **scales.REMEDIES,
     **pictures.REMEDIES,
     **updates.REMEDIES,
+    **generative.REMEDIES,
 }
 """Every remedy that a finding can name."""
 

@@ -15,6 +15,7 @@ from kilter._models.variables import assign
 from kilter._records import Change, Finding
 from kilter._treatment.remedies.base import chosen, operated, paths, remedies, replaceable
 from kilter._treatment.subject import Subject, compiled_like, copied_with_layers
+from kilter.nn.losses import SparseCategoricalFocalCrossentropy, SparseDice
 
 _MOST_GROUPS: Final = 32
 _LEAST_SHARE: Final = 1e-4
@@ -23,21 +24,31 @@ _LEAST_SHARE: Final = 1e-4
 def focal_loss(subject: Subject, finding: Finding) -> Subject | None:
     """Focal cross-entropy, in which sure and right answers count little; rare answers weigh more."""
     loss = _loss_of(subject)
-    if loss == "binary_crossentropy":
-        made: Any = keras.losses.BinaryFocalCrossentropy(apply_class_balancing=True, alpha=_alpha(subject))
-    elif loss == "categorical_crossentropy":
+    if loss == BINARY[0]:
+        made: Any = keras.losses.BinaryFocalCrossentropy(
+            apply_class_balancing=True, alpha=round(1 - _shares(subject)[0], 2)
+        )
+    elif loss == CATEGORICAL[0]:
         made = keras.losses.CategoricalFocalCrossentropy()
+    elif loss == SPARSE[0]:
+        made = SparseCategoricalFocalCrossentropy([round(1 - one, 2) for one in _shares(subject)])
     else:
         return None
     return _with_loss(subject, "focal-loss", made, loss, "focal cross-entropy")
 
 
 def dice_loss(subject: Subject, finding: Finding) -> Subject | None:
-    """1 - Dice: how far answers and masks overlap, however small these are."""
+    """1 - Dice: how far answers and masks overlap, however small these are; of each class, if several."""
     loss = _loss_of(subject)
-    if loss not in (*BINARY, "categorical_crossentropy", "categorical_focal_crossentropy"):
+    if loss in SPARSE:
+        made: Any = SparseDice()
+    elif loss in ("categorical_crossentropy", "categorical_focal_crossentropy"):
+        made = keras.losses.Dice(axis=tuple(range(len(subject.facts[1][0].shape) - 1)))
+    elif loss in BINARY:
+        made = keras.losses.Dice()
+    else:
         return None
-    return _with_loss(subject, "dice-loss", keras.losses.Dice(), loss, "1 - Dice")
+    return _with_loss(subject, "dice-loss", made, loss, "1 - Dice")
 
 
 def _loss_of(subject: Subject) -> str | None:
@@ -48,21 +59,25 @@ def _loss_of(subject: Subject) -> str | None:
     return outputs[0].loss.name if outputs[0].activation in ("sigmoid", "softmax") else None
 
 
-def _alpha(subject: Subject) -> float:
-    """The weight of ones: the share of zeros, at most 0.95."""
-    targets = subject.facts[1][0].targets
-    share = 0.5 if targets is None else float(np.mean(targets))
-    return round(min(max(1 - share, 0.25), 0.95), 2)
+def _shares(subject: Subject) -> list[float]:
+    """The share of ones, or of each class, within the limits of the weights that they give."""
+    output = subject.facts[1][0]
+    targets = np.zeros(0) if output.targets is None else np.asarray(output.targets)
+    if output.loss is not None and output.loss.name in SPARSE:
+        counts = np.bincount(targets.ravel().astype(int), minlength=output.units)
+        return [float(np.clip(one / max(targets.size, 1), 0.05, 0.95)) for one in counts]
+    return [float(np.clip(targets.mean() if targets.size else 0.5, 0.05, 0.75))]
 
 
 def _with_loss(subject: Subject, code: str, loss: Any, before: str, after: str) -> Subject:
     name = type(loss).__name__
+    home = "kilter.nn" if type(loss).__module__.startswith("kilter") else "keras.losses"
     change = Change(
         remedy=code,
         where=("loss",),
         before=before,
         after=after,
-        snippet=f"model.compile(..., loss=keras.losses.{name}(...))",
+        snippet=f"model.compile(..., loss={home}.{name}(...))",
     )
     return subject.changed(change, model=compiled_like(subject.model, subject.copy(), loss=loss))
 

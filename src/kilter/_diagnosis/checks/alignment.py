@@ -1,0 +1,189 @@
+"""Whether masks lie where their images show something, and outputs where the model reads them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any, Final
+
+import keras
+import numpy as np
+
+from kilter._diagnosis.catalogue import finding
+from kilter._diagnosis.checks.pictures import receptive_field
+from kilter._diagnosis.context import Context
+from kilter._diagnosis.thresholds import seen
+from kilter._models.keras_internals import BaseConvTranspose
+from kilter._models.layers import CONVOLUTIONS, POOLINGS, LayerFacts, OutputFacts
+from kilter._records import Evidence, Finding, Severity
+
+Turn = Callable[[np.ndarray], np.ndarray]
+_SAMPLE: Final = 120
+_LEAST: Final = 16
+_NEAR: Final = 2  # pixels that edges and shadows may move the best place
+TURNS: Final[dict[str, Turn]] = {
+    "as they are": lambda a: a,
+    "mirrored left to right": lambda a: a[:, :, ::-1],
+    "mirrored top to bottom": lambda a: a[:, ::-1],
+    "turned by 180 degrees": lambda a: a[:, ::-1, ::-1],
+    "transposed": lambda a: np.swapaxes(a, 1, 2),
+    "turned by 90 degrees": lambda a: np.swapaxes(a, 1, 2)[:, ::-1],
+    "turned by 270 degrees": lambda a: np.swapaxes(a, 1, 2)[:, :, ::-1],
+    "transposed along the other diagonal": lambda a: np.swapaxes(a, 1, 2)[:, ::-1, ::-1],
+}
+"""What may have been done to arrays of images [rows, height, width, ...], in words."""
+
+
+def check_masks(context: Context) -> list[Finding]:
+    """Masks that fit their images better after a turn, a reflection or a shift, the same for all rows."""
+    if len(context.inputs) != 1 or len(context.outputs) != 1:
+        return []
+    masks, images = _masks(context.outputs[0], context.inputs[0]), context.inputs[0]
+    if masks is None:
+        return []
+    half = len(masks) // 2
+    pictures = _features(images[: len(masks)])
+    places = [best_fit(pictures[:, part], masks[part]) for part in (slice(half), slice(half, None))]
+    (turn, shift, fit, plain), (again, moved, other, also) = places
+    same = turn == again and max(abs(a - b) for a, b in zip(shift, moved, strict=True)) <= 1
+    limits, fit, plain = context.thresholds, min(fit, other), max(plain, also)
+    if not same or fit < limits.mask_fit or plain > 0.5 * fit:
+        return []
+    far, field = max(map(abs, shift)), receptive_field(context, context.outputs[0])
+    if turn == "as they are" and far <= _NEAR:
+        return []
+    within = turn == "as they are" and (field is None or far < field / 2)
+    severity: Severity = "warning" if within else "severe"
+    evidence = [
+        seen(limits, "mask_fit", "correlation of images and masks after it", fit),
+        Evidence("correlation as they are", plain, 0.5 * fit, "half of it"),
+    ]
+    words = [] if turn == "as they are" else [turn]
+    words += [f"moved by {shift[0]} rows and {shift[1]} columns"] if far > _NEAR else []
+    return [finding("masks-misplaced", severity, ["data"], evidence, detail=" and ".join(words))]
+
+
+def _masks(output: OutputFacts, images: np.ndarray) -> np.ndarray | None:
+    """Binary masks [rows, height, width] of the size of the images; None for other targets."""
+    targets = output.targets
+    if targets is None or len(output.shape) != 4 or images.ndim != 4 or targets.dtype.kind not in "fiub":
+        return None
+    sample = targets[:_SAMPLE]
+    if sample.ndim == 4 and sample.shape[-1] == 1:
+        sample = sample[..., 0]
+    if sample.ndim != 3 or sample.shape[1:] != images.shape[1:3] or len(sample) < _LEAST:
+        return None
+    values, counts = np.unique(sample, return_counts=True)
+    if not 2 <= len(values) <= 50 or min(sample.shape[1:]) < 8:
+        return None
+    return (sample != values[counts.argmax()]).astype(np.float64)
+
+
+def _features(images: np.ndarray) -> np.ndarray:
+    """Brightness, and distance from each image's median, [2, rows, height, width]; without their means."""
+    grey = images.astype(np.float64).mean(axis=-1)
+    grey = np.where(np.isfinite(grey), grey, 0.0)
+    contrast = np.abs(grey - np.median(grey, axis=(1, 2), keepdims=True))
+    return np.stack([_centred(grey), _centred(contrast)])
+
+
+def _centred(rows: np.ndarray) -> np.ndarray:
+    """Without what all rows have in common, and without each row's mean."""
+    rows = rows - rows.mean(axis=0)
+    return rows - rows.mean(axis=(1, 2), keepdims=True)
+
+
+def best_fit(features: np.ndarray, masks: np.ndarray) -> tuple[str, tuple[int, int], float, float]:
+    """The turn and shift after which masks fit best, their correlation, and that of masks as they are."""
+    square = masks.shape[1] == masks.shape[2]
+    turns = [name for name in TURNS if square or TURNS[name](masks).shape == masks.shape]
+    seen_at = np.fft.rfft2(features)
+    best, plain = ("as they are", (0, 0), 0.0), 0.0
+    for name in turns:
+        turned = _centred(TURNS[name](masks))
+        scale = np.sqrt(np.square(features).sum(axis=(1, 2, 3)) * np.square(turned).sum())
+        product = (seen_at * np.conj(np.fft.rfft2(turned))).sum(axis=1)
+        maps = np.abs(np.fft.irfft2(product, s=masks.shape[1:])) / np.maximum(scale, 1e-12)[:, None, None]
+        fit = maps.max(axis=0)
+        if name == "as they are":
+            plain = max(
+                float(np.roll(fit, (_NEAR, _NEAR), (0, 1))[: 2 * _NEAR + 1, : 2 * _NEAR + 1].max()), 0
+            )
+        at = np.unravel_index(int(fit.argmax()), fit.shape)
+        if fit[at] > best[2] * 1.02:
+            height, width = masks.shape[1:]
+            shift = tuple(
+                int((place + size // 2) % size - size // 2)
+                for place, size in zip(at, (height, width), strict=True)
+            )
+            best = (name, (shift[0], shift[1]), float(fit[at]))
+    return (*best, plain)
+
+
+def check_offset(context: Context) -> list[Finding]:
+    """Outputs as large as the input whose pixels do not lie over what they are computed from."""
+    found = []
+    for output in context.outputs:
+        side = context.inputs[0].shape[1:3] if len(context.inputs) == 1 else ()
+        if len(output.shape) != 4 or tuple(output.shape[1:3]) != tuple(side):
+            continue
+        offset = _offset(context, output)
+        if offset is not None and abs(offset) > context.thresholds.offset:
+            evidence = [seen(context.thresholds, "offset", "pixels between an output and its centre", offset)]
+            found.append(finding("output-offset", "warning", [output.where], evidence, offset=abs(offset)))
+    return found
+
+
+def _offset(context: Context, output: OutputFacts) -> float | None:
+    """How many pixels lie between an output pixel and the centre of what it sees; None if unknown.
+
+    Of several paths that of the least offset counts (start positions of Araujo et al. 2019).
+    """
+    end = context.layer(output.where)
+    known: dict[int, tuple[float, float]] = {}
+    for one in context.layers[: 0 if end is None else end.index + 1]:
+        before = [known[source] for source in one.sources if source in known]
+        if len(before) < len(one.sources) or not (before or one.takes_input):
+            return None
+        start, jump = min(before, key=lambda pair: abs(pair[0])) if before else (0.0, 1.0)
+        size = context.layers[one.sources[0]].shape[1] if one.sources else context.inputs[0].shape[1]
+        moved = _moved(one, start, jump, size)
+        if moved is None:
+            return None
+        known[one.index] = moved
+    if end is None or end.index not in known:
+        return None
+    start, jump = known[end.index]
+    return start if math.isclose(jump, 1.0) else None
+
+
+def _moved(one: LayerFacts, start: float, jump: float, size: Any) -> tuple[float, float] | None:
+    """The centre of the first pixel, and the step from pixel to pixel, after a layer; along the height."""
+    layer: Any = one.layer
+    if getattr(layer, "data_format", "channels_last") != "channels_last":
+        return None
+    if isinstance(layer, keras.layers.UpSampling2D):
+        factor = layer.size[0]
+        return start - (factor - 1) / 2 * jump / factor, jump / factor
+    if isinstance(layer, keras.layers.ZeroPadding2D):
+        return start - layer.padding[0][0] * jump, jump
+    if isinstance(layer, keras.layers.Cropping2D):
+        return start + layer.cropping[0][0] * jump, jump
+    if isinstance(layer, BaseConvTranspose):
+        kernel, stride = layer.kernel_size[0], layer.strides[0]
+        ahead = max(kernel - stride, 0) // 2 if layer.padding == "same" else 0
+        return start - ((kernel - 1) / 2 - ahead) * jump / stride, jump / stride
+    if isinstance(layer, (*CONVOLUTIONS, *POOLINGS)):
+        kernel = getattr(layer, "kernel_size", getattr(layer, "pool_size", None))
+        if kernel is None or not isinstance(size, int):
+            return None
+        reach = (kernel[0] - 1) * getattr(layer, "dilation_rate", (1,))[0]
+        stride = layer.strides[0]
+        lacking = max((math.ceil(size / stride) - 1) * stride + reach + 1 - size, 0)
+        ahead = lacking // 2 if layer.padding == "same" else 0
+        return start + (reach / 2 - ahead) * jump, jump * stride
+    return (start, jump) if len(one.shape) == 4 else None
+
+
+DATA = (check_masks,)
+MODEL = (check_offset,)

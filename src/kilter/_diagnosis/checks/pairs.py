@@ -1,0 +1,190 @@
+"""Checks of networks that compare pairs: margins out of reach, reversed labels, and pairs too easy."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Final
+
+import jax
+import jax.numpy as jnp
+import keras
+import numpy as np
+
+from kilter._diagnosis.catalogue import finding
+from kilter._diagnosis.context import Context
+from kilter._diagnosis.loss_probe import as_loss
+from kilter._diagnosis.thresholds import seen
+from kilter._models.copying import FOREIGN_ERRORS
+from kilter._models.layers import LayerFacts, given_losses
+from kilter._models.reading import paired_targets
+from kilter._records import Evidence, Finding
+
+_SAMPLE: Final = 1_000
+_GRID: Final = np.geomspace(1e-3, 1e4, 211)
+_LEAST: Final = 20  # pairs of each kind
+_HALF_RANGES: Final = {"sigmoid": 0.5, "hard_sigmoid": 0.5, "tanh": 1.0, "softsign": 1.0}
+
+
+def is_comparison(context: Context) -> bool:
+    """Whether one network reads two inputs of one shape, and the targets say which pairs belong together."""
+    shapes = [one.shape[1:] for one in context.inputs]
+    shared = any(one.repeated for one in context.layers)
+    if len(shapes) != 2 or shapes[0] != shapes[1] or not shared or len(context.outputs) != 1:
+        return False
+    targets = context.outputs[0].targets
+    return targets is not None and targets[:1].size == 1 and set(np.unique(targets)) == {0, 1}
+
+
+def check_margin(context: Context) -> list[Finding]:
+    """A loss that pushes matching pairs apart, or pairs beyond what any distance reaches."""
+    loss = context.outputs[0].loss if is_comparison(context) else None
+    answers = context.answers if loss is not None and loss.name is None else None
+    if answers is None or not np.isfinite(answers[0]).all():
+        return []
+    margins = {label: hinge(context, float(label)) for label in (0, 1)}
+    pushed = [(label, margin) for label, margin in margins.items() if margin is not None]
+    if len(pushed) != 1:
+        return []
+    ((label, margin),) = pushed
+    made = [*_reversed(context, label), *_far(context, margin, float(np.abs(answers[0]).max()))]
+    return made[:1]
+
+
+def _reversed(context: Context, pushed: int) -> Iterator[Finding]:
+    found = _separation(context.inputs, np.ravel(context.outputs[0].targets))
+    if found is None or found.nearer != pushed or found.area < context.thresholds.nearer_pairs:
+        return
+    name = "share of couples of pairs that the inputs' distance orders"
+    evidence = [seen(context.thresholds, "nearer_pairs", name, found.area)]
+    yield finding("pairs-reversed", "severe", ["loss"], evidence, label=pushed, area=found.area)
+
+
+def _far(context: Context, margin: float, reached: float) -> Iterator[Finding]:
+    """A margin above what bounded outputs allow, or far above what the first pairs have."""
+    bound, limits = farthest(context), context.thresholds
+    if bound is not None and margin > 1.05 * max(bound, bound**2):
+        evidence = [Evidence("margin of the loss", margin, bound, "the largest distance")]
+        detail = f"the outputs of {_ends(context)[0].path} are at most {bound:.3g} apart"
+        yield finding("margin-out-of-reach", "severe", ["loss"], evidence, margin=margin, detail=detail)
+    elif 0 < limits.margin_share * reached < margin:
+        evidence = [seen(limits, "margin_share", "margin over the largest distance", margin / reached)]
+        detail = f"the largest distance of the first pairs is {reached:.3g}"
+        yield finding("margin-out-of-reach", "warning", ["loss"], evidence, margin=margin, detail=detail)
+
+
+def hinge(context: Context, target: float) -> float | None:
+    """The distance from which on the loss of a pair with this target is flat; None if it never is."""
+    coarse = _slopes(context, target, _GRID)
+    if coarse is None:
+        return None
+    active = np.flatnonzero(coarse > 1e-9 * coarse.max())
+    # Flat from the start, or not flat at the end, is no hinge.
+    if len(active) <= 10 or active[-1] + 3 > len(_GRID):
+        return None
+    fine = np.linspace(_GRID[active[-1]], _GRID[active[-1] + 1], len(_GRID))
+    slopes = _slopes(context, target, fine)
+    return None if slopes is None else float(fine[np.flatnonzero(slopes > 1e-9 * coarse.max()).max()])
+
+
+def _slopes(context: Context, target: float, distances: np.ndarray) -> np.ndarray | None:
+    """The size of the gradient of the loss of a pair with this target by its distance; None if unknown."""
+    shape = (len(distances), *context.outputs[0].shape[1:])
+    try:
+        made = as_loss(given_losses(context.model, 1)[0])
+        given = jnp.broadcast_to(
+            jnp.asarray(distances, jnp.float32).reshape(-1, *[1] * (len(shape) - 1)), shape
+        )
+        y = jnp.full(shape, target, jnp.float32)
+        gradient: Any = jax.grad(lambda p: jnp.asarray(made(y, p), jnp.float32) * len(distances))(given)
+    except FOREIGN_ERRORS:
+        return None
+    slopes = np.abs(np.asarray(gradient, dtype=np.float64)).reshape(len(distances), -1).max(axis=1)
+    return slopes if np.isfinite(slopes).all() and slopes.max() > 0 else None
+
+
+def farthest(context: Context) -> float | None:
+    """The largest Euclidean distance between two outputs of the shared network; None if there is no bound."""
+    ends = _ends(context)
+    if not ends:
+        return None
+    last, width = ends[0], math.prod(ends[0].shape[1:])
+    if isinstance(last.layer, keras.layers.UnitNormalization):
+        return 2.0
+    if last.activation == "softmax":
+        return math.sqrt(2)
+    half = _HALF_RANGES.get(last.activation or "")
+    return None if half is None else 2 * half * math.sqrt(width)
+
+
+def _ends(context: Context) -> list[LayerFacts]:
+    """The two calls whose outputs are compared: the last ones of the layers that are called twice."""
+    twice = {id(one.layer) for one in context.layers if one.repeated}
+    both = [one for one in context.layers if id(one.layer) in twice]
+    unit = [one for one in context.layers if isinstance(one.layer, keras.layers.UnitNormalization)]
+    if len(unit) == 2 and both and unit[-1].index > both[-1].index:
+        return unit[-1:]
+    return both[-1:]
+
+
+def check_easy(context: Context) -> list[Finding]:
+    """Pairs that the plain distance of the inputs tells apart: training has nothing left to learn."""
+    if not is_comparison(context) or any(one.dtype.kind != "f" for one in context.inputs):
+        return []
+    found, limits = _separation(context.inputs, np.ravel(context.outputs[0].targets)), context.thresholds
+    if found is None or found.area < limits.easy_pairs:
+        return []
+    held = _held(context)
+    copied = found.copies > 0.5
+    if not copied and (held is None or held.area > found.area - 0.02):
+        return []  # they are as easy where it counts
+    evidence = [
+        seen(limits, "easy_pairs", "share of couples of pairs that the inputs' distance orders", found.area),
+        Evidence("share of matching pairs whose two rows are the same", found.copies, 0.5),
+    ]
+    if held is not None:
+        evidence.append(Evidence("the first share in the validation pairs", held.area))
+    detail = f"The plain distance of the inputs orders {found.area:.1%} of the training pairs"
+    detail += "" if held is None else f", and {held.area:.1%} of the validation pairs"
+    detail += f"; {found.copies:.0%} of the matching pairs are two copies of a row" if copied else ""
+    return [finding("easy-pairs", "severe", ["data"], evidence, detail=detail)]
+
+
+def _held(context: Context) -> _Order | None:
+    if context.x_val is None or context.y_val is None:
+        return None
+    arrays = tuple(np.asarray(one) for one in jax.tree.leaves(context.x_val))
+    targets = paired_targets(context.model, context.y_val)
+    return _separation(arrays, np.ravel(targets[0])) if len(arrays) == 2 and len(targets) == 1 else None
+
+
+@dataclass(frozen=True)
+class _Order:
+    """How the inputs' distance orders pairs.
+
+    ``area``: share of couples of one pair of each label that it orders, 0.5 to 1; ``nearer``: the label of
+    the closer ones; ``copies``: the share of these whose two rows are the same.
+    """
+
+    area: float
+    nearer: int
+    copies: float
+
+
+def _separation(pair: tuple[np.ndarray, ...], targets: np.ndarray) -> _Order | None:
+    first, second = (one[:_SAMPLE].reshape(len(one[:_SAMPLE]), -1).astype(np.float64) for one in pair)
+    kinds = targets[:_SAMPLE] > 0.5
+    if min(kinds.sum(), (~kinds).sum()) < _LEAST or first.shape != second.shape:
+        return None
+    apart = np.abs((first - second) / np.maximum(first.std(axis=0), 1e-12)).mean(axis=1)
+    order = np.empty(len(apart))
+    order[np.argsort(apart, kind="stable")] = np.arange(len(apart))
+    ones, zeros = int(kinds.sum()), int((~kinds).sum())
+    area = float((order[kinds].sum() - ones * (ones - 1) / 2) / (ones * zeros))
+    near = kinds if area < 0.5 else ~kinds
+    return _Order(max(area, 1 - area), int(area < 0.5), float(np.mean(apart[near] == 0)))
+
+
+CHECKS = (check_margin,)
+DATA = (check_easy,)
