@@ -127,6 +127,7 @@ def _train(subject: Subject, tools: Tools, stage: str) -> tuple[Trained, Trained
                 model,
                 **options,
                 steps_per_epoch=subject.rows // spec.batch_size if whole else None,
+                goes_on=False,
                 validation_batch_size=judged_in(subject),
             )
             last = Trained(subject, model, pull(model), history, tools.scoring.score(subject, model))

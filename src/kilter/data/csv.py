@@ -276,5 +276,9 @@ def _without_blank_lines(content: bytes) -> bytes:
 
 def _separator(content: Path | bytes) -> str:
     with io.BytesIO(content) if isinstance(content, bytes) else content.open("rb") as file:
-        header = file.readline(1 << 20).decode("utf-8", errors="replace")
-    return max(_SEPARATORS, key=_QUOTED.sub("", header).count)
+        return separator_of(file.readline(1 << 20))
+
+
+def separator_of(header: bytes) -> str:
+    """The comma, semicolon or tab that is the most frequent in the first line, outside quotes."""
+    return max(_SEPARATORS, key=_QUOTED.sub("", header.decode("utf-8", errors="replace")).count)
