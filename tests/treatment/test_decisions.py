@@ -147,6 +147,27 @@ def test_the_training_as_it_came_is_the_persons_own():
     assert given.last.history.history["learning_rate"] == pytest.approx(history.history["learning_rate"])
 
 
+def test_a_short_training_has_the_whole_batches_of_every_epoch():
+    seen: list[int] = []
+
+    class Watch(keras.callbacks.Callback):
+        def on_epoch_end(self, epoch, logs=None):
+            seen.append(int(self.model.optimizer.iterations))
+
+    model = dense(1)
+    model.compile("sgd", "binary_crossentropy")
+    rows = 16 * 4 + 3  # the rest is left out: others in each epoch, which all have 16 batches
+    asked = subject_of(
+        model,
+        X[:rows],
+        LABELS[:rows],
+        TrainingSpec(batch_size=4, epochs=3, validation_data=(X[:32], LABELS[:32]), callbacks=(Watch(),)),
+        Policy(),
+    )
+    train_as_given(asked, Tools(RemedySet({}), scoring_of(asked)))
+    assert seen == [16, 32, 48]
+
+
 @pytest.mark.parametrize(
     "options",
     [
