@@ -6,6 +6,9 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
+from kilter.runs import build, cross_validation
+from kilter.runs.termination import Interrupted
+
 
 def test_cross_validation_from_the_command_line(kilter, tmp_path):
     rng = np.random.default_rng(0)
@@ -38,3 +41,39 @@ def test_a_fold_that_does_not_exist_is_refused(kilter, prices):
         assert kilter("train", prices, *settings).code == 2
     assert kilter("train", prices, "--folds", 1).code == 2
     assert "data.folds" in kilter("find-lr", prices, "--set", "data.folds=2").err
+
+
+def test_an_interrupted_cross_validation_goes_on_where_it_stopped(kilter, prices, tmp_path, monkeypatch):
+    settings = ("--set", "model.hidden=[4]", "--set", "train.epochs=2", "--seed", 3)
+    whole = kilter("train", prices, "--folds", 2, "--runs", tmp_path / "whole", *settings)
+    expected = json.loads((_path(whole) / "folds.json").read_text())["measures"]
+    trained, read = [], []
+    train, load = cross_validation.train, build.load
+
+    def stopped(recipe, **how):
+        if trained:
+            raise Interrupted(how["parent"] / "fold", f"stopped. To continue: kilter resume {how['parent'] / 'fold'}")
+        trained.append(recipe.name)
+        return train(recipe, **how)
+
+    def counted(source, **how):
+        read.append(source)
+        return load(source, **how)
+
+    monkeypatch.setattr(cross_validation, "train", stopped)
+    monkeypatch.setattr(build, "load", counted)
+    half = kilter("train", prices, "--folds", 2, "--runs", tmp_path / "half", *settings)
+    (run,) = (tmp_path / "half").iterdir()
+    assert f"kilter resume {run}\n" in half.err.replace("\n ", " ") + "\n"
+    assert len(read) == 1  # once for all folds
+    monkeypatch.setattr(cross_validation, "train", train)
+    assert kilter("resume", run, "--epochs", 3).code == 2
+    ended = kilter("resume", run)
+    assert ended.code == 0, ended.err
+    assert json.loads((run / "folds.json").read_text())["measures"] == expected
+    assert len([one for one in run.iterdir() if one.is_dir()]) == 2
+    assert kilter("resume", run).code == 2  # finished
+
+
+def _path(ended):
+    return Path(ended.out.splitlines()[-1].removeprefix("run: "))

@@ -480,3 +480,19 @@ def test_overfitting_is_no_answer_where_validation_rows_are_scaled_otherwise():
     (one,) = [each for each in found.findings if each.code == "overfitting"]
     assert (one.severity, one.explained_by) == ("note", "validation-scale")
     assert [each.severity for each in own.findings if each.code == "overfitting"] == ["warning"]
+
+
+@pytest.mark.parametrize("names", [("a", "patient_id", "c"), ("a", "patient_id=P1", "patient_id=P2")])
+def test_findings_name_the_columns_of_a_table(names):
+    rows = np.zeros((24, 3), np.float32)
+    rows[:12, 1], rows[12:, 2] = 1, 1
+    rows[:, 0] = np.linspace(-1, 1, 24)
+    if "c" in names:
+        rows[:, 2] = 7
+    labels = (np.arange(24) % 2).astype(np.float32)
+    model = chain(Dense(1, "sigmoid"), features=(3,))
+    model.compile("sgd", "binary_crossentropy")
+    how = {"validation_data": (rows[::3], labels[::3]), "steps": 0, "verbose": 0}
+    found = {one.code: one for one in diagnose(model, rows, labels, features=names, **how).findings}
+    assert "2 values of column patient_id are in both" in found["shared-groups"].explanation
+    assert "c" not in names or "Columns c" in found["constant-columns"].explanation

@@ -117,6 +117,12 @@ class Subject:
     recipe: Recipe
     record: DataRecord
 
+    @property
+    def features(self) -> tuple[str, ...]:
+        """Names of a table's features, for the findings; () for other data."""
+        encoding = self.record.table_encoding
+        return () if encoding is None else encoding.features
+
 
 def of_recipe(
     recipe: Recipe, function: Callable[..., Any], *, allow_code: bool, progress: Display
@@ -213,11 +219,9 @@ def diagnose(
         subject = of_recipe(recipe_from(source, settings, options), find, **how)
     else:
         subject = of_saved_model(model, source, settings, options, **how)
-    encoding = subject.record.table_encoding
     if epochs is not None:
         subject.arguments["epochs"] = epochs
-    features = () if encoding is None else encoding.features
-    diagnosis = find(**subject.arguments, steps=steps, features=features, verbose=progress)
+    diagnosis = find(**subject.arguments, steps=steps, features=subject.features, verbose=progress)
     progress.close()
     if as_json:
         say_json(diagnosis.to_json())

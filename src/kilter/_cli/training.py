@@ -16,12 +16,19 @@ from kilter._cli.output import say, say_table
 from kilter._engine.processes import is_first, together
 from kilter._progress import Display
 from kilter._text import duration, number
+from kilter.errors import OptionError
 from kilter.nn.zeros import NEAR_ZERO, PenalizedWeights
 from kilter.recipe import Recipe, load_recipe, recipe_for, with_overrides
 from kilter.report import write_report
 from kilter.runs import replaying as repeated
 from kilter.runs import training as job
-from kilter.runs.cross_validation import OUT_OF_FOLD, cross_validate
+from kilter.runs.cross_validation import (
+    OUT_OF_FOLD,
+    CrossValidation,
+    cross_validate,
+    is_cross_validation,
+    resume_folds,
+)
 from kilter.runs.reading import read_data
 from kilter.runs.records import to_json
 
@@ -58,6 +65,10 @@ def _cross_validate(
 ) -> None:
     """Train once for each fold, and print the measures of the held-out rows."""
     found = cross_validate(recipe, parent=runs, verbose=progress, allow_code=allow_code)
+    _say_folds(found, path_only, progress, as_json=as_json)
+
+
+def _say_folds(found: CrossValidation, path_only: bool, progress: Display, *, as_json: bool = False) -> None:
     progress.close()
     if as_json:
         measures = {name: asdict(one) for name, one in found.measures.items()}
@@ -98,6 +109,15 @@ def resume(
     progress: Display,
 ) -> None:
     """Continue an interrupted run, or train a finished one for longer."""
+    if is_cross_validation(run):
+        if epochs is not None:
+            raise OptionError(
+                expected="--epochs for one run, not for all folds of a cross-validation",
+                received=f"--epochs {epochs}",
+                remedy="leave it out, or resume the run of one fold",
+            )
+        _say_folds(resume_folds(run, verbose=progress, allow_code=allow_code), path_only, progress)
+        return
     how: Any = {"epochs": epochs, "devices": devices_from(devices), "allow_code": allow_code}
     with together(coordinator, processes, rank):
         result = job.resume(run, verbose=progress if is_first() else 0, **how)

@@ -62,7 +62,8 @@ def treat(
         subject.arguments["epochs"] = subject.recipe.train.epochs
     _refuse_training_run(out)
     with made(out):
-        treatment = treat_model(**subject.arguments, keep=keep or (), metric=metric, verbose=progress)
+        given: dict[str, Any] = {"features": subject.features, "keep": keep or (), "metric": metric}
+        treatment = treat_model(**subject.arguments, **given, verbose=progress)
     progress.stage("Writing the model and the report")
     _keep(treatment, subject, out)
     page = write_treatment(treatment, out / REPORT)

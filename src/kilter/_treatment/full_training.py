@@ -53,6 +53,7 @@ class Trained:
             verbose=0,
             steps=0,
             history=self.history.history,
+            features=self.subject.features,
         )
 
 

@@ -56,6 +56,7 @@ class Subject:
         changes, steps: what remedies did so far, in order, and how to do it again.
         unit_variance: whether drawn weights are scaled to the data (:func:`kilter.nn.lsuv`).
         trained: whether the original model was trained already; then only remedies draw new weights.
+        features: names of the columns of ``x``; () if they have none.
     """
 
     model: keras.Model
@@ -68,6 +69,7 @@ class Subject:
     unit_variance: bool = False
     trained: bool = False
     policy: Policy = _POLICY
+    features: tuple[str, ...] = ()
 
     @cached_property
     def facts(self) -> tuple[tuple[LayerFacts, ...], tuple[OutputFacts, ...]]:

@@ -15,7 +15,7 @@ import keras
 
 from kilter._array_types import Arrays, HeldOut
 from kilter._compare.looks import Spending
-from kilter._diagnosis.diagnose import Examined, examined
+from kilter._diagnosis.diagnose import Asked, Examined, examined
 from kilter._engine.augmenting import Augment
 from kilter._engine.measuring import probe
 from kilter._engine.program_cache import shared_programs
@@ -61,6 +61,7 @@ def treat(
     metric: str | None = None,
     policy: Policy | None = None,
     max_seconds: float | None = None,
+    features: Sequence[str] = (),
     verbose: Verbose = "auto",
 ) -> Treatment:
     """Find what is wrong with a model, change it, prove the changes, and train the result.
@@ -104,6 +105,7 @@ def treat(
         policy: every number that decides, see :class:`kilter.Policy`.
         max_seconds: when to stop early: after the epoch, short trial or part of the proof that is running
             then. Changes that are not proven by then are dropped; ``.stopped`` says what was left out.
+        features: names of the columns of ``x``, for the findings; by default they are numbered.
         verbose: as for :func:`kilter.diagnose`.
 
     Raises what :func:`kilter.diagnose` raises, and :class:`~kilter.errors.OptionError` for pairs below 6, a
@@ -126,9 +128,9 @@ def treat(
         callbacks=tuple(callbacks) if isinstance(callbacks, Sequence) else (callbacks,),
         seed=seed,
     )
-    asked = subject_of(model, x, y, spec, policy)
+    asked = replace(subject_of(model, x, y, spec, policy), features=tuple(features))
     with shown(verbose) as progress, shared_programs():
-        found = examined(model, asked.x, asked.y, asked.training, progress)
+        found = examined(model, asked.x, asked.y, asked.training, progress, Asked(features=asked.features))
         original = readable(asked)
         scoring = scoring_of(original, metric)
         remedy_set = RemedySet(remedies, kept(model, keep, remedies))

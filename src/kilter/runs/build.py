@@ -81,11 +81,18 @@ class Prepared:
         _build(self.model, self.recipe, self.parts.train)
 
 
-def prepare(recipe: Recipe, *, allow_code: bool = False, progress: Progress = SILENT) -> Prepared:
+def prepare(
+    recipe: Recipe,
+    *,
+    allow_code: bool = False,
+    progress: Progress = SILENT,
+    source: Source | None = None,
+) -> Prepared:
     """Read the data, build and compile the model, and check that data, model and recipe fit each other.
 
     Numbers left to be measured ("auto") are measured last, on the training part. ``allow_code`` lets the
-    recipe run code: its factory, or code in its .keras file; nothing in a recipe can grant this.
+    recipe run code: its factory, or code in its .keras file; nothing in a recipe can grant this. ``source``: the
+    recipe's data, if they are read already; their notes are not printed again.
     """
     if recipe.pretrain is not None:
         raise RecipeError(
@@ -95,8 +102,9 @@ def prepare(recipe: Recipe, *, allow_code: bool = False, progress: Progress = SI
         )
     recipe = with_absolute_paths(recipe)
     progress.stage(f"Reading {printable(recipe.data.source)}")
-    source, parts = read_parts(recipe, given_record(recipe))
-    for note in (*source.notes, *leak_notes(parts.train, source.encoding)):
+    is_read = source is not None
+    source, parts = read_parts(recipe, given_record(recipe), source=source)
+    for note in () if is_read else (*source.notes, *leak_notes(parts.train, source.encoding)):
         progress.print(f"Note: {note}")
     if isinstance(recipe.train.batch_size, int) and recipe.train.batch_size > len(parts.train):
         progress.print(f"Note: train.batch_size is {len(parts.train)}, the number of training rows")
@@ -153,10 +161,16 @@ def weight_average(recipe: Recipe, train: Dataset, model: keras.Model) -> Weight
 
 
 def read_parts(
-    recipe: Recipe, record: DataRecord | None = None, *, same_task: bool = False
+    recipe: Recipe,
+    record: DataRecord | None = None,
+    *,
+    same_task: bool = False,
+    source: Source | None = None,
 ) -> tuple[Source, Splits]:
-    """The recipe's data as :func:`read_source` reads them, and their split."""
-    source, section = read_source(recipe, record, same_task=same_task), recipe.data
+    """The recipe's data as :func:`read_source` reads them, or the ``source`` read before, and their split."""
+    section = recipe.data
+    if source is None:
+        source = read_source(recipe, record, same_task=same_task)
     seed = recipe.seed if section.split_seed is None else section.split_seed
     if section.folds is not None:
         if section.fold is None:

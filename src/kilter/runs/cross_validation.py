@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
 
+import keras
 import numpy as np
 import polars
 
@@ -15,18 +16,21 @@ from kilter._progress import Verbose, shown
 from kilter.data import Source
 from kilter.data.csv_output import csv_text
 from kilter.data.folds import fold_numbers
-from kilter.errors import RecipeError
-from kilter.recipe import Recipe, dump_recipe
+from kilter.data.leaks import leak_notes
+from kilter.errors import KilterError, RecipeError
+from kilter.recipe import Recipe, dump_recipe, load_recipe
 from kilter.runs.atomic import write_text
 from kilter.runs.build import read_parts, read_source, with_absolute_paths
-from kilter.runs.directory import Run, create_run
+from kilter.runs.checksums import require_same_recipe
+from kilter.runs.directory import Run, create_run, reopen_run
 from kilter.runs.environment import describe_environment
 from kilter.runs.evaluating import BATCH
 from kilter.runs.predictions import Predictions, name_columns, predictions, row_names
-from kilter.runs.reading import read_data
+from kilter.runs.reading import RECIPE, read_data, read_result
 from kilter.runs.records import Result, to_json
-from kilter.runs.trained import Trained
-from kilter.runs.training import TrainResult, device_name, train
+from kilter.runs.termination import Interrupted
+from kilter.runs.trained import Trained, open_trained
+from kilter.runs.training import device_name, require_unfinished, resume, train
 
 FOLDS: Final = "folds.json"
 OUT_OF_FOLD: Final = "out-of-fold.csv"
@@ -56,6 +60,15 @@ class CrossValidation:
     predictions: polars.DataFrame
 
 
+@dataclass(frozen=True, eq=False)
+class _Fold:
+    """The run of a fold."""
+
+    path: Path
+    model: keras.Model
+    result: Result
+
+
 def cross_validate(
     recipe: Recipe,
     *,
@@ -77,26 +90,80 @@ def cross_validate(
             received=f"data.fold={recipe.data.fold}",
             remedy="leave data.fold out, or train this fold alone with kilter train",
         )
-    count = folds or recipe.data.folds or 5
-    recipe = with_absolute_paths(_with(recipe, folds=count))
+    recipe = with_absolute_paths(_with(recipe, folds=folds or recipe.data.folds or 5))
+    source = _read(recipe, verbose)
+    with create_run(Path(parent), recipe.name, recipe_text=dump_recipe(recipe)) as run:
+        run.write_environment(describe_environment(device=device_name(), seed=recipe.seed))
+        try:
+            return _through(run, recipe, source, verbose=verbose, allow_code=allow_code)
+        except BaseException:
+            if not any(path.is_dir() for path in run.path.iterdir()):
+                run.discard()
+            raise
+
+
+def is_cross_validation(path: Path) -> bool:
+    """Whether the run directory is one of :func:`cross_validate`, and not of one of its folds."""
+    try:
+        section = load_recipe(path / RECIPE).data
+    except KilterError:  # what is wrong is said where the run is read
+        return False
+    return section.folds is not None and section.fold is None
+
+
+def resume_folds(path: Path | str, *, verbose: Verbose = "auto", allow_code: bool = False) -> CrossValidation:
+    """Continue an interrupted cross-validation: finished folds are kept, the others trained.
+
+    Raises as :func:`kilter.runs.resume`.
+    """
+    with reopen_run(Path(path)) as run:
+        require_unfinished(run.path, None)
+        require_same_recipe(run.path / RECIPE)
+        recipe = load_recipe(run.path / RECIPE)
+        return _through(run, recipe, _read(recipe, verbose), verbose=verbose, allow_code=allow_code)
+
+
+def _read(recipe: Recipe, verbose: Verbose) -> Source:
+    """The data of all folds; problems show before there is a directory."""
     with shown(verbose) as progress:
         progress.stage("Reading the data")
         source = read_source(recipe, None, keep_inputs=True)
-        read_parts(_with(recipe, fold=1))  # problems of the data before there is a directory
-    with create_run(Path(parent), recipe.name, recipe_text=dump_recipe(recipe)) as run:
-        run.write_environment(describe_environment(device=device_name(), seed=recipe.seed))
-        results: list[TrainResult] = []
-        answers: list[Predictions] = []
+        for note in (*source.notes, *leak_notes(source.train, source.encoding)):
+            progress.print(f"Note: {note}")
+        read_parts(_with(recipe, fold=1), source=source)
+    return source
+
+
+def _through(
+    run: Run, recipe: Recipe, source: Source, *, verbose: Verbose, allow_code: bool
+) -> CrossValidation:
+    """Train the folds that are not finished, and conclude."""
+    folds: list[_Fold] = []
+    answers: list[Predictions] = []
+    how: dict[str, Any] = {"verbose": verbose, "allow_code": allow_code}
+    assert recipe.data.folds is not None
+    for number in range(1, recipe.data.folds + 1):
+        part = _with(recipe, fold=number).model_copy(update={"name": f"fold-{number}"})
         try:
-            for number in range(1, count + 1):
-                part = _with(recipe, fold=number).model_copy(update={"name": f"fold-{number}"})
-                results.append(train(part, parent=run.path, verbose=verbose, allow_code=allow_code))
-                answers.append(_answers(results[-1], part))
-        except BaseException:
-            if not results and not any(path.is_dir() for path in run.path.iterdir()):
-                run.discard()
-            raise
-        return _concluded(run, recipe, source, results, answers)
+            folds.append(_fold(run.path, part, source, how))
+        except Interrupted as error:
+            message = str(error).replace(str(error.path), str(run.path))
+            raise type(error)(run.path, message, error.signal) from error
+        answers.append(_answers(folds[-1], part, source))
+    return _concluded(run, recipe, source, folds, answers)
+
+
+def _fold(parent: Path, recipe: Recipe, source: Source, how: dict[str, Any]) -> _Fold:
+    """The fold of the recipe: as it was finished earlier, continued, or trained."""
+    begun = next((path for path in sorted(parent.iterdir()) if path.name.endswith(f"-{recipe.name}")), None)
+    ended = None if begun is None else read_result(begun)
+    if begun is not None and ended is not None and ended.status == "finished":
+        return _Fold(begun, open_trained(begun, allow_code=how["allow_code"]).model, ended)
+    if begun is not None:
+        found = resume(begun, **how)
+    else:
+        found = train(recipe, parent=parent, source=source, **how)
+    return _Fold(found.path, found.model, found.result)
 
 
 def _with(recipe: Recipe, **data: Any) -> Recipe:
@@ -105,17 +172,17 @@ def _with(recipe: Recipe, **data: Any) -> Recipe:
     return Recipe.model_validate(given)
 
 
-def _answers(result: TrainResult, recipe: Recipe) -> Predictions:
+def _answers(fold: _Fold, recipe: Recipe, source: Source) -> Predictions:
     """The predictions of a fold's model for the rows that it was tested on."""
-    _, parts = read_parts(recipe)
+    _, parts = read_parts(recipe, source=source)
     assert parts.test is not None
-    outputs = inference.predict(result.model, parts.test.x, batch_size=BATCH, verbose=0)
-    trained = Trained(result.model, result.path, result.path, read_data(result.path))
+    outputs = inference.predict(fold.model, parts.test.x, batch_size=BATCH, verbose=0)
+    trained = Trained(fold.model, fold.path, fold.path, read_data(fold.path))
     return predictions(trained, outputs, parts.test)
 
 
 def _concluded(
-    run: Run, recipe: Recipe, source: Source, results: list[TrainResult], answers: list[Predictions]
+    run: Run, recipe: Recipe, source: Source, results: list[_Fold], answers: list[Predictions]
 ) -> CrossValidation:
     """Write what the folds have in common."""
     seed = recipe.seed if recipe.data.split_seed is None else recipe.data.split_seed

@@ -76,16 +76,19 @@ def train(
     verbose: Verbose = "auto",
     allow_code: bool = False,
     guard: bool = True,
+    source: Source | None = None,
 ) -> TrainResult:
     """Train `recipe` in a new run directory below `parent`.
 
     The same recipe on the same machine gives the same bits. Recipe, data and model are checked first; an
     error then leaves no directory behind. Ctrl-C, SIGTERM and SIGHUP raise :class:`Interrupted` once the last
     finished epoch and the best weights are saved. `allow_code` lets the recipe run code (see
-    :func:`prepare`). `guard=False`: a training that diverges goes on as it is.
+    :func:`prepare`). `guard=False`: a training that diverges goes on as it is. `source`: the recipe's data, if
+    they are read already.
     """
     with shown(verbose) as progress:
-        prepared = replace(prepare(recipe, allow_code=allow_code, progress=progress), guard=guard)
+        prepared = prepare(recipe, allow_code=allow_code, progress=progress, source=source)
+        prepared = replace(prepared, guard=guard)
     _require_devices(recipe.train.devices)
     text = dump_recipe(prepared.recipe)
     with (

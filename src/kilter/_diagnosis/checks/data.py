@@ -212,7 +212,7 @@ def check_precision(context: Context) -> list[Finding]:
         if not counts:
             continue
         name, before, after = max(counts, key=lambda one: one[1] - one[2])
-        detail = f"Column {name}: {before} different values become {after}"
+        detail = f"Column {context.column(int(name))}: {before} different values become {after}"
         detail += f", and {len(counts) - 1} more columns lose values" if len(counts) > 1 else ""
         evidence = [Evidence("distinct values left", after, before, "subtract a nearby number in float64")]
         found.append(finding("lost-differences", "warning", ["data"], evidence, detail=detail))

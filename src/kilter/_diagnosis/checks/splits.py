@@ -339,13 +339,20 @@ def check_groups(context: Context) -> list[Finding]:
     if not context.features or context.x_val is None or len(context.inputs) != 1:
         return []
     held = np.asarray(jax.tree.leaves(context.x_val)[0])
-    found = []
-    for place, name in enumerate(context.features):
-        if context.inputs[0].ndim != 2 or not _GROUP.search(name.lower()):
+    mine, found = context.inputs[0], []
+    if mine.ndim != 2:
+        return []
+    places: dict[str, list[int]] = {}  # a category has a feature for each of its values, NAME=VALUE
+    for place, feature in enumerate(context.features):
+        places.setdefault(feature.partition("=")[0], []).append(place)
+    for name, columns in places.items():
+        if not _GROUP.search(name.lower()):
             continue
-        mine, theirs = np.unique(context.inputs[0][:, place]), np.unique(held[:, place])
-        both = len(np.intersect1d(mine, theirs))
-        if len(mine) > 1 and both:
+        if len(columns) > 1:
+            both = int((mine[:, columns].any(axis=0) & held[:, columns].any(axis=0)).sum())
+        else:
+            both = len(np.intersect1d(mine[:, columns], held[:, columns]))
+        if both and len(np.unique(mine[:, columns], axis=0)) > 1:
             evidence = [Evidence("groups on both sides", both, 0)]
             detail = f"{both} values of column {name} are in both"
             found.append(finding("shared-groups", "warning", ["data"], evidence, detail=detail))
