@@ -56,7 +56,7 @@ def run(kills: int, seed: int, folder: Path) -> dict[str, object]:
 
 def _share_compiled_programs(folder: Path) -> None:
     """Let each child load the programs that the first one compiled, also those that take no time."""
-    os.environ["JAX_COMPILATION_CACHE_DIR"] = str(folder)
+    os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(folder))
     os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
     os.environ["JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES"] = "-1"
 
