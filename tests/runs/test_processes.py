@@ -114,9 +114,7 @@ def in_both(tmp_path_factory):
     folder, program = tmp_path_factory.mktemp("both"), Path(__file__).with_name("two_processes.py")
     command = [sys.executable, str(program), free_address()]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-    both = [
-        subprocess.Popen([*command, str(rank), str(folder)], env=ENVIRONMENT, **pipes) for rank in (0, 1)
-    ]
+    both = [subprocess.Popen([*command, str(rank), str(folder)], env=ENVIRONMENT, **pipes) for rank in (0, 1)]
     said = [process.communicate(timeout=300) for process in both]
     assert [process.returncode for process in both] == [0, 0], said
     lines = [[one for one in out.splitlines() if one.startswith('["')] for out, _ in said]  # beside Gloo's

@@ -8,17 +8,15 @@ import sys
 from pathlib import Path
 
 import jax
-
-jax.config.update("jax_cpu_collectives_implementation", "gloo")
-address, rank, folder = sys.argv[1], int(sys.argv[2]), Path(sys.argv[3])
-jax.distributed.initialize(address, 2, rank, heartbeat_timeout_seconds=30)
-
 import keras
 import numpy as np
 
 import kilter
 from kilter.errors import KilterError
 
+address, rank, folder = sys.argv[1], int(sys.argv[2]), Path(sys.argv[3])
+jax.config.update("jax_cpu_collectives_implementation", "gloo")
+jax.distributed.initialize(address, 2, rank, heartbeat_timeout_seconds=30)
 X = np.random.default_rng(0).normal(size=(24, 4)).astype("float32")
 Y = X[:, :1] * 2
 

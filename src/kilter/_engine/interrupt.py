@@ -52,7 +52,7 @@ class Interrupt:
         return bool(self.pending)
 
     def check(self) -> None:
-        """Raise KeyboardInterrupt if Ctrl-C was pressed, as :meth:`asked`; with the number of another signal."""
+        """Raise KeyboardInterrupt if :meth:`asked`, with the number of the signal if it is not Ctrl-C's."""
         if self.asked():
             raise KeyboardInterrupt(*{self.pending} - {signal.SIGINT})
 

@@ -19,7 +19,6 @@ from kilter.data.paths import first_named, require_file, require_room
 from kilter.data.tables import UNREADABLE
 from kilter.errors import DataError
 
-
 # Of a value in memory; of text, a list or a struct the place of each value.
 _PLACE: Final = 16
 _BYTES: Final[dict[Any, float]] = {
