@@ -20,6 +20,8 @@ STOPPING = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasa
 # The exit code after a signal is this number plus the signal's, as in shells: 130 for Ctrl-C, 143 for
 # SIGTERM.
 BY_SIGNAL = 128
+# The exit code after an error in words.
+BAD_INPUT: Final = 2
 
 
 def leave(number: int, frame: FrameType | None) -> NoReturn:

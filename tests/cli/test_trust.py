@@ -7,6 +7,7 @@ import zipfile
 from pathlib import Path
 
 import keras
+import numpy as np
 import pytest
 import typer
 
@@ -163,6 +164,56 @@ def test_worker_processes_are_told_of_the_flag(carrier, words, kilter, stranger)
     Path("tomllib.py").unlink()
     assert not refused(kilter(*words.format(**files).split(), "--allow-code"))
     assert Path("RAN").exists()
+
+
+class Touching:
+    """Makes the file RAN when it is unpickled."""
+
+    def __reduce__(self):
+        return Path.touch, (Path("RAN"),)
+
+
+def pickled(folder):
+    """Data with pickled objects: an archive of NumPy, and a recipe that names it."""
+    rows = np.array([[Touching()], [Touching()]], dtype=object)
+    np.savez(folder / "pickled.npz", x=rows, y=np.array([Touching(), 1], dtype=object))
+    (folder / "recipe.toml").write_text(
+        f'[data]\nsource = "{folder}/pickled.npz"\n[model]\nbuilder = "mlp"\n'
+    )
+
+
+# Every way to name data, in the place of a named set, and every way to name a recipe.
+NAMING_DATA = [
+    words.replace(" digits", " {pickled}").replace("absent.csv", "{pickled}")
+    for command, every in (COMMANDS | {"train": ["train {recipe}", "train digits"]}).items()
+    for words in every
+    if command not in IN_WORKERS and ("digits" in words or "{recipe}" in words or "absent.csv" in words)
+]
+
+
+@pytest.mark.parametrize("flag", ["", " --allow-code"])
+@pytest.mark.parametrize("words", NAMING_DATA)
+def test_data_run_nothing_even_with_the_flag(words, flag, kilter, digits_run, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    pickled(tmp_path)
+    files = {"recipe": "recipe.toml", "pickled": "pickled.npz", "run": digits_run}
+    model = digits_run / "model.keras"
+    flag = flag if words.split()[0] not in NEVER else ""
+    ended = kilter(*words.format(**files, model=model).split(), *flag.split())
+    assert ended.code == 2, ended
+    assert not Path("RAN").exists()
+
+
+@pytest.mark.parametrize("words", ["evaluate {} digits", "predict {} digits", "diagnose digits --model {}"])
+def test_hdf5_models_run_nothing_even_with_the_flag(words, kilter, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    touching = keras.layers.Lambda(eval(f"lambda x: ({TOUCH}, x)[1]"), output_shape=(8, 8, 1))
+    model = keras.Sequential([keras.Input((8, 8, 1)), touching, keras.layers.Flatten()])
+    model.save("model.h5")
+    Path("model.h5").rename("code.keras")
+    Path("RAN").unlink(missing_ok=True)
+    assert kilter(*words.format("code.keras").split(), "--allow-code").code == 2
+    assert not Path("RAN").exists()
 
 
 def calling(function, path):

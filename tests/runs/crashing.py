@@ -1,7 +1,8 @@
 """Trainings that are killed at random moments and resumed, for test_crash.py and ``make crash``.
 
 A child process trains one of :data:`SUBJECTS` and kills itself with SIGKILL where its plan says: before the
-n-th system call of a save, after the n-th compiled chunk, or after some time. The next child goes on.
+n-th system call of a save, after the n-th compiled chunk, or after some time. The next child goes on. Of the
+subjects in :data:`TOGETHER` two processes train one model; one kills itself, and the other must end too.
 """
 
 from __future__ import annotations
@@ -9,10 +10,13 @@ from __future__ import annotations
 import hashlib
 import json
 import multiprocessing
+import multiprocessing.connection
 import os
 import random
 import signal
+import socket
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,34 +26,76 @@ os.environ.setdefault("KERAS_BACKEND", "jax")
 
 KINDS = ("save", "chunk", "time")
 ROWS = 96
+TRAINING_SECONDS = 240
+# docs/scale.md: what is left of a training whose other process was killed ends in this time.
+LEFT_SECONDS = 30
+# What a child imports before it trains; the server that forks the children has it already.
+PRELOADED = [
+    *("kilter", "keras", "kilter.runs.keeping", "kilter.runs.training", "kilter._engine.processes"),
+    *("orbax.checkpoint", "tensorboardX", "sklearn.datasets", "jax.experimental.multihost_utils"),
+]
 
 
 @dataclass(frozen=True)
 class Kill:
-    """When a child kills itself: before call or chunk number `at`, or after `at` milliseconds."""
+    """When a child kills itself: before call or chunk number `at`, or after `at` milliseconds.
+
+    `rank`: which child, where two train together; only the first one saves.
+    """
 
     kind: str
     at: int
+    rank: int = 0
 
 
 def plan(generator: random.Random) -> Kill:
     """A third of the kills within a save, half within an epoch, the others at any time."""
     kind = generator.choices(KINDS, (2, 3, 1))[0]
-    return Kill(kind, generator.randrange(*{"save": (0, 120), "chunk": (1, 14), "time": (300, 3000)}[kind]))
+    at = generator.randrange(*{"save": (0, 120), "chunk": (1, 14), "time": (300, 3000)}[kind])
+    return Kill(kind, at, 0 if kind == "save" else generator.randrange(2))
 
 
 def train_killed(subject: str, folder: Path, kill: Kill | None) -> int | None:
-    """Train in a child process; its exit code: 0 if it finished, -9 if it was killed."""
+    """Train in one or two child processes; the exit code: 0 if all finished, -9 if one was killed."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["kilter", "keras", "kilter.runs.keeping", "kilter.runs.training"])
-    child = context.Process(target=_child, args=(subject, folder, kill))
-    child.start()
-    child.join(240)
-    if child.exitcode is None:
-        child.kill()
-        child.join()
-        raise TimeoutError(f"{subject} in {folder} did not end")
-    return child.exitcode
+    context.set_forkserver_preload(PRELOADED)
+    count = 2 if subject in TOGETHER else 1
+    place = (free_address(), count) if count > 1 else (None, None)
+    doomed = None if kill is None else kill.rank % count
+    children = [
+        context.Process(target=_child, args=(subject, folder, kill if rank == doomed else None, *place, rank))
+        for rank in range(count)
+    ]
+    for child in children:
+        child.start()
+    try:
+        return _ended(children, subject)
+    finally:
+        for child in children:
+            child.kill()
+            child.join()
+
+
+def _ended(children: list[Any], subject: str) -> int | None:
+    """The code of the child that ended first with another one than 0, after which the others must end."""
+    deadline = time.monotonic() + TRAINING_SECONDS
+    failed: int | None = None
+    while any(child.exitcode is None for child in children):
+        multiprocessing.connection.wait([child.sentinel for child in children if child.exitcode is None], 1)
+        codes = [child.exitcode for child in children if child.exitcode not in (None, 0)]
+        if codes and failed is None:
+            failed = -signal.SIGKILL if -signal.SIGKILL in codes else codes[0]
+            deadline = min(deadline, time.monotonic() + LEFT_SECONDS)
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"{subject} did not end: {children}")
+    return failed or 0
+
+
+def free_address() -> str:
+    """An address at which no process of this machine listens."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return f"127.0.0.1:{free.getsockname()[1]}"
 
 
 def trial(subject: str, folder: Path, kills: list[Kill]) -> tuple[list[int | None], dict[str, str]]:
@@ -82,19 +128,25 @@ def outcome(folder: Path) -> dict[str, str]:
     return {**sums, "history": json.dumps(lines), "result": str(ended)}
 
 
-def _child(subject: str, folder: Path, kill: Kill | None) -> None:
+def _child(
+    subject: str, folder: Path, kill: Kill | None, address: str | None, count: int | None, rank: int
+) -> None:
     import warnings
 
     from kilter._engine import loop
+    from kilter._engine.processes import together
     from kilter.runs import checkpoints
 
+    with open(f"{folder}.log", "ab") as log:  # JAX says at length that the other process is gone
+        os.dup2(log.fileno(), 2)
     warnings.simplefilter("ignore")
     loop._FIRST_CHUNK, loop.CHUNK_SECONDS = 2, 1e-9
     calls = iter(range(10**9))
     checkpoints.Throttle.due = lambda self: next(calls) % 3 == 2  # by chunks, not by the clock
     if kill is not None:
         _arm(kill)
-    SUBJECTS[subject](folder)
+    with together(address, count, None if address is None else rank):
+        SUBJECTS[subject](folder)
 
 
 def _arm(kill: Kill) -> None:
@@ -134,17 +186,32 @@ def _before(module: Any, name: str, hook: Callable[..., None]) -> None:
 
 def _dense(folder: Path) -> None:
     """A recipe: dense layers with dropout, batch normalisation, one cycle and a moving average."""
-    from kilter.errors import RunError
-    from kilter.recipe import parse_recipe
-    from kilter.runs import resume, train
-    from kilter.runs.reading import is_run
-
     given = {
         "data": {"source": "digits", "validation": 0.2},
         "model": {"builder": "mlp", "hidden": [12], "dropout": 0.2, "batch_norm": "before"},
         "schedule": {"name": "one_cycle"},
         "train": {"epochs": 3, "batch_size": 256, "ema": 0.9},
     }
+    _recipe(folder, given)
+
+
+def _together(folder: Path) -> None:
+    """A recipe that two processes train: dense layers with dropout and batch normalisation."""
+    given = {
+        "data": {"source": "digits", "validation": 0.2},
+        "model": {"builder": "mlp", "hidden": [12], "dropout": 0.2, "batch_norm": "before"},
+        "train": {"epochs": 3, "batch_size": 256},
+    }
+    _recipe(folder, given)
+
+
+def _recipe(folder: Path, given: dict[str, Any]) -> None:
+    """Train a recipe, or go on with the run of it in the folder."""
+    from kilter.errors import RunError
+    from kilter.recipe import parse_recipe
+    from kilter.runs import resume, train
+    from kilter.runs.reading import is_run
+
     runs = [path for path in folder.iterdir() if is_run(path)] if folder.is_dir() else []
     if not runs:
         train(parse_recipe(given), parent=folder, verbose=0)
@@ -217,4 +284,6 @@ SUBJECTS: dict[str, Callable[[Path], None]] = {
     "dense": _dense,
     "convolutions": _convolutions,
     "stream": _stream,
+    "together": _together,
 }
+TOGETHER = {"together"}

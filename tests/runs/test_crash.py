@@ -21,7 +21,7 @@ def undisturbed(tmp_path_factory):
 
 
 # One kill within an epoch and one within a save: about 6 s with its undisturbed training.
-@pytest.mark.sampled(3)
+@pytest.mark.sampled(4)
 @pytest.mark.parametrize("subject", SUBJECTS)
 def test_killed_within_an_epoch_and_within_a_save(subject, undisturbed, tmp_path):
     codes, found = trial(subject, tmp_path, [Kill("chunk", 8), Kill("save", 31)])

@@ -3,7 +3,6 @@
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -13,6 +12,8 @@ import pytest
 
 from kilter._engine.processes import together
 from kilter.errors import OptionError
+
+from .crashing import free_address
 
 CLOSE = 1e-5
 RECIPE = """name = "two"
@@ -43,11 +44,17 @@ def start(folder: Path, *arguments: str) -> subprocess.Popen[str]:
 
 
 def started(folder: Path, *arguments: str) -> list[subprocess.Popen[str]]:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        address = f"127.0.0.1:{free.getsockname()[1]}"
-    how = ["--coordinator", address, "--processes", "2", "--rank"]
+    how = ["--coordinator", free_address(), "--processes", "2", "--rank"]
     return [start(folder, *arguments, *how, str(rank)) for rank in (0, 1)]
+
+
+def wait_for_epochs(folder: Path, count: int) -> None:
+    deadline = time.monotonic() + 300
+    while time.monotonic() < deadline:
+        history = list(folder.glob("two/*/history.jsonl"))
+        if history and len(history[0].read_text().splitlines()) > count:
+            return
+        time.sleep(0.2)
 
 
 def done(process: subprocess.Popen[str], seconds: float = 300) -> str:
@@ -83,12 +90,7 @@ def test_two_processes_are_as_one(folder):
 @pytest.mark.parametrize("killed", [0, 1])
 def test_one_is_killed(folder, killed):
     both = started(folder, "train", "recipe.toml", "--runs", "two", "--epochs", "100000")
-    deadline = time.monotonic() + 300
-    while time.monotonic() < deadline:
-        history = list(folder.glob("two/*/history.jsonl"))
-        if history and len(history[0].read_text().splitlines()) > 20:
-            break
-        time.sleep(0.2)
+    wait_for_epochs(folder, 20)
     both[killed].send_signal(signal.SIGKILL)
     left = both[1 - killed]
     said, _ = left.communicate(timeout=30)
@@ -104,6 +106,66 @@ def test_one_is_killed(folder, killed):
     recipe.write_text(recipe.read_text().replace("epochs = 100000", f"epochs = {epochs + 2}"))
     done(start(folder, "resume", str(run)))  # with one process fewer
     assert json.loads((run / "result.json").read_text())["status"] == "finished"
+
+
+@pytest.fixture(scope="module")
+def in_both(tmp_path_factory):
+    """What each case of two_processes.py gave, in both processes."""
+    folder, program = tmp_path_factory.mktemp("both"), Path(__file__).with_name("two_processes.py")
+    command = [sys.executable, str(program), free_address()]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    both = [subprocess.Popen([*command, str(rank), str(folder)], env=ENVIRONMENT, **pipes) for rank in (0, 1)]
+    said = [process.communicate(timeout=300) for process in both]
+    assert [process.returncode for process in both] == [0, 0], said
+    lines = [[one for one in out.splitlines() if one.startswith('["')] for out, _ in said]  # beside Gloo's
+    return [dict(map(json.loads, one)) for one in lines]
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("case", ["same", "other weights", "a run", "a run resumed"])
+def test_both_processes_have_the_same_numbers(case, in_both):
+    one, other = (found[case] for found in in_both)
+    assert one == other
+    wanted = in_both[0]["three epochs" if case == "a run resumed" else "same"]
+    assert one == wanted, "the weights are those of process 0"
+
+
+@pytest.mark.long
+@pytest.mark.parametrize(
+    ("case", "says"),
+    [
+        ("other rows", "the same rows"),
+        ("other rows of validation", "validation_data"),
+        ("another order", "batch size"),
+        ("ModelParallel", "over 2 processes"),
+    ],
+)
+def test_what_cannot_be_trained_by_several_is_refused_in_all(case, says, in_both):
+    assert all(says in found[case] for found in in_both)
+
+
+@pytest.mark.long
+def test_process_0_alone_has_the_run(in_both):
+    assert [found["runs"] for found in in_both] == [1, 0]
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("asked", [[1], [0, 1]])
+def test_a_signal_stops_all_after_the_same_step(folder, number, asked):
+    both = started(folder, "train", "recipe.toml", "--runs", "two", "--epochs", "100000")
+    wait_for_epochs(folder, 3)
+    for rank in asked:
+        both[rank].send_signal(number)
+    said = [process.communicate(timeout=30)[0] for process in both]
+    assert [process.returncode for process in both] == [128 + number] * 2, said
+    (run,) = folder.glob("two/*")
+    ended = json.loads((run / "result.json").read_text())
+    assert (ended["status"], ended["reason"]) == ("interrupted", "Ctrl-C" if number == 2 else "SIGTERM")
+    stopped = [next(line for line in out.splitlines() if line.startswith("Stopped after")) for out in said]
+    one, other = (line.partition(" To continue")[0] for line in stopped)
+    assert one == other
+    assert "process 0" in said[1]
 
 
 @pytest.mark.parametrize(

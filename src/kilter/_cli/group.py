@@ -22,14 +22,13 @@ from typer.models import CommandInfo
 
 from kilter._cli.output import say
 from kilter._layout import wrapped
-from kilter._system import BY_SIGNAL
+from kilter._system import BAD_INPUT, BY_SIGNAL
 from kilter._text import cause
 from kilter.errors import KilterError, RunWarning
 
 # Errors about options and values; typer does not export the class.
 _UsageError: Any = typer.BadParameter.__base__
 LONGEST: Final = 300  # characters shown of a path
-BAD_INPUT: Final = 2
 OUT_OF_MEMORY: Final = "RESOURCE_EXHAUSTED"  # in the text of XLA's error
 UNREACHABLE: Final = (
     errno.EACCES,

@@ -10,17 +10,20 @@ rounding. Weights and data that fit are on every device; streamed batches are sp
 from __future__ import annotations
 
 import contextlib
+import zlib
 from collections.abc import Callable, Generator, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
 import jax
+import jax.numpy as jnp
 import keras
 import numpy as np
 from jax import lax
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
+from kilter._engine.processes import arrays_from_first, count, require_same
 from kilter._models.variables import State, assign, variables
 from kilter._text import warn_once
 from kilter._validation import is_whole
@@ -29,6 +32,7 @@ from kilter.errors import OptionError
 Devices = int | Literal["all"] | Sequence[Any] | None
 ALL: Final = "all"
 _AXIS: Final = "batch"
+_COMPARED_ROWS: Final = 1024
 
 
 @dataclass(frozen=True)
@@ -194,9 +198,41 @@ def placement() -> Placement | None:
     return Placement(mesh.backend_mesh, distribution.batch_dim_name or mesh.axis_names[0])
 
 
+def start_alike(model: keras.Model, feed: Any) -> None:
+    """Of several processes: give the model the variables of process 0, and :func:`require_same_rows`.
+
+    Each draws its own initial weights unless they are seeded; XLA does not look whether what should be the
+    same is.
+    """
+    if placement() is None or not spans_processes():
+        return
+    require_same_rows(feed)
+    group = [variable for group in variables(model) for variable in group]
+    values = arrays_from_first([np.asarray(variable.value) for variable in group])
+    assign((variable, jnp.asarray(value)) for variable, value in zip(group, values, strict=True))
+
+
+def require_same_rows(feed: Any) -> None:
+    """Of several processes: raise :class:`DataError` unless each has the same rows, in the same order."""
+    if placement() is not None and spans_processes():
+        what = "rows, batch size and seed"
+        require_same(_digest(feed), what, "give every process the same; each takes its share of a batch")
+
+
+def _digest(feed: Any) -> int:
+    """CRC-32 of evenly spaced rows of a feed, or of the first batch of a source of batches."""
+    rows = getattr(feed, "rows", None)
+    found = zlib.crc32(repr(feed.order).encode())
+    for leaf in jax.tree.leaves(feed.example() if rows is None else rows.data):
+        places = np.unique(np.linspace(0, leaf.shape[0] - 1, _COMPARED_ROWS).astype(np.int64))
+        piece = np.ascontiguousarray(leaf[places])
+        found = zlib.crc32(piece.tobytes(), zlib.crc32(f"{leaf.shape}{piece.dtype}".encode(), found))
+    return found
+
+
 def spans_processes() -> bool:
     """Whether this process is one of several that train together."""
-    return jax.process_count() > 1
+    return count() > 1
 
 
 @dataclass(frozen=True)
@@ -247,8 +283,21 @@ def _placement_of(devices: Sequence[Any]) -> Placement | None:
 
 
 def _of_all_processes() -> Placement | None:
-    together = spans_processes() and keras.distribution.distribution() is None
-    return _placement_of(jax.devices()) if together else _chosen.get()
+    distribution: Any = keras.distribution.distribution()
+    if not spans_processes():
+        return _chosen.get()
+    if distribution is None:
+        return _placement_of(jax.devices())
+    mesh = distribution.device_mesh.backend_mesh
+    owners = {device.process_index for device in mesh.devices.flat}
+    if isinstance(distribution, keras.distribution.ModelParallel) and len(owners) > 1:
+        raise OptionError(
+            expected="DataParallel, or ModelParallel over the devices of one process",
+            received=f"keras.distribution.ModelParallel over {len(owners)} processes",
+            remedy="leave set_distribution out: each batch is then split over all devices; or split the "
+            "weights over jax.local_devices() alone",
+        )
+    return _chosen.get()
 
 
 def _gather(model: keras.Model) -> None:

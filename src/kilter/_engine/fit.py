@@ -23,6 +23,7 @@ from kilter._engine.batch_feed import BatchFeed, Replayed
 from kilter._engine.batch_hooks import callback_list, say_price
 from kilter._engine.checks import TargetCheck, check_inputs, check_targets
 from kilter._engine.cuts import Start
+from kilter._engine.devices import require_same_rows, start_alike
 from kilter._engine.divergence import Broken, DivergenceGuard
 from kilter._engine.embedding_ids import IdCheck, Kind
 from kilter._engine.epochs import epochs_told
@@ -227,6 +228,7 @@ def prepare(
     _check(model, feed, "train" if training else "test")
     if augmentation is not None:
         check_augmentation(model, augmentation, feed.example())
+    start_alike(model, feed)
 
 
 def _validation(
@@ -238,6 +240,7 @@ def _validation(
     with about("validation_data"):
         feed = validation_feed(data, batch_size, executed_steps(model, limited_steps(steps)), check)
         _check(model, feed, "test")
+        require_same_rows(feed)
     return feed
 
 

@@ -9,16 +9,21 @@ from concurrent.futures import Future
 from types import FrameType, TracebackType
 from typing import Any, TypeVar
 
+from kilter._engine.processes import agreed, count
+
 Made = TypeVar("Made")
 
 _PAUSE_SECONDS = 0.1
 
 
 class Interrupt:
-    """While active, the first Ctrl-C only sets ``.pending``, the second acts; for the main thread only."""
+    """While active, the first Ctrl-C only sets ``.pending``, the second acts; for the main thread only.
+
+    ``pending``: the number of the signal, 0 for none.
+    """
 
     def __init__(self) -> None:
-        self.pending = False
+        self.pending = 0
         self._previous: Any = None
         self._active = False
 
@@ -38,12 +43,18 @@ class Interrupt:
     def _remember(self, number: int, frame: FrameType | None) -> None:
         if self.pending:
             raise KeyboardInterrupt
-        self.pending = True
+        self.pending = number
+
+    def asked(self) -> bool:
+        """Whether Ctrl-C was pressed, in any of the processes that train together; all must call it."""
+        if count() > 1:
+            self.pending = int(agreed(self.pending).max())
+        return bool(self.pending)
 
     def check(self) -> None:
-        """Raise KeyboardInterrupt if Ctrl-C was pressed."""
-        if self.pending:
-            raise KeyboardInterrupt
+        """Raise KeyboardInterrupt if :meth:`asked`, with the number of the signal if it is not Ctrl-C's."""
+        if self.asked():
+            raise KeyboardInterrupt(*{self.pending} - {signal.SIGINT})
 
 
 def interruptible(work: Callable[[], Made]) -> Made:
@@ -71,5 +82,5 @@ def interruptible(work: Callable[[], Made]) -> Made:
             if result.done():  # the work itself timed out
                 raise
             active = getattr(signal.getsignal(signal.SIGINT), "__self__", None)
-            if isinstance(active, Interrupt):
-                active.check()
+            if isinstance(active, Interrupt) and active.pending and count() == 1:  # others would wait
+                raise KeyboardInterrupt from None

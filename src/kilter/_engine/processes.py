@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import atexit
 import contextlib
-import itertools
 import os
+import re
+import signal
 import sys
 from collections.abc import Generator
 from typing import Any, Final
@@ -18,14 +19,14 @@ from typing import Any, Final
 import jax
 import numpy as np
 
+from kilter._system import BAD_INPUT, BY_SIGNAL
 from kilter._text import first_line
-from kilter.errors import OptionError, RunError
+from kilter.errors import DataError, KilterError, OptionError, RunError
 
 AUTO: Final = "auto"
 _LOST_SECONDS: Final = 10  # without a sign of life from a process
+_OF_COLLECTIVES: Final = re.compile("gloo|nccl|coordination|barrier|heartbeat|connection", re.IGNORECASE)
 _MEETING_MILLISECONDS: Final = 900_000
-_FAILED: Final = 1  # the exit code
-_meetings = itertools.count()
 
 
 @contextlib.contextmanager
@@ -53,9 +54,9 @@ def together(coordinator: str | None, processes: int | None, rank: int | None) -
         ) from error
     try:
         yield
-    except BaseException:
+    except BaseException as error:
         # Leaving politely would wait for the others, who may be gone.
-        atexit.register(_leave)
+        atexit.register(_leave, _code(error))
         raise
     jax.distributed.shutdown()
 
@@ -73,11 +74,20 @@ def _check(coordinator: str | None, processes: int | None, rank: int | None) -> 
         )
 
 
-def _leave() -> None:
+def _code(error: BaseException) -> int:
+    """The exit code that the command line gives for an error."""
+    if isinstance(error, KeyboardInterrupt):
+        return BY_SIGNAL + getattr(error, "signal", signal.SIGINT)
+    if isinstance(error, SystemExit) and isinstance(error.code, int):
+        return error.code
+    return BAD_INPUT if isinstance(error, KilterError) else 1
+
+
+def _leave(code: int) -> None:
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(OSError, ValueError):
             stream.flush()
-    os._exit(_FAILED)
+    os._exit(code)
 
 
 def count() -> int:
@@ -95,7 +105,7 @@ def meet() -> None:
     from orbax.checkpoint.multihost import get_barrier_sync_fn
 
     with lost():
-        get_barrier_sync_fn()(key=f"kilter-{next(_meetings)}", timeout_ms=_MEETING_MILLISECONDS)
+        get_barrier_sync_fn()(key="kilter", timeout_ms=_MEETING_MILLISECONDS)
 
 
 def agreed(*values: int) -> np.ndarray:
@@ -105,6 +115,27 @@ def agreed(*values: int) -> np.ndarray:
     meet()
     with lost():
         return np.asarray(multihost_utils.process_allgather(np.array(values, np.int32))).reshape(count(), -1)
+
+
+def arrays_from_first(arrays: list[np.ndarray]) -> list[np.ndarray]:
+    """The arrays of process 0, on every process. All must call it at the same point."""
+    from jax.experimental import multihost_utils
+
+    meet()
+    with lost():
+        return multihost_utils.broadcast_one_to_all(arrays) if arrays else []
+
+
+def require_same(digest: int, what: str, remedy: str) -> None:
+    """Raise :class:`DataError` unless every process has this digest (32 bits). All must call it."""
+    found = agreed(digest - (1 << 31))[:, 0]
+    other = np.flatnonzero(found != found[0])
+    if other.size:
+        raise DataError(
+            expected=f"the same {what} in all {count()} processes",
+            received=f"others in process {', '.join(map(str, other))} than in process 0",
+            remedy=remedy,
+        )
 
 
 def from_first(content: bytes) -> bytes:
@@ -123,8 +154,8 @@ def lost() -> Generator[None]:
     """Within it an error of a collective says that another process is gone."""
     try:
         yield
-    except jax.errors.JaxRuntimeError as error:
-        if count() == 1:
+    except (jax.errors.JaxRuntimeError, ValueError) as error:  # Gloo's errors are ValueErrors
+        if count() == 1 or not _OF_COLLECTIVES.search(str(error)):
             raise
         raise RunError(
             expected=f"{count()} processes that train to the end",

@@ -25,7 +25,6 @@ from kilter._engine.loop import (
     testing,
     training,
 )
-from kilter._engine.processes import agreed, count
 from kilter._engine.program_cache import shelf
 from kilter._engine.scheduling import RateGuard
 from kilter._engine.stable_losses import losses_used
@@ -129,9 +128,7 @@ class Session:
 
         def between(chunk: Chunk) -> State | None:
             state = hooks.after(chunk.last, chunk.state, lambda: hook_logs(model, chunk))
-            if count() > 1:
-                interrupt.pending = bool(agreed(interrupt.pending).any())
-            if interrupt.pending or model.stop_training:
+            if interrupt.asked() or model.stop_training:
                 return None
             tell(self.callbacks, Cut(epoch, chunk.last + 1, state, chunk.logs, True, self._watched))
             return state

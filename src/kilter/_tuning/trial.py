@@ -136,7 +136,7 @@ def run_trial(
 
     def between(chunk: Chunk) -> Any:
         progress.stage(stage, min(int(chunk.state.step), steps), steps)  # type: ignore[attr-defined]
-        return None if interrupt.pending or is_over(chunk.state) else chunk.state
+        return None if interrupt.asked() or is_over(chunk.state) else chunk.state
 
     progress.stage(stage, 0, steps, detail="compiling")
     with Interrupt() as interrupt:

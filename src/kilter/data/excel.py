@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import zipfile
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Final
@@ -12,7 +13,7 @@ import polars as pl
 from kilter._validation import errors_as
 from kilter.data.csv_layout import find_header
 from kilter.data.dataset import LoadOptions
-from kilter.data.paths import first_named, quote, require_file
+from kilter.data.paths import first_named, quote, require_file, require_room
 from kilter.errors import DataError
 
 ENDINGS: Final = (".xlsx", ".xlsm", ".xlsb", ".xls", ".ods")
@@ -44,6 +45,9 @@ def frame(path: Path, options: LoadOptions) -> tuple[pl.DataFrame, tuple[str, ..
         received="one that cannot be read",
         remedy="open it and save it again, or save the sheet as CSV",
     ):
+        if zipfile.is_zipfile(path):
+            with zipfile.ZipFile(path) as archive:
+                require_room(sum(entry.file_size for entry in archive.infolist()), path)
         sheets = pl.read_excel(path, sheet_id=0, engine=engine, raise_if_empty=False)
         tables = [name for name, sheet in sheets.items() if sheet.height and sheet.width > 1]
         rows = [name for name, sheet in sheets.items() if sheet.height]

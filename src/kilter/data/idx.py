@@ -20,7 +20,7 @@ import numpy as np
 from kilter._validation import errors_as
 from kilter.data.assembling import About, Part, assemble
 from kilter.data.dataset import LoadOptions, Source
-from kilter.data.paths import quote, require_file
+from kilter.data.paths import quote, require_file, require_room
 from kilter.errors import DataError
 
 _TYPES = {0x08: ">u1", 0x09: ">i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
@@ -113,6 +113,8 @@ def _read_values(file: BinaryIO | gzip.GzipFile, path: Path, *, limit: int) -> n
     promised = math.prod(shape) * dtype.itemsize
     if math.prod(filter(None, shape)) * dtype.itemsize > sys.maxsize:  # NumPy refuses it even with 0 rows
         raise EOFError(f"its header says {shape}, more than any file holds")
+    if promised <= limit:
+        require_room(promised, path)
     content = _read_exactly(file, promised) if promised <= limit else b""
     if len(content) != promised or file.read(1):
         raise EOFError(

@@ -10,7 +10,7 @@ import numpy as np
 from kilter._validation import errors_as
 from kilter.data.assembling import About, Part, assemble
 from kilter.data.dataset import LoadOptions, Source
-from kilter.data.paths import DAMAGE, first_named, nearest_name, quote, require_file
+from kilter.data.paths import DAMAGE, first_named, nearest_name, quote, require_file, require_room
 from kilter.errors import DataError
 
 
@@ -56,6 +56,8 @@ def _part(archive: np.lib.npyio.NpzFile, keys: dict[str, str], x: str, y: str, p
 
 
 def _array(archive: np.lib.npyio.NpzFile, key: str, path: Path) -> np.ndarray:
+    entry = next(one for one in archive.zip.infolist() if one.filename in (key, f"{key}.npy"))
+    require_room(entry.file_size, path)
     try:
         array = archive[key]
     except ValueError as error:

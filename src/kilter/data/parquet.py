@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
+from typing import Any, Final
 
 import polars as pl
 
@@ -13,9 +15,19 @@ from kilter.data.dataset import LoadOptions, Source
 from kilter.data.folders import TEST_NAMES, TRAIN_NAMES, VALIDATION_NAMES
 from kilter.data.frames import frames_source
 from kilter.data.parquet_pages import require_sound_headers
-from kilter.data.paths import first_named, require_file
+from kilter.data.paths import first_named, require_file, require_room
 from kilter.data.tables import UNREADABLE
 from kilter.errors import DataError
+
+# Of a value in memory; of text, a list or a struct the place of each value.
+_PLACE: Final = 16
+_BYTES: Final[dict[Any, float]] = {
+    **dict.fromkeys((pl.Null, pl.Boolean), 0.125),
+    **dict.fromkeys((pl.Int8, pl.UInt8), 1),
+    **dict.fromkeys((pl.Int16, pl.UInt16), 2),
+    **dict.fromkeys((pl.Int32, pl.UInt32, pl.Float32, pl.Date, pl.Categorical, pl.Enum), 4),
+    **dict.fromkeys((pl.Int64, pl.UInt64, pl.Float64, pl.Datetime, pl.Duration, pl.Time), 8),
+}
 
 
 def recognises(path: Path) -> bool:
@@ -70,8 +82,16 @@ def _frame(files: list[Path]) -> pl.DataFrame:
     ):
         for file in files:
             require_sound_headers(file)
+            require_room(_unpacked(file), file)
         frames = [pl.read_parquet(file, hive_partitioning=False) for file in files]
         return frames[0] if len(frames) == 1 else pl.concat(frames, how="vertical_relaxed")
+
+
+def _unpacked(file: Path) -> int:
+    """About the bytes of the rows in memory; of texts and lists, which have any length, their places."""
+    types = map(type, pl.Schema(pl.read_parquet_schema(file)).dtypes())
+    rows = pl.scan_parquet(file, hive_partitioning=False).select(pl.len()).collect().item()
+    return math.ceil(rows * sum(_BYTES.get(one, _PLACE) for one in types))
 
 
 def _declared_classes(file: Path, label: str) -> tuple[str, ...] | None:

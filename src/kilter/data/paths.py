@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
+from kilter._system import require_memory
 from kilter._validation import errors_as
 from kilter.errors import DataError
 
@@ -41,6 +42,17 @@ def require_file(path: Path) -> int:
             remedy="write or download the file again",
         )
     return size
+
+
+def require_room(needed: int, path: Path) -> None:
+    """Raise DataError if what a file unpacks to, ``needed`` bytes, does not fit into the free memory."""
+    require_memory(
+        needed,
+        DataError,
+        expected=f"data that fit into memory in {path}",
+        received="a file that unpacks to more",
+        remedy="check that the file is what you think it is; kilter.data.stream reads large ones in parts",
+    )
 
 
 def in_utf8(name: str) -> str:

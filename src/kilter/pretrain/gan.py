@@ -267,7 +267,7 @@ def _train(
     with Interrupt() as interrupt:
 
         def between(chunk: Chunk) -> Any:
-            return None if interrupt.pending else chunk.state
+            return None if interrupt.asked() else chunk.state
 
         for epoch in range(epochs):
             began, compiled = time.perf_counter(), shelf(generator).seconds

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 import shutil
 import time
@@ -216,9 +217,11 @@ def reopen_run(path: Path) -> Run:
 
     Temporary files of a writer that was killed are removed.
 
-    Raises :class:`RunError` if `path` is no run directory or another process is writing to it.
+    Raises :class:`RunError` if `path` is no run directory, contains links, or another process is writing to
+    it.
     """
     require_run(path)
+    _require_no_links(path)
     run = Run(path, lock.acquire(path / LOCK))
     try:
         remove_temporary(path)
@@ -226,6 +229,18 @@ def reopen_run(path: Path) -> Run:
         run.close()
         raise
     return run
+
+
+def _require_no_links(path: Path) -> None:
+    """Raise :class:`RunError` for a link in the run: what is written to it, or removed, could be outside."""
+    with errors_named(path, doing="read"):
+        links = [one for one in path.rglob("*") if one.is_symlink()]
+    if links:
+        raise RunError(
+            expected=f"files and folders of its own in {path}, to write to",
+            received=f"the link {links[0].relative_to(path)} to {os.readlink(links[0])}",
+            remedy="put what it points to in its place, or remove it",
+        )
 
 
 def _named(parent: Path, name: str, moment: datetime) -> Path:

@@ -28,6 +28,7 @@ from kilter.runs.checksums import bytes_of
 from kilter.runs.consistency import newest_cut, restore_history
 from kilter.runs.directory import Run, create_run, discarded_unless_begun, reopen_run, safe_name
 from kilter.runs.environment import describe_environment
+from kilter.runs.processes import copied_from_first, first_has, written_by_first
 from kilter.runs.reading import CALL, is_run, read_call, read_history, read_result
 from kilter.runs.recorder import Recorder, average_in, best_of, restore, start_of
 from kilter.runs.records import Status, to_json
@@ -108,10 +109,14 @@ def keep(model: keras.Model, folder: Path, call: Call, train: Train, *, resumes:
     new one begins if there is none.
     """
     found = _to_resume(folder, model.name) if resumes else None
-    if found is not None:
-        with reopen_run(found) as run:
+    if resumes and first_has(found is not None):
+        with copied_from_first(found or folder) as path, reopen_run(path) as run:
             return _resumed(model, run, call, train)
-    with create_run(folder, model.name) as run, discarded_unless_begun(run):
+    with (
+        written_by_first(folder) as parent,
+        create_run(parent, model.name) as run,
+        discarded_unless_begun(run),
+    ):
         run.write_environment(describe_environment(device=device_name(), seed=call.seed))
         run.write_call(to_json(call.record()))
         recorder = Recorder(run, _watch(call), average=average_in(call.callbacks), beside=call.callbacks)

@@ -22,6 +22,16 @@ def written_by_first(parent: Path) -> Generator[Path]:
         yield Path(folder)
 
 
+def resume_command(path: Path) -> str:
+    """How to go on with a run; what the other processes write goes with them."""
+    return f"kilter resume {path}" if is_first() else "kilter resume, with the run directory of process 0"
+
+
+def first_has(found: bool) -> bool:
+    """What process 0 found, on every process. All must call it at the same point."""
+    return found if count() == 1 else from_first(b"1" if found else b"0") == b"1"
+
+
 @contextmanager
 def copied_from_first(path: Path) -> Generator[Path]:
     """The run to go on with: ``path`` for process 0, a copy of it for the others, who need no common disk."""

@@ -73,7 +73,7 @@ class Termination:
         self.signal = number
         on_ctrl_c = signal.getsignal(signal.SIGINT)
         if callable(on_ctrl_c):  # the engine's waits for the running chunk, Python's raises
-            on_ctrl_c(signal.SIGINT, frame)
+            on_ctrl_c(number, frame)
         else:  # Ctrl-C is ignored, as in a background job
             raise KeyboardInterrupt
 
@@ -87,7 +87,8 @@ def saving_what_is_done(
     with Termination() as termination:
         try:
             yield
-        except KeyboardInterrupt:
+        except KeyboardInterrupt as pressed:
+            termination.signal = next(iter(pressed.args), termination.signal)  # in another process, perhaps
             try:
                 recorder.save_newest()
                 recorder.keep_best()

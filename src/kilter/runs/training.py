@@ -38,7 +38,7 @@ from kilter.runs.evaluating import (
     fitting_measure,
     positive_of,
 )
-from kilter.runs.processes import copied_from_first, written_by_first
+from kilter.runs.processes import copied_from_first, resume_command, written_by_first
 from kilter.runs.reading import (
     FOUND_CLIP,
     FOUND_RATE,
@@ -210,7 +210,7 @@ def _run(
         run.finish(result)
         return result
 
-    with saving_what_is_done(recorder, finish, lambda: f"To continue: kilter resume {run.path}"):
+    with saving_what_is_done(recorder, finish, lambda: f"To continue: {resume_command(run.path)}"):
         recorder.save_model()  # a resumed run's, which may be of an epoch after the checkpoint
         with on_devices(prepared.model):  # what comes after it needs the weights on one again
             history = _fit(prepared, recorder, callbacks, verbose, start)

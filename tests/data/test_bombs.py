@@ -1,0 +1,114 @@
+"""Small files that unpack to more than the free memory: an error with both sizes, before memory is taken."""
+
+import gzip
+import io
+import struct
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+
+from kilter.data import load
+from kilter.errors import DataError
+
+MIB = 1 << 20
+
+
+def _npz(path, size):
+    np.savez_compressed(path, x=np.zeros((size // 8, 2), np.float32), y=np.arange(2).repeat(size // 16))
+
+
+def _npz_whose_header_lies(path, size):
+    header = io.BytesIO()
+    shape = {"descr": "<f4", "fortran_order": False, "shape": (size, size)}
+    np.lib.format.write_array_header_1_0(header, shape)
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("x.npy", header.getvalue() + bytes(8))
+
+
+def _idx(path, size):
+    images = bytes([0, 0, 8, 3]) + struct.pack(">3I", size >> 10, 32, 32) + bytes(size)
+    path.write_bytes(gzip.compress(images, 9))
+    labels = bytes([0, 0, 8, 1]) + struct.pack(">I", size >> 10) + bytes(size >> 10)
+    path.with_name("a-labels-idx1-ubyte").write_bytes(labels)
+
+
+def _parquet(path, size):
+    row = pl.LazyFrame({"a": [0.0], "b": [1.0], "y": [0]})
+    frame = row.select(pl.all().repeat_by(size // 24).explode()).collect()
+    frame.write_parquet(path, compression="zstd", row_group_size=size)
+
+
+def _csv(path, size):
+    path.write_bytes(gzip.compress(b"a,b,y\n" + b"1,2,3\n" * (size // 6), 9))
+
+
+def _spreadsheet(path, size):
+    pl.DataFrame({"a": [1, 2], "y": [0, 1]}).write_excel(path)
+    with zipfile.ZipFile(path, "a", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("xl/zeros.xml", bytes(size))
+
+
+# The size in memory of what a byte of "1,2,3\n" becomes: three numbers of 8 bytes from 6.
+GROWS = {"csv": 4}
+BOMBS = {
+    "npz": ("a.npz", _npz),
+    "npz whose header lies": ("a.npz", _npz_whose_header_lies),
+    "idx": ("a-images-idx3-ubyte.gz", _idx),
+    "parquet": ("a.parquet", _parquet),
+    "csv": ("a.csv.gz", _csv),
+    "spreadsheet": ("a.xlsx", _spreadsheet),
+}
+
+
+@pytest.mark.parametrize("case", BOMBS)
+def test_what_does_not_fit_is_refused(case, tmp_path, monkeypatch):
+    name, write = BOMBS[case]
+    write(tmp_path / name, 32 * MIB)
+    sizes = [one.stat().st_size for one in tmp_path.rglob("*") if one.is_file()]
+    assert sum(sizes) < 2 * MIB
+    monkeypatch.setattr("kilter._system.free_memory", lambda: 16 * MIB)
+    with pytest.raises(DataError) as refused:
+        load(tmp_path / name, task="regression" if "csv" in name else "auto")
+    assert ("16 MiB free" in refused.value.received) == (case != "npz whose header lies")
+
+
+MEASURED = """
+import resource, sys
+from kilter.data import load
+from kilter.errors import DataError
+peaks = []
+for path in sys.argv[1:]:
+    try:
+        load(path, task="regression")
+    except DataError:
+        pass
+    peaks.append(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+print(peaks[1] - peaks[0])
+"""
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("case", BOMBS)
+def test_what_fits_takes_at_most_three_times_its_size(case, tmp_path):
+    name, write = BOMBS[case]
+    (tmp_path / "small").mkdir()
+    write(tmp_path / name, 128 * MIB)
+    write(tmp_path / "small" / name, MIB)
+    command = [sys.executable, "-c", MEASURED, tmp_path / "small" / name, tmp_path / name]
+    run = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert run.returncode == 0, run.stderr
+    assert int(run.stdout) * 1024 <= 3 * 128 * MIB * GROWS.get(case, 1), "KiB"
+
+
+def test_a_stream_needs_no_room_for_all_rows(tmp_path, monkeypatch):
+    _parquet(Path(tmp_path / "a.parquet"), 4 * MIB)
+    monkeypatch.setattr("kilter._system.free_memory", lambda: MIB)
+    from kilter.data import stream
+
+    x, _ = stream(tmp_path / "a.parquet")
+    assert len(x) == 4 * MIB // 24
