@@ -11,8 +11,7 @@ import zipfile
 from pathlib import Path
 from typing import IO, Any, Final, cast
 
-from kilter._system import free_memory, in_bytes
-from kilter.data.paths import first_named, quote
+from kilter.data.paths import first_named, quote, require_room
 from kilter.errors import DataError
 
 ENDINGS: Final = (".gz", ".bz2", ".xz", ".zst", ".zip")
@@ -88,14 +87,8 @@ def _zstandard(file: IO[bytes], path: Path) -> IO[bytes]:
 
 def _bounded(stream: IO[bytes], path: Path) -> bytes:
     """All of the stream; a small file can unpack to any size, so it stops where memory would run out."""
-    free = free_memory()
     content = io.BytesIO()
     while chunk := stream.read(_CHUNK):
-        if free is not None and _COPIES * (content.tell() + len(chunk)) > free:
-            raise DataError(
-                expected=f"a table in {path} that fits into memory",
-                received=f"more than {in_bytes(content.tell())} once unpacked, {in_bytes(free)} free",
-                remedy="check that it is the right file; use a part of it, or Parquet with kilter.data.stream",
-            )
         content.write(chunk)
+        require_room((_COPIES - 1) * content.tell(), path)  # beside the text, which is in memory already
     return content.getvalue()
