@@ -75,6 +75,16 @@ TAKEN: dict[str, tuple[Callable[[], keras.Model], Callable[[], dict[str, Any]]]]
         classifier,
         lambda: {"x": X, "y": Y, "epochs": 1, "validation_data": (batch for batch in BATCHES)},
     ),
+    "some batches of a generator as validation": (
+        classifier,
+        lambda: {
+            "x": X,
+            "y": Y,
+            "epochs": 3,
+            "validation_data": (batch for batch in BATCHES),
+            "validation_steps": 3,
+        },
+    ),
     "class_weight of a PyDataset": (classifier, lambda: {"x": Numbered(), "class_weight": WEIGHTS}),
     "class_weight of one-hot batches": (
         one_hot,
