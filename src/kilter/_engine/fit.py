@@ -210,9 +210,9 @@ def validation_feed(
     The batches of a generator are kept for later epochs; with ``steps`` only the first two, as in Keras.
     """
     order = Order(batch_size, shuffle=False, seed=0)
-    is_pair = isinstance(data, tuple) or (isinstance(data, list) and is_array(data))  # Keras takes lists too
-    if is_pair and len(data) in (2, 3):
-        x, y, weights = (*data, None)[:3]
+    is_list = isinstance(data, list) and is_array(data) and len(data) > 1  # Keras takes lists too
+    if (isinstance(data, tuple) or is_list) and len(data) in (1, 2, 3):
+        x, y, weights = (*data, None, None)[:3]
         return training_feed(x, y, weights, None, order, steps=steps, check=check)
     if isinstance(data, Iterator):
         data = Replayed(data, None if steps is None else KEPT_BY_KERAS)
