@@ -109,6 +109,15 @@ def test_what_the_engine_refuses_runs_on_keras_with_a_warning():
     assert "val_loss" in history.history
 
 
+@pytest.mark.filterwarnings("ignore:model.fit runs on Keras's own loop")
+def test_a_model_keeps_its_weights_if_keras_cannot_train_it_either():
+    model = kilter.accelerate(net(loss="categorical_crossentropy"))
+    before = model.get_weights()
+    with pytest.raises(ValueError, match="shape"):
+        model.fit(x, y, verbose=0)
+    same(model.get_weights(), before)
+
+
 def test_an_error_of_training_is_not_tried_again():
     class Fails(keras.callbacks.Callback):
         def on_epoch_end(self, epoch, logs=None):

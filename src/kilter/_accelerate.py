@@ -16,6 +16,7 @@ from kilter._engine import inference
 from kilter._engine.overrides import loop_called_by_model
 from kilter._engine.stable_losses import from_logits
 from kilter._fit import fit
+from kilter._models.variables import values_survive
 from kilter.errors import KilterError, ModelError
 
 AnyModel = TypeVar("AnyModel", bound=keras.Model)
@@ -173,7 +174,8 @@ def _fit(
         if watch.begun:
             raise
         _warn("fit", error)
-        return method(model, x, y, batch_size, epochs, verbose, callbacks, **options)
+        with values_survive(model):
+            return method(model, x, y, batch_size, epochs, verbose, callbacks, **options)
 
 
 def _evaluate(
@@ -190,7 +192,10 @@ def _evaluate(
     **own: Any,
 ) -> Any:
     def by_keras() -> Any:
-        return method(model, x, y, batch_size, verbose, sample_weight, steps, callbacks, return_dict, **own)
+        with values_survive(model):
+            return method(
+                model, x, y, batch_size, verbose, sample_weight, steps, callbacks, return_dict, **own
+            )
 
     watch = _Begun()
     if own:  # Keras's fit validates with an iterator that it keeps
@@ -239,7 +244,8 @@ def _predict(
         if watch.begun:
             raise
         _warn("predict", error)
-        return method(model, x, batch_size, verbose, steps, callbacks)
+        with values_survive(model):
+            return method(model, x, batch_size, verbose, steps, callbacks)
 
 
 def _warn(name: str, error: KilterError) -> None:

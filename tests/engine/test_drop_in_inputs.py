@@ -64,6 +64,15 @@ def one_hot() -> keras.Model:
     return classifier(loss=keras.losses.CategoricalCrossentropy(from_logits=True))
 
 
+def without_targets() -> keras.Model:
+    """A model whose only loss is the size of its outputs."""
+    keras.utils.set_random_seed(1)
+    inputs = keras.Input((FEATURES,))
+    model = keras.Model(inputs, keras.layers.Dense(3, activity_regularizer="l2")(inputs))
+    model.compile("sgd")
+    return model
+
+
 # Name: the model, and the arguments of a training, made anew for each because generators are spent.
 TAKEN: dict[str, tuple[Callable[[], keras.Model], Callable[[], dict[str, Any]]]] = {
     "generator of one epoch": (classifier, lambda: {"x": (batch for batch in BATCHES), "epochs": 1}),
@@ -74,6 +83,20 @@ TAKEN: dict[str, tuple[Callable[[], keras.Model], Callable[[], dict[str, Any]]]]
     "generator as validation": (
         classifier,
         lambda: {"x": X, "y": Y, "epochs": 1, "validation_data": (batch for batch in BATCHES)},
+    ),
+    "some batches of a generator as validation": (
+        classifier,
+        lambda: {
+            "x": X,
+            "y": Y,
+            "epochs": 3,
+            "validation_data": (batch for batch in BATCHES),
+            "validation_steps": 3,
+        },
+    ),
+    "a tuple of inputs alone as validation": (
+        without_targets,
+        lambda: {"x": X, "validation_data": (X,)},
     ),
     "class_weight of a PyDataset": (classifier, lambda: {"x": Numbered(), "class_weight": WEIGHTS}),
     "class_weight of one-hot batches": (

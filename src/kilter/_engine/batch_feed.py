@@ -80,18 +80,20 @@ def _own(leaf: Any) -> np.ndarray:
 
 
 class Replayed:
-    """The batches of an iterator, which is read once and then repeated from memory."""
+    """The batches of an iterator, of which the first ``most`` (all if None) are repeated from memory."""
 
-    def __init__(self, source: Iterator[Any]) -> None:
-        self._source = source
+    def __init__(self, source: Iterator[Any], most: int | None = None) -> None:
+        self._source, self._most = source, most
         self._kept: list[Batch] = []
 
     def __iter__(self) -> Iterator[Batch]:
         """The batches kept, then those not read yet."""
         yield from self._kept
         for item in self._source:
-            self._kept.append(_batch_of(item))
-            yield self._kept[-1]
+            batch = _batch_of(item)
+            if self._most is None or len(self._kept) < self._most:
+                self._kept.append(batch)
+            yield batch
 
 
 @dataclass(frozen=True)

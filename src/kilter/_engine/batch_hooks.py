@@ -184,7 +184,7 @@ def callback_list(
     return keras.callbacks.CallbackList(
         given,
         add_progbar=False,  # kilter's own knows when programs are compiled
-        verbose=verbose if isinstance(verbose, int) else 1,
+        verbose=verbose if isinstance(verbose, int | str) else 1,
         model=model,
         epochs=epochs,
         steps=steps,

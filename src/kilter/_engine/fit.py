@@ -43,6 +43,8 @@ from kilter.schedules import Performance
 
 AnyFeed = ResidentFeed | StreamFeed | BatchFeed
 KERAS_BATCH_SIZE: Final = 32  # where None is given
+# Keras reads two batches of a generator ahead, and begins every validation with them.
+KEPT_BY_KERAS: Final = 2
 
 
 def fit(
@@ -141,7 +143,7 @@ def forward(feed: AnyFeed, validation: AnyFeed | None, validates: Callable[[int]
         if isinstance(feed, BatchFeed):
             feed.pass_over(epoch)
         if isinstance(validation, BatchFeed) and validates(epoch):
-            validation.pass_over(epoch)
+            validation.pass_over(0)  # each validation begins anew
 
 
 def training_feed(
@@ -205,15 +207,15 @@ def validation_feed(
 ) -> AnyFeed:
     """The feed of ``validation_data`` as :func:`kilter.fit` takes it, of at most ``steps`` batches.
 
-    The batches of a generator are kept for later epochs, unless ``steps`` are given.
+    The batches of a generator are kept for later epochs; with ``steps`` only the first two, as in Keras.
     """
     order = Order(batch_size, shuffle=False, seed=0)
-    is_pair = isinstance(data, tuple) or (isinstance(data, list) and is_array(data))  # Keras takes lists too
-    if is_pair and len(data) in (2, 3):
-        x, y, weights = (*data, None)[:3]
+    is_list = isinstance(data, list) and is_array(data) and len(data) > 1  # Keras takes lists too
+    if (isinstance(data, tuple) or is_list) and len(data) in (1, 2, 3):
+        x, y, weights = (*data, None, None)[:3]
         return training_feed(x, y, weights, None, order, steps=steps, check=check)
-    if isinstance(data, Iterator) and steps is None:
-        data = Replayed(data)
+    if isinstance(data, Iterator):
+        data = Replayed(data, None if steps is None else KEPT_BY_KERAS)
     return training_feed(data, None, None, None, order, steps=steps, check=check)
 
 

@@ -168,6 +168,24 @@ def values_kept(kept: Iterable[Any]) -> Generator[None]:
         assign(before)
 
 
+@contextlib.contextmanager
+def values_survive(model: keras.Model) -> Generator[None]:
+    """If the body raises, variables that it leaves empty get back the values that they had.
+
+    Keras's loops take the values out of the variables, and lose them if their first step cannot be traced.
+    """
+    optimizer = getattr(model, "optimizer", None)
+    kept = [*model.variables, *(optimizer.variables if optimizer is not None else [])]
+    before = [(variable, variable._value) for variable in kept if variable._value is not None]
+    try:
+        yield
+    except BaseException:
+        for variable, value in before:
+            if variable._value is None and not value.is_deleted():
+                variable._value = value
+        raise
+
+
 def build(model: keras.Model, batch: Sequence[Any], *, training: bool = True) -> None:
     """Create the variables of model, loss, metrics and optimiser from one ``(x, y, sample_weight)``."""
     check_compiled(model, training=training)
