@@ -95,7 +95,7 @@ def _bounded(stream: IO[bytes], path: Path) -> bytes:
             raise DataError(
                 expected=f"a table in {path} that fits into memory",
                 received=f"more than {in_bytes(content.tell())} once unpacked, {in_bytes(free)} free",
-                remedy="check that it is the right file; use a part of it, or Parquet with kilter.data.stream",
+                remedy="check that it is the right file, or use a part of it",
             )
         content.write(chunk)
     return content.getvalue()
