@@ -9,7 +9,7 @@ from sklearn.base import clone
 from sklearn.datasets import load_iris, make_regression
 from sklearn.model_selection import GridSearchCV, cross_val_score
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
+from sklearn.preprocessing import OneHotEncoder, StandardScaler
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from kilter import KilterClassifier, KilterRegressor
@@ -17,8 +17,9 @@ from kilter.errors import DataError, OptionError
 
 BOTH = [KilterClassifier(random_state=0), KilterRegressor(random_state=0)]
 EXCEPTIONS = {
-    "check_sample_weight_equivalence_on_dense_data": "leaving out a row changes the batches, and so the "
-    "steps, which a weight of zero does not"
+    f"check_sample_weight_equivalence_on_{form}_data": "repeating a row changes the batches, and so the steps, "
+    "which a weight of two does not"
+    for form in ("dense", "sparse")
 }
 X, y = load_iris(return_X_y=True)
 
@@ -73,6 +74,23 @@ def test_class_weights_act_as_the_row_weights_they_stand_for():
     plain = KilterClassifier(**options).fit(X, y)
     np.testing.assert_allclose(one.predict_proba(X), other.predict_proba(X), rtol=1e-5)
     assert not np.allclose(one.predict_proba(X), plain.predict_proba(X), rtol=1e-3)
+
+
+def test_rows_of_weight_zero_have_no_influence():
+    options = {"epochs": 2, "random_state": 0}
+    odd = np.concatenate([X, np.full((30, 4), 1e6)])
+    labels, weights = np.concatenate([y, np.zeros(30, int)]), np.repeat([1.0, 0.0], [150, 30])
+    one = KilterClassifier(**options).fit(odd, labels, sample_weight=weights)
+    other = KilterClassifier(**options).fit(X, y, sample_weight=weights[:150])
+    np.testing.assert_array_equal(one.predict_proba(X), other.predict_proba(X))
+
+
+def test_sparse_rows_are_as_dense_ones():
+    words = make_pipeline(OneHotEncoder(), KilterClassifier(epochs=2, random_state=0)).fit(X.round(), y)
+    dense = make_pipeline(OneHotEncoder(sparse_output=False), KilterClassifier(epochs=2, random_state=0))
+    np.testing.assert_allclose(
+        words.predict_proba(X.round()), dense.fit(X.round(), y).predict_proba(X.round()), atol=1e-6
+    )
 
 
 def test_a_network_of_ones_own():

@@ -19,6 +19,7 @@ from kilter._engine.inference import predict
 from kilter._fit import fit
 from kilter._progress import Verbose
 from kilter._validation import whole_number
+from kilter.data.memory import dense
 from kilter.errors import DataError
 from kilter.nn.builders import mlp
 
@@ -61,6 +62,11 @@ class _Network(BaseEstimator):
         self.random_state = random_state
         self.verbose = verbose
 
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.sparse = True
+        return tags
+
     def _train(
         self,
         X: np.ndarray,
@@ -73,6 +79,8 @@ class _Network(BaseEstimator):
         """Build, compile and train the network; sets ``model_``, ``history_`` and ``n_iter_``."""
         whole_number("epochs", self.epochs, 1)
         whole_number("batch_size", self.batch_size, 1)
+        if weights is not None and not weights.all():
+            X, targets, weights, classes = _weighted(X, targets, weights, classes)
         seed = int(check_random_state(self.random_state).randint(2**31 - 1))
         training, validation = self._parts(X, targets, weights, classes, seed)
         model = self._network(training[0], outputs, seed)
@@ -137,12 +145,20 @@ class _Network(BaseEstimator):
 
     def _outputs(self, X: Any) -> np.ndarray:
         check_is_fitted(self)
-        rows = validate_data(self, X, dtype=[np.float64, np.float32], reset=False)
+        rows = dense(validate_data(self, X, accept_sparse=True, dtype=[np.float64, np.float32], reset=False))
         # Whole batches: one program serves every number of rows, and a row's result does not depend on the
         # others.
         filled = np.pad(rows, ((0, -len(rows) % _PREDICTED_TOGETHER), (0, 0)))
         outputs = predict(self.model_, filled, batch_size=_PREDICTED_TOGETHER, verbose=0)
         return np.asarray(outputs)[: len(rows)]
+
+
+def _weighted(
+    X: np.ndarray, targets: np.ndarray, weights: np.ndarray, classes: np.ndarray | None
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray | None]:
+    """The rows with a weight other than zero: others must not influence means, splits and batches either."""
+    kept = weights != 0
+    return X[kept], targets[kept], weights[kept], None if classes is None else classes[kept]
 
 
 class KilterClassifier(ClassifierMixin, _Network):
@@ -204,14 +220,14 @@ class KilterClassifier(ClassifierMixin, _Network):
         self.class_weight = class_weight
 
     def fit(self, X: Arrays, y: Arrays, sample_weight: Arrays | None = None) -> Self:
-        """Train on rows ``X`` (2-D, finite numbers) and class labels ``y`` (1-D); returns the estimator.
+        """Train on rows ``X`` (2-D, finite numbers; may be sparse) and class labels ``y`` (1-D); returns the estimator.
 
-        ``sample_weight``: a weight for each row. Raises ValueError where scikit-learn would, and for a single
+        ``sample_weight``: a weight for each row; those of weight 0 are left out. Raises ValueError where scikit-learn would, and for a single
         class.
         """
         given: tuple[Any, Any] = X, y  # scikit-learn's annotations take no arrays
-        checked: Any = validate_data(self, *given, dtype=[np.float64, np.float32])
-        rows, labels = checked
+        checked: Any = validate_data(self, *given, accept_sparse=True, dtype=[np.float64, np.float32])
+        rows, labels = dense(checked[0]), checked[1]
         check_classification_targets(labels)
         self.classes_, numbers = np.unique(labels, return_inverse=True)
         if len(self.classes_) < 2:
@@ -258,15 +274,20 @@ class KilterRegressor(RegressorMixin, _Network):
         return tags
 
     def fit(self, X: Arrays, y: Arrays, sample_weight: Arrays | None = None) -> Self:
-        """Train on rows ``X`` (2-D, finite numbers) and targets ``y`` (1-D or 2-D); returns the estimator.
+        """Train on rows ``X`` (2-D, finite numbers; may be sparse) and targets ``y`` (1-D or 2-D); returns the estimator.
 
-        ``sample_weight``: a weight for each row. Raises ValueError where scikit-learn would.
+        ``sample_weight``: a weight for each row; those of weight 0 are left out. Raises ValueError where scikit-learn would.
         """
         given: tuple[Any, Any] = X, y  # as in the classifier
         checked: Any = validate_data(
-            self, *given, dtype=[np.float64, np.float32], multi_output=True, y_numeric=True
+            self,
+            *given,
+            accept_sparse=True,
+            dtype=[np.float64, np.float32],
+            multi_output=True,
+            y_numeric=True,
         )
-        rows, numbers = checked
+        rows, numbers = dense(checked[0]), checked[1]
         weights = None if sample_weight is None else _check_sample_weight(sample_weight, rows)
         targets = np.asarray(numbers, "float64")
         self._is_vector = targets.ndim == 1

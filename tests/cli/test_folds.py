@@ -52,7 +52,8 @@ def test_an_interrupted_cross_validation_goes_on_where_it_stopped(kilter, prices
 
     def stopped(recipe, **how):
         if trained:
-            raise Interrupted(how["parent"] / "fold", f"stopped. To continue: kilter resume {how['parent'] / 'fold'}")
+            path = how["parent"] / "fold"
+            raise Interrupted(path, f"stopped. To continue: kilter resume {path}")
         trained.append(recipe.name)
         return train(recipe, **how)
 

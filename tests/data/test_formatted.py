@@ -87,7 +87,8 @@ def test_what_could_be_two_numbers_is_refused(text, words, write):
 
 
 @pytest.mark.parametrize(
-    "texts", [["2-3", "4-5"], ["1.2.3", "a"], ["10%", "low"], ["00501", "94110"], ["001A", "002A"], ["P1", "P2"]]
+    "texts",
+    [["2-3", "4-5"], ["1.2.3", "a"], ["10%", "low"], ["00501", "94110"], ["001A", "002A"], ["P1", "P2"]],
 )
 def test_other_texts_stay_categories(texts, write):
     rows = "".join(f"{text},{i}\n" for i, text in enumerate(texts))

@@ -166,7 +166,9 @@ def test_numbers_that_float32_cannot_represent_count_as_missing(entry, write):
     source = load(write(f"a,y\n1,0\n{entry},1\n3,0\n5,1\n"))
     assert source.train.features == ("a", "a missing")
     assert source.train.x.tolist() == [[1, 0], [3, 1], [3, 0], [5, 0]]
-    assert any('column "a": 1 value is infinite or too large: it counts as missing' in n for n in source.notes)
+    assert any(
+        'column "a": 1 value is infinite or too large: it counts as missing' in n for n in source.notes
+    )
     new = load(write(f"a\n{entry}\n2\n", "new.csv"), encoding=source.encoding)
     assert new.train.x.tolist() == [[3, 1], [2, 0]]
     assert any("infinite or too large" in note for note in new.notes)

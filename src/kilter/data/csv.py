@@ -85,9 +85,9 @@ def with_points(
 ) -> tuple[pl.DataFrame, tuple[str, ...]]:
     """The frame of a file separated by semicolons, with its decimal commas read as such, and notes.
 
-    ``raw`` reads columns as text; only ``columns`` may contain numbers. A column in which some numbers can be read
-    in one way only is read so. In others "1,500" has a decimal comma, unless such numbers in other columns, or the
-    ``known`` columns of training, say that commas group thousands.
+    ``raw`` reads columns as text; only ``columns`` may contain numbers. A column in which some numbers can be
+    read in one way only is read so. In others "1,500" has a decimal comma, unless other columns, or the
+    ``known`` columns of training, show that commas group thousands.
     """
     series = {one.name: one for one in frame.get_columns()}
     texts = [name for name in columns if series[name].dtype == pl.String and mostly_numbers(series[name])]
@@ -108,9 +108,9 @@ def with_points(
     notes = [f"the comma is read as the decimal mark, as in column {first_named(map(quote, commas))}"]
     if grouped:
         example = next(entry for entry in grouped[0].to_list() if entry and "." in entry)
+        names, value = first_named(quote(one.name) for one in grouped), float(example.replace(".", ""))
         notes.append(
-            f"the point is read as the mark of thousands in column {first_named(quote(x.name) for x in grouped)}: "
-            f"{quote(example.strip())} is {float(example.replace('.', '')):g}"
+            f"the point is read as the mark of thousands in column {names}: {quote(example.strip())} is {value:g}"
         )
     return frame.with_columns(_as_numbers(one) for one in turned.values()), tuple(notes)
 
@@ -146,8 +146,8 @@ def frame(path: Path, options: LoadOptions) -> tuple[pl.DataFrame, tuple[str, ..
     """The table of a CSV file with a header line, and notes.
 
     The separator (comma, semicolon, tab, bar or spaces) is the most frequent in the header. Blank lines are
-    skipped and not counted; titles above the header are left out. Between semicolons a comma is a decimal mark.
-    The text may be UTF-8, UTF-16 or Windows-1252.
+    skipped and not counted; titles above the header are left out. Between semicolons a comma is a decimal
+    mark. The text may be UTF-8, UTF-16 or Windows-1252.
     """
     require_file(path)
     with errors_as(

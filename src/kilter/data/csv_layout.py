@@ -65,7 +65,7 @@ def arranged(content: Path | bytes) -> Layout:
 
 
 def require_table(content: Path | bytes, path: Path) -> None:
-    """Raise DataError for a web page or a pointer of Git LFS, which downloads often are instead of the table."""
+    """Raise DataError for a web page or a pointer of Git LFS, which some downloads are."""
     first = _sample(content)[0].lstrip("\ufeff \t\r\n").lower()
     if first.startswith(("<!doctype", "<html", "<?xml", "<head")):
         raise DataError(

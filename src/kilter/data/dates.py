@@ -11,8 +11,8 @@ import polars as pl
 from kilter.data.encoding import date_parts
 
 _MICROSECONDS_A_DAY: Final = 86_400_000_000
-# ISO first. Where day and month could be either way round, all values of the column must fit. %B also reads short
-# names of months, and %A of weekdays.
+# ISO first. Where day and month could be either way round, all values of the column must fit. %B also reads
+# short names of months, and %A of weekdays.
 _DATES: Final = (
     *(
         "%Y-%m-%d",
@@ -73,7 +73,8 @@ NUMBERS: Final = {
 YEAR_FIRST: Final = "%Y%m%d"  # also of whole numbers, such as 20251231
 
 _LIKE_A_DATE: Final = (
-    r"^(?:\d{4}[-/.]\d{1,2}(?:[-/.]\d{1,2})?|\d{8}(?:\d{6})?|\d{1,2}[-/.]\d{1,2}[-/.](?:\d{4}|\d{2})|\d{1,2}/\d{4})(?:[ T,]|$)"
+    r"^(?:\d{4}[-/.]\d{1,2}(?:[-/.]\d{1,2})?|\d{8}(?:\d{6})?|\d{1,2}[-/.]\d{1,2}[-/.](?:\d{4}|\d{2})"
+    r"|\d{1,2}/\d{4})(?:[ T,]|$)"
     r"|^(?:\p{L}{3,9},? )?(?:\d{1,2}[-/ .]+\p{L}{3,9}[-/ .,]+\d{2,4}|\p{L}{3,9}\.?[- ](?:\d{1,2},? )?\d{2,4}"
     r"|\d{4}-\p{L}{3,9}-\d\d|\p{L}{3} +\d)"
 )
@@ -113,7 +114,7 @@ def find_pattern(text: pl.Series) -> str | None:
 
 
 def _likely(sample: pl.Series) -> list[str]:
-    """The patterns whose marks the texts have; trying each of the others would take a quarter of a millisecond."""
+    """The patterns whose marks the texts have: trying one takes a quarter of a millisecond."""
     has = {
         mark: bool(sample.str.contains(mark).any())
         for mark in (":", r"\dT\d", ",", "(?i)[ap]m$", r"\p{L}", "-", "/")

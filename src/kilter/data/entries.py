@@ -31,9 +31,10 @@ def are_codes(text: pl.Series) -> bool:
         (True, False)
     """
     known = text.drop_nulls()
+    lengths = known.str.len_bytes().unique().to_list()
     return (
-        len(known) > 0
-        and known.str.len_bytes().min() == known.str.len_bytes().max() >= _SHORTEST_CODE
+        len(lengths) == 1
+        and lengths[0] >= _SHORTEST_CODE
         and bool(known.str.contains(r"^\d+$").all() and known.str.starts_with("0").any())
     )
 

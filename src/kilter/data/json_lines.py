@@ -67,8 +67,9 @@ def _of_object(content: dict[str, Any]) -> tuple[pl.DataFrame, tuple[str, ...]]:
         rows = content["data"]
         return pl.DataFrame(rows, schema=list(map(str, content["columns"])), orient="row", strict=False), ()
     values = list(content.values())
-    if values and all(isinstance(one, list) for one in values) and len({len(one) for one in values}) == 1:
-        if len(values) > 1 or not isinstance(next(iter(values[0]), None), dict):
+    if values and all(isinstance(one, list) for one in values) and len(set(map(len, values))) == 1:
+        of_rows = len(values) == 1 and isinstance(next(iter(values[0]), None), dict)
+        if not of_rows:
             return pl.DataFrame(content, strict=False), ()
     if len(values) > 1 and all(isinstance(one, dict) for one in values):
         names = list(values[0])

@@ -132,8 +132,8 @@ def in_one_spelling(
 ) -> tuple[np.ndarray, tuple[str, ...]]:
     """Text labels with words that differ only in case spelled alike, and a note.
 
-    They are spelled as in ``known``, else as most rows are. Single letters are left alone: "a" and "A" may be two
-    characters to recognise.
+    They are spelled as in ``known``, else as most rows are. Single letters are left alone: "a" and "A" may be
+    two characters to recognise.
 
     Example:
         >>> in_one_spelling(np.array(["Yes", "no", "YES", "Yes"]), np.zeros(4, bool))[0].tolist()

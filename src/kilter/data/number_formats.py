@@ -1,7 +1,7 @@
-"""Formatted numbers such as "1,000", "1.234,5", "10%", "12 kg", "$5", "1.2M", "(5)" and "12:30", read if unambiguous.
+"""Formatted numbers: "1,000", "1.234,5", "10%", "12 kg", "$5", "1.2M", "(5)" and "12:30".
 
-Thousands may be grouped by commas, points, blanks or apostrophes. Which of comma and point is the decimal mark is
-decided for a whole column, by those of its numbers that can be read in one way only. Units are dropped.
+Thousands may be grouped by commas, points, blanks or apostrophes. Whether comma or point is the decimal mark
+is decided for a whole column, by those of its numbers that can be read in one way only. Units are dropped.
 """
 
 from __future__ import annotations
@@ -28,8 +28,16 @@ _COMMA = (
     r"^[-+]?(?:\d{1,3}(?:[. \u{a0}\u{202f}'\u{2019}]\d{3})+,\d+|\d{1,3}(?:\.\d{3}){2,}|0\d*,\d+|\d{4,},\d+"
 )
 _COMMA += r"|\d*,(?:\d{1,2}|\d{4,})|,\d+|\d*,\d+[eE][-+]?\d+)$"
-_POINT = r"^[-+]?(?:\d{1,3}(?:,\d{3})+\.\d*|\d{1,3}(?:,\d{3}){2,}|0\d*\.\d+|\d{4,}\.\d+|\d*\.(?:\d{1,2}|\d{4,})|\.\d+"
-_POINT += r"|\d*\.\d+[eE][-+]?\d+)$"
+_POINT = r"^[-+]?(?:\d{1,3}(?:,\d{3})+\.\d*|\d{1,3}(?:,\d{3}){2,}|0\d*\.\d+|\d{4,}\.\d+"
+_POINT += r"|\d*\.(?:\d{1,2}|\d{4,})|\.\d+|\d*\.\d+[eE][-+]?\d+)$"
+_GROUPED_BY_COMMA = (
+    r"^[-+]?(?:\d{1,3}(?:[. \u{a0}\u{202f}'\u{2019}]\d{3})+,\d+|\d{1,3}(?:\.\d{3}){2,}|0\d*,\d+|\d{4,},\d+"
+    r"|\d*,(?:\d{1,2}|\d{4,})|,\d+|\d*,\d+[eE][-+]?\d+)$"
+)
+_POINT = (
+    r"^[-+]?(?:\d{1,3}(?:,\d{3})+\.\d*|\d{1,3}(?:,\d{3}){2,}|0\d*\.\d+|\d{4,}\.\d+"
+    r"|\d*\.(?:\d{1,2}|\d{4,})|\.\d+|\d*\.\d+[eE][-+]?\d+)$"
+)
 _GROUPED_BY_COMMA = r"[1-9]\d{0,2},\d{3}"
 _WITH_COMMA = (
     r"^[-+]?(?:\d{1,3}(?:[. \u{a0}\u{202f}'\u{2019}]\d{3})+|\d*)(?:,\d+)?(?:[eE][-+]?\d+)?\s*[kKMB]?$"
@@ -44,8 +52,8 @@ _CODE = r"^[-+]?0\d"
 class Writing:
     """How the numbers of a column are written.
 
-    ``mark``: what "1,000" is: one, with the decimal mark ",", or a thousand, with "."; "": not known. ``unit``:
-    the word after its numbers, such as "kg"; "": none.
+    ``mark``: what "1,000" is: one, with the decimal mark ",", or a thousand, with "."; "": not known.
+    ``unit``: the word after its numbers, such as "kg"; "": none.
     """
 
     mark: str = ""
@@ -78,8 +86,8 @@ def mark_of(text: pl.Series) -> str:
 def numbers_in(text: pl.Series, writing: Writing | None = None) -> pl.Series:
     """Float64 values of stripped texts; null for text that is not a number or is ambiguous.
 
-    Times of the day and durations, if all are, become hours. ``writing``: of an earlier training; by default it is
-    found in the texts.
+    Times of the day and durations, if all are, become hours. ``writing``: of an earlier training; by default
+    it is found in the texts.
 
     Example:
         >>> numbers_in(pl.Series(["1,000", "12", "(2,500)"])).to_list()

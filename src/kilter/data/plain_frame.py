@@ -14,8 +14,8 @@ _DEEPEST: Final = 5
 _MICROSECONDS_AN_HOUR: Final = 3_600_000_000
 _NO_NAME: Final = re.compile(r"|_duplicated_\d+|__UNNAMED__\d+|Unnamed: \d+|column_\d+")
 _TOTAL: Final = re.compile(
-    r"(?:grand[ -]?|sub[ -]?)?(?:total|totals|sum|summe|gesamt|gesamtsumme|insgesamt|somme|suma|totale|average"
-    r"|mean|mittelwert|durchschnitt)[: ]*",
+    r"(?:grand[ -]?|sub[ -]?)?(?:total|totals|sum|summe|gesamt|gesamtsumme|insgesamt|somme|suma|totale"
+    r"|average|mean|mittelwert|durchschnitt)[: ]*",
     re.IGNORECASE,
 )
 _FEWEST_ROWS, _FEWEST_COLUMNS = 5, 3
@@ -23,9 +23,10 @@ _MOST_FOOTERS: Final = 20
 
 
 def plain(frame: pl.DataFrame) -> tuple[pl.DataFrame, tuple[str, ...]]:
-    """The frame with a column for each field of objects and each entry of lists of numbers of one length, and notes.
+    """The frame with a column for each field of objects and each entry of lists, and notes.
 
-    Durations and times of the day become hours. Columns without a name and without values are left out.
+    Lists have to be of numbers and of one length. Durations and times of the day become hours.
+    Columns without a name and without values are left out.
     """
     nameless = [one.name for one in frame.get_columns() if _NO_NAME.fullmatch(one.name) and _is_empty(one)]
     notes: list[str] = []
@@ -74,8 +75,8 @@ def _parts(series: pl.Series, depth: int) -> list[pl.Series]:
 def without_totals(frame: pl.DataFrame) -> tuple[pl.DataFrame, tuple[str, ...]]:
     """The frame without the last rows that are totals or remarks, and a note.
 
-    A row of totals says so in one of its first two columns, which no other row does; a remark is a text in a row without
-    any other entry.
+    A row of totals says so in one of its first two columns, which no other row does; a remark is a text in a
+    row without any other entry.
     """
     if frame.height < _FEWEST_ROWS or frame.width < _FEWEST_COLUMNS:
         return frame, ()

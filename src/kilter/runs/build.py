@@ -91,8 +91,8 @@ def prepare(
     """Read the data, build and compile the model, and check that data, model and recipe fit each other.
 
     Numbers left to be measured ("auto") are measured last, on the training part. ``allow_code`` lets the
-    recipe run code: its factory, or code in its .keras file; nothing in a recipe can grant this. ``source``: the
-    recipe's data, if they are read already; their notes are not printed again.
+    recipe run code: its factory, or code in its .keras file; nothing in a recipe can grant this. ``source``:
+    the recipe's data, if they are read already; their notes are not printed again.
     """
     if recipe.pretrain is not None:
         raise RecipeError(

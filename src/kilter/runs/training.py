@@ -83,8 +83,8 @@ def train(
     The same recipe on the same machine gives the same bits. Recipe, data and model are checked first; an
     error then leaves no directory behind. Ctrl-C, SIGTERM and SIGHUP raise :class:`Interrupted` once the last
     finished epoch and the best weights are saved. `allow_code` lets the recipe run code (see
-    :func:`prepare`). `guard=False`: a training that diverges goes on as it is. `source`: the recipe's data, if
-    they are read already.
+    :func:`prepare`). `guard=False`: a training that diverges goes on as it is. `source`: the recipe's data,
+    if they are read already.
     """
     with shown(verbose) as progress:
         prepared = prepare(recipe, allow_code=allow_code, progress=progress, source=source)
