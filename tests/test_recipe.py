@@ -236,7 +236,7 @@ BAD = {
     "stopping on what is not measured": (
         recipe(data=DATA | {"validation": "none"}, train={"early_stopping": {}}),
         "validation data",
-        "validation = none",
+        'data.validation="none"',
         "change",
     ),
     "negative class weight": (

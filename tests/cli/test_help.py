@@ -6,6 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from kilter import __version__
 
 PAGE = (Path(__file__).parents[2] / "docs/command-line.md").read_text(encoding="utf-8")
@@ -155,3 +157,30 @@ def test_the_docs_name_no_command_that_does_not_exist(kilter):
     known = kilter("--help").out
     for command in re.findall(r"^## kilter ([\w-]+)", PAGE, re.MULTILINE):
         assert f"\n  {command} " in known
+
+
+@pytest.mark.parametrize(
+    ("words", "expected", "received"),
+    [
+        (["trian"], "kilter [OPTIONS] COMMAND", "no such command 'trian'. Did you mean 'train'"),
+        (["train"], "kilter train [OPTIONS] {RECIPE.TOML|DATA}", "missing argument 'RECIPE.TOML|DATA'"),
+        (["train", "digits", "--epoch", "3"], "kilter train [OPTIONS]", "no such option: --epoch"),
+        (["train", "digits", "--epochs", "x"], "--epochs to be a whole number", "'x'"),
+        (["predict", "run", "rows.csv", "--mc", "0"], "--mc to be greater than or equal to 1", "'0'"),
+        (["train", "digits", "more"], "kilter train [OPTIONS]", "got unexpected extra argument(s) (more)"),
+        (["resume", "run", "--epochs"], "options as", "option '--epochs' requires an argument"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_errors_in_options_have_three_parts(kilter, words, expected, received):
+    ended = kilter(*words)
+    assert ended.code == 2
+    lines = ended.err.splitlines()
+    assert lines[0].startswith(f"Expected:   {expected}")
+    assert f"Received:   {received}" in ended.err
+    assert lines[-1].startswith("To fix:     see `kilter")
+
+
+def test_help_shows_no_types_of_python(kilter):
+    for name in SLOW:
+        assert not re.findall(r"<[^>]*>", kilter(name, "--help").out), name

@@ -99,7 +99,8 @@ def transfer(
         typer.Option("--weights", metavar="FILE", help="Weights of a network of keras.applications."),
     ] = None,
     head_epochs: Annotated[
-        int | None, typer.Option("--head-epochs", help="Epochs that train only the head; default 5.")
+        int | None,
+        typer.Option("--head-epochs", metavar="N", help="Epochs that train only the head; default 5."),
     ] = None,
     settings: Settings = None,
     runs: Runs = Path("runs"),
@@ -141,7 +142,7 @@ def pretrain(
     missing: Missing = None,
     epochs: Epochs = None,
     seed: Annotated[
-        int | None, typer.Option("--seed", help="Seed for weights, shuffling and the task.")
+        int | None, typer.Option("--seed", metavar="N", help="Seed for weights, shuffling and the task.")
     ] = None,
     curve: Annotated[
         Path | None, typer.Option("--curve", metavar="FILE", help="Plot the history in this .html file.")
@@ -167,7 +168,10 @@ def diagnose(
     missing: Missing = None,
     epochs: Epochs = None,
     steps: Annotated[
-        int, typer.Option("--steps", max=1_000_000, help="Training steps to run on a copy; 0 for none.")
+        int,
+        typer.Option(
+            "--steps", metavar="N", max=1_000_000, help="Training steps to run on a copy; 0 for none."
+        ),
     ] = 64,
     allow_code: AllowCode = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the findings as JSON.")] = False,
@@ -218,7 +222,7 @@ def find_lr(
     kinds: Kinds = None,
     missing: Missing = None,
     seeds: Annotated[
-        int, typer.Option("--seeds", max=1000, help="Number of searches; the median is used.")
+        int, typer.Option("--seeds", metavar="N", max=1000, help="Number of searches; the median is used.")
     ] = 1,
     out: Annotated[
         Path | None,
@@ -285,7 +289,7 @@ def predict(
     ] = None,
     with_inputs: WithInputs = False,
     samples: Samples = None,
-    seed: Annotated[int | None, typer.Option("--seed", help="Seed for --mc; default 0.")] = None,
+    seed: Annotated[int | None, typer.Option("--seed", metavar="N", help="Seed for --mc; default 0.")] = None,
     devices: Devices = None,
     allow_code: AllowCode = False,
     quiet: Quiet = False,

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import errno
 import inspect
+import re
 import shutil
 import signal
 import warnings
@@ -41,7 +42,8 @@ UNREACHABLE: Final = (
 )
 FULL: Final = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
-
+_PARSED: Final = ", unable to parse string as an integer"  # the end of pydantic's message
+_TYPE: Final = re.compile(r" <[^>]*>$")  # Python's type, which typer puts beside the name of an argument
 _WIDEST: Final = 80
 _LEAST_TEXT: Final = 24  # with less room beside an option, its text begins below it
 
@@ -76,7 +78,7 @@ class HelpPage(_Formatter):
         if self.width - self.current_indent - start < _LEAST_TEXT:
             start = 2 * self.indent_increment
         margin = " " * (self.current_indent + start)
-        for name, text in rows:
+        for name, text in [(_TYPE.sub("", name), text) for name, text in rows]:
             lines = wrapped(margin + " ".join(text.split()), self.width, indent=margin)
             label = " " * self.current_indent + name
             if len(label) + col_spacing <= len(margin):
@@ -132,11 +134,7 @@ class KilterGroup(TyperGroup):
         except KilterError as error:
             fail(error.expected, error.received, error.remedy)
         except _UsageError as error:
-            if error.ctx is not None:
-                typer.echo(error.ctx.get_usage(), err=True)
-                say(f"Try '{error.ctx.command_path} --help' for help.", err=True)
-            say(f"Error: {error.format_message()}", err=True)
-            raise typer.Exit(error.exit_code) from None
+            fail(*_as_three_parts(error))
         except KeyboardInterrupt as stopped:
             with suppress(OSError):  # after SIGHUP there may be no terminal
                 say(str(stopped) or "Stopped.", err=True)
@@ -164,6 +162,23 @@ class KilterGroup(TyperGroup):
                 f"{error.strerror}{where}",
                 "free some space, or write elsewhere (--runs, --out); earlier files are intact",
             )
+
+
+def _as_three_parts(error: Any) -> tuple[str, str, str]:
+    """An error about options and arguments: what was expected, what was received, how to fix it."""
+    command = error.ctx.command_path if error.ctx is not None else "kilter"
+    remedy = f"see `{command} --help`"
+    option = getattr(error, "param", None)
+    if isinstance(error.__cause__, ValueError) and option is not None:  # pydantic's, on a value
+        problem = error.__cause__.errors()[0]
+        expected = problem["msg"].removesuffix(_PARSED).replace("Input should be", f"{option.opts[-1]} to be")
+        return expected.replace("valid integer", "whole number"), f"{problem['input']!r}", remedy
+    usage = " ".join(error.ctx.get_usage().split()) if error.ctx is not None else ""
+    expected = (
+        usage.removeprefix("Usage: ").removesuffix(" [ARGS]...") or "options as the command's help lists them"
+    )
+    message = error.format_message().rstrip(".")
+    return expected, message[:1].lower() + message[1:], remedy
 
 
 def _built(name: str, function: Callable[..., None]) -> Any:

@@ -105,8 +105,13 @@ def _print_parts(summary: SourceSummary) -> None:
 
 
 def _print_classes(summary: SourceSummary) -> None:
-    rows = [(one.name, str(one.train), "" if one.test is None else str(one.test)) for one in summary.classes]
-    _print_table(("class", "train", "test"), rows, right=(1, 2))
+    parts = [
+        name
+        for name in ("train", "validation", "test")
+        if any(getattr(one, name) is not None for one in summary.classes)
+    ]
+    rows = [(one.name, *(str(getattr(one, name)) for name in parts)) for one in summary.classes]
+    _print_table(("class", *parts), rows, right=tuple(range(1, len(parts) + 1)))
 
 
 def _print_columns(title: str, columns: Sequence[ColumnSummary]) -> None:

@@ -76,7 +76,7 @@ Missing = Annotated[
         "--missing", metavar="[COLUMN=]ENTRY", help="Entry that means missing, such as -999; repeatable."
     ),
 ]
-Epochs = Annotated[int | None, typer.Option("--epochs", help="Maximum number of epochs.")]
+Epochs = Annotated[int | None, typer.Option("--epochs", metavar="N", help="Maximum number of epochs.")]
 Devices = Annotated[
     str | None,
     typer.Option(
@@ -84,7 +84,7 @@ Devices = Annotated[
     ),
 ]
 Runs = Annotated[Path, typer.Option("--runs", metavar="DIR", help="Parent folder of the run directory.")]
-Name = Annotated[str | None, typer.Option("--name", help="Name of the run.")]
+Name = Annotated[str | None, typer.Option("--name", metavar="NAME", help="Name of the run.")]
 AllowCode = Annotated[
     bool, typer.Option("--allow-code", help="Run a model's own code, if you trust its author.")
 ]
@@ -92,17 +92,27 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON."
 Quiet = Annotated[bool, typer.Option("--quiet", help="Print the result without progress.")]
 PathOnly = Annotated[bool, typer.Option("--quiet", help="Print only the run directory.")]
 Pairs = Annotated[
-    int | None, typer.Option("--pairs", max=10_000, help="Runs per recipe; default 6, or more if needed.")
+    int | None,
+    typer.Option("--pairs", metavar="N", max=10_000, help="Runs per recipe; default 6, or more if needed."),
 ]
 Metric = Annotated[
-    str | None, typer.Option("--metric", help="Measure to judge by, such as roc_auc; default: by the data.")
+    str | None,
+    typer.Option(
+        "--metric", metavar="NAME", help="Measure to judge by, such as roc_auc; default: by the data."
+    ),
 ]
-Seed = Annotated[int | None, typer.Option("--seed", help="Seed for weights, shuffling, dropout and splits.")]
-FirstSeed = Annotated[int, typer.Option("--seed", help="Seed of the first pair and of the split.")]
+Seed = Annotated[
+    int | None, typer.Option("--seed", metavar="N", help="Seed for weights, shuffling, dropout and splits.")
+]
+FirstSeed = Annotated[
+    int, typer.Option("--seed", metavar="N", help="Seed of the first pair and of the split.")
+]
 ComparisonFolder = Annotated[
     Path | None, typer.Option("--out", metavar="DIR", help="Folder for the runs; finished ones are reused.")
 ]
-Workers = Annotated[int | None, typer.Option("--workers", help="Parallel processes; default: one per core.")]
+Workers = Annotated[
+    int | None, typer.Option("--workers", metavar="N", help="Parallel processes; default: one per core.")
+]
 Coordinator = Annotated[
     str | None,
     typer.Option(
@@ -111,8 +121,12 @@ Coordinator = Annotated[
         help="Train with other processes: the address of process 0; auto: found by JAX.",
     ),
 ]
-Processes = Annotated[int | None, typer.Option("--processes", min=1, help="How many processes train.")]
-Rank = Annotated[int | None, typer.Option("--rank", min=0, help="The number of this process, from 0.")]
+Processes = Annotated[
+    int | None, typer.Option("--processes", metavar="N", min=1, help="How many processes train.")
+]
+Rank = Annotated[
+    int | None, typer.Option("--rank", metavar="R", min=0, help="The number of this process, from 0.")
+]
 Ray = Annotated[
     str | None, typer.Option("--ray", metavar="ADDRESS", help="Train on the nodes of this Ray cluster.")
 ]

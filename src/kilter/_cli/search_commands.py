@@ -70,7 +70,9 @@ def sweep(
     ] = None,
     trials: Annotated[
         int | None,
-        typer.Option("--trials", help="With --over: how many to try; default 20, or a whole grid."),
+        typer.Option(
+            "--trials", metavar="N", help="With --over: how many to try; default 20, or a whole grid."
+        ),
     ] = None,
     sampler: Annotated[
         str | None,

@@ -10,7 +10,7 @@ import polars as pl
 from kilter._validation import errors_as
 from kilter.data.assembling import About, Part, assemble
 from kilter.data.dataset import LoadOptions, Source
-from kilter.data.images import FILE, Decoded, Encoded, decode_images
+from kilter.data.images import FILE, Decoded, Encoded, content_of, decode_images
 from kilter.data.labels import lost_labels
 from kilter.data.paths import first_named, in_utf8, quote
 from kilter.errors import DataError
@@ -97,25 +97,23 @@ def _part(
         classes = {"": folder}
     files: list[Path] = []
     labels: list[str] = []
-    others = 0
+    others: list[str] = []
     empty: list[str] = []
     for class_name, class_folder in classes.items():
         inside = _entries(class_folder)
-        images = [entry for entry in inside if is_picture(entry)]
-        others += len(inside) - len(images)
+        pictures = [is_picture(entry) for entry in inside]
+        images = [entry for entry, good in zip(inside, pictures, strict=True) if good]
+        strange = (entry for entry, good in zip(inside, pictures, strict=True) if not good)
+        others += [in_utf8(f"{class_name}/{entry.name}") for entry in strange]
         files += images
         labels += [in_utf8(class_name)] * len(images)
         empty += [] if images else [quote(in_utf8(class_name))]
     if empty or not files:
-        raise DataError(
-            expected=f"folders named for the classes in {folder}, each with images ({', '.join(EXTENSIONS)})",
-            received=f"no images in {first_named(empty)}" if empty else f"no class folders in {folder}",
-            remedy="put each class's images into its own folder, and remove other folders",
-        )
+        raise _without_images(folder, empty)
     names = [in_utf8(str(file.relative_to(folder))) for file in files]
-    encoded = Encoded(len(files), lambda i: _content(files[i]), lambda i: in_utf8(str(files[i])))
+    encoded = Encoded(len(files), lambda i: content_of(files[i]), lambda i: in_utf8(str(files[i])))
     decoded = decode_images(encoded, options, like)
-    notes = (f"{others} entries of the folders in {folder} are not images and are ignored",) if others else ()
+    notes = (f"not images, so not read: {first_named(others)} in {folder}",) if others else ()
     notes += decoded.notes
     inputs = None
     if options.keep_inputs:
@@ -129,8 +127,17 @@ def _part(
     return part, decoded, tuple(map(in_utf8, classes)), notes
 
 
-def _content(path: Path) -> bytes | None:
-    try:
-        return path.read_bytes()
-    except OSError:
-        return None  # decode_images names the file as one without bytes
+def _without_images(folder: Path, empty: list[str]) -> DataError:
+    """The error for class folders without images, or a folder without class folders, perhaps with a table."""
+    entries = _entries(folder)
+    loose = sum(is_picture(entry) for entry in entries if entry.is_file())
+    table = next((entry for entry in entries if entry.suffix.lower() in (".csv", ".tsv")), None)
+    received = f"no class folders in {folder}" + (f", and {loose} images directly in it" if loose else "")
+    remedy = "put each class's images directly into a folder named for the class, and remove other folders"
+    if table is not None and not empty:
+        remedy = f"if {table} has a column of file names and one of labels, name it instead"
+    return DataError(
+        expected=f"folders named for the classes in {folder}, each with images ({', '.join(EXTENSIONS)})",
+        received=f"no images directly in {first_named(empty)}" if empty else received,
+        remedy=remedy,
+    )

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 import polars as pl
@@ -11,7 +12,7 @@ import polars as pl
 from kilter.data.assembling import About, Part, assemble
 from kilter.data.dataset import LoadOptions, Source
 from kilter.data.entries import raw_targets
-from kilter.data.images import FILE, Encoded, Size, decode_images
+from kilter.data.images import FILE, Encoded, Size, content_of, decode_images
 from kilter.data.labels import if_usable, label_name, lost_labels
 from kilter.data.paths import LEAVE_ROWS_OUT, first_named, name_rows, quote
 from kilter.data.tables import choose_target, table_source
@@ -20,19 +21,33 @@ from kilter.errors import DataError
 _IMAGE_NAMES = ("image", "img", "picture", "x")
 
 
+@dataclass(frozen=True)
+class Pictures:
+    """A column of names of picture files, and the folder that they are relative to."""
+
+    column: str
+    folder: Path
+
+
 def frames_source(
     frames: Mapping[str, pl.DataFrame],
     options: LoadOptions,
     about: About,
     declared: Callable[[str], tuple[str, ...] | None] = lambda label: None,
+    pictures: Pictures | None = None,
 ) -> Source:
     """The source of the frames of the parts "train", "validation" and "test".
 
-    A column of ``{bytes, path}`` structs or bytes makes the data images; else they are a table.
+    A column of ``{bytes, path}`` structs or bytes, or ``pictures``, makes the data images; else they are a
+    table.
     ``declared(label)``: the names of the classes of a label column, if the source says them.
     """
     train = frames["train"]
     image_columns = [name for name, dtype in train.schema.items() if is_image_type(dtype)]
+    if pictures is not None:
+        image_columns = [pictures.column]
+        frames = {name: _with_paths(frame, pictures) for name, frame in frames.items()}
+        train = frames["train"]
     if not image_columns:
         return table_source(train, frames.get("test"), options, about, frames.get("validation"))
     image = next((name for name in _IMAGE_NAMES if name in image_columns), image_columns[0])
@@ -79,8 +94,7 @@ def _image_part(
 ) -> tuple[Part, Size | None, tuple[str, ...]]:
     """One part, the size that its images were resized to, and notes."""
     column = frame[image]
-    content = column.struct.field("bytes") if isinstance(column.dtype, pl.Struct) else column
-    encoded = Encoded(frame.height, lambda i: content[i], lambda i: f"image in row {i}")
+    encoded = _encoded(column)
     decoded = decode_images(encoded, options, like)
     kept = decoded.positions
     part = Part(decoded.x, None, decoded.skipped)
@@ -106,6 +120,23 @@ def _image_part(
         part = Part(x, targets[good], skipped, lost_labels(targets[~missing], good[~missing]))
     inputs = _names(frame, image, kept) if options.keep_inputs else None
     return replace(part, inputs=inputs), decoded.size, decoded.notes
+
+
+def _with_paths(frame: pl.DataFrame, pictures: Pictures) -> pl.DataFrame:
+    """The frame with structs of the name and the path of each picture in its column."""
+    names = frame[pictures.column].cast(pl.String)
+    paths = pl.Series("file", [None if name is None else str(pictures.folder / name) for name in names])
+    return frame.with_columns(pl.DataFrame([names.alias("path"), paths]).to_struct(pictures.column))
+
+
+def _encoded(column: pl.Series) -> Encoded:
+    """The images of a column: their bytes, or the files that it names, which are read one by one."""
+    if not isinstance(column.dtype, pl.Struct):
+        return Encoded(len(column), lambda i: column[i], lambda i: f"image in row {i}")
+    if "bytes" in column.struct.fields:
+        return _encoded(column.struct.field("bytes"))
+    files = column.struct.field("file")
+    return Encoded(len(column), lambda i: content_of(files[i]), lambda i: f"{files[i]} in row {i}")
 
 
 def _names(frame: pl.DataFrame, image: str, kept: np.ndarray) -> pl.DataFrame:

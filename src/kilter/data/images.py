@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final
 
 import numpy as np
@@ -86,6 +87,14 @@ def decode_images(encoded: Encoded, options: LoadOptions, like: np.ndarray | Non
     positions = np.array([i for i, _ in good], dtype=np.int64)
     x = with_channels(_stack([image for _, image in good]), channels)
     return Decoded(x, positions, lines, size, tuple(notes))
+
+
+def content_of(path: Path | str | None) -> bytes | None:
+    """The bytes of a file; None, which :func:`decode_images` reports, if it is missing or unreadable."""
+    try:
+        return Path(path).read_bytes() if path is not None and Path(path).is_file() else None
+    except OSError:
+        return None
 
 
 def common_size(sizes: Counter[Size]) -> Size:

@@ -4,7 +4,7 @@ The rule of ``task="auto"``, in order:
 
 1. text and true/false are classes;
 2. numbers with fractions, and several target columns that are not one-hot, are regression;
-3. whole numbers for images are classes;
+3. whole numbers for images are classes, unless there are more than MAX_CLASSES_AUTO and most occur once;
 4. whole numbers for a table are classes if there are at most MAX_CLASSES_AUTO different ones and each occurs
    twice on average; otherwise regression. task_note() says which.
 """
@@ -53,7 +53,9 @@ def decide_task(
         return "classification" if is_one_hot(targets) else "regression"
     if not whole:
         return "regression"
-    return "classification" if images or _are_few(targets) else "regression"
+    if images and len(np.unique(targets)) <= max(MAX_CLASSES_AUTO, len(targets) // 2):
+        return "classification"
+    return "classification" if _are_few(targets) else "regression"
 
 
 def task_note(targets: np.ndarray, task: Task) -> tuple[str, ...]:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from kilter.data.paths import DAMAGE
 
@@ -95,6 +95,8 @@ def _opened(content: bytes | None) -> Image.Image | Bad:
 
 
 def _undecodable(error: BaseException) -> Bad:
+    if isinstance(error, UnidentifiedImageError):  # its text is the address of a buffer
+        return Bad("not an image, or one of another format")
     return Bad(f"cannot be decoded ({type(error).__name__}: {str(error)[:120]})")
 
 

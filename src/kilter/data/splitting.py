@@ -239,7 +239,8 @@ def _draw(
         raise DataError(
             expected=f"rows in the {name} part ({name}={part})",
             received=f"{len(rows)} rows, one per class, which all stay in training",
-            remedy="use more data, or a part from a file",
+            remedy=f"use more data, a part from a file, or no {name} part: {name}=None "
+            f'(data.{name} = "none" in a recipe)',
         )
     return np.setdiff1d(rows, taken, assume_unique=True), taken
 

@@ -29,11 +29,12 @@ class PartSummary:
 
 @dataclass(frozen=True)
 class ClassCount:
-    """The rows of a class in the training and the test part (None: no test part)."""
+    """The rows of a class in the training, test and validation part (None: the source has no such part)."""
 
     name: str
     train: int
     test: int | None
+    validation: int | None = None
 
 
 @dataclass(frozen=True)
@@ -85,7 +86,7 @@ def describe(source: Source) -> SourceSummary:
         several = train.y.ndim == 2
         names = tuple(f"target {i}" for i in range(train.outputs)) if several else (_target_name(source),)
         targets = _ranges(train.y.reshape(len(train), -1), names)
-    classes = _class_counts(train, test)
+    classes = _class_counts(train, test, source.validation)
     problems = [
         *source.losses,
         *_class_problems(classes),
@@ -146,15 +147,18 @@ def _in_own_units(columns: tuple[ColumnSummary, ...], source: Source) -> tuple[C
     return tuple(map(restored, columns))
 
 
-def _class_counts(train: Dataset, test: Dataset | None) -> tuple[ClassCount, ...]:
+def _class_counts(train: Dataset, test: Dataset | None, validation: Dataset | None) -> tuple[ClassCount, ...]:
     if train.task != "classification" or train.y is None:
         return ()
-    counts = np.bincount(train.y, minlength=len(train.classes))
-    held = None if test is None or test.y is None else np.bincount(test.y, minlength=len(train.classes))
-    return tuple(
-        ClassCount(name, int(counts[i]), None if held is None else int(held[i]))
-        for i, name in enumerate(train.classes)
-    )
+
+    def counted(part: Dataset | None) -> list[int] | list[None]:
+        classes = len(train.classes)
+        if part is None or part.y is None:
+            return [None] * classes
+        return np.bincount(part.y, minlength=classes).tolist()
+
+    columns = (counted(train), counted(test), counted(validation))
+    return tuple(map(ClassCount, train.classes, *columns))  # pyright: ignore[reportArgumentType]
 
 
 def _class_problems(classes: tuple[ClassCount, ...]) -> list[str]:
@@ -166,7 +170,7 @@ def _class_problems(classes: tuple[ClassCount, ...]) -> list[str]:
     if absent:
         problems.append(f"no training row of class {first_named(absent)}")
     if single:
-        problems.append(f"only one row of class {first_named(single)}: none is left for validation")
+        problems.append(f"only one row of class {first_named(single)}, which is not in the validation part")
     present = [found for found in classes if found.train]
     rarest = min(present, key=lambda found: found.train)
     commonest = max(present, key=lambda found: found.train)

@@ -30,7 +30,7 @@ class DataSection(Section):
     validation: Annotated[HeldOut | None, UNSET] = key(
         0.1,
         "rows from the front (a whole number, at least 1), a share above 0 and below 1 "
-        "(drawn with the seed, class by class), or a file",
+        '(drawn with the seed, class by class), a file, or "none"',
     )
     test: Annotated[HeldOut | None, UNSET] = unset("like validation; not for a source with its own test set")
     split_seed: Whole = unset(
@@ -298,7 +298,10 @@ class Recipe(Section):
             return self
         if stopping.monitor is None or stopping.monitor.startswith("val_"):
             watched = stopping.monitor or "val_loss"
-            raise refuse(f"validation data for early stopping on {watched}", "validation = none in [data]")
+            raise refuse(
+                f"validation data (data.validation) for train.early_stopping on {watched}",
+                'data.validation="none"',
+            )
         return self
 
     @model_validator(mode="after")

@@ -1,0 +1,5 @@
+"""``python -m kilter``: the command, where its script is not on the path."""
+
+from kilter._cli.main import main
+
+main()
