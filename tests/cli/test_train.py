@@ -92,7 +92,7 @@ def test_a_fault_of_our_own_keeps_its_traceback(kilter, asked):
         kilter("train", "digits")
 
 
-CLASSES = ["class", "rows", "found", "precision", "recall"]
+CLASSES = ["class", "rows", "correct", "precision", "recall"]
 
 
 def test_a_whole_run_and_what_is_printed(kilter, tmp_path):

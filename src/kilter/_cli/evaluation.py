@@ -28,7 +28,7 @@ def say_evaluation(name: str, found: Evaluation) -> None:
         for one in shown
     ]
     if rows:
-        say_table(("  class", "rows", "found", "precision", "recall"), rows, right=(1, 2, 3, 4))
+        say_table(("  class", "rows", "correct", "precision", "recall"), rows, right=(1, 2, 3, 4))
     if len(shown) < len(found.per_class):
         say(f"  and {len(found.per_class) - len(shown)} more classes, with higher recall")
 

@@ -11,7 +11,7 @@ import os
 import sys
 import traceback
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from kilter import _backend  # noqa: F401  (chooses JAX before the script loads Keras)
 from kilter._cli.script_calls import Sites, Training, first_training, held_out
@@ -20,9 +20,11 @@ from kilter._cli.script_edits import Script
 from kilter._diagnosis.diagnose import diagnose
 from kilter._progress import SILENT, display
 from kilter._treatment.treat import treat
-from kilter.errors import KilterError
+from kilter.errors import KilterError, RunError
 from kilter.report import write_treatment
 from kilter.runs.trained import write_model
+
+_OTHER_BACKENDS: Final = ("tensorflow", "torch")
 
 
 def main() -> None:
@@ -32,19 +34,39 @@ def main() -> None:
     script = Path(options["script"])
     sites = Sites(script)
     try:
-        found = _worked(options, script, sites)
+        found = _worked(options, _training_of(script, sites), script, sites)
     except KilterError as problem:
         found = {"error": {key: getattr(problem, key) for key in ("expected", "received", "remedy")}}
-    except Exception:  # noqa: BLE001  (the script's own code may raise anything)
-        traceback.print_exc()
-        last = traceback.format_exc().strip().splitlines()[-1]
-        found = {"error": {"expected": f"a script that runs: {script}", "received": last,
-                           "remedy": "run it with Python first; its traceback is above"}}  # fmt: skip
     Path(options["result"]).write_text(json.dumps(found), encoding="utf-8")
 
 
-def _worked(options: dict[str, Any], script: Path, sites: Sites) -> dict[str, Any]:
-    training = first_training(script, sites)
+def _training_of(script: Path, sites: Sites) -> Training:
+    """The first training of the script; :class:`RunError`, below the script's own traceback, if it fails."""
+    try:
+        return first_training(script, sites)
+    except KilterError:
+        raise
+    except Exception as error:  # noqa: BLE001  (the script may raise anything)
+        _print_from(error, str(script))
+        remedy = "run it with Python first; its traceback is above"
+        if isinstance(error, ModuleNotFoundError) and error.name in _OTHER_BACKENDS:
+            remedy = (
+                "kilter runs Keras 3 on JAX: replace `from tensorflow import keras` with `import keras`; "
+                f"if the script itself needs {error.name}, install it"
+            )
+        received = "".join(traceback.format_exception_only(error)).strip().splitlines()[-1]
+        raise RunError(expected=f"a script that runs: {script}", received=received, remedy=remedy) from None
+
+
+def _print_from(error: Exception, script: str) -> None:
+    """Print the error's traceback from the script's first frame on, without those of kilter that run it."""
+    place = error.__traceback__
+    while place is not None and place.tb_frame.f_code.co_filename != script:
+        place = place.tb_next
+    traceback.print_exception(error.with_traceback(place))
+
+
+def _worked(options: dict[str, Any], training: Training, script: Path, sites: Sites) -> dict[str, Any]:
     shown = SILENT if options["quiet"] else display("auto", sys.stderr, kept=sys.stderr)
     with contextlib.closing(shown) as progress:
         if options["what"] == "diagnose":

@@ -75,7 +75,13 @@ def _run(source: str, options: dict[str, Any], progress: Display) -> dict[str, A
         result = Path(folder) / "result.json"
         given = {**options, "script": str(script), "result": str(result), "quiet": progress is SILENT}
         command = [sys.executable, "-m", "kilter._cli.script_child", json.dumps(given)]
-        subprocess.run(command, check=False, env={**os.environ, "KERAS_BACKEND": "jax"})
+        ended = subprocess.run(command, check=False, env={**os.environ, "KERAS_BACKEND": "jax"})
+        if not result.exists() and ended.returncode == 1:
+            raise RunError(
+                expected=f"a result from {source}",
+                received="an error inside kilter, whose traceback is above",
+                remedy="please report it with the traceback",
+            )
         if not result.exists():
             raise RunError(
                 expected=f"a result from {source}",

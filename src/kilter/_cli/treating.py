@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -138,8 +139,17 @@ def show_treatment(treatment: Treatment) -> None:
         say()
     trials = treatment.trials
     if trials.parts:
-        listed = [(one.remedy, *map(number, (one.without, one.alone)), said(one)) for one in trials.parts]
-        say_table(("change", f"{trials.measure} without it", "alone", "its own effect"), listed, right=(1, 2))
+        listed = [
+            (
+                one.remedy,
+                number(one.without),
+                "not tried" if math.isnan(one.alone) else number(one.alone),
+                said(one),
+            )
+            for one in trials.parts
+        ]
+        headings = ("change", f"{trials.measure} without it", "with it alone", "what it contributes")
+        say_table(headings, listed, right=(1, 2))
         say()
     if trials.tried:
         tried = [(", ".join(one.remedies) or "none", number(one.score), one.outcome) for one in trials.tried]
@@ -148,4 +158,4 @@ def show_treatment(treatment: Treatment) -> None:
     for sentence in treatment.summary(width=sys.maxsize):
         if not sentence.startswith("changed: ") or not treatment.changes:
             say(sentence)
-    say(f"{duration(treatment.seconds)} in all")
+    say(f"took {duration(treatment.seconds)}")

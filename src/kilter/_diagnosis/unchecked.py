@@ -18,7 +18,7 @@ def unchecked(context: Context, *, planned: bool) -> tuple[str, ...]:
 def _gaps(context: Context, planned: bool) -> Iterator[str]:
     own = [one.where for one in context.outputs if one.loss is not None and one.loss.name is None]
     if own:
-        yield f"whether the loss of {_named(own)} fits its output and targets: it is a function of your own"
+        yield f"whether the loss of {_named(own)} fits its output and targets: it is a custom function"
     bare = [one.where for one in context.outputs if one.loss is None]
     if bare:
         yield f"the targets of {_named(bare)}: no loss was found for it"
@@ -28,13 +28,13 @@ def _gaps(context: Context, planned: bool) -> Iterator[str]:
         if type(one.layer).__module__.partition(".")[0] not in _KNOWN
     ]
     if classes:
-        yield f"what happens inside layers of your own ({_named(classes)}); their outputs were measured"
+        yield f"what happens inside custom layers ({_named(classes)}); their outputs were measured"
     if context.probe is None:
-        yield "the forward and backward pass: a severe finding rules it out"
+        yield "the forward and backward pass: skipped because of a severe finding"
     elif context.training is None:
-        yield "the first steps of the training: steps=0, or a severe finding rules them out"
+        yield "the first training steps: skipped because of a severe finding, or by steps=0"
     if not planned:
-        yield "whether the training gets there: that needs epochs="
+        yield "whether the training reaches a good result: pass epochs= to check it"
 
 
 def _named(places: list[str]) -> str:

@@ -74,8 +74,8 @@ class Part:
 
 def said(part: Part) -> str:
     """A change's own effect in words: what is lost without it, and whether it stayed."""
-    found = f"{-100 * part.loss:+.2g} % of the way without it"
-    return f"{found} ({part.pairs} pairs)" + ("" if part.kept else "; taken out")
+    fewer = f"{100 * abs(part.loss):.2g} % {'less' if part.loss >= 0 else 'more'} of the way to perfect"
+    return f"{fewer} without it ({part.pairs} pairs)" + ("" if part.kept else "; taken out")
 
 
 @dataclass(frozen=True)
@@ -237,7 +237,7 @@ class Treatment:
                 for one in trials.proof.candidates
             )
             lines.append(f"{median}: original model {before}, with the changes {after}")
-        lines += [f"by itself: {one.remedy}: {said(one)}" for one in trials.parts if one.kept]
+        lines += [f"{one.remedy}: {said(one)}" for one in trials.parts if one.kept]
         if trials.reason:
             lines.append(f"changed by reason, without a proof: {trials.reason}")
         if self.kept:

@@ -40,7 +40,7 @@ class Column:
         low, high: the range of a number or date (days) in training. None: not known.
         signs: entries that the user declared to mean "missing".
         buckets: the number of features that the words of a text are hashed into; 0: they are counted.
-        mark, unit: how numbers are written as text, see :class:`kilter.data.number_formats.Writing`.
+        mark, unit: of numbers written as text, the decimal mark and the unit after them.
     """
 
     name: str

@@ -42,11 +42,10 @@ def find_pictures(path: Path) -> Pictures | None:
     """
     try:
         with path.open("rb") as file:
-            start = file.read(_LOOKED_AT).decode("utf-8-sig", errors="replace")
-        layout = arranged(start.encode())
+            layout = arranged(file.read(_LOOKED_AT))
         assert isinstance(layout.content, bytes)
-        lines = layout.content.decode().splitlines()
-        header, *first = islice(lines_of_csv.reader(lines, delimiter=layout.separator), _ROWS + 1)
+        text = layout.content.decode("utf-8-sig", errors="replace")
+        header, *first = islice(lines_of_csv.reader(text.splitlines(), delimiter=layout.separator), _ROWS + 1)
     except (OSError, ValueError, lines_of_csv.Error):  # reported when the table is read
         return None
     full = [row for row in first if len(row) == len(header)]

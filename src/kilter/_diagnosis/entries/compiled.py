@@ -19,23 +19,23 @@ MODEL: Final[dict[str, Text]] = {
     ),
     "accumulation-too-long": (
         "gradients accumulated over too many batches", ("drop-accumulation",), _OPTIMIZERS,
-        "The weights change once in {steps} batches, and {detail}.",
+        "The weights are updated only once every {steps} batches, and {detail}.",
     ),
     "loss-scale": (
         "loss scale too large", ("drop-loss-scale",),
         "Micikevicius et al. 2018, Mixed precision training",
-        "Gradients overflow at a loss scale of {scale:g}; each such step is skipped and halves the scale, so "
-        "about {lost} steps change nothing.",
+        "Gradients overflow at a loss scale of {scale:g}. Each such step is skipped and halves the scale, so "
+        "about the first {lost} steps are lost.",
     ),
     "frozen-random": (
         "frozen layers with random weights", ("unfreeze",), "Keras, keras.io/guides/transfer_learning",
-        "{where} cannot learn, and the weights are as the initialiser drew them. Freeze only layers that "
-        "were trained or loaded.",
+        "The weights of {where} are frozen at their random initial values. Freeze only layers that were "
+        "trained or loaded.",
     ),
     "foreign-optimizer": (
         "optimiser of another model", ("recompile",), _OPTIMIZERS,
-        "The optimiser was built for the {count} weights of another model, and for none of this one. Make an "
-        "optimiser for each model.",
+        "The optimiser was built for the {count} weights of another model and knows none of this model's. "
+        "Create a new optimiser for each model.",
     ),
 }
 PROBE: Final[dict[str, Text]] = {
@@ -45,13 +45,13 @@ PROBE: Final[dict[str, Text]] = {
     ),
     "loss-not-differentiable": (
         "loss without gradient", (), f"{_BOOK}, section 6.2.1",
-        "{name}: the loss depends on the prediction only through steps (such as round, argmax or a "
-        "comparison), whose gradient is 0.",
+        "{name}: the loss depends on the prediction only through step functions (such as round, argmax or "
+        "a comparison), whose gradient is 0.",
     ),
     "loss-sign": (
         "sign of the loss is wrong", (), f"{_BOOK}, section 8.1",
-        "{name}: the loss is {right:.4g} for right predictions and {wrong:.4g} for wrong ones. Training "
-        "makes it small, and so the predictions wrong. Negate it.",
+        "{name}: the loss is {right:.4g} for right predictions and {wrong:.4g} for wrong ones. "
+        "Minimising it makes the predictions wrong. Negate it.",
     ),
     "loss-axis": (
         "loss over the wrong axis", (), f"{_BOOK}, section 6.2.2",
@@ -63,7 +63,8 @@ PROBE: Final[dict[str, Text]] = {
     ),
     "loss-not-finite": (
         "loss is NaN or infinite for a possible prediction", (), f"{_BOOK}, section 8.2.4",
-        "{name}: the loss is {value} for {detail}. Clip the prediction away from it.",
+        "{name}: the loss is {value} for {detail}. Keep the predictions away from it, for instance by "
+        "clipping.",
     ),
     "clipping-too-strong": (
         "gradients clipped to almost nothing", ("ease-clipping",),
@@ -72,8 +73,8 @@ PROBE: Final[dict[str, Text]] = {
     ),
     "penalty-outweighs-loss": (
         "penalties outweigh the loss", ("ease-penalties",), f"{_BOOK}, section 7.1",
-        "The penalties of {where} are {share:.3g} times the loss of the predictions. Training makes weights "
-        "or outputs 0 before it fits the data.",
+        "The penalties of {where} are {share:.3g} times the loss of the predictions. Training "
+        "shrinks weights or outputs to 0 before it fits the data.",
     ),
 }
 # fmt: on

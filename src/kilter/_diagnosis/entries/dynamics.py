@@ -13,22 +13,22 @@ _BENGIO: Final = "Bengio 2012, Practical recommendations for gradient-based trai
 TRAINING: Final[dict[str, Text]] = {
     "loss-spike": (
         "a batch with a far higher loss", ("clip-gradients", "find-learning-rate"), _PASCANU,
-        "{detail}. Look at the rows of this batch; clipped gradients limit what it can do.",
+        "{detail}. Inspect the rows of this batch; gradient clipping limits the damage.",
     ),
     "weights-not-moving": (
         "no weight changes", ("recompile", "unfreeze", "find-learning-rate"), _BENGIO,
-        "After {steps} steps every trainable weight still has its initial value: the updates are 0, or lost.",
+        "After {steps} steps every trainable weight still has its initial value: the updates are 0 or "
+        "never applied.",
     ),
     "edge-of-stability": (
-        "rate at the edge of stability", ("find-learning-rate",),
+        "learning rate at the edge of stability", ("find-learning-rate",),
         "Cohen et al. 2021, Gradient descent on neural networks typically occurs at the edge of stability",
-        "Curvature times rate is {product:.2g} along the gradient: above 2, a step of plain gradient descent "
-        "overshoots, and the loss rises.",
+        "Curvature times learning rate is {product:.2g} along the gradient. Above 2, a step of plain "
+        "gradient descent overshoots, and the loss rises.",
     ),
     "update-ratio": (
         "updates of an unusual size", ("find-learning-rate",), _BENGIO,
-        "A step changes the weights of {where} by {ratio:.1e} of their size, step after step; from 1e-4 to "
-        "1e-2 is usual.",
+        "Each step changes the weights of {where} by {ratio:.1e} of their size; 1e-4 to 1e-2 is usual.",
     ),
     "weights-growing": (
         "weights grow quickly", ("find-learning-rate", "clip-gradients"), _BENGIO,
@@ -38,7 +38,7 @@ TRAINING: Final[dict[str, Text]] = {
         "rows become alike", ("reinitialize-paired", "insert-batch-norm", "find-learning-rate"),
         "Daneshmand et al. 2020, Batch normalization provably avoids rank collapse",
         "The outputs of {where} vary {share:.1e} times as much between rows and units as before training: "
-        "what tells rows apart is lost.",
+        "the network no longer tells rows apart.",
     ),
     "input-bound": (
         "training waits for data", (), "Keras, keras.io/guides/distributed_training_with_jax",
@@ -47,7 +47,7 @@ TRAINING: Final[dict[str, Text]] = {
     "compile-bound": (
         "compilation takes most of the time", (), "JAX, docs.jax.dev/en/latest/persistent_compilation_cache",
         "Compiling took {share:.0%} of the {seconds:.0f} s. Train longer in one call, or use fewer different "
-        "shapes; kilter keeps its programs from run to run.",
+        "shapes; kilter caches compiled programs between runs.",
     ),
     "recompiling": (
         "the step is compiled again and again", (), "JAX, docs.jax.dev/en/latest/jit-compilation",

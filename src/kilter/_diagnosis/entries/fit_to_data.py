@@ -18,12 +18,12 @@ MODEL: Final[dict[str, Text]] = {
     ),
     "softmax-many-labels": (
         "softmax for rows with several labels", ("repair-output",), f"{_BOOK}, section 6.2.2",
-        "{share:.0%} of the rows do not have exactly one label, but the outputs of a softmax sum to 1: they "
-        "cannot say yes twice, or no to all. Use a sigmoid with binary_crossentropy.",
+        "{share:.0%} of the rows do not have exactly one label, but the outputs of a softmax sum to 1, so "
+        "they cannot predict several labels, or none. Use a sigmoid with binary_crossentropy.",
     ),
     "not-checked": (
         "parts that kilter cannot check", (), "kilter, docs/diagnosis.md",
-        "Not checked: {detail}. That there is no finding about them does not mean that they are right.",
+        "Not checked: {detail}. The absence of a finding does not mean that they are correct.",
     ),
     "metric-misfit": (
         "metric does not fit the targets", (), "Keras, keras.io/api/metrics",
@@ -40,7 +40,7 @@ DATA: Final[dict[str, Text]] = {
     "sentinel-values": (
         'numbers that mean "missing"', ("clip-sentinels",),
         "Kuhn & Johnson 2013, Applied predictive modeling, section 3.4",
-        "{detail}. Such a number dominates mean and deviation, and the network treats it as a quantity.",
+        "{detail}. Such a number dominates the mean and deviation, and the network reads it as a real value.",
     ),
     "scaled-twice": (
         "scaling layer does not fit the inputs", ("refit-scaling",), _LECUN,
@@ -50,7 +50,7 @@ DATA: Final[dict[str, Text]] = {
         "padded sequences without a mask", ("mask-padding",),
         "Keras, keras.io/guides/understanding_masking_and_padding",
         "On average {share:.0%} of a sequence is padding at its end ({value:g}), and {where} returns its "
-        "state after the padding. What it read before is forgotten.",
+        "state after the padding, when it has forgotten most of the content.",
     ),
     "padding-diluted": (
         "average over padding", ("mask-padding",),
@@ -64,9 +64,9 @@ DATA: Final[dict[str, Text]] = {
         "{size} looks like the channels.",
     ),
     "drowned-output": (
-        "one output's loss drowns another's", ("balance-losses",),
+        "one output's loss outweighs another's", ("balance-losses",),
         "Kendall et al. 2018, Multi-task learning using uncertainty",
-        "{detail}. Shared layers learn only for the larger one.",
+        "{detail}. Shared layers learn only from the larger loss.",
     ),
 }
 PROBE: Final[dict[str, Text]] = {

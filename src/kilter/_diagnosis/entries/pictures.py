@@ -23,8 +23,8 @@ MODEL: Final[dict[str, Text]] = {
     "rare-pixels": (
         "rare pixels in the masks", ("focal-loss", "dice-loss"),
         "Lin et al. 2017, Focal loss for dense object detection",
-        "Only {share:.2%} of the elements of the masks are {what}: a network that never answers it has a "
-        "small loss.",
+        "Only {share:.2%} of the elements of the masks are {what}: a network that never predicts "
+        "them still has a small loss.",
     ),
     "batch-norm-one-image": (
         "batch normalisation with one image per batch", ("group-normalization", "change-batch-size"),
@@ -35,8 +35,8 @@ MODEL: Final[dict[str, Text]] = {
     "uneven-upsampling": (
         "transposed convolutions overlap unevenly", (),
         "Odena et al. 2016, Deconvolution and checkerboard artifacts",
-        "Kernels of {where} are no multiple of their strides, so that pixels get unequal sums: a pattern "
-        "like a checkerboard.",
+        "The kernel sizes of {where} are not multiples of their strides, so some output pixels sum more "
+        "terms than others: a checkerboard pattern.",
     ),
     "output-offset": (
         "outputs beside what they are computed from", (),

@@ -13,19 +13,19 @@ _VASWANI: Final = "Vaswani et al. 2017, Attention is all you need"
 MODEL: Final[dict[str, Text]] = {
     "recurrent-activation": (
         "activation of a recurrent cell", ("recurrent-tanh", "clip-gradients"), _PASCANU,
-        "{detail}. A state that is fed back at every step without a bound grows, or dies, over the steps.",
+        "{detail}. An unbounded state that is fed back at every step grows or decays over the steps.",
     ),
     "recurrent-initializer": (
         "recurrent weights start at a wrong scale", ("orthogonal-recurrent",),
         "Saxe et al. 2014, Exact solutions to the nonlinear dynamics of learning",
-        "The kernels of {where} start {scale:.3g} times as large as suitable ones: the state saturates or "
+        "The kernels of {where} start {scale:.3g} times as large as they should: the state saturates or "
         "fades within a few steps.",
     ),
     "forget-bias": (
         "forget gates start closed", ("unit-forget-bias",),
         "Jozefowicz et al. 2015, An empirical exploration of recurrent network architectures",
-        "A step of {where} keeps only {kept:.0%} of the state, so it forgets before it can learn to "
-        "remember.",
+        "Each step of {where} keeps only {kept:.0%} of the state, so the layer forgets before it can learn "
+        "to remember.",
     ),
     "stateful-unrelated": (
         "states kept between unrelated rows", ("stateless",), "Keras, keras.io/guides/working_with_rnns",
@@ -34,7 +34,8 @@ MODEL: Final[dict[str, Text]] = {
     "steps-against-one-target": (
         "one prediction per step, one target per row", ("read-last-step",),
         "Keras, keras.io/guides/working_with_rnns",
-        "{detail}. Every step must predict, even the first ones, before they have read the row.",
+        "{detail}. Every step has to predict the target, even the first ones, which have not read the row "
+        "yet.",
     ),
     "narrow-heads": (
         "attention heads too narrow", (),
@@ -45,8 +46,8 @@ MODEL: Final[dict[str, Text]] = {
     "rate-without-warm-up": (
         "attention with a high learning rate and no warm-up", ("warm-up", "find-learning-rate"),
         "Liu et al. 2020, On the variance of the adaptive learning rate",
-        "A rate of {rate:g} from the first step saturates attention. Use 1e-3 or less, reached over a "
-        "warm-up.",
+        "A learning rate of {rate:g} from the first step saturates attention. Use 1e-3 or less, reached "
+        "over a warm-up.",
     ),
     "post-norm-depth": (
         "many blocks with normalisation after the sum", ("warm-up",),
@@ -63,15 +64,15 @@ PROBE: Final[dict[str, Text]] = {
     "attention-collapsed": (
         "attention on one token", ("warm-up", "reinitialize-paired"),
         "Zhai et al. 2023, Stabilizing transformer training by preventing attention entropy collapse",
-        "The weights of {where} have {entropy:.0%} of the entropy of uniform ones: their logits are so large "
-        "that almost no gradient passes. Scale them by 1/√key_dim, or normalise the inputs.",
+        "The attention weights of {where} have {entropy:.0%} of the entropy of uniform ones: their logits "
+        "are so large that almost no gradient passes. Scale them by 1/√key_dim, or normalise the inputs.",
     ),
     "attention-uniform": (
-        "attention blind to its inputs", ("reinitialize-paired",), f"{_VASWANI}, section 3.2",
+        "attention ignores its inputs", ("reinitialize-paired",), f"{_VASWANI}, section 3.2",
         "The queries or keys of {where} are 0 for every token, so all tokens get the same weight.",
     ),
     "embedding-scale": (
-        "tokens drowned by their positions", (), f"{_VASWANI}, section 3.4",
+        "tokens outweighed by their positions", (), f"{_VASWANI}, section 3.4",
         "Only {share:.1%} of the variance that enters {where} comes from the tokens. Scale the embedding by "
         "√width, or use smaller positions.",
     ),
@@ -79,13 +80,12 @@ PROBE: Final[dict[str, Text]] = {
         "all tokens alike", ("add-residuals",),
         "Dong et al. 2021, Attention is not all you need",
         "The mean cosine between the tokens of a row goes from {first:.2f} to {last:.3f} at {where}: "
-        "attention "
-        "without residual sums averages them.",
+        "attention without residual connections averages the tokens.",
     ),
     "inverted-mask": (
         "mask that keeps the padding", (), "Keras, keras.io/guides/understanding_masking_and_padding",
         "{share:.0%} of the steps with content do not reach the loss, but padding does. A Keras mask is True "
-        "for what is used.",
+        "for the steps to use.",
     ),
     "unread-steps": (
         "steps that are never read", ("read-last-step",), "Keras, keras.io/guides/working_with_rnns",
@@ -94,22 +94,21 @@ PROBE: Final[dict[str, Text]] = {
     "vanishing-through-time": (
         "gradient vanishes through time", ("unit-forget-bias", "orthogonal-recurrent", "recurrent-tanh"),
         _PASCANU,
-        "A gradient arrives from the last {horizon} of {steps} steps only (1 % of the largest): what comes "
-        "earlier is learnt slowly. Shorten the sequences, read them in both directions, or pool over all "
-        "steps.",
+        "Only the last {horizon} of {steps} steps get more than 1 % of the largest gradient: earlier ones "
+        "are learnt slowly. Shorten the sequences, read them in both directions, or pool over all steps.",
     ),
     "exploding-through-time": (
         "gradient explodes through time", ("recurrent-tanh", "orthogonal-recurrent", "clip-gradients"),
         _PASCANU, "{detail}.",
     ),
     "missing-positions": (
-        "network blind to the order of steps", ("add-positions",), f"{_VASWANI}, section 3.5",
-        "Its outputs stay the same if the steps of a row are permuted, but the order tells something: trees "
-        "gain {gain:.2f} of skill from it.",
+        "network ignores the order of steps", ("add-positions",), f"{_VASWANI}, section 3.5",
+        "The outputs stay the same if the steps of a row are permuted, but the order carries information: "
+        "decision trees gain {gain:.2f} of skill from it.",
     ),
     "missing-causal-mask": (
         "outputs see the step that they predict", (), f"{_VASWANI}, section 3.2.3",
-        "The targets are the next inputs, and {where} reads them. Pass use_causal_mask=True, or read in one "
+        "The targets are the next inputs, and {where} sees them. Pass use_causal_mask=True, or read in one "
         "direction only.",
     ),
 }

@@ -13,11 +13,11 @@ _LEAK: Final = "Kaufman et al. 2012, Leakage in data mining"
 DATA: Final[dict[str, Text]] = {
     "validation-scale": (
         "validation data scaled differently from training data", (), _SHIFT,
-        "{detail}. Apply one transformation, with the numbers of the training rows, to both.",
+        "{detail}. Fit the scaling on the training rows and apply the same scaling to both.",
     ),
     "validation-range": (
         "validation data in another range", (), _SHIFT,
-        "{detail}. The network never saw such values.",
+        "{detail}. The network sees no such values in training.",
     ),
     "validation-classes": (
         "classes in the validation data that training lacks", (), _SHIFT,
