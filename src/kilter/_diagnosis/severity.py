@@ -126,6 +126,7 @@ _ROOTS: Final = (
     "narrow-heads",
     "forget-bias",
     "vanishing-through-time",
+    "attention-logits-growing",
     "signal-collapse",
     "weights-growing",
     "edge-of-stability",
