@@ -52,7 +52,14 @@ def over(begin: float, end: float) -> np.ndarray:
     return np.geomspace(begin, end, 8)[:, None] * np.ones(4)
 
 
+def attended(begin: float, end: float) -> Any:
+    made = steps(std=over(begin, end))
+    paths = ("block/query", "block/key", *made.training.layers[2:])
+    return replace(made, training=replace(made.training, layers=paths))
+
+
 CASES = {
+    "sharper attention": ("attention-logits-growing", attended(0.6, 3.0)),
     "large updates": ("update-ratio", steps(update_ratio=0.3)),
     "small updates": ("update-ratio", steps(update_ratio=1e-6)),
     "growing weights": ("weights-growing", steps(weight_norm=over(1, 20))),
@@ -64,6 +71,8 @@ CASES = {
     "tiny steps": ("small-batches", timed(work=1e5)),
 }
 SOUND = {
+    "attention that learns": attended(0.6, 1.2),
+    "attention that is sharp": attended(2.4, 3.0),
     "usual steps": steps(),
     "stable descent": descent(1.5),
     "weights that grow a little": steps(weight_norm=over(1, 2)),

@@ -147,7 +147,9 @@ SOUND: dict[str, Callable[[], Program]] = {
     "masks of dark spots": lambda: masks(MASKS, x=-SPOTS),
     "masks without a relation": lambda: masks(RNG.permutation(MASKS)),
     "strides and upsampling": lambda: masks(
-        MASKS, same(strides=2), same(), layers.UpSampling2D(), same(4), layers.Cropping2D(2), layers.ZeroPadding2D(2)
+        MASKS,
+        *(same(strides=2), same(), layers.UpSampling2D(), same(4)),
+        *(layers.Cropping2D(2), layers.ZeroPadding2D(2)),
     ),
     "padding on both sides": lambda: masks(MASKS, same(5, padding="valid"), layers.ZeroPadding2D(2)),
 }  # fmt: skip

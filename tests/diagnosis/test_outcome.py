@@ -9,8 +9,11 @@ from tests.diagnosis.programs import blobs, dense, one_hot, program
 
 import kilter
 from kilter._diagnosis.diagnose import read_context
-from kilter._diagnosis.learnable import learnable
+from kilter._diagnosis.learnable import Learnable, learnable
+from kilter._diagnosis.outcome import Outcome
+from kilter._diagnosis.severity import weighed
 from kilter._engine.training_spec import TrainingSpec
+from kilter._records import Finding
 
 layers = keras.layers
 SGD = keras.optimizers.SGD
@@ -105,3 +108,26 @@ def test_what_can_be_learnt_is_told_from_noise():
     # An exact test rejects noise as often as its level says: 5 of 100 at 0.05.
     wrong = [told(flat, random.permutation(ring), seed).p <= 0.05 for seed in range(12)]
     assert sum(wrong) <= 3
+
+
+@pytest.mark.parametrize(
+    ("code", "reached", "learns", "severe"),
+    [
+        ("validation-scale", 0.8, True, False),  # a split by site or time to which the network carries over
+        ("validation-scale", 0.3, True, True),
+        ("validation-class-order", 0.8, True, True),
+        ("receptive-field", 0.4, True, True),  # the sibling has it too
+        ("receptive-field", 0.95, True, False),
+        ("targets-loss", 0.0, False, True),  # what hides a relation is named, not the labels
+        ("unscaled-inputs", 0.0, False, False),
+    ],
+)
+def test_severity_from_what_was_reached(code: str, reached: float, learns: bool, severe: bool):
+    case = program()
+    context = read_context(case.model, case.x, case.y, TrainingSpec())
+    tested = None if learns else Learnable(False, 0.6, "nothing")
+    outcome = Outcome(90, 90, reached, reached, sibling=reached, learnable=tested)
+    given = Finding(code, "severe", ("data",), (), "", (), "")
+    found = {one.code: one.severity for one in weighed([given], context, outcome)}
+    assert (found[code] == "severe") is severe
+    assert ("shuffled-labels" in found) is (not learns and not severe)

@@ -1,4 +1,4 @@
-"""Label smoothing of class numbers is Keras's label smoothing of one-hot rows."""
+"""Losses of class numbers are Keras's losses of one-hot rows: label smoothing, focal, Dice."""
 
 from pathlib import Path
 
@@ -8,7 +8,11 @@ import pytest
 
 from kilter._engine.fit import fit
 from kilter.errors import DataError, OptionError
-from kilter.nn import SmoothedSparseCategoricalCrossentropy
+from kilter.nn import (
+    SmoothedSparseCategoricalCrossentropy,
+    SparseCategoricalFocalCrossentropy,
+    SparseDice,
+)
 
 CLASSES = 4
 
@@ -69,3 +73,30 @@ def test_it_is_saved_and_loaded_with_its_model(tmp_path: Path):
 def test_a_label_that_is_no_class_is_refused():
     with pytest.raises(DataError, match="labels 0 to 3"):
         fit(compiled(), np.zeros((3, 2)), np.array([0, 4, 1]), verbose=0)
+
+
+FOCAL = {"alpha": [0.1, 0.2, 0.3, 0.9], "gamma": 1.5}
+
+
+@pytest.mark.parametrize("kept", [False, True], ids=["squeezed", "last axis of 1"])
+def test_focal_and_dice_are_those_of_one_hot_masks(kept: bool):
+    masks, outputs = drawn(3, 5, 4)
+    one_hot, answers = np.eye(CLASSES)[masks], np.asarray(keras.ops.softmax(outputs))
+    given = masks[..., None] if kept else masks
+    focal = SparseCategoricalFocalCrossentropy(**FOCAL, reduction=None)(given, answers)
+    wanted = keras.losses.CategoricalFocalCrossentropy(**FOCAL, reduction=None)(one_hot, answers)
+    np.testing.assert_allclose(focal, wanted, rtol=1e-6)
+    both = 2 * (one_hot * answers).sum((0, 1, 2)) / (one_hot + answers).sum((0, 1, 2))
+    np.testing.assert_allclose(float(SparseDice()(given, answers)), np.mean(1 - both), rtol=1e-5)
+
+
+@pytest.mark.parametrize("loss", [SparseCategoricalFocalCrossentropy(**FOCAL), SparseDice()])
+def test_losses_of_masks_are_saved_with_their_model(loss: keras.losses.Loss, tmp_path: Path):
+    model = keras.Sequential([keras.Input((6, 6, 1)), keras.layers.Conv2D(CLASSES, 1, activation="softmax")])
+    model.compile("sgd", loss)
+    masks, images = drawn(10, 6, 6)[0], np.zeros((10, 6, 6, 1), "float32")
+    fit(model, images, masks, epochs=1, batch_size=4, verbose=0)
+    model.save(tmp_path / "model.keras")
+    again = keras.models.load_model(tmp_path / "model.keras")
+    assert again.loss.get_config() == loss.get_config()
+    np.testing.assert_allclose(*(one.evaluate(images, masks, verbose=0) for one in (model, again)), rtol=1e-6)

@@ -15,7 +15,7 @@ from kilter import _backend  # noqa: F401
 # isort: split
 import keras
 from keras import layers
-from tests.treatment.cause_cases import CAUSES
+from tests.treatment.cause_cases import CAUSES, MASKS, PICTURES
 from tests.treatment.sequence_remedies import SEQUENCES
 from tests.treatment.subjects import (
     IMAGES,
@@ -473,3 +473,15 @@ def test_a_finding_of_one_layer_draws_all_that_were_not_trained():
     assert kernels[2].std() == pytest.approx(np.sqrt(2 / 32), rel=0.3)
     np.testing.assert_array_equal(kernels[1], trained)
     assert treated.changes[0].where == (paths[0], paths[2])
+
+
+@pytest.mark.parametrize("code", ["focal-loss", "dice-loss"])
+def test_masks_of_class_numbers_get_losses_of_class_numbers(code: str):
+    ends = keras.layers.Conv2D(2, 1, activation="softmax")
+    model = keras.Sequential([keras.Input((8, 8, 1)), ends])
+    numbers = MASKS[..., 0].astype("int32")
+    ill = subject(model, PICTURES, numbers, loss="sparse_categorical_crossentropy", metrics=())
+    treated = REMEDIES[code].apply(ill, finding())
+    assert treated is not None
+    assert "kilter.nn.Sparse" in treated.changes[0].snippet
+    kilter.fit(treated.copy(), PICTURES, numbers, epochs=1, verbose=0)

@@ -123,6 +123,9 @@ class Thresholds:
     attention_rate: float = sourced(3e-3, "Liu et al. 2020; Keras's default of Adam is 1e-3")
     post_norm_depth: float = sourced(8, "Xiong et al. 2020, figure 4: 6 blocks of 2 need a warm-up")
     attention_entropy: float = sourced(0.15, "Zhai et al. 2023: entropy collapse; limit by kilter")
+    logits: float = sourced(
+        5.0, "Zhai et al. 2023: a softmax of such logits reads one token; limit by kilter"
+    )
     token_share: float = sourced(0.01, OWN)
     token_likeness: float = sourced(0.995, "Dong et al. 2021: rank 1 is a likeness of 1")
     spike: float = sourced(8.0, "of the median of 50 batches; limit by kilter")

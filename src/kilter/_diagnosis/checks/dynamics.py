@@ -107,4 +107,26 @@ def check_signal(context: Context) -> list[Finding]:
     return [finding("signal-collapse", "warning", lost, evidence, share=least)]
 
 
-CHECKS: tuple[Check, ...] = (check_updates, check_growth, check_stability, check_signal)
+def check_logits(context: Context) -> list[Finding]:
+    """Attention whose logits grow within the first steps until each query reads one token.
+
+    Queries times keys, over the root of their width, deviate by about the product of both deviations.
+    """
+    found, limits = _readings(context), context.thresholds
+    places = {} if found is None else {path: index for index, path in enumerate(found.layers)}
+    grown = {}
+    for path, index in places.items():
+        holder, slash, name = path.rpartition("/")
+        if found is None or not slash or name != "query" or f"{holder}/key" not in places:
+            continue
+        spread = found.values["std"][:, index] * found.values["std"][:, places[f"{holder}/key"]]
+        if np.isfinite(spread).all() and spread[-1] > limits.logits and spread[-1] > 5 * spread[0]:
+            grown[holder] = float(spread[-1])
+    if found is None or not grown:
+        return []
+    most, steps = max(grown.values()), int(found.steps[-1] + 1)
+    evidence = [seen(limits, "logits", "deviation of the attention's logits", most)]
+    return [finding("attention-logits-growing", "warning", grown, evidence, most=most, steps=steps)]
+
+
+CHECKS: tuple[Check, ...] = (check_updates, check_growth, check_stability, check_signal, check_logits)

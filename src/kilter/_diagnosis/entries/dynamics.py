@@ -34,6 +34,12 @@ TRAINING: Final[dict[str, Text]] = {
         "weights grow quickly", ("find-learning-rate", "clip-gradients"), _BENGIO,
         "In {steps} steps the weights of {where} grew to {factor:.2g} times their initial size.",
     ),
+    "attention-logits-growing": (
+        "attention sharpens while it trains", ("find-learning-rate", "warm-up", "clip-gradients"),
+        "Dehghani et al. 2023, Scaling vision transformers to 22 billion parameters",
+        "In {steps} steps the logits of {where} grew to a deviation of {most:.3g}: each query reads one "
+        "token, and almost no gradient passes. Lower the rate, warm it up, or normalise queries and keys.",
+    ),
     "signal-collapse": (
         "rows become alike", ("reinitialize-paired", "insert-batch-norm", "find-learning-rate"),
         "Daneshmand et al. 2020, Batch normalization provably avoids rank collapse",
