@@ -3,6 +3,7 @@
 import gc
 import os
 import re
+import sys
 from collections import Counter
 from pathlib import Path
 
@@ -15,6 +16,9 @@ os.environ.setdefault("KERAS_BACKEND", "jax")
 os.environ.setdefault("KILTER_CACHE", str(_ROOT / ".pytest_cache" / "xla"))
 # pytest-xdist gives its workers the width of its own terminal; what is tested prints to no terminal.
 os.environ.pop("COLUMNS", None)
+# The suite starts many processes; without bytecode each would compile all of the source again.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
 # The suite compiles many hundred tiny programs once each: quick compilation matters, quick programs do not
 # (3 times less time in all). test_default_compilation.py runs without these flags. XLA aborts on a flag it
 # does not know: if that happens with another version of JAX than the pinned one, run with XLA_FLAGS= (empty).

@@ -8,6 +8,7 @@ import json
 import zipfile
 from pathlib import Path
 
+import keras
 import numpy as np
 import pytest
 
@@ -30,7 +31,6 @@ def val_losses(run: Path) -> list[float]:
 
 
 def test_a_saved_model_gives_the_recorded_answers(old: Path):
-    keras = pytest.importorskip("keras")
     kilter.nn.RReLU  # noqa: B018  (loads what the file names by its registered name)
     kilter.nn.SmoothedSparseCategoricalCrossentropy  # noqa: B018
     model = keras.models.load_model(old / "objects.keras")

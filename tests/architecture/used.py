@@ -46,6 +46,7 @@ def main() -> dict[str, object]:
 
     import kilter
     from kilter._models.layers import ToyDropout
+    from kilter._treatment.remedies import REMEDIES
 
     code, output = command("train", "toy.toml", "--runs", "runs", "--quiet")
     (run,) = Path("runs").iterdir() if code == 0 else [Path(output)]
@@ -59,7 +60,14 @@ def main() -> dict[str, object]:
     model.compile(keras.optimizers.SGD(0.01), "sparse_categorical_crossentropy", metrics=["accuracy"])
     found = kilter.diagnose(model, x, y, steps=0, batch_size=13)
     treatment = kilter.treat(
-        model, x[:40], y[:40], validation_data=(x[40:], y[40:]), batch_size=13, epochs=2, pairs=6, verbose=0
+        model,
+        x[:40],
+        y[:40],
+        validation_data=(x[40:], y[40:]),
+        batch_size=13,
+        epochs=2,
+        remedies={"toy-remedy": REMEDIES["toy-remedy"]},
+        verbose=0,
     )
     return {
         "check": command("diagnose", "toy.toml", "--steps", "0", "--json", "--quiet"),

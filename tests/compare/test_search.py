@@ -51,8 +51,6 @@ def test_a_grid_has_every_combination_and_no_range():
 
 @pytest.mark.parametrize("name", ["random", "tpe"])
 def test_draws_are_in_the_space_and_the_same_again(name):
-    if name == "tpe":
-        pytest.importorskip("optuna")
     space = space_of(OVER | {"train.batch_size": {"low": 16, "high": 64}})
 
     def drawn():

@@ -7,10 +7,11 @@ import sqlite3
 import sys
 from contextlib import closing
 from datetime import date, timedelta
-from importlib.util import find_spec
 
 import numpy as np
+import pandas
 import polars as pl
+import pyarrow
 import pytest
 from scipy import sparse
 
@@ -126,8 +127,6 @@ def reference(tmp_path_factory):
 
 
 def made(name, folder):
-    if name == "xlsx" and not (find_spec("fastexcel") and find_spec("xlsxwriter")):
-        pytest.skip("needs fastexcel and xlsxwriter")
     file, write = SOURCES[name]
     return write(folder / file, table())
 
@@ -171,7 +170,6 @@ def test_standard_input_is_known_by_its_content(name, reference, tmp_path, monke
 
 
 def pandas_frame():
-    pandas = pytest.importorskip("pandas")
     frame = pandas.DataFrame(table().to_dict(as_series=False))
     return frame.astype({"town": "category", "count": "Int64", "paid": "string", "day": "datetime64[ns]"})
 
@@ -180,7 +178,7 @@ MEMORY = {
     "polars": table,
     "lazy": lambda: table().lazy(),
     "dict": lambda: table().to_dict(as_series=False),
-    "pyarrow": lambda: pytest.importorskip("pyarrow").table(table().to_dict(as_series=False)),
+    "pyarrow": lambda: pyarrow.table(table().to_dict(as_series=False)),
     "pandas": pandas_frame,
 }
 

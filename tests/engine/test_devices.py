@@ -25,7 +25,8 @@ CLOSE = 1e-5
 
 @pytest.fixture(scope="module")
 def found():
-    environment = os.environ | {"XLA_FLAGS": FLAGS, "KERAS_BACKEND": "jax"}
+    # With the quick compilation that conftest asks for.
+    environment = os.environ | {"XLA_FLAGS": f"{os.environ['XLA_FLAGS']} {FLAGS}", "KERAS_BACKEND": "jax"}
     run = subprocess.run(
         [sys.executable, PROGRAM], env=environment, capture_output=True, text=True, check=False, timeout=500
     )

@@ -6,6 +6,7 @@ import struct
 from datetime import UTC, datetime
 
 import pytest
+from tensorboardX.proto import event_pb2
 
 from kilter.errors import RunError
 from kilter.runs.directory import create_run, reopen_run
@@ -204,7 +205,6 @@ def test_the_best_epoch_is_the_first_best_finite_one():
 def _events(path):
     """The scalars of an event file by (tag, step): an own reader of TFRecord framing, and of the protobuf."""
     content, found, position = path.read_bytes(), {}, 0
-    event_pb2 = pytest.importorskip("tensorboardX.proto.event_pb2")
     while position < len(content):
         (length,) = struct.unpack_from("<Q", content, position)
         event = event_pb2.Event.FromString(content[position + 12 : position + 12 + length])
