@@ -255,28 +255,6 @@ def test_resident_blocks_are_the_full_batches_and_the_rest():
     assert feed.steps == 4
 
 
-@pytest.mark.parametrize(
-    ("rows", "rare"), [(64, [False]), (66, [False, True]), (62, [False, False]), (3, [False])]
-)
-def test_a_partial_batch_after_many_whole_ones_is_rare(rows, rare):
-    found = ResidentFeed(collect(np.zeros((rows, 2)), np.zeros(rows)), Order(4, shuffle=False, seed=0))
-    assert [block.rare for block in found.blocks(0)] == rare
-
-
-def test_what_is_rare_is_compiled_soon(monkeypatch):
-    asked = []
-
-    def noted(*, soon=False):
-        asked.append(soon)
-        return {}
-
-    monkeypatch.setattr(program_cache, "compile_options", noted)
-    model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(1)])
-    model.compile(optimizer="sgd", loss="mse")
-    fit(model, np.ones((66, 4)), np.ones((66, 1)), batch_size=4, verbose=0)
-    assert asked == [False, True]
-
-
 @pytest.mark.parametrize("count", [50, 16, 3])
 def test_what_is_awaited_has_the_shapes_and_types_of_the_blocks(count, monkeypatch):
     x, y = np.zeros((count, 3), "float32"), np.zeros(count, "int64")
@@ -287,7 +265,7 @@ def test_what_is_awaited_has_the_shapes_and_types_of_the_blocks(count, monkeypat
 
     def told(block):
         leaves = jax.tree.leaves((block.data, block.order))
-        return [(leaf.shape, leaf.dtype) for leaf in leaves], block.steps, block.rare
+        return [(leaf.shape, leaf.dtype) for leaf in leaves], block.steps
 
     assert list(map(told, awaited)) == list(map(told, blocks))
     assert list(feed.awaited()) == []

@@ -96,7 +96,6 @@ class IdCheck:
                     owners(self._model),
                     lambda: _ids_program(self._model, self._kind),
                     arguments,
-                    rare=True,
                 )
         except DataError:  # the step's own trace reports what does not fit
             self.needed = False

@@ -24,8 +24,6 @@ from kilter._engine.devices import placement
 from kilter._engine.sparse import SparseRows
 from kilter.data.stored import KEPT_BLOCKS, StoredRows
 
-# With this many whole batches per epoch, the partial one is rare.
-_MANY = 16
 # Rows of at least this many bytes go to the device after their programs are compiled.
 _LARGE = 16 * 2**20
 
@@ -33,15 +31,16 @@ _LARGE = 16 * 2**20
 class Block(NamedTuple):
     """Rows on the device and ``order`` (int32, shape (batches, batch size)), the row numbers of each batch.
 
-    Batches after the first ``steps`` are padding. ``rare``: used once per epoch, unlike those before it.
-    ``split``: the data are batches already, shape (batches, batch size, ...), each over several devices.
+    Batches after the first ``steps`` are padding. ``split``: the data are batches already, shape (batches,
+    batch size, ...), each over several devices. ``padded``: the order also has ``-1 - row`` for rows that
+    only fill a batch.
     """
 
     data: Any
     order: jax.Array | np.ndarray
     steps: int
-    rare: bool = False
     split: bool = False
+    padded: bool = False
 
 
 class Feed(Protocol):
@@ -122,10 +121,6 @@ class Order:
         passed, part = divmod(epoch, math.ceil(math.ceil(count / self.batch_size) / self.most))
         return passed, part * self.most
 
-    def is_rare_tail(self, count: int) -> bool:
-        """Whether the last partial batch is one step among so many that its speed hardly matters."""
-        return count // self.batch_size >= _MANY
-
 
 def _permuted(drawn: np.random.Generator, count: int, block_rows: int | None) -> np.ndarray:
     """All row numbers in a random order (int32); of ``block_rows``, shuffled in groups of random blocks.
@@ -182,10 +177,11 @@ class Place:
 
 @dataclass(frozen=True)
 class ResidentFeed:
-    """Rows that stay on the device from the first block on."""
+    """Rows that stay on the device from the first block on. ``padded``: all batches are whole."""
 
     rows: Rows
     order: Order
+    padded: bool = False
     place: Place = field(default_factory=Place)
 
     @property
@@ -223,12 +219,16 @@ class ResidentFeed:
     def _blocks(self, data: Any, numbers: np.ndarray, epoch: int = 0) -> list[Block]:
         size, count = self.order.batch_size, self.rows.count
         end, whole, rest = count - count % size, self.order.whole(count, epoch), self.order.rest(count, epoch)
+        order, last = numbers[:end].reshape(-1, size), numbers[end:].reshape(1, -1)
+        if self.padded and last.size:
+            fill = np.full((1, size - last.size), -1 - last[0, 0], last.dtype)
+            order = np.concatenate([order[:whole], np.hstack([last, fill]), order[whole:]])
+            return [Block(data, order, whole + bool(rest), padded=True)] if whole or rest else []
         blocks = []
         if whole:
-            blocks.append(Block(data, numbers[:end].reshape(-1, size), whole))
+            blocks.append(Block(data, order, whole))
         if rest:
-            last = numbers[end : end + rest].reshape(1, -1)
-            blocks.append(Block(data, last, 1, self.order.is_rare_tail(count)))
+            blocks.append(Block(data, last, 1))
         return blocks
 
 
@@ -329,7 +329,7 @@ class StreamFeed:
         for part in _read(self.rows.data, [(tail, len(tail)) for tail in tails]):
             last = block_of(part.data, len(part.numbers), 1, part.numbers, self.finite)
             self.check_block(last, part.numbers)
-            yield last._replace(rare=self.order.is_rare_tail(count))
+            yield last
         self.order.say_end(count, epoch)
 
 

@@ -31,6 +31,7 @@ from kilter._engine.feed import Order, ResidentFeed, StreamFeed, must_stream, wa
 from kilter._engine.history import History
 from kilter._engine.measuring_callback import measuring
 from kilter._engine.overrides import check_loop
+from kilter._engine.padding import padded
 from kilter._engine.scheduling import RateGuard, RateKeeper, Schedule, check_schedule
 from kilter._engine.session import Session
 from kilter._engine.sparse import with_sparse_rows
@@ -79,8 +80,7 @@ def fit(
 ) -> History:
     """Train a compiled Keras model; see :func:`kilter.fit` for the parameters, and Order for ``goes_on``.
 
-    ``start``: where ``initial_epoch`` begins, for a training that was interrupted within it. ``guard``: go
-    back to the last good state if the training breaks.
+    ``start``: where an interrupted ``initial_epoch`` begins. ``guard``: go back if the training breaks.
     """
     order = Order(checked_size(batch_size), shuffle, seed, goes_on=goes_on)
     _check_numbers(validation_batch_size, epochs=epochs, initial_epoch=initial_epoch, seed=seed)
@@ -90,11 +90,11 @@ def fit(
     if validation_split and validation_data is None:
         (x, y, sample_weight), validation_data = split(x, y, sample_weight, validation_split)
     limit = limited_steps(steps_per_epoch)
-    steps = executed_steps(model, limit) if goes_on else limit
-    data, once = (x, y, sample_weight, class_weight), epochs - initial_epoch <= 1
+    steps, once = executed_steps(model, limit) if goes_on else limit, epochs - initial_epoch <= 1
     finite, of_validation = FiniteCheck(check), FiniteCheck(check)
-    feed = training_feed(*data, order, steps=steps, once=once, check=finite)
+    feed = training_feed(x, y, sample_weight, class_weight, order, steps=steps, once=once, check=finite)
     prepare(model, feed, augmentation := as_augmentation(augment))
+    feed = feed if guard or augmentation else padded(model, feed, "train")
     size = validation_batch_size or order.batch_size
     history = History({"data": finite.found, "validation data": of_validation.found})
     own = [*measuring(history, feed, measure), *([RateKeeper(schedule)] if schedule else [])]
@@ -243,7 +243,7 @@ def _validation(
         feed = validation_feed(data, batch_size, executed_steps(model, limited_steps(steps)), check)
         _check(model, feed, "test")
         require_same_rows(feed)
-    return feed
+    return padded(model, feed, "test")
 
 
 def _check(model: keras.Model, feed: AnyFeed, kind: Kind) -> None:

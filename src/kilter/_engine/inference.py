@@ -31,6 +31,7 @@ from kilter._engine.fit import (
 )
 from kilter._engine.loop import Chunk, evaluate_feed, testing
 from kilter._engine.overrides import check_loop, overrides
+from kilter._engine.padding import padded
 from kilter._engine.program_cache import Programs, owners, take
 from kilter._engine.stable_losses import from_logits
 from kilter._engine.step import PredictStep, predict_step
@@ -86,6 +87,7 @@ def evaluate(
     with on_devices(model, devices):
         feed = training_feed(x, y, sample_weight, None, order, steps=counted, once=True, check="warn")
         prepare(model, feed, training=False)
+        feed = padded(model, feed, "test")
         told = callback_list(model, callbacks, verbose, 1, limit or feed.steps)
         hooks = BatchHooks.of(model, told, "test")
         with from_logits(stable_loss), rewriting(rewrite), shown(verbose, after=QUICK) as progress:

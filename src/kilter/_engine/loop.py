@@ -151,7 +151,7 @@ class Runner:
             state = placed.state(self.model, state)
         arguments = self._arguments(state, block, np.int32(start), np.int32(stop))
         if start == 0 or self.every is None or self._running is None:
-            self._running = self._program(arguments, rare=block.rare, split=block.split)
+            self._running = self._program(arguments, block)
         program = self._running
         if count() > 1:
             meet()
@@ -165,9 +165,8 @@ class Runner:
             if self.every is not None:  # whoever reads the logs waits for them
                 return result
             jax.block_until_ready(result)  # host and device meet
-        if not block.rare:
-            rate = (stop - start) / max(time.perf_counter() - began, 1e-6)
-            self.steps_a_chunk = max(1, int(rate * CHUNK_SECONDS))
+        rate = (stop - start) / max(time.perf_counter() - began, 1e-6)
+        self.steps_a_chunk = max(1, int(rate * CHUNK_SECONDS))
         if count() > 1:  # each has its own clock, and all must run the same steps
             self.steps_a_chunk = int(agreed(self.steps_a_chunk).min())
         return result
@@ -178,26 +177,24 @@ class Runner:
             state, given = State([], state.non_trainable, [], state.metrics), (state.trainable, *given)
         return state, block.data, block.order, start, stop, *given
 
-    def _program(self, arguments: tuple[Any, ...], *, rare: bool, split: bool = False) -> Any:
+    def _program(self, arguments: tuple[Any, ...], block: Block) -> Any:
         if self.model.run_eagerly:
             return eager_steps(self.step())
         kept = Kept.of(placement(), arguments[0])
         with fitting(self.model, arguments[1]):
             return self._programs.get(
-                self._key if kept is None else kept.named(self._key, split),
+                self._key(block) if kept is None else kept.named(self._key(block), block.split),
                 owners(self.model, *self.dependencies),
-                lambda: steps_program(self.step(), kept, split=split),
+                lambda: steps_program(self.step(), kept, split=block.split, padded=block.padded),
                 arguments,
                 donate=(0,) if self.donates else (),
-                rare=rare,
             )
 
-    @property
-    def _key(self) -> Hashable:
-        """The name, and the factor of the learning rate in it."""
+    def _key(self, block: Block) -> Hashable:
+        """The name, the factor of the learning rate in it, and whether batches are padded."""
         rate = 1.0 if self.divergence is None else self.divergence.rate
         parts = self.name if isinstance(self.name, tuple) else (self.name,)
-        return self.name if rate == 1 else (*parts, rate)
+        return (*parts, *([] if rate == 1 else [rate]), *(["padded"] if block.padded else []))
 
     def _compile_for(self, feed: Feed, state: State) -> None:
         """Compile before large rows go to the device, and return free memory to the system first."""
@@ -205,7 +202,7 @@ class Runner:
         if awaited and (placed := placement()) is not None:
             state = placed.state(self.model, state)
         for block in awaited:
-            self._program(self._arguments(state, block, bound, bound), rare=block.rare)
+            self._program(self._arguments(state, block, bound, bound), block)
         if awaited:
             give_back()
 

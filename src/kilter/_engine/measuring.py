@@ -24,6 +24,7 @@ from kilter._engine.augmenting import Augment, as_augmentation
 from kilter._engine.checks import check_inputs, check_targets
 from kilter._engine.feed import Order, ResidentFeed, single_steps
 from kilter._engine.loop import training
+from kilter._engine.padding import padded
 from kilter._engine.program_cache import owners, shelf
 from kilter._engine.step import Schedule, training_loss
 from kilter._models.arrays import some_rows
@@ -182,6 +183,8 @@ def measured_steps(
     """
     reader = Reader(model, x, y, sample_weight, rows=rows, seed=seed) if reader is None else reader
     feed = ResidentFeed(collect(x, y, sample_weight), Order(batch_size, shuffle, seed, most=steps))
+    if augment is None:
+        feed = padded(model, feed, "train")  # as it is trained
     wanted = np.unique(np.linspace(0, max(steps - 1, 0), num=min(readings, steps)).astype(int)).tolist()
     runner, state = training(model, schedule, as_augmentation(augment), seed), pull(model)
     read, after, ratios = [], [], []

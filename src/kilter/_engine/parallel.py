@@ -48,7 +48,7 @@ def fit_together(
             remedy="train one after another",
         )
     prepare(model, feed)
-    feeds = [ResidentFeed(feed.rows, order, feed.place) for order in orders]
+    feeds = [ResidentFeed(feed.rows, order, place=feed.place) for order in orders]
     push(states[0], model)
     model.reset_metrics()
     fresh = pull(model).metrics
@@ -84,7 +84,6 @@ def _run(model: keras.Model, stacked: State, blocks: Sequence[Any]) -> Any:
             lambda: jax.vmap(steps_program(train_step(model)), in_axes=(0, None, 0, None, None)),
             arguments,
             donate=(0,),
-            rare=first.rare,
         )
     return program(*arguments)
 

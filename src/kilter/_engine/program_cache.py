@@ -24,6 +24,7 @@ from jax import lax
 from kilter._engine.devices import Kept, kept_in_place
 from kilter._engine.fingerprint import Fingerprints, reference_to, structure
 from kilter._engine.interrupt import interruptible
+from kilter._engine.padding import Padded
 from kilter._engine.stable_losses import is_from_logits, losses_used
 from kilter._engine.step import Step
 from kilter._models.layers import CONVOLUTIONS
@@ -116,7 +117,6 @@ class Key(NamedTuple):
     quick: bool
     rewritten: bool
     from_logits: bool
-    rare: bool
     read: int
 
 
@@ -125,24 +125,37 @@ def take(data: Any, rows: jax.Array) -> Any:
     return jax.tree.map(lambda array: array.at[rows].get(mode="promise_in_bounds"), data)
 
 
-def batch_at(data: Any, order: Any, index: Any, *, split: bool) -> Any:
-    """Batch ``index``: the rows of its order; or, of data already ``split`` into batches, that one."""
+def batch_at(data: Any, order: Any, index: Any, *, split: bool, padded: bool = False) -> Any:
+    """Batch ``index``: the rows of its order; or, of data already ``split`` into batches, that one.
+
+    ``padded``: as in :class:`~kilter._engine.feed.Block`; gives a :class:`~kilter._engine.padding.Padded`.
+    """
     if split:
         return jax.tree.map(lambda array: lax.dynamic_index_in_dim(array, index, keepdims=False), data)
-    return take(data, order[index])
+    rows = order[index]
+    if not padded:
+        return take(data, rows)
+    x, y, sample_weight = take(data, jnp.where(rows < 0, ~rows, rows))
+    return Padded(x, y, sample_weight, rows >= 0)
 
 
-def steps_program(step: Step, kept: Kept | None = None, *, split: bool = False) -> Chunk:
+def steps_program(
+    step: Step, kept: Kept | None = None, *, split: bool = False, padded: bool = False
+) -> Chunk:
     """``(state, data, order, start, stop, *given) -> (state, last step's logs)`` over ``order[start:stop]``.
 
     ``order``: row numbers, shape (steps, batch). ``given``: arrays that every step gets beside its batch.
     ``kept``: where state and batch are, on several devices. ``split``: the data are batches, not rows.
+    ``padded``: some rows only fill a batch.
     """
+
+    def at(data: Any, order: jax.Array, index: Any) -> Any:
+        return batch_at(data, order, index, split=split, padded=padded)
 
     def run(
         state: State, data: Any, order: jax.Array, start: jax.Array, stop: jax.Array, *given: jax.Array
     ) -> Any:
-        batch = jax.eval_shape(lambda: batch_at(data, order, 0, split=split))
+        batch = jax.eval_shape(lambda: at(data, order, 0))
         traced = trace(step, state, batch, *given)
         zeros = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), traced.result[1])
 
@@ -150,7 +163,7 @@ def steps_program(step: Step, kept: Kept | None = None, *, split: bool = False) 
             placed = kept_in_place(fast, kept, layout)
 
             def body(index: jax.Array, carry: Any) -> Any:
-                return placed(carry[0], batch_at(data, order, index, split=split), *given)
+                return placed(carry[0], at(data, order, index), *given)
 
             held, logs = lax.fori_loop(start, stop, body, (turn(state, layout), zeros))
             return turn(held, layout), logs
@@ -223,13 +236,12 @@ class Shelf:
         arguments: tuple[Any, ...],
         *,
         donate: tuple[int, ...] = (),
-        rare: bool = False,
     ) -> Callable[..., Any]:
         """The program ``name`` for the shapes of ``arguments``, compiled from ``make()`` if it is not there.
 
         ``donate``: arguments whose memory it may reuse. ``owners``: objects that the trace depends on; with
         one of them the program goes too. The key also holds the values that a trace reads
-        (:mod:`kilter._engine.fingerprint`). ``rare``: it runs rarely, so it is compiled fast.
+        (:mod:`kilter._engine.fingerprint`).
         """
         entries = self._fingerprints.read(self.model(), owners)
         key = Key(
@@ -239,7 +251,6 @@ class Shelf:
             is_quick(),
             is_rewritten(),
             is_from_logits(),
-            rare,
             self._fingerprints.number(entries),
         )
         program, held = self.programs.get(key, (None, ()))
@@ -251,7 +262,7 @@ class Shelf:
             shared = _shared.get()
             program = None if shared is None or place is None else shared.programs.get(place)
             if program is None:
-                program = _compiled(make, arguments, donate, rare=rare)
+                program = _compiled(make, arguments, donate)
                 self._fingerprints.traced(entries, after := self._fingerprints.read(self.model(), owners))
                 keys = {key._replace(read=self._fingerprints.number(read)) for read in (entries, after)}
                 if shared is not None and place is not None:
@@ -302,12 +313,10 @@ class Shelf:
             del self.programs[key]
 
 
-def _compiled(
-    make: Callable[[], Chunk], arguments: tuple[Any, ...], donate: tuple[int, ...], *, rare: bool
-) -> Program:
+def _compiled(make: Callable[[], Chunk], arguments: tuple[Any, ...], donate: tuple[int, ...]) -> Program:
     with losses_used() as losses:
         traced = jax.jit(make(), donate_argnums=donate).trace(*arguments)
-    lowered, options = traced.lower(), compile_options(soon=rare) or None
+    lowered, options = traced.lower(), compile_options() or None
     run = interruptible(lambda: lowered.compile(compiler_options=options))
     return Program(run, cost_of(traced.jaxpr), bool(losses))
 

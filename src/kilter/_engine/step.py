@@ -19,6 +19,7 @@ import jax.numpy as jnp
 import keras
 
 from kilter._engine.overrides import overrides
+from kilter._engine.padding import Padded, real_rows
 from kilter._engine.scheduling import Schedule, momentum_set, scheduler
 from kilter._engine.stable_losses import stable_losses
 from kilter._models.keras_internals import get_stateless_scope
@@ -48,7 +49,7 @@ def train_step(model: keras.Model, schedule: Schedule | None = None, *, logged: 
     def step(state: State, batch: Batch) -> tuple[State, Logs]:
         scheduled, momentum = schedule_in(state.optimizer)
         given = (state.trainable, state.non_trainable, scheduled, state.metrics)
-        with stable_losses(model), momentum_set(model, momentum), metrics_in_call(model, state.metrics):
+        with traced_as_one(model, batch, state), momentum_set(model, momentum):
             logs, (trainable, non_trainable, optimizer, metrics) = model.train_step(given, packed(batch))
         new = like(State(trainable, non_trainable, optimizer, metrics), state)
         return new, (_arrays(logs) if keep_logs else None)
@@ -62,12 +63,19 @@ def test_step(model: keras.Model, *, logged: bool) -> Step:
 
     def step(state: State, batch: Batch) -> tuple[State, Logs]:
         given = (state.trainable, state.non_trainable, state.metrics)
-        with stable_losses(model), metrics_in_call(model, state.metrics):
+        with traced_as_one(model, batch, state):
             logs, (trainable, non_trainable, metrics) = model.test_step(given, packed(batch))
         new = like(State(trainable, non_trainable, state.optimizer, metrics), state)
         return new, (_arrays(logs) if keep_logs else None)
 
     return step
+
+
+@contextlib.contextmanager
+def traced_as_one(model: keras.Model, batch: Batch, state: State) -> Generator[None]:
+    """What the engine changes of the model's own step while it is traced."""
+    with stable_losses(model), real_rows(model, batch), metrics_in_call(model, state.metrics):
+        yield
 
 
 def predict_step(model: keras.Model) -> PredictStep:
@@ -258,6 +266,8 @@ def packed(batch: Any) -> Any:
     """
     if isinstance(batch, Yielded):
         return tuple(batch)[: batch.parts] if batch.parts else batch.x
+    if isinstance(batch, Padded):
+        batch = batch.x, batch.y, batch.sample_weight
     return keras.utils.pack_x_y_sample_weight(*batch)
 
 

@@ -15,6 +15,7 @@ from kilter._engine.augmenting import Augment, as_augmentation
 from kilter._engine.feed import Order, single_steps
 from kilter._engine.fit import prepare, training_feed
 from kilter._engine.loop import training
+from kilter._engine.padding import padded
 from kilter._engine.step import Batch
 from kilter._models.optimizers import inner_optimizer, optimizer_slot, slot_index
 from kilter._models.variables import State
@@ -141,6 +142,7 @@ def find_lr_by_steps(
     lrs = np.geomspace(low, high, steps)
     feed = training_feed(x, y, sample_weight, class_weight, Order(batch_size, True, seed, most=steps))
     prepare(model, feed)
+    feed = padded(model, feed, "train")  # as it is trained
     runner, place = training(model), slot_index(model, "learning_rate")
     losses: list[float] = []
     for rate, (block, start) in zip(lrs, single_steps(feed, steps), strict=True):
