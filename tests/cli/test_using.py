@@ -140,3 +140,12 @@ def test_probabilities_in_closed_form_without_overflow(binary, from_logits, outp
     objective = Objective("classification", loss, (), binary=binary, from_logits=from_logits)
     with np.errstate(all="raise", under="ignore"):
         np.testing.assert_allclose(objective.probabilities(outputs), expected, rtol=1e-6, atol=1e-12)
+
+
+@pytest.mark.parametrize("words", [["evaluate"], ["report"], ["resume"], ["replay"]])
+def test_a_run_by_its_name_alone_is_suggested_with_its_path(kilter, digits_run, words):
+    name = digits_run.name.split("-", 2)[2]
+    ended = kilter(*words, digits_run.parent / name)
+    assert ended.code == 2
+    assert "did you mean" in ended.err
+    assert digits_run.name in "".join(ended.err.split())

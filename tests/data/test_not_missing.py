@@ -14,9 +14,10 @@ def path(tmp_path):
 
 
 def test_a_null_value_beside_empty_fields_is_named(path):
-    notes = [one for one in load(path).notes if "values=NA" in one]
+    notes = [one for one in load(path).notes if "NA counts as missing" in one]
     assert notes == [
-        'NA counts as missing in column "region" (12 rows, and 6 empty ones); if it is a value: values=NA'
+        'NA counts as missing in column "region" (12 rows, and 6 empty ones); if it is a value: '
+        "--set 'data.values=[\"NA\"]' (in Python values=)"
     ]
 
 

@@ -36,7 +36,7 @@ class RayWorkers:
         except ImportError:
             raise OptionError(
                 expected="Ray for --ray",
-                received="an installation without it",
+                received="Ray is not installed",
                 remedy="pip install 'kilter[ray]', on every node",
             ) from None
         self._ray: Any = ray
@@ -49,7 +49,7 @@ class RayWorkers:
             raise OptionError(
                 expected=f"a Ray cluster at {self._address}",
                 received=f"none: {first_line(error)}",
-                remedy="start one with ray start --head, and give the address that it prints",
+                remedy="start one with ray start --head, and pass the address that it prints",
             ) from error
         return self
 

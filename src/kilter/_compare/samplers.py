@@ -76,7 +76,7 @@ class _Tpe:
         except ImportError:
             raise OptionError(
                 expected="Optuna for --sampler tpe",
-                received="an installation without it",
+                received="Optuna is not installed",
                 remedy="pip install 'kilter[sweep]', or take --sampler random",
             ) from None
         optuna.logging.set_verbosity(optuna.logging.WARNING)

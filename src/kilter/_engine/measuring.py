@@ -150,9 +150,15 @@ def probe(
 ) -> Measurements:
     """Measure a compiled model on at most ``rows`` rows drawn with ``seed``, without a training step.
 
-    The forward pass is that of training (dropout, batch statistics), and the loss is the training loss with
-    its penalties. No bit of the model changes. Raises what :func:`kilter.fit` raises for data that do not
-    fit. ``reader``: one made from the same arguments, to save its compilation.
+    ``x``, ``y`` and ``sample_weight`` are as for :func:`kilter.fit`, which raises the same errors. The
+    forward pass is that of training (dropout, batch statistics), and the loss is the training loss with its
+    penalties. No bit of the model changes. ``reader``: one made from the same arguments, to save its
+    compilation.
+
+    Example::
+
+        found = kilter.probe(model, x, y)
+        dict(zip(found.layers, found.values["dead"][-1]))  # the share of dead units of each layer
     """
     reader = Reader(model, x, y, sample_weight, rows=rows, seed=seed, once=True) if reader is None else reader
     return measurements(reader, [0], [reader.read(view(model))], [np.nan], [None])
@@ -177,9 +183,10 @@ def measured_steps(
 ) -> Measurements:
     """Train a copy of the model's state for ``steps`` steps and read it before about ``readings`` of them.
 
-    The steps are those of :func:`kilter.fit`, in its compiled program, without partial batches. ``loss`` and
-    ``loss_after`` are on the reader's rows, not augmented, before and after the one step that follows a
-    reading. No bit of the model changes. ``reader`` as for :func:`probe`; ``progress`` shows steps.
+    Data and options are as for :func:`kilter.fit`: ``x``, ``y``, ``sample_weight``, ``batch_size``,
+    ``shuffle``, ``schedule``, ``augment`` and ``seed``. So are the steps, but for partial batches.
+    ``loss`` and ``loss_after`` are on the reader's rows, not augmented, before and after the one step that
+    follows a reading. No bit of the model changes. ``reader`` as for :func:`probe`; ``progress`` shows steps.
     """
     reader = Reader(model, x, y, sample_weight, rows=rows, seed=seed) if reader is None else reader
     feed = ResidentFeed(collect(x, y, sample_weight), Order(batch_size, shuffle, seed, most=steps))

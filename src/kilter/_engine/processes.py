@@ -133,7 +133,7 @@ def require_same(digest: int, what: str, remedy: str) -> None:
     if other.size:
         raise DataError(
             expected=f"the same {what} in all {count()} processes",
-            received=f"others in process {', '.join(map(str, other))} than in process 0",
+            received=f"process {', '.join(map(str, other))} differs from process 0",
             remedy=remedy,
         )
 
@@ -160,7 +160,7 @@ def lost() -> Generator[None]:
         raise RunError(
             expected=f"{count()} processes that train to the end",
             received=f"another process that is gone: {first_line(error)}",
-            remedy="see what it said last; then go on with kilter resume, also with fewer processes",
+            remedy="read its last output; then continue with kilter resume, with any number of processes",
         ) from error
 
 

@@ -56,7 +56,7 @@ def find_nonfinite(values: np.ndarray) -> NonFinite | None:
 
 
 def check(dataset: Dataset, *, part: str = "training data", training: bool = True) -> None:
-    """Raise DataError that lists every problem of the data; do nothing if there is none.
+    """Raise DataError that lists every problem of ``dataset``; do nothing if there is none.
 
     Problems are: no rows; x and y of different length; NaN or infinite values; labels outside 0 to
     len(classes) - 1; with ``training=True`` also no labels and fewer than two classes. ``part``: the name of

@@ -275,7 +275,8 @@ def _ambiguous(table: pl.DataFrame, content: Path | bytes, separator: str) -> tu
                     f"{quote(one.name)} ({count} rows, and {empty} empty ones)"
                 )
     return tuple(
-        f"{entry} counts as missing in column {first_named(places)}; if it is a value: values={entry}"
+        f"{entry} counts as missing in column {first_named(places)}; if it is a value: "
+        f"--set 'data.values=[\"{entry}\"]' (in Python values=)"
         for entry, places in found.items()
     )
 

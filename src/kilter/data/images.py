@@ -132,7 +132,8 @@ def _resized(sizes: Counter[Size], size: Size) -> str:
     many = f"of {len(sizes)} sizes ({few}{' and others' if len(sizes) > 3 else ''})"
     return (
         f"the images are {many if len(sizes) > 1 else few}: they are resized to {size[0]}×{size[1]}, height "
-        "× width, with black bars where their shape differs; another size: image_size=[HEIGHT, WIDTH]"
+        "× width, with black bars where their shape differs; another size: "
+        "--set data.image_size=[HEIGHT,WIDTH] (in Python image_size=)"
     )
 
 

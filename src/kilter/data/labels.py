@@ -64,10 +64,14 @@ def task_note(targets: np.ndarray, task: Task) -> tuple[str, ...]:
         return ()
     found = f"{len(np.unique(targets))} different whole numbers in {len(targets)} rows"
     if task == "classification":
-        return (f"the task is classification: the targets are {found}; otherwise: task=regression",)
+        return (
+            f"the task is classification: the targets are {found}; otherwise: "
+            "--set data.task=regression (in Python task=)",
+        )
     return (
         f"the task is regression: the targets are {found}, and classes are taken to be at most "
-        f"{MAX_CLASSES_AUTO}, each twice on average; otherwise: task=classification",
+        f"{MAX_CLASSES_AUTO}, each twice on average; otherwise: --set data.task=classification (in Python "
+        "task=)",
     )
 
 

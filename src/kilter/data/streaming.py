@@ -65,7 +65,7 @@ def _arrays(path: Path) -> tuple[Any, np.ndarray | None]:
         DataError,
         *(OSError, ValueError, zipfile.BadZipFile, struct.error, EOFError),
         expected=f"an intact file {path} of arrays of numbers, not compressed",
-        received="one that cannot be read so",
+        received="one that cannot be read in blocks",
         remedy="write it with numpy.save or numpy.savez, not savez_compressed",
     ):
         if path.suffix.lower() == ".npy":

@@ -27,7 +27,8 @@ def suspicions(columns: Iterable[tuple[pl.Series, Column]]) -> tuple[str, ...]:
         for entry, count in _entries(series, column):
             found.setdefault(entry, []).append(f"{quote(column.name)} ({count} rows)")
     return tuple(
-        f"{entry} may stand for missing in column {first_named(names)}; if so: missing={entry}"
+        f"{entry} may stand for missing in column {first_named(names)}; if so: --missing={entry} "
+        "(in Python missing=)"
         for entry, names in found.items()
     )
 

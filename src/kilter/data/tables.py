@@ -109,7 +109,9 @@ def choose_target(columns: list[str], wanted: str | None, origin: str) -> tuple[
     named = next((by_name[name] for name in TARGET_NAMES if name in by_name), None)
     target = columns[-1] if named is None else named
     why = "the last column" if named is None else "by its name"
-    return target, (f"the target is column {quote(target)} ({why}); another one: target=NAME",)
+    return target, (
+        f"the target is column {quote(target)} ({why}); another one: --target NAME (in Python target=)",
+    )
 
 
 def _with_target(encoding: TableEncoding, columns: list[str], target: str, origin: str) -> TableEncoding:

@@ -94,7 +94,7 @@ def _require_no_contradiction(path: Path, checkpoint: Checkpoint) -> None:
         if line not in saved and not _is_after(line, checkpoint.finished):
             raise RunError(
                 expected=f"{path} as kilter wrote it, up to epoch {checkpoint.finished}",
-                received=f"another line {number} than in the checkpoint: {line[:80]!r}",
+                received=f"line {number} differs from that in the checkpoint: {line[:80]!r}",
                 remedy="remove that line, or the file, and resume again: the checkpoint has what is missing",
             )
 

@@ -79,9 +79,10 @@ def cross_validate(
 ) -> CrossValidation:
     """Train `recipe` once for each of `folds` parts of its rows, and test each model on the part left out.
 
-    `folds`: by default the recipe's data.folds, or 5. In each fold the recipe's validation rows, which decide
-    when to stop, come from the rows that are trained on, so the measures are not chosen on the rows that they
-    are of. The runs of the folds are ordinary ones, with ``data.fold`` in their recipes. Raises as
+    `folds`: by default the recipe's data.folds, or 5. `parent`, `verbose` and `allow_code` are as in
+    :func:`kilter.runs.train`. In each fold the validation rows, which decide when to stop, are taken from the
+    training rows, so nothing is chosen on the rows that the fold is tested on. The runs of the folds are
+    ordinary ones, with ``data.fold`` in their recipes. Raises as
     :func:`kilter.runs.train`, and :class:`RecipeError` for a recipe of one fold.
     """
     if recipe.data.fold is not None:

@@ -164,7 +164,7 @@ def _check_utf8(parent: Path) -> None:
 def create_run(
     parent: Path, name: str, *, recipe_text: str | None = None, started: datetime | None = None
 ) -> Run:
-    """Make ``<UTC time>-<name>/`` below `parent`, take its lock and write recipe.toml.
+    """Make ``<UTC time>-<name>/`` below `parent`, take its lock and write recipe.toml from `recipe_text`.
 
     Characters of `name` other than letters, digits, ``.``, ``_`` and ``-`` become ``-``, so that a name
     cannot lead out of `parent`. `started`: by default now, or the next second for which the name is free.

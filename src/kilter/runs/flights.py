@@ -64,11 +64,17 @@ def flights(path: Path) -> list[int]:
 def read_flight(path: Path, step: int | None) -> Flight:
     """The recorded step, by default the last one; :class:`RunError` if there is none or it is damaged."""
     known = flights(path)
-    if not known or (step is not None and step not in known):
+    if not known:
         raise RunError(
             expected=f"a step that broke the training of {path}",
-            received=f"--step {step}, and {'no step was recorded' if not known else f'recorded are {known}'}",
-            remedy="a step is recorded when a loss or a weight is not finite, or the loss jumps",
+            received="no recorded step",
+            remedy="nothing to replay: steps are recorded when the loss or a weight is not finite, or jumps",
+        )
+    if step is not None and step not in known:
+        raise RunError(
+            expected=f"a step that broke the training of {path}",
+            received=f"step {step}; recorded are {known}",
+            remedy="choose one of these",
         )
     step = known[-1] if step is None else step
     tree, scalars = checkpoints.read(path / FLIGHT / f"step-{step:08d}")

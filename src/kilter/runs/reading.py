@@ -139,6 +139,15 @@ def is_run(path: Path) -> bool:
     return any((path / name).is_file() for name in (RECIPE, ENVIRONMENT, HISTORY))
 
 
+def near_run(path: Path) -> str:
+    """A clause that names the newest run called like ``path``, whose directory begins with a time; or ""."""
+    try:
+        named = [one for one in path.parent.iterdir() if one.name.endswith(f"-{path.name}") and is_run(one)]
+    except OSError:
+        return ""
+    return f"; did you mean {max(named)}?" if named else ""
+
+
 def require_run(path: Path) -> None:
     """Raise :class:`RunError` unless `path` is a run directory."""
     if is_run(path):
@@ -146,7 +155,7 @@ def require_run(path: Path) -> None:
     raise RunError(
         expected=f"a run directory at {path}",
         received="a folder without recipe.toml and history.jsonl" if path.is_dir() else "no such folder",
-        remedy="`kilter runs` lists the run directories",
+        remedy=f"`kilter runs` lists the run directories{near_run(path)}",
     )
 
 

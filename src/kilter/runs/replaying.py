@@ -71,7 +71,9 @@ class Replay:
 
 
 def replay(path: Path | str, step: int | None = None, *, allow_code: bool = False) -> Replay:
-    """Run the recorded ``step`` (the optimiser's iteration; by default the last one) of a run alone.
+    """Repeat one recorded step of the run at ``path``, alone.
+
+    ``step`` is the optimiser's iteration, as the journal and the error name it; by default the last one.
 
     ``allow_code``: see :func:`kilter.runs.train`. Raises :class:`RunError` if no such step was recorded, or
     for a run of :func:`kilter.fit`, whose model only its caller has: see :func:`replay_with`.
@@ -103,7 +105,11 @@ def replay_with(
     schedule: Schedule | Performance | None = None,
     augment: Augment | None = None,
 ) -> Replay:
-    """:func:`replay` for a run of :func:`kilter.fit`, with the arguments that it was given."""
+    """:func:`replay` for a run of :func:`kilter.fit`, whose model is not in the run directory.
+
+    ``model``: compiled as it was then; its weights do not matter. ``schedule`` and ``augment``: as they were
+    passed to :func:`kilter.fit`. ``path`` and ``step`` are as for :func:`replay`.
+    """
     return _run(read_flight(Path(path), step), model, schedule, augment)
 
 

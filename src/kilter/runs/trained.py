@@ -21,7 +21,7 @@ from kilter.data.loading import contents
 from kilter.errors import DataError, ModelError, RunError
 from kilter.runs.atomic import write_with
 from kilter.runs.checksums import require_unchanged
-from kilter.runs.reading import DATA, MODEL, is_run, read_data
+from kilter.runs.reading import DATA, MODEL, is_run, near_run, read_data
 from kilter.runs.records import DataRecord
 
 # The name of the record's entry in the .keras file, a zip archive; Keras ignores unknown entries.
@@ -136,7 +136,7 @@ def open_trained(path: Path, *, allow_code: bool) -> Trained:
         raise RunError(
             expected="a run directory or a .keras file",
             received=f"{path}, which {'is neither' if path.exists() else 'does not exist'}",
-            remedy="correct the path; `kilter runs` lists the runs",
+            remedy=f"correct the path; `kilter runs` lists the runs{near_run(path)}",
         )
     require_unchanged(run / MODEL)
     record = read_data(run)

@@ -78,13 +78,16 @@ def train(
     guard: bool = True,
     source: Source | None = None,
 ) -> TrainResult:
-    """Train `recipe` in a new run directory below `parent`.
+    """Train `recipe` in a new run directory below `parent`, and return its path, model and history.
 
     The same recipe on the same machine gives the same bits. Recipe, data and model are checked first; an
     error then leaves no directory behind. Ctrl-C, SIGTERM and SIGHUP raise :class:`Interrupted` once the last
-    finished epoch and the best weights are saved. `allow_code` lets the recipe run code (see
-    :func:`prepare`). `guard=False`: a training that diverges goes on as it is. `source`: the recipe's data,
-    if they are read already.
+    finished epoch and the best weights are saved.
+
+    `callbacks`: Keras callbacks beside those of the recipe. `verbose`: as in :func:`kilter.fit`.
+    `allow_code=True` runs code that comes with the recipe, such as a factory or a Lambda layer: only if you
+    trust its author. `guard=False`: a training that diverges continues unchanged. `source`: the recipe's
+    data, if they are loaded already.
     """
     with shown(verbose) as progress:
         prepared = prepare(recipe, allow_code=allow_code, progress=progress, source=source)
@@ -118,13 +121,13 @@ def resume(
 ) -> TrainResult:
     """Continue an interrupted run from its newest checkpoint: the same bits as without the interruption.
 
-    What came after the checkpoint is trained again. With `epochs` the run, also a finished one, is trained up
-    to so many. A damaged checkpoint is skipped for the previous one, and
-    missing lines of history.jsonl are restored from the checkpoint, with a
+    Everything after the checkpoint of the run at `path` is trained again. With `epochs`, the run is trained
+    up to that many epochs, even if it had finished. If a checkpoint is damaged, the previous one is used, and
+    missing lines of history.jsonl are restored from the checkpoint, both with a
     :class:`~kilter.errors.RunWarning`. Raises :class:`RunError` if the run is finished, another process
-    writes to it, no checkpoint is usable, or the data or history.jsonl have changed. `allow_code`: see
-    :func:`prepare`. `devices`: as in :func:`kilter.fit`, in place of the recipe's; the bits are then those
-    of other devices. `guard`: as in :func:`train`.
+    writes to it, no checkpoint is usable, or the data or history.jsonl have changed. `callbacks`,
+    `verbose`, `allow_code` and `guard`: as in :func:`train`. `devices`: as in :func:`kilter.fit`, in place of
+    the recipe's; the last bits may then differ.
     """
     with copied_from_first(Path(path)) as path, reopen_run(path) as run:
         require_unfinished(path, epochs)

@@ -80,11 +80,12 @@ def performance(
 ) -> Performance:
     """Multiply the rate by ``factor`` when ``monitor`` has not improved for ``patience`` epochs.
 
-    The semantics of ``keras.callbacks.ReduceLROnPlateau``: less than ``min_delta`` is no improvement, after a
-    reduction, it waits for ``cooldown`` epochs before it counts again, and the rate never falls below
-    ``min_rate``. One difference: a NaN in the first epoch is not kept as the best value forever. It starts
-    from the optimiser's rate, and ``kilter.fit`` sets the rate after each epoch. A resumed run restores the
-    state from its history.
+    The semantics of ``keras.callbacks.ReduceLROnPlateau``: better is lower, or higher with
+    ``direction="max"``; less than ``min_delta`` is no improvement; after a reduction, it waits
+    for ``cooldown`` epochs before it counts again; and the rate never falls below ``min_rate``. One
+    difference: a NaN in the first epoch is not kept as the best value forever. It starts from the optimiser's
+    rate, and ``kilter.fit`` sets the rate after each epoch. A resumed run restores the state from its
+    history.
 
     Raises :class:`~kilter.errors.OptionError` unless ``factor`` is above 0 and below 1, ``patience`` a whole
     number from 1, the others 0 or more.
