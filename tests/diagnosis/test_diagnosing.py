@@ -88,6 +88,14 @@ def test_what_cannot_be_diagnosed_is_refused():
         kilter.diagnose(case.model, case.x, case.y, steps=-1)
 
 
+@pytest.mark.parametrize(("inputs", "targets"), [(0, 0), (5, 4)])
+def test_validation_rows_that_cannot_be_scored_are_refused(inputs, targets):
+    case = program()
+    held = case.x[:inputs], case.y[:targets]
+    with pytest.raises(DataError, match="0 rows|validation_data"):
+        kilter.diagnose(case.model, case.x, case.y, validation_data=held, epochs=1, verbose=0)
+
+
 def test_the_steps_are_those_of_the_training_that_is_asked_for():
     case, ones = program(), {0: 1.0, 1: 1.0, 2: 1.0}
     plain = kilter.diagnose(case.model, case.x, case.y, steps=32)

@@ -35,6 +35,7 @@ from kilter._diagnosis.checks.output import check_output, check_targets
 from kilter._engine.training_spec import EarlyStopping
 from kilter._treatment.remedies import REMEDIES, optimization
 from kilter._treatment.remedies.normalization import fitting_momentum
+from kilter._treatment.sound_sibling import sound_sibling
 from kilter._treatment.subject import Subject
 from kilter._tuning.find_lr import find_lr_by_steps
 from kilter.errors import ModelError
@@ -452,6 +453,19 @@ def test_rescaling_gives_way_to_standardisation():
     assert treated is not None
     assert _kinds(treated.model) == ["Normalization", "Dense"]
     assert _standardized(treated)
+
+
+def test_columns_beside_ids_are_standardised_and_the_ids_are_not():
+    rows, ids = keras.Input((6,)), keras.Input((1,), dtype="int32")
+    both = layers.Concatenate()([rows, layers.Flatten()(layers.Embedding(9, 3)(ids))])
+    model = keras.Model([rows, ids], layers.Dense(1, "sigmoid")(both))
+    came = subject(model, [RAW, np.arange(len(RAW), dtype="int32")[:, None] % 9])
+    for treated in (REMEDIES["standardize-inputs"].apply(came, finding()), sound_sibling(came)):
+        assert treated is not None
+        assert "standardize-inputs" in treated.remedies
+        scaled = [one for one in treated.model.layers if isinstance(one, layers.Normalization)]
+        (mean,) = [np.asarray(one.mean).ravel() for one in scaled]
+        np.testing.assert_allclose(mean, RAW.mean(axis=0), rtol=1e-4)
 
 
 def test_a_finding_of_one_layer_draws_all_that_were_not_trained():

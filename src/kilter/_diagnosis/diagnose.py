@@ -303,6 +303,10 @@ def checked_training(model: keras.Model, x: Any, y: Any, spec: TrainingSpec) -> 
     check_schedule(model, spec.schedule, validated=True)
     check_callbacks(spec.callbacks)
     row_count(x=x, y=y, sample_weight=spec.sample_weight)
+    if spec.validation_data is not None:
+        named = ("x of validation_data", "y of validation_data", "their weights")
+        held = (*spec.validation_data[:1], *map(targets_of, spec.validation_data[1:]))
+        row_count(**dict(zip(named, held, strict=False)))
     augmentation = as_augmentation(spec.augment)
     spec = replace(spec, batch_size=fixed_batch_size(model, spec.batch_size) or spec.batch_size)
     if augmentation is not None:

@@ -62,8 +62,11 @@ def learnable(context: Context, seed: int = 0) -> Learnable:
     rows = (rows - rows.mean(axis=0))[:, spread > 0] / spread[spread > 0]
     smoothers = [_near(rows), _ridge(rows), _trees(rows, seed)]
     orders = [np.arange(len(rows)), *(random.permutation(len(rows)) for _ in range(_PERMUTATIONS))]
-    agreement = np.array(
-        [[float(np.sum(targets[order] * (one @ targets[order]))) for one in smoothers] for order in orders]
+    permuted = targets[np.stack(orders)]  # [orders, rows, columns]
+    side_by_side = np.moveaxis(permuted, 0, 1).reshape(len(rows), -1)
+    products = [side_by_side * (one @ side_by_side) for one in smoothers]
+    agreement = np.stack(
+        [one.reshape(len(rows), len(orders), -1).sum(axis=(0, 2)) for one in products], axis=1
     )
     deviation = np.maximum(agreement.std(axis=0), 1e-12)
     largest = ((agreement - agreement.mean(axis=0)) / deviation).max(axis=1)

@@ -53,6 +53,11 @@ class Run:
     half: float
 
     @property
+    def error(self) -> float:
+        """The standard error of its skill."""
+        return float(self.rows.std() / math.sqrt(len(self.rows)))
+
+    @property
     def skill(self) -> float:
         """The mean at the end."""
         return float(self.rows.mean())
@@ -148,15 +153,18 @@ def outcome(
         return None
     expected = _expected(own, trial.planned, trial.steps)
     known = _guarded(lambda: baseline(_with_targets(held), x_val, trial.wanted), math.nan)
-    chance = float(own.rows.std() / math.sqrt(len(own.rows)))
-    found = Outcome(trial.planned, trial.steps, own.skill, expected, baseline=known, chance=chance)
-    if expected >= 1 - margin or (explained and found.falls_short(margin, margin)):
+    found = Outcome(trial.planned, trial.steps, own.skill, expected, baseline=known, chance=own.error)
+    # Behind baselines that learn nothing themselves it may only be that there is nothing to learn.
+    told = explained and known >= margin and found.falls_short(margin, margin)
+    if expected >= 1 - margin or told:
         return found
     made = _guarded(lambda: trial.run(lambda steps: sibling(held, steps, spec.seed)), None)
     if made is not None:
         gap = made.rows - own.rows
-        found = replace(found, sibling=made.skill, error=float(gap.std() / math.sqrt(len(gap))))
-    if max(found.reached, found.sibling if made else found.reached) < max(margin, 2 * chance):
+        chance = max(own.error, made.error)  # a training that diverged has none
+        error = float(gap.std() / math.sqrt(len(gap)))
+        found = replace(found, sibling=made.skill, error=error, chance=chance)
+    if max(found.reached, found.sibling if made else found.reached) < max(margin, 2 * found.chance):
         found = replace(found, learnable=learnable(_with_targets(held), spec.seed))
     if found.falls_short(margin, margin):
         tuned = _guarded(lambda: trial.run(lambda steps: own_network(held, steps)), None)

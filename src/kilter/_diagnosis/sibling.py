@@ -146,7 +146,8 @@ def cleaning_of(context: Context, graph: keras.Model, parts: Collection[str] = P
     heads, loss, weights = _endings(context, parts)
     for head, change in heads:
         cuts[head] = _after(cuts.get(head), change)
-    front = [_normalization(context, array) for array in context.inputs] if PARTS[0] in parts else []
+    numbered = enumerate(context.inputs) if PARTS[0] in parts else ()
+    front = [_normalization(context, index, array) for index, array in numbered]
     listed = front if len(front) == len(graph.inputs) and any(front) else ()
     changed = {layer: make for layer, make in cuts.items() if _changes(layer, make)}
     return Cleaning(graph, changed, listed, loss, weights)
@@ -339,9 +340,9 @@ def _weighted(model: keras.Model, factors: Sequence[float]) -> Any:
     return [one * factor for one, factor in zip(known, factors, strict=True)]
 
 
-def _normalization(context: Context, array: np.ndarray) -> Any:
+def _normalization(context: Context, index: int, array: np.ndarray) -> Any:
     """The layer that standardises an input by its last axis; None for ids, and where a layer scales it."""
-    first = [one.layer for one in context.layers if one.takes_input]
+    first = [one.layer for one in context.layers if index in one.enters]
     if array.dtype.kind not in "fu" or array.ndim < 2 or not first:
         return None
     if any(isinstance(one, (*LOOKUPS, *SCALINGS, *NORMALIZATIONS)) for one in first):

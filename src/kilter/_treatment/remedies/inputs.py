@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from itertools import compress
 from typing import Any
 
 import jax
@@ -21,7 +23,7 @@ from kilter.data.scaling import moments
 
 
 def standardize_inputs(subject: Subject, finding: Finding) -> Subject | None:
-    """A Normalization layer in front of each numeric input, adapted on the training rows.
+    """A Normalization layer in front of each numeric input that no layer looks up, adapted on training rows.
 
     The model still takes raw rows. Flat inputs and sequences are scaled by feature, images by channel, images
     without a channel axis as a whole. A constant feature is divided by the deviation of all features.
@@ -33,15 +35,24 @@ def standardize_inputs(subject: Subject, finding: Finding) -> Subject | None:
     inputs = subject.model.inputs
     if len(arrays) != len(inputs) or any(one.dtype.kind not in "fiub" for one in arrays):
         return None  # a missing optional input, or text
-    firsts = [one for one in subject.layers if one.takes_input]
-    if any(isinstance(one.layer, (*LOOKUPS, keras.layers.Normalization)) for one in firsts):
+    firsts = [one for one in subject.facts[0] if one.takes_input]
+    readers = [[one for one in firsts if index in one.enters] for index in range(len(arrays))]
+    done = (*LOOKUPS, keras.layers.Normalization)
+    if any(isinstance(one.layer, done) for one in firsts):  # then an input that nothing is known to read stays
+        raw = [bool(some) and not any(isinstance(one.layer, done) for one in some) for some in readers]
+    else:
+        raw = [True] * len(arrays)
+    if not any(raw):
         return None
     masks = [one for one in firsts if isinstance(one.layer, keras.layers.Masking)]
     if masks and len(arrays) > 1:
         return None
     # Padding must reach its Masking layer as it is: what follows that layer is standardised.
     steps = [unmasked(array, masked_values([one.layer for one in masks])) for array in arrays]
-    made = [_normalization(subject, array, firsts, index) for index, array in enumerate(steps)]
+    made = [
+        _normalization(subject, array, readers[index], index) if raw[index] else None
+        for index, array in enumerate(steps)
+    ]
     front = made if not masks else [None]
     free = {id(layer) for layer in open_layers(subject.model)}
     scaled = [one.layer for one in firsts if isinstance(one.layer, keras.layers.Rescaling)]
@@ -49,7 +60,8 @@ def standardize_inputs(subject: Subject, finding: Finding) -> Subject | None:
     change = Change(
         remedy="standardize-inputs",
         where=("data",),
-        before=f"inputs with {_described(arrays)}" + (", rescaled in the model" if rescaling else ""),
+        before=f"inputs with {_described(compress(arrays, raw))}"
+        + (", rescaled in the model" if rescaling else ""),
         after="mean 0 and variance 1, by a layer in the model",
         snippet="normalization = keras.layers.Normalization()\n"
         "normalization.adapt(x_train)  # then put it first in the model",
@@ -97,7 +109,7 @@ def _kept_axis(array: np.ndarray, firsts: list[Any]) -> int | None:
     return 1 if first else -1
 
 
-def _described(arrays: list[np.ndarray]) -> str:
+def _described(arrays: Iterable[np.ndarray]) -> str:
     finite = [array[np.isfinite(array)] for array in arrays]
     return " and ".join(f"mean {one.mean():.3g}, deviation {one.std():.3g}" for one in finite)
 
