@@ -5,6 +5,7 @@ import json
 
 import pytest
 
+from kilter._cli.script_calls import Sites, first_training
 from kilter._cli.script_edits import Script, arguments_of
 
 SOURCE = '''"""A network."""
@@ -120,3 +121,25 @@ def test_a_script_takes_no_options_of_recipes(kilter, tmp_path):
     found = kilter("diagnose", path, "--target", "price")
     assert found.code == 2
     assert "the script says what is trained" in found.err
+
+
+OWN_LAYER = """
+import keras, numpy as np
+class Twice(keras.layers.Layer):
+    def __init__(self, **options):
+        super().__init__(**options)
+        self.inner = keras.layers.Dense(3)
+    def call(self, x):
+        return 2 * self.inner(x)
+model = keras.Sequential([keras.Input((4,)), Twice(name="twice")])
+model.compile("sgd", "mse")
+model.fit(np.zeros((8, 4)), np.zeros((8, 3)))
+"""
+
+
+def test_a_layer_of_the_scripts_own_class_is_where_it_is_made(tmp_path):
+    path = tmp_path / "train.py"
+    path.write_text(OWN_LAYER)
+    sites = Sites(path)
+    (layer,) = first_training(path, sites).model.layers
+    assert [sites.of(one)[0] for one in (layer, layer.inner)] == [9, 6]

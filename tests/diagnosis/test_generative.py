@@ -239,3 +239,19 @@ def test_validation_images_that_were_turned_are_said_to_be():
     )
     (one,) = [one for one in findings(case) if one.code == "validation-unlike-training"]
     assert "transposed" in one.explanation
+
+
+@pytest.mark.parametrize("grouped", [True, False])
+def test_groups_that_differ_among_themselves_are_a_split_that_is_meant_so(grouped: bool):
+    """With groups no training row tells of another group; without, the validation targets are mixed up."""
+    random = np.random.default_rng(4)
+    group = np.repeat(np.arange(20), 20)
+    place, own = random.normal(0, 3, size=(20, 6)), random.normal(size=20)
+    x = (place[group] + random.normal(size=(400, 6))).astype("float32")
+    y = (own[group] if grouped else x[:, 0] / 2).astype("float32")
+    held = y[:100] if grouped else random.permutation(y[:100])
+    model = keras.Sequential([Input((6,)), Dense(1)])
+    case = program(model, "mse", data=(x[100:], y[100:]), validation_data=(x[:100], held))
+    found = {one.code: one for one in findings(case)}
+    assert found["validation-unlike-training"].severity == ("warning" if grouped else "severe")
+    assert ("groups" in found["validation-unlike-training"].explanation) is grouped

@@ -12,6 +12,7 @@ import weakref
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from types import FrameType
 from typing import Any, Final
 
 import keras
@@ -56,7 +57,7 @@ class Sites:
     def see(self, layer: Any) -> None:
         """Remember the call of the script that is making ``layer``."""
         frame = sys._getframe(1)
-        while frame is not None and frame.f_code.co_filename != self._script:
+        while frame is not None and not self._makes(frame, layer):
             frame = frame.f_back
         if frame is None or layer in self._known:
             return
@@ -64,6 +65,12 @@ class Sites:
         if None not in places:
             first, last, start, end = places
             self._known[layer] = (first, start, last, end)  # type: ignore[assignment]
+
+    def _makes(self, frame: FrameType, layer: Any) -> bool:
+        """Whether a frame is the script's, and not within the constructor of the layer's own class."""
+        code = frame.f_code
+        within = code.co_name == "__init__" and frame.f_locals.get("self") is layer
+        return code.co_filename == self._script and not within
 
     def of(self, layer: Any) -> Position | None:
         """The place of the call; None for a layer that the script did not make itself."""

@@ -113,6 +113,7 @@ _ROOTS: Final = (
     "excessive-penalty",
     "excessive-dropout",
     "batch-norm-axis",
+    "layer-mode",
     "batch-norm-small-batch",
     "linear-hidden",
     "saturating-deep",

@@ -12,6 +12,7 @@ from typing import Any, Final
 import jax
 import numpy as np
 from scipy.optimize import linear_sum_assignment
+from scipy.stats import spearmanr
 from sklearn.linear_model import RidgeClassifier
 from sklearn.neighbors import KNeighborsClassifier
 
@@ -266,8 +267,37 @@ def _relation(context: Context, held: np.ndarray) -> Iterator[Finding]:
     detail += f"did not see, and {outside:.2f} on validation rows"
     turn = _turned(context, part, held, inside)
     detail += f"; {turn[1]:.2f} if the validation images are {turn[0]} first" if turn else ""
-    severity: Severity = "severe" if outside < 0.1 * inside else "warning"
+    across = _across(context)
+    grouped = across is not None and across <= limits.relation_share * inside
+    if across is not None:
+        evidence.append(
+            Evidence("skill from three quarters of the training rows, in order, on the other", across)
+        )
+    if grouped:
+        detail += f". Nor does it hold between quarters of the training rows, in their order ({across:.2f}): "
+        detail += "rows come in groups, or change with time, and what some teach does not hold for others"
+    severity: Severity = "severe" if outside < 0.1 * inside and not grouped else "warning"
     yield finding("validation-unlike-training", severity, ["data"], evidence, detail=detail)
+
+
+def _across(context: Context) -> float | None:
+    """The skill of simple learners on each quarter of the rows, in their order, learnt from the others.
+
+    None if that is unknown, or if rows are sorted by their targets.
+    """
+    targets = np.asarray(context.outputs[0].targets)
+    kinds, places, found = labels(targets), np.arange(context.rows), []
+    if kinds is None and abs(spearmanr(places, targets.reshape(len(targets), -1)[:, 0])[0]) > 0.7:
+        return None
+    for part in np.array_split(places, round(1 / _FOLD)):
+        rest = np.setdiff1d(places, part)
+        if kinds is not None and _distance(kinds[rest], kinds[part]) > context.thresholds.class_mix:
+            return None
+        x, y = pick((context.x, targets), rest)
+        fold = replace(context, x=x, outputs=(replace(context.outputs[0], targets=y),))
+        x_part, y_part = pick((context.x, targets), part)
+        found.append(baseline(fold, x_part, [y_part]))
+    return None if np.isnan(found).any() else float(np.mean(found))
 
 
 def _turned(context: Context, part: Context, held: np.ndarray, inside: float) -> tuple[str, float] | None:

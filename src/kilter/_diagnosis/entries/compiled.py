@@ -32,6 +32,11 @@ MODEL: Final[dict[str, Text]] = {
         "The weights of {where} are frozen at their random initial values. Freeze only layers that were "
         "trained or loaded.",
     ),
+    "layer-mode": (
+        "layers in the wrong mode", (), "Keras, keras.io/guides/making_new_layers_and_models_via_subclassing",
+        "{where} run {when}: {detail}. Write call(self, inputs, training=False), and pass "
+        "training=training to each of them.",
+    ),
     "foreign-optimizer": (
         "optimiser of another model", ("recompile",), _OPTIMIZERS,
         "The optimiser was built for the {count} weights of another model and knows none of this model's. "

@@ -1,0 +1,86 @@
+"""Whether layers that differ between training and inference run in the right mode."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import jax
+import keras
+import numpy as np
+
+from kilter._diagnosis.catalogue import finding
+from kilter._diagnosis.context import Context
+from kilter._engine.arrays import pick
+from kilter._models.copying import FOREIGN_ERRORS
+from kilter._models.layers import DROPOUTS
+from kilter._models.tracing import fixed_batch_size, forward, intercept_calls
+from kilter._models.variables import values
+from kilter._records import Evidence, Finding
+from kilter.errors import KilterError
+
+_NORM: Final = keras.layers.BatchNormalization
+
+
+def check_modes(context: Context) -> list[Finding]:
+    """Dropout and batch normalisation that are off while the model trains, or on at inference.
+
+    Only in models with a call of their own, which may lose the argument ``training`` or pass another.
+    Nothing is compiled: the model is traced once in each mode.
+    """
+    model = context.model
+    layers = [one for one in model._flatten_layers() if isinstance(one, (*DROPOUTS, _NORM))]
+    if not layers or not any(_is_own(one) for one in model._flatten_layers()):
+        return []
+    try:
+        off = [one for one, on in _modes(context, layers, training=True).items() if not on]
+        late = [one for one, on in _modes(context, layers, training=False).items() if on]
+    except (KilterError, *FOREIGN_ERRORS):
+        return []
+    lost = not model._call_has_training_arg
+    alone = not any(map(_is_loaded, layers))  # parts that were trained before are left off on purpose
+    off = [one for one in off if alone and one.trainable and getattr(one, "rate", 1)]
+    # Keras with JAX runs call() itself: what is not passed on, inner layers do not know.
+    detail = "call() of the model has no argument training" if lost else "training is not passed to them"
+    made = []
+    if off:
+        words = {"when": "as at inference while the model trains", "detail": detail}
+        made.append(_mode(off, words))
+    if late:
+        words = {"when": "as in training at inference", "detail": "training=True is passed to them"}
+        made.append(_mode(late, words))
+    return made
+
+
+def _mode(layers: list[Any], words: dict[str, str]) -> Finding:
+    evidence = [Evidence("layers in the other mode", len(layers), 0)]
+    return finding("layer-mode", "warning", [one.name for one in layers], evidence, **words)
+
+
+def _is_own(layer: Any) -> bool:
+    return type(layer).__module__.partition(".")[0] not in ("keras", "kilter")
+
+
+def _is_loaded(layer: Any) -> bool:
+    """Whether it is a batch normalisation whose averages are no longer the first ones."""
+    return isinstance(layer, _NORM) and bool(np.any(np.asarray(layer.moving_mean)))
+
+
+def _modes(context: Context, layers: list[Any], *, training: bool) -> dict[Any, bool]:
+    """Whether each of the layers that are called runs as in training, when the model does or does not."""
+    found: dict[Any, bool] = {}
+
+    def around(layer: Any, call: Any, *arguments: Any, **options: Any) -> Any:
+        found[layer] = bool(options.get("training")) or found.get(layer, False)
+        return call(*arguments, **options)
+
+    count = fixed_batch_size(context.model) or min(2, context.rows)
+    with intercept_calls(layers, around):
+        jax.eval_shape(
+            lambda state, x: jax.tree.leaves(forward(context.model, state, x, training=training)),
+            values(context.model),
+            pick(context.x, slice(count)),
+        )
+    return found
+
+
+CHECKS = (check_modes,)
