@@ -27,6 +27,7 @@ from kilter._engine.processes import arrays_from_first, count, require_same
 from kilter._models.variables import State, assign, variables
 from kilter._text import warn_once
 from kilter._validation import is_whole
+from kilter.data.stored import StoredRows
 from kilter.errors import OptionError
 
 Devices = int | Literal["all"] | Sequence[Any] | None
@@ -220,11 +221,14 @@ def require_same_rows(feed: Any) -> None:
 
 
 def _digest(feed: Any) -> int:
-    """CRC-32 of evenly spaced rows of a feed, or of the first batch of a source of batches."""
+    """CRC-32 of evenly spaced rows of a feed; of rows that are read in blocks, or of batches, the first."""
     rows = getattr(feed, "rows", None)
     found = zlib.crc32(repr(feed.order).encode())
     for leaf in jax.tree.leaves(feed.example() if rows is None else rows.data):
-        places = np.unique(np.linspace(0, leaf.shape[0] - 1, _COMPARED_ROWS).astype(np.int64))
+        last = leaf.shape[0] - 1
+        if isinstance(leaf, StoredRows):
+            last = min(last, leaf.block_rows - 1)
+        places = np.unique(np.linspace(0, last, _COMPARED_ROWS).astype(np.int64))
         piece = np.ascontiguousarray(leaf[places])
         found = zlib.crc32(piece.tobytes(), zlib.crc32(f"{leaf.shape}{piece.dtype}".encode(), found))
     return found

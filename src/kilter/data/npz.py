@@ -56,8 +56,8 @@ def _part(archive: np.lib.npyio.NpzFile, keys: dict[str, str], x: str, y: str, p
 
 
 def _array(archive: np.lib.npyio.NpzFile, key: str, path: Path) -> np.ndarray:
-    entry = next(one for one in archive.zip.infolist() if one.filename in (key, f"{key}.npy"))
-    require_room(entry.file_size, path)
+    members = [] if archive.zip is None else archive.zip.infolist()
+    require_room(sum(one.file_size for one in members if one.filename in (key, f"{key}.npy")), path)
     try:
         array = archive[key]
     except ValueError as error:
