@@ -24,7 +24,15 @@ from kilter._engine.divergence import DivergenceGuard
 from kilter._engine.feed import Block, Feed
 from kilter._engine.overrides import overrides
 from kilter._engine.processes import agreed, count, lost, meet
-from kilter._engine.program_cache import Programs, eager_steps, owners, steps_program
+from kilter._engine.program_cache import (
+    Programs,
+    eager_steps,
+    located,
+    looks_for_nan,
+    owners,
+    runs_eagerly,
+    steps_program,
+)
 from kilter._engine.scheduling import Schedule, scaled
 from kilter._engine.step import Logs, Step, test_step, train_step
 from kilter._models.keras_internals import pythonify_logs
@@ -179,18 +187,20 @@ class Runner:
         return state, block.data, block.order, start, stop, *given
 
     def _program(self, arguments: tuple[Any, ...], *, rare: bool, split: bool = False) -> Any:
-        if self.model.run_eagerly:
+        if runs_eagerly(self.model):
             return eager_steps(self.step())
         kept = Kept.of(placement(), arguments[0])
+        checked = looks_for_nan()  # JAX then keeps what a program takes, to run it again
         with fitting(self.model, arguments[1]):
-            return self._programs.get(
+            program = self._programs.get(
                 self._key if kept is None else kept.named(self._key, split),
                 owners(self.model, *self.dependencies),
                 lambda: steps_program(self.step(), kept, split=split),
                 arguments,
-                donate=(0,) if self.donates else (),
+                donate=(0,) if self.donates and not checked else (),
                 rare=rare,
             )
+        return located(program, eager_steps(self.step())) if checked else program
 
     @property
     def _key(self) -> Hashable:
