@@ -8,7 +8,7 @@ import pytest
 
 import kilter
 
-from . import odd_programs, odd_steps  # noqa: F401  (they fill the table)
+from . import odd_guides, odd_programs, odd_steps  # noqa: F401  (they fill the table)
 from .odd_base import PROGRAMS
 
 HOW = {"batch_size": 8, "verbose": 0}

@@ -38,11 +38,11 @@ def _source_of(source: Any, order: Order) -> _Numbered | _Iterated:
             remedy="pass arrays, a list of batches, a grain data set or a keras.utils.PyDataset",
         )
     if isinstance(source, keras.utils.PyDataset):
-        return _Numbered(source, order)
+        return _Numbered(source, order, _length(source))
     # Others may index rows, or nothing: torch's iterable data sets inherit a __getitem__ that raises.
     is_grain_map = has_items and hasattr(source, "to_iter_dataset")
     if isinstance(source, Sequence) or is_grain_map or (not is_iterable and _length(source) is not None):
-        return _Numbered(source, Order(1, shuffle=False, seed=0))
+        return _Numbered(source, Order(1, shuffle=False, seed=0), _length(source))
     return _Iterated(source)
 
 
@@ -100,16 +100,18 @@ class Replayed:
 class _Numbered:
     """Batches by number: a ``keras.utils.PyDataset``, with its epoch callbacks, a sequence, a grain map.
 
-    The batches of an epoch depend only on its number and on the seed of ``order``.
+    The batches of an epoch depend only on its number and on the seed of ``order``. As in Keras, a source that
+    grows after the first does not lengthen the epochs.
     """
 
     source: Any
     order: Order
+    count: int | None = None  # None: endless
 
     def first(self) -> Batch | None:
         """One batch, to build a model with; :meth:`epoch` yields it again."""
         self._tell("on_epoch_begin")
-        numbers = self._numbers(0, 1 if _length(self.source) is None else None)
+        numbers = self._numbers(0, 1 if self.count is None else None)
         batch = next((read for number in numbers if (read := self._read(number)) is not None), None)
         self._tell("on_epoch_end")
         return batch
@@ -132,7 +134,7 @@ class _Numbered:
         self._tell("on_epoch_end")
 
     def _numbers(self, epoch: int, most: int | None) -> Sequence[int]:
-        count = _length(self.source)
+        count = self.count if self.count is None else min(self.count, _length(self.source) or 0)
         if count is None:
             return range(epoch * (most or 0), (epoch + 1) * (most or 0))
         most = max(1, count if most is None else most)
@@ -264,7 +266,9 @@ class BatchFeed:
     @property
     def steps(self) -> int | None:
         """Batches per epoch; None if the source does not know."""
-        return _length(self.source) if self.most is None else self.most
+        if self.most is not None:
+            return self.most
+        return self._source.count if isinstance(self._source, _Numbered) else _length(self.source)
 
     def example(self) -> tuple[Any, Any, Any]:
         """The first batch; no other is read. Raises :class:`DataError` if there is none."""

@@ -32,7 +32,7 @@ from kilter._engine.fit import (
 from kilter._engine.loop import Chunk, evaluate_feed, testing
 from kilter._engine.overrides import check_loop, overrides
 from kilter._engine.padding import padded
-from kilter._engine.program_cache import Programs, owners, take
+from kilter._engine.program_cache import Programs, located, looks_for_nan, owners, runs_eagerly, take
 from kilter._engine.stable_losses import from_logits
 from kilter._engine.step import PredictStep, predict_step
 from kilter._models.variables import assign, build_forward, fitting, values, values_kept
@@ -238,7 +238,7 @@ class _Predictor:
         """How many batches' outputs fit in memory at once."""
         # One by one if a block is not full: neither padding nor a separate program is worth it.
         count, size = block.order.shape
-        if block.steps < count or self._model.run_eagerly:
+        if block.steps < count or runs_eagerly(self._model):
             return 1
         return max(1, _OUTPUT_BYTES // max(self._output_bytes(block.data, size), 1))
 
@@ -248,7 +248,7 @@ class _Predictor:
         arguments = (self._trainable, self._non_trainable, data, jnp.asarray(order))
         if placed is not None:
             arguments = placed.missing(arguments)
-        if self._model.run_eagerly:
+        if runs_eagerly(self._model):
             program = _eager_predictions(predict_step(self._model))
         else:
             with fitting(self._model, data):
@@ -258,6 +258,8 @@ class _Predictor:
                     lambda: _predict_program(predict_step(self._model), placed),
                     arguments,
                 )
+            if looks_for_nan():
+                program = located(program, _eager_predictions(predict_step(self._model)))
         outputs, self._non_trainable = program(*arguments)
         return jax.tree.map(lambda leaf: np.asarray(leaf).reshape(-1, *leaf.shape[2:]), outputs)
 

@@ -24,7 +24,15 @@ from kilter._engine.divergence import DivergenceGuard
 from kilter._engine.feed import Block, Feed
 from kilter._engine.overrides import overrides
 from kilter._engine.processes import agreed, count, lost, meet
-from kilter._engine.program_cache import Programs, eager_steps, owners, steps_program
+from kilter._engine.program_cache import (
+    Programs,
+    eager_steps,
+    located,
+    looks_for_nan,
+    owners,
+    runs_eagerly,
+    steps_program,
+)
 from kilter._engine.scheduling import Schedule, scaled
 from kilter._engine.step import Logs, Step, test_step, train_step
 from kilter._models.keras_internals import pythonify_logs
@@ -178,17 +186,19 @@ class Runner:
         return state, block.data, block.order, start, stop, *given
 
     def _program(self, arguments: tuple[Any, ...], block: Block) -> Any:
-        if self.model.run_eagerly:
+        if runs_eagerly(self.model):
             return eager_steps(self.step())
         kept = Kept.of(placement(), arguments[0])
+        checked = looks_for_nan()  # JAX then keeps what a program takes, to run it again
         with fitting(self.model, arguments[1]):
-            return self._programs.get(
+            program = self._programs.get(
                 self._key(block) if kept is None else kept.named(self._key(block), block.split),
                 owners(self.model, *self.dependencies),
                 lambda: steps_program(self.step(), kept, split=block.split, padded=block.padded),
                 arguments,
-                donate=(0,) if self.donates else (),
+                donate=(0,) if self.donates and not checked else (),
             )
+        return located(program, eager_steps(self.step())) if checked else program
 
     def _key(self, block: Block) -> Hashable:
         """The name, the factor of the learning rate in it, and whether batches are padded."""

@@ -108,6 +108,16 @@ class Program(NamedTuple):
     from_logits: bool
 
 
+# Settings of JAX that a trace or a compilation reads; all can be set for a part of a program.
+_SETTINGS: Final = (
+    "default_matmul_precision",
+    "enable_x64",
+    "numpy_dtype_promotion",
+    "debug_nans",
+    "debug_infs",
+)
+
+
 class Key(NamedTuple):
     """What decides a compiled program."""
 
@@ -117,6 +127,7 @@ class Key(NamedTuple):
     quick: bool
     rewritten: bool
     from_logits: bool
+    settings: tuple[Any, ...]
     read: int
 
 
@@ -181,6 +192,34 @@ def eager_steps(step: Step) -> Chunk:
         for index in range(int(start), int(stop)):
             state, logs = step(state, take(data, order[index]), *given)
         return state, logs
+
+    return run
+
+
+def runs_eagerly(model: keras.Model) -> bool:
+    """Whether steps run as Python: with ``run_eagerly=True``, and within ``jax.disable_jit()``."""
+    return model.run_eagerly or bool(jax.config.jax_disable_jit)
+
+
+def looks_for_nan() -> bool:
+    """Whether JAX looks for NaN or infinity in every result, as with ``JAX_DEBUG_NANS=True``."""
+    return bool(jax.config.jax_debug_nans or jax.config.jax_debug_infs)
+
+
+def located(program: Callable[..., Any], eager: Callable[..., Any]) -> Callable[..., Any]:
+    """``program``; where JAX finds a NaN in its results, ``eager`` finds the operation, as in ``jax.jit``."""
+
+    def run(*arguments: Any) -> Any:
+        try:
+            return program(*arguments)
+        except Exception as error:
+            if type(error).__name__ != "InternalFloatingPointError":  # JAX has no public name for it
+                raise
+            eager(*arguments)
+            raise FloatingPointError(
+                "a NaN or an infinity in a result of the compiled step, which the same step has not if run "
+                "operation by operation"
+            ) from error
 
     return run
 
@@ -251,6 +290,7 @@ class Shelf:
             is_quick(),
             is_rewritten(),
             is_from_logits(),
+            tuple(getattr(jax.config, f"jax_{name}") for name in _SETTINGS),
             self._fingerprints.number(entries),
         )
         program, held = self.programs.get(key, (None, ()))
