@@ -274,7 +274,7 @@ class KilterRegressor(RegressorMixin, _Network):
         return tags
 
     def fit(self, X: Arrays, y: Arrays, sample_weight: Arrays | None = None) -> Self:
-        """Train on rows ``X`` (2-D, finite, may be sparse) and targets ``y`` (1-D or 2-D); returns the estimator.
+        """Train on rows ``X`` (2-D, finite, may be sparse) and targets ``y`` (1-D or 2-D); returns itself.
 
         ``sample_weight``: a weight for each row; those of weight 0 are left out. Raises ValueError where
         scikit-learn would.

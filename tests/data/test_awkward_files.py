@@ -249,6 +249,7 @@ def test_a_constant_target_is_no_leak(tmp_path):
     (tmp_path / "t.csv").write_text("a,b,price\n" + rows)
     found = survey(tmp_path / "t.csv")
     assert not found.problems
+    assert any("3.5 in every row" in note for note in load(tmp_path / "t.csv").notes)
 
 
 def test_a_spreadsheet_begins_at_the_names_of_its_columns(tmp_path):
