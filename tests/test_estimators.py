@@ -83,6 +83,10 @@ def test_rows_of_weight_zero_have_no_influence():
     one = KilterClassifier(**options).fit(odd, labels, sample_weight=weights)
     other = KilterClassifier(**options).fit(X, y, sample_weight=weights[:150])
     np.testing.assert_array_equal(one.predict_proba(X), other.predict_proba(X))
+    amounts = np.concatenate([X[:, 0], np.full(30, 1e9)])
+    numbers = KilterRegressor(**options).fit(odd, amounts, sample_weight=weights).predict(X)
+    alone = KilterRegressor(**options).fit(X, X[:, 0], sample_weight=weights[:150]).predict(X)
+    np.testing.assert_array_equal(numbers, alone)
 
 
 def test_sparse_rows_are_as_dense_ones():

@@ -220,10 +220,10 @@ class KilterClassifier(ClassifierMixin, _Network):
         self.class_weight = class_weight
 
     def fit(self, X: Arrays, y: Arrays, sample_weight: Arrays | None = None) -> Self:
-        """Train on rows ``X`` (2-D, finite numbers; may be sparse) and class labels ``y`` (1-D); returns the estimator.
+        """Train on rows ``X`` (2-D, finite, may be sparse) and labels ``y`` (1-D); returns the estimator.
 
-        ``sample_weight``: a weight for each row; those of weight 0 are left out. Raises ValueError where scikit-learn would, and for a single
-        class.
+        ``sample_weight``: a weight for each row; those of weight 0 are left out. Raises ValueError where
+        scikit-learn would, and for a single class.
         """
         given: tuple[Any, Any] = X, y  # scikit-learn's annotations take no arrays
         checked: Any = validate_data(self, *given, accept_sparse=True, dtype=[np.float64, np.float32])
@@ -274,9 +274,10 @@ class KilterRegressor(RegressorMixin, _Network):
         return tags
 
     def fit(self, X: Arrays, y: Arrays, sample_weight: Arrays | None = None) -> Self:
-        """Train on rows ``X`` (2-D, finite numbers; may be sparse) and targets ``y`` (1-D or 2-D); returns the estimator.
+        """Train on rows ``X`` (2-D, finite, may be sparse) and targets ``y`` (1-D or 2-D); returns itself.
 
-        ``sample_weight``: a weight for each row; those of weight 0 are left out. Raises ValueError where scikit-learn would.
+        ``sample_weight``: a weight for each row; those of weight 0 are left out. Raises ValueError where
+        scikit-learn would.
         """
         given: tuple[Any, Any] = X, y  # as in the classifier
         checked: Any = validate_data(
@@ -292,8 +293,9 @@ class KilterRegressor(RegressorMixin, _Network):
         targets = np.asarray(numbers, "float64")
         self._is_vector = targets.ndim == 1
         targets = targets.reshape(len(targets), -1)
-        self._center = targets.mean(axis=0)
-        spread = targets.std(axis=0)
+        counted = targets if weights is None else targets[weights != 0]
+        self._center = counted.mean(axis=0)
+        spread = counted.std(axis=0)
         self._scale = np.where(spread > 0, spread, 1.0)
         scaled = (targets - self._center) / self._scale
         self._train(rows, scaled.astype("float32"), targets.shape[1], "mse", weights)

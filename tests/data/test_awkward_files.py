@@ -139,6 +139,7 @@ def test_json_of_any_common_shape_is_a_table(case, tmp_path):
 FEET = {
     "a total": ("Total,29.5,30,yes\n", 6, 'the last row is left out, beginning with "Total"'),
     "a remark": ("Source: the office of statistics,,,\n", 6, "the last row is left out"),
+    "a sum without a word": (",18.0,21,\n", 6, "the last row is left out"),
     "both": ("Summe,29.5,30,no\nSource: me,,,\n", 6, "the last 2 rows are left out"),
     "a total that is a category": ("total,2.5,3,yes\nred,3,4,no\ntotal,5,5,yes\n", 9, ""),
     "a row": ("red,3.5,4,yes\n", 7, ""),
@@ -149,7 +150,7 @@ FEET = {
 def test_totals_and_remarks_below_the_table_are_no_rows(case, tmp_path):
     foot, rows, note = FEET[case]
     body = "".join(
-        f"{color},{i}.5,{i},{'yes' if i % 2 else 'no'}\n" for i, color in enumerate(["red", "blue"] * 3)
+        f"{color},{i}.5,{i + 1},{'yes' if i % 2 else 'no'}\n" for i, color in enumerate(["red", "blue"] * 3)
     )
     (tmp_path / "t.csv").write_text("color,size,count,sold\n" + body + foot)
     source = load(tmp_path / "t.csv")
@@ -248,6 +249,7 @@ def test_a_constant_target_is_no_leak(tmp_path):
     (tmp_path / "t.csv").write_text("a,b,price\n" + rows)
     found = survey(tmp_path / "t.csv")
     assert not found.problems
+    assert any("3.5 in every row" in note for note in load(tmp_path / "t.csv").notes)
 
 
 def test_a_spreadsheet_begins_at_the_names_of_its_columns(tmp_path):
@@ -264,3 +266,26 @@ def test_a_spreadsheet_begins_at_the_names_of_its_columns(tmp_path):
     assert source.train.features == ("size", "count", "color=blue", "color=red")
     assert source.train.x[:, 0].tolist() == [1.5, 2.5, 3.5, 4.5]
     assert any('"Sales 2024"' in note for note in source.notes)
+
+
+WORDS = {
+    "cp1251": ("размер,цвет,продано\n", "красный", "зелёный"),
+    "shift_jis": ("サイズ,いろ,はんばい\n", "あか", "みどり"),
+    "gb18030": ("尺寸,颜色,已售\n", "红色", "绿色"),
+    "euc_kr": ("크기,색깔,판매\n", "빨간색", "초록색"),
+    "cp1252": ("größe,farbe,verkauft\n", "weiß", "grün"),
+}
+
+
+@pytest.mark.parametrize("encoding", WORDS)
+def test_letters_tell_the_encoding(encoding, tmp_path):
+    head, one, other = WORDS[encoding]
+    text = head + "".join(f"{i}.5,{one if i % 2 else other},{'yes' if i % 3 else 'no'}\n" for i in range(12))
+    (tmp_path / "t.csv").write_bytes(text.encode(encoding))
+    size, color, sold = head.strip().split(",")
+    source = load(tmp_path / "t.csv")
+    assert source.encoding.target == sold
+    assert source.train.features == (size, *(f"{color}={name}" for name in sorted([one, other])))
+    (tmp_path / "t.csv").write_text(text, encoding="utf-8")
+    new = load(tmp_path / "t.csv", encoding=source.encoding)
+    np.testing.assert_array_equal(new.train.x, source.train.x)

@@ -2,13 +2,26 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Final
+
+import numpy as np
 
 from kilter.data.packed import unpacked
 
 _UTF_8_MARK: Final = b"\xef\xbb\xbf"
 _UTF_16_MARKS: Final = (b"\xff\xfe", b"\xfe\xff")
+_SAMPLE: Final = 1 << 18
+_SIDE_BY_SIDE: Final = 0.5
+# Encodings, letters that are frequent in their texts, and the least share of these among what is not ASCII.
+_ALPHABETS: Final = (
+    ("cp1251", re.compile("[а-яё]"), 0.7),
+    ("shift_jis", re.compile("[\u3041-\u30fc]"), 0.2),
+    ("euc_jp", re.compile("[\u3041-\u30fc]"), 0.2),
+    ("euc_kr", re.compile("[\uac00-\ud7a3]"), 0.9),
+    ("gb18030", re.compile("[\u4e00-\u9fff]"), 0.8),
+)
 _LOOKED_AT: Final = 200  # bytes, for the zeros of UTF-16 without a mark
 
 
@@ -26,8 +39,8 @@ def utf8(path: Path) -> tuple[Path | bytes, tuple[str, ...]]:
     return whole.decode(encoding).encode(), (f"the file is read as {encoding.upper()}",)
 
 
-def western(content: Path | bytes) -> tuple[bytes, tuple[str, ...]]:
-    """Text that is not UTF-8, read as Windows-1252, and a note; ValueError if it is UTF-8."""
+def national(content: Path | bytes) -> tuple[bytes, tuple[str, ...]]:
+    """Text that is not UTF-8, read as its letters tell, and a note; ValueError if it is UTF-8."""
     whole = content if isinstance(content, bytes) else content.read_bytes()
     try:
         whole.decode()
@@ -35,12 +48,35 @@ def western(content: Path | bytes) -> tuple[bytes, tuple[str, ...]]:
         pass
     else:
         raise ValueError("the text is UTF-8")
+    found = _by_letters(whole)
+    if found is not None:
+        return whole.decode(found).encode(), (
+            f"the file is not UTF-8 and is read as {found}; if letters are wrong, save it as UTF-8",
+        )
     try:
         text, name = whole.decode("cp1252"), "Windows-1252"
     except UnicodeDecodeError:
         text, name = whole.decode("latin-1"), "Latin-1"
     note = f"the file is not UTF-8 and is read as {name} (Western European)"
     return text.encode(), (f"{note}; if letters are wrong, save it as UTF-8",)
+
+
+def _by_letters(whole: bytes) -> str | None:
+    """The encoding of a text in another alphabet than the Latin one; None for other text.
+
+    Its letters stand side by side, while accented Latin letters are single ones.
+    """
+    high = np.frombuffer(whole[:_SAMPLE], np.uint8) >= 128
+    if not high.any() or np.mean(high[1:][high[:-1]]) < _SIDE_BY_SIDE:
+        return None
+    for encoding, letters, least in _ALPHABETS:
+        try:
+            others = [one for one in whole.decode(encoding)[:_SAMPLE] if one > "\x7f"]
+        except UnicodeDecodeError:
+            continue
+        if sum(letters.match(one) is not None for one in others) >= least * len(others):
+            return encoding
+    return None
 
 
 def _by_first_bytes(first: bytes) -> str | None:

@@ -12,7 +12,7 @@ import polars as pl
 
 from kilter._validation import errors_as
 from kilter.data.assembling import About
-from kilter.data.charsets import utf8, western
+from kilter.data.charsets import national, utf8
 from kilter.data.csv_layout import arranged, first_uneven, require_table, sample_of
 from kilter.data.dataset import LoadOptions, Source
 from kilter.data.encoding import Column
@@ -109,9 +109,8 @@ def with_points(
     if grouped:
         example = next(entry for entry in grouped[0].to_list() if entry and "." in entry)
         names, value = first_named(quote(one.name) for one in grouped), float(example.replace(".", ""))
-        notes.append(
-            f"the point is read as the mark of thousands in column {names}: {quote(example.strip())} is {value:g}"
-        )
+        read = f"{quote(example.strip())} is {value:g}"
+        notes.append(f"the point is read as the mark of thousands in column {names}: {read}")
     return frame.with_columns(_as_numbers(one) for one in turned.values()), tuple(notes)
 
 
@@ -164,7 +163,7 @@ def frame(path: Path, options: LoadOptions) -> tuple[pl.DataFrame, tuple[str, ..
         except (pl.exceptions.ComputeError, UnicodeDecodeError) as error:
             if "utf" not in str(error).lower():
                 raise
-            content, found = western(content)
+            content, found = national(content)
             notes += found
             table, found = _read(content, options)
     notes += found

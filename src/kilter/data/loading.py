@@ -174,8 +174,8 @@ def load(
         target: a table's target column; else that of ``encoding``; else one called target, label, class or y;
             else the last one.
         task: "auto" decides by the rule in docs/data.md.
-        skip_bad: leave out rows with a missing target or an infinite value (of arrays also NaN) and list them
-            in ``Dataset.skipped``. Otherwise they are errors. Images that cannot be decoded are left out
+        skip_bad: leave out rows with a missing target (of arrays also with NaN and infinite values) and list
+            them in ``Dataset.skipped``. Otherwise they are errors. Images that cannot be decoded are left out
             anyway, unless they are more than half.
         encoding: of an earlier training: read a table exactly as then; the target column may be absent.
         classes: of an earlier training, for data other than tables: labels become its indexes.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from typing import Any, Final
 
@@ -75,8 +76,8 @@ def _parts(series: pl.Series, depth: int) -> list[pl.Series]:
 def without_totals(frame: pl.DataFrame) -> tuple[pl.DataFrame, tuple[str, ...]]:
     """The frame without the last rows that are totals or remarks, and a note.
 
-    A row of totals says so in one of its first two columns, which no other row does; a remark is a text in a
-    row without any other entry.
+    A row of totals says so in one of its first two columns, which no other row does, or has the sum of a
+    column and missing entries; a remark is a text in a row without any other entry.
     """
     if frame.height < _FEWEST_ROWS or frame.width < _FEWEST_COLUMNS:
         return frame, ()
@@ -86,6 +87,7 @@ def without_totals(frame: pl.DataFrame) -> tuple[pl.DataFrame, tuple[str, ...]]:
         entries = [entry for entry in row if entry is not None and str(entry).strip()]
         remark = len(entries) == 1 and isinstance(row[0], str) and entries[0] == row[0]
         total = any(isinstance(one, str) and _TOTAL.fullmatch(one.strip()) for one in row[:2])
+        total |= len(entries) < len(row) and _is_sum(frame.head(frame.height - count))
         if not (remark or total):
             break
         count, shown = count + 1, str(entries[0])
@@ -96,6 +98,18 @@ def without_totals(frame: pl.DataFrame) -> tuple[pl.DataFrame, tuple[str, ...]]:
     return kept, (
         f"the last {'' if count == 1 else f'{count} '}{were} left out, beginning with {quote(shown)}",
     )
+
+
+def _is_sum(frame: pl.DataFrame) -> bool:
+    """Whether a number of the last row is the sum of those above it, which are several and not 0."""
+    for series in frame.get_columns():
+        if not series.dtype.is_numeric() or series[-1] is None:
+            continue
+        above = series.head(len(series) - 1).cast(pl.Float64).drop_nulls().to_numpy()
+        several = len(above) + 1 >= _FEWEST_ROWS and bool((above > 0).all())
+        if several and math.isclose(above.sum(), series[-1], rel_tol=1e-6):
+            return True
+    return False
 
 
 def _has_totals(frame: pl.DataFrame) -> bool:

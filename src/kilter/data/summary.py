@@ -90,7 +90,6 @@ def describe(source: Source) -> SourceSummary:
     problems = [
         *source.losses,
         *_class_problems(classes),
-        *_target_problems(targets),
         *_column_problems(train, columns, source),
         *_leaks(train, test),
     ]
@@ -180,15 +179,6 @@ def _class_problems(classes: tuple[ClassCount, ...]) -> list[str]:
             f"{quote(rarest.name)}; class weights help, and accuracy alone misleads"
         )
     return problems
-
-
-def _target_problems(targets: tuple[ColumnSummary, ...]) -> list[str]:
-    constant = [quote(one.name) for one in targets if one.minimum == one.maximum]
-    return (
-        [f"the target is the same in every row, so nothing can be learnt: {first_named(constant)}"]
-        if constant
-        else []
-    )
 
 
 def _column_problems(train: Dataset, columns: tuple[ColumnSummary, ...], source: Source) -> list[str]:

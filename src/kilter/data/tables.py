@@ -181,6 +181,8 @@ def _fit_encoding(
     exact = [(one.name, one.shift) for one in columns if one.kind == "number" and not one.compressed]
     notes += (*shift_note(exact), *shape_notes(columns), *aside)
     notes += day_first_note(features, columns)
+    if task == "regression" and frame.height > 1 and np.ptp(targets[~missing]) == 0:
+        notes += (f"the target is {targets[~missing][0]:g} in every row, so there is nothing to learn",)
     notes += suspicions(zip(features, columns, strict=False))
     return TableEncoding(columns, target, task, classes, ids), notes
 
@@ -240,8 +242,10 @@ def _encode(frame: pl.DataFrame, encoding: TableEncoding, options: LoadOptions, 
         clause = Values(targets, without, int(without.sum())).describe(encoding.target)
         problems.append(f"target {clause}")
     if problems and (not options.skip_bad or bad.all()):
+        only_targets = all(problem.startswith("target") for problem in problems)
+        wanted = "a target in every row" if only_targets else "a finite number or a category in every field"
         raise DataError(
-            expected=f"a finite number or a category in every field of the {words} (rows count from 0)",
+            expected=f"{wanted} of the {words} (rows count from 0)",
             received=first_named(problems, separator="; "),
             remedy=f"fill or correct these fields, or {LEAVE_ROWS_OUT}",
         )
