@@ -162,23 +162,6 @@ def test_three_lines_and_nothing_left_behind(case, kilter, place, tmp_path):
     assert sorted(place.rglob("*")) == before
 
 
-@pytest.mark.parametrize(
-    "words",
-    [
-        ["trian"],
-        ["train"],
-        ["train", "digits", "--epoch", "3"],
-        ["train", "digits", "--epochs", "x"],
-        ["predict", "a"],
-    ],
-)
-def test_wrong_usage_exits_with_two_and_says_how(kilter, words):
-    ended = kilter(*words)
-    assert ended.code == 2
-    assert "Usage:" in ended.err
-    assert "Error:" in ended.err
-
-
 @pytest.mark.long
 @pytest.mark.sampled(3)
 @pytest.mark.parametrize("case", ["no such source", "unknown key", "set of a wrong type"])

@@ -167,6 +167,7 @@ def test_the_docs_name_no_command_that_does_not_exist(kilter):
         (["train", "digits", "--epoch", "3"], "kilter train [OPTIONS]", "no such option: --epoch"),
         (["train", "digits", "--epochs", "x"], "--epochs to be a whole number", "'x'"),
         (["predict", "run", "rows.csv", "--mc", "0"], "--mc to be greater than or equal to 1", "'0'"),
+        (["predict", "a"], "kilter predict [OPTIONS] {RUN|MODEL.KERAS} {DATA}", "missing argument 'DATA'"),
         (["train", "digits", "more"], "kilter train [OPTIONS]", "got unexpected extra argument(s) (more)"),
         (["resume", "run", "--epochs"], "options as", "option '--epochs' requires an argument"),
     ],

@@ -222,7 +222,10 @@ def fold_bn(
 
 def _print_folding(record: FoldRecord, count: int) -> None:
     rows = [(norm.layer, norm.into or "-", norm.reason) for norm in record.layers]
-    say_table(("batch normalisation", "folded into", "why not"), rows)
+    if rows:
+        say_table(("batch normalisation", "folded into", "why not"), rows)
+    else:
+        say("The model has no batch normalisation: the file is a copy of it.")
     before, after = record.parameters
     say(f"parameters: {before}, then {after}")
     say(f"largest relative difference of the outputs: {record.difference:.2g} on {count} rows")

@@ -81,7 +81,8 @@ def _label_column(
     columns = [name for name, dtype in frame.schema.items() if name != image and not is_image_type(dtype)]
     if not columns and options.target is None:
         return None, ()
-    return choose_target(columns, options.target, origin)
+    label, notes = choose_target(columns, options.target, origin)
+    return label, () if options.unlabelled else notes  # predictions need no labels
 
 
 def _image_part(
