@@ -92,7 +92,7 @@ def test_what_cannot_be_diagnosed_is_refused():
 def test_validation_rows_that_cannot_be_scored_are_refused(inputs, targets):
     case = program()
     held = case.x[:inputs], case.y[:targets]
-    with pytest.raises(DataError, match="0 rows|validation_data"):
+    with pytest.raises(DataError, match=r"0 rows|validation_data"):
         kilter.diagnose(case.model, case.x, case.y, validation_data=held, epochs=1, verbose=0)
 
 

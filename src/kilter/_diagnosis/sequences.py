@@ -1,8 +1,8 @@
 """What a network does with the steps of a sequence: gradients by step, attention, and the order of steps.
 
-One compiled program says which steps the loss depends on and how strongly. Another one is run three times: as
-it is, for how attention spreads its weights; with permuted steps; and with other last steps, to see whether an
-output sees later ones.
+One compiled program says which steps the loss depends on and how strongly. Another one is run three times:
+as it is, for how attention spreads its weights; with permuted steps; and with other last steps, to see
+whether an output sees later ones.
 """
 
 from __future__ import annotations
@@ -169,9 +169,7 @@ def _width(model: keras.Model, entry: _Entry, state: State, batch: Any) -> int:
     return int(seen[entry.call][-1])
 
 
-def _attended(
-    model: keras.Model, variables: Any, x: Any
-) -> tuple[list[jax.Array], dict[str, jax.Array]]:
+def _attended(model: keras.Model, variables: Any, x: Any) -> tuple[list[jax.Array], dict[str, jax.Array]]:
     """The outputs; and of each attention the entropy by head, and the likeness of its tokens."""
     found: dict[str, jax.Array] = {}
     layers = [one for one in model._flatten_layers() if isinstance(one, ATTENTION)]

@@ -6,8 +6,8 @@ weights if those are better. A model that has already learnt something is never 
 more training makes it worse, it is returned untrained.
 
 A model is worse if the measure that decides is worse at all: what gains nothing there is not worth a change.
-It is worse too if any other measure is worse by more than one standard error of the paired difference, or by as
-many more as several measures need (:func:`errors_allowed`). The standard error is that of a delete-a-group
+It is worse too if any other measure is worse by more than one standard error of the paired difference, or by
+as many more as several measures need (:func:`errors_allowed`). The standard error is that of a delete-a-group
 jackknife over 20 groups of rows, left out of both models' measures.
 """
 
@@ -87,6 +87,7 @@ def safest(
     choices = [(given.best, _measured(original, rows, given.best, *also)), (given.last, last)]
     if scoring.better_by(given.last.score, given.best.score) > 0:
         choices.reverse()
+    worse = ""
     for one, found in choices:
         worse = _against(found, references, policy)
         if not worse:
