@@ -3,9 +3,11 @@
 import ast
 import json
 
+import keras
 import pytest
 
 from kilter._cli.script_calls import Sites, first_training
+from kilter._cli.script_changes import _said_compile
 from kilter._cli.script_edits import Script, arguments_of
 
 SOURCE = '''"""A network."""
@@ -143,3 +145,12 @@ def test_a_layer_of_the_scripts_own_class_is_where_it_is_made(tmp_path):
     sites = Sites(path)
     (layer,) = first_training(path, sites).model.layers
     assert [sites.of(one)[0] for one in (layer, layer.inner)] == [9, 6]
+
+
+def test_loss_weights_are_said():
+    source = "import keras\nmodel.compile('sgd', loss='mse')\n"
+    script, models = Script(source), [keras.Sequential([keras.layers.Dense(1)]) for _ in range(2)]
+    models[0].compile("sgd", "mse")
+    models[1].compile("sgd", "mse", loss_weights=[256.789])
+    assert {"loss", "loss_weights"} <= _said_compile(script, *models, "keras")
+    assert "model.compile('sgd', loss='mse', loss_weights=[257.0])" in script.edited()

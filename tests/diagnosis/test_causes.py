@@ -467,7 +467,8 @@ def test_sound_programs_of_the_kind_are_let_pass(make: Callable[[], Program]):
 
 
 def test_every_code_has_a_faulty_case():
-    assert {*CODES} - {code for code, _, _ in FAULTY} == {"shared-groups"}
+    elsewhere = {"kl-collapse", "output-offset", "layer-mode"}  # test_generative, test_modes
+    assert {*CODES} - {code for code, _, _ in FAULTY} - elsewhere == {"shared-groups"}
     assert {*CODES} <= {*CATALOGUE}
 
 

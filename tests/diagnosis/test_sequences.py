@@ -151,6 +151,11 @@ def drowned(loud: float) -> Program:
     return program(keras.Model(inputs, Dense(2, "softmax")(value)), SPARSE, data=tokens())
 
 
+def long(*members: Any) -> Program:
+    x = np.random.default_rng(2).normal(size=(64, 220, 1)).astype("float32")
+    return program(keras.Sequential([Input((220, 1)), *members, Dense(1)]), "mse", data=(x, x.mean((1, 2))))
+
+
 FAULTY: dict[str, tuple[str, Callable[[], Program]]] = {
     "relu in a simple cell": ("recurrent-activation", lambda: series(RNN(6, activation="relu"))),
     "relu in an LSTM": ("recurrent-activation", lambda: series(LSTM(6, activation="relu"))),
@@ -164,6 +169,7 @@ FAULTY: dict[str, tuple[str, Callable[[], Program]]] = {
     "no recurrent kernel": ("recurrent-initializer", lambda: series(RNN(6, recurrent_initializer="zeros"))),
     "closed forget gates": ("forget-bias", lambda: series(
         LSTM(6, unit_forget_bias=False, bias_initializer=CONSTANT(-3)))),
+    "hundreds of steps": ("long-sequence", lambda: long(LSTM(3))),
     "states of shuffled rows": ("stateful-unrelated", stateful),
     "states of unrelated rows": ("stateful-unrelated", lambda: stateful(False)),
     "an answer for every step": (
@@ -195,6 +201,10 @@ SOUND: dict[str, Callable[[], Program]] = {
     "a GRU": lambda: series(GRU(8)),
     "a simple cell": lambda: series(RNN(8)),
     "two layers": lambda: series(LSTM(8, return_sequences=True), layers.Dropout(0.2), LSTM(6)),
+    "hundreds of steps, pooled": lambda: long(layers.AveragePooling1D(10), LSTM(3)),
+    "hundreds of steps, each answered": lambda: long(
+        LSTM(3, return_sequences=True), layers.GlobalAveragePooling1D()
+    ),
     "both directions": lambda: series(layers.Bidirectional(GRU(8))),
     "relu from the identity": lambda: series(RNN(8, activation="relu", recurrent_initializer="identity")),
     "states that continue": lambda: stateful(False, continued=True),

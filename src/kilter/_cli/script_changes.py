@@ -18,7 +18,7 @@ from kilter._treatment.result import Treatment
 
 _IGNORED: Final = ("name", "dtype", "trainable", "build_config", "batch_shape", "batch_input_shape")
 _OPTIMIZER: Final = ("learning_rate", "momentum", "clipnorm", "clipvalue", "global_clipnorm", "weight_decay")
-_COMPILE: Final = ("optimizer", "loss")
+_COMPILE: Final = ("optimizer", "loss", "loss_weights")
 _PLAIN: Final = (str, bool, int, float, type(None))
 
 
@@ -164,9 +164,12 @@ def _said_compile(script: Script, before: keras.Model, after: keras.Model, prefi
     losses = [one._compile_config.config.get("loss") for one in (before, after)]  # type: ignore[attr-defined]
     if _loss_code(losses[0], prefix) != (new := _loss_code(losses[1], prefix)) and new is not None:
         values["loss"] = new
+    weights = [one._compile_config.config.get("loss_weights") for one in (before, after)]  # type: ignore[attr-defined]
+    if weights[1] is not None and weights[0] != weights[1]:
+        values["loss_weights"] = repr(keras.tree.map_structure(lambda one: float(f"{one:.3g}"), weights[1]))
     if call is None or not values or not script.set_arguments(call, values, _COMPILE):
         return set()
-    return set(values)
+    return {*values, *(("loss",) if "loss_weights" in values else ())}
 
 
 def _optimizer_code(optimizer: Any, prefix: str) -> str | None:

@@ -69,7 +69,14 @@ _ENOUGH: Final = 0.9
 _SPLIT: Final = ("validation-scale", "validation-unlike-training")
 _CARRIES: Final = 0.6
 # The sibling has these too: where it falls short of simple learners, they are why, not the number of steps.
-_SHARED: Final = (*_STRUCTURAL, "vanishing-through-time", "padding-unmasked", "rank-collapse", "narrow-heads")
+_SHARED: Final = (
+    *_STRUCTURAL,
+    "vanishing-through-time",
+    "long-sequence",
+    "padding-unmasked",
+    "rank-collapse",
+    "narrow-heads",
+)
 # Under a usual rate these are why the updates are too large; the sibling's clipping only hides them.
 _SPREADING: Final = (
     "recurrent-initializer",
@@ -130,6 +137,7 @@ _ROOTS: Final = (
     "narrow-heads",
     "forget-bias",
     "vanishing-through-time",
+    "long-sequence",
     "attention-logits-growing",
     "signal-collapse",
     "weights-growing",

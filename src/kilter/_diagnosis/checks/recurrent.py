@@ -198,4 +198,27 @@ def check_outputs(context: Context) -> list[Finding]:
     return made
 
 
-CHECKS: tuple[Check, ...] = (check_activation, check_start, check_forget, check_stateful, check_outputs)
+def check_length(context: Context) -> list[Finding]:
+    """Recurrent layers that read a long sequence step by step before they answer once."""
+    limits, found = context.thresholds, {}
+    for one in cells(context):
+        sources = [context.layers[source].shape for source in one.facts.sources]
+        read = [*sources, *(context.inputs[place].shape for place in one.facts.enters)]
+        steps = max((shape[1] for shape in read if len(shape) > 1 and isinstance(shape[1], int)), default=0)
+        if steps >= limits.long_sequence and not getattr(one.facts.layer, "return_sequences", False):
+            found[one.facts.path] = steps
+    if not found:
+        return []
+    most = max(found.values())
+    evidence = [seen(limits, "long_sequence", "steps from the first input to the answer", most)]
+    return [finding("long-sequence", "warning", found, evidence, steps=most)]
+
+
+CHECKS: tuple[Check, ...] = (
+    check_activation,
+    check_start,
+    check_forget,
+    check_stateful,
+    check_outputs,
+    check_length,
+)

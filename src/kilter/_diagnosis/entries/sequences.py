@@ -27,6 +27,12 @@ MODEL: Final[dict[str, Text]] = {
         "Each step of {where} keeps only {kept:.0%} of the state, so the layer forgets before it can learn "
         "to remember.",
     ),
+    "long-sequence": (
+        "long sequence without truncation", (), _PASCANU,
+        "{where} reads {steps} steps one after the other before it answers: what comes early is learnt "
+        "slowly, if at all. Pool or stride over the steps before it, cut them into pieces, or answer from "
+        "all steps.",
+    ),
     "stateful-unrelated": (
         "states kept between unrelated rows", ("stateless",), "Keras, keras.io/guides/working_with_rnns",
         "{where} keeps its state from batch to batch, but {detail}: each row starts from the end of another.",
