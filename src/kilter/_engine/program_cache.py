@@ -29,7 +29,13 @@ from kilter._engine.stable_losses import is_from_logits, losses_used
 from kilter._engine.step import Step
 from kilter._models.layers import CONVOLUTIONS
 from kilter._models.variables import State
-from kilter._xla.compilation import compile_options, is_quick, quick_compilation
+from kilter._xla.compilation import (
+    compares_floats,
+    compile_options,
+    is_quick,
+    jaxprs_within,
+    quick_compilation,
+)
 from kilter._xla.rewrite import Layout, is_rewritten, rewritten, trace, turn
 
 # Decisions about how long to train must not depend on how busy a machine is, so they count work: the
@@ -69,12 +75,7 @@ def cost_of(jaxpr: Any) -> StepCost:
     """
     products, operations = 0.0, 0.0
     for equation in jaxpr.eqns:
-        inner = [
-            cost_of(one)
-            for value in equation.params.values()
-            for one in (value if isinstance(value, list | tuple) else [value])
-            if hasattr(one, "eqns")
-        ]
+        inner = list(map(cost_of, jaxprs_within(equation)))
         times = equation.params.get("length", 1)
         products += _products(equation) + times * sum(one.multiply_adds for one in inner)
         operations += times * sum(one.operations for one in inner) if inner else 1
@@ -356,7 +357,7 @@ class Shelf:
 def _compiled(make: Callable[[], Chunk], arguments: tuple[Any, ...], donate: tuple[int, ...]) -> Program:
     with losses_used() as losses:
         traced = jax.jit(make(), donate_argnums=donate).trace(*arguments)
-    lowered, options = traced.lower(), compile_options() or None
+    lowered, options = traced.lower(), compile_options(compares=compares_floats(traced.jaxpr)) or None
     run = interruptible(lambda: lowered.compile(compiler_options=options))
     return Program(run, cost_of(traced.jaxpr), bool(losses))
 

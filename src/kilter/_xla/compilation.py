@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 
 _OPTION = "jax_disable_most_optimizations"
 
@@ -91,18 +92,37 @@ def is_quick() -> bool:
     return _quick.get() and jax.default_backend() == "cpu"
 
 
-def compile_options(*, soon: bool = False) -> dict[str, Any]:
+def compile_options(*, compares: bool = False) -> dict[str, Any]:
     """Options for XLA by platform: on a CPU, the widest vectors that the machine has.
 
-    ``soon``: compile faster, to slower code, as within :func:`quick_compilation`.
+    Within :func:`quick_compilation` less optimisation, but some if the program ``compares`` floats for
+    equality (:func:`compares_floats`).
     """
     if jax.default_backend() != "cpu":
         return {}
-    return (
-        {"xla_backend_optimization_level": 0}
-        if soon or _quick.get()
-        else {"xla_cpu_prefer_vector_width": 512}
+    if not _quick.get():
+        return {"xla_cpu_prefer_vector_width": 512}
+    return {"xla_backend_optimization_level": 1 if compares else 0}
+
+
+def compares_floats(jaxpr: Any) -> bool:
+    """Whether a jaxpr compares floats for equality, as the gradient of a maximum does.
+
+    At optimisation level 0, XLA's CPU backend may compute an array twice with different rounding. Where it
+    then looks for the maximum of one in the other, it finds none, and the gradient is wrong or NaN.
+    """
+    return any(
+        (one.primitive.name == "eq" and jnp.issubdtype(one.invars[0].aval.dtype, jnp.inexact))
+        or any(map(compares_floats, jaxprs_within(one)))
+        for one in jaxpr.eqns
     )
+
+
+def jaxprs_within(equation: Any) -> list[Any]:
+    """The jaxprs that an equation calls: bodies of loops, branches, inlined functions."""
+    values = equation.params.values()
+    each = (one for value in values for one in (value if isinstance(value, list | tuple) else [value]))
+    return [one for one in each if hasattr(one, "eqns")]
 
 
 enable_cache()
