@@ -42,10 +42,43 @@ print(repr(model.get_weights()))
 """
 
 
-def run(**environment: str) -> list[str]:
+_COUNTED = """
+import collections, sys
+import kilter._xla.compilation
+import jax
+jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+counts = collections.Counter()
+jax.monitoring.register_event_listener(lambda event, **_: counts.update([event.rpartition("/")[2]]))
+{body}
+print(counts["cache_misses"], counts["cache_hits"])
+"""
+_FITTED = """
+import keras, kilter
+import numpy as np
+from keras import layers
+keras.utils.set_random_seed(0)
+hidden = [layers.Conv2D(2, 3), layers.BatchNormalization(), layers.Dropout(0.2), layers.Flatten()]
+model = keras.Sequential([keras.Input((6, 6, 1)), *hidden, layers.Dense(3, "softmax")])
+model.compile("adam", "sparse_categorical_crossentropy", metrics=["accuracy"])
+x, y = np.ones((21, 6, 6, 1), "float32"), np.arange(21) % 3
+kilter.fit(model, x, y, batch_size=8, validation_split=0.2, epochs=2, verbose=0)
+kilter.evaluate(model, x, y, batch_size=8, verbose=0)
+kilter.predict(model, x, batch_size=8, verbose=0)
+"""
+_COMMAND = """
+from kilter._cli.main import main
+sys.argv = ["kilter", "train", "digits", "--epochs", "1", "--runs", {runs!r}]
+try:
+    main()
+except SystemExit as end:
+    assert not end.code, end.code
+"""
+
+
+def run(script: str = _SCRIPT, **environment: str) -> list[str]:
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("KILTER", "JAX"))}
     done = subprocess.run(
-        [sys.executable, "-c", _SCRIPT],
+        [sys.executable, "-c", script],
         env=kept | {"PYTHONPATH": SOURCE} | environment,
         capture_output=True,
         text=True,
@@ -63,6 +96,16 @@ def test_the_second_process_loads_what_the_first_compiled_and_gets_the_same_bits
     assert first[0] == f"{place} {CACHE_BYTES}"
     assert (first[1], second[1]) == ("miss", "hit")
     assert first[2:] == second[2:]
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("body", [_FITTED, _COMMAND], ids=["fit", "command"])
+def test_the_second_process_compiles_nothing(body: str, tmp_path: Path):
+    script = _COUNTED.format(body=body.format(runs=str(tmp_path / "runs")) if body is _COMMAND else body)
+    counts = [run(script, KILTER_CACHE=str(tmp_path / "cache"))[-1].split() for _ in range(2)]
+    assert int(counts[0][0]) > 0
+    assert int(counts[1][0]) == 0
+    assert int(counts[1][1]) > 0
 
 
 @pytest.mark.long

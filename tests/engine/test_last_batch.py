@@ -10,10 +10,13 @@ import numpy as np
 import pytest
 from keras import layers, losses, metrics
 
+from kilter._engine.arrays import collect
+from kilter._engine.feed import Order, ResidentFeed
 from kilter._engine.fit import fit
 from kilter._engine.inference import evaluate
-from kilter._engine.padding import works_by_row
+from kilter._engine.padding import padded, works_by_row
 from kilter._engine.program_cache import shelf
+from kilter._models.variables import build
 
 from .cases import TOLERANCE, difference
 
@@ -90,10 +93,23 @@ def network(make: Any, loss: Any = "sparse_categorical_crossentropy", **compiled
     return model
 
 
+def built(make: Any, loss: Any = "sparse_categorical_crossentropy") -> keras.Model:
+    model = network(make, loss)
+    x, y = rows(model)
+    build(model, (x[:SIZE], y[:SIZE], None))
+    return model
+
+
 def rows(model: keras.Model, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
     drawn = np.random.default_rng(seed)
     x = drawn.standard_normal((COUNT, *model.input_shape[1:])).astype("float32")
     return x, drawn.integers(0, 3, COUNT)
+
+
+def first(table: dict[str, Any], count: int) -> list[Any]:
+    """The names in a table; all but the first ones are long tests."""
+    long = [pytest.param(name, marks=pytest.mark.long) for name in list(table)[count:]]
+    return [*list(table)[:count], *long]
 
 
 def same(make: Any, y: Any = None, *, padded: bool, options: Any = None, **compiled: Any) -> None:
@@ -111,13 +127,19 @@ def same(make: Any, y: Any = None, *, padded: bool, options: Any = None, **compi
         np.testing.assert_allclose(measured[name], value, rtol=TOLERANCE, err_msg=name)
 
 
-@pytest.mark.parametrize("kind", PADDED)
+@pytest.mark.parametrize("kind", first(PADDED, 4))
 def test_a_padded_batch_gives_keras_numbers(kind):
     same(PADDED[kind], padded=True)
 
 
 @pytest.mark.parametrize("kind", NOT_PADDED)
 def test_what_mixes_rows_is_not_padded(kind):
+    assert not works_by_row(built(NOT_PADDED[kind]), "train")
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("kind", NOT_PADDED)
+def test_a_second_program_gives_keras_numbers(kind):
     same(NOT_PADDED[kind], padded=False)
 
 
@@ -140,7 +162,7 @@ LOSSES: dict[str, Any] = {
 }
 
 
-@pytest.mark.parametrize("kind", LOSSES)
+@pytest.mark.parametrize("kind", first(LOSSES, 2))
 def test_losses_and_metrics_leave_padding_out(kind):
     same(dense(), padded=True, **LOSSES[kind])
 
@@ -168,14 +190,11 @@ def test_two_outputs_are_counted_one_by_one():
 
 def test_losses_that_compare_rows_are_not_padded():
     for loss in (losses.Dice(), losses.Circle(), lambda y, p: keras.ops.mean(p)):
-        model = network(dense(), loss)
-        fit(model, *rows(model), **QUIET) if callable(loss) and not isinstance(loss, losses.Loss) else None
-        assert not works_by_row(model, "train")
+        assert not works_by_row(built(dense(units=1), loss), "train")
 
 
 def test_padding_needs_random_numbers_by_place():
-    model = network(PADDED["dropout"])
-    fit(model, *rows(model), **QUIET)
+    model = built(PADDED["dropout"])
     assert works_by_row(model, "train")
     with jax.threefry_partitionable(False):
         assert not works_by_row(model, "train")
@@ -183,7 +202,7 @@ def test_padding_needs_random_numbers_by_place():
 
 
 def test_much_padding_costs_more_than_a_program():
-    model = network(dense())
+    model = built(dense())
     x, y = rows(model)
-    fit(model, x[:33], y[:33], **QUIET)  # seven rows of padding on 33
-    assert len(shelf(model).programs) == 2
+    feeds = [ResidentFeed(collect(x[:count], y[:count]), Order(SIZE, True, 0)) for count in (33, COUNT)]
+    assert [padded(model, feed, "train").padded for feed in feeds] == [False, True]  # seven rows on 33

@@ -25,6 +25,7 @@ from kilter._engine.augmenting import as_augmentation
 from kilter._engine.feed import Order, ResidentFeed
 from kilter._engine.inference import predict_unchanged, whole_batches
 from kilter._engine.loop import training
+from kilter._engine.padding import padded
 from kilter._engine.program_cache import shelf
 from kilter._engine.training_spec import TrainingSpec
 from kilter._models.copying import FOREIGN_ERRORS
@@ -251,6 +252,8 @@ class _Trial:
         # A program of its own for the last partial batch would take longer to compile than to run.
         whole = self.context.rows // batch if spec.shuffle else 0
         feed = ResidentFeed(self._rows, Order(batch, spec.shuffle, spec.seed, most=whole or None))
+        if spec.augment is None:
+            feed = padded(model, feed, "train")  # the program that measures and trains
         try:
             return self._trained(model, runner, feed, copied(before), given=given)
         finally:

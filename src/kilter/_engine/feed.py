@@ -26,6 +26,8 @@ from kilter.data.stored import KEPT_BLOCKS, StoredRows
 
 # Rows of at least this many bytes go to the device after their programs are compiled.
 _LARGE = 16 * 2**20
+# A program call takes arrays of so many bytes from the host faster than Python puts them on a device.
+_SMALL = 1 << 15
 
 
 class Block(NamedTuple):
@@ -151,6 +153,13 @@ def warn_of_end(found: int, asked: int) -> None:
     )
 
 
+def _as_on_device(leaf: Any) -> Any:
+    """A host array with the dtype that it would have on a device."""
+    return (
+        leaf if isinstance(leaf, jax.Array) else np.asarray(leaf, jax.dtypes.canonicalize_dtype(leaf.dtype))
+    )
+
+
 class Place:
     """Arrays on the device, each moved there on first use."""
 
@@ -165,7 +174,7 @@ class Place:
         """The arrays of ``data`` on the device. The originals stay alive, so that identities stay unique."""
 
         placed = placement()
-        move = on_device if placed is None else placed.put
+        move = _given if placed is None else placed.put
 
         def one(leaf: Any) -> Any:
             if id(leaf) not in self._arrays:
@@ -173,6 +182,12 @@ class Place:
             return self._arrays[id(leaf)][1]
 
         return jax.tree.map(one, data)
+
+
+def _given(leaf: Any) -> Any:
+    """What a program gets for an array: a small one as it is."""
+    small = isinstance(leaf, np.ndarray) and leaf.nbytes <= _SMALL
+    return _as_on_device(leaf) if small else on_device(leaf)
 
 
 @dataclass(frozen=True)
@@ -191,7 +206,7 @@ class ResidentFeed:
 
     def example(self) -> tuple[Any, Any, Any]:
         """The first batch."""
-        return jax.device_put(self.rows.example(self.order.batch_size))
+        return jax.tree.map(_as_on_device, self.rows.example(self.order.batch_size))
 
     def awaited(self) -> Iterator[Block]:
         """The blocks of an epoch, until the rows are on the device; nothing for small rows."""
@@ -213,7 +228,8 @@ class ResidentFeed:
         """All whole batches, then the last partial one, if any."""
         numbers = self.order.rows(self.rows.count, epoch)
         for block in self._blocks(self.place.put(self.rows.data), numbers, epoch):
-            yield block._replace(order=jax.device_put(block.order))
+            order = block.order if block.order.nbytes <= _SMALL else jax.device_put(block.order)
+            yield block._replace(order=order)
         self.order.say_end(self.rows.count, epoch)
 
     def _blocks(self, data: Any, numbers: np.ndarray, epoch: int = 0) -> list[Block]:

@@ -151,20 +151,21 @@ class _Walk:
     def _frozen(self, value: Any, depth: int) -> Any:
         """``value`` as a hashable that equals another exactly if a trace reads both in the same way."""
         kind = type(value)
-        if kind in _SIMPLE:
+        form = _form(kind)
+        if form is _SIMPLE:
             return kind, value
-        if kind is float:
+        if form is float:
             return kind, repr(value)
-        if isinstance(value, np.ndarray | np.generic) and value.dtype != object:
+        if form is np.ndarray and value.dtype != object:
             return self._array(value)
-        if isinstance(value, keras.Variable):
+        if form is keras.Variable:
             held = None if id(value) in self._given else self._number(value._value)
             return "variable", self._number(value), held
-        if depth < _DEEPEST and isinstance(value, Mapping | list | tuple | set | frozenset):
+        if form is tuple and depth < _DEEPEST:
             return self._container(value, depth + 1)
-        if isinstance(value, functools.partial):
+        if form is functools.partial:
             return self._frozen([value.func, value.args, value.keywords], depth)
-        if isinstance(value, types.MethodType):
+        if form is types.MethodType:
             return self._frozen([value.__func__, value.__self__], depth)
         self._visit(value)
         return "object", self._number(value)
@@ -192,6 +193,22 @@ class _Walk:
         self._waiting.append(thing)
 
 
+@functools.lru_cache(maxsize=4096)
+def _form(kind: type) -> Any:
+    """How values of this type are frozen, by the type that stands for all of its form."""
+    if kind in _SIMPLE:
+        return _SIMPLE
+    forms: dict[Any, Any] = {
+        np.ndarray: (np.ndarray, np.generic),
+        keras.Variable: keras.Variable,
+        tuple: (Mapping, list, tuple, set, frozenset),
+        functools.partial: functools.partial,
+        types.MethodType: types.MethodType,
+    }
+    found = (form for form, alike in forms.items() if issubclass(kind, alike))
+    return float if kind is float else next(found, object)
+
+
 def _parts(thing: Any) -> Iterator[tuple[str, Any]]:
     if isinstance(thing, types.FunctionType):
         yield from _of_function(thing) if _is_foreign(thing) else ()
@@ -202,15 +219,26 @@ def _parts(thing: Any) -> Iterator[tuple[str, Any]]:
 
 
 def _of_object(thing: Any) -> Iterator[tuple[str, Any]]:
-    library = type(thing).__module__.partition(".")[0]
+    kind = type(thing)
+    library = _library(kind)
     if library in _OPAQUE:
         return
-    yield "class", type(thing)
-    left_out = _OWN_OF_KERAS if _is_of_keras(type(thing)) else ()
+    yield "class", kind
     for name, value in _attributes(thing):
-        private = library == "keras" and name.startswith("_") and name not in _SET_BY_USERS
-        if not private and name not in left_out:
+        if _is_read(kind, name):
             yield name, value
+
+
+@functools.lru_cache(maxsize=4096)
+def _library(kind: type) -> str:
+    return _root(kind.__module__)
+
+
+@functools.lru_cache(maxsize=1 << 15)
+def _is_read(kind: type, name: str) -> bool:
+    """Whether an attribute is not Keras's own bookkeeping."""
+    private = _library(kind) == "keras" and name.startswith("_") and name not in _SET_BY_USERS
+    return not private and not (name in _OWN_OF_KERAS and _is_of_keras(kind))
 
 
 @functools.lru_cache(maxsize=4096)

@@ -245,7 +245,7 @@ class _Predictor:
     def outputs(self, data: Any, order: np.ndarray) -> Any:
         """The outputs of some batches of a block."""
         placed = placement()
-        arguments = (self._trainable, self._non_trainable, data, jnp.asarray(order))
+        arguments = (self._trainable, self._non_trainable, data, order)
         if placed is not None:
             arguments = placed.missing(arguments)
         if runs_eagerly(self._model):

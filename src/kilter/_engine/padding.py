@@ -42,7 +42,8 @@ _BY_ROW: Final = (
     kinds.ZeroPadding1D, kinds.ZeroPadding2D, kinds.Cropping1D, kinds.Cropping2D,
     kinds.UpSampling1D, kinds.UpSampling2D, kinds.Add, kinds.Subtract, kinds.Multiply, kinds.Average,
     kinds.Maximum, kinds.Minimum, kinds.Concatenate, kinds.MultiHeadAttention,
-    *_RECURRENT, kinds.Bidirectional, kinds.LayerNormalization, kinds.RMSNormalization, kinds.GroupNormalization,
+    *_RECURRENT, kinds.Bidirectional,
+    kinds.LayerNormalization, kinds.RMSNormalization, kinds.GroupNormalization,
 )
 _RANDOM: Final = (
     kinds.Dropout, kinds.SpatialDropout1D, kinds.SpatialDropout2D, kinds.GaussianNoise, kinds.GaussianDropout,
@@ -63,7 +64,8 @@ _METRICS: Final = frozenset((
 # What the numbers of a step come from, beside layers, losses and metrics.
 _STEPS: Final = (
     "train_step", "test_step", "compute_loss", "compute_metrics", "compute_loss_and_updates",
-    "stateless_call", "stateless_compute_loss", "_update_metrics_variables", "get_metrics_result", "metrics", "__call__",
+    "stateless_call", "stateless_compute_loss", "_update_metrics_variables",
+    "get_metrics_result", "metrics", "__call__",
 )
 # fmt: on
 _SUM_OVER_ROWS: Final = ("sum_over_batch_size", "mean")

@@ -134,7 +134,7 @@ class Key(NamedTuple):
 
 def take(data: Any, rows: jax.Array) -> Any:
     """The given rows of every array in ``data``; the indices must be in range (they are not checked)."""
-    return jax.tree.map(lambda array: array.at[rows].get(mode="promise_in_bounds"), data)
+    return jax.tree.map(lambda array: jnp.asarray(array).at[rows].get(mode="promise_in_bounds"), data)
 
 
 def batch_at(data: Any, order: Any, index: Any, *, split: bool, padded: bool = False) -> Any:
