@@ -130,21 +130,6 @@ def penalised_gradient(way: Any) -> Any:
 
 
 @program
-def state_of_a_jax_layer(way: Any) -> Any:
-    def start(rng: Any, inputs: Any) -> Any:
-        return {"w": 0.1 * jax.random.normal(rng, (inputs.shape[-1], 3))}, {"calls": ops.zeros(())}
-
-    def call(params: Any, state: Any, inputs: Any, training: bool) -> Any:
-        return inputs @ params["w"] * (1 + 0.1 * state["calls"]), {"calls": state["calls"] + 1.0}
-
-    inputs = keras.Input((3,))
-    flow = layers.JaxLayer(call_fn=call, init_fn=start, seed=3)(inputs)
-    model = keras.Model(inputs, layers.Dense(2)(flow))
-    model.compile("adam", "mse")
-    return way.fit(model, X, Y), way.predict(model, X), model.get_weights()
-
-
-@program
 def dataset_that_changes_between_epochs(way: Any) -> Any:
     class Changing(keras.utils.PyDataset):
         def __init__(self, batches: int, by: int) -> None:
