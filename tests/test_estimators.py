@@ -17,8 +17,8 @@ from kilter.errors import DataError, OptionError
 
 BOTH = [KilterClassifier(random_state=0), KilterRegressor(random_state=0)]
 EXCEPTIONS = {
-    f"check_sample_weight_equivalence_on_{form}_data": "repeating a row changes the batches, and so the steps, "
-    "which a weight of two does not"
+    f"check_sample_weight_equivalence_on_{form}_data": "repeating a row changes the batches, and so "
+    "the steps, which a weight of two does not"
     for form in ("dense", "sparse")
 }
 X, y = load_iris(return_X_y=True)

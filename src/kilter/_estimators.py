@@ -79,10 +79,12 @@ class _Network(BaseEstimator):
         """Build, compile and train the network; sets ``model_``, ``history_`` and ``n_iter_``."""
         whole_number("epochs", self.epochs, 1)
         whole_number("batch_size", self.batch_size, 1)
-        if weights is not None and not weights.all():
-            X, targets, weights, classes = _weighted(X, targets, weights, classes)
         seed = int(check_random_state(self.random_state).randint(2**31 - 1))
-        training, validation = self._parts(X, targets, weights, classes, seed)
+        # A row of weight zero must not influence means, splits and batches either.
+        counted = slice(None) if weights is None or weights.all() else weights != 0
+        given: list[Any] = [None if one is None else one[counted] for one in (X, targets, weights, classes)]
+        rows, targets, weights, classes = given
+        training, validation = self._parts(rows, targets, weights, classes, seed)
         model = self._network(training[0], outputs, seed)
         if not model.compiled:
             model.compile(optimizer=self._optimizer(), loss=loss)
@@ -151,14 +153,6 @@ class _Network(BaseEstimator):
         filled = np.pad(rows, ((0, -len(rows) % _PREDICTED_TOGETHER), (0, 0)))
         outputs = predict(self.model_, filled, batch_size=_PREDICTED_TOGETHER, verbose=0)
         return np.asarray(outputs)[: len(rows)]
-
-
-def _weighted(
-    X: np.ndarray, targets: np.ndarray, weights: np.ndarray, classes: np.ndarray | None
-) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray | None]:
-    """The rows with a weight other than zero: others must not influence means, splits and batches either."""
-    kept = weights != 0
-    return X[kept], targets[kept], weights[kept], None if classes is None else classes[kept]
 
 
 class KilterClassifier(ClassifierMixin, _Network):

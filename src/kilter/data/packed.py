@@ -1,15 +1,14 @@
-"""Compressed files, unpacked in memory as far as it reaches: gzip, bzip2, xz, zip and Zstandard."""
+"""Compressed files, unpacked in memory as far as it reaches: gzip, bzip2, xz and zip."""
 
 from __future__ import annotations
 
 import bz2
 import gzip
-import importlib
 import io
 import lzma
 import zipfile
 from pathlib import Path
-from typing import IO, Any, Final, cast
+from typing import IO, Final, cast
 
 from kilter.data.paths import first_named, quote, require_room
 from kilter.errors import DataError
@@ -55,7 +54,13 @@ def _stream(file: IO[bytes], first: bytes, path: Path) -> IO[bytes] | None:
         return lzma.LZMAFile(file)
     if first.startswith(_ZIP):
         return _only_member(zipfile.ZipFile(file), path)
-    return _zstandard(file, path) if first.startswith(_ZSTANDARD) else None
+    if first.startswith(_ZSTANDARD):
+        raise DataError(
+            expected="a table that is plain or packed as .gz, .bz2, .xz or .zip",
+            received=f"{path}, packed with Zstandard",
+            remedy="unpack it first: zstd -d",
+        )
+    return None
 
 
 def _only_member(archive: zipfile.ZipFile, path: Path) -> IO[bytes]:
@@ -69,20 +74,6 @@ def _only_member(archive: zipfile.ZipFile, path: Path) -> IO[bytes]:
             remedy="unpack it, and name the file to read",
         )
     return archive.open(names[0])
-
-
-def _zstandard(file: IO[bytes], path: Path) -> IO[bytes]:
-    for library in ("compression.zstd", "backports.zstd"):  # the first is part of Python from 3.14 on
-        try:
-            module: Any = importlib.import_module(library)
-        except ImportError:
-            continue
-        return module.ZstdFile(file)
-    raise DataError(
-        expected=f"a library that unpacks Zstandard, for {path}",
-        received="neither Python 3.14 nor backports.zstd",
-        remedy="unpack it first (zstd -d), or pip install backports.zstd",
-    )
 
 
 def _bounded(stream: IO[bytes], path: Path) -> bytes:

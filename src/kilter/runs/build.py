@@ -169,8 +169,7 @@ def read_parts(
 ) -> tuple[Source, Splits]:
     """The recipe's data as :func:`read_source` reads them, or the ``source`` read before, and their split."""
     section = recipe.data
-    if source is None:
-        source = read_source(recipe, record, same_task=same_task)
+    source = source or read_source(recipe, record, same_task=same_task)
     seed = recipe.seed if section.split_seed is None else section.split_seed
     if section.folds is not None:
         if section.fold is None:

@@ -366,12 +366,10 @@ def _key_rows(rows: np.ndarray) -> list[int]:
 
 def check_groups(context: Context) -> list[Finding]:
     """Columns named as groups (patient, user, session) whose values are on both sides."""
-    if not context.features or context.x_val is None or len(context.inputs) != 1:
+    if not context.features or context.x_val is None or [one.ndim for one in context.inputs] != [2]:
         return []
     held = np.asarray(jax.tree.leaves(context.x_val)[0])
     mine, found = context.inputs[0], []
-    if mine.ndim != 2:
-        return []
     places: dict[str, list[int]] = {}  # a category has a feature for each of its values, NAME=VALUE
     for place, feature in enumerate(context.features):
         places.setdefault(feature.partition("=")[0], []).append(place)
