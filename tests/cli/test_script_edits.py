@@ -2,13 +2,16 @@
 
 import ast
 import json
+import sys
 
 import keras
 import pytest
 
 from kilter._cli.script_calls import Sites, first_training
 from kilter._cli.script_changes import _said_compile
+from kilter._cli.script_child import training_of
 from kilter._cli.script_edits import Script, arguments_of
+from kilter.errors import RunError
 
 SOURCE = '''"""A network."""
 from tensorflow import keras
@@ -154,3 +157,26 @@ def test_loss_weights_are_said():
     models[1].compile("sgd", "mse", loss_weights=[256.789])
     assert {"loss", "loss_weights"} <= _said_compile(script, *models, "keras")
     assert "model.compile('sgd', loss='mse', loss_weights=[257.0])" in script.edited()
+
+
+@pytest.mark.parametrize(
+    ("text", "received", "remedy"),
+    [
+        ("def f():\n    raise ValueError('mine')\nf()\n", "ValueError: mine", "run it with Python first"),
+        ("x = [\n", "SyntaxError", "run it with Python first"),
+        ("from tensorflow import keras\n", "ModuleNotFoundError", "replace `from tensorflow import keras`"),
+    ],
+    ids=["raises", "syntax", "tensorflow"],
+)
+def test_the_error_of_a_script_is_its_own(text, received, remedy, tmp_path, capsys, monkeypatch):
+    monkeypatch.setitem(sys.modules, "tensorflow", None)
+    script = tmp_path / "train.py"
+    script.write_text(text)
+    with pytest.raises(RunError) as caught:
+        training_of(script, Sites(script))
+    assert received in caught.value.received
+    assert remedy in caught.value.remedy
+    printed = capsys.readouterr().err
+    assert str(script) in printed
+    assert "kilter" not in printed.replace(str(tmp_path), "")
+    assert "runpy" not in printed

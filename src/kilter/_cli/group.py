@@ -168,8 +168,9 @@ def _as_three_parts(error: Any) -> tuple[str, str, str]:
     command = error.ctx.command_path if error.ctx is not None else "kilter"
     remedy = f"see `{command} --help`"
     option = getattr(error, "param", None)
-    if isinstance(error.__cause__, ValueError) and option is not None:  # pydantic's, on a value
-        problem = error.__cause__.errors()[0]
+    problems = getattr(error.__cause__, "errors", None)  # of pydantic's error on a value
+    if problems is not None and option is not None:
+        problem = problems()[0]
         expected = problem["msg"].removesuffix(_PARSED).replace("Input should be", f"{option.opts[-1]} to be")
         return expected.replace("valid integer", "whole number"), f"{problem['input']!r}", remedy
     usage = " ".join(error.ctx.get_usage().split()) if error.ctx is not None else ""

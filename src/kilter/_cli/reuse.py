@@ -114,7 +114,8 @@ def pretrain(
 
 
 def _show(done: Pretrained) -> None:
-    say(f"{done.task}: {len(done.history.epoch)} epochs in {duration(done.seconds)}")
+    count = len(done.history.epoch)
+    say(f"{done.task}: {count} epoch{'s' * (count != 1)} in {duration(done.seconds)}")
     rows = [(name, number(value)) for name, value in done.figures.items()]
     say_table(("measured", ""), rows, right=(1,))
     for note in done.notes:

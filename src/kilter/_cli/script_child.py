@@ -34,13 +34,13 @@ def main() -> None:
     script = Path(options["script"])
     sites = Sites(script)
     try:
-        found = _worked(options, _training_of(script, sites), script, sites)
+        found = _worked(options, training_of(script, sites), script, sites)
     except KilterError as problem:
         found = {"error": {key: getattr(problem, key) for key in ("expected", "received", "remedy")}}
     Path(options["result"]).write_text(json.dumps(found), encoding="utf-8")
 
 
-def _training_of(script: Path, sites: Sites) -> Training:
+def training_of(script: Path, sites: Sites) -> Training:
     """The first training of the script; :class:`RunError`, below the script's own traceback, if it fails."""
     try:
         return first_training(script, sites)

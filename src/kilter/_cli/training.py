@@ -170,7 +170,7 @@ def _conclude(result: job.TrainResult, path_only: bool, progress: Display, *, as
     best = ""
     if ended.best_epoch is not None:
         best = f", the best was {ended.best_epoch + 1} by {ended.monitor}"
-    say(f"{ended.epochs} epochs in {duration(ended.seconds)}{best}")
+    say(f"{ended.epochs} epoch{'s' * (ended.epochs != 1)} in {duration(ended.seconds)}{best}")
     for name, evaluation in ended.evaluations.items():
         say_evaluation(name, evaluation)
     data = read_data(result.path)

@@ -128,8 +128,9 @@ def _check_names(given: Mapping[str, Any]) -> None:
     if not isinstance(given, Mapping) or len(given) < 2:
         raise OptionError(
             expected="two or more candidates by name, the baseline first",
-            received=f"{len(given)}" if isinstance(given, Mapping) else type(given).__name__,
-            remedy='for example kilter.compare({"plain": "a.toml", "with BN": "b.toml"})',
+            received=f"only {len(given)}" if isinstance(given, Mapping) else type(given).__name__,
+            remedy="for example kilter compare a.toml b.toml; in Python "
+            'kilter.compare({"plain": "a.toml", "with BN": "b.toml"})',
         )
     bad = [repr(name) for name in given if not isinstance(name, str) or not _NAME.fullmatch(name)]
     if bad:

@@ -176,7 +176,7 @@ def _train_missing(
         runs = train_in_this_process(missing)
         # Train all in workers or none: a run on one core and one on all cores differ by rounding.
         if missing and not any(isinstance(o, FunctionCandidate) and not o.trains_in_workers for o in chosen):
-            listener.stage(f"Comparing: starting {len(cores[: len(missing)])} workers, checking the recipes")
+            listener.stage("Comparing: starting the workers, checking the recipes")
             workers = stack.enter_context(pool or Workers(cores[: len(missing)]))
             known += check_recipes(chosen, workers, allow_code=allow_code)
             runs = train_in_workers(missing, workers, allow_code=allow_code)

@@ -104,7 +104,7 @@ def _part(
         pictures = [is_picture(entry) for entry in inside]
         images = [entry for entry, good in zip(inside, pictures, strict=True) if good]
         strange = (entry for entry, good in zip(inside, pictures, strict=True) if not good)
-        others += [in_utf8(f"{class_name}/{entry.name}") for entry in strange]
+        others += [in_utf8(f"{class_name}/{entry.name}".lstrip("/")) for entry in strange]
         files += images
         labels += [in_utf8(class_name)] * len(images)
         empty += [] if images else [quote(in_utf8(class_name))]

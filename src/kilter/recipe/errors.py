@@ -82,7 +82,7 @@ def _problem(detail: ErrorDetails, given: Mapping[Any, Any]) -> Problem:
     if isinstance(cause, KilterError):
         return Problem(".".join(path), cause.expected, cause.received, cause.remedy)
     if context.get("received"):
-        return Problem(".".join(path), context["expected"], context["received"], "change either key")
+        return Problem(".".join(path), context["expected"], context["received"], "change one of them")
     return _bad_value(path, detail, given)
 
 
