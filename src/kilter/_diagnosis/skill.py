@@ -115,7 +115,7 @@ def features(context: Context, x: Any) -> np.ndarray | None:
 
 def _common_ids(training: np.ndarray) -> np.ndarray | None:
     """The most common ids of the training rows, which count in all rows; None if these are no ids."""
-    if not (np.all(training == np.round(training)) and 0 <= training.min(initial=0)):
+    if not (np.all(training == np.round(training)) and training.min(initial=0) >= 0):
         return None
     if training.max(initial=0) >= _MOST_IDS:
         return None
