@@ -12,6 +12,8 @@ from kilter._diagnosis.diagnose import read_context
 from kilter._diagnosis.learnable import Learnable, learnable
 from kilter._diagnosis.outcome import Outcome
 from kilter._diagnosis.severity import weighed
+from kilter._diagnosis.sibling import sibling
+from kilter._diagnosis.skill import features
 from kilter._engine.training_spec import TrainingSpec
 from kilter._records import Finding
 
@@ -95,6 +97,22 @@ def shuffled_classes():
 @pytest.mark.parametrize("make", [shuffled_classes, noisy_numbers])
 def test_on_noise_the_labels_are_named_and_nothing_else_is_severe(make):
     assert diagnosed(make()).codes("severe") == ("shuffled-labels",)
+
+
+def test_the_sibling_of_a_softmax_for_several_labels_has_sigmoids():
+    case = program(dense(outputs=4), "binary_crossentropy", data=(X, np.float32(X[:, :4] > 0)))
+    made = sibling(read_context(case.model, case.x, case.y, TrainingSpec()), 10, 0)
+    assert made.layers[-1].activation is keras.activations.sigmoid
+
+
+def test_ids_count_in_the_same_columns_whichever_rows_are_asked_for():
+    x, y = tokens()
+    model = attention()
+    model.compile("adam", "sparse_categorical_crossentropy")
+    context = read_context(model, x, y, TrainingSpec())
+    whole = features(context, x)
+    assert whole is not None
+    np.testing.assert_array_equal(features(context, x[40:60]), whole[40:60])
 
 
 def test_the_same_call_gives_the_same_diagnosis():

@@ -17,6 +17,7 @@ import keras
 import numpy as np
 
 from kilter._diagnosis.checks.architecture import feeds_kernel, linear_layers
+from kilter._diagnosis.checks.endings import check_many_labels
 from kilter._diagnosis.checks.output import BINARY, CATEGORICAL, SPARSE, SQUARES, complaints
 from kilter._diagnosis.context import Context
 from kilter._diagnosis.targets import target_facts
@@ -276,7 +277,8 @@ def _endings(
     if head is None or facts is None or output.loss is None or not isinstance(head.layer, WEIGHTED):
         return [], None, ()
     quantities = output.loss.name in SQUARES and output.activation == "linear"
-    wanted = None if quantities or head.consumers or not list(complaints(output)) else _wanted(output, facts)
+    fits = quantities or not (list(complaints(output)) or check_many_labels(context))
+    wanted = None if fits or head.consumers else _wanted(output, facts)
     width = next((key for key in ("units", "filters") if hasattr(head.layer, key)), None)
     if wanted is None or width is None:
         return [], None, ()

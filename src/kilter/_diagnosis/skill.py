@@ -22,6 +22,7 @@ _ROWS: Final = 1_000
 _FEATURES: Final = 512
 _NEIGHBOURS: Final = 5
 _MOST_TARGETS: Final = 100
+_MOST_IDS: Final = 50_000
 _ENDS: Final = 2  # tokens at each end whose ids count
 
 
@@ -96,14 +97,15 @@ def features(context: Context, x: Any) -> np.ndarray | None:
     Inputs of one shape also give their distance, element by element. None if an input is not made of numbers.
     """
     arrays = [np.asarray(leaf) for leaf in jax.tree.leaves(x)]
-    if not arrays or any(one.dtype.kind not in "fiub" for one in arrays):
+    same = len(arrays) == len(context.inputs)
+    if not arrays or not same or any(one.dtype.kind not in "fiub" for one in arrays):
         return None
     tokens = any(isinstance(one.layer, keras.layers.Embedding) for one in context.layers)
     parts: list[np.ndarray] = []
-    for one in arrays:
+    for one, training in zip(arrays, context.inputs, strict=True):
         flat = one.reshape(len(one), -1).astype(np.float64)
-        whole = tokens and bool(np.all(flat == np.round(flat))) and flat.min(initial=0) >= 0
-        parts.append(_counted(flat.astype(int)) if whole and flat.max(initial=0) < 50_000 else flat)
+        common = _common_ids(np.asarray(training)) if tokens else None
+        parts.append(flat if common is None else _counted(flat.astype(int), common))
     parts += [_pooled(one.astype(np.float64)) for one in arrays if one.ndim == 3 and one.shape[1] > 2]
     if len(arrays) == 2 and arrays[0].shape == arrays[1].shape and parts[0].shape == parts[1].shape:
         parts.append(np.abs(parts[0] - parts[1]))
@@ -111,11 +113,19 @@ def features(context: Context, x: Any) -> np.ndarray | None:
     return found if np.isfinite(found).all() else None
 
 
-def _counted(ids: np.ndarray) -> np.ndarray:
-    """How often each of the most common ids comes in a row, and which are the first and the last."""
-    kinds, counts = np.unique(ids, return_counts=True)
-    known = kinds[np.argsort(-counts, kind="stable")[: _FEATURES // 2]]
-    bags = np.stack([(ids == one).sum(1) for one in known], axis=1)
+def _common_ids(training: np.ndarray) -> np.ndarray | None:
+    """The most common ids of the training rows, which count in all rows; None if these are no ids."""
+    if not (np.all(training == np.round(training)) and training.min(initial=0) >= 0):
+        return None
+    if training.max(initial=0) >= _MOST_IDS:
+        return None
+    kinds, counts = np.unique(training.astype(int), return_counts=True)
+    return kinds[np.argsort(-counts, kind="stable")[: _FEATURES // 2]]
+
+
+def _counted(ids: np.ndarray, common: np.ndarray) -> np.ndarray:
+    """How often each of the ``common`` ids comes in a row, and which are the first and the last."""
+    bags = np.stack([(ids == one).sum(1) for one in common], axis=1)
     return np.concatenate([bags, ids[:, :_ENDS], ids[:, -_ENDS:]], axis=1).astype(np.float64)
 
 
