@@ -169,9 +169,7 @@ def _width(model: keras.Model, entry: _Entry, state: State, batch: Any) -> int:
     return int(seen[entry.call][-1])
 
 
-def _attended(
-    model: keras.Model, variables: Any, x: Any
-) -> tuple[list[jax.Array], dict[str, jax.Array]]:
+def _attended(model: keras.Model, variables: Any, x: Any) -> tuple[list[jax.Array], dict[str, jax.Array]]:
     """The outputs; and of each attention the entropy by head, and the likeness of its tokens."""
     found: dict[str, jax.Array] = {}
     layers = [one for one in model._flatten_layers() if isinstance(one, ATTENTION)]
