@@ -287,7 +287,8 @@ def _across(context: Context) -> float | None:
     """
     targets = np.asarray(context.outputs[0].targets)
     kinds, places, found = labels(targets), np.arange(context.rows), []
-    if kinds is None and abs(spearmanr(places, targets.reshape(len(targets), -1)[:, 0])[0]) > 0.7:
+    ranked: Any = spearmanr(places, targets.reshape(len(targets), -1)[:, 0])
+    if kinds is None and abs(ranked.statistic) > 0.7:
         return None
     for part in np.array_split(places, round(1 / _FOLD)):
         rest = np.setdiff1d(places, part)
