@@ -254,7 +254,7 @@ FAULTY: list[tuple[str, str, Callable[[], Program]]] = [
     ("channels-order", "warning",
      lambda: pictures_of(same(6), x=np.moveaxis(XI, 3, 1), y=YI)),
     ("drowned-output", "warning", lambda: two_outputs(factor=50.0)),
-    ("drowned-output", "warning", lambda: two_outputs(weights=[1.0, 1e-4])),
+    ("drowned-output", "severe", lambda: two_outputs(weights=[1.0, 1e-4])),
     ("output-softmax-axis", "severe", lambda: ending(Dense(3), softmax_over(0))),
     ("output-softmax-axis", "severe", lambda: ending(Dense(3), layers.Softmax(axis=0))),
     ("from-logits", "severe", lambda: ending(Dense(3), softmax_over(-1), loss=LOGITS)),

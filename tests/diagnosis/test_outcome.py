@@ -13,8 +13,9 @@ from kilter._diagnosis.learnable import Learnable, learnable
 from kilter._diagnosis.outcome import Outcome
 from kilter._diagnosis.severity import weighed
 from kilter._diagnosis.sibling import sibling
-from kilter._diagnosis.skill import features
+from kilter._diagnosis.skill import features, row_skill
 from kilter._engine.training_spec import TrainingSpec
+from kilter._models.layers import LossFacts, OutputFacts
 from kilter._records import Finding
 
 layers = keras.layers
@@ -159,3 +160,15 @@ def test_severity_from_what_was_reached(code: str, reached: float, learns: bool,
     found = {one.code: one.severity for one in weighed([given], context, outcome)}
     assert (found[code] == "severe") is severe
     assert ("shuffled-labels" in found) is (not learns and not severe)
+
+
+def test_distances_of_a_loss_of_ones_own_are_cut_where_they_tell_most():
+    random = np.random.default_rng(0)
+    matching = random.random(300) < 0.5
+    distance = np.where(matching, 0.1, 0.9) + random.normal(0, 0.1, 300)
+    own = OutputFacts("last", None, 1, (300, 1), LossFacts(None), matching)
+    known = OutputFacts("last", "sigmoid", 1, (300, 1), LossFacts("binary_crossentropy"), matching)
+    targets = matching.astype("int64")
+    assert row_skill(own, distance[:, None], targets).mean() > 0.95
+    assert row_skill(known, distance[:, None], targets).mean() < 0  # a probability means what it says
+    assert abs(row_skill(own, random.random((300, 1)), targets).mean()) < 0.25

@@ -23,6 +23,7 @@ _FEATURES: Final = 512
 _NEIGHBOURS: Final = 5
 _MOST_TARGETS: Final = 100
 _MOST_IDS: Final = 50_000
+_SHARES: Final = ("sigmoid", "hard_sigmoid", "softmax")
 _ENDS: Final = 2  # tokens at each end whose ids count
 
 
@@ -64,11 +65,23 @@ def _classes(
         return predicted.argmax(-1), targets.astype(int)
     numbers = labels(targets)
     if numbers is not None and numbers.max() < 2 and predicted.size == len(targets):
+        if output.loss is not None and output.loss.name is None and output.activation not in _SHARES:
+            return _cut(predicted.ravel(), numbers), numbers
         return (predicted.ravel() > (0.5 if predicted.min() >= 0 else 0.0)).astype(int), numbers
     if numbers is not None and predicted.ndim == 2 and predicted.shape[1] > numbers.max():
         return predicted.argmax(-1), numbers
     shares = "categorical" in name and targets.shape == predicted.shape and wide
     return (predicted.argmax(-1), targets.argmax(-1)) if shares else None
+
+
+def _cut(values: np.ndarray, wanted: np.ndarray) -> np.ndarray:
+    """Class numbers from the best threshold, in the better direction.
+
+    Under a loss of one's own, numbers may be distances: which of them mean 1 is unknown.
+    """
+    limits = np.unique(np.quantile(values, np.linspace(0.02, 0.98, 25)))
+    ways = [(values > limit) == above for limit in limits for above in (True, False)]
+    return max(ways, key=lambda one: float(np.mean(one == (wanted > 0)))).astype(int)
 
 
 def _binary(output: OutputFacts, targets: np.ndarray) -> bool:

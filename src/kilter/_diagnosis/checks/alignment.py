@@ -6,12 +6,14 @@ import math
 from collections.abc import Callable
 from typing import Any, Final
 
+import jax
 import keras
 import numpy as np
 
 from kilter._diagnosis.catalogue import finding
 from kilter._diagnosis.checks.pictures import receptive_field
 from kilter._diagnosis.context import Context
+from kilter._diagnosis.skill import baseline
 from kilter._diagnosis.thresholds import seen
 from kilter._models.keras_internals import BaseConvTranspose
 from kilter._models.layers import CONVOLUTIONS, POOLINGS, LayerFacts, OutputFacts
@@ -118,6 +120,18 @@ def best_fit(features: np.ndarray, masks: np.ndarray) -> tuple[str, tuple[int, i
             )
             best = (name, (shift[0], shift[1]), float(fit[at]))
     return (*best, plain)
+
+
+def turned_back(context: Context, part: Context, held: np.ndarray, inside: float) -> tuple[str, float] | None:
+    """What was done to validation images, in words, and the skill of simple learners after undoing it."""
+    images = [np.asarray(leaf) for leaf in jax.tree.leaves(context.x_val)]
+    if len(images) != 1 or images[0].ndim != 4:
+        return None
+    turned = {name: turn(images[0]) for name, turn in TURNS.items() if name != "as they are"}
+    fits = {name: one for name, one in turned.items() if one.shape[1:] == context.inputs[0].shape[1:]}
+    skills = {name: baseline(part, one, [held]) for name, one in fits.items()}
+    best = max(skills, key=lambda name: skills[name], default="")
+    return (best, skills[best]) if best and skills[best] > 0.8 * inside else None
 
 
 def check_offset(context: Context) -> list[Finding]:

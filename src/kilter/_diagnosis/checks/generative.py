@@ -50,7 +50,7 @@ def check_kl(context: Context) -> list[Finding]:
     severity, limit = reached
     name = "noise that the KL term stands for, over the variance that a code can explain"
     evidence = [seen(limits, limit, name, share), Evidence("weight of the KL term", weight)]
-    words = {"share": share, "most": weight / share * limits.kl_share_warning}
+    words: dict[str, Any] = {"share": share, "most": weight / share * limits.kl_share_warning}
     return [finding("kl-collapse", severity, [path], evidence, **words)]
 
 
@@ -81,7 +81,7 @@ def kl_weight(layer: Any, rows: int) -> float | None:
     The layer is called with made-up means and log-variances: the KL term is a square of the mean, and grows
     exponentially with the other.
     """
-    nodes = getattr(layer, "_inbound_nodes", ())
+    nodes: list[Any] = list(getattr(layer, "_inbound_nodes", []))
     tensors = list(nodes[0].input_tensors) if nodes else []
     if len(tensors) != 2 or type(layer).__module__.partition(".")[0] == "keras":
         return None  # layers of Keras add no loss to two inputs

@@ -51,7 +51,7 @@ def check_modes(context: Context) -> list[Finding]:
     return made
 
 
-def _mode(layers: list[Any], words: dict[str, str]) -> Finding:
+def _mode(layers: list[Any], words: dict[str, Any]) -> Finding:
     evidence = [Evidence("layers in the other mode", len(layers), 0)]
     return finding("layer-mode", "warning", [one.name for one in layers], evidence, **words)
 

@@ -53,7 +53,7 @@ def check_margin(context: Context) -> list[Finding]:
 
 
 def _reversed(context: Context, pushed: int) -> Iterator[Finding]:
-    found = _separation(context.inputs, np.ravel(context.outputs[0].targets))
+    found = _separation(context.inputs, np.ravel(np.asarray(context.outputs[0].targets)))
     if found is None or found.nearer != pushed or found.area < context.thresholds.nearer_pairs:
         return
     name = "share of couples of pairs that the inputs' distance orders"
@@ -132,7 +132,7 @@ def check_easy(context: Context) -> list[Finding]:
     """Pairs that the plain distance of the inputs tells apart: training has nothing left to learn."""
     if not is_comparison(context) or any(one.dtype.kind != "f" for one in context.inputs):
         return []
-    found, limits = _separation(context.inputs, np.ravel(context.outputs[0].targets)), context.thresholds
+    found, limits = _separation(context.inputs, np.ravel(np.asarray(context.outputs[0].targets))), context.thresholds
     if found is None or found.area < limits.easy_pairs:
         return []
     held = _held(context)

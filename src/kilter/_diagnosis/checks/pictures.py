@@ -127,7 +127,7 @@ def check_field(context: Context) -> list[Finding]:
             ]
             # Colour or texture may be enough; what a pixel sees is a structural fault while skill is missing.
             level: Severity = "severe" if share < context.thresholds.field_share / 2 else "warning"
-            words = {"seen": field, "size": round(size)}
+            words: dict[str, Any] = {"seen": field, "size": round(size)}
             found.append(finding("receptive-field", level, [output.where], evidence, **words))
     return found
 

@@ -127,7 +127,10 @@ def check_drowned(context: Context) -> list[Finding]:
     evidence = [seen(limits, "loss_ratio", "largest over smallest weighted loss before training", ratio)]
     detail = f"Before training the weighted loss of {names[0]} is {ratio:.3g} times that of {names[1]}"
     where = [context.outputs[place].where for place in (small, large)]
-    return [finding("drowned-output", "warning", where, evidence, detail=detail)]
+    # Weights that alone make it so are no accident of units: the sibling has them too.
+    given = weights[large] / weights[small] > limits.loss_ratio and ratio > limits.loss_ratio**1.5
+    level: Severity = "severe" if given else "warning"
+    return [finding("drowned-output", level, where, evidence, detail=detail)]
 
 
 def _output_name(context: Context, place: int) -> str:

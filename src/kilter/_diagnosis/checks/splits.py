@@ -17,7 +17,7 @@ from sklearn.linear_model import RidgeClassifier
 from sklearn.neighbors import KNeighborsClassifier
 
 from kilter._diagnosis.catalogue import finding
-from kilter._diagnosis.checks.alignment import TURNS
+from kilter._diagnosis.checks.alignment import turned_back
 from kilter._diagnosis.checks.output import BINARY, CATEGORICAL, SPARSE
 from kilter._diagnosis.context import Context
 from kilter._diagnosis.skill import baseline, features
@@ -265,7 +265,7 @@ def _relation(context: Context, held: np.ndarray) -> Iterator[Finding]:
         f"Nearest neighbours or ridge regression reach a skill of {inside:.2f} on training rows that they "
     )
     detail += f"did not see, and {outside:.2f} on validation rows"
-    turn = _turned(context, part, held, inside)
+    turn = turned_back(context, part, held, inside)
     detail += f"; {turn[1]:.2f} if the validation images are {turn[0]} first" if turn else ""
     across = _across(context)
     grouped = across is not None and across <= limits.relation_share * inside
@@ -287,7 +287,8 @@ def _across(context: Context) -> float | None:
     """
     targets = np.asarray(context.outputs[0].targets)
     kinds, places, found = labels(targets), np.arange(context.rows), []
-    if kinds is None and abs(spearmanr(places, targets.reshape(len(targets), -1)[:, 0])[0]) > 0.7:
+    ranked: Any = spearmanr(places, targets.reshape(len(targets), -1)[:, 0])
+    if kinds is None and abs(ranked.statistic) > 0.7:
         return None
     for part in np.array_split(places, round(1 / _FOLD)):
         rest = np.setdiff1d(places, part)
@@ -298,18 +299,6 @@ def _across(context: Context) -> float | None:
         x_part, y_part = pick((context.x, targets), part)
         found.append(baseline(fold, x_part, [y_part]))
     return None if np.isnan(found).any() else float(np.mean(found))
-
-
-def _turned(context: Context, part: Context, held: np.ndarray, inside: float) -> tuple[str, float] | None:
-    """What was done to validation images, in words, and the skill of simple learners after undoing it."""
-    images = [np.asarray(leaf) for leaf in jax.tree.leaves(context.x_val)]
-    if len(images) != 1 or images[0].ndim != 4:
-        return None
-    turned = {name: turn(images[0]) for name, turn in TURNS.items() if name != "as they are"}
-    fits = {name: one for name, one in turned.items() if one.shape[1:] == context.inputs[0].shape[1:]}
-    skills = {name: baseline(part, one, [held]) for name, one in fits.items()}
-    best = max(skills, key=lambda name: skills[name], default="")
-    return (best, skills[best]) if best and skills[best] > 0.8 * inside else None
 
 
 def _permuted(context: Context, x: Any, y: np.ndarray, held: np.ndarray) -> tuple[float, float, str] | None:
