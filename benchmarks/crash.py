@@ -55,7 +55,11 @@ def run(kills: int, seed: int, folder: Path) -> dict[str, object]:
 
 
 def _share_compiled_programs(folder: Path) -> None:
-    """Let each child load the programs that the first one compiled, also those that take no time."""
+    """Let each child load the programs that the first one compiled, also those that take no time.
+
+    They are not optimised, as in the tests: the bits are compared, not the speed.
+    """
+    os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
     os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(folder))
     os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
     os.environ["JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES"] = "-1"

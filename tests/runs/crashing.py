@@ -26,7 +26,7 @@ os.environ.setdefault("KERAS_BACKEND", "jax")
 
 KINDS = ("save", "chunk", "time")
 ROWS = 96
-TRAINING_SECONDS = 240
+TRAINING_SECONDS = 600
 # docs/scale.md: what is left of a training whose other process was killed ends in this time.
 LEFT_SECONDS = 30
 # What a child imports before it trains; the server that forks the children has it already.
