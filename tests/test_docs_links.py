@@ -32,7 +32,8 @@ def test_the_index_lists_every_decision():
     index = (DECISIONS / "README.md").read_text(encoding="utf-8")
     listed = re.findall(r"\((\d{3}-.*?\.md)\)", index)
     assert sorted(listed) == [record.name for record in RECORDS]
-    assert [int(record.name[:3]) for record in RECORDS] == list(range(1, len(RECORDS) + 1))
+    numbers = [record.name[:3] for record in RECORDS]
+    assert len(set(numbers)) == len(numbers)
 
 
 def test_the_map_names_paths_that_exist():

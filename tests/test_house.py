@@ -5,6 +5,7 @@ import doctest
 import importlib
 from collections.abc import Iterator
 from functools import cache
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -79,6 +80,8 @@ LAZY = {
 
 MOST_LINES_A_FILE = 400
 MOST_LINES_A_FUNCTION = 60  # without its docstring
+LINES_ALIKE = 6
+MOST_PAIRS_ALIKE = 4  # of modules; docs/decisions/042
 
 
 @cache
@@ -176,6 +179,31 @@ def _docstring_lines(function: FUNCTIONS) -> int:
     if ast.get_docstring(function) is None:
         return 0
     return (first.end_lineno or 0) - first.lineno + 1
+
+
+def code_lines(path: Path) -> list[str]:
+    """A module without its imports, signatures, docstrings, comments and lone brackets, line by line."""
+    left_out: set[int] = set()
+    for node in ast.walk(tree(path)):
+        if isinstance(node, FUNCTIONS):
+            left_out |= set(range(node.lineno, node.body[0].lineno))
+        elif isinstance(node, ast.Import | ast.ImportFrom) or (
+            isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
+        ):
+            left_out |= set(range(node.lineno, (node.end_lineno or 0) + 1))
+    lines = enumerate((SOURCE / path).read_text(encoding="utf-8").splitlines(), 1)
+    stripped = [line.strip() for number, line in lines if number not in left_out]
+    return [line for line in stripped if any(map(str.isalnum, line)) and not line.startswith("#")]
+
+
+def test_six_lines_are_written_once():
+    places: dict[tuple[str, ...], list[Path]] = {}
+    for path in MODULES:
+        lines = code_lines(path)
+        for start in range(len(lines) - LINES_ALIKE + 1):
+            places.setdefault(tuple(lines[start : start + LINES_ALIKE]), []).append(path)
+    pairs = {(one, other) for found in places.values() for one, other in pairwise(found)}
+    assert len(pairs) <= MOST_PAIRS_ALIKE, sorted(f"{one} ~ {other}" for one, other in pairs)
 
 
 def test_public_names_exist_and_are_told_of():

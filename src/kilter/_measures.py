@@ -156,7 +156,7 @@ def direction_of(name: str) -> Direction | None:
     return next((one.direction for one in REGISTRY if one.name == name), None)
 
 
-def rare_class(counts: np.ndarray, policy: MeasurePolicy = POLICY) -> int | None:
+def rare_class(counts: np.ndarray) -> int | None:
     """The index of the rarest class if it is too rare for accuracy; classes without rows do not count.
 
     Example:
@@ -167,7 +167,7 @@ def rare_class(counts: np.ndarray, policy: MeasurePolicy = POLICY) -> int | None
     if len(present) < 2:
         return None
     rarest = int(present[np.argmin(counts[present])])
-    limit = policy.rare_share * 2 / len(present)
+    limit = POLICY.rare_share * 2 / len(present)
     return rarest if counts[rarest] < limit * counts.sum() else None
 
 
@@ -197,17 +197,17 @@ def constant_for(kind: Kind, true: np.ndarray, classes: int = 0) -> tuple[float,
     return tuple(np.atleast_1d(np.median(true, axis=0)).tolist())
 
 
-def can_tell(kind: Kind, rows: int, constant: Mapping[str, float], policy: MeasurePolicy = POLICY) -> bool:
+def can_tell(kind: Kind, rows: int, constant: Mapping[str, float]) -> bool:
     """Whether so many rows can tell a model from a constant prediction with the measures ``constant``.
 
-    Not fewer than ``policy.fewest_to_judge`` rows; nor, of classes, so few that the accuracy of a perfect
+    Not fewer than ``POLICY.fewest_to_judge`` rows; nor, of classes, so few that the accuracy of a perfect
     model is within two standard errors (binomial) of that of the constant prediction.
 
     Example:
         >>> [can_tell("classes", rows, {"accuracy": 2 / 3}) for rows in (3, 30)]
         [False, True]
     """
-    if rows < policy.fewest_to_judge:
+    if rows < POLICY.fewest_to_judge:
         return False
     share = constant.get("accuracy")
     return kind != "classes" or share is None or share + 2 * (share * (1 - share) / rows) ** 0.5 < 1
@@ -238,9 +238,7 @@ def of_constant(answers: Answers, constant: tuple[float, ...] = ()) -> dict[str,
     return {name: value for name, value in measured(always).items() if name != "r2"}
 
 
-def best_threshold(
-    true: np.ndarray, shares: np.ndarray, share: float, policy: MeasurePolicy = POLICY
-) -> float | None:
+def best_threshold(true: np.ndarray, shares: np.ndarray, share: float) -> float | None:
     """The probability from which the positive class is predicted, for a good balanced accuracy.
 
     ``true``: bool ``[n]``, whether a row is positive; ``shares``: its probability, float ``[n]``. Of all
@@ -249,7 +247,7 @@ def best_threshold(
     a class has too few rows or the probabilities are not finite.
     """
     rows = np.count_nonzero(true), np.count_nonzero(~true)
-    if min(rows) < policy.fewest_rows or not np.isfinite(shares).all():
+    if min(rows) < POLICY.fewest_rows or not np.isfinite(shares).all():
         return None
     wrong, right, steps = sk.roc_curve(true, shares, drop_intermediate=False)
     gain = right - wrong

@@ -25,8 +25,9 @@ CLOSE = 1e-5
 
 @pytest.fixture(scope="module")
 def found():
-    # With the quick compilation that conftest asks for.
-    environment = os.environ | {"XLA_FLAGS": f"{os.environ['XLA_FLAGS']} {FLAGS}", "KERAS_BACKEND": "jax"}
+    # Compiled as conftest asks for, and without the cache, whose lock may make wait, with a warning.
+    flags = f"{os.environ['XLA_FLAGS']} {FLAGS}"
+    environment = os.environ | {"XLA_FLAGS": flags, "KERAS_BACKEND": "jax", "KILTER_CACHE": "off"}
     run = subprocess.run(
         [sys.executable, PROGRAM], env=environment, capture_output=True, text=True, check=False, timeout=500
     )

@@ -15,7 +15,7 @@ import pytest
 
 import kilter
 from kilter._compare.comparison import Comparison
-from kilter._engine.program_cache import cost_of
+from kilter._engine.step_cost import cost_of
 from kilter._engine.training_spec import TrainingSpec
 from kilter._treatment.full_training import train_as_given
 from kilter._treatment.plan import RemedySet

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from statistics import median
 from typing import Any, Final, Literal
 
@@ -235,11 +235,6 @@ class DivergenceGuard:
         if math.isfinite(mean):
             self.first = mean if math.isnan(self.first) else max(self.first, mean)
             self.losses = [*self.losses, mean][-REMEMBERED:]
-
-
-def as_record(event: Event) -> dict[str, Any]:
-    """The event as JSON values."""
-    return asdict(event)
 
 
 def _with(values: list[Any], index: int, value: Any) -> list[Any]:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from itertools import islice
 
 from kilter._engine.fingerprint import Structure, structure
-from kilter._engine.program_cache import StepCost
+from kilter._engine.step_cost import StepCost
 from kilter._progress import SILENT, Progress
 from kilter._records import Diagnosis, Finding
 from kilter._treatment.deadline import Deadline

@@ -17,7 +17,8 @@ from kilter._engine.arrays import pick
 from kilter._engine.feed import Order, must_stream
 from kilter._engine.fit import fit
 from kilter._engine.parallel import Logs, fit_together
-from kilter._engine.program_cache import StepCost, for_short_training, shelf
+from kilter._engine.program_cache import for_short_training, shelf
+from kilter._engine.step_cost import StepCost
 from kilter._models.tracing import fixed_batch_size
 from kilter._models.variables import State, draw_weights, pull, push
 from kilter._treatment.own_measures import judged_in

@@ -172,17 +172,15 @@ def confusion(name: str, evaluation: Evaluation, classes: Sequence[str]) -> Char
     return Chart(f"Confusion, {name}", note, [heatmap], layout)
 
 
-def worst_confusions(
-    evaluation: Evaluation, classes: Sequence[str], limit: int = 5
-) -> list[tuple[str, str, int]]:
-    """The most frequent mistakes, most frequent first: (true class, predicted class, rows)."""
+def worst_confusions(evaluation: Evaluation, classes: Sequence[str]) -> list[tuple[str, str, int]]:
+    """The five most frequent mistakes, most frequent first: (true class, predicted class, rows)."""
     mistakes = [
         (classes[true], classes[answer], cell)
         for true, row in enumerate(evaluation.confusion)
         for answer, cell in enumerate(row)
         if true != answer and cell
     ]
-    return sorted(mistakes, key=lambda mistake: -mistake[2])[:limit]
+    return sorted(mistakes, key=lambda mistake: -mistake[2])[:5]
 
 
 def _curve(name: str, history: Sequence[EpochRecord], best_epoch: int | None) -> Chart:
