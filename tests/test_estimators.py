@@ -89,6 +89,13 @@ def test_rows_of_weight_zero_have_no_influence():
     np.testing.assert_array_equal(numbers, alone)
 
 
+@pytest.mark.parametrize("weight", [0.0, -1.0])
+@pytest.mark.parametrize("estimator", BOTH, ids=lambda one: type(one).__name__)
+def test_weights_without_a_meaning_are_refused(estimator, weight):
+    with pytest.raises(ValueError, match="weight"):
+        clone(estimator).fit(X, y, sample_weight=np.full(150, weight))
+
+
 def test_sparse_rows_are_as_dense_ones():
     words = make_pipeline(OneHotEncoder(), KilterClassifier(epochs=2, random_state=0)).fit(X.round(), y)
     dense = make_pipeline(OneHotEncoder(sparse_output=False), KilterClassifier(epochs=2, random_state=0))

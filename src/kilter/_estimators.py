@@ -155,6 +155,13 @@ class _Network(BaseEstimator):
         return np.asarray(outputs)[: len(rows)]
 
 
+def _weights(sample_weight: Any, rows: np.ndarray) -> np.ndarray | None:
+    """A weight for each row, checked: negative ones would make the loss fall without end."""
+    if sample_weight is None:
+        return None
+    return _check_sample_weight(sample_weight, rows, ensure_non_negative=True)
+
+
 class KilterClassifier(ClassifierMixin, _Network):
     """A network for classification as a scikit-learn estimator.
 
@@ -230,7 +237,7 @@ class KilterClassifier(ClassifierMixin, _Network):
                 received=f"one class, {self.classes_[0]!r}, in {len(labels)} rows",
                 remedy="check the labels, or the split",
             )
-        weights = None if sample_weight is None else _check_sample_weight(sample_weight, rows)
+        weights = _weights(sample_weight, rows)
         if self.class_weight is not None:
             of_class = compute_class_weight(self.class_weight, classes=self.classes_, y=labels)
             weights = of_class[numbers] * (1.0 if weights is None else weights)
@@ -283,7 +290,7 @@ class KilterRegressor(RegressorMixin, _Network):
             y_numeric=True,
         )
         rows, numbers = dense(checked[0]), checked[1]
-        weights = None if sample_weight is None else _check_sample_weight(sample_weight, rows)
+        weights = _weights(sample_weight, rows)
         targets = np.asarray(numbers, "float64")
         self._is_vector = targets.ndim == 1
         targets = targets.reshape(len(targets), -1)
