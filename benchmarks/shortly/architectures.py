@@ -44,12 +44,20 @@ def _application(name: str, size: int = 32) -> Callable[[], Trained]:
     return make
 
 
+def _attended(flow: Any) -> Any:
+    attention = layers.MultiHeadAttention(2, 8)
+    if keras.config.floatx() == "float32":
+        return attention(flow, flow)
+    # JAX's own attention takes the softmax in float32; with the scores asked for, Keras computes it itself.
+    return attention(flow, flow, return_attention_scores=True)[0]
+
+
 def transformer() -> Trained:
     """Two encoder blocks, as in Keras Hub: attention with a mask, no dropout."""
     tokens = keras.Input((12,), dtype="int32")
     flow = layers.Embedding(50, 16, mask_zero=True)(tokens)
     for _ in range(2):
-        flow = layers.LayerNormalization()(flow + layers.MultiHeadAttention(2, 8)(flow, flow))
+        flow = layers.LayerNormalization()(flow + _attended(flow))
         flow = layers.LayerNormalization()(flow + layers.Dense(16)(layers.Dense(32, "gelu")(flow)))
     outputs = layers.Dense(5, "softmax")(layers.GlobalAveragePooling1D()(flow))
     x = np.random.default_rng(0).integers(0, 50, (ROWS, 12)).astype("int32")

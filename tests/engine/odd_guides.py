@@ -149,4 +149,10 @@ def dataset_that_changes_between_epochs(way: Any) -> Any:
 
     model = small()
     model.compile("adam", "mse")
-    return [way.fit(model, Changing(*how), batch_size=None) for how in ((2, 1), (4, -1))], model.get_weights()
+    histories = [way.fit(model, Changing(*how), batch_size=None) for how in ((2, 1), (4, -1))]
+    return (
+        histories,
+        way.predict(model, Changing(4, 0)),
+        way.evaluate(model, Changing(2, 1)),
+        model.get_weights(),
+    )

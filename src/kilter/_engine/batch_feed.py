@@ -108,12 +108,14 @@ class _Numbered:
     order: Order
     count: int | None = None  # None: endless
 
-    def first(self) -> Batch | None:
-        """One batch, to build a model with; :meth:`epoch` yields it again."""
-        self._tell("on_epoch_begin")
+    def first(self, *, tells: bool = True) -> Batch | None:
+        """One batch, to build a model with, with the hooks if it ``tells``; :meth:`epoch` yields it again."""
+        if tells:
+            self._tell("on_epoch_begin")
         numbers = self._numbers(0, 1 if self.count is None else None)
         batch = next((read for number in numbers if (read := self._read(number)) is not None), None)
-        self._tell("on_epoch_end")
+        if tells:
+            self._tell("on_epoch_end")
         return batch
 
     def epoch(self, epoch: int, most: int | None, room: Callable[[Batch], int]) -> Iterator[Batch]:
@@ -180,7 +182,7 @@ class _Iterated:
         """Whether the source is an iterator or generator, which can be used only once."""
         return isinstance(self.source, Iterator)
 
-    def first(self) -> Batch | None:
+    def first(self, *, tells: bool = True) -> Batch | None:
         """One batch, to build a model with; :meth:`epoch` yields it again."""
         batches = self._running if self._running is not None else iter(self.source)
         batch = next((_batch_of(item) for item in batches), None)
@@ -225,6 +227,7 @@ class BatchFeed:
         most: batches in an epoch; the next epoch continues where it ended.
         once: there will be one epoch, so a generator will do.
         inputs_only: leave out targets and weights.
+        tells: reading the example calls a PyDataset's hooks, as where Keras builds a model.
         class_weight: a weight for each class, which gives the rows their weights.
         finite: what NaN and infinity do.
         check: called with each batch and the number of its first row in the epoch.
@@ -236,6 +239,7 @@ class BatchFeed:
     most: int | None = None
     once: bool = False
     inputs_only: bool = False
+    tells: bool = True
     class_weight: Mapping[int, float] | None = None
     finite: FiniteCheck = field(default_factory=FiniteCheck)
     check: Callable[[Batch, int], None] = lambda batch, first: None
@@ -272,7 +276,7 @@ class BatchFeed:
 
     def example(self) -> tuple[Any, Any, Any]:
         """The first batch; no other is read. Raises :class:`DataError` if there is none."""
-        batch = self._source.first()
+        batch = self._source.first(tells=self.tells)
         if batch is None:
             raise _without_batches()
         return collect(*self._used(batch), finite=self.finite).data

@@ -137,12 +137,16 @@ def eager_steps(step: Step) -> Chunk:
 
 def runs_eagerly(model: keras.Model) -> bool:
     """Whether steps run as Python: with ``run_eagerly=True``, and within ``jax.disable_jit()``."""
-    return model.run_eagerly or bool(jax.config.jax_disable_jit)
+    return model.run_eagerly or bool(_setting("disable_jit"))
 
 
 def looks_for_nan() -> bool:
     """Whether JAX looks for NaN or infinity in every result, as with ``JAX_DEBUG_NANS=True``."""
-    return bool(jax.config.jax_debug_nans or jax.config.jax_debug_infs)
+    return bool(_setting("debug_nans") or _setting("debug_infs"))
+
+
+def _setting(name: str) -> Any:
+    return getattr(jax.config, f"jax_{name}")
 
 
 def located(program: Callable[..., Any], eager: Callable[..., Any]) -> Callable[..., Any]:
@@ -229,7 +233,7 @@ class Shelf:
             is_quick(),
             is_rewritten(),
             is_from_logits(),
-            tuple(getattr(jax.config, f"jax_{name}") for name in _SETTINGS),
+            tuple(map(_setting, _SETTINGS)),
             self._fingerprints.number(entries),
         )
         program, held = self.programs.get(key, (None, ()))
