@@ -36,7 +36,7 @@ def measured(call, parts, each):
 CALLS = {
     "fit": "one = model()\nmeasured(lambda: kilter.fit(one, X, Y, verbose=0), 5, 40)",
     "compile": "measured(lambda: kilter.fit(model(), X, Y, verbose=0), 6, 10)",
-    "treat": "how = dict(validation_data=(X, Y), epochs=2, pairs=2, verbose=0)\n"
+    "treat": "how = dict(validation_data=(X, Y), epochs=2, verbose=0)\n"
     "measured(lambda: kilter.treat(model(), X, Y, **how), 6, 5)",
 }
 # JAX keeps some of each traced function; a program that stays would take 1 MiB and more.

@@ -193,8 +193,16 @@ def _twin(path, run, other, generator):
 
 @pytest.mark.parametrize("number", range(0, CASES, EVERY))
 def test_fuzz_one_damaged_file(number, stopped, states):
+    _one_damage(*_cases(stopped[0])[number], number, stopped, states)
+
+
+def test_a_forbidden_folder_of_the_newest_checkpoint(stopped, states):
+    """It cannot be read and not even removed."""
+    _one_damage(Path("checkpoints", next(iter(states)), "scalars"), "forbid", 0, stopped, states)
+
+
+def _one_damage(place, damage, number, stopped, states):
     run, other = stopped
-    place, damage = _cases(run)[number]
     generator = random.Random(number)
     with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -216,9 +224,9 @@ def test_fuzz_one_damaged_file(number, stopped, states):
         assert [(one.relative_to(twins), _content(one)) for one in sorted(twins.rglob("*"))] == wanted
     newest = [name for name in states if name not in place.parts]
     if place.parts[0] == "checkpoints" and len(place.parts) > 1 and "link" not in damage:
-        assert found == states[newest[0]], "the newest checkpoint that is whole"
+        assert found == states[newest[0]], (place, damage)  # the newest that is whole
     else:
-        assert isinstance(found, KilterError) or found is None or found in states.values()
+        assert isinstance(found, KilterError) or found is None or found in states.values(), (place, damage)
 
 
 def _content(path):

@@ -12,6 +12,7 @@ import math
 import re
 import shutil
 import time
+import uuid
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -296,10 +297,9 @@ def sweep(run: Path) -> None:
 def _remove(path: Path) -> None:
     """Remove a checkpoint; renamed first, so that no half-removed folder has a checkpoint's name."""
     if path.exists():
-        doomed = path.with_name(f"{_UNFINISHED}-{path.name}")
-        shutil.rmtree(doomed, ignore_errors=True)
+        doomed = path.with_name(f"{_UNFINISHED}-{uuid.uuid4().hex}")
         path.rename(doomed)
-        shutil.rmtree(doomed)
+        shutil.rmtree(doomed, ignore_errors=True)  # of a damaged one, a folder may forbid it
 
 
 def _sweep(folder: Path) -> None:
