@@ -137,12 +137,17 @@ def eager_steps(step: Step) -> Chunk:
 
 def runs_eagerly(model: keras.Model) -> bool:
     """Whether steps run as Python: with ``run_eagerly=True``, and within ``jax.disable_jit()``."""
-    return model.run_eagerly or bool(jax.config.jax_disable_jit)
+    return model.run_eagerly or _is_set("jax_disable_jit")
 
 
 def looks_for_nan() -> bool:
     """Whether JAX looks for NaN or infinity in every result, as with ``JAX_DEBUG_NANS=True``."""
-    return bool(jax.config.jax_debug_nans or jax.config.jax_debug_infs)
+    return _is_set("jax_debug_nans") or _is_set("jax_debug_infs")
+
+
+def _is_set(option: str) -> bool:
+    """Whether an option of JAX is on in this thread; ``jax.config.values`` has what is on in all threads."""
+    return bool(getattr(jax.config, option))
 
 
 def located(program: Callable[..., Any], eager: Callable[..., Any]) -> Callable[..., Any]:
