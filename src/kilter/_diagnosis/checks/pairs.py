@@ -132,7 +132,8 @@ def check_easy(context: Context) -> list[Finding]:
     """Pairs that the plain distance of the inputs tells apart: training has nothing left to learn."""
     if not is_comparison(context) or any(one.dtype.kind != "f" for one in context.inputs):
         return []
-    found, limits = _separation(context.inputs, np.ravel(np.asarray(context.outputs[0].targets))), context.thresholds
+    limits = context.thresholds
+    found = _separation(context.inputs, np.ravel(np.asarray(context.outputs[0].targets)))
     if found is None or found.area < limits.easy_pairs:
         return []
     held = _held(context)
