@@ -2,4 +2,5 @@
 
 from kilter._cli.main import main
 
-main()
+if __name__ == "__main__":
+    main()
