@@ -282,6 +282,7 @@ def test_rows_come_to_the_device_when_the_program_is_compiled(monkeypatch):
         return on_device(array)
 
     monkeypatch.setattr(feed_module, "on_device", noted)
+    monkeypatch.setattr(feed_module, "_SMALL", 0)
     monkeypatch.setattr(feed_module, "_LARGE", 1)
     fit(model, x, y, epochs=2, **QUIET)
     assert compiled == [2, 2]  # x and y, once each, after the programs of whole batches and of the last one
