@@ -98,7 +98,7 @@ def fit(
         guard: go back to the last good state, at a tenth of the learning rate, when the loss or a weight is
             not finite or the mean loss jumps; :class:`~kilter.errors.ModelError` after three times. A run
             directory keeps the step for ``kilter replay``. None: with ``run``. A healthy training is
-            unchanged. Has no effect with callbacks that act on batches.
+            unchanged, to rounding. Has no effect with callbacks that act on batches.
         steps_per_epoch: batches per epoch, None for all. The next epoch continues where this one ended, so
             an iterable of batches may be a generator or infinite; a new pass over arrays has a new order.
         validation_steps: validate on this many batches; None for all.

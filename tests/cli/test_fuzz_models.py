@@ -5,6 +5,7 @@ import io
 import json
 import os
 import sys
+import tempfile
 import zipfile
 from pathlib import Path
 
@@ -22,6 +23,7 @@ fuzz = settings(
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
 )
+UNPACKED = f"{tempfile.gettempdir()}/tmp"  # where Keras unpacks the assets of a file, and removes them again
 PROCESSES = ("os.system", "os.exec", "os.posix_spawn", "os.fork", "subprocess.Popen", "socket.connect")
 
 
@@ -36,7 +38,7 @@ class Watch:
         if not self.active:
             return
         writes = event == "open" and isinstance(arguments[1], str) and set(arguments[1]) & set("wax+")
-        if event in PROCESSES or (writes and not str(arguments[0]).startswith("/dev/")):
+        if event in PROCESSES or (writes and not str(arguments[0]).startswith(("/dev/", UNPACKED))):
             self.seen.append((event, arguments))
 
     def __enter__(self):

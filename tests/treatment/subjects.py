@@ -10,6 +10,7 @@ from kilter import _backend  # noqa: F401
 import keras
 from keras import layers
 
+from kilter._engine.arrays import pick
 from kilter._engine.training_spec import TrainingSpec
 from kilter._records import Finding
 from kilter._treatment.subject import Subject
@@ -36,7 +37,8 @@ def subject(
     **options: Any,
 ) -> Subject:
     model.compile(optimizer, loss, metrics=list(metrics))
-    given = {"epochs": 2, "batch_size": 16, "validation_data": (x[:32], y[:32]), **options}
+    held = pick((x, y), slice(32))
+    given = {"epochs": 2, "batch_size": 16, "validation_data": held, **options}
     return Subject(model, x, y, TrainingSpec(**given))
 
 
