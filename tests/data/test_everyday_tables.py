@@ -159,6 +159,7 @@ def test_the_person_decides(write):
 MOMENT = datetime.datetime(2024, 2, 29, 13, 45, 30)
 
 
+@pytest.mark.sampled(5)
 @pytest.mark.parametrize("pattern", PATTERNS)
 def test_every_form_of_a_date_is_read(pattern):
     days = [MOMENT + datetime.timedelta(days=31 * i) for i in range(8)]

@@ -29,6 +29,7 @@ class Seen(keras.callbacks.Callback):
         self.batches.append(("end", batch))
 
 
+@pytest.mark.sampled(5)
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("every", [1, 2, 4])
 @pytest.mark.parametrize("steps", [1, 2, 3, 5, 6, 7, 9, 12])
