@@ -10,6 +10,7 @@ import numpy as np
 from kilter.data.checks import check, find_nonfinite
 from kilter.data.dataset import Dataset, LoadOptions, Source, Task
 from kilter.data.encoding import TableEncoding
+from kilter.data.features import counted
 from kilter.data.labels import class_indexes, class_names, decide_task, if_usable, lost_labels, task_note
 from kilter.data.paths import LEAVE_ROWS_OUT, first_named, name_rows, quote
 from kilter.data.precision import (
@@ -210,7 +211,8 @@ def _without_nonfinite(part: Part, options: LoadOptions, about: About, words: st
             received="; ".join(clauses),
             remedy=f"correct or fill these values, or {LEAVE_ROWS_OUT}",
         )
-    line = f"{words}: {bad.sum()} rows left out, {name_rows(np.flatnonzero(bad))}: NaN or infinite values"
+    left_out = f"{counted(int(bad.sum()), 'row', 'rows')} left out, {name_rows(np.flatnonzero(bad))}"
+    line = f"{words}: {left_out}: NaN or infinite values"
     skipped = (*part.skipped, line)
     inputs = None if part.inputs is None else part.inputs.filter(~bad)
     part = replace(part, x=part.x[~bad], skipped=skipped, inputs=inputs)

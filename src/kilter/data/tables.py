@@ -16,7 +16,7 @@ from kilter.data.columns import find_column
 from kilter.data.dataset import LoadOptions, Source, Task
 from kilter.data.encoding import Column, TableEncoding
 from kilter.data.entries import as_numbers, is_text, known_numbers, plain_text, raw_targets, with_signs
-from kilter.data.features import Values, column_values
+from kilter.data.features import Values, column_values, counted
 from kilter.data.labels import (
     class_names,
     decide_task,
@@ -249,7 +249,11 @@ def _encode(frame: pl.DataFrame, encoding: TableEncoding, options: LoadOptions, 
             received=first_named(problems, separator="; "),
             remedy=f"fill or correct these fields, or {LEAVE_ROWS_OUT}",
         )
-    skipped = (f"{int(bad.sum())} rows left out, {name_rows(np.flatnonzero(bad))}",) if bad.any() else ()
+    skipped = (
+        (f"{counted(int(bad.sum()), 'row', 'rows')} left out, {name_rows(np.flatnonzero(bad))}",)
+        if bad.any()
+        else ()
+    )
     kept = ~bad
     x = _features(encoding, values, kept)
     training = options.encoding is None and not options.columns

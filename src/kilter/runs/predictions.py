@@ -20,6 +20,7 @@ from kilter.runs.trained import Trained
 
 # Standard deviations of a normal distribution within which 95 % of it lie.
 INTERVAL: Final = 1.96
+_DIGITS: Final = 7  # of a float32, in which a network computes
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,7 +55,7 @@ class Predictions:
         return self.probabilities[np.arange(len(codes)), codes]
 
     def frame(self) -> polars.DataFrame:
-        """The table of predictions, with a column for each class or number."""
+        """The table of predictions, with a column for each class or number, to the digits of float32."""
         if self.probabilities is not None:
             shares = self._columns("probability", self.probabilities)
             columns = {"prediction": self.answers.tolist(), "probability": self.chosen, **shares}
@@ -67,7 +68,8 @@ class Predictions:
             if self.probabilities is None and self.column == "prediction":
                 columns |= self._columns("low", self.answers - INTERVAL * std)
                 columns |= self._columns("high", self.answers + INTERVAL * std)
-        return polars.DataFrame(columns)
+        frame = polars.DataFrame(columns)
+        return frame.with_columns(polars.selectors.float().round_sig_figs(_DIGITS))
 
     def table(
         self, parts: Mapping[str, Dataset], *, ids: Sequence[str], with_inputs: bool
