@@ -73,6 +73,7 @@ LEFT_OUT = {
     **dict.fromkeys(("FlaxLayer", "JaxLayer", "TorchModuleWrapper", "TFSMLayer"), "needs another library"),
     **dict.fromkeys(("IntegerLookup", "StringLookup", "TextVectorization", "Hashing"), "needs TensorFlow"),
     **dict.fromkeys(("HashedCrossing",), "needs TensorFlow"),
+    "RandomElasticTransform": "model.fit cannot trace it on JAX either",
     **dict.fromkeys(("Pipeline", "MaxNumBoundingBoxes"), "transforms data sets"),
 }
 ROWS = 16

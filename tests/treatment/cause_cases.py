@@ -60,6 +60,7 @@ def two_outputs(factor: float) -> Subject:
     return subject(keras.Model(inputs, ends), X, y, loss=losses, metrics=(), validation_data=held)
 
 
+@keras.saving.register_keras_serializable("kilter-tests")
 class Code(layers.Layer):
     """A code and the KL term of its normal distribution."""
 

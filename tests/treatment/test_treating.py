@@ -43,7 +43,7 @@ def test_faulty_programs_are_mended(program):
 
 @pytest.mark.parametrize("program", cases(faulty.HEALTHY, faulty.healthy_blobs))
 def test_sound_programs_are_trained_as_they_came(program):
-    treatment = treated(program)
+    treatment = treated(program, epochs=80)
     assert treatment.diagnosis.ok
     assert treatment.changes == () == treatment.dropped
     assert treatment.after.score >= 0.9

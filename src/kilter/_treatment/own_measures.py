@@ -264,7 +264,7 @@ def _answered(
         units = outputs.shape[-1] if outputs.ndim > 1 else 1
         shares = _shares(outputs.reshape(-1, units), now)
         # Each position of a sequence or an image has a class of its own.
-        places = targets.reshape(len(shares), -1) if targets.size % len(shares) == 0 else targets
+        places = _places(targets, len(shares) // count)
         wanted, given = class_numbers(places), shares.argmax(axis=1)
         known = class_numbers(_places(np.asarray(came.targets), len(shares) // count))
         rare = _measures.rare_class(np.bincount(known)) is not None
@@ -279,9 +279,11 @@ def _answered(
 
 
 def _places(targets: np.ndarray, places: int) -> np.ndarray:
-    """Training targets as rows of one class each: one-hot or numbers."""
+    """Targets as rows of one class each, one-hot or numbers; the one class of a row is that of all its places."""
     count = len(targets) * places
-    return targets.reshape(count, -1) if targets.size % count == 0 else targets
+    if targets.size % count == 0:
+        return targets.reshape(count, -1)
+    return np.repeat(targets.reshape(len(targets), -1), places, axis=0)
 
 
 def _shares(outputs: np.ndarray, output: OutputFacts) -> np.ndarray:

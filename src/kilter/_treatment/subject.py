@@ -242,4 +242,21 @@ def fresh_optimizer(model: keras.Model, **changes: Any) -> keras.optimizers.Opti
         received=type(optimizer).__name__,
         remedy="give its class get_config",
     ):
-        return type(optimizer).from_config({**optimizer.get_config(), **changes})
+        config = {**optimizer.get_config(), **changes}
+        try:
+            return type(optimizer).from_config(config)
+        except FOREIGN_ERRORS:
+            return _as_keras_makes_it(optimizer, config)
+
+
+def _as_keras_makes_it(optimizer: Any, config: dict[str, Any]) -> Any:
+    """An optimiser whose own class does not take its configuration: made by Keras's class that it extends."""
+    own = type(optimizer)
+    fresh: Any = next(one for one in own.__mro__ if one.__module__.startswith("keras.")).from_config(config)
+    fresh.__class__ = own
+    made = set(vars(fresh))
+    for name, value in vars(optimizer).items():
+        # Slots, which hold variables, are made when it is built.
+        if name not in made and not any(isinstance(one, keras.Variable) for one in keras.tree.flatten(value)):
+            setattr(fresh, name, value)
+    return fresh
