@@ -279,7 +279,7 @@ def _answered(
 
 
 def _places(targets: np.ndarray, places: int) -> np.ndarray:
-    """Targets as rows of one class each, one-hot or numbers; a row with one class has it at all its places."""
+    """Targets as rows of one class each, one-hot or numbers; a row with one class has it at every place."""
     count = len(targets) * places
     if targets.size % count == 0:
         return targets.reshape(count, -1)
