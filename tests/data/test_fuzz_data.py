@@ -171,7 +171,7 @@ def test_fuzz_nonfinite_positions(places, value, kind, tmp_path):
         assert len(kept.train) == len(expected)
         if not filled:
             np.testing.assert_array_equal(kept.train.x, x[expected].astype(np.float32))
-        assert f"{len(bad)} rows left out" in kept.train.skipped[0]
+        assert f"{len(bad)} row{'s' if len(bad) > 1 else ''} left out" in kept.train.skipped[0]
 
 
 @fuzz
