@@ -176,5 +176,5 @@ def test_a_recipe_is_replayed_from_its_run(tmp_path):
     found = replay(run)
     assert found.same_bits
     assert found.birth is not None
-    with pytest.raises(RunError, match="recorded are"):
+    with pytest.raises(RunError, match="recorded steps are"):
         replay(run, 10**6)

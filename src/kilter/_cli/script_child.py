@@ -55,11 +55,13 @@ def training_of(script: Path, sites: Sites) -> Training:
                 f"if the script itself needs {error.name}, install it"
             )
         received = "".join(traceback.format_exception_only(error)).strip().splitlines()[-1]
-        raise RunError(expected=f"a script that runs: {script}", received=received, remedy=remedy) from None
+        raise RunError(
+            expected=f"a script that runs without an error: {script}", received=received, remedy=remedy
+        ) from None
 
 
 def _print_from(error: Exception, script: str) -> None:
-    """Print the error's traceback from the script's first frame on, without those of kilter that run it."""
+    """Print the traceback from the script's first frame on, without kilter's own frames."""
     place = error.__traceback__
     while place is not None and place.tb_frame.f_code.co_filename != script:
         place = place.tb_next

@@ -21,20 +21,26 @@ from kilter._diagnosis.outcome import Outcome
 from kilter._diagnosis.thresholds import seen
 from kilter._records import Evidence, Finding
 
-# Severe regardless of a short training: the training cannot run as requested, or has nothing to learn from.
-_CERTAIN: Final = (
+# With these nothing can learn anything, whatever the data.
+_PREVENTING: Final = (
     "data-not-finite",
     "targets-loss",
     "stale-compile",
     "all-frozen",
-    "one-class",
-    "shuffled-labels",
     "foreign-optimizer",
     "ids-outside-table",
     "loss-ignores-prediction",
     "loss-not-differentiable",
     "loss-sign",
     "loss-axis",
+)
+# Faults that may hide what there is to learn.
+_HIDING: Final = (*_PREVENTING, "output-activation-loss", "masks-misplaced")
+# Severe regardless of a short training: the training cannot run as requested, or has nothing to learn from.
+_CERTAIN: Final = (
+    *_PREVENTING,
+    "one-class",
+    "shuffled-labels",
     "pairs-reversed",
     "validation-classes",
     "validation-class-order",
@@ -168,25 +174,9 @@ _CONSEQUENCES: Final = (
 )
 
 
-# With these nothing can learn anything, whatever the data.
-_PREVENTING: Final = (
-    "data-not-finite",
-    "targets-loss",
-    "output-activation-loss",
-    "all-frozen",
-    "foreign-optimizer",
-    "ids-outside-table",
-    "loss-ignores-prediction",
-    "loss-not-differentiable",
-    "loss-sign",
-    "loss-axis",
-    "masks-misplaced",
-)
-
-
 def is_noise(found: Iterable[Finding], context: Context, outcome: Outcome) -> bool:
     """Whether there is nothing to learn, and no fault that would hide what there is."""
-    hidden = any(one.severity == "severe" and one.code in _PREVENTING for one in found)
+    hidden = any(one.severity == "severe" and one.code in _HIDING for one in found)
     return not hidden and outcome.is_noise(context.thresholds.learnt_least)
 
 
@@ -198,10 +188,8 @@ def weighed(found: list[Finding], context: Context, outcome: Outcome | None) -> 
     if is_noise(found, context, outcome):
         return [_noise(outcome), *(_at_most_warning(one) for one in found if one.code != "shuffled-labels")]
     if not outcome.falls_short(limits.short_margin, limits.short_margin):
-        if outcome.reached < outcome.least(
-            limits.learnt_least
-        ):  # nor does anything else learn: rules are all there is
-            return found
+        if outcome.reached < outcome.least(limits.learnt_least):
+            return found  # nothing else learns either, so rules are all there is
         # If only an extrapolation reaches the reference, faults of the construction stay severe.
         measured = replace(outcome, expected=outcome.reached)
         open_end = measured.falls_short(limits.short_margin, limits.short_margin)

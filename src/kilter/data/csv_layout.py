@@ -209,7 +209,7 @@ def _agreement(records: list[_Record]) -> tuple[float, int]:
 
 
 def _cut(content: Path | bytes, separator: str, records: list[_Record]) -> Layout:
-    """The content from the header on, with tidy names."""
+    """The content from the header line on, with stripped column names."""
     width = _width(records)
     rows = [
         one.fields if len(one.fields) == width else [*one.fields, *[""] * width][:width] for one in records

@@ -204,7 +204,7 @@ def _codes(series: pl.Series, column: Column) -> Values:
 
 
 def _as_codes(text: pl.Series, series: pl.Series, column: Column) -> pl.Series:
-    """Whole numbers with the zeros that the codes of training began with."""
+    """Whole numbers as text, with the leading zeros that these codes had in training."""
     known = pl.Series([*column.categories, *column.rare], dtype=pl.String)
     if is_number(series) and are_codes(known):
         return text.str.zfill(len(known[0]))

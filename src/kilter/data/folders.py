@@ -128,7 +128,7 @@ def _part(
 
 
 def _without_images(folder: Path, empty: list[str]) -> DataError:
-    """The error for class folders without images, or a folder without class folders, perhaps with a table."""
+    """The error for class folders without images, or a folder without class folders that may hold a table."""
     entries = _entries(folder)
     loose = sum(is_picture(entry) for entry in entries if entry.is_file())
     table = next((entry for entry in entries if entry.suffix.lower() in (".csv", ".tsv")), None)

@@ -90,7 +90,7 @@ def decode_images(encoded: Encoded, options: LoadOptions, like: np.ndarray | Non
 
 
 def content_of(path: Path | str | None) -> bytes | None:
-    """The bytes of a file; None, which :func:`decode_images` reports, if it is missing or unreadable."""
+    """The bytes of a file; None if it is missing or unreadable, which :func:`decode_images` reports."""
     try:
         return Path(path).read_bytes() if path is not None and Path(path).is_file() else None
     except OSError:

@@ -1,4 +1,4 @@
-"""Compressed files, unpacked in memory as far as it reaches: gzip, bzip2, xz and zip."""
+"""Compressed files, decompressed in memory within its limit: gzip, bzip2, xz and zip."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def plain_name(path: Path) -> str:
 
 
 def unpacked(path: Path, first: bytes) -> bytes | None:
-    """The content of a compressed file, of which ``first`` are the first bytes; None for any other file.
+    """The decompressed content of a file that starts with the bytes ``first``; None if it is not compressed.
 
     Raises DataError if it does not fit into the free memory; the errors of the libraries for damage.
     """
@@ -58,7 +58,7 @@ def _stream(file: IO[bytes], first: bytes, path: Path) -> IO[bytes] | None:
         raise DataError(
             expected="a table that is plain or packed as .gz, .bz2, .xz or .zip",
             received=f"{path}, packed with Zstandard",
-            remedy="unpack it first: zstd -d",
+            remedy=f"decompress it first: zstd -d {path}",
         )
     return None
 

@@ -73,7 +73,7 @@ def read_flight(path: Path, step: int | None) -> Flight:
     if step is not None and step not in known:
         raise RunError(
             expected=f"a step that broke the training of {path}",
-            received=f"step {step}; recorded are {known}",
+            received=f"step {step}; the recorded steps are {known}",
             remedy="choose one of these",
         )
     step = known[-1] if step is None else step

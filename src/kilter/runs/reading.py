@@ -140,7 +140,7 @@ def is_run(path: Path) -> bool:
 
 
 def near_run(path: Path) -> str:
-    """A clause that names the newest run called like ``path``, whose directory begins with a time; or ""."""
+    """A hint that names the newest run directory ending in ``path``; "" if there is none."""
     try:
         named = [one for one in path.parent.iterdir() if one.name.endswith(f"-{path.name}") and is_run(one)]
     except OSError:

@@ -1,4 +1,4 @@
-"""Whether masks lie where their images show something, and outputs where the model reads them."""
+"""Whether masks line up with their images, and output pixels with the input that they depend on."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ TURNS: Final[dict[str, Turn]] = {
     "turned by 270 degrees": lambda a: np.swapaxes(a, 1, 2)[:, :, ::-1],
     "transposed along the other diagonal": lambda a: np.swapaxes(a, 1, 2)[:, ::-1, ::-1],
 }
-"""What may have been done to arrays of images [rows, height, width, ...], in words."""
+"""Transformations of images [rows, height, width, ...] by their description."""
 
 
 def check_masks(context: Context) -> list[Finding]:
@@ -90,7 +90,7 @@ def _features(images: np.ndarray) -> np.ndarray:
 
 
 def _centred(rows: np.ndarray) -> np.ndarray:
-    """Without what all rows have in common, and without each row's mean."""
+    """The arrays minus the mean over rows and minus each row's own mean."""
     rows = rows - rows.mean(axis=0)
     return rows - rows.mean(axis=(1, 2), keepdims=True)
 
@@ -135,7 +135,7 @@ def turned_back(context: Context, part: Context, held: np.ndarray, inside: float
 
 
 def check_offset(context: Context) -> list[Finding]:
-    """Outputs as large as the input whose pixels do not lie over what they are computed from."""
+    """Outputs of the input's size that are shifted against the input pixels they depend on."""
     found = []
     for output in context.outputs:
         side = context.inputs[0].shape[1:3] if len(context.inputs) == 1 else ()
@@ -172,7 +172,7 @@ def _offset(context: Context, output: OutputFacts) -> float | None:
 
 
 def _moved(one: LayerFacts, start: float, jump: float, size: Any) -> tuple[float, float] | None:
-    """The centre of the first pixel, and the step from pixel to pixel, after a layer; along the height."""
+    """The first pixel's centre and the pixel spacing after a layer, along the height."""
     layer: Any = one.layer
     if getattr(layer, "data_format", "channels_last") != "channels_last":
         return None

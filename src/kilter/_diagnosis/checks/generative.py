@@ -1,4 +1,4 @@
-"""Checks of variational autoencoders and adversarial networks: KL terms, and critics that have won."""
+"""Checks of variational autoencoders and GANs: KL collapse, and discriminators that have won."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _MAKER: Final = re.compile(r"(^|_)(g|gen|generator)_?loss$")
 
 
 def check_kl(context: Context) -> list[Finding]:
-    """A KL term that costs more than any code can save: a decoder does best if it ignores the code.
+    """A KL term that costs more than the code can gain: the best decoder ignores the code.
 
     A latent dimension is used only if the variance that it can explain is above the noise that the weight of
     the KL term stands for (Lucas et al. 2019).
@@ -55,7 +55,7 @@ def check_kl(context: Context) -> list[Finding]:
 
 
 def explained(output: OutputFacts) -> float | None:
-    """What one number of a code can save of the loss, at most, in units of a KL weight; None if unknown.
+    """The largest loss reduction per latent dimension, in units of a KL weight; None if unknown.
 
     For squares, and for a cross-entropy near the shares of the ones: twice the largest eigenvalue of the
     targets' covariance, divided by the numbers of a row; of targets scaled by the loss's curvature.
@@ -118,14 +118,14 @@ def _added(layer: Any, node: Any, given: list[Any]) -> list[Any]:
 
 
 def is_generator(context: Context) -> bool:
-    """Whether a frozen critic judges what trainable layers make: targets of one class are meant then."""
+    """Whether trainable layers feed a frozen discriminator; then a single class of targets is intended."""
     weighted = [one for one in context.layers if one.layer.weights and not one.repeated]
     learns = [bool(one.layer.trainable_variables) for one in weighted]
     return len(learns) > 1 and learns[0] and not learns[-1]
 
 
 def check_critic(context: Context) -> list[Finding]:
-    """A frozen critic that is sure of every made-up row: where the loss has no slope, nothing is learnt."""
+    """A frozen discriminator that is certain about every generated row, so the generator gets no gradient."""
     if len(context.outputs) != 1 or context.outputs[0].activation != "sigmoid" or not is_generator(context):
         return []
     (output,), answers = context.outputs, context.answers
@@ -166,7 +166,7 @@ def _slope(context: Context, given: np.ndarray) -> float | None:
 
 
 def check_rivals(context: Context) -> list[Finding]:
-    """Two losses of a training in which the critic's goes to 0 while the generator's grows."""
+    """The discriminator's loss goes to 0 while the generator's grows."""
     for critic, maker in _rivals(context.history or {}):
         quarter = max(1, len(critic) // 4)
         last, first = float(np.median(critic[-quarter:])), float(np.median(critic[:quarter]))
@@ -180,7 +180,7 @@ def check_rivals(context: Context) -> list[Finding]:
 
 
 def _rivals(history: Mapping[str, Sequence[float]]) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """The curves of critics and generators by the names of their logs, finite and long enough."""
+    """The loss curves of discriminator and generator, found by log name; finite and long enough."""
 
     def named(kind: re.Pattern[str]) -> list[np.ndarray]:
         found = [np.asarray(values, float) for name, values in history.items() if kind.search(name)]

@@ -61,7 +61,7 @@ def _is_own(layer: Any) -> bool:
 
 
 def _is_loaded(layer: Any) -> bool:
-    """Whether it is a batch normalisation whose averages are no longer the first ones."""
+    """Whether it is a batch normalisation whose moving averages have changed since initialisation."""
     return isinstance(layer, _NORM) and bool(np.any(np.asarray(layer.moving_mean)))
 
 

@@ -119,7 +119,7 @@ def farthest(context: Context) -> float | None:
 
 
 def _ends(context: Context) -> list[LayerFacts]:
-    """The two calls whose outputs are compared: the last ones of the layers that are called twice."""
+    """The last two calls of the shared layers, whose outputs are compared."""
     twice = {id(one.layer) for one in context.layers if one.repeated}
     both = [one for one in context.layers if id(one.layer) in twice]
     unit = [one for one in context.layers if isinstance(one.layer, keras.layers.UnitNormalization)]

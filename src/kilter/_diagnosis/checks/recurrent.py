@@ -199,7 +199,7 @@ def check_outputs(context: Context) -> list[Finding]:
 
 
 def check_length(context: Context) -> list[Finding]:
-    """Recurrent layers that read a long sequence step by step before they answer once."""
+    """Recurrent layers that read a long sequence before their single output."""
     limits, found = context.thresholds, {}
     for one in cells(context):
         sources = [context.layers[source].shape for source in one.facts.sources]

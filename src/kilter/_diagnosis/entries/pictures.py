@@ -85,7 +85,7 @@ PROBE: Final[dict[str, Text]] = {
     "discriminator-won": (
         "discriminator has won", ("non-saturating-loss",),
         "Goodfellow et al. 2014, Generative adversarial nets",
-        "It is too sure: {detail}.",
+        "The discriminator is too certain: {detail}.",
     ),
 }
 # fmt: on

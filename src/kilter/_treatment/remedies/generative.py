@@ -18,7 +18,7 @@ _NOISE: Final = 0.01
 
 
 def weigh_reconstruction(subject: Subject, finding: Finding) -> Subject | None:
-    """A loss weight with which the KL term stands for noise of 1 % of the variance that a code explains."""
+    """Raise the loss weight until the KL term corresponds to noise of 1 % of the explainable variance."""
     outputs = subject.facts[1]
     variance = explained(outputs[0]) if len(outputs) == 1 else None
     found = [kl_weight(one.layer, subject.training.batch_size) for one in subject.layers if not one.repeated]
@@ -31,8 +31,8 @@ def weigh_reconstruction(subject: Subject, finding: Finding) -> Subject | None:
     change = Change(
         remedy="weigh-reconstruction",
         where=("loss",),
-        before=f"a reconstruction loss that counts {now:.3g} times",
-        after=f"one that counts {wanted:.3g} times, against the same KL term",
+        before=f"weight {now:.3g} for the reconstruction loss",
+        after=f"weight {wanted:.3g}, with the same KL term",
         snippet=f"model.compile(..., loss_weights=[{wanted:.3g}])",
     )
     treated = compiled_like(subject.model, subject.copy(), loss_weights=[wanted])
@@ -40,7 +40,7 @@ def weigh_reconstruction(subject: Subject, finding: Finding) -> Subject | None:
 
 
 def non_saturating_loss(subject: Subject, finding: Finding) -> Subject | None:
-    """A cross-entropy with the label 1, whose slope does not end where the discriminator is sure."""
+    """Cross-entropy with the label 1, whose gradient does not vanish where the discriminator is certain."""
     outputs = subject.facts[1]
     if len(outputs) != 1 or outputs[0].loss is None or outputs[0].loss.name is not None:
         return None
