@@ -39,9 +39,9 @@ MODEL: Final[dict[str, Text]] = {
         "terms than others: a checkerboard pattern.",
     ),
     "output-offset": (
-        "outputs beside what they are computed from", (),
+        "outputs shifted against their inputs", (),
         "Araujo et al. 2019, Computing receptive fields of convolutional neural networks",
-        "Each pixel of {where} lies {offset:.2g} pixels beside the centre of what it sees: padding on "
+        "Each pixel of {where} lies {offset:.2g} pixels away from the centre of what it sees: padding on "
         "one side only, or strides without it. Use padding='same', or crop the masks likewise.",
     ),
     "kl-collapse": (
@@ -60,7 +60,7 @@ MODEL: Final[dict[str, Text]] = {
 }
 DATA: Final[dict[str, Text]] = {
     "masks-misplaced": (
-        "masks do not lie on their images", (), "Ronneberger et al. 2015, U-Net",
+        "masks misaligned with their images", (), "Ronneberger et al. 2015, U-Net",
         "The masks fit the images best {detail}: both must get the same axes, flips and crops.",
     ),
     "easy-pairs": (
