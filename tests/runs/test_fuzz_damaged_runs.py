@@ -196,9 +196,12 @@ def test_fuzz_one_damaged_file(number, stopped, states):
     _one_damage(*_cases(stopped[0])[number], number, stopped, states)
 
 
-def test_a_forbidden_folder_of_the_newest_checkpoint(stopped, states):
+@pytest.mark.parametrize(
+    "place", [".", "checkpoints", "checkpoints/{newest}", "checkpoints/{newest}/scalars"]
+)
+def test_a_forbidden_folder(place, stopped, states):
     """It cannot be read and not even removed."""
-    _one_damage(Path("checkpoints", next(iter(states)), "scalars"), "forbid", 0, stopped, states)
+    _one_damage(Path(place.format(newest=next(iter(states)))), "forbid", 0, stopped, states)
 
 
 def _one_damage(place, damage, number, stopped, states):

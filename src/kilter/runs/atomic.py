@@ -54,6 +54,12 @@ def write_with(path: Path, fill: Callable[[Path], object]) -> None:
         fsync_path(path.parent)
 
 
+def entries(folder: Path) -> list[Path]:
+    """What is in a folder, sorted by name; [] for no folder, :class:`RunError` if it may not be listed."""
+    with errors_named(folder, doing="listed"):
+        return sorted(folder.iterdir()) if folder.is_dir() else []
+
+
 _TEMPORARY = re.compile(r"\..+-[0-9a-f]{32}(\.\w+)?")
 
 

@@ -9,6 +9,7 @@ previous one is used, with a :class:`~kilter.errors.RunWarning`.
 from __future__ import annotations
 
 import math
+import os
 import re
 import shutil
 import time
@@ -26,7 +27,7 @@ from kilter._engine.processes import is_first, local
 from kilter._text import first_line
 from kilter._validation import errors_as
 from kilter.errors import RunError, RunWarning
-from kilter.runs.atomic import errors_named, fsync_path, fsync_tree, unwritable
+from kilter.runs.atomic import entries, errors_named, fsync_path, fsync_tree, unwritable
 from kilter.runs.checksums import MANIFEST, damage, write_manifest
 
 FOLDER = "checkpoints"
@@ -218,7 +219,7 @@ def _read(moment: Moment, path: Path) -> Checkpoint:
     """The checkpoint in `path`; :class:`RunError` if it is damaged or orbax cannot read it."""
     found = damage(path)
     # Only kilter 0.1.0 wrote no manifest; whether the checkpoint is that old is known only after reading it.
-    is_old = found is not None and not (path / MANIFEST).exists()
+    is_old = found is not None and not os.path.exists(path / MANIFEST)
     if found is not None and not is_old:
         raise _unusable(path, found)
     try:
@@ -268,9 +269,7 @@ def _score(path: Path) -> float:
 
 def _saved(folder: Path) -> list[tuple[Moment, Path]]:
     """The checkpoints in `folder` with their moments, oldest first."""
-    if not folder.is_dir():
-        return []
-    named = ((_NAME.fullmatch(path.name), path) for path in folder.iterdir())
+    named = ((_NAME.fullmatch(path.name), path) for path in entries(folder))
     return sorted(
         (_moment(int(found.group(1)), int(found.group(2)) if found.group(2) else None), path)
         for found, path in named
@@ -290,8 +289,7 @@ def _retire(folder: Path) -> None:
 
 def sweep(run: Path) -> None:
     """Remove what a killed writer left behind in the folder of checkpoints."""
-    if (run / FOLDER).is_dir():
-        _sweep(run / FOLDER)
+    _sweep(run / FOLDER)
 
 
 def _remove(path: Path) -> None:
@@ -304,6 +302,6 @@ def _remove(path: Path) -> None:
 
 def _sweep(folder: Path) -> None:
     """Remove what failed saves left behind."""
-    for path in folder.iterdir():
+    for path in entries(folder):
         if path.name.startswith(_UNFINISHED):
             shutil.rmtree(path, ignore_errors=True)

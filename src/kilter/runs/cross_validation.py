@@ -19,7 +19,7 @@ from kilter.data.folds import fold_numbers
 from kilter.data.leaks import leak_notes
 from kilter.errors import KilterError, RecipeError
 from kilter.recipe import Recipe, dump_recipe, load_recipe
-from kilter.runs.atomic import write_text
+from kilter.runs.atomic import entries, write_text
 from kilter.runs.build import read_parts, read_source, with_absolute_paths
 from kilter.runs.checksums import require_same_recipe
 from kilter.runs.directory import Run, create_run, reopen_run
@@ -156,7 +156,7 @@ def _through(
 
 def _fold(parent: Path, recipe: Recipe, source: Source, how: dict[str, Any]) -> _Fold:
     """The fold of the recipe: as it was finished earlier, continued, or trained."""
-    begun = next((path for path in sorted(parent.iterdir()) if path.name.endswith(f"-{recipe.name}")), None)
+    begun = next((path for path in entries(parent) if path.name.endswith(f"-{recipe.name}")), None)
     ended = None if begun is None else read_result(begun)
     if begun is not None and ended is not None and ended.status == "finished":
         return _Fold(begun, open_trained(begun, allow_code=how["allow_code"]).model, ended)

@@ -19,6 +19,7 @@ from kilter._engine.step import Yielded
 from kilter._models.variables import State
 from kilter.errors import RunError
 from kilter.runs import checkpoints
+from kilter.runs.atomic import entries
 from kilter.runs.checksums import sha256_of_arrays
 from kilter.runs.directory import Run
 from kilter.runs.reading import FLIGHT
@@ -57,7 +58,7 @@ def write_flight(run: Run, broken: Broken) -> None:
 def flights(path: Path) -> list[int]:
     """The recorded steps of a run, by the optimiser's iteration."""
     folder = path / FLIGHT
-    names = (_NAME.fullmatch(one.name) for one in folder.iterdir()) if folder.is_dir() else ()
+    names = (_NAME.fullmatch(one.name) for one in entries(folder))
     return sorted(int(found.group(1)) for found in names if found)
 
 

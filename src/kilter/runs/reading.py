@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -13,7 +14,7 @@ from kilter._toml import parse_toml
 from kilter._validation import errors_as
 from kilter.errors import RunError
 from kilter.runs import lock
-from kilter.runs.atomic import errors_named, read_lines
+from kilter.runs.atomic import entries, errors_named, read_lines
 from kilter.runs.checksums import require_unchanged
 from kilter.runs.records import (
     UNREADABLE,
@@ -97,9 +98,7 @@ def open_run(path: Path) -> RunRecords:
 
 def list_runs(parent: Path) -> tuple[RunSummary, ...]:
     """The runs below `parent`, oldest first; a damaged one is listed as "failed"."""
-    parent = Path(parent)
-    folders = sorted(path for path in parent.iterdir() if is_run(path)) if parent.is_dir() else []
-    return tuple(_summary(path) for path in folders)
+    return tuple(_summary(path) for path in entries(Path(parent)) if is_run(path))
 
 
 def read_result(path: Path) -> Result | None:
@@ -136,7 +135,7 @@ def read_history(path: Path) -> list[EpochRecord]:
 
 def is_run(path: Path) -> bool:
     """Whether `path` is a run directory: a folder with a recipe, an environment or a history in it."""
-    return any((path / name).is_file() for name in (RECIPE, ENVIRONMENT, HISTORY))
+    return any(os.path.isfile(path / name) for name in (RECIPE, ENVIRONMENT, HISTORY))
 
 
 def near_run(path: Path) -> str:
@@ -154,9 +153,17 @@ def require_run(path: Path) -> None:
         return
     raise RunError(
         expected=f"a run directory at {path}",
-        received="a folder without recipe.toml and history.jsonl" if path.is_dir() else "no such folder",
+        received=_what_is_at(path),
         remedy=f"`kilter runs` lists the run directories{near_run(path)}",
     )
+
+
+def _what_is_at(path: Path) -> str:
+    if not os.path.isdir(path):
+        return "no such folder"
+    if not os.access(path, os.R_OK | os.X_OK):
+        return "a folder that you are not permitted to read"
+    return f"a folder without {RECIPE} and {HISTORY}"
 
 
 def _summary(path: Path) -> RunSummary:
