@@ -226,7 +226,7 @@ def _one_damage(place, damage, number, stopped, states):
                 found = error
         assert [(one.relative_to(twins), _content(one)) for one in sorted(twins.rglob("*"))] == wanted
     newest = [name for name in states if name not in place.parts]
-    if place.parts[0] == "checkpoints" and len(place.parts) > 1 and "link" not in damage:
+    if place.parts[:1] == ("checkpoints",) and len(place.parts) > 1 and "link" not in damage:
         assert found == states[newest[0]], (place, damage)  # the newest that is whole
     else:
         assert isinstance(found, KilterError) or found is None or found in states.values(), (place, damage)

@@ -21,7 +21,7 @@ from kilter._engine.cuts import Start
 from kilter._engine.history import History
 from kilter.errors import RunError
 from kilter.runs import checkpoints
-from kilter.runs.atomic import entries
+from kilter.runs.atomic import entries, errors_named
 from kilter.runs.best_epoch import Watch
 from kilter.runs.callback_states import restore_states
 from kilter.runs.checkpoints import Checkpoint
@@ -210,7 +210,8 @@ def _to_resume(folder: Path, name: str) -> Path | None:
     """The run to go on with: ``folder`` itself, or the newest run of the model in it."""
     if is_run(folder):
         return folder
-    runs = [path for path in entries(folder) if (path / CALL).is_file()]
+    with errors_named(folder, doing="read"):
+        runs = [path for path in entries(folder) if (path / CALL).is_file()]
     named = [path for path in runs if _family(path.name.split("-", 2)[-1]) == _family(safe_name(name))]
     return max(named, default=None)
 
