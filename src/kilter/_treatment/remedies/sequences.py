@@ -8,12 +8,13 @@ from typing import Any, Final
 import keras
 import numpy as np
 
+from kilter._models.compiling import compiled_like, fresh_optimizer
 from kilter._models.editing import Cut, can_be_cut, open_layers
 from kilter._models.layers import ATTENTION, RECURRENT, LayerFacts
 from kilter._models.variables import assign, draw
 from kilter._records import Change, Finding
 from kilter._treatment.remedies.base import chosen, counted, operated, paths, remedies
-from kilter._treatment.subject import Subject, compiled_like, copied_with_layers, copy_of, fresh_optimizer
+from kilter._treatment.subject import Subject, copied_with_layers, copy_of
 from kilter.nn.positions import PositionEmbedding
 
 _INNER: Final = ("layer", "backward_layer", "cell")
