@@ -29,6 +29,7 @@ from kilter._models.layers import (
     ATTENTION,
     LOOKUPS,
     NORMALIZATIONS,
+    RECURRENT,
     SCALINGS,
     WEIGHTED,
     LayerFacts,
@@ -98,13 +99,27 @@ def compiled_soundly(context: Context, model: keras.Model, **changed: Any) -> ke
     """
     if "loss" in changed:
         changed["metrics"] = None  # they may not fit the new outputs
-    return compiled_like(context.model, model, optimizer=sound_optimizer(model), **changed)
+    return compiled_like(context.model, model, optimizer=sound_optimizer(model, context.model), **changed)
 
 
-def sound_optimizer(model: keras.Model) -> keras.optimizers.Optimizer:
-    """Adam with clipped gradients, at the largest rate that suits the kind of network."""
-    attends = any(isinstance(one, ATTENTION) for one in model._flatten_layers())
-    return keras.optimizers.Adam(ATTENTION_RATE if attends else RATE, clipnorm=CLIP)
+def sound_optimizer(model: keras.Model, given: keras.Model) -> keras.optimizers.Optimizer:
+    """Adam with clipped gradients, at the largest rate that suits the kind of network.
+
+    A ``given`` model's own Adam serves as well, at that rate, unless gradients may explode through time: it
+    needs no other program.
+    """
+    layers = model._flatten_layers()
+    rate = ATTENTION_RATE if any(isinstance(one, ATTENTION) for one in layers) else RATE
+    sound = keras.optimizers.Adam(rate, clipnorm=CLIP)
+    if any(isinstance(one, RECURRENT) for one in layers) or type(given.optimizer) is not type(sound):
+        return sound
+    varied = ("name", "learning_rate", "clipnorm")
+    own, usual = (
+        {key: value for key, value in one.get_config().items() if key not in varied}
+        for one in (given.optimizer, sound)
+    )
+    plain = own == usual and getattr(given.optimizer, "clipnorm", None) is None
+    return keras.optimizers.Adam(rate) if plain else sound
 
 
 def rate_at(highest: float, done: int, steps: int) -> float:

@@ -338,8 +338,10 @@ class Structure(NamedTuple):
     compiled: tuple[Any, ...]
 
     def of(self, program: str) -> tuple[Any, ...]:
-        """The parts that decide a program, by its name: predictions need the network alone."""
-        return self[: 1 if program == "predict" else 3]
+        """The parts that decide a program, by its name: only training steps need the optimiser."""
+        if program in ("predict", "answers"):
+            return (self.network,)
+        return (self.network, self.compiled) if program in ("test", "reading", "gradients") else tuple(self)
 
 
 def structure(model: keras.Model) -> Structure | None:

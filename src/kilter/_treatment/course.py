@@ -34,6 +34,15 @@ from kilter._treatment.subject import Subject
 
 # Findings that an output cannot fit its targets, whatever the training.
 STRUCTURAL: Final = ("output-activation-loss", "targets-loss")
+# Remedies that the sibling's optimiser includes.
+OPTIMIZING: Final = (
+    "change-optimizer",
+    "find-learning-rate",
+    "warm-up",
+    "clip-gradients",
+    "ease-clipping",
+    "one-cycle",
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -101,7 +110,8 @@ class _Course:
         sound = not self.diagnosis.codes("severe") and not self.diagnosis.codes("warning")
         if first.trials.reason:
             return Round(first.subject, done, first.trials)
-        if not self._falls_short(done, sound=sound) or self._stops("a second search"):
+        settled = first.trials.proven and not self._has_other_causes
+        if settled or not self._falls_short(done, sound=sound) or self._stops("a second search"):
             return Round(first.subject, done, first.trials)
         found = _shortfall(self.diagnosis, done.diagnosis)
         choice = self.steps.further_changes(first.subject, found, self.tools)
@@ -145,6 +155,12 @@ class _Course:
         scoring = self.tools.scoring
         return scoring if known is None else replace(scoring, sibling=known.score)
 
+    @property
+    def _has_other_causes(self) -> bool:
+        """Whether a finding asks for more than another optimiser or rate."""
+        found = [one for one in self.diagnosis.findings if one.severity != "note" and one.remedies]
+        return any(one.remedies[0] not in OPTIMIZING for one in found)
+
     def _falls_short(self, done: Trained, *, sound: bool) -> bool:
         """Whether a training ends a margin behind the baselines or the sibling, which is trained for that."""
         if self._scoring.falls_short(done.score, sound=sound):
@@ -161,12 +177,25 @@ class _Course:
         """The fewest changes that suffice, or the sound sibling if that gets further."""
         if self._stops("the search for changes"):
             return self.unchanged
+        outcome = self.examined.outcome
+        if outcome is not None and outcome.is_of_rate and not self._has_other_causes:
+            found = self._by_optimizer()
+            if found is not None:
+                return found
         choice = self.steps.fewest(self.unchanged.subject, self.diagnosis, self.tools)
         if choice.search is not None and _is_long(choice.search):  # one full training: of what is proven
             choice = self.steps.persist(choice, self.diagnosis, self.tools.remedy_set)
         if choice.search is None and self._sibling is None:
             return self.unchanged
         return self._settled(choice)
+
+    def _by_optimizer(self) -> Round | None:
+        """The original with the sibling's optimiser, which the diagnosis suggests; None if not proven."""
+        subject = self._sibling_subject
+        if subject is None or self._is_long(subject) or self._sibling is None:
+            return None
+        found = self._settled(Choice(self.unchanged.subject, math.nan, None))
+        return found if found.trials.proven else None
 
     def _settled(self, choice: Choice) -> Round:
         """The chosen subject, or the sibling if that gets clearly further; unchanged if neither is proven.

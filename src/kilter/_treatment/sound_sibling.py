@@ -14,7 +14,6 @@ import numpy as np
 from kilter._diagnosis.context import Context
 from kilter._diagnosis.diagnose import read_context
 from kilter._diagnosis.sibling import (
-    CLIP,
     PARTS,
     Cleaning,
     cleaning_of,
@@ -65,11 +64,11 @@ def _sibling(subject: Subject, keep: Collection[str], codes: Sequence[str]) -> S
             draw_weights(free, subject.seed)
     treated = subject
     if OPTIMIZER in codes and "optimizer" not in keep:
-        optimizer = sound_optimizer(model)
+        optimizer = sound_optimizer(model, subject.model)
         rate = round(float(np.asarray(optimizer.learning_rate)), 6)
         # Regression benefits from a high learning rate to the end, classification from one that falls to 0.
         cycled = any(kind_of(one) != "numbers" for one in subject.facts[1])
-        changes.append(_optimizer_change(subject, rate, cycled=cycled))
+        changes.append(_optimizer_change(subject, rate, optimizer.clipnorm, cycled=cycled))
         options["optimizer"] = optimizer
         treated = replace(subject.with_training(schedule=None), cycle=rate if cycled else None)
     if not changes:
@@ -141,22 +140,23 @@ def _snippet(code: str, after: str) -> str:
     return f"{made[code]}  # {after}" if code in made else f"# {after}"
 
 
-def _optimizer_change(subject: Subject, rate: float, *, cycled: bool) -> Change:
+def _optimizer_change(subject: Subject, rate: float, clip: float | None, *, cycled: bool) -> Change:
     facts = subject.optimizer
     now = "" if facts.learning_rate is None else f", learning rate {facts.learning_rate:.3g}"
     course = f"up to a rate of {rate:g} and down again (1cycle)" if cycled else f"learning rate {rate:g}"
     cycle = f"\nkilter.fit(..., schedule=kilter.schedules.one_cycle({rate:g}, length=steps))"
+    given = f"{rate:g}" if clip is None else f"{rate:g}, clipnorm={clip:g}"
     return Change(
         remedy=OPTIMIZER,
         where=("optimizer",),
         before=f"{facts.name}{now}",
-        after=f"adam, gradient norm at most {CLIP:g}, {course}",
-        snippet=f"optimizer = keras.optimizers.Adam({rate:g}, clipnorm={CLIP:g})" + (cycle if cycled else ""),
+        after="adam, " + ("" if clip is None else f"gradient norm at most {clip:g}, ") + course,
+        snippet=f"optimizer = keras.optimizers.Adam({given})" + (cycle if cycled else ""),
         recipe=(
             "optimizer.name=adam",
             "optimizer.momentum=none",
             f"optimizer.learning_rate={rate:g}",
-            f"optimizer.clipnorm={CLIP:g}",
+            *(() if clip is None else (f"optimizer.clipnorm={clip:g}",)),
             *(("schedule.name=one_cycle",) if cycled else ()),
         ),
     )
