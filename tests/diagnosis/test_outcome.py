@@ -5,6 +5,7 @@ from __future__ import annotations
 import keras
 import numpy as np
 import pytest
+from sklearn.metrics import roc_auc_score
 from tests.diagnosis.programs import blobs, dense, one_hot, program
 
 import kilter
@@ -160,6 +161,19 @@ def test_severity_from_what_was_reached(code: str, reached: float, learns: bool,
     found = {one.code: one.severity for one in weighed([given], context, outcome)}
     assert (found[code] == "severe") is severe
     assert ("shuffled-labels" in found) is (not learns and not severe)
+
+
+@pytest.mark.parametrize("units", [1, 2])
+def test_a_rare_class_is_judged_by_its_ranking_too(units: int):
+    random = np.random.default_rng(0)
+    rare = (np.arange(300) % 15 == 0).astype("int64")
+    share = np.clip(0.2 * rare + random.normal(0.2, 0.05, 300), 0, 0.49)[:, None]  # none above one half
+    given = share if units == 1 else np.concatenate([1 - share, share], axis=1)
+    loss = LossFacts("binary_crossentropy" if units == 1 else "sparse_categorical_crossentropy")
+    output = OutputFacts("last", "sigmoid" if units == 1 else "softmax", units, (300, units), loss, rare)
+    rows = row_skill(output, given, rare)
+    assert rows is not None
+    assert rows.mean() == pytest.approx((0 + 2 * roc_auc_score(rare, share) - 1) / 2)
 
 
 def test_distances_of_a_loss_of_ones_own_are_cut_where_they_tell_most():
