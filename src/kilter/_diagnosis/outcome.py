@@ -102,7 +102,7 @@ class Outcome:
         return any(not math.isnan(one) and one > margin for one in (sibling, simple))
 
     def least(self, least: float) -> float:
-        """The skill from which on something was learnt: ``least``, or two standard errors of a guess."""
+        """The skill above which something was learnt: ``least``, or two standard errors of a guess."""
         return max(least, 2 * self.chance)
 
     def is_noise(self, least: float) -> bool:
