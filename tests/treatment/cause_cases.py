@@ -49,15 +49,14 @@ def optimized(optimizer: Any) -> Subject:
     return subject(dense(), optimizer=optimizer)
 
 
-def two_outputs(factor: float) -> Subject:
+def two_outputs(factor: float, losses: Any = ("mse", "binary_crossentropy")) -> Subject:
     keras.utils.set_random_seed(1)
     inputs = keras.Input((6,))
     value = layers.Dense(6, "relu")(inputs)
     ends = [layers.Dense(1, name="amount")(value), layers.Dense(1, "sigmoid", name="large")(value)]
     y = [factor * X[:, :1], LABELS[:, None].astype("float32")]
     held = (X[:32], [one[:32] for one in y])
-    losses = ["mse", "binary_crossentropy"]
-    return subject(keras.Model(inputs, ends), X, y, loss=losses, metrics=(), validation_data=held)
+    return subject(keras.Model(inputs, ends), X, y, loss=list(losses), metrics=(), validation_data=held)
 
 
 @keras.saving.register_keras_serializable("kilter-tests")
@@ -167,6 +166,14 @@ CAUSES: dict[str, tuple[Callable[[], Subject], Callable[[Subject], object]]] = {
     "balance-losses": (
         lambda: two_outputs(90.0),
         lambda p: p.model._compile_config.config["loss_weights"][0] < 1e-3,  # type: ignore[attr-defined]
+    ),
+    "add-loss": (
+        lambda: two_outputs(1.0, losses=["mse", None]),
+        lambda p: _loss(p) == ["mse", "binary_crossentropy"],
+    ),
+    "drop-augmentation": (
+        lambda: masks(layers.RandomFlip(), layers.Conv2D(2, 1)),
+        lambda p: "RandomFlip" not in _kinds(p),
     ),
     "focal-loss": (masks, lambda p: isinstance(_loss(p), keras.losses.BinaryFocalCrossentropy)),
     "dice-loss": (masks, lambda p: isinstance(_loss(p), keras.losses.Dice)),
