@@ -21,6 +21,9 @@ SENTINEL = np.where(RNG.random((96, 6)) < 0.1, -999.0, X).astype("float32")
 MASKS = np.zeros((64, 8, 8, 1), "float32")
 MASKS[:, 3:5, 3:5] = 1.0
 PICTURES = IMAGES[..., :1] / 255
+SPOTS = np.zeros((64, 8, 8, 1), "float32")
+for _row, (_top, _left) in enumerate(RNG.integers(0, 6, size=(64, 2))):
+    SPOTS[_row, _top : _top + 3, _left : _left + 2] = 1.0
 MANY = (X[:, :3] > 0.4).astype("float32")
 
 
@@ -39,10 +42,23 @@ def ending(*members: Any, **options: Any) -> Subject:
     return subject(chain(layers.Dense(6, "relu"), *members), y=THREE, loss=loss, **options)
 
 
-def masks(*members: Any, y: np.ndarray = MASKS, loss: Any = "binary_crossentropy", **options: Any) -> Subject:
+def keeps_padding() -> Subject:
+    inputs = keras.Input((8,), dtype="int32")
+    value = layers.Embedding(30, 4)(inputs)
+    value = layers.MultiHeadAttention(1, 4)(value, value, attention_mask=keras.ops.equal(inputs, 0)[:, None])
+    return subject(keras.Model(inputs, layers.Dense(1, "sigmoid")(value[:, 0])), PADDED)
+
+
+def masks(
+    *members: Any,
+    x: np.ndarray | None = None,
+    y: np.ndarray = MASKS,
+    loss: Any = "binary_crossentropy",
+    **options: Any,
+) -> Subject:
     last = layers.Conv2D(1, 1, activation="sigmoid", name="last")
     model = chain(layers.Conv2D(4, 3, padding="same", name="first"), *members, last, features=(8, 8, 1))
-    return subject(model, PICTURES, y, loss=loss, metrics=(), **options)
+    return subject(model, PICTURES if x is None else x, y, loss=loss, metrics=(), **options)
 
 
 def optimized(optimizer: Any) -> Subject:
@@ -166,6 +182,18 @@ CAUSES: dict[str, tuple[Callable[[], Subject], Callable[[Subject], object]]] = {
     "balance-losses": (
         lambda: two_outputs(90.0),
         lambda p: p.model._compile_config.config["loss_weights"][0] < 1e-3,  # type: ignore[attr-defined]
+    ),
+    "realign-masks": (
+        lambda: masks(y=np.swapaxes(SPOTS, 1, 2), x=SPOTS + 0.1 * PICTURES),
+        lambda p: np.array_equal(p.y, SPOTS) and np.array_equal(p.y_val, SPOTS[:32]),
+    ),
+    "swap-pair-labels": (
+        lambda: subject(dense()),
+        lambda p: np.array_equal(p.y, 1 - LABELS) and p.y_val[0] == 1 - LABELS[0],
+    ),
+    "invert-mask": (
+        keeps_padding,
+        lambda p: [type(one).__name__ for one in p.model._operations].count("NotEqual") == 1,
     ),
     "add-loss": (
         lambda: two_outputs(1.0, losses=["mse", None]),

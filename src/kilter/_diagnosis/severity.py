@@ -88,6 +88,7 @@ _SHARED: Final = (
     "padding-unmasked",
     "rank-collapse",
     "narrow-heads",
+    "frozen-random",
 )
 # Under a usual rate these are why the updates are too large; the sibling's clipping only hides them.
 _SPREADING: Final = (

@@ -89,7 +89,8 @@ PROBE: Final[dict[str, Text]] = {
         "attention without residual connections averages the tokens.",
     ),
     "inverted-mask": (
-        "mask that keeps the padding", (), "Keras, keras.io/guides/understanding_masking_and_padding",
+        "mask that keeps the padding", ("invert-mask",),
+        "Keras, keras.io/guides/understanding_masking_and_padding",
         "In {share:.0%} of the padded rows the loss depends only on the padding. A Keras mask is True for "
         "the steps to use.",
     ),
