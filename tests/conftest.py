@@ -12,8 +12,9 @@ import pytest
 _ROOT = Path(__file__).resolve().parent.parent
 
 os.environ.setdefault("KERAS_BACKEND", "jax")
-# Not the user's own cache; in a folder that git ignores and `make clean` removes.
-os.environ.setdefault("KILTER_CACHE", str(_ROOT / ".pytest_cache" / "xla"))
+# Not the user's own cache; in a folder that git ignores and `make clean` removes, one for each worker.
+_WORKER = os.environ.get("PYTEST_XDIST_WORKER", "main")
+os.environ["KILTER_CACHE"] = str(_ROOT / ".pytest_cache" / "xla" / _WORKER)
 # pytest-xdist gives its workers the width of its own terminal; what is tested prints to no terminal.
 os.environ.pop("COLUMNS", None)
 # The suite starts many processes; without bytecode each would compile all of the source again.
@@ -108,6 +109,20 @@ SAMPLED = {
     "treatment/test_treating": 5,
     "test_estimators": 6,
 }
+
+
+def pytest_collection_finish() -> None:
+    """Keep every compiled program: many tests compile the same small ones.
+
+    Without a size limit, as each write would then read the dates of all files.
+    """
+    if "jax" in sys.modules:
+        import jax
+        from jax.experimental.compilation_cache import compilation_cache
+
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+        jax.config.update("jax_compilation_cache_max_size", -1)
+        compilation_cache.reset_cache()
 
 
 def pytest_make_parametrize_id(val: object) -> str | None:

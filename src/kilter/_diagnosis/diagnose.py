@@ -58,7 +58,7 @@ def training_findings(
     not_finite: Mapping[str, Mapping[str, str]] | None = None,
     timing: Timing | None = None,
 ) -> tuple[Finding, ...]:
-    """The findings in the learning curves and measurements of a training; nothing is computed.
+    """The findings in the learning curves and measurements of a run; nothing is computed.
 
     ``rows``: a few rows of the training data; None if the model was trained on a generator of batches.
     ``not_finite``: what the training found of NaN and infinity in its data, as its history has it.

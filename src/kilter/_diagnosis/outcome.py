@@ -37,7 +37,7 @@ from kilter._progress import Progress
 from kilter.errors import KilterError
 from kilter.schedules import Performance
 
-# Multiply-adds of one training: about 4 seconds on two cores.
+# Multiply-adds of one training run: about 4 seconds on two cores.
 _WORK: Final = 4e10
 _LEAST_STEPS: Final = 192
 _MOST_STEPS: Final = 4_000
@@ -49,7 +49,7 @@ _MOST_HELD: Final = 1_000
 
 @dataclass(frozen=True, eq=False)
 class Run:
-    """One training: skill of each held-out row at its end, and the mean skill after half of its steps."""
+    """One training run: skill of each held-out row at its end, and the mean skill after half of its steps."""
 
     rows: np.ndarray
     half: float
@@ -126,7 +126,7 @@ class Outcome:
 
 @dataclass(frozen=True, eq=False)
 class Divided:
-    """The rows that are trained on, as a context, and those that trainings are scored on."""
+    """The rows that are trained on, as a context, and those that training runs are scored on."""
 
     context: Context
     x_val: Any
@@ -171,7 +171,7 @@ def outcome(
     made = _guarded(lambda: trial.run(lambda steps: sibling(held, steps, spec.seed)), None)
     if made is not None:
         gap = made.rows - own.rows
-        chance = max(own.error, made.error)  # a training that diverged has none
+        chance = max(own.error, made.error)  # a training run that diverged has none
         error = float(gap.std() / math.sqrt(len(gap)))
         found = replace(found, sibling=made.skill, error=error, chance=chance)
     if is_augmented(held, spec.augment):

@@ -97,7 +97,7 @@ _SPREADING: Final = (
     "exploding-through-time",
     "attention-collapsed",
 )
-# What can explain a training that falls short, causes before their consequences.
+# What can explain a training run that falls short, causes before their consequences.
 _ROOTS: Final = (
     *_CERTAIN,
     *_BY_CONSTRUCTION,

@@ -69,7 +69,7 @@ _POOR: Final = ("sigmoid", "hard_sigmoid", "softmax", "exponential")
 
 
 def sibling(context: Context, steps: int, seed: int) -> keras.Model:
-    """The sibling, compiled for a training of ``steps`` steps. Raises as a copy of the model does."""
+    """The sibling, compiled for a training run of ``steps`` steps. Raises as a copy of the model does."""
     graph = as_graph(context.model, context.x)
     if graph is None or not can_be_cut(graph):
         model, changed = copy_written(context.model).model, {}

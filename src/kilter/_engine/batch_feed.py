@@ -286,7 +286,7 @@ class BatchFeed:
         return iter(())
 
     def pass_over(self, epoch: int) -> None:
-        """Leave the source as it is after an epoch, for a training that begins with a later one."""
+        """Leave the source as it is after an epoch, for a training run that begins with a later one."""
         self._source.pass_over(epoch, self.most)
 
     def blocks(self, epoch: int) -> Iterator[Block]:

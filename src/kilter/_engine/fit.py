@@ -122,7 +122,7 @@ def watching(
     history: History,
     start: Start | None,
 ) -> DivergenceGuard:
-    """The divergence guard of a training; ``history`` and callbacks with ``kilter_broken`` get its finds."""
+    """The divergence guard of a run; ``history`` and callbacks with ``kilter_broken`` get what it finds."""
 
     def report(broken: Broken) -> None:
         history.events.append(broken.event)

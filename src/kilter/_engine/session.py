@@ -1,4 +1,4 @@
-"""A training: run the epochs, call the callbacks, stop on request."""
+"""A training run: run the epochs, call the callbacks, stop on request."""
 
 from __future__ import annotations
 

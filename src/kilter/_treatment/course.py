@@ -1,4 +1,4 @@
-"""The course of a treatment: candidates, full trainings, proof, fewest changes, and a second round.
+"""The course of a treatment: candidates, full training runs, proof, fewest changes, and a second round.
 
 Every step is a function of the records before it; :class:`Steps` has those that train.
 """
@@ -150,7 +150,7 @@ class _Course:
         """The chosen subject, or the sibling if that gets clearly further; unchanged if neither is proven.
 
         A choice that has learnt nothing in its short trial is trained in full only if there is no sibling.
-        If a training is long, both are held against each other in short trials, and nothing is trained here.
+        If training is long, both are compared in short trials, and nothing is trained here.
         """
         search, scoring = choice.search, self.tools.scoring
         if search is not None and _is_long(search):

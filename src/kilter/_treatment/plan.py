@@ -210,7 +210,7 @@ def _place(code: str) -> int:
 
 
 def sibling_of(original: Subject, diagnosis: Diagnosis, remedy_set: RemedySet) -> Subject | None:
-    """The original's sound sibling, on data and with a training that are treated for all findings."""
+    """The original's sound sibling, on data and with training options that are treated for all findings."""
     own = dict(wanted(diagnosis.raised(), symptoms=False))
     ground = cumulative(
         original, in_order({code: own[code] for code in GROUNDWORK if code in own}), remedy_set

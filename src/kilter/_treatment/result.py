@@ -54,14 +54,14 @@ class Trial:
 
 @dataclass(frozen=True)
 class Part:
-    """One of several changes, in short paired trainings.
+    """One of several changes, in short paired training runs.
 
     Attributes:
         remedy: its code; kept: whether it earned its place.
         loss: what is lost without it, in shares of the way from a constant prediction to perfection.
         without: the mean score of all changes but this one.
         alone: the mean score with this change only; NaN if that was not tried.
-        pairs: the number of trainings of each.
+        pairs: the number of training runs of each.
     """
 
     remedy: str
@@ -230,7 +230,7 @@ class Treatment:
             lines.append(f"nothing to learn here, so no remedy was tried: {self.noise}")
         lines += [f"not possible: {code}: {reason}" for code, reason in self.skipped.items()]
         if trials.proof is not None:
-            lines.append(f"proof in short trainings ({trials.length}): {trials.in_words}")
+            lines.append(f"proof in short training runs ({trials.length}): {trials.in_words}")
             median = f"median {trials.measure} of these"
             before, after = (
                 f"{one.median:.4g}" if math.isfinite(one.median) else "a run diverged"
@@ -241,7 +241,7 @@ class Treatment:
         if trials.reason:
             lines.append(f"changed by reason, without a proof: {trials.reason}")
         if self.kept:
-            lines.append(f"kept the given model: {self.kept}")
+            lines.append(f"kept the original model: {self.kept}")
         if self.stopped:
             lines.append(f"stopped early: {self.stopped}")
         lines += [f"{one} (full training without the changes → with them)" for one in self.checks]

@@ -67,7 +67,7 @@ def treat(
     """Find what is wrong with a model, change it, prove the changes, and train the result.
 
     The model and its planned training are diagnosed (:func:`kilter.diagnose`). If nothing can be learnt from
-    the rows, no remedy is tried. Sets of remedies for the severe findings are tried in short trainings,
+    the rows, no remedy is tried. Sets of remedies for the severe findings are tried in short training runs,
     causes before symptoms. The smallest set that suffices is trained for ``epochs``, stopped early at the
     best validation loss. If much is left to learn, so is the sound sibling: the same network with everything
     sound. The better one is tested on paired seeds against the original model, and has to be better by a

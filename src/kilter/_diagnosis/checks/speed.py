@@ -17,7 +17,7 @@ _COMPILED = 0.05  # seconds in an epoch that count as a compilation
 
 
 def check_waiting(context: Context) -> list[Finding]:
-    """A training that waits for its data."""
+    """A training run that waits for its data."""
     timing, limits = context.timing, context.thresholds
     if timing is None or timing.total < limits.slow_seconds:
         return []
