@@ -355,6 +355,7 @@ def run_checks(checks: Sequence[Check], context: Context) -> list[Finding]:
 _EXPLAINED = {
     **dict.fromkeys(SHIFTS, ("overfitting",)),
     "output-not-trained": ("disconnected-layer",),
+    "layer-mode": ("rows-mixed",),
     "inputs-alike": ("dead-units", "loss-not-moving", "collapsed-output", "constant-columns"),
 }
 
