@@ -42,6 +42,7 @@ _CERTAIN: Final = (
     "one-class",
     "inputs-alike",
     "output-not-trained",
+    "row-weights",
     "shuffled-labels",
     "pairs-reversed",
     "validation-classes",

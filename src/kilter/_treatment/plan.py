@@ -47,7 +47,6 @@ ORDER: Final = (
     "rescale-each-output",
     "balance-losses",
     "weigh-reconstruction",
-    "non-saturating-loss",
     "focal-loss",
     "dice-loss",
     "output-bias-prior",
