@@ -129,11 +129,11 @@ def treat(
         seed=seed,
     )
     asked = replace(subject_of(model, x, y, spec, policy), features=tuple(features))
+    remedy_set = RemedySet(remedies, kept(model, keep, remedies))
     with shown(verbose) as progress, shared_programs():
         found = examined(model, asked.x, asked.y, asked.training, progress, Asked(features=asked.features))
         original = readable(asked)
         scoring = scoring_of(original, metric)
-        remedy_set = RemedySet(remedies, kept(model, keep, remedies))
         progress.stage("Treating: measuring what nearest neighbours and ridge regression reach")
         tools = Tools(remedy_set, scoring, budget, progress, deadline)
         given = train_as_given(original, tools)
