@@ -107,7 +107,7 @@ SAMPLED = {
     "treatment/test_remedies": 6,
     "treatment/test_shared_programs": 3,
     "treatment/test_treating": 5,
-    "test_estimators": 6,
+    "test_estimators": 8,
 }
 
 

@@ -93,8 +93,8 @@ def treat(
         validation_data: (x, y) or (x, y, sample_weight). Without it a fifth of the rows, drawn with
             ``seed``, is held out.
         batch_size, epochs, shuffle, class_weight, sample_weight, callbacks, schedule, augment: as for
-            :func:`kilter.fit`; every training uses them, short trials too. Callbacks are copied for each
-            training. A model made for one batch size is trained and scored with whole batches of that size.
+            :func:`kilter.fit`; every run uses them, short trials too. Callbacks are copied for each run. A
+            model made for one batch size is trained and scored with whole batches of that size.
         budget: scales the work of trials, as a multiple of the full training's.
         pairs: the number of paired seeds of a proof, at least 6: fewer cannot reach a p of 0.05.
         seed: of weights, orders and searches.
