@@ -5,6 +5,7 @@ import os
 import re
 import sys
 from collections import Counter
+from collections.abc import Generator
 from pathlib import Path
 
 import pytest
@@ -127,6 +128,15 @@ def pytest_collection_finish() -> None:
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
         jax.config.update("jax_compilation_cache_max_size", -1)
         compilation_cache.reset_cache()
+
+
+@pytest.fixture(scope="module")
+def same_programs() -> Generator[None]:
+    """Models of equal structure are compiled once in a module, as in a treatment."""
+    from kilter._engine.program_cache import shared_programs
+
+    with shared_programs():
+        yield
 
 
 def pytest_make_parametrize_id(val: object) -> str | None:
