@@ -18,6 +18,10 @@ SourceOrScript = Annotated[
         help="A recipe, data, or your script, which runs up to its first training.",
     ),
 ]
+ScriptArguments = Annotated[
+    list[str] | None,
+    typer.Argument(metavar="[-- ARGUMENTS]", help="Arguments of your script.", show_default=False),
+]
 Data = Annotated[str, typer.Argument(metavar="DATA", help="A file, a folder or a named data set.")]
 Run = Annotated[Path, typer.Argument(metavar="RUN", help="A run directory.")]
 Model = Annotated[

@@ -16,6 +16,7 @@ import jax
 import keras
 import numpy as np
 
+from kilter._diagnosis.augmented import is_augmented, most_harmful, unaugmented
 from kilter._diagnosis.context import Context
 from kilter._diagnosis.learnable import Learnable, learnable
 from kilter._diagnosis.sibling import own_network, sibling
@@ -74,6 +75,7 @@ class Outcome:
         sibling: of the sibling after the same steps; NaN without one.
         baseline: of nearest neighbours or ridge regression.
         tuned: of the unchanged network with the sibling's optimiser; NaN if that was not tried.
+        plain: of the same without augmentation; NaN without any. harmful: the layers that cost it most.
         error: standard error of the difference to the sibling. chance: of the skill of a guess.
         learnable: of the label-permutation test; None if it was not needed.
     """
@@ -85,24 +87,31 @@ class Outcome:
     sibling: float = math.nan
     baseline: float = math.nan
     tuned: float = math.nan
+    plain: float = math.nan
+    harmful: tuple[str, ...] = ()
     error: float = 0.0
     chance: float = 0.0
     learnable: Learnable | None = None
 
     @property
     def reference(self) -> float:
-        """The better of the sibling and of the baselines."""
-        known = [one for one in (self.sibling, self.baseline) if not math.isnan(one)]
+        """The best of the sibling, of the network without augmentation, and of the baselines."""
+        known = [one for one in (self.sibling, self.plain, self.baseline) if not math.isnan(one)]
         return max(known, default=math.nan)
 
     def falls_short(self, margin: float, slack: float) -> bool:
         """Whether it ends ``margin`` behind the sibling, or ``margin + slack`` behind the baselines."""
-        sibling = self.sibling - self.expected - self.error
-        simple = self.baseline - self.expected - self.error - slack
-        return any(not math.isnan(one) and one > margin for one in (sibling, simple))
+        better = (self.sibling, self.plain, self.baseline - slack)
+        gaps = [one - self.expected - self.error for one in better]
+        return any(not math.isnan(one) and one > margin for one in gaps)
+
+    def harmed_by_augmentation(self, margin: float) -> bool:
+        """Whether training without augmentation ends ``margin`` ahead, also of a sibling that has it."""
+        augmented = max(self.expected, -math.inf if math.isnan(self.sibling) else self.sibling)
+        return self.plain - augmented - self.error > margin
 
     def least(self, least: float) -> float:
-        """The skill from which on something was learnt: ``least``, or two standard errors of a guess."""
+        """The skill above which something was learnt: ``least``, or two standard errors of a guess."""
         return max(least, 2 * self.chance)
 
     def is_noise(self, least: float) -> bool:
@@ -165,6 +174,9 @@ def outcome(
         chance = max(own.error, made.error)  # a training run that diverged has none
         error = float(gap.std() / math.sqrt(len(gap)))
         found = replace(found, sibling=made.skill, error=error, chance=chance)
+    if is_augmented(held, spec.augment):
+        plain = _guarded(trial.unaugmented, None)
+        found = found if plain is None else replace(found, plain=plain[0].skill, harmful=plain[1])
     if max(found.reached, found.sibling if made else found.reached) < max(margin, 2 * found.chance):
         found = replace(found, learnable=learnable(_with_targets(held), spec.seed))
     if found.falls_short(margin, margin):
@@ -239,8 +251,31 @@ class _Trial:
         self.steps = self.planned
         self._rows = collect(context.x, context.y, context.row_weights)
 
-    def run(self, make: Callable[[int], keras.Model], *, given: bool = False) -> Run | None:
-        """The run of ``make(steps)``, put back after it; the ``given`` model decides how many steps."""
+    def unaugmented(self) -> tuple[Run, tuple[str, ...]] | None:
+        """The run without augmentation, and the layers of it that cost the trained network most."""
+        model, named = unaugmented(self.context, self.steps), list[str]()
+
+        def look() -> None:
+            named.extend(
+                most_harmful(self.context, self.x_val, lambda x: float(self._scored(model, x).mean()))
+            )
+
+        plain = _Trial(self.context, replace(self.spec, augment=None), self.x_val, self.wanted, self.progress)
+        plain.steps = self.steps
+        made = plain.run(lambda _: model, look=look)
+        return None if made is None else (made, tuple(named))
+
+    def run(
+        self,
+        make: Callable[[int], keras.Model],
+        *,
+        given: bool = False,
+        look: Callable[[], None] = lambda: None,
+    ) -> Run | None:
+        """The run of ``make(steps)``, put back after it; the ``given`` model decides how many steps.
+
+        ``look`` is called when the model is trained.
+        """
         model, spec = make(self.steps), self.spec
         before = pull(model)
         if not given:
@@ -255,7 +290,9 @@ class _Trial:
         if spec.augment is None:
             feed = padded(model, feed, "train")  # the program that measures and trains
         try:
-            return self._trained(model, runner, feed, copied(before), given=given)
+            made = self._trained(model, runner, feed, copied(before), given=given)
+            look()
+            return made
         finally:
             push(before, model)
 
@@ -290,13 +327,15 @@ class _Trial:
         return min(self.planned, max(_LEAST_STEPS, min(most, _MOST_STEPS)))
 
     def _skill(self, model: Any, state: Any, done: int) -> np.ndarray | None:
-        """The mean over the outputs of each row's skill, on the held-out rows, after ``done`` steps."""
+        """Of the held-out rows, after ``done`` steps; see :meth:`_scored`."""
         push(copied(state), model)
         _catch_up(model, done, self.planned)
-        size = fixed_batch_size(model) or whole_batches(row_count(x=self.x_val))
-        given = [
-            np.asarray(one) for one in jax.tree.leaves(predict_unchanged(model, self.x_val, batch_size=size))
-        ]
+        return self._scored(model, self.x_val)
+
+    def _scored(self, model: Any, x: Any) -> Any:
+        """The mean over the outputs of each row's skill; None where no output's can be measured."""
+        size = fixed_batch_size(model) or whole_batches(row_count(x=x))
+        given = [np.asarray(one) for one in jax.tree.leaves(predict_unchanged(model, x, batch_size=size))]
         if not len(given) == len(self.wanted) == len(self.context.outputs):
             return None
         found = [row_skill(*one) for one in zip(self.context.outputs, given, self.wanted, strict=True)]

@@ -29,6 +29,7 @@ from kilter.data.assembling import About
 from kilter.data.csv_layout import is_table
 from kilter.data.dataset import LoadOptions, Source
 from kilter.data.encoding import Column, TableEncoding
+from kilter.data.file_kinds import conversion, ending_by_content, is_text
 from kilter.data.frames import frames_source, is_image_type
 from kilter.data.named import NAMED_SETS, read_named
 from kilter.data.paths import nearest_name, quote, sibling_names
@@ -138,6 +139,8 @@ FORMATS = (
     Format("picture", "a picture", picture_file.recognises, picture_file.read, resizes=True),
     Format("images", "a folder of images in class folders", folders.recognises, folders.read, resizes=True),
 )
+# A file of these formats, or of none, may have the wrong ending.
+_BY_CONTENT = ("csv", "json", "excel", "arrow", "parquet")
 # Formats that contain a table or images: which, a look at the columns tells.
 _EITHER = {"parquet": parquet.first_schema, "datasets": arrow.first_schema}
 
@@ -284,7 +287,13 @@ def _known_format(source: str | Path) -> Format | None:
     if not path.exists():
         return None
     recognised = next((known for known in FORMATS if known.recognises(path)), None)
-    if recognised is None and path.is_file() and is_table(path):
+    if not path.is_file() or (recognised is not None and recognised.name not in _BY_CONTENT):
+        return recognised
+    ending = ending_by_content(path)
+    if ending:
+        return next(known for known in FORMATS if known.recognises(path.with_suffix(ending)))
+    misnamed = recognised is not None and recognised.name == "excel" and is_text(path)
+    if misnamed or (recognised is None and is_table(path)):
         return next(known for known in FORMATS if known.name == "csv")
     return recognised
 
@@ -315,7 +324,7 @@ def _format_of(source: str | Path) -> Format:
     raise DataError(
         expected=f"one of: {'; '.join(known.looks_like for known in FORMATS)}",
         received=f"{quote(str(path))}, of unknown kind (extension {path.suffix or 'none'})",
-        remedy=f"convert it, or correct its name{_near_extension(path)}",
+        remedy=conversion(path) or f"convert it, or correct its name{_near_extension(path)}",
     )
 
 

@@ -53,6 +53,9 @@ def usable_columns(features: list[pl.Series], options: LoadOptions) -> Usage:
     kept = [one for one in wanted if reasons[one.name] is None]
     if not kept:
         kept = [one for one in wanted if reasons[one.name] not in (None, NO_VALUES)]
+        sentences = [one.name for one in kept if (why := reasons[one.name]) and why.is_text and not why.is_id]
+        kept = [one for one in kept if one.name in sentences] or kept
+        kinds |= dict.fromkeys(sentences, "text")
         reasons = {name: aside for name, aside in reasons.items() if aside == NO_VALUES}
     aside = [f"{quote(name)} ({one.why})" for name, one in reasons.items() if one]
     more = (
@@ -108,9 +111,15 @@ def shape_notes(columns: tuple[Column, ...]) -> tuple[str, ...]:
         f"{quote(one.name)} ({one.buckets or len(one.categories)})" for one in columns if one.kind == "text"
     ]
     dates = [quote(one.name) for one in columns if one.kind == "date"]
+    lists = [
+        f"{quote(one.name)} ({len(one.categories)}, separated by {one.separator!r})"
+        for one in columns
+        if one.separator
+    ]
     found = (
         (tails, "long tails are compressed like by a logarithm (asinh): column {}"),
         (rare, "rare categories share a feature: column {}"),
+        (lists, "each label in lists of labels has a feature: column {}"),
         (texts, "texts become counts of words: column {}"),
         (
             dates[:1],

@@ -1,4 +1,4 @@
-"""Checks of scales that the eye misses: sentinel values, scaling layers that do not fit, drowned outputs."""
+"""Checks of scales that the eye misses: sentinels, scaling layers that do not fit, outputs without weight."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from kilter._diagnosis.context import Context
 from kilter._diagnosis.targets import target_facts
 from kilter._diagnosis.thresholds import seen
 from kilter._diagnosis.values import masked_values, sentinels, unmasked
-from kilter._models.copying import FOREIGN_ERRORS
+from kilter._models.copying import FOREIGN_ERRORS, trains_itself
 from kilter._models.layers import LOOKUPS, SCALINGS, LayerFacts, OutputFacts, loss_weights
 from kilter._records import Evidence, Finding, Severity
 
@@ -133,6 +133,31 @@ def check_drowned(context: Context) -> list[Finding]:
     return [finding("drowned-output", level, where, evidence, detail=detail)]
 
 
+def check_untrained(context: Context) -> list[Finding]:
+    """Outputs with targets that nothing trains: a loss weight of 0, or no loss where others have one."""
+    count = len(context.outputs)
+    weights = loss_weights(context.model, count)
+    lossless = any(one.loss is not None for one in context.outputs) and not trains_itself(context.model)
+    found = []
+    for place, (output, weight) in enumerate(zip(context.outputs, weights, strict=True)):
+        named = "The loss" if count == 1 else f"The loss of {_output_name(context, place)}"
+        if output.targets is None:
+            continue
+        if output.loss is not None and weight == 0:
+            detail, remedies = f"{named} has the weight 0", ("balance-losses",)
+        elif output.loss is None and lossless:
+            detail, remedies = f"{_output_name(context, place)} has no loss", ("add-loss",)
+        else:
+            continue
+        evidence = [
+            Evidence("loss weight", weight if output.loss is not None else 0.0, 0, "above 0 it trains")
+        ]
+        found.append(
+            finding("output-not-trained", "severe", [output.where], evidence, remedies, detail=detail)
+        )
+    return found
+
+
 def _output_name(context: Context, place: int) -> str:
     names = list(getattr(context.model, "output_names", None) or [])
     return repr(names[place]) if len(names) == len(context.outputs) else f"output {place}"
@@ -154,4 +179,4 @@ def untrained_loss(output: OutputFacts) -> float | None:
     return math.log(max(output.units, 2)) if name in (*SPARSE, *CATEGORICAL) else None
 
 
-CHECKS = (check_sentinels, check_scaling_layers, check_drowned)
+CHECKS = (check_sentinels, check_scaling_layers, check_drowned, check_untrained)

@@ -21,6 +21,14 @@ _KERNELS: Final = {"kernel": "glorot_uniform", "recurrent_kernel": "orthogonal"}
 _WARM_RATE: Final = 1e-3
 _WARM_SHARE: Final = 10  # a tenth of the steps
 _CLIP: Final = 1.0
+_OPPOSITE: Final = {
+    "Equal": "not_equal",
+    "NotEqual": "equal",
+    "Greater": "less_equal",
+    "GreaterEqual": "less",
+    "Less": "greater_equal",
+    "LessEqual": "greater",
+}
 
 
 def _recurrent(subject: Subject) -> list[LayerFacts]:
@@ -298,6 +306,27 @@ def warm_up(subject: Subject, finding: Finding) -> Subject | None:
     return subject.changed(change, model=model)
 
 
+def invert_mask(subject: Subject, finding: Finding) -> Subject | None:
+    """The only comparison of the graph, such as ``ids == 0``, which makes the mask, becomes its opposite."""
+    if not can_be_cut(subject.model):
+        return None
+    found = [one for one in subject.model._operations if type(one).__name__ in _OPPOSITE]
+    if len(found) != 1:
+        return None
+    (one,) = found
+    kind = type(one).__name__
+    opposite = _OPPOSITE[kind]
+    change = Change(
+        remedy="invert-mask",
+        where=(one.name,),
+        before=f"mask by {kind}",
+        after=f"mask by {opposite}",
+        snippet=f"mask = keras.ops.{opposite}(...)  # True for the steps to use",
+    )
+    # Not a layer: any function may take its place.
+    return operated(subject, change, {one: lambda _: [getattr(keras.ops, opposite)]})
+
+
 REMEDIES = {
     **remedies(
         recurrent_tanh,
@@ -305,6 +334,7 @@ REMEDIES = {
         read_last_step,
         add_positions,
         repair_softmax_axis,
+        invert_mask,
         needs_surgery=True,
     ),
     **remedies(orthogonal_recurrent, unit_forget_bias, warm_up),
