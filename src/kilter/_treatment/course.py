@@ -58,7 +58,7 @@ class Steps:
 
 
 def unchanged(original: Subject, given: AsGiven, tools: Tools) -> Round:
-    """The original model, trained as it came, and no trials."""
+    """The original model, trained unchanged, and no trials."""
     return Round(original, given.best, Trials(tools.scoring.measure, 0, 0))
 
 
@@ -74,9 +74,10 @@ def course(
 ) -> Round:
     """The best subject, trained: of one round, or of two if the first falls short of the sound sibling.
 
-    The second round goes on from what the first one proved, with longer trials, and takes warnings as severe.
+    The second round continues from what the first one proved, with longer trials, and takes warnings as
+    severe.
     ``tried``: whether the diagnosis has tried the whole training beside the sibling's; then a network without
-    any finding is not held against it again.
+    any finding is not compared with it again.
     """
     begin = unchanged(original, given, tools)
     return _Course(begin, diagnosis, tools, spending, steps or Steps(), tried).run()

@@ -75,7 +75,7 @@ class Part:
 def said(part: Part) -> str:
     """A change's own effect in words: what is lost without it, and whether it stayed."""
     fewer = f"{100 * abs(part.loss):.2g} % {'less' if part.loss >= 0 else 'more'} of the way to perfect"
-    return f"{fewer} without it ({part.pairs} pairs)" + ("" if part.kept else "; taken out")
+    return f"{fewer} without it ({part.pairs} pairs)" + ("" if part.kept else "; removed")
 
 
 @dataclass(frozen=True)
@@ -239,7 +239,7 @@ class Treatment:
             lines.append(f"{median}: original model {before}, with the changes {after}")
         lines += [f"{one.remedy}: {said(one)}" for one in trials.parts if one.kept]
         if trials.reason:
-            lines.append(f"changed by reason, without a proof: {trials.reason}")
+            lines.append(f"changed without a proof: {trials.reason}")
         if self.kept:
             lines.append(f"kept the original model: {self.kept}")
         if self.stopped:

@@ -71,7 +71,7 @@ def treat(
     causes before symptoms. The smallest set that suffices is trained for ``epochs``, stopped early at the
     best validation loss. If much is left to learn, so is the sound sibling: the same network with everything
     sound. The better one is tested on paired seeds against the original model, and has to be better by a
-    difference that matters. Then each change is taken out in turn, and what does not earn its place goes.
+    difference that matters. Then each change is removed in turn, and what does not earn its place goes.
     Changes that are not proven, or that make any output's own measure worse, are dropped. A model without
     severe findings is trained as it is; it is treated only if it then falls short of its sibling or of the
     baselines.
